@@ -1,0 +1,48 @@
+// Scalar types and the few macros every file shares. Included by .cu files, so: no fmt, no vendor headers.
+// `real` (network scalars) is float in library glow_f32 and double in glow_f64, which serves the gradient
+// checks; the two live in different inline namespaces, so that a test may link both.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define GLOW_HD __host__ __device__
+#else
+#define GLOW_HD
+#endif
+
+#if defined(GLOW_REAL_DOUBLE)
+#define GLOW_REAL f64
+#else
+#define GLOW_REAL f32
+#endif
+
+namespace glow {
+
+using index_t = std::int64_t;  // sizes and indices, 64 bits everywhere
+using state_t = double;        // the flow's state
+
+// Upper half of a float: storage of bf16 networks. Rounds to nearest even; NaN stays NaN.
+struct bfloat16 {
+    std::uint16_t bits;
+};
+
+// Where a kernel runs. `stream` is a cudaStream_t, unused on the CPU.
+enum class Device { cpu, cuda };
+struct Place {
+    Device device = Device::cpu;
+    int threads = 1;
+    void* stream = nullptr;
+};
+
+}  // namespace glow
+
+namespace glow::inline GLOW_REAL {
+
+#if defined(GLOW_REAL_DOUBLE)
+using real = double;
+#else
+using real = float;
+#endif
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,331 @@
+// The drivers that run a functor as an OpenMP loop or as a CUDA kernel. Only .cu files include this header: in a
+// CUDA build a .cpp would run the host loop on device pointers.
+//
+// A functor is a named struct with a GLOW_HD call operator and a `name`. Channels are innermost. No functor divides
+// or takes remainders at run time: the drivers hand it every index it needs.
+#pragma once
+
+#if defined(GLOW_WITH_CUDA) && !defined(__CUDACC__)
+#error "kernels/launch.cuh is for .cu files only"
+#endif
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/base.h"
+#include "kernels/error.h"
+
+#if defined(__CUDACC__)
+#include <cuda_runtime.h>
+#endif
+
+namespace glow::inline GLOW_REAL {
+
+// A sum is taken over this many partials whatever the number of threads, so that it repeats bit for bit.
+inline constexpr index_t kColumnParts = 64;
+inline constexpr index_t kGroupParts = 16;
+inline constexpr index_t kMatvecRows = 8;  // rows that row_matvec stages together: one vector of doubles
+
+// Start of part `i` of `count` items cut into `parts`.
+GLOW_HD inline index_t part_begin(index_t count, index_t parts, index_t i) {
+    const index_t quotient = count / parts, remainder = count - quotient * parts;
+    return quotient * i + (i < remainder ? i : remainder);
+}
+
+#if defined(__CUDACC__)
+inline constexpr int kBlockThreads = 256;
+
+inline void check_launch(const char* name, const char* file, int line) {
+    const cudaError_t code = cudaGetLastError();
+    if (code != cudaSuccess) throw_cuda_error(name, static_cast<int>(code), cudaGetErrorString(code), file, line);
+}
+
+inline cudaStream_t stream_of(const Place& place) { return static_cast<cudaStream_t>(place.stream); }
+
+// Threads of a block: x over channels (a power of two up to 32), y over rows.
+inline dim3 row_channel_block(index_t channels) {
+    unsigned x = 1;
+    while (x < 32 && x < static_cast<unsigned long long>(channels)) x *= 2;
+    return dim3(x, kBlockThreads / x);
+}
+inline unsigned grid_size(index_t items, index_t per_block) {
+    return static_cast<unsigned>(std::clamp<index_t>((items + per_block - 1) / per_block, 1, 1 << 20));
+}
+
+template <class F>
+__global__ void row_channel_kernel(index_t rows, index_t channels, F f) {
+    for (index_t row = blockIdx.x * index_t{blockDim.y} + threadIdx.y; row < rows; row += index_t{gridDim.x} * blockDim.y)
+        for (index_t c = threadIdx.x; c < channels; c += blockDim.x) f(row, c);
+}
+
+template <class F>
+__global__ void flat_kernel(index_t count, F f) {
+    for (index_t i = blockIdx.x * index_t{blockDim.x} + threadIdx.x; i < count; i += index_t{gridDim.x} * blockDim.x) f(i);
+}
+
+template <class F>
+__global__ void image_row_kernel(index_t begin, index_t end, index_t height, index_t width, index_t channels, F f) {
+    for (index_t q = begin + blockIdx.x; q < end; q += gridDim.x) {
+        const index_t y = q % height;  // once per image row, not per element
+        for (index_t x = threadIdx.y; x < width; x += blockDim.y)
+            for (index_t c = threadIdx.x; c < channels; c += blockDim.x) f(q, y, x, c);
+    }
+}
+
+template <class F>
+__global__ void group_sum_kernel(index_t rows, index_t channels, double* partial, F f) {
+    __shared__ double sums[kBlockThreads];
+    const index_t group = blockIdx.y, part = blockIdx.x;
+    const index_t first = part_begin(rows, gridDim.x, part), last = part_begin(rows, gridDim.x, part + 1);
+    double sum = 0;
+    for (index_t row = first + threadIdx.y; row < last; row += blockDim.y)
+        for (index_t c = threadIdx.x; c < channels; c += blockDim.x) sum += f(group * rows + row, c);
+    const int me = threadIdx.y * blockDim.x + threadIdx.x;
+    sums[me] = sum;
+    __syncthreads();
+    for (int half = kBlockThreads / 2; half > 0; half /= 2) {
+        if (me < half) sums[me] += sums[me + half];
+        __syncthreads();
+    }
+    if (me == 0) partial[group * gridDim.x + part] = sums[0];
+}
+
+template <class F>
+__global__ void fold_groups_kernel(index_t groups, index_t parts, const double* partial, F finish) {
+    const index_t group = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
+    if (group >= groups) return;
+    double sum = 0;
+    for (index_t part = 0; part < parts; ++part) sum += partial[group * parts + part];
+    finish(group, sum);
+}
+
+// partial: [parts, F::kSums, channels]; blockIdx.y is the part.
+template <class F>
+__global__ void column_sum_kernel(index_t rows, index_t channels, double* partial, F f) {
+    const index_t part = blockIdx.y;
+    const index_t c = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
+    if (c >= channels) return;
+    double sum[F::kSums] = {};
+    for (index_t row = part_begin(rows, gridDim.y, part), end = part_begin(rows, gridDim.y, part + 1); row < end; ++row)
+        f(row, c, sum);
+    for (int s = 0; s < F::kSums; ++s) partial[(part * F::kSums + s) * channels + c] = sum[s];
+}
+template <int kSums, class Finish>
+__global__ void fold_columns_kernel(index_t parts, index_t channels, const double* partial, Finish finish) {
+    const index_t c = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
+    if (c >= channels) return;
+    double sum[kSums] = {};
+    for (index_t part = 0; part < parts; ++part)
+        for (int s = 0; s < kSums; ++s) sum[s] += partial[(part * kSums + s) * channels + c];
+    finish(c, sum);
+}
+
+template <int kRows, class F>
+__global__ void row_matvec_kernel(index_t rows, index_t n_in, index_t n_out, F f) {
+    using T = typename F::Value;
+    extern __shared__ double shared_bytes[];
+    T* staged = reinterpret_cast<T*>(shared_bytes);  // [n_in, kRows]
+    for (index_t first = index_t{blockIdx.x} * kRows; first < rows; first += index_t{gridDim.x} * kRows) {
+        const int r = threadIdx.x % kRows;
+        const index_t row = first + r;
+        for (index_t i = threadIdx.x / kRows; i < n_in; i += blockDim.x / kRows)
+            staged[i * kRows + r] = row < rows ? f.load(row, i) : T{0};
+        __syncthreads();
+        if (row < rows)
+            for (index_t o = threadIdx.x / kRows; o < n_out; o += blockDim.x / kRows) {
+                T sum = 0;
+                for (index_t i = 0; i < n_in; ++i) sum += f.coefficient(o, i) * staged[i * kRows + r];
+                f.store(row, o, sum);
+            }
+        __syncthreads();
+    }
+}
+#endif  // __CUDACC__
+
+// f(row, channel) for every row and channel.
+template <class F>
+void for_each_row_channel(const Place& place, index_t rows, index_t channels, F f) {
+    if (rows <= 0 || channels <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        const dim3 block = row_channel_block(channels);
+        row_channel_kernel<<<grid_size(rows, block.y), block, 0, stream_of(place)>>>(rows, channels, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * channels > 4096)
+    for (index_t row = 0; row < rows; ++row) {
+#pragma omp simd
+        for (index_t c = 0; c < channels; ++c) f(row, c);
+    }
+}
+
+// f(i) for 0 <= i < count: flat arrays.
+template <class F>
+void for_each(const Place& place, index_t count, F f) {
+    if (count <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        flat_kernel<<<grid_size(count, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(count, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for simd num_threads(place.threads) schedule(static) if (count > 16384)
+    for (index_t i = 0; i < count; ++i) f(i);
+}
+
+// f(q, y, x, channel) for image rows q in [begin, end) of [N, H, W, C] images, q = n * H + y.
+template <class F>
+void for_each_image_row(const Place& place, index_t begin, index_t end, index_t height, index_t width,
+                        index_t channels, F f) {
+    if (begin >= end || width <= 0 || channels <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        image_row_kernel<<<grid_size(end - begin, 1), row_channel_block(channels), 0, stream_of(place)>>>(
+            begin, end, height, width, channels, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) schedule(static) if ((end - begin) * width * channels > 4096)
+    for (index_t q = begin; q < end; ++q) {
+        const index_t y = q % height;
+        for (index_t x = 0; x < width; ++x) {
+#pragma omp simd
+            for (index_t c = 0; c < channels; ++c) f(q, y, x, c);
+        }
+    }
+}
+
+// Sums over groups of rows (a group is an image): finish(group, sum of f(row, channel)). f may also write.
+// partial: scratch of groups * kGroupParts doubles.
+template <class F, class Finish>
+void sum_groups(const Place& place, index_t groups, index_t rows, index_t channels, double* partial, F f,
+                Finish finish) {
+    if (groups <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        const dim3 grid(static_cast<unsigned>(kGroupParts), static_cast<unsigned>(groups));
+        group_sum_kernel<<<grid, row_channel_block(channels), 0, stream_of(place)>>>(rows, channels, partial, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        fold_groups_kernel<<<grid_size(groups, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
+            groups, kGroupParts, partial, finish);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (groups * rows * channels > 1024)
+    for (index_t task = 0; task < groups * kGroupParts; ++task) {
+        const index_t group = task / kGroupParts, part = task % kGroupParts;
+        const index_t first = group * rows + part_begin(rows, kGroupParts, part);
+        const index_t last = group * rows + part_begin(rows, kGroupParts, part + 1);
+        double sum = 0;
+        for (index_t row = first; row < last; ++row) {
+#pragma omp simd reduction(+ : sum)
+            for (index_t c = 0; c < channels; ++c) sum += f(row, c);
+        }
+        partial[task] = sum;
+    }
+    for (index_t group = 0; group < groups; ++group) {
+        double sum = 0;
+        for (index_t part = 0; part < kGroupParts; ++part) sum += partial[group * kGroupParts + part];
+        finish(group, sum);
+    }
+}
+
+// Sums over all rows, F::kSums of them per channel: f(row, channel, sum[]) adds to sum and may also write;
+// finish(channel, sum[]) receives the totals. partial: scratch of kColumnParts * F::kSums * channels doubles.
+template <class F, class Finish>
+void sum_columns(const Place& place, index_t rows, index_t channels, double* partial, F f, Finish finish) {
+    constexpr int kSums = F::kSums;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        const dim3 grid(grid_size(channels, 64), static_cast<unsigned>(kColumnParts));
+        column_sum_kernel<<<grid, 64, 0, stream_of(place)>>>(rows, channels, partial, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        fold_columns_kernel<kSums><<<grid_size(channels, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
+            kColumnParts, channels, partial, finish);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * channels > 4096)
+    for (index_t part = 0; part < kColumnParts; ++part) {
+        double* const mine = partial + part * kSums * channels;
+        std::fill(mine, mine + kSums * channels, 0.0);
+        const index_t last = part_begin(rows, kColumnParts, part + 1);
+        for (index_t row = part_begin(rows, kColumnParts, part); row < last; ++row) {
+#pragma omp simd
+            for (index_t c = 0; c < channels; ++c) {
+                double sum[kSums] = {};
+                f(row, c, sum);
+                for (int s = 0; s < kSums; ++s) mine[s * channels + c] += sum[s];
+            }
+        }
+    }
+    for (index_t c = 0; c < channels; ++c) {
+        double sum[kSums] = {};
+        for (index_t part = 0; part < kColumnParts; ++part)
+            for (int s = 0; s < kSums; ++s) sum[s] += partial[(part * kSums + s) * channels + c];
+        finish(c, sum);
+    }
+}
+
+// Per row: store(row, o, sum over i of coefficient(o, i) * load(row, i)), in place allowed: rows are staged,
+// kMatvecRows at a time, transposed, so that the host's inner loop is one vector wide whatever n_in is.
+template <class F>
+void row_matvec(const Place& place, index_t rows, index_t n_in, index_t n_out, F f) {
+    using T = typename F::Value;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        constexpr int kRows = 32;
+        const std::size_t bytes = static_cast<std::size_t>(n_in) * kRows * sizeof(T);
+        row_matvec_kernel<kRows><<<grid_size(rows, kRows), kBlockThreads, bytes, stream_of(place)>>>(rows, n_in, n_out, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+    constexpr index_t R = kMatvecRows;
+#pragma omp parallel num_threads(place.threads) if (rows * n_in > 1024)
+    {
+        std::vector<T> staging(static_cast<std::size_t>(n_in * R));
+        T* const staged = staging.data();
+#pragma omp for schedule(static)
+        for (index_t block = 0; block < (rows + R - 1) / R; ++block) {
+            const index_t first = block * R;
+            const index_t count = std::min(R, rows - first);
+            for (index_t r = 0; r < R; ++r) {
+                if (r < count)
+                    for (index_t i = 0; i < n_in; ++i) staged[i * R + r] = f.load(first + r, i);
+                else
+                    for (index_t i = 0; i < n_in; ++i) staged[i * R + r] = T{0};
+            }
+            constexpr index_t O = 4;  // outputs at once: independent accumulators hide the latency of the FMA
+            for (index_t o = 0; o < n_out; o += O) {
+                T sum[O][R] = {};
+                const index_t outputs = std::min(O, n_out - o);
+                if (outputs == O) {
+                    for (index_t i = 0; i < n_in; ++i)
+                        for (index_t k = 0; k < O; ++k) {
+                            const T m = f.coefficient(o + k, i);
+#pragma omp simd
+                            for (index_t r = 0; r < R; ++r) sum[k][r] += m * staged[i * R + r];
+                        }
+                } else {
+                    for (index_t k = 0; k < outputs; ++k)
+                        for (index_t i = 0; i < n_in; ++i) {
+                            const T m = f.coefficient(o + k, i);
+#pragma omp simd
+                            for (index_t r = 0; r < R; ++r) sum[k][r] += m * staged[i * R + r];
+                        }
+                }
+                for (index_t k = 0; k < outputs; ++k)
+                    for (index_t r = 0; r < count; ++r) f.store(first + r, o + k, sum[k][r]);
+            }
+        }
+    }
+}
+
+}  // namespace glow::inline GLOW_REAL
