@@ -27,8 +27,9 @@ struct bfloat16 {
     std::uint16_t bits;
 };
 
-// Where a kernel runs. `stream` is a cudaStream_t, unused on the CPU.
-enum class Device { cpu, cuda };
+// Where a kernel runs. On Device::none it does not: the memory plan is a dry run of the step itself, on arenas that
+// only count. `stream` is a cudaStream_t, unused on the CPU.
+enum class Device { cpu, cuda, none };
 struct Place {
     Device device = Device::cpu;
     int threads = 1;

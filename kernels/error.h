@@ -1,6 +1,6 @@
-// The one exception of the project. `Error` is a failure while running (exit 1); `InputError` is bad usage, bad
-// input, or something this build or machine lacks (exit 2). A message says what was expected, what came, and
-// the way out. No fmt here: .cu files include this header.
+// The one exception of the project. `Error` is a failure while running (exit 1); `InputError` is bad usage,
+// bad input, or something this build or machine lacks (exit 2). A message says what was expected, what came,
+// and the way out. No fmt here: .cu files include this header.
 #pragma once
 
 #include <stdexcept>

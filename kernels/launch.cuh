@@ -1,8 +1,8 @@
-// The drivers that run a functor as an OpenMP loop or as a CUDA kernel. Only .cu files include this header: in a
-// CUDA build a .cpp would run the host loop on device pointers.
+// The drivers that run a functor as an OpenMP loop or as a CUDA kernel. Only .cu files include this header:
+// in a CUDA build a .cpp would run the host loop on device pointers.
 //
-// A functor is a named struct with a GLOW_HD call operator and a `name`. Channels are innermost. No functor divides
-// or takes remainders at run time: the drivers hand it every index it needs.
+// A functor is a named struct with a GLOW_HD call operator and a `name`. Channels are innermost. No functor
+// divides or takes remainders at run time: the drivers hand it every index it needs.
 #pragma once
 
 #if defined(GLOW_WITH_CUDA) && !defined(__CUDACC__)
@@ -26,6 +26,15 @@ inline constexpr index_t kColumnParts = 64;
 inline constexpr index_t kGroupParts = 16;
 inline constexpr index_t kMatvecRows = 8;  // rows that row_matvec stages together: one vector of doubles
 
+// How two partial results of a reduction become one: their sum, or the larger where F::kMaximum.
+template <class F>
+GLOW_HD inline double combine(double x, double y) {
+    if constexpr (F::kMaximum)
+        return x > y ? x : y;
+    else
+        return x + y;
+}
+
 // Start of part `i` of `count` items cut into `parts`.
 GLOW_HD inline index_t part_begin(index_t count, index_t parts, index_t i) {
     const index_t quotient = count / parts, remainder = count - quotient * parts;
@@ -37,10 +46,13 @@ inline constexpr int kBlockThreads = 256;
 
 inline void check_launch(const char* name, const char* file, int line) {
     const cudaError_t code = cudaGetLastError();
-    if (code != cudaSuccess) throw_cuda_error(name, static_cast<int>(code), cudaGetErrorString(code), file, line);
+    if (code != cudaSuccess)
+        throw_cuda_error(name, static_cast<int>(code), cudaGetErrorString(code), file, line);
 }
 
-inline cudaStream_t stream_of(const Place& place) { return static_cast<cudaStream_t>(place.stream); }
+inline cudaStream_t stream_of(const Place& place) {
+    return static_cast<cudaStream_t>(place.stream);
+}
 
 // Threads of a block: x over channels (a power of two up to 32), y over rows.
 inline dim3 row_channel_block(index_t channels) {
@@ -54,17 +66,21 @@ inline unsigned grid_size(index_t items, index_t per_block) {
 
 template <class F>
 __global__ void row_channel_kernel(index_t rows, index_t channels, F f) {
-    for (index_t row = blockIdx.x * index_t{blockDim.y} + threadIdx.y; row < rows; row += index_t{gridDim.x} * blockDim.y)
+    for (index_t row = blockIdx.x * index_t{blockDim.y} + threadIdx.y; row < rows;
+         row += index_t{gridDim.x} * blockDim.y)
         for (index_t c = threadIdx.x; c < channels; c += blockDim.x) f(row, c);
 }
 
 template <class F>
 __global__ void flat_kernel(index_t count, F f) {
-    for (index_t i = blockIdx.x * index_t{blockDim.x} + threadIdx.x; i < count; i += index_t{gridDim.x} * blockDim.x) f(i);
+    for (index_t i = blockIdx.x * index_t{blockDim.x} + threadIdx.x; i < count;
+         i += index_t{gridDim.x} * blockDim.x)
+        f(i);
 }
 
 template <class F>
-__global__ void image_row_kernel(index_t begin, index_t end, index_t height, index_t width, index_t channels, F f) {
+__global__ void image_row_kernel(index_t begin, index_t end, index_t height, index_t width, index_t channels,
+                                 F f) {
     for (index_t q = begin + blockIdx.x; q < end; q += gridDim.x) {
         const index_t y = q % height;  // once per image row, not per element
         for (index_t x = threadIdx.y; x < width; x += blockDim.y)
@@ -73,29 +89,41 @@ __global__ void image_row_kernel(index_t begin, index_t end, index_t height, ind
 }
 
 template <class F>
-__global__ void group_sum_kernel(index_t rows, index_t channels, double* partial, F f) {
-    __shared__ double sums[kBlockThreads];
-    const index_t group = blockIdx.y, part = blockIdx.x;
-    const index_t first = part_begin(rows, gridDim.x, part), last = part_begin(rows, gridDim.x, part + 1);
-    double sum = 0;
-    for (index_t row = first + threadIdx.y; row < last; row += blockDim.y)
-        for (index_t c = threadIdx.x; c < channels; c += blockDim.x) sum += f(group * rows + row, c);
-    const int me = threadIdx.y * blockDim.x + threadIdx.x;
-    sums[me] = sum;
-    __syncthreads();
-    for (int half = kBlockThreads / 2; half > 0; half /= 2) {
-        if (me < half) sums[me] += sums[me + half];
-        __syncthreads();
-    }
-    if (me == 0) partial[group * gridDim.x + part] = sums[0];
+__global__ void group_kernel(index_t groups, index_t rows, index_t channels, F f) {
+    for (index_t group = blockIdx.y; group < groups; group += gridDim.y)
+        for (index_t row = blockIdx.x * index_t{blockDim.y} + threadIdx.y; row < rows;
+             row += index_t{gridDim.x} * blockDim.y)
+            for (index_t c = threadIdx.x; c < channels; c += blockDim.x) f(group, row, c);
 }
 
 template <class F>
-__global__ void fold_groups_kernel(index_t groups, index_t parts, const double* partial, F finish) {
+__global__ void group_sum_kernel(index_t groups, index_t rows, index_t channels, double* partial, F f) {
+    __shared__ double sums[kBlockThreads];
+    const index_t part = blockIdx.x;
+    for (index_t group = blockIdx.y; group < groups; group += gridDim.y) {
+        const index_t first = part_begin(rows, gridDim.x, part), last = part_begin(rows, gridDim.x, part + 1);
+        double sum = 0;
+        for (index_t row = first + threadIdx.y; row < last; row += blockDim.y)
+            for (index_t c = threadIdx.x; c < channels; c += blockDim.x)
+                sum = combine<F>(sum, f(group, row, c));
+        const int me = threadIdx.y * blockDim.x + threadIdx.x;
+        sums[me] = sum;
+        __syncthreads();
+        for (int half = kBlockThreads / 2; half > 0; half /= 2) {
+            if (me < half) sums[me] = combine<F>(sums[me], sums[me + half]);
+            __syncthreads();
+        }
+        if (me == 0) partial[group * gridDim.x + part] = sums[0];
+        __syncthreads();
+    }
+}
+
+template <class F, class Finish>
+__global__ void fold_groups_kernel(index_t groups, index_t parts, const double* partial, Finish finish) {
     const index_t group = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
     if (group >= groups) return;
     double sum = 0;
-    for (index_t part = 0; part < parts; ++part) sum += partial[group * parts + part];
+    for (index_t part = 0; part < parts; ++part) sum = combine<F>(sum, partial[group * parts + part]);
     finish(group, sum);
 }
 
@@ -106,7 +134,8 @@ __global__ void column_sum_kernel(index_t rows, index_t channels, double* partia
     const index_t c = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
     if (c >= channels) return;
     double sum[F::kSums] = {};
-    for (index_t row = part_begin(rows, gridDim.y, part), end = part_begin(rows, gridDim.y, part + 1); row < end; ++row)
+    for (index_t row = part_begin(rows, gridDim.y, part), end = part_begin(rows, gridDim.y, part + 1);
+         row < end; ++row)
         f(row, c, sum);
     for (int s = 0; s < F::kSums; ++s) partial[(part * F::kSums + s) * channels + c] = sum[s];
 }
@@ -145,7 +174,7 @@ __global__ void row_matvec_kernel(index_t rows, index_t n_in, index_t n_out, F f
 // f(row, channel) for every row and channel.
 template <class F>
 void for_each_row_channel(const Place& place, index_t rows, index_t channels, F f) {
-    if (rows <= 0 || channels <= 0) return;
+    if (place.device == Device::none || rows <= 0 || channels <= 0) return;
 #if defined(__CUDACC__)
     if (place.device == Device::cuda) {
         const dim3 block = row_channel_block(channels);
@@ -161,10 +190,10 @@ void for_each_row_channel(const Place& place, index_t rows, index_t channels, F 
     }
 }
 
-// f(i) for 0 <= i < count: flat arrays.
+// f(i) for 0 <= i < count: flat arrays, or items that touch `work` elements each.
 template <class F>
-void for_each(const Place& place, index_t count, F f) {
-    if (count <= 0) return;
+void for_each(const Place& place, index_t count, F f, index_t work = 1) {
+    if (place.device == Device::none || count <= 0) return;
 #if defined(__CUDACC__)
     if (place.device == Device::cuda) {
         flat_kernel<<<grid_size(count, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(count, f);
@@ -172,15 +201,20 @@ void for_each(const Place& place, index_t count, F f) {
         return;
     }
 #endif
+    if (work > 1) {
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (count * work > 16384)
+        for (index_t i = 0; i < count; ++i) f(i);
+    } else {
 #pragma omp parallel for simd num_threads(place.threads) schedule(static) if (count > 16384)
-    for (index_t i = 0; i < count; ++i) f(i);
+        for (index_t i = 0; i < count; ++i) f(i);
+    }
 }
 
 // f(q, y, x, channel) for image rows q in [begin, end) of [N, H, W, C] images, q = n * H + y.
 template <class F>
 void for_each_image_row(const Place& place, index_t begin, index_t end, index_t height, index_t width,
                         index_t channels, F f) {
-    if (begin >= end || width <= 0 || channels <= 0) return;
+    if (place.device == Device::none || begin >= end || width <= 0 || channels <= 0) return;
 #if defined(__CUDACC__)
     if (place.device == Device::cuda) {
         image_row_kernel<<<grid_size(end - begin, 1), row_channel_block(channels), 0, stream_of(place)>>>(
@@ -189,7 +223,8 @@ void for_each_image_row(const Place& place, index_t begin, index_t end, index_t 
         return;
     }
 #endif
-#pragma omp parallel for num_threads(place.threads) schedule(static) if ((end - begin) * width * channels > 4096)
+#pragma omp parallel for num_threads(place.threads) \
+    schedule(static) if ((end - begin) * width * channels > 4096)
     for (index_t q = begin; q < end; ++q) {
         const index_t y = q % height;
         for (index_t x = 0; x < width; ++x) {
@@ -199,18 +234,42 @@ void for_each_image_row(const Place& place, index_t begin, index_t end, index_t 
     }
 }
 
-// Sums over groups of rows (a group is an image): finish(group, sum of f(row, channel)). f may also write.
-// partial: scratch of groups * kGroupParts doubles.
-template <class F, class Finish>
-void sum_groups(const Place& place, index_t groups, index_t rows, index_t channels, double* partial, F f,
-                Finish finish) {
-    if (groups <= 0) return;
+// f(group, row in group, channel) for every group of rows; a group is an image.
+template <class F>
+void for_each_group(const Place& place, index_t groups, index_t rows, index_t channels, F f) {
+    if (place.device == Device::none || groups <= 0 || rows <= 0 || channels <= 0) return;
 #if defined(__CUDACC__)
     if (place.device == Device::cuda) {
-        const dim3 grid(static_cast<unsigned>(kGroupParts), static_cast<unsigned>(groups));
-        group_sum_kernel<<<grid, row_channel_block(channels), 0, stream_of(place)>>>(rows, channels, partial, f);
+        const dim3 block = row_channel_block(channels);
+        const dim3 grid(grid_size(rows, block.y), static_cast<unsigned>(std::min<index_t>(groups, 65535)));
+        group_kernel<<<grid, block, 0, stream_of(place)>>>(groups, rows, channels, f);
         check_launch(F::name, __FILE__, __LINE__);
-        fold_groups_kernel<<<grid_size(groups, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
+        return;
+    }
+#endif
+#pragma omp parallel for collapse(2) num_threads(place.threads) \
+    schedule(static) if (groups * rows * channels > 4096)
+    for (index_t group = 0; group < groups; ++group)
+        for (index_t row = 0; row < rows; ++row) {
+#pragma omp simd
+            for (index_t c = 0; c < channels; ++c) f(group, row, c);
+        }
+}
+
+// Reductions over groups of rows: finish(group, sum of f(group, row, channel)), or the maximum (not below 0)
+// where F::kMaximum. f may also write. partial: scratch of groups * kGroupParts doubles.
+template <class F, class Finish>
+void reduce_groups(const Place& place, index_t groups, index_t rows, index_t channels, double* partial, F f,
+                   Finish finish) {
+    if (place.device == Device::none || groups <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        const dim3 grid(static_cast<unsigned>(kGroupParts),
+                        static_cast<unsigned>(std::min<index_t>(groups, 65535)));
+        group_sum_kernel<<<grid, row_channel_block(channels), 0, stream_of(place)>>>(groups, rows, channels,
+                                                                                     partial, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        fold_groups_kernel<F><<<grid_size(groups, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
             groups, kGroupParts, partial, finish);
         check_launch(F::name, __FILE__, __LINE__);
         return;
@@ -219,39 +278,48 @@ void sum_groups(const Place& place, index_t groups, index_t rows, index_t channe
 #pragma omp parallel for num_threads(place.threads) schedule(static) if (groups * rows * channels > 1024)
     for (index_t task = 0; task < groups * kGroupParts; ++task) {
         const index_t group = task / kGroupParts, part = task % kGroupParts;
-        const index_t first = group * rows + part_begin(rows, kGroupParts, part);
-        const index_t last = group * rows + part_begin(rows, kGroupParts, part + 1);
+        const index_t last = part_begin(rows, kGroupParts, part + 1);
         double sum = 0;
-        for (index_t row = first; row < last; ++row) {
+        for (index_t row = part_begin(rows, kGroupParts, part); row < last; ++row) {
+            if constexpr (F::kMaximum) {
+#pragma omp simd reduction(max : sum)
+                for (index_t c = 0; c < channels; ++c) sum = combine<F>(sum, f(group, row, c));
+            } else {
 #pragma omp simd reduction(+ : sum)
-            for (index_t c = 0; c < channels; ++c) sum += f(row, c);
+                for (index_t c = 0; c < channels; ++c) sum += f(group, row, c);
+            }
         }
         partial[task] = sum;
     }
     for (index_t group = 0; group < groups; ++group) {
         double sum = 0;
-        for (index_t part = 0; part < kGroupParts; ++part) sum += partial[group * kGroupParts + part];
+        for (index_t part = 0; part < kGroupParts; ++part)
+            sum = combine<F>(sum, partial[group * kGroupParts + part]);
         finish(group, sum);
     }
 }
 
 // Sums over all rows, F::kSums of them per channel: f(row, channel, sum[]) adds to sum and may also write;
-// finish(channel, sum[]) receives the totals. partial: scratch of kColumnParts * F::kSums * channels doubles.
+// finish(channel, sum[]) receives the totals. A call of f touches `work` elements. partial: scratch of
+// kColumnParts * F::kSums * channels doubles.
 template <class F, class Finish>
-void sum_columns(const Place& place, index_t rows, index_t channels, double* partial, F f, Finish finish) {
+void sum_columns(const Place& place, index_t rows, index_t channels, double* partial, F f, Finish finish,
+                 index_t work = 1) {
+    if (place.device == Device::none) return;
     constexpr int kSums = F::kSums;
 #if defined(__CUDACC__)
     if (place.device == Device::cuda) {
         const dim3 grid(grid_size(channels, 64), static_cast<unsigned>(kColumnParts));
         column_sum_kernel<<<grid, 64, 0, stream_of(place)>>>(rows, channels, partial, f);
         check_launch(F::name, __FILE__, __LINE__);
-        fold_columns_kernel<kSums><<<grid_size(channels, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
-            kColumnParts, channels, partial, finish);
+        fold_columns_kernel<kSums>
+            <<<grid_size(channels, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
+                kColumnParts, channels, partial, finish);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
 #endif
-#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * channels > 4096)
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * channels * work > 4096)
     for (index_t part = 0; part < kColumnParts; ++part) {
         double* const mine = partial + part * kSums * channels;
         std::fill(mine, mine + kSums * channels, 0.0);
@@ -278,11 +346,13 @@ void sum_columns(const Place& place, index_t rows, index_t channels, double* par
 template <class F>
 void row_matvec(const Place& place, index_t rows, index_t n_in, index_t n_out, F f) {
     using T = typename F::Value;
+    if (place.device == Device::none) return;
 #if defined(__CUDACC__)
     if (place.device == Device::cuda) {
         constexpr int kRows = 32;
         const std::size_t bytes = static_cast<std::size_t>(n_in) * kRows * sizeof(T);
-        row_matvec_kernel<kRows><<<grid_size(rows, kRows), kBlockThreads, bytes, stream_of(place)>>>(rows, n_in, n_out, f);
+        row_matvec_kernel<kRows>
+            <<<grid_size(rows, kRows), kBlockThreads, bytes, stream_of(place)>>>(rows, n_in, n_out, f);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }

@@ -1,5 +1,6 @@
-// Elementary functions in double, written once for both devices: inlined, free of branches, so that host loops
-// vectorise and device code needs no slow path. Relative errors are a few units in the last place (tests/kernels).
+// Elementary functions in double, written once for both devices: inlined, free of branches, so that host
+// loops vectorise and device code needs no slow path. Relative errors are a few units in the last place
+// (tests/kernels).
 #pragma once
 
 #include <cmath>
@@ -10,8 +11,12 @@
 
 namespace glow {
 
-GLOW_HD inline double sqrt_of(double x) { return ::sqrt(x); }
-GLOW_HD inline double log_of(double x) { return ::log(x); }
+GLOW_HD inline double sqrt_of(double x) {
+    return ::sqrt(x);
+}
+GLOW_HD inline double log_of(double x) {
+    return ::log(x);
+}
 
 // 2^k for -1022 <= k <= 1023.
 GLOW_HD inline double power_of_two(std::int64_t k) {
@@ -21,8 +26,8 @@ GLOW_HD inline double power_of_two(std::int64_t k) {
     return result;
 }
 
-// exp(x): x = k ln 2 + r with |r| <= ln(2)/2, Taylor polynomial of degree 13 in r (remainder 4e-18), then 2^k in
-// two factors, so that overflow gives inf and underflow denormals. NaN gives NaN.
+// exp(x): x = k ln 2 + r with |r| <= ln(2)/2, Taylor polynomial of degree 13 in r (remainder 4e-18), then 2^k
+// in two factors, so that overflow gives inf and underflow denormals. NaN gives NaN.
 GLOW_HD inline double exp_of(double x) {
     x = x > 1000.0 ? 1000.0 : x;
     x = x < -1000.0 ? -1000.0 : x;
@@ -46,13 +51,15 @@ GLOW_HD inline double exp_of(double x) {
     p = p * r + 1.0;
     std::int64_t bits;
     memcpy(&bits, &shifted, sizeof bits);
-    std::int64_t ki = static_cast<std::int64_t>(static_cast<std::uint64_t>(bits) << 12) >> 12;  // low 52 bits, signed
+    std::int64_t ki =
+        static_cast<std::int64_t>(static_cast<std::uint64_t>(bits) << 12) >> 12;  // low 52 bits, signed
     ki = ki - (std::int64_t{1} << 51);
     const std::int64_t half = ki >> 1;
     return p * power_of_two(half) * power_of_two(ki - half);
 }
 
-// log(1 + e) for 0 <= e <= 1: 2 atanh(s), s = e / (2 + e) <= 1/3, as its series to s^37 (remainder 1e-19 relative).
+// log(1 + e) for 0 <= e <= 1: 2 atanh(s), s = e / (2 + e) <= 1/3, as its series to s^37 (remainder 1e-19
+// relative).
 GLOW_HD inline double log1p_unit(double e) {
     const double s = e / (2.0 + e);
     const double q = s * s;
@@ -116,8 +123,8 @@ GLOW_HD inline double sin_turn(double t) {
     return (quarter & 2) ? -s : s;
 }
 
-// Scale of the affine coupling, sigmoid(t), and its logarithm -softplus(-t), both in double from one exponential.
-// The one function that forward, inverse and backward share (spec section 1).
+// Scale of the affine coupling, sigmoid(t), and its logarithm -softplus(-t), both in double from one
+// exponential. The one function that forward, inverse and backward share (spec section 1).
 struct Scale {
     double value, log;
 };
@@ -133,8 +140,12 @@ GLOW_HD inline float to_float(bfloat16 x) {
     memcpy(&result, &bits, sizeof result);
     return result;
 }
-GLOW_HD inline float to_float(float x) { return x; }
-GLOW_HD inline double to_float(double x) { return x; }
+GLOW_HD inline float to_float(float x) {
+    return x;
+}
+GLOW_HD inline double to_float(double x) {
+    return x;
+}
 
 // Conversion to the networks' storage type, rounding to nearest even.
 template <class T>

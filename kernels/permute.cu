@@ -1,7 +1,6 @@
 // Squeeze and split as gathers from a copy in scratch.
-#include "kernels/permute.h"
-
 #include "kernels/launch.cuh"
+#include "kernels/permute.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -97,10 +96,10 @@ void merge_halves(const Place& place, index_t rows, index_t C, T* h, T* scratch)
     for_each_row_channel(place, rows, C / 2, MergeHalves<T>{rows, C / 2, scratch, h});
 }
 
-#define GLOW_INSTANTIATE(T)                                                                       \
-    template void squeeze<T>(const Place&, index_t, index_t, index_t, index_t, T*, T*);           \
-    template void unsqueeze<T>(const Place&, index_t, index_t, index_t, index_t, T*, T*);         \
-    template void split_halves<T>(const Place&, index_t, index_t, T*, T*);                        \
+#define GLOW_INSTANTIATE(T)                                                               \
+    template void squeeze<T>(const Place&, index_t, index_t, index_t, index_t, T*, T*);   \
+    template void unsqueeze<T>(const Place&, index_t, index_t, index_t, index_t, T*, T*); \
+    template void split_halves<T>(const Place&, index_t, index_t, T*, T*);                \
     template void merge_halves<T>(const Place&, index_t, index_t, T*, T*);
 GLOW_INSTANTIATE(double)
 #if !defined(GLOW_REAL_DOUBLE)

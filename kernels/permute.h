@@ -1,13 +1,13 @@
-// Squeeze and split: permutations of the state and of its gradient. Both go through `scratch`, which may be shared
-// by any number of calls. T is state_t or real.
+// Squeeze and split: permutations of the state and of its gradient. Both go through `scratch`, which may be
+// shared by any number of calls. T is state_t or real.
 #pragma once
 
 #include "kernels/base.h"
 
 namespace glow::inline GLOW_REAL {
 
-// [N, H, W, C] -> [N, H/2, W/2, 4C], output channel c*4 + dy*2 + dx (spec section 1). In place; H, W, C are the
-// sizes before. scratch: N*H*W*C elements, overwritten.
+// [N, H, W, C] -> [N, H/2, W/2, 4C], output channel c*4 + dy*2 + dx (spec section 1). In place; H, W, C are
+// the sizes before. scratch: N*H*W*C elements, overwritten.
 template <class T>
 void squeeze(const Place& place, index_t N, index_t H, index_t W, index_t C, T* h, T* scratch);
 

@@ -1,0 +1,200 @@
+// im2col, shift-and-add and the zero-initialised convolution's pointwise part.
+#include "kernels/convolution.h"
+#include "kernels/launch.cuh"
+#include "kernels/math.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+template <class S, class Map>
+struct Im2col {
+    static constexpr const char* name = "im2col";
+    ImageRows rows;
+    Columns layout;
+    index_t sign;
+    const S* source;
+    index_t source_stride;
+    Map* columns;
+    GLOW_HD void operator()(index_t q, index_t y, index_t x, index_t c) const {
+        const index_t per_tap = layout.C + (layout.edge ? 1 : 0);
+        Map* const row = columns + ((q - rows.begin) * rows.W + x) * layout.stride + c;
+        const S* const centre = source + (q * rows.W + x) * source_stride + c;
+        const bool is_edge = c >= layout.C;
+        for (index_t kh = 0; kh < 3; ++kh)
+            for (index_t kw = 0; kw < 3; ++kw) {
+                const index_t dy = sign * (kh - 1), dx = sign * (kw - 1);
+                const bool inside = y + dy >= 0 && y + dy < rows.H && x + dx >= 0 && x + dx < rows.W;
+                double value = is_edge && !inside ? 1.0 : 0.0;
+                if (inside && !is_edge)
+                    value = static_cast<double>(centre[(dy * rows.W + dx) * source_stride]);
+                row[(kh * 3 + kw) * per_tap] = round_to<Map>(value);
+            }
+    }
+};
+
+// The columns after the taps: the constant 1, then zeros.
+template <class Map>
+struct Padding {
+    static constexpr const char* name = "im2col_padding";
+    index_t first, stride;
+    bool one;
+    Map* columns;
+    GLOW_HD void operator()(index_t row, index_t j) const {
+        columns[row * stride + first + j] = round_to<Map>(one && j == 0 ? 1.0 : 0.0);
+    }
+};
+
+struct ShiftAdd {
+    static constexpr const char* name = "shift_add";
+    ImageRows rows;
+    index_t per_tap, stride, sign;
+    const real* columns;
+    real* target;
+    index_t target_stride;
+    GLOW_HD void operator()(index_t q, index_t y, index_t x, index_t c) const {
+        const real* const centre = columns + ((q - rows.begin) * rows.W + x) * stride + c;
+        real sum = target[(q * rows.W + x) * target_stride + c];
+        for (index_t kh = 0; kh < 3; ++kh)
+            for (index_t kw = 0; kw < 3; ++kw) {
+                const index_t dy = sign * (kh - 1), dx = sign * (kw - 1);
+                const bool inside = y + dy >= 0 && y + dy < rows.H && x + dx >= 0 && x + dx < rows.W &&
+                                    q + dy >= rows.begin && q + dy < rows.end;
+                if (inside) sum += centre[(dy * rows.W + dx) * stride + (kh * 3 + kw) * per_tap];
+            }
+        target[(q * rows.W + x) * target_stride + c] = sum;
+    }
+};
+
+struct Finish {
+    static constexpr const char* name = "zero_convolution_finish";
+    ImageRows rows;
+    index_t C;
+    const real* edge_weight;
+    index_t edge_stride;
+    const real* bias;
+    const real* logs;
+    real* out;
+    GLOW_HD void operator()(index_t q, index_t y, index_t x, index_t c) const {
+        real& value = out[((q - rows.begin) * rows.W + x) * C + c];
+        double sum = static_cast<double>(value) + bias[c];
+        const bool border = y == 0 || x == 0 || y + 1 == rows.H || x + 1 == rows.W;
+        if (edge_weight != nullptr && border)
+            for (index_t kh = 0; kh < 3; ++kh)
+                for (index_t kw = 0; kw < 3; ++kw) {
+                    const bool inside = y + kh >= 1 && y + kh <= rows.H && x + kw >= 1 && x + kw <= rows.W;
+                    if (!inside) sum += edge_weight[(c * 9 + kh * 3 + kw) * edge_stride];
+                }
+        value = static_cast<real>(sum * exp_of(3.0 * logs[c]));
+    }
+};
+
+struct FinishBackward {
+    static constexpr const char* name = "zero_convolution_backward";
+    static constexpr int kSums = 2;
+    index_t C;
+    const real* logs;
+    const real* out;
+    real* dout;
+    GLOW_HD void operator()(index_t row, index_t c, double* sum) const {
+        const double d = dout[row * C + c];
+        const double dpre = d * exp_of(3.0 * logs[c]);
+        sum[0] += dpre;
+        sum[1] += d * out[row * C + c];
+        dout[row * C + c] = static_cast<real>(dpre);
+    }
+};
+struct StoreFinish {
+    real* dbias;
+    real* dlogs;
+    GLOW_HD void operator()(index_t c, const double* sum) const {
+        if (dbias != nullptr) dbias[c] += static_cast<real>(sum[0]);
+        dlogs[c] += static_cast<real>(3.0 * sum[1]);
+    }
+};
+
+// A "row" is an image: the functor walks its border.
+struct EdgeBackward {
+    static constexpr const char* name = "edge_weight_backward";
+    static constexpr int kSums = 9;
+    index_t H, W, C;
+    const real* dpre;
+    GLOW_HD void operator()(index_t n, index_t c, double* sum) const {
+        for (index_t y = 0; y < H; ++y) {
+            const bool whole_row = y == 0 || y + 1 == H;
+            const index_t step = whole_row || W < 2 ? 1 : W - 1;
+            for (index_t x = 0; x < W; x += step) {
+                const double d = dpre[((n * H + y) * W + x) * C + c];
+                for (index_t kh = 0; kh < 3; ++kh)
+                    for (index_t kw = 0; kw < 3; ++kw) {
+                        const bool inside = y + kh >= 1 && y + kh <= H && x + kw >= 1 && x + kw <= W;
+                        sum[kh * 3 + kw] += inside ? 0.0 : d;
+                    }
+            }
+        }
+    }
+};
+struct StoreEdge {
+    real* dedge_weight;
+    index_t edge_stride;
+    GLOW_HD void operator()(index_t c, const double* sum) const {
+        for (index_t tap = 0; tap < 9; ++tap)
+            dedge_weight[(c * 9 + tap) * edge_stride] += static_cast<real>(sum[tap]);
+    }
+};
+
+}  // namespace
+
+template <class S, class Map>
+void im2col(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
+            index_t source_stride, Map* columns) {
+    for_each_image_row(place, rows.begin, rows.end, rows.H, rows.W, layout.per_tap(),
+                       Im2col<S, Map>{rows, layout, mirror ? -1 : 1, source, source_stride, columns});
+    const index_t used = 9 * layout.per_tap();
+    for_each_row_channel(place, rows.pixels(), layout.stride - used,
+                         Padding<Map>{used, layout.stride, layout.one, columns});
+}
+
+void shift_add(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror,
+               const real* columns, real* target, index_t target_stride) {
+    // The image rows beside the block receive from it too; those of other images do not (`inside` is false
+    // for them).
+    const index_t begin = rows.begin % rows.H == 0 ? rows.begin : rows.begin - 1;
+    const index_t end = rows.end % rows.H == 0 ? rows.end : rows.end + 1;
+    for_each_image_row(
+        place, begin, end, rows.H, rows.W, layout.C,
+        ShiftAdd{rows, layout.per_tap(), layout.stride, mirror ? -1 : 1, columns, target, target_stride});
+}
+
+void zero_convolution_finish(const Place& place, const ImageRows& rows, index_t C, const real* edge_weight,
+                             index_t edge_stride, const real* bias, const real* logs, real* out) {
+    for_each_image_row(place, rows.begin, rows.end, rows.H, rows.W, C,
+                       Finish{rows, C, edge_weight, edge_stride, bias, logs, out});
+}
+
+void zero_convolution_backward(const Place& place, index_t rows, index_t C, const real* logs, const real* out,
+                               real* dout, real* dbias, real* dlogs, double* partial) {
+    sum_columns(place, rows, C, partial, FinishBackward{C, logs, out, dout}, StoreFinish{dbias, dlogs});
+}
+
+void edge_weight_backward(const Place& place, index_t N, index_t H, index_t W, index_t C, const real* dpre,
+                          real* dedge_weight, index_t edge_stride, double* partial) {
+    sum_columns(place, N, C, partial, EdgeBackward{H, W, C, dpre}, StoreEdge{dedge_weight, edge_stride},
+                2 * (H + W));
+}
+
+index_t column_scratch(int sums, index_t C) {
+    return kColumnParts * sums * C;
+}
+
+#define GLOW_INSTANTIATE(S, Map)                                                                          \
+    template void im2col<S, Map>(const Place&, const ImageRows&, const Columns&, bool, const S*, index_t, \
+                                 Map*);
+GLOW_INSTANTIATE(state_t, real)
+#if !defined(GLOW_REAL_DOUBLE)
+GLOW_INSTANTIATE(real, real)
+GLOW_INSTANTIATE(state_t, bfloat16)
+GLOW_INSTANTIATE(real, bfloat16)
+#endif
+#undef GLOW_INSTANTIATE
+
+}  // namespace glow::inline GLOW_REAL

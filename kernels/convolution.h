@@ -1,0 +1,56 @@
+// 3x3 convolutions as matrix products (architecture section 3): im2col, shift-and-add, and the
+// zero-initialised convolution's bias and scale. Images are [N, H, W, C]; an image row is q = n * H + y, and
+// a call works on image rows [begin, end), so that buffers stay small for large images. tap = kh * 3 + kw.
+#pragma once
+
+#include "kernels/base.h"
+
+namespace glow::inline GLOW_REAL {
+
+struct ImageRows {
+    index_t H, W;
+    index_t begin, end;
+    index_t pixels() const { return (end - begin) * W; }
+};
+
+// Columns of an im2col row: 9 taps x (C channels, then the edge channel where `edge`), one constant 1 where
+// `one` (it carries the bias), zeros up to `stride`.
+struct Columns {
+    index_t C;
+    bool edge, one;
+    index_t stride;
+    index_t per_tap() const { return C + (edge ? 1 : 0); }
+};
+
+// columns[(q - begin) * W + x, tap * per_tap + c] = source[pixel (y + kh - 1, x + kw - 1), c], 0 outside the
+// image; the edge channel is 1 outside and 0 inside. mirror: pixel (y - kh + 1, x - kw + 1) instead (gradient
+// of the output). source: [N*H*W] pixels, source_stride elements each, of type S (state_t or real); columns:
+// Map (real or bfloat16).
+template <class S, class Map>
+void im2col(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
+            index_t source_stride, Map* columns);
+
+// target[pixel, c] += sum over taps of columns[pixel (y + kh - 1, x + kw - 1), tap * per_tap + c], for the
+// taps whose pixel lies in the image and in [begin, end); mirror: pixel (y - kh + 1, x - kw + 1). The edge
+// channel is left out. columns are real; target: [N*H*W] pixels of target_stride elements.
+void shift_add(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror,
+               const real* columns, real* target, index_t target_stride);
+
+// Output of a zero-initialised convolution, in place: out <- (out + edge + bias) exp(3 logs), [rows, C].
+// edge: where a tap leaves the image, edge_weight[(c * 9 + tap) * edge_stride] (nullptr: no edge channel, or
+// already in `out`).
+void zero_convolution_finish(const Place& place, const ImageRows& rows, index_t C, const real* edge_weight,
+                             index_t edge_stride, const real* bias, const real* logs, real* out);
+// Its backward: dout <- dout exp(3 logs) =: dpre; dbias += sum dpre; dlogs += 3 sum dout * out; dbias may be
+// nullptr. rows * C values; partial: column_scratch(2, C) doubles.
+void zero_convolution_backward(const Place& place, index_t rows, index_t C, const real* logs, const real* out,
+                               real* dout, real* dbias, real* dlogs, double* partial);
+// dedge_weight[(c * 9 + tap) * edge_stride] += sum of dpre where the tap leaves the image, over N images [N,
+// H, W, C]. partial: column_scratch(9, C) doubles.
+void edge_weight_backward(const Place& place, index_t N, index_t H, index_t W, index_t C, const real* dpre,
+                          real* dedge_weight, index_t edge_stride, double* partial);
+
+// Doubles of scratch for `sums` sums in each of C columns.
+index_t column_scratch(int sums, index_t C);
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,130 @@
+// Affine and additive coupling, element by element.
+#include "kernels/coupling.h"
+#include "kernels/launch.cuh"
+#include "kernels/math.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+struct AffineForward {
+    static constexpr const char* name = "affine_coupling_forward";
+    static constexpr bool kMaximum = false;
+    index_t rows, C;
+    const real* out;
+    state_t* h;
+    GLOW_HD double operator()(index_t n, index_t r, index_t c) const {
+        const index_t row = n * rows + r;
+        const real* const o = out + row * C + 2 * c;
+        state_t& b = h[row * C + C / 2 + c];
+        const Scale scale = sigmoid_scale(static_cast<double>(o[1]) + 2.0);
+        b = (b + o[0]) * scale.value;
+        return scale.log;
+    }
+};
+
+struct AddToLogdet {
+    double* logdet;
+    GLOW_HD void operator()(index_t n, double sum) const { logdet[n] += sum; }
+};
+
+struct AffineInverse {
+    static constexpr const char* name = "affine_coupling_inverse";
+    index_t C;
+    const real* out;
+    state_t* h;
+    GLOW_HD void operator()(index_t row, index_t c) const {
+        const real* const o = out + row * C + 2 * c;
+        state_t& b = h[row * C + C / 2 + c];
+        b = b / sigmoid_scale(static_cast<double>(o[1]) + 2.0).value - o[0];
+    }
+};
+
+struct AffineBackward {
+    static constexpr const char* name = "affine_coupling_backward";
+    index_t C;
+    double dlogdet;
+    real* out;
+    state_t* h;
+    real* dh;
+    // y = (x + shift) scale, log scale in the logdet; d scale / dt = scale (1 - scale), d log scale / dt = 1
+    // - scale.
+    GLOW_HD void operator()(index_t row, index_t c) const {
+        real* const o = out + row * C + 2 * c;
+        state_t& b = h[row * C + C / 2 + c];
+        real& db = dh[row * C + C / 2 + c];
+        const double scale = sigmoid_scale(static_cast<double>(o[1]) + 2.0).value;
+        const double shift = o[0], dy = db, y = b;
+        b = y / scale - shift;
+        db = static_cast<real>(dy * scale);
+        o[0] = static_cast<real>(dy * scale);
+        o[1] = static_cast<real>((dy * y + dlogdet) * (1.0 - scale));
+    }
+};
+
+struct AdditiveForward {
+    static constexpr const char* name = "additive_coupling_forward";
+    index_t C;
+    const real* out;
+    state_t* h;
+    GLOW_HD void operator()(index_t row, index_t c) const {
+        h[row * C + C / 2 + c] += out[row * (C / 2) + c];
+    }
+};
+
+struct AdditiveInverse {
+    static constexpr const char* name = "additive_coupling_inverse";
+    index_t C;
+    const real* out;
+    state_t* h;
+    GLOW_HD void operator()(index_t row, index_t c) const {
+        h[row * C + C / 2 + c] -= out[row * (C / 2) + c];
+    }
+};
+
+struct AdditiveBackward {
+    static constexpr const char* name = "additive_coupling_backward";
+    index_t C;
+    real* out;
+    state_t* h;
+    const real* dh;
+    GLOW_HD void operator()(index_t row, index_t c) const {
+        h[row * C + C / 2 + c] -= out[row * (C / 2) + c];
+        out[row * (C / 2) + c] = dh[row * C + C / 2 + c];
+    }
+};
+
+}  // namespace
+
+index_t group_scratch(index_t N) {
+    return N * kGroupParts;
+}
+
+void affine_coupling_forward(const Place& place, index_t N, index_t rows_per_image, index_t C,
+                             const real* out, state_t* h, double* logdet, double* partial) {
+    reduce_groups(place, N, rows_per_image, C / 2, partial, AffineForward{rows_per_image, C, out, h},
+                  AddToLogdet{logdet});
+}
+
+void affine_coupling_inverse(const Place& place, index_t rows, index_t C, const real* out, state_t* h) {
+    for_each_row_channel(place, rows, C / 2, AffineInverse{C, out, h});
+}
+
+void affine_coupling_backward(const Place& place, index_t rows, index_t C, double dlogdet, real* out,
+                              state_t* h, real* dh) {
+    for_each_row_channel(place, rows, C / 2, AffineBackward{C, dlogdet, out, h, dh});
+}
+
+void additive_coupling_forward(const Place& place, index_t rows, index_t C, const real* out, state_t* h) {
+    for_each_row_channel(place, rows, C / 2, AdditiveForward{C, out, h});
+}
+
+void additive_coupling_inverse(const Place& place, index_t rows, index_t C, const real* out, state_t* h) {
+    for_each_row_channel(place, rows, C / 2, AdditiveInverse{C, out, h});
+}
+
+void additive_coupling_backward(const Place& place, index_t rows, index_t C, real* out, state_t* h,
+                                const real* dh) {
+    for_each_row_channel(place, rows, C / 2, AdditiveBackward{C, out, h, dh});
+}
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,28 @@
+// The pointwise half of the coupling layers (spec section 1). h [rows, C] state, rows = N * rows_per_image
+// pixels; a = first C/2 channels (left alone), b = last C/2. `out` is the network's output: [rows, C] for
+// affine (shift = out[2c], scale = sigmoid(out[2c+1] + 2)), [rows, C/2] for additive.
+#pragma once
+
+#include "kernels/base.h"
+
+namespace glow::inline GLOW_REAL {
+
+// Doubles of scratch that functions with a `partial` argument overwrite, for N images.
+index_t group_scratch(index_t N);
+
+// b <- (b + shift) * scale; logdet[n] += sum of log scale over image n (nats).
+void affine_coupling_forward(const Place& place, index_t N, index_t rows_per_image, index_t C,
+                             const real* out, state_t* h, double* logdet, double* partial);
+// b <- b / scale - shift.
+void affine_coupling_inverse(const Place& place, index_t rows, index_t C, const real* out, state_t* h);
+// h: y -> x and dh: dL/dy -> dL/dx in the b half; out <- dL/dout. dlogdet = dL/dlogdet of every image.
+void affine_coupling_backward(const Place& place, index_t rows, index_t C, double dlogdet, real* out,
+                              state_t* h, real* dh);
+
+// b <- b + out, b <- b - out, and the backward of the first (h: y -> x, out <- dL/dout; dh is unchanged).
+void additive_coupling_forward(const Place& place, index_t rows, index_t C, const real* out, state_t* h);
+void additive_coupling_inverse(const Place& place, index_t rows, index_t C, const real* out, state_t* h);
+void additive_coupling_backward(const Place& place, index_t rows, index_t C, real* out, state_t* h,
+                                const real* dh);
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,90 @@
+// Dequantisation: four pixels per Philox block.
+#include "kernels/dequantise.h"
+#include "kernels/launch.cuh"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+struct Pixels {
+    index_t D;
+    int n_bits;
+    const std::uint8_t* pixels;
+    Noise noise;
+
+    GLOW_HD PhiloxWords words(index_t n, index_t block) const {
+        if (!noise.uniform) return {};
+        return philox_block(noise.seed, noise.purpose, noise.item[n], static_cast<std::uint64_t>(block));
+    }
+    GLOW_HD double value(index_t n, index_t i, std::uint32_t word) const {
+        const double k = pixels[n * D + i] >> (8 - n_bits);
+        const double u = noise.uniform ? philox_uniform(word) : 0.5;
+        return (k + u) / (1 << n_bits) - 0.5;  // exact: a power of two
+    }
+};
+
+struct Dequantise {
+    static constexpr const char* name = "dequantise";
+    Pixels image;
+    state_t* h;
+    GLOW_HD void operator()(index_t n, index_t block) const {
+        const PhiloxWords words = image.words(n, block);
+        for (int j = 0; j < 4; ++j)
+            if (block * 4 + j < image.D)
+                h[n * image.D + block * 4 + j] = image.value(n, block * 4 + j, words.word[j]);
+    }
+};
+
+struct Difference {
+    static constexpr const char* name = "dequantise_difference";
+    static constexpr bool kMaximum = true;
+    Pixels image;
+    const state_t* h;
+    GLOW_HD double operator()(index_t n, index_t block, index_t) const {
+        const PhiloxWords words = image.words(n, block);
+        double largest = 0;
+        for (int j = 0; j < 4; ++j) {
+            const index_t i = block * 4 + j;
+            if (i >= image.D) continue;
+            const double d = fabs(h[n * image.D + i] - image.value(n, i, words.word[j]));
+            if (!(d <= largest)) largest = d <= 1e300 ? d : HUGE_VAL;
+        }
+        return largest;
+    }
+};
+
+struct StoreDifference {
+    double* difference;
+    GLOW_HD void operator()(index_t n, double largest) const { difference[n] = largest; }
+};
+
+struct Quantise {
+    static constexpr const char* name = "quantise";
+    double n_bins, step;
+    const state_t* h;
+    std::uint8_t* pixels;
+    GLOW_HD void operator()(index_t i) const {
+        double value = floor((h[i] + 0.5) * n_bins) * step;
+        value = value > 0.0 ? value : 0.0;  // also NaN
+        pixels[i] = static_cast<std::uint8_t>(value < 255.0 ? value : 255.0);
+    }
+};
+
+}  // namespace
+
+void dequantise(const Place& place, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
+                const Noise& noise, state_t* h) {
+    for_each_row_channel(place, N, (D + 3) / 4, Dequantise{{D, n_bits, pixels, noise}, h});
+}
+
+void dequantise_difference(const Place& place, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
+                           const Noise& noise, const state_t* h, double* difference, double* partial) {
+    reduce_groups(place, N, (D + 3) / 4, 1, partial, Difference{{D, n_bits, pixels, noise}, h},
+                  StoreDifference{difference});
+}
+
+void quantise(const Place& place, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels) {
+    for_each(place, count,
+             Quantise{static_cast<double>(1 << n_bits), static_cast<double>(1 << (8 - n_bits)), h, pixels});
+}
+
+}  // namespace glow::inline GLOW_REAL

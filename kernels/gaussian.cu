@@ -1,0 +1,162 @@
+// Gaussian latents, element by element.
+#include "kernels/gaussian.h"
+#include "kernels/launch.cuh"
+#include "kernels/philox.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+constexpr double kHalfLogTwoPi = 0.91893853320467274178;
+
+struct View {
+    Latents latents;
+    GaussianLayout layout;
+    GLOW_HD index_t z(index_t n, index_t row, index_t c) const {
+        return (n * latents.rows + row) * latents.z_stride + c;
+    }
+    GLOW_HD index_t parameter(index_t n, index_t row, index_t c) const {
+        return (n * latents.rows * layout.per_image + row) * layout.stride + c * layout.step;
+    }
+};
+
+struct LogDensity {
+    static constexpr const char* name = "gaussian_log_density";
+    static constexpr bool kMaximum = false;
+    View at;
+    const real* mean;
+    const real* logs;
+    const state_t* z;
+    GLOW_HD double operator()(index_t n, index_t row, index_t c) const {
+        const index_t p = at.parameter(n, row, c);
+        const double log_sigma = logs[p];
+        const double eps = (z[at.z(n, row, c)] - mean[p]) * exp_of(-log_sigma);
+        return -kHalfLogTwoPi - log_sigma - 0.5 * eps * eps;
+    }
+};
+
+struct AddToLogp {
+    double* logp;
+    GLOW_HD void operator()(index_t n, double sum) const { logp[n] += sum; }
+};
+
+struct Encode {
+    static constexpr const char* name = "gaussian_encode";
+    View at;
+    const real* mean;
+    const real* logs;
+    state_t* z;
+    GLOW_HD void operator()(index_t n, index_t row, index_t c) const {
+        const index_t p = at.parameter(n, row, c);
+        state_t& value = z[at.z(n, row, c)];
+        value = (value - mean[p]) * exp_of(-static_cast<double>(logs[p]));
+    }
+};
+
+struct Decode {
+    static constexpr const char* name = "gaussian_decode";
+    View at;
+    const real* mean;
+    const real* logs;
+    state_t* z;
+    GLOW_HD void operator()(index_t n, index_t row, index_t c) const {
+        const index_t p = at.parameter(n, row, c);
+        state_t& value = z[at.z(n, row, c)];
+        value = mean[p] + exp_of(static_cast<double>(logs[p])) * value;
+    }
+};
+
+// d log N / dz = -eps / sigma, d / dmean = eps / sigma, d / dlogs = eps^2 - 1.
+struct BackwardLatent {
+    static constexpr const char* name = "gaussian_backward_latent";
+    View at;
+    const real* mean;
+    const real* logs;
+    const state_t* z;
+    double dlogp;
+    real* dz;
+    GLOW_HD void operator()(index_t n, index_t row, index_t c) const {
+        const index_t p = at.parameter(n, row, c);
+        const double inverse_sigma = exp_of(-static_cast<double>(logs[p]));
+        const double eps = (z[at.z(n, row, c)] - mean[p]) * inverse_sigma;
+        dz[at.z(n, row, c)] = static_cast<real>(-dlogp * eps * inverse_sigma);
+    }
+};
+
+// Runs over the parameters: image by image, or once for all images where the map is shared.
+struct BackwardParameters {
+    static constexpr const char* name = "gaussian_backward_parameters";
+    View at;
+    const real* mean;
+    const real* logs;
+    const state_t* z;
+    double dlogp;
+    real* dmean;
+    real* dlogs;
+    GLOW_HD void operator()(index_t n, index_t row, index_t c) const {
+        const index_t p = at.parameter(n, row, c);
+        const double inverse_sigma = exp_of(-static_cast<double>(logs[p]));
+        const index_t sharing = at.layout.per_image ? 1 : at.latents.N;
+        double sum_mean = 0, sum_logs = 0;
+        for (index_t i = 0; i < sharing; ++i) {
+            const double eps = (z[at.z(n + i, row, c)] - mean[p]) * inverse_sigma;
+            sum_mean += eps;
+            sum_logs += eps * eps - 1.0;
+        }
+        dmean[p] = static_cast<real>(dlogp * inverse_sigma * sum_mean);
+        dlogs[p] = static_cast<real>(dlogp * sum_logs);
+    }
+};
+
+struct Noise {
+    static constexpr const char* name = "gaussian_noise";
+    index_t count;  // numbers of an image
+    std::uint64_t seed, item0, first;
+    double temperature;
+    state_t* z;
+    GLOW_HD void operator()(index_t n, index_t block) const {
+        const PhiloxWords words = philox_block(seed, Purpose::sample, item0 + static_cast<std::uint64_t>(n),
+                                               first + static_cast<std::uint64_t>(block));
+        for (int pair = 0; pair < 2; ++pair) {
+            const NormalPair normal = philox_normal(words.word[2 * pair], words.word[2 * pair + 1]);
+            const index_t i = block * 4 + 2 * pair;
+            if (i < count) z[n * count + i] = temperature * normal.first;
+            if (i + 1 < count) z[n * count + i + 1] = temperature * normal.second;
+        }
+    }
+};
+
+}  // namespace
+
+void gaussian_log_density(const Place& place, const Latents& latents, const GaussianLayout& layout,
+                          const real* mean, const real* logs, const state_t* z, double* logp,
+                          double* partial) {
+    reduce_groups(place, latents.N, latents.rows, latents.C, partial,
+                  LogDensity{{latents, layout}, mean, logs, z}, AddToLogp{logp});
+}
+
+void gaussian_encode(const Place& place, const Latents& latents, const GaussianLayout& layout,
+                     const real* mean, const real* logs, state_t* z) {
+    for_each_group(place, latents.N, latents.rows, latents.C, Encode{{latents, layout}, mean, logs, z});
+}
+
+void gaussian_decode(const Place& place, const Latents& latents, const GaussianLayout& layout,
+                     const real* mean, const real* logs, state_t* z) {
+    for_each_group(place, latents.N, latents.rows, latents.C, Decode{{latents, layout}, mean, logs, z});
+}
+
+void gaussian_backward(const Place& place, const Latents& latents, const GaussianLayout& layout,
+                       const real* mean, const real* logs, const state_t* z, double dlogp, real* dz,
+                       real* dmean, real* dlogs) {
+    const View at{latents, layout};
+    for_each_group(place, latents.N, latents.rows, latents.C, BackwardLatent{at, mean, logs, z, dlogp, dz});
+    for_each_group(place, layout.per_image ? latents.N : 1, latents.rows, latents.C,
+                   BackwardParameters{at, mean, logs, z, dlogp, dmean, dlogs});
+}
+
+void gaussian_noise(const Place& place, const Latents& latents, std::uint64_t seed, std::uint64_t item0,
+                    std::uint64_t first, double temperature, state_t* z) {
+    const index_t count = latents.rows * latents.C;
+    for_each_row_channel(place, latents.N, (count + 3) / 4, Noise{count, seed, item0, first, temperature, z});
+}
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,49 @@
+// Diagonal Gaussian log-densities of latents and their reparametrisation (spec section 1, split and top
+// prior): log N(z; mean, exp(logs)) = -1/2 log(2 pi) - logs - 1/2 eps^2, eps = (z - mean) exp(-logs).
+#pragma once
+
+#include "kernels/base.h"
+
+namespace glow::inline GLOW_REAL {
+
+// Latents of N images, `rows` pixels each: z[(n * rows + row) * z_stride + c], c < C.
+struct Latents {
+    index_t N, rows, C;
+    index_t z_stride;
+};
+
+// Where the parameters of latent (n, row, c) lie: mean[(n * rows * per_image + row) * stride + c * step],
+// logs alike. per_image = 0: one map [rows, ...] shared by all images.
+struct GaussianLayout {
+    index_t stride, step;
+    index_t per_image;
+};
+// A split's network output [N*rows, 2C]: mean = h[0::2], logs = h[1::2].
+inline GaussianLayout interleaved_gaussian(index_t C) {
+    return {2 * C, 2, 1};
+}
+// The top prior's map [rows, 2C]: mean = h[:C], logs = h[C:], the same for every image.
+inline GaussianLayout shared_gaussian(index_t C) {
+    return {2 * C, 1, 0};
+}
+
+// logp[n] += log-density of image n (nats). partial: group_scratch(N) doubles.
+void gaussian_log_density(const Place& place, const Latents& latents, const GaussianLayout& layout,
+                          const real* mean, const real* logs, const state_t* z, double* logp,
+                          double* partial);
+// z <- eps, and z <- mean + exp(logs) eps. In place.
+void gaussian_encode(const Place& place, const Latents& latents, const GaussianLayout& layout,
+                     const real* mean, const real* logs, state_t* z);
+void gaussian_decode(const Place& place, const Latents& latents, const GaussianLayout& layout,
+                     const real* mean, const real* logs, state_t* z);
+// dz = dL/dz (overwrites; same layout as z) and dmean, dlogs = dL/d parameters (overwrite; same layout as the
+// parameters, summed over images where they are shared). dlogp = dL/dlogp of every image.
+void gaussian_backward(const Place& place, const Latents& latents, const GaussianLayout& layout,
+                       const real* mean, const real* logs, const state_t* z, double dlogp, real* dz,
+                       real* dmean, real* dlogs);
+// z[n] = temperature * standard normal numbers of stream (seed, Purpose::sample, item0 + n), block `first`
+// on; each image takes rows * C numbers. Dense latents (z_stride == C) only.
+void gaussian_noise(const Place& place, const Latents& latents, std::uint64_t seed, std::uint64_t item0,
+                    std::uint64_t first, double temperature, state_t* z);
+
+}  // namespace glow::inline GLOW_REAL

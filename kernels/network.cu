@@ -1,0 +1,234 @@
+// Folding, masks and moments.
+#include "kernels/launch.cuh"
+#include "kernels/math.h"
+#include "kernels/network.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+template <class Map>
+struct Fold {
+    static constexpr const char* name = "fold_actnorm";
+    index_t K, stride;
+    const real* W;
+    const real* bias;
+    const real* logs;
+    Map* folded;
+    real* folded_bias;
+    GLOW_HD void operator()(index_t o) const {
+        const double s = exp_of(3.0 * logs[o]);
+        const double c = s * bias[o];
+        for (index_t k = 0; k < K; ++k) folded[o * stride + k] = round_to<Map>(s * W[o * K + k]);
+        for (index_t k = K; k < stride; ++k) folded[o * stride + k] = round_to<Map>(k == K ? c : 0.0);
+        if (folded_bias != nullptr) folded_bias[o] = static_cast<real>(c);
+    }
+};
+
+struct Unfold {
+    static constexpr const char* name = "unfold_actnorm";
+    index_t K, stride;
+    const real* W;
+    const real* bias;
+    const real* logs;
+    const real* dfolded;
+    const real* dfolded_bias;
+    real* dW;
+    real* dbias;
+    real* dlogs;
+    GLOW_HD void operator()(index_t o) const {
+        const double s = exp_of(3.0 * logs[o]);
+        const real scale = static_cast<real>(s);
+        const double dc = dfolded_bias != nullptr ? dfolded_bias[o] : dfolded[o * stride + K];
+        // Four running sums: one would make the loop wait for each addition.
+        double sum[4] = {dc * bias[o], 0, 0, 0};
+        index_t k = 0;
+        for (; k + 4 <= K; k += 4)
+            for (index_t j = 0; j < 4; ++j) {
+                const real d = dfolded[o * stride + k + j];
+                sum[j] += static_cast<double>(d) * W[o * K + k + j];
+                dW[o * K + k + j] += scale * d;
+            }
+        for (; k < K; ++k) {
+            const real d = dfolded[o * stride + k];
+            sum[0] += static_cast<double>(d) * W[o * K + k];
+            dW[o * K + k] += scale * d;
+        }
+        dbias[o] += static_cast<real>(s * dc);
+        dlogs[o] += static_cast<real>(3.0 * s * ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    }
+};
+
+template <class Map>
+struct PackTaps {
+    static constexpr const char* name = "pack_taps";
+    index_t C, w, depth;
+    const real* W;
+    Map* packed;
+    GLOW_HD void operator()(index_t tap, index_t c, index_t i) const {
+        packed[(tap * C + c) * w + i] = round_to<Map>(W[(c * 9 + tap) * depth + i]);
+    }
+};
+
+struct UnpackTaps {
+    static constexpr const char* name = "unpack_taps";
+    index_t C, w, depth;
+    const real* dpacked;
+    real* dW;
+    GLOW_HD void operator()(index_t tap, index_t c, index_t i) const {
+        dW[(c * 9 + tap) * depth + i] += dpacked[(tap * C + c) * w + i];
+    }
+};
+
+template <class Map>
+struct ReluBackward {
+    static constexpr const char* name = "relu_backward";
+    const Map* map;
+    Map* dmap;
+    GLOW_HD void operator()(index_t i) const { dmap[i] = to_float(map[i]) > 0 ? dmap[i] : Map{}; }
+};
+
+template <class Map>
+struct ReluBackwardSum {
+    static constexpr const char* name = "relu_backward_sum";
+    static constexpr int kSums = 1;
+    index_t C;
+    const Map* map;
+    Map* dmap;
+    GLOW_HD void operator()(index_t row, index_t c, double* sum) const {
+        const index_t i = row * C + c;
+        const Map d = to_float(map[i]) > 0 ? dmap[i] : Map{};
+        dmap[i] = d;
+        sum[0] += to_float(d);
+    }
+};
+struct AddSum {
+    real* sums;
+    GLOW_HD void operator()(index_t c, const double* sum) const { sums[c] += static_cast<real>(sum[0]); }
+};
+
+template <class T>
+struct Moments {
+    static constexpr const char* name = "moments";
+    static constexpr int kSums = 2;
+    const T* x;
+    index_t stride;
+    GLOW_HD void operator()(index_t row, index_t c, double* sum) const {
+        const double value = x[row * stride + c];
+        sum[0] += value;
+        sum[1] += value * value;
+    }
+};
+struct AddMoments {
+    index_t C;
+    double* moments;
+    GLOW_HD void operator()(index_t c, const double* sum) const {
+        moments[c] += sum[0];
+        moments[C + c] += sum[1];
+    }
+};
+
+struct FromMoments {
+    static constexpr const char* name = "actnorm_from_moments";
+    double count;
+    index_t C;
+    const double* moments;
+    real* bias;
+    real* logs;
+    GLOW_HD void operator()(index_t c) const {
+        const double mean = moments[c] / count;
+        const double b = static_cast<real>(-mean);  // the deviation is taken about the bias as it is stored
+        const double square = moments[C + c] / count + 2.0 * b * mean + b * b;
+        const double s = sqrt_of(square > 0.0 ? square : 0.0);
+        bias[c] = static_cast<real>(b);
+        logs[c] = static_cast<real>(-log_of(s + 1e-6) / 3.0);
+    }
+};
+
+template <class T>
+struct Fill {
+    static constexpr const char* name = "fill";
+    T value;
+    T* values;
+    GLOW_HD void operator()(index_t i) const { values[i] = value; }
+};
+template <class T>
+struct Copy {
+    static constexpr const char* name = "copy";
+    const T* from;
+    T* to;
+    GLOW_HD void operator()(index_t i) const { to[i] = from[i]; }
+};
+
+}  // namespace
+
+template <class Map>
+void fold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W, const real* bias,
+                  const real* logs, Map* folded, real* folded_bias) {
+    for_each(place, out, Fold<Map>{K, stride, W, bias, logs, folded, folded_bias}, stride);
+}
+
+void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W,
+                    const real* bias, const real* logs, const real* dfolded, const real* dfolded_bias,
+                    real* dW, real* dbias, real* dlogs) {
+    for_each(place, out, Unfold{K, stride, W, bias, logs, dfolded, dfolded_bias, dW, dbias, dlogs}, stride);
+}
+
+template <class Map>
+void pack_taps(const Place& place, index_t C, index_t w, bool edge, index_t stride, const real* W,
+               Map* packed) {
+    for_each_group(place, 9, C, w, PackTaps<Map>{C, w, w + (edge ? 1 : 0), W, packed});
+    fill(place, (stride - 9 * C) * w, Map{}, packed + 9 * C * w);
+}
+
+void unpack_taps(const Place& place, index_t C, index_t w, bool edge, const real* dpacked, real* dW) {
+    for_each_group(place, 9, C, w, UnpackTaps{C, w, w + (edge ? 1 : 0), dpacked, dW});
+}
+
+template <class Map>
+void relu_backward(const Place& place, index_t rows, index_t C, const Map* map, Map* dmap, real* sums,
+                   double* partial) {
+    if (sums != nullptr)
+        sum_columns(place, rows, C, partial, ReluBackwardSum<Map>{C, map, dmap}, AddSum{sums});
+    else
+        for_each(place, rows * C, ReluBackward<Map>{map, dmap});
+}
+
+template <class T>
+void add_moments(const Place& place, index_t rows, index_t C, const T* x, index_t stride, double* moments,
+                 double* partial) {
+    sum_columns(place, rows, C, partial, Moments<T>{x, stride}, AddMoments{C, moments});
+}
+
+void actnorm_from_moments(const Place& place, double count, index_t C, const double* moments, real* bias,
+                          real* logs) {
+    for_each(place, C, FromMoments{count, C, moments, bias, logs});
+}
+
+template <class T>
+void fill(const Place& place, index_t count, T value, T* values) {
+    for_each(place, count, Fill<T>{value, values});
+}
+template <class T>
+void copy(const Place& place, index_t count, const T* from, T* to) {
+    for_each(place, count, Copy<T>{from, to});
+}
+
+#define GLOW_INSTANTIATE_MAP(Map)                                                                      \
+    template void fold_actnorm<Map>(const Place&, index_t, index_t, index_t, const real*, const real*, \
+                                    const real*, Map*, real*);                                         \
+    template void pack_taps<Map>(const Place&, index_t, index_t, bool, index_t, const real*, Map*);    \
+    template void relu_backward<Map>(const Place&, index_t, index_t, const Map*, Map*, real*, double*);
+#define GLOW_INSTANTIATE(T)                                                                            \
+    template void add_moments<T>(const Place&, index_t, index_t, const T*, index_t, double*, double*); \
+    template void fill<T>(const Place&, index_t, T, T*);                                               \
+    template void copy<T>(const Place&, index_t, const T*, T*);
+GLOW_INSTANTIATE_MAP(real)
+GLOW_INSTANTIATE(double)
+#if !defined(GLOW_REAL_DOUBLE)
+GLOW_INSTANTIATE_MAP(bfloat16)
+GLOW_INSTANTIATE(float)
+#endif
+#undef GLOW_INSTANTIATE
+#undef GLOW_INSTANTIATE_MAP
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,24 @@
+// The optimisers' element-wise updates (spec section 1), one pass over the flat parameter array.
+#pragma once
+
+#include "kernels/base.h"
+
+namespace glow::inline GLOW_REAL {
+
+struct OptimiserStep {
+    bool adam = false;  // else adamax
+    double lr_t = 0;    // lr sqrt(1 - b2^t) / (1 - b1^t), warm-up included
+    double beta1 = 0.9, beta2 = 0.999;
+    double weight_decay = 0;    // d: w <- (1 - d) w - ...
+    double gradient_scale = 1;  // clipping: g <- gradient_scale * g
+    double ema_rate = 0;        // ema <- ema + (w - ema) * ema_rate, (1 - e) / (1 - e^t)
+};
+
+// w, m, v, ema are updated in place from the gradient g; ema may be nullptr.
+void optimiser_step(const Place& place, index_t count, const OptimiserStep& step, const real* g, real* w,
+                    real* m, real* v, real* ema);
+
+// *result = sum of squares of x, in double (inf or NaN where x has one). partial: group_scratch(1) doubles.
+void sum_of_squares(const Place& place, index_t count, const real* x, double* result, double* partial);
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,46 @@
+// What a layer needs to run: where, with which libraries, and scratch memory. Passed, never global.
+#pragma once
+
+#include <memory>
+
+#include "runtime/blas.h"
+#include "runtime/memory.h"
+#include "runtime/solver.h"
+
+namespace glow {
+
+struct Context {
+    Place place;
+    Blas& blas;
+    Solver& solver;
+    Arena& workspace;
+
+    // Nothing runs and memory is only counted: see Device::none.
+    bool dry() const { return place.device == Device::none; }
+
+    // Runs a product with its scratch from the workspace; a dry context only counts that scratch.
+    void gemm(const Gemm& product, const void* a, const void* b, void* c, const void* bias = nullptr) const;
+};
+
+// The libraries of a device and its number of threads, opened once.
+class Backend {
+  public:
+    // threads 0: all that the process may use. Throws InputError where the build or the machine lacks the
+    // device.
+    explicit Backend(Device device, int threads = 0);
+
+    Context context(Arena& workspace) const { return {place_, *blas_, *solver_, workspace}; }
+    Context dry_context(Arena& workspace) const {
+        return {{Device::none, place_.threads, nullptr}, *blas_, *solver_, workspace};
+    }
+    const Place& place() const { return place_; }
+    Blas& blas() const { return *blas_; }
+    Solver& solver() const { return *solver_; }
+
+  private:
+    Place place_;
+    std::unique_ptr<Blas> blas_;
+    std::unique_ptr<Solver> solver_;
+};
+
+}  // namespace glow

@@ -1,0 +1,128 @@
+// Arenas on reserved virtual memory: a page is committed when it is first touched, so an arena costs what it
+// uses.
+#include "runtime/memory.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <numeric>
+
+#include "kernels/error.h"
+
+namespace glow {
+namespace {
+
+constexpr std::byte kGuard{0xA5};
+constexpr std::size_t kGuardBytes = kAlignment;
+
+std::string_view name_of(Category category) {
+    return kCategoryNames[static_cast<int>(category)];
+}
+
+}  // namespace
+
+Arena::Arena(Device device, Category category, std::size_t capacity_bytes, bool guards)
+    : device_(device),
+      category_(category),
+      capacity_(capacity_bytes),
+      guards_(guards && device == Device::cpu) {
+    if (device == Device::none || capacity_bytes == 0) return;
+    if (device == Device::cuda) throw InputError("this build has no CUDA memory; run with --device cpu");
+    if (capacity_bytes > std::numeric_limits<std::size_t>::max() / 4)
+        throw InputError(fmt::format("{} arena: {} bytes is more than any machine has", name_of(category),
+                                     capacity_bytes));
+    // Guards and rounding take room of their own, which the plan does not count.
+    const std::size_t bytes = guards_ ? capacity_bytes * 2 + (std::size_t{1} << 24) : capacity_bytes;
+    void* const base =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        throw InputError(fmt::format("{} arena: the system refuses {}; use a smaller model or batch",
+                                     name_of(category), human_bytes(bytes)));
+    base_ = static_cast<std::byte*>(base);
+    capacity_ = bytes;
+}
+
+Arena::~Arena() {
+    if (base_ != nullptr) munmap(base_, capacity_);
+}
+
+void* Arena::take_bytes(std::size_t bytes) {
+    const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    const std::size_t total = rounded + (guards_ ? kGuardBytes + kAlignment : 0);
+    if (device_ != Device::none && (total < bytes || total > capacity_ - used_))
+        throw Error(fmt::format("{} arena: {} more bytes wanted, {} of {} in use: the memory plan was wrong",
+                                name_of(category_), bytes, used_, capacity_));
+    // A counting arena hands out addresses that only differ from nullptr.
+    std::byte* const block = base_ != nullptr ? base_ + used_ : reinterpret_cast<std::byte*>(kAlignment);
+    if (guards_) {
+        // The block's size stands after its guard, so that a release can walk back through the blocks.
+        std::memset(block, 0xFF, rounded);
+        std::memset(block + rounded, static_cast<int>(kGuard), kGuardBytes);
+        std::memcpy(block + rounded + kGuardBytes, &total, sizeof total);
+    }
+    used_ += total;
+    peak_ = std::max(peak_, used_);
+    return block;
+}
+
+void Arena::release(std::size_t mark) {
+    while (guards_ && used_ > mark) {
+        std::size_t total;
+        std::memcpy(&total, base_ + used_ - kAlignment, sizeof total);
+        const std::byte* const guard = base_ + used_ - kAlignment - kGuardBytes;
+        if (!std::all_of(guard, guard + kGuardBytes, [](std::byte b) { return b == kGuard; })) {
+            std::fprintf(stderr, "glow: a block of the %s arena was written past its end\n",
+                         std::string(name_of(category_)).c_str());
+            std::abort();  // in a destructor there is nobody to tell, and the memory is corrupt
+        }
+        used_ -= total;
+    }
+    used_ = mark;
+}
+
+std::size_t total(const MemoryBytes& bytes) {
+    return std::accumulate(bytes.begin(), bytes.end(), std::size_t{0});
+}
+
+namespace {
+
+template <std::size_t... I>
+std::array<Arena, kCategories> make_arenas(Device device, const MemoryBytes& capacity, bool guards,
+                                           std::index_sequence<I...>) {
+    return {Arena(device, static_cast<Category>(I), capacity[I], guards)...};
+}
+
+}  // namespace
+
+Memory::Memory() : arenas_(make_arenas(Device::none, {}, false, std::make_index_sequence<kCategories>())) {}
+
+Memory::Memory(Device device, const MemoryBytes& capacity, bool guards)
+    : arenas_(make_arenas(device, capacity, guards, std::make_index_sequence<kCategories>())) {}
+
+MemoryBytes Memory::peak() const {
+    MemoryBytes bytes{};
+    for (int i = 0; i < kCategories; ++i) bytes[i] = arenas_[i].peak();
+    return bytes;
+}
+
+std::size_t process_peak_bytes() {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.rfind("VmHWM:", 0) == 0) return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;
+    return 0;
+}
+
+std::string human_bytes(std::size_t bytes) {
+    if (bytes >= std::size_t{1} << 30) return fmt::format("{:.2f} GiB", bytes / double(1 << 30));
+    if (bytes >= std::size_t{1} << 20) return fmt::format("{:.1f} MiB", bytes / double(1 << 20));
+    if (bytes >= std::size_t{1} << 10) return fmt::format("{:.1f} KiB", bytes / double(1 << 10));
+    return fmt::format("{} B", bytes);
+}
+
+}  // namespace glow
