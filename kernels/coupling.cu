@@ -43,21 +43,23 @@ struct AffineBackward {
     static constexpr const char* name = "affine_coupling_backward";
     index_t C;
     double dlogdet;
-    real* out;
+    const real* out;
+    real* dout;
     state_t* h;
     real* dh;
     // y = (x + shift) scale, log scale in the logdet; d scale / dt = scale (1 - scale), d log scale / dt = 1
     // - scale.
     GLOW_HD void operator()(index_t row, index_t c) const {
-        real* const o = out + row * C + 2 * c;
+        const real* const o = out + row * C + 2 * c;
+        real* const d = dout + row * C + 2 * c;
         state_t& b = h[row * C + C / 2 + c];
         real& db = dh[row * C + C / 2 + c];
         const double scale = sigmoid_scale(static_cast<double>(o[1]) + 2.0).value;
         const double shift = o[0], dy = db, y = b;
         b = y / scale - shift;
         db = static_cast<real>(dy * scale);
-        o[0] = static_cast<real>(dy * scale);
-        o[1] = static_cast<real>((dy * y + dlogdet) * (1.0 - scale));
+        d[0] = static_cast<real>(dy * scale);
+        d[1] = static_cast<real>((dy * y + dlogdet) * (1.0 - scale));
     }
 };
 
@@ -84,12 +86,13 @@ struct AdditiveInverse {
 struct AdditiveBackward {
     static constexpr const char* name = "additive_coupling_backward";
     index_t C;
-    real* out;
+    const real* out;
+    real* dout;
     state_t* h;
     const real* dh;
     GLOW_HD void operator()(index_t row, index_t c) const {
         h[row * C + C / 2 + c] -= out[row * (C / 2) + c];
-        out[row * (C / 2) + c] = dh[row * C + C / 2 + c];
+        dout[row * (C / 2) + c] = dh[row * C + C / 2 + c];
     }
 };
 
@@ -109,9 +112,9 @@ void affine_coupling_inverse(const Place& place, index_t rows, index_t C, const 
     for_each_row_channel(place, rows, C / 2, AffineInverse{C, out, h});
 }
 
-void affine_coupling_backward(const Place& place, index_t rows, index_t C, double dlogdet, real* out,
-                              state_t* h, real* dh) {
-    for_each_row_channel(place, rows, C / 2, AffineBackward{C, dlogdet, out, h, dh});
+void affine_coupling_backward(const Place& place, index_t rows, index_t C, double dlogdet, const real* out,
+                              real* dout, state_t* h, real* dh) {
+    for_each_row_channel(place, rows, C / 2, AffineBackward{C, dlogdet, out, dout, h, dh});
 }
 
 void additive_coupling_forward(const Place& place, index_t rows, index_t C, const real* out, state_t* h) {
@@ -122,9 +125,9 @@ void additive_coupling_inverse(const Place& place, index_t rows, index_t C, cons
     for_each_row_channel(place, rows, C / 2, AdditiveInverse{C, out, h});
 }
 
-void additive_coupling_backward(const Place& place, index_t rows, index_t C, real* out, state_t* h,
-                                const real* dh) {
-    for_each_row_channel(place, rows, C / 2, AdditiveBackward{C, out, h, dh});
+void additive_coupling_backward(const Place& place, index_t rows, index_t C, const real* out, real* dout,
+                                state_t* h, const real* dh) {
+    for_each_row_channel(place, rows, C / 2, AdditiveBackward{C, out, dout, h, dh});
 }
 
 }  // namespace glow::inline GLOW_REAL

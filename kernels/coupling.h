@@ -15,14 +15,16 @@ void affine_coupling_forward(const Place& place, index_t N, index_t rows_per_ima
                              const real* out, state_t* h, double* logdet, double* partial);
 // b <- b / scale - shift.
 void affine_coupling_inverse(const Place& place, index_t rows, index_t C, const real* out, state_t* h);
-// h: y -> x and dh: dL/dy -> dL/dx in the b half; out <- dL/dout. dlogdet = dL/dlogdet of every image.
-void affine_coupling_backward(const Place& place, index_t rows, index_t C, double dlogdet, real* out,
-                              state_t* h, real* dh);
+// h: y -> x and dh: dL/dy -> dL/dx in the b half; dout = dL/dout (overwrites). dlogdet = dL/dlogdet of every
+// image.
+void affine_coupling_backward(const Place& place, index_t rows, index_t C, double dlogdet, const real* out,
+                              real* dout, state_t* h, real* dh);
 
-// b <- b + out, b <- b - out, and the backward of the first (h: y -> x, out <- dL/dout; dh is unchanged).
+// b <- b + out, b <- b - out, and the backward of the first (h: y -> x, dout = dL/dout, overwrites; dh is
+// unchanged).
 void additive_coupling_forward(const Place& place, index_t rows, index_t C, const real* out, state_t* h);
 void additive_coupling_inverse(const Place& place, index_t rows, index_t C, const real* out, state_t* h);
-void additive_coupling_backward(const Place& place, index_t rows, index_t C, real* out, state_t* h,
-                                const real* dh);
+void additive_coupling_backward(const Place& place, index_t rows, index_t C, const real* out, real* dout,
+                                state_t* h, const real* dh);
 
 }  // namespace glow::inline GLOW_REAL

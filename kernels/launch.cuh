@@ -5,7 +5,7 @@
 // divides or takes remainders at run time: the drivers hand it every index it needs.
 #pragma once
 
-#if defined(GLOW_WITH_CUDA) && !defined(__CUDACC__)
+#if defined(GLOW_WITH_CUDA) && !defined(__CUDACC__) && !defined(GLOW_HOST_ONLY)
 #error "kernels/launch.cuh is for .cu files only"
 #endif
 

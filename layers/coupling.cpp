@@ -1,0 +1,114 @@
+// Affine: b <- (b + shift) scale; additive: b <- b + NN(a). Backward mirrors forward.
+#include "layers/coupling.h"
+
+#include <algorithm>
+
+#include "kernels/coupling.h"
+
+namespace glow::inline GLOW_REAL {
+
+index_t tile_images(index_t tile, index_t pixels, index_t N) {
+    constexpr index_t kTilePixels = 2048;
+    return std::min(N, tile > 0 ? tile : std::max<index_t>(1, kTilePixels / pixels));
+}
+
+Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision precision, index_t tile,
+                   const std::string& name, Parameters& parameters)
+    : shape_(shape),
+      kind_(config.coupling),
+      tile_(tile),
+      network_(make_coupling_network(shape, shape.C / 2,
+                                     kind_ == CouplingKind::affine ? shape.C : shape.C / 2, config.width,
+                                     config.edge_bias, precision, name + "/coupling", parameters)) {}
+
+// f(first image, images) for every tile.
+template <class F>
+void Coupling::for_each_tile(index_t N, F f) const {
+    const index_t images = tile_images(tile_, shape_.pixels(), N);
+    for (index_t n = 0; n < N; n += images) f(n, std::min(images, N - n));
+}
+
+Coupling::Kept Coupling::take_kept(Arena& arena, index_t N) const {
+    Kept kept;
+    for_each_tile(N, [&](index_t, index_t images) { kept.push_back(network_->take_maps(arena, images)); });
+    return kept;
+}
+
+void Coupling::initialise(const Context& context, Flow& flow) {
+    network_->initialise(context, flow.N, tile_images(tile_, shape_.pixels(), flow.N), flow.h, shape_.C);
+    forward(context, flow);
+}
+
+void Coupling::forward(const Context& context, Flow& flow, const Kept* kept) {
+    Arena& arena = context.workspace;
+    const Arena::Scope scope(arena);
+    const CouplingNetwork::Folded folded = network_->fold(context);
+    std::size_t tile = 0;
+    for_each_tile(flow.N, [&](index_t n, index_t images) {
+        const Arena::Scope tile_scope(arena);
+        const index_t rows = images * shape_.pixels(), C = shape_.C;
+        state_t* const h = flow.h + n * shape_.size();
+        real* out;
+        if (kept != nullptr) {
+            const CouplingNetwork::Maps& maps = (*kept)[tile++];
+            out = maps.out;
+            network_->forward(context, folded, images, h, C, maps);
+        } else {
+            out = arena.take<real>(rows * network_->outputs());
+            network_->forward(context, folded, images, h, C, out);
+        }
+        if (kind_ == CouplingKind::affine)
+            affine_coupling_forward(context.place, images, shape_.pixels(), C, out, h, flow.logdet + n,
+                                    arena.take<double>(group_scratch(images)));
+        else
+            additive_coupling_forward(context.place, rows, C, out, h);
+    });
+}
+
+void Coupling::inverse(const Context& context, Flow& flow, const state_t* network_input) {
+    Arena& arena = context.workspace;
+    const Arena::Scope scope(arena);
+    const CouplingNetwork::Folded folded = network_->fold(context);
+    for_each_tile(flow.N, [&](index_t n, index_t images) {
+        const Arena::Scope tile_scope(arena);
+        const index_t rows = images * shape_.pixels(), C = shape_.C;
+        state_t* const h = flow.h + n * shape_.size();
+        const state_t* const a = network_input != nullptr ? network_input + n * shape_.size() : h;
+        real* const out = arena.take<real>(rows * network_->outputs());
+        network_->forward(context, folded, images, a, C, out);
+        if (kind_ == CouplingKind::affine)
+            affine_coupling_inverse(context.place, rows, C, out, h);
+        else
+            additive_coupling_inverse(context.place, rows, C, out, h);
+    });
+}
+
+void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, const Kept* kept) {
+    Arena& arena = context.workspace;
+    const Arena::Scope scope(arena);
+    const CouplingNetwork::Folded folded = network_->fold(context);
+    const CouplingNetwork::FoldedGradient dfolded = network_->zero_gradient(context);
+    std::size_t tile = 0;
+    for_each_tile(flow.N, [&](index_t n, index_t images) {
+        const Arena::Scope tile_scope(arena);
+        const index_t rows = images * shape_.pixels(), C = shape_.C;
+        state_t* const h = flow.h + n * shape_.size();
+        real* const dh = gradient.dh + n * shape_.size();
+        CouplingNetwork::Maps maps;
+        if (kept != nullptr) {
+            maps = (*kept)[tile++];
+        } else {
+            maps = network_->take_maps(arena, images);
+            network_->forward(context, folded, images, h, C, maps);
+        }
+        real* const dout = arena.take<real>(rows * network_->outputs());
+        if (kind_ == CouplingKind::affine)
+            affine_coupling_backward(context.place, rows, C, gradient.dlogp, maps.out, dout, h, dh);
+        else
+            additive_coupling_backward(context.place, rows, C, maps.out, dout, h, dh);
+        network_->backward(context, folded, dfolded, images, h, C, maps, dout, dh);
+    });
+    network_->unfold(context, dfolded);
+}
+
+}  // namespace glow::inline GLOW_REAL

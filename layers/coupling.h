@@ -1,0 +1,47 @@
+// Affine and additive coupling layers (paper section 3.3, the code's form; spec section 1): a passes, b is
+// transformed by a network of a. Runs tile by tile: a tile's hidden maps are all the memory it needs.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "layers/layer.h"
+#include "layers/network.h"
+
+namespace glow::inline GLOW_REAL {
+
+class Coupling : public Layer {
+  public:
+    // tile: images per tile, 0 = the rule of tile_images().
+    Coupling(const ModelConfig& config, const Shape& shape, Precision precision, index_t tile,
+             const std::string& name, Parameters& parameters);
+
+    void initialise(const Context& context, Flow& flow) override;
+    void forward(const Context& context, Flow& flow) override { forward(context, flow, nullptr); }
+    void inverse(const Context& context, Flow& flow) override { inverse(context, flow, nullptr); }
+    // The network is recomputed once: that one run serves the inverse of the layer and the gradient.
+    void backward(const Context& context, Flow& flow, Gradient& gradient) override {
+        backward(context, flow, gradient, nullptr);
+    }
+
+    // What the policy `store` keeps: the network's maps, tile by tile.
+    using Kept = std::vector<CouplingNetwork::Maps>;
+    Kept take_kept(Arena& arena, index_t N) const;
+    void forward(const Context& context, Flow& flow, const Kept* kept);
+    void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept* kept);
+
+    // network_input: another state of the same shape whose a half feeds the network instead of flow's own.
+    void inverse(const Context& context, Flow& flow, const state_t* network_input);
+
+  private:
+    template <class F>
+    void for_each_tile(index_t N, F f) const;
+
+    Shape shape_;
+    CouplingKind kind_;
+    index_t tile_;
+    std::unique_ptr<CouplingNetwork> network_;
+};
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,111 @@
+// The whole multi-level flow (paper figure 2b): per level squeeze, K steps of actnorm-mixing-coupling, split;
+// a Gaussian prior at the top.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "layers/actnorm_mixing.h"
+#include "layers/coupling.h"
+#include "layers/prior.h"
+#include "layers/split.h"
+#include "layers/squeeze.h"
+
+namespace glow::inline GLOW_REAL {
+
+// How the same mathematics is carried out.
+struct Execution {
+    Precision precision = Precision::fp32;  // of the coupling networks
+    index_t tile = 0;  // images per tile of the coupling networks; 0: the rule of tile_images()
+};
+
+// What forward keeps for backward. The exact state entering levels 1..L-1 always (under one z in all); beyond
+// that the exact state before every `anchor_every`-th step (0: none, 1: the policy checkpoint), and with
+// `maps` the networks' hidden maps too (with anchor_every = 1: the policy store).
+struct Keep {
+    index_t anchor_every = 0;
+    bool maps = false;
+};
+
+// Exact states and maps of one forward, in an arena's scope.
+class Kept {
+  public:
+    Kept(Arena& arena, Keep keep) : arena_(arena), scope_(arena), keep_(keep) {}
+
+  private:
+    friend class Glow;
+    struct Step {
+        state_t* state = nullptr;
+        Coupling::Kept maps;
+    };
+    Arena& arena_;
+    Arena::Scope scope_;
+    Keep keep_;
+    std::vector<Step> steps_;       // L * K, level by level
+    std::vector<state_t*> starts_;  // L: entering level l
+};
+
+class Glow {
+  public:
+    // Throws InputError for a config that does not hold together.
+    Glow(const ModelConfig& config, const Execution& execution);
+    Glow(const Glow&) = delete;
+    Glow& operator=(const Glow&) = delete;
+
+    const ModelConfig& config() const { return config_; }
+    Parameters& parameters() { return parameters_; }
+    const Parameters& parameters() const { return parameters_; }
+
+    // Takes the memory of the derived values (W^-1, folded mixings, the prior's map).
+    void allocate(Arena& derived);
+
+    // Derived values from the parameters; before anything runs and after every change of the parameters.
+    struct Prepared {
+        double max_condition = 0;  // of W over all steps: norm1(W) norm1(W^-1)
+        std::string
+            bad_layer;  // the first step with a singular W or a value that is not finite; empty: all is well
+    };
+    Prepared prepare(const Context& context);
+
+    // All of these work on flow.h [N, H, W, C] <-> latents, in place. Latents lie deepest first: the top z
+    // [N, H_t, W_t, C_t], then b of level L-2, ..., b of level 0. Data-dependent initialisation of every
+    // actnorm from flow.N images, then as forward.
+    void initialise(const Context& context, Flow& flow);
+    // images -> latents; logdet and prior are set (=), so that log p = -D ln(n_bins) + logdet + prior.
+    void forward(const Context& context, Flow& flow, Kept* kept = nullptr);
+    // latents -> images.
+    void inverse(const Context& context, Flow& flow);
+    // images -> standard normal eps in the latents' places, and back.
+    void encode(const Context& context, Flow& flow);
+    void decode(const Context& context, Flow& flow);
+    // latents -> rebuilt images, gradient.dh = dL/dx (its contents before do not matter), parameter gradients
+    // +=. kept: of the forward that made the latents.
+    void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept);
+
+    // log p in nats to bits/dim, the pixels' bins included.
+    double bits_per_dim(double log_density) const;
+
+    // One step of flow and one level, for tests and tools that walk the flow by hand.
+    struct Step {
+        ActnormMixing mixing;
+        Coupling coupling;
+    };
+    struct Level {
+        Shape shape;
+        Squeeze squeeze;
+        std::vector<std::unique_ptr<Step>> steps;
+        std::optional<Split> split;  // all but the last level
+    };
+    std::vector<Level>& levels() { return levels_; }
+    TopPrior& top() { return *top_; }
+
+  private:
+    ModelConfig config_;
+    Parameters parameters_;
+    std::vector<Level> levels_;
+    std::optional<TopPrior> top_;
+};
+
+}  // namespace glow::inline GLOW_REAL

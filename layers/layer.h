@@ -1,0 +1,47 @@
+// The contract of the invertible layers (architecture section 4): layers work in place on one state, forward
+// stores nothing, and backward turns a layer's output and its gradient into its input and its gradient.
+//
+// The rule, once, everywhere: parameter gradients accumulate (+=), activations overwrite (=).
+#pragma once
+
+#include "kernels/base.h"
+#include "layers/config.h"
+#include "layers/parameters.h"
+#include "runtime/context.h"
+
+namespace glow::inline GLOW_REAL {
+
+// What flows: N images. h is one buffer for the whole network, N*D elements: the feature maps [N, H, W, C] of
+// the layer at work come first, then the latents that splits of earlier levels have put aside, deepest first.
+struct Flow {
+    index_t N = 0;
+    state_t* h = nullptr;
+    double* logdet = nullptr;  // [N] nats, sum of log|det dy/dx| so far
+    double* prior = nullptr;   // [N] nats, sum of the latents' log-densities so far
+};
+
+// The gradient beside it. The loss is a sum over images, linear in each image's log p = ... + logdet + prior.
+struct Gradient {
+    real* dh = nullptr;  // [N, H, W, C] dL/dh, in the same layout as h
+    double dlogp = 0;    // dL/dlog p, the same for every image
+};
+
+class Layer {
+  public:
+    virtual ~Layer() = default;
+    // Sets the layer's actnorms from the data that reaches them (spec section 1), then forward.
+    virtual void initialise(const Context& context, Flow& flow) { forward(context, flow); }
+    // h: x -> y, logdet += log|det dy/dx|.
+    virtual void forward(const Context& context, Flow& flow) = 0;
+    // h: y -> x; logdet is left alone.
+    virtual void inverse(const Context& context, Flow& flow) = 0;
+    // h: y -> x, dh: dL/dy -> dL/dx, parameter gradients +=; logdet is left alone.
+    virtual void backward(const Context& context, Flow& flow, Gradient& gradient) = 0;
+};
+
+// Images a coupling network takes at once, for feature maps of `pixels` pixels: `tile` where it is given,
+// else as many as fill about 2048 rows, whose hidden maps stay in the CPU's caches. A fixed rule: forward and
+// recomputation agree.
+index_t tile_images(index_t tile, index_t pixels, index_t N);
+
+}  // namespace glow::inline GLOW_REAL

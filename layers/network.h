@@ -1,0 +1,77 @@
+// The coupling network (spec section 1): conv 3x3 -> actnorm -> relu -> conv 1x1 -> actnorm -> relu -> conv
+// 3x3 (zeros), as three matrix products over pixels (architecture section 3). Its hidden maps are 98% of the
+// model's work.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "layers/layer.h"
+
+namespace glow::inline GLOW_REAL {
+
+class CouplingNetwork {
+  public:
+    virtual ~CouplingNetwork() = default;
+
+    index_t outputs() const { return outputs_; }
+
+    // Weights with the actnorms folded in, in the network's precision; and the gradients of those. Both live
+    // in scratch for one call of a layer and are used by all its tiles.
+    struct Folded {
+        void*
+            conv1;  // [w, K1]   K1 = 9 (C_in + edge) + 1 rounded up to 8; column 9 (C_in + edge) is the bias
+        void* conv2;  // [w, w]
+        real* bias2;  // [w]
+        void* conv3;  // [T3, w]   T3 = 9 C_out rounded up to 8; row tap * C_out + o
+    };
+    struct FoldedGradient {
+        real* conv1;  // [w, K1]
+        real* conv2;  // [w, w]
+        real* bias2;  // [w]
+        real* conv3;  // [T3, w]
+    };
+    // What backward needs of a forward over N images.
+    struct Maps {
+        void* hidden1;  // [N*H*W, w]
+        void* hidden2;  // [N*H*W, w]
+        real* out;      // [N*H*W, C_out]
+    };
+
+    virtual Folded fold(const Context& context) const = 0;
+    virtual FoldedGradient zero_gradient(const Context& context) const = 0;
+    // Parameter gradients += those of the folded weights.
+    virtual void unfold(const Context& context, const FoldedGradient& gradient) const = 0;
+
+    // Arrays of a Maps from an arena, for N images.
+    virtual Maps take_maps(Arena& arena, index_t N) const = 0;
+
+    // out = NN(a). a: [N*H*W] pixels of `stride` state elements, the first C_in are read; out: [N*H*W,
+    // C_out].
+    virtual void forward(const Context& context, const Folded& folded, index_t N, const state_t* a,
+                         index_t stride, real* out) const = 0;
+    // The same, bit for bit, with the hidden maps kept.
+    virtual void forward(const Context& context, const Folded& folded, index_t N, const state_t* a,
+                         index_t stride, const Maps& maps) const = 0;
+    // da += dL/da in the first C_in of `stride` elements a pixel; folded gradients and the last convolution's
+    // bias, logs and edge weights +=. dout [N*H*W, C_out] and both hidden maps are overwritten.
+    virtual void backward(const Context& context, const Folded& folded, const FoldedGradient& gradient,
+                          index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout,
+                          real* da) const = 0;
+
+    // Data-dependent initialisation of the hidden actnorms, layer by layer, over N images in tiles of `tile`.
+    virtual void initialise(const Context& context, index_t N, index_t tile, const state_t* a,
+                            index_t stride) = 0;
+
+  protected:
+    explicit CouplingNetwork(index_t outputs) : outputs_(outputs) {}
+    index_t outputs_;
+};
+
+// inputs, outputs: channels; w: hidden width; `name` is the coupling's, "level0/step3/coupling". shape.C is
+// not used.
+std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index_t inputs, index_t outputs,
+                                                       index_t w, bool edge, Precision precision,
+                                                       const std::string& name, Parameters& parameters);
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,37 @@
+// The top prior (spec section 1): log N(z; mean, exp(logs)), the same map for every image. With --learn-top
+// (mean, logs) is a zero-initialised 3x3 convolution of an all-zero input, of which only the edge channel,
+// bias and logs act.
+#pragma once
+
+#include "kernels/gaussian.h"
+#include "layers/layer.h"
+
+namespace glow::inline GLOW_REAL {
+
+class TopPrior {
+  public:
+    TopPrior(const ModelConfig& config, const Shape& shape, Parameters& parameters);
+
+    // Takes the map, 2 * H*W*C elements of derived values.
+    void allocate(Arena& derived);
+    // The map from the parameters; to be called after every change of them.
+    void prepare(const Context& context);
+
+    // flow.prior += log-density of z = h.
+    void forward(const Context& context, Flow& flow);
+    // dh = dL/dz (overwrites), parameter gradients +=.
+    void backward(const Context& context, const Flow& flow, Gradient& gradient);
+    // h: z -> eps, and eps -> z.
+    void encode(const Context& context, Flow& flow);
+    void decode(const Context& context, Flow& flow);
+
+  private:
+    Latents latents(const Flow& flow) const { return {flow.N, shape_.pixels(), shape_.C, shape_.C}; }
+
+    Shape shape_;
+    bool learn_, edge_;
+    Parameter weight_, bias_, logs_;  // [2C, 3, 3, 1], [2C], [2C]
+    real* map_ = nullptr;             // [H*W, 2C]: mean, then logs
+};
+
+}  // namespace glow::inline GLOW_REAL

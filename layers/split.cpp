@@ -1,0 +1,175 @@
+// The split's prior is (conv(a) + bias) exp(3 logs) with few input channels: im2col and one product, its
+// scale folded.
+#include "layers/split.h"
+
+#include <algorithm>
+
+#include "kernels/convolution.h"
+#include "kernels/coupling.h"
+#include "kernels/gaussian.h"
+#include "kernels/network.h"
+#include "kernels/permute.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+constexpr index_t kBlockPixels = 8192;
+
+// f(rows, first pixel) for blocks of image rows of N images.
+template <class F>
+void for_each_block(const Shape& shape, index_t N, F f) {
+    const index_t step = std::max<index_t>(1, kBlockPixels / shape.W);
+    for (index_t begin = 0; begin < N * shape.H; begin += step)
+        f(ImageRows{shape.H, shape.W, begin, std::min(begin + step, N * shape.H)});
+}
+
+}  // namespace
+
+Split::Split(const ModelConfig& config, const Shape& shape, index_t tile, const std::string& name,
+             Parameters& parameters)
+    : shape_(shape), tile_(tile), edge_(config.edge_bias) {
+    const index_t depth = shape.C / 2 + (edge_ ? 1 : 0);
+    columns_ = (9 * depth + 1 + 7) / 8 * 8;
+    weight_ = parameters.add(name + "/weight", {shape.C, 3, 3, depth}, Start::zeros);
+    bias_ = parameters.add(name + "/bias", {shape.C}, Start::zeros);
+    logs_ = parameters.add(name + "/logs", {shape.C}, Start::zeros);
+}
+
+const real* Split::fold(const Context& context) const {
+    real* const folded = context.workspace.take<real>(shape_.C * columns_);
+    fold_actnorm<real>(context.place, shape_.C, 9 * (shape_.C / 2 + (edge_ ? 1 : 0)), columns_,
+                       weight_.value(), bias_.value(), logs_.value(), folded, nullptr);
+    return folded;
+}
+
+void Split::predict(const Context& context, const real* folded, index_t images, const state_t* a,
+                    index_t stride, real* out) const {
+    const Columns layout{shape_.C / 2, edge_, true, columns_};
+    for_each_block(shape_, images, [&](const ImageRows& block) {
+        const Arena::Scope scope(context.workspace);
+        real* const columns = context.workspace.take<real>(block.pixels() * columns_);
+        im2col(context.place, block, layout, false, a, stride, columns);
+        context.gemm({.m = block.pixels(),
+                      .n = shape_.C,
+                      .k = columns_,
+                      .transpose_b = true,
+                      .lda = columns_,
+                      .ldb = columns_,
+                      .ldc = shape_.C,
+                      .in = scalar_of<real>,
+                      .out = scalar_of<real>},
+                     columns, folded, out + block.begin * shape_.W * shape_.C);
+    });
+}
+
+// f(first image, images, (mean, logs) [images*H*W, C], folded weights), tile by tile.
+template <class F>
+void Split::with_prediction(const Context& context, index_t N, const state_t* a, index_t stride, F f) const {
+    Arena& arena = context.workspace;
+    const Arena::Scope scope(arena);
+    const real* const folded = fold(context);
+    const index_t tile = tile_images(tile_, shape_.pixels(), N);
+    for (index_t n = 0; n < N; n += tile) {
+        const Arena::Scope tile_scope(arena);
+        const index_t images = std::min(tile, N - n);
+        real* const out = arena.take<real>(images * shape_.size());
+        predict(context, folded, images, a + n * shape_.pixels() * stride, stride, out);
+        f(n, images, out, folded);
+    }
+}
+
+void Split::forward(const Context& context, Flow& flow) {
+    const index_t C = shape_.C;
+    with_prediction(context, flow.N, flow.h, C, [&](index_t n, index_t images, const real* out, const real*) {
+        const Latents b{images, shape_.pixels(), C / 2, C};
+        gaussian_log_density(context.place, b, interleaved_gaussian(C / 2), out, out + 1,
+                             flow.h + n * shape_.size() + C / 2, flow.prior + n,
+                             context.workspace.take<double>(group_scratch(images)));
+    });
+    const Arena::Scope scope(context.workspace);
+    split_halves(context.place, flow.N * shape_.pixels(), C, flow.h,
+                 context.workspace.take<state_t>(flow.N * shape_.size()));
+}
+
+void Split::inverse(const Context& context, Flow& flow) {
+    const Arena::Scope scope(context.workspace);
+    merge_halves(context.place, flow.N * shape_.pixels(), shape_.C, flow.h,
+                 context.workspace.take<state_t>(flow.N * shape_.size()));
+}
+
+void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
+    const index_t C = shape_.C, rows = flow.N * shape_.pixels();
+    inverse(context, flow);
+    {
+        const Arena::Scope scope(context.workspace);
+        merge_halves(context.place, rows, C, gradient.dh,
+                     context.workspace.take<real>(flow.N * shape_.size()));
+    }
+    Arena& arena = context.workspace;
+    const Arena::Scope scope(arena);
+    real* const dfolded = arena.take<real>(C * columns_);
+    fill(context.place, C * columns_, real{0}, dfolded);
+    const Columns layout{C / 2, edge_, true, columns_};
+    with_prediction(context, flow.N, flow.h, C,
+                    [&](index_t n, index_t images, const real* out, const real* folded) {
+                        const Latents b{images, shape_.pixels(), C / 2, C};
+                        const state_t* const h = flow.h + n * shape_.size();
+                        real* const dh = gradient.dh + n * shape_.size();
+                        real* const dout = arena.take<real>(images * shape_.size());
+                        gaussian_backward(context.place, b, interleaved_gaussian(C / 2), out, out + 1,
+                                          h + C / 2, gradient.dlogp, dh + C / 2, dout, dout + 1);
+                        // out = columns(a, 1) W'^T: dW' += dout^T columns, da += taps(dout W').
+                        for_each_block(shape_, images, [&](const ImageRows& block) {
+                            const Arena::Scope block_scope(arena);
+                            const index_t pixels = block.pixels();
+                            real* const columns = arena.take<real>(pixels * columns_);
+                            const real* const dblock = dout + block.begin * shape_.W * C;
+                            im2col(context.place, block, layout, false, h, C, columns);
+                            context.gemm({.m = C,
+                                          .n = columns_,
+                                          .k = pixels,
+                                          .transpose_a = true,
+                                          .lda = C,
+                                          .ldb = columns_,
+                                          .ldc = columns_,
+                                          .in = scalar_of<real>,
+                                          .out = scalar_of<real>,
+                                          .accumulate = true},
+                                         dblock, columns, dfolded);
+                            context.gemm({.m = pixels,
+                                          .n = columns_,
+                                          .k = C,
+                                          .lda = C,
+                                          .ldb = columns_,
+                                          .ldc = columns_,
+                                          .in = scalar_of<real>,
+                                          .out = scalar_of<real>},
+                                         dblock, folded, columns);
+                            shift_add(context.place, block, layout, true, columns, dh, C);
+                        });
+                    });
+    unfold_actnorm(context.place, C, 9 * layout.per_tap(), columns_, weight_.value(), bias_.value(),
+                   logs_.value(), dfolded, nullptr, weight_.gradient(), bias_.gradient(), logs_.gradient());
+}
+
+void Split::encode(const Context& context, Flow& flow) {
+    const index_t half = shape_.C / 2;
+    state_t* const latents = flow.h + flow.N * shape_.pixels() * half;
+    with_prediction(
+        context, flow.N, flow.h, half, [&](index_t n, index_t images, const real* out, const real*) {
+            gaussian_encode(context.place, {images, shape_.pixels(), half, half}, interleaved_gaussian(half),
+                            out, out + 1, latents + n * shape_.pixels() * half);
+        });
+}
+
+void Split::decode(const Context& context, Flow& flow) {
+    const index_t half = shape_.C / 2;
+    state_t* const latents = flow.h + flow.N * shape_.pixels() * half;
+    with_prediction(
+        context, flow.N, flow.h, half, [&](index_t n, index_t images, const real* out, const real*) {
+            gaussian_decode(context.place, {images, shape_.pixels(), half, half}, interleaved_gaussian(half),
+                            out, out + 1, latents + n * shape_.pixels() * half);
+        });
+}
+
+}  // namespace glow::inline GLOW_REAL

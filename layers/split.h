@@ -1,0 +1,41 @@
+// Split (paper section 3.4, spec section 1): half b of the channels leaves as a latent with density
+// N(b; mean(a), exp(logs(a))), (mean, logs) a zero-initialised 3x3 convolution of the half a that goes on.
+#pragma once
+
+#include <string>
+
+#include "layers/layer.h"
+
+namespace glow::inline GLOW_REAL {
+
+// Before: h = [N, H, W, C]. After: h = a [N, H, W, C/2], then b [N, H, W, C/2].
+class Split : public Layer {
+  public:
+    Split(const ModelConfig& config, const Shape& shape, index_t tile, const std::string& name,
+          Parameters& parameters);
+
+    // flow.prior += log-density of b (not logdet: the split itself is a permutation).
+    void forward(const Context& context, Flow& flow) override;
+    void inverse(const Context& context, Flow& flow) override;
+    // dh of a comes in; that of b is set here.
+    void backward(const Context& context, Flow& flow, Gradient& gradient) override;
+
+    // After forward: b <- eps = (b - mean) exp(-logs). Before inverse: b <- mean + exp(logs) eps.
+    void encode(const Context& context, Flow& flow);
+    void decode(const Context& context, Flow& flow);
+
+  private:
+    // (mean, logs) interleaved [images*H*W, C] of images n.. from their a halves (`stride` elements a pixel).
+    void predict(const Context& context, const real* folded, index_t images, const state_t* a, index_t stride,
+                 real* out) const;
+    const real* fold(const Context& context) const;
+    template <class F>
+    void with_prediction(const Context& context, index_t N, const state_t* a, index_t stride, F f) const;
+
+    Shape shape_;
+    index_t tile_, columns_;  // columns_: of the convolution as a product, rounded up
+    bool edge_;
+    Parameter weight_, bias_, logs_;
+};
+
+}  // namespace glow::inline GLOW_REAL
