@@ -1,0 +1,124 @@
+// One place for usage, output and errors of every command.
+#include "tools/command_line.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <new>
+
+#include "kernels/error.h"
+#include "train/data/hdf5_file.h"
+
+namespace glow {
+namespace {
+
+std::string version_text(const std::string& name) {
+    std::string text = fmt::format("{} {}", name, glow_version());
+    for (const auto& [library, version] : library_versions())
+        text += fmt::format("\n{:<9}{}", library, version);
+    return text;
+}
+
+void write_line(std::FILE* file, const std::string& text) {
+    std::fwrite(text.data(), 1, text.size(), file);
+    std::fputc('\n', file);
+}
+
+// What was printed has reached its destination, which may be a full disk.
+void flush_results() {
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+        throw Error("cannot write to the standard output");
+}
+
+}  // namespace
+
+CommandLine::CommandLine(std::string name, const std::string& description)
+    : name_(std::move(name)), app_(description, name_) {
+    app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->always_capture_default();
+    app_.fallthrough();
+    app_.get_formatter()->column_width(34);
+    const auto program = name_;
+    app_.set_version_flag(
+        "--version", [program] { return version_text(program); }, "Versions of Glow and its libraries");
+    app_.add_flag("--quiet", quiet_, "No text for people, but warnings and errors")->default_str("");
+    app_.add_flag("--json", json_, "The result as one JSON object")->default_str("");
+}
+
+CLI::App* CommandLine::subcommand(const std::string& name, const std::string& description,
+                                  std::function<void()> run, CLI::App* parent) {
+    if (parent == nullptr) parent = &app_;
+    parent->require_subcommand(1);
+    CLI::App* sub = parent->add_subcommand(name, description);
+    sub->footer(fmt::format("--quiet, --json and --version may follow too: see {} --help.", name_));
+    if (run) sub->final_callback([this, run = std::move(run)] { run_ = run; });
+    return sub;
+}
+
+void CommandLine::result(const std::string& text, const nlohmann::ordered_json& object) const {
+    // A name that is not UTF-8 must not stop the program: its odd bytes are replaced.
+    write_line(stdout, json_ ? object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : text);
+    flush_results();
+}
+
+void CommandLine::complain(const std::string& kind, const std::string& text) const {
+    std::string line = text;
+    for (char& character : line) {
+        if (character == '\n' || character == '\r') character = ' ';
+    }
+    write_line(stderr, fmt::format("{}: {}: {}", name_, kind, line));
+}
+
+void CommandLine::say_line(const std::string& text) const {
+    if (!quiet_) write_line(stderr, text);
+}
+
+void CommandLine::parse_and_run(int argc, char** argv) {
+    try {
+        app_.parse(argc, argv);
+    } catch (const CLI::CallForVersion& version) {
+        write_line(stdout, version.what());
+        return flush_results();
+    } catch (const CLI::Success&) {  // --help
+        const std::string text = app_.help();
+        std::fwrite(text.data(), 1, text.size(), stdout);
+        return flush_results();
+    } catch (const CLI::ParseError& error) {
+        throw InputError(fmt::format("{} ({} --help lists the options)", error.what(), name_));
+    }
+    if (run_) run_();
+}
+
+int run_tool(int argc, char** argv, const std::string& description,
+             const std::function<void(CommandLine&)>& define) {
+    CommandLine command(argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "glow", description);
+    try {
+        define(command);
+        command.parse_and_run(argc, argv);
+        flush_results();
+        return 0;
+    } catch (const InputError& error) {
+        command.complain("error", error.what());
+        return 2;
+    } catch (const std::bad_alloc&) {
+        command.complain("error", "out of memory");
+        return 1;
+    } catch (const std::exception& error) {
+        command.complain("error", error.what());
+        return 1;
+    }
+}
+
+std::vector<std::pair<std::string, std::string>> library_versions() {
+    return {{"cuBLAS", GLOW_CUBLAS_VERSION},
+            {"cuDNN", GLOW_CUDNN_VERSION},
+            {"cuSOLVER", GLOW_CUSOLVER_VERSION},
+            {"NCCL", GLOW_NCCL_VERSION},
+            {"MPI", GLOW_MPI_VERSION},
+            {"oneDNN", GLOW_ONEDNN_VERSION},
+            {"HDF5", Hdf5File::library_version()}};
+}
+
+std::string glow_version() {
+    return GLOW_VERSION;
+}
+
+}  // namespace glow

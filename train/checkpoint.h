@@ -1,0 +1,50 @@
+// Checkpoints (spec section 3): one HDF5 file, written atomically, checked completely when read.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "layers/parameters.h"
+#include "runtime/solver.h"
+#include "train/options.h"
+
+namespace glow {
+
+// How far a run is.
+struct Progress {
+    index_t step = 0, images_seen = 0;
+    double epoch = 0;
+};
+
+// The flat arrays of a model, in the layout of Parameters; the last three may be nullptr.
+struct Weights {
+    float* params = nullptr;
+    float* ema = nullptr;
+    float* m = nullptr;
+    float* v = nullptr;
+};
+
+struct CheckpointInfo {
+    ModelConfig model;
+    nlohmann::ordered_json config;
+    Progress progress;
+};
+
+// A checkpoint file, or the latest.h5 of a run's folder or its checkpoints folder. InputError where there is
+// none.
+std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_folder);
+
+void save_checkpoint(const std::filesystem::path& path, const nlohmann::ordered_json& config,
+                     const Progress& progress, const Parameters& parameters, const Weights& weights);
+
+// Format, version, config and counters, without the tensors. InputError.
+CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
+
+// Reads the trees that `weights` asks for into its arrays (gaps become 0), and checks every tree the file
+// holds: names, shapes and types against `parameters`, values (finite, second moments not negative, no
+// singular W). InputError lists the first 20 differences and their number. A tree that is asked for must be
+// there.
+void load_checkpoint(const std::filesystem::path& path, const Parameters& parameters, Solver& solver,
+                     const Weights& weights);
+
+}  // namespace glow

@@ -1,0 +1,26 @@
+// Augmentation of training images: a pure function of (seed, image number of the run), so the same for any
+// number of processes, threads or micro-batches.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "kernels/base.h"
+
+namespace glow {
+
+struct Augmentation {
+    bool flip = false;   // left-right, with probability 1/2
+    bool shift = false;  // up to 10% of the side, rounded down, in each direction; edges replicated
+};
+
+// "none", "flip", "shift", "shift+flip". InputError for anything else.
+Augmentation parse_augmentation(const std::string& text);
+std::string augmentation_name(Augmentation augmentation);
+
+// source [H, W, C] -> result [H, W, C], which must not overlap. image_number: number s of the run (spec
+// section 1).
+void augment_image(Augmentation augmentation, std::uint64_t seed, std::uint64_t image_number,
+                   const std::uint8_t* source, index_t H, index_t W, index_t C, std::uint8_t* result);
+
+}  // namespace glow

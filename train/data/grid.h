@@ -1,0 +1,34 @@
+// Sheets of images: a grid of tiles, several grids side by side, each with a label.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "train/data/png.h"
+
+namespace glow {
+
+struct GridSize {
+    index_t rows, columns;
+    index_t tiles() const { return rows * columns; }
+};
+
+// "8x8", rows x columns, each 1..1000. InputError otherwise.
+GridSize parse_grid(const std::string& text);
+
+// images [N, H, W, C], row by row; places beyond N stay white, images beyond rows * columns are left out.
+// Each pixel becomes scale x scale; scale 0 takes the smallest that makes the shorter side of a tile 64
+// pixels or more. A gap of 2 pixels between and around tiles. InputError where the sheet would be above
+// kPngPixelLimit.
+Image tile_images(const std::uint8_t* images, index_t N, index_t H, index_t W, index_t C, GridSize grid,
+                  index_t scale = 0);
+
+struct Panel {
+    std::string label;  // printable ASCII; empty on all panels: no line for labels
+    Image image;
+};
+
+// Panels from left to right, labels above in black on white (a built-in 5x7 font). All have the same C.
+Image side_by_side(const std::vector<Panel>& panels);
+
+}  // namespace glow

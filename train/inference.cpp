@@ -1,0 +1,100 @@
+// Likelihoods and samples.
+#include "train/inference.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/error.h"
+#include "kernels/gaussian.h"
+#include "train/data/hdf5_file.h"
+
+namespace glow {
+
+FlowBuffers FlowBuffers::take(Arena& state, index_t capacity, index_t D) {
+    return {capacity, state.take<state_t>(capacity * D), state.take<double>(capacity),
+            state.take<double>(capacity)};
+}
+
+void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, const Batch& batch,
+              const Noise& noise, double* bits_per_dim) {
+    const index_t D = glow.config().dimensions();
+    for (index_t first = 0; first < batch.N; first += buffers.capacity) {
+        const index_t count = std::min(buffers.capacity, batch.N - first);
+        Flow flow = buffers.flow(count);
+        Noise part = noise;
+        part.item = batch.numbers + first;
+        dequantise(context.place, count, D, glow.config().n_bits, batch.pixels + first * D, part, flow.h);
+        glow.forward(context, flow);
+        if (context.dry()) continue;
+        for (index_t n = 0; n < count; ++n)
+            bits_per_dim[first + n] = glow.bits_per_dim(flow.logdet[n] + flow.prior[n]);
+    }
+}
+
+void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, index_t first, index_t count,
+            double temperature, std::uint64_t seed, std::uint8_t* pixels) {
+    const index_t D = glow.config().dimensions();
+    for (index_t done = 0; done < count; done += buffers.capacity) {
+        const index_t images = std::min(buffers.capacity, count - done);
+        Flow flow = buffers.flow(images);
+        gaussian_noise(context.place, {images, 1, D, D}, seed, static_cast<std::uint64_t>(first + done), 0,
+                       temperature, flow.h);
+        glow.decode(context, flow);
+        quantise(context.place, images * D, glow.config().n_bits, flow.h, pixels + done * D);
+    }
+}
+
+Mean mean_of(const double* values, index_t count) {
+    Mean mean{0, 0, count};
+    if (count == 0) return mean;
+    for (index_t i = 0; i < count; ++i) mean.value += values[i];
+    mean.value /= static_cast<double>(count);
+    double squares = 0;
+    for (index_t i = 0; i < count; ++i) squares += (values[i] - mean.value) * (values[i] - mean.value);
+    if (count > 1)
+        mean.standard_error =
+            std::sqrt(squares / static_cast<double>(count - 1) / static_cast<double>(count));
+    return mean;
+}
+
+LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Precision precision,
+                         index_t images, const Backend& backend)
+    : info_(read_checkpoint_info(checkpoint)) {
+    if (precision == Precision::bf16 && !backend.blas().has_bf16())
+        throw InputError(
+            "--precision bf16: this processor or build has no bf16 products; use --precision fp32");
+    used_ema_ = ema && Hdf5File::open(checkpoint).exists("/ema");
+    glow_ = std::make_unique<Glow>(info_.model, Execution{precision, 0});
+    const index_t D = info_.model.dimensions(), size = glow_->parameters().size();
+    const auto build = [&](Memory& memory, const Context& context) {
+        float* const values = memory[Category::parameters].take<float>(size);
+        glow_->parameters().bind(values, nullptr);
+        glow_->allocate(memory[Category::derived]);
+        buffers_ = FlowBuffers::take(memory[Category::state], images, D);
+        if (!context.dry())
+            load_checkpoint(checkpoint, glow_->parameters(), backend.solver(),
+                            used_ema_ ? Weights{nullptr, values, nullptr, nullptr}
+                                      : Weights{values, nullptr, nullptr, nullptr});
+        const Glow::Prepared prepared = glow_->prepare(context);
+        if (!prepared.bad_layer.empty())
+            throw InputError(
+                fmt::format("{}: {}: a parameter is out of range", checkpoint.string(), prepared.bad_layer));
+    };
+    // A dry run tells how much memory likelihoods and samples need.
+    Memory counting;
+    const Context dry = backend.dry_context(counting[Category::workspace]);
+    build(counting, dry);
+    const std::uint8_t pixel = 0;
+    const std::uint64_t number = 0;
+    evaluate(dry, *glow_, buffers_, {images, &pixel, &number}, {}, nullptr);
+    std::uint8_t sampled = 0;
+    sample(dry, *glow_, buffers_, 0, images, 1.0, 0, &sampled);
+
+    memory_ = std::make_unique<Memory>(Device::cpu, counting.peak());
+    context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
+    build(*memory_, *context_);
+}
+
+}  // namespace glow

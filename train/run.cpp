@@ -1,0 +1,447 @@
+// The loop around the step.
+#include "train/run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+
+#include "kernels/error.h"
+#include "train/data/grid.h"
+#include "train/run_folder.h"
+#include "train/schedule.h"
+#include "train/training_images.h"
+
+namespace glow {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// ---- Signals: the run ends after the step at work, with a checkpoint; a second SIGINT leaves at once
+// ------------------
+
+volatile std::sig_atomic_t g_stop = 0;  // a signal handler can reach nothing else
+
+void on_signal(int signal) {
+    if (g_stop != 0 && signal == SIGINT) std::_Exit(130);
+    g_stop = 1;
+}
+
+class SignalGuard {
+  public:
+    SignalGuard() {
+        g_stop = 0;
+        struct sigaction action {};
+        action.sa_handler = on_signal;
+        for (std::size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &action, &previous_[i]);
+    }
+    ~SignalGuard() {
+        for (std::size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &previous_[i], nullptr);
+    }
+    SignalGuard(const SignalGuard&) = delete;
+    SignalGuard& operator=(const SignalGuard&) = delete;
+
+  private:
+    static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+    struct sigaction previous_[std::size(kSignals)];
+};
+
+// ---- Small parts
+// ------------------------------------------------------------------------------------------------------
+
+// Is something due that happens every so many steps or minutes?
+class Timer {
+  public:
+    explicit Timer(const Interval& interval) : interval_(interval) {}
+    bool due(index_t step) {
+        if (interval_.count <= 0) return false;
+        if (!interval_.minutes) return step % static_cast<index_t>(interval_.count) == 0;
+        if (seconds_since(last_) < interval_.count * 60) return false;
+        last_ = Clock::now();
+        return true;
+    }
+
+  private:
+    Interval interval_;
+    Clock::time_point last_ = Clock::now();
+};
+
+std::string duration(double seconds) {
+    const auto s = static_cast<long>(seconds + 0.5);
+    if (s >= 86400) return fmt::format("{}d{:02}h", s / 86400, s % 86400 / 3600);
+    if (s >= 3600) return fmt::format("{}h{:02}m", s / 3600, s % 3600 / 60);
+    return fmt::format("{}m{:02}s", s / 60, s % 60);
+}
+
+// Changes between a checkpoint's options and those of now: told, or refused.
+void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& options,
+                     const RunRequest& request) {
+    const nlohmann::ordered_json now = to_json(options), then = checkpoint.config;
+    const nlohmann::ordered_json model = to_json(options.model);
+    std::string refused;
+    for (const auto& [key, value] : model.items())
+        if (then.value(key, nlohmann::ordered_json()) != value)
+            refused += fmt::format("{} is {} and was {}; ", key, value.dump(),
+                                   then.value(key, nlohmann::ordered_json()).dump());
+    const nlohmann::ordered_json training = then.value("training", nlohmann::ordered_json::object());
+    visit_training_options(options, [&](const char* name, const auto&, OnResume on_resume, const char*) {
+        if (on_resume == OnResume::free || !training.contains(name)) return;
+        const nlohmann::ordered_json &was = training[name], &is = now["training"][name];
+        if (was == is) return;
+        const std::string change = fmt::format("{} is {} and was {}", name, is.dump(), was.dump());
+        if (on_resume == OnResume::fixed)
+            refused += change + "; ";
+        else
+            request.say("changed on resume: " + change);
+    });
+    if (!refused.empty())
+        throw InputError(
+            fmt::format("the run cannot be resumed with other settings: {}give the checkpoint's, or start a "
+                        "new run with --init-from",
+                        refused));
+}
+
+// ---- The run
+// ------------------------------------------------------------------------------------------------------------
+
+class Run {
+  public:
+    explicit Run(const RunRequest& request)
+        : request_(request), options_(request.options), folder_(options_.out) {}
+
+    RunResult operator()();
+
+  private:
+    void open_data();
+    void open_folder();
+    void start_model();
+    void tell_settings() const;
+    std::string limit_reached() const;
+    void log_step(const StepResult& step);
+    void draw_progress();
+    void evaluate_valid();
+    void draw_samples();
+    void save();
+    double total_fraction() const;
+
+    const RunRequest& request_;
+    TrainingOptions options_;
+    RunFolder folder_;
+    std::optional<TrainingImages> images_;
+    std::optional<ImageSet> valid_;
+    index_t train_images_ = 0;
+    Schedule schedule_{};
+    MemoryPlan plan_;
+    std::optional<CheckpointInfo> resumed_;
+    std::unique_ptr<Backend> backend_;
+    std::unique_ptr<Memory> memory_;
+    std::unique_ptr<Trainer> trainer_;
+    std::unique_ptr<CsvLog> metrics_, evaluations_;
+    Progress progress_;
+    std::size_t process_before_ = 0;
+    Clock::time_point start_, last_log_, last_draw_;
+    double first_fraction_ = 0;  // of the whole run, done before this process started
+    index_t steps_since_log_ = 0, saved_step_ = -1, evaluated_step_ = -1;
+    double best_ = 1e300;
+    RunResult result_;
+};
+
+void Run::open_data() {
+    const DatasetInfo info = describe_dataset(options_.data);
+    options_.model.image_height = info.H;
+    options_.model.image_width = info.W;
+    options_.model.channels = info.C;
+    check(options_.model);
+    train_images_ = info.train;
+    if (info.valid > 0) valid_ = load_split(options_.data, "valid");
+    images_.emplace(load_split(options_.data, "train"), parse_augmentation(options_.augment),
+                    options_.shuffle, options_.seed);
+    schedule_ = make_schedule(options_, train_images_);
+}
+
+void Run::open_folder() {
+    std::error_code ignored;
+    fs::path checkpoint = request_.resume_from;
+    if (request_.resume && checkpoint.empty() && fs::exists(folder_.latest(), ignored))
+        checkpoint = folder_.latest();
+    if (!request_.resume && folder_.holds_run())
+        throw InputError(fmt::format(
+            "{}: the folder holds a run; go on with --resume, or choose another --out", options_.out));
+    if (request_.resume && !checkpoint.empty()) {
+        resumed_ = read_checkpoint_info(find_checkpoint(checkpoint));
+        const nlohmann::ordered_json training =
+            resumed_->config.value("training", nlohmann::ordered_json::object());
+        if (options_.threads == 0 && training.contains("threads") && training["threads"].is_number_integer())
+            options_.threads = training["threads"];
+        if (options_.threads < 0 || options_.threads > 4096) options_.threads = 0;
+    }
+}
+
+void Run::start_model() {
+    backend_ = std::make_unique<Backend>(Device::cpu, options_.threads);
+    options_.threads = backend_->place().threads;  // recorded, and reused on resume
+    if (resumed_) compare_options(*resumed_, options_, request_);
+
+    TrainingOptions sized = options_;
+    sized.init_batch = schedule_.init_images;
+    plan_ = memory_plan(sized, schedule_.init_images, *backend_);
+    tell_settings();
+    MemoryBytes capacity = plan_.bytes;
+    at(capacity, Category::stored) = plan_.fallback_stored;  // reserved; touched only if drift asks for it
+    process_before_ = process_peak_bytes();
+    memory_ = std::make_unique<Memory>(Device::cpu, capacity);
+    trainer_ = std::make_unique<Trainer>(sized, *backend_, *memory_);
+
+    Parameters& parameters = trainer_->glow().parameters();
+    if (resumed_) {
+        const fs::path file =
+            find_checkpoint(request_.resume_from.empty() ? folder_.latest() : fs::path(request_.resume_from));
+        load_checkpoint(file, parameters, backend_->solver(), trainer_->weights());
+        trainer_->weights_changed();
+        progress_ = resumed_->progress;
+        request_.say(fmt::format("resumed from {} at step {}", file.string(), progress_.step));
+    } else if (!request_.init_from.empty()) {
+        const fs::path file = find_checkpoint(request_.init_from);
+        const CheckpointInfo info = read_checkpoint_info(file);
+        if (!(info.model == options_.model))
+            throw InputError(fmt::format("--init-from {}: its model is {}, not {}", file.string(),
+                                         to_json(info.model).dump(), to_json(options_.model).dump()));
+        load_checkpoint(file, parameters, backend_->solver(),
+                        {trainer_->weights().params, nullptr, nullptr, nullptr});
+        trainer_->restart();
+        request_.say(fmt::format("weights from {}", file.string()));
+    }
+    // Nothing is written before all that can be refused was accepted.
+    folder_.create();
+    folder_.write_config(request_.config_toml);
+    if (!resumed_ && request_.init_from.empty()) {
+        request_.say(fmt::format("initialising the actnorms from {} images", schedule_.init_images));
+        trainer_->initialise(images_->take(0, schedule_.init_images));
+    }
+    metrics_ = std::make_unique<CsvLog>(
+        folder_.metrics(),
+        "step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,max_condition",
+        progress_.step);
+    evaluations_ = std::make_unique<CsvLog>(folder_.evaluations(), "step,split,bpd,stderr,images,weights",
+                                            progress_.step);
+}
+
+void Run::tell_settings() const {
+    const ModelConfig& m = options_.model;
+    const auto line = [&](const std::string& name, const std::string& value) {
+        request_.say(fmt::format("  {:<14}{}", name, value));
+    };
+    line("data", fmt::format("{}: {} training images {}x{}x{}, {} validation", options_.data, train_images_,
+                             m.image_height, m.image_width, m.channels, valid_ ? valid_->N : 0));
+    line("model",
+         fmt::format("levels {}, depth {}, width {}, {} coupling, {}, {} bits, edge bias {}, learned top {}",
+                     m.levels, m.depth, m.width, to_string(m.coupling), to_string(m.permutation), m.n_bits,
+                     m.edge_bias ? "on" : "off", m.learn_top ? "on" : "off"));
+    line("optimiser", fmt::format("{}, lr {}, beta1 {}, beta2 {:.6g}, warm-up {} epochs, EMA {:.6g}",
+                                  options_.optimizer, options_.lr, options_.beta1, schedule_.beta2,
+                                  options_.warmup_epochs, schedule_.ema_decay));
+    line("batch",
+         fmt::format(
+             "{} images{}, {} steps an epoch of {:.0f} images", options_.batch,
+             options_.micro_batch > 0 ? fmt::format(" in micro-batches of {}", options_.micro_batch) : "",
+             schedule_.steps_per_epoch, schedule_.epoch_images));
+    line("machine", fmt::format("cpu, {} threads, {} networks, memory policy {}", options_.threads,
+                                options_.precision, options_.memory));
+    line("seed", fmt::format("{}", options_.seed));
+    request_.say(describe(plan_));
+}
+
+std::string Run::limit_reached() const {
+    if (g_stop != 0) return "signal";
+    if (options_.max_steps > 0 && progress_.step >= options_.max_steps) return "max-steps";
+    if (options_.epochs > 0 && progress_.epoch >= options_.epochs) return "epochs";
+    if (options_.max_minutes > 0 && seconds_since(start_) >= options_.max_minutes * 60) return "max-minutes";
+    return "";
+}
+
+// Fraction of the run that is done, by the nearest limit; below 0 without one.
+double Run::total_fraction() const {
+    double fraction = -1;
+    if (options_.max_steps > 0)
+        fraction =
+            std::max(fraction, static_cast<double>(progress_.step) / static_cast<double>(options_.max_steps));
+    if (options_.epochs > 0) fraction = std::max(fraction, progress_.epoch / options_.epochs);
+    return fraction;
+}
+
+void Run::log_step(const StepResult& step) {
+    const double seconds = seconds_since(last_log_), steps = static_cast<double>(steps_since_log_);
+    const double images_per_s = steps * static_cast<double>(options_.batch) / seconds;
+    const double lr = learning_rate(options_, schedule_, progress_.step);
+    const std::size_t peak = total(memory_->peak());
+    metrics_->row(fmt::format("{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}",
+                              progress_.step, progress_.epoch, progress_.images_seen, step.bits_per_dim,
+                              step.bits_per_dim, step.grad_norm, lr, images_per_s, seconds * 1000 / steps,
+                              peak, step.drift, step.max_condition));
+    if (request_.terminal) std::fputs("\r\033[K", stderr);
+    request_.say(fmt::format(
+        "step {:>6}  epoch {:>6.2f}  {:.4f} bits/dim  |g| {:<8.3g} lr {:.2e}  {:>6.1f} images/s  peak {}",
+        progress_.step, progress_.epoch, step.bits_per_dim, step.grad_norm, lr, images_per_s,
+        human_bytes(peak)));
+    last_log_ = Clock::now();
+    steps_since_log_ = 0;
+}
+
+void Run::draw_progress() {
+    if (!request_.terminal || seconds_since(last_draw_) < 0.5) return;
+    last_draw_ = Clock::now();
+    const double elapsed = seconds_since(start_);
+    std::string eta = "no limit set";
+    double left = 1e300;
+    const double fraction = total_fraction();
+    if (fraction > first_fraction_) left = elapsed * (1 - fraction) / (fraction - first_fraction_);
+    if (options_.max_minutes > 0) left = std::min(left, options_.max_minutes * 60 - elapsed);
+    if (left < 1e300) eta = duration(std::max(0.0, left)) + " left";
+    std::fprintf(stderr, "\r\033[Kstep %lld, %s", static_cast<long long>(progress_.step), eta.c_str());
+    std::fflush(stderr);
+}
+
+void Run::evaluate_valid() {
+    if (!valid_ || evaluated_step_ == progress_.step) return;
+    evaluated_step_ = progress_.step;
+    std::vector<std::uint64_t> numbers(static_cast<std::size_t>(valid_->N));
+    for (index_t i = 0; i < valid_->N; ++i) numbers[i] = static_cast<std::uint64_t>(i);
+    std::vector<double> bits(numbers.size());
+    const Noise noise{true, options_.seed, Purpose::evaluate, nullptr};
+    for (const bool ema : {false, true}) {
+        trainer_->use(ema);
+        evaluate(trainer_->context(), trainer_->glow(), trainer_->buffers(),
+                 {valid_->N, valid_->images.data(), numbers.data()}, noise, bits.data());
+        const Mean mean = mean_of(bits.data(), valid_->N);
+        (ema ? result_.valid_ema : result_.valid_raw) = mean;
+        evaluations_->row(fmt::format("{},valid,{:.9g},{:.6g},{},{}", progress_.step, mean.value,
+                                      mean.standard_error, mean.count, ema ? "ema" : "raw"));
+    }
+    request_.say(fmt::format("  validation: {:.4f} bits/dim (EMA), {:.4f} (raw), {} images",
+                             result_.valid_ema->value, result_.valid_raw->value, valid_->N));
+    if (result_.valid_ema->value < best_) {
+        best_ = result_.valid_ema->value;
+        save();
+        folder_.link(folder_.best(), progress_.step);
+    }
+}
+
+void Run::draw_samples() {
+    const ModelConfig& m = options_.model;
+    const GridSize grid{8, 8};
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(grid.tiles() * m.dimensions()));
+    trainer_->use(true);
+    sample(trainer_->context(), trainer_->glow(), trainer_->buffers(), 0, grid.tiles(), 0.7, options_.seed,
+           pixels.data());
+    write_png(folder_.samples(progress_.step),
+              tile_images(pixels.data(), grid.tiles(), m.image_height, m.image_width, m.channels, grid));
+}
+
+void Run::save() {
+    if (saved_step_ == progress_.step) return;
+    save_checkpoint(folder_.checkpoint(progress_.step), to_json(options_), progress_,
+                    trainer_->glow().parameters(), trainer_->weights());
+    folder_.link(folder_.latest(), progress_.step);
+    folder_.prune(options_.keep);
+    saved_step_ = progress_.step;
+}
+
+RunResult Run::operator()() {
+    check(options_);
+    open_folder();
+    open_data();
+    start_model();
+    best_ = 1e300;
+    if (resumed_ && fs::exists(folder_.best())) {
+        // The best so far stands in eval.csv, by its step.
+        std::ifstream rows(folder_.evaluations());
+        for (std::string row; std::getline(rows, row);) {
+            long long step = 0;
+            double bits = 0;
+            if (std::sscanf(row.c_str(), "%lld,valid,%lf", &step, &bits) == 2 && row.size() > 4 &&
+                row.substr(row.size() - 4) == ",ema")
+                best_ = std::min(best_, bits);
+        }
+    }
+
+    const SignalGuard signals;
+    Timer evaluate_timer(options_.eval_every), sample_timer(options_.sample_every),
+        save_timer(options_.checkpoint_every);
+    start_ = last_log_ = last_draw_ = Clock::now();
+    first_fraction_ = std::max(0.0, total_fraction());
+    if (resumed_) saved_step_ = progress_.step;
+    while ((result_.ended = limit_reached()).empty()) {
+        const index_t t = progress_.step + 1;
+        const Batch batch = images_->take(progress_.images_seen, options_.batch);
+        StepResult step;
+        try {
+            step = trainer_->step(batch, optimiser_at(options_, schedule_, t));
+        } catch (const Error& error) {
+            throw Error(fmt::format("step {}: {}", t, error.what()));
+        }
+        progress_ = {t, progress_.images_seen + options_.batch,
+                     static_cast<double>(progress_.images_seen + options_.batch) / schedule_.epoch_images};
+        result_.bits_per_dim = step.bits_per_dim;
+        ++steps_since_log_;
+        if (step.keep.anchor_every != (options_.memory == "reconstruct" ? options_.anchor_every : 1))
+            request_.say(fmt::format(
+                "step {}: rebuilt images drifted; the step was redone with {}", t,
+                step.keep.anchor_every == 1 ? "every state kept" : "a state kept every 16 steps"));
+        if (t == 1 || t % options_.log_every == 0) log_step(step);
+        draw_progress();
+        if (evaluate_timer.due(t)) evaluate_valid();
+        if (sample_timer.due(t)) draw_samples();
+        if (save_timer.due(t)) save();
+    }
+    if (request_.terminal) std::fputs("\r\033[K", stderr);
+    save();
+    if (result_.ended != "signal") {
+        evaluate_valid();
+        draw_samples();
+    }
+    result_.progress = progress_;
+    result_.planned_bytes = total(plan_.bytes);
+    result_.peak_bytes = total(memory_->peak());
+    result_.process_growth_bytes = process_peak_bytes() - process_before_;
+    result_.checkpoint = folder_.checkpoint(progress_.step).string();
+    return result_;
+}
+
+}  // namespace
+
+std::string describe(const MemoryPlan& plan) {
+    std::string text = "memory plan:";
+    for (int i = 0; i < kCategories; ++i)
+        if (plan.bytes[i] > 0)
+            text += fmt::format("\n  {:<14}{:>12}", kCategoryNames[i], human_bytes(plan.bytes[i]));
+    text += fmt::format("\n  {:<14}{:>12}", "total", human_bytes(total(plan.bytes)));
+    if (plan.fallback_stored > at(plan.bytes, Category::stored))
+        text += fmt::format("  (+ {} if drift makes a step keep every state)",
+                            human_bytes(plan.fallback_stored - at(plan.bytes, Category::stored)));
+    return text;
+}
+
+MemoryPlan plan_run(const RunRequest& request) {
+    TrainingOptions options = request.options;
+    const DatasetInfo info = describe_dataset(options.data);
+    options.model.image_height = info.H;
+    options.model.image_width = info.W;
+    options.model.channels = info.C;
+    check(options);
+    check(options.model);
+    const Backend backend(Device::cpu, options.threads);
+    return memory_plan(options, make_schedule(options, info.train).init_images, backend);
+}
+
+RunResult run_training(const RunRequest& request) {
+    return Run(request)();
+}
+
+}  // namespace glow

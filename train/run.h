@@ -1,0 +1,39 @@
+// A run from start to end: data, model, steps, evaluations, checkpoints, logs.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "train/step.h"
+
+namespace glow {
+
+struct RunRequest {
+    TrainingOptions options;
+    std::string config_toml;  // kept in the run's folder
+    bool resume =
+        false;  // go on from resume_from, or the folder's latest.h5; start afresh where there is none
+    std::string resume_from;                      // a checkpoint; empty: latest.h5 of the folder
+    std::string init_from;                        // a checkpoint whose raw weights to start from
+    std::function<void(const std::string&)> say;  // a line for people
+    bool terminal = false;                        // a progress line may be redrawn on stderr
+};
+
+struct RunResult {
+    Progress progress;
+    std::string ended;                         // why: "max-steps", "max-minutes", "epochs", "signal"
+    double bits_per_dim = 0;                   // of the last step's batch
+    std::optional<Mean> valid_ema, valid_raw;  // at the end, where the data set has /valid
+    std::size_t planned_bytes = 0, peak_bytes = 0, process_growth_bytes = 0;
+    std::string checkpoint;
+};
+
+RunResult run_training(const RunRequest& request);
+
+// The memory plan of a run; of the data set only its shape is read.
+MemoryPlan plan_run(const RunRequest& request);
+// The plan as lines for people.
+std::string describe(const MemoryPlan& plan);
+
+}  // namespace glow

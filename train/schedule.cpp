@@ -1,0 +1,42 @@
+// lr_t = lr sqrt(1 - b2^t) / (1 - b1^t), times the warm-up.
+#include "train/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace glow {
+
+Schedule make_schedule(const TrainingOptions& o, index_t train_images) {
+    Schedule s;
+    s.batch = o.batch;
+    s.epoch_images = o.epoch_images > 0 ? o.epoch_images : static_cast<double>(train_images);
+    s.steps_per_epoch =
+        std::max<index_t>(1, static_cast<index_t>(std::ceil(s.epoch_images / static_cast<double>(o.batch))));
+    s.beta2 = o.beta2 > 0 ? o.beta2 : 1.0 - 1.0 / static_cast<double>(s.steps_per_epoch);
+    s.ema_decay = o.ema_decay > 0 ? o.ema_decay : s.beta2;
+    const index_t D = o.model.dimensions();
+    const index_t rule = std::min({index_t{256}, train_images, std::max(o.batch, (index_t{1} << 23) / D)});
+    s.init_images = o.init_batch > 0 ? std::min(o.init_batch, train_images) : rule;
+    return s;
+}
+
+double learning_rate(const TrainingOptions& o, const Schedule& s, index_t t) {
+    const double warmup = o.warmup_epochs * s.epoch_images;
+    const double seen = static_cast<double>(t) * static_cast<double>(s.batch);  // this step's images included
+    return o.lr * (warmup > 0 ? std::min(1.0, seen / warmup) : 1.0);
+}
+
+OptimiserStep optimiser_at(const TrainingOptions& o, const Schedule& s, index_t t) {
+    const double steps = static_cast<double>(t);
+    OptimiserStep step;
+    step.adam = o.optimizer == "adam";
+    step.beta1 = o.beta1;
+    step.beta2 = s.beta2;
+    step.lr_t =
+        learning_rate(o, s, t) * std::sqrt(1.0 - std::pow(s.beta2, steps)) / (1.0 - std::pow(o.beta1, steps));
+    step.weight_decay = o.weight_decay;
+    step.ema_rate = (1.0 - s.ema_decay) / (1.0 - std::pow(s.ema_decay, steps));
+    return step;
+}
+
+}  // namespace glow

@@ -1,0 +1,225 @@
+// One step of training in constant memory: read Trainer::step() and accumulate_gradient() first.
+#include "train/step.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/coupling.h"
+#include "kernels/error.h"
+#include "kernels/network.h"
+
+namespace glow {
+
+namespace {
+
+// What to keep, first as asked for, then ever more, until drift is no more.
+std::vector<Keep> rescues(const Keep& asked) {
+    std::vector<Keep> all = {asked};
+    if (asked.anchor_every == 0 || asked.anchor_every > 16) all.push_back({16, false});
+    if (asked.anchor_every != 1) all.push_back({1, false});
+    return all;
+}
+
+}  // namespace
+
+// ---- The step
+// -------------------------------------------------------------------------------------------------------
+
+StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
+    StepResult result;
+    result.max_condition = prepare(weights_.params).max_condition;
+
+    // The gradient of the mean bits/dim, rebuilding every layer's input on the way back. Where the rebuilt
+    // images drift from the true ones, once more with exact states in between (spec section 2).
+    Forward sums;
+    for (const Keep& keep : rescues(keep_)) {
+        result.keep = keep;
+        sums = {};
+        fill(context_.place, glow_.parameters().size(), 0.0f, gradients_);
+        for (index_t first = 0; first < batch.N; first += micro_batch_) {
+            const index_t count = std::min(micro_batch_, batch.N - first);
+            const index_t D = glow_.config().dimensions();
+            const Forward micro =
+                accumulate_gradient({count, batch.pixels + first * D, batch.numbers + first}, batch.N, keep);
+            sums.sum_log_density += micro.sum_log_density;
+            sums.drift = std::max(sums.drift, micro.drift);
+        }
+        if (sums.drift <= drift_tolerance_) break;
+    }
+    result.drift = sums.drift;
+    result.bits_per_dim = glow_.bits_per_dim(sums.sum_log_density / static_cast<double>(batch.N));
+
+    double squares = 0;
+    sum_of_squares(context_.place, glow_.parameters().size(), gradients_, &squares, partial_);
+    result.grad_norm = std::sqrt(squares);
+    if (context_.dry()) return result;
+    if (!std::isfinite(result.bits_per_dim))
+        throw Error("the loss is not finite; lower --lr or resume from an earlier checkpoint");
+    if (!std::isfinite(result.grad_norm))
+        throw Error(fmt::format(
+            "the gradient is not finite, first in {}; lower --lr or resume from an earlier checkpoint",
+            first_bad_tensor(gradients_)));
+    if (!(result.drift <= drift_tolerance_))
+        throw Error(
+            fmt::format("rebuilt images differ by {:.1e} from the true ones even with every state kept "
+                        "(--drift-tolerance {:.1e})",
+                        result.drift, drift_tolerance_));
+
+    OptimiserStep clipped = update;
+    if (options_.clip_norm > 0) clipped.gradient_scale = std::min(1.0, options_.clip_norm / result.grad_norm);
+    optimiser_step(context_.place, glow_.parameters().size(), clipped, gradients_, weights_.params,
+                   weights_.m, weights_.v, weights_.ema);
+    prepared_for_ = nullptr;
+    return result;
+}
+
+// Forward and backward of one micro-batch: gradients += those of sum over its images of bits/dim /
+// batch_size.
+Trainer::Forward Trainer::accumulate_gradient(const Batch& images, index_t batch_size, Keep keep) {
+    const double D = static_cast<double>(glow_.config().dimensions());
+    Flow flow = buffers_.flow(images.N);
+    load_pixels(images, flow);
+
+    Kept kept(memory_[Category::stored], keep);
+    glow_.forward(context_, flow, &kept);
+    Forward sums;
+    if (!context_.dry())
+        for (index_t n = 0; n < images.N; ++n) sums.sum_log_density += flow.logdet[n] + flow.prior[n];
+
+    // bits/dim = n_bits - log p / (D ln 2), averaged over the batch.
+    Gradient gradient{dh_, -1.0 / (D * std::log(2.0) * static_cast<double>(batch_size))};
+    glow_.backward(context_, flow, gradient, kept);
+
+    dequantise_difference(context_.place, images.N, glow_.config().dimensions(), glow_.config().n_bits,
+                          images.pixels, training_noise(images), flow.h, difference_, partial_);
+    if (!context_.dry()) sums.drift = *std::max_element(difference_, difference_ + images.N);
+    return sums;
+}
+
+// ---- Before and beside it
+// -------------------------------------------------------------------------------------------
+
+namespace {
+
+Keep keep_of(const TrainingOptions& options) {
+    if (options.memory == "store") return {1, true};
+    if (options.memory == "checkpoint") return {1, false};
+    return {options.anchor_every, false};
+}
+
+}  // namespace
+
+Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool dry)
+    : options_(options),
+      memory_(memory),
+      context_(dry ? backend.dry_context(memory[Category::workspace])
+                   : backend.context(memory[Category::workspace])),
+      glow_(options.model, {parse_precision(options.precision), options.tile}),
+      micro_batch_(options.micro_batch > 0 ? options.micro_batch : options.batch),
+      keep_(keep_of(options)) {
+    const bool bf16 = options.precision == "bf16";
+    if (bf16 && !backend.blas().has_bf16())
+        throw InputError(
+            "--precision bf16: this processor or build has no bf16 products; use --precision fp32");
+    drift_tolerance_ = options.drift_tolerance > 0 ? options.drift_tolerance : bf16 ? 1e-2 : 1e-5;
+    const index_t D = options.model.dimensions(), size = glow_.parameters().size();
+    weights_ = {memory[Category::parameters].take<float>(size), memory[Category::ema].take<float>(size),
+                memory[Category::moments].take<float>(size), memory[Category::moments].take<float>(size)};
+    gradients_ = memory[Category::gradients].take<float>(size);
+    glow_.parameters().bind(weights_.params, gradients_);
+    glow_.allocate(memory[Category::derived]);
+
+    // The initialisation's images pass through the network together, once, before the first step.
+    Arena& state = memory[Category::state];
+    const index_t images = std::max(micro_batch_, options.init_batch);
+    buffers_ = FlowBuffers::take(state, images, D);
+    dh_ = state.take<real>(micro_batch_ * D);
+    difference_ = state.take<double>(images);
+    partial_ = state.take<double>(group_scratch(images));
+    buffers_.capacity = micro_batch_;
+}
+
+void Trainer::initialise(const Batch& init_images) {
+    if (!context_.dry()) glow_.parameters().start(options_.seed, context_.solver);
+    glow_.parameters().bind(weights_.params, gradients_);
+    Flow flow = buffers_.flow(init_images.N);
+    load_pixels(init_images, flow);
+    glow_.initialise(context_, flow);
+    restart();
+}
+
+void Trainer::restart() {
+    const index_t size = glow_.parameters().size();
+    copy(context_.place, size, weights_.params, weights_.ema);
+    fill(context_.place, size, 0.0f, weights_.m);
+    fill(context_.place, size, 0.0f, weights_.v);
+    prepared_for_ = nullptr;
+}
+
+const Glow::Prepared& Trainer::prepare(float* values) {
+    if (values == prepared_for_) return prepared_;
+    glow_.parameters().bind(values, gradients_);
+    prepared_ = glow_.prepare(context_);
+    prepared_for_ = prepared_.bad_layer.empty() ? values : nullptr;
+    if (!prepared_.bad_layer.empty())
+        throw Error(fmt::format(
+            "{}: the channel mixing W is singular or a parameter is not finite; lower --lr or resume "
+            "from an earlier checkpoint",
+            prepared_.bad_layer));
+    return prepared_;
+}
+
+Noise Trainer::training_noise(const Batch& batch) const {
+    return {options_.dequant == "uniform", options_.seed, Purpose::dequantise, batch.numbers};
+}
+
+void Trainer::load_pixels(const Batch& batch, Flow& flow) {
+    dequantise(context_.place, batch.N, glow_.config().dimensions(), glow_.config().n_bits, batch.pixels,
+               training_noise(batch), flow.h);
+}
+
+std::string Trainer::first_bad_tensor(const float* values) const {
+    for (const Tensor& tensor : glow_.parameters().tensors())
+        if (!std::all_of(values + tensor.offset, values + tensor.offset + tensor.count,
+                         [](float x) { return std::isfinite(x); }))
+            return tensor.name;
+    return "no tensor (the norm overflows)";
+}
+
+// ---- The memory plan
+// ------------------------------------------------------------------------------------------------
+
+namespace {
+
+MemoryBytes dry_run(const TrainingOptions& options, index_t init_images, const Backend& backend) {
+    Memory memory;
+    Trainer trainer(options, backend, memory, true);
+    std::uint8_t pixel = 0;  // looked at by nobody
+    const std::uint64_t number = 0;
+    const Batch batch{options.batch, &pixel, &number};
+    trainer.initialise({init_images, &pixel, &number});
+    trainer.step(batch, {});
+    evaluate(trainer.context(), trainer.glow(), trainer.buffers(), batch, {}, nullptr);
+    sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, trainer.buffers().capacity, 1.0, 0,
+           &pixel);
+    return memory.peak();
+}
+
+}  // namespace
+
+MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend) {
+    TrainingOptions planned = options;
+    planned.init_batch = init_images;
+    MemoryPlan plan;
+    plan.bytes = dry_run(planned, init_images, backend);
+    plan.fallback_stored = at(plan.bytes, Category::stored);
+    if (options.memory == "reconstruct") {
+        planned.memory = "checkpoint";
+        plan.fallback_stored = at(dry_run(planned, init_images, backend), Category::stored);
+    }
+    return plan;
+}
+
+}  // namespace glow

@@ -1,0 +1,88 @@
+// One training step: the page to read first is step.cpp.
+#pragma once
+
+#include <string>
+
+#include "kernels/dequantise.h"
+#include "kernels/optimiser.h"
+#include "layers/glow.h"
+#include "runtime/context.h"
+#include "runtime/memory.h"
+#include "train/checkpoint.h"
+#include "train/inference.h"
+#include "train/options.h"
+
+namespace glow {
+
+struct StepResult {
+    double bits_per_dim = 0;   // mean over the batch, before the update
+    double grad_norm = 0;      // global L2, before clipping
+    double drift = 0;          // largest |rebuilt x - x| over images and pixels
+    double max_condition = 0;  // of the channel mixings W used by this step
+    Keep keep;                 // what it took: more than was asked for where the drift made it redo the step
+};
+
+// A model in training: its weights, moments and averages, and the buffers of a step, each from the arena of
+// its category.
+class Trainer {
+  public:
+    // options.init_batch must be the number of images itself, no longer 0. dry: nothing runs, memory is
+    // counted.
+    Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool dry = false);
+
+    Glow& glow() { return glow_; }
+    const Weights& weights() const { return weights_; }
+    const Context& context() const { return context_; }
+
+    // Initial weights from the seed, actnorms from the data (spec section 1), then restart(). At most
+    // options.init_batch images.
+    void initialise(const Batch& init_images);
+    // EMA = raw weights, moments = 0: after the raw weights were set from outside.
+    void restart();
+    // To be called after weights() were written from outside in any other way.
+    void weights_changed() { prepared_for_ = nullptr; }
+
+    // One step: gradient of the mean bits/dim over the batch, then the update. Throws Error, naming the layer
+    // or tensor, and leaves the weights as they are, where anything is not finite.
+    StepResult step(const Batch& batch, const OptimiserStep& update);
+
+    // Binds and prepares the raw or the averaged weights for evaluate() and sample().
+    void use(bool ema) { prepare(ema ? weights_.ema : weights_.params); }
+    const FlowBuffers& buffers() const { return buffers_; }
+
+  private:
+    struct Forward {
+        double sum_log_density = 0;  // nats
+        double drift = 0;
+    };
+    Forward accumulate_gradient(const Batch& images, index_t batch_size, Keep keep);
+    const Glow::Prepared& prepare(float* values);
+    Noise training_noise(const Batch& batch) const;
+    void load_pixels(const Batch& batch, Flow& flow);
+    std::string first_bad_tensor(const float* values) const;
+
+    TrainingOptions options_;
+    Memory& memory_;
+    Context context_;
+    Glow glow_;
+    index_t micro_batch_;
+    Weights weights_;
+    float* gradients_;
+    FlowBuffers buffers_;
+    real* dh_;
+    double *difference_, *partial_;
+    float* prepared_for_ = nullptr;  // weights that the derived values belong to
+    Glow::Prepared prepared_;
+    Keep keep_;
+    double drift_tolerance_;
+};
+
+// Bytes by category of a run, from a dry run of its parts. `fallback` is what `stored` grows to if drift
+// makes a step keep every state.
+struct MemoryPlan {
+    MemoryBytes bytes{};
+    std::size_t fallback_stored = 0;
+};
+MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend);
+
+}  // namespace glow
