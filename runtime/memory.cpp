@@ -32,7 +32,7 @@ Arena::Arena(Device device, Category category, std::size_t capacity_bytes, bool 
       category_(category),
       capacity_(capacity_bytes),
       guards_(guards && device == Device::cpu) {
-    if (device == Device::none || capacity_bytes == 0) return;
+    if (device == Device::none || (capacity_bytes == 0 && !guards_)) return;
     if (device == Device::cuda) throw InputError("this build has no CUDA memory; run with --device cpu");
     if (capacity_bytes > std::numeric_limits<std::size_t>::max() / 4)
         throw InputError(fmt::format("{} arena: {} bytes is more than any machine has", name_of(category),

@@ -7,6 +7,7 @@
 
 #include "kernels/error.h"
 #include "tools/command_line.h"
+#include "tools/thread_policy.h"
 #include "train/data/atomic_file.h"
 #include "train/data/dataset.h"
 #include "train/inference.h"
@@ -110,6 +111,7 @@ void run(const CommandLine& command, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    wait_without_spinning(argv);
     return run_tool(
         argc, argv, "Exact likelihoods of images under a trained Glow.", [](CommandLine& command) {
             const auto options = std::make_shared<Options>();

@@ -3,6 +3,7 @@
 
 #include "kernels/error.h"
 #include "tools/command_line.h"
+#include "tools/thread_policy.h"
 #include "train/data/grid.h"
 #include "train/inference.h"
 
@@ -51,6 +52,7 @@ void run(const CommandLine& command, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    wait_without_spinning(argv);
     return run_tool(argc, argv, "Samples images from a trained Glow.", [](CommandLine& command) {
         const auto options = std::make_shared<Options>();
         CLI::App& app = command.app();

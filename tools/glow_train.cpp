@@ -6,6 +6,7 @@
 
 #include "kernels/error.h"
 #include "tools/command_line.h"
+#include "tools/thread_policy.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 
@@ -129,6 +130,7 @@ void train(CommandLine& command, Request& request) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    wait_without_spinning(argv);
     const std::vector<std::string> arguments = with_run_config(argc, argv);
     std::vector<char*> pointers;
     for (const std::string& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));

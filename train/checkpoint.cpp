@@ -103,11 +103,9 @@ void read_tree(const Hdf5File& file, const Parameters& parameters, Solver& solve
 fs::path find_checkpoint(const fs::path& file_or_folder) {
     std::error_code ignored;
     if (!fs::is_directory(file_or_folder, ignored)) return file_or_folder;
-    for (const fs::path& candidate :
-         {file_or_folder / "checkpoints" / "latest.h5", file_or_folder / "latest.h5"})
-        if (fs::exists(candidate, ignored)) return candidate;
-    throw InputError(
-        fmt::format("{}: the folder holds no checkpoint (checkpoints/latest.h5)", file_or_folder.string()));
+    const fs::path latest = file_or_folder / "latest.h5";
+    if (fs::exists(latest, ignored)) return latest;
+    throw InputError(fmt::format("{}: the folder holds no checkpoint (latest.h5)", file_or_folder.string()));
 }
 
 void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config, const Progress& progress,

@@ -76,7 +76,7 @@ void RunFolder::link(const fs::path& link, index_t step) const {
     const fs::path temporary = link.string() + ".new";
     std::error_code failed;
     fs::remove(temporary, failed);
-    fs::create_symlink(checkpoint(step).filename(), temporary, failed);
+    fs::create_symlink(checkpoint(step).lexically_relative(path_), temporary, failed);
     if (!failed) fs::rename(temporary, link, failed);
     if (failed) throw Error(fmt::format("{}: the link cannot be made: {}", link.string(), failed.message()));
 }

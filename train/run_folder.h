@@ -1,4 +1,5 @@
-// The folder of a run (spec section 3): config.toml, metrics.csv, eval.csv, checkpoints/, samples/.
+// The folder of a run (spec section 3): config.toml, metrics.csv, eval.csv, checkpoints/,
+// samples/, and the links latest.h5 and best.h5.
 #pragma once
 
 #include <filesystem>
@@ -36,8 +37,8 @@ class RunFolder {
     std::filesystem::path evaluations() const { return path_ / "eval.csv"; }
     std::filesystem::path config() const { return path_ / "config.toml"; }
     std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
-    std::filesystem::path latest() const { return checkpoints() / "latest.h5"; }
-    std::filesystem::path best() const { return checkpoints() / "best.h5"; }
+    std::filesystem::path latest() const { return path_ / "latest.h5"; }
+    std::filesystem::path best() const { return path_ / "best.h5"; }
     std::filesystem::path checkpoint(index_t step) const;
     std::filesystem::path samples(index_t step) const;
 

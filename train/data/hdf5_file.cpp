@@ -385,13 +385,13 @@ Handle array_creation() {
     return create;
 }
 
-void list(hid_t group, const std::filesystem::path& shown, const std::string& prefix, int depth,
-          std::size_t& links, std::vector<std::string>& found) {
-    if (depth > kDeepestGroup) bad_input(shown, prefix, "groups are nested too deep, or in a circle");
-    struct Entry {
-        std::string name;
-        bool hard;
-    };
+struct Entry {
+    std::string name;
+    bool hard;  // not a symbolic or external link
+};
+
+// The links of a group, sorted by name. `complete` says whether all could be read.
+std::vector<Entry> entries_of(hid_t group, bool& complete) {
     std::vector<Entry> entries;
     const herr_t visited = H5Literate(
         group, H5_INDEX_NAME, H5_ITER_INC, nullptr,
@@ -406,8 +406,15 @@ void list(hid_t group, const std::filesystem::path& shown, const std::string& pr
             return 0;
         },
         &entries);
-    if (visited < 0) bad_input(shown, prefix.empty() ? "/" : prefix, "cannot be listed: " + reason());
-    for (const Entry& entry : entries) {
+    complete = visited >= 0;
+    return entries;
+}
+
+void list(hid_t group, const std::filesystem::path& shown, const std::string& prefix, int depth,
+          std::size_t& links, std::vector<std::string>& found) {
+    if (depth > kDeepestGroup) bad_input(shown, prefix, "groups are nested too deep, or in a circle");
+    bool complete = false;
+    for (const Entry& entry : entries_of(group, complete)) {
         const std::string name = prefix + "/" + entry.name;
         if (++links > kMostLinks)
             bad_input(shown, name, fmt::format("the file has more than {} objects", kMostLinks));
@@ -418,6 +425,7 @@ void list(hid_t group, const std::filesystem::path& shown, const std::string& pr
         if (kind == H5I_DATASET) found.push_back(name);
         if (kind == H5I_GROUP) list(object, shown, name, depth + 1, links, found);
     }
+    if (!complete) bad_input(shown, prefix.empty() ? "/" : prefix, "cannot be listed: " + reason());
 }
 
 }  // namespace
@@ -445,33 +453,38 @@ Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
 
 namespace {
 
-// Everything that a reader of the file may look at but the elements themselves.
-void look_at_everything(const Hdf5File& file, hid_t id) {
-    std::vector<std::string> objects = file.arrays();
-    for (const std::string& name : objects) try {
-            file.describe(name);
+// Does what readers do with an object and all below it, but for the elements, whatever is wrong with some of
+// them.
+void look_at_everything(const Hdf5File& file, hid_t object, const std::string& name, int depth,
+                        std::size_t& links) {
+    const auto attempt = [](auto look) {
+        try {
+            look();
         } catch (const InputError&) {
         }
-    objects.push_back("/");
-    for (const std::string& object : objects) {
-        std::vector<std::string> attributes;
-        H5Aiterate_by_name(
-            id, object.c_str(), H5_INDEX_NAME, H5_ITER_INC, nullptr,
-            [](hid_t, const char* name, const H5A_info_t*, void* out) -> herr_t {
-                static_cast<std::vector<std::string>*>(out)->push_back(name);
-                return 0;
-            },
-            &attributes, H5P_DEFAULT);
-        for (const std::string& name : attributes) {
-            const auto attempt = [&](auto read) {
-                try {
-                    (file.*read)(object, name);
-                } catch (const InputError&) {
-                }
-            };
-            attempt(&Hdf5File::string_attribute);
-            attempt(&Hdf5File::number_attribute);
-        }
+    };
+    std::vector<std::string> attributes;
+    H5Aiterate2(
+        object, H5_INDEX_NAME, H5_ITER_INC, nullptr,
+        [](hid_t, const char* attribute, const H5A_info_t*, void* out) -> herr_t {
+            static_cast<std::vector<std::string>*>(out)->push_back(attribute);
+            return 0;
+        },
+        &attributes);
+    for (const std::string& attribute : attributes) {
+        attempt([&] { file.string_attribute(name, attribute); });
+        attempt([&] { file.number_attribute(name, attribute); });
+    }
+    const H5I_type_t kind = H5Iget_type(object);
+    if (kind == H5I_DATASET) attempt([&] { file.describe(name); });
+    if (kind != H5I_GROUP || depth > kDeepestGroup) return;
+    bool complete = false;
+    for (const Entry& entry : entries_of(object, complete)) {
+        if (++links > kMostLinks) return;
+        if (!entry.hard) continue;
+        const Handle inner(H5Oopen(object, entry.name.c_str(), H5P_DEFAULT), H5Oclose);
+        if (!inner.bad())
+            look_at_everything(file, inner, (depth == 0 ? "" : name) + "/" + entry.name, depth + 1, links);
     }
 }
 
@@ -489,7 +502,9 @@ void Hdf5File::refuse_if_deadly(const std::filesystem::path& path) {
         for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGXCPU}) std::signal(signal, SIG_DFL);
         try {
             const Hdf5File file = open_unchecked(path);
-            look_at_everything(file, file.id_);
+            const Handle root(H5Oopen(file.id_, "/", H5P_DEFAULT), H5Oclose);
+            std::size_t links = 0;
+            if (!root.bad()) look_at_everything(file, root, "/", 0, links);
         } catch (...) {
             // The parent will find the same.
         }

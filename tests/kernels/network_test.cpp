@@ -1,0 +1,157 @@
+#include "kernels/network.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/math.h"
+#include "tests/kernels/random.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+constexpr real kNaN = std::numeric_limits<real>::quiet_NaN();
+
+TEST(FoldActnorm, ScalesWeightsAndPutsTheBiasInItsColumn) {
+    test::Random random(1);
+    const index_t out = 7, K = 13;
+    const std::vector<real> W = random.normals<real>(out * K), bias = random.normals<real>(out),
+                            logs = random.normals<real>(out, 0.2);
+    for (const index_t stride : {13, 14, 16}) {
+        std::vector<real> folded(out * stride, kNaN), folded_bias(out, kNaN);
+        std::vector<bfloat16> narrow(out * stride);
+        fold_actnorm(test::cpu(), out, K, stride, W.data(), bias.data(), logs.data(), folded.data(),
+                     folded_bias.data());
+        fold_actnorm<bfloat16>(test::cpu(), out, K, stride, W.data(), bias.data(), logs.data(), narrow.data(),
+                               nullptr);
+        for (index_t o = 0; o < out; ++o) {
+            const double s = std::exp(3.0 * logs[o]);
+            // Rounded to float once (6e-8) or to bf16 (4e-3).
+            ASSERT_NEAR(folded_bias[o], s * bias[o], 1e-7 * std::abs(s * bias[o]));
+            for (index_t k = 0; k < stride; ++k) {
+                const double expected = k < K ? s * W[o * K + k] : k == K ? s * bias[o] : 0;
+                ASSERT_NEAR(folded[o * stride + k], expected, 1e-7 * std::abs(expected));
+                ASSERT_NEAR(to_float(narrow[o * stride + k]), expected, 4e-3 * std::abs(expected));
+            }
+        }
+    }
+}
+
+TEST(UnfoldActnorm, AccumulatesTheGradientsOfItsFormula) {
+    test::Random random(2);
+    const index_t out = 5, K = 11, stride = 16;
+    const std::vector<real> W = random.normals<real>(out * K), bias = random.normals<real>(out),
+                            logs = random.normals<real>(out, 0.2), d = random.normals<real>(out * stride),
+                            dc = random.normals<real>(out);
+    for (const bool separate : {false, true}) {
+        std::vector<real> dW(out * K, real{1}), dbias(out, real{2}), dlogs(out, real{3});
+        unfold_actnorm(test::cpu(), out, K, stride, W.data(), bias.data(), logs.data(), d.data(),
+                       separate ? dc.data() : nullptr, dW.data(), dbias.data(), dlogs.data());
+        for (index_t o = 0; o < out; ++o) {
+            const double s = std::exp(3.0 * logs[o]), c = separate ? dc[o] : d[o * stride + K];
+            double sum = c * bias[o];
+            for (index_t k = 0; k < K; ++k) {
+                sum += static_cast<double>(d[o * stride + k]) * W[o * K + k];
+                ASSERT_NEAR(dW[o * K + k], 1 + s * d[o * stride + k], 1e-6 * (1 + s));
+            }
+            ASSERT_NEAR(dbias[o], 2 + s * c, 1e-6 * (2 + s));
+            ASSERT_NEAR(dlogs[o], 3 + 3 * s * sum, 1e-6 * (3 + 3 * s * std::abs(sum)));
+        }
+    }
+}
+
+TEST(PackTaps, OrdersRowsByTapThenChannelAndUnpackIsItsTranspose) {
+    test::Random random(3);
+    const index_t C = 3, w = 5, stride = 32;
+    for (const bool edge : {false, true}) {
+        const index_t depth = w + edge;
+        const std::vector<real> W = random.normals<real>(C * 9 * depth);
+        std::vector<real> packed(stride * w, kNaN);
+        pack_taps(test::cpu(), C, w, edge, stride, W.data(), packed.data());
+        for (index_t row = 0; row < stride; ++row)
+            for (index_t i = 0; i < w; ++i)
+                ASSERT_EQ(packed[row * w + i],
+                          row < 9 * C ? W[((row % C) * 9 + row / C) * depth + i] : real{0});
+        std::vector<real> dW(W.size(), real{0});
+        for (int time = 0; time < 2; ++time) unpack_taps(test::cpu(), C, w, edge, packed.data(), dW.data());
+        for (std::size_t i = 0; i < W.size(); ++i)
+            ASSERT_EQ(dW[i], edge && static_cast<index_t>(i) % depth == w ? real{0} : 2 * W[i]);
+    }
+}
+
+template <class Map>
+void expect_relu_backward() {
+    test::Random random(4);
+    const index_t rows = 200, C = 33;
+    std::vector<Map> map(rows * C), d(rows * C);
+    for (Map& value : map) value = round_to<Map>(std::max(0.0, random.normal()));
+    for (Map& value : d) value = round_to<Map>(random.normal());
+    std::vector<Map> plain = d, summed = d;
+    std::vector<real> sums(C, real{1});
+    std::vector<double> partial(column_scratch(1, C));
+    relu_backward<Map>(test::cpu(), rows, C, map.data(), plain.data(), nullptr, nullptr);
+    relu_backward<Map>(test::cpu(), rows, C, map.data(), summed.data(), sums.data(), partial.data());
+    for (index_t c = 0; c < C; ++c) {
+        double sum = 1;
+        for (index_t row = 0; row < rows; ++row) {
+            const index_t i = row * C + c;
+            const double expected = to_float(map[i]) > 0 ? to_float(d[i]) : 0;  // relu'(0) = 0
+            ASSERT_EQ(to_float(plain[i]), expected);
+            ASSERT_EQ(to_float(summed[i]), expected);
+            sum += expected;
+        }
+        ASSERT_NEAR(sums[c], sum, 1e-6 * (1 + std::abs(sum)));
+    }
+}
+
+TEST(ReluBackward, MasksAndSums) {
+    expect_relu_backward<real>();
+    expect_relu_backward<bfloat16>();
+}
+
+TEST(Moments, GiveAnActnormWithMeanZeroAndVarianceOne) {
+    test::Random random(5);
+    const index_t rows = 5000, C = 6, stride = 8;
+    std::vector<double> x(rows * stride, std::numeric_limits<double>::quiet_NaN());
+    for (index_t row = 0; row < rows; ++row)
+        for (index_t c = 0; c < C; ++c)
+            x[row * stride + c] = c == 5 ? 3.0 : 10.0 * c + std::pow(10.0, c - 2) * random.normal();
+    std::vector<double> moments(2 * C, 0.0), partial(column_scratch(2, C));
+    add_moments(test::cpu(), 2000, C, x.data(), stride, moments.data(), partial.data());  // in two parts
+    add_moments(test::cpu(), rows - 2000, C, x.data() + 2000 * stride, stride, moments.data(),
+                partial.data());
+    std::vector<real> bias(C), logs(C);
+    actnorm_from_moments(test::cpu(), rows, C, moments.data(), bias.data(), logs.data());
+    for (index_t c = 0; c < C; ++c) {
+        double mean = 0, square = 0;
+        for (index_t row = 0; row < rows; ++row) {
+            const double y = (x[row * stride + c] + bias[c]) * std::exp(3.0 * logs[c]);
+            mean += y / rows;
+            square += y * y / rows;
+        }
+        // bias is a float: 6e-8 of the mean, in units of the deviation (0.01 c at c = 0: none; 1: 0.1 ...).
+        EXPECT_NEAR(mean, 0, 1e-5);
+        // A constant channel has deviation 0: the scale is bounded by 1e6 and the output stays zero.
+        if (c < 5)
+            EXPECT_NEAR(square, 1, 3e-4);  // the 1e-6 beside the smallest deviation, 0.01
+        else
+            EXPECT_NEAR(logs[c], std::log(1e6) / 3, 1e-5);
+    }
+}
+
+TEST(Fill, AndCopyTouchExactlyTheirElements) {
+    std::vector<float> values(20001, 1.0f), other(20001, 5.0f);
+    fill(test::cpu(), 20000, 2.0f, values.data());
+    EXPECT_EQ(values, [] {
+        std::vector<float> expected(20001, 2.0f);
+        expected[20000] = 1.0f;
+        return expected;
+    }());
+    copy(test::cpu(), 20000, values.data(), other.data());
+    EXPECT_EQ(other[19999], 2.0f);
+    EXPECT_EQ(other[20000], 5.0f);
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,100 @@
+#include "kernels/optimiser.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/coupling.h"
+#include "tests/kernels/random.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+// The formulas of the specification, in long double, one number at a time.
+struct Scalar {
+    long double w, m = 0, v = 0, ema = 0;
+    void step(const OptimiserStep& s, long double gradient) {
+        const long double g = s.gradient_scale * gradient;
+        m = s.beta1 * m + (1 - s.beta1) * g;
+        v = s.adam ? s.beta2 * v + (1 - s.beta2) * g * g : std::max(s.beta2 * v, std::abs(g));
+        w = (1 - s.weight_decay) * w - s.lr_t * m / ((s.adam ? std::sqrt(v) : v) + 1e-8L);
+        ema += (w - ema) * s.ema_rate;
+    }
+};
+
+class Optimiser : public testing::TestWithParam<std::tuple<bool, double, double>> {};
+
+TEST_P(Optimiser, EqualsTheScalarFormulas) {
+    const auto [adam, weight_decay, gradient_scale] = GetParam();
+    const index_t count = 20000;  // enough for several threads
+    const int steps = 20;
+    const double lr = 1e-3, beta2 = 0.99, decay = 0.9;
+    test::Random random(1);
+    std::vector<real> w = random.normals<real>(count), m(count), v(count), ema(count);
+    std::vector<Scalar> scalar;
+    for (const real value : w) scalar.push_back({value});
+    std::vector<real> plain_w = w, plain_m = m, plain_v = v;
+    for (int t = 1; t <= steps; ++t) {
+        OptimiserStep step;
+        step.adam = adam;
+        step.beta2 = beta2;
+        step.lr_t = lr * std::sqrt(1 - std::pow(beta2, t)) / (1 - std::pow(step.beta1, t));
+        step.weight_decay = weight_decay;
+        step.gradient_scale = gradient_scale;
+        step.ema_rate = (1 - decay) / (1 - std::pow(decay, t));
+        std::vector<real> g = random.normals<real>(count);
+        g[0] = 0;  // a weight that never has a gradient must not move by itself
+        optimiser_step(test::cpu(), count, step, g.data(), w.data(), m.data(), v.data(), ema.data());
+        optimiser_step(test::cpu(), count, step, g.data(), plain_w.data(), plain_m.data(), plain_v.data(),
+                       nullptr);
+        for (index_t i = 0; i < count; ++i) scalar[i].step(step, g[i]);
+        // Zero-debiased: after the first step the average is the weight itself.
+        EXPECT_TRUE(t > 1 || ema == w);
+    }
+    EXPECT_EQ(plain_w, w);
+    for (index_t i = 0; i < count; ++i) {
+        // Each step rounds each number to float once: `steps` half units of 6e-8.
+        ASSERT_NEAR(w[i], static_cast<double>(scalar[i].w), 1e-6 * (1 + std::abs(scalar[i].w)));
+        ASSERT_NEAR(m[i], static_cast<double>(scalar[i].m), 1e-6);
+        ASSERT_NEAR(v[i], static_cast<double>(scalar[i].v), 1e-6 * (1 + scalar[i].v));
+        ASSERT_NEAR(ema[i], static_cast<double>(scalar[i].ema), 1e-6 * (1 + std::abs(scalar[i].ema)));
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, Optimiser,
+                         testing::Combine(testing::Bool(), testing::Values(0.0, 1e-3),
+                                          testing::Values(1.0, 0.37)));
+
+TEST(SumOfSquares, IsTheSquareOfTheNorm) {
+    test::Random random(2);
+    for (const index_t count : {1, 255, 256, 257, 100003}) {
+        const std::vector<real> x = random.normals<real>(count);
+        long double exact = 0;
+        for (const real value : x) exact += static_cast<long double>(value) * value;
+        double result = -1;
+        std::vector<double> partial(group_scratch(1));
+        sum_of_squares(test::cpu(), count, x.data(), &result, partial.data());
+        // Partial sums of positive numbers in double.
+        EXPECT_NEAR(result / static_cast<double>(exact), 1, 1e-12);
+    }
+}
+
+TEST(SumOfSquares, ShowsInfinityAndNaN) {
+    std::vector<real> x(1000, real{1});
+    std::vector<double> partial(group_scratch(1));
+    double result = 0;
+    x[999] = std::numeric_limits<real>::infinity();
+    sum_of_squares(test::cpu(), 1000, x.data(), &result, partial.data());
+    EXPECT_TRUE(std::isinf(result));
+    x[3] = std::numeric_limits<real>::quiet_NaN();
+    sum_of_squares(test::cpu(), 1000, x.data(), &result, partial.data());
+    EXPECT_TRUE(std::isnan(result));
+    // Squares beyond float's range are no overflow.
+    x.assign(1000, real{1e30f});
+    sum_of_squares(test::cpu(), 1000, x.data(), &result, partial.data());
+    EXPECT_NEAR(result, 1e63, 1e57);
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,113 @@
+// The drivers behind the kernels: sums have a fixed number of partials, so nothing depends on the number of
+// threads, and nothing runs on Device::none.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "kernels/convolution.h"
+#include "kernels/coupling.h"
+#include "kernels/gaussian.h"
+#include "kernels/mixing.h"
+#include "kernels/network.h"
+#include "kernels/optimiser.h"
+#include "tests/kernels/random.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+template <class F>
+void expect_same_for_all_thread_counts(F run) {
+    const auto one = run(test::cpu(1));
+    for (const int threads : {2, 3, 7}) {
+        const auto several = run(test::cpu(threads));
+        ASSERT_EQ(one.size(), several.size());
+        EXPECT_EQ(std::memcmp(one.data(), several.data(), one.size() * sizeof one[0]), 0)
+            << threads << " threads";
+    }
+}
+
+TEST(Reductions, ColumnSumsDoNotDependOnThreads) {
+    for (const index_t rows : {1, 63, 64, 65, 5000}) {
+        const index_t C = 17;
+        const std::vector<double> x = test::Random(1).normals(rows * C);
+        expect_same_for_all_thread_counts([&](const Place& place) {
+            std::vector<double> moments(2 * C, 0.0), partial(column_scratch(2, C));
+            add_moments(place, rows, C, x.data(), C, moments.data(), partial.data());
+            return moments;
+        });
+    }
+}
+
+TEST(Reductions, ColumnSumsAreSums) {
+    for (const index_t rows : {1, 63, 64, 65, 5000}) {
+        const index_t C = 3;
+        const std::vector<double> x = test::Random(2).integers<double>(rows * C);
+        std::vector<double> moments(2 * C, 0.0), expected(2 * C, 0.0), partial(column_scratch(2, C));
+        add_moments(test::cpu(), rows, C, x.data(), C, moments.data(), partial.data());
+        for (index_t i = 0; i < rows * C; ++i) {
+            expected[i % C] += x[i];
+            expected[C + i % C] += x[i] * x[i];
+        }
+        EXPECT_EQ(moments, expected);
+    }
+}
+
+TEST(Reductions, GroupSumsDoNotDependOnThreads) {
+    const Latents latents{5, 100, 7, 7};
+    const std::vector<double> z = test::Random(3).normals(5 * 100 * 7);
+    const std::vector<real> parameters = test::Random(4).normals<real>(5 * 100 * 14, 0.3);
+    expect_same_for_all_thread_counts([&](const Place& place) {
+        std::vector<double> logp(5, 0.0), partial(group_scratch(5));
+        gaussian_log_density(place, latents, interleaved_gaussian(7), parameters.data(),
+                             parameters.data() + 1, z.data(), logp.data(), partial.data());
+        return logp;
+    });
+    const std::vector<real> x = test::Random(5).normals<real>(100003);
+    expect_same_for_all_thread_counts([&](const Place& place) {
+        std::vector<double> result(1), partial(group_scratch(1));
+        sum_of_squares(place, 100003, x.data(), result.data(), partial.data());
+        return result;
+    });
+}
+
+TEST(Reductions, GroupSumsDoNotDependOnTheOtherGroups) {
+    const std::vector<double> z = test::Random(6).normals(4 * 30 * 5);
+    const std::vector<real> parameters = test::Random(7).normals<real>(30 * 10, 0.3);
+    const auto density = [&](index_t first, index_t N) {
+        std::vector<double> logp(N, 0.0), partial(group_scratch(N));
+        gaussian_log_density(test::cpu(), {N, 30, 5, 5}, shared_gaussian(5), parameters.data(),
+                             parameters.data() + 5, z.data() + first * 150, logp.data(), partial.data());
+        return logp;
+    };
+    const std::vector<double> all = density(0, 4);
+    for (index_t n = 0; n < 4; ++n) EXPECT_EQ(density(n, 1)[0], all[n]);
+}
+
+TEST(Reductions, RowProductsDoNotDependOnThreads) {
+    const index_t rows = 1001, C = 12;
+    const std::vector<double> M = test::Random(8).normals(C * C), shift = test::Random(9).normals(C),
+                              x = test::Random(10).normals(rows * C);
+    expect_same_for_all_thread_counts([&](const Place& place) {
+        std::vector<double> h = x;
+        affine_rows(place, rows, C, M.data(), shift.data(), h.data());
+        return h;
+    });
+}
+
+TEST(Drivers, RunNothingOnDeviceNone) {
+    const Place none{Device::none, 2, nullptr};
+    double* const nowhere = reinterpret_cast<double*>(64);  // an address of a counting arena
+    real* const nothing = reinterpret_cast<real*>(64);
+    fill(none, 1000, 1.0, nowhere);
+    copy(none, 1000, nowhere, nowhere);
+    affine_rows(none, 100, 4, nowhere, nowhere, nowhere);
+    add_moments(none, 100, 4, nowhere, 4, nowhere, nowhere);
+    affine_coupling_forward(none, 2, 50, 4, nothing, nowhere, nowhere, nowhere);
+    im2col(none, {4, 4, 0, 8}, {2, true, true, 32}, false, nowhere, 4, nothing);
+    shift_add(none, {4, 4, 0, 8}, {2, true, true, 32}, true, nothing, nothing, 4);
+    sum_of_squares(none, 1000, nothing, nowhere, nowhere);
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

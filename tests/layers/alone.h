@@ -1,0 +1,126 @@
+// One layer by itself, with random parameters and data, and what every layer has to satisfy (architecture
+// section 4): gradients, rebuilt inputs, accumulation, inverse, log-determinant. In double.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "tests/layers/fixture.h"
+#include "tests/layers/gradient_check.h"
+
+namespace glow::inline GLOW_REAL {
+
+struct Alone {
+    // make(parameters) gives the layer; prepare() its derived values where it has some.
+    template <class Make>
+    Alone(index_t N, const Shape& shape, Make make, std::uint64_t seed = 5)
+        : layer(make(parameters)),
+          values(parameters, machine.backend.solver(), seed),
+          N(N),
+          shape(shape),
+          x(Random(seed + 1).normals(N * shape.size())),
+          g(Random(seed + 2).normals(N * shape.size())),
+          logdet(N),
+          prior(N) {}
+
+    // loss = <g, y> + dlogp * sum of (logdet + prior).
+    double loss() {
+        prepare();
+        run(x, [&](Flow& flow) { layer->forward(machine.context, flow); });
+        long double total = dlogp * (sum(logdet) + sum(prior));
+        for (std::size_t i = 0; i < h.size(); ++i) total += g[i] * h[i];
+        return static_cast<double>(total);
+    }
+    // From the state h that loss() left: h is the rebuilt x, dh and the parameters' gradients those of the
+    // loss.
+    void backward() {
+        dh = g;
+        Flow flow{N, h.data(), logdet.data(), prior.data()};
+        Gradient gradient{dh.data(), dlogp};
+        layer->backward(machine.context, flow, gradient);
+    }
+    // h = f(from), with logdet and prior from zero.
+    template <class F>
+    void run(const std::vector<double>& from, F f) {
+        h = from;
+        logdet.assign(N, 0.0);
+        prior.assign(N, 0.0);
+        Flow flow{N, h.data(), logdet.data(), prior.data()};
+        f(flow);
+    }
+
+    void expect_right_gradients(bool many_relus = false) {
+        loss();
+        std::fill(values.gradient.begin(), values.gradient.end(), 0.0);
+        backward();
+        std::vector<Block> blocks = parameter_blocks(parameters);
+        blocks.push_back({"x", x.data(), dh.data(), N * shape.size()});
+        check_gradients(
+            blocks, [&] { return loss(); }, many_relus);
+    }
+
+    // 1e-12: some hundred roundings of numbers of size 1.
+    void expect_rebuilt_input() {
+        loss();
+        const std::vector<double> y = h, logdet_before = logdet, prior_before = prior;
+        backward();
+        EXPECT_LE(largest_difference(h, x), 1e-12);
+        EXPECT_EQ(logdet, logdet_before);
+        EXPECT_EQ(prior, prior_before);
+        run(y, [&](Flow& flow) { layer->inverse(machine.context, flow); });
+        EXPECT_LE(largest_difference(h, x), 1e-12);
+        EXPECT_EQ(sum(logdet), 0);
+    }
+
+    // Twice the same gradient is twice the gradient, up to the rounding of one addition.
+    void expect_accumulating_gradients() {
+        loss();
+        const std::vector<double> y = h;
+        std::fill(values.gradient.begin(), values.gradient.end(), 0.0);
+        backward();
+        const std::vector<double> once = values.gradient, dx = dh;
+        h = y;
+        backward();
+        EXPECT_EQ(dh, dx);
+        for (std::size_t i = 0; i < once.size(); ++i)
+            ASSERT_NEAR(values.gradient[i], 2 * once[i], 1e-12 * (1 + std::abs(once[i])));
+    }
+
+    // log|det dy/dx| of every image, from central differences of the whole Jacobian.
+    void expect_log_determinant() {
+        loss();
+        const std::vector<double> logdet_claimed = logdet;
+        const index_t size = shape.size();
+        for (index_t n = 0; n < N; ++n) {
+            std::vector<double> jacobian(size * size), inverse(size * size);
+            for (index_t i = 0; i < size; ++i) {
+                constexpr double e = 1e-5;
+                const double here = x[n * size + i];
+                x[n * size + i] = here + e;
+                loss();
+                const std::vector<double> plus = h;
+                x[n * size + i] = here - e;
+                loss();
+                x[n * size + i] = here;
+                for (index_t o = 0; o < size; ++o)
+                    jacobian[o * size + i] = (plus[n * size + o] - h[n * size + o]) / (2 * e);
+            }
+            const Inverse result = machine.backend.solver().invert(size, jacobian.data(), inverse.data());
+            ASSERT_FALSE(result.singular);
+            // Entries err by about e^2 = 1e-10, size^2 of them add up.
+            EXPECT_NEAR(logdet_claimed[n], result.log_abs_det, 1e-7);
+        }
+    }
+
+    Machine machine;
+    Parameters parameters;
+    std::unique_ptr<Layer> layer;
+    Values values;
+    std::function<void()> prepare = [] {};
+    index_t N;
+    Shape shape;
+    double dlogp = -0.7;
+    std::vector<double> x, g, h, dh, logdet, prior;
+};
+
+}  // namespace glow::inline GLOW_REAL

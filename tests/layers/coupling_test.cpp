@@ -1,0 +1,154 @@
+// The coupling layers and their network.
+#include "layers/coupling.h"
+
+#include "tests/layers/alone.h"
+#include "tests/layers/naive.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+ModelConfig config_of(CouplingKind kind, bool edge, index_t width) {
+    ModelConfig config;
+    config.coupling = kind;
+    config.edge_bias = edge;
+    config.width = width;
+    return config;
+}
+
+struct AloneCoupling : Alone {
+    AloneCoupling(const ModelConfig& config, index_t N, const Shape& shape, index_t tile)
+        : Alone(N, shape, [&](Parameters& parameters) {
+              auto made =
+                  std::make_unique<Coupling>(config, shape, Precision::fp32, tile, "step", parameters);
+              coupling = made.get();
+              return made;
+          }) {}
+    Coupling* coupling;
+};
+
+class CouplingTest : public testing::TestWithParam<std::tuple<CouplingKind, bool>> {
+  protected:
+    ModelConfig config(index_t width) const {
+        return config_of(std::get<0>(GetParam()), std::get<1>(GetParam()), width);
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Kinds, CouplingTest,
+                         testing::Combine(testing::Values(CouplingKind::affine, CouplingKind::additive),
+                                          testing::Bool()),
+                         [](const auto& info) {
+                             return to_string(std::get<0>(info.param)) +
+                                    (std::get<1>(info.param) ? "_edge" : "_no_edge");
+                         });
+
+TEST_P(CouplingTest, GradientsMatchDifferences) {
+    AloneCoupling(config(7), 3, {4, 5, 4}, 2).expect_right_gradients();  // a whole tile and a rest
+    AloneCoupling(config(8), 2, {2, 1, 6}, 0).expect_right_gradients();
+}
+
+TEST_P(CouplingTest, BackwardRebuildsInput) {
+    AloneCoupling(config(7), 3, {4, 5, 4}, 2).expect_rebuilt_input();
+    AloneCoupling(config(8), 2, {1, 1, 2}, 0).expect_rebuilt_input();
+}
+
+TEST_P(CouplingTest, GradientsAccumulate) {
+    AloneCoupling(config(6), 3, {3, 4, 4}, 1).expect_accumulating_gradients();
+}
+
+TEST_P(CouplingTest, LogDeterminantIsThatOfTheJacobian) {
+    AloneCoupling(config(6), 2, {2, 2, 4}, 1).expect_log_determinant();
+}
+
+TEST_P(CouplingTest, IsTheSpecificationsNetworkWrittenOut) {
+    const Shape shape{3, 4, 6};
+    const index_t N = 3, w = 9, half = shape.C / 2, rows = N * shape.pixels();
+    const bool affine = std::get<0>(GetParam()) == CouplingKind::affine, edge = std::get<1>(GetParam());
+    AloneCoupling alone(config(w), N, shape, 2);
+    alone.loss();
+    const NaiveNetwork network = naive_network(alone.parameters, "step/coupling", shape, N, w,
+                                               affine ? shape.C : half, edge, alone.x.data());
+    std::vector<double> logdet(N, 0.0);
+    for (index_t row = 0; row < rows; ++row)
+        for (index_t c = 0; c < shape.C; ++c) {
+            double y = alone.x[row * shape.C + c];
+            if (c >= half && affine) {
+                const double shift = network.out[row * shape.C + 2 * (c - half)];
+                const double scale = 1 / (1 + std::exp(-2 - network.out[row * shape.C + 2 * (c - half) + 1]));
+                y = (y + shift) * scale;
+                logdet[row / shape.pixels()] += std::log(scale);
+            } else if (c >= half) {
+                y += network.out[row * half + c - half];
+            }
+            ASSERT_NEAR(alone.h[row * shape.C + c], y, 1e-13);  // sums of up to 90 terms
+        }
+    EXPECT_LE(largest_difference(alone.logdet, logdet), 1e-12);
+}
+
+// A wide image, whose im2col blocks (8192 pixels) cut it within a tile.
+TEST(Coupling, LargeImagesAreTakenInBlocksWithoutASeam) {
+    const Shape shape{70, 128, 2};
+    const index_t N = 2, w = 3;
+    AloneCoupling alone(config_of(CouplingKind::affine, true, w), N, shape, 2);
+    alone.loss();
+    const NaiveNetwork network =
+        naive_network(alone.parameters, "step/coupling", shape, N, w, shape.C, true, alone.x.data());
+    double worst = 0;
+    for (index_t row = 0; row < N * shape.pixels(); ++row) {
+        const double scale = 1 / (1 + std::exp(-2 - network.out[row * 2 + 1]));
+        const double y = (alone.x[row * 2 + 1] + network.out[row * 2]) * scale;
+        worst = std::max(worst, std::abs(alone.h[row * 2 + 1] - y));
+    }
+    EXPECT_LE(worst, 1e-13);
+    alone.expect_right_gradients(true);
+}
+
+// What the policy `store` does, and the recomputation: bit for bit the same.
+TEST_P(CouplingTest, KeptMapsGiveTheSameGradientsAsRecomputedOnes) {
+    AloneCoupling alone(config(8), 3, {4, 4, 4}, 2);
+    alone.loss();
+    const std::vector<double> y = alone.h, logdet = alone.logdet;
+    std::fill(alone.values.gradient.begin(), alone.values.gradient.end(), 0.0);
+    alone.backward();
+    const std::vector<double> x = alone.h, dx = alone.dh, gradient = alone.values.gradient;
+
+    const Coupling::Kept kept = alone.coupling->take_kept(alone.machine.stored, alone.N);
+    alone.run(alone.x, [&](Flow& flow) { alone.coupling->forward(alone.machine.context, flow, &kept); });
+    EXPECT_EQ(alone.h, y);
+    EXPECT_EQ(alone.logdet, logdet);
+    std::fill(alone.values.gradient.begin(), alone.values.gradient.end(), 0.0);
+    alone.dh = alone.g;
+    Flow flow{alone.N, alone.h.data(), alone.logdet.data(), alone.prior.data()};
+    Gradient gradients{alone.dh.data(), alone.dlogp};
+    alone.coupling->backward(alone.machine.context, flow, gradients, &kept);
+    EXPECT_EQ(alone.h, x);
+    EXPECT_EQ(alone.dh, dx);
+    EXPECT_EQ(alone.values.gradient, gradient);
+}
+
+TEST(Coupling, InverseCanBeFedWithAnotherNetworkInput) {
+    AloneCoupling alone(config_of(CouplingKind::affine, true, 8), 3, {4, 4, 4}, 2);
+    alone.loss();
+    std::vector<double> y = alone.h;
+    // The a half of y is spoilt: the network must not look at it.
+    for (std::size_t i = 0; i < y.size(); ++i)
+        if (i % 4 < 2) y[i] += 1;
+    alone.run(y, [&](Flow& flow) { alone.coupling->inverse(alone.machine.context, flow, alone.x.data()); });
+    for (std::size_t i = 0; i < y.size(); ++i)
+        ASSERT_NEAR(alone.h[i], alone.x[i] + (i % 4 < 2 ? 1 : 0), 1e-12);
+}
+
+TEST(Coupling, RefusesPrecisionsThatDoNotExistHere) {
+    Parameters parameters;
+    const ModelConfig config = config_of(CouplingKind::affine, true, 8);
+    EXPECT_THROW(Coupling(config, {4, 4, 4}, Precision::tf32, 0, "step", parameters), std::runtime_error);
+}
+
+TEST(TileImages, FollowsItsRule) {
+    EXPECT_EQ(tile_images(3, 1, 100), 3);
+    EXPECT_EQ(tile_images(30, 1, 10), 10);
+    EXPECT_EQ(tile_images(0, 256, 100), 8);
+    EXPECT_EQ(tile_images(0, 256, 4), 4);
+    EXPECT_EQ(tile_images(0, 1 << 20, 4), 1);
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

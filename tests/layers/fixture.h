@@ -1,0 +1,90 @@
+// What the tests of the layers share: a CPU backend, arenas whose blocks are guarded and start as NaN, random
+// numbers and random parameters. For float and double layers alike.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "layers/glow.h"
+
+namespace glow::inline GLOW_REAL {
+
+class Random {
+  public:
+    explicit Random(std::uint64_t seed) : engine_(seed) {}
+    double normal() { return normal_(engine_); }
+    template <class T = double>
+    std::vector<T> normals(index_t count, double scale = 1) {
+        std::vector<T> values(static_cast<std::size_t>(count));
+        for (T& value : values) value = static_cast<T>(scale * normal());
+        return values;
+    }
+
+  private:
+    std::mt19937_64 engine_;
+    std::normal_distribution<double> normal_;
+};
+
+// Arenas reserve addresses and commit what is touched. One thread unless a test is about threads: the maps
+// are so small that threads would mostly wait for each other.
+struct Machine {
+    static constexpr std::size_t kBytes = std::size_t{1} << 30;
+    explicit Machine(int threads = 1) : backend(Device::cpu, threads) {}
+
+    Backend backend;
+    Arena workspace{Device::cpu, Category::workspace, kBytes, true};
+    Arena derived{Device::cpu, Category::derived, kBytes, true};
+    Arena stored{Device::cpu, Category::stored, kBytes, true};
+    Context context = backend.context(workspace);
+};
+
+// Values for the tensors of a model or of one layer, none of them zero: logs 0.1 N(0, 1), biases 0.3 N(0, 1),
+// weights that keep the size of what goes through them, W orthogonal plus a perturbation that leaves it well
+// conditioned.
+struct Values {
+    explicit Values(Parameters& parameters, Solver& solver, std::uint64_t seed, double logs_scale = 0.1)
+        : value(parameters.size()), gradient(parameters.size()) {
+        parameters.bind(value.data(), gradient.data());
+        parameters.start(seed, solver);
+        Random random(seed + 1);
+        for (const Tensor& tensor : parameters.tensors()) {
+            const auto ends_with = [&](const std::string& end) {
+                return tensor.name.size() >= end.size() &&
+                       tensor.name.compare(tensor.name.size() - end.size(), end.size(), end) == 0;
+            };
+            double scale = 0.7 / std::sqrt(static_cast<double>(tensor.count / tensor.shape[0]));
+            if (ends_with("logs")) scale = logs_scale;
+            if (ends_with("bias")) scale = 0.3;
+            if (ends_with("invconv/weight")) scale *= 0.3;
+            real* const values = value.data() + tensor.offset;
+            for (index_t i = 0; i < tensor.count; ++i) {
+                const double kept = tensor.start == Start::orthogonal ? values[i] : 0.0;
+                values[i] = static_cast<real>(kept + scale * random.normal());
+            }
+        }
+    }
+
+    std::vector<real> value, gradient;
+};
+
+inline double sum(const std::vector<double>& values) {
+    double total = 0;
+    for (const double value : values) total += value;
+    return total;
+}
+
+template <class T>
+double largest_difference(const std::vector<T>& x, const std::vector<T>& y) {
+    double largest = x.size() == y.size() ? 0 : HUGE_VAL;
+    for (std::size_t i = 0; i < x.size() && i < y.size(); ++i) {
+        const double difference = std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i]));
+        if (!(difference <= largest)) largest = difference;  // NaN too
+    }
+    return largest;
+}
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,265 @@
+// The whole flow in double.
+#include "layers/glow.h"
+
+#include "tests/layers/gradient_check.h"
+#include "tests/layers/model.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+struct Variant {
+    const char* name;
+    index_t width;
+    bool affine, edge, learn_top;
+};
+
+class GlowVariant : public testing::TestWithParam<Variant> {
+  protected:
+    ModelConfig config(index_t image_height, index_t image_width, index_t channels) const {
+        ModelConfig config = make_config(image_height, image_width, channels, 2, 2, GetParam().width);
+        config.coupling = GetParam().affine ? CouplingKind::affine : CouplingKind::additive;
+        config.edge_bias = GetParam().edge;
+        config.learn_top = GetParam().learn_top;
+        return config;
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Variants, GlowVariant,
+                         testing::Values(Variant{"default", 7, true, true, true},
+                                         Variant{"additive", 8, false, true, true},
+                                         Variant{"no_edge", 6, true, false, true},
+                                         Variant{"no_learn_top", 8, true, true, false},
+                                         Variant{"additive_bare", 6, false, false, false}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+void expect_right_gradients(const ModelConfig& config, index_t N, index_t tile) {
+    const double dlogp = -0.7;
+    Model model(config, N, {Precision::fp32, tile});
+    model.run({}, dlogp);
+    EXPECT_LE(largest_difference(model.h, model.x), 1e-12);  // some hundred roundings
+    std::vector<Block> blocks = parameter_blocks(model.glow.parameters());
+    blocks.push_back({"x", model.x.data(), model.dh.data(), static_cast<index_t>(model.x.size())});
+    check_gradients(blocks, [&] {
+        model.prepare();
+        return dlogp * model.forward();
+    });
+}
+
+TEST_P(GlowVariant, GradientsMatchDifferences) {
+    expect_right_gradients(config(8, 8, 3), 3, 2);
+}
+
+TEST_P(GlowVariant, GradientsMatchDifferencesOnNarrowImages) {
+    expect_right_gradients(config(8, 4, 1), 3, 2);
+}
+
+TEST_P(GlowVariant, GradientsAccumulate) {
+    Model model(config(8, 8, 3), 2);
+    model.run({});
+    const std::vector<double> once = model.values.gradient, dx = model.dh;
+    {
+        Kept kept(model.machine.stored, {});
+        model.forward(&kept);
+        model.backward(kept, -0.7);
+    }
+    EXPECT_EQ(model.dh, dx);
+    for (std::size_t i = 0; i < once.size(); ++i)
+        ASSERT_NEAR(model.values.gradient[i], 2 * once[i], 1e-11 * (1 + std::abs(once[i])));
+}
+
+// The memory policies: `checkpoint` and `store` bit for bit, `reconstruct` and anchors to the drift.
+TEST_P(GlowVariant, KeepingMoreChangesNothing) {
+    ModelConfig deep = config(8, 8, 3);
+    deep.depth = 5;
+    Model model(deep, 3, {Precision::fp32, 2});
+    model.run({1, true});
+    const std::vector<double> gradient = model.values.gradient, dx = model.dh, x = model.h;
+    const double logp = sum(model.logdet) + sum(model.prior);
+    model.run({1, false});
+    EXPECT_EQ(model.values.gradient, gradient);
+    EXPECT_EQ(model.dh, dx);
+    EXPECT_EQ(model.h, x);
+    for (const index_t every : {0, 2, 3, 16}) {
+        model.run({every, false});
+        EXPECT_EQ(sum(model.logdet) + sum(model.prior), logp);
+        // Rebuilt states err by 1e-14; gradients are sums of some thousand terms.
+        EXPECT_LE(largest_difference(model.h, model.x), 1e-12);
+        EXPECT_LE(largest_difference(model.dh, dx), 1e-11);
+        for (std::size_t i = 0; i < gradient.size(); ++i)
+            ASSERT_NEAR(model.values.gradient[i], gradient[i], 1e-10 * (1 + std::abs(gradient[i])));
+    }
+    EXPECT_EQ(model.machine.stored.used(), 0u);
+    EXPECT_EQ(model.machine.workspace.used(), 0u);
+}
+
+TEST_P(GlowVariant, InverseUndoesForward) {
+    Model model(config(8, 8, 3), 3, {Precision::fp32, 2});
+    model.forward();
+    const std::vector<double> logdet = model.logdet;
+    model.glow.inverse(model.machine.context, model.flow);
+    EXPECT_LE(largest_difference(model.h, model.x), 1e-12);
+    EXPECT_EQ(model.logdet, logdet);
+}
+
+TEST_P(GlowVariant, DecodeUndoesEncodeAndEncodeHasForwardsDensity) {
+    Model model(config(8, 8, 3), 3, {Precision::fp32, 2});
+    model.forward();
+    const std::vector<double> logdet = model.logdet, prior = model.prior;
+    model.h = model.x;
+    model.glow.encode(model.machine.context, model.flow);
+    EXPECT_EQ(model.logdet, logdet);
+    EXPECT_EQ(model.prior, prior);
+    model.glow.decode(model.machine.context, model.flow);
+    EXPECT_LE(largest_difference(model.h, model.x), 1e-12);
+}
+
+TEST_P(GlowVariant, TilesChangeNothingButRounding) {
+    Model whole(config(8, 8, 3), 5, {Precision::fp32, 5});
+    whole.run({});
+    for (const index_t tile : {1, 2, 3}) {
+        Model tiled(config(8, 8, 3), 5, {Precision::fp32, tile});
+        tiled.run({});
+        EXPECT_LE(largest_difference(tiled.logdet, whole.logdet), 1e-11);
+        EXPECT_LE(largest_difference(tiled.prior, whole.prior), 1e-10);
+        EXPECT_LE(largest_difference(tiled.dh, whole.dh), 1e-11);
+        for (std::size_t i = 0; i < whole.values.gradient.size(); ++i)
+            ASSERT_NEAR(tiled.values.gradient[i], whole.values.gradient[i],
+                        1e-10 * (1 + std::abs(whole.values.gradient[i])));
+    }
+}
+
+TEST_P(GlowVariant, AnImageDoesNotDependOnItsNeighbours) {
+    const ModelConfig small = config(8, 8, 3);
+    const index_t D = small.dimensions();
+    Model all(small, 3), one(small, 1);
+    all.forward();
+    for (index_t n = 0; n < 3; ++n) {
+        one.x.assign(all.x.begin() + n * D, all.x.begin() + (n + 1) * D);
+        one.forward();
+        EXPECT_NEAR(one.logdet[0], all.logdet[n], 1e-11);
+        EXPECT_NEAR(one.prior[0], all.prior[n], 1e-10);
+    }
+}
+
+// log|det| of every image's Jacobian, by central differences through `transform` (forward or encode), and
+// what the model claims for it.
+template <class Transform>
+double jacobian_log_determinant(Model& model, index_t n, index_t D, Transform transform) {
+    constexpr double e = 1e-5;
+    std::vector<double> jacobian(D * D), inverse(D * D);
+    const index_t N = model.flow.N;
+    // Where image n's latents lie: part by part, each [N, part].
+    std::vector<index_t> places;
+    const auto& config = model.glow.config();
+    for (index_t l = config.levels, offset = 0; l-- > 0;) {
+        const Shape shape = level_shape(config, l);
+        const index_t part = l + 1 == config.levels ? shape.size() : shape.size() / 2;
+        for (index_t i = 0; i < part; ++i) places.push_back(offset + n * part + i);
+        offset += N * part;
+    }
+    EXPECT_EQ(static_cast<index_t>(places.size()), D);
+    const std::vector<double> x = model.x;
+    const auto at = [&](index_t i, double value) {
+        model.h = x;
+        model.h[n * D + i] = value;
+        transform();
+        return model.h;
+    };
+    for (index_t i = 0; i < D; ++i) {
+        const std::vector<double> plus = at(i, x[n * D + i] + e), minus = at(i, x[n * D + i] - e);
+        for (index_t o = 0; o < D; ++o) jacobian[o * D + i] = (plus[places[o]] - minus[places[o]]) / (2 * e);
+    }
+    const Inverse result = model.machine.backend.solver().invert(D, jacobian.data(), inverse.data());
+    EXPECT_FALSE(result.singular);
+    return result.log_abs_det;
+}
+
+TEST_P(GlowVariant, LogDeterminantIsThatOfTheJacobian) {
+    const auto [height, width, channels, levels] = std::tuple<index_t, index_t, index_t, index_t>{4, 4, 1, 2};
+    for (const index_t shallow : {false, true}) {
+        ModelConfig tiny = config(height, width, channels);
+        tiny.levels = levels;
+        if (shallow) {
+            tiny.image_height = tiny.image_width = tiny.channels = 2;
+            tiny.levels = 1;
+        }
+        const index_t D = tiny.dimensions();
+        Model model(tiny, 2);
+        model.forward();
+        const std::vector<double> logdet = model.logdet, prior = model.prior;
+        model.h = model.x;
+        model.glow.encode(model.machine.context, model.flow);
+        const std::vector<double> eps = model.h;
+        for (index_t n = 0; n < 2; ++n) {
+            // Entries err by e^2 = 1e-10 times third derivatives; 256 of them, times the inverse's entries.
+            EXPECT_NEAR(logdet[n],
+                        jacobian_log_determinant(
+                            model, n, D, [&] { model.glow.forward(model.machine.context, model.flow); }),
+                        1e-6);
+        }
+        // The same density seen from the standard normal latents: sum over both images.
+        double density = 0;
+        for (const double e : eps) density += -0.5 * std::log(2 * M_PI) - 0.5 * e * e;
+        for (index_t n = 0; n < 2; ++n)
+            density += jacobian_log_determinant(
+                model, n, D, [&] { model.glow.encode(model.machine.context, model.flow); });
+        EXPECT_NEAR(sum(logdet) + sum(prior), density, 1e-6);
+    }
+}
+
+TEST(Glow, LatentsLieDeepestFirst) {
+    // With additive couplings whose networks are zero, W = 1 and actnorms of the identity the flow only
+    // permutes.
+    ModelConfig config = make_config(8, 8, 1, 3, 1, 4);
+    config.coupling = CouplingKind::additive;
+    Model model(config, 2);
+    std::fill(model.values.value.begin(), model.values.value.end(), 0.0);
+    for (const Tensor& tensor : model.glow.parameters().tensors())
+        if (tensor.start == Start::orthogonal)
+            for (index_t c = 0; c < tensor.shape[0]; ++c)
+                model.values.value[tensor.offset + c * tensor.shape[0] + c] = 1;
+    model.prepare();
+    for (std::size_t i = 0; i < model.x.size(); ++i) model.x[i] = static_cast<double>(i);
+    model.forward();
+    // Sizes: top 2 x [1, 1, 16], then b of level 1 2 x [2, 2, 4], then b of level 0 2 x [4, 4, 2]. Channels
+    // of a squeeze are c*4 + dy*2 + dx: level 0's b holds the odd rows (dy = 1) of the image.
+    const auto& z = model.h;
+    const index_t top = 2 * 16, middle = 2 * 16;
+    for (index_t n = 0; n < 2; ++n)
+        for (index_t y = 0; y < 4; ++y)
+            for (index_t x = 0; x < 4; ++x)
+                for (index_t dx = 0; dx < 2; ++dx)
+                    EXPECT_EQ(z[top + middle + ((n * 4 + y) * 4 + x) * 2 + dx],
+                              n * 64 + (2 * y + 1) * 8 + 2 * x + dx);
+    // Level 1's b: channels 4..7 of its squeeze, that is c = 1 (dx = 1 of level 0) of level 0's a half.
+    for (index_t n = 0; n < 2; ++n)
+        for (index_t y = 0; y < 2; ++y)
+            for (index_t x = 0; x < 2; ++x)
+                for (index_t k = 0; k < 4; ++k)
+                    EXPECT_EQ(z[top + ((n * 2 + y) * 2 + x) * 4 + k],
+                              n * 64 + 2 * (2 * y + k / 2) * 8 + 2 * (2 * x + k % 2) + 1);
+    EXPECT_EQ(z[0], 0);
+    EXPECT_EQ(z[16], 64);
+}
+
+TEST(Glow, BitsPerDimensionCountThePixelsBins) {
+    const ModelConfig config = make_config(8, 8, 3, 2, 1, 4);
+    const Glow glow(config, {});
+    const double D = 192;
+    // log p = -D ln(256) + log_density.
+    EXPECT_NEAR(glow.bits_per_dim(0), 8, 1e-14);
+    EXPECT_NEAR(glow.bits_per_dim(D * std::log(256.0)), 0, 1e-14);
+}
+
+TEST(Glow, PrepareNamesTheBadLayer) {
+    Model model(make_config(8, 8, 1, 2, 3, 4), 1);
+    EXPECT_EQ(model.glow.prepare(model.machine.context).bad_layer, "");
+    for (const Tensor& tensor : model.glow.parameters().tensors())
+        if (tensor.name == "level1/step1/invconv/weight")
+            std::fill_n(model.values.value.begin() + tensor.offset, tensor.count, 0.0);
+    const Glow::Prepared prepared = model.glow.prepare(model.machine.context);
+    EXPECT_EQ(prepared.bad_layer, "level1/step1");
+    EXPECT_TRUE(std::isinf(prepared.max_condition));
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

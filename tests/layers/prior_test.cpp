@@ -1,0 +1,109 @@
+#include "layers/prior.h"
+
+#include "tests/layers/fixture.h"
+#include "tests/layers/gradient_check.h"
+#include "tests/layers/naive.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+struct ConfigOf : ModelConfig {
+    ConfigOf(bool learn, bool edge) {
+        learn_top = learn;
+        edge_bias = edge;
+    }
+};
+
+// The top prior is no invertible layer: it only reads z and sets its gradient.
+struct AlonePrior {
+    AlonePrior(bool learn, bool edge, index_t N, const Shape& shape)
+        : top(ConfigOf(learn, edge), shape, parameters),
+          values(parameters, machine.backend.solver(), 5),
+          z(Random(6).normals(N * shape.size())),
+          dz(z.size(), std::numeric_limits<real>::quiet_NaN()),
+          prior(N),
+          flow{N, z.data(), nullptr, prior.data()} {
+        top.allocate(machine.derived);
+    }
+    double loss() {
+        top.prepare(machine.context);
+        std::fill(prior.begin(), prior.end(), 0.0);
+        top.forward(machine.context, flow);
+        return -0.7 * sum(prior);
+    }
+    void backward() {
+        Gradient gradient{dz.data(), -0.7};
+        top.backward(machine.context, flow, gradient);
+    }
+
+    Machine machine;
+    Parameters parameters;
+    TopPrior top;
+    Values values;
+    std::vector<double> z;
+    std::vector<real> dz;
+    std::vector<double> prior;
+    Flow flow;
+};
+
+class TopPriorTest : public testing::TestWithParam<std::tuple<bool, bool>> {};
+INSTANTIATE_TEST_SUITE_P(LearnEdge, TopPriorTest, testing::Combine(testing::Bool(), testing::Bool()));
+
+TEST_P(TopPriorTest, GradientsMatchDifferences) {
+    const auto [learn, edge] = GetParam();
+    for (const Shape& shape : {Shape{4, 3, 4}, Shape{1, 1, 2}, Shape{1, 4, 6}}) {
+        AlonePrior alone(learn, edge, 3, shape);
+        EXPECT_EQ(alone.parameters.tensors().size(), learn ? 2u + edge : 0u);
+        alone.loss();
+        alone.backward();
+        std::vector<Block> blocks = parameter_blocks(alone.parameters);
+        blocks.push_back({"z", alone.z.data(), alone.dz.data(), 3 * shape.size()});
+        check_gradients(blocks, [&] { return alone.loss(); });
+    }
+}
+
+TEST_P(TopPriorTest, GradientsAccumulateOverCalls) {
+    const auto [learn, edge] = GetParam();
+    AlonePrior alone(learn, edge, 3, {4, 3, 4});
+    alone.loss();
+    alone.backward();
+    const std::vector<double> once = alone.values.gradient, dz = alone.dz;
+    alone.backward();
+    EXPECT_EQ(alone.dz, dz);
+    for (std::size_t i = 0; i < once.size(); ++i)
+        ASSERT_NEAR(alone.values.gradient[i], 2 * once[i], 1e-13 * 100);
+}
+
+TEST_P(TopPriorTest, IsTheSpecificationsConvolutionOfZeros) {
+    const auto [learn, edge] = GetParam();
+    const Shape shape{4, 3, 4};
+    const index_t N = 3, C = shape.C;
+    AlonePrior alone(learn, edge, N, shape);
+    alone.loss();
+    // [H*W, 2C], with a weight of the edge channel alone.
+    std::vector<double> map(shape.pixels() * 2 * C, 0.0);
+    if (learn && edge)
+        map = naive_convolution(shape, 1, 3, true, 0, 2 * C, nullptr, 0,
+                                tensor_values(alone.parameters, "prior/top/weight"));
+    if (learn)
+        for (std::size_t i = 0; i < map.size(); ++i)
+            map[i] = (map[i] + tensor_values(alone.parameters, "prior/top/bias")[i % (2 * C)]) *
+                     std::exp(3 * tensor_values(alone.parameters, "prior/top/logs")[i % (2 * C)]);
+    std::vector<double> expected(N, 0.0), eps(alone.z.size());
+    for (index_t row = 0; row < N * shape.pixels(); ++row)
+        for (index_t c = 0; c < C; ++c) {
+            const double* const at = &map[row % shape.pixels() * 2 * C];
+            const double e = (alone.z[row * C + c] - at[c]) * std::exp(-at[C + c]);
+            eps[row * C + c] = e;
+            expected[row / shape.pixels()] += -0.5 * std::log(2 * M_PI) - at[C + c] - 0.5 * e * e;
+        }
+    EXPECT_LE(largest_difference(alone.prior, expected), 1e-12);  // 48 terms
+    const std::vector<double> z = alone.z;
+    alone.top.encode(alone.machine.context, alone.flow);
+    EXPECT_LE(largest_difference(alone.z, eps), 1e-13);
+    alone.top.decode(alone.machine.context, alone.flow);
+    EXPECT_LE(largest_difference(alone.z, z), 1e-13);
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,103 @@
+#include "layers/split.h"
+
+#include "tests/layers/alone.h"
+#include "tests/layers/naive.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+struct AloneSplit : Alone {
+    AloneSplit(bool edge, index_t N, const Shape& shape, index_t tile)
+        : Alone(N, shape, [&](Parameters& parameters) {
+              ModelConfig config;
+              config.edge_bias = edge;
+              auto made = std::make_unique<Split>(config, shape, tile, "split", parameters);
+              split = made.get();
+              return made;
+          }) {
+        // The gradient of the part that has left is set by backward; what comes in there does not count.
+        std::fill(g.begin() + N * shape.size() / 2, g.end(), 0.0);
+    }
+    Split* split;
+};
+
+class SplitTest : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Edge, SplitTest, testing::Bool());
+
+TEST_P(SplitTest, GradientsMatchDifferences) {
+    AloneSplit(GetParam(), 3, {4, 3, 4}, 2).expect_right_gradients();
+    AloneSplit(GetParam(), 2, {1, 2, 6}, 0).expect_right_gradients();
+}
+
+TEST_P(SplitTest, BackwardRebuildsInput) {
+    AloneSplit(GetParam(), 3, {4, 3, 4}, 2).expect_rebuilt_input();
+}
+
+TEST_P(SplitTest, BackwardIgnoresTheGradientThatComesInForTheLatent) {
+    AloneSplit alone(GetParam(), 3, {4, 3, 4}, 2);
+    alone.loss();
+    const std::vector<double> y = alone.h;
+    alone.backward();
+    const std::vector<double> dx = alone.dh;
+    alone.h = y;
+    std::fill(alone.g.begin() + 3 * 48 / 2, alone.g.end(), std::numeric_limits<double>::quiet_NaN());
+    alone.backward();
+    EXPECT_EQ(alone.dh, dx);
+}
+
+TEST_P(SplitTest, GradientsAccumulate) {
+    AloneSplit(GetParam(), 3, {4, 3, 4}, 2).expect_accumulating_gradients();
+}
+
+TEST_P(SplitTest, IsAPermutationAndItsPriorTheSpecificationsFormula) {
+    const Shape shape{3, 4, 6};
+    const index_t N = 3, half = shape.C / 2, rows = N * shape.pixels();
+    AloneSplit alone(GetParam(), N, shape, 2);
+    alone.loss();
+    EXPECT_EQ(alone.logdet, std::vector<double>(N, 0.0));
+    const std::vector<double> y = alone.h, prior = alone.prior;
+    for (index_t row = 0; row < rows; ++row)
+        for (index_t c = 0; c < half; ++c) {
+            ASSERT_EQ(y[row * half + c], alone.x[row * shape.C + c]);
+            ASSERT_EQ(y[(rows + row) * half + c], alone.x[row * shape.C + half + c]);
+        }
+    const std::vector<double> conv =
+        naive_convolution(shape, N, 3, GetParam(), half, shape.C, alone.x.data(), shape.C,
+                          tensor_values(alone.parameters, "split/weight"));
+    const real* const bias = tensor_values(alone.parameters, "split/bias");
+    const real* const logs = tensor_values(alone.parameters, "split/logs");
+    std::vector<double> expected(N, 0.0), eps(rows * half);
+    for (index_t row = 0; row < rows; ++row)
+        for (index_t c = 0; c < half; ++c) {
+            const auto h = [&](index_t o) {
+                return (conv[row * shape.C + o] + bias[o]) * std::exp(3 * logs[o]);
+            };
+            const double mean = h(2 * c), log_sigma = h(2 * c + 1), b = alone.x[row * shape.C + half + c];
+            eps[row * half + c] = (b - mean) * std::exp(-log_sigma);
+            expected[row / shape.pixels()] +=
+                -0.5 * std::log(2 * M_PI) - log_sigma - 0.5 * eps[row * half + c] * eps[row * half + c];
+        }
+    EXPECT_LE(largest_difference(prior, expected), 1e-11);  // 36 terms, some of them large
+
+    alone.run(y, [&](Flow& flow) { alone.split->encode(alone.machine.context, flow); });
+    for (index_t i = 0; i < rows * half; ++i) {
+        ASSERT_EQ(alone.h[i], y[i]);
+        ASSERT_NEAR(alone.h[rows * half + i], eps[i], 1e-12 * (1 + std::abs(eps[i])));
+    }
+    const std::vector<double> encoded = alone.h;
+    alone.run(encoded, [&](Flow& flow) { alone.split->decode(alone.machine.context, flow); });
+    EXPECT_LE(largest_difference(alone.h, y), 1e-12);
+}
+
+TEST(Split, LargeImagesAreTakenInBlocksWithoutASeam) {
+    AloneSplit whole(true, 2, {70, 128, 2}, 2), apart(true, 2, {70, 128, 2}, 1);
+    whole.loss();
+    apart.loss();
+    // The blocks of 64 rows lie differently in a tile of two images and in two tiles of one.
+    EXPECT_EQ(whole.h, apart.h);
+    EXPECT_LE(largest_difference(whole.prior, apart.prior), 1e-9);  // sums of 9000 terms
+    whole.expect_right_gradients(true);
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,207 @@
+#include "runtime/blas.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels/math.h"
+
+namespace glow {
+namespace {
+
+struct Case {
+    const char* name;
+    Scalar in, out;
+};
+void PrintTo(const Case& c, std::ostream* out) {
+    *out << c.name;
+}
+
+// A product of random matrices inside larger ones, and the same product in double, one entry at a time.
+template <class In, class Out>
+class Problem {
+  public:
+    Problem(Gemm gemm, std::uint64_t seed) : gemm_(gemm), engine_(seed) {
+        const index_t a_rows = gemm.transpose_a ? gemm.k : gemm.m,
+                      b_rows = gemm.transpose_b ? gemm.n : gemm.k;
+        // What lies beside a matrix is NaN: it must not be read, and of C it must not be written.
+        a_ = matrix<In>(a_rows, gemm.transpose_a ? gemm.m : gemm.k, gemm.lda);
+        b_ = matrix<In>(b_rows, gemm.transpose_b ? gemm.k : gemm.n, gemm.ldb);
+        c_ = matrix<Out>(gemm.m, gemm.n, gemm.ldc);
+        bias_ = matrix<Bias>(1, gemm.n, gemm.n);
+    }
+
+    std::vector<Out> run(Blas& blas) const {
+        std::vector<Out> c = c_;
+        std::vector<std::byte> scratch(blas.scratch_bytes(gemm_) + 64);
+        void* aligned = scratch.data();
+        std::size_t space = scratch.size();
+        std::align(64, scratch.size() - 64, aligned, space);
+        blas.run(gemm_, a_.data(), b_.data(), c.data(),
+                 gemm_.epilogue == Epilogue::bias_relu ? bias_.data() : nullptr, aligned);
+        return c;
+    }
+
+    // unit: rounding of the sums' type; out_unit: of the result's.
+    void expect_right(const std::vector<Out>& c, double unit, double out_unit) const {
+        const Gemm& g = gemm_;
+        for (index_t i = 0; i < g.m; ++i)
+            for (index_t j = 0; j < g.ldc; ++j) {
+                const std::size_t at = i * g.ldc + j;
+                if (j >= g.n) {
+                    ASSERT_EQ(std::memcmp(&c[at], &c_[at], sizeof(Out)), 0) << "written beside C";
+                    continue;
+                }
+                double exact = g.accumulate ? to_float(c_[at]) : 0.0, size = std::abs(exact);
+                for (index_t k = 0; k < g.k; ++k) {
+                    const double x = to_float(a_[g.transpose_a ? k * g.lda + i : i * g.lda + k]);
+                    const double y = to_float(b_[g.transpose_b ? j * g.ldb + k : k * g.ldb + j]);
+                    exact += x * y;
+                    size += std::abs(x * y);
+                }
+                if (g.epilogue == Epilogue::bias_relu) {
+                    exact += bias_[j];
+                    size += std::abs(double{bias_[j]});
+                }
+                if (g.epilogue != Epilogue::none) exact = std::max(exact, 0.0);
+                // Rounding of a sum of k terms whose absolute values add up to `size`: sqrt(k) units, with
+                // room.
+                const double tolerance =
+                    4 * std::sqrt(static_cast<double>(g.k) + 1) * unit * size + out_unit * std::abs(exact);
+                ASSERT_NEAR(to_float(c[at]), exact, tolerance) << i << " " << j;
+            }
+    }
+
+  private:
+    using Bias = std::conditional_t<std::is_same_v<In, double>, double, float>;
+
+    template <class T>
+    std::vector<T> matrix(index_t rows, index_t columns, index_t stride) {
+        std::vector<T> values(rows * stride, round_to<T>(std::numeric_limits<double>::quiet_NaN()));
+        for (index_t row = 0; row < rows; ++row)
+            for (index_t column = 0; column < columns; ++column)
+                values[row * stride + column] = round_to<T>(normal_(engine_));
+        return values;
+    }
+
+    Gemm gemm_;
+    std::mt19937_64 engine_;
+    std::normal_distribution<double> normal_;
+    std::vector<In> a_, b_;
+    std::vector<Out> c_;
+    std::vector<Bias> bias_;
+};
+
+class BlasTest : public testing::TestWithParam<Case> {
+  protected:
+    void SetUp() override {
+        if (GetParam().in == Scalar::bf16 && !blas_->has_bf16())
+            GTEST_SKIP() << "no bf16 products on this machine or in this build";
+    }
+
+    // f(problem, unit, out_unit) for a product of the parameter's types.
+    template <class F>
+    void with_problem(Gemm gemm, F f) {
+        gemm.in = GetParam().in;
+        gemm.out = GetParam().out;
+        if (gemm.in == Scalar::f64)
+            f(Problem<double, double>(gemm, 1), 0x1p-53, 0x1p-53);
+        else if (gemm.in == Scalar::f32)
+            f(Problem<float, float>(gemm, 1), 0x1p-24, 0x1p-24);
+        else if (gemm.out == Scalar::f32)
+            f(Problem<bfloat16, float>(gemm, 1), 0x1p-24, 0x1p-24);
+        else
+            f(Problem<bfloat16, bfloat16>(gemm, 1), 0x1p-24, 0x1p-8);
+    }
+    void expect_right(const Gemm& gemm) {
+        with_problem(gemm, [&](const auto& problem, double unit, double out_unit) {
+            problem.expect_right(problem.run(*blas_), unit, out_unit);
+        });
+    }
+
+    std::unique_ptr<Blas> blas_ = make_cpu_blas(2);
+};
+
+INSTANTIATE_TEST_SUITE_P(Types, BlasTest,
+                         testing::Values(Case{"f64", Scalar::f64, Scalar::f64},
+                                         Case{"f32", Scalar::f32, Scalar::f32},
+                                         Case{"bf16_f32", Scalar::bf16, Scalar::f32},
+                                         Case{"bf16", Scalar::bf16, Scalar::bf16}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+// Sizes of the networks and odd ones.
+const index_t kSizes[][3] = {{1, 1, 1},    {2, 3, 5},     {7, 1, 64},    {1, 17, 9},    {33, 31, 29},
+                             {64, 64, 64}, {12, 13, 500}, {200, 72, 56}, {512, 64, 64}, {130, 512, 8}};
+
+TEST_P(BlasTest, EqualsTheNaiveProductForAllTransposesAndStrides) {
+    for (const auto& [m, n, k] : kSizes)
+        for (const bool ta : {false, true})
+            for (const bool tb : {false, true})
+                for (const index_t extra : {0, 3}) {
+                    SCOPED_TRACE(testing::Message() << m << " " << n << " " << k << " " << ta << tb << extra);
+                    expect_right({.m = m,
+                                  .n = n,
+                                  .k = k,
+                                  .transpose_a = ta,
+                                  .transpose_b = tb,
+                                  .lda = (ta ? m : k) + extra,
+                                  .ldb = (tb ? k : n) + extra,
+                                  .ldc = n + extra});
+                }
+}
+
+TEST_P(BlasTest, Accumulates) {
+    if (GetParam().out == Scalar::bf16) GTEST_SKIP() << "gradients accumulate in float";
+    for (const auto& [m, n, k] : kSizes)
+        for (const bool ta : {false, true}) {
+            SCOPED_TRACE(testing::Message() << m << " " << n << " " << k << " " << ta);
+            expect_right({.m = m,
+                          .n = n,
+                          .k = k,
+                          .transpose_a = ta,
+                          .lda = ta ? m : k,
+                          .ldb = n,
+                          .ldc = n + 2,
+                          .accumulate = true});
+        }
+}
+
+TEST_P(BlasTest, AppliesEpilogues) {
+    for (const auto& [m, n, k] : kSizes)
+        for (const Epilogue epilogue : {Epilogue::relu, Epilogue::bias_relu}) {
+            SCOPED_TRACE(testing::Message()
+                         << m << " " << n << " " << k << " " << static_cast<int>(epilogue));
+            expect_right({.m = m,
+                          .n = n,
+                          .k = k,
+                          .transpose_b = true,
+                          .lda = k,
+                          .ldb = k + 1,
+                          .ldc = n,
+                          .epilogue = epilogue});
+        }
+}
+
+TEST_P(BlasTest, RepeatsBitForBit) {
+    for (const auto& [m, n, k] : {std::array<index_t, 3>{300, 64, 56}, std::array<index_t, 3>{64, 64, 3000}})
+        for (const bool ta : {false, true})
+            with_problem(
+                {.m = m, .n = n, .k = k, .transpose_a = ta, .lda = ta ? m : k, .ldb = n, .ldc = n},
+                [&](const auto& problem, double, double) {
+                    const auto first = problem.run(*blas_);
+                    const std::unique_ptr<Blas> other = make_cpu_blas(2);
+                    for (int time = 0; time < 3; ++time)
+                        for (Blas* const blas : {blas_.get(), other.get()}) {
+                            const auto again = problem.run(*blas);
+                            ASSERT_EQ(std::memcmp(again.data(), first.data(), first.size() * sizeof first[0]),
+                                      0);
+                        }
+                });
+}
+
+}  // namespace
+}  // namespace glow

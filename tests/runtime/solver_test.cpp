@@ -1,0 +1,126 @@
+#include "runtime/solver.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace glow {
+namespace {
+
+std::vector<double> normals(index_t n, std::uint64_t seed) {
+    std::mt19937_64 engine(seed);
+    std::normal_distribution<double> normal;
+    std::vector<double> values(n * n);
+    for (double& value : values) value = normal(engine);
+    return values;
+}
+
+// Determinant by elimination with pivoting, in long double.
+long double determinant(index_t n, const std::vector<double>& matrix) {
+    std::vector<long double> m(matrix.begin(), matrix.end());
+    long double product = 1;
+    for (index_t k = 0; k < n; ++k) {
+        index_t pivot = k;
+        for (index_t r = k; r < n; ++r)
+            if (std::abs(m[r * n + k]) > std::abs(m[pivot * n + k])) pivot = r;
+        if (pivot != k) {
+            for (index_t c = 0; c < n; ++c) std::swap(m[k * n + c], m[pivot * n + c]);
+            product = -product;
+        }
+        product *= m[k * n + k];
+        for (index_t r = k + 1; r < n; ++r)
+            for (index_t c = n; c-- > k;) m[r * n + c] -= m[r * n + k] / m[k * n + k] * m[k * n + c];
+    }
+    return product;
+}
+
+TEST(Solver, InvertsAndGivesTheLogDeterminant) {
+    const auto solver = make_cpu_solver();
+    for (const index_t n : {1, 2, 3, 4, 12, 48, 96}) {
+        const std::vector<double> W = normals(n, 10 + n);
+        const std::vector<double> before = W;
+        std::vector<double> inverse(n * n);
+        const Inverse result = solver->invert(n, W.data(), inverse.data());
+        ASSERT_FALSE(result.singular);
+        EXPECT_EQ(W, before);
+        EXPECT_NEAR(result.log_abs_det, static_cast<double>(std::log(std::abs(determinant(n, W)))), 1e-10);
+        double worst = 0, norm = 0, inverse_norm = 0;
+        for (index_t c = 0; c < n; ++c) {
+            double sum = 0, inverse_sum = 0;
+            for (index_t r = 0; r < n; ++r) {
+                double product = 0;
+                for (index_t k = 0; k < n; ++k) product += W[r * n + k] * inverse[k * n + c];
+                worst = std::max(worst, std::abs(product - (r == c)));
+                sum += std::abs(W[r * n + c]);
+                inverse_sum += std::abs(inverse[r * n + c]);
+            }
+            norm = std::max(norm, sum);
+            inverse_norm = std::max(inverse_norm, inverse_sum);
+        }
+        // The residual of an LU solution: n units in the last place times the condition number.
+        EXPECT_LE(worst, 1e-16 * static_cast<double>(n) * result.condition + 1e-15);
+        EXPECT_NEAR(result.condition / (norm * inverse_norm), 1, 1e-12);
+    }
+}
+
+TEST(Solver, RefusesSingularMatrices) {
+    const auto solver = make_cpu_solver();
+    std::vector<double> inverse(9);
+    const std::vector<double> zero(9, 0.0), rank_one = {1, 2, 3, 2, 4, 6, 3, 6, 9},
+                                            nearly = {1, 1, 0, 1, 1 + 1e-15, 0, 0, 0, 1};
+    EXPECT_TRUE(solver->invert(3, zero.data(), inverse.data()).singular);
+    EXPECT_TRUE(solver->invert(3, rank_one.data(), inverse.data()).singular);
+    EXPECT_TRUE(solver->invert(3, nearly.data(), inverse.data()).singular);
+    // Small is not singular.
+    const std::vector<double> small = {1e-200, 0, 0, 0, 1e-200, 0, 0, 0, 1e-200};
+    const Inverse result = solver->invert(3, small.data(), inverse.data());
+    EXPECT_FALSE(result.singular);
+    EXPECT_NEAR(result.log_abs_det, -600 * std::log(10.0), 1e-9);
+    EXPECT_NEAR(result.condition, 1, 1e-12);
+}
+
+TEST(Solver, RefusesMatricesThatAreNotFinite) {
+    const auto solver = make_cpu_solver();
+    for (const double bad :
+         {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
+        for (const index_t place : {0, 3, 8}) {
+            std::vector<double> W = {2, 0, 0, 0, 2, 0, 0, 0, 2}, inverse(9);
+            W[place] = bad;
+            EXPECT_TRUE(solver->invert(3, W.data(), inverse.data()).singular);
+        }
+}
+
+TEST(Solver, OrthogonaliseGivesAnOrthogonalMatrixOfTheSameFlag) {
+    const auto solver = make_cpu_solver();
+    int negative = 0;
+    for (const index_t n : {1, 2, 3, 12, 48})
+        for (std::uint64_t seed = 0; seed < 8; ++seed) {
+            const std::vector<double> A = normals(n, seed);
+            std::vector<double> Q = A, again = A;
+            solver->orthogonalise(n, Q.data());
+            solver->orthogonalise(n, again.data());
+            EXPECT_EQ(Q, again);
+            // Q^T Q = 1, and R = Q^T A is upper triangular with a positive diagonal.
+            for (index_t i = 0; i < n; ++i)
+                for (index_t j = 0; j < n; ++j) {
+                    double QQ = 0, R = 0;
+                    for (index_t k = 0; k < n; ++k) {
+                        QQ += Q[k * n + i] * Q[k * n + j];
+                        R += Q[k * n + i] * A[k * n + j];
+                    }
+                    ASSERT_NEAR(QQ, i == j, 1e-14);  // a few units in the last place
+                    ASSERT_TRUE(i <= j || std::abs(R) < 1e-13);
+                    ASSERT_TRUE(i != j || R > 0);
+                }
+            negative += determinant(n, Q) < 0;
+        }
+    // Determinants of both signs: 40 fair coins.
+    EXPECT_GT(negative, 5);
+    EXPECT_LT(negative, 35);
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,342 @@
+#!/usr/bin/env bash
+# Tests of the scripts in tools/ that need no built product: what stands in for apt, cmake and the commands are small
+# scripts in a temporary folder. Prints 'N passed, N failed' and fails if any failed. Argument: the repository (default: here).
+set -uo pipefail
+
+root=$(cd "${1:-$(dirname "${BASH_SOURCE[0]}")/../..}" && pwd)
+tools=$root/tools
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+unset GLOW_CIFAR10_DIR GLOW_MINUTES CXX
+
+python=
+for candidate in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do
+    if "$candidate" -c 'import numpy, matplotlib' >/dev/null 2>&1; then python=$candidate; break; fi
+done
+
+passed=0 failed=0 skipped=0
+ok() { passed=$((passed + 1)); }
+bad() {
+    failed=$((failed + 1))
+    printf 'FAILED: %s\n' "$1"
+    sed 's/^/    /' "$work/out" "$work/err" 2>/dev/null
+}
+skip() { skipped=$((skipped + 1)); printf 'skipped: %s\n' "$1"; }
+# expect STATUS NAME command...: runs it, output in $work/out and $work/err.
+expect() {
+    local status=0 wanted=$1 name=$2
+    shift 2
+    "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+    if [ $status = "$wanted" ]; then ok; else bad "$name: exit status $status, not $wanted"; fi
+}
+says() { if grep -qF -- "$2" "$work/$1"; then ok; else bad "$3: no '$2' in std$1"; fi; }
+check() { local name=$1; shift; if "$@"; then ok; else bad "$name"; fi; }
+stub() { mkdir -p "$(dirname "$1")"; { echo '#!/usr/bin/env bash'; cat; } >"$1"; chmod +x "$1"; }
+
+# ---- all scripts: syntax, shellcheck, --help, unknown options ----------------------------------------------------------
+
+for script in "$tools"/{install_dependencies,test,quickstart}.sh "$root/.ci/run" "$root/tests/tools/scripts_test.sh"; do
+    name=${script#"$root/"}
+    expect 0 "$name: syntax" bash -n "$script"
+    check "$name: executable" test -x "$script"
+    if command -v shellcheck >/dev/null; then
+        expect 0 "$name: shellcheck" shellcheck -S warning "$script"
+    else
+        skip "$name: no shellcheck here"
+    fi
+done
+for name in install_dependencies test quickstart; do
+    expect 0 "$name --help" "$tools/$name.sh" --help
+    says out "usage: tools/$name.sh" "$name --help"
+    expect 2 "$name --nonsense" "$tools/$name.sh" --nonsense
+    says err "--nonsense" "$name --nonsense"
+done
+
+# ---- install_dependencies ----------------------------------------------------------------------------------------------
+
+# A machine of stubs: $fake/installed holds the packages there, $fake/known those apt knows once $fake/lists exists;
+# apt-get is recorded in $fake/log.
+fake=$work/machine
+machine() {
+    rm -rf "$fake"
+    mkdir -p "$fake/bin"
+    for tool in bash env cat grep sed sort head tr mkdir rm touch; do ln -s "$(command -v $tool)" "$fake/bin/$tool"; done
+    : >"$fake/log"
+    stub "$fake/bin/dpkg-query" <<<'grep -qx -- "${@: -1}" '"$fake"'/installed && printf installed'
+    stub "$fake/bin/apt-cache" <<STUB
+if [ \$# = 1 ]; then [ -e $fake/lists ] && echo "500 archive Packages"; exit 0; fi
+if [ -e $fake/lists ] && grep -qx -- "\$2" $fake/known; then echo "  Candidate: 1.0"; else echo "  Candidate: (none)"; fi
+STUB
+    stub "$fake/bin/apt-get" <<STUB
+echo "\$DEBIAN_FRONTEND \$*" >>$fake/log
+case "\$*" in *update*) [ -e $fake/no_network ] && exit 100; touch $fake/lists; exit 0 ;; esac
+[ -e $fake/no_network ] && exit 100
+for word in "\$@"; do grep -qx -- "\$word" $fake/known && echo "\$word" >>$fake/installed; done
+exit 0
+STUB
+    stub "$fake/bin/id" <<<'echo 0'
+    stub "$fake/bin/cmake" <<<'echo cmake version 3.25.1'
+    # A compiler that finds no header of ours.
+    stub "$fake/bin/g++" <<<'! grep -q "[/.]h"'
+    sed 's/ /\n/g' >"$fake/known" <<<"g++ cmake ninja-build pkg-config libdnnl-dev libopenblas-dev liblapacke-dev libhdf5-dev \
+libcli11-dev libfmt-dev nlohmann-json3-dev libpng-dev libgtest-dev libbenchmark-dev libopenmpi-dev openmpi-bin python3-numpy \
+python3-matplotlib python3-h5py python3-torch curl ca-certificates"
+    cp "$fake/known" "$fake/installed"
+}
+lacks() { local p; for p in "$@"; do sed -i "/^$(printf '%s' "$p" | sed 's/[+.]/\\&/g')\$/d" "$fake/installed"; done; }
+unknown() { local p; for p in "$@"; do sed -i "/^$p\$/d" "$fake/known"; done; }
+# /usr/bin/python3 of the real machine must not stand in for the packages of the fake one.
+sed "s|/usr/bin/python3|$fake/bin/python3|" "$tools/install_dependencies.sh" >"$work/install.sh"
+install() { PATH=$fake/bin bash "$work/install.sh" "$@"; }
+quiet() { ! grep -q . "$fake/log"; }
+
+machine
+expect 0 "install: nothing missing" install --with-tests
+check "install: nothing missing leaves apt alone" quiet
+
+machine; lacks libpng-dev libdnnl-dev python3-h5py
+expect 2 "install --check: names what is missing" install --check
+says err "missing: libpng-dev python3-h5py" "install --check"
+check "install --check leaves apt alone" quiet
+expect 0 "install: three missing" install
+check "install: updates the lists" grep -q update "$fake/log"
+check "install: asks nothing, no recommends" grep -q '^noninteractive .*--no-install-recommends libpng-dev python3-h5py$' "$fake/log"
+: >"$fake/log"
+expect 0 "install: the second time" install
+check "install: the second time leaves apt alone" quiet
+
+machine; lacks libdnnl-dev; unknown libdnnl-dev; echo libonednn-dev >>"$fake/known"
+expect 0 "install: oneDNN under its other name" install
+check "install: libonednn-dev" grep -q 'recommends libonednn-dev$' "$fake/log"
+
+machine; lacks libbenchmark-dev python3-torch; unknown libbenchmark-dev python3-torch
+expect 0 "install: optional part not in the distribution" install --with-tests
+says err "without libbenchmark-dev" "install: optional part"
+: >"$fake/log"
+expect 0 "install: optional part, the second time" install --with-tests
+check "install: optional part, the second time leaves apt alone" quiet
+
+machine; lacks libcli11-dev; unknown libcli11-dev
+expect 2 "install: required part not in the distribution" install
+says err "libcli11-dev" "install: required part"
+
+machine; lacks libpng-dev; touch "$fake/lists" "$fake/no_network"
+expect 1 "install: no network" install
+says err "could not install: libpng-dev" "install: no network"
+
+machine; lacks libpng-dev libfmt-dev libbenchmark-dev; stub "$fake/bin/id" <<<'echo 1000'
+expect 2 "install: neither root nor sudo" install
+says err "apt-get install --no-install-recommends libfmt-dev libpng-dev" "install: neither root nor sudo"
+check "install: neither root nor sudo leaves apt alone" quiet
+stub "$fake/bin/sudo" <<<'exit 1'
+expect 2 "install: a sudo that asks for a password" install
+stub "$fake/bin/sudo" <<<'shift; [ "$1" = true ] || "$@"'
+expect 0 "install: a sudo without a password" install
+check "install: through sudo" grep -q '^noninteractive .*libfmt-dev libpng-dev$' "$fake/log"
+
+machine; lacks libbenchmark-dev; stub "$fake/bin/id" <<<'echo 1000'
+expect 0 "install: not root, only an optional part missing" install
+
+machine; stub "$fake/bin/cmake" <<<'echo cmake version 3.16.3'
+expect 2 "install: old cmake" install
+says err "3.22" "install: old cmake"
+
+# ---- plot_training -----------------------------------------------------------------------------------------------------
+
+header=step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,max_condition
+run_folder() {  # name, logged steps
+    mkdir -p "$work/$1"
+    { echo $header
+      for ((i = 1; i <= $2; i++)); do echo "$((i * 10)),0.$i,$((i * 640)),$((9 - i % 5)).25,4.5,$((50 / i + 1)).5,0.001,300.5,213,123456,1e-14,3.5"; done
+    } >"$work/$1/metrics.csv"
+    { echo step,split,bpd,stderr,images,weights; echo 20,valid,5.1,0.01,100,ema; echo 20,valid,5.0,0.01,100,raw; } >"$work/$1/eval.csv"
+}
+plot() { "$python" "$tools/plot_training.py" "$@"; }
+is_png() { [ "$(head -c 8 "$1" | od -An -tx1 | tr -d ' \n')" = 89504e470d0a1a0a ]; }
+
+if [ -z "$python" ]; then
+    skip "plot_training, quickstart: no Python with numpy and matplotlib here"
+else
+    run_folder run 60
+    expect 0 "plot" plot "$work/run" -o "$work/p.png" --reference '4.5:a line' --title "a run"
+    check "plot: a PNG" is_png "$work/p.png"
+    expect 0 "plot: SVG" plot "$work/run" -o "$work/p.svg" --smooth 1
+    check "plot: an SVG" grep -q '</svg>' "$work/p.svg"
+    expect 0 "plot: SVG again" plot "$work/run" -o "$work/q.svg" --smooth 1
+    check "plot: the same input gives the same SVG" cmp -s "$work/p.svg" "$work/q.svg"
+
+    run_folder one 1
+    rm "$work/one/eval.csv"
+    expect 0 "plot: one logged step, no eval.csv" plot "$work/one" -o "$work/p.png"
+    run_folder partial 12
+    printf '130,1.3,83' >>"$work/partial/metrics.csv"
+    expect 0 "plot: last line being written" plot "$work/partial" -o "$work/p.png"
+    says err "last line" "plot: last line being written"
+    printf '20,0.2,1280,140,0.2,8960,5.1\n140,,8960,nan,nan,inf,0.001,,,,,\n' >>"$work/partial/metrics.csv"
+    expect 0 "plot: broken line, NaN, empty fields" plot "$work/partial" -o "$work/p.png"
+    says err "line 14" "plot: broken line"
+    run_folder resumed 12
+    tail -n 4 "$work/resumed/metrics.csv" >"$work/tail"
+    cat "$work/tail" >>"$work/resumed/metrics.csv"
+    expect 0 "plot: steps logged again after a resume" plot "$work/resumed" -o "$work/p.svg" --smooth 1
+    run_folder once 12
+    expect 0 "plot: the same without a resume" plot "$work/once" -o "$work/q.svg" --smooth 1
+    check "plot: a resume leaves no trace" cmp -s "$work/p.svg" "$work/q.svg"
+    run_folder classifier 5
+    sed -i '1s/$/,bits_y,error_y/; 2,$s/$/,3.3,0.9/' "$work/classifier/metrics.csv"
+    expect 0 "plot: further columns" plot "$work/classifier" -o "$work/p.png"
+    : >"$work/classifier/eval.csv"
+    expect 0 "plot: empty eval.csv" plot "$work/classifier" -o "$work/p.png"
+
+    rm -f "$work/no.png"
+    expect 2 "plot: no such folder" plot "$work/nowhere" -o "$work/no.png"
+    mkdir "$work/empty" && : >"$work/empty/metrics.csv"
+    expect 2 "plot: empty metrics.csv" plot "$work/empty" -o "$work/no.png"
+    says err "is empty" "plot: empty metrics.csv"
+    echo $header >"$work/empty/metrics.csv"
+    expect 2 "plot: header alone" plot "$work/empty" -o "$work/no.png"
+    says err "nothing is logged" "plot: header alone"
+    printf '%s' step,epoch,ima >"$work/empty/metrics.csv"
+    expect 2 "plot: half a header" plot "$work/empty" -o "$work/no.png"
+    printf 'step,epoch\n1,2\n' >"$work/empty/metrics.csv"
+    expect 2 "plot: columns missing" plot "$work/empty" -o "$work/no.png"
+    says err "no column images_seen" "plot: columns missing"
+    printf '%s\n10,0,640,nan,nan,nan,0,0,0,0,0,0\n' $header >"$work/empty/metrics.csv"
+    expect 2 "plot: no finite value" plot "$work/empty" -o "$work/no.png"
+    head -c 3000 /dev/urandom >"$work/empty/metrics.csv"
+    expect 2 "plot: not a text file" plot "$work/empty" -o "$work/no.png"
+    expect 2 "plot: unknown kind of picture" plot "$work/run" -o "$work/no.gif"
+    expect 2 "plot: no folder for the picture" plot "$work/run" -o "$work/nowhere/no.png"
+    expect 2 "plot: reference without label" plot "$work/run" -o "$work/no.png" --reference 3.35
+    check "plot: a refusal writes no picture" test ! -e "$work/no.png"
+fi
+
+# ---- quickstart --------------------------------------------------------------------------------------------------------
+
+# A copy of the scripts with stand-ins for what it calls; every call is recorded in $copy/log.
+copy=$work/copy
+quickstart_copy() {
+    rm -rf "$copy"
+    mkdir -p "$copy/tools" "$copy/stubs"
+    cp "$tools/quickstart.sh" "$tools/plot_training.py" "$copy/tools/"
+    : >"$copy/log"
+    stub "$copy/tools/install_dependencies.sh" <<<"echo install >>$copy/log"
+    stub "$copy/stubs/cmake" <<<"echo cmake \"\$@\" >>$copy/log; echo cmake speaks"
+    stub "$copy/build/release/bin/glow_data" <<STUB
+echo glow_data "\$@" >>$copy/log
+case "\$*" in *--download*) [ -e $copy/network ] || { echo "no network" >&2; exit 1; } ;; esac
+[ "\$1" = info ] && { grep -q data "\${@: -1}" || exit 2; echo '{"entropy_bpd": 5.7}'; exit 0; }
+echo data >"\${@: -1}"
+STUB
+    stub "$copy/build/release/bin/glow_train" <<STUB
+echo glow_train "\$@" >>$copy/log
+while [ \$# -gt 0 ]; do [ "\$1" = --out ] && out=\$2; shift; done
+mkdir -p \$out/checkpoints
+cp $work/run/*.csv \$out/
+touch \$out/checkpoints/step-00000600.h5
+[ -e \$out/latest.h5 ] || ln -s checkpoints/step-00000600.h5 \$out/checkpoints/latest.h5
+[ -e $copy/diverge ] && { echo "NaN in layer 3" >&2; exit 1; }
+[ -e $copy/interrupt ] && kill -INT \$PPID && sleep 0.2
+echo trained
+STUB
+    stub "$copy/build/release/bin/glow_eval" <<STUB
+echo glow_eval "\$@" >>$copy/log
+bpd=5.12345
+case "\$*" in *--no-ema*) bpd=5.23456 ;; esac
+[ -e $copy/nan ] && bpd=NaN
+echo evaluating >&2
+echo "{\"bpd\": \$bpd, \"stderr\": 0.0123, \"images\": 100, \"split\": \"test\"}"
+STUB
+    stub "$copy/build/release/bin/glow_sample" <<<"echo glow_sample \"\$@\" >>$copy/log; touch \"\${@: -1}\""
+}
+quickstart() { PATH=$copy/stubs:$PATH "$copy/tools/quickstart.sh" "$@"; }
+logged() { grep -q -- "$1" "$copy/log"; }
+not_logged() { ! grep -q -- "$1" "$copy/log"; }
+one_result() { [ "$(cat "$work/out")" = "result: test bits/dim 5.1235 +- 0.0123 (EMA) 5.2346 (raw)" ]; }
+
+if [ -n "$python" ]; then
+    # run_folder above made $work/run, which the stand-in for glow_train copies.
+    cifar=$work/cifar
+    mkdir -p "$cifar/cifar-10-batches-bin" "$work/half" "$work/plain"
+    touch "$cifar/cifar-10-batches-bin/"{data_batch_1,test_batch}.bin "$work/half/data_batch_1.bin" "$work/plain/"{train_8000,test_2000}.bin
+
+    quickstart_copy
+    expect 2 "quickstart: no such folder" quickstart --cifar10 "$work/nowhere"
+    expect 2 "quickstart: no CIFAR-10 there" env GLOW_CIFAR10_DIR="$copy" PATH="$copy/stubs:$PATH" "$copy/tools/quickstart.sh"
+    says err "no CIFAR-10 in" "quickstart: no CIFAR-10 there"
+    expect 2 "quickstart: no test images there" quickstart --cifar10 "$work/half"
+    for minutes in 0 -1 five 0.0 1e3 ''; do expect 2 "quickstart: $minutes minutes" quickstart --minutes "$minutes"; done
+    expect 2 "quickstart: value missing" quickstart --minutes
+    check "quickstart: a refusal comes before any work" not_logged .
+
+    expect 0 "quickstart: CIFAR-10 from a folder" env GLOW_CIFAR10_DIR=plain GLOW_MINUTES=.5 PATH="$copy/stubs:$PATH" \
+        bash -c "cd $work && copy/tools/quickstart.sh"
+    check "quickstart: one line of result" one_result
+    check "quickstart: that folder, also when relative" logged "glow_data cifar10 $work/plain -o data/cifar10.h5"
+    check "quickstart: minutes" logged "glow_train .*--max-minutes .5"
+    check "quickstart: resumes or begins" logged "--resume auto"
+    check "quickstart: native" logged "DGLOW_NATIVE=ON"
+    check "quickstart: a training curve" is_png "$copy/runs/quickstart/training.png"
+    check "quickstart: samples" test -e "$copy/runs/quickstart/samples.png"
+
+    : >"$copy/log"
+    expect 0 "quickstart: again" quickstart
+    check "quickstart again: the same result" one_result
+    check "quickstart again: no data set, training or evaluation" not_logged '^glow_data cifar10\|^glow_train\|^glow_eval'
+    says err "is trained (.5 minutes)" "quickstart again"
+    says err "--resume" "quickstart again"
+
+    sleep 0.01
+    touch "$copy/runs/quickstart/checkpoints/step-00000600.h5"
+    : >"$copy/log"
+    expect 0 "quickstart: trained on by hand" quickstart
+    check "quickstart: evaluates newer weights" logged "glow_eval .*--no-ema"
+
+    : >"$copy/log"
+    expect 0 "quickstart: synthetic beside CIFAR-10" quickstart --synthetic
+    check "quickstart: synthetic set made" logged "glow_data synthetic gauss --size 8"
+    check "quickstart: a folder of its own" test -e "$copy/runs/quickstart-gauss/samples.png"
+
+    quickstart_copy
+    expect 0 "quickstart: no network" quickstart
+    says err "could not be downloaded" "quickstart: no network"
+    check "quickstart: no network, synthetic instead" logged "glow_train --data data/gauss.h5"
+    touch "$copy/network"
+    : >"$copy/log"
+    expect 0 "quickstart: network now" quickstart --cifar10 "$cifar"
+    check "quickstart: CIFAR-10 now" logged "glow_train --data data/cifar10.h5 --out runs/quickstart "
+
+    quickstart_copy
+    touch "$copy/network" "$copy/interrupt"
+    expect 130 "quickstart: interrupted" quickstart
+    check "quickstart: downloads" logged "--download"
+    check "quickstart: interrupted, nothing further" not_logged ^glow_eval
+    rm "$copy/interrupt"
+    : >"$copy/log"
+    expect 0 "quickstart: after an interruption" quickstart
+    says err "going on with runs/quickstart" "quickstart: after an interruption"
+    check "quickstart: trains on" logged ^glow_train
+
+    quickstart_copy
+    touch "$copy/network" "$copy/diverge"
+    expect 1 "quickstart: training fails" quickstart
+    says err "the training failed" "quickstart: training fails"
+    rm "$copy/diverge"
+    touch "$copy/nan"
+    expect 1 "quickstart: bits/dim not finite" quickstart
+    says err "not finite" "quickstart: bits/dim not finite"
+    rm "$copy/nan"
+    expect 0 "quickstart: evaluates again after that" quickstart
+    echo junk >"$copy/data/cifar10.h5"
+    expect 2 "quickstart: a broken data set" quickstart
+    says err "remove it" "quickstart: a broken data set"
+    stub "$copy/tools/install_dependencies.sh" <<<"exit 2"
+    expect 2 "quickstart: dependencies missing" quickstart
+    stub "$copy/tools/install_dependencies.sh" <<<"exit 0"
+    stub "$copy/stubs/cmake" <<<"exit 1"
+    expect 1 "quickstart: the build fails" quickstart
+fi
+
+[ $skipped = 0 ] || printf '%d skipped\n' $skipped
+printf '%d passed, %d failed\n' $passed $failed
+[ $failed = 0 ]

@@ -1,0 +1,227 @@
+// glow_bench: speed of the coupling networks and of whole training steps, in GFLOP/s and as a share of this
+// machine's peak. The peak is a float product 2048 x 2048 x 2048 of the same library, timed in turn with each
+// measurement, so that a busy or throttled machine slows both. Operations are those of the mathematics:
+// padding and recomputation of the policy counted as what they are (recomputation is work, padding is not).
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+#include <memory>
+
+#include "kernels/network.h"
+#include "tools/command_line.h"
+#include "tools/thread_policy.h"
+#include "train/run.h"
+#include "train/schedule.h"
+
+namespace {
+
+using namespace glow;
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+    index_t width = 512, depth = 4, levels = 3, batch = 64, size = 32, tile = 0;
+    std::string precision = "fp32", filter = ".";
+    double min_seconds = 2;
+    int threads = 0, repetitions = 1;
+};
+
+double seconds(const std::function<void()>& work) {
+    const auto start = Clock::now();
+    work();
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The yardstick.
+class Peak {
+  public:
+    explicit Peak(const Backend& backend)
+        : backend_(backend), data_(3 * kSize * kSize, 0.5f), scratch_(backend.blas().scratch_bytes(kGemm)) {
+        run();
+    }
+    // One product; its seconds.
+    double run() {
+        return seconds([&] {
+            backend_.blas().run(kGemm, &data_[0], &data_[kSize * kSize], &data_[2 * kSize * kSize], nullptr,
+                                scratch_.data());
+        });
+    }
+    static constexpr double kFlop = 2.0 * 2048 * 2048 * 2048;
+
+  private:
+    static constexpr index_t kSize = 2048;
+    static constexpr Gemm kGemm{.m = kSize, .n = kSize, .k = kSize, .lda = kSize, .ldb = kSize, .ldc = kSize};
+    const Backend& backend_;
+    std::vector<float> data_;
+    std::vector<std::byte> scratch_;
+};
+
+// Times `work` of `flop` operations against the peak, in turn.
+void measure(benchmark::State& state, Peak& peak, double flop, double images,
+             const std::function<void()>& work) {
+    work();
+    double worked = 0, peaked = 0, runs = 0;
+    for (auto _ : state) {
+        peaked += peak.run();
+        const double elapsed = seconds(work);
+        state.SetIterationTime(elapsed);
+        worked += elapsed;
+        ++runs;
+    }
+    const double rate = flop * runs / worked, peak_rate = Peak::kFlop * runs / peaked;
+    state.counters["GFLOP/s"] = rate / 1e9;
+    state.counters["peak_GFLOP/s"] = peak_rate / 1e9;
+    state.counters["share_of_peak"] = rate / peak_rate;
+    state.counters["ms_per_image"] = 1e3 * worked / runs / images;
+}
+
+// Multiply-adds of one coupling network on one pixel.
+double network_multiplies(const ModelConfig& model, const Shape& shape) {
+    const double w = static_cast<double>(model.width), edge = model.edge_bias ? 1 : 0;
+    const double in = static_cast<double>(shape.C / 2), out = static_cast<double>(shape.C);
+    return 9 * (in + edge) * w + w * w + 9 * w * out;
+}
+double model_multiplies(const ModelConfig& model) {
+    double sum = 0;
+    for (index_t l = 0; l < model.levels; ++l) {
+        const Shape shape = level_shape(model, l);
+        sum += static_cast<double>(model.depth * shape.pixels()) * network_multiplies(model, shape);
+    }
+    return sum;
+}
+
+ModelConfig model_of(const Options& options) {
+    ModelConfig model;
+    model.image_height = model.image_width = options.size;
+    model.levels = options.levels;
+    model.depth = options.depth;
+    model.width = options.width;
+    return model;
+}
+
+// One coupling network: forward with its maps kept, then backward, in the tiles that the layer uses.
+void bench_network(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak,
+                   index_t level, bool backward) {
+    const ModelConfig model = model_of(options);
+    const Shape shape = level_shape(model, level);
+    const index_t tile = tile_images(options.tile, shape.pixels(), options.batch),
+                  rows = tile * shape.pixels();
+    Parameters parameters;
+    const auto network = make_coupling_network(shape, shape.C / 2, shape.C, model.width, true,
+                                               parse_precision(options.precision), "n", parameters);
+    std::vector<float> values(parameters.size()), gradients(parameters.size());
+    parameters.bind(values.data(), gradients.data());
+    parameters.start(1, backend.solver());
+    std::vector<double> a(static_cast<std::size_t>(rows * shape.C), 0.25);
+    std::vector<float> dout(static_cast<std::size_t>(rows * shape.C), 1e-3f), da(dout.size());
+    for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;
+
+    const auto pass = [&](const Context& context) {
+        const Arena::Scope scope(context.workspace);
+        const auto folded = network->fold(context);
+        const auto gradient = network->zero_gradient(context);
+        for (index_t n = 0; n < options.batch; n += tile) {
+            const Arena::Scope tile_scope(context.workspace);
+            const auto maps = network->take_maps(context.workspace, tile);
+            network->forward(context, folded, tile, a.data(), shape.C, maps);
+            if (backward)
+                network->backward(context, folded, gradient, tile, a.data(), shape.C, maps, dout.data(),
+                                  da.data());
+        }
+        if (backward) network->unfold(context, gradient);
+    };
+    Memory counting;
+    pass(backend.dry_context(counting[Category::workspace]));
+    Memory memory(Device::cpu, counting.peak());
+    const Context context = backend.context(memory[Category::workspace]);
+    const index_t tiles = (options.batch + tile - 1) / tile;
+    const double flop =
+        2.0 * static_cast<double>(tiles * rows) * network_multiplies(model, shape) * (backward ? 3 : 1);
+    measure(state, peak, flop, static_cast<double>(tiles * tile), [&] { pass(context); });
+}
+
+// A whole training step of the model, optimiser and EMA included.
+void bench_step(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak,
+                const std::string& policy) {
+    TrainingOptions training;
+    training.model = model_of(options);
+    training.batch = training.init_batch = options.batch;
+    training.memory = policy;
+    training.precision = options.precision;
+    training.tile = options.tile;
+    training.drift_tolerance = 1e9;  // a redone step would be two
+    MemoryPlan plan = memory_plan(training, options.batch, backend);
+    Memory memory(Device::cpu, plan.bytes);
+    Trainer trainer(training, backend, memory);
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(options.batch * training.model.dimensions()));
+    std::vector<std::uint64_t> numbers(static_cast<std::size_t>(options.batch));
+    for (std::size_t i = 0; i < pixels.size(); ++i)
+        pixels[i] = static_cast<std::uint8_t>(i * 2654435761u >> 24);
+    for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = i;
+    const Batch batch{options.batch, pixels.data(), numbers.data()};
+    trainer.initialise(batch);
+    const Schedule schedule = make_schedule(training, 50000);
+    index_t t = 0;
+    const double flop = 2.0 * static_cast<double>(options.batch) * model_multiplies(training.model) *
+                        (policy == "store" ? 3 : 4);
+    measure(state, peak, flop, static_cast<double>(options.batch),
+            [&] { trainer.step(batch, optimiser_at(training, schedule, ++t)); });
+    state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
+}
+
+void run(const Options& options) {
+    const Backend backend(Device::cpu, options.threads);
+    Peak peak(backend);
+    std::vector<benchmark::internal::Benchmark*> all;
+    for (index_t level = 0; level < options.levels; ++level)
+        for (const bool backward : {false, true})
+            all.push_back(benchmark::RegisterBenchmark(
+                fmt::format("network/level{}/{}", level, backward ? "forward+backward" : "forward").c_str(),
+                [&, level, backward](benchmark::State& state) {
+                    bench_network(state, options, backend, peak, level, backward);
+                }));
+    for (const char* policy : {"store", "reconstruct"})
+        all.push_back(benchmark::RegisterBenchmark(
+            fmt::format("step/{}", policy).c_str(),
+            [&, policy](benchmark::State& state) { bench_step(state, options, backend, peak, policy); }));
+    for (auto* one : all) {
+        one->UseManualTime()->Unit(benchmark::kMillisecond)->MinTime(options.min_seconds);
+        if (options.repetitions > 1) one->Repetitions(options.repetitions);
+    }
+    benchmark::RunSpecifiedBenchmarks();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    wait_without_spinning(argv);
+    return run_tool(
+        argc, argv, "Speed of networks and training steps, as a share of the machine's peak.",
+        [](CommandLine& command) {
+            const auto options = std::make_shared<Options>();
+            CLI::App& app = command.app();
+            app.add_option("--levels", options->levels, "Levels L");
+            app.add_option("--depth", options->depth, "Steps of flow per level, of the whole steps");
+            app.add_option("--width", options->width, "Hidden channels");
+            app.add_option("--batch", options->batch, "Images");
+            app.add_option("--size", options->size, "Height and width of the images");
+            app.add_option("--tile", options->tile, "Images per tile of the networks; 0: the rule");
+            app.add_option("--precision", options->precision, "fp32 or bf16");
+            app.add_option("--threads", options->threads, "Threads; 0: all processors");
+            app.add_option("--min-seconds", options->min_seconds, "Seconds of each measurement at least");
+            app.add_option("--repetitions", options->repetitions,
+                           "Repetitions, with mean, median and deviation");
+            app.add_option("--filter", options->filter,
+                           "Regular expression: which benchmarks, as network/level0 or step/store");
+            command.action([&command, options] {
+                // Google Benchmark has a command line of its own.
+                std::vector<std::string> arguments = {command.name(), "--benchmark_filter=" + options->filter,
+                                                      "--benchmark_counters_tabular=true"};
+                if (command.json()) arguments.push_back("--benchmark_format=json");
+                std::vector<char*> pointers;
+                for (std::string& argument : arguments) pointers.push_back(argument.data());
+                int count = static_cast<int>(pointers.size());
+                benchmark::Initialize(&count, pointers.data());
+                run(*options);
+            });
+        });
+}

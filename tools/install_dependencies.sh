@@ -1,0 +1,225 @@
+#!/usr/bin/env bash
+# Installs what Glow's build and scripts need and this machine lacks, with apt (Debian 12, 13; Ubuntu 22.04, 24.04).
+# Asks nothing, leaves apt alone when nothing is missing, never installs CUDA.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: tools/install_dependencies.sh [--with-tests] [--check]
+
+  --with-tests  also what only some tests use (python3-torch, where the distribution has it)
+  --check       install nothing: say what is missing
+  --help        this text
+
+As root, or with a sudo that asks for no password; with neither it names what to install.
+Exit status: 0 all required parts are there; 1 apt failed; 2 required parts are missing and cannot be installed here.
+TEXT
+}
+
+say() { printf '%s\n' "$*" >&2; }
+
+with_tests=no
+check_only=no
+for argument in "$@"; do
+    case $argument in
+        --with-tests) with_tests=yes ;;
+        --check) check_only=yes ;;
+        --help | -h) usage; exit 0 ;;
+        *) say "install_dependencies: unknown option $argument (see --help)"; exit 2 ;;
+    esac
+done
+
+# One line a part: required or optional | package, or alternatives, first choice first | how else to see that it is there | what for
+parts='
+required | g++                            | compiler                       | C++20
+required | cmake                          | command cmake                  | build
+required | ninja-build                    | command ninja                  | build
+required | pkg-config pkgconf             | command pkg-config             | build
+optional | libdnnl-dev libonednn-dev      | header oneapi/dnnl/dnnl.hpp    | oneDNN: fast matrix products
+required | libopenblas-dev                | header cblas.h                 | matrix products
+required | liblapacke-dev                 | header lapacke.h               | LU and QR
+required | libhdf5-dev                    | header hdf5.h                  | files
+required | libcli11-dev                   | header CLI/CLI.hpp             | command lines
+required | libfmt-dev                     | header fmt/format.h            | messages
+required | nlohmann-json3-dev             | header nlohmann/json.hpp       | JSON
+required | libpng-dev                     | header png.h                   | pictures
+required | libgtest-dev                   | header gtest/gtest.h           | tests
+optional | libbenchmark-dev               | header benchmark/benchmark.h   | glow_bench
+optional | libopenmpi-dev                 | command mpicc                  | MPI: several processes
+optional | openmpi-bin                    | command mpirun                 | MPI: several processes
+optional | curl wget                      | downloader                     | download of CIFAR-10
+optional | ca-certificates                | file /etc/ssl/certs/ca-certificates.crt | download of CIFAR-10
+required | python3-numpy                  | python                         | plotting and scripts
+required | python3-matplotlib             | python                         | plotting
+required | python3-h5py                   | python                         | scripts that read data sets and checkpoints
+'
+if [ $with_tests = yes ]; then
+    parts+='optional | python3-torch       | module torch                   | tests against PyTorch
+'
+fi
+
+# Is NAME installed as a package?
+installed() {
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+python_with() {  # modules, comma separated: does some Python here have them?
+    local python
+    for python in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do
+        "$python" -c "import $1" >/dev/null 2>&1 && return 0
+    done
+    return 1
+}
+
+# A part counts as there when its package is, or when the thing itself is (built by hand, another package).
+probe() {
+    case $1 in
+        compiler) command -v "${CXX:-g++}" >/dev/null ;;
+        command) command -v "$2" >/dev/null ;;
+        downloader) command -v curl >/dev/null || command -v wget >/dev/null ;;
+        file) [ -e "$2" ] ;;
+        header)
+            local flags=
+            if [ "$2" = hdf5.h ]; then
+                flags=$(pkg-config --cflags hdf5 2>/dev/null || pkg-config --cflags hdf5-serial 2>/dev/null || true)
+            fi
+            # shellcheck disable=SC2086
+            printf '#include <%s>\n' "$2" | "${CXX:-g++}" -std=c++20 -E -x c++ $flags - >/dev/null 2>&1 ;;
+        python) python_with "numpy, matplotlib, h5py" ;;
+        module) python_with "$2" ;;
+    esac
+}
+
+required=()  # missing parts, each a list of alternative package names
+optional=()
+declare -A purpose=()
+while IFS='|' read -r kind packages test_with what; do
+    [ -n "${kind// /}" ] || continue
+    read -r kind <<<"$kind"
+    read -r packages <<<"$packages"
+    read -r -a test_with <<<"$test_with"
+    read -r what <<<"$what"
+    found=no
+    for package in $packages; do
+        if installed "$package"; then found=yes; break; fi
+    done
+    if [ $found = no ] && ! probe "${test_with[@]}"; then
+        purpose[$packages]=$what
+        if [ "$kind" = required ]; then required+=("$packages"); else optional+=("$packages"); fi
+    fi
+done <<<"$parts"
+
+first_choices() { local packages; for packages in "$@"; do printf ' %s' "${packages%% *}"; done; }
+without() { say "install_dependencies: going on without $1 (${purpose[$1]}): $2"; }
+
+# The build needs C++20 and presets; an older tool earlier in PATH is the user's to change.
+check_versions() {
+    local version
+    version=$(cmake --version 2>/dev/null | sed -n '1s/[^0-9]*\([0-9.]*\).*/\1/p')
+    if [ "$(printf '%s\n3.22\n' "$version" | sort -V | head -n 1)" != 3.22 ]; then
+        say "install_dependencies: $(command -v cmake) is version $version; Glow needs 3.22 or newer. Put a newer one first in PATH."
+        exit 2
+    fi
+    if ! echo '#include <concepts>' | "${CXX:-g++}" -std=c++20 -fsyntax-only -x c++ - >/dev/null 2>&1; then
+        say "install_dependencies: ${CXX:-g++} does not compile C++20; g++ 11 or newer does. Set CXX to a newer compiler."
+        exit 2
+    fi
+}
+
+if [ ${#required[@]} = 0 ] && [ ${#optional[@]} = 0 ]; then
+    check_versions
+    say "install_dependencies: everything is there"
+    exit 0
+fi
+
+names=$(first_choices "${required[@]}")
+if [ $check_only = yes ]; then
+    [ ${#optional[@]} = 0 ] || say "install_dependencies: optional and missing:$(first_choices "${optional[@]}")"
+    [ ${#required[@]} = 0 ] && exit 0
+    say "install_dependencies: missing:$names"
+    exit 2
+fi
+
+# The right to install: root, or sudo without a password.
+can_install=yes
+as_root=()
+if ! command -v apt-get >/dev/null; then
+    can_install="this is not Debian or Ubuntu (no apt-get)"
+elif [ "$(id -u)" != 0 ]; then
+    if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        as_root=(sudo -n)
+    else
+        can_install="neither root nor a sudo without a password"
+    fi
+fi
+if [ "$can_install" != yes ]; then
+    if [ ${#required[@]} != 0 ]; then
+        say "install_dependencies: missing, and cannot be installed here ($can_install). Install these and run this again:"
+        if command -v apt-get >/dev/null; then
+            say "    sudo apt-get install --no-install-recommends$names"
+        else
+            say "   $names   (Debian's names)"
+        fi
+        exit 2
+    fi
+    for packages in "${optional[@]}"; do without "$packages" "$can_install"; done
+    check_versions
+    exit 0
+fi
+
+apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+        apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >&2
+}
+
+# The first of the alternatives that the package lists know, or nothing.
+candidate() {
+    local package
+    for package in "$@"; do
+        if apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [^(]'; then
+            printf '%s' "$package"
+            return
+        fi
+    done
+}
+
+have_lists() { apt-cache policy 2>/dev/null | grep -q Packages; }
+
+# Fresh lists, except where all that is missing is optional and unknown to the lists we have: then every run would fetch them.
+update=no
+have_lists && [ ${#required[@]} = 0 ] || update=yes
+for packages in "${optional[@]}"; do
+    # shellcheck disable=SC2086
+    [ -z "$(candidate $packages)" ] || update=yes
+done
+if [ $update = yes ]; then
+    say "install_dependencies: installing$names$(first_choices "${optional[@]}")"
+    apt update || say "install_dependencies: apt-get update failed; trying with the lists that are there"
+fi
+
+install=()
+unknown=()
+for packages in "${required[@]}"; do
+    # shellcheck disable=SC2086
+    package=$(candidate $packages)
+    if [ -n "$package" ]; then install+=("$package"); else unknown+=("$packages"); fi
+done
+if [ ${#unknown[@]} != 0 ]; then
+    say "install_dependencies: apt knows no package$(first_choices "${unknown[@]}") (no network, or a distribution without it?)"
+    exit 2
+fi
+if [ ${#install[@]} != 0 ] && ! apt install --no-install-recommends "${install[@]}"; then
+    say "install_dependencies: apt-get could not install: ${install[*]} (its message is above)"
+    exit 1
+fi
+for packages in "${optional[@]}"; do
+    # shellcheck disable=SC2086
+    package=$(candidate $packages)
+    if [ -z "$package" ]; then
+        without "$packages" "not in this distribution"
+    elif ! apt install --no-install-recommends "$package"; then
+        without "$packages" "apt-get could not install it"
+    fi
+done
+check_versions
+say "install_dependencies: done"

@@ -1,0 +1,208 @@
+#!/usr/bin/env bash
+# From a bare checkout to a trained small Glow, its test bits/dim, a sheet of samples and a training curve.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: tools/quickstart.sh [--cifar10 DIR | --synthetic] [--minutes M]
+
+Installs what is missing, builds build/release, makes a data set, trains a small Glow (3 levels of 8 steps, width 128)
+for a few minutes, and leaves in the run's folder samples.png and training.png. Progress goes to stderr; stdout gets one line:
+  result: test bits/dim X +- S (EMA) Y (raw)
+with X by the averaged weights (EMA) and its standard error S, Y by the raw weights.
+
+  --cifar10 DIR  CIFAR-10 from DIR: data_batch_1.bin .. data_batch_5.bin and test_batch.bin, or train*.bin and test*.bin
+                 (environment: GLOW_CIFAR10_DIR)
+  --synthetic    no CIFAR-10: correlated Gaussian pixels of known entropy, 8x8
+  --minutes M    train for M minutes, default 5 (environment: GLOW_MINUTES)
+  --help         this text
+
+With neither --cifar10 nor --synthetic CIFAR-10 is downloaded from its own site; without a network the synthetic set is used.
+CIFAR-10 goes to data/cifar10.h5 and runs/quickstart, the synthetic set to data/gauss.h5 and runs/quickstart-gauss.
+What is there is not done again: data set, finished training, evaluation. An interrupted training goes on where it was.
+GLOW_PYTHON names the Python with numpy and matplotlib, where it is neither python3 nor /usr/bin/python3.
+Exit status: 0 success; 1 failure; 2 something you can put right (the message says what).
+TEXT
+}
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { local status=$1; shift; say "quickstart: $*"; exit "$status"; }
+
+# A step's failure, as one of the two statuses promised above.
+failed() { if [ "$1" = 2 ]; then fail 2 "$2"; else fail 1 "$2"; fi; }
+
+# ---- what is asked ----------------------------------------------------------------------------------------------------
+
+cifar10_dir=${GLOW_CIFAR10_DIR:-}
+minutes=${GLOW_MINUTES:-5}
+synthetic=no
+while [ $# -gt 0 ]; do
+    case $1 in
+        --cifar10 | --minutes)
+            [ $# -ge 2 ] || fail 2 "$1 needs a value (see --help)"
+            if [ "$1" = --cifar10 ]; then cifar10_dir=$2 synthetic=no; else minutes=$2; fi
+            shift 2 ;;
+        --synthetic) synthetic=yes cifar10_dir=''; shift ;;
+        --help | -h) usage; exit 0 ;;
+        *) fail 2 "unknown option $1 (see --help)" ;;
+    esac
+done
+if ! [[ $minutes =~ ^([0-9]+\.?[0-9]*|\.[0-9]+)$ ]] || ! [[ $minutes =~ [1-9] ]]; then
+    fail 2 "minutes must be a number above 0, not '$minutes' (GLOW_MINUTES or --minutes)"
+fi
+
+if [ -n "$cifar10_dir" ]; then
+    [ -d "$cifar10_dir" ] || fail 2 "GLOW_CIFAR10_DIR or --cifar10: there is no folder '$cifar10_dir'"
+    cifar10_dir=$(cd "$cifar10_dir" && pwd)
+    holds() { compgen -G "$cifar10_dir/$1" >/dev/null || compgen -G "$cifar10_dir/cifar-10-batches-bin/$1" >/dev/null; }
+    if ! { holds 'data_batch_*.bin' && holds 'test_batch.bin'; } && ! { holds 'train*.bin' && holds 'test*.bin'; }; then
+        fail 2 "no CIFAR-10 in '$cifar10_dir': it should hold data_batch_1.bin .. data_batch_5.bin and test_batch.bin" \
+            "(the binary version), or train*.bin and test*.bin"
+    fi
+fi
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bin=build/release/bin
+model=(--levels 3 --depth 8 --width 128)
+# A run of minutes: warm-up of 5,000 images, and an EMA that forgets the start after a few hundred steps.
+schedule=(--batch 64 --epoch-images 50000 --warmup-epochs 0.1 --ema-decay 0.99)
+
+# Ctrl-C reaches the tool at work, which may save and end well: this script then ends too, and does not go on with the next step.
+interrupted=no
+trap 'interrupted=yes' INT TERM
+run() {  # command...: its results to stderr too, for stdout belongs to the result line; returns its status
+    local status=0
+    "$@" >&2 || status=$?
+    [ $interrupted = no ] || fail 130 "interrupted; the same command goes on from here"
+    return $status
+}
+stage() { say "== $1"; }
+
+# ---- dependencies and build -------------------------------------------------------------------------------------------
+
+stage "dependencies"
+run tools/install_dependencies.sh || failed $? "what is missing could not be installed (see above)"
+
+python=
+for candidate in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do
+    if "$candidate" -c 'import numpy, matplotlib' >/dev/null 2>&1; then python=$candidate; break; fi
+done
+[ -n "$python" ] || fail 2 "no Python with numpy and matplotlib: install them, or name one in GLOW_PYTHON"
+
+stage "build (build/release; some minutes the first time)"
+run cmake --preset release -DGLOW_NATIVE=ON || fail 1 "the configuration failed (see above)"
+run cmake --build --preset release --target glow_data glow_train glow_eval glow_sample ||
+    fail 1 "the build failed (see above); with little memory try CMAKE_BUILD_PARALLEL_LEVEL=1"
+
+# ---- data -------------------------------------------------------------------------------------------------------------
+
+stage "data"
+mkdir -p data runs || fail 2 "cannot write to $PWD"
+name=cifar10
+if [ $synthetic = yes ]; then
+    name=gauss
+elif [ -f data/cifar10.h5 ]; then
+    say "data/cifar10.h5 is there and used as it is; remove it and runs/quickstart to begin anew"
+elif [ -n "$cifar10_dir" ]; then
+    run $bin/glow_data cifar10 "$cifar10_dir" -o data/cifar10.h5 || failed $? "could not make data/cifar10.h5 (see above)"
+elif ! run $bin/glow_data cifar10 data/download --download -o data/cifar10.h5; then
+    say "CIFAR-10 could not be downloaded (see above), so the synthetic set stands in for it. To use CIFAR-10, set GLOW_CIFAR10_DIR."
+    name=gauss
+fi
+if [ $name = gauss ]; then
+    run_dir=runs/quickstart-gauss
+    model=(--levels 2 --depth 8 --width 128)
+    if [ -f data/gauss.h5 ]; then
+        say "data/gauss.h5 is there and used as it is"
+    else
+        run $bin/glow_data synthetic gauss --size 8 --channels 3 --train 50000 --test 5000 --seed 1 -o data/gauss.h5 ||
+            failed $? "could not make data/gauss.h5 (see above)"
+    fi
+else
+    run_dir=runs/quickstart
+fi
+data=data/$name.h5
+run $bin/glow_data info $data || fail 2 "$data cannot be used (see above): remove it and run this again"
+
+# ---- training ---------------------------------------------------------------------------------------------------------
+
+finished=$run_dir/quickstart.done
+weights=$run_dir/latest.h5
+train_on="$bin/glow_train --config $run_dir/config.toml --resume auto --max-minutes 30"
+if [ -f $finished ] && [ -e $weights ]; then
+    stage "training: $run_dir is trained ($(cat $finished) minutes); to train on:"
+    say "   $train_on"
+else
+    if [ -e $weights ]; then
+        stage "training: going on with $run_dir for $minutes minutes"
+    else
+        stage "training: $minutes minutes into $run_dir"
+    fi
+    run $bin/glow_train --data $data --out $run_dir --resume auto "${model[@]}" "${schedule[@]}" --max-minutes "$minutes" \
+        --log-every 10 --checkpoint-every 2m || failed $? "the training failed (see above)"
+    [ -e $weights ] || fail 1 "glow_train left no $weights"
+    echo "$minutes" >$finished
+fi
+
+# ---- evaluation and pictures ------------------------------------------------------------------------------------------
+
+evaluate() {  # weights (ema or raw), option of glow_eval...: RUN/quickstart-WEIGHTS.json, unless it is newer than the weights
+    local result=$run_dir/quickstart-$1.json status=0
+    if [ "$result" -nt $weights ]; then
+        say "$1 weights: evaluated before ($result)"
+        return
+    fi
+    say "$1 weights ..."
+    $bin/glow_eval --bpd --checkpoint $run_dir --data $data --split test --json "${@:2}" >"$result.part" || status=$?
+    [ $interrupted = no ] || fail 130 "interrupted; the same command goes on from here"
+    [ $status = 0 ] || failed $status "the evaluation failed (see above)"
+    mv "$result.part" "$result"
+}
+stage "test bits/dim"
+evaluate ema
+evaluate raw --no-ema
+
+stage "pictures"
+run $bin/glow_sample --checkpoint $run_dir --grid 8x8 --temperature 0.7 -o $run_dir/samples.png ||
+    failed $? "sampling failed (see above)"
+reference=()
+if [ $name = cifar10 ]; then
+    reference=(--reference "3.35:Glow, published")
+else
+    entropy=$($bin/glow_data info --json $data | "$python" -c 'import json, sys; print(json.load(sys.stdin)["entropy_bpd"])') ||
+        fail 1 "glow_data info --json names no entropy_bpd for $data"
+    reference=(--reference "$entropy:entropy of the data")
+fi
+run "$python" tools/plot_training.py $run_dir -o $run_dir/training.png "${reference[@]}" ||
+    failed $? "the training curve could not be drawn (see above)"
+
+line=$("$python" - $run_dir/quickstart-ema.json $run_dir/quickstart-raw.json <<'PY'
+import json, math, sys
+
+try:
+    ema, raw = (json.load(open(path)) for path in sys.argv[1:])
+    values = [float(ema["bpd"]), float(ema["stderr"]), float(raw["bpd"])]
+except (OSError, ValueError, KeyError, TypeError) as error:
+    sys.exit(f"unexpected output of glow_eval --json: {error!r}")
+if not all(map(math.isfinite, values)):
+    sys.exit("bits/dim is not finite: the training diverged")
+print("result: test bits/dim {:.4f} +- {:.4f} (EMA) {:.4f} (raw)".format(*values))
+PY
+) || { rm -f $run_dir/quickstart-{ema,raw}.json; fail 1 "no result (see above)"; }
+
+stage "done"
+printf '%s\n' "$line"
+cat >&2 <<TEXT
+
+samples           $run_dir/samples.png   (temperature 0.7)
+training curve    $run_dir/training.png
+
+What to run next:
+  train on          $train_on
+  more samples      $bin/glow_sample --checkpoint $run_dir --grid 8x8 --temperature 0.5,0.7,1 -o samples.png
+  each test image   $bin/glow_eval --bpd --checkpoint $run_dir --data $data --split test --per-image bpd.csv
+  published model   $bin/glow_train --data data/cifar10.h5 --out runs/cifar10 --levels 3 --depth 32 --width 512
+                    (the published training took 6.8 days on 8 GPUs of 2018)
+  the data          $bin/glow_data view $data --grid 8x8 -o data.png
+Every command has --help.
+TEXT

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Everything a change must pass, from a bare checkout: dependencies, build, tests, sanitizers, the build without options.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+    cat <<'TEXT'
+usage: tools/test.sh [--quick]
+
+Installs what is missing (tools/install_dependencies.sh --with-tests), then builds and runs, stopping at the first failure:
+  release   all tests but those labelled slow, in build/release (CUDA where nvcc 12.4 or newer is)
+  asan      tests labelled sanitize under the address and undefined-behaviour sanitizers, in build/asan
+  minimal   without CUDA, MPI and oneDNN: tests labelled minimal, in build/minimal
+
+  --quick   the release stage only
+  --help    this text
+
+CMAKE_BUILD_PARALLEL_LEVEL bounds the compilers run at once, CTEST_PARALLEL_LEVEL the tests. ccache is used where it is.
+TEXT
+}
+
+say() { printf '%s\n' "$*" >&2; }
+
+quick=no
+for argument in "$@"; do
+    case $argument in
+        --quick) quick=yes ;;
+        --help | -h) usage; exit 0 ;;
+        *) say "test: unknown option $argument (see --help)"; exit 2 ;;
+    esac
+done
+
+if command -v ccache >/dev/null; then
+    export CMAKE_C_COMPILER_LAUNCHER=${CMAKE_C_COMPILER_LAUNCHER-ccache}
+    export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}
+    export CMAKE_CUDA_COMPILER_LAUNCHER=${CMAKE_CUDA_COMPILER_LAUNCHER-ccache}
+fi
+
+summary=()
+stage() {  # name, command...: runs it, says how long it took, stops here if it fails
+    local name=$1 start=$SECONDS status=0
+    shift
+    say "== $name"
+    "$@" || status=$?
+    summary+=("$(printf '%-20s %5d s' "$name" $((SECONDS - start)))")
+    if [ $status != 0 ]; then
+        say "== $name failed after $((SECONDS - start)) s (exit status $status): $*"
+        exit $status
+    fi
+    say "== $name: $((SECONDS - start)) s"
+}
+
+stage "dependencies" tools/install_dependencies.sh --with-tests
+
+# Python tests need numpy and h5py; a python3 earlier in PATH may lack them.
+python=()
+for candidate in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do
+    if "$candidate" -c 'import numpy, h5py, matplotlib' >/dev/null 2>&1; then
+        python=("-DPython3_EXECUTABLE=$(command -v "$candidate")")
+        break
+    fi
+done
+configure=(cmake --no-warn-unused-cli "${python[@]}")
+test_options=(--output-on-failure --no-tests=error)
+
+stage "release: configure" "${configure[@]}" --preset release -DGLOW_NATIVE=ON
+stage "release: build" cmake --build --preset release
+stage "release: tests" ctest --preset release "${test_options[@]}" -LE slow
+
+if [ $quick = no ]; then
+    stage "asan: configure" "${configure[@]}" --preset asan
+    stage "asan: build" cmake --build --preset asan
+    stage "asan: tests" ctest --preset asan "${test_options[@]}" -L sanitize
+
+    stage "minimal: configure" "${configure[@]}" -S . -B build/minimal -G Ninja -DCMAKE_BUILD_TYPE=Release \
+        -DGLOW_CUDA=OFF -DGLOW_MPI=OFF -DGLOW_ONEDNN=OFF
+    stage "minimal: build" cmake --build build/minimal
+    stage "minimal: tests" ctest --test-dir build/minimal "${test_options[@]}" -L minimal
+fi
+
+say "== all passed"
+for line in "${summary[@]}"; do say "   $line"; done
