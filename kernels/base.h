@@ -27,8 +27,8 @@ struct bfloat16 {
     std::uint16_t bits;
 };
 
-// Where a kernel runs. On Device::none it does not: the memory plan is a dry run of the step itself, on arenas that
-// only count. `stream` is a cudaStream_t, unused on the CPU.
+// Where a kernel runs. On Device::none it does not: the memory plan is a dry run of the step itself, on
+// arenas that only count. `stream` is a cudaStream_t, unused on the CPU.
 enum class Device { cpu, cuda, none };
 struct Place {
     Device device = Device::cpu;

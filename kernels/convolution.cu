@@ -6,29 +6,55 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
+// Taps of pixel (y, x) that lie in the image; sign -1 for the mirrored taps.
+GLOW_HD inline unsigned image_taps(index_t H, index_t W, index_t sign, index_t y, index_t x) {
+    unsigned taps = 0;
+    for (index_t kh = 0; kh < 3; ++kh)
+        for (index_t kw = 0; kw < 3; ++kw) {
+            const index_t sy = y + sign * (kh - 1), sx = x + sign * (kw - 1);
+            if (sy >= 0 && sy < H && sx >= 0 && sx < W) taps |= 1u << (kh * 3 + kw);
+        }
+    return taps;
+}
+
 template <class S, class Map>
 struct Im2col {
     static constexpr const char* name = "im2col";
     ImageRows rows;
-    Columns layout;
-    index_t sign;
+    index_t C, per_tap, stride, sign;
     const S* source;
     index_t source_stride;
     Map* columns;
-    GLOW_HD void operator()(index_t q, index_t y, index_t x, index_t c) const {
-        const index_t per_tap = layout.C + (layout.edge ? 1 : 0);
-        Map* const row = columns + ((q - rows.begin) * rows.W + x) * layout.stride + c;
+    GLOW_HD unsigned taps(index_t, index_t y, index_t x) const {
+        return image_taps(rows.H, rows.W, sign, y, x);
+    }
+    GLOW_HD void operator()(index_t q, index_t x, index_t c, unsigned taps) const {
+        Map* const row = columns + ((q - rows.begin) * rows.W + x) * stride + c;
         const S* const centre = source + (q * rows.W + x) * source_stride + c;
-        const bool is_edge = c >= layout.C;
         for (index_t kh = 0; kh < 3; ++kh)
             for (index_t kw = 0; kw < 3; ++kw) {
-                const index_t dy = sign * (kh - 1), dx = sign * (kw - 1);
-                const bool inside = y + dy >= 0 && y + dy < rows.H && x + dx >= 0 && x + dx < rows.W;
-                double value = is_edge && !inside ? 1.0 : 0.0;
-                if (inside && !is_edge)
-                    value = static_cast<double>(centre[(dy * rows.W + dx) * source_stride]);
-                row[(kh * 3 + kw) * per_tap] = round_to<Map>(value);
+                const bool inside = taps >> (kh * 3 + kw) & 1;
+                row[(kh * 3 + kw) * per_tap] =
+                    inside ? round_to<Map>(static_cast<double>(
+                                 centre[sign * ((kh - 1) * rows.W + kw - 1) * source_stride]))
+                           : Map{};
             }
+    }
+};
+
+// The edge channel: 1 where a tap leaves the image.
+template <class Map>
+struct EdgeColumns {
+    static constexpr const char* name = "im2col_edge";
+    ImageRows rows;
+    index_t C, stride, sign;
+    Map* columns;
+    GLOW_HD unsigned taps(index_t, index_t y, index_t x) const {
+        return image_taps(rows.H, rows.W, sign, y, x);
+    }
+    GLOW_HD void operator()(index_t q, index_t x, index_t tap, unsigned taps) const {
+        columns[((q - rows.begin) * rows.W + x) * stride + tap * (C + 1) + C] =
+            round_to<Map>(taps >> tap & 1 ? 0.0 : 1.0);
     }
 };
 
@@ -51,18 +77,29 @@ struct ShiftAdd {
     const real* columns;
     real* target;
     index_t target_stride;
-    GLOW_HD void operator()(index_t q, index_t y, index_t x, index_t c) const {
+    GLOW_HD unsigned taps(index_t q, index_t y, index_t x) const {
+        unsigned taps = image_taps(rows.H, rows.W, sign, y, x);
+        if (q - sign < rows.begin || q - sign >= rows.end) taps &= ~0x007u;  // kh = 0 is row q - sign
+        if (q < rows.begin || q >= rows.end) taps &= ~0x038u;
+        if (q + sign < rows.begin || q + sign >= rows.end) taps &= ~0x1c0u;
+        return taps;
+    }
+    GLOW_HD void operator()(index_t q, index_t x, index_t c, unsigned taps) const {
         const real* const centre = columns + ((q - rows.begin) * rows.W + x) * stride + c;
         real sum = target[(q * rows.W + x) * target_stride + c];
         for (index_t kh = 0; kh < 3; ++kh)
-            for (index_t kw = 0; kw < 3; ++kw) {
-                const index_t dy = sign * (kh - 1), dx = sign * (kw - 1);
-                const bool inside = y + dy >= 0 && y + dy < rows.H && x + dx >= 0 && x + dx < rows.W &&
-                                    q + dy >= rows.begin && q + dy < rows.end;
-                if (inside) sum += centre[(dy * rows.W + dx) * stride + (kh * 3 + kw) * per_tap];
-            }
+            for (index_t kw = 0; kw < 3; ++kw)
+                if (taps >> (kh * 3 + kw) & 1)
+                    sum += centre[sign * ((kh - 1) * rows.W + kw - 1) * stride + (kh * 3 + kw) * per_tap];
         target[(q * rows.W + x) * target_stride + c] = sum;
     }
+};
+
+struct ExpScale {
+    static constexpr const char* name = "exp_scale";
+    const real* logs;
+    double* scale;
+    GLOW_HD void operator()(index_t c) const { scale[c] = exp_of(3.0 * logs[c]); }
 };
 
 struct Finish {
@@ -72,32 +109,31 @@ struct Finish {
     const real* edge_weight;
     index_t edge_stride;
     const real* bias;
-    const real* logs;
+    const double* scale;
     real* out;
-    GLOW_HD void operator()(index_t q, index_t y, index_t x, index_t c) const {
+    GLOW_HD unsigned taps(index_t, index_t y, index_t x) const {
+        return edge_weight != nullptr ? image_taps(rows.H, rows.W, 1, y, x) : kAllTaps;
+    }
+    GLOW_HD void operator()(index_t q, index_t x, index_t c, unsigned taps) const {
         real& value = out[((q - rows.begin) * rows.W + x) * C + c];
         double sum = static_cast<double>(value) + bias[c];
-        const bool border = y == 0 || x == 0 || y + 1 == rows.H || x + 1 == rows.W;
-        if (edge_weight != nullptr && border)
-            for (index_t kh = 0; kh < 3; ++kh)
-                for (index_t kw = 0; kw < 3; ++kw) {
-                    const bool inside = y + kh >= 1 && y + kh <= rows.H && x + kw >= 1 && x + kw <= rows.W;
-                    if (!inside) sum += edge_weight[(c * 9 + kh * 3 + kw) * edge_stride];
-                }
-        value = static_cast<real>(sum * exp_of(3.0 * logs[c]));
+        for (index_t tap = 0; tap < 9; ++tap)
+            if (!(taps >> tap & 1)) sum += edge_weight[(c * 9 + tap) * edge_stride];
+        value = static_cast<real>(sum * scale[c]);
     }
 };
 
 struct FinishBackward {
     static constexpr const char* name = "zero_convolution_backward";
     static constexpr int kSums = 2;
+    using Sum = double;
     index_t C;
-    const real* logs;
+    const double* scale;
     const real* out;
     real* dout;
     GLOW_HD void operator()(index_t row, index_t c, double* sum) const {
         const double d = dout[row * C + c];
-        const double dpre = d * exp_of(3.0 * logs[c]);
+        const double dpre = d * scale[c];
         sum[0] += dpre;
         sum[1] += d * out[row * C + c];
         dout[row * C + c] = static_cast<real>(dpre);
@@ -116,6 +152,7 @@ struct StoreFinish {
 struct EdgeBackward {
     static constexpr const char* name = "edge_weight_backward";
     static constexpr int kSums = 9;
+    using Sum = double;
     index_t H, W, C;
     const real* dpre;
     GLOW_HD void operator()(index_t n, index_t c, double* sum) const {
@@ -147,8 +184,13 @@ struct StoreEdge {
 template <class S, class Map>
 void im2col(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
             index_t source_stride, Map* columns) {
-    for_each_image_row(place, rows.begin, rows.end, rows.H, rows.W, layout.per_tap(),
-                       Im2col<S, Map>{rows, layout, mirror ? -1 : 1, source, source_stride, columns});
+    const index_t sign = mirror ? -1 : 1;
+    for_each_stencil(place, rows.begin, rows.end, rows.H, rows.W, layout.C,
+                     Im2col<S, Map>{rows, layout.C, layout.per_tap(), layout.stride, sign, source,
+                                    source_stride, columns});
+    if (layout.edge)
+        for_each_stencil(place, rows.begin, rows.end, rows.H, rows.W, 9,
+                         EdgeColumns<Map>{rows, layout.C, layout.stride, sign, columns});
     const index_t used = 9 * layout.per_tap();
     for_each_row_channel(place, rows.pixels(), layout.stride - used,
                          Padding<Map>{used, layout.stride, layout.one, columns});
@@ -160,20 +202,24 @@ void shift_add(const Place& place, const ImageRows& rows, const Columns& layout,
     // for them).
     const index_t begin = rows.begin % rows.H == 0 ? rows.begin : rows.begin - 1;
     const index_t end = rows.end % rows.H == 0 ? rows.end : rows.end + 1;
-    for_each_image_row(
+    for_each_stencil(
         place, begin, end, rows.H, rows.W, layout.C,
         ShiftAdd{rows, layout.per_tap(), layout.stride, mirror ? -1 : 1, columns, target, target_stride});
 }
 
-void zero_convolution_finish(const Place& place, const ImageRows& rows, index_t C, const real* edge_weight,
-                             index_t edge_stride, const real* bias, const real* logs, real* out) {
-    for_each_image_row(place, rows.begin, rows.end, rows.H, rows.W, C,
-                       Finish{rows, C, edge_weight, edge_stride, bias, logs, out});
+void exp_scale(const Place& place, index_t C, const real* logs, double* scale) {
+    for_each(place, C, ExpScale{logs, scale});
 }
 
-void zero_convolution_backward(const Place& place, index_t rows, index_t C, const real* logs, const real* out,
-                               real* dout, real* dbias, real* dlogs, double* partial) {
-    sum_columns(place, rows, C, partial, FinishBackward{C, logs, out, dout}, StoreFinish{dbias, dlogs});
+void zero_convolution_finish(const Place& place, const ImageRows& rows, index_t C, const real* edge_weight,
+                             index_t edge_stride, const real* bias, const double* scale, real* out) {
+    for_each_stencil(place, rows.begin, rows.end, rows.H, rows.W, C,
+                     Finish{rows, C, edge_weight, edge_stride, bias, scale, out});
+}
+
+void zero_convolution_backward(const Place& place, index_t rows, index_t C, const double* scale,
+                               const real* out, real* dout, real* dbias, real* dlogs, double* partial) {
+    sum_columns(place, rows, C, partial, FinishBackward{C, scale, out, dout}, StoreFinish{dbias, dlogs});
 }
 
 void edge_weight_backward(const Place& place, index_t N, index_t H, index_t W, index_t C, const real* dpre,

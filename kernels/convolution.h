@@ -36,15 +36,17 @@ void im2col(const Place& place, const ImageRows& rows, const Columns& layout, bo
 void shift_add(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror,
                const real* columns, real* target, index_t target_stride);
 
-// Output of a zero-initialised convolution, in place: out <- (out + edge + bias) exp(3 logs), [rows, C].
-// edge: where a tap leaves the image, edge_weight[(c * 9 + tap) * edge_stride] (nullptr: no edge channel, or
+// scale[c] = exp(3 logs[c]), for the two functions below.
+void exp_scale(const Place& place, index_t C, const real* logs, double* scale);
+// Output of a zero-initialised convolution, in place: out <- (out + edge + bias) scale, [rows, C]. edge:
+// where a tap leaves the image, edge_weight[(c * 9 + tap) * edge_stride] (nullptr: no edge channel, or
 // already in `out`).
 void zero_convolution_finish(const Place& place, const ImageRows& rows, index_t C, const real* edge_weight,
-                             index_t edge_stride, const real* bias, const real* logs, real* out);
-// Its backward: dout <- dout exp(3 logs) =: dpre; dbias += sum dpre; dlogs += 3 sum dout * out; dbias may be
+                             index_t edge_stride, const real* bias, const double* scale, real* out);
+// Its backward: dout <- dout scale =: dpre; dbias += sum dpre; dlogs += 3 sum dout * out; dbias may be
 // nullptr. rows * C values; partial: column_scratch(2, C) doubles.
-void zero_convolution_backward(const Place& place, index_t rows, index_t C, const real* logs, const real* out,
-                               real* dout, real* dbias, real* dlogs, double* partial);
+void zero_convolution_backward(const Place& place, index_t rows, index_t C, const double* scale,
+                               const real* out, real* dout, real* dbias, real* dlogs, double* partial);
 // dedge_weight[(c * 9 + tap) * edge_stride] += sum of dpre where the tap leaves the image, over N images [N,
 // H, W, C]. partial: column_scratch(9, C) doubles.
 void edge_weight_backward(const Place& place, index_t N, index_t H, index_t W, index_t C, const real* dpre,

@@ -26,6 +26,10 @@ inline constexpr index_t kColumnParts = 64;
 inline constexpr index_t kGroupParts = 16;
 inline constexpr index_t kMatvecRows = 8;  // rows that row_matvec stages together: one vector of doubles
 
+// What the drivers run. Its name serves errors, traces and benchmarks.
+template <class F>
+concept Functor = F::name[0] != '\0';
+
 // How two partial results of a reduction become one: their sum, or the larger where F::kMaximum.
 template <class F>
 GLOW_HD inline double combine(double x, double y) {
@@ -89,6 +93,18 @@ __global__ void image_row_kernel(index_t begin, index_t end, index_t height, ind
 }
 
 template <class F>
+__global__ void stencil_kernel(index_t begin, index_t end, index_t height, index_t width, index_t channels,
+                               F f) {
+    for (index_t q = begin + blockIdx.x; q < end; q += gridDim.x) {
+        const index_t y = q % height;
+        for (index_t x = threadIdx.y; x < width; x += blockDim.y) {
+            const unsigned taps = f.taps(q, y, x);
+            for (index_t c = threadIdx.x; c < channels; c += blockDim.x) f(q, x, c, taps);
+        }
+    }
+}
+
+template <class F>
 __global__ void group_kernel(index_t groups, index_t rows, index_t channels, F f) {
     for (index_t group = blockIdx.y; group < groups; group += gridDim.y)
         for (index_t row = blockIdx.x * index_t{blockDim.y} + threadIdx.y; row < rows;
@@ -133,7 +149,7 @@ __global__ void column_sum_kernel(index_t rows, index_t channels, double* partia
     const index_t part = blockIdx.y;
     const index_t c = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
     if (c >= channels) return;
-    double sum[F::kSums] = {};
+    typename F::Sum sum[F::kSums] = {};
     for (index_t row = part_begin(rows, gridDim.y, part), end = part_begin(rows, gridDim.y, part + 1);
          row < end; ++row)
         f(row, c, sum);
@@ -172,7 +188,7 @@ __global__ void row_matvec_kernel(index_t rows, index_t n_in, index_t n_out, F f
 #endif  // __CUDACC__
 
 // f(row, channel) for every row and channel.
-template <class F>
+template <Functor F>
 void for_each_row_channel(const Place& place, index_t rows, index_t channels, F f) {
     if (place.device == Device::none || rows <= 0 || channels <= 0) return;
 #if defined(__CUDACC__)
@@ -191,7 +207,7 @@ void for_each_row_channel(const Place& place, index_t rows, index_t channels, F 
 }
 
 // f(i) for 0 <= i < count: flat arrays, or items that touch `work` elements each.
-template <class F>
+template <Functor F>
 void for_each(const Place& place, index_t count, F f, index_t work = 1) {
     if (place.device == Device::none || count <= 0) return;
 #if defined(__CUDACC__)
@@ -210,8 +226,42 @@ void for_each(const Place& place, index_t count, F f, index_t work = 1) {
     }
 }
 
+// Which of the 3x3 taps of a pixel there are: bit kh * 3 + kw.
+inline constexpr unsigned kAllTaps = 0x1ff;
+
+// f(q, x, channel, taps) for image rows q in [begin, end), with taps = f.taps(q, y, x). The host runs pixels
+// that have all taps through a loop of their own, where the compiler drops the tests.
+template <Functor F>
+void for_each_stencil(const Place& place, index_t begin, index_t end, index_t height, index_t width,
+                      index_t channels, F f) {
+    if (place.device == Device::none || begin >= end || width <= 0 || channels <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        stencil_kernel<<<grid_size(end - begin, 1), row_channel_block(channels), 0, stream_of(place)>>>(
+            begin, end, height, width, channels, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) \
+    schedule(static) if ((end - begin) * width * channels > 4096)
+    for (index_t q = begin; q < end; ++q) {
+        const index_t y = q % height;
+        for (index_t x = 0; x < width; ++x) {
+            const unsigned taps = f.taps(q, y, x);
+            if (taps == kAllTaps) {
+#pragma omp simd
+                for (index_t c = 0; c < channels; ++c) f(q, x, c, kAllTaps);
+            } else {
+#pragma omp simd
+                for (index_t c = 0; c < channels; ++c) f(q, x, c, taps);
+            }
+        }
+    }
+}
+
 // f(q, y, x, channel) for image rows q in [begin, end) of [N, H, W, C] images, q = n * H + y.
-template <class F>
+template <Functor F>
 void for_each_image_row(const Place& place, index_t begin, index_t end, index_t height, index_t width,
                         index_t channels, F f) {
     if (place.device == Device::none || begin >= end || width <= 0 || channels <= 0) return;
@@ -235,7 +285,7 @@ void for_each_image_row(const Place& place, index_t begin, index_t end, index_t 
 }
 
 // f(group, row in group, channel) for every group of rows; a group is an image.
-template <class F>
+template <Functor F>
 void for_each_group(const Place& place, index_t groups, index_t rows, index_t channels, F f) {
     if (place.device == Device::none || groups <= 0 || rows <= 0 || channels <= 0) return;
 #if defined(__CUDACC__)
@@ -258,7 +308,7 @@ void for_each_group(const Place& place, index_t groups, index_t rows, index_t ch
 
 // Reductions over groups of rows: finish(group, sum of f(group, row, channel)), or the maximum (not below 0)
 // where F::kMaximum. f may also write. partial: scratch of groups * kGroupParts doubles.
-template <class F, class Finish>
+template <Functor F, class Finish>
 void reduce_groups(const Place& place, index_t groups, index_t rows, index_t channels, double* partial, F f,
                    Finish finish) {
     if (place.device == Device::none || groups <= 0) return;
@@ -300,9 +350,9 @@ void reduce_groups(const Place& place, index_t groups, index_t rows, index_t cha
 }
 
 // Sums over all rows, F::kSums of them per channel: f(row, channel, sum[]) adds to sum and may also write;
-// finish(channel, sum[]) receives the totals. A call of f touches `work` elements. partial: scratch of
-// kColumnParts * F::kSums * channels doubles.
-template <class F, class Finish>
+// finish(channel, sum[]) receives the totals in double. A part of the rows is summed in F::Sum. A call of f
+// touches `work` elements. partial: scratch of kColumnParts * F::kSums * channels doubles.
+template <Functor F, class Finish>
 void sum_columns(const Place& place, index_t rows, index_t channels, double* partial, F f, Finish finish,
                  index_t work = 1) {
     if (place.device == Device::none) return;
@@ -319,31 +369,41 @@ void sum_columns(const Place& place, index_t rows, index_t channels, double* par
         return;
     }
 #endif
+    using Sum = typename F::Sum;
+    Sum* const sums = reinterpret_cast<Sum*>(partial);  // [kColumnParts, kSums, channels]
 #pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * channels * work > 4096)
     for (index_t part = 0; part < kColumnParts; ++part) {
-        double* const mine = partial + part * kSums * channels;
-        std::fill(mine, mine + kSums * channels, 0.0);
+        Sum* const mine = sums + part * kSums * channels;
+        std::fill(mine, mine + kSums * channels, Sum{0});
         const index_t last = part_begin(rows, kColumnParts, part + 1);
         for (index_t row = part_begin(rows, kColumnParts, part); row < last; ++row) {
 #pragma omp simd
             for (index_t c = 0; c < channels; ++c) {
-                double sum[kSums] = {};
+                Sum sum[kSums] = {};
                 f(row, c, sum);
                 for (int s = 0; s < kSums; ++s) mine[s * channels + c] += sum[s];
             }
         }
     }
-    for (index_t c = 0; c < channels; ++c) {
-        double sum[kSums] = {};
+    constexpr index_t kRun = 64;  // channels folded together, so that reads are contiguous
+    for (index_t first = 0; first < channels; first += kRun) {
+        const index_t count = std::min(kRun, channels - first);
+        double totals[kSums][kRun] = {};
         for (index_t part = 0; part < kColumnParts; ++part)
-            for (int s = 0; s < kSums; ++s) sum[s] += partial[(part * kSums + s) * channels + c];
-        finish(c, sum);
+            for (int s = 0; s < kSums; ++s)
+                for (index_t c = 0; c < count; ++c)
+                    totals[s][c] += sums[(part * kSums + s) * channels + first + c];
+        for (index_t c = 0; c < count; ++c) {
+            double sum[kSums];
+            for (int s = 0; s < kSums; ++s) sum[s] = totals[s][c];
+            finish(first + c, sum);
+        }
     }
 }
 
 // Per row: store(row, o, sum over i of coefficient(o, i) * load(row, i)), in place allowed: rows are staged,
 // kMatvecRows at a time, transposed, so that the host's inner loop is one vector wide whatever n_in is.
-template <class F>
+template <Functor F>
 void row_matvec(const Place& place, index_t rows, index_t n_in, index_t n_out, F f) {
     using T = typename F::Value;
     if (place.device == Device::none) return;

@@ -91,10 +91,11 @@ template <class Map>
 struct ReluBackwardSum {
     static constexpr const char* name = "relu_backward_sum";
     static constexpr int kSums = 1;
+    using Sum = real;
     index_t C;
     const Map* map;
     Map* dmap;
-    GLOW_HD void operator()(index_t row, index_t c, double* sum) const {
+    GLOW_HD void operator()(index_t row, index_t c, real* sum) const {
         const index_t i = row * C + c;
         const Map d = to_float(map[i]) > 0 ? dmap[i] : Map{};
         dmap[i] = d;
@@ -110,6 +111,7 @@ template <class T>
 struct Moments {
     static constexpr const char* name = "moments";
     static constexpr int kSums = 2;
+    using Sum = double;
     const T* x;
     index_t stride;
     GLOW_HD void operator()(index_t row, index_t c, double* sum) const {

@@ -7,9 +7,9 @@
 
 namespace glow::inline GLOW_REAL {
 
-index_t tile_images(index_t tile, index_t pixels, index_t N) {
-    constexpr index_t kTilePixels = 2048;
-    return std::min(N, tile > 0 ? tile : std::max<index_t>(1, kTilePixels / pixels));
+index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N) {
+    constexpr index_t kTileElements = index_t{1} << 20;
+    return std::min(N, tile > 0 ? tile : std::max<index_t>(1, kTileElements / (pixels * width)));
 }
 
 Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision precision, index_t tile,
@@ -17,6 +17,7 @@ Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision prec
     : shape_(shape),
       kind_(config.coupling),
       tile_(tile),
+      width_(config.width),
       network_(make_coupling_network(shape, shape.C / 2,
                                      kind_ == CouplingKind::affine ? shape.C : shape.C / 2, config.width,
                                      config.edge_bias, precision, name + "/coupling", parameters)) {}
@@ -24,7 +25,7 @@ Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision prec
 // f(first image, images) for every tile.
 template <class F>
 void Coupling::for_each_tile(index_t N, F f) const {
-    const index_t images = tile_images(tile_, shape_.pixels(), N);
+    const index_t images = images_per_tile(tile_, shape_.pixels(), width_, N);
     for (index_t n = 0; n < N; n += images) f(n, std::min(images, N - n));
 }
 
@@ -35,7 +36,8 @@ Coupling::Kept Coupling::take_kept(Arena& arena, index_t N) const {
 }
 
 void Coupling::initialise(const Context& context, Flow& flow) {
-    network_->initialise(context, flow.N, tile_images(tile_, shape_.pixels(), flow.N), flow.h, shape_.C);
+    network_->initialise(context, flow.N, images_per_tile(tile_, shape_.pixels(), width_, flow.N), flow.h,
+                         shape_.C);
     forward(context, flow);
 }
 

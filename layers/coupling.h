@@ -13,7 +13,7 @@ namespace glow::inline GLOW_REAL {
 
 class Coupling : public Layer {
   public:
-    // tile: images per tile, 0 = the rule of tile_images().
+    // tile: images per tile, 0 = the rule of images_per_tile().
     Coupling(const ModelConfig& config, const Shape& shape, Precision precision, index_t tile,
              const std::string& name, Parameters& parameters);
 
@@ -40,7 +40,7 @@ class Coupling : public Layer {
 
     Shape shape_;
     CouplingKind kind_;
-    index_t tile_;
+    index_t tile_, width_;
     std::unique_ptr<CouplingNetwork> network_;
 };
 

@@ -18,7 +18,7 @@ namespace glow::inline GLOW_REAL {
 // How the same mathematics is carried out.
 struct Execution {
     Precision precision = Precision::fp32;  // of the coupling networks
-    index_t tile = 0;  // images per tile of the coupling networks; 0: the rule of tile_images()
+    index_t tile = 0;  // images per tile of the coupling networks; 0: the rule of images_per_tile()
 };
 
 // What forward keeps for backward. The exact state entering levels 1..L-1 always (under one z in all); beyond

@@ -43,8 +43,9 @@ class Network : public CouplingNetwork {
     Folded fold(const Context& context) const override {
         Arena& arena = context.workspace;
         const Folded folded{arena.take<Map>(w_ * in_.stride), arena.take<Map>(w_ * w_), arena.take<real>(w_),
-                            arena.take<Map>(taps_.stride * w_)};
+                            arena.take<Map>(taps_.stride * w_), arena.take<double>(outputs_)};
         fold_hidden(context, folded);
+        exp_scale(context.place, outputs_, logs3_.value(), folded.scale3);
         pack_taps(context.place, outputs_, w_, edge_, taps_.stride, weight3_.value(),
                   static_cast<Map*>(folded.conv3));
         return folded;
@@ -107,7 +108,7 @@ class Network : public CouplingNetwork {
             std::max({column_scratch(1, w_), column_scratch(2, outputs_), column_scratch(9, outputs_)}));
 
         // The last convolution: dout -> dpre, then dW3 += dtaps^T h2 and dh2 = dtaps W3.
-        zero_convolution_backward(place, rows, outputs_, logs3_.value(), maps.out, dout, bias3_.gradient(),
+        zero_convolution_backward(place, rows, outputs_, folded.scale3, maps.out, dout, bias3_.gradient(),
                                   logs3_.gradient(), partial);
         const real* const dpre = dout;
         if (edge_)
@@ -288,7 +289,7 @@ class Network : public CouplingNetwork {
         });
         zero_convolution_finish(context.place, {H_, W_, 0, N * H_}, outputs_,
                                 edge_ ? weight3_.value() + w_ : nullptr, w_ + 1, bias3_.value(),
-                                logs3_.value(), out);
+                                folded.scale3, out);
     }
 
     // moments += sums of the output of conv1 (or of conv2, behind the finished conv1) before its actnorm.
@@ -297,7 +298,7 @@ class Network : public CouplingNetwork {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         const Folded folded{arena.take<Map>(w_ * in_.stride), arena.take<Map>(w_ * w_), arena.take<real>(w_),
-                            nullptr};
+                            nullptr, nullptr};
         fold_hidden(context, folded);
         double* const partial = arena.take<double>(column_scratch(2, w_));
         for_each_block(N, [&](const ImageRows& block) {

@@ -21,9 +21,10 @@ class CouplingNetwork {
     struct Folded {
         void*
             conv1;  // [w, K1]   K1 = 9 (C_in + edge) + 1 rounded up to 8; column 9 (C_in + edge) is the bias
-        void* conv2;  // [w, w]
-        real* bias2;  // [w]
-        void* conv3;  // [T3, w]   T3 = 9 C_out rounded up to 8; row tap * C_out + o
+        void* conv2;     // [w, w]
+        real* bias2;     // [w]
+        void* conv3;     // [T3, w]   T3 = 9 C_out rounded up to 8; row tap * C_out + o
+        double* scale3;  // [C_out]   exp(3 logs) of the last convolution
     };
     struct FoldedGradient {
         real* conv1;  // [w, K1]

@@ -19,13 +19,15 @@ TopPrior::TopPrior(const ModelConfig& config, const Shape& shape, Parameters& pa
 
 void TopPrior::allocate(Arena& derived) {
     map_ = derived.take<real>(2 * shape_.size());
+    scale_ = derived.take<double>(2 * shape_.C);
 }
 
 void TopPrior::prepare(const Context& context) {
     fill(context.place, 2 * shape_.size(), real{0}, map_);
-    if (learn_)
-        zero_convolution_finish(context.place, {shape_.H, shape_.W, 0, shape_.H}, 2 * shape_.C,
-                                edge_ ? weight_.value() : nullptr, 1, bias_.value(), logs_.value(), map_);
+    if (!learn_) return;
+    exp_scale(context.place, 2 * shape_.C, logs_.value(), scale_);
+    zero_convolution_finish(context.place, {shape_.H, shape_.W, 0, shape_.H}, 2 * shape_.C,
+                            edge_ ? weight_.value() : nullptr, 1, bias_.value(), scale_, map_);
 }
 
 void TopPrior::forward(const Context& context, Flow& flow) {
@@ -42,8 +44,8 @@ void TopPrior::backward(const Context& context, const Flow& flow, Gradient& grad
                       gradient.dlogp, gradient.dh, dmap, dmap + C);
     if (!learn_) return;
     double* const partial = context.workspace.take<double>(column_scratch(9, 2 * C));
-    zero_convolution_backward(context.place, shape_.pixels(), 2 * C, logs_.value(), map_, dmap,
-                              bias_.gradient(), logs_.gradient(), partial);
+    zero_convolution_backward(context.place, shape_.pixels(), 2 * C, scale_, map_, dmap, bias_.gradient(),
+                              logs_.gradient(), partial);
     if (edge_)
         edge_weight_backward(context.place, 1, shape_.H, shape_.W, 2 * C, dmap, weight_.gradient(), 1,
                              partial);

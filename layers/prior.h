@@ -12,7 +12,7 @@ class TopPrior {
   public:
     TopPrior(const ModelConfig& config, const Shape& shape, Parameters& parameters);
 
-    // Takes the map, 2 * H*W*C elements of derived values.
+    // Takes the map and its scale, 2 * H*W*C elements and 2 C doubles of derived values.
     void allocate(Arena& derived);
     // The map from the parameters; to be called after every change of them.
     void prepare(const Context& context);
@@ -32,6 +32,7 @@ class TopPrior {
     bool learn_, edge_;
     Parameter weight_, bias_, logs_;  // [2C, 3, 3, 1], [2C], [2C]
     real* map_ = nullptr;             // [H*W, 2C]: mean, then logs
+    double* scale_ = nullptr;         // [2C] exp(3 logs)
 };
 
 }  // namespace glow::inline GLOW_REAL

@@ -68,7 +68,7 @@ void Split::with_prediction(const Context& context, index_t N, const state_t* a,
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const real* const folded = fold(context);
-    const index_t tile = tile_images(tile_, shape_.pixels(), N);
+    const index_t tile = images_per_tile(tile_, shape_.pixels(), columns_, N);
     for (index_t n = 0; n < N; n += tile) {
         const Arena::Scope tile_scope(arena);
         const index_t images = std::min(tile, N - n);

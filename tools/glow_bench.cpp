@@ -103,7 +103,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                    index_t level, bool backward) {
     const ModelConfig model = model_of(options);
     const Shape shape = level_shape(model, level);
-    const index_t tile = tile_images(options.tile, shape.pixels(), options.batch),
+    const index_t tile = images_per_tile(options.tile, shape.pixels(), options.width, options.batch),
                   rows = tile * shape.pixels();
     Parameters parameters;
     const auto network = make_coupling_network(shape, shape.C / 2, shape.C, model.width, true,

@@ -201,11 +201,13 @@ TEST(ZeroConvolution, AddsEdgeAndBiasAndScales) {
         const std::vector<double> edge =
             convolve(size, depth - 1, true, C, std::vector<double>(pixels * (depth - 1), 0.0), depth - 1,
                      std::vector<double>(weight.begin(), weight.end()));
+        std::vector<double> scale(C);
+        exp_scale(test::cpu(), C, logs.data(), scale.data());
         for (const bool with_edge : {false, true}) {
             std::vector<real> out = in;
             zero_convolution_finish(test::cpu(), {size.H, size.W, 0, size.N * size.H}, C,
                                     with_edge ? weight.data() + depth - 1 : nullptr, depth, bias.data(),
-                                    logs.data(), out.data());
+                                    scale.data(), out.data());
             for (index_t p = 0; p < pixels; ++p)
                 for (index_t c = 0; c < C; ++c) {
                     const double sum = in[p * C + c] + bias[c] + (with_edge ? edge[p * C + c] : 0.0);
@@ -223,10 +225,12 @@ TEST(ZeroConvolution, BackwardAccumulatesItsParametersGradients) {
     const index_t rows = 150, C = 5;
     const std::vector<real> logs = random.normals<real>(C, 0.2), out = random.normals<real>(rows * C),
                             dout = random.normals<real>(rows * C);
+    std::vector<double> scale(C);
+    exp_scale(test::cpu(), C, logs.data(), scale.data());
     for (const bool with_bias : {true, false}) {
         std::vector<real> dpre = dout, dbias(C, real{2}), dlogs(C, real{3});
         std::vector<double> partial(column_scratch(2, C));
-        zero_convolution_backward(test::cpu(), rows, C, logs.data(), out.data(), dpre.data(),
+        zero_convolution_backward(test::cpu(), rows, C, scale.data(), out.data(), dpre.data(),
                                   with_bias ? dbias.data() : nullptr, dlogs.data(), partial.data());
         for (index_t c = 0; c < C; ++c) {
             const double s = std::exp(3.0 * logs[c]);
@@ -251,10 +255,11 @@ TEST(ZeroConvolution, EdgeWeightBackwardIsTheTransposeOfTheEdge) {
         const index_t pixels = size.N * size.H * size.W, C = 2, stride = 3;
         const std::vector<real> edge = random.integers<real>(C * 9 * stride), zero(C, real{0}),
                                 d = random.integers<real>(pixels * C);
+        const std::vector<double> one(C, 1.0);
         std::vector<real> out(pixels * C, real{0}), dedge(edge.size(), real{0});
         std::vector<double> partial(column_scratch(9, C));
         zero_convolution_finish(test::cpu(), {size.H, size.W, 0, size.N * size.H}, C, edge.data(), stride,
-                                zero.data(), zero.data(), out.data());
+                                zero.data(), one.data(), out.data());
         for (int time = 0; time < 2; ++time)  // it accumulates
             edge_weight_backward(test::cpu(), size.N, size.H, size.W, C, d.data(), dedge.data(), stride,
                                  partial.data());

@@ -142,12 +142,12 @@ TEST(Coupling, RefusesPrecisionsThatDoNotExistHere) {
     EXPECT_THROW(Coupling(config, {4, 4, 4}, Precision::tf32, 0, "step", parameters), std::runtime_error);
 }
 
-TEST(TileImages, FollowsItsRule) {
-    EXPECT_EQ(tile_images(3, 1, 100), 3);
-    EXPECT_EQ(tile_images(30, 1, 10), 10);
-    EXPECT_EQ(tile_images(0, 256, 100), 8);
-    EXPECT_EQ(tile_images(0, 256, 4), 4);
-    EXPECT_EQ(tile_images(0, 1 << 20, 4), 1);
+TEST(ImagesPerTile, FollowsItsRule) {
+    EXPECT_EQ(images_per_tile(3, 1, 1, 100), 3);
+    EXPECT_EQ(images_per_tile(30, 1, 1, 10), 10);
+    EXPECT_EQ(images_per_tile(0, 256, 512, 100), 8);
+    EXPECT_EQ(images_per_tile(0, 256, 512, 4), 4);
+    EXPECT_EQ(images_per_tile(0, 1 << 20, 512, 4), 1);
 }
 
 }  // namespace

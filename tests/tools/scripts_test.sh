@@ -234,7 +234,7 @@ while [ \$# -gt 0 ]; do [ "\$1" = --out ] && out=\$2; shift; done
 mkdir -p \$out/checkpoints
 cp $work/run/*.csv \$out/
 touch \$out/checkpoints/step-00000600.h5
-[ -e \$out/latest.h5 ] || ln -s checkpoints/step-00000600.h5 \$out/checkpoints/latest.h5
+[ -e \$out/latest.h5 ] || ln -s checkpoints/step-00000600.h5 \$out/latest.h5
 [ -e $copy/diverge ] && { echo "NaN in layer 3" >&2; exit 1; }
 [ -e $copy/interrupt ] && kill -INT \$PPID && sleep 0.2
 echo trained

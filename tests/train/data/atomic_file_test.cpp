@@ -80,7 +80,8 @@ TEST(AtomicFile, RefusesWhatCannotBeWritten) {
 TEST(AtomicFile, RefusesAFolderWithoutPermission) {
     if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
     const TemporaryFolder folder;
-    std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+    std::filesystem::permissions(folder.path(),
+                                 std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
     expect_throw<InputError>([&] { AtomicFile file(folder / "a"); }, {"Permission denied"});
     std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
 }

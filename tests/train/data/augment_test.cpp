@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <set>
@@ -21,19 +22,21 @@ Pixels picture(index_t H, index_t W, index_t C) {
     Pixels pixels;
     for (index_t y = 0; y < H; ++y)
         for (index_t x = 0; x < W; ++x)
-            for (index_t c = 0; c < C; ++c) pixels.push_back(static_cast<std::uint8_t>((y * 12 + x) * 1 + 7 * c));
+            for (index_t c = 0; c < C; ++c)
+                pixels.push_back(static_cast<std::uint8_t>((y * 12 + x) * 1 + 7 * c));
     return pixels;
 }
 
-Pixels augmented(const char* kind, std::uint64_t seed, std::uint64_t number, const Pixels& source, index_t H, index_t W,
-                 index_t C) {
+Pixels augmented(const char* kind, std::uint64_t seed, std::uint64_t number, const Pixels& source, index_t H,
+                 index_t W, index_t C) {
     Pixels result(source.size());
     augment_image(parse_augmentation(kind), seed, number, source.data(), H, W, C, result.data());
     return result;
 }
 
 // The definition, pixel by pixel.
-Pixels shifted(const Pixels& source, index_t H, index_t W, index_t C, index_t down, index_t right, bool flip) {
+Pixels shifted(const Pixels& source, index_t H, index_t W, index_t C, index_t down, index_t right,
+               bool flip) {
     Pixels result(source.size());
     for (index_t y = 0; y < H; ++y) {
         for (index_t x = 0; x < W; ++x) {
@@ -72,12 +75,13 @@ TEST(Augment, ShiftsUpToATenthWithEdgesReplicated) {
     Pixels source(H * W);
     for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<std::uint8_t>(i * 37 + i / 7);
     for (const bool flips : {false, true}) {
-        std::map<std::vector<int>, Pixels> expected;
+        std::map<std::array<int, 3>, Pixels> expected;
         for (int down = -3; down <= 3; ++down)
             for (int right = -2; right <= 2; ++right)
                 for (int flip = 0; flip <= flips; ++flip)
-                    expected[{down, right, flip}] = shifted(source, H, W, C, down, right, flip != 0);
-        std::map<std::vector<int>, int> counts;
+                    expected[std::array<int, 3>{down, right, flip}] =
+                        shifted(source, H, W, C, down, right, flip != 0);
+        std::map<std::array<int, 3>, int> counts;
         for (std::uint64_t n = 0; n < 3000; ++n) {
             const Pixels result = augmented(flips ? "shift+flip" : "shift", 2, n, source, H, W, C);
             bool found = false;
@@ -101,7 +105,8 @@ TEST(Augment, DependsOnSeedAndImageNumberAlone) {
     const Pixels source = picture(10, 10, 2);
     std::set<Pixels> by_number, by_seed;
     for (std::uint64_t n = 0; n < 200; ++n) {
-        EXPECT_EQ(augmented("shift+flip", 5, n, source, 10, 10, 2), augmented("shift+flip", 5, n, source, 10, 10, 2));
+        EXPECT_EQ(augmented("shift+flip", 5, n, source, 10, 10, 2),
+                  augmented("shift+flip", 5, n, source, 10, 10, 2));
         by_number.insert(augmented("shift+flip", 5, n, source, 10, 10, 2));
         by_seed.insert(augmented("shift+flip", n, 5, source, 10, 10, 2));
     }
@@ -112,7 +117,8 @@ TEST(Augment, DependsOnSeedAndImageNumberAlone) {
 TEST(Augment, NamesAreReadBack) {
     for (const char* name : {"none", "flip", "shift", "shift+flip"})
         EXPECT_EQ(augmentation_name(parse_augmentation(name)), name);
-    for (const char* name : {"", "Flip", "flip+shift", "rotate"}) EXPECT_THROW(parse_augmentation(name), InputError);
+    for (const char* name : {"", "Flip", "flip+shift", "rotate"})
+        EXPECT_THROW(parse_augmentation(name), InputError);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Helpers of the tests that touch files: a folder of their own, whole files as bytes, a full disk, the real images.
+// Helpers of the tests that touch files: a folder of their own, whole files as bytes, a full disk, the real
+// images.
 #pragma once
 
 #include <gtest/gtest.h>

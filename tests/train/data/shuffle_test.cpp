@@ -21,7 +21,9 @@ std::vector<index_t> permutation(std::uint64_t seed, std::uint64_t pass, index_t
 bool is_permutation_of_all(const std::vector<index_t>& values) {
     std::vector<bool> seen(values.size());
     for (const index_t value : values) {
-        if (value < 0 || value >= static_cast<index_t>(values.size()) || seen[static_cast<std::size_t>(value)]) return false;
+        if (value < 0 || value >= static_cast<index_t>(values.size()) ||
+            seen[static_cast<std::size_t>(value)])
+            return false;
         seen[static_cast<std::size_t>(value)] = true;
     }
     return true;
@@ -29,7 +31,8 @@ bool is_permutation_of_all(const std::vector<index_t>& values) {
 
 TEST(Shuffle, IsAPermutationForEverySize) {
     for (index_t N = 1; N <= 300; ++N) EXPECT_TRUE(is_permutation_of_all(permutation(7, 3, N))) << N;
-    for (const index_t N : {4095, 4096, 4097, 50000, 65537}) EXPECT_TRUE(is_permutation_of_all(permutation(7, 3, N))) << N;
+    for (const index_t N : {4095, 4096, 4097, 50000, 65537})
+        EXPECT_TRUE(is_permutation_of_all(permutation(7, 3, N))) << N;
 }
 
 TEST(Shuffle, StaysInRangeForHugeSizes) {
@@ -45,7 +48,8 @@ TEST(Shuffle, StaysInRangeForHugeSizes) {
 TEST(Shuffle, SeedsAndPassesGiveDifferentOrders) {
     const index_t N = 1000;
     const auto base = permutation(1, 0, N);
-    for (const auto& other : {permutation(1, 1, N), permutation(2, 0, N), permutation(1, std::uint64_t{1} << 32, N)}) {
+    for (const auto& other :
+         {permutation(1, 1, N), permutation(2, 0, N), permutation(1, std::uint64_t{1} << 32, N)}) {
         index_t equal = 0;
         for (std::size_t n = 0; n < base.size(); ++n) equal += base[n] == other[n];
         EXPECT_LT(equal, 10);  // one expected; ten or more has probability 1e-7
@@ -69,7 +73,8 @@ TEST(Shuffle, EveryElementIsEquallyLikelyAtEveryPosition) {
     }
     double chi_squared = 0;
     for (const auto& row : counts) {
-        for (const double count : row) chi_squared += (count - passes / 10.0) * (count - passes / 10.0) / (passes / 10.0);
+        for (const double count : row)
+            chi_squared += (count - passes / 10.0) * (count - passes / 10.0) / (passes / 10.0);
     }
     // 81 degrees of freedom: mean 81, standard deviation 12.7; five of them away is one in a million.
     EXPECT_LT(chi_squared, 81 + 5 * 12.7);
@@ -80,7 +85,8 @@ TEST(Shuffle, AllOrdersOfThreeAreEquallyLikely) {
     std::map<std::vector<index_t>, int> counts;
     for (int pass = 0; pass < passes; ++pass) ++counts[permutation(9, static_cast<std::uint64_t>(pass), 3)];
     EXPECT_EQ(counts.size(), 6u);
-    for (const auto& [order, count] : counts) EXPECT_NEAR(count, passes / 6, 5 * std::sqrt(passes * 5.0 / 36));
+    for (const auto& [order, count] : counts)
+        EXPECT_NEAR(count, passes / 6, 5 * std::sqrt(passes * 5.0 / 36));
 }
 
 TEST(Shuffle, NeighboursAreUncorrelated) {

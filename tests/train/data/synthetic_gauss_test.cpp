@@ -20,7 +20,8 @@ Matrix covariance(index_t H, index_t W, index_t C) {
         for (index_t j = 0; j < D; ++j)
             result[static_cast<std::size_t>(i)][static_cast<std::size_t>(j)] =
                 kGaussSd * kGaussSd * std::pow(kGaussRhoH, std::abs(i / (W * C) - j / (W * C))) *
-                std::pow(kGaussRhoW, std::abs(i / C % W - j / C % W)) * std::pow(kGaussRhoC, std::abs(i % C - j % C));
+                std::pow(kGaussRhoW, std::abs(i / C % W - j / C % W)) *
+                std::pow(kGaussRhoC, std::abs(i % C - j % C));
     return result;
 }
 
@@ -37,8 +38,8 @@ Matrix cholesky(const Matrix& a) {
     return l;
 }
 
-std::vector<std::uint8_t> make(std::uint64_t seed, index_t first, index_t count, index_t H, index_t W, index_t C,
-                               int threads = 2) {
+std::vector<std::uint8_t> make(std::uint64_t seed, index_t first, index_t count, index_t H, index_t W,
+                               index_t C, int threads = 2) {
     std::vector<std::uint8_t> images(static_cast<std::size_t>(count * H * W * C));
     make_gauss_images(seed, first, count, H, W, C, threads, images.data());
     return images;
@@ -93,8 +94,10 @@ TEST(SyntheticGauss, PixelsHaveTheCovariance) {
                 sum_i += a;
             }
             const double want = expected[static_cast<std::size_t>(i)][static_cast<std::size_t>(j)];
-            // Flooring adds 1/12 to variances. Five standard deviations of the estimate, sd^2 sqrt((1 + r^2) / N).
-            EXPECT_NEAR(sum / N, want + (i == j ? 1.0 / 12 : 0), 5 * kGaussSd * kGaussSd * std::sqrt(2.0 / N));
+            // Flooring adds 1/12 to variances. Five standard deviations of the estimate, sd^2 sqrt((1 + r^2)
+            // / N).
+            EXPECT_NEAR(sum / N, want + (i == j ? 1.0 / 12 : 0),
+                        5 * kGaussSd * kGaussSd * std::sqrt(2.0 / N));
             EXPECT_NEAR(sum_i / N, 0, 5 * kGaussSd / std::sqrt(N));
         }
     }
@@ -131,7 +134,8 @@ double bits_per_dim_of_the_truth(const std::vector<std::uint8_t>& images, index_
 TEST(SyntheticGauss, TheTrueDensityNeedsTheStoredBits) {
     constexpr index_t N = 2000, H = 32, W = 32, C = 3;
     auto images = make(1, 0, N, H, W, C);
-    // Standard error sqrt(1/2) / ln 2 / sqrt(N D) = 0.0004 bits, rounding to 8 bits 0.0014: within the promised 0.005.
+    // Standard error sqrt(1/2) / ln 2 / sqrt(N D) = 0.0004 bits, rounding to 8 bits 0.0014: within the
+    // promised 0.005.
     EXPECT_NEAR(bits_per_dim_of_the_truth(images, H, W, C), gauss_entropy_bpd(H, W, C), 0.005);
     // The sabotaged twin: pixels of half the correlation along columns cost more.
     for (std::size_t i = 0; i < images.size(); i += 7) images[i] = images[images.size() - 1 - i];
@@ -151,7 +155,8 @@ TEST(SyntheticGauss, AnImageDependsOnItsNumberAndSeedAlone) {
     const auto all = make(4, 100, 20, 8, 8, 3, 2);
     EXPECT_EQ(all, make(4, 100, 20, 8, 8, 3, 1));
     for (index_t n = 0; n < 20; ++n)
-        EXPECT_EQ(make(4, 100 + n, 1, 8, 8, 3), std::vector<std::uint8_t>(all.begin() + n * D, all.begin() + (n + 1) * D));
+        EXPECT_EQ(make(4, 100 + n, 1, 8, 8, 3),
+                  std::vector<std::uint8_t>(all.begin() + n * D, all.begin() + (n + 1) * D));
     EXPECT_NE(make(5, 100, 20, 8, 8, 3), all);
     EXPECT_NE(make(4, kGaussSplitStride + 100, 20, 8, 8, 3), all);
 }

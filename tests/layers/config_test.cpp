@@ -1,0 +1,67 @@
+#include "layers/config.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/error.h"
+#include "layers/glow.h"
+
+namespace glow {
+namespace {
+
+TEST(Config, ShapesOfTheLevelsAreThoseOfThePaper) {
+    const ModelConfig config;  // 32x32x3, three levels
+    const index_t expected[3][3] = {{16, 16, 12}, {8, 8, 24}, {4, 4, 48}};
+    for (index_t l = 0; l < 3; ++l) {
+        const Shape shape = level_shape(config, l);
+        EXPECT_EQ(shape.H, expected[l][0]);
+        EXPECT_EQ(shape.W, expected[l][1]);
+        EXPECT_EQ(shape.C, expected[l][2]);
+    }
+    EXPECT_EQ(config.dimensions(), 3072);
+}
+
+template <class F>
+void expect_refused(F change, const std::string& word) {
+    ModelConfig config;
+    change(config);
+    try {
+        check(config);
+        FAIL() << "nothing was thrown; " << word;
+    } catch (const InputError& error) {
+        EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+    }
+    EXPECT_THROW(Glow(config, {}), InputError);
+}
+
+TEST(Config, RefusesWhatDoesNotHoldTogether) {
+    EXPECT_NO_THROW(check(ModelConfig{}));
+    expect_refused([](ModelConfig& c) { c.image_height = 36; }, "--levels");
+    expect_refused([](ModelConfig& c) { c.image_width = 4; }, "--levels");
+    expect_refused([](ModelConfig& c) { c.image_width = 0; }, "width");
+    expect_refused([](ModelConfig& c) { c.channels = 5; }, "channels");
+    expect_refused([](ModelConfig& c) { c.channels = 0; }, "channels");
+    expect_refused([](ModelConfig& c) { c.n_bits = 9; }, "--n-bits");
+    expect_refused([](ModelConfig& c) { c.levels = 0; }, "--levels");
+    expect_refused([](ModelConfig& c) { c.levels = 100; }, "--levels");
+    expect_refused([](ModelConfig& c) { c.depth = 0; }, "--depth");
+    expect_refused([](ModelConfig& c) { c.width = -1; }, "--width");
+}
+
+TEST(Config, NamesParseBackAndUnknownOnesListTheKnown) {
+    for (const Permutation p :
+         {Permutation::invconv, Permutation::invconv_lu, Permutation::shuffle, Permutation::reverse})
+        EXPECT_EQ(parse_permutation(to_string(p)), p);
+    for (const CouplingKind c : {CouplingKind::affine, CouplingKind::additive})
+        EXPECT_EQ(parse_coupling(to_string(c)), c);
+    for (const Precision p : {Precision::fp32, Precision::tf32, Precision::bf16})
+        EXPECT_EQ(parse_precision(to_string(p)), p);
+    try {
+        parse_coupling("afine");
+        FAIL();
+    } catch (const InputError& error) {
+        EXPECT_NE(std::string(error.what()).find("affine, additive"), std::string::npos) << error.what();
+    }
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,137 @@
+// The workspace does not grow with depth, and a dry run counts exactly what a real one takes: the memory plan
+// is a dry run of the step.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/layers/model.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+// Everything a training step takes from its arenas, on real or counting ones.
+void step(const Backend& backend, bool dry, Memory& memory, const ModelConfig& config,
+          const Execution& execution, index_t N, const Keep& keep, bool initialise) {
+    const Context context =
+        dry ? backend.dry_context(memory[Category::workspace]) : backend.context(memory[Category::workspace]);
+    Glow glow(config, execution);
+    Parameters& parameters = glow.parameters();
+    parameters.bind(memory[Category::parameters].take<real>(parameters.size()),
+                    memory[Category::gradients].take<real>(parameters.size()));
+    glow.allocate(memory[Category::derived]);
+    const index_t D = config.dimensions();
+    Arena& state = memory[Category::state];
+    Flow flow{N, state.take<state_t>(N * D), state.take<double>(N), state.take<double>(N)};
+    Gradient gradient{state.take<real>(N * D), 1.0};
+    if (!dry) {
+        parameters.start(1, backend.solver());
+        std::fill_n(parameters.gradients(), parameters.size(), real{0});
+        const std::vector<double> x = Random(2).normals(N * D, 0.3);
+        std::copy(x.begin(), x.end(), flow.h);
+    }
+    EXPECT_EQ(glow.prepare(context).bad_layer, "");
+    if (initialise) glow.initialise(context, flow);
+    {
+        Kept kept(memory[Category::stored], keep);
+        glow.forward(context, flow, &kept);
+        glow.backward(context, flow, gradient, kept);
+    }
+    glow.encode(context, flow);
+    glow.decode(context, flow);
+    glow.inverse(context, flow);
+    if (!dry) {
+        double largest = 0;
+        for (index_t i = 0; i < parameters.size(); ++i)
+            largest = std::max<double>(largest, std::abs(parameters.gradients()[i]));
+        EXPECT_GT(largest, 0);
+        EXPECT_TRUE(std::isfinite(largest));
+    }
+}
+
+struct Case {
+    ModelConfig config;
+    Execution execution;
+    index_t N;
+    Keep keep;
+    bool initialise;
+};
+
+std::vector<Case> cases() {
+    std::vector<Case> result;
+    const ModelConfig small = make_config(16, 16, 3, 3, 2, 24), flat = make_config(4, 64, 1, 2, 3, 17);
+    for (const Keep& keep : {Keep{}, Keep{1, false}, Keep{1, true}, Keep{2, false}})
+        for (const bool initialise : {false, true}) result.push_back({small, {}, 5, keep, initialise});
+    for (const index_t tile : {1, 2, 7}) result.push_back({flat, {Precision::fp32, tile}, 7, {}, false});
+    ModelConfig bare = small;
+    bare.coupling = CouplingKind::additive;
+    bare.edge_bias = bare.learn_top = false;
+    result.push_back({bare, {}, 3, {}, true});
+    // Blocks of im2col rows within an image.
+    result.push_back({make_config(256, 128, 1, 1, 1, 8), {}, 2, {}, true});
+    if (sizeof(real) == sizeof(float) && Backend(Device::cpu, 1).blas().has_bf16())
+        result.push_back({small, {Precision::bf16, 0}, 5, {}, true});
+    return result;
+}
+
+TEST(MemoryPlan, ADryRunCountsExactlyWhatARealRunTakes) {
+    const Backend backend(Device::cpu, 2);
+    for (const Case& c : cases()) {
+        Memory counting;
+        step(backend, true, counting, c.config, c.execution, c.N, c.keep, c.initialise);
+        const MemoryBytes plan = counting.peak();
+        // Exactly the planned sizes: one byte more would throw.
+        Memory memory(Device::cpu, plan);
+        step(backend, false, memory, c.config, c.execution, c.N, c.keep, c.initialise);
+        EXPECT_EQ(memory.peak(), plan);
+        for (int i = 0; i < kCategories; ++i)
+            EXPECT_EQ(memory[static_cast<Category>(i)].peak(), plan[i]) << kCategoryNames[i];
+        EXPECT_GT(at(plan, Category::workspace), 0u);
+        EXPECT_EQ(memory[Category::workspace].used(), 0u);
+        EXPECT_EQ(memory[Category::stored].used(), 0u);
+    }
+}
+
+TEST(MemoryPlan, WorkspaceAndStateDoNotGrowWithDepth) {
+    const Backend backend(Device::cpu, 2);
+    const auto peak = [&](index_t depth, const Keep& keep) {
+        Memory memory;
+        step(backend, true, memory, make_config(32, 32, 3, 3, depth, 32), {}, 4, keep, false);
+        return memory.peak();
+    };
+    const MemoryBytes shallow = peak(4, {}), deep = peak(32, {});
+    for (const Category category : {Category::workspace, Category::state, Category::stored})
+        EXPECT_EQ(at(deep, category), at(shallow, category));
+    EXPECT_GT(at(deep, Category::parameters), 7 * at(shallow, Category::parameters));
+    // Under one z in all is stored by default: the states entering levels 1 and 2.
+    EXPECT_LT(at(deep, Category::stored), 4 * 32 * 32 * 3 * sizeof(state_t));
+    // The policies that store grow with depth.
+    EXPECT_GT(at(peak(32, {1, false}), Category::stored), 7 * at(peak(4, {1, false}), Category::stored));
+    EXPECT_GT(at(peak(32, {1, true}), Category::stored), at(peak(32, {1, false}), Category::stored));
+}
+
+TEST(MemoryPlan, WorkspaceOfARealRunDoesNotGrowWithDepth) {
+    const Backend backend(Device::cpu, 2);
+    std::size_t workspace[2];
+    for (const index_t depth : {4, 32}) {
+        const ModelConfig config = make_config(16, 16, 3, 3, depth, 16);
+        MemoryBytes room;
+        room.fill(std::size_t{1} << 28);
+        Memory memory(Device::cpu, room, false);
+        step(backend, false, memory, config, {}, 4, {}, false);
+        workspace[depth == 32] = memory.peak()[static_cast<int>(Category::workspace)];
+    }
+    EXPECT_EQ(workspace[0], workspace[1]);
+}
+
+TEST(MemoryPlan, NoLayerWritesPastItsBlocks) {
+    const Backend backend(Device::cpu, 2);
+    for (const Case& c : cases()) {
+        MemoryBytes room;
+        room.fill(std::size_t{1} << 28);
+        Memory memory(Device::cpu, room, true);  // guards abort
+        step(backend, false, memory, c.config, c.execution, c.N, c.keep, c.initialise);
+    }
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

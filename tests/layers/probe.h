@@ -1,0 +1,34 @@
+// One run of a whole model, forward and backward, behind an interface that float and double builds share:
+// probe.cpp is compiled once for each.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "layers/config.h"
+
+namespace glow {
+
+struct ProbeCase {
+    ModelConfig config;
+    index_t N = 1, tile = 0, anchor_every = 0;
+    bool maps = false;
+    Precision precision = Precision::fp32;
+    int threads = 2;
+    index_t first = 0;  // the images are numbers `first` .. of an endless series
+};
+
+struct ProbeResult {
+    struct Tensor {
+        std::string name;
+        std::vector<double> gradient;
+    };
+    std::vector<double> latents, rebuilt, logdet, prior, dx;
+    std::vector<Tensor> tensors;
+};
+
+// Parameters are random, the same in both, and representable in float. The loss is -0.01 * sum of log p.
+ProbeResult probe_f32(const ProbeCase& probe);
+ProbeResult probe_f64(const ProbeCase& probe);
+
+}  // namespace glow

@@ -1,0 +1,302 @@
+// glow_data as a program: exit codes, streams, messages, files.
+#include <fcntl.h>
+#include <sys/wait.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "tests/train/data/files.h"
+#include "train/data/dataset.h"
+#include "train/data/png.h"
+#include "train/data/synthetic_gauss.h"
+
+namespace glow {
+namespace {
+
+struct Outcome {
+    int code;  // exit code, or -signal
+    std::string out, err;
+};
+
+// Runs glow_data in a folder. `output`: where standard output goes instead of Outcome::out. `path`: another
+// PATH.
+Outcome run(const TemporaryFolder& folder, const std::vector<std::string>& arguments,
+            const char* output = nullptr, const char* path = nullptr) {
+    const TemporaryFolder streams;
+    const pid_t child = fork();
+    if (child == 0) {
+        const int out =
+            open(output != nullptr ? output : (streams / "out").c_str(), O_WRONLY | O_CREAT, 0600);
+        const int err = open((streams / "err").c_str(), O_WRONLY | O_CREAT, 0600);
+        dup2(out, STDOUT_FILENO);
+        dup2(err, STDERR_FILENO);
+        if (chdir(folder.path().c_str()) != 0) _exit(99);
+        if (path != nullptr) setenv("PATH", path, 1);
+        std::vector<char*> words = {const_cast<char*>(GLOW_DATA_PROGRAM)};
+        for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
+        words.push_back(nullptr);
+        execv(GLOW_DATA_PROGRAM, words.data());
+        _exit(98);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_bytes(streams / "out"),
+            read_bytes(streams / "err")};
+}
+
+// Exit code, nothing on stdout, and one line on stderr that holds `part`.
+void expect_error(const Outcome& outcome, int code, const std::string& part) {
+    EXPECT_EQ(outcome.code, code) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_TRUE(outcome.err.starts_with("glow_data: error: ")) << outcome.err;
+    EXPECT_EQ(outcome.err.find('\n'), outcome.err.size() - 1) << outcome.err;
+    EXPECT_NE(outcome.err.find(part), std::string::npos)
+        << "\"" << part << "\" is missing in: " << outcome.err;
+}
+
+std::string records(int count, int label = 1) {
+    std::string bytes;
+    for (int n = 0; n < count; ++n)
+        bytes += std::string(1, static_cast<char>(label)) + std::string(3072, static_cast<char>(n));
+    return bytes;
+}
+
+TEST(GlowData, MakesCifar10WithAValidationSplit) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "data_batch_1.bin", records(60));
+    write_bytes(folder / "data_batch_3.bin", records(40));
+    write_bytes(folder / "test_batch.bin", records(7, 2));
+    const Outcome outcome = run(folder, {"cifar10", ".", "-o", "a.h5", "--json", "--quiet"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.err, "");
+    const auto object = nlohmann::json::parse(outcome.out);
+    EXPECT_EQ(object["train"], 95);
+    EXPECT_EQ(object["valid"], 5);
+    EXPECT_EQ(object["test"], 7);
+
+    // Train and valid together are the images of the files, each once.
+    std::multiset<int> expected, found;
+    for (int n = 0; n < 60; ++n) expected.insert(n);
+    for (int n = 0; n < 40; ++n) expected.insert(n);
+    for (const char* split : {"train", "valid"}) {
+        const ImageSet set = load_split(folder / "a.h5", split);
+        EXPECT_EQ(set.n_classes, 10);
+        for (index_t n = 0; n < set.N; ++n) {
+            found.insert(*set.image(n));
+            EXPECT_EQ(set.labels[static_cast<std::size_t>(n)], 1);
+        }
+    }
+    EXPECT_EQ(found, expected);
+    EXPECT_EQ(load_split(folder / "a.h5", "test").labels[6], 2);
+
+    // The same seed gives the same file, another one another split.
+    EXPECT_EQ(run(folder, {"cifar10", ".", "-o", "b.h5"}).code, 0);
+    EXPECT_EQ(run(folder, {"cifar10", ".", "-o", "c.h5", "--seed", "1"}).code, 0);
+    EXPECT_EQ(read_bytes(folder / "a.h5"), read_bytes(folder / "b.h5"));
+    EXPECT_NE(load_split(folder / "a.h5", "valid").images, load_split(folder / "c.h5", "valid").images);
+}
+
+TEST(GlowData, LimitsAreTakenBeforeTheValidationSplit) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "train.bin", records(50));
+    write_bytes(folder / "test.bin", records(9));
+    ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5", "--limit-train", "20", "--limit-test", "3",
+                           "--valid", "0.25"})
+                  .code,
+              0);
+    const DatasetInfo info = describe_dataset(folder / "a.h5");
+    EXPECT_EQ((std::vector<index_t>{info.train, info.valid, info.test}), (std::vector<index_t>{15, 5, 3}));
+    ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5", "--limit-test", "0", "--valid", "0"}).code, 0);
+    const DatasetInfo whole = describe_dataset(folder / "a.h5");
+    EXPECT_EQ((std::vector<index_t>{whole.train, whole.valid, whole.test}), (std::vector<index_t>{50, 0, 0}));
+}
+
+TEST(GlowData, MakesGaussianImagesOfKnownEntropy) {
+    const TemporaryFolder folder;
+    ASSERT_EQ(run(folder, {"synthetic", "gauss", "--size", "8", "--channels", "2", "--train", "999",
+                           "--train", "40", "--test", "10", "--valid", "0.1", "--seed", "3", "-o", "a.h5"})
+                  .code,
+              0);
+    const DatasetInfo info = describe_dataset(folder / "a.h5");
+    EXPECT_EQ((std::vector<index_t>{info.train, info.valid, info.test, info.H, info.W, info.C}),
+              (std::vector<index_t>{40, 4, 10, 8, 8, 2}));
+    EXPECT_EQ(info.entropy_bpd, gauss_entropy_bpd(8, 8, 2));
+    std::vector<std::uint8_t> expected(10 * 128);
+    make_gauss_images(3, 2 * kGaussSplitStride, 10, 8, 8, 2, 1, expected.data());
+    EXPECT_EQ(load_split(folder / "a.h5", "test").images, expected);
+
+    const Outcome outcome = run(folder, {"info", "a.h5", "--json"});
+    ASSERT_EQ(outcome.code, 0);
+    const auto object = nlohmann::json::parse(outcome.out);
+    EXPECT_EQ(object["train"], 40);
+    EXPECT_EQ(object["channels"], 2);
+    EXPECT_EQ(object["n_classes"], 0);
+    EXPECT_NEAR(object["entropy_bpd"].get<double>(), *info.entropy_bpd, 1e-12);
+}
+
+TEST(GlowData, DescribesOnStdout) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "train.bin", records(30));
+    ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5"}).code, 0);
+    const Outcome text = run(folder, {"info", "a.h5"});
+    EXPECT_EQ(text.code, 0);
+    EXPECT_NE(text.out.find("32 x 32 x 3"), std::string::npos) << text.out;
+    EXPECT_EQ(text.err, "");
+    const auto object = nlohmann::json::parse(run(folder, {"info", "--json", "--json", "a.h5"}).out);
+    EXPECT_EQ(object["n_classes"], 10);
+    EXPECT_TRUE(object["entropy_bpd"].is_null());
+}
+
+TEST(GlowData, ViewsAGrid) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "train.bin", records(30));
+    ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5", "--valid", "0"}).code, 0);
+    ASSERT_EQ(run(folder, {"view", "a.h5", "--grid", "2x3", "-o", "v.png"}).code, 0);
+    const Image image = read_png(folder / "v.png");
+    EXPECT_EQ(image.H, 2 + 2 * 66);
+    EXPECT_EQ(image.W, 2 + 3 * 66);
+    EXPECT_EQ(image.pixels[static_cast<std::size_t>((70 * image.W + 70) * 3)],
+              4);  // second row, second column
+    expect_error(run(folder, {"view", "a.h5", "--split", "test", "-o", "w.png"}), 2, "\"test\"");
+    expect_error(run(folder, {"view", "a.h5", "--split", "all", "-o", "w.png"}), 2, "all");
+    expect_error(run(folder, {"view", "a.h5", "--grid", "8", "-o", "w.png"}), 2, "8x8");
+    EXPECT_FALSE(std::filesystem::exists(folder / "w.png"));
+}
+
+TEST(GlowData, HelpAndVersionGoToStdout) {
+    const TemporaryFolder folder;
+    const Outcome help = run(folder, {"--help"});
+    EXPECT_EQ(help.code, 0);
+    EXPECT_EQ(help.err, "");
+    for (const char* word : {"cifar10", "synthetic", "info", "view", "--quiet", "--json", "--version"})
+        EXPECT_NE(help.out.find(word), std::string::npos) << word;
+    const Outcome gauss = run(folder, {"synthetic", "gauss", "--help"});
+    EXPECT_EQ(gauss.code, 0);
+    for (const char* word : {"--size", "=32", "--valid", "0.05"})
+        EXPECT_NE(gauss.out.find(word), std::string::npos) << word;
+    for (const std::vector<std::string>& arguments :
+         {std::vector<std::string>{"--version"}, {"info", "--version"}}) {
+        const Outcome version = run(folder, arguments);
+        EXPECT_EQ(version.code, 0);
+        for (const char* library : {"cuBLAS", "cuDNN", "cuSOLVER", "NCCL", "MPI", "oneDNN", "HDF5 "})
+            EXPECT_NE(version.out.find(library), std::string::npos) << library;
+    }
+}
+
+TEST(GlowData, BadUsageIsExitCodeTwo) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "train.bin", records(30));
+    expect_error(run(folder, {}), 2, "subcommand");
+    expect_error(run(folder, {"synthetic"}), 2, "subcommand");
+    expect_error(run(folder, {"bake"}), 2, "bake");
+    expect_error(run(folder, {"info"}), 2, "required");
+    expect_error(run(folder, {"info", "a.h5", "--colour"}), 2, "--colour");
+    expect_error(run(folder, {"cifar10", "."}), 2, "--output");
+    for (const char* valid : {"1", "-0.1", "nan", "inf", "x"})
+        expect_error(run(folder, {"cifar10", ".", "-o", "a.h5", "--valid", valid}), 2, "--valid");
+    expect_error(run(folder, {"cifar10", ".", "-o", "a.h5", "--valid", "0.99"}), 2, "none for training");
+    expect_error(run(folder, {"cifar10", ".", "-o", "a.h5", "--limit-train", "0"}), 2, "--limit-train");
+    expect_error(run(folder, {"cifar10", ".", "-o", "a.h5", "--seed", "-1"}), 2, "--seed");
+    expect_error(run(folder, {"synthetic", "gauss", "-o", "a.h5", "--size", "0"}), 2, "--size");
+    expect_error(run(folder, {"synthetic", "gauss", "-o", "a.h5", "--channels", "5"}), 2, "--channels");
+    expect_error(run(folder, {"synthetic", "gauss", "-o", "a.h5", "--train", "1e3x"}), 2, "--train");
+    EXPECT_EQ(folder.names(), std::vector<std::string>{"train.bin"});
+}
+
+TEST(GlowData, BadInputIsExitCodeTwoAndLeavesNothing) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "train.bin", records(30).substr(1));
+    expect_error(run(folder, {"cifar10", ".", "-o", "a.h5"}), 2, "train.bin");
+    write_bytes(folder / "train.bin", records(2000) + records(1, 77));
+    expect_error(run(folder, {"cifar10", ".", "-o", "a.h5"}), 2, "found 77 in record 2000");
+    expect_error(run(folder, {"cifar10", "none", "-o", "a.h5"}), 2, "none");
+    expect_error(run(folder, {"info", "none.h5"}), 2, "none.h5");
+    expect_error(run(folder, {"info", "train.bin"}), 2, "HDF5");
+    expect_error(run(folder, {"info", "two\nlines.h5"}), 2, "two lines.h5");
+    EXPECT_EQ(folder.names(), std::vector<std::string>{"train.bin"});
+}
+
+TEST(GlowData, UnwritableOutputIsExitCodeTwoAndLeavesNothing) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "train.bin", records(30));
+    for (const char* output : {"none/a.h5", "train.bin/a.h5", ".", "/dev/full", "/proc/a.h5"}) {
+        expect_error(run(folder, {"cifar10", ".", "-o", output}), 2, "cannot write");
+        expect_error(run(folder, {"synthetic", "gauss", "--train", "5", "-o", output}), 2, "cannot write");
+    }
+    EXPECT_EQ(folder.names(), std::vector<std::string>{"train.bin"});
+}
+
+TEST(GlowData, AFullDiskIsExitCodeOneAndLeavesTheOldFile) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "train.bin", records(200));
+    write_bytes(folder / "a.h5", "old");
+    {
+        const FullDisk full(100000);
+        expect_error(run(folder, {"cifar10", ".", "-o", "a.h5"}), 1, "a.h5");
+    }
+    EXPECT_EQ(read_bytes(folder / "a.h5"), "old");
+    EXPECT_EQ(folder.names().size(), 2u);
+    EXPECT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5"}).code, 0);
+    EXPECT_EQ(run(folder, {"info", "a.h5"}, "/dev/full").code, 1);
+    EXPECT_EQ(run(folder, {"--help"}, "/dev/full").code, 1);
+}
+
+// Programs that stand for curl and md5sum, first in PATH.
+void put_program(const std::filesystem::path& path, const std::string& script) {
+    write_bytes(path, "#!/bin/sh\n" + script);
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+}
+
+TEST(GlowData, DownloadsVerifiesAndUnpacks) {
+    const TemporaryFolder folder, programs;
+    const std::string inner = (programs / "cifar-10-batches-bin").string();
+    std::filesystem::create_directory(inner);
+    for (const char* name :
+         {"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"})
+        write_bytes(inner + "/" + name + ".bin", records(10));
+    ASSERT_EQ(std::system(("tar -czf " + (programs / "archive").string() + " -C " + programs.path().string() +
+                           " cifar-10-batches-bin")
+                              .c_str()),
+              0);
+    const std::string path = programs.path().string() + ":" + std::getenv("PATH");
+    // The name after --output, and last the address.
+    put_program(programs / "curl",
+                "while [ \"$1\" != --output ]; do shift; done\n"
+                "case $3 in https://www.cs.toronto.edu/*) cp " +
+                    (programs / "archive").string() + " \"$2\" ;; *) exit 3 ;; esac\n");
+    expect_error(
+        run(folder, {"cifar10", "new", "--download", "-o", "a.h5", "--quiet"}, nullptr, path.c_str()), 1,
+        "MD5");
+    EXPECT_TRUE(folder.names().empty());
+    put_program(programs / "md5sum", "echo c32a1d4ab5d03f1284b67883e8d87530 \"$1\"\n");
+    const Outcome outcome =
+        run(folder, {"cifar10", "n; touch x", "--download", "-o", "a.h5"}, nullptr, path.c_str());
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(describe_dataset(folder / "a.h5").test, 10);
+    EXPECT_EQ(folder.names().size(), 2u);
+    // Complete: nothing is fetched again.
+    put_program(programs / "curl", "exit 6\n");
+    EXPECT_EQ(run(folder, {"cifar10", "n; touch x", "--download", "-o", "a.h5"}, nullptr, path.c_str()).code,
+              0);
+    expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5"}, nullptr, path.c_str()), 1,
+                 "is there a network?");
+    expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5"}, nullptr, "/nowhere"), 1,
+                 "curl or wget");
+    expect_error(run(folder, {"cifar10", "a.h5/x", "--download", "-o", "b.h5"}, nullptr, path.c_str()), 2,
+                 "a.h5/x");
+    EXPECT_EQ(folder.names().size(), 2u);
+}
+
+TEST(GlowData, ConvertsTheRealImages) {
+    const auto data = test_data_folder() / "cifar10";
+    if (!std::filesystem::exists(data))
+        GTEST_SKIP() << "no real images at " << data << " (set GLOW_TEST_DATA)";
+    const TemporaryFolder folder;
+    ASSERT_EQ(run(folder, {"cifar10", std::filesystem::absolute(data).string(), "-o", "a.h5"}).code, 0);
+    const DatasetInfo info = describe_dataset(folder / "a.h5");
+    EXPECT_EQ((std::vector<index_t>{info.train, info.valid, info.test}),
+              (std::vector<index_t>{7600, 400, 2000}));
+}
+
+}  // namespace
+}  // namespace glow
