@@ -81,6 +81,13 @@ void CommandLine::parse_and_run(int argc, char** argv) {
         const std::string text = app_.help();
         std::fwrite(text.data(), 1, text.size(), stdout);
         return flush_results();
+    } catch (const CLI::RequiredError& error) {
+        // A subcommand that does not exist counts as none; say which one it was.
+        const auto unknown = app_.remaining(true);
+        throw InputError(unknown.empty()
+                             ? fmt::format("{} ({} --help lists the options)", error.what(), name_)
+                             : fmt::format("{}, and found \"{}\" ({} --help lists what there is)",
+                                           error.what(), unknown.front(), name_));
     } catch (const CLI::ParseError& error) {
         throw InputError(fmt::format("{} ({} --help lists the options)", error.what(), name_));
     }
@@ -105,6 +112,15 @@ int run_tool(int argc, char** argv, const std::string& description,
         command.complain("error", error.what());
         return 1;
     }
+}
+
+CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description) {
+    return app.add_option("--seed", seed, description)
+        ->check(CLI::Validator(
+            [](const std::string& text) {
+                return text.find('-') == std::string::npos ? "" : "expected 0 or more";
+            },
+            ""));
 }
 
 std::vector<std::pair<std::string, std::string>> library_versions() {

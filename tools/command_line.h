@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -76,6 +77,9 @@ class CommandLine {
 // exception, out of memory: 1.
 int run_tool(int argc, char** argv, const std::string& description,
              const std::function<void(CommandLine&)>& define);
+
+// The option --seed. A negative number is refused, which CLI11 would take for a huge one.
+CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description);
 
 // {"cuBLAS", "no"}, ..., {"HDF5", "1.10.8"}: the libraries of this build, in the order of --version.
 std::vector<std::pair<std::string, std::string>> library_versions();

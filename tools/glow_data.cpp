@@ -33,7 +33,7 @@ struct MakeOptions {
 void add_make_options(CLI::App* app, MakeOptions& options, const std::string& valid_text) {
     app->add_option("-o,--output", options.output, "The data set to write (HDF5)")->required();
     app->add_option("--valid", options.valid, valid_text)->type_name("FRACTION");
-    app->add_option("--seed", options.seed, "Seed of the random numbers");
+    glow::add_seed(*app, options.seed, "Seed of the random numbers");
 }
 
 // How many of N images --valid asks for.
@@ -175,8 +175,7 @@ void add_synthetic(CommandLine& command) {
         [options, &command] { make_gauss(*options, command); }, synthetic);
     app->add_option("--size", options->size, "Height and width")->check(CLI::Range(1, 4096));
     app->add_option("--channels", options->channels, "Channels")->check(CLI::Range(1, 4));
-    app->add_option("--train", options->train, "Training images")
-        ->check(CLI::PositiveNumber);
+    app->add_option("--train", options->train, "Training images")->check(CLI::PositiveNumber);
     app->add_option("--test", options->test, "Test images")->check(CLI::NonNegativeNumber);
     app->add_option("--threads", options->threads, "Threads, 0: all")->check(CLI::Range(0, 1024));
     add_make_options(app, *options, "Validation images, made besides, as a part of --train");

@@ -1,12 +1,15 @@
 // glow_eval: exact likelihoods of a data set under a trained model.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <memory>
 
 #include "kernels/error.h"
 #include "tools/command_line.h"
+#include "tools/numbers.h"
 #include "tools/thread_policy.h"
 #include "train/data/atomic_file.h"
 #include "train/data/dataset.h"
@@ -45,6 +48,7 @@ void run(const CommandLine& command, const Options& options) {
         throw InputError("--device " + options.device + ": this build has no such device; use --device cpu");
     if (options.dequant != "uniform" && options.dequant != "center")
         throw InputError("--dequant " + options.dequant + ": it must be uniform or center");
+    if (!options.per_image.empty()) AtomicFile(options.per_image);  // known before the work
     const Backend backend(Device::cpu, options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const DatasetInfo info = describe_dataset(options.data);
@@ -87,6 +91,11 @@ void run(const CommandLine& command, const Options& options) {
         for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += bits[i];
     }
     for (double& value : sum) value /= static_cast<double>(draws);
+    const auto bad = std::find_if(sum.begin(), sum.end(), [](double x) { return !std::isfinite(x); });
+    if (bad != sum.end())
+        throw Error(
+            fmt::format("the likelihood of image {} is not finite under {}: weights of a run that diverged?",
+                        bad - sum.begin(), checkpoint.string()));
     if (!options.per_image.empty()) write_per_image(options.per_image, sum, set);
     const Mean mean = mean_of(sum.data(), set.N);
     const char* const weights = loaded.used_ema() ? "EMA" : "raw";
@@ -126,15 +135,17 @@ int main(int argc, char** argv) {
                 ->check(CLI::Range(1, 1 << 20));
             app.add_option("--per-image", options->per_image, "CSV file of every image's bits/dim");
             app.add_option("--limit", options->limit, "Only the first so many images; 0: all")
-                ->check(CLI::NonNegativeNumber);
+                ->check(is_number<index_t>())
+                ->check(CLI::Range(index_t{0}, index_t{1} << 48));
             app.add_option("--batch", options->batch, "Images at once")->check(CLI::Range(1, 1 << 20));
             app.add_flag("--no-ema", options->no_ema, "Raw weights instead of their running average");
             app.add_option("--precision", options->precision,
                            "fp32 or bf16: precision of the coupling networks");
             app.add_option("--device", options->device, "auto or cpu");
             app.add_option("--threads", options->threads, "Threads; 0: all processors")
+                ->check(is_number<int>())
                 ->check(CLI::Range(0, 4096));
-            app.add_option("--seed", options->seed, "Seed of the noise");
+            app.add_option("--seed", options->seed, "Seed of the noise")->check(is_number<std::uint64_t>());
             command.action([&command, options] { run(command, *options); });
         });
 }

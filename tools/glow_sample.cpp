@@ -1,9 +1,13 @@
 // glow_sample: images from a trained model.
+#include <algorithm>
+#include <cstdlib>
 #include <memory>
 
 #include "kernels/error.h"
 #include "tools/command_line.h"
+#include "tools/numbers.h"
 #include "tools/thread_policy.h"
+#include "train/data/atomic_file.h"
 #include "train/data/grid.h"
 #include "train/inference.h"
 
@@ -12,39 +16,60 @@ namespace {
 using namespace glow;
 
 struct Options {
-    std::string checkpoint, grid = "8x8", output, precision = "fp32", device = "auto";
-    std::vector<double> temperatures = {0.7};
+    std::string checkpoint, grid = "8x8", temperatures = "0.7", output, precision = "fp32", device = "auto";
     bool no_ema = false;
     std::uint64_t seed = 0;
     int threads = 0;
 };
 
+std::vector<double> parse_temperatures(const std::string& text) {
+    std::vector<double> temperatures;
+    for (std::size_t begin = 0; begin <= text.size();) {
+        const std::size_t comma = std::min(text.find(',', begin), text.size());
+        const std::string part = text.substr(begin, comma - begin);
+        char* end = nullptr;
+        const double temperature = std::strtod(part.c_str(), &end);
+        if (part.empty() || *end != '\0' || !(temperature >= 0 && temperature <= 100))
+            throw InputError(fmt::format(
+                "--temperature \"{}\": expected numbers between 0 and 100, separated by commas", text));
+        temperatures.push_back(temperature);
+        begin = comma + 1;
+    }
+    if (temperatures.size() > 16) throw InputError("--temperature: at most 16 stand side by side");
+    return temperatures;
+}
+
 void run(const CommandLine& command, const Options& options) {
     if (options.device != "auto" && options.device != "cpu")
         throw InputError("--device " + options.device + ": this build has no such device; use --device cpu");
-    for (const double temperature : options.temperatures)
-        if (!(temperature >= 0 && temperature <= 100))
-            throw InputError(fmt::format("--temperature {}: it must be between 0 and 100", temperature));
+    const std::vector<double> temperatures = parse_temperatures(options.temperatures);
     const GridSize grid = parse_grid(options.grid);
+    { const AtomicFile writable(options.output); }  // known before the work
     const Backend backend(Device::cpu, options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     LoadedModel loaded(checkpoint, !options.no_ema, parse_precision(options.precision),
                        std::min<index_t>(64, grid.tiles()), backend);
     const ModelConfig& model = loaded.glow().config();
-
+    const auto panel = [&](double temperature, const std::uint8_t* pixels, index_t images) {
+        return Panel{
+            temperatures.size() > 1 ? fmt::format("T = {:g}", temperature) : "",
+            tile_images(pixels, images, model.image_height, model.image_width, model.channels, grid)};
+    };
+    // A blank sheet first: one that is too large is refused before its images are made.
     std::vector<Panel> panels;
+    for (const double temperature : temperatures) panels.push_back(panel(temperature, nullptr, 0));
+    side_by_side(panels);
+
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(grid.tiles() * model.dimensions()));
-    for (const double temperature : options.temperatures) {
-        sample(loaded.context(), loaded.glow(), loaded.buffers(), 0, grid.tiles(), temperature, options.seed,
-               pixels.data());
-        panels.push_back({options.temperatures.size() > 1 ? fmt::format("T = {:g}", temperature) : "",
-                          tile_images(pixels.data(), grid.tiles(), model.image_height, model.image_width,
-                                      model.channels, grid)});
+    for (std::size_t i = 0; i < panels.size(); ++i) {
+        sample(loaded.context(), loaded.glow(), loaded.buffers(), 0, grid.tiles(), temperatures[i],
+               options.seed, pixels.data());
+        panels[i] = panel(temperatures[i], pixels.data(), grid.tiles());
     }
     write_png(options.output, side_by_side(panels));
     command.result(options.output, {{"output", options.output},
                                     {"images", grid.tiles() * static_cast<index_t>(panels.size())},
-                                    {"temperatures", options.temperatures},
+                                    {"temperatures", temperatures},
                                     {"checkpoint", checkpoint.string()},
                                     {"weights", loaded.used_ema() ? "ema" : "raw"}});
 }
@@ -59,16 +84,15 @@ int main(int argc, char** argv) {
         app.add_option("--checkpoint", options->checkpoint, "Checkpoint file or run folder")->required();
         app.add_option("--grid", options->grid, "Rows x columns");
         app.add_option("--temperature", options->temperatures,
-                       "Temperatures, separated by commas; several stand side by side")
-            ->delimiter(',')
-            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+                       "Temperatures, separated by commas; several stand side by side");
         app.add_option("-o,--output", options->output, "PNG file")->required();
         app.add_flag("--no-ema", options->no_ema, "Raw weights instead of their running average");
         app.add_option("--precision", options->precision, "fp32 or bf16: precision of the coupling networks");
         app.add_option("--device", options->device, "auto or cpu");
         app.add_option("--threads", options->threads, "Threads; 0: all processors")
+            ->check(is_number<int>())
             ->check(CLI::Range(0, 4096));
-        app.add_option("--seed", options->seed, "Seed of the samples");
+        app.add_option("--seed", options->seed, "Seed of the samples")->check(is_number<std::uint64_t>());
         command.action([&command, options] { run(command, *options); });
     });
 }

@@ -6,6 +6,7 @@
 
 #include "kernels/error.h"
 #include "tools/command_line.h"
+#include "tools/numbers.h"
 #include "tools/thread_policy.h"
 #include "train/run.h"
 #include "train/run_folder.h"
@@ -22,12 +23,14 @@ struct Request : RunRequest {
 void add_options(CommandLine& command, const std::shared_ptr<Request>& request) {
     CLI::App& app = command.app();
     ModelConfig& model = request->options.model;
-    app.add_option("--levels", model.levels, "Levels L");
-    app.add_option("--depth", model.depth, "Steps of flow per level, K");
-    app.add_option("--width", model.width, "Hidden channels of the coupling networks");
+    app.add_option("--levels", model.levels, "Levels L")->check(is_number<index_t>());
+    app.add_option("--depth", model.depth, "Steps of flow per level, K")->check(is_number<index_t>());
+    app.add_option("--width", model.width, "Hidden channels of the coupling networks")
+        ->check(is_number<index_t>());
     app.add_option("--permutation", request->permutation, "Channel mixing: invconv");
     app.add_option("--coupling", request->coupling, "affine or additive");
-    app.add_option("--n-bits", model.n_bits, "Bits of the pixels that are modelled, 1..8");
+    app.add_option("--n-bits", model.n_bits, "Bits of the pixels that are modelled, 1..8")
+        ->check(is_number<int>());
     app.add_flag("--edge-bias,!--no-edge-bias", model.edge_bias,
                  "3x3 convolutions see where the image ends (default on)");
     app.add_flag("--learn-top,!--no-learn-top", model.learn_top,
@@ -43,7 +46,8 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
                    option, [&value](const std::string& text) { value = parse_interval(text); }, help)
                 ->default_str(to_string(value));
         } else {
-            app.add_option(option, value, help);
+            CLI::Option* const added = app.add_option(option, value, help);
+            if constexpr (std::is_arithmetic_v<T>) added->check(is_number<T>());
         }
     });
     app.get_option("--data")->required();
@@ -59,6 +63,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
         ->configurable(false);
     app.add_flag("--plan", request->plan, "Print the memory plan and stop")->configurable(false);
     app.set_config("--config", "", "Options from a file, as a run's config.toml");
+    app.allow_config_extras(CLI::config_extras_mode::error);
 }
 
 // A run that goes on takes its options from its own config.toml; what the command line says comes first.
@@ -87,6 +92,7 @@ void train(CommandLine& command, Request& request) {
     request.options.model.permutation = parse_permutation(request.permutation);
     request.options.model.coupling = parse_coupling(request.coupling);
     check(request.options);
+    if (request.options.out.empty()) throw InputError("--out: the name of a folder is missing");
     request.say = [&command](const std::string& line) { command.say("{}", line); };
     request.terminal = isatty(STDERR_FILENO) && !command.quiet();
     const CLI::Option* const resume = command.app().get_option("--resume");
@@ -96,7 +102,6 @@ void train(CommandLine& command, Request& request) {
         throw InputError(
             "--resume and --init-from exclude each other: the first goes on with a run, the second starts "
             "one");
-    request.config_toml = command.app().config_to_str(true, false);
 
     if (request.plan) {
         const MemoryPlan plan = plan_run(request);

@@ -128,7 +128,7 @@ run $bin/glow_data info $data || fail 2 "$data cannot be used (see above): remov
 
 finished=$run_dir/quickstart.done
 weights=$run_dir/latest.h5
-train_on="$bin/glow_train --config $run_dir/config.toml --resume auto --max-minutes 30"
+train_on="$bin/glow_train --out $run_dir --resume auto --max-minutes 30"
 if [ -f $finished ] && [ -e $weights ]; then
     stage "training: $run_dir is trained ($(cat $finished) minutes); to train on:"
     say "   $train_on"

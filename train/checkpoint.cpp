@@ -139,7 +139,13 @@ CheckpointInfo read_checkpoint_info(const fs::path& path) {
         throw InputError(fmt::format("{}: checkpoint version {}; this program reads version {}",
                                      path.string(), version, kVersion));
     CheckpointInfo info;
-    info.config = nlohmann::ordered_json::parse(file.string_attribute("/", "config"), nullptr, false);
+    // JSON's own functions recurse: text of a million brackets would end them.
+    const auto shallow = [&](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
+        if (depth > 8)
+            throw InputError(fmt::format("{}: attribute config is nested too deeply", path.string()));
+        return true;
+    };
+    info.config = nlohmann::ordered_json::parse(file.string_attribute("/", "config"), shallow, false);
     if (info.config.is_discarded())
         throw InputError(fmt::format("{}: attribute config is not JSON", path.string()));
     try {
@@ -155,9 +161,11 @@ CheckpointInfo read_checkpoint_info(const fs::path& path) {
     info.progress.step = file.integer_attribute("/", "step");
     info.progress.images_seen = file.integer_attribute("/", "images_seen");
     info.progress.epoch = file.number_attribute("/", "epoch");
-    if (info.progress.step < 0 || info.progress.images_seen < 0)
-        throw InputError(fmt::format("{}: step {} and images_seen {} must not be negative", path.string(),
-                                     info.progress.step, info.progress.images_seen));
+    const index_t most = index_t{1} << 52;
+    if (info.progress.step < 0 || info.progress.images_seen < 0 || info.progress.step > most ||
+        info.progress.images_seen > most || !(info.progress.epoch >= 0 && info.progress.epoch < 1e300))
+        throw InputError(fmt::format("{}: step {}, images_seen {} or epoch {} is out of range", path.string(),
+                                     info.progress.step, info.progress.images_seen, info.progress.epoch));
     return info;
 }
 

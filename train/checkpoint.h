@@ -30,8 +30,7 @@ struct CheckpointInfo {
     Progress progress;
 };
 
-// A checkpoint file, or the latest.h5 of a run's folder or its checkpoints folder. InputError where there is
-// none.
+// The file itself, or the latest.h5 of a run's folder. InputError where the folder has none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_folder);
 
 void save_checkpoint(const std::filesystem::path& path, const nlohmann::ordered_json& config,

@@ -10,6 +10,11 @@
 #include "train/data/augment.h"
 
 namespace glow {
+namespace {
+
+constexpr double kMost = 1e15;  // images, steps, minutes: all sums of these stay exact in a double
+
+}  // namespace
 
 Interval parse_interval(const std::string& text) {
     char* end = nullptr;
@@ -18,8 +23,7 @@ Interval parse_interval(const std::string& text) {
     interval.minutes = end != text.c_str() && *end == 'm';
     if (interval.minutes) ++end;
     const bool whole = interval.minutes || interval.count == std::floor(interval.count);
-    if (end == text.c_str() || *end != '\0' || !(interval.count >= 0) || !std::isfinite(interval.count) ||
-        !whole)
+    if (end == text.c_str() || *end != '\0' || !(interval.count >= 0 && interval.count <= kMost) || !whole)
         throw InputError(
             fmt::format("\"{}\" is no interval: a number of steps (100), of minutes (10m), or 0", text));
     return interval;
@@ -34,30 +38,30 @@ void check(const TrainingOptions& o) {
         if (!fine) throw InputError(fmt::format("--{} {}: it must be {}", option, value, range));
     };
     require(o.optimizer == "adamax" || o.optimizer == "adam", "optimizer", o.optimizer, "adamax or adam");
-    require(o.lr >= 0 && std::isfinite(o.lr), "lr", o.lr, "a number not below 0");
+    const auto up_to = [](double value, double most) { return value >= 0 && value <= most; };  // no NaN
+    require(up_to(o.lr, 1e30), "lr", o.lr, "between 0 and 1e30");
     require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1, "in [0, 1)");
     require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "in [0, 1)");
-    require(o.warmup_epochs >= 0 && std::isfinite(o.warmup_epochs), "warmup-epochs", o.warmup_epochs,
-            "not below 0");
-    require(o.epoch_images >= 0 && std::isfinite(o.epoch_images), "epoch-images", o.epoch_images,
-            "not below 0");
+    require(up_to(o.warmup_epochs, kMost), "warmup-epochs", o.warmup_epochs, "between 0 and 1e15");
+    require(up_to(o.epoch_images, kMost), "epoch-images", o.epoch_images, "between 0 and 1e15");
     require(o.weight_decay >= 0 && o.weight_decay < 1, "weight-decay", o.weight_decay, "in [0, 1)");
-    require(o.clip_norm >= 0, "clip-norm", o.clip_norm, "not below 0");
+    require(up_to(o.clip_norm, 1e30), "clip-norm", o.clip_norm, "between 0 and 1e30");
     require(o.ema_decay >= 0 && o.ema_decay < 1, "ema-decay", o.ema_decay, "in [0, 1)");
     require(o.batch >= 1 && o.batch <= 1 << 24, "batch", o.batch, "between 1 and 2^24");
     require(o.micro_batch >= 0 && o.micro_batch <= o.batch, "micro-batch", o.micro_batch,
             "between 0 and the batch");
     require(o.init_batch >= 0 && o.init_batch <= 1 << 24, "init-batch", o.init_batch, "between 0 and 2^24");
-    require(o.epochs >= 0, "epochs", o.epochs, "not below 0");
-    require(o.max_steps >= 0, "max-steps", o.max_steps, "not below 0");
-    require(o.max_minutes >= 0, "max-minutes", o.max_minutes, "not below 0");
+    require(up_to(o.epochs, kMost), "epochs", o.epochs, "between 0 and 1e15");
+    require(o.max_steps >= 0 && o.max_steps <= index_t{1} << 48, "max-steps", o.max_steps,
+            "between 0 and 2^48");
+    require(up_to(o.max_minutes, kMost), "max-minutes", o.max_minutes, "between 0 and 1e15");
     require(o.dequant == "uniform" || o.dequant == "center", "dequant", o.dequant, "uniform or center");
     require(o.threads >= 0 && o.threads <= 4096, "threads", o.threads, "between 0 and 4096");
     require(o.memory == "reconstruct" || o.memory == "checkpoint" || o.memory == "store", "memory", o.memory,
             "reconstruct, checkpoint or store");
     require(o.anchor_every >= 0, "anchor-every", o.anchor_every, "not below 0");
     require(o.tile >= 0, "tile", o.tile, "not below 0");
-    require(o.drift_tolerance >= 0, "drift-tolerance", o.drift_tolerance, "not below 0");
+    require(up_to(o.drift_tolerance, 1e30), "drift-tolerance", o.drift_tolerance, "between 0 and 1e30");
     require(o.log_every >= 1, "log-every", o.log_every, "at least 1");
     require(o.keep >= 2, "keep", o.keep, "at least 2");
     parse_augmentation(o.augment);
@@ -96,6 +100,51 @@ nlohmann::ordered_json to_json(const TrainingOptions& options) {
 
 namespace {
 
+std::string toml_value(bool value) {
+    return value ? "true" : "false";
+}
+std::string toml_value(const std::string& value) {
+    // Between quotes nothing is escaped: programs disagree about what a backslash there means.
+    const char quote = value.find('\'') == std::string::npos ? '\'' : '"';
+    if (value.find_first_of(std::string{quote, '\n', '\r'}) != std::string::npos)
+        throw InputError(
+            fmt::format("the name {} cannot stand in a config.toml: it has quotes of both kinds or "
+                        "line ends",
+                        value));
+    return quote + value + quote;
+}
+std::string toml_value(const Interval& value) {
+    return toml_value(to_string(value));
+}
+template <class T>
+std::string toml_value(T number) {
+    return fmt::format("{}", number);
+}
+
+}  // namespace
+
+std::string to_toml(const TrainingOptions& options) {
+    std::string text =
+        "# The options of a run. Once more, elsewhere: glow_train --config THIS --out FOLDER\n";
+    const auto line = [&text](const char* name, const auto& value) {
+        text += fmt::format("{} = {}\n", name, toml_value(value));
+    };
+    const ModelConfig& m = options.model;
+    line("levels", m.levels);
+    line("depth", m.depth);
+    line("width", m.width);
+    line("permutation", to_string(m.permutation));
+    line("coupling", to_string(m.coupling));
+    line("n-bits", m.n_bits);
+    line("edge-bias", m.edge_bias);
+    line("learn-top", m.learn_top);
+    visit_training_options(
+        options, [&](const char* name, const auto& value, OnResume, const char*) { line(name, value); });
+    return text;
+}
+
+namespace {
+
 template <class T>
 void get(const nlohmann::ordered_json& config, const char* key, T& value) {
     const auto found = config.find(key);
@@ -104,7 +153,8 @@ void get(const nlohmann::ordered_json& config, const char* key, T& value) {
                       : std::is_same_v<T, std::string> ? found->is_string()
                       : std::is_integral_v<T>          ? found->is_number_integer()
                                                        : found->is_number();
-    if (!fine) throw InputError(fmt::format("config's \"{}\" has the wrong type: {}", key, found->dump()));
+    if (!fine)
+        throw InputError(fmt::format("config's \"{}\" has the wrong type, {}", key, found->type_name()));
     value = found->template get<T>();
 }
 

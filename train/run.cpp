@@ -2,6 +2,7 @@
 #include "train/run.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -24,8 +25,7 @@ double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// ---- Signals: the run ends after the step at work, with a checkpoint; a second SIGINT leaves at once
-// ------------------
+// ---- Signals: the run ends after the step at work, with a checkpoint; a second SIGINT leaves at once ---
 
 volatile std::sig_atomic_t g_stop = 0;  // a signal handler can reach nothing else
 
@@ -53,8 +53,7 @@ class SignalGuard {
     struct sigaction previous_[std::size(kSignals)];
 };
 
-// ---- Small parts
-// ------------------------------------------------------------------------------------------------------
+// ---- Small parts ---------------------------------------------------------------------------------
 
 // Is something due that happens every so many steps or minutes?
 class Timer {
@@ -78,6 +77,21 @@ std::string duration(double seconds) {
     if (s >= 86400) return fmt::format("{}d{:02}h", s / 86400, s % 86400 / 3600);
     if (s >= 3600) return fmt::format("{}h{:02}m", s / 3600, s % 3600 / 60);
     return fmt::format("{}m{:02}s", s / 60, s % 60);
+}
+
+// Memory is only taken when it is touched: a plan beyond the machine would be killed hours later.
+void refuse_beyond_machine(std::size_t planned) {
+    std::size_t bytes =
+        static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    for (const char* limit : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+        std::size_t group = 0;
+        if (std::ifstream(limit) >> group) bytes = std::min(bytes, group);
+    }
+    if (planned > bytes)
+        throw InputError(fmt::format(
+            "the run needs {} and this machine has {}: take a smaller --batch, --micro-batch or model, or "
+            "--memory reconstruct (--plan shows the bytes)",
+            human_bytes(planned), human_bytes(bytes)));
 }
 
 // Changes between a checkpoint's options and those of now: told, or refused.
@@ -108,8 +122,7 @@ void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& op
                         refused));
 }
 
-// ---- The run
-// ------------------------------------------------------------------------------------------------------------
+// ---- The run -------------------------------------------------------------------------------------
 
 class Run {
   public:
@@ -129,6 +142,7 @@ class Run {
     void evaluate_valid();
     void draw_samples();
     void save();
+    void recall();
     double total_fraction() const;
 
     const RunRequest& request_;
@@ -140,6 +154,7 @@ class Run {
     Schedule schedule_{};
     MemoryPlan plan_;
     std::optional<CheckpointInfo> resumed_;
+    fs::path resumed_from_;
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<Memory> memory_;
     std::unique_ptr<Trainer> trainer_;
@@ -175,7 +190,8 @@ void Run::open_folder() {
         throw InputError(fmt::format(
             "{}: the folder holds a run; go on with --resume, or choose another --out", options_.out));
     if (request_.resume && !checkpoint.empty()) {
-        resumed_ = read_checkpoint_info(find_checkpoint(checkpoint));
+        resumed_from_ = find_checkpoint(checkpoint);
+        resumed_ = read_checkpoint_info(resumed_from_);
         const nlohmann::ordered_json training =
             resumed_->config.value("training", nlohmann::ordered_json::object());
         if (options_.threads == 0 && training.contains("threads") && training["threads"].is_number_integer())
@@ -193,6 +209,7 @@ void Run::start_model() {
     sized.init_batch = schedule_.init_images;
     plan_ = memory_plan(sized, schedule_.init_images, *backend_);
     tell_settings();
+    refuse_beyond_machine(total(plan_.bytes));
     MemoryBytes capacity = plan_.bytes;
     at(capacity, Category::stored) = plan_.fallback_stored;  // reserved; touched only if drift asks for it
     process_before_ = process_peak_bytes();
@@ -201,12 +218,10 @@ void Run::start_model() {
 
     Parameters& parameters = trainer_->glow().parameters();
     if (resumed_) {
-        const fs::path file =
-            find_checkpoint(request_.resume_from.empty() ? folder_.latest() : fs::path(request_.resume_from));
-        load_checkpoint(file, parameters, backend_->solver(), trainer_->weights());
+        load_checkpoint(resumed_from_, parameters, backend_->solver(), trainer_->weights());
         trainer_->weights_changed();
         progress_ = resumed_->progress;
-        request_.say(fmt::format("resumed from {} at step {}", file.string(), progress_.step));
+        request_.say(fmt::format("resumed from {} at step {}", resumed_from_.string(), progress_.step));
     } else if (!request_.init_from.empty()) {
         const fs::path file = find_checkpoint(request_.init_from);
         const CheckpointInfo info = read_checkpoint_info(file);
@@ -218,9 +233,10 @@ void Run::start_model() {
         trainer_->restart();
         request_.say(fmt::format("weights from {}", file.string()));
     }
+    const std::string config = to_toml(request_.options);
     // Nothing is written before all that can be refused was accepted.
     folder_.create();
-    folder_.write_config(request_.config_toml);
+    folder_.write_config(config);
     if (!resumed_ && request_.init_from.empty()) {
         request_.say(fmt::format("initialising the actnorms from {} images", schedule_.init_images));
         trainer_->initialise(images_->take(0, schedule_.init_images));
@@ -335,7 +351,13 @@ void Run::evaluate_valid() {
 
 void Run::draw_samples() {
     const ModelConfig& m = options_.model;
-    const GridSize grid{8, 8};
+    // 8 x 8 images, fewer where they are large: a tile is magnified to 64 pixels a side and more.
+    const index_t scale = std::max<index_t>(1, 64 / std::min(m.image_height, m.image_width));
+    const index_t tile = m.image_height * m.image_width * scale * scale, limit = index_t{1} << 26;
+    index_t side = 8;
+    while (side > 0 && tile > limit / (side * side)) side /= 2;
+    if (side == 0) return;
+    const GridSize grid{side, side};
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(grid.tiles() * m.dimensions()));
     trainer_->use(true);
     sample(trainer_->context(), trainer_->glow(), trainer_->buffers(), 0, grid.tiles(), 0.7, options_.seed,
@@ -346,6 +368,7 @@ void Run::draw_samples() {
 
 void Run::save() {
     if (saved_step_ == progress_.step) return;
+    trainer_->check_usable();
     save_checkpoint(folder_.checkpoint(progress_.step), to_json(options_), progress_,
                     trainer_->glow().parameters(), trainer_->weights());
     folder_.link(folder_.latest(), progress_.step);
@@ -353,30 +376,40 @@ void Run::save() {
     saved_step_ = progress_.step;
 }
 
+// What was done before the run stopped: the checkpoint at this step, the evaluations in eval.csv.
+void Run::recall() {
+    std::error_code ignored;
+    if (fs::equivalent(folder_.latest(), resumed_from_, ignored) &&
+        fs::equivalent(folder_.checkpoint(progress_.step), resumed_from_, ignored))
+        saved_step_ = progress_.step;
+    const bool has_best = fs::exists(folder_.best(), ignored);
+    std::ifstream rows(folder_.evaluations());
+    for (std::string row; std::getline(rows, row);) {
+        long long step = 0;
+        double bits = 0;
+        char weights[4] = "";
+        if (std::sscanf(row.c_str(), "%lld,valid,%lf,%*[^,],%*[^,],%3s", &step, &bits, weights) != 3)
+            continue;
+        const bool ema = std::string_view(weights) == "ema";
+        if (ema && has_best) best_ = std::min(best_, bits);
+        if (step == progress_.step)
+            (ema ? result_.valid_ema : result_.valid_raw) = Mean{bits, 0, valid_ ? valid_->N : 0};
+    }
+    if (result_.valid_ema && result_.valid_raw) evaluated_step_ = progress_.step;
+}
+
 RunResult Run::operator()() {
     check(options_);
     open_folder();
     open_data();
     start_model();
-    best_ = 1e300;
-    if (resumed_ && fs::exists(folder_.best())) {
-        // The best so far stands in eval.csv, by its step.
-        std::ifstream rows(folder_.evaluations());
-        for (std::string row; std::getline(rows, row);) {
-            long long step = 0;
-            double bits = 0;
-            if (std::sscanf(row.c_str(), "%lld,valid,%lf", &step, &bits) == 2 && row.size() > 4 &&
-                row.substr(row.size() - 4) == ",ema")
-                best_ = std::min(best_, bits);
-        }
-    }
+    if (resumed_) recall();
 
     const SignalGuard signals;
     Timer evaluate_timer(options_.eval_every), sample_timer(options_.sample_every),
         save_timer(options_.checkpoint_every);
     start_ = last_log_ = last_draw_ = Clock::now();
     first_fraction_ = std::max(0.0, total_fraction());
-    if (resumed_) saved_step_ = progress_.step;
     while ((result_.ended = limit_reached()).empty()) {
         const index_t t = progress_.step + 1;
         const Batch batch = images_->take(progress_.images_seen, options_.batch);

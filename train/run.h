@@ -11,9 +11,8 @@ namespace glow {
 
 struct RunRequest {
     TrainingOptions options;
-    std::string config_toml;  // kept in the run's folder
-    bool resume =
-        false;  // go on from resume_from, or the folder's latest.h5; start afresh where there is none
+    // Go on from resume_from, or the folder's latest.h5; start afresh where there is none.
+    bool resume = false;
     std::string resume_from;                      // a checkpoint; empty: latest.h5 of the folder
     std::string init_from;                        // a checkpoint whose raw weights to start from
     std::function<void(const std::string&)> say;  // a line for people

@@ -18,7 +18,8 @@ CsvLog::CsvLog(const fs::path& path, const std::string& header, index_t last_ste
     if (std::ifstream old(path); old) {
         std::string line;
         std::getline(old, line);
-        if (line != header)
+        const bool cut = old.eof() && header.rfind(line, 0) == 0;
+        if (line != header && !cut)
             throw InputError(fmt::format("{}: its first line is not \"{}\": written by another program?",
                                          path.string(), header));
         while (std::getline(old, line)) {
@@ -89,7 +90,11 @@ void RunFolder::prune(int keep) const {
         if (!entry.is_symlink() && name.rfind("step-", 0) == 0 && entry.path().extension() == ".h5")
             files.push_back(entry.path());
     }
-    std::sort(files.begin(), files.end());
+    std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
+        // By number: more than eight digits are possible.
+        const std::string &x = a.native(), &y = b.native();
+        return x.size() != y.size() ? x.size() < y.size() : x < y;
+    });
     const fs::path linked[] = {fs::read_symlink(latest(), ignored), fs::read_symlink(best(), ignored)};
     for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < files.size(); ++i)
         if (files[i].filename() != linked[0] && files[i].filename() != linked[1])

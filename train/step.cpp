@@ -24,8 +24,7 @@ std::vector<Keep> rescues(const Keep& asked) {
 
 }  // namespace
 
-// ---- The step
-// -------------------------------------------------------------------------------------------------------
+// ---- The step ------------------------------------------------------------------------------------
 
 StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
     StepResult result;
@@ -56,11 +55,15 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
     result.grad_norm = std::sqrt(squares);
     if (context_.dry()) return result;
     if (!std::isfinite(result.bits_per_dim))
-        throw Error("the loss is not finite; lower --lr or resume from an earlier checkpoint");
-    if (!std::isfinite(result.grad_norm))
+        throw Error(fmt::format(
+            "the loss is not finite, first in {}; lower --lr or resume from an earlier checkpoint",
+            first_bad_layer(batch)));
+    if (!std::isfinite(result.grad_norm)) {
+        const std::string tensor = first_bad_tensor(gradients_);
         throw Error(fmt::format(
             "the gradient is not finite, first in {}; lower --lr or resume from an earlier checkpoint",
-            first_bad_tensor(gradients_)));
+            tensor.empty() ? "no tensor: its norm overflows" : tensor));
+    }
     if (!(result.drift <= drift_tolerance_))
         throw Error(
             fmt::format("rebuilt images differ by {:.1e} from the true ones even with every state kept "
@@ -98,8 +101,7 @@ Trainer::Forward Trainer::accumulate_gradient(const Batch& images, index_t batch
     return sums;
 }
 
-// ---- Before and beside it
-// -------------------------------------------------------------------------------------------
+// ---- Before and beside it ------------------------------------------------------------------------
 
 namespace {
 
@@ -185,11 +187,57 @@ std::string Trainer::first_bad_tensor(const float* values) const {
         if (!std::all_of(values + tensor.offset, values + tensor.offset + tensor.count,
                          [](float x) { return std::isfinite(x); }))
             return tensor.name;
-    return "no tensor (the norm overflows)";
+    return "";
 }
 
-// ---- The memory plan
-// ------------------------------------------------------------------------------------------------
+// Walks the flow again, for the message of an error.
+std::string Trainer::first_bad_layer(const Batch& batch) {
+    const index_t D = glow_.config().dimensions();
+    for (index_t first = 0; first < batch.N; first += micro_batch_) {
+        const index_t N = std::min(micro_batch_, batch.N - first);
+        Flow flow = buffers_.flow(N);
+        load_pixels({N, batch.pixels + first * D, batch.numbers + first}, flow);
+        fill(context_.place, N, 0.0, flow.logdet);
+        fill(context_.place, N, 0.0, flow.prior);
+        const auto bad = [&] {
+            const auto finite = [](double x) { return std::isfinite(x); };
+            return !std::all_of(flow.h, flow.h + N * D, finite) ||
+                   !std::all_of(flow.logdet, flow.logdet + N, finite) ||
+                   !std::all_of(flow.prior, flow.prior + N, finite);
+        };
+        for (std::size_t l = 0; l < glow_.levels().size(); ++l) {
+            Glow::Level& level = glow_.levels()[l];
+            const std::string name = fmt::format("level{}", l);
+            level.squeeze.forward(context_, flow);
+            for (std::size_t k = 0; k < level.steps.size(); ++k) {
+                level.steps[k]->mixing.forward(context_, flow);
+                if (bad()) return fmt::format("{}/step{}/actnorm or invconv", name, k);
+                level.steps[k]->coupling.forward(context_, flow);
+                if (bad()) return fmt::format("{}/step{}/coupling", name, k);
+            }
+            if (level.split) level.split->forward(context_, flow);
+            if (bad()) return name + "/split";
+        }
+        glow_.top().forward(context_, flow);
+        if (bad()) return "prior/top";
+    }
+    return "the sum over the layers";
+}
+
+void Trainer::check_usable() {
+    const std::pair<const char*, const float*> trees[] = {{"params", weights_.params},
+                                                          {"ema", weights_.ema},
+                                                          {"optimizer/m", weights_.m},
+                                                          {"optimizer/v", weights_.v}};
+    for (const auto& [tree, values] : trees)
+        if (const std::string tensor = first_bad_tensor(values); !tensor.empty())
+            throw Error(fmt::format("/{}/{} is not finite; lower --lr or resume from an earlier checkpoint",
+                                    tree, tensor));
+    prepare(weights_.ema);
+    prepare(weights_.params);  // as the next step wants them
+}
+
+// ---- The memory plan -----------------------------------------------------------------------------
 
 namespace {
 

@@ -46,6 +46,10 @@ class Trainer {
     // or tensor, and leaves the weights as they are, where anything is not finite.
     StepResult step(const Batch& batch, const OptimiserStep& update);
 
+    // Throws Error, naming the tensor or layer, where the weights are such that no checkpoint of them could
+    // be read again: not finite or a singular W, after an update with a huge learning rate.
+    void check_usable();
+
     // Binds and prepares the raw or the averaged weights for evaluate() and sample().
     void use(bool ema) { prepare(ema ? weights_.ema : weights_.params); }
     const FlowBuffers& buffers() const { return buffers_; }
@@ -60,6 +64,7 @@ class Trainer {
     Noise training_noise(const Batch& batch) const;
     void load_pixels(const Batch& batch, Flow& flow);
     std::string first_bad_tensor(const float* values) const;
+    std::string first_bad_layer(const Batch& batch);
 
     TrainingOptions options_;
     Memory& memory_;

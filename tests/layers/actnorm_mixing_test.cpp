@@ -8,14 +8,12 @@ namespace {
 struct AloneMixing : Alone {
     AloneMixing(index_t N, const Shape& shape)
         : Alone(N, shape, [&](Parameters& parameters) {
-              auto made = std::make_unique<ActnormMixing>(shape, "step", parameters);
-              mixing = made.get();
-              return made;
+              return std::make_unique<ActnormMixing>(shape, "step", parameters);
           }) {
         mixing->allocate(machine.derived);
         prepare = [this] { ASSERT_TRUE(std::isfinite(mixing->prepare(machine.context))); };
     }
-    ActnormMixing* mixing;
+    ActnormMixing* mixing = static_cast<ActnormMixing*>(layer.get());
 };
 
 const Shape kShapes[] = {{4, 4, 4}, {3, 2, 12}, {1, 1, 5}, {5, 1, 2}};

@@ -14,7 +14,9 @@ struct Alone {
     // make(parameters) gives the layer; prepare() its derived values where it has some.
     template <class Make>
     Alone(index_t N, const Shape& shape, Make make, std::uint64_t seed = 5)
-        : layer(make(parameters)),
+        : machine(),
+          parameters(),
+          layer(make(parameters)),
           values(parameters, machine.backend.solver(), seed),
           N(N),
           shape(shape),

@@ -18,12 +18,9 @@ ModelConfig config_of(CouplingKind kind, bool edge, index_t width) {
 struct AloneCoupling : Alone {
     AloneCoupling(const ModelConfig& config, index_t N, const Shape& shape, index_t tile)
         : Alone(N, shape, [&](Parameters& parameters) {
-              auto made =
-                  std::make_unique<Coupling>(config, shape, Precision::fp32, tile, "step", parameters);
-              coupling = made.get();
-              return made;
+              return std::make_unique<Coupling>(config, shape, Precision::fp32, tile, "step", parameters);
           }) {}
-    Coupling* coupling;
+    Coupling* coupling = static_cast<Coupling*>(layer.get());
 };
 
 class CouplingTest : public testing::TestWithParam<std::tuple<CouplingKind, bool>> {

@@ -11,14 +11,12 @@ struct AloneSplit : Alone {
         : Alone(N, shape, [&](Parameters& parameters) {
               ModelConfig config;
               config.edge_bias = edge;
-              auto made = std::make_unique<Split>(config, shape, tile, "split", parameters);
-              split = made.get();
-              return made;
+              return std::make_unique<Split>(config, shape, tile, "split", parameters);
           }) {
         // The gradient of the part that has left is set by backward; what comes in there does not count.
         std::fill(g.begin() + N * shape.size() / 2, g.end(), 0.0);
     }
-    Split* split;
+    Split* split = static_cast<Split*>(layer.get());
 };
 
 class SplitTest : public testing::TestWithParam<bool> {};

@@ -159,7 +159,7 @@ TEST(Memory, BytesAreReadable) {
 }
 
 TEST(Backend, WithoutTheDeviceSaysSo) {
-    EXPECT_THROW(Backend(Device::cuda), InputError);
+    EXPECT_THROW(Backend{Device::cuda}, InputError);
 }
 
 TEST(Backend, DryContextsRunNothing) {

@@ -23,6 +23,8 @@ struct Outcome {
 Outcome run(const TemporaryFolder& folder, const std::vector<std::string>& arguments,
             const char* output = nullptr, const char* path = nullptr) {
     const TemporaryFolder streams;
+    write_bytes(streams / "suppressions", "leak:libhdf5\n");
+    const std::string leaks = "print_suppressions=0:suppressions=" + (streams / "suppressions").string();
     const pid_t child = fork();
     if (child == 0) {
         const int out =
@@ -32,6 +34,7 @@ Outcome run(const TemporaryFolder& folder, const std::vector<std::string>& argum
         dup2(err, STDERR_FILENO);
         if (chdir(folder.path().c_str()) != 0) _exit(99);
         if (path != nullptr) setenv("PATH", path, 1);
+        setenv("LSAN_OPTIONS", leaks.c_str(), 1);
         std::vector<char*> words = {const_cast<char*>(GLOW_DATA_PROGRAM)};
         for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
         words.push_back(nullptr);

@@ -3,6 +3,7 @@
 // our messages.
 #include "train/data/hdf5_file.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <hdf5.h>
 #include <sys/resource.h>
@@ -23,11 +24,13 @@ static_assert(sizeof(hid_t) == sizeof(std::int64_t), "HDF5 1.10 or newer");
 namespace glow {
 namespace {
 
-constexpr int kDeepestGroup = 64;           // levels of groups, against cycles of links
-constexpr std::size_t kMostLinks = 300000;  // links that a listing looks at
-constexpr index_t kLargestRatio = 1040;     // of deflate, which cannot shrink to less than 1/1032
-constexpr rlim_t kProbeSeconds = 10;        // of processor time, in refuse_if_deadly
-constexpr index_t kAppendBytes = 65536;     // chunk of an array that grows
+constexpr int kDeepestGroup = 64;                  // levels of groups, against cycles of links
+constexpr std::size_t kMostLinks = 300000;         // links that a listing looks at
+constexpr index_t kLargestRatio = 1040;            // of deflate, which cannot shrink to less than 1/1032
+constexpr rlim_t kProbeSeconds = 6;                // of processor time, in refuse_if_deadly
+constexpr index_t kProbeBytes = index_t{1} << 29;  // of memory
+constexpr int kTooMuchMemory = 3;                  // exit code of the child
+constexpr index_t kAppendBytes = 65536;            // chunk of an array that grows
 
 class Handle {
   public:
@@ -221,10 +224,13 @@ bool find(hid_t file, const std::filesystem::path& shown, const std::string& nam
 }
 
 Handle open_object(hid_t file, const std::filesystem::path& shown, const std::string& name) {
-    if (!find(file, shown, name)) bad_input(shown, name, "is missing");
     const Handle access = link_access();
     Handle object(H5Oopen(file, name.c_str(), access), H5Oclose);
-    if (object.bad()) bad_input(shown, name, "cannot be opened: " + reason());
+    if (object.bad()) {
+        const std::string why = reason();
+        if (!find(file, shown, name)) bad_input(shown, name, "is missing");
+        bad_input(shown, name, "cannot be opened: " + why);
+    }
     return object;
 }
 
@@ -334,6 +340,21 @@ OpenArray open_array_of(hid_t file, const std::filesystem::path& shown, index_t 
         bad_input(shown, name,
                   fmt::format("expected {}, found {}", type_name(element_type<T>()), array.type_text));
     return array;
+}
+
+// Reads a whole array of a given shape to where `memory(elements)` says, asked once all is checked.
+template <class T, class Memory>
+void read_whole(hid_t file, const std::filesystem::path& shown, index_t bytes, const std::string& name,
+                const std::vector<index_t>& shape, const Memory& memory) {
+    const OpenArray array = open_array_of<T>(file, shown, bytes, name);
+    if (array.info.shape != shape)
+        bad_input(
+            shown, name,
+            fmt::format("expected shape {}, found {}", shape_text(shape), shape_text(array.info.shape)));
+    T* values = memory(array.info.elements);
+    if (array.info.elements > 0 &&
+        H5Dread(array.array, native<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        bad_input(shown, name, "cannot be read: " + reason());
 }
 
 // An attribute with one value.
@@ -488,15 +509,24 @@ void look_at_everything(const Hdf5File& file, hid_t object, const std::string& n
     }
 }
 
+// The most memory this process ever had, in bytes.
+index_t peak_memory() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return index_t{1024} * usage.ru_maxrss;
+}
+
 }  // namespace
 
-// HDF5 itself crashes or loops on some damaged files (1.10.8: one in 400 of those with random bytes in their
-// directory). So a child process looks at everything first; its fate, not its findings, is what counts. A
-// child cannot be had where memory is short: the file is then taken as it is.
+// HDF5 itself crashes, loops or takes all memory on some damaged files (1.10.8: one in 400 of those with
+// random bytes in their directory). So a child process looks at everything first; its fate, not its findings,
+// is what counts. A child cannot be had where memory is short: the file is then taken as it is.
 void Hdf5File::refuse_if_deadly(const std::filesystem::path& path) {
     const pid_t child = fork();
     if (child == 0) {
-        const rlimit no_core{0, 0}, cpu_seconds{kProbeSeconds, kProbeSeconds};
+        const int nowhere = ::open("/dev/null", O_WRONLY);
+        dup2(nowhere, STDERR_FILENO);  // nobody wants to read of its crash
+        const rlimit no_core{0, 0}, cpu_seconds{kProbeSeconds, kProbeSeconds + 5};
         setrlimit(RLIMIT_CORE, &no_core);
         setrlimit(RLIMIT_CPU, &cpu_seconds);
         for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGXCPU}) std::signal(signal, SIG_DFL);
@@ -504,7 +534,9 @@ void Hdf5File::refuse_if_deadly(const std::filesystem::path& path) {
             const Hdf5File file = open_unchecked(path);
             const Handle root(H5Oopen(file.id_, "/", H5P_DEFAULT), H5Oclose);
             std::size_t links = 0;
+            const index_t before = peak_memory();
             if (!root.bad()) look_at_everything(file, root, "/", 0, links);
+            if (peak_memory() - before > kProbeBytes) _exit(kTooMuchMemory);
         } catch (...) {
             // The parent will find the same.
         }
@@ -514,19 +546,23 @@ void Hdf5File::refuse_if_deadly(const std::filesystem::path& path) {
     while (child > 0 && waitpid(child, &status, 0) < 0) {
         if (errno != EINTR) return;
     }
-    if (child > 0 && WIFSIGNALED(status)) {
-        const int signal = WTERMSIG(status);
-        const bool damaged = signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGABRT ||
-                             signal == SIGXCPU || signal == SIGKILL;
-        if (damaged)
-            throw InputError(
-                fmt::format("cannot open {} as an HDF5 file: it is damaged (HDF5 {} on it)", path.string(),
-                            signal == SIGXCPU || signal == SIGKILL ? "does not end" : "crashes"));
-    }
+    if (child <= 0) return;
+    const auto damaged = [&](const char* what) {
+        throw InputError(
+            fmt::format("cannot open {} as an HDF5 file: it is damaged (HDF5 {})", path.string(), what));
+    };
+    if (WIFEXITED(status) && WEXITSTATUS(status) == kTooMuchMemory)
+        damaged("asks for gigabytes to read its directory");
+    if (WIFEXITED(status) && WEXITSTATUS(status) != 0) damaged("crashes on it");  // a sanitizer's exit
+    if (!WIFSIGNALED(status)) return;
+    const int signal = WTERMSIG(status);
+    if (signal == SIGXCPU) damaged("does not end on it");
+    // SIGKILL: out of memory.
+    for (const int crash : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGKILL})
+        if (signal == crash) damaged("crashes on it");
 }
 
 Hdf5File Hdf5File::open(const std::filesystem::path& path) {
-    { open_unchecked(path); }  // says what is wrong with most files
     refuse_if_deadly(path);
     return open_unchecked(path);
 }
@@ -592,26 +628,16 @@ ArrayInfo Hdf5File::describe(const std::string& name) const {
 
 template <class T>
 void Hdf5File::read(const std::string& name, const std::vector<index_t>& shape, T* values) const {
-    const OpenArray array = open_array_of<T>(id_, shown_, bytes_, name);
-    if (array.info.shape != shape)
-        bad_input(
-            shown_, name,
-            fmt::format("expected shape {}, found {}", shape_text(shape), shape_text(array.info.shape)));
-    if (array.info.elements > 0 &&
-        H5Dread(array.array, native<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
-        bad_input(shown_, name, "cannot be read: " + reason());
+    read_whole<T>(id_, shown_, bytes_, name, shape, [values](index_t) { return values; });
 }
 
 template <class T>
 std::vector<T> Hdf5File::read(const std::string& name, const std::vector<index_t>& shape) const {
-    index_t elements = 1;
-    for (const index_t size : shape) elements *= size;
-    if (describe(name).elements < elements)  // before memory is taken
-        bad_input(
-            shown_, name,
-            fmt::format("expected shape {}, found {}", shape_text(shape), shape_text(describe(name).shape)));
-    std::vector<T> values(static_cast<std::size_t>(elements));
-    read(name, shape, values.data());
+    std::vector<T> values;
+    read_whole<T>(id_, shown_, bytes_, name, shape, [&values](index_t elements) {
+        values.resize(static_cast<std::size_t>(elements));
+        return values.data();
+    });
     return values;
 }
 

@@ -90,11 +90,14 @@ TEST(Grid, EveryPrintableLetterOfALabelLooksDifferent) {
     const Image tile = {1, 1, 1, {255}};
     const std::string letters =
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz .,:-+=/()%_<>*";
-    std::set<std::vector<std::uint8_t>> seen;
-    for (const char letter : letters)
-        seen.insert(side_by_side({{std::string(1, letter) + "|", tile}}).pixels);
+    std::set<std::string> seen;
+    const auto drawn = [&](const std::string& label) {
+        const Image sheet = side_by_side({{label, tile}});
+        return std::string(sheet.pixels.begin(), sheet.pixels.end());
+    };
+    for (const char letter : letters) seen.insert(drawn({letter, '|'}));
     EXPECT_EQ(seen.size(), letters.size());
-    EXPECT_TRUE(seen.insert(side_by_side({{"\x01|", tile}}).pixels).second);  // a box
+    EXPECT_TRUE(seen.insert(drawn("\x01|")).second);  // a box
 }
 
 TEST(Grid, PanelsOfDifferentChannelsAreAnError) {

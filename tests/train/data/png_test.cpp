@@ -78,7 +78,7 @@ TEST(Png, WrongPicturesAndFullDisksAreErrors) {
     EXPECT_THROW(write_png(folder / "a.png", {0, 2, 3, {}}), Error);
     EXPECT_THROW(write_png(folder / "a.png", {1, 1, 5, {1, 2, 3, 4, 5}}), Error);
     EXPECT_THROW(write_png(folder / "none/a.png", picture(2, 2, 3)), InputError);
-    const FullDisk full(2000);
+    const FullDisk full(200);
     expect_throw<Error>([&] { write_png(folder / "a.png", picture(200, 200, 3)); },
                         {"cannot write", "a.png"});
     EXPECT_TRUE(folder.names().empty());

@@ -1,0 +1,169 @@
+// The golden files: what an independent model in PyTorch, in double, makes of the same checkpoints
+// (tests/reference/README.md).
+#include <map>
+
+#include "tests/train/training.h"
+#include "train/data/hdf5_file.h"
+
+namespace glow {
+namespace {
+
+std::filesystem::path golden(const std::string& name) {
+    return std::filesystem::path(GLOW_GOLDEN_FOLDER) / (name + ".h5");
+}
+
+template <class T>
+std::vector<T> read(const Hdf5File& file, const std::string& name) {
+    return file.read<T>(name, file.describe(name).shape);
+}
+
+TrainingOptions golden_options(const std::string& name) {
+    TrainingOptions options;
+    options.model = read_checkpoint_info(golden(name)).model;
+    options.batch = options.init_batch = 4;
+    options.dequant = "center";
+    return options;
+}
+
+class Golden : public testing::TestWithParam<std::string> {
+  protected:
+    Golden() : file_(Hdf5File::open(golden(GetParam()))) {}
+
+    std::vector<std::uint8_t> images() const { return read<std::uint8_t>(file_, "/golden/images"); }
+    // /golden/eps in the flow's order: deepest level first.
+    std::vector<double> eps(index_t levels) const {
+        std::vector<double> all;
+        for (index_t l = levels; l-- > 0;) {
+            const auto part = read<double>(file_, "/golden/eps/level" + std::to_string(l));
+            all.insert(all.end(), part.begin(), part.end());
+        }
+        return all;
+    }
+
+    Hdf5File file_;
+};
+
+TEST_P(Golden, BitsPerDim) {
+    const Backend backend(Device::cpu, 2);
+    LoadedModel model(golden(GetParam()), false, Precision::fp32, 4, backend);
+    const auto pixels = images();
+    const std::uint64_t numbers[4] = {};
+    std::vector<double> bits(4);
+    evaluate(model.context(), model.glow(), model.buffers(), {4, pixels.data(), numbers},
+             {false, 0, {}, nullptr}, bits.data());
+    const auto expected = read<double>(file_, "/golden/bpd");
+    // Networks in float: a unit in the last place, 6e-8, of values of order one in some dozen network
+    // outputs.
+    for (int n = 0; n < 4; ++n) EXPECT_NEAR(bits[n], expected[n], 1e-6);
+}
+
+TEST_P(Golden, EncodingGivesTheLatents) {
+    const Backend backend(Device::cpu, 2);
+    LoadedModel model(golden(GetParam()), false, Precision::fp32, 4, backend);
+    const index_t D = model.info().model.dimensions();
+    const auto pixels = images();
+    Flow flow = model.buffers().flow(4);
+    dequantise(model.context().place, 4, D, model.info().model.n_bits, pixels.data(), {false, 0, {}, nullptr},
+               flow.h);
+    model.glow().encode(model.context(), flow);
+    const auto expected = eps(model.info().model.levels);
+    ASSERT_EQ(static_cast<index_t>(expected.size()), 4 * D);
+    // As above, seen through scales of up to 10.
+    for (index_t i = 0; i < 4 * D; ++i) ASSERT_NEAR(flow.h[i], expected[i], 1e-5) << i;
+}
+
+TEST_P(Golden, DecodingTheLatentsGivesTheImages) {
+    const Backend backend(Device::cpu, 2);
+    LoadedModel model(golden(GetParam()), false, Precision::fp32, 4, backend);
+    const int n_bits = model.info().model.n_bits;
+    const auto expected = eps(model.info().model.levels);
+    Flow flow = model.buffers().flow(4);
+    std::copy(expected.begin(), expected.end(), flow.h);
+    model.glow().decode(model.context(), flow);
+    std::vector<std::uint8_t> pixels(expected.size());
+    quantise(model.context().place, static_cast<index_t>(pixels.size()), n_bits, flow.h, pixels.data());
+    // The centre of a bin is 1/512 or more from its ends: float rounding does not reach them.
+    auto wanted = images();
+    for (auto& pixel : wanted) pixel = static_cast<std::uint8_t>(pixel >> (8 - n_bits) << (8 - n_bits));
+    EXPECT_EQ(pixels, wanted);
+}
+
+// The largest relative error of a tensor's gradient, with the expected gradients times `factor`.
+double gradient_error(const std::string& name, const Hdf5File& file, const std::string& memory,
+                      double factor) {
+    TrainingOptions options = golden_options(name);
+    options.memory = memory;
+    Training training(options);
+    load_checkpoint(golden(name), training.trainer.glow().parameters(), training.backend.solver(),
+                    training.trainer.weights());
+    training.trainer.weights_changed();
+    const auto pixels = read<std::uint8_t>(file, "/golden/images");
+    const std::uint64_t numbers[4] = {};
+    StepResult result;
+    const auto gradient = training.gradient({4, pixels.data(), numbers}, &result);
+    // A float network in each; see BitsPerDim.
+    EXPECT_NEAR(result.bits_per_dim, read<double>(file, "/golden/loss")[0], 1e-6);
+    EXPECT_EQ(file.arrays("/golden/gradients").size(), training.tensors().size());
+    double worst = 0;
+    for (const Tensor& tensor : training.tensors()) {
+        auto expected = file.read<double>("/golden/gradients/" + tensor.name, tensor.shape);
+        for (double& value : expected) value *= factor;
+        const double error = relative_l2(gradient.data() + tensor.offset, expected.data(), expected.size());
+        if (!(error <= worst)) worst = error;
+    }
+    return worst;
+}
+
+TEST_P(Golden, GradientOfEveryTensor) {
+    for (const char* memory : {"reconstruct", "checkpoint", "store"})
+        // Sums of some thousand float products, 1e-6 of their norm; no unit of these models lies at its kink.
+        EXPECT_LT(gradient_error(GetParam(), file_, memory, 1.0), 1e-5) << memory;
+    EXPECT_GT(gradient_error(GetParam(), file_, "reconstruct", 1.01), 5e-3);  // what is wrong by 1% is seen
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, Golden,
+                         testing::Values("affine", "additive", "no_edge_bias", "no_learn_top", "five_bit",
+                                         "one_channel", "four_channels"),
+                         [](const auto& info) { return info.param; });
+
+TEST(GoldenInitialisation, ActnormsFromData) {
+    const Hdf5File file = Hdf5File::open(golden("initialisation"));
+    Training training(golden_options("initialisation"));
+    Trainer& trainer = training.trainer;
+    load_checkpoint(golden("initialisation"), trainer.glow().parameters(), training.backend.solver(),
+                    {trainer.weights().params, nullptr, nullptr, nullptr});
+    const auto pixels = read<std::uint8_t>(file, "/golden/images");
+    Flow flow = trainer.buffers().flow(4);
+    const ModelConfig& model = training.options.model;
+    dequantise(trainer.context().place, 4, model.dimensions(), model.n_bits, pixels.data(),
+               {false, 0, {}, nullptr}, flow.h);
+    trainer.glow().initialise(trainer.context(), flow);
+    const auto names = file.arrays("/golden/initialised");
+    std::size_t seen = 0;
+    for (const Tensor& tensor : training.tensors()) {
+        if (tensor.name.find("actnorm") == std::string::npos) continue;
+        ++seen;
+        const auto expected = file.read<double>("/golden/initialised/" + tensor.name, tensor.shape);
+        for (index_t i = 0; i < tensor.count; ++i)
+            // Means and deviations of float network outputs, rounded to float.
+            ASSERT_NEAR(training.params()[tensor.offset + i], expected[i], 2e-6 * (1 + std::abs(expected[i])))
+                << tensor.name;
+    }
+    EXPECT_EQ(seen, names.size());
+    EXPECT_EQ(seen, 2u * 3 * 2);  // levels, actnorms a step, bias and logs
+}
+
+// What this version has not is refused by name, not misread.
+TEST(GoldenRefusals, VariantsOfAnotherVersion) {
+    const std::map<std::string, std::string> variants = {{"invconv_lu", "invconv_lu"},
+                                                         {"shuffle", "shuffle"},
+                                                         {"reverse", "reverse"},
+                                                         {"conditional", "y-cond"}};
+    const Backend backend(Device::cpu, 1);
+    for (const auto& [name, part] : variants)
+        expect_throw<InputError>([&] { LoadedModel(golden(name), false, Precision::fp32, 1, backend); },
+                                 {name + ".h5", part});
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,130 @@
+// Options to and from text: intervals, ranges, JSON, config.toml.
+#include "train/options.h"
+
+#include <limits>
+
+#include "tests/train/training.h"
+
+namespace glow {
+namespace {
+
+TEST(Intervals, AreStepsOrMinutes) {
+    EXPECT_EQ(parse_interval("100"), (Interval{100, false}));
+    EXPECT_EQ(parse_interval("2.5m"), (Interval{2.5, true}));
+    EXPECT_EQ(parse_interval("0"), (Interval{0, false}));
+    for (const char* text : {"", "m", "-1", "-1m", "1.5", "nan", "nanm", "inf", "infm", "1e300", "1e300m",
+                             "10s", "10 m", "10mm"})
+        expect_throw<InputError>([&] { parse_interval(text); }, {text, "no interval"});
+    for (const Interval& interval : {Interval{100, false}, Interval{0.1, true}, Interval{1e15, false}})
+        EXPECT_EQ(parse_interval(to_string(interval)), interval);
+}
+
+TEST(Options, ValuesOutOfRangeAreRefusedByName) {
+    const double nan = std::numeric_limits<double>::quiet_NaN(),
+                 inf = std::numeric_limits<double>::infinity();
+    const auto refused = [](const std::string& name, const auto& change) {
+        TrainingOptions o;
+        change(o);
+        expect_throw<InputError>([&] { check(o); }, {name});
+    };
+    EXPECT_NO_THROW(check(TrainingOptions()));
+    for (const double bad : {nan, inf, -1.0}) {
+        refused("--lr", [&](auto& o) { o.lr = bad; });
+        refused("--beta1", [&](auto& o) { o.beta1 = bad; });
+        refused("--beta2", [&](auto& o) { o.beta2 = bad; });
+        refused("--warmup-epochs", [&](auto& o) { o.warmup_epochs = bad; });
+        refused("--epoch-images", [&](auto& o) { o.epoch_images = bad; });
+        refused("--weight-decay", [&](auto& o) { o.weight_decay = bad; });
+        refused("--clip-norm", [&](auto& o) { o.clip_norm = bad; });
+        refused("--ema-decay", [&](auto& o) { o.ema_decay = bad; });
+        refused("--epochs", [&](auto& o) { o.epochs = bad; });
+        refused("--max-minutes", [&](auto& o) { o.max_minutes = bad; });
+        refused("--drift-tolerance", [&](auto& o) { o.drift_tolerance = bad; });
+    }
+    for (const index_t bad : {index_t{-1}, std::numeric_limits<index_t>::min()}) {
+        refused("--batch", [&](auto& o) { o.batch = bad; });
+        refused("--micro-batch", [&](auto& o) { o.micro_batch = bad; });
+        refused("--init-batch", [&](auto& o) { o.init_batch = bad; });
+        refused("--max-steps", [&](auto& o) { o.max_steps = bad; });
+        refused("--anchor-every", [&](auto& o) { o.anchor_every = bad; });
+        refused("--tile", [&](auto& o) { o.tile = bad; });
+        refused("--log-every", [&](auto& o) { o.log_every = bad; });
+    }
+    refused("--batch", [](auto& o) { o.batch = 0; });
+    refused("--batch", [](auto& o) { o.batch = std::numeric_limits<index_t>::max(); });
+    refused("--micro-batch", [](auto& o) { o.micro_batch = o.batch + 1; });
+    refused("--max-steps", [](auto& o) { o.max_steps = std::numeric_limits<index_t>::max(); });
+    refused("--threads", [](auto& o) { o.threads = -1; });
+    refused("--keep", [](auto& o) { o.keep = 1; });
+    refused("--optimizer", [](auto& o) { o.optimizer = "sgd"; });
+    refused("--dequant", [](auto& o) { o.dequant = "none"; });
+    refused("--memory", [](auto& o) { o.memory = "magic"; });
+    refused("augmentation", [](auto& o) { o.augment = "rotate"; });
+    refused("precision", [](auto& o) { o.precision = "fp16"; });
+}
+
+TEST(Options, JsonHoldsTheModelAndEveryOption) {
+    TrainingOptions o = small_options();
+    o.model.coupling = CouplingKind::additive;
+    const nlohmann::ordered_json json = to_json(o);
+    EXPECT_EQ(model_from_json(json), o.model);
+    for (const char* key :
+         {"image_height", "image_width", "channels", "n_bits", "levels", "depth", "width", "permutation",
+          "coupling", "edge_bias", "learn_top", "y_cond", "n_classes", "weight_y"})
+        EXPECT_TRUE(json.contains(key)) << key;
+    std::size_t count = 0;
+    visit_training_options(o, [&](const char* name, const auto&, OnResume, const char*) {
+        ++count;
+        EXPECT_TRUE(json["training"].contains(name)) << name;
+    });
+    EXPECT_EQ(json["training"].size(), count);
+}
+
+TEST(Options, ABadConfigIsRefusedByKey) {
+    const nlohmann::ordered_json good = to_json(small_options().model);
+    for (const auto& [key, value] : good.items()) {
+        nlohmann::ordered_json bad = good;
+        bad.erase(key);
+        expect_throw<InputError>([&] { model_from_json(bad); }, {key});
+        bad = good;
+        bad[key] = nlohmann::ordered_json::array();
+        expect_throw<InputError>([&] { model_from_json(bad); }, {key, "wrong type"});
+    }
+    const auto refused = [&](const char* key, const nlohmann::ordered_json& value, const std::string& part) {
+        nlohmann::ordered_json bad = good;
+        bad[key] = value;
+        expect_throw<InputError>([&] { model_from_json(bad); }, {part});
+    };
+    refused("levels", 0, "levels");
+    refused("levels", -3, "levels");
+    refused("levels", 1.5, "wrong type");
+    refused("levels", 18446744073709551615u, "levels");
+    refused("n_bits", 4294967304, "n-bits");  // 8 in 32 bits
+    refused("image_height", 9, "divisible");
+    refused("width", 1000000, "width");
+    refused("depth", 1000000000, "depth");
+    refused("coupling", "multiplicative", "coupling");
+    refused("edge_bias", 1, "wrong type");
+    expect_throw<InputError>([] { model_from_json(nlohmann::ordered_json::array()); }, {"no JSON object"});
+}
+
+TEST(Options, ConfigTomlHoldsEveryOption) {
+    TrainingOptions o = small_options();
+    o.data = "it's here, with = and # and \\.h5";
+    o.model.edge_bias = false;
+    const std::string text = "\n" + to_toml(o);
+    visit_training_options(o, [&](const char* name, const auto&, OnResume, const char*) {
+        EXPECT_NE(text.find("\n" + std::string(name) + " = "), std::string::npos) << name;
+    });
+    EXPECT_NE(text.find("\ndata = \"it's here, with = and # and \\.h5\"\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("\nedge-bias = false\n"), std::string::npos);
+    EXPECT_NE(text.find("\nlearn-top = true\n"), std::string::npos);
+    EXPECT_NE(text.find("\nshuffle = true\n"), std::string::npos);
+    for (const char* name : {"two\nlines", "both ' and \""}) {
+        o.data = name;
+        expect_throw<InputError>([&] { to_toml(o); }, {"config.toml"});
+    }
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,145 @@
+// The files of a run: logs cut back on resume, old checkpoints removed, links.
+#include "train/run_folder.h"
+
+#include "tests/train/training.h"
+
+namespace glow {
+namespace {
+
+TEST(CsvLog, StartsWithItsHeaderAndGrows) {
+    const TemporaryFolder folder;
+    {
+        CsvLog log(folder / "a.csv", "step,x", 0);
+        EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n");
+        log.row("1,a");
+        EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n");  // on disk at once
+        log.row("2,b");
+    }
+    EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n2,b\n");
+    EXPECT_EQ(folder.names(), std::vector<std::string>{"a.csv"});
+}
+
+TEST(CsvLog, DropsWhatAResumedRunRepeats) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "a.csv", "step,x\n1,a\n10,b\n10,c\n11,d\n20,e\n");
+    CsvLog(folder / "a.csv", "step,x", 10).row("11,new");
+    EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n10,b\n10,c\n11,new\n");
+    CsvLog(folder / "a.csv", "step,x", 0);
+    EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n");
+}
+
+TEST(CsvLog, DropsALineCutByACrash) {
+    const TemporaryFolder folder;
+    // Cut within the number: 12 may have been 123.
+    write_bytes(folder / "a.csv", "step,x\n1,a\n12");
+    CsvLog(folder / "a.csv", "step,x", 100).row("2,b");
+    EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n2,b\n");
+    // The header itself.
+    for (const std::string cut : {"", "ste", "step,x"}) {
+        write_bytes(folder / "a.csv", cut);
+        CsvLog(folder / "a.csv", "step,x", 100).row("1,a");
+        EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n") << "\"" << cut << "\"";
+    }
+}
+
+TEST(CsvLog, LeavesTheFileOfAnotherProgramAlone) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "a.csv", "time,loss\n1,2\n");
+    expect_throw<InputError>([&] { CsvLog(folder / "a.csv", "step,x", 10); },
+                             {"a.csv", "step,x", "another program"});
+    EXPECT_EQ(read_bytes(folder / "a.csv"), "time,loss\n1,2\n");
+}
+
+TEST(CsvLog, AFullDiskIsAnErrorAndLosesNothing) {
+    const TemporaryFolder folder;
+    CsvLog log(folder / "a.csv", "step,x", 0);
+    log.row("1,a");
+    {
+        const FullDisk full(8);
+        expect_throw<Error>([&] { log.row("2,b"); }, {"a.csv", "disk full"});
+        expect_throw<Error>([&] { CsvLog(folder / "a.csv", "step,x", 10); }, {});
+    }
+    EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n");
+    CsvLog(folder / "a.csv", "step,x", 1);
+    EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n");
+}
+
+struct RunFolderTest : testing::Test {
+    RunFolderTest() : run(folder.path() / "run") { run.create(); }
+    std::vector<std::string> kept() const {
+        std::vector<std::string> names;
+        for (const auto& entry : std::filesystem::directory_iterator(run.checkpoints()))
+            names.push_back(entry.path().filename().string());
+        std::sort(names.begin(), names.end());
+        return names;
+    }
+    void save(index_t step) { write_bytes(run.checkpoint(step), std::to_string(step)); }
+
+    TemporaryFolder folder;
+    RunFolder run;
+};
+
+TEST_F(RunFolderTest, NamesHaveEightDigitsAndMore) {
+    EXPECT_EQ(run.checkpoint(42).filename(), "step-00000042.h5");
+    EXPECT_EQ(run.checkpoint(1234567890).filename(), "step-1234567890.h5");
+}
+
+TEST_F(RunFolderTest, LinksAreRelativeAndReplaced) {
+    save(1);
+    save(2);
+    run.link(run.latest(), 1);
+    EXPECT_EQ(read_bytes(run.latest()), "1");
+    run.link(run.latest(), 2);
+    EXPECT_EQ(read_bytes(run.latest()), "2");
+    EXPECT_EQ(std::filesystem::read_symlink(run.latest()), "checkpoints/step-00000002.h5");
+    std::filesystem::rename(folder / "run", folder / "moved");  // a run's folder can be moved
+    EXPECT_EQ(read_bytes(folder / "moved/latest.h5"), "2");
+}
+
+TEST_F(RunFolderTest, ALeftOverTemporaryLinkIsNoHindrance) {
+    save(1);
+    std::filesystem::create_symlink("nowhere", run.latest().string() + ".new");
+    run.link(run.latest(), 1);
+    EXPECT_EQ(read_bytes(run.latest()), "1");
+    EXPECT_FALSE(std::filesystem::is_symlink(run.latest().string() + ".new"));
+}
+
+TEST_F(RunFolderTest, PruningKeepsTheNewestAndTheLinked) {
+    for (const index_t step : {1, 2, 3, 4, 5, 6}) save(step);
+    write_bytes(run.checkpoints() / "notes.txt", "mine");
+    run.link(run.latest(), 3);  // resumed from an earlier one, say
+    run.link(run.best(), 1);
+    run.prune(2);
+    EXPECT_EQ(kept(), (std::vector<std::string>{"notes.txt", "step-00000001.h5", "step-00000003.h5",
+                                                "step-00000005.h5", "step-00000006.h5"}));
+    run.prune(100);
+    EXPECT_EQ(kept().size(), 5u);
+}
+
+TEST_F(RunFolderTest, PruningCountsBeyondEightDigits) {
+    for (const index_t step : {99999998, 99999999, 100000000}) save(step);
+    run.prune(2);
+    EXPECT_EQ(kept(), (std::vector<std::string>{"step-100000000.h5", "step-99999999.h5"}));
+}
+
+TEST_F(RunFolderTest, KnowsWhetherItHoldsARun) {
+    EXPECT_TRUE(run.holds_run());
+    std::filesystem::create_directory(folder / "empty");
+    EXPECT_FALSE(RunFolder(folder / "empty").holds_run());
+    EXPECT_FALSE(RunFolder(folder / "none").holds_run());
+}
+
+TEST_F(RunFolderTest, CannotBeMadeBelowAFile) {
+    write_bytes(folder / "file", "x");
+    expect_throw<InputError>([&] { RunFolder(folder / "file/run").create(); },
+                             {"file/run", "Not a directory"});
+}
+
+TEST_F(RunFolderTest, ConfigIsReplacedWhole) {
+    run.write_config("a = 1\n");
+    run.write_config("b = 2\n");
+    EXPECT_EQ(read_bytes(run.config()), "b = 2\n");
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,389 @@
+// The training step: memory, gradients under every memory policy, drift and its rescue, failures.
+#include "tests/train/training.h"
+#include "train/schedule.h"
+
+namespace glow {
+namespace {
+
+OptimiserStep update_of(double lr_t) {
+    OptimiserStep update;
+    update.lr_t = lr_t;
+    update.ema_rate = 0.5;
+    return update;
+}
+
+// ---- Memory ----------------------------------------------------------------------------------------------
+
+TEST(TrainerMemory, ThePlanIsThePeakToTheByte) {
+    for (const char* memory : {"reconstruct", "checkpoint", "store"})
+        for (const index_t micro_batch : {0, 3})
+            for (const index_t init_batch : {1, 9})
+                for (const char* precision : {"fp32", "bf16"}) {
+                    TrainingOptions options = small_options(16, 8, 3, 3, 2, 20);
+                    options.memory = memory;
+                    options.batch = 7;
+                    options.micro_batch = micro_batch;
+                    options.init_batch = init_batch;
+                    options.precision = precision;
+                    if (options.precision == "bf16" && !Backend(Device::cpu, 1).blas().has_bf16()) continue;
+                    Training training(options);
+                    Trainer& trainer = training.trainer;
+                    trainer.initialise(training.init_images.batch());
+                    trainer.step(training.images.batch(), update_of(1e-3));
+                    trainer.use(true);
+                    std::vector<double> bits(7);
+                    evaluate(trainer.context(), trainer.glow(), trainer.buffers(), training.images.batch(),
+                             {true, 1}, bits.data());
+                    std::vector<std::uint8_t> pixels(7 * options.model.dimensions());
+                    sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 7, 0.7, 1, pixels.data());
+                    EXPECT_EQ(training.memory.peak(), training.plan.bytes)
+                        << memory << " " << micro_batch << " " << init_batch << " " << precision;
+                }
+}
+
+TEST(TrainerMemory, ActivationsDoNotGrowWithDepth) {
+    const Backend backend(Device::cpu, 2);
+    const auto activations = [&](index_t depth, const std::string& memory) {
+        TrainingOptions options = small_options(32, 32, 3, 3, depth, 64);
+        options.memory = memory;
+        const MemoryBytes bytes = memory_plan(options, 6, backend).bytes;
+        return at(bytes, Category::state) + at(bytes, Category::workspace) + at(bytes, Category::stored);
+    };
+    EXPECT_EQ(activations(4, "reconstruct"), activations(32, "reconstruct"));
+    EXPECT_GT(activations(32, "checkpoint"), 3 * activations(4, "checkpoint") / 2);
+    EXPECT_GT(activations(32, "store"), 6 * activations(4, "store"));
+}
+
+TEST(TrainerMemory, TheFallbackIsWhatARescuedStepTakes) {
+    TrainingOptions options = small_options();
+    options.drift_tolerance = 1e-300;
+    Training training(options);
+    training.random_start();
+    EXPECT_THROW(training.trainer.step(training.images.batch(), update_of(0)), Error);
+    EXPECT_EQ(at(training.memory.peak(), Category::stored), training.plan.fallback_stored);
+    EXPECT_GT(training.plan.fallback_stored, at(training.plan.bytes, Category::stored));
+}
+
+// ---- Gradients -------------------------------------------------------------------------------------------
+
+TEST(TrainerGradient, StoreAndCheckpointAreBitEqual) {
+    TrainingOptions options = small_options();
+    std::vector<std::vector<float>> gradients;
+    std::vector<StepResult> results(4);
+    for (const char* memory : {"store", "checkpoint", "reconstruct"}) {
+        options.memory = memory;
+        Training training(options);
+        gradients.push_back(training.random_start().gradient(&results[gradients.size()]));
+    }
+    EXPECT_TRUE(same_bits(gradients[0], gradients[1]));
+    EXPECT_EQ(results[0].bits_per_dim, results[1].bits_per_dim);
+    EXPECT_EQ(results[0].bits_per_dim, results[2].bits_per_dim);
+    // States rebuilt to 1e-15; rarely one crosses the rounding of a network's float input (6e-8).
+    EXPECT_LT(relative_l2(gradients[2], gradients[0]), 1e-6);
+    EXPECT_LT(results[2].drift, 1e-7);
+}
+
+TEST(TrainerGradient, MicroBatchesAddUpToTheBatch) {
+    TrainingOptions options = small_options();
+    options.batch = 8;
+    StepResult whole, parts;
+    Training one(options);
+    const std::vector<float> expected = one.random_start().gradient(&whole);
+    for (const index_t micro_batch : {1, 3, 4}) {  // 3 leaves a remainder
+        options.micro_batch = micro_batch;
+        Training training(options);
+        const std::vector<float> gradient = training.random_start().gradient(&parts);
+        // The same images in float sums of another order.
+        EXPECT_LT(relative_l2(gradient, expected), 1e-6) << micro_batch;
+        EXPECT_NEAR(parts.bits_per_dim, whole.bits_per_dim, 1e-7) << micro_batch;
+        EXPECT_NEAR(parts.grad_norm, whole.grad_norm, 1e-6 * whole.grad_norm) << micro_batch;
+    }
+}
+
+TEST(TrainerGradient, IsTheDerivativeOfTheLoss) {
+    Training training(small_options());
+    training.random_start();
+    const std::vector<float> g = training.gradient(), start = training.copy(training.params());
+    double squares = 0;
+    for (const float value : g) squares += static_cast<double>(value) * value;
+    const auto loss_at = [&](double t) {  // along the gradient
+        for (std::size_t i = 0; i < g.size(); ++i)
+            training.params()[i] = static_cast<float>(start[i] + t * g[i] / std::sqrt(squares));
+        training.trainer.weights_changed();
+        StepResult result;
+        training.gradient(&result);
+        return result.bits_per_dim;
+    };
+    const double t = 1e-3, slope = (loss_at(t) - loss_at(-t)) / (2 * t);
+    // A central difference errs by t^2 of the third derivative and 1e-7 / t of float networks: 1e-3 and less.
+    EXPECT_NEAR(slope, std::sqrt(squares), 2e-3 * std::sqrt(squares));
+}
+
+TEST(TrainerGradient, TheNormIsThatOfTheGradient) {
+    Training training(small_options());
+    StepResult result;
+    const std::vector<float> g = training.random_start().gradient(&result);
+    double squares = 0;
+    for (const float value : g) squares += static_cast<double>(value) * value;
+    EXPECT_NEAR(result.grad_norm, std::sqrt(squares), 1e-12 * result.grad_norm);
+}
+
+TEST(TrainerGradient, ThreadsChangeNothingButRounding) {
+    TrainingOptions options = small_options();
+    Training one(options, 1), three(options, 3), again(options, 3);
+    const std::vector<float> a = one.random_start().gradient(), b = three.random_start().gradient();
+    EXPECT_LT(relative_l2(b, a), 1e-6);
+    EXPECT_TRUE(same_bits(b, again.random_start().gradient()));  // and a number of threads fixes the bits
+}
+
+// ---- The whole step --------------------------------------------------------------------------------------
+
+TEST(TrainerStep, SameSeedSameBits) {
+    const TrainingOptions options = small_options();
+    std::vector<std::vector<float>> ends;
+    for (int run = 0; run < 2; ++run) {
+        Training training(options);
+        training.trainer.initialise(training.init_images.batch());
+        for (int t = 0; t < 5; ++t) training.trainer.step(training.images.batch(), update_of(1e-3));
+        ends.push_back(training.everything());
+    }
+    EXPECT_TRUE(same_bits(ends[0], ends[1]));
+}
+
+TEST(TrainerStep, EvaluatingBetweenStepsChangesNothing) {
+    const TrainingOptions options = small_options();
+    std::vector<std::vector<float>> ends;
+    for (const bool disturb : {false, true}) {
+        Training training(options);
+        Trainer& trainer = training.trainer;
+        trainer.initialise(training.init_images.batch());
+        for (int t = 0; t < 4; ++t) {
+            trainer.step(training.images.batch(), update_of(1e-3));
+            if (!disturb) continue;
+            trainer.use(t % 2 == 0);
+            std::vector<double> bits(4);
+            evaluate(trainer.context(), trainer.glow(), trainer.buffers(), training.images.batch(), {true, 1},
+                     bits.data());
+            std::vector<std::uint8_t> pixels(3 * options.model.dimensions());
+            sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 3, 0.7, 1, pixels.data());
+            trainer.check_usable();
+        }
+        ends.push_back(training.everything());
+    }
+    EXPECT_TRUE(same_bits(ends[0], ends[1]));
+}
+
+TEST(TrainerStep, LowersTheLossOfARepeatedBatch) {
+    Training training(small_options());
+    training.trainer.initialise(training.init_images.batch());
+    double first = 0, last = 0;
+    for (int t = 0; t < 60; ++t) {
+        last = training.trainer.step(training.images.batch(), update_of(2e-3)).bits_per_dim;
+        if (t == 0) first = last;
+    }
+    EXPECT_LT(last, first - 0.1);
+}
+
+TEST(TrainerStep, EvaluationUsesTheWeightsAskedFor) {
+    Training training(small_options());
+    Trainer& trainer = training.trainer;
+    training.random_start();
+    StepResult step;
+    training.gradient(&step);  // lr 0: the weights stay
+    for (std::size_t i = 0; i < training.copy(training.params()).size(); ++i)
+        trainer.weights().ema[i] *= 1.1f;
+    std::vector<double> raw(4), ema(4);
+    const Noise noise{true, training.options.seed, Purpose::dequantise, nullptr};
+    for (const bool averaged : {true, false}) {
+        trainer.use(averaged);
+        evaluate(trainer.context(), trainer.glow(), trainer.buffers(), training.images.batch(), noise,
+                 (averaged ? ema : raw).data());
+    }
+    EXPECT_NEAR(mean_of(raw.data(), 4).value, step.bits_per_dim, 1e-12);
+    EXPECT_GT(std::abs(mean_of(ema.data(), 4).value - step.bits_per_dim), 1e-3);
+}
+
+TEST(TrainerInitialisation, NormalisesTheFirstActnorm) {
+    TrainingOptions options = small_options();
+    options.dequant = "center";
+    Training training(options);
+    Trainer& trainer = training.trainer;
+    trainer.initialise(training.init_images.batch());
+    EXPECT_TRUE(same_bits(training.copy(trainer.weights().ema), training.copy(training.params())));
+    const index_t N = training.init_images.N, C = 12, pixels = 4 * 6;
+    const Tensor &bias = training.tensor("level0/step0/actnorm/bias"),
+                 &logs = training.tensor("level0/step0/actnorm/logs");
+    Flow flow = trainer.buffers().flow(N);
+    dequantise(trainer.context().place, N, pixels * C, 8, training.init_images.pixels.data(),
+               {false, 0, {}, nullptr}, flow.h);
+    trainer.glow().levels()[0].squeeze.forward(trainer.context(), flow);
+    for (index_t c = 0; c < C; ++c) {
+        double mean = 0, squares = 0;
+        for (index_t i = 0; i < N * pixels; ++i) mean += flow.h[i * C + c] / static_cast<double>(N * pixels);
+        for (index_t i = 0; i < N * pixels; ++i)
+            squares += std::pow(flow.h[i * C + c] - mean, 2) / static_cast<double>(N * pixels);
+        EXPECT_NEAR(training.params()[bias.offset + c], -mean, 1e-7);
+        EXPECT_NEAR(3 * training.params()[logs.offset + c], -std::log(std::sqrt(squares) + 1e-6), 1e-6);
+    }
+}
+
+// ---- Drift -----------------------------------------------------------------------------------------------
+
+// Channel mixings that are far from orthogonal from step `first` on: their inverses magnify every rounding.
+void make_ill_conditioned(Training& training, index_t first, double factor) {
+    for (const Tensor& tensor : training.tensors()) {
+        const std::size_t step = tensor.name.find("/step");
+        if (tensor.name.find("invconv") == std::string::npos ||
+            std::stoll(tensor.name.substr(step + 5)) < first)
+            continue;
+        const index_t C = tensor.shape[0];
+        for (index_t o = 0; o < C; ++o)
+            for (index_t i = 0; i < C; ++i)
+                training.params()[tensor.offset + o * C + i] *=
+                    static_cast<float>(o % 2 == 0 ? factor : 1 / factor);
+    }
+    training.trainer.restart();
+}
+
+TEST(TrainerDrift, AnImpossibleToleranceIsAnErrorThatSaysSo) {
+    TrainingOptions options = small_options();
+    options.drift_tolerance = 1e-300;
+    for (const char* memory : {"reconstruct", "checkpoint", "store"}) {
+        options.memory = memory;
+        Training training(options);
+        training.random_start();
+        const std::vector<float> before = training.everything();
+        expect_throw<Error>([&] { training.trainer.step(training.images.batch(), update_of(1e-3)); },
+                            {"rebuilt images differ", "--drift-tolerance"});
+        EXPECT_TRUE(same_bits(training.everything(), before)) << memory;
+    }
+}
+
+TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
+    TrainingOptions options = small_options(8, 8, 3, 1, 8, 8);
+    Training training(options);
+    training.random_start();
+    make_ill_conditioned(training, 0, 30);
+    StepResult rescued;
+    const std::vector<float> gradient = training.gradient(&rescued);
+    EXPECT_EQ(rescued.keep.anchor_every, 1);
+    EXPECT_LT(rescued.drift, 1e-5);
+    EXPECT_GT(rescued.max_condition, 900);
+
+    // It did drift...
+    options.drift_tolerance = 1e30;
+    Training drifting(options);
+    drifting.random_start();
+    make_ill_conditioned(drifting, 0, 30);
+    StepResult drifted;
+    drifting.gradient(&drifted);
+    EXPECT_EQ(drifted.keep.anchor_every, 0);
+    EXPECT_GT(drifted.drift, 1e-5);
+
+    // ... and what the rescue computes is what a run with every state kept computes.
+    options.memory = "checkpoint";
+    Training exact(options);
+    exact.random_start();
+    make_ill_conditioned(exact, 0, 30);
+    EXPECT_TRUE(same_bits(exact.gradient(), gradient));
+}
+
+TEST(TrainerDrift, AnchorsEverySixteenStepsComeFirst) {
+    const TrainingOptions options = small_options(4, 4, 3, 1, 24, 8);
+    Training training(options);
+    training.random_start(3, 0.005);
+    make_ill_conditioned(training, 10, 7);
+    StepResult result;
+    training.gradient(&result);
+    EXPECT_EQ(result.keep.anchor_every, 16);
+    EXPECT_LT(result.drift, 1e-5);
+}
+
+// ---- Failures --------------------------------------------------------------------------------------------
+
+TEST(TrainerFailure, ANaNIsAnErrorThatNamesItsLayerAndChangesNothing) {
+    Training training(small_options());
+    training.random_start();
+    const std::vector<float> good = training.copy(training.params());
+    for (const Tensor& tensor : training.tensors()) {
+        for (const float bad :
+             {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+            std::copy(good.begin(), good.end(), training.params());
+            training.params()[tensor.offset + tensor.count / 2] = bad;
+            training.trainer.weights_changed();
+            const std::vector<float> before = training.everything();
+            // "level0/step1", "level0/split", "prior/top"
+            const std::string layer = tensor.name.substr(0, tensor.name.find('/', tensor.name.find('/') + 1));
+            SCOPED_TRACE(tensor.name + " = " + std::to_string(bad));
+            expect_throw<Error>([&] { training.trainer.step(training.images.batch(), update_of(1e-3)); },
+                                {layer});
+            EXPECT_TRUE(same_bits(training.everything(), before));
+        }
+    }
+}
+
+TEST(TrainerFailure, ASingularMixingIsAnErrorThatNamesItsLayer) {
+    Training training(small_options());
+    training.random_start();
+    const Tensor& W = training.tensor("level1/step1/invconv/weight");
+    std::fill_n(training.params() + W.offset, W.shape[0], 0.0f);  // a row
+    training.trainer.weights_changed();
+    const std::vector<float> before = training.everything();
+    expect_throw<Error>([&] { training.trainer.step(training.images.batch(), update_of(1e-3)); },
+                        {"level1/step1", "singular"});
+    EXPECT_TRUE(same_bits(training.everything(), before));
+}
+
+TEST(TrainerFailure, AHugeLearningRateEndsInAnErrorThatNamesALayer) {
+    for (const double lr : {1e3, 1e6, 1e30}) {
+        Training training(small_options());
+        training.trainer.initialise(training.init_images.batch());
+        std::vector<float> before;
+        std::string message;
+        for (int t = 0; t < 10 && message.empty(); ++t) {
+            before = training.everything();
+            try {
+                training.trainer.step(training.images.batch(), update_of(lr));
+            } catch (const InputError&) {
+                FAIL() << "a failure at run time, not bad input";
+            } catch (const Error& error) {
+                message = error.what();
+            }
+        }
+        EXPECT_NE(message.find("--lr"), std::string::npos) << message;
+        EXPECT_TRUE(message.find("level") != std::string::npos || message.find("prior/") != std::string::npos)
+            << message;
+        EXPECT_TRUE(same_bits(training.everything(), before));
+    }
+}
+
+TEST(TrainerFailure, UnusableWeightsAreFoundBeforeTheyAreSaved) {
+    Training training(small_options());
+    training.random_start();
+    EXPECT_NO_THROW(training.trainer.check_usable());
+    const Weights& w = training.trainer.weights();
+    const std::pair<float*, std::string> trees[] = {
+        {w.params, "/params/"}, {w.ema, "/ema/"}, {w.m, "/optimizer/m/"}, {w.v, "/optimizer/v/"}};
+    const Tensor& tensor = training.tensor("level0/split/bias");
+    for (const auto& [values, tree] : trees) {
+        float& value = values[tensor.offset];
+        const float good = std::exchange(value, std::numeric_limits<float>::infinity());
+        training.trainer.weights_changed();
+        expect_throw<Error>([&] { training.trainer.check_usable(); }, {tree + tensor.name, "not finite"});
+        value = good;
+        training.trainer.weights_changed();
+    }
+    const Tensor& W = training.tensor("level0/step1/invconv/weight");
+    std::fill_n(w.ema + W.offset, W.shape[0], 0.0f);
+    training.trainer.weights_changed();
+    expect_throw<Error>([&] { training.trainer.check_usable(); }, {"level0/step1", "singular"});
+}
+
+TEST(TrainerFailure, WhatThisMachineLacksIsBadInput) {
+    TrainingOptions options = small_options();
+    options.precision = "tf32";
+    expect_throw<InputError>([&] { Training training(options); }, {"tf32"});
+}
+
+}  // namespace
+}  // namespace glow

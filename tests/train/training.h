@@ -1,0 +1,136 @@
+// A trainer on memory of exactly the planned size, with images of its own.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "tests/kernels/random.h"
+#include "tests/train/data/files.h"
+#include "train/step.h"
+
+namespace glow {
+
+inline TrainingOptions small_options(index_t height = 8, index_t width = 12, index_t channels = 3,
+                                     index_t levels = 2, index_t depth = 2, index_t hidden = 12) {
+    TrainingOptions options;
+    options.model.image_height = height;
+    options.model.image_width = width;
+    options.model.channels = channels;
+    options.model.levels = levels;
+    options.model.depth = depth;
+    options.model.width = hidden;
+    options.batch = 4;
+    options.init_batch = 6;
+    options.seed = 5;
+    return options;
+}
+
+// N images of smooth random pixels, numbered from 0.
+struct Images {
+    Images(index_t N, const ModelConfig& model, std::uint64_t seed = 1) : N(N) {
+        test::Random random(seed);
+        for (index_t i = 0; i < N * model.dimensions(); ++i)
+            pixels.push_back(static_cast<std::uint8_t>(std::clamp(128 + 40 * random.normal(), 0.0, 255.0)));
+        for (index_t n = 0; n < N; ++n) numbers.push_back(static_cast<std::uint64_t>(n));
+    }
+    Batch batch() const { return {N, pixels.data(), numbers.data()}; }
+
+    index_t N;
+    std::vector<std::uint8_t> pixels;
+    std::vector<std::uint64_t> numbers;
+};
+
+struct Training {
+    explicit Training(const TrainingOptions& options, int threads = 2)
+        : options(options),
+          backend(Device::cpu, threads),
+          plan(memory_plan(options, options.init_batch, backend)),
+          memory(Device::cpu, capacity(plan)),
+          trainer(options, backend, memory),
+          init_images(options.init_batch, options.model, 1),
+          images(options.batch, options.model, 2) {}
+
+    static MemoryBytes capacity(const MemoryPlan& plan) {
+        MemoryBytes bytes = plan.bytes;
+        at(bytes, Category::stored) = plan.fallback_stored;
+        return bytes;
+    }
+
+    // Initialised from data, then every parameter moved by random numbers, so that no gradient is 0 and no
+    // two tensors look alike.
+    Training& random_start(std::uint64_t seed = 3, double scale = 0.02) {
+        trainer.initialise(init_images.batch());
+        test::Random random(seed);
+        for (const Tensor& tensor : tensors())
+            for (index_t i = 0; i < tensor.count; ++i)
+                params()[tensor.offset + i] += static_cast<float>(scale * random.normal());
+        trainer.restart();
+        return *this;
+    }
+    // The gradient at the present weights, which stay; the moments do not.
+    std::vector<float> gradient(const Batch& batch, StepResult* result = nullptr) {
+        OptimiserStep update;
+        update.beta1 = 0;  // m = g
+        update.lr_t = 0;
+        const StepResult step = trainer.step(batch, update);
+        if (result != nullptr) *result = step;
+        return copy(trainer.weights().m);
+    }
+    std::vector<float> gradient(StepResult* result = nullptr) { return gradient(images.batch(), result); }
+
+    float* params() { return trainer.weights().params; }
+    const std::vector<Tensor>& tensors() { return trainer.glow().parameters().tensors(); }
+    const Tensor& tensor(const std::string& name) {
+        for (const Tensor& tensor : tensors())
+            if (tensor.name == name) return tensor;
+        throw Error("no tensor " + name);
+    }
+    std::vector<float> copy(const float* values) {
+        return {values, values + trainer.glow().parameters().size()};
+    }
+    // All weights, averages and moments.
+    std::vector<float> everything() {
+        std::vector<float> all;
+        const Weights& w = trainer.weights();
+        for (const float* values : {w.params, w.ema, w.m, w.v}) {
+            const std::vector<float> part = copy(values);
+            all.insert(all.end(), part.begin(), part.end());
+        }
+        return all;
+    }
+
+    TrainingOptions options;
+    Backend backend;
+    MemoryPlan plan;
+    Memory memory;
+    Trainer trainer;
+    Images init_images, images;
+};
+
+// |a - b| / |b| of the elements first .. first + count - 1.
+template <class A, class B>
+double relative_l2(const A* a, const B* b, std::size_t count) {
+    double difference = 0, norm = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        difference += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+        norm += std::pow(static_cast<double>(b[i]), 2);
+    }
+    return std::sqrt(difference / norm);
+}
+
+inline double relative_l2(const std::vector<float>& a, const std::vector<float>& b) {
+    return relative_l2(a.data(), b.data(), std::min(a.size(), b.size()));
+}
+
+// Bit for bit, so that a NaN equals itself.
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+    return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](float x, float y) {
+               return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y);
+           });
+}
+
+}  // namespace glow
