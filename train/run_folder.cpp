@@ -95,7 +95,8 @@ void RunFolder::prune(int keep) const {
         const std::string &x = a.native(), &y = b.native();
         return x.size() != y.size() ? x.size() < y.size() : x < y;
     });
-    const fs::path linked[] = {fs::read_symlink(latest(), ignored), fs::read_symlink(best(), ignored)};
+    const fs::path linked[] = {fs::read_symlink(latest(), ignored).filename(),
+                               fs::read_symlink(best(), ignored).filename()};
     for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < files.size(); ++i)
         if (files[i].filename() != linked[0] && files[i].filename() != linked[1])
             fs::remove(files[i], ignored);

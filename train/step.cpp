@@ -54,15 +54,10 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
     sum_of_squares(context_.place, glow_.parameters().size(), gradients_, &squares, partial_);
     result.grad_norm = std::sqrt(squares);
     if (context_.dry()) return result;
-    if (!std::isfinite(result.bits_per_dim))
-        throw Error(fmt::format(
-            "the loss is not finite, first in {}; lower --lr or resume from an earlier checkpoint",
-            first_bad_layer(batch)));
-    if (!std::isfinite(result.grad_norm)) {
-        const std::string tensor = first_bad_tensor(gradients_);
-        throw Error(fmt::format(
-            "the gradient is not finite, first in {}; lower --lr or resume from an earlier checkpoint",
-            tensor.empty() ? "no tensor: its norm overflows" : tensor));
+    if (!std::isfinite(result.bits_per_dim) || !std::isfinite(result.grad_norm)) {
+        const bool loss = !std::isfinite(result.bits_per_dim);
+        throw Error(fmt::format("the {} is not finite: {}; lower --lr or resume from an earlier checkpoint",
+                                loss ? "loss" : "gradient", first_bad(batch, loss)));
     }
     if (!(result.drift <= drift_tolerance_))
         throw Error(
@@ -182,16 +177,25 @@ void Trainer::load_pixels(const Batch& batch, Flow& flow) {
                training_noise(batch), flow.h);
 }
 
-std::string Trainer::first_bad_tensor(const float* values) const {
-    for (const Tensor& tensor : glow_.parameters().tensors())
-        if (!std::all_of(values + tensor.offset, values + tensor.offset + tensor.count,
-                         [](float x) { return std::isfinite(x); }))
-            return tensor.name;
-    return "";
+std::string Trainer::bad_tensor(const float* values, bool last) const {
+    std::string found;
+    for (const Tensor& tensor : glow_.parameters().tensors()) {
+        const float* const first = values + tensor.offset;
+        if (std::all_of(first, first + tensor.count, [](float x) { return std::isfinite(x); })) continue;
+        found = tensor.name;
+        if (!last) break;
+    }
+    return found;
 }
 
-// Walks the flow again, for the message of an error.
-std::string Trainer::first_bad_layer(const Batch& batch) {
+// Where what is not finite comes from: a weight, else the layer after which forward or backward has it.
+std::string Trainer::first_bad(const Batch& batch, bool loss) {
+    if (const std::string tensor = bad_tensor(weights_.params, false); !tensor.empty())
+        return "the weights of " + tensor;
+    if (!loss) {
+        const std::string tensor = bad_tensor(gradients_, true);  // the first on the way back
+        return tensor.empty() ? "its norm overflows" : "from " + tensor + " on";
+    }
     const index_t D = glow_.config().dimensions();
     for (index_t first = 0; first < batch.N; first += micro_batch_) {
         const index_t N = std::min(micro_batch_, batch.N - first);
@@ -207,21 +211,20 @@ std::string Trainer::first_bad_layer(const Batch& batch) {
         };
         for (std::size_t l = 0; l < glow_.levels().size(); ++l) {
             Glow::Level& level = glow_.levels()[l];
-            const std::string name = fmt::format("level{}", l);
             level.squeeze.forward(context_, flow);
             for (std::size_t k = 0; k < level.steps.size(); ++k) {
                 level.steps[k]->mixing.forward(context_, flow);
-                if (bad()) return fmt::format("{}/step{}/actnorm or invconv", name, k);
+                if (bad()) return fmt::format("after the actnorm and mixing of level{}/step{}", l, k);
                 level.steps[k]->coupling.forward(context_, flow);
-                if (bad()) return fmt::format("{}/step{}/coupling", name, k);
+                if (bad()) return fmt::format("after level{}/step{}/coupling", l, k);
             }
             if (level.split) level.split->forward(context_, flow);
-            if (bad()) return name + "/split";
+            if (bad()) return fmt::format("after level{}/split", l);
         }
         glow_.top().forward(context_, flow);
-        if (bad()) return "prior/top";
+        if (bad()) return "after prior/top";
     }
-    return "the sum over the layers";
+    return "its sum overflows";
 }
 
 void Trainer::check_usable() {
@@ -230,7 +233,7 @@ void Trainer::check_usable() {
                                                           {"optimizer/m", weights_.m},
                                                           {"optimizer/v", weights_.v}};
     for (const auto& [tree, values] : trees)
-        if (const std::string tensor = first_bad_tensor(values); !tensor.empty())
+        if (const std::string tensor = bad_tensor(values, false); !tensor.empty())
             throw Error(fmt::format("/{}/{} is not finite; lower --lr or resume from an earlier checkpoint",
                                     tree, tensor));
     prepare(weights_.ema);

@@ -63,8 +63,9 @@ class Trainer {
     const Glow::Prepared& prepare(float* values);
     Noise training_noise(const Batch& batch) const;
     void load_pixels(const Batch& batch, Flow& flow);
-    std::string first_bad_tensor(const float* values) const;
-    std::string first_bad_layer(const Batch& batch);
+    // For the messages of errors.
+    std::string bad_tensor(const float* values, bool last) const;
+    std::string first_bad(const Batch& batch, bool loss);
 
     TrainingOptions options_;
     Memory& memory_;

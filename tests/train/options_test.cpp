@@ -1,6 +1,8 @@
 // Options to and from text: intervals, ranges, JSON, config.toml.
 #include "train/options.h"
 
+#include <fmt/format.h>
+
 #include <limits>
 
 #include "tests/train/training.h"
@@ -112,9 +114,9 @@ TEST(Options, ConfigTomlHoldsEveryOption) {
     TrainingOptions o = small_options();
     o.data = "it's here, with = and # and \\.h5";
     o.model.edge_bias = false;
-    const std::string text = "\n" + to_toml(o);
+    const std::string text = std::string("\n").append(to_toml(o));
     visit_training_options(o, [&](const char* name, const auto&, OnResume, const char*) {
-        EXPECT_NE(text.find("\n" + std::string(name) + " = "), std::string::npos) << name;
+        EXPECT_NE(text.find(fmt::format("\n{} = ", name)), std::string::npos) << name;
     });
     EXPECT_NE(text.find("\ndata = \"it's here, with = and # and \\.h5\"\n"), std::string::npos) << text;
     EXPECT_NE(text.find("\nedge-bias = false\n"), std::string::npos);

@@ -73,7 +73,7 @@ TEST(Schedule, BiasCorrectionAndAverageAtEveryStep) {
         const OptimiserStep step = optimiser_at(o, s, t);
         const double T = static_cast<double>(t);
         EXPECT_DOUBLE_EQ(step.lr_t, 1e-3 * std::sqrt(1 - std::pow(0.99, T)) / (1 - std::pow(0.8, T)));
-        EXPECT_DOUBLE_EQ(step.ema_rate, 0.05 / (1 - std::pow(0.95, T)));
+        EXPECT_DOUBLE_EQ(step.ema_rate, (1 - 0.95) / (1 - std::pow(0.95, T)));
         EXPECT_EQ(step.beta1, 0.8);
         EXPECT_EQ(step.beta2, 0.99);
         EXPECT_EQ(step.weight_decay, 1e-4);

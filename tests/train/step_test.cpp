@@ -51,7 +51,7 @@ TEST(TrainerMemory, ActivationsDoNotGrowWithDepth) {
     };
     EXPECT_EQ(activations(4, "reconstruct"), activations(32, "reconstruct"));
     EXPECT_GT(activations(32, "checkpoint"), 3 * activations(4, "checkpoint") / 2);
-    EXPECT_GT(activations(32, "store"), 6 * activations(4, "store"));
+    EXPECT_GT(activations(32, "store"), 4 * activations(4, "store"));
 }
 
 TEST(TrainerMemory, TheFallbackIsWhatARescuedStepTakes) {
@@ -229,7 +229,8 @@ TEST(TrainerInitialisation, NormalisesTheFirstActnorm) {
 
 // ---- Drift -----------------------------------------------------------------------------------------------
 
-// Channel mixings that are far from orthogonal from step `first` on: their inverses magnify every rounding.
+// Channel mixings from step `first` on that shrink half of their outputs: the inverse magnifies every
+// rounding.
 void make_ill_conditioned(Training& training, index_t first, double factor) {
     for (const Tensor& tensor : training.tensors()) {
         const std::size_t step = tensor.name.find("/step");
@@ -237,10 +238,9 @@ void make_ill_conditioned(Training& training, index_t first, double factor) {
             std::stoll(tensor.name.substr(step + 5)) < first)
             continue;
         const index_t C = tensor.shape[0];
-        for (index_t o = 0; o < C; ++o)
+        for (index_t o = 0; o < C; o += 2)
             for (index_t i = 0; i < C; ++i)
-                training.params()[tensor.offset + o * C + i] *=
-                    static_cast<float>(o % 2 == 0 ? factor : 1 / factor);
+                training.params()[tensor.offset + o * C + i] /= static_cast<float>(factor);
     }
     training.trainer.restart();
 }
@@ -263,18 +263,18 @@ TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
     TrainingOptions options = small_options(8, 8, 3, 1, 8, 8);
     Training training(options);
     training.random_start();
-    make_ill_conditioned(training, 0, 30);
+    make_ill_conditioned(training, 0, 60);
     StepResult rescued;
     const std::vector<float> gradient = training.gradient(&rescued);
     EXPECT_EQ(rescued.keep.anchor_every, 1);
     EXPECT_LT(rescued.drift, 1e-5);
-    EXPECT_GT(rescued.max_condition, 900);
+    EXPECT_GT(rescued.max_condition, 60);
 
     // It did drift...
     options.drift_tolerance = 1e30;
     Training drifting(options);
     drifting.random_start();
-    make_ill_conditioned(drifting, 0, 30);
+    make_ill_conditioned(drifting, 0, 60);
     StepResult drifted;
     drifting.gradient(&drifted);
     EXPECT_EQ(drifted.keep.anchor_every, 0);
@@ -284,7 +284,7 @@ TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
     options.memory = "checkpoint";
     Training exact(options);
     exact.random_start();
-    make_ill_conditioned(exact, 0, 30);
+    make_ill_conditioned(exact, 0, 60);
     EXPECT_TRUE(same_bits(exact.gradient(), gradient));
 }
 
@@ -292,7 +292,7 @@ TEST(TrainerDrift, AnchorsEverySixteenStepsComeFirst) {
     const TrainingOptions options = small_options(4, 4, 3, 1, 24, 8);
     Training training(options);
     training.random_start(3, 0.005);
-    make_ill_conditioned(training, 10, 7);
+    make_ill_conditioned(training, 12, 20);
     StepResult result;
     training.gradient(&result);
     EXPECT_EQ(result.keep.anchor_every, 16);
