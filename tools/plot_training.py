@@ -169,7 +169,7 @@ def draw(metrics, evaluations, references, title, smooth, output):
             shown.append(y)
     lines = []
     for value, label in references:
-        lines.append(main.axhline(value, color=GREY, linestyle=(0, (4, 3)), linewidth=1, label=f"{label}: {value:g}"))
+        lines.append(main.axhline(value, color=GREY, linestyle=(0, (4, 3)), linewidth=1, label=f"{label}: {value:.4g}"))
         shown.append(np.array([value]))
 
     # The first steps would press the rest flat: the axis shows what all but the first 5% of the logged steps reach.

@@ -64,8 +64,9 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bin=build/release/bin
 model=(--levels 3 --depth 8 --width 128)
-# A run of minutes: warm-up of 5,000 images, and an EMA that forgets the start after a few hundred steps.
-schedule=(--batch 64 --epoch-images 50000 --warmup-epochs 0.1 --ema-decay 0.99)
+# A run of minutes needs many small steps, a warm-up of 1,500 images and an EMA that forgets within a few hundred steps:
+# after 6,144 CIFAR-10 images batches of 64, 32 and 16 reached 5.28, 5.06 and 4.87 bits/dim.
+schedule=(--batch 16 --epoch-images 50000 --warmup-epochs 0.03 --ema-decay 0.99)
 
 # Ctrl-C reaches the tool at work, which may save and end well: this script then ends too, and does not go on with the next step.
 interrupted=no
@@ -112,6 +113,7 @@ fi
 if [ $name = gauss ]; then
     run_dir=runs/quickstart-gauss
     model=(--levels 2 --depth 8 --width 128)
+    schedule=(--batch 64 --epoch-images 50000 --warmup-epochs 0.1 --ema-decay 0.99)
     if [ -f data/gauss.h5 ]; then
         say "data/gauss.h5 is there and used as it is"
     else
@@ -201,7 +203,7 @@ What to run next:
   train on          $train_on
   more samples      $bin/glow_sample --checkpoint $run_dir --grid 8x8 --temperature 0.5,0.7,1 -o samples.png
   each test image   $bin/glow_eval --bpd --checkpoint $run_dir --data $data --split test --per-image bpd.csv
-  published model   $bin/glow_train --data data/cifar10.h5 --out runs/cifar10 --levels 3 --depth 32 --width 512
+  published model   $bin/glow_train --data data/cifar10.h5 --out runs/cifar10 --levels 3 --depth 32 --width 512 --batch 64
                     (the published training took 6.8 days on 8 GPUs of 2018)
   the data          $bin/glow_data view $data --grid 8x8 -o data.png
 Every command has --help.
