@@ -104,13 +104,14 @@ std::string toml_value(bool value) {
     return value ? "true" : "false";
 }
 std::string toml_value(const std::string& value) {
-    // Between quotes nothing is escaped: programs disagree about what a backslash there means.
-    const char quote = value.find('\'') == std::string::npos ? '\'' : '"';
-    if (value.find_first_of(std::string{quote, '\n', '\r'}) != std::string::npos)
+    // Nothing that a reader might take for an escape or, as CLI11 2.1 does even in quotes, for a comment.
+    const bool double_quotes = value.find('\'') != std::string::npos;
+    if (value.find_first_of(double_quotes ? "#\n\r\"\\" : "#\n\r") != std::string::npos)
         throw InputError(
-            fmt::format("the name {} cannot stand in a config.toml: it has quotes of both kinds or "
-                        "line ends",
+            fmt::format("the name {} cannot stand in a config.toml: it has a #, a line end, or "
+                        "quotes of both kinds",
                         value));
+    const char quote = double_quotes ? '"' : '\'';
     return quote + value + quote;
 }
 std::string toml_value(const Interval& value) {

@@ -54,6 +54,11 @@ void RunFolder::create() const {
         if (failed)
             throw InputError(
                 fmt::format("{}: the folder cannot be made: {}", folder.string(), failed.message()));
+        // What a killed process was writing (atomic_file.h), perhaps gigabytes.
+        for (const auto& entry : fs::directory_iterator(folder, failed))
+            if (const std::string name = entry.path().filename().string();
+                name.rfind(".glow-", 0) == 0 && entry.path().extension() == ".tmp")
+                fs::remove(entry.path(), failed);
     }
 }
 

@@ -29,7 +29,8 @@ class RunFolder {
 
     // Is there anything of a run in it?
     bool holds_run() const;
-    // Makes the folders. InputError where that is not allowed.
+    // Makes the folders, and removes temporary files of a process that was killed. InputError where that is
+    // not allowed.
     void create() const;
     void write_config(const std::string& toml) const;
 

@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "kernels/math.h"
-#include "tests/kernels/random.h"
+#include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "tests/kernels/random.h"
+#include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

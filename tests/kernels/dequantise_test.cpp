@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "kernels/coupling.h"
-#include "tests/kernels/random.h"
+#include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "kernels/coupling.h"
 #include "kernels/philox.h"
-#include "tests/kernels/random.h"
+#include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

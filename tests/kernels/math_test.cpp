@@ -7,7 +7,7 @@
 #include <cstring>
 #include <limits>
 
-#include "tests/kernels/random.h"
+#include "tests/support.h"
 
 namespace glow {
 namespace {

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "kernels/coupling.h"
-#include "tests/kernels/random.h"
+#include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <numeric>
 
-#include "tests/kernels/random.h"
+#include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

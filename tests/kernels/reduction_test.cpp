@@ -11,7 +11,7 @@
 #include "kernels/mixing.h"
 #include "kernels/network.h"
 #include "kernels/optimiser.h"
-#include "tests/kernels/random.h"
+#include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

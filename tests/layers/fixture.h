@@ -5,29 +5,15 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "layers/glow.h"
+#include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
 
-class Random {
-  public:
-    explicit Random(std::uint64_t seed) : engine_(seed) {}
-    double normal() { return normal_(engine_); }
-    template <class T = double>
-    std::vector<T> normals(index_t count, double scale = 1) {
-        std::vector<T> values(static_cast<std::size_t>(count));
-        for (T& value : values) value = static_cast<T>(scale * normal());
-        return values;
-    }
-
-  private:
-    std::mt19937_64 engine_;
-    std::normal_distribution<double> normal_;
-};
+using test::Random;
 
 // Arenas reserve addresses and commit what is touched. One thread unless a test is about threads: the maps
 // are so small that threads would mostly wait for each other.

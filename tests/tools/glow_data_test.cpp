@@ -175,7 +175,7 @@ TEST(GlowData, HelpAndVersionGoToStdout) {
         EXPECT_NE(help.out.find(word), std::string::npos) << word;
     const Outcome gauss = run(folder, {"synthetic", "gauss", "--help"});
     EXPECT_EQ(gauss.code, 0);
-    for (const char* word : {"--size", "=32", "--valid", "0.05"})
+    for (const char* word : {"--size", "32", "--valid", "0.05"})
         EXPECT_NE(gauss.out.find(word), std::string::npos) << word;
     for (const std::vector<std::string>& arguments :
          {std::vector<std::string>{"--version"}, {"info", "--version"}}) {

@@ -112,17 +112,17 @@ TEST(Options, ABadConfigIsRefusedByKey) {
 
 TEST(Options, ConfigTomlHoldsEveryOption) {
     TrainingOptions o = small_options();
-    o.data = "it's here, with = and # and \\.h5";
+    o.data = "it's here, with = and ;.h5";
     o.model.edge_bias = false;
     const std::string text = std::string("\n").append(to_toml(o));
     visit_training_options(o, [&](const char* name, const auto&, OnResume, const char*) {
         EXPECT_NE(text.find(fmt::format("\n{} = ", name)), std::string::npos) << name;
     });
-    EXPECT_NE(text.find("\ndata = \"it's here, with = and # and \\.h5\"\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("\ndata = \"it's here, with = and ;.h5\"\n"), std::string::npos) << text;
     EXPECT_NE(text.find("\nedge-bias = false\n"), std::string::npos);
     EXPECT_NE(text.find("\nlearn-top = true\n"), std::string::npos);
     EXPECT_NE(text.find("\nshuffle = true\n"), std::string::npos);
-    for (const char* name : {"two\nlines", "both ' and \""}) {
+    for (const char* name : {"two\nlines", "both ' and \"", "no # comment", "it's an escape: \\n"}) {
         o.data = name;
         expect_throw<InputError>([&] { to_toml(o); }, {"config.toml"});
     }

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/kernels/random.h"
+#include "tests/support.h"
 #include "tests/train/data/files.h"
 #include "train/step.h"
 

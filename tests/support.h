@@ -1,4 +1,4 @@
-// Random test data for the kernels.
+// Random test data, and the CPU as a place to run.
 #pragma once
 
 #include <cstdint>

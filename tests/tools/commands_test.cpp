@@ -1,0 +1,427 @@
+// glow_train, glow_eval and glow_sample as programs: what they print and write, and that runs repeat to the
+// bit.
+#include <cmath>
+
+#include "tests/tools/run_fixture.h"
+#include "train/data/png.h"
+
+namespace glow {
+namespace {
+
+using nlohmann::json;
+
+const Words kTimes = {"images_per_s", "step_ms"};  // the columns that no two runs share
+
+// ---- What is printed and written -------------------------------------------------------------------------
+
+TEST_F(Commands, TrainWritesTheFolderOfTheSpecification) {
+    const Outcome outcome = train(run_words("run", 12) + Words{"--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(all_files(),
+              (Words{"d.h5", "run", "run/best.h5", "run/checkpoints", "run/checkpoints/step-00000012.h5",
+                     "run/config.toml", "run/eval.csv", "run/latest.h5", "run/metrics.csv", "run/samples",
+                     "run/samples/step-00000012.png"}));
+    const std::string metrics = read_bytes(folder / "run/metrics.csv"),
+                      evaluations = read_bytes(folder / "run/eval.csv");
+    EXPECT_TRUE(
+        metrics.starts_with("step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,"
+                            "drift,max_condition\n"));
+    EXPECT_TRUE(evaluations.starts_with("step,split,bpd,stderr,images,weights\n"));
+    const Table rows = read_csv(folder / "run/metrics.csv");
+    ASSERT_EQ(rows.size(), 12u);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        EXPECT_EQ(rows[i].at("step"), std::to_string(i + 1));
+        EXPECT_EQ(rows[i].at("images_seen"), std::to_string(8 * (i + 1)));
+        EXPECT_DOUBLE_EQ(std::stod(rows[i].at("epoch")), 0.2 * static_cast<double>(i + 1));
+        // Warm-up: 10 epochs of 40 images.
+        EXPECT_NEAR(std::stod(rows[i].at("lr")), 1e-3 * 8 * static_cast<double>(i + 1) / 400, 1e-11);
+        EXPECT_GE(std::stod(rows[i].at("max_condition")), 1);
+        EXPECT_LT(std::stod(rows[i].at("drift")), 1e-5);
+    }
+    const json result = json::parse(outcome.out);
+    for (const char* key : {"ended", "step", "epoch", "images_seen", "bpd", "planned_bytes", "peak_bytes",
+                            "process_growth_bytes", "checkpoint", "valid_bpd_ema", "valid_bpd_raw"})
+        EXPECT_TRUE(result.contains(key)) << key;
+    EXPECT_EQ(result["ended"], "max-steps");
+    EXPECT_EQ(result["step"], 12);
+    EXPECT_EQ(result["checkpoint"], "run/checkpoints/step-00000012.h5");
+    EXPECT_EQ(result["planned_bytes"], result["peak_bytes"]);
+    EXPECT_EQ(std::to_string(result["peak_bytes"].get<std::size_t>()), rows.back().at("peak_bytes"));
+    EXPECT_NEAR(result["bpd"], std::stod(rows.back().at("bpd")), 1e-7);
+    EXPECT_EQ(read_csv(folder / "run/eval.csv").size(), 2u);  // raw and EMA
+    // No control characters where nobody watches.
+    EXPECT_EQ(outcome.err.find('\r'), std::string::npos);
+    EXPECT_EQ(outcome.err.find('\033'), std::string::npos);
+}
+
+TEST_F(Commands, QuietIsQuietAndEvaluationsRepeat) {
+    make_run("run", 3,
+             {"--eval-every", "2", "--sample-every", "2", "--checkpoint-every", "1", "--keep", "2"});
+    const Table rows = read_csv(folder / "run/eval.csv");
+    ASSERT_EQ(rows.size(), 4u);
+    EXPECT_EQ(rows[0].at("step"), "2");
+    EXPECT_EQ(rows[3].at("weights"), "ema");
+    EXPECT_TRUE(std::filesystem::exists(folder / "run/samples/step-00000002.png"));
+    const Outcome outcome =
+        eval({"--bpd", "--json", "--quiet", "--checkpoint", "run", "--data", "d.h5", "--split", "valid"});
+    EXPECT_EQ(outcome.err, "");
+    EXPECT_NEAR(json::parse(outcome.out)["bpd"], std::stod(rows[3].at("bpd")), 1e-6);
+}
+
+TEST_F(Commands, KeepLeavesTheNewestAndTheBest) {
+    // A large learning rate after a good start: the best checkpoint is an early one.
+    make_run("run", 8,
+             {"--eval-every", "1", "--checkpoint-every", "1", "--keep", "2", "--lr", "0.02",
+              "--warmup-epochs", "0"});
+    double best = 1e300;
+    std::string best_step;
+    for (const auto& row : read_csv(folder / "run/eval.csv"))
+        if (row.at("weights") == "ema" && std::stod(row.at("bpd")) < best) {
+            best = std::stod(row.at("bpd"));
+            best_step = row.at("step");
+        }
+    EXPECT_EQ(std::filesystem::read_symlink(folder / "run/best.h5").string(),
+              "checkpoints/step-0000000" + best_step + ".h5");
+    EXPECT_TRUE(std::filesystem::exists(folder / "run/best.h5"));
+    EXPECT_TRUE(std::filesystem::exists(folder / "run/latest.h5"));
+    EXPECT_EQ(CheckpointEdit(folder / "run/best.h5").step, std::stoll(best_step));
+    std::size_t kept = 0;
+    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder / "run/checkpoints"))
+        ++kept;
+    EXPECT_LE(kept, 3u);
+}
+
+TEST_F(Commands, EvalPrintsTheKeysOfTheSpecification) {
+    make_run("run", 2);
+    const Words base = {"--bpd", "--checkpoint", "run", "--data", "d.h5"};
+    const Outcome outcome = eval(base + Words{"--json", "--per-image", "i.csv", "--dequant-samples", "2"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const json result = json::parse(outcome.out);
+    for (const char* key :
+         {"bpd", "stderr", "images", "dequant_samples", "iw_samples", "checkpoint", "split"})
+        EXPECT_TRUE(result.contains(key)) << key;
+    EXPECT_EQ(result["images"], 10);
+    EXPECT_EQ(result["dequant_samples"], 2);
+    EXPECT_EQ(result["split"], "test");
+    const Table rows = read_csv(folder / "i.csv");
+    ASSERT_EQ(rows.size(), 10u);
+    double mean = 0, squares = 0;
+    for (std::size_t i = 0; i < 10; ++i) {
+        EXPECT_EQ(rows[i].at("index"), std::to_string(i));
+        mean += std::stod(rows[i].at("bpd")) / 10;
+    }
+    for (const auto& row : rows) squares += std::pow(std::stod(row.at("bpd")) - mean, 2);
+    // Nine digits in the file.
+    EXPECT_NEAR(result["bpd"], mean, 1e-7);
+    EXPECT_NEAR(result["stderr"], std::sqrt(squares / 9 / 10), 1e-7);
+
+    const auto bpd = [&](const Words& more) {
+        return json::parse(eval(base + Words{"--json"} + more).out)["bpd"].get<double>();
+    };
+    EXPECT_EQ(bpd({}), bpd({"--batch", "64"}));
+    EXPECT_NEAR(bpd({}), bpd({"--batch", "3"}), 1e-6);  // float sums of another order
+    EXPECT_NE(bpd({}), bpd({"--seed", "1"}));
+    EXPECT_EQ(bpd({"--dequant", "center"}), bpd({"--dequant", "center", "--seed", "1"}));
+    EXPECT_NE(bpd({}), bpd({"--no-ema"}));
+    EXPECT_NE(bpd({}), bpd({"--limit", "5"}));
+    EXPECT_EQ(bpd({"--limit", "3", "--limit", "0"}), bpd({}));  // the last one wins
+    EXPECT_EQ(bpd({"--split", "valid", "--split", "test"}), bpd({}));
+}
+
+TEST_F(Commands, SampleDrawsTheGridAndRepeats) {
+    make_run("run", 2);
+    const auto draw = [&](const std::string& file, const Words& more) {
+        const Outcome outcome =
+            sample(Words{"--checkpoint", "run", "-o", file, "--grid", "2x3", "--json"} + more);
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return json::parse(outcome.out);
+    };
+    const json result = draw("a.png", {});
+    EXPECT_EQ(result["output"], "a.png");
+    EXPECT_EQ(result["images"], 6);
+    const Image image = read_png(folder / "a.png");
+    EXPECT_EQ(image.H, 2 + 2 * 66);  // tiles magnified to 64, gaps of 2
+    EXPECT_EQ(image.W, 2 + 3 * 66);
+    EXPECT_EQ(image.C, 3);
+    draw("b.png", {});
+    draw("c.png", {"--seed", "1"});
+    draw("d.png", {"--temperature", "0.1"});
+    EXPECT_EQ(read_bytes(folder / "a.png"), read_bytes(folder / "b.png"));
+    EXPECT_NE(read_bytes(folder / "a.png"), read_bytes(folder / "c.png"));
+    EXPECT_NE(read_bytes(folder / "a.png"), read_bytes(folder / "d.png"));
+    EXPECT_EQ(draw("e.png", {"--temperature", "0,0.5,1"})["images"], 18);
+    EXPECT_GT(read_png(folder / "e.png").W, 3 * image.W);
+    EXPECT_EQ(draw("f.png", {"--temperature", "0.5", "--temperature", "0.7"})["temperatures"], json({0.7}));
+    EXPECT_EQ(read_bytes(folder / "f.png"), read_bytes(folder / "a.png"));
+}
+
+TEST_F(Commands, HelpShowsDefaultsAndVersionNamesLibraries) {
+    const Outcome help = train({"--help"});
+    EXPECT_EQ(help.code, 0);
+    EXPECT_EQ(help.err, "");
+    for (const char* text : {"--levels INT=3", "--depth INT=32", "--width INT=512", "--lr FLOAT=0.001",
+                             "--batch INT=64", "--optimizer TEXT=adamax", "--checkpoint-every TEXT=15m",
+                             "--keep INT=3", "--augment TEXT=flip", "--no-edge-bias", "(default on)"})
+        EXPECT_NE(help.out.find(text), std::string::npos) << text;
+    EXPECT_NE(eval({"--help"}).out.find("--split TEXT=test"), std::string::npos);
+    EXPECT_NE(sample({"--help"}).out.find("--temperature TEXT=0.7"), std::string::npos);
+    for (const Outcome& version : {train({"--version"}), eval({"--version"}), sample({"--version"})}) {
+        EXPECT_EQ(version.code, 0);
+        for (const char* library : {"cuBLAS", "cuDNN", "cuSOLVER", "NCCL", "MPI", "oneDNN", "HDF5"})
+            EXPECT_NE(version.out.find(library), std::string::npos) << library;
+    }
+}
+
+TEST_F(Commands, ThePlanIsPrintedAndNothingElseHappens) {
+    const Outcome outcome = train(run_words("run", 5) + Words{"--plan", "--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const json plan = json::parse(outcome.out);
+    std::size_t sum = 0;
+    for (const char* key : {"parameters", "gradients", "moments", "ema", "derived", "state", "workspace",
+                            "stored", "communication"})
+        sum += plan[key].get<std::size_t>();
+    EXPECT_EQ(plan["total"], sum);
+    EXPECT_EQ(plan["moments"].get<std::size_t>(), 2 * plan["parameters"].get<std::size_t>());
+    EXPECT_EQ(all_files(), Words{"d.h5"});
+    EXPECT_EQ(json::parse(train(run_words("run", 5) + Words{"--json", "--quiet"}).out)["planned_bytes"],
+              plan["total"]);
+}
+
+TEST_F(Commands, TheLastOfARepeatedOptionWins) {
+    make_run("run", 1,
+             {"--lr", "0.5", "--lr", "0.001", "--warmup-epochs", "0", "--no-shuffle", "--shuffle",
+              "--edge-bias", "--no-edge-bias", "--max-steps", "7", "--max-steps", "2", "--out", "other"});
+    EXPECT_FALSE(std::filesystem::exists(folder / "run"));
+    EXPECT_EQ(read_csv(folder / "other/metrics.csv").size(), 2u);
+    EXPECT_EQ(read_csv(folder / "other/metrics.csv")[0].at("lr"), "0.001");
+    const json config = json::parse(CheckpointEdit(folder / "other/latest.h5").config);
+    EXPECT_EQ(config["edge_bias"], false);
+    EXPECT_EQ(config["training"]["shuffle"], true);
+}
+
+TEST_F(Commands, ConfigTomlReproducesTheRun) {
+    // Every kind of value away from its default, and names that only quotes can hold.
+    std::filesystem::rename(folder / "d.h5", folder / "it's 1, x=2.h5");
+    make_run("run", 3,
+             {"--data", "it's 1, x=2.h5", "--no-edge-bias", "--no-learn-top", "--no-shuffle", "--augment",
+              "none", "--coupling", "additive", "--lr", "3e-05", "--seed", "18446744073709551615",
+              "--eval-every", "1", "--checkpoint-every", "0.5m", "--micro-batch", "3"});
+    Outcome outcome = train({"--config", "run/config.toml", "--out", "again", "--quiet"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(without(read_csv(folder / "again/metrics.csv"), kTimes),
+              without(read_csv(folder / "run/metrics.csv"), kTimes));
+    EXPECT_EQ(read_bytes(folder / "again/eval.csv"), read_bytes(folder / "run/eval.csv"));
+    expect_equal_weights("again/latest.h5", "run/latest.h5");
+    // The command line goes before the file.
+    outcome = train({"--out", "more", "--max-steps", "1", "--config", "run/config.toml", "--quiet"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(read_csv(folder / "more/metrics.csv").size(), 1u);
+}
+
+// ---- Runs repeat -----------------------------------------------------------------------------------------
+
+TEST_F(Commands, TheSameSeedGivesTheSameRun) {
+    for (const char* out : {"a", "b"}) make_run(out, 8, {"--eval-every", "4"});
+    EXPECT_EQ(without(read_csv(folder / "a/metrics.csv"), kTimes),
+              without(read_csv(folder / "b/metrics.csv"), kTimes));
+    EXPECT_EQ(read_bytes(folder / "a/eval.csv"), read_bytes(folder / "b/eval.csv"));
+    EXPECT_EQ(read_bytes(folder / "a/samples/step-00000008.png"),
+              read_bytes(folder / "b/samples/step-00000008.png"));
+    expect_equal_weights("a/latest.h5", "b/latest.h5");
+    make_run("c", 8, {"--seed", "1"});
+    EXPECT_NE(read_csv(folder / "a/metrics.csv")[7].at("bpd"),
+              read_csv(folder / "c/metrics.csv")[7].at("bpd"));
+}
+
+TEST_F(Commands, AResumedRunIsTheUninterruptedOne) {
+    // Flips, shifts and noise, several passes over the data, evaluations in between.
+    const Words options = {"--augment",   "shift+flip", "--eval-every", "5",
+                           "--optimizer", "adam",       "--clip-norm",  "1"};
+    make_run("whole", 20, options);
+    make_run("parts", 10, options);
+    make_run("parts", 20, options + Words{"--resume", "auto"});
+    // The peak of a process that did not initialise is its own.
+    const Words own = kTimes + Words{"peak_bytes"};
+    EXPECT_EQ(without(read_csv(folder / "parts/metrics.csv"), own),
+              without(read_csv(folder / "whole/metrics.csv"), own));
+    EXPECT_EQ(read_bytes(folder / "parts/eval.csv"), read_bytes(folder / "whole/eval.csv"));
+    EXPECT_EQ(std::filesystem::read_symlink(folder / "parts/best.h5"),
+              std::filesystem::read_symlink(folder / "whole/best.h5"));
+    expect_equal_weights("parts/latest.h5", "whole/latest.h5");
+}
+
+TEST_F(Commands, ResumeNeedsNothingButTheFolder) {
+    make_run("run", 3, {"--no-edge-bias", "--augment", "none"});
+    Outcome outcome = train({"--out", "run", "--resume", "--max-steps", "5"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("resumed from run/latest.h5 at step 3"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("max-steps is 5 and was 3"), std::string::npos) << outcome.err;
+    EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 5u);
+    // Nothing left to do: all stays as it is.
+    const std::string evaluations = read_bytes(folder / "run/eval.csv");
+    outcome = train({"--out", "run", "--resume", "--quiet", "--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(json::parse(outcome.out)["step"], 5);
+    EXPECT_EQ(read_bytes(folder / "run/eval.csv"), evaluations);
+    EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 5u);
+}
+
+TEST_F(Commands, ResumeTakesAnyCheckpoint) {
+    make_run("run", 4, {"--checkpoint-every", "1", "--keep", "9"});
+    // An earlier one of the same run: the rows after it are dropped, latest.h5 goes back.
+    make_run("run", 2, {"--resume", "run/checkpoints/step-00000002.h5"});
+    EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 2u);
+    EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 2);
+    // One of another folder, even where no step is left.
+    make_run("other", 2, {"--resume", "run/checkpoints/step-00000002.h5"});
+    EXPECT_EQ(CheckpointEdit(folder / "other/latest.h5").step, 2);
+    EXPECT_EQ(CheckpointEdit(folder / "other/best.h5").step, 2);
+    expect_equal_weights("other/latest.h5", "run/latest.h5");
+    // And where there is none yet.
+    make_run("fresh", 2, {"--resume", "auto"});
+    EXPECT_EQ(CheckpointEdit(folder / "fresh/latest.h5").step, 2);
+}
+
+TEST_F(Commands, InitFromTakesTheRawWeightsAlone) {
+    make_run("run", 5);
+    make_run("new", 1, {"--init-from", "run", "--lr", "0"});
+    const CheckpointEdit from(folder / "run/latest.h5"), to(folder / "new/latest.h5");
+    EXPECT_EQ(to.step, 1);
+    EXPECT_EQ(to.images_seen, 8);
+    bool averages_differ = false;
+    for (const auto& [name, tensor] : from.tensors) {
+        if (!name.starts_with("/params/")) continue;
+        EXPECT_EQ(to.tensors.at(name).values, tensor.values) << name;
+        const std::string average = "/ema/" + name.substr(8);
+        EXPECT_EQ(to.tensors.at(average).values, tensor.values) << name;
+        averages_differ = averages_differ || from.tensors.at(average).values != tensor.values;
+    }
+    EXPECT_TRUE(averages_differ);
+}
+
+// ---- Runs that are stopped -------------------------------------------------------------------------------
+
+TEST_F(Commands, ASignalEndsTheRunWithACheckpoint) {
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) {
+        const std::string out = "run" + std::to_string(signal);
+        Process process(folder.path(), GLOW_TRAIN_PROGRAM, kSmall + Words{"--out", out, "--quiet", "--json"});
+        ASSERT_TRUE(process.wait_until([&] { return read_csv(folder / out / "metrics.csv").size() >= 3; }));
+        process.kill(signal);
+        const Outcome outcome = process.wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        const json result = json::parse(outcome.out);
+        EXPECT_EQ(result["ended"], "signal");
+        const std::int64_t step = result["step"];
+        EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, step);
+        EXPECT_EQ(static_cast<std::int64_t>(read_csv(folder / out / "metrics.csv").size()), step);
+        make_run(out, static_cast<int>(step) + 2, {"--resume"});
+        EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, step + 2);
+    }
+}
+
+TEST_F(Commands, AKilledRunLosesOnlyWhatFollowedItsLastCheckpoint) {
+    const Words options = kSmall + Words{"--out", "run", "--quiet", "--resume", "--checkpoint-every", "2"};
+    for (const std::size_t rows : {5, 9, 14}) {
+        Process process(folder.path(), GLOW_TRAIN_PROGRAM, options);
+        ASSERT_TRUE(process.wait_until([&] {
+            std::ifstream file(folder / "run/metrics.csv");
+            return static_cast<std::size_t>(std::count(std::istreambuf_iterator<char>(file), {}, '\n')) >
+                   rows;
+        }));
+        process.kill(SIGKILL);
+        EXPECT_EQ(process.wait().code, -SIGKILL);
+        const Outcome outcome = eval({"--bpd", "--json", "--checkpoint", "run", "--data", "d.h5"});
+        ASSERT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_GE(json::parse(outcome.out)["step"], 4);
+    }
+    const int steps = static_cast<int>(CheckpointEdit(folder / "run/latest.h5").step) + 3;
+    write_bytes(folder / "run/checkpoints/.glow-1-0.tmp",
+                "half a checkpoint");  // as a kill while writing leaves it
+    make_run("run", steps, {"--resume", "--checkpoint-every", "2"});
+    make_run("whole", steps, {"--checkpoint-every", "2"});
+    expect_equal_weights("run/latest.h5", "whole/latest.h5");
+    const Words own = kTimes + Words{"peak_bytes"};
+    EXPECT_EQ(without(read_csv(folder / "run/metrics.csv"), own),
+              without(read_csv(folder / "whole/metrics.csv"), own));
+    for (const std::string& name : all_files()) EXPECT_EQ(name.find(".tmp"), std::string::npos) << name;
+}
+
+TEST_F(Commands, ARunThatDivergesIsAFailureAndKeepsItsGoodCheckpoints) {
+    make_run("run", 3);
+    const Outcome outcome = train({"--out", "run", "--resume", "--quiet", "--max-steps", "50", "--lr", "1e6",
+                                   "--checkpoint-every", "1"});
+    expect_error(outcome, 1, "--lr");
+    // Whatever was saved since can be read, and the last one before it went wrong is still there.
+    EXPECT_EQ(eval({"--bpd", "--checkpoint", "run/checkpoints/step-00000003.h5", "--data", "d.h5"}).code, 0);
+    const Outcome again = train({"--out", "run", "--resume", "run/checkpoints/step-00000003.h5", "--quiet",
+                                 "--max-steps", "5", "--lr", "1e-3"});
+    EXPECT_EQ(again.code, 0) << again.err;
+}
+
+// ---- Small and strange runs ------------------------------------------------------------------------------
+
+TEST_F(Commands, SmallAndStrangeRunsWork) {
+    make_dataset(folder / "grey.h5", 4, 16, 1, 3, 1, 1);
+    make_dataset(folder / "alpha.h5", 8, 2, 4, 5, 0, 2);
+    make_dataset(folder / "dot.h5", 2, 2, 1, 1, 1, 1);
+    int number = 0;
+    const auto works = [&](const Words& options, const std::string& data = "d.h5") {
+        const std::string out = "run" + std::to_string(number++);
+        SCOPED_TRACE(testing::PrintToString(options));
+        const Outcome outcome = train(
+            kSmall + Words{"--data", data, "--out", out, "--quiet", "--json", "--max-steps", "2"} + options);
+        ASSERT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_TRUE(json::parse(outcome.out)["bpd"].is_number());
+        const Outcome evaluated = eval({"--bpd", "--json", "--checkpoint", out, "--data", data});
+        EXPECT_EQ(evaluated.code, 0) << evaluated.err;
+        const Outcome sampled = sample({"--checkpoint", out, "--grid", "1x2", "-o", out + ".png"});
+        EXPECT_EQ(sampled.code, 0) << sampled.err;
+    };
+    works({"--levels", "1"}, "grey.h5");
+    works({"--levels", "2"}, "grey.h5");
+    works({"--levels", "1"}, "alpha.h5");
+    works({"--levels", "1", "--depth", "1", "--width", "1", "--batch", "1", "--init-batch", "1"}, "dot.h5");
+    works({"--levels", "3"});  // one pixel at the top
+    works({"--width", "1", "--depth", "1", "--batch", "1"});
+    works({"--init-batch", "1"});
+    works({"--init-batch", "16777216"});
+    works({"--batch", "100"});  // beyond the data set
+    works({"--batch", "7", "--micro-batch", "2", "--tile", "3"});
+    works({"--n-bits", "1"});
+    works({"--memory", "store"});
+    works({"--anchor-every", "1"});
+    works({"--coupling", "additive", "--no-learn-top", "--no-edge-bias"});
+    works({"--max-steps", "0", "--epochs", "0.01"});
+    works({"--max-steps", "0", "--max-minutes", "0.002"});
+    works({"--max-steps", "281474976710656", "--epochs", "0.3"});
+    works({"--eval-every", "0", "--sample-every", "0", "--checkpoint-every", "0"});
+    works({"--lr", "0", "--beta1", "0", "--weight-decay", "0.5"});
+    works({"--threads", "5"});
+}
+
+TEST_F(Commands, AProgressLineIsForTerminalsOnly) {
+    const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    ASSERT_GE(terminal, 0);
+    ASSERT_EQ(grantpt(terminal), 0);
+    ASSERT_EQ(unlockpt(terminal), 0);
+    Process process(folder.path(), GLOW_TRAIN_PROGRAM,
+                    kSmall + Words{"--out", "run", "--max-minutes", "0.03"},
+                    {.stderr_path = ptsname(terminal), .largest_file = RLIM_INFINITY});
+    std::string shown;
+    fcntl(terminal, F_SETFL, O_NONBLOCK);
+    const auto drain = [&] {
+        char buffer[4096];
+        for (ssize_t n; (n = read(terminal, buffer, sizeof buffer)) > 0;)
+            shown.append(buffer, static_cast<std::size_t>(n));
+        return false;
+    };
+    process.wait_until(drain);
+    drain();
+    EXPECT_EQ(process.wait().code, 0);
+    close(terminal);
+    EXPECT_NE(shown.find("\r\033[Kstep "), std::string::npos) << shown;
+    EXPECT_NE(shown.find("left"), std::string::npos) << shown;
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,101 @@
+// Runs the built commands and looks at what they leave: exit code, both streams, files.
+#pragma once
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/train/data/files.h"
+
+namespace glow {
+
+struct Outcome {
+    int code = 0;  // exit code, or -signal
+    std::string out, err;
+};
+
+struct Surroundings {
+    std::string stderr_path;              // instead of Outcome::err; a terminal, say
+    rlim_t largest_file = RLIM_INFINITY;  // bytes, as on a full disk
+};
+
+// A program at work in a folder.
+class Process {
+  public:
+    Process(const std::filesystem::path& folder, const std::string& program,
+            const std::vector<std::string>& arguments, const Surroundings& surroundings = {})
+        : err_path_(surroundings.stderr_path.empty() ? streams_ / "err"
+                                                     : std::filesystem::path(surroundings.stderr_path)) {
+        child_ = fork();
+        if (child_ != 0) return;
+        dup2(open((streams_ / "out").c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
+        dup2(open(err_path_.c_str(), O_WRONLY | O_CREAT | O_NOCTTY, 0600), STDERR_FILENO);
+        if (chdir(folder.c_str()) != 0) _exit(99);
+        if (surroundings.largest_file != RLIM_INFINITY) {
+            const rlimit limit{surroundings.largest_file, surroundings.largest_file};
+            std::signal(SIGXFSZ, SIG_IGN);
+            setrlimit(RLIMIT_FSIZE, &limit);
+        }
+        std::vector<char*> words = {const_cast<char*>(program.c_str())};
+        for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
+        words.push_back(nullptr);
+        execv(program.c_str(), words.data());
+        _exit(98);
+    }
+    ~Process() {
+        if (child_ > 0) {
+            ::kill(child_, SIGKILL);
+            waitpid(child_, nullptr, 0);
+        }
+    }
+    Process(const Process&) = delete;
+    Process& operator=(const Process&) = delete;
+
+    void kill(int signal) const { ::kill(child_, signal); }
+    bool running() const {
+        siginfo_t info{};
+        return waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+               info.si_pid == 0;
+    }
+    // Waits until condition() holds, at most a minute; false if it does not or the program ends before.
+    template <class Condition>
+    bool wait_until(Condition&& condition) const {
+        for (int i = 0; i < 6000 && running(); ++i) {
+            if (condition()) return true;
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+        return false;
+    }
+    Outcome wait() {
+        int status = 0;
+        waitpid(child_, &status, 0);
+        child_ = 0;
+        return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_bytes(streams_ / "out"),
+                read_bytes(streams_ / "err")};
+    }
+
+  private:
+    TemporaryFolder streams_;
+    std::filesystem::path err_path_;
+    pid_t child_ = 0;
+};
+
+// Exit code, nothing on stdout, and one line on stderr that holds `part`.
+inline void expect_error(const Outcome& outcome, int code, const std::string& part) {
+    EXPECT_EQ(outcome.code, code) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_TRUE(outcome.err.find(": error: ") != std::string::npos && outcome.err.starts_with("glow_"))
+        << outcome.err;
+    EXPECT_EQ(outcome.err.find('\n'), outcome.err.size() - 1) << outcome.err;
+    EXPECT_NE(outcome.err.find(part), std::string::npos)
+        << "\"" << part << "\" is missing in: " << outcome.err;
+}
+
+}  // namespace glow

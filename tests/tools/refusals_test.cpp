@@ -1,0 +1,285 @@
+// Bad usage and bad input: exit code 2, one clear line, nothing written.
+#include "tests/tools/run_fixture.h"
+
+namespace glow {
+namespace {
+
+struct Refusals : Commands {
+    // Each command line ends in `code` with a line that holds the text beside it, and leaves no trace.
+    template <class Run>
+    void refuse(Run&& run, const Words& base, const std::vector<std::pair<Words, std::string>>& cases,
+                int code = 2) {
+        const Words before = all_files();
+        for (const auto& [arguments, part] : cases) {
+            std::string shown;
+            for (const std::string& argument : arguments) shown += argument.substr(0, 40) + " ";
+            SCOPED_TRACE(shown);
+            expect_error(run(base + arguments), code, part);
+            EXPECT_EQ(all_files(), before);
+        }
+    }
+    void refuse_train(const std::vector<std::pair<Words, std::string>>& cases) {
+        refuse([this](const Words& words) { return train(words); }, run_words("new", 2) + Words{"--quiet"},
+               cases);
+    }
+    void write_damaged(const std::string& from, const std::string& to,
+                       const std::function<void(CheckpointEdit&)>& damage) {
+        CheckpointEdit edit(folder / from);
+        damage(edit);
+        edit.write(folder / to);
+    }
+    // What is no HDF5 file at all.
+    void make_bad_files() {
+        write_bytes(folder / "empty.h5", "");
+        write_bytes(folder / "text.h5", "not HDF5\n");
+        const std::string whole = read_bytes(folder / "d.h5");
+        write_bytes(folder / "cut.h5", whole.substr(0, whole.size() / 2));
+        std::filesystem::create_symlink("loop2", folder / "loop1");
+        std::filesystem::create_symlink("loop1", folder / "loop2");
+        std::filesystem::create_directory(folder / "hollow");
+    }
+};
+
+TEST_F(Refusals, TrainFiles) {
+    make_bad_files();
+    make_dataset(folder / "odd.h5", 6, 8, 3, 10, 0, 0);
+    refuse_train({{{"--data", "none.h5"}, "none.h5"},
+                  {{"--data", "empty.h5"}, "empty.h5"},
+                  {{"--data", "text.h5"}, "HDF5"},
+                  {{"--data", "cut.h5"}, "cut.h5"},
+                  {{"--data", "."}, "folder"},
+                  {{"--data", "loop1"}, "loop1"},
+                  {{"--data", ""}, "cannot open"},
+                  {{"--data", "/dev/null"}, "/dev/null"},
+                  {{"--data", "odd.h5"}, "divisible by 4"},
+                  {{"--levels", "4"}, "divisible by 16"},
+                  {{"--out", "d.h5"}, "d.h5"},
+                  {{"--out", "d.h5/run"}, "d.h5/run"},
+                  {{"--out", "loop1"}, "loop1"},
+                  {{"--out", ""}, "--out"},
+                  {{"--out", std::string(5000, 'a')}, "too long"},
+                  {{"--config", "none.toml"}, "none.toml"},
+                  {{"--config", "text.h5"}, "not HDF5"},
+                  {{"--config", "hollow"}, "hollow"},
+                  {{"--init-from", "none.h5"}, "none.h5"},
+                  {{"--init-from", "d.h5"}, "not a checkpoint"},
+                  {{"--init-from", "hollow"}, "latest.h5"},
+                  {{"--resume", "none.h5"}, "none.h5"},
+                  {{"--resume", "cut.h5"}, "cut.h5"},
+                  {{"--resume", "auto", "--init-from", "d.h5"}, "exclude each other"}});
+}
+
+TEST_F(Refusals, TrainOptions) {
+    refuse_train({{{"--frobnicate"}, "--frobnicate"},
+                  {{"word"}, "word"},
+                  {{std::string(100000, 'x')}, "not expected"},
+                  {{"--batch", "0"}, "--batch"},
+                  {{"--batch", "-3"}, "--batch"},
+                  {{"--batch", "99999999999999999999"}, "--batch"},
+                  {{"--batch", "16777216"}, "this machine has"},
+                  {{"--batch", "8.5"}, "--batch"},
+                  {{"--batch", ""}, "--batch"},
+                  {{"--batch"}, "--batch"},
+                  {{"--micro-batch", "9"}, "--micro-batch"},
+                  {{"--lr", "nan"}, "--lr"},
+                  {{"--lr", "inf"}, "--lr"},
+                  {{"--lr", "-1"}, "--lr"},
+                  {{"--lr", ""}, "--lr"},
+                  {{"--lr", "1e-3x"}, "--lr"},
+                  {{"--lr", std::string(10000, '9')}, "--lr"},
+                  {{"--beta1", "1"}, "--beta1"},
+                  {{"--ema-decay", "1"}, "--ema-decay"},
+                  {{"--epoch-images", "1e300"}, "--epoch-images"},
+                  {{"--epochs", "inf"}, "--epochs"},
+                  {{"--max-minutes", "nan"}, "--max-minutes"},
+                  {{"--max-steps", "-1"}, "--max-steps"},
+                  {{"--seed", "-1"}, "--seed"},
+                  {{"--seed", ""}, "--seed"},
+                  {{"--seed", "18446744073709551616"}, "--seed"},
+                  {{"--threads", "-1"}, "--threads"},
+                  {{"--threads", "100000"}, "--threads"},
+                  {{"--keep", "1"}, "--keep"},
+                  {{"--levels", "0"}, "--levels"},
+                  {{"--depth", "0"}, "--depth"},
+                  {{"--depth", "1000000"}, "--depth"},
+                  {{"--width", "0"}, "--width"},
+                  {{"--width", "65536"}, "this machine has"},
+                  {{"--width", "100000"}, "--width"},
+                  {{"--n-bits", "0"}, "--n-bits"},
+                  {{"--n-bits", "9"}, "--n-bits"},
+                  {{"--coupling", "multiplicative"}, "multiplicative"},
+                  {{"--permutation", "shuffle"}, "shuffle"},
+                  {{"--optimizer", "sgd"}, "sgd"},
+                  {{"--augment", "rotate"}, "rotate"},
+                  {{"--dequant", "none"}, "none"},
+                  {{"--memory", "magic"}, "magic"},
+                  {{"--precision", "fp16"}, "fp16"},
+                  {{"--precision", "tf32"}, "tf32"},
+                  {{"--device", "cuda"}, "cuda"},
+                  {{"--device", "quantum"}, "quantum"},
+                  {{"--drift-tolerance", "nan"}, "--drift-tolerance"},
+                  {{"--checkpoint-every", "1e300"}, "no interval"},
+                  {{"--checkpoint-every", "nan"}, "no interval"},
+                  {{"--checkpoint-every", "-1"}, "no interval"},
+                  {{"--eval-every", "10s"}, "no interval"},
+                  {{"--sample-every", ""}, "no interval"}});
+    expect_error(train({}), 2, "required");
+    expect_error(train({"--data", "d.h5"}), 2, "--out");
+}
+
+TEST_F(Refusals, TrainConfigFiles) {
+    const auto refuse_config = [&](const std::string& text, const std::string& part) {
+        write_bytes(folder / "c.toml", text);
+        refuse_train({{{"--config", "c.toml"}, part}});
+    };
+    refuse_config("lerning-rate = 0.1\n", "lerning-rate");
+    refuse_config("lr = fast\n", "--lr");
+    refuse_config("optimizer = 'sgd'\n", "sgd");
+    refuse_config("[train]\nlr = 0.1\n", "train");
+}
+
+TEST_F(Refusals, TrainIntoAFolderThatHoldsARun) {
+    make_run("run", 2);
+    const std::string metrics = read_bytes(folder / "run/metrics.csv");
+    refuse_train({{{"--out", "run"}, "--resume"}});
+    EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), metrics);
+}
+
+TEST_F(Refusals, ResumingWithOtherSettings) {
+    make_run("run", 2);
+    make_dataset(folder / "wide.h5", 8, 16, 3, 10, 0, 0);
+    const std::string metrics = read_bytes(folder / "run/metrics.csv"),
+                      config = read_bytes(folder / "run/config.toml");
+    refuse_train({{{"--out", "run", "--resume", "--seed", "9"}, "seed is 9 and was 0"},
+                  {{"--out", "run", "--resume", "--batch", "4"}, "batch is 4 and was 8"},
+                  {{"--out", "run", "--resume", "--width", "9"}, "width is 9 and was 8"},
+                  {{"--out", "run", "--resume", "--no-edge-bias"}, "edge_bias is false and was true"},
+                  {{"--out", "run", "--resume", "--coupling", "additive"}, "coupling"},
+                  {{"--out", "run", "--resume", "--optimizer", "adam"}, "optimizer"},
+                  {{"--out", "run", "--resume", "--no-shuffle"}, "shuffle"},
+                  {{"--out", "run", "--resume", "--data", "wide.h5"}, "image_width is 16 and was 8"}});
+    EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), metrics);
+    EXPECT_EQ(read_bytes(folder / "run/config.toml"), config);
+}
+
+TEST_F(Refusals, StartingFromAnotherModel) {
+    make_run("run", 1);
+    refuse_train({{{"--init-from", "run", "--width", "9"}, "--init-from"},
+                  {{"--init-from", "run", "--depth", "1"}, "--init-from"},
+                  {{"--init-from", "run/latest.h5", "--no-learn-top"}, "--init-from"}});
+}
+
+TEST_F(Refusals, DamagedCheckpoints) {
+    make_run("run", 1);
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    const std::string W = "/params/level0/step1/invconv/weight";
+    write_damaged("run/latest.h5", "nan.h5",
+                  [&](auto& e) { e.tensor("/params/level0/split/bias").values[0] = nan; });
+    write_damaged("run/latest.h5", "singular.h5",
+                  [&](auto& e) { std::fill_n(e.tensor(W).values.begin(), 12, 0.0f); });
+    write_damaged("run/latest.h5", "missing.h5", [&](auto& e) { e.tensors.erase(W); });
+    write_damaged("run/latest.h5", "future.h5", [&](auto& e) { e.version = 2; });
+    write_damaged("run/latest.h5", "config.h5", [&](auto& e) { e.config = "no JSON"; });
+    const std::string whole = read_bytes(folder / "run/latest.h5");
+    write_bytes(folder / "cut.h5", whole.substr(0, whole.size() - 1));
+    const std::pair<std::string, std::string> files[] = {{"nan.h5", "/params/level0/split/bias"},
+                                                         {"singular.h5", W + " is singular"},
+                                                         {"missing.h5", W + " is missing"},
+                                                         {"future.h5", "version 2"},
+                                                         {"config.h5", "not JSON"},
+                                                         {"cut.h5", "cut.h5"}};
+    for (const auto& [file, part] : files) {
+        refuse_train({{{"--init-from", file}, part}, {{"--resume", file}, part}});
+        refuse([this](const Words& words) { return eval(words); }, {"--bpd", "--data", "d.h5"},
+               {{{"--checkpoint", file}, part}});
+        refuse([this](const Words& words) { return sample(words); }, {"-o", "s.png"},
+               {{{"--checkpoint", file}, part}});
+    }
+}
+
+TEST_F(Refusals, Eval) {
+    make_run("run", 1);
+    make_bad_files();
+    make_dataset(folder / "wide.h5", 8, 16, 3, 10, 0, 2);
+    make_dataset(folder / "grey.h5", 8, 8, 1, 10, 0, 2);
+    make_dataset(folder / "train.h5", 8, 8, 3, 10, 0, 0);
+    refuse([this](const Words& words) { return eval(words); },
+           {"--bpd", "--checkpoint", "run", "--data", "d.h5"},
+           {{{"--data", "wide.h5"}, "8x16x3"},
+            {{"--data", "grey.h5"}, "8x8x1"},
+            {{"--data", "train.h5"}, "test"},
+            {{"--data", "none.h5"}, "none.h5"},
+            {{"--data", "cut.h5"}, "cut.h5"},
+            {{"--data", "run/latest.h5"}, "no data set"},
+            {{"--checkpoint", "d.h5"}, "not a checkpoint"},
+            {{"--checkpoint", "hollow"}, "latest.h5"},
+            {{"--checkpoint", "none"}, "none"},
+            {{"--checkpoint", "loop1"}, "loop1"},
+            {{"--checkpoint", ""}, "cannot open"},
+            {{"--split", "nope"}, "nope"},
+            {{"--limit", "-1"}, "--limit"},
+            {{"--limit", ""}, "--limit"},
+            {{"--batch", "0"}, "--batch"},
+            {{"--dequant-samples", "0"}, "--dequant-samples"},
+            {{"--dequant", "none"}, "none"},
+            {{"--per-image", "none/x.csv"}, "none"},
+            {{"--per-image", "hollow"}, "folder"},
+            {{"--precision", "tf32"}, "tf32"},
+            {{"--device", "cuda"}, "cuda"},
+            {{"--seed", "x"}, "--seed"},
+            {{"--seed", "-1"}, "--seed"},
+            {{"--frobnicate"}, "--frobnicate"},
+            {{"word"}, "word"}});
+    expect_error(eval({}), 2, "required");
+    expect_error(eval({"--checkpoint", "run", "--data", "d.h5"}), 2, "--bpd");
+}
+
+TEST_F(Refusals, Sample) {
+    make_run("run", 1);
+    make_bad_files();
+    refuse([this](const Words& words) { return sample(words); }, {"--checkpoint", "run", "-o", "s.png"},
+           {{{"--grid", "0x3"}, "0x3"},
+            {{"--grid", "3"}, "grid"},
+            {{"--grid", ""}, "grid"},
+            {{"--grid", "-1x-1"}, "grid"},
+            {{"--grid", "1000x1000"}, "too large"},
+            {{"--grid", "99999999999x1"}, "grid"},
+            {{"--temperature", "nan"}, "--temperature"},
+            {{"--temperature", "-1"}, "--temperature"},
+            {{"--temperature", "0.5,,1"}, "--temperature"},
+            {{"--temperature", ""}, "--temperature"},
+            {{"--temperature", "1e300"}, "--temperature"},
+            {{"--temperature", "hot"}, "--temperature"},
+            {{"-o", "none/s.png"}, "none"},
+            {{"-o", "hollow"}, "folder"},
+            {{"-o", ""}, "cannot write"},
+            {{"-o", "loop1"}, "loop1"},
+            {{"--checkpoint", "text.h5"}, "HDF5"},
+            {{"--checkpoint", "d.h5"}, "not a checkpoint"},
+            {{"--seed", "-1"}, "--seed"},
+            {{"--threads", "100000"}, "--threads"},
+            {{"--device", "cuda"}, "cuda"}});
+    expect_error(sample({}), 2, "required");
+}
+
+TEST_F(Refusals, AFullDiskIsAFailureAtRunTimeThatLeavesNoHalfFile) {
+    for (const rlim_t bytes : {rlim_t{0}, rlim_t{100}, rlim_t{3000}, rlim_t{30000}}) {
+        const std::string out = "full" + std::to_string(bytes);
+        const Outcome outcome =
+            train(run_words(out, 2) + Words{"--quiet"}, {.stderr_path = "", .largest_file = bytes});
+        // The message itself goes to a file too.
+        EXPECT_TRUE(outcome.code == 1) << bytes << " " << outcome.code << " " << outcome.err;
+        for (const std::string& name : all_files()) {
+            EXPECT_EQ(name.find(".tmp"), std::string::npos) << name;
+            EXPECT_EQ(name.find("step-"), std::string::npos) << name;
+            EXPECT_EQ(name.find("latest"), std::string::npos) << name;
+        }
+        // The run can go on once there is room.
+        const Outcome again = train(run_words(out, 2) + Words{"--quiet", "--resume"});
+        EXPECT_EQ(again.code, 0) << again.err;
+        std::filesystem::remove_all(folder / out);
+    }
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,115 @@
+// A folder with small data sets, in which glow_train, glow_eval and glow_sample are run.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/support.h"
+#include "tests/tools/process.h"
+#include "tests/train/checkpoint_edit.h"
+#include "train/data/dataset.h"
+
+namespace glow {
+
+using Words = std::vector<std::string>;
+
+inline Words operator+(Words a, const Words& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+}
+
+// Images of smooth random pixels.
+inline void make_dataset(const std::filesystem::path& path, index_t H, index_t W, index_t C, index_t train,
+                         index_t valid, index_t test) {
+    DatasetInfo info;
+    info.H = H;
+    info.W = W;
+    info.C = C;
+    DatasetWriter writer(path, info);
+    test::Random random(7);
+    for (const auto& [split, count] : {std::pair{"train", train}, {"valid", valid}, {"test", test}}) {
+        if (count == 0) continue;
+        std::vector<std::uint8_t> pixels;
+        for (index_t i = 0; i < count * H * W * C; ++i)
+            pixels.push_back(static_cast<std::uint8_t>(std::clamp(128 + 40 * random.normal(), 0.0, 255.0)));
+        writer.append(split, count, pixels.data(), nullptr);
+    }
+    writer.commit();
+}
+
+// A table by column names.
+using Table = std::vector<std::map<std::string, std::string>>;
+inline Table read_csv(const std::filesystem::path& path) {
+    const auto split = [](const std::string& line) {
+        Words cells;
+        std::stringstream stream(line);
+        for (std::string cell; std::getline(stream, cell, ',');) cells.push_back(cell);
+        return cells;
+    };
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    const Words names = split(line);
+    Table table;
+    while (std::getline(file, line)) {
+        const Words cells = split(line);
+        EXPECT_EQ(cells.size(), names.size()) << line;
+        auto& row = table.emplace_back();
+        for (std::size_t i = 0; i < std::min(cells.size(), names.size()); ++i) row[names[i]] = cells[i];
+    }
+    return table;
+}
+inline Table without(Table table, const Words& columns) {
+    for (auto& row : table)
+        for (const std::string& column : columns) EXPECT_EQ(row.erase(column), 1u) << column;
+    return table;
+}
+
+struct Commands : testing::Test {
+    Commands() { make_dataset(folder / "d.h5", 8, 8, 3, 40, 6, 10); }
+
+    Outcome train(const Words& arguments, const Surroundings& surroundings = {}) const {
+        return Process(folder.path(), GLOW_TRAIN_PROGRAM, arguments, surroundings).wait();
+    }
+    Outcome eval(const Words& arguments) const {
+        return Process(folder.path(), GLOW_EVAL_PROGRAM, arguments).wait();
+    }
+    Outcome sample(const Words& arguments) const {
+        return Process(folder.path(), GLOW_SAMPLE_PROGRAM, arguments).wait();
+    }
+    // A small run to the end.
+    Words run_words(const std::string& out, int steps) const {
+        return kSmall + Words{"--out", out, "--max-steps", std::to_string(steps)};
+    }
+    void make_run(const std::string& out, int steps, const Words& more = {}) const {
+        const Outcome outcome = train(run_words(out, steps) + Words{"--quiet"} + more);
+        ASSERT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_EQ(outcome.err, "");
+    }
+    // Everything below the folder.
+    Words all_files() const {
+        Words names;
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path()))
+            names.push_back(entry.path().lexically_relative(folder.path()).string());
+        std::sort(names.begin(), names.end());
+        return names;
+    }
+    void expect_equal_weights(const std::string& a, const std::string& b) const {
+        const CheckpointEdit x(folder / a), y(folder / b);
+        EXPECT_EQ(x.step, y.step);
+        EXPECT_EQ(x.images_seen, y.images_seen);
+        EXPECT_EQ(x.epoch, y.epoch);
+        ASSERT_EQ(x.tensors.size(), y.tensors.size());
+        for (const auto& [name, tensor] : x.tensors)
+            EXPECT_EQ(tensor.values, y.tensors.at(name).values) << name;
+    }
+
+    static inline const Words kSmall = {"--data",    "d.h5",    "--levels",    "2",       "--depth",
+                                        "2",         "--width", "8",           "--batch", "8",
+                                        "--threads", "2",       "--log-every", "1"};
+    TemporaryFolder folder;
+};
+
+}  // namespace glow
