@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "kernels/error.h"
+#include "kernels/math.h"
 #include "runtime/blas.h"
 #include "runtime/openblas.h"
 
@@ -17,18 +18,50 @@ memory::data_type type_of(Scalar scalar) {
     return scalar == Scalar::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
+// Is an operand a column whose elements lie apart? oneDNN 3 cannot tell the strides of such a matrix.
+bool has_strided_column(const Gemm& g) {
+    const bool a = g.transpose_a ? g.m == 1 && g.lda > 1 : g.k == 1 && g.lda > 1;
+    const bool b = g.transpose_b ? g.k == 1 && g.ldb > 1 : g.n == 1 && g.ldb > 1;
+    return a || b || (g.n == 1 && g.ldc > 1);
+}
+
+float element(const void* data, Scalar type, index_t i) {
+    return type == Scalar::bf16 ? to_float(static_cast<const bfloat16*>(data)[i])
+                                : static_cast<const float*>(data)[i];
+}
+
+// The product by its definition, for those; none of a network's products is one.
+void run_plainly(const Gemm& g, const void* a, const void* b, void* c, const float* bias) {
+    for (index_t m = 0; m < g.m; ++m)
+        for (index_t n = 0; n < g.n; ++n) {
+            const index_t at = m * g.ldc + n;
+            double sum = g.accumulate ? element(c, g.out, at) : 0.0f;
+            for (index_t k = 0; k < g.k; ++k)
+                sum += static_cast<double>(element(a, g.in, g.transpose_a ? k * g.lda + m : m * g.lda + k)) *
+                       element(b, g.in, g.transpose_b ? n * g.ldb + k : k * g.ldb + n);
+            if (g.epilogue == Epilogue::bias_relu) sum += bias[n];
+            if (g.epilogue != Epilogue::none && sum < 0) sum = 0;
+            if (g.out == Scalar::bf16)
+                static_cast<bfloat16*>(c)[at] = round_to<bfloat16>(sum);
+            else
+                static_cast<float*>(c)[at] = static_cast<float>(sum);
+        }
+}
+
 class OneDnnBlas : public Blas {
   public:
     explicit OneDnnBlas(int threads)
         : double_(make_openblas(threads)), engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
 
     std::size_t scratch_bytes(const Gemm& gemm) override {
-        return gemm.in == Scalar::f64 ? double_->scratch_bytes(gemm) : product(gemm).scratch_bytes;
+        if (gemm.in == Scalar::f64) return double_->scratch_bytes(gemm);
+        return has_strided_column(gemm) ? 0 : product(gemm).scratch_bytes;
     }
 
     void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
              void* scratch) override {
         if (gemm.in == Scalar::f64) return double_->run(gemm, a, b, c, bias, scratch);
+        if (has_strided_column(gemm)) return run_plainly(gemm, a, b, c, static_cast<const float*>(bias));
         Product& p = product(gemm);
         p.a.set_data_handle(const_cast<void*>(a));
         p.b.set_data_handle(const_cast<void*>(b));
