@@ -8,7 +8,7 @@
 namespace glow::inline GLOW_REAL {
 
 index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N) {
-    constexpr index_t kTileElements = index_t{1} << 20;
+    constexpr index_t kTileElements = index_t{1} << 21;
     return std::min(N, tile > 0 ? tile : std::max<index_t>(1, kTileElements / (pixels * width)));
 }
 

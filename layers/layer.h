@@ -39,9 +39,9 @@ class Layer {
     virtual void backward(const Context& context, Flow& flow, Gradient& gradient) = 0;
 };
 
-// Images that a network of hidden width `width` takes at once, for feature maps of `pixels` pixels: `tile`
-// where it is given, else as many as make a hidden map of about 2^20 elements, which stays in the CPU's
-// caches. A fixed rule: forward and recomputation agree.
+// Images that a network of hidden width `width` takes at once, for feature maps of `pixels` pixels: `tile` where it
+// is given, else as many as make a hidden map of about 2^21 elements: smaller ones cost more in threads that wait for
+// each other than caches save (docs/results). A fixed rule: forward and recomputation agree.
 index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N);
 
 }  // namespace glow::inline GLOW_REAL

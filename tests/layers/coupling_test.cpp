@@ -142,7 +142,7 @@ TEST(Coupling, RefusesPrecisionsThatDoNotExistHere) {
 TEST(ImagesPerTile, FollowsItsRule) {
     EXPECT_EQ(images_per_tile(3, 1, 1, 100), 3);
     EXPECT_EQ(images_per_tile(30, 1, 1, 10), 10);
-    EXPECT_EQ(images_per_tile(0, 256, 512, 100), 8);
+    EXPECT_EQ(images_per_tile(0, 256, 512, 100), 16);
     EXPECT_EQ(images_per_tile(0, 256, 512, 4), 4);
     EXPECT_EQ(images_per_tile(0, 1 << 20, 512, 4), 1);
 }

@@ -160,9 +160,10 @@ TEST(GoldenRefusals, VariantsOfAnotherVersion) {
                                                          {"reverse", "reverse"},
                                                          {"conditional", "y-cond"}};
     const Backend backend(Device::cpu, 1);
-    for (const auto& [name, part] : variants)
-        expect_throw<InputError>([&] { LoadedModel(golden(name), false, Precision::fp32, 1, backend); },
-                                 {name + ".h5", part});
+    for (const auto& variant : variants)
+        expect_throw<InputError>(
+            [&] { LoadedModel(golden(variant.first), false, Precision::fp32, 1, backend); },
+            {variant.first + ".h5", variant.second});
 }
 
 }  // namespace
