@@ -10,7 +10,9 @@ endif()
 # -fno-math-errno and -fno-trapping-math let loops vectorise; nothing here changes a result's meaning
 # (NaN and inf keep theirs).
 set(glow_flags -Wall -Wextra -Werror -fno-math-errno -fno-trapping-math)
-if(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+if(GLOW_SANITIZE)
+    list(APPEND glow_flags -O1 -g1)  # quick to compile, and reports still name lines
+elseif(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
     list(APPEND glow_flags -O3)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
