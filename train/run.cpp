@@ -351,12 +351,13 @@ void Run::evaluate_valid() {
 
 void Run::draw_samples() {
     const ModelConfig& m = options_.model;
-    // 8 x 8 images, fewer where they are large: a tile is magnified to 64 pixels a side and more.
+    // 8 x 8 images, fewer where they are large: the plan does not count the sheet. A tile is magnified to 64
+    // pixels a side and more.
     const index_t scale = std::max<index_t>(1, 64 / std::min(m.image_height, m.image_width));
-    const index_t tile = m.image_height * m.image_width * scale * scale, limit = index_t{1} << 26;
+    const index_t tile = m.image_height * m.image_width * scale * scale;
     index_t side = 8;
-    while (side > 0 && tile > limit / (side * side)) side /= 2;
-    if (side == 0) return;
+    while (side > 1 && tile * side * side > index_t{1} << 22) side /= 2;
+    if (tile > index_t{1} << 26) return;
     const GridSize grid{side, side};
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(grid.tiles() * m.dimensions()));
     trainer_->use(true);

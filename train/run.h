@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -21,8 +22,8 @@ struct RunRequest {
 
 struct RunResult {
     Progress progress;
-    std::string ended;                         // why: "max-steps", "max-minutes", "epochs", "signal"
-    double bits_per_dim = 0;                   // of the last step's batch
+    std::string ended;  // why: "max-steps", "max-minutes", "epochs", "signal"
+    double bits_per_dim = std::numeric_limits<double>::quiet_NaN();  // of the last step, where one was left
     std::optional<Mean> valid_ema, valid_raw;  // at the end, where the data set has /valid
     std::size_t planned_bytes = 0, peak_bytes = 0, process_growth_bytes = 0;
     std::string checkpoint;

@@ -14,7 +14,8 @@ likelihood() { ./run_with_torch.sh compare_likelihood.py --glow-eval "$programs/
 
 if [ "$2" = full ]; then
     "$programs/glow_data" synthetic gauss --size 32 --channels 3 --train 8 --test 8 -o "$data" --quiet
-    gradient --levels 3 --depth 32 --width 512 --batch 4 --chunk 4
+    # 96 float networks in a row: float PyTorch differs from double by 2e-4 in the worst tensors without kinks.
+    gradient --levels 3 --depth 32 --width 512 --batch 4 --chunk 4 --tensor-tolerance 3e-4
     exit
 fi
 "$programs/glow_data" synthetic gauss --size 8 --channels 3 --train 32 --test 12 -o "$data" --quiet

@@ -262,6 +262,7 @@ TEST_F(Commands, ResumeNeedsNothingButTheFolder) {
     outcome = train({"--out", "run", "--resume", "--quiet", "--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_EQ(json::parse(outcome.out)["step"], 5);
+    EXPECT_TRUE(json::parse(outcome.out)["bpd"].is_null());
     EXPECT_EQ(read_bytes(folder / "run/eval.csv"), evaluations);
     EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 5u);
 }
@@ -397,6 +398,18 @@ TEST_F(Commands, SmallAndStrangeRunsWork) {
     works({"--eval-every", "0", "--sample-every", "0", "--checkpoint-every", "0"});
     works({"--lr", "0", "--beta1", "0", "--weight-decay", "0.5"});
     works({"--threads", "5"});
+}
+
+TEST_F(Commands, TheSheetOfLargeImagesStaysWithinThePromisedMemory) {
+    make_dataset(folder / "large.h5", 512, 512, 3, 2, 0, 0);
+    const Outcome outcome = train({"--data", "large.h5", "--out", "run", "--levels", "1", "--depth", "1",
+                                   "--width", "4", "--batch", "1", "--max-steps", "1", "--quiet", "--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const json result = json::parse(outcome.out);
+    EXPECT_LE(result["process_growth_bytes"].get<double>(),
+              1.05 * result["planned_bytes"].get<double>() + (64 << 20));
+    const Image sheet = read_png(folder / "run/samples/step-00000001.png");
+    EXPECT_EQ(sheet.H, 2 + 4 * 514);  // 4 x 4 instead of 8 x 8
 }
 
 TEST_F(Commands, AProgressLineIsForTerminalsOnly) {
