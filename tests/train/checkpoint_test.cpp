@@ -259,7 +259,8 @@ TEST_F(CheckpointTest, AbsurdModelsAreRefusedAtOnce) {
     refuse_model(
         {{"image_height", 65536}, {"image_width", 65536}, {"levels", 1}, {"depth", 1}, {"width", 65536}});
     refuse_model({{"levels", 1}, {"depth", 1}, {"width", 65536}});
-    EXPECT_LT(process_peak_bytes() - before, std::size_t{64} << 20);
+    // The files claim terabytes; a sanitizer keeps freed memory for a while.
+    EXPECT_LT(process_peak_bytes() - before, std::size_t{256} << 20);
 }
 
 TEST_F(CheckpointTest, TruncatedFiles) {
