@@ -176,14 +176,15 @@ apt() {
 candidate() {
     local package
     for package in "$@"; do
-        if apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [^(]'; then
+        # Not through a pipe: a grep that ends early would kill apt-cache, and pipefail would call that a failure.
+        if grep -q 'Candidate: [^(]' <<<"$(apt-cache policy "$package" 2>/dev/null)"; then
             printf '%s' "$package"
             return
         fi
     done
 }
 
-have_lists() { apt-cache policy 2>/dev/null | grep -q Packages; }
+have_lists() { grep -q Packages <<<"$(apt-cache policy 2>/dev/null)"; }
 
 # Fresh lists, except where all that is missing is optional and unknown to the lists we have: then every run would fetch them.
 update=no
