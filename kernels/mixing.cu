@@ -1,4 +1,6 @@
-// Affine maps of the state's channels.
+// Affine maps of the state's channels, and the matrices in them.
+#include <limits>
+
 #include "kernels/launch.cuh"
 #include "kernels/math.h"
 #include "kernels/mixing.h"
@@ -39,9 +41,137 @@ struct CastWithOne {
     }
 };
 
-// dW, one entry each.
-struct UnfoldWeight {
-    static constexpr const char* name = "unfold_mixing_weight";
+struct DenseWeight {
+    static constexpr const char* name = "dense_weight";
+    index_t C, stride;
+    const real* weight;
+    double* W;
+    GLOW_HD void operator()(index_t k, index_t o, index_t i) const {
+        W[(k * C + o) * C + i] = weight[k * stride + o * C + i];
+    }
+};
+
+// Of the step whose parameters begin `at` and `fixed_at` elements behind the first one's.
+GLOW_HD inline double lu_lower(const LuFactors& f, index_t C, index_t at, index_t r, index_t c) {
+    return r == c ? 1.0 : static_cast<double>(f.lower[at + r * C + c]);
+}
+GLOW_HD inline double lu_diagonal(const LuFactors& f, index_t at, index_t fixed_at, index_t i) {
+    return f.sign[fixed_at + i] * exp_of(f.log_diag[at + i]);
+}
+
+struct LuWeight {
+    static constexpr const char* name = "lu_weight";
+    index_t C, stride, fixed_stride;
+    LuFactors f;
+    double* W;
+    GLOW_HD void operator()(index_t k, index_t o, index_t i) const {
+        const index_t at = k * stride, fixed_at = k * fixed_stride;
+        const index_t r = static_cast<index_t>(f.permutation[fixed_at + o]);
+        const index_t last = r < i ? r : i - 1;  // of the terms with an entry of upper
+        double sum = i <= r ? lu_lower(f, C, at, r, i) * lu_diagonal(f, at, fixed_at, i) : 0.0;
+        for (index_t c = 0; c <= last; ++c)
+            sum += lu_lower(f, C, at, r, c) * static_cast<double>(f.upper[at + c * C + i]);
+        W[(k * C + o) * C + i] = sum;
+    }
+};
+
+struct LuLogDeterminant {
+    static constexpr const char* name = "lu_log_determinant";
+    index_t C, stride;
+    const real* log_diag;
+    double* log_abs_det;
+    GLOW_HD void operator()(index_t k) const {
+        double sum = 0;
+        for (index_t i = 0; i < C; ++i) sum += log_diag[k * stride + i];
+        log_abs_det[k] = sum;
+    }
+};
+
+struct PermutationWeight {
+    static constexpr const char* name = "permutation_weight";
+    index_t C, fixed_stride;
+    const real* indices;
+    double* W;
+    double* W_inverse;
+    double* log_abs_det;
+    double* condition;
+    GLOW_HD void operator()(index_t k, index_t o, index_t i) const {
+        const index_t source =
+            indices != nullptr ? static_cast<index_t>(indices[k * fixed_stride + o]) : C - 1 - o;
+        const double entry = source == i ? 1.0 : 0.0;
+        W[(k * C + o) * C + i] = entry;
+        W_inverse[(k * C + i) * C + o] = entry;
+        if (o == 0 && i == 0) {
+            log_abs_det[k] = 0.0;
+            condition[k] = 1.0;
+        }
+    }
+};
+
+struct FoldMixing {
+    static constexpr const char* name = "fold_mixing";
+    index_t C, stride;
+    const real* logs;
+    MixingValues v;
+    GLOW_HD void operator()(index_t k, index_t o, index_t i) const {
+        const index_t at = (k * C + o) * C + i;
+        v.M[at] = v.W[at] * exp_of(3.0 * logs[k * stride + i]);
+        v.M_inverse[at] = v.W_inverse[at] * exp_of(-3.0 * logs[k * stride + o]);
+    }
+};
+
+struct FoldShift {
+    static constexpr const char* name = "fold_mixing_shift";
+    index_t C, stride;
+    const real* bias;
+    MixingValues v;
+    GLOW_HD void operator()(index_t k, index_t o) const {
+        double sum = 0;
+        for (index_t i = 0; i < C; ++i) sum += v.M[(k * C + o) * C + i] * bias[k * stride + i];
+        v.shift[k * C + o] = sum;
+        v.minus_bias[k * C + o] = -static_cast<double>(bias[k * stride + o]);
+    }
+};
+
+struct FoldLogdet {
+    static constexpr const char* name = "fold_mixing_logdet";
+    index_t C, pixels, stride;
+    const real* bias;
+    const real* logs;
+    MixingValues v;
+    GLOW_HD void operator()(index_t k) const {
+        double sum = 0;
+        bool usable = true;
+        for (index_t i = 0; i < C; ++i) {
+            const double log_scale = 3.0 * logs[k * stride + i];
+            sum += log_scale;
+            // Scales between 2^-1000 and 2^1000, and no NaN.
+            usable = usable && log_scale > -693.0 && log_scale < 693.0 &&
+                     bias[k * stride + i] - bias[k * stride + i] == 0;
+        }
+        v.actnorm_logdet[k] = sum * static_cast<double>(pixels);
+        v.mixing_logdet[k] *= static_cast<double>(pixels);
+        if (!usable) v.condition[k] = kInfinity;
+    }
+    static constexpr double kInfinity = std::numeric_limits<double>::infinity();
+};
+
+struct AddToAll {
+    static constexpr const char* name = "add_to_all";
+    const double* value;
+    double* x;
+    GLOW_HD void operator()(index_t n) const { x[n] += *value; }
+};
+
+// G[o, i] = (dM + dc b^T)[o, i] s_i.
+GLOW_HD inline double weight_gradient(const real* dMc, index_t C, index_t o, index_t i, const real* bias,
+                                      const real* logs) {
+    const double dM = dMc[o * (C + 1) + i] + static_cast<double>(dMc[o * (C + 1) + C]) * bias[i];
+    return dM * exp_of(3.0 * logs[i]);
+}
+
+struct DenseWeightGradient {
+    static constexpr const char* name = "dense_weight_gradient";
     index_t C;
     const real* dMc;
     const double* W_inverse;
@@ -50,17 +180,56 @@ struct UnfoldWeight {
     double dlogdet;
     real* dW;
     GLOW_HD void operator()(index_t o, index_t i) const {
-        const double G = dMc[o * (C + 1) + i] + static_cast<double>(dMc[o * (C + 1) + C]) * bias[i];
-        dW[o * C + i] += static_cast<real>(G * exp_of(3.0 * logs[i]) + dlogdet * W_inverse[i * C + o]);
+        dW[o * C + i] +=
+            static_cast<real>(weight_gradient(dMc, C, o, i, bias, logs) + dlogdet * W_inverse[i * C + o]);
+    }
+};
+
+// dLU = P^T G.
+struct LuProductGradient {
+    static constexpr const char* name = "lu_product_gradient";
+    index_t C;
+    const real* dMc;
+    const real* permutation;
+    const real* bias;
+    const real* logs;
+    double* dLU;
+    GLOW_HD void operator()(index_t o, index_t i) const {
+        dLU[static_cast<index_t>(permutation[o]) * C + i] = weight_gradient(dMc, C, o, i, bias, logs);
+    }
+};
+
+struct LuGradient {
+    static constexpr const char* name = "lu_gradient";
+    index_t C;
+    LuFactors f;
+    const double* dLU;
+    double dlogdet;
+    real* dlog_diag;
+    real* dlower;
+    real* dupper;
+    GLOW_HD void operator()(index_t r, index_t c) const {
+        if (r > c) {  // row r of dLU times row c of B
+            double sum = dLU[r * C + c] * lu_diagonal(f, 0, 0, c);
+            for (index_t j = c + 1; j < C; ++j) sum += dLU[r * C + j] * f.upper[c * C + j];
+            dlower[r * C + c] += static_cast<real>(sum);
+            return;
+        }
+        double sum = 0;  // column r of A times column c of dLU
+        for (index_t j = r; j < C; ++j) sum += lu_lower(f, C, 0, j, r) * dLU[j * C + c];
+        if (r < c)
+            dupper[r * C + c] += static_cast<real>(sum);
+        else
+            dlog_diag[r] += static_cast<real>(sum * lu_diagonal(f, 0, 0, r) + dlogdet);
     }
 };
 
 // dbias and dlogs of input channel i.
-struct UnfoldActnorm {
-    static constexpr const char* name = "unfold_mixing_actnorm";
+struct ActnormGradient {
+    static constexpr const char* name = "actnorm_gradient";
     index_t C;
     const real* dMc;
-    const real* W;
+    const double* W;
     const real* bias;
     const real* logs;
     double dlogdet;
@@ -94,10 +263,52 @@ void cast_with_one(const Place& place, index_t rows, index_t C, const state_t* h
     for_each_row_channel(place, rows, C + 1, CastWithOne{C, h, out});
 }
 
-void unfold_mixing(const Place& place, index_t C, const real* dMc, const real* W, const double* W_inverse,
-                   const real* bias, const real* logs, double dlogdet, real* dW, real* dbias, real* dlogs) {
-    for_each_row_channel(place, C, C, UnfoldWeight{C, dMc, W_inverse, bias, logs, dlogdet, dW});
-    for_each(place, C, UnfoldActnorm{C, dMc, W, bias, logs, dlogdet, dbias, dlogs}, C);
+void dense_weight(const Place& place, index_t K, index_t C, index_t stride, const real* weight, double* W) {
+    for_each_group(place, K, C, C, DenseWeight{C, stride, weight, W});
+}
+
+void lu_weight(const Place& place, index_t K, index_t C, index_t stride, index_t fixed_stride,
+               const LuFactors& factors, double* W) {
+    for_each_group(place, K, C, C, LuWeight{C, stride, fixed_stride, factors, W});
+}
+
+void lu_log_determinant(const Place& place, index_t K, index_t C, index_t stride, const real* log_diag,
+                        double* log_abs_det) {
+    for_each(place, K, LuLogDeterminant{C, stride, log_diag, log_abs_det}, C);
+}
+
+void permutation_weight(const Place& place, index_t K, index_t C, index_t fixed_stride, const real* indices,
+                        double* W, double* W_inverse, double* log_abs_det, double* condition) {
+    for_each_group(place, K, C, C,
+                   PermutationWeight{C, fixed_stride, indices, W, W_inverse, log_abs_det, condition});
+}
+
+void fold_mixing(const Place& place, index_t K, index_t C, index_t pixels, index_t stride, const real* bias,
+                 const real* logs, const MixingValues& values) {
+    for_each_group(place, K, C, C, FoldMixing{C, stride, logs, values});
+    for_each_row_channel(place, K, C, FoldShift{C, stride, bias, values});
+    for_each(place, K, FoldLogdet{C, pixels, stride, bias, logs, values}, C);
+}
+
+void add_to_all(const Place& place, index_t N, const double* value, double* x) {
+    for_each(place, N, AddToAll{value, x});
+}
+
+void dense_weight_gradient(const Place& place, index_t C, const real* dMc, const double* W_inverse,
+                           const real* bias, const real* logs, double dlogdet, real* dW) {
+    for_each_row_channel(place, C, C, DenseWeightGradient{C, dMc, W_inverse, bias, logs, dlogdet, dW});
+}
+
+void lu_gradient(const Place& place, index_t C, const real* dMc, const LuFactors& factors, const real* bias,
+                 const real* logs, double dlogdet, double* scratch, real* dlog_diag, real* dlower,
+                 real* dupper) {
+    for_each_row_channel(place, C, C, LuProductGradient{C, dMc, factors.permutation, bias, logs, scratch});
+    for_each_row_channel(place, C, C, LuGradient{C, factors, scratch, dlogdet, dlog_diag, dlower, dupper});
+}
+
+void actnorm_gradient(const Place& place, index_t C, const real* dMc, const double* W, const real* bias,
+                      const real* logs, double dlogdet, real* dbias, real* dlogs) {
+    for_each(place, C, ActnormGradient{C, dMc, W, bias, logs, dlogdet, dbias, dlogs}, C);
 }
 
 }  // namespace glow::inline GLOW_REAL

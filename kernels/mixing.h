@@ -18,11 +18,77 @@ void affine_rows_gradient(const Place& place, index_t rows, index_t C, const dou
 // dh^T out gives both dM and dc.
 void cast_with_one(const Place& place, index_t rows, index_t C, const state_t* h, real* out);
 
-// Parameter gradients of y = W diag(s) (x + b) from dMc [C, C + 1] = (dM, dc), dM[o,i] = sum dy_o x_i, dc[o]
-// = sum dy_o: with G = dM + dc b^T, dW += G diag(s) + n W^-T, db += M^T dc, dlogs += 3 s_i sum_o G[o,i]
-// W[o,i] + 3 n, where n = dlogdet = (sum over images of dL/dlogdet) * H * W. All of W, W_inverse, bias, logs
-// in their parameters' layout.
-void unfold_mixing(const Place& place, index_t C, const real* dMc, const real* W, const double* W_inverse,
-                   const real* bias, const real* logs, double dlogdet, real* dW, real* dbias, real* dlogs);
+// ---- W and what follows from it, for K successive steps of a level together ----------------------
+//
+// The parameters of a step lie `stride` elements behind those of the step before it, its fixed tensors (a
+// permutation, signs) `fixed_stride` elements; derived values one after the other.
+
+// W of the plain invertible convolution, K matrices [C, C]: weight in double.
+void dense_weight(const Place& place, index_t K, index_t C, index_t stride, const real* weight, double* W);
+
+// The parts of W = P (L + I) (U + diag(sign exp(log_diag))) (paper section 3.2): row r of W is row
+// permutation[r] of the product. Only the strict triangles of lower and upper are read.
+struct LuFactors {
+    const real* permutation;  // [C] fixed
+    const real* sign;         // [C] fixed, 1 or -1
+    const real* log_diag;     // [C]
+    const real* lower;        // [C, C]
+    const real* upper;        // [C, C]
+};
+void lu_weight(const Place& place, index_t K, index_t C, index_t stride, index_t fixed_stride,
+               const LuFactors& factors, double* W);
+// log_abs_det[k] = sum of log_diag: exact, where that of the product would be rounded.
+void lu_log_determinant(const Place& place, index_t K, index_t C, index_t stride, const real* log_diag,
+                        double* log_abs_det);
+
+// y_c = x[indices[c]] as a matrix, its inverse, log|det| = 0 and condition 1. indices: fixed, [C] a step;
+// nullptr: reversed channels.
+void permutation_weight(const Place& place, index_t K, index_t C, index_t fixed_stride, const real* indices,
+                        double* W, double* W_inverse, double* log_abs_det, double* condition);
+
+// Derived values of K steps.
+struct MixingValues {
+    double* W;               // [K, C, C]
+    double* W_inverse;       // [K, C, C]
+    double* M;               // [K, C, C] W diag(s)
+    double* M_inverse;       // [K, C, C] diag(1/s) W^-1
+    double* shift;           // [K, C] M b
+    double* minus_bias;      // [K, C] -b
+    double* mixing_logdet;   // [K] nats per image
+    double* actnorm_logdet;  // [K] nats per image
+    double* condition;       // [K] norm1(W) norm1(W^-1); inf: unusable
+
+    // Those of step k alone, and after it.
+    MixingValues from(index_t k, index_t C) const {
+        return {W + k * C * C,         W_inverse + k * C * C, M + k * C * C,
+                M_inverse + k * C * C, shift + k * C,         minus_bias + k * C,
+                mixing_logdet + k,     actnorm_logdet + k,    condition + k};
+    }
+};
+// M, M_inverse, shift, minus_bias and actnorm_logdet from W, W_inverse, bias and logs; mixing_logdet *=
+// pixels (it holds log|det W| before); condition = inf where a bias or a scale is out of range.
+void fold_mixing(const Place& place, index_t K, index_t C, index_t pixels, index_t stride, const real* bias,
+                 const real* logs, const MixingValues& values);
+
+// x[n] += *value, n < N: a log-determinant that is the same for every image.
+void add_to_all(const Place& place, index_t N, const double* value, double* x);
+
+// ---- Parameter gradients -------------------------------------------------------------------------
+//
+// Of y = W diag(s) (x + b), from dMc [C, C + 1] = (dM, dc), dM[o,i] = sum dy_o x_i, dc[o] = sum dy_o. With
+// G = (dM + dc b^T) diag(s) the gradient of W is G + n W^-T, where n = dlogdet = (sum over images of
+// dL/dlogdet) * H * W.
+
+// dW += G + n W^-T.
+void dense_weight_gradient(const Place& place, index_t C, const real* dMc, const double* W_inverse,
+                           const real* bias, const real* logs, double dlogdet, real* dW);
+// Through the factors: with A = L + I, B = U + D and dLU = P^T G, dlower += strict lower triangle of dLU B^T,
+// dupper += strict upper triangle of A^T dLU, dlog_diag += diag(A^T dLU) D + n. scratch: C * C doubles.
+void lu_gradient(const Place& place, index_t C, const real* dMc, const LuFactors& factors, const real* bias,
+                 const real* logs, double dlogdet, double* scratch, real* dlog_diag, real* dlower,
+                 real* dupper);
+// db += M^T dc, dlogs += 3 sum_o G[o,i] W[o,i] + 3 n.
+void actnorm_gradient(const Place& place, index_t C, const real* dMc, const double* W, const real* bias,
+                      const real* logs, double dlogdet, real* dbias, real* dlogs);
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,59 +1,70 @@
 // y = M x + M b forward, x = M^-1 y - b backward; gradients by one matrix product and an unfolding.
 #include "layers/actnorm_mixing.h"
 
-#include <cmath>
-#include <limits>
-#include <vector>
-
-#include "kernels/math.h"
-#include "kernels/mixing.h"
 #include "kernels/network.h"
 
 namespace glow::inline GLOW_REAL {
 
-ActnormMixing::ActnormMixing(const Shape& shape, const std::string& name, Parameters& parameters)
+ActnormMixing::ActnormMixing(const Shape& shape, Permutation permutation, const std::string& name,
+                             Parameters& parameters)
     : shape_(shape),
+      permutation_(permutation),
       bias_(parameters.add(name + "/actnorm/bias", {shape.C}, Start::zeros)),
-      logs_(parameters.add(name + "/actnorm/logs", {shape.C}, Start::zeros)),
-      weight_(parameters.add(name + "/invconv/weight", {shape.C, shape.C}, Start::orthogonal)) {}
-
-void ActnormMixing::allocate(Arena& derived) {
-    const index_t C = shape_.C;
-    M_ = derived.take<double>(C * C);
-    M_inverse_ = derived.take<double>(C * C);
-    W_inverse_ = derived.take<double>(C * C);
-    shift_ = derived.take<double>(C);
-    minus_bias_ = derived.take<double>(C);
+      logs_(parameters.add(name + "/actnorm/logs", {shape.C}, Start::zeros)) {
+    const index_t C = shape.C;
+    if (permutation == Permutation::invconv)
+        weight_ = parameters.add(name + "/invconv/weight", {C, C}, Start::orthogonal);
+    if (permutation == Permutation::invconv_lu) lu_ = parameters.add_lu(name + "/invconv", C);
+    if (permutation == Permutation::shuffle)
+        indices_ = parameters.add_fixed(name + "/shuffle/indices", {C}, Start::shuffled, true);
 }
 
-double ActnormMixing::prepare(const Context& context) {
-    if (context.dry()) return 1;
-    const index_t C = shape_.C;
-    const real* const bias = bias_.value();
-    const real* const logs = logs_.value();
-    const real* const weight = weight_.value();
-    const std::vector<double> W(weight, weight + C * C);
-    const Inverse inverse = context.solver.invert(C, W.data(), W_inverse_);
-    if (inverse.singular) return std::numeric_limits<double>::infinity();
-    double sum_logs = 0;
-    for (index_t i = 0; i < C; ++i) {
-        const double s = exp_of(3.0 * logs[i]);
-        if (!(s > 0 && std::isfinite(s)) || !std::isfinite(bias[i]))
-            return std::numeric_limits<double>::infinity();
-        sum_logs += logs[i];
-        minus_bias_[i] = -static_cast<double>(bias[i]);
-        for (index_t o = 0; o < C; ++o) {
-            M_[o * C + i] = W[o * C + i] * s;
-            M_inverse_[i * C + o] = W_inverse_[i * C + o] / s;
-        }
+void ActnormMixing::allocate(Steps steps, Arena& derived, double* conditions) {
+    const index_t K = static_cast<index_t>(steps.size()), C = steps[0]->shape_.C;
+    const MixingValues all{
+        derived.take<double>(K * C * C), derived.take<double>(K * C * C), derived.take<double>(K * C * C),
+        derived.take<double>(K * C * C), derived.take<double>(K * C),     derived.take<double>(K * C),
+        derived.take<double>(K),         derived.take<double>(K),         conditions};
+    for (index_t k = 0; k < K; ++k) steps[k]->values_ = all.from(k, C);
+}
+
+index_t ActnormMixing::fixed_offset() const {
+    return permutation_ == Permutation::invconv_lu ? lu_.permutation.offset() : indices_.offset();
+}
+
+LuFactors ActnormMixing::factors() const {
+    return {lu_.permutation.value(), lu_.sign.value(), lu_.log_diag.value(), lu_.lower.value(),
+            lu_.upper.value()};
+}
+
+void ActnormMixing::prepare(const Context& context, Steps steps) {
+    const ActnormMixing& first = *steps[0];
+    const Place& place = context.place;
+    const MixingValues& v = first.values_;
+    const index_t K = static_cast<index_t>(steps.size()), C = first.shape_.C;
+    const index_t stride = K > 1 ? first.stride_to(*steps[1]) : 0;
+    const index_t fixed_stride = K > 1 ? first.fixed_stride_to(*steps[1]) : 0;
+    switch (first.permutation_) {
+        case Permutation::invconv:
+            dense_weight(place, K, C, stride, first.weight_.value(), v.W);
+            break;
+        case Permutation::invconv_lu:
+            lu_weight(place, K, C, stride, fixed_stride, first.factors(), v.W);
+            break;
+        case Permutation::shuffle:
+        case Permutation::reverse:
+            permutation_weight(place, K, C, fixed_stride,
+                               first.permutation_ == Permutation::shuffle ? first.indices_.value() : nullptr,
+                               v.W, v.W_inverse, v.mixing_logdet, v.condition);
+            break;
     }
-    for (index_t o = 0; o < C; ++o) {
-        shift_[o] = 0;
-        for (index_t i = 0; i < C; ++i) shift_[o] += M_[o * C + i] * bias[i];
-    }
-    actnorm_logdet_ = 3.0 * sum_logs * static_cast<double>(shape_.pixels());
-    mixing_logdet_ = inverse.log_abs_det * static_cast<double>(shape_.pixels());
-    return inverse.condition;
+    const bool learned =
+        first.permutation_ == Permutation::invconv || first.permutation_ == Permutation::invconv_lu;
+    if (learned && !context.dry())
+        context.solver.invert(K, C, v.W, v.W_inverse, v.mixing_logdet, v.condition);
+    if (first.permutation_ == Permutation::invconv_lu)
+        lu_log_determinant(place, K, C, stride, first.lu_.log_diag.value(), v.mixing_logdet);
+    fold_mixing(place, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(), v);
 }
 
 void ActnormMixing::initialise(const Context& context, Flow& flow) {
@@ -67,18 +78,20 @@ void ActnormMixing::initialise(const Context& context, Flow& flow) {
         actnorm_from_moments(context.place, static_cast<double>(rows), shape_.C, moments, bias_.value(),
                              logs_.value());
     }
-    prepare(context);
+    ActnormMixing* const self = this;
+    prepare(context, {&self, 1});
     forward(context, flow);
 }
 
 void ActnormMixing::forward(const Context& context, Flow& flow) {
-    affine_rows(context.place, flow.N * shape_.pixels(), shape_.C, M_, shift_, flow.h);
-    if (!context.dry())
-        for (index_t n = 0; n < flow.N; ++n) flow.logdet[n] += actnorm_logdet_ + mixing_logdet_;
+    affine_rows(context.place, flow.N * shape_.pixels(), shape_.C, values_.M, values_.shift, flow.h);
+    add_to_all(context.place, flow.N, values_.actnorm_logdet, flow.logdet);
+    add_to_all(context.place, flow.N, values_.mixing_logdet, flow.logdet);
 }
 
 void ActnormMixing::inverse(const Context& context, Flow& flow) {
-    affine_rows(context.place, flow.N * shape_.pixels(), shape_.C, M_inverse_, minus_bias_, flow.h);
+    affine_rows(context.place, flow.N * shape_.pixels(), shape_.C, values_.M_inverse, values_.minus_bias,
+                flow.h);
 }
 
 void ActnormMixing::backward(const Context& context, Flow& flow, Gradient& gradient) {
@@ -105,10 +118,19 @@ void ActnormMixing::backward(const Context& context, Flow& flow, Gradient& gradi
                       .accumulate = first > 0},
                      gradient.dh + first * C, x1, dMc);
     }
-    affine_rows_gradient(context.place, rows, C, M_, gradient.dh);  // dh: dL/dy -> M^T dL/dy
-    const double dlogdet = gradient.dlogp * static_cast<double>(flow.N * shape_.pixels());
-    unfold_mixing(context.place, C, dMc, weight_.value(), W_inverse_, bias_.value(), logs_.value(), dlogdet,
-                  weight_.gradient(), bias_.gradient(), logs_.gradient());
+    affine_rows_gradient(context.place, rows, C, values_.M, gradient.dh);  // dh: dL/dy -> M^T dL/dy
+    const double dlogdet = gradient.dlogp * static_cast<double>(rows);
+    const real* const bias = bias_.value();
+    const real* const logs = logs_.value();
+    if (permutation_ == Permutation::invconv)
+        dense_weight_gradient(context.place, C, dMc, values_.W_inverse, bias, logs, dlogdet,
+                              weight_.gradient());
+    if (permutation_ == Permutation::invconv_lu)
+        lu_gradient(context.place, C, dMc, factors(), bias, logs, dlogdet,
+                    context.workspace.take<double>(C * C), lu_.log_diag.gradient(), lu_.lower.gradient(),
+                    lu_.upper.gradient());
+    actnorm_gradient(context.place, C, dMc, values_.W, bias, logs, dlogdet, bias_.gradient(),
+                     logs_.gradient());
 }
 
 }  // namespace glow::inline GLOW_REAL

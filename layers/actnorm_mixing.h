@@ -1,7 +1,11 @@
-// Actnorm followed by the invertible 1x1 convolution (paper sections 3.1 and 3.2), as one affine map per
-// pixel: y = W diag(s) (x + b), s = exp(3 logs), logdet = H W (sum 3 logs + log|det W|). In double.
+// Actnorm followed by the channel mixing (paper sections 3.1 and 3.2), as one affine map per pixel:
+// y = W diag(s) (x + b), s = exp(3 logs), logdet = H W (sum 3 logs + log|det W|). In double. W is an
+// invertible 1x1 convolution, plain or by its LU factors, or a fixed permutation.
 #pragma once
 
+#include <span>
+
+#include "kernels/mixing.h"
 #include "layers/layer.h"
 
 namespace glow::inline GLOW_REAL {
@@ -9,33 +13,43 @@ namespace glow::inline GLOW_REAL {
 class ActnormMixing : public Layer {
   public:
     // `name` is the step's, "level0/step3".
-    ActnormMixing(const Shape& shape, const std::string& name, Parameters& parameters);
+    ActnormMixing(const Shape& shape, Permutation permutation, const std::string& name,
+                  Parameters& parameters);
 
-    // Takes 3 C^2 + C doubles of derived values.
-    void allocate(Arena& derived);
+    // Layers of equal shape and kind that were made one after the other: the steps of a level. Their derived
+    // values are made together, in a few kernels and one call of the solver.
+    using Steps = std::span<ActnormMixing* const>;
+    // Takes 4 C^2 + 2 C + 2 doubles of derived values a step. conditions: [steps] doubles that prepare()
+    // sets.
+    static void allocate(Steps steps, Arena& derived, double* conditions);
     // Derived values from the parameters: M = W diag(s), its inverse, W^-1, logdet. To be called after every
-    // change of the parameters. Returns W's condition number; inf where W is singular or a parameter is not
+    // change of the parameters. Sets W's condition numbers; inf where W is singular or a parameter is not
     // finite, and then the layer must not be run.
-    double prepare(const Context& context);
+    static void prepare(const Context& context, Steps steps);
 
+    // Sets the actnorm; then as prepare() and forward().
     void initialise(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override;
     void inverse(const Context& context, Flow& flow) override;
     void backward(const Context& context, Flow& flow, Gradient& gradient) override;
 
-    // Nats per image, valid after prepare().
-    double actnorm_logdet() const { return actnorm_logdet_; }
-    double mixing_logdet() const { return mixing_logdet_; }
+    // Derived values, valid after prepare(); in the memory of the device.
+    const MixingValues& values() const { return values_; }
 
   private:
+    LuFactors factors() const;
+    // The next step's parameters lie so many elements behind this one's.
+    index_t stride_to(const ActnormMixing& next) const { return next.bias_.offset() - bias_.offset(); }
+    index_t fixed_stride_to(const ActnormMixing& next) const { return next.fixed_offset() - fixed_offset(); }
+    index_t fixed_offset() const;
+
     Shape shape_;
-    Parameter bias_, logs_, weight_;  // [C], [C], [C, C]
-    double* M_ = nullptr;             // [C, C] W diag(s)
-    double* M_inverse_ = nullptr;     // [C, C] diag(1/s) W^-1
-    double* W_inverse_ = nullptr;     // [C, C]
-    double* shift_ = nullptr;         // [C] M b
-    double* minus_bias_ = nullptr;    // [C] -b
-    double actnorm_logdet_ = 0, mixing_logdet_ = 0;
+    Permutation permutation_;
+    Parameter bias_, logs_;  // [C], [C]
+    Parameter weight_;       // [C, C], invconv
+    Parameters::Lu lu_;      // invconv_lu
+    Parameter indices_;      // [C], shuffle
+    MixingValues values_{};
 };
 
 }  // namespace glow::inline GLOW_REAL

@@ -63,11 +63,12 @@ void check(const ModelConfig& config) {
         throw InputError(
             fmt::format("images of {}x{} do not fit --levels {}: height and width must be divisible by {}",
                         config.image_height, config.image_width, config.levels, factor));
-    if (config.permutation != Permutation::invconv)
-        throw InputError(
-            fmt::format("--permutation {}: this version has invconv only", to_string(config.permutation)));
-    if (config.y_cond || config.weight_y != 0)
-        throw InputError("--y-cond and --weight-y: this version has no class conditioning");
+    if (!(config.weight_y >= 0 && config.weight_y <= 1e6))
+        throw InputError(fmt::format("--weight-y is {}; it must be between 0 and 1e6", config.weight_y));
+    if (config.weight_y > 0 && !config.y_cond)
+        throw InputError("--weight-y trains the classifier of a conditional model: give --y-cond too");
+    if (config.y_cond)
+        check_range("the number of classes of a conditional model", config.n_classes, 1, 1 << 20);
 }
 
 std::string to_string(Permutation permutation) {

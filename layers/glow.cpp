@@ -10,40 +10,69 @@ namespace glow::inline GLOW_REAL {
 
 Glow::Glow(const ModelConfig& config, const Execution& execution) : config_(config) {
     check(config);
+    // The tensors added since the last call.
+    auto range = [this, begin = index_t{0}]() mutable {
+        const TensorRange added{begin, parameters_.size() - begin};
+        begin = parameters_.size();
+        return added;
+    };
     for (index_t l = 0; l < config.levels; ++l) {
         const Shape shape = level_shape(config, l);
-        Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, std::nullopt};
+        Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, std::nullopt, {}};
         const std::string name = "level" + std::to_string(l);
         for (index_t k = 0; k < config.depth; ++k) {
             const std::string step = name + "/step" + std::to_string(k);
             level.steps.push_back(std::make_unique<Step>(
-                Step{ActnormMixing(shape, step, parameters_),
-                     Coupling(config, shape, execution.precision, execution.tile, step, parameters_)}));
+                Step{ActnormMixing(shape, config.permutation, step, parameters_),
+                     Coupling(config, shape, execution.precision, execution.tile, step, parameters_),
+                     {}}));
+            level.steps.back()->range = range();
+            level.mixings.push_back(&level.steps.back()->mixing);
         }
         if (l + 1 < config.levels)
             level.split.emplace(config, shape, execution.tile, name + "/split", parameters_);
+        level.split_range = range();
         levels_.push_back(std::move(level));
     }
-    top_.emplace(config, levels_.back().shape, parameters_);
+    const Shape& top = levels_.back().shape;
+    top_.emplace(config, top, parameters_);
+    if (config.y_cond && config.weight_y > 0) classifier_.emplace(config, top, parameters_);
+    top_range_ = range();
 }
 
 void Glow::allocate(Arena& derived) {
-    for (Level& level : levels_)
-        for (auto& step : level.steps) step->mixing.allocate(derived);
+    conditions_ = derived.take<double>(config_.levels * config_.depth);
+    for (std::size_t l = 0; l < levels_.size(); ++l)
+        ActnormMixing::allocate(levels_[l].mixings, derived,
+                                conditions_ + static_cast<index_t>(l) * config_.depth);
     top_->allocate(derived);
 }
 
-Glow::Prepared Glow::prepare(const Context& context) {
-    Prepared prepared;
-    for (std::size_t l = 0; l < levels_.size(); ++l)
-        for (std::size_t k = 0; k < levels_[l].steps.size(); ++k) {
-            const double condition = levels_[l].steps[k]->mixing.prepare(context);
-            prepared.max_condition = std::max(prepared.max_condition, condition);
-            if (!std::isfinite(condition) && prepared.bad_layer.empty())
-                prepared.bad_layer = "level" + std::to_string(l) + "/step" + std::to_string(k);
-        }
+void Glow::derive(const Context& context) {
+    for (Level& level : levels_) ActnormMixing::prepare(context, level.mixings);
     top_->prepare(context);
+}
+
+Glow::Prepared Glow::prepared(const Context& context) const {
+    Prepared prepared;
+    const std::vector<double> conditions = context.to_host(conditions_, config_.levels * config_.depth);
+    for (std::size_t i = 0; i < conditions.size(); ++i) {
+        const std::size_t depth = static_cast<std::size_t>(config_.depth);
+        prepared.max_condition = std::max(prepared.max_condition, conditions[i]);
+        if (!std::isfinite(conditions[i]) && prepared.bad_layer.empty())
+            prepared.bad_layer = "level" + std::to_string(i / depth) + "/step" + std::to_string(i % depth);
+    }
     return prepared;
+}
+
+Glow::ConstantLogdets Glow::constant_logdets(const Context& context) const {
+    ConstantLogdets sums;
+    for (const Level& level : levels_) {
+        const MixingValues& values = level.mixings[0]->values();
+        for (const double x : context.to_host(values.actnorm_logdet, config_.depth)) sums.actnorm += x;
+        for (const double x : context.to_host(values.mixing_logdet, config_.depth)) sums.mixing += x;
+    }
+    return sums;
 }
 
 void Glow::initialise(const Context& context, Flow& flow) {
@@ -59,6 +88,7 @@ void Glow::initialise(const Context& context, Flow& flow) {
     }
     top_->prepare(context);
     top_->forward(context, flow);
+    if (classifier_) classifier_->forward(context, flow);
 }
 
 void Glow::forward(const Context& context, Flow& flow, Kept* kept) {
@@ -91,19 +121,32 @@ void Glow::forward(const Context& context, Flow& flow, Kept* kept) {
         if (level.split) level.split->forward(context, flow);
     }
     top_->forward(context, flow);
+    if (classifier_) classifier_->forward(context, flow);
 }
 
-void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept) {
+void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
+                    GradientListener* listener) {
+    GradientListener silent;
+    GradientListener& hears = listener != nullptr ? *listener : silent;
+    hears.begin(top_range_);
     top_->backward(context, flow, gradient);
+    if (classifier_) classifier_->backward(context, flow, gradient);
+    hears.complete(top_range_);
     for (std::size_t l = levels_.size(); l-- > 0;) {
         Level& level = levels_[l];
         const index_t size = flow.N * level.shape.size();
-        if (level.split) level.split->backward(context, flow, gradient);
+        if (level.split) {
+            hears.begin(level.split_range);
+            level.split->backward(context, flow, gradient);
+            hears.complete(level.split_range);
+        }
         for (std::size_t k = level.steps.size(); k-- > 0;) {
             const Kept::Step& step = kept.steps_[l * level.steps.size() + k];
+            hears.begin(level.steps[k]->range);
             level.steps[k]->coupling.backward(context, flow, gradient,
                                               kept.keep_.maps ? &step.maps : nullptr);
             level.steps[k]->mixing.backward(context, flow, gradient);
+            hears.complete(level.steps[k]->range);
             if (step.state != nullptr) copy(context.place, size, step.state, flow.h);
         }
         // From the exact state on, nothing of this level's drift reaches the level below.
@@ -139,6 +182,7 @@ void Glow::encode(const Context& context, Flow& flow) {
         }
     }
     top_->forward(context, flow);
+    if (classifier_) classifier_->forward(context, flow);
     top_->encode(context, flow);
 }
 

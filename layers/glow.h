@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "layers/actnorm_mixing.h"
+#include "layers/classifier.h"
 #include "layers/coupling.h"
 #include "layers/prior.h"
 #include "layers/split.h"
@@ -47,6 +48,22 @@ class Kept {
     std::vector<state_t*> starts_;  // L: entering level l
 };
 
+// A contiguous part of the flat arrays of Parameters: the tensors of a step of flow, of a split, or of all
+// that stands at the top.
+struct TensorRange {
+    index_t offset = 0, count = 0;
+};
+
+// Hears of every range during backward, from the top down. begin: its gradient is added to from now on (the
+// values themselves are still read); complete: nothing reads or writes that gradient, nor reads those values,
+// in this backward any more.
+class GradientListener {
+  public:
+    virtual ~GradientListener() = default;
+    virtual void begin(const TensorRange&) {}
+    virtual void complete(const TensorRange&) {}
+};
+
 class Glow {
   public:
     // Throws InputError for a config that does not hold together.
@@ -61,19 +78,35 @@ class Glow {
     // Takes the memory of the derived values (W^-1, folded mixings, the prior's map).
     void allocate(Arena& derived);
 
-    // Derived values from the parameters; before anything runs and after every change of the parameters.
+    // Derived values from the parameters; before anything runs and after every change of the parameters. W^-1
+    // and log|det W| of all steps of a level are made together.
+    void derive(const Context& context);
+    // What derive() found.
     struct Prepared {
         double max_condition = 0;  // of W over all steps: norm1(W) norm1(W^-1)
-        std::string
-            bad_layer;  // the first step with a singular W or a value that is not finite; empty: all is well
+        // The first step with a singular W or a value that is not finite; empty: all is well.
+        std::string bad_layer;
     };
-    Prepared prepare(const Context& context);
+    Prepared prepared(const Context& context) const;
+    // Both.
+    Prepared prepare(const Context& context) {
+        derive(context);
+        return prepared(context);
+    }
+    // The log-determinants that are the same for every image, nats per image; after derive().
+    struct ConstantLogdets {
+        double actnorm = 0, mixing = 0;
+    };
+    ConstantLogdets constant_logdets(const Context& context) const;
 
-    // All of these work on flow.h [N, H, W, C] <-> latents, in place. Latents lie deepest first: the top z
-    // [N, H_t, W_t, C_t], then b of level L-2, ..., b of level 0. Data-dependent initialisation of every
-    // actnorm from flow.N images, then as forward.
+    bool has_classifier() const { return classifier_.has_value(); }
+
+    // All of these work on flow.h [N, H, W, C] <-> latents, in place; conditional models read flow.labels.
+    // Latents lie deepest first: the top z [N, H_t, W_t, C_t], then b of level L-2, ..., b of level 0.
+    // Data-dependent initialisation of every actnorm from flow.N images, then as forward.
     void initialise(const Context& context, Flow& flow);
-    // images -> latents; logdet and prior are set (=), so that log p = -D ln(n_bins) + logdet + prior.
+    // images -> latents; logdet and prior are set (=), so that log p = -D ln(n_bins) + logdet + prior; bits_y
+    // and error_y too where there is a classifier.
     void forward(const Context& context, Flow& flow, Kept* kept = nullptr);
     // latents -> images.
     void inverse(const Context& context, Flow& flow);
@@ -82,7 +115,8 @@ class Glow {
     void decode(const Context& context, Flow& flow);
     // latents -> rebuilt images, gradient.dh = dL/dx (its contents before do not matter), parameter gradients
     // +=. kept: of the forward that made the latents.
-    void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept);
+    void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
+                  GradientListener* listener = nullptr);
 
     // log p in nats to bits/dim, the pixels' bins included.
     double bits_per_dim(double log_density) const;
@@ -91,12 +125,15 @@ class Glow {
     struct Step {
         ActnormMixing mixing;
         Coupling coupling;
+        TensorRange range;
     };
     struct Level {
         Shape shape;
         Squeeze squeeze;
         std::vector<std::unique_ptr<Step>> steps;
-        std::optional<Split> split;  // all but the last level
+        std::vector<ActnormMixing*> mixings;  // of the steps
+        std::optional<Split> split;           // all but the last level
+        TensorRange split_range;
     };
     std::vector<Level>& levels() { return levels_; }
     TopPrior& top() { return *top_; }
@@ -106,6 +143,9 @@ class Glow {
     Parameters parameters_;
     std::vector<Level> levels_;
     std::optional<TopPrior> top_;
+    std::optional<Classifier> classifier_;  // --weight-y
+    TensorRange top_range_;                 // of both
+    double* conditions_ = nullptr;          // [L * K] of W, in the memory of the device
 };
 
 }  // namespace glow::inline GLOW_REAL

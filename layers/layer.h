@@ -18,12 +18,18 @@ struct Flow {
     state_t* h = nullptr;
     double* logdet = nullptr;  // [N] nats, sum of log|det dy/dx| so far
     double* prior = nullptr;   // [N] nats, sum of the latents' log-densities so far
+    // Of conditional models only:
+    const std::int32_t* labels = nullptr;  // [N] classes, 0 .. n_classes - 1
+    double *bits_y = nullptr,
+           *error_y = nullptr;  // [N] the classifier's: cross-entropy in bits, 1 where it errs
 };
 
-// The gradient beside it. The loss is a sum over images, linear in each image's log p = ... + logdet + prior.
+// The gradient beside it. The loss is a sum over images, linear in each image's log p = ... + logdet + prior
+// and, where there is a classifier, in its cross-entropy bits_y.
 struct Gradient {
     real* dh = nullptr;  // [N, H, W, C] dL/dh, in the same layout as h
     double dlogp = 0;    // dL/dlog p, the same for every image
+    double dbits_y = 0;  // dL/dbits_y, the same for every image
 };
 
 class Layer {
@@ -39,9 +45,10 @@ class Layer {
     virtual void backward(const Context& context, Flow& flow, Gradient& gradient) = 0;
 };
 
-// Images that a network of hidden width `width` takes at once, for feature maps of `pixels` pixels: `tile` where it
-// is given, else as many as make a hidden map of about 2^21 elements: smaller ones cost more in threads that wait for
-// each other than caches save (docs/results). A fixed rule: forward and recomputation agree.
+// Images that a network of hidden width `width` takes at once, for feature maps of `pixels` pixels: `tile`
+// where it is given, else as many as make a hidden map of about 2^21 elements: smaller ones cost more in
+// threads that wait for each other than caches save (docs/results). A fixed rule: forward and recomputation
+// agree.
 index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N);
 
 }  // namespace glow::inline GLOW_REAL

@@ -2,6 +2,8 @@
 #include "layers/parameters.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "kernels/philox.h"
 
@@ -18,15 +20,52 @@ void normal_numbers(std::uint64_t seed, std::uint64_t tensor, std::vector<double
     }
 }
 
+// Element i goes where the i-th smallest of random words stands.
+std::vector<index_t> random_permutation(std::uint64_t seed, std::uint64_t item, index_t count) {
+    std::vector<std::uint64_t> keys(static_cast<std::size_t>(count));
+    for (index_t i = 0; i < count; ++i) {
+        const PhiloxWords words = philox_block(seed, Purpose::weights, item, static_cast<std::uint64_t>(i));
+        keys[i] = std::uint64_t{words.word[0]} << 32 | words.word[1];
+    }
+    std::vector<index_t> order(static_cast<std::size_t>(count));
+    std::iota(order.begin(), order.end(), index_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](index_t a, index_t b) { return keys[a] < keys[b]; });
+    return order;
+}
+
+// Streams of fixed tensors are numbered from here on, those of trainable ones from 0.
+constexpr std::uint64_t kFixedStreams = std::uint64_t{1} << 40;
+
+Tensor place_tensor(std::string name, std::vector<index_t> shape, Start start, index_t& size) {
+    index_t count = 1;
+    for (const index_t extent : shape) count *= extent;
+    Tensor tensor{std::move(name), std::move(shape), start, size, count};
+    size += (count + 15) / 16 * 16;
+    return tensor;
+}
+
 }  // namespace
 
 Parameter Parameters::add(std::string name, std::vector<index_t> shape, Start start) {
-    index_t count = 1;
-    for (const index_t extent : shape) count *= extent;
-    const index_t offset = size_;
-    tensors_.push_back({std::move(name), std::move(shape), start, offset, count});
-    size_ += (count + 15) / 16 * 16;
-    return Parameter(this, offset);
+    tensors_.push_back(place_tensor(std::move(name), std::move(shape), start, size_));
+    return Parameter(this, tensors_.back().offset);
+}
+
+Parameter Parameters::add_fixed(std::string name, std::vector<index_t> shape, Start start, bool integer) {
+    Tensor tensor = place_tensor(std::move(name), std::move(shape), start, fixed_size_);
+    tensor.trainable = false;
+    tensor.integer = integer;
+    fixed_tensors_.push_back(std::move(tensor));
+    return Parameter(this, fixed_tensors_.back().offset, false);
+}
+
+Parameters::Lu Parameters::add_lu(const std::string& name, index_t C) {
+    const std::size_t number = tensors_.size();
+    const Lu lu{add_fixed(name + "/permutation", {C}, Start::lu, true),
+                add_fixed(name + "/sign", {C}, Start::lu, false), add(name + "/log_diag", {C}, Start::lu),
+                add(name + "/lower", {C, C}, Start::lu), add(name + "/upper", {C, C}, Start::lu)};
+    lus_.push_back({lu, C, number});
+    return lu;
 }
 
 index_t Parameters::count() const {
@@ -37,10 +76,11 @@ index_t Parameters::count() const {
 
 void Parameters::start(std::uint64_t seed, Solver& solver) const {
     std::fill(values_, values_ + size_, real{0});
+    std::fill(fixed_, fixed_ + fixed_size_, real{0});
     std::vector<double> values;
     for (std::size_t t = 0; t < tensors_.size(); ++t) {
         const Tensor& tensor = tensors_[t];
-        if (tensor.start == Start::zeros) continue;
+        if (tensor.start != Start::normal && tensor.start != Start::orthogonal) continue;
         values.resize(tensor.count);
         normal_numbers(seed, t, values);
         double scale = 0.05;
@@ -50,6 +90,29 @@ void Parameters::start(std::uint64_t seed, Solver& solver) const {
         }
         for (index_t i = 0; i < tensor.count; ++i)
             values_[tensor.offset + i] = static_cast<real>(scale * values[i]);
+    }
+    for (const LuGroup& group : lus_) start_lu(seed, group.number, group.parts, group.C, solver);
+    for (std::size_t t = 0; t < fixed_tensors_.size(); ++t) {
+        const Tensor& tensor = fixed_tensors_[t];
+        if (tensor.start != Start::shuffled) continue;
+        const std::vector<index_t> order = random_permutation(seed, kFixedStreams + t, tensor.count);
+        std::copy(order.begin(), order.end(), fixed_ + tensor.offset);
+    }
+}
+
+void Parameters::start_lu(std::uint64_t seed, std::uint64_t number, const Lu& lu, index_t C,
+                          Solver& solver) const {
+    std::vector<double> W(static_cast<std::size_t>(C * C));
+    std::vector<index_t> permutation(static_cast<std::size_t>(C));
+    normal_numbers(seed, number, W);
+    solver.orthogonalise(C, W.data());
+    solver.factorise(C, W.data(), permutation.data());
+    for (index_t r = 0; r < C; ++r) {
+        lu.permutation.value()[r] = static_cast<real>(permutation[r]);
+        lu.sign.value()[r] = W[r * C + r] < 0 ? real{-1} : real{1};
+        lu.log_diag.value()[r] = static_cast<real>(std::log(std::abs(W[r * C + r])));
+        for (index_t c = 0; c < C; ++c)
+            if (r != c) (r > c ? lu.lower : lu.upper).value()[r * C + c] = static_cast<real>(W[r * C + c]);
     }
 }
 

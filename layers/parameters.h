@@ -1,6 +1,6 @@
-// The model's trainable tensors: one flat array of `real`, so that the optimiser is one pass, addressed by
-// the names of the checkpoint (spec section 3). Layers hold handles; the arrays behind them can be exchanged
-// (raw weights, EMA).
+// The model's tensors, addressed by the names of the checkpoint (spec section 3). Trainable ones lie in one
+// flat array of `real`, so that the optimiser is one pass; fixed ones (permutations, signs) in another.
+// Layers hold handles; the arrays behind them can be exchanged (raw weights, EMA).
 #pragma once
 
 #include <string>
@@ -11,13 +11,21 @@
 
 namespace glow::inline GLOW_REAL {
 
-enum class Start { zeros, normal, orthogonal };  // zeros; N(0, 0.05^2); a random orthogonal matrix
+enum class Start {
+    zeros,
+    normal,      // N(0, 0.05^2)
+    orthogonal,  // a random orthogonal matrix
+    shuffled,    // a random permutation of 0 .. n - 1
+    lu           // a part of the factors of a random orthogonal matrix: see add_lu
+};
 
 struct Tensor {
     std::string name;  // without the leading /params/
     std::vector<index_t> shape;
     Start start;
-    index_t offset, count;  // elements of the flat array
+    index_t offset, count;  // elements of its flat array
+    bool trainable = true;
+    bool integer = false;  // int32 in a checkpoint; whole numbers in memory
 };
 
 class Parameters;
@@ -26,24 +34,36 @@ class Parameters;
 class Parameter {
   public:
     Parameter() = default;
-    Parameter(const Parameters* all, index_t offset) : all_(all), offset_(offset) {}
+    Parameter(const Parameters* all, index_t offset, bool trainable = true)
+        : all_(all), offset_(offset), trainable_(trainable) {}
     inline real* value() const;
-    inline real* gradient() const;
+    inline real* gradient() const;  // of a trainable tensor
+    index_t offset() const { return offset_; }
 
   private:
     const Parameters* all_ = nullptr;
     index_t offset_ = 0;
+    bool trainable_ = true;
 };
 
 class Parameters {
   public:
     Parameter add(std::string name, std::vector<index_t> shape, Start start);
+    Parameter add_fixed(std::string name, std::vector<index_t> shape, Start start, bool integer);
+    // The factors of W = P (L + I) (U + diag(sign exp(log_diag))), [C, C]: name/{permutation,sign} fixed,
+    // name/{log_diag,lower,upper} trainable. They start as those of a random orthogonal matrix.
+    struct Lu {
+        Parameter permutation, sign, log_diag, lower, upper;
+    };
+    Lu add_lu(const std::string& name, index_t C);
 
-    // Elements of the flat array: every tensor starts at a multiple of 16; the gaps hold zeros for ever.
+    // Elements of the flat arrays: every tensor starts at a multiple of 16; the gaps hold zeros for ever.
     index_t size() const { return size_; }
+    index_t fixed_size() const { return fixed_size_; }
     // Trainable scalars, gaps not counted.
     index_t count() const;
-    const std::vector<Tensor>& tensors() const { return tensors_; }
+    const std::vector<Tensor>& tensors() const { return tensors_; }  // trainable
+    const std::vector<Tensor>& fixed_tensors() const { return fixed_tensors_; }
 
     // Arrays of size() elements that the handles refer to from now on. Gradients may be nullptr where none
     // are computed.
@@ -51,22 +71,34 @@ class Parameters {
         values_ = values;
         gradients_ = gradients;
     }
+    // The array of fixed_size() elements.
+    void bind_fixed(real* values) { fixed_ = values; }
     real* values() const { return values_; }
     real* gradients() const { return gradients_; }
+    real* fixed() const { return fixed_; }
 
     // Initial values of every tensor, made in double on the host from Philox (seed, tensor number): equal on
-    // every device. Overwrites all size() elements.
+    // every device. Overwrites all size() and fixed_size() elements.
     void start(std::uint64_t seed, Solver& solver) const;
 
   private:
-    std::vector<Tensor> tensors_;
-    index_t size_ = 0;
+    void start_lu(std::uint64_t seed, std::uint64_t number, const Lu& lu, index_t C, Solver& solver) const;
+
+    struct LuGroup {
+        Lu parts;
+        index_t C;
+        std::size_t number;  // of its first trainable tensor
+    };
+    std::vector<Tensor> tensors_, fixed_tensors_;
+    std::vector<LuGroup> lus_;
+    index_t size_ = 0, fixed_size_ = 0;
     real* values_ = nullptr;
     real* gradients_ = nullptr;
+    real* fixed_ = nullptr;
 };
 
 real* Parameter::value() const {
-    return all_->values() + offset_;
+    return (trainable_ ? all_->values() : all_->fixed()) + offset_;
 }
 real* Parameter::gradient() const {
     return all_->gradients() + offset_;

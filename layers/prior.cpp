@@ -1,8 +1,9 @@
-// The top prior's map and its gradient.
+// The top prior's map, what classes add to it, and their gradients.
 #include "layers/prior.h"
 
 #include <algorithm>
 
+#include "kernels/classes.h"
 #include "kernels/convolution.h"
 #include "kernels/coupling.h"
 #include "kernels/network.h"
@@ -10,53 +11,95 @@
 namespace glow::inline GLOW_REAL {
 
 TopPrior::TopPrior(const ModelConfig& config, const Shape& shape, Parameters& parameters)
-    : shape_(shape), learn_(config.learn_top), edge_(config.learn_top && config.edge_bias) {
-    if (!learn_) return;
-    if (edge_) weight_ = parameters.add("prior/top/weight", {2 * shape.C, 3, 3, 1}, Start::zeros);
-    bias_ = parameters.add("prior/top/bias", {2 * shape.C}, Start::zeros);
-    logs_ = parameters.add("prior/top/logs", {2 * shape.C}, Start::zeros);
+    : shape_(shape),
+      learn_(config.learn_top),
+      edge_(config.learn_top && config.edge_bias),
+      classes_(config.y_cond ? config.n_classes : 0) {
+    const index_t J = 2 * shape.C;
+    if (edge_) weight_ = parameters.add("prior/top/weight", {J, 3, 3, 1}, Start::zeros);
+    if (learn_) {
+        bias_ = parameters.add("prior/top/bias", {J}, Start::zeros);
+        logs_ = parameters.add("prior/top/logs", {J}, Start::zeros);
+    }
+    if (classes_ > 0) {
+        class_weight_ = parameters.add("prior/class/weight", {classes_, J}, Start::zeros);
+        class_bias_ = parameters.add("prior/class/bias", {J}, Start::zeros);
+        class_logs_ = parameters.add("prior/class/logs", {J}, Start::zeros);
+    }
 }
 
 void TopPrior::allocate(Arena& derived) {
     map_ = derived.take<real>(2 * shape_.size());
     scale_ = derived.take<double>(2 * shape_.C);
+    if (classes_ > 0) class_vectors_ = derived.take<real>(classes_ * 2 * shape_.C);
 }
 
 void TopPrior::prepare(const Context& context) {
     fill(context.place, 2 * shape_.size(), real{0}, map_);
-    if (!learn_) return;
-    exp_scale(context.place, 2 * shape_.C, logs_.value(), scale_);
-    zero_convolution_finish(context.place, {shape_.H, shape_.W, 0, shape_.H}, 2 * shape_.C,
-                            edge_ ? weight_.value() : nullptr, 1, bias_.value(), scale_, map_);
+    if (learn_) {
+        exp_scale(context.place, 2 * shape_.C, logs_.value(), scale_);
+        zero_convolution_finish(context.place, {shape_.H, shape_.W, 0, shape_.H}, 2 * shape_.C,
+                                edge_ ? weight_.value() : nullptr, 1, bias_.value(), scale_, map_);
+    }
+    if (classes_ > 0)
+        class_vectors(context.place, classes_, 2 * shape_.C, class_weight_.value(), class_bias_.value(),
+                      class_logs_.value(), class_vectors_);
+}
+
+TopPrior::Map TopPrior::map(const Context& context, const Flow& flow) const {
+    const index_t C = shape_.C;
+    if (classes_ == 0) return {map_, map_ + C, shared_gaussian(C)};
+    real* const maps = context.workspace.take<real>(flow.N * 2 * shape_.size());
+    class_maps(context.place, flow.N, shape_.pixels(), 2 * C, map_, class_vectors_, flow.labels, maps);
+    return {maps, maps + C, {2 * C, 1, 1}};
 }
 
 void TopPrior::forward(const Context& context, Flow& flow) {
     const Arena::Scope scope(context.workspace);
-    gaussian_log_density(context.place, latents(flow), shared_gaussian(shape_.C), map_, map_ + shape_.C,
-                         flow.h, flow.prior, context.workspace.take<double>(group_scratch(flow.N)));
+    const Map at = map(context, flow);
+    gaussian_log_density(context.place, latents(flow), at.layout, at.mean, at.logs, flow.h, flow.prior,
+                         context.workspace.take<double>(group_scratch(flow.N)));
 }
 
 void TopPrior::backward(const Context& context, const Flow& flow, Gradient& gradient) {
-    const index_t C = shape_.C;
+    const index_t C = shape_.C, J = 2 * C;
     const Arena::Scope scope(context.workspace);
+    const Map at = map(context, flow);
     real* const dmap = context.workspace.take<real>(2 * shape_.size());
-    gaussian_backward(context.place, latents(flow), shared_gaussian(C), map_, map_ + C, flow.h,
-                      gradient.dlogp, gradient.dh, dmap, dmap + C);
-    if (!learn_) return;
-    double* const partial = context.workspace.take<double>(column_scratch(9, 2 * C));
-    zero_convolution_backward(context.place, shape_.pixels(), 2 * C, scale_, map_, dmap, bias_.gradient(),
+    real* const dmaps =
+        classes_ > 0 ? context.workspace.take<real>(flow.N * 2 * shape_.size()) : dmap;  // image by image
+    gaussian_backward(context.place, latents(flow), at.layout, at.mean, at.logs, flow.h, gradient.dlogp,
+                      gradient.dh, dmaps, dmaps + C);
+    if (classes_ > 0) {
+        double* const image_sums = context.workspace.take<double>(flow.N * J);
+        class_maps_backward(context.place, flow.N, shape_.pixels(), J, dmaps, dmap, image_sums);
+        class_vectors_backward(context.place, flow.N, classes_, J, flow.labels, image_sums, class_vectors_,
+                               class_logs_.value(), class_weight_.gradient(), class_bias_.gradient(),
+                               class_logs_.gradient());
+    }
+    if (learn_) map_backward(context, dmap);
+}
+
+// Parameter gradients of the learned map from dmap [H*W, 2C], which is overwritten.
+void TopPrior::map_backward(const Context& context, real* dmap) {
+    const index_t J = 2 * shape_.C;
+    double* const partial = context.workspace.take<double>(column_scratch(9, J));
+    zero_convolution_backward(context.place, shape_.pixels(), J, scale_, map_, dmap, bias_.gradient(),
                               logs_.gradient(), partial);
     if (edge_)
-        edge_weight_backward(context.place, 1, shape_.H, shape_.W, 2 * C, dmap, weight_.gradient(), 1,
-                             partial);
+        edge_weight_backward(context.place, 1, shape_.H, shape_.W, J, dmap, weight_.gradient(), 1, partial);
 }
 
 void TopPrior::encode(const Context& context, Flow& flow) {
-    gaussian_encode(context.place, latents(flow), shared_gaussian(shape_.C), map_, map_ + shape_.C, flow.h);
+    const Arena::Scope scope(context.workspace);
+    const Map at = map(context, flow);
+    gaussian_encode(context.place, latents(flow), at.layout, at.mean, at.logs, flow.h);
 }
 
 void TopPrior::decode(const Context& context, Flow& flow) {
-    gaussian_decode(context.place, latents(flow), shared_gaussian(shape_.C), map_, map_ + shape_.C, flow.h);
+    const Arena::Scope scope(context.workspace);
+    const Map at = map(context, flow);
+    gaussian_decode(context.place, latents(flow), at.layout, at.mean, at.logs, flow.h);
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,6 +1,7 @@
-// The top prior (spec section 1): log N(z; mean, exp(logs)), the same map for every image. With --learn-top
-// (mean, logs) is a zero-initialised 3x3 convolution of an all-zero input, of which only the edge channel,
-// bias and logs act.
+// The top prior (spec section 1): log N(z; mean, exp(logs)). With --learn-top (mean, logs) is a
+// zero-initialised 3x3 convolution of an all-zero input, of which only the edge channel, bias and logs act:
+// one map for all images. With --y-cond the image's class adds (onehot(y) Wc + bias) exp(3 logs) to every
+// pixel of it.
 #pragma once
 
 #include "kernels/gaussian.h"
@@ -12,12 +13,13 @@ class TopPrior {
   public:
     TopPrior(const ModelConfig& config, const Shape& shape, Parameters& parameters);
 
-    // Takes the map and its scale, 2 * H*W*C elements and 2 C doubles of derived values.
+    // Takes the map and its scale, 2 * H*W*C elements and 2 C doubles of derived values, and 2 C elements a
+    // class.
     void allocate(Arena& derived);
-    // The map from the parameters; to be called after every change of them.
+    // The map and the classes' vectors from the parameters; to be called after every change of them.
     void prepare(const Context& context);
 
-    // flow.prior += log-density of z = h.
+    // flow.prior += log-density of z = h, given flow.labels where the model is conditional.
     void forward(const Context& context, Flow& flow);
     // dh = dL/dz (overwrites), parameter gradients +=.
     void backward(const Context& context, const Flow& flow, Gradient& gradient);
@@ -27,12 +29,22 @@ class TopPrior {
 
   private:
     Latents latents(const Flow& flow) const { return {flow.N, shape_.pixels(), shape_.C, shape_.C}; }
+    // The map of every image: the shared one, or one each in the workspace.
+    struct Map {
+        const real *mean, *logs;
+        GaussianLayout layout;
+    };
+    Map map(const Context& context, const Flow& flow) const;
+    void map_backward(const Context& context, real* dmap);
 
     Shape shape_;
     bool learn_, edge_;
-    Parameter weight_, bias_, logs_;  // [2C, 3, 3, 1], [2C], [2C]
-    real* map_ = nullptr;             // [H*W, 2C]: mean, then logs
-    double* scale_ = nullptr;         // [2C] exp(3 logs)
+    index_t classes_;                                   // 0: not conditional
+    Parameter weight_, bias_, logs_;                    // [2C, 3, 3, 1], [2C], [2C]
+    Parameter class_weight_, class_bias_, class_logs_;  // [classes, 2C], [2C], [2C]
+    real* map_ = nullptr;                               // [H*W, 2C]: mean, then logs
+    double* scale_ = nullptr;                           // [2C] exp(3 logs)
+    real* class_vectors_ = nullptr;                     // [classes, 2C]
 };
 
 }  // namespace glow::inline GLOW_REAL

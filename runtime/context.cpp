@@ -13,6 +13,11 @@ void Context::gemm(const Gemm& product, const void* a, const void* b, void* c, c
     if (!dry()) blas.run(product, a, b, c, bias, scratch);
 }
 
+std::vector<double> Context::to_host(const double* values, index_t count) const {
+    if (dry()) return {};
+    return {values, values + count};
+}
+
 Backend::Backend(Device device, int threads) {
     if (device == Device::cuda)
         throw InputError("--device cuda: this build has no CUDA backend; use --device cpu");

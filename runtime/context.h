@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "runtime/blas.h"
 #include "runtime/memory.h"
@@ -20,6 +21,10 @@ struct Context {
 
     // Runs a product with its scratch from the workspace; a dry context only counts that scratch.
     void gemm(const Gemm& product, const void* a, const void* b, void* c, const void* bias = nullptr) const;
+
+    // `count` values from the memory of the place, once what was started before has ended; a dry context has
+    // none.
+    std::vector<double> to_host(const double* values, index_t count) const;
 };
 
 // The libraries of a device and its number of threads, opened once.

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 #include <vector>
 
 #include "kernels/error.h"
@@ -23,20 +25,10 @@ double norm1(index_t n, const double* W) {
 
 class LapackSolver : public Solver {
   public:
-    Inverse invert(index_t n, const double* W, double* inverse) override {
-        if (!std::all_of(W, W + n * n, [](double w) { return std::isfinite(w); })) return {.singular = true};
-        const auto order = static_cast<lapack_int>(n);
-        std::copy(W, W + n * n, inverse);
-        pivots_.resize(n);
-        if (LAPACKE_dgetrf(LAPACK_ROW_MAJOR, order, order, inverse, order, pivots_.data()) != 0)
-            return {.singular = true};
-        Inverse result;
-        for (index_t i = 0; i < n; ++i) result.log_abs_det += std::log(std::abs(inverse[i * n + i]));
-        if (LAPACKE_dgetri(LAPACK_ROW_MAJOR, order, inverse, order, pivots_.data()) != 0)
-            return {.singular = true};
-        result.condition = norm1(n, W) * norm1(n, inverse);
-        result.singular = !(result.condition < 1e14);
-        return result;
+    void invert(index_t count, index_t n, const double* W, double* inverse, double* log_abs_det,
+                double* condition) override {
+        for (index_t k = 0; k < count; ++k)
+            condition[k] = invert_one(n, W + k * n * n, inverse + k * n * n, log_abs_det[k]);
     }
 
     void orthogonalise(index_t n, double* matrix) override {
@@ -51,7 +43,34 @@ class LapackSolver : public Solver {
             for (index_t c = 0; c < n; ++c) matrix[r * n + c] *= sign[c];
     }
 
+    void factorise(index_t n, double* matrix, index_t* permutation) override {
+        const auto order = static_cast<lapack_int>(n);
+        pivots_.resize(n);
+        if (LAPACKE_dgetrf(LAPACK_ROW_MAJOR, order, order, matrix, order, pivots_.data()) < 0)
+            throw Error("LAPACK dgetrf failed");
+        std::vector<index_t> row_of(n);  // which row of W has come to stand in row i
+        std::iota(row_of.begin(), row_of.end(), index_t{0});
+        for (index_t i = 0; i < n; ++i) std::swap(row_of[i], row_of[pivots_[i] - 1]);
+        for (index_t i = 0; i < n; ++i) permutation[row_of[i]] = i;
+    }
+
   private:
+    // Returns the condition number.
+    double invert_one(index_t n, const double* W, double* inverse, double& log_abs_det) {
+        if (!std::all_of(W, W + n * n, [](double w) { return std::isfinite(w); })) return kSingular;
+        const auto order = static_cast<lapack_int>(n);
+        std::copy(W, W + n * n, inverse);
+        pivots_.resize(n);
+        if (LAPACKE_dgetrf(LAPACK_ROW_MAJOR, order, order, inverse, order, pivots_.data()) != 0)
+            return kSingular;
+        log_abs_det = 0;
+        for (index_t i = 0; i < n; ++i) log_abs_det += std::log(std::abs(inverse[i * n + i]));
+        if (LAPACKE_dgetri(LAPACK_ROW_MAJOR, order, inverse, order, pivots_.data()) != 0) return kSingular;
+        const double condition = norm1(n, W) * norm1(n, inverse);
+        return condition < 1e14 ? condition : kSingular;
+    }
+
+    static constexpr double kSingular = std::numeric_limits<double>::infinity();
     std::vector<lapack_int> pivots_;
 };
 

@@ -7,20 +7,23 @@
 
 namespace glow {
 
-struct Inverse {
-    bool singular = false;   // exactly, or with a condition number above 1e14: nothing else is then valid
-    double log_abs_det = 0;  // nats
-    double condition = 0;    // norm1(W) norm1(W^-1)
-};
-
 class Solver {
   public:
     virtual ~Solver() = default;
-    // inverse [n, n] = W^-1, W [n, n] left alone. Not-finite entries count as singular.
-    virtual Inverse invert(index_t n, const double* W, double* inverse) = 0;
+    // Of `count` matrices W [count, n, n], left alone: inverse [count, n, n], log_abs_det [count] = log|det
+    // W| in nats, condition [count] = norm1(W) norm1(W^-1). Condition inf: the matrix is singular, exactly or
+    // with a condition number above 1e14, or has an entry that is not finite; its other results mean nothing.
+    // All in the memory of the device.
+    virtual void invert(index_t count, index_t n, const double* W, double* inverse, double* log_abs_det,
+                        double* condition) = 0;
+
+    // For initial values, in host memory on every device:
     // Q [n, n] in place of a square matrix of independent normal numbers: the Q of its QR decomposition with
     // R's diagonal made positive, which is distributed uniformly over the orthogonal matrices.
     virtual void orthogonalise(index_t n, double* matrix) = 0;
+    // W = P L U by elimination with row pivoting. matrix [n, n]: W -> L below the diagonal (its ones left
+    // out), U on and above it; row r of W is row permutation[r] of L U.
+    virtual void factorise(index_t n, double* matrix, index_t* permutation) = 0;
 };
 
 std::unique_ptr<Solver> make_cpu_solver();

@@ -76,7 +76,9 @@ void run(const CommandLine& command, const Options& options) {
         for (index_t first = 0; first < set.N; first += options.batch) {
             const index_t count = std::min(options.batch, set.N - first);
             evaluate(loaded.context(), loaded.glow(), loaded.buffers(),
-                     {count, set.image(first), numbers.data() + first}, noise, bits.data() + first);
+                     {count, set.image(first), numbers.data() + first,
+                      set.labels.empty() ? nullptr : set.labels.data() + first},
+                     noise, {.bits_per_dim = bits.data() + first});
             done += count;
             const auto now = std::chrono::steady_clock::now();
             const double elapsed = std::chrono::duration<double>(now - start).count();

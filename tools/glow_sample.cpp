@@ -63,7 +63,7 @@ void run(const CommandLine& command, const Options& options) {
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(grid.tiles() * model.dimensions()));
     for (std::size_t i = 0; i < panels.size(); ++i) {
         sample(loaded.context(), loaded.glow(), loaded.buffers(), 0, grid.tiles(), temperatures[i],
-               options.seed, pixels.data());
+               options.seed, nullptr, pixels.data());
         panels[i] = panel(temperatures[i], pixels.data(), grid.tiles());
     }
     write_png(options.output, side_by_side(panels));

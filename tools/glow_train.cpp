@@ -27,7 +27,8 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
     app.add_option("--depth", model.depth, "Steps of flow per level, K")->check(is_number<index_t>());
     app.add_option("--width", model.width, "Hidden channels of the coupling networks")
         ->check(is_number<index_t>());
-    app.add_option("--permutation", request->permutation, "Channel mixing: invconv");
+    app.add_option("--permutation", request->permutation,
+                   "Channel mixing: invconv, invconv_lu, shuffle or reverse");
     app.add_option("--coupling", request->coupling, "affine or additive");
     app.add_option("--n-bits", model.n_bits, "Bits of the pixels that are modelled, 1..8")
         ->check(is_number<int>());
@@ -35,6 +36,11 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
                  "3x3 convolutions see where the image ends (default on)");
     app.add_flag("--learn-top,!--no-learn-top", model.learn_top,
                  "Learned prior of the top latents (default on)");
+    app.add_flag("--y-cond,!--no-y-cond", model.y_cond,
+                 "Top prior by class; the data set must have labels (default off)");
+    app.add_option("--weight-y", model.weight_y,
+                   "Weight of the classifier's cross-entropy in the loss, in bits; with --y-cond; 0: none")
+        ->check(is_number<double>());
     visit_training_options(request->options, [&](const char* name, auto& value, OnResume, const char* help) {
         using T = std::decay_t<decltype(value)>;
         const std::string option = std::string("--") + name;

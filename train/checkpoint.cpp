@@ -52,6 +52,14 @@ bool ends_with(const std::string& text, const std::string& tail) {
     return text.size() >= tail.size() && text.compare(text.size() - tail.size(), tail.size(), tail) == 0;
 }
 
+// What W = P (L + I) (U + D) reads of lower and upper is a strict triangle; the rest must be 0.
+bool is_strict_triangle(const std::vector<float>& values, index_t C, bool lower) {
+    for (index_t r = 0; r < C; ++r)
+        for (index_t c = 0; c < C; ++c)
+            if ((lower ? c >= r : c <= r) && values[r * C + c] != 0) return false;
+    return true;
+}
+
 void check_values(const Tree& tree, const Tensor& tensor, const std::vector<float>& values, Solver& solver,
                   Report& report) {
     const std::string name = std::string(tree.path) + "/" + tensor.name;
@@ -62,39 +70,87 @@ void check_values(const Tree& tree, const Tensor& tensor, const std::vector<floa
     const bool weights = std::string(tree.path) == "/params" || std::string(tree.path) == "/ema";
     if (second_moment && std::any_of(values.begin(), values.end(), [](float x) { return x < 0; }))
         report.add(name + " has a negative value");
-    if (weights && ends_with(tensor.name, "invconv/weight")) {
+    if (!weights) return;
+    if (ends_with(tensor.name, "invconv/weight")) {
         const std::vector<double> W(values.begin(), values.end());
         std::vector<double> inverse(W.size());
-        if (solver.invert(tensor.shape[0], W.data(), inverse.data()).singular)
+        double log_abs_det, condition;
+        solver.invert(1, tensor.shape[0], W.data(), inverse.data(), &log_abs_det, &condition);
+        if (!std::isfinite(condition))
             report.add(name + " is singular or nearly so (condition number above 1e14)");
+    }
+    const bool lower = ends_with(tensor.name, "invconv/lower");
+    if ((lower || ends_with(tensor.name, "invconv/upper")) &&
+        !is_strict_triangle(values, tensor.shape[0], lower))
+        report.add(fmt::format("{} is not strictly {} triangular", name, lower ? "lower" : "upper"));
+}
+
+// Permutations of 0 .. n - 1, and signs.
+void check_fixed(const std::string& name, const Tensor& tensor, const std::vector<float>& values,
+                 Report& report) {
+    if (!tensor.integer) {
+        if (!std::all_of(values.begin(), values.end(), [](float x) { return x == 1 || x == -1; }))
+            report.add(name + " has a value that is neither 1 nor -1");
+        return;
+    }
+    std::vector<bool> seen(values.size());
+    for (const float value : values) {
+        const bool fits = value >= 0 && value < static_cast<float>(values.size());
+        if (!fits || seen[static_cast<std::size_t>(value)])
+            return report.add(fmt::format("{} is no permutation of 0 .. {}", name, values.size() - 1));
+        seen[static_cast<std::size_t>(value)] = true;
     }
 }
 
+// The tensor's values, or none where its type or shape is another.
+std::vector<float> read_tensor(const Hdf5File& file, const std::string& name, const Tensor& tensor,
+                               Report& report) {
+    const ElementType type = tensor.integer ? ElementType::int32 : ElementType::float32;
+    const char* const expected = tensor.integer ? "int32" : "float32";
+    const ArrayInfo info = file.describe(name);
+    if (info.type != type || info.shape != tensor.shape) {
+        report.add(fmt::format("{} is {}{}, expected {} {}", name,
+                               info.type == type ? std::string(expected) + " " : "of another type, ",
+                               shape_text(info.shape), expected, shape_text(tensor.shape)));
+        return {};
+    }
+    if (!tensor.integer) return file.read<float>(name, tensor.shape);
+    const std::vector<std::int32_t> whole = file.read<std::int32_t>(name, tensor.shape);
+    return {whole.begin(), whole.end()};
+}
+
+// Into its place in a flat array of `size` elements; the gap behind it becomes 0.
+void store(const std::vector<float>& values, const Tensor& tensor, index_t size, float* array) {
+    if (array == nullptr) return;
+    float* const end = std::copy(values.begin(), values.end(), array + tensor.offset);
+    std::fill(end, array + std::min(size, tensor.offset + (tensor.count + 15) / 16 * 16), 0.0f);
+}
+
 void read_tree(const Hdf5File& file, const Parameters& parameters, Solver& solver, const Tree& tree,
-               Report& report) {
+               float* fixed, Report& report) {
     std::set<std::string> unexpected;
     for (const std::string& name : file.arrays(tree.path)) unexpected.insert(name);
-    for (const Tensor& tensor : parameters.tensors()) {
-        const std::string name = std::string(tree.path) + "/" + tensor.name;
-        if (unexpected.erase(name) == 0) {
-            report.add(name + " is missing");
-            continue;
+    const auto each = [&](const std::vector<Tensor>& tensors, auto use) {
+        for (const Tensor& tensor : tensors) {
+            const std::string name = std::string(tree.path) + "/" + tensor.name;
+            if (unexpected.erase(name) == 0) {
+                report.add(name + " is missing");
+                continue;
+            }
+            const std::vector<float> values = read_tensor(file, name, tensor, report);
+            if (!values.empty()) use(name, tensor, values);
         }
-        const ArrayInfo info = file.describe(name);
-        if (info.type != ElementType::float32 || info.shape != tensor.shape) {
-            report.add(fmt::format("{} is {}{}, expected float32 {}", name,
-                                   info.type == ElementType::float32 ? "float32 " : "of another type, ",
-                                   shape_text(info.shape), shape_text(tensor.shape)));
-            continue;
-        }
-        const std::vector<float> values = file.read<float>(name, tensor.shape);
+    };
+    each(parameters.tensors(), [&](const std::string&, const Tensor& tensor, const auto& values) {
         check_values(tree, tensor, values, solver, report);
-        if (tree.values == nullptr) continue;
-        float* const end = std::copy(values.begin(), values.end(), tree.values + tensor.offset);
-        std::fill(end,
-                  tree.values + std::min(parameters.size(), tensor.offset + (tensor.count + 15) / 16 * 16),
-                  0.0f);
-    }
+        store(values, tensor, parameters.size(), tree.values);
+    });
+    if (std::string(tree.path) == "/params")
+        each(parameters.fixed_tensors(),
+             [&](const std::string& name, const Tensor& tensor, const auto& values) {
+                 check_fixed(name, tensor, values, report);
+                 store(values, tensor, parameters.fixed_size(), fixed);
+             });
     for (const std::string& name : unexpected) report.add(name + " is not part of this model");
 }
 
@@ -124,6 +180,16 @@ void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config,
         for (const Tensor& tensor : parameters.tensors())
             file.write<float>(std::string(tree.path) + "/" + tensor.name, tensor.shape,
                               tree.values + tensor.offset);
+    }
+    for (const Tensor& tensor : parameters.fixed_tensors()) {
+        const std::string name = "/params/" + tensor.name;
+        const float* const values = weights.fixed + tensor.offset;
+        if (tensor.integer) {
+            const std::vector<std::int32_t> whole(values, values + tensor.count);
+            file.write<std::int32_t>(name, tensor.shape, whole.data());
+        } else {
+            file.write<float>(name, tensor.shape, values);
+        }
     }
     file.close();
     atomic.commit();
@@ -176,7 +242,7 @@ void load_checkpoint(const fs::path& path, const Parameters& parameters, Solver&
     for (const Tree& tree : {Tree{"/params", weights.params}, Tree{"/ema", weights.ema},
                              Tree{"/optimizer/m", weights.m}, Tree{"/optimizer/v", weights.v}})
         if (tree.values != nullptr || file.exists(tree.path))
-            read_tree(file, parameters, solver, tree, report);
+            read_tree(file, parameters, solver, tree, weights.fixed, report);
     report.raise();
 }
 

@@ -16,12 +16,13 @@ struct Progress {
     double epoch = 0;
 };
 
-// The flat arrays of a model, in the layout of Parameters; the last three may be nullptr.
+// The flat arrays of a model, in the layout of Parameters; each may be nullptr where it is not wanted.
 struct Weights {
     float* params = nullptr;
     float* ema = nullptr;
     float* m = nullptr;
     float* v = nullptr;
+    float* fixed = nullptr;  // of the fixed tensors, which stand in /params
 };
 
 struct CheckpointInfo {
@@ -41,8 +42,8 @@ CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 
 // Reads the trees that `weights` asks for into its arrays (gaps become 0), and checks every tree the file
 // holds: names, shapes and types against `parameters`, values (finite, second moments not negative, no
-// singular W). InputError lists the first 20 differences and their number. A tree that is asked for must be
-// there.
+// singular W, permutations that are some, L and U strictly triangular). InputError lists the first 20
+// differences and their number. A tree that is asked for must be there.
 void load_checkpoint(const std::filesystem::path& path, const Parameters& parameters, Solver& solver,
                      const Weights& weights);
 

@@ -12,38 +12,62 @@
 
 namespace glow {
 
-FlowBuffers FlowBuffers::take(Arena& state, index_t capacity, index_t D) {
-    return {capacity, state.take<state_t>(capacity * D), state.take<double>(capacity),
-            state.take<double>(capacity)};
+FlowBuffers FlowBuffers::take(Arena& state, index_t capacity, const ModelConfig& model) {
+    FlowBuffers buffers{capacity,
+                        state.take<state_t>(capacity * model.dimensions()),
+                        state.take<double>(capacity),
+                        state.take<double>(capacity),
+                        nullptr,
+                        nullptr};
+    if (model.weight_y > 0) {
+        buffers.bits_y = state.take<double>(capacity);
+        buffers.error_y = state.take<double>(capacity);
+    }
+    return buffers;
 }
 
 void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, const Batch& batch,
-              const Noise& noise, double* bits_per_dim) {
+              const Noise& noise, const Scores& scores) {
     const index_t D = glow.config().dimensions();
     for (index_t first = 0; first < batch.N; first += buffers.capacity) {
         const index_t count = std::min(buffers.capacity, batch.N - first);
-        Flow flow = buffers.flow(count);
-        Noise part = noise;
-        part.item = batch.numbers + first;
-        dequantise(context.place, count, D, glow.config().n_bits, batch.pixels + first * D, part, flow.h);
+        const Batch part = batch.part(first, count, D);
+        Flow flow = buffers.flow(count, part.labels);
+        Noise part_noise = noise;
+        part_noise.item = part.numbers;
+        dequantise(context.place, count, D, glow.config().n_bits, part.pixels, part_noise, flow.h);
         glow.forward(context, flow);
         if (context.dry()) continue;
-        for (index_t n = 0; n < count; ++n)
-            bits_per_dim[first + n] = glow.bits_per_dim(flow.logdet[n] + flow.prior[n]);
+        if (scores.bits_per_dim != nullptr)
+            for (index_t n = 0; n < count; ++n)
+                scores.bits_per_dim[first + n] = glow.bits_per_dim(flow.logdet[n] + flow.prior[n]);
+        const auto keep = [&](const double* values, double* wanted) {
+            if (wanted != nullptr && values != nullptr) std::copy(values, values + count, wanted + first);
+        };
+        keep(flow.logdet, scores.logdet);
+        keep(flow.prior, scores.prior);
+        keep(flow.bits_y, scores.bits_y);
+        keep(flow.error_y, scores.error_y);
     }
 }
 
 void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, index_t first, index_t count,
-            double temperature, std::uint64_t seed, std::uint8_t* pixels) {
+            double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels) {
     const index_t D = glow.config().dimensions();
     for (index_t done = 0; done < count; done += buffers.capacity) {
         const index_t images = std::min(buffers.capacity, count - done);
-        Flow flow = buffers.flow(images);
+        Flow flow = buffers.flow(images, labels != nullptr ? labels + done : nullptr);
         gaussian_noise(context.place, {images, 1, D, D}, seed, static_cast<std::uint64_t>(first + done), 0,
                        temperature, flow.h);
         glow.decode(context, flow);
         quantise(context.place, images * D, glow.config().n_bits, flow.h, pixels + done * D);
     }
+}
+
+std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes) {
+    std::vector<std::int32_t> labels(static_cast<std::size_t>(count));
+    for (index_t i = 0; i < count; ++i) labels[i] = static_cast<std::int32_t>(i % columns % n_classes);
+    return labels;
 }
 
 Mean mean_of(const double* values, index_t count) {
@@ -67,16 +91,18 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
             "--precision bf16: this processor or build has no bf16 products; use --precision fp32");
     used_ema_ = ema && Hdf5File::open(checkpoint).exists("/ema");
     glow_ = std::make_unique<Glow>(info_.model, Execution{precision, 0});
-    const index_t D = info_.model.dimensions(), size = glow_->parameters().size();
+    const index_t size = glow_->parameters().size();
     const auto build = [&](Memory& memory, const Context& context) {
         float* const values = memory[Category::parameters].take<float>(size);
+        float* const fixed = memory[Category::parameters].take<float>(glow_->parameters().fixed_size());
         glow_->parameters().bind(values, nullptr);
+        glow_->parameters().bind_fixed(fixed);
         glow_->allocate(memory[Category::derived]);
-        buffers_ = FlowBuffers::take(memory[Category::state], images, D);
+        buffers_ = FlowBuffers::take(memory[Category::state], images, info_.model);
         if (!context.dry())
             load_checkpoint(checkpoint, glow_->parameters(), backend.solver(),
-                            used_ema_ ? Weights{nullptr, values, nullptr, nullptr}
-                                      : Weights{values, nullptr, nullptr, nullptr});
+                            used_ema_ ? Weights{.ema = values, .fixed = fixed}
+                                      : Weights{.params = values, .fixed = fixed});
         const Glow::Prepared prepared = glow_->prepare(context);
         if (!prepared.bad_layer.empty())
             throw InputError(
@@ -88,9 +114,10 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
     build(counting, dry);
     const std::uint8_t pixel = 0;
     const std::uint64_t number = 0;
-    evaluate(dry, *glow_, buffers_, {images, &pixel, &number}, {}, nullptr);
+    const std::int32_t label = 0;
+    evaluate(dry, *glow_, buffers_, {images, &pixel, &number, &label}, {}, {});
     std::uint8_t sampled = 0;
-    sample(dry, *glow_, buffers_, 0, images, 1.0, 0, &sampled);
+    sample(dry, *glow_, buffers_, 0, images, 1.0, 0, &label, &sampled);
 
     memory_ = std::make_unique<Memory>(Device::cpu, counting.peak());
     context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));

@@ -12,30 +12,50 @@
 
 namespace glow {
 
-// Images: pixels [N, H, W, C], and for each the number that its noise follows.
+// Images: pixels [N, H, W, C], for each the number that its noise follows, and its class where there are
+// labels.
 struct Batch {
     index_t N = 0;
     const std::uint8_t* pixels = nullptr;
     const std::uint64_t* numbers = nullptr;
+    const std::int32_t* labels = nullptr;
+
+    // Images first .. first + count - 1, of D pixels each.
+    Batch part(index_t first, index_t count, index_t D) const {
+        return {count, pixels + first * D, numbers + first, labels != nullptr ? labels + first : nullptr};
+    }
 };
 
 // The flow's buffers for `capacity` images at once.
 struct FlowBuffers {
     index_t capacity = 0;
-    state_t* h = nullptr;                        // [capacity, D]
-    double *logdet = nullptr, *prior = nullptr;  // [capacity]
-    static FlowBuffers take(Arena& state, index_t capacity, index_t D);
-    Flow flow(index_t N) const { return {N, h, logdet, prior}; }
+    state_t* h = nullptr;                          // [capacity, D]
+    double *logdet = nullptr, *prior = nullptr;    // [capacity]
+    double *bits_y = nullptr, *error_y = nullptr;  // [capacity] where there is a classifier
+    static FlowBuffers take(Arena& state, index_t capacity, const ModelConfig& model);
+    Flow flow(index_t N, const std::int32_t* labels = nullptr) const {
+        return {N, h, logdet, prior, labels, bits_y, error_y};
+    }
 };
 
-// Bits/dim of every image, with noise `noise` (its item numbers are the batch's). `glow` must be prepared.
-// Any N.
+// Where evaluate() leaves what it finds, [N] each; nullptr: not wanted.
+struct Scores {
+    double* bits_per_dim = nullptr;
+    double *logdet = nullptr, *prior = nullptr;    // nats
+    double *bits_y = nullptr, *error_y = nullptr;  // left alone where the model has no classifier
+};
+// Scores of every image, with noise `noise` (its item numbers are the batch's). `glow` must be prepared; a
+// conditional one reads the batch's labels. Any N.
 void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, const Batch& batch,
-              const Noise& noise, double* bits_per_dim);
+              const Noise& noise, const Scores& scores);
 
-// Samples number first .. first + count - 1 of `seed` at a temperature into pixels [count, H, W, C].
+// Samples number first .. first + count - 1 of `seed` at a temperature into pixels [count, H, W, C]. labels
+// [count]: their classes, of a conditional model.
 void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, index_t first, index_t count,
-            double temperature, std::uint64_t seed, std::uint8_t* pixels);
+            double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels);
+
+// The classes of `count` samples that are laid out in rows of `columns`: each column one class, in turn.
+std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes);
 
 // Mean and standard error of the mean.
 struct Mean {

@@ -139,6 +139,8 @@ std::string to_toml(const TrainingOptions& options) {
     line("n-bits", m.n_bits);
     line("edge-bias", m.edge_bias);
     line("learn-top", m.learn_top);
+    line("y-cond", m.y_cond);
+    line("weight-y", m.weight_y);
     visit_training_options(
         options, [&](const char* name, const auto& value, OnResume, const char*) { line(name, value); });
     return text;

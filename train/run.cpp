@@ -94,6 +94,19 @@ void refuse_beyond_machine(std::size_t planned) {
             human_bytes(planned), human_bytes(bytes)));
 }
 
+// The parts of the model that the data set decides: shape of the images, number of classes.
+void fit_model(const DatasetInfo& info, TrainingOptions& options) {
+    ModelConfig& model = options.model;
+    model.image_height = info.H;
+    model.image_width = info.W;
+    model.channels = info.C;
+    model.n_classes = model.y_cond ? info.n_classes : 0;
+    if (model.y_cond && (!info.train_labels || (info.valid > 0 && !info.valid_labels)))
+        throw InputError(fmt::format("--y-cond: {} has no labels of its {} images", options.data,
+                                     info.train_labels ? "validation" : "training"));
+    check(model);
+}
+
 // Changes between a checkpoint's options and those of now: told, or refused.
 void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& options,
                      const RunRequest& request) {
@@ -170,10 +183,7 @@ class Run {
 
 void Run::open_data() {
     const DatasetInfo info = describe_dataset(options_.data);
-    options_.model.image_height = info.H;
-    options_.model.image_width = info.W;
-    options_.model.channels = info.C;
-    check(options_.model);
+    fit_model(info, options_);
     train_images_ = info.train;
     if (info.valid > 0) valid_ = load_split(options_.data, "valid");
     images_.emplace(load_split(options_.data, "train"), parse_augmentation(options_.augment),
@@ -220,6 +230,11 @@ void Run::start_model() {
     if (resumed_) {
         load_checkpoint(resumed_from_, parameters, backend_->solver(), trainer_->weights());
         trainer_->weights_changed();
+        try {
+            trainer_->check_usable();
+        } catch (const Error& error) {
+            throw InputError(fmt::format("{}: {}", resumed_from_.string(), error.what()));
+        }
         progress_ = resumed_->progress;
         request_.say(fmt::format("resumed from {} at step {}", resumed_from_.string(), progress_.step));
     } else if (!request_.init_from.empty()) {
@@ -229,7 +244,7 @@ void Run::start_model() {
             throw InputError(fmt::format("--init-from {}: its model is {}, not {}", file.string(),
                                          to_json(info.model).dump(), to_json(options_.model).dump()));
         load_checkpoint(file, parameters, backend_->solver(),
-                        {trainer_->weights().params, nullptr, nullptr, nullptr});
+                        {.params = trainer_->weights().params, .fixed = trainer_->weights().fixed});
         trainer_->restart();
         request_.say(fmt::format("weights from {}", file.string()));
     }
@@ -243,7 +258,9 @@ void Run::start_model() {
     }
     metrics_ = std::make_unique<CsvLog>(
         folder_.metrics(),
-        "step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,max_condition",
+        std::string("step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,"
+                    "max_condition") +
+            (trainer_->glow().has_classifier() ? ",bits_y,error_y" : ""),
         progress_.step);
     evaluations_ = std::make_unique<CsvLog>(folder_.evaluations(), "step,split,bpd,stderr,images,weights",
                                             progress_.step);
@@ -257,9 +274,12 @@ void Run::tell_settings() const {
     line("data", fmt::format("{}: {} training images {}x{}x{}, {} validation", options_.data, train_images_,
                              m.image_height, m.image_width, m.channels, valid_ ? valid_->N : 0));
     line("model",
-         fmt::format("levels {}, depth {}, width {}, {} coupling, {}, {} bits, edge bias {}, learned top {}",
-                     m.levels, m.depth, m.width, to_string(m.coupling), to_string(m.permutation), m.n_bits,
-                     m.edge_bias ? "on" : "off", m.learn_top ? "on" : "off"));
+         fmt::format(
+             "levels {}, depth {}, width {}, {} coupling, {}, {} bits, edge bias {}, learned top {}{}{}",
+             m.levels, m.depth, m.width, to_string(m.coupling), to_string(m.permutation), m.n_bits,
+             m.edge_bias ? "on" : "off", m.learn_top ? "on" : "off",
+             m.y_cond ? fmt::format(", conditional on {} classes", m.n_classes) : "",
+             m.weight_y > 0 ? fmt::format(", classifier with weight {}", m.weight_y) : ""));
     line("optimiser", fmt::format("{}, lr {}, beta1 {}, beta2 {:.6g}, warm-up {} epochs, EMA {:.6g}",
                                   options_.optimizer, options_.lr, options_.beta1, schedule_.beta2,
                                   options_.warmup_epochs, schedule_.ema_decay));
@@ -297,15 +317,18 @@ void Run::log_step(const StepResult& step) {
     const double images_per_s = steps * static_cast<double>(options_.batch) / seconds;
     const double lr = learning_rate(options_, schedule_, progress_.step);
     const std::size_t peak = total(memory_->peak());
-    metrics_->row(fmt::format("{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}",
+    const bool classifier = trainer_->glow().has_classifier();
+    metrics_->row(fmt::format("{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}{}",
                               progress_.step, progress_.epoch, progress_.images_seen, step.bits_per_dim,
-                              step.bits_per_dim, step.grad_norm, lr, images_per_s, seconds * 1000 / steps,
-                              peak, step.drift, step.max_condition));
+                              step.loss, step.grad_norm, lr, images_per_s, seconds * 1000 / steps, peak,
+                              step.drift, step.max_condition,
+                              classifier ? fmt::format(",{:.9g},{:.6g}", step.bits_y, step.error_y) : ""));
     if (request_.terminal) std::fputs("\r\033[K", stderr);
     request_.say(fmt::format(
-        "step {:>6}  epoch {:>6.2f}  {:.4f} bits/dim  |g| {:<8.3g} lr {:.2e}  {:>6.1f} images/s  peak {}",
-        progress_.step, progress_.epoch, step.bits_per_dim, step.grad_norm, lr, images_per_s,
-        human_bytes(peak)));
+        "step {:>6}  epoch {:>6.2f}  {:.4f} bits/dim  {}|g| {:<8.3g} lr {:.2e}  {:>6.1f} images/s  peak {}",
+        progress_.step, progress_.epoch, step.bits_per_dim,
+        classifier ? fmt::format("{:.3f} bits class, {:.0f}% wrong  ", step.bits_y, 100 * step.error_y) : "",
+        step.grad_norm, lr, images_per_s, human_bytes(peak)));
     last_log_ = Clock::now();
     steps_since_log_ = 0;
 }
@@ -334,7 +357,9 @@ void Run::evaluate_valid() {
     for (const bool ema : {false, true}) {
         trainer_->use(ema);
         evaluate(trainer_->context(), trainer_->glow(), trainer_->buffers(),
-                 {valid_->N, valid_->images.data(), numbers.data()}, noise, bits.data());
+                 {valid_->N, valid_->images.data(), numbers.data(),
+                  valid_->labels.empty() ? nullptr : valid_->labels.data()},
+                 noise, {.bits_per_dim = bits.data()});
         const Mean mean = mean_of(bits.data(), valid_->N);
         (ema ? result_.valid_ema : result_.valid_raw) = mean;
         evaluations_->row(fmt::format("{},valid,{:.9g},{:.6g},{},{}", progress_.step, mean.value,
@@ -360,9 +385,11 @@ void Run::draw_samples() {
     if (tile > index_t{1} << 26) return;
     const GridSize grid{side, side};
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(grid.tiles() * m.dimensions()));
+    const std::vector<std::int32_t> labels =
+        column_classes(grid.tiles(), grid.columns, std::max<index_t>(1, m.n_classes));
     trainer_->use(true);
     sample(trainer_->context(), trainer_->glow(), trainer_->buffers(), 0, grid.tiles(), 0.7, options_.seed,
-           pixels.data());
+           labels.data(), pixels.data());
     write_png(folder_.samples(progress_.step),
               tile_images(pixels.data(), grid.tiles(), m.image_height, m.image_width, m.channels, grid));
 }
@@ -465,11 +492,8 @@ std::string describe(const MemoryPlan& plan) {
 MemoryPlan plan_run(const RunRequest& request) {
     TrainingOptions options = request.options;
     const DatasetInfo info = describe_dataset(options.data);
-    options.model.image_height = info.H;
-    options.model.image_width = info.W;
-    options.model.channels = info.C;
     check(options);
-    check(options.model);
+    fit_model(info, options);
     const Backend backend(Device::cpu, options.threads);
     return memory_plan(options, make_schedule(options, info.train).init_images, backend);
 }

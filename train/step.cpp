@@ -39,23 +39,28 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
         fill(context_.place, glow_.parameters().size(), 0.0f, gradients_);
         for (index_t first = 0; first < batch.N; first += micro_batch_) {
             const index_t count = std::min(micro_batch_, batch.N - first);
-            const index_t D = glow_.config().dimensions();
             const Forward micro =
-                accumulate_gradient({count, batch.pixels + first * D, batch.numbers + first}, batch.N, keep);
+                accumulate_gradient(batch.part(first, count, glow_.config().dimensions()), batch.N, keep);
             sums.sum_log_density += micro.sum_log_density;
+            sums.sum_bits_y += micro.sum_bits_y;
+            sums.sum_error_y += micro.sum_error_y;
             sums.drift = std::max(sums.drift, micro.drift);
         }
         if (sums.drift <= drift_tolerance_) break;
     }
     result.drift = sums.drift;
-    result.bits_per_dim = glow_.bits_per_dim(sums.sum_log_density / static_cast<double>(batch.N));
+    const double N = static_cast<double>(batch.N);
+    result.bits_per_dim = glow_.bits_per_dim(sums.sum_log_density / N);
+    result.bits_y = sums.sum_bits_y / N;
+    result.error_y = sums.sum_error_y / N;
+    result.loss = result.bits_per_dim + glow_.config().weight_y * result.bits_y;
 
     double squares = 0;
     sum_of_squares(context_.place, glow_.parameters().size(), gradients_, &squares, partial_);
     result.grad_norm = std::sqrt(squares);
     if (context_.dry()) return result;
-    if (!std::isfinite(result.bits_per_dim) || !std::isfinite(result.grad_norm)) {
-        const bool loss = !std::isfinite(result.bits_per_dim);
+    if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
+        const bool loss = !std::isfinite(result.loss);
         throw Error(fmt::format("the {} is not finite: {}; lower --lr or resume from an earlier checkpoint",
                                 loss ? "loss" : "gradient", first_bad(batch, loss)));
     }
@@ -73,21 +78,27 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
     return result;
 }
 
-// Forward and backward of one micro-batch: gradients += those of sum over its images of bits/dim /
-// batch_size.
+// Forward and backward of one micro-batch: gradients += those of sum over its images of (bits/dim + weight_y
+// bits_y) / batch_size.
 Trainer::Forward Trainer::accumulate_gradient(const Batch& images, index_t batch_size, Keep keep) {
     const double D = static_cast<double>(glow_.config().dimensions());
-    Flow flow = buffers_.flow(images.N);
+    Flow flow = buffers_.flow(images.N, images.labels);
     load_pixels(images, flow);
 
     Kept kept(memory_[Category::stored], keep);
     glow_.forward(context_, flow, &kept);
     Forward sums;
     if (!context_.dry())
-        for (index_t n = 0; n < images.N; ++n) sums.sum_log_density += flow.logdet[n] + flow.prior[n];
+        for (index_t n = 0; n < images.N; ++n) {
+            sums.sum_log_density += flow.logdet[n] + flow.prior[n];
+            if (!glow_.has_classifier()) continue;
+            sums.sum_bits_y += flow.bits_y[n];
+            sums.sum_error_y += flow.error_y[n];
+        }
 
     // bits/dim = n_bits - log p / (D ln 2), averaged over the batch.
-    Gradient gradient{dh_, -1.0 / (D * std::log(2.0) * static_cast<double>(batch_size))};
+    const double B = static_cast<double>(batch_size);
+    Gradient gradient{dh_, -1.0 / (D * std::log(2.0) * B), glow_.config().weight_y / B};
     glow_.backward(context_, flow, gradient, kept);
 
     dequantise_difference(context_.place, images.N, glow_.config().dimensions(), glow_.config().n_bits,
@@ -123,15 +134,17 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
     drift_tolerance_ = options.drift_tolerance > 0 ? options.drift_tolerance : bf16 ? 1e-2 : 1e-5;
     const index_t D = options.model.dimensions(), size = glow_.parameters().size();
     weights_ = {memory[Category::parameters].take<float>(size), memory[Category::ema].take<float>(size),
-                memory[Category::moments].take<float>(size), memory[Category::moments].take<float>(size)};
+                memory[Category::moments].take<float>(size), memory[Category::moments].take<float>(size),
+                memory[Category::parameters].take<float>(glow_.parameters().fixed_size())};
     gradients_ = memory[Category::gradients].take<float>(size);
     glow_.parameters().bind(weights_.params, gradients_);
+    glow_.parameters().bind_fixed(weights_.fixed);
     glow_.allocate(memory[Category::derived]);
 
     // The initialisation's images pass through the network together, once, before the first step.
     Arena& state = memory[Category::state];
     const index_t images = std::max(micro_batch_, options.init_batch);
-    buffers_ = FlowBuffers::take(state, images, D);
+    buffers_ = FlowBuffers::take(state, images, options.model);
     dh_ = state.take<real>(micro_batch_ * D);
     difference_ = state.take<double>(images);
     partial_ = state.take<double>(group_scratch(images));
@@ -141,7 +154,7 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
 void Trainer::initialise(const Batch& init_images) {
     if (!context_.dry()) glow_.parameters().start(options_.seed, context_.solver);
     glow_.parameters().bind(weights_.params, gradients_);
-    Flow flow = buffers_.flow(init_images.N);
+    Flow flow = buffers_.flow(init_images.N, init_images.labels);
     load_pixels(init_images, flow);
     glow_.initialise(context_, flow);
     restart();
@@ -199,8 +212,9 @@ std::string Trainer::first_bad(const Batch& batch, bool loss) {
     const index_t D = glow_.config().dimensions();
     for (index_t first = 0; first < batch.N; first += micro_batch_) {
         const index_t N = std::min(micro_batch_, batch.N - first);
-        Flow flow = buffers_.flow(N);
-        load_pixels({N, batch.pixels + first * D, batch.numbers + first}, flow);
+        const Batch micro = batch.part(first, N, D);
+        Flow flow = buffers_.flow(N, micro.labels);
+        load_pixels(micro, flow);
         fill(context_.place, N, 0.0, flow.logdet);
         fill(context_.place, N, 0.0, flow.prior);
         const auto bad = [&] {
@@ -224,7 +238,7 @@ std::string Trainer::first_bad(const Batch& batch, bool loss) {
         glow_.top().forward(context_, flow);
         if (bad()) return "after prior/top";
     }
-    return "its sum overflows";
+    return glow_.has_classifier() ? "of the classifier" : "its sum overflows";
 }
 
 void Trainer::check_usable() {
@@ -249,12 +263,13 @@ MemoryBytes dry_run(const TrainingOptions& options, index_t init_images, const B
     Trainer trainer(options, backend, memory, true);
     std::uint8_t pixel = 0;  // looked at by nobody
     const std::uint64_t number = 0;
-    const Batch batch{options.batch, &pixel, &number};
-    trainer.initialise({init_images, &pixel, &number});
+    const std::int32_t label = 0;
+    const Batch batch{options.batch, &pixel, &number, &label};
+    trainer.initialise({init_images, &pixel, &number, &label});
     trainer.step(batch, {});
-    evaluate(trainer.context(), trainer.glow(), trainer.buffers(), batch, {}, nullptr);
+    evaluate(trainer.context(), trainer.glow(), trainer.buffers(), batch, {}, {});
     sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, trainer.buffers().capacity, 1.0, 0,
-           &pixel);
+           &label, &pixel);
     return memory.peak();
 }
 

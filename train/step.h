@@ -15,11 +15,13 @@
 namespace glow {
 
 struct StepResult {
-    double bits_per_dim = 0;   // mean over the batch, before the update
-    double grad_norm = 0;      // global L2, before clipping
-    double drift = 0;          // largest |rebuilt x - x| over images and pixels
-    double max_condition = 0;  // of the channel mixings W used by this step
-    Keep keep;                 // what it took: more than was asked for where the drift made it redo the step
+    double bits_per_dim = 0;         // mean over the batch, before the update
+    double loss = 0;                 // bits/dim + weight_y * bits_y
+    double bits_y = 0, error_y = 0;  // means of the classifier's cross-entropy in bits and of its errors
+    double grad_norm = 0;            // global L2, before clipping
+    double drift = 0;                // largest |rebuilt x - x| over images and pixels
+    double max_condition = 0;        // of the channel mixings W used by this step
+    Keep keep;  // what it took: more than was asked for where the drift made it redo the step
 };
 
 // A model in training: its weights, moments and averages, and the buffers of a step, each from the arena of
@@ -57,6 +59,7 @@ class Trainer {
   private:
     struct Forward {
         double sum_log_density = 0;  // nats
+        double sum_bits_y = 0, sum_error_y = 0;
         double drift = 0;
     };
     Forward accumulate_gradient(const Batch& images, index_t batch_size, Keep keep);

@@ -24,6 +24,7 @@ class TrainingImages {
     std::uint64_t seed_;
     std::vector<std::uint8_t> pixels_;
     std::vector<std::uint64_t> numbers_;
+    std::vector<std::int32_t> labels_;
 };
 
 }  // namespace glow

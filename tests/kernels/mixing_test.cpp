@@ -54,28 +54,71 @@ TEST(CastWithOne, PutsAColumnOfOnesBesideTheRows) {
 }
 
 // The chain rule through M = W diag(s), c = W diag(s) b, written out entry by entry.
-TEST(UnfoldMixing, AccumulatesTheGradientsOfItsFormula) {
-    test::Random random(4);
+struct UnfoldMixing : testing::Test {
+    test::Random random{4};
     const index_t C = 5;
     const double dlogdet = 0.7;
-    const std::vector<real> dMc = random.normals<real>(C * (C + 1)), W = random.normals<real>(C * C),
-                            bias = random.normals<real>(C), logs = random.normals<real>(C, 0.2);
-    const std::vector<double> inverse = random.normals(C * C);
+    const std::vector<real> dMc = random.normals<real>(C * (C + 1)), bias = random.normals<real>(C),
+                            logs = random.normals<real>(C, 0.2);
+    const std::vector<double> W = random.normals(C * C), inverse = random.normals(C * C);
+    // dL/dW but for the log-determinant.
+    double G(index_t o, index_t i) const {
+        return std::exp(3.0 * logs[i]) * (dMc[o * (C + 1) + i] + double{dMc[o * (C + 1) + C]} * bias[i]);
+    }
+};
+
+TEST_F(UnfoldMixing, AccumulatesTheGradientsOfItsFormula) {
     std::vector<real> dW(C * C, real{1}), dbias(C, real{2}), dlogs(C, real{3});
-    unfold_mixing(test::cpu(), C, dMc.data(), W.data(), inverse.data(), bias.data(), logs.data(), dlogdet,
-                  dW.data(), dbias.data(), dlogs.data());
+    dense_weight_gradient(test::cpu(), C, dMc.data(), inverse.data(), bias.data(), logs.data(), dlogdet,
+                          dW.data());
+    actnorm_gradient(test::cpu(), C, dMc.data(), W.data(), bias.data(), logs.data(), dlogdet, dbias.data(),
+                     dlogs.data());
     for (index_t i = 0; i < C; ++i) {
-        const double s = std::exp(3.0 * logs[i]);
         double db = 2, dl = 3 + 3 * dlogdet;
         for (index_t o = 0; o < C; ++o) {
-            const double dM = dMc[o * (C + 1) + i], dc = dMc[o * (C + 1) + C], w = W[o * C + i];
-            db += dc * w * s;
-            dl += 3 * s * w * (dM + dc * bias[i]);
-            ASSERT_NEAR(dW[o * C + i], 1 + s * (dM + dc * bias[i]) + dlogdet * inverse[i * C + o], 1e-5);
+            db += dMc[o * (C + 1) + C] * W[o * C + i] * std::exp(3.0 * logs[i]);
+            dl += 3 * W[o * C + i] * G(o, i);
+            ASSERT_NEAR(dW[o * C + i], 1 + G(o, i) + dlogdet * inverse[i * C + o], 1e-5);
         }
         ASSERT_NEAR(dbias[i], db, 1e-5);
         ASSERT_NEAR(dlogs[i], dl, 1e-5);
     }
+}
+
+// W = P A B with A = L + I, B = U + D: dA = P^T G B^T, dB = A^T P^T G, by whole matrices.
+TEST_F(UnfoldMixing, GoesThroughTheFactors) {
+    const std::vector<real> permutation = {3, 0, 4, 1, 2}, sign = {1, -1, 1, -1, -1},
+                            log_diag = random.normals<real>(C, 0.3), lower = random.normals<real>(C * C),
+                            upper = random.normals<real>(C * C);
+    std::vector<double> A(C * C, 0.0), B(C * C, 0.0), dLU(C * C, 0.0), scratch(C * C);
+    for (index_t r = 0; r < C; ++r)
+        for (index_t c = 0; c < C; ++c) {
+            A[r * C + c] = r > c ? lower[r * C + c] : r == c ? 1.0 : 0.0;
+            B[r * C + c] = r < c ? upper[r * C + c] : r == c ? sign[r] * std::exp(double{log_diag[r]}) : 0.0;
+            dLU[static_cast<index_t>(permutation[r]) * C + c] = G(r, c);
+        }
+    const LuFactors factors{permutation.data(), sign.data(), log_diag.data(), lower.data(), upper.data()};
+    std::vector<double> product(C * C);
+    lu_weight(test::cpu(), 1, C, 0, 0, factors, product.data());
+    std::vector<real> ddiag(C, real{1}), dlower(C * C, real{2}), dupper(C * C, real{3});
+    lu_gradient(test::cpu(), C, dMc.data(), factors, bias.data(), logs.data(), dlogdet, scratch.data(),
+                ddiag.data(), dlower.data(), dupper.data());
+    for (index_t r = 0; r < C; ++r)
+        for (index_t c = 0; c < C; ++c) {
+            double w = 0, dA = 0, dB = 0;
+            for (index_t k = 0; k < C; ++k) {
+                w += A[static_cast<index_t>(permutation[r]) * C + k] * B[k * C + c];
+                dA += dLU[r * C + k] * B[c * C + k];
+                dB += A[k * C + r] * dLU[k * C + c];
+            }
+            ASSERT_NEAR(product[r * C + c], w, 1e-13);
+            ASSERT_NEAR(dlower[r * C + c], 2 + (r > c ? dA : 0),
+                        2e-5);  // sums of float inputs, read as float
+            ASSERT_NEAR(dupper[r * C + c], 3 + (r < c ? dB : 0), 2e-5);
+            if (r == c) {
+                ASSERT_NEAR(ddiag[r], 1 + dB * B[r * C + r] + dlogdet, 2e-5);
+            }
+        }
 }
 
 }  // namespace

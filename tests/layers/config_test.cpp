@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "kernels/error.h"
 #include "layers/glow.h"
 
@@ -45,6 +47,10 @@ TEST(Config, RefusesWhatDoesNotHoldTogether) {
     expect_refused([](ModelConfig& c) { c.levels = 100; }, "--levels");
     expect_refused([](ModelConfig& c) { c.depth = 0; }, "--depth");
     expect_refused([](ModelConfig& c) { c.width = -1; }, "--width");
+    expect_refused([](ModelConfig& c) { c.y_cond = true; }, "classes");
+    expect_refused([](ModelConfig& c) { c.weight_y = 0.1; }, "--y-cond");
+    expect_refused([](ModelConfig& c) { c.weight_y = -0.1; }, "--weight-y");
+    expect_refused([](ModelConfig& c) { c.weight_y = std::nan(""); }, "--weight-y");
 }
 
 TEST(Config, NamesParseBackAndUnknownOnesListTheKnown) {

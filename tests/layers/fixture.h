@@ -33,8 +33,9 @@ struct Machine {
 // conditioned.
 struct Values {
     explicit Values(Parameters& parameters, Solver& solver, std::uint64_t seed, double logs_scale = 0.1)
-        : value(parameters.size()), gradient(parameters.size()) {
+        : value(parameters.size()), gradient(parameters.size()), fixed(parameters.fixed_size()) {
         parameters.bind(value.data(), gradient.data());
+        parameters.bind_fixed(fixed.data());
         parameters.start(seed, solver);
         Random random(seed + 1);
         for (const Tensor& tensor : parameters.tensors()) {
@@ -46,16 +47,27 @@ struct Values {
             if (ends_with("logs")) scale = logs_scale;
             if (ends_with("bias")) scale = 0.3;
             if (ends_with("invconv/weight")) scale *= 0.3;
+            if (ends_with("lower") || ends_with("upper") || ends_with("log_diag")) scale = 0.1;
             real* const values = value.data() + tensor.offset;
             for (index_t i = 0; i < tensor.count; ++i) {
-                const double kept = tensor.start == Start::orthogonal ? values[i] : 0.0;
+                const bool keep = tensor.start == Start::orthogonal || tensor.start == Start::lu;
+                const double kept = keep ? values[i] : 0.0;
                 values[i] = static_cast<real>(kept + scale * random.normal());
             }
         }
     }
 
-    std::vector<real> value, gradient;
+    std::vector<real> value, gradient, fixed;
 };
+
+// log|det| of a matrix [n, n], in nats.
+inline double log_abs_det(Solver& solver, index_t n, const std::vector<double>& matrix) {
+    std::vector<double> inverse(matrix.size());
+    double result = 0, condition = 0;
+    solver.invert(1, n, matrix.data(), inverse.data(), &result, &condition);
+    EXPECT_TRUE(std::isfinite(condition)) << "singular";
+    return result;
+}
 
 inline double sum(const std::vector<double>& values) {
     double total = 0;

@@ -18,11 +18,19 @@ void step(const Backend& backend, bool dry, Memory& memory, const ModelConfig& c
     Parameters& parameters = glow.parameters();
     parameters.bind(memory[Category::parameters].take<real>(parameters.size()),
                     memory[Category::gradients].take<real>(parameters.size()));
+    parameters.bind_fixed(memory[Category::parameters].take<real>(parameters.fixed_size()));
     glow.allocate(memory[Category::derived]);
     const index_t D = config.dimensions();
     Arena& state = memory[Category::state];
-    Flow flow{N, state.take<state_t>(N * D), state.take<double>(N), state.take<double>(N)};
-    Gradient gradient{state.take<real>(N * D), 1.0};
+    const std::vector<std::int32_t> labels(static_cast<std::size_t>(N), 1);
+    Flow flow{N,
+              state.take<state_t>(N * D),
+              state.take<double>(N),
+              state.take<double>(N),
+              labels.data(),
+              state.take<double>(N),
+              state.take<double>(N)};
+    Gradient gradient{state.take<real>(N * D), 1.0, 0.1};
     if (!dry) {
         parameters.start(1, backend.solver());
         std::fill_n(parameters.gradients(), parameters.size(), real{0});
@@ -66,6 +74,14 @@ std::vector<Case> cases() {
     bare.coupling = CouplingKind::additive;
     bare.edge_bias = bare.learn_top = false;
     result.push_back({bare, {}, 3, {}, true});
+    for (const Permutation permutation : {Permutation::invconv_lu, Permutation::shuffle}) {
+        ModelConfig conditional = small;
+        conditional.permutation = permutation;
+        conditional.y_cond = true;
+        conditional.n_classes = 3;
+        conditional.weight_y = permutation == Permutation::shuffle ? 0.01 : 0;
+        result.push_back({conditional, {}, 5, {}, true});
+    }
     // Blocks of im2col rows within an image.
     result.push_back({make_config(256, 128, 1, 1, 1, 8), {}, 2, {}, true});
     if (sizeof(real) == sizeof(float) && Backend(Device::cpu, 1).blas().has_bf16())

@@ -27,7 +27,12 @@ struct Model {
           dh(x.size(), std::numeric_limits<real>::quiet_NaN()),
           logdet(N, -1.0),
           prior(N, -1.0),
-          flow{N, h.data(), logdet.data(), prior.data()} {
+          bits_y(N, -1.0),
+          error_y(N, -1.0),
+          labels(N),
+          flow{N, h.data(), logdet.data(), prior.data(), labels.data(), bits_y.data(), error_y.data()} {
+        for (index_t n = 0; n < N && config.n_classes > 0; ++n)
+            labels[n] = static_cast<std::int32_t>((n * n + 1) % config.n_classes);
         glow.allocate(machine.derived);
         prepare();
     }
@@ -41,9 +46,15 @@ struct Model {
         glow.forward(machine.context, flow, kept);
         return sum(logdet) + sum(prior);
     }
-    // h: z -> rebuilt x; dh and the parameters' gradients (+=) of dlogp * sum of log p.
+    // What backward() differentiates.
+    double loss(double dlogp) {
+        const double logp = forward();
+        return dlogp * logp + (glow.has_classifier() ? kBitsWeight * sum(bits_y) : 0.0);
+    }
+    // h: z -> rebuilt x; dh and the parameters' gradients (+=) of dlogp * sum of log p + kBitsWeight * sum of
+    // bits_y.
     void backward(const Kept& kept, double dlogp) {
-        Gradient gradient{dh.data(), dlogp};
+        Gradient gradient{dh.data(), dlogp, kBitsWeight};
         glow.backward(machine.context, flow, gradient, kept);
     }
     // Forward and backward from zero gradients.
@@ -55,12 +66,14 @@ struct Model {
         backward(kept, dlogp);
     }
 
+    static constexpr double kBitsWeight = 0.3;
     Machine machine;
     Glow glow;
     Values values;
     std::vector<double> x, h;
     std::vector<real> dh;
-    std::vector<double> logdet, prior;
+    std::vector<double> logdet, prior, bits_y, error_y;
+    std::vector<std::int32_t> labels;
     Flow flow;
 };
 

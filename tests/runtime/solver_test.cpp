@@ -37,14 +37,24 @@ long double determinant(index_t n, const std::vector<double>& matrix) {
     return product;
 }
 
+struct Inverse {
+    double log_abs_det = 0, condition = 0;
+    bool singular() const { return std::isinf(condition); }
+};
+Inverse invert(Solver& solver, index_t n, const double* W, double* inverse) {
+    Inverse result;
+    solver.invert(1, n, W, inverse, &result.log_abs_det, &result.condition);
+    return result;
+}
+
 TEST(Solver, InvertsAndGivesTheLogDeterminant) {
     const auto solver = make_cpu_solver();
     for (const index_t n : {1, 2, 3, 4, 12, 48, 96}) {
         const std::vector<double> W = normals(n, 10 + n);
         const std::vector<double> before = W;
         std::vector<double> inverse(n * n);
-        const Inverse result = solver->invert(n, W.data(), inverse.data());
-        ASSERT_FALSE(result.singular);
+        const Inverse result = invert(*solver, n, W.data(), inverse.data());
+        ASSERT_FALSE(result.singular());
         EXPECT_EQ(W, before);
         EXPECT_NEAR(result.log_abs_det, static_cast<double>(std::log(std::abs(determinant(n, W)))), 1e-10);
         double worst = 0, norm = 0, inverse_norm = 0;
@@ -71,13 +81,13 @@ TEST(Solver, RefusesSingularMatrices) {
     std::vector<double> inverse(9);
     const std::vector<double> zero(9, 0.0), rank_one = {1, 2, 3, 2, 4, 6, 3, 6, 9},
                                             nearly = {1, 1, 0, 1, 1 + 1e-15, 0, 0, 0, 1};
-    EXPECT_TRUE(solver->invert(3, zero.data(), inverse.data()).singular);
-    EXPECT_TRUE(solver->invert(3, rank_one.data(), inverse.data()).singular);
-    EXPECT_TRUE(solver->invert(3, nearly.data(), inverse.data()).singular);
+    EXPECT_TRUE(invert(*solver, 3, zero.data(), inverse.data()).singular());
+    EXPECT_TRUE(invert(*solver, 3, rank_one.data(), inverse.data()).singular());
+    EXPECT_TRUE(invert(*solver, 3, nearly.data(), inverse.data()).singular());
     // Small is not singular.
     const std::vector<double> small = {1e-200, 0, 0, 0, 1e-200, 0, 0, 0, 1e-200};
-    const Inverse result = solver->invert(3, small.data(), inverse.data());
-    EXPECT_FALSE(result.singular);
+    const Inverse result = invert(*solver, 3, small.data(), inverse.data());
+    EXPECT_FALSE(result.singular());
     EXPECT_NEAR(result.log_abs_det, -600 * std::log(10.0), 1e-9);
     EXPECT_NEAR(result.condition, 1, 1e-12);
 }
@@ -89,7 +99,7 @@ TEST(Solver, RefusesMatricesThatAreNotFinite) {
         for (const index_t place : {0, 3, 8}) {
             std::vector<double> W = {2, 0, 0, 0, 2, 0, 0, 0, 2}, inverse(9);
             W[place] = bad;
-            EXPECT_TRUE(solver->invert(3, W.data(), inverse.data()).singular);
+            EXPECT_TRUE(invert(*solver, 3, W.data(), inverse.data()).singular());
         }
 }
 
@@ -120,6 +130,47 @@ TEST(Solver, OrthogonaliseGivesAnOrthogonalMatrixOfTheSameFlag) {
     // Determinants of both signs: 40 fair coins.
     EXPECT_GT(negative, 5);
     EXPECT_LT(negative, 35);
+}
+
+// Many matrices are inverted as each by itself, a singular one among them.
+TEST(Solver, InvertsManyAtOnce) {
+    const auto solver = make_cpu_solver();
+    const index_t n = 5, count = 4;
+    std::vector<double> W;
+    for (index_t k = 0; k < count; ++k) {
+        const std::vector<double> one = k == 2 ? std::vector<double>(n * n, 1.0) : normals(n, 70 + k);
+        W.insert(W.end(), one.begin(), one.end());
+    }
+    std::vector<double> inverse(W.size()), alone(n * n), log_abs_det(count), condition(count);
+    solver->invert(count, n, W.data(), inverse.data(), log_abs_det.data(), condition.data());
+    for (index_t k = 0; k < count; ++k) {
+        const Inverse one = invert(*solver, n, W.data() + k * n * n, alone.data());
+        EXPECT_EQ(condition[k], one.condition);
+        EXPECT_EQ(std::isinf(condition[k]), k == 2);
+        if (k == 2) continue;
+        EXPECT_EQ(log_abs_det[k], one.log_abs_det);
+        EXPECT_EQ(std::vector<double>(inverse.begin() + k * n * n, inverse.begin() + (k + 1) * n * n), alone);
+    }
+}
+
+TEST(Solver, FactorsMultiplyToTheMatrix) {
+    const auto solver = make_cpu_solver();
+    for (const index_t n : {1, 2, 3, 12, 48}) {
+        const std::vector<double> W = normals(n, 90 + n);
+        std::vector<double> LU = W;
+        std::vector<index_t> permutation(n);
+        solver->factorise(n, LU.data(), permutation.data());
+        for (index_t r = 0; r < n; ++r)
+            for (index_t c = 0; c < n; ++c) {
+                const index_t row = permutation[r];
+                double sum = row <= c ? LU[row * n + c] : 0.0;
+                for (index_t k = 0; k < row && k <= c; ++k) sum += LU[row * n + k] * LU[k * n + c];
+                ASSERT_NEAR(sum, W[r * n + c], 1e-13 * static_cast<double>(n));
+                if (row > c) {
+                    ASSERT_LE(std::abs(LU[row * n + c]), 1.0);  // pivoting
+                }
+            }
+    }
 }
 
 }  // namespace

@@ -33,9 +33,10 @@ TEST(TrainerMemory, ThePlanIsThePeakToTheByte) {
                     trainer.use(true);
                     std::vector<double> bits(7);
                     evaluate(trainer.context(), trainer.glow(), trainer.buffers(), training.images.batch(),
-                             {true, 1}, bits.data());
+                             {true, 1}, {.bits_per_dim = bits.data()});
                     std::vector<std::uint8_t> pixels(7 * options.model.dimensions());
-                    sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 7, 0.7, 1, pixels.data());
+                    sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 7, 0.7, 1, nullptr,
+                           pixels.data());
                     EXPECT_EQ(training.memory.peak(), training.plan.bytes)
                         << memory << " " << micro_batch << " " << init_batch << " " << precision;
                 }
@@ -163,9 +164,10 @@ TEST(TrainerStep, EvaluatingBetweenStepsChangesNothing) {
             trainer.use(t % 2 == 0);
             std::vector<double> bits(4);
             evaluate(trainer.context(), trainer.glow(), trainer.buffers(), training.images.batch(), {true, 1},
-                     bits.data());
+                     {.bits_per_dim = bits.data()});
             std::vector<std::uint8_t> pixels(3 * options.model.dimensions());
-            sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 3, 0.7, 1, pixels.data());
+            sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 3, 0.7, 1, nullptr,
+                   pixels.data());
             trainer.check_usable();
         }
         ends.push_back(training.everything());
@@ -197,7 +199,7 @@ TEST(TrainerStep, EvaluationUsesTheWeightsAskedFor) {
     for (const bool averaged : {true, false}) {
         trainer.use(averaged);
         evaluate(trainer.context(), trainer.glow(), trainer.buffers(), training.images.batch(), noise,
-                 (averaged ? ema : raw).data());
+                 {.bits_per_dim = (averaged ? ema : raw).data()});
     }
     EXPECT_NEAR(mean_of(raw.data(), 4).value, step.bits_per_dim, 1e-12);
     EXPECT_GT(std::abs(mean_of(ema.data(), 4).value - step.bits_per_dim), 1e-3);

@@ -1,0 +1,261 @@
+// Class conditioning, element by element. Sums over images run in order: few terms, and the same bits always.
+#include "kernels/classes.h"
+#include "kernels/launch.cuh"
+#include "kernels/math.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+struct Vectors {
+    static constexpr const char* name = "class_vectors";
+    index_t J;
+    const real* weight;
+    const real* bias;
+    const real* logs;
+    real* vectors;
+    GLOW_HD void operator()(index_t k, index_t j) const {
+        const double sum = static_cast<double>(weight[k * J + j]) + bias[j];
+        vectors[k * J + j] = static_cast<real>(sum * exp_of(3.0 * logs[j]));
+    }
+};
+
+struct Maps {
+    static constexpr const char* name = "class_maps";
+    index_t pixels, J;
+    const real* map;
+    const real* vectors;
+    const std::int32_t* labels;
+    real* maps;
+    GLOW_HD void operator()(index_t n, index_t p, index_t j) const {
+        maps[(n * pixels + p) * J + j] = map[p * J + j] + vectors[labels[n] * J + j];
+    }
+};
+
+struct SumImages {
+    static constexpr const char* name = "class_maps_sum_images";
+    index_t N, size;
+    const real* dmaps;
+    real* dmap;
+    GLOW_HD void operator()(index_t i) const {
+        double sum = 0;
+        for (index_t n = 0; n < N; ++n) sum += dmaps[n * size + i];
+        dmap[i] = static_cast<real>(sum);
+    }
+};
+
+struct SumPixels {
+    static constexpr const char* name = "class_maps_sum_pixels";
+    index_t pixels, J;
+    const real* dmaps;
+    double* image_sums;
+    GLOW_HD void operator()(index_t n, index_t j) const {
+        double sum = 0;
+        for (index_t p = 0; p < pixels; ++p) sum += dmaps[(n * pixels + p) * J + j];
+        image_sums[n * J + j] = sum;
+    }
+};
+
+// d / d(weight + bias) = scale * d / d vector.
+struct VectorsBackward {
+    static constexpr const char* name = "class_vectors_backward";
+    index_t N, J;
+    const std::int32_t* labels;
+    const double* image_sums;
+    const real* logs;
+    real* dweight;
+    GLOW_HD void operator()(index_t k, index_t j) const {
+        double sum = 0;
+        for (index_t n = 0; n < N; ++n) sum += labels[n] == k ? image_sums[n * J + j] : 0.0;
+        dweight[k * J + j] += static_cast<real>(sum * exp_of(3.0 * logs[j]));
+    }
+};
+struct VectorsBackwardShared {
+    static constexpr const char* name = "class_vectors_backward_shared";
+    index_t N, J;
+    const std::int32_t* labels;
+    const double* image_sums;
+    const real* vectors;
+    const real* logs;
+    real* dbias;
+    real* dlogs;
+    GLOW_HD void operator()(index_t j) const {
+        double sum = 0, product = 0;
+        for (index_t n = 0; n < N; ++n) {
+            const double d = image_sums[n * J + j];
+            sum += d;
+            product += d * vectors[labels[n] * J + j];
+        }
+        dbias[j] += static_cast<real>(sum * exp_of(3.0 * logs[j]));
+        dlogs[j] += static_cast<real>(3.0 * product);
+    }
+};
+
+struct SpatialMean {
+    static constexpr const char* name = "spatial_mean";
+    index_t pixels, C;
+    const state_t* z;
+    double* mean;
+    GLOW_HD void operator()(index_t n, index_t c) const {
+        double sum = 0;
+        for (index_t p = 0; p < pixels; ++p) sum += z[(n * pixels + p) * C + c];
+        mean[n * C + c] = sum / static_cast<double>(pixels);
+    }
+};
+
+struct Logits {
+    static constexpr const char* name = "class_logits";
+    index_t C, classes;
+    const double* mean;
+    LinearLayer layer;
+    double* logits;
+    GLOW_HD void operator()(index_t n, index_t k) const {
+        double sum = layer.bias[k];
+        for (index_t c = 0; c < C; ++c) sum += mean[n * C + c] * layer.weight[c * classes + k];
+        logits[n * classes + k] = sum * exp_of(3.0 * layer.logs[k]);
+    }
+};
+
+struct CrossEntropy {
+    static constexpr const char* name = "cross_entropy";
+    index_t classes;
+    const std::int32_t* labels;
+    double* logits;
+    double* bits;
+    double* error;
+    GLOW_HD void operator()(index_t n) const {
+        double* const row = logits + n * classes;
+        const index_t label = labels[n];
+        double largest = row[0];
+        bool wrong = false;
+        for (index_t k = 0; k < classes; ++k) {
+            largest = row[k] > largest ? row[k] : largest;
+            wrong = wrong || (k != label && !(row[k] < row[label]));
+        }
+        const double log_numerator = row[label] - largest;
+        double sum = 0;
+        for (index_t k = 0; k < classes; ++k) {
+            row[k] = exp_of(row[k] - largest);
+            sum += row[k];
+        }
+        for (index_t k = 0; k < classes; ++k) row[k] /= sum;
+        bits[n] = (log_of(sum) - log_numerator) * 1.4426950408889634;  // 1 / ln 2
+        error[n] = wrong ? 1.0 : 0.0;
+    }
+};
+
+// d bits / d logit_k = (p_k - [k = label]) / ln 2; logit = pre * scale.
+struct LogitsBackward {
+    static constexpr const char* name = "class_logits_backward";
+    index_t classes;
+    const std::int32_t* labels;
+    const double* probabilities;
+    const real* logs;
+    double dbits;
+    double* dpre;
+    GLOW_HD void operator()(index_t n, index_t k) const {
+        const double p = probabilities[n * classes + k];
+        const double dlogit = dbits * 1.4426950408889634 * (labels[n] == k ? p - 1.0 : p);
+        dpre[n * classes + k] = dlogit * exp_of(3.0 * logs[k]);
+    }
+};
+
+struct WeightBackward {
+    static constexpr const char* name = "classifier_backward_weight";
+    index_t N, C, classes;
+    const double* mean;
+    const double* dpre;
+    real* dweight;
+    GLOW_HD void operator()(index_t c, index_t k) const {
+        double sum = 0;
+        for (index_t n = 0; n < N; ++n) sum += mean[n * C + c] * dpre[n * classes + k];
+        dweight[c * classes + k] += static_cast<real>(sum);
+    }
+};
+
+// dlogs = 3 sum dlogit * logit = 3 sum dpre * pre, pre = mean weight + bias.
+struct BiasBackward {
+    static constexpr const char* name = "classifier_backward_bias";
+    index_t N, C, classes;
+    const double* mean;
+    const double* dpre;
+    LinearLayer layer;
+    real* dbias;
+    real* dlogs;
+    GLOW_HD void operator()(index_t k) const {
+        double sum = 0, product = 0;
+        for (index_t n = 0; n < N; ++n) {
+            double pre = layer.bias[k];
+            for (index_t c = 0; c < C; ++c) pre += mean[n * C + c] * layer.weight[c * classes + k];
+            sum += dpre[n * classes + k];
+            product += dpre[n * classes + k] * pre;
+        }
+        dbias[k] += static_cast<real>(sum);
+        dlogs[k] += static_cast<real>(3.0 * product);
+    }
+};
+
+struct LatentBackward {
+    static constexpr const char* name = "classifier_backward_latent";
+    index_t pixels, C, classes;
+    const real* weight;
+    const double* dpre;
+    real* dz;
+    GLOW_HD void operator()(index_t n, index_t c) const {
+        double sum = 0;
+        for (index_t k = 0; k < classes; ++k) sum += weight[c * classes + k] * dpre[n * classes + k];
+        const real d = static_cast<real>(sum / static_cast<double>(pixels));
+        for (index_t p = 0; p < pixels; ++p) dz[(n * pixels + p) * C + c] += d;
+    }
+};
+
+}  // namespace
+
+void class_vectors(const Place& place, index_t classes, index_t J, const real* weight, const real* bias,
+                   const real* logs, real* vectors) {
+    for_each_row_channel(place, classes, J, Vectors{J, weight, bias, logs, vectors});
+}
+
+void class_maps(const Place& place, index_t N, index_t pixels, index_t J, const real* map,
+                const real* vectors, const std::int32_t* labels, real* maps) {
+    for_each_group(place, N, pixels, J, Maps{pixels, J, map, vectors, labels, maps});
+}
+
+void class_maps_backward(const Place& place, index_t N, index_t pixels, index_t J, const real* dmaps,
+                         real* dmap, double* image_sums) {
+    for_each(place, pixels * J, SumImages{N, pixels * J, dmaps, dmap}, N);
+    for_each_row_channel(place, N, J, SumPixels{pixels, J, dmaps, image_sums});
+}
+
+void class_vectors_backward(const Place& place, index_t N, index_t classes, index_t J,
+                            const std::int32_t* labels, const double* image_sums, const real* vectors,
+                            const real* logs, real* dweight, real* dbias, real* dlogs) {
+    for_each_row_channel(place, classes, J, VectorsBackward{N, J, labels, image_sums, logs, dweight});
+    for_each(place, J, VectorsBackwardShared{N, J, labels, image_sums, vectors, logs, dbias, dlogs}, N);
+}
+
+void spatial_mean(const Place& place, index_t N, index_t pixels, index_t C, const state_t* z, double* mean) {
+    for_each_row_channel(place, N, C, SpatialMean{pixels, C, z, mean});
+}
+
+void class_logits(const Place& place, index_t N, index_t C, index_t classes, const double* mean,
+                  const LinearLayer& layer, double* logits) {
+    for_each_row_channel(place, N, classes, Logits{C, classes, mean, layer, logits});
+}
+
+void cross_entropy(const Place& place, index_t N, index_t classes, const std::int32_t* labels, double* logits,
+                   double* bits, double* error) {
+    for_each(place, N, CrossEntropy{classes, labels, logits, bits, error}, classes);
+}
+
+void classifier_backward(const Place& place, index_t N, index_t pixels, index_t C, index_t classes,
+                         const std::int32_t* labels, const double* mean, const double* probabilities,
+                         const LinearLayer& layer, double dbits, double* dpre, real* dweight, real* dbias,
+                         real* dlogs, real* dz) {
+    for_each_row_channel(place, N, classes,
+                         LogitsBackward{classes, labels, probabilities, layer.logs, dbits, dpre});
+    for_each_row_channel(place, C, classes, WeightBackward{N, C, classes, mean, dpre, dweight});
+    for_each(place, classes, BiasBackward{N, C, classes, mean, dpre, layer, dbias, dlogs}, N * C);
+    for_each_row_channel(place, N, C, LatentBackward{pixels, C, classes, layer.weight, dpre, dz});
+}
+
+}  // namespace glow::inline GLOW_REAL
