@@ -16,7 +16,8 @@ namespace {
 using namespace glow;
 
 struct Options {
-    std::string checkpoint, grid = "8x8", temperatures = "0.7", output, precision = "fp32", device = "auto";
+    std::string checkpoint, grid = "8x8", temperatures = "0.7", classes, output, precision = "fp32",
+                            device = "auto";
     bool no_ema = false;
     std::uint64_t seed = 0;
     int threads = 0;
@@ -39,6 +40,24 @@ std::vector<double> parse_temperatures(const std::string& text) {
     return temperatures;
 }
 
+// The class of every sample: one for all, or each column of the sheet another. Empty: not conditional.
+std::vector<std::int32_t> sample_classes(const std::string& text, const ModelConfig& model,
+                                         const GridSize& grid) {
+    if (!model.y_cond) {
+        if (!text.empty())
+            throw InputError(fmt::format("--class {}: the model is not conditional on classes", text));
+        return {};
+    }
+    if (text.empty() || text == "all") return column_classes(grid.tiles(), grid.columns, model.n_classes);
+    char* end = nullptr;
+    const long label = std::strtol(text.c_str(), &end, 10);
+    if (*end != '\0' || label < 0 || label >= model.n_classes)
+        throw InputError(
+            fmt::format("--class {}: expected all, or a class 0..{}", text, model.n_classes - 1));
+    return std::vector<std::int32_t>(static_cast<std::size_t>(grid.tiles()),
+                                     static_cast<std::int32_t>(label));
+}
+
 void run(const CommandLine& command, const Options& options) {
     if (options.device != "auto" && options.device != "cpu")
         throw InputError("--device " + options.device + ": this build has no such device; use --device cpu");
@@ -55,6 +74,7 @@ void run(const CommandLine& command, const Options& options) {
             temperatures.size() > 1 ? fmt::format("T = {:g}", temperature) : "",
             tile_images(pixels, images, model.image_height, model.image_width, model.channels, grid)};
     };
+    const std::vector<std::int32_t> classes = sample_classes(options.classes, model, grid);
     // A blank sheet first: one that is too large is refused before its images are made.
     std::vector<Panel> panels;
     for (const double temperature : temperatures) panels.push_back(panel(temperature, nullptr, 0));
@@ -63,7 +83,7 @@ void run(const CommandLine& command, const Options& options) {
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(grid.tiles() * model.dimensions()));
     for (std::size_t i = 0; i < panels.size(); ++i) {
         sample(loaded.context(), loaded.glow(), loaded.buffers(), 0, grid.tiles(), temperatures[i],
-               options.seed, nullptr, pixels.data());
+               options.seed, classes.empty() ? nullptr : classes.data(), pixels.data());
         panels[i] = panel(temperatures[i], pixels.data(), grid.tiles());
     }
     write_png(options.output, side_by_side(panels));
@@ -85,6 +105,9 @@ int main(int argc, char** argv) {
         app.add_option("--grid", options->grid, "Rows x columns");
         app.add_option("--temperature", options->temperatures,
                        "Temperatures, separated by commas; several stand side by side");
+        app.add_option("--class", options->classes,
+                       "Of a conditional model: a class, or all, each column another (default)")
+            ->default_str("");
         app.add_option("-o,--output", options->output, "PNG file")->required();
         app.add_flag("--no-ema", options->no_ema, "Raw weights instead of their running average");
         app.add_option("--precision", options->precision, "fp32 or bf16: precision of the coupling networks");

@@ -195,6 +195,17 @@ void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config,
     atomic.commit();
 }
 
+nlohmann::ordered_json parse_config(const std::string& text) {
+    // JSON's own functions recurse: text of a million brackets would end them.
+    const auto shallow = [](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
+        if (depth > 8) throw InputError("attribute config is nested too deeply");
+        return true;
+    };
+    nlohmann::ordered_json config = nlohmann::ordered_json::parse(text, shallow, false);
+    if (config.is_discarded()) throw InputError("attribute config is not JSON");
+    return config;
+}
+
 CheckpointInfo read_checkpoint_info(const fs::path& path) {
     const Hdf5File file = Hdf5File::open(path);
     if (!file.has_attribute("/", "format") || file.string_attribute("/", "format") != kFormat)
@@ -205,16 +216,8 @@ CheckpointInfo read_checkpoint_info(const fs::path& path) {
         throw InputError(fmt::format("{}: checkpoint version {}; this program reads version {}",
                                      path.string(), version, kVersion));
     CheckpointInfo info;
-    // JSON's own functions recurse: text of a million brackets would end them.
-    const auto shallow = [&](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
-        if (depth > 8)
-            throw InputError(fmt::format("{}: attribute config is nested too deeply", path.string()));
-        return true;
-    };
-    info.config = nlohmann::ordered_json::parse(file.string_attribute("/", "config"), shallow, false);
-    if (info.config.is_discarded())
-        throw InputError(fmt::format("{}: attribute config is not JSON", path.string()));
     try {
+        info.config = parse_config(file.string_attribute("/", "config"));
         info.model = model_from_json(info.config);
     } catch (const InputError& error) {
         throw InputError(fmt::format("{}: {}", path.string(), error.what()));

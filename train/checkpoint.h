@@ -40,6 +40,9 @@ void save_checkpoint(const std::filesystem::path& path, const nlohmann::ordered_
 // Format, version, config and counters, without the tensors. InputError.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 
+// The text of an attribute config. InputError where it is no JSON, or nested too deeply.
+nlohmann::ordered_json parse_config(const std::string& text);
+
 // Reads the trees that `weights` asks for into its arrays (gaps become 0), and checks every tree the file
 // holds: names, shapes and types against `parameters`, values (finite, second moments not negative, no
 // singular W, permutations that are some, L and U strictly triangular). InputError lists the first 20

@@ -83,6 +83,21 @@ Mean mean_of(const double* values, index_t count) {
     return mean;
 }
 
+void require_fitting(const std::filesystem::path& data, const DatasetInfo& info, const std::string& split,
+                     const std::filesystem::path& checkpoint, const ModelConfig& model) {
+    if (info.H != model.image_height || info.W != model.image_width || info.C != model.channels)
+        throw InputError(fmt::format("{} holds images {}x{}x{}, the model of {} takes {}x{}x{}",
+                                     data.string(), info.H, info.W, info.C, checkpoint.string(),
+                                     model.image_height, model.image_width, model.channels));
+    if (!model.y_cond) return;
+    if (!info.labels(split))
+        throw InputError(fmt::format("the model of {} is conditional, and the {} images of {} have no labels",
+                                     checkpoint.string(), split, data.string()));
+    if (info.n_classes != model.n_classes)
+        throw InputError(fmt::format("the model of {} has {} classes, {} has {}", checkpoint.string(),
+                                     model.n_classes, data.string(), info.n_classes));
+}
+
 LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Precision precision,
                          index_t images, const Backend& backend)
     : info_(read_checkpoint_info(checkpoint)) {

@@ -9,6 +9,7 @@
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "train/checkpoint.h"
+#include "train/data/dataset.h"
 
 namespace glow {
 
@@ -63,6 +64,11 @@ struct Mean {
     index_t count = 0;
 };
 Mean mean_of(const double* values, index_t count);
+
+// Does a split fit a checkpoint's model: shape of the images, and labels of the right number of classes where
+// the model is conditional? InputError says what does not.
+void require_fitting(const std::filesystem::path& data, const DatasetInfo& info, const std::string& split,
+                     const std::filesystem::path& checkpoint, const ModelConfig& model);
 
 // A checkpoint's model, ready to run.
 class LoadedModel {

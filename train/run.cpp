@@ -113,6 +113,7 @@ void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& op
     const nlohmann::ordered_json now = to_json(options), then = checkpoint.config;
     const nlohmann::ordered_json model = to_json(options.model);
     std::string refused;
+    std::vector<std::string> changes;
     for (const auto& [key, value] : model.items())
         if (then.value(key, nlohmann::ordered_json()) != value)
             refused += fmt::format("{} is {} and was {}; ", key, value.dump(),
@@ -126,13 +127,14 @@ void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& op
         if (on_resume == OnResume::fixed)
             refused += change + "; ";
         else
-            request.say("changed on resume: " + change);
+            changes.push_back(change);
     });
     if (!refused.empty())
         throw InputError(
             fmt::format("the run cannot be resumed with other settings: {}give the checkpoint's, or start a "
                         "new run with --init-from",
                         refused));
+    for (const std::string& change : changes) request.say("changed on resume: " + change);
 }
 
 // ---- The run -------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ TEST_F(Refusals, TrainOptions) {
                   {{"--permutation", "rotate"}, "rotate"},
                   {{"--y-cond"}, "no labels"},
                   {{"--weight-y", "0.1"}, "--y-cond"},
-                  {{"--y-cond", "--weight-y", "-1"}, "--weight-y"},
+                  {{"--weight-y", "-1"}, "--weight-y"},
                   {{"--optimizer", "sgd"}, "sgd"},
                   {{"--augment", "rotate"}, "rotate"},
                   {{"--dequant", "none"}, "none"},

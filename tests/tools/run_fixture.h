@@ -20,21 +20,28 @@ inline Words operator+(Words a, const Words& b) {
     return a;
 }
 
-// Images of smooth random pixels.
+// Images of smooth random pixels; with classes where n_classes > 0, the larger the brighter.
 inline void make_dataset(const std::filesystem::path& path, index_t H, index_t W, index_t C, index_t train,
-                         index_t valid, index_t test) {
+                         index_t valid, index_t test, std::int32_t n_classes = 0) {
     DatasetInfo info;
     info.H = H;
     info.W = W;
     info.C = C;
+    info.n_classes = n_classes;
     DatasetWriter writer(path, info);
     test::Random random(7);
     for (const auto& [split, count] : {std::pair{"train", train}, {"valid", valid}, {"test", test}}) {
         if (count == 0) continue;
         std::vector<std::uint8_t> pixels;
-        for (index_t i = 0; i < count * H * W * C; ++i)
-            pixels.push_back(static_cast<std::uint8_t>(std::clamp(128 + 40 * random.normal(), 0.0, 255.0)));
-        writer.append(split, count, pixels.data(), nullptr);
+        std::vector<std::int32_t> labels;
+        for (index_t n = 0; n < count; ++n) {
+            if (n_classes > 0) labels.push_back(static_cast<std::int32_t>(n % n_classes));
+            const double mean = n_classes > 0 ? 90 + 20 * labels.back() : 128;
+            for (index_t i = 0; i < H * W * C; ++i)
+                pixels.push_back(
+                    static_cast<std::uint8_t>(std::clamp(mean + 40 * random.normal(), 0.0, 255.0)));
+        }
+        writer.append(split, count, pixels.data(), n_classes > 0 ? labels.data() : nullptr);
     }
     writer.commit();
 }
@@ -78,6 +85,9 @@ struct Commands : testing::Test {
     }
     Outcome sample(const Words& arguments) const {
         return Process(folder.path(), GLOW_SAMPLE_PROGRAM, arguments).wait();
+    }
+    Outcome latent(const Words& arguments) const {
+        return Process(folder.path(), GLOW_LATENT_PROGRAM, arguments).wait();
     }
     // A small run to the end.
     Words run_words(const std::string& out, int steps) const {

@@ -27,8 +27,16 @@ struct CheckpointEdit {
         images_seen = file.integer_attribute("/", "images_seen");
         epoch = file.number_attribute("/", "epoch");
         for (const std::string& name : file.arrays()) {
-            const std::vector<index_t> shape = file.describe(name).shape;
-            tensors[name] = {shape, file.read<float>(name, shape)};
+            const ArrayInfo info = file.describe(name);
+            Values& tensor = tensors[name];
+            tensor.shape = info.shape;
+            tensor.type = info.type;
+            if (info.type == ElementType::int32) {
+                const auto whole = file.read<std::int32_t>(name, info.shape);
+                tensor.values.assign(whole.begin(), whole.end());
+            } else {
+                tensor.values = file.read<float>(name, info.shape);
+            }
         }
     }
 
