@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tests/layers/model.h"
+#include "tests/layers/random_model.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -22,7 +23,7 @@ void step(const Backend& backend, bool dry, Memory& memory, const ModelConfig& c
     glow.allocate(memory[Category::derived]);
     const index_t D = config.dimensions();
     Arena& state = memory[Category::state];
-    const std::vector<std::int32_t> labels(static_cast<std::size_t>(N), 1);
+    const std::vector<std::int32_t> labels(static_cast<std::size_t>(N), 0);
     Flow flow{N,
               state.take<state_t>(N * D),
               state.take<double>(N),
@@ -86,6 +87,10 @@ std::vector<Case> cases() {
     result.push_back({make_config(256, 128, 1, 1, 1, 8), {}, 2, {}, true});
     if (sizeof(real) == sizeof(float) && Backend(Device::cpu, 1).blas().has_bf16())
         result.push_back({small, {Precision::bf16, 0}, 5, {}, true});
+    for (std::uint64_t seed = 0; seed < 24; ++seed) {
+        const RandomModel drawn = random_model(seed, 500);
+        result.push_back({drawn.config, {Precision::fp32, drawn.tile}, drawn.N, drawn.keep, seed % 3 == 0});
+    }
     return result;
 }
 

@@ -77,4 +77,34 @@ struct Model {
     Flow flow;
 };
 
+// log|det| of image n's Jacobian [D, D], by central differences through `transform` (forward or encode).
+template <class Transform>
+double jacobian_log_determinant(Model& model, index_t n, index_t D, Transform transform) {
+    constexpr double e = 1e-5;
+    std::vector<double> jacobian(D * D);
+    const index_t N = model.flow.N;
+    // Where image n's latents lie: part by part, each [N, part].
+    std::vector<index_t> places;
+    const auto& config = model.glow.config();
+    for (index_t l = config.levels, offset = 0; l-- > 0;) {
+        const Shape shape = level_shape(config, l);
+        const index_t part = l + 1 == config.levels ? shape.size() : shape.size() / 2;
+        for (index_t i = 0; i < part; ++i) places.push_back(offset + n * part + i);
+        offset += N * part;
+    }
+    EXPECT_EQ(static_cast<index_t>(places.size()), D);
+    const std::vector<double> x = model.x;
+    const auto at = [&](index_t i, double value) {
+        model.h = x;
+        model.h[n * D + i] = value;
+        transform();
+        return model.h;
+    };
+    for (index_t i = 0; i < D; ++i) {
+        const std::vector<double> plus = at(i, x[n * D + i] + e), minus = at(i, x[n * D + i] - e);
+        for (index_t o = 0; o < D; ++o) jacobian[o * D + i] = (plus[places[o]] - minus[places[o]]) / (2 * e);
+    }
+    return log_abs_det(model.machine.backend.solver(), D, jacobian);
+}
+
 }  // namespace glow::inline GLOW_REAL

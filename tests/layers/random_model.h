@@ -1,0 +1,62 @@
+// Models drawn at random, for properties that hold whatever the shape and the options.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+
+#include "layers/glow.h"
+#include "tests/support.h"
+
+namespace glow::inline GLOW_REAL {
+
+struct RandomModel {
+    ModelConfig config;
+    index_t N, tile;  // images; images per tile, 0: the rule
+    Keep keep;
+
+    std::string describe() const {
+        return fmt::format(
+            "{} images of {}x{}x{}, L {}, K {}, width {}, {}, {}, edge {}, learn top {}, classes {}, "
+            "weight_y "
+            "{}, tile {}, anchor every {}, maps {}",
+            N, config.image_height, config.image_width, config.channels, config.levels, config.depth,
+            config.width, to_string(config.permutation), to_string(config.coupling), config.edge_bias,
+            config.learn_top, config.n_classes, config.weight_y, tile, keep.anchor_every, keep.maps);
+    }
+};
+
+// Number `seed` of an endless series: images of at most `most` dimensions, 1 to 4 channels, 1 to 3 levels of
+// 1 to 3 steps, hidden widths 1 to 9 and, option by option, everything a model can have. The permutation and
+// the coupling go round, so that any eight in a row have all pairs.
+inline RandomModel random_model(std::uint64_t seed, index_t most) {
+    test::Random random(1000 + seed);
+    RandomModel model{};
+    ModelConfig& config = model.config;
+    config.permutation = static_cast<Permutation>(seed % 4);
+    config.coupling = static_cast<CouplingKind>(seed / 4 % 2);
+    do {
+        config.levels = random.integer(1, 3);
+        const index_t cell = index_t{1} << config.levels;
+        config.image_height = cell * random.integer(1, 3);
+        config.image_width = cell * random.integer(1, 3);
+        config.channels = random.integer(1, 4);
+    } while (config.dimensions() > most);
+    config.depth = random.integer(1, 3);
+    config.width = random.integer(1, 9);
+    config.n_bits = random.integer(1, 8);
+    config.edge_bias = random.integer(0, 1) == 1;
+    config.learn_top = random.integer(0, 1) == 1;
+    config.y_cond = random.integer(0, 1) == 1;
+    if (config.y_cond) {
+        config.n_classes = random.integer(1, 4);
+        config.weight_y = random.integer(0, 1) == 1 ? 0.3 : 0.0;
+    }
+    model.N = random.integer(1, 4);
+    model.tile = random.integer(0, static_cast<int>(model.N));
+    model.keep = {random.integer(0, 3), false};
+    if (model.keep.anchor_every == 1) model.keep.maps = random.integer(0, 1) == 1;
+    return model;
+}
+
+}  // namespace glow::inline GLOW_REAL

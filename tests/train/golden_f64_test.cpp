@@ -1,0 +1,147 @@
+// The golden files against the same sources with double networks: two programs written apart, and nothing but
+// the rounding of doubles between them (tests/reference/README.md). The float networks are in
+// golden_test.cpp.
+#include <cstdio>
+
+#include "kernels/dequantise.h"
+#include "tests/layers/model.h"
+#include "train/data/hdf5_file.h"
+#include "train/options.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+// Differences are 1e-13 and less, of numbers of order one.
+constexpr double kTolerance = 1e-10;
+
+template <class T>
+std::vector<T> read(const Hdf5File& file, const std::string& name) {
+    return file.read<T>(name, file.describe(name).shape);
+}
+
+// |a - b| / |b| of `count` elements.
+double relative_l2(const double* a, const std::vector<double>& b) {
+    double difference = 0, norm = 0;
+    for (std::size_t i = 0; i < b.size(); ++i) {
+        difference += (a[i] - b[i]) * (a[i] - b[i]);
+        norm += b[i] * b[i];
+    }
+    return std::sqrt(difference / norm);
+}
+
+// A golden checkpoint's model, with its weights and, as x, its images.
+struct GoldenModel {
+    explicit GoldenModel(const std::string& name)
+        : file(Hdf5File::open(std::string(GLOW_GOLDEN_FOLDER) + "/" + name + ".h5")),
+          config(model_from_json(nlohmann::ordered_json::parse(file.string_attribute("/", "config")))),
+          images(read<std::uint8_t>(file, "/golden/images")),
+          N(static_cast<index_t>(images.size()) / config.dimensions()),
+          model(config, N) {
+        Parameters& parameters = model.glow.parameters();
+        for (const Tensor& tensor : parameters.tensors())
+            fill_from(file.read<float>("/params/" + tensor.name, tensor.shape),
+                      parameters.values() + tensor.offset);
+        for (const Tensor& tensor : parameters.fixed_tensors()) {
+            real* const values = parameters.fixed() + tensor.offset;
+            if (tensor.integer)
+                fill_from(file.read<std::int32_t>("/params/" + tensor.name, tensor.shape), values);
+            else
+                fill_from(file.read<float>("/params/" + tensor.name, tensor.shape), values);
+        }
+        model.prepare();
+        if (file.exists("/golden/labels")) model.labels = read<std::int32_t>(file, "/golden/labels");
+        model.flow.labels = model.labels.data();
+        dequantise(model.machine.context.place, N, config.dimensions(), config.n_bits, images.data(),
+                   {false, 0, {}, nullptr}, model.x.data());
+    }
+    template <class T>
+    static void fill_from(const std::vector<T>& from, real* to) {
+        std::copy(from.begin(), from.end(), to);
+    }
+    // The largest relative error of a tensor's gradient, with the expected ones times `factor`.
+    double gradient_error(const Keep& keep, double factor) {
+        std::fill(model.values.gradient.begin(), model.values.gradient.end(), 0.0);
+        Kept kept(model.machine.stored, keep);
+        model.forward(&kept);
+        const double images_in_all = static_cast<double>(N);
+        Gradient gradient{model.dh.data(),
+                          -1.0 / (static_cast<double>(config.dimensions()) * std::log(2.0) * images_in_all),
+                          config.weight_y / images_in_all};
+        model.glow.backward(model.machine.context, model.flow, gradient, kept);
+        double worst = 0;
+        for (const Tensor& tensor : model.glow.parameters().tensors()) {
+            auto expected = file.read<double>("/golden/gradients/" + tensor.name, tensor.shape);
+            for (double& value : expected) value *= factor;
+            const double error = relative_l2(model.values.gradient.data() + tensor.offset, expected);
+            if (!(error <= worst)) worst = error;
+        }
+        return worst;
+    }
+
+    Hdf5File file;
+    ModelConfig config;
+    std::vector<std::uint8_t> images;
+    index_t N;
+    Model model;
+};
+
+class GoldenDouble : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenDouble, LikelihoodAndLatents) {
+    GoldenModel golden(GetParam());
+    Model& model = golden.model;
+    model.h = model.x;
+    model.glow.encode(model.machine.context, model.flow);
+    const auto bits = read<double>(golden.file, "/golden/bpd");
+    for (index_t n = 0; n < golden.N; ++n)
+        EXPECT_NEAR(model.glow.bits_per_dim(model.logdet[n] + model.prior[n]), bits[n], kTolerance);
+    if (model.glow.has_classifier()) {
+        const auto bits_y = read<double>(golden.file, "/golden/bits_y");
+        for (index_t n = 0; n < golden.N; ++n) EXPECT_NEAR(model.bits_y[n], bits_y[n], kTolerance);
+    }
+    std::vector<double> eps;  // deepest level first, as the flow has it
+    for (index_t l = golden.config.levels; l-- > 0;) {
+        const auto part = read<double>(golden.file, "/golden/eps/level" + std::to_string(l));
+        eps.insert(eps.end(), part.begin(), part.end());
+    }
+    EXPECT_LE(largest_difference(model.h, eps), kTolerance);
+
+    model.h = eps;
+    model.glow.decode(model.machine.context, model.flow);
+    EXPECT_LE(largest_difference(model.h, model.x), kTolerance);
+}
+
+TEST_P(GoldenDouble, GradientOfEveryTensor) {
+    GoldenModel golden(GetParam());
+    for (const Keep& keep : {Keep{}, Keep{1, false}, Keep{1, true}}) {
+        const double error = golden.gradient_error(keep, 1.0);
+        std::printf("worst relative error of a tensor's gradient: %.1e\n", error);
+        EXPECT_LE(error, kTolerance);
+    }
+    EXPECT_GE(golden.gradient_error({}, 1.000001), 5e-7);  // what is wrong by a millionth is seen
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, GoldenDouble,
+                         testing::Values("affine", "additive", "no_edge_bias", "no_learn_top", "five_bit",
+                                         "one_channel", "four_channels", "invconv_lu", "shuffle", "reverse",
+                                         "conditional"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(GoldenDouble, InitialisationFromData) {
+    GoldenModel golden("initialisation");
+    Model& model = golden.model;
+    model.h = model.x;
+    model.glow.initialise(model.machine.context, model.flow);
+    int seen = 0;
+    for (const Tensor& tensor : model.glow.parameters().tensors()) {
+        if (tensor.name.find("actnorm") == std::string::npos) continue;
+        ++seen;
+        const auto expected = golden.file.read<double>("/golden/initialised/" + tensor.name, tensor.shape);
+        EXPECT_LE(relative_l2(model.values.value.data() + tensor.offset, expected), kTolerance)
+            << tensor.name;
+    }
+    EXPECT_EQ(seen, 2 * 3 * 2);  // levels, actnorms a step, bias and logs
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL
