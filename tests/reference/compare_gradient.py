@@ -55,7 +55,7 @@ def train(options, start, out, steps):
                "--n-bits", str(options.n_bits), "--permutation", options.permutation, "--coupling", options.coupling,
                *model_flags, "--optimizer", options.optimizer, "--lr", str(options.lr), "--beta1", str(options.beta1),
                "--beta2", str(options.beta2), "--weight-decay", str(options.weight_decay),
-               "--ema-decay", str(options.ema_decay), *options.extra]
+               "--ema-decay", str(options.ema_decay), "--clip-norm", str(options.clip_norm), *options.extra]
     glow_programs.run(command, options.verbose)
     return out / "checkpoints" / f"step-{steps:08d}.h5"
 
@@ -85,12 +85,14 @@ def kink_slack(model, x, labels, options, gradients, scale):
 
 
 def compare_gradients(options, model, x, labels, measured, gradients):
-    """Prints a table of the worst tensors; whether all are within the tolerances.
+    """Prints a table of the worst tensors; (all are within the tolerances, worst error of a tensor, of the whole).
 
     The error of a tensor is relative to its norm or to a millionth of the whole gradient's, whichever is larger:
     below that, a float sum is rounding alone.
     """
     factor = 1.01 if options.sabotage else 1.0
+    if options.clip_norm > 0:
+        factor *= min(1.0, options.clip_norm / norm(gradients.values()))
     expected = {name: factor * g for name, g in gradients.items()}
     whole = norm(expected.values())
     scale = {name: max(norm([g]), 1e-6 * whole) for name, g in expected.items()}
@@ -110,7 +112,7 @@ def compare_gradients(options, model, x, labels, measured, gradients):
     passed = all(ok.values()) and vector <= options.vector_tolerance
     print(f"whole gradient: norm {whole:.6e}, relative L2 {vector:.3e}, cosine {cosine:.9f}; tolerances "
           f"{options.tensor_tolerance:g} a tensor, {options.vector_tolerance:g} the whole: {verdict(passed)}")
-    return passed
+    return passed, max(error.values()), vector
 
 
 def check_optimizer(options, checkpoints):
@@ -156,7 +158,7 @@ def verdict(passed):
     return "passed" if passed else "FAILED"
 
 
-def parse():
+def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--glow-train", required=True, help="path of the program")
     parser.add_argument("--data", required=True, help="data set with at least --batch training images")
@@ -180,6 +182,7 @@ def parse():
     step.add_argument("--beta2", type=float, default=0.99)
     step.add_argument("--weight-decay", type=float, default=0.0)
     step.add_argument("--ema-decay", type=float, default=0.9)
+    step.add_argument("--clip-norm", type=float, default=0.0)
     check = parser.add_argument_group("comparison")
     check.add_argument("--tensor-tolerance", type=float, default=1e-4, help="relative L2 of one tensor's gradient")
     check.add_argument("--vector-tolerance", type=float, default=5e-4, help="relative L2 of the whole gradient")
@@ -193,10 +196,11 @@ def parse():
     check.add_argument("--keep", type=Path, help="folder for the runs; default: a temporary one, removed")
     check.add_argument("--verbose", action="store_true", help="show the program's messages")
     parser.add_argument("extra", nargs="*", help="after --: more options for glow_train, e.g. -- --memory store")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def compare(options, folder):
+    """(everything agrees, worst relative error of a tensor's gradient, that of the whole gradient)."""
     images, labels = files.read_images(options.data, "train", options.batch)
     if len(images) < options.batch:
         raise SystemExit(f"{options.data} has {len(images)} training images, fewer than --batch {options.batch}")
@@ -215,16 +219,16 @@ def compare(options, folder):
     m = files.read_tree(checkpoints[1], "optimizer/m")
     if m.keys() != gradients.keys():
         print(f"FAILED: /optimizer/m differs in its names: {sorted(m.keys() ^ gradients.keys())[:8]}")
-        return False
+        return False, np.nan, np.nan
     measured = {name: value / (1 - options.beta1) for name, value in m.items()}
 
     loss_measured = logged_loss(folder / "steps1")
     loss_ok = abs(loss_measured - loss) <= options.loss_tolerance
     print(f"{sum(p.size for p in params.values())} parameters, batch {options.batch}; loss {loss_measured:.6f}, "
           f"reference {loss:.6f}: {verdict(loss_ok)}")
-    gradient_ok = compare_gradients(options, model, x, labels, measured, gradients)
+    gradient_ok, worst, vector = compare_gradients(options, model, x, labels, measured, gradients)
     optimizer_ok = check_optimizer(options, checkpoints)
-    return loss_ok and gradient_ok and optimizer_ok
+    return loss_ok and gradient_ok and optimizer_ok, worst, vector
 
 
 def main():
@@ -232,9 +236,9 @@ def main():
     torch.set_num_threads(options.threads)
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
-        return 0 if compare(options, options.keep) else 1
+        return 0 if compare(options, options.keep)[0] else 1
     with tempfile.TemporaryDirectory() as folder:
-        return 0 if compare(options, Path(folder)) else 1
+        return 0 if compare(options, Path(folder))[0] else 1
 
 
 if __name__ == "__main__":

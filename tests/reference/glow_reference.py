@@ -70,6 +70,8 @@ def conv3x3(x, weight, edge_bias):
 class Glow:
     """The model of one checkpoint: `config` as in its JSON, `params` its tensors, converted to `dtype`."""
 
+    logs_factor = 3  # every scale is exp(3 logs)
+
     def __init__(self, config, params, dtype=torch.float64):
         self.config = config
         self.dtype = dtype
@@ -88,8 +90,8 @@ class Glow:
             bias = -x.mean(dim=(0, 1, 2))
             s = ((x + bias) ** 2).mean(dim=(0, 1, 2)).sqrt()
             self.params[f"{name}/bias"] = bias
-            self.params[f"{name}/logs"] = -torch.log(s + 1e-6) / 3
-        return (x + self.params[f"{name}/bias"]) * torch.exp(3 * self.params[f"{name}/logs"])
+            self.params[f"{name}/logs"] = -torch.log(s + 1e-6) / self.logs_factor
+        return (x + self.params[f"{name}/bias"]) * torch.exp(self.logs_factor * self.params[f"{name}/logs"])
 
     def relu(self, h):
         """relu'(0) = 0."""
@@ -97,7 +99,7 @@ class Glow:
 
     def scaled(self, h, name):
         """(h + bias) exp(3 logs): how every zero-initialised layer ends."""
-        return (h + self.params[f"{name}/bias"]) * torch.exp(3 * self.params[f"{name}/logs"])
+        return (h + self.params[f"{name}/bias"]) * torch.exp(self.logs_factor * self.params[f"{name}/logs"])
 
     def zero_conv(self, x, name):
         return self.scaled(conv3x3(x, self.params[f"{name}/weight"], self.config["edge_bias"]), name)
@@ -125,14 +127,17 @@ class Glow:
         indices = p[f"{name}/shuffle/indices"] if kind == "shuffle" else torch.arange(C - 1, -1, -1)
         return identity[indices], 0.0  # y_c = x[indices[c]]
 
+    def log_scale(self, raw):
+        """log sigmoid(raw)."""
+        return -F.softplus(-raw)
+
     def coupling(self, x, name, inverse=False):
         """b <- (b + shift) scale, or b + NN(a), with a the first half of the channels; (state, logdet [N])."""
         a, b = x.chunk(2, dim=3)
         h = self.network(a, name)
         if self.config["coupling"] == "additive":
             return torch.cat([a, b - h if inverse else b + h], dim=3), 0.0
-        shift, raw = h[..., 0::2], h[..., 1::2] + 2
-        log_scale = -F.softplus(-raw)
+        shift, log_scale = h[..., 0::2], self.log_scale(h[..., 1::2] + 2)
         scale = torch.exp(log_scale)
         b = b / scale - shift if inverse else (b + shift) * scale
         return torch.cat([a, b], dim=3), sum_image(log_scale)
@@ -143,12 +148,12 @@ class Glow:
         x = self.actnorm(x, f"{name}/actnorm")
         matrix, logdet_matrix = self.mixing(name, C)
         x, logdet = self.coupling(x @ matrix.T, f"{name}/coupling")
-        return x, logdet + H * W * (3 * self.params[f"{name}/actnorm/logs"].sum() + logdet_matrix)
+        return x, logdet + H * W * (self.logs_factor * self.params[f"{name}/actnorm/logs"].sum() + logdet_matrix)
 
     def step_inverse(self, y, name):
         y, _ = self.coupling(y, f"{name}/coupling", inverse=True)
         y = y @ torch.linalg.inv(self.mixing(name, y.shape[3])[0]).T
-        return y * torch.exp(-3 * self.params[f"{name}/actnorm/logs"]) - self.params[f"{name}/actnorm/bias"]
+        return y * torch.exp(-self.logs_factor * self.params[f"{name}/actnorm/logs"]) - self.params[f"{name}/actnorm/bias"]
 
     def split_prior(self, a, level):
         """(mean, logs) of the half that leaves, from the half that goes on."""
