@@ -175,6 +175,23 @@ TEST(TrainerStep, EvaluatingBetweenStepsChangesNothing) {
     EXPECT_TRUE(same_bits(ends[0], ends[1]));
 }
 
+TEST(TrainerStep, ClippingScalesTheGradientDownAndNeverUp) {
+    TrainingOptions options = small_options();
+    StepResult result;
+    Training training(options);
+    const std::vector<float> whole = training.random_start().gradient(&result);
+    for (const double share : {0.5, 0.999, 1.001, 1e6}) {
+        options.clip_norm = share * result.grad_norm;
+        Training clipping(options);
+        StepResult clipped_result;
+        std::vector<float> clipped = clipping.random_start().gradient(&clipped_result);
+        EXPECT_EQ(clipped_result.grad_norm, result.grad_norm);  // what is reported is not clipped
+        for (float& value : clipped) value = static_cast<float>(value / std::min(1.0, share));
+        // Two roundings of a float.
+        EXPECT_LT(relative_l2(clipped, whole), 2e-7) << share;
+    }
+}
+
 TEST(TrainerStep, LowersTheLossOfARepeatedBatch) {
     Training training(small_options());
     training.trainer.initialise(training.init_images.batch());
