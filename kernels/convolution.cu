@@ -1,4 +1,6 @@
 // im2col, shift-and-add and the zero-initialised convolution's pointwise part.
+#include <type_traits>
+
 #include "kernels/convolution.h"
 #include "kernels/launch.cuh"
 #include "kernels/math.h"
@@ -35,10 +37,15 @@ struct Im2col {
             for (index_t kw = 0; kw < 3; ++kw) {
                 const bool inside = taps >> (kh * 3 + kw) & 1;
                 row[(kh * 3 + kw) * per_tap] =
-                    inside ? round_to<Map>(static_cast<double>(
-                                 centre[sign * ((kh - 1) * rows.W + kw - 1) * source_stride]))
-                           : Map{};
+                    inside ? value(centre[sign * ((kh - 1) * rows.W + kw - 1) * source_stride]) : Map{};
             }
+    }
+    // A state is rounded as a network sees it, a gradient to the networks' type.
+    GLOW_HD static Map value(S x) {
+        if constexpr (std::is_same_v<S, state_t>)
+            return round_state<Map>(x);
+        else
+            return round_to<Map>(static_cast<double>(x));
     }
 };
 

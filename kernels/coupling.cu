@@ -59,7 +59,7 @@ struct AffineBackward {
         b = y / scale - shift;
         db = static_cast<real>(dy * scale);
         d[0] = static_cast<real>(dy * scale);
-        d[1] = static_cast<real>((dy * y + dlogdet) * (1.0 - scale));
+        d[1] = static_cast<real>((dy * round_state<real>(y) + dlogdet) * (1.0 - scale));
     }
 };
 

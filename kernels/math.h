@@ -161,4 +161,18 @@ GLOW_HD inline bfloat16 round_to<bfloat16>(double x) {
     return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
+// What a network, or a gradient, sees of a state: x rounded to T, and never finer than to a multiple of
+// 2^-30. A float's own grid grows without end towards 0, where a rebuilt state (off by 1e-14) would lie many
+// of its steps away; on this grid it is off by less than half a step anywhere (kernels/kept_state.h).
+template <class T>
+GLOW_HD inline T round_state(double x) {
+    const double kRound = 0x1.8p22;  // adding and subtracting it rounds to a multiple of 2^-30
+    const double coarse = (x + kRound) - kRound;
+    return round_to<T>(::fabs(x) < 0x1p-6 ? coarse : x);
+}
+template <>
+GLOW_HD inline double round_state<double>(double x) {
+    return x;
+}
+
 }  // namespace glow

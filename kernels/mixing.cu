@@ -37,7 +37,7 @@ struct CastWithOne {
     const state_t* h;
     real* out;
     GLOW_HD void operator()(index_t row, index_t c) const {
-        out[row * (C + 1) + c] = c < C ? static_cast<real>(h[row * C + c]) : real{1};
+        out[row * (C + 1) + c] = c < C ? round_state<real>(h[row * C + c]) : real{1};
     }
 };
 

@@ -1,0 +1,155 @@
+// Parities of roundings, and how a rebuilt state is led back to them.
+#include "kernels/kept_state.h"
+#include "kernels/launch.cuh"
+#include "kernels/math.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+// Rows whose network inputs in one channel share a word. Its last two bits are parities over these rows: of
+// the roundings to float of the channel (bit 62; only where the networks are narrower) and of channel c + C/2
+// (63).
+constexpr index_t kRows = 62;
+
+// Neighbours on the grid of round_state<T>() have different parities: the last bit of the mantissa or, where
+// multiples of 2^-30 are the coarser grid, of the multiple.
+template <class T>
+GLOW_HD inline std::uint64_t parity(double x);
+template <>
+GLOW_HD inline std::uint64_t parity<float>(double x) {
+    const float q = round_state<float>(x);
+    if (::fabs(static_cast<double>(q)) < 0x1p-6)
+        return static_cast<std::uint64_t>(static_cast<std::int64_t>(q * 0x1p30f)) & 1;
+    std::uint32_t bits;
+    memcpy(&bits, &q, sizeof bits);
+    return bits & 1;
+}
+template <>
+GLOW_HD inline std::uint64_t parity<bfloat16>(double x) {
+    const bfloat16 q = round_state<bfloat16>(x);
+    const float value = to_float(q);
+    if (::fabs(static_cast<double>(value)) < 0x1p-22)
+        return static_cast<std::uint64_t>(static_cast<std::int64_t>(value * 0x1p30f)) & 1;
+    return q.bits & 1u;
+}
+
+// The nearest value to x that rounds to another q: by bisection, so that it holds however round_state rounds.
+template <class T>
+GLOW_HD inline double across(double x) {
+    const auto rounded = [](double value) { return static_cast<double>(to_float(round_state<T>(value))); };
+    const double q = rounded(x), size = ::fabs(q);
+    const double relative = size * (sizeof(T) == 2 ? 0x1p-6 : 0x1p-22);  // a step and more
+    const double step = relative > 0x1p-29 ? relative : 0x1p-29;
+    double near = x, far = x >= q ? x + step : x - step;
+    for (int i = 0; i < 64; ++i) {
+        const double middle = near + (far - near) / 2;
+        (rounded(middle) == q ? near : far) = middle;
+    }
+    return far;
+}
+
+template <class Map>
+struct KeepRoundings {
+    static constexpr const char* name = "keep_roundings";
+    index_t rows, C;
+    const state_t* h;
+    std::uint64_t* words;
+    GLOW_HD void operator()(index_t group, index_t c) const {
+        const index_t first = group * kRows, last = first + kRows < rows ? first + kRows : rows;
+        std::uint64_t word = 0, own = 0, other = 0;
+        for (index_t row = first; row < last; ++row) {
+            const double a = h[row * C + c], b = h[row * C + C / 2 + c];
+            word |= parity<Map>(a) << (row - first);
+            own ^= parity<float>(a);
+            other ^= parity<float>(b);
+        }
+        words[group * (C / 2) + c] = word | own << 62 | other << 63;
+    }
+};
+
+template <class Map>
+struct RestoreRoundings {
+    static constexpr const char* name = "restore_roundings";
+    index_t rows, C;
+    const std::uint64_t* words;
+    state_t* h;
+    GLOW_HD void operator()(index_t group, index_t c) const {
+        const index_t first = group * kRows, last = first + kRows < rows ? first + kRows : rows;
+        const std::uint64_t word = words[group * (C / 2) + c];
+        for (index_t row = first; row < last; ++row) {
+            state_t& a = h[row * C + c];
+            if (parity<Map>(a) != (word >> (row - first) & 1)) a = across<Map>(a);
+        }
+        if (sizeof(Map) < sizeof(float)) lead_back(first, last, c, word >> 62 & 1);
+        lead_back(first, last, c + C / 2, word >> 63);
+    }
+    // Where the parity over all rows is not the kept one, one element rounds to a neighbour of its true
+    // value: the one nearest to where roundings change.
+    GLOW_HD void lead_back(index_t first, index_t last, index_t c, std::uint64_t kept) const {
+        std::uint64_t sum = 0;
+        for (index_t row = first; row < last; ++row) sum ^= parity<float>(h[row * C + c]);
+        if (sum == kept) return;
+        index_t nearest = first;
+        double distance = HUGE_VAL;
+        for (index_t row = first; row < last; ++row) {
+            const double x = h[row * C + c], to = across<float>(x), d = ::fabs(to - x);
+            // What a network sees is right already.
+            if (d < distance && (c >= C / 2 || parity<Map>(to) == parity<Map>(x))) {
+                distance = d;
+                nearest = row;
+            }
+        }
+        if (distance < HUGE_VAL) h[nearest * C + c] = across<float>(h[nearest * C + c]);
+    }
+};
+
+struct KeepFloat {
+    static constexpr const char* name = "keep_float";
+    const state_t* from;
+    float* to;
+    GLOW_HD void operator()(index_t i) const { to[i] = round_state<float>(from[i]); }
+};
+
+struct RestoreFloat {
+    static constexpr const char* name = "restore_float";
+    const float* from;
+    state_t* to;
+    GLOW_HD void operator()(index_t i) const { to[i] = from[i]; }
+};
+
+index_t groups(index_t rows) {
+    return (rows + kRows - 1) / kRows;
+}
+
+}  // namespace
+
+index_t rounding_words(index_t rows, index_t C) {
+    return groups(rows) * (C / 2);
+}
+
+template <class Map>
+void keep_roundings(const Place& place, index_t rows, index_t C, const state_t* h, std::uint64_t* words) {
+    for_each_row_channel(place, groups(rows), C / 2, KeepRoundings<Map>{rows, C, h, words});
+}
+
+template <class Map>
+void restore_roundings(const Place& place, index_t rows, index_t C, const std::uint64_t* words, state_t* h) {
+    for_each_row_channel(place, groups(rows), C / 2, RestoreRoundings<Map>{rows, C, words, h});
+}
+
+void keep_float(const Place& place, index_t count, const state_t* from, float* to) {
+    for_each(place, count, KeepFloat{from, to});
+}
+
+void restore_float(const Place& place, index_t count, const float* from, state_t* to) {
+    for_each(place, count, RestoreFloat{from, to});
+}
+
+#define GLOW_INSTANTIATE(Map)                                                                          \
+    template void keep_roundings<Map>(const Place&, index_t, index_t, const state_t*, std::uint64_t*); \
+    template void restore_roundings<Map>(const Place&, index_t, index_t, const std::uint64_t*, state_t*);
+GLOW_INSTANTIATE(float)
+GLOW_INSTANTIATE(bfloat16)
+#undef GLOW_INSTANTIATE
+
+}  // namespace glow::inline GLOW_REAL
