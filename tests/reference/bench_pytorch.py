@@ -99,8 +99,25 @@ def log_normal(z, mean, logs):
     return -0.5 * (math.log(2 * math.pi) * z.numel() + (2 * logs + (z - mean) ** 2 * torch.exp(-2 * logs)).sum())
 
 
-def loss(p, config, x, dtype):
-    """Mean bits/dim of x [N,H,W,C] float, already dequantised; p as arrange() gives it; invconv, learn-top."""
+def flow_step(p, name, matrix, config, dtype, x):
+    """One step of flow: its output and the coupling's log-determinant, nats. matrix: W with the actnorm folded in."""
+    bias = matrix @ p[f"{name}/actnorm/bias"]
+    x = F.conv2d(x, matrix[:, :, None, None], bias)
+    a, b = x.chunk(2, dim=1)
+    h = network(p, f"{name}/coupling", a, config["edge_bias"], dtype)
+    if config["coupling"] == "affine":
+        log_scale = F.logsigmoid(h[:, 1::2] + 2)
+        b, logdet = (b + h[:, 0::2]) * torch.exp(log_scale), log_scale.sum()
+    else:
+        b, logdet = b + h, x.new_zeros(())
+    return torch.cat([a, b], dim=1).contiguous(**CHANNELS_LAST), logdet
+
+
+def loss(p, config, x, dtype, run=None):
+    """Mean bits/dim of x [N,H,W,C] float, already dequantised; p as arrange() gives it; invconv, learn-top.
+
+    run(step, x), where given, runs each step of flow: torch.utils.checkpoint, say.
+    """
     N, H, W, C = x.shape
     D, edge, levels, depth = H * W * C, config["edge_bias"], config["levels"], config["depth"]
     log_p = -N * D * math.log(2 ** config["n_bits"])
@@ -113,17 +130,9 @@ def loss(p, config, x, dtype):
         log_p = log_p + N * H * W * (torch.linalg.slogdet(matrices)[1].sum() + 3 * logs.sum())
         folded = matrices * torch.exp(3 * logs)[:, None, :]  # the actnorm acts first: scale the columns
         for k, name in enumerate(names):
-            bias = folded[k] @ p[f"{name}/actnorm/bias"]
-            x = F.conv2d(x, folded[k][:, :, None, None], bias)
-            a, b = x.chunk(2, dim=1)
-            h = network(p, f"{name}/coupling", a, edge, dtype)
-            if config["coupling"] == "affine":
-                log_scale = F.logsigmoid(h[:, 1::2] + 2)
-                b = (b + h[:, 0::2]) * torch.exp(log_scale)
-                log_p = log_p + log_scale.sum()
-            else:
-                b = b + h
-            x = torch.cat([a, b], dim=1).contiguous(**CHANNELS_LAST)
+            step = functools.partial(flow_step, p, name, folded[k], config, dtype)
+            x, logdet = run(step, x) if run else step(x)
+            log_p = log_p + logdet
         if level < levels - 1:
             a, b = x.chunk(2, dim=1)
             h = zero_conv(p, f"level{level}/split", a, edge)
