@@ -95,9 +95,13 @@ void ActnormMixing::inverse(const Context& context, Flow& flow) {
 }
 
 void ActnormMixing::backward(const Context& context, Flow& flow, Gradient& gradient) {
-    const index_t rows = flow.N * shape_.pixels(), C = shape_.C;
-    const Arena::Scope scope(context.workspace);
     inverse(context, flow);  // h: y -> x
+    this->gradient(context, flow.N, flow.h, gradient);
+}
+
+void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x, Gradient& gradient) const {
+    const index_t rows = N * shape_.pixels(), C = shape_.C;
+    const Arena::Scope scope(context.workspace);
 
     // y = M x + c: (dM, dc) = dy^T (x, 1), over blocks of rows, so that the copy of x in real stays small.
     constexpr index_t kBlockRows = 8192;
@@ -105,7 +109,7 @@ void ActnormMixing::backward(const Context& context, Flow& flow, Gradient& gradi
     real* const x1 = context.workspace.take<real>(std::min(rows, kBlockRows) * (C + 1));
     for (index_t first = 0; first < rows; first += kBlockRows) {
         const index_t count = std::min(kBlockRows, rows - first);
-        cast_with_one(context.place, count, C, flow.h + first * C, x1);
+        cast_with_one(context.place, count, C, x + first * C, x1);
         context.gemm({.m = C,
                       .n = C + 1,
                       .k = count,

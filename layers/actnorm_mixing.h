@@ -31,7 +31,10 @@ class ActnormMixing : public Layer {
     void initialise(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override;
     void inverse(const Context& context, Flow& flow) override;
+    // inverse(), then gradient() at the state it found.
     void backward(const Context& context, Flow& flow, Gradient& gradient) override;
+    // dh: dL/dy -> dL/dx, parameter gradients += those at the layer's input x [N, H, W, C].
+    void gradient(const Context& context, index_t N, const state_t* x, Gradient& gradient) const;
 
     // Derived values, valid after prepare(); in the memory of the device.
     const MixingValues& values() const { return values_; }

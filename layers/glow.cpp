@@ -8,7 +8,8 @@
 
 namespace glow::inline GLOW_REAL {
 
-Glow::Glow(const ModelConfig& config, const Execution& execution) : config_(config) {
+Glow::Glow(const ModelConfig& config, const Execution& execution)
+    : config_(config), precision_(execution.precision) {
     check(config);
     // The tensors added since the last call.
     auto range = [this, begin = index_t{0}]() mutable {
@@ -96,21 +97,14 @@ void Glow::forward(const Context& context, Flow& flow, Kept* kept) {
     fill(context.place, flow.N, 0.0, flow.prior);
     for (std::size_t l = 0; l < levels_.size(); ++l) {
         Level& level = levels_[l];
-        const index_t size = flow.N * level.shape.size();
         level.squeeze.forward(context, flow);
-        const auto save = [&] {
-            state_t* const state = kept->arena_.take<state_t>(size);
-            copy(context.place, size, flow.h, state);
-            return state;
-        };
-        if (kept != nullptr) kept->starts_.push_back(l > 0 ? save() : nullptr);
         for (std::size_t k = 0; k < level.steps.size(); ++k) {
             const Coupling::Kept* maps = nullptr;
             if (kept != nullptr) {
-                Kept::Step& step = kept->steps_.emplace_back();
-                const index_t every = kept->keep_.anchor_every;
-                if (every > 0 && k > 0 && static_cast<index_t>(k) % every == 0) step.state = save();
-                if (kept->keep_.maps) {
+                const index_t level_number = static_cast<index_t>(l), number = static_cast<index_t>(k);
+                Kept::Step& step = kept->add(context, level.shape, level_number, number, precision_, flow);
+                step.has_maps = kept->keep_.keeps_maps(level_number, number, config_.depth);
+                if (step.has_maps) {
                     step.maps = level.steps[k]->coupling.take_kept(kept->arena_, flow.N);
                     maps = &step.maps;
                 }
@@ -134,7 +128,6 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
     hears.complete(top_range_);
     for (std::size_t l = levels_.size(); l-- > 0;) {
         Level& level = levels_[l];
-        const index_t size = flow.N * level.shape.size();
         if (level.split) {
             hears.begin(level.split_range);
             level.split->backward(context, flow, gradient);
@@ -142,15 +135,16 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
         }
         for (std::size_t k = level.steps.size(); k-- > 0;) {
             const Kept::Step& step = kept.steps_[l * level.steps.size() + k];
+            ActnormMixing& mixing = level.steps[k]->mixing;
             hears.begin(level.steps[k]->range);
-            level.steps[k]->coupling.backward(context, flow, gradient,
-                                              kept.keep_.maps ? &step.maps : nullptr);
-            level.steps[k]->mixing.backward(context, flow, gradient);
+            level.steps[k]->coupling.backward(context, flow, gradient, step.has_maps ? &step.maps : nullptr);
+            mixing.inverse(context, flow);
+            // From an exact state on, nothing of the drift behind it goes further down.
+            const state_t* const x =
+                Kept::recall(context, level.shape, step, l == 0 && k == 0, precision_, flow);
+            mixing.gradient(context, flow.N, x, gradient);
             hears.complete(level.steps[k]->range);
-            if (step.state != nullptr) copy(context.place, size, step.state, flow.h);
         }
-        // From the exact state on, nothing of this level's drift reaches the level below.
-        if (kept.starts_[l] != nullptr) copy(context.place, size, kept.starts_[l], flow.h);
         level.squeeze.backward(context, flow, gradient);
     }
 }
@@ -200,6 +194,32 @@ void Glow::decode(const Context& context, Flow& flow) {
         }
         level.squeeze.inverse(context, flow);
     }
+}
+
+Keep Glow::keep_within(index_t N, std::size_t bytes) const {
+    Keep keep;
+    keep.last_maps.assign(levels_.size(), 0);
+    for (std::size_t l = levels_.size(); l-- > 0;) {
+        Arena counting(Device::none, Category::stored, 0);
+        levels_[l].steps[0]->coupling.take_kept(counting, N);
+        const index_t steps = std::min(config_.depth, static_cast<index_t>(bytes / counting.used()));
+        keep.last_maps[l] = steps;
+        bytes -= static_cast<std::size_t>(steps) * counting.used();
+    }
+    return keep;
+}
+
+double Glow::network_units(const Keep& keep) const {
+    double units = 0, work = 0;
+    for (std::size_t l = 0; l < levels_.size(); ++l) {
+        const Shape& shape = levels_[l].shape;
+        const double forward = static_cast<double>(shape.pixels()) * network_multiplies(config_, shape);
+        for (index_t k = 0; k < config_.depth; ++k) {
+            units += forward * (keep.keeps_maps(static_cast<index_t>(l), k, config_.depth) ? 3 : 4);
+            work += forward;
+        }
+    }
+    return units / work;
 }
 
 double Glow::bits_per_dim(double log_density) const {

@@ -10,6 +10,7 @@
 #include "layers/actnorm_mixing.h"
 #include "layers/classifier.h"
 #include "layers/coupling.h"
+#include "layers/keep.h"
 #include "layers/prior.h"
 #include "layers/split.h"
 #include "layers/squeeze.h"
@@ -20,32 +21,6 @@ namespace glow::inline GLOW_REAL {
 struct Execution {
     Precision precision = Precision::fp32;  // of the coupling networks
     index_t tile = 0;  // images per tile of the coupling networks; 0: the rule of images_per_tile()
-};
-
-// What forward keeps for backward. The exact state entering levels 1..L-1 always (under one z in all); beyond
-// that the exact state before every `anchor_every`-th step (0: none, 1: the policy checkpoint), and with
-// `maps` the networks' hidden maps too (with anchor_every = 1: the policy store).
-struct Keep {
-    index_t anchor_every = 0;
-    bool maps = false;
-};
-
-// Exact states and maps of one forward, in an arena's scope.
-class Kept {
-  public:
-    Kept(Arena& arena, Keep keep) : arena_(arena), scope_(arena), keep_(keep) {}
-
-  private:
-    friend class Glow;
-    struct Step {
-        state_t* state = nullptr;
-        Coupling::Kept maps;
-    };
-    Arena& arena_;
-    Arena::Scope scope_;
-    Keep keep_;
-    std::vector<Step> steps_;       // L * K, level by level
-    std::vector<state_t*> starts_;  // L: entering level l
 };
 
 // A contiguous part of the flat arrays of Parameters: the tensors of a step of flow, of a split, or of all
@@ -118,6 +93,14 @@ class Glow {
     void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
                   GradientListener* listener = nullptr);
 
+    // The policy auto: keeps maps of N images for at most `bytes`, where a byte saves most recomputation.
+    // That is in the deepest level, then upward: the work of a pixel's network grows with its channels, its
+    // maps hardly do.
+    Keep keep_within(index_t N, std::size_t bytes) const;
+    // Work of the networks in forward and backward under a policy, in units of their forward: 3 where all
+    // maps are kept, 4 where every network is recomputed.
+    double network_units(const Keep& keep) const;
+
     // log p in nats to bits/dim, the pixels' bins included.
     double bits_per_dim(double log_density) const;
 
@@ -140,6 +123,7 @@ class Glow {
 
   private:
     ModelConfig config_;
+    Precision precision_;
     Parameters parameters_;
     std::vector<Level> levels_;
     std::optional<TopPrior> top_;

@@ -323,6 +323,13 @@ class Network : public CouplingNetwork {
 
 }  // namespace
 
+double network_multiplies(const ModelConfig& config, const Shape& shape) {
+    const double w = static_cast<double>(config.width), edge = config.edge_bias ? 1 : 0;
+    const double in = static_cast<double>(shape.C / 2);
+    const double out = static_cast<double>(config.coupling == CouplingKind::affine ? shape.C : shape.C / 2);
+    return 9 * (in + edge) * w + w * w + 9 * w * out;
+}
+
 std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index_t inputs, index_t outputs,
                                                        index_t w, bool edge, Precision precision,
                                                        const std::string& name, Parameters& parameters) {

@@ -69,6 +69,10 @@ class CouplingNetwork {
     index_t outputs_;
 };
 
+// Multiply-adds of a coupling network's forward on one pixel of `shape`: the unit of its work, of which its
+// backward takes two.
+double network_multiplies(const ModelConfig& config, const Shape& shape);
+
 // inputs, outputs: channels; w: hidden width; `name` is the coupling's, "level0/step3/coupling". shape.C is
 // not used.
 std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index_t inputs, index_t outputs,

@@ -74,12 +74,6 @@ void measure(benchmark::State& state, Peak& peak, double flop, double images,
     state.counters["ms_per_image"] = 1e3 * worked / runs / images;
 }
 
-// Multiply-adds of one coupling network on one pixel.
-double network_multiplies(const ModelConfig& model, const Shape& shape) {
-    const double w = static_cast<double>(model.width), edge = model.edge_bias ? 1 : 0;
-    const double in = static_cast<double>(shape.C / 2), out = static_cast<double>(shape.C);
-    return 9 * (in + edge) * w + w * w + 9 * w * out;
-}
 double model_multiplies(const ModelConfig& model) {
     double sum = 0;
     for (index_t l = 0; l < model.levels; ++l) {

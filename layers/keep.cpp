@@ -1,0 +1,49 @@
+// Keeping the input of a step, and recalling it.
+#include "layers/keep.h"
+
+#include "kernels/error.h"
+#include "kernels/kept_state.h"
+#include "kernels/network.h"
+
+namespace glow::inline GLOW_REAL {
+
+Kept::Step& Kept::add(const Context& context, const Shape& shape, index_t l, index_t k, Precision precision,
+                      const Flow& flow) {
+    Step& step = steps_.emplace_back();
+    const index_t rows = flow.N * shape.pixels(), size = rows * shape.C;
+    // The images themselves too where every state is kept: the first step's gradients want them, while the
+    // check for drift wants them rebuilt.
+    const bool start = k == 0, images = start && l == 0;
+    const bool anchor = keep_.anchor_every > 0 && k % keep_.anchor_every == 0;
+    if (anchor && keep_.float_states && !start) {
+        step.rounded = arena_.take<float>(size);
+        keep_float(context.place, size, flow.h, step.rounded);
+    } else if (images ? keep_.anchor_every == 1 : start || anchor) {
+        step.state = arena_.take<state_t>(size);
+        copy(context.place, size, flow.h, step.state);
+    } else if (keep_.rounding_bits) {
+        if (sizeof(real) != sizeof(float))
+            throw InputError("rounding bits are for networks in float or bf16");
+        step.roundings = arena_.take<std::uint64_t>(rounding_words(rows, shape.C));
+        if (precision == Precision::bf16)
+            keep_roundings<bfloat16>(context.place, rows, shape.C, flow.h, step.roundings);
+        else
+            keep_roundings<float>(context.place, rows, shape.C, flow.h, step.roundings);
+    }
+    return step;
+}
+
+const state_t* Kept::recall(const Context& context, const Shape& shape, const Step& step, bool first,
+                            Precision precision, const Flow& flow) {
+    const index_t rows = flow.N * shape.pixels(), size = rows * shape.C;
+    if (step.state != nullptr && first) return step.state;
+    if (step.state != nullptr) copy(context.place, size, step.state, flow.h);
+    if (step.rounded != nullptr) restore_float(context.place, size, step.rounded, flow.h);
+    if (step.roundings != nullptr && precision == Precision::bf16)
+        restore_roundings<bfloat16>(context.place, rows, shape.C, step.roundings, flow.h);
+    else if (step.roundings != nullptr)
+        restore_roundings<float>(context.place, rows, shape.C, step.roundings, flow.h);
+    return flow.h;
+}
+
+}  // namespace glow::inline GLOW_REAL
