@@ -89,6 +89,8 @@ class Memory {
     std::array<Arena, kCategories> arenas_;
 };
 
+// Bytes of memory that this machine has, or that the process's control group may use.
+std::size_t machine_memory_bytes();
 // Bytes of the process's memory that were ever resident at once (VmHWM), and "1.5 GiB" for people.
 std::size_t process_peak_bytes();
 std::string human_bytes(std::size_t bytes);

@@ -53,7 +53,10 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
                 ->default_str(to_string(value));
         } else {
             CLI::Option* const added = app.add_option(option, value, help);
-            if constexpr (std::is_arithmetic_v<T>) added->check(is_number<T>());
+            if (option == "--act-budget")
+                added->transform(CLI::AsSizeValue(false));
+            else if constexpr (std::is_arithmetic_v<T>)
+                added->check(is_number<T>());
         }
     });
     app.get_option("--data")->required();
@@ -110,12 +113,23 @@ void train(CommandLine& command, Request& request) {
             "one");
 
     if (request.plan) {
-        const MemoryPlan plan = plan_run(request);
+        const PlannedRun planned = plan_run(request);
+        const MemoryPlan& plan = planned.plan;
         nlohmann::ordered_json bytes;
         for (int i = 0; i < kCategories; ++i) bytes[std::string(kCategoryNames[i])] = plan.bytes[i];
         bytes["total"] = total(plan.bytes);
         bytes["stored_if_drift"] = plan.fallback_stored;
-        command.result(describe(plan), bytes);
+        bytes["network_units"] = plan.network_units;
+        bytes["kept_maps"] = plan.keep.last_maps;
+        bytes["machine"] = planned.machine_bytes;
+        bytes["largest_batch"] = planned.largest_batch;
+        bytes["largest_depth"] = planned.largest_depth;
+        command.result(
+            fmt::format("{}\nof {} that this machine has; the largest batch at once that fits: {}, the "
+                        "largest depth: {}",
+                        describe(plan), human_bytes(planned.machine_bytes), planned.largest_batch,
+                        planned.largest_depth),
+            bytes);
         return;
     }
     const RunResult result = run_training(request);

@@ -57,8 +57,11 @@ void check(const TrainingOptions& o) {
     require(up_to(o.max_minutes, kMost), "max-minutes", o.max_minutes, "between 0 and 1e15");
     require(o.dequant == "uniform" || o.dequant == "center", "dequant", o.dequant, "uniform or center");
     require(o.threads >= 0 && o.threads <= 4096, "threads", o.threads, "between 0 and 4096");
-    require(o.memory == "reconstruct" || o.memory == "checkpoint" || o.memory == "store", "memory", o.memory,
-            "reconstruct, checkpoint or store");
+    require(
+        o.memory == "reconstruct" || o.memory == "checkpoint" || o.memory == "store" || o.memory == "auto",
+        "memory", o.memory, "reconstruct, checkpoint, store or auto");
+    require(o.act_budget >= 0 && o.act_budget <= index_t{1} << 60, "act-budget", o.act_budget,
+            "between 0 and 2^60 bytes");
     require(o.anchor_every >= 0, "anchor-every", o.anchor_every, "not below 0");
     require(o.tile >= 0, "tile", o.tile, "not below 0");
     require(up_to(o.drift_tolerance, 1e30), "drift-tolerance", o.drift_tolerance, "between 0 and 1e30");

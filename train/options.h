@@ -45,7 +45,9 @@ struct TrainingOptions {
     int threads = 0;  // 0: all processors
 
     std::string memory = "reconstruct";
-    index_t anchor_every = 0;    // 0: none beyond the level starts
+    index_t act_budget = 0;    // bytes of maps that `auto` keeps; 0: a quarter of the machine's memory
+    index_t anchor_every = 0;  // 0: none beyond the level starts
+    bool float_states = false, rounding_bits = false;
     index_t tile = 0;            // 0: a fixed rule
     double drift_tolerance = 0;  // 0: 1e-5 for float networks, 1e-2 for bf16
 
@@ -95,9 +97,16 @@ void visit_training_options(Options& o, Visitor&& visitor) {
     visitor("precision", o.precision, OnResume::fixed, "fp32 or bf16: precision of the coupling networks");
     visitor("threads", o.threads, OnResume::change, "Threads; 0: all processors");
     visitor("memory", o.memory, OnResume::change,
-            "reconstruct, checkpoint or store: what backward finds kept");
+            "reconstruct, checkpoint, store or auto: what backward finds kept");
+    visitor("act-budget", o.act_budget, OnResume::change,
+            "Bytes of hidden maps that auto keeps (also 500MiB, 4GiB); 0: a quarter of the machine's memory");
     visitor("anchor-every", o.anchor_every, OnResume::change,
             "Keep an exact state every so many steps of flow; 0: none");
+    visitor("float-states", o.float_states, OnResume::change,
+            "Keep states in float, half the bytes: gradients stay the same, drift grows to 1e-7");
+    visitor(
+        "rounding-bits", o.rounding_bits, OnResume::change,
+        "Keep a bit for every network input that is rebuilt: gradients are then those of store, bit for bit");
     visitor("tile", o.tile, OnResume::fixed, "Images per tile of the coupling networks; 0: a fixed rule");
     visitor("drift-tolerance", o.drift_tolerance, OnResume::change,
             "Largest error of a rebuilt input, in units of x; 0: 1e-5, bf16: 1e-2");

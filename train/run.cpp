@@ -81,12 +81,7 @@ std::string duration(double seconds) {
 
 // Memory is only taken when it is touched: a plan beyond the machine would be killed hours later.
 void refuse_beyond_machine(std::size_t planned) {
-    std::size_t bytes =
-        static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    for (const char* limit : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-        std::size_t group = 0;
-        if (std::ifstream(limit) >> group) bytes = std::min(bytes, group);
-    }
+    const std::size_t bytes = machine_memory_bytes();
     if (planned > bytes)
         throw InputError(fmt::format(
             "the run needs {} and this machine has {}: take a smaller --batch, --micro-batch or model, or "
@@ -135,6 +130,20 @@ void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& op
                         "new run with --init-from",
                         refused));
     for (const std::string& change : changes) request.say("changed on resume: " + change);
+}
+
+// Recorded, and reused on resume, as the number of threads is.
+index_t act_budget(const TrainingOptions& options, const std::optional<CheckpointInfo>& resumed) {
+    if (options.memory != "auto" || options.act_budget > 0) return options.act_budget;
+    if (resumed) {
+        const nlohmann::ordered_json training =
+            resumed->config.value("training", nlohmann::ordered_json::object());
+        if (training.contains("act-budget") && training["act-budget"].is_number_integer()) {
+            const index_t bytes = training["act-budget"];
+            if (bytes > 0 && bytes <= index_t{1} << 60) return bytes;
+        }
+    }
+    return static_cast<index_t>(machine_memory_bytes() / 4);
 }
 
 // ---- The run -------------------------------------------------------------------------------------
@@ -216,6 +225,8 @@ void Run::start_model() {
     backend_ = std::make_unique<Backend>(Device::cpu, options_.threads);
     options_.threads = backend_->place().threads;  // recorded, and reused on resume
     if (resumed_) compare_options(*resumed_, options_, request_);
+
+    options_.act_budget = act_budget(options_, resumed_);
 
     TrainingOptions sized = options_;
     sized.init_batch = schedule_.init_images;
@@ -453,7 +464,7 @@ RunResult Run::operator()() {
                      static_cast<double>(progress_.images_seen + options_.batch) / schedule_.epoch_images};
         result_.bits_per_dim = step.bits_per_dim;
         ++steps_since_log_;
-        if (step.keep.anchor_every != (options_.memory == "reconstruct" ? options_.anchor_every : 1))
+        if (step.redone)
             request_.say(fmt::format(
                 "step {}: rebuilt images drifted; the step was redone with {}", t,
                 step.keep.anchor_every == 1 ? "every state kept" : "a state kept every 16 steps"));
@@ -488,16 +499,54 @@ std::string describe(const MemoryPlan& plan) {
     if (plan.fallback_stored > at(plan.bytes, Category::stored))
         text += fmt::format("  (+ {} if drift makes a step keep every state)",
                             human_bytes(plan.fallback_stored - at(plan.bytes, Category::stored)));
+    text += fmt::format("\n  {:<14}{:>12.2f}  units of forward (3 with all maps kept)", "network work",
+                        plan.network_units);
+    for (std::size_t l = 0; l < plan.keep.last_maps.size(); ++l)
+        text += fmt::format("\n  {:<14}{:>12}  steps whose maps are kept", fmt::format("level {}", l),
+                            plan.keep.last_maps[l]);
     return text;
 }
 
-MemoryPlan plan_run(const RunRequest& request) {
+PlannedRun plan_run(const RunRequest& request) {
     TrainingOptions options = request.options;
     const DatasetInfo info = describe_dataset(options.data);
     check(options);
     fit_model(info, options);
     const Backend backend(Device::cpu, options.threads);
-    return memory_plan(options, make_schedule(options, info.train).init_images, backend);
+    options.act_budget = act_budget(options, {});
+    const auto plan = [&](const TrainingOptions& planned) {
+        return memory_plan(planned, make_schedule(planned, info.train).init_images, backend);
+    };
+    PlannedRun result{plan(options), machine_memory_bytes(), 0, 0};
+    const auto largest = [&](index_t most, auto&& with) {
+        return largest_that_fits(most, [&](index_t x) {
+            TrainingOptions larger = options;
+            with(larger, x);
+            return total(plan(larger).bytes) <= result.machine_bytes;
+        });
+    };
+    // A batch that is taken at once: in micro-batches, any batch fits that has one of them fit.
+    result.largest_batch = largest(1 << 24, [](TrainingOptions& o, index_t x) {
+        o.batch = x;
+        o.micro_batch = 0;
+    });
+    result.largest_depth = largest(1 << 12, [](TrainingOptions& o, index_t x) { o.model.depth = x; });
+    return result;
+}
+
+index_t largest_that_fits(index_t most, const std::function<bool(index_t)>& fits) {
+    if (!fits(1)) return 0;
+    index_t good = 1, bad = 2;
+    while (bad <= most && fits(bad)) {
+        good = bad;
+        bad *= 2;
+    }
+    bad = std::min(bad, most + 1);
+    while (bad - good > 1) {
+        const index_t middle = good + (bad - good) / 2;
+        (fits(middle) ? good : bad) = middle;
+    }
+    return good;
 }
 
 RunResult run_training(const RunRequest& request) {

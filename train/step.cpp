@@ -14,11 +14,17 @@ namespace glow {
 
 namespace {
 
-// What to keep, first as asked for, then ever more, until drift is no more.
+// What to keep, first as asked for, then ever more, until drift is no more. Rescues keep no maps: their bytes
+// are those of the policy checkpoint at most.
 std::vector<Keep> rescues(const Keep& asked) {
     std::vector<Keep> all = {asked};
-    if (asked.anchor_every == 0 || asked.anchor_every > 16) all.push_back({16, false});
-    if (asked.anchor_every != 1) all.push_back({1, false});
+    Keep more;
+    for (const index_t anchor_every : {16, 1}) {
+        more.anchor_every = anchor_every;
+        if (asked.anchor_every == 0 || asked.anchor_every > anchor_every || !asked.last_maps.empty())
+            all.push_back(more);
+    }
+    if (asked.float_states && asked.anchor_every == 1) all.push_back(more);
     return all;
 }
 
@@ -33,7 +39,9 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
     // The gradient of the mean bits/dim, rebuilding every layer's input on the way back. Where the rebuilt
     // images drift from the true ones, once more with exact states in between (spec section 2).
     Forward sums;
-    for (const Keep& keep : rescues(keep_)) {
+    const std::vector<Keep> attempts = rescues(keep_);
+    for (const Keep& keep : attempts) {
+        result.redone = &keep != &attempts.front();
         result.keep = keep;
         sums = {};
         fill(context_.place, glow_.parameters().size(), 0.0f, gradients_);
@@ -69,6 +77,8 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
             fmt::format("rebuilt images differ by {:.1e} from the true ones even with every state kept "
                         "(--drift-tolerance {:.1e})",
                         result.drift, drift_tolerance_));
+
+    if (weights_.m == nullptr) return result;
 
     OptimiserStep clipped = update;
     if (options_.clip_norm > 0) clipped.gradient_scale = std::min(1.0, options_.clip_norm / result.grad_norm);
@@ -111,31 +121,42 @@ Trainer::Forward Trainer::accumulate_gradient(const Batch& images, index_t batch
 
 namespace {
 
-Keep keep_of(const TrainingOptions& options) {
-    if (options.memory == "store") return {1, true};
-    if (options.memory == "checkpoint") return {1, false};
-    return {options.anchor_every, false};
+Keep keep_of(const TrainingOptions& options, const Glow& glow, index_t images) {
+    Keep keep;
+    if (options.memory == "auto")
+        keep = glow.keep_within(images, static_cast<std::size_t>(options.act_budget));
+    const bool every = options.memory == "store" || options.memory == "checkpoint";
+    keep.anchor_every = every ? 1 : options.anchor_every;
+    keep.maps = options.memory == "store";
+    keep.float_states = options.float_states;
+    keep.rounding_bits = options.rounding_bits;
+    return keep;
 }
 
 }  // namespace
 
-Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool dry)
+Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool dry,
+                 bool updates)
     : options_(options),
       memory_(memory),
       context_(dry ? backend.dry_context(memory[Category::workspace])
                    : backend.context(memory[Category::workspace])),
       glow_(options.model, {parse_precision(options.precision), options.tile}),
       micro_batch_(options.micro_batch > 0 ? options.micro_batch : options.batch),
-      keep_(keep_of(options)) {
+      keep_(keep_of(options, glow_, micro_batch_)) {
     const bool bf16 = options.precision == "bf16";
     if (bf16 && !backend.blas().has_bf16())
         throw InputError(
             "--precision bf16: this processor or build has no bf16 products; use --precision fp32");
     drift_tolerance_ = options.drift_tolerance > 0 ? options.drift_tolerance : bf16 ? 1e-2 : 1e-5;
     const index_t D = options.model.dimensions(), size = glow_.parameters().size();
-    weights_ = {memory[Category::parameters].take<float>(size), memory[Category::ema].take<float>(size),
-                memory[Category::moments].take<float>(size), memory[Category::moments].take<float>(size),
-                memory[Category::parameters].take<float>(glow_.parameters().fixed_size())};
+    weights_.params = memory[Category::parameters].take<float>(size);
+    weights_.fixed = memory[Category::parameters].take<float>(glow_.parameters().fixed_size());
+    if (updates) {
+        weights_.ema = memory[Category::ema].take<float>(size);
+        weights_.m = memory[Category::moments].take<float>(size);
+        weights_.v = memory[Category::moments].take<float>(size);
+    }
     gradients_ = memory[Category::gradients].take<float>(size);
     glow_.parameters().bind(weights_.params, gradients_);
     glow_.parameters().bind_fixed(weights_.fixed);
@@ -161,11 +182,12 @@ void Trainer::initialise(const Batch& init_images) {
 }
 
 void Trainer::restart() {
+    prepared_for_ = nullptr;
+    if (weights_.m == nullptr) return;
     const index_t size = glow_.parameters().size();
     copy(context_.place, size, weights_.params, weights_.ema);
     fill(context_.place, size, 0.0f, weights_.m);
     fill(context_.place, size, 0.0f, weights_.v);
-    prepared_for_ = nullptr;
 }
 
 const Glow::Prepared& Trainer::prepare(float* values) {
@@ -258,9 +280,10 @@ void Trainer::check_usable() {
 
 namespace {
 
-MemoryBytes dry_run(const TrainingOptions& options, index_t init_images, const Backend& backend) {
+MemoryPlan dry_run(const TrainingOptions& options, index_t init_images, const Backend& backend,
+                   bool updates) {
     Memory memory;
-    Trainer trainer(options, backend, memory, true);
+    Trainer trainer(options, backend, memory, true, updates);
     std::uint8_t pixel = 0;  // looked at by nobody
     const std::uint64_t number = 0;
     const std::int32_t label = 0;
@@ -270,20 +293,22 @@ MemoryBytes dry_run(const TrainingOptions& options, index_t init_images, const B
     evaluate(trainer.context(), trainer.glow(), trainer.buffers(), batch, {}, {});
     sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, trainer.buffers().capacity, 1.0, 0,
            &label, &pixel);
-    return memory.peak();
+    const MemoryBytes bytes = memory.peak();
+    return {bytes, at(bytes, Category::stored), trainer.keep(), trainer.glow().network_units(trainer.keep())};
 }
 
 }  // namespace
 
-MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend) {
+MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,
+                       bool updates) {
     TrainingOptions planned = options;
     planned.init_batch = init_images;
-    MemoryPlan plan;
-    plan.bytes = dry_run(planned, init_images, backend);
-    plan.fallback_stored = at(plan.bytes, Category::stored);
-    if (options.memory == "reconstruct") {
+    MemoryPlan plan = dry_run(planned, init_images, backend, updates);
+    if (options.memory == "reconstruct" || options.memory == "auto" || options.float_states) {
         planned.memory = "checkpoint";
-        plan.fallback_stored = at(dry_run(planned, init_images, backend), Category::stored);
+        planned.float_states = planned.rounding_bits = false;
+        const MemoryPlan checkpoint = dry_run(planned, init_images, backend, updates);
+        plan.fallback_stored = std::max(plan.fallback_stored, checkpoint.fallback_stored);
     }
     return plan;
 }

@@ -21,7 +21,8 @@ struct StepResult {
     double grad_norm = 0;            // global L2, before clipping
     double drift = 0;                // largest |rebuilt x - x| over images and pixels
     double max_condition = 0;        // of the channel mixings W used by this step
-    Keep keep;  // what it took: more than was asked for where the drift made it redo the step
+    Keep keep;                       // what it took: more than was asked for
+    bool redone = false;             // where drift made it redo the step
 };
 
 // A model in training: its weights, moments and averages, and the buffers of a step, each from the arena of
@@ -29,11 +30,15 @@ struct StepResult {
 class Trainer {
   public:
     // options.init_batch must be the number of images itself, no longer 0. dry: nothing runs, memory is
-    // counted.
-    Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool dry = false);
+    // counted. updates: false for gradients alone, without moments, averages and update: step() then changes
+    // no weight and leaves its gradient in gradients().
+    Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool dry = false,
+            bool updates = true);
 
     Glow& glow() { return glow_; }
     const Weights& weights() const { return weights_; }
+    const float* gradients() const { return gradients_; }
+    const Keep& keep() const { return keep_; }
     const Context& context() const { return context_; }
 
     // Initial weights from the seed, actnorms from the data (spec section 1), then restart(). At most
@@ -91,7 +96,10 @@ class Trainer {
 struct MemoryPlan {
     MemoryBytes bytes{};
     std::size_t fallback_stored = 0;
+    Keep keep;                 // what the policy chose
+    double network_units = 0;  // what that costs: Glow::network_units()
 };
-MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend);
+MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,
+                       bool updates = true);
 
 }  // namespace glow
