@@ -107,7 +107,7 @@ void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x
     constexpr index_t kBlockRows = 8192;
     real* const dMc = context.workspace.take<real>(C * (C + 1));
     real* const x1 = context.workspace.take<real>(std::min(rows, kBlockRows) * (C + 1));
-    for (index_t first = 0; first < rows; first += kBlockRows) {
+    for (index_t first = 0; first < rows; first = next_block(context.dry(), first, kBlockRows, rows)) {
         const index_t count = std::min(kBlockRows, rows - first);
         cast_with_one(context.place, count, C, x + first * C, x1);
         context.gemm({.m = C,

@@ -24,14 +24,15 @@ Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision prec
 
 // f(first image, images) for every tile.
 template <class F>
-void Coupling::for_each_tile(index_t N, F f) const {
+void Coupling::for_each_tile(bool dry, index_t N, F f) const {
     const index_t images = images_per_tile(tile_, shape_.pixels(), width_, N);
-    for (index_t n = 0; n < N; n += images) f(n, std::min(images, N - n));
+    for (index_t n = 0; n < N; n = next_block(dry, n, images, N)) f(n, std::min(images, N - n));
 }
 
 Coupling::Kept Coupling::take_kept(Arena& arena, index_t N) const {
     Kept kept;
-    for_each_tile(N, [&](index_t, index_t images) { kept.push_back(network_->take_maps(arena, images)); });
+    for_each_tile(false, N,
+                  [&](index_t, index_t images) { kept.push_back(network_->take_maps(arena, images)); });
     return kept;
 }
 
@@ -46,7 +47,7 @@ void Coupling::forward(const Context& context, Flow& flow, const Kept* kept) {
     const Arena::Scope scope(arena);
     const CouplingNetwork::Folded folded = network_->fold(context);
     std::size_t tile = 0;
-    for_each_tile(flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.dry(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
@@ -71,7 +72,7 @@ void Coupling::inverse(const Context& context, Flow& flow, const state_t* networ
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const CouplingNetwork::Folded folded = network_->fold(context);
-    for_each_tile(flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.dry(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
@@ -91,7 +92,7 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
     const CouplingNetwork::Folded folded = network_->fold(context);
     const CouplingNetwork::FoldedGradient dfolded = network_->zero_gradient(context);
     std::size_t tile = 0;
-    for_each_tile(flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.dry(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();

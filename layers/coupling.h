@@ -36,7 +36,7 @@ class Coupling : public Layer {
 
   private:
     template <class F>
-    void for_each_tile(index_t N, F f) const;
+    void for_each_tile(bool dry, index_t N, F f) const;
 
     Shape shape_;
     CouplingKind kind_;

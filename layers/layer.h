@@ -51,4 +51,11 @@ class Layer {
 // agree.
 index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N);
 
+// The block that follows `begin` when `count` items are taken `step` at a time. Where memory is only counted,
+// the first and the last block stand for all: those between are as large as the first.
+inline index_t next_block(bool dry, index_t begin, index_t step, index_t count) {
+    const index_t last = (count - 1) / step * step;
+    return dry && begin < last ? last : begin + step;
+}
+
 }  // namespace glow::inline GLOW_REAL

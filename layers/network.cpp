@@ -113,7 +113,7 @@ class Network : public CouplingNetwork {
         const real* const dpre = dout;
         if (edge_)
             edge_weight_backward(place, N, H_, W_, outputs_, dpre, weight3_.gradient() + w_, w_ + 1, partial);
-        for_each_block(N, [&](const ImageRows& block) {
+        for_each_block(context, N, [&](const ImageRows& block) {
             const Arena::Scope block_scope(arena);
             const index_t pixels = block.pixels(), first = block.begin * W_;
             Map* const dtaps = arena.take<Map>(pixels * taps_.stride);
@@ -157,7 +157,7 @@ class Network : public CouplingNetwork {
         relu_backward<Map>(place, rows, w_, hidden1, dhidden1, nullptr, nullptr);
         // The first convolution: dW1' += dh1^T columns (the column of ones gives the bias), da += taps(dh1
         // W1').
-        for_each_block(N, [&](const ImageRows& block) {
+        for_each_block(context, N, [&](const ImageRows& block) {
             const Arena::Scope block_scope(arena);
             const index_t pixels = block.pixels(), first = block.begin * W_;
             {
@@ -201,7 +201,7 @@ class Network : public CouplingNetwork {
             fill(context.place, w_, real{0}, bias.value());
             fill(context.place, w_, real{0}, logs.value());
             fill(context.place, 2 * w_, 0.0, moments);
-            for (index_t n = 0; n < N; n += tile)
+            for (index_t n = 0; n < N; n = next_block(context.dry(), n, tile, N))
                 add_raw_moments(context, std::min(tile, N - n), a + n * H_ * W_ * stride, stride, second,
                                 moments);
             actnorm_from_moments(context.place, rows, w_, moments, bias.value(), logs.value());
@@ -215,8 +215,9 @@ class Network : public CouplingNetwork {
     index_t block_rows() const { return std::max<index_t>(1, kBlockPixels / W_); }
 
     template <class F>
-    void for_each_block(index_t N, F f) const {
-        for (index_t begin = 0; begin < N * H_; begin += block_rows())
+    void for_each_block(const Context& context, index_t N, F f) const {
+        for (index_t begin = 0; begin < N * H_;
+             begin = next_block(context.dry(), begin, block_rows(), N * H_))
             f(ImageRows{H_, W_, begin, std::min(begin + block_rows(), N * H_)});
     }
 
@@ -267,7 +268,7 @@ class Network : public CouplingNetwork {
     void run(const Context& context, const Folded& folded, index_t N, const state_t* a, index_t stride,
              Map* hidden1, Map* hidden2, bool keep, real* out) const {
         fill(context.place, N * H_ * W_ * outputs_, real{0}, out);
-        for_each_block(N, [&](const ImageRows& block) {
+        for_each_block(context, N, [&](const ImageRows& block) {
             const Arena::Scope scope(context.workspace);
             const index_t pixels = block.pixels();
             Map* const h1 = keep ? hidden1 + block.begin * W_ * w_ : hidden1;
@@ -301,7 +302,7 @@ class Network : public CouplingNetwork {
                             nullptr, nullptr};
         fold_hidden(context, folded);
         double* const partial = arena.take<double>(column_scratch(2, w_));
-        for_each_block(N, [&](const ImageRows& block) {
+        for_each_block(context, N, [&](const ImageRows& block) {
             const Arena::Scope block_scope(arena);
             real* const raw = arena.take<real>(block.pixels() * w_);
             if (second) {

@@ -17,9 +17,9 @@ constexpr index_t kBlockPixels = 8192;
 
 // f(rows, first pixel) for blocks of image rows of N images.
 template <class F>
-void for_each_block(const Shape& shape, index_t N, F f) {
-    const index_t step = std::max<index_t>(1, kBlockPixels / shape.W);
-    for (index_t begin = 0; begin < N * shape.H; begin += step)
+void for_each_block(const Context& context, const Shape& shape, index_t N, F f) {
+    const index_t step = std::max<index_t>(1, kBlockPixels / shape.W), rows = N * shape.H;
+    for (index_t begin = 0; begin < rows; begin = next_block(context.dry(), begin, step, rows))
         f(ImageRows{shape.H, shape.W, begin, std::min(begin + step, N * shape.H)});
 }
 
@@ -45,7 +45,7 @@ const real* Split::fold(const Context& context) const {
 void Split::predict(const Context& context, const real* folded, index_t images, const state_t* a,
                     index_t stride, real* out) const {
     const Columns layout{shape_.C / 2, edge_, true, columns_};
-    for_each_block(shape_, images, [&](const ImageRows& block) {
+    for_each_block(context, shape_, images, [&](const ImageRows& block) {
         const Arena::Scope scope(context.workspace);
         real* const columns = context.workspace.take<real>(block.pixels() * columns_);
         im2col(context.place, block, layout, false, a, stride, columns);
@@ -69,7 +69,7 @@ void Split::with_prediction(const Context& context, index_t N, const state_t* a,
     const Arena::Scope scope(arena);
     const real* const folded = fold(context);
     const index_t tile = images_per_tile(tile_, shape_.pixels(), columns_, N);
-    for (index_t n = 0; n < N; n += tile) {
+    for (index_t n = 0; n < N; n = next_block(context.dry(), n, tile, N)) {
         const Arena::Scope tile_scope(arena);
         const index_t images = std::min(tile, N - n);
         real* const out = arena.take<real>(images * shape_.size());
@@ -119,7 +119,7 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
                         gaussian_backward(context.place, b, interleaved_gaussian(C / 2), out, out + 1,
                                           h + C / 2, gradient.dlogp, dh + C / 2, dout, dout + 1);
                         // out = columns(a, 1) W'^T: dW' += dout^T columns, da += taps(dout W').
-                        for_each_block(shape_, images, [&](const ImageRows& block) {
+                        for_each_block(context, shape_, images, [&](const ImageRows& block) {
                             const Arena::Scope block_scope(arena);
                             const index_t pixels = block.pixels();
                             real* const columns = arena.take<real>(pixels * columns_);

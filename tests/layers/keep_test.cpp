@@ -74,7 +74,8 @@ TEST(RoundingBits, TakeASixtyFourthOfStatesInFloat) {
         const Context context = backend.dry_context(memory[Category::workspace]);
         Glow glow(make_config(64, 64, 3, 3, 32, 16), {});
         glow.allocate(memory[Category::derived]);
-        Flow flow{8, nullptr, nullptr, nullptr};
+        Flow flow;
+        flow.N = 8;
         Kept kept(memory[Category::stored], std::move(keep));
         glow.forward(context, flow, &kept);
         return static_cast<double>(memory[Category::stored].used());
@@ -162,7 +163,8 @@ TEST(Auto, SpendsItsBytesOnTheDeepestMapsFirst) {
         Memory memory;
         const Context context = backend.dry_context(memory[Category::workspace]);
         glow.allocate(memory[Category::derived]);
-        Flow flow{5, nullptr, nullptr, nullptr};
+        Flow flow;
+        flow.N = 5;
         Kept kept(memory[Category::stored], keep);
         glow.forward(context, flow, &kept);
         return memory[Category::stored].used();
