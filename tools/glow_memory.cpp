@@ -1,0 +1,367 @@
+// glow_memory: the memory-scaling experiment: bytes of forward and backward against depth, image size and
+// batch, under the memory policies. Every point runs in a process of its own, so that the growth of the
+// process is the point's.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "kernels/error.h"
+#include "tools/command_line.h"
+#include "tools/numbers.h"
+#include "tools/thread_policy.h"
+#include "train/memory_point.h"
+#include "train/run.h"
+
+namespace {
+
+using namespace glow;
+
+constexpr const char* kColumns =
+    "mode,levels,depth,width,image,channels,batch,device,precision,peak_bytes,params_bytes,grads_bytes,"
+    "moments_bytes,ema_bytes,derived_bytes,state_bytes,workspace_bytes,stored_bytes,predicted_bytes,process_"
+    "bytes,"
+    "step_ms,images_per_s,grad_cosine,max_drift";
+
+struct Request {
+    std::vector<std::string> modes = {"reconstruct", "checkpoint", "store"};
+    std::vector<index_t> depths = {4, 8, 16, 32}, sizes = {32}, batches = {8}, levels = {3};
+    index_t width = 256, channels = 3, tile = 0, act_budget = 0, anchor_every = 0;
+    std::string coupling = "affine", precision = "fp32", device = "auto", figure, csv, plot, largest, point;
+    std::vector<double> under;
+    bool rounding_bits = false, float_states = false, with_optimizer = false, cosine = true, predict = false;
+    int threads = 0, passes = 1;
+    std::uint64_t seed = 1;
+};
+
+// A point on the axes. A mode is a memory policy, with ":N" behind it in tiles of N images.
+struct Point {
+    std::string mode;
+    index_t levels = 0, depth = 0, size = 0, batch = 0;
+};
+std::string name_of(const Point& p) {
+    return fmt::format("{} L {} K {} {}x{} batch {}", p.mode, p.levels, p.depth, p.size, p.size, p.batch);
+}
+
+MemoryPoint memory_point(const Request& request, const Point& p) {
+    MemoryPoint point;
+    TrainingOptions& o = point.options;
+    o.model.image_height = o.model.image_width = p.size;
+    o.model.channels = request.channels;
+    o.model.levels = p.levels;
+    o.model.depth = p.depth;
+    o.model.width = request.width;
+    o.model.coupling = parse_coupling(request.coupling);
+    const std::size_t colon = p.mode.find(':');
+    o.memory = p.mode.substr(0, colon);
+    o.tile = request.tile;
+    if (colon != std::string::npos) {
+        const std::string tile = p.mode.substr(colon + 1);
+        if (tile.empty() || tile.size() > 9 || tile.find_first_not_of("0123456789") != std::string::npos)
+            throw InputError(
+                fmt::format("--modes {}: a number of images is expected behind the colon", p.mode));
+        o.tile = std::stoll(tile);
+    }
+    o.batch = p.batch;
+    o.precision = request.precision;
+    o.act_budget =
+        request.act_budget > 0 ? request.act_budget : static_cast<index_t>(machine_memory_bytes() / 4);
+    o.anchor_every = request.anchor_every;
+    o.rounding_bits = request.rounding_bits;
+    o.float_states = request.float_states;
+    o.seed = request.seed;
+    point.with_optimizer = request.with_optimizer;
+    point.passes = request.passes;
+    check(o);
+    check(o.model);
+    return point;
+}
+
+// What this machine has left: a point beyond it would be killed.
+std::size_t available_bytes() {
+    std::ifstream info("/proc/meminfo");
+    std::size_t bytes = machine_memory_bytes();
+    for (std::string line; std::getline(info, line);)
+        if (line.rfind("MemAvailable:", 0) == 0)
+            bytes = std::min<std::size_t>(bytes, std::strtoull(line.c_str() + 13, nullptr, 10) * 1024);
+    return bytes;
+}
+
+// ---- A point, in its own process -----------------------------------------------------------------------
+
+// The row of a point; without a result, what the dry run says of it.
+std::string row(const Request& request, const Point& p, const MemoryPlan& plan, const MemoryResult* result,
+                std::optional<double> cosine) {
+    const MemoryBytes& bytes = result != nullptr ? result->peak : plan.bytes;
+    std::string text = fmt::format("{},{},{},{},{},{},{},cpu,{},{}", p.mode, p.levels, p.depth, request.width,
+                                   p.size, request.channels, p.batch, request.precision,
+                                   result != nullptr ? fmt::to_string(total(bytes)) : "");
+    for (const Category category :
+         {Category::parameters, Category::gradients, Category::moments, Category::ema, Category::derived,
+          Category::state, Category::workspace, Category::stored})
+        text += fmt::format(",{}", at(bytes, category));
+    text += fmt::format(",{}", total(plan.bytes));
+    if (result == nullptr) return text + ",,,,,";
+    text += fmt::format(",{},{:.3f},{:.4f},", result->process_bytes, result->step_ms,
+                        1e3 * static_cast<double>(p.batch) / result->step_ms);
+    if (cosine) text += fmt::format("{:.9f}", *cosine);
+    return text + fmt::format(",{:.3g}", result->drift);
+}
+
+void run_point(const Request& request) {
+    const nlohmann::json json = nlohmann::json::parse(request.point);
+    const Point p{json.at(0), json.at(1), json.at(2), json.at(3), json.at(4)};
+    const Backend backend(Device::cpu, request.threads);
+    const MemoryPoint point = memory_point(request, p);
+    const MemoryPlan plan = predict(point, backend);
+    const MemoryResult result = measure(point, plan, backend);
+    std::optional<double> cosine;
+    if (request.cosine) cosine = gradient_cosine(point, result, backend, available_bytes());
+    std::puts(row(request, p, plan, &result, cosine).c_str());
+}
+
+// This program once more, with the same arguments, for one point. Its row; empty where it failed.
+std::string run_elsewhere(const std::vector<std::string>& arguments, const Point& p) {
+    std::vector<std::string> words = arguments;
+    words.push_back("--point");
+    words.push_back(nlohmann::json{p.mode, p.levels, p.depth, p.size, p.batch}.dump());
+    std::vector<char*> pointers;
+    for (std::string& word : words) pointers.push_back(word.data());
+    pointers.push_back(nullptr);
+    int ends[2];
+    if (pipe(ends) != 0) throw Error("no pipe to another process");
+    const pid_t child = fork();
+    if (child < 0) throw Error("no further process can be started");
+    if (child == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execv("/proc/self/exe", pointers.data());
+        _exit(127);
+    }
+    close(ends[1]);
+    std::string text;
+    char buffer[4096];
+    for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+        text.append(buffer, static_cast<std::size_t>(n));
+    close(ends[0]);
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? text.substr(0, text.find('\n')) : "";
+}
+
+// ---- The axes ------------------------------------------------------------------------------------------
+
+// The largest point along one axis whose plan stays below `bytes`; 0 where none does.
+index_t largest_under(const Request& request, Point p, double gib, const Backend& backend) {
+    const std::size_t bytes = static_cast<std::size_t>(gib * double(1 << 30));
+    const index_t unit = request.largest == "size" ? index_t{1} << p.levels : 1;
+    index_t& axis = request.largest == "size" ? p.size : request.largest == "batch" ? p.batch : p.depth;
+    const index_t most = request.largest == "size"    ? (index_t{1} << 16) / unit
+                         : request.largest == "batch" ? 1 << 20
+                                                      : 1 << 12;
+    return unit * largest_that_fits(most, [&](index_t x) {
+               axis = x * unit;
+               return total(predict(memory_point(request, p), backend).bytes) <= bytes;
+           });
+}
+
+std::vector<Point> points(const Request& request, const Backend& backend) {
+    std::vector<Point> all;
+    for (const std::string& mode : request.modes)
+        for (const index_t levels : request.levels)
+            for (const index_t size : request.sizes)
+                for (const index_t batch : request.batches)
+                    for (const index_t depth : request.depths) {
+                        const Point p{mode, levels, depth, size, batch};
+                        memory_point(request, p);  // refuses what does not hold together before anything runs
+                        if (request.under.empty()) all.push_back(p);
+                        for (const double gib : request.under) {
+                            Point largest = p;
+                            const index_t x = largest_under(request, p, gib, backend);
+                            if (x == 0) continue;
+                            (request.largest == "size"    ? largest.size
+                             : request.largest == "batch" ? largest.batch
+                                                          : largest.depth) = x;
+                            all.push_back(largest);
+                        }
+                    }
+    return all;
+}
+
+// The settings of the published figures: InvertibleNetworks.jl (JOSS 2024), 256x256x3, batch 8, L 3, width
+// 256. Of its figure of sizes the depth is not given; normflows' 13.0 GiB at 256x256 lie nearest to its 13.55
+// at K 16.
+void apply_figure(Request& request, const CLI::App& app) {
+    if (request.figure.empty()) return;
+    const auto free = [&app](const char* option) { return app.get_option(option)->count() == 0; };
+    if (free("--modes"))
+        request.modes = {"reconstruct:1", fmt::format("reconstruct:{}", request.batches[0]), "checkpoint",
+                         "store"};
+    if (request.figure == "depth") {
+        if (free("--depths")) request.depths = {4, 8, 16, 32, 48, 64, 80};
+        if (free("--sizes")) request.sizes = {256};
+    } else {
+        if (free("--depths")) request.depths = {16};
+        if (free("--sizes")) request.sizes = {64, 128, 256, 480, 512, 1024};
+    }
+}
+
+// tools/plot_memory.py, beside the program or in the source tree that it was built in.
+void plot(const Request& request) {
+    namespace fs = std::filesystem;
+    const fs::path program = fs::read_symlink("/proc/self/exe").parent_path();
+    for (const char* place :
+         {"plot_memory.py", "../share/glow/plot_memory.py", "../../../tools/plot_memory.py"}) {
+        const fs::path script = program / place;
+        if (!fs::exists(script)) continue;
+        const pid_t child = fork();
+        if (child == 0) {
+            const char* const python =
+                std::getenv("GLOW_PYTHON") != nullptr ? std::getenv("GLOW_PYTHON") : "python3";
+            execlp(python, python, script.c_str(), request.csv.c_str(), "-o", request.plot.c_str(), nullptr);
+            _exit(127);
+        }
+        int status = 0;
+        if (child > 0) waitpid(child, &status, 0);
+        if (child < 0 || status != 0)
+            throw Error(
+                "--plot: plot_memory.py failed; it needs a python3 with matplotlib (GLOW_PYTHON names one)");
+        return;
+    }
+    throw InputError("--plot: plot_memory.py is not beside this program; run it on the --csv file");
+}
+
+void experiment(CommandLine& command, Request& request, const std::vector<std::string>& arguments) {
+    if (request.device != "auto" && request.device != "cpu")
+        throw InputError("--device " + request.device + ": this build has no such device; use --device cpu");
+    if (!request.point.empty()) return run_point(request);
+    apply_figure(request, command.app());
+    if (!request.plot.empty() && request.csv.empty())
+        throw InputError("--plot needs --csv, whose rows it draws");
+    const Backend backend(Device::cpu, request.threads);
+    if (!request.under.empty() && request.largest.empty())
+        request.largest = request.figure == "size" ? "size" : "depth";
+    const std::vector<Point> all = points(request, backend);
+
+    std::ofstream file;
+    if (!request.csv.empty()) {
+        file.open(request.csv);
+        file << kColumns << '\n';
+    }
+    std::string text = kColumns;
+    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+    int failed = 0;
+    for (const Point& p : all) {
+        const MemoryPlan plan = predict(memory_point(request, p), backend);
+        std::string line;
+        if (request.predict) {
+            line = row(request, p, plan, nullptr, {});
+        } else if (total(plan.bytes) > available_bytes()) {
+            command.say("{}: needs {}, more than this machine has left", name_of(p),
+                        human_bytes(total(plan.bytes)));
+            continue;
+        } else {
+            line = run_elsewhere(arguments, p);
+            if (line.empty()) {
+                command.warn("{}: failed", name_of(p));
+                ++failed;
+                continue;
+            }
+        }
+        text += '\n' + line;
+        if (file.is_open() && !(file << line << '\n' << std::flush))
+            throw Error(fmt::format("--csv {}: it cannot be written", request.csv));
+        nlohmann::ordered_json object;
+        const auto cells = [](const std::string& cut) {
+            std::vector<std::string> parts{""};
+            for (const char c : cut)
+                if (c == ',')
+                    parts.emplace_back();
+                else
+                    parts.back() += c;
+            return parts;
+        };
+        const std::vector<std::string> names = cells(kColumns), values = cells(line);
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            const bool word = names[i] == "mode" || names[i] == "device" || names[i] == "precision";
+            object[names[i]] = word                ? nlohmann::ordered_json(values[i])
+                               : values[i].empty() ? nlohmann::ordered_json()
+                                                   : nlohmann::ordered_json::parse(values[i]);
+        }
+        rows.push_back(object);
+        if (request.predict)
+            command.say("{}: {} predicted", name_of(p), human_bytes(total(plan.bytes)));
+        else
+            command.say("{}: peak {}, process {}, {} s", name_of(p),
+                        human_bytes(object["peak_bytes"].get<std::size_t>()),
+                        human_bytes(object["process_bytes"].get<std::size_t>()),
+                        fmt::format("{:.1f}", object["step_ms"].get<double>() / 1e3));
+    }
+    if (!request.plot.empty()) plot(request);
+    command.result(text, {{"rows", rows}});
+    if (failed > 0) throw Error(fmt::format("{} of {} points failed", failed, all.size()));
+}
+
+void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
+    CLI::App& app = command.app();
+    const auto list = [&app](const std::string& name, auto& values, const std::string& help) {
+        return app.add_option(name, values, help)
+            ->delimiter(',')
+            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    };
+    list("--modes", r->modes,
+         "Memory policies: reconstruct, checkpoint, store, auto; `reconstruct:2`: in tiles of 2 images");
+    list("--depths", r->depths, "Steps of flow per level")->check(CLI::Range(1, 1 << 12));
+    list("--sizes", r->sizes, "Height and width of the images")->check(CLI::Range(2, 1 << 16));
+    list("--batches", r->batches, "Images at once")->check(CLI::Range(1, 1 << 20));
+    list("--levels", r->levels, "Levels")->check(CLI::Range(1, 16));
+    app.add_option("--width", r->width, "Hidden channels")->check(is_number<index_t>());
+    app.add_option("--channels", r->channels, "Channels of the images")->check(is_number<index_t>());
+    app.add_option("--coupling", r->coupling, "affine or additive");
+    app.add_option("--tile", r->tile, "Images per tile of the networks; 0: a fixed rule")
+        ->check(is_number<index_t>());
+    app.add_option("--anchor-every", r->anchor_every, "As for glow_train")->check(is_number<index_t>());
+    app.add_flag("--rounding-bits", r->rounding_bits, "As for glow_train");
+    app.add_flag("--float-states", r->float_states, "As for glow_train");
+    app.add_option("--act-budget", r->act_budget, "As for glow_train")->transform(CLI::AsSizeValue(false));
+    app.add_flag("--with-optimizer", r->with_optimizer, "Moments, EMA and the update too");
+    app.add_option("--figure", r->figure,
+                   "depth or size: the settings of the published figures, where no other option changes them")
+        ->check(CLI::IsMember({"depth", "size"}));
+    list("--under", r->under,
+         "GiB: for every combination the largest depth (or --largest) that stays below, by dry runs")
+        ->check(CLI::PositiveNumber);
+    app.add_option("--largest", r->largest, "depth, size or batch: what --under looks for")
+        ->check(CLI::IsMember({"depth", "size", "batch"}));
+    app.add_flag("--predict", r->predict, "Dry runs alone: no measured columns");
+    app.add_flag("--cosine,!--no-cosine", r->cosine,
+                 "Compare the gradient with that of checkpoint (default on)");
+    app.add_option("--passes", r->passes, "Passes of a point, of which the fastest is reported")
+        ->check(CLI::Range(1, 1000));
+    app.add_option("--csv", r->csv, "Write the rows to a file, one by one");
+    app.add_option("--plot", r->plot, "Draw them: a PNG, SVG or PDF (plot_memory.py, matplotlib)");
+    app.add_option("--device", r->device, "auto or cpu");
+    app.add_option("--precision", r->precision, "fp32 or bf16: of the coupling networks");
+    app.add_option("--threads", r->threads, "Threads; 0: all processors")->check(CLI::Range(0, 4096));
+    add_seed(app, r->seed, "Seed of images and weights");
+    app.add_option("--point", r->point, "")->group("");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    wait_without_spinning(argv);
+    const std::vector<std::string> arguments(argv, argv + argc);
+    return run_tool(
+        argc, argv, "Memory of forward and backward against depth, image size and batch.",
+        [&arguments](CommandLine& command) {
+            const auto request = std::make_shared<Request>();
+            add_options(command, request);
+            command.action([&command, request, arguments] { experiment(command, *request, arguments); });
+        });
+}

@@ -1,0 +1,124 @@
+// A trainer with random images; what is timed and measured is its step.
+#include "train/memory_point.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/philox.h"
+
+namespace glow {
+namespace {
+
+TrainingOptions options_of(const MemoryPoint& point) {
+    TrainingOptions options = point.options;
+    options.init_batch = options.batch;
+    options.drift_tolerance = 1e300;  // drift is a result here, nothing to be mended
+    return options;
+}
+
+// Pixels that change smoothly from one to the next, with noise: neither flat nor white.
+struct RandomImages {
+    RandomImages(index_t N, const ModelConfig& model, std::uint64_t seed)
+        : pixels(static_cast<std::size_t>(N * model.dimensions())), numbers(static_cast<std::size_t>(N)) {
+        std::iota(numbers.begin(), numbers.end(), std::uint64_t{0});
+        const index_t D = model.dimensions();
+        for (index_t n = 0; n < N; ++n)
+            for (index_t i = 0; i < D; i += 4) {
+                const PhiloxWords words = philox_block(seed, Purpose::synthetic, numbers[n], i / 4);
+                for (index_t j = i; j < std::min(i + 4, D); ++j)
+                    pixels[n * D + j] = static_cast<std::uint8_t>(
+                        128 + 60 * std::sin(0.003 * static_cast<double>(j) + static_cast<double>(n)) +
+                        60 * (philox_uniform(words.word[j - i]) - 0.5));
+            }
+    }
+    Batch batch() const {
+        Batch batch;
+        batch.N = static_cast<index_t>(numbers.size());
+        batch.pixels = pixels.data();
+        batch.numbers = numbers.data();
+        return batch;
+    }
+    std::vector<std::uint8_t> pixels;
+    std::vector<std::uint64_t> numbers;
+};
+
+// Fresh weights leave most gradients at 0: the networks end in zeros.
+void move_off_start(float* params, const Parameters& parameters, std::uint64_t seed) {
+    for (const Tensor& tensor : parameters.tensors())
+        for (index_t i = 0; i < tensor.count; ++i) {
+            const PhiloxWords words = philox_block(seed + 1, Purpose::weights, tensor.offset, i);
+            params[tensor.offset + i] +=
+                static_cast<float>(0.01 * philox_normal(words.word[0], words.word[1]).first);
+        }
+}
+
+// A dry trainer takes what a real one does.
+struct Parts {
+    Parts(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend)
+        : options(options_of(point)),
+          memory(backend.place().device, plan.bytes),
+          trainer(options, backend, memory, false, point.with_optimizer),
+          images(options.batch, options.model, options.seed) {}
+    TrainingOptions options;
+    Memory memory;
+    Trainer trainer;
+    RandomImages images;
+};
+
+}  // namespace
+
+MemoryPlan predict(const MemoryPoint& point, const Backend& backend) {
+    return memory_plan(options_of(point), point.options.batch, backend, point.with_optimizer);
+}
+
+MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend) {
+    using Clock = std::chrono::steady_clock;
+    const std::size_t before = process_peak_bytes();
+    MemoryResult result;
+    Parts parts(point, plan, backend);
+    Trainer& trainer = parts.trainer;
+    trainer.initialise(parts.images.batch());
+    move_off_start(trainer.weights().params, trainer.glow().parameters(), point.options.seed);
+    trainer.restart();
+    OptimiserStep update;
+    update.lr_t = 0;  // every pass sees the same weights
+    result.step_ms = HUGE_VAL;
+    for (int pass = 0; pass < point.passes; ++pass) {
+        const auto start = Clock::now();
+        result.drift = trainer.step(parts.images.batch(), update).drift;
+        result.step_ms =
+            std::min(result.step_ms, std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+    }
+    result.peak = parts.memory.peak();
+    result.process_bytes = process_peak_bytes() - before;
+    const index_t size = trainer.glow().parameters().size();
+    result.params.assign(trainer.weights().params, trainer.weights().params + size);
+    result.gradients.assign(trainer.gradients(), trainer.gradients() + size);
+    return result;
+}
+
+std::optional<double> gradient_cosine(const MemoryPoint& point, const MemoryResult& result,
+                                      const Backend& backend, std::size_t available) {
+    MemoryPoint exact = point;
+    exact.with_optimizer = false;
+    exact.options.memory = point.options.memory == "checkpoint" ? "store" : "checkpoint";
+    exact.options.float_states = exact.options.rounding_bits = false;
+    const MemoryPlan plan = predict(exact, backend);
+    if (total(plan.bytes) > available) return std::nullopt;
+    Parts parts(exact, plan, backend);
+    std::copy(result.params.begin(), result.params.end(), parts.trainer.weights().params);
+    parts.trainer.restart();
+    parts.trainer.step(parts.images.batch(), {});
+    double product = 0, squares = 0, exact_squares = 0;
+    for (std::size_t i = 0; i < result.gradients.size(); ++i) {
+        const double g = result.gradients[i], e = parts.trainer.gradients()[i];
+        product += g * e;
+        squares += g * g;
+        exact_squares += e * e;
+    }
+    return product / std::sqrt(squares * exact_squares);
+}
+
+}  // namespace glow
