@@ -44,13 +44,15 @@ struct RandomImages {
     std::vector<std::uint64_t> numbers;
 };
 
-// Fresh weights leave most gradients at 0: the networks end in zeros.
-void move_off_start(float* params, const Parameters& parameters, std::uint64_t seed) {
+// Fresh weights leave most gradients at 0: the networks end in zeros. The more steps, the smaller each move,
+// so that the states of a model of any depth stay of order one.
+void move_off_start(float* params, const Parameters& parameters, index_t depth, std::uint64_t seed) {
+    const double size = 0.01 / std::sqrt(static_cast<double>(depth));
     for (const Tensor& tensor : parameters.tensors())
         for (index_t i = 0; i < tensor.count; ++i) {
             const PhiloxWords words = philox_block(seed + 1, Purpose::weights, tensor.offset, i);
             params[tensor.offset + i] +=
-                static_cast<float>(0.01 * philox_normal(words.word[0], words.word[1]).first);
+                static_cast<float>(size * philox_normal(words.word[0], words.word[1]).first);
         }
 }
 
@@ -80,7 +82,8 @@ MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Bac
     Parts parts(point, plan, backend);
     Trainer& trainer = parts.trainer;
     trainer.initialise(parts.images.batch());
-    move_off_start(trainer.weights().params, trainer.glow().parameters(), point.options.seed);
+    move_off_start(trainer.weights().params, trainer.glow().parameters(), point.options.model.depth,
+                   point.options.seed);
     trainer.restart();
     OptimiserStep update;
     update.lr_t = 0;  // every pass sees the same weights
