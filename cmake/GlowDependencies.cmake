@@ -1,5 +1,5 @@
-# What the build borrows. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, libpng. Optional: CUDA, MPI,
-# oneDNN, Google Benchmark; what is missing is replaced by a stub file and named in the summary.
+# What the build borrows. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, libpng, libjpeg-turbo, zlib.
+# Optional: CUDA, MPI, oneDNN, Google Benchmark; what is missing is replaced by a stub file and named in the summary.
 find_package(PkgConfig)
 
 function(glow_missing what debian)
@@ -112,6 +112,14 @@ endif()
 find_package(PNG)
 if(NOT PNG_FOUND)
     glow_missing("libpng" libpng-dev)
+endif()
+find_package(ZLIB)
+if(NOT ZLIB_FOUND)
+    glow_missing("zlib" zlib1g-dev)
+endif()
+find_package(JPEG)
+if(NOT JPEG_FOUND)
+    glow_missing("libjpeg-turbo" libjpeg-dev)
 endif()
 find_package(benchmark CONFIG QUIET)
 if(BUILD_TESTING)

@@ -10,175 +10,272 @@
 #include "kernels/error.h"
 #include "tools/command_line.h"
 #include "tools/download.h"
+#include "tools/progress.h"
 #include "train/data/cifar10.h"
 #include "train/data/dataset.h"
 #include "train/data/grid.h"
-#include "train/data/shuffle.h"
+#include "train/data/image_folder.h"
+#include "train/data/mnist.h"
+#include "train/data/npz.h"
 #include "train/data/synthetic_gauss.h"
+#include "train/data/synthetic_shapes.h"
 
 namespace {
 
 using glow::CommandLine;
 using glow::index_t;
 
-constexpr index_t kBatch = 1024;  // images read and written at once
+constexpr index_t kBatch = 1024;  // Gaussian images made and written at once
 
 // What all makers of data sets have in common.
 struct MakeOptions {
     std::string output;
-    double valid = 0.05;
-    std::uint64_t seed = 0;
+    glow::SplitOptions split;
+    int threads = 0;
 };
 
 void add_make_options(CLI::App* app, MakeOptions& options, const std::string& valid_text) {
     app->add_option("-o,--output", options.output, "The data set to write (HDF5)")->required();
-    app->add_option("--valid", options.valid, valid_text)->type_name("FRACTION");
-    glow::add_seed(*app, options.seed, "Seed of the random numbers");
+    app->add_option("--valid", options.split.valid, valid_text)->type_name("FRACTION");
+    glow::add_seed(*app, options.split.seed, "Seed of the random numbers");
 }
 
-// How many of N images --valid asks for.
-index_t valid_images(const MakeOptions& options, index_t N) {
-    if (!(options.valid >= 0.0 && options.valid < 1.0))
-        throw glow::InputError(
-            fmt::format("--valid: expected a fraction from 0 to below 1, found {}", options.valid));
-    return std::llround(options.valid * static_cast<double>(N));
+// The same for images that come from files.
+void add_file_options(CLI::App* app, MakeOptions& options) {
+    app->add_option("--limit-train", options.split.limit_train,
+                    "Take the first N training images, before --valid")
+        ->type_name("N")
+        ->check(CLI::PositiveNumber)
+        ->default_str("all");
+    app->add_option("--limit-test", options.split.limit_test, "Take the first N test images")
+        ->type_name("N")
+        ->check(CLI::NonNegativeNumber)
+        ->default_str("all");
+    add_make_options(app, options,
+                     "Part of the training images to set apart for validation, drawn by --seed");
 }
 
-void report(const CommandLine& command, const std::string& output) {
+void add_threads(CLI::App* app, MakeOptions& options) {
+    app->add_option("--threads", options.threads, "Threads, 0: all")->check(CLI::Range(0, 1024));
+}
+
+int threads_of(const MakeOptions& options) {
+    return options.threads > 0 ? options.threads : omp_get_max_threads();
+}
+
+void report(const CommandLine& command, const std::string& output,
+            const nlohmann::ordered_json& more = nlohmann::ordered_json::object()) {
     const glow::DatasetInfo info = glow::describe_dataset(output);
     command.say("{}: {} training, {} validation and {} test images of {} x {} x {}", output, info.train,
                 info.valid, info.test, info.H, info.W, info.C);
-    if (command.json())
-        command.result(
-            "", {{"output", output}, {"train", info.train}, {"valid", info.valid}, {"test", info.test}});
+    if (!command.json()) return;
+    nlohmann::ordered_json object = {
+        {"output", output}, {"train", info.train}, {"valid", info.valid}, {"test", info.test}};
+    object.update(more);
+    command.result("", object);
 }
 
-struct Cifar10Options : MakeOptions {
+// Writes the data set, with a line of progress.
+void make(const CommandLine& command, const MakeOptions& options, glow::ImageSource& source) {
+    glow::ProgressLine line(command, "images");
+    glow::write_dataset(options.output, source, options.split,
+                        [&line](index_t done, index_t all) { line.show(done, all); });
+}
+
+struct FolderOptions : MakeOptions {
     std::string folder;
     bool download = false;
-    index_t limit_train = -1, limit_test = -1;
 };
 
-// The first `limit` records of some files, in order; those n with take_out[n] go to the split "valid". -1: no
-// limit.
-void copy_records(const std::vector<glow::Cifar10File>& files, index_t limit, const std::string& split,
-                  const std::vector<bool>& take_out, glow::DatasetWriter& writer) {
-    std::vector<std::uint8_t> images(kBatch * glow::kCifar10ImageBytes), kept, out;
-    std::vector<std::int32_t> labels(kBatch), kept_labels, out_labels;
-    index_t number = 0;
-    for (const glow::Cifar10File& file : files) {
-        for (index_t first = 0; first < file.records && number < limit; first += kBatch) {
-            const index_t count = std::min({kBatch, file.records - first, limit - number});
-            glow::read_cifar10(file, first, count, images.data(), labels.data());
-            kept.clear();
-            out.clear();
-            kept_labels.clear();
-            out_labels.clear();
-            for (index_t n = 0; n < count; ++n, ++number) {
-                const bool taken = !take_out.empty() && take_out[static_cast<std::size_t>(number)];
-                const auto image = images.begin() + n * glow::kCifar10ImageBytes;
-                (taken ? out : kept)
-                    .insert((taken ? out : kept).end(), image, image + glow::kCifar10ImageBytes);
-                (taken ? out_labels : kept_labels).push_back(labels[static_cast<std::size_t>(n)]);
-            }
-            writer.append(split, static_cast<index_t>(kept_labels.size()), kept.data(), kept_labels.data());
-            writer.append("valid", static_cast<index_t>(out_labels.size()), out.data(), out_labels.data());
-        }
-    }
-}
-
-void make_cifar10(const Cifar10Options& options, const CommandLine& command) {
-    if (options.download) glow::download_cifar10(options.folder, command.quiet());
-    const glow::Cifar10Folder folder = glow::find_cifar10(options.folder);
-    const auto limited = [](index_t limit, index_t images) {
-        return limit < 0 ? images : std::min(limit, images);
-    };
-    const index_t train = limited(options.limit_train, folder.train_images());
-    const index_t test = limited(options.limit_test, folder.test_images());
-    const index_t valid = valid_images(options, train);
-    if (train < 1 || valid >= train)
-        throw glow::InputError(
-            fmt::format("{} images with --valid {} leave none for training", train, options.valid));
-
-    glow::DatasetInfo info;
-    info.name = "cifar10";
-    info.H = info.W = glow::kCifar10Side;
-    info.C = glow::kCifar10Channels;
-    info.n_classes = glow::kCifar10Classes;
-    glow::DatasetWriter writer(options.output, info);
-    std::vector<bool> take_out(static_cast<std::size_t>(train));
-    for (index_t n = 0; n < valid; ++n)
-        take_out[static_cast<std::size_t>(glow::shuffled(options.seed, 0, train, n))] = true;
-    copy_records(folder.train, train, "train", take_out, writer);
-    copy_records(folder.test, test, "test", {}, writer);
-    writer.commit();
-    report(command, options.output);
-}
-
 void add_cifar10(CommandLine& command) {
-    const auto options = std::make_shared<Cifar10Options>();
-    CLI::App* app = command.subcommand("cifar10", "CIFAR-10 from its official binary files",
-                                       [options, &command] { make_cifar10(*options, command); });
+    const auto options = std::make_shared<FolderOptions>();
+    CLI::App* app =
+        command.subcommand("cifar10", "CIFAR-10 from its official binary files", [options, &command] {
+            if (options->download) glow::download_cifar10(options->folder, command.quiet());
+            glow::Cifar10Source source(glow::find_cifar10(options->folder));
+            make(command, *options, source);
+            report(command, options->output);
+        });
     app->add_option("DIR", options->folder,
                     "Folder of data_batch_1..5.bin and test_batch.bin, or else of train*.bin and test*.bin")
         ->required();
     app->add_flag("--download", options->download, "First fetch the files into DIR (170 MB)")
         ->default_str("");
-    app->add_option("--limit-train", options->limit_train, "Take the first N training images, before --valid")
-        ->type_name("N")
-        ->check(CLI::PositiveNumber)
-        ->default_str("all");
-    app->add_option("--limit-test", options->limit_test, "Take the first N test images")
-        ->type_name("N")
-        ->check(CLI::NonNegativeNumber)
-        ->default_str("all");
-    add_make_options(app, *options,
-                     "Part of the training images to set apart for validation, drawn by --seed");
+    add_file_options(app, *options);
 }
 
-struct GaussOptions : MakeOptions {
-    index_t size = 32, channels = 3, train = 10000, test = 1000;
-    int threads = 0;
+void add_mnist(CommandLine& command) {
+    const auto options = std::make_shared<FolderOptions>();
+    CLI::App* app = command.subcommand(
+        "mnist", "MNIST, Fashion-MNIST and their kin from IDX files, padded to 32x32", [options, &command] {
+            glow::MnistSource source(options->folder);
+            make(command, *options, source);
+            report(command, options->output);
+        });
+    app->add_option("DIR", options->folder,
+                    "Folder of train-images-idx3-ubyte, train-labels-idx1-ubyte, and the same with t10k; "
+                    "perhaps with .gz")
+        ->required();
+    add_file_options(app, *options);
+}
+
+struct ImagesOptions : MakeOptions {
+    std::string folder;
+    glow::ImageFolderOptions images;
 };
 
-void make_gauss(const GaussOptions& options, const CommandLine& command) {
+void make_images(const ImagesOptions& options, const CommandLine& command) {
+    glow::ImageFolderOptions images = options.images;
+    images.seed = options.split.seed;
+    images.threads = threads_of(options);
+    glow::ImageFolder source(options.folder, images);
+    if (source.other_files() > 0)
+        command.say("{}: {} other files are no .png, .jpg or .jpeg and are left alone", options.folder,
+                    source.other_files());
+    if (!source.classes().empty())
+        command.say("{} classes: {}", source.classes().size(), fmt::join(source.classes(), ", "));
+    std::vector<std::string> skipped;
+    {
+        glow::ProgressLine line(command, "images");
+        const auto tell = [&] {
+            for (std::string& problem : source.take_skipped()) {
+                line.clear();
+                command.warn("left out: {}", problem);
+                skipped.push_back(std::move(problem));
+            }
+        };
+        try {
+            glow::write_dataset(options.output, source, options.split, [&](index_t done, index_t all) {
+                tell();
+                line.show(done, all);
+            });
+        } catch (...) {
+            tell();
+            throw;
+        }
+    }
+    if (!skipped.empty()) command.warn("{} images were left out", skipped.size());
+    report(command, options.output, {{"classes", source.classes()}, {"left_out", skipped}});
+}
+
+void add_images(CommandLine& command) {
+    const auto options = std::make_shared<ImagesOptions>();
+    CLI::App* app = command.subcommand(
+        "images", "Your own PNG and JPEG files: the square in the middle, scaled down to one size",
+        [options, &command] { make_images(*options, command); });
+    app->add_option("DIR", options->folder, "Folder of images, or of folders of images, one a class")
+        ->required();
+    app->add_option("--size", options->images.size, "Height and width; smaller images are left out")
+        ->check(CLI::Range(1, 4096))
+        ->required();
+    app->add_option("--channels", options->images.channels, "3: RGB, 1: grey; alpha is laid over black")
+        ->check(CLI::IsMember({1, 3}));
+    app->add_option("--test", options->images.test, "Part of the images for testing, drawn by --seed")
+        ->type_name("FRACTION");
+    app->add_flag("--strict", options->images.strict,
+                  "An image that is broken or too small is an error; else it is named and left out")
+        ->default_str("");
+    add_threads(app, *options);
+    add_file_options(app, *options);
+}
+
+struct NpzOptions : MakeOptions {
+    std::vector<std::string> files;
+};
+
+void add_npz(CommandLine& command) {
+    const auto options = std::make_shared<NpzOptions>();
+    CLI::App* app = command.subcommand(
+        "npz", "Downsampled ImageNet and other images in NumPy archives (arrays data, labels)",
+        [options, &command] {
+            glow::NpzSource source({options->files.begin(), options->files.end()});
+            make(command, *options, source);
+            report(command, options->output);
+        });
+    app->add_option("FILES", options->files,
+                    "Archives, in this order; names that begin with val or test make the test images")
+        ->required()
+        ->expected(-1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    add_file_options(app, *options);
+}
+
+struct SyntheticOptions : MakeOptions {
+    index_t size = 32, channels = 3, train = 10000, test = 1000;
+};
+
+void add_synthetic_options(CLI::App* app, SyntheticOptions& options) {
+    app->add_option("--train", options.train, "Training images")->check(CLI::PositiveNumber);
+    app->add_option("--test", options.test, "Test images")->check(CLI::NonNegativeNumber);
+    add_threads(app, options);
+    add_make_options(app, options, "Validation images, made besides, as a part of --train");
+}
+
+// How many validation images a synthetic set has besides.
+index_t valid_images(const SyntheticOptions& options) {
+    if (!(options.split.valid >= 0.0 && options.split.valid < 1.0))
+        throw glow::InputError(
+            fmt::format("--valid: expected a fraction from 0 to below 1, found {}", options.split.valid));
+    return std::llround(options.split.valid * static_cast<double>(options.train));
+}
+
+void make_gauss(const SyntheticOptions& options, const CommandLine& command) {
     const index_t size = options.size, channels = options.channels;
-    const int threads = options.threads > 0 ? options.threads : omp_get_max_threads();
     glow::DatasetInfo info;
     info.name = "synthetic gauss";
     info.H = info.W = size;
     info.C = channels;
     info.entropy_bpd = glow::gauss_entropy_bpd(size, size, channels);
-    const index_t counts[] = {options.train, valid_images(options, options.train), options.test};
+    const index_t counts[] = {options.train, valid_images(options), options.test};
 
     glow::DatasetWriter writer(options.output, info);
     const index_t image_bytes = size * size * channels;
     const index_t batch = std::clamp<index_t>((index_t{1} << 27) / image_bytes, 1, kBatch);
     std::vector<std::uint8_t> images(static_cast<std::size_t>(batch * image_bytes));
+    glow::ProgressLine line(command, "images");
+    index_t done = 0;
     for (int split = 0; split < 3; ++split) {
         for (index_t first = 0; first < counts[split]; first += batch) {
             const index_t count = std::min(batch, counts[split] - first);
-            glow::make_gauss_images(options.seed, split * glow::kGaussSplitStride + first, count, size, size,
-                                    channels, threads, images.data());
+            glow::make_gauss_images(options.split.seed, split * glow::kGaussSplitStride + first, count, size,
+                                    size, channels, threads_of(options), images.data());
             writer.append(glow::kSplits[split], count, images.data(), nullptr);
+            line.show(done += count, counts[0] + counts[1] + counts[2]);
         }
     }
     writer.commit();
+    line.clear();
+    report(command, options.output);
+}
+
+// Validation images come from the same stream as the training images, which is so much longer.
+void make_shapes(const SyntheticOptions& options, const CommandLine& command) {
+    const index_t valid = valid_images(options), train = options.train + valid;
+    glow::ShapesSource source(options.size, options.channels, train, options.test, options.split.seed,
+                              threads_of(options));
+    MakeOptions all = options;
+    all.split.valid = static_cast<double>(valid) / static_cast<double>(train);
+    make(command, all, source);
     report(command, options.output);
 }
 
 void add_synthetic(CommandLine& command) {
     CLI::App* synthetic = command.subcommand("synthetic", "Images made by formula", nullptr);
-    const auto options = std::make_shared<GaussOptions>();
+    const auto gauss = std::make_shared<SyntheticOptions>();
     CLI::App* app = command.subcommand(
         "gauss", "Correlated Gaussian pixels of known entropy",
-        [options, &command] { make_gauss(*options, command); }, synthetic);
-    app->add_option("--size", options->size, "Height and width")->check(CLI::Range(1, 4096));
-    app->add_option("--channels", options->channels, "Channels")->check(CLI::Range(1, 4));
-    app->add_option("--train", options->train, "Training images")->check(CLI::PositiveNumber);
-    app->add_option("--test", options->test, "Test images")->check(CLI::NonNegativeNumber);
-    app->add_option("--threads", options->threads, "Threads, 0: all")->check(CLI::Range(0, 1024));
-    add_make_options(app, *options, "Validation images, made besides, as a part of --train");
+        [gauss, &command] { make_gauss(*gauss, command); }, synthetic);
+    app->add_option("--size", gauss->size, "Height and width")->check(CLI::Range(1, 4096));
+    app->add_option("--channels", gauss->channels, "Channels")->check(CLI::Range(1, 4));
+    add_synthetic_options(app, *gauss);
+
+    const auto shapes = std::make_shared<SyntheticOptions>();
+    app = command.subcommand(
+        "shapes", "A disc, square, triangle or cross on a shaded ground, labelled",
+        [shapes, &command] { make_shapes(*shapes, command); }, synthetic);
+    app->add_option("--size", shapes->size, "Height and width")->check(CLI::Range(8, 4096));
+    app->add_option("--channels", shapes->channels, "Channels")->check(CLI::IsMember({1, 3}));
+    add_synthetic_options(app, *shapes);
 }
 
 void describe(const std::string& path, const CommandLine& command) {
@@ -242,6 +339,9 @@ void add_view(CommandLine& command) {
 int main(int argc, char** argv) {
     return glow::run_tool(argc, argv, "Makes, describes and shows data sets.", [](CommandLine& command) {
         add_cifar10(command);
+        add_mnist(command);
+        add_images(command);
+        add_npz(command);
         add_synthetic(command);
         add_info(command);
         add_view(command);

@@ -72,7 +72,7 @@ void run(const CommandLine& command, const Options& options) {
     request.dequant_samples = uniform ? options.dequant_samples : 1;  // without noise all draws are the same
     request.iw_samples = options.iw_samples;
     request.batch = options.batch;
-    request.progress = [&](index_t done, index_t all) { progress.update(done, all); };
+    request.progress = [&](index_t done, index_t all) { progress.show(done, all); };
     const Likelihoods found = likelihoods(loaded, set, request);
     if (!options.per_image.empty()) write_per_image(options.per_image, found.bits_per_dim, set);
 

@@ -75,7 +75,7 @@ void encode(const CommandLine& command, const Options& options) {
     ProgressLine progress(command, "images");
     encoding.each_batch([&](index_t first, const Flow& flow) {
         writer.append(flow);
-        progress.update(first + flow.N, encoding.set.N);
+        progress.show(first + flow.N, encoding.set.N);
     });
     writer.commit();
     command.result(fmt::format("{}: latents of {} {} images", options.output, encoding.set.N, options.split),
@@ -155,7 +155,7 @@ void decode(const CommandLine& command, const Options& options) {
         pixels.resize(static_cast<std::size_t>(count * latents.model().dimensions()));
         decode_images(model, flow, pixels.data());
         sink.append(pixels, count);
-        progress.update(first + count, latents.images());
+        progress.show(first + count, latents.images());
     }
     sink.commit();
     command.result(fmt::format("{}: {} images", options.output, latents.images()),
@@ -221,7 +221,7 @@ void reconstruct(const CommandLine& command, const Options& options) {
             for (index_t n = 0; n < flow.N && first + n < shown; ++n)
                 cut.shown.insert(cut.shown.end(), pixels.begin() + n * D, pixels.begin() + (n + 1) * D);
         }
-        progress.update(first + flow.N, encoding.set.N);
+        progress.show(first + flow.N, encoding.set.N);
     });
 
     const auto panel = [&](const std::string& label, const std::uint8_t* images) {

@@ -43,6 +43,8 @@ required | libcli11-dev                   | header CLI/CLI.hpp             | com
 required | libfmt-dev                     | header fmt/format.h            | messages
 required | nlohmann-json3-dev             | header nlohmann/json.hpp       | JSON
 required | libpng-dev                     | header png.h                   | pictures
+required | libjpeg-dev                    | header jpeglib.h               | photographs
+required | zlib1g-dev                     | header zlib.h                  | compressed data
 required | libgtest-dev                   | header gtest/gtest.h           | tests
 optional | libbenchmark-dev               | header benchmark/benchmark.h   | glow_bench
 optional | libopenmpi-dev                 | command mpicc                  | MPI: several processes

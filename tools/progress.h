@@ -1,7 +1,5 @@
-// A long job's progress: a line that is redrawn on a terminal, a plain one twice a minute elsewhere.
+// The progress of a long job on stderr: a line redrawn on a terminal, else a plain line now and then.
 #pragma once
-
-#include <unistd.h>
 
 #include <chrono>
 #include <string>
@@ -11,26 +9,25 @@
 
 namespace glow {
 
+// Says nothing with --quiet, and nothing of a job that is over within seconds.
 class ProgressLine {
   public:
-    // unit: what is counted, "images".
-    ProgressLine(const CommandLine& command, std::string unit)
-        : command_(command), unit_(std::move(unit)), terminal_(isatty(STDERR_FILENO) && !command.quiet()) {}
+    // what: "images", the things that are counted.
+    ProgressLine(const CommandLine& command, std::string what);
+    ~ProgressLine();
+    ProgressLine(const ProgressLine&) = delete;
+    ProgressLine& operator=(const ProgressLine&) = delete;
 
-    void update(index_t done, index_t all) {
-        const auto now = Clock::now();
-        if (now - last_ < std::chrono::seconds(terminal_ ? 1 : 30)) return;
-        last_ = now;
-        const double rate = static_cast<double>(done) / std::chrono::duration<double>(now - start_).count();
-        command_.say("{}{} of {} {}, {:.1f} {}/s, {:.0f} s left{}", terminal_ ? "\033[K" : "", done, all,
-                     unit_, rate, unit_, static_cast<double>(all - done) / rate, terminal_ ? "\033[A" : "");
-    }
+    // `done` of `all` things are done.
+    void show(index_t done, index_t all);
+    // Takes the line off a terminal, for another line to stand there.
+    void clear();
 
   private:
     using Clock = std::chrono::steady_clock;
     const CommandLine& command_;
-    std::string unit_;
-    bool terminal_;
+    std::string what_;
+    bool terminal_, drawn_ = false;
     Clock::time_point start_ = Clock::now(), last_ = start_;
 };
 

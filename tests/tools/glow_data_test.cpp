@@ -6,6 +6,7 @@
 #include <set>
 
 #include "tests/train/data/files.h"
+#include "tests/train/data/make_files.h"
 #include "train/data/dataset.h"
 #include "train/data/png.h"
 #include "train/data/synthetic_gauss.h"
@@ -171,7 +172,8 @@ TEST(GlowData, HelpAndVersionGoToStdout) {
     const Outcome help = run(folder, {"--help"});
     EXPECT_EQ(help.code, 0);
     EXPECT_EQ(help.err, "");
-    for (const char* word : {"cifar10", "synthetic", "info", "view", "--quiet", "--json", "--version"})
+    for (const char* word :
+         {"cifar10", "mnist", "images", "npz", "synthetic", "info", "view", "--quiet", "--json", "--version"})
         EXPECT_NE(help.out.find(word), std::string::npos) << word;
     const Outcome gauss = run(folder, {"synthetic", "gauss", "--help"});
     EXPECT_EQ(gauss.code, 0);
@@ -288,6 +290,119 @@ TEST(GlowData, DownloadsVerifiesAndUnpacks) {
     expect_error(run(folder, {"cifar10", "a.h5/x", "--download", "-o", "b.h5"}, nullptr, path.c_str()), 2,
                  "a.h5/x");
     EXPECT_EQ(folder.names().size(), 2u);
+}
+
+TEST(GlowData, MakesMnist) {
+    const TemporaryFolder folder;
+    for (const auto& [prefix, N] : {std::pair{"train", 40}, {"t10k", 6}}) {
+        const std::string name = prefix;
+        write_bytes(folder / (name + "-images-idx3-ubyte.gz"),
+                    make::gzip(make::idx({static_cast<std::uint64_t>(N), 28, 28}, make::pixels(N * 784))));
+        write_bytes(folder / (name + "-labels-idx1-ubyte"),
+                    make::idx({static_cast<std::uint64_t>(N)}, std::string(static_cast<std::size_t>(N), 9)));
+    }
+    ASSERT_EQ(run(folder, {"mnist", ".", "-o", "a.h5", "--valid", "0.25", "--limit-test", "4"}).code, 0);
+    const DatasetInfo info = describe_dataset(folder / "a.h5");
+    EXPECT_EQ(
+        (std::vector<index_t>{info.train, info.valid, info.test, info.H, info.W, info.C, info.n_classes}),
+        (std::vector<index_t>{30, 10, 4, 32, 32, 1, 10}));
+    EXPECT_EQ(info.name, "mnist");
+    EXPECT_EQ(load_split(folder / "a.h5", "valid").labels[3], 9);
+}
+
+TEST(GlowData, MakesDataSetsOfOwnImages) {
+    const TemporaryFolder folder;
+    for (int n = 0; n < 20; ++n) {
+        const std::string name = fmt::format("p/{}/{:02}", n % 2 == 0 ? "even" : "odd", n);
+        std::filesystem::create_directories((folder / name).parent_path());
+        const Image image = make::smooth(20 + n, 30, 3, n);
+        write_bytes(folder / (name + (n % 3 == 0 ? ".jpg" : ".png")),
+                    n % 3 == 0 ? make::jpeg(image) : make::png(image));
+    }
+    write_bytes(folder / "p/even/broken.png", "no picture");
+    write_bytes(folder / "p/even/notes.txt", "hello");
+    const std::vector<std::string> words = {"images", "p", "--size", "8", "--test", "0.2", "--valid", "0"};
+    const auto with = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), words.begin(), words.end());
+        return run(folder, more);
+    };
+    const Outcome outcome = with({"-o", "a.h5", "--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("2 classes: even, odd"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("1 other files"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("warning: left out: p/even/broken.png"), std::string::npos) << outcome.err;
+    const auto object = nlohmann::json::parse(outcome.out);
+    EXPECT_EQ(object["train"].get<int>() + object["test"].get<int>(), 20);
+    EXPECT_EQ(object["left_out"].size(), 1u);
+    const DatasetInfo info = describe_dataset(folder / "a.h5");
+    EXPECT_EQ((std::vector<index_t>{info.H, info.W, info.C, info.n_classes}),
+              (std::vector<index_t>{8, 8, 3, 2}));
+    EXPECT_EQ(info.name, "p");
+    // Whatever the number of threads, the same bytes.
+    ASSERT_EQ(with({"-o", "b.h5", "--threads", "1"}).code, 0);
+    ASSERT_EQ(with({"-o", "c.h5", "--threads", "3"}).code, 0);
+    EXPECT_EQ(read_bytes(folder / "b.h5"), read_bytes(folder / "c.h5"));
+    EXPECT_EQ(read_bytes(folder / "a.h5"), read_bytes(folder / "c.h5"));
+    ASSERT_EQ(with({"-o", "grey.h5", "--channels", "1"}).code, 0);
+    EXPECT_EQ(describe_dataset(folder / "grey.h5").C, 1);
+
+    expect_error(with({"-o", "d.h5", "--strict", "--quiet"}), 2, "broken.png");
+    expect_error(with({"-o", "d.h5", "--channels", "2"}), 2, "--channels");
+    expect_error(with({"-o", "d.h5", "--test", "1"}), 2, "--test");
+    expect_error(with({"-o", "d.h5", "--size", "0"}), 2, "--size");
+    expect_error(run(folder, {"images", "p", "-o", "d.h5"}), 2, "--size");
+    expect_error(run(folder, {"images", "none", "--size", "8", "-o", "d.h5"}), 2, "none");
+    EXPECT_FALSE(std::filesystem::exists(folder / "d.h5"));
+}
+
+TEST(GlowData, AFolderWithoutAUsableImageIsRefused) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "a.png", "no picture");
+    const Outcome outcome = run(folder, {"images", ".", "--size", "8", "--test", "0", "-o", "a.h5"});
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_NE(outcome.err.find("left out: ./a.png"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("error: none of the 1 training images"), std::string::npos) << outcome.err;
+    EXPECT_EQ(folder.names(), std::vector<std::string>{"a.png"});
+}
+
+TEST(GlowData, MakesDataSetsOfNumPyArchives) {
+    const TemporaryFolder folder;
+    const auto archive = [](int N, int first_label) {
+        std::string labels;
+        for (int n = 0; n < N; ++n)
+            labels += make::little_endian(static_cast<std::uint64_t>(first_label + n % 5), 8);
+        return make::npz(make::npy("|u1", fmt::format("({}, 192)", N), make::pixels(N * 192)),
+                         make::npy("<i8", fmt::format("({},)", N), labels), true);
+    };
+    write_bytes(folder / "train_data_batch_1.npz", archive(20, 1));
+    write_bytes(folder / "train_data_batch_2.npz", archive(10, 6));
+    write_bytes(folder / "val_data.npz", archive(5, 1));
+    ASSERT_EQ(run(folder, {"npz", "train_data_batch_1.npz", "train_data_batch_2.npz", "val_data.npz",
+                           "--limit-train", "24", "--valid", "0.25", "-o", "a.h5"})
+                  .code,
+              0);
+    const DatasetInfo info = describe_dataset(folder / "a.h5");
+    EXPECT_EQ(
+        (std::vector<index_t>{info.train, info.valid, info.test, info.H, info.W, info.C, info.n_classes}),
+        (std::vector<index_t>{18, 6, 5, 8, 8, 3, 10}));
+    expect_error(run(folder, {"npz", "a.h5", "-o", "b.h5"}), 2, "no ZIP archive");
+    expect_error(run(folder, {"npz", "-o", "b.h5"}), 2, "FILES");
+}
+
+TEST(GlowData, MakesLabelledShapes) {
+    const TemporaryFolder folder;
+    const std::vector<std::string> words = {"synthetic", "shapes", "--size",  "16",  "--train", "40",
+                                            "--test",    "10",     "--valid", "0.1", "-o"};
+    for (const char* name : {"a.h5", "b.h5"}) {
+        std::vector<std::string> all = words;
+        all.insert(all.end(), {name, "--threads", name[0] == 'a' ? "1" : "2"});
+        ASSERT_EQ(run(folder, all).code, 0);
+    }
+    const DatasetInfo info = describe_dataset(folder / "a.h5");
+    EXPECT_EQ((std::vector<index_t>{info.train, info.valid, info.test, info.n_classes}),
+              (std::vector<index_t>{40, 4, 10, 4}));
+    EXPECT_EQ(read_bytes(folder / "a.h5"), read_bytes(folder / "b.h5"));
+    expect_error(run(folder, {"synthetic", "shapes", "--channels", "2", "-o", "c.h5"}), 2, "--channels");
 }
 
 TEST(GlowData, ConvertsTheRealImages) {

@@ -106,4 +106,21 @@ void read_cifar10(const Cifar10File& file, index_t first, index_t count, std::ui
     }
 }
 
+Cifar10Source::Cifar10Source(Cifar10Folder folder) : folder_(std::move(folder)) {
+    info_ = {"cifar10",       kCifar10Side,           kCifar10Side,         kCifar10Channels,
+             kCifar10Classes, folder_.train_images(), folder_.test_images()};
+}
+
+void Cifar10Source::read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+                         std::uint8_t*) {
+    for (const Cifar10File& file : part == Part::train ? folder_.train : folder_.test) {
+        const index_t here = std::clamp<index_t>(file.records - first, 0, count);
+        if (here > 0) read_cifar10(file, first, here, images, labels);
+        images += here * kCifar10ImageBytes;
+        labels += here;
+        first = std::max<index_t>(0, first - file.records);
+        count -= here;
+    }
+}
+
 }  // namespace glow

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/base.h"
+#include "train/data/source.h"
 
 namespace glow {
 
@@ -36,5 +37,18 @@ Cifar10Folder find_cifar10(const std::filesystem::path& folder);
 // above 9, or a file shorter than it was.
 void read_cifar10(const Cifar10File& file, index_t first, index_t count, std::uint8_t* images,
                   std::int32_t* labels);
+
+// Both parts as a source, file after file.
+class Cifar10Source : public ImageSource {
+  public:
+    explicit Cifar10Source(Cifar10Folder folder);
+    const SourceInfo& info() const override { return info_; }
+    void read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+              std::uint8_t* usable) override;
+
+  private:
+    Cifar10Folder folder_;
+    SourceInfo info_;
+};
 
 }  // namespace glow

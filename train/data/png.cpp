@@ -30,10 +30,37 @@ struct CloseFile {
 };
 using File = std::unique_ptr<std::FILE, CloseFile>;
 
+[[noreturn]] void fail(const PngImage& png, const std::string& shown) {
+    throw InputError(fmt::format("cannot read {} as a PNG file: {}", shown, png.message));
+}
+
+// The picture behind a header that was read.
+Image finish(PngImage& png, const std::string& shown, index_t C) {
+    if (C < 0 || C > 4) throw Error(fmt::format("read_png: expected 0..4 channels, found {}", C));
+    const index_t pixels = static_cast<index_t>(png.width) * static_cast<index_t>(png.height);
+    if (pixels > kPngPixelLimit)
+        throw InputError(fmt::format("{}: expected at most {} pixels, found {} x {}", shown, kPngPixelLimit,
+                                     png.width, png.height));
+    if (C == 0)
+        C = 1 + ((png.format & PNG_FORMAT_FLAG_COLOR) != 0 ? 2 : 0) +
+            ((png.format & PNG_FORMAT_FLAG_ALPHA) != 0);
+    png.format = kFormats[C];
+    png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;  // else libpng takes 16 bits without a gamma for linear light
+    Image image{png.height, png.width, C, std::vector<std::uint8_t>(static_cast<std::size_t>(pixels * C))};
+    const png_color black{0, 0, 0};
+    if (png_image_finish_read(&png, &black, image.pixels.data(), 0, nullptr) == 0) fail(png, shown);
+    return image;
+}
+
 }  // namespace
 
+Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C) {
+    PngImage png;
+    if (png_image_begin_read_from_memory(&png, bytes.data(), bytes.size()) == 0) fail(png, shown);
+    return finish(png, shown, C);
+}
+
 Image read_png(const std::filesystem::path& path, index_t C) {
-    if (C < 0 || C > 4) throw Error(fmt::format("read_png: expected 0..4 channels, found {}", C));
     std::error_code code;
     if (std::filesystem::exists(path, code) && !std::filesystem::is_regular_file(path, code))
         throw InputError(fmt::format("cannot read {}: expected a PNG file, found a folder, device or pipe",
@@ -42,22 +69,8 @@ Image read_png(const std::filesystem::path& path, index_t C) {
     if (file == nullptr)
         throw InputError(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
     PngImage png;
-    const auto fail = [&] {
-        throw InputError(fmt::format("cannot read {} as a PNG file: {}", path.string(), png.message));
-    };
-    if (png_image_begin_read_from_stdio(&png, file.get()) == 0) fail();
-    const index_t pixels = static_cast<index_t>(png.width) * static_cast<index_t>(png.height);
-    if (pixels > kPngPixelLimit)
-        throw InputError(fmt::format("{}: expected at most {} pixels, found {} x {}", path.string(),
-                                     kPngPixelLimit, png.width, png.height));
-    if (C == 0)
-        C = 1 + ((png.format & PNG_FORMAT_FLAG_COLOR) != 0 ? 2 : 0) +
-            ((png.format & PNG_FORMAT_FLAG_ALPHA) != 0);
-    png.format = kFormats[C];
-    Image image{png.height, png.width, C, std::vector<std::uint8_t>(static_cast<std::size_t>(pixels * C))};
-    const png_color black{0, 0, 0};
-    if (png_image_finish_read(&png, &black, image.pixels.data(), 0, nullptr) == 0) fail();
-    return image;
+    if (png_image_begin_read_from_stdio(&png, file.get()) == 0) fail(png, path.string());
+    return finish(png, path.string(), C);
 }
 
 void write_png(const std::filesystem::path& path, const Image& image) {

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "kernels/base.h"
@@ -20,7 +22,10 @@ inline constexpr index_t kPngPixelLimit = index_t{1} << 28;
 
 // C = 0 keeps the file's own channels (a palette becomes RGB); 1..4 converts, alpha laid over black where it
 // goes. InputError: missing, not a PNG, damaged, above the limit.
+// 16 bits a channel become 8, colours become sRGB where the file names its gamma.
 Image read_png(const std::filesystem::path& path, index_t C = 0);
+// The same from the bytes of a file; errors speak of `shown`.
+Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C = 0);
 
 // Atomic. InputError: cannot be written there; Error: disk full.
 void write_png(const std::filesystem::path& path, const Image& image);
