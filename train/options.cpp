@@ -56,6 +56,8 @@ void check(const TrainingOptions& o) {
             "between 0 and 2^48");
     require(up_to(o.max_minutes, kMost), "max-minutes", o.max_minutes, "between 0 and 1e15");
     require(o.dequant == "uniform" || o.dequant == "center", "dequant", o.dequant, "uniform or center");
+    require(o.data_access == "auto" || o.data_access == "memory" || o.data_access == "disk", "data-access",
+            o.data_access, "auto, memory or disk");
     require(o.threads >= 0 && o.threads <= 4096, "threads", o.threads, "between 0 and 4096");
     require(
         o.memory == "reconstruct" || o.memory == "checkpoint" || o.memory == "store" || o.memory == "auto",

@@ -40,6 +40,7 @@ struct TrainingOptions {
 
     std::string augment = "flip", dequant = "uniform";
     bool shuffle = true;
+    std::string data_access = "auto";
     std::uint64_t seed = 0;
     std::string precision = "fp32";
     int threads = 0;  // 0: all processors
@@ -93,6 +94,9 @@ void visit_training_options(Options& o, Visitor&& visitor) {
     visitor("augment", o.augment, OnResume::fixed, "none, flip, shift or shift+flip");
     visitor("dequant", o.dequant, OnResume::fixed, "uniform or center: noise added to the pixels");
     visitor("shuffle", o.shuffle, OnResume::fixed, "Draw the images in random order");
+    visitor("data-access", o.data_access, OnResume::free,
+            "memory: read the images once; disk: each time, ahead of use; auto: memory where they take less "
+            "than a quarter of the machine's");
     visitor("seed", o.seed, OnResume::fixed, "Seed of all random numbers");
     visitor("precision", o.precision, OnResume::fixed, "fp32 or bf16: precision of the coupling networks");
     visitor("threads", o.threads, OnResume::change, "Threads; 0: all processors");

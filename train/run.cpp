@@ -8,6 +8,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <numeric>
 
 #include "kernels/error.h"
 #include "train/data/grid.h"
@@ -173,8 +174,9 @@ class Run {
     TrainingOptions options_;
     RunFolder folder_;
     std::optional<TrainingImages> images_;
-    std::optional<ImageSet> valid_;
+    std::optional<SplitImages> valid_;
     index_t train_images_ = 0;
+    bool on_disk_ = false;  // the images are read each time
     Schedule schedule_{};
     MemoryPlan plan_;
     std::optional<CheckpointInfo> resumed_;
@@ -196,9 +198,14 @@ void Run::open_data() {
     const DatasetInfo info = describe_dataset(options_.data);
     fit_model(info, options_);
     train_images_ = info.train;
-    if (info.valid > 0) valid_ = load_split(options_.data, "valid");
-    images_.emplace(load_split(options_.data, "train"), parse_augmentation(options_.augment),
-                    options_.shuffle, options_.seed);
+    const auto image_bytes = static_cast<std::size_t>((info.train + info.valid) * info.H * info.W * info.C);
+    on_disk_ = options_.data_access == "disk" ||
+               (options_.data_access == "auto" && image_bytes > machine_memory_bytes() / 4);
+    const auto split = [&](const char* name) {
+        return on_disk_ ? SplitImages(options_.data, name) : SplitImages(load_split(options_.data, name));
+    };
+    if (info.valid > 0) valid_.emplace(split("valid"));
+    images_.emplace(split("train"), parse_augmentation(options_.augment), options_.shuffle, options_.seed);
     schedule_ = make_schedule(options_, train_images_);
 }
 
@@ -284,8 +291,9 @@ void Run::tell_settings() const {
     const auto line = [&](const std::string& name, const std::string& value) {
         request_.say(fmt::format("  {:<14}{}", name, value));
     };
-    line("data", fmt::format("{}: {} training images {}x{}x{}, {} validation", options_.data, train_images_,
-                             m.image_height, m.image_width, m.channels, valid_ ? valid_->N : 0));
+    line("data", fmt::format("{}: {} training images {}x{}x{}, {} validation, {}", options_.data,
+                             train_images_, m.image_height, m.image_width, m.channels,
+                             valid_ ? valid_->N() : 0, on_disk_ ? "read from disk" : "in memory"));
     line("model",
          fmt::format(
              "levels {}, depth {}, width {}, {} coupling, {}, {} bits, edge bias {}, learned top {}{}{}",
@@ -363,23 +371,31 @@ void Run::draw_progress() {
 void Run::evaluate_valid() {
     if (!valid_ || evaluated_step_ == progress_.step) return;
     evaluated_step_ = progress_.step;
-    std::vector<std::uint64_t> numbers(static_cast<std::size_t>(valid_->N));
-    for (index_t i = 0; i < valid_->N; ++i) numbers[i] = static_cast<std::uint64_t>(i);
+    const index_t N = valid_->N(), D = valid_->set().image_bytes();
+    std::vector<index_t> images(static_cast<std::size_t>(N));
+    std::iota(images.begin(), images.end(), index_t{0});
+    const std::vector<std::uint64_t> numbers(images.begin(), images.end());
+    // As many at once as pass the model together: the result does not depend on where they are read.
+    const index_t at_once = trainer_->buffers().capacity;
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(std::min(N, at_once) * D));
     std::vector<double> bits(numbers.size());
     const Noise noise{true, options_.seed, Purpose::evaluate, nullptr};
     for (const bool ema : {false, true}) {
         trainer_->use(ema);
-        evaluate(trainer_->context(), trainer_->glow(), trainer_->buffers(),
-                 {valid_->N, valid_->images.data(), numbers.data(),
-                  valid_->labels.empty() ? nullptr : valid_->labels.data()},
-                 noise, {.bits_per_dim = bits.data()});
-        const Mean mean = mean_of(bits.data(), valid_->N);
+        for (index_t first = 0; first < N; first += at_once) {
+            const index_t count = std::min(at_once, N - first);
+            valid_->gather(images.data() + first, count, pixels.data());
+            evaluate(trainer_->context(), trainer_->glow(), trainer_->buffers(),
+                     {count, pixels.data(), numbers.data() + first, valid_->labels(first)}, noise,
+                     {.bits_per_dim = bits.data() + first});
+        }
+        const Mean mean = mean_of(bits.data(), N);
         (ema ? result_.valid_ema : result_.valid_raw) = mean;
         evaluations_->row(fmt::format("{},valid,{:.9g},{:.6g},{},{}", progress_.step, mean.value,
                                       mean.standard_error, mean.count, ema ? "ema" : "raw"));
     }
     request_.say(fmt::format("  validation: {:.4f} bits/dim (EMA), {:.4f} (raw), {} images",
-                             result_.valid_ema->value, result_.valid_raw->value, valid_->N));
+                             result_.valid_ema->value, result_.valid_raw->value, N));
     if (result_.valid_ema->value < best_) {
         best_ = result_.valid_ema->value;
         save();
@@ -434,7 +450,7 @@ void Run::recall() {
         const bool ema = std::string_view(weights) == "ema";
         if (ema && has_best) best_ = std::min(best_, bits);
         if (step == progress_.step)
-            (ema ? result_.valid_ema : result_.valid_raw) = Mean{bits, 0, valid_ ? valid_->N : 0};
+            (ema ? result_.valid_ema : result_.valid_raw) = Mean{bits, 0, valid_ ? valid_->N() : 0};
     }
     if (result_.valid_ema && result_.valid_raw) evaluated_step_ = progress_.step;
 }

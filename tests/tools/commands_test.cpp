@@ -233,6 +233,22 @@ TEST_F(Commands, TheSameSeedGivesTheSameRun) {
               read_csv(folder / "c/metrics.csv")[7].at("bpd"));
 }
 
+TEST_F(Commands, ReadingFromDiskChangesNothing) {
+    const Words words = {"--augment", "shift+flip", "--eval-every", "3"};
+    make_run("memory", 7, words + Words{"--data-access", "memory"});
+    make_run("disk", 7, words + Words{"--data-access", "disk"});
+    EXPECT_EQ(without(read_csv(folder / "disk/metrics.csv"), kTimes),
+              without(read_csv(folder / "memory/metrics.csv"), kTimes));
+    EXPECT_EQ(read_bytes(folder / "disk/eval.csv"), read_bytes(folder / "memory/eval.csv"));
+    expect_equal_weights("disk/latest.h5", "memory/latest.h5");
+    // Also where a run in memory is resumed from disk.
+    make_run("memory", 9, words + Words{"--resume", "--data-access", "disk"});
+    make_run("disk", 9, words + Words{"--resume", "--data-access", "memory"});
+    expect_equal_weights("disk/latest.h5", "memory/latest.h5");
+    EXPECT_NE(train(run_words("told", 1) + Words{"--data-access", "disk"}).err.find("read from disk"),
+              std::string::npos);
+}
+
 TEST_F(Commands, AResumedRunIsTheUninterruptedOne) {
     // Flips, shifts and noise, several passes over the data, evaluations in between.
     const Words options = {"--augment",   "shift+flip", "--eval-every", "5",

@@ -116,6 +116,7 @@ TEST_F(Refusals, TrainOptions) {
                   {{"--augment", "rotate"}, "rotate"},
                   {{"--dequant", "none"}, "none"},
                   {{"--memory", "magic"}, "magic"},
+                  {{"--data-access", "tape"}, "tape"},
                   {{"--precision", "fp16"}, "fp16"},
                   {{"--precision", "tf32"}, "tf32"},
                   {{"--device", "cuda"}, "cuda"},

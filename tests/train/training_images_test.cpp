@@ -63,5 +63,70 @@ TEST(TrainingImages, AnotherSeedIsAnotherOrder) {
     EXPECT_FALSE(std::equal(x.pixels, x.pixels + 50 * 16, y.pixels));
 }
 
+// A data set of N numbered images as a file.
+void write_numbered(const std::filesystem::path& path, index_t N) {
+    const ImageSet set = numbered(N, false);
+    DatasetInfo info;
+    info.H = info.W = 4;
+    info.C = 1;
+    DatasetWriter writer(path, info);
+    writer.append("train", N, set.images.data(), nullptr);
+    writer.commit();
+}
+
+// Whatever is asked for, also what the thread that reads ahead did not expect.
+TEST(TrainingImages, FromDiskAreThoseFromMemory) {
+    const TemporaryFolder folder;
+    write_numbered(folder / "a.h5", 50);
+    for (const bool shuffle : {true, false}) {
+        TrainingImages memory(numbered(50, false), {true, true}, shuffle, 9),
+            disk(SplitImages(folder / "a.h5", "train"), {true, true}, shuffle, 9);
+        const std::pair<index_t, index_t> calls[] = {{0, 20}, {0, 8},  {8, 8},   {16, 8}, {48, 8},
+                                                     {5, 8},  {13, 3}, {16, 30}, {9, 1},  {109, 60}};
+        for (const auto& [s, count] : calls) {
+            const Batch x = memory.take(s, count), y = disk.take(s, count);
+            ASSERT_EQ(y.N, count);
+            EXPECT_TRUE(std::equal(x.pixels, x.pixels + count * 16, y.pixels)) << s;
+            EXPECT_TRUE(std::equal(x.numbers, x.numbers + count, y.numbers)) << s;
+        }
+        // One process of several: the same number of images, further apart.
+        for (index_t s = 4; s < 400; s += 24) {
+            const Batch x = memory.take(s, 8), y = disk.take(s, 8);
+            EXPECT_TRUE(std::equal(x.pixels, x.pixels + 8 * 16, y.pixels)) << s;
+        }
+    }
+}
+
+// The thread that reads ahead shares HDF5 with the one that writes checkpoints and opens files.
+TEST(TrainingImages, FromDiskAreReadWhileOtherFilesAreInUse) {
+    const TemporaryFolder folder;
+    write_numbered(folder / "a.h5", 200);
+    TrainingImages memory(numbered(200, false), {}, true, 3),
+        disk(SplitImages(folder / "a.h5", "train"), {}, true, 3);
+    const std::vector<double> values(1000, 1.5);
+    for (index_t s = 0; s < 1000; s += 50) {
+        const Batch x = memory.take(s, 50), y = disk.take(s, 50);
+        EXPECT_TRUE(std::equal(x.pixels, x.pixels + 50 * 16, y.pixels)) << s;
+        Hdf5File file = Hdf5File::create(folder / "b.h5");
+        file.write<double>("/values", {1000}, values.data());
+        file.close();
+        EXPECT_EQ(Hdf5File::open(folder / "b.h5").read<double>("/values", {1000}), values);
+        EXPECT_EQ(describe_dataset(folder / "a.h5").train, 200);
+    }
+}
+
+TEST(TrainingImages, AFileThatGoesBadIsAnErrorOfTheNextCall) {
+    const TemporaryFolder folder;
+    write_numbered(folder / "a.h5", 20000);
+    TrainingImages disk(SplitImages(folder / "a.h5", "train"), {}, true, 3);
+    disk.take(0, 10);
+    std::filesystem::resize_file(folder / "a.h5", 5000);
+    expect_throw<InputError>(
+        [&] {
+            for (index_t s = 10; s < 1000; s += 10) disk.take(s, 10);
+        },
+        {"/train/images", "cannot be read"});
+}
+
 }  // namespace
 }  // namespace glow

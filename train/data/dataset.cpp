@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <numeric>
 
 #include "kernels/error.h"
 
@@ -111,6 +113,12 @@ void DatasetReader::read_images(const std::string& split, index_t first, index_t
     file_.read_rows(fmt::format("/{}/images", split), first, count, images);
 }
 
+void DatasetReader::read_scattered(const std::string& split, const index_t* numbers, index_t count,
+                                   std::uint8_t* images) const {
+    if (info_.images(split) == 0) refuse(file_, fmt::format("has no split \"{}\"", split));
+    file_.read_scattered_rows(fmt::format("/{}/images", split), numbers, count, images);
+}
+
 std::vector<std::int32_t> DatasetReader::read_labels(const std::string& split, index_t count) const {
     const std::string name = fmt::format("/{}/labels", split);
     if (!info_.labels(split)) refuse(file_, name + " is missing");
@@ -131,21 +139,55 @@ DatasetInfo describe_dataset(const std::filesystem::path& path) {
     return DatasetReader(path).info();
 }
 
-ImageSet load_split(const std::filesystem::path& path, const std::string& split, index_t limit) {
-    const DatasetReader reader(path);
+namespace {
+
+// All of a split's description and its labels, but no pixels.
+ImageSet without_pixels(const DatasetReader& reader, const std::string& split, index_t limit) {
     const DatasetInfo& info = reader.info();
     ImageSet set;
     set.N = limit < 0 ? info.images(split) : std::min(limit, info.images(split));
     set.H = info.H;
     set.W = info.W;
     set.C = info.C;
-    set.images.resize(static_cast<std::size_t>(set.N * set.image_bytes()));
-    reader.read_images(split, 0, set.N, set.images.data());
     if (info.labels(split)) {
         set.labels = reader.read_labels(split, set.N);
         set.n_classes = info.n_classes;
     }
     return set;
+}
+
+}  // namespace
+
+ImageSet load_split(const std::filesystem::path& path, const std::string& split, index_t limit) {
+    const DatasetReader reader(path);
+    ImageSet set = without_pixels(reader, split, limit);
+    set.images.resize(static_cast<std::size_t>(set.N * set.image_bytes()));
+    reader.read_images(split, 0, set.N, set.images.data());
+    return set;
+}
+
+SplitImages::SplitImages(ImageSet set) : set_(std::move(set)) {}
+
+SplitImages::SplitImages(const std::filesystem::path& path, const std::string& split)
+    : split_(split), reader_(std::make_unique<DatasetReader>(path)) {
+    set_ = without_pixels(*reader_, split, -1);
+    std::vector<std::uint8_t> first(static_cast<std::size_t>(set_.image_bytes()));
+    reader_->read_images(split, 0, 1, first.data());  // refuses a split that is not there
+}
+
+void SplitImages::gather(const index_t* numbers, index_t count, std::uint8_t* pixels) const {
+    const auto bytes = static_cast<std::size_t>(set_.image_bytes());
+    if (!on_disk()) {
+        for (index_t i = 0; i < count; ++i)
+            std::memcpy(pixels + i * set_.image_bytes(), set_.image(numbers[i]), bytes);
+        return;
+    }
+    // In the order of the file, one by one: neighbours share a chunk, and a disk's head goes one way.
+    std::vector<index_t> order(static_cast<std::size_t>(count));
+    std::iota(order.begin(), order.end(), index_t{0});
+    std::sort(order.begin(), order.end(), [&](index_t a, index_t b) { return numbers[a] < numbers[b]; });
+    for (const index_t i : order)
+        reader_->read_scattered(split_, numbers + i, 1, pixels + i * set_.image_bytes());
 }
 
 DatasetWriter::DatasetWriter(const std::filesystem::path& path, const DatasetInfo& info)

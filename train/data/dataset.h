@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,6 +52,10 @@ class DatasetReader {
     const DatasetInfo& info() const { return info_; }
     // Images first .. first + count - 1 of a split into images [count, H, W, C].
     void read_images(const std::string& split, index_t first, index_t count, std::uint8_t* images) const;
+    // Any images: numbers [count] -> images [count, H, W, C]. Fast for few of many; rising numbers are
+    // fastest.
+    void read_scattered(const std::string& split, const index_t* numbers, index_t count,
+                        std::uint8_t* images) const;
     // The first `count` labels of a split, each checked to be in 0 .. n_classes - 1.
     std::vector<std::int32_t> read_labels(const std::string& split, index_t count) const;
 
@@ -64,6 +69,31 @@ DatasetInfo describe_dataset(const std::filesystem::path& path);
 
 // A split in memory, all of it or its first `limit` images. InputError where the file has no such split.
 ImageSet load_split(const std::filesystem::path& path, const std::string& split, index_t limit = -1);
+
+// The images of a split by number, wherever they are: in memory, or on disk and read each time they are asked
+// for. Labels are in memory always.
+class SplitImages {
+  public:
+    SplitImages(ImageSet set);  // not explicit: images in memory are split images
+    // On disk. InputError where the file has no such split.
+    SplitImages(const std::filesystem::path& path, const std::string& split);
+
+    // Shape and labels; its `images` are empty where the pixels stay on disk.
+    const ImageSet& set() const { return set_; }
+    index_t N() const { return set_.N; }
+    bool on_disk() const { return reader_ != nullptr; }
+    // Those of the images from `first` on; null without labels.
+    const std::int32_t* labels(index_t first) const {
+        return set_.labels.empty() ? nullptr : set_.labels.data() + first;
+    }
+    // numbers [count] -> pixels [count, H, W, C]. One thread at a time.
+    void gather(const index_t* numbers, index_t count, std::uint8_t* pixels) const;
+
+  private:
+    ImageSet set_;
+    std::string split_;
+    std::unique_ptr<DatasetReader> reader_;
+};
 
 // Writes a data set, image by image, atomically: without commit() nothing appears.
 class DatasetWriter {

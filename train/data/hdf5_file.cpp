@@ -15,6 +15,7 @@
 #include <csignal>
 #include <cstring>
 #include <limits>
+#include <mutex>
 #include <utility>
 
 #include "kernels/error.h"
@@ -31,6 +32,14 @@ constexpr rlim_t kProbeSeconds = 6;                // of processor time, in refu
 constexpr index_t kProbeBytes = index_t{1} << 29;  // of memory
 constexpr int kTooMuchMemory = 3;                  // exit code of the child
 constexpr index_t kAppendBytes = 65536;            // chunk of an array that grows
+
+// Held in every public function, and while a child is made. Not recursive: glibc's recursive one remembers
+// its owner's number, which is another one in a child.
+std::mutex& library() {
+    static std::mutex mutex;
+    return mutex;
+}
+using Lock = std::lock_guard<std::mutex>;
 
 class Handle {
   public:
@@ -455,18 +464,36 @@ std::string shape_text(const std::vector<index_t>& shape) {
     return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
+// An array kept open, with its spaces.
+struct Hdf5File::KeptArray {
+    std::string name;
+    OpenArray array;
+    Handle file_space, memory_space;
+    index_t row_bytes;
+};
+
 Hdf5File::Hdf5File(std::int64_t id, std::filesystem::path shown, index_t bytes)
     : id_(id), shown_(std::move(shown)), bytes_(bytes) {}
 
+void Hdf5File::close_quietly() noexcept {
+    kept_.reset();
+    if (id_ >= 0) H5Fclose(std::exchange(id_, -1));
+}
+
 Hdf5File::~Hdf5File() {
-    if (id_ >= 0) H5Fclose(id_);
+    const Lock lock(library());
+    close_quietly();
 }
 
 Hdf5File::Hdf5File(Hdf5File&& other) noexcept
-    : id_(std::exchange(other.id_, -1)), shown_(std::move(other.shown_)), bytes_(other.bytes_) {}
+    : id_(std::exchange(other.id_, -1)),
+      kept_(std::move(other.kept_)),
+      shown_(std::move(other.shown_)),
+      bytes_(other.bytes_) {}
 
 Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
     std::swap(id_, other.id_);
+    std::swap(kept_, other.kept_);
     std::swap(shown_, other.shown_);
     std::swap(bytes_, other.bytes_);
     return *this;
@@ -522,7 +549,9 @@ index_t peak_memory() {
 // random bytes in their directory). So a child process looks at everything first; its fate, not its findings,
 // is what counts. A child cannot be had where memory is short: the file is then taken as it is.
 void Hdf5File::refuse_if_deadly(const std::filesystem::path& path) {
+    library().lock();  // no other thread is within HDF5 when the child is copied
     const pid_t child = fork();
+    library().unlock();
     if (child == 0) {
         const int nowhere = ::open("/dev/null", O_WRONLY);
         dup2(nowhere, STDERR_FILENO);  // nobody wants to read of its crash
@@ -568,6 +597,7 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
 }
 
 Hdf5File Hdf5File::open_unchecked(const std::filesystem::path& path) {
+    const Lock lock(library());
     silence();
     std::error_code code;
     const auto status = std::filesystem::status(path, code);
@@ -586,6 +616,7 @@ Hdf5File Hdf5File::open_unchecked(const std::filesystem::path& path) {
 }
 
 Hdf5File Hdf5File::create(const std::filesystem::path& path, const std::filesystem::path& shown) {
+    const Lock lock(library());
     silence();
     const Handle access = file_access();
     const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
@@ -595,7 +626,9 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path, const std::filesyst
 }
 
 void Hdf5File::close() {
+    const Lock lock(library());
     if (id_ < 0) return;
+    kept_.reset();
     const hid_t id = std::exchange(id_, -1);
     if (H5Fflush(id, H5F_SCOPE_LOCAL) < 0) {
         const std::string why = reason();
@@ -606,12 +639,14 @@ void Hdf5File::close() {
 }
 
 bool Hdf5File::exists(const std::string& name) const {
+    const Lock lock(library());
     return find(id_, shown_, name);
 }
 
 std::vector<std::string> Hdf5File::arrays(const std::string& group) const {
+    const Lock lock(library());
     std::vector<std::string> found;
-    if (!exists(group)) return found;
+    if (!find(id_, shown_, group)) return found;
     const Handle root = open_object(id_, shown_, group);
     if (H5Iget_type(root) != H5I_GROUP) bad_input(shown_, group, "expected a group, found an array");
     std::size_t links = 0;
@@ -623,16 +658,19 @@ std::vector<std::string> Hdf5File::arrays(const std::string& group) const {
 }
 
 ArrayInfo Hdf5File::describe(const std::string& name) const {
+    const Lock lock(library());
     return open_array(id_, shown_, bytes_, name).info;
 }
 
 template <class T>
 void Hdf5File::read(const std::string& name, const std::vector<index_t>& shape, T* values) const {
+    const Lock lock(library());
     read_whole<T>(id_, shown_, bytes_, name, shape, [values](index_t) { return values; });
 }
 
 template <class T>
 std::vector<T> Hdf5File::read(const std::string& name, const std::vector<index_t>& shape) const {
+    const Lock lock(library());
     std::vector<T> values;
     read_whole<T>(id_, shown_, bytes_, name, shape, [&values](index_t elements) {
         values.resize(static_cast<std::size_t>(elements));
@@ -643,6 +681,7 @@ std::vector<T> Hdf5File::read(const std::string& name, const std::vector<index_t
 
 template <class T>
 void Hdf5File::read_rows(const std::string& name, index_t first, index_t count, T* values) const {
+    const Lock lock(library());
     const OpenArray array = open_array_of<T>(id_, shown_, bytes_, name);
     const auto& shape = array.info.shape;
     if (shape.empty() || first < 0 || count < 0 || first > shape[0] - count)
@@ -660,8 +699,36 @@ void Hdf5File::read_rows(const std::string& name, index_t first, index_t count, 
         bad_input(shown_, name, "cannot be read: " + reason());
 }
 
+void Hdf5File::read_scattered_rows(const std::string& name, const index_t* rows, index_t count,
+                                   std::uint8_t* values) const {
+    const Lock lock(library());
+    if (!kept_ || kept_->name != name) {
+        kept_.reset();
+        OpenArray array = open_array_of<std::uint8_t>(id_, shown_, bytes_, name);
+        std::vector<index_t> row = array.info.shape;
+        if (row.empty() || array.info.elements == 0) bad_input(shown_, name, "has no rows");
+        row[0] = 1;
+        Handle file_space(H5Dget_space(array.array), H5Sclose);
+        Handle memory_space(H5Screate_simple(static_cast<int>(row.size()), sizes_of(row).data(), nullptr),
+                            H5Sclose);
+        const index_t row_bytes = array.info.elements / array.info.shape[0];
+        kept_.reset(
+            new KeptArray{name, std::move(array), std::move(file_space), std::move(memory_space), row_bytes});
+    }
+    const auto& shape = kept_->array.info.shape;
+    for (index_t i = 0; i < count; ++i) {
+        if (rows[i] < 0 || rows[i] >= shape[0])
+            bad_input(shown_, name, fmt::format("expected a row in 0..{}, found {}", shape[0] - 1, rows[i]));
+        select_rows(kept_->file_space, shape, rows[i], 1);
+        if (H5Dread(kept_->array.array, H5T_NATIVE_UINT8, kept_->memory_space, kept_->file_space, H5P_DEFAULT,
+                    values + i * kept_->row_bytes) < 0)
+            bad_input(shown_, name, "cannot be read: " + reason());
+    }
+}
+
 template <class T>
 void Hdf5File::write(const std::string& name, const std::vector<index_t>& shape, const T* values) {
+    const Lock lock(library());
     const Handle space(H5Screate_simple(static_cast<int>(shape.size()), sizes_of(shape).data(), nullptr),
                        H5Sclose);
     const Handle create = array_creation(), parents = parents_made();
@@ -675,6 +742,7 @@ void Hdf5File::write(const std::string& name, const std::vector<index_t>& shape,
 
 template <class T>
 void Hdf5File::create_growing(const std::string& name, const std::vector<index_t>& row_shape) {
+    const Lock lock(library());
     std::vector<hsize_t> sizes{0}, most{H5S_UNLIMITED}, chunk{1};
     index_t row_bytes = sizeof(T);
     for (const index_t size : row_shape) {
@@ -694,6 +762,7 @@ void Hdf5File::create_growing(const std::string& name, const std::vector<index_t
 
 template <class T>
 void Hdf5File::append(const std::string& name, index_t rows, const T* values) {
+    const Lock lock(library());
     if (rows == 0) return;
     const OpenArray array = open_array_of<T>(id_, shown_, bytes_, name);
     std::vector<index_t> shape = array.info.shape, added = shape;
@@ -710,17 +779,20 @@ void Hdf5File::append(const std::string& name, index_t rows, const T* values) {
 }
 
 void Hdf5File::create_group(const std::string& name) {
+    const Lock lock(library());
     const Handle parents = parents_made();
     const Handle group(H5Gcreate2(id_, name.c_str(), parents, H5P_DEFAULT, H5P_DEFAULT), H5Gclose);
     if (group.bad()) bad_write(shown_, name);
 }
 
 bool Hdf5File::has_attribute(const std::string& object, const std::string& name) const {
+    const Lock lock(library());
     const Handle owner = open_object(id_, shown_, object);
     return H5Aexists(owner, name.c_str()) > 0;
 }
 
 std::string Hdf5File::string_attribute(const std::string& object, const std::string& name) const {
+    const Lock lock(library());
     const OpenAttribute attribute = open_attribute(id_, shown_, object, name);
     const auto fail = [&](const std::string& what) {
         bad_input(shown_, object, fmt::format("attribute {}: {}", name, what));
@@ -749,6 +821,7 @@ std::string Hdf5File::string_attribute(const std::string& object, const std::str
 }
 
 std::int64_t Hdf5File::integer_attribute(const std::string& object, const std::string& name) const {
+    const Lock lock(library());
     const OpenAttribute attribute = open_attribute(id_, shown_, object, name);
     const auto fail = [&](const std::string& what) {
         bad_input(shown_, object, fmt::format("attribute {}: {}", name, what));
@@ -768,6 +841,7 @@ std::int64_t Hdf5File::integer_attribute(const std::string& object, const std::s
 }
 
 double Hdf5File::number_attribute(const std::string& object, const std::string& name) const {
+    const Lock lock(library());
     const OpenAttribute attribute = open_attribute(id_, shown_, object, name);
     const H5T_class_t kind = H5Tget_class(attribute.type);
     if (kind != H5T_FLOAT && kind != H5T_INTEGER)
@@ -781,6 +855,7 @@ double Hdf5File::number_attribute(const std::string& object, const std::string& 
 }
 
 void Hdf5File::set_string(const std::string& object, const std::string& name, const std::string& value) {
+    const Lock lock(library());
     const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
     H5Tset_size(type, H5T_VARIABLE);
     H5Tset_cset(type, H5T_CSET_UTF8);
@@ -789,14 +864,17 @@ void Hdf5File::set_string(const std::string& object, const std::string& name, co
 }
 
 void Hdf5File::set_integer(const std::string& object, const std::string& name, std::int64_t value) {
+    const Lock lock(library());
     set_attribute(id_, shown_, object, name, H5T_NATIVE_INT64, &value);
 }
 
 void Hdf5File::set_number(const std::string& object, const std::string& name, double value) {
+    const Lock lock(library());
     set_attribute(id_, shown_, object, name, H5T_NATIVE_DOUBLE, &value);
 }
 
 std::string Hdf5File::library_version() {
+    const Lock lock(library());
     unsigned major = 0, minor = 0, release = 0;
     H5get_libversion(&major, &minor, &release);
     return fmt::format("{}.{}.{}", major, minor, release);

@@ -1,11 +1,13 @@
 // An HDF5 file: arrays and attributes by name, checked before anything is allocated, for data sets,
 // checkpoints and latents. Arrays are row-major. A file from elsewhere is not trusted: what it claims is
 // compared with its size, and nothing is read from outside it (external storage, external links, virtual data
-// sets). One thread at a time.
+// sets). HDF5 itself is for one thread at a time: a lock within makes any number of threads safe, each with
+// files of its own.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -61,6 +63,11 @@ class Hdf5File {
     // Rows first .. first + count - 1 along the first axis of an array of any shape of rank >= 1.
     template <class T>
     void read_rows(const std::string& name, index_t first, index_t count, T* values) const;
+    // Rows of a uint8 array one by one: rows[i] -> values [count, row elements]. The array is opened and
+    // checked at the first call and kept open: many times faster than read_rows() where a file has many
+    // chunks. Rising row numbers are read fastest.
+    void read_scattered_rows(const std::string& name, const index_t* rows, index_t count,
+                             std::uint8_t* values) const;
 
     // A new array of a fixed shape. Groups on the way are made.
     template <class T>
@@ -91,7 +98,11 @@ class Hdf5File {
     static Hdf5File open_unchecked(const std::filesystem::path& path);
     static void refuse_if_deadly(const std::filesystem::path& path);
 
-    std::int64_t id_;  // hid_t; -1 when closed
+    void close_quietly() noexcept;
+
+    struct KeptArray;
+    std::int64_t id_;                          // hid_t; -1 when closed
+    mutable std::unique_ptr<KeptArray> kept_;  // of read_scattered_rows()
     std::filesystem::path shown_;
     index_t bytes_;  // size of a file opened for reading; -1 while writing
 };

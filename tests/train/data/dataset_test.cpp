@@ -64,6 +64,24 @@ TEST(Dataset, IsReadAsItWasWritten) {
         reader.read_images("train", n, 1, one.data());
         EXPECT_TRUE(std::equal(one.begin(), one.end(), train.begin() + n * 24));
     }
+    const std::vector<index_t> order = {7, 0, 9, 9, 3};
+    std::vector<std::uint8_t> scattered(5 * 24);
+    const SplitImages disk(folder / "a.h5", "train"), memory(load_split(folder / "a.h5", "train"));
+    EXPECT_TRUE(disk.on_disk() && !memory.on_disk() && disk.set().images.empty());
+    EXPECT_EQ(disk.set().labels, labels);
+    for (const SplitImages* images : {&disk, &memory}) {
+        EXPECT_EQ(images->N(), 10);
+        std::fill(scattered.begin(), scattered.end(), 0);
+        images->gather(order.data(), 5, scattered.data());
+        for (std::size_t i = 0; i < 5; ++i)
+            EXPECT_TRUE(std::equal(scattered.begin() + static_cast<std::ptrdiff_t>(i) * 24,
+                                   scattered.begin() + static_cast<std::ptrdiff_t>(i + 1) * 24,
+                                   train.begin() + order[i] * 24));
+    }
+    for (const index_t outside : {index_t{-1}, index_t{10}})
+        expect_throw<InputError>([&] { disk.gather(&outside, 1, scattered.data()); },
+                                 {"a.h5", "row in 0..9"});
+    expect_throw<InputError>([&] { SplitImages(folder / "a.h5", "valid"); }, {"a.h5", "valid"});
     expect_throw<InputError>([&] { load_split(folder / "a.h5", "valid"); }, {"a.h5", "valid"});
     expect_throw<InputError>([&] { load_split(folder / "a.h5", "Train"); },
                              {"train, valid or test", "Train"});
