@@ -67,8 +67,7 @@ void check(const ModelConfig& config) {
         throw InputError(fmt::format("--weight-y is {}; it must be between 0 and 1e6", config.weight_y));
     if (config.weight_y > 0 && !config.y_cond)
         throw InputError("--weight-y trains the classifier of a conditional model: give --y-cond too");
-    if (config.y_cond)
-        check_range("the number of classes of a conditional model", config.n_classes, 1, 1 << 20);
+    check_range("the number of classes", config.n_classes, config.y_cond ? 1 : 0, 1 << 20);
 }
 
 std::string to_string(Permutation permutation) {

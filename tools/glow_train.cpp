@@ -3,11 +3,13 @@
 
 #include <fstream>
 #include <memory>
+#include <optional>
 
 #include "kernels/error.h"
 #include "tools/command_line.h"
-#include "tools/numbers.h"
 #include "tools/thread_policy.h"
+#include "tools/training_options.h"
+#include "train/presets.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 
@@ -17,50 +19,44 @@ using namespace glow;
 
 struct Request : RunRequest {
     std::string device = "auto", permutation = "invconv", coupling = "affine", resume_text;
-    bool plan = false;
+    std::string preset;
+    bool plan = false, print_config = false;
 };
+
+// What the command line gives an option, "" where nothing follows it; nothing where it is not there. For
+// options that must be known before the command line is parsed.
+std::optional<std::string> option_value(const std::vector<std::string>& arguments,
+                                        const std::string& option) {
+    std::optional<std::string> value;
+    for (std::size_t i = 1; i < arguments.size(); ++i) {
+        if (arguments[i] == option) value = i + 1 < arguments.size() ? arguments[i + 1] : "";
+        if (arguments[i].starts_with(option + "=")) value = arguments[i].substr(option.size() + 1);
+    }
+    return value;
+}
+
+// The preset's options are what the others begin with, so that --help shows them too.
+void begin_with_preset(Request& request, const std::vector<std::string>& arguments) {
+    const auto name = option_value(arguments, "--preset");
+    if (!name) return;
+    request.options = preset_options(*name);
+    request.permutation = to_string(request.options.model.permutation);
+    request.coupling = to_string(request.options.model.coupling);
+}
 
 void add_options(CommandLine& command, const std::shared_ptr<Request>& request) {
     CLI::App& app = command.app();
-    ModelConfig& model = request->options.model;
-    app.add_option("--levels", model.levels, "Levels L")->check(is_number<index_t>());
-    app.add_option("--depth", model.depth, "Steps of flow per level, K")->check(is_number<index_t>());
-    app.add_option("--width", model.width, "Hidden channels of the coupling networks")
-        ->check(is_number<index_t>());
-    app.add_option("--permutation", request->permutation,
-                   "Channel mixing: invconv, invconv_lu, shuffle or reverse");
-    app.add_option("--coupling", request->coupling, "affine or additive");
-    app.add_option("--n-bits", model.n_bits, "Bits of the pixels that are modelled, 1..8")
-        ->check(is_number<int>());
-    app.add_flag("--edge-bias,!--no-edge-bias", model.edge_bias,
-                 "3x3 convolutions see where the image ends (default on)");
-    app.add_flag("--learn-top,!--no-learn-top", model.learn_top,
-                 "Learned prior of the top latents (default on)");
-    app.add_flag("--y-cond,!--no-y-cond", model.y_cond,
-                 "Top prior by class; the data set must have labels (default off)");
-    app.add_option("--weight-y", model.weight_y,
-                   "Weight of the classifier's cross-entropy in the loss, in bits; with --y-cond; 0: none")
-        ->check(is_number<double>());
-    visit_training_options(request->options, [&](const char* name, auto& value, OnResume, const char* help) {
-        using T = std::decay_t<decltype(value)>;
-        const std::string option = std::string("--") + name;
-        if constexpr (std::is_same_v<T, bool>) {
-            app.add_flag(option + ",!--no-" + name, value,
-                         help + std::string(value ? " (default on)" : " (default off)"));
-        } else if constexpr (std::is_same_v<T, Interval>) {
-            app.add_option_function<std::string>(
-                   option, [&value](const std::string& text) { value = parse_interval(text); }, help)
-                ->default_str(to_string(value));
-        } else {
-            CLI::Option* const added = app.add_option(option, value, help);
-            if (option == "--act-budget")
-                added->transform(CLI::AsSizeValue(false));
-            else if constexpr (std::is_arithmetic_v<T>)
-                added->check(is_number<T>());
-        }
-    });
-    app.get_option("--data")->required();
-    app.get_option("--out")->required();
+    std::string names;
+    for (const Preset& preset : presets()) names += fmt::format("\n{}: {}", preset.name, preset.what);
+    app.add_option(
+           "--preset", request->preset,
+           "Begin with the settings of a published run; --config and other options come after" + names)
+        ->configurable(false);
+    app.add_flag("--print-config", request->print_config,
+                 "Print all options as they would be used (TOML) and stop")
+        ->default_str("")
+        ->configurable(false);
+    add_training_options(app, request->options, request->permutation, request->coupling);
     app.add_option("--device", request->device, "auto or cpu")->configurable(false);
     app.add_option("--resume", request->resume_text,
                    "Go on: from a checkpoint, or `auto` for the folder's latest, afresh where there is none")
@@ -71,22 +67,14 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
                    "Start from the raw weights of a checkpoint (file or run folder)")
         ->configurable(false);
     app.add_flag("--plan", request->plan, "Print the memory plan and stop")->configurable(false);
-    app.set_config("--config", "", "Options from a file, as a run's config.toml");
-    app.allow_config_extras(CLI::config_extras_mode::error);
 }
 
 // A run that goes on takes its options from its own config.toml; what the command line says comes first.
 std::vector<std::string> with_run_config(int argc, char** argv) {
     std::vector<std::string> arguments(argv, argv + argc);
-    std::string out;
-    bool resume = false, config = false;
-    for (std::size_t i = 1; i < arguments.size(); ++i) {
-        const std::string& argument = arguments[i];
-        if (argument == "--out" && i + 1 < arguments.size()) out = arguments[i + 1];
-        if (argument.rfind("--out=", 0) == 0) out = argument.substr(6);
-        resume = resume || argument == "--resume" || argument.rfind("--resume=", 0) == 0;
-        config = config || argument == "--config" || argument.rfind("--config=", 0) == 0;
-    }
+    const bool resume = option_value(arguments, "--resume").has_value(),
+               config = option_value(arguments, "--config").has_value();
+    const std::string out = option_value(arguments, "--out").value_or("");
     std::error_code ignored;
     if (resume && !config && !out.empty() && std::filesystem::exists(RunFolder(out).config(), ignored)) {
         arguments.insert(arguments.begin() + 1, RunFolder(out).config().string());
@@ -101,6 +89,14 @@ void train(CommandLine& command, Request& request) {
     request.options.model.permutation = parse_permutation(request.permutation);
     request.options.model.coupling = parse_coupling(request.coupling);
     check(request.options);
+    if (request.print_config) {
+        command.result(to_toml(request.options), to_json(request.options));
+        return;
+    }
+    for (const char* option : {"--data", "--out"})
+        if (command.app().get_option(option)->count() == 0)
+            throw InputError(
+                fmt::format("{0} is required ({1} --help lists the options)", option, command.name()));
     if (request.options.out.empty()) throw InputError("--out: the name of a folder is missing");
     request.say = [&command](const std::string& line) { command.say("{}", line); };
     request.terminal = isatty(STDERR_FILENO) && !command.quiet();
@@ -160,8 +156,9 @@ int main(int argc, char** argv) {
     std::vector<char*> pointers;
     for (const std::string& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));
     return run_tool(static_cast<int>(pointers.size()), pointers.data(), "Trains a Glow on a data set.",
-                    [](CommandLine& command) {
+                    [&arguments](CommandLine& command) {
                         const auto request = std::make_shared<Request>();
+                        begin_with_preset(*request, arguments);
                         add_options(command, request);
                         command.action([&command, request] { train(command, *request); });
                     });

@@ -146,8 +146,12 @@ std::string to_toml(const TrainingOptions& options) {
     line("learn-top", m.learn_top);
     line("y-cond", m.y_cond);
     line("weight-y", m.weight_y);
-    visit_training_options(
-        options, [&](const char* name, const auto& value, OnResume, const char*) { line(name, value); });
+    visit_training_options(options, [&](const char* name, const auto& value, OnResume, const char*) {
+        // A preset knows neither data nor folder.
+        if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>)
+            if (value.empty()) return;
+        line(name, value);
+    });
     return text;
 }
 

@@ -220,6 +220,45 @@ TEST_F(Commands, ConfigTomlReproducesTheRun) {
 
 // ---- Runs repeat -----------------------------------------------------------------------------------------
 
+TEST_F(Commands, PresetsArePrintedAsAConfiguration) {
+    const Outcome printed = train({"--preset", "celeba256", "--print-config"});
+    ASSERT_EQ(printed.code, 0) << printed.err;
+    for (const char* line : {"levels = 6\n", "depth = 32\n", "coupling = 'additive'\n", "n-bits = 5\n",
+                             "batch = 40\n", "epoch-images = 50000\n", "augment = 'none'\n"})
+        EXPECT_NE(printed.out.find(line), std::string::npos) << line << printed.out;
+    EXPECT_EQ(printed.out.find("data ="), std::string::npos);
+    // What was printed is a --config that means the same.
+    write_bytes(folder / "c.toml", printed.out);
+    EXPECT_EQ(train({"--config", "c.toml", "--print-config"}).out, printed.out);
+    const json object = json::parse(train({"--preset=cifar10", "--print-config", "--json"}).out);
+    EXPECT_EQ(object["training"]["batch"], 512);
+    EXPECT_EQ(all_files(), (Words{"c.toml", "d.h5"}));
+    expect_error(train({"--preset", "cifar100", "--print-config"}), 2, "imagenet64");
+    expect_error(train({"--preset"}), 2, "--preset");
+}
+
+TEST_F(Commands, TheCommandLineComesBeforeTheConfigurationAndThatBeforeThePreset) {
+    write_bytes(folder / "c.toml", "depth = 5\nwidth = 6\ncoupling = 'affine'\n");
+    const auto options = [&](const Words& words) {
+        return json::parse(train(words + Words{"--print-config", "--json"}).out);
+    };
+    const json all = options({"--preset", "celeba256", "--config", "c.toml", "--width", "7"});
+    EXPECT_EQ(all["levels"], 6);           // the preset's
+    EXPECT_EQ(all["depth"], 5);            // the configuration's
+    EXPECT_EQ(all["coupling"], "affine");  // the configuration's
+    EXPECT_EQ(all["width"], 7);            // the command line's
+    const json conditional = options({"--preset", "cifar10", "--preset", "cifar10-conditional"});
+    EXPECT_EQ(conditional["y_cond"], true);
+    EXPECT_EQ(conditional["weight_y"], 0.01);
+    EXPECT_EQ(options({"--preset", "cifar10-conditional", "--no-y-cond"})["y_cond"], false);
+    // A run from a preset is resumed with what it was begun with.
+    const Words small = {"--preset", "quick",   "--data", "d.h5",      "--levels",
+                         "2",        "--width", "8",      "--threads", "2"};
+    ASSERT_EQ(train(small + Words{"--out", "run", "--max-steps", "1", "--quiet"}).code, 0);
+    EXPECT_EQ(train({"--out", "run", "--resume", "--max-steps", "2", "--quiet"}).code, 0);
+    EXPECT_NE(read_bytes(folder / "run/config.toml").find("depth = 8\n"), std::string::npos);
+}
+
 TEST_F(Commands, TheSameSeedGivesTheSameRun) {
     for (const char* out : {"a", "b"}) make_run(out, 8, {"--eval-every", "4"});
     EXPECT_EQ(without(read_csv(folder / "a/metrics.csv"), kTimes),

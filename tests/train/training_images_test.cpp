@@ -117,7 +117,7 @@ TEST(TrainingImages, FromDiskAreReadWhileOtherFilesAreInUse) {
 
 TEST(TrainingImages, AFileThatGoesBadIsAnErrorOfTheNextCall) {
     const TemporaryFolder folder;
-    write_numbered(folder / "a.h5", 20000);
+    write_numbered(folder / "a.h5", 400000);  // 6 MB: more than HDF5 keeps in memory
     TrainingImages disk(SplitImages(folder / "a.h5", "train"), {}, true, 3);
     disk.take(0, 10);
     std::filesystem::resize_file(folder / "a.h5", 5000);

@@ -1,0 +1,55 @@
+// The presets: the published numbers, and that every one can be run.
+#include "train/presets.h"
+
+#include <set>
+
+#include "tests/train/data/files.h"
+#include "train/schedule.h"
+
+namespace glow {
+namespace {
+
+TEST(Presets, AllCanBeRun) {
+    std::set<std::string> texts;
+    for (const Preset& preset : presets()) {
+        TrainingOptions options = preset_options(preset.name);
+        EXPECT_NO_THROW(check(options)) << preset.name;
+        const std::string name = preset.name;
+        const index_t size = name.ends_with("64") ? 64 : name.ends_with("256") ? 256 : 32;
+        options.model.image_height = options.model.image_width = size;
+        options.model.channels = name == "mnist" ? 1 : 3;
+        options.model.n_classes = options.model.y_cond ? 10 : 0;
+        EXPECT_NO_THROW(check(options.model)) << preset.name;
+        EXPECT_EQ(options.epoch_images, 50000) << preset.name;
+        texts.insert(to_toml(options));
+    }
+    EXPECT_EQ(texts.size(), presets().size());  // no two are the same
+}
+
+TEST(Presets, AnotherNameIsRefusedWithTheList) {
+    expect_throw<InputError>([] { preset_options("cifar100"); },
+                             {"cifar100", "cifar10-conditional", "quick"});
+    EXPECT_THROW(preset_options(""), InputError);
+}
+
+TEST(Presets, TakeThePublishedSteps) {
+    const auto schedule = [](const char* name) {
+        TrainingOptions options = preset_options(name);
+        return std::pair{options, make_schedule(options, 1000000)};
+    };
+    // 98 steps an epoch, 980 steps of warm-up, whatever the size of the images; 20 and 200 on 40 GPUs.
+    for (const auto& [name, steps] : {std::pair{"cifar10", 98.0},
+                                      {"imagenet32", 98.0},
+                                      {"imagenet64", 98.0},
+                                      {"lsun64", 98.0},
+                                      {"celeba256", 20.0}}) {
+        const auto [options, s] = schedule(name);
+        EXPECT_NEAR(s.beta2, 1 - 1 / steps, 1e-12) << name;
+        EXPECT_NEAR(s.ema_decay, 1 - 1 / steps, 1e-12) << name;
+        const double warmup = options.warmup_epochs * s.epoch_images / static_cast<double>(s.batch);
+        EXPECT_NEAR(warmup, 10 * 50000.0 / (name == std::string("celeba256") ? 2560 : 512), 1e-6) << name;
+    }
+}
+
+}  // namespace
+}  // namespace glow

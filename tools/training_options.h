@@ -1,0 +1,16 @@
+// The options of a training run on a command line and in a configuration file.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "train/options.h"
+
+namespace glow {
+
+// Adds the model's options, all of visit_training_options() and --config. permutation and coupling are to be
+// parsed by the caller. All must live as long as `app`.
+void add_training_options(CLI::App& app, TrainingOptions& options, std::string& permutation,
+                          std::string& coupling);
+
+}  // namespace glow

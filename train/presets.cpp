@@ -1,0 +1,100 @@
+// Sources: the commands in the README of openai/glow and the defaults of its train.py, where not said
+// otherwise.
+//
+// There an epoch is 50,000 images whatever the data set, each counted as if it were of 32 x 32 pixels: a GPU
+// takes 64 (32 / size)^2 images a step and counts 64. So a step at 64 x 64 advances the epoch by 4 times its
+// images, at 256 x 256 by 64 times. Here an epoch is 50,000 images, and the two settings that follow the
+// published epoch are set such that a run takes the same steps: warm-up over 10 published epochs, beta2 (and
+// with it the average of the weights) = 1 - 1 / (steps per published epoch).
+#include "train/presets.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "kernels/error.h"
+
+namespace glow {
+namespace {
+
+constexpr double kEpochImages = 50000, kWarmupEpochs = 10;
+
+// Levels, depth and the batch of all GPUs together.
+TrainingOptions published(index_t levels, index_t depth, index_t batch) {
+    TrainingOptions options;
+    options.model.levels = levels;
+    options.model.depth = depth;
+    options.model.width = 512;
+    options.batch = batch;
+    options.epoch_images = kEpochImages;
+    options.warmup_epochs = kWarmupEpochs;
+    options.augment = "none";
+    return options;
+}
+
+// Of images of another size than 32: `counted` images of a published epoch for each step's batch.
+TrainingOptions at_size(TrainingOptions options, index_t counted) {
+    const double steps = std::ceil(kEpochImages / static_cast<double>(counted));
+    options.beta2 = 1 - 1 / steps;
+    options.warmup_epochs = kWarmupEpochs * static_cast<double>(options.batch) / static_cast<double>(counted);
+    return options;
+}
+
+}  // namespace
+
+const std::vector<Preset>& presets() {
+    static const std::vector<Preset> all = {
+        {"cifar10", "published 3.35 bits/dim: 32x32, L 3, K 32, batch 512"},
+        {"imagenet32", "published 4.09: 32x32, L 3, K 48, batch 512"},
+        {"imagenet64", "published 3.81: 64x64, L 4, K 48, batch 128"},
+        {"lsun64", "published 2.38 to 2.67: 64x64, L 3, K 48, batch 128"},
+        {"celeba256", "published 1.03 at 5 bits: 256x256, L 6, K 32, additive, batch 40"},
+        {"cifar10-conditional", "published samples: additive, 5 bits, classes and a classifier"},
+        {"mnist", "the published code's defaults for MNIST, on grey images of 32x32"},
+        {"quick", "minutes on a few cores: L 3, K 8, width 128, batch 16"}};
+    return all;
+}
+
+TrainingOptions preset_options(const std::string& name) {
+    if (name == "cifar10") {
+        TrainingOptions options = published(3, 32, 512);
+        options.augment = "shift";
+        return options;
+    }
+    if (name == "imagenet32") return published(3, 48, 512);
+    if (name == "imagenet64") return at_size(published(4, 48, 128), 512);
+    if (name == "lsun64") return at_size(published(3, 48, 128), 512);
+    if (name == "celeba256") {
+        TrainingOptions options = at_size(published(6, 32, 40), 40 * 64);
+        options.model.coupling = CouplingKind::additive;
+        options.model.n_bits = 5;
+        return options;
+    }
+    if (name == "cifar10-conditional") {
+        TrainingOptions options = preset_options("cifar10");
+        options.model.coupling = CouplingKind::additive;
+        options.model.n_bits = 5;
+        options.model.y_cond = true;
+        options.model.weight_y = 0.01;
+        return options;
+    }
+    if (name == "mnist") {
+        TrainingOptions options = preset_options("cifar10");
+        options.model.coupling = CouplingKind::additive;  // the code's default
+        return options;
+    }
+    if (name == "quick") {  // as tools/quickstart.sh
+        TrainingOptions options = published(3, 8, 16);
+        options.model.width = 128;
+        options.warmup_epochs = 0.03;
+        options.ema_decay = 0.99;
+        options.augment = "flip";
+        return options;
+    }
+    std::string names;
+    for (const Preset& preset : presets())
+        names += fmt::format("{}{}", names.empty() ? "" : ", ", preset.name);
+    throw InputError(fmt::format("--preset {}: expected one of {}", name, names));
+}
+
+}  // namespace glow
