@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <hdf5.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -724,6 +725,12 @@ void Hdf5File::read_scattered_rows(const std::string& name, const index_t* rows,
                     values + i * kept_->row_bytes) < 0)
             bad_input(shown_, name, "cannot be read: " + reason());
     }
+    // HDF5 reads zeros beyond the end of a file, and a file may be cut while it is open.
+    void* descriptor = nullptr;
+    struct stat status {};
+    if (H5Fget_vfd_handle(id_, H5P_DEFAULT, &descriptor) < 0 ||
+        fstat(*static_cast<int*>(descriptor), &status) != 0 || status.st_size < bytes_)
+        bad_input(shown_, name, "cannot be read: the file became shorter while it was open");
 }
 
 template <class T>
