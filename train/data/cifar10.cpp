@@ -9,9 +9,8 @@
 #include "kernels/error.h"
 
 namespace glow {
-namespace {
 
-Cifar10File check_file(const std::filesystem::path& path) {
+Cifar10File check_cifar10_file(const std::filesystem::path& path) {
     std::error_code code;
     const auto bytes = static_cast<index_t>(std::filesystem::file_size(path, code));
     if (code) throw InputError(fmt::format("cannot read {}: {}", path.string(), code.message()));
@@ -22,6 +21,8 @@ Cifar10File check_file(const std::filesystem::path& path) {
     return {path, bytes / kCifar10RecordBytes};
 }
 
+namespace {
+
 // The files PREFIX*.bin of a folder, sorted by name.
 std::vector<Cifar10File> files_named(const std::filesystem::path& folder, const std::string& prefix) {
     std::vector<std::filesystem::path> paths;
@@ -31,7 +32,7 @@ std::vector<Cifar10File> files_named(const std::filesystem::path& folder, const 
     }
     std::sort(paths.begin(), paths.end());
     std::vector<Cifar10File> files;
-    for (const auto& path : paths) files.push_back(check_file(path));
+    for (const auto& path : paths) files.push_back(check_cifar10_file(path));
     return files;
 }
 
@@ -39,10 +40,10 @@ Cifar10Folder files_of(const std::filesystem::path& folder) {
     Cifar10Folder found;
     for (int batch = 1; batch <= 5; ++batch) {
         const auto path = folder / fmt::format("data_batch_{}.bin", batch);
-        if (std::filesystem::exists(path)) found.train.push_back(check_file(path));
+        if (std::filesystem::exists(path)) found.train.push_back(check_cifar10_file(path));
     }
     const auto test = folder / "test_batch.bin";
-    if (std::filesystem::exists(test)) found.test.push_back(check_file(test));
+    if (std::filesystem::exists(test)) found.test.push_back(check_cifar10_file(test));
     if (found.train.empty() && found.test.empty()) {
         found.train = files_named(folder, "train");
         found.test = files_named(folder, "test");

@@ -21,6 +21,9 @@ struct Cifar10File {
     index_t records;
 };
 
+// A file of records. InputError where it is empty or its size is no multiple of 3073.
+Cifar10File check_cifar10_file(const std::filesystem::path& path);
+
 // The files of a folder, in the order in which they are read: data_batch_1..5.bin and test_batch.bin,
 // whichever are there, else train*.bin and test*.bin, sorted by name. Also looks in the folder's
 // cifar-10-batches-bin, the name within the official archive.

@@ -1,0 +1,17 @@
+// IDX files, plain and compressed.
+#include "train/data/idx.h"
+
+#include <vector>
+
+#include "tests/fuzz/input.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
+    using namespace glow;
+    const fuzz::MemoryFile file(bytes, size);
+    return fuzz::attempt([&] {
+        IdxReader reader(file.path());
+        if (reader.row_bytes() > 1 << 20) return;  // a reader's memory, not the file's
+        std::vector<std::uint8_t> row(static_cast<std::size_t>(reader.row_bytes()));
+        for (index_t n = 0; n < reader.rows(); ++n) reader.read(1, row.data());
+    });
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Builds the fuzz targets with clang under the address and undefined-behaviour sanitizers and runs them one after another.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+if [ $# -lt 1 ] || [ "$1" = --help ]; then
+    cat <<'TEXT'
+usage: tests/fuzz/run.sh SECONDS [TARGET...]
+
+Targets (all, if none is named): idx cifar10 npz npy_header photo dataset checkpoint config. Each begins with tests/fuzz/corpus/TARGET; what
+is found goes to build/fuzz/found/TARGET, and inputs that break a target to build/fuzz/broken. CXX: the clang++ to use.
+Exit status 1 if a target broke. After a long run, keep what is new and small:
+
+    build/fuzz/tests/fuzz/fuzz_TARGET -merge=1 tests/fuzz/corpus/TARGET build/fuzz/found/TARGET
+TEXT
+    exit 2
+fi
+seconds=$1
+shift
+targets=("$@")
+[ ${#targets[@]} != 0 ] || targets=(idx cifar10 npz npy_header photo dataset checkpoint config)
+
+clang=${CXX:-clang++}
+cmake -S . -B build/fuzz -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER="${clang/clang++/clang}" \
+    -DCMAKE_CXX_COMPILER="$clang" -DGLOW_CUDA=OFF -DGLOW_MPI=OFF -DGLOW_ONEDNN=OFF -DGLOW_FUZZ=ON \
+    -DGLOW_SANITIZE=address,undefined,fuzzer-no-link >&2
+cmake --build build/fuzz --target "${targets[@]/#/fuzz_}" >&2
+
+status=0
+mkdir -p build/fuzz/broken
+for target in "${targets[@]}"; do
+    mkdir -p "build/fuzz/found/$target"
+    log=build/fuzz/$target.log
+    # Leaks are HDF5's own, in files it could not open to the end.
+    if ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 "build/fuzz/tests/fuzz/fuzz_$target" -max_total_time="$seconds" \
+        -timeout=60 -rss_limit_mb=4096 -max_len=65536 -artifact_prefix=build/fuzz/broken/$target- \
+        -print_final_stats=1 "build/fuzz/found/$target" "tests/fuzz/corpus/$target" >"$log" 2>&1; then
+        outcome=clean
+    else
+        outcome=BROKEN
+        status=1
+    fi
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    cover=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1)
+    printf '%-12s %s: %s runs in %s s, %s\n' "$target" "$outcome" "${runs:-?}" "$seconds" "${cover:-cov: ?}"
+done
+exit $status
