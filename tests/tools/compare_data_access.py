@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Training steps with the images read from disk and from memory, in turn on the same machine: medians and their ratio.
+
+    compare_data_access.py --glow-train PROGRAMS/glow_train --data F [--rounds 5] [--steps 60] [--cold] [OPTIONS OF GLOW_TRAIN]
+
+--cold takes the data set out of the page cache before each run from disk. The first 5 steps of a run do not count.
+"""
+
+import argparse
+import csv
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+
+
+def forget(path):
+    """Takes a file out of the page cache."""
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
+
+
+def step_ms(program, data, access, steps, more):
+    """The times of a run's steps, in ms."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = pathlib.Path(folder) / "run"
+        subprocess.run([program, "--data", data, "--out", run, "--quiet", "--data-access", access, "--log-every", "1", "--max-steps",
+                        str(steps), "--eval-every", "0", "--sample-every", "0", "--checkpoint-every", "0", *more],
+                       stdout=subprocess.DEVNULL, check=True)
+        with open(run / "metrics.csv") as file:
+            return [float(row["step_ms"]) for row in csv.DictReader(file)][5:]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--glow-train", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--cold", action="store_true")
+    arguments, more = parser.parse_known_args()
+    ratios, medians = [], {"memory": [], "disk": []}
+    for number in range(arguments.rounds):
+        # Which goes first changes, so that a load that rises or falls meets both alike.
+        order = ["memory", "disk"] if number % 2 == 0 else ["disk", "memory"]
+        for access in order:
+            if arguments.cold and access == "disk":
+                forget(arguments.data)
+            times = step_ms(arguments.glow_train, arguments.data, access, arguments.steps, more)
+            medians[access].append(statistics.median(times))
+        ratios.append(medians["disk"][-1] / medians["memory"][-1])
+        print(f"round {number + 1}: memory {medians['memory'][-1]:.2f} ms a step, disk {medians['disk'][-1]:.2f}, ratio {ratios[-1]:.3f}, "
+              f"load {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"disk / memory: {statistics.median(ratios):.3f} (median of {len(ratios)} pairs, {min(ratios):.3f} to {max(ratios):.3f})")
+
+
+if __name__ == "__main__":
+    main()
