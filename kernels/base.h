@@ -34,6 +34,9 @@ struct Place {
     Device device = Device::cpu;
     int threads = 1;
     void* stream = nullptr;
+    bool rehearse = false;  // on the CPU, run what is written for the GPU where a kernel has both: for tests
+
+    bool tuned_for_gpu() const { return device == Device::cuda || rehearse; }
 };
 
 }  // namespace glow

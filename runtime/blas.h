@@ -9,7 +9,8 @@
 
 namespace glow {
 
-enum class Scalar { f32, f64, bf16 };
+// tf32: f32 in memory, rounded to 10 bits of mantissa as it is multiplied; of operands only.
+enum class Scalar { f32, f64, bf16, tf32 };
 template <class T>
 inline constexpr Scalar scalar_of = Scalar::f32;
 template <>
@@ -33,12 +34,14 @@ struct Gemm {
 class Blas {
   public:
     virtual ~Blas() = default;
+    // Operands begin at rows of blocks from an arena.
     // Bytes of scratch that run() wants for this product; fixed per product, as is the algorithm.
     virtual std::size_t scratch_bytes(const Gemm& gemm) = 0;
     // Results are bit-equal for equal arguments and thread count.
     virtual void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
                      void* scratch) = 0;
     virtual bool has_bf16() const = 0;
+    virtual bool has_tf32() const { return false; }
 };
 
 // oneDNN for float and bf16 with fused epilogues where the build has it, else OpenBLAS; OpenBLAS for double.

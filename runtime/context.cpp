@@ -3,7 +3,8 @@
 
 #include <omp.h>
 
-#include "kernels/error.h"
+#include "runtime/cuda.h"
+#include "runtime/device.h"
 
 namespace glow {
 
@@ -14,17 +15,26 @@ void Context::gemm(const Gemm& product, const void* a, const void* b, void* c, c
 }
 
 std::vector<double> Context::to_host(const double* values, index_t count) const {
-    if (dry()) return {};
-    return {values, values + count};
+    return downloaded(place, count, values);
 }
 
-Backend::Backend(Device device, int threads) {
-    if (device == Device::cuda)
-        throw InputError("--device cuda: this build has no CUDA backend; use --device cpu");
-    place_ = {device, threads > 0 ? threads : omp_get_num_procs(), nullptr};
+Backend::Backend(Device device, int threads, int ordinal) {
+    if (device == Device::cuda) stream_ = cuda::open_stream(ordinal);
+    place_ = {device, threads > 0 ? threads : omp_get_num_procs(), stream_.get()};
+    open_libraries();
+}
+
+Backend Backend::for_plans(Device device, int threads) {
+    Backend backend;
+    backend.place_ = {device, threads > 0 ? threads : omp_get_num_procs(), nullptr};
+    backend.open_libraries();
+    return backend;
+}
+
+void Backend::open_libraries() {
     omp_set_num_threads(place_.threads);  // oneDNN reads it when a product is made and when it runs
-    blas_ = make_cpu_blas(place_.threads);
-    solver_ = make_cpu_solver();
+    blas_ = place_.device == Device::cuda ? cuda::make_blas(place_) : make_cpu_blas(place_.threads);
+    solver_ = place_.device == Device::cuda ? cuda::make_solver(place_) : make_cpu_solver();
 }
 
 }  // namespace glow

@@ -30,9 +30,11 @@ struct Context {
 // The libraries of a device and its number of threads, opened once.
 class Backend {
   public:
-    // threads 0: all that the process may use. Throws InputError where the build or the machine lacks the
-    // device.
-    explicit Backend(Device device, int threads = 0);
+    // threads 0: all that the process may use. ordinal: which of the machine's GPUs. Throws InputError where the
+    // build or the machine lacks the device.
+    explicit Backend(Device device, int threads = 0, int ordinal = 0);
+    // Makes dry contexts only and needs no device: for memory plans of a machine elsewhere.
+    static Backend for_plans(Device device, int threads = 0);
 
     Context context(Arena& workspace) const { return {place_, *blas_, *solver_, workspace}; }
     Context dry_context(Arena& workspace) const {
@@ -43,6 +45,10 @@ class Backend {
     Solver& solver() const { return *solver_; }
 
   private:
+    Backend() = default;
+    void open_libraries();
+
+    std::shared_ptr<void> stream_;  // outlives the libraries
     Place place_;
     std::unique_ptr<Blas> blas_;
     std::unique_ptr<Solver> solver_;

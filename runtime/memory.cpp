@@ -1,5 +1,5 @@
-// Arenas on reserved virtual memory: a page is committed when it is first touched, so an arena costs what it
-// uses.
+// Arenas. On the CPU reserved virtual memory: a page is committed when it is first touched, so an arena costs
+// what it uses. On CUDA one allocation.
 #include "runtime/memory.h"
 
 #include <fmt/format.h>
@@ -15,6 +15,7 @@
 #include <numeric>
 
 #include "kernels/error.h"
+#include "runtime/cuda.h"
 
 namespace glow {
 namespace {
@@ -34,7 +35,10 @@ Arena::Arena(Device device, Category category, std::size_t capacity_bytes, bool 
       capacity_(capacity_bytes),
       guards_(guards && device == Device::cpu) {
     if (device == Device::none || (capacity_bytes == 0 && !guards_)) return;
-    if (device == Device::cuda) throw InputError("this build has no CUDA memory; run with --device cpu");
+    if (device == Device::cuda) {
+        base_ = static_cast<std::byte*>(cuda::allocate(capacity_bytes));
+        return;
+    }
     if (capacity_bytes > std::numeric_limits<std::size_t>::max() / 4)
         throw InputError(fmt::format("{} arena: {} bytes is more than any machine has", name_of(category),
                                      capacity_bytes));
@@ -50,7 +54,11 @@ Arena::Arena(Device device, Category category, std::size_t capacity_bytes, bool 
 }
 
 Arena::~Arena() {
-    if (base_ != nullptr) munmap(base_, capacity_);
+    if (base_ == nullptr) return;
+    if (device_ == Device::cuda)
+        cuda::release(base_);
+    else
+        munmap(base_, capacity_);
 }
 
 void* Arena::take_bytes(std::size_t bytes) {

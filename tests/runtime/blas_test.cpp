@@ -9,6 +9,9 @@
 #include <vector>
 
 #include "kernels/math.h"
+#include "runtime/context.h"
+#include "runtime/cuda.h"
+#include "runtime/device.h"
 
 namespace glow {
 namespace {
@@ -16,6 +19,8 @@ namespace {
 struct Case {
     const char* name;
     Scalar in, out;
+    Device device = Device::cpu;
+    bool fused = true;  // on CUDA: epilogues in the product, or in kernels of their own
 };
 void PrintTo(const Case& c, std::ostream* out) {
     *out << c.name;
@@ -35,18 +40,26 @@ class Problem {
         bias_ = matrix<Bias>(1, gemm.n, gemm.n);
     }
 
-    std::vector<Out> run(Blas& blas) const {
-        std::vector<Out> c = c_;
-        std::vector<std::byte> scratch(blas.scratch_bytes(gemm_) + 64);
-        void* aligned = scratch.data();
-        std::size_t space = scratch.size();
-        std::align(64, scratch.size() - 64, aligned, space);
-        blas.run(gemm_, a_.data(), b_.data(), c.data(),
-                 gemm_.epilogue == Epilogue::bias_relu ? bias_.data() : nullptr, aligned);
-        return c;
+    std::vector<Out> run(Blas& blas, const Place& place) const {
+        const std::size_t scratch_bytes = blas.scratch_bytes(gemm_);
+        const auto bytes = [](const auto& v) { return v.size() * sizeof v[0] + kAlignment; };
+        Arena arena(place.device, Category::workspace,
+                    bytes(a_) + bytes(b_) + bytes(c_) + bytes(bias_) + scratch_bytes + kAlignment);
+        const auto there = [&](const auto& values) {
+            auto* const copy =
+                arena.take<std::decay_t<decltype(values[0])>>(static_cast<index_t>(values.size()));
+            upload(place, static_cast<index_t>(values.size()), values.data(), copy);
+            return copy;
+        };
+        const In *const a = there(a_), *const b = there(b_);
+        Out* const c = there(c_);
+        blas.run(gemm_, a, b, c, gemm_.epilogue == Epilogue::bias_relu ? there(bias_) : nullptr,
+                 arena.take_bytes(scratch_bytes));
+        return downloaded(place, static_cast<index_t>(c_.size()), c);
     }
 
-    // unit: rounding of the sums' type; out_unit: of the result's.
+    // unit: rounding of the sums' type and of the products; out_unit: of the result's, and of the bias where
+    // it is brought to that type first.
     void expect_right(const std::vector<Out>& c, double unit, double out_unit) const {
         const Gemm& g = gemm_;
         for (index_t i = 0; i < g.m; ++i)
@@ -56,7 +69,7 @@ class Problem {
                     ASSERT_EQ(std::memcmp(&c[at], &c_[at], sizeof(Out)), 0) << "written beside C";
                     continue;
                 }
-                double exact = g.accumulate ? to_float(c_[at]) : 0.0, size = std::abs(exact);
+                double exact = g.accumulate ? to_float(c_[at]) : 0.0, size = std::abs(exact), bias = 0;
                 for (index_t k = 0; k < g.k; ++k) {
                     const double x = to_float(a_[g.transpose_a ? k * g.lda + i : i * g.lda + k]);
                     const double y = to_float(b_[g.transpose_b ? j * g.ldb + k : k * g.ldb + j]);
@@ -64,14 +77,15 @@ class Problem {
                     size += std::abs(x * y);
                 }
                 if (g.epilogue == Epilogue::bias_relu) {
-                    exact += bias_[j];
-                    size += std::abs(double{bias_[j]});
+                    bias = bias_[j];
+                    exact += bias;
+                    size += std::abs(bias);
                 }
                 if (g.epilogue != Epilogue::none) exact = std::max(exact, 0.0);
                 // Rounding of a sum of k terms whose absolute values add up to `size`: sqrt(k) units, with
                 // room.
-                const double tolerance =
-                    4 * std::sqrt(static_cast<double>(g.k) + 1) * unit * size + out_unit * std::abs(exact);
+                const double tolerance = 4 * std::sqrt(static_cast<double>(g.k) + 1) * unit * size +
+                                         out_unit * (std::abs(exact) + std::abs(bias));
                 ASSERT_NEAR(to_float(c[at]), exact, tolerance) << i << " " << j;
             }
     }
@@ -99,8 +113,16 @@ class Problem {
 class BlasTest : public testing::TestWithParam<Case> {
   protected:
     void SetUp() override {
+        if (GetParam().device == Device::cuda && !cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
+        backend_ = std::make_unique<Backend>(GetParam().device, 2);
+        blas_ = make();
         if (GetParam().in == Scalar::bf16 && !blas_->has_bf16())
             GTEST_SKIP() << "no bf16 products on this machine or in this build";
+    }
+    const Place& place() const { return backend_->place(); }
+    std::unique_ptr<Blas> make() const {
+        return GetParam().device == Device::cuda ? cuda::make_blas(place(), GetParam().fused)
+                                                 : make_cpu_blas(2);
     }
 
     // f(problem, unit, out_unit) for a product of the parameter's types.
@@ -112,6 +134,8 @@ class BlasTest : public testing::TestWithParam<Case> {
             f(Problem<double, double>(gemm, 1), 0x1p-53, 0x1p-53);
         else if (gemm.in == Scalar::f32)
             f(Problem<float, float>(gemm, 1), 0x1p-24, 0x1p-24);
+        else if (gemm.in == Scalar::tf32)
+            f(Problem<float, float>(gemm, 1), 0x1p-11, 0x1p-24);
         else if (gemm.out == Scalar::f32)
             f(Problem<bfloat16, float>(gemm, 1), 0x1p-24, 0x1p-24);
         else
@@ -119,19 +143,26 @@ class BlasTest : public testing::TestWithParam<Case> {
     }
     void expect_right(const Gemm& gemm) {
         with_problem(gemm, [&](const auto& problem, double unit, double out_unit) {
-            problem.expect_right(problem.run(*blas_), unit, out_unit);
+            problem.expect_right(problem.run(*blas_, place()), unit, out_unit);
         });
     }
 
-    std::unique_ptr<Blas> blas_ = make_cpu_blas(2);
+    std::unique_ptr<Backend> backend_;
+    std::unique_ptr<Blas> blas_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Types, BlasTest,
-                         testing::Values(Case{"f64", Scalar::f64, Scalar::f64},
-                                         Case{"f32", Scalar::f32, Scalar::f32},
-                                         Case{"bf16_f32", Scalar::bf16, Scalar::f32},
-                                         Case{"bf16", Scalar::bf16, Scalar::bf16}),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Types, BlasTest,
+    testing::Values(Case{"f64", Scalar::f64, Scalar::f64}, Case{"f32", Scalar::f32, Scalar::f32},
+                    Case{"bf16_f32", Scalar::bf16, Scalar::f32}, Case{"bf16", Scalar::bf16, Scalar::bf16},
+                    Case{"cuda_f64", Scalar::f64, Scalar::f64, Device::cuda},
+                    Case{"cuda_f32", Scalar::f32, Scalar::f32, Device::cuda},
+                    Case{"cuda_tf32", Scalar::tf32, Scalar::f32, Device::cuda},
+                    Case{"cuda_bf16_f32", Scalar::bf16, Scalar::f32, Device::cuda},
+                    Case{"cuda_bf16", Scalar::bf16, Scalar::bf16, Device::cuda},
+                    Case{"cuda_f32_apart", Scalar::f32, Scalar::f32, Device::cuda, false},
+                    Case{"cuda_bf16_apart", Scalar::bf16, Scalar::bf16, Device::cuda, false}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 // Sizes of the networks and odd ones.
 const index_t kSizes[][3] = {{1, 1, 1},    {2, 3, 5},     {7, 1, 64},    {1, 17, 9},    {33, 31, 29},
@@ -186,17 +217,21 @@ TEST_P(BlasTest, AppliesEpilogues) {
         }
 }
 
+TEST(CpuBlas, HasNoTf32) {
+    EXPECT_FALSE(make_cpu_blas(1)->has_tf32());
+}
+
 TEST_P(BlasTest, RepeatsBitForBit) {
     for (const auto& [m, n, k] : {std::array<index_t, 3>{300, 64, 56}, std::array<index_t, 3>{64, 64, 3000}})
         for (const bool ta : {false, true})
             with_problem(
                 {.m = m, .n = n, .k = k, .transpose_a = ta, .lda = ta ? m : k, .ldb = n, .ldc = n},
                 [&](const auto& problem, double, double) {
-                    const auto first = problem.run(*blas_);
-                    const std::unique_ptr<Blas> other = make_cpu_blas(2);
+                    const auto first = problem.run(*blas_, place());
+                    const std::unique_ptr<Blas> other = make();
                     for (int time = 0; time < 3; ++time)
                         for (Blas* const blas : {blas_.get(), other.get()}) {
-                            const auto again = problem.run(*blas);
+                            const auto again = problem.run(*blas, place());
                             ASSERT_EQ(std::memcmp(again.data(), first.data(), first.size() * sizeof first[0]),
                                       0);
                         }

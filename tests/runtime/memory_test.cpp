@@ -158,10 +158,6 @@ TEST(Memory, BytesAreReadable) {
     EXPECT_EQ(human_bytes(std::size_t{9} << 29), "4.50 GiB");
 }
 
-TEST(Backend, WithoutTheDeviceSaysSo) {
-    EXPECT_THROW(Backend{Device::cuda}, InputError);
-}
-
 TEST(Backend, DryContextsRunNothing) {
     const Backend backend(Device::cpu, 2);
     Arena workspace(Device::none, Category::workspace, 0);

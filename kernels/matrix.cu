@@ -1,0 +1,120 @@
+// Epilogues, and determinants and condition numbers from LU factors.
+#include "kernels/launch.cuh"
+#include "kernels/math.h"
+#include "kernels/matrix.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+template <class T, class Bias>
+struct BiasRelu {
+    static constexpr const char* name = "bias_relu";
+    index_t stride;
+    const Bias* bias;
+    T* C;
+    GLOW_HD void operator()(index_t row, index_t c) const {
+        T& value = C[row * stride + c];
+        const double sum = static_cast<double>(to_float(value)) + (bias != nullptr ? bias[c] : Bias{0});
+        value = sum > 0.0 ? round_to<T>(sum) : T{};
+    }
+};
+
+template <class From, class To>
+struct Cast {
+    static constexpr const char* name = "cast";
+    const From* from;
+    To* to;
+    GLOW_HD void operator()(index_t i) const { to[i] = round_to<To>(static_cast<double>(from[i])); }
+};
+
+struct LogAbsDiagonal {
+    static constexpr const char* name = "log_abs_diagonal";
+    index_t n;
+    const double* lu;
+    double* log_abs_det;
+    GLOW_HD void operator()(index_t k) const {
+        double sum = 0;
+        for (index_t i = 0; i < n; ++i) sum += log_of(fabs(lu[(k * n + i) * n + i]));
+        log_abs_det[k] = sum;
+    }
+};
+
+// Sum of the absolute values of one column, inf where it is not finite; the largest is the 1-norm.
+struct ColumnNorm {
+    static constexpr const char* name = "column_norm";
+    static constexpr bool kMaximum = true;
+    index_t n;
+    const double* W;
+    GLOW_HD double operator()(index_t k, index_t column, index_t) const {
+        double sum = 0;
+        for (index_t row = 0; row < n; ++row) sum += fabs(W[(k * n + row) * n + column]);
+        return sum <= 1e300 ? sum : HUGE_VAL;
+    }
+};
+struct StoreNorm {
+    double* norm;
+    GLOW_HD void operator()(index_t k, double largest) const { norm[k] = largest; }
+};
+struct FinishCondition {
+    const int* failed;
+    const int* failed_too;
+    double* condition;  // norm1(W) before
+    GLOW_HD void operator()(index_t k, double inverse_norm) const {
+        const double product = condition[k] * inverse_norm;
+        const bool usable = failed[k] == 0 && failed_too[k] == 0 && product < 1e14;
+        condition[k] = usable ? product : HUGE_VAL;
+    }
+};
+
+struct Identity {
+    static constexpr const char* name = "identity";
+    index_t n;
+    double* matrix;
+    GLOW_HD void operator()(index_t row, index_t c) const { matrix[row * n + c] = row == c ? 1.0 : 0.0; }
+};
+
+struct RowPointers {
+    static constexpr const char* name = "row_pointers";
+    index_t stride;
+    double* first;
+    double** pointers;
+    GLOW_HD void operator()(index_t k) const { pointers[k] = first + k * stride; }
+};
+
+}  // namespace
+
+template <class T, class Bias>
+void bias_relu(const Place& place, index_t m, index_t n, index_t stride, const Bias* bias, T* C) {
+    for_each_row_channel(place, m, n, BiasRelu<T, Bias>{stride, bias, C});
+}
+
+template <class From, class To>
+void cast(const Place& place, index_t count, const From* from, To* to) {
+    for_each(place, count, Cast<From, To>{from, to});
+}
+
+void log_abs_diagonal(const Place& place, index_t count, index_t n, const double* lu, double* log_abs_det) {
+    for_each(place, count, LogAbsDiagonal{n, lu, log_abs_det}, n);
+}
+
+void condition_numbers(const Place& place, index_t count, index_t n, const double* W, const double* inverse,
+                       const int* failed, const int* failed_too, double* condition, double* partial) {
+    reduce_groups(place, count, n, 1, partial, ColumnNorm{n, W}, StoreNorm{condition});
+    reduce_groups(place, count, n, 1, partial, ColumnNorm{n, inverse},
+                  FinishCondition{failed, failed_too, condition});
+}
+
+void identity(const Place& place, index_t n, double* matrix) {
+    for_each_row_channel(place, n, n, Identity{n, matrix});
+}
+
+void row_pointers(const Place& place, index_t count, index_t stride, double* first, double** pointers) {
+    for_each(place, count, RowPointers{stride, first, pointers});
+}
+
+template void bias_relu<double, double>(const Place&, index_t, index_t, index_t, const double*, double*);
+template void bias_relu<float, float>(const Place&, index_t, index_t, index_t, const float*, float*);
+template void bias_relu<bfloat16, float>(const Place&, index_t, index_t, index_t, const float*, bfloat16*);
+template void cast<float, bfloat16>(const Place&, index_t, const float*, bfloat16*);
+
+}  // namespace glow::inline GLOW_REAL

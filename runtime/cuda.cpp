@@ -1,0 +1,172 @@
+// The GPU itself: whether there is one, its memory, its streams.
+#include "runtime/cuda.h"
+
+#include <fmt/format.h>
+#include <nvtx3/nvToolsExt.h>
+
+#include "kernels/error.h"
+#include "runtime/cuda_call.h"
+#include "runtime/memory.h"
+
+namespace glow::cuda {
+namespace {
+
+constexpr int kOldest = 80;  // compute capability 8.0: bf16 and tf32 products
+
+cudaStream_t stream_of(const Place& place) {
+    return static_cast<cudaStream_t>(place.stream);
+}
+
+// "13.1.0" of the 130100 that cuBLAS and cuSOLVER use, of the 91900 of cuDNN 9.
+std::string version_text(std::size_t version, std::size_t major) {
+    return fmt::format("{}.{}.{}", version / major, version % major / 100, version % 100);
+}
+
+}  // namespace
+
+void check(cudaError_t status, const char* call, const char* file, int line) {
+    if (status != cudaSuccess)
+        throw_cuda_error(call, static_cast<int>(status), cudaGetErrorString(status), file, line);
+}
+void check(cublasStatus_t status, const char* call, const char* file, int line) {
+    if (status != CUBLAS_STATUS_SUCCESS)
+        throw_cuda_error(call, static_cast<int>(status), cublasGetStatusString(status), file, line);
+}
+void check(cusolverStatus_t status, const char* call, const char* file, int line) {
+    if (status != CUSOLVER_STATUS_SUCCESS)
+        throw_cuda_error(call, static_cast<int>(status), "cuSOLVER status", file, line);
+}
+
+std::string problem() {
+    int count = 0;  // left unwritten where there is no driver
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status == cudaErrorInsufficientDriver) {
+        int driver = 0;
+        if (cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0)
+            return fmt::format(
+                "the NVIDIA driver of this machine knows CUDA {}.{}, and this build needs {}.{}: "
+                "install a newer driver",
+                driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+        return "this machine has no NVIDIA driver";
+    }
+    if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
+        return "no NVIDIA GPU is visible on this machine (CUDA_VISIBLE_DEVICES hides one, maybe)";
+    if (status != cudaSuccess) return fmt::format("CUDA does not start: {}", cudaGetErrorString(status));
+    int major = 0, minor = 0;
+    GLOW_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
+    GLOW_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
+    if (major * 10 + minor < kOldest)
+        return fmt::format("the GPU has compute capability {}.{}, and Glow needs 8.0 (A100) or newer", major,
+                           minor);
+    return "";
+}
+
+std::shared_ptr<void> open_stream(int ordinal) {
+    const std::string reason = problem();
+    if (!reason.empty()) throw InputError("--device cuda: " + reason + "; or use --device cpu");
+    GLOW_CUDA(cudaSetDevice(ordinal));
+    cudaStream_t stream = nullptr;
+    // Not the default stream, which cannot be captured, and not one that waits for it.
+    GLOW_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    return {stream, [](void* s) { static_cast<void>(cudaStreamDestroy(static_cast<cudaStream_t>(s))); }};
+}
+
+std::string describe(int ordinal) {
+    cudaDeviceProp properties{};
+    GLOW_CUDA(cudaGetDeviceProperties(&properties, ordinal));
+    return fmt::format("{}, compute capability {}.{}, {}", properties.name, properties.major,
+                       properties.minor, human_bytes(properties.totalGlobalMem));
+}
+
+void* allocate(std::size_t bytes) {
+    void* memory = nullptr;
+    const cudaError_t status = cudaMalloc(&memory, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+        static_cast<void>(cudaGetLastError());  // no later call is to report it again
+        std::size_t free = 0, total = 0;
+        GLOW_CUDA(cudaMemGetInfo(&free, &total));
+        throw InputError(
+            fmt::format("the GPU has {} of {} left, and {} more are needed; use a smaller model or "
+                        "batch, or --micro-batch",
+                        human_bytes(free), human_bytes(total), human_bytes(bytes)));
+    }
+    check(status, "cudaMalloc", __FILE__, __LINE__);
+    return memory;
+}
+
+void release(void* memory) noexcept {
+    static_cast<void>(cudaFree(memory));
+}
+
+void* allocate_pinned(std::size_t bytes) {
+    void* memory = nullptr;
+    GLOW_CUDA(cudaMallocHost(&memory, bytes));
+    return memory;
+}
+
+void release_pinned(void* memory) noexcept {
+    static_cast<void>(cudaFreeHost(memory));
+}
+
+std::size_t bytes_in_use() {
+    std::size_t free = 0, total = 0;
+    GLOW_CUDA(cudaMemGetInfo(&free, &total));
+    return total - free;
+}
+
+void copy_to_device(const Place& place, std::size_t bytes, const void* host, void* device) {
+    GLOW_CUDA(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_of(place)));
+    GLOW_CUDA(cudaStreamSynchronize(stream_of(place)));
+}
+
+void copy_to_host(const Place& place, std::size_t bytes, const void* device, void* host) {
+    GLOW_CUDA(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_of(place)));
+    GLOW_CUDA(cudaStreamSynchronize(stream_of(place)));
+}
+
+void synchronise(const Place& place) {
+    GLOW_CUDA(cudaStreamSynchronize(stream_of(place)));
+}
+
+std::shared_ptr<void> record(const Place& place, const std::function<void()>& work) {
+    const cudaStream_t stream = stream_of(place);
+    // Thread-local: other threads may go on allocating and copying meanwhile.
+    GLOW_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    cudaGraph_t recorded = nullptr;
+    try {
+        work();
+    } catch (...) {
+        // The stream must not stay in capture; the graph of half the work is dropped.
+        static_cast<void>(cudaStreamEndCapture(stream, &recorded));
+        if (recorded != nullptr) static_cast<void>(cudaGraphDestroy(recorded));
+        static_cast<void>(cudaGetLastError());
+        throw;
+    }
+    GLOW_CUDA(cudaStreamEndCapture(stream, &recorded));
+    const GraphHandle graph(recorded);
+    cudaGraphExec_t executable = nullptr;
+    GLOW_CUDA(cudaGraphInstantiate(&executable, graph, 0));
+    return {executable,
+            [](void* e) { static_cast<void>(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(e))); }};
+}
+
+void replay(const Place& place, void* graph) {
+    GLOW_CUDA(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_of(place)));
+}
+
+void begin_range(const char* name) noexcept {
+    nvtxRangePushA(name);
+}
+void end_range() noexcept {
+    nvtxRangePop();
+}
+
+std::vector<std::pair<std::string, std::string>> library_versions() {
+    int solver = 0;
+    GLOW_CUDA(cusolverGetVersion(&solver));
+    return {{"cuBLAS", version_text(cublasLtGetVersion(), 10000)},
+            {"cuDNN", "no"},
+            {"cuSOLVER", version_text(static_cast<std::size_t>(solver), 1000)}};
+}
+
+}  // namespace glow::cuda

@@ -1,0 +1,57 @@
+// The seam between the runtime and CUDA, free of vendor types: cuda.cpp and its neighbours fulfil it, or
+// no_cuda.cpp, where every function that would need a GPU throws InputError and says how to get one.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/base.h"
+
+namespace glow {
+
+class Blas;
+class Solver;
+
+namespace cuda {
+
+// See cuda_problem() in device.h.
+std::string problem();
+
+// Makes GPU number `ordinal` this thread's and opens a stream on it; the stream ends with its last owner.
+std::shared_ptr<void> open_stream(int ordinal);
+// "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.2 GiB"
+std::string describe(int ordinal);
+
+// Throw InputError where there is not so much.
+void* allocate(std::size_t bytes);
+void release(void* memory) noexcept;
+void* allocate_pinned(std::size_t bytes);
+void release_pinned(void* memory) noexcept;
+std::size_t bytes_in_use();
+
+// On the place's stream; both wait until it is done.
+void copy_to_device(const Place& place, std::size_t bytes, const void* host, void* device);
+void copy_to_host(const Place& place, std::size_t bytes, const void* device, void* host);
+void synchronise(const Place& place);
+
+// What work() launches on the place's stream, as a graph that can be replayed on it.
+std::shared_ptr<void> record(const Place& place, const std::function<void()>& work);
+void replay(const Place& place, void* graph);
+// Ranges for profilers; nothing in a build without CUDA.
+void begin_range(const char* name) noexcept;
+void end_range() noexcept;
+
+// Neither opens its libraries before the first run(), so that scratch_bytes() needs no GPU.
+// fused: whether epilogues may go to cuBLASLt; without it they are kernels of their own (for tests).
+std::unique_ptr<Blas> make_blas(const Place& place, bool fused = true);
+std::unique_ptr<Solver> make_solver(const Place& place);
+
+// {"cuBLAS", "13.1.0"}, {"cuSOLVER", ...}: of the libraries as loaded, or "no".
+std::vector<std::pair<std::string, std::string>> library_versions();
+
+}  // namespace cuda
+}  // namespace glow

@@ -1,0 +1,154 @@
+// Solver on a GPU: LU of many small matrices at once by cuBLAS, of large ones one by one by cuSOLVER. A
+// row-major W is the column-major W^T, whose inverse is (W^-1)^T: W^-1 in row-major again. So nothing is
+// transposed.
+#include "runtime/cuda_solver.h"
+
+#include <vector>
+
+#include "kernels/coupling.h"
+#include "kernels/error.h"
+#include "kernels/matrix.h"
+#include "kernels/network.h"
+#include "runtime/cuda.h"
+#include "runtime/cuda_call.h"
+#include "runtime/device.h"
+#include "runtime/solver.h"
+
+namespace glow::cuda {
+namespace {
+
+class CudaSolver : public Solver {
+  public:
+    explicit CudaSolver(const Place& place) : place_(place), host_(make_cpu_solver()) {}
+
+    void invert(index_t count, index_t n, const double* W, double* inverse, double* log_abs_det,
+                double* condition) override {
+        open();
+        Scratch& s = scratch_of(count, n);
+        copy(place_, count * n * n, W, s.lu);
+        if (is_batched(n))
+            invert_together(count, n, s, inverse);
+        else
+            for (index_t k = 0; k < count; ++k) invert_one(n, k, s, inverse + k * n * n);
+        log_abs_diagonal(place_, count, n, s.lu, log_abs_det);
+        condition_numbers(place_, count, n, W, inverse, s.failed, s.failed_too, condition, s.partial);
+    }
+
+    // Initial values are made on the host, the same on every device.
+    void orthogonalise(index_t n, double* matrix) override { host_->orthogonalise(n, matrix); }
+    void factorise(index_t n, double* matrix, index_t* permutation) override {
+        host_->factorise(n, matrix, permutation);
+    }
+
+  private:
+    // Memory of the largest call so far; the first prepare() of a model makes it, and no step later on.
+    struct Scratch {
+        index_t count = 0, n = 0;
+        std::shared_ptr<void> memory;
+        std::vector<std::byte> host;
+        double *lu = nullptr, *partial = nullptr;
+        double **lu_rows = nullptr, **inverse_rows = nullptr;
+        int *pivots = nullptr, *failed = nullptr, *failed_too = nullptr;
+        std::int64_t* wide_pivots = nullptr;
+        void* work = nullptr;
+        std::size_t work_bytes = 0;
+    };
+
+    void open() {
+        if (blas_) return;
+        const auto stream = static_cast<cudaStream_t>(place_.stream);
+        GLOW_CUDA(cublasCreate(blas_.out()));
+        GLOW_CUDA(cublasSetStream(blas_, stream));
+        GLOW_CUDA(cusolverDnCreate(solver_.out()));
+        GLOW_CUDA(cusolverDnSetStream(solver_, stream));
+        GLOW_CUDA(cusolverDnCreateParams(options_.out()));
+        // The same bits in every run (the default, said aloud).
+        GLOW_CUDA(cusolverDnSetDeterministicMode(solver_, CUSOLVER_DETERMINISTIC_RESULTS));
+    }
+
+    Scratch& scratch_of(index_t count, index_t n) {
+        for (Scratch& scratch : scratch_)
+            if (scratch.count == count && scratch.n == n) return scratch;
+        Scratch s;
+        s.count = count;
+        s.n = n;
+        if (!is_batched(n)) {
+            std::size_t host_bytes = 0;
+            GLOW_CUDA(cusolverDnXgetrf_bufferSize(solver_, options_, n, n, CUDA_R_64F, nullptr, n, CUDA_R_64F,
+                                                  &s.work_bytes, &host_bytes));
+            s.host.resize(host_bytes);
+        }
+        const SolverScratch bytes = solver_scratch(count, n, s.work_bytes);
+        s.memory = device_memory(bytes.total);
+        auto* const base = static_cast<std::byte*>(s.memory.get());
+        s.lu = reinterpret_cast<double*>(base + bytes.lu);
+        s.partial = reinterpret_cast<double*>(base + bytes.partial);
+        s.lu_rows = reinterpret_cast<double**>(base + bytes.lu_rows);
+        s.inverse_rows = reinterpret_cast<double**>(base + bytes.inverse_rows);
+        s.pivots = reinterpret_cast<int*>(base + bytes.pivots);
+        s.failed = reinterpret_cast<int*>(base + bytes.failed);
+        s.failed_too = reinterpret_cast<int*>(base + bytes.failed_too);
+        s.wide_pivots = reinterpret_cast<std::int64_t*>(base + bytes.pivots);
+        s.work = base + bytes.work;
+        scratch_.push_back(std::move(s));
+        return scratch_.back();
+    }
+
+    void invert_together(index_t count, index_t n, Scratch& s, double* inverse) {
+        const int order = static_cast<int>(n), matrices = static_cast<int>(count);
+        row_pointers(place_, count, n * n, s.lu, s.lu_rows);
+        row_pointers(place_, count, n * n, inverse, s.inverse_rows);
+        GLOW_CUDA(cublasDgetrfBatched(blas_, order, s.lu_rows, order, s.pivots, s.failed, matrices));
+        GLOW_CUDA(cublasDgetriBatched(blas_, order, s.lu_rows, order, s.pivots, s.inverse_rows, order,
+                                      s.failed_too, matrices));
+    }
+
+    // W^-1 solves W^T X = 1.
+    void invert_one(index_t n, index_t k, Scratch& s, double* inverse) {
+        double* const lu = s.lu + k * n * n;
+        identity(place_, n, inverse);
+        GLOW_CUDA(cusolverDnXgetrf(solver_, options_, n, n, CUDA_R_64F, lu, n, s.wide_pivots, CUDA_R_64F,
+                                   s.work, s.work_bytes, s.host.data(), s.host.size(), s.failed + k));
+        GLOW_CUDA(cusolverDnXgetrs(solver_, options_, CUBLAS_OP_N, n, n, CUDA_R_64F, lu, n, s.wide_pivots,
+                                   CUDA_R_64F, inverse, n, s.failed_too + k));
+    }
+
+    Place place_;
+    std::unique_ptr<Solver> host_;
+    BlasHandle blas_;
+    SolverHandle solver_;
+    SolverOptions options_;
+    std::vector<Scratch> scratch_;
+};
+
+}  // namespace
+
+bool is_batched(index_t n) {
+    return n <= kLargestBatched;
+}
+
+SolverScratch solver_scratch(index_t count, index_t n, std::size_t work_bytes) {
+    SolverScratch s;
+    const auto take = [&](std::size_t bytes) {
+        const std::size_t at = s.total;
+        s.total += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+        return at;
+    };
+    const auto matrices = static_cast<std::size_t>(count), order = static_cast<std::size_t>(n);
+    s.lu = take(matrices * order * order * sizeof(double));
+    s.partial = take(static_cast<std::size_t>(group_scratch(count)) * sizeof(double));
+    s.lu_rows = take(matrices * sizeof(double*));
+    s.inverse_rows = take(matrices * sizeof(double*));
+    s.pivots = take(is_batched(n) ? matrices * order * sizeof(int) : order * sizeof(std::int64_t));
+    s.failed = take(matrices * sizeof(int));
+    s.failed_too = take(matrices * sizeof(int));
+    s.work = s.total;
+    s.total += work_bytes;
+    return s;
+}
+
+std::unique_ptr<Solver> make_solver(const Place& place) {
+    return std::make_unique<CudaSolver>(place);
+}
+
+}  // namespace glow::cuda

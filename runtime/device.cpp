@@ -1,0 +1,69 @@
+// Names, and the choice between a plain copy and CUDA's.
+#include "runtime/device.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels/error.h"
+#include "runtime/cuda.h"
+
+namespace glow {
+
+Device parse_device(const std::string& text) {
+    if (text == "cpu") return Device::cpu;
+    if (text == "cuda") return Device::cuda;
+    if (text == "auto") return cuda_problem().empty() ? Device::cuda : Device::cpu;
+    throw InputError("--device " + text + ": known are auto, cpu and cuda");
+}
+
+std::string to_string(Device device) {
+    return device == Device::cuda ? "cuda" : device == Device::cpu ? "cpu" : "none";
+}
+
+std::string cuda_problem() {
+    return cuda::problem();
+}
+
+std::vector<Device> present_devices() {
+    std::vector<Device> devices = {Device::cpu};
+    if (cuda_problem().empty()) devices.push_back(Device::cuda);
+    return devices;
+}
+
+void synchronise(const Place& place) {
+    if (place.device == Device::cuda) cuda::synchronise(place);
+}
+
+void upload_bytes(const Place& place, std::size_t bytes, const void* host, void* there) {
+    if (place.device == Device::none || bytes == 0 || host == there) return;
+    if (place.device == Device::cuda)
+        cuda::copy_to_device(place, bytes, host, there);
+    else
+        std::memcpy(there, host, bytes);
+}
+
+void download_bytes(const Place& place, std::size_t bytes, const void* there, void* host) {
+    if (place.device == Device::none || bytes == 0 || host == there) return;
+    if (place.device == Device::cuda)
+        cuda::copy_to_host(place, bytes, there, host);
+    else
+        std::memcpy(host, there, bytes);
+}
+
+std::shared_ptr<void> device_memory(std::size_t bytes) {
+    return {bytes > 0 ? cuda::allocate(bytes) : nullptr, [](void* memory) { cuda::release(memory); }};
+}
+
+std::shared_ptr<void> host_memory(Device device, std::size_t bytes) {
+    if (device == Device::cuda && bytes > 0)
+        return {cuda::allocate_pinned(bytes), [](void* memory) { cuda::release_pinned(memory); }};
+    void* const memory = std::malloc(bytes > 0 ? bytes : 1);
+    if (memory == nullptr) throw std::bad_alloc();
+    return {memory, std::free};
+}
+
+std::size_t device_bytes_in_use() {
+    return cuda_problem().empty() ? cuda::bytes_in_use() : 0;
+}
+
+}  // namespace glow

@@ -1,0 +1,71 @@
+// Which devices this build and this machine have, and the way of data to and from their memory.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/base.h"
+
+namespace glow {
+
+// "auto" (the GPU where there is one that works, else the CPU), "cpu" or "cuda". Throws InputError for other
+// names.
+Device parse_device(const std::string& text);
+std::string to_string(Device device);
+
+// Why Device::cuda cannot be used: no CUDA in this build, no driver, no GPU. Empty where it can.
+std::string cuda_problem();
+// The CPU, then CUDA where it can be used.
+std::vector<Device> present_devices();
+
+// Waits for all that was started on the place's stream. Throws Error where any of it failed.
+void synchronise(const Place& place);
+
+// `count` elements from host memory to the place's, or back, after what runs there already. At return the
+// copy is done, and so is all that came before it. On the CPU a plain copy; nothing where from == to. On
+// Device::none nothing.
+void upload_bytes(const Place& place, std::size_t bytes, const void* host, void* there);
+void download_bytes(const Place& place, std::size_t bytes, const void* there, void* host);
+template <class T>
+void upload(const Place& place, index_t count, const T* host, T* there) {
+    upload_bytes(place, static_cast<std::size_t>(count) * sizeof(T), host, there);
+}
+template <class T>
+void download(const Place& place, index_t count, const T* there, T* host) {
+    download_bytes(place, static_cast<std::size_t>(count) * sizeof(T), there, host);
+}
+template <class T>
+std::vector<T> downloaded(const Place& place, index_t count, const T* there) {
+    std::vector<T> host(static_cast<std::size_t>(place.device == Device::none ? 0 : count));
+    download(place, static_cast<index_t>(host.size()), there, host.data());
+    return host;
+}
+
+// Host memory for `count` elements, pinned where the device is CUDA, so that copies run beside the host.
+template <class T>
+class HostArray {
+  public:
+    HostArray() = default;
+    HostArray(Device device, index_t count);
+    T* data() const { return static_cast<T*>(memory_.get()); }
+    T& operator[](index_t i) const { return data()[i]; }
+
+  private:
+    std::shared_ptr<void> memory_;
+};
+
+// Memory of a device, given back with its last owner; nullptr for 0 bytes. Throws InputError where the device
+// has not got so much.
+std::shared_ptr<void> device_memory(std::size_t bytes);
+std::shared_ptr<void> host_memory(Device device, std::size_t bytes);
+
+template <class T>
+HostArray<T>::HostArray(Device device, index_t count)
+    : memory_(host_memory(device, static_cast<std::size_t>(count) * sizeof(T))) {}
+
+// Bytes of the GPU that are taken, by whomever; 0 without one.
+std::size_t device_bytes_in_use();
+
+}  // namespace glow

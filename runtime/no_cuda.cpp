@@ -1,0 +1,63 @@
+// A build without CUDA.
+#include "kernels/error.h"
+#include "runtime/blas.h"
+#include "runtime/cuda.h"
+#include "runtime/solver.h"
+
+namespace glow::cuda {
+namespace {
+
+[[noreturn]] void refuse() {
+    throw InputError("--device cuda: " + problem() + "; use --device cpu");
+}
+
+}  // namespace
+
+std::string problem() {
+    return "this build has no CUDA; configure with -DGLOW_CUDA=ON";
+}
+std::shared_ptr<void> open_stream(int) {
+    refuse();
+}
+std::string describe(int) {
+    refuse();
+}
+void* allocate(std::size_t) {
+    refuse();
+}
+void release(void*) noexcept {}
+void* allocate_pinned(std::size_t) {
+    refuse();
+}
+void release_pinned(void*) noexcept {}
+std::size_t bytes_in_use() {
+    return 0;
+}
+void copy_to_device(const Place&, std::size_t, const void*, void*) {
+    refuse();
+}
+void copy_to_host(const Place&, std::size_t, const void*, void*) {
+    refuse();
+}
+void synchronise(const Place&) {
+    refuse();
+}
+std::shared_ptr<void> record(const Place&, const std::function<void()>&) {
+    refuse();
+}
+void replay(const Place&, void*) {
+    refuse();
+}
+void begin_range(const char*) noexcept {}
+void end_range() noexcept {}
+std::unique_ptr<Blas> make_blas(const Place&, bool) {
+    refuse();
+}
+std::unique_ptr<Solver> make_solver(const Place&) {
+    refuse();
+}
+std::vector<std::pair<std::string, std::string>> library_versions() {
+    return {{"cuBLAS", "no"}, {"cuDNN", "no"}, {"cuSOLVER", "no"}};
+}
+
+}  // namespace glow::cuda

@@ -1,0 +1,150 @@
+#include "runtime/device.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "kernels/error.h"
+#include "kernels/network.h"
+#include "runtime/context.h"
+#include "runtime/cuda.h"
+#include "runtime/recording.h"
+#include "tests/support.h"
+
+namespace glow {
+namespace {
+
+TEST(Device, IsChosenByName) {
+    EXPECT_EQ(parse_device("cpu"), Device::cpu);
+    EXPECT_EQ(parse_device("cuda"), Device::cuda);
+    EXPECT_EQ(parse_device("auto"), cuda_problem().empty() ? Device::cuda : Device::cpu);
+    for (const char* name : {"", "CPU", "gpu", "cuda:0"})
+        EXPECT_THROW(parse_device(name), InputError) << name;
+    EXPECT_EQ(to_string(Device::cuda), "cuda");
+}
+
+// A build or machine without a GPU refuses, says why and what to do, and never falls back in silence.
+TEST(Device, WithoutAGpuEveryUseOfOneIsRefused) {
+    const std::string problem = cuda_problem();
+    if (problem.empty()) GTEST_SKIP() << "this machine has a GPU";
+    EXPECT_EQ(present_devices(), std::vector<Device>{Device::cpu});
+    try {
+        const Backend backend(Device::cuda);
+        FAIL() << "a backend without a device";
+    } catch (const InputError& error) {
+        const std::string text = error.what();
+        EXPECT_NE(text.find("--device cuda: " + problem), std::string::npos) << text;
+        EXPECT_NE(text.find("--device cpu"), std::string::npos) << text;
+    }
+    EXPECT_EQ(device_bytes_in_use(), 0u);
+    EXPECT_NO_THROW(Arena(Device::cuda, Category::state, 0));
+    EXPECT_THROW(Arena(Device::cuda, Category::state, 64), Error);
+}
+
+TEST(Device, VersionsAreTold) {
+    const auto versions = cuda::library_versions();
+    ASSERT_EQ(versions.size(), 3u);
+    EXPECT_EQ(versions[0].first, "cuBLAS");
+    EXPECT_EQ(versions[1].first, "cuDNN");
+    EXPECT_EQ(versions[2].first, "cuSOLVER");
+#if defined(GLOW_WITH_CUDA)
+    for (const int i : {0, 2})
+        EXPECT_NE(versions[i].second.find('.'), std::string::npos) << versions[i].second;
+#else
+    for (const auto& [library, version] : versions) EXPECT_EQ(version, "no") << library;
+#endif
+}
+
+class OnDevice : public testing::TestWithParam<Device> {
+  protected:
+    void SetUp() override {
+        if (GetParam() == Device::cuda && !cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
+        backend_ = std::make_unique<Backend>(GetParam(), 2);
+    }
+    const Place& place() const { return backend_->place(); }
+
+  private:
+    std::unique_ptr<Backend> backend_;
+};
+INSTANTIATE_TEST_SUITE_P(Devices, OnDevice, testing::Values(Device::cpu, Device::cuda),
+                         [](const auto& info) { return to_string(info.param); });
+
+TEST_P(OnDevice, WhatGoesThereComesBack) {
+    Arena arena(GetParam(), Category::state, 1 << 16);
+    std::vector<int> numbers(1000);
+    std::iota(numbers.begin(), numbers.end(), 5);
+    int* const there = arena.take<int>(1000);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(there) % kAlignment, 0u);
+    upload(place(), 1000, numbers.data(), there);
+    EXPECT_EQ(downloaded(place(), 1000, there), numbers);
+    EXPECT_EQ(downloaded(place(), 3, there + 7), (std::vector<int>{12, 13, 14}));
+    upload(place(), 0, numbers.data(), there);
+    const HostArray<int> pinned(GetParam(), 1000);
+    download(place(), 1000, there, pinned.data());
+    EXPECT_EQ(pinned[999], 1004);
+}
+
+TEST_P(OnDevice, CopiesFollowTheKernelsBeforeThem) {
+    Arena arena(GetParam(), Category::state, 1 << 22);
+    float* const x = arena.take<float>(1 << 19);
+    for (const float value : {1.0f, 2.0f, 3.0f}) {
+        fill(place(), 1 << 19, value, x);
+        EXPECT_EQ(downloaded(place(), 1 << 19, x), std::vector<float>(1 << 19, value));
+    }
+    synchronise(place());
+}
+
+// y <- x, x <- y + 0: the values change from call to call although the launches are the same.
+TEST_P(OnDevice, AReplayedRecordingDoesTheWorkAgain) {
+    for (const bool replay : {false, true}) {
+        Arena arena(GetParam(), Category::state, 1 << 16);
+        double* const x = arena.take<double>(100);
+        double* const y = arena.take<double>(100);
+        fill(place(), 100, 0.0, y);
+        Recording recording;
+        int calls = 0;
+        for (int time = 0; time < 5; ++time) {
+            upload(place(), 100, std::vector<double>(100, time).data(), x);
+            recording.run(place(), replay, [&] {
+                ++calls;
+                copy(place(), 100, x, y);
+            });
+            EXPECT_EQ(downloaded(place(), 100, y), std::vector<double>(100, time));
+        }
+        const bool recorded = replay && GetParam() == Device::cuda;
+        EXPECT_EQ(recording.recorded(), recorded);
+        EXPECT_EQ(calls, recorded ? 2 : 5);
+    }
+}
+
+TEST_P(OnDevice, AFailureWhileRecordingLeavesTheStreamUsable) {
+    Arena arena(GetParam(), Category::state, 1 << 16);
+    double* const x = arena.take<double>(100);
+    Recording recording;
+    int calls = 0;
+    const auto work = [&] {
+        fill(place(), 100, 7.0, x);
+        if (++calls == 2) throw Error("in the middle");
+    };
+    recording.run(place(), true, work);
+    EXPECT_THROW(recording.run(place(), true, work), Error);
+    EXPECT_FALSE(recording.recorded());
+    recording.run(place(), true, work);
+    EXPECT_EQ(downloaded(place(), 100, x), std::vector<double>(100, 7.0));
+}
+
+TEST(HostArrays, OfTheCpuAreMemory) {
+    const HostArray<double> array(Device::cpu, 10);
+    array[9] = 3;
+    EXPECT_EQ(array.data()[9], 3);
+    EXPECT_NE(HostArray<int>(Device::cpu, 0).data(), nullptr);
+    EXPECT_EQ(HostArray<int>().data(), nullptr);
+}
+
+TEST(Traces, CostNothingWithoutAProfiler) {
+    const Trace outer("outer");
+    const Trace inner("inner");
+}
+
+}  // namespace
+}  // namespace glow
