@@ -77,6 +77,60 @@ struct Padding {
     }
 };
 
+// All of them for the GPU, 16 bytes of a row of columns at a time.
+template <class S, class Map>
+struct Im2colPack {
+    static constexpr const char* name = "im2col_pack";
+    static constexpr int kSize = static_cast<int>(Pack<Map>::kSize);
+    static constexpr int kEdge = 9, kOne = 18, kZero = 19;
+    ImageRows rows;
+    index_t C, per_tap, stride, sign;
+    bool one;
+    const S* source;
+    index_t source_stride;
+    Map* columns_out;
+
+    // Where the columns of a pack come from: taps 0..8 of the source at `offset` from the pixel, kEdge + tap,
+    // 1 or 0.
+    struct Origin {
+        int kind[kSize];
+        int offset[kSize];
+    };
+    GLOW_HD Origin columns(index_t pack) const {
+        Origin origin;
+        for (int e = 0; e < kSize; ++e) {
+            const index_t column = pack * kSize + e, tap = column / per_tap, c = column - tap * per_tap;
+            const index_t kh = tap / 3, kw = tap - 3 * kh;
+            const bool source_column = tap < 9 && c < C;
+            origin.kind[e] = static_cast<int>(source_column                  ? tap
+                                              : tap < 9                      ? kEdge + tap
+                                              : one && column == 9 * per_tap ? kOne
+                                                                             : kZero);
+            origin.offset[e] =
+                source_column ? static_cast<int>(sign * ((kh - 1) * rows.W + kw - 1) * source_stride + c) : 0;
+        }
+        return origin;
+    }
+    GLOW_HD unsigned taps(index_t, index_t y, index_t x) const {
+        return image_taps(rows.H, rows.W, sign, y, x);
+    }
+    GLOW_HD void operator()(index_t q, index_t x, index_t pack, unsigned taps, const Origin& origin) const {
+        const S* const pixel = source + (q * rows.W + x) * source_stride;
+        Pack<Map> packed;
+        for (int e = 0; e < kSize; ++e) {
+            const int kind = origin.kind[e];
+            double value = kind == kOne ? 1.0 : 0.0;
+            if (kind < kEdge) {
+                if (taps >> kind & 1) value = pixel[origin.offset[e]];
+            } else if (kind < kOne) {
+                value = taps >> (kind - kEdge) & 1 ? 0.0 : 1.0;
+            }
+            packed.value[e] = round_to<Map>(value);
+        }
+        store_pack(packed, columns_out + ((q - rows.begin) * rows.W + x) * stride + pack * kSize);
+    }
+};
+
 struct ShiftAdd {
     static constexpr const char* name = "shift_add";
     ImageRows rows;
@@ -177,6 +231,24 @@ struct EdgeBackward {
         }
     }
 };
+// The same for the GPU: a "row" is an image row.
+struct EdgeBackwardRow {
+    static constexpr const char* name = "edge_weight_backward_row";
+    static constexpr int kSums = 9;
+    using Sum = double;
+    index_t H, W, C;
+    const real* dpre;
+    GLOW_HD void operator()(index_t q, index_t c, double* sum) const {
+        const index_t y = q % H;
+        const bool whole_row = y == 0 || y + 1 == H;
+        const index_t step = whole_row || W < 2 ? 1 : W - 1;
+        for (index_t x = 0; x < W; x += step) {
+            const unsigned taps = image_taps(H, W, 1, y, x);
+            const double d = dpre[(q * W + x) * C + c];
+            for (int tap = 0; tap < 9; ++tap) sum[tap] += taps >> tap & 1 ? 0.0 : d;
+        }
+    }
+};
 struct StoreEdge {
     real* dedge_weight;
     index_t edge_stride;
@@ -192,6 +264,13 @@ template <class S, class Map>
 void im2col(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
             index_t source_stride, Map* columns) {
     const index_t sign = mirror ? -1 : 1;
+    if (packs_fit(place, layout.stride, columns)) {
+        for_each_stencil_columns(place, rows.begin, rows.end, rows.H, rows.W,
+                                 layout.stride / Pack<Map>::kSize,
+                                 Im2colPack<S, Map>{rows, layout.C, layout.per_tap(), layout.stride, sign,
+                                                    layout.one, source, source_stride, columns});
+        return;
+    }
     for_each_stencil(place, rows.begin, rows.end, rows.H, rows.W, layout.C,
                      Im2col<S, Map>{rows, layout.C, layout.per_tap(), layout.stride, sign, source,
                                     source_stride, columns});
@@ -231,8 +310,12 @@ void zero_convolution_backward(const Place& place, index_t rows, index_t C, cons
 
 void edge_weight_backward(const Place& place, index_t N, index_t H, index_t W, index_t C, const real* dpre,
                           real* dedge_weight, index_t edge_stride, double* partial) {
-    sum_columns(place, N, C, partial, EdgeBackward{H, W, C, dpre}, StoreEdge{dedge_weight, edge_stride},
-                2 * (H + W));
+    if (place.tuned_for_gpu())
+        sum_columns(place, N * H, C, partial, EdgeBackwardRow{H, W, C, dpre},
+                    StoreEdge{dedge_weight, edge_stride});
+    else
+        sum_columns(place, N, C, partial, EdgeBackward{H, W, C, dpre}, StoreEdge{dedge_weight, edge_stride},
+                    2 * (H + W));
 }
 
 index_t column_scratch(int sums, index_t C) {

@@ -10,6 +10,8 @@
 #endif
 
 #include <algorithm>
+#include <cstring>
+#include <string>
 #include <vector>
 
 #include "kernels/base.h"
@@ -37,6 +39,40 @@ GLOW_HD inline double combine(double x, double y) {
         return x > y ? x : y;
     else
         return x + y;
+}
+
+// 16 bytes at once: elements whose address is a multiple of 16.
+template <class T>
+struct Pack {
+    static constexpr index_t kSize = 16 / sizeof(T);
+    T value[kSize];
+};
+template <class T>
+GLOW_HD inline Pack<T> load_pack(const T* from) {
+    Pack<T> pack;
+#if defined(__CUDA_ARCH__)
+    const uint4 bits = *reinterpret_cast<const uint4*>(from);
+    memcpy(&pack, &bits, sizeof pack);
+#else
+    memcpy(&pack, from, sizeof pack);
+#endif
+    return pack;
+}
+template <class T>
+GLOW_HD inline void store_pack(const Pack<T>& pack, T* to) {
+#if defined(__CUDA_ARCH__)
+    uint4 bits;
+    memcpy(&bits, &pack, sizeof pack);
+    *reinterpret_cast<uint4*>(to) = bits;
+#else
+    memcpy(to, &pack, sizeof pack);
+#endif
+}
+// Do packs fit: a GPU (or its rehearsal), lines of whole packs, addresses that are multiples of 16?
+template <class T, class... More>
+bool packs_fit(const Place& place, index_t line, const T* first, const More*... more) {
+    const auto aligned = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; };
+    return place.tuned_for_gpu() && line % Pack<T>::kSize == 0 && aligned(first) && (aligned(more) && ...);
 }
 
 // Start of part `i` of `count` items cut into `parts`.
@@ -143,17 +179,31 @@ __global__ void fold_groups_kernel(index_t groups, index_t parts, const double* 
     finish(group, sum);
 }
 
-// partial: [parts, F::kSums, channels]; blockIdx.y is the part.
+// partial: [parts, F::kSums, channels]; blockIdx.y is the part. A part's rows are dealt out to the threads in
+// y, whose sums are added pairwise.
 template <class F>
 __global__ void column_sum_kernel(index_t rows, index_t channels, double* partial, F f) {
+    using Sum = typename F::Sum;
+    __shared__ Sum sums[F::kSums][kBlockThreads];
     const index_t part = blockIdx.y;
     const index_t c = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
-    if (c >= channels) return;
-    typename F::Sum sum[F::kSums] = {};
-    for (index_t row = part_begin(rows, gridDim.y, part), end = part_begin(rows, gridDim.y, part + 1);
-         row < end; ++row)
-        f(row, c, sum);
-    for (int s = 0; s < F::kSums; ++s) partial[(part * F::kSums + s) * channels + c] = sum[s];
+    Sum sum[F::kSums] = {};
+    if (c < channels) {
+        const index_t end = part_begin(rows, gridDim.y, part + 1);
+#pragma unroll 4
+        for (index_t row = part_begin(rows, gridDim.y, part) + threadIdx.y; row < end; row += blockDim.y)
+            f(row, c, sum);
+    }
+    const unsigned me = threadIdx.y * blockDim.x + threadIdx.x;
+    for (int s = 0; s < F::kSums; ++s) sums[s][me] = sum[s];
+    __syncthreads();
+    for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
+        if (threadIdx.y < half)
+            for (int s = 0; s < F::kSums; ++s) sums[s][me] += sums[s][me + half * blockDim.x];
+        __syncthreads();
+    }
+    if (threadIdx.y == 0 && c < channels)
+        for (int s = 0; s < F::kSums; ++s) partial[(part * F::kSums + s) * channels + c] = sums[s][me];
 }
 template <int kSums, class Finish>
 __global__ void fold_columns_kernel(index_t parts, index_t channels, const double* partial, Finish finish) {
@@ -165,24 +215,81 @@ __global__ void fold_columns_kernel(index_t parts, index_t channels, const doubl
     finish(c, sum);
 }
 
+// The elements of [kRows, n] row by row, kBlockThreads at a time: neighbouring threads touch neighbouring
+// elements, and only the first position takes a division.
+struct RowWalk {
+    int n, row, column, row_step, column_step;
+    __device__ explicit RowWalk(int n)
+        : n(n),
+          row(static_cast<int>(threadIdx.x) / n),
+          column(static_cast<int>(threadIdx.x) - row * n),
+          row_step(kBlockThreads / n),
+          column_step(kBlockThreads - row_step * n) {}
+    __device__ void next() {
+        row += row_step;
+        column += column_step;
+        if (column >= n) {
+            column -= n;
+            ++row;
+        }
+    }
+};
+
+// kRows rows at a time, transposed through shared memory (one element between the lines keeps banks apart):
+// in the product a warp's threads have a row each and the coefficient in common.
 template <int kRows, class F>
-__global__ void row_matvec_kernel(index_t rows, index_t n_in, index_t n_out, F f) {
+__global__ void row_matvec_kernel(index_t rows, int n_in, int n_out, F f) {
     using T = typename F::Value;
+    constexpr int kLine = kRows + 1;
     extern __shared__ double shared_bytes[];
-    T* staged = reinterpret_cast<T*>(shared_bytes);  // [n_in, kRows]
+    T* const staged = reinterpret_cast<T*>(shared_bytes);  // [n_in, kLine]
+    T* const sums = staged + n_in * kLine;                 // [n_out, kLine]
     for (index_t first = index_t{blockIdx.x} * kRows; first < rows; first += index_t{gridDim.x} * kRows) {
-        const int r = threadIdx.x % kRows;
-        const index_t row = first + r;
-        for (index_t i = threadIdx.x / kRows; i < n_in; i += blockDim.x / kRows)
-            staged[i * kRows + r] = row < rows ? f.load(row, i) : T{0};
+        for (RowWalk at(n_in); at.row < kRows; at.next())
+            staged[at.column * kLine + at.row] =
+                first + at.row < rows ? f.load(first + at.row, at.column) : T{0};
         __syncthreads();
-        if (row < rows)
-            for (index_t o = threadIdx.x / kRows; o < n_out; o += blockDim.x / kRows) {
-                T sum = 0;
-                for (index_t i = 0; i < n_in; ++i) sum += f.coefficient(o, i) * staged[i * kRows + r];
-                f.store(row, o, sum);
-            }
+        const int r = static_cast<int>(threadIdx.x) % kRows;
+        for (int o = static_cast<int>(threadIdx.x) / kRows; o < n_out; o += kBlockThreads / kRows) {
+            T sum = 0;
+            for (int i = 0; i < n_in; ++i) sum += f.coefficient(o, i) * staged[i * kLine + r];
+            sums[o * kLine + r] = sum;
+        }
         __syncthreads();
+        for (RowWalk at(n_out); at.row < kRows; at.next())
+            if (first + at.row < rows) f.store(first + at.row, at.column, sums[at.column * kLine + at.row]);
+        __syncthreads();
+    }
+}
+
+// A block a row; its threads' sums are added pairwise.
+template <class F>
+__global__ void row_sum_kernel(index_t rows, index_t columns, F f) {
+    __shared__ double sums[kBlockThreads];
+    for (index_t row = blockIdx.x; row < rows; row += gridDim.x) {
+        double sum = 0;
+        for (index_t c = threadIdx.x; c < columns; c += kBlockThreads) sum += f(row, c);
+        sums[threadIdx.x] = sum;
+        __syncthreads();
+        for (int half = kBlockThreads / 2; half > 0; half /= 2) {
+            if (static_cast<int>(threadIdx.x) < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+            __syncthreads();
+        }
+        if (threadIdx.x == 0) f.finish(row, sums[0]);
+        __syncthreads();
+    }
+}
+
+// A thread keeps its columns, and with them what f.columns() says of them, over all its pixels.
+template <class F>
+__global__ void stencil_columns_kernel(index_t begin, index_t end, index_t height, index_t width,
+                                       index_t columns, F f) {
+    for (index_t j = threadIdx.x; j < columns; j += blockDim.x) {
+        const auto mine = f.columns(j);
+        for (index_t q = begin + blockIdx.x; q < end; q += gridDim.x) {
+            const index_t y = q % height;
+            for (index_t x = threadIdx.y; x < width; x += blockDim.y) f(q, x, j, f.taps(q, y, x), mine);
+        }
     }
 }
 #endif  // __CUDACC__
@@ -359,8 +466,9 @@ void sum_columns(const Place& place, index_t rows, index_t channels, double* par
     constexpr int kSums = F::kSums;
 #if defined(__CUDACC__)
     if (place.device == Device::cuda) {
-        const dim3 grid(grid_size(channels, 64), static_cast<unsigned>(kColumnParts));
-        column_sum_kernel<<<grid, 64, 0, stream_of(place)>>>(rows, channels, partial, f);
+        const dim3 block = row_channel_block(channels);
+        const dim3 grid(grid_size(channels, block.x), static_cast<unsigned>(kColumnParts));
+        column_sum_kernel<<<grid, block, 0, stream_of(place)>>>(rows, channels, partial, f);
         check_launch(F::name, __FILE__, __LINE__);
         fold_columns_kernel<kSums>
             <<<grid_size(channels, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
@@ -401,6 +509,67 @@ void sum_columns(const Place& place, index_t rows, index_t channels, double* par
     }
 }
 
+#if defined(__CUDACC__)
+// As many rows at a time as shared memory holds without being asked for more than its usual size.
+template <int kRows, class F>
+void launch_row_matvec(const Place& place, index_t rows, index_t n_in, index_t n_out, F f) {
+    constexpr index_t kSharedBytes = 48 << 10;
+    const index_t bytes = (n_in + n_out) * (kRows + 1) * static_cast<index_t>(sizeof(typename F::Value));
+    if (bytes <= kSharedBytes) {
+        row_matvec_kernel<kRows>
+            <<<grid_size(rows, kRows), kBlockThreads, static_cast<std::size_t>(bytes), stream_of(place)>>>(
+                rows, static_cast<int>(n_in), static_cast<int>(n_out), f);
+        check_launch(F::name, __FILE__, __LINE__);
+    } else if constexpr (kRows > 1) {
+        launch_row_matvec<kRows / 2>(place, rows, n_in, n_out, f);
+    } else {
+        throw_error(std::string(F::name) + ": " + std::to_string(n_in) + " channels are too many for a GPU");
+    }
+}
+#endif
+
+// Sums over the columns of every row: f.finish(row, sum of f(row, column)); f may also write.
+template <Functor F>
+void sum_rows(const Place& place, index_t rows, index_t columns, F f) {
+    if (place.device == Device::none || rows <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        row_sum_kernel<<<grid_size(rows, 1), kBlockThreads, 0, stream_of(place)>>>(rows, columns, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * columns > 4096)
+    for (index_t row = 0; row < rows; ++row) {
+        double sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (index_t c = 0; c < columns; ++c) sum += f(row, c);
+        f.finish(row, sum);
+    }
+}
+
+// f(q, x, j, taps, f.columns(j)) for image rows q in [begin, end) and j < columns: what follows from a column
+// alone is worked out once, not at every pixel.
+template <Functor F>
+void for_each_stencil_columns(const Place& place, index_t begin, index_t end, index_t height, index_t width,
+                              index_t columns, F f) {
+    if (place.device == Device::none || begin >= end || width <= 0 || columns <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        stencil_columns_kernel<<<grid_size(end - begin, 1), row_channel_block(columns), 0,
+                                 stream_of(place)>>>(begin, end, height, width, columns, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) schedule(static)
+    for (index_t j = 0; j < columns; ++j) {
+        const auto mine = f.columns(j);
+        for (index_t q = begin; q < end; ++q)
+            for (index_t x = 0; x < width; ++x) f(q, x, j, f.taps(q, q % height, x), mine);
+    }
+}
+
 // Per row: store(row, o, sum over i of coefficient(o, i) * load(row, i)), in place allowed: rows are staged,
 // kMatvecRows at a time, transposed, so that the host's inner loop is one vector wide whatever n_in is.
 template <Functor F>
@@ -409,11 +578,7 @@ void row_matvec(const Place& place, index_t rows, index_t n_in, index_t n_out, F
     if (place.device == Device::none) return;
 #if defined(__CUDACC__)
     if (place.device == Device::cuda) {
-        constexpr int kRows = 32;
-        const std::size_t bytes = static_cast<std::size_t>(n_in) * kRows * sizeof(T);
-        row_matvec_kernel<kRows>
-            <<<grid_size(rows, kRows), kBlockThreads, bytes, stream_of(place)>>>(rows, n_in, n_out, f);
-        check_launch(F::name, __FILE__, __LINE__);
+        launch_row_matvec<32>(place, rows, n_in, n_out, f);
         return;
     }
 #endif

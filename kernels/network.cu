@@ -24,6 +24,24 @@ struct Fold {
     }
 };
 
+// The same for the GPU, element by element: neighbouring threads touch neighbouring elements.
+template <class Map>
+struct FoldElement {
+    static constexpr const char* name = "fold_actnorm_element";
+    index_t K, stride;
+    const real* W;
+    const real* bias;
+    const real* logs;
+    Map* folded;
+    real* folded_bias;
+    GLOW_HD void operator()(index_t o, index_t k) const {
+        const double s = exp_of(3.0 * logs[o]);
+        const double c = s * bias[o];
+        folded[o * stride + k] = round_to<Map>(k < K ? s * W[o * K + k] : k == K ? c : 0.0);
+        if (k == 0 && folded_bias != nullptr) folded_bias[o] = static_cast<real>(c);
+    }
+};
+
 struct Unfold {
     static constexpr const char* name = "unfold_actnorm";
     index_t K, stride;
@@ -55,6 +73,31 @@ struct Unfold {
         }
         dbias[o] += static_cast<real>(s * dc);
         dlogs[o] += static_cast<real>(3.0 * s * ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    }
+};
+
+// The same for the GPU: a block sums a row.
+struct UnfoldRow {
+    static constexpr const char* name = "unfold_actnorm_row";
+    index_t K, stride;
+    const real* W;
+    const real* bias;
+    const real* logs;
+    const real* dfolded;
+    const real* dfolded_bias;
+    real* dW;
+    real* dbias;
+    real* dlogs;
+    GLOW_HD double operator()(index_t o, index_t k) const {
+        const real d = dfolded[o * stride + k];
+        dW[o * K + k] += static_cast<real>(exp_of(3.0 * logs[o])) * d;
+        return static_cast<double>(d) * W[o * K + k];
+    }
+    GLOW_HD void finish(index_t o, double sum) const {
+        const double s = exp_of(3.0 * logs[o]);
+        const double dc = dfolded_bias != nullptr ? dfolded_bias[o] : dfolded[o * stride + K];
+        dbias[o] += static_cast<real>(s * dc);
+        dlogs[o] += static_cast<real>(3.0 * s * (sum + dc * bias[o]));
     }
 };
 
@@ -102,6 +145,47 @@ struct ReluBackwardSum {
         sum[0] += to_float(d);
     }
 };
+// Both again, 16 bytes at a time. A pack is a column with as many sums as it has elements.
+template <class Map>
+struct ReluBackwardPack {
+    static constexpr const char* name = "relu_backward_pack";
+    const Map* map;
+    Map* dmap;
+    GLOW_HD void operator()(index_t i) const {
+        const Pack<Map> y = load_pack(map + i * Pack<Map>::kSize);
+        Pack<Map> d = load_pack(dmap + i * Pack<Map>::kSize);
+        for (index_t j = 0; j < Pack<Map>::kSize; ++j)
+            if (!(to_float(y.value[j]) > 0)) d.value[j] = Map{};
+        store_pack(d, dmap + i * Pack<Map>::kSize);
+    }
+};
+template <class Map>
+struct ReluBackwardSumPack {
+    static constexpr const char* name = "relu_backward_sum_pack";
+    static constexpr int kSums = Pack<Map>::kSize;
+    using Sum = real;
+    index_t C;
+    const Map* map;
+    Map* dmap;
+    GLOW_HD void operator()(index_t row, index_t pack, real* sum) const {
+        const index_t i = row * C + pack * kSums;
+        const Pack<Map> y = load_pack(map + i);
+        Pack<Map> d = load_pack(dmap + i);
+        for (int j = 0; j < kSums; ++j) {
+            if (!(to_float(y.value[j]) > 0)) d.value[j] = Map{};
+            sum[j] += static_cast<real>(to_float(d.value[j]));
+        }
+        store_pack(d, dmap + i);
+    }
+};
+template <int kSize>
+struct AddSumPack {
+    real* sums;
+    GLOW_HD void operator()(index_t pack, const double* sum) const {
+        for (int j = 0; j < kSize; ++j) sums[pack * kSize + j] += static_cast<real>(sum[j]);
+    }
+};
+
 struct AddSum {
     real* sums;
     GLOW_HD void operator()(index_t c, const double* sum) const { sums[c] += static_cast<real>(sum[0]); }
@@ -166,13 +250,21 @@ struct Copy {
 template <class Map>
 void fold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W, const real* bias,
                   const real* logs, Map* folded, real* folded_bias) {
-    for_each(place, out, Fold<Map>{K, stride, W, bias, logs, folded, folded_bias}, stride);
+    if (place.tuned_for_gpu())
+        for_each_row_channel(place, out, stride,
+                             FoldElement<Map>{K, stride, W, bias, logs, folded, folded_bias});
+    else
+        for_each(place, out, Fold<Map>{K, stride, W, bias, logs, folded, folded_bias}, stride);
 }
 
 void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W,
                     const real* bias, const real* logs, const real* dfolded, const real* dfolded_bias,
                     real* dW, real* dbias, real* dlogs) {
-    for_each(place, out, Unfold{K, stride, W, bias, logs, dfolded, dfolded_bias, dW, dbias, dlogs}, stride);
+    if (place.tuned_for_gpu())
+        sum_rows(place, out, K, UnfoldRow{K, stride, W, bias, logs, dfolded, dfolded_bias, dW, dbias, dlogs});
+    else
+        for_each(place, out, Unfold{K, stride, W, bias, logs, dfolded, dfolded_bias, dW, dbias, dlogs},
+                 stride);
 }
 
 template <class Map>
@@ -189,7 +281,14 @@ void unpack_taps(const Place& place, index_t C, index_t w, bool edge, const real
 template <class Map>
 void relu_backward(const Place& place, index_t rows, index_t C, const Map* map, Map* dmap, real* sums,
                    double* partial) {
-    if (sums != nullptr)
+    constexpr index_t kPack = Pack<Map>::kSize;
+    if (packs_fit(place, C, map, dmap)) {
+        if (sums != nullptr)
+            sum_columns(place, rows, C / kPack, partial, ReluBackwardSumPack<Map>{C, map, dmap},
+                        AddSumPack<kPack>{sums});
+        else
+            for_each(place, rows * C / kPack, ReluBackwardPack<Map>{map, dmap});
+    } else if (sums != nullptr)
         sum_columns(place, rows, C, partial, ReluBackwardSum<Map>{C, map, dmap}, AddSum{sums});
     else
         for_each(place, rows * C, ReluBackward<Map>{map, dmap});

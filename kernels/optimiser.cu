@@ -15,53 +15,94 @@ struct Update {
     real* v;
     real* ema;
     GLOW_HD void operator()(index_t i) const {
-        const double g = step.gradient_scale * gradient[i];
-        const double mean = step.beta1 * m[i] + (1.0 - step.beta1) * g;
+        real average = ema != nullptr ? ema[i] : real{0};
+        update(step, gradient[i], w[i], m[i], v[i], average);
+        if (ema != nullptr) ema[i] = average;
+    }
+    GLOW_HD static void update(const OptimiserStep& step, real gradient, real& w, real& m, real& v,
+                               real& ema) {
+        const double g = step.gradient_scale * gradient;
+        const double mean = step.beta1 * m + (1.0 - step.beta1) * g;
         double second, denominator;
         if (step.adam) {
-            second = step.beta2 * v[i] + (1.0 - step.beta2) * g * g;
+            second = step.beta2 * v + (1.0 - step.beta2) * g * g;
             denominator = sqrt_of(second) + 1e-8;
         } else {
-            const double size = g < 0.0 ? -g : g, decayed = step.beta2 * v[i];
+            const double size = g < 0.0 ? -g : g, decayed = step.beta2 * v;
             second = decayed > size ? decayed : size;
             denominator = second + 1e-8;
         }
-        const double weight = (1.0 - step.weight_decay) * w[i] - step.lr_t * mean / denominator;
-        m[i] = static_cast<real>(mean);
-        v[i] = static_cast<real>(second);
-        w[i] = static_cast<real>(weight);
-        if (ema != nullptr) ema[i] = static_cast<real>(ema[i] + (w[i] - ema[i]) * step.ema_rate);
+        const double weight = (1.0 - step.weight_decay) * w - step.lr_t * mean / denominator;
+        m = static_cast<real>(mean);
+        v = static_cast<real>(second);
+        w = static_cast<real>(weight);
+        ema = static_cast<real>(ema + (w - ema) * step.ema_rate);
     }
 };
 
-constexpr index_t kSquareRow = 256;
+// The same for the GPU, 16 bytes at a time.
+struct UpdatePack {
+    static constexpr const char* name = "optimiser_step_pack";
+    static constexpr index_t kSize = Pack<real>::kSize;
+    Update all;
+    GLOW_HD void operator()(index_t pack) const {
+        const index_t i = pack * kSize;
+        const Pack<real> g = load_pack(all.gradient + i);
+        Pack<real> w = load_pack(all.w + i), m = load_pack(all.m + i), v = load_pack(all.v + i), ema{};
+        if (all.ema != nullptr) ema = load_pack(all.ema + i);
+        for (index_t j = 0; j < kSize; ++j)
+            Update::update(all.step, g.value[j], w.value[j], m.value[j], v.value[j], ema.value[j]);
+        store_pack(w, all.w + i);
+        store_pack(m, all.m + i);
+        store_pack(v, all.v + i);
+        if (all.ema != nullptr) store_pack(ema, all.ema + i);
+    }
+};
+
+constexpr index_t kSquareRow = 256, kSquareGroups = 64;
 
 struct Square {
     static constexpr const char* name = "sum_of_squares";
     static constexpr bool kMaximum = false;
-    index_t count;
+    index_t count, rows;
     const real* x;
-    GLOW_HD double operator()(index_t, index_t row, index_t c) const {
-        const index_t i = row * kSquareRow + c;
+    GLOW_HD double operator()(index_t group, index_t row, index_t c) const {
+        const index_t i = (group * rows + row) * kSquareRow + c;
         const double value = i < count ? x[i] : real{0};
         return value * value;
     }
 };
 struct Store {
     double* result;
-    GLOW_HD void operator()(index_t, double sum) const { *result = sum; }
+    GLOW_HD void operator()(index_t group, double sum) const { result[group] = sum; }
+};
+struct Value {
+    static constexpr const char* name = "sum_of_group_sums";
+    static constexpr bool kMaximum = false;
+    const double* x;
+    GLOW_HD double operator()(index_t, index_t, index_t c) const { return x[c]; }
 };
 
 }  // namespace
 
 void optimiser_step(const Place& place, index_t count, const OptimiserStep& step, const real* g, real* w,
                     real* m, real* v, real* ema) {
-    for_each(place, count, Update{step, g, w, m, v, ema});
+    const Update all{step, g, w, m, v, ema};
+    if (packs_fit(place, count, g, w, m, v, ema))
+        for_each(place, count / Pack<real>::kSize, UpdatePack{all});
+    else
+        for_each(place, count, all);
 }
 
 void sum_of_squares(const Place& place, index_t count, const real* x, double* result, double* partial) {
-    reduce_groups(place, 1, (count + kSquareRow - 1) / kSquareRow, kSquareRow, partial, Square{count, x},
-                  Store{result});
+    const index_t rows = (count + kSquareGroups * kSquareRow - 1) / (kSquareGroups * kSquareRow);
+    double* const sums = partial + kSquareGroups * kGroupParts;
+    reduce_groups(place, kSquareGroups, rows, kSquareRow, partial, Square{count, rows, x}, Store{sums});
+    reduce_groups(place, 1, 1, kSquareGroups, partial, Value{sums}, Store{result});
+}
+
+index_t square_scratch() {
+    return kSquareGroups * (kGroupParts + 1);
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -18,7 +18,8 @@ struct OptimiserStep {
 void optimiser_step(const Place& place, index_t count, const OptimiserStep& step, const real* g, real* w,
                     real* m, real* v, real* ema);
 
-// *result = sum of squares of x, in double (inf or NaN where x has one). partial: group_scratch(1) doubles.
+// *result = sum of squares of x, in double (inf or NaN where x has one). partial: square_scratch() doubles.
 void sum_of_squares(const Place& place, index_t count, const real* x, double* result, double* partial);
+index_t square_scratch();
 
 }  // namespace glow::inline GLOW_REAL

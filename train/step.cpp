@@ -168,7 +168,7 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
     buffers_ = FlowBuffers::take(state, images, options.model);
     dh_ = state.take<real>(micro_batch_ * D);
     difference_ = state.take<double>(images);
-    partial_ = state.take<double>(group_scratch(images));
+    partial_ = state.take<double>(std::max(group_scratch(images), square_scratch()));
     buffers_.capacity = micro_batch_;
 }
 

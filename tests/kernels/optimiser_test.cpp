@@ -5,7 +5,6 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/coupling.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
@@ -73,7 +72,7 @@ TEST(SumOfSquares, IsTheSquareOfTheNorm) {
         long double exact = 0;
         for (const real value : x) exact += static_cast<long double>(value) * value;
         double result = -1;
-        std::vector<double> partial(group_scratch(1));
+        std::vector<double> partial(square_scratch());
         sum_of_squares(test::cpu(), count, x.data(), &result, partial.data());
         // Partial sums of positive numbers in double.
         EXPECT_NEAR(result / static_cast<double>(exact), 1, 1e-12);
@@ -82,7 +81,7 @@ TEST(SumOfSquares, IsTheSquareOfTheNorm) {
 
 TEST(SumOfSquares, ShowsInfinityAndNaN) {
     std::vector<real> x(1000, real{1});
-    std::vector<double> partial(group_scratch(1));
+    std::vector<double> partial(square_scratch());
     double result = 0;
     x[999] = std::numeric_limits<real>::infinity();
     sum_of_squares(test::cpu(), 1000, x.data(), &result, partial.data());

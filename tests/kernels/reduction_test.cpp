@@ -65,7 +65,7 @@ TEST(Reductions, GroupSumsDoNotDependOnThreads) {
     });
     const std::vector<real> x = test::Random(5).normals<real>(100003);
     expect_same_for_all_thread_counts([&](const Place& place) {
-        std::vector<double> result(1), partial(group_scratch(1));
+        std::vector<double> result(1), partial(square_scratch());
         sum_of_squares(place, 100003, x.data(), result.data(), partial.data());
         return result;
     });

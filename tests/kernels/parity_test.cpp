@@ -1,0 +1,403 @@
+// Every kernel on a GPU against the same kernel on the CPU, whose results the other tests check. Where there
+// is no GPU, what is written for one still runs: its functors, through the drivers' host loops.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/convolution.h"
+#include "kernels/coupling.h"
+#include "kernels/dequantise.h"
+#include "kernels/gaussian.h"
+#include "kernels/matrix.h"
+#include "kernels/mixing.h"
+#include "kernels/network.h"
+#include "kernels/optimiser.h"
+#include "kernels/permute.h"
+#include "tests/side.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+using test::Random;
+using test::Side;
+
+// Results in double differ by the order of their sums and by contracted operations; float ones are then
+// rounded, bf16 ones to 8 bits.
+constexpr double kDouble = 1e-12, kFloat = 1e-6, kNarrow = 8e-3;
+template <class T>
+constexpr double kRounding = sizeof(T) == 8   ? kDouble
+                             : sizeof(T) == 4 ? kFloat
+                                              : kNarrow;
+
+template <class T>
+std::vector<T> rounded(const std::vector<double>& values) {
+    std::vector<T> narrow(values.size());
+    for (std::size_t i = 0; i < values.size(); ++i) narrow[i] = round_to<T>(values[i]);
+    return narrow;
+}
+template <class T>
+std::vector<T> nans(index_t count) {
+    return std::vector<T>(static_cast<std::size_t>(count),
+                          round_to<T>(std::numeric_limits<double>::quiet_NaN()));
+}
+
+class KernelParity : public test::SideTest {
+  protected:
+    template <class S, class Map>
+    void expect_im2col(index_t C, bool edge, bool one, bool mirror, index_t padding) {
+        const index_t H = 5, W = 6, N = 3, source_stride = C + 2;
+        const ImageRows rows{H, W, 3, 11};
+        const index_t used = 9 * (C + edge) + one, stride = (used + padding - 1) / padding * padding;
+        const auto source = rounded<S>(Random(1).normals(N * H * W * source_stride));
+        SCOPED_TRACE(testing::Message() << C << edge << one << mirror << " stride " << stride);
+        expect_parity(0, [&](Side& side) {
+            im2col(side.place, rows, {C, edge, one, stride}, mirror, side.in(source), source_stride,
+                   side.out(nans<Map>(rows.pixels() * stride)));
+        });
+    }
+    template <class Map>
+    void expect_folding(index_t out, index_t K, index_t stride) {
+        SCOPED_TRACE(testing::Message() << out << " " << K << " " << stride);
+        Random random(2);
+        const auto W = random.normals<real>(out * K), bias = random.normals<real>(out),
+                   logs = random.normals<real>(out, 0.2), d = random.normals<real>(out * stride),
+                   dc = random.normals<real>(out);
+        for (const bool separate : {false, true}) {
+            if (!separate && stride == K) continue;
+            expect_parity(kRounding<Map>, [&](Side& side) {
+                fold_actnorm<Map>(side.place, out, K, stride, side.in(W), side.in(bias), side.in(logs),
+                                  side.out(nans<Map>(out * stride)),
+                                  separate ? side.out(nans<real>(out)) : nullptr);
+            });
+            expect_parity(kRounding<real>, [&](Side& side) {
+                unfold_actnorm(side.place, out, K, stride, side.in(W), side.in(bias), side.in(logs),
+                               side.in(d), separate ? side.in(dc) : nullptr, side.out(W), side.out(bias),
+                               side.out(logs));
+            });
+        }
+    }
+    template <class Map>
+    void expect_relu(index_t rows, index_t C) {
+        SCOPED_TRACE(testing::Message() << rows << " " << C);
+        Random random(3);
+        auto values = random.normals(rows * C);
+        for (double& value : values) value = std::max(value, 0.0);
+        values[0] = std::numeric_limits<double>::quiet_NaN();
+        const auto map = rounded<Map>(values), d = rounded<Map>(random.normals(rows * C));
+        for (const bool summed : {false, true})
+            expect_parity(kFloat, [&](Side& side) {
+                relu_backward<Map>(side.place, rows, C, side.in(map), side.out(d),
+                                   summed ? side.out(std::vector<real>(C, real{1})) : nullptr,
+                                   summed ? side.scratch<double>(column_scratch(1, C)) : nullptr);
+            });
+    }
+    template <class T>
+    void expect_permutations() {
+        const index_t N = 2, H = 6, W = 4, C = 3;
+        const auto h = rounded<T>(Random(4).normals(N * H * W * C * 4));
+        const auto each = [&](auto run) {
+            expect_parity(0, [&](Side& side) {
+                run(side.place, side.out(h), side.scratch<T>(static_cast<index_t>(h.size())));
+            });
+        };
+        each([&](const Place& p, T* x, T* scratch) { squeeze(p, N, 2 * H, 2 * W, C, x, scratch); });
+        each([&](const Place& p, T* x, T* scratch) { unsqueeze(p, N, 2 * H, 2 * W, C, x, scratch); });
+        each([&](const Place& p, T* x, T* scratch) { split_halves(p, N * H * W, 4 * C, x, scratch); });
+        each([&](const Place& p, T* x, T* scratch) { merge_halves(p, N * H * W, 4 * C, x, scratch); });
+    }
+};
+
+INSTANTIATE_TEST_SUITE_P(Targets, KernelParity, testing::Values(test::kRehearsal, test::kCuda),
+                         test::target_name);
+
+// Strides of whole packs, where 16 bytes go at a time, and others.
+TEST_P(KernelParity, Im2col) {
+    for (const index_t C : {1, 6, 24})
+        for (const bool edge : {false, true})
+            for (const bool one : {false, true})
+                for (const bool mirror : {false, true})
+                    for (const index_t padding : {1, 8}) {
+                        expect_im2col<state_t, real>(C, edge, one, mirror, padding);
+                        expect_im2col<real, real>(C, edge, one, mirror, padding);
+                        expect_im2col<state_t, bfloat16>(C, edge, one, mirror, padding);
+                        expect_im2col<real, bfloat16>(C, edge, one, mirror, padding);
+                    }
+}
+
+TEST_P(KernelParity, ShiftAdd) {
+    const index_t H = 5, W = 6, N = 3, C = 7, target_stride = 9, stride = 64;
+    Random random(5);
+    const ImageRows rows{H, W, 3, 11};
+    const auto columns = random.normals<real>(rows.pixels() * stride),
+               target = random.normals<real>(N * H * W * target_stride);
+    for (const bool mirror : {false, true})
+        expect_parity(kFloat, [&](Side& side) {
+            shift_add(side.place, rows, {C, false, false, stride}, mirror, side.in(columns), side.out(target),
+                      target_stride);
+        });
+}
+
+TEST_P(KernelParity, ZeroConvolution) {
+    Random random(6);
+    for (const index_t C : {3, 12, 40}) {
+        const index_t H = 4, W = 5, N = 70, rows = N * H * W;
+        const auto logs = random.normals<real>(C, 0.2), bias = random.normals<real>(C),
+                   weight = random.normals<real>(C * 9 * 3), out = random.normals<real>(rows * C),
+                   dout = random.normals<real>(rows * C);
+        const auto scale = random.normals(C);
+        expect_parity(
+            kDouble, [&](Side& side) { exp_scale(side.place, C, side.in(logs), side.out(nans<double>(C))); });
+        for (const bool edge : {false, true})
+            expect_parity(kFloat, [&](Side& side) {
+                zero_convolution_finish(side.place, {H, W, 0, N * H}, C, edge ? side.in(weight) : nullptr, 3,
+                                        side.in(bias), side.in(scale), side.out(out));
+            });
+        expect_parity(kFloat, [&](Side& side) {
+            zero_convolution_backward(side.place, rows, C, side.in(scale), side.in(out), side.out(dout),
+                                      side.out(bias), side.out(logs),
+                                      side.scratch<double>(column_scratch(2, C)));
+        });
+        expect_parity(kFloat, [&](Side& side) {
+            edge_weight_backward(side.place, N, H, W, C, side.in(dout), side.out(weight), 3,
+                                 side.scratch<double>(column_scratch(9, C)));
+        });
+    }
+    // Images of one row or one column are all edge.
+    for (const auto& [H, W] : {std::pair<index_t, index_t>{1, 1}, {1, 4}, {4, 1}, {2, 2}}) {
+        const auto dpre = random.normals<real>(3 * H * W * 2);
+        expect_parity(kFloat, [&](Side& side) {
+            edge_weight_backward(side.place, 3, H, W, 2, side.in(dpre),
+                                 side.out(std::vector<real>(18, real{1})), 1,
+                                 side.scratch<double>(column_scratch(9, 2)));
+        });
+    }
+}
+
+TEST_P(KernelParity, Couplings) {
+    Random random(7);
+    for (const index_t C : {2, 12, 48}) {
+        const index_t N = 3, rows = 40;
+        const auto out = random.normals<real>(N * rows * C),
+                   additive = random.normals<real>(N * rows * C / 2), dh = random.normals<real>(N * rows * C);
+        const auto h = random.normals(N * rows * C), logdet = random.normals(N);
+        expect_parity(kDouble, [&](Side& side) {
+            affine_coupling_forward(side.place, N, rows, C, side.in(out), side.out(h), side.out(logdet),
+                                    side.scratch<double>(group_scratch(N)));
+        });
+        expect_parity(kDouble, [&](Side& side) {
+            affine_coupling_inverse(side.place, N * rows, C, side.in(out), side.out(h));
+        });
+        expect_parity(kFloat, [&](Side& side) {
+            affine_coupling_backward(side.place, N * rows, C, -0.3, side.in(out),
+                                     side.out(nans<real>(N * rows * C)), side.out(h), side.out(dh));
+        });
+        expect_parity(kDouble, [&](Side& side) {
+            additive_coupling_forward(side.place, N * rows, C, side.in(additive), side.out(h));
+        });
+        expect_parity(kDouble, [&](Side& side) {
+            additive_coupling_inverse(side.place, N * rows, C, side.in(additive), side.out(h));
+        });
+        expect_parity(kFloat, [&](Side& side) {
+            additive_coupling_backward(side.place, N * rows, C, side.in(additive),
+                                       side.out(nans<real>(N * rows * C / 2)), side.out(h), side.in(dh));
+        });
+    }
+}
+
+TEST_P(KernelParity, Dequantisation) {
+    for (const index_t D : {1, 48, 51})
+        for (const bool uniform : {false, true}) {
+            const index_t N = 3;
+            Random random(8);
+            const auto pixels = random.integers<std::uint8_t>(N * D, 0, 255);
+            const std::vector<std::uint64_t> numbers = {5, 0, std::uint64_t{1} << 40};
+            auto h = random.normals(N * D, 0.3);
+            h[D] = std::numeric_limits<double>::quiet_NaN();
+            const auto noise = [&](Side& side) {
+                return Noise{uniform, 77, Purpose::dequantise, side.in(numbers)};
+            };
+            expect_parity(0, [&](Side& side) {
+                dequantise(side.place, N, D, 5, side.in(pixels), noise(side), side.out(nans<double>(N * D)));
+            });
+            expect_parity(kDouble, [&](Side& side) {
+                dequantise_difference(side.place, N, D, 5, side.in(pixels), noise(side), side.in(h),
+                                      side.out(nans<double>(N)), side.scratch<double>(group_scratch(N)));
+            });
+            expect_parity(0, [&](Side& side) {
+                quantise(side.place, N * D, 5, side.in(h), side.out(std::vector<std::uint8_t>(N * D, 7)));
+            });
+        }
+}
+
+TEST_P(KernelParity, Gaussians) {
+    Random random(9);
+    const index_t N = 3, rows = 20, C = 6;
+    for (const bool shared : {false, true}) {
+        const Latents latents{N, rows, C, shared ? C : 2 * C};
+        const GaussianLayout layout = shared ? shared_gaussian(C) : interleaved_gaussian(C);
+        const index_t second = shared ? C : 1;
+        const auto parameters = random.normals<real>((shared ? 1 : N) * rows * 2 * C, 0.3);
+        const auto z = random.normals(N * rows * latents.z_stride), logp = random.normals(N);
+        expect_parity(kDouble, [&](Side& side) {
+            const real* const p = side.in(parameters);
+            gaussian_log_density(side.place, latents, layout, p, p + second, side.in(z), side.out(logp),
+                                 side.scratch<double>(group_scratch(N)));
+        });
+        expect_parity(kDouble, [&](Side& side) {
+            const real* const p = side.in(parameters);
+            gaussian_encode(side.place, latents, layout, p, p + second, side.out(z));
+        });
+        expect_parity(kDouble, [&](Side& side) {
+            const real* const p = side.in(parameters);
+            gaussian_decode(side.place, latents, layout, p, p + second, side.out(z));
+        });
+        expect_parity(kFloat, [&](Side& side) {
+            const real* const p = side.in(parameters);
+            real* const dp = side.out(nans<real>(static_cast<index_t>(parameters.size())));
+            gaussian_backward(side.place, latents, layout, p, p + second, side.in(z), -0.3,
+                              side.out(nans<real>(static_cast<index_t>(z.size()))), dp, dp + second);
+        });
+    }
+    for (const index_t size : {1, 2, 3, 4, 50})
+        expect_parity(kDouble, [&](Side& side) {
+            gaussian_noise(side.place, {3, 1, size, size}, 9, std::uint64_t{1} << 33, 2, 0.7,
+                           side.out(nans<double>(3 * size)));
+        });
+}
+
+// Channels around the sizes at which a GPU takes fewer rows at a time.
+TEST_P(KernelParity, AffineRows) {
+    Random random(10);
+    for (const index_t C : {1, 2, 3, 12, 48, 95, 96, 200, 400})
+        for (const index_t rows : {1, 31, 100}) {
+            const auto M = random.normals(C * C, 0.2), shift = random.normals(C),
+                       h = random.normals(rows * C);
+            const auto dh = random.normals<real>(rows * C);
+            SCOPED_TRACE(testing::Message() << C << " channels, " << rows << " rows");
+            expect_parity(1e-11, [&](Side& side) {
+                affine_rows(side.place, rows, C, side.in(M), side.in(shift), side.out(h));
+            });
+            expect_parity(kFloat * std::sqrt(static_cast<double>(C)), [&](Side& side) {
+                affine_rows_gradient(side.place, rows, C, side.in(M), side.out(dh));
+            });
+            expect_parity(0, [&](Side& side) {
+                cast_with_one(side.place, rows, C, side.in(h), side.out(nans<real>(rows * (C + 1))));
+            });
+        }
+}
+
+TEST_P(KernelParity, Folding) {
+    for (const auto& [out, K, stride] :
+         {std::array<index_t, 3>{7, 13, 16}, {512, 63, 64}, {33, 300, 300}, {1, 1, 8}, {5, 1000, 1008}}) {
+        expect_folding<real>(out, K, stride);
+        expect_folding<bfloat16>(out, K, stride);
+    }
+    Random random(11);
+    const index_t C = 5, w = 40, stride = 48;
+    for (const bool edge : {false, true}) {
+        const auto W = random.normals<real>(C * 9 * (w + edge)), d = random.normals<real>(stride * w);
+        expect_parity(0, [&](Side& side) {
+            pack_taps<bfloat16>(side.place, C, w, edge, stride, side.in(W),
+                                side.out(nans<bfloat16>(stride * w)));
+        });
+        expect_parity(kFloat,
+                      [&](Side& side) { unpack_taps(side.place, C, w, edge, side.in(d), side.out(W)); });
+    }
+}
+
+TEST_P(KernelParity, Relu) {
+    for (const index_t rows : {1, 65, 1000})
+        for (const index_t C : {1, 8, 33, 64, 512}) {
+            if (rows == 1000 && C == 512) continue;
+            expect_relu<real>(rows, C);
+            expect_relu<bfloat16>(rows, C);
+        }
+}
+
+TEST_P(KernelParity, Moments) {
+    Random random(12);
+    for (const index_t rows : {1, 63, 5000}) {
+        const index_t C = 7, stride = 9;
+        const auto x = random.normals(rows * stride), moments = random.normals(2 * C);
+        expect_parity(kDouble, [&](Side& side) {
+            add_moments(side.place, rows, C, side.in(x), stride, side.out(moments),
+                        side.scratch<double>(column_scratch(2, C)));
+        });
+        std::vector<double> sane = moments;
+        for (index_t c = 0; c < C; ++c) sane[C + c] = 100 + sane[c] * sane[c];
+        expect_parity(kFloat, [&](Side& side) {
+            actnorm_from_moments(side.place, 10, C, side.in(sane), side.out(nans<real>(C)),
+                                 side.out(nans<real>(C)));
+        });
+    }
+    expect_parity(0, [&](Side& side) {
+        double* const x = side.out(nans<double>(1000));
+        fill(side.place, 1000, 2.5, x);
+        copy(side.place, 1000, x, side.out(nans<double>(1000)));
+    });
+}
+
+TEST_P(KernelParity, Permutations) {
+    expect_permutations<double>();
+    expect_permutations<real>();
+}
+
+TEST_P(KernelParity, Optimiser) {
+    Random random(13);
+    for (const index_t count : {1, 16, 1000, 1001})
+        for (const bool adam : {false, true})
+            for (const bool averaged : {false, true}) {
+                OptimiserStep step;
+                step.adam = adam;
+                step.lr_t = 0.01;
+                step.weight_decay = 0.1;
+                step.gradient_scale = 0.5;
+                step.ema_rate = 0.2;
+                auto v = random.normals<real>(count);
+                for (real& x : v) x = std::abs(x);
+                const auto g = random.normals<real>(count), w = random.normals<real>(count),
+                           m = random.normals<real>(count), ema = random.normals<real>(count);
+                expect_parity(kFloat, [&](Side& side) {
+                    optimiser_step(side.place, count, step, side.in(g), side.out(w), side.out(m), side.out(v),
+                                   averaged ? side.out(ema) : nullptr);
+                });
+            }
+    for (const index_t count : {1, 16384, 16385, 100003}) {
+        const auto x = random.normals<real>(count);
+        expect_parity(kDouble, [&](Side& side) {
+            sum_of_squares(side.place, count, side.in(x), side.out(nans<double>(1)),
+                           side.scratch<double>(square_scratch()));
+        });
+    }
+}
+
+TEST_P(KernelParity, Matrices) {
+    Random random(14);
+    const index_t m = 9, n = 21, stride = 24, count = 3;
+    const auto C = random.normals<real>(m * stride), bias = random.normals<real>(n);
+    const auto narrow = rounded<bfloat16>(random.normals(m * stride));
+    for (const bool with_bias : {false, true}) {
+        expect_parity(kFloat, [&](Side& side) {
+            bias_relu(side.place, m, n, stride, with_bias ? side.in(bias) : nullptr, side.out(C));
+        });
+        expect_parity(kNarrow, [&](Side& side) {
+            bias_relu(side.place, m, n, stride, with_bias ? side.in(bias) : nullptr, side.out(narrow));
+        });
+    }
+    expect_parity(0, [&](Side& side) { cast(side.place, m, side.in(C), side.out(nans<bfloat16>(m))); });
+    expect_parity(0, [&](Side& side) { identity(side.place, n, side.out(nans<double>(n * n))); });
+    auto W = random.normals(count * n * n), inverse = random.normals(count * n * n);
+    W[n * n + 5] = std::numeric_limits<double>::infinity();
+    inverse[2 * n * n + 7] = std::numeric_limits<double>::quiet_NaN();
+    const std::vector<int> failed = {0, 0, 0};
+    expect_parity(kDouble, [&](Side& side) {
+        log_abs_diagonal(side.place, count, n, side.in(inverse), side.out(nans<double>(count)));
+        condition_numbers(side.place, count, n, side.in(W), side.in(inverse), side.in(failed),
+                          side.in(failed), side.out(nans<double>(count)),
+                          side.scratch<double>(group_scratch(count)));
+    });
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,141 @@
+// The same kernels on two places: arrays that live where a place's kernels run, with guard bytes behind each,
+// and the comparison of what was left in them.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/math.h"
+#include "runtime/context.h"
+#include "runtime/device.h"
+#include "tests/support.h"
+
+namespace glow::test {
+
+// Where the second run goes: the GPU, or its rehearsal on the CPU, which takes the code paths written for a
+// GPU.
+struct Target {
+    const char* name;
+    Device device;
+    bool rehearse;
+};
+inline void PrintTo(const Target& target, std::ostream* out) {
+    *out << target.name;
+}
+inline const Target kRehearsal{"rehearsal", Device::cpu, true}, kCuda{"cuda", Device::cuda, false};
+
+class Side {
+  public:
+    explicit Side(const Place& place) : place(place) {}
+
+    const Place place;
+
+    // A copy of `values` there.
+    template <class T>
+    T* in(const std::vector<T>& values) {
+        const std::size_t bytes = values.size() * sizeof(T);
+        Array array;
+        array.bytes = bytes;
+        array.memory = place.device == Device::cuda ? device_memory(bytes + kGuardBytes)
+                                                    : host_memory(Device::cpu, bytes + kGuardBytes);
+        std::vector<std::byte> filled(bytes + kGuardBytes, kGuard);
+        if (bytes > 0) std::memcpy(filled.data(), values.data(), bytes);
+        upload_bytes(place, filled.size(), filled.data(), array.memory.get());
+        arrays_.push_back(array);
+        return static_cast<T*>(array.memory.get());
+    }
+    // The same, and compared afterwards.
+    template <class T>
+    T* out(const std::vector<T>& values) {
+        T* const array = in(values);
+        const auto count = static_cast<index_t>(values.size());
+        results_.push_back([this, array, count] {
+            std::vector<double> numbers;
+            for (const T& value : downloaded(place, count, array)) {
+                if constexpr (std::is_integral_v<T>)
+                    numbers.push_back(static_cast<double>(value));
+                else
+                    numbers.push_back(to_float(value));
+            }
+            return numbers;
+        });
+        return array;
+    }
+    template <class T>
+    T* scratch(index_t count) {
+        return in(std::vector<T>(static_cast<std::size_t>(count)));
+    }
+
+    // What the kernels left, array by array; nothing was written behind any array.
+    std::vector<std::vector<double>> results() const {
+        for (const Array& array : arrays_) {
+            std::vector<std::byte> all(array.bytes + kGuardBytes);
+            download_bytes(place, all.size(), array.memory.get(), all.data());
+            for (std::size_t i = array.bytes; i < all.size(); ++i)
+                EXPECT_EQ(all[i], kGuard) << "written behind an array of " << array.bytes << " bytes";
+        }
+        std::vector<std::vector<double>> all;
+        for (const auto& result : results_) all.push_back(result());
+        return all;
+    }
+
+  private:
+    static constexpr std::byte kGuard{0xA5};
+    static constexpr std::size_t kGuardBytes = 64;
+    struct Array {
+        std::shared_ptr<void> memory;
+        std::size_t bytes;
+    };
+    std::vector<Array> arrays_;
+    std::vector<std::function<std::vector<double>()>> results_;
+};
+
+// Tests that compare a target with the plain CPU. A target that is not there is skipped, with the reason.
+class SideTest : public testing::TestWithParam<Target> {
+  protected:
+    void SetUp() override {
+        if (GetParam().device != Device::cuda) return;
+        const std::string problem = cuda_problem();
+        if (!problem.empty()) GTEST_SKIP() << problem;
+        backend_ = std::make_unique<Backend>(Device::cuda, 2);
+    }
+    Place target() const {
+        if (backend_) return backend_->place();
+        Place place = cpu();
+        place.rehearse = GetParam().rehearse;
+        return place;
+    }
+
+    // run(side) on both places. Differences are at most `tolerance` times 1 + the number's size; NaN equals
+    // NaN.
+    void expect_parity(double tolerance, const std::function<void(Side&)>& run) {
+        Side plain(cpu()), other(target());
+        run(plain);
+        run(other);
+        const auto expected = plain.results(), found = other.results();
+        ASSERT_EQ(expected.size(), found.size());
+        ASSERT_GT(expected.size(), 0u);
+        for (std::size_t a = 0; a < expected.size(); ++a)
+            for (std::size_t i = 0; i < expected[a].size(); ++i) {
+                if (std::isnan(expected[a][i]) && std::isnan(found[a][i])) continue;
+                if (expected[a][i] == found[a][i]) continue;  // infinities too
+                ASSERT_NEAR(found[a][i], expected[a][i], tolerance * (1 + std::abs(expected[a][i])))
+                    << "array " << a << ", element " << i;
+            }
+    }
+
+  private:
+    std::unique_ptr<Backend> backend_;
+};
+
+inline std::string target_name(const testing::TestParamInfo<Target>& info) {
+    return info.param.name;
+}
+
+}  // namespace glow::test
