@@ -104,11 +104,11 @@ void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x
     const Arena::Scope scope(context.workspace);
 
     // y = M x + c: (dM, dc) = dy^T (x, 1), over blocks of rows, so that the copy of x in real stays small.
-    constexpr index_t kBlockRows = 8192;
+    const index_t block = context.blocking.block_pixels;
     real* const dMc = context.workspace.take<real>(C * (C + 1));
-    real* const x1 = context.workspace.take<real>(std::min(rows, kBlockRows) * (C + 1));
-    for (index_t first = 0; first < rows; first = next_block(context.dry(), first, kBlockRows, rows)) {
-        const index_t count = std::min(kBlockRows, rows - first);
+    real* const x1 = context.workspace.take<real>(std::min(rows, block) * (C + 1));
+    for (index_t first = 0; first < rows; first = next_block(context.dry(), first, block, rows)) {
+        const index_t count = std::min(block, rows - first);
         cast_with_one(context.place, count, C, x + first * C, x1);
         context.gemm({.m = C,
                       .n = C + 1,

@@ -7,9 +7,9 @@
 
 namespace glow::inline GLOW_REAL {
 
-index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N) {
-    constexpr index_t kTileElements = index_t{1} << 21;
-    return std::min(N, tile > 0 ? tile : std::max<index_t>(1, kTileElements / (pixels * width)));
+index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N, const Blocking& blocking) {
+    const index_t rule = std::max<index_t>(1, blocking.tile_elements / (pixels * width));
+    return std::min(N, tile > 0 ? tile : rule);
 }
 
 Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision precision, index_t tile,
@@ -24,20 +24,21 @@ Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision prec
 
 // f(first image, images) for every tile.
 template <class F>
-void Coupling::for_each_tile(bool dry, index_t N, F f) const {
-    const index_t images = images_per_tile(tile_, shape_.pixels(), width_, N);
+void Coupling::for_each_tile(const Blocking& blocking, bool dry, index_t N, F f) const {
+    const index_t images = images_per_tile(tile_, shape_.pixels(), width_, N, blocking);
     for (index_t n = 0; n < N; n = next_block(dry, n, images, N)) f(n, std::min(images, N - n));
 }
 
-Coupling::Kept Coupling::take_kept(Arena& arena, index_t N) const {
+Coupling::Kept Coupling::take_kept(const Blocking& blocking, Arena& arena, index_t N) const {
     Kept kept;
-    for_each_tile(false, N,
+    for_each_tile(blocking, false, N,
                   [&](index_t, index_t images) { kept.push_back(network_->take_maps(arena, images)); });
     return kept;
 }
 
 void Coupling::initialise(const Context& context, Flow& flow) {
-    network_->initialise(context, flow.N, images_per_tile(tile_, shape_.pixels(), width_, flow.N), flow.h,
+    network_->initialise(context, flow.N,
+                         images_per_tile(tile_, shape_.pixels(), width_, flow.N, context.blocking), flow.h,
                          shape_.C);
     forward(context, flow);
 }
@@ -47,7 +48,7 @@ void Coupling::forward(const Context& context, Flow& flow, const Kept* kept) {
     const Arena::Scope scope(arena);
     const CouplingNetwork::Folded folded = network_->fold(context);
     std::size_t tile = 0;
-    for_each_tile(context.dry(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.dry(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
@@ -72,7 +73,7 @@ void Coupling::inverse(const Context& context, Flow& flow, const state_t* networ
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const CouplingNetwork::Folded folded = network_->fold(context);
-    for_each_tile(context.dry(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.dry(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
@@ -92,7 +93,7 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
     const CouplingNetwork::Folded folded = network_->fold(context);
     const CouplingNetwork::FoldedGradient dfolded = network_->zero_gradient(context);
     std::size_t tile = 0;
-    for_each_tile(context.dry(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.dry(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();

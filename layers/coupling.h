@@ -27,7 +27,7 @@ class Coupling : public Layer {
 
     // What the policy `store` keeps: the network's maps, tile by tile.
     using Kept = std::vector<CouplingNetwork::Maps>;
-    Kept take_kept(Arena& arena, index_t N) const;
+    Kept take_kept(const Blocking& blocking, Arena& arena, index_t N) const;
     void forward(const Context& context, Flow& flow, const Kept* kept);
     void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept* kept);
 
@@ -36,7 +36,7 @@ class Coupling : public Layer {
 
   private:
     template <class F>
-    void for_each_tile(bool dry, index_t N, F f) const;
+    void for_each_tile(const Blocking& blocking, bool dry, index_t N, F f) const;
 
     Shape shape_;
     CouplingKind kind_;

@@ -105,7 +105,7 @@ void Glow::forward(const Context& context, Flow& flow, Kept* kept) {
                 Kept::Step& step = kept->add(context, level.shape, level_number, number, precision_, flow);
                 step.has_maps = kept->keep_.keeps_maps(level_number, number, config_.depth);
                 if (step.has_maps) {
-                    step.maps = level.steps[k]->coupling.take_kept(kept->arena_, flow.N);
+                    step.maps = level.steps[k]->coupling.take_kept(context.blocking, kept->arena_, flow.N);
                     maps = &step.maps;
                 }
             }
@@ -201,7 +201,7 @@ Keep Glow::keep_within(index_t N, std::size_t bytes) const {
     keep.last_maps.assign(levels_.size(), 0);
     for (std::size_t l = levels_.size(); l-- > 0;) {
         Arena counting(Device::none, Category::stored, 0);
-        levels_[l].steps[0]->coupling.take_kept(counting, N);
+        levels_[l].steps[0]->coupling.take_kept(kCpuBlocking, counting, N);
         const index_t steps = std::min(config_.depth, static_cast<index_t>(bytes / counting.used()));
         keep.last_maps[l] = steps;
         bytes -= static_cast<std::size_t>(steps) * counting.used();

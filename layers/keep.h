@@ -17,6 +17,8 @@ struct Keep {
     bool float_states = false;   // states before steps in float: half the bytes
     bool rounding_bits = false;  // of states not kept, how they round: a bit a network input
 
+    bool operator==(const Keep&) const = default;
+
     // Of step k of the K of level l.
     bool keeps_maps(index_t l, index_t k, index_t K) const {
         return maps || (!last_maps.empty() && k >= K - last_maps[static_cast<std::size_t>(l)]);

@@ -46,10 +46,11 @@ class Layer {
 };
 
 // Images that a network of hidden width `width` takes at once, for feature maps of `pixels` pixels: `tile`
-// where it is given, else as many as make a hidden map of about 2^21 elements: smaller ones cost more in
-// threads that wait for each other than caches save (docs/results). A fixed rule: forward and recomputation
-// agree.
-index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N);
+// where it is given, else as many as make a hidden map of about blocking.tile_elements (CPU: 2^21, for
+// smaller ones cost more in threads that wait for each other than caches save, docs/results). A fixed rule:
+// forward and recomputation agree.
+index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N,
+                        const Blocking& blocking = kCpuBlocking);
 
 // The block that follows `begin` when `count` items are taken `step` at a time. Where memory is only counted,
 // the first and the last block stand for all: those between are as large as the first.

@@ -10,9 +10,6 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-constexpr index_t kBlockPixels =
-    8192;  // im2col and tap buffers hold at most this many pixels (at least one image row)
-
 constexpr index_t round_up(index_t value, index_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
@@ -20,7 +17,8 @@ constexpr index_t round_up(index_t value, index_t multiple) {
 template <class Map>
 class Network : public CouplingNetwork {
   public:
-    Network(const Shape& shape, index_t inputs, index_t outputs, index_t w, bool edge,
+    // operands: what products make of maps and weights: as they are in memory, or tf32.
+    Network(const Shape& shape, index_t inputs, index_t outputs, index_t w, bool edge, Scalar operands,
             const std::string& name, Parameters& parameters)
         : CouplingNetwork(outputs),
           H_(shape.H),
@@ -28,6 +26,7 @@ class Network : public CouplingNetwork {
           inputs_(inputs),
           w_(w),
           edge_(edge),
+          operands_(operands),
           in_{inputs, edge, true, round_up(9 * (inputs + (edge ? 1 : 0)) + 1, 8)},
           taps_{outputs, false, false, round_up(9 * outputs, 8)},
           weight1_(parameters.add(name + "/conv1/weight", {w, 3, 3, inputs + (edge ? 1 : 0)}, Start::normal)),
@@ -80,7 +79,7 @@ class Network : public CouplingNetwork {
     void forward(const Context& context, const Folded& folded, index_t N, const state_t* a, index_t stride,
                  real* out) const override {
         const Arena::Scope scope(context.workspace);
-        const index_t rows = std::min(block_rows(), N * H_) * W_;
+        const index_t rows = std::min(block_rows(context), N * H_) * W_;
         Map* const hidden1 = context.workspace.take<Map>(rows * w_);
         Map* const hidden2 = context.workspace.take<Map>(rows * w_);
         run(context, folded, N, a, stride, hidden1, hidden2, false, out);
@@ -125,7 +124,7 @@ class Network : public CouplingNetwork {
                           .lda = taps_.stride,
                           .ldb = w_,
                           .ldc = w_,
-                          .in = kMap,
+                          .in = operands_,
                           .out = kReal,
                           .accumulate = true},
                          dtaps, hidden2 + first * w_, gradient.conv3);
@@ -135,7 +134,7 @@ class Network : public CouplingNetwork {
                           .lda = taps_.stride,
                           .ldb = w_,
                           .ldc = w_,
-                          .in = kMap,
+                          .in = operands_,
                           .out = kMap},
                          dtaps, folded.conv3, dhidden2 + first * w_);
         });
@@ -148,12 +147,13 @@ class Network : public CouplingNetwork {
                       .lda = w_,
                       .ldb = w_,
                       .ldc = w_,
-                      .in = kMap,
+                      .in = operands_,
                       .out = kReal,
                       .accumulate = true},
                      dhidden2, hidden1, gradient.conv2);
-        context.gemm({.m = rows, .n = w_, .k = w_, .lda = w_, .ldb = w_, .ldc = w_, .in = kMap, .out = kMap},
-                     dhidden2, folded.conv2, dhidden1);
+        context.gemm(
+            {.m = rows, .n = w_, .k = w_, .lda = w_, .ldb = w_, .ldc = w_, .in = operands_, .out = kMap},
+            dhidden2, folded.conv2, dhidden1);
         relu_backward<Map>(place, rows, w_, hidden1, dhidden1, nullptr, nullptr);
         // The first convolution: dW1' += dh1^T columns (the column of ones gives the bias), da += taps(dh1
         // W1').
@@ -171,7 +171,7 @@ class Network : public CouplingNetwork {
                               .lda = w_,
                               .ldb = in_.stride,
                               .ldc = in_.stride,
-                              .in = kMap,
+                              .in = operands_,
                               .out = kReal,
                               .accumulate = true},
                              dhidden1 + first * w_, columns, gradient.conv1);
@@ -183,7 +183,7 @@ class Network : public CouplingNetwork {
                           .lda = w_,
                           .ldb = in_.stride,
                           .ldc = in_.stride,
-                          .in = kMap,
+                          .in = operands_,
                           .out = kReal},
                          dhidden1 + first * w_, folded.conv1, dcolumns);
             shift_add(place, block, in_, true, dcolumns, da, stride);
@@ -209,16 +209,19 @@ class Network : public CouplingNetwork {
     }
 
   private:
-    static constexpr Scalar kMap = scalar_of<Map>;
+    static constexpr Scalar kMap = scalar_of<Map>;  // of hidden maps and folded weights in memory
     static constexpr Scalar kReal = scalar_of<real>;
 
-    index_t block_rows() const { return std::max<index_t>(1, kBlockPixels / W_); }
+    // Image rows of a block, of which im2col and tap buffers are made.
+    index_t block_rows(const Context& context) const {
+        return std::max<index_t>(1, context.blocking.block_pixels / W_);
+    }
 
     template <class F>
     void for_each_block(const Context& context, index_t N, F f) const {
-        for (index_t begin = 0; begin < N * H_;
-             begin = next_block(context.dry(), begin, block_rows(), N * H_))
-            f(ImageRows{H_, W_, begin, std::min(begin + block_rows(), N * H_)});
+        const index_t rows = block_rows(context);
+        for (index_t begin = 0; begin < N * H_; begin = next_block(context.dry(), begin, rows, N * H_))
+            f(ImageRows{H_, W_, begin, std::min(begin + rows, N * H_)});
     }
 
     void fold_hidden(const Context& context, const Folded& folded) const {
@@ -242,7 +245,7 @@ class Network : public CouplingNetwork {
                       .lda = in_.stride,
                       .ldb = in_.stride,
                       .ldc = w_,
-                      .in = kMap,
+                      .in = operands_,
                       .out = scalar_of<Out>,
                       .epilogue = epilogue},
                      columns, folded.conv1, hidden1);
@@ -258,7 +261,7 @@ class Network : public CouplingNetwork {
                       .lda = w_,
                       .ldb = w_,
                       .ldc = w_,
-                      .in = kMap,
+                      .in = operands_,
                       .out = scalar_of<Out>,
                       .epilogue = epilogue},
                      hidden1, folded.conv2, hidden2, folded.bias2);
@@ -283,7 +286,7 @@ class Network : public CouplingNetwork {
                           .lda = w_,
                           .ldb = w_,
                           .ldc = taps_.stride,
-                          .in = kMap,
+                          .in = operands_,
                           .out = kReal},
                          h2, folded.conv3, taps);
             shift_add(context.place, block, taps_, false, taps, out, outputs_);
@@ -318,6 +321,7 @@ class Network : public CouplingNetwork {
 
     index_t H_, W_, inputs_, w_;
     bool edge_;
+    Scalar operands_;
     Columns in_, taps_;
     Parameter weight1_, bias1_, logs1_, weight2_, bias2_, logs2_, weight3_, bias3_, logs3_;
 };
@@ -336,11 +340,16 @@ std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index
                                                        const std::string& name, Parameters& parameters) {
 #if !defined(GLOW_REAL_DOUBLE)
     if (precision == Precision::bf16)
-        return std::make_unique<Network<bfloat16>>(shape, inputs, outputs, w, edge, name, parameters);
+        return std::make_unique<Network<bfloat16>>(shape, inputs, outputs, w, edge, Scalar::bf16, name,
+                                                   parameters);
+    if (precision == Precision::tf32)
+        return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, Scalar::tf32, name,
+                                               parameters);
 #endif
     if (precision != Precision::fp32)
-        throw InputError("--precision " + to_string(precision) + ": not available on this device; use fp32");
-    return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, name, parameters);
+        throw InputError("--precision " + to_string(precision) + ": networks in double have no other");
+    return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, scalar_of<real>, name,
+                                           parameters);
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -13,12 +13,10 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-constexpr index_t kBlockPixels = 8192;
-
 // f(rows, first pixel) for blocks of image rows of N images.
 template <class F>
 void for_each_block(const Context& context, const Shape& shape, index_t N, F f) {
-    const index_t step = std::max<index_t>(1, kBlockPixels / shape.W), rows = N * shape.H;
+    const index_t step = std::max<index_t>(1, context.blocking.block_pixels / shape.W), rows = N * shape.H;
     for (index_t begin = 0; begin < rows; begin = next_block(context.dry(), begin, step, rows))
         f(ImageRows{shape.H, shape.W, begin, std::min(begin + step, N * shape.H)});
 }
@@ -68,7 +66,7 @@ void Split::with_prediction(const Context& context, index_t N, const state_t* a,
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const real* const folded = fold(context);
-    const index_t tile = images_per_tile(tile_, shape_.pixels(), columns_, N);
+    const index_t tile = images_per_tile(tile_, shape_.pixels(), columns_, N, context.blocking);
     for (index_t n = 0; n < N; n = next_block(context.dry(), n, tile, N)) {
         const Arena::Scope tile_scope(arena);
         const index_t images = std::min(tile, N - n);

@@ -18,10 +18,14 @@ std::vector<double> Context::to_host(const double* values, index_t count) const 
     return downloaded(place, count, values);
 }
 
-Backend::Backend(Device device, int threads, int ordinal) {
+Backend::Backend(Device device, int threads, int ordinal) : ordinal_(ordinal) {
     if (device == Device::cuda) stream_ = cuda::open_stream(ordinal);
     place_ = {device, threads > 0 ? threads : omp_get_num_procs(), stream_.get()};
     open_libraries();
+}
+
+std::string Backend::description() const {
+    return place_.device == Device::cuda ? "cuda: " + cuda::describe(ordinal_) : "cpu";
 }
 
 Backend Backend::for_plans(Device device, int threads) {

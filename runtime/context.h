@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "runtime/blas.h"
@@ -10,11 +11,20 @@
 
 namespace glow {
 
+// How much work a device gets at a time: a fixed rule, so that forward and recomputation agree.
+struct Blocking {
+    index_t tile_elements = index_t{1} << 21;  // of a hidden map: images per tile (layers/layer.h)
+    index_t block_pixels = 8192;               // of im2col and tap buffers, of copies of the state in real
+};
+// A CPU's caches like small pieces, a GPU wants enough of them to fill all its processors.
+inline constexpr Blocking kCpuBlocking{}, kGpuBlocking{index_t{1} << 25, 65536};
+
 struct Context {
     Place place;
     Blas& blas;
     Solver& solver;
     Arena& workspace;
+    Blocking blocking = kCpuBlocking;
 
     // Nothing runs and memory is only counted: see Device::none.
     bool dry() const { return place.device == Device::none; }
@@ -30,17 +40,20 @@ struct Context {
 // The libraries of a device and its number of threads, opened once.
 class Backend {
   public:
-    // threads 0: all that the process may use. ordinal: which of the machine's GPUs. Throws InputError where the
-    // build or the machine lacks the device.
+    // threads 0: all that the process may use. ordinal: which of the machine's GPUs. Throws InputError where
+    // the build or the machine lacks the device.
     explicit Backend(Device device, int threads = 0, int ordinal = 0);
     // Makes dry contexts only and needs no device: for memory plans of a machine elsewhere.
     static Backend for_plans(Device device, int threads = 0);
 
-    Context context(Arena& workspace) const { return {place_, *blas_, *solver_, workspace}; }
+    Context context(Arena& workspace) const { return {place_, *blas_, *solver_, workspace, blocking()}; }
     Context dry_context(Arena& workspace) const {
-        return {{Device::none, place_.threads, nullptr}, *blas_, *solver_, workspace};
+        return {{Device::none, place_.threads, nullptr}, *blas_, *solver_, workspace, blocking()};
     }
+    const Blocking& blocking() const { return place_.device == Device::cuda ? kGpuBlocking : kCpuBlocking; }
     const Place& place() const { return place_; }
+    // "cpu", or "cuda: " and the GPU's name.
+    std::string description() const;
     Blas& blas() const { return *blas_; }
     Solver& solver() const { return *solver_; }
 
@@ -48,6 +61,7 @@ class Backend {
     Backend() = default;
     void open_libraries();
 
+    int ordinal_ = 0;
     std::shared_ptr<void> stream_;  // outlives the libraries
     Place place_;
     std::unique_ptr<Blas> blas_;

@@ -114,6 +114,10 @@ int run_tool(int argc, char** argv, const std::string& description,
     }
 }
 
+CLI::Option* add_device(CLI::App& app, std::string& device) {
+    return app.add_option("--device", device, "auto (the GPU where there is one), cpu or cuda");
+}
+
 CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description) {
     return app.add_option("--seed", seed, description)
         ->check(CLI::Validator(

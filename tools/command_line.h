@@ -78,6 +78,10 @@ class CommandLine {
 int run_tool(int argc, char** argv, const std::string& description,
              const std::function<void(CommandLine&)>& define);
 
+// The option --device and what it means; InputError for a name that is none. A GPU that is not there is
+// refused by Backend, with the reason.
+CLI::Option* add_device(CLI::App& app, std::string& device);
+
 // The option --seed. A negative number is refused, which CLI11 would take for a huge one.
 CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description);
 

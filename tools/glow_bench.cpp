@@ -1,13 +1,17 @@
 // glow_bench: speed of the coupling networks and of whole training steps, in GFLOP/s and as a share of this
-// machine's peak. The peak is a float product 2048 x 2048 x 2048 of the same library, timed in turn with each
-// measurement, so that a busy or throttled machine slows both. Operations are those of the mathematics:
-// padding and recomputation of the policy counted as what they are (recomputation is work, padding is not).
+// machine's peak. The peak is a square product of the same library (on the CPU float, 2048 x 2048 x 2048),
+// timed in turn with each measurement, so that a busy or throttled machine slows both. Operations are those
+// of the mathematics: padding and recomputation of the policy counted as what they are (recomputation is
+// work, padding is not).
 #include <benchmark/benchmark.h>
 
 #include <chrono>
 #include <memory>
 
+#include "kernels/math.h"
 #include "kernels/network.h"
+#include "kernels/philox.h"
+#include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/thread_policy.h"
 #include "train/run.h"
@@ -20,54 +24,91 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
     index_t width = 512, depth = 4, levels = 3, batch = 64, size = 32, tile = 0;
-    std::string precision = "fp32", filter = ".";
+    std::string precision = "fp32", filter = ".", device = "auto";
     double min_seconds = 2;
     int threads = 0, repetitions = 1;
+    bool graph = true;
 };
 
-double seconds(const std::function<void()>& work) {
+// Until the device has done it.
+double seconds(const Place& place, const std::function<void()>& work) {
+    synchronise(place);
     const auto start = Clock::now();
     work();
+    synchronise(place);
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// The yardstick.
+// The yardstick: a square product by the same library; on a GPU one that fills it, in the networks'
+// precision.
 class Peak {
   public:
-    explicit Peak(const Backend& backend)
-        : backend_(backend), data_(3 * kSize * kSize, 0.5f), scratch_(backend.blas().scratch_bytes(kGemm)) {
+    Peak(const Backend& backend, Precision precision)
+        : backend_(backend), gpu_(backend.place().device == Device::cuda) {
+        const index_t size = gpu_ ? 8192 : 2048;
+        gemm_ = {.m = size, .n = size, .k = size, .lda = size, .ldb = size, .ldc = size};
+        if (gpu_ && precision == Precision::tf32) gemm_.in = Scalar::tf32;
+        if (gpu_ && precision == Precision::bf16) gemm_.in = gemm_.out = Scalar::bf16;
+        const std::size_t matrix = static_cast<std::size_t>(size * size) * sizeof(float),
+                          scratch = backend.blas().scratch_bytes(gemm_);
+        arena_ = std::make_unique<Arena>(backend.place().device, Category::workspace,
+                                         3 * matrix + scratch + 4 * kAlignment);
+        a_ = numbers(size * size);
+        b_ = numbers(size * size);
+        c_ = arena_->take_bytes(matrix);
+        scratch_ = arena_->take_bytes(scratch);
         run();
     }
     // One product; its seconds.
     double run() {
-        return seconds([&] {
-            backend_.blas().run(kGemm, &data_[0], &data_[kSize * kSize], &data_[2 * kSize * kSize], nullptr,
-                                scratch_.data());
-        });
+        return seconds(backend_.place(), [&] { backend_.blas().run(gemm_, a_, b_, c_, nullptr, scratch_); });
     }
-    static constexpr double kFlop = 2.0 * 2048 * 2048 * 2048;
+    double flop() const {
+        return 2.0 * static_cast<double>(gemm_.m) * static_cast<double>(gemm_.n) *
+               static_cast<double>(gemm_.k);
+    }
 
   private:
-    static constexpr index_t kSize = 2048;
-    static constexpr Gemm kGemm{.m = kSize, .n = kSize, .k = kSize, .lda = kSize, .ldb = kSize, .ldc = kSize};
+    // Zeros would be multiplied faster than numbers.
+    void* numbers(index_t count) {
+        std::vector<float> values(static_cast<std::size_t>(count));
+        for (std::size_t i = 0; i < values.size(); i += 4) {
+            const PhiloxWords words = philox_block(1, Purpose::weights, 0, i / 4);
+            for (std::size_t j = 0; j < 4; ++j)
+                values[i + j] = static_cast<float>(philox_uniform(words.word[j]) - 0.5);
+        }
+        if (gemm_.in != Scalar::bf16) return there(values);
+        std::vector<bfloat16> narrow(values.size());
+        for (std::size_t i = 0; i < values.size(); ++i) narrow[i] = round_to<bfloat16>(values[i]);
+        return there(narrow);
+    }
+    template <class T>
+    void* there(const std::vector<T>& values) {
+        T* const copy = arena_->take<T>(std::ssize(values));
+        upload(backend_.place(), std::ssize(values), values.data(), copy);
+        return copy;
+    }
+
     const Backend& backend_;
-    std::vector<float> data_;
-    std::vector<std::byte> scratch_;
+    bool gpu_;
+    Gemm gemm_;
+    std::unique_ptr<Arena> arena_;
+    void *a_, *b_, *c_, *scratch_;
 };
 
 // Times `work` of `flop` operations against the peak, in turn.
-void measure(benchmark::State& state, Peak& peak, double flop, double images,
+void measure(benchmark::State& state, const Backend& backend, Peak& peak, double flop, double images,
              const std::function<void()>& work) {
-    work();
+    for (int warm_up = 0; warm_up < (backend.place().device == Device::cuda ? 3 : 1); ++warm_up) work();
     double worked = 0, peaked = 0, runs = 0;
     for (auto _ : state) {
         peaked += peak.run();
-        const double elapsed = seconds(work);
+        const double elapsed = seconds(backend.place(), work);
         state.SetIterationTime(elapsed);
         worked += elapsed;
         ++runs;
     }
-    const double rate = flop * runs / worked, peak_rate = Peak::kFlop * runs / peaked;
+    const double rate = flop * runs / worked, peak_rate = peak.flop() * runs / peaked;
     state.counters["GFLOP/s"] = rate / 1e9;
     state.counters["peak_GFLOP/s"] = peak_rate / 1e9;
     state.counters["share_of_peak"] = rate / peak_rate;
@@ -97,7 +138,8 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                    index_t level, bool backward) {
     const ModelConfig model = model_of(options);
     const Shape shape = level_shape(model, level);
-    const index_t tile = images_per_tile(options.tile, shape.pixels(), options.width, options.batch),
+    const index_t tile = images_per_tile(options.tile, shape.pixels(), options.width, options.batch,
+                                         backend.blocking()),
                   rows = tile * shape.pixels();
     Parameters parameters;
     const auto network = make_coupling_network(shape, shape.C / 2, shape.C, model.width, true,
@@ -105,9 +147,23 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data(), gradients.data());
     parameters.start(1, backend.solver());
+    const Place& place = backend.place();
+    std::vector<std::shared_ptr<void>> memory_there;
+    // Where the kernels run.
+    const auto there = [&]<class T>(std::vector<T>& host) {
+        if (place.device == Device::cpu) return host.data();
+        memory_there.push_back(device_memory(host.size() * sizeof(T)));
+        T* const copy = static_cast<T*>(memory_there.back().get());
+        upload(place, std::ssize(host), host.data(), copy);
+        return copy;
+    };
+    parameters.bind(there(values), there(gradients));
     std::vector<double> a(static_cast<std::size_t>(rows * shape.C), 0.25);
     std::vector<float> dout(static_cast<std::size_t>(rows * shape.C), 1e-3f), da(dout.size());
     for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;
+
+    double* const a_there = there(a);
+    float *const dout_there = there(dout), *const da_there = there(da);
 
     const auto pass = [&](const Context& context) {
         const Arena::Scope scope(context.workspace);
@@ -116,21 +172,21 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
         for (index_t n = 0; n < options.batch; n += tile) {
             const Arena::Scope tile_scope(context.workspace);
             const auto maps = network->take_maps(context.workspace, tile);
-            network->forward(context, folded, tile, a.data(), shape.C, maps);
+            network->forward(context, folded, tile, a_there, shape.C, maps);
             if (backward)
-                network->backward(context, folded, gradient, tile, a.data(), shape.C, maps, dout.data(),
-                                  da.data());
+                network->backward(context, folded, gradient, tile, a_there, shape.C, maps, dout_there,
+                                  da_there);
         }
         if (backward) network->unfold(context, gradient);
     };
     Memory counting;
     pass(backend.dry_context(counting[Category::workspace]));
-    Memory memory(Device::cpu, counting.peak());
+    Memory memory(backend.place().device, counting.peak());
     const Context context = backend.context(memory[Category::workspace]);
     const index_t tiles = (options.batch + tile - 1) / tile;
     const double flop =
         2.0 * static_cast<double>(tiles * rows) * network_multiplies(model, shape) * (backward ? 3 : 1);
-    measure(state, peak, flop, static_cast<double>(tiles * tile), [&] { pass(context); });
+    measure(state, backend, peak, flop, static_cast<double>(tiles * tile), [&] { pass(context); });
 }
 
 // A whole training step of the model, optimiser and EMA included.
@@ -142,9 +198,10 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     training.memory = policy;
     training.precision = options.precision;
     training.tile = options.tile;
+    training.graph = options.graph;
     training.drift_tolerance = 1e9;  // a redone step would be two
     MemoryPlan plan = memory_plan(training, options.batch, backend);
-    Memory memory(Device::cpu, plan.bytes);
+    Memory memory(backend.place().device, plan.bytes);
     Trainer trainer(training, backend, memory);
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(options.batch * training.model.dimensions()));
     std::vector<std::uint64_t> numbers(static_cast<std::size_t>(options.batch));
@@ -157,14 +214,14 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     index_t t = 0;
     const double flop = 2.0 * static_cast<double>(options.batch) * model_multiplies(training.model) *
                         (policy == "store" ? 3 : 4);
-    measure(state, peak, flop, static_cast<double>(options.batch),
+    measure(state, backend, peak, flop, static_cast<double>(options.batch),
             [&] { trainer.step(batch, optimiser_at(training, schedule, ++t)); });
     state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
 }
 
 void run(const Options& options) {
-    const Backend backend(Device::cpu, options.threads);
-    Peak peak(backend);
+    const Backend backend(parse_device(options.device), options.threads);
+    Peak peak(backend, parse_precision(options.precision));
     std::vector<benchmark::internal::Benchmark*> all;
     for (index_t level = 0; level < options.levels; ++level)
         for (const bool backward : {false, true})
@@ -199,7 +256,9 @@ int main(int argc, char** argv) {
             app.add_option("--batch", options->batch, "Images");
             app.add_option("--size", options->size, "Height and width of the images");
             app.add_option("--tile", options->tile, "Images per tile of the networks; 0: the rule");
-            app.add_option("--precision", options->precision, "fp32 or bf16");
+            app.add_option("--precision", options->precision, "fp32, tf32 (GPUs) or bf16");
+            app.add_flag("--graph,!--no-graph", options->graph, "Replay a step on a GPU as one CUDA graph");
+            add_device(app, options->device);
             app.add_option("--threads", options->threads, "Threads; 0: all processors");
             app.add_option("--min-seconds", options->min_seconds, "Seconds of each measurement at least");
             app.add_option("--repetitions", options->repetitions,

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "kernels/error.h"
+#include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/numbers.h"
 #include "tools/progress.h"
@@ -40,8 +41,6 @@ void write_per_image(const std::string& path, const std::vector<double>& bits, c
 
 void check(const Options& options) {
     if (!options.bits_per_dim) throw InputError("say what to evaluate: --bpd");
-    if (options.device != "auto" && options.device != "cpu")
-        throw InputError("--device " + options.device + ": this build has no such device; use --device cpu");
     if (options.dequant != "uniform" && options.dequant != "center")
         throw InputError("--dequant " + options.dequant + ": it must be uniform or center");
     if (options.iw_samples > 1 && options.dequant == "center")
@@ -56,7 +55,7 @@ void check(const Options& options) {
 void run(const CommandLine& command, const Options& options) {
     check(options);
     if (!options.per_image.empty()) AtomicFile(options.per_image);  // known before the work
-    const Backend backend(Device::cpu, options.threads);
+    const Backend backend(parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const DatasetInfo info = describe_dataset(options.data);
     require_fitting(options.data, info, options.split, checkpoint, read_checkpoint_info(checkpoint).model);
@@ -142,8 +141,8 @@ int main(int argc, char** argv) {
             app.add_option("--batch", options->batch, "Images at once")->check(CLI::Range(1, 1 << 20));
             app.add_flag("--no-ema", options->no_ema, "Raw weights instead of their running average");
             app.add_option("--precision", options->precision,
-                           "fp32 or bf16: precision of the coupling networks");
-            app.add_option("--device", options->device, "auto or cpu");
+                           "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
+            add_device(app, options->device);
             app.add_option("--threads", options->threads, "Threads; 0: all processors")
                 ->check(is_number<int>())
                 ->check(CLI::Range(0, 4096));

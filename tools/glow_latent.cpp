@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "kernels/error.h"
+#include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/numbers.h"
 #include "tools/progress.h"
@@ -23,11 +24,6 @@ struct Options {
     int threads = 0;
 };
 
-void check(const Options& options) {
-    if (options.device != "auto" && options.device != "cpu")
-        throw InputError("--device " + options.device + ": this build has no such device; use --device cpu");
-}
-
 LoadedModel load(const Options& options, const Backend& backend, const std::filesystem::path& checkpoint,
                  index_t images) {
     return LoadedModel(checkpoint, !options.no_ema, parse_precision(options.precision),
@@ -37,7 +33,7 @@ LoadedModel load(const Options& options, const Backend& backend, const std::file
 // Images of the data set, and the model they are to pass.
 struct Encoding {
     explicit Encoding(const Options& options)
-        : backend(Device::cpu, options.threads),
+        : backend(parse_device(options.device), options.threads),
           checkpoint(find_checkpoint(options.checkpoint)),
           set(fitting_split(options, checkpoint)),
           model(load(options, backend, checkpoint, set.N)) {}
@@ -47,17 +43,29 @@ struct Encoding {
                         read_checkpoint_info(checkpoint).model);
         return load_split(options.data, options.split, options.limit > 0 ? options.limit : -1);
     }
-    // f(first image, flow whose h holds the eps of some images), batch by batch.
+    // f(first image, flow in host memory whose h holds the eps of some images), batch by batch.
     template <class F>
     void each_batch(F f) {
         const ModelConfig& config = model.glow().config();
+        const Place& place = model.context().place;
+        const std::vector<std::uint64_t> unused(static_cast<std::size_t>(model.buffers().capacity));
+        std::vector<state_t> eps;
         for (index_t first = 0; first < set.N; first += model.buffers().capacity) {
             const index_t count = std::min(model.buffers().capacity, set.N - first);
-            Flow flow = model.buffers().flow(count, set.labels.empty() ? nullptr : set.labels.data() + first);
-            dequantise(model.context().place, count, config.dimensions(), config.n_bits, set.image(first),
-                       {.uniform = false}, flow.h);
+            const std::int32_t* const labels = set.labels.empty() ? nullptr : set.labels.data() + first;
+            const Batch batch = model.buffers().there(place, {count, set.image(first), unused.data(), labels},
+                                                      config.dimensions());
+            Flow flow = model.buffers().flow(count, batch.labels);
+            dequantise(place, count, config.dimensions(), config.n_bits, batch.pixels, {.uniform = false},
+                       flow.h);
             model.glow().encode(model.context(), flow);
-            f(first, flow);
+            eps.resize(static_cast<std::size_t>(count * config.dimensions()));
+            download(place, std::ssize(eps), flow.h, eps.data());
+            Flow here;
+            here.N = count;
+            here.h = eps.data();
+            here.labels = labels;
+            f(first, here);
         }
     }
 
@@ -68,7 +76,6 @@ struct Encoding {
 };
 
 void encode(const CommandLine& command, const Options& options) {
-    check(options);
     { const AtomicFile writable(options.output); }  // known before the work
     Encoding encoding(options);
     LatentWriter writer(options.output, encoding.model.info().config, encoding.model.info().model);
@@ -129,15 +136,22 @@ class ImageSink {
     index_t done_ = 0;
 };
 
-void decode_images(LoadedModel& model, Flow& flow, std::uint8_t* pixels) {
-    model.glow().decode(model.context(), flow);
+// From eps and labels in host memory.
+void decode_images(LoadedModel& model, const Flow& here, std::uint8_t* pixels) {
     const ModelConfig& config = model.glow().config();
-    quantise(model.context().place, flow.N * config.dimensions(), config.n_bits, flow.h, pixels);
+    const Place& place = model.context().place;
+    const index_t values = here.N * config.dimensions();
+    const FlowBuffers& buffers = model.buffers();
+    Flow flow = buffers.flow(here.N, buffers.labels_there(place, here.N, here.labels));
+    upload(place, values, here.h, flow.h);
+    model.glow().decode(model.context(), flow);
+    std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels;
+    quantise(place, values, config.n_bits, flow.h, out);
+    download(place, values, out, pixels);
 }
 
 void decode(const CommandLine& command, const Options& options) {
-    check(options);
-    const Backend backend(Device::cpu, options.threads);
+    const Backend backend(parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const LatentReader latents(options.latents);
     if (!(read_checkpoint_info(checkpoint).model == latents.model()))
@@ -147,12 +161,16 @@ void decode(const CommandLine& command, const Options& options) {
     ImageSink sink(options.output, latents.model());
     ProgressLine progress(command, "images");
     std::vector<std::uint8_t> pixels;
+    std::vector<state_t> eps;
     for (index_t first = 0; first < latents.images(); first += model.buffers().capacity) {
         const index_t count = std::min(model.buffers().capacity, latents.images() - first);
-        Flow flow =
-            model.buffers().flow(count, latents.labels().empty() ? nullptr : latents.labels().data() + first);
-        latents.read(first, flow);
         pixels.resize(static_cast<std::size_t>(count * latents.model().dimensions()));
+        eps.resize(pixels.size());
+        Flow flow;
+        flow.N = count;
+        flow.h = eps.data();
+        flow.labels = latents.labels().empty() ? nullptr : latents.labels().data() + first;
+        latents.read(first, flow);
         decode_images(model, flow, pixels.data());
         sink.append(pixels, count);
         progress.show(first + count, latents.images());
@@ -188,7 +206,6 @@ struct Cut {
 };
 
 void reconstruct(const CommandLine& command, const Options& options) {
-    check(options);
     if (!options.output.empty()) {
         const AtomicFile writable(options.output);
     }
@@ -263,9 +280,10 @@ void reconstruct(const CommandLine& command, const Options& options) {
 void add_model(CLI::App& app, Options& options) {
     app.add_option("--checkpoint", options.checkpoint, "Checkpoint file or run folder")->required();
     app.add_flag("--no-ema", options.no_ema, "Raw weights instead of their running average");
-    app.add_option("--precision", options.precision, "fp32 or bf16: precision of the coupling networks");
+    app.add_option("--precision", options.precision,
+                   "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
     app.add_option("--batch", options.batch, "Images at once")->check(CLI::Range(1, 1 << 20));
-    app.add_option("--device", options.device, "auto or cpu");
+    add_device(app, options.device);
     app.add_option("--threads", options.threads, "Threads; 0: all processors")
         ->check(is_number<int>())
         ->check(CLI::Range(0, 4096));

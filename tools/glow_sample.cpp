@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "kernels/error.h"
+#include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/numbers.h"
 #include "tools/thread_policy.h"
@@ -59,12 +60,10 @@ std::vector<std::int32_t> sample_classes(const std::string& text, const ModelCon
 }
 
 void run(const CommandLine& command, const Options& options) {
-    if (options.device != "auto" && options.device != "cpu")
-        throw InputError("--device " + options.device + ": this build has no such device; use --device cpu");
     const std::vector<double> temperatures = parse_temperatures(options.temperatures);
     const GridSize grid = parse_grid(options.grid);
     { const AtomicFile writable(options.output); }  // known before the work
-    const Backend backend(Device::cpu, options.threads);
+    const Backend backend(parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     LoadedModel loaded(checkpoint, !options.no_ema, parse_precision(options.precision),
                        std::min<index_t>(64, grid.tiles()), backend);
@@ -110,8 +109,9 @@ int main(int argc, char** argv) {
             ->default_str("");
         app.add_option("-o,--output", options->output, "PNG file")->required();
         app.add_flag("--no-ema", options->no_ema, "Raw weights instead of their running average");
-        app.add_option("--precision", options->precision, "fp32 or bf16: precision of the coupling networks");
-        app.add_option("--device", options->device, "auto or cpu");
+        app.add_option("--precision", options->precision,
+                       "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
+        add_device(app, options->device);
         app.add_option("--threads", options->threads, "Threads; 0: all processors")
             ->check(is_number<int>())
             ->check(CLI::Range(0, 4096));

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "kernels/error.h"
+#include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/thread_policy.h"
 #include "tools/training_options.h"
@@ -18,7 +19,7 @@ namespace {
 using namespace glow;
 
 struct Request : RunRequest {
-    std::string device = "auto", permutation = "invconv", coupling = "affine", resume_text;
+    std::string device_text = "auto", permutation = "invconv", coupling = "affine", resume_text;
     std::string preset;
     bool plan = false, print_config = false;
 };
@@ -57,7 +58,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
         ->default_str("")
         ->configurable(false);
     add_training_options(app, request->options, request->permutation, request->coupling);
-    app.add_option("--device", request->device, "auto or cpu")->configurable(false);
+    add_device(app, request->device_text)->configurable(false);
     app.add_option("--resume", request->resume_text,
                    "Go on: from a checkpoint, or `auto` for the folder's latest, afresh where there is none")
         ->expected(0, 1)
@@ -84,8 +85,7 @@ std::vector<std::string> with_run_config(int argc, char** argv) {
 }
 
 void train(CommandLine& command, Request& request) {
-    if (request.device != "auto" && request.device != "cpu")
-        throw InputError("--device " + request.device + ": this build has no such device; use --device cpu");
+    request.device = parse_device(request.device_text);
     request.options.model.permutation = parse_permutation(request.permutation);
     request.options.model.coupling = parse_coupling(request.coupling);
     check(request.options);

@@ -8,8 +8,10 @@
 #include <set>
 
 #include "kernels/error.h"
+#include "runtime/solver.h"
 #include "train/data/atomic_file.h"
 #include "train/data/hdf5_file.h"
+#include "train/host_weights.h"
 
 namespace glow {
 namespace {
@@ -165,7 +167,10 @@ fs::path find_checkpoint(const fs::path& file_or_folder) {
 }
 
 void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config, const Progress& progress,
-                     const Parameters& parameters, const Weights& weights) {
+                     const Parameters& parameters, const Place& place, const Weights& there) {
+    HostWeights host(place, parameters, there);
+    host.fetch();
+    const Weights& weights = host.get();
     AtomicFile atomic(path);
     Hdf5File file = Hdf5File::create(atomic.temporary(), path);
     file.set_string("/", "format", kFormat);
@@ -238,15 +243,19 @@ CheckpointInfo read_checkpoint_info(const fs::path& path) {
     return info;
 }
 
-void load_checkpoint(const fs::path& path, const Parameters& parameters, Solver& solver,
-                     const Weights& weights) {
+void load_checkpoint(const fs::path& path, const Parameters& parameters, const Place& place,
+                     const Weights& there) {
     const Hdf5File file = Hdf5File::open(path);
     Report report(path);
+    const HostWeights host(place, parameters, there);
+    const Weights& weights = host.get();
+    const std::unique_ptr<Solver> solver = make_cpu_solver();
     for (const Tree& tree : {Tree{"/params", weights.params}, Tree{"/ema", weights.ema},
                              Tree{"/optimizer/m", weights.m}, Tree{"/optimizer/v", weights.v}})
         if (tree.values != nullptr || file.exists(tree.path))
-            read_tree(file, parameters, solver, tree, weights.fixed, report);
+            read_tree(file, parameters, *solver, tree, weights.fixed, report);
     report.raise();
+    host.send();
 }
 
 }  // namespace glow

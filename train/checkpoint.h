@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "layers/parameters.h"
-#include "runtime/solver.h"
 #include "train/options.h"
 
 namespace glow {
@@ -16,7 +15,8 @@ struct Progress {
     double epoch = 0;
 };
 
-// The flat arrays of a model, in the layout of Parameters; each may be nullptr where it is not wanted.
+// The flat arrays of a model, in the memory of a place and in the layout of Parameters; each may be nullptr
+// where it is not wanted.
 struct Weights {
     float* params = nullptr;
     float* ema = nullptr;
@@ -35,7 +35,8 @@ struct CheckpointInfo {
 std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_folder);
 
 void save_checkpoint(const std::filesystem::path& path, const nlohmann::ordered_json& config,
-                     const Progress& progress, const Parameters& parameters, const Weights& weights);
+                     const Progress& progress, const Parameters& parameters, const Place& place,
+                     const Weights& weights);
 
 // Format, version, config and counters, without the tensors. InputError.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
@@ -47,7 +48,7 @@ nlohmann::ordered_json parse_config(const std::string& text);
 // holds: names, shapes and types against `parameters`, values (finite, second moments not negative, no
 // singular W, permutations that are some, L and U strictly triangular). InputError lists the first 20
 // differences and their number. A tree that is asked for must be there.
-void load_checkpoint(const std::filesystem::path& path, const Parameters& parameters, Solver& solver,
+void load_checkpoint(const std::filesystem::path& path, const Parameters& parameters, const Place& place,
                      const Weights& weights);
 
 }  // namespace glow

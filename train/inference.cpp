@@ -8,17 +8,22 @@
 
 #include "kernels/error.h"
 #include "kernels/gaussian.h"
+#include "runtime/device.h"
 #include "train/data/hdf5_file.h"
 
 namespace glow {
 
-FlowBuffers FlowBuffers::take(Arena& state, index_t capacity, const ModelConfig& model) {
-    FlowBuffers buffers{capacity,
-                        state.take<state_t>(capacity * model.dimensions()),
-                        state.take<double>(capacity),
-                        state.take<double>(capacity),
-                        nullptr,
-                        nullptr};
+FlowBuffers FlowBuffers::take(Arena& state, index_t capacity, const ModelConfig& model, Device device) {
+    FlowBuffers buffers;
+    buffers.capacity = capacity;
+    buffers.h = state.take<state_t>(capacity * model.dimensions());
+    buffers.logdet = state.take<double>(capacity);
+    buffers.prior = state.take<double>(capacity);
+    if (device == Device::cuda) {
+        buffers.pixels = state.take<std::uint8_t>(capacity * model.dimensions());
+        buffers.numbers = state.take<std::uint64_t>(capacity);
+        if (model.y_cond) buffers.labels = state.take<std::int32_t>(capacity);
+    }
     if (model.weight_y > 0) {
         buffers.bits_y = state.take<double>(capacity);
         buffers.error_y = state.take<double>(capacity);
@@ -26,23 +31,42 @@ FlowBuffers FlowBuffers::take(Arena& state, index_t capacity, const ModelConfig&
     return buffers;
 }
 
+Batch FlowBuffers::there(const Place& place, const Batch& batch, index_t D) const {
+    if (place.device != Device::cuda) return batch;
+    upload(place, batch.N * D, batch.pixels, pixels);
+    upload(place, batch.N, batch.numbers, numbers);
+    return {batch.N, pixels, numbers, labels_there(place, batch.N, batch.labels)};
+}
+
+const std::int32_t* FlowBuffers::labels_there(const Place& place, index_t N,
+                                              const std::int32_t* classes) const {
+    if (place.device != Device::cuda) return classes;
+    if (classes == nullptr || labels == nullptr) return nullptr;  // a model without classes reads none
+    upload(place, N, classes, labels);
+    return labels;
+}
+
 void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, const Batch& batch,
               const Noise& noise, const Scores& scores) {
     const index_t D = glow.config().dimensions();
     for (index_t first = 0; first < batch.N; first += buffers.capacity) {
         const index_t count = std::min(buffers.capacity, batch.N - first);
-        const Batch part = batch.part(first, count, D);
+        const Batch part = buffers.there(context.place, batch.part(first, count, D), D);
         Flow flow = buffers.flow(count, part.labels);
         Noise part_noise = noise;
         part_noise.item = part.numbers;
         dequantise(context.place, count, D, glow.config().n_bits, part.pixels, part_noise, flow.h);
         glow.forward(context, flow);
         if (context.dry()) continue;
-        if (scores.bits_per_dim != nullptr)
+        if (scores.bits_per_dim != nullptr) {
+            const std::vector<double> logdet = context.to_host(flow.logdet, count),
+                                      prior = context.to_host(flow.prior, count);
             for (index_t n = 0; n < count; ++n)
-                scores.bits_per_dim[first + n] = glow.bits_per_dim(flow.logdet[n] + flow.prior[n]);
+                scores.bits_per_dim[first + n] = glow.bits_per_dim(logdet[n] + prior[n]);
+        }
         const auto keep = [&](const double* values, double* wanted) {
-            if (wanted != nullptr && values != nullptr) std::copy(values, values + count, wanted + first);
+            if (wanted != nullptr && values != nullptr)
+                download(context.place, count, values, wanted + first);
         };
         keep(flow.logdet, scores.logdet);
         keep(flow.prior, scores.prior);
@@ -56,11 +80,14 @@ void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, inde
     const index_t D = glow.config().dimensions();
     for (index_t done = 0; done < count; done += buffers.capacity) {
         const index_t images = std::min(buffers.capacity, count - done);
-        Flow flow = buffers.flow(images, labels != nullptr ? labels + done : nullptr);
+        const std::int32_t* const classes = labels != nullptr ? labels + done : nullptr;
+        Flow flow = buffers.flow(images, buffers.labels_there(context.place, images, classes));
         gaussian_noise(context.place, {images, 1, D, D}, seed, static_cast<std::uint64_t>(first + done), 0,
                        temperature, flow.h);
         glow.decode(context, flow);
-        quantise(context.place, images * D, glow.config().n_bits, flow.h, pixels + done * D);
+        std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + done * D;
+        quantise(context.place, images * D, glow.config().n_bits, flow.h, out);
+        download(context.place, images * D, out, pixels + done * D);
     }
 }
 
@@ -68,6 +95,14 @@ std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t
     std::vector<std::int32_t> labels(static_cast<std::size_t>(count));
     for (index_t i = 0; i < count; ++i) labels[i] = static_cast<std::int32_t>(i % columns % n_classes);
     return labels;
+}
+
+void check_precision(const Backend& backend, Precision precision) {
+    if (precision == Precision::bf16 && !backend.blas().has_bf16())
+        throw InputError(
+            "--precision bf16: this processor or build has no bf16 products; use --precision fp32");
+    if (precision == Precision::tf32 && !backend.blas().has_tf32())
+        throw InputError("--precision tf32: only GPUs have it; use --precision fp32 or --device cuda");
 }
 
 Mean mean_of(const double* values, index_t count) {
@@ -101,9 +136,7 @@ void require_fitting(const std::filesystem::path& data, const DatasetInfo& info,
 LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Precision precision,
                          index_t images, const Backend& backend)
     : info_(read_checkpoint_info(checkpoint)) {
-    if (precision == Precision::bf16 && !backend.blas().has_bf16())
-        throw InputError(
-            "--precision bf16: this processor or build has no bf16 products; use --precision fp32");
+    check_precision(backend, precision);
     used_ema_ = ema && Hdf5File::open(checkpoint).exists("/ema");
     glow_ = std::make_unique<Glow>(info_.model, Execution{precision, 0});
     const index_t size = glow_->parameters().size();
@@ -113,9 +146,9 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
         glow_->parameters().bind(values, nullptr);
         glow_->parameters().bind_fixed(fixed);
         glow_->allocate(memory[Category::derived]);
-        buffers_ = FlowBuffers::take(memory[Category::state], images, info_.model);
+        buffers_ = FlowBuffers::take(memory[Category::state], images, info_.model, backend.place().device);
         if (!context.dry())
-            load_checkpoint(checkpoint, glow_->parameters(), backend.solver(),
+            load_checkpoint(checkpoint, glow_->parameters(), backend.place(),
                             used_ema_ ? Weights{.ema = values, .fixed = fixed}
                                       : Weights{.params = values, .fixed = fixed});
         const Glow::Prepared prepared = glow_->prepare(context);
@@ -134,7 +167,7 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
     std::uint8_t sampled = 0;
     sample(dry, *glow_, buffers_, 0, images, 1.0, 0, &label, &sampled);
 
-    memory_ = std::make_unique<Memory>(Device::cpu, counting.peak());
+    memory_ = std::make_unique<Memory>(backend.place().device, counting.peak());
     context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
     build(*memory_, *context_);
 }

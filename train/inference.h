@@ -33,7 +33,15 @@ struct FlowBuffers {
     state_t* h = nullptr;                          // [capacity, D]
     double *logdet = nullptr, *prior = nullptr;    // [capacity]
     double *bits_y = nullptr, *error_y = nullptr;  // [capacity] where there is a classifier
-    static FlowBuffers take(Arena& state, index_t capacity, const ModelConfig& model);
+    // On a GPU only: a batch is copied to where its kernels run.
+    std::uint8_t* pixels = nullptr;    // [capacity, D]
+    std::uint64_t* numbers = nullptr;  // [capacity]
+    std::int32_t* labels = nullptr;    // [capacity]
+    // device: what the buffers are for, also where `state` only counts.
+    static FlowBuffers take(Arena& state, index_t capacity, const ModelConfig& model, Device device);
+    // The batch where the kernels run: itself on the CPU. Valid until the next call.
+    Batch there(const Place& place, const Batch& batch, index_t D) const;
+    const std::int32_t* labels_there(const Place& place, index_t N, const std::int32_t* classes) const;
     Flow flow(index_t N, const std::int32_t* labels = nullptr) const {
         return {N, h, logdet, prior, labels, bits_y, error_y};
     }
@@ -57,6 +65,9 @@ void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, inde
 
 // The classes of `count` samples that are laid out in rows of `columns`: each column one class, in turn.
 std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes);
+
+// Throws InputError where the device has no products of that precision.
+void check_precision(const Backend& backend, Precision precision);
 
 // Mean and standard error of the mean.
 struct Mean {

@@ -44,6 +44,7 @@ struct TrainingOptions {
     std::uint64_t seed = 0;
     std::string precision = "fp32";
     int threads = 0;  // 0: all processors
+    bool graph = true;
 
     std::string memory = "reconstruct";
     index_t act_budget = 0;    // bytes of maps that `auto` keeps; 0: a quarter of the machine's memory
@@ -98,8 +99,10 @@ void visit_training_options(Options& o, Visitor&& visitor) {
             "memory: read the images once; disk: each time, ahead of use; auto: memory where they take less "
             "than a quarter of the machine's");
     visitor("seed", o.seed, OnResume::fixed, "Seed of all random numbers");
-    visitor("precision", o.precision, OnResume::fixed, "fp32 or bf16: precision of the coupling networks");
+    visitor("precision", o.precision, OnResume::fixed,
+            "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
     visitor("threads", o.threads, OnResume::change, "Threads; 0: all processors");
+    visitor("graph", o.graph, OnResume::free, "Replay a step's launches on a GPU as one CUDA graph");
     visitor("memory", o.memory, OnResume::change,
             "reconstruct, checkpoint, store or auto: what backward finds kept");
     visitor("act-budget", o.act_budget, OnResume::change,

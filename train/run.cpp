@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "kernels/error.h"
+#include "runtime/device.h"
 #include "train/data/grid.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
@@ -168,6 +169,7 @@ class Run {
     void draw_samples();
     void save();
     void recall();
+    std::size_t bytes_taken() const;
     double total_fraction() const;
 
     const RunRequest& request_;
@@ -229,7 +231,7 @@ void Run::open_folder() {
 }
 
 void Run::start_model() {
-    backend_ = std::make_unique<Backend>(Device::cpu, options_.threads);
+    backend_ = std::make_unique<Backend>(request_.device, options_.threads);
     options_.threads = backend_->place().threads;  // recorded, and reused on resume
     if (resumed_) compare_options(*resumed_, options_, request_);
 
@@ -239,16 +241,16 @@ void Run::start_model() {
     sized.init_batch = schedule_.init_images;
     plan_ = memory_plan(sized, schedule_.init_images, *backend_);
     tell_settings();
-    refuse_beyond_machine(total(plan_.bytes));
+    if (request_.device == Device::cpu) refuse_beyond_machine(total(plan_.bytes));  // a GPU refuses by itself
     MemoryBytes capacity = plan_.bytes;
     at(capacity, Category::stored) = plan_.fallback_stored;  // reserved; touched only if drift asks for it
-    process_before_ = process_peak_bytes();
-    memory_ = std::make_unique<Memory>(Device::cpu, capacity);
+    process_before_ = bytes_taken();
+    memory_ = std::make_unique<Memory>(request_.device, capacity);
     trainer_ = std::make_unique<Trainer>(sized, *backend_, *memory_);
 
     Parameters& parameters = trainer_->glow().parameters();
     if (resumed_) {
-        load_checkpoint(resumed_from_, parameters, backend_->solver(), trainer_->weights());
+        load_checkpoint(resumed_from_, parameters, backend_->place(), trainer_->weights());
         trainer_->weights_changed();
         try {
             trainer_->check_usable();
@@ -263,7 +265,7 @@ void Run::start_model() {
         if (!(info.model == options_.model))
             throw InputError(fmt::format("--init-from {}: its model is {}, not {}", file.string(),
                                          to_json(info.model).dump(), to_json(options_.model).dump()));
-        load_checkpoint(file, parameters, backend_->solver(),
+        load_checkpoint(file, parameters, backend_->place(),
                         {.params = trainer_->weights().params, .fixed = trainer_->weights().fixed});
         trainer_->restart();
         request_.say(fmt::format("weights from {}", file.string()));
@@ -309,8 +311,8 @@ void Run::tell_settings() const {
              "{} images{}, {} steps an epoch of {:.0f} images", options_.batch,
              options_.micro_batch > 0 ? fmt::format(" in micro-batches of {}", options_.micro_batch) : "",
              schedule_.steps_per_epoch, schedule_.epoch_images));
-    line("machine", fmt::format("cpu, {} threads, {} networks, memory policy {}", options_.threads,
-                                options_.precision, options_.memory));
+    line("machine", fmt::format("{}, {} threads, {} networks, memory policy {}", backend_->description(),
+                                options_.threads, options_.precision, options_.memory));
     line("seed", fmt::format("{}", options_.seed));
     request_.say(describe(plan_));
 }
@@ -427,7 +429,7 @@ void Run::save() {
     if (saved_step_ == progress_.step) return;
     trainer_->check_usable();
     save_checkpoint(folder_.checkpoint(progress_.step), to_json(options_), progress_,
-                    trainer_->glow().parameters(), trainer_->weights());
+                    trainer_->glow().parameters(), backend_->place(), trainer_->weights());
     folder_.link(folder_.latest(), progress_.step);
     folder_.prune(options_.keep);
     saved_step_ = progress_.step;
@@ -453,6 +455,11 @@ void Run::recall() {
             (ema ? result_.valid_ema : result_.valid_raw) = Mean{bits, 0, valid_ ? valid_->N() : 0};
     }
     if (result_.valid_ema && result_.valid_raw) evaluated_step_ = progress_.step;
+}
+
+// Of the device's memory: by this process on the CPU, by everyone on a GPU.
+std::size_t Run::bytes_taken() const {
+    return request_.device == Device::cuda ? device_bytes_in_use() : process_peak_bytes();
 }
 
 RunResult Run::operator()() {
@@ -499,7 +506,7 @@ RunResult Run::operator()() {
     result_.progress = progress_;
     result_.planned_bytes = total(plan_.bytes);
     result_.peak_bytes = total(memory_->peak());
-    result_.process_growth_bytes = process_peak_bytes() - process_before_;
+    result_.process_growth_bytes = bytes_taken() - process_before_;
     result_.checkpoint = folder_.checkpoint(progress_.step).string();
     return result_;
 }
@@ -528,7 +535,7 @@ PlannedRun plan_run(const RunRequest& request) {
     const DatasetInfo info = describe_dataset(options.data);
     check(options);
     fit_model(info, options);
-    const Backend backend(Device::cpu, options.threads);
+    const Backend backend = Backend::for_plans(request.device, options.threads);
     options.act_budget = act_budget(options, {});
     const auto plan = [&](const TrainingOptions& planned) {
         return memory_plan(planned, make_schedule(planned, info.train).init_images, backend);

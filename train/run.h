@@ -12,6 +12,7 @@ namespace glow {
 
 struct RunRequest {
     TrainingOptions options;
+    Device device = Device::cpu;
     // Go on from resume_from, or the folder's latest.h5; start afresh where there is none.
     bool resume = false;
     std::string resume_from;                      // a checkpoint; empty: latest.h5 of the folder

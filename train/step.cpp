@@ -9,6 +9,8 @@
 #include "kernels/coupling.h"
 #include "kernels/error.h"
 #include "kernels/network.h"
+#include "runtime/device.h"
+#include "train/host_weights.h"
 
 namespace glow {
 
@@ -43,17 +45,14 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
     for (const Keep& keep : attempts) {
         result.redone = &keep != &attempts.front();
         result.keep = keep;
-        sums = {};
         fill(context_.place, glow_.parameters().size(), 0.0f, gradients_);
+        fill(context_.place, kStepSums, 0.0, &sums_->log_density);
         for (index_t first = 0; first < batch.N; first += micro_batch_) {
             const index_t count = std::min(micro_batch_, batch.N - first);
-            const Forward micro =
-                accumulate_gradient(batch.part(first, count, glow_.config().dimensions()), batch.N, keep);
-            sums.sum_log_density += micro.sum_log_density;
-            sums.sum_bits_y += micro.sum_bits_y;
-            sums.sum_error_y += micro.sum_error_y;
-            sums.drift = std::max(sums.drift, micro.drift);
+            accumulate_gradient(batch.part(first, count, glow_.config().dimensions()), batch.N, keep);
         }
+        sum_of_squares(context_.place, glow_.parameters().size(), gradients_, &sums_->squares, partial_);
+        sums = gathered();
         if (sums.drift <= drift_tolerance_) break;
     }
     result.drift = sums.drift;
@@ -63,9 +62,7 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
     result.error_y = sums.sum_error_y / N;
     result.loss = result.bits_per_dim + glow_.config().weight_y * result.bits_y;
 
-    double squares = 0;
-    sum_of_squares(context_.place, glow_.parameters().size(), gradients_, &squares, partial_);
-    result.grad_norm = std::sqrt(squares);
+    result.grad_norm = std::sqrt(sums.squares);
     if (context_.dry()) return result;
     if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
         const bool loss = !std::isfinite(result.loss);
@@ -89,22 +86,22 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
 }
 
 // Forward and backward of one micro-batch: gradients += those of sum over its images of (bits/dim + weight_y
-// bits_y) / batch_size.
-Trainer::Forward Trainer::accumulate_gradient(const Batch& images, index_t batch_size, Keep keep) {
+// bits_y) / batch_size, and sums_ += its sums. On a GPU the launches are recorded and replayed: they depend
+// on nothing but the images' number, for the images come in buffers of their own.
+void Trainer::accumulate_gradient(const Batch& images, index_t batch_size, Keep keep) {
+    const Batch there = buffers_.there(context_.place, images, glow_.config().dimensions());
+    recording_of(images.N, batch_size, keep).run(context_.place, options_.graph, [&] {
+        run_micro_batch(there, batch_size, keep);
+    });
+}
+
+void Trainer::run_micro_batch(const Batch& images, index_t batch_size, Keep keep) {
     const double D = static_cast<double>(glow_.config().dimensions());
     Flow flow = buffers_.flow(images.N, images.labels);
     load_pixels(images, flow);
 
     Kept kept(memory_[Category::stored], keep);
     glow_.forward(context_, flow, &kept);
-    Forward sums;
-    if (!context_.dry())
-        for (index_t n = 0; n < images.N; ++n) {
-            sums.sum_log_density += flow.logdet[n] + flow.prior[n];
-            if (!glow_.has_classifier()) continue;
-            sums.sum_bits_y += flow.bits_y[n];
-            sums.sum_error_y += flow.error_y[n];
-        }
 
     // bits/dim = n_bits - log p / (D ln 2), averaged over the batch.
     const double B = static_cast<double>(batch_size);
@@ -113,8 +110,23 @@ Trainer::Forward Trainer::accumulate_gradient(const Batch& images, index_t batch
 
     dequantise_difference(context_.place, images.N, glow_.config().dimensions(), glow_.config().n_bits,
                           images.pixels, training_noise(images), flow.h, difference_, partial_);
-    if (!context_.dry()) sums.drift = *std::max_element(difference_, difference_ + images.N);
-    return sums;
+    add_step_sums(context_.place, images.N, flow.logdet, flow.prior, flow.bits_y, flow.error_y, difference_,
+                  sums_, partial_);
+}
+
+// The step's sums on the host, once all of it has ended: the one time that a step waits for its device.
+Trainer::Forward Trainer::gathered() const {
+    if (context_.dry()) return {};
+    StepSums sums;
+    download(context_.place, 1, sums_, &sums);
+    return {sums.log_density, sums.bits_y, sums.error_y, sums.drift, sums.squares};
+}
+
+Recording& Trainer::recording_of(index_t images, index_t batch_size, const Keep& keep) {
+    for (const Recorded& one : recorded_)
+        if (one.images == images && one.batch_size == batch_size && one.keep == keep) return *one.recording;
+    recorded_.push_back({images, batch_size, keep, std::make_unique<Recording>()});
+    return *recorded_.back().recording;
 }
 
 // ---- Before and beside it ------------------------------------------------------------------------
@@ -144,11 +156,10 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
       glow_(options.model, {parse_precision(options.precision), options.tile}),
       micro_batch_(options.micro_batch > 0 ? options.micro_batch : options.batch),
       keep_(keep_of(options, glow_, micro_batch_)) {
-    const bool bf16 = options.precision == "bf16";
-    if (bf16 && !backend.blas().has_bf16())
-        throw InputError(
-            "--precision bf16: this processor or build has no bf16 products; use --precision fp32");
-    drift_tolerance_ = options.drift_tolerance > 0 ? options.drift_tolerance : bf16 ? 1e-2 : 1e-5;
+    check_precision(backend, parse_precision(options.precision));
+    // Where a rebuilt network input rounds differently, an image falls to the networks' precision.
+    const bool narrow = options.precision == "bf16" || options.precision == "tf32";
+    drift_tolerance_ = options.drift_tolerance > 0 ? options.drift_tolerance : narrow ? 1e-2 : 1e-5;
     const index_t D = options.model.dimensions(), size = glow_.parameters().size();
     weights_.params = memory[Category::parameters].take<float>(size);
     weights_.fixed = memory[Category::parameters].take<float>(glow_.parameters().fixed_size());
@@ -165,18 +176,29 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
     // The initialisation's images pass through the network together, once, before the first step.
     Arena& state = memory[Category::state];
     const index_t images = std::max(micro_batch_, options.init_batch);
-    buffers_ = FlowBuffers::take(state, images, options.model);
+    buffers_ = FlowBuffers::take(state, images, options.model, backend.place().device);
     dh_ = state.take<real>(micro_batch_ * D);
     difference_ = state.take<double>(images);
     partial_ = state.take<double>(std::max(group_scratch(images), square_scratch()));
+    sums_ = state.take<StepSums>(1);
     buffers_.capacity = micro_batch_;
 }
 
 void Trainer::initialise(const Batch& init_images) {
-    if (!context_.dry()) glow_.parameters().start(options_.seed, context_.solver);
-    glow_.parameters().bind(weights_.params, gradients_);
-    Flow flow = buffers_.flow(init_images.N, init_images.labels);
-    load_pixels(init_images, flow);
+    Parameters& parameters = glow_.parameters();
+    if (!context_.dry()) {
+        const HostWeights host(context_.place, parameters,
+                               {.params = weights_.params, .fixed = weights_.fixed});
+        parameters.bind(host.get().params, nullptr);
+        parameters.bind_fixed(host.get().fixed);
+        parameters.start(options_.seed, context_.solver);
+        host.send();
+    }
+    parameters.bind(weights_.params, gradients_);
+    parameters.bind_fixed(weights_.fixed);
+    const Batch there = buffers_.there(context_.place, init_images, glow_.config().dimensions());
+    Flow flow = buffers_.flow(there.N, there.labels);
+    load_pixels(there, flow);
     glow_.initialise(context_, flow);
     restart();
 }
@@ -212,11 +234,18 @@ void Trainer::load_pixels(const Batch& batch, Flow& flow) {
                training_noise(batch), flow.h);
 }
 
+template <class T>
+bool Trainer::is_finite(index_t count, const T* values) const {
+    const auto finite = [](T x) { return std::isfinite(x); };
+    if (context_.place.device == Device::cpu) return std::all_of(values, values + count, finite);
+    const std::vector<T> here = downloaded(context_.place, count, values);
+    return std::all_of(here.begin(), here.end(), finite);
+}
+
 std::string Trainer::bad_tensor(const float* values, bool last) const {
     std::string found;
     for (const Tensor& tensor : glow_.parameters().tensors()) {
-        const float* const first = values + tensor.offset;
-        if (std::all_of(first, first + tensor.count, [](float x) { return std::isfinite(x); })) continue;
+        if (is_finite(tensor.count, values + tensor.offset)) continue;
         found = tensor.name;
         if (!last) break;
     }
@@ -234,16 +263,13 @@ std::string Trainer::first_bad(const Batch& batch, bool loss) {
     const index_t D = glow_.config().dimensions();
     for (index_t first = 0; first < batch.N; first += micro_batch_) {
         const index_t N = std::min(micro_batch_, batch.N - first);
-        const Batch micro = batch.part(first, N, D);
+        const Batch micro = buffers_.there(context_.place, batch.part(first, N, D), D);
         Flow flow = buffers_.flow(N, micro.labels);
         load_pixels(micro, flow);
         fill(context_.place, N, 0.0, flow.logdet);
         fill(context_.place, N, 0.0, flow.prior);
         const auto bad = [&] {
-            const auto finite = [](double x) { return std::isfinite(x); };
-            return !std::all_of(flow.h, flow.h + N * D, finite) ||
-                   !std::all_of(flow.logdet, flow.logdet + N, finite) ||
-                   !std::all_of(flow.prior, flow.prior + N, finite);
+            return !is_finite(N * D, flow.h) || !is_finite(N, flow.logdet) || !is_finite(N, flow.prior);
         };
         for (std::size_t l = 0; l < glow_.levels().size(); ++l) {
             Glow::Level& level = glow_.levels()[l];

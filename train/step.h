@@ -5,9 +5,11 @@
 
 #include "kernels/dequantise.h"
 #include "kernels/optimiser.h"
+#include "kernels/scores.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "runtime/memory.h"
+#include "runtime/recording.h"
 #include "train/checkpoint.h"
 #include "train/inference.h"
 #include "train/options.h"
@@ -66,12 +68,18 @@ class Trainer {
         double sum_log_density = 0;  // nats
         double sum_bits_y = 0, sum_error_y = 0;
         double drift = 0;
+        double squares = 0;  // of the gradient
     };
-    Forward accumulate_gradient(const Batch& images, index_t batch_size, Keep keep);
+    void accumulate_gradient(const Batch& images, index_t batch_size, Keep keep);
+    void run_micro_batch(const Batch& images, index_t batch_size, Keep keep);
+    Forward gathered() const;
+    Recording& recording_of(index_t images, index_t batch_size, const Keep& keep);
     const Glow::Prepared& prepare(float* values);
     Noise training_noise(const Batch& batch) const;
     void load_pixels(const Batch& batch, Flow& flow);
     // For the messages of errors.
+    template <class T>
+    bool is_finite(index_t count, const T* values) const;
     std::string bad_tensor(const float* values, bool last) const;
     std::string first_bad(const Batch& batch, bool loss);
 
@@ -85,6 +93,14 @@ class Trainer {
     FlowBuffers buffers_;
     real* dh_;
     double *difference_, *partial_;
+    StepSums* sums_;  // of the step at work, in the memory of the device
+    // Recorded launches of a micro-batch, by what they depend on.
+    struct Recorded {
+        index_t images, batch_size;
+        Keep keep;
+        std::unique_ptr<Recording> recording;
+    };
+    std::vector<Recorded> recorded_;
     float* prepared_for_ = nullptr;  // weights that the derived values belong to
     Glow::Prepared prepared_;
     Keep keep_;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/classes.h"
 #include "kernels/convolution.h"
 #include "kernels/coupling.h"
 #include "kernels/dequantise.h"
@@ -14,6 +15,7 @@
 #include "kernels/network.h"
 #include "kernels/optimiser.h"
 #include "kernels/permute.h"
+#include "kernels/scores.h"
 #include "tests/side.h"
 
 namespace glow::inline GLOW_REAL {
@@ -369,6 +371,126 @@ TEST_P(KernelParity, Optimiser) {
             sum_of_squares(side.place, count, side.in(x), side.out(nans<double>(1)),
                            side.scratch<double>(square_scratch()));
         });
+    }
+}
+
+// Derived values of K steps whose parameters lie apart, and the gradients of one.
+TEST_P(KernelParity, Mixings) {
+    Random random(15);
+    for (const index_t C : {2, 12, 48}) {
+        const index_t K = 3, stride = 2 * C * C + 4 * C, fixed_stride = 2 * C + 5, n = K * C * C;
+        const auto parameters = random.normals<real>(K * stride, 0.2);
+        std::vector<real> fixed(K * fixed_stride, real{1});
+        for (index_t k = 0; k < K; ++k)
+            for (index_t c = 0; c < C; ++c) {
+                fixed[k * fixed_stride + c] = static_cast<real>((c + k + 1) % C);  // a permutation
+                fixed[k * fixed_stride + C + c] = c % 2 == 0 ? real{1} : real{-1};
+            }
+        const auto factors = [&](const real* p, const real* f) {
+            return LuFactors{f, f + C, p, p + C, p + C + C * C};
+        };
+        expect_parity(kDouble, [&](Side& side) {
+            dense_weight(side.place, K, C, stride, side.in(parameters), side.out(nans<double>(n)));
+        });
+        expect_parity(kDouble, [&](Side& side) {
+            const real* const p = side.in(parameters);
+            lu_weight(side.place, K, C, stride, fixed_stride, factors(p, side.in(fixed)),
+                      side.out(nans<double>(n)));
+            lu_log_determinant(side.place, K, C, stride, p, side.out(nans<double>(K)));
+        });
+        for (const bool reversed : {false, true})
+            expect_parity(0, [&](Side& side) {
+                permutation_weight(side.place, K, C, fixed_stride, reversed ? nullptr : side.in(fixed),
+                                   side.out(nans<double>(n)), side.out(nans<double>(n)),
+                                   side.out(nans<double>(K)), side.out(nans<double>(K)));
+            });
+        auto biases = random.normals<real>(K * stride, 0.2), scales = random.normals<real>(K * stride, 0.2);
+        biases[stride + 1] = std::numeric_limits<real>::infinity();
+        const auto W = random.normals(n), inverse = random.normals(n);
+        expect_parity(kDouble, [&](Side& side) {
+            fold_mixing(side.place, K, C, 64, stride, side.in(biases), side.in(scales),
+                        {side.in(W), side.in(inverse), side.out(nans<double>(n)), side.out(nans<double>(n)),
+                         side.out(nans<double>(K * C)), side.out(nans<double>(K * C)),
+                         side.out(std::vector<double>(K, 1.5)), side.out(nans<double>(K)),
+                         side.out(std::vector<double>(K, 2.0))});
+        });
+        expect_parity(0, [&](Side& side) { add_to_all(side.place, n, side.in(W), side.out(inverse)); });
+        const auto dMc = random.normals<real>(C * (C + 1)), bias = random.normals<real>(C, 0.2),
+                   logs = random.normals<real>(C, 0.2);
+        expect_parity(kFloat, [&](Side& side) {
+            dense_weight_gradient(side.place, C, side.in(dMc), side.in(inverse), side.in(bias), side.in(logs),
+                                  0.7, side.out(parameters));
+        });
+        expect_parity(kFloat, [&](Side& side) {
+            actnorm_gradient(side.place, C, side.in(dMc), side.in(W), side.in(bias), side.in(logs), 0.7,
+                             side.out(bias), side.out(logs));
+        });
+        expect_parity(kFloat, [&](Side& side) {
+            lu_gradient(side.place, C, side.in(dMc), factors(side.in(parameters), side.in(fixed)),
+                        side.in(bias), side.in(logs), 0.7, side.scratch<double>(C * C), side.out(bias),
+                        side.out(std::vector<real>(C * C, real{1})),
+                        side.out(std::vector<real>(C * C, real{1})));
+        });
+    }
+}
+
+TEST_P(KernelParity, Classes) {
+    Random random(16);
+    const index_t N = 5, pixels = 4, C = 6, J = 2 * C, classes = 3;
+    const std::vector<std::int32_t> labels = {2, 0, 1, 1, 2};
+    const auto weight = random.normals<real>(classes * J), bias = random.normals<real>(J),
+               logs = random.normals<real>(J, 0.2), map = random.normals<real>(pixels * J),
+               maps = random.normals<real>(N * pixels * J);
+    const auto sums = random.normals(N * J), z = random.normals(N * pixels * C);
+    expect_parity(kFloat, [&](Side& side) {
+        class_vectors(side.place, classes, J, side.in(weight), side.in(bias), side.in(logs),
+                      side.out(nans<real>(classes * J)));
+    });
+    expect_parity(kFloat, [&](Side& side) {
+        class_maps(side.place, N, pixels, J, side.in(map), side.in(weight), side.in(labels),
+                   side.out(nans<real>(N * pixels * J)));
+    });
+    expect_parity(kFloat, [&](Side& side) {
+        class_maps_backward(side.place, N, pixels, J, side.in(maps), side.out(nans<real>(pixels * J)),
+                            side.out(nans<double>(N * J)));
+    });
+    expect_parity(kFloat, [&](Side& side) {
+        class_vectors_backward(side.place, N, classes, J, side.in(labels), side.in(sums), side.in(weight),
+                               side.in(logs), side.out(weight), side.out(bias), side.out(logs));
+    });
+    const auto linear = random.normals<real>(C * classes);
+    const auto means = random.normals(N * C);
+    const auto logits = random.normals(N * classes);
+    std::vector<double> probabilities(N * classes, 1.0 / 3);
+    expect_parity(kDouble, [&](Side& side) {
+        spatial_mean(side.place, N, pixels, C, side.in(z), side.out(nans<double>(N * C)));
+        class_logits(side.place, N, C, classes, side.in(means),
+                     {side.in(linear), side.in(bias), side.in(logs)}, side.out(nans<double>(N * classes)));
+        cross_entropy(side.place, N, classes, side.in(labels), side.out(logits), side.out(nans<double>(N)),
+                      side.out(nans<double>(N)));
+    });
+    expect_parity(kFloat, [&](Side& side) {
+        classifier_backward(side.place, N, pixels, C, classes, side.in(labels), side.in(means),
+                            side.in(probabilities), {side.in(linear), side.in(bias), side.in(logs)}, 0.3,
+                            side.out(nans<double>(N * classes)), side.out(linear), side.out(bias),
+                            side.out(logs), side.out(maps));
+    });
+}
+
+TEST_P(KernelParity, StepSums) {
+    for (const index_t N : {1, 5, 1000}) {
+        Random random(17);
+        const auto logdet = random.normals(N), prior = random.normals(N), bits = random.normals(N);
+        auto difference = random.normals(N);
+        for (const bool broken : {false, true}) {
+            if (broken) difference[N / 2] = std::numeric_limits<double>::quiet_NaN();
+            expect_parity(kDouble, [&](Side& side) {
+                auto* const sums =
+                    reinterpret_cast<StepSums*>(side.out(std::vector<double>{1, 2, 3, 0.5, 7}));
+                add_step_sums(side.place, N, side.in(logdet), side.in(prior), side.in(bits), nullptr,
+                              side.in(difference), sums, side.scratch<double>(group_scratch(1)));
+            });
+        }
     }
 }
 

@@ -107,7 +107,8 @@ TEST_P(CouplingTest, KeptMapsGiveTheSameGradientsAsRecomputedOnes) {
     alone.backward();
     const std::vector<double> x = alone.h, dx = alone.dh, gradient = alone.values.gradient;
 
-    const Coupling::Kept kept = alone.coupling->take_kept(alone.machine.stored, alone.N);
+    const Coupling::Kept kept =
+        alone.coupling->take_kept(kCpuBlocking, alone.machine.stored, alone.N);
     alone.run(alone.x, [&](Flow& flow) { alone.coupling->forward(alone.machine.context, flow, &kept); });
     EXPECT_EQ(alone.h, y);
     EXPECT_EQ(alone.logdet, logdet);
@@ -145,6 +146,7 @@ TEST(ImagesPerTile, FollowsItsRule) {
     EXPECT_EQ(images_per_tile(0, 256, 512, 100), 16);
     EXPECT_EQ(images_per_tile(0, 256, 512, 4), 4);
     EXPECT_EQ(images_per_tile(0, 1 << 20, 512, 4), 1);
+    EXPECT_EQ(images_per_tile(0, 256, 512, 1000, kGpuBlocking), 256);
 }
 
 }  // namespace

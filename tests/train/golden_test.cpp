@@ -106,7 +106,7 @@ double gradient_error(const std::string& name, const Hdf5File& file, const std::
     TrainingOptions options = golden_options(name);
     options.memory = memory;
     Training training(options);
-    load_checkpoint(golden(name), training.trainer.glow().parameters(), training.backend.solver(),
+    load_checkpoint(golden(name), training.trainer.glow().parameters(), training.backend.place(),
                     training.trainer.weights());
     training.trainer.weights_changed();
     const auto pixels = read<std::uint8_t>(file, "/golden/images");
@@ -144,7 +144,7 @@ TEST(GoldenInitialisation, ActnormsFromData) {
     const Hdf5File file = Hdf5File::open(golden("initialisation"));
     Training training(golden_options("initialisation"));
     Trainer& trainer = training.trainer;
-    load_checkpoint(golden("initialisation"), trainer.glow().parameters(), training.backend.solver(),
+    load_checkpoint(golden("initialisation"), trainer.glow().parameters(), training.backend.place(),
                     {.params = trainer.weights().params});
     const auto pixels = read<std::uint8_t>(file, "/golden/images");
     Flow flow = trainer.buffers().flow(4);

@@ -1,0 +1,50 @@
+// Sums of a step over its images, in a fixed tree.
+#include "kernels/launch.cuh"
+#include "kernels/math.h"
+#include "kernels/scores.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+struct LogDensity {
+    static constexpr const char* name = "sum_log_density";
+    static constexpr bool kMaximum = false;
+    const double* logdet;
+    const double* prior;
+    GLOW_HD double operator()(index_t, index_t, index_t n) const { return logdet[n] + prior[n]; }
+};
+struct Values {
+    static constexpr const char* name = "sum_values";
+    static constexpr bool kMaximum = false;
+    const double* values;
+    GLOW_HD double operator()(index_t, index_t, index_t n) const { return values[n]; }
+};
+struct Largest {
+    static constexpr const char* name = "largest_difference";
+    static constexpr bool kMaximum = true;
+    const double* values;
+    GLOW_HD double operator()(index_t, index_t, index_t n) const {
+        return values[n] <= 1e300 ? values[n] : HUGE_VAL;
+    }
+};
+struct Add {
+    double* sum;
+    GLOW_HD void operator()(index_t, double value) const { *sum += value; }
+};
+struct Raise {
+    double* largest;
+    GLOW_HD void operator()(index_t, double value) const { *largest = value > *largest ? value : *largest; }
+};
+
+}  // namespace
+
+void add_step_sums(const Place& place, index_t N, const double* logdet, const double* prior,
+                   const double* bits_y, const double* error_y, const double* difference, StepSums* sums,
+                   double* partial) {
+    reduce_groups(place, 1, 1, N, partial, LogDensity{logdet, prior}, Add{&sums->log_density});
+    if (bits_y != nullptr) reduce_groups(place, 1, 1, N, partial, Values{bits_y}, Add{&sums->bits_y});
+    if (error_y != nullptr) reduce_groups(place, 1, 1, N, partial, Values{error_y}, Add{&sums->error_y});
+    reduce_groups(place, 1, 1, N, partial, Largest{difference}, Raise{&sums->drift});
+}
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,237 @@
+// The whole flow on a GPU against the CPU, for every variant of the model and every precision. Where there is
+// no GPU its rehearsal runs instead: the CPU with the kernels and the block sizes written for one.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/layers/fixture.h"
+#include "tests/layers/model.h"
+#include "tests/side.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+using test::Target;
+using Numbers = std::vector<double>;
+
+// What a model makes of some images.
+struct Outcome {
+    Numbers latents, logdet, prior, bits_y, rebuilt, dx, gradient, eps, decoded;
+};
+
+double norm(const Numbers& x) {
+    double squares = 0;
+    for (const double v : x) squares += v * v;
+    return std::sqrt(squares);
+}
+// |x - y| / |y|.
+double relative_error(const Numbers& x, const Numbers& y) {
+    if (x.size() != y.size()) return HUGE_VAL;
+    Numbers difference = x;
+    for (std::size_t i = 0; i < y.size(); ++i) difference[i] -= y[i];
+    return norm(y) > 0 ? norm(difference) / norm(y) : norm(difference);
+}
+
+// A model whose arrays all lie in the memory of a target.
+class Placed {
+  public:
+    // zero_networks: couplings and splits whose networks give 0, so that all that is left is in double.
+    Placed(const ModelConfig& config, index_t N, const Target& target, Precision precision,
+           bool zero_networks = false)
+        : backend_(target.device, 1),
+          arena_(target.device, Category::state, std::size_t{1} << 28),
+          workspace_(target.device, Category::workspace, std::size_t{1} << 29),
+          context_(backend_.context(workspace_)),
+          glow_(config, {precision}),
+          N_(N),
+          size_(N * config.dimensions()) {
+        context_.place.rehearse = target.rehearse;
+        if (target.rehearse) context_.blocking = kGpuBlocking;
+        const std::unique_ptr<Solver> solver = make_cpu_solver();
+        Values values(glow_.parameters(), *solver, 3);
+        if (zero_networks)
+            for (const Tensor& tensor : glow_.parameters().tensors())
+                if (tensor.name.find("conv3/") != std::string::npos ||
+                    tensor.name.find("split/") != std::string::npos)
+                    std::fill_n(values.value.begin() + tensor.offset, tensor.count, real{0});
+        Parameters& parameters = glow_.parameters();
+        gradient_ = put(values.gradient);
+        parameters.bind(put(values.value), gradient_);
+        parameters.bind_fixed(put(values.fixed));
+        glow_.allocate(arena_);
+        EXPECT_EQ(glow_.prepare(context_).bad_layer, "");
+        flow_.N = N;
+        x_ = Random(7).normals(size_, 0.3);
+        flow_.h = put(x_);
+        flow_.logdet = put(Numbers(N, -1.0));
+        flow_.prior = put(Numbers(N, -1.0));
+        if (config.y_cond) {
+            std::vector<std::int32_t> labels(N);
+            for (index_t n = 0; n < N; ++n) labels[n] = static_cast<std::int32_t>(n % config.n_classes);
+            flow_.labels = put(labels);
+            flow_.bits_y = put(Numbers(N, 0.0));
+            flow_.error_y = put(Numbers(N, 0.0));
+        }
+        dh_ = put(std::vector<real>(size_, real{1}));
+    }
+
+    Outcome run(const Keep& keep = {}) {
+        Outcome outcome;
+        const Place& place = context_.place;
+        upload(place, size_, x_.data(), flow_.h);
+        fill(place, glow_.parameters().size(), real{0}, gradient_);
+        {
+            Kept kept(arena_, keep);
+            glow_.forward(context_, flow_, &kept);
+            outcome.latents = downloaded(place, size_, flow_.h);
+            outcome.logdet = downloaded(place, N_, flow_.logdet);
+            outcome.prior = downloaded(place, N_, flow_.prior);
+            if (flow_.bits_y != nullptr) outcome.bits_y = downloaded(place, N_, flow_.bits_y);
+            Gradient gradient{dh_, -0.7, 0.2};
+            glow_.backward(context_, flow_, gradient, kept);
+        }
+        outcome.rebuilt = downloaded(place, size_, flow_.h);
+        outcome.dx = wide(downloaded(place, size_, dh_));
+        outcome.gradient = wide(downloaded(place, glow_.parameters().size(), gradient_));
+        glow_.encode(context_, flow_);
+        outcome.eps = downloaded(place, size_, flow_.h);
+        glow_.decode(context_, flow_);
+        outcome.decoded = downloaded(place, size_, flow_.h);
+        return outcome;
+    }
+    const Numbers& x() const { return x_; }
+
+  private:
+    template <class T>
+    T* put(const std::vector<T>& values) {
+        T* const there = arena_.take<T>(static_cast<index_t>(values.size()));
+        upload(context_.place, static_cast<index_t>(values.size()), values.data(), there);
+        return there;
+    }
+    static Numbers wide(const std::vector<real>& x) { return {x.begin(), x.end()}; }
+
+    Backend backend_;
+    Arena arena_, workspace_;
+    Context context_;
+    Glow glow_;
+    index_t N_, size_;
+    Numbers x_;
+    Flow flow_;
+    real* gradient_;
+    real* dh_;
+};
+
+struct Variant {
+    const char* name;
+    CouplingKind coupling;
+    Permutation permutation;
+    bool edge, learn_top, classes;
+    index_t channels, width;
+};
+void PrintTo(const Variant& variant, std::ostream* out) {
+    *out << variant.name;
+}
+const Variant kVariants[] = {
+    {"published", CouplingKind::affine, Permutation::invconv, true, true, false, 3, 32},
+    {"additive", CouplingKind::additive, Permutation::invconv, true, true, false, 3, 32},
+    {"lu", CouplingKind::affine, Permutation::invconv_lu, true, true, false, 3, 32},
+    {"shuffle", CouplingKind::affine, Permutation::shuffle, true, true, false, 3, 32},
+    {"reverse", CouplingKind::affine, Permutation::reverse, true, true, false, 3, 32},
+    {"no_edges", CouplingKind::affine, Permutation::invconv, false, true, false, 3, 32},
+    {"fixed_top", CouplingKind::affine, Permutation::invconv, true, false, false, 3, 32},
+    {"classes", CouplingKind::additive, Permutation::invconv, true, true, true, 3, 32},
+    {"odd_width", CouplingKind::affine, Permutation::invconv, true, true, false, 1, 21},
+    {"four_channels", CouplingKind::affine, Permutation::invconv, true, true, false, 4, 24},
+};
+ModelConfig config_of(const Variant& variant) {
+    ModelConfig config = make_config(8, 16, variant.channels, 2, 2, variant.width);
+    config.coupling = variant.coupling;
+    config.permutation = variant.permutation;
+    config.edge_bias = variant.edge;
+    config.learn_top = variant.learn_top;
+    if (variant.classes) {
+        config.y_cond = true;
+        config.n_classes = 3;
+        config.weight_y = 0.2;
+    }
+    return config;
+}
+
+class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> {
+  protected:
+    void SetUp() override {
+        if (target().device == Device::cuda && !cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
+    }
+    const Target& target() const { return std::get<0>(GetParam()); }
+    ModelConfig config() const { return config_of(std::get<1>(GetParam())); }
+
+    // Bounds on relative errors: of states, of densities, of gradients.
+    void expect_parity(Precision precision, double state, double density, double gradient, const Keep& keep,
+                       bool zero_networks = false) {
+        Placed plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, zero_networks);
+        Placed other(config(), 5, target(), precision, zero_networks);
+        const Outcome expected = plain.run(keep), found = other.run(keep);
+        EXPECT_LE(relative_error(found.latents, expected.latents), state);
+        EXPECT_LE(relative_error(found.logdet, expected.logdet), density);
+        EXPECT_LE(relative_error(found.prior, expected.prior), density);
+        EXPECT_LE(relative_error(found.bits_y, expected.bits_y), density);
+        EXPECT_LE(relative_error(found.rebuilt, other.x()), state);
+        EXPECT_LE(relative_error(found.dx, expected.dx), gradient);
+        EXPECT_LE(relative_error(found.gradient, expected.gradient), gradient);
+        EXPECT_LE(relative_error(found.eps, expected.eps), state);
+        EXPECT_LE(relative_error(found.decoded, other.x()), state);
+        EXPECT_GT(norm(expected.gradient), 0);
+        // The bounds can fail: 1% of a gradient is no rounding, unless the networks have 8 bits.
+        Numbers wrong = found.gradient;
+        for (double& g : wrong) g *= 1.01;
+        if (precision == Precision::fp32) EXPECT_GT(relative_error(wrong, expected.gradient), gradient);
+        // The same bits again.
+        const Outcome again = other.run(keep);
+        EXPECT_EQ(again.latents, found.latents);
+        EXPECT_EQ(again.logdet, found.logdet);
+        EXPECT_EQ(again.rebuilt, found.rebuilt);
+        EXPECT_EQ(again.gradient, found.gradient);
+        EXPECT_EQ(again.decoded, found.decoded);
+    }
+};
+
+INSTANTIATE_TEST_SUITE_P(Targets, DeviceParity,
+                         testing::Combine(testing::Values(test::kRehearsal, test::kCuda),
+                                          testing::ValuesIn(kVariants)),
+                         [](const auto& info) {
+                             return std::string(std::get<0>(info.param).name) + "_" +
+                                    std::get<1>(info.param).name;
+                         });
+
+// Sums of up to some hundred float products in another order: 6e-8 each, and their square root.
+TEST_P(DeviceParity, InFloat) {
+    expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, {});
+}
+
+TEST_P(DeviceParity, InFloatWithStatesAndMapsKept) {
+    Keep keep;
+    keep.anchor_every = 1;
+    expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, keep);
+    keep.maps = true;
+    expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, keep);
+}
+
+// Without networks everything that touches the state is in double; gradients stay float.
+TEST_P(DeviceParity, InDouble) {
+    expect_parity(Precision::fp32, 1e-10, 1e-10, 1e-4, {}, true);
+}
+
+// 10 bits of mantissa in the operands, 5e-4 each, and 8 bits, 2e-3 to 4e-3, against float networks: the
+// errors of three products in a row and of what follows from them, with room for unlucky signs.
+TEST_P(DeviceParity, InTf32) {
+    if (target().device != Device::cuda) GTEST_SKIP() << "CPUs have no tf32";
+    expect_parity(Precision::tf32, 2e-3, 2e-3, 1e-2, {});
+}
+TEST_P(DeviceParity, InBf16) {
+    if (target().device == Device::cpu && !make_cpu_blas(1)->has_bf16())
+        GTEST_SKIP() << "no bf16 products on this machine or in this build";
+    expect_parity(Precision::bf16, 2e-2, 2e-2, 8e-2, {});
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

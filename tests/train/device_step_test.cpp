@@ -1,0 +1,180 @@
+// Training on a GPU against the CPU, and what needs no GPU: the memory plan of a run on one.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "runtime/device.h"
+#include "tests/train/training.h"
+#include "train/host_weights.h"
+#include "train/schedule.h"
+
+namespace glow {
+namespace {
+
+// A trainer on memory of exactly the planned size, on any device.
+struct OnDevice {
+    OnDevice(const TrainingOptions& options, Device device)
+        : options(options),
+          backend(device, 2),
+          memory(device, Training::capacity(memory_plan(options, options.init_batch, backend))),
+          trainer(options, backend, memory),
+          images(options.batch, options.model, 2) {}
+
+    void start() {
+        Images init(options.init_batch, options.model, 1);
+        trainer.initialise(init.batch());
+    }
+    std::vector<double> losses(int steps) {
+        const Schedule schedule = make_schedule(options, 1000);
+        std::vector<double> losses;
+        for (int t = 1; t <= steps; ++t) {
+            last = trainer.step(images.batch(), optimiser_at(options, schedule, t));
+            losses.push_back(last.loss);
+        }
+        return losses;
+    }
+    std::vector<float> params() {
+        HostWeights host(backend.place(), trainer.glow().parameters(), trainer.weights());
+        host.fetch();
+        return {host.get().params, host.get().params + trainer.glow().parameters().size()};
+    }
+
+    TrainingOptions options;
+    Backend backend;
+    Memory memory;
+    Trainer trainer;
+    Images images;
+    StepResult last;
+};
+
+class DeviceStep : public testing::Test {
+  protected:
+    void SetUp() override {
+        if (!cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
+    }
+};
+
+TrainingOptions options_with(const std::string& precision, index_t micro_batch = 0) {
+    TrainingOptions options = small_options();
+    options.precision = precision;
+    options.micro_batch = micro_batch;
+    options.warmup_epochs = 0;
+    options.model.width = 16;
+    return options;
+}
+
+// The loss of the first steps: rounding of float networks, and what two updates make of it.
+TEST_F(DeviceStep, TrainsAsTheCpuDoes) {
+    for (const index_t micro_batch : {0, 3}) {
+        OnDevice cpu(options_with("fp32", micro_batch), Device::cpu),
+            gpu(options_with("fp32", micro_batch), Device::cuda);
+        cpu.start();
+        gpu.start();
+        const std::vector<double> expected = cpu.losses(3), found = gpu.losses(3);
+        for (std::size_t t = 0; t < 3; ++t) EXPECT_NEAR(found[t], expected[t], 1e-4 * expected[t]) << t;
+        EXPECT_NEAR(gpu.last.grad_norm, cpu.last.grad_norm, 1e-2 * cpu.last.grad_norm);
+        EXPECT_LE(gpu.last.drift, 1e-5);
+        EXPECT_LE(total(gpu.memory.peak()), total(memory_plan(gpu.options, 6, gpu.backend).bytes));
+    }
+}
+
+TEST_F(DeviceStep, TheRecordedStepIsThePlainOneToTheLastBit) {
+    for (const char* precision : {"fp32", "tf32", "bf16"})
+        for (const char* memory : {"reconstruct", "store"})
+            for (const index_t micro_batch : {0, 3}) {
+                TrainingOptions options = options_with(precision, micro_batch);
+                options.memory = memory;
+                OnDevice recorded(options, Device::cuda);
+                options.graph = false;
+                OnDevice plain(options, Device::cuda);
+                recorded.start();
+                plain.start();
+                EXPECT_EQ(recorded.losses(5), plain.losses(5)) << precision << memory << micro_batch;
+                EXPECT_EQ(recorded.params(), plain.params()) << precision << memory << micro_batch;
+            }
+}
+
+TEST_F(DeviceStep, RepeatsBitForBit) {
+    for (const char* precision : {"fp32", "bf16"}) {
+        OnDevice once(options_with(precision), Device::cuda), again(options_with(precision), Device::cuda);
+        once.start();
+        again.start();
+        EXPECT_EQ(once.losses(4), again.losses(4)) << precision;
+        EXPECT_EQ(once.params(), again.params()) << precision;
+    }
+}
+
+// A checkpoint that a GPU wrote is one that a CPU reads, and back.
+TEST_F(DeviceStep, WeightsMoveBetweenDevices) {
+    const TemporaryFolder folder;
+    OnDevice gpu(options_with("fp32"), Device::cuda), cpu(options_with("fp32"), Device::cpu);
+    gpu.start();
+    gpu.losses(2);
+    const auto path = folder.path() / "gpu.h5";
+    save_checkpoint(path, to_json(gpu.options), {2, 8, 0.25}, gpu.trainer.glow().parameters(),
+                    gpu.backend.place(), gpu.trainer.weights());
+    load_checkpoint(path, cpu.trainer.glow().parameters(), cpu.backend.place(), cpu.trainer.weights());
+    cpu.trainer.weights_changed();
+    EXPECT_EQ(cpu.params(), gpu.params());
+    gpu.trainer.check_usable();
+    EXPECT_NEAR(cpu.losses(1)[0], gpu.losses(1)[0], 1e-4);
+}
+
+// Evaluation and samples: bits/dim of the CPU's, pixels that differ where a value lies on a bin's edge.
+TEST_F(DeviceStep, EvaluatesAndSamplesAsTheCpuDoes) {
+    OnDevice gpu(options_with("fp32"), Device::cuda), cpu(options_with("fp32"), Device::cpu);
+    std::vector<double> bits[2];
+    std::vector<std::uint8_t> pixels[2];
+    int side = 0;
+    for (OnDevice* const one : {&cpu, &gpu}) {
+        one->start();
+        one->trainer.use(false);
+        Images images(7, one->options.model, 9);
+        bits[side].resize(7);
+        evaluate(one->trainer.context(), one->trainer.glow(), one->trainer.buffers(), images.batch(),
+                 {true, 3, Purpose::evaluate, nullptr}, {.bits_per_dim = bits[side].data()});
+        pixels[side].resize(7 * one->options.model.dimensions());
+        sample(one->trainer.context(), one->trainer.glow(), one->trainer.buffers(), 0, 7, 0.7, 5, nullptr,
+               pixels[side].data());
+        ++side;
+    }
+    for (int n = 0; n < 7; ++n) EXPECT_NEAR(bits[1][n], bits[0][n], 1e-4 * bits[0][n]);
+    int different = 0;
+    for (std::size_t i = 0; i < pixels[0].size(); ++i) different += pixels[0][i] != pixels[1][i];
+    EXPECT_LE(different, static_cast<int>(pixels[0].size() / 100));
+}
+
+#if defined(GLOW_WITH_CUDA)
+// A run on a GPU, planned on a machine that need not have one.
+TEST(DevicePlan, CountsWhatAGpuNeedsBesides) {
+    TrainingOptions options = options_with("fp32");
+    const Backend cpu = Backend::for_plans(Device::cpu, 2), gpu = Backend::for_plans(Device::cuda, 2);
+    const MemoryBytes here = memory_plan(options, 6, cpu).bytes, there = memory_plan(options, 6, gpu).bytes;
+    for (const Category same : {Category::parameters, Category::gradients, Category::moments, Category::ema,
+                                Category::derived, Category::stored})
+        EXPECT_EQ(at(there, same), at(here, same));
+    // The batch: 6 images of 288 bytes, their numbers.
+    EXPECT_EQ(at(there, Category::state), at(here, Category::state) + 1728 + 64);
+    // The products' workspace.
+    EXPECT_GE(at(there, Category::workspace), std::size_t{32} << 20);
+    EXPECT_LE(at(there, Category::workspace), at(here, Category::workspace) + (std::size_t{34} << 20));
+}
+
+// The published model at the batch of its publication fits any GPU that Glow runs on; depth costs parameters
+// only.
+TEST(DevicePlan, OfThePublishedModel) {
+    TrainingOptions options;
+    options.batch = 512;
+    options.precision = "bf16";
+    options.model.image_height = options.model.image_width = 32;
+    const Backend gpu = Backend::for_plans(Device::cuda, 2);
+    const MemoryBytes bytes = memory_plan(options, 256, gpu).bytes;
+    EXPECT_NEAR(static_cast<double>(at(bytes, Category::parameters)), 44.6e6 * 4, 2e6);
+    EXPECT_LE(total(bytes), std::size_t{4} << 30);
+    options.model.depth = 4;
+    EXPECT_EQ(at(memory_plan(options, 256, gpu).bytes, Category::workspace), at(bytes, Category::workspace));
+}
+#endif
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,34 @@
+// A model's arrays as host memory: on the CPU the arrays themselves, of a GPU's a copy that is fetched and
+// sent. Checkpoints, initial values and checks of values work on these.
+#pragma once
+
+#include <vector>
+
+#include "layers/parameters.h"
+#include "runtime/device.h"
+#include "train/checkpoint.h"
+
+namespace glow {
+
+class HostWeights {
+  public:
+    // Of `there`, in the layout of `parameters`; arrays that are nullptr stay so. On a GPU nothing is copied
+    // yet.
+    HostWeights(const Place& place, const Parameters& parameters, const Weights& there);
+
+    const Weights& get() const { return here_; }
+    void fetch();       // there -> here
+    void send() const;  // here -> there
+
+  private:
+    struct Array {
+        float *there, *here;
+        index_t count;
+    };
+    Place place_;
+    Weights here_;
+    std::vector<Array> arrays_;
+    std::vector<std::vector<float>> memory_;
+};
+
+}  // namespace glow
