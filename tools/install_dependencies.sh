@@ -47,6 +47,7 @@ required | libjpeg-dev                    | header jpeglib.h               | pho
 required | zlib1g-dev                     | header zlib.h                  | compressed data
 required | libgtest-dev                   | header gtest/gtest.h           | tests
 optional | libbenchmark-dev               | header benchmark/benchmark.h   | glow_bench
+optional | patchelf                       | command patchelf               | bundle for machines with a GPU
 optional | libopenmpi-dev                 | command mpicc                  | MPI: several processes
 optional | openmpi-bin                    | command mpirun                 | MPI: several processes
 optional | curl wget                      | downloader                     | download of CIFAR-10

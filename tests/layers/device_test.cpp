@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernels/network.h"
 #include "tests/layers/fixture.h"
 #include "tests/layers/model.h"
 #include "tests/side.h"
@@ -184,7 +185,9 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
         // The bounds can fail: 1% of a gradient is no rounding, unless the networks have 8 bits.
         Numbers wrong = found.gradient;
         for (double& g : wrong) g *= 1.01;
-        if (precision == Precision::fp32) EXPECT_GT(relative_error(wrong, expected.gradient), gradient);
+        if (precision == Precision::fp32) {
+            EXPECT_GT(relative_error(wrong, expected.gradient), gradient);
+        }
         // The same bits again.
         const Outcome again = other.run(keep);
         EXPECT_EQ(again.latents, found.latents);

@@ -1,0 +1,12 @@
+# Target bundle: programs, tests, scripts and every shared library they need besides glibc's and CUDA's, in one archive that
+# runs from any folder of a machine with a GPU (preset gpu).
+get_property(programs GLOBAL PROPERTY glow_programs)
+set(files "")
+foreach(program ${programs})
+    list(APPEND files $<TARGET_FILE:${program}>)
+endforeach()
+add_custom_target(bundle
+    COMMAND ${PROJECT_SOURCE_DIR}/cmake/bundle.sh ${PROJECT_SOURCE_DIR} ${CMAKE_BINARY_DIR} ${files}
+    VERBATIM
+    COMMENT "Packing the bundle")
+add_dependencies(bundle ${programs})
