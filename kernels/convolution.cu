@@ -119,13 +119,11 @@ struct Im2colPack {
         Pack<Map> packed;
         for (int e = 0; e < kSize; ++e) {
             const int kind = origin.kind[e];
-            double value = kind == kOne ? 1.0 : 0.0;
-            if (kind < kEdge) {
-                if (taps >> kind & 1) value = pixel[origin.offset[e]];
-            } else if (kind < kOne) {
-                value = taps >> (kind - kEdge) & 1 ? 0.0 : 1.0;
-            }
-            packed.value[e] = round_to<Map>(value);
+            if (kind < kEdge)
+                packed.value[e] = taps >> kind & 1 ? Im2col<S, Map>::value(pixel[origin.offset[e]]) : Map{};
+            else
+                packed.value[e] =
+                    round_to<Map>(kind == kOne || (kind < kOne && !(taps >> (kind - kEdge) & 1)) ? 1.0 : 0.0);
         }
         store_pack(packed, columns_out + ((q - rows.begin) * rows.W + x) * stride + pack * kSize);
     }

@@ -6,6 +6,7 @@
 
 #include "kernels/error.h"
 #include "runtime/cuda_call.h"
+#include "runtime/device.h"
 #include "runtime/memory.h"
 
 namespace glow::cuda {
@@ -62,8 +63,7 @@ std::string problem() {
 }
 
 std::shared_ptr<void> open_stream(int ordinal) {
-    const std::string reason = problem();
-    if (!reason.empty()) throw InputError("--device cuda: " + reason + "; or use --device cpu");
+    require_device(Device::cuda);
     GLOW_CUDA(cudaSetDevice(ordinal));
     cudaStream_t stream = nullptr;
     // Not the default stream, which cannot be captured, and not one that waits for it.

@@ -24,6 +24,12 @@ std::string cuda_problem() {
     return cuda::problem();
 }
 
+void require_device(Device device) {
+    if (device != Device::cuda) return;
+    const std::string reason = cuda_problem();
+    if (!reason.empty()) throw InputError("--device cuda: " + reason + "; or use --device cpu");
+}
+
 std::vector<Device> present_devices() {
     std::vector<Device> devices = {Device::cpu};
     if (cuda_problem().empty()) devices.push_back(Device::cuda);

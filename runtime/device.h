@@ -17,6 +17,8 @@ std::string to_string(Device device);
 
 // Why Device::cuda cannot be used: no CUDA in this build, no driver, no GPU. Empty where it can.
 std::string cuda_problem();
+// Throws InputError, with the reason and what to do, where the device cannot be used.
+void require_device(Device device);
 // The CPU, then CUDA where it can be used.
 std::vector<Device> present_devices();
 

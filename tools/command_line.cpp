@@ -6,6 +6,7 @@
 #include <new>
 
 #include "kernels/error.h"
+#include "runtime/cuda.h"
 #include "train/data/hdf5_file.h"
 
 namespace glow {
@@ -128,13 +129,12 @@ CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& des
 }
 
 std::vector<std::pair<std::string, std::string>> library_versions() {
-    return {{"cuBLAS", GLOW_CUBLAS_VERSION},
-            {"cuDNN", GLOW_CUDNN_VERSION},
-            {"cuSOLVER", GLOW_CUSOLVER_VERSION},
-            {"NCCL", GLOW_NCCL_VERSION},
-            {"MPI", GLOW_MPI_VERSION},
-            {"oneDNN", GLOW_ONEDNN_VERSION},
-            {"HDF5", Hdf5File::library_version()}};
+    std::vector<std::pair<std::string, std::string>> versions = cuda::library_versions();
+    versions.insert(versions.end(), {{"NCCL", GLOW_NCCL_VERSION},
+                                     {"MPI", GLOW_MPI_VERSION},
+                                     {"oneDNN", GLOW_ONEDNN_VERSION},
+                                     {"HDF5", Hdf5File::library_version()}});
+    return versions;
 }
 
 std::string glow_version() {

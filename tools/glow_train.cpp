@@ -86,6 +86,7 @@ std::vector<std::string> with_run_config(int argc, char** argv) {
 
 void train(CommandLine& command, Request& request) {
     request.device = parse_device(request.device_text);
+    if (!request.plan) require_device(request.device);  // a plan needs none
     request.options.model.permutation = parse_permutation(request.permutation);
     request.options.model.coupling = parse_coupling(request.coupling);
     check(request.options);
