@@ -3,6 +3,7 @@
 
 #include "tests/fuzz/input.h"
 #include "tools/training_options.h"
+#include "train/checkpoint.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
     using namespace glow;
