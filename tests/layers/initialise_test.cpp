@@ -141,6 +141,24 @@ TEST(Parameters, StartAsTheSpecificationSays) {
     EXPECT_EQ(model.values.value, first);
 }
 
+TEST(Parameters, HiddenWeightsHaveTheirDeviation) {
+    ModelConfig config = make_config(2, 2, 1, 1, 1, 512);
+    Glow glow(config, {});
+    Machine machine;
+    const Values values(glow.parameters(), machine.backend.solver(), 3);
+    glow.parameters().start(9, machine.backend.solver());
+    double squares = 0, count = 0;
+    for (const Tensor& tensor : glow.parameters().tensors()) {
+        if (tensor.start != Start::normal) continue;
+        const real* const first = glow.parameters().values() + tensor.offset;
+        for (index_t i = 0; i < tensor.count; ++i) squares += first[i] * first[i];
+        count += static_cast<double>(tensor.count);
+    }
+    // 2.8e5 numbers: the estimate's own deviation is 1 / sqrt(2 n), 0.13%.
+    EXPECT_GT(count, 2.7e5);
+    EXPECT_NEAR(std::sqrt(squares / count) / 0.05, 1, 0.005);
+}
+
 TEST(Parameters, HaveTheCheckpointsNamesAndShapes) {
     ModelConfig config = make_config(8, 8, 1, 2, 1, 6);
     const Glow glow(config, {});

@@ -20,7 +20,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 
 PERMUTATIONS, COUPLINGS = ("invconv", "invconv_lu", "shuffle", "reverse"), ("affine", "additive")
@@ -83,6 +82,8 @@ def check_log(path, steps):
 def check_samples(path, side, size):
     """(smallest deviation of a picture's pixels in grey levels, largest share of 0 and 255) in a sheet of side x side
     pictures, which are `size` pixels wide with 2 between and around them."""
+    import matplotlib.image  # here: nothing else needs it
+
     sheet = np.round(255 * matplotlib.image.imread(path))
     at = lambda i: slice(2 + i * (size + 2), (i + 1) * (size + 2))
     pictures = [sheet[at(row), at(column)] for row in range(side) for column in range(side)]
