@@ -65,7 +65,7 @@ chmod +x "$stage/bin/run"
 cp "$source"/tools/gpu_check.sh "$source"/tools/plot_training.py "$stage/tools/"
 cp "$source"/tests/reference/*.py "$stage/tests/reference/"
 cp "$source"/LICENSE "$stage/"
-tar -C "$build/bundle" -cf - glow-gpu | xz -T0 -6 >"$build/glow-gpu.tar.xz"
+tar -C "$build/bundle" -cf - glow-gpu | xz -T0 -2 >"$build/glow-gpu.tar.xz"
 bytes=$(stat -c %s "$build/glow-gpu.tar.xz")
 echo "$build/glow-gpu.tar.xz: $((bytes / 1048576)) MiB"
 [ "$bytes" -lt $((64 * 1048576)) ] || { echo "bundle: more than 64 MiB" >&2; exit 1; }

@@ -56,7 +56,7 @@ program() {
     echo "gpu_check: $1 is not built" >&2
     return 1
 }
-left() { echo $((limit - (SECONDS - start))); }
+left() { local s=$((limit - (SECONDS - start))); echo $((s > 1 ? s : 1)); }
 say() { printf '%s\n' "$*" | tee -a "$log" >&2; }
 # name, what, value, unit: one line of the table and of the JSON.
 row() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" >>"$rows"; }
@@ -67,7 +67,12 @@ finish() {
     {
         printf '{"part": "%s", "date": "%s", "seconds": %d, "status": %d, "device": "%s", "rows": [' "$part" \
             "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $((SECONDS - start)) "$status" "$device"
-        awk -F'\t' '{ gsub(/["\\]/, "\\\\&"); printf "%s\n  {\"name\": \"%s\", \"what\": \"%s\", \"value\": %s, \"unit\": \"%s\"}", NR > 1 ? "," : "", $1, $2, ($3 ~ /^-?[0-9.]+([eE][-+]?[0-9]+)?$/ ? $3 : "\"" $3 "\""), $4 }' "$rows"
+        awk -F'\t' '
+            function quoted(x) { return "\"" x "\"" }
+            { gsub(/["\\]/, "\\\\&")
+              value = $3 ~ /^-?[0-9][0-9.]*([eE][-+]?[0-9]+)?$/ ? $3 : quoted($3)
+              printf "%s\n  {%s: %s, %s: %s, %s: %s, %s: %s}", (NR > 1 ? "," : ""), quoted("name"), quoted($1),
+                  quoted("what"), quoted($2), quoted("value"), value, quoted("unit"), quoted($4) }' "$rows"
         printf '\n]}\n'
     } >"$out/$part.json"
     echo "== $part: $device, $((SECONDS - start)) s, status $status ($out/$part.json, $log)"
