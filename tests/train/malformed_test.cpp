@@ -291,10 +291,10 @@ TEST_F(Malformed, Checkpoints) {
     training.random_start();
     const Parameters& parameters = training.trainer.glow().parameters();
     save_checkpoint(folder / "good.h5", to_json(training.options), {2, 8, 0.25}, parameters,
-                    training.trainer.weights());
+                    training.backend.place(), training.trainer.weights());
     const auto read = [&](const Path& path) {
         read_checkpoint_info(path);
-        load_checkpoint(path, parameters, training.backend.solver(), training.trainer.weights());
+        load_checkpoint(path, parameters, training.backend.place(), training.trainer.weights());
     };
     read(folder / "good.h5");
     const std::string bytes = read_bytes(folder / "good.h5");
