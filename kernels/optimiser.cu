@@ -1,4 +1,6 @@
-// Adamax and Adam, and the gradient's norm.
+// Adamax and Adam, the gradient's norm, and checksums.
+#include <cstring>
+
 #include "kernels/launch.cuh"
 #include "kernels/math.h"
 #include "kernels/optimiser.h"
@@ -72,6 +74,22 @@ struct Square {
         return value * value;
     }
 };
+// A sum of whole numbers below 2^32 is exact in double up to 2^21 of them, and repeats beyond.
+struct Word {
+    static constexpr const char* name = "checksum";
+    static constexpr bool kMaximum = false;
+    index_t count, rows;
+    const real* x;
+    GLOW_HD double operator()(index_t group, index_t row, index_t c) const {
+        const index_t i = (group * rows + row) * kSquareRow + c;
+        if (i >= count) return 0.0;
+        std::uint32_t words[sizeof(real) / sizeof(std::uint32_t)];
+        std::memcpy(words, x + i, sizeof(real));
+        double sum = 0;
+        for (const std::uint32_t word : words) sum += word;
+        return sum;
+    }
+};
 struct Store {
     double* result;
     GLOW_HD void operator()(index_t group, double sum) const { result[group] = sum; }
@@ -94,11 +112,25 @@ void optimiser_step(const Place& place, index_t count, const OptimiserStep& step
         for_each(place, count, all);
 }
 
-void sum_of_squares(const Place& place, index_t count, const real* x, double* result, double* partial) {
+namespace {
+
+// *result = sum of F over x.
+template <class F>
+void sum_of(const Place& place, index_t count, const real* x, double* result, double* partial) {
     const index_t rows = (count + kSquareGroups * kSquareRow - 1) / (kSquareGroups * kSquareRow);
     double* const sums = partial + kSquareGroups * kGroupParts;
-    reduce_groups(place, kSquareGroups, rows, kSquareRow, partial, Square{count, rows, x}, Store{sums});
+    reduce_groups(place, kSquareGroups, rows, kSquareRow, partial, F{count, rows, x}, Store{sums});
     reduce_groups(place, 1, 1, kSquareGroups, partial, Value{sums}, Store{result});
+}
+
+}  // namespace
+
+void sum_of_squares(const Place& place, index_t count, const real* x, double* result, double* partial) {
+    sum_of<Square>(place, count, x, result, partial);
+}
+
+void checksum(const Place& place, index_t count, const real* x, double* result, double* partial) {
+    sum_of<Word>(place, count, x, result, partial);
 }
 
 index_t square_scratch() {

@@ -22,4 +22,8 @@ void optimiser_step(const Place& place, index_t count, const OptimiserStep& step
 void sum_of_squares(const Place& place, index_t count, const real* x, double* result, double* partial);
 index_t square_scratch();
 
+// *result = a number that changes with any one bit of x, the same on every machine. partial: square_scratch()
+// doubles.
+void checksum(const Place& place, index_t count, const real* x, double* result, double* partial);
+
 }  // namespace glow::inline GLOW_REAL

@@ -75,8 +75,9 @@ void ActnormMixing::initialise(const Context& context, Flow& flow) {
         double* const partial = context.workspace.take<double>(column_scratch(2, shape_.C));
         fill(context.place, 2 * shape_.C, 0.0, moments);
         add_moments(context.place, rows, shape_.C, flow.h, shape_.C, moments, partial);
-        actnorm_from_moments(context.place, static_cast<double>(rows), shape_.C, moments, bias_.value(),
-                             logs_.value());
+        context.sum_over_processes(2 * shape_.C, moments);
+        actnorm_from_moments(context.place, context.total(static_cast<double>(rows)), shape_.C, moments,
+                             bias_.value(), logs_.value());
     }
     ActnormMixing* const self = this;
     prepare(context, {&self, 1});

@@ -194,7 +194,7 @@ class Network : public CouplingNetwork {
                     index_t stride) override {
         const Arena::Scope scope(context.workspace);
         double* const moments = context.workspace.take<double>(2 * w_);
-        const double rows = static_cast<double>(N * H_ * W_);
+        const double rows = context.total(static_cast<double>(N * H_ * W_));
         for (const bool second : {false, true}) {
             const Parameter& bias = second ? bias2_ : bias1_;
             const Parameter& logs = second ? logs2_ : logs1_;
@@ -204,6 +204,7 @@ class Network : public CouplingNetwork {
             for (index_t n = 0; n < N; n = next_block(context.dry(), n, tile, N))
                 add_raw_moments(context, std::min(tile, N - n), a + n * H_ * W_ * stride, stride, second,
                                 moments);
+            context.sum_over_processes(2 * w_, moments);
             actnorm_from_moments(context.place, rows, w_, moments, bias.value(), logs.value());
         }
     }

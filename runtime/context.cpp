@@ -2,6 +2,9 @@
 #include "runtime/context.h"
 
 #include <omp.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "runtime/cuda.h"
 #include "runtime/device.h"
@@ -11,31 +14,48 @@ namespace glow {
 void Context::gemm(const Gemm& product, const void* a, const void* b, void* c, const void* bias) const {
     const Arena::Scope scope(workspace);
     void* const scratch = workspace.take_bytes(blas.scratch_bytes(product));
-    if (!dry()) blas.run(product, a, b, c, bias, scratch);
+    if (dry()) return;
+    blas.run(product, a, b, c, bias, scratch);
+    communicator.pulse().beat();  // 98% of a step are products, none of which takes long
 }
 
 std::vector<double> Context::to_host(const double* values, index_t count) const {
     return downloaded(place, count, values);
 }
 
-Backend::Backend(Device device, int threads, int ordinal) : ordinal_(ordinal) {
+void Context::sum_over_processes(index_t count, double* values) const {
+    if (!dry()) communicator.sum(place, count, values);
+}
+
+namespace {
+
+// Processes of a host that are not bound to processors of their own share them.
+int threads_of(const ProcessGroup& group) {
+    const int all = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+    return std::max(1, std::min(omp_get_num_procs(), all / group.local_size));
+}
+
+}  // namespace
+
+Backend::Backend(Device device, int threads, int ordinal, Communicator* communicator) : ordinal_(ordinal) {
     if (device == Device::cuda) stream_ = cuda::open_stream(ordinal);
-    place_ = {device, threads > 0 ? threads : omp_get_num_procs(), stream_.get()};
-    open_libraries();
+    open_libraries(device, threads, communicator);
 }
 
 std::string Backend::description() const {
     return place_.device == Device::cuda ? "cuda: " + cuda::describe(ordinal_) : "cpu";
 }
 
-Backend Backend::for_plans(Device device, int threads) {
+Backend Backend::for_plans(Device device, int threads, Communicator* communicator) {
     Backend backend;
-    backend.place_ = {device, threads > 0 ? threads : omp_get_num_procs(), nullptr};
-    backend.open_libraries();
+    backend.open_libraries(device, threads, communicator);
     return backend;
 }
 
-void Backend::open_libraries() {
+void Backend::open_libraries(Device device, int threads, Communicator* communicator) {
+    if (communicator == nullptr) alone_ = std::make_unique<Communicator>();
+    communicator_ = communicator != nullptr ? communicator : alone_.get();
+    place_ = {device, threads > 0 ? threads : threads_of(communicator_->group()), stream_.get()};
     omp_set_num_threads(place_.threads);  // oneDNN reads it when a product is made and when it runs
     blas_ = place_.device == Device::cuda ? cuda::make_blas(place_) : make_cpu_blas(place_.threads);
     solver_ = place_.device == Device::cuda ? cuda::make_solver(place_) : make_cpu_solver();

@@ -1,4 +1,5 @@
-// What a layer needs to run: where, with which libraries, and scratch memory. Passed, never global.
+// What a layer needs to run: where, with which libraries, beside which processes, and scratch memory. Passed,
+// never global.
 #pragma once
 
 #include <memory>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "runtime/blas.h"
+#include "runtime/communicator.h"
 #include "runtime/memory.h"
 #include "runtime/solver.h"
 
@@ -23,6 +25,7 @@ struct Context {
     Place place;
     Blas& blas;
     Solver& solver;
+    Communicator& communicator;
     Arena& workspace;
     Blocking blocking = kCpuBlocking;
 
@@ -35,20 +38,28 @@ struct Context {
     // `count` values from the memory of the place, once what was started before has ended; a dry context has
     // none.
     std::vector<double> to_host(const double* values, index_t count) const;
+
+    // Sums over all processes, in place, of values on the place and of a number here.
+    void sum_over_processes(index_t count, double* values) const;
+    double total(double value) const { return dry() ? value : communicator.total(value); }
 };
 
 // The libraries of a device and its number of threads, opened once.
 class Backend {
   public:
-    // threads 0: all that the process may use. ordinal: which of the machine's GPUs. Throws InputError where
-    // the build or the machine lacks the device.
-    explicit Backend(Device device, int threads = 0, int ordinal = 0);
+    // threads 0: this process's part of the processors. ordinal: which of the machine's GPUs. Without a
+    // communicator there is this process alone. Throws InputError where the build or the machine lacks the
+    // device.
+    explicit Backend(Device device, int threads = 0, int ordinal = 0, Communicator* communicator = nullptr);
     // Makes dry contexts only and needs no device: for memory plans of a machine elsewhere.
-    static Backend for_plans(Device device, int threads = 0);
+    static Backend for_plans(Device device, int threads = 0, Communicator* communicator = nullptr);
 
-    Context context(Arena& workspace) const { return {place_, *blas_, *solver_, workspace, blocking()}; }
+    Context context(Arena& workspace) const {
+        return {place_, *blas_, *solver_, *communicator_, workspace, blocking()};
+    }
     Context dry_context(Arena& workspace) const {
-        return {{Device::none, place_.threads, nullptr}, *blas_, *solver_, workspace, blocking()};
+        return {
+            {Device::none, place_.threads, nullptr}, *blas_, *solver_, *communicator_, workspace, blocking()};
     }
     const Blocking& blocking() const { return place_.device == Device::cuda ? kGpuBlocking : kCpuBlocking; }
     const Place& place() const { return place_; }
@@ -56,16 +67,19 @@ class Backend {
     std::string description() const;
     Blas& blas() const { return *blas_; }
     Solver& solver() const { return *solver_; }
+    Communicator& communicator() const { return *communicator_; }
 
   private:
     Backend() = default;
-    void open_libraries();
+    void open_libraries(Device device, int threads, Communicator* communicator);
 
     int ordinal_ = 0;
     std::shared_ptr<void> stream_;  // outlives the libraries
     Place place_;
     std::unique_ptr<Blas> blas_;
     std::unique_ptr<Solver> solver_;
+    std::unique_ptr<Communicator> alone_;
+    Communicator* communicator_;
 };
 
 }  // namespace glow

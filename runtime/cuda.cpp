@@ -38,6 +38,11 @@ void check(cusolverStatus_t status, const char* call, const char* file, int line
         throw_cuda_error(call, static_cast<int>(status), "cuSOLVER status", file, line);
 }
 
+int device_count() {
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
 std::string problem() {
     int count = 0;  // left unwritten where there is no driver
     const cudaError_t status = cudaGetDeviceCount(&count);

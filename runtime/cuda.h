@@ -21,6 +21,8 @@ namespace cuda {
 // See cuda_problem() in device.h.
 std::string problem();
 
+// GPUs that this process sees; 0 where there is none or none can be used.
+int device_count();
 // Makes GPU number `ordinal` this thread's and opens a stream on it; the stream ends with its last owner.
 std::shared_ptr<void> open_stream(int ordinal);
 // "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.2 GiB"

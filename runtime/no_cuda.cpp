@@ -16,6 +16,9 @@ namespace {
 std::string problem() {
     return "this build has no CUDA; configure with -DGLOW_CUDA=ON";
 }
+int device_count() {
+    return 0;
+}
 std::shared_ptr<void> open_stream(int) {
     refuse();
 }

@@ -1,11 +1,14 @@
 // glow_train: trains a Glow.
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <thread>
 
 #include "kernels/error.h"
+#include "runtime/communicator.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/thread_policy.h"
@@ -19,7 +22,8 @@ namespace {
 using namespace glow;
 
 struct Request : RunRequest {
-    std::string device_text = "auto", permutation = "invconv", coupling = "affine", resume_text;
+    std::string device_text = "auto", communicator = "auto", permutation = "invconv", coupling = "affine",
+                resume_text;
     std::string preset;
     bool plan = false, print_config = false;
 };
@@ -59,6 +63,10 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
         ->configurable(false);
     add_training_options(app, request->options, request->permutation, request->coupling);
     add_device(app, request->device_text)->configurable(false);
+    app.add_option(
+           "--communicator", request->communicator,
+           "Between processes: mpi, nccl, or auto: what fits the device, under a launcher such as mpirun")
+        ->configurable(false);
     app.add_option("--resume", request->resume_text,
                    "Go on: from a checkpoint, or `auto` for the folder's latest, afresh where there is none")
         ->expected(0, 1)
@@ -84,31 +92,7 @@ std::vector<std::string> with_run_config(int argc, char** argv) {
     return arguments;
 }
 
-void train(CommandLine& command, Request& request) {
-    request.device = parse_device(request.device_text);
-    if (!request.plan) require_device(request.device);  // a plan needs none
-    request.options.model.permutation = parse_permutation(request.permutation);
-    request.options.model.coupling = parse_coupling(request.coupling);
-    check(request.options);
-    if (request.print_config) {
-        command.result(to_toml(request.options), to_json(request.options));
-        return;
-    }
-    for (const char* option : {"--data", "--out"})
-        if (command.app().get_option(option)->count() == 0)
-            throw InputError(
-                fmt::format("{0} is required ({1} --help lists the options)", option, command.name()));
-    if (request.options.out.empty()) throw InputError("--out: the name of a folder is missing");
-    request.say = [&command](const std::string& line) { command.say("{}", line); };
-    request.terminal = isatty(STDERR_FILENO) && !command.quiet();
-    const CLI::Option* const resume = command.app().get_option("--resume");
-    request.resume = resume->count() > 0;
-    request.resume_from = request.resume_text == "auto" ? "" : request.resume_text;
-    if (request.resume && !request.init_from.empty())
-        throw InputError(
-            "--resume and --init-from exclude each other: the first goes on with a run, the second starts "
-            "one");
-
+void plan_or_run(const CommandLine& command, const Request& request) {
     if (request.plan) {
         const PlannedRun planned = plan_run(request);
         const MemoryPlan& plan = planned.plan;
@@ -121,6 +105,7 @@ void train(CommandLine& command, Request& request) {
         bytes["machine"] = planned.machine_bytes;
         bytes["largest_batch"] = planned.largest_batch;
         bytes["largest_depth"] = planned.largest_depth;
+        if (!request.processes->is_first()) return;
         command.result(
             fmt::format("{}\nof {} that this machine has; the largest batch at once that fits: {}, the "
                         "largest depth: {}",
@@ -130,6 +115,7 @@ void train(CommandLine& command, Request& request) {
         return;
     }
     const RunResult result = run_training(request);
+    if (!request.processes->is_first()) return;
     nlohmann::ordered_json json = {
         {"ended", result.ended},           {"step", result.progress.step},
         {"epoch", result.progress.epoch},  {"images_seen", result.progress.images_seen},
@@ -147,6 +133,54 @@ void train(CommandLine& command, Request& request) {
                             result.valid_raw->value);
     }
     command.result(text + result.checkpoint, json);
+}
+
+// An error on one of several processes ends them all: the others wait for it. Where all fail alike, as on bad
+// input, the first one speaks for them.
+[[noreturn]] void end_all(const CommandLine& command, Communicator& processes, const std::exception& error) {
+    if (!processes.is_first()) std::this_thread::sleep_for(std::chrono::seconds(1));
+    const ProcessGroup& group = processes.group();
+    command.complain("error",
+                     fmt::format("rank {} on {}: {}", group.rank, group.hosts[group.rank], error.what()));
+    processes.abort(dynamic_cast<const InputError*>(&error) != nullptr ? 2 : 1);
+}
+
+void train(CommandLine& command, Request& request) {
+    request.device = parse_device(request.device_text);
+    if (!request.plan) require_device(request.device);  // a plan needs none
+    request.options.model.permutation = parse_permutation(request.permutation);
+    request.options.model.coupling = parse_coupling(request.coupling);
+    check(request.options);
+    if (request.print_config) {
+        command.result(to_toml(request.options), to_json(request.options));
+        return;
+    }
+    for (const char* option : {"--data", "--out"})
+        if (command.app().get_option(option)->count() == 0)
+            throw InputError(
+                fmt::format("{0} is required ({1} --help lists the options)", option, command.name()));
+    if (request.options.out.empty()) throw InputError("--out: the name of a folder is missing");
+    const CLI::Option* const resume = command.app().get_option("--resume");
+    request.resume = resume->count() > 0;
+    request.resume_from = request.resume_text == "auto" ? "" : request.resume_text;
+    if (request.resume && !request.init_from.empty())
+        throw InputError(
+            "--resume and --init-from exclude each other: the first goes on with a run, the second starts "
+            "one");
+
+    const std::unique_ptr<Communicator> processes =
+        open_communicator(request.communicator, request.plan ? Device::cpu : request.device);
+    request.processes = processes.get();
+    request.say = [&command, &processes](const std::string& line) {
+        if (processes->is_first()) command.say("{}", line);
+    };
+    request.terminal = isatty(STDERR_FILENO) && !command.quiet() && processes->is_first();
+    try {
+        plan_or_run(command, request);
+    } catch (const std::exception& error) {
+        if (processes->size() == 1) throw;
+        end_all(command, *processes, error);
+    }
 }
 
 }  // namespace

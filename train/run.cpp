@@ -5,12 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <numeric>
 
 #include "kernels/error.h"
+#include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "train/data/grid.h"
 #include "train/run_folder.h"
@@ -82,13 +84,15 @@ std::string duration(double seconds) {
 }
 
 // Memory is only taken when it is touched: a plan beyond the machine would be killed hours later.
-void refuse_beyond_machine(std::size_t planned) {
+void refuse_beyond_machine(std::size_t each, int processes) {
+    const std::size_t planned = each * static_cast<std::size_t>(processes);
     const std::size_t bytes = machine_memory_bytes();
     if (planned > bytes)
         throw InputError(fmt::format(
-            "the run needs {} and this machine has {}: take a smaller --batch, --micro-batch or model, or "
+            "the run needs {}{} and this machine has {}: take a smaller --batch, --micro-batch or model, or "
             "--memory reconstruct (--plan shows the bytes)",
-            human_bytes(planned), human_bytes(bytes)));
+            human_bytes(planned), processes > 1 ? fmt::format(" for {} processes", processes) : "",
+            human_bytes(bytes)));
 }
 
 // The parts of the model that the data set decides: shape of the images, number of classes.
@@ -148,21 +152,33 @@ index_t act_budget(const TrainingOptions& options, const std::optional<Checkpoin
     return static_cast<index_t>(machine_memory_bytes() / 4);
 }
 
+constexpr index_t kCompareEvery =
+    1000;  // steps; several processes compare their weights, also before every checkpoint
+
 // ---- The run -------------------------------------------------------------------------------------
 
 class Run {
   public:
     explicit Run(const RunRequest& request)
-        : request_(request), options_(request.options), folder_(options_.out) {}
+        : request_(request),
+          processes_(request.processes != nullptr ? *request.processes : alone_),
+          options_(request.options),
+          folder_(options_.out) {}
 
     RunResult operator()();
 
   private:
+    void compare_requests();
     void open_data();
     void open_folder();
+    void find_checkpoint_to_resume();
     void start_model();
+    void load_weights();
+    void open_files(const std::string& config);
     void tell_settings() const;
-    std::string limit_reached() const;
+    template <std::size_t N>
+    std::array<bool, N> first_says(const std::array<bool, N>& wishes);
+    std::string limit_reached();
     void log_step(const StepResult& step);
     void draw_progress();
     void evaluate_valid();
@@ -170,9 +186,14 @@ class Run {
     void save();
     void recall();
     std::size_t bytes_taken() const;
+    void read_what_was_done();
     double total_fraction() const;
 
+    Pulse::Allowance patience(const char* doing) { return {processes_.pulse(), Pulse::kPatience, doing}; }
+
     const RunRequest& request_;
+    Communicator alone_;
+    Communicator& processes_;
     TrainingOptions options_;
     RunFolder folder_;
     std::optional<TrainingImages> images_;
@@ -181,12 +202,13 @@ class Run {
     bool on_disk_ = false;  // the images are read each time
     Schedule schedule_{};
     MemoryPlan plan_;
-    std::optional<CheckpointInfo> resumed_;
+    bool resuming_ = false;
+    std::optional<CheckpointInfo> resumed_;  // these two on the first process
     fs::path resumed_from_;
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<Memory> memory_;
     std::unique_ptr<Trainer> trainer_;
-    std::unique_ptr<CsvLog> metrics_, evaluations_;
+    std::unique_ptr<CsvLog> metrics_, evaluations_;  // of the first process
     Progress progress_;
     std::size_t process_before_ = 0;
     Clock::time_point start_, last_log_, last_draw_;
@@ -196,7 +218,26 @@ class Run {
     RunResult result_;
 };
 
+// A launcher may start its programs with other arguments each, and config.toml may be another one elsewhere.
+void Run::compare_requests() {
+    const std::string mine = fmt::format("{}resume {} {}\ninit-from {}\n", to_toml(options_), request_.resume,
+                                         request_.resume_from, request_.init_from);
+    const std::string first = from_first(processes_, mine);
+    if (first == mine) return;
+    const auto [here, there] = std::mismatch(mine.begin(), mine.end(), first.begin(), first.end());
+    const auto line = [](const std::string& text, std::string::const_iterator at) {
+        const auto position = static_cast<std::size_t>(at - text.begin());
+        const std::size_t begin = position == 0 ? 0 : text.rfind('\n', position - 1) + 1;
+        return text.substr(begin, text.find('\n', position) - begin);
+    };
+    throw InputError(
+        fmt::format("this process was started with \"{}\" and the first one with \"{}\": all need the same "
+                    "options, and the run's folder on a file system that they share",
+                    line(mine, here), line(first, there)));
+}
+
 void Run::open_data() {
+    const auto allowance = patience("reading the data set");
     const DatasetInfo info = describe_dataset(options_.data);
     fit_model(info, options_);
     train_images_ = info.train;
@@ -211,7 +252,21 @@ void Run::open_data() {
     schedule_ = make_schedule(options_, train_images_);
 }
 
+// The first process looks into the folder for all.
 void Run::open_folder() {
+    if (processes_.is_first()) find_checkpoint_to_resume();
+    struct {
+        bool resuming;
+        int threads;
+        Progress progress;
+    } found = {resumed_.has_value(), options_.threads, resumed_ ? resumed_->progress : Progress{}};
+    processes_.broadcast(sizeof(found), &found);
+    resuming_ = found.resuming;
+    options_.threads = found.threads;
+    progress_ = found.progress;
+}
+
+void Run::find_checkpoint_to_resume() {
     std::error_code ignored;
     fs::path checkpoint = request_.resume_from;
     if (request_.resume && checkpoint.empty() && fs::exists(folder_.latest(), ignored))
@@ -231,23 +286,59 @@ void Run::open_folder() {
 }
 
 void Run::start_model() {
-    backend_ = std::make_unique<Backend>(request_.device, options_.threads);
+    const int ordinal = device_number(processes_.group(), cuda::device_count());
+    backend_ = std::make_unique<Backend>(request_.device, options_.threads, ordinal, &processes_);
     options_.threads = backend_->place().threads;  // recorded, and reused on resume
     if (resumed_) compare_options(*resumed_, options_, request_);
 
     options_.act_budget = act_budget(options_, resumed_);
+    processes_.broadcast(sizeof(options_.act_budget), &options_.act_budget);
 
     TrainingOptions sized = options_;
     sized.init_batch = schedule_.init_images;
     plan_ = memory_plan(sized, schedule_.init_images, *backend_);
     tell_settings();
-    if (request_.device == Device::cpu) refuse_beyond_machine(total(plan_.bytes));  // a GPU refuses by itself
+    if (request_.device == Device::cpu)  // a GPU refuses by itself
+        refuse_beyond_machine(total(plan_.bytes), processes_.group().local_size);
     MemoryBytes capacity = plan_.bytes;
     at(capacity, Category::stored) = plan_.fallback_stored;  // reserved; touched only if drift asks for it
     process_before_ = bytes_taken();
     memory_ = std::make_unique<Memory>(request_.device, capacity);
     trainer_ = std::make_unique<Trainer>(sized, *backend_, *memory_);
 
+    const bool fresh = !resuming_ && request_.init_from.empty();
+    if (!fresh) {
+        if (processes_.is_first()) load_weights();
+        trainer_->share_weights();
+    }
+    const std::string config = to_toml(request_.options);
+    // Nothing is written before all that can be refused was accepted, by all processes.
+    processes_.barrier();
+    if (processes_.is_first()) open_files(config);
+    if (fresh) {
+        request_.say(fmt::format("initialising the actnorms from {} images", schedule_.init_images));
+        const Share mine = processes_.share(schedule_.init_images);
+        trainer_->initialise(images_->take(mine.first, mine.count));
+    }
+}
+
+void Run::open_files(const std::string& config) {
+    const auto allowance = patience("making the run's folder");
+    folder_.create();
+    folder_.write_config(config);
+    metrics_ = std::make_unique<CsvLog>(
+        folder_.metrics(),
+        std::string("step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,"
+                    "max_condition") +
+            (trainer_->glow().has_classifier() ? ",bits_y,error_y" : ""),
+        progress_.step);
+    evaluations_ = std::make_unique<CsvLog>(folder_.evaluations(), "step,split,bpd,stderr,images,weights",
+                                            progress_.step);
+}
+
+// From the checkpoint to resume from, or that of --init-from.
+void Run::load_weights() {
+    const auto allowance = patience("reading a checkpoint");
     Parameters& parameters = trainer_->glow().parameters();
     if (resumed_) {
         load_checkpoint(resumed_from_, parameters, backend_->place(), trainer_->weights());
@@ -257,9 +348,8 @@ void Run::start_model() {
         } catch (const Error& error) {
             throw InputError(fmt::format("{}: {}", resumed_from_.string(), error.what()));
         }
-        progress_ = resumed_->progress;
         request_.say(fmt::format("resumed from {} at step {}", resumed_from_.string(), progress_.step));
-    } else if (!request_.init_from.empty()) {
+    } else {
         const fs::path file = find_checkpoint(request_.init_from);
         const CheckpointInfo info = read_checkpoint_info(file);
         if (!(info.model == options_.model))
@@ -270,22 +360,6 @@ void Run::start_model() {
         trainer_->restart();
         request_.say(fmt::format("weights from {}", file.string()));
     }
-    const std::string config = to_toml(request_.options);
-    // Nothing is written before all that can be refused was accepted.
-    folder_.create();
-    folder_.write_config(config);
-    if (!resumed_ && request_.init_from.empty()) {
-        request_.say(fmt::format("initialising the actnorms from {} images", schedule_.init_images));
-        trainer_->initialise(images_->take(0, schedule_.init_images));
-    }
-    metrics_ = std::make_unique<CsvLog>(
-        folder_.metrics(),
-        std::string("step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,"
-                    "max_condition") +
-            (trainer_->glow().has_classifier() ? ",bits_y,error_y" : ""),
-        progress_.step);
-    evaluations_ = std::make_unique<CsvLog>(folder_.evaluations(), "step,split,bpd,stderr,images,weights",
-                                            progress_.step);
 }
 
 void Run::tell_settings() const {
@@ -313,15 +387,27 @@ void Run::tell_settings() const {
              schedule_.steps_per_epoch, schedule_.epoch_images));
     line("machine", fmt::format("{}, {} threads, {} networks, memory policy {}", backend_->description(),
                                 options_.threads, options_.precision, options_.memory));
+    if (processes_.size() > 1)
+        line("processes", fmt::format("{} by {}, {} on this host; threads and memory are of each",
+                                      processes_.size(), processes_.name(), processes_.group().local_size));
     line("seed", fmt::format("{}", options_.seed));
     request_.say(describe(plan_));
 }
 
-std::string Run::limit_reached() const {
-    if (g_stop != 0) return "signal";
+// Clocks are each process's own, and all must do the same: the first one's count.
+template <std::size_t N>
+std::array<bool, N> Run::first_says(const std::array<bool, N>& wishes) {
+    std::array<bool, N> first = wishes;
+    processes_.broadcast(sizeof(first), first.data());
+    return first;
+}
+
+std::string Run::limit_reached() {
+    if (processes_.largest(g_stop) > 0) return "signal";  // to any of them
     if (options_.max_steps > 0 && progress_.step >= options_.max_steps) return "max-steps";
     if (options_.epochs > 0 && progress_.epoch >= options_.epochs) return "epochs";
-    if (options_.max_minutes > 0 && seconds_since(start_) >= options_.max_minutes * 60) return "max-minutes";
+    if (options_.max_minutes > 0 && first_says<1>({seconds_since(start_) >= options_.max_minutes * 60})[0])
+        return "max-minutes";
     return "";
 }
 
@@ -341,11 +427,13 @@ void Run::log_step(const StepResult& step) {
     const double lr = learning_rate(options_, schedule_, progress_.step);
     const std::size_t peak = total(memory_->peak());
     const bool classifier = trainer_->glow().has_classifier();
-    metrics_->row(fmt::format("{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}{}",
-                              progress_.step, progress_.epoch, progress_.images_seen, step.bits_per_dim,
-                              step.loss, step.grad_norm, lr, images_per_s, seconds * 1000 / steps, peak,
-                              step.drift, step.max_condition,
-                              classifier ? fmt::format(",{:.9g},{:.6g}", step.bits_y, step.error_y) : ""));
+    const auto allowance = patience("writing metrics.csv");
+    if (metrics_)
+        metrics_->row(fmt::format(
+            "{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}{}", progress_.step,
+            progress_.epoch, progress_.images_seen, step.bits_per_dim, step.loss, step.grad_norm, lr,
+            images_per_s, seconds * 1000 / steps, peak, step.drift, step.max_condition,
+            classifier ? fmt::format(",{:.9g},{:.6g}", step.bits_y, step.error_y) : ""));
     if (request_.terminal) std::fputs("\r\033[K", stderr);
     request_.say(fmt::format(
         "step {:>6}  epoch {:>6.2f}  {:.4f} bits/dim  {}|g| {:<8.3g} lr {:.2e}  {:>6.1f} images/s  peak {}",
@@ -381,27 +469,32 @@ void Run::evaluate_valid() {
     const index_t at_once = trainer_->buffers().capacity;
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(std::min(N, at_once) * D));
     std::vector<double> bits(numbers.size());
+    const Share mine = processes_.share(N);
     const Noise noise{true, options_.seed, Purpose::evaluate, nullptr};
     for (const bool ema : {false, true}) {
         trainer_->use(ema);
-        for (index_t first = 0; first < N; first += at_once) {
-            const index_t count = std::min(at_once, N - first);
+        for (index_t first = mine.first; first < mine.first + mine.count; first += at_once) {
+            const index_t count = std::min(at_once, mine.first + mine.count - first);
             valid_->gather(images.data() + first, count, pixels.data());
             evaluate(trainer_->context(), trainer_->glow(), trainer_->buffers(),
                      {count, pixels.data(), numbers.data() + first, valid_->labels(first)}, noise,
                      {.bits_per_dim = bits.data() + first});
         }
+        processes_.gather_shares(N, sizeof(double), bits.data());
         const Mean mean = mean_of(bits.data(), N);
         (ema ? result_.valid_ema : result_.valid_raw) = mean;
-        evaluations_->row(fmt::format("{},valid,{:.9g},{:.6g},{},{}", progress_.step, mean.value,
-                                      mean.standard_error, mean.count, ema ? "ema" : "raw"));
+        const auto allowance = patience("writing eval.csv");
+        if (evaluations_)
+            evaluations_->row(fmt::format("{},valid,{:.9g},{:.6g},{},{}", progress_.step, mean.value,
+                                          mean.standard_error, mean.count, ema ? "ema" : "raw"));
     }
     request_.say(fmt::format("  validation: {:.4f} bits/dim (EMA), {:.4f} (raw), {} images",
                              result_.valid_ema->value, result_.valid_raw->value, N));
     if (result_.valid_ema->value < best_) {
         best_ = result_.valid_ema->value;
         save();
-        folder_.link(folder_.best(), progress_.step);
+        const auto allowance = patience("linking a checkpoint");
+        if (processes_.is_first()) folder_.link(folder_.best(), progress_.step);
     }
 }
 
@@ -419,8 +512,12 @@ void Run::draw_samples() {
     const std::vector<std::int32_t> labels =
         column_classes(grid.tiles(), grid.columns, std::max<index_t>(1, m.n_classes));
     trainer_->use(true);
-    sample(trainer_->context(), trainer_->glow(), trainer_->buffers(), 0, grid.tiles(), 0.7, options_.seed,
-           labels.data(), pixels.data());
+    const Share mine = processes_.share(grid.tiles());
+    sample(trainer_->context(), trainer_->glow(), trainer_->buffers(), mine.first, mine.count, 0.7,
+           options_.seed, labels.data() + mine.first, pixels.data() + mine.first * m.dimensions());
+    processes_.gather_shares(grid.tiles(), static_cast<std::size_t>(m.dimensions()), pixels.data());
+    if (!processes_.is_first()) return;
+    const auto allowance = patience("writing samples");
     write_png(folder_.samples(progress_.step),
               tile_images(pixels.data(), grid.tiles(), m.image_height, m.image_width, m.channels, grid));
 }
@@ -428,15 +525,30 @@ void Run::draw_samples() {
 void Run::save() {
     if (saved_step_ == progress_.step) return;
     trainer_->check_usable();
+    trainer_->check_equal();
+    saved_step_ = progress_.step;
+    if (!processes_.is_first()) return;
+    const auto allowance = patience("writing a checkpoint");
     save_checkpoint(folder_.checkpoint(progress_.step), to_json(options_), progress_,
                     trainer_->glow().parameters(), backend_->place(), trainer_->weights());
     folder_.link(folder_.latest(), progress_.step);
     folder_.prune(options_.keep);
-    saved_step_ = progress_.step;
 }
 
 // What was done before the run stopped: the checkpoint at this step, the evaluations in eval.csv.
 void Run::recall() {
+    if (processes_.is_first()) read_what_was_done();
+    struct {
+        index_t saved_step, evaluated_step;
+        double best;
+    } known = {saved_step_, evaluated_step_, best_};
+    processes_.broadcast(sizeof(known), &known);
+    saved_step_ = known.saved_step;
+    evaluated_step_ = known.evaluated_step;
+    best_ = known.best;
+}
+
+void Run::read_what_was_done() {
     std::error_code ignored;
     if (fs::equivalent(folder_.latest(), resumed_from_, ignored) &&
         fs::equivalent(folder_.checkpoint(progress_.step), resumed_from_, ignored))
@@ -464,19 +576,21 @@ std::size_t Run::bytes_taken() const {
 
 RunResult Run::operator()() {
     check(options_);
+    compare_requests();
     open_folder();
     open_data();
-    start_model();
-    if (resumed_) recall();
-
     const SignalGuard signals;
+    start_model();
+    if (resuming_) recall();
+
     Timer evaluate_timer(options_.eval_every), sample_timer(options_.sample_every),
         save_timer(options_.checkpoint_every);
     start_ = last_log_ = last_draw_ = Clock::now();
     first_fraction_ = std::max(0.0, total_fraction());
     while ((result_.ended = limit_reached()).empty()) {
         const index_t t = progress_.step + 1;
-        const Batch batch = images_->take(progress_.images_seen, options_.batch);
+        const Share mine = processes_.share(options_.batch);
+        const Batch batch = images_->take(progress_.images_seen + mine.first, mine.count);
         StepResult step;
         try {
             step = trainer_->step(batch, optimiser_at(options_, schedule_, t));
@@ -493,9 +607,12 @@ RunResult Run::operator()() {
                 step.keep.anchor_every == 1 ? "every state kept" : "a state kept every 16 steps"));
         if (t == 1 || t % options_.log_every == 0) log_step(step);
         draw_progress();
-        if (evaluate_timer.due(t)) evaluate_valid();
-        if (sample_timer.due(t)) draw_samples();
-        if (save_timer.due(t)) save();
+        const auto [evaluation_due, samples_due, checkpoint_due] =
+            first_says<3>({evaluate_timer.due(t), sample_timer.due(t), save_timer.due(t)});
+        if (evaluation_due) evaluate_valid();
+        if (samples_due) draw_samples();
+        if (checkpoint_due) save();
+        if (t % kCompareEvery == 0) trainer_->check_equal();
     }
     if (request_.terminal) std::fputs("\r\033[K", stderr);
     save();
@@ -503,6 +620,8 @@ RunResult Run::operator()() {
         evaluate_valid();
         draw_samples();
     }
+    processes_
+        .barrier();  // until the first one has written all: another signal must not end the others before
     result_.progress = progress_;
     result_.planned_bytes = total(plan_.bytes);
     result_.peak_bytes = total(memory_->peak());
@@ -535,7 +654,8 @@ PlannedRun plan_run(const RunRequest& request) {
     const DatasetInfo info = describe_dataset(options.data);
     check(options);
     fit_model(info, options);
-    const Backend backend = Backend::for_plans(request.device, options.threads);
+    const Backend backend = Backend::for_plans(request.device, options.threads, request.processes);
+    const auto sharing = static_cast<std::size_t>(backend.communicator().group().local_size);
     options.act_budget = act_budget(options, {});
     const auto plan = [&](const TrainingOptions& planned) {
         return memory_plan(planned, make_schedule(planned, info.train).init_images, backend);
@@ -545,7 +665,7 @@ PlannedRun plan_run(const RunRequest& request) {
         return largest_that_fits(most, [&](index_t x) {
             TrainingOptions larger = options;
             with(larger, x);
-            return total(plan(larger).bytes) <= result.machine_bytes;
+            return total(plan(larger).bytes) * sharing <= result.machine_bytes;
         });
     };
     // A batch that is taken at once: in micro-batches, any batch fits that has one of them fit.

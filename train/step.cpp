@@ -40,6 +40,9 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
 
     // The gradient of the mean bits/dim, rebuilding every layer's input on the way back. Where the rebuilt
     // images drift from the true ones, once more with exact states in between (spec section 2).
+    // The sum over the processes runs beside the last backward; a process may have no image.
+    const double N = context_.total(static_cast<double>(batch.N));
+    const bool beside = context_.place.device != Device::cuda || context_.communicator.recordable();
     Forward sums;
     const std::vector<Keep> attempts = rescues(keep_);
     for (const Keep& keep : attempts) {
@@ -49,14 +52,15 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
         fill(context_.place, kStepSums, 0.0, &sums_->log_density);
         for (index_t first = 0; first < batch.N; first += micro_batch_) {
             const index_t count = std::min(micro_batch_, batch.N - first);
-            accumulate_gradient(batch.part(first, count, glow_.config().dimensions()), batch.N, keep);
+            accumulate_gradient(batch.part(first, count, glow_.config().dimensions()), N, keep,
+                                beside && first + count == batch.N);
         }
+        if (!beside || batch.N == 0) gradient_sum_->finish();
         sum_of_squares(context_.place, glow_.parameters().size(), gradients_, &sums_->squares, partial_);
         sums = gathered();
         if (sums.drift <= drift_tolerance_) break;
     }
     result.drift = sums.drift;
-    const double N = static_cast<double>(batch.N);
     result.bits_per_dim = glow_.bits_per_dim(sums.sum_log_density / N);
     result.bits_y = sums.sum_bits_y / N;
     result.error_y = sums.sum_error_y / N;
@@ -86,16 +90,17 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
 }
 
 // Forward and backward of one micro-batch: gradients += those of sum over its images of (bits/dim + weight_y
-// bits_y) / batch_size, and sums_ += its sums. On a GPU the launches are recorded and replayed: they depend
-// on nothing but the images' number, for the images come in buffers of their own.
-void Trainer::accumulate_gradient(const Batch& images, index_t batch_size, Keep keep) {
+// bits_y) / batch_size, and sums_ += its sums. sum_beside: they are complete then, and are summed over the
+// processes beside backward. On a GPU the launches are recorded and replayed: they depend on nothing but the
+// images' number, for the images come in buffers of their own.
+void Trainer::accumulate_gradient(const Batch& images, double batch_size, const Keep& keep, bool sum_beside) {
     const Batch there = buffers_.there(context_.place, images, glow_.config().dimensions());
-    recording_of(images.N, batch_size, keep).run(context_.place, options_.graph, [&] {
-        run_micro_batch(there, batch_size, keep);
+    recording_of(images.N, batch_size, keep, sum_beside).run(context_.place, options_.graph, [&] {
+        run_micro_batch(there, batch_size, keep, sum_beside);
     });
 }
 
-void Trainer::run_micro_batch(const Batch& images, index_t batch_size, Keep keep) {
+void Trainer::run_micro_batch(const Batch& images, double batch_size, const Keep& keep, bool sum_beside) {
     const double D = static_cast<double>(glow_.config().dimensions());
     Flow flow = buffers_.flow(images.N, images.labels);
     load_pixels(images, flow);
@@ -104,28 +109,34 @@ void Trainer::run_micro_batch(const Batch& images, index_t batch_size, Keep keep
     glow_.forward(context_, flow, &kept);
 
     // bits/dim = n_bits - log p / (D ln 2), averaged over the batch.
-    const double B = static_cast<double>(batch_size);
-    Gradient gradient{dh_, -1.0 / (D * std::log(2.0) * B), glow_.config().weight_y / B};
-    glow_.backward(context_, flow, gradient, kept);
+    Gradient gradient{dh_, -1.0 / (D * std::log(2.0) * batch_size), glow_.config().weight_y / batch_size};
+    glow_.backward(context_, flow, gradient, kept, sum_beside ? &*gradient_sum_ : nullptr);
 
     dequantise_difference(context_.place, images.N, glow_.config().dimensions(), glow_.config().n_bits,
                           images.pixels, training_noise(images), flow.h, difference_, partial_);
     add_step_sums(context_.place, images.N, flow.logdet, flow.prior, flow.bits_y, flow.error_y, difference_,
                   sums_, partial_);
+    if (sum_beside) gradient_sum_->finish();
 }
 
-// The step's sums on the host, once all of it has ended: the one time that a step waits for its device.
+// The step's sums on the host, once all of it has ended: the one time that a step waits for its device. They
+// are those of all processes, and so is the largest drift: what is decided on is the same everywhere.
 Trainer::Forward Trainer::gathered() const {
     if (context_.dry()) return {};
     StepSums sums;
     download(context_.place, 1, sums_, &sums);
-    return {sums.log_density, sums.bits_y, sums.error_y, sums.drift, sums.squares};
+    double over_processes[] = {sums.log_density, sums.bits_y, sums.error_y};
+    context_.communicator.sum(std::ssize(over_processes), over_processes);
+    const double drift = context_.communicator.largest(sums.drift);
+    return {over_processes[0], over_processes[1], over_processes[2], drift, sums.squares};
 }
 
-Recording& Trainer::recording_of(index_t images, index_t batch_size, const Keep& keep) {
+Recording& Trainer::recording_of(index_t images, double batch_size, const Keep& keep, bool sum_beside) {
     for (const Recorded& one : recorded_)
-        if (one.images == images && one.batch_size == batch_size && one.keep == keep) return *one.recording;
-    recorded_.push_back({images, batch_size, keep, std::make_unique<Recording>()});
+        if (one.images == images && one.batch_size == batch_size && one.keep == keep &&
+            one.sum_beside == sum_beside)
+            return *one.recording;
+    recorded_.push_back({images, batch_size, keep, sum_beside, std::make_unique<Recording>()});
     return *recorded_.back().recording;
 }
 
@@ -154,8 +165,9 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
       context_(dry ? backend.dry_context(memory[Category::workspace])
                    : backend.context(memory[Category::workspace])),
       glow_(options.model, {parse_precision(options.precision), options.tile}),
-      micro_batch_(options.micro_batch > 0 ? options.micro_batch : options.batch),
-      keep_(keep_of(options, glow_, micro_batch_)) {
+      micro_batch_(share_of(options.batch, 0, backend.communicator().size()).count) {
+    if (options.micro_batch > 0) micro_batch_ = std::min(micro_batch_, options.micro_batch);
+    keep_ = keep_of(options, glow_, micro_batch_);
     check_precision(backend, parse_precision(options.precision));
     // Where a rebuilt network input rounds differently, an image falls to the networks' precision.
     const bool narrow = options.precision == "bf16" || options.precision == "tf32";
@@ -172,10 +184,15 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
     glow_.parameters().bind(weights_.params, gradients_);
     glow_.parameters().bind_fixed(weights_.fixed);
     glow_.allocate(memory[Category::derived]);
+    Arena& communication = memory[Category::communication];
+    gradient_sum_.emplace(context_, backend.place(), size, gradients_, communication);
+    const bool alone = backend.communicator().size() == 1;
+    checksums_ = communication.take<double>(alone ? 0 : std::ssize(glow_.parameters().tensors()));
 
     // The initialisation's images pass through the network together, once, before the first step.
     Arena& state = memory[Category::state];
-    const index_t images = std::max(micro_batch_, options.init_batch);
+    const index_t images =
+        std::max(micro_batch_, share_of(options.init_batch, 0, backend.communicator().size()).count);
     buffers_ = FlowBuffers::take(state, images, options.model, backend.place().device);
     dh_ = state.take<real>(micro_batch_ * D);
     difference_ = state.take<double>(images);
@@ -201,6 +218,7 @@ void Trainer::initialise(const Batch& init_images) {
     load_pixels(there, flow);
     glow_.initialise(context_, flow);
     restart();
+    share_weights();  // no process computed other ones, unless their processors differ
 }
 
 void Trainer::restart() {
@@ -210,6 +228,46 @@ void Trainer::restart() {
     copy(context_.place, size, weights_.params, weights_.ema);
     fill(context_.place, size, 0.0f, weights_.m);
     fill(context_.place, size, 0.0f, weights_.v);
+}
+
+void Trainer::share_weights() {
+    prepared_for_ = nullptr;
+    if (context_.dry() || context_.communicator.size() == 1) return;
+    HostWeights host(context_.place, glow_.parameters(), weights_);
+    host.fetch();
+    const auto bytes = [](index_t count) { return static_cast<std::size_t>(count) * sizeof(float); };
+    const Weights& w = host.get();
+    for (float* const values : {w.params, w.ema, w.m, w.v})
+        if (values != nullptr) context_.communicator.broadcast(bytes(glow_.parameters().size()), values);
+    context_.communicator.broadcast(bytes(glow_.parameters().fixed_size()), w.fixed);
+    host.send();
+}
+
+void Trainer::check_equal() {
+    Communicator& processes = context_.communicator;
+    if (processes.size() == 1) return;
+    const std::vector<Tensor>& tensors = glow_.parameters().tensors();
+    const auto count = std::ssize(tensors);
+    for (const auto& [tree, values] : trees()) {
+        if (values == nullptr) continue;
+        for (index_t t = 0; t < count; ++t)
+            checksum(context_.place, tensors[t].count, values + tensors[t].offset, checksums_ + t, partial_);
+        const std::vector<double> mine = context_.to_host(checksums_, count);
+        std::vector<double> first = mine;
+        processes.broadcast(first.size() * sizeof(double), first.data());
+        const index_t bad = std::mismatch(mine.begin(), mine.end(), first.begin()).first - mine.begin();
+        // The first tensor on the first process.
+        const double worst = static_cast<double>(count) * processes.size();
+        const double place = static_cast<double>(bad) * processes.size() + processes.rank();
+        const double found = -processes.largest(bad < count ? -place : -worst);
+        if (found == worst) continue;
+        const auto tensor = static_cast<index_t>(found) / processes.size();
+        const int rank = static_cast<int>(static_cast<index_t>(found) % processes.size());
+        throw Error(
+            fmt::format("/{}/{} of rank {} on {} is not the first process's: a fault of that machine or "
+                        "of the network; resume from the last checkpoint",
+                        tree, tensors[tensor].name, rank, processes.group().hosts[rank]));
+    }
 }
 
 const Glow::Prepared& Trainer::prepare(float* values) {
@@ -252,7 +310,8 @@ std::string Trainer::bad_tensor(const float* values, bool last) const {
     return found;
 }
 
-// Where what is not finite comes from: a weight, else the layer after which forward or backward has it.
+// Where what is not finite comes from: a weight, else the layer after which forward or backward has it; of
+// several processes that find something, the first one's finding.
 std::string Trainer::first_bad(const Batch& batch, bool loss) {
     if (const std::string tensor = bad_tensor(weights_.params, false); !tensor.empty())
         return "the weights of " + tensor;
@@ -260,6 +319,12 @@ std::string Trainer::first_bad(const Batch& batch, bool loss) {
         const std::string tensor = bad_tensor(gradients_, true);  // the first on the way back
         return tensor.empty() ? "its norm overflows" : "from " + tensor + " on";
     }
+    const std::string found = first_text(context_.communicator, first_bad_layer(batch));
+    if (!found.empty()) return found;
+    return glow_.has_classifier() ? "of the classifier" : "its sum overflows";
+}
+
+std::string Trainer::first_bad_layer(const Batch& batch) {
     const index_t D = glow_.config().dimensions();
     for (index_t first = 0; first < batch.N; first += micro_batch_) {
         const index_t N = std::min(micro_batch_, batch.N - first);
@@ -286,15 +351,18 @@ std::string Trainer::first_bad(const Batch& batch, bool loss) {
         glow_.top().forward(context_, flow);
         if (bad()) return "after prior/top";
     }
-    return glow_.has_classifier() ? "of the classifier" : "its sum overflows";
+    return "";
+}
+
+std::array<std::pair<const char*, const float*>, 4> Trainer::trees() const {
+    return {{{"params", weights_.params},
+             {"ema", weights_.ema},
+             {"optimizer/m", weights_.m},
+             {"optimizer/v", weights_.v}}};
 }
 
 void Trainer::check_usable() {
-    const std::pair<const char*, const float*> trees[] = {{"params", weights_.params},
-                                                          {"ema", weights_.ema},
-                                                          {"optimizer/m", weights_.m},
-                                                          {"optimizer/v", weights_.v}};
-    for (const auto& [tree, values] : trees)
+    for (const auto& [tree, values] : trees())
         if (const std::string tensor = bad_tensor(values, false); !tensor.empty())
             throw Error(fmt::format("/{}/{} is not finite; lower --lr or resume from an earlier checkpoint",
                                     tree, tensor));
@@ -313,8 +381,9 @@ MemoryPlan dry_run(const TrainingOptions& options, index_t init_images, const Ba
     std::uint8_t pixel = 0;  // looked at by nobody
     const std::uint64_t number = 0;
     const std::int32_t label = 0;
-    const Batch batch{options.batch, &pixel, &number, &label};
-    trainer.initialise({init_images, &pixel, &number, &label});
+    const int processes = backend.communicator().size();  // the first one has the largest shares
+    const Batch batch{share_of(options.batch, 0, processes).count, &pixel, &number, &label};
+    trainer.initialise({share_of(init_images, 0, processes).count, &pixel, &number, &label});
     trainer.step(batch, {});
     evaluate(trainer.context(), trainer.glow(), trainer.buffers(), batch, {}, {});
     sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, trainer.buffers().capacity, 1.0, 0,

@@ -1,7 +1,10 @@
 // One training step: the page to read first is step.cpp.
 #pragma once
 
+#include <array>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "kernels/dequantise.h"
 #include "kernels/optimiser.h"
@@ -11,6 +14,7 @@
 #include "runtime/memory.h"
 #include "runtime/recording.h"
 #include "train/checkpoint.h"
+#include "train/gradient_sum.h"
 #include "train/inference.h"
 #include "train/options.h"
 
@@ -43,21 +47,30 @@ class Trainer {
     const Keep& keep() const { return keep_; }
     const Context& context() const { return context_; }
 
+    // Of several processes each calls what follows with its share of the images; what comes out is the same
+    // on all. Errors that are thrown on one of them alone should end them all.
+
     // Initial weights from the seed, actnorms from the data (spec section 1), then restart(). At most
-    // options.init_batch images.
+    // options.init_batch images, over all processes.
     void initialise(const Batch& init_images);
     // EMA = raw weights, moments = 0: after the raw weights were set from outside.
     void restart();
     // To be called after weights() were written from outside in any other way.
     void weights_changed() { prepared_for_ = nullptr; }
+    // The first process's weights, averages and moments to all.
+    void share_weights();
 
-    // One step: gradient of the mean bits/dim over the batch, then the update. Throws Error, naming the layer
-    // or tensor, and leaves the weights as they are, where anything is not finite.
+    // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws Error,
+    // naming the layer or tensor, and leaves the weights as they are, where anything is not finite.
     StepResult step(const Batch& batch, const OptimiserStep& update);
 
     // Throws Error, naming the tensor or layer, where the weights are such that no checkpoint of them could
     // be read again: not finite or a singular W, after an update with a huge learning rate.
     void check_usable();
+
+    // Throws Error, naming the tensor and the process, where weights, averages or moments of a process are
+    // not bit-equal to the first one's.
+    void check_equal();
 
     // Binds and prepares the raw or the averaged weights for evaluate() and sample().
     void use(bool ema) { prepare(ema ? weights_.ema : weights_.params); }
@@ -70,10 +83,10 @@ class Trainer {
         double drift = 0;
         double squares = 0;  // of the gradient
     };
-    void accumulate_gradient(const Batch& images, index_t batch_size, Keep keep);
-    void run_micro_batch(const Batch& images, index_t batch_size, Keep keep);
+    void accumulate_gradient(const Batch& images, double batch_size, const Keep& keep, bool sum_beside);
+    void run_micro_batch(const Batch& images, double batch_size, const Keep& keep, bool sum_beside);
     Forward gathered() const;
-    Recording& recording_of(index_t images, index_t batch_size, const Keep& keep);
+    Recording& recording_of(index_t images, double batch_size, const Keep& keep, bool sum_beside);
     const Glow::Prepared& prepare(float* values);
     Noise training_noise(const Batch& batch) const;
     void load_pixels(const Batch& batch, Flow& flow);
@@ -82,6 +95,8 @@ class Trainer {
     bool is_finite(index_t count, const T* values) const;
     std::string bad_tensor(const float* values, bool last) const;
     std::string first_bad(const Batch& batch, bool loss);
+    std::string first_bad_layer(const Batch& batch);
+    std::array<std::pair<const char*, const float*>, 4> trees() const;
 
     TrainingOptions options_;
     Memory& memory_;
@@ -90,14 +105,18 @@ class Trainer {
     index_t micro_batch_;
     Weights weights_;
     float* gradients_;
+    std::optional<GradientSum> gradient_sum_;
     FlowBuffers buffers_;
     real* dh_;
     double *difference_, *partial_;
-    StepSums* sums_;  // of the step at work, in the memory of the device
+    double* checksums_;  // [tensors], on several processes
+    StepSums* sums_;     // of the step at work, in the memory of the device
     // Recorded launches of a micro-batch, by what they depend on.
     struct Recorded {
-        index_t images, batch_size;
+        index_t images;
+        double batch_size;
         Keep keep;
+        bool sum_beside;
         std::unique_ptr<Recording> recording;
     };
     std::vector<Recorded> recorded_;
@@ -107,8 +126,8 @@ class Trainer {
     double drift_tolerance_;
 };
 
-// Bytes by category of a run, from a dry run of its parts. `fallback` is what `stored` grows to if drift
-// makes a step keep every state.
+// Bytes by category of a run on one of its processes, from a dry run of its parts. `fallback` is what
+// `stored` grows to if drift makes a step keep every state.
 struct MemoryPlan {
     MemoryBytes bytes{};
     std::size_t fallback_stored = 0;

@@ -95,5 +95,27 @@ TEST(SumOfSquares, ShowsInfinityAndNaN) {
     EXPECT_NEAR(result, 1e63, 1e57);
 }
 
+TEST(Checksum, ChangesWithAnyBitOfAnyElement) {
+    std::vector<double> partial(static_cast<std::size_t>(square_scratch()));
+    for (const index_t count : {1, 256, 1000}) {
+        std::vector<real> x = test::Random(4).normals<real>(count);
+        const auto sum = [&](int threads) {
+            double result = -1;
+            checksum(test::cpu(threads), count, x.data(), &result, partial.data());
+            return result;
+        };
+        const double before = sum(1);
+        EXPECT_EQ(sum(3), before);
+        for (const index_t i : {index_t{0}, count / 2, count - 1})
+            for (std::size_t bit = 0; bit < 8 * sizeof(real); ++bit) {
+                auto* const byte = reinterpret_cast<unsigned char*>(x.data() + i) + bit / 8;
+                *byte = static_cast<unsigned char>(*byte ^ (1u << bit % 8));
+                EXPECT_NE(sum(1), before) << count << " " << i << " " << bit;
+                *byte = static_cast<unsigned char>(*byte ^ (1u << bit % 8));
+            }
+        EXPECT_EQ(sum(1), before);
+    }
+}
+
 }  // namespace
 }  // namespace glow::inline GLOW_REAL

@@ -59,6 +59,8 @@ class Process {
     Process& operator=(const Process&) = delete;
 
     void kill(int signal) const { ::kill(child_, signal); }
+    pid_t pid() const { return child_; }
+    std::string err() const { return read_bytes(err_path_); }  // so far
     bool running() const {
         siginfo_t info{};
         return waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&

@@ -1,0 +1,101 @@
+// One process, and the choice between it, MPI and NCCL.
+#include "runtime/communicator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "kernels/error.h"
+#include "runtime/launcher.h"
+
+namespace glow {
+
+Share share_of(index_t total, int rank, int size) {
+    const index_t each = total / size, more = total % size;
+    return {rank * each + std::min<index_t>(rank, more), each + (rank < more ? 1 : 0)};
+}
+
+// One process has nobody to talk to.
+void Communicator::sum(index_t, double*) {}
+void Communicator::maximum(index_t, double*) {}
+void Communicator::broadcast(std::size_t, void*) {}
+void Communicator::gather(const std::vector<std::size_t>&, void*) {}
+std::size_t Communicator::scratch_bytes(const Place&, index_t) const {
+    return 0;
+}
+void Communicator::sum(const Place&, index_t, double*) {}
+void Communicator::start_sum(const Place&, index_t, float*, void*) {}
+void Communicator::finish_sums(const Place&) {}
+void Communicator::watch(std::function<std::string()>, std::function<void()>) {}
+void Communicator::abort(int status) {
+    end_all(status);
+    std::_Exit(status);
+}
+
+void Communicator::gather_shares(index_t total, std::size_t item_bytes, void* data) {
+    std::vector<std::size_t> begin;
+    for (int r = 0; r < size(); ++r)
+        begin.push_back(static_cast<std::size_t>(share_of(total, r, size()).first) * item_bytes);
+    begin.push_back(static_cast<std::size_t>(total) * item_bytes);
+    gather(begin, data);
+}
+
+std::string from_first(Communicator& processes, const std::string& mine) {
+    std::size_t length = mine.size();
+    processes.broadcast(sizeof(length), &length);
+    std::string text = mine;
+    text.resize(length);
+    processes.broadcast(length, text.data());
+    return text;
+}
+
+std::string first_text(Communicator& processes, const std::string& mine) {
+    const int nobody = processes.size();
+    const int owner = -static_cast<int>(processes.largest(mine.empty() ? -nobody : -processes.rank()));
+    if (owner == nobody) return "";
+    const bool own = processes.rank() == owner;
+    std::string text(static_cast<std::size_t>(processes.total(own ? static_cast<double>(mine.size()) : 0)),
+                     ' ');
+    if (own) text = mine;
+    std::vector<std::size_t> begin(static_cast<std::size_t>(processes.size()) + 1, 0);
+    std::fill(begin.begin() + owner + 1, begin.end(), text.size());
+    processes.gather(begin, text.data());
+    return text;
+}
+
+namespace {
+
+double watchdog_seconds() {
+    const char* const text = std::getenv("GLOW_WATCHDOG_SECONDS");
+    if (text == nullptr) return 45;
+    char* end = nullptr;
+    const double seconds = std::strtod(text, &end);
+    if (end == text || *end != '\0' || !(seconds == 0 || (seconds >= 1 && seconds <= 1e6)))
+        throw InputError(fmt::format("GLOW_WATCHDOG_SECONDS={}: expected 0 (off) or 1 to 1e6 seconds", text));
+    return seconds;
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> open_communicator(const std::string& kind, Device device) {
+    if (kind != "auto" && kind != "mpi" && kind != "nccl")
+        throw InputError(fmt::format("--communicator {}: it must be auto, mpi or nccl", kind));
+    if (kind == "nccl" && device != Device::cuda)
+        throw InputError("--communicator nccl: it connects CUDA devices; use --communicator mpi on the CPU");
+    const Launch launch = detect_launch();
+    if (kind == "auto" && launch.launcher.empty()) return std::make_unique<Communicator>();
+
+    std::unique_ptr<Communicator> mpi = make_mpi_communicator(watchdog_seconds());
+    // Each of them would otherwise train alone, into the same folder.
+    if (launch.size > 0 && mpi->size() != launch.size)
+        throw InputError(fmt::format(
+            "{} started {} processes, but MPI sees {}: start them with the launcher of the MPI that this "
+            "program was "
+            "built with (its mpirun, or srun --mpi=pmix or pmi2; srun --mpi=list shows what there is)",
+            launch.launcher, launch.size, mpi->size()));
+    if (device != Device::cuda || kind == "mpi") return mpi;
+    return make_nccl_communicator(std::move(mpi));
+}
+
+}  // namespace glow

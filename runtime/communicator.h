@@ -1,0 +1,112 @@
+// The processes of a run, the last of the narrow interfaces: one process, MPI, or NCCL beside MPI.
+//
+// All functions below that pass data between processes are collective: every process calls the same ones in
+// the same order with the same counts. They end a run whose processes die, throw or hang
+// (runtime/watchdog.h); none of them throws because of another process.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/base.h"
+#include "runtime/watchdog.h"
+
+namespace glow {
+
+// Who a process is among the others. Local: among those on the same host.
+struct ProcessGroup {
+    int rank = 0, size = 1;
+    int local_rank = 0, local_size = 1;
+    std::vector<std::string> hosts = {""};  // of every rank
+};
+
+// The part of `total` items that belongs to one of `size` processes: consecutive, their numbers differ by one
+// at most, and rank 0 has one of the largest parts. Parts may be empty.
+struct Share {
+    index_t first, count;
+};
+Share share_of(index_t total, int rank, int size);
+
+// The CUDA device of a process, of those that it sees: the processes of a host take them in turn.
+inline int device_number(const ProcessGroup& group, int devices) {
+    return devices > 0 ? group.local_rank % devices : 0;
+}
+
+class Communicator {
+  public:
+    explicit Communicator(ProcessGroup group = {}) : group_(std::move(group)) {}
+    virtual ~Communicator() = default;
+    Communicator(const Communicator&) = delete;
+    Communicator& operator=(const Communicator&) = delete;
+
+    const ProcessGroup& group() const { return group_; }
+    int rank() const { return group_.rank; }
+    int size() const { return group_.size; }
+    bool is_first() const { return group_.rank == 0; }
+    Share share(index_t total) const { return share_of(total, rank(), size()); }
+    virtual std::string name() const { return "one process"; }
+
+    // Host memory, in place, afterwards equal on all processes. Sums are taken in the order of the ranks, so
+    // they repeat bit for bit for the same number of processes. maximum: NaN is larger than everything.
+    virtual void sum(index_t count, double* values);
+    virtual void maximum(index_t count, double* values);
+    double total(double value) {
+        sum(1, &value);
+        return value;
+    }
+    double largest(double value) {
+        maximum(1, &value);
+        return value;
+    }
+    // Rank 0's bytes to all.
+    virtual void broadcast(std::size_t bytes, void* data);
+    // All parts of `data` to all processes: rank r has bytes begin[r] to begin[r + 1] - 1.
+    virtual void gather(const std::vector<std::size_t>& begin, void* data);
+    // Where every process has its share() of `total` items.
+    void gather_shares(index_t total, std::size_t item_bytes, void* data);
+    void barrier() { total(0); }
+
+    // Sums over memory of the place, in place. With start_sum they run beside what the calling thread does
+    // next, one after the other; the values must be left alone until finish_sums(). `scratch` is
+    // scratch_bytes() of the place's memory for the largest count, shared by all sums.
+    virtual std::size_t scratch_bytes(const Place& place, index_t count) const;
+    virtual void sum(const Place& place, index_t count, double* values);
+    virtual void start_sum(const Place& place, index_t count, float* values, void* scratch);
+    virtual void finish_sums(const Place& place);
+    // Whether the last three may be recorded with the launches around them (runtime/recording.h).
+    virtual bool recordable() const { return true; }
+
+    // Signs of life of the calling thread, for the watchdog. Nobody looks where there is one process.
+    virtual Pulse& pulse() { return pulse_; }
+    // For the watchdog: what it asks at every turn, and what it does before it ends the process. nullptr: no
+    // more.
+    virtual void watch(std::function<std::string()> fault, std::function<void()> before_end);
+    // Ends all processes with an exit status; what was wrong should have been told. With one process, this
+    // one.
+    [[noreturn]] void abort(int status);
+
+  protected:
+    virtual void end_all(int) {}
+    ProcessGroup group_;
+    Pulse pulse_;
+};
+
+// Elements of the pieces in which large sums are best started: measured 1.7 times faster than one call.
+inline constexpr index_t kBucketElements = index_t{1} << 20;
+
+// The first process's text, and the text of the first process that has one. Collective.
+std::string from_first(Communicator& processes, const std::string& mine);
+std::string first_text(Communicator& processes, const std::string& mine);
+
+// kind: auto (under a launcher MPI, for CUDA devices NCCL beside it, else one process), mpi, nccl. Throws
+// InputError where the build lacks it or the launcher belongs to another MPI. GLOW_WATCHDOG_SECONDS: silence
+// after which a process counts as hung, 45 unless set; 0: never.
+std::unique_ptr<Communicator> open_communicator(const std::string& kind, Device device);
+
+// Its parts. NCCL takes over an MPI communicator; its processes have a CUDA device each, device_number().
+std::unique_ptr<Communicator> make_mpi_communicator(double watchdog_seconds);
+std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> mpi);
+
+}  // namespace glow

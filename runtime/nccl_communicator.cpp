@@ -1,0 +1,166 @@
+// Processes with a CUDA device each: sums over device memory by NCCL, everything else by MPI beside it. The
+// sums of a step run on a stream of their own, and the computation's stream waits for them at the end alone.
+//
+// All calls of NCCL are non-blocking, for a peer may be dead: they are polled, and the watchdog asks for
+// errors that show later (docs.nvidia.com/deeplearning/nccl: "Fault Tolerance").
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+#include <nccl.h>
+
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "kernels/error.h"
+#include "runtime/communicator.h"
+#include "runtime/cuda_call.h"
+
+namespace glow {
+namespace {
+
+constexpr double kOpeningSeconds = 300;  // on a thousand devices
+
+cudaStream_t stream_of(const Place& place) {
+    return static_cast<cudaStream_t>(place.stream);
+}
+
+class NcclCommunicator : public Communicator {
+  public:
+    explicit NcclCommunicator(std::unique_ptr<Communicator> mpi)
+        : Communicator(mpi->group()), mpi_(std::move(mpi)) {
+        choose_device();
+        open();
+        // NCCL's own functions for this are safe on any thread.
+        mpi_->watch([this] { return fault(); }, [this] { ncclCommAbort(nccl_); });
+        GLOW_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+        GLOW_CUDA(cudaEventCreateWithFlags(&ready_, cudaEventDisableTiming));
+        GLOW_CUDA(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming));
+    }
+
+    // Collective. Graphs that hold its sums must be gone.
+    ~NcclCommunicator() override {
+        mpi_->watch(nullptr, nullptr);
+        cudaStreamSynchronize(stream_);
+        ncclResult_t state = ncclCommFinalize(nccl_);
+        while (state == ncclInProgress && ncclCommGetAsyncError(nccl_, &state) == ncclSuccess &&
+               state == ncclInProgress)
+            nap();
+        ncclCommDestroy(nccl_);
+        cudaEventDestroy(ready_);
+        cudaEventDestroy(done_);
+        cudaStreamDestroy(stream_);
+    }
+
+    std::string name() const override { return "NCCL"; }
+
+    void sum(index_t count, double* values) override { mpi_->sum(count, values); }
+    void maximum(index_t count, double* values) override { mpi_->maximum(count, values); }
+    void broadcast(std::size_t bytes, void* data) override { mpi_->broadcast(bytes, data); }
+    void gather(const std::vector<std::size_t>& begin, void* data) override { mpi_->gather(begin, data); }
+    Pulse& pulse() override { return mpi_->pulse(); }
+    void watch(std::function<std::string()> fault, std::function<void()> before_end) override {
+        mpi_->watch(std::move(fault), std::move(before_end));
+    }
+
+    std::size_t scratch_bytes(const Place&, index_t) const override { return 0; }
+    bool recordable() const override { return true; }
+    void sum(const Place& place, index_t count, double* values) override {
+        call([&] {
+            return ncclAllReduce(values, values, static_cast<std::size_t>(count), ncclDouble, ncclSum, nccl_,
+                                 stream_of(place));
+        });
+    }
+    void start_sum(const Place& place, index_t count, float* values, void*) override {
+        GLOW_CUDA(cudaEventRecord(ready_, stream_of(place)));
+        GLOW_CUDA(cudaStreamWaitEvent(stream_, ready_, 0));
+        call([&] {
+            return ncclAllReduce(values, values, static_cast<std::size_t>(count), ncclFloat, ncclSum, nccl_,
+                                 stream_);
+        });
+    }
+    void finish_sums(const Place& place) override {
+        GLOW_CUDA(cudaEventRecord(done_, stream_));
+        GLOW_CUDA(cudaStreamWaitEvent(stream_of(place), done_, 0));
+    }
+
+  protected:
+    void end_all(int status) override { mpi_->abort(status); }
+
+  private:
+    static void nap() { std::this_thread::sleep_for(std::chrono::microseconds(100)); }
+
+    // The processes of a host take its devices in turn. Slurm may show each its own device as number 0, so
+    // devices are told apart by UUID: NCCL hangs or fails with two ranks on one.
+    void choose_device() {
+        int devices = 0;
+        GLOW_CUDA(cudaGetDeviceCount(&devices));
+        GLOW_CUDA(cudaSetDevice(device_number(group_, devices)));
+        cudaDeviceProp properties;
+        GLOW_CUDA(cudaGetDeviceProperties(&properties, device_number(group_, devices)));
+        using Id = std::array<char, sizeof(properties.uuid.bytes)>;
+        std::vector<Id> ids(static_cast<std::size_t>(size()));
+        std::memcpy(ids[rank()].data(), properties.uuid.bytes, sizeof(Id));
+        std::vector<std::size_t> begin;
+        for (int r = 0; r <= size(); ++r) begin.push_back(static_cast<std::size_t>(r) * sizeof(Id));
+        mpi_->gather(begin, ids.data());
+        for (int r = 0; r < size(); ++r)
+            for (int other = 0; other < r; ++other)
+                if (ids[r] == ids[other])
+                    throw InputError(
+                        fmt::format("ranks {} and {} on {} share one GPU ({} processes and {} visible "
+                                    "devices), which NCCL cannot: "
+                                    "start one process a GPU, or use --communicator mpi",
+                                    other, r, group_.hosts[r], group_.local_size, devices));
+    }
+
+    void open() {
+        const Pulse::Allowance allowance(pulse(), kOpeningSeconds, "opening NCCL");
+        ncclUniqueId id{};
+        if (is_first()) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
+        mpi_->broadcast(sizeof(id), &id);
+        ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+        config.blocking = 0;
+        call([&] { return ncclCommInitRankConfig(&nccl_, size(), id, rank(), &config); });
+    }
+
+    // Issues a call and waits until NCCL has accepted it, which a dead peer can delay for ever: the watchdog
+    // counts.
+    template <class F>
+    void call(F f) {
+        ncclResult_t state = f();
+        while (state == ncclInProgress) {
+            nap();
+            if (const ncclResult_t asked = ncclCommGetAsyncError(nccl_, &state); asked != ncclSuccess)
+                state = asked;
+        }
+        check(state, "NCCL");
+    }
+
+    void check(ncclResult_t code, const char* what) const {
+        if (code != ncclSuccess && code != ncclInProgress)
+            throw Error(
+                fmt::format("{} failed: {} ({})", what, ncclGetErrorString(code), ncclGetLastError(nccl_)));
+    }
+
+    std::string fault() const {
+        ncclResult_t state = ncclSuccess;
+        const ncclResult_t asked = ncclCommGetAsyncError(nccl_, &state);
+        if (asked != ncclSuccess) state = asked;
+        if (state == ncclSuccess || state == ncclInProgress) return "";
+        return fmt::format("NCCL: {} ({})", ncclGetErrorString(state), ncclGetLastError(nccl_));
+    }
+
+    std::unique_ptr<Communicator> mpi_;
+    ncclComm_t nccl_ = nullptr;
+    cudaStream_t stream_ = nullptr;
+    cudaEvent_t ready_ = nullptr, done_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> mpi) {
+    return std::make_unique<NcclCommunicator>(std::move(mpi));
+}
+
+}  // namespace glow

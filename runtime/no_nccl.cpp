@@ -1,0 +1,14 @@
+// Without NCCL, processes with a CUDA device each talk through MPI and the host's memory.
+#include "kernels/error.h"
+#include "runtime/communicator.h"
+
+namespace glow {
+
+std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator>) {
+    throw InputError(
+        "this build has no NCCL; configure with -DGLOW_NCCL=ON, or use --communicator mpi, which takes the "
+        "way through "
+        "the host's memory");
+}
+
+}  // namespace glow

@@ -1,0 +1,79 @@
+// The watchdog's turns.
+#include "runtime/watchdog.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace glow {
+
+Watchdog::Watchdog(double limit_seconds, std::function<void(const std::string&)> end)
+    : limit_(limit_seconds), end_(std::move(end)), thread_(thread_without_signals([this] { run(); })) {}
+
+Watchdog::~Watchdog() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+    }
+    stop_.notify_all();
+    thread_.join();
+}
+
+void Watchdog::watch(const Pulse& pulse, std::string who) {
+    const std::lock_guard lock(mutex_);
+    watched_.push_back({&pulse, std::move(who), pulse.beats_, 0});
+}
+
+void Watchdog::ask(std::function<std::string()> fault) {
+    const std::lock_guard lock(mutex_);
+    question_ = std::move(fault);
+}
+
+void Watchdog::run() {
+    using Clock = std::chrono::steady_clock;
+    const std::chrono::duration<double> turn(std::min(0.2, limit_ / 20));
+    Clock::time_point last = Clock::now();
+    std::unique_lock lock(mutex_);
+    while (!stop_.wait_for(lock, turn, [this] { return stopping_; })) {
+        const Clock::time_point now = Clock::now();
+        // A longer turn means that this process was not running: then nobody could be heard.
+        const double elapsed = std::min(std::chrono::duration<double>(now - last), 4 * turn).count();
+        last = now;
+        if (const std::string reason = fault(elapsed); !reason.empty()) {
+            lock.unlock();
+            end_(reason);
+            return;
+        }
+    }
+}
+
+std::string Watchdog::fault(double elapsed) {
+    for (Watched& watched : watched_) {
+        const std::uint64_t beats = watched.pulse->beats_;
+        if (beats != watched.beats) {
+            watched.beats = beats;
+            watched.silent = 0;
+            continue;
+        }
+        watched.silent += elapsed;
+        const double allowed = watched.pulse->allowed_;
+        if (watched.silent <= (allowed > 0 ? std::max(allowed, limit_) : limit_)) continue;
+        const std::string doing = watched.pulse->doing_.load();
+        return fmt::format("{} has been silent for {:.3g} s{}", watched.who, watched.silent,
+                           doing.empty() ? "" : " (" + doing + ")");
+    }
+    return question_ ? question_() : "";
+}
+
+std::thread thread_without_signals(std::function<void()> body) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    std::thread thread(std::move(body));
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return thread;
+}
+
+}  // namespace glow

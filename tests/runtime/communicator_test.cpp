@@ -1,0 +1,149 @@
+// Sums, copies and their order, on as many processes as the launcher starts; every process runs the same
+// tests.
+#include "runtime/communicator.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/error.h"
+#include "tests/support.h"
+
+namespace glow {
+namespace {
+
+Communicator* g_processes = nullptr;  // opened by main(), for MPI can be opened once
+
+// What rank r brings: reproducible everywhere.
+template <class T>
+std::vector<T> brought(int r, index_t count) {
+    return test::Random(static_cast<std::uint64_t>(17 + r)).normals<T>(count);
+}
+
+// Added in the order of the ranks, which is what is promised.
+template <class T>
+std::vector<T> added(index_t count) {
+    std::vector<T> sum = brought<T>(0, count);
+    for (int r = 1; r < g_processes->size(); ++r) {
+        const std::vector<T> more = brought<T>(r, count);
+        for (index_t i = 0; i < count; ++i) sum[i] += more[i];
+    }
+    return sum;
+}
+
+struct Scratch {
+    Scratch() : bytes(g_processes->scratch_bytes(test::cpu(), kBucketElements)), memory(bytes + 64, std::byte{0x5a}) {}
+    ~Scratch() {
+        for (std::size_t i = bytes; i < memory.size(); ++i) EXPECT_EQ(memory[i], std::byte{0x5a});
+    }
+    std::size_t bytes;
+    std::vector<std::byte> memory;
+};
+
+// Fewer elements than processes, one bucket, a little more and many.
+const index_t kCounts[] = {0, 1, 3, 1000, kBucketElements, kBucketElements + 1, 3 * kBucketElements + 12345};
+
+TEST(Communicator, HostSumsAreTakenInTheOrderOfTheRanks) {
+    for (const index_t count : {0, 1, 3, 1000, 30001}) {
+        std::vector<double> values = brought<double>(g_processes->rank(), count);
+        g_processes->sum(count, values.data());
+        EXPECT_EQ(values, added<double>(count)) << count;
+        values = brought<double>(g_processes->rank(), count);
+        g_processes->sum(test::cpu(), count, values.data());
+        EXPECT_EQ(values, added<double>(count)) << count;
+    }
+    EXPECT_EQ(g_processes->total(1.5), 1.5 * g_processes->size());
+}
+
+TEST(Communicator, StartedSumsAreTakenInTheOrderOfTheRanks) {
+    Scratch scratch;
+    for (const index_t count : kCounts) {
+        std::vector<float> values = brought<float>(g_processes->rank(), count);
+        g_processes->start_sum(test::cpu(), count, values.data(), scratch.memory.data());
+        g_processes->finish_sums(test::cpu());
+        EXPECT_EQ(values, added<float>(count)) << count;
+    }
+}
+
+TEST(Communicator, ManySumsMayBeUnderWayTogether) {
+    Scratch scratch;
+    const index_t count = 50000;
+    std::vector<float> values = brought<float>(g_processes->rank(), 10 * count);
+    for (index_t first = 9 * count; first >= 0; first -= count)
+        g_processes->start_sum(test::cpu(), count, values.data() + first, scratch.memory.data());
+    EXPECT_EQ(g_processes->total(1), g_processes->size());  // waits behind them
+    g_processes->finish_sums(test::cpu());
+    EXPECT_EQ(values, added<float>(10 * count));
+}
+
+TEST(Communicator, TheMaximumIsNaNWhereOneIs) {
+    const int r = g_processes->rank(), last = g_processes->size() - 1;
+    std::vector<double> values = {static_cast<double>(r), -static_cast<double>(r), r == last ? NAN : 1.0,
+                                  r == 0 ? NAN : 5.0, r == last ? INFINITY : -INFINITY};
+    g_processes->maximum(5, values.data());
+    EXPECT_EQ(values[0], last);
+    EXPECT_EQ(values[1], 0);
+    EXPECT_TRUE(std::isnan(values[2]));
+    EXPECT_TRUE(std::isnan(values[3]));
+    EXPECT_EQ(values[4], INFINITY);
+    EXPECT_EQ(g_processes->largest(r), last);
+}
+
+TEST(Communicator, BroadcastGivesEveryoneTheBytesOfTheFirst) {
+    for (const std::size_t count : {0, 1, 2, 5, 999, 1 << 20}) {
+        const std::vector<float> first = brought<float>(0, static_cast<index_t>(count));
+        std::vector<float> values = brought<float>(g_processes->rank(), static_cast<index_t>(count));
+        g_processes->broadcast(count * sizeof(float), values.data());
+        EXPECT_EQ(values, first) << count;
+    }
+}
+
+TEST(Communicator, GatherPutsEveryPartInItsPlace) {
+    for (const index_t total : {0, 1, 4, 1000}) {
+        std::vector<double> values(static_cast<std::size_t>(total), -1), expected;
+        for (index_t i = 0; i < total; ++i) expected.push_back(std::sqrt(i));
+        const Share mine = g_processes->share(total);
+        std::copy_n(expected.begin() + mine.first, mine.count, values.begin() + mine.first);
+        g_processes->gather_shares(total, sizeof(double), values.data());
+        EXPECT_EQ(values, expected) << total;
+    }
+}
+
+TEST(Communicator, TheFirstTextIsTold) {
+    const int r = g_processes->rank(), last = g_processes->size() - 1;
+    EXPECT_EQ(from_first(*g_processes, r == 0 ? "what the first one says" : std::string(100, 'x')),
+              "what the first one says");
+    EXPECT_EQ(from_first(*g_processes, r == 0 ? "" : "x"), "");
+    EXPECT_EQ(first_text(*g_processes, ""), "");
+    EXPECT_EQ(first_text(*g_processes, r == last ? "the last one's" : ""), "the last one's");
+    EXPECT_EQ(first_text(*g_processes, std::string(static_cast<std::size_t>(r + 1), 'a')), "a");
+}
+
+TEST(Communicator, EveryoneKnowsTheOthers) {
+    const ProcessGroup& group = g_processes->group();
+    EXPECT_EQ(group.hosts.size(), static_cast<std::size_t>(group.size));
+    EXPECT_EQ(group.local_size, group.size);  // one machine
+    EXPECT_EQ(group.local_rank, group.rank);
+    double ranks = 0;
+    for (int r = 0; r < group.size; ++r) ranks += r;
+    EXPECT_EQ(g_processes->total(group.rank), ranks);
+}
+
+TEST(Communicator, UnknownKindsAndAbsentDevicesAreRefused) {
+    EXPECT_THROW(open_communicator("smoke", Device::cpu), InputError);
+    EXPECT_THROW(open_communicator("nccl", Device::cpu), InputError);
+}
+
+}  // namespace
+}  // namespace glow
+
+int main(int argc, char** argv) {
+    testing::InitGoogleTest(&argc, argv);
+    const auto processes = glow::open_communicator("auto", glow::Device::cpu);
+    glow::g_processes = processes.get();
+    if (!processes->is_first()) testing::GTEST_FLAG(brief) = true;
+    const int failed = RUN_ALL_TESTS();
+    return processes->largest(failed) > 0 ? 1 : 0;
+}

@@ -1,0 +1,138 @@
+// Shares, launchers and the watchdog: what needs one process only.
+#include "runtime/watchdog.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <future>
+
+#include "kernels/error.h"
+#include "runtime/communicator.h"
+#include "runtime/launcher.h"
+
+namespace glow {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(Share, PartsAreConsecutiveAndDifferByOneAtMost) {
+    for (const index_t total : {0, 1, 2, 7, 64, 1000})
+        for (const int size : {1, 2, 3, 5, 8}) {
+            index_t next = 0;
+            for (int r = 0; r < size; ++r) {
+                const Share share = share_of(total, r, size);
+                EXPECT_EQ(share.first, next);
+                EXPECT_LE(share_of(total, 0, size).count - share.count, 1);
+                EXPECT_GE(share_of(total, 0, size).count, share.count);
+                next += share.count;
+            }
+            EXPECT_EQ(next, total);
+        }
+}
+
+// Environment variables for the time of a test.
+struct Launcher : testing::Test {
+    Launcher() {
+        for (const char* name : kNames) unsetenv(name);
+    }
+    ~Launcher() override {
+        for (const char* name : kNames) unsetenv(name);
+    }
+    static constexpr const char* kNames[] = {
+        "OMPI_COMM_WORLD_SIZE", "PMI_SIZE",     "PMI_RANK",     "PMIX_RANK",
+        "SLURM_STEP_ID",        "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
+        "GLOW_WATCHDOG_SECONDS"};
+};
+
+TEST_F(Launcher, ByHandThereIsOneProcess) {
+    EXPECT_EQ(detect_launch().launcher, "");
+    EXPECT_EQ(open_communicator("auto", Device::cpu)->size(), 1);
+    EXPECT_EQ(open_communicator("auto", Device::cpu)->name(), "one process");
+}
+
+TEST_F(Launcher, LaunchersAreRecognised) {
+    setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
+    setenv("PMIX_RANK", "0", 1);
+    EXPECT_EQ(detect_launch().size, 4);
+    unsetenv("OMPI_COMM_WORLD_SIZE");
+    EXPECT_EQ(detect_launch().size, 0);
+    EXPECT_NE(detect_launch().launcher, "");
+    setenv("PMI_SIZE", "3", 1);
+    EXPECT_EQ(detect_launch().size, 3);
+}
+
+TEST_F(Launcher, AnAllocationOfSlurmIsNoLauncherButItsStepIs) {
+    setenv("SLURM_PROCID", "0", 1);  // as sbatch's own script sees it
+    setenv("SLURM_NTASKS", "8", 1);
+    EXPECT_EQ(detect_launch().launcher, "");
+    setenv("SLURM_STEP_ID", "0", 1);
+    setenv("SLURM_STEP_NUM_TASKS", "8", 1);
+    EXPECT_EQ(detect_launch().launcher, "srun");
+    EXPECT_EQ(detect_launch().size, 8);
+}
+
+TEST_F(Launcher, AWrongWatchdogTimeIsRefused) {
+    setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
+    for (const char* text : {"", "soon", "-1", "0.5", "nan", "45s"}) {
+        setenv("GLOW_WATCHDOG_SECONDS", text, 1);
+        EXPECT_THROW(open_communicator("auto", Device::cpu), InputError) << text;
+    }
+}
+
+// ---- The watchdog ----------------------------------------------------------------------------------------
+
+struct Watch {
+    std::promise<std::string> promise;
+    std::future<std::string> reason = promise.get_future();
+    Pulse pulse;
+    Watchdog watchdog{0.4, [this](const std::string& text) { promise.set_value(text); }};
+    bool ended(std::chrono::milliseconds within) {
+        return reason.wait_for(within) == std::future_status::ready;
+    }
+};
+
+TEST(Watchdog, SilenceIsNoticedAndNamed) {
+    Watch watch;
+    watch.watchdog.watch(watch.pulse, "rank 7 on host");
+    ASSERT_TRUE(watch.ended(30s));
+    EXPECT_TRUE(watch.reason.get().starts_with("rank 7 on host has been silent for 0.4"));
+}
+
+TEST(Watchdog, BeatsKeepItQuiet) {
+    Watch watch;
+    watch.watchdog.watch(watch.pulse, "x");
+    for (int i = 0; i < 40; ++i) {
+        watch.pulse.beat();
+        ASSERT_FALSE(watch.ended(25ms));
+    }
+}
+
+TEST(Watchdog, AnAllowanceIsForItsTimeOnly) {
+    Watch watch;
+    watch.watchdog.watch(watch.pulse, "x");
+    {
+        const Pulse::Allowance allowance(watch.pulse, 60, "writing");
+        ASSERT_FALSE(watch.ended(1000ms));
+    }
+    ASSERT_TRUE(watch.ended(30s));
+    EXPECT_EQ(watch.reason.get().find("writing"), std::string::npos);
+
+    Watch second;
+    second.watchdog.watch(second.pulse, "x");
+    const Pulse::Allowance allowance(second.pulse, 0.6, "writing");
+    ASSERT_TRUE(second.ended(30s));
+    EXPECT_NE(second.reason.get().find("(writing)"), std::string::npos);
+}
+
+TEST(Watchdog, ItAsksToo) {
+    Watch watch;
+    std::atomic<bool> broken{false};
+    watch.watchdog.ask([&] { return std::string(broken ? "broken" : ""); });
+    ASSERT_FALSE(watch.ended(200ms));
+    broken = true;
+    ASSERT_TRUE(watch.ended(30s));
+    EXPECT_EQ(watch.reason.get(), "broken");
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,346 @@
+// glow_train as several processes: the same losses as one, and how such a run ends: killed, stopped, asked
+// to.
+#include <dirent.h>
+
+#include <cmath>
+#include <cstdlib>
+
+#include "tests/tools/run_fixture.h"
+
+namespace glow {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+const Words kTimes = {"images_per_s", "step_ms"};
+
+// The ranks that a launcher started, by its process tree.
+std::map<int, pid_t> ranks_of(pid_t launcher) {
+    std::map<pid_t, pid_t> parents;
+    std::map<int, pid_t> ranks;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+        const pid_t pid = std::atoi(entry.path().filename().c_str());
+        if (pid == 0) continue;
+        std::ifstream status(entry.path() / "status");
+        for (std::string line; std::getline(status, line);)
+            if (line.starts_with("PPid:")) parents[pid] = std::atoi(line.c_str() + 5);
+    }
+    for (const auto& [pid, parent] : parents) {
+        pid_t ancestor = parent;
+        while (ancestor != launcher && parents.contains(ancestor)) ancestor = parents[ancestor];
+        if (ancestor != launcher) continue;
+        std::ifstream environment("/proc/" + std::to_string(pid) + "/environ");
+        for (std::string variable; std::getline(environment, variable, '\0');)
+            for (const char* const name : {"OMPI_COMM_WORLD_RANK=", "PMI_RANK="})
+                if (variable.starts_with(name))
+                    ranks[std::atoi(variable.c_str() + std::string(name).size())] = pid;
+    }
+    return ranks;
+}
+
+// A variable of the environment for the time of an object.
+struct Variable {
+    Variable(const char* name, const std::string& value) : name(name) { setenv(name, value.c_str(), 1); }
+    ~Variable() { unsetenv(name); }
+    Variable(const Variable&) = delete;
+    const char* name;
+};
+
+struct Processes : Commands {
+    void SetUp() override {
+        if (std::string(GLOW_WITH_MPI) != "1") GTEST_SKIP() << "this build has no MPI";
+        if (std::system("command -v mpirun > /dev/null") != 0) GTEST_SKIP() << "there is no mpirun here";
+    }
+
+    Process start(int processes, const Words& words) const {
+        return Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
+                       Words{std::to_string(processes), GLOW_TRAIN_PROGRAM} + words);
+    }
+    Words words(const std::string& out, int steps, const Words& more = {}) const {
+        return Words{"--data",  "d.h5",         "--levels",  "2",           "--depth",
+                     "2",       "--width",      "8",         "--out",       out,
+                     "--batch", "10",           "--threads", "1",           "--log-every",
+                     "1",       "--init-batch", "18",        "--max-steps", std::to_string(steps)} +
+               more;
+    }
+    // Losses of a run to its end.
+    std::vector<double> losses(int processes, const std::string& out, const Words& arguments) const {
+        const Outcome outcome = processes == 1 ? train(arguments) : start(processes, arguments).wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        std::vector<double> losses;
+        for (const auto& row : read_csv(folder / out / "metrics.csv"))
+            losses.push_back(std::stod(row.at("bpd")));
+        return losses;
+    }
+    // Float training is chaotic after some twenty steps, so both here and there only so many are compared.
+    static void expect_near(const std::vector<double>& a, const std::vector<double>& b,
+                            const std::string& what) {
+        ASSERT_EQ(a.size(), b.size()) << what;
+        for (std::size_t i = 0; i < a.size(); ++i)
+            EXPECT_NEAR(a[i] / b[i], 1, 2e-5) << what << " step " << i + 1;
+    }
+    void expect_equal_metrics(const std::string& a, const std::string& b) const {
+        EXPECT_EQ(without(read_csv(folder / a / "metrics.csv"), kTimes),
+                  without(read_csv(folder / b / "metrics.csv"), kTimes));
+    }
+
+    // Runs on 4 processes until `when(process)`, then `strike(ranks)`: all must end, not with 0, within
+    // `seconds`.
+    template <class When, class Strike>
+    Outcome struck(const Words& arguments, double seconds, When when, Strike strike) const {
+        const Variable quick("GLOW_WATCHDOG_SECONDS", "6");
+        Process run = start(4, arguments);
+        EXPECT_TRUE(run.wait_until([&] { return when(run); })) << run.err();
+        const std::map<int, pid_t> ranks = ranks_of(run.pid());
+        EXPECT_EQ(ranks.size(), 4u);
+        strike(ranks);
+        const Clock::time_point then = Clock::now();
+        const Outcome outcome = run.wait();
+        EXPECT_LT(std::chrono::duration<double>(Clock::now() - then).count(), seconds);
+        EXPECT_NE(outcome.code, 0) << outcome.err;
+        for (int i = 0; i < 500; ++i) {  // nobody is left
+            bool gone = true;
+            for (const auto& [rank, pid] : ranks) gone = gone && ::kill(pid, 0) != 0;
+            if (gone) return outcome;
+            std::this_thread::sleep_for(10ms);
+        }
+        ADD_FAILURE() << "a rank goes on";
+        return outcome;
+    }
+    static bool steps_are_logged(const Process& run, int steps) {
+        return run.err().find("step " + fmt_step(steps)) != std::string::npos;
+    }
+    static std::string fmt_step(int step) {
+        const std::string text = std::to_string(step);
+        return std::string(6 - text.size(), ' ') + text;
+    }
+};
+
+// ---- The same results
+// --------------------------------------------------------------------------------------
+
+TEST_F(Processes, AnyNumberOfThemHasTheLossesOfOne) {
+    const std::vector<double> one = losses(1, "1", words("1", 20));
+    for (const int processes : {2, 3, 4, 5, 8}) {
+        const std::string out = std::to_string(processes);
+        expect_near(losses(processes, out, words(out, 20)), one, out + " processes");
+    }
+    losses(3, "again", words("again", 20));
+    expect_equal_metrics("again", "3");
+    expect_equal_weights("again/latest.h5", "3/latest.h5");
+    // Evaluations see all images, and samples are drawn, by all together.
+    const Table evaluation = read_csv(folder / "1/eval.csv"), shared = read_csv(folder / "5/eval.csv");
+    ASSERT_EQ(shared.size(), evaluation.size());
+    for (std::size_t i = 0; i < shared.size(); ++i) {
+        EXPECT_NEAR(std::stod(shared[i].at("bpd")) / std::stod(evaluation[i].at("bpd")), 1, 1e-4);
+        EXPECT_EQ(shared[i].at("images"), "6");
+    }
+    EXPECT_TRUE(std::filesystem::exists(folder / "5/samples/step-00000020.png"));
+}
+
+TEST_F(Processes, SomeMayHaveNoImage) {
+    const Words few = {"--batch", "2", "--init-batch", "3", "--clip-norm", "0.5"};
+    expect_near(losses(4, "4", words("4", 5, few)), losses(1, "1", words("1", 5, few)), "4 processes");
+}
+
+TEST_F(Processes, MicroBatchesAndClassesAreSharedToo) {
+    const Words more = {"--micro-batch", "2", "--augment", "shift+flip", "--anchor-every", "1"};
+    expect_near(losses(3, "3", words("3", 8, more)), losses(1, "1", words("1", 8, more)), "3 processes");
+}
+
+// CIFAR-10, as the issue asks; labelled slow.
+TEST_F(Processes, SlowCifar10) {
+    const char* const data = std::getenv("GLOW_TEST_DATA");
+    const std::filesystem::path file =
+        std::filesystem::path(data != nullptr ? data : GLOW_SOURCE_FOLDER "/../shared/data") /
+        "cifar10/train_8000.bin";
+    if (!std::filesystem::exists(file)) GTEST_SKIP() << file << " is not there (GLOW_TEST_DATA)";
+    std::filesystem::create_directory(folder / "cifar");
+    std::filesystem::copy_file(file, folder / "cifar/train_8000.bin");
+    ASSERT_EQ(Process(folder.path(), GLOW_DATA_PROGRAM, {"cifar10", "cifar", "-o", "c.h5"}).wait().code, 0);
+    const Words cifar = {"--data",  "c.h5", "--levels",     "3",  "--depth",      "4", "--width", "64",
+                         "--batch", "40",   "--init-batch", "64", "--eval-every", "0"};
+    const std::vector<double> one = losses(1, "1", words("1", 20, cifar));
+    for (const int processes : {2, 3, 4, 5, 8}) {
+        const std::string out = std::to_string(processes);
+        const std::vector<double> shared = losses(processes, out, words(out, 20, cifar));
+        expect_near(shared, one, out + " processes");
+        double worst = 0;
+        for (std::size_t i = 0; i < std::min(one.size(), shared.size()); ++i)
+            worst = std::max(worst, std::abs(shared[i] / one[i] - 1));
+        std::printf("%d processes: largest relative difference of the first 20 losses %.1e\n", processes,
+                    worst);
+        losses(processes, out + "again", words(out + "again", 20, cifar));
+        expect_equal_metrics(out + "again", out);
+    }
+}
+
+// ---- Bad input
+// -----------------------------------------------------------------------------------------------
+
+TEST_F(Processes, BadInputIsToldOnceAndRefused) {
+    const Outcome outcome = start(3, words("x", 2, {"--data", "nowhere.h5"})).wait();
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    const std::size_t told = outcome.err.find("glow_train: error: rank 0 on ");
+    ASSERT_NE(told, std::string::npos) << outcome.err;
+    EXPECT_EQ(outcome.err.find("glow_train: error:", told + 1), std::string::npos) << outcome.err;
+    EXPECT_FALSE(std::filesystem::exists(folder / "x"));
+}
+
+TEST_F(Processes, AFolderThatHoldsARunIsRefusedByAll) {
+    make_run("run", 1);
+    EXPECT_EQ(start(2, words("run", 2)).wait().code, 2);
+}
+
+TEST_F(Processes, AllNeedTheSameOptions) {
+    const Words one = words("x", 2, {"--seed", "1"}), other = words("x", 2, {"--seed", "2"});
+    const Outcome outcome = start(1, one + Words{":", "-n", "1", GLOW_TRAIN_PROGRAM} + other).wait();
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find("rank 1 on "), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("\"seed = 2\" and the first one with \"seed = 1\""), std::string::npos)
+        << outcome.err;
+}
+
+TEST_F(Processes, AnotherLauncherIsNoticed) {
+    const Variable launcher("PMI_SIZE", "2");
+    const Outcome outcome = train(words("x", 2));
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find("started 2 processes, but MPI sees 1"), std::string::npos) << outcome.err;
+}
+
+// ---- Failures
+// ----------------------------------------------------------------------------------------------
+
+TEST_F(Processes, AKilledOrStoppedRankEndsTheRunWhichResumes) {
+    const Words saving = {"--checkpoint-every", "3", "--eval-every", "0", "--sample-every", "0"};
+    losses(4, "whole", words("whole", 40, saving));
+    for (const int signal : {SIGKILL, SIGSTOP}) {
+        const std::string out = "run" + std::to_string(signal);
+        const Outcome outcome = struck(
+            words(out, 100000, saving), 20, [](const Process& run) { return steps_are_logged(run, 14); },
+            [&](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(2), signal); });
+        EXPECT_NE(outcome.err.find("rank 2 "), std::string::npos) << outcome.err;
+        const std::string told = signal == SIGSTOP ? ": rank 2 on " : "";  // the launcher tells of the dead
+        EXPECT_NE(outcome.err.find(told), std::string::npos) << outcome.err;
+        // As far as the run that was never disturbed: a checkpoint at most.
+        const int saved = static_cast<int>(CheckpointEdit(folder / out / "latest.h5").step);
+        ASSERT_GE(saved, 12);
+        if (saved > 40) continue;  // a fast machine beside a slow test
+        losses(4, out, words(out, 40, saving + Words{"--resume", "auto"}));
+        expect_equal_metrics(out, "whole");
+        expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
+    }
+}
+
+TEST_F(Processes, ARankThatThrowsEndsTheRun) {
+    // The last rank finds no memory for its part of the run.
+    const Words arguments = words("run", 100000);
+    const Outcome outcome = start(1, arguments +
+                                         Words{":", "-n", "1", "sh", "-c",
+                                               "ulimit -v 400000; exec " GLOW_TRAIN_PROGRAM " \"$@\"", "x"} +
+                                         arguments)
+                                .wait();
+    EXPECT_NE(outcome.code, 0);
+    EXPECT_NE(outcome.err.find("error"), std::string::npos) << outcome.err;
+}
+
+TEST_F(Processes, DuringInitialisationToo) {
+    for (const int signal : {SIGKILL, SIGSTOP}) {
+        const std::string out = "run" + std::to_string(signal);
+        make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
+        const Words slow = {"--data",  "large.h5", "--levels",     "3",  "--depth", "16",
+                            "--width", "256",      "--init-batch", "400"};
+        const Outcome outcome = struck(
+            words(out, 100000, slow), 25,
+            [](const Process& run) { return run.err().find("initialising") != std::string::npos; },
+            [&](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(1), signal); });
+        EXPECT_EQ(outcome.err.find("step  "), std::string::npos)
+            << "not in the initialisation: " << outcome.err;
+        EXPECT_NE(outcome.err.find("rank 1 "), std::string::npos) << outcome.err;
+    }
+}
+
+// The file system takes longer for a checkpoint than the watchdog waits for signs of life.
+struct SlowFiles : Processes {
+    const Words saving = {"--checkpoint-every", "2", "--eval-every", "0", "--sample-every", "0"};
+    const Variable preload{"LD_PRELOAD", GLOW_SLOW_FSYNC};
+    static bool writes(const Process& run, const std::filesystem::path& checkpoints) {
+        std::error_code ignored;
+        for (const auto& entry : std::filesystem::directory_iterator(checkpoints, ignored))
+            if (entry.path().extension() == ".tmp" && std::filesystem::file_size(entry.path(), ignored) > 0)
+                return steps_are_logged(run, 4);
+        return false;
+    }
+};
+
+TEST_F(SlowFiles, ALongWriteIsNoFailure) {
+    const Variable slow("GLOW_SLOW_FSYNC_SECONDS", "5"), quick("GLOW_WATCHDOG_SECONDS", "2");
+    const Outcome outcome = start(2, words("run", 2, saving)).wait();
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+}
+
+TEST_F(SlowFiles, AKilledOrStoppedRankWhileTheFirstOneWrites) {
+    for (const int signal : {SIGKILL, SIGSTOP})
+        for (const int rank : {0, 3}) {
+            const std::string out = "run" + std::to_string(signal) + std::to_string(rank);
+            {
+                const Variable slow("GLOW_SLOW_FSYNC_SECONDS", "1.5");  // two a checkpoint
+                struck(
+                    words(out, 100000, saving), 30,
+                    [&](const Process& run) { return writes(run, folder / out / "checkpoints"); },
+                    [&](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(rank), signal); });
+            }
+            // The checkpoint before is whole, and the run goes on from there.
+            const std::string before =
+                fmt_step(static_cast<int>(CheckpointEdit(folder / out / "latest.h5").step));
+            EXPECT_GE(std::stoi(before), 2);
+            const Outcome resumed = start(4, words(out, 8, {"--resume", "auto"})).wait();
+            EXPECT_EQ(resumed.code, 0) << resumed.err;
+            EXPECT_NE(resumed.err.find("resumed from"), std::string::npos) << resumed.err;
+        }
+}
+
+// ---- Pre-emption
+// -----------------------------------------------------------------------------------------------
+
+TEST_F(Processes, SignalsLeaveACheckpointAndExitWithSuccess) {
+    const auto stop = [&](const std::string& out, auto signal) {
+        Process run = start(3, words(out, 100000, {"--eval-every", "0", "--sample-every", "0"}));
+        EXPECT_TRUE(run.wait_until([&] { return steps_are_logged(run, 5); })) << run.err();
+        signal(run);
+        const Outcome outcome = run.wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_NE(outcome.out.find("ended by signal at step"), std::string::npos)
+            << outcome.out << outcome.err;
+        const index_t step = CheckpointEdit(folder / out / "latest.h5").step;
+        EXPECT_EQ(std::to_string(step), read_csv(folder / out / "metrics.csv").back().at("step"));
+        const Outcome resumed =
+            start(2, words(out, static_cast<int>(step) + 1, {"--resume", "auto"})).wait();  // another number
+        EXPECT_EQ(resumed.code, 0) << resumed.err;
+    };
+    stop("usr1", [](const Process& run) { run.kill(SIGUSR1); });
+    stop("usr2", [](const Process& run) { run.kill(SIGUSR2); });
+    // As srun does, to all; and to one alone.
+    stop("term", [](const Process& run) {
+        for (const auto& [rank, pid] : ranks_of(run.pid())) ::kill(pid, SIGTERM);
+    });
+    stop("int", [](const Process& run) { ::kill(ranks_of(run.pid()).at(2), SIGINT); });
+}
+
+TEST_F(Processes, ASecondInterruptLeavesAtOnce) {
+    make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
+    Process run = start(2, words("run", 100000,
+                                 {"--data", "large.h5", "--levels", "3", "--depth", "16", "--width", "256",
+                                  "--init-batch", "400"}));
+    ASSERT_TRUE(run.wait_until([&] { return run.err().find("initialising") != std::string::npos; }));
+    const pid_t rank = ranks_of(run.pid()).at(1);
+    ::kill(rank, SIGINT);
+    std::this_thread::sleep_for(100ms);
+    ::kill(rank, SIGINT);
+    EXPECT_NE(run.wait().code, 0);
+    EXPECT_FALSE(std::filesystem::exists(folder / "run/latest.h5"));
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,67 @@
+// What communication costs a step: run as N processes, it times steps with and without the sums over the
+// processes in turn and prints the ratio of the medians.
+//
+//     tests/run_processes.sh 2 build/release/tests/train/bench_overlap [depth 32] [images a process 4]
+//     [rounds 7]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "tests/train/training.h"
+
+namespace glow {
+namespace {
+
+struct Model {
+    Model(const TrainingOptions& options, Communicator* processes)
+        : backend(Device::cpu, 1, processes),
+          memory(Device::cpu, Training::capacity(memory_plan(options, options.init_batch, backend))),
+          trainer(options, backend, memory) {}
+    Backend backend;
+    Memory memory;
+    Trainer trainer;
+};
+
+double median(std::vector<double> values) {
+    std::nth_element(values.begin(), values.begin() + std::ssize(values) / 2, values.end());
+    return values[values.size() / 2];
+}
+
+void bench(index_t depth, index_t images, int rounds) {
+    const auto processes = open_communicator("auto", Device::cpu);
+    TrainingOptions together = small_options(32, 32, 3, 3, depth, 512), alone;
+    together.batch = together.init_batch = images * processes->size();
+    alone = together;
+    alone.batch = alone.init_batch = images;
+    Model with(together, processes.get()), without(alone, nullptr);
+    const Images mine(images, together.model, static_cast<std::uint64_t>(processes->rank()));
+    for (Model* model : {&with, &without}) model->trainer.initialise(mine.batch());
+
+    std::vector<double> times[2];
+    for (int round = -1; round < rounds; ++round)
+        for (const bool communicating : {true, false}) {
+            processes->barrier();
+            const auto start = std::chrono::steady_clock::now();
+            (communicating ? with : without).trainer.step(mine.batch(), {});
+            processes->barrier();  // the slowest one counts, with and without
+            const double seconds =
+                std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+            if (round >= 0) times[communicating].push_back(seconds);
+        }
+    if (processes->is_first())
+        std::printf(
+            "%d processes, %lld gradients, %lld images each: %.3f s a step with and %.3f s without sums, "
+            "ratio %.3f\n",
+            processes->size(), static_cast<long long>(with.trainer.glow().parameters().size()),
+            static_cast<long long>(images), median(times[1]), median(times[0]),
+            median(times[1]) / median(times[0]));
+}
+
+}  // namespace
+}  // namespace glow
+
+int main(int argc, char** argv) {
+    const auto argument = [&](int i, int otherwise) { return argc > i ? std::atoi(argv[i]) : otherwise; };
+    glow::bench(argument(1, 32), argument(2, 4), argument(3, 7));
+}
