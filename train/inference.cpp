@@ -10,6 +10,7 @@
 #include "kernels/gaussian.h"
 #include "runtime/device.h"
 #include "train/data/hdf5_file.h"
+#include "train/latents.h"
 
 namespace glow {
 
@@ -82,8 +83,13 @@ void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, inde
         const index_t images = std::min(buffers.capacity, count - done);
         const std::int32_t* const classes = labels != nullptr ? labels + done : nullptr;
         Flow flow = buffers.flow(images, buffers.labels_there(context.place, images, classes));
-        gaussian_noise(context.place, {images, 1, D, D}, seed, static_cast<std::uint64_t>(first + done), 0,
-                       temperature, flow.h);
+        // Part by part, for a part of all images lies together. A block of noise is 4 numbers; every part
+        // holds a multiple of 4: 4 channels and more at the top, even H and W where a level is split.
+        for (const LatentPart& part : latent_parts(glow.config()))
+            gaussian_noise(context.place, {images, 1, part.shape.size(), part.shape.size()}, seed,
+                           static_cast<std::uint64_t>(first + done),
+                           static_cast<std::uint64_t>(part.offset / 4), temperature,
+                           flow.h + images * part.offset);
         glow.decode(context, flow);
         std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + done * D;
         quantise(context.place, images * D, glow.config().n_bits, flow.h, out);

@@ -58,8 +58,9 @@ struct Scores {
 void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, const Batch& batch,
               const Noise& noise, const Scores& scores);
 
-// Samples number first .. first + count - 1 of `seed` at a temperature into pixels [count, H, W, C]. labels
-// [count]: their classes, of a conditional model.
+// Samples number first .. first + count - 1 of `seed` at a temperature into pixels [count, H, W, C], each a
+// function of seed and number, however many are made at once. labels [count]: their classes, of a conditional
+// model.
 void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, index_t first, index_t count,
             double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels);
 
