@@ -184,6 +184,8 @@ BREAKAGES = [
         ("(1.0 - std::pow(s.ema_decay, steps))", "1.0", "EMA is not zero-debiased")),
     *of("train/inference.cpp",
         ("static_cast<std::uint64_t>(first + done)", "static_cast<std::uint64_t>(first)", "samples repeat"),
+        ("static_cast<std::uint64_t>(part.offset / 4)", "0 * static_cast<std::uint64_t>(part.offset / 4)",
+         "all latents of a sample share their noise"),
         ("scores.bits_per_dim[first + n]", "scores.bits_per_dim[n]", "likelihoods of the first images are overwritten"),
         ("static_cast<double>(count - 1) / static_cast<double>(count)", "static_cast<double>(count)", "standard error")),
     *of("train/training_images.cpp",
