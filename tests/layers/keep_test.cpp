@@ -127,7 +127,7 @@ TEST(NetworkWork, IsThreeUnitsStoredAndFourRebuiltNeverFive) {
     Model model(config, 4);
     CountingBlas blas(model.machine.backend.blas());
     const Context context{model.machine.context.place, blas, model.machine.context.solver,
-                          model.machine.context.workspace};
+                          model.machine.context.communicator, model.machine.context.workspace};
     model.h = model.x;
     model.glow.forward(context, model.flow);
     const double unit = blas.multiplies;
