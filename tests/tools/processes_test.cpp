@@ -58,10 +58,12 @@ struct Processes : Commands {
                        Words{std::to_string(processes), GLOW_TRAIN_PROGRAM} + words);
     }
     Words words(const std::string& out, int steps, const Words& more = {}) const {
-        return Words{"--data",  "d.h5",         "--levels",  "2",           "--depth",
-                     "2",       "--width",      "8",         "--out",       out,
-                     "--batch", "10",           "--threads", "1",           "--log-every",
-                     "1",       "--init-batch", "18",        "--max-steps", std::to_string(steps)} +
+        return Words{"--data",          "d.h5", "--levels",    "2",
+                     "--depth",         "2",    "--width",     "8",
+                     "--out",           out,    "--batch",     "10",
+                     "--threads",       "1",    "--log-every", "1",
+                     "--init-batch",    "18",   "--max-steps", std::to_string(steps),
+                     "--warmup-epochs", "0"} +
                more;
     }
     // Losses of a run to its end.

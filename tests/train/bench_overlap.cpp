@@ -15,7 +15,7 @@ namespace {
 
 struct Model {
     Model(const TrainingOptions& options, Communicator* processes)
-        : backend(Device::cpu, 1, processes),
+        : backend(Device::cpu, 1, 0, processes),
           memory(Device::cpu, Training::capacity(memory_plan(options, options.init_batch, backend))),
           trainer(options, backend, memory) {}
     Backend backend;

@@ -1,0 +1,150 @@
+// A trainer on several processes against one alone, in every process: the same statistics, gradients and
+// decisions. Every process runs the same tests; the launcher says how many there are.
+#include "tests/train/training.h"
+
+namespace glow {
+namespace {
+
+Communicator* g_processes = nullptr;  // opened by main()
+
+// This process's share of the images.
+Batch share_of_images(const Images& images, const ModelConfig& model) {
+    const Share mine = g_processes->share(images.N);
+    return images.batch().part(mine.first, mine.count, model.dimensions());
+}
+
+struct Shared {
+    explicit Shared(const TrainingOptions& options)
+        : options(options),
+          backend(Device::cpu, 1, 0, g_processes),
+          plan(memory_plan(options, options.init_batch, backend)),
+          memory(Device::cpu, Training::capacity(plan)),
+          trainer(options, backend, memory) {}
+    std::vector<float> copy(const float* values) {
+        return {values, values + trainer.glow().parameters().size()};
+    }
+    TrainingOptions options;
+    Backend backend;
+    MemoryPlan plan;
+    Memory memory;
+    Trainer trainer;
+};
+
+// Both, initialised and moved off the start alike.
+struct Pair {
+    explicit Pair(const TrainingOptions& options) : alone(options, 1), shared(options) {
+        alone.trainer.initialise(alone.init_images.batch());
+        shared.trainer.initialise(share_of_images(alone.init_images, options.model));
+        initialised_alone = alone.copy(alone.params());
+        initialised_shared = shared.copy(shared.trainer.weights().params);
+        alone.random_start();
+        std::copy_n(alone.params(), initialised_alone.size(), shared.trainer.weights().params);
+        shared.trainer.restart();
+    }
+    StepResult step_shared(const OptimiserStep& update = {}) {
+        return shared.trainer.step(share_of_images(alone.images, alone.options.model), update);
+    }
+    Training alone;
+    Shared shared;
+    std::vector<float> initialised_alone, initialised_shared;
+};
+
+TrainingOptions options_of(index_t batch) {
+    TrainingOptions options = small_options();
+    options.batch = batch;
+    options.init_batch = batch + 1;
+    return options;
+}
+
+// More images than processes, and fewer.
+TEST(TrainerOnProcesses, StatisticsAndGradientsAreThoseOfOne) {
+    for (const index_t batch : {7, 2}) {
+        Pair pair(options_of(batch));
+        EXPECT_LT(relative_l2(pair.initialised_shared, pair.initialised_alone), 1e-6);  // a float's rounding
+        StepResult alone;
+        const std::vector<float> gradient = pair.alone.gradient(&alone);
+        OptimiserStep update;
+        update.beta1 = 0;  // m = g
+        const StepResult shared = pair.step_shared(update);
+        EXPECT_LT(relative_l2(pair.shared.copy(pair.shared.trainer.weights().m), gradient), 1e-5);
+        EXPECT_NEAR(shared.bits_per_dim, alone.bits_per_dim, 1e-9);  // sums of doubles
+        EXPECT_NEAR(shared.grad_norm / alone.grad_norm, 1, 1e-5);
+        // All processes have the same to the last bit.
+        EXPECT_EQ(g_processes->largest(shared.bits_per_dim), shared.bits_per_dim);
+        EXPECT_EQ(g_processes->largest(shared.grad_norm), shared.grad_norm);
+        EXPECT_EQ(g_processes->largest(shared.drift), shared.drift);
+        EXPECT_NO_THROW(pair.shared.trainer.check_equal());
+    }
+}
+
+TEST(TrainerOnProcesses, ThePlanCountsCommunicationAndHoldsForAll) {
+    Pair pair(options_of(7));
+    pair.step_shared();
+    pair.shared.trainer.check_equal();
+    const MemoryBytes peak = pair.shared.memory.peak();
+    for (int c = 0; c < kCategories; ++c) EXPECT_LE(peak[c], pair.shared.plan.bytes[c]) << kCategoryNames[c];
+    if (g_processes->is_first()) {
+        EXPECT_EQ(peak, pair.shared.plan.bytes);
+    }
+    EXPECT_EQ(at(peak, Category::communication) > 0, g_processes->size() > 1);
+}
+
+TEST(TrainerOnProcesses, AllRedoAStepThatDriftedOnOne) {
+    TrainingOptions options = options_of(7);
+    options.drift_tolerance = 1e-300;
+    Pair pair(options);
+    EXPECT_THROW(pair.step_shared(), Error);
+    EXPECT_EQ(g_processes->total(1), g_processes->size());  // and nobody is left behind in it
+}
+
+TEST(TrainerOnProcesses, AllTellTheSameOfALossThatIsNotFinite) {
+    Pair pair(options_of(7));
+    const Tensor& bias = pair.alone.tensor("level1/step1/actnorm/bias");
+    pair.shared.trainer.weights().params[bias.offset] = 3e38f;
+    pair.shared.trainer.weights_changed();
+    std::string message;
+    try {
+        pair.step_shared();
+    } catch (const Error& error) {
+        message = error.what();
+    }
+    EXPECT_NE(message.find("not finite: after the actnorm and mixing of level1/step1"), std::string::npos)
+        << message;
+    EXPECT_EQ(from_first(*g_processes, message), message);
+}
+
+TEST(TrainerOnProcesses, ADifferentBitIsNamed) {
+    if (g_processes->size() == 1) GTEST_SKIP() << "one process is equal to itself";
+    Pair pair(options_of(7));
+    const int last = g_processes->size() - 1;
+    const Tensor& tensor = pair.alone.tensor("level0/step1/coupling/conv2/weight");
+    const Weights& weights = pair.shared.trainer.weights();
+    for (float* const values : {weights.params, weights.ema, weights.m, weights.v}) {
+        float& value = values[tensor.offset + tensor.count - 1];
+        const float before = value;
+        if (g_processes->rank() == last) value = std::nextafter(value, 1e30f);
+        std::string message;
+        try {
+            pair.shared.trainer.check_equal();
+        } catch (const Error& error) {
+            message = error.what();
+        }
+        EXPECT_NE(message.find("level0/step1/coupling/conv2/weight of rank " + std::to_string(last)),
+                  std::string::npos)
+            << message;
+        value = before;
+        pair.shared.trainer.check_equal();
+    }
+}
+
+}  // namespace
+}  // namespace glow
+
+int main(int argc, char** argv) {
+    testing::InitGoogleTest(&argc, argv);
+    const auto processes = glow::open_communicator("auto", glow::Device::cpu);
+    glow::g_processes = processes.get();
+    if (!processes->is_first()) testing::GTEST_FLAG(brief) = true;
+    const int failed = RUN_ALL_TESTS();
+    return processes->largest(failed) > 0 ? 1 : 0;
+}
