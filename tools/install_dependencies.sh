@@ -37,6 +37,7 @@ required | ninja-build                    | command ninja                  | bui
 required | pkg-config pkgconf             | command pkg-config             | build
 optional | libdnnl-dev libonednn-dev      | header oneapi/dnnl/dnnl.hpp    | oneDNN: fast matrix products
 required | libopenblas-dev                | header cblas.h                 | matrix products
+optional | libopenblas-dev                | library openblas               | a fast BLAS; the reference one works too
 required | liblapacke-dev                 | header lapacke.h               | LU and QR
 required | libhdf5-dev                    | header hdf5.h                  | files
 required | libcli11-dev                   | header CLI/CLI.hpp             | command lines
@@ -88,6 +89,7 @@ probe() {
             fi
             # shellcheck disable=SC2086
             printf '#include <%s>\n' "$2" | "${CXX:-g++}" -std=c++20 -E -x c++ $flags - >/dev/null 2>&1 ;;
+        library) echo 'int main() {}' | "${CXX:-g++}" -x c++ - "-l$2" -o /dev/null 2>/dev/null ;;
         python) python_with "numpy, matplotlib, h5py" ;;
         module) python_with "$2" ;;
     esac
