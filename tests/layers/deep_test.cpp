@@ -49,8 +49,8 @@ struct Deep : Model {
     // Back again; with `fed`, every network gets forward's input. Returns how many network inputs differ from
     // forward's once rounded to the network's type, which is all that a network sees of them.
     template <class Map>
-    index_t walk_back(std::vector<std::vector<double>> inputs, bool fed) {
-        index_t flips = 0;
+    std::vector<index_t> walk_back(std::vector<std::vector<double>> inputs, bool fed) {
+        std::vector<index_t> flips(static_cast<std::size_t>(flow.N));
         for (std::size_t l = glow.levels().size(); l-- > 0;) {
             Glow::Level& level = glow.levels()[l];
             if (level.split) level.split->inverse(machine.context, flow);
@@ -59,7 +59,8 @@ struct Deep : Model {
                 const index_t C = level.shape.C;
                 for (std::size_t i = 0; i < input.size(); ++i)
                     if (static_cast<index_t>(i) % C < C / 2)
-                        flips += to_float(round_to<Map>(input[i])) != to_float(round_to<Map>(h[i]));
+                        flips[static_cast<index_t>(i) / level.shape.size()] +=
+                            to_float(round_state<Map>(input[i])) != to_float(round_state<Map>(h[i]));
                 level.steps[k]->coupling.inverse(machine.context, flow, fed ? input.data() : nullptr);
                 level.steps[k]->mixing.inverse(machine.context, flow);
                 inputs.pop_back();
@@ -68,7 +69,7 @@ struct Deep : Model {
         }
         return flips;
     }
-    // The largest error of every image, sorted.
+    // The largest error of every image.
     std::vector<double> errors() const {
         const index_t D = glow.config().dimensions();
         std::vector<double> result;
@@ -78,15 +79,19 @@ struct Deep : Model {
                 if (!(std::abs(h[i] - x[i]) <= largest)) largest = std::abs(h[i] - x[i]);
             result.push_back(largest);
         }
-        std::sort(result.begin(), result.end());
         return result;
     }
 };
 
+std::vector<double> sorted(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values;
+}
+
 // What the state's own arithmetic allows, fed with forward's network inputs or not, and what the networks'
 // precision allows for an image one of whose network inputs rounds to another value than in forward.
 template <class Map>
-void expect_inverse_undoes_forward(bool strong, Precision precision, double median, double worst) {
+void expect_inverse_undoes_forward(bool strong, Precision precision, double exact, double worst) {
     Deep model(strong, precision);
     const std::vector<std::vector<double>> inputs = model.walk_forward();
     const std::vector<double> z = model.h;
@@ -95,20 +100,25 @@ void expect_inverse_undoes_forward(bool strong, Precision precision, double medi
     // Fed with forward's inputs the networks give forward's outputs, and only the double arithmetic of the
     // state is left: 1e-14 after 96 steps, and what the mixings amplify.
     model.walk_back<Map>(inputs, true);
-    const std::vector<double> fed = model.errors();
+    const std::vector<double> fed = sorted(model.errors());
     std::printf("fed with forward's network inputs: median %.1e, worst %.1e\n", fed[kImages / 2], fed.back());
     EXPECT_LE(fed.back(), 1e-10);
 
     model.h = z;
-    const index_t flips = model.walk_back<Map>(inputs, false);
-    const std::vector<double> free = model.errors();
-    index_t entries = 0;
+    const std::vector<index_t> flips = model.walk_back<Map>(inputs, false);
+    const std::vector<double> errors = model.errors(), free = sorted(errors);
+    index_t entries = 0, flipped = 0;
     for (const auto& input : inputs) entries += static_cast<index_t>(input.size()) / 2;
+    for (const index_t count : flips) flipped += count;
     std::printf("by itself: median %.1e, worst %.1e, %lld of %lld network inputs round to another value\n",
-                free[kImages / 2], free.back(), static_cast<long long>(flips),
+                free[kImages / 2], free.back(), static_cast<long long>(flipped),
                 static_cast<long long>(entries));
-    EXPECT_LE(free[kImages / 2], median);
-    EXPECT_LE(free.back(), worst);
+    // Only an image of which an input rounds to another value is off by more than the state's arithmetic.
+    for (index_t n = 0; n < kImages; ++n)
+        EXPECT_LE(errors[n], flips[n] == 0 ? exact : worst) << "image " << n;
+    if (!strong) {  // strong weights amplify errors until, by chance, some input of most images does
+        EXPECT_LE(free[kImages / 2], exact);
+    }
 
     // The layers' own inverse is the same walk.
     std::vector<double> rebuilt = model.h;
