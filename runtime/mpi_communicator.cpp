@@ -204,6 +204,9 @@ class MpiCommunicator : public Communicator {
                 if (job) job();
                 stay_alive();
             }
+            // All is done, and the neighbour has said its last.
+            const Pulse::Allowance own(thread_pulse_, kOpeningSeconds, "closing MPI"),
+                neighbours(neighbour_, kOpeningSeconds, "closing MPI");
             MPI_Finalize();
         } catch (const std::exception& error) {
             if (starting != nullptr)
