@@ -23,9 +23,10 @@ struct Model {
     Trainer trainer;
 };
 
-double median(std::vector<double> values) {
-    std::nth_element(values.begin(), values.begin() + std::ssize(values) / 2, values.end());
-    return values[values.size() / 2];
+// The element that `part` of the others are below.
+double quantile(std::vector<double> values, double part) {
+    std::sort(values.begin(), values.end());
+    return values[static_cast<std::size_t>(part * static_cast<double>(values.size() - 1) + 0.5)];
 }
 
 void bench(index_t depth, index_t images, int rounds) {
@@ -49,13 +50,16 @@ void bench(index_t depth, index_t images, int rounds) {
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
             if (round >= 0) times[communicating].push_back(seconds);
         }
-    if (processes->is_first())
-        std::printf(
-            "%d processes, %lld gradients, %lld images each: %.3f s a step with and %.3f s without sums, "
-            "ratio %.3f\n",
-            processes->size(), static_cast<long long>(with.trainer.glow().parameters().size()),
-            static_cast<long long>(images), median(times[1]), median(times[0]),
-            median(times[1]) / median(times[0]));
+    if (!processes->is_first()) return;
+    std::vector<double> ratios;
+    for (std::size_t i = 0; i < times[0].size(); ++i) ratios.push_back(times[1][i] / times[0][i]);
+    std::printf(
+        "%d processes, %lld gradients, %lld images each, %d rounds: %.3f s a step with and %.3f s without "
+        "sums; "
+        "ratio %.3f (quartiles %.3f to %.3f)\n",
+        processes->size(), static_cast<long long>(with.trainer.glow().parameters().size()),
+        static_cast<long long>(images), rounds, quantile(times[1], 0.5), quantile(times[0], 0.5),
+        quantile(ratios, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.75));
 }
 
 }  // namespace
