@@ -35,8 +35,8 @@ struct Gradient {
 class Layer {
   public:
     virtual ~Layer() = default;
-    // Sets the layer's actnorms from the data that reaches them on all processes (spec section 1), then forward.
-    // This process may have no image.
+    // Sets the layer's actnorms from the data that reaches them on all processes (spec section 1), then
+    // forward. This process may have no image.
     virtual void initialise(const Context& context, Flow& flow) { forward(context, flow); }
     // h: x -> y, logdet += log|det dy/dx|.
     virtual void forward(const Context& context, Flow& flow) = 0;

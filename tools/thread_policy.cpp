@@ -12,7 +12,8 @@ void wait_without_spinning(char** argv) {
     if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
     setenv("OMP_WAIT_POLICY", "passive", 1);
     std::error_code failed;
-    const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", failed);  // keeps its name in `ps`
+    const std::filesystem::path self =
+        std::filesystem::read_symlink("/proc/self/exe", failed);  // keeps its name in `ps`
     if (!failed) execv(self.c_str(), argv);  // returns only if it fails: then the default policy it is
 }
 

@@ -3,9 +3,10 @@
 
 namespace glow {
 
-// To be called first in main(). Waiting threads of libgomp spin for milliseconds unless told otherwise before the program starts; on
-// a machine shared with others that made training ten times slower (measured with 2 threads on 2 busy cores), while sleeping
-// costs microseconds. Restarts the program once with OMP_WAIT_POLICY=passive, unless the user has set a policy.
+// To be called first in main(). Waiting threads of libgomp spin for milliseconds unless told otherwise before
+// the program starts; on a machine shared with others that made training ten times slower (measured with 2
+// threads on 2 busy cores), while sleeping costs microseconds. Restarts the program once with
+// OMP_WAIT_POLICY=passive, unless the user has set a policy.
 void wait_without_spinning(char** argv);
 
 }  // namespace glow

@@ -19,8 +19,8 @@ struct RunRequest {
     std::string init_from;                        // a checkpoint whose raw weights to start from
     std::function<void(const std::string&)> say;  // a line for people
     bool terminal = false;                        // a progress line may be redrawn on stderr
-    // Of several processes, which all make the same request; nullptr: this process alone. The first one reads and
-    // writes the run's folder and should be the one that says anything.
+    // Of several processes, which all make the same request; nullptr: this process alone. The first one reads
+    // and writes the run's folder and should be the one that says anything.
     Communicator* processes = nullptr;
 };
 

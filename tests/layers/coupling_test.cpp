@@ -107,8 +107,7 @@ TEST_P(CouplingTest, KeptMapsGiveTheSameGradientsAsRecomputedOnes) {
     alone.backward();
     const std::vector<double> x = alone.h, dx = alone.dh, gradient = alone.values.gradient;
 
-    const Coupling::Kept kept =
-        alone.coupling->take_kept(kCpuBlocking, alone.machine.stored, alone.N);
+    const Coupling::Kept kept = alone.coupling->take_kept(kCpuBlocking, alone.machine.stored, alone.N);
     alone.run(alone.x, [&](Flow& flow) { alone.coupling->forward(alone.machine.context, flow, &kept); });
     EXPECT_EQ(alone.h, y);
     EXPECT_EQ(alone.logdet, logdet);

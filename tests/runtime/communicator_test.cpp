@@ -34,7 +34,9 @@ std::vector<T> added(index_t count) {
 }
 
 struct Scratch {
-    Scratch() : bytes(g_processes->scratch_bytes(test::cpu(), kBucketElements)), memory(bytes + 64, std::byte{0x5a}) {}
+    Scratch()
+        : bytes(g_processes->scratch_bytes(test::cpu(), kBucketElements)),
+          memory(bytes + 64, std::byte{0x5a}) {}
     ~Scratch() {
         for (std::size_t i = bytes; i < memory.size(); ++i) EXPECT_EQ(memory[i], std::byte{0x5a});
     }
