@@ -134,6 +134,28 @@ GLOW_HD inline Scale sigmoid_scale(double t) {
     return {numerator / (1.0 + e), (t < 0.0 ? t : 0.0) - log1p_unit(e)};
 }
 
+// x where `keep`, else +0, without a branch: compilers turn a conditional value that is stored into a
+// conditional store, which no host loop can vectorise and whose branch a random mask never lets the processor
+// predict.
+GLOW_HD inline float keep_where(bool keep, float x) {
+    std::uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits &= 0u - static_cast<std::uint32_t>(keep);
+    memcpy(&x, &bits, sizeof bits);
+    return x;
+}
+GLOW_HD inline double keep_where(bool keep, double x) {
+    std::uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits &= std::uint64_t{0} - static_cast<std::uint64_t>(keep);
+    memcpy(&x, &bits, sizeof bits);
+    return x;
+}
+GLOW_HD inline bfloat16 keep_where(bool keep, bfloat16 x) {
+    x.bits = static_cast<std::uint16_t>(x.bits & (0u - static_cast<unsigned>(keep)));
+    return x;
+}
+
 GLOW_HD inline float to_float(bfloat16 x) {
     const std::uint32_t bits = std::uint32_t{x.bits} << 16;
     float result;

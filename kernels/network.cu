@@ -127,7 +127,7 @@ struct ReluBackward {
     static constexpr const char* name = "relu_backward";
     const Map* map;
     Map* dmap;
-    GLOW_HD void operator()(index_t i) const { dmap[i] = to_float(map[i]) > 0 ? dmap[i] : Map{}; }
+    GLOW_HD void operator()(index_t i) const { dmap[i] = keep_where(to_float(map[i]) > 0, dmap[i]); }
 };
 
 template <class Map>
@@ -140,7 +140,7 @@ struct ReluBackwardSum {
     Map* dmap;
     GLOW_HD void operator()(index_t row, index_t c, real* sum) const {
         const index_t i = row * C + c;
-        const Map d = to_float(map[i]) > 0 ? dmap[i] : Map{};
+        const Map d = keep_where(to_float(map[i]) > 0, dmap[i]);
         dmap[i] = d;
         sum[0] += to_float(d);
     }

@@ -11,6 +11,7 @@ namespace glow {
 void wait_without_spinning(char** argv) {
     if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
     setenv("OMP_WAIT_POLICY", "passive", 1);
+    setenv("GOMP_SPINCOUNT", "2000", 1);
     std::error_code failed;
     const std::filesystem::path self =
         std::filesystem::read_symlink("/proc/self/exe", failed);  // keeps its name in `ps`
