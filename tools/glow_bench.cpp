@@ -14,7 +14,7 @@
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/thread_policy.h"
-#include "train/run.h"
+#include "train/run_plan.h"
 #include "train/schedule.h"
 
 namespace {

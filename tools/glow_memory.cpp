@@ -15,7 +15,7 @@
 #include "tools/numbers.h"
 #include "tools/thread_policy.h"
 #include "train/memory_point.h"
-#include "train/run.h"
+#include "train/run_plan.h"
 
 namespace {
 

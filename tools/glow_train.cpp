@@ -16,6 +16,7 @@
 #include "train/presets.h"
 #include "train/run.h"
 #include "train/run_folder.h"
+#include "train/run_plan.h"
 
 namespace {
 

@@ -35,17 +35,4 @@ struct RunResult {
 
 RunResult run_training(const RunRequest& request);
 
-// The memory plan of a run, and the largest batch (at once) and depth with which it would fit into the
-// machine; of the data set only its shape is read.
-struct PlannedRun {
-    MemoryPlan plan;
-    std::size_t machine_bytes = 0;
-    index_t largest_batch = 0, largest_depth = 0;  // 0: not even 1 fits
-};
-PlannedRun plan_run(const RunRequest& request);
-// The largest x in 1..most with fits(x), which holds up to some x and for none beyond; 0 where none does.
-index_t largest_that_fits(index_t most, const std::function<bool(index_t)>& fits);
-// The plan as lines for people.
-std::string describe(const MemoryPlan& plan);
-
 }  // namespace glow

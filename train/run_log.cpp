@@ -1,0 +1,125 @@
+// Lines and rows.
+#include "train/run_log.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace glow {
+
+std::string describe(const Settings& s) {
+    const TrainingOptions& o = s.options;
+    const ModelConfig& m = o.model;
+    std::string text;
+    const auto line = [&](const char* name, const std::string& value) {
+        text += fmt::format("{}  {:<14}{}", text.empty() ? "" : "\n", name, value);
+    };
+    line("data", fmt::format("{}: {} training images {}x{}x{}, {} validation, {}", o.data, s.train_images,
+                             m.image_height, m.image_width, m.channels, s.valid_images,
+                             s.on_disk ? "read from disk" : "in memory"));
+    line("model",
+         fmt::format(
+             "levels {}, depth {}, width {}, {} coupling, {}, {} bits, edge bias {}, learned top {}{}{}",
+             m.levels, m.depth, m.width, to_string(m.coupling), to_string(m.permutation), m.n_bits,
+             m.edge_bias ? "on" : "off", m.learn_top ? "on" : "off",
+             m.y_cond ? fmt::format(", conditional on {} classes", m.n_classes) : "",
+             m.weight_y > 0 ? fmt::format(", classifier with weight {}", m.weight_y) : ""));
+    line("optimiser",
+         fmt::format("{}, lr {}, beta1 {}, beta2 {:.6g}, warm-up {} epochs, EMA {:.6g}", o.optimizer, o.lr,
+                     o.beta1, s.schedule.beta2, o.warmup_epochs, s.schedule.ema_decay));
+    line("batch", fmt::format("{} images{}, {} steps an epoch of {:.0f} images", o.batch,
+                              o.micro_batch > 0 ? fmt::format(" in micro-batches of {}", o.micro_batch) : "",
+                              s.schedule.steps_per_epoch, s.schedule.epoch_images));
+    line("machine", fmt::format("{}, {} threads, {} networks, memory policy {}", s.machine, o.threads,
+                                o.precision, o.memory));
+    if (s.processes.size() > 1)
+        line("processes",
+             fmt::format("{} by {}, {} on this host; threads and memory are of each", s.processes.size(),
+                         s.processes.name(), s.processes.group().local_size));
+    line("seed", fmt::format("{}", o.seed));
+    return text;
+}
+
+RunLog::RunLog(const RunRequest& request, const TrainingOptions& options, const Schedule& schedule)
+    : request_(request),
+      options_(options),
+      schedule_(schedule),
+      classifier_(options.model.y_cond && options.model.weight_y > 0) {}
+
+void RunLog::open(const RunFolder& folder, index_t last_step) {
+    metrics_.emplace(
+        folder.metrics(),
+        std::string("step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,"
+                    "max_condition") +
+            (classifier_ ? ",bits_y,error_y" : ""),
+        last_step);
+}
+
+void RunLog::start(const Progress& progress) {
+    start_ = last_row_ = last_draw_ = Clock::now();
+    first_fraction_ = std::max(0.0, total_fraction(progress));
+}
+
+void RunLog::step(const Progress& progress, const StepResult& step, std::size_t peak_bytes, Pulse& pulse) {
+    ++steps_since_row_;
+    if (step.redone)
+        request_.say(
+            fmt::format("step {}: rebuilt images drifted; the step was redone with {}", progress.step,
+                        step.keep.anchor_every == 1 ? "every state kept" : "a state kept every 16 steps"));
+    if (progress.step == 1 || progress.step % options_.log_every == 0) {
+        const Pulse::Allowance allowance(pulse, Pulse::kPatience, "writing metrics.csv");
+        row(progress, step, peak_bytes);
+    }
+    draw(progress);
+}
+
+void RunLog::row(const Progress& progress, const StepResult& step, std::size_t peak_bytes) {
+    const double seconds = seconds_since(last_row_), steps = static_cast<double>(steps_since_row_);
+    const double images_per_s = steps * static_cast<double>(options_.batch) / seconds;
+    const double lr = learning_rate(options_, schedule_, progress.step);
+    if (metrics_)
+        metrics_->row(fmt::format(
+            "{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}{}", progress.step,
+            progress.epoch, progress.images_seen, step.bits_per_dim, step.loss, step.grad_norm, lr,
+            images_per_s, seconds * 1000 / steps, peak_bytes, step.drift, step.max_condition,
+            classifier_ ? fmt::format(",{:.9g},{:.6g}", step.bits_y, step.error_y) : ""));
+    if (request_.terminal) std::fputs("\r\033[K", stderr);
+    request_.say(fmt::format(
+        "step {:>6}  epoch {:>6.2f}  {:.4f} bits/dim  {}|g| {:<8.3g} lr {:.2e}  {:>6.1f} images/s  peak {}",
+        progress.step, progress.epoch, step.bits_per_dim,
+        classifier_ ? fmt::format("{:.3f} bits class, {:.0f}% wrong  ", step.bits_y, 100 * step.error_y) : "",
+        step.grad_norm, lr, images_per_s, human_bytes(peak_bytes)));
+    last_row_ = Clock::now();
+    steps_since_row_ = 0;
+}
+
+void RunLog::draw(const Progress& progress) {
+    if (!request_.terminal || seconds_since(last_draw_) < 0.5) return;
+    last_draw_ = Clock::now();
+    const double elapsed = seconds_since(start_);
+    std::string eta = "no limit set";
+    double left = 1e300;
+    const double fraction = total_fraction(progress);
+    if (fraction > first_fraction_) left = elapsed * (1 - fraction) / (fraction - first_fraction_);
+    if (options_.max_minutes > 0) left = std::min(left, options_.max_minutes * 60 - elapsed);
+    if (left < 1e300) eta = duration_text(std::max(0.0, left)) + " left";
+    std::fprintf(stderr, "\r\033[Kstep %lld, %s", static_cast<long long>(progress.step), eta.c_str());
+    std::fflush(stderr);
+}
+
+// Fraction of the run that is done, by the nearest limit; below 0 without one.
+double RunLog::total_fraction(const Progress& progress) const {
+    double fraction = -1;
+    if (options_.max_steps > 0)
+        fraction =
+            std::max(fraction, static_cast<double>(progress.step) / static_cast<double>(options_.max_steps));
+    if (options_.epochs > 0) fraction = std::max(fraction, progress.epoch / options_.epochs);
+    return fraction;
+}
+
+void RunLog::end() const {
+    if (request_.terminal) std::fputs("\r\033[K", stderr);
+}
+
+}  // namespace glow

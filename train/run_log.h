@@ -1,0 +1,56 @@
+// What a run tells of itself: its settings, a row of metrics.csv and a line for every logged step, and on a
+// terminal a line of progress.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "train/run.h"
+#include "train/run_folder.h"
+#include "train/schedule.h"
+#include "train/timer.h"
+
+namespace glow {
+
+// The options as they will be used, a line each.
+struct Settings {
+    const TrainingOptions& options;
+    const Schedule& schedule;
+    index_t train_images, valid_images;
+    bool on_disk;         // the images are read each time
+    std::string machine;  // Backend::description()
+    const Communicator& processes;
+};
+std::string describe(const Settings& settings);
+
+class RunLog {
+  public:
+    // options: as they are used, in which those of the request were completed.
+    RunLog(const RunRequest& request, const TrainingOptions& options, const Schedule& schedule);
+
+    // metrics.csv of a folder, on the process that writes: rows after last_step are dropped.
+    void open(const RunFolder& folder, index_t last_step);
+    // From here on steps follow `progress`.
+    void start(const Progress& progress);
+    // After every step; it is logged where --log-every says so. peak_bytes: of the arenas.
+    void step(const Progress& progress, const StepResult& step, std::size_t peak_bytes, Pulse& pulse);
+    // Nothing more comes.
+    void end() const;
+    double minutes() const { return seconds_since(start_) / 60; }
+
+  private:
+    void row(const Progress& progress, const StepResult& step, std::size_t peak_bytes);
+    void draw(const Progress& progress);
+    double total_fraction(const Progress& progress) const;
+
+    const RunRequest& request_;
+    const TrainingOptions& options_;
+    const Schedule& schedule_;
+    bool classifier_;
+    std::optional<CsvLog> metrics_;
+    Clock::time_point start_, last_row_, last_draw_;
+    double first_fraction_ = 0;  // of the whole run, done before this process started
+    index_t steps_since_row_ = 0;
+};
+
+}  // namespace glow

@@ -1,0 +1,108 @@
+// Plans of runs.
+#include "train/run_plan.h"
+
+#include <fmt/format.h>
+
+#include "kernels/error.h"
+#include "runtime/device.h"
+#include "train/schedule.h"
+
+namespace glow {
+
+void fit_model(const DatasetInfo& info, TrainingOptions& options) {
+    ModelConfig& model = options.model;
+    model.image_height = info.H;
+    model.image_width = info.W;
+    model.channels = info.C;
+    model.n_classes = model.y_cond ? info.n_classes : 0;
+    if (model.y_cond && (!info.train_labels || (info.valid > 0 && !info.valid_labels)))
+        throw InputError(fmt::format("--y-cond: {} has no labels of its {} images", options.data,
+                                     info.train_labels ? "validation" : "training"));
+    check(model);
+}
+
+index_t act_budget(const TrainingOptions& options, const std::optional<CheckpointInfo>& resumed) {
+    if (options.memory != "auto" || options.act_budget > 0) return options.act_budget;
+    if (resumed) {
+        const nlohmann::ordered_json training =
+            resumed->config.value("training", nlohmann::ordered_json::object());
+        if (training.contains("act-budget") && training["act-budget"].is_number_integer()) {
+            const index_t bytes = training["act-budget"];
+            if (bytes > 0 && bytes <= index_t{1} << 60) return bytes;
+        }
+    }
+    return static_cast<index_t>(machine_memory_bytes() / 4);
+}
+
+void refuse_beyond_machine(std::size_t each, int processes) {
+    const std::size_t planned = each * static_cast<std::size_t>(processes);
+    const std::size_t bytes = machine_memory_bytes();
+    if (planned > bytes)
+        throw InputError(fmt::format(
+            "the run needs {}{} and this machine has {}: take a smaller --batch, --micro-batch or model, or "
+            "--memory reconstruct (--plan shows the bytes)",
+            human_bytes(planned), processes > 1 ? fmt::format(" for {} processes", processes) : "",
+            human_bytes(bytes)));
+}
+
+std::string describe(const MemoryPlan& plan) {
+    std::string text = "memory plan:";
+    for (int i = 0; i < kCategories; ++i)
+        if (plan.bytes[i] > 0)
+            text += fmt::format("\n  {:<14}{:>12}", kCategoryNames[i], human_bytes(plan.bytes[i]));
+    text += fmt::format("\n  {:<14}{:>12}", "total", human_bytes(total(plan.bytes)));
+    if (plan.fallback_stored > at(plan.bytes, Category::stored))
+        text += fmt::format("  (+ {} if drift makes a step keep every state)",
+                            human_bytes(plan.fallback_stored - at(plan.bytes, Category::stored)));
+    text += fmt::format("\n  {:<14}{:>12.2f}  units of forward (3 with all maps kept)", "network work",
+                        plan.network_units);
+    for (std::size_t l = 0; l < plan.keep.last_maps.size(); ++l)
+        text += fmt::format("\n  {:<14}{:>12}  steps whose maps are kept", fmt::format("level {}", l),
+                            plan.keep.last_maps[l]);
+    return text;
+}
+
+PlannedRun plan_run(const RunRequest& request) {
+    TrainingOptions options = request.options;
+    const DatasetInfo info = describe_dataset(options.data);
+    check(options);
+    fit_model(info, options);
+    const Backend backend = Backend::for_plans(request.device, options.threads, request.processes);
+    const auto sharing = static_cast<std::size_t>(backend.communicator().group().local_size);
+    options.act_budget = act_budget(options, {});
+    const auto plan = [&](const TrainingOptions& planned) {
+        return memory_plan(planned, make_schedule(planned, info.train).init_images, backend);
+    };
+    PlannedRun result{plan(options), machine_memory_bytes(), 0, 0};
+    const auto largest = [&](index_t most, auto&& with) {
+        return largest_that_fits(most, [&](index_t x) {
+            TrainingOptions larger = options;
+            with(larger, x);
+            return total(plan(larger).bytes) * sharing <= result.machine_bytes;
+        });
+    };
+    // A batch that is taken at once: in micro-batches, any batch fits that has one of them fit.
+    result.largest_batch = largest(1 << 24, [](TrainingOptions& o, index_t x) {
+        o.batch = x;
+        o.micro_batch = 0;
+    });
+    result.largest_depth = largest(1 << 12, [](TrainingOptions& o, index_t x) { o.model.depth = x; });
+    return result;
+}
+
+index_t largest_that_fits(index_t most, const std::function<bool(index_t)>& fits) {
+    if (!fits(1)) return 0;
+    index_t good = 1, bad = 2;
+    while (bad <= most && fits(bad)) {
+        good = bad;
+        bad *= 2;
+    }
+    bad = std::min(bad, most + 1);
+    while (bad - good > 1) {
+        const index_t middle = good + (bad - good) / 2;
+        (fits(middle) ? good : bad) = middle;
+    }
+    return good;
+}
+
+}  // namespace glow

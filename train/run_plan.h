@@ -1,0 +1,39 @@
+// What a run will take before it starts: the parts of its options that the data set and the machine decide,
+// its memory plan, and the largest batch and depth that fit.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "train/data/dataset.h"
+#include "train/run.h"
+
+namespace glow {
+
+// The parts of the model that the data set decides: shape of the images, number of classes. InputError where
+// the model does not suit it.
+void fit_model(const DatasetInfo& info, TrainingOptions& options);
+
+// Bytes of maps that `auto` keeps: the option, else those of the run that is resumed, else a quarter of the
+// machine's memory.
+index_t act_budget(const TrainingOptions& options, const std::optional<CheckpointInfo>& resumed);
+
+// The plan as lines for people.
+std::string describe(const MemoryPlan& plan);
+// InputError where `processes` of `each` bytes are more than the machine has. Memory is only taken when it is
+// touched: a plan beyond the machine would be killed hours later.
+void refuse_beyond_machine(std::size_t each, int processes);
+
+// The memory plan of a run, and the largest batch (at once) and depth with which it would fit into the
+// machine; of the data set only its shape is read.
+struct PlannedRun {
+    MemoryPlan plan;
+    std::size_t machine_bytes = 0;
+    index_t largest_batch = 0, largest_depth = 0;  // 0: not even 1 fits
+};
+PlannedRun plan_run(const RunRequest& request);
+// The largest x in 1..most with fits(x), which holds up to some x and for none beyond; 0 where none does.
+index_t largest_that_fits(index_t most, const std::function<bool(index_t)>& fits);
+
+}  // namespace glow

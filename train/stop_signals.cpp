@@ -1,0 +1,33 @@
+// Signal handlers.
+#include "train/stop_signals.h"
+
+#include <cstdlib>
+
+namespace glow {
+namespace {
+
+volatile std::sig_atomic_t g_stop = 0;  // a signal handler can reach nothing else
+
+void on_signal(int signal) {
+    if (g_stop != 0 && signal == SIGINT) std::_Exit(130);
+    g_stop = 1;
+}
+
+}  // namespace
+
+StopSignals::StopSignals() {
+    g_stop = 0;
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &previous_[i]);
+}
+
+StopSignals::~StopSignals() {
+    for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &previous_[i], nullptr);
+}
+
+bool StopSignals::asked() {
+    return g_stop != 0;
+}
+
+}  // namespace glow
