@@ -248,11 +248,12 @@ TEST_F(Processes, ARankThatThrowsEndsTheRun) {
 }
 
 TEST_F(Processes, DuringInitialisationToo) {
+    make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
+    const Words slow = {"--data",  "large.h5", "--levels",     "3",   "--depth",      "16",
+                        "--width", "256",      "--init-batch", "400", "--eval-every", "0"};
+    losses(4, "whole", words("whole", 1, slow));
     for (const int signal : {SIGKILL, SIGSTOP}) {
         const std::string out = "run" + std::to_string(signal);
-        make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
-        const Words slow = {"--data",  "large.h5", "--levels",     "3",  "--depth", "16",
-                            "--width", "256",      "--init-batch", "400"};
         const Outcome outcome = struck(
             words(out, 100000, slow), 25,
             [](const Process& run) { return run.err().find("initialising") != std::string::npos; },
@@ -260,6 +261,10 @@ TEST_F(Processes, DuringInitialisationToo) {
         EXPECT_EQ(outcome.err.find("step  "), std::string::npos)
             << "not in the initialisation: " << outcome.err;
         EXPECT_NE(outcome.err.find("rank 1 "), std::string::npos) << outcome.err;
+        // There is no checkpoint yet: the run starts again, as if nothing had been.
+        losses(4, out, words(out, 1, slow + Words{"--resume", "auto"}));
+        expect_equal_metrics(out, "whole");
+        expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
     }
 }
 
@@ -283,6 +288,7 @@ TEST_F(SlowFiles, ALongWriteIsNoFailure) {
 }
 
 TEST_F(SlowFiles, AKilledOrStoppedRankWhileTheFirstOneWrites) {
+    losses(4, "whole", words("whole", 8, saving));
     for (const int signal : {SIGKILL, SIGSTOP})
         for (const int rank : {0, 3}) {
             const std::string out = "run" + std::to_string(signal) + std::to_string(rank);
@@ -293,13 +299,13 @@ TEST_F(SlowFiles, AKilledOrStoppedRankWhileTheFirstOneWrites) {
                     [&](const Process& run) { return writes(run, folder / out / "checkpoints"); },
                     [&](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(rank), signal); });
             }
-            // The checkpoint before is whole, and the run goes on from there.
-            const std::string before =
-                fmt_step(static_cast<int>(CheckpointEdit(folder / out / "latest.h5").step));
-            EXPECT_GE(std::stoi(before), 2);
-            const Outcome resumed = start(4, words(out, 8, {"--resume", "auto"})).wait();
+            // The checkpoint before is whole, and the run goes on from there as if nothing had been.
+            EXPECT_GE(CheckpointEdit(folder / out / "latest.h5").step, 2);
+            const Outcome resumed = start(4, words(out, 8, saving + Words{"--resume", "auto"})).wait();
             EXPECT_EQ(resumed.code, 0) << resumed.err;
             EXPECT_NE(resumed.err.find("resumed from"), std::string::npos) << resumed.err;
+            expect_equal_metrics(out, "whole");
+            expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
         }
 }
 
