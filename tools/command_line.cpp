@@ -1,12 +1,15 @@
 // One place for usage, output and errors of every command.
 #include "tools/command_line.h"
 
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <new>
+#include <thread>
 
 #include "kernels/error.h"
 #include "runtime/cuda.h"
+#include "runtime/launcher.h"
 #include "train/data/hdf5_file.h"
 
 namespace glow {
@@ -17,6 +20,15 @@ std::string version_text(const std::string& name) {
     for (const auto& [library, version] : library_versions())
         text += fmt::format("\n{:<9}{}", library, version);
     return text;
+}
+
+// Of the processes of a launcher, which say the same, the first one speaks. What only another one has to say
+// it says late: an error of the first ends it before.
+bool is_first() {
+    return detect_launch().rank == 0;
+}
+void let_first_speak() {
+    if (!is_first()) std::this_thread::sleep_for(std::chrono::seconds(1));
 }
 
 void write_line(std::FILE* file, const std::string& text) {
@@ -76,11 +88,11 @@ void CommandLine::parse_and_run(int argc, char** argv) {
     try {
         app_.parse(argc, argv);
     } catch (const CLI::CallForVersion& version) {
-        write_line(stdout, version.what());
+        if (is_first()) write_line(stdout, version.what());
         return flush_results();
     } catch (const CLI::Success&) {  // --help
         const std::string text = app_.help();
-        std::fwrite(text.data(), 1, text.size(), stdout);
+        if (is_first()) std::fwrite(text.data(), 1, text.size(), stdout);
         return flush_results();
     } catch (const CLI::RequiredError& error) {
         // A subcommand that does not exist counts as none; say which one it was.
@@ -104,12 +116,15 @@ int run_tool(int argc, char** argv, const std::string& description,
         flush_results();
         return 0;
     } catch (const InputError& error) {
+        let_first_speak();
         command.complain("error", error.what());
         return 2;
     } catch (const std::bad_alloc&) {
+        let_first_speak();
         command.complain("error", "out of memory");
         return 1;
     } catch (const std::exception& error) {
+        let_first_speak();
         command.complain("error", error.what());
         return 1;
     }

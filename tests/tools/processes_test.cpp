@@ -190,6 +190,25 @@ TEST_F(Processes, BadInputIsToldOnceAndRefused) {
     EXPECT_FALSE(std::filesystem::exists(folder / "x"));
 }
 
+TEST_F(Processes, BadUsageAndHelpAreToldOnceToo) {
+    const auto count = [](const std::string& text, const std::string& part) {
+        int n = 0;
+        for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++n;
+        return n;
+    };
+    const Outcome refused = start(3, words("x", 2, {"--no-such-option"})).wait();
+    EXPECT_EQ(refused.code, 2) << refused.err;
+    EXPECT_EQ(count(refused.err, "glow_train: error:"), 1) << refused.err;
+    const Outcome help = start(3, {"--help"}).wait();
+    EXPECT_EQ(help.code, 0) << help.err;
+    EXPECT_EQ(count(help.out, "Usage:"), 1) << help.out;
+    // What only the last one does not know, it says itself.
+    const Words one = words("x", 2), other = words("x", 2, {"--no-such-option"});
+    const Outcome alone = start(1, one + Words{":", "-n", "1", GLOW_TRAIN_PROGRAM} + other).wait();
+    EXPECT_EQ(alone.code, 2) << alone.err;
+    EXPECT_EQ(count(alone.err, "--no-such-option"), 1) << alone.err;
+}
+
 TEST_F(Processes, AFolderThatHoldsARunIsRefusedByAll) {
     make_run("run", 1);
     EXPECT_EQ(start(2, words("run", 2)).wait().code, 2);
