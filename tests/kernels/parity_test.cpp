@@ -166,7 +166,8 @@ TEST_P(KernelParity, ZeroConvolution) {
         });
     }
     // Images of one row or one column are all edge.
-    for (const auto& [H, W] : {std::pair<index_t, index_t>{1, 1}, {1, 4}, {4, 1}, {2, 2}}) {
+    for (const auto& size : {std::pair<index_t, index_t>{1, 1}, {1, 4}, {4, 1}, {2, 2}}) {
+        const index_t H = size.first, W = size.second;  // clang 14 captures no structured binding
         const auto dpre = random.normals<real>(3 * H * W * 2);
         expect_parity(kFloat, [&](Side& side) {
             edge_weight_backward(side.place, 3, H, W, 2, side.in(dpre),
