@@ -99,7 +99,7 @@ TEST_P(TopPriorTest, IsTheSpecificationsConvolutionOfZeros) {
                      std::exp(3 * tensor_values(alone.parameters, "prior/top/logs")[i % (2 * C)]);
     std::vector<double> expected(N, 0.0), eps(alone.z.size());
     // What the image's class adds to every pixel: (Wc[y] + bias) exp(3 logs).
-    const auto added = [&](index_t n, index_t j) {
+    const auto added = [&, classes = classes](index_t n, index_t j) {
         if (classes == 0) return 0.0;
         return (tensor_values(alone.parameters, "prior/class/weight")[alone.labels[n] * 2 * C + j] +
                 tensor_values(alone.parameters, "prior/class/bias")[j]) *

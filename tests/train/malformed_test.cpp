@@ -339,8 +339,9 @@ TEST_F(Malformed, Checkpoints) {
     // Tensors: each kind missing, of another shape or type, with values that cannot be.
     for (const auto& [name, tensor] : good.tensors) {
         if (name.find("level0") == std::string::npos || name.find("/ema") == 0) continue;
-        damage(name + " missing", [&](auto& e) { e.tensors.erase(name); });
-        damage(name + " not finite", [&](auto& e) { e.tensor(name).values.back() = std::nanf(""); });
+        damage(name + " missing", [&, name = name](auto& e) { e.tensors.erase(name); });
+        damage(name + " not finite",
+               [&, name = name](auto& e) { e.tensor(name).values.back() = std::nanf(""); });
     }
     const std::string W = "/params/level0/step0/invconv/weight";
     damage("W singular",
