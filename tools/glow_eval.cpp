@@ -25,13 +25,14 @@ struct Options {
     int threads = 0;
 };
 
-void write_per_image(const std::string& path, const std::vector<double>& bits, const ImageSet& set) {
+void write_per_image(const std::string& path, const std::vector<double>& bits,
+                     const std::vector<std::int32_t>& labels) {
     write_atomically(path, [&](const std::filesystem::path& temporary) {
         std::ofstream file(temporary);
-        file << (set.labels.empty() ? "index,bpd\n" : "index,bpd,label\n");
+        file << (labels.empty() ? "index,bpd\n" : "index,bpd,label\n");
         for (std::size_t i = 0; i < bits.size(); ++i) {
             file << fmt::format("{},{:.9g}", i, bits[i]);
-            if (!set.labels.empty()) file << fmt::format(",{}", set.labels[i]);
+            if (!labels.empty()) file << fmt::format(",{}", labels[i]);
             file << "\n";
         }
         file << std::flush;
@@ -59,9 +60,10 @@ void run(const CommandLine& command, const Options& options) {
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const DatasetInfo info = describe_dataset(options.data);
     require_fitting(options.data, info, options.split, checkpoint, read_checkpoint_info(checkpoint).model);
-    const ImageSet set = load_split(options.data, options.split, options.limit > 0 ? options.limit : -1);
+    // On disk: one pass over images in the order of the file needs none of them in memory.
+    const SplitImages images(options.data, options.split, options.limit > 0 ? options.limit : -1);
     LoadedModel loaded(checkpoint, !options.no_ema, parse_precision(options.precision),
-                       std::min(options.batch, set.N), backend);
+                       std::min(options.batch, images.N()), backend);
 
     ProgressLine progress(command, "images");
     const bool uniform = options.dequant == "uniform";
@@ -72,10 +74,11 @@ void run(const CommandLine& command, const Options& options) {
     request.iw_samples = options.iw_samples;
     request.batch = options.batch;
     request.progress = [&](index_t done, index_t all) { progress.show(done, all); };
-    const Likelihoods found = likelihoods(loaded, set, request);
-    if (!options.per_image.empty()) write_per_image(options.per_image, found.bits_per_dim, set);
+    const Likelihoods found = likelihoods(loaded, images, request);
+    if (!options.per_image.empty())
+        write_per_image(options.per_image, found.bits_per_dim, images.set().labels);
 
-    const Mean mean = mean_of(found.bits_per_dim.data(), set.N);
+    const Mean mean = mean_of(found.bits_per_dim.data(), images.N());
     std::string text =
         fmt::format("{:.4f} +- {:.4f} bits/dim over {} {} images ({} weights)", mean.value,
                     mean.standard_error, mean.count, options.split, loaded.used_ema() ? "EMA" : "raw");
@@ -93,8 +96,8 @@ void run(const CommandLine& command, const Options& options) {
         json["entropy_bpd"] = *info.entropy_bpd;
     }
     if (loaded.glow().has_classifier()) {
-        const double bits = mean_of(found.bits_y.data(), set.N).value,
-                     error = mean_of(found.error_y.data(), set.N).value;
+        const double bits = mean_of(found.bits_y.data(), images.N()).value,
+                     error = mean_of(found.error_y.data(), images.N()).value;
         text += fmt::format("\nclassifier: {:.4f} bits, {:.2f}% wrong", bits, 100 * error);
         json["bits_y"] = bits;
         json["error_y"] = error;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "kernels/error.h"
 
@@ -32,9 +33,10 @@ class LogMeanExp {
 
 }  // namespace
 
-Likelihoods likelihoods(LoadedModel& model, const ImageSet& set, const LikelihoodRequest& request) {
+Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const LikelihoodRequest& request) {
     Glow& glow = model.glow();
-    const std::size_t N = static_cast<std::size_t>(set.N);
+    const index_t all = images.N(), D = glow.config().dimensions();
+    const auto N = static_cast<std::size_t>(all);
     const index_t draws = request.dequant_samples * request.iw_samples;
     const Noise noise{request.uniform, request.seed, Purpose::evaluate, nullptr};
     Likelihoods result;
@@ -44,21 +46,23 @@ Likelihoods likelihoods(LoadedModel& model, const ImageSet& set, const Likelihoo
         result.error_y.assign(N, 0.0);
     }
     std::vector<double> logdet(N), prior(N), bits_y(N), error_y(N);
+    std::vector<index_t> order(N);
+    std::iota(order.begin(), order.end(), index_t{0});
     std::vector<std::uint64_t> numbers(N);
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(std::min(request.batch, all) * D));
     std::vector<LogMeanExp> bounds;
     for (index_t draw = 0; draw < draws; ++draw) {
         for (std::size_t i = 0; i < N; ++i)
             numbers[i] = static_cast<std::uint64_t>(i) | static_cast<std::uint64_t>(draw) << 40;
         if (draw % request.iw_samples == 0) bounds.assign(N, {});
-        for (index_t first = 0; first < set.N; first += request.batch) {
-            const index_t count = std::min(request.batch, set.N - first);
+        for (index_t first = 0; first < all; first += request.batch) {
+            const index_t count = std::min(request.batch, all - first);
+            images.gather(order.data() + first, count, pixels.data());
             evaluate(model.context(), glow, model.buffers(),
-                     {count, set.image(first), numbers.data() + first,
-                      set.labels.empty() ? nullptr : set.labels.data() + first},
-                     noise,
+                     {count, pixels.data(), numbers.data() + first, images.labels(first)}, noise,
                      {nullptr, logdet.data() + first, prior.data() + first, bits_y.data() + first,
                       error_y.data() + first});
-            if (request.progress) request.progress(draw * set.N + first + count, draws * set.N);
+            if (request.progress) request.progress(draw * all + first + count, draws * all);
         }
         const double share = 1.0 / static_cast<double>(draws);
         const bool complete = (draw + 1) % request.iw_samples == 0;

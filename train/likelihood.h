@@ -28,9 +28,9 @@ struct Likelihoods {
     std::vector<double> bits_y, error_y;  // [N] of a classifier, else empty
     double logdet = 0, prior = 0;         // nats per image, means over images and draws
 };
-// `set` must fit the model (require_fitting). Throws Error, naming the image, where a likelihood is not
-// finite.
-Likelihoods likelihoods(LoadedModel& model, const ImageSet& set, const LikelihoodRequest& request);
+// The images are read as they are needed, once a draw. They must fit the model (require_fitting). Throws
+// Error, naming the image, where a likelihood is not finite.
+Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const LikelihoodRequest& request);
 
 // What mean bits/dim consists of, in bits/dim; `bins` is n_bits, for the pixels' width. Their sum is the mean
 // without importance weights.

@@ -168,9 +168,9 @@ ImageSet load_split(const std::filesystem::path& path, const std::string& split,
 
 SplitImages::SplitImages(ImageSet set) : set_(std::move(set)) {}
 
-SplitImages::SplitImages(const std::filesystem::path& path, const std::string& split)
+SplitImages::SplitImages(const std::filesystem::path& path, const std::string& split, index_t limit)
     : split_(split), reader_(std::make_unique<DatasetReader>(path)) {
-    set_ = without_pixels(*reader_, split, -1);
+    set_ = without_pixels(*reader_, split, limit);
     std::vector<std::uint8_t> first(static_cast<std::size_t>(set_.image_bytes()));
     reader_->read_images(split, 0, 1, first.data());  // refuses a split that is not there
 }
@@ -182,12 +182,16 @@ void SplitImages::gather(const index_t* numbers, index_t count, std::uint8_t* pi
             std::memcpy(pixels + i * set_.image_bytes(), set_.image(numbers[i]), bytes);
         return;
     }
-    // In the order of the file, one by one: neighbours share a chunk, and a disk's head goes one way.
+    // In the order of the file: neighbours share a chunk, and a disk's head goes one way. Images that follow
+    // each other in both are read together.
     std::vector<index_t> order(static_cast<std::size_t>(count));
     std::iota(order.begin(), order.end(), index_t{0});
     std::sort(order.begin(), order.end(), [&](index_t a, index_t b) { return numbers[a] < numbers[b]; });
-    for (const index_t i : order)
-        reader_->read_scattered(split_, numbers + i, 1, pixels + i * set_.image_bytes());
+    for (index_t i = 0, run = 1; i < count; i += run) {
+        run = 1;
+        while (i + run < count && order[i + run] == order[i] + run) ++run;
+        reader_->read_scattered(split_, numbers + order[i], run, pixels + order[i] * set_.image_bytes());
+    }
 }
 
 DatasetWriter::DatasetWriter(const std::filesystem::path& path, const DatasetInfo& info)

@@ -75,8 +75,8 @@ ImageSet load_split(const std::filesystem::path& path, const std::string& split,
 class SplitImages {
   public:
     SplitImages(ImageSet set);  // not explicit: images in memory are split images
-    // On disk. InputError where the file has no such split.
-    SplitImages(const std::filesystem::path& path, const std::string& split);
+    // On disk: a split or its first `limit` images. InputError where the file has no such split.
+    SplitImages(const std::filesystem::path& path, const std::string& split, index_t limit = -1);
 
     // Shape and labels; its `images` are empty where the pixels stay on disk.
     const ImageSet& set() const { return set_; }
