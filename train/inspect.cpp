@@ -1,11 +1,9 @@
-// Evaluations and samples of a run.
+// Evaluations of a run.
 #include "train/inspect.h"
 
 #include <algorithm>
 #include <numeric>
 #include <vector>
-
-#include "train/data/grid.h"
 
 namespace glow {
 
@@ -31,29 +29,6 @@ Mean mean_bits_per_dim(Trainer& trainer, const SplitImages& images, std::uint64_
     }
     processes.gather_shares(N, sizeof(double), bits.data());
     return mean_of(bits.data(), N);
-}
-
-Image sheet_of_samples(Trainer& trainer, std::uint64_t seed) {
-    const ModelConfig& m = trainer.glow().config();
-    // 8 x 8 images, fewer where they are large: the plan does not count the sheet. A tile is magnified to 64
-    // pixels a side and more.
-    const index_t scale = std::max<index_t>(1, 64 / std::min(m.image_height, m.image_width));
-    const index_t tile = m.image_height * m.image_width * scale * scale;
-    index_t side = 8;
-    while (side > 1 && tile * side * side > index_t{1} << 22) side /= 2;
-    if (tile > index_t{1} << 26) return {};
-    const GridSize grid{side, side};
-    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(grid.tiles() * m.dimensions()));
-    const std::vector<std::int32_t> labels =
-        column_classes(grid.tiles(), grid.columns, std::max<index_t>(1, m.n_classes));
-    trainer.use(true);
-    Communicator& processes = trainer.context().communicator;
-    const Share mine = processes.share(grid.tiles());
-    sample(trainer.context(), trainer.glow(), trainer.buffers(), mine.first, mine.count, 0.7, seed,
-           labels.data() + mine.first, pixels.data() + mine.first * m.dimensions());
-    processes.gather_shares(grid.tiles(), static_cast<std::size_t>(m.dimensions()), pixels.data());
-    if (!processes.is_first()) return {};
-    return tile_images(pixels.data(), grid.tiles(), m.image_height, m.image_width, m.channels, grid);
 }
 
 }  // namespace glow

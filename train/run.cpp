@@ -15,6 +15,7 @@
 #include "train/run_folder.h"
 #include "train/run_log.h"
 #include "train/run_plan.h"
+#include "train/sample_sheet.h"
 #include "train/schedule.h"
 #include "train/stop_signals.h"
 #include "train/training_images.h"
@@ -266,10 +267,12 @@ void Run::evaluate_valid() {
 }
 
 void Run::draw_samples() {
-    const Image sheet = sheet_of_samples(*trainer_, options_.seed);
-    if (sheet.H == 0) return;
+    trainer_->use(true);
+    const std::optional<Image> sheet =
+        sample_sheet(trainer_->context(), trainer_->glow(), trainer_->buffers(), options_.seed);
+    if (!sheet) return;
     const auto allowance = patience("writing samples");
-    write_png(folder_.samples(progress_.step), sheet);
+    write_png(folder_.samples(progress_.step), *sheet);
 }
 
 void Run::save() {

@@ -162,9 +162,13 @@ GridSize parse_grid(const std::string& text) {
     return {rows, parse_side(std::min(begin + cross + 1, end), end, text)};
 }
 
+index_t tile_scale(index_t H, index_t W) {
+    return (kVisible + std::min(H, W) - 1) / std::min(H, W);
+}
+
 Image tile_images(const std::uint8_t* images, index_t N, index_t H, index_t W, index_t C, GridSize grid,
                   index_t scale) {
-    if (scale == 0) scale = (kVisible + std::min(H, W) - 1) / std::min(H, W);
+    if (scale == 0) scale = tile_scale(H, W);
     const index_t tile_h = H * scale, tile_w = W * scale;
     Image sheet = white(kGap + grid.rows * (tile_h + kGap), kGap + grid.columns * (tile_w + kGap), C);
     for (index_t n = 0; n < std::min(N, grid.tiles()); ++n) {
@@ -179,28 +183,37 @@ Image tile_images(const std::uint8_t* images, index_t N, index_t H, index_t W, i
     return sheet;
 }
 
-Image side_by_side(const std::vector<Panel>& panels) {
+Image side_by_side(const std::vector<Panel>& panels, index_t a_row) {
     if (panels.empty()) throw Error("side_by_side: expected at least one panel");
-    index_t H = 0, W = -kPanelGap, label_height = 0;
-    std::vector<index_t> widths;
-    for (const Panel& panel : panels) {
-        if (panel.image.C != panels[0].image.C)
-            throw Error("side_by_side: expected panels of one number of channels");
-        if (!panel.label.empty()) label_height = kLabelHeight;
-        widths.push_back(
-            std::max(panel.image.W, 2 * kGap + static_cast<index_t>(panel.label.size()) * kLetterAdvance));
-        H = std::max(H, panel.image.H);
-        W += widths.back() + kPanelGap;
+    const auto count = std::ssize(panels);
+    const index_t columns = a_row > 0 ? std::min(a_row, count) : count, C = panels[0].image.C;
+    // The columns' widths and the rows' heights are those of their largest panels.
+    std::vector<index_t> widths(static_cast<std::size_t>(columns), 0);
+    std::vector<index_t> heights(static_cast<std::size_t>((count + columns - 1) / columns), 0);
+    index_t label_height = 0;
+    for (index_t n = 0; n < count; ++n) {
+        const auto& [label, image] = panels[n];
+        if (image.C != C) throw Error("side_by_side: expected panels of one number of channels");
+        if (!label.empty()) label_height = kLabelHeight;
+        index_t &W = widths[n % columns], &H = heights[n / columns];
+        W = std::max({W, image.W, 2 * kGap + static_cast<index_t>(label.size()) * kLetterAdvance});
+        H = std::max(H, image.H);
     }
-    Image sheet = white(H + label_height, W, panels[0].image.C);
-    index_t left = 0;
-    for (std::size_t n = 0; n < panels.size(); ++n) {
-        const Image& image = panels[n].image;
-        draw_label(panels[n].label, sheet, (label_height - kLetterScale * kLetterH) / 2, left + kGap);
+    index_t sheet_H = -kPanelGap, sheet_W = -kPanelGap;
+    for (const index_t H : heights) sheet_H += label_height + H + kPanelGap;
+    for (const index_t W : widths) sheet_W += W + kPanelGap;
+    Image sheet = white(sheet_H, sheet_W, C);
+    index_t top = 0, left = 0;
+    for (index_t n = 0; n < count; ++n) {
+        const auto& [label, image] = panels[n];
+        draw_label(label, sheet, top + (label_height - kLetterScale * kLetterH) / 2, left + kGap);
         for (index_t y = 0; y < image.H; ++y)
-            std::copy_n(image.pixels.data() + y * image.W * image.C, image.W * image.C,
-                        sheet.pixels.data() + ((label_height + y) * sheet.W + left) * image.C);
-        left += widths[n] + kPanelGap;
+            std::copy_n(image.pixels.data() + y * image.W * C, image.W * C,
+                        sheet.pixels.data() + ((top + label_height + y) * sheet.W + left) * C);
+        left += widths[n % columns] + kPanelGap;
+        if ((n + 1) % columns != 0) continue;
+        left = 0;
+        top += label_height + heights[n / columns] + kPanelGap;
     }
     return sheet;
 }

@@ -86,6 +86,22 @@ TEST(Grid, PanelsStandSideBySideUnderTheirLabels) {
     EXPECT_EQ(side_by_side({{"", tile}}).pixels, tile.pixels);
 }
 
+TEST(Grid, PanelsFillRowsOfAGivenNumber) {
+    const std::uint8_t grey = 9;
+    const Image small = tile_images(&grey, 1, 1, 1, 1, {1, 1}, 40);
+    const Image large = tile_images(&grey, 1, 1, 1, 1, {1, 1}, 60);
+    const Image sheet = side_by_side({{"A", small}, {"B", small}, {"C", large}}, 2);
+    const index_t label = sheet.H - small.H - large.H - 8;  // of two rows
+    EXPECT_EQ(label, 2 * 22);
+    EXPECT_EQ(sheet.W, large.W + 8 + small.W);
+    EXPECT_EQ(pixel(sheet, 22 + 2, 2), 9);
+    EXPECT_EQ(pixel(sheet, 22 + 2, large.W + 8 + 2), 9);  // beside the wider panel of the column
+    EXPECT_EQ(pixel(sheet, 22 + small.H + 8 + 22 + 2, 2), 9);
+    EXPECT_EQ(pixel(sheet, sheet.H - 3, sheet.W - 3), 255);  // no fourth
+    EXPECT_EQ(side_by_side({{"A", small}, {"B", small}}, 5).pixels,
+              side_by_side({{"A", small}, {"B", small}}).pixels);
+}
+
 TEST(Grid, EveryPrintableLetterOfALabelLooksDifferent) {
     const Image tile = {1, 1, 1, {255}};
     const std::string letters =
