@@ -59,6 +59,7 @@ Glow::Prepared Glow::prepared(const Context& context) const {
     const std::vector<double> conditions = context.to_host(conditions_, config_.levels * config_.depth);
     for (std::size_t i = 0; i < conditions.size(); ++i) {
         const std::size_t depth = static_cast<std::size_t>(config_.depth);
+        if (conditions[i] > prepared.max_condition) prepared.worst_step = static_cast<index_t>(i);
         prepared.max_condition = std::max(prepared.max_condition, conditions[i]);
         if (!std::isfinite(conditions[i]) && prepared.bad_layer.empty())
             prepared.bad_layer = "level" + std::to_string(i / depth) + "/step" + std::to_string(i % depth);

@@ -59,6 +59,7 @@ class Glow {
     // What derive() found.
     struct Prepared {
         double max_condition = 0;  // of W over all steps: norm1(W) norm1(W^-1)
+        index_t worst_step = 0;    // that has it, of L * K
         // The first step with a singular W or a value that is not finite; empty: all is well.
         std::string bad_layer;
     };

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "kernels/error.h"
+#include "layers/glow.h"
 #include "runtime/solver.h"
 #include "train/data/atomic_file.h"
 #include "train/data/hdf5_file.h"
@@ -179,6 +180,7 @@ void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config,
     file.set_integer("/", "step", progress.step);
     file.set_integer("/", "images_seen", progress.images_seen);
     file.set_number("/", "epoch", progress.epoch);
+    file.set_string("/", "course", to_json(progress.course).dump());
     for (const Tree& tree : {Tree{"/params", weights.params}, Tree{"/ema", weights.ema},
                              Tree{"/optimizer/m", weights.m}, Tree{"/optimizer/v", weights.v}}) {
         if (tree.values == nullptr) continue;
@@ -224,6 +226,8 @@ CheckpointInfo read_checkpoint_info(const fs::path& path) {
     try {
         info.config = parse_config(file.string_attribute("/", "config"));
         info.model = model_from_json(info.config);
+        if (file.has_attribute("/", "course"))  // files of others need none
+            info.progress.course = course_from_json(parse_config(file.string_attribute("/", "course")));
     } catch (const InputError& error) {
         throw InputError(fmt::format("{}: {}", path.string(), error.what()));
     }
@@ -240,6 +244,16 @@ CheckpointInfo read_checkpoint_info(const fs::path& path) {
         info.progress.images_seen > most || !(info.progress.epoch >= 0 && info.progress.epoch < 1e300))
         throw InputError(fmt::format("{}: step {}, images_seen {} or epoch {} is out of range", path.string(),
                                      info.progress.step, info.progress.images_seen, info.progress.epoch));
+    return info;
+}
+
+CheckpointInfo check_checkpoint(const fs::path& path) {
+    const CheckpointInfo info = read_checkpoint_info(path);
+    const Glow glow(info.model, {});
+    const Hdf5File file = Hdf5File::open(path);
+    for (const char* const tree : {"/params", "/ema", "/optimizer/m", "/optimizer/v"})
+        if (!file.exists(tree)) throw InputError(fmt::format("{}: {} is missing", path.string(), tree));
+    load_checkpoint(path, glow.parameters(), {}, {});
     return info;
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "layers/parameters.h"
+#include "train/course.h"
 #include "train/options.h"
 
 namespace glow {
@@ -13,6 +14,7 @@ namespace glow {
 struct Progress {
     index_t step = 0, images_seen = 0;
     double epoch = 0;
+    Course course{};
 };
 
 // The flat arrays of a model, in the memory of a place and in the layout of Parameters; each may be nullptr
@@ -43,6 +45,10 @@ CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 
 // The text of an attribute config. InputError where it is no JSON, or nested too deeply.
 nlohmann::ordered_json parse_config(const std::string& text);
+
+// Reads all of a checkpoint as one to go on from, and keeps nothing of it: counters, and every value of
+// weights, averages and moments. InputError.
+CheckpointInfo check_checkpoint(const std::filesystem::path& path);
 
 // Reads the trees that `weights` asks for into its arrays (gaps become 0), and checks every tree the file
 // holds: names, shapes and types against `parameters`, values (finite, second moments not negative, no

@@ -67,6 +67,11 @@ void check(const TrainingOptions& o) {
     require(o.anchor_every >= 0, "anchor-every", o.anchor_every, "not below 0");
     require(o.tile >= 0, "tile", o.tile, "not below 0");
     require(up_to(o.drift_tolerance, 1e30), "drift-tolerance", o.drift_tolerance, "between 0 and 1e30");
+    require(o.rollbacks >= 0 && o.rollbacks <= 1000, "rollbacks", o.rollbacks, "between 0 and 1000");
+    require(o.rollback_lr > 0 && o.rollback_lr <= 1, "rollback-lr", o.rollback_lr, "in (0, 1]");
+    require(up_to(o.loss_jump, 1e30), "loss-jump", o.loss_jump, "between 0 and 1e30");
+    require(o.condition_jump == 0 || (o.condition_jump > 1 && o.condition_jump <= 1e30), "condition-jump",
+            o.condition_jump, "0 or between 1 and 1e30");
     require(o.log_every >= 1, "log-every", o.log_every, "at least 1");
     require(o.keep >= 2, "keep", o.keep, "at least 2");
     parse_augmentation(o.augment);

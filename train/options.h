@@ -53,6 +53,11 @@ struct TrainingOptions {
     index_t tile = 0;            // 0: a fixed rule
     double drift_tolerance = 0;  // 0: 1e-5 for float networks, 1e-2 for bf16
 
+    index_t rollbacks = 5;  // in a row
+    double rollback_lr = 0.5;
+    double loss_jump = 1;         // bits/dim; 0: no limit
+    double condition_jump = 100;  // a factor; 0: no limit
+
     index_t log_every = 10;
     Interval eval_every{30, true}, sample_every{60, true}, checkpoint_every{15, true};
     int keep = 3;
@@ -117,6 +122,14 @@ void visit_training_options(Options& o, Visitor&& visitor) {
     visitor("tile", o.tile, OnResume::fixed, "Images per tile of the coupling networks; 0: a fixed rule");
     visitor("drift-tolerance", o.drift_tolerance, OnResume::change,
             "Largest error of a rebuilt input, in units of x; 0: 1e-5, bf16: 1e-2");
+    visitor("rollbacks", o.rollbacks, OnResume::change,
+            "Times in a row that a step gone wrong sends the run back to a checkpoint, before it gives up");
+    visitor("rollback-lr", o.rollback_lr, OnResume::change, "Factor of the learning rate at each of them");
+    visitor("loss-jump", o.loss_jump, OnResume::change,
+            "A step has gone wrong with a loss so many bits/dim (and 8 deviations) above the last steps'; 0: "
+            "any");
+    visitor("condition-jump", o.condition_jump, OnResume::change,
+            "... with a condition number of a W so many times that of the last steps; 0: any");
     visitor("log-every", o.log_every, OnResume::free, "Steps between lines and rows of metrics.csv");
     visitor("eval-every", o.eval_every, OnResume::free,
             "Steps (N) or minutes (Nm) between evaluations on /valid; 0: at the end only");

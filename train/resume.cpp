@@ -15,17 +15,53 @@ namespace glow {
 
 namespace fs = std::filesystem;
 
-std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const RunFolder& folder) {
+namespace {
+
+// The newest whole checkpoint of the folder, from latest.h5 backwards.
+std::optional<ResumedRun> newest_whole(const RunFolder& folder,
+                                       const std::function<void(const std::string&)>& warn) {
     std::error_code ignored;
-    fs::path checkpoint = request.resume_from;
-    if (request.resume && checkpoint.empty() && fs::exists(folder.latest(), ignored))
-        checkpoint = folder.latest();
+    std::vector<fs::path> candidates;
+    const bool has_latest = fs::exists(fs::symlink_status(folder.latest(), ignored));
+    if (has_latest) candidates.push_back(folder.latest());
+    const std::optional<index_t> linked = RunFolder::step_of(folder.latest());
+    for (const RunFolder::Saved& saved : folder.saved())
+        if (!linked || saved.step < *linked)
+            candidates.push_back(saved.path);  // not what a run went back from
+
+    ResumedRun found;
+    std::string problems;
+    for (const fs::path& path : candidates) {
+        try {
+            found.checkpoint = check_checkpoint(path);
+            found.from = path;
+        } catch (const InputError& error) {
+            warn(fmt::format("{}; looking for an older checkpoint", error.what()));
+            problems += fmt::format("; {}", error.what());
+            const fs::path file = fs::weakly_canonical(path, ignored);
+            if (fs::is_regular_file(file, ignored)) found.damaged.push_back(file);
+            continue;
+        }
+        if (!has_latest || path != folder.latest())
+            warn(fmt::format("going on from {}: {}", path.string(),
+                             has_latest ? "the newest checkpoint that is whole" : "there is no latest.h5"));
+        return found;
+    }
+    if (candidates.empty()) return {};
+    throw InputError(
+        fmt::format("{}: none of the run's checkpoints can be used{}", folder.latest().string(), problems));
+}
+
+}  // namespace
+
+std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const RunFolder& folder) {
     if (!request.resume && folder.holds_run())
         throw InputError(fmt::format(
             "{}: the folder holds a run; go on with --resume, or choose another --out", request.options.out));
-    if (!request.resume || checkpoint.empty()) return {};
-    const fs::path from = find_checkpoint(checkpoint);
-    return ResumedRun{from, read_checkpoint_info(from)};
+    if (!request.resume) return {};
+    if (request.resume_from.empty()) return newest_whole(folder, request.warn);
+    const fs::path from = find_checkpoint(request.resume_from);
+    return ResumedRun{from, read_checkpoint_info(from), {}};
 }
 
 int threads_of(const CheckpointInfo& checkpoint) {
@@ -63,6 +99,17 @@ void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& op
                         "new run with --init-from",
                         refused));
     for (const std::string& change : changes) say("changed on resume: " + change);
+}
+
+Course resumed_course(const CheckpointInfo& checkpoint, const TrainingOptions& options) {
+    Course course = checkpoint.progress.course;
+    const nlohmann::ordered_json training =
+        checkpoint.config.value("training", nlohmann::ordered_json::object());
+    if (training.value("lr", nlohmann::ordered_json(options.lr)) != nlohmann::ordered_json(options.lr)) {
+        course.lr_scale = 1;
+        course.rollbacks = 0;
+    }
+    return course;
 }
 
 Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "train/checkpoint.h"
 #include "train/run.h"
@@ -15,9 +16,12 @@ namespace glow {
 struct ResumedRun {
     std::filesystem::path from;
     CheckpointInfo checkpoint;
+    std::vector<std::filesystem::path> damaged;  // newer checkpoints of the folder that cannot be used
 };
-// The checkpoint that a request goes on from; none where it starts afresh. InputError where the folder holds
-// a run and the request is for a new one, or where the checkpoint is none.
+// The checkpoint that a request goes on from; none where it starts afresh. In the run's own folder that is
+// latest.h5, or where this is damaged or gone the newest older checkpoint that is whole, which is told.
+// InputError where the folder holds a run and the request is for a new one, where the request names a file
+// that is no checkpoint, and where the folder has checkpoints and none is whole.
 std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const RunFolder& folder);
 
 // The number of threads that a checkpoint was made with, 0 where it does not say.
@@ -26,6 +30,8 @@ int threads_of(const CheckpointInfo& checkpoint);
 // Changes between a checkpoint's options and those of now: told, or refused with an InputError.
 void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& options,
                      const std::function<void(const std::string&)>& say);
+// The course to go on with: the checkpoint's, but with the whole learning rate where that is a new one.
+Course resumed_course(const CheckpointInfo& checkpoint, const TrainingOptions& options);
 
 // What was done before a run stopped at a checkpoint: bits/dim of the validation images in eval.csv.
 struct Evaluated {

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <deque>
 #include <memory>
+#include <vector>
 
 #include "kernels/error.h"
 #include "runtime/cuda.h"
@@ -18,6 +21,7 @@
 #include "train/sample_sheet.h"
 #include "train/schedule.h"
 #include "train/stop_signals.h"
+#include "train/timer.h"
 #include "train/training_images.h"
 
 namespace glow {
@@ -27,36 +31,60 @@ namespace fs = std::filesystem;
 
 constexpr index_t kCompareEvery =
     1000;  // steps; several processes compare their weights, also before every checkpoint
+constexpr std::size_t kTimedSteps = 20;  // at most, of a rehearsal
+constexpr double kTimedSeconds = 60;
+constexpr std::size_t kRemembered = 32;  // steps before one that goes wrong, in its report
+
+// Lines that nobody wants go nowhere.
+RunRequest complete(RunRequest request) {
+    if (!request.say) request.say = [](const std::string&) {};
+    if (!request.warn) request.warn = request.say;
+    return request;
+}
 
 class Run {
   public:
     explicit Run(const RunRequest& request)
-        : request_(request),
+        : request_(complete(request)),
           processes_(request.processes != nullptr ? *request.processes : alone_),
           options_(request.options),
           folder_(options_.out) {}
 
     RunResult operator()();
+    Rehearsal rehearse();
 
   private:
     void compare_requests();
     void open_folder();
     void open_data();
     void start_model();
+    bool is_fresh() const { return !resuming_ && request_.init_from.empty(); }
     void open_files(const std::string& config);
     void load_weights();
-    void recall();
+    void begin_again();
+    void recall(bool saved);
+    bool is_latest() const;
+    void take_step();
+    StepResult train_on_next();
+    index_t steps_left() const;
+    void remember(const StepResult& step);
+    void finish();
+    void recover(const Trouble& trouble);
+    nlohmann::ordered_json flight_report(const Trouble& trouble) const;
+    void reload(index_t newest);
+    bool load_saved(const RunFolder::Saved& saved, Progress& progress);
     template <std::size_t N>
     std::array<bool, N> first_says(const std::array<bool, N>& wishes);
     std::string limit_reached();
     void evaluate_valid();
     void draw_samples();
-    void save();
+    bool save();
+    void write_checkpoint();
     std::size_t bytes_taken() const;
 
     Pulse::Allowance patience(const char* doing) { return {processes_.pulse(), Pulse::kPatience, doing}; }
 
-    const RunRequest& request_;
+    const RunRequest request_;
     Communicator alone_;
     Communicator& processes_;
     TrainingOptions options_;
@@ -67,14 +95,18 @@ class Run {
     bool on_disk_ = false;  // the images are read each time
     Schedule schedule_{};
     MemoryPlan plan_;
-    bool resuming_ = false;
+    bool resuming_ = false, rehearsing_ = false;
     std::optional<ResumedRun> resumed_;  // on the first process
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<Memory> memory_;
     std::unique_ptr<Trainer> trainer_;
     std::optional<RunLog> log_;
     std::optional<CsvLog> evaluations_;  // of the first process
-    Progress progress_;
+    Attempt attempt_{request_};
+    std::optional<Timer> evaluate_timer_, sample_timer_, save_timer_;
+    Progress progress_, beginning_;
+    index_t at_step_ = 0;                           // the one at work
+    std::deque<std::array<double, 5>> last_steps_;  // step, loss, norm of the gradient, condition, drift
     std::size_t process_before_ = 0;
     index_t saved_step_ = -1, evaluated_step_ = -1;
     double best_ = 1e300;
@@ -101,7 +133,9 @@ void Run::compare_requests() {
 
 // The first process looks into the folder for all.
 void Run::open_folder() {
-    if (processes_.is_first()) resumed_ = find_run_to_resume(request_, folder_);
+    // A rehearsal does not mind a run that is there.
+    if (processes_.is_first() && (request_.resume || !rehearsing_))
+        resumed_ = find_run_to_resume(request_, folder_);
     struct {
         bool resuming;
         int threads;
@@ -109,12 +143,13 @@ void Run::open_folder() {
     } found = {resumed_.has_value(), options_.threads, {}};
     if (resumed_) {
         found.progress = resumed_->checkpoint.progress;
+        found.progress.course = resumed_course(resumed_->checkpoint, options_);
         if (found.threads == 0) found.threads = threads_of(resumed_->checkpoint);
     }
     processes_.broadcast(sizeof(found), &found);
     resuming_ = found.resuming;
     options_.threads = found.threads;
-    progress_ = found.progress;
+    progress_ = beginning_ = found.progress;
 }
 
 void Run::open_data() {
@@ -157,19 +192,23 @@ void Run::start_model() {
     trainer_ = std::make_unique<Trainer>(sized, *backend_, *memory_);
     log_.emplace(request_, options_, schedule_);
 
-    const bool fresh = !resuming_ && request_.init_from.empty();
-    if (!fresh) {
-        if (processes_.is_first()) load_weights();
-        trainer_->share_weights();
-    }
+    if (!is_fresh()) begin_again();
     const std::string config = to_toml(request_.options);
     // Nothing is written before all that can be refused was accepted, by all processes.
     processes_.barrier();
-    if (processes_.is_first()) open_files(config);
-    if (fresh) {
+    if (processes_.is_first() && !rehearsing_) open_files(config);
+    if (is_fresh()) begin_again();
+}
+
+// The weights that the run, or this part of it, began with.
+void Run::begin_again() {
+    if (is_fresh()) {
         request_.say(fmt::format("initialising the actnorms from {} images", schedule_.init_images));
         const Share mine = processes_.share(schedule_.init_images);
         trainer_->initialise(images_->take(mine.first, mine.count));
+    } else {
+        if (processes_.is_first()) load_weights();
+        trainer_->share_weights();
     }
 }
 
@@ -177,6 +216,13 @@ void Run::open_files(const std::string& config) {
     const auto allowance = patience("making the run's folder");
     folder_.create();
     folder_.write_config(config);
+    if (resumed_) {
+        for (const fs::path& file : resumed_->damaged)
+            request_.warn(fmt::format("renamed to {}", folder_.set_aside(file).string()));
+        std::error_code ignored;
+        if (fs::equivalent(folder_.checkpoint(progress_.step), resumed_->from, ignored))
+            folder_.link(folder_.latest(), progress_.step);
+    }
     log_->open(folder_, progress_.step);
     evaluations_.emplace(folder_.evaluations(), "step,split,bpd,stderr,images,weights", progress_.step);
 }
@@ -207,25 +253,29 @@ void Run::load_weights() {
     }
 }
 
-// What was done before the run stopped: the checkpoint at this step, the evaluations in eval.csv.
-void Run::recall() {
+// What was done at this step before: its checkpoint, and the evaluations in eval.csv.
+void Run::recall(bool saved) {
     struct {
         bool saved;
         Evaluated evaluated;
-    } known = {};
-    if (processes_.is_first()) {
-        std::error_code ignored;
-        known.saved = fs::equivalent(folder_.latest(), resumed_->from, ignored) &&
-                      fs::equivalent(folder_.checkpoint(progress_.step), resumed_->from, ignored);
-        known.evaluated = read_evaluations(folder_, progress_.step);
-    }
+    } known = {saved, {}};
+    if (processes_.is_first()) known.evaluated = read_evaluations(folder_, progress_.step);
     processes_.broadcast(sizeof(known), &known);
-    if (known.saved) saved_step_ = progress_.step;
+    saved_step_ = known.saved ? progress_.step : -1;
     best_ = known.evaluated.best;
-    const auto mean = [&](double bits) { return Mean{bits, 0, valid_ ? valid_->N() : 0}; };
-    if (known.evaluated.raw) result_.valid_raw = mean(*known.evaluated.raw);
-    if (known.evaluated.ema) result_.valid_ema = mean(*known.evaluated.ema);
-    if (result_.valid_ema && result_.valid_raw) evaluated_step_ = progress_.step;
+    const auto mean = [&](const std::optional<double>& bits) {
+        return bits ? std::optional(Mean{*bits, 0, valid_ ? valid_->N() : 0}) : std::nullopt;
+    };
+    result_.valid_raw = mean(known.evaluated.raw);
+    result_.valid_ema = mean(known.evaluated.ema);
+    evaluated_step_ = result_.valid_ema && result_.valid_raw ? progress_.step : -1;
+}
+
+// Is the checkpoint that the run goes on from its own latest one?
+bool Run::is_latest() const {
+    std::error_code ignored;
+    return fs::equivalent(folder_.latest(), resumed_->from, ignored) &&
+           fs::equivalent(folder_.checkpoint(progress_.step), resumed_->from, ignored);
 }
 
 // Clocks are each process's own, and all must do the same: the first one's count.
@@ -252,17 +302,17 @@ void Run::evaluate_valid() {
         const Mean mean = mean_bits_per_dim(*trainer_, *valid_, options_.seed, ema);
         (ema ? result_.valid_ema : result_.valid_raw) = mean;
         const auto allowance = patience("writing eval.csv");
-        if (evaluations_)
-            evaluations_->row(fmt::format("{},valid,{:.9g},{:.6g},{},{}", progress_.step, mean.value,
-                                          mean.standard_error, mean.count, ema ? "ema" : "raw"));
+        const std::string row = fmt::format("{},valid,{:.9g},{:.6g},{},{}", progress_.step, mean.value,
+                                            mean.standard_error, mean.count, ema ? "ema" : "raw");
+        if (evaluations_) attempt_([&] { evaluations_->row(row); });
     }
     request_.say(fmt::format("  validation: {:.4f} bits/dim (EMA), {:.4f} (raw), {} images",
                              result_.valid_ema->value, result_.valid_raw->value, valid_->N()));
     if (result_.valid_ema->value < best_) {
+        if (!save()) return;
         best_ = result_.valid_ema->value;
-        save();
         const auto allowance = patience("linking a checkpoint");
-        if (processes_.is_first()) folder_.link(folder_.best(), progress_.step);
+        if (processes_.is_first()) attempt_([&] { folder_.link(folder_.best(), progress_.step); });
     }
 }
 
@@ -272,25 +322,207 @@ void Run::draw_samples() {
         sample_sheet(trainer_->context(), trainer_->glow(), trainer_->buffers(), options_.seed);
     if (!sheet) return;
     const auto allowance = patience("writing samples");
-    write_png(folder_.samples(progress_.step), *sheet);
+    attempt_([&] { write_png(folder_.samples(progress_.step), *sheet); });
 }
 
-void Run::save() {
-    if (saved_step_ == progress_.step) return;
+// False where it cannot be written now.
+bool Run::save() {
+    if (saved_step_ == progress_.step) return true;
     trainer_->check_usable();
     trainer_->check_equal();
-    saved_step_ = progress_.step;
-    if (!processes_.is_first()) return;
-    const auto allowance = patience("writing a checkpoint");
+    bool saved = true;
+    if (processes_.is_first()) {
+        const auto allowance = patience("writing a checkpoint");
+        saved = attempt_([&] { write_checkpoint(); });
+    }
+    saved = first_says<1>({saved})[0];
+    if (saved) saved_step_ = progress_.step;
+    return saved;
+}
+
+void Run::write_checkpoint() {
+    if (!folder_.holds_run()) {
+        request_.warn(fmt::format("{}: the run's folder is gone, and is made again", options_.out));
+        folder_.create();
+        folder_.write_config(to_toml(request_.options));
+    }
+    folder_.create();
     save_checkpoint(folder_.checkpoint(progress_.step), to_json(options_), progress_,
                     trainer_->glow().parameters(), backend_->place(), trainer_->weights());
     folder_.link(folder_.latest(), progress_.step);
-    folder_.prune(options_.keep);
+    folder_.prune(options_.keep, progress_.step);
 }
+
+// ---- Steps gone wrong ----------------------------------------------------------------------------
+
+// Back to a good state with a lower learning rate; the first time in a row to the last checkpoint, and to an
+// older one each time that the run does not get past the step.
+void Run::recover(const Trouble& trouble) {
+    const index_t t = at_step_;
+    Course course = progress_.course;
+    if (t > course.trouble_step + schedule_.steps_per_epoch) course.rollbacks = 0;
+    const bool again = course.rollbacks > 0 && t <= course.trouble_step;
+    const bool gives_up = course.rollbacks >= options_.rollbacks;
+    course = {course.lr_scale * options_.rollback_lr, course.rollbacks + 1, t, course.rolled_back_to};
+
+    nlohmann::ordered_json report = flight_report(trouble);
+    const fs::path file = folder_.report(t, course.rollbacks);
+    const auto write = [&](const nlohmann::ordered_json& action) {
+        report["action"] = action;
+        if (!processes_.is_first()) return;
+        const auto allowance = patience("writing a report");
+        attempt_([&] { folder_.write_report(file, report.dump(1) + "\n"); });
+    };
+    const std::string told = trouble.found.value("message", "");
+    if (gives_up) {
+        write("given up");
+        const std::string tries =
+            options_.rollbacks > 0
+                ? fmt::format(" after {} roll-backs in a row (--rollbacks)", options_.rollbacks)
+                : "";
+        throw Error(fmt::format(
+            "step {}: {}; given up{}, report in {}; lower --lr or resume from an earlier checkpoint", t, told,
+            tries, file.string()));
+    }
+    write("going back");
+    reload(again ? course.rolled_back_to - 1 : t);
+    // What the checkpoint knows of its own past stays: the losses that the next ones are compared with.
+    progress_.course.lr_scale = course.lr_scale;
+    progress_.course.rollbacks = course.rollbacks;
+    progress_.course.trouble_step = t;
+    progress_.course.rolled_back_to = progress_.step;
+    ++result_.rollbacks;
+    write({{"roll_back", course.rollbacks},
+           {"of", options_.rollbacks},
+           {"to_step", progress_.step},
+           {"lr_scale", course.lr_scale}});
+    request_.warn(fmt::format(
+        "step {}: {}; back at step {} with {:.3g} times the learning rate (roll-back {} of {} in a "
+        "row), report in {}",
+        t, told, progress_.step, course.lr_scale, course.rollbacks, options_.rollbacks, file.string()));
+}
+
+// What is known of a step gone wrong, and of those before.
+nlohmann::ordered_json Run::flight_report(const Trouble& trouble) const {
+    const Limits limits = limits_of(progress_.course, options_);
+    nlohmann::ordered_json report = {{"format", "glow-flight-report"}, {"version", 1}, {"step", at_step_}};
+    report.update(trouble.found);
+    report["epoch"] = progress_.epoch;
+    report["images"] = {{"first", (at_step_ - 1) * options_.batch}, {"count", options_.batch}};
+    report["lr"] = learning_rate(options_, schedule_, at_step_, progress_.course.lr_scale);
+    report["limits"] = {{"loss", json_number(limits.loss)}, {"condition", json_number(limits.condition)}};
+    for (const auto& [step, loss, norm, condition, drift] : last_steps_)
+        report["last_steps"].push_back({{"step", static_cast<index_t>(step)},
+                                        {"loss", json_number(loss)},
+                                        {"grad_norm", json_number(norm)},
+                                        {"max_condition", json_number(condition)},
+                                        {"drift", json_number(drift)}});
+    return report;
+}
+
+// To the newest whole checkpoint up to a step; where there is none so old to the oldest, and where there is
+// none at all to the beginning. Weights, averages, moments, counters and logs are then as they were.
+void Run::reload(index_t newest) {
+    struct {
+        bool found;
+        Progress progress;
+    } target = {false, beginning_};
+    if (processes_.is_first()) {
+        const auto allowance = patience("reading a checkpoint");
+        std::vector<RunFolder::Saved> saved = folder_.saved();
+        // Later ones are of another past, which the run was taken back from by hand.
+        const index_t own = RunFolder::step_of(folder_.latest()).value_or(at_step_);
+        std::erase_if(saved, [&](const auto& one) { return one.step > own; });
+        if (!saved.empty()) newest = std::max(newest, saved.back().step);
+        for (std::size_t i = 0; i < saved.size() && !target.found; ++i)
+            if (saved[i].step <= newest) target.found = load_saved(saved[i], target.progress);
+    }
+    processes_.broadcast(sizeof(target), &target);
+    progress_ = target.progress;
+    if (target.found)
+        trainer_->share_weights();
+    else
+        begin_again();
+    if (processes_.is_first()) {
+        const auto allowance = patience("cutting the logs");
+        folder_.go_back_to(progress_.step);
+        log_->go_back_to(progress_.step);
+        evaluations_->drop_after(progress_.step);
+    }
+    recall(target.found);
+}
+
+// False, told, where the file is damaged.
+bool Run::load_saved(const RunFolder::Saved& saved, Progress& progress) {
+    try {
+        const CheckpointInfo info = read_checkpoint_info(saved.path);
+        load_checkpoint(saved.path, trainer_->glow().parameters(), backend_->place(), trainer_->weights());
+        trainer_->weights_changed();
+        trainer_->check_usable();
+        progress = info.progress;
+        return true;
+    } catch (const Error& error) {
+        request_.warn(error.what());
+        return false;
+    }
+}
+
+// ---- The loop ------------------------------------------------------------------------------------
 
 // Of the device's memory: by this process on the CPU, by everyone on a GPU.
 std::size_t Run::bytes_taken() const {
     return request_.device == Device::cuda ? device_bytes_in_use() : process_peak_bytes();
+}
+
+// One step on the images that are next.
+StepResult Run::train_on_next() {
+    const index_t t = at_step_ = progress_.step + 1;
+    if (request_.before_step) request_.before_step(t, *trainer_);
+    const Share mine = processes_.share(options_.batch);
+    const Batch batch = images_->take(progress_.images_seen + mine.first, mine.count);
+    const Course course = progress_.course;
+    const StepResult step = trainer_->step(batch, optimiser_at(options_, schedule_, t, course.lr_scale),
+                                           limits_of(course, options_));
+    progress_ = {t, progress_.images_seen + options_.batch,
+                 static_cast<double>(progress_.images_seen + options_.batch) / schedule_.epoch_images,
+                 course};
+    progress_.course.add(step.loss, step.max_condition);
+    return step;
+}
+
+void Run::take_step() {
+    const StepResult step = train_on_next();
+    const index_t t = progress_.step;
+    result_.bits_per_dim = step.bits_per_dim;
+    remember(step);
+    log_->step(progress_, step, total(memory_->peak()), processes_.pulse());
+    const auto [evaluation_due, samples_due, checkpoint_due] =
+        first_says<3>({evaluate_timer_->due(t), sample_timer_->due(t), save_timer_->due(t)});
+    if (evaluation_due) evaluate_valid();
+    if (samples_due) draw_samples();
+    if (checkpoint_due) save();
+    if (t % kCompareEvery == 0) trainer_->check_equal();
+}
+
+// For reports.
+void Run::remember(const StepResult& step) {
+    last_steps_.push_back(
+        {static_cast<double>(progress_.step), step.loss, step.grad_norm, step.max_condition, step.drift});
+    if (last_steps_.size() > kRemembered) last_steps_.pop_front();
+}
+
+void Run::finish() {
+    if (!save())
+        throw Error(fmt::format("the run ends at step {}, which cannot be written: {}", progress_.step,
+                                processes_.is_first() ? attempt_.told() : "see the first process"));
+    if (result_.ended != "signal") {
+        evaluate_valid();
+        draw_samples();
+    }
+    log_->end();
+    if (evaluations_) evaluations_->flush();
+    processes_
+        .barrier();  // until the first one has written all: another signal must not end the others before
 }
 
 RunResult Run::operator()() {
@@ -300,41 +532,23 @@ RunResult Run::operator()() {
     open_data();
     const StopSignals signals;
     start_model();
-    if (resuming_) recall();
+    if (resuming_) recall(processes_.is_first() && is_latest());
 
-    Timer evaluate_timer(options_.eval_every), sample_timer(options_.sample_every),
-        save_timer(options_.checkpoint_every);
+    evaluate_timer_.emplace(options_.eval_every);
+    sample_timer_.emplace(options_.sample_every);
+    save_timer_.emplace(options_.checkpoint_every);
     log_->start(progress_);
-    while ((result_.ended = limit_reached()).empty()) {
-        const index_t t = progress_.step + 1;
-        const Share mine = processes_.share(options_.batch);
-        const Batch batch = images_->take(progress_.images_seen + mine.first, mine.count);
-        StepResult step;
+    for (bool done = false; !done;) {
         try {
-            step = trainer_->step(batch, optimiser_at(options_, schedule_, t));
-        } catch (const Error& error) {
-            throw Error(fmt::format("step {}: {}", t, error.what()));
+            while ((result_.ended = limit_reached()).empty()) take_step();
+            finish();
+            done = true;
+        } catch (const Trouble& trouble) {
+            recover(trouble);
         }
-        progress_ = {t, progress_.images_seen + options_.batch,
-                     static_cast<double>(progress_.images_seen + options_.batch) / schedule_.epoch_images};
-        result_.bits_per_dim = step.bits_per_dim;
-        log_->step(progress_, step, total(memory_->peak()), processes_.pulse());
-        const auto [evaluation_due, samples_due, checkpoint_due] =
-            first_says<3>({evaluate_timer.due(t), sample_timer.due(t), save_timer.due(t)});
-        if (evaluation_due) evaluate_valid();
-        if (samples_due) draw_samples();
-        if (checkpoint_due) save();
-        if (t % kCompareEvery == 0) trainer_->check_equal();
     }
-    log_->end();
-    save();
-    if (result_.ended != "signal") {
-        evaluate_valid();
-        draw_samples();
-    }
-    processes_
-        .barrier();  // until the first one has written all: another signal must not end the others before
     result_.progress = progress_;
+    result_.lr_scale = progress_.course.lr_scale;
     result_.planned_bytes = total(plan_.bytes);
     result_.peak_bytes = total(memory_->peak());
     result_.process_growth_bytes = bytes_taken() - process_before_;
@@ -342,10 +556,60 @@ RunResult Run::operator()() {
     return result_;
 }
 
+// To the nearest limit; 0 without one.
+index_t Run::steps_left() const {
+    const double batch = static_cast<double>(options_.batch);
+    double last = options_.max_steps > 0 ? static_cast<double>(options_.max_steps) : 1e300;
+    if (options_.epochs > 0)
+        last = std::min(last, std::ceil(options_.epochs * schedule_.epoch_images / batch));
+    if (last == 1e300) return 0;
+    return std::max<index_t>(0, static_cast<index_t>(last) - progress_.step);
+}
+
+Rehearsal Run::rehearse() {
+    rehearsing_ = true;
+    check(options_);
+    compare_requests();
+    open_folder();
+    open_data();
+    const StopSignals signals;
+    start_model();
+    Rehearsal rehearsal;
+    rehearsal.plan = plan_;
+    rehearsal.steps_left = steps_left();
+    // The first two load libraries and record; a step waits for the device, for what the one before started.
+    for (int i = 0; i < 2 && !StopSignals::asked(); ++i) train_on_next();
+    std::vector<double> seconds;
+    const Clock::time_point start = Clock::now();
+    do {
+        const Clock::time_point before = Clock::now();
+        train_on_next();
+        seconds.push_back(seconds_since(before));
+    } while (first_says<1>({seconds.size() < kTimedSteps && seconds_since(start) < kTimedSeconds})[0] &&
+             !(processes_.largest(StopSignals::asked() ? 1 : 0) > 0));
+    std::sort(seconds.begin(), seconds.end());
+    rehearsal.timed_steps = std::ssize(seconds);
+    rehearsal.step_seconds = seconds[seconds.size() / 2];
+    rehearsal.images_per_s = static_cast<double>(options_.batch) / rehearsal.step_seconds;
+    rehearsal.epoch_seconds = schedule_.epoch_images / rehearsal.images_per_s;
+    rehearsal.seconds_left = static_cast<double>(rehearsal.steps_left) * rehearsal.step_seconds;
+    if (options_.max_minutes > 0)
+        rehearsal.seconds_left = rehearsal.steps_left > 0
+                                     ? std::min(rehearsal.seconds_left, options_.max_minutes * 60)
+                                     : options_.max_minutes * 60;
+    rehearsal.peak_bytes = total(memory_->peak());
+    rehearsal.process_growth_bytes = bytes_taken() - process_before_;
+    return rehearsal;
+}
+
 }  // namespace
 
 RunResult run_training(const RunRequest& request) {
     return Run(request)();
+}
+
+Rehearsal rehearse_training(const RunRequest& request) {
+    return Run(request).rehearse();
 }
 
 }  // namespace glow

@@ -1,10 +1,18 @@
 // Files of a run.
 #include "train/run_folder.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <utility>
 
 #include "kernels/error.h"
 #include "train/data/atomic_file.h"
@@ -13,32 +21,109 @@ namespace glow {
 
 namespace fs = std::filesystem;
 
-CsvLog::CsvLog(const fs::path& path, const std::string& header, index_t last_step) : path_(path) {
-    std::string kept = header + "\n";
-    if (std::ifstream old(path); old) {
-        std::string line;
-        std::getline(old, line);
-        const bool cut = old.eof() && header.rfind(line, 0) == 0;
-        if (line != header && !cut)
-            throw InputError(fmt::format("{}: its first line is not \"{}\": written by another program?",
-                                         path.string(), header));
-        while (std::getline(old, line)) {
-            if (old.eof()) break;  // a row without its end of line was cut by a crash
-            if (std::strtoll(line.c_str(), nullptr, 10) <= last_step) kept += line + "\n";
-        }
-    }
+namespace {
+
+// "step-00000123.h5" -> 123
+std::optional<index_t> step_of_name(const std::string& name) {
+    long long step = 0;
+    int length = 0;
+    if (std::sscanf(name.c_str(), "step-%18lld.h5%n", &step, &length) != 1 ||
+        static_cast<std::size_t>(length) != name.size() || step < 0)
+        return {};
+    return step;
+}
+
+index_t step_of_row(const std::string& row) {
+    return std::strtoll(row.c_str(), nullptr, 10);
+}
+
+void write_text(const fs::path& path, const std::string& text) {
     write_atomically(path, [&](const fs::path& temporary) {
         std::ofstream file(temporary, std::ios::binary);
-        file << kept << std::flush;
+        file << text << std::flush;
         if (!file) throw Error(fmt::format("{}: cannot be written (disk full?)", path.string()));
     });
-    file_.open(path, std::ios::binary | std::ios::app);
-    if (!file_) throw InputError(fmt::format("{}: cannot be written", path.string()));
+}
+
+// Descriptor of a file, closed at the end.
+struct OpenFile {
+    explicit OpenFile(int descriptor) : descriptor(descriptor) {}
+    ~OpenFile() {
+        if (descriptor >= 0) close(descriptor);
+    }
+    OpenFile(const OpenFile&) = delete;
+    int descriptor;
+};
+
+// Appends a text, all of it or nothing; false where that does not work, with errno.
+bool append(const fs::path& path, const std::string& text) {
+    const OpenFile file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    if (file.descriptor < 0) return false;
+    const off_t before = lseek(file.descriptor, 0, SEEK_END);
+    for (std::size_t done = 0; done < text.size();) {
+        const ssize_t written = write(file.descriptor, text.data() + done, text.size() - done);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) {
+            const int code = errno;
+            (void)!ftruncate(file.descriptor, before);
+            errno = code;
+            return false;
+        }
+        done += static_cast<std::size_t>(written);
+    }
+    return true;
+}
+
+}  // namespace
+
+CsvLog::CsvLog(const fs::path& path, const std::string& header, index_t last_step)
+    : path_(path), header_(header) {
+    drop_after(last_step);
+}
+
+void CsvLog::drop_after(index_t last_step) {
+    std::string kept = header_ + "\n";
+    const auto keep_of = [&](std::istream& rows) {
+        for (std::string line; std::getline(rows, line);) {
+            if (rows.eof()) break;  // a row without its end of line was cut by a crash
+            if (step_of_row(line) <= last_step) kept += line + "\n";
+        }
+    };
+    if (std::ifstream old(path_); old) {
+        std::string line;
+        std::getline(old, line);
+        const bool cut = old.eof() && header_.rfind(line, 0) == 0;
+        if (line != header_ && !cut)
+            throw InputError(fmt::format("{}: its first line is not \"{}\": written by another program?",
+                                         path_.string(), header_));
+        keep_of(old);
+    }
+    std::istringstream waiting(std::exchange(waiting_, ""));
+    keep_of(waiting);
+    write_text(path_, kept);
 }
 
 void CsvLog::row(const std::string& line) {
-    file_ << line + "\n" << std::flush;
-    if (!file_) throw Error(fmt::format("{}: cannot be written (disk full?)", path_.string()));
+    waiting_ += line + "\n";
+    flush();
+}
+
+void CsvLog::flush() {
+    if (waiting_.empty()) return;
+    bool written = append(path_, waiting_);
+    if (!written && errno == ENOENT) {  // the file is gone; its folder may be there, or there again
+        const OpenFile made(open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+        written = made.descriptor >= 0 && append(path_, header_ + "\n" + waiting_);
+        if (!written && made.descriptor >= 0) {
+            const int code = errno;
+            unlink(path_.c_str());
+            errno = code;
+        }
+    }
+    if (!written)
+        throw Error(
+            fmt::format("{}: cannot be written: {}; its rows wait", path_.string(), std::strerror(errno)));
+    waiting_.clear();
 }
 
 bool RunFolder::holds_run() const {
@@ -63,11 +148,7 @@ void RunFolder::create() const {
 }
 
 void RunFolder::write_config(const std::string& toml) const {
-    write_atomically(config(), [&](const fs::path& temporary) {
-        std::ofstream file(temporary, std::ios::binary);
-        file << toml << std::flush;
-        if (!file) throw Error(fmt::format("{}: cannot be written (disk full?)", config().string()));
-    });
+    write_text(config(), toml);
 }
 
 fs::path RunFolder::checkpoint(index_t step) const {
@@ -75,6 +156,16 @@ fs::path RunFolder::checkpoint(index_t step) const {
 }
 fs::path RunFolder::samples(index_t step) const {
     return path_ / "samples" / fmt::format("step-{:08d}.png", step);
+}
+
+fs::path RunFolder::report(index_t step, index_t number) const {
+    return path_ / "trouble" / fmt::format("step-{:08d}-{}.json", step, number);
+}
+
+void RunFolder::write_report(const fs::path& file, const std::string& text) const {
+    std::error_code failed;
+    fs::create_directories(file.parent_path(), failed);
+    write_text(file, text);
 }
 
 void RunFolder::link(const fs::path& link, index_t step) const {
@@ -87,24 +178,47 @@ void RunFolder::link(const fs::path& link, index_t step) const {
     if (failed) throw Error(fmt::format("{}: the link cannot be made: {}", link.string(), failed.message()));
 }
 
-void RunFolder::prune(int keep) const {
+std::vector<RunFolder::Saved> RunFolder::saved() const {
     std::error_code ignored;
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(checkpoints(), ignored)) {
-        const std::string name = entry.path().filename().string();
-        if (!entry.is_symlink() && name.rfind("step-", 0) == 0 && entry.path().extension() == ".h5")
-            files.push_back(entry.path());
+    std::vector<Saved> found;
+    for (const auto& entry : fs::directory_iterator(checkpoints(), ignored))
+        if (const auto step = step_of_name(entry.path().filename().string()); step && !entry.is_symlink())
+            found.push_back({*step, entry.path()});
+    std::sort(found.begin(), found.end(), [](const Saved& a, const Saved& b) { return a.step > b.step; });
+    return found;
+}
+
+std::optional<index_t> RunFolder::step_of(const fs::path& link) {
+    std::error_code ignored;
+    return step_of_name(fs::read_symlink(link, ignored).filename().string());
+}
+
+void RunFolder::prune(int keep, index_t step) const {
+    std::error_code ignored;
+    const std::optional<index_t> linked[] = {step_of(latest()), step_of(best())};
+    for (const Saved& one : saved()) {
+        if (one.step > step || --keep >= 0 || one.step == linked[0] || one.step == linked[1]) continue;
+        fs::remove(one.path, ignored);
     }
-    std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
-        // By number: more than eight digits are possible.
-        const std::string &x = a.native(), &y = b.native();
-        return x.size() != y.size() ? x.size() < y.size() : x < y;
-    });
-    const fs::path linked[] = {fs::read_symlink(latest(), ignored).filename(),
-                               fs::read_symlink(best(), ignored).filename()};
-    for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < files.size(); ++i)
-        if (files[i].filename() != linked[0] && files[i].filename() != linked[1])
-            fs::remove(files[i], ignored);
+}
+
+fs::path RunFolder::set_aside(const fs::path& file) const {
+    const fs::path aside = file.string() + ".damaged";
+    std::error_code failed;
+    fs::rename(file, aside, failed);
+    if (failed) throw Error(fmt::format("{}: cannot be renamed: {}", file.string(), failed.message()));
+    return aside;
+}
+
+void RunFolder::go_back_to(index_t step) const {
+    std::error_code ignored;
+    if (fs::exists(checkpoint(step), ignored))
+        link(latest(), step);
+    else
+        fs::remove(latest(), ignored);  // to the beginning
+    if (const auto best_step = step_of(best()); best_step && *best_step > step) fs::remove(best(), ignored);
+    for (const Saved& one : saved())
+        if (one.step > step) fs::remove(one.path, ignored);
 }
 
 }  // namespace glow

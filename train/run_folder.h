@@ -3,7 +3,7 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,11 +16,17 @@ class CsvLog {
   public:
     // Rows of steps after `last_step` are dropped: a resumed run repeats them. The rest stays as it is.
     CsvLog(const std::filesystem::path& path, const std::string& header, index_t last_step);
-    void row(const std::string& line);  // Error where the disk is full
+    // Error where it cannot be written now (disk full, folder gone): the file then ends with a whole row as
+    // before, and this row is written before the next one. A file that is gone is begun again.
+    void row(const std::string& line);
+    // Rows that wait. Error as above.
+    void flush();
+    // Drops the rows of steps after `last_step`, also those that wait.
+    void drop_after(index_t last_step);
 
   private:
     std::filesystem::path path_;
-    std::ofstream file_;
+    std::string header_, waiting_;
 };
 
 class RunFolder {
@@ -42,11 +48,29 @@ class RunFolder {
     std::filesystem::path best() const { return path_ / "best.h5"; }
     std::filesystem::path checkpoint(index_t step) const;
     std::filesystem::path samples(index_t step) const;
+    // Of a step gone wrong: trouble/step-00000012-1.json.
+    std::filesystem::path report(index_t step, index_t number) const;
+    void write_report(const std::filesystem::path& file, const std::string& text) const;
 
     // latest.h5 or best.h5 -> the checkpoint of a step.
     void link(const std::filesystem::path& link, index_t step) const;
-    // Removes all but the newest `keep` checkpoints and those that latest and best point to.
-    void prune(int keep) const;
+    // Of the checkpoints up to a step, removes all but the newest `keep` and those that latest and best point
+    // to. Later ones, of a run that was sent back by hand, are left alone.
+    void prune(int keep, index_t step) const;
+
+    // The checkpoints step-*.h5, the newest first.
+    struct Saved {
+        index_t step;
+        std::filesystem::path path;
+    };
+    std::vector<Saved> saved() const;
+    // The step that a link stands for, by its name; nothing where it is no link to a step-*.h5.
+    static std::optional<index_t> step_of(const std::filesystem::path& link);
+    // Renames a file that cannot be read to NAME.damaged; the new name.
+    std::filesystem::path set_aside(const std::filesystem::path& file) const;
+    // The run goes on from a step: latest.h5 links to it, later checkpoints are removed, and best.h5 where it
+    // is one of them.
+    void go_back_to(index_t step) const;
 
   private:
     std::filesystem::path path_;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "kernels/error.h"
+
 namespace glow {
 
 std::string describe(const Settings& s) {
@@ -41,11 +43,24 @@ std::string describe(const Settings& s) {
     return text;
 }
 
+bool Attempt::operator()(const std::function<void()>& action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        if (told_ != error.what()) request_.warn(error.what());
+        told_ = error.what();
+        return false;
+    }
+    told_.clear();
+    return true;
+}
+
 RunLog::RunLog(const RunRequest& request, const TrainingOptions& options, const Schedule& schedule)
     : request_(request),
       options_(options),
       schedule_(schedule),
-      classifier_(options.model.y_cond && options.model.weight_y > 0) {}
+      classifier_(options.model.y_cond && options.model.weight_y > 0),
+      attempt_(request) {}
 
 void RunLog::open(const RunFolder& folder, index_t last_step) {
     metrics_.emplace(
@@ -54,6 +69,12 @@ void RunLog::open(const RunFolder& folder, index_t last_step) {
                     "max_condition") +
             (classifier_ ? ",bits_y,error_y" : ""),
         last_step);
+}
+
+void RunLog::go_back_to(index_t step) {
+    if (metrics_) metrics_->drop_after(step);
+    steps_since_row_ = 0;
+    last_row_ = Clock::now();
 }
 
 void RunLog::start(const Progress& progress) {
@@ -77,13 +98,13 @@ void RunLog::step(const Progress& progress, const StepResult& step, std::size_t 
 void RunLog::row(const Progress& progress, const StepResult& step, std::size_t peak_bytes) {
     const double seconds = seconds_since(last_row_), steps = static_cast<double>(steps_since_row_);
     const double images_per_s = steps * static_cast<double>(options_.batch) / seconds;
-    const double lr = learning_rate(options_, schedule_, progress.step);
-    if (metrics_)
-        metrics_->row(fmt::format(
-            "{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}{}", progress.step,
-            progress.epoch, progress.images_seen, step.bits_per_dim, step.loss, step.grad_norm, lr,
-            images_per_s, seconds * 1000 / steps, peak_bytes, step.drift, step.max_condition,
-            classifier_ ? fmt::format(",{:.9g},{:.6g}", step.bits_y, step.error_y) : ""));
+    const double lr = learning_rate(options_, schedule_, progress.step, progress.course.lr_scale);
+    const std::string cells = fmt::format(
+        "{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}{}", progress.step,
+        progress.epoch, progress.images_seen, step.bits_per_dim, step.loss, step.grad_norm, lr, images_per_s,
+        seconds * 1000 / steps, peak_bytes, step.drift, step.max_condition,
+        classifier_ ? fmt::format(",{:.9g},{:.6g}", step.bits_y, step.error_y) : "");
+    if (metrics_) attempt_([&] { metrics_->row(cells); });
     if (request_.terminal) std::fputs("\r\033[K", stderr);
     request_.say(fmt::format(
         "step {:>6}  epoch {:>6.2f}  {:.4f} bits/dim  {}|g| {:<8.3g} lr {:.2e}  {:>6.1f} images/s  peak {}",
@@ -118,8 +139,9 @@ double RunLog::total_fraction(const Progress& progress) const {
     return fraction;
 }
 
-void RunLog::end() const {
+void RunLog::end() {
     if (request_.terminal) std::fputs("\r\033[K", stderr);
+    if (metrics_) metrics_->flush();
 }
 
 }  // namespace glow

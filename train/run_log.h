@@ -23,6 +23,20 @@ struct Settings {
 };
 std::string describe(const Settings& settings);
 
+// Does what may fail for reasons outside, as a full disk: a failure is a warning, told once until another or
+// none follows.
+class Attempt {
+  public:
+    explicit Attempt(const RunRequest& request) : request_(request) {}
+    // True where it worked.
+    bool operator()(const std::function<void()>& action);
+    const std::string& told() const { return told_; }  // what went wrong last, where nothing worked since
+
+  private:
+    const RunRequest& request_;
+    std::string told_;
+};
+
 class RunLog {
   public:
     // options: as they are used, in which those of the request were completed.
@@ -30,12 +44,14 @@ class RunLog {
 
     // metrics.csv of a folder, on the process that writes: rows after last_step are dropped.
     void open(const RunFolder& folder, index_t last_step);
+    // The run goes on from a step: later rows are dropped.
+    void go_back_to(index_t step);
     // From here on steps follow `progress`.
     void start(const Progress& progress);
     // After every step; it is logged where --log-every says so. peak_bytes: of the arenas.
     void step(const Progress& progress, const StepResult& step, std::size_t peak_bytes, Pulse& pulse);
-    // Nothing more comes.
-    void end() const;
+    // Nothing more comes. Error where rows could not be written to the last.
+    void end();
     double minutes() const { return seconds_since(start_) / 60; }
 
   private:
@@ -48,6 +64,7 @@ class RunLog {
     const Schedule& schedule_;
     bool classifier_;
     std::optional<CsvLog> metrics_;
+    Attempt attempt_;
     Clock::time_point start_, last_row_, last_draw_;
     double first_fraction_ = 0;  // of the whole run, done before this process started
     index_t steps_since_row_ = 0;

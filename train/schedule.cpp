@@ -20,20 +20,20 @@ Schedule make_schedule(const TrainingOptions& o, index_t train_images) {
     return s;
 }
 
-double learning_rate(const TrainingOptions& o, const Schedule& s, index_t t) {
+double learning_rate(const TrainingOptions& o, const Schedule& s, index_t t, double lr_scale) {
     const double warmup = o.warmup_epochs * s.epoch_images;
     const double seen = static_cast<double>(t) * static_cast<double>(s.batch);  // this step's images included
-    return o.lr * (warmup > 0 ? std::min(1.0, seen / warmup) : 1.0);
+    return o.lr * lr_scale * (warmup > 0 ? std::min(1.0, seen / warmup) : 1.0);
 }
 
-OptimiserStep optimiser_at(const TrainingOptions& o, const Schedule& s, index_t t) {
+OptimiserStep optimiser_at(const TrainingOptions& o, const Schedule& s, index_t t, double lr_scale) {
     const double steps = static_cast<double>(t);
     OptimiserStep step;
     step.adam = o.optimizer == "adam";
     step.beta1 = o.beta1;
     step.beta2 = s.beta2;
-    step.lr_t =
-        learning_rate(o, s, t) * std::sqrt(1.0 - std::pow(s.beta2, steps)) / (1.0 - std::pow(o.beta1, steps));
+    step.lr_t = learning_rate(o, s, t, lr_scale) * std::sqrt(1.0 - std::pow(s.beta2, steps)) /
+                (1.0 - std::pow(o.beta1, steps));
     step.weight_decay = o.weight_decay;
     step.ema_rate = (1.0 - s.ema_decay) / (1.0 - std::pow(s.ema_decay, steps));
     return step;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels/coupling.h"
 #include "kernels/error.h"
@@ -34,9 +35,9 @@ std::vector<Keep> rescues(const Keep& asked) {
 
 // ---- The step ------------------------------------------------------------------------------------
 
-StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
+StepResult Trainer::step(const Batch& batch, const OptimiserStep& update, const Limits& limits) {
     StepResult result;
-    result.max_condition = prepare(weights_.params).max_condition;
+    result.max_condition = prepare(weights_.params, limits.condition).max_condition;
 
     // The gradient of the mean bits/dim, rebuilding every layer's input on the way back. Where the rebuilt
     // images drift from the true ones, once more with exact states in between (spec section 2).
@@ -68,16 +69,11 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update) {
 
     result.grad_norm = std::sqrt(sums.squares);
     if (context_.dry()) return result;
-    if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
-        const bool loss = !std::isfinite(result.loss);
-        throw Error(fmt::format("the {} is not finite: {}; lower --lr or resume from an earlier checkpoint",
-                                loss ? "loss" : "gradient", first_bad(batch, loss)));
-    }
+    if (!(result.loss <= limits.loss) || !std::isfinite(result.loss))
+        throw trouble_with_loss(patient(batch), result.loss, limits.loss);
+    if (!std::isfinite(result.grad_norm)) throw trouble_with_gradient(patient(batch));
     if (!(result.drift <= drift_tolerance_))
-        throw Error(
-            fmt::format("rebuilt images differ by {:.1e} from the true ones even with every state kept "
-                        "(--drift-tolerance {:.1e})",
-                        result.drift, drift_tolerance_));
+        throw trouble_with_drift(patient(batch), result.drift, drift_tolerance_);
 
     if (weights_.m == nullptr) return result;
 
@@ -270,17 +266,20 @@ void Trainer::check_equal() {
     }
 }
 
-const Glow::Prepared& Trainer::prepare(float* values) {
-    if (values == prepared_for_) return prepared_;
-    glow_.parameters().bind(values, gradients_);
-    prepared_ = glow_.prepare(context_);
-    prepared_for_ = prepared_.bad_layer.empty() ? values : nullptr;
-    if (!prepared_.bad_layer.empty())
-        throw Error(fmt::format(
-            "{}: the channel mixing W is singular or a parameter is not finite; lower --lr or resume "
-            "from an earlier checkpoint",
-            prepared_.bad_layer));
-    return prepared_;
+const Glow::Prepared& Trainer::prepare(float* values, double largest_condition) {
+    if (values != prepared_for_) {
+        glow_.parameters().bind(values, gradients_);
+        prepared_ = glow_.prepare(context_);
+        prepared_for_ = prepared_.bad_layer.empty() ? values : nullptr;
+    }
+    const bool bad = !prepared_.bad_layer.empty();
+    if (!bad && prepared_.max_condition <= largest_condition) return prepared_;
+    const index_t worst = prepared_.worst_step, K = glow_.config().depth;
+    Patient sick = patient();
+    sick.weights.params = values;
+    throw trouble_with_mixing(
+        sick, bad ? prepared_.bad_layer : fmt::format("level{}/step{}", worst / K, worst % K),
+        bad ? std::numeric_limits<double>::infinity() : prepared_.max_condition, largest_condition);
 }
 
 Noise Trainer::training_noise(const Batch& batch) const {
@@ -292,66 +291,17 @@ void Trainer::load_pixels(const Batch& batch, Flow& flow) {
                training_noise(batch), flow.h);
 }
 
-template <class T>
-bool Trainer::is_finite(index_t count, const T* values) const {
-    const auto finite = [](T x) { return std::isfinite(x); };
-    if (context_.place.device == Device::cpu) return std::all_of(values, values + count, finite);
-    const std::vector<T> here = downloaded(context_.place, count, values);
-    return std::all_of(here.begin(), here.end(), finite);
-}
-
-std::string Trainer::bad_tensor(const float* values, bool last) const {
-    std::string found;
-    for (const Tensor& tensor : glow_.parameters().tensors()) {
-        if (is_finite(tensor.count, values + tensor.offset)) continue;
-        found = tensor.name;
-        if (!last) break;
-    }
-    return found;
-}
-
-// Where what is not finite comes from: a weight, else the layer after which forward or backward has it; of
-// several processes that find something, the first one's finding.
-std::string Trainer::first_bad(const Batch& batch, bool loss) {
-    if (const std::string tensor = bad_tensor(weights_.params, false); !tensor.empty())
-        return "the weights of " + tensor;
-    if (!loss) {
-        const std::string tensor = bad_tensor(gradients_, true);  // the first on the way back
-        return tensor.empty() ? "its norm overflows" : "from " + tensor + " on";
-    }
-    const std::string found = first_text(context_.communicator, first_bad_layer(batch));
-    if (!found.empty()) return found;
-    return glow_.has_classifier() ? "of the classifier" : "its sum overflows";
-}
-
-std::string Trainer::first_bad_layer(const Batch& batch) {
+Patient Trainer::patient(const Batch& batch) {
     const index_t D = glow_.config().dimensions();
-    for (index_t first = 0; first < batch.N; first += micro_batch_) {
-        const index_t N = std::min(micro_batch_, batch.N - first);
-        const Batch micro = buffers_.there(context_.place, batch.part(first, N, D), D);
-        Flow flow = buffers_.flow(N, micro.labels);
-        load_pixels(micro, flow);
-        fill(context_.place, N, 0.0, flow.logdet);
-        fill(context_.place, N, 0.0, flow.prior);
-        const auto bad = [&] {
-            return !is_finite(N * D, flow.h) || !is_finite(N, flow.logdet) || !is_finite(N, flow.prior);
-        };
-        for (std::size_t l = 0; l < glow_.levels().size(); ++l) {
-            Glow::Level& level = glow_.levels()[l];
-            level.squeeze.forward(context_, flow);
-            for (std::size_t k = 0; k < level.steps.size(); ++k) {
-                level.steps[k]->mixing.forward(context_, flow);
-                if (bad()) return fmt::format("after the actnorm and mixing of level{}/step{}", l, k);
-                level.steps[k]->coupling.forward(context_, flow);
-                if (bad()) return fmt::format("after level{}/step{}/coupling", l, k);
-            }
-            if (level.split) level.split->forward(context_, flow);
-            if (bad()) return fmt::format("after level{}/split", l);
-        }
-        glow_.top().forward(context_, flow);
-        if (bad()) return "after prior/top";
-    }
-    return "";
+    return {context_, glow_, weights_, gradients_, [this, batch, D, first = index_t{0}](Flow& flow) mutable {
+                if (first >= batch.N) return false;
+                const index_t N = std::min(micro_batch_, batch.N - first);
+                const Batch micro = buffers_.there(context_.place, batch.part(first, N, D), D);
+                first += N;
+                flow = buffers_.flow(N, micro.labels);
+                load_pixels(micro, flow);
+                return true;
+            }};
 }
 
 std::array<std::pair<const char*, const float*>, 4> Trainer::trees() const {
@@ -363,9 +313,8 @@ std::array<std::pair<const char*, const float*>, 4> Trainer::trees() const {
 
 void Trainer::check_usable() {
     for (const auto& [tree, values] : trees())
-        if (const std::string tensor = bad_tensor(values, false); !tensor.empty())
-            throw Error(fmt::format("/{}/{} is not finite; lower --lr or resume from an earlier checkpoint",
-                                    tree, tensor));
+        if (const Tensor* const bad = bad_tensor(context_, glow_.parameters(), values))
+            throw trouble_with_tree(patient(), tree, values, *bad);
     prepare(weights_.ema);
     prepare(weights_.params);  // as the next step wants them
 }

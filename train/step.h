@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,6 +15,8 @@
 #include "runtime/memory.h"
 #include "runtime/recording.h"
 #include "train/checkpoint.h"
+#include "train/course.h"
+#include "train/diagnosis.h"
 #include "train/gradient_sum.h"
 #include "train/inference.h"
 #include "train/options.h"
@@ -60,12 +63,13 @@ class Trainer {
     // The first process's weights, averages and moments to all.
     void share_weights();
 
-    // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws Error,
-    // naming the layer or tensor, and leaves the weights as they are, where anything is not finite.
-    StepResult step(const Batch& batch, const OptimiserStep& update);
+    // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws
+    // Trouble, the same on all processes, and leaves the weights as they are, where anything is not finite or
+    // the loss or a condition number above its limit.
+    StepResult step(const Batch& batch, const OptimiserStep& update, const Limits& limits = {});
 
-    // Throws Error, naming the tensor or layer, where the weights are such that no checkpoint of them could
-    // be read again: not finite or a singular W, after an update with a huge learning rate.
+    // Throws Trouble where the weights are such that no checkpoint of them could be read again: not finite or
+    // a singular W, after an update with a huge learning rate.
     void check_usable();
 
     // Throws Error, naming the tensor and the process, where weights, averages or moments of a process are
@@ -87,15 +91,12 @@ class Trainer {
     void run_micro_batch(const Batch& images, double batch_size, const Keep& keep, bool sum_beside);
     Forward gathered() const;
     Recording& recording_of(index_t images, double batch_size, const Keep& keep, bool sum_beside);
-    const Glow::Prepared& prepare(float* values);
+    const Glow::Prepared& prepare(float* values,
+                                  double largest_condition = std::numeric_limits<double>::infinity());
     Noise training_noise(const Batch& batch) const;
     void load_pixels(const Batch& batch, Flow& flow);
-    // For the messages of errors.
-    template <class T>
-    bool is_finite(index_t count, const T* values) const;
-    std::string bad_tensor(const float* values, bool last) const;
-    std::string first_bad(const Batch& batch, bool loss);
-    std::string first_bad_layer(const Batch& batch);
+    // For Troubles. The batch is the step's, whose arrays must outlive it.
+    Patient patient(const Batch& batch = {});
     std::array<std::pair<const char*, const float*>, 4> trees() const;
 
     TrainingOptions options_;

@@ -111,7 +111,7 @@ def stability(options, run, folder):
         try:
             run("glow_train", "--data", options.data, "--out", out, "--levels", 3, "--depth", 4, "--width", 64,
                 "--batch", options.batch, "--max-steps", options.steps, "--warmup-epochs", options.warmup_epochs,
-                "--log-every", 1, "--eval-every", 0, "--sample-every", 0, "--seed", 1, *flags)
+                "--log-every", 1, "--eval-every", 0, "--sample-every", 0, "--seed", 1, "--rollbacks", 0, *flags)
             rate = options.steps * options.batch / (time.monotonic() - start)
             norm, drift, condition = check_log(out / "metrics.csv", options.steps)
             bpd = run("glow_eval", "--bpd", "--checkpoint", out, "--data", options.data, "--limit", options.test,

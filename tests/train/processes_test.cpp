@@ -1,6 +1,10 @@
 // A trainer on several processes against one alone, in every process: the same statistics, gradients and
 // decisions. Every process runs the same tests; the launcher says how many there are.
+#include <cmath>
+
 #include "tests/train/training.h"
+#include "train/data/dataset.h"
+#include "train/run.h"
 
 namespace glow {
 namespace {
@@ -134,6 +138,47 @@ TEST(TrainerOnProcesses, ADifferentBitIsNamed) {
         value = before;
         pair.shared.trainer.check_equal();
     }
+}
+
+// A whole run with a fault that every process has, put in once.
+TEST(TrainerOnProcesses, AllGoBackTogether) {
+    const TemporaryFolder own;
+    const std::filesystem::path folder = from_first(*g_processes, own.path().string());
+    if (g_processes->is_first()) {
+        DatasetInfo info;
+        info.H = info.W = 8;
+        info.C = 3;
+        DatasetWriter writer(folder / "d.h5", info);
+        const Images images(40, small_options(8, 8).model, 7);
+        writer.append("train", 40, images.pixels.data(), nullptr);
+        writer.commit();
+    }
+    g_processes->barrier();
+    RunRequest request;
+    request.options = small_options(8, 8, 3, 2, 2, 8);
+    request.options.data = (folder / "d.h5").string();
+    request.options.out = (folder / "run").string();
+    request.options.batch = 7;
+    request.options.threads = 1;
+    request.options.max_steps = 9;
+    request.options.checkpoint_every = {3, false};
+    request.options.rollback_lr = 0.5;
+    request.processes = g_processes;
+    request.before_step = [done = false](index_t t, Trainer& trainer) mutable {
+        if (t != 8 || std::exchange(done, true)) return;
+        for (const Tensor& tensor : trainer.glow().parameters().tensors())  // exp(900) overflows
+            if (tensor.name == "level0/split/logs") trainer.weights().params[tensor.offset] = 300;
+        trainer.weights_changed();
+    };
+    const RunResult result = run_training(request);
+    EXPECT_EQ(result.rollbacks, 1);
+    EXPECT_EQ(result.lr_scale, 0.5);
+    EXPECT_EQ(result.progress.step, 9);
+    EXPECT_TRUE(std::isfinite(result.bits_per_dim));
+    const double bits = result.bits_per_dim;
+    EXPECT_EQ(g_processes->largest(bits), bits);
+    EXPECT_TRUE(std::filesystem::exists(folder / "run/trouble/step-00000008-1.json"));
+    g_processes->barrier();
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ TEST(CsvLog, AFullDiskIsAnErrorAndLosesNothing) {
     log.row("1,a");
     {
         const FullDisk full(8);
-        expect_throw<Error>([&] { log.row("2,b"); }, {"a.csv", "disk full"});
+        expect_throw<Error>([&] { log.row("2,b"); }, {"a.csv", "cannot be written"});
         expect_throw<Error>([&] { CsvLog(folder / "a.csv", "step,x", 10); }, {});
     }
     EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n");
@@ -109,16 +109,16 @@ TEST_F(RunFolderTest, PruningKeepsTheNewestAndTheLinked) {
     write_bytes(run.checkpoints() / "notes.txt", "mine");
     run.link(run.latest(), 3);  // resumed from an earlier one, say
     run.link(run.best(), 1);
-    run.prune(2);
+    run.prune(2, index_t{1} << 40);
     EXPECT_EQ(kept(), (std::vector<std::string>{"notes.txt", "step-00000001.h5", "step-00000003.h5",
                                                 "step-00000005.h5", "step-00000006.h5"}));
-    run.prune(100);
+    run.prune(100, index_t{1} << 40);
     EXPECT_EQ(kept().size(), 5u);
 }
 
 TEST_F(RunFolderTest, PruningCountsBeyondEightDigits) {
     for (const index_t step : {99999998, 99999999, 100000000}) save(step);
-    run.prune(2);
+    run.prune(2, index_t{1} << 40);
     EXPECT_EQ(kept(), (std::vector<std::string>{"step-100000000.h5", "step-99999999.h5"}));
 }
 

@@ -25,6 +25,12 @@ std::string reason() {
             return 1;  // the first one only
         },
         &text);
+    // Of a failed write it also tells time, addresses and sizes: the system's own words are enough.
+    const std::string mark = "error message = '";
+    if (const std::size_t at = text.find(mark); at != std::string::npos) {
+        const std::size_t begin = at + mark.size();
+        text = text.substr(begin, text.find('\'', begin) - begin);
+    }
     return text.empty() ? "HDF5 does not say why" : text;
 }
 

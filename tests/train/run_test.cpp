@@ -1,0 +1,407 @@
+// Runs in which something goes wrong: each fault is put in by a hand in the works, found, told with its layer
+// and tensor, and left behind.
+#include "train/run.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "tests/support.h"
+#include "tests/train/checkpoint_edit.h"
+#include "tests/train/data/files.h"
+#include "tests/train/training.h"
+#include "train/data/dataset.h"
+#include "train/run_folder.h"
+
+namespace glow {
+namespace {
+
+using nlohmann::json;
+
+struct Runs : testing::Test {
+    Runs() {
+        DatasetInfo info;
+        info.H = info.W = 8;
+        info.C = 3;
+        DatasetWriter writer(folder / "d.h5", info);
+        const Images images(50, small_options(8, 8).model, 7);
+        writer.append("train", 40, images.pixels.data(), nullptr);
+        writer.append("valid", 6, images.pixels.data() + 40 * 8 * 8 * 3, nullptr);
+        writer.commit();
+    }
+
+    RunRequest request(const std::string& out, index_t steps) {
+        RunRequest request;
+        request.options = small_options(8, 8, 3, 2, 2, 8);
+        request.options.data = (folder / "d.h5").string();
+        request.options.out = (folder / out).string();
+        request.options.batch = 8;
+        request.options.max_steps = steps;
+        request.options.threads = 1;
+        request.options.log_every = 1;
+        request.options.checkpoint_every = {2, false};
+        request.options.eval_every = {3, false};
+        request.options.sample_every = {0, false};
+        request.options.rollback_lr = 1;  // what is repeated is then what a good run does
+        request.warn = [this](const std::string& line) { warnings.push_back(line); };
+        return request;
+    }
+    // A good run to compare with.
+    void make_good(index_t steps) { run_training(request("good", steps)); }
+
+    static float* tensor(Trainer& trainer, const std::string& name, float* values,
+                         const Tensor** found = nullptr) {
+        for (const Tensor& tensor : trainer.glow().parameters().tensors())
+            if (tensor.name == name) {
+                if (found != nullptr) *found = &tensor;
+                return values + tensor.offset;
+            }
+        throw Error("no tensor " + name);
+    }
+    using Fault = std::function<void(Trainer&)>;
+    // Once, before a step.
+    static std::function<void(index_t, Trainer&)> once(index_t step, const Fault& fault) {
+        return [=, done = std::make_shared<bool>(false)](index_t t, Trainer& trainer) {
+            if (t != step || std::exchange(*done, true)) return;
+            fault(trainer);
+            trainer.weights_changed();
+        };
+    }
+    static Fault poison(const std::string& name, float value) {
+        return [=](Trainer& trainer) { *tensor(trainer, name, trainer.weights().params) = value; };
+    }
+
+    json report(const std::string& name) const { return json::parse(read_bytes(folder / name)); }
+    std::vector<std::string> rows(const std::string& file) const {
+        std::vector<std::string> rows;
+        std::ifstream text(folder / file);
+        for (std::string row; std::getline(text, row);) rows.push_back(row);
+        return rows;
+    }
+    // The columns that no two runs share are images_per_s and step_ms.
+    std::vector<std::string> metrics(const std::string& out) const {
+        std::vector<std::string> rows = this->rows(out + "/metrics.csv");
+        for (std::string& row : rows) {
+            std::size_t begin = 0, end = 0;
+            for (int comma = 0; comma < 7; ++comma) begin = row.find(',', begin) + 1;
+            end = row.find(',', row.find(',', begin) + 1);
+            row.erase(begin, end - begin);
+        }
+        return rows;
+    }
+    void expect_the_good_run(const std::string& out) const {
+        const CheckpointEdit a(folder / (out + "/latest.h5")), b(folder / "good/latest.h5");
+        EXPECT_EQ(a.step, b.step);
+        EXPECT_EQ(a.images_seen, b.images_seen);
+        ASSERT_EQ(a.tensors.size(), b.tensors.size());
+        for (const auto& [name, tensor] : a.tensors)
+            EXPECT_EQ(tensor.values, b.tensors.at(name).values) << name;
+        EXPECT_EQ(metrics(out), metrics("good"));
+        EXPECT_EQ(rows(out + "/eval.csv"), rows("good/eval.csv"));
+    }
+
+    TemporaryFolder folder;
+    std::vector<std::string> warnings;
+};
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+TEST_F(Runs, AFaultIsNamedReportedAndLeftBehind) {
+    make_good(12);
+    const std::string name = "level0/step1/coupling/conv1/weight";
+    RunRequest faulty = request("run", 12);
+    faulty.before_step = once(7, poison(name, kNaN));
+    const RunResult result = run_training(faulty);
+    EXPECT_EQ(result.rollbacks, 1);
+    EXPECT_EQ(result.ended, "max-steps");
+    expect_the_good_run("run");
+
+    ASSERT_EQ(warnings.size(), 1u);
+    for (const char* part : {"step 7: the gradient is not finite", "level0/step1/coupling/conv1/weight",
+                             "1 NaN", "back at step 6", "trouble/step-00000007-1.json", "1 of 5"})
+        EXPECT_NE(warnings[0].find(part), std::string::npos) << part << " in: " << warnings[0];
+    const json told = report("run/trouble/step-00000007-1.json");
+    EXPECT_EQ(told["step"], 7);
+    EXPECT_EQ(told["kind"], "weights");
+    EXPECT_EQ(told["layer"], "level0/step1/coupling");
+    EXPECT_EQ(told["tensor"], "/params/" + name);
+    EXPECT_EQ(told["statistics"]["nan"], 1);
+    EXPECT_GT(told["statistics"]["rms"], 0.01);
+    EXPECT_EQ(told["action"]["to_step"], 6);
+    EXPECT_EQ(told["last_steps"].size(), 6u);
+    EXPECT_EQ(told["last_steps"][5]["step"], 6);
+    EXPECT_EQ(told["images"]["first"], 48);
+}
+
+TEST_F(Runs, EveryKindOfFaultIsNamed) {
+    make_good(20);
+    struct Case {
+        const char* kind;
+        std::string layer, tensor;
+        Fault fault;
+    };
+    const float inf = std::numeric_limits<float>::infinity();
+    const auto fill_tensor = [](const std::string& name, float value, bool times = false) {
+        return [=](Trainer& trainer) {
+            const Tensor* found = nullptr;
+            float* const values = tensor(trainer, name, trainer.weights().params, &found);
+            for (index_t i = 0; i < found->count; ++i) values[i] = times ? value * values[i] : value;
+        };
+    };
+    const auto moment = [](const std::string& name, float value) {
+        return [=](Trainer& trainer) { *tensor(trainer, name, trainer.weights().m) = value; };
+    };
+    const Case cases[] = {
+        {"weights", "level1/step0/actnorm", "/params/level1/step0/actnorm/logs",
+         poison("level1/step0/actnorm/logs", inf)},
+        // Found after the update that it spoils.
+        {"weights", "prior/top", "/params/prior/top/bias", moment("prior/top/bias", kNaN)},
+        {"loss", "level0/split", "/params/level0/split/logs", fill_tensor("level0/split/logs", 300)},
+        {"mixing", "level1/step1/mixing", "/params/level1/step1/invconv/weight",
+         fill_tensor("level1/step1/invconv/weight", 1)},
+        {"loss jump", "level0/step0/mixing", "", fill_tensor("level0/step0/actnorm/logs", 1)},
+        {"condition jump", "level1/step0/mixing", "/params/level1/step0/invconv/weight",
+         [](Trainer& trainer) {
+             float* const row = tensor(trainer, "level1/step0/invconv/weight", trainer.weights().params);
+             for (int i = 0; i < 24; ++i) row[i] *= 1e-4f;
+         }},
+    };
+    int number = 0;
+    for (const Case& one : cases) {
+        SCOPED_TRACE(one.kind + (" " + one.layer));
+        const std::string out = "run" + std::to_string(number++);
+        RunRequest faulty = request(out, 20);
+        // Far enough for losses to have a known deviation.
+        faulty.before_step = once(18, one.fault);
+        warnings.clear();
+        EXPECT_EQ(run_training(faulty).rollbacks, 1);
+        expect_the_good_run(out);
+        ASSERT_EQ(warnings.size(), 1u);
+        const json told = report(out + "/trouble/step-00000018-1.json");
+        EXPECT_EQ(told["kind"], one.kind) << warnings[0];
+        EXPECT_EQ(told["layer"], one.layer) << warnings[0];
+        if (!one.tensor.empty()) {
+            EXPECT_EQ(told["tensor"], one.tensor) << warnings[0];
+        }
+    }
+}
+
+TEST_F(Runs, AGradientThatOverflowsIsNamed) {
+    make_good(6);
+    RunRequest faulty = request("run", 6);
+    faulty.options.loss_jump = faulty.options.condition_jump = 0;
+    // A scale of the coupling that saturates at 1: nothing in forward, 0 times infinity on the way back.
+    faulty.before_step = once(5, [](Trainer& trainer) {
+        tensor(trainer, "level0/step1/coupling/conv3/logs", trainer.weights().params)[1] = 28.7f;
+        tensor(trainer, "level0/step1/coupling/conv3/bias", trainer.weights().params)[1] = 34;
+    });
+    EXPECT_EQ(run_training(faulty).rollbacks, 1);
+    expect_the_good_run("run");
+    const json told = report("run/trouble/step-00000005-1.json");
+    EXPECT_EQ(told["kind"], "gradient") << warnings[0];
+    EXPECT_EQ(told["layer"], "level0/step1/coupling") << warnings[0];
+    EXPECT_EQ(told["tensor"], "/gradients/level0/step1/coupling/conv3/logs") << warnings[0];
+    EXPECT_EQ(told["statistics"]["nan"], 1);
+}
+
+TEST_F(Runs, BeforeTheFirstCheckpointItBeginsAgain) {
+    make_good(5);
+    RunRequest faulty = request("run", 5);
+    faulty.before_step = once(2, poison("level0/split/bias", kNaN));
+    EXPECT_EQ(run_training(faulty).rollbacks, 1);
+    expect_the_good_run("run");
+    EXPECT_NE(warnings[0].find("back at step 0"), std::string::npos) << warnings[0];
+    // Of --init-from and of a run resumed from elsewhere the beginning is that checkpoint.
+    for (const bool resume : {false, true}) {
+        const std::string out = resume ? "resumed" : "init";
+        for (const char* name : {"a", "b"}) {
+            RunRequest again = request(out + name, 8);
+            again.options.checkpoint_every = {0, false};
+            (resume ? again.resume_from : again.init_from) = (folder / "good/latest.h5").string();
+            again.resume = resume;
+            if (name[0] == 'b') again.before_step = once(7, poison("level0/split/bias", kNaN));
+            EXPECT_EQ(run_training(again).rollbacks, name[0] == 'b' ? 1 : 0);
+        }
+        const CheckpointEdit a(folder / (out + "a/latest.h5")), b(folder / (out + "b/latest.h5"));
+        EXPECT_EQ(a.step, 8);
+        for (const auto& [name, tensor] : a.tensors)
+            EXPECT_EQ(tensor.values, b.tensors.at(name).values) << name;
+        EXPECT_EQ(metrics(out + "a"), metrics(out + "b"));
+    }
+}
+
+TEST_F(Runs, TheLearningRateIsLoweredAndStaysSoWhenResumed) {
+    const auto with_fault = [&](const std::string& out, index_t steps) {
+        RunRequest faulty = request(out, steps);
+        faulty.options.rollback_lr = 0.5;
+        faulty.options.warmup_epochs = 0;
+        faulty.before_step = once(5, poison("level0/split/bias", kNaN));
+        return faulty;
+    };
+    EXPECT_EQ(run_training(with_fault("good", 12)).lr_scale, 0.5);
+    for (std::size_t i = 1; i < 13; ++i) {
+        std::string lr = rows("good/metrics.csv")[i];
+        for (int comma = 0; comma < 6; ++comma) lr = lr.substr(lr.find(',') + 1);
+        EXPECT_EQ(lr.substr(0, lr.find(',')), i <= 4 ? "0.001" : "0.0005") << i;
+    }
+    run_training(with_fault("run", 6));
+    RunRequest rest = with_fault("run", 12);
+    rest.before_step = nullptr;
+    rest.resume = true;
+    EXPECT_EQ(run_training(rest).lr_scale, 0.5);
+    expect_the_good_run("run");
+    // A learning rate that is given anew is taken as it is.
+    rest.options.max_steps = 13;
+    rest.options.lr = 2e-3;
+    EXPECT_EQ(run_training(rest).lr_scale, 1);
+}
+
+TEST_F(Runs, GivesUpAfterSoManyTriesEachFromFurtherBack) {
+    RunRequest faulty = request("run", 12);
+    faulty.options.keep = 3;
+    faulty.options.rollbacks = 4;
+    faulty.options.rollback_lr = 0.5;
+    faulty.before_step = [](index_t t, Trainer& trainer) {
+        if (t != 9) return;
+        poison("level1/step1/coupling/conv3/bias", kNaN)(trainer);
+        trainer.weights_changed();
+    };
+    expect_throw<Error>(
+        [&] { run_training(faulty); },
+        {"step 9: the loss is not finite", "level1/step1/coupling/conv3/bias",
+         "given up after 4 roll-backs in a row (--rollbacks)", "step-00000009-5.json", "--lr"});
+    const index_t to[] = {8, 6, 4, 4};
+    for (int i = 1; i <= 4; ++i) {
+        const json told = report("run/trouble/step-00000009-" + std::to_string(i) + ".json");
+        EXPECT_EQ(told["action"]["to_step"], to[i - 1]) << i;
+        EXPECT_EQ(told["action"]["lr_scale"], std::pow(0.5, i)) << i;
+    }
+    EXPECT_EQ(report("run/trouble/step-00000009-5.json")["action"], "given up");
+    // What was good is there, and can be gone on with.
+    EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 8);
+    RunRequest rest = request("run", 12);
+    rest.resume = true;
+    EXPECT_EQ(run_training(rest).progress.step, 12);
+
+    faulty.options.out = (folder / "none").string();
+    faulty.options.rollbacks = 0;
+    expect_throw<Error>([&] { run_training(faulty); }, {"step 9", "given up", "--lr"});
+}
+
+TEST_F(Runs, TriesAreCountedAnewAfterAnEpoch) {
+    RunRequest faulty = request("run", 24);
+    faulty.options.rollbacks = 1;
+    auto first = once(3, poison("level0/split/bias", kNaN)),
+         second = once(9, poison("level0/split/bias", kNaN));
+    faulty.before_step = [&](index_t t, Trainer& trainer) {
+        first(t, trainer);
+        second(t, trainer);  // 5 steps an epoch
+    };
+    EXPECT_EQ(run_training(faulty).rollbacks, 2);
+    first = once(3, poison("level0/split/bias", kNaN));
+    second = once(8, poison("level0/split/bias", kNaN));
+    faulty.options.out = (folder / "soon").string();
+    expect_throw<Error>([&] { run_training(faulty); }, {"step 8", "given up after 1"});
+}
+
+TEST_F(Runs, AveragesThatAreNotFiniteAreFoundBeforeTheyAreSaved) {
+    make_good(6);
+    RunRequest faulty = request("run", 6);
+    faulty.before_step = once(
+        4, [](Trainer& trainer) { *tensor(trainer, "level0/split/bias", trainer.weights().ema) = kNaN; });
+    EXPECT_EQ(run_training(faulty).rollbacks, 1);
+    expect_the_good_run("run");
+    EXPECT_NE(warnings[0].find("/ema/level0/split/bias is not finite"), std::string::npos) << warnings[0];
+}
+
+TEST_F(Runs, ADamagedCheckpointIsNotGoneBackTo) {
+    make_good(10);
+    RunRequest faulty = request("run", 10);
+    faulty.before_step = once(7, [this](Trainer& trainer) {
+        std::filesystem::resize_file(folder / "run/checkpoints/step-00000006.h5", 5000);
+        poison("level0/split/bias", kNaN)(trainer);
+    });
+    EXPECT_EQ(run_training(faulty).rollbacks, 1);
+    expect_the_good_run("run");
+    EXPECT_EQ(report("run/trouble/step-00000007-1.json")["action"]["to_step"], 4);
+}
+
+TEST_F(Runs, ALearningRateOf1000IsGivenUpWithAReason) {
+    for (const double lr : {1e3, 1e6}) {
+        RunRequest wild = request("run" + std::to_string(static_cast<int>(lr)), 200);
+        wild.options.lr = lr;
+        wild.options.warmup_epochs = 0;
+        wild.options.rollback_lr = 0.5;
+        expect_throw<Error>([&] { run_training(wild); },
+                            {"step ", "given up after 5 roll-backs", "--lr", "level"});
+        EXPECT_EQ(warnings.size(), 5u);
+        warnings.clear();
+    }
+    // With enough tries it is lowered until it trains.
+    RunRequest wild = request("tamed", 60);
+    wild.options.lr = 1e3;
+    wild.options.warmup_epochs = 0;
+    wild.options.rollback_lr = 0.1;
+    wild.options.rollbacks = 10;
+    const RunResult result = run_training(wild);
+    EXPECT_LE(result.lr_scale, 1e-4);
+    EXPECT_LT(result.bits_per_dim, 9);
+}
+
+// ---- What counts as a jump -------------------------------------------------------------------------------
+
+TEST(CourseTest, FollowsMeanAndVarianceOfTheLastSteps) {
+    Course course;
+    test::Random random(3);
+    std::vector<double> losses;
+    for (int i = 0; i < 2000; ++i) course.add(3 + 0.1 * random.normal(), 50);
+    EXPECT_NEAR(course.loss, 3, 0.04);  // 64 steps: 0.1 / sqrt(128)
+    EXPECT_NEAR(std::sqrt(course.loss_variance), 0.1, 0.03);
+    TrainingOptions options;
+    EXPECT_NEAR(limits_of(course, options).loss, 4, 0.05);
+    EXPECT_NEAR(limits_of(course, options).condition, 5000, 1);
+    options.loss_jump = 0.1;
+    EXPECT_NEAR(limits_of(course, options).loss, 3.8, 0.3);  // 8 deviations
+    options.loss_jump = options.condition_jump = 0;
+    EXPECT_TRUE(std::isinf(limits_of(course, options).loss));
+    EXPECT_TRUE(std::isinf(limits_of(course, options).condition));
+}
+
+TEST(CourseTest, AnOrdinaryRunNeverJumps) {
+    // Falling losses with noise, and a few outliers: a million steps without a false alarm.
+    Course course;
+    test::Random random(4);
+    const TrainingOptions options;
+    EXPECT_TRUE(std::isinf(limits_of(course, options).loss));
+    for (int t = 0; t < 1000000; ++t) {
+        const double loss =
+            3.5 + 4 * std::exp(-t / 300.0) + 0.08 * random.normal() + (t % 1000 == 999 ? 0.5 : 0);
+        const double condition = 5 + t / 2000.0;
+        const Limits limits = limits_of(course, options);
+        ASSERT_LE(loss, limits.loss) << t;
+        ASSERT_LE(condition, limits.condition) << t;
+        course.add(loss, condition);
+    }
+}
+
+TEST(CourseTest, IsTheSameThroughJson) {
+    Course course;
+    course.lr_scale = 0.1;
+    course.rollbacks = 3;
+    for (int t = 0; t < 100; ++t) course.add(1.0 / (t + 3), t + 0.7);
+    const std::string text = to_json(course).dump();
+    EXPECT_EQ(course_from_json(nlohmann::ordered_json::parse(text)), course);
+    for (const char* bad : {"{}", "[]", "3", "null", "\"x\""})
+        expect_throw<InputError>([&] { course_from_json(nlohmann::ordered_json::parse(bad)); }, {"course"});
+    const nlohmann::ordered_json good = to_json(course);
+    for (const auto& [key, value] : good.items()) {
+        nlohmann::ordered_json json = good;
+        json[key] = "1";
+        expect_throw<InputError>([&] { course_from_json(json); }, {key});
+        json[key] = -2;
+        if (key != "loss" && key != "log_condition")
+            expect_throw<InputError>([&] { course_from_json(json); }, {"out of range"});
+    }
+}
+
+}  // namespace
+}  // namespace glow

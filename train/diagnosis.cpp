@@ -1,0 +1,273 @@
+// Passes forward with a look at every layer; tables of all tensors.
+#include "train/diagnosis.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/network.h"
+#include "runtime/device.h"
+
+namespace glow {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The largest |x|; infinite where one is not finite.
+double largest_of(const Context& context, index_t count, const double* values) {
+    double largest = 0;
+    for (const double x : downloaded(context.place, count, values))
+        largest = std::isfinite(x) ? std::max(largest, std::abs(x)) : kInfinity;
+    return largest;
+}
+
+struct Stage {
+    std::string name;       // "level0/step1/coupling"
+    std::string words;      // "after level0/step1/coupling"
+    double largest = 0;     // |h| behind it
+    bool unusable = false;  // not finite: the state, its log-determinant or density
+};
+
+// All layers of a model with the largest absolute value of the state behind each, over all processes' images.
+std::vector<Stage> pass_forward(const Patient& patient) {
+    const Context& context = patient.context;
+    Glow& glow = patient.glow;
+    std::vector<Stage> layers;
+    std::size_t at = 0;
+    bool first = true;
+    const auto look = [&](const Flow& flow, const std::string& name, const std::string& words) {
+        if (first) layers.push_back({name, words});
+        Stage& layer = layers[at++];
+        if (flow.N == 0) return;
+        const double logdet = largest_of(context, flow.N, flow.logdet),
+                     prior = largest_of(context, flow.N, flow.prior);
+        layer.largest =
+            std::max(layer.largest, largest_of(context, flow.N * glow.config().dimensions(), flow.h));
+        layer.unusable = layer.unusable || std::isinf(logdet) || std::isinf(prior);
+    };
+    const auto pass = [&](Flow& flow) {
+        at = 0;
+        const bool runs = flow.N > 0;
+        if (runs) fill(context.place, flow.N, 0.0, flow.logdet);
+        if (runs) fill(context.place, flow.N, 0.0, flow.prior);
+        for (std::size_t l = 0; l < glow.levels().size(); ++l) {
+            Glow::Level& level = glow.levels()[l];
+            if (runs) level.squeeze.forward(context, flow);
+            for (std::size_t k = 0; k < level.steps.size(); ++k) {
+                const std::string step = fmt::format("level{}/step{}", l, k);
+                if (runs) level.steps[k]->mixing.forward(context, flow);
+                look(flow, step + "/mixing", "after the actnorm and mixing of " + step);
+                if (runs) level.steps[k]->coupling.forward(context, flow);
+                look(flow, step + "/coupling", "after " + step + "/coupling");
+            }
+            if (!level.split) continue;
+            if (runs) level.split->forward(context, flow);
+            look(flow, fmt::format("level{}/split", l), fmt::format("after level{}/split", l));
+        }
+        if (runs) glow.top().forward(context, flow);
+        look(flow, "prior/top", "after prior/top");
+        first = false;
+    };
+    Flow none{};
+    pass(none);  // the names, which a process without images needs too
+    for (Flow flow{}; patient.next_images(flow);) pass(flow);
+
+    std::vector<double> largest;
+    for (const Stage& layer : layers) {
+        largest.push_back(layer.largest);
+        largest.push_back(layer.unusable ? 1 : 0);
+    }
+    context.communicator.maximum(std::ssize(largest), largest.data());
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        layers[i].largest = largest[2 * i];
+        layers[i].unusable = largest[2 * i + 1] > 0 || std::isinf(layers[i].largest);
+    }
+    return layers;
+}
+
+bool belongs(const Tensor& tensor, const std::string& layer) {
+    if (layer.empty()) return true;
+    if (!layer.ends_with("/mixing")) return tensor.name.starts_with(layer + "/");
+    const std::string step = layer.substr(0, layer.size() - std::string("mixing").size());
+    return tensor.name.starts_with(step) && !tensor.name.starts_with(step + "coupling/");
+}
+
+Statistics statistics(const Context& context, const Tensor& tensor, const float* values) {
+    return statistics_of(tensor.count,
+                         downloaded(context.place, tensor.count, values + tensor.offset).data());
+}
+
+// The layer that a tensor belongs to: "level0/step1/coupling", "level0/step1/actnorm", "prior/top".
+std::string layer_of(const Tensor& tensor) {
+    const std::size_t end = tensor.name.find('/', tensor.name.find("/step") + 1);
+    if (tensor.name.find("/step") == std::string::npos) return tensor.name.substr(0, tensor.name.rfind('/'));
+    return tensor.name.substr(0, tensor.name.find('/', end + 1));
+}
+
+// Of a layer's tensors the one with the largest weight; nullptr where the layer has none.
+const Tensor* largest_tensor(const Patient& patient, const std::string& layer) {
+    const Tensor* found = nullptr;
+    double largest = -1;
+    for (const Tensor& tensor : patient.glow.parameters().tensors()) {
+        if (!belongs(tensor, layer)) continue;
+        const Statistics s = statistics(patient.context, tensor, patient.weights.params);
+        const double size = s.nan + s.infinite > 0 ? kInfinity : std::max(s.largest, -s.smallest);
+        if (size > largest) found = &tensor;
+        largest = std::max(largest, size);
+    }
+    return found;
+}
+
+struct Found {
+    const char* kind;     // "loss", "gradient", "weights", "mixing", "loss jump", ...
+    std::string message;  // what is wrong and where
+    std::string layer;
+    const Tensor* tensor = nullptr;
+    const char* tree = "params";
+    const float* values = nullptr;  // of the tree
+};
+
+// With the tensor's statistics, and tables of all layers and tensors.
+Trouble trouble(const Patient& patient, const Found& found, const std::vector<Stage>& layers = {}) {
+    nlohmann::ordered_json json = {{"kind", found.kind}, {"message", ""}, {"layer", found.layer}};
+    std::string message = found.message;
+    if (found.tensor != nullptr) {
+        const Statistics s = statistics(patient.context, *found.tensor, found.values);
+        message += fmt::format(" (/{}/{}: {})", found.tree, found.tensor->name, describe(s));
+        json["tensor"] = fmt::format("/{}/{}", found.tree, found.tensor->name);
+        json["statistics"] = to_json(s);
+    }
+    for (const Stage& layer : layers)
+        json["states"].push_back(
+            {{"after", layer.name}, {"largest", json_number(layer.largest)}, {"finite", !layer.unusable}});
+    for (const Tensor& tensor : patient.glow.parameters().tensors()) {
+        nlohmann::ordered_json row = {
+            {"name", tensor.name},
+            {"weights", to_json(statistics(patient.context, tensor, patient.weights.params))}};
+        if (patient.gradients != nullptr)
+            row["gradient"] = to_json(statistics(patient.context, tensor, patient.gradients));
+        json["tensors"].push_back(row);
+    }
+    return {message, json};
+}
+
+// Where any weight is not finite, that is the trouble, whatever followed from it.
+const Tensor* bad_weights(const Patient& patient) {
+    return bad_tensor(patient.context, patient.glow.parameters(), patient.weights.params);
+}
+
+Found of_weights(const Patient& patient, const std::string& what, const Tensor& tensor) {
+    return {"weights",        what + "the weights of " + tensor.name + " are not finite",
+            layer_of(tensor), &tensor,
+            "params",         patient.weights.params};
+}
+
+}  // namespace
+
+const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const float* values,
+                         bool last) {
+    const auto finite = [](float x) { return std::isfinite(x); };
+    const auto bad = [&](const Tensor& tensor) {
+        const float* const here = values + tensor.offset;
+        if (context.place.device == Device::cpu) return !std::all_of(here, here + tensor.count, finite);
+        const std::vector<float> copied = downloaded(context.place, tensor.count, here);
+        return !std::all_of(copied.begin(), copied.end(), finite);
+    };
+    const std::vector<Tensor>& tensors = parameters.tensors();
+    if (last) {
+        const auto found = std::find_if(tensors.rbegin(), tensors.rend(), bad);
+        return found == tensors.rend() ? nullptr : &*found;
+    }
+    const auto found = std::find_if(tensors.begin(), tensors.end(), bad);
+    return found == tensors.end() ? nullptr : &*found;
+}
+
+Trouble trouble_with_loss(const Patient& patient, double loss, double limit) {
+    if (const Tensor* const bad = bad_weights(patient))
+        return trouble(patient, of_weights(patient, "the loss is not finite: ", *bad));
+    const std::vector<Stage> layers = pass_forward(patient);
+    Found found{"loss", "the loss is not finite: ", "", nullptr, "params", patient.weights.params};
+    const auto first =
+        std::find_if(layers.begin(), layers.end(), [](const Stage& layer) { return layer.unusable; });
+    if (first != layers.end()) {
+        found.layer = first->name;
+        found.message += first->words;
+    } else if (!std::isfinite(loss)) {
+        found.message += patient.glow.has_classifier() ? "of the classifier" : "its sum overflows";
+        if (patient.glow.has_classifier()) found.layer = "classifier";
+    } else {
+        // The layer behind which the state grew most.
+        found.kind = "loss jump";
+        double before = 1, most = 0;
+        for (const Stage& layer : layers) {
+            const double growth = layer.largest / before;
+            if (growth > most) found.layer = layer.name;
+            most = std::max(most, growth);
+            before = std::max(1.0, layer.largest);
+        }
+        found.message =
+            fmt::format("the loss jumps to {:.6g} bits/dim, above {:.6g}; the state grows most at {}", loss,
+                        limit, found.layer);
+    }
+    found.tensor = largest_tensor(patient, found.layer);
+    return trouble(patient, found, layers);
+}
+
+Trouble trouble_with_gradient(const Patient& patient) {
+    if (const Tensor* const bad = bad_weights(patient))
+        return trouble(patient, of_weights(patient, "the gradient is not finite: ", *bad));
+    Found found{"gradient",       "the gradient is not finite: its norm overflows", "", nullptr, "gradients",
+                patient.gradients};
+    found.tensor = bad_tensor(patient.context, patient.glow.parameters(), patient.gradients, true);
+    if (found.tensor != nullptr) {  // the first on the way back
+        found.layer = layer_of(*found.tensor);
+        found.message = "the gradient is not finite: from " + found.tensor->name + " on";
+    }
+    return trouble(patient, found, pass_forward(patient));
+}
+
+Trouble trouble_with_mixing(const Patient& patient, const std::string& step, double condition, double limit) {
+    Found found{"mixing", "", step + "/mixing", nullptr, "params", patient.weights.params};
+    const std::vector<Tensor>& tensors = patient.glow.parameters().tensors();
+    if (std::isfinite(condition)) {
+        found.kind = "condition jump";
+        found.message =
+            fmt::format("the condition number of {}'s channel mixing W jumps to {:.3g}, above {:.3g}", step,
+                        condition, limit);
+    } else {
+        const auto bad = std::find_if(tensors.begin(), tensors.end(), [&](const Tensor& tensor) {
+            const Statistics s = statistics(patient.context, tensor, patient.weights.params);
+            return tensor.name.starts_with(step + "/") && s.nan + s.infinite > 0;
+        });
+        if (bad != tensors.end()) return trouble(patient, of_weights(patient, step + ": ", *bad));
+        found.message = step + ": the channel mixing W is singular";
+    }
+    for (const Tensor& tensor : tensors)
+        if (tensor.name.starts_with(step + "/invconv/") && found.tensor == nullptr) found.tensor = &tensor;
+    return trouble(patient, found);
+}
+
+Trouble trouble_with_drift(const Patient& patient, double drift, double tolerance) {
+    const std::vector<Stage> layers = pass_forward(patient);
+    Found found{"drift",
+                fmt::format("rebuilt images differ by {:.1e} from the true ones even with every state kept "
+                            "(--drift-tolerance {:.1e})",
+                            drift, tolerance),
+                "",
+                largest_tensor(patient, ""),
+                "params",
+                patient.weights.params};
+    if (found.tensor != nullptr) found.layer = layer_of(*found.tensor);
+    return trouble(patient, found, layers);
+}
+
+Trouble trouble_with_tree(const Patient& patient, const std::string& tree, const float* values,
+                          const Tensor& tensor) {
+    return trouble(patient, {"weights", fmt::format("/{}/{} is not finite", tree, tensor.name),
+                             layer_of(tensor), &tensor, tree.c_str(), values});
+}
+
+}  // namespace glow

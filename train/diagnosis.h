@@ -1,0 +1,44 @@
+// Where bad numbers begin: looks through a model in training, layer by layer and tensor by tensor. Slow, and
+// called only once a step went wrong.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "layers/glow.h"
+#include "runtime/context.h"
+#include "train/checkpoint.h"
+#include "train/trouble.h"
+
+namespace glow {
+
+// What is looked at. Of several processes all look at the same time, each at its images.
+struct Patient {
+    const Context& context;
+    Glow& glow;
+    Weights weights;  // whose params are bound and prepared, unless preparing them was the trouble
+    const float* gradients;
+    // Makes flow.h of the step's next images; false where there are no more (a process may have none).
+    // Overwrites the flow's buffers.
+    std::function<bool(Flow&)> next_images;
+};
+
+// The first tensor of a flat array with a value that is not finite (the last one: the first on the way back);
+// nullptr where all are.
+const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const float* values,
+                         bool last = false);
+
+// The step's loss is not finite, or above its limit.
+Trouble trouble_with_loss(const Patient& patient, double loss, double limit);
+// Its gradient is not finite.
+Trouble trouble_with_gradient(const Patient& patient);
+// The mixing of a step of flow ("level0/step3") is singular or one of the step's parameters not finite, or
+// its condition number is above its limit.
+Trouble trouble_with_mixing(const Patient& patient, const std::string& step, double condition, double limit);
+// Rebuilt images differ from the true ones though every state was kept.
+Trouble trouble_with_drift(const Patient& patient, double drift, double tolerance);
+// A tensor of a tree ("ema", "optimizer/m") is not finite.
+Trouble trouble_with_tree(const Patient& patient, const std::string& tree, const float* values,
+                          const Tensor& tensor);
+
+}  // namespace glow
