@@ -17,6 +17,7 @@
 #include "train/run.h"
 #include "train/run_folder.h"
 #include "train/run_plan.h"
+#include "train/timer.h"
 
 namespace {
 
@@ -26,7 +27,7 @@ struct Request : RunRequest {
     std::string device_text = "auto", communicator = "auto", permutation = "invconv", coupling = "affine",
                 resume_text;
     std::string preset;
-    bool plan = false, print_config = false;
+    bool plan = false, dry_run = false, print_config = false;
 };
 
 // What the command line gives an option, "" where nothing follows it; nothing where it is not there. For
@@ -77,6 +78,11 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
                    "Start from the raw weights of a checkpoint (file or run folder)")
         ->configurable(false);
     app.add_flag("--plan", request->plan, "Print the memory plan and stop")->configurable(false);
+    app.add_flag("--dry-run", request->dry_run,
+                 "Print the memory plan, and what a step takes and how long the run will take by some steps "
+                 "on the data; "
+                 "write nothing")
+        ->configurable(false);
 }
 
 // A run that goes on takes its options from its own config.toml; what the command line says comes first.
@@ -93,7 +99,35 @@ std::vector<std::string> with_run_config(int argc, char** argv) {
     return arguments;
 }
 
+void rehearse(const CommandLine& command, const Request& request) {
+    const Rehearsal r = rehearse_training(request);
+    if (!request.processes->is_first()) return;
+    nlohmann::ordered_json json = {{"planned_bytes", total(r.plan.bytes)},
+                                   {"peak_bytes", r.peak_bytes},
+                                   {"process_growth_bytes", r.process_growth_bytes},
+                                   {"timed_steps", r.timed_steps},
+                                   {"step_seconds", r.step_seconds},
+                                   {"images_per_s", r.images_per_s},
+                                   {"epoch_seconds", r.epoch_seconds}};
+    std::string text = fmt::format(
+        "memory {} planned, {} at the peak\n{:.3g} s a step (median of {}), {:.3g} images/s, an epoch takes "
+        "{}\n",
+        human_bytes(total(r.plan.bytes)), human_bytes(r.peak_bytes), r.step_seconds, r.timed_steps,
+        r.images_per_s, duration_text(r.epoch_seconds));
+    json["steps_left"] = r.steps_left > 0 ? nlohmann::ordered_json(r.steps_left) : nlohmann::ordered_json();
+    json["seconds_left"] =
+        r.seconds_left > 0 ? nlohmann::ordered_json(r.seconds_left) : nlohmann::ordered_json();
+    if (r.seconds_left > 0)
+        text += fmt::format("the run takes {}{}, evaluations and checkpoints aside",
+                            duration_text(r.seconds_left),
+                            r.steps_left > 0 ? fmt::format(" for {} steps", r.steps_left) : "");
+    else
+        text += "the run has no end: no --epochs, --max-steps or --max-minutes is given";
+    command.result(text, json);
+}
+
 void plan_or_run(const CommandLine& command, const Request& request) {
+    if (request.dry_run) return rehearse(command, request);
     if (request.plan) {
         const PlannedRun planned = plan_run(request);
         const MemoryPlan& plan = planned.plan;
@@ -122,7 +156,8 @@ void plan_or_run(const CommandLine& command, const Request& request) {
         {"epoch", result.progress.epoch},  {"images_seen", result.progress.images_seen},
         {"bpd", result.bits_per_dim},      {"planned_bytes", result.planned_bytes},
         {"peak_bytes", result.peak_bytes}, {"process_growth_bytes", result.process_growth_bytes},
-        {"checkpoint", result.checkpoint}};
+        {"checkpoint", result.checkpoint}, {"rollbacks", result.rollbacks},
+        {"lr_scale", result.lr_scale}};
     std::string text =
         fmt::format("ended by {} at step {}; memory: {} planned, {} at the peak, process grew by {}\n",
                     result.ended, result.progress.step, human_bytes(result.planned_bytes),
@@ -174,6 +209,9 @@ void train(CommandLine& command, Request& request) {
     request.processes = processes.get();
     request.say = [&command, &processes](const std::string& line) {
         if (processes->is_first()) command.say("{}", line);
+    };
+    request.warn = [&command, &processes](const std::string& line) {
+        if (processes->is_first()) command.warn("{}", line);
     };
     request.terminal = isatty(STDERR_FILENO) && !command.quiet() && processes->is_first();
     try {

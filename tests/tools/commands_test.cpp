@@ -187,6 +187,43 @@ TEST_F(Commands, ThePlanIsPrintedAndNothingElseHappens) {
               plan["total"]);
 }
 
+TEST_F(Commands, ADryRunTimesStepsAndWritesNothing) {
+    const auto rehearse = [&](const Words& more) {
+        const Outcome outcome = train(kSmall + Words{"--out", "run", "--dry-run", "--json"} + more);
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_EQ(all_files(), Words{"d.h5"});
+        return json::parse(outcome.out);
+    };
+    const json endless = rehearse({});
+    EXPECT_TRUE(endless["steps_left"].is_null());
+    EXPECT_TRUE(endless["seconds_left"].is_null());
+    const json result = rehearse({"--epochs", "100", "--max-steps", "600"});
+    EXPECT_EQ(result["planned_bytes"], result["peak_bytes"]);
+    EXPECT_EQ(result["timed_steps"], 20);
+    EXPECT_EQ(result["steps_left"], 500);  // 40 images an epoch, 8 a step
+    const double step = result["step_seconds"];
+    EXPECT_GT(step, 1e-5);
+    EXPECT_NEAR(result["images_per_s"].get<double>() * step, 8, 1e-9);
+    EXPECT_NEAR(result["epoch_seconds"].get<double>() / step, 5, 1e-9);
+    EXPECT_NEAR(result["seconds_left"].get<double>() / step, 500, 1e-6);
+    EXPECT_EQ(rehearse({"--max-minutes", "0.0001"})["seconds_left"], 0.006);
+    // Beside a run that is there, and of one that goes on.
+    make_run("run", 3);
+    const Words files = all_files();
+    const std::string rows = read_bytes(folder / "run/metrics.csv");
+    for (const Words& more : {Words{}, Words{"--resume"}}) {
+        const Outcome outcome = train(run_words("run", 10) + Words{"--dry-run", "--json", "--quiet"} + more);
+        ASSERT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_EQ(outcome.err, "");
+        EXPECT_EQ(json::parse(outcome.out)["steps_left"], more.empty() ? 10 : 7);
+        EXPECT_EQ(all_files(), files);
+        EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), rows);
+    }
+    const Outcome told = train(kSmall + Words{"--out", "new", "--dry-run", "--max-steps", "50"});
+    EXPECT_NE(told.out.find("s a step"), std::string::npos) << told.out;
+    EXPECT_NE(told.out.find("for 50 steps"), std::string::npos) << told.out;
+}
+
 TEST_F(Commands, TheLastOfARepeatedOptionWins) {
     make_run("run", 1,
              {"--lr", "0.5", "--lr", "0.001", "--warmup-epochs", "0", "--no-shuffle", "--shuffle",
@@ -405,7 +442,7 @@ TEST_F(Commands, AKilledRunLosesOnlyWhatFollowedItsLastCheckpoint) {
 TEST_F(Commands, ARunThatDivergesIsAFailureAndKeepsItsGoodCheckpoints) {
     make_run("run", 3);
     const Outcome outcome = train({"--out", "run", "--resume", "--quiet", "--max-steps", "50", "--lr", "1e6",
-                                   "--checkpoint-every", "1"});
+                                   "--checkpoint-every", "1", "--rollbacks", "0"});
     expect_error(outcome, 1, "--lr");
     // Whatever was saved since can be read, and the last one before it went wrong is still there.
     EXPECT_EQ(eval({"--bpd", "--checkpoint", "run/checkpoints/step-00000003.h5", "--data", "d.h5"}).code, 0);
