@@ -1,0 +1,290 @@
+// Runs that are left alone: killed at any moment, on a full disk, without permission, without their folder,
+// with a damaged checkpoint. What was good stays, and a resumed run is the one that was never stopped.
+#include <sys/mount.h>
+
+#include <random>
+#include <set>
+
+#include "tests/tools/run_fixture.h"
+
+namespace glow {
+namespace {
+
+using nlohmann::json;
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+const Words kOwn = {"images_per_s", "step_ms", "peak_bytes"};  // columns of this process alone
+
+struct Lasting : Commands {
+    void expect_equal_runs(const std::string& a, const std::string& b) const {
+        expect_equal_weights(a + "/latest.h5", b + "/latest.h5");
+        EXPECT_EQ(without(read_csv(folder / a / "metrics.csv"), kOwn),
+                  without(read_csv(folder / b / "metrics.csv"), kOwn));
+        EXPECT_EQ(read_bytes(folder / a / "eval.csv"), read_bytes(folder / b / "eval.csv"));
+        EXPECT_EQ(fs::read_symlink(folder / a / "best.h5"), fs::read_symlink(folder / b / "best.h5"));
+    }
+    bool writes(const std::string& out) const {
+        std::error_code ignored;
+        for (const auto& entry : fs::directory_iterator(folder / out / "checkpoints", ignored))
+            if (entry.path().extension() == ".tmp") return true;
+        return false;
+    }
+    // A run to its end through `kills` kills, every third while a checkpoint is being written; how many of
+    // them were.
+    int run_through_kills(const std::string& out, const Words& words, int kills, double longest) const {
+        std::mt19937 random(static_cast<unsigned>(kills));
+        int writing = 0, killed = 0;
+        for (int tries = 0; killed < kills && tries < 10 * kills; ++tries) {
+            Process process(folder.path(), GLOW_TRAIN_PROGRAM, words + Words{"--resume"});
+            const bool at_writer = killed % 3 == 2;
+            const auto until = Clock::now() + std::chrono::duration<double>(
+                                                  std::uniform_real_distribution<>(0, longest)(random));
+            while (process.running() && (at_writer ? !writes(out) : Clock::now() < until))
+                std::this_thread::sleep_for(at_writer ? 50us : 1000us);
+            if (!process.running()) {  // too late: it has reached its end, which is not taken back
+                EXPECT_EQ(process.wait().code, 0);
+                ADD_FAILURE() << "the run ended before it was killed " << kills << " times";
+                return writing;
+            }
+            process.kill(SIGKILL);
+            EXPECT_EQ(process.wait().code, -SIGKILL);
+            ++killed;
+            writing += writes(out);
+            // Whatever the moment: what latest.h5 names is whole.
+            if (fs::exists(fs::symlink_status(folder / out / "latest.h5"))) {
+                EXPECT_NO_THROW(CheckpointEdit(folder / out / "latest.h5")) << killed;
+            }
+        }
+        EXPECT_EQ(killed, kills);
+        const Outcome outcome =
+            Process(folder.path(), GLOW_TRAIN_PROGRAM, words + Words{"--resume", "--quiet"}).wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        for (const std::string& name : all_files()) EXPECT_EQ(name.find(".tmp"), std::string::npos) << name;
+        return writing;
+    }
+};
+
+TEST_F(Lasting, AnyKillLeavesTheRunThatWasNeverStopped) {
+    const Words words = run_words("run", 400) +
+                        Words{"--checkpoint-every", "3",          "--eval-every", "20", "--sample-every", "0",
+                              "--augment",          "shift+flip", "--quiet"};
+    EXPECT_GE(run_through_kills("run", words, 6, 0.3), 1);
+    make_run(
+        "whole", 400,
+        {"--checkpoint-every", "3", "--eval-every", "20", "--sample-every", "0", "--augment", "shift+flip"});
+    expect_equal_runs("run", "whole");
+}
+
+// The specification's twenty, on a model whose checkpoints take a while.
+TEST_F(Lasting, SlowTwentyKills) {
+    const Words options = {"--width",        "64", "--checkpoint-every", "5",         "--eval-every", "25",
+                           "--sample-every", "50", "--augment",          "shift+flip"};
+    EXPECT_GE(run_through_kills("run", run_words("run", 3000) + options + Words{"--quiet"}, 20, 2), 4);
+    make_run("whole", 3000, options);
+    expect_equal_runs("run", "whole");
+}
+
+// ---- Damaged checkpoints ---------------------------------------------------------------------------------
+
+struct Damaged : Lasting {
+    Damaged() {
+        make_run("whole", 9, options);
+        make_run("run", 7, options);  // checkpoints 3, 5 and 7 (the last step), best.h5 one of them
+    }
+    void goes_on(const std::string& part) {
+        const Outcome outcome = train(run_words("run", 9) + options + Words{"--resume", "--quiet"});
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_NE(outcome.err.find(part), std::string::npos) << outcome.err;
+        expect_equal_weights("run/latest.h5", "whole/latest.h5");
+        EXPECT_EQ(without(read_csv(folder / "run/metrics.csv"), kOwn),
+                  without(read_csv(folder / "whole/metrics.csv"), kOwn));
+    }
+    const Words options = {"--checkpoint-every", "2", "--keep", "3", "--eval-every", "0"};
+    fs::path checkpoint(int step) const {
+        return folder / ("run/checkpoints/step-0000000" + std::to_string(step) + ".h5");
+    }
+};
+
+TEST_F(Damaged, ATruncatedOneIsPassedOver) {
+    fs::resize_file(checkpoint(7), fs::file_size(checkpoint(7)) / 2);
+    goes_on("going on from run/checkpoints/step-00000006.h5");
+    // Not counted among those that are kept, and not lost.
+    EXPECT_TRUE(fs::exists(checkpoint(7).string() + ".damaged"));
+}
+
+TEST_F(Damaged, SeveralArePassedOver) {
+    fs::resize_file(checkpoint(7), 0);
+    write_bytes(checkpoint(6), "no checkpoint");
+    goes_on("going on from run/checkpoints/step-00000004.h5");
+}
+
+TEST_F(Damaged, ValuesThatAreNoneArePassedOver) {
+    CheckpointEdit edit(checkpoint(7));
+    edit.tensor("/optimizer/v/prior/top/bias").values[0] = std::numeric_limits<float>::quiet_NaN();
+    edit.write(checkpoint(7));
+    goes_on("going on from run/checkpoints/step-00000006.h5");
+}
+
+TEST_F(Damaged, AMissingLinkOrTargetIsNoMissingRun) {
+    fs::remove(folder / "run/latest.h5");
+    goes_on("going on from run/checkpoints/step-00000007.h5: there is no latest.h5");
+    fs::remove_all(folder / "run");
+    make_run("run", 7, options);
+    fs::remove(checkpoint(7));
+    goes_on("going on from run/checkpoints/step-00000006.h5");
+}
+
+TEST_F(Damaged, ACopyWithoutLinksGoesOn) {
+    const fs::path latest = folder / "run/latest.h5";
+    fs::remove(latest);
+    fs::copy_file(checkpoint(7), latest);
+    goes_on("");
+    EXPECT_TRUE(fs::is_symlink(latest));
+}
+
+TEST_F(Damaged, WithNoneThatIsWholeNothingIsTouched) {
+    for (const auto& entry : fs::directory_iterator(folder / "run/checkpoints"))
+        fs::resize_file(entry.path(), 100);
+    const Words before = all_files();
+    const std::string rows = read_bytes(folder / "run/metrics.csv");
+    const Outcome outcome = train(run_words("run", 9) + options + Words{"--resume", "auto", "--quiet"});
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find("error: run/latest.h5: none of the run's checkpoints can be used"),
+              std::string::npos)
+        << outcome.err;
+    EXPECT_EQ(all_files(), before);
+    EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), rows);
+}
+
+// ---- Files that cannot be written ------------------------------------------------------------------------
+
+// A run at work on which something is done after a few checkpoints.
+struct Hindered : Lasting {
+    const Words options = {"--checkpoint-every", "5", "--eval-every", "0", "--sample-every", "0"};
+    std::size_t rows() const {
+        const std::string text = read_bytes(folder / "run/metrics.csv");
+        return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+    }
+    // The run with the step at which it was told to end.
+    std::pair<Outcome, std::int64_t> stopped(Process& process) const {
+        process.kill(SIGTERM);
+        const Outcome outcome = process.wait();
+        std::int64_t step = -1;
+        if (outcome.code == 0) step = json::parse(outcome.out)["step"];
+        return {outcome, step};
+    }
+    void expect_the_whole_run(std::int64_t step) const {
+        make_run("whole", static_cast<int>(step), options);
+        expect_equal_weights("run/latest.h5", "whole/latest.h5");
+    }
+};
+
+TEST_F(Hindered, ADeletedFolderIsMadeAgainAndTold) {
+    Process process(folder.path(), GLOW_TRAIN_PROGRAM,
+                    kSmall + options + Words{"--out", "run", "--quiet", "--json"});
+    ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); }));
+    fs::rename(folder / "run", folder / "away");
+    ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); })) << process.err();
+    const auto [outcome, step] = stopped(process);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("the run's folder is gone, and is made again"), std::string::npos)
+        << outcome.err;
+    expect_the_whole_run(step);
+    const Table rows = read_csv(folder / "run/metrics.csv");
+    ASSERT_FALSE(rows.empty());
+    EXPECT_EQ(rows.back().at("step"), std::to_string(step));
+    make_run("run", static_cast<int>(step) + 1, options + Words{"--resume"});
+}
+
+// A file system of so many bytes, where this user may mount one.
+struct SmallDisk {
+    SmallDisk(const fs::path& folder, const std::string& size) : folder(folder) {
+        fs::create_directory(folder);
+        mounted = mount("none", folder.c_str(), "tmpfs", 0, ("size=" + size).c_str()) == 0;
+    }
+    ~SmallDisk() {
+        if (mounted) umount2(folder.c_str(), MNT_DETACH);
+    }
+    SmallDisk(const SmallDisk&) = delete;
+    fs::path folder;
+    bool mounted = false;
+};
+
+TEST_F(Hindered, AFullDiskIsToldAndTheRunGoesOnUntilThereIsRoom) {
+    const SmallDisk disk(folder / "disk", "4m");
+    if (!disk.mounted) GTEST_SKIP() << "this user may not mount a tmpfs";
+    fs::create_symlink("disk/run", folder / "run");
+    const Words words = kSmall + options + Words{"--out", "disk/run", "--quiet", "--json"};
+    Process process(folder.path(), GLOW_TRAIN_PROGRAM, words);
+    ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); }));
+    {  // fill what is left
+        std::ofstream file(folder / "disk/filler", std::ios::binary);
+        const std::string block(1024, 'x');
+        while (file << block << std::flush) {
+        }
+    }
+    ASSERT_TRUE(process.wait_until([&] { return process.err().find("step-") != std::string::npos; }));
+    const CheckpointEdit good(folder / "run/latest.h5");  // whole, as it was
+    for (const std::string& name : all_files()) EXPECT_EQ(name.find(".glow-"), std::string::npos) << name;
+    fs::remove(folder / "disk/filler");
+    ASSERT_TRUE(
+        process.wait_until([&] { return CheckpointEdit(folder / "run/latest.h5").step > good.step + 5; }));
+    const auto [outcome, step] = stopped(process);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("No space left"), std::string::npos) << outcome.err;
+    expect_the_whole_run(step);
+    // Every row is there.
+    EXPECT_EQ(without(read_csv(folder / "run/metrics.csv"), kOwn),
+              without(read_csv(folder / "whole/metrics.csv"), kOwn));
+}
+
+TEST_F(Hindered, AFullDiskAtTheEndIsAFailureThatKeepsTheLastCheckpoint) {
+    const SmallDisk disk(folder / "disk", "4m");
+    if (!disk.mounted) GTEST_SKIP() << "this user may not mount a tmpfs";
+    make_run("disk/run", 5, options);
+    {
+        std::ofstream file(folder / "disk/filler", std::ios::binary);
+        while (file << 'x' << std::flush) {
+        }
+    }
+    const std::string before = read_bytes(folder / "disk/run/checkpoints/step-00000005.h5");
+    const Outcome outcome = train(run_words("disk/run", 8) + options + Words{"--resume", "--quiet"});
+    EXPECT_EQ(outcome.code, 1) << outcome.err;
+    EXPECT_NE(outcome.err.find("error: "), std::string::npos) << outcome.err;
+    EXPECT_EQ(read_bytes(folder / "disk/run/checkpoints/step-00000005.h5"), before);
+    EXPECT_EQ(CheckpointEdit(folder / "disk/run/latest.h5").step, 5);
+    fs::remove(folder / "disk/filler");
+    make_run("disk/run", 8, options + Words{"--resume"});
+    make_run("whole", 8, options);
+    expect_equal_weights("disk/run/latest.h5", "whole/latest.h5");
+}
+
+TEST_F(Hindered, AFileSystemThatBecomesReadOnlyIsTold) {
+    const SmallDisk disk(folder / "disk", "4m");
+    if (!disk.mounted) GTEST_SKIP() << "this user may not mount a tmpfs";
+    fs::create_symlink("disk/run", folder / "run");
+    Process process(folder.path(), GLOW_TRAIN_PROGRAM,
+                    kSmall + options + Words{"--out", "disk/run", "--quiet", "--json"});
+    ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); }));
+    // A writer at work refuses it for a moment.
+    ASSERT_TRUE(process.wait_until(
+        [&] { return mount("none", disk.folder.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=4m") == 0; }));
+    ASSERT_TRUE(process.wait_until([&] { return process.err().find("step-") != std::string::npos; }));
+    const auto [outcome, step] = stopped(process);
+    EXPECT_EQ(outcome.code, 1) << outcome.err;
+    EXPECT_NE(outcome.err.find("Read-only file system"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("error: the run ends at step "), std::string::npos) << outcome.err;
+    ASSERT_EQ(mount("none", disk.folder.c_str(), "tmpfs", MS_REMOUNT, "size=4m"), 0);
+    const int good = static_cast<int>(CheckpointEdit(folder / "run/latest.h5").step);
+    make_run("disk/run", good + 3, options + Words{"--resume"});
+    expect_the_whole_run(good + 3);
+    // From the start it is refused.
+    ASSERT_EQ(mount("none", disk.folder.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=4m"), 0);
+    expect_error(train(run_words("disk/other", 2) + Words{"--quiet"}), 2, "disk/other");
+    expect_error(train(run_words("disk/run", good + 5) + Words{"--quiet", "--resume"}), 2, "disk/run");
+}
+
+}  // namespace
+}  // namespace glow
