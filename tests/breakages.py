@@ -184,6 +184,8 @@ BREAKAGES = [
          "warm-up a step late"),
         ("return o.lr * lr_scale *", "return o.lr *", "the learning rate is not lowered"),
         ("(1.0 - std::pow(s.ema_decay, steps))", "1.0", "EMA is not zero-debiased")),
+    *of("train/diagnosis.cpp",
+        ("all.begin() + (N - 1) / 2;", "all.begin() + (N - 1);", "jumps: the strangest image for the median")),
     *of("train/course.cpp",
         ("kDeviations * std::sqrt(course.loss_variance)", "kDeviations * course.loss_variance", "jumps: variance for deviation"),
         ("loss += weight * difference;", "loss += 0.5 * weight * difference;", "jumps: the mean lags")),

@@ -14,6 +14,7 @@ constexpr double kRemembered = 64;  // steps
 constexpr index_t kKnown = 16;      // steps after which the deviation of losses is known
 constexpr double kEarlyJump = 10;   // bits/dim, until then
 constexpr double kDeviations = 8;
+constexpr index_t kFewest = 4;  // images of a batch: of fewer, one strange image makes a loss
 
 // visitor(name, member) for everything of a course.
 template <class C, class Visitor>
@@ -42,7 +43,7 @@ void Course::add(double new_loss, double condition) {
 Limits limits_of(const Course& course, const TrainingOptions& options) {
     Limits limits;
     if (course.steps == 0) return limits;
-    if (options.loss_jump > 0)
+    if (options.loss_jump > 0 && options.batch >= kFewest)
         limits.loss =
             course.loss + std::max({options.loss_jump, kDeviations * std::sqrt(course.loss_variance),
                                     course.steps < kKnown ? kEarlyJump : 0.0});

@@ -30,8 +30,8 @@ struct Limits {
     double loss = std::numeric_limits<double>::infinity();       // bits/dim
     double condition = std::numeric_limits<double>::infinity();  // of any W
 };
-// A loss above the mean by more than --loss-jump bits/dim and 8 standard deviations; a condition number
-// above the mean by a factor of more than --condition-jump. 0: no limit.
+// A loss above the mean by more than --loss-jump bits/dim and 8 standard deviations, of batches of at least
+// 4; a condition number above the mean by a factor of more than --condition-jump. 0: no limit.
 Limits limits_of(const Course& course, const TrainingOptions& options);
 
 nlohmann::ordered_json to_json(const Course& course);

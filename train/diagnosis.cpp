@@ -185,6 +185,28 @@ const Tensor* bad_tensor(const Context& context, const Parameters& parameters, c
     return found == tensors.end() ? nullptr : &*found;
 }
 
+double typical_loss(const Patient& patient) {
+    const Context& context = patient.context;
+    std::vector<double> mine;
+    for (Flow flow{}; patient.next_images(flow);) {
+        patient.glow.forward(context, flow);
+        const std::vector<double> logdet = downloaded(context.place, flow.N, flow.logdet),
+                                  prior = downloaded(context.place, flow.N, flow.prior);
+        for (std::size_t n = 0; n < logdet.size(); ++n) {
+            const double bits = patient.glow.bits_per_dim(logdet[n] + prior[n]);
+            mine.push_back(std::isfinite(bits) ? bits : kInfinity);
+        }
+    }
+    Communicator& processes = context.communicator;
+    const auto N = static_cast<index_t>(processes.total(static_cast<double>(mine.size())));
+    std::vector<double> all(static_cast<std::size_t>(N));
+    std::copy(mine.begin(), mine.end(), all.begin() + processes.share(N).first);
+    processes.gather_shares(N, sizeof(double), all.data());
+    const auto middle = all.begin() + (N - 1) / 2;
+    std::nth_element(all.begin(), middle, all.end());
+    return *middle;
+}
+
 Trouble trouble_with_loss(const Patient& patient, double loss, double limit) {
     if (const Tensor* const bad = bad_weights(patient))
         return trouble(patient, of_weights(patient, "the loss is not finite: ", *bad));

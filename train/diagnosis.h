@@ -28,6 +28,9 @@ struct Patient {
 const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const float* values,
                          bool last = false);
 
+// The median loss of the step's images, bits/dim: a few strange images do not move it, spoilt weights do.
+double typical_loss(const Patient& patient);
+
 // The step's loss is not finite, or above its limit.
 Trouble trouble_with_loss(const Patient& patient, double loss, double limit);
 // Its gradient is not finite.

@@ -481,12 +481,13 @@ StepResult Run::train_on_next() {
     const Share mine = processes_.share(options_.batch);
     const Batch batch = images_->take(progress_.images_seen + mine.first, mine.count);
     const Course course = progress_.course;
-    const StepResult step = trainer_->step(batch, optimiser_at(options_, schedule_, t, course.lr_scale),
-                                           limits_of(course, options_));
+    const Limits limits = limits_of(course, options_);
+    const StepResult step =
+        trainer_->step(batch, optimiser_at(options_, schedule_, t, course.lr_scale), limits);
     progress_ = {t, progress_.images_seen + options_.batch,
                  static_cast<double>(progress_.images_seen + options_.batch) / schedule_.epoch_images,
                  course};
-    progress_.course.add(step.loss, step.max_condition);
+    progress_.course.add(std::min(step.loss, limits.loss), step.max_condition);  // strange images count less
     return step;
 }
 

@@ -69,7 +69,8 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update, const 
 
     result.grad_norm = std::sqrt(sums.squares);
     if (context_.dry()) return result;
-    if (!(result.loss <= limits.loss) || !std::isfinite(result.loss))
+    if (!std::isfinite(result.loss) ||
+        (result.loss > limits.loss && typical_loss(patient(batch)) > limits.loss))
         throw trouble_with_loss(patient(batch), result.loss, limits.loss);
     if (!std::isfinite(result.grad_norm)) throw trouble_with_gradient(patient(batch));
     if (!(result.drift <= drift_tolerance_))

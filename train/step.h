@@ -64,8 +64,8 @@ class Trainer {
     void share_weights();
 
     // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws
-    // Trouble, the same on all processes, and leaves the weights as they are, where anything is not finite or
-    // the loss or a condition number above its limit.
+    // Trouble, the same on all processes, and leaves the weights as they are, where anything is not finite, a
+    // condition number is above its limit, or the loss of the batch and of half of its images is.
     StepResult step(const Batch& batch, const OptimiserStep& update, const Limits& limits = {});
 
     // Throws Trouble where the weights are such that no checkpoint of them could be read again: not finite or

@@ -376,6 +376,35 @@ TEST(TrainerFailure, AHugeLearningRateEndsInAnErrorThatNamesALayer) {
     }
 }
 
+TEST(TrainerFailure, AStrangeImageIsNoTroubleButStrangeWeightsAre) {
+    for (const index_t micro_batch : {0, 3}) {
+        TrainingOptions options = small_options();
+        options.batch = 5;
+        options.micro_batch = micro_batch;
+        Training training(options);
+        training.random_start();
+        OptimiserStep nothing;
+        nothing.lr_t = 0;
+        const auto loss = [&](const Limits& limits) {
+            return training.trainer.step(training.images.batch(), nothing, limits).loss;
+        };
+        const double usual = loss({});
+        const index_t D = options.model.dimensions();
+        for (index_t i = 0; i < 2 * D; ++i)  // two of five
+            training.images.pixels[static_cast<std::size_t>(D + i)] = i % 2 == 0 ? 0 : 255;
+        const double strange = loss({});
+        ASSERT_GT(strange, usual + 0.5);
+        EXPECT_EQ(loss({.loss = (usual + strange) / 2}), strange);
+        for (index_t i = 0; i < D; ++i)  // three
+            training.images.pixels[static_cast<std::size_t>(3 * D + i)] = i % 2 == 0 ? 0 : 255;
+        expect_throw<Trouble>([&] { loss({.loss = (usual + strange) / 2}); }, {"the loss jumps to", "above"});
+        const std::vector<float> before = training.everything();
+        expect_throw<Trouble>([&] { loss({.condition = 1}); },
+                              {"the condition number of level", "jumps to", "above 1"});
+        EXPECT_TRUE(same_bits(training.everything(), before));
+    }
+}
+
 TEST(TrainerFailure, UnusableWeightsAreFoundBeforeTheyAreSaved) {
     Training training(small_options());
     training.random_start();
