@@ -175,8 +175,10 @@ else
         fail 1 "glow_data info --json names no entropy_bpd for $data"
     reference=(--reference "$entropy:entropy of the data")
 fi
-run "$python" tools/plot_training.py $run_dir -o $run_dir/training.png "${reference[@]}" ||
-    failed $? "the training curve could not be drawn (see above)"
+for output in training.png report.html; do
+    run "$python" tools/report.py $run_dir -o $run_dir/$output "${reference[@]}" >&2 ||
+        failed $? "$output could not be made (see above)"
+done
 
 line=$("$python" - $run_dir/quickstart-ema.json $run_dir/quickstart-raw.json <<'PY'
 import json, math, sys
@@ -198,6 +200,7 @@ cat >&2 <<TEXT
 
 samples           $run_dir/samples.png   (temperature 0.7)
 training curve    $run_dir/training.png
+the run's page    $run_dir/report.html
 
 What to run next:
   train on          $train_on

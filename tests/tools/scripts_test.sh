@@ -141,7 +141,7 @@ machine; stub "$fake/bin/cmake" <<<'echo cmake version 3.16.3'
 expect 2 "install: old cmake" install
 says err "3.22" "install: old cmake"
 
-# ---- plot_training -----------------------------------------------------------------------------------------------------
+# ---- report ------------------------------------------------------------------------------------------------------------
 
 header=step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,max_condition
 run_folder() {  # name, logged steps
@@ -151,11 +151,11 @@ run_folder() {  # name, logged steps
     } >"$work/$1/metrics.csv"
     { echo step,split,bpd,stderr,images,weights; echo 20,valid,5.1,0.01,100,ema; echo 20,valid,5.0,0.01,100,raw; } >"$work/$1/eval.csv"
 }
-plot() { "$python" "$tools/plot_training.py" "$@"; }
+plot() { "$python" "$tools/report.py" "$@"; }
 is_png() { [ "$(head -c 8 "$1" | od -An -tx1 | tr -d ' \n')" = 89504e470d0a1a0a ]; }
 
 if [ -z "$python" ]; then
-    skip "plot_training, quickstart: no Python with numpy and matplotlib here"
+    skip "report, quickstart: no Python with numpy and matplotlib here"
 else
     run_folder run 60
     expect 0 "plot" plot "$work/run" -o "$work/p.png" --reference '4.5:a line' --title "a run"
@@ -209,6 +209,113 @@ else
     expect 2 "plot: no folder for the picture" plot "$work/run" -o "$work/nowhere/no.png"
     expect 2 "plot: reference without label" plot "$work/run" -o "$work/no.png" --reference 3.35
     check "plot: a refusal writes no picture" test ! -e "$work/no.png"
+
+    # The page, of a run with everything: 60 rows of 10 steps, evaluations, two sheets of samples, a checkpoint.
+    run_folder good 60
+    expect 0 "page: a picture to stand for samples" plot "$work/run" -o "$work/good.png"
+    { echo $header
+      for ((i = 1; i <= 60; i++)); do echo "$((i * 10)),0.$i,$((i * 640)),$((90 - i)).$((i % 3)),4.5,50.5,0.001,300.5,213,123456,1e-14,3.5"; done
+    } >"$work/good/metrics.csv"
+    { echo step,split,bpd,stderr,images,weights; echo 600,valid,30.12,0.01,100,ema; echo 600,valid,30.1,0.01,100,raw; } >"$work/good/eval.csv"
+    printf "data = 'data/cifar10.h5'\nlevels = 3\nn-bits = 8\nmax-steps = 600\ndrift-tolerance = 0\ny-cond = false\n# <script>\n" \
+        >"$work/good/config.toml"
+    mkdir -p "$work/good/samples" "$work/good/checkpoints"
+    for step in 00000100 00000600; do cp "$work/good.png" "$work/good/samples/step-$step.png"; done
+    touch "$work/good/checkpoints/step-00000600.h5"
+    ln -s checkpoints/step-00000600.h5 "$work/good/latest.h5"
+    verdict() {  # verdict of the run of this name, which must be these words
+        expect 0 "verdict: $1" plot "$work/$1"
+        check "verdict: $1: $2" grep -qx "$2" "$work/out"
+    }
+    page_of() { expect 0 "page: $1" plot "$work/$1" -o "$work/page.html"; }
+    variant() {  # a copy of the good run under another name
+        rm -rf "${work:?}/$1" && cp -a "$work/good" "$work/$1"
+    }
+    page_of good
+    check "page: its verdict" grep -qF '<b>healthy</b>' "$work/page.html"
+    verdict good healthy
+    pictures() { [ "$(grep -o 'src="data:image/png;base64,' "$work/page.html" | wc -l)" = "$1" ]; }
+    check "page: two figures and two sheets" pictures 4
+    alone() { ! grep -qE '(src|href)="[^d]|<script|@import' "$1"; }
+    check "page: everything in one file" alone "$work/page.html"
+    cp "$work/page.html" "$work/same.html"
+    page_of good
+    check "page: the same run gives the same page" cmp -s "$work/page.html" "$work/same.html"
+    expect 0 "picture: the published value, where the data has one" plot "$work/good" -o "$work/p.svg"
+    check "picture: published 3.35" grep -q 'Glow, published: 3.35' "$work/p.svg"
+    variant other_bits && sed -i 's/n-bits = 8/n-bits = 5/' "$work/other_bits/config.toml"
+    expect 0 "picture: other bits" plot "$work/other_bits" -o "$work/p.svg"
+    not_published() { ! grep -q published "$work/p.svg"; }
+    check "picture: no published value for other bits" not_published
+    expect 0 "picture: against another run" plot "$work/good" -o "$work/p.svg" --against "$work/run"
+    check "picture: the other run is named" grep -q 'run, training batches' "$work/p.svg"
+
+    row() { echo "$((610 + 10 * $1)),0.6,$((39040 + 640 * $1)),$2,4.5,$3,0.001,$4,213,$5,$6,$7"; }
+    variant nan && row 0 nan 1 300 123456 1e-14 3.5 >>"$work/nan/metrics.csv"
+    verdict nan "broken: finite"
+    variant norm && row 0 30 inf 300 123456 1e-14 3.5 >>"$work/norm/metrics.csv" && row 1 30 1 300 123456 1e-14 3.5 >>"$work/norm/metrics.csv"
+    verdict norm "worth a look: finite"
+    variant drift && row 0 30 1 300 123456 1e-4 3.5 >>"$work/drift/metrics.csv"
+    verdict drift "worth a look: drift"
+    variant tolerant && cp "$work/drift/metrics.csv" "$work/tolerant/" && sed -i 's/drift-tolerance = 0/drift-tolerance = 0.01/' "$work/tolerant/config.toml"
+    verdict tolerant healthy
+    variant singular && row 0 30 1 300 123456 1e-14 1e9 >>"$work/singular/metrics.csv"
+    verdict singular "broken: condition"
+    variant leak && row 0 30 1 300 130000 1e-14 3.5 >>"$work/leak/metrics.csv"
+    verdict leak "worth a look: memory"
+    variant slow && for i in 0 1 2 3 4; do row $i 30 1 100 123456 1e-14 3.5 >>"$work/slow/metrics.csv"; done
+    verdict slow "worth a look: speed"
+    variant rising && awk -F, -v OFS=, 'NR > 1 { $4 = 30 + NR / 100 } 1' "$work/good/metrics.csv" >"$work/rising/metrics.csv"
+    verdict rising "worth a look: loss falls"
+    variant diverged && for ((i = 0; i < 25; i++)); do row $i 80.$i 1 300 123456 1e-14 3.5 >>"$work/diverged/metrics.csv"; done
+    verdict diverged "broken: loss falls"
+    variant overfit && sed -i 's/30.1,/31.1,/' "$work/overfit/eval.csv" && sed -i '2i 300,valid,30.1,0.01,100,raw' "$work/overfit/eval.csv"
+    verdict overfit "worth a look: train and validation"
+    variant behind && sed -i 's/30.12,/30.9,/' "$work/behind/eval.csv"
+    verdict behind "worth a look: average"
+    variant none && rm "$work/none/latest.h5"
+    verdict none "worth a look: checkpoint"
+    variant stalled && sed -i 's/max-steps = 600/max-steps = 6000/' "$work/stalled/config.toml"
+    verdict stalled healthy
+    touch -d '2 hours ago' "$work/stalled/metrics.csv"
+    verdict stalled "worth a look: at work"
+    says err "no row for 2.0 hours" "page: stalled"
+    variant rolled && mkdir "$work/rolled/trouble"
+    echo '{"step": 37, "message": "the loss is <not> finite", "action": {"roll_back": 1}}' >"$work/rolled/trouble/step-00000037-1.json"
+    echo '{"step": 38, "mess' >"$work/rolled/trouble/step-00000038-1.json"
+    verdict rolled "worth a look: roll-backs"
+    says err "of step 37: the loss is <not> finite" "page: rolled"
+    page_of rolled
+    check "page: what the recorder says is escaped" grep -q '&lt;not&gt; finite' "$work/page.html"
+    sed -i 's/{"roll_back": 1}/"given up"/' "$work/rolled/trouble/step-00000037-1.json"
+    verdict rolled "broken: roll-backs"
+
+    variant bare && rm -r "$work/bare"/{eval.csv,config.toml,samples,checkpoints}
+    page_of bare
+    verdict bare "worth a look: checkpoint"
+    variant torn && head -c 100 "$work/good.png" >"$work/torn/samples/step-00000600.png" && printf '610,0.6' >>"$work/torn/metrics.csv"
+    page_of torn
+    says err "no whole PNG" "page: torn"
+    says err "last line" "page: torn"
+    check "page: only whole sheets" pictures 3
+    expect 0 "page: of one row" plot "$work/one" -o "$work/page.html"
+
+    # A stand-in for TensorBoard's writer notes what it is given.
+    mkdir -p "$work/modules/torch"
+    cat >"$work/modules/tensorboardX.py" <<'PY'
+class SummaryWriter:
+    def __init__(self, folder): self.file = open(folder, "w")
+    def add_scalar(self, name, value, step, walltime=None): print(name, value, step, file=self.file)
+    def add_image(self, name, image, step, dataformats): print(name, image.ndim, step, file=self.file)
+    def close(self): self.file.close()
+PY
+    expect 0 "tensorboard" env PYTHONPATH="$work/modules" "$python" "$tools/report.py" "$work/good" --tensorboard "$work/events"
+    for line in "train/bpd 30.0 600" "train/drift 1e-14 10" "valid/bpd_ema 30.12 600" "samples 3 100"; do
+        check "tensorboard: $line" grep -qx "$line" "$work/events"
+    done
+    for module in tensorboardX torch/__init__; do echo 'raise ImportError' >"$work/modules/$module.py"; done
+    expect 2 "tensorboard: no writer" env PYTHONPATH="$work/modules" "$python" "$tools/report.py" "$work/good" --tensorboard "$work/events"
+    says err "install tensorboardX" "tensorboard: no writer"
 fi
 
 # ---- quickstart --------------------------------------------------------------------------------------------------------
@@ -218,7 +325,7 @@ copy=$work/copy
 quickstart_copy() {
     rm -rf "$copy"
     mkdir -p "$copy/tools" "$copy/stubs"
-    cp "$tools/quickstart.sh" "$tools/plot_training.py" "$copy/tools/"
+    cp "$tools/quickstart.sh" "$tools"/report*.py "$copy/tools/"
     : >"$copy/log"
     stub "$copy/tools/install_dependencies.sh" <<<"echo install >>$copy/log"
     stub "$copy/stubs/cmake" <<<"echo cmake \"\$@\" >>$copy/log; echo cmake speaks"
@@ -277,6 +384,7 @@ if [ -n "$python" ]; then
     check "quickstart: resumes or begins" logged "--resume auto"
     check "quickstart: native" logged "DGLOW_NATIVE=ON"
     check "quickstart: a training curve" is_png "$copy/runs/quickstart/training.png"
+    check "quickstart: a page" grep -q '</html>' "$copy/runs/quickstart/report.html"
     check "quickstart: samples" test -e "$copy/runs/quickstart/samples.png"
 
     : >"$copy/log"

@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""A run of glow_train on one page: is it healthy, its curves, its samples over time, its memory, speed, drift and condition numbers.
+
+usage: report.py RUN                            the verdict, and what led to it
+       report.py RUN -o report.html             the page, everything in one file
+       report.py RUN -o training.png            its curves alone (.png, .svg or .pdf)
+       report.py RUN --tensorboard FOLDER       its metrics as TensorBoard files
+       report.py RUN -o P --against OTHER_RUN   beside another run's curve
+
+RUN is the folder that glow_train writes, also while it is still writing. The verdict is printed always. Exit status 2: the files
+cannot be used.
+"""
+
+import argparse
+import base64
+import html
+import importlib
+import math
+import sys
+import time
+from pathlib import Path
+
+PAGE, PICTURES = {".html", ".htm"}, {".png", ".svg", ".pdf"}
+SHEET_BYTES = 64 << 20  # a larger sheet of samples is named, not shown
+
+VERDICT = {"ok": "healthy", "look": "worth a look", "broken": "broken"}
+MARK = {"ok": "\N{CHECK MARK}", "look": "!", "broken": "\N{MULTIPLICATION SIGN}", "unknown": "\N{EN DASH}"}
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2rem; } p.about { margin-top: .3rem; color: #555; }
+.verdict { padding: .7rem 1rem; border-left: .5rem solid; font-size: 1.1rem; margin: 1rem 0; }
+.verdict.ok { border-color: #009E73; background: #E6F5F1; } .verdict.look { border-color: #E69F00; background: #FDF4E3; }
+.verdict.broken { border-color: #D55E00; background: #FBEDE4; }
+table { border-collapse: collapse; width: 100%; }
+td, th { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
+td.mark { font-weight: bold; text-align: center; } tr.unknown { color: #777; } td.limit { color: #777; font-size: .85rem; }
+tr.ok .mark { color: #009E73; } tr.look .mark { color: #B87A00; } tr.broken .mark { color: #D55E00; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+img { max-width: 100%; } figure { margin: 1rem 0; } figcaption { color: #555; font-size: .85rem; }
+pre { overflow-x: auto; background: #f6f6f6; padding: .6rem; }
+"""
+
+
+def embedded(data, alt):
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+
+
+def sheets(run, count):
+    """(step, bytes) of so many sheets of samples, evenly over the run, the first and the last among them."""
+    found = []
+    for path in run.samples:
+        try:
+            if path.stat().st_size > SHEET_BYTES:
+                say(f"{path}: too large to be shown")
+                continue
+            data = path.read_bytes()
+            if data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND":
+                found.append((int(path.stem.rpartition("-")[2]), data))
+            else:
+                say(f"{path}: left out, no whole PNG file")
+        except (OSError, ValueError):
+            say(f"{path}: left out")
+    found.sort()
+    if len(found) <= count:
+        return found
+    return [found[round(i * (len(found) - 1) / max(1, count - 1))] for i in range(count)] if count > 1 else found[-count:]
+
+
+def about(run):
+    """A line on what the run trains."""
+    c = run.config
+    parts = [f"data {run.data['name']}" if run.data else "data not known"]
+    if "shape" in run.data:
+        N, H, W, C = run.data["shape"]
+        parts[0] += f" ({N} training images {H}\N{MULTIPLICATION SIGN}{W}\N{MULTIPLICATION SIGN}{C})"
+    if "levels" in c:
+        model = ("L {levels:g}", "K {depth:g}", "width {width:g}", "{coupling}", "{permutation}", "{n-bits:g} bits", "batch {batch:g}",
+                 "{optimizer}", "lr {lr:g}", "seed {seed:g}")  # fmt: skip
+        for part in model:
+            try:
+                parts.append(part.format(**c))
+            except (KeyError, ValueError):  # an option that this config.toml lacks, or is no number in it
+                continue
+    parts.append(f"{run.last('step'):.0f} steps of {run.last('images_seen') / run.last('step'):.0f} images, {run.minutes():.0f} minutes")
+    return ", ".join(parts)
+
+
+def verdict_line(checks, state):
+    names = [check.name for check in checks if check.state == state]
+    return VERDICT[state] if state == "ok" else f"{VERDICT[state]}: {', '.join(names)}"
+
+
+def evaluations_table(run):
+    rows = []
+    for split in run.splits():
+        for weights in ("ema", "raw"):
+            steps, y, error = run.evaluated(split, weights)
+            if not len(steps):
+                continue
+            best = int(y.argmin())
+            name = {"ema": "EMA", "raw": "raw"}[weights]
+            numbers = (f"{y[-1]:.4f} \N{PLUS-MINUS SIGN} {error[-1]:.4f}", f"{steps[-1]:.0f}", f"{y[best]:.4f}", f"{steps[best]:.0f}")
+            cells = "".join(f"<td class=number>{number}</td>" for number in numbers)
+            rows.append(f"<tr><td>{html.escape(split)}</td><td>{name}</td>{cells}</tr>")
+    if not rows:
+        return "<p>No evaluation yet.</p>"
+    return ("<table><tr><th>images</th><th>weights</th><th class=number>bits/dim, last</th><th class=number>step</th>"
+            "<th class=number>best</th><th class=number>step</th></tr>" + "".join(rows) + "</table>")  # fmt: skip
+
+
+def page(run, references, against, title, smooth, sheet_count):
+    import report_checks
+    import report_figures as figures
+
+    checks, state = report_checks.examine(run)
+    rows = "".join(
+        f"<tr class={check.state}><td class=mark>{MARK[check.state]}</td><td>{html.escape(check.name)}</td>"
+        f"<td>{html.escape(check.found)}</td><td class=limit>{html.escape(check.limit)}</td></tr>"
+        for check in checks
+    )
+    body = [f"<h1>{html.escape(title)}</h1><p class=about>{html.escape(about(run))}</p>",
+            f"<div class='verdict {state}'><b>{html.escape(verdict_line(checks, state))}</b></div>",
+            f"<table>{rows}</table>",
+            "<h2>Likelihood</h2>",
+            embedded(figures.png(figures.curves(run, references, against, None, smooth)), "bits/dim, gradient norm, speed"),
+            evaluations_table(run)]  # fmt: skip
+    rest = figures.rest(run)
+    if rest is not None:
+        name = "Learning rate, memory, drift, condition"
+        body += [f"<h2>{name}</h2>", embedded(figures.png(rest), name)]
+    shown = sheets(run, sheet_count)
+    if shown:
+        body.append("<h2>Samples over time</h2><p>Of the averaged weights, at every step of the same noise, which temperature T multiplies.</p>")
+        for step, data in shown:
+            body.append(f"<figure>{embedded(data, f'samples at step {step}')}<figcaption>step {step}</figcaption></figure>")
+    if run.flights:
+        body.append("<h2>Flight recorder</h2>")
+        body += [f"<pre>{html.escape(flight['text'])}</pre>" for flight in run.flights[-5:]]
+    if run.config:
+        options = "\n".join(f"{name} = {value}" for name, value in run.config.items())
+        body.append(f"<details><summary>All options</summary><pre>{html.escape(options)}</pre></details>")
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"
+
+
+def write_tensorboard(run, folder):
+    """Scalars of metrics.csv and eval.csv, and the sheets of samples."""
+    from report_read import BadInput, METRICS
+
+    for module in ("tensorboardX", "torch.utils.tensorboard"):
+        try:
+            writer_class = importlib.import_module(module).SummaryWriter
+            break
+        except ImportError:
+            continue
+    else:
+        raise BadInput("--tensorboard needs a Python package that writes its files: install tensorboardX, or torch with tensorboard")
+    # The rows have no clock: their step times, counted back from the last change of the file.
+    step, step_ms = run.metrics["step"], run.metrics["step_ms"]
+    times = [time.time() - run.seconds_silent]
+    for i in range(run.rows - 1, 0, -1):
+        seconds = (step[i] - step[i - 1]) * step_ms[i] / 1000
+        times.append(times[-1] - (seconds if math.isfinite(seconds) else 0))
+    times.reverse()
+    writer = writer_class(str(folder))
+    for name in METRICS:
+        if name in ("step", "epoch"):
+            continue
+        for i, value in enumerate(run.metrics[name]):
+            if math.isfinite(value):
+                writer.add_scalar(f"train/{name}", value, int(step[i]), walltime=times[i])
+    for row in run.evaluations:
+        if math.isfinite(row["bpd"]):
+            writer.add_scalar(f"{row['split']}/bpd_{row['weights']}", row["bpd"], int(row["step"]))
+    import matplotlib.image
+
+    for path in run.samples:
+        try:
+            writer.add_image("samples", matplotlib.image.imread(path), int(path.stem.rpartition("-")[2]), dataformats="HWC")
+        except Exception as error:  # a file being written: imread raises many kinds
+            say(f"{path}: left out ({error})")
+    writer.close()
+
+
+def say(text):
+    print(f"report: {text}", file=sys.stderr)
+
+
+def reference(text):
+    value, _, label = text.partition(":")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or not label:
+        raise argparse.ArgumentTypeError(f"'{text}' is not VALUE:LABEL, such as 3.35:published")
+    return number, label
+
+
+def positive(text):
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return int(text)
+
+
+def parse():
+    parser = argparse.ArgumentParser(description="A run of glow_train on one page, or its curves as a picture.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, with metrics.csv")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="page: .html; curves alone: .png, .svg or .pdf")
+    parser.add_argument("--reference", type=reference, action="append", metavar="VALUE:LABEL",
+                        help="a line in bits/dim; may be repeated (default: the published value of the same data, or its entropy)")  # fmt: skip
+    parser.add_argument("--against", type=Path, metavar="RUN", help="another run, whose curve stands beside")
+    parser.add_argument("--title", help="title of the page or picture")
+    parser.add_argument("--smooth", type=positive, metavar="N", help="mean of N logged steps (default: a 25th of them; 1: none)")
+    parser.add_argument("--sheets", type=positive, default=4, metavar="N", help="sheets of samples on the page, over the run (default: 4)")
+    parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="also write the metrics as TensorBoard files")
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
+    try:
+        import numpy  # noqa: F401
+
+        if options.output or options.tensorboard:
+            import matplotlib  # noqa: F401
+    except ImportError as error:
+        say(f"{sys.executable} lacks a module ({error}). Install python3-matplotlib and use /usr/bin/python3, or name a Python that has it")
+        return 2
+    from report_checks import examine
+    from report_read import BadInput, Run
+
+    try:
+        suffix = options.output.suffix.lower() if options.output else ""
+        if options.output:
+            if suffix not in PAGE | PICTURES:
+                raise BadInput(f"{options.output}: the name must end in .html, .png, .svg or .pdf")
+            if not options.output.absolute().parent.is_dir():
+                raise BadInput(f"{options.output}: there is no such folder")
+        run = Run(options.run)
+        against = Run(options.against) if options.against else None
+        references = options.reference or run.references()
+        try:
+            if suffix in PAGE:
+                title = options.title or options.run.absolute().name
+                options.output.write_text(page(run, references, against, title, options.smooth, options.sheets), encoding="utf-8")
+            elif options.output:
+                import report_figures as figures
+
+                figures.save(figures.curves(run, references, against, options.title, options.smooth), options.output)
+            if options.tensorboard:
+                write_tensorboard(run, options.tensorboard)
+        except OSError as error:
+            raise BadInput(f"cannot write: {error}")
+        checks, state = examine(run)
+        for check in checks:
+            if check.state in ("look", "broken"):
+                say(f"{check.name}: {check.found} (expected: {check.limit})")
+        print(verdict_line(checks, state))
+    except BadInput as error:
+        say(error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""Is a run healthy? Each check compares what the run logged with a limit, and says both."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from report_read import smoothed
+
+OK, LOOK, BROKEN, UNKNOWN = "ok", "look", "broken", "unknown"
+
+DRIFT_TOLERANCE = {"bf16": 1e-2}  # in units of x; 1e-5 for other networks (glow_train --drift-tolerance)
+CONDITION_LOOK, CONDITION_BROKEN = 1e4, 1e7  # four digits of a float lost in W^-1 x; all of them
+RISE = 0.01  # bits/dim: what counts as rising, beside two standard errors
+DIVERGED = 1.0  # bits/dim above the run's best
+GAP = 0.15  # bits/dim between validation and training images
+BEHIND = 0.05  # bits/dim of the averaged weights above the raw ones
+GROWTH = 1.01  # of the peak of memory, first row to last
+SLOWER = 0.5  # of the median speed
+SILENT = 600  # seconds without a row, at least; and 20 times the usual
+
+
+@dataclass
+class Check:
+    name: str
+    state: str
+    found: str
+    limit: str  # the rule
+
+
+def finite(run):
+    limit = "no logged loss, bits/dim or gradient norm is NaN or infinite"
+
+    def bad_in(name):  # a column that is there; one that is missing is NaN throughout
+        values = run.metrics[name]
+        return ~np.isfinite(values) & ~np.isnan(values).all()
+
+    bad = bad_in("bpd") | bad_in("loss") | bad_in("grad_norm")
+    steps = run.metrics["step"][bad]
+    if not len(steps):
+        return Check("finite", OK, f"all {run.rows} rows", limit)
+    state = BROKEN if bad[-1] else LOOK
+    return Check("finite", state, f"{len(steps)} of {run.rows} rows are not, first at step {steps[0]:.0f}", limit)
+
+
+def falling(run):
+    limit = f"the last quarter's mean is at most {RISE} bits/dim, or two standard errors, above the quarter's before"
+    y = run.metrics["bpd"]
+    quarter = run.rows // 4
+    if quarter < 5:
+        return Check("loss falls", UNKNOWN, f"{run.rows} rows are too few to say", limit)
+    quarters = [y[run.rows - (i + 1) * quarter : run.rows - i * quarter] for i in range(4)]
+    quarters = [part[np.isfinite(part)] for part in quarters]
+    if min(map(len, quarters)) < 2:
+        return Check("loss falls", UNKNOWN, "too few finite rows", limit)
+    means = [float(part.mean()) for part in quarters]
+    change = means[0] - means[1]
+    error = math.sqrt(sum(part.var(ddof=1) / len(part) for part in quarters[:2]))
+    if means[0] - min(means) > DIVERGED:
+        return Check("loss falls", BROKEN, f"{means[0] - min(means):.2f} bits/dim above the run's best quarter", limit)
+    if change > max(RISE, 2 * error):
+        return Check("loss falls", LOOK, f"it rises: by {change:.3f} \N{PLUS-MINUS SIGN} {error:.3f} bits/dim", limit)
+    if change < -2 * error:
+        return Check("loss falls", OK, f"by {-change:.3f} \N{PLUS-MINUS SIGN} {error:.3f} bits/dim", limit)
+    return Check("loss falls", OK, f"level: {change:+.3f} \N{PLUS-MINUS SIGN} {error:.3f} bits/dim", limit)
+
+
+def gap(run):
+    limit = f"validation (raw weights) is at most {GAP} bits/dim above the training batches, and not past its best"
+    steps, y, error = run.evaluated("valid", "raw")
+    if not len(steps):
+        return Check("train and validation", UNKNOWN, "not evaluated: the data set has no /valid, or none was due yet", limit)
+    train = smoothed(run.metrics["bpd"], max(1, run.rows // 10))
+    between = float(y[-1] - np.interp(steps[-1], run.metrics["step"], train))
+    past = float(y[-1] - y.min())
+    found = f"{between:+.3f} bits/dim at step {steps[-1]:.0f}"
+    margin = max(RISE, 2 * float(np.nan_to_num(error[-1])))
+    if past > margin:
+        found += f"; validation was best, by {past:.3f}, at step {steps[y.argmin()]:.0f}"
+        return Check("train and validation", LOOK, found, limit)
+    return Check("train and validation", LOOK if between > GAP else OK, found, limit)
+
+
+def average(run):
+    limit = f"the averaged weights (EMA) are at most {BEHIND} bits/dim above the raw ones"
+    steps, ema, _ = run.evaluated("valid", "ema")
+    raw_steps, raw, _ = run.evaluated("valid", "raw")
+    if not len(steps) or not len(raw_steps):
+        return Check("average", UNKNOWN, "not evaluated", limit)
+    behind = float(ema[-1] - raw[-1])
+    found = f"{behind:+.3f} bits/dim at step {steps[-1]:.0f}"
+    if behind <= BEHIND:
+        return Check("average", OK, found, limit)
+    return Check("average", LOOK, f"{found}: usual in the first epochs, else --ema-decay is too close to 1", limit)
+
+
+def drift_tolerance(run):
+    told = run.config.get("drift-tolerance", 0)
+    return told if isinstance(told, float) and told > 0 else DRIFT_TOLERANCE.get(run.config.get("precision"), 1e-5)
+
+
+def drift(run):
+    tolerance = drift_tolerance(run)
+    limit = f"rebuilt images are within {tolerance:g} (in units of x) of the true ones"
+    y = run.metrics["drift"]
+    known = np.isfinite(y) | np.isinf(y)
+    if not known.any():
+        return Check("drift", UNKNOWN, "not logged", limit)
+    above = int((y[known] > tolerance).sum())
+    found = f"at most {y[known].max():.2g}"
+    return Check("drift", LOOK if above else OK, f"{found}, above the tolerance in {above} rows" if above else found, limit)
+
+
+def condition(run):
+    limit = f"the worst W's condition number stays below {CONDITION_LOOK:g}; above {CONDITION_BROKEN:g} it has no float inverse"
+    y = run.metrics["max_condition"]
+    if np.isnan(y).all():
+        return Check("condition", UNKNOWN, "not logged", limit)
+    worst = float(np.nanmax(y))
+    if worst == 0:
+        return Check("condition", OK, "the channel mixing is a permutation", limit)
+    state = BROKEN if math.isinf(worst) or run.last("max_condition") > CONDITION_BROKEN else LOOK if worst > CONDITION_LOOK else OK
+    return Check("condition", state, f"at most {worst:.3g}, now {run.last('max_condition'):.3g}", limit)
+
+
+def memory(run):
+    limit = f"the peak grows by less than {GROWTH - 1:.0%} after the first row"
+    y = run.metrics["peak_bytes"]
+    y = y[np.isfinite(y) & (y > 0)]
+    if not len(y):
+        return Check("memory", UNKNOWN, "not logged", limit)
+    found = f"{y[0] / 2**20:.0f} MiB at first, {y[-1] / 2**20:.0f} at the end" if y[-1] != y[0] else f"{y[0] / 2**20:.0f} MiB"
+    return Check("memory", LOOK if y[-1] > GROWTH * y[0] else OK, found, limit)
+
+
+def speed(run):
+    limit = f"the last tenth of the rows is no slower than {SLOWER:.0%} of the median"
+    y = run.metrics["images_per_s"]
+    y = y[np.isfinite(y)]
+    if len(y) < 10:
+        return Check("speed", UNKNOWN, "too few rows", limit)
+    usual, now = float(np.median(y)), float(np.median(y[-max(3, len(y) // 10) :]))
+    return Check("speed", LOOK if now < SLOWER * usual else OK, f"{now:.1f} images/s, median {usual:.1f}", limit)
+
+
+def rollbacks(run):
+    limit = "the flight recorder had nothing to report"
+    if not run.flights:
+        return Check("roll-backs", OK, "none", limit)
+    last = run.flights[-1]
+    given_up = any(flight["gave_up"] for flight in run.flights)
+    found = f"{len(run.flights)} reports, one of step {last['step']}: {last['what']}" + ("; the run gave up" if given_up else "")
+    return Check("roll-backs", BROKEN if given_up else LOOK, found, limit)
+
+
+def reached(run):
+    """What ended the run, as far as its files tell; empty while it goes on."""
+    step, epoch, config = run.last("step"), run.last("epoch"), run.config
+    if config.get("max-steps", 0) and step >= config["max-steps"] > 0:
+        return f"at its last step, {step:.0f}"
+    if config.get("epochs", 0) and epoch >= config["epochs"] > 0:
+        return f"at its last epoch, {epoch:.2f}"
+    if config.get("max-minutes", 0) and run.minutes() >= 0.95 * config["max-minutes"] > 0:
+        return f"at its limit of {config['max-minutes']:g} minutes"
+    return ""
+
+
+def at_work(run):
+    limit = f"at a limit it was given, or a row within {SILENT // 60} minutes or 20 times the usual pause"
+    end = reached(run)
+    if end:
+        return Check("at work", OK, end, limit)
+    pauses = np.diff(run.metrics["step"]) * run.metrics["step_ms"][1:] / 1000
+    usual = float(np.nanmedian(pauses)) if np.isfinite(pauses).any() else 0
+    if run.seconds_silent <= max(SILENT, 20 * usual):
+        return Check("at work", OK, f"a row {run.seconds_silent:.0f} s ago", limit)
+    found = f"no row for {duration(run.seconds_silent)}: stopped or hanging; glow_train --resume auto goes on"
+    return Check("at work", LOOK, found, limit)
+
+
+def checkpoint(run):
+    limit = "latest.h5 leads to a checkpoint"
+    if run.has_latest:
+        return Check("checkpoint", OK, f"{len(run.checkpoints)} kept", limit)
+    return Check("checkpoint", LOOK, "none yet", limit)
+
+
+def duration(seconds):
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def examine(run):
+    """All checks, and the worst state among them."""
+    checks = [check(run) for check in (finite, falling, gap, average, drift, condition, rollbacks, at_work, checkpoint, speed, memory)]
+    states = [check.state for check in checks]
+    return checks, BROKEN if BROKEN in states else LOOK if LOOK in states else OK

@@ -1,0 +1,207 @@
+"""The folder of a run of glow_train, read for report.py: also while the run writes it, and whatever of it is missing."""
+
+import csv
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+NEEDED = ["step", "images_seen", "bpd"]  # of metrics.csv; what else is missing counts as not known
+METRICS = NEEDED + ["epoch", "loss", "grad_norm", "lr", "images_per_s", "step_ms", "peak_bytes", "drift", "max_condition",
+                    "bits_y", "error_y"]  # fmt: skip
+EVAL = ["step", "split", "bpd", "stderr", "images", "weights"]
+TEXT = {"split", "weights"}
+
+# Test bits/dim of the published runs (Kingma & Dhariwal 2018, table 2), by the name of the data set, for models of so many bits.
+PUBLISHED = {"cifar10": (3.35, 8), "imagenet32": (4.09, 8), "imagenet64": (3.81, 8)}
+
+
+class BadInput(Exception):
+    pass
+
+
+def say(text):
+    print(f"report: {text}", file=sys.stderr)
+
+
+def read_csv(path, needed, wanted=()):
+    """Rows as dictionaries of the columns asked for, NaN where one is absent. A line being written, and lines a crash broke, are left
+    out and named."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInput(f"{path} is not there: is this the folder of a run of glow_train?")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}")
+    lines = text.split("\n")
+    unfinished = lines.pop()  # what follows the last newline: nothing, or a line not yet whole
+    if not lines:
+        raise BadInput(f"{path} is empty: glow_train has not logged yet")
+    header = next(csv.reader([lines[0]]), [])
+    missing = [name for name in needed if name not in header]
+    if missing:
+        raise BadInput(f"{path} has no column {', '.join(missing)}: its first line should name {','.join(needed)}")
+    place = {name: header.index(name) for name in (*needed, *wanted) if name in header}
+
+    rows, broken = [], []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        try:
+            fields = next(csv.reader([line]))
+            if len(fields) != len(header):
+                raise ValueError
+            row = dict.fromkeys(wanted, math.nan)
+            for name, i in place.items():
+                field = fields[i].strip()
+                row[name] = field if name in TEXT else float(field) if field else math.nan
+            if not math.isfinite(row["step"]):
+                raise ValueError
+            rows.append(row)
+        except (ValueError, csv.Error, StopIteration):
+            broken.append(number)
+    if broken:
+        some = ", ".join(map(str, broken[:5])) + (", ..." if len(broken) > 5 else "")
+        say(f"{path}: left out {len(broken)} line{'s' * (len(broken) > 1)} that cannot be read (line {some})")
+    if unfinished.strip():
+        say(f"{path}: left out the last line, which is not whole yet")
+    return rows
+
+
+def after_resume(rows):
+    """A resumed run logs again the steps since its last checkpoint: the later rows count."""
+    kept = []
+    for row in rows:
+        while kept and kept[-1]["step"] >= row["step"]:
+            kept.pop()
+        kept.append(row)
+    return kept
+
+
+def read_config(path):
+    """The options in a config.toml as glow_train writes it: one `name = value` a line."""
+    options = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return options
+    for line in lines:
+        name, sign, value = (part.strip() for part in line.partition("="))
+        if not sign or name.startswith("#"):
+            continue
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            options[name] = value[1:-1]
+        elif value in ("true", "false"):
+            options[name] = value == "true"
+        else:
+            try:
+                options[name] = float(value)
+            except ValueError:
+                options[name] = value
+    return options
+
+
+def describe_data(path):
+    """What a data set says of itself, where h5py is there to read it; else its file's name alone."""
+    described = {"name": Path(path).stem}
+    try:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            name = file.attrs.get("name", described["name"])
+            described["name"] = name.decode() if isinstance(name, bytes) else str(name)
+            described["shape"] = file["train/images"].shape
+            if "entropy_bpd" in file.attrs:
+                described["entropy"] = float(file.attrs["entropy_bpd"])
+    except Exception:  # moved, on another machine, no HDF5, no h5py: h5py raises many kinds
+        pass
+    return described
+
+
+def read_flights(folder):
+    """What the flight recorder left of steps gone wrong, in the order of their files: {step, what, gave_up, text} each."""
+    flights = []
+    for path in sorted((folder / "trouble").glob("step-*.json")):
+        try:
+            text = path.read_text(encoding="utf-8")
+            report = json.loads(text)
+            flights.append({"step": int(report["step"]), "what": str(report.get("message", "no message")),
+                            "gave_up": report.get("action") == "given up", "text": text})  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            say(f"{path}: left out, no whole report")
+    return flights
+
+
+class Run:
+    """What is known of a run. metrics: an array for each column, in the order of the steps."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        path = self.folder / "metrics.csv"
+        rows = [row for row in after_resume(read_csv(path, NEEDED, METRICS)) if math.isfinite(row["images_seen"])]
+        if not rows:
+            raise BadInput(f"{path} has no whole line below its header: nothing is logged yet")
+        self.metrics = {name: np.array([row[name] for row in rows]) for name in METRICS}
+        if not np.isfinite(self.metrics["bpd"]).any():
+            raise BadInput(f"{path} has no finite bits/dim")
+        self.rows = len(rows)
+        self.seconds_silent = time.time() - path.stat().st_mtime
+
+        path = self.folder / "eval.csv"
+        self.evaluations = read_csv(path, EVAL) if path.exists() and path.stat().st_size > 0 else []
+        self.config = read_config(self.folder / "config.toml")
+        self.data = describe_data(self.config["data"]) if "data" in self.config else {}
+        self.samples = sorted((self.folder / "samples").glob("step-*.png"))
+        self.checkpoints = sorted((self.folder / "checkpoints").glob("step-*.h5"))
+        self.has_latest = (self.folder / "latest.h5").exists()
+        self.flights = read_flights(self.folder)
+
+    def last(self, name):
+        """The last finite value of a column; NaN where it has none."""
+        values = self.metrics[name]
+        values = values[np.isfinite(values)]
+        return float(values[-1]) if len(values) else math.nan
+
+    def evaluated(self, split, weights):
+        """(steps, bits/dim, standard errors) of the evaluations of a split, the last one of each step."""
+        rows = [row for row in self.evaluations if row["split"] == split and row["weights"] == weights and math.isfinite(row["bpd"])]
+        rows = sorted({row["step"]: row for row in rows}.values(), key=lambda row: row["step"])
+        return tuple(np.array([row[name] for row in rows]) for name in ("step", "bpd", "stderr"))
+
+    def splits(self):
+        return sorted({row["split"] for row in self.evaluations})
+
+    def minutes(self):
+        """Minutes of the logged steps themselves: every row's step time holds for the steps since the row before."""
+        steps = np.diff(self.metrics["step"], prepend=0)
+        return float(np.nansum(steps * self.metrics["step_ms"])) / 60000
+
+    def images_at(self, steps):
+        """Images seen at given steps: between the logged ones, and beyond them at the last rate."""
+        step, seen = self.metrics["step"], self.metrics["images_seen"]
+        inside = np.interp(steps, np.concatenate([[0], step]), np.concatenate([[0], seen]))
+        rate = seen[-1] / step[-1] if step[-1] > 0 else 0
+        return np.where(steps > step[-1], seen[-1] + (steps - step[-1]) * rate, inside)
+
+    def references(self):
+        """(bits/dim, label) to compare with: the data's entropy where it is known, what was published of the same data and bits."""
+        if "entropy" in self.data:
+            return [(self.data["entropy"], "entropy of the data")]
+        value, bits = PUBLISHED.get(self.data.get("name"), (None, None))
+        return [(value, "Glow, published")] if value and self.config.get("n-bits", 8) == bits else []
+
+
+def smoothed(values, window):
+    """Mean of the finite values in a centred window: narrower at the start, where the curve is steep, cut off at the end."""
+    n = len(values)
+    finite = np.isfinite(values)
+    total = np.concatenate([[0], np.cumsum(np.where(finite, values, 0))])
+    count = np.concatenate([[0], np.cumsum(finite)])
+    i = np.arange(n)
+    reach = np.minimum(window // 2, i)
+    first, last = i - reach, np.minimum(i + reach + 1, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (total[last] - total[first]) / (count[last] - count[first])
