@@ -19,6 +19,7 @@ namespace glow {
 struct Outcome {
     int code = 0;  // exit code, or -signal
     std::string out, err;
+    index_t peak_bytes = 0;  // of memory
 };
 
 struct Surroundings {
@@ -77,10 +78,11 @@ class Process {
     }
     Outcome wait() {
         int status = 0;
-        waitpid(child_, &status, 0);
+        rusage usage{};
+        wait4(child_, &status, 0, &usage);
         child_ = 0;
         return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_bytes(streams_ / "out"),
-                read_bytes(streams_ / "err")};
+                read_bytes(streams_ / "err"), index_t{1024} * usage.ru_maxrss};
     }
 
   private:

@@ -1,0 +1,143 @@
+// Images of every origin through all commands: made into a data set, trained on, evaluated, sampled.
+#include "tests/tools/run_fixture.h"
+#include "tests/train/data/make_files.h"
+
+namespace glow {
+namespace {
+
+using json = nlohmann::json;
+
+struct OwnData : Commands {
+    Outcome data(const Words& arguments) const {
+        return Process(folder.path(), GLOW_DATA_PROGRAM, arguments).wait();
+    }
+    // Three steps of a small model, then evaluation of the test images, samples, and the run's own sheet.
+    void expect_works(const std::string& set, const Words& more = {}) const {
+        const DatasetInfo info = describe_dataset(folder / set);
+        const std::string run = set + ".run";
+        const Outcome trained =
+            train(Words{"--data", set, "--out", run, "--levels", "2", "--depth", "1", "--width", "8",
+                        "--batch", "4", "--threads", "2", "--max-steps", "3", "--log-every", "1", "--quiet"} +
+                  more);
+        ASSERT_EQ(trained.code, 0) << trained.err;
+        const Table rows = read_csv(folder / (run + "/metrics.csv"));
+        ASSERT_EQ(rows.size(), 3u);
+        for (const auto& row : rows) EXPECT_TRUE(std::isfinite(std::stod(row.at("bpd")))) << row.at("bpd");
+        EXPECT_EQ(read_csv(folder / (run + "/eval.csv")).size(), 2u);  // raw and averaged weights
+        const Image sheet = read_png(folder / (run + "/samples/step-00000003.png"));
+        EXPECT_EQ(sheet.C, info.C);
+
+        const Outcome evaluated = eval({"--bpd", "--checkpoint", run, "--data", set, "--json", "--quiet"});
+        ASSERT_EQ(evaluated.code, 0) << evaluated.err;
+        const json result = json::parse(evaluated.out);
+        EXPECT_EQ(result["images"], info.test);
+        EXPECT_TRUE(std::isfinite(result["bpd"].get<double>()));
+
+        const Outcome sampled = sample({"--checkpoint", run, "--grid", "2x2", "-o", set + ".png"});
+        ASSERT_EQ(sampled.code, 0) << sampled.err;
+        EXPECT_EQ(read_png(folder / (set + ".png")).C, info.C);
+    }
+    // N pictures of every kind and of sizes of their own: JPEG, RGB, grey, with alpha.
+    void write_pictures(const std::string& to, int N) const {
+        std::filesystem::create_directories(folder / to);
+        for (int n = 0; n < N; ++n) {
+            const index_t channels[] = {3, 3, 1, 4, 2};
+            const Image image = make::smooth(20 + n, 50 - n, channels[n % 5], 3 * n);
+            const std::string name = fmt::format("{}/{:02}", to, n);
+            n % 5 == 0 ? write_bytes(folder / (name + ".JPG"), make::jpeg(image))
+                       : write_bytes(folder / (name + ".png"), make::png(image));
+        }
+    }
+    void write_what_is_no_picture(const std::string& to) const {
+        write_bytes(folder / (to + "/notes.txt"), "a list of the pictures");
+        write_bytes(folder / (to + "/cut.png"), make::png(make::smooth(40, 40, 3)).substr(0, 200));
+    }
+    // Exactly the broken file is named and left out; the text file is counted.
+    static void expect_left_out(const Outcome& made, const std::string& broken) {
+        ASSERT_EQ(made.code, 0) << made.err;
+        EXPECT_NE(made.err.find("1 other files"), std::string::npos) << made.err;
+        const json left_out = json::parse(made.out)["left_out"];
+        ASSERT_EQ(left_out.size(), 1u) << left_out;
+        EXPECT_NE(left_out[0].get<std::string>().find(broken), std::string::npos) << left_out;
+    }
+};
+
+TEST_F(OwnData, AFolderOfPicturesOfEveryKind) {
+    write_pictures("pictures", 20);
+    write_what_is_no_picture("pictures");
+    const Words words = {"images", "pictures", "--size", "16", "--test", "0.2", "--valid", "0.2", "--json"};
+    expect_left_out(data(words + Words{"-o", "rgb.h5"}), "pictures/cut.png");
+    const DatasetInfo info = describe_dataset(folder / "rgb.h5");
+    EXPECT_EQ(info.train + info.valid + info.test, 20);
+    EXPECT_EQ((std::vector<index_t>{info.H, info.W, info.C}), (std::vector<index_t>{16, 16, 3}));
+    expect_works("rgb.h5");
+    expect_left_out(data(words + Words{"--channels", "1", "-o", "grey.h5"}), "pictures/cut.png");
+    EXPECT_EQ(describe_dataset(folder / "grey.h5").C, 1);
+    expect_works("grey.h5");
+}
+
+TEST_F(OwnData, FoldersAreClassesOfAConditionalModel) {
+    for (const char* name : {"sets/ants", "sets/bees", "sets/cats"}) write_pictures(name, 10);
+    const Outcome made = data({"images", "sets", "--size", "16", "--valid", "0.2", "-o", "classes.h5"});
+    ASSERT_EQ(made.code, 0) << made.err;
+    EXPECT_EQ(describe_dataset(folder / "classes.h5").n_classes, 3);
+    expect_works("classes.h5", {"--y-cond", "--weight-y", "0.01"});
+    const Outcome sampled = sample({"--checkpoint", "classes.h5.run", "--class", "2", "-o", "two.png"});
+    EXPECT_EQ(sampled.code, 0) << sampled.err;
+    expect_error(sample({"--checkpoint", "classes.h5.run", "--class", "3", "-o", "none.png"}), 2, "0..2");
+}
+
+TEST_F(OwnData, IdxFilesGzippedOrNot) {
+    for (const bool gzip : {false, true}) {
+        const std::string name = gzip ? "zipped" : "plain", ending = gzip ? ".gz" : "";
+        std::filesystem::create_directory(folder / name);
+        for (const std::string prefix : {"train", "t10k"}) {
+            const int N = prefix == "train" ? 40 : 7;
+            const auto count = static_cast<std::uint64_t>(N);
+            std::string labels;
+            for (int n = 0; n < N; ++n) labels += static_cast<char>(n % 10);
+            const auto write = [&](const char* kind, const std::string& bytes) {
+                write_bytes(folder / fmt::format("{}/{}-{}-ubyte{}", name, prefix, kind, ending),
+                            gzip ? make::gzip(bytes) : bytes);
+            };
+            write("images-idx3", make::idx({count, 28, 28}, make::pixels(N * 784, N)));
+            write("labels-idx1", make::idx({count}, labels));
+        }
+        const Outcome made = data({"mnist", name, "--valid", "0.1", "-o", name + ".h5"});
+        ASSERT_EQ(made.code, 0) << made.err;
+        expect_works(name + ".h5", {"--y-cond"});
+    }
+    EXPECT_EQ(read_bytes(folder / "plain.h5"), read_bytes(folder / "zipped.h5"));
+}
+
+TEST_F(OwnData, TheKodakPhotographs) {
+    const auto photographs = test_data_folder() / "kodak";
+    if (!std::filesystem::exists(photographs))
+        GTEST_SKIP() << "no photographs at " << photographs << " (set GLOW_TEST_DATA)";
+    std::filesystem::copy(photographs, folder / "kodak");
+    write_what_is_no_picture("kodak");
+    expect_left_out(data({"images", "kodak", "--size", "32", "--test", "0.25", "--valid", "0.2", "-o",
+                          "kodak.h5", "--json"}),
+                    "kodak/cut.png");
+    const DatasetInfo info = describe_dataset(folder / "kodak.h5");
+    EXPECT_EQ(info.train + info.valid + info.test, 24);
+    expect_works("kodak.h5");
+}
+
+TEST_F(OwnData, EvaluationHoldsNoSplitInMemory) {
+    make_dataset(folder / "large.h5", 512, 512, 3, 1, 0, 32);  // 24 MiB of test images
+    const Outcome trained = train({"--data", "large.h5", "--out", "run", "--levels", "1", "--depth", "1",
+                                   "--width", "2", "--batch", "1", "--max-steps", "1", "--quiet"});
+    ASSERT_EQ(trained.code, 0) << trained.err;
+    const auto peak_of = [&](const Words& more) {
+        const Outcome outcome = eval(
+            Words{"--bpd", "--checkpoint", "run", "--data", "large.h5", "--batch", "1", "--quiet"} + more);
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return outcome.peak_bytes;
+    };
+    const index_t one = peak_of({"--limit", "1"}), all = peak_of({});
+    EXPECT_LT(all - one, index_t{8} << 20);
+}
+
+}  // namespace
+}  // namespace glow
