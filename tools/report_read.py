@@ -98,9 +98,12 @@ def read_config(path):
             options[name] = value == "true"
         else:
             try:
-                options[name] = float(value)
+                options[name] = int(value)
             except ValueError:
-                options[name] = value
+                try:
+                    options[name] = float(value)
+                except ValueError:
+                    options[name] = value
     return options
 
 
