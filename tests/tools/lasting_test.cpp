@@ -81,7 +81,9 @@ TEST_F(Lasting, AnyKillLeavesTheRunThatWasNeverStopped) {
 TEST_F(Lasting, SlowTwentyKills) {
     const Words options = {"--width",        "64", "--checkpoint-every", "5",         "--eval-every", "25",
                            "--sample-every", "50", "--augment",          "shift+flip"};
-    EXPECT_GE(run_through_kills("run", run_words("run", 3000) + options + Words{"--quiet"}, 20, 2), 4);
+    const int writing = run_through_kills("run", run_words("run", 3000) + options + Words{"--quiet"}, 20, 2);
+    std::printf("%d of 20 kills while a checkpoint was being written\n", writing);
+    EXPECT_GE(writing, 4);
     make_run("whole", 3000, options);
     expect_equal_runs("run", "whole");
 }
@@ -196,6 +198,27 @@ TEST_F(Hindered, ADeletedFolderIsMadeAgainAndTold) {
     ASSERT_FALSE(rows.empty());
     EXPECT_EQ(rows.back().at("step"), std::to_string(step));
     make_run("run", static_cast<int>(step) + 1, options + Words{"--resume"});
+}
+
+// As on a full disk, also where nobody may mount one.
+TEST_F(Hindered, FilesThatCannotGrowAreToldAndTheRunGoesOn) {
+    Process process(folder.path(), GLOW_TRAIN_PROGRAM,
+                    kSmall + options + Words{"--out", "run", "--quiet", "--json"},
+                    {.stderr_path = "", .largest_file = rlim_t{1} << 30});
+    ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); }));
+    const rlimit small{30000, rlim_t{1} << 30}, large{rlim_t{1} << 30, rlim_t{1} << 30};
+    ASSERT_EQ(prlimit(process.pid(), RLIMIT_FSIZE, &small, nullptr), 0);
+    ASSERT_TRUE(process.wait_until([&] { return process.err().find("step-") != std::string::npos; }));
+    const CheckpointEdit good(folder / "run/latest.h5");  // whole, as it was
+    ASSERT_EQ(prlimit(process.pid(), RLIMIT_FSIZE, &large, nullptr), 0);
+    ASSERT_TRUE(
+        process.wait_until([&] { return CheckpointEdit(folder / "run/latest.h5").step > good.step + 5; }));
+    const auto [outcome, step] = stopped(process);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("File too large"), std::string::npos) << outcome.err;
+    expect_the_whole_run(step);
+    EXPECT_EQ(without(read_csv(folder / "run/metrics.csv"), kOwn),
+              without(read_csv(folder / "whole/metrics.csv"), kOwn));
 }
 
 // A file system of so many bytes, where this user may mount one.
