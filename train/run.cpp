@@ -134,8 +134,10 @@ void Run::compare_requests() {
 // The first process looks into the folder for all.
 void Run::open_folder() {
     // A rehearsal does not mind a run that is there.
-    if (processes_.is_first() && (request_.resume || !rehearsing_))
+    if (processes_.is_first() && (request_.resume || !rehearsing_)) {
+        const auto allowance = patience("reading a checkpoint");
         resumed_ = find_run_to_resume(request_, folder_);
+    }
     struct {
         bool resuming;
         int threads;
