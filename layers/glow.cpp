@@ -12,33 +12,39 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
     : config_(config), precision_(execution.precision) {
     check(config);
     // The tensors added since the last call.
-    auto range = [this, begin = index_t{0}]() mutable {
-        const TensorRange added{begin, parameters_.size() - begin};
+    auto add_piece = [this, begin = index_t{0}](index_t level, index_t step) mutable {
+        pieces_.push_back({level, step, {begin, parameters_.size() - begin}});
         begin = parameters_.size();
-        return added;
     };
     for (index_t l = 0; l < config.levels; ++l) {
         const Shape shape = level_shape(config, l);
-        Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, std::nullopt, {}};
+        Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, std::nullopt};
         const std::string name = "level" + std::to_string(l);
         for (index_t k = 0; k < config.depth; ++k) {
             const std::string step = name + "/step" + std::to_string(k);
             level.steps.push_back(std::make_unique<Step>(
                 Step{ActnormMixing(shape, config.permutation, step, parameters_),
-                     Coupling(config, shape, execution.precision, execution.tile, step, parameters_),
-                     {}}));
-            level.steps.back()->range = range();
+                     Coupling(config, shape, execution.precision, execution.tile, step, parameters_)}));
+            add_piece(l, k);
             level.mixings.push_back(&level.steps.back()->mixing);
         }
-        if (l + 1 < config.levels)
+        if (l + 1 < config.levels) {
             level.split.emplace(config, shape, execution.tile, name + "/split", parameters_);
-        level.split_range = range();
+            add_piece(l, -1);
+        }
         levels_.push_back(std::move(level));
     }
     const Shape& top = levels_.back().shape;
     top_.emplace(config, top, parameters_);
     if (config.y_cond && config.weight_y > 0) classifier_.emplace(config, top, parameters_);
-    top_range_ = range();
+    add_piece(config.levels, -1);
+    std::reverse(pieces_.begin(), pieces_.end());
+}
+
+std::string Piece::name(index_t levels) const {
+    if (level == levels) return "prior/top";
+    const std::string name = "level" + std::to_string(level);
+    return step < 0 ? name + "/split" : name + "/step" + std::to_string(step);
 }
 
 void Glow::allocate(Arena& derived) {
@@ -123,31 +129,31 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
                     GradientListener* listener) {
     GradientListener silent;
     GradientListener& hears = listener != nullptr ? *listener : silent;
-    hears.begin(top_range_);
-    top_->backward(context, flow, gradient);
-    if (classifier_) classifier_->backward(context, flow, gradient);
-    hears.complete(top_range_);
-    for (std::size_t l = levels_.size(); l-- > 0;) {
-        Level& level = levels_[l];
-        if (level.split) {
-            hears.begin(level.split_range);
-            level.split->backward(context, flow, gradient);
-            hears.complete(level.split_range);
-        }
-        for (std::size_t k = level.steps.size(); k-- > 0;) {
-            const Kept::Step& step = kept.steps_[l * level.steps.size() + k];
-            ActnormMixing& mixing = level.steps[k]->mixing;
-            hears.begin(level.steps[k]->range);
-            level.steps[k]->coupling.backward(context, flow, gradient, step.has_maps ? &step.maps : nullptr);
-            mixing.inverse(context, flow);
-            // From an exact state on, nothing of the drift behind it goes further down.
-            const state_t* const x =
-                Kept::recall(context, level.shape, step, l == 0 && k == 0, precision_, flow);
-            mixing.gradient(context, flow.N, x, gradient);
-            hears.complete(level.steps[k]->range);
-        }
-        level.squeeze.backward(context, flow, gradient);
+    for (const Piece& piece : pieces_) {
+        hears.begin(piece.range);
+        backward(context, flow, gradient, kept, piece);
+        hears.complete(piece.range);
     }
+}
+
+void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
+                    const Piece& piece) {
+    if (piece.level == config_.levels) {
+        top_->backward(context, flow, gradient);
+        if (classifier_) classifier_->backward(context, flow, gradient);
+        return;
+    }
+    Level& level = levels_[piece.level];
+    if (piece.step < 0) return level.split->backward(context, flow, gradient);
+    const Kept::Step& kept_here = kept.steps_[piece.level * config_.depth + piece.step];
+    auto& [mixing, coupling] = *level.steps[piece.step];
+    coupling.backward(context, flow, gradient, kept_here.has_maps ? &kept_here.maps : nullptr);
+    mixing.inverse(context, flow);
+    // From an exact state on, nothing of the drift behind it goes further down.
+    const bool first = piece.level == 0 && piece.step == 0;
+    const state_t* const x = Kept::recall(context, level.shape, kept_here, first, precision_, flow);
+    mixing.gradient(context, flow.N, x, gradient);
+    if (piece.step == 0) level.squeeze.backward(context, flow, gradient);
 }
 
 void Glow::inverse(const Context& context, Flow& flow) {

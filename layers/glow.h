@@ -39,6 +39,16 @@ class GradientListener {
     virtual void complete(const TensorRange&) {}
 };
 
+// A piece of backward and its parameters: the step `step` of a level, its split (step -1), or, of level L,
+// what stands at the top.
+struct Piece {
+    index_t level, step;
+    TensorRange range;
+
+    // "level0/step3", "level0/split", "prior/top".
+    std::string name(index_t levels) const;
+};
+
 class Glow {
   public:
     // Throws InputError for a config that does not hold together.
@@ -93,6 +103,11 @@ class Glow {
     // +=. kept: of the forward that made the latents.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
                   GradientListener* listener = nullptr);
+    // The same, piece by piece. All pieces, in the order of backward; their ranges lie one before the other,
+    // from the end of the flat arrays to their beginning.
+    const std::vector<Piece>& pieces() const { return pieces_; }
+    void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
+                  const Piece& piece);
 
     // The policy auto: keeps maps of N images for at most `bytes`, where a byte saves most recomputation.
     // That is in the deepest level, then upward: the work of a pixel's network grows with its channels, its
@@ -109,7 +124,6 @@ class Glow {
     struct Step {
         ActnormMixing mixing;
         Coupling coupling;
-        TensorRange range;
     };
     struct Level {
         Shape shape;
@@ -117,7 +131,6 @@ class Glow {
         std::vector<std::unique_ptr<Step>> steps;
         std::vector<ActnormMixing*> mixings;  // of the steps
         std::optional<Split> split;           // all but the last level
-        TensorRange split_range;
     };
     std::vector<Level>& levels() { return levels_; }
     TopPrior& top() { return *top_; }
@@ -129,7 +142,7 @@ class Glow {
     std::vector<Level> levels_;
     std::optional<TopPrior> top_;
     std::optional<Classifier> classifier_;  // --weight-y
-    TensorRange top_range_;                 // of both
+    std::vector<Piece> pieces_;             // from the top down
     double* conditions_ = nullptr;          // [L * K] of W, in the memory of the device
 };
 

@@ -69,12 +69,19 @@ class Parameters {
     // are computed.
     void bind(real* values, real* gradients) {
         values_ = values;
+        bind_gradients(gradients, 0);
+    }
+    // Gradients of the elements from `first` on alone, in an array that begins with theirs: where they are
+    // used up range by range (layers/glow.h).
+    void bind_gradients(real* gradients, index_t first) {
         gradients_ = gradients;
+        first_gradient_ = first;
     }
     // The array of fixed_size() elements.
     void bind_fixed(real* values) { fixed_ = values; }
     real* values() const { return values_; }
     real* gradients() const { return gradients_; }
+    index_t first_gradient() const { return first_gradient_; }
     real* fixed() const { return fixed_; }
 
     // Initial values of every tensor, made in double on the host from Philox (seed, tensor number): equal on
@@ -94,6 +101,7 @@ class Parameters {
     index_t size_ = 0, fixed_size_ = 0;
     real* values_ = nullptr;
     real* gradients_ = nullptr;
+    index_t first_gradient_ = 0;
     real* fixed_ = nullptr;
 };
 
@@ -101,7 +109,7 @@ real* Parameter::value() const {
     return (trainable_ ? all_->values() : all_->fixed()) + offset_;
 }
 real* Parameter::gradient() const {
-    return all_->gradients() + offset_;
+    return all_->gradients() + (offset_ - all_->first_gradient());
 }
 
 }  // namespace glow::inline GLOW_REAL
