@@ -328,6 +328,7 @@ GLOW_INSTANTIATE(double)
 #if !defined(GLOW_REAL_DOUBLE)
 GLOW_INSTANTIATE_MAP(bfloat16)
 GLOW_INSTANTIATE(float)
+template void fill<bfloat16>(const Place&, index_t, bfloat16, bfloat16*);
 #endif
 #undef GLOW_INSTANTIATE
 #undef GLOW_INSTANTIATE_MAP

@@ -1,21 +1,28 @@
 // Adamax and Adam, the gradient's norm, and checksums.
+#include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/launch.cuh"
 #include "kernels/math.h"
 #include "kernels/optimiser.h"
+#include "kernels/philox.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
 
-struct Update {
-    static constexpr const char* name = "optimiser_step";
+template <class Moment>
+struct Arrays {
     OptimiserStep step;
     const real* gradient;
     real* w;
-    real* m;
-    real* v;
+    Moment* m;
+    Moment* v;
     real* ema;
+};
+
+struct Update : Arrays<real> {
+    static constexpr const char* name = "optimiser_step";
     GLOW_HD void operator()(index_t i) const {
         real average = ema != nullptr ? ema[i] : real{0};
         update(step, gradient[i], w[i], m[i], v[i], average);
@@ -43,21 +50,64 @@ struct Update {
 };
 
 // The same for the GPU, 16 bytes at a time.
-struct UpdatePack {
+struct UpdatePack : Arrays<real> {
     static constexpr const char* name = "optimiser_step_pack";
     static constexpr index_t kSize = Pack<real>::kSize;
-    Update all;
     GLOW_HD void operator()(index_t pack) const {
         const index_t i = pack * kSize;
-        const Pack<real> g = load_pack(all.gradient + i);
-        Pack<real> w = load_pack(all.w + i), m = load_pack(all.m + i), v = load_pack(all.v + i), ema{};
-        if (all.ema != nullptr) ema = load_pack(all.ema + i);
+        const Pack<real> gs = load_pack(gradient + i);
+        Pack<real> ws = load_pack(w + i), ms = load_pack(m + i), vs = load_pack(v + i), averages{};
+        if (ema != nullptr) averages = load_pack(ema + i);
         for (index_t j = 0; j < kSize; ++j)
-            Update::update(all.step, g.value[j], w.value[j], m.value[j], v.value[j], ema.value[j]);
-        store_pack(w, all.w + i);
-        store_pack(m, all.m + i);
-        store_pack(v, all.v + i);
-        if (all.ema != nullptr) store_pack(ema, all.ema + i);
+            Update::update(step, gs.value[j], ws.value[j], ms.value[j], vs.value[j], averages.value[j]);
+        store_pack(ws, w + i);
+        store_pack(ms, m + i);
+        store_pack(vs, v + i);
+        if (ema != nullptr) store_pack(averages, ema + i);
+    }
+};
+
+// x >= 0 to one of its two neighbours in bf16, to the upper one with a probability that is x's distance from
+// the lower one: 16 random bits are added to the 16 that are cut off.
+GLOW_HD inline bfloat16 round_at_random(double x, std::uint32_t random16) {
+    const float value = static_cast<float>(x);
+    std::uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (bits >= 0x7f800000u) return round_to<bfloat16>(x);  // not finite, nor ever finite by chance
+    return {static_cast<std::uint16_t>((bits + random16) >> 16)};
+}
+
+// Moments in bf16, eight at a time: a block of Philox has 16 random bits for each.
+struct UpdateNarrow : Arrays<bfloat16> {
+    static constexpr const char* name = "optimiser_step_bf16";
+    static constexpr index_t kSize = 8;
+    index_t count, first;
+    GLOW_HD void operator()(index_t group) const {
+        const PhiloxWords random =
+            philox_block(step.seed, Purpose::moments, step.number, first / kSize + group);
+        const index_t begin = group * kSize, end = begin + kSize < count ? begin + kSize : count;
+        for (index_t i = begin; i < end; ++i) {
+            const index_t j = i - begin;
+            real mean = to_float(m[i]), second = to_float(v[i]), average = ema != nullptr ? ema[i] : real{0};
+            Update::update(step, gradient[i], w[i], mean, second, average);
+            m[i] = round_to<bfloat16>(mean);
+            v[i] = round_at_random(second, random.word[j / 2] >> 16 * (j % 2) & 0xffffu);
+            if (ema != nullptr) ema[i] = average;
+        }
+    }
+};
+
+template <class Base>
+struct Amid {
+    static constexpr const char* name = Base::name;
+    Base base;
+    const OptimiserStep* step;
+    const double* squares;
+    GLOW_HD void operator()(index_t i) const {
+        if (!(*squares < HUGE_VAL)) return;
+        Base now = base;
+        now.step = *step;
+        now(i);
     }
 };
 
@@ -103,14 +153,50 @@ struct Value {
 
 }  // namespace
 
-void optimiser_step(const Place& place, index_t count, const OptimiserStep& step, const real* g, real* w,
-                    real* m, real* v, real* ema) {
-    const Update all{step, g, w, m, v, ema};
-    if (packs_fit(place, count, g, w, m, v, ema))
-        for_each(place, count / Pack<real>::kSize, UpdatePack{all});
+namespace {
+
+// run(functor, how many of it, elements that each touches).
+template <class Run>
+void with_update(const Place& place, index_t count, index_t, const Arrays<real>& all, Run run) {
+    if (packs_fit(place, count, all.gradient, all.w, all.m, all.v, all.ema))
+        run(UpdatePack{all}, count / UpdatePack::kSize, 1);
     else
-        for_each(place, count, all);
+        run(Update{all}, count, 1);
 }
+template <class Run>
+void with_update(const Place&, index_t count, index_t first, const Arrays<bfloat16>& all, Run run) {
+    run(UpdateNarrow{all, count, first}, (count + UpdateNarrow::kSize - 1) / UpdateNarrow::kSize,
+        UpdateNarrow::kSize);
+}
+
+}  // namespace
+
+template <class Moment>
+void optimiser_step(const Place& place, index_t count, const OptimiserStep& step, const real* g, real* w,
+                    Moment* m, Moment* v, real* ema, index_t first) {
+    with_update(
+        place, count, first, Arrays<Moment>{step, g, w, m, v, ema},
+        [&](const auto& update, index_t items, index_t work) { for_each(place, items, update, work); });
+}
+
+template <class Moment>
+void optimiser_step(const Place& place, index_t count, const OptimiserStep* step, const double* squares,
+                    const real* g, real* w, Moment* m, Moment* v, real* ema, index_t first) {
+    with_update(place, count, first, Arrays<Moment>{{}, g, w, m, v, ema},
+                [&](const auto& update, index_t items, index_t work) {
+                    using Base = std::decay_t<decltype(update)>;
+                    for_each(place, items, Amid<Base>{update, step, squares}, work);
+                });
+}
+
+#define GLOW_INSTANTIATE(Moment)                                                                          \
+    template void optimiser_step<Moment>(const Place&, index_t, const OptimiserStep&, const real*, real*, \
+                                         Moment*, Moment*, real*, index_t);                               \
+    template void optimiser_step<Moment>(const Place&, index_t, const OptimiserStep*, const double*,      \
+                                         const real*, real*, Moment*, Moment*, real*, index_t);
+GLOW_INSTANTIATE(real)
+GLOW_INSTANTIATE(bfloat16)
+#undef GLOW_INSTANTIATE
 
 namespace {
 

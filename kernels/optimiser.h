@@ -12,11 +12,24 @@ struct OptimiserStep {
     double weight_decay = 0;    // d: w <- (1 - d) w - ...
     double gradient_scale = 1;  // clipping: g <- gradient_scale * g
     double ema_rate = 0;        // ema <- ema + (w - ema) * ema_rate, (1 - e) / (1 - e^t)
+    // Moments in bf16: their roundings are those of stream `number` (the step) of this seed.
+    std::uint64_t seed = 0, number = 0;
 };
 
-// w, m, v, ema are updated in place from the gradient g; ema may be nullptr.
+// w, m, v, ema are updated in place from the gradient g; ema may be nullptr. Moment: real, or bfloat16, where
+// m is rounded to the nearest value and v to one of its two neighbours at random, so that it is right on
+// average: a decay by less than half a step of bf16 would be lost for ever by rounding to the nearest. first:
+// the number of w[0] among all parameters, a multiple of 8; the random numbers follow it.
+template <class Moment>
 void optimiser_step(const Place& place, index_t count, const OptimiserStep& step, const real* g, real* w,
-                    real* m, real* v, real* ema);
+                    Moment* m, Moment* v, real* ema, index_t first = 0);
+
+// The same amid a step, for a part of the parameters: *step lies in the memory of the place, for it changes
+// from one replay of a recording to the next, and nothing is updated where *squares, those of g, are not
+// finite.
+template <class Moment>
+void optimiser_step(const Place& place, index_t count, const OptimiserStep* step, const double* squares,
+                    const real* g, real* w, Moment* m, Moment* v, real* ema, index_t first);
 
 // *result = sum of squares of x, in double (inf or NaN where x has one). partial: square_scratch() doubles.
 void sum_of_squares(const Place& place, index_t count, const real* x, double* result, double* partial);

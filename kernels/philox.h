@@ -34,6 +34,7 @@ enum class Purpose : std::uint32_t {
     sample = 5,
     synthetic = 6,
     evaluate = 7,
+    moments = 8,
 };
 
 // Words 4*block .. 4*block+3 of the stream `item` (an image number, a tensor number) of `purpose`.
