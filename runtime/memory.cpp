@@ -30,17 +30,19 @@ std::string_view name_of(Category category) {
 }  // namespace
 
 Arena::Arena(Device device, Category category, std::size_t capacity_bytes, bool guards)
-    : device_(device),
-      category_(category),
-      capacity_(capacity_bytes),
-      guards_(guards && device == Device::cpu) {
-    if (device == Device::none || (capacity_bytes == 0 && !guards_)) return;
-    if (device == Device::cuda) {
+    : device_(device), category_(category), guards_(guards && device == Device::cpu) {
+    allocate(capacity_bytes);
+}
+
+void Arena::allocate(std::size_t capacity_bytes) {
+    capacity_ = capacity_bytes;
+    if (device_ == Device::none || (capacity_bytes == 0 && !guards_)) return;
+    if (device_ == Device::cuda) {
         base_ = static_cast<std::byte*>(cuda::allocate(capacity_bytes));
         return;
     }
     if (capacity_bytes > std::numeric_limits<std::size_t>::max() / 4)
-        throw InputError(fmt::format("{} arena: {} bytes is more than any machine has", name_of(category),
+        throw InputError(fmt::format("{} arena: {} bytes is more than any machine has", name_of(category_),
                                      capacity_bytes));
     // Guards and rounding take room of their own, which the plan does not count.
     const std::size_t bytes = guards_ ? capacity_bytes * 2 + (std::size_t{1} << 24) : capacity_bytes;
@@ -48,17 +50,35 @@ Arena::Arena(Device device, Category category, std::size_t capacity_bytes, bool 
         mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         throw InputError(fmt::format("{} arena: the system refuses {}; use a smaller model or batch",
-                                     name_of(category), human_bytes(bytes)));
+                                     name_of(category_), human_bytes(bytes)));
     base_ = static_cast<std::byte*>(base);
     capacity_ = bytes;
 }
 
 Arena::~Arena() {
-    if (base_ == nullptr) return;
+    give_back(base_);
+    for (std::byte* const base : outgrown_) give_back(base);
+}
+
+void Arena::give_back(std::byte* base) const {
+    if (base == nullptr) return;
     if (device_ == Device::cuda)
-        cuda::release(base_);
+        cuda::release(base);
     else
-        munmap(base_, capacity_);
+        munmap(base, capacity_);
+}
+
+void Arena::enlarge() {
+    if (reserve_ <= capacity_) return;
+    if (used_ > 0)
+        throw Error(fmt::format("{} arena: it cannot be enlarged while {} bytes of it are taken",
+                                name_of(category_), used_));
+    if (device_ == Device::cuda)
+        outgrown_.push_back(base_);
+    else
+        give_back(base_);
+    base_ = nullptr;
+    allocate(reserve_);
 }
 
 void* Arena::take_bytes(std::size_t bytes) {

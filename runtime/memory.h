@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kernels/base.h"
 
@@ -36,6 +37,13 @@ class Arena {
     }
     void* take_bytes(std::size_t bytes);
 
+    // A larger memory in reserve, which is taken by enlarge(); where a device commits what is never touched.
+    void reserve(std::size_t bytes) { reserve_ = bytes; }
+    // Of an arena of which nothing is taken: as much room as there is in reserve, if that is more. On a GPU
+    // what there was before stays too: recordings may refer to it. InputError where the device has not got so
+    // much.
+    void enlarge();
+
     std::size_t used() const { return used_; }
     std::size_t peak() const { return peak_; }
     Category category() const { return category_; }
@@ -54,12 +62,16 @@ class Arena {
 
   private:
     void release(std::size_t mark);
+    void allocate(std::size_t capacity_bytes);
+    void give_back(std::byte* base) const;
 
     Device device_;
     Category category_;
     std::size_t capacity_ = 0;
     bool guards_ = false;
     std::byte* base_ = nullptr;
+    std::size_t reserve_ = 0;
+    std::vector<std::byte*> outgrown_;  // of a GPU
     std::size_t used_ = 0;
     std::size_t peak_ = 0;
 };

@@ -81,6 +81,30 @@ TEST(Arena, OfImpossibleSizeIsRefused) {
     EXPECT_THROW(Arena(Device::cpu, Category::state, ~std::size_t{0} / 8), InputError);
 }
 
+TEST(Arena, TakesWhatItHasInReserveWhenItIsEnlarged) {
+    for (const bool guards : {false, true}) {
+        Arena arena(Device::cpu, Category::stored, 128, guards);
+        arena.enlarge();  // nothing in reserve: it stays as it is
+        arena.reserve(1 << 20);
+        if (!guards) {
+            EXPECT_THROW(arena.take_bytes(129), Error);
+        }
+        {
+            const Arena::Scope scope(arena);
+            arena.take_bytes(128);
+            EXPECT_THROW(arena.enlarge(), Error);
+        }
+        arena.enlarge();
+        void* const all = arena.take_bytes(1 << 20);
+        std::memset(all, 1, 1 << 20);
+        EXPECT_EQ(reinterpret_cast<std::uintptr_t>(all) % kAlignment, 0u);
+        if (!guards) {
+            EXPECT_EQ(arena.peak(), std::size_t{1} << 20);
+            EXPECT_THROW(arena.take_bytes(1), Error);
+        }
+    }
+}
+
 TEST(Arena, ThatCountsHasNoLimitAndCountsTheSame) {
     Arena counting(Device::none, Category::workspace, 0), real(Device::cpu, Category::workspace, 1 << 20);
     for (Arena* const arena : {&counting, &real}) {
