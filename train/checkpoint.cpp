@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <set>
 
 #include "kernels/error.h"
+#include "kernels/math.h"
 #include "layers/glow.h"
 #include "runtime/solver.h"
 #include "train/data/atomic_file.h"
@@ -24,8 +26,16 @@ constexpr std::int64_t kVersion = 1;
 
 struct Tree {
     const char* path;
-    float* values;  // nullptr: checked only
+    float* values;               // nullptr: checked only
+    bfloat16* narrow = nullptr;  // in the place of values
+
+    bool is_wanted() const { return values != nullptr || narrow != nullptr; }
 };
+std::array<Tree, 4> trees_of(const Weights& weights) {
+    return {Tree{"/params", weights.params}, Tree{"/ema", weights.ema},
+            Tree{"/optimizer/m", weights.m, weights.narrow_m},
+            Tree{"/optimizer/v", weights.v, weights.narrow_v}};
+}
 
 // Differences between a file and what is expected of it, told together.
 class Report {
@@ -123,10 +133,12 @@ std::vector<float> read_tensor(const Hdf5File& file, const std::string& name, co
 }
 
 // Into its place in a flat array of `size` elements; the gap behind it becomes 0.
-void store(const std::vector<float>& values, const Tensor& tensor, index_t size, float* array) {
+template <class T>
+void store(const std::vector<float>& values, const Tensor& tensor, index_t size, T* array) {
     if (array == nullptr) return;
-    float* const end = std::copy(values.begin(), values.end(), array + tensor.offset);
-    std::fill(end, array + std::min(size, tensor.offset + (tensor.count + 15) / 16 * 16), 0.0f);
+    T* const end = std::transform(values.begin(), values.end(), array + tensor.offset,
+                                  [](float x) { return round_to<T>(x); });
+    std::fill(end, array + std::min(size, tensor.offset + (tensor.count + 15) / 16 * 16), T{});
 }
 
 void read_tree(const Hdf5File& file, const Parameters& parameters, Solver& solver, const Tree& tree,
@@ -147,6 +159,7 @@ void read_tree(const Hdf5File& file, const Parameters& parameters, Solver& solve
     each(parameters.tensors(), [&](const std::string&, const Tensor& tensor, const auto& values) {
         check_values(tree, tensor, values, solver, report);
         store(values, tensor, parameters.size(), tree.values);
+        store(values, tensor, parameters.size(), tree.narrow);
     });
     if (std::string(tree.path) == "/params")
         each(parameters.fixed_tensors(),
@@ -181,12 +194,22 @@ void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config,
     file.set_integer("/", "images_seen", progress.images_seen);
     file.set_number("/", "epoch", progress.epoch);
     file.set_string("/", "course", to_json(progress.course).dump());
-    for (const Tree& tree : {Tree{"/params", weights.params}, Tree{"/ema", weights.ema},
-                             Tree{"/optimizer/m", weights.m}, Tree{"/optimizer/v", weights.v}}) {
-        if (tree.values == nullptr) continue;
-        for (const Tensor& tensor : parameters.tensors())
-            file.write<float>(std::string(tree.path) + "/" + tensor.name, tensor.shape,
-                              tree.values + tensor.offset);
+    std::vector<float> wide;
+    for (const Tree& tree : trees_of(weights)) {
+        if (!tree.is_wanted()) continue;
+        for (const Tensor& tensor : parameters.tensors()) {
+            const float* values = tree.values;
+            if (tree.narrow == nullptr) {
+                values += tensor.offset;
+            } else {
+                const bfloat16* const narrow = tree.narrow + tensor.offset;
+                wide.resize(static_cast<std::size_t>(tensor.count));
+                std::transform(narrow, narrow + tensor.count, wide.begin(),
+                               [](bfloat16 x) { return to_float(x); });
+                values = wide.data();
+            }
+            file.write<float>(std::string(tree.path) + "/" + tensor.name, tensor.shape, values);
+        }
     }
     for (const Tensor& tensor : parameters.fixed_tensors()) {
         const std::string name = "/params/" + tensor.name;
@@ -264,9 +287,8 @@ void load_checkpoint(const fs::path& path, const Parameters& parameters, const P
     const HostWeights host(place, parameters, there);
     const Weights& weights = host.get();
     const std::unique_ptr<Solver> solver = make_cpu_solver();
-    for (const Tree& tree : {Tree{"/params", weights.params}, Tree{"/ema", weights.ema},
-                             Tree{"/optimizer/m", weights.m}, Tree{"/optimizer/v", weights.v}})
-        if (tree.values != nullptr || file.exists(tree.path))
+    for (const Tree& tree : trees_of(weights))
+        if (tree.is_wanted() || file.exists(tree.path))
             read_tree(file, parameters, *solver, tree, weights.fixed, report);
     report.raise();
     host.send();

@@ -25,7 +25,20 @@ struct Weights {
     float* m = nullptr;
     float* v = nullptr;
     float* fixed = nullptr;  // of the fixed tensors, which stand in /params
+    // In the place of m and v: the same in bf16. A file has them as float32.
+    bfloat16* narrow_m = nullptr;
+    bfloat16* narrow_v = nullptr;
+
+    bool has_moments() const { return m != nullptr || narrow_m != nullptr; }
 };
+// f(m, v), of whichever type they are.
+template <class F>
+void with_moments(const Weights& weights, F f) {
+    if (weights.narrow_m != nullptr)
+        f(weights.narrow_m, weights.narrow_v);
+    else
+        f(weights.m, weights.v);
+}
 
 struct CheckpointInfo {
     ModelConfig model;

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/math.h"
 #include "kernels/network.h"
 #include "runtime/device.h"
 
@@ -95,9 +96,12 @@ bool belongs(const Tensor& tensor, const std::string& layer) {
     return tensor.name.starts_with(step) && !tensor.name.starts_with(step + "coupling/");
 }
 
-Statistics statistics(const Context& context, const Tensor& tensor, const float* values) {
-    return statistics_of(tensor.count,
-                         downloaded(context.place, tensor.count, values + tensor.offset).data());
+template <class T>
+Statistics statistics(const Context& context, const Tensor& tensor, const T* values) {
+    const std::vector<T> here = downloaded(context.place, tensor.count, values + tensor.offset);
+    std::vector<float> wide(here.size());
+    std::transform(here.begin(), here.end(), wide.begin(), [](T x) { return to_float(x); });
+    return statistics_of(tensor.count, wide.data());
 }
 
 // The layer that a tensor belongs to: "level0/step1/coupling", "level0/step1/actnorm", "prior/top".
@@ -127,7 +131,8 @@ struct Found {
     std::string layer;
     const Tensor* tensor = nullptr;
     const char* tree = "params";
-    const float* values = nullptr;  // of the tree
+    const float* values = nullptr;     // of the tree
+    const bfloat16* narrow = nullptr;  // in their place
 };
 
 // With the tensor's statistics, and tables of all layers and tensors.
@@ -135,7 +140,9 @@ Trouble trouble(const Patient& patient, const Found& found, const std::vector<St
     nlohmann::ordered_json json = {{"kind", found.kind}, {"message", ""}, {"layer", found.layer}};
     std::string message = found.message;
     if (found.tensor != nullptr) {
-        const Statistics s = statistics(patient.context, *found.tensor, found.values);
+        const Statistics s = found.narrow != nullptr
+                                 ? statistics(patient.context, *found.tensor, found.narrow)
+                                 : statistics(patient.context, *found.tensor, found.values);
         message += fmt::format(" (/{}/{}: {})", found.tree, found.tensor->name, describe(s));
         json["tensor"] = fmt::format("/{}/{}", found.tree, found.tensor->name);
         json["statistics"] = to_json(s);
@@ -167,13 +174,13 @@ Found of_weights(const Patient& patient, const std::string& what, const Tensor& 
 
 }  // namespace
 
-const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const float* values,
-                         bool last) {
-    const auto finite = [](float x) { return std::isfinite(x); };
+template <class T>
+const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const T* values, bool last) {
+    const auto finite = [](T x) { return std::isfinite(to_float(x)); };
     const auto bad = [&](const Tensor& tensor) {
-        const float* const here = values + tensor.offset;
+        const T* const here = values + tensor.offset;
         if (context.place.device == Device::cpu) return !std::all_of(here, here + tensor.count, finite);
-        const std::vector<float> copied = downloaded(context.place, tensor.count, here);
+        const std::vector<T> copied = downloaded(context.place, tensor.count, here);
         return !std::all_of(copied.begin(), copied.end(), finite);
     };
     const std::vector<Tensor>& tensors = parameters.tensors();
@@ -251,6 +258,19 @@ Trouble trouble_with_gradient(const Patient& patient) {
     return trouble(patient, found, pass_forward(patient));
 }
 
+Trouble trouble_with_gradient_of(const Patient& patient, const std::string& piece) {
+    if (const Tensor* const bad = bad_weights(patient))
+        return trouble(patient, of_weights(patient, "the gradient is not finite: ", *bad));
+    Found found{
+        "gradient",
+        "the gradient is not finite: " + (piece.empty() ? "its norm overflows" : "from " + piece + " on"),
+        piece,
+        largest_tensor(patient, piece),
+        "params",
+        patient.weights.params};
+    return trouble(patient, found);
+}
+
 Trouble trouble_with_mixing(const Patient& patient, const std::string& step, double condition, double limit) {
     Found found{"mixing", "", step + "/mixing", nullptr, "params", patient.weights.params};
     const std::vector<Tensor>& tensors = patient.glow.parameters().tensors();
@@ -286,10 +306,21 @@ Trouble trouble_with_drift(const Patient& patient, double drift, double toleranc
     return trouble(patient, found, layers);
 }
 
-Trouble trouble_with_tree(const Patient& patient, const std::string& tree, const float* values,
+template <class T>
+Trouble trouble_with_tree(const Patient& patient, const std::string& tree, const T* values,
                           const Tensor& tensor) {
-    return trouble(patient, {"weights", fmt::format("/{}/{} is not finite", tree, tensor.name),
-                             layer_of(tensor), &tensor, tree.c_str(), values});
+    Found found{"weights", fmt::format("/{}/{} is not finite", tree, tensor.name), layer_of(tensor), &tensor,
+                tree.c_str()};
+    if constexpr (std::is_same_v<T, bfloat16>)
+        found.narrow = values;
+    else
+        found.values = values;
+    return trouble(patient, found);
 }
+
+template const Tensor* bad_tensor(const Context&, const Parameters&, const float*, bool);
+template const Tensor* bad_tensor(const Context&, const Parameters&, const bfloat16*, bool);
+template Trouble trouble_with_tree(const Patient&, const std::string&, const float*, const Tensor&);
+template Trouble trouble_with_tree(const Patient&, const std::string&, const bfloat16*, const Tensor&);
 
 }  // namespace glow

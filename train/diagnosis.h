@@ -25,7 +25,8 @@ struct Patient {
 
 // The first tensor of a flat array with a value that is not finite (the last one: the first on the way back);
 // nullptr where all are.
-const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const float* values,
+template <class T>
+const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const T* values,
                          bool last = false);
 
 // The median loss of the step's images, bits/dim: a few strange images do not move it, spoilt weights do.
@@ -35,13 +36,17 @@ double typical_loss(const Patient& patient);
 Trouble trouble_with_loss(const Patient& patient, double loss, double limit);
 // Its gradient is not finite.
 Trouble trouble_with_gradient(const Patient& patient);
+// The same of fused updates, whose gradients are gone: `piece` ("level0/step3") is the first on the way back
+// that had one, empty where only their norm overflows.
+Trouble trouble_with_gradient_of(const Patient& patient, const std::string& piece);
 // The mixing of a step of flow ("level0/step3") is singular or one of the step's parameters not finite, or
 // its condition number is above its limit.
 Trouble trouble_with_mixing(const Patient& patient, const std::string& step, double condition, double limit);
 // Rebuilt images differ from the true ones though every state was kept.
 Trouble trouble_with_drift(const Patient& patient, double drift, double tolerance);
 // A tensor of a tree ("ema", "optimizer/m") is not finite.
-Trouble trouble_with_tree(const Patient& patient, const std::string& tree, const float* values,
+template <class T>
+Trouble trouble_with_tree(const Patient& patient, const std::string& tree, const T* values,
                           const Tensor& tensor);
 
 }  // namespace glow

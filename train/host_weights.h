@@ -2,6 +2,7 @@
 // sent. Checkpoints, initial values and checks of values work on these.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "layers/parameters.h"
@@ -22,13 +23,15 @@ class HostWeights {
 
   private:
     struct Array {
-        float *there, *here;
-        index_t count;
+        void* there;
+        std::vector<std::byte> here;
     };
+    template <class T>
+    void copy_of(T*& array, index_t count);
+
     Place place_;
     Weights here_;
     std::vector<Array> arrays_;
-    std::vector<std::vector<float>> memory_;
 };
 
 }  // namespace glow

@@ -7,6 +7,8 @@
 #include <numeric>
 
 #include "kernels/philox.h"
+#include "runtime/device.h"
+#include "train/host_weights.h"
 
 namespace glow {
 namespace {
@@ -46,14 +48,23 @@ struct RandomImages {
 
 // Fresh weights leave most gradients at 0: the networks end in zeros. The more steps, the smaller each move,
 // so that the states of a model of any depth stay of order one.
-void move_off_start(float* params, const Parameters& parameters, index_t depth, std::uint64_t seed) {
+void move_off_start(Trainer& trainer, const Place& place, index_t depth, std::uint64_t seed) {
     const double size = 0.01 / std::sqrt(static_cast<double>(depth));
+    const Parameters& parameters = trainer.glow().parameters();
+    HostWeights host(place, parameters, {.params = trainer.weights().params});
+    host.fetch();
+    float* const params = host.get().params;
     for (const Tensor& tensor : parameters.tensors())
         for (index_t i = 0; i < tensor.count; ++i) {
             const PhiloxWords words = philox_block(seed + 1, Purpose::weights, tensor.offset, i);
             params[tensor.offset + i] +=
                 static_cast<float>(size * philox_normal(words.word[0], words.word[1]).first);
         }
+    host.send();
+}
+
+std::size_t bytes_taken(const Backend& backend) {
+    return backend.place().device == Device::cuda ? device_bytes_in_use() : process_peak_bytes();
 }
 
 // A dry trainer takes what a real one does.
@@ -77,13 +88,12 @@ MemoryPlan predict(const MemoryPoint& point, const Backend& backend) {
 
 MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend) {
     using Clock = std::chrono::steady_clock;
-    const std::size_t before = process_peak_bytes();
+    const std::size_t before = bytes_taken(backend);
     MemoryResult result;
     Parts parts(point, plan, backend);
     Trainer& trainer = parts.trainer;
     trainer.initialise(parts.images.batch());
-    move_off_start(trainer.weights().params, trainer.glow().parameters(), point.options.model.depth,
-                   point.options.seed);
+    move_off_start(trainer, backend.place(), point.options.model.depth, point.options.seed);
     trainer.restart();
     OptimiserStep update;
     update.lr_t = 0;  // every pass sees the same weights
@@ -95,10 +105,11 @@ MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Bac
             std::min(result.step_ms, std::chrono::duration<double, std::milli>(Clock::now() - start).count());
     }
     result.peak = parts.memory.peak();
-    result.process_bytes = process_peak_bytes() - before;
+    result.process_bytes = bytes_taken(backend) - before;
     const index_t size = trainer.glow().parameters().size();
-    result.params.assign(trainer.weights().params, trainer.weights().params + size);
-    result.gradients.assign(trainer.gradients(), trainer.gradients() + size);
+    result.params = downloaded(backend.place(), size, trainer.weights().params);
+    if (trainer.gradients() != nullptr)
+        result.gradients = downloaded(backend.place(), size, trainer.gradients());
     return result;
 }
 
@@ -107,16 +118,18 @@ std::optional<double> gradient_cosine(const MemoryPoint& point, const MemoryResu
     MemoryPoint exact = point;
     exact.with_optimizer = false;
     exact.options.memory = point.options.memory == "checkpoint" ? "store" : "checkpoint";
-    exact.options.float_states = exact.options.rounding_bits = false;
+    exact.options.float_states = exact.options.rounding_bits = exact.options.fused_update = false;
     const MemoryPlan plan = predict(exact, backend);
     if (total(plan.bytes) > available) return std::nullopt;
     Parts parts(exact, plan, backend);
-    std::copy(result.params.begin(), result.params.end(), parts.trainer.weights().params);
+    upload(backend.place(), std::ssize(result.params), result.params.data(), parts.trainer.weights().params);
     parts.trainer.restart();
     parts.trainer.step(parts.images.batch(), {});
+    const std::vector<float> gradients =
+        downloaded(backend.place(), std::ssize(result.gradients), parts.trainer.gradients());
     double product = 0, squares = 0, exact_squares = 0;
     for (std::size_t i = 0; i < result.gradients.size(); ++i) {
-        const double g = result.gradients[i], e = parts.trainer.gradients()[i];
+        const double g = result.gradients[i], e = gradients[i];
         product += g * e;
         squares += g * g;
         exact_squares += e * e;

@@ -19,11 +19,12 @@ struct MemoryPoint {
 MemoryPlan predict(const MemoryPoint& point, const Backend& backend);
 
 struct MemoryResult {
-    MemoryBytes peak{};             // of every arena, measured
-    std::size_t process_bytes = 0;  // growth of the process (VmHWM) since before the arenas were made
+    MemoryBytes peak{};  // of every arena, measured
+    // Growth since before the arenas were made: of the process (VmHWM), of a GPU's memory that is taken.
+    std::size_t process_bytes = 0;
     double step_ms = 0;
-    double drift = 0;  // largest |rebuilt x - x|
-    std::vector<float> params, gradients;
+    double drift = 0;                      // largest |rebuilt x - x|
+    std::vector<float> params, gradients;  // no gradients where updates are fused
 };
 // Runs a point: initialised from its images (smooth random ones), every parameter moved off its start, no
 // step redone for drift. The arenas are gone when it returns.

@@ -46,10 +46,21 @@ void check(const TrainingOptions& o) {
     require(up_to(o.epoch_images, kMost), "epoch-images", o.epoch_images, "between 0 and 1e15");
     require(o.weight_decay >= 0 && o.weight_decay < 1, "weight-decay", o.weight_decay, "in [0, 1)");
     require(up_to(o.clip_norm, 1e30), "clip-norm", o.clip_norm, "between 0 and 1e30");
+    require(o.moments == "fp32" || o.moments == "bf16", "moments", o.moments, "fp32 or bf16");
     require(o.ema_decay >= 0 && o.ema_decay < 1, "ema-decay", o.ema_decay, "in [0, 1)");
     require(o.batch >= 1 && o.batch <= 1 << 24, "batch", o.batch, "between 1 and 2^24");
     require(o.micro_batch >= 0 && o.micro_batch <= o.batch, "micro-batch", o.micro_batch,
             "between 0 and the batch");
+    if (o.fused_update && o.clip_norm > 0)
+        throw InputError(
+            "--fused-update and --clip-norm exclude each other: the norm of the whole gradient is known only "
+            "when "
+            "the first layers are updated already");
+    if (o.fused_update && o.micro_batch > 0 && o.micro_batch < o.batch)
+        throw InputError(
+            "--fused-update and --micro-batch exclude each other: gradients are added up over micro-batches, "
+            "and "
+            "here their memory is used again within one");
     require(o.init_batch >= 0 && o.init_batch <= 1 << 24, "init-batch", o.init_batch, "between 0 and 2^24");
     require(up_to(o.epochs, kMost), "epochs", o.epochs, "between 0 and 1e15");
     require(o.max_steps >= 0 && o.max_steps <= index_t{1} << 48, "max-steps", o.max_steps,
@@ -66,6 +77,7 @@ void check(const TrainingOptions& o) {
             "between 0 and 2^60 bytes");
     require(o.anchor_every >= 0, "anchor-every", o.anchor_every, "not below 0");
     require(o.tile >= 0, "tile", o.tile, "not below 0");
+    require(o.audit_every >= 0, "audit-every", o.audit_every, "not below 0");
     require(up_to(o.drift_tolerance, 1e30), "drift-tolerance", o.drift_tolerance, "between 0 and 1e30");
     require(o.rollbacks >= 0 && o.rollbacks <= 1000, "rollbacks", o.rollbacks, "between 0 and 1000");
     require(o.rollback_lr > 0 && o.rollback_lr <= 1, "rollback-lr", o.rollback_lr, "in (0, 1]");

@@ -29,6 +29,8 @@ struct TrainingOptions {
     double epoch_images = 0;  // 0: size of the training set
     double weight_decay = 0;
     double clip_norm = 0;  // 0: off
+    bool fused_update = false;
+    std::string moments = "fp32";
     double ema_decay = 0;  // 0: beta2
 
     index_t batch = 64;
@@ -51,6 +53,7 @@ struct TrainingOptions {
     index_t anchor_every = 0;  // 0: none beyond the level starts
     bool float_states = false, rounding_bits = false;
     index_t tile = 0;            // 0: a fixed rule
+    index_t audit_every = 0;     // steps; 0: never
     double drift_tolerance = 0;  // 0: 1e-5 for float networks, 1e-2 for bf16
 
     index_t rollbacks = 5;  // in a row
@@ -86,6 +89,12 @@ void visit_training_options(Options& o, Visitor&& visitor) {
     visitor("weight-decay", o.weight_decay, OnResume::change,
             "w <- (1 - d) w at every step, on all parameters");
     visitor("clip-norm", o.clip_norm, OnResume::change, "Largest global L2 norm of the gradient; 0: off");
+    visitor(
+        "fused-update", o.fused_update, OnResume::change,
+        "Update each layer as soon as its gradient is complete: gradients take the memory of one layer. Not "
+        "with --clip-norm or --micro-batch");
+    visitor("moments", o.moments, OnResume::change,
+            "fp32, or bf16: the optimiser's moments in half the memory, the second rounded at random");
     visitor("ema-decay", o.ema_decay, OnResume::fixed, "Decay of the average of the weights; 0: beta2");
     visitor("batch", o.batch, OnResume::fixed, "Images per step");
     visitor("micro-batch", o.micro_batch, OnResume::fixed,
@@ -120,6 +129,9 @@ void visit_training_options(Options& o, Visitor&& visitor) {
         "rounding-bits", o.rounding_bits, OnResume::change,
         "Keep a bit for every network input that is rebuilt: gradients are then those of store, bit for bit");
     visitor("tile", o.tile, OnResume::fixed, "Images per tile of the coupling networks; 0: a fixed rule");
+    visitor(
+        "audit-every", o.audit_every, OnResume::free,
+        "Steps between audits: gradients of a few images against those of the policy checkpoint; 0: none");
     visitor("drift-tolerance", o.drift_tolerance, OnResume::change,
             "Largest error of a rebuilt input, in units of x; 0: 1e-5, bf16: 1e-2");
     visitor("rollbacks", o.rollbacks, OnResume::change,

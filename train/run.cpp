@@ -48,6 +48,7 @@ class Run {
         : request_(complete(request)),
           processes_(request.processes != nullptr ? *request.processes : alone_),
           options_(request.options),
+          configured_(request.options),
           folder_(options_.out) {}
 
     RunResult operator()();
@@ -80,6 +81,8 @@ class Run {
     void draw_samples();
     bool save();
     void write_checkpoint();
+    void audit(const Batch& batch);
+    void keep_more(const LostStep& lost);
     std::size_t bytes_taken() const;
 
     Pulse::Allowance patience(const char* doing) { return {processes_.pulse(), Pulse::kPatience, doing}; }
@@ -88,6 +91,7 @@ class Run {
     Communicator alone_;
     Communicator& processes_;
     TrainingOptions options_;
+    TrainingOptions configured_;  // as they stand in config.toml
     RunFolder folder_;
     std::optional<TrainingImages> images_;
     std::optional<SplitImages> valid_;
@@ -101,7 +105,7 @@ class Run {
     std::unique_ptr<Memory> memory_;
     std::unique_ptr<Trainer> trainer_;
     std::optional<RunLog> log_;
-    std::optional<CsvLog> evaluations_;  // of the first process
+    std::optional<CsvLog> evaluations_, audits_;  // of the first process
     Attempt attempt_{request_};
     std::optional<Timer> evaluate_timer_, sample_timer_, save_timer_;
     Progress progress_, beginning_;
@@ -188,14 +192,16 @@ void Run::start_model() {
     if (request_.device == Device::cpu)  // a GPU refuses by itself
         refuse_beyond_machine(total(plan_.bytes), processes_.group().local_size);
     MemoryBytes capacity = plan_.bytes;
-    at(capacity, Category::stored) = plan_.fallback_stored;  // reserved; touched only if drift asks for it
+    // What drift may ask for is addresses alone on the CPU until it is touched, and on a GPU memory.
+    if (request_.device == Device::cpu) at(capacity, Category::stored) = plan_.fallback_stored;
     process_before_ = bytes_taken();
     memory_ = std::make_unique<Memory>(request_.device, capacity);
+    (*memory_)[Category::stored].reserve(plan_.fallback_stored);
     trainer_ = std::make_unique<Trainer>(sized, *backend_, *memory_);
     log_.emplace(request_, options_, schedule_);
 
     if (!is_fresh()) begin_again();
-    const std::string config = to_toml(request_.options);
+    const std::string config = to_toml(configured_);
     // Nothing is written before all that can be refused was accepted, by all processes.
     processes_.barrier();
     if (processes_.is_first() && !rehearsing_) open_files(config);
@@ -227,6 +233,7 @@ void Run::open_files(const std::string& config) {
     }
     log_->open(folder_, progress_.step);
     evaluations_.emplace(folder_.evaluations(), "step,split,bpd,stderr,images,weights", progress_.step);
+    if (options_.audit_every > 0) audits_.emplace(folder_.audits(), kAuditColumns, progress_.step);
 }
 
 // From the checkpoint to resume from, or that of --init-from.
@@ -346,7 +353,7 @@ void Run::write_checkpoint() {
     if (!folder_.holds_run()) {
         request_.warn(fmt::format("{}: the run's folder is gone, and is made again", options_.out));
         folder_.create();
-        folder_.write_config(to_toml(request_.options));
+        folder_.write_config(to_toml(configured_));
     }
     folder_.create();
     save_checkpoint(folder_.checkpoint(progress_.step), to_json(options_), progress_,
@@ -404,6 +411,21 @@ void Run::recover(const Trouble& trouble) {
         t, told, progress_.step, course.lr_scale, course.rollbacks, options_.rollbacks, file.string()));
 }
 
+// Drift with fused updates, whose steps cannot be redone: back to the last checkpoint, and more states are
+// kept from then on, also when the run is resumed.
+void Run::keep_more(const LostStep& lost) {
+    const index_t anchor_every = trainer_->keep().anchor_every;
+    options_.anchor_every = configured_.anchor_every = anchor_every;
+    reload(at_step_);
+    if (processes_.is_first()) {
+        const auto allowance = patience("writing the run's options");
+        attempt_([&] { folder_.write_config(to_toml(configured_)); });
+    }
+    request_.warn(fmt::format("step {}: {}; back at step {}, {} from now on", at_step_, lost.what(),
+                              progress_.step,
+                              anchor_every == 1 ? "every state is kept" : "a state every 16 steps is kept"));
+}
+
 // What is known of a step gone wrong, and of those before.
 nlohmann::ordered_json Run::flight_report(const Trouble& trouble) const {
     const Limits limits = limits_of(progress_.course, options_);
@@ -450,6 +472,7 @@ void Run::reload(index_t newest) {
         folder_.go_back_to(progress_.step);
         log_->go_back_to(progress_.step);
         evaluations_->drop_after(progress_.step);
+        if (audits_) audits_->drop_after(progress_.step);
     }
     recall(target.found);
 }
@@ -490,7 +513,19 @@ StepResult Run::train_on_next() {
                  static_cast<double>(progress_.images_seen + options_.batch) / schedule_.epoch_images,
                  course};
     progress_.course.add(std::min(step.loss, limits.loss), step.max_condition);  // strange images count less
+    if (audits_ && t % options_.audit_every == 0) audit(batch);
     return step;
+}
+
+// On the first process, which always has images; the others wait for it in the next step.
+void Run::audit(const Batch& batch) {
+    const auto allowance = patience("auditing the gradients");
+    const Audit audit = trainer_->audit(batch);
+    const std::string text = fmt::format("step {}: {}", progress_.step, describe(audit));
+    (audit.holds() ? request_.say : request_.warn)(text);
+    attempt_([&] {
+        for (const std::string& row : rows(audit, progress_.step)) audits_->row(row);
+    });
 }
 
 void Run::take_step() {
@@ -546,6 +581,8 @@ RunResult Run::operator()() {
             while ((result_.ended = limit_reached()).empty()) take_step();
             finish();
             done = true;
+        } catch (const LostStep& lost) {
+            keep_more(lost);
         } catch (const Trouble& trouble) {
             recover(trouble);
         }

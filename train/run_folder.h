@@ -1,4 +1,4 @@
-// The folder of a run (spec section 3): config.toml, metrics.csv, eval.csv, checkpoints/,
+// The folder of a run (spec section 3): config.toml, metrics.csv, eval.csv, audit.csv, checkpoints/,
 // samples/, and the links latest.h5 and best.h5.
 #pragma once
 
@@ -42,6 +42,7 @@ class RunFolder {
 
     std::filesystem::path metrics() const { return path_ / "metrics.csv"; }
     std::filesystem::path evaluations() const { return path_ / "eval.csv"; }
+    std::filesystem::path audits() const { return path_ / "audit.csv"; }
     std::filesystem::path config() const { return path_ / "config.toml"; }
     std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
     std::filesystem::path latest() const { return path_ / "latest.h5"; }

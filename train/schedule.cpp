@@ -36,6 +36,8 @@ OptimiserStep optimiser_at(const TrainingOptions& o, const Schedule& s, index_t 
                 (1.0 - std::pow(o.beta1, steps));
     step.weight_decay = o.weight_decay;
     step.ema_rate = (1.0 - s.ema_decay) / (1.0 - std::pow(s.ema_decay, steps));
+    step.seed = o.seed;
+    step.number = static_cast<std::uint64_t>(t);
     return step;
 }
 

@@ -15,7 +15,8 @@ struct Schedule {
 Schedule make_schedule(const TrainingOptions& options, index_t train_images);
 
 // The update of step t = 1, 2, ..., which sees images [(t-1) B, t B): warm-up, bias correction, zero-debiased
-// EMA. gradient_scale is left at 1. lr_scale: what roll-backs left of the learning rate.
+// EMA, the numbers of its roundings. gradient_scale is left at 1. lr_scale: what roll-backs left of the
+// learning rate.
 OptimiserStep optimiser_at(const TrainingOptions& options, const Schedule& schedule, index_t t,
                            double lr_scale = 1);
 // The learning rate itself at step t, warm-up included.

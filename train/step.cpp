@@ -9,6 +9,7 @@
 
 #include "kernels/coupling.h"
 #include "kernels/error.h"
+#include "kernels/math.h"
 #include "kernels/network.h"
 #include "runtime/device.h"
 #include "train/host_weights.h"
@@ -45,19 +46,27 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update, const 
     const double N = context_.total(static_cast<double>(batch.N));
     const bool beside = context_.place.device != Device::cuda || context_.communicator.recordable();
     Forward sums;
-    const std::vector<Keep> attempts = rescues(keep_);
+    const std::vector<Keep> attempts = fused_ ? std::vector<Keep>{keep_} : rescues(keep_);
     for (const Keep& keep : attempts) {
         result.redone = &keep != &attempts.front();
         result.keep = keep;
-        fill(context_.place, glow_.parameters().size(), 0.0f, gradients_);
+        if (!(keep == planned_keep_)) memory_[Category::stored].enlarge();
+        if (fused_)
+            fused_->start(update);
+        else
+            fill(context_.place, glow_.parameters().size(), 0.0f, gradients_);
         fill(context_.place, kStepSums, 0.0, &sums_->log_density);
         for (index_t first = 0; first < batch.N; first += micro_batch_) {
             const index_t count = std::min(micro_batch_, batch.N - first);
             accumulate_gradient(batch.part(first, count, glow_.config().dimensions()), N, keep,
                                 beside && first + count == batch.N);
         }
-        if (!beside || batch.N == 0) gradient_sum_->finish();
-        sum_of_squares(context_.place, glow_.parameters().size(), gradients_, &sums_->squares, partial_);
+        if (fused_) {
+            if (batch.N == 0) fused_->take_part();
+        } else {
+            if (!beside || batch.N == 0) gradient_sum_->finish();
+            sum_of_squares(context_.place, glow_.parameters().size(), gradients_, &sums_->squares, partial_);
+        }
         sums = gathered();
         if (sums.drift <= drift_tolerance_) break;
     }
@@ -69,21 +78,41 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update, const 
 
     result.grad_norm = std::sqrt(sums.squares);
     if (context_.dry()) return result;
-    if (!std::isfinite(result.loss) ||
-        (result.loss > limits.loss && typical_loss(patient(batch)) > limits.loss))
-        throw trouble_with_loss(patient(batch), result.loss, limits.loss);
-    if (!std::isfinite(result.grad_norm)) throw trouble_with_gradient(patient(batch));
+    if (fused_) prepared_for_ = nullptr;  // updated, for better or worse
+    if (!std::isfinite(result.loss)) throw trouble_with_loss(patient(batch), result.loss, limits.loss);
+    if (result.loss > limits.loss) {
+        if (fused_) prepare(weights_.params);
+        if (typical_loss(patient(batch)) > limits.loss)
+            throw trouble_with_loss(patient(batch), result.loss, limits.loss);
+    }
+    if (!std::isfinite(result.grad_norm))
+        throw fused_ ? trouble_with_gradient_of(patient(batch), fused_->bad_piece())
+                     : trouble_with_gradient(patient(batch));
+    if (fused_ && !(result.drift <= drift_tolerance_)) lose_to_drift(batch, result.drift);
+    if (fused_) return result;
     if (!(result.drift <= drift_tolerance_))
         throw trouble_with_drift(patient(batch), result.drift, drift_tolerance_);
 
-    if (weights_.m == nullptr) return result;
+    if (!weights_.has_moments()) return result;
 
     OptimiserStep clipped = update;
     if (options_.clip_norm > 0) clipped.gradient_scale = std::min(1.0, options_.clip_norm / result.grad_norm);
-    optimiser_step(context_.place, glow_.parameters().size(), clipped, gradients_, weights_.params,
-                   weights_.m, weights_.v, weights_.ema);
+    with_moments(weights_, [&](auto* m, auto* v) {
+        optimiser_step(context_.place, glow_.parameters().size(), clipped, gradients_, weights_.params, m, v,
+                       weights_.ema);
+    });
     prepared_for_ = nullptr;
     return result;
+}
+
+// Throws, after the fused updates of a step that drifted.
+void Trainer::lose_to_drift(const Batch& batch, double drift) {
+    const std::vector<Keep> more = rescues(keep_);
+    if (more.size() == 1) throw trouble_with_drift(patient(batch), drift, drift_tolerance_);
+    keep_ = more[1];
+    throw LostStep(
+        fmt::format("rebuilt images differ by {:.1e} from the true ones (--drift-tolerance {:.1e})", drift,
+                    drift_tolerance_));
 }
 
 // Forward and backward of one micro-batch: gradients += those of sum over its images of (bits/dim + weight_y
@@ -92,7 +121,8 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update, const 
 // images' number, for the images come in buffers of their own.
 void Trainer::accumulate_gradient(const Batch& images, double batch_size, const Keep& keep, bool sum_beside) {
     const Batch there = buffers_.there(context_.place, images, glow_.config().dimensions());
-    recording_of(images.N, batch_size, keep, sum_beside).run(context_.place, options_.graph, [&] {
+    const bool graph = options_.graph && (!fused_ || context_.communicator.recordable());
+    recording_of(images.N, batch_size, keep, sum_beside).run(context_.place, graph, [&] {
         run_micro_batch(there, batch_size, keep, sum_beside);
     });
 }
@@ -107,13 +137,21 @@ void Trainer::run_micro_batch(const Batch& images, double batch_size, const Keep
 
     // bits/dim = n_bits - log p / (D ln 2), averaged over the batch.
     Gradient gradient{dh_, -1.0 / (D * std::log(2.0) * batch_size), glow_.config().weight_y / batch_size};
-    glow_.backward(context_, flow, gradient, kept, sum_beside ? &*gradient_sum_ : nullptr);
+    GradientListener* listener = nullptr;
+    if (fused_)
+        listener = &*fused_;
+    else if (sum_beside)
+        listener = &*gradient_sum_;
+    glow_.backward(context_, flow, gradient, kept, listener);
 
     dequantise_difference(context_.place, images.N, glow_.config().dimensions(), glow_.config().n_bits,
                           images.pixels, training_noise(images), flow.h, difference_, partial_);
     add_step_sums(context_.place, images.N, flow.logdet, flow.prior, flow.bits_y, flow.error_y, difference_,
                   sums_, partial_);
-    if (sum_beside) gradient_sum_->finish();
+    if (fused_)
+        fused_->finish();
+    else if (sum_beside)
+        gradient_sum_->finish();
 }
 
 // The step's sums on the host, once all of it has ended: the one time that a step waits for its device. They
@@ -125,7 +163,8 @@ Trainer::Forward Trainer::gathered() const {
     double over_processes[] = {sums.log_density, sums.bits_y, sums.error_y};
     context_.communicator.sum(std::ssize(over_processes), over_processes);
     const double drift = context_.communicator.largest(sums.drift);
-    return {over_processes[0], over_processes[1], over_processes[2], drift, sums.squares};
+    const double squares = fused_ ? fused_->squares() : sums.squares;
+    return {over_processes[0], over_processes[1], over_processes[2], drift, squares};
 }
 
 Recording& Trainer::recording_of(index_t images, double batch_size, const Keep& keep, bool sum_beside) {
@@ -164,7 +203,7 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
       glow_(options.model, {parse_precision(options.precision), options.tile}),
       micro_batch_(share_of(options.batch, 0, backend.communicator().size()).count) {
     if (options.micro_batch > 0) micro_batch_ = std::min(micro_batch_, options.micro_batch);
-    keep_ = keep_of(options, glow_, micro_batch_);
+    keep_ = planned_keep_ = keep_of(options, glow_, micro_batch_);
     check_precision(backend, parse_precision(options.precision));
     // Where a rebuilt network input rounds differently, an image falls to the networks' precision.
     const bool narrow = options.precision == "bf16" || options.precision == "tf32";
@@ -174,15 +213,25 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
     weights_.fixed = memory[Category::parameters].take<float>(glow_.parameters().fixed_size());
     if (updates) {
         weights_.ema = memory[Category::ema].take<float>(size);
-        weights_.m = memory[Category::moments].take<float>(size);
-        weights_.v = memory[Category::moments].take<float>(size);
+        Arena& moments = memory[Category::moments];
+        if (options.moments == "bf16") {
+            weights_.narrow_m = moments.take<bfloat16>(size);
+            weights_.narrow_v = moments.take<bfloat16>(size);
+        } else {
+            weights_.m = moments.take<float>(size);
+            weights_.v = moments.take<float>(size);
+        }
     }
-    gradients_ = memory[Category::gradients].take<float>(size);
-    glow_.parameters().bind(weights_.params, gradients_);
-    glow_.parameters().bind_fixed(weights_.fixed);
     glow_.allocate(memory[Category::derived]);
     Arena& communication = memory[Category::communication];
-    gradient_sum_.emplace(context_, backend.place(), size, gradients_, communication);
+    if (updates && options.fused_update) {
+        fused_.emplace(context_, backend.place(), glow_, weights_, memory);
+    } else {
+        gradients_ = memory[Category::gradients].take<float>(size);
+        gradient_sum_.emplace(context_, backend.place(), size, gradients_, communication);
+    }
+    glow_.parameters().bind(weights_.params, gradients_);
+    glow_.parameters().bind_fixed(weights_.fixed);
     const bool alone = backend.communicator().size() == 1;
     checksums_ = communication.take<double>(alone ? 0 : std::ssize(glow_.parameters().tensors()));
 
@@ -196,6 +245,8 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
     partial_ = state.take<double>(std::max(group_scratch(images), square_scratch()));
     sums_ = state.take<StepSums>(1);
     buffers_.capacity = micro_batch_;
+    if (options.audit_every > 0)
+        auditor_.emplace(context_, glow_, std::min(micro_batch_, Audit::kImages), memory);
 }
 
 void Trainer::initialise(const Batch& init_images) {
@@ -220,11 +271,13 @@ void Trainer::initialise(const Batch& init_images) {
 
 void Trainer::restart() {
     prepared_for_ = nullptr;
-    if (weights_.m == nullptr) return;
+    if (!weights_.has_moments()) return;
     const index_t size = glow_.parameters().size();
     copy(context_.place, size, weights_.params, weights_.ema);
-    fill(context_.place, size, 0.0f, weights_.m);
-    fill(context_.place, size, 0.0f, weights_.v);
+    with_moments(weights_, [&](auto* m, auto* v) {
+        using Moment = std::remove_pointer_t<decltype(m)>;
+        for (Moment* const moment : {m, v}) fill(context_.place, size, Moment{}, moment);
+    });
 }
 
 void Trainer::share_weights() {
@@ -232,11 +285,14 @@ void Trainer::share_weights() {
     if (context_.dry() || context_.communicator.size() == 1) return;
     HostWeights host(context_.place, glow_.parameters(), weights_);
     host.fetch();
-    const auto bytes = [](index_t count) { return static_cast<std::size_t>(count) * sizeof(float); };
+    const auto broadcast = [&](index_t count, auto* values) {
+        if (values != nullptr)
+            context_.communicator.broadcast(static_cast<std::size_t>(count) * sizeof(*values), values);
+    };
     const Weights& w = host.get();
-    for (float* const values : {w.params, w.ema, w.m, w.v})
-        if (values != nullptr) context_.communicator.broadcast(bytes(glow_.parameters().size()), values);
-    context_.communicator.broadcast(bytes(glow_.parameters().fixed_size()), w.fixed);
+    for (float* const values : {w.params, w.ema, w.m, w.v}) broadcast(glow_.parameters().size(), values);
+    for (bfloat16* const values : {w.narrow_m, w.narrow_v}) broadcast(glow_.parameters().size(), values);
+    broadcast(glow_.parameters().fixed_size(), w.fixed);
     host.send();
 }
 
@@ -245,10 +301,13 @@ void Trainer::check_equal() {
     if (processes.size() == 1) return;
     const std::vector<Tensor>& tensors = glow_.parameters().tensors();
     const auto count = std::ssize(tensors);
-    for (const auto& [tree, values] : trees()) {
-        if (values == nullptr) continue;
-        for (index_t t = 0; t < count; ++t)
-            checksum(context_.place, tensors[t].count, values + tensors[t].offset, checksums_ + t, partial_);
+    for_each_tree([&](const char* tree, const auto* values) {
+        for (index_t t = 0; t < count; ++t) {
+            // Tensors and the gaps behind them are whole words, also of bf16.
+            constexpr index_t kPerWord = sizeof(float) / sizeof(*values);
+            checksum(context_.place, (tensors[t].count + kPerWord - 1) / kPerWord,
+                     reinterpret_cast<const float*>(values + tensors[t].offset), checksums_ + t, partial_);
+        }
         const std::vector<double> mine = context_.to_host(checksums_, count);
         std::vector<double> first = mine;
         processes.broadcast(first.size() * sizeof(double), first.data());
@@ -257,14 +316,14 @@ void Trainer::check_equal() {
         const double worst = static_cast<double>(count) * processes.size();
         const double place = static_cast<double>(bad) * processes.size() + processes.rank();
         const double found = -processes.largest(bad < count ? -place : -worst);
-        if (found == worst) continue;
+        if (found == worst) return;
         const auto tensor = static_cast<index_t>(found) / processes.size();
         const int rank = static_cast<int>(static_cast<index_t>(found) % processes.size());
         throw Error(
             fmt::format("/{}/{} of rank {} on {} is not the first process's: a fault of that machine or "
                         "of the network; resume from the last checkpoint",
                         tree, tensors[tensor].name, rank, processes.group().hosts[rank]));
-    }
+    });
 }
 
 const Glow::Prepared& Trainer::prepare(float* values, double largest_condition) {
@@ -305,17 +364,34 @@ Patient Trainer::patient(const Batch& batch) {
             }};
 }
 
-std::array<std::pair<const char*, const float*>, 4> Trainer::trees() const {
-    return {{{"params", weights_.params},
-             {"ema", weights_.ema},
-             {"optimizer/m", weights_.m},
-             {"optimizer/v", weights_.v}}};
+template <class F>
+void Trainer::for_each_tree(F f) const {
+    f("params", weights_.params);
+    if (!weights_.has_moments()) return;
+    f("ema", weights_.ema);
+    with_moments(weights_, [&](auto* m, auto* v) {
+        f("optimizer/m", m);
+        f("optimizer/v", v);
+    });
+}
+
+Audit Trainer::audit(const Batch& batch) {
+    prepare(weights_.params);
+    const index_t D = glow_.config().dimensions(),
+                  N = std::min(batch.N, std::min(micro_batch_, Audit::kImages));
+    const Batch images = buffers_.there(context_.place, batch.part(0, N, D), D);
+    Flow flow = buffers_.flow(N, images.labels);
+    load_pixels(images, flow);
+    const Audit audit = (*auditor_)(flow, dh_, keep_);
+    glow_.parameters().bind(weights_.params, gradients_);
+    return audit;
 }
 
 void Trainer::check_usable() {
-    for (const auto& [tree, values] : trees())
+    for_each_tree([&](const char* tree, const auto* values) {
         if (const Tensor* const bad = bad_tensor(context_, glow_.parameters(), values))
             throw trouble_with_tree(patient(), tree, values, *bad);
+    });
     prepare(weights_.ema);
     prepare(weights_.params);  // as the next step wants them
 }
@@ -335,6 +411,7 @@ MemoryPlan dry_run(const TrainingOptions& options, index_t init_images, const Ba
     const Batch batch{share_of(options.batch, 0, processes).count, &pixel, &number, &label};
     trainer.initialise({share_of(init_images, 0, processes).count, &pixel, &number, &label});
     trainer.step(batch, {});
+    if (options.audit_every > 0) trainer.audit(batch);
     evaluate(trainer.context(), trainer.glow(), trainer.buffers(), batch, {}, {});
     sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, trainer.buffers().capacity, 1.0, 0,
            &label, &pixel);

@@ -1,22 +1,24 @@
 // One training step: the page to read first is step.cpp.
 #pragma once
 
-#include <array>
 #include <limits>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "kernels/dequantise.h"
+#include "kernels/error.h"
 #include "kernels/optimiser.h"
 #include "kernels/scores.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "runtime/memory.h"
 #include "runtime/recording.h"
+#include "train/audit.h"
 #include "train/checkpoint.h"
 #include "train/course.h"
 #include "train/diagnosis.h"
+#include "train/fused_update.h"
 #include "train/gradient_sum.h"
 #include "train/inference.h"
 #include "train/options.h"
@@ -34,6 +36,12 @@ struct StepResult {
     bool redone = false;             // where drift made it redo the step
 };
 
+// Drift with fused updates: a step that cannot be redone has changed the weights, which must be read again
+// from a checkpoint. The trainer keeps more states from then on.
+struct LostStep : Error {
+    using Error::Error;
+};
+
 // A model in training: its weights, moments and averages, and the buffers of a step, each from the arena of
 // its category.
 class Trainer {
@@ -46,7 +54,7 @@ class Trainer {
 
     Glow& glow() { return glow_; }
     const Weights& weights() const { return weights_; }
-    const float* gradients() const { return gradients_; }
+    const float* gradients() const { return gradients_; }  // nullptr where updates are fused
     const Keep& keep() const { return keep_; }
     const Context& context() const { return context_; }
 
@@ -64,9 +72,14 @@ class Trainer {
     void share_weights();
 
     // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws
-    // Trouble, the same on all processes, and leaves the weights as they are, where anything is not finite, a
-    // condition number is above its limit, or the loss of the batch and of half of its images is.
+    // Trouble, the same on all processes, and leaves the weights as they are (but where updates are fused),
+    // where anything is not finite, a condition number is above its limit, or the loss of the batch and of
+    // half of its images is. With fused updates drift is a LostStep.
     StepResult step(const Batch& batch, const OptimiserStep& update, const Limits& limits = {});
+
+    // The gradients of this policy against those of exact states, on the first few images of a batch of this
+    // process alone. Changes nothing but buffers. Only with options.audit_every.
+    Audit audit(const Batch& batch);
 
     // Throws Trouble where the weights are such that no checkpoint of them could be read again: not finite or
     // a singular W, after an update with a huge learning rate.
@@ -87,6 +100,7 @@ class Trainer {
         double drift = 0;
         double squares = 0;  // of the gradient
     };
+    void lose_to_drift(const Batch& batch, double drift);
     void accumulate_gradient(const Batch& images, double batch_size, const Keep& keep, bool sum_beside);
     void run_micro_batch(const Batch& images, double batch_size, const Keep& keep, bool sum_beside);
     Forward gathered() const;
@@ -97,7 +111,9 @@ class Trainer {
     void load_pixels(const Batch& batch, Flow& flow);
     // For Troubles. The batch is the step's, whose arrays must outlive it.
     Patient patient(const Batch& batch = {});
-    std::array<std::pair<const char*, const float*>, 4> trees() const;
+    // Every array of the size of the parameters, with the name of its tree in a checkpoint.
+    template <class F>
+    void for_each_tree(F f) const;
 
     TrainingOptions options_;
     Memory& memory_;
@@ -105,8 +121,10 @@ class Trainer {
     Glow glow_;
     index_t micro_batch_;
     Weights weights_;
-    float* gradients_;
-    std::optional<GradientSum> gradient_sum_;
+    float* gradients_ = nullptr;
+    std::optional<GradientSum> gradient_sum_;  // one of these two hears of backward
+    std::optional<FusedUpdate> fused_;
+    std::optional<Auditor> auditor_;
     FlowBuffers buffers_;
     real* dh_;
     double *difference_, *partial_;
@@ -123,7 +141,7 @@ class Trainer {
     std::vector<Recorded> recorded_;
     float* prepared_for_ = nullptr;  // weights that the derived values belong to
     Glow::Prepared prepared_;
-    Keep keep_;
+    Keep keep_, planned_keep_;  // the second what the run began with
     double drift_tolerance_;
 };
 

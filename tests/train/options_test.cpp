@@ -50,6 +50,7 @@ TEST(Options, ValuesOutOfRangeAreRefusedByName) {
         refused("--max-steps", [&](auto& o) { o.max_steps = bad; });
         refused("--anchor-every", [&](auto& o) { o.anchor_every = bad; });
         refused("--tile", [&](auto& o) { o.tile = bad; });
+        refused("--audit-every", [&](auto& o) { o.audit_every = bad; });
         refused("--log-every", [&](auto& o) { o.log_every = bad; });
     }
     refused("--batch", [](auto& o) { o.batch = 0; });
@@ -60,6 +61,15 @@ TEST(Options, ValuesOutOfRangeAreRefusedByName) {
     refused("--keep", [](auto& o) { o.keep = 1; });
     refused("--optimizer", [](auto& o) { o.optimizer = "sgd"; });
     refused("--dequant", [](auto& o) { o.dequant = "none"; });
+    refused("--moments", [](auto& o) { o.moments = "fp16"; });
+    refused("--clip-norm", [](auto& o) {
+        o.fused_update = true;
+        o.clip_norm = 1;
+    });
+    refused("--micro-batch", [](auto& o) {
+        o.fused_update = true;
+        o.micro_batch = o.batch / 2;
+    });
     refused("--memory", [](auto& o) { o.memory = "magic"; });
     refused("augmentation", [](auto& o) { o.augment = "rotate"; });
     refused("precision", [](auto& o) { o.precision = "fp16"; });

@@ -81,16 +81,62 @@ TEST(TrainerOnProcesses, StatisticsAndGradientsAreThoseOfOne) {
     }
 }
 
+// Sums piece by piece beside backward, then the same updates; also where a process has no image.
+TEST(TrainerOnProcesses, FusedUpdatesAreTheUnfusedOnesBitForBit) {
+    for (const index_t batch : {7, 2})
+        for (const char* moments : {"fp32", "bf16"}) {
+            TrainingOptions options = options_of(batch);
+            options.moments = moments;
+            Pair plain(options);
+            options.fused_update = true;
+            Pair fused(options);
+            OptimiserStep update;
+            update.lr_t = 1e-3;
+            update.ema_rate = 0.5;
+            for (int t = 0; t < 3; ++t) {
+                const StepResult expected = plain.step_shared(update), found = fused.step_shared(update);
+                EXPECT_EQ(found.loss, expected.loss);
+                EXPECT_NEAR(found.grad_norm / expected.grad_norm, 1, 1e-12);
+            }
+            const Weights &expected = plain.shared.trainer.weights(), &found = fused.shared.trainer.weights();
+            EXPECT_TRUE(same_bits(fused.shared.copy(found.params), plain.shared.copy(expected.params)));
+            EXPECT_TRUE(same_bits(fused.shared.copy(found.ema), plain.shared.copy(expected.ema)));
+            EXPECT_NO_THROW(fused.shared.trainer.check_equal());
+            // Two pieces' worth of gradients, one where nobody is waited for.
+            const std::size_t bytes = at(fused.shared.memory.peak(), Category::gradients);
+            index_t largest = 0;
+            for (const Piece& piece : fused.shared.trainer.glow().pieces())
+                largest = std::max(largest, piece.range.count);
+            EXPECT_EQ(bytes,
+                      static_cast<std::size_t>(largest) * sizeof(float) * (g_processes->size() > 1 ? 2 : 1));
+        }
+}
+
 TEST(TrainerOnProcesses, ThePlanCountsCommunicationAndHoldsForAll) {
-    Pair pair(options_of(7));
-    pair.step_shared();
-    pair.shared.trainer.check_equal();
-    const MemoryBytes peak = pair.shared.memory.peak();
-    for (int c = 0; c < kCategories; ++c) EXPECT_LE(peak[c], pair.shared.plan.bytes[c]) << kCategoryNames[c];
-    if (g_processes->is_first()) {
-        EXPECT_EQ(peak, pair.shared.plan.bytes);
+    for (const bool fused : {false, true}) {
+        TrainingOptions options = options_of(7);
+        options.fused_update = fused;
+        Pair pair(options);
+        pair.step_shared();
+        pair.shared.trainer.check_equal();
+        const MemoryBytes peak = pair.shared.memory.peak();
+        for (int c = 0; c < kCategories; ++c)
+            EXPECT_LE(peak[c], pair.shared.plan.bytes[c]) << kCategoryNames[c];
+        if (g_processes->is_first()) {
+            EXPECT_EQ(peak, pair.shared.plan.bytes);
+        }
+        EXPECT_EQ(at(peak, Category::communication) > 0, g_processes->size() > 1);
     }
-    EXPECT_EQ(at(peak, Category::communication) > 0, g_processes->size() > 1);
+}
+
+TEST(TrainerOnProcesses, AllLoseAStepThatDriftedOnOne) {
+    TrainingOptions options = options_of(7);
+    options.fused_update = true;
+    options.drift_tolerance = 1e-300;
+    Pair pair(options);
+    EXPECT_THROW(pair.step_shared(), LostStep);
+    EXPECT_EQ(pair.shared.trainer.keep().anchor_every, 16);
+    EXPECT_EQ(g_processes->total(1), g_processes->size());
 }
 
 TEST(TrainerOnProcesses, AllRedoAStepThatDriftedOnOne) {

@@ -307,6 +307,33 @@ TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
     EXPECT_TRUE(same_bits(exact.gradient(), gradient));
 }
 
+// As on a GPU, where memory that is never touched is taken all the same.
+TEST(TrainerDrift, ARescueTakesItsMemoryWhenItIsNeeded) {
+    TrainingOptions options = small_options(8, 8, 3, 1, 8, 8);
+    Training exact(options);
+    exact.random_start();
+    make_ill_conditioned(exact, 0, 60);
+    const std::vector<float> gradient = exact.gradient(), weights = exact.copy(exact.params());
+
+    const Backend backend(Device::cpu, 2);
+    const MemoryPlan plan = memory_plan(options, options.init_batch, backend);
+    ASSERT_LT(at(plan.bytes, Category::stored), plan.fallback_stored);
+    Memory memory(Device::cpu, plan.bytes);
+    memory[Category::stored].reserve(plan.fallback_stored);
+    Trainer trainer(options, backend, memory);
+    trainer.initialise(exact.init_images.batch());
+    std::copy(weights.begin(), weights.end(), trainer.weights().params);
+    trainer.restart();
+    OptimiserStep update;
+    update.beta1 = 0;              // m = g
+    for (int t = 0; t < 2; ++t) {  // the first state of the second step is in the larger memory too
+        const StepResult result = trainer.step(exact.images.batch(), update);
+        EXPECT_EQ(result.keep.anchor_every, 1);
+        EXPECT_TRUE(same_bits(exact.copy(trainer.weights().m), gradient));
+    }
+    EXPECT_EQ(at(memory.peak(), Category::stored), plan.fallback_stored);
+}
+
 TEST(TrainerDrift, AnchorsEverySixteenStepsComeFirst) {
     const TrainingOptions options = small_options(4, 4, 3, 1, 24, 8);
     Training training(options);

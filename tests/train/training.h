@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "kernels/math.h"
 #include "tests/support.h"
 #include "tests/train/data/files.h"
 #include "train/step.h"
@@ -95,11 +97,17 @@ struct Training {
     // All weights, averages and moments.
     std::vector<float> everything() {
         std::vector<float> all;
+        const auto add = [&](const auto* values) {
+            std::transform(values, values + trainer.glow().parameters().size(), std::back_inserter(all),
+                           [](auto x) { return to_float(x); });
+        };
         const Weights& w = trainer.weights();
-        for (const float* values : {w.params, w.ema, w.m, w.v}) {
-            const std::vector<float> part = copy(values);
-            all.insert(all.end(), part.begin(), part.end());
-        }
+        add(w.params);
+        add(w.ema);
+        with_moments(w, [&](const auto* m, const auto* v) {
+            add(m);
+            add(v);
+        });
         return all;
     }
 

@@ -1,0 +1,141 @@
+// Two backwards in step, one of the run's policy and one from exact states.
+#include "train/audit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/network.h"
+#include "runtime/device.h"
+
+namespace glow {
+namespace {
+
+// Sums over elements of two gradients g and e, the exact one.
+struct Comparison {
+    double product = 0, squares = 0, exact_squares = 0, difference_squares = 0;
+
+    void add(const std::vector<float>& g, const std::vector<float>& e) {
+        for (std::size_t i = 0; i < g.size(); ++i) {
+            const double x = g[i], y = e[i];
+            product += x * y;
+            squares += x * x;
+            exact_squares += y * y;
+            difference_squares += (x - y) * (x - y);
+        }
+    }
+    void add(const Comparison& other) {
+        product += other.product;
+        squares += other.squares;
+        exact_squares += other.exact_squares;
+        difference_squares += other.difference_squares;
+    }
+    // Two zeros point the same way.
+    double cosine() const {
+        return squares == 0 && exact_squares == 0 ? 1 : product / std::sqrt(squares * exact_squares);
+    }
+    double relative_l2() const {
+        return difference_squares == 0 ? 0 : std::sqrt(difference_squares / exact_squares);
+    }
+};
+
+// NaN counts as infinitely far.
+double largest_difference(const std::vector<state_t>& x, const std::vector<state_t>& y) {
+    double largest = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const double difference = std::abs(x[i] - y[i]);
+        largest = std::max(largest, std::isnan(difference) ? HUGE_VAL : difference);
+    }
+    return largest;
+}
+
+}  // namespace
+
+const Audit::Layer& Audit::worst() const {
+    return *std::max_element(layers.begin(), layers.end(),
+                             [](const Layer& a, const Layer& b) { return a.state_error < b.state_error; });
+}
+
+std::string describe(const Audit& audit) {
+    return fmt::format(
+        "audit of {} images against exact states: gradient cosine {:.9f}, relative L2 {:.1e}; states off by "
+        "at most "
+        "{:.1e} ({}){}",
+        audit.images, audit.cosine, audit.relative_l2, audit.worst().state_error, audit.worst().name,
+        audit.holds()
+            ? ""
+            : fmt::format(": FAILED, the cosine is below {}; keep more (--anchor-every, --rounding-bits, "
+                          "--memory checkpoint)",
+                          Audit::kLeastCosine));
+}
+
+std::vector<std::string> rows(const Audit& audit, index_t step) {
+    std::vector<std::string> rows;
+    const auto add = [&](const std::string& name, double error, double cosine, double relative_l2) {
+        rows.push_back(fmt::format("{},{},{:.3e},{:.12g},{:.3e}", step, name, error, cosine, relative_l2));
+    };
+    for (const Audit::Layer& layer : audit.layers)
+        add(layer.name, layer.state_error, layer.cosine, layer.relative_l2);
+    add("all", audit.worst().state_error, audit.cosine, audit.relative_l2);
+    return rows;
+}
+
+Auditor::Auditor(const Context& context, Glow& glow, index_t images, Memory& memory)
+    : context_(context), glow_(glow), stored_(memory[Category::stored]) {
+    const index_t D = glow.config().dimensions();
+    Arena& state = memory[Category::state];
+    h_ = state.take<state_t>(images * D);
+    dh_ = state.take<real>(images * D);
+    for (double** const values : {&logdet_, &prior_, &bits_y_, &error_y_})
+        *values = state.take<double>(images);
+    index_t largest = 0;
+    for (const Piece& piece : glow.pieces()) largest = std::max(largest, piece.range.count);
+    gradient_ = memory[Category::gradients].take<float>(largest);
+    exact_gradient_ = memory[Category::gradients].take<float>(largest);
+}
+
+Audit Auditor::operator()(Flow& flow, real* dh, const Keep& keep) {
+    const Place& place = context_.place;
+    const ModelConfig& model = glow_.config();
+    const index_t D = model.dimensions();
+    Flow exact{flow.N, h_, logdet_, prior_, flow.labels, bits_y_, error_y_};
+    copy(place, flow.N * D, flow.h, exact.h);
+    Keep all;
+    all.anchor_every = 1;
+    Kept kept(stored_, keep);
+    glow_.forward(context_, flow, &kept);
+    Kept exact_kept(stored_, all);
+    glow_.forward(context_, exact, &exact_kept);
+
+    const double dlogp = -1.0 / (static_cast<double>(D * flow.N) * std::log(2.0));
+    const double dbits_y = model.weight_y / static_cast<double>(flow.N);
+    Gradient gradient{dh, dlogp, dbits_y}, exact_gradient{dh_, dlogp, dbits_y};
+    Parameters& parameters = glow_.parameters();
+    const auto backward = [&](const Piece& piece, Flow& at, Gradient& beside, const Kept& from, float* to) {
+        fill(place, piece.range.count, 0.0f, to);
+        parameters.bind_gradients(to, piece.range.offset);
+        glow_.backward(context_, at, beside, from, piece);
+        return downloaded(place, piece.range.count, to);
+    };
+    Audit audit;
+    audit.images = flow.N;
+    Comparison whole;
+    for (const Piece& piece : glow_.pieces()) {
+        Comparison part;
+        const std::vector<float> g = backward(piece, flow, gradient, kept, gradient_);
+        part.add(g, backward(piece, exact, exact_gradient, exact_kept, exact_gradient_));
+        const index_t size = flow.N * glow_.levels()[std::min(piece.level, model.levels - 1)].shape.size();
+        audit.layers.push_back(
+            {piece.name(model.levels),
+             largest_difference(downloaded(place, size, flow.h), downloaded(place, size, exact.h)),
+             part.cosine(), part.relative_l2()});
+        whole.add(part);
+    }
+    parameters.bind_gradients(nullptr, 0);
+    audit.cosine = whole.cosine();
+    audit.relative_l2 = whole.relative_l2();
+    return audit;
+}
+
+}  // namespace glow
