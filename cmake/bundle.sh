@@ -62,7 +62,7 @@ fi
 exec "$here/libexec/$name" "$@"
 RUN
 chmod +x "$stage/bin/run"
-cp "$source"/tools/gpu_check.sh "$source"/tools/report*.py "$stage/tools/"
+cp "$source"/tools/{gpu_check.sh,memory_figures.sh,plot_memory.py} "$source"/tools/report*.py "$stage/tools/"
 cp "$source"/tests/reference/*.py "$stage/tests/reference/"
 cp "$source"/LICENSE "$stage/"
 tar -C "$build/bundle" -cf - glow-gpu | xz -T0 -2 >"$build/glow-gpu.tar.xz"

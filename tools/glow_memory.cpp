@@ -8,9 +8,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <memory>
 
 #include "kernels/error.h"
+#include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/numbers.h"
 #include "tools/thread_policy.h"
@@ -31,9 +33,11 @@ struct Request {
     std::vector<std::string> modes = {"reconstruct", "checkpoint", "store"};
     std::vector<index_t> depths = {4, 8, 16, 32}, sizes = {32}, batches = {8}, levels = {3};
     index_t width = 256, channels = 3, tile = 0, act_budget = 0, anchor_every = 0;
-    std::string coupling = "affine", precision = "fp32", device = "auto", figure, csv, plot, largest, point;
+    std::string coupling = "affine", precision = "fp32", moments = "fp32", device = "auto", figure, csv, plot,
+                largest, point;
     std::vector<double> under;
-    bool rounding_bits = false, float_states = false, with_optimizer = false, cosine = true, predict = false;
+    bool rounding_bits = false, float_states = false, with_optimizer = false, fused_update = false,
+         cosine = true, predict = false;
     int threads = 0, passes = 1;
     std::uint64_t seed = 1;
 };
@@ -73,6 +77,10 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     o.anchor_every = request.anchor_every;
     o.rounding_bits = request.rounding_bits;
     o.float_states = request.float_states;
+    o.fused_update = request.fused_update;
+    o.moments = request.moments;
+    if (!request.with_optimizer && (o.fused_update || o.moments != "fp32"))
+        throw InputError("--fused-update and --moments are about updates: they need --with-optimizer");
     o.seed = request.seed;
     point.with_optimizer = request.with_optimizer;
     point.passes = request.passes;
@@ -81,8 +89,9 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     return point;
 }
 
-// What this machine has left: a point beyond it would be killed.
-std::size_t available_bytes() {
+// What this machine has left: a point beyond it would be killed. (A GPU refuses by itself.)
+std::size_t available_bytes(Device device) {
+    if (device == Device::cuda) return std::numeric_limits<std::size_t>::max();
     std::ifstream info("/proc/meminfo");
     std::size_t bytes = machine_memory_bytes();
     for (std::string line; std::getline(info, line);)
@@ -97,8 +106,8 @@ std::size_t available_bytes() {
 std::string row(const Request& request, const Point& p, const MemoryPlan& plan, const MemoryResult* result,
                 std::optional<double> cosine) {
     const MemoryBytes& bytes = result != nullptr ? result->peak : plan.bytes;
-    std::string text = fmt::format("{},{},{},{},{},{},{},cpu,{},{}", p.mode, p.levels, p.depth, request.width,
-                                   p.size, request.channels, p.batch, request.precision,
+    std::string text = fmt::format("{},{},{},{},{},{},{},{},{},{}", p.mode, p.levels, p.depth, request.width,
+                                   p.size, request.channels, p.batch, request.device, request.precision,
                                    result != nullptr ? fmt::to_string(total(bytes)) : "");
     for (const Category category :
          {Category::parameters, Category::gradients, Category::moments, Category::ema, Category::derived,
@@ -115,17 +124,22 @@ std::string row(const Request& request, const Point& p, const MemoryPlan& plan, 
 void run_point(const Request& request) {
     const nlohmann::json json = nlohmann::json::parse(request.point);
     const Point p{json.at(0), json.at(1), json.at(2), json.at(3), json.at(4)};
-    const Backend backend(Device::cpu, request.threads);
+    const Backend backend(parse_device(request.device), request.threads);
     const MemoryPoint point = memory_point(request, p);
     const MemoryPlan plan = predict(point, backend);
     const MemoryResult result = measure(point, plan, backend);
     std::optional<double> cosine;
-    if (request.cosine) cosine = gradient_cosine(point, result, backend, available_bytes());
+    if (request.cosine && !request.fused_update)
+        cosine = gradient_cosine(point, result, backend, available_bytes(backend.place().device));
     std::puts(row(request, p, plan, &result, cosine).c_str());
 }
 
-// This program once more, with the same arguments, for one point. Its row; empty where it failed.
-std::string run_elsewhere(const std::vector<std::string>& arguments, const Point& p) {
+// This program once more, with the same arguments, for one point: its row, its exit status.
+struct Elsewhere {
+    std::string row;
+    int status;
+};
+Elsewhere run_elsewhere(const std::vector<std::string>& arguments, const Point& p) {
     std::vector<std::string> words = arguments;
     words.push_back("--point");
     words.push_back(nlohmann::json{p.mode, p.levels, p.depth, p.size, p.batch}.dump());
@@ -151,7 +165,7 @@ std::string run_elsewhere(const std::vector<std::string>& arguments, const Point
     close(ends[0]);
     int status = 0;
     waitpid(child, &status, 0);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? text.substr(0, text.find('\n')) : "";
+    return {text.substr(0, text.find('\n')), WIFEXITED(status) ? WEXITSTATUS(status) : 1};
 }
 
 // ---- The axes ------------------------------------------------------------------------------------------
@@ -237,13 +251,14 @@ void plot(const Request& request) {
 }
 
 void experiment(CommandLine& command, Request& request, const std::vector<std::string>& arguments) {
-    if (request.device != "auto" && request.device != "cpu")
-        throw InputError("--device " + request.device + ": this build has no such device; use --device cpu");
+    const Device device = parse_device(request.device);
+    request.device = to_string(device);
+    if (!request.predict) require_device(device);  // a plan needs none
     if (!request.point.empty()) return run_point(request);
     apply_figure(request, command.app());
     if (!request.plot.empty() && request.csv.empty())
         throw InputError("--plot needs --csv, whose rows it draws");
-    const Backend backend(Device::cpu, request.threads);
+    const Backend backend = Backend::for_plans(device, request.threads);
     if (!request.under.empty() && request.largest.empty())
         request.largest = request.figure == "size" ? "size" : "depth";
     const std::vector<Point> all = points(request, backend);
@@ -261,17 +276,18 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
         std::string line;
         if (request.predict) {
             line = row(request, p, plan, nullptr, {});
-        } else if (total(plan.bytes) > available_bytes()) {
+        } else if (total(plan.bytes) > available_bytes(device)) {
             command.say("{}: needs {}, more than this machine has left", name_of(p),
                         human_bytes(total(plan.bytes)));
             continue;
         } else {
-            line = run_elsewhere(arguments, p);
-            if (line.empty()) {
-                command.warn("{}: failed", name_of(p));
-                ++failed;
+            const Elsewhere run = run_elsewhere(arguments, p);
+            if (run.status != 0) {
+                command.warn("{}: {}", name_of(p), run.status == 2 ? "refused" : "failed");
+                failed += run.status != 2;
                 continue;
             }
+            line = run.row;
         }
         text += '\n' + line;
         if (file.is_open() && !(file << line << '\n' << std::flush))
@@ -309,17 +325,12 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
 
 void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     CLI::App& app = command.app();
-    const auto list = [&app](const std::string& name, auto& values, const std::string& help) {
-        return app.add_option(name, values, help)
-            ->delimiter(',')
-            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    };
-    list("--modes", r->modes,
-         "Memory policies: reconstruct, checkpoint, store, auto; `reconstruct:2`: in tiles of 2 images");
-    list("--depths", r->depths, "Steps of flow per level")->check(CLI::Range(1, 1 << 12));
-    list("--sizes", r->sizes, "Height and width of the images")->check(CLI::Range(2, 1 << 16));
-    list("--batches", r->batches, "Images at once")->check(CLI::Range(1, 1 << 20));
-    list("--levels", r->levels, "Levels")->check(CLI::Range(1, 16));
+    add_list(app, "--modes", r->modes,
+             "Memory policies: reconstruct, checkpoint, store, auto; `reconstruct:2`: in tiles of 2 images");
+    add_list(app, "--depths", r->depths, "Steps of flow per level", CLI::Range(1, 1 << 12));
+    add_list(app, "--sizes", r->sizes, "Height and width of the images", CLI::Range(2, 1 << 16));
+    add_list(app, "--batches", r->batches, "Images at once", CLI::Range(1, 1 << 20));
+    add_list(app, "--levels", r->levels, "Levels", CLI::Range(1, 16));
     app.add_option("--width", r->width, "Hidden channels")->check(is_number<index_t>());
     app.add_option("--channels", r->channels, "Channels of the images")->check(is_number<index_t>());
     app.add_option("--coupling", r->coupling, "affine or additive");
@@ -330,12 +341,14 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     app.add_flag("--float-states", r->float_states, "As for glow_train");
     app.add_option("--act-budget", r->act_budget, "As for glow_train")->transform(CLI::AsSizeValue(false));
     app.add_flag("--with-optimizer", r->with_optimizer, "Moments, EMA and the update too");
+    app.add_flag("--fused-update", r->fused_update, "As for glow_train; --with-optimizer");
+    app.add_option("--moments", r->moments, "As for glow_train; --with-optimizer");
     app.add_option("--figure", r->figure,
                    "depth or size: the settings of the published figures, where no other option changes them")
         ->check(CLI::IsMember({"depth", "size"}));
-    list("--under", r->under,
-         "GiB: for every combination the largest depth (or --largest) that stays below, by dry runs")
-        ->check(CLI::PositiveNumber);
+    add_list(app, "--under", r->under,
+             "GiB: for every combination the largest depth (or --largest) that stays below, by dry runs",
+             CLI::PositiveNumber);
     app.add_option("--largest", r->largest, "depth, size or batch: what --under looks for")
         ->check(CLI::IsMember({"depth", "size", "batch"}));
     app.add_flag("--predict", r->predict, "Dry runs alone: no measured columns");
@@ -345,8 +358,8 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
         ->check(CLI::Range(1, 1000));
     app.add_option("--csv", r->csv, "Write the rows to a file, one by one");
     app.add_option("--plot", r->plot, "Draw them: a PNG, SVG or PDF (plot_memory.py, matplotlib)");
-    app.add_option("--device", r->device, "auto or cpu");
-    app.add_option("--precision", r->precision, "fp32 or bf16: of the coupling networks");
+    add_device(app, r->device);
+    app.add_option("--precision", r->precision, "fp32, tf32 (GPUs) or bf16: of the coupling networks");
     app.add_option("--threads", r->threads, "Threads; 0: all processors")->check(CLI::Range(0, 4096));
     add_seed(app, r->seed, "Seed of images and weights");
     app.add_option("--point", r->point, "")->group("");

@@ -1,11 +1,13 @@
-// A check of numbers on the command line that the parser itself does not make.
+// Numbers on the command line: a check that the parser itself does not make, and lists.
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 namespace glow {
 
@@ -28,6 +30,32 @@ CLI::Validator is_number() {
             return "";
         },
         "", "number");
+}
+
+// An option of values separated by commas, in one word: where it is repeated the last one wins, as of every
+// option (the parser's own lists would be joined). check: of every value.
+template <class T>
+CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<T>& values, const std::string& help,
+                      const CLI::Validator& check = CLI::Validator("")) {
+    const auto parse = [&values, name, check](const std::string& text) {
+        values.clear();
+        for (std::size_t begin = 0; begin <= text.size();) {
+            const std::size_t comma = std::min(text.find(',', begin), text.size());
+            std::string part = text.substr(begin, comma - begin);
+            std::string problem;
+            if constexpr (std::is_arithmetic_v<T>) problem = is_number<T>()(part);
+            if (problem.empty()) problem = check(part);
+            T value{};
+            if (problem.empty() && (part.empty() || !CLI::detail::lexical_cast(part, value)))
+                problem = "\"" + part + "\" cannot be used";
+            if (!problem.empty()) throw CLI::ValidationError(name, problem);
+            values.push_back(value);
+            begin = comma + 1;
+        }
+    };
+    std::string defaults;
+    for (const T& value : values) defaults += (defaults.empty() ? "" : ",") + CLI::detail::to_string(value);
+    return app.add_option_function<std::string>(name, parse, help)->default_str(defaults);
 }
 
 }  // namespace glow

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Draws the memory-scaling experiment: the CSV of glow_memory, and of tests/reference/memory_pytorch.py, with published curves.
 
-usage: plot_memory.py CSV [CSV ...] -o memory.png [--x depth|image] [--title TEXT] [--no-published]
+usage: plot_memory.py CSV [CSV ...] -o memory.png [--x depth|image | --speed] [--title TEXT] [--no-published]
 
 Left the raw peak, right the peak without parameters, gradients, moments, averages and derived values. The axis is the image size
 where the rows differ in it, else the depth. Published (InvertibleNetworks.jl, JOSS 2024; A100, 256x256x3, batch 8, L = 3, width
 256, forward and backward, no optimiser): normflows as it is, InvertibleNetworks.jl with its parameters subtracted; each is drawn
-dashed in both panels and says which it is. Exit status 2: the files cannot be used.
+dashed in both panels and says which it is. --speed: images/s against the peak instead, of rows that differ in their batch (those of
+glow_memory --under ... --largest batch). Exit status 2: the files cannot be used.
 """
 
 import argparse
@@ -65,6 +66,7 @@ def read_rows(path):
             point["peak"] = float(row["peak_bytes"] or row["predicted_bytes"])
             point["model"] = sum(float(row[name] or 0) for name in MODEL)
             point["mode"], point["predicted"] = row["mode"], not row["peak_bytes"]
+            point["speed"] = float(row.get("images_per_s") or "nan")
             if not (math.isfinite(point["peak"]) and point["peak"] > 0):
                 raise ValueError
             good.append(point)
@@ -96,6 +98,8 @@ def draw(rows, x, title, published, output):
         "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.6, "axes.axisbelow": True,
         "legend.frameon": False, "svg.hashsalt": "glow", "svg.fonttype": "none",
     })  # fmt: skip
+    if x == "batch":
+        return draw_speed(rows, title, output, plt)
     figure, panels = plt.subplots(1, 2, figsize=(9.2, 4.9), sharey=True)
     modes = list(dict.fromkeys(row["mode"] for row in rows))
     ticks = sorted({row[x] for row in rows} | ({k for curve in PUBLISHED[x].values() for k in curve} if published else set()))
@@ -131,6 +135,33 @@ def draw(rows, x, title, published, output):
     rows_of_legend = math.ceil(len(labels) / 2)
     figure.legend(handles, labels, loc="lower center", ncol=2, fontsize=8, handlelength=2.6)
     figure.tight_layout(rect=(0, 0.035 + 0.037 * rows_of_legend, 1, 0.99))
+    save(figure, output)
+
+
+def draw_speed(rows, title, output, plt):
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.2))
+    for i, mode in enumerate(dict.fromkeys(row["mode"] for row in rows)):
+        points = sorted((row["peak"] / GIB, row["speed"], row["batch"]) for row in rows if row["mode"] == mode)
+        axes.plot([p[0] for p in points], [p[1] for p in points], "o-", color=COLOURS[i % len(COLOURS)], markersize=4, linewidth=1.6,
+                  label=f"Glow, {mode}", zorder=3)  # fmt: skip
+        for gib, speed, batch in points:
+            axes.annotate(str(batch), (gib, speed), xytext=(0, 5), textcoords="offset points", fontsize=7, ha="center",
+                          color=COLOURS[i % len(COLOURS)])  # fmt: skip
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(LogLocator(base=2, subs=(1.0, 1.25, 1.5, 1.75)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("peak, GiB; at each point the largest batch that fits")
+    axes.set_ylabel("images/s")
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    save(figure, output)
+
+
+def save(figure, output):
     metadata = {"Date": None} if output.suffix.lower() == ".svg" else None
     try:
         figure.savefig(output, dpi=200, metadata=metadata)
@@ -143,6 +174,7 @@ def main():
     parser.add_argument("csv", nargs="+", type=Path, metavar="CSV")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="P.png", help="picture: .png, .svg or .pdf")
     parser.add_argument("--x", choices=("depth", "image"), help="the axis (default: image where the rows differ in it)")
+    parser.add_argument("--speed", action="store_true", help="images/s against the peak, each point another batch")
     parser.add_argument("--title", help="default: the settings that all rows share")
     parser.add_argument("--no-published", dest="published", action="store_false", help="without the published curves")
     options = parser.parse_args()
@@ -154,14 +186,18 @@ def main():
         rows = [row for path in options.csv for row in read_rows(path)]
         if not rows:
             raise BadInput(f"{', '.join(map(str, options.csv))}: no rows")
-        x = options.x or ("image" if len({row["image"] for row in rows}) > 1 else "depth")
+        x = "batch" if options.speed else options.x or ("image" if len({row["image"] for row in rows}) > 1 else "depth")
         shared = {name: {row[name] for row in rows} for name in ("image", "channels", "batch", "levels", "depth", "width")}
         several = [name for name, values in shared.items() if len(values) > 1 and name != x]
+        if x == "batch" and any(math.isnan(row["speed"]) for row in rows):
+            raise BadInput("a row has no images_per_s: --speed needs measured ones")
         if several:
             raise BadInput(f"the rows differ in {', '.join(several)}: only {x} may change in one picture")
         one = {name: min(values) for name, values in shared.items()}
-        at = f"{one['image']}x{one['image']}x{one['channels']}, " if x == "depth" else f"K = {one['depth']}, "
-        title = options.title or f"Forward and backward, {at}batch {one['batch']}, L = {one['levels']}, width {one['width']}"
+        at = "" if x == "image" else f"{one['image']}x{one['image']}x{one['channels']}, "
+        at += "" if x == "depth" else f"K = {one['depth']}, "
+        at += "" if x == "batch" else f"batch {one['batch']}, "
+        title = options.title or f"Forward and backward, {at}L = {one['levels']}, width {one['width']}"
         try:
             import matplotlib  # noqa: F401
         except ImportError as error:

@@ -112,7 +112,7 @@ def main():
     parser.add_argument("--glow-train", required=True, metavar="PROGRAM")
     parser.add_argument("--data", required=True, metavar="F.h5")
     parser.add_argument("--checkpoint", required=True, metavar="C.h5")
-    parser.add_argument("--batches", type=int, default=20)
+    parser.add_argument("--batches", type=int, default=20, help="0: training alone")
     parser.add_argument("--batch", type=int, default=32, help="images")
     parser.add_argument("--precisions", default="fp32,bf16")
     parser.add_argument("--training-steps", type=int, default=0)
@@ -120,8 +120,10 @@ def main():
     options = parser.parse_args()
     options.glow_train = str(Path(options.glow_train).resolve())
     model = model_words(options.checkpoint)
-    print("| precision | policy | median relative L2 | worst | 1 - worst cosine | not bit-equal | drift | |\n|---|---|---|---|---|---|---|---|")
-    fine = all([compare_gradients(options, model, precision) for precision in options.precisions.split(",")])
+    fine = True
+    if options.batches > 0:
+        print("| precision | policy | median relative L2 | worst | 1 - worst cosine | not bit-equal | drift | |\n|---|---|---|---|---|---|---|---|")
+        fine = all([compare_gradients(options, model, precision) for precision in options.precisions.split(",")])
     if options.training_steps > 0:
         fine &= compare_training(options, model)
     return 0 if fine else 1

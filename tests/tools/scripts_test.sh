@@ -35,7 +35,7 @@ stub() { mkdir -p "$(dirname "$1")"; { echo '#!/usr/bin/env bash'; cat; } >"$1";
 
 # ---- all scripts: syntax, shellcheck, --help, unknown options ----------------------------------------------------------
 
-for script in "$tools"/{install_dependencies,test,quickstart}.sh "$root/.ci/run" "$root/tests/tools/scripts_test.sh"; do
+for script in "$tools"/{install_dependencies,memory_figures,test,quickstart}.sh "$root/.ci/run" "$root/tests/tools/scripts_test.sh"; do
     name=${script#"$root/"}
     expect 0 "$name: syntax" bash -n "$script"
     check "$name: executable" test -x "$script"
@@ -45,7 +45,7 @@ for script in "$tools"/{install_dependencies,test,quickstart}.sh "$root/.ci/run"
         skip "$name: no shellcheck here"
     fi
 done
-for name in install_dependencies test quickstart; do
+for name in install_dependencies memory_figures test quickstart; do
     expect 0 "$name --help" "$tools/$name.sh" --help
     says out "usage: tools/$name.sh" "$name --help"
     expect 2 "$name --nonsense" "$tools/$name.sh" --nonsense

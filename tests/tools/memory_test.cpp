@@ -1,0 +1,86 @@
+// glow_memory as a program: constant memory, measured in processes of their own, and its command line.
+#include "tests/tools/run_fixture.h"
+
+namespace glow {
+namespace {
+
+struct MemoryScaling : testing::Test {
+    // The rows of a run, by depth.
+    std::map<index_t, nlohmann::json> rows(const Words& arguments) const {
+        const Outcome outcome =
+            Process(folder.path(), GLOW_MEMORY_PROGRAM, arguments + Words{"--json"}).wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        std::map<index_t, nlohmann::json> by_depth;
+        if (outcome.code == 0)
+            for (const auto& row : nlohmann::json::parse(outcome.out)["rows"]) by_depth[row["depth"]] = row;
+        return by_depth;
+    }
+    static double without_model(const nlohmann::json& row, const char* bytes) {
+        double rest = row[bytes];
+        for (const char* category :
+             {"params_bytes", "grads_bytes", "moments_bytes", "ema_bytes", "derived_bytes"})
+            rest -= row[category].get<double>();
+        return rest;
+    }
+    TemporaryFolder folder;
+};
+
+// One state of these images is 96 KiB: of a network that kept one for every step, 1,536 steps would be 90
+// MiB.
+const Words kSetting = {"--sizes", "32", "--batches", "4", "--levels", "3", "--width", "16", "--no-cosine"};
+
+TEST_F(MemoryScaling, ActivationBytesAreEqualAtEveryDepth) {
+    const auto measured = rows(kSetting + Words{"--modes", "reconstruct", "--depths", "4,32,128,512"});
+    ASSERT_EQ(measured.size(), 4u);
+    const nlohmann::json& shallow = measured.at(4);
+    for (const auto& [depth, row] : measured) {
+        EXPECT_EQ(without_model(row, "peak_bytes"), without_model(shallow, "peak_bytes")) << depth;
+        EXPECT_EQ(row["peak_bytes"], row["predicted_bytes"]) << depth;
+        // What the process itself grew by, its own tables and libraries' included.
+        const double flat = without_model(shallow, "process_bytes");
+        EXPECT_NEAR(without_model(row, "process_bytes"), flat, 0.05 * flat + (64 << 20)) << depth;
+        // The arenas are what it grew by: no activations beside them.
+        EXPECT_GE(row["process_bytes"].get<double>(), row["peak_bytes"].get<double>()) << depth;
+    }
+    EXPECT_GT(measured.at(512)["params_bytes"].get<double>(), 100 * shallow["params_bytes"].get<double>());
+}
+
+TEST_F(MemoryScaling, KeepingStatesIsSeen) {
+    const auto measured = rows(kSetting + Words{"--modes", "checkpoint", "--depths", "4,512"});
+    ASSERT_EQ(measured.size(), 2u);
+    const double flat = without_model(measured.at(4), "process_bytes");
+    EXPECT_GT(without_model(measured.at(512), "peak_bytes"),
+              without_model(measured.at(4), "peak_bytes") + (80 << 20));
+    EXPECT_GT(without_model(measured.at(512), "process_bytes"), 1.05 * flat + (64 << 20));
+}
+
+TEST_F(MemoryScaling, FusedUpdatesAndNarrowMomentsTakeWhatThePlanSays) {
+    const Words with_optimizer =
+        kSetting + Words{"--modes", "reconstruct", "--depths", "16", "--with-optimizer"};
+    const auto plain = rows(with_optimizer).at(16);
+    const auto lean = rows(with_optimizer + Words{"--fused-update", "--moments", "bf16"}).at(16);
+    EXPECT_EQ(lean["peak_bytes"], lean["predicted_bytes"]);
+    EXPECT_LT(lean["grads_bytes"].get<double>(), plain["grads_bytes"].get<double>() / 16);
+    EXPECT_EQ(2 * lean["moments_bytes"].get<double>(), plain["moments_bytes"].get<double>());
+    EXPECT_EQ(lean["ema_bytes"], plain["ema_bytes"]);
+}
+
+TEST_F(MemoryScaling, OfARepeatedListTheLastOneWins) {
+    const Words dry = {"--predict", "--modes", "store",    "--modes", "reconstruct",
+                       "--depths",  "2,3",     "--depths", "4,5"};
+    const auto predicted = rows(dry);
+    ASSERT_EQ(predicted.size(), 2u);
+    for (const index_t depth : {4, 5}) EXPECT_EQ(predicted.at(depth)["mode"], "reconstruct");
+}
+
+TEST_F(MemoryScaling, BadListsAreRefused) {
+    for (const Words& bad :
+         {Words{"--depths", "4,x"}, Words{"--depths", "4,,5"}, Words{"--depths", "0"}, Words{"--depths", ""},
+          Words{"--sizes", "99999999999999999999"}, Words{"--under", "-1"}, Words{"--modes", "nothing"},
+          Words{"--fused-update"}, Words{"--moments", "bf16"}})
+        EXPECT_EQ(Process(folder.path(), GLOW_MEMORY_PROGRAM, bad + Words{"--predict"}).wait().code, 2)
+            << bad[0] << " " << bad.back();
+}
+
+}  // namespace
+}  // namespace glow
