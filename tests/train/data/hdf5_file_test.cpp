@@ -98,6 +98,29 @@ TEST(Hdf5File, ManyRowsInManyAppendsAreInOrder) {
     EXPECT_EQ(Hdf5File::open(folder / "a.h5").read<std::int32_t>("/a", {17354, 3}), all);
 }
 
+TEST(Hdf5File, RowsInAnyOrderWithRunsAndGapsAreRead) {
+    const TemporaryFolder folder;
+    Hdf5File file = Hdf5File::create(folder / "a.h5");
+    file.create_growing<std::uint8_t>("/a", {2});
+    std::vector<std::uint8_t> all;
+    for (int i = 0; i < 200; ++i) all.push_back(static_cast<std::uint8_t>(i));
+    file.append("/a", 100, all.data());
+    file.close();
+    const Hdf5File read = Hdf5File::open(folder / "a.h5");
+    for (const std::vector<index_t>& rows :
+         {std::vector<index_t>{0, 1, 2, 7, 8, 99}, {5}, {3, 3, 4, 4, 2, 1}, {98, 99, 0, 1}, {10, 12, 14}}) {
+        std::vector<std::uint8_t> found(2 * rows.size()), expected;
+        for (const index_t row : rows)
+            expected.insert(expected.end(), all.begin() + 2 * row, all.begin() + 2 * row + 2);
+        read.read_scattered_rows("/a", rows.data(), std::ssize(rows), found.data());
+        EXPECT_EQ(found, expected);
+    }
+    const std::vector<index_t> beyond = {98, 99, 100};
+    std::vector<std::uint8_t> found(6);
+    expect_throw<InputError>([&] { read.read_scattered_rows("/a", beyond.data(), 3, found.data()); },
+                             {"0..99", "found 100"});
+}
+
 TEST(Hdf5File, ScalarsAndEmptyArraysAreArrays) {
     const TemporaryFolder folder;
     const double value = 2.5;
