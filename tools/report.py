@@ -82,7 +82,7 @@ def about(run):
                 parts.append(part.format(**c))
             except (KeyError, ValueError):  # an option that this config.toml lacks, or is no number in it
                 continue
-    parts.append(f"{run.last('step'):.0f} steps of {run.last('images_seen') / run.last('step'):.0f} images, {run.minutes():.0f} minutes")
+    parts.append(f"{run.last('step'):.0f} steps, {run.last('images_seen'):.0f} images, {run.minutes():.0f} minutes of steps")
     return ", ".join(parts)
 
 
@@ -177,7 +177,8 @@ def write_tensorboard(run, folder):
 
     for path in run.samples:
         try:
-            writer.add_image("samples", matplotlib.image.imread(path), int(path.stem.rpartition("-")[2]), dataformats="HWC")
+            image = matplotlib.image.imread(path)
+            writer.add_image("samples", image, int(path.stem.rpartition("-")[2]), dataformats="HWC"[: image.ndim])
         except Exception as error:  # a file being written: imread raises many kinds
             say(f"{path}: left out ({error})")
     writer.close()

@@ -95,8 +95,7 @@ def average(run):
 
 
 def drift_tolerance(run):
-    told = run.config.get("drift-tolerance", 0)
-    return told if isinstance(told, float) and told > 0 else DRIFT_TOLERANCE.get(run.config.get("precision"), 1e-5)
+    return run.option("drift-tolerance") or DRIFT_TOLERANCE.get(run.config.get("precision"), 1e-5)
 
 
 def drift(run):
@@ -155,13 +154,13 @@ def rollbacks(run):
 
 def reached(run):
     """What ended the run, as far as its files tell; empty while it goes on."""
-    step, epoch, config = run.last("step"), run.last("epoch"), run.config
-    if config.get("max-steps", 0) and step >= config["max-steps"] > 0:
-        return f"at its last step, {step:.0f}"
-    if config.get("epochs", 0) and epoch >= config["epochs"] > 0:
-        return f"at its last epoch, {epoch:.2f}"
-    if config.get("max-minutes", 0) and run.minutes() >= 0.95 * config["max-minutes"] > 0:
-        return f"at its limit of {config['max-minutes']:g} minutes"
+    steps, epochs, minutes = (run.option(name) for name in ("max-steps", "epochs", "max-minutes"))
+    if run.last("step") >= steps > 0:
+        return f"at its last step, {run.last('step'):.0f}"
+    if run.last("epoch") >= epochs > 0:
+        return f"at its last epoch, {run.last('epoch'):.2f}"
+    if run.minutes() >= 0.95 * minutes > 0:
+        return f"at its limit of {minutes:g} minutes"
     return ""
 
 

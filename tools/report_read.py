@@ -162,6 +162,11 @@ class Run:
         self.has_latest = (self.folder / "latest.h5").exists()
         self.flights = read_flights(self.folder)
 
+    def option(self, name, default=0.0):
+        """An option's number; the default where it has none."""
+        value = self.config.get(name, default)
+        return value if type(value) in (int, float) and math.isfinite(value) else default
+
     def last(self, name):
         """The last finite value of a column; NaN where it has none."""
         values = self.metrics[name]
@@ -194,7 +199,7 @@ class Run:
         if "entropy" in self.data:
             return [(self.data["entropy"], "entropy of the data")]
         value, bits = PUBLISHED.get(self.data.get("name"), (None, None))
-        return [(value, "Glow, published")] if value and self.config.get("n-bits", 8) == bits else []
+        return [(value, "Glow, published")] if value and self.option("n-bits", 8) == bits else []
 
 
 def smoothed(values, window):

@@ -293,6 +293,8 @@ else
     variant bare && rm -r "$work/bare"/{eval.csv,config.toml,samples,checkpoints}
     page_of bare
     verdict bare "worth a look: checkpoint"
+    variant odd && sed -i 's/max-steps = 600/max-steps = six/; s/levels = 3/levels/; s/drift-tolerance = 0/drift-tolerance = nan/' "$work/odd/config.toml"
+    verdict odd healthy
     variant torn && head -c 100 "$work/good.png" >"$work/torn/samples/step-00000600.png" && printf '610,0.6' >>"$work/torn/metrics.csv"
     page_of torn
     says err "no whole PNG" "page: torn"
