@@ -70,7 +70,8 @@ TEST_F(MemoryRuns, AFusedPlanHasTheGradientsOfOneLayerAndHolds) {
     };
     const auto whole = plan({"--plan"}), fused = plan({"--plan", "--fused-update", "--moments", "bf16"});
     EXPECT_LT(fused["gradients"].get<double>(), whole["gradients"].get<double>() / 4);
-    EXPECT_EQ(2 * fused["moments"].get<double>(), whole["moments"].get<double>());
+    // Arrays are whole cache lines.
+    EXPECT_NEAR(2 * fused["moments"].get<double>(), whole["moments"].get<double>(), 256);
     const auto run = plan({"--fused-update", "--moments", "bf16"});
     EXPECT_EQ(run["planned_bytes"], run["peak_bytes"]);
     EXPECT_EQ(run["planned_bytes"], fused["total"]);

@@ -11,8 +11,9 @@ struct MemoryScaling : testing::Test {
             Process(folder.path(), GLOW_MEMORY_PROGRAM, arguments + Words{"--json"}).wait();
         EXPECT_EQ(outcome.code, 0) << outcome.err;
         std::map<index_t, nlohmann::json> by_depth;
-        if (outcome.code == 0)
-            for (const auto& row : nlohmann::json::parse(outcome.out)["rows"]) by_depth[row["depth"]] = row;
+        if (outcome.code != 0) return by_depth;
+        const nlohmann::json result = nlohmann::json::parse(outcome.out);
+        for (const nlohmann::json& row : result["rows"]) by_depth[row["depth"].get<index_t>()] = row;
         return by_depth;
     }
     static double without_model(const nlohmann::json& row, const char* bytes) {
@@ -61,7 +62,8 @@ TEST_F(MemoryScaling, FusedUpdatesAndNarrowMomentsTakeWhatThePlanSays) {
     const auto lean = rows(with_optimizer + Words{"--fused-update", "--moments", "bf16"}).at(16);
     EXPECT_EQ(lean["peak_bytes"], lean["predicted_bytes"]);
     EXPECT_LT(lean["grads_bytes"].get<double>(), plain["grads_bytes"].get<double>() / 16);
-    EXPECT_EQ(2 * lean["moments_bytes"].get<double>(), plain["moments_bytes"].get<double>());
+    EXPECT_NEAR(2 * lean["moments_bytes"].get<double>(), plain["moments_bytes"].get<double>(),
+                256);  // rounding
     EXPECT_EQ(lean["ema_bytes"], plain["ema_bytes"]);
 }
 
