@@ -82,10 +82,11 @@ TEST(Arena, OfImpossibleSizeIsRefused) {
 }
 
 TEST(Arena, TakesWhatItHasInReserveWhenItIsEnlarged) {
+    constexpr std::size_t kReserve = std::size_t{1} << 26;  // more than guards make of the arena
     for (const bool guards : {false, true}) {
         Arena arena(Device::cpu, Category::stored, 128, guards);
         arena.enlarge();  // nothing in reserve: it stays as it is
-        arena.reserve(1 << 20);
+        arena.reserve(kReserve);
         if (!guards) {
             EXPECT_THROW(arena.take_bytes(129), Error);
         }
@@ -95,11 +96,11 @@ TEST(Arena, TakesWhatItHasInReserveWhenItIsEnlarged) {
             EXPECT_THROW(arena.enlarge(), Error);
         }
         arena.enlarge();
-        void* const all = arena.take_bytes(1 << 20);
-        std::memset(all, 1, 1 << 20);
+        void* const all = arena.take_bytes(kReserve);
+        std::memset(all, 1, kReserve);
         EXPECT_EQ(reinterpret_cast<std::uintptr_t>(all) % kAlignment, 0u);
         if (!guards) {
-            EXPECT_EQ(arena.peak(), std::size_t{1} << 20);
+            EXPECT_EQ(arena.peak(), kReserve);
             EXPECT_THROW(arena.take_bytes(1), Error);
         }
     }
