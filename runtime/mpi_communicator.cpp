@@ -157,6 +157,14 @@ class MpiCommunicator : public Communicator {
         ask([] {});
     }
 
+    void watch(std::function<std::string()> fault, std::function<void()> before_end) override {
+        {
+            const std::lock_guard lock(mutex_);
+            before_end_ = std::move(before_end);
+        }
+        if (watchdog_) watchdog_->ask(std::move(fault));
+    }
+
   protected:
     void end_all(int status) override { end_run(status, ""); }
 
@@ -308,16 +316,29 @@ class MpiCommunicator : public Communicator {
             std::fwrite(line.data(), 1, line.size(), stderr);
         }
         std::fflush(stdout);
+        do_before_end();
         status_ = status;
         ending_ = true;
         if (std::this_thread::get_id() == thread_.get_id()) MPI_Abort(MPI_COMM_WORLD, status);
         wake_.notify_all();
-        {
-            const std::lock_guard lock(mutex_);
-            if (before_end_) std::thread(before_end_).detach();  // it may hang
-        }
         std::this_thread::sleep_for(kGrace);
         std::_Exit(status);
+    }
+
+    // It may hang.
+    void do_before_end() {
+        std::function<void()> job;
+        {
+            const std::lock_guard lock(mutex_);
+            job = std::exchange(before_end_, nullptr);
+        }
+        if (!job) return;
+        const auto done = std::make_shared<std::promise<void>>();
+        std::thread([job, done] {
+            job();
+            done->set_value();
+        }).detach();
+        done->get_future().wait_for(kGrace / 3);
     }
 
     // Complete at return: the calling thread's device works on nothing else meanwhile.

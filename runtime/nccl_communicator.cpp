@@ -2,7 +2,8 @@
 // sums of a step run on a stream of their own, and the computation's stream waits for them at the end alone.
 //
 // All calls of NCCL are non-blocking, for a peer may be dead: they are polled, and the watchdog asks for
-// errors that show later (docs.nvidia.com/deeplearning/nccl: "Fault Tolerance").
+// errors that show later (docs.nvidia.com/deeplearning/nccl: "Fault Tolerance"). One thread at a time uses the
+// communicator ("Thread Safety"): no call holds the mutex for long.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 #include <nccl.h>
@@ -10,6 +11,7 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <mutex>
 #include <thread>
 
 #include "kernels/error.h"
@@ -31,11 +33,11 @@ class NcclCommunicator : public Communicator {
         : Communicator(mpi->group()), mpi_(std::move(mpi)) {
         choose_device();
         open();
-        // NCCL's own functions for this are safe on any thread.
-        mpi_->watch([this] { return fault(); }, [this] { ncclCommAbort(nccl_); });
         GLOW_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
         GLOW_CUDA(cudaEventCreateWithFlags(&ready_, cudaEventDisableTiming));
         GLOW_CUDA(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming));
+        // ncclCommAbort alone may be called while another thread is in a call, which it ends.
+        mpi_->watch([this] { return fault(); }, [this] { ncclCommAbort(nccl_); });
     }
 
     // Collective. Graphs that hold its sums must be gone.
@@ -43,10 +45,12 @@ class NcclCommunicator : public Communicator {
         mpi_->watch(nullptr, nullptr);
         cudaStreamSynchronize(stream_);
         ncclResult_t state = ncclCommFinalize(nccl_);
-        while (state == ncclInProgress && ncclCommGetAsyncError(nccl_, &state) == ncclSuccess &&
-               state == ncclInProgress)
-            nap();
-        ncclCommDestroy(nccl_);
+        for (; state == ncclInProgress; state = asked()) nap();
+        // What could not be finished in order is not waited for.
+        if (state == ncclSuccess)
+            ncclCommDestroy(nccl_);
+        else
+            ncclCommAbort(nccl_);
         cudaEventDestroy(ready_);
         cudaEventDestroy(done_);
         cudaStreamDestroy(stream_);
@@ -128,13 +132,25 @@ class NcclCommunicator : public Communicator {
     // counts.
     template <class F>
     void call(F f) {
-        ncclResult_t state = f();
+        ncclResult_t state = locked(f);
         while (state == ncclInProgress) {
             nap();
-            if (const ncclResult_t asked = ncclCommGetAsyncError(nccl_, &state); asked != ncclSuccess)
-                state = asked;
+            state = locked([this] { return asked(); });
         }
         check(state, "NCCL");
+    }
+
+    template <class F>
+    ncclResult_t locked(F f) {
+        const std::lock_guard lock(mutex_);
+        return f();
+    }
+
+    // What is wrong, ncclInProgress, or ncclSuccess.
+    ncclResult_t asked() const {
+        ncclResult_t state = ncclSuccess;
+        const ncclResult_t result = ncclCommGetAsyncError(nccl_, &state);
+        return result != ncclSuccess ? result : state;
     }
 
     void check(ncclResult_t code, const char* what) const {
@@ -143,15 +159,17 @@ class NcclCommunicator : public Communicator {
                 fmt::format("{} failed: {} ({})", what, ncclGetErrorString(code), ncclGetLastError(nccl_)));
     }
 
-    std::string fault() const {
-        ncclResult_t state = ncclSuccess;
-        const ncclResult_t asked = ncclCommGetAsyncError(nccl_, &state);
-        if (asked != ncclSuccess) state = asked;
+    // The watchdog's question. If the other thread is in a call, its own polls will tell.
+    std::string fault() {
+        const std::unique_lock lock(mutex_, std::try_to_lock);
+        if (!lock.owns_lock()) return "";
+        const ncclResult_t state = asked();
         if (state == ncclSuccess || state == ncclInProgress) return "";
         return fmt::format("NCCL: {} ({})", ncclGetErrorString(state), ncclGetLastError(nccl_));
     }
 
     std::unique_ptr<Communicator> mpi_;
+    std::mutex mutex_;
     ncclComm_t nccl_ = nullptr;
     cudaStream_t stream_ = nullptr;
     cudaEvent_t ready_ = nullptr, done_ = nullptr;
