@@ -39,20 +39,31 @@ cat >"$stage/bin/run" <<'RUN'
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 name=${0##*/}
 probe() { [ -e "$1/libcublasLt.so.13" ] || [ -e "$1/libcublasLt.so.12" ]; }
+known=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null)
+is_known() { case $known in *$1*) return 0 ;; esac; return 1; }
+# NVIDIA's wheels have a folder a library, or one for all (nvidia/cu13/lib).
+wheels() {
+    command -v python3 >/dev/null 2>&1 && python3 -c 'import glob, site, sys
+paths = site.getsitepackages() + [site.getusersitepackages()] + sys.path
+print(*dict.fromkeys(f for p in paths for f in glob.glob(p + "/nvidia/*/lib")), sep="\n")' 2>/dev/null
+}
 folders=
-if ! { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -q libcublasLt.so; then
+if ! is_known libcublasLt.so; then
     for folder in ${CUDA_HOME:+"$CUDA_HOME/lib64"} /usr/local/cuda/lib64 /usr/local/cuda-*/lib64; do
         if probe "$folder"; then folders=$folder; break; fi
     done
 fi
-# NVIDIA's wheels have a folder a library, or one for all (nvidia/cu13/lib).
-if [ -z "$folders" ] && command -v python3 >/dev/null 2>&1; then
-    for folder in $(python3 -c 'import glob, site, sys
-paths = site.getsitepackages() + [site.getusersitepackages()] + sys.path
-print(*dict.fromkeys(f for p in paths for f in glob.glob(p + "/nvidia/*/lib")), sep="\n")' 2>/dev/null); do
-        folders=$folders${folders:+:}$folder
-    done
+if [ -z "$folders" ] && ! is_known libcublasLt.so; then
+    for folder in $(wheels); do folders=$folders${folders:+:}$folder; done
 fi
+# cuDNN, which a toolkit need not have, may lie in a Python environment all the same.
+case $folders in *:*) ;; *)
+    if ! is_known libcudnn.so.9 && ! [ -e "$folders/libcudnn.so.9" ]; then
+        for folder in $(wheels); do
+            if [ -e "$folder/libcudnn.so.9" ]; then folders=$folders${folders:+:}$folder; fi
+        done
+    fi ;;
+esac
 [ -n "$folders" ] && export LD_LIBRARY_PATH="$folders${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 missing=$(LD_TRACE_LOADED_OBJECTS=1 "$here/libexec/$name" 2>/dev/null | awk '/not found/ { print $1 }' | sort -u | tr '\n' ' ')
 if [ -n "$missing" ]; then

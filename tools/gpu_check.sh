@@ -4,7 +4,7 @@ set -uo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: tools/gpu_check.sh --part tests|speed|memory|train [--out DIR] [--data F.h5] [--seconds S]
+usage: tools/gpu_check.sh --part tests|speed|memory|train [--out DIR] [--data F.h5] [--seconds S] [--rehearse]
 
 Runs one part on this machine's GPU and leaves PART.json and PART.log in DIR (default: gpu_check); the table that it
 prints last is the JSON's rows. Programs are those of the bundle this script lies in, or of build/gpu or build/release.
@@ -16,18 +16,24 @@ prints last is the JSON's rows. Programs are those of the bundle this script lie
   train    minutes of training with its bits/dim: --data (made by glow_data), else a synthetic set of known entropy
 
   --seconds S   time for the part (330)
+  --rehearse    the same on the CPU with a tiny model: every line runs once, the numbers mean nothing
 
 Exit status: 0 all well, 1 a test failed or a program broke, 2 no GPU that can be used.
 TEXT
 }
 
 part= out=gpu_check data= limit=330
+kind=cuda shape=() batches="512 64 256" precisions="bf16 tf32 fp32" depths="4 8 16 32 48" seconds=1 memory_batch=64
+train_batch=256
 while [ $# -gt 0 ]; do
     case $1 in
         --part) part=${2-}; shift ;;
         --out) out=${2-}; shift ;;
         --data) data=${2-}; shift ;;
         --seconds) limit=${2-}; shift ;;
+        --rehearse)
+            kind=cpu shape=(--width 16 --levels 2) batches=8 precisions=fp32 depths="1 2" seconds=0.01
+            memory_batch=8 train_batch=8 ;;
         --help | -h) usage; exit 0 ;;
         *) echo "gpu_check: unknown option $1 (see --help)" >&2; exit 2 ;;
     esac
@@ -61,7 +67,7 @@ say() { printf '%s\n' "$*" | tee -a "$log" >&2; }
 # name, what, value, unit: one line of the table and of the JSON.
 row() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" >>"$rows"; }
 # Runs a command in what is left of the part's time, all it prints into the log.
-run() { timeout --signal=TERM --kill-after=10 "$(left)" "$@" >>"$log" 2>&1; }
+run() { timeout -s TERM -k 10 "$(left)" "$@" >>"$log" 2>&1; }
 
 finish() {
     {
@@ -82,6 +88,7 @@ finish() {
 
 device=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -1)
 device=${device:-no NVIDIA driver}
+[ $kind = cuda ] || device="rehearsal on the CPU"
 
 part_tests() {
     local name binary summary
@@ -100,7 +107,7 @@ part_tests() {
     done
     # The CPU parts of the tests have run by now; what follows needs the GPU.
     if ! run "$(program glow_eval)" --version; then status=1; fi
-    if [ "$device" = "no NVIDIA driver" ]; then return; fi
+    if [ $kind = cpu ] || [ "$device" = "no NVIDIA driver" ]; then return; fi
     if command -v compute-sanitizer >/dev/null; then
         for tool in memcheck racecheck; do
             say "== compute-sanitizer $tool"
@@ -122,7 +129,7 @@ bench() {
     local label=$1 json
     shift
     json=$out/bench.json
-    if ! timeout "$(left)" "$(program glow_bench)" --device cuda --json "$@" >"$json" 2>>"$log"; then
+    if ! timeout "$(left)" "$(program glow_bench)" --device $kind --json --min-seconds $seconds "${shape[@]}" "$@" >"$json" 2>>"$log"; then
         row "$label" glow_bench FAILED ""
         status=1
         return
@@ -131,7 +138,7 @@ bench() {
     awk -v label="$label" -F'[:,]' '
         /"name":/ { gsub(/[" ]/, "", $2); name = $2; sub(/\/min_time.*|\/manual_time.*/, "", name) }
         /"ms_per_image":/ { ms = $2 } /"share_of_peak":/ { share = $2 } /"peak_GFLOP\/s":/ { peak = $2 }
-        /"run_type": "iteration"/ { seen = 1 }
+        /_calls[0-9]+":/ { gsub(/[" ]/, "", $1); printf "%s %s\tshare of peak\t%.4f\t\n", label, $1, $2 }
         /^    }/ { if (ms != "") {
             printf "%s %s\timages/s\t%.1f\t\n", label, name, 1000 / ms
             printf "%s %s\tshare of peak\t%.4f\t\n", label, name, share
@@ -142,25 +149,33 @@ bench() {
 
 part_speed() {
     local precision batch twin=$root/tests/reference/bench_pytorch_gpu.py
-    for batch in 512 64 256; do
-        for precision in bf16 tf32 fp32; do
+    local depth=${depths##* } first=${batches%% *} fast=${precisions%% *} engine
+    [ $kind = cuda ] && depth=32
+    for batch in $batches; do
+        for precision in $precisions; do
             [ "$(left)" -lt 200 ] && break
-            bench "glow $precision batch $batch" --depth 32 --batch $batch --precision $precision --min-seconds 1 \
+            bench "glow $precision batch $batch" --depth "$depth" --batch "$batch" --precision "$precision" \
                 --filter step/reconstruct
         done
     done
-    bench "glow bf16 batch 64, no graph" --depth 32 --batch 64 --precision bf16 --no-graph --min-seconds 1 \
-        --filter step/reconstruct
-    bench "glow bf16 batch 512, no graph" --depth 32 --batch 512 --precision bf16 --no-graph --min-seconds 1 \
-        --filter step/reconstruct
-    bench "glow bf16 batch 512, stored" --depth 32 --batch 512 --precision bf16 --min-seconds 1 --filter step/store
-    bench "glow bf16 batch 512" --batch 512 --precision bf16 --min-seconds 0.5 --filter network
+    for batch in $batches; do
+        [ "$batch" = 256 ] && continue
+        bench "glow $fast batch $batch, no graph" --depth "$depth" --batch "$batch" --precision "$fast" --no-graph \
+            --filter step/reconstruct
+    done
+    bench "glow $fast batch $first, stored" --depth "$depth" --batch "$first" --precision "$fast" --filter step/store
+    for engine in products cudnn; do
+        [ "$engine $kind" = "cudnn cpu" ] && continue
+        bench "glow $fast batch $first, $engine" --batch "$first" --precision "$fast" --engine $engine --filter network
+    done
+    bench "glow $fast batch $first" --batch "$first" --precision "$fast" --filter products
     if ! python3 -c 'import torch, numpy, h5py' 2>>"$log"; then
         row "PyTorch twin" absent - ""
         return
     fi
-    (cd "$root/tests/reference" && timeout "$(left)" python3 "$twin" --seconds $(($(left) - 60)) \
-        --batches 512,64 --precisions bf16,tf32,fp32) >"$out/twin.jsonl" 2>>"$log" || status=1
+    local how=(--seconds $(($(left) - 60)) --batches 512,64 --precisions bf16,tf32,fp32)
+    [ $kind = cpu ] && how=(--dry)
+    (cd "$root/tests/reference" && timeout "$(left)" python3 "$twin" "${how[@]}") >"$out/twin.jsonl" 2>>"$log" || status=1
     cat "$out/twin.jsonl" >>"$log"
     python3 - "$out/twin.jsonl" >>"$rows" <<'PYTHON'
 import json
@@ -181,7 +196,9 @@ PYTHON
 data_set() {
     [ -n "$data" ] && return
     data=$out/gauss.h5
-    [ -f "$data" ] || run "$(program glow_data)" synthetic gauss --size 32 --channels 3 --train 4096 --test 512 \
+    local images=4096
+    [ $kind = cpu ] && images=64
+    [ -f "$data" ] || run "$(program glow_data)" synthetic gauss --size 32 --channels 3 --train $images --test 512 \
         -o "$data"
 }
 
@@ -189,12 +206,12 @@ part_memory() {
     local depth memory json
     data_set
     for memory in reconstruct checkpoint store; do
-        for depth in 4 8 16 32 48; do
+        for depth in $depths; do
             [ "$(left)" -lt 40 ] && break
             rm -rf "$out/memory_run"
-            json=$(timeout "$(left)" "$(program glow_train)" --device cuda --data "$data" --out "$out/memory_run" \
-                --depth $depth --batch 64 --precision bf16 --memory $memory --max-steps 3 --eval-every 0 \
-                --sample-every 0 --checkpoint-every 0 --quiet --json 2>>"$log")
+            json=$(timeout "$(left)" "$(program glow_train)" --device $kind --data "$data" --out "$out/memory_run" \
+                "${shape[@]}" --depth "$depth" --batch $memory_batch --precision "${precisions%% *}" \
+                --memory $memory --max-steps 3 --eval-every 0 --sample-every 0 --checkpoint-every 0 --quiet --json 2>>"$log")
             if [ -z "$json" ]; then row "depth $depth, $memory" glow_train FAILED ""; status=1; continue; fi
             printf '%s\n' "$json" >>"$log"
             for what in planned_bytes peak_bytes process_growth_bytes; do
@@ -211,13 +228,15 @@ part_train() {
     data_set
     minutes=$(awk -v s="$(left)" 'BEGIN { printf "%.2f", (s - 60) / 60 }')
     rm -rf "$out/run"
-    run "$(program glow_train)" --device cuda --data "$data" --out "$out/run" --precision bf16 --batch 256 \
-        --warmup-epochs 0.5 --max-minutes "$minutes" --eval-every 0 --sample-every 0 --checkpoint-every 0 || status=1
+    [ $kind = cpu ] && minutes=0.05
+    run "$(program glow_train)" --device $kind --data "$data" --out "$out/run" "${shape[@]}" \
+        --precision "${precisions%% *}" --batch $train_batch --tune --warmup-epochs 0.5 --max-minutes "$minutes" --eval-every 0 \
+        --sample-every 0 --checkpoint-every 0 || status=1
     row glow_train bits/dim "$(awk -F, 'END { print $4 }' "$out/run/metrics.csv" 2>/dev/null)" "last step"
     row glow_train images "$(awk -F, 'END { print $3 }' "$out/run/metrics.csv" 2>/dev/null)" seen
     row glow_train images/s "$(awk -F, 'NR > 5 { n++; s += $8 } END { if (n) printf "%.1f", s / n }' "$out/run/metrics.csv" 2>/dev/null)" ""
     local json
-    json=$(timeout "$(left)" "$(program glow_eval)" --bpd --device cuda --precision bf16 --checkpoint "$out/run" \
+    json=$(timeout "$(left)" "$(program glow_eval)" --bpd --device $kind --precision "${precisions%% *}" --checkpoint "$out/run" \
         --data "$data" --split test --json 2>>"$log") || status=1
     printf '%s\n' "$json" >>"$log"
     row glow_eval bits/dim "$(printf '%s' "$json" | sed -n 's/.*"bpd": *\([0-9.]*\).*/\1/p')" "test, EMA"
@@ -229,7 +248,7 @@ if [ "$part" = tests ]; then
     part_tests
 fi
 # Does a program find the GPU? Refusals are the programs' own.
-if ! "$(program glow_sample)" --device cuda --checkpoint /nonexistent -o "$out/probe.png" 2>&1 | tee -a "$log" |
+if ! "$(program glow_sample)" --device $kind --checkpoint /nonexistent -o "$out/probe.png" 2>&1 | tee -a "$log" |
     grep -q -v -- '--device cuda'; then
     say "gpu_check: no GPU that can be used: $(tail -1 "$log")"
     [ $status = 0 ] && status=2

@@ -86,14 +86,19 @@ def main():
     parser.add_argument("--steps", type=int, default=5, help="measured steps, whose median is reported")
     parser.add_argument("--warmup", type=int, default=3, help="steps before them")
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--dry", action="store_true", help="every variant once on the CPU, with a tiny model")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no further variant after so long")
     options = parser.parse_args()
+    if options.dry:
+        options.device, options.levels, options.depth, options.width = "cpu", 2, 1, 8
+        options.batches, options.steps, options.warmup = "2", 1, 1
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         print("bench_pytorch_gpu: PyTorch sees no GPU", file=sys.stderr)
         return 2
     config, p = prepare(options, device)
-    torch.set_default_device(device)
+    if device.type != "cpu":
+        torch.set_default_device(device)
     start = time.perf_counter()
     for mode in options.modes.split(","):
         for memory in options.memory.split(","):
@@ -106,7 +111,7 @@ def main():
                     try:
                         row = measure(options, config, p, device, batch, precision, mode == "compile",
                                       memory == "checkpoint")
-                    except (RuntimeError, torch.OutOfMemoryError) as error:
+                    except (RuntimeError, AttributeError) as error:  # out of memory; a PyTorch without compile
                         row = dict(variant, error=str(error).split("\n")[0][:200])
                     print(json.dumps(row), flush=True)
                     if device.type == "cuda":
