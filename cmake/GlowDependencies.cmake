@@ -1,5 +1,5 @@
 # What the build borrows. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, libpng, libjpeg-turbo, zlib.
-# Optional: CUDA, MPI, oneDNN, Google Benchmark; what is missing is replaced by a stub file and named in the summary.
+# Optional: CUDA, cuDNN, NCCL, MPI, oneDNN, Google Benchmark; what is missing is replaced by a stub file and named in the summary.
 find_package(PkgConfig)
 
 function(glow_missing what debian)
@@ -31,6 +31,27 @@ if(NOT GLOW_CUDA STREQUAL "OFF")
         message(FATAL_ERROR "GLOW_CUDA=ON, but no nvcc of CUDA 12.4 or newer was found: set CMAKE_CUDA_COMPILER "
                             "or PATH, or configure with -DGLOW_CUDA=OFF.")
     endif()
+endif()
+
+# cuDNN 9: its header alone, for the library is looked for when a program runs. It may lie beside CUDA or in a Python package.
+set(glow_have_cudnn OFF)
+set(glow_cudnn_text "no")
+if(NOT GLOW_CUDNN STREQUAL "OFF" AND glow_have_cuda)
+    find_path(GLOW_CUDNN_INCLUDE cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV CUDNN_ROOT PATH_SUFFIXES include)
+    if(GLOW_CUDNN_INCLUDE)
+        file(STRINGS ${GLOW_CUDNN_INCLUDE}/cudnn_version.h cudnn_text REGEX "define CUDNN_(MAJOR|MINOR|PATCHLEVEL) ")
+        string(REGEX REPLACE "[^0-9;]" "" cudnn_version "${cudnn_text}")
+        string(REPLACE ";" "." cudnn_version "${cudnn_version}")
+    endif()
+    if(cudnn_version VERSION_GREATER_EQUAL 9 AND cudnn_version VERSION_LESS 10)
+        set(glow_have_cudnn ON)
+        set(glow_cudnn_text "${cudnn_version}")
+        add_library(glow_cudnn INTERFACE)
+        target_include_directories(glow_cudnn SYSTEM INTERFACE ${GLOW_CUDNN_INCLUDE})
+    endif()
+endif()
+if(GLOW_CUDNN STREQUAL "ON" AND NOT glow_have_cudnn)
+    message(FATAL_ERROR "GLOW_CUDNN=ON needs CUDA and the headers of cuDNN 9 (set CUDNN_ROOT), or -DGLOW_CUDNN=OFF.")
 endif()
 
 set(HDF5_PREFER_PARALLEL OFF)

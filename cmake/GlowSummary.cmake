@@ -1,6 +1,7 @@
 # What the configuration found, one line each.
 message(STATUS "Glow ${PROJECT_VERSION}, ${CMAKE_BUILD_TYPE}, ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, native ${GLOW_NATIVE}")
 message(STATUS "  CUDA    ${glow_cuda_text}")
+message(STATUS "  cuDNN   ${glow_cudnn_text}")
 message(STATUS "  oneDNN  ${glow_onednn_text}")
 message(STATUS "  BLAS    ${GLOW_BLAS_LIBRARY}")
 message(STATUS "  MPI     ${glow_mpi_text}")

@@ -1,6 +1,6 @@
 // Class conditioning, element by element. Sums over images run in order: few terms, and the same bits always.
 #include "kernels/classes.h"
-#include "kernels/launch.cuh"
+#include "kernels/for_each.cuh"
 #include "kernels/math.h"
 
 namespace glow::inline GLOW_REAL {

@@ -1,7 +1,8 @@
 // Affine and additive coupling, element by element.
 #include "kernels/coupling.h"
-#include "kernels/launch.cuh"
+#include "kernels/for_each.cuh"
 #include "kernels/math.h"
+#include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {

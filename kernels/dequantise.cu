@@ -1,6 +1,7 @@
 // Dequantisation: four pixels per Philox block.
 #include "kernels/dequantise.h"
-#include "kernels/launch.cuh"
+#include "kernels/for_each.cuh"
+#include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {

@@ -1,7 +1,8 @@
 // Gaussian latents, element by element.
+#include "kernels/for_each.cuh"
 #include "kernels/gaussian.h"
-#include "kernels/launch.cuh"
 #include "kernels/philox.h"
+#include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {

@@ -1,6 +1,6 @@
 // Parities of roundings, and how a rebuilt state is led back to them.
+#include "kernels/for_each.cuh"
 #include "kernels/kept_state.h"
-#include "kernels/launch.cuh"
 #include "kernels/math.h"
 
 namespace glow::inline GLOW_REAL {

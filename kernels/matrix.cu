@@ -1,7 +1,8 @@
 // Epilogues, and determinants and condition numbers from LU factors.
-#include "kernels/launch.cuh"
+#include "kernels/for_each.cuh"
 #include "kernels/math.h"
 #include "kernels/matrix.h"
+#include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {

@@ -1,9 +1,10 @@
 // Affine maps of the state's channels, and the matrices in them.
 #include <limits>
 
-#include "kernels/launch.cuh"
+#include "kernels/for_each.cuh"
 #include "kernels/math.h"
 #include "kernels/mixing.h"
+#include "kernels/row_matvec.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -116,6 +117,16 @@ struct FoldMixing {
     GLOW_HD void operator()(index_t k, index_t o, index_t i) const {
         const index_t at = (k * C + o) * C + i;
         v.M[at] = v.W[at] * exp_of(3.0 * logs[k * stride + i]);
+    }
+};
+
+struct FoldInverse {
+    static constexpr const char* name = "fold_mixing_inverse";
+    index_t C, stride;
+    const real* logs;
+    MixingValues v;
+    GLOW_HD void operator()(index_t k, index_t o, index_t i) const {
+        const index_t at = (k * C + o) * C + i;
         v.M_inverse[at] = v.W_inverse[at] * exp_of(-3.0 * logs[k * stride + o]);
     }
 };
@@ -136,20 +147,29 @@ struct FoldShift {
 struct FoldLogdet {
     static constexpr const char* name = "fold_mixing_logdet";
     index_t C, pixels, stride;
-    const real* bias;
     const real* logs;
     MixingValues v;
     GLOW_HD void operator()(index_t k) const {
         double sum = 0;
+        for (index_t i = 0; i < C; ++i) sum += 3.0 * logs[k * stride + i];
+        v.actnorm_logdet[k] = sum * static_cast<double>(pixels);
+    }
+};
+
+struct FoldDeterminant {
+    static constexpr const char* name = "fold_mixing_determinant";
+    index_t C, pixels, stride;
+    const real* bias;
+    const real* logs;
+    MixingValues v;
+    GLOW_HD void operator()(index_t k) const {
         bool usable = true;
         for (index_t i = 0; i < C; ++i) {
             const double log_scale = 3.0 * logs[k * stride + i];
-            sum += log_scale;
             // Scales between 2^-1000 and 2^1000, and no NaN.
             usable = usable && log_scale > -693.0 && log_scale < 693.0 &&
                      bias[k * stride + i] - bias[k * stride + i] == 0;
         }
-        v.actnorm_logdet[k] = sum * static_cast<double>(pixels);
         v.mixing_logdet[k] *= static_cast<double>(pixels);
         if (!usable) v.condition[k] = kInfinity;
     }
@@ -161,6 +181,18 @@ struct AddToAll {
     const double* value;
     double* x;
     GLOW_HD void operator()(index_t n) const { x[n] += *value; }
+};
+
+struct AddSumToAll {
+    static constexpr const char* name = "add_sum_to_all";
+    index_t count;
+    const double* values;
+    double* x;
+    GLOW_HD void operator()(index_t n) const {
+        double sum = 0;
+        for (index_t k = 0; k < count; ++k) sum += values[k];
+        x[n] += sum;
+    }
 };
 
 // G[o, i] = (dM + dc b^T)[o, i] s_i.
@@ -287,11 +319,21 @@ void fold_mixing(const Place& place, index_t K, index_t C, index_t pixels, index
                  const real* logs, const MixingValues& values) {
     for_each_group(place, K, C, C, FoldMixing{C, stride, logs, values});
     for_each_row_channel(place, K, C, FoldShift{C, stride, bias, values});
-    for_each(place, K, FoldLogdet{C, pixels, stride, bias, logs, values}, C);
+    for_each(place, K, FoldLogdet{C, pixels, stride, logs, values}, C);
+}
+
+void fold_mixing_inverse(const Place& place, index_t K, index_t C, index_t pixels, index_t stride,
+                         const real* bias, const real* logs, const MixingValues& values) {
+    for_each_group(place, K, C, C, FoldInverse{C, stride, logs, values});
+    for_each(place, K, FoldDeterminant{C, pixels, stride, bias, logs, values}, C);
 }
 
 void add_to_all(const Place& place, index_t N, const double* value, double* x) {
     for_each(place, N, AddToAll{value, x});
+}
+
+void add_sum_to_all(const Place& place, index_t N, index_t count, const double* values, double* x) {
+    for_each(place, N, AddSumToAll{count, values, x}, count);
 }
 
 void dense_weight_gradient(const Place& place, index_t C, const real* dMc, const double* W_inverse,

@@ -65,13 +65,18 @@ struct MixingValues {
                 mixing_logdet + k,     actnorm_logdet + k,    condition + k};
     }
 };
-// M, M_inverse, shift, minus_bias and actnorm_logdet from W, W_inverse, bias and logs; mixing_logdet *=
-// pixels (it holds log|det W| before); condition = inf where a bias or a scale is out of range.
+// M, shift, minus_bias and actnorm_logdet from W, bias and logs: what the way forward needs.
 void fold_mixing(const Place& place, index_t K, index_t C, index_t pixels, index_t stride, const real* bias,
                  const real* logs, const MixingValues& values);
+// M_inverse from W_inverse and logs; mixing_logdet *= pixels (it holds log|det W| before); condition = inf
+// where a bias or a scale is out of range.
+void fold_mixing_inverse(const Place& place, index_t K, index_t C, index_t pixels, index_t stride,
+                         const real* bias, const real* logs, const MixingValues& values);
 
-// x[n] += *value, n < N: a log-determinant that is the same for every image.
+// x[n] += *value, n < N: a log-determinant that is the same for every image. x[n] += the sum of `count` of
+// them.
 void add_to_all(const Place& place, index_t N, const double* value, double* x);
+void add_sum_to_all(const Place& place, index_t N, index_t count, const double* values, double* x);
 
 // ---- Parameter gradients -------------------------------------------------------------------------
 //

@@ -1,7 +1,9 @@
 // Folding, masks and moments.
-#include "kernels/launch.cuh"
+#include "kernels/for_each.cuh"
 #include "kernels/math.h"
 #include "kernels/network.h"
+#include "kernels/pack.cuh"
+#include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -39,6 +41,23 @@ struct FoldElement {
         const double c = s * bias[o];
         folded[o * stride + k] = round_to<Map>(k < K ? s * W[o * K + k] : k == K ? c : 0.0);
         if (k == 0 && folded_bias != nullptr) folded_bias[o] = static_cast<real>(c);
+    }
+};
+
+// The same of many layers.
+template <class Map>
+struct FoldLayers {
+    static constexpr const char* name = "fold_actnorms";
+    FoldElement<Map> first;
+    index_t step, out, bias_step;
+    GLOW_HD void operator()(index_t layer, index_t o, index_t k) const {
+        FoldElement<Map> f = first;
+        f.W += layer * step;
+        f.bias += layer * step;
+        f.logs += layer * step;
+        f.folded += layer * out * f.stride;
+        if (f.folded_bias != nullptr) f.folded_bias += layer * bias_step;
+        f(o, k);
     }
 };
 
@@ -101,24 +120,54 @@ struct UnfoldRow {
     }
 };
 
+// Where the row of a tap and an output begins.
+struct TapRows {
+    index_t of_tap, of_output;
+    TapRows(TapOrder order, index_t C, index_t w)
+        : of_tap(order == TapOrder::taps_first ? C * w : w),
+          of_output(order == TapOrder::taps_first ? w : 9 * w) {}
+    GLOW_HD index_t operator()(index_t tap, index_t c) const { return tap * of_tap + c * of_output; }
+};
+
 template <class Map>
 struct PackTaps {
     static constexpr const char* name = "pack_taps";
-    index_t C, w, depth;
+    TapRows rows;
+    index_t depth;
     const real* W;
     Map* packed;
     GLOW_HD void operator()(index_t tap, index_t c, index_t i) const {
-        packed[(tap * C + c) * w + i] = round_to<Map>(W[(c * 9 + tap) * depth + i]);
+        packed[rows(tap, c) + i] = round_to<Map>(W[(c * 9 + tap) * depth + i]);
+    }
+};
+
+// All rows of many layers, those behind the last tap too. row = c * 9 + tap, whatever their order in memory.
+template <class Map>
+struct PackLayers {
+    static constexpr const char* name = "pack_all_taps";
+    TapRows rows;
+    index_t step, C, w, depth, stride;
+    const real* W;
+    Map* packed;
+    GLOW_HD void operator()(index_t layer, index_t row, index_t i) const {
+        Map* const matrix = packed + layer * stride * w;
+        if (row >= 9 * C) {
+            matrix[row * w + i] = Map{};
+            return;
+        }
+        const index_t c = row / 9, tap = row - 9 * c;
+        matrix[rows(tap, c) + i] = round_to<Map>(W[layer * step + row * depth + i]);
     }
 };
 
 struct UnpackTaps {
     static constexpr const char* name = "unpack_taps";
-    index_t C, w, depth;
+    TapRows rows;
+    index_t depth;
     const real* dpacked;
     real* dW;
     GLOW_HD void operator()(index_t tap, index_t c, index_t i) const {
-        dW[(c * 9 + tap) * depth + i] += dpacked[(tap * C + c) * w + i];
+        dW[(c * 9 + tap) * depth + i] += dpacked[rows(tap, c) + i];
     }
 };
 
@@ -257,6 +306,14 @@ void fold_actnorm(const Place& place, index_t out, index_t K, index_t stride, co
         for_each(place, out, Fold<Map>{K, stride, W, bias, logs, folded, folded_bias}, stride);
 }
 
+template <class Map>
+void fold_actnorms(const Place& place, index_t layers, index_t step, index_t out, index_t K, index_t stride,
+                   const real* W, const real* bias, const real* logs, Map* folded, real* folded_bias,
+                   index_t bias_step) {
+    for_each_group(place, layers, out, stride,
+                   FoldLayers<Map>{{K, stride, W, bias, logs, folded, folded_bias}, step, out, bias_step});
+}
+
 void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W,
                     const real* bias, const real* logs, const real* dfolded, const real* dfolded_bias,
                     real* dW, real* dbias, real* dlogs) {
@@ -268,14 +325,22 @@ void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, 
 }
 
 template <class Map>
-void pack_taps(const Place& place, index_t C, index_t w, bool edge, index_t stride, const real* W,
-               Map* packed) {
-    for_each_group(place, 9, C, w, PackTaps<Map>{C, w, w + (edge ? 1 : 0), W, packed});
+void pack_taps(const Place& place, index_t C, index_t w, bool edge, TapOrder order, index_t stride,
+               const real* W, Map* packed) {
+    for_each_group(place, 9, C, w, PackTaps<Map>{TapRows(order, C, w), w + (edge ? 1 : 0), W, packed});
     fill(place, (stride - 9 * C) * w, Map{}, packed + 9 * C * w);
 }
 
-void unpack_taps(const Place& place, index_t C, index_t w, bool edge, const real* dpacked, real* dW) {
-    for_each_group(place, 9, C, w, UnpackTaps{C, w, w + (edge ? 1 : 0), dpacked, dW});
+template <class Map>
+void pack_all_taps(const Place& place, index_t layers, index_t step, index_t C, index_t w, bool edge,
+                   TapOrder order, index_t stride, const real* W, Map* packed) {
+    for_each_group(place, layers, stride, w,
+                   PackLayers<Map>{TapRows(order, C, w), step, C, w, w + (edge ? 1 : 0), stride, W, packed});
+}
+
+void unpack_taps(const Place& place, index_t C, index_t w, bool edge, TapOrder order, const real* dpacked,
+                 real* dW) {
+    for_each_group(place, 9, C, w, UnpackTaps{TapRows(order, C, w), w + (edge ? 1 : 0), dpacked, dW});
 }
 
 template <class Map>
@@ -314,10 +379,15 @@ void copy(const Place& place, index_t count, const T* from, T* to) {
     for_each(place, count, Copy<T>{from, to});
 }
 
-#define GLOW_INSTANTIATE_MAP(Map)                                                                      \
-    template void fold_actnorm<Map>(const Place&, index_t, index_t, index_t, const real*, const real*, \
-                                    const real*, Map*, real*);                                         \
-    template void pack_taps<Map>(const Place&, index_t, index_t, bool, index_t, const real*, Map*);    \
+#define GLOW_INSTANTIATE_MAP(Map)                                                                            \
+    template void fold_actnorm<Map>(const Place&, index_t, index_t, index_t, const real*, const real*,       \
+                                    const real*, Map*, real*);                                               \
+    template void fold_actnorms<Map>(const Place&, index_t, index_t, index_t, index_t, index_t, const real*, \
+                                     const real*, const real*, Map*, real*, index_t);                        \
+    template void pack_taps<Map>(const Place&, index_t, index_t, bool, TapOrder, index_t, const real*,       \
+                                 Map*);                                                                      \
+    template void pack_all_taps<Map>(const Place&, index_t, index_t, index_t, index_t, bool, TapOrder,       \
+                                     index_t, const real*, Map*);                                            \
     template void relu_backward<Map>(const Place&, index_t, index_t, const Map*, Map*, real*, double*);
 #define GLOW_INSTANTIATE(T)                                                                            \
     template void add_moments<T>(const Place&, index_t, index_t, const T*, index_t, double*, double*); \

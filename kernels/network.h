@@ -14,6 +14,13 @@ template <class Map>
 void fold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W, const real* bias,
                   const real* logs, Map* folded, real* folded_bias);
 
+// The same of successive layers whose parameters lie `step` elements apart: matrices one after the other,
+// biases `bias_step` elements apart.
+template <class Map>
+void fold_actnorms(const Place& place, index_t layers, index_t step, index_t out, index_t K, index_t stride,
+                   const real* W, const real* bias, const real* logs, Map* folded, real* folded_bias,
+                   index_t bias_step);
+
 // Gradients through fold_actnorm, from those of the folded weights (dfolded [out, stride]) and folded bias
 // (its column K, or dfolded_bias): dW[o,k] += s dfolded[o,k], dbias += s dc, dlogs += 3 (sum_k dfolded W s +
 // dc s b).
@@ -21,12 +28,18 @@ void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, 
                     const real* bias, const real* logs, const real* dfolded, const real* dfolded_bias,
                     real* dW, real* dbias, real* dlogs);
 
-// The last convolution's weight [C, 9, w + edge] as the matrix [stride, w], row tap * C + c (zeros from 9 C
-// on), and the gradient's way back: dW += (the edge channel's entries are left alone).
+// The last convolution's weight [C, 9, w + edge] as the matrix [stride, w], row tap * C + c or c * 9 + tap
+// (zeros from 9 C on), and the gradient's way back: dW += (the edge channel's entries are left alone).
+enum class TapOrder { taps_first, outputs_first };
 template <class Map>
-void pack_taps(const Place& place, index_t C, index_t w, bool edge, index_t stride, const real* W,
-               Map* packed);
-void unpack_taps(const Place& place, index_t C, index_t w, bool edge, const real* dpacked, real* dW);
+void pack_taps(const Place& place, index_t C, index_t w, bool edge, TapOrder order, index_t stride,
+               const real* W, Map* packed);
+void unpack_taps(const Place& place, index_t C, index_t w, bool edge, TapOrder order, const real* dpacked,
+                 real* dW);
+// Of successive layers, as fold_actnorms().
+template <class Map>
+void pack_all_taps(const Place& place, index_t layers, index_t step, index_t C, index_t w, bool edge,
+                   TapOrder order, index_t stride, const real* W, Map* packed);
 
 // dmap <- dmap where map > 0, else 0 (relu'(0) = 0); sums[c] += its column sums where sums is not nullptr.
 // [rows, C]; partial: column_scratch(1, C) doubles, unused without sums.

@@ -3,10 +3,12 @@
 #include <cstring>
 #include <type_traits>
 
-#include "kernels/launch.cuh"
+#include "kernels/for_each.cuh"
 #include "kernels/math.h"
 #include "kernels/optimiser.h"
+#include "kernels/pack.cuh"
 #include "kernels/philox.h"
+#include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {

@@ -1,5 +1,5 @@
 // Squeeze and split as gathers from a copy in scratch.
-#include "kernels/launch.cuh"
+#include "kernels/for_each.cuh"
 #include "kernels/permute.h"
 
 namespace glow::inline GLOW_REAL {

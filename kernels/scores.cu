@@ -1,6 +1,6 @@
 // Sums of a step over its images, in a fixed tree.
-#include "kernels/launch.cuh"
 #include "kernels/math.h"
+#include "kernels/reduce.cuh"
 #include "kernels/scores.h"
 
 namespace glow::inline GLOW_REAL {

@@ -2,6 +2,7 @@
 #include "layers/actnorm_mixing.h"
 
 #include "kernels/network.h"
+#include "runtime/trace.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -37,7 +38,8 @@ LuFactors ActnormMixing::factors() const {
             lu_.upper.value()};
 }
 
-void ActnormMixing::prepare(const Context& context, Steps steps) {
+void ActnormMixing::begin_prepare(const Context& context, Steps steps) {
+    const Trace trace("mixing derived values");
     const ActnormMixing& first = *steps[0];
     const Place& place = context.place;
     const MixingValues& v = first.values_;
@@ -62,9 +64,21 @@ void ActnormMixing::prepare(const Context& context, Steps steps) {
         first.permutation_ == Permutation::invconv || first.permutation_ == Permutation::invconv_lu;
     if (learned && !context.dry())
         context.solver.invert(K, C, v.W, v.W_inverse, v.mixing_logdet, v.condition);
+    fold_mixing(place, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(), v);
+}
+
+void ActnormMixing::finish_prepare(const Context& context, Steps steps) {
+    const Trace trace("mixing inverses");
+    const ActnormMixing& first = *steps[0];
+    const Place& place = context.place;
+    const MixingValues& v = first.values_;
+    const index_t K = static_cast<index_t>(steps.size()), C = first.shape_.C;
+    const index_t stride = K > 1 ? first.stride_to(*steps[1]) : 0;
+    if (!context.dry()) context.solver.finish();
     if (first.permutation_ == Permutation::invconv_lu)
         lu_log_determinant(place, K, C, stride, first.lu_.log_diag.value(), v.mixing_logdet);
-    fold_mixing(place, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(), v);
+    fold_mixing_inverse(place, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(),
+                        v);
 }
 
 void ActnormMixing::initialise(const Context& context, Flow& flow) {
@@ -84,13 +98,20 @@ void ActnormMixing::initialise(const Context& context, Flow& flow) {
     forward(context, flow);
 }
 
-void ActnormMixing::forward(const Context& context, Flow& flow) {
+void ActnormMixing::forward(const Context& context, Flow& flow, bool with_determinant) {
+    const Trace trace("mixing");
     affine_rows(context.place, flow.N * shape_.pixels(), shape_.C, values_.M, values_.shift, flow.h);
     add_to_all(context.place, flow.N, values_.actnorm_logdet, flow.logdet);
+    if (!with_determinant) return;
     add_to_all(context.place, flow.N, values_.mixing_logdet, flow.logdet);
 }
 
+void ActnormMixing::add_determinants(const Context& context, Steps steps, Flow& flow) {
+    add_sum_to_all(context.place, flow.N, std::ssize(steps), steps[0]->values_.mixing_logdet, flow.logdet);
+}
+
 void ActnormMixing::inverse(const Context& context, Flow& flow) {
+    const Trace trace("mixing inverse");
     affine_rows(context.place, flow.N * shape_.pixels(), shape_.C, values_.M_inverse, values_.minus_bias,
                 flow.h);
 }
@@ -101,6 +122,7 @@ void ActnormMixing::backward(const Context& context, Flow& flow, Gradient& gradi
 }
 
 void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x, Gradient& gradient) const {
+    const Trace trace("mixing gradient");
     const index_t rows = N * shape_.pixels(), C = shape_.C;
     const Arena::Scope scope(context.workspace);
 

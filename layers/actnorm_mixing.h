@@ -24,12 +24,23 @@ class ActnormMixing : public Layer {
     static void allocate(Steps steps, Arena& derived, double* conditions);
     // Derived values from the parameters: M = W diag(s), its inverse, W^-1, logdet. To be called after every
     // change of the parameters. Sets W's condition numbers; inf where W is singular or a parameter is not
-    // finite, and then the layer must not be run.
-    static void prepare(const Context& context, Steps steps);
+    // finite, and then the layer's results mean nothing.
+    static void prepare(const Context& context, Steps steps) {
+        begin_prepare(context, steps);
+        finish_prepare(context, steps);
+    }
+    // Its two halves. After the first, forward(false) can be run, while a GPU works out determinants and
+    // inverses beside; all else after the second.
+    static void begin_prepare(const Context& context, Steps steps);
+    static void finish_prepare(const Context& context, Steps steps);
 
     // Sets the actnorm; then as prepare() and forward().
     void initialise(const Context& context, Flow& flow) override;
-    void forward(const Context& context, Flow& flow) override;
+    void forward(const Context& context, Flow& flow) override { forward(context, flow, true); }
+    // with_determinant: logdet += log|det W| too. Else add_determinants() has to follow, for all steps
+    // together.
+    void forward(const Context& context, Flow& flow, bool with_determinant);
+    static void add_determinants(const Context& context, Steps steps, Flow& flow);
     void inverse(const Context& context, Flow& flow) override;
     // inverse(), then gradient() at the state it found.
     void backward(const Context& context, Flow& flow, Gradient& gradient) override;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/coupling.h"
+#include "runtime/trace.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -12,15 +13,15 @@ index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N, 
     return std::min(N, tile > 0 ? tile : rule);
 }
 
-Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision precision, index_t tile,
-                   const std::string& name, Parameters& parameters)
+Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision precision, Engine engine,
+                   index_t tile, const std::string& name, Parameters& parameters)
     : shape_(shape),
       kind_(config.coupling),
       tile_(tile),
       width_(config.width),
       network_(make_coupling_network(shape, shape.C / 2,
                                      kind_ == CouplingKind::affine ? shape.C : shape.C / 2, config.width,
-                                     config.edge_bias, precision, name + "/coupling", parameters)) {}
+                                     config.edge_bias, precision, engine, name + "/coupling", parameters)) {}
 
 // f(first image, images) for every tile.
 template <class F>
@@ -36,14 +37,34 @@ Coupling::Kept Coupling::take_kept(const Blocking& blocking, Arena& arena, index
     return kept;
 }
 
+void Coupling::allocate(Steps steps, Arena& derived) {
+    const CouplingNetwork& first = *steps[0]->network_;
+    const CouplingNetwork::Folded all = first.take_folded(derived, std::ssize(steps));
+    for (index_t k = 0; k < std::ssize(steps); ++k) {
+        steps[k]->folded_ = first.folded_of(all, k);
+        steps[k]->network_->use(*steps[k]->folded_);
+    }
+}
+
+void Coupling::prepare(const Context& context, Steps steps) {
+    const Coupling& first = *steps[0];
+    if (!first.folded_) return;
+    const Trace trace("folded weights");
+    const index_t step = steps.size() > 1 ? steps[1]->network_->offset() - first.network_->offset() : 0;
+    first.network_->fold_ahead(context, std::ssize(steps), step, *first.folded_);
+}
+
 void Coupling::initialise(const Context& context, Flow& flow) {
     network_->initialise(context, flow.N,
                          images_per_tile(tile_, shape_.pixels(), width_, flow.N, context.blocking), flow.h,
                          shape_.C);
+    Coupling* const self = this;
+    prepare(context, {&self, 1});
     forward(context, flow);
 }
 
 void Coupling::forward(const Context& context, Flow& flow, const Kept* kept) {
+    const Trace trace("coupling");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const CouplingNetwork::Folded folded = network_->fold(context);
@@ -70,6 +91,7 @@ void Coupling::forward(const Context& context, Flow& flow, const Kept* kept) {
 }
 
 void Coupling::inverse(const Context& context, Flow& flow, const state_t* network_input) {
+    const Trace trace("coupling inverse");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const CouplingNetwork::Folded folded = network_->fold(context);
@@ -88,6 +110,7 @@ void Coupling::inverse(const Context& context, Flow& flow, const state_t* networ
 }
 
 void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, const Kept* kept) {
+    const Trace trace("coupling backward");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const CouplingNetwork::Folded folded = network_->fold(context);

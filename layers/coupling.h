@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,15 @@ namespace glow::inline GLOW_REAL {
 class Coupling : public Layer {
   public:
     // tile: images per tile, 0 = the rule of images_per_tile().
-    Coupling(const ModelConfig& config, const Shape& shape, Precision precision, index_t tile,
+    Coupling(const ModelConfig& config, const Shape& shape, Precision precision, Engine engine, index_t tile,
              const std::string& name, Parameters& parameters);
+
+    // Layers of equal shape and kind that were made one after the other: the steps of a level. Where folded
+    // weights are kept, allocate() takes their memory and prepare() makes them, after every change of the
+    // parameters.
+    using Steps = std::span<Coupling* const>;
+    static void allocate(Steps steps, Arena& derived);
+    static void prepare(const Context& context, Steps steps);
 
     void initialise(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override { forward(context, flow, nullptr); }
@@ -42,6 +50,7 @@ class Coupling : public Layer {
     CouplingKind kind_;
     index_t tile_, width_;
     std::unique_ptr<CouplingNetwork> network_;
+    std::optional<CouplingNetwork::Folded> folded_;  // of this and the following steps
 };
 
 }  // namespace glow::inline GLOW_REAL

@@ -5,11 +5,12 @@
 #include <cmath>
 
 #include "kernels/network.h"
+#include "runtime/trace.h"
 
 namespace glow::inline GLOW_REAL {
 
 Glow::Glow(const ModelConfig& config, const Execution& execution)
-    : config_(config), precision_(execution.precision) {
+    : config_(config), precision_(execution.precision), fold_ahead_(execution.fold_ahead) {
     check(config);
     // The tensors added since the last call.
     auto add_piece = [this, begin = index_t{0}](index_t level, index_t step) mutable {
@@ -18,15 +19,19 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
     };
     for (index_t l = 0; l < config.levels; ++l) {
         const Shape shape = level_shape(config, l);
-        Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, std::nullopt};
+        Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, {}, std::nullopt};
         const std::string name = "level" + std::to_string(l);
+        const Engine engine =
+            execution.engines.empty() ? Engine::products : execution.engines.at(static_cast<std::size_t>(l));
         for (index_t k = 0; k < config.depth; ++k) {
             const std::string step = name + "/step" + std::to_string(k);
             level.steps.push_back(std::make_unique<Step>(
                 Step{ActnormMixing(shape, config.permutation, step, parameters_),
-                     Coupling(config, shape, execution.precision, execution.tile, step, parameters_)}));
+                     Coupling(config, shape, execution.precision, engine, execution.tile, step, parameters_),
+                     step}));
             add_piece(l, k);
             level.mixings.push_back(&level.steps.back()->mixing);
+            level.couplings.push_back(&level.steps.back()->coupling);
         }
         if (l + 1 < config.levels) {
             level.split.emplace(config, shape, execution.tile, name + "/split", parameters_);
@@ -52,12 +57,19 @@ void Glow::allocate(Arena& derived) {
     for (std::size_t l = 0; l < levels_.size(); ++l)
         ActnormMixing::allocate(levels_[l].mixings, derived,
                                 conditions_ + static_cast<index_t>(l) * config_.depth);
+    if (fold_ahead_)
+        for (Level& level : levels_) Coupling::allocate(level.couplings, derived);
     top_->allocate(derived);
 }
 
-void Glow::derive(const Context& context) {
-    for (Level& level : levels_) ActnormMixing::prepare(context, level.mixings);
+void Glow::begin_derive(const Context& context) {
+    for (Level& level : levels_) ActnormMixing::begin_prepare(context, level.mixings);
+    for (Level& level : levels_) Coupling::prepare(context, level.couplings);
     top_->prepare(context);
+}
+
+void Glow::finish_derive(const Context& context) {
+    for (Level& level : levels_) ActnormMixing::finish_prepare(context, level.mixings);
 }
 
 Glow::Prepared Glow::prepared(const Context& context) const {
@@ -84,11 +96,13 @@ Glow::ConstantLogdets Glow::constant_logdets(const Context& context) const {
 }
 
 void Glow::initialise(const Context& context, Flow& flow) {
+    const Trace trace("initialise");
     fill(context.place, flow.N, 0.0, flow.logdet);
     fill(context.place, flow.N, 0.0, flow.prior);
     for (Level& level : levels_) {
         level.squeeze.forward(context, flow);
         for (auto& step : level.steps) {
+            const Trace step_trace(step->name);
             step->mixing.initialise(context, flow);
             step->coupling.initialise(context, flow);
         }
@@ -100,12 +114,24 @@ void Glow::initialise(const Context& context, Flow& flow) {
 }
 
 void Glow::forward(const Context& context, Flow& flow, Kept* kept) {
+    const bool determinants_last = context.place.tuned_for_gpu();
+    run_forward(context, flow, kept, !determinants_last);
+    if (determinants_last) add_determinants(context, flow);
+}
+
+void Glow::add_determinants(const Context& context, Flow& flow) {
+    for (Level& level : levels_) ActnormMixing::add_determinants(context, level.mixings, flow);
+}
+
+void Glow::run_forward(const Context& context, Flow& flow, Kept* kept, bool with_determinants) {
+    const Trace trace("forward");
     fill(context.place, flow.N, 0.0, flow.logdet);
     fill(context.place, flow.N, 0.0, flow.prior);
     for (std::size_t l = 0; l < levels_.size(); ++l) {
         Level& level = levels_[l];
         level.squeeze.forward(context, flow);
         for (std::size_t k = 0; k < level.steps.size(); ++k) {
+            const Trace step_trace(level.steps[k]->name);
             const Coupling::Kept* maps = nullptr;
             if (kept != nullptr) {
                 const index_t level_number = static_cast<index_t>(l), number = static_cast<index_t>(k);
@@ -116,7 +142,7 @@ void Glow::forward(const Context& context, Flow& flow, Kept* kept) {
                     maps = &step.maps;
                 }
             }
-            level.steps[k]->mixing.forward(context, flow);
+            level.steps[k]->mixing.forward(context, flow, with_determinants);
             level.steps[k]->coupling.forward(context, flow, maps);
         }
         if (level.split) level.split->forward(context, flow);
@@ -127,6 +153,7 @@ void Glow::forward(const Context& context, Flow& flow, Kept* kept) {
 
 void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
                     GradientListener* listener) {
+    const Trace trace("backward");
     GradientListener silent;
     GradientListener& hears = listener != nullptr ? *listener : silent;
     for (const Piece& piece : pieces_) {
@@ -146,7 +173,8 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
     Level& level = levels_[piece.level];
     if (piece.step < 0) return level.split->backward(context, flow, gradient);
     const Kept::Step& kept_here = kept.steps_[piece.level * config_.depth + piece.step];
-    auto& [mixing, coupling] = *level.steps[piece.step];
+    auto& [mixing, coupling, name] = *level.steps[piece.step];
+    const Trace trace(name);
     coupling.backward(context, flow, gradient, kept_here.has_maps ? &kept_here.maps : nullptr);
     mixing.inverse(context, flow);
     // From an exact state on, nothing of the drift behind it goes further down.
@@ -157,10 +185,12 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
 }
 
 void Glow::inverse(const Context& context, Flow& flow) {
+    const Trace trace("inverse");
     for (std::size_t l = levels_.size(); l-- > 0;) {
         Level& level = levels_[l];
         if (level.split) level.split->inverse(context, flow);
         for (std::size_t k = level.steps.size(); k-- > 0;) {
+            const Trace step_trace(level.steps[k]->name);
             level.steps[k]->coupling.inverse(context, flow);
             level.steps[k]->mixing.inverse(context, flow);
         }
@@ -169,11 +199,13 @@ void Glow::inverse(const Context& context, Flow& flow) {
 }
 
 void Glow::encode(const Context& context, Flow& flow) {
+    const Trace trace("encode");
     fill(context.place, flow.N, 0.0, flow.logdet);
     fill(context.place, flow.N, 0.0, flow.prior);
     for (Level& level : levels_) {
         level.squeeze.forward(context, flow);
         for (auto& step : level.steps) {
+            const Trace step_trace(step->name);
             step->mixing.forward(context, flow);
             step->coupling.forward(context, flow);
         }
@@ -188,6 +220,7 @@ void Glow::encode(const Context& context, Flow& flow) {
 }
 
 void Glow::decode(const Context& context, Flow& flow) {
+    const Trace trace("decode");
     top_->decode(context, flow);
     for (std::size_t l = levels_.size(); l-- > 0;) {
         Level& level = levels_[l];
@@ -196,6 +229,7 @@ void Glow::decode(const Context& context, Flow& flow) {
             level.split->inverse(context, flow);
         }
         for (std::size_t k = level.steps.size(); k-- > 0;) {
+            const Trace step_trace(level.steps[k]->name);
             level.steps[k]->coupling.inverse(context, flow);
             level.steps[k]->mixing.inverse(context, flow);
         }

@@ -21,6 +21,10 @@ namespace glow::inline GLOW_REAL {
 struct Execution {
     Precision precision = Precision::fp32;  // of the coupling networks
     index_t tile = 0;  // images per tile of the coupling networks; 0: the rule of images_per_tile()
+    std::vector<Engine> engines = {};  // of each level's networks; empty: the rule, matrix products
+    // Keep the networks' weights as they are multiplied, folded and rounded, for all steps at once: a copy of
+    // the model, against two thousand small kernels a step. For GPUs.
+    bool fold_ahead = false;
 };
 
 // A contiguous part of the flat arrays of Parameters: the tensors of a step of flow, of a split, or of all
@@ -65,7 +69,14 @@ class Glow {
 
     // Derived values from the parameters; before anything runs and after every change of the parameters. W^-1
     // and log|det W| of all steps of a level are made together.
-    void derive(const Context& context);
+    void derive(const Context& context) {
+        begin_derive(context);
+        finish_derive(context);
+    }
+    // Its two halves: a GPU works out W^-1 and log|det W| beside what it is given between them, which may be
+    // forward_without_determinants() and nothing else of this class.
+    void begin_derive(const Context& context);
+    void finish_derive(const Context& context);
     // What derive() found.
     struct Prepared {
         double max_condition = 0;  // of W over all steps: norm1(W) norm1(W^-1)
@@ -94,6 +105,12 @@ class Glow {
     // images -> latents; logdet and prior are set (=), so that log p = -D ln(n_bins) + logdet + prior; bits_y
     // and error_y too where there is a classifier.
     void forward(const Context& context, Flow& flow, Kept* kept = nullptr);
+    // The same in two halves. A GPU's forward() is these two: the log-determinants of W come last, in sums
+    // over the steps of a level.
+    void forward_without_determinants(const Context& context, Flow& flow, Kept* kept) {
+        run_forward(context, flow, kept, false);
+    }
+    void add_determinants(const Context& context, Flow& flow);
     // latents -> images.
     void inverse(const Context& context, Flow& flow);
     // images -> standard normal eps in the latents' places, and back.
@@ -124,20 +141,25 @@ class Glow {
     struct Step {
         ActnormMixing mixing;
         Coupling coupling;
+        std::string name;  // "level0/step3"
     };
     struct Level {
         Shape shape;
         Squeeze squeeze;
         std::vector<std::unique_ptr<Step>> steps;
         std::vector<ActnormMixing*> mixings;  // of the steps
-        std::optional<Split> split;           // all but the last level
+        std::vector<Coupling*> couplings;
+        std::optional<Split> split;  // all but the last level
     };
     std::vector<Level>& levels() { return levels_; }
     TopPrior& top() { return *top_; }
 
   private:
+    void run_forward(const Context& context, Flow& flow, Kept* kept, bool with_determinants);
+
     ModelConfig config_;
     Precision precision_;
+    bool fold_ahead_;
     Parameters parameters_;
     std::vector<Level> levels_;
     std::optional<TopPrior> top_;

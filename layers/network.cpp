@@ -2,9 +2,11 @@
 #include "layers/network.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/convolution.h"
 #include "kernels/error.h"
+#include "kernels/matrix.h"
 #include "kernels/network.h"
 
 namespace glow::inline GLOW_REAL {
@@ -19,7 +21,7 @@ class Network : public CouplingNetwork {
   public:
     // operands: what products make of maps and weights: as they are in memory, or tf32.
     Network(const Shape& shape, index_t inputs, index_t outputs, index_t w, bool edge, Scalar operands,
-            const std::string& name, Parameters& parameters)
+            Engine engine, const std::string& name, Parameters& parameters)
         : CouplingNetwork(outputs),
           H_(shape.H),
           W_(shape.W),
@@ -27,6 +29,7 @@ class Network : public CouplingNetwork {
           w_(w),
           edge_(edge),
           operands_(operands),
+          engine_(engine),
           in_{inputs, edge, true, round_up(9 * (inputs + (edge ? 1 : 0)) + 1, 8)},
           taps_{outputs, false, false, round_up(9 * outputs, 8)},
           weight1_(parameters.add(name + "/conv1/weight", {w, 3, 3, inputs + (edge ? 1 : 0)}, Start::normal)),
@@ -40,25 +43,47 @@ class Network : public CouplingNetwork {
           logs3_(parameters.add(name + "/conv3/logs", {outputs}, Start::zeros)) {}
 
     Folded fold(const Context& context) const override {
-        Arena& arena = context.workspace;
-        const Folded folded{arena.take<Map>(w_ * in_.stride), arena.take<Map>(w_ * w_), arena.take<real>(w_),
-                            arena.take<Map>(taps_.stride * w_), arena.take<double>(outputs_)};
+        if (ahead_) return *ahead_;
+        const Folded folded = take_folded(context.workspace, 1);
         fold_hidden(context, folded);
         exp_scale(context.place, outputs_, logs3_.value(), folded.scale3);
-        pack_taps(context.place, outputs_, w_, edge_, taps_.stride, weight3_.value(),
+        pack_taps(context.place, outputs_, w_, edge_, filters(), taps_.stride, weight3_.value(),
                   static_cast<Map*>(folded.conv3));
         return folded;
     }
 
+    Folded take_folded(Arena& arena, index_t layers) const override {
+        return {arena.take<Map>(layers * w_ * in_.stride), arena.take<Map>(layers * w_ * w_),
+                arena.take<real>(layers * bias_step()), arena.take<Map>(layers * taps_.stride * w_),
+                arena.take<double>(layers * outputs_)};
+    }
+
+    Folded folded_of(const Folded& all, index_t layer) const override {
+        return {static_cast<Map*>(all.conv1) + layer * w_ * in_.stride,
+                static_cast<Map*>(all.conv2) + layer * w_ * w_, all.bias2 + layer * bias_step(),
+                static_cast<Map*>(all.conv3) + layer * taps_.stride * w_, all.scale3 + layer * outputs_};
+    }
+
+    void fold_ahead(const Context& context, index_t layers, index_t step, const Folded& all) const override {
+        const Place& place = context.place;
+        fold_actnorms<Map>(place, layers, step, w_, 9 * in_.per_tap(), in_.stride, weight1_.value(),
+                           bias1_.value(), logs1_.value(), static_cast<Map*>(all.conv1), nullptr, 0);
+        fold_actnorms<Map>(place, layers, step, w_, w_, w_, weight2_.value(), bias2_.value(), logs2_.value(),
+                           static_cast<Map*>(all.conv2), all.bias2, bias_step());
+        exp_scales(place, layers, step, outputs_, logs3_.value(), all.scale3);
+        pack_all_taps(place, layers, step, outputs_, w_, edge_, filters(), taps_.stride, weight3_.value(),
+                      static_cast<Map*>(all.conv3));
+    }
+
+    index_t offset() const override { return weight1_.offset(); }
+
     FoldedGradient zero_gradient(const Context& context) const override {
-        Arena& arena = context.workspace;
-        const FoldedGradient gradient{arena.take<real>(w_ * in_.stride), arena.take<real>(w_ * w_),
-                                      arena.take<real>(w_), arena.take<real>(taps_.stride * w_)};
-        fill(context.place, w_ * in_.stride, real{0}, gradient.conv1);
-        fill(context.place, w_ * w_, real{0}, gradient.conv2);
-        fill(context.place, w_, real{0}, gradient.bias2);
-        fill(context.place, taps_.stride * w_, real{0}, gradient.conv3);
-        return gradient;
+        // One block, one kernel; each part begins where a block of its own would.
+        const index_t conv2 = round_up(w_ * in_.stride, kLine), bias2 = conv2 + round_up(w_ * w_, kLine),
+                      conv3 = bias2 + round_up(w_, kLine), all = conv3 + taps_.stride * w_;
+        real* const gradient = context.workspace.take<real>(all);
+        fill(context.place, all, real{0}, gradient);
+        return {gradient, gradient + conv2, gradient + bias2, gradient + conv3};
     }
 
     void unfold(const Context& context, const FoldedGradient& gradient) const override {
@@ -68,7 +93,19 @@ class Network : public CouplingNetwork {
                        logs1_.gradient());
         unfold_actnorm(place, w_, w_, w_, weight2_.value(), bias2_.value(), logs2_.value(), gradient.conv2,
                        gradient.bias2, weight2_.gradient(), bias2_.gradient(), logs2_.gradient());
-        unpack_taps(place, outputs_, w_, edge_, gradient.conv3, weight3_.gradient());
+        if (engine_ == Engine::products)
+            unpack_taps(place, outputs_, w_, edge_, filters(), gradient.conv3, weight3_.gradient());
+    }
+
+    bool can_run(const Context& context, index_t N) const override {
+        if (engine_ == Engine::products) return true;
+        bool all = true;
+        for_each_block(context, N, [&](const ImageRows& block) {
+            for (const auto pass : {Convolution::Pass::forward, Convolution::Pass::data_gradient,
+                                    Convolution::Pass::weight_gradient})
+                all = all && context.conv->has(convolution(pass, block));
+        });
+        return all;
     }
 
     Maps take_maps(Arena& arena, index_t N) const override {
@@ -115,6 +152,9 @@ class Network : public CouplingNetwork {
         for_each_block(context, N, [&](const ImageRows& block) {
             const Arena::Scope block_scope(arena);
             const index_t pixels = block.pixels(), first = block.begin * W_;
+            if (engine_ == Engine::library)
+                return library_backward(context, folded, block, hidden2 + first * w_, dpre + first * outputs_,
+                                        dhidden2 + first * w_);
             Map* const dtaps = arena.take<Map>(pixels * taps_.stride);
             im2col(place, block, taps_, true, dpre, outputs_, dtaps);
             context.gemm({.m = taps_.stride,
@@ -213,9 +253,48 @@ class Network : public CouplingNetwork {
     static constexpr Scalar kMap = scalar_of<Map>;  // of hidden maps and folded weights in memory
     static constexpr Scalar kReal = scalar_of<real>;
 
-    // Image rows of a block, of which im2col and tap buffers are made.
+    static constexpr index_t kLine = static_cast<index_t>(kAlignment / sizeof(real));
+
+    // From a layer's second bias to the next one's, where many are folded together: products want it aligned.
+    index_t bias_step() const { return round_up(w_, kLine); }
+
+    // The order of the last convolution's weights in `Folded`.
+    TapOrder filters() const {
+        return engine_ == Engine::library ? TapOrder::outputs_first : TapOrder::taps_first;
+    }
+
+    // Image rows of a block, of which im2col and tap buffers are made. The library takes whole images.
     index_t block_rows(const Context& context) const {
-        return std::max<index_t>(1, context.blocking.block_pixels / W_);
+        const index_t rows = std::max<index_t>(1, context.blocking.block_pixels / W_);
+        return engine_ == Engine::library ? std::max<index_t>(1, rows / H_) * H_ : rows;
+    }
+
+    Convolution convolution(Convolution::Pass pass, const ImageRows& block) const {
+        const bool wide = pass != Convolution::Pass::data_gradient;
+        return {.pass = pass,
+                .N = (block.end - block.begin) / H_,
+                .H = H_,
+                .W = W_,
+                .in = w_,
+                .out = outputs_,
+                .operands = operands_,
+                .result = wide ? kReal : kMap};
+    }
+
+    // The last convolution's gradients: dh2 = and dW3 += of one block.
+    void library_backward(const Context& context, const Folded& folded, const ImageRows& block,
+                          const Map* hidden2, const real* dpre, Map* dhidden2) const {
+        Arena& arena = context.workspace;
+        const void* dy = dpre;
+        if constexpr (!std::is_same_v<Map, real>) {
+            Map* const narrow = arena.take<Map>(block.pixels() * outputs_);
+            cast(context.place, block.pixels() * outputs_, dpre, narrow);
+            dy = narrow;
+        }
+        real* const dfilters = arena.take<real>(9 * outputs_ * w_);
+        context.convolve(convolution(Convolution::Pass::weight_gradient, block), hidden2, dy, dfilters);
+        unpack_taps(context.place, outputs_, w_, edge_, filters(), dfilters, weight3_.gradient());
+        context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
     }
 
     template <class F>
@@ -271,7 +350,7 @@ class Network : public CouplingNetwork {
     // The whole forward, block by block; `keep`: hidden maps of all N images, else of one block.
     void run(const Context& context, const Folded& folded, index_t N, const state_t* a, index_t stride,
              Map* hidden1, Map* hidden2, bool keep, real* out) const {
-        fill(context.place, N * H_ * W_ * outputs_, real{0}, out);
+        if (engine_ == Engine::products) fill(context.place, N * H_ * W_ * outputs_, real{0}, out);
         for_each_block(context, N, [&](const ImageRows& block) {
             const Arena::Scope scope(context.workspace);
             const index_t pixels = block.pixels();
@@ -279,6 +358,9 @@ class Network : public CouplingNetwork {
             Map* const h2 = keep ? hidden2 + block.begin * W_ * w_ : hidden2;
             conv1(context, folded, block, a, stride, Epilogue::relu, h1);
             conv2(context, folded, pixels, h1, Epilogue::bias_relu, h2);
+            if (engine_ == Engine::library)
+                return context.convolve(convolution(Convolution::Pass::forward, block), h2, folded.conv3,
+                                        out + block.begin * W_ * outputs_);
             real* const taps = context.workspace.take<real>(pixels * taps_.stride);
             context.gemm({.m = pixels,
                           .n = taps_.stride,
@@ -323,6 +405,7 @@ class Network : public CouplingNetwork {
     index_t H_, W_, inputs_, w_;
     bool edge_;
     Scalar operands_;
+    Engine engine_;
     Columns in_, taps_;
     Parameter weight1_, bias1_, logs1_, weight2_, bias2_, logs2_, weight3_, bias3_, logs3_;
 };
@@ -338,18 +421,19 @@ double network_multiplies(const ModelConfig& config, const Shape& shape) {
 
 std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index_t inputs, index_t outputs,
                                                        index_t w, bool edge, Precision precision,
-                                                       const std::string& name, Parameters& parameters) {
+                                                       Engine engine, const std::string& name,
+                                                       Parameters& parameters) {
 #if !defined(GLOW_REAL_DOUBLE)
     if (precision == Precision::bf16)
-        return std::make_unique<Network<bfloat16>>(shape, inputs, outputs, w, edge, Scalar::bf16, name,
-                                                   parameters);
+        return std::make_unique<Network<bfloat16>>(shape, inputs, outputs, w, edge, Scalar::bf16, engine,
+                                                   name, parameters);
     if (precision == Precision::tf32)
-        return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, Scalar::tf32, name,
+        return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, Scalar::tf32, engine, name,
                                                parameters);
 #endif
     if (precision != Precision::fp32)
         throw InputError("--precision " + to_string(precision) + ": networks in double have no other");
-    return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, scalar_of<real>, name,
+    return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, scalar_of<real>, engine, name,
                                            parameters);
 }
 

@@ -4,11 +4,17 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "layers/layer.h"
 
 namespace glow::inline GLOW_REAL {
+
+// Who carries out the last convolution, the one 3x3 of a wide map, which alone could be a library's without
+// another pass over that map: matrix products by Context::blas, or Context::conv. One choice for forward,
+// recomputation and both gradients.
+enum class Engine { products, library };
 
 class CouplingNetwork {
   public:
@@ -23,14 +29,14 @@ class CouplingNetwork {
             conv1;  // [w, K1]   K1 = 9 (C_in + edge) + 1 rounded up to 8; column 9 (C_in + edge) is the bias
         void* conv2;     // [w, w]
         real* bias2;     // [w]
-        void* conv3;     // [T3, w]   T3 = 9 C_out rounded up to 8; row tap * C_out + o
+        void* conv3;     // [T3, w]   T3 = 9 C_out rounded up to 8; row tap * C_out + o (library: o * 9 + tap)
         double* scale3;  // [C_out]   exp(3 logs) of the last convolution
     };
     struct FoldedGradient {
         real* conv1;  // [w, K1]
         real* conv2;  // [w, w]
         real* bias2;  // [w]
-        real* conv3;  // [T3, w]
+        real* conv3;  // [T3, w]; unused by the library, whose gradients go to the parameters at once
     };
     // What backward needs of a forward over N images.
     struct Maps {
@@ -39,10 +45,25 @@ class CouplingNetwork {
         real* out;      // [N*H*W, C_out]
     };
 
+    // Of the parameters as they are; or, after use(), what was folded ahead.
     virtual Folded fold(const Context& context) const = 0;
+    // Folded weights that outlive a call, made for the networks of a level together: thousands of small
+    // kernels a step become a few. take_folded(): of `layers` networks, as this one's `layer`th following has
+    // them at folded_of(layer). fold_ahead(): of this network and the following, whose parameters lie `step`
+    // elements apart; after every change of the parameters.
+    virtual Folded take_folded(Arena& derived, index_t layers) const = 0;
+    virtual Folded folded_of(const Folded& all, index_t layer) const = 0;
+    virtual void fold_ahead(const Context& context, index_t layers, index_t step,
+                            const Folded& all) const = 0;
+    void use(const Folded& ahead) { ahead_ = ahead; }
+    // Where the parameters begin in the flat arrays.
+    virtual index_t offset() const = 0;
     virtual FoldedGradient zero_gradient(const Context& context) const = 0;
     // Parameter gradients += those of the folded weights.
     virtual void unfold(const Context& context, const FoldedGradient& gradient) const = 0;
+
+    // Whether the device has all that the engine asks for with N images. Needs the device.
+    virtual bool can_run(const Context& context, index_t N) const = 0;
 
     // Arrays of a Maps from an arena, for N images.
     virtual Maps take_maps(Arena& arena, index_t N) const = 0;
@@ -55,7 +76,8 @@ class CouplingNetwork {
     virtual void forward(const Context& context, const Folded& folded, index_t N, const state_t* a,
                          index_t stride, const Maps& maps) const = 0;
     // da += dL/da in the first C_in of `stride` elements a pixel; folded gradients and the last convolution's
-    // bias, logs and edge weights +=. dout [N*H*W, C_out] and both hidden maps are overwritten.
+    // bias, logs and edge weights (library: all its weights) +=. dout [N*H*W, C_out] and both hidden maps are
+    // overwritten.
     virtual void backward(const Context& context, const Folded& folded, const FoldedGradient& gradient,
                           index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout,
                           real* da) const = 0;
@@ -67,6 +89,7 @@ class CouplingNetwork {
   protected:
     explicit CouplingNetwork(index_t outputs) : outputs_(outputs) {}
     index_t outputs_;
+    std::optional<Folded> ahead_;
 };
 
 // Multiply-adds of a coupling network's forward on one pixel of `shape`: the unit of its work, of which its
@@ -77,6 +100,7 @@ double network_multiplies(const ModelConfig& config, const Shape& shape);
 // not used.
 std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index_t inputs, index_t outputs,
                                                        index_t w, bool edge, Precision precision,
-                                                       const std::string& name, Parameters& parameters);
+                                                       Engine engine, const std::string& name,
+                                                       Parameters& parameters);
 
 }  // namespace glow::inline GLOW_REAL

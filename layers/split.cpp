@@ -9,6 +9,7 @@
 #include "kernels/gaussian.h"
 #include "kernels/network.h"
 #include "kernels/permute.h"
+#include "runtime/trace.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -25,7 +26,7 @@ void for_each_block(const Context& context, const Shape& shape, index_t N, F f) 
 
 Split::Split(const ModelConfig& config, const Shape& shape, index_t tile, const std::string& name,
              Parameters& parameters)
-    : shape_(shape), tile_(tile), edge_(config.edge_bias) {
+    : name_(name), shape_(shape), tile_(tile), edge_(config.edge_bias) {
     const index_t depth = shape.C / 2 + (edge_ ? 1 : 0);
     columns_ = (9 * depth + 1 + 7) / 8 * 8;
     weight_ = parameters.add(name + "/weight", {shape.C, 3, 3, depth}, Start::zeros);
@@ -77,6 +78,7 @@ void Split::with_prediction(const Context& context, index_t N, const state_t* a,
 }
 
 void Split::forward(const Context& context, Flow& flow) {
+    const Trace trace(name_);
     const index_t C = shape_.C;
     with_prediction(context, flow.N, flow.h, C, [&](index_t n, index_t images, const real* out, const real*) {
         const Latents b{images, shape_.pixels(), C / 2, C};
@@ -90,12 +92,14 @@ void Split::forward(const Context& context, Flow& flow) {
 }
 
 void Split::inverse(const Context& context, Flow& flow) {
+    const Trace trace(name_);
     const Arena::Scope scope(context.workspace);
     merge_halves(context.place, flow.N * shape_.pixels(), shape_.C, flow.h,
                  context.workspace.take<state_t>(flow.N * shape_.size()));
 }
 
 void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
+    const Trace trace(name_);
     const index_t C = shape_.C, rows = flow.N * shape_.pixels();
     inverse(context, flow);
     {
@@ -151,6 +155,7 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
 }
 
 void Split::encode(const Context& context, Flow& flow) {
+    const Trace trace(name_);
     const index_t half = shape_.C / 2;
     state_t* const latents = flow.h + flow.N * shape_.pixels() * half;
     with_prediction(
@@ -161,6 +166,7 @@ void Split::encode(const Context& context, Flow& flow) {
 }
 
 void Split::decode(const Context& context, Flow& flow) {
+    const Trace trace(name_);
     const index_t half = shape_.C / 2;
     state_t* const latents = flow.h + flow.N * shape_.pixels() * half;
     with_prediction(

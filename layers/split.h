@@ -32,6 +32,7 @@ class Split : public Layer {
     template <class F>
     void with_prediction(const Context& context, index_t N, const state_t* a, index_t stride, F f) const;
 
+    std::string name_;
     Shape shape_;
     index_t tile_, columns_;  // columns_: of the convolution as a product, rounded up
     bool edge_;

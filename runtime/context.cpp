@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "runtime/cuda.h"
+#include "runtime/cudnn.h"
 #include "runtime/device.h"
 
 namespace glow {
@@ -17,6 +18,13 @@ void Context::gemm(const Gemm& product, const void* a, const void* b, void* c, c
     if (dry()) return;
     blas.run(product, a, b, c, bias, scratch);
     communicator.pulse().beat();  // 98% of a step are products, none of which takes long
+}
+
+void Context::convolve(const Convolution& convolution, const void* first, const void* second,
+                       void* result) const {
+    const Arena::Scope scope(workspace);
+    void* const scratch = workspace.take_bytes(conv->scratch_bytes());
+    if (!dry()) conv->run(convolution, first, second, result, scratch);
 }
 
 std::vector<double> Context::to_host(const double* values, index_t count) const {
@@ -59,6 +67,7 @@ void Backend::open_libraries(Device device, int threads, Communicator* communica
     omp_set_num_threads(place_.threads);  // oneDNN reads it when a product is made and when it runs
     blas_ = place_.device == Device::cuda ? cuda::make_blas(place_) : make_cpu_blas(place_.threads);
     solver_ = place_.device == Device::cuda ? cuda::make_solver(place_) : make_cpu_solver();
+    conv_ = place_.device == Device::cuda ? cuda::make_conv(place_) : std::make_unique<Conv>();
 }
 
 }  // namespace glow

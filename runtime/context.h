@@ -8,6 +8,7 @@
 
 #include "runtime/blas.h"
 #include "runtime/communicator.h"
+#include "runtime/conv.h"
 #include "runtime/memory.h"
 #include "runtime/solver.h"
 
@@ -25,6 +26,7 @@ struct Context {
     Place place;
     Blas& blas;
     Solver& solver;
+    Conv* conv;
     Communicator& communicator;
     Arena& workspace;
     Blocking blocking = kCpuBlocking;
@@ -34,6 +36,9 @@ struct Context {
 
     // Runs a product with its scratch from the workspace; a dry context only counts that scratch.
     void gemm(const Gemm& product, const void* a, const void* b, void* c, const void* bias = nullptr) const;
+
+    // The same of a convolution by the device's second engine.
+    void convolve(const Convolution& convolution, const void* first, const void* second, void* result) const;
 
     // `count` values from the memory of the place, once what was started before has ended; a dry context has
     // none.
@@ -55,11 +60,11 @@ class Backend {
     static Backend for_plans(Device device, int threads = 0, Communicator* communicator = nullptr);
 
     Context context(Arena& workspace) const {
-        return {place_, *blas_, *solver_, *communicator_, workspace, blocking()};
+        return {place_, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
     Context dry_context(Arena& workspace) const {
-        return {
-            {Device::none, place_.threads, nullptr}, *blas_, *solver_, *communicator_, workspace, blocking()};
+        const Place nowhere{Device::none, place_.threads, nullptr};
+        return {nowhere, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
     const Blocking& blocking() const { return place_.device == Device::cuda ? kGpuBlocking : kCpuBlocking; }
     const Place& place() const { return place_; }
@@ -67,6 +72,9 @@ class Backend {
     std::string description() const;
     Blas& blas() const { return *blas_; }
     Solver& solver() const { return *solver_; }
+    Conv& conv() const { return *conv_; }
+    // Another second engine than the device's, for tests.
+    void set_conv(std::unique_ptr<Conv> conv) { conv_ = std::move(conv); }
     Communicator& communicator() const { return *communicator_; }
 
   private:
@@ -78,6 +86,7 @@ class Backend {
     Place place_;
     std::unique_ptr<Blas> blas_;
     std::unique_ptr<Solver> solver_;
+    std::unique_ptr<Conv> conv_;
     std::unique_ptr<Communicator> alone_;
     Communicator* communicator_;
 };

@@ -6,6 +6,7 @@
 
 #include "kernels/error.h"
 #include "runtime/cuda_call.h"
+#include "runtime/cudnn.h"
 #include "runtime/device.h"
 #include "runtime/memory.h"
 
@@ -18,7 +19,7 @@ cudaStream_t stream_of(const Place& place) {
     return static_cast<cudaStream_t>(place.stream);
 }
 
-// "13.1.0" of the 130100 that cuBLAS and cuSOLVER use, of the 91900 of cuDNN 9.
+// "13.1.0" of the 130100 that cuBLAS uses.
 std::string version_text(std::size_t version, std::size_t major) {
     return fmt::format("{}.{}.{}", version / major, version % major / 100, version % 100);
 }
@@ -70,10 +71,26 @@ std::string problem() {
 std::shared_ptr<void> open_stream(int ordinal) {
     require_device(Device::cuda);
     GLOW_CUDA(cudaSetDevice(ordinal));
+    return open_stream_beside();
+}
+
+std::shared_ptr<void> open_stream_beside() {
     cudaStream_t stream = nullptr;
     // Not the default stream, which cannot be captured, and not one that waits for it.
     GLOW_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     return {stream, [](void* s) { static_cast<void>(cudaStreamDestroy(static_cast<cudaStream_t>(s))); }};
+}
+
+std::shared_ptr<void> open_event() {
+    cudaEvent_t event = nullptr;
+    GLOW_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    return {event, [](void* e) { static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(e))); }};
+}
+
+void order(const Place& first, const Place& then, void* event) {
+    // A wait keeps to the record before it, so the event may be recorded again while it is waited for.
+    GLOW_CUDA(cudaEventRecord(static_cast<cudaEvent_t>(event), stream_of(first)));
+    GLOW_CUDA(cudaStreamWaitEvent(stream_of(then), static_cast<cudaEvent_t>(event), 0));
 }
 
 std::string describe(int ordinal) {
@@ -119,8 +136,16 @@ std::size_t bytes_in_use() {
     return total - free;
 }
 
-void copy_to_device(const Place& place, std::size_t bytes, const void* host, void* device) {
+void start_copy_to_device(const Place& place, std::size_t bytes, const void* host, void* device) {
     GLOW_CUDA(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_of(place)));
+}
+
+void copy_within_device(const Place& place, std::size_t bytes, const void* from, void* to) {
+    GLOW_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(place)));
+}
+
+void copy_to_device(const Place& place, std::size_t bytes, const void* host, void* device) {
+    start_copy_to_device(place, bytes, host, device);
     GLOW_CUDA(cudaStreamSynchronize(stream_of(place)));
 }
 
@@ -170,7 +195,7 @@ std::vector<std::pair<std::string, std::string>> library_versions() {
     int solver = 0;
     GLOW_CUDA(cusolverGetVersion(&solver));
     return {{"cuBLAS", version_text(cublasLtGetVersion(), 10000)},
-            {"cuDNN", "no"},
+            {"cuDNN", cudnn_version()},
             {"cuSOLVER", version_text(static_cast<std::size_t>(solver), 1000)}};
 }
 

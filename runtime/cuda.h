@@ -25,6 +25,11 @@ std::string problem();
 int device_count();
 // Makes GPU number `ordinal` this thread's and opens a stream on it; the stream ends with its last owner.
 std::shared_ptr<void> open_stream(int ordinal);
+// Another one on this thread's GPU.
+std::shared_ptr<void> open_stream_beside();
+std::shared_ptr<void> open_event();
+// What `then` is given from now on comes after all that `first` was given so far.
+void order(const Place& first, const Place& then, void* event);
 // "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.2 GiB"
 std::string describe(int ordinal);
 
@@ -35,7 +40,10 @@ void* allocate_pinned(std::size_t bytes);
 void release_pinned(void* memory) noexcept;
 std::size_t bytes_in_use();
 
-// On the place's stream; both wait until it is done.
+// On the place's stream. start_copy_to_device() does not wait: `host`, pinned, must stay as it is until the
+// stream has got so far; nor does copy_within_device(). The others wait until it is done.
+void start_copy_to_device(const Place& place, std::size_t bytes, const void* host, void* device);
+void copy_within_device(const Place& place, std::size_t bytes, const void* from, void* to);
 void copy_to_device(const Place& place, std::size_t bytes, const void* host, void* device);
 void copy_to_host(const Place& place, std::size_t bytes, const void* device, void* host);
 void synchronise(const Place& place);

@@ -1,5 +1,5 @@
 // What the CUDA half of the runtime shares: the one macro around vendor calls, and owners of vendor handles.
-// Included by cuda*.cpp and nccl_communicator.cpp only.
+// Included by cuda*.cpp, cudnn_conv.cpp and nccl_communicator.cpp only.
 #pragma once
 
 #include <cublasLt.h>

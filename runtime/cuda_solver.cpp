@@ -12,6 +12,7 @@
 #include "runtime/cuda.h"
 #include "runtime/cuda_call.h"
 #include "runtime/device.h"
+#include "runtime/side_stream.h"
 #include "runtime/solver.h"
 
 namespace glow::cuda {
@@ -19,20 +20,24 @@ namespace {
 
 class CudaSolver : public Solver {
   public:
-    explicit CudaSolver(const Place& place) : place_(place), host_(make_cpu_solver()) {}
+    explicit CudaSolver(const Place& place) : side_(place), host_(make_cpu_solver()) {}
 
     void invert(index_t count, index_t n, const double* W, double* inverse, double* log_abs_det,
                 double* condition) override {
+        side_.fork();
         open();
+        const Place& place = side_.place();
         Scratch& s = scratch_of(count, n);
-        copy(place_, count * n * n, W, s.lu);
+        copy(place, count * n * n, W, s.lu);
         if (is_batched(n))
             invert_together(count, n, s, inverse);
         else
             for (index_t k = 0; k < count; ++k) invert_one(n, k, s, inverse + k * n * n);
-        log_abs_diagonal(place_, count, n, s.lu, log_abs_det);
-        condition_numbers(place_, count, n, W, inverse, s.failed, s.failed_too, condition, s.partial);
+        log_abs_diagonal(place, count, n, s.lu, log_abs_det);
+        condition_numbers(place, count, n, W, inverse, s.failed, s.failed_too, condition, s.partial);
     }
+
+    void finish() override { side_.join(); }
 
     // Initial values are made on the host, the same on every device.
     void orthogonalise(index_t n, double* matrix) override { host_->orthogonalise(n, matrix); }
@@ -56,7 +61,7 @@ class CudaSolver : public Solver {
 
     void open() {
         if (blas_) return;
-        const auto stream = static_cast<cudaStream_t>(place_.stream);
+        const auto stream = static_cast<cudaStream_t>(side_.place().stream);
         GLOW_CUDA(cublasCreate(blas_.out()));
         GLOW_CUDA(cublasSetStream(blas_, stream));
         GLOW_CUDA(cusolverDnCreate(solver_.out()));
@@ -96,8 +101,8 @@ class CudaSolver : public Solver {
 
     void invert_together(index_t count, index_t n, Scratch& s, double* inverse) {
         const int order = static_cast<int>(n), matrices = static_cast<int>(count);
-        row_pointers(place_, count, n * n, s.lu, s.lu_rows);
-        row_pointers(place_, count, n * n, inverse, s.inverse_rows);
+        row_pointers(side_.place(), count, n * n, s.lu, s.lu_rows);
+        row_pointers(side_.place(), count, n * n, inverse, s.inverse_rows);
         GLOW_CUDA(cublasDgetrfBatched(blas_, order, s.lu_rows, order, s.pivots, s.failed, matrices));
         GLOW_CUDA(cublasDgetriBatched(blas_, order, s.lu_rows, order, s.pivots, s.inverse_rows, order,
                                       s.failed_too, matrices));
@@ -106,14 +111,14 @@ class CudaSolver : public Solver {
     // W^-1 solves W^T X = 1.
     void invert_one(index_t n, index_t k, Scratch& s, double* inverse) {
         double* const lu = s.lu + k * n * n;
-        identity(place_, n, inverse);
+        identity(side_.place(), n, inverse);
         GLOW_CUDA(cusolverDnXgetrf(solver_, options_, n, n, CUDA_R_64F, lu, n, s.wide_pivots, CUDA_R_64F,
                                    s.work, s.work_bytes, s.host.data(), s.host.size(), s.failed + k));
         GLOW_CUDA(cusolverDnXgetrs(solver_, options_, CUBLAS_OP_N, n, n, CUDA_R_64F, lu, n, s.wide_pivots,
                                    CUDA_R_64F, inverse, n, s.failed_too + k));
     }
 
-    Place place_;
+    SideStream side_;  // outlives the libraries
     std::unique_ptr<Solver> host_;
     BlasHandle blas_;
     SolverHandle solver_;

@@ -48,6 +48,22 @@ void upload_bytes(const Place& place, std::size_t bytes, const void* host, void*
         std::memcpy(there, host, bytes);
 }
 
+void start_upload_bytes(const Place& place, std::size_t bytes, const void* host, void* there) {
+    if (place.device == Device::none || bytes == 0 || host == there) return;
+    if (place.device == Device::cuda)
+        cuda::start_copy_to_device(place, bytes, host, there);
+    else
+        std::memcpy(there, host, bytes);
+}
+
+void copy_bytes(const Place& place, std::size_t bytes, const void* from, void* to) {
+    if (place.device == Device::none || bytes == 0 || from == to) return;
+    if (place.device == Device::cuda)
+        cuda::copy_within_device(place, bytes, from, to);
+    else
+        std::memcpy(to, from, bytes);
+}
+
 void download_bytes(const Place& place, std::size_t bytes, const void* there, void* host) {
     if (place.device == Device::none || bytes == 0 || host == there) return;
     if (place.device == Device::cuda)

@@ -30,6 +30,11 @@ void synchronise(const Place& place);
 // Device::none nothing.
 void upload_bytes(const Place& place, std::size_t bytes, const void* host, void* there);
 void download_bytes(const Place& place, std::size_t bytes, const void* there, void* host);
+// The same without waiting: `host` must stay as it is until the place's stream has got so far
+// (synchronise()).
+void start_upload_bytes(const Place& place, std::size_t bytes, const void* host, void* there);
+// From and to the place's memory, in turn with what else it is given.
+void copy_bytes(const Place& place, std::size_t bytes, const void* from, void* to);
 template <class T>
 void upload(const Place& place, index_t count, const T* host, T* there) {
     upload_bytes(place, static_cast<std::size_t>(count) * sizeof(T), host, there);

@@ -2,6 +2,7 @@
 #include "kernels/error.h"
 #include "runtime/blas.h"
 #include "runtime/cuda.h"
+#include "runtime/cudnn.h"
 #include "runtime/solver.h"
 
 namespace glow::cuda {
@@ -22,6 +23,15 @@ int device_count() {
 std::shared_ptr<void> open_stream(int) {
     refuse();
 }
+std::shared_ptr<void> open_stream_beside() {
+    refuse();
+}
+std::shared_ptr<void> open_event() {
+    refuse();
+}
+void order(const Place&, const Place&, void*) {
+    refuse();
+}
 std::string describe(int) {
     refuse();
 }
@@ -35,6 +45,12 @@ void* allocate_pinned(std::size_t) {
 void release_pinned(void*) noexcept {}
 std::size_t bytes_in_use() {
     return 0;
+}
+void start_copy_to_device(const Place&, std::size_t, const void*, void*) {
+    refuse();
+}
+void copy_within_device(const Place&, std::size_t, const void*, void*) {
+    refuse();
 }
 void copy_to_device(const Place&, std::size_t, const void*, void*) {
     refuse();
@@ -57,6 +73,9 @@ std::unique_ptr<Blas> make_blas(const Place&, bool) {
     refuse();
 }
 std::unique_ptr<Solver> make_solver(const Place&) {
+    refuse();
+}
+std::unique_ptr<Conv> make_conv(const Place&) {
     refuse();
 }
 std::vector<std::pair<std::string, std::string>> library_versions() {

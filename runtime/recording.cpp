@@ -6,20 +6,39 @@
 namespace glow {
 
 void Recording::run(const Place& place, bool replay, const std::function<void()>& work) {
-    if (place.device != Device::cuda || !replay || !ran_) {
+    run(
+        place, replay, work, [] {}, nullptr);
+}
+
+void Recording::run(const Place& place, bool replay, const std::function<void()>& work,
+                    const std::function<void()>& between, const std::function<void()>& rest) {
+    const auto plainly = [&] {
         work();
+        between();
+        if (rest) rest();
+    };
+    if (place.device != Device::cuda || !replay || !ran_) {
+        plainly();
         ran_ = true;
         return;
     }
-    if (graph_ == nullptr) graph_ = cuda::record(place, work);
+    if (!recorded_) {
+        // Both parts or, where one of them fails, neither.
+        std::shared_ptr<void> graph = cuda::record(place, work), more;
+        cuda::replay(place, graph.get());
+        between();
+        if (rest) {
+            more = cuda::record(place, rest);
+            cuda::replay(place, more.get());
+        }
+        graph_ = std::move(graph);
+        rest_ = std::move(more);
+        recorded_ = true;
+        return;
+    }
     cuda::replay(place, graph_.get());
-}
-
-Trace::Trace(const char* name) {
-    cuda::begin_range(name);
-}
-Trace::~Trace() {
-    cuda::end_range();
+    between();
+    if (rest_ != nullptr) cuda::replay(place, rest_.get());
 }
 
 }  // namespace glow

@@ -15,20 +15,14 @@ class Recording {
     // so that libraries load what they need; the second records it; from then on the record is replayed.
     // Otherwise work() runs at every call. The results are the same to the last bit.
     void run(const Place& place, bool replay, const std::function<void()>& work);
-    bool recorded() const { return graph_ != nullptr; }
+    // The same in two parts, with something between them that runs at every call and is not recorded.
+    void run(const Place& place, bool replay, const std::function<void()>& work,
+             const std::function<void()>& between, const std::function<void()>& rest);
+    bool recorded() const { return recorded_; }
 
   private:
-    bool ran_ = false;
-    std::shared_ptr<void> graph_;
-};
-
-// A named range of the time line that profilers show (NVTX), from here to the end of the scope.
-class Trace {
-  public:
-    explicit Trace(const char* name);
-    ~Trace();
-    Trace(const Trace&) = delete;
-    Trace& operator=(const Trace&) = delete;
+    bool ran_ = false, recorded_ = false;
+    std::shared_ptr<void> graph_, rest_;
 };
 
 }  // namespace glow

@@ -5,7 +5,9 @@
 // work, padding is not).
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 
 #include "kernels/math.h"
@@ -16,6 +18,7 @@
 #include "tools/thread_policy.h"
 #include "train/run_plan.h"
 #include "train/schedule.h"
+#include "train/tune.h"
 
 namespace {
 
@@ -24,7 +27,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
     index_t width = 512, depth = 4, levels = 3, batch = 64, size = 32, tile = 0;
-    std::string precision = "fp32", filter = ".", device = "auto";
+    std::string precision = "fp32", engine = "products", filter = ".", device = "auto";
     double min_seconds = 2;
     int threads = 0, repetitions = 1;
     bool graph = true;
@@ -115,6 +118,30 @@ void measure(benchmark::State& state, const Backend& backend, Peak& peak, double
     state.counters["ms_per_image"] = 1e3 * worked / runs / images;
 }
 
+// Products of another Blas, each timed by itself.
+class TimedBlas : public Blas {
+  public:
+    TimedBlas(Blas& blas, const Place& place) : blas_(blas), place_(place) {}
+    std::size_t scratch_bytes(const Gemm& gemm) override { return blas_.scratch_bytes(gemm); }
+    void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
+             void* scratch) override {
+        Times& times = all[gemm];
+        times.seconds += seconds(place_, [&] { blas_.run(gemm, a, b, c, bias, scratch); });
+        ++times.count;
+    }
+    bool has_bf16() const override { return blas_.has_bf16(); }
+    bool has_tf32() const override { return blas_.has_tf32(); }
+    struct Times {
+        double seconds = 0;
+        index_t count = 0;
+    };
+    std::map<Gemm, Times> all;
+
+  private:
+    Blas& blas_;
+    Place place_;
+};
+
 double model_multiplies(const ModelConfig& model) {
     double sum = 0;
     for (index_t l = 0; l < model.levels; ++l) {
@@ -143,7 +170,8 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                   rows = tile * shape.pixels();
     Parameters parameters;
     const auto network = make_coupling_network(shape, shape.C / 2, shape.C, model.width, true,
-                                               parse_precision(options.precision), "n", parameters);
+                                               parse_precision(options.precision),
+                                               parse_engines(options.engine, 1).front(), "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data(), gradients.data());
     parameters.start(1, backend.solver());
@@ -189,6 +217,69 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
     measure(state, backend, peak, flop, static_cast<double>(tiles * tile), [&] { pass(context); });
 }
 
+// Every matrix product of a forward and backward, by its shape: which of them is far from the peak?
+void bench_products(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak) {
+    const ModelConfig model = model_of(options);
+    const Place& place = backend.place();
+    Glow glow(model, {parse_precision(options.precision), options.tile});
+    const index_t size = glow.parameters().size(), D = model.dimensions();
+    std::vector<float> values(static_cast<std::size_t>(size)),
+        fixed(static_cast<std::size_t>(glow.parameters().fixed_size()));
+    glow.parameters().bind(values.data(), nullptr);
+    glow.parameters().bind_fixed(fixed.data());
+    glow.parameters().start(1, *make_cpu_solver());
+    std::vector<double> images(static_cast<std::size_t>(options.batch * D));
+    for (std::size_t i = 0; i < images.size(); ++i)
+        images[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;
+
+    const auto pass = [&](const Context& context, Memory& memory) {
+        Arena& state_arena = memory[Category::state];
+        const Arena::Scope scope(state_arena), derived(memory[Category::derived]);
+        const auto there = [&]<class T>(const std::vector<T>& host) {
+            T* const copy = state_arena.take<T>(std::ssize(host));
+            upload(context.place, std::ssize(host), host.data(), copy);
+            return copy;
+        };
+        float* const gradients = state_arena.take<float>(size);
+        glow.parameters().bind(there(values), gradients);
+        glow.parameters().bind_fixed(there(fixed));
+        fill(context.place, size, 0.0f, gradients);
+        glow.allocate(memory[Category::derived]);
+        glow.derive(context);
+        Flow flow;
+        flow.N = options.batch;
+        flow.h = there(images);
+        flow.logdet = state_arena.take<double>(options.batch);
+        flow.prior = state_arena.take<double>(options.batch);
+        Gradient gradient{state_arena.take<real>(options.batch * D), -1e-3};
+        Kept kept(memory[Category::stored], {});
+        glow.forward(context, flow, &kept);
+        glow.backward(context, flow, gradient, kept);
+    };
+    Memory counting;
+    pass(backend.dry_context(counting[Category::workspace]), counting);
+    Memory memory(place.device, counting.peak());
+    TimedBlas blas(backend.blas(), place);
+    const Context plain = backend.context(memory[Category::workspace]);
+    const Context context{plain.place,     blas,          plain.solver, plain.conv, plain.communicator,
+                          plain.workspace, plain.blocking};
+    pass(context, memory);  // the libraries load what they need
+    for (auto& [gemm, times] : blas.all) times = {};
+    for (auto _ : state) pass(context, memory);
+    const double peak_rate = peak.flop() / std::min(peak.run(), peak.run());
+    for (const auto& [g, times] : blas.all) {
+        const double flop =
+                         2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k),
+                     each = times.seconds / static_cast<double>(times.count);
+        // One number a product: its share of the peak; its place in the step is told by its shape.
+        const char* const kinds[] = {"f32", "f64", "bf16", "tf32"};
+        state.counters[fmt::format("{}x{}x{}{}{}_{}_ms{:.4f}_calls{}", g.m, g.n, g.k,
+                                   g.transpose_a ? "_ta" : "", g.transpose_b ? "_tb" : "",
+                                   kinds[static_cast<int>(g.in)], 1e3 * each, times.count)] =
+            flop / each / peak_rate;
+    }
+}
+
 // A whole training step of the model, optimiser and EMA included.
 void bench_step(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak,
                 const std::string& policy) {
@@ -199,6 +290,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     training.precision = options.precision;
     training.tile = options.tile;
     training.graph = options.graph;
+    training.engines = to_string(std::vector(options.levels, parse_engines(options.engine, 1).front()));
     training.drift_tolerance = 1e9;  // a redone step would be two
     MemoryPlan plan = memory_plan(training, options.batch, backend);
     Memory memory(backend.place().device, plan.bytes);
@@ -234,6 +326,10 @@ void run(const Options& options) {
         all.push_back(benchmark::RegisterBenchmark(
             fmt::format("step/{}", policy).c_str(),
             [&, policy](benchmark::State& state) { bench_step(state, options, backend, peak, policy); }));
+    benchmark::RegisterBenchmark(
+        "products", [&](benchmark::State& state) { bench_products(state, options, backend, peak); })
+        ->Unit(benchmark::kMillisecond)
+        ->Iterations(3);
     for (auto* one : all) {
         one->UseManualTime()->Unit(benchmark::kMillisecond)->MinTime(options.min_seconds);
         if (options.repetitions > 1) one->Repetitions(options.repetitions);
@@ -257,6 +353,8 @@ int main(int argc, char** argv) {
             app.add_option("--size", options->size, "Height and width of the images");
             app.add_option("--tile", options->tile, "Images per tile of the networks; 0: the rule");
             app.add_option("--precision", options->precision, "fp32, tf32 (GPUs) or bf16");
+            app.add_option("--engine", options->engine,
+                           "Of the networks' last convolutions: products, or cudnn where a GPU has it");
             app.add_flag("--graph,!--no-graph", options->graph, "Replay a step on a GPU as one CUDA graph");
             add_device(app, options->device);
             app.add_option("--threads", options->threads, "Threads; 0: all processors");

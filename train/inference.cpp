@@ -144,7 +144,8 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
     : info_(read_checkpoint_info(checkpoint)) {
     check_precision(backend, precision);
     used_ema_ = ema && Hdf5File::open(checkpoint).exists("/ema");
-    glow_ = std::make_unique<Glow>(info_.model, Execution{precision, 0});
+    glow_ = std::make_unique<Glow>(info_.model,
+                                   Execution{precision, 0, {}, backend.place().device == Device::cuda});
     const index_t size = glow_->parameters().size();
     const auto build = [&](Memory& memory, const Context& context) {
         float* const values = memory[Category::parameters].take<float>(size);

@@ -41,6 +41,10 @@ struct FlowBuffers {
     static FlowBuffers take(Arena& state, index_t capacity, const ModelConfig& model, Device device);
     // The batch where the kernels run: itself on the CPU. Valid until the next call.
     Batch there(const Place& place, const Batch& batch, index_t D) const;
+    // A batch whose images are there already.
+    Batch here(const Batch& batch) const {
+        return {batch.N, pixels, numbers, batch.labels != nullptr ? labels : nullptr};
+    }
     const std::int32_t* labels_there(const Place& place, index_t N, const std::int32_t* classes) const;
     Flow flow(index_t N, const std::int32_t* labels = nullptr) const {
         return {N, h, logdet, prior, labels, bits_y, error_y};

@@ -8,6 +8,7 @@
 
 #include "kernels/error.h"
 #include "train/data/augment.h"
+#include "train/tune.h"
 
 namespace glow {
 namespace {
@@ -88,6 +89,7 @@ void check(const TrainingOptions& o) {
     require(o.keep >= 2, "keep", o.keep, "at least 2");
     parse_augmentation(o.augment);
     parse_precision(o.precision);
+    parse_engines(o.engines, o.model.levels);
 }
 
 nlohmann::ordered_json to_json(const ModelConfig& m) {

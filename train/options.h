@@ -47,6 +47,8 @@ struct TrainingOptions {
     std::string precision = "fp32";
     int threads = 0;  // 0: all processors
     bool graph = true;
+    bool tune = false;
+    std::string engines;  // train/tune.h; "": the rule
 
     std::string memory = "reconstruct";
     index_t act_budget = 0;    // bytes of maps that `auto` keeps; 0: a quarter of the machine's memory
@@ -117,6 +119,12 @@ void visit_training_options(Options& o, Visitor&& visitor) {
             "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
     visitor("threads", o.threads, OnResume::change, "Threads; 0: all processors");
     visitor("graph", o.graph, OnResume::free, "Replay a step's launches on a GPU as one CUDA graph");
+    visitor("tune", o.tune, OnResume::free,
+            "Where a GPU has cuDNN, measure it against matrix products before the first step, and keep the "
+            "faster one, level by level, for the whole run");
+    visitor(
+        "engines", o.engines, OnResume::change,
+        "What --tune found, for each level: products or cudnn, as products,cudnn,products; empty: products");
     visitor("memory", o.memory, OnResume::change,
             "reconstruct, checkpoint, store or auto: what backward finds kept");
     visitor("act-budget", o.act_budget, OnResume::change,

@@ -72,6 +72,13 @@ int threads_of(const CheckpointInfo& checkpoint) {
     return threads > 0 && threads <= 4096 ? static_cast<int>(threads) : 0;
 }
 
+std::string engines_of(const CheckpointInfo& checkpoint) {
+    const nlohmann::ordered_json training =
+        checkpoint.config.value("training", nlohmann::ordered_json::object());
+    const auto found = training.find("engines");
+    return found != training.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
 void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& options,
                      const std::function<void(const std::string&)>& say) {
     const nlohmann::ordered_json now = to_json(options), then = checkpoint.config;

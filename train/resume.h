@@ -26,6 +26,8 @@ std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const Ru
 
 // The number of threads that a checkpoint was made with, 0 where it does not say.
 int threads_of(const CheckpointInfo& checkpoint);
+// Its `engines` (train/tune.h), "" where it does not say.
+std::string engines_of(const CheckpointInfo& checkpoint);
 
 // Changes between a checkpoint's options and those of now: told, or refused with an InputError.
 void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& options,

@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <deque>
+#include <future>
 #include <memory>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "train/stop_signals.h"
 #include "train/timer.h"
 #include "train/training_images.h"
+#include "train/tune.h"
 
 namespace glow {
 namespace {
@@ -79,6 +81,7 @@ class Run {
     std::string limit_reached();
     void evaluate_valid();
     void draw_samples();
+    void wait_for_samples();
     bool save();
     void write_checkpoint();
     void audit(const Batch& batch);
@@ -115,6 +118,9 @@ class Run {
     index_t saved_step_ = -1, evaluated_step_ = -1;
     double best_ = 1e300;
     RunResult result_;
+    std::optional<Batch> upcoming_;  // taken while a GPU was at work on the images before
+    index_t upcoming_seen_ = 0;
+    std::future<void> sheet_;
 };
 
 // A launcher may start its programs with other arguments each, and config.toml may be another one elsewhere.
@@ -178,6 +184,8 @@ void Run::start_model() {
     const int ordinal = device_number(processes_.group(), cuda::device_count());
     backend_ = std::make_unique<Backend>(request_.device, options_.threads, ordinal, &processes_);
     options_.threads = backend_->place().threads;  // recorded, and reused on resume
+    options_.engines = engines_of_run(options_, resuming_, resumed_ ? engines_of(resumed_->checkpoint) : "",
+                                      *backend_, request_.say);
     if (resumed_) compare_options(resumed_->checkpoint, options_, request_.say);
 
     options_.act_budget = act_budget(options_, resumed_ ? std::optional(resumed_->checkpoint) : std::nullopt);
@@ -325,13 +333,22 @@ void Run::evaluate_valid() {
     }
 }
 
+// Compressed and written beside the steps that follow.
 void Run::draw_samples() {
     trainer_->use(true);
-    const std::optional<Image> sheet =
+    std::optional<Image> sheet =
         sample_sheet(trainer_->context(), trainer_->glow(), trainer_->buffers(), options_.seed);
+    wait_for_samples();
     if (!sheet) return;
+    sheet_ = std::async(std::launch::async, [path = folder_.samples(progress_.step),
+                                             sheet = std::move(*sheet)] { write_png(path, sheet); });
+}
+
+// Throws what writing the last sheet threw.
+void Run::wait_for_samples() {
     const auto allowance = patience("writing samples");
-    attempt_([&] { write_png(folder_.samples(progress_.step), *sheet); });
+    if (!sheet_.valid()) return;
+    attempt_([&] { sheet_.get(); });
 }
 
 // False where it cannot be written now.
@@ -504,11 +521,17 @@ StepResult Run::train_on_next() {
     const index_t t = at_step_ = progress_.step + 1;
     if (request_.before_step) request_.before_step(t, *trainer_);
     const Share mine = processes_.share(options_.batch);
-    const Batch batch = images_->take(progress_.images_seen + mine.first, mine.count);
+    const auto images_of = [&](index_t seen) { return images_->take(seen + mine.first, mine.count); };
+    const index_t seen = progress_.images_seen, next = seen + options_.batch;
+    const Batch batch = upcoming_ && upcoming_seen_ == seen ? *upcoming_ : images_of(seen);
+    upcoming_.reset();
     const Course course = progress_.course;
     const Limits limits = limits_of(course, options_);
     const StepResult step =
-        trainer_->step(batch, optimiser_at(options_, schedule_, t, course.lr_scale), limits);
+        trainer_->step(batch, optimiser_at(options_, schedule_, t, course.lr_scale), limits, [&] {
+            upcoming_seen_ = next;
+            return *(upcoming_ = images_of(next));
+        });
     progress_ = {t, progress_.images_seen + options_.batch,
                  static_cast<double>(progress_.images_seen + options_.batch) / schedule_.epoch_images,
                  course};
@@ -557,6 +580,7 @@ void Run::finish() {
         evaluate_valid();
         draw_samples();
     }
+    wait_for_samples();
     log_->end();
     if (evaluations_) evaluations_->flush();
     processes_

@@ -13,6 +13,7 @@
 #include "kernels/network.h"
 #include "runtime/device.h"
 #include "train/host_weights.h"
+#include "train/tune.h"
 
 namespace glow {
 
@@ -36,9 +37,12 @@ std::vector<Keep> rescues(const Keep& asked) {
 
 // ---- The step ------------------------------------------------------------------------------------
 
-StepResult Trainer::step(const Batch& batch, const OptimiserStep& update, const Limits& limits) {
+StepResult Trainer::step(const Batch& batch, const OptimiserStep& update, const Limits& limits,
+                         const std::function<Batch()>& next) {
     StepResult result;
-    result.max_condition = prepare(weights_.params, limits.condition).max_condition;
+    begin_prepare(weights_.params);
+    // Where updates are fused, the first of them come before the step ends.
+    if (context_.place.device != Device::cuda || fused_) prepared(limits.condition);
 
     // The gradient of the mean bits/dim, rebuilding every layer's input on the way back. Where the rebuilt
     // images drift from the true ones, once more with exact states in between (spec section 2).
@@ -60,7 +64,9 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update, const 
             const index_t count = std::min(micro_batch_, batch.N - first);
             accumulate_gradient(batch.part(first, count, glow_.config().dimensions()), N, keep,
                                 beside && first + count == batch.N);
+            stage(batch, first + count, result.redone ? nullptr : next);
         }
+        finish_prepare();
         if (fused_) {
             if (batch.N == 0) fused_->take_part();
         } else {
@@ -68,6 +74,7 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update, const 
             sum_of_squares(context_.place, glow_.parameters().size(), gradients_, &sums_->squares, partial_);
         }
         sums = gathered();
+        result.max_condition = prepared(limits.condition).max_condition;
         if (sums.drift <= drift_tolerance_) break;
     }
     result.drift = sums.drift;
@@ -120,20 +127,44 @@ void Trainer::lose_to_drift(const Batch& batch, double drift) {
 // processes beside backward. On a GPU the launches are recorded and replayed: they depend on nothing but the
 // images' number, for the images come in buffers of their own.
 void Trainer::accumulate_gradient(const Batch& images, double batch_size, const Keep& keep, bool sum_beside) {
-    const Batch there = buffers_.there(context_.place, images, glow_.config().dimensions());
+    const Batch there = on_device(images);
     const bool graph = options_.graph && (!fused_ || context_.communicator.recordable());
-    recording_of(images.N, batch_size, keep, sum_beside).run(context_.place, graph, [&] {
-        run_micro_batch(there, batch_size, keep, sum_beside);
-    });
+    Flow flow = buffers_.flow(there.N, there.labels);
+    std::optional<Kept> kept;
+    recording_of(images.N, batch_size, keep, sum_beside)
+        .run(
+            context_.place, graph,
+            [&] { run_forward(there, flow, kept.emplace(memory_[Category::stored], keep)); },
+            [&] { finish_prepare(); }, [&] { run_backward(there, batch_size, flow, *kept, sum_beside); });
 }
 
-void Trainer::run_micro_batch(const Batch& images, double batch_size, const Keep& keep, bool sum_beside) {
-    const double D = static_cast<double>(glow_.config().dimensions());
-    Flow flow = buffers_.flow(images.N, images.labels);
-    load_pixels(images, flow);
+// Where its kernels run: perhaps on its way there since the micro-batch before.
+Batch Trainer::on_device(const Batch& images) {
+    if (staged_ && staged_->take(images, buffers_)) return buffers_.here(images);
+    return buffers_.there(context_.place, images, glow_.config().dimensions());
+}
 
-    Kept kept(memory_[Category::stored], keep);
-    glow_.forward(context_, flow, &kept);
+// While a GPU works on a micro-batch: the images that come after the first `done` of the batch, or after it.
+void Trainer::stage(const Batch& batch, index_t done, const std::function<Batch()>& next) {
+    if (!staged_ || context_.dry()) return;
+    const Batch source = done < batch.N ? batch : next ? next() : Batch{};
+    const index_t first = done < batch.N ? done : 0, count = std::min(micro_batch_, source.N - first);
+    staged_->start(source.part(first, count, glow_.config().dimensions()));
+}
+
+// On a GPU without the log-determinants of W, which are being worked out beside.
+void Trainer::run_forward(const Batch& images, Flow& flow, Kept& kept) {
+    load_pixels(images, flow);
+    if (context_.place.device == Device::cuda)
+        glow_.forward_without_determinants(context_, flow, &kept);
+    else
+        glow_.forward(context_, flow, &kept);
+}
+
+void Trainer::run_backward(const Batch& images, double batch_size, Flow& flow, const Kept& kept,
+                           bool sum_beside) {
+    const double D = static_cast<double>(glow_.config().dimensions());
+    if (context_.place.device == Device::cuda) glow_.add_determinants(context_, flow);
 
     // bits/dim = n_bits - log p / (D ln 2), averaged over the batch.
     Gradient gradient{dh_, -1.0 / (D * std::log(2.0) * batch_size), glow_.config().weight_y / batch_size};
@@ -200,7 +231,9 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
       memory_(memory),
       context_(dry ? backend.dry_context(memory[Category::workspace])
                    : backend.context(memory[Category::workspace])),
-      glow_(options.model, {parse_precision(options.precision), options.tile}),
+      glow_(options.model,
+            {parse_precision(options.precision), options.tile,
+             parse_engines(options.engines, options.model.levels), backend.place().device == Device::cuda}),
       micro_batch_(share_of(options.batch, 0, backend.communicator().size()).count) {
     if (options.micro_batch > 0) micro_batch_ = std::min(micro_batch_, options.micro_batch);
     keep_ = planned_keep_ = keep_of(options, glow_, micro_batch_);
@@ -240,6 +273,8 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
     const index_t images =
         std::max(micro_batch_, share_of(options.init_batch, 0, backend.communicator().size()).count);
     buffers_ = FlowBuffers::take(state, images, options.model, backend.place().device);
+    if (backend.place().device == Device::cuda)
+        staged_.emplace(context_.place, Device::cuda, state, micro_batch_, options.model);
     dh_ = state.take<real>(micro_batch_ * D);
     difference_ = state.take<double>(images);
     partial_ = state.take<double>(std::max(group_scratch(images), square_scratch()));
@@ -327,16 +362,36 @@ void Trainer::check_equal() {
 }
 
 const Glow::Prepared& Trainer::prepare(float* values, double largest_condition) {
-    if (values != prepared_for_) {
-        glow_.parameters().bind(values, gradients_);
-        prepared_ = glow_.prepare(context_);
-        prepared_for_ = prepared_.bad_layer.empty() ? values : nullptr;
-    }
+    begin_prepare(values);
+    return prepared(largest_condition);
+}
+
+// In three parts, of which a GPU works out the first two beside and between what it is given: the derived
+// values that forward needs, all of them, and what they are like, for which the host has to wait.
+void Trainer::begin_prepare(float* values) {
+    if (values == prepared_for_) return;
+    glow_.parameters().bind(values, gradients_);
+    glow_.begin_derive(context_);
+    bound_ = prepared_for_ = values;
+    preparing_ = true;
+    looked_at_ = false;
+}
+
+void Trainer::finish_prepare() {
+    if (preparing_) glow_.finish_derive(context_);
+    preparing_ = false;
+}
+
+const Glow::Prepared& Trainer::prepared(double largest_condition) {
+    finish_prepare();
+    if (!looked_at_) prepared_ = glow_.prepared(context_);
+    looked_at_ = true;
     const bool bad = !prepared_.bad_layer.empty();
+    if (bad) prepared_for_ = nullptr;
     if (!bad && prepared_.max_condition <= largest_condition) return prepared_;
     const index_t worst = prepared_.worst_step, K = glow_.config().depth;
     Patient sick = patient();
-    sick.weights.params = values;
+    sick.weights.params = bound_;
     throw trouble_with_mixing(
         sick, bad ? prepared_.bad_layer : fmt::format("level{}/step{}", worst / K, worst % K),
         bad ? std::numeric_limits<double>::infinity() : prepared_.max_condition, largest_condition);

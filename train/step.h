@@ -1,6 +1,7 @@
 // One training step: the page to read first is step.cpp.
 #pragma once
 
+#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -22,6 +23,7 @@
 #include "train/gradient_sum.h"
 #include "train/inference.h"
 #include "train/options.h"
+#include "train/staged_batch.h"
 
 namespace glow {
 
@@ -75,7 +77,10 @@ class Trainer {
     // Trouble, the same on all processes, and leaves the weights as they are (but where updates are fused),
     // where anything is not finite, a condition number is above its limit, or the loss of the batch and of
     // half of its images is. With fused updates drift is a LostStep.
-    StepResult step(const Batch& batch, const OptimiserStep& update, const Limits& limits = {});
+    // next: gives the images of the step to follow, so that a GPU gets them while it works; called once on a
+    // GPU, never on the CPU. They, and `batch`, must stay valid until the end of their steps.
+    StepResult step(const Batch& batch, const OptimiserStep& update, const Limits& limits = {},
+                    const std::function<Batch()>& next = nullptr);
 
     // The gradients of this policy against those of exact states, on the first few images of a batch of this
     // process alone. Changes nothing but buffers. Only with options.audit_every.
@@ -102,11 +107,17 @@ class Trainer {
     };
     void lose_to_drift(const Batch& batch, double drift);
     void accumulate_gradient(const Batch& images, double batch_size, const Keep& keep, bool sum_beside);
-    void run_micro_batch(const Batch& images, double batch_size, const Keep& keep, bool sum_beside);
+    Batch on_device(const Batch& images);
+    void stage(const Batch& batch, index_t done, const std::function<Batch()>& next);
+    void run_forward(const Batch& images, Flow& flow, Kept& kept);
+    void run_backward(const Batch& images, double batch_size, Flow& flow, const Kept& kept, bool sum_beside);
     Forward gathered() const;
     Recording& recording_of(index_t images, double batch_size, const Keep& keep, bool sum_beside);
     const Glow::Prepared& prepare(float* values,
                                   double largest_condition = std::numeric_limits<double>::infinity());
+    void begin_prepare(float* values);
+    void finish_prepare();
+    const Glow::Prepared& prepared(double largest_condition);
     Noise training_noise(const Batch& batch) const;
     void load_pixels(const Batch& batch, Flow& flow);
     // For Troubles. The batch is the step's, whose arrays must outlive it.
@@ -126,6 +137,7 @@ class Trainer {
     std::optional<FusedUpdate> fused_;
     std::optional<Auditor> auditor_;
     FlowBuffers buffers_;
+    std::optional<StagedBatch> staged_;  // on a GPU
     real* dh_;
     double *difference_, *partial_;
     double* checksums_;  // [tensors], on several processes
@@ -139,7 +151,10 @@ class Trainer {
         std::unique_ptr<Recording> recording;
     };
     std::vector<Recorded> recorded_;
+    float* bound_ = nullptr;         // weights that are bound
     float* prepared_for_ = nullptr;  // weights that the derived values belong to
+    bool preparing_ = false;         // their second half is not begun yet
+    bool looked_at_ = false;         // prepared_ is theirs
     Glow::Prepared prepared_;
     Keep keep_, planned_keep_;  // the second what the run began with
     double drift_tolerance_;

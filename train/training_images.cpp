@@ -38,9 +38,11 @@ TrainingImages::Filled TrainingImages::fill(index_t s, index_t count, Filled spa
 Batch TrainingImages::take(index_t s, index_t count) {
     const index_t step = current_.count > 0 ? s - current_.s : 0;
     if (next_.valid()) {
-        spare_ = std::exchange(current_, next_.get());  // or throws what reading threw
+        Filled read = next_.get();  // or throws what reading threw
+        spare_ = std::exchange(previous_, std::exchange(current_, std::move(read)));
         if (current_.s != s || current_.count != count) current_ = fill(s, count, std::move(current_));
     } else {
+        std::swap(previous_, current_);
         current_ = fill(s, count, std::move(current_));
     }
     if (images_.on_disk())

@@ -61,20 +61,25 @@ TEST(UnfoldActnorm, AccumulatesTheGradientsOfItsFormula) {
     }
 }
 
-TEST(PackTaps, OrdersRowsByTapThenChannelAndUnpackIsItsTranspose) {
+TEST(PackTaps, OrdersRowsAsAskedAndUnpackIsItsTranspose) {
     test::Random random(3);
     const index_t C = 3, w = 5, stride = 32;
-    for (const bool edge : {false, true}) {
+    for (const auto& [edge, order] : {std::pair{false, TapOrder::taps_first},
+                                      {true, TapOrder::taps_first},
+                                      {false, TapOrder::outputs_first},
+                                      {true, TapOrder::outputs_first}}) {
         const index_t depth = w + edge;
         const std::vector<real> W = random.normals<real>(C * 9 * depth);
         std::vector<real> packed(stride * w, kNaN);
-        pack_taps(test::cpu(), C, w, edge, stride, W.data(), packed.data());
-        for (index_t row = 0; row < stride; ++row)
+        pack_taps(test::cpu(), C, w, edge, order, stride, W.data(), packed.data());
+        for (index_t row = 0; row < stride; ++row) {
+            const index_t from = order == TapOrder::taps_first ? (row % C) * 9 + row / C : row;
             for (index_t i = 0; i < w; ++i)
-                ASSERT_EQ(packed[row * w + i],
-                          row < 9 * C ? W[((row % C) * 9 + row / C) * depth + i] : real{0});
+                ASSERT_EQ(packed[row * w + i], row < 9 * C ? W[from * depth + i] : real{0});
+        }
         std::vector<real> dW(W.size(), real{0});
-        for (int time = 0; time < 2; ++time) unpack_taps(test::cpu(), C, w, edge, packed.data(), dW.data());
+        for (int time = 0; time < 2; ++time)
+            unpack_taps(test::cpu(), C, w, edge, order, packed.data(), dW.data());
         for (std::size_t i = 0; i < W.size(); ++i)
             ASSERT_EQ(dW[i], edge && static_cast<index_t>(i) % depth == w ? real{0} : 2 * W[i]);
     }

@@ -10,6 +10,7 @@
 #include "kernels/coupling.h"
 #include "kernels/dequantise.h"
 #include "kernels/gaussian.h"
+#include "kernels/kept_state.h"
 #include "kernels/matrix.h"
 #include "kernels/mixing.h"
 #include "kernels/network.h"
@@ -93,6 +94,26 @@ class KernelParity : public test::SideTest {
                                    summed ? side.out(std::vector<real>(C, real{1})) : nullptr,
                                    summed ? side.scratch<double>(column_scratch(1, C)) : nullptr);
             });
+    }
+    template <class Map>
+    void expect_roundings(index_t rows, index_t C) {
+        SCOPED_TRACE(testing::Message() << rows << " " << C);
+        Random random(18);
+        auto h = random.normals(rows * C);
+        for (index_t i = 0; i < rows * C; i += 5) {  // on the edge of a rounding, and tiny
+            const auto q = static_cast<float>(h[i]);
+            h[i] = i % 2 == 0 ? 0.5 * (static_cast<double>(q) + std::nextafter(q, 10.0f)) : 1e-9 * h[i];
+        }
+        auto rebuilt = h;
+        for (double& x : rebuilt) x += 1e-10 * random.normal();
+        const index_t words = rounding_words(rows, C);
+        // Words as halves, so that every bit is compared.
+        const std::vector<std::uint32_t> halves(static_cast<std::size_t>(2 * words), 0x5a5a5a5a);
+        expect_parity(0, [&](Side& side) {
+            auto* const kept = reinterpret_cast<std::uint64_t*>(side.out(halves));
+            keep_roundings<Map>(side.place, rows, C, side.in(h), kept);
+            restore_roundings<Map>(side.place, rows, C, kept, side.out(rebuilt));
+        });
     }
     template <class T>
     void expect_permutations() {
@@ -298,15 +319,17 @@ TEST_P(KernelParity, Folding) {
     }
     Random random(11);
     const index_t C = 5, w = 40, stride = 48;
-    for (const bool edge : {false, true}) {
-        const auto W = random.normals<real>(C * 9 * (w + edge)), d = random.normals<real>(stride * w);
-        expect_parity(0, [&](Side& side) {
-            pack_taps<bfloat16>(side.place, C, w, edge, stride, side.in(W),
-                                side.out(nans<bfloat16>(stride * w)));
-        });
-        expect_parity(kFloat,
-                      [&](Side& side) { unpack_taps(side.place, C, w, edge, side.in(d), side.out(W)); });
-    }
+    for (const bool edge : {false, true})
+        for (const TapOrder order : {TapOrder::taps_first, TapOrder::outputs_first}) {
+            const auto W = random.normals<real>(C * 9 * (w + edge)), d = random.normals<real>(stride * w);
+            expect_parity(0, [&](Side& side) {
+                pack_taps<bfloat16>(side.place, C, w, edge, order, stride, side.in(W),
+                                    side.out(nans<bfloat16>(stride * w)));
+            });
+            expect_parity(kFloat, [&](Side& side) {
+                unpack_taps(side.place, C, w, edge, order, side.in(d), side.out(W));
+            });
+        }
 }
 
 TEST_P(KernelParity, Relu) {
@@ -338,6 +361,19 @@ TEST_P(KernelParity, Moments) {
         double* const x = side.out(nans<double>(1000));
         fill(side.place, 1000, 2.5, x);
         copy(side.place, 1000, x, side.out(nans<double>(1000)));
+    });
+}
+
+TEST_P(KernelParity, KeptStates) {
+    for (const auto& [rows, C] : {std::pair<index_t, index_t>{1, 4}, {61, 12}, {62, 12}, {500, 24}}) {
+        expect_roundings<float>(rows, C);
+        expect_roundings<bfloat16>(rows, C);
+    }
+    const auto h = Random(19).normals(1000);
+    expect_parity(0, [&](Side& side) {
+        float* const kept = side.out(nans<float>(1000));
+        keep_float(side.place, 1000, side.in(h), kept);
+        restore_float(side.place, 1000, kept, side.out(nans<double>(1000)));
     });
 }
 
@@ -384,6 +420,10 @@ TEST_P(KernelParity, Optimiser) {
         expect_parity(kDouble, [&](Side& side) {
             sum_of_squares(side.place, count, side.in(x), side.out(nans<double>(1)),
                            side.scratch<double>(square_scratch()));
+        });
+        expect_parity(0, [&](Side& side) {  // whole numbers: exact in any order
+            checksum(side.place, count, side.in(x), side.out(nans<double>(1)),
+                     side.scratch<double>(square_scratch()));
         });
     }
 }
@@ -523,6 +563,16 @@ TEST_P(KernelParity, Matrices) {
     }
     expect_parity(0, [&](Side& side) { cast(side.place, m, side.in(C), side.out(nans<bfloat16>(m))); });
     expect_parity(0, [&](Side& side) { identity(side.place, n, side.out(nans<double>(n * n))); });
+    // Addresses differ from place to place; what stands there does not.
+    const std::vector<double> matrices = random.normals(count * n);
+    for (const Place& place : {test::cpu(), target()}) {
+        Side side(place);
+        double* const first = side.in(matrices);
+        auto** const pointers = reinterpret_cast<double**>(side.in(std::vector<std::uint64_t>(count)));
+        row_pointers(place, count, n, first, pointers);
+        const std::vector<double*> found = downloaded(place, count, pointers);
+        for (index_t k = 0; k < count; ++k) EXPECT_EQ(found[k], first + k * n);
+    }
     auto W = random.normals(count * n * n), inverse = random.normals(count * n * n);
     W[n * n + 5] = std::numeric_limits<double>::infinity();
     inverse[2 * n * n + 7] = std::numeric_limits<double>::quiet_NaN();

@@ -3,6 +3,7 @@
 
 #include "tests/layers/alone.h"
 #include "tests/layers/naive.h"
+#include "tests/layers/plain_conv.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -16,9 +17,11 @@ ModelConfig config_of(CouplingKind kind, bool edge, index_t width) {
 }
 
 struct AloneCoupling : Alone {
-    AloneCoupling(const ModelConfig& config, index_t N, const Shape& shape, index_t tile)
+    AloneCoupling(const ModelConfig& config, index_t N, const Shape& shape, index_t tile,
+                  Engine engine = Engine::products)
         : Alone(N, shape, [&](Parameters& parameters) {
-              return std::make_unique<Coupling>(config, shape, Precision::fp32, tile, "step", parameters);
+              return std::make_unique<Coupling>(config, shape, Precision::fp32, engine, tile, "step",
+                                                parameters);
           }) {}
     Coupling* coupling = static_cast<Coupling*>(layer.get());
 };
@@ -40,6 +43,27 @@ INSTANTIATE_TEST_SUITE_P(Kinds, CouplingTest,
 TEST_P(CouplingTest, GradientsMatchDifferences) {
     AloneCoupling(config(7), 3, {4, 5, 4}, 2).expect_right_gradients();  // a whole tile and a rest
     AloneCoupling(config(8), 2, {2, 1, 6}, 0).expect_right_gradients();
+}
+
+// The other engine, its library played by the convolution's own sums: the same layer, to rounding, in
+// blocks of whole images, and right gradients.
+TEST_P(CouplingTest, ALibrarysConvolutionGivesTheSameLayer) {
+    for (const index_t block_pixels : {1, 39, 40, 8192}) {
+        const index_t N = 3;
+        const Shape shape{4, 5, 4};
+        AloneCoupling products(config(7), N, shape, 2), library(config(7), N, shape, 2, Engine::library);
+        EXPECT_THROW(library.loss(), std::runtime_error);  // the CPU has none
+        PlainConv conv;
+        library.machine.context.conv = &conv;
+        library.machine.context.blocking.block_pixels = block_pixels;
+        EXPECT_NEAR(library.loss(), products.loss(), 1e-12);
+        EXPECT_EQ(conv.calls, block_pixels < 40 ? 3 : 2);  // tiles of 2 and 1 images, of 20 pixels each
+        for (AloneCoupling* const one : {&products, &library}) one->backward();
+        EXPECT_LE(largest_difference(library.h, products.h), 1e-13);
+        EXPECT_LE(largest_difference(library.dh, products.dh), 1e-12);
+        EXPECT_LE(largest_difference(library.values.gradient, products.values.gradient), 1e-12);
+        library.expect_right_gradients();
+    }
 }
 
 TEST_P(CouplingTest, BackwardRebuildsInput) {
@@ -136,7 +160,8 @@ TEST(Coupling, InverseCanBeFedWithAnotherNetworkInput) {
 TEST(Coupling, RefusesPrecisionsThatDoNotExistHere) {
     Parameters parameters;
     const ModelConfig config = config_of(CouplingKind::affine, true, 8);
-    EXPECT_THROW(Coupling(config, {4, 4, 4}, Precision::tf32, 0, "step", parameters), std::runtime_error);
+    EXPECT_THROW(Coupling(config, {4, 4, 4}, Precision::tf32, Engine::products, 0, "step", parameters),
+                 std::runtime_error);
 }
 
 TEST(ImagesPerTile, FollowsItsRule) {

@@ -43,7 +43,7 @@ class Placed {
           arena_(target.device, Category::state, std::size_t{1} << 28),
           workspace_(target.device, Category::workspace, std::size_t{1} << 29),
           context_(backend_.context(workspace_)),
-          glow_(config, {precision}),
+          glow_(config, {precision, 0, {}, target.rehearse || target.device == Device::cuda}),
           N_(N),
           size_(N * config.dimensions()) {
         context_.place.rehearse = target.rehearse;

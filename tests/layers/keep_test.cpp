@@ -126,8 +126,8 @@ TEST(NetworkWork, IsThreeUnitsStoredAndFourRebuiltNeverFive) {
     config.edge_bias = false;
     Model model(config, 4);
     CountingBlas blas(model.machine.backend.blas());
-    const Context context{model.machine.context.place, blas, model.machine.context.solver,
-                          model.machine.context.communicator, model.machine.context.workspace};
+    const Context& plain = model.machine.context;
+    const Context context{plain.place, blas, plain.solver, plain.conv, plain.communicator, plain.workspace};
     model.h = model.x;
     model.glow.forward(context, model.flow);
     const double unit = blas.multiplies;

@@ -9,6 +9,8 @@
 #include "runtime/context.h"
 #include "runtime/cuda.h"
 #include "runtime/recording.h"
+#include "runtime/side_stream.h"
+#include "runtime/trace.h"
 #include "tests/support.h"
 
 namespace glow {
@@ -115,6 +117,54 @@ TEST_P(OnDevice, AReplayedRecordingDoesTheWorkAgain) {
         EXPECT_EQ(recording.recorded(), recorded);
         EXPECT_EQ(calls, recorded ? 2 : 5);
     }
+}
+
+// What stands between the parts runs at every call and may change from call to call; the order stays.
+TEST_P(OnDevice, ARecordingInTwoPartsLeavesRoomBetweenThem) {
+    for (const bool replay : {false, true}) {
+        Arena arena(GetParam(), Category::state, 1 << 16);
+        double* const x = arena.take<double>(100);
+        double* const y = arena.take<double>(100);
+        double* const z = arena.take<double>(100);
+        Recording recording;
+        int calls = 0, between = 0;
+        fill(place(), 100, 1.0, x);
+        for (int time = 0; time < 5; ++time) {
+            recording.run(
+                place(), replay,
+                [&] {
+                    ++calls;
+                    copy(place(), 100, x, y);
+                },
+                [&] { fill(place(), 100, static_cast<double>(++between), x); },
+                [&] { copy(place(), 100, x, z); });
+            EXPECT_EQ(downloaded(place(), 100, y), std::vector<double>(100, time == 0 ? 1 : time));
+            EXPECT_EQ(downloaded(place(), 100, z), std::vector<double>(100, time + 1));
+        }
+        const bool recorded = replay && GetParam() == Device::cuda;
+        EXPECT_EQ(recording.recorded(), recorded);
+        EXPECT_EQ(calls, recorded ? 2 : 5);
+        EXPECT_EQ(between, 5);
+    }
+}
+
+// Kernels of two streams in the order that fork and join say.
+TEST_P(OnDevice, ASideStreamKeepsTheOrderOfForkAndJoin) {
+    constexpr index_t kCount = 1 << 20;
+    Arena arena(GetParam(), Category::state, std::size_t{1} << 25);
+    double* const x = arena.take<double>(kCount);
+    double* const y = arena.take<double>(kCount);
+    SideStream side(place());
+    for (int time = 0; time < 20; ++time) {
+        fill(place(), kCount, static_cast<double>(time), x);
+        side.fork();
+        copy(side.place(), kCount, x, y);
+        side.join();
+        fill(place(), kCount, -1.0, x);
+        EXPECT_EQ(downloaded(place(), 1, y)[0], time);
+        EXPECT_EQ(downloaded(place(), 1, y + kCount - 1)[0], time);
+    }
+    EXPECT_EQ(side.place().stream != place().stream, GetParam() == Device::cuda);
 }
 
 TEST_P(OnDevice, AFailureWhileRecordingLeavesTheStreamUsable) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -47,14 +48,21 @@ struct Images {
 };
 
 struct Training {
-    explicit Training(const TrainingOptions& options, int threads = 2)
+    // conv: a second engine for convolutions, of which a CPU has none.
+    explicit Training(const TrainingOptions& options, int threads = 2, std::unique_ptr<Conv> conv = nullptr)
         : options(options),
-          backend(Device::cpu, threads),
+          backend(cpu(threads, std::move(conv))),
           plan(memory_plan(options, options.init_batch, backend)),
           memory(Device::cpu, capacity(plan)),
           trainer(options, backend, memory),
           init_images(options.init_batch, options.model, 1),
           images(options.batch, options.model, 2) {}
+
+    static Backend cpu(int threads, std::unique_ptr<Conv> conv) {
+        Backend backend(Device::cpu, threads);
+        if (conv != nullptr) backend.set_conv(std::move(conv));
+        return backend;
+    }
 
     static MemoryBytes capacity(const MemoryPlan& plan) {
         MemoryBytes bytes = plan.bytes;

@@ -97,6 +97,25 @@ TEST(TrainingImages, FromDiskAreThoseFromMemory) {
     }
 }
 
+// A step's images stay as they are while those of the next one are taken.
+TEST(TrainingImages, StayUntilTheCallAfterTheNext) {
+    const TemporaryFolder folder;
+    write_numbered(folder / "a.h5", 200);
+    TrainingImages memory(numbered(200, false), {}, true, 3),
+        disk(SplitImages(folder / "a.h5", "train"), {}, true, 3);
+    for (TrainingImages* const images : {&memory, &disk}) {
+        Batch before = images->take(0, 50);
+        for (index_t s = 50; s < 1000; s += 50) {
+            const std::vector<std::uint8_t> pixels(before.pixels, before.pixels + 50 * 16);
+            const Batch next = images->take(s, 50);
+            EXPECT_TRUE(std::equal(pixels.begin(), pixels.end(), before.pixels)) << s;
+            EXPECT_EQ(before.numbers[0], static_cast<std::uint64_t>(s - 50));
+            EXPECT_NE(next.pixels, before.pixels);
+            before = next;
+        }
+    }
+}
+
 // The thread that reads ahead shares HDF5 with the one that writes checkpoints and opens files.
 TEST(TrainingImages, FromDiskAreReadWhileOtherFilesAreInUse) {
     const TemporaryFolder folder;

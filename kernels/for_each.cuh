@@ -1,0 +1,127 @@
+// A functor for every element: of flat arrays, of rows and channels, of groups of rows, of images.
+#pragma once
+
+#include "kernels/launch.cuh"
+
+namespace glow::inline GLOW_REAL {
+
+#if defined(__CUDACC__)
+template <class F>
+__global__ void row_channel_kernel(index_t rows, index_t channels, F f) {
+    for (index_t row = blockIdx.x * index_t{blockDim.y} + threadIdx.y; row < rows;
+         row += index_t{gridDim.x} * blockDim.y)
+        for (index_t c = threadIdx.x; c < channels; c += blockDim.x) f(row, c);
+}
+
+template <class F>
+__global__ void flat_kernel(index_t count, F f) {
+    for (index_t i = blockIdx.x * index_t{blockDim.x} + threadIdx.x; i < count;
+         i += index_t{gridDim.x} * blockDim.x)
+        f(i);
+}
+
+template <class F>
+__global__ void image_row_kernel(index_t begin, index_t end, index_t height, index_t width, index_t channels,
+                                 F f) {
+    for (index_t q = begin + blockIdx.x; q < end; q += gridDim.x) {
+        const index_t y = q % height;  // once per image row, not per element
+        for (index_t x = threadIdx.y; x < width; x += blockDim.y)
+            for (index_t c = threadIdx.x; c < channels; c += blockDim.x) f(q, y, x, c);
+    }
+}
+
+template <class F>
+__global__ void group_kernel(index_t groups, index_t rows, index_t channels, F f) {
+    for (index_t group = blockIdx.y; group < groups; group += gridDim.y)
+        for (index_t row = blockIdx.x * index_t{blockDim.y} + threadIdx.y; row < rows;
+             row += index_t{gridDim.x} * blockDim.y)
+            for (index_t c = threadIdx.x; c < channels; c += blockDim.x) f(group, row, c);
+}
+#endif  // __CUDACC__
+
+// f(row, channel) for every row and channel.
+template <Functor F>
+void for_each_row_channel(const Place& place, index_t rows, index_t channels, F f) {
+    if (place.device == Device::none || rows <= 0 || channels <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        const dim3 block = row_channel_block(channels);
+        row_channel_kernel<<<grid_size(rows, block.y), block, 0, stream_of(place)>>>(rows, channels, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * channels > 4096)
+    for (index_t row = 0; row < rows; ++row) {
+#pragma omp simd
+        for (index_t c = 0; c < channels; ++c) f(row, c);
+    }
+}
+
+// f(i) for 0 <= i < count: flat arrays, or items that touch `work` elements each.
+template <Functor F>
+void for_each(const Place& place, index_t count, F f, index_t work = 1) {
+    if (place.device == Device::none || count <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        flat_kernel<<<grid_size(count, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(count, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+    if (work > 1) {
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (count * work > 16384)
+        for (index_t i = 0; i < count; ++i) f(i);
+    } else {
+#pragma omp parallel for simd num_threads(place.threads) schedule(static) if (count > 16384)
+        for (index_t i = 0; i < count; ++i) f(i);
+    }
+}
+
+// f(q, y, x, channel) for image rows q in [begin, end) of [N, H, W, C] images, q = n * H + y.
+template <Functor F>
+void for_each_image_row(const Place& place, index_t begin, index_t end, index_t height, index_t width,
+                        index_t channels, F f) {
+    if (place.device == Device::none || begin >= end || width <= 0 || channels <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        image_row_kernel<<<grid_size(end - begin, 1), row_channel_block(channels), 0, stream_of(place)>>>(
+            begin, end, height, width, channels, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) \
+    schedule(static) if ((end - begin) * width * channels > 4096)
+    for (index_t q = begin; q < end; ++q) {
+        const index_t y = q % height;
+        for (index_t x = 0; x < width; ++x) {
+#pragma omp simd
+            for (index_t c = 0; c < channels; ++c) f(q, y, x, c);
+        }
+    }
+}
+
+// f(group, row in group, channel) for every group of rows; a group is an image.
+template <Functor F>
+void for_each_group(const Place& place, index_t groups, index_t rows, index_t channels, F f) {
+    if (place.device == Device::none || groups <= 0 || rows <= 0 || channels <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        const dim3 block = row_channel_block(channels);
+        const dim3 grid(grid_size(rows, block.y), static_cast<unsigned>(std::min<index_t>(groups, 65535)));
+        group_kernel<<<grid, block, 0, stream_of(place)>>>(groups, rows, channels, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for collapse(2) num_threads(place.threads) \
+    schedule(static) if (groups * rows * channels > 4096)
+    for (index_t group = 0; group < groups; ++group)
+        for (index_t row = 0; row < rows; ++row) {
+#pragma omp simd
+            for (index_t c = 0; c < channels; ++c) f(group, row, c);
+        }
+}
+
+}  // namespace glow::inline GLOW_REAL

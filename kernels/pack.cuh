@@ -1,0 +1,49 @@
+// 16 bytes at once, the widest access of a GPU, for kernels that move much and compute little.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/base.h"
+
+#if defined(__CUDACC__)
+#include <cuda_runtime.h>
+#endif
+
+namespace glow::inline GLOW_REAL {
+
+// 16 bytes at once: elements whose address is a multiple of 16.
+template <class T>
+struct Pack {
+    static constexpr index_t kSize = 16 / sizeof(T);
+    T value[kSize];
+};
+template <class T>
+GLOW_HD inline Pack<T> load_pack(const T* from) {
+    Pack<T> pack;
+#if defined(__CUDA_ARCH__)
+    const uint4 bits = *reinterpret_cast<const uint4*>(from);
+    memcpy(&pack, &bits, sizeof pack);
+#else
+    memcpy(&pack, from, sizeof pack);
+#endif
+    return pack;
+}
+template <class T>
+GLOW_HD inline void store_pack(const Pack<T>& pack, T* to) {
+#if defined(__CUDA_ARCH__)
+    uint4 bits;
+    memcpy(&bits, &pack, sizeof pack);
+    *reinterpret_cast<uint4*>(to) = bits;
+#else
+    memcpy(to, &pack, sizeof pack);
+#endif
+}
+// Do packs fit: a GPU (or its rehearsal), lines of whole packs, addresses that are multiples of 16?
+template <class T, class... More>
+bool packs_fit(const Place& place, index_t line, const T* first, const More*... more) {
+    const auto aligned = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; };
+    return place.tuned_for_gpu() && line % Pack<T>::kSize == 0 && aligned(first) && (aligned(more) && ...);
+}
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,233 @@
+// Sums of what a functor says of every element: over groups of rows, over columns, over rows. Their trees are
+// fixed, and there are no atomics.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/launch.cuh"
+
+namespace glow::inline GLOW_REAL {
+
+// A sum is taken over this many partials whatever the number of threads, so that it repeats bit for bit.
+inline constexpr index_t kColumnParts = 64;
+inline constexpr index_t kGroupParts = 16;
+
+// How two partial results of a reduction become one: their sum, or the larger where F::kMaximum.
+template <class F>
+GLOW_HD inline double combine(double x, double y) {
+    if constexpr (F::kMaximum)
+        return x > y ? x : y;
+    else
+        return x + y;
+}
+
+// Start of part `i` of `count` items cut into `parts`.
+GLOW_HD inline index_t part_begin(index_t count, index_t parts, index_t i) {
+    const index_t quotient = count / parts, remainder = count - quotient * parts;
+    return quotient * i + (i < remainder ? i : remainder);
+}
+
+#if defined(__CUDACC__)
+template <class F>
+__global__ void group_sum_kernel(index_t groups, index_t rows, index_t channels, double* partial, F f) {
+    __shared__ double sums[kBlockThreads];
+    const index_t part = blockIdx.x;
+    for (index_t group = blockIdx.y; group < groups; group += gridDim.y) {
+        const index_t first = part_begin(rows, gridDim.x, part), last = part_begin(rows, gridDim.x, part + 1);
+        double sum = 0;
+        for (index_t row = first + threadIdx.y; row < last; row += blockDim.y)
+            for (index_t c = threadIdx.x; c < channels; c += blockDim.x)
+                sum = combine<F>(sum, f(group, row, c));
+        const int me = threadIdx.y * blockDim.x + threadIdx.x;
+        sums[me] = sum;
+        __syncthreads();
+        for (int half = kBlockThreads / 2; half > 0; half /= 2) {
+            if (me < half) sums[me] = combine<F>(sums[me], sums[me + half]);
+            __syncthreads();
+        }
+        if (me == 0) partial[group * gridDim.x + part] = sums[0];
+        __syncthreads();
+    }
+}
+
+template <class F, class Finish>
+__global__ void fold_groups_kernel(index_t groups, index_t parts, const double* partial, Finish finish) {
+    const index_t group = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
+    if (group >= groups) return;
+    double sum = 0;
+    for (index_t part = 0; part < parts; ++part) sum = combine<F>(sum, partial[group * parts + part]);
+    finish(group, sum);
+}
+
+// partial: [parts, F::kSums, channels]; blockIdx.y is the part. A part's rows are dealt out to the threads in
+// y, whose sums are added pairwise.
+template <class F>
+__global__ void column_sum_kernel(index_t rows, index_t channels, double* partial, F f) {
+    using Sum = typename F::Sum;
+    __shared__ Sum sums[F::kSums][kBlockThreads];
+    const index_t part = blockIdx.y;
+    const index_t c = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
+    Sum sum[F::kSums] = {};
+    if (c < channels) {
+        const index_t end = part_begin(rows, gridDim.y, part + 1);
+#pragma unroll 4
+        for (index_t row = part_begin(rows, gridDim.y, part) + threadIdx.y; row < end; row += blockDim.y)
+            f(row, c, sum);
+    }
+    const unsigned me = threadIdx.y * blockDim.x + threadIdx.x;
+    for (int s = 0; s < F::kSums; ++s) sums[s][me] = sum[s];
+    __syncthreads();
+    for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
+        if (threadIdx.y < half)
+            for (int s = 0; s < F::kSums; ++s) sums[s][me] += sums[s][me + half * blockDim.x];
+        __syncthreads();
+    }
+    if (threadIdx.y == 0 && c < channels)
+        for (int s = 0; s < F::kSums; ++s) partial[(part * F::kSums + s) * channels + c] = sums[s][me];
+}
+template <int kSums, class Finish>
+__global__ void fold_columns_kernel(index_t parts, index_t channels, const double* partial, Finish finish) {
+    const index_t c = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
+    if (c >= channels) return;
+    double sum[kSums] = {};
+    for (index_t part = 0; part < parts; ++part)
+        for (int s = 0; s < kSums; ++s) sum[s] += partial[(part * kSums + s) * channels + c];
+    finish(c, sum);
+}
+
+// A block a row; its threads' sums are added pairwise.
+template <class F>
+__global__ void row_sum_kernel(index_t rows, index_t columns, F f) {
+    __shared__ double sums[kBlockThreads];
+    for (index_t row = blockIdx.x; row < rows; row += gridDim.x) {
+        double sum = 0;
+        for (index_t c = threadIdx.x; c < columns; c += kBlockThreads) sum += f(row, c);
+        sums[threadIdx.x] = sum;
+        __syncthreads();
+        for (int half = kBlockThreads / 2; half > 0; half /= 2) {
+            if (static_cast<int>(threadIdx.x) < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+            __syncthreads();
+        }
+        if (threadIdx.x == 0) f.finish(row, sums[0]);
+        __syncthreads();
+    }
+}
+#endif  // __CUDACC__
+
+// Reductions over groups of rows: finish(group, sum of f(group, row, channel)), or the maximum (not below 0)
+// where F::kMaximum. f may also write. partial: scratch of groups * kGroupParts doubles.
+template <Functor F, class Finish>
+void reduce_groups(const Place& place, index_t groups, index_t rows, index_t channels, double* partial, F f,
+                   Finish finish) {
+    if (place.device == Device::none || groups <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        const dim3 grid(static_cast<unsigned>(kGroupParts),
+                        static_cast<unsigned>(std::min<index_t>(groups, 65535)));
+        group_sum_kernel<<<grid, row_channel_block(channels), 0, stream_of(place)>>>(groups, rows, channels,
+                                                                                     partial, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        fold_groups_kernel<F><<<grid_size(groups, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
+            groups, kGroupParts, partial, finish);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (groups * rows * channels > 1024)
+    for (index_t task = 0; task < groups * kGroupParts; ++task) {
+        const index_t group = task / kGroupParts, part = task % kGroupParts;
+        const index_t last = part_begin(rows, kGroupParts, part + 1);
+        double sum = 0;
+        for (index_t row = part_begin(rows, kGroupParts, part); row < last; ++row) {
+            if constexpr (F::kMaximum) {
+#pragma omp simd reduction(max : sum)
+                for (index_t c = 0; c < channels; ++c) sum = combine<F>(sum, f(group, row, c));
+            } else {
+#pragma omp simd reduction(+ : sum)
+                for (index_t c = 0; c < channels; ++c) sum += f(group, row, c);
+            }
+        }
+        partial[task] = sum;
+    }
+    for (index_t group = 0; group < groups; ++group) {
+        double sum = 0;
+        for (index_t part = 0; part < kGroupParts; ++part)
+            sum = combine<F>(sum, partial[group * kGroupParts + part]);
+        finish(group, sum);
+    }
+}
+
+// Sums over all rows, F::kSums of them per channel: f(row, channel, sum[]) adds to sum and may also write;
+// finish(channel, sum[]) receives the totals in double. A part of the rows is summed in F::Sum. A call of f
+// touches `work` elements. partial: scratch of kColumnParts * F::kSums * channels doubles.
+template <Functor F, class Finish>
+void sum_columns(const Place& place, index_t rows, index_t channels, double* partial, F f, Finish finish,
+                 index_t work = 1) {
+    if (place.device == Device::none) return;
+    constexpr int kSums = F::kSums;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        const dim3 block = row_channel_block(channels);
+        const dim3 grid(grid_size(channels, block.x), static_cast<unsigned>(kColumnParts));
+        column_sum_kernel<<<grid, block, 0, stream_of(place)>>>(rows, channels, partial, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        fold_columns_kernel<kSums>
+            <<<grid_size(channels, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
+                kColumnParts, channels, partial, finish);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+    using Sum = typename F::Sum;
+    Sum* const sums = reinterpret_cast<Sum*>(partial);  // [kColumnParts, kSums, channels]
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * channels * work > 4096)
+    for (index_t part = 0; part < kColumnParts; ++part) {
+        Sum* const mine = sums + part * kSums * channels;
+        std::fill(mine, mine + kSums * channels, Sum{0});
+        const index_t last = part_begin(rows, kColumnParts, part + 1);
+        for (index_t row = part_begin(rows, kColumnParts, part); row < last; ++row) {
+#pragma omp simd
+            for (index_t c = 0; c < channels; ++c) {
+                Sum sum[kSums] = {};
+                f(row, c, sum);
+                for (int s = 0; s < kSums; ++s) mine[s * channels + c] += sum[s];
+            }
+        }
+    }
+    constexpr index_t kRun = 64;  // channels folded together, so that reads are contiguous
+    for (index_t first = 0; first < channels; first += kRun) {
+        const index_t count = std::min(kRun, channels - first);
+        double totals[kSums][kRun] = {};
+        for (index_t part = 0; part < kColumnParts; ++part)
+            for (int s = 0; s < kSums; ++s)
+                for (index_t c = 0; c < count; ++c)
+                    totals[s][c] += sums[(part * kSums + s) * channels + first + c];
+        for (index_t c = 0; c < count; ++c) {
+            double sum[kSums];
+            for (int s = 0; s < kSums; ++s) sum[s] = totals[s][c];
+            finish(first + c, sum);
+        }
+    }
+}
+
+// Sums over the columns of every row: f.finish(row, sum of f(row, column)); f may also write.
+template <Functor F>
+void sum_rows(const Place& place, index_t rows, index_t columns, F f) {
+    if (place.device == Device::none || rows <= 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        row_sum_kernel<<<grid_size(rows, 1), kBlockThreads, 0, stream_of(place)>>>(rows, columns, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * columns > 4096)
+    for (index_t row = 0; row < rows; ++row) {
+        double sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (index_t c = 0; c < columns; ++c) sum += f(row, c);
+        f.finish(row, sum);
+    }
+}
+
+}  // namespace glow::inline GLOW_REAL

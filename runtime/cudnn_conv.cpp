@@ -1,0 +1,327 @@
+// Conv on cuDNN's graph API. A graph of one operation; of the engines that the heuristic names, the first one
+// that repeats its results, keeps the precision asked for and needs no more than the fixed workspace.
+#include "runtime/cudnn_conv.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "kernels/error.h"
+#include "runtime/cuda_call.h"
+#include "runtime/cudnn.h"
+#include "runtime/memory.h"
+
+namespace glow::cuda {
+namespace {
+
+cudnnDataType_t type_of(Scalar scalar) {
+    return scalar == Scalar::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+}
+
+void check(const Cudnn& cudnn, cudnnStatus_t status, const char* call, int line) {
+    if (status == CUDNN_STATUS_SUCCESS) return;
+    char details[256] = "";
+    cudnn.last_error_string(details, sizeof details);
+    throw_cuda_error(call, static_cast<int>(status),
+                     fmt::format("{} {}", cudnn.error_string(status), details).c_str(), __FILE__, line);
+}
+#define GLOW_CUDNN(cudnn, call) check(cudnn, (cudnn).call, #call, __LINE__)
+
+std::string text_of(const Convolution& c) {
+    return fmt::format("convolution of {} images {}x{}, {} to {} channels", c.N, c.H, c.W, c.in, c.out);
+}
+
+// Shapes are N, C, H, W to cuDNN whatever lies how in memory; its strides say channels last.
+CudnnDescriptor tensor(const Cudnn& cudnn, index_t number, cudnnDataType_t type, index_t N, index_t C,
+                       index_t H, index_t W) {
+    CudnnDescriptor t(cudnn, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    t.set_data_type(CUDNN_ATTR_TENSOR_DATA_TYPE, type);
+    t.set(CUDNN_ATTR_TENSOR_DIMENSIONS, {N, C, H, W});
+    t.set(CUDNN_ATTR_TENSOR_STRIDES, {H * W * C, 1, W * C, C});
+    t.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, {number});
+    t.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, {pixel_alignment(type, C)});
+    t.finalize();
+    return t;
+}
+
+CudnnDescriptor window_of(const Cudnn& cudnn) {
+    CudnnDescriptor c(cudnn, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+    c.set_data_type(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_DATA_FLOAT);
+    c.set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
+    c.set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, {2});
+    for (const auto name : {CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS,
+                            CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES})
+        c.set(name, {1, 1});
+    c.finalize();
+    return c;
+}
+
+struct Names {
+    cudnnBackendDescriptorType_t operation;
+    cudnnBackendAttributeName_t window, x, w, y, alpha, beta;
+};
+Names names_of(Convolution::Pass pass) {
+    if (pass == Convolution::Pass::forward)
+        return {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA};
+    if (pass == Convolution::Pass::data_gradient)
+        return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+                CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA};
+    return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA};
+}
+
+CudnnDescriptor operation_of(const Cudnn& cudnn, Convolution::Pass pass, const CudnnDescriptor& x,
+                             const CudnnDescriptor& w, const CudnnDescriptor& y,
+                             const CudnnDescriptor& window) {
+    const Names names = names_of(pass);
+    CudnnDescriptor operation(cudnn, names.operation);
+    const double one = 1, zero = 0;
+    operation.set(names.window, window);
+    operation.set(names.x, x);
+    operation.set(names.w, w);
+    operation.set(names.y, y);
+    operation.set(names.alpha, CUDNN_TYPE_DOUBLE, 1, &one);
+    operation.set(names.beta, CUDNN_TYPE_DOUBLE, 1, &zero);
+    operation.finalize();
+    return operation;
+}
+
+// The type in memory of one of x, w, y: that of the operands, unless it is the pass's result.
+cudnnDataType_t type_in(const Convolution& c, Convolution::Pass where_result) {
+    return type_of(c.pass == where_result ? c.result : c.operands);
+}
+
+}  // namespace
+
+CudnnDescriptor::CudnnDescriptor(const Cudnn& cudnn, cudnnBackendDescriptorType_t type) : cudnn_(&cudnn) {
+    GLOW_CUDNN(cudnn, create_descriptor(type, &handle_));
+}
+CudnnDescriptor::~CudnnDescriptor() {
+    if (handle_ != nullptr) static_cast<void>(cudnn_->destroy_descriptor(handle_));
+}
+CudnnDescriptor::CudnnDescriptor(CudnnDescriptor&& other) noexcept
+    : cudnn_(other.cudnn_), handle_(std::exchange(other.handle_, nullptr)) {}
+
+void CudnnDescriptor::set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, index_t count,
+                          const void* values) {
+    GLOW_CUDNN(*cudnn_, set_attribute(handle_, name, type, count, values));
+}
+void CudnnDescriptor::set(cudnnBackendAttributeName_t name, const CudnnDescriptor& other) {
+    set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &other.handle_);
+}
+void CudnnDescriptor::set(cudnnBackendAttributeName_t name, const std::vector<index_t>& values) {
+    set(name, CUDNN_TYPE_INT64, std::ssize(values), values.data());
+}
+void CudnnDescriptor::set_data_type(cudnnBackendAttributeName_t name, cudnnDataType_t type) {
+    set(name, CUDNN_TYPE_DATA_TYPE, 1, &type);
+}
+index_t CudnnDescriptor::get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, index_t most,
+                             void* values) const {
+    index_t count = 0;
+    GLOW_CUDNN(*cudnn_, get_attribute(handle_, name, type, most, &count, values));
+    return std::min(count, most);
+}
+void CudnnDescriptor::finalize() {
+    GLOW_CUDNN(*cudnn_, finalize(handle_));
+}
+bool CudnnDescriptor::try_finalize() {
+    return cudnn_->finalize(handle_) == CUDNN_STATUS_SUCCESS;
+}
+
+ConvDescription::ConvDescription(const Cudnn& cudnn, const Convolution& c)
+    : x(tensor(cudnn, kX, type_in(c, Convolution::Pass::data_gradient), c.N, c.in, c.H, c.W)),
+      w(tensor(cudnn, kW, type_in(c, Convolution::Pass::weight_gradient), c.out, c.in, 3, 3)),
+      y(tensor(cudnn, kY, type_in(c, Convolution::Pass::forward), c.N, c.out, c.H, c.W)),
+      window(window_of(cudnn)),
+      operation(operation_of(cudnn, c.pass, x, w, y, window)) {}
+
+index_t pixel_alignment(cudnnDataType_t type, index_t channels) {
+    const index_t bytes = channels * (type == CUDNN_DATA_BFLOAT16 ? 2 : 4);
+    return std::min<index_t>(bytes & -bytes, static_cast<index_t>(kAlignment));
+}
+
+bool engine_allowed(Scalar operands, const std::vector<cudnnBackendNumericalNote_t>& notes) {
+    return std::none_of(notes.begin(), notes.end(), [operands](cudnnBackendNumericalNote_t note) {
+        switch (note) {
+            case CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC:
+            case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
+            case CUDNN_NUMERICAL_NOTE_FFT:
+            case CUDNN_NUMERICAL_NOTE_WINOGRAD:
+            case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4:
+            case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6:
+            case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13:
+                return true;
+            // On float operands tensor cores mean tf32.
+            case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:
+                return operands == Scalar::f32;
+            case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS:
+                return operands != Scalar::tf32;
+            default:
+                return false;
+        }
+    });
+}
+
+namespace {
+
+// A plan and all that it was made of, alive for as long as it is.
+struct Plan {
+    std::optional<ConvDescription> description;
+    std::optional<CudnnDescriptor> graph, configuration, execution;
+};
+
+class CudnnConv : public Conv {
+  public:
+    explicit CudnnConv(const Place& place) : place_(place) {}
+    ~CudnnConv() override {
+        plans_.clear();
+        if (handle_ != nullptr) static_cast<void>(cudnn_->destroy(handle_));
+    }
+
+    bool has(const Convolution& c) override {
+        open();
+        return cudnn_ != nullptr && plan_of(c).execution.has_value();
+    }
+
+    std::size_t scratch_bytes() const override { return kConvWorkspace + kConvAlignment; }
+
+    void run(const Convolution& c, const void* first, const void* second, void* result,
+             void* scratch) override {
+        if (!has(c)) throw Error("cuDNN has no engine for the " + text_of(c) + problem_);
+        const auto at =
+            (reinterpret_cast<std::size_t>(scratch) + kConvAlignment - 1) / kConvAlignment * kConvAlignment;
+        // x, w, y in this order: the pass says which of them is the result.
+        const void* pointers[3] = {first, second, result};
+        if (c.pass == Convolution::Pass::data_gradient) {
+            pointers[0] = result;
+            pointers[2] = first;
+        } else if (c.pass == Convolution::Pass::weight_gradient) {
+            pointers[1] = result;
+            pointers[2] = second;
+        }
+        void* const workspace = reinterpret_cast<void*>(at);
+        CudnnDescriptor pack(*cudnn_, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+        pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS,
+                 {ConvDescription::kX, ConvDescription::kW, ConvDescription::kY});
+        pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3, pointers);
+        pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
+        pack.finalize();
+        GLOW_CUDNN(*cudnn_, execute(handle_, plan_of(c).execution->handle(), pack.handle()));
+    }
+
+  private:
+    void open() {
+        if (opened_) return;
+        opened_ = true;
+        cudnn_ = load_cudnn(problem_);
+        if (cudnn_ == nullptr) {
+            problem_ = ": " + problem_;
+            return;
+        }
+        GLOW_CUDNN(*cudnn_, create(&handle_));
+        GLOW_CUDNN(*cudnn_, set_stream(handle_, static_cast<cudaStream_t>(place_.stream)));
+    }
+
+    const Plan& plan_of(const Convolution& c) {
+        const auto found = plans_.find(c);
+        if (found != plans_.end()) return found->second;
+        return plans_.emplace(c, make_plan(c)).first->second;
+    }
+
+    // Without `execution` where there is no engine.
+    Plan make_plan(const Convolution& c) {
+        Plan plan;
+        if (c.operands == Scalar::f64) return plan;
+        plan.description.emplace(*cudnn_, c);
+        CudnnDescriptor& graph = plan.graph.emplace(*cudnn_, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+        graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, plan.description->operation);
+        graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
+        if (!graph.try_finalize()) return plan;
+        for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
+            CudnnDescriptor heuristic(*cudnn_, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+            heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+            heuristic.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+            if (!heuristic.try_finalize()) continue;
+            if (choose(c, heuristic, plan)) break;
+        }
+        return plan;
+    }
+
+    // The first engine that is allowed and takes the graph, into `plan`; false where there is none.
+    bool choose(const Convolution& c, const CudnnDescriptor& heuristic, Plan& plan) {
+        constexpr index_t kMost = 16;
+        // The library fills descriptors that are there.
+        std::vector<CudnnDescriptor> configurations;
+        std::vector<cudnnBackendDescriptor_t> handles;
+        for (index_t i = 0; i < kMost; ++i) {
+            configurations.emplace_back(*cudnn_, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+            handles.push_back(configurations.back().handle());
+        }
+        const index_t count = heuristic.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                            kMost, handles.data());
+        for (index_t i = 0; i < count; ++i) {
+            CudnnDescriptor& configuration = configurations[static_cast<std::size_t>(i)];
+            CudnnDescriptor engine(*cudnn_, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+            cudnnBackendDescriptor_t engine_handle = engine.handle();
+            configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &engine_handle);
+            const auto notes = engine.get<cudnnBackendNumericalNote_t>(
+                CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
+            if (!engine_allowed(c.operands, notes)) continue;
+            CudnnDescriptor execution(*cudnn_, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+            execution.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
+            execution.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
+            // An engine may be named and still not take this very graph.
+            if (!execution.try_finalize()) continue;
+            const auto bytes =
+                execution.get<index_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1);
+            if (bytes.empty() || bytes[0] > static_cast<index_t>(kConvWorkspace)) continue;
+            plan.configuration.emplace(std::move(configuration));
+            plan.execution.emplace(std::move(execution));
+            return true;
+        }
+        return false;
+    }
+
+    Place place_;
+    bool opened_ = false;
+    std::string problem_;
+    std::shared_ptr<const Cudnn> cudnn_;
+    cudnnHandle_t handle_ = nullptr;
+    std::map<Convolution, Plan> plans_;
+};
+
+}  // namespace
+
+std::unique_ptr<Conv> make_conv(const Place& place) {
+    return std::make_unique<CudnnConv>(place);
+}
+
+std::string cudnn_version() {
+    std::string problem;
+    const auto cudnn = load_cudnn(problem);
+    if (cudnn == nullptr) return "no";
+    const std::size_t version = cudnn->version();
+    return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
+}
+
+}  // namespace glow::cuda

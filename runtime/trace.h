@@ -1,0 +1,19 @@
+// Named ranges of the time line that profilers show (NVTX), nested: "backward", "level0/step3", "coupling".
+// In a recorded step they cover the recording, not its replays: profile with --no-graph.
+#pragma once
+
+#include <string>
+
+namespace glow {
+
+// From here to the end of the scope. Nothing in a build without CUDA.
+class Trace {
+  public:
+    explicit Trace(const char* name);
+    explicit Trace(const std::string& name) : Trace(name.c_str()) {}
+    ~Trace();
+    Trace(const Trace&) = delete;
+    Trace& operator=(const Trace&) = delete;
+};
+
+}  // namespace glow

@@ -1,0 +1,147 @@
+// The choice between the engines of the convolutions. The library is played on the CPU.
+#include "train/tune.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "kernels/error.h"
+#include "tests/layers/plain_conv.h"
+#include "tests/train/training.h"
+
+namespace glow {
+namespace {
+
+TEST(Engines, AreNamedOnePerLevel) {
+    const std::vector<Engine> engines = {Engine::products, Engine::library};
+    EXPECT_EQ(to_string(engines), "products,cudnn");
+    EXPECT_EQ(parse_engines("products,cudnn", 2), engines);
+    EXPECT_TRUE(parse_engines("", 3).empty());
+    for (const char* text : {"products", "products,cudnn,cudnn", "cudnn,", ",cudnn", "products,cuDNN", " "})
+        EXPECT_THROW(parse_engines(text, 2), InputError) << text;
+    TrainingOptions options;
+    options.engines = "cudnn";
+    EXPECT_THROW(check(options), InputError);
+}
+
+// A library that takes no time, or more than any network here. What it computes nobody looks at.
+struct Stopwatch : Conv {
+    explicit Stopwatch(bool available = true, bool slow = false) : available(available), slow(slow) {}
+    bool has(const Convolution& c) override {
+        asked.push_back(c);
+        return available;
+    }
+    void run(const Convolution&, const void*, const void*, void*, void*) override {
+        if (slow) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    bool available, slow;
+    std::vector<Convolution> asked;
+};
+
+// The last convolution, 9 x 48 outputs, is nearly all of these networks' work.
+TrainingOptions wide_outputs() {
+    TrainingOptions options = small_options();
+    options.model.image_height = options.model.image_width = 16;
+    options.model.channels = 4;
+    options.model.levels = 2;
+    options.model.width = 16;
+    return options;
+}
+
+template <class Library, class... Arguments>
+Backend with(Arguments... arguments) {
+    Backend backend(Device::cpu, 1);
+    backend.set_conv(std::make_unique<Library>(arguments...));
+    return backend;
+}
+
+TEST(MeasuredEngines, AreTheFasterOnes) {
+    std::vector<std::string> said;
+    const auto measured = [&](const Backend& backend) {
+        said.clear();
+        return to_string(measured_engines(wide_outputs(), backend,
+                                          [&](const std::string& line) { said.push_back(line); }));
+    };
+    EXPECT_EQ(measured(with<Stopwatch>()), "cudnn,cudnn");
+    ASSERT_EQ(said.size(), 2u);
+    EXPECT_NE(said[1].find("level 1"), std::string::npos) << said[1];
+    EXPECT_EQ(measured(with<Stopwatch>(true, true)), "products,products");
+    EXPECT_EQ(measured(with<Stopwatch>(false)), "products,products");
+    EXPECT_NE(said[0].find("not available"), std::string::npos) << said[0];
+}
+
+// The library is asked for what a step of the run asks it for.
+TEST(MeasuredEngines, AreAskedForTheStepsOwnConvolutions) {
+    const Backend backend = with<Stopwatch>(false);
+    TrainingOptions options = wide_outputs();
+    options.batch = 6;
+    options.micro_batch = 5;
+    measured_engines(options, backend, [](const std::string&) {});
+    const std::vector<Convolution>& asked = static_cast<Stopwatch&>(backend.conv()).asked;
+    ASSERT_GE(asked.size(), 2u);
+    const Convolution& first = asked.front();
+    EXPECT_EQ(first.N, 5);
+    EXPECT_EQ(first.H, 8);
+    EXPECT_EQ(first.W, 8);
+    EXPECT_EQ(first.in, 16);
+    EXPECT_EQ(first.out, 16);
+    EXPECT_EQ(first.operands, Scalar::f32);
+    EXPECT_EQ(asked.back().out, 32);
+    EXPECT_EQ(asked.back().H, 4);
+}
+
+struct Asked {
+    std::string engines, said;
+};
+Asked engines_with(const TrainingOptions& options, bool resuming, const std::string& recorded,
+                   const Backend& backend) {
+    Asked result;
+    result.engines = engines_of_run(options, resuming, recorded, backend,
+                                    [&](const std::string& line) { result.said += line; });
+    return result;
+}
+
+TEST(EnginesOfARun, AreItsOwnThenTheCheckpointsThenTheRule) {
+    const Backend library = with<PlainConv>(), none(Device::cpu, 1);
+    TrainingOptions options = wide_outputs();
+    EXPECT_EQ(engines_with(options, false, "", none).engines, "");
+    EXPECT_EQ(engines_with(options, true, "products,cudnn", library).engines, "products,cudnn");
+    options.engines = "cudnn,products";
+    EXPECT_EQ(engines_with(options, false, "", library).engines, "cudnn,products");
+    EXPECT_EQ(engines_with(options, true, "products,cudnn", library).engines, "cudnn,products");
+    // A device without them: a resumed run may come from another one, a new one asks for what is not there.
+    EXPECT_THROW(engines_with(options, false, "", none), InputError);
+    const Asked moved = engines_with(options, true, "cudnn,products", none);
+    EXPECT_EQ(moved.engines, "products,products");
+    EXPECT_NE(moved.said.find("matrix products instead"), std::string::npos) << moved.said;
+}
+
+TEST(EnginesOfARun, OnTheCpuThereIsNothingToTune) {
+    const Backend none(Device::cpu, 1);
+    TrainingOptions options = wide_outputs();
+    options.tune = true;
+    const Asked asked = engines_with(options, false, "", none);
+    EXPECT_EQ(asked.engines, "");
+    EXPECT_NE(asked.said.find("one engine"), std::string::npos) << asked.said;
+}
+
+// A step by the library is a step by matrix products, to the rounding of float sums; what is stored is what
+// is computed again, bit for bit.
+TEST(Engines, AStepByTheLibraryIsTheSameStep) {
+    TrainingOptions options = wide_outputs();
+    Training products(options);
+    const std::vector<float> expected = products.random_start().gradient();
+    options.engines = "cudnn,products";
+    Training rebuilt(options, 2, std::make_unique<PlainConv>());
+    options.memory = "store";
+    Training stored(options, 2, std::make_unique<PlainConv>());
+    const std::vector<float> found = rebuilt.random_start().gradient();
+    EXPECT_LE(relative_l2(found, expected), 1e-5);
+    EXPECT_GT(static_cast<PlainConv&>(rebuilt.backend.conv()).calls, 0);
+    EXPECT_LE(relative_l2(stored.random_start().gradient(), found), 1e-6);
+    EXPECT_EQ(total(rebuilt.memory.peak()), total(rebuilt.plan.bytes));
+}
+
+}  // namespace
+}  // namespace glow

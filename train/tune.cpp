@@ -1,0 +1,174 @@
+// One network of each level, both ways, against the clock.
+#include "train/tune.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "kernels/error.h"
+#include "kernels/network.h"
+#include "runtime/device.h"
+
+namespace glow {
+namespace {
+
+constexpr const char* kNames[] = {"products", "cudnn"};
+
+const char* name_of(Engine engine) {
+    return kNames[engine == Engine::library ? 1 : 0];
+}
+
+// A coupling network of a level, with memory and data of its own.
+class NetworkAlone {
+  public:
+    NetworkAlone(const TrainingOptions& options, index_t level, Engine engine, const Backend& backend)
+        : backend_(backend), shape_(level_shape(options.model, level)) {
+        const index_t outputs = options.model.coupling == CouplingKind::affine ? shape_.C : shape_.C / 2;
+        network_ =
+            make_coupling_network(shape_, shape_.C / 2, outputs, options.model.width, options.model.edge_bias,
+                                  parse_precision(options.precision), engine, "network", parameters_);
+        index_t images = share_of(options.batch, 0, backend.communicator().size()).count;
+        if (options.micro_batch > 0) images = std::min(images, options.micro_batch);
+        images_ =
+            images_per_tile(options.tile, shape_.pixels(), options.model.width, images, backend.blocking());
+    }
+
+    bool available() {
+        Arena none(Device::none, Category::workspace, 0);
+        return network_->can_run(backend_.context(none), images_);
+    }
+
+    // The seconds of a forward and backward, the median of a few; nothing where the device lacks the engine.
+    std::optional<double> seconds() {
+        if (!available()) return std::nullopt;
+        Memory counting;
+        pass(backend_.dry_context(counting[Category::workspace]));
+        Memory memory(backend_.place().device, counting.peak());
+        const Context context = backend_.context(memory[Category::workspace]);
+        constexpr int kWarmUps = 2, kRuns = 7;
+        std::vector<double> all;
+        for (int run = 0; run < kWarmUps + kRuns; ++run) {
+            synchronise(context.place);
+            const auto start = std::chrono::steady_clock::now();
+            pass(context);
+            synchronise(context.place);
+            const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+            if (run >= kWarmUps) all.push_back(elapsed.count());
+        }
+        std::nth_element(all.begin(), all.begin() + kRuns / 2, all.end());
+        return all[kRuns / 2];
+    }
+
+  private:
+    // What the numbers are does not matter, but that they are small and not zero.
+    void pass(const Context& context) {
+        Arena& arena = context.workspace;
+        const Arena::Scope scope(arena);
+        const index_t rows = images_ * shape_.pixels();
+        float* const values = arena.take<float>(parameters_.size());
+        float* const gradients = arena.take<float>(parameters_.size());
+        state_t* const a = arena.take<state_t>(rows * shape_.C);
+        float* const dout = arena.take<float>(rows * network_->outputs());
+        float* const da = arena.take<float>(rows * shape_.C);
+        fill(context.place, parameters_.size(), 0.01f, values);
+        fill(context.place, parameters_.size(), 0.0f, gradients);
+        fill(context.place, rows * shape_.C, 0.25, a);
+        fill(context.place, rows * network_->outputs(), 1e-3f, dout);
+        fill(context.place, rows * shape_.C, 0.0f, da);
+        parameters_.bind(values, gradients);
+        const CouplingNetwork::Folded folded = network_->fold(context);
+        const CouplingNetwork::FoldedGradient gradient = network_->zero_gradient(context);
+        const CouplingNetwork::Maps maps = network_->take_maps(arena, images_);
+        network_->forward(context, folded, images_, a, shape_.C, maps);
+        network_->backward(context, folded, gradient, images_, a, shape_.C, maps, dout, da);
+        network_->unfold(context, gradient);
+    }
+
+    const Backend& backend_;
+    Shape shape_;
+    Parameters parameters_;
+    std::unique_ptr<CouplingNetwork> network_;
+    index_t images_;
+};
+
+}  // namespace
+
+std::string to_string(const std::vector<Engine>& engines) {
+    std::string text;
+    for (const Engine engine : engines) {
+        if (!text.empty()) text += ',';
+        text += name_of(engine);
+    }
+    return text;
+}
+
+std::vector<Engine> parse_engines(const std::string& text, index_t levels) {
+    std::vector<Engine> engines;
+    if (text.empty()) return engines;
+    for (std::size_t begin = 0; begin <= text.size();) {
+        const std::size_t end = std::min(text.find(',', begin), text.size());
+        const std::string name = text.substr(begin, end - begin);
+        if (name != kNames[0] && name != kNames[1])
+            throw InputError(fmt::format("--engines {}: {} is neither products nor cudnn", text, name));
+        engines.push_back(name == kNames[1] ? Engine::library : Engine::products);
+        begin = end + 1;
+    }
+    if (std::ssize(engines) != levels)
+        throw InputError(fmt::format("--engines {}: {} engines for {} levels", text, engines.size(), levels));
+    return engines;
+}
+
+std::vector<Engine> measured_engines(const TrainingOptions& options, const Backend& backend,
+                                     const std::function<void(const std::string&)>& say) {
+    std::vector<Engine> engines;
+    for (index_t level = 0; level < options.model.levels; ++level) {
+        const auto seconds = [&](Engine engine) {
+            return NetworkAlone(options, level, engine, backend).seconds();
+        };
+        const std::optional<double> products = seconds(Engine::products), library = seconds(Engine::library);
+        const bool faster = library && *library < 0.98 * *products;
+        engines.push_back(faster ? Engine::library : Engine::products);
+        say(fmt::format("tuned level {}: products {:.3f} ms, cudnn {}: {}", level, *products * 1e3,
+                        library ? fmt::format("{:.3f} ms", *library * 1e3) : "not available",
+                        name_of(engines.back())));
+    }
+    return engines;
+}
+
+std::string engines_of_run(const TrainingOptions& options, bool resuming, const std::string& recorded,
+                           const Backend& backend, const std::function<void(const std::string&)>& say) {
+    Communicator& processes = backend.communicator();
+    const std::string wanted = from_first(processes, options.engines.empty() ? recorded : options.engines);
+    std::vector<Engine> engines = parse_engines(wanted, options.model.levels);
+    if (engines.empty() && options.tune) {
+        if (backend.place().device != Device::cuda) {
+            say("--tune: this device has one engine for convolutions, matrix products");
+            return "";
+        }
+        const Pulse::Allowance allowance(processes.pulse(), Pulse::kPatience, "measuring engines");
+        std::string measured;
+        if (processes.is_first()) measured = to_string(measured_engines(options, backend, say));
+        return from_first(processes, measured);
+    }
+    bool lacking = false;
+    for (index_t level = 0; level < std::ssize(engines); ++level) {
+        Engine& engine = engines[static_cast<std::size_t>(level)];
+        if (engine == Engine::products) continue;
+        if (NetworkAlone(options, level, engine, backend).available()) continue;
+        lacking = true;
+        engine = Engine::products;
+    }
+    if (processes.largest(lacking) == 0) return wanted;
+    if (!resuming)
+        throw InputError(
+            fmt::format("--engines {}: this device or build has no cuDNN that can do it; leave "
+                        "the option out",
+                        wanted));
+    say("the convolutions' engines of the checkpoint are not here: matrix products instead");
+    return to_string(std::vector<Engine>(engines.size(), Engine::products));
+}
+
+}  // namespace glow
