@@ -109,6 +109,15 @@ void Coupling::inverse(const Context& context, Flow& flow, const state_t* networ
     });
 }
 
+void Coupling::predict(const Context& context, index_t N, const state_t* h, real* out) const {
+    const Arena::Scope scope(context.workspace);
+    const CouplingNetwork::Folded folded = network_->fold(context);
+    for_each_tile(context.blocking, context.dry(), N, [&](index_t n, index_t images) {
+        network_->forward(context, folded, images, h + n * shape_.size(), shape_.C,
+                          out + n * shape_.pixels() * network_->outputs());
+    });
+}
+
 void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, const Kept* kept) {
     const Trace trace("coupling backward");
     Arena& arena = context.workspace;

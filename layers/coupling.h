@@ -42,6 +42,11 @@ class Coupling : public Layer {
     // network_input: another state of the same shape whose a half feeds the network instead of flow's own.
     void inverse(const Context& context, Flow& flow, const state_t* network_input);
 
+    // What the network says of states h [N, H, W, C], of which it reads the first C/2 channels: out
+    // [N*H*W, outputs()] (kernels/coupling.h). Overwrites out alone.
+    void predict(const Context& context, index_t N, const state_t* h, real* out) const;
+    index_t outputs() const { return network_->outputs(); }
+
   private:
     template <class F>
     void for_each_tile(const Blocking& blocking, bool dry, index_t N, F f) const;

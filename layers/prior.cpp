@@ -102,4 +102,15 @@ void TopPrior::decode(const Context& context, Flow& flow) {
     gaussian_decode(context.place, latents(flow), at.layout, at.mean, at.logs, flow.h);
 }
 
+void TopPrior::predict(const Context& context, index_t N, const std::int32_t* labels, real* out) const {
+    const Arena::Scope scope(context.workspace);
+    Flow flow;
+    flow.N = N;
+    flow.labels = labels;
+    const Map at = map(context, flow);
+    const index_t size = 2 * shape_.size();
+    for (index_t n = 0; n < N; ++n)
+        copy(context.place, size, at.mean + n * size * at.layout.per_image, out + n * size);
+}
+
 }  // namespace glow::inline GLOW_REAL

@@ -27,6 +27,10 @@ class TopPrior {
     void encode(const Context& context, Flow& flow);
     void decode(const Context& context, Flow& flow);
 
+    // (mean, logs) of N images given their labels [N] where the model is conditional: out [N*H*W, 2C], the C
+    // means of a pixel, then its C logs. Overwrites out alone.
+    void predict(const Context& context, index_t N, const std::int32_t* labels, real* out) const;
+
   private:
     Latents latents(const Flow& flow) const { return {flow.N, shape_.pixels(), shape_.C, shape_.C}; }
     // The map of every image: the shared one, or one each in the workspace.

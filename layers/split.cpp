@@ -77,6 +77,12 @@ void Split::with_prediction(const Context& context, index_t N, const state_t* a,
     }
 }
 
+void Split::predict(const Context& context, index_t N, const state_t* h, real* out) const {
+    with_prediction(context, N, h, shape_.C, [&](index_t n, index_t images, const real* found, const real*) {
+        copy(context.place, images * shape_.size(), found, out + n * shape_.size());
+    });
+}
+
 void Split::forward(const Context& context, Flow& flow) {
     const Trace trace(name_);
     const index_t C = shape_.C;

@@ -24,6 +24,10 @@ class Split : public Layer {
     void encode(const Context& context, Flow& flow);
     void decode(const Context& context, Flow& flow);
 
+    // The density of the b halves given the a halves of h [N, H, W, C]: (mean, logs) interleaved, out
+    // [N*H*W, C]. Overwrites out alone.
+    void predict(const Context& context, index_t N, const state_t* h, real* out) const;
+
   private:
     // (mean, logs) interleaved [images*H*W, C] of images n.. from their a halves (`stride` elements a pixel).
     void predict(const Context& context, const real* folded, index_t images, const state_t* a, index_t stride,

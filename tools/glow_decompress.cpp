@@ -1,0 +1,72 @@
+// glow_decompress: the images of a file of glow_compress.
+#include <algorithm>
+#include <memory>
+
+#include "kernels/error.h"
+#include "runtime/device.h"
+#include "tools/command_line.h"
+#include "tools/numbers.h"
+#include "tools/progress.h"
+#include "tools/thread_policy.h"
+#include "train/compressed_file.h"
+#include "train/data/atomic_file.h"
+#include "train/data/hdf5_file.h"
+
+namespace {
+
+using namespace glow;
+
+struct Options {
+    std::string checkpoint, input, output, device = "auto";
+    int threads = 0;
+};
+
+void run(const CommandLine& command, const Options& options) {
+    AtomicFile atomic(options.output);
+    if (options.device != "auto" && parse_device(options.device) != Device::cpu)
+        throw InputError("--device cuda: lossless coding runs on the CPU alone");
+    const CompressedImages images = read_compressed(options.input);
+    const auto checkpoint = find_checkpoint(options.checkpoint);
+    const ModelConfig config = read_checkpoint_info(checkpoint).model;
+    if (images.H != config.image_height || images.W != config.image_width || images.C != config.channels ||
+        images.n_bits != config.n_bits)
+        throw InputError(
+            fmt::format("{} holds images {}x{}x{} of {} bits, the model of {} takes {}x{}x{} of {}",
+                        options.input, images.H, images.W, images.C, images.n_bits, checkpoint.string(),
+                        config.image_height, config.image_width, config.channels, config.n_bits));
+    const Backend backend(Device::cpu, options.threads > 0 ? options.threads : images.threads);
+    LoadedModel model(checkpoint, images.ema, images.precision,
+                      *std::max_element(images.batches.begin(), images.batches.end()), backend);
+    Hdf5File file = Hdf5File::create(atomic.temporary(), options.output);
+    file.create_growing<std::uint8_t>("/images", {images.H, images.W, images.C});
+    ProgressLine progress(command, "images");
+    decompress(model, images, [&](index_t first, index_t count, const std::uint8_t* pixels) {
+        file.append<std::uint8_t>("/images", count, pixels);
+        progress.show(first + count, images.images);
+    });
+    progress.clear();
+    file.close();
+    atomic.commit();
+    command.result(fmt::format("{}: {} images, each as it was compressed", options.output, images.images),
+                   {{"output", options.output}, {"images", images.images}});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    wait_without_spinning(argv);
+    return run_tool(
+        argc, argv, "Decompresses images, with the checkpoint that compressed them.",
+        [](CommandLine& command) {
+            const auto options = std::make_shared<Options>();
+            CLI::App& app = command.app();
+            app.add_option("--checkpoint", options->checkpoint, "Checkpoint file or run folder")->required();
+            app.add_option("input", options->input, "Compressed file")->required();
+            app.add_option("-o,--output", options->output, "NAME.h5: images in /images")->required();
+            app.add_option("--device", options->device, "auto or cpu: coding runs on the CPU alone");
+            app.add_option("--threads", options->threads, "Threads; 0: as many as when it was compressed")
+                ->check(is_number<int>())
+                ->check(CLI::Range(0, 4096));
+            command.action([&command, options] { run(command, *options); });
+        });
+}
