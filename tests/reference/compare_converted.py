@@ -1,0 +1,210 @@
+"""compare_converted.py PROGRAMS: weights of foreign layouts through glow_convert, against PyTorch models of those layouts.
+
+For every variant: a model of foreign_models.py with random weights, its state dict to a file, glow_convert, and then
+`glow_eval --per-image --dequant center` must give each image the bits/dim that the foreign model gives it. Our own
+checkpoints go out to npz and safetensors and back, bit for bit, and examples/glow_torch.py must agree with glow_eval. What our
+model cannot express must be refused with exit status 2 and a message that names the difference.
+"""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+import foreign_models as foreign
+from glow_files import make_config, random_parameters, read_tree, write_checkpoint, write_dataset
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+PROGRAMS = Path(sys.argv[1])
+N, SIZE, CLASSES = 6, 8, 3
+failures = 0
+
+
+def report(name, good, text):
+    global failures
+    failures += not good
+    print(f"{'ok    ' if good else 'FAILED'}  {name:<34} {text}")
+
+
+def convert(*arguments):
+    return subprocess.run([sys.executable, PROGRAMS / "glow_convert", *map(str, arguments)], capture_output=True, text=True)
+
+
+def evaluate(folder, checkpoint):
+    # At the same place each time: what is wrong shows as a difference, not as an old file.
+    (folder / "bits.csv").unlink(missing_ok=True)
+    command = [PROGRAMS / "glow_eval", "--bpd", "--checkpoint", checkpoint, "--data", folder / "data.h5", "--dequant", "center",
+               "--per-image", folder / "bits.csv", "--quiet", "--threads", "1"]
+    subprocess.run(command, check=True, capture_output=True)
+    with open(folder / "bits.csv") as file:
+        return np.array([float(row["bpd"]) for row in csv.DictReader(file)])
+
+
+def save(path, state, as_hdf5):
+    tensors = {name: value.numpy() for name, value in state.items()}
+    if as_hdf5:
+        with h5py.File(path, "w") as f:
+            for name, value in tensors.items():
+                f[name] = value
+    else:
+        np.savez(path, **tensors)
+
+
+def compare(folder, name, kind, model, pixels, labels, n_bits=8, as_hdf5=False, channels=3, options=()):
+    """float32 weights both ways; our networks are float32, theirs here double: 1e-6 bits/dim for some 200 values."""
+    images = pixels[..., :channels]
+    write_dataset(folder / "data.h5", train=(images, labels, CLASSES), test=(images, labels, CLASSES))
+    save(folder / "weights", model.state_dict(), as_hdf5)
+    source = folder / "weights" if as_hdf5 else folder / "weights.npz"
+    done = convert("--from", kind, source, "--size", SIZE, "--n-bits", n_bits, "-o", folder / "c.h5", "--json", *options)
+    if done.returncode != 0:
+        return report(name, False, done.stderr)
+    x = (torch.as_tensor(images // 2 ** (8 - n_bits)).double() + 0.5) / 2**n_bits - 0.5 + model.offset
+    with torch.no_grad():
+        log_prob = model.log_prob(x.permute(0, 3, 1, 2), torch.as_tensor(labels).long())
+    theirs = n_bits - log_prob.numpy() / (x[0].numel() * math.log(2))
+    difference = np.abs(evaluate(folder, folder / "c.h5") - theirs).max()
+    config = json.loads(done.stdout)["config"]
+    report(name, difference < 2e-6, f"largest difference {difference:.1e} bits/dim of {theirs.mean():.3f}, {config['permutation']} {config['coupling']}")
+
+
+def float32(model):
+    """Weights as a file of float32 holds them, computed with in double."""
+    with torch.no_grad():
+        if isinstance(model, foreign.OpenAI):
+            model.v = {name: value.float().double() for name, value in model.v.items()}
+            return model
+        return model.float().double()
+
+
+def ours(folder, name, pixels, labels, **changes):
+    """Out and in again bit for bit; the example's PyTorch model against glow_eval."""
+    from glow_torch import Glow
+
+    config = make_config(image_height=SIZE, image_width=SIZE, levels=2, depth=2, width=8, **changes)
+    params = random_parameters(config, 1)
+    write_checkpoint(folder / "c.h5", config, params)
+    write_dataset(folder / "data.h5", train=(pixels, labels, CLASSES), test=(pixels, labels, CLASSES))
+    bits = evaluate(folder, folder / "c.h5")
+    kinds = ["npz"]
+    try:
+        import safetensors  # noqa: F401
+        kinds.append("safetensors")
+    except ImportError:
+        print("        the safetensors package is not here: its format is read by glow_convert alone")
+    for kind in ("npz", "safetensors"):
+        out, back = folder / f"out.{kind}", folder / f"{kind}.h5"
+        for step in (("--to", kind, folder / "c.h5", "-o", out, "--no-ema"), ("--from", kind, out, "-o", back)):
+            done = convert(*step)
+            if done.returncode != 0:
+                return report(f"{name}, {kind}", False, done.stderr)
+        again = read_tree(back, "params")
+        same = again.keys() == params.keys() and all(np.array_equal(params[n], again[n]) and params[n].dtype == again[n].dtype for n in params)
+        report(f"{name}, {kind} and back", same, f"{len(params)} tensors bit for bit")
+        if kind in kinds:
+            with torch.no_grad():
+                theirs = Glow(str(out)).bits_per_dim(pixels, torch.as_tensor(labels).long()).numpy()
+            difference = np.abs(theirs - bits).max()
+            report(f"{name}, glow_torch.py from {kind}", difference < 2e-6, f"largest difference {difference:.1e} bits/dim")
+
+
+def refusals(folder):
+    """(what, arguments of glow_convert, part of the message)."""
+    state = {name: value.numpy() for name, value in foreign.randomise(foreign.Y0ast()).state_dict().items()}
+    rosinality = {name: value.numpy() for name, value in foreign.Rosinality().state_dict().items()}
+
+    def file(name, tensors):
+        np.savez(folder / name, **tensors)
+        return folder / name
+
+    def without(tensors, part):
+        return {name: value for name, value in tensors.items() if part not in name}
+
+    write_checkpoint(folder / "c.h5", make_config(levels=1, depth=1, width=4), random_parameters(make_config(levels=1, depth=1, width=4), 1))
+    convert("--to", "safetensors", folder / "c.h5", "-o", folder / "s.safetensors")
+    whole = (folder / "s.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    (folder / "text").write_text("no weights\n")
+    archive = (file("whole.npz", state)).read_bytes()
+    (folder / "cut.npz").write_bytes(archive[: len(archive) // 2])
+    (folder / "flipped.npz").write_bytes(archive[:300] + bytes([archive[300] ^ 255]) + archive[301:])
+    odd, short = dict(state), dict(state)
+    odd["flow.layers.1.actnorm.bias"] = np.full_like(odd["flow.layers.1.actnorm.bias"], np.nan)
+    short["flow.layers.1.actnorm.bias"] = short["flow.layers.1.actnorm.bias"][:, :5]
+    cases = [
+        ("a layer of another kind", ["--from", "y0ast", file("a.npz", {**state, "flow.layers.1.attention.weight": np.ones(3)})], "attention"),
+        ("a shuffle that is not in the file", ["--from", "y0ast", file("b.npz", without(state, "invconv"))], "--permutation reverse"),
+        ("a tensor is missing", ["--from", "y0ast", file("c.npz", without(state, "layers.2.block.0.conv"))], "is missing"),
+        ("levels of other depths", ["--from", "y0ast", file("d.npz", without(state, "flow.layers.6."))], "steps"),
+        ("not finite", ["--from", "y0ast", file("e.npz", odd)], "not finite"),
+        ("another shape", ["--from", "y0ast", file("f.npz", short)], "expected"),
+        ("another layout", ["--from", "openai", file("g.npz", rosinality)], "another layout"),
+        ("actnorm without inverse", ["--from", "rosinality", file("h.npz", {**rosinality, "blocks.0.flows.0.actnorm.scale": np.zeros((1, 12, 1, 1))})], "no inverse"),
+        ("a size that does not fit", ["--from", "y0ast", folder / "whole.npz", "--size", "6"], "divisible by 4"),
+        ("a size that is none", ["--from", "y0ast", folder / "whole.npz", "--size", "large"], "--size"),
+        ("bits out of range", ["--from", "y0ast", folder / "whole.npz", "--n-bits", "9"], "n-bits"),
+        ("no such file", ["--from", "y0ast", folder / "none.npz"], "no such file"),
+        ("a text", ["--from", "y0ast", folder / "text"], "neither"),
+        ("cut short", ["--from", "y0ast", folder / "cut.npz"], "cut.npz"),
+        ("damaged", ["--from", "y0ast", folder / "flipped.npz"], "flipped.npz"),
+        ("cut safetensors", ["--from", "safetensors", folder / "cut.safetensors"], "safetensors"),
+        ("not ours", ["--from", "npz", folder / "whole.npz"], "configuration"),
+        ("no checkpoint", ["--to", "npz", folder / "text"], "checkpoint"),
+        ("no such folder", ["--to", "npz", folder / "c.h5", "-o", folder / "none/x.npz"], "cannot be written"),
+        ("neither way", [folder / "c.h5"], "--from"),
+        ("both ways", ["--from", "npz", "--to", "npz", folder / "c.h5"], "--from"),
+        ("unknown kind", ["--from", "pickle", folder / "c.h5"], "pickle"),
+    ]
+    for name, arguments, part in cases:
+        given = arguments if "-o" in arguments else [*arguments, "-o", folder / "out"]
+        done = convert(*given)
+        line = done.stderr.count("\n") == 1 and done.stderr.startswith("glow_convert: error: ")
+        report(f"refused: {name}", done.returncode == 2 and part in done.stderr and line and not (folder / "out").exists(), done.stderr.strip()[:110])
+
+
+def main():
+    torch.manual_seed(1)
+    rng = np.random.default_rng(1)
+    pixels, labels = rng.integers(0, 256, (N, SIZE, SIZE, 4)).astype(np.uint8), np.arange(N) % CLASSES
+    R, Y, C, O = foreign.Rosinality, foreign.Y0ast, foreign.Chaiyujin, foreign.OpenAI
+    variants = [
+        ("rosinality, LU", "rosinality", R(), {}),
+        ("rosinality, LU, HDF5, 5 bits", "rosinality", R(levels=1, depth=3), dict(n_bits=5, as_hdf5=True)),
+        ("rosinality, plain, additive", "rosinality", R(lu=False, affine=False), {}),
+        ("rosinality, negative scales", "rosinality", R(negative=True, channels=1), dict(channels=1)),
+        ("y0ast, LU", "y0ast", Y(), {}),
+        ("y0ast, plain, additive, HDF5", "y0ast", Y(permutation="plain", affine=False), dict(as_hdf5=True)),
+        ("y0ast, conditional, 3 levels", "y0ast", Y(levels=3, depth=1, classes=CLASSES), {}),
+        ("y0ast, reversed, fixed top", "y0ast", Y(permutation="reverse", learn_top=False), dict(options=("--permutation", "reverse"))),
+        ("chaiyujin, plain", "chaiyujin", C(permutation="plain"), {}),
+        ("chaiyujin, LU, conditional", "chaiyujin", C(classes=CLASSES), dict(n_bits=5)),
+        ("openai/glow", "openai", O(), {}),
+        ("openai/glow, LU, additive", "openai", O(lu=True, affine=False), {}),
+        ("openai/glow, conditional", "openai", O(classes=CLASSES, channels=4), dict(channels=4)),
+    ]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name, kind, model, options in variants:
+            if isinstance(model, torch.nn.Module):
+                model = foreign.randomise(model)
+            compare(folder, name, kind, float32(model), pixels, labels, **options)
+        for name, changes in (("ours", {}), ("ours, LU, additive", dict(permutation="invconv_lu", coupling="additive")),
+                              ("ours, shuffle, no edge", dict(permutation="shuffle", edge_bias=False)),
+                              ("ours, reverse, no top, 5 bits", dict(permutation="reverse", learn_top=False, n_bits=5)),
+                              ("ours, conditional", dict(y_cond=True, n_classes=CLASSES))):
+            ours(folder, name, pixels[..., :3], labels, **changes)
+        refusals(folder)
+    print(f"{failures} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
