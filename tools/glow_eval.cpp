@@ -1,15 +1,14 @@
 // glow_eval: exact likelihoods of a data set under a trained model.
 #include <algorithm>
-#include <fstream>
 #include <memory>
 
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
+#include "tools/eval_scores.h"
 #include "tools/numbers.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
-#include "train/data/atomic_file.h"
 #include "train/likelihood.h"
 
 namespace {
@@ -18,29 +17,15 @@ using namespace glow;
 
 struct Options {
     bool bits_per_dim = false, no_ema = false, breakdown = false;
-    std::string checkpoint, data, split = "test", per_image, dequant = "uniform", precision = "fp32",
-                                  device = "auto";
+    std::string checkpoint, data, split = "test", dequant = "uniform", precision = "fp32", device = "auto";
+    ScoreOptions scores;
     index_t dequant_samples = 1, iw_samples = 1, limit = 0, batch = 64;
     std::uint64_t seed = 0;
     int threads = 0;
 };
 
-void write_per_image(const std::string& path, const std::vector<double>& bits,
-                     const std::vector<std::int32_t>& labels) {
-    write_atomically(path, [&](const std::filesystem::path& temporary) {
-        std::ofstream file(temporary);
-        file << (labels.empty() ? "index,bpd\n" : "index,bpd,label\n");
-        for (std::size_t i = 0; i < bits.size(); ++i) {
-            file << fmt::format("{},{:.9g}", i, bits[i]);
-            if (!labels.empty()) file << fmt::format(",{}", labels[i]);
-            file << "\n";
-        }
-        file << std::flush;
-        if (!file) throw Error(fmt::format("{}: cannot be written (disk full?)", path));
-    });
-}
-
 void check(const Options& options) {
+    options.scores.check();
     if (!options.bits_per_dim) throw InputError("say what to evaluate: --bpd");
     if (options.dequant != "uniform" && options.dequant != "center")
         throw InputError("--dequant " + options.dequant + ": it must be uniform or center");
@@ -55,7 +40,6 @@ void check(const Options& options) {
 
 void run(const CommandLine& command, const Options& options) {
     check(options);
-    if (!options.per_image.empty()) AtomicFile(options.per_image);  // known before the work
     const Backend backend(parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const DatasetInfo info = describe_dataset(options.data);
@@ -75,8 +59,6 @@ void run(const CommandLine& command, const Options& options) {
     request.batch = options.batch;
     request.progress = [&](index_t done, index_t all) { progress.show(done, all); };
     const Likelihoods found = likelihoods(loaded, images, request);
-    if (!options.per_image.empty())
-        write_per_image(options.per_image, found.bits_per_dim, images.set().labels);
 
     const Mean mean = mean_of(found.bits_per_dim.data(), images.N());
     std::string text =
@@ -113,6 +95,11 @@ void run(const CommandLine& command, const Options& options) {
                              {"mixing", parts.mixing},
                              {"coupling", parts.coupling}};
     }
+    use_scores(
+        options.scores, images, found.bits_per_dim, checkpoint, loaded.glow().config(),
+        options.limit > 0 ? options.limit : -1,
+        [&](const SplitImages& others) { return likelihoods(loaded, others, request).bits_per_dim; }, text,
+        json);
     command.result(text, json);
 }
 
@@ -137,7 +124,7 @@ int main(int argc, char** argv) {
                 ->check(CLI::Range(1, 1 << 20));
             app.add_flag("--breakdown", options->breakdown,
                          "What bits/dim consists of: prior, actnorm, mixing, coupling");
-            app.add_option("--per-image", options->per_image, "CSV file of every image's bits/dim");
+            add_score_options(app, options->scores);
             app.add_option("--limit", options->limit, "Only the first so many images; 0: all")
                 ->check(is_number<index_t>())
                 ->check(CLI::Range(index_t{0}, index_t{1} << 48));

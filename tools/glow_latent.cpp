@@ -1,4 +1,5 @@
-// glow_latent: images to latents and back, and what each level of the latents holds.
+// glow_latent: images to latents and back, what each level of the latents holds, and edits in between
+// (tools/latent_editing.cpp).
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -6,12 +7,12 @@
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
+#include "tools/latent_editing.h"
 #include "tools/numbers.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
 #include "train/data/grid.h"
-#include "train/latents.h"
-#include "train/likelihood.h"
+#include "train/latent_images.h"
 
 namespace {
 
@@ -46,21 +47,12 @@ struct Encoding {
     // f(first image, flow in host memory whose h holds the eps of some images), batch by batch.
     template <class F>
     void each_batch(F f) {
-        const ModelConfig& config = model.glow().config();
-        const Place& place = model.context().place;
-        const std::vector<std::uint64_t> unused(static_cast<std::size_t>(model.buffers().capacity));
         std::vector<state_t> eps;
         for (index_t first = 0; first < set.N; first += model.buffers().capacity) {
             const index_t count = std::min(model.buffers().capacity, set.N - first);
             const std::int32_t* const labels = set.labels.empty() ? nullptr : set.labels.data() + first;
-            const Batch batch = model.buffers().there(place, {count, set.image(first), unused.data(), labels},
-                                                      config.dimensions());
-            Flow flow = model.buffers().flow(count, batch.labels);
-            dequantise(place, count, config.dimensions(), config.n_bits, batch.pixels, {.uniform = false},
-                       flow.h);
-            model.glow().encode(model.context(), flow);
-            eps.resize(static_cast<std::size_t>(count * config.dimensions()));
-            download(place, std::ssize(eps), flow.h, eps.data());
+            eps.resize(static_cast<std::size_t>(count * model.glow().config().dimensions()));
+            encode_images(model, count, set.image(first), labels, eps.data());
             Flow here;
             here.N = count;
             here.h = eps.data();
@@ -135,20 +127,6 @@ class ImageSink {
     std::optional<Hdf5File> file_;
     index_t done_ = 0;
 };
-
-// From eps and labels in host memory.
-void decode_images(LoadedModel& model, const Flow& here, std::uint8_t* pixels) {
-    const ModelConfig& config = model.glow().config();
-    const Place& place = model.context().place;
-    const index_t values = here.N * config.dimensions();
-    const FlowBuffers& buffers = model.buffers();
-    Flow flow = buffers.flow(here.N, buffers.labels_there(place, here.N, here.labels));
-    upload(place, values, here.h, flow.h);
-    model.glow().decode(model.context(), flow);
-    std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels;
-    quantise(place, values, config.n_bits, flow.h, out);
-    download(place, values, out, pixels);
-}
 
 void decode(const CommandLine& command, const Options& options) {
     const Backend backend(parse_device(options.device), options.threads);
@@ -324,5 +302,6 @@ int main(int argc, char** argv) {
         add_images(*both, *options);
         both->add_option("-o,--output", options->output, "PNG file of the first images, level by level");
         both->add_option("--show", options->show, "Images in the picture")->check(CLI::Range(1, 64));
+        add_latent_editing(command);
     });
 }

@@ -73,6 +73,17 @@ Image read_png(const std::filesystem::path& path, index_t C) {
     return finish(png, path.string(), C);
 }
 
+std::size_t png_bytes(const Image& image) {
+    PngImage png;
+    png.width = static_cast<png_uint_32>(image.W);
+    png.height = static_cast<png_uint_32>(image.H);
+    png.format = kFormats[image.C];
+    png_alloc_size_t bytes = 0;
+    if (png_image_write_to_memory(&png, nullptr, &bytes, 0, image.pixels.data(), 0, nullptr) == 0)
+        throw Error(fmt::format("cannot write a PNG file: {}", png.message));
+    return bytes;
+}
+
 void write_png(const std::filesystem::path& path, const Image& image) {
     if (image.C < 1 || image.C > 4 || image.H < 1 || image.W < 1 || image.H * image.W > kPngPixelLimit ||
         static_cast<index_t>(image.pixels.size()) != image.H * image.W * image.C)

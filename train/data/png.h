@@ -27,6 +27,9 @@ Image read_png(const std::filesystem::path& path, index_t C = 0);
 // The same from the bytes of a file; errors speak of `shown`.
 Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C = 0);
 
+// Bytes of its file, which is not written.
+std::size_t png_bytes(const Image& image);
+
 // Atomic. InputError: cannot be written there; Error: disk full.
 void write_png(const std::filesystem::path& path, const Image& image);
 

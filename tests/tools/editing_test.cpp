@@ -1,0 +1,178 @@
+// glow_latent interpolate, direction, manipulate and exchange as programs.
+#include <fmt/format.h>
+
+#include "tests/tools/run_fixture.h"
+#include "train/data/png.h"
+
+namespace glow {
+namespace {
+
+struct Editing : Commands {
+    Editing() {
+        make_dataset(folder / "classes.h5", 8, 8, 3, 40, 0, 12, 3);
+        const Outcome outcome =
+            train(Words{"--data", "classes.h5", "--levels", "2", "--depth", "2", "--width", "8", "--batch",
+                        "8", "--threads", "2", "--out", "run", "--max-steps", "15", "--quiet"});
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+    }
+    std::vector<std::uint8_t> images_of(const std::string& file, index_t N) const {
+        return Hdf5File::open(folder / file).read<std::uint8_t>("/images", {N, 8, 8, 3});
+    }
+    std::vector<std::uint8_t> test_image(index_t n) const {
+        const ImageSet set = load_split(folder / "classes.h5", "test");
+        return {set.image(n), set.image(n) + set.image_bytes()};
+    }
+    static std::vector<std::uint8_t> part(const std::vector<std::uint8_t>& images, index_t n) {
+        return {images.begin() + n * 192, images.begin() + (n + 1) * 192};
+    }
+    static double mean(const std::vector<std::uint8_t>& pixels) {
+        double sum = 0;
+        for (const std::uint8_t pixel : pixels) sum += pixel;
+        return sum / static_cast<double>(pixels.size());
+    }
+    void done(const Words& words) const {
+        const Outcome outcome = latent(words + Words{"--quiet"});
+        ASSERT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_EQ(outcome.err, "");
+    }
+    static inline const Words kModel = {"--checkpoint", "run", "--no-ema"};
+    static inline const Words kFrom = kModel + Words{"--data", "classes.h5"};
+};
+
+TEST_F(Editing, InterpolationBeginsAndEndsWithTheImages) {
+    for (const std::string path : {"linear", "spherical"}) {
+        done(Words{"interpolate"} + kFrom +
+             Words{"--images", "3,5,1", "--steps", "5", "--path", path, "-o", "x.h5", "--frames", "frames"});
+        const std::vector<std::uint8_t> images = images_of("x.h5", 10);
+        EXPECT_EQ(part(images, 0), test_image(3));
+        EXPECT_EQ(part(images, 4), test_image(5));
+        EXPECT_EQ(part(images, 5), test_image(5));
+        EXPECT_EQ(part(images, 9), test_image(1));
+        EXPECT_NE(part(images, 2), test_image(3));
+        EXPECT_EQ(read_png(folder / "frames/000009.png").pixels, test_image(1));
+    }
+}
+
+TEST_F(Editing, FourImagesAreTheCornersOfAGrid) {
+    done(Words{"interpolate"} + kFrom + Words{"--images", "0,1,2,3", "--steps", "4", "-o", "x.h5"});
+    const std::vector<std::uint8_t> images = images_of("x.h5", 16);
+    for (const auto& [place, image] : {std::pair{0, 0}, {3, 1}, {12, 2}, {15, 3}})
+        EXPECT_EQ(part(images, place), test_image(image)) << place;
+    done(Words{"interpolate"} + kFrom + Words{"--images", "0,1,2,3", "--steps", "4", "-o", "x.png"});
+    EXPECT_GT(read_png(folder / "x.png").W, 4 * 64);
+}
+
+TEST_F(Editing, FilesAreImagesToo) {
+    write_png(folder / "a.png", {8, 8, 3, test_image(0)});
+    Image large{16, 24, 3,
+                std::vector<std::uint8_t>(16 * 24 * 3, 90)};  // its middle square is taken, and halved
+    write_png(folder / "b.png", large);
+    done(Words{"interpolate"} + kModel + Words{"--files", "a.png,b.png", "--steps", "2", "-o", "x.h5"});
+    const std::vector<std::uint8_t> images = images_of("x.h5", 2);
+    EXPECT_EQ(part(images, 0), test_image(0));
+    EXPECT_EQ(part(images, 1), std::vector<std::uint8_t>(192, 90));
+}
+
+TEST_F(Editing, ADirectionMovesImagesTowardsItsClass) {
+    // The data set's classes are brightnesses: 90, 110 and 130 of 256.
+    std::string csv = "index,other,bright\n";
+    for (int n = 0; n < 40; ++n) csv += fmt::format("{},5,{}\n", n, n % 3 == 2 ? 1 : -1);
+    write_bytes(folder / "attributes.csv", csv);
+    for (const Words& which :
+         {Words{"--positive", "2", "--negative", "0"}, Words{"--positive", "2", "--method", "mean"},
+          Words{"--attributes", "attributes.csv", "--attribute", "bright", "--ridge", "10"}}) {
+        done(Words{"direction"} + kFrom + Words{"--split", "train", "-o", "bright.h5"} + which);
+        done(Words{"manipulate"} + kFrom +
+             Words{"--images", "0,1", "--direction", "bright.h5", "--alpha", "-1..1", "--steps", "3", "-o",
+                   "x.h5"});
+        const std::vector<std::uint8_t> images = images_of("x.h5", 6);
+        for (const index_t n : {0, 1}) {
+            EXPECT_EQ(part(images, 3 * n + 1), test_image(n));  // alpha = 0
+            EXPECT_GT(mean(part(images, 3 * n + 2)), mean(part(images, 3 * n)) + 2);
+        }
+        // Some levels alone: less, and nothing of the others.
+        done(Words{"manipulate"} + kFrom +
+             Words{"--images", "0", "--direction", "bright.h5", "--alpha", "0,1", "--levels", "0,1", "-o",
+                   "y.h5"});
+        EXPECT_EQ(part(images_of("y.h5", 2), 1), part(images, 2));
+    }
+}
+
+TEST_F(Editing, TemperaturesOfLevels) {
+    done(Words{"manipulate"} + kFrom + Words{"--images", "2", "--level-temperature", "1,1", "-o", "x.h5"});
+    EXPECT_EQ(images_of("x.h5", 1), test_image(2));
+    done(Words{"manipulate"} + kFrom + Words{"--images", "2,3", "--level-temperature", "0,0", "-o", "x.h5"});
+    const std::vector<std::uint8_t> images = images_of("x.h5", 2);
+    EXPECT_EQ(part(images, 0), part(images, 1));  // nothing is left of the two
+}
+
+TEST_F(Editing, ExchangedLevelsGiveTheOtherImageWhenAllAreExchanged) {
+    done(Words{"exchange"} + kFrom + Words{"--images", "4,5", "-o", "x.h5"});
+    const std::vector<std::uint8_t> images = images_of("x.h5", 6);
+    EXPECT_EQ(part(images, 0), test_image(4));
+    EXPECT_EQ(part(images, 3), test_image(5));
+    EXPECT_NE(part(images, 1), test_image(4));
+    // Level 0 of the one in the other and level 1 of the other in the one are the same mixture of two levels.
+    EXPECT_EQ(part(images, 1), part(images, 5));
+    EXPECT_EQ(part(images, 2), part(images, 4));
+}
+
+TEST_F(Editing, WhatIsWrongIsRefusedAndLeavesNothing) {
+    make_run("other", 2, {"--depth", "1"});
+    done(Words{"direction"} + kFrom + Words{"--positive", "1", "-o", "one.h5"});
+    write_bytes(folder / "text.csv", "index,a\n0,1,2\n");
+    write_bytes(folder / "word.csv", "index,a\n0,yes\n");
+    write_bytes(folder / "all.csv", "index,a\n0,1\n1,1\n");
+    write_bytes(folder / "noindex.csv", "name,a\nx,1\n");
+    write_bytes(folder / "cut.h5", read_bytes(folder / "one.h5").substr(0, 900));
+    write_png(folder / "small.png", {4, 4, 3, std::vector<std::uint8_t>(48)});
+    write_bytes(folder / "text.png", "no image");
+    const Words before = all_files();
+    const auto refused = [&](const Words& words, const std::string& part) {
+        expect_error(latent(words + Words{"-o", "out.png", "--quiet"}), 2, part);
+        EXPECT_EQ(all_files(), before);
+    };
+    const Words between = Words{"interpolate"} + kFrom, change = Words{"manipulate"} + kFrom,
+                find = Words{"direction"} + kFrom;
+    refused(between, "2 images");
+    refused(between + Words{"--images", "1,99"}, "--images");
+    refused(between + Words{"--images", "1,x"}, "--images");
+    refused(between + Words{"--images", "1,2", "--path", "bent"}, "bent");
+    refused(between + Words{"--images", "1,2", "--steps", "1"}, "--steps");
+    refused(between + Words{"--images", "1,2", "--steps", "0"}, "--steps");
+    refused(between + Words{"--images", "1,2", "--files", "small.png"}, "either");
+    refused(between + Words{"--images", "1,2", "--class", "1"}, "not conditional");
+    refused(between + Words{"--images", "1,2", "--split", "valid"}, "valid");
+    refused(Words{"interpolate"} + kModel + Words{"--files", "small.png,small.png"}, "4x4");
+    refused(Words{"interpolate"} + kModel + Words{"--files", "text.png,text.png"}, "text.png");
+    refused(Words{"interpolate"} + kModel + Words{"--files", "none.png,none.png"}, "none.png");
+    refused(Words{"interpolate"} + kModel, "either");
+    refused(find, "either");
+    refused(find + Words{"--positive", "3"}, "--positive");
+    refused(find + Words{"--positive", "1", "--negative", "1"}, "same class");
+    refused(find + Words{"--positive", "1", "--method", "magic"}, "magic");
+    refused(find + Words{"--positive", "1", "--ridge", "0"}, "--ridge");
+    refused(find + Words{"--attributes", "none.csv", "--attribute", "a"}, "none.csv");
+    refused(find + Words{"--attributes", "text.csv", "--attribute", "a"}, "line 2");
+    refused(find + Words{"--attributes", "word.csv", "--attribute", "a"}, "yes");
+    refused(find + Words{"--attributes", "text.csv", "--attribute", "b"}, "column");
+    refused(find + Words{"--attributes", "noindex.csv", "--attribute", "a"}, "index");
+    refused(find + Words{"--attributes", "all.csv", "--attribute", "a"}, "without it");
+    refused(find + Words{"--attributes", "all.csv"}, "--attribute");
+    refused({"direction", "--checkpoint", "run", "--data", "d.h5", "--positive", "1"}, "no labels");
+    refused(change + Words{"--images", "1"}, "--direction");
+    refused(change + Words{"--images", "1", "--direction", "none.h5"}, "none.h5");
+    refused(change + Words{"--images", "1", "--direction", "cut.h5"}, "cut.h5");
+    refused(change + Words{"--images", "1", "--direction", "d.h5"}, "d.h5");
+    refused({"manipulate", "--checkpoint", "other", "--data", "d.h5", "--direction", "one.h5"},
+            "no direction");
+    refused(change + Words{"--images", "1", "--direction", "one.h5", "--alpha", "a..b"}, "--alpha");
+    refused(change + Words{"--images", "1", "--direction", "one.h5", "--alpha", "nan"}, "--alpha");
+    refused(change + Words{"--images", "1", "--direction", "one.h5", "--levels", "2"}, "--levels");
+    refused(change + Words{"--images", "1", "--level-temperature", "1"}, "2 levels");
+    refused(change + Words{"--images", "1", "--level-temperature", "1,-1"}, "--level-temperature");
+    refused(Words{"exchange"} + kFrom + Words{"--images", "1"}, "2 images");
+}
+
+}  // namespace
+}  // namespace glow

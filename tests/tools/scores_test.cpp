@@ -1,0 +1,106 @@
+// glow_eval's scores of single images as a program.
+#include "tests/tools/run_fixture.h"
+#include "train/data/png.h"
+
+namespace glow {
+namespace {
+
+struct ScoresOfEval : Commands {
+    ScoresOfEval() { make_run("run", 15); }
+    static inline const Words kFrom = {"--bpd", "--checkpoint", "run",   "--no-ema", "--data",
+                                       "d.h5",  "--split",      "train", "--json",   "--quiet"};
+    static std::vector<double> column(const Table& table, const std::string& name) {
+        std::vector<double> values;
+        for (const auto& row : table) values.push_back(std::stod(row.at(name)));
+        return values;
+    }
+    static double mean_of(const std::vector<double>& values) {
+        double sum = 0;
+        for (const double value : values) sum += value;
+        return sum / static_cast<double>(values.size());
+    }
+};
+
+TEST_F(ScoresOfEval, SortedLinesAreTheSameLinesByRisingBits) {
+    ASSERT_EQ(eval(kFrom + Words{"--per-image", "plain.csv", "--complexity"}).code, 0);
+    ASSERT_EQ(eval(kFrom + Words{"--per-image", "sorted.csv", "--complexity", "--sort"}).code, 0);
+    const Table plain = read_csv(folder / "plain.csv"), sorted = read_csv(folder / "sorted.csv");
+    const std::vector<double> bits = column(sorted, "bpd");
+    EXPECT_TRUE(std::is_sorted(bits.begin(), bits.end()));
+    ASSERT_EQ(sorted.size(), 40u);
+    for (const auto& row : sorted) EXPECT_EQ(row, plain.at(std::stoul(row.at("index"))));
+    for (const auto& row : plain)
+        EXPECT_NEAR(std::stod(row.at("corrected")), std::stod(row.at("bpd")) - std::stod(row.at("png_bpd")),
+                    1e-7);
+}
+
+TEST_F(ScoresOfEval, TheExtremesAreInThePicture) {
+    ASSERT_EQ(
+        eval(kFrom + Words{"--per-image", "sorted.csv", "--sort", "--extremes", "e.png", "--show", "1"}).code,
+        0);
+    const Image picture = read_png(folder / "e.png");
+    const ImageSet set = load_split(folder / "d.h5", "train");
+    const Table sorted = read_csv(folder / "sorted.csv");
+    // One tile of 8 x 8, each pixel 8 x 8, after a gap of 2 and below a label; then the other.
+    const auto shows = [&](index_t left, index_t image) {
+        for (index_t top = 2; top < picture.H - 64; ++top) {
+            bool same = true;
+            for (index_t y = 0; same && y < 8; ++y)
+                for (index_t x = 0; same && x < 8; ++x)
+                    for (index_t c = 0; c < 3; ++c)
+                        same = same && picture.pixels[((top + 8 * y) * picture.W + left + 8 * x) * 3 + c] ==
+                                           set.image(image)[(y * 8 + x) * 3 + c];
+            if (same) return true;
+        }
+        return false;
+    };
+    const auto anywhere = [&](index_t from, index_t to, index_t image) {
+        for (index_t left = from; left < to; ++left)
+            if (shows(left, image)) return true;
+        return false;
+    };
+    const index_t best = std::stol(sorted.front().at("index")), worst = std::stol(sorted.back().at("index"));
+    EXPECT_TRUE(anywhere(0, picture.W / 2, best));
+    EXPECT_TRUE(anywhere(picture.W / 2 - 64, picture.W - 64, worst));
+}
+
+TEST_F(ScoresOfEval, AnotherDataSetIsToldApart) {
+    // Noise of every value is far less likely than the smooth images that the model learned from.
+    DatasetInfo info;
+    info.H = info.W = 8;
+    info.C = 3;
+    DatasetWriter writer(folder / "noise.h5", info);
+    test::Random random(1);
+    std::vector<std::uint8_t> pixels(30 * 192);
+    for (std::uint8_t& pixel : pixels) pixel = static_cast<std::uint8_t>(random.integer(0, 255));
+    writer.append("train", 30, pixels.data(), nullptr);
+    writer.commit();
+    const Outcome outcome = eval(kFrom + Words{"--against", "noise.h5", "--against-split", "train",
+                                               "--against-per-image", "noise.csv", "--limit", "25"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto against = nlohmann::json::parse(outcome.out)["against"];
+    EXPECT_GT(against["auroc"], 0.99);
+    EXPECT_EQ(against["images"], 25);
+    EXPECT_NEAR(against["bpd"].get<double>(), mean_of(column(read_csv(folder / "noise.csv"), "bpd")), 1e-6);
+    const Outcome same = eval(kFrom + Words{"--against", "d.h5", "--against-split", "train"});
+    EXPECT_EQ(nlohmann::json::parse(same.out)["against"]["auroc"], 0.5);
+}
+
+TEST_F(ScoresOfEval, WhatIsWrongIsRefusedAndLeavesNothing) {
+    make_dataset(folder / "large.h5", 16, 16, 3, 10, 0, 0);
+    const Words before = all_files();
+    const auto refused = [&](const Words& words, const std::string& part) {
+        expect_error(eval(kFrom + words), 2, part);
+        EXPECT_EQ(all_files(), before);
+    };
+    refused({"--sort"}, "--per-image");
+    refused({"--against-per-image", "x.csv"}, "--against");
+    refused({"--extremes", "none/e.png"}, "none");
+    refused({"--show", "0"}, "--show");
+    refused({"--against", "none.h5"}, "none.h5");
+    refused({"--against", "large.h5", "--against-split", "train"}, "16x16x3");
+    refused({"--against", "d.h5", "--against-split", "all"}, "all");
+}
+
+}  // namespace
+}  // namespace glow

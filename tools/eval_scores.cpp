@@ -1,0 +1,126 @@
+// Files, pictures and the comparison.
+#include "tools/eval_scores.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "kernels/error.h"
+#include "tools/numbers.h"
+#include "train/data/grid.h"
+#include "train/scores.h"
+
+namespace glow {
+namespace {
+
+// index,bpd[,label][,png_bpd,corrected], in the file's order or by rising bits/dim. png: empty without
+// --complexity.
+void write_per_image(const std::string& path, const std::vector<double>& bits,
+                     const std::vector<std::int32_t>& labels, const std::vector<double>& png, bool sort) {
+    std::vector<index_t> order(bits.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<index_t>(i);
+    if (sort) order = rising_order(bits);
+    write_atomically(path, [&](const std::filesystem::path& temporary) {
+        std::ofstream file(temporary);
+        file << "index,bpd" << (labels.empty() ? "" : ",label") << (png.empty() ? "" : ",png_bpd,corrected")
+             << "\n";
+        for (const index_t i : order) {
+            file << fmt::format("{},{:.9g}", i, bits[i]);
+            if (!labels.empty()) file << fmt::format(",{}", labels[i]);
+            if (!png.empty()) file << fmt::format(",{:.9g},{:.9g}", png[i], bits[i] - png[i]);
+            file << "\n";
+        }
+        file << std::flush;
+        if (!file) throw Error(fmt::format("{}: cannot be written (disk full?)", path));
+    });
+}
+
+// The most and the least likely images side by side, the extreme ones first.
+void write_extremes(const ScoreOptions& options, const SplitImages& images, const std::vector<double>& bits) {
+    std::vector<index_t> order = rising_order(bits);
+    const index_t shown = std::min(options.show, images.N());
+    index_t columns = 1;
+    while (columns * columns < shown) ++columns;
+    const ImageSet& shape = images.set();
+    const auto panel = [&](const std::string& label) {
+        std::vector<std::uint8_t> pixels(static_cast<std::size_t>(shown * shape.image_bytes()));
+        images.gather(order.data(), shown, pixels.data());
+        return Panel{label, tile_images(pixels.data(), shown, shape.H, shape.W, shape.C,
+                                        {(shown + columns - 1) / columns, columns})};
+    };
+    std::vector<Panel> panels = {panel("most likely")};
+    std::reverse(order.begin(), order.end());
+    panels.push_back(panel("least likely"));
+    write_png(options.extremes, side_by_side(panels));
+}
+
+std::vector<double> difference(const std::vector<double>& a, const std::vector<double>& b) {
+    std::vector<double> result(a.size());
+    for (std::size_t i = 0; i < a.size(); ++i) result[i] = a[i] - b[i];
+    return result;
+}
+
+}  // namespace
+
+void ScoreOptions::check() const {
+    if (sort && per_image.empty())
+        throw InputError("--sort orders the lines of --per-image, which is not there");
+    if (!against_per_image.empty() && against.empty())
+        throw InputError("--against-per-image needs --against, the other data set");
+    for (const std::string* const path : {&per_image, &extremes, &against_per_image})
+        if (!path->empty()) AtomicFile{*path};  // known before the work
+}
+
+void add_score_options(CLI::App& app, ScoreOptions& options) {
+    app.add_option("--per-image", options.per_image, "CSV file of every image's bits/dim");
+    app.add_flag("--sort", options.sort, "... with the most likely image first");
+    app.add_flag("--complexity", options.complexity,
+                 "... with bits/dim of the image as a PNG file, and ours without them: a score that smooth "
+                 "images do not win");
+    app.add_option("--extremes", options.extremes, "PNG file of the most and the least likely images");
+    app.add_option("--show", options.show, "Images of each kind in it")->check(CLI::Range(1, 400));
+    app.add_option("--against", options.against,
+                   "Another data set: how well do bits/dim tell its images from those of --data? (AUROC)");
+    app.add_option("--against-split", options.against_split, "Its split");
+    app.add_option("--against-per-image", options.against_per_image, "CSV file of its images' bits/dim");
+}
+
+void use_scores(const ScoreOptions& options, const SplitImages& images, const std::vector<double>& bits,
+                const std::filesystem::path& checkpoint, const ModelConfig& model, index_t limit,
+                const BitsOfSplit& bits_of, std::string& text, nlohmann::ordered_json& json) {
+    std::vector<double> png;
+    if (options.complexity || !options.against.empty()) png = png_bits_per_dim(images);
+    const std::vector<double> none;
+    if (!options.per_image.empty())
+        write_per_image(options.per_image, bits, images.set().labels, options.complexity ? png : none,
+                        options.sort);
+    if (!options.extremes.empty()) write_extremes(options, images, bits);
+    if (!png.empty()) {
+        const double r = correlation(bits, png);
+        text +=
+            fmt::format("\ncorrelation with the size as PNG: {:.3f} (a likelihood prefers smooth images)", r);
+        json["png_correlation"] = r;
+    }
+    if (options.against.empty()) return;
+
+    require_fitting(options.against, describe_dataset(options.against), options.against_split, checkpoint,
+                    model);
+    const SplitImages others(options.against, options.against_split, limit);
+    const std::vector<double> other_bits = bits_of(others), other_png = png_bits_per_dim(others);
+    if (!options.against_per_image.empty())
+        write_per_image(options.against_per_image, other_bits, others.set().labels,
+                        options.complexity ? other_png : none, options.sort);
+    const double plain = auroc(bits, other_bits),
+                 corrected = auroc(difference(bits, png), difference(other_bits, other_png));
+    const Mean mean = mean_of(other_bits.data(), others.N());
+    text += fmt::format(
+        "\nagainst {} {} images of {}: {:.4f} +- {:.4f} bits/dim"
+        "\nAUROC (theirs above ours): {:.4f} by bits/dim, {:.4f} corrected by the size as PNG",
+        mean.count, options.against_split, options.against, mean.value, mean.standard_error, plain,
+        corrected);
+    json["against"] = {{"data", options.against},       {"split", options.against_split},
+                       {"images", mean.count},          {"bpd", mean.value},
+                       {"stderr", mean.standard_error}, {"auroc", plain},
+                       {"auroc_corrected", corrected}};
+}
+
+}  // namespace glow

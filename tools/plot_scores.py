@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""plot_scores.py A.csv B.csv [...] -o P.png: histograms of what `glow_eval --per-image` wrote of several data sets.
+
+With the columns of --complexity a second panel shows the corrected score. Labels: the files' names, or --labels a,b.
+Exit status: 0 drawn, 2 bad usage or a file that holds no such columns.
+"""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+
+def columns(path):
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        found = {name: np.array([float(row[name]) for row in rows]) for name in ("bpd", "corrected") if rows and name in rows[0]}
+    except (OSError, ValueError, TypeError) as error:
+        sys.exit(refuse(f"{path}: {error}"))
+    if "bpd" not in found:
+        sys.exit(refuse(f"{path}: no lines with a column bpd"))
+    return found
+
+
+def refuse(text):
+    print(f"plot_scores: error: {text}", file=sys.stderr)
+    return 2
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("--labels", help="names of the data sets, separated by commas")
+    arguments = parser.parse_args()
+    labels = arguments.labels.split(",") if arguments.labels else [Path(name).stem for name in arguments.files]
+    if len(labels) != len(arguments.files):
+        return refuse(f"{len(labels)} labels for {len(arguments.files)} files")
+    sets = [columns(name) for name in arguments.files]
+    panels = [("bpd", "bits/dim")]
+    if all("corrected" in one for one in sets):
+        panels.append(("corrected", "bits/dim without those of the PNG file"))
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 2.8), squeeze=False)
+    for axis, (name, title) in zip(axes[0], panels):
+        values = [one[name] for one in sets]
+        bins = np.linspace(min(v.min() for v in values), max(v.max() for v in values), 60)
+        for label, value in zip(labels, values):
+            axis.hist(value, bins, density=True, alpha=0.55, label=f"{label} ({len(value)})")
+        axis.set_xlabel(title)
+        axis.set_yticks([])
+    axes[0][0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(arguments.output, dpi=80)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
