@@ -1,0 +1,31 @@
+// Trains a small Glow for a few steps, saves it, loads it again, and asks how likely images are.
+#include <glow/glow.h>
+
+#include <cstdio>
+#include <exception>
+#include <vector>
+
+int main() try {
+    glow::TrainOptions options;
+    options.shape = {.height = 8, .width = 8, .channels = 3, .levels = 2, .depth = 2, .hidden = 16};
+    options.batch = 16;
+    options.warmup_images = 0;
+    std::vector<std::uint8_t> images;  // slanted planes
+    for (int i = 0; i < 16 * 8 * 8 * 3; ++i)
+        images.push_back(static_cast<std::uint8_t>(64 + i % 24 + 8 * (i / 24 % 8)));
+
+    glow::ModelTrainer trainer(options);
+    trainer.initialise(images);
+    for (int step = 0; step < 20; ++step)
+        std::printf("step %d: %.3f bits/dim\n", step + 1, trainer.step(images));
+    trainer.save("example.h5");
+
+    glow::TrainedModel model("example.h5", {.averaged = false});
+    std::printf("the first image: %.3f bits/dim\n", model.bits_per_dim(images)[0]);
+    const bool exact = model.decode(model.encode(images)) == images;
+    std::printf("latents give the images back: %s; Glow %s\n", exact ? "yes" : "no", glow::version().c_str());
+    return exact ? 0 : 1;
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+}

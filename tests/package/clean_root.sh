@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# clean_root.sh BUILD [MIRROR]: makes the .deb of a build, installs it with its declared dependencies alone into a new Debian
+# root (debootstrap, minbase), builds the example there against the installed tree, and runs it. As root; needs the network and
+# some ten minutes, so it is run by hand. Builds for another machine: configure with -DGLOW_NATIVE=OFF.
+set -euo pipefail
+build=$(readlink -f "$1")
+mirror=${2:-http://deb.debian.org/debian}
+# shellcheck disable=SC1091
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+root=${GLOW_ROOT:-$(mktemp -d)/root}
+cleanup() {
+    umount "$root/proc" 2>/dev/null || true
+    [ -n "${GLOW_ROOT:-}" ] || rm -rf "$(dirname "$root")"
+}
+trap cleanup EXIT
+
+(cd "$build" && cpack -G DEB -B "$build/package" >/dev/null)
+package=$(find "$build/package" -maxdepth 1 -name '*.deb' -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)
+echo "package: $(basename "$package"), $(stat -c %s "$package") bytes"
+dpkg-deb -f "$package" Version Depends
+[ -e "$root/etc/debian_version" ] || debootstrap --variant=minbase "$suite" "$root" "$mirror" >/dev/null
+mkdir -p "$root/proc"
+mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
+cp "$package" "$root/tmp/glow.deb"
+chroot "$root" sh -ec '
+    export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+    apt-get -q update >/dev/null
+    apt-get -q -y install --no-install-recommends /tmp/glow.deb >/tmp/install.log 2>&1 || { tail -20 /tmp/install.log; exit 1; }
+    echo "packages in the root: $(dpkg-query -W | wc -l)"
+    for program in /usr/bin/glow_*; do $program --version | head -1; done
+    # The example: a compiler and CMake, and no -dev package of anything that Glow is made of.
+    apt-get -q -y install --no-install-recommends g++ cmake make >/tmp/install.log 2>&1 || { tail -20 /tmp/install.log; exit 1; }
+    ! dpkg-query -W | grep -E "^(libhdf5|libopenblas|libpng|libfmt|libcli11|nlohmann).*-dev" || exit 1
+    cmake -S /usr/share/glow/examples -B /tmp/example -DCMAKE_BUILD_TYPE=Release >/dev/null
+    cmake --build /tmp/example >/dev/null
+    cd /tmp && /tmp/example/likelihood
+    glow_sample --checkpoint example.h5 --no-ema --grid 2x2 -o samples.png
+    glow_convert --to npz example.h5 -o example.npz
+'
+echo "passed"
