@@ -93,7 +93,10 @@ struct UpdateNarrow : Arrays<bfloat16> {
             real mean = to_float(m[i]), second = to_float(v[i]), average = ema != nullptr ? ema[i] : real{0};
             Update::update(step, gradient[i], w[i], mean, second, average);
             m[i] = round_to<bfloat16>(mean);
-            v[i] = round_at_random(second, random.word[j / 2] >> 16 * (j % 2) & 0xffffu);
+            // By name: an array that is indexed as the loop goes would be put on a GPU's stack.
+            const std::uint32_t low = j < 2 ? random.word[0] : random.word[1],
+                                high = j < 6 ? random.word[2] : random.word[3], word = j < 4 ? low : high;
+            v[i] = round_at_random(second, word >> 16 * (j % 2) & 0xffffu);
             if (ema != nullptr) ema[i] = average;
         }
     }
