@@ -60,36 +60,45 @@ void step(const Backend& backend, bool dry, Memory& memory, const ModelConfig& c
 struct Case {
     ModelConfig config;
     Execution execution;
-    index_t N;
+    index_t N = 0;
     Keep keep;
-    bool initialise;
+    bool initialise = false;
 };
 
 std::vector<Case> cases() {
     std::vector<Case> result;
+    const auto add = [&result](const ModelConfig& config, const Execution& execution, index_t N,
+                               const Keep& keep, bool initialise) {
+        Case& one = result.emplace_back();
+        one.config = config;
+        one.execution = execution;
+        one.N = N;
+        one.keep = keep;
+        one.initialise = initialise;
+    };
     const ModelConfig small = make_config(16, 16, 3, 3, 2, 24), flat = make_config(4, 64, 1, 2, 3, 17);
     for (const Keep& keep : {Keep{}, Keep{1, false}, Keep{1, true}, Keep{2, false}})
-        for (const bool initialise : {false, true}) result.push_back({small, {}, 5, keep, initialise});
-    for (const index_t tile : {1, 2, 7}) result.push_back({flat, {Precision::fp32, tile}, 7, {}, false});
+        for (const bool initialise : {false, true}) add(small, {}, 5, keep, initialise);
+    for (const index_t tile : {1, 2, 7}) add(flat, {Precision::fp32, tile}, 7, {}, false);
     ModelConfig bare = small;
     bare.coupling = CouplingKind::additive;
     bare.edge_bias = bare.learn_top = false;
-    result.push_back({bare, {}, 3, {}, true});
+    add(bare, {}, 3, {}, true);
     for (const Permutation permutation : {Permutation::invconv_lu, Permutation::shuffle}) {
         ModelConfig conditional = small;
         conditional.permutation = permutation;
         conditional.y_cond = true;
         conditional.n_classes = 3;
         conditional.weight_y = permutation == Permutation::shuffle ? 0.01 : 0;
-        result.push_back({conditional, {}, 5, {}, true});
+        add(conditional, {}, 5, {}, true);
     }
     // Blocks of im2col rows within an image.
-    result.push_back({make_config(256, 128, 1, 1, 1, 8), {}, 2, {}, true});
+    add(make_config(256, 128, 1, 1, 1, 8), {}, 2, {}, true);
     if (sizeof(real) == sizeof(float) && Backend(Device::cpu, 1).blas().has_bf16())
-        result.push_back({small, {Precision::bf16, 0}, 5, {}, true});
+        add(small, {Precision::bf16, 0}, 5, {}, true);
     for (std::uint64_t seed = 0; seed < 24; ++seed) {
         const RandomModel drawn = random_model(seed, 500);
-        result.push_back({drawn.config, {Precision::fp32, drawn.tile}, drawn.N, drawn.keep, seed % 3 == 0});
+        add(drawn.config, {Precision::fp32, drawn.tile}, drawn.N, drawn.keep, seed % 3 == 0);
     }
     return result;
 }
