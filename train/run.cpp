@@ -358,6 +358,7 @@ bool Run::save() {
     trainer_->check_equal();
     bool saved = true;
     if (processes_.is_first()) {
+        wait_for_samples();  // its file in the making would pass for one that a killed process left
         const auto allowance = patience("writing a checkpoint");
         saved = attempt_([&] { write_checkpoint(); });
     }

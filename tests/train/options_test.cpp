@@ -124,6 +124,7 @@ TEST(Options, ConfigTomlHoldsEveryOption) {
     TrainingOptions o = small_options();
     o.data = "it's here, with = and ;.h5";
     o.out = "run";
+    o.engines = "products,products";  // no line where there is no value
     o.model.edge_bias = false;
     const std::string text = std::string("\n").append(to_toml(o));
     visit_training_options(o, [&](const char* name, const auto&, OnResume, const char*) {
