@@ -123,6 +123,14 @@ void rehearse(const CommandLine& command, const Request& request) {
                             r.steps_left > 0 ? fmt::format(" for {} steps", r.steps_left) : "");
     else
         text += "the run has no end: no --epochs, --max-steps or --max-minutes is given";
+    for (const Preset& preset : presets()) {
+        if (preset.name != request.preset || preset.published_images == 0) continue;
+        const double epochs = preset.published_images / request.options.epoch_images;
+        json["published_epochs"] = epochs;
+        json["published_seconds"] = preset.published_images / r.images_per_s;
+        text += fmt::format("\nas long as the published run, {:.0f} epochs (--epochs {:.0f}), takes {}",
+                            epochs, epochs, duration_text(preset.published_images / r.images_per_s));
+    }
     command.result(text, json);
 }
 

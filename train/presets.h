@@ -11,6 +11,7 @@ namespace glow {
 struct Preset {
     const char* name;
     const char* what;
+    double published_images = 0;  // that the published run saw, where that was told
 };
 
 // All of them, in the order in which they are listed.

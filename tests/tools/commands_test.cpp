@@ -207,6 +207,11 @@ TEST_F(Commands, ADryRunTimesStepsAndWritesNothing) {
     EXPECT_NEAR(result["epoch_seconds"].get<double>() / step, 5, 1e-9);
     EXPECT_NEAR(result["seconds_left"].get<double>() / step, 500, 1e-6);
     EXPECT_EQ(rehearse({"--max-minutes", "0.0001"})["seconds_left"], 0.006);
+    // As long as the published run: 6.8 days at 8 times 29 images/s.
+    const json published = rehearse({"--preset", "cifar10", "--batch", "8"});
+    EXPECT_NEAR(published["published_epochs"].get<double>(), 2726, 1);
+    EXPECT_NEAR(published["published_seconds"].get<double>() * published["images_per_s"].get<double>(),
+                1.363e8, 1e5);
     // Beside a run that is there, and of one that goes on.
     make_run("run", 3);
     const Words files = all_files();
