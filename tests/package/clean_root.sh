@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
 # clean_root.sh BUILD [MIRROR]: makes the .deb of a build, installs it with its declared dependencies alone into a new Debian
 # root (debootstrap, minbase), builds the example there against the installed tree, and runs it. As root; needs the network and
-# some ten minutes, so it is run by hand. Builds for another machine: configure with -DGLOW_NATIVE=OFF.
+# some ten minutes, so it is run by hand. Of a build without CUDA, whose libraries are no packages of Debian (-DGLOW_CUDA=OFF);
+# for another machine, with -DGLOW_NATIVE=OFF.
 set -euo pipefail
 build=$(readlink -f "$1")
+if grep -q '^CMAKE_CUDA_COMPILER:' "$build/CMakeCache.txt"; then
+    echo "clean_root: $build has CUDA, whose libraries no package of Debian declares: configure with -DGLOW_CUDA=OFF"
+    exit 2
+fi
 mirror=${2:-http://deb.debian.org/debian}
 # shellcheck disable=SC1091
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
