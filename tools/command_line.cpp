@@ -28,7 +28,7 @@ bool is_first() {
     return detect_launch().rank == 0;
 }
 void let_first_speak() {
-    if (!is_first()) std::this_thread::sleep_for(std::chrono::seconds(1));
+    if (!is_first()) std::this_thread::sleep_for(std::chrono::seconds(3));
 }
 
 void write_line(std::FILE* file, const std::string& text) {
