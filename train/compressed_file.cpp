@@ -45,7 +45,8 @@ class Reader {
     }
     std::vector<std::uint32_t> words(std::uint64_t count) {
         std::vector<std::uint32_t> words(static_cast<std::size_t>(count));
-        std::memcpy(words.data(), bytes_.data() + at_, 4 * words.size());
+        if (count > 0)
+            std::memcpy(words.data(), bytes_.data() + at_, 4 * words.size());  // an empty vector may be null
         at_ += 4 * words.size();
         return words;
     }
