@@ -75,7 +75,8 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& update, const 
         }
         sums = gathered();
         result.max_condition = prepared(limits.condition).max_condition;
-        if (sums.drift <= drift_tolerance_) break;
+        // Forward rebuilds nothing: what is not finite there stays so.
+        if (sums.drift <= drift_tolerance_ || !std::isfinite(sums.sum_log_density)) break;
     }
     result.drift = sums.drift;
     result.bits_per_dim = glow_.bits_per_dim(sums.sum_log_density / N);

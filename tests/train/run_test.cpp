@@ -116,8 +116,9 @@ TEST_F(Runs, AFaultIsNamedReportedAndLeftBehind) {
     expect_the_good_run("run");
 
     ASSERT_EQ(warnings.size(), 1u);
-    for (const char* part : {"step 7: the gradient is not finite", "level0/step1/coupling/conv1/weight",
-                             "1 NaN", "back at step 6", "trouble/step-00000007-1.json", "1 of 5"})
+    // Whether a NaN passes a ReLU, and so reaches the loss too, is the matrix library's choice.
+    for (const char* part : {"step 7: the ", " is not finite", "level0/step1/coupling/conv1/weight", "1 NaN",
+                             "back at step 6", "trouble/step-00000007-1.json", "1 of 5"})
         EXPECT_NE(warnings[0].find(part), std::string::npos) << part << " in: " << warnings[0];
     const json told = report("run/trouble/step-00000007-1.json");
     EXPECT_EQ(told["step"], 7);
