@@ -73,7 +73,8 @@ fi
 exec "$here/libexec/$name" "$@"
 RUN
 chmod +x "$stage/bin/run"
-cp "$source"/tools/{gpu_check.sh,memory_figures.sh,plot_memory.py} "$source"/tools/report*.py "$stage/tools/"
+for script in gpu_check.sh memory_figures.sh plot_memory.py; do cp "$source/tools/$script" "$stage/tools/"; done
+cp "$source"/tools/report*.py "$stage/tools/"
 cp "$source"/tests/reference/*.py "$stage/tests/reference/"
 cp "$source"/LICENSE "$stage/"
 tar -C "$build/bundle" -cf - glow-gpu | xz -T0 -2 >"$build/glow-gpu.tar.xz"
