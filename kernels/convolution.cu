@@ -164,16 +164,6 @@ struct ExpScale {
     GLOW_HD void operator()(index_t c) const { scale[c] = exp_of(3.0 * logs[c]); }
 };
 
-struct ExpScales {
-    static constexpr const char* name = "exp_scales";
-    index_t step, C;
-    const real* logs;
-    double* scale;
-    GLOW_HD void operator()(index_t layer, index_t c) const {
-        scale[layer * C + c] = exp_of(3.0 * logs[layer * step + c]);
-    }
-};
-
 struct Finish {
     static constexpr const char* name = "zero_convolution_finish";
     ImageRows rows;
@@ -306,11 +296,6 @@ void shift_add(const Place& place, const ImageRows& rows, const Columns& layout,
 
 void exp_scale(const Place& place, index_t C, const real* logs, double* scale) {
     for_each(place, C, ExpScale{logs, scale});
-}
-
-void exp_scales(const Place& place, index_t layers, index_t step, index_t C, const real* logs,
-                double* scale) {
-    for_each_row_channel(place, layers, C, ExpScales{step, C, logs, scale});
 }
 
 void zero_convolution_finish(const Place& place, const ImageRows& rows, index_t C, const real* edge_weight,

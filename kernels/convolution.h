@@ -38,8 +38,6 @@ void shift_add(const Place& place, const ImageRows& rows, const Columns& layout,
 
 // scale[c] = exp(3 logs[c]), for the two functions below.
 void exp_scale(const Place& place, index_t C, const real* logs, double* scale);
-// Of successive layers, whose logs lie `step` elements apart.
-void exp_scales(const Place& place, index_t layers, index_t step, index_t C, const real* logs, double* scale);
 // Output of a zero-initialised convolution, in place: out <- (out + edge + bias) scale, [rows, C]. edge:
 // where a tap leaves the image, edge_weight[(c * 9 + tap) * edge_stride] (nullptr: no edge channel, or
 // already in `out`).

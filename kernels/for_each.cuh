@@ -1,5 +1,9 @@
-// A functor for every element: of flat arrays, of rows and channels, of groups of rows, of images.
+// A functor for every element: of flat arrays, of rows and channels, of groups of rows, of images, of rows of
+// many shapes.
 #pragma once
+
+#include <cstdint>
+#include <limits>
 
 #include "kernels/launch.cuh"
 
@@ -36,6 +40,28 @@ __global__ void group_kernel(index_t groups, index_t rows, index_t channels, F f
         for (index_t row = blockIdx.x * index_t{blockDim.y} + threadIdx.y; row < rows;
              row += index_t{gridDim.x} * blockDim.y)
             for (index_t c = threadIdx.x; c < channels; c += blockDim.x) f(group, row, c);
+}
+#endif  // __CUDACC__
+
+// Which row of which item of which group the `at`th of all rows is. One division a row.
+template <class F>
+GLOW_HD auto row_at(const F& f, index_t at) {
+    int group = 0;
+    while (at >= f.items(group) * f.rows(group)) at -= f.items(group) * f.rows(group), ++group;
+    const auto rows = static_cast<std::uint32_t>(f.rows(group));
+    const auto item = static_cast<std::uint32_t>(at) / rows;
+    return f.row(group, item, static_cast<std::uint32_t>(at) - item * rows);
+}
+
+#if defined(__CUDACC__)
+// A block a row, with what a row's elements share worked out once a thread.
+template <class F>
+__global__ void rows_kernel(index_t count, const __grid_constant__ F f) {
+    for (index_t at = blockIdx.x; at < count; at += gridDim.x) {
+        const auto row = row_at(f, at);
+        for (index_t k = threadIdx.x; k < row.length; k += blockDim.x) row(k);
+        if (threadIdx.x == 0) row.finish();
+    }
 }
 #endif  // __CUDACC__
 
@@ -122,6 +148,34 @@ void for_each_group(const Place& place, index_t groups, index_t rows, index_t ch
 #pragma omp simd
             for (index_t c = 0; c < channels; ++c) f(group, row, c);
         }
+}
+
+// For every row of every item of groups of different shapes: row = f.row(group, item, row in item), then
+// row(k) for 0 <= k < row.length, then row.finish() once. f.groups(); f.items(group) and f.rows(group) of
+// each item.
+template <Functor F>
+void for_each_row(const Place& place, const F& f) {
+    index_t count = 0;
+    for (int group = 0; group < f.groups(); ++group) {
+        const index_t rows = f.items(group) * f.rows(group);
+        if (rows > std::numeric_limits<std::uint32_t>::max()) throw Error("too many rows for one kernel");
+        count += rows;
+    }
+    if (place.device == Device::none || count == 0) return;
+#if defined(__CUDACC__)
+    if (place.device == Device::cuda) {
+        rows_kernel<<<grid_size(count, 1), kBlockThreads / 2, 0, stream_of(place)>>>(count, f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel for num_threads(place.threads) schedule(static) if (count > 64)
+    for (index_t at = 0; at < count; ++at) {
+        const auto row = row_at(f, at);
+#pragma omp simd
+        for (index_t k = 0; k < row.length; ++k) row(k);
+        row.finish();
+    }
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -44,23 +44,6 @@ struct FoldElement {
     }
 };
 
-// The same of many layers.
-template <class Map>
-struct FoldLayers {
-    static constexpr const char* name = "fold_actnorms";
-    FoldElement<Map> first;
-    index_t step, out, bias_step;
-    GLOW_HD void operator()(index_t layer, index_t o, index_t k) const {
-        FoldElement<Map> f = first;
-        f.W += layer * step;
-        f.bias += layer * step;
-        f.logs += layer * step;
-        f.folded += layer * out * f.stride;
-        if (f.folded_bias != nullptr) f.folded_bias += layer * bias_step;
-        f(o, k);
-    }
-};
-
 struct Unfold {
     static constexpr const char* name = "unfold_actnorm";
     index_t K, stride;
@@ -123,42 +106,84 @@ struct UnfoldRow {
 // Where the row of a tap and an output begins.
 struct TapRows {
     index_t of_tap, of_output;
-    TapRows(TapOrder order, index_t C, index_t w)
+    GLOW_HD TapRows(TapOrder order, index_t C, index_t w)
         : of_tap(order == TapOrder::taps_first ? C * w : w),
           of_output(order == TapOrder::taps_first ? w : 9 * w) {}
     GLOW_HD index_t operator()(index_t tap, index_t c) const { return tap * of_tap + c * of_output; }
 };
 
+// All foldings of all levels' networks, row by row: those of the first two convolutions and of the last.
 template <class Map>
-struct PackTaps {
-    static constexpr const char* name = "pack_taps";
-    TapRows rows;
-    index_t depth;
-    const real* W;
-    Map* packed;
-    GLOW_HD void operator()(index_t tap, index_t c, index_t i) const {
-        packed[rows(tap, c) + i] = round_to<Map>(W[(c * 9 + tap) * depth + i]);
-    }
-};
+struct FoldNetworks {
+    static constexpr const char* name = "fold_networks";
+    std::size_t count;
+    NetworkFolding<Map> level[kMostFoldings];
 
-// All rows of many layers, those behind the last tap too. row = c * 9 + tap, whatever their order in memory.
-template <class Map>
-struct PackLayers {
-    static constexpr const char* name = "pack_all_taps";
-    TapRows rows;
-    index_t step, C, w, depth, stride;
-    const real* W;
-    Map* packed;
-    GLOW_HD void operator()(index_t layer, index_t row, index_t i) const {
-        Map* const matrix = packed + layer * stride * w;
-        if (row >= 9 * C) {
-            matrix[row * w + i] = Map{};
-            return;
+    int groups() const { return static_cast<int>(count); }
+    GLOW_HD index_t items(int l) const { return level[l].networks; }
+    GLOW_HD index_t rows(int l) const { return 2 * level[l].w + level[l].rows3; }
+
+    // to[k] = s from[k] for k < K, then c, then zeros.
+    struct Row {
+        index_t length, K;
+        double s, c;
+        const real* from;
+        Map* to;
+        real* bias;     // <- c, where it is not nullptr
+        double* scale;  // <- s3, likewise
+        double s3;
+        GLOW_HD void operator()(index_t k) const {
+            to[k] = round_to<Map>(k < K ? s * from[k] : k == K ? c : 0.0);
         }
+        GLOW_HD void finish() const {
+            if (bias != nullptr) *bias = static_cast<real>(c);
+            if (scale != nullptr) *scale = s3;
+        }
+    };
+    GLOW_HD Row row(int l, index_t network, index_t row) const {
+        const NetworkFolding<Map>& f = level[l];
+        const index_t at = network * f.step;
+        if (row < f.w) {
+            const double s = exp_of(3.0 * f.logs1[at + row]);
+            return {f.stride,
+                    f.K,
+                    s,
+                    s * f.bias1[at + row],
+                    f.W1 + at + row * f.K,
+                    f.conv1 + (network * f.w + row) * f.stride,
+                    nullptr,
+                    nullptr,
+                    0};
+        }
+        row -= f.w;
+        if (row < f.w) {
+            const double s = exp_of(3.0 * f.logs2[at + row]);
+            return {f.w,
+                    f.w,
+                    s,
+                    s * f.bias2[at + row],
+                    f.W2 + at + row * f.w,
+                    f.conv2 + (network * f.w + row) * f.w,
+                    f.bias2_folded + network * f.bias_step + row,
+                    nullptr,
+                    0};
+        }
+        row -= f.w;
+        Map* const matrix = f.conv3 + network * f.rows3 * f.w;
+        if (row >= 9 * f.C) return {f.w, 0, 0, 0, nullptr, matrix + row * f.w, nullptr, nullptr, 0};
         const index_t c = row / 9, tap = row - 9 * c;
-        matrix[rows(tap, c) + i] = round_to<Map>(W[layer * step + row * depth + i]);
+        return {f.w,
+                f.w,
+                1,
+                0,
+                f.W3 + at + row * (f.w + (f.edge ? 1 : 0)),
+                matrix + TapRows(f.order, f.C, f.w)(tap, c),
+                nullptr,
+                tap == 0 ? f.scale3 + network * f.C + c : nullptr,
+                tap == 0 ? exp_of(3.0 * f.logs3[at + c]) : 0.0};
     }
 };
+static_assert(sizeof(FoldNetworks<real>) + sizeof(index_t) <= 4096, "a kernel's arguments");
 
 struct UnpackTaps {
     static constexpr const char* name = "unpack_taps";
@@ -306,14 +331,6 @@ void fold_actnorm(const Place& place, index_t out, index_t K, index_t stride, co
         for_each(place, out, Fold<Map>{K, stride, W, bias, logs, folded, folded_bias}, stride);
 }
 
-template <class Map>
-void fold_actnorms(const Place& place, index_t layers, index_t step, index_t out, index_t K, index_t stride,
-                   const real* W, const real* bias, const real* logs, Map* folded, real* folded_bias,
-                   index_t bias_step) {
-    for_each_group(place, layers, out, stride,
-                   FoldLayers<Map>{{K, stride, W, bias, logs, folded, folded_bias}, step, out, bias_step});
-}
-
 void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W,
                     const real* bias, const real* logs, const real* dfolded, const real* dfolded_bias,
                     real* dW, real* dbias, real* dlogs) {
@@ -325,17 +342,11 @@ void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, 
 }
 
 template <class Map>
-void pack_taps(const Place& place, index_t C, index_t w, bool edge, TapOrder order, index_t stride,
-               const real* W, Map* packed) {
-    for_each_group(place, 9, C, w, PackTaps<Map>{TapRows(order, C, w), w + (edge ? 1 : 0), W, packed});
-    fill(place, (stride - 9 * C) * w, Map{}, packed + 9 * C * w);
-}
-
-template <class Map>
-void pack_all_taps(const Place& place, index_t layers, index_t step, index_t C, index_t w, bool edge,
-                   TapOrder order, index_t stride, const real* W, Map* packed) {
-    for_each_group(place, layers, stride, w,
-                   PackLayers<Map>{TapRows(order, C, w), step, C, w, w + (edge ? 1 : 0), stride, W, packed});
+void fold_networks(const Place& place, std::span<const NetworkFolding<Map>> levels) {
+    if (levels.size() > kMostFoldings) throw Error("fold_networks: too many levels");
+    FoldNetworks<Map> fold{levels.size(), {}};
+    std::copy(levels.begin(), levels.end(), fold.level);
+    for_each_row(place, fold);
 }
 
 void unpack_taps(const Place& place, index_t C, index_t w, bool edge, TapOrder order, const real* dpacked,
@@ -379,15 +390,10 @@ void copy(const Place& place, index_t count, const T* from, T* to) {
     for_each(place, count, Copy<T>{from, to});
 }
 
-#define GLOW_INSTANTIATE_MAP(Map)                                                                            \
-    template void fold_actnorm<Map>(const Place&, index_t, index_t, index_t, const real*, const real*,       \
-                                    const real*, Map*, real*);                                               \
-    template void fold_actnorms<Map>(const Place&, index_t, index_t, index_t, index_t, index_t, const real*, \
-                                     const real*, const real*, Map*, real*, index_t);                        \
-    template void pack_taps<Map>(const Place&, index_t, index_t, bool, TapOrder, index_t, const real*,       \
-                                 Map*);                                                                      \
-    template void pack_all_taps<Map>(const Place&, index_t, index_t, index_t, index_t, bool, TapOrder,       \
-                                     index_t, const real*, Map*);                                            \
+#define GLOW_INSTANTIATE_MAP(Map)                                                                      \
+    template void fold_actnorm<Map>(const Place&, index_t, index_t, index_t, const real*, const real*, \
+                                    const real*, Map*, real*);                                         \
+    template void fold_networks<Map>(const Place&, std::span<const NetworkFolding<Map>>);              \
     template void relu_backward<Map>(const Place&, index_t, index_t, const Map*, Map*, real*, double*);
 #define GLOW_INSTANTIATE(T)                                                                            \
     template void add_moments<T>(const Place&, index_t, index_t, const T*, index_t, double*, double*); \

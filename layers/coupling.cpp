@@ -46,12 +46,16 @@ void Coupling::allocate(Steps steps, Arena& derived) {
     }
 }
 
-void Coupling::prepare(const Context& context, Steps steps) {
-    const Coupling& first = *steps[0];
-    if (!first.folded_) return;
+void Coupling::prepare(const Context& context, std::span<const Steps> levels) {
+    if (!levels[0][0]->folded_) return;
     const Trace trace("folded weights");
-    const index_t step = steps.size() > 1 ? steps[1]->network_->offset() - first.network_->offset() : 0;
-    first.network_->fold_ahead(context, std::ssize(steps), step, *first.folded_);
+    std::vector<CouplingNetwork::Ahead> all;
+    for (const Steps& steps : levels) {
+        const CouplingNetwork* const first = steps[0]->network_.get();
+        const index_t step = steps.size() > 1 ? steps[1]->network_->offset() - first->offset() : 0;
+        all.push_back({first, std::ssize(steps), step, *steps[0]->folded_});
+    }
+    all[0].first->fold_ahead(context, all);
 }
 
 void Coupling::initialise(const Context& context, Flow& flow) {
@@ -59,7 +63,8 @@ void Coupling::initialise(const Context& context, Flow& flow) {
                          images_per_tile(tile_, shape_.pixels(), width_, flow.N, context.blocking), flow.h,
                          shape_.C);
     Coupling* const self = this;
-    prepare(context, {&self, 1});
+    const Steps alone(&self, 1);
+    prepare(context, {&alone, 1});
     forward(context, flow);
 }
 

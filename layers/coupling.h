@@ -19,11 +19,11 @@ class Coupling : public Layer {
              const std::string& name, Parameters& parameters);
 
     // Layers of equal shape and kind that were made one after the other: the steps of a level. Where folded
-    // weights are kept, allocate() takes their memory and prepare() makes them, after every change of the
-    // parameters.
+    // weights are kept, allocate() takes their memory and prepare() makes those of all levels, after every
+    // change of the parameters.
     using Steps = std::span<Coupling* const>;
     static void allocate(Steps steps, Arena& derived);
-    static void prepare(const Context& context, Steps steps);
+    static void prepare(const Context& context, std::span<const Steps> levels);
 
     void initialise(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override { forward(context, flow, nullptr); }

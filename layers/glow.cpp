@@ -64,7 +64,9 @@ void Glow::allocate(Arena& derived) {
 
 void Glow::begin_derive(const Context& context) {
     for (Level& level : levels_) ActnormMixing::begin_prepare(context, level.mixings);
-    for (Level& level : levels_) Coupling::prepare(context, level.couplings);
+    std::vector<Coupling::Steps> couplings;
+    for (const Level& level : levels_) couplings.emplace_back(level.couplings);
+    Coupling::prepare(context, couplings);
     top_->prepare(context);
 }
 

@@ -42,15 +42,7 @@ class Network : public CouplingNetwork {
           bias3_(parameters.add(name + "/conv3/bias", {outputs}, Start::zeros)),
           logs3_(parameters.add(name + "/conv3/logs", {outputs}, Start::zeros)) {}
 
-    Folded fold(const Context& context) const override {
-        if (ahead_) return *ahead_;
-        const Folded folded = take_folded(context.workspace, 1);
-        fold_hidden(context, folded);
-        exp_scale(context.place, outputs_, logs3_.value(), folded.scale3);
-        pack_taps(context.place, outputs_, w_, edge_, filters(), taps_.stride, weight3_.value(),
-                  static_cast<Map*>(folded.conv3));
-        return folded;
-    }
+    Folded fold(const Context& context) const override { return ahead_ ? *ahead_ : fold_now(context); }
 
     Folded take_folded(Arena& arena, index_t layers) const override {
         return {arena.take<Map>(layers * w_ * in_.stride), arena.take<Map>(layers * w_ * w_),
@@ -64,15 +56,12 @@ class Network : public CouplingNetwork {
                 static_cast<Map*>(all.conv3) + layer * taps_.stride * w_, all.scale3 + layer * outputs_};
     }
 
-    void fold_ahead(const Context& context, index_t layers, index_t step, const Folded& all) const override {
-        const Place& place = context.place;
-        fold_actnorms<Map>(place, layers, step, w_, 9 * in_.per_tap(), in_.stride, weight1_.value(),
-                           bias1_.value(), logs1_.value(), static_cast<Map*>(all.conv1), nullptr, 0);
-        fold_actnorms<Map>(place, layers, step, w_, w_, w_, weight2_.value(), bias2_.value(), logs2_.value(),
-                           static_cast<Map*>(all.conv2), all.bias2, bias_step());
-        exp_scales(place, layers, step, outputs_, logs3_.value(), all.scale3);
-        pack_all_taps(place, layers, step, outputs_, w_, edge_, filters(), taps_.stride, weight3_.value(),
-                      static_cast<Map*>(all.conv3));
+    void fold_ahead(const Context& context, std::span<const Ahead> levels) const override {
+        std::vector<NetworkFolding<Map>> all;
+        for (const Ahead& level : levels)
+            all.push_back(
+                static_cast<const Network&>(*level.first).folding(level.layers, level.step, level.all));
+        fold_networks<Map>(context.place, all);
     }
 
     index_t offset() const override { return weight1_.offset(); }
@@ -304,11 +293,38 @@ class Network : public CouplingNetwork {
             f(ImageRows{H_, W_, begin, std::min(begin + rows, N * H_)});
     }
 
-    void fold_hidden(const Context& context, const Folded& folded) const {
-        fold_actnorm<Map>(context.place, w_, 9 * in_.per_tap(), in_.stride, weight1_.value(), bias1_.value(),
-                          logs1_.value(), static_cast<Map*>(folded.conv1), nullptr);
-        fold_actnorm<Map>(context.place, w_, w_, w_, weight2_.value(), bias2_.value(), logs2_.value(),
-                          static_cast<Map*>(folded.conv2), folded.bias2);
+    Folded fold_now(const Context& context) const {
+        const Folded folded = take_folded(context.workspace, 1);
+        const NetworkFolding<Map> folding = this->folding(1, 0, folded);
+        fold_networks<Map>(context.place, {&folding, 1});
+        return folded;
+    }
+
+    // Of this network and those that follow, whose parameters lie `step` elements apart.
+    NetworkFolding<Map> folding(index_t networks, index_t step, const Folded& to) const {
+        return {networks,
+                step,
+                w_,
+                9 * in_.per_tap(),
+                in_.stride,
+                outputs_,
+                taps_.stride,
+                edge_,
+                filters(),
+                weight1_.value(),
+                bias1_.value(),
+                logs1_.value(),
+                weight2_.value(),
+                bias2_.value(),
+                logs2_.value(),
+                weight3_.value(),
+                logs3_.value(),
+                static_cast<Map*>(to.conv1),
+                static_cast<Map*>(to.conv2),
+                static_cast<Map*>(to.conv3),
+                to.bias2,
+                bias_step(),
+                to.scale3};
     }
 
     // h1 = relu(columns(a, 1) W1'^T) of one block; without `relu` and in `real`, for statistics.
@@ -384,9 +400,7 @@ class Network : public CouplingNetwork {
                          double* moments) const {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
-        const Folded folded{arena.take<Map>(w_ * in_.stride), arena.take<Map>(w_ * w_), arena.take<real>(w_),
-                            nullptr, nullptr};
-        fold_hidden(context, folded);
+        const Folded folded = fold_now(context);
         double* const partial = arena.take<double>(column_scratch(2, w_));
         for_each_block(context, N, [&](const ImageRows& block) {
             const Arena::Scope block_scope(arena);

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "layers/layer.h"
@@ -47,14 +48,18 @@ class CouplingNetwork {
 
     // Of the parameters as they are; or, after use(), what was folded ahead.
     virtual Folded fold(const Context& context) const = 0;
-    // Folded weights that outlive a call, made for the networks of a level together: thousands of small
-    // kernels a step become a few. take_folded(): of `layers` networks, as this one's `layer`th following has
-    // them at folded_of(layer). fold_ahead(): of this network and the following, whose parameters lie `step`
-    // elements apart; after every change of the parameters.
+    // Folded weights that outlive a call, made for all networks together: thousands of small kernels a step
+    // become one. take_folded(): of `layers` networks, as this one's `layer`th following has
+    // them at folded_of(layer). fold_ahead(): of all levels in one kernel, after every change of the
+    // parameters; for all of them by one network, whichever.
     virtual Folded take_folded(Arena& derived, index_t layers) const = 0;
     virtual Folded folded_of(const Folded& all, index_t layer) const = 0;
-    virtual void fold_ahead(const Context& context, index_t layers, index_t step,
-                            const Folded& all) const = 0;
+    struct Ahead {  // a level's networks, whose parameters lie `step` elements apart
+        const CouplingNetwork* first;
+        index_t layers, step;
+        Folded all;
+    };
+    virtual void fold_ahead(const Context& context, std::span<const Ahead> levels) const = 0;
     void use(const Folded& ahead) { ahead_ = ahead; }
     // Where the parameters begin in the flat arrays.
     virtual index_t offset() const = 0;

@@ -4,7 +4,10 @@
 
 #include <cmath>
 #include <limits>
+#include <tuple>
+#include <utility>
 
+#include "kernels/error.h"
 #include "kernels/math.h"
 #include "tests/support.h"
 
@@ -61,28 +64,130 @@ TEST(UnfoldActnorm, AccumulatesTheGradientsOfItsFormula) {
     }
 }
 
-TEST(PackTaps, OrdersRowsAsAskedAndUnpackIsItsTranspose) {
+// Levels of different shapes, several networks each, with other parameters between theirs.
+template <class Map>
+void expect_folded_networks(TapOrder order, bool edge, double rounding) {
     test::Random random(3);
-    const index_t C = 3, w = 5, stride = 32;
-    for (const auto& [edge, order] : {std::pair{false, TapOrder::taps_first},
-                                      {true, TapOrder::taps_first},
-                                      {false, TapOrder::outputs_first},
-                                      {true, TapOrder::outputs_first}}) {
-        const index_t depth = w + edge;
-        const std::vector<real> W = random.normals<real>(C * 9 * depth);
-        std::vector<real> packed(stride * w, kNaN);
-        pack_taps(test::cpu(), C, w, edge, order, stride, W.data(), packed.data());
-        for (index_t row = 0; row < stride; ++row) {
-            const index_t from = order == TapOrder::taps_first ? (row % C) * 9 + row / C : row;
-            for (index_t i = 0; i < w; ++i)
-                ASSERT_EQ(packed[row * w + i], row < 9 * C ? W[from * depth + i] : real{0});
-        }
-        std::vector<real> dW(W.size(), real{0});
-        for (int time = 0; time < 2; ++time)
-            unpack_taps(test::cpu(), C, w, edge, order, packed.data(), dW.data());
-        for (std::size_t i = 0; i < W.size(); ++i)
-            ASSERT_EQ(dW[i], edge && static_cast<index_t>(i) % depth == w ? real{0} : 2 * W[i]);
+    struct Level {
+        index_t networks, w, K, stride, C, rows3;
+        std::vector<real> parameters;
+        std::vector<Map> conv1, conv2, conv3;
+        std::vector<real> bias2;
+        std::vector<double> scale3;
+    };
+    std::vector<Level> levels = {{3, 5, 9, 16, 3, 32, {}, {}, {}, {}, {}, {}},
+                                 {1, 8, 8, 8, 1, 9, {}, {}, {}, {}, {}, {}},
+                                 {2, 40, 19, 24, 5, 48, {}, {}, {}, {}, {}, {}}};
+    const auto layout = [&](Level& level, index_t network) {
+        const index_t depth = level.w + (edge ? 1 : 0), gap = 7;
+        const index_t sizes[] = {level.w * level.K, level.w, level.w, level.w * level.w,        level.w,
+                                 level.w,           level.C, level.C, level.C * 9 * depth + gap};
+        index_t step = 0;
+        for (const index_t size : sizes) step += size;
+        level.parameters.resize(level.networks * step);
+        std::vector<const real*> at;
+        const real* next = level.parameters.data() + network * step;
+        for (const index_t size : sizes) at.push_back(std::exchange(next, next + size));
+        at.push_back(level.parameters.data() + step);
+        return at;  // W1, bias1, logs1, W2, bias2, logs2, bias3, logs3, W3; the second network's W1
+    };
+    std::vector<NetworkFolding<Map>> foldings;
+    for (Level& level : levels) {
+        layout(level, 0);
+        level.parameters = random.normals<real>(std::ssize(level.parameters), 0.3);
+        const auto [n, w, K, stride, C, rows3] =
+            std::tuple(level.networks, level.w, level.K, level.stride, level.C, level.rows3);
+        level.conv1.assign(n * w * stride, round_to<Map>(kNaN));
+        level.conv2.assign(n * w * w, round_to<Map>(kNaN));
+        level.conv3.assign(n * rows3 * w, round_to<Map>(kNaN));
+        level.bias2.assign(n * (w + 3), real{99});
+        level.scale3.assign(n * C, 99);
+        const std::vector<const real*> at = layout(level, 0);
+        foldings.push_back({n,
+                            at[9] - at[0],
+                            w,
+                            K,
+                            stride,
+                            C,
+                            rows3,
+                            edge,
+                            order,
+                            at[0],
+                            at[1],
+                            at[2],
+                            at[3],
+                            at[4],
+                            at[5],
+                            at[8],
+                            at[7],
+                            level.conv1.data(),
+                            level.conv2.data(),
+                            level.conv3.data(),
+                            level.bias2.data(),
+                            w + 3,
+                            level.scale3.data()});
     }
+    fold_networks<Map>(test::cpu(), foldings);
+    for (Level& level : levels)
+        for (index_t n = 0; n < level.networks; ++n) {
+            const std::vector<const real*> at = layout(level, n);
+            const index_t w = level.w, K = level.K, stride = level.stride, C = level.C;
+            const auto expect = [&](double found, double expected) {
+                ASSERT_NEAR(found, expected, rounding * std::abs(expected));
+            };
+            for (index_t o = 0; o < w; ++o) {
+                const double s1 = std::exp(3.0 * at[2][o]), s2 = std::exp(3.0 * at[5][o]);
+                for (index_t k = 0; k < stride; ++k)
+                    expect(to_float(level.conv1[(n * w + o) * stride + k]), k < K    ? s1 * at[0][o * K + k]
+                                                                            : k == K ? s1 * at[1][o]
+                                                                                     : 0);
+                for (index_t k = 0; k < w; ++k)
+                    expect(to_float(level.conv2[(n * w + o) * w + k]), s2 * at[3][o * w + k]);
+                ASSERT_NEAR(level.bias2[n * (w + 3) + o], s2 * at[4][o], 1e-7 * std::abs(s2 * at[4][o]));
+            }
+            for (index_t i = w; i < w + 3; ++i) ASSERT_EQ(level.bias2[n * (w + 3) + i], real{99});
+            for (index_t row = 0; row < level.rows3; ++row) {
+                const index_t from = order == TapOrder::taps_first ? (row % C) * 9 + row / C : row;
+                for (index_t i = 0; i < w; ++i)
+                    expect(to_float(level.conv3[(n * level.rows3 + row) * w + i]),
+                           row < 9 * C ? at[8][from * (w + (edge ? 1 : 0)) + i] : 0);
+            }
+            for (index_t c = 0; c < C; ++c)
+                ASSERT_NEAR(level.scale3[n * C + c], std::exp(3.0 * at[7][c]),
+                            1e-14 * level.scale3[n * C + c]);
+        }
+}
+TEST(FoldNetworks, IsTheFormulaForEveryNetworkOfEveryLevel) {
+    for (const TapOrder order : {TapOrder::taps_first, TapOrder::outputs_first})
+        for (const bool edge : {false, true}) {
+            SCOPED_TRACE(testing::Message() << "edge " << edge << " order " << static_cast<int>(order));
+            expect_folded_networks<real>(order, edge, 1e-7);
+            expect_folded_networks<bfloat16>(order, edge, 4e-3);
+        }
+}
+TEST(FoldNetworks, RefusesMoreLevelsThanAKernelsArgumentsHold) {
+    const std::vector<NetworkFolding<real>> levels(kMostFoldings + 1);
+    EXPECT_THROW(fold_networks<real>(test::cpu(), levels), Error);
+}
+
+TEST(UnpackTaps, AddsEveryRowToItsWeightAndLeavesTheEdgeAlone) {
+    test::Random random(4);
+    const index_t C = 3, w = 5;
+    for (const bool edge : {false, true})
+        for (const TapOrder order : {TapOrder::taps_first, TapOrder::outputs_first}) {
+            const index_t depth = w + (edge ? 1 : 0);
+            const std::vector<real> packed = random.normals<real>(9 * C * w);
+            std::vector<real> dW(C * 9 * depth, real{1});
+            for (int time = 0; time < 2; ++time)
+                unpack_taps(test::cpu(), C, w, edge, order, packed.data(), dW.data());
+            for (index_t c = 0; c < C; ++c)
+                for (index_t tap = 0; tap < 9; ++tap)
+                    for (index_t i = 0; i < depth; ++i) {
+                        const index_t row = order == TapOrder::taps_first ? tap * C + c : c * 9 + tap;
+                        const real expected = i < w ? 1 + packed[row * w + i] + packed[row * w + i] : 1;
+                        ASSERT_NEAR(dW[(c * 9 + tap) * depth + i], expected, 1e-6);
+                    }
+        }
 }
 
 template <class Map>

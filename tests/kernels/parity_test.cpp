@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "kernels/classes.h"
 #include "kernels/convolution.h"
@@ -79,6 +80,52 @@ class KernelParity : public test::SideTest {
                                side.out(logs));
             });
         }
+    }
+    // Two levels, of three networks and of one; a width above and one below a block's threads.
+    template <class Map>
+    void expect_folded_networks(bool edge, TapOrder order) {
+        SCOPED_TRACE(testing::Message() << edge << static_cast<int>(order));
+        Random random(4);
+        struct Level {
+            index_t networks, w, K, stride, C, rows3;
+        };
+        const Level levels[] = {{3, 40, 31, 32, 5, 48}, {1, 300, 9, 16, 2, 24}};
+        const index_t step = 300 * 320 * 2;
+        const auto parameters = random.normals<real>(3 * step, 0.2);
+        expect_parity(kRounding<Map>, [&](Side& side) {
+            std::vector<NetworkFolding<Map>> foldings;
+            for (const auto& [n, w, K, stride, C, rows3] : levels) {
+                const real* at = side.in(parameters);
+                const auto next = [&](index_t size) { return std::exchange(at, at + size); };
+                const real *const W1 = next(w * K), *const bias1 = next(w), *const logs1 = next(w),
+                                  *const W2 = next(w * w), *const bias2 = next(w), *const logs2 = next(w),
+                                  *const logs3 = next(C), *const W3 = next(0);
+                foldings.push_back({n,
+                                    step,
+                                    w,
+                                    K,
+                                    stride,
+                                    C,
+                                    rows3,
+                                    edge,
+                                    order,
+                                    W1,
+                                    bias1,
+                                    logs1,
+                                    W2,
+                                    bias2,
+                                    logs2,
+                                    W3,
+                                    logs3,
+                                    side.out(nans<Map>(n * w * stride)),
+                                    side.out(nans<Map>(n * w * w)),
+                                    side.out(nans<Map>(n * rows3 * w)),
+                                    side.out(std::vector<real>(n * (w + 8))),
+                                    w + 8,
+                                    side.out(nans<double>(n * C))});
+            }
+            fold_networks<Map>(side.place, foldings);
+        });
     }
     template <class Map>
     void expect_relu(index_t rows, index_t C) {
@@ -321,11 +368,9 @@ TEST_P(KernelParity, Folding) {
     const index_t C = 5, w = 40, stride = 48;
     for (const bool edge : {false, true})
         for (const TapOrder order : {TapOrder::taps_first, TapOrder::outputs_first}) {
+            expect_folded_networks<real>(edge, order);
+            expect_folded_networks<bfloat16>(edge, order);
             const auto W = random.normals<real>(C * 9 * (w + edge)), d = random.normals<real>(stride * w);
-            expect_parity(0, [&](Side& side) {
-                pack_taps<bfloat16>(side.place, C, w, edge, order, stride, side.in(W),
-                                    side.out(nans<bfloat16>(stride * w)));
-            });
             expect_parity(kFloat, [&](Side& side) {
                 unpack_taps(side.place, C, w, edge, order, side.in(d), side.out(W));
             });
