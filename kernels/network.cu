@@ -8,39 +8,50 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
+// A row of folded weights: to[k] = s from[k] for k < K, then c, then zeros; and what goes with it.
 template <class Map>
-struct Fold {
-    static constexpr const char* name = "fold_actnorm";
-    index_t K, stride;
-    const real* W;
-    const real* bias;
-    const real* logs;
-    Map* folded;
-    real* folded_bias;
-    GLOW_HD void operator()(index_t o) const {
-        const double s = exp_of(3.0 * logs[o]);
-        const double c = s * bias[o];
-        for (index_t k = 0; k < K; ++k) folded[o * stride + k] = round_to<Map>(s * W[o * K + k]);
-        for (index_t k = K; k < stride; ++k) folded[o * stride + k] = round_to<Map>(k == K ? c : 0.0);
-        if (folded_bias != nullptr) folded_bias[o] = static_cast<real>(c);
+struct FoldedRow {
+    index_t length, K;
+    double s, c;
+    const real* from;
+    Map* to;
+    real* bias = nullptr;     // <- c
+    double* scale = nullptr;  // <- scale3
+    double scale3 = 0;
+    GLOW_HD void operator()(index_t k) const {
+        to[k] = round_to<Map>(k < K ? s * from[k] : k == K ? c : 0.0);
+    }
+    GLOW_HD void finish() const {
+        if (bias != nullptr) *bias = static_cast<real>(c);
+        if (scale != nullptr) *scale = scale3;
     }
 };
 
-// The same for the GPU, element by element: neighbouring threads touch neighbouring elements.
 template <class Map>
-struct FoldElement {
-    static constexpr const char* name = "fold_actnorm_element";
-    index_t K, stride;
+GLOW_HD FoldedRow<Map> folded_row(index_t o, index_t K, index_t stride, const real* W, const real* bias,
+                                  const real* logs, Map* folded, real* folded_bias) {
+    const double s = exp_of(3.0 * logs[o]);
+    return {stride,
+            K,
+            s,
+            s * bias[o],
+            W + o * K,
+            folded + o * stride,
+            folded_bias != nullptr ? folded_bias + o : nullptr};
+}
+
+struct FoldActnorm {
+    static constexpr const char* name = "fold_actnorm";
+    index_t out, K, stride;
     const real* W;
     const real* bias;
     const real* logs;
-    Map* folded;
-    real* folded_bias;
-    GLOW_HD void operator()(index_t o, index_t k) const {
-        const double s = exp_of(3.0 * logs[o]);
-        const double c = s * bias[o];
-        folded[o * stride + k] = round_to<Map>(k < K ? s * W[o * K + k] : k == K ? c : 0.0);
-        if (k == 0 && folded_bias != nullptr) folded_bias[o] = static_cast<real>(c);
+    real* folded;
+    int groups() const { return 1; }
+    GLOW_HD index_t items(int) const { return 1; }
+    GLOW_HD index_t rows(int) const { return out; }
+    GLOW_HD FoldedRow<real> row(int, index_t, index_t o) const {
+        return folded_row<real>(o, K, stride, W, bias, logs, folded, nullptr);
     }
 };
 
@@ -123,64 +134,31 @@ struct FoldNetworks {
     GLOW_HD index_t items(int l) const { return level[l].networks; }
     GLOW_HD index_t rows(int l) const { return 2 * level[l].w + level[l].rows3; }
 
-    // to[k] = s from[k] for k < K, then c, then zeros.
-    struct Row {
-        index_t length, K;
-        double s, c;
-        const real* from;
-        Map* to;
-        real* bias;     // <- c, where it is not nullptr
-        double* scale;  // <- s3, likewise
-        double s3;
-        GLOW_HD void operator()(index_t k) const {
-            to[k] = round_to<Map>(k < K ? s * from[k] : k == K ? c : 0.0);
-        }
-        GLOW_HD void finish() const {
-            if (bias != nullptr) *bias = static_cast<real>(c);
-            if (scale != nullptr) *scale = s3;
-        }
-    };
-    GLOW_HD Row row(int l, index_t network, index_t row) const {
+    GLOW_HD FoldedRow<Map> row(int l, index_t network, index_t row) const {
         const NetworkFolding<Map>& f = level[l];
         const index_t at = network * f.step;
-        if (row < f.w) {
-            const double s = exp_of(3.0 * f.logs1[at + row]);
-            return {f.stride,
-                    f.K,
-                    s,
-                    s * f.bias1[at + row],
-                    f.W1 + at + row * f.K,
-                    f.conv1 + (network * f.w + row) * f.stride,
-                    nullptr,
-                    nullptr,
-                    0};
-        }
+        if (row < f.w)
+            return folded_row<Map>(row, f.K, f.stride, f.W1 + at, f.bias1 + at, f.logs1 + at,
+                                   f.conv1 + network * f.w * f.stride, nullptr);
         row -= f.w;
-        if (row < f.w) {
-            const double s = exp_of(3.0 * f.logs2[at + row]);
-            return {f.w,
-                    f.w,
-                    s,
-                    s * f.bias2[at + row],
-                    f.W2 + at + row * f.w,
-                    f.conv2 + (network * f.w + row) * f.w,
-                    f.bias2_folded + network * f.bias_step + row,
-                    nullptr,
-                    0};
-        }
+        if (row < f.w)
+            return folded_row<Map>(row, f.w, f.w, f.W2 + at, f.bias2 + at, f.logs2 + at,
+                                   f.conv2 + network * f.w * f.w, f.bias2_folded + network * f.bias_step);
         row -= f.w;
         Map* const matrix = f.conv3 + network * f.rows3 * f.w;
-        if (row >= 9 * f.C) return {f.w, 0, 0, 0, nullptr, matrix + row * f.w, nullptr, nullptr, 0};
+        if (row >= 9 * f.C) return {f.w, 0, 0.0, 0.0, nullptr, matrix + row * f.w};
         const index_t c = row / 9, tap = row - 9 * c;
-        return {f.w,
-                f.w,
-                1,
-                0,
-                f.W3 + at + row * (f.w + (f.edge ? 1 : 0)),
-                matrix + TapRows(f.order, f.C, f.w)(tap, c),
-                nullptr,
-                tap == 0 ? f.scale3 + network * f.C + c : nullptr,
-                tap == 0 ? exp_of(3.0 * f.logs3[at + c]) : 0.0};
+        FoldedRow<Map> folded{f.w,
+                              f.w,
+                              1.0,
+                              0.0,
+                              f.W3 + at + row * (f.w + (f.edge ? 1 : 0)),
+                              matrix + TapRows(f.order, f.C, f.w)(tap, c)};
+        if (tap == 0) {
+            folded.scale = f.scale3 + network * f.C + c;
+            folded.scale3 = exp_of(3.0 * f.logs3[at + c]);
+        }
+        return folded;
     }
 };
 static_assert(sizeof(FoldNetworks<real>) + sizeof(index_t) <= 4096, "a kernel's arguments");
@@ -321,14 +299,9 @@ struct Copy {
 
 }  // namespace
 
-template <class Map>
 void fold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W, const real* bias,
-                  const real* logs, Map* folded, real* folded_bias) {
-    if (place.tuned_for_gpu())
-        for_each_row_channel(place, out, stride,
-                             FoldElement<Map>{K, stride, W, bias, logs, folded, folded_bias});
-    else
-        for_each(place, out, Fold<Map>{K, stride, W, bias, logs, folded, folded_bias}, stride);
+                  const real* logs, real* folded) {
+    for_each_row(place, FoldActnorm{out, K, stride, W, bias, logs, folded});
 }
 
 void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W,
@@ -390,10 +363,8 @@ void copy(const Place& place, index_t count, const T* from, T* to) {
     for_each(place, count, Copy<T>{from, to});
 }
 
-#define GLOW_INSTANTIATE_MAP(Map)                                                                      \
-    template void fold_actnorm<Map>(const Place&, index_t, index_t, index_t, const real*, const real*, \
-                                    const real*, Map*, real*);                                         \
-    template void fold_networks<Map>(const Place&, std::span<const NetworkFolding<Map>>);              \
+#define GLOW_INSTANTIATE_MAP(Map)                                                         \
+    template void fold_networks<Map>(const Place&, std::span<const NetworkFolding<Map>>); \
     template void relu_backward<Map>(const Place&, index_t, index_t, const Map*, Map*, real*, double*);
 #define GLOW_INSTANTIATE(T)                                                                            \
     template void add_moments<T>(const Place&, index_t, index_t, const T*, index_t, double*, double*); \

@@ -9,12 +9,10 @@
 
 namespace glow::inline GLOW_REAL {
 
-// A hidden convolution followed by actnorm, y = (W x + b) s with s = exp(3 logs): folded[o, k] = s_o W[o, k]
-// for k < K, then (where stride > K) s_o b_o in column K, zeros up to stride. folded_bias[o] = s_o b_o where
-// it is not nullptr.
-template <class Map>
+// A convolution followed by actnorm, y = (W x + b) s with s = exp(3 logs): folded[o, k] = s_o W[o, k] for
+// k < K, then (where stride > K) s_o b_o in column K, zeros up to stride.
 void fold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W, const real* bias,
-                  const real* logs, Map* folded, real* folded_bias);
+                  const real* logs, real* folded);
 
 // Gradients through fold_actnorm, from those of the folded weights (dfolded [out, stride]) and folded bias
 // (its column K, or dfolded_bias): dW[o,k] += s dfolded[o,k], dbias += s dc, dlogs += 3 (sum_k dfolded W s +

@@ -36,8 +36,8 @@ Split::Split(const ModelConfig& config, const Shape& shape, index_t tile, const 
 
 const real* Split::fold(const Context& context) const {
     real* const folded = context.workspace.take<real>(shape_.C * columns_);
-    fold_actnorm<real>(context.place, shape_.C, 9 * (shape_.C / 2 + (edge_ ? 1 : 0)), columns_,
-                       weight_.value(), bias_.value(), logs_.value(), folded, nullptr);
+    fold_actnorm(context.place, shape_.C, 9 * (shape_.C / 2 + (edge_ ? 1 : 0)), columns_, weight_.value(),
+                 bias_.value(), logs_.value(), folded);
     return folded;
 }
 

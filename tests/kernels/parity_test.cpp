@@ -60,20 +60,18 @@ class KernelParity : public test::SideTest {
                    side.out(nans<Map>(rows.pixels() * stride)));
         });
     }
-    template <class Map>
     void expect_folding(index_t out, index_t K, index_t stride) {
         SCOPED_TRACE(testing::Message() << out << " " << K << " " << stride);
         Random random(2);
         const auto W = random.normals<real>(out * K), bias = random.normals<real>(out),
                    logs = random.normals<real>(out, 0.2), d = random.normals<real>(out * stride),
                    dc = random.normals<real>(out);
+        expect_parity(kRounding<real>, [&](Side& side) {
+            fold_actnorm(side.place, out, K, stride, side.in(W), side.in(bias), side.in(logs),
+                         side.out(nans<real>(out * stride)));
+        });
         for (const bool separate : {false, true}) {
             if (!separate && stride == K) continue;
-            expect_parity(kRounding<Map>, [&](Side& side) {
-                fold_actnorm<Map>(side.place, out, K, stride, side.in(W), side.in(bias), side.in(logs),
-                                  side.out(nans<Map>(out * stride)),
-                                  separate ? side.out(nans<real>(out)) : nullptr);
-            });
             expect_parity(kRounding<real>, [&](Side& side) {
                 unfold_actnorm(side.place, out, K, stride, side.in(W), side.in(bias), side.in(logs),
                                side.in(d), separate ? side.in(dc) : nullptr, side.out(W), side.out(bias),
@@ -360,10 +358,8 @@ TEST_P(KernelParity, AffineRows) {
 
 TEST_P(KernelParity, Folding) {
     for (const auto& [out, K, stride] :
-         {std::array<index_t, 3>{7, 13, 16}, {512, 63, 64}, {33, 300, 300}, {1, 1, 8}, {5, 1000, 1008}}) {
-        expect_folding<real>(out, K, stride);
-        expect_folding<bfloat16>(out, K, stride);
-    }
+         {std::array<index_t, 3>{7, 13, 16}, {512, 63, 64}, {33, 300, 300}, {1, 1, 8}, {5, 1000, 1008}})
+        expect_folding(out, K, stride);
     Random random(11);
     const index_t C = 5, w = 40, stride = 48;
     for (const bool edge : {false, true})
