@@ -22,7 +22,7 @@ Exit status: 0 all well, 1 a test failed or a program broke, 2 no GPU that can b
 TEXT
 }
 
-part= out=gpu_check data= limit=330
+part='' out=gpu_check data='' limit=330
 kind=cuda shape=() batches="512 64 256" precisions="bf16 tf32 fp32" depths="4 8 16 32 48" seconds=1 memory_batch=64
 train_batch=256
 while [ $# -gt 0 ]; do
@@ -173,7 +173,7 @@ part_speed() {
         row "PyTorch twin" absent - ""
         return
     fi
-    local how=(--seconds $(($(left) - 60)) --batches 512,64 --precisions bf16,tf32,fp32)
+    local how=(--seconds $(($(left) - 60)) --batches "512,64" --precisions "bf16,tf32,fp32")
     [ $kind = cpu ] && how=(--dry)
     (cd "$root/tests/reference" && timeout "$(left)" python3 "$twin" "${how[@]}") >"$out/twin.jsonl" 2>>"$log" || status=1
     cat "$out/twin.jsonl" >>"$log"
