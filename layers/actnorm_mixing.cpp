@@ -1,6 +1,8 @@
 // y = M x + M b forward, x = M^-1 y - b backward; gradients by one matrix product and an unfolding.
 #include "layers/actnorm_mixing.h"
 
+#include <algorithm>
+
 #include "kernels/network.h"
 #include "runtime/trace.h"
 

@@ -2,6 +2,7 @@
 // is no GPU, what is written for one still runs: its functors, through the drivers' host loops.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>

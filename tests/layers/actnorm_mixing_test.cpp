@@ -1,5 +1,7 @@
 #include "layers/actnorm_mixing.h"
 
+#include <limits>
+
 #include "tests/layers/alone.h"
 
 namespace glow::inline GLOW_REAL {

@@ -1,6 +1,9 @@
 // The coupling layers and their network.
 #include "layers/coupling.h"
 
+#include <stdexcept>
+#include <tuple>
+
 #include "tests/layers/alone.h"
 #include "tests/layers/naive.h"
 #include "tests/layers/plain_conv.h"

@@ -2,7 +2,9 @@
 // no GPU its rehearsal runs instead: the CPU with the kernels and the block sizes written for one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "kernels/network.h"
 #include "tests/layers/fixture.h"

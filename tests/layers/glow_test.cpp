@@ -1,6 +1,8 @@
 // The whole flow in double.
 #include "layers/glow.h"
 
+#include <tuple>
+
 #include "tests/layers/gradient_check.h"
 #include "tests/layers/model.h"
 

@@ -1,6 +1,9 @@
 // A whole model with random parameters and N images.
 #pragma once
 
+#include <algorithm>
+#include <limits>
+
 #include "tests/layers/fixture.h"
 
 namespace glow::inline GLOW_REAL {

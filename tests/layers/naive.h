@@ -1,6 +1,7 @@
 // The coupling network written out pixel by pixel (spec section 1, NN), independent of the layers' products.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 

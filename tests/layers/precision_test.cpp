@@ -2,6 +2,7 @@
 // neighbours, what is kept.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 

@@ -1,5 +1,8 @@
 #include "layers/prior.h"
 
+#include <limits>
+#include <tuple>
+
 #include "tests/layers/fixture.h"
 #include "tests/layers/gradient_check.h"
 #include "tests/layers/naive.h"

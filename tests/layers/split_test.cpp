@@ -1,5 +1,7 @@
 #include "layers/split.h"
 
+#include <limits>
+
 #include "tests/layers/alone.h"
 #include "tests/layers/naive.h"
 

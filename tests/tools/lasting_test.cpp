@@ -2,6 +2,8 @@
 // with a damaged checkpoint. What was good stays, and a resumed run is the one that was never stopped.
 #include <sys/mount.h>
 
+#include <cstdio>
+#include <limits>
 #include <random>
 #include <set>
 

@@ -1,4 +1,6 @@
 // Images of every origin through all commands: made into a data set, trained on, evaluated, sampled.
+#include <cmath>
+
 #include "tests/tools/run_fixture.h"
 #include "tests/train/data/make_files.h"
 

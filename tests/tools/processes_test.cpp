@@ -3,6 +3,7 @@
 #include <dirent.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 
 #include "tests/tools/run_fixture.h"

@@ -1,4 +1,6 @@
 // Bad usage and bad input: exit code 2, one clear line, nothing written.
+#include <limits>
+
 #include "tests/tools/run_fixture.h"
 
 namespace glow {

@@ -1,6 +1,7 @@
 // Checkpoints: the round trip, every kind of damage, the atomic write.
 #include "train/checkpoint.h"
 
+#include <chrono>
 #include <functional>
 
 #include "tests/train/checkpoint_edit.h"

@@ -1,6 +1,8 @@
 // What rebuilding does to states and gradients with weights that are hard on it: trained ones, W of bad
 // condition, large scales. Beside the flow's double state the same walk with a state in float, which such
 // weights break.
+#include <cstdio>
+
 #include "tests/train/training.h"
 #include "train/audit.h"
 #include "train/schedule.h"

@@ -1,6 +1,7 @@
 // The golden files against the same sources with double networks: two programs written apart, and nothing but
 // the rounding of doubles between them (tests/reference/README.md). The float networks are in
 // golden_test.cpp.
+#include <algorithm>
 #include <cstdio>
 
 #include "kernels/dequantise.h"

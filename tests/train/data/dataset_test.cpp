@@ -1,9 +1,11 @@
 // Data sets: round trip, what is refused, streaming.
 #include "train/data/dataset.h"
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <tuple>
 
 #include "tests/train/data/files.h"
 

@@ -1,6 +1,8 @@
 // IDX files, plain and compressed, and MNIST made of them.
 #include "train/data/idx.h"
 
+#include <algorithm>
+
 #include "tests/train/data/files.h"
 #include "tests/train/data/make_files.h"
 #include "train/data/mnist.h"

@@ -1,6 +1,10 @@
 // Photographs: PNG of every kind, JPEG, the crop, the mean over areas; folders of them.
 #include "train/data/photo.h"
 
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
 #include "tests/support.h"
 #include "tests/train/data/files.h"
 #include "tests/train/data/make_files.h"

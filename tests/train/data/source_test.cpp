@@ -1,6 +1,8 @@
 // From sources to data sets: limits, the validation split, images left out; shapes.
 #include "train/data/source.h"
 
+#include <algorithm>
+#include <limits>
 #include <set>
 
 #include "tests/train/data/files.h"
