@@ -53,9 +53,20 @@ struct Difference {
     }
 };
 
-struct StoreDifference {
-    double* difference;
-    GLOW_HD void operator()(index_t n, double largest) const { difference[n] = largest; }
+struct Magnitude {
+    static constexpr const char* name = "largest_values";
+    static constexpr bool kMaximum = true;
+    index_t D;
+    const state_t* h;
+    GLOW_HD double operator()(index_t n, index_t i, index_t) const {
+        const double value = fabs(h[n * D + i]);
+        return value <= 1e300 ? value : HUGE_VAL;  // also NaN
+    }
+};
+
+struct StoreLargest {
+    double* largest;
+    GLOW_HD void operator()(index_t n, double found) const { largest[n] = found; }
 };
 
 struct Quantise {
@@ -80,7 +91,12 @@ void dequantise(const Place& place, index_t N, index_t D, int n_bits, const std:
 void dequantise_difference(const Place& place, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
                            const Noise& noise, const state_t* h, double* difference, double* partial) {
     reduce_groups(place, N, (D + 3) / 4, 1, partial, Difference{{D, n_bits, pixels, noise}, h},
-                  StoreDifference{difference});
+                  StoreLargest{difference});
+}
+
+void largest_values(const Place& place, index_t N, index_t D, const state_t* h, double* largest,
+                    double* partial) {
+    reduce_groups(place, N, D, 1, partial, Magnitude{D, h}, StoreLargest{largest});
 }
 
 void quantise(const Place& place, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels) {

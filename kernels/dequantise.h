@@ -23,6 +23,11 @@ void dequantise(const Place& place, index_t N, index_t D, int n_bits, const std:
 void dequantise_difference(const Place& place, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
                            const Noise& noise, const state_t* h, double* difference, double* partial);
 
+// largest[n] = max over i of |h[n, i]|, inf where one of them is not finite or above 1e300. partial:
+// group_scratch(N) doubles.
+void largest_values(const Place& place, index_t N, index_t D, const state_t* h, double* largest,
+                    double* partial);
+
 // pixels = clip(floor((h + 1/2) 2^n_bits) 2^(8 - n_bits), 0, 255); a NaN becomes 0.
 void quantise(const Place& place, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels);
 

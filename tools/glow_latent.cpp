@@ -140,6 +140,8 @@ void decode(const CommandLine& command, const Options& options) {
     ProgressLine progress(command, "images");
     std::vector<std::uint8_t> pixels;
     std::vector<state_t> eps;
+    std::vector<double> largest(static_cast<std::size_t>(model.buffers().capacity));
+    NoImages found;
     for (index_t first = 0; first < latents.images(); first += model.buffers().capacity) {
         const index_t count = std::min(model.buffers().capacity, latents.images() - first);
         pixels.resize(static_cast<std::size_t>(count * latents.model().dimensions()));
@@ -149,13 +151,19 @@ void decode(const CommandLine& command, const Options& options) {
         flow.h = eps.data();
         flow.labels = latents.labels().empty() ? nullptr : latents.labels().data() + first;
         latents.read(first, flow);
-        decode_images(model, flow, pixels.data());
+        decode_images(model, flow, pixels.data(), largest.data());
+        found.add(count, largest.data());
+        cross_out_not_finite(latents.model(), count, largest.data(), pixels.data());
         sink.append(pixels, count);
         progress.show(first + count, latents.images());
     }
     sink.commit();
+    if (found.any()) command.warn("images: {} (docs/runs.md says why)", found.text());
     command.result(fmt::format("{}: {} images", options.output, latents.images()),
-                   {{"output", options.output}, {"images", latents.images()}});
+                   {{"output", options.output},
+                    {"images", latents.images()},
+                    {"not_finite", found.not_finite},
+                    {"out_of_range", found.out_of_range}});
 }
 
 // How far decoded pixels are from the true ones, in grey levels.

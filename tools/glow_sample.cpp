@@ -80,15 +80,29 @@ void run(const CommandLine& command, const Options& options) {
     side_by_side(panels);
 
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(grid.tiles() * model.dimensions()));
+    std::vector<double> largest(static_cast<std::size_t>(grid.tiles()));
+    std::vector<index_t> not_finite, out_of_range;
     for (std::size_t i = 0; i < panels.size(); ++i) {
         sample(loaded.context(), loaded.glow(), loaded.buffers(), 0, grid.tiles(), temperatures[i],
-               options.seed, classes.empty() ? nullptr : classes.data(), pixels.data());
+               options.seed, classes.empty() ? nullptr : classes.data(), pixels.data(), largest.data());
+        NoImages found;
+        found.add(grid.tiles(), largest.data());
+        not_finite.push_back(found.not_finite);
+        out_of_range.push_back(found.out_of_range);
+        if (found.any())
+            command.warn(
+                "samples at temperature {:g}: {}; fewer with a lower --temperature and with more "
+                "training (docs/runs.md says why)",
+                temperatures[i], found.text());
+        cross_out_not_finite(model, grid.tiles(), largest.data(), pixels.data());
         panels[i] = panel(temperatures[i], pixels.data(), grid.tiles());
     }
     write_png(options.output, side_by_side(panels));
     command.result(options.output, {{"output", options.output},
                                     {"images", grid.tiles() * static_cast<index_t>(panels.size())},
                                     {"temperatures", temperatures},
+                                    {"not_finite", not_finite},
+                                    {"out_of_range", out_of_range},
                                     {"checkpoint", checkpoint.string()},
                                     {"weights", loaded.used_ema() ? "ema" : "raw"}});
 }

@@ -142,8 +142,13 @@ void write_images(const CommandLine& command, const Options& options, Subject& s
                   const std::vector<Latent>& latents, const std::vector<std::int32_t>& labels,
                   nlohmann::ordered_json object) {
     const ModelConfig& model = subject.config();
-    const std::vector<std::uint8_t> pixels =
-        decode_all(subject.model(), latents, model.y_cond ? labels : std::vector<std::int32_t>());
+    std::vector<double> largest;
+    std::vector<std::uint8_t> pixels =
+        decode_all(subject.model(), latents, model.y_cond ? labels : std::vector<std::int32_t>(), &largest);
+    NoImages found;
+    found.add(std::ssize(largest), largest.data());
+    if (found.any()) command.warn("images: {} (docs/runs.md says why)", found.text());
+    cross_out_not_finite(model, std::ssize(largest), largest.data(), pixels.data());
     const index_t N = std::ssize(latents), D = model.dimensions();
     if (std::filesystem::path(options.output).extension() == ".h5") {
         write_atomically(options.output, [&](const std::filesystem::path& temporary) {

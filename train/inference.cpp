@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/coupling.h"
 #include "kernels/error.h"
 #include "kernels/gaussian.h"
 #include "runtime/device.h"
+#include "train/data/grid.h"
 #include "train/data/hdf5_file.h"
 #include "train/latents.h"
 
@@ -77,7 +79,8 @@ void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, co
 }
 
 void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, index_t first, index_t count,
-            double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels) {
+            double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels,
+            double* largest) {
     const index_t D = glow.config().dimensions();
     for (index_t done = 0; done < count; done += buffers.capacity) {
         const index_t images = std::min(buffers.capacity, count - done);
@@ -94,7 +97,38 @@ void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, inde
         std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + done * D;
         quantise(context.place, images * D, glow.config().n_bits, flow.h, out);
         download(context.place, images * D, out, pixels + done * D);
+        if (largest != nullptr) largest_of_images(context, D, flow, largest + done);
     }
+}
+
+void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest) {
+    const Arena::Scope scope(context.workspace);
+    double* const found = context.workspace.take<double>(flow.N);
+    largest_values(context.place, flow.N, D, flow.h, found,
+                   context.workspace.take<double>(group_scratch(flow.N)));
+    download(context.place, flow.N, found, largest);
+}
+
+void NoImages::add(index_t N, const double* largest) {
+    of += N;
+    for (index_t n = 0; n < N; ++n) {
+        not_finite += !std::isfinite(largest[n]);
+        out_of_range += std::isfinite(largest[n]) && largest[n] > kFarOut;
+    }
+}
+
+std::string NoImages::text() const {
+    std::string text;
+    if (not_finite > 0) text = fmt::format("{} of {} not finite (crossed out)", not_finite, of);
+    if (out_of_range > 0)
+        text += fmt::format("{}{} of {} far out of range", text.empty() ? "" : ", ", out_of_range, of);
+    return text;
+}
+
+void cross_out_not_finite(const ModelConfig& model, index_t N, const double* largest, std::uint8_t* images) {
+    for (index_t n = 0; n < N; ++n)
+        if (!std::isfinite(largest[n]))
+            cross_out(images + n * model.dimensions(), model.image_height, model.image_width, model.channels);
 }
 
 std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes) {
@@ -172,7 +206,8 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
     const std::int32_t label = 0;
     evaluate(dry, *glow_, buffers_, {images, &pixel, &number, &label}, {}, {});
     std::uint8_t sampled = 0;
-    sample(dry, *glow_, buffers_, 0, images, 1.0, 0, &label, &sampled);
+    double largest = 0;
+    sample(dry, *glow_, buffers_, 0, images, 1.0, 0, &label, &sampled, &largest);
 
     memory_ = std::make_unique<Memory>(backend.place().device, counting.peak());
     context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));

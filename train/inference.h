@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "kernels/dequantise.h"
 #include "layers/glow.h"
@@ -64,9 +65,31 @@ void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, co
 
 // Samples number first .. first + count - 1 of `seed` at a temperature into pixels [count, H, W, C], each a
 // function of seed and number, however many are made at once. labels [count]: their classes, of a conditional
-// model.
+// model. largest [count]: of each the largest |x| before it became pixels, infinite where it is not finite;
+// nullptr: not wanted.
 void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, index_t first, index_t count,
-            double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels);
+            double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels,
+            double* largest = nullptr);
+
+// What an image was before it became pixels: of decoded latents in flow.h, [flow.N] as sample() gives it.
+void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest);
+
+// Images that a model made and that are none. Pixels are x in [-1/2, 1/2), and the inverse of an affine flow
+// has no bound: it divides by scales that are exponential in a state (docs/runs.md).
+struct NoImages {
+    index_t of = 0;            // images
+    index_t not_finite = 0;    // infinite or NaN somewhere: black there, which an image could be too
+    index_t out_of_range = 0;  // finite, and above kFarOut somewhere
+    static constexpr double kFarOut = 5;  // ten times the range of pixels
+
+    // largest [N] as sample() gives it. += those among them.
+    void add(index_t N, const double* largest);
+    bool any() const { return not_finite + out_of_range > 0; }
+    // "9 of 64 not finite (crossed out), 1 far out of range"
+    std::string text() const;
+};
+// A cross over every one of images [N, H, W, C] that is not finite, by its largest [N].
+void cross_out_not_finite(const ModelConfig& model, index_t N, const double* largest, std::uint8_t* images);
 
 // The classes of `count` samples that are laid out in rows of `columns`: each column one class, in turn.
 std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes);

@@ -22,7 +22,7 @@ void encode_images(LoadedModel& model, index_t N, const std::uint8_t* pixels, co
     download(place, N * config.dimensions(), flow.h, eps);
 }
 
-void decode_images(LoadedModel& model, const Flow& here, std::uint8_t* pixels) {
+void decode_images(LoadedModel& model, const Flow& here, std::uint8_t* pixels, double* largest) {
     const ModelConfig& config = model.glow().config();
     const Place& place = model.context().place;
     const index_t values = here.N * config.dimensions();
@@ -33,6 +33,7 @@ void decode_images(LoadedModel& model, const Flow& here, std::uint8_t* pixels) {
     std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels;
     quantise(place, values, config.n_bits, flow.h, out);
     download(place, values, out, pixels);
+    if (largest != nullptr) largest_of_images(model.context(), config.dimensions(), flow, largest);
 }
 
 std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set) {
@@ -54,8 +55,9 @@ std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set) {
 }
 
 std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Latent>& latents,
-                                     const std::vector<std::int32_t>& labels) {
+                                     const std::vector<std::int32_t>& labels, std::vector<double>* largest) {
     const index_t D = model.glow().config().dimensions(), N = std::ssize(latents);
+    if (largest != nullptr) largest->resize(latents.size());
     const std::vector<LatentPart> parts = latent_parts(model.glow().config());
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
     std::vector<state_t> eps;
@@ -69,7 +71,8 @@ std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Laten
                             &eps[flow.N * part.offset + n * part.shape.size()]);
         flow.h = eps.data();
         flow.labels = labels.empty() ? nullptr : labels.data() + first;
-        decode_images(model, flow, pixels.data() + first * D);
+        decode_images(model, flow, pixels.data() + first * D,
+                      largest != nullptr ? largest->data() + first : nullptr);
     }
     return pixels;
 }

@@ -15,14 +15,16 @@ namespace glow {
 // eps [N * D] as they lie in flow.h; no noise is added (--dequant center).
 void encode_images(LoadedModel& model, index_t N, const std::uint8_t* pixels, const std::int32_t* labels,
                    state_t* eps);
-// here: N, h (eps) and labels in host memory. Overwrites pixels [N, H, W, C].
-void decode_images(LoadedModel& model, const Flow& here, std::uint8_t* pixels);
+// here: N, h (eps) and labels in host memory. Overwrites pixels [N, H, W, C], and largest [N] as sample()
+// gives it, where it is wanted.
+void decode_images(LoadedModel& model, const Flow& here, std::uint8_t* pixels, double* largest = nullptr);
 
 using Latent = std::vector<double>;
-// Any number of images, batch by batch; labels are empty or one an image.
+// Any number of images, batch by batch; labels are empty or one an image; largest, where wanted, becomes [N].
 std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set);
 std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Latent>& latents,
-                                     const std::vector<std::int32_t>& labels);
+                                     const std::vector<std::int32_t>& labels,
+                                     std::vector<double>* largest = nullptr);
 
 // ---- Edits ---------------------------------------------------------------------------------------
 

@@ -336,12 +336,15 @@ void Run::evaluate_valid() {
 // Compressed and written beside the steps that follow.
 void Run::draw_samples() {
     trainer_->use(true);
-    std::optional<Image> sheet =
+    std::optional<SampleSheet> sheet =
         sample_sheet(trainer_->context(), trainer_->glow(), trainer_->buffers(), options_.seed);
     wait_for_samples();
     if (!sheet) return;
+    if (!sheet->no_images.empty())
+        request_.say(
+            fmt::format("samples of step {}: {} (docs/runs.md says why)", progress_.step, sheet->no_images));
     sheet_ = std::async(std::launch::async, [path = folder_.samples(progress_.step),
-                                             sheet = std::move(*sheet)] { write_png(path, sheet); });
+                                             image = std::move(sheet->image)] { write_png(path, image); });
 }
 
 // Throws what writing the last sheet threw.

@@ -30,8 +30,8 @@ std::optional<GridSize> sheet_grid(const ModelConfig& model) {
     return grid;
 }
 
-std::optional<Image> sample_sheet(const Context& context, Glow& glow, const FlowBuffers& buffers,
-                                  std::uint64_t seed) {
+std::optional<SampleSheet> sample_sheet(const Context& context, Glow& glow, const FlowBuffers& buffers,
+                                        std::uint64_t seed) {
     const ModelConfig& model = glow.config();
     const std::optional<GridSize> grid = sheet_grid(model);
     if (!grid) return {};
@@ -40,19 +40,27 @@ std::optional<Image> sample_sheet(const Context& context, Glow& glow, const Flow
         column_classes(N, grid->columns, std::max<index_t>(1, model.n_classes));
     const Share mine = context.communicator.share(N);
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
+    std::vector<double> largest(static_cast<std::size_t>(N));
     std::vector<Panel> panels;
+    std::string no_images;
     for (const double temperature : kSheetTemperatures) {
         sample(context, glow, buffers, mine.first, mine.count, temperature, seed, classes.data() + mine.first,
-               pixels.data() + mine.first * D);
+               pixels.data() + mine.first * D, largest.data() + mine.first);
         context.communicator.gather_shares(N, static_cast<std::size_t>(D), pixels.data());
+        context.communicator.gather_shares(N, sizeof(double), largest.data());
         if (!context.communicator.is_first()) continue;
-        panels.push_back(
-            {fmt::format("T = {:g}", temperature),
-             tile_images(pixels.data(), N, model.image_height, model.image_width, model.channels, *grid)});
+        cross_out_not_finite(model, N, largest.data(), pixels.data());
+        NoImages found;
+        found.add(N, largest.data());
+        const std::string label = fmt::format("T = {:g}", temperature);
+        if (found.any())
+            no_images += fmt::format("{}{}: {}", no_images.empty() ? "" : "; ", label, found.text());
+        panels.push_back({label, tile_images(pixels.data(), N, model.image_height, model.image_width,
+                                             model.channels, *grid)});
     }
     if (panels.empty()) return {};
     // Wide panels two a row, others four.
-    return side_by_side(panels, grid->columns > 4 ? 2 : 4);
+    return SampleSheet{side_by_side(panels, grid->columns > 4 ? 2 : 4), no_images};
 }
 
 }  // namespace glow

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "runtime/context.h"
 #include "train/data/grid.h"
@@ -16,10 +17,16 @@ inline constexpr double kSheetTemperatures[] = {0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9
 // large, so that a sheet stays within some megabytes. Nothing where 8 images are too many.
 std::optional<GridSize> sheet_grid(const ModelConfig& model);
 
+struct SampleSheet {
+    Image image;
+    std::string
+        no_images;  // which panels' samples are none: "T = 1: 3 of 16 not finite (crossed out)"; else empty
+};
+
 // Images of the weights that `glow` is bound to. Image i of every panel is made of the noise of sample i of
 // `seed`, times the temperature. Collective: every process makes its share of the images, and the first one
 // the sheet, which elsewhere is nothing, as it is where there is no grid.
-std::optional<Image> sample_sheet(const Context& context, Glow& glow, const FlowBuffers& buffers,
-                                  std::uint64_t seed);
+std::optional<SampleSheet> sample_sheet(const Context& context, Glow& glow, const FlowBuffers& buffers,
+                                        std::uint64_t seed);
 
 }  // namespace glow

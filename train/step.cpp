@@ -469,8 +469,9 @@ MemoryPlan dry_run(const TrainingOptions& options, index_t init_images, const Ba
     trainer.step(batch, {});
     if (options.audit_every > 0) trainer.audit(batch);
     evaluate(trainer.context(), trainer.glow(), trainer.buffers(), batch, {}, {});
+    double largest = 0;
     sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, trainer.buffers().capacity, 1.0, 0,
-           &label, &pixel);
+           &label, &pixel, &largest);
     const MemoryBytes bytes = memory.peak();
     return {bytes, at(bytes, Category::stored), trainer.keep(), trainer.glow().network_units(trainer.keep())};
 }

@@ -85,5 +85,18 @@ TEST(DequantiseDifference, IsTheLargestOfAnImage) {
     EXPECT_EQ(difference[3], 0);
 }
 
+TEST(LargestValues, AreThoseOfEveryImageAndInfiniteWhereOneIsNotFinite) {
+    const index_t N = 5, D = 101;
+    const double infinity = std::numeric_limits<double>::infinity();
+    std::vector<double> h(N * D, 0.25), largest(N, -1), partial(group_scratch(N));
+    h[0 * D + 100] = -3;
+    h[1 * D + 50] = std::numeric_limits<double>::quiet_NaN();
+    h[1 * D + 51] = 7;
+    h[2 * D] = -infinity;
+    h[3 * D + 1] = 1e299;
+    largest_values(test::cpu(), N, D, h.data(), largest.data(), partial.data());
+    EXPECT_EQ(largest, (std::vector<double>{3, infinity, infinity, 1e299, 0.25}));
+}
+
 }  // namespace
 }  // namespace glow::inline GLOW_REAL

@@ -295,6 +295,10 @@ TEST_P(KernelParity, Dequantisation) {
                                       side.out(nans<double>(N)), side.scratch<double>(group_scratch(N)));
             });
             expect_parity(0, [&](Side& side) {
+                largest_values(side.place, N, D, side.in(h), side.out(nans<double>(N)),
+                               side.scratch<double>(group_scratch(N)));
+            });
+            expect_parity(0, [&](Side& side) {
                 quantise(side.place, N * D, 5, side.in(h), side.out(std::vector<std::uint8_t>(N * D, 7)));
             });
         }

@@ -155,6 +155,42 @@ TEST_F(Commands, SampleDrawsTheGridAndRepeats) {
     EXPECT_EQ(read_bytes(folder / "f.png"), read_bytes(folder / "a.png"));
 }
 
+TEST_F(Commands, SamplesThatAreNoImagesAreToldCountedAndCrossedOut) {
+    make_run("run", 2);
+    CheckpointEdit edit(folder / "run/latest.h5");
+    std::vector<float>& bias = edit.tensor("/params/level1/step0/coupling/conv3/bias").values;
+    for (std::size_t i = 1; i < bias.size(); i += 2) bias[i] = -1e30f;
+    edit.write(folder / "broken.h5");
+    const Words broken = {"--checkpoint", "broken.h5", "--no-ema"};
+    const Words grid = {"--grid", "2x3", "--temperature", "0.7,1", "--json", "--quiet", "-o", "s.png"};
+    const Outcome good = sample(grid + Words{"--checkpoint", "run"});
+    EXPECT_EQ(good.err, "");
+    EXPECT_EQ(json::parse(good.out)["not_finite"], json({0, 0}));
+    const Outcome drawn = sample(grid + broken);
+    EXPECT_EQ(drawn.code, 0);
+    EXPECT_NE(drawn.err.find("warning: samples at temperature 1: 6 of 6 not finite (crossed out)"),
+              std::string::npos)
+        << drawn.err;
+    EXPECT_EQ(json::parse(drawn.out)["not_finite"], json({6, 6}));
+    EXPECT_EQ(json::parse(drawn.out)["out_of_range"], json({0, 0}));
+
+    ASSERT_EQ(latent({"encode", "--checkpoint", "run", "--no-ema", "--data", "d.h5", "-o", "z.h5"}).code, 0);
+    const Outcome decoded =
+        latent(Words{"decode", "--latents", "z.h5", "-o", "x.h5", "--json", "--quiet"} + broken);
+    EXPECT_EQ(decoded.code, 0);
+    EXPECT_NE(decoded.err.find("warning: images: 10 of 10 not finite"), std::string::npos) << decoded.err;
+    EXPECT_EQ(json::parse(decoded.out)["not_finite"], 10);
+    const std::vector<std::uint8_t> pixels =
+        Hdf5File::open(folder / "x.h5").read<std::uint8_t>("/images", {10, 8, 8, 3});
+    EXPECT_EQ(pixels[0], 255);  // of the cross; not black
+    // Between two of them.
+    const Outcome between = latent(
+        Words{"interpolate", "--data", "d.h5", "--images", "0,1", "--steps", "3", "-o", "i.png", "--quiet"} +
+        broken);
+    EXPECT_EQ(between.code, 0);
+    EXPECT_NE(between.err.find("not finite"), std::string::npos) << between.err;
+}
+
 TEST_F(Commands, HelpShowsDefaultsAndVersionNamesLibraries) {
     const Outcome help = train({"--help"});
     EXPECT_EQ(help.code, 0);

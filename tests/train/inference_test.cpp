@@ -70,6 +70,66 @@ TEST(Inference, EveryLatentOfASampleHasNoiseOfItsOwn) {
     EXPECT_GT(eps.back(), 2);
 }
 
+// The last coupling on the way to an image divides by scales of sigmoid(logit), or about.
+void break_scales(Training& training, float logit) {
+    const Tensor& tensor = training.tensor("level0/step0/coupling/conv3/bias");
+    for (index_t i = 1; i < tensor.count; i += 2) training.params()[tensor.offset + i] = logit;
+    training.trainer.weights_changed();
+    training.trainer.use(false);
+}
+
+TEST(Inference, SamplesThatAreNoImagesAreTold) {
+    TrainingOptions options = small_options();
+    options.batch = 3;
+    Training training(options);
+    Trainer& trainer = training.random_start().trainer;
+    trainer.use(false);
+    const index_t N = 5, D = options.model.dimensions();
+    const auto largest_of = [&](std::vector<std::uint8_t>* pixels = nullptr) {
+        std::vector<std::uint8_t> made(static_cast<std::size_t>(N * D));
+        std::vector<double> largest(static_cast<std::size_t>(N), -1);
+        sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, N, 1.0, 1, nullptr, made.data(),
+               largest.data());
+        if (pixels != nullptr) *pixels = made;
+        return largest;
+    };
+    NoImages found;
+    const std::vector<double> good = largest_of();
+    found.add(N, good.data());
+    EXPECT_FALSE(found.any());
+    EXPECT_EQ(found.text(), "");
+    // The last ones are those in the buffer still.
+    for (index_t n = 3; n < N; ++n) {
+        double largest = 0;
+        for (index_t i = 0; i < D; ++i)
+            largest = std::max(largest, std::abs(trainer.buffers().h[(n - 3) * D + i]));
+        EXPECT_EQ(good[n], largest) << n;
+    }
+
+    break_scales(training, -20);
+    const std::vector<double> far = largest_of();
+    found = {};
+    found.add(N, far.data());
+    EXPECT_EQ(found.out_of_range, N);
+    EXPECT_EQ(found.not_finite, 0);
+    EXPECT_EQ(found.text(), "5 of 5 far out of range");
+
+    break_scales(training, -1e30f);
+    std::vector<std::uint8_t> pixels;
+    const std::vector<double> broken = largest_of(&pixels);
+    found.add(N, broken.data());
+    EXPECT_EQ(found.not_finite, N);
+    EXPECT_EQ(found.of, 2 * N);
+    EXPECT_EQ(found.text(), "5 of 10 not finite (crossed out), 5 of 10 far out of range");
+    const std::vector<double> mixed = {broken[0], good[1], far[2], good[3], broken[4]};
+    std::vector<std::uint8_t> crossed = pixels;
+    cross_out_not_finite(options.model, N, mixed.data(), crossed.data());
+    for (index_t n = 0; n < N; ++n) {
+        const bool same = std::equal(&pixels[n * D], &pixels[n * D] + D, &crossed[n * D]);
+        EXPECT_EQ(same, n != 0 && n != 4) << n;
+    }
+}
+
 TEST(Inference, TheMeanHasItsStandardError) {
     const double values[] = {1, 2, 4, 9};
     const Mean mean = mean_of(values, 4);

@@ -12,7 +12,7 @@ TEST(SampleSheet, EveryPanelIsItsTemperaturesSamplesOfTheSameNoise) {
     Trainer& trainer = training.random_start().trainer;
     trainer.use(false);
     const index_t H = options.model.image_height, W = options.model.image_width, D = H * W * 3;
-    const std::optional<Image> sheet =
+    const std::optional<SampleSheet> sheet =
         sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), options.seed);
     ASSERT_TRUE(sheet);
     std::vector<Panel> panels;
@@ -32,7 +32,33 @@ TEST(SampleSheet, EveryPanelIsItsTemperaturesSamplesOfTheSameNoise) {
         for (index_t n = 1; n < 16; ++n)
             EXPECT_TRUE(std::equal(pixels.begin(), pixels.begin() + D, pixels.begin() + n * D)) << n;
     }
-    EXPECT_EQ(sheet->pixels, side_by_side(panels, 4).pixels);
+    EXPECT_EQ(sheet->image.pixels, side_by_side(panels, 4).pixels);
+}
+
+TEST(SampleSheet, SamplesThatAreNotFiniteAreToldAndCrossedOut) {
+    const TrainingOptions options = small_options();
+    Training training(options);
+    Trainer& trainer = training.random_start().trainer;
+    trainer.use(false);
+    const auto sheet = [&] {
+        return sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), options.seed).value();
+    };
+    EXPECT_EQ(sheet().no_images, "");
+    const Tensor& bias = training.tensor("level1/step0/coupling/conv3/bias");
+    for (index_t i = 1; i < bias.count; i += 2) training.params()[bias.offset + i] = -1e30f;
+    trainer.weights_changed();
+    trainer.use(false);
+    const SampleSheet broken = sheet();
+    EXPECT_NE(broken.no_images.find("T = 0.9: 16 of 16 not finite (crossed out); T = 1: 16 of 16"),
+              std::string::npos)
+        << broken.no_images;
+    // The last tile of the last panel: its corner is white, and the pixel right of it black.
+    const Image& image = broken.image;
+    const index_t tile_h = options.model.image_height * 8, tile_w = options.model.image_width * 8;
+    const std::uint8_t* const corner =
+        image.pixels.data() + ((image.H - 2 - tile_h) * image.W + image.W - 2 - tile_w) * 3;
+    EXPECT_EQ(corner[0], 255);
+    EXPECT_EQ(corner[8 * 3], 0);
 }
 
 TEST(SampleSheet, ItsNoiseIsThatOfTheSeedWhateverTheWeights) {
@@ -71,7 +97,7 @@ TEST(SampleSheet, ClassesHaveAColumnEach) {
     trainer.weights_changed();
     trainer.use(false);
     const Image sheet =
-        sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), options.seed).value();
+        sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), options.seed).value().image;
     // At temperature 0 an image is its class's alone: equal down a column, different between columns.
     const index_t tile_h = options.model.image_height * 8, tile_w = options.model.image_width * 8;
     const auto tile = [&](index_t row, index_t column) {

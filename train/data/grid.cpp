@@ -183,6 +183,18 @@ Image tile_images(const std::uint8_t* images, index_t N, index_t H, index_t W, i
     return sheet;
 }
 
+void cross_out(std::uint8_t* image, index_t H, index_t W, index_t C) {
+    const auto paint = [&](index_t y, index_t x, std::uint8_t value) {
+        if (x >= W) return;
+        for (index_t c = 0; c < C; ++c) image[(y * W + x) * C + c] = is_colour(c, C) ? value : kWhite;
+    };
+    for (index_t y = 0; y < H; ++y) {
+        const index_t x = y * W / H;
+        for (const index_t at : {x, W - 1 - x}) paint(y, at + 1, 0);
+        for (const index_t at : {x, W - 1 - x}) paint(y, at, kWhite);
+    }
+}
+
 Image side_by_side(const std::vector<Panel>& panels, index_t a_row) {
     if (panels.empty()) throw Error("side_by_side: expected at least one panel");
     const auto count = std::ssize(panels);

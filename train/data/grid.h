@@ -25,6 +25,10 @@ index_t tile_scale(index_t H, index_t W);
 Image tile_images(const std::uint8_t* images, index_t N, index_t H, index_t W, index_t C, GridSize grid,
                   index_t scale = 0);
 
+// A cross from corner to corner over an image [H, W, C], of white pixels with black ones to their right, so
+// that it shows on any ground. Alpha is opaque there.
+void cross_out(std::uint8_t* image, index_t H, index_t W, index_t C);
+
 struct Panel {
     std::string label;  // printable ASCII; empty on all panels: no line for labels
     Image image;

@@ -130,8 +130,10 @@ std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, double temperatur
         throw InputError("sample: expected one sample or more and a temperature between 0 and 100");
     check_labels(state_->config(), N, labels);
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * state_->config().dimensions()));
+    std::vector<double> largest(static_cast<std::size_t>(N));
     glow::sample(state_->model.context(), state_->model.glow(), state_->model.buffers(), 0, N, temperature,
-                 seed, labels.empty() ? nullptr : labels.data(), pixels.data());
+                 seed, labels.empty() ? nullptr : labels.data(), pixels.data(), largest.data());
+    cross_out_not_finite(state_->config(), N, largest.data(), pixels.data());
     return pixels;
 }
 
@@ -153,7 +155,10 @@ std::vector<std::uint8_t> TrainedModel::decode(const std::vector<double>& latent
     check_labels(state_->config(), N, labels);
     std::vector<Latent> each;
     for (index_t n = 0; n < N; ++n) each.emplace_back(latents.begin() + n * D, latents.begin() + (n + 1) * D);
-    return decode_all(state_->model, each, labels);
+    std::vector<double> largest;
+    std::vector<std::uint8_t> pixels = decode_all(state_->model, each, labels, &largest);
+    cross_out_not_finite(state_->config(), N, largest.data(), pixels.data());
+    return pixels;
 }
 
 struct ModelTrainer::State {

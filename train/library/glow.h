@@ -69,7 +69,8 @@ class TrainedModel {
     /// @param temperature the deviation of every latent; 0.7 is usual
     /// @param seed of the latents
     /// @param labels one a sample where the model is conditional
-    /// @return `[N, H, W, C]`; sample i is a function of seed and i alone
+    /// @return `[N, H, W, C]`; sample i is a function of seed and i alone. One that is not finite, as some of
+    /// a young model are at temperature 1, has a white cross over it
     std::vector<std::uint8_t> sample(std::int64_t N, double temperature = 0.7, std::uint64_t seed = 0,
                                      const std::vector<std::int32_t>& labels = {});
 
@@ -80,7 +81,7 @@ class TrainedModel {
     /// Latents to images: `decode(encode(images))` is `images`.
     /// @param latents `[N, dimensions]`
     /// @param labels as in log_prob()
-    /// @return `[N, H, W, C]`
+    /// @return `[N, H, W, C]`, a white cross over one that is not finite
     std::vector<std::uint8_t> decode(const std::vector<double>& latents,
                                      const std::vector<std::int32_t>& labels = {});
 

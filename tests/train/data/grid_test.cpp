@@ -40,6 +40,26 @@ TEST(Grid, TilesStandInRowsWithGapsOfTwo) {
     }
 }
 
+TEST(Grid, ACrossGoesFromCornerToCornerAndShowsOnAnyGround) {
+    for (const index_t C : {1, 2, 3, 4})
+        for (const std::uint8_t ground : {std::uint8_t{0}, std::uint8_t{255}}) {
+            Image image{8, 12, C, std::vector<std::uint8_t>(static_cast<std::size_t>(8 * 12 * C), ground)};
+            cross_out(image.pixels.data(), image.H, image.W, C);
+            index_t changed = 0;
+            for (index_t y = 0; y < image.H; ++y)
+                for (index_t x = 0; x < image.W; ++x) changed += pixel(image, y, x) != ground;
+            EXPECT_GE(changed, 10) << C << " channels on " << int{ground};
+            EXPECT_LE(changed, 32);
+            for (const auto& [y, x] : {std::pair{0, 0}, {0, 11}, {4, 6}, {7, 10}, {7, 1}})
+                EXPECT_EQ(pixel(image, y, x), 255) << y << ' ' << x;
+            EXPECT_EQ(pixel(image, 0, 1), 0);
+            EXPECT_EQ(pixel(image, 0, 5), ground);
+            if (C % 2 == 0) {
+                EXPECT_EQ(pixel(image, 0, 1, C - 1), 255) << "alpha";
+            }
+        }
+}
+
 TEST(Grid, AutomaticScaleMakesTilesVisible) {
     const std::vector<std::uint8_t> images(100 * 100);
     const auto side = [&](index_t size) {
