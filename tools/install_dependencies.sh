@@ -165,6 +165,7 @@ if [ "$can_install" != yes ]; then
         else
             say "   $names   (Debian's names)"
         fi
+        [ ${#optional[@]} = 0 ] || say "install_dependencies: optional, for speed and more:$(first_choices "${optional[@]}")"
         exit 2
     fi
     for packages in "${optional[@]}"; do without "$packages" "$can_install"; done

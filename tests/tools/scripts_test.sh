@@ -135,6 +135,7 @@ says err "could not install: libpng-dev" "install: no network"
 machine; lacks libpng-dev libfmt-dev libbenchmark-dev; stub "$fake/bin/id" <<<'echo 1000'
 expect 2 "install: neither root nor sudo" install
 says err "apt-get install --no-install-recommends libfmt-dev libpng-dev" "install: neither root nor sudo"
+says err "optional, for speed and more: libbenchmark-dev" "install: neither root nor sudo"
 check "install: neither root nor sudo leaves apt alone" quiet
 stub "$fake/bin/sudo" <<<'exit 1'
 expect 2 "install: a sudo that asks for a password" install
