@@ -8,6 +8,9 @@ namespace glow::cuda {
 namespace {
 
 constexpr const char* kFile = "libcudnn.so.9";
+// What kFile opens at its first call, and ends the process where it cannot (an installation in part, no
+// libz).
+constexpr const char* kInner = "libcudnn_graph.so.9";
 
 template <class F>
 bool find(void* library, const char* name, F& function) {
@@ -19,7 +22,7 @@ bool find(void* library, const char* name, F& function) {
 
 std::shared_ptr<const Cudnn> load_cudnn(std::string& problem) {
     void* const library = dlopen(kFile, RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) {
+    if (library == nullptr || dlopen(kInner, RTLD_NOW | RTLD_LOCAL) == nullptr) {
         problem = dlerror();
         return nullptr;
     }
