@@ -27,7 +27,8 @@ struct Surroundings {
     rlim_t largest_file = RLIM_INFINITY;  // bytes, as on a full disk
 };
 
-// A program at work in a folder.
+// A program at work in a folder. A bundle's programs are elsewhere than those it was built with: in the
+// folder of GLOW_PROGRAMS, where it is set.
 class Process {
   public:
     Process(const std::filesystem::path& folder, const std::string& program,
@@ -44,10 +45,11 @@ class Process {
             std::signal(SIGXFSZ, SIG_IGN);
             setrlimit(RLIMIT_FSIZE, &limit);
         }
-        std::vector<char*> words = {const_cast<char*>(program.c_str())};
+        const std::string there = found(program);
+        std::vector<char*> words = {const_cast<char*>(there.c_str())};
         for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
         words.push_back(nullptr);
-        execv(program.c_str(), words.data());
+        execv(there.c_str(), words.data());
         _exit(98);
     }
     ~Process() {
@@ -86,6 +88,12 @@ class Process {
     }
 
   private:
+    static std::string found(const std::filesystem::path& program) {
+        const char* const folder = std::getenv("GLOW_PROGRAMS");
+        const std::filesystem::path there = std::filesystem::path(folder ? folder : "") / program.filename();
+        return folder && std::filesystem::exists(there) ? there : program;
+    }
+
     TemporaryFolder streams_;
     std::filesystem::path err_path_;
     pid_t child_ = 0;

@@ -1,6 +1,7 @@
 // Bad usage and bad input: exit code 2, one clear line, nothing written.
 #include <limits>
 
+#include "runtime/device.h"
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
@@ -120,8 +121,6 @@ TEST_F(Refusals, TrainOptions) {
                   {{"--memory", "magic"}, "magic"},
                   {{"--data-access", "tape"}, "tape"},
                   {{"--precision", "fp16"}, "fp16"},
-                  {{"--precision", "tf32"}, "tf32"},
-                  {{"--device", "cuda"}, "cuda"},
                   {{"--device", "quantum"}, "quantum"},
                   {{"--drift-tolerance", "nan"}, "--drift-tolerance"},
                   {{"--checkpoint-every", "1e300"}, "no interval"},
@@ -230,8 +229,6 @@ TEST_F(Refusals, Eval) {
             {{"--dequant", "none"}, "none"},
             {{"--per-image", "none/x.csv"}, "none"},
             {{"--per-image", "hollow"}, "folder"},
-            {{"--precision", "tf32"}, "tf32"},
-            {{"--device", "cuda"}, "cuda"},
             {{"--seed", "x"}, "--seed"},
             {{"--seed", "-1"}, "--seed"},
             {{"--frobnicate"}, "--frobnicate"},
@@ -263,9 +260,20 @@ TEST_F(Refusals, Sample) {
             {{"--checkpoint", "text.h5"}, "HDF5"},
             {{"--checkpoint", "d.h5"}, "not a checkpoint"},
             {{"--seed", "-1"}, "--seed"},
-            {{"--threads", "100000"}, "--threads"},
-            {{"--device", "cuda"}, "cuda"}});
+            {{"--threads", "100000"}, "--threads"}});
     expect_error(sample({}), 2, "required");
+}
+
+TEST_F(Refusals, WhatWantsAGpuWhereThereIsNone) {
+    if (cuda_problem().empty()) GTEST_SKIP() << "this machine has a GPU";
+    make_run("run", 1);
+    const std::vector<std::pair<Words, std::string>> cases = {{{"--device", "cuda"}, "cuda"},
+                                                              {{"--precision", "tf32"}, "tf32"}};
+    refuse_train(cases);
+    refuse([this](const Words& words) { return eval(words); },
+           {"--bpd", "--checkpoint", "run", "--data", "d.h5"}, cases);
+    refuse([this](const Words& words) { return sample(words); }, {"--checkpoint", "run", "-o", "s.png"},
+           {cases[0]});
 }
 
 TEST_F(Refusals, AFullDiskIsAFailureAtRunTimeThatLeavesNoHalfFile) {
