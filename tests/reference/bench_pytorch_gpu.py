@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Times training steps of the PyTorch twin (bench_pytorch.py) on a GPU: eager and torch.compile, float, tf32 and bf16
-networks, everything stored or the networks recomputed (torch.utils.checkpoint). One JSON object a variant, a line each.
+networks in channels-last memory, everything stored or each step of flow recomputed (torch.utils.checkpoint). One JSON
+object a variant, a line each. All variants begin with the same weights and images; `bpd` is the loss of their first step.
+
+--dry runs every variant on the CPU and ends with 1 if a loss is not the reference's (glow_reference.py), which in turn is
+held against the C++ by other scripts; a variant that fails on its way says why and does not end the rest.
 """
 
 import argparse
@@ -16,41 +20,53 @@ import bench_pytorch as bench
 import glow_files as files
 import glow_reference as glow
 
-eager_network = bench.network
+STEP = "step"  # the name that all steps of flow have when they run: their own would be a reason to compile again
 
 
-def network_of(compiled, checkpointed):
-    """bench.network as one compiled function for all layers of a shape, recomputed in backward where asked."""
-    inner = torch.compile(eager_network, dynamic=False) if compiled else eager_network
+def step_of(config, dtype, compiled, checkpointed):
+    """What runs a step of flow in bench.loss, as one compiled function for all steps of a shape, or recomputed."""
 
-    def run(p, name, a, edge_bias, dtype):
-        # The same keys for every layer: its name would be a reason to compile again.
-        mine = {"n" + key[len(name):]: value for key, value in p.items() if key.startswith(name + "/conv")}
+    def plain(p, matrix, x):
+        return bench.flow_step(p, STEP, matrix, config, dtype, x)
+
+    inner = plain
+    if compiled:
+        torch._dynamo.reset()  # else the variants together pass its limit of shapes, and it goes on without a word, eager
+        inner = torch.compile(plain, dynamic=False, fullgraph=True)
+
+    def run(step, x):
+        p, name, matrix = step.args[:3]
+        mine = {STEP + key[len(name):]: value for key, value in p.items() if key.startswith(name + "/")}
         if checkpointed:
-            return torch.utils.checkpoint.checkpoint(inner, mine, "n", a, edge_bias, dtype, use_reentrant=False)
-        return inner(mine, "n", a, edge_bias, dtype)
+            return torch.utils.checkpoint.checkpoint(inner, mine, matrix, x, use_reentrant=False)
+        return inner(mine, matrix, x)
 
     return run
 
 
-def prepare(options, device):
+def prepare(options):
     config = files.make_config(image_height=32, image_width=32, channels=3, levels=options.levels,
                                depth=options.depth, width=options.width, coupling="affine", edge_bias=True)
     model = glow.Glow(config, files.random_parameters(config, 1), torch.float32)
-    model.initialise_from_data(torch.rand(8, 32, 32, 3) - 0.5)
-    p = {name: value.detach().to(device).requires_grad_(True) for name, value in bench.arrange(model.params).items()}
-    return config, p
+    model.initialise_from_data(images(8))
+    return config, model
 
 
-def measure(options, config, p, device, batch, precision, compiled, checkpointed):
+def images(batch):
+    """[batch,32,32,3] float, already dequantised."""
+    return torch.rand(batch, 32, 32, 3, generator=torch.Generator("cpu").manual_seed(batch), device="cpu") - 0.5
+
+
+def measure(options, config, model, device, batch, precision, compiled, checkpointed):
     def wait():
         if device.type == "cuda":
             torch.cuda.synchronize()
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    bench.network = network_of(compiled, checkpointed)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    x = torch.rand(batch, 32, 32, 3) - 0.5
+    p = {name: value.detach().to(device).requires_grad_(True) for name, value in bench.arrange(model.params).items()}
+    x = images(batch).to(device)
+    run = step_of(config, dtype, compiled, checkpointed)
     optimizer = bench.Adamax(list(p.values()))
     times = []
     if device.type == "cuda":
@@ -60,10 +76,12 @@ def measure(options, config, p, device, batch, precision, compiled, checkpointed
         start = time.perf_counter()
         for w in optimizer.w:
             w.grad = None
-        value = bench.loss(p, config, x, dtype)
+        value = bench.loss(p, config, x, dtype, run)
         value.backward()
         optimizer.step()
         wait()
+        if step == 0:
+            bpd = value.item()
         if step >= options.warmup:
             times.append(time.perf_counter() - start)
     seconds = statistics.median(times)
@@ -71,7 +89,7 @@ def measure(options, config, p, device, batch, precision, compiled, checkpointed
                 memory="checkpoint" if checkpointed else "store", precision=precision, batch=batch,
                 depth=options.depth, ms_per_step=round(1e3 * seconds, 3), images_per_s=round(batch / seconds, 1),
                 peak_bytes=torch.cuda.max_memory_allocated() if device.type == "cuda" else 0,
-                bpd=round(value.item(), 4))
+                bpd=round(bpd, 5))
 
 
 def main():
@@ -91,32 +109,41 @@ def main():
     options = parser.parse_args()
     if options.dry:
         options.device, options.levels, options.depth, options.width = "cpu", 2, 1, 8
-        options.batches, options.steps, options.warmup = "2", 1, 1
+        options.batches, options.precisions, options.steps, options.warmup = "2", "bf16,fp32", 1, 1
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         print("bench_pytorch_gpu: PyTorch sees no GPU", file=sys.stderr)
         return 2
-    config, p = prepare(options, device)
+    config, model = prepare(options)
+    wrong = 0
     if device.type != "cpu":
         torch.set_default_device(device)
     start = time.perf_counter()
-    for mode in options.modes.split(","):
-        for memory in options.memory.split(","):
-            for precision in options.precisions.split(","):
-                for batch in map(int, options.batches.split(",")):
+    # What matters most first: time may end, and a compilation takes its time.
+    for precision in options.precisions.split(","):
+        for batch in map(int, options.batches.split(",")):
+            for mode in options.modes.split(","):
+                for memory in options.memory.split(","):
                     variant = dict(mode=mode, memory=memory, precision=precision, batch=batch)
                     if time.perf_counter() - start > options.seconds:
                         print(json.dumps(dict(variant, skipped="out of time")), flush=True)
                         continue
                     try:
-                        row = measure(options, config, p, device, batch, precision, mode == "compile",
+                        row = measure(options, config, model, device, batch, precision, mode == "compile",
                                       memory == "checkpoint")
-                    except (RuntimeError, AttributeError) as error:  # out of memory; a PyTorch without compile
-                        row = dict(variant, error=str(error).split("\n")[0][:200])
+                    except Exception as error:  # out of memory; a compiler that is missing or fails; an old PyTorch
+                        reason = str(error).strip().split("\n")[0]
+                        row = dict(variant, error=f"{type(error).__name__}: {reason}"[:200])
+                    if options.dry and "bpd" in row:
+                        row["reference_bpd"] = round(model.bits_per_dim(images(batch)).mean().item(), 5)
+                        # Rounding of a sum of float terms, and of maps and weights to 8 bits.
+                        if not abs(row["bpd"] - row["reference_bpd"]) < (2e-2 if precision == "bf16" else 1e-4):
+                            wrong = 1
+                            print(f"bench_pytorch_gpu: {row} is not the reference's loss", file=sys.stderr)
                     print(json.dumps(row), flush=True)
                     if device.type == "cuda":
                         torch.cuda.empty_cache()
-    return 0
+    return wrong
 
 
 if __name__ == "__main__":
