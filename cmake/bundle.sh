@@ -29,48 +29,81 @@ for program in "$@"; do
     ln -s run "$stage/bin/$name"
 done
 strip --strip-unneeded "$stage"/libexec/* "$stage"/lib/*
-# RPATH, not RUNPATH: it also serves the libraries' own needs, and comes before LD_LIBRARY_PATH.
-for file in "$stage"/libexec/*; do patchelf --force-rpath --set-rpath '$ORIGIN/../lib' "$file"; done
+# RPATH, not RUNPATH: it also serves the libraries' own needs, and comes before LD_LIBRARY_PATH. cuDNN's libraries have a
+# RUNPATH of their own, which hides ours, and need libz: where a machine has none, the program's own is loaded already.
+for file in "$stage"/libexec/*; do patchelf --force-rpath --set-rpath '$ORIGIN/../lib' --add-needed libz.so.1 "$file"; done
 for file in "$stage"/lib/*; do patchelf --force-rpath --set-rpath '$ORIGIN' "$file"; done
+cublas=$(ldd "$stage/libexec/glow_train" | awk '/^\tlibcublasLt\.so/ { print $1 }')
 
-cat >"$stage/bin/run" <<'RUN'
+sed "s/@CUBLAS@/$cublas/" >"$stage/bin/run" <<'RUN'
 #!/bin/sh
-# Starts the program of the name it is called by, with CUDA's libraries from the toolkit or from a Python environment.
+# Starts the program of the name it is called by, with CUDA's libraries from CUDA_HOME, LD_LIBRARY_PATH, the system, a
+# toolkit or a Python environment, the first that has them; all from one place, for several versions share file names.
+# GLOW_UNDER="cuda-gdb --args", say, starts it under another program.
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 name=${0##*/}
-probe() { [ -e "$1/libcublasLt.so.13" ] || [ -e "$1/libcublasLt.so.12" ]; }
-known=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null)
-is_known() { case $known in *$1*) return 0 ;; esac; return 1; }
-# NVIDIA's wheels have a folder a library, or one for all (nvidia/cu13/lib).
-wheels() {
-    command -v python3 >/dev/null 2>&1 && python3 -c 'import glob, site, sys
-paths = site.getsitepackages() + [site.getusersitepackages()] + sys.path
-print(*dict.fromkeys(f for p in paths for f in glob.glob(p + "/nvidia/*/lib")), sep="\n")' 2>/dev/null
+needed=@CUBLAS@ folders=
+
+# The folder where the dynamic linker finds a library that the program needs; nothing where it finds none.
+linked() {
+    LD_TRACE_LOADED_OBJECTS=1 "$here/libexec/$name" 2>/dev/null | awk -v name="$needed" '
+        $1 == name && $3 ~ /^\// { sub(/\/[^\/]*$/, "", $3); print $3; exit }'
 }
-folders=
-if ! is_known libcublasLt.so; then
-    for folder in ${CUDA_HOME:+"$CUDA_HOME/lib64"} /usr/local/cuda/lib64 /usr/local/cuda-*/lib64; do
-        if probe "$folder"; then folders=$folder; break; fi
+toolkits() {
+    printf '%s\n' /usr/local/cuda /usr/local/cuda-*[0-9] /opt/cuda
+    nvcc=$(command -v nvcc) && dirname "$(dirname "$(readlink -f "$nvcc")")"
+}
+# NVIDIA's wheels have a folder a library (nvidia/cublas/lib), or one for most of them (nvidia/cu13/lib).
+wheels() {
+    for python in python3 python; do
+        command -v $python >/dev/null 2>&1 && $python -c 'import glob, site, sys
+paths = sys.path + site.getsitepackages() + [site.getusersitepackages()]
+print(*dict.fromkeys(f for p in paths if p for f in glob.glob(p + "/nvidia/*/lib")), sep="\n")' 2>/dev/null && return
     done
-fi
-if [ -z "$folders" ] && ! is_known libcublasLt.so; then
-    for folder in $(wheels); do folders=$folders${folders:+:}$folder; done
-fi
-# cuDNN, which a toolkit need not have, may lie in a Python environment all the same.
-case $folders in *:*) ;; *)
-    if ! is_known libcudnn.so.9 && ! [ -e "$folders/libcudnn.so.9" ]; then
-        for folder in $(wheels); do
-            if [ -e "$folder/libcudnn.so.9" ]; then folders=$folders${folders:+:}$folder; fi
+    for environment in ${VIRTUAL_ENV:+"$VIRTUAL_ENV"} ${CONDA_PREFIX:+"$CONDA_PREFIX"}; do
+        for folder in "$environment"/lib/python3*/site-packages/nvidia/*/lib; do [ -d "$folder" ] && echo "$folder"; done
+    done
+}
+add() { folders=$folders${folders:+:}$1; }
+search() {
+    while read -r toolkit; do
+        for folder in "$toolkit/lib64" "$toolkit/lib" "$toolkit/targets/x86_64-linux/lib"; do
+            if [ -e "$folder/$needed" ]; then add "$folder"; return; fi
         done
-    fi ;;
-esac
+    done
+}
+
+search <<END
+${CUDA_HOME:-}
+END
+if [ -z "$folders" ]; then folders=$(linked); fi
+if [ -z "$folders" ]; then
+    search <<END
+$(toolkits)
+END
+fi
+if [ -z "$folders" ]; then
+    found=$(wheels)
+    case $(for folder in $found; do ls "$folder"; done 2>/dev/null) in
+        *"$needed"*) for folder in $found; do add "$folder"; done ;;
+    esac
+else
+    # cuDNN, which a toolkit need not have, may lie in a Python environment all the same.
+    known=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null)
+    case $known:$(IFS=:; ls $folders $LD_LIBRARY_PATH 2>/dev/null) in
+        *libcudnn.so.9*) ;;
+        *) for folder in $(wheels); do
+               if [ -e "$folder/libcudnn.so.9" ]; then add "$folder"; break; fi
+           done ;;
+    esac
+fi
 [ -n "$folders" ] && export LD_LIBRARY_PATH="$folders${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 missing=$(LD_TRACE_LOADED_OBJECTS=1 "$here/libexec/$name" 2>/dev/null | awk '/not found/ { print $1 }' | sort -u | tr '\n' ' ')
 if [ -n "$missing" ]; then
     echo "$name: not found: $missing(CUDA's libraries: set CUDA_HOME, or LD_LIBRARY_PATH, or install NVIDIA's wheels)" >&2
     exit 2
 fi
-exec "$here/libexec/$name" "$@"
+exec ${GLOW_UNDER-} "$here/libexec/$name" "$@"
 RUN
 chmod +x "$stage/bin/run"
 for script in gpu_check.sh memory_figures.sh plot_memory.py; do cp "$source/tools/$script" "$stage/tools/"; done

@@ -1,15 +1,16 @@
 #!/bin/bash
 # rehearse_bundle.sh ARCHIVE CUDA_LIBRARIES [ROOT]: unpacks a bundle into an empty root with nothing in it but glibc, static
 # copies of bash and busybox, and CUDA's libraries, and there starts every program and every part of gpu_check.sh, once as
-# on a machine whose GPU is missing and once on the CPU. As root; bash-static and busybox-static are needed.
+# on a machine whose GPU is missing and once on the CPU; then moves CUDA's libraries through the places where machines have
+# them, some of these in a Python environment. As root; bash-static and busybox-static are needed.
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n 2,4p "$0" | cut -c3-; exit 2; }
+[ $# -ge 2 ] || { sed -n 2,5p "$0" | cut -c3-; exit 2; }
 archive=$(realpath "$1") cuda=$(realpath "$2") root=${3:-$(mktemp -d)}
 for tool in bash-static busybox; do
     command -v $tool >/dev/null || { echo "rehearse_bundle: $tool is missing (apt-get install bash-static busybox-static)" >&2; exit 2; }
 done
 
-mkdir -p "$root"/{bin,usr/bin,lib64,lib/x86_64-linux-gnu,usr/local/cuda,dev,proc,tmp,sys,home/somewhere}
+mkdir -p "$root"/{bin,usr/bin,lib64,lib/x86_64-linux-gnu,usr/local,dev,proc,tmp,sys,home/somewhere,home/elsewhere}
 cp "$(command -v bash-static)" "$root/bin/bash"
 cp "$(command -v busybox)" "$root/bin/busybox"
 chroot "$root" /bin/busybox --install -s /bin
@@ -19,42 +20,119 @@ for library in libc.so.6 libm.so.6 libdl.so.2 libpthread.so.0 librt.so.1 libreso
     cp -L "/lib/x86_64-linux-gnu/$library" "$root/lib/x86_64-linux-gnu/"
 done
 cp -L /lib64/ld-linux-x86-64.so.2 "$root/lib64/"
-mkdir -p "$root/usr/local/cuda/lib64"
+toolkit=$root/usr/local/cuda/lib64
+mkdir -p "$toolkit"
 for library in "$cuda"/lib{cublas,cublasLt,cusolver,cusparse,nvJitLink,cudnn,cudnn_*,nvrtc}.so.[0-9]*; do
-    [ -e "$library" ] && ln "$(realpath "$library")" "$root/usr/local/cuda/lib64/$(basename "$library")" 2>/dev/null ||
-        cp -L "$library" "$root/usr/local/cuda/lib64/"
+    ln -f "$(realpath "$library")" "$toolkit/$(basename "$library")" 2>/dev/null || cp -L "$library" "$toolkit/"
 done
 mknod -m 666 "$root/dev/null" c 1 3 2>/dev/null || true
 mknod -m 444 "$root/dev/urandom" c 1 9 2>/dev/null || true
 mount --bind /proc "$root/proc"
 trap 'umount "$root/proc"' EXIT
 tar -C "$root/home/somewhere" -xf "$archive"
+bundle=/home/somewhere/glow-gpu
 
-inside() { chroot "$root" /bin/env -i PATH=/bin HOME=/tmp OMP_WAIT_POLICY=passive /bin/bash -c "cd /home/somewhere/glow-gpu && $1"; }
+inside() { chroot "$root" /bin/env -i PATH=/bin HOME=/tmp OMP_WAIT_POLICY=passive /bin/bash -c "cd /home/elsewhere && $1"; }
 failed=0
-expect() {  # status, command
+failure() {
+    echo "FAILED  $*"
+    failed=1
+}
+# status, command[, what it prints]
+expect() {
     local status=0
     inside "$2" >"$root/tmp/out" 2>&1 || status=$?
-    if [ $status = "$1" ]; then
-        echo "ok      exit $status  $2"
-    else
-        echo "FAILED  exit $status, not $1  $2"
+    if [ $status != "$1" ]; then
+        failure "exit $status, not $1  $2"
         tail -5 "$root/tmp/out"
-        failed=1
+    elif ! grep -q -- "${3-}" "$root/tmp/out"; then
+        failure "prints no '$3'  $2"
+        tail -5 "$root/tmp/out"
+    else
+        echo "ok      exit $status  $2"
     fi
 }
-for program in "$root"/home/somewhere/glow-gpu/libexec/glow_*; do
-    expect 0 "bin/$(basename "$program") --version"
-    expect 0 "cd / && /home/somewhere/glow-gpu/bin/$(basename "$program") --help"
+for program in "$root$bundle"/libexec/glow_*; do
+    expect 0 "$bundle/bin/$(basename "$program") --version"
+    expect 0 "$bundle/bin/$(basename "$program") --help"
 done
-expect 2 "bin/glow_sample --device cuda --checkpoint nowhere -o x.png"
-# What the tests themselves check is shown by gpu_check's first part.
+expect 2 "$bundle/bin/glow_sample --device cuda --checkpoint nowhere -o x.png" "no NVIDIA driver"
+expect 2 "$bundle/bin/glow_sample --device auto --checkpoint nowhere -o x.png" "cannot open nowhere"
 for part in tests speed memory train; do
-    expect 2 "tools/gpu_check.sh --part $part --out /tmp/refused"
+    expect 2 "$bundle/tools/gpu_check.sh --part $part --out refused" "no GPU that can be used: .*no NVIDIA driver"
 done
-for part in speed memory train; do
-    expect 0 "tools/gpu_check.sh --part $part --out /tmp/rehearsed --rehearse"
-    inside "tail -40 /tmp/out"
+for part in tests speed memory train; do
+    seconds=$SECONDS
+    expect 0 "$bundle/tools/gpu_check.sh --part $part --out rehearsed --rehearse"
+    seconds=$((SECONDS - seconds))
+    tail -40 "$root/tmp/out"
+    [ $seconds -lt 360 ] || failure "part $part took $seconds s"
+    python3 -m json.tool "$root/home/elsewhere/rehearsed/$part.json" >/dev/null || failure "$part.json"
+    [ -s "$root/home/elsewhere/rehearsed/$part.log" ] || failure "$part.log"
 done
+
+# Where machines have CUDA's libraries. The Python is this machine's, its standard library and nothing else.
+python=$(realpath /usr/bin/python3)
+version=$(basename "$python")
+packages=$root/usr/local/lib/$version/dist-packages/nvidia
+mkdir -p "$root/usr/lib" "$packages"
+cp "$python" "$root/bin/python3"
+cp -r "/usr/lib/$version" "$root/usr/lib/"
+ldd "$python" | awk '$3 ~ /^\// { print $3 }' | while read -r library; do cp -Ln "$library" "$root/lib/x86_64-linux-gnu/"; done
+rm -f "$root"/lib/x86_64-linux-gnu/libz.so*  # a machine may have none: cuDNN needs the bundle's then
+everything=$root/libraries
+mv "$toolkit" "$everything"
+place() {  # folder, names: puts libraries there; cuDNN is several
+    mkdir -p "$1"
+    for name in "${@:2}"; do
+        ln "$everything/lib$name".so.[0-9]* "$1"
+        if [ "$name" = cudnn ]; then ln "$everything"/libcudnn_*.so.[0-9]* "$1"; fi
+    done
+}
+clear() { rm -rf "$packages" "$root"/usr/local/cuda* "$root/opt"; }
+version="$bundle/bin/glow_train --version"
+told='^cuDNN *9\.'
+
+echo "-- nowhere"
+clear
+expect 2 "$version" "not found: libcublas"
+echo "-- a toolkit of another version beside the right one, without cuDNN; cuDNN in a Python environment"
+place "$root/usr/local/cuda-99.0/lib64" cublas cublasLt cusolver cusparse nvJitLink
+mkdir -p "$root/usr/local/cuda/lib64"
+echo "no library" >"$root/usr/local/cuda/lib64/libcublasLt.so.12"
+place "$packages/cudnn/lib" cudnn
+expect 0 "$version" "$told"
+echo "-- CUDA_HOME"
+clear
+place "$root/opt/somewhere/lib" cublas cublasLt cusolver cusparse nvJitLink cudnn
+expect 0 "CUDA_HOME=/opt/somewhere $version" "$told"
+echo "-- LD_LIBRARY_PATH, after a folder of another version"
+mkdir -p "$root/opt/old"
+echo "no library" >"$root/opt/old/libcublasLt.so.12"
+expect 0 "LD_LIBRARY_PATH=/opt/old:/opt/somewhere/lib $version" "$told"
+echo "-- a Python environment, a folder a library"
+clear
+place "$packages/cublas/lib" cublas cublasLt
+place "$packages/cusolver/lib" cusolver
+place "$packages/cusparse/lib" cusparse
+place "$packages/nvjitlink/lib" nvJitLink
+place "$packages/cudnn/lib" cudnn
+expect 0 "$version" "$told"
+echo "-- a Python environment, one folder"
+clear
+place "$packages/cu13/lib" cublas cublasLt cusolver cusparse nvJitLink
+place "$packages/cudnn/lib" cudnn
+expect 0 "$version" "$told"
+echo "-- the same in a virtual environment, with no python on PATH"
+mkdir -p "$root/opt/environment/lib/python3.12/site-packages"
+mv "$packages" "$root/opt/environment/lib/python3.12/site-packages/"
+mv "$root/bin/python3" "$root/bin/nowhere"
+expect 0 "VIRTUAL_ENV=/opt/environment $version" "$told"
+mv "$root/bin/nowhere" "$root/bin/python3"
+echo "-- cuDNN in part: as if there were none"
+clear
+place "$packages/cu13/lib" cublas cublasLt cusolver cusparse nvJitLink cudnn
+rm "$packages"/cu13/lib/libcudnn_*
+expect 0 "$version" '^cuDNN *no'
 echo "root: $root"
 exit $failed
