@@ -33,6 +33,7 @@ strip --strip-unneeded "$stage"/libexec/* "$stage"/lib/*
 # RUNPATH of their own, which hides ours, and need libz: where a machine has none, the program's own is loaded already.
 for file in "$stage"/libexec/*; do patchelf --force-rpath --set-rpath '$ORIGIN/../lib' --add-needed libz.so.1 "$file"; done
 for file in "$stage"/lib/*; do patchelf --force-rpath --set-rpath '$ORIGIN' "$file"; done
+glibc=$(objdump -T "$stage"/libexec/* "$stage"/lib/* | grep -o 'GLIBC_2[.0-9]*' | sort -uV | tail -1)
 cublas=$(ldd "$stage/libexec/glow_train" | awk '/^\tlibcublasLt\.so/ { print $1 }')
 
 sed "s/@CUBLAS@/$cublas/" >"$stage/bin/run" <<'RUN'
@@ -98,6 +99,10 @@ else
     esac
 fi
 [ -n "$folders" ] && export LD_LIBRARY_PATH="$folders${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+# Where containers have the driver's own library, whether or not the dynamic linker was told.
+for folder in /usr/local/nvidia/lib64 /usr/lib/wsl/lib; do
+    [ -e "$folder/libcuda.so.1" ] && export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder"
+done
 missing=$(LD_TRACE_LOADED_OBJECTS=1 "$here/libexec/$name" 2>/dev/null | awk '/not found/ { print $1 }' | sort -u | tr '\n' ' ')
 if [ -n "$missing" ]; then
     echo "$name: not found: $missing(CUDA's libraries: set CUDA_HOME, or LD_LIBRARY_PATH, or install NVIDIA's wheels)" >&2
@@ -112,5 +117,5 @@ cp "$source"/tests/reference/*.py "$stage/tests/reference/"
 cp "$source"/LICENSE "$stage/"
 tar -C "$build/bundle" -cf - glow-gpu | xz -T0 -2 >"$build/glow-gpu.tar.xz"
 bytes=$(stat -c %s "$build/glow-gpu.tar.xz")
-echo "$build/glow-gpu.tar.xz: $((bytes / 1048576)) MiB"
+echo "$build/glow-gpu.tar.xz: $((bytes / 1048576)) MiB, for machines with $cublas and glibc ${glibc#GLIBC_} or newer"
 [ "$bytes" -lt $((64 * 1048576)) ] || { echo "bundle: more than 64 MiB" >&2; exit 1; }

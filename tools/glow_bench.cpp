@@ -349,7 +349,8 @@ void run(const Options& options) {
         one->UseManualTime()->Unit(benchmark::kMillisecond)->MinTime(options.min_seconds);
         if (options.repetitions > 1) one->Repetitions(options.repetitions);
     }
-    benchmark::RunSpecifiedBenchmarks();
+    if (benchmark::RunSpecifiedBenchmarks() == 0)
+        throw InputError(fmt::format("--filter {}: no benchmark has such a name", options.filter));
 }
 
 }  // namespace

@@ -362,7 +362,7 @@ case $probe in *"cannot open /nonexistent"*) ;; *)
     finish ;;
 esac
 # Does a kernel run there? A message now, not in the middle of a table.
-if ! run "$(program glow_bench)" --device $kind --width 16 --levels 1 --batch 8 --min-seconds 0.001 --filter level0/forward$; then
+if ! run "$(program glow_bench)" --device $kind --width 16 --levels 1 --batch 8 --min-seconds 0.001 --filter level0/forward/; then
     say "gpu_check: the first kernels fail: $(tail -1 "$log")"
     row "first kernels" FAILED - ""
     status=1
