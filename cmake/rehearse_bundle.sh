@@ -71,15 +71,17 @@ for part in tests speed memory train; do
     [ -s "$root/home/elsewhere/rehearsed/$part.log" ] || failure "$part.log"
 done
 
-# Where machines have CUDA's libraries. The Python is this machine's, its standard library and nothing else.
+# Where machines have CUDA's libraries. The Python is this machine's with its standard library; what else it needs is for
+# it alone, libz above all: a machine may have none, and cuDNN needs the bundle's then.
 python=$(realpath /usr/bin/python3)
 version=$(basename "$python")
 packages=$root/usr/local/lib/$version/dist-packages/nvidia
-mkdir -p "$root/usr/lib" "$packages"
-cp "$python" "$root/bin/python3"
+mkdir -p "$root/usr/lib/beside" "$packages"
+cp "$python" "$root/usr/bin/"
 cp -r "/usr/lib/$version" "$root/usr/lib/"
-ldd "$python" | awk '$3 ~ /^\// { print $3 }' | while read -r library; do cp -Ln "$library" "$root/lib/x86_64-linux-gnu/"; done
-rm -f "$root"/lib/x86_64-linux-gnu/libz.so*  # a machine may have none: cuDNN needs the bundle's then
+ldd "$python" | awk '$3 ~ /^\// { print $3 }' | while read -r library; do cp -L "$library" "$root/usr/lib/beside/"; done
+printf '#!/bin/sh\nLD_LIBRARY_PATH=/usr/lib/beside exec /usr/bin/%s "$@"\n' "$version" >"$root/bin/python3"
+chmod +x "$root/bin/python3"
 everything=$root/libraries
 mv "$toolkit" "$everything"
 place() {  # folder, names: puts libraries there; cuDNN is several
