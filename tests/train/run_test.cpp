@@ -387,6 +387,16 @@ TEST(CourseTest, AnOrdinaryRunNeverJumps) {
     }
 }
 
+TEST(CourseTest, EarlyLossesMayJumpFurther) {
+    TrainingOptions options = small_options();
+    options.loss_jump = 1;
+    Course course;
+    for (index_t t = 1; t <= 17; ++t) {
+        course.add(5, 2);
+        EXPECT_NEAR(limits_of(course, options).loss, t < 16 ? 15 : 6, 1e-12) << t;
+    }
+}
+
 TEST(CourseTest, IsTheSameThroughJson) {
     Course course;
     course.lr_scale = 0.1;

@@ -63,7 +63,8 @@ TEST_P(Staged, BatchesArriveInTurn) {
     }
 }
 
-// The host's memory is free again when start() returns, and the device's buffers are not touched before take().
+// The host's memory is free again when start() returns, and the device's buffers are not touched before
+// take().
 TEST_P(Staged, WhatIsUnderWayTouchesNeitherSide) {
     const Labelled first(3, model_, 1);
     staged_->start(first.batch());
@@ -85,6 +86,9 @@ TEST_P(Staged, AnotherBatchIsNotTakenForIt) {
     EXPECT_FALSE(staged_->take(others.batch(), buffers_));
     EXPECT_FALSE(staged_->take(images.batch().part(0, 3, model_.dimensions()), buffers_));
     EXPECT_FALSE(staged_->take(images.batch().part(1, 3, model_.dimensions()), buffers_));
+    Batch relabelled = images.batch();
+    relabelled.labels = others.labels.data();
+    EXPECT_FALSE(staged_->take(relabelled, buffers_));
     images.numbers[0] += 1;  // the same memory, filled anew
     EXPECT_FALSE(staged_->take(images.batch(), buffers_));
     images.numbers[0] -= 1;
