@@ -32,8 +32,10 @@ TEST_F(MemoryRuns, FusedUpdatesGiveTheSameRun) {
 
 TEST_F(MemoryRuns, DriftSendsAFusedRunBackAndKeepsMoreFromThenOn) {
     make_ill_conditioned("ill.h5");
-    const Words words = {"--levels",    "1",      "--depth", "8",   "--fused-update",
-                         "--init-from", "ill.h5", "--lr",    "1e-6"};
+    // How far 60^8 carries a rounding, here some 1e-5, differs with the libraries: a tolerance far below it.
+    const Words words = {
+        "--levels",    "1",      "--depth", "8",   "--fused-update", "--drift-tolerance", "1e-8",
+        "--init-from", "ill.h5", "--lr",    "1e-6"};
     const Outcome outcome = train(run_words("run", 3) + words);
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("step 1: rebuilt images differ"), std::string::npos) << outcome.err;
@@ -43,7 +45,7 @@ TEST_F(MemoryRuns, DriftSendsAFusedRunBackAndKeepsMoreFromThenOn) {
     ASSERT_EQ(metrics.size(), 3u);
     for (std::size_t i = 0; i < 3; ++i) {
         EXPECT_EQ(metrics[i].at("step"), std::to_string(i + 1));
-        EXPECT_LE(std::stod(metrics[i].at("drift")), 1e-5);
+        EXPECT_LE(std::stod(metrics[i].at("drift")), 1e-8);
     }
     // The same run as if every state had been kept from the start; and so it goes on when it is resumed.
     make_run("exact", 3, words + Words{"--memory", "checkpoint"});
@@ -123,7 +125,7 @@ TEST_F(MemoryRuns, AuditsAreTold) {
     for (auto& [name, tensor] : edit.tensors)
         if (name.find("invconv/weight") != std::string::npos)
             for (index_t o = 0; o < tensor.shape[0]; o += 2)
-                for (index_t i = 0; i < tensor.shape[1]; ++i) tensor.values[o * tensor.shape[1] + i] /= 10;
+                for (index_t i = 0; i < tensor.shape[1]; ++i) tensor.values[o * tensor.shape[1] + i] /= 100;
     edit.write(folder / "worse.h5");
     const Outcome failed =
         train(run_words("failed", 1) + Words{"--levels", "1", "--depth", "8", "--init-from", "worse.h5",
