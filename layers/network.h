@@ -49,9 +49,9 @@ class CouplingNetwork {
     // Of the parameters as they are; or, after use(), what was folded ahead.
     virtual Folded fold(const Context& context) const = 0;
     // Folded weights that outlive a call, made for all networks together: thousands of small kernels a step
-    // become one. take_folded(): of `layers` networks, as this one's `layer`th following has
-    // them at folded_of(layer). fold_ahead(): of all levels in one kernel, after every change of the
-    // parameters; for all of them by one network, whichever.
+    // become one. take_folded(): of `layers` networks, as this one's `layer`th following has them at
+    // folded_of(layer). fold_ahead(): of all levels in one kernel, after every change of the parameters; for
+    // all of them by one network, whichever.
     virtual Folded take_folded(Arena& derived, index_t layers) const = 0;
     virtual Folded folded_of(const Folded& all, index_t layer) const = 0;
     struct Ahead {  // a level's networks, whose parameters lie `step` elements apart

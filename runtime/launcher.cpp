@@ -15,7 +15,8 @@ int number(const char* variable) {
 
 Launch detect_launch() {
     // Open MPI 3 to 5; MPICH, Intel MPI, MVAPICH and Slurm's pmi2. Both under srun too, so these come first.
-    if (const int size = number("OMPI_COMM_WORLD_SIZE"); size > 0) return {"mpirun (Open MPI)", size, number("OMPI_COMM_WORLD_RANK")};
+    if (const int size = number("OMPI_COMM_WORLD_SIZE"); size > 0)
+        return {"mpirun (Open MPI)", size, number("OMPI_COMM_WORLD_RANK")};
     if (const int size = number("PMI_SIZE"); size > 0) return {"mpiexec (PMI)", size, number("PMI_RANK")};
     // A step of Slurm. sbatch and salloc set SLURM_PROCID and SLURM_NTASKS as well, for no process in
     // particular: those say nothing.

@@ -2,8 +2,8 @@
 // sums of a step run on a stream of their own, and the computation's stream waits for them at the end alone.
 //
 // All calls of NCCL are non-blocking, for a peer may be dead: they are polled, and the watchdog asks for
-// errors that show later (docs.nvidia.com/deeplearning/nccl: "Fault Tolerance"). One thread at a time uses the
-// communicator ("Thread Safety"): no call holds the mutex for long.
+// errors that show later (docs.nvidia.com/deeplearning/nccl: "Fault Tolerance"). One thread at a time uses
+// the communicator ("Thread Safety"): no call holds the mutex for long.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 #include <nccl.h>

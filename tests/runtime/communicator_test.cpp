@@ -153,7 +153,8 @@ int main(int argc, char** argv) {
     // As where NCCL finds a fault: the watchdog ends the run, after what is to be done before.
     if (std::getenv("GLOW_TEST_FAULT") != nullptr) {
         if (processes->is_first())
-            processes->watch([] { return "a made-up fault"; }, [] { std::fputs("before the end\n", stderr); });
+            processes->watch([] { return "a made-up fault"; },
+                             [] { std::fputs("before the end\n", stderr); });
         std::this_thread::sleep_for(std::chrono::seconds(20));
         return 0;
     }

@@ -153,13 +153,13 @@ TEST(DevicePlan, CountsWhatAGpuNeedsBesides) {
     for (const Category same :
          {Category::parameters, Category::gradients, Category::moments, Category::ema, Category::stored})
         EXPECT_EQ(at(there, same), at(here, same));
-    // The networks' weights as they are multiplied, folded ahead for both steps of a level together: conv1 [16,
-    // 64] and [16, 120], conv2 [16, 16], its bias, conv3 [112, 16] and [216, 16], and in double scales of 12 and
-    // 24 channels.
+    // The networks' weights as they are multiplied, folded ahead for both steps of a level together: conv1
+    // [16, 64] and [16, 120], conv2 [16, 16], its bias, conv3 [112, 16] and [216, 16], and in double scales
+    // of 12 and 24 channels.
     const std::size_t floats = 2 * (16 * (64 + 120) + 2 * (16 * 16 + 16) + 16 * (112 + 216));
     EXPECT_EQ(at(there, Category::derived), at(here, Category::derived) + 4 * floats + 8 * 2 * (12 + 24));
-    // The batch: 6 images of 288 bytes, their numbers; and the next 4, with their numbers and labels, on their
-    // way.
+    // The batch: 6 images of 288 bytes, their numbers; and the next 4, with their numbers and labels, on
+    // their way.
     EXPECT_EQ(at(there, Category::state), at(here, Category::state) + 1728 + 64 + 4 * (288 + 8 + 4) + 16);
     // The products' workspace.
     EXPECT_GE(at(there, Category::workspace), std::size_t{32} << 20);
