@@ -24,10 +24,6 @@ function(glow_library name)
     if(cuda)
         target_compile_definitions(${name} PUBLIC GLOW_WITH_CUDA)
         target_link_libraries(${name} PUBLIC CUDA::cudart_static)
-        # What ptxas says of every kernel stays beside its object file, for a test to read.
-        target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-v>)
-        set_target_properties(${name} PROPERTIES CUDA_COMPILER_LAUNCHER
-            "${PROJECT_SOURCE_DIR}/cmake/ptxas_log.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
     endif()
     target_link_libraries(${name} PUBLIC ${ARG_LINK} OpenMP::OpenMP_CXX)
 endfunction()
