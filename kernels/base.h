@@ -22,6 +22,10 @@ namespace glow {
 using index_t = std::int64_t;  // sizes and indices, 64 bits everywhere
 using state_t = double;        // the flow's state
 
+constexpr index_t round_up(index_t value, index_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
 // Upper half of a float: storage of bf16 networks. Rounds to nearest even; NaN stays NaN.
 struct bfloat16 {
     std::uint16_t bits;

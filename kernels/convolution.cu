@@ -161,7 +161,7 @@ struct ExpScale {
     static constexpr const char* name = "exp_scale";
     const real* logs;
     double* scale;
-    GLOW_HD void operator()(index_t c) const { scale[c] = exp_of(3.0 * logs[c]); }
+    GLOW_HD void operator()(index_t c) const { scale[c] = scale_of(logs[c]); }
 };
 
 struct Finish {
@@ -206,11 +206,24 @@ struct StoreFinish {
     real* dlogs;
     GLOW_HD void operator()(index_t c, const double* sum) const {
         if (dbias != nullptr) dbias[c] += static_cast<real>(sum[0]);
-        dlogs[c] += static_cast<real>(3.0 * sum[1]);
+        dlogs[c] += static_cast<real>(kLogsFactor * sum[1]);
     }
 };
 
-// A "row" is an image: the functor walks its border.
+// sum[tap] += d for the taps of border pixel (y, x) that leave the image.
+GLOW_HD inline void add_edge_taps(index_t H, index_t W, index_t y, index_t x, double d, double* sum) {
+    for (index_t kh = 0; kh < 3; ++kh)
+        for (index_t kw = 0; kw < 3; ++kw) {
+            const bool inside = y + kh >= 1 && y + kh <= H && x + kw >= 1 && x + kw <= W;
+            sum[kh * 3 + kw] += inside ? 0.0 : d;
+        }
+}
+// The border pixels of image row y, of W pixels: all of the first and last row, else the two ends.
+GLOW_HD inline index_t border_step(index_t H, index_t W, index_t y) {
+    return y == 0 || y + 1 == H || W < 2 ? 1 : W - 1;
+}
+
+// A "row" of the reduction is an image.
 struct EdgeBackward {
     static constexpr const char* name = "edge_weight_backward";
     static constexpr int kSums = 9;
@@ -218,21 +231,12 @@ struct EdgeBackward {
     index_t H, W, C;
     const real* dpre;
     GLOW_HD void operator()(index_t n, index_t c, double* sum) const {
-        for (index_t y = 0; y < H; ++y) {
-            const bool whole_row = y == 0 || y + 1 == H;
-            const index_t step = whole_row || W < 2 ? 1 : W - 1;
-            for (index_t x = 0; x < W; x += step) {
-                const double d = dpre[((n * H + y) * W + x) * C + c];
-                for (index_t kh = 0; kh < 3; ++kh)
-                    for (index_t kw = 0; kw < 3; ++kw) {
-                        const bool inside = y + kh >= 1 && y + kh <= H && x + kw >= 1 && x + kw <= W;
-                        sum[kh * 3 + kw] += inside ? 0.0 : d;
-                    }
-            }
-        }
+        for (index_t y = 0; y < H; ++y)
+            for (index_t x = 0, step = border_step(H, W, y); x < W; x += step)
+                add_edge_taps(H, W, y, x, dpre[((n * H + y) * W + x) * C + c], sum);
     }
 };
-// The same for the GPU: a "row" is an image row.
+// For a GPU: a "row" of the reduction is an image row.
 struct EdgeBackwardRow {
     static constexpr const char* name = "edge_weight_backward_row";
     static constexpr int kSums = 9;
@@ -241,13 +245,8 @@ struct EdgeBackwardRow {
     const real* dpre;
     GLOW_HD void operator()(index_t q, index_t c, double* sum) const {
         const index_t y = q % H;
-        const bool whole_row = y == 0 || y + 1 == H;
-        const index_t step = whole_row || W < 2 ? 1 : W - 1;
-        for (index_t x = 0; x < W; x += step) {
-            const unsigned taps = image_taps(H, W, 1, y, x);
-            const double d = dpre[(q * W + x) * C + c];
-            for (int tap = 0; tap < 9; ++tap) sum[tap] += taps >> tap & 1 ? 0.0 : d;
-        }
+        for (index_t x = 0, step = border_step(H, W, y); x < W; x += step)
+            add_edge_taps(H, W, y, x, dpre[(q * W + x) * C + c], sum);
     }
 };
 struct StoreEdge {
@@ -317,10 +316,6 @@ void edge_weight_backward(const Place& place, index_t N, index_t H, index_t W, i
     else
         sum_columns(place, N, C, partial, EdgeBackward{H, W, C, dpre}, StoreEdge{dedge_weight, edge_stride},
                     2 * (H + W));
-}
-
-index_t column_scratch(int sums, index_t C) {
-    return kColumnParts * sums * C;
 }
 
 #define GLOW_INSTANTIATE(S, Map)                                                                          \

@@ -52,7 +52,4 @@ void zero_convolution_backward(const Place& place, index_t rows, index_t C, cons
 void edge_weight_backward(const Place& place, index_t N, index_t H, index_t W, index_t C, const real* dpre,
                           real* dedge_weight, index_t edge_stride, double* partial);
 
-// Doubles of scratch for `sums` sums in each of C columns.
-index_t column_scratch(int sums, index_t C);
-
 }  // namespace glow::inline GLOW_REAL

@@ -17,7 +17,7 @@ struct AffineForward {
         const index_t row = n * rows + r;
         const real* const o = out + row * C + 2 * c;
         state_t& b = h[row * C + C / 2 + c];
-        const Scale scale = sigmoid_scale(static_cast<double>(o[1]) + 2.0);
+        const Scale scale = coupling_scale(o[1]);
         b = (b + o[0]) * scale.value;
         return scale.log;
     }
@@ -36,7 +36,7 @@ struct AffineInverse {
     GLOW_HD void operator()(index_t row, index_t c) const {
         const real* const o = out + row * C + 2 * c;
         state_t& b = h[row * C + C / 2 + c];
-        b = b / sigmoid_scale(static_cast<double>(o[1]) + 2.0).value - o[0];
+        b = b / coupling_scale(o[1]).value - o[0];
     }
 };
 
@@ -55,7 +55,7 @@ struct AffineBackward {
         real* const d = dout + row * C + 2 * c;
         state_t& b = h[row * C + C / 2 + c];
         real& db = dh[row * C + C / 2 + c];
-        const double scale = sigmoid_scale(static_cast<double>(o[1]) + 2.0).value;
+        const double scale = coupling_scale(o[1]).value;
         const double shift = o[0], dy = db, y = b;
         b = y / scale - shift;
         db = static_cast<real>(dy * scale);
@@ -98,10 +98,6 @@ struct AdditiveBackward {
 };
 
 }  // namespace
-
-index_t group_scratch(index_t N) {
-    return N * kGroupParts;
-}
 
 void affine_coupling_forward(const Place& place, index_t N, index_t rows_per_image, index_t C,
                              const real* out, state_t* h, double* logdet, double* partial) {

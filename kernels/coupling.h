@@ -7,9 +7,6 @@
 
 namespace glow::inline GLOW_REAL {
 
-// Doubles of scratch that functions with a `partial` argument overwrite, for N images.
-index_t group_scratch(index_t N);
-
 // b <- (b + shift) * scale; logdet[n] += sum of log scale over image n (nats).
 void affine_coupling_forward(const Place& place, index_t N, index_t rows_per_image, index_t C,
                              const real* out, state_t* h, double* logdet, double* partial);

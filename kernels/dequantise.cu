@@ -47,7 +47,7 @@ struct Difference {
             const index_t i = block * 4 + j;
             if (i >= image.D) continue;
             const double d = fabs(h[n * image.D + i] - image.value(n, i, words.word[j]));
-            if (!(d <= largest)) largest = d <= 1e300 ? d : HUGE_VAL;
+            if (!(d <= largest)) largest = inf_if_not_finite(d);
         }
         return largest;
     }
@@ -60,7 +60,7 @@ struct Magnitude {
     const state_t* h;
     GLOW_HD double operator()(index_t n, index_t i, index_t) const {
         const double value = fabs(h[n * D + i]);
-        return value <= 1e300 ? value : HUGE_VAL;  // also NaN
+        return inf_if_not_finite(value);
     }
 };
 

@@ -27,7 +27,7 @@ GLOW_HD inline std::uint64_t parity<float>(double x) {
 template <>
 GLOW_HD inline std::uint64_t parity<bfloat16>(double x) {
     const bfloat16 q = round_state<bfloat16>(x);
-    const float value = to_float(q);
+    const float value = widen(q);
     if (::fabs(static_cast<double>(value)) < 0x1p-22)
         return static_cast<std::uint64_t>(static_cast<std::int64_t>(value * 0x1p30f)) & 1;
     return q.bits & 1u;
@@ -36,7 +36,7 @@ GLOW_HD inline std::uint64_t parity<bfloat16>(double x) {
 // The nearest value to x that rounds to another q: by bisection, so that it holds however round_state rounds.
 template <class T>
 GLOW_HD inline double across(double x) {
-    const auto rounded = [](double value) { return static_cast<double>(to_float(round_state<T>(value))); };
+    const auto rounded = [](double value) { return static_cast<double>(widen(round_state<T>(value))); };
     const double q = rounded(x), size = ::fabs(q);
     const double relative = size * (sizeof(T) == 2 ? 0x1p-6 : 0x1p-22);  // a step and more
     const double step = relative > 0x1p-29 ? relative : 0x1p-29;

@@ -11,6 +11,9 @@
 
 namespace glow {
 
+inline constexpr double kLn2 = 0x1.62e42fefa39efp-1;   // ln 2
+inline constexpr double kPerLn2 = 1.4426950408889634;  // 1 / ln 2: nats to bits
+
 GLOW_HD inline double sqrt_of(double x) {
     return ::sqrt(x);
 }
@@ -32,7 +35,7 @@ GLOW_HD inline double exp_of(double x) {
     x = x > 1000.0 ? 1000.0 : x;
     x = x < -1000.0 ? -1000.0 : x;
     const double kRound = 0x1.8p52;  // adding and subtracting it rounds to the nearest integer
-    const double shifted = x * 1.4426950408889634 + kRound;
+    const double shifted = x * kPerLn2 + kRound;
     const double k = shifted - kRound;
     const double r = (x - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
     double p = 1.0 / 6227020800.0;
@@ -123,8 +126,24 @@ GLOW_HD inline double sin_turn(double t) {
     return (quarter & 2) ? -s : s;
 }
 
-// Scale of the affine coupling, sigmoid(t), and its logarithm -softplus(-t), both in double from one
-// exponential. The one function that forward, inverse and backward share (spec section 1).
+// infinity for NaN and for anything above 1e300: what a reduction by maximum must not lose.
+GLOW_HD inline double inf_if_not_finite(double x) {
+    return x <= 1e300 ? x : HUGE_VAL;
+}
+
+// Scales are exp(3 logs), of actnorm and of zero-initialized layers (the published code's logscale_factor).
+inline constexpr double kLogsFactor = 3.0;
+GLOW_HD inline double log_scale_of(double logs) {
+    return kLogsFactor * logs;
+}
+GLOW_HD inline double scale_of(double logs) {
+    return exp_of(log_scale_of(logs));
+}
+GLOW_HD inline double inverse_scale_of(double logs) {
+    return exp_of(-kLogsFactor * logs);
+}
+
+// sigmoid(t) and its logarithm -softplus(-t), both in double from one exponential.
 struct Scale {
     double value, log;
 };
@@ -133,39 +152,44 @@ GLOW_HD inline Scale sigmoid_scale(double t) {
     const double numerator = t < 0.0 ? e : 1.0;
     return {numerator / (1.0 + e), (t < 0.0 ? t : 0.0) - log1p_unit(e)};
 }
+// Scale of the affine coupling from the network's output h. Forward, inverse, backward and lossless coding share
+// it (spec section 1).
+GLOW_HD inline Scale coupling_scale(double h) {
+    return sigmoid_scale(h + 2.0);
+}
 
 // x where `keep`, else +0, without a branch: compilers turn a conditional value that is stored into a
 // conditional store, which no host loop can vectorise and whose branch a random mask never lets the processor
 // predict.
-GLOW_HD inline float keep_where(bool keep, float x) {
+GLOW_HD inline float select_or_zero(bool keep, float x) {
     std::uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     bits &= 0u - static_cast<std::uint32_t>(keep);
     memcpy(&x, &bits, sizeof bits);
     return x;
 }
-GLOW_HD inline double keep_where(bool keep, double x) {
+GLOW_HD inline double select_or_zero(bool keep, double x) {
     std::uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
     bits &= std::uint64_t{0} - static_cast<std::uint64_t>(keep);
     memcpy(&x, &bits, sizeof bits);
     return x;
 }
-GLOW_HD inline bfloat16 keep_where(bool keep, bfloat16 x) {
+GLOW_HD inline bfloat16 select_or_zero(bool keep, bfloat16 x) {
     x.bits = static_cast<std::uint16_t>(x.bits & (0u - static_cast<unsigned>(keep)));
     return x;
 }
 
-GLOW_HD inline float to_float(bfloat16 x) {
+GLOW_HD inline float widen(bfloat16 x) {
     const std::uint32_t bits = std::uint32_t{x.bits} << 16;
     float result;
     memcpy(&result, &bits, sizeof result);
     return result;
 }
-GLOW_HD inline float to_float(float x) {
+GLOW_HD inline float widen(float x) {
     return x;
 }
-GLOW_HD inline double to_float(double x) {
+GLOW_HD inline double widen(double x) {
     return x;
 }
 

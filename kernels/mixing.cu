@@ -116,7 +116,7 @@ struct FoldMixing {
     MixingValues v;
     GLOW_HD void operator()(index_t k, index_t o, index_t i) const {
         const index_t at = (k * C + o) * C + i;
-        v.M[at] = v.W[at] * exp_of(3.0 * logs[k * stride + i]);
+        v.M[at] = v.W[at] * scale_of(logs[k * stride + i]);
     }
 };
 
@@ -127,7 +127,7 @@ struct FoldInverse {
     MixingValues v;
     GLOW_HD void operator()(index_t k, index_t o, index_t i) const {
         const index_t at = (k * C + o) * C + i;
-        v.M_inverse[at] = v.W_inverse[at] * exp_of(-3.0 * logs[k * stride + o]);
+        v.M_inverse[at] = v.W_inverse[at] * inverse_scale_of(logs[k * stride + o]);
     }
 };
 
@@ -151,7 +151,7 @@ struct FoldLogdet {
     MixingValues v;
     GLOW_HD void operator()(index_t k) const {
         double sum = 0;
-        for (index_t i = 0; i < C; ++i) sum += 3.0 * logs[k * stride + i];
+        for (index_t i = 0; i < C; ++i) sum += log_scale_of(logs[k * stride + i]);
         v.actnorm_logdet[k] = sum * static_cast<double>(pixels);
     }
 };
@@ -165,7 +165,7 @@ struct FoldDeterminant {
     GLOW_HD void operator()(index_t k) const {
         bool usable = true;
         for (index_t i = 0; i < C; ++i) {
-            const double log_scale = 3.0 * logs[k * stride + i];
+            const double log_scale = log_scale_of(logs[k * stride + i]);
             // Scales between 2^-1000 and 2^1000, and no NaN.
             usable = usable && log_scale > -693.0 && log_scale < 693.0 &&
                      bias[k * stride + i] - bias[k * stride + i] == 0;
@@ -199,7 +199,7 @@ struct AddSumToAll {
 GLOW_HD inline double weight_gradient(const real* dMc, index_t C, index_t o, index_t i, const real* bias,
                                       const real* logs) {
     const double dM = dMc[o * (C + 1) + i] + static_cast<double>(dMc[o * (C + 1) + C]) * bias[i];
-    return dM * exp_of(3.0 * logs[i]);
+    return dM * scale_of(logs[i]);
 }
 
 struct DenseWeightGradient {
@@ -268,7 +268,7 @@ struct ActnormGradient {
     real* dbias;
     real* dlogs;
     GLOW_HD void operator()(index_t i) const {
-        const double s = exp_of(3.0 * logs[i]);
+        const double s = scale_of(logs[i]);
         double GW = 0, Wdc = 0;
         for (index_t o = 0; o < C; ++o) {
             const double dc = dMc[o * (C + 1) + C];
@@ -276,7 +276,7 @@ struct ActnormGradient {
             Wdc += W[o * C + i] * dc;
         }
         dbias[i] += static_cast<real>(s * Wdc);
-        dlogs[i] += static_cast<real>(3.0 * (s * GW + dlogdet));
+        dlogs[i] += static_cast<real>(kLogsFactor * (s * GW + dlogdet));
     }
 };
 

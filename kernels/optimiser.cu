@@ -90,7 +90,7 @@ struct UpdateNarrow : Arrays<bfloat16> {
         const index_t begin = group * kSize, end = begin + kSize < count ? begin + kSize : count;
         for (index_t i = begin; i < end; ++i) {
             const index_t j = i - begin;
-            real mean = to_float(m[i]), second = to_float(v[i]), average = ema != nullptr ? ema[i] : real{0};
+            real mean = widen(m[i]), second = widen(v[i]), average = ema != nullptr ? ema[i] : real{0};
             Update::update(step, gradient[i], w[i], mean, second, average);
             m[i] = round_to<bfloat16>(mean);
             // By name: an array that is indexed as the loop goes would be put on a GPU's stack.

@@ -5,12 +5,9 @@
 #include <algorithm>
 
 #include "kernels/launch.cuh"
+#include "kernels/reduce.h"
 
 namespace glow::inline GLOW_REAL {
-
-// A sum is taken over this many partials whatever the number of threads, so that it repeats bit for bit.
-inline constexpr index_t kColumnParts = 64;
-inline constexpr index_t kGroupParts = 16;
 
 // How two partial results of a reduction become one: their sum, or the larger where F::kMaximum.
 template <class F>

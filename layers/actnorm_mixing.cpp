@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
-#include "kernels/network.h"
+#include "kernels/actnorm_init.h"
+#include "kernels/elementwise.h"
+#include "kernels/reduce.h"
 #include "runtime/trace.h"
 
 namespace glow::inline GLOW_REAL {

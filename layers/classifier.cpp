@@ -1,7 +1,7 @@
 // Logits, cross-entropy and their gradient.
 #include "layers/classifier.h"
 
-#include "kernels/classes.h"
+#include "kernels/class_conditioning.h"
 
 namespace glow::inline GLOW_REAL {
 

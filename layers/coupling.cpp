@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/coupling.h"
+#include "kernels/reduce.h"
 #include "runtime/trace.h"
 
 namespace glow::inline GLOW_REAL {

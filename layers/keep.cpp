@@ -1,9 +1,9 @@
 // Keeping the input of a step, and recalling it.
 #include "layers/keep.h"
 
+#include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/kept_state.h"
-#include "kernels/network.h"
 
 namespace glow::inline GLOW_REAL {
 

@@ -4,17 +4,16 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/activation.h"
+#include "kernels/actnorm_fold.h"
+#include "kernels/actnorm_init.h"
 #include "kernels/convolution.h"
+#include "kernels/elementwise.h"
 #include "kernels/error.h"
-#include "kernels/matrix.h"
-#include "kernels/network.h"
+#include "kernels/reduce.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
-
-constexpr index_t round_up(index_t value, index_t multiple) {
-    return (value + multiple - 1) / multiple * multiple;
-}
 
 template <class Map>
 class Network : public CouplingNetwork {

@@ -40,7 +40,7 @@ Tensor place_tensor(std::string name, std::vector<index_t> shape, Start start, i
     index_t count = 1;
     for (const index_t extent : shape) count *= extent;
     Tensor tensor{std::move(name), std::move(shape), start, size, count};
-    size += (count + 15) / 16 * 16;
+    size += round_up(count, Tensor::kAlignedElements);
     return tensor;
 }
 

@@ -26,6 +26,10 @@ struct Tensor {
     index_t offset, count;  // elements of its flat array
     bool trainable = true;
     bool integer = false;  // int32 in a checkpoint; whole numbers in memory
+
+    // Every tensor starts at a multiple of 16 elements; the gap behind it holds zeros.
+    static constexpr index_t kAlignedElements = 16;
+    index_t padded_count() const { return round_up(count, kAlignedElements); }
 };
 
 class Parameters;
@@ -57,7 +61,7 @@ class Parameters {
     };
     Lu add_lu(const std::string& name, index_t C);
 
-    // Elements of the flat arrays: every tensor starts at a multiple of 16; the gaps hold zeros for ever.
+    // Elements of the flat arrays, gaps included.
     index_t size() const { return size_; }
     index_t fixed_size() const { return fixed_size_; }
     // Trainable scalars, gaps not counted.

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 
-#include "kernels/classes.h"
+#include "kernels/class_conditioning.h"
 #include "kernels/convolution.h"
-#include "kernels/coupling.h"
-#include "kernels/network.h"
+#include "kernels/elementwise.h"
+#include "kernels/reduce.h"
 
 namespace glow::inline GLOW_REAL {
 

@@ -4,11 +4,12 @@
 
 #include <algorithm>
 
+#include "kernels/actnorm_fold.h"
 #include "kernels/convolution.h"
-#include "kernels/coupling.h"
+#include "kernels/elementwise.h"
 #include "kernels/gaussian.h"
-#include "kernels/network.h"
-#include "kernels/permute.h"
+#include "kernels/reduce.h"
+#include "kernels/squeeze_split.h"
 #include "runtime/trace.h"
 
 namespace glow::inline GLOW_REAL {
@@ -28,7 +29,7 @@ Split::Split(const ModelConfig& config, const Shape& shape, index_t tile, const 
              Parameters& parameters)
     : name_(name), shape_(shape), tile_(tile), edge_(config.edge_bias) {
     const index_t depth = shape.C / 2 + (edge_ ? 1 : 0);
-    columns_ = (9 * depth + 1 + 7) / 8 * 8;
+    columns_ = round_up(9 * depth + 1, 8);
     weight_ = parameters.add(name + "/weight", {shape.C, 3, 3, depth}, Start::zeros);
     bias_ = parameters.add(name + "/bias", {shape.C}, Start::zeros);
     logs_ = parameters.add(name + "/logs", {shape.C}, Start::zeros);

@@ -1,7 +1,7 @@
 // Squeeze as a layer.
 #include "layers/squeeze.h"
 
-#include "kernels/permute.h"
+#include "kernels/squeeze_split.h"
 
 namespace glow::inline GLOW_REAL {
 

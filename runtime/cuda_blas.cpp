@@ -9,8 +9,9 @@
 #include <map>
 #include <string>
 
+#include "kernels/activation.h"
+#include "kernels/elementwise.h"
 #include "kernels/error.h"
-#include "kernels/matrix.h"
 #include "runtime/blas.h"
 #include "runtime/cuda.h"
 #include "runtime/cuda_call.h"

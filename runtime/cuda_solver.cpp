@@ -5,10 +5,10 @@
 
 #include <vector>
 
-#include "kernels/coupling.h"
+#include "kernels/elementwise.h"
 #include "kernels/error.h"
-#include "kernels/matrix.h"
-#include "kernels/network.h"
+#include "kernels/reduce.h"
+#include "kernels/small_matrix.h"
 #include "runtime/cuda.h"
 #include "runtime/cuda_call.h"
 #include "runtime/device.h"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/error.h"
+#include "kernels/small_matrix.h"
 #include "runtime/solver.h"
 
 namespace glow {
@@ -67,7 +68,7 @@ class LapackSolver : public Solver {
         for (index_t i = 0; i < n; ++i) log_abs_det += std::log(std::abs(inverse[i * n + i]));
         if (LAPACKE_dgetri(LAPACK_ROW_MAJOR, order, inverse, order, pivots_.data()) != 0) return kSingular;
         const double condition = norm1(n, W) * norm1(n, inverse);
-        return condition < 1e14 ? condition : kSingular;
+        return condition < kSingularCondition ? condition : kSingular;
     }
 
     static constexpr double kSingular = std::numeric_limits<double>::infinity();

@@ -26,7 +26,7 @@ bool has_strided_column(const Gemm& g) {
 }
 
 float element(const void* data, Scalar type, index_t i) {
-    return type == Scalar::bf16 ? to_float(static_cast<const bfloat16*>(data)[i])
+    return type == Scalar::bf16 ? widen(static_cast<const bfloat16*>(data)[i])
                                 : static_cast<const float*>(data)[i];
 }
 

@@ -12,7 +12,7 @@ class Solver {
     virtual ~Solver() = default;
     // Of `count` matrices W [count, n, n], left alone: inverse [count, n, n], log_abs_det [count] = log|det
     // W| in nats, condition [count] = norm1(W) norm1(W^-1). Condition inf: the matrix is singular, exactly or
-    // with a condition number above 1e14, or has an entry that is not finite; its other results mean nothing.
+    // with a condition number above 1e14 (kSingularCondition), or has an entry that is not finite; its other results mean nothing.
     // All in the memory of the device. On a GPU this runs beside what the place is given next, after what it
     // was given before; W must stay, and the results are there, for what the place is given after finish().
     virtual void invert(index_t count, index_t n, const double* W, double* inverse, double* log_abs_det,

@@ -96,7 +96,7 @@ BREAKAGES = [
         ("3.0 * s * ((sum", "3.0 * ((sum", "the networks' actnorm: gradient of logs without the scale"),
         ("(s * dc);\n        dlogs[o] += static_cast<real>(3.0 * s * ((", "(dc);\n        dlogs[o] += static_cast<real>(3.0 * s * ((", "the networks' actnorm: gradient of the bias"),
         ("f.w)(tap, c)", "f.w)(8 - tap, c)", "last convolution mirrored"),
-        ("dmap[i] = keep_where(to_float(map[i]) > 0,", "dmap[i] = keep_where(to_float(map[i]) >= 0,", "relu'(0) = 1"),
+        ("dmap[i] = select_or_zero(widen(map[i]) > 0,", "dmap[i] = select_or_zero(widen(map[i]) >= 0,", "relu'(0) = 1"),
         ("/ 3.0);", "/ 2.97);", "initialisation of logs off by 1%"),
         ("2.0 * b * mean", "b * mean", "initialisation: variance about the wrong mean")),
     *of("kernels/convolution.cu",

@@ -61,7 +61,7 @@ class Side {
                 if constexpr (std::is_integral_v<T>)
                     numbers.push_back(static_cast<double>(value));
                 else
-                    numbers.push_back(to_float(value));
+                    numbers.push_back(widen(value));
             }
             return numbers;
         });

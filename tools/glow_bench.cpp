@@ -10,8 +10,8 @@
 #include <map>
 #include <memory>
 
+#include "kernels/elementwise.h"
 #include "kernels/math.h"
-#include "kernels/network.h"
 #include "kernels/philox.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/network.h"
+#include "kernels/elementwise.h"
 #include "runtime/device.h"
 
 namespace glow {

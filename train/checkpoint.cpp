@@ -10,6 +10,7 @@
 
 #include "kernels/error.h"
 #include "kernels/math.h"
+#include "kernels/small_matrix.h"
 #include "layers/glow.h"
 #include "runtime/solver.h"
 #include "train/data/atomic_file.h"
@@ -90,7 +91,7 @@ void check_values(const Tree& tree, const Tensor& tensor, const std::vector<floa
         double log_abs_det, condition;
         solver.invert(1, tensor.shape[0], W.data(), inverse.data(), &log_abs_det, &condition);
         if (!std::isfinite(condition))
-            report.add(name + " is singular or nearly so (condition number above 1e14)");
+            report.add(fmt::format("{} is singular or nearly so (condition number above {:g})", name, kSingularCondition));
     }
     const bool lower = ends_with(tensor.name, "invconv/lower");
     if ((lower || ends_with(tensor.name, "invconv/upper")) &&
@@ -138,7 +139,7 @@ void store(const std::vector<float>& values, const Tensor& tensor, index_t size,
     if (array == nullptr) return;
     T* const end = std::transform(values.begin(), values.end(), array + tensor.offset,
                                   [](float x) { return round_to<T>(x); });
-    std::fill(end, array + std::min(size, tensor.offset + (tensor.count + 15) / 16 * 16), T{});
+    std::fill(end, array + std::min(size, tensor.offset + tensor.padded_count()), T{});
 }
 
 void read_tree(const Hdf5File& file, const Parameters& parameters, Solver& solver, const Tree& tree,
@@ -205,7 +206,7 @@ void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config,
                 const bfloat16* const narrow = tree.narrow + tensor.offset;
                 wide.resize(static_cast<std::size_t>(tensor.count));
                 std::transform(narrow, narrow + tensor.count, wide.begin(),
-                               [](bfloat16 x) { return to_float(x); });
+                               [](bfloat16 x) { return widen(x); });
                 values = wide.data();
             }
             file.write<float>(std::string(tree.path) + "/" + tensor.name, tensor.shape, values);

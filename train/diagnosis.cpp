@@ -8,8 +8,8 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/elementwise.h"
 #include "kernels/math.h"
-#include "kernels/network.h"
 #include "runtime/device.h"
 
 namespace glow {
@@ -100,7 +100,7 @@ template <class T>
 Statistics statistics(const Context& context, const Tensor& tensor, const T* values) {
     const std::vector<T> here = downloaded(context.place, tensor.count, values + tensor.offset);
     std::vector<float> wide(here.size());
-    std::transform(here.begin(), here.end(), wide.begin(), [](T x) { return to_float(x); });
+    std::transform(here.begin(), here.end(), wide.begin(), [](T x) { return widen(x); });
     return statistics_of(tensor.count, wide.data());
 }
 
@@ -176,7 +176,7 @@ Found of_weights(const Patient& patient, const std::string& what, const Tensor& 
 
 template <class T>
 const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const T* values, bool last) {
-    const auto finite = [](T x) { return std::isfinite(to_float(x)); };
+    const auto finite = [](T x) { return std::isfinite(widen(x)); };
     const auto bad = [&](const Tensor& tensor) {
         const T* const here = values + tensor.offset;
         if (context.place.device == Device::cpu) return !std::all_of(here, here + tensor.count, finite);

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/coupling.h"
+#include "kernels/reduce.h"
 #include "kernels/error.h"
 #include "kernels/gaussian.h"
 #include "runtime/device.h"

@@ -69,7 +69,7 @@ struct Affine {
 };
 
 [[gnu::noinline]] Affine affine_of_coupling(real shift, real scale) {
-    return {in_cells(shift), ratio_of(sigmoid_scale(static_cast<double>(scale) + 2.0).value)};
+    return {in_cells(shift), ratio_of(coupling_scale(scale).value)};
 }
 
 [[gnu::noinline]] Affine affine_of_density(real mean, real logs) {

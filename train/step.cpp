@@ -7,10 +7,10 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/coupling.h"
+#include "kernels/reduce.h"
+#include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/math.h"
-#include "kernels/network.h"
 #include "runtime/device.h"
 #include "train/host_weights.h"
 #include "train/tune.h"

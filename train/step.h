@@ -10,7 +10,7 @@
 #include "kernels/dequantise.h"
 #include "kernels/error.h"
 #include "kernels/optimiser.h"
-#include "kernels/scores.h"
+#include "kernels/step_sums.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "runtime/memory.h"

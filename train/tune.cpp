@@ -8,8 +8,8 @@
 #include <memory>
 #include <optional>
 
+#include "kernels/elementwise.h"
 #include "kernels/error.h"
-#include "kernels/network.h"
 #include "runtime/device.h"
 
 namespace glow {

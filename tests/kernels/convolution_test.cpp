@@ -1,5 +1,6 @@
 // im2col and shift-and-add against convolutions written out pixel by pixel. The data are small whole numbers,
 // for which float arithmetic is exact: results are compared for equality.
+#include "kernels/reduce.h"
 #include "kernels/convolution.h"
 
 #include <gtest/gtest.h>
@@ -80,11 +81,11 @@ void expect_im2col_convolves() {
                                 for (index_t o = 0; o < O; ++o) {
                                     double sum = 0;
                                     for (index_t k = 0; k < used; ++k)
-                                        sum += w[o * used + k] * to_float(column[k]);
+                                        sum += w[o * used + k] * widen(column[k]);
                                     ASSERT_EQ(sum, y[(rows.begin * size.W + p) * O + o]);
                                 }
                                 for (index_t k = used; k < layout.stride; ++k)
-                                    ASSERT_EQ(to_float(column[k]), one && k == used ? 1 : 0);
+                                    ASSERT_EQ(widen(column[k]), one && k == used ? 1 : 0);
                             }
                         });
                     }
@@ -105,7 +106,7 @@ TEST(Im2col, RoundsTheStateToTheNetworksType) {
     bfloat16 narrow[9];
     const double y = 1.0 + 0x1p-9;
     im2col(test::cpu(), {1, 1, 0, 1}, {1, false, false, 9}, false, &y, 1, narrow);
-    EXPECT_EQ(to_float(narrow[4]), 1.0f);
+    EXPECT_EQ(widen(narrow[4]), 1.0f);
 }
 
 // The last convolution: columns = x W^T with a column per tap and output, then shifted and added.

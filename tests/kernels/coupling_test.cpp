@@ -1,3 +1,4 @@
+#include "kernels/reduce.h"
 #include "kernels/coupling.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+#include "kernels/reduce.h"
 #include "kernels/dequantise.h"
 
 #include <gtest/gtest.h>
@@ -6,7 +7,6 @@
 #include <limits>
 #include <numeric>
 
-#include "kernels/coupling.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {

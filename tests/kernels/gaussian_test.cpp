@@ -1,10 +1,10 @@
+#include "kernels/reduce.h"
 #include "kernels/gaussian.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "kernels/coupling.h"
 #include "kernels/philox.h"
 #include "tests/support.h"
 

@@ -40,7 +40,7 @@ double half_step(double x) {
 
 template <class T>
 double seen(double x) {
-    return to_float(round_state<T>(x));
+    return widen(round_state<T>(x));
 }
 
 TEST(RoundState, IsTheTypesRoundingNoFinerThanItsGrid) {
@@ -50,7 +50,7 @@ TEST(RoundState, IsTheTypesRoundingNoFinerThanItsGrid) {
         EXPECT_EQ(std::remainder(seen<float>(x), 0x1p-30), 0) << x;
         if (std::abs(x) >= 0x1p-6) {
             EXPECT_EQ(seen<float>(x), static_cast<float>(x));
-            EXPECT_EQ(seen<bfloat16>(x), to_float(round_to<bfloat16>(x)));
+            EXPECT_EQ(seen<bfloat16>(x), widen(round_to<bfloat16>(x)));
         }
         EXPECT_EQ(round_state<double>(x), x);
     }

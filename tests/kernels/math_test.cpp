@@ -136,9 +136,9 @@ float float_of(std::uint32_t bits) {
 TEST(Bfloat16, EveryValueSurvivesTheRoundTrip) {
     for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) {
         const bfloat16 value{static_cast<std::uint16_t>(bits)};
-        const float x = to_float(value);
+        const float x = widen(value);
         if (std::isnan(x))
-            EXPECT_TRUE(std::isnan(to_float(round_to<bfloat16>(x))));
+            EXPECT_TRUE(std::isnan(widen(round_to<bfloat16>(x))));
         else
             ASSERT_EQ(round_to<bfloat16>(x).bits, bits);
     }
@@ -163,11 +163,11 @@ TEST(Bfloat16, RoundsToNearestAndTiesToEven) {
         const std::uint32_t expected = down < up || (down == up && even_low) ? low : high;
         ASSERT_EQ(round_to<bfloat16>(x).bits, expected >> 16) << std::hex << bits;
     }
-    EXPECT_EQ(bits_of(to_float(round_to<bfloat16>(-0.0f))), 0x80000000u);
-    EXPECT_EQ(to_float(round_to<bfloat16>(kInfinity)), kInfinity);
-    EXPECT_EQ(to_float(round_to<bfloat16>(-1e300)), -kInfinity);
-    EXPECT_TRUE(std::isnan(to_float(round_to<bfloat16>(kNaN))));
-    EXPECT_TRUE(std::isnan(to_float(round_to<bfloat16>(float_of(0x7f800001u)))));
+    EXPECT_EQ(bits_of(widen(round_to<bfloat16>(-0.0f))), 0x80000000u);
+    EXPECT_EQ(widen(round_to<bfloat16>(kInfinity)), kInfinity);
+    EXPECT_EQ(widen(round_to<bfloat16>(-1e300)), -kInfinity);
+    EXPECT_TRUE(std::isnan(widen(round_to<bfloat16>(kNaN))));
+    EXPECT_TRUE(std::isnan(widen(round_to<bfloat16>(float_of(0x7f800001u)))));
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
-#include "kernels/matrix.h"
+#include "kernels/activation.h"
+#include "kernels/reduce.h"
+#include "kernels/small_matrix.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +8,6 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/coupling.h"
 #include "kernels/math.h"
 #include "tests/support.h"
 
@@ -33,8 +34,8 @@ TEST(BiasRelu, RoundsNarrowResultsOnce) {
     std::vector<bfloat16> C = {round_to<bfloat16>(1.0), round_to<bfloat16>(-2.0)};
     const std::vector<float> bias = {0x1p-7f, 1};
     bias_relu(test::cpu(), 1, 2, 2, bias.data(), C.data());
-    EXPECT_EQ(to_float(C[0]), 1.0078125f);
-    EXPECT_EQ(to_float(C[1]), 0.0f);
+    EXPECT_EQ(widen(C[0]), 1.0078125f);
+    EXPECT_EQ(widen(C[1]), 0.0f);
 }
 
 TEST(ConditionNumbers, AreProductsOfNormsAndInfWhereNothingIsValid) {

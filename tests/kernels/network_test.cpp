@@ -1,4 +1,3 @@
-#include "kernels/network.h"
 
 #include <gtest/gtest.h>
 
@@ -8,6 +7,11 @@
 #include <tuple>
 #include <utility>
 
+#include "kernels/actnorm_init.h"
+#include "kernels/activation.h"
+#include "kernels/actnorm_fold.h"
+#include "kernels/reduce.h"
+#include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/math.h"
 #include "tests/support.h"
@@ -132,18 +136,18 @@ void expect_folded_networks(TapOrder order, bool edge, double rounding) {
             for (index_t o = 0; o < w; ++o) {
                 const double s1 = std::exp(3.0 * at[2][o]), s2 = std::exp(3.0 * at[5][o]);
                 for (index_t k = 0; k < stride; ++k)
-                    expect(to_float(level.conv1[(n * w + o) * stride + k]), k < K    ? s1 * at[0][o * K + k]
+                    expect(widen(level.conv1[(n * w + o) * stride + k]), k < K    ? s1 * at[0][o * K + k]
                                                                             : k == K ? s1 * at[1][o]
                                                                                      : 0);
                 for (index_t k = 0; k < w; ++k)
-                    expect(to_float(level.conv2[(n * w + o) * w + k]), s2 * at[3][o * w + k]);
+                    expect(widen(level.conv2[(n * w + o) * w + k]), s2 * at[3][o * w + k]);
                 ASSERT_NEAR(level.bias2[n * (w + 3) + o], s2 * at[4][o], 1e-7 * std::abs(s2 * at[4][o]));
             }
             for (index_t i = w; i < w + 3; ++i) ASSERT_EQ(level.bias2[n * (w + 3) + i], real{99});
             for (index_t row = 0; row < level.rows3; ++row) {
                 const index_t from = order == TapOrder::taps_first ? (row % C) * 9 + row / C : row;
                 for (index_t i = 0; i < w; ++i)
-                    expect(to_float(level.conv3[(n * level.rows3 + row) * w + i]),
+                    expect(widen(level.conv3[(n * level.rows3 + row) * w + i]),
                            row < 9 * C ? at[8][from * (w + (edge ? 1 : 0)) + i] : 0);
             }
             for (index_t c = 0; c < C; ++c)
@@ -200,9 +204,9 @@ void expect_relu_backward() {
         double sum = 1;
         for (index_t row = 0; row < rows; ++row) {
             const index_t i = row * C + c;
-            const double expected = to_float(map[i]) > 0 ? to_float(d[i]) : 0;  // relu'(0) = 0
-            ASSERT_EQ(to_float(plain[i]), expected);
-            ASSERT_EQ(to_float(summed[i]), expected);
+            const double expected = widen(map[i]) > 0 ? widen(d[i]) : 0;  // relu'(0) = 0
+            ASSERT_EQ(widen(plain[i]), expected);
+            ASSERT_EQ(widen(summed[i]), expected);
             sum += expected;
         }
         ASSERT_NEAR(sums[c], sum, 1e-6 * (1 + std::abs(sum)));

@@ -87,14 +87,14 @@ TEST(NarrowMoments, DecayOnAverageWhereRoundingToTheNearestHoldsThemForEver) {
         OptimiserStep step;
         step.adam = adam;
         step.beta2 = 0.9999;  // a step of bf16 is 0.004 there
-        ASSERT_EQ(to_float(round_to<bfloat16>(step.beta2)), 1);
+        ASSERT_EQ(widen(round_to<bfloat16>(step.beta2)), 1);
         std::fill(a.v.begin(), a.v.end(), round_to<bfloat16>(1.0));
         for (int t = 1; t <= 1000; ++t) {
             step.number = static_cast<std::uint64_t>(t);
             a.step(step);
         }
         double mean = 0;
-        for (const bfloat16 v : a.v) mean += to_float(v) / static_cast<double>(a.v.size());
+        for (const bfloat16 v : a.v) mean += widen(v) / static_cast<double>(a.v.size());
         // 1000 roundings of at most half a step of 0.004 each: 0.02 off in one element, 0.0007 in the mean of
         // 8000 (three standard deviations).
         EXPECT_NEAR(mean, std::pow(step.beta2, 1000), 1e-3);
@@ -112,17 +112,17 @@ TEST(NarrowMoments, RoundToANeighbourAndZeroToZero) {
     a.step(step);
     int up = 0;
     for (std::size_t i = 0; i < a.g.size(); ++i) {
-        const double exact = 0.5 * a.g[i] * a.g[i], v = to_float(a.v[i]);
+        const double exact = 0.5 * a.g[i] * a.g[i], v = widen(a.v[i]);
         ASSERT_LT(std::abs(v - exact), exact / 128 + 1e-40) << i;
         up += v > exact;
-        ASSERT_EQ(to_float(a.m[i]), to_float(round_to<bfloat16>((1 - step.beta1) * a.g[i])));
+        ASSERT_EQ(widen(a.m[i]), widen(round_to<bfloat16>((1 - step.beta1) * a.g[i])));
     }
-    EXPECT_EQ(to_float(a.v[0]), 0);
+    EXPECT_EQ(widen(a.v[0]), 0);
     EXPECT_NEAR(up, 2048, 150);  // both ways alike: five standard deviations
     // Infinity stays what it is, to be found.
     a.g[5] = std::numeric_limits<real>::infinity();
     a.step(step);
-    EXPECT_TRUE(std::isinf(to_float(a.v[5])));
+    EXPECT_TRUE(std::isinf(widen(a.v[5])));
 }
 
 TEST(NarrowMoments, WeightsFollowThoseOfWideMoments) {
@@ -164,7 +164,7 @@ TEST(NarrowMoments, RoundingsFollowTheStepAndTheElementAlone) {
             part(0, count);
         }
         std::vector<float> v;
-        for (const bfloat16 x : a.v) v.push_back(to_float(x));
+        for (const bfloat16 x : a.v) v.push_back(widen(x));
         return v;
     };
     const std::vector<float> whole = run(false, 1);
@@ -195,8 +195,8 @@ TEST(OptimiserAmidAStep, IsTheSameAndStopsAtWhatIsNotFinite) {
                            ema.data(), 0);
         std::vector<double> all(w.begin(), w.end());
         all.insert(all.end(), ema.begin(), ema.end());
-        for (const auto x : m) all.push_back(to_float(x));
-        for (const auto x : v) all.push_back(to_float(x));
+        for (const auto x : m) all.push_back(widen(x));
+        for (const auto x : v) all.push_back(widen(x));
         return all;
     };
     const auto compare = [&](auto moment) {

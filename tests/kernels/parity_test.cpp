@@ -7,18 +7,22 @@
 #include <limits>
 #include <utility>
 
-#include "kernels/classes.h"
+#include "kernels/actnorm_init.h"
+#include "kernels/activation.h"
+#include "kernels/actnorm_fold.h"
+#include "kernels/reduce.h"
+#include "kernels/elementwise.h"
+#include "kernels/class_conditioning.h"
 #include "kernels/convolution.h"
 #include "kernels/coupling.h"
 #include "kernels/dequantise.h"
 #include "kernels/gaussian.h"
 #include "kernels/kept_state.h"
-#include "kernels/matrix.h"
+#include "kernels/small_matrix.h"
 #include "kernels/mixing.h"
-#include "kernels/network.h"
 #include "kernels/optimiser.h"
-#include "kernels/permute.h"
-#include "kernels/scores.h"
+#include "kernels/squeeze_split.h"
+#include "kernels/step_sums.h"
 #include "tests/side.h"
 
 namespace glow::inline GLOW_REAL {

@@ -1,4 +1,4 @@
-#include "kernels/permute.h"
+#include "kernels/squeeze_split.h"
 
 #include <gtest/gtest.h>
 

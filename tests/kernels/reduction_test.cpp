@@ -5,11 +5,13 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/actnorm_init.h"
+#include "kernels/reduce.h"
+#include "kernels/elementwise.h"
 #include "kernels/convolution.h"
 #include "kernels/coupling.h"
 #include "kernels/gaussian.h"
 #include "kernels/mixing.h"
-#include "kernels/network.h"
 #include "kernels/optimiser.h"
 #include "tests/support.h"
 

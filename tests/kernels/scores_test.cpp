@@ -1,4 +1,5 @@
-#include "kernels/scores.h"
+#include "kernels/reduce.h"
+#include "kernels/step_sums.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +7,6 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/coupling.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {

@@ -41,7 +41,7 @@ struct Deep : Model {
                 for (std::size_t i = 0; i < input.size(); ++i)
                     if (static_cast<index_t>(i) % C < C / 2)
                         flips[static_cast<index_t>(i) / level.shape.size()] +=
-                            to_float(round_state<Map>(input[i])) != to_float(round_state<Map>(h[i]));
+                            widen(round_state<Map>(input[i])) != widen(round_state<Map>(h[i]));
                 level.steps[k]->coupling.inverse(machine.context, flow, fed ? input.data() : nullptr);
                 level.steps[k]->mixing.inverse(machine.context, flow);
                 inputs.pop_back();

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <tuple>
 
-#include "kernels/network.h"
+#include "kernels/elementwise.h"
 #include "tests/layers/fixture.h"
 #include "tests/layers/model.h"
 #include "tests/side.h"

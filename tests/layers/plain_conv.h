@@ -57,7 +57,7 @@ class PlainConv : public Conv {
     }
     template <class T>
     static double value(T x) {
-        return static_cast<double>(to_float(x));
+        return static_cast<double>(widen(x));
     }
 };
 

@@ -70,10 +70,10 @@ class Problem {
                     ASSERT_EQ(std::memcmp(&c[at], &c_[at], sizeof(Out)), 0) << "written beside C";
                     continue;
                 }
-                double exact = g.accumulate ? to_float(c_[at]) : 0.0, size = std::abs(exact), bias = 0;
+                double exact = g.accumulate ? widen(c_[at]) : 0.0, size = std::abs(exact), bias = 0;
                 for (index_t k = 0; k < g.k; ++k) {
-                    const double x = to_float(a_[g.transpose_a ? k * g.lda + i : i * g.lda + k]);
-                    const double y = to_float(b_[g.transpose_b ? j * g.ldb + k : k * g.ldb + j]);
+                    const double x = widen(a_[g.transpose_a ? k * g.lda + i : i * g.lda + k]);
+                    const double y = widen(b_[g.transpose_b ? j * g.ldb + k : k * g.ldb + j]);
                     exact += x * y;
                     size += std::abs(x * y);
                 }
@@ -87,7 +87,7 @@ class Problem {
                 // room.
                 const double tolerance = 4 * std::sqrt(static_cast<double>(g.k) + 1) * unit * size +
                                          out_unit * (std::abs(exact) + std::abs(bias));
-                ASSERT_NEAR(to_float(c[at]), exact, tolerance) << i << " " << j;
+                ASSERT_NEAR(widen(c[at]), exact, tolerance) << i << " " << j;
             }
     }
 

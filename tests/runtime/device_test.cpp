@@ -4,8 +4,8 @@
 
 #include <numeric>
 
+#include "kernels/elementwise.h"
 #include "kernels/error.h"
-#include "kernels/network.h"
 #include "runtime/context.h"
 #include "runtime/cuda.h"
 #include "runtime/recording.h"

@@ -88,7 +88,7 @@ TEST_F(MemoryRuns, NarrowMomentsResumeBitForBitAndAreFloatsInTheFile) {
     // m and v are numbers that bf16 has, the averages are not.
     const CheckpointEdit file(folder / "whole/latest.h5");
     index_t narrow_values = 0, ema_values = 0;
-    const auto is_narrow = [](float x) { return static_cast<double>(x) == to_float(round_to<bfloat16>(x)); };
+    const auto is_narrow = [](float x) { return static_cast<double>(x) == widen(round_to<bfloat16>(x)); };
     for (const auto& [name, tensor] : file.tensors)
         for (const float x : tensor.values) {
             if (name.starts_with("/optimizer/")) {

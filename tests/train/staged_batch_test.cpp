@@ -5,8 +5,8 @@
 
 #include <memory>
 
+#include "kernels/elementwise.h"
 #include "kernels/error.h"
-#include "kernels/network.h"
 #include "tests/train/training.h"
 
 namespace glow {

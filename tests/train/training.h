@@ -107,7 +107,7 @@ struct Training {
         std::vector<float> all;
         const auto add = [&](const auto* values) {
             std::transform(values, values + trainer.glow().parameters().size(), std::back_inserter(all),
-                           [](auto x) { return to_float(x); });
+                           [](auto x) { return widen(x); });
         };
         const Weights& w = trainer.weights();
         add(w.params);

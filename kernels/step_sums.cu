@@ -1,7 +1,7 @@
 // Sums of a step over its images, in a fixed tree.
 #include "kernels/math.h"
 #include "kernels/reduce.cuh"
-#include "kernels/scores.h"
+#include "kernels/step_sums.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -23,9 +23,7 @@ struct Largest {
     static constexpr const char* name = "largest_difference";
     static constexpr bool kMaximum = true;
     const double* values;
-    GLOW_HD double operator()(index_t, index_t, index_t n) const {
-        return values[n] <= 1e300 ? values[n] : HUGE_VAL;
-    }
+    GLOW_HD double operator()(index_t, index_t, index_t n) const { return inf_if_not_finite(values[n]); }
 };
 struct Add {
     double* sum;

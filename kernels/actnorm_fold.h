@@ -1,11 +1,10 @@
-// Pointwise parts of the coupling network: folding its actnorms into its weights and back, the ReLU mask, the
-// statistics of data-dependent initialisation. Map is the storage type of the hidden maps: real or bfloat16.
+// Folding the coupling network's actnorms into its convolutions' weights, and the gradient's way back. Map is
+// the storage type of the folded weights: real or bfloat16.
 #pragma once
 
 #include <span>
 
 #include "kernels/base.h"
-#include "kernels/convolution.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -48,27 +47,5 @@ struct NetworkFolding {
 inline constexpr std::size_t kMostFoldings = 15;
 template <class Map>
 void fold_networks(const Place& place, std::span<const NetworkFolding<Map>> levels);
-
-// dmap <- dmap where map > 0, else 0 (relu'(0) = 0); sums[c] += its column sums where sums is not nullptr.
-// [rows, C]; partial: column_scratch(1, C) doubles, unused without sums.
-template <class Map>
-void relu_backward(const Place& place, index_t rows, index_t C, const Map* map, Map* dmap, real* sums,
-                   double* partial);
-
-// moments[c] += sum of x, moments[C + c] += sum of x^2 over rows; x has `stride` elements a row, T real or
-// state_t. partial: column_scratch(2, C) doubles.
-template <class T>
-void add_moments(const Place& place, index_t rows, index_t C, const T* x, index_t stride, double* moments,
-                 double* partial);
-// Data-dependent initialisation (spec section 1) from the moments of `count` rows: bias = -mean,
-// 3 logs = -log(s + 1e-6), s = sqrt(mean((x + bias)^2)).
-void actnorm_from_moments(const Place& place, double count, index_t C, const double* moments, real* bias,
-                          real* logs);
-
-// values[i] = value.
-template <class T>
-void fill(const Place& place, index_t count, T value, T* values);
-template <class T>
-void copy(const Place& place, index_t count, const T* from, T* to);
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,5 +1,5 @@
 // Class conditioning, element by element. Sums over images run in order: few terms, and the same bits always.
-#include "kernels/classes.h"
+#include "kernels/class_conditioning.h"
 #include "kernels/for_each.cuh"
 #include "kernels/math.h"
 
@@ -15,7 +15,7 @@ struct Vectors {
     real* vectors;
     GLOW_HD void operator()(index_t k, index_t j) const {
         const double sum = static_cast<double>(weight[k * J + j]) + bias[j];
-        vectors[k * J + j] = static_cast<real>(sum * exp_of(3.0 * logs[j]));
+        vectors[k * J + j] = static_cast<real>(sum * scale_of(logs[j]));
     }
 };
 
@@ -66,7 +66,7 @@ struct VectorsBackward {
     GLOW_HD void operator()(index_t k, index_t j) const {
         double sum = 0;
         for (index_t n = 0; n < N; ++n) sum += labels[n] == k ? image_sums[n * J + j] : 0.0;
-        dweight[k * J + j] += static_cast<real>(sum * exp_of(3.0 * logs[j]));
+        dweight[k * J + j] += static_cast<real>(sum * scale_of(logs[j]));
     }
 };
 struct VectorsBackwardShared {
@@ -85,8 +85,8 @@ struct VectorsBackwardShared {
             sum += d;
             product += d * vectors[labels[n] * J + j];
         }
-        dbias[j] += static_cast<real>(sum * exp_of(3.0 * logs[j]));
-        dlogs[j] += static_cast<real>(3.0 * product);
+        dbias[j] += static_cast<real>(sum * scale_of(logs[j]));
+        dlogs[j] += static_cast<real>(kLogsFactor * product);
     }
 };
 
@@ -111,7 +111,7 @@ struct Logits {
     GLOW_HD void operator()(index_t n, index_t k) const {
         double sum = layer.bias[k];
         for (index_t c = 0; c < C; ++c) sum += mean[n * C + c] * layer.weight[c * classes + k];
-        logits[n * classes + k] = sum * exp_of(3.0 * layer.logs[k]);
+        logits[n * classes + k] = sum * scale_of(layer.logs[k]);
     }
 };
 
@@ -138,7 +138,7 @@ struct CrossEntropy {
             sum += row[k];
         }
         for (index_t k = 0; k < classes; ++k) row[k] /= sum;
-        bits[n] = (log_of(sum) - log_numerator) * 1.4426950408889634;  // 1 / ln 2
+        bits[n] = (log_of(sum) - log_numerator) * kPerLn2;
         error[n] = wrong ? 1.0 : 0.0;
     }
 };
@@ -154,8 +154,8 @@ struct LogitsBackward {
     double* dpre;
     GLOW_HD void operator()(index_t n, index_t k) const {
         const double p = probabilities[n * classes + k];
-        const double dlogit = dbits * 1.4426950408889634 * (labels[n] == k ? p - 1.0 : p);
-        dpre[n * classes + k] = dlogit * exp_of(3.0 * logs[k]);
+        const double dlogit = dbits * kPerLn2 * (labels[n] == k ? p - 1.0 : p);
+        dpre[n * classes + k] = dlogit * scale_of(logs[k]);
     }
 };
 
@@ -190,7 +190,7 @@ struct BiasBackward {
             product += dpre[n * classes + k] * pre;
         }
         dbias[k] += static_cast<real>(sum);
-        dlogs[k] += static_cast<real>(3.0 * product);
+        dlogs[k] += static_cast<real>(kLogsFactor * product);
     }
 };
 

@@ -1,6 +1,6 @@
 // Squeeze and split as gathers from a copy in scratch.
 #include "kernels/for_each.cuh"
-#include "kernels/permute.h"
+#include "kernels/squeeze_split.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

@@ -1,32 +1,10 @@
-// Epilogues, and determinants and condition numbers from LU factors.
 #include "kernels/for_each.cuh"
 #include "kernels/math.h"
-#include "kernels/matrix.h"
 #include "kernels/reduce.cuh"
+#include "kernels/small_matrix.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
-
-template <class T, class Bias>
-struct BiasRelu {
-    static constexpr const char* name = "bias_relu";
-    index_t stride;
-    const Bias* bias;
-    T* C;
-    GLOW_HD void operator()(index_t row, index_t c) const {
-        T& value = C[row * stride + c];
-        const double sum = static_cast<double>(to_float(value)) + (bias != nullptr ? bias[c] : Bias{0});
-        value = sum > 0.0 ? round_to<T>(sum) : T{};
-    }
-};
-
-template <class From, class To>
-struct Cast {
-    static constexpr const char* name = "cast";
-    const From* from;
-    To* to;
-    GLOW_HD void operator()(index_t i) const { to[i] = round_to<To>(static_cast<double>(from[i])); }
-};
 
 struct LogAbsDiagonal {
     static constexpr const char* name = "log_abs_diagonal";
@@ -49,7 +27,7 @@ struct ColumnNorm {
     GLOW_HD double operator()(index_t k, index_t column, index_t) const {
         double sum = 0;
         for (index_t row = 0; row < n; ++row) sum += fabs(W[(k * n + row) * n + column]);
-        return sum <= 1e300 ? sum : HUGE_VAL;
+        return inf_if_not_finite(sum);
     }
 };
 struct StoreNorm {
@@ -62,7 +40,7 @@ struct FinishCondition {
     double* condition;  // norm1(W) before
     GLOW_HD void operator()(index_t k, double inverse_norm) const {
         const double product = condition[k] * inverse_norm;
-        const bool usable = failed[k] == 0 && failed_too[k] == 0 && product < 1e14;
+        const bool usable = failed[k] == 0 && failed_too[k] == 0 && product < kSingularCondition;
         condition[k] = usable ? product : HUGE_VAL;
     }
 };
@@ -84,16 +62,6 @@ struct RowPointers {
 
 }  // namespace
 
-template <class T, class Bias>
-void bias_relu(const Place& place, index_t m, index_t n, index_t stride, const Bias* bias, T* C) {
-    for_each_row_channel(place, m, n, BiasRelu<T, Bias>{stride, bias, C});
-}
-
-template <class From, class To>
-void cast(const Place& place, index_t count, const From* from, To* to) {
-    for_each(place, count, Cast<From, To>{from, to});
-}
-
 void log_abs_diagonal(const Place& place, index_t count, index_t n, const double* lu, double* log_abs_det) {
     for_each(place, count, LogAbsDiagonal{n, lu, log_abs_det}, n);
 }
@@ -112,10 +80,5 @@ void identity(const Place& place, index_t n, double* matrix) {
 void row_pointers(const Place& place, index_t count, index_t stride, double* first, double** pointers) {
     for_each(place, count, RowPointers{stride, first, pointers});
 }
-
-template void bias_relu<double, double>(const Place&, index_t, index_t, index_t, const double*, double*);
-template void bias_relu<float, float>(const Place&, index_t, index_t, index_t, const float*, float*);
-template void bias_relu<bfloat16, float>(const Place&, index_t, index_t, index_t, const float*, bfloat16*);
-template void cast<float, bfloat16>(const Place&, index_t, const float*, bfloat16*);
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,129 @@
+#include "kernels/activation.h"
+#include "kernels/for_each.cuh"
+#include "kernels/math.h"
+#include "kernels/pack.cuh"
+#include "kernels/reduce.cuh"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+template <class T, class Bias>
+struct BiasRelu {
+    static constexpr const char* name = "bias_relu";
+    index_t stride;
+    const Bias* bias;
+    T* C;
+    GLOW_HD void operator()(index_t row, index_t c) const {
+        T& value = C[row * stride + c];
+        const double sum = static_cast<double>(widen(value)) + (bias != nullptr ? bias[c] : Bias{0});
+        value = sum > 0.0 ? round_to<T>(sum) : T{};
+    }
+};
+
+// dL/dx of y = max(x, 0) from dL/dy, by the sign of y: relu'(0) = 0.
+template <class Map>
+GLOW_HD Map relu_gradient(Map y, Map dy) {
+    return select_or_zero(widen(y) > 0, dy);
+}
+
+template <class Map>
+struct ReluBackward {
+    static constexpr const char* name = "relu_backward";
+    const Map* map;
+    Map* dmap;
+    GLOW_HD void operator()(index_t i) const { dmap[i] = relu_gradient(map[i], dmap[i]); }
+};
+
+template <class Map>
+struct ReluBackwardSum {
+    static constexpr const char* name = "relu_backward_sum";
+    static constexpr int kSums = 1;
+    using Sum = real;
+    index_t C;
+    const Map* map;
+    Map* dmap;
+    GLOW_HD void operator()(index_t row, index_t c, real* sum) const {
+        const index_t i = row * C + c;
+        const Map d = relu_gradient(map[i], dmap[i]);
+        dmap[i] = d;
+        sum[0] += widen(d);
+    }
+};
+// Both again, 16 bytes at a time. A pack is a column with as many sums as it has elements.
+template <class Map>
+struct ReluBackwardPack {
+    static constexpr const char* name = "relu_backward_pack";
+    const Map* map;
+    Map* dmap;
+    GLOW_HD void operator()(index_t i) const {
+        const Pack<Map> y = load_pack(map + i * Pack<Map>::kSize);
+        Pack<Map> d = load_pack(dmap + i * Pack<Map>::kSize);
+        for (index_t j = 0; j < Pack<Map>::kSize; ++j) d.value[j] = relu_gradient(y.value[j], d.value[j]);
+        store_pack(d, dmap + i * Pack<Map>::kSize);
+    }
+};
+template <class Map>
+struct ReluBackwardSumPack {
+    static constexpr const char* name = "relu_backward_sum_pack";
+    static constexpr int kSums = Pack<Map>::kSize;
+    using Sum = real;
+    index_t C;
+    const Map* map;
+    Map* dmap;
+    GLOW_HD void operator()(index_t row, index_t pack, real* sum) const {
+        const index_t i = row * C + pack * kSums;
+        const Pack<Map> y = load_pack(map + i);
+        Pack<Map> d = load_pack(dmap + i);
+        for (int j = 0; j < kSums; ++j) {
+            d.value[j] = relu_gradient(y.value[j], d.value[j]);
+            sum[j] += static_cast<real>(widen(d.value[j]));
+        }
+        store_pack(d, dmap + i);
+    }
+};
+template <int kSize>
+struct AddSumPack {
+    real* sums;
+    GLOW_HD void operator()(index_t pack, const double* sum) const {
+        for (int j = 0; j < kSize; ++j) sums[pack * kSize + j] += static_cast<real>(sum[j]);
+    }
+};
+
+struct AddSum {
+    real* sums;
+    GLOW_HD void operator()(index_t c, const double* sum) const { sums[c] += static_cast<real>(sum[0]); }
+};
+
+}  // namespace
+
+template <class T, class Bias>
+void bias_relu(const Place& place, index_t m, index_t n, index_t stride, const Bias* bias, T* C) {
+    for_each_row_channel(place, m, n, BiasRelu<T, Bias>{stride, bias, C});
+}
+
+template <class Map>
+void relu_backward(const Place& place, index_t rows, index_t C, const Map* map, Map* dmap, real* sums,
+                   double* partial) {
+    constexpr index_t kPack = Pack<Map>::kSize;
+    if (packs_fit(place, C, map, dmap)) {
+        if (sums != nullptr)
+            sum_columns(place, rows, C / kPack, partial, ReluBackwardSumPack<Map>{C, map, dmap},
+                        AddSumPack<kPack>{sums});
+        else
+            for_each(place, rows * C / kPack, ReluBackwardPack<Map>{map, dmap});
+    } else if (sums != nullptr)
+        sum_columns(place, rows, C, partial, ReluBackwardSum<Map>{C, map, dmap}, AddSum{sums});
+    else
+        for_each(place, rows * C, ReluBackward<Map>{map, dmap});
+}
+
+template void bias_relu<double, double>(const Place&, index_t, index_t, index_t, const double*, double*);
+template void bias_relu<float, float>(const Place&, index_t, index_t, index_t, const float*, float*);
+template void bias_relu<bfloat16, float>(const Place&, index_t, index_t, index_t, const float*, bfloat16*);
+template void relu_backward<real>(const Place&, index_t, index_t, const real*, real*, real*, double*);
+#if !defined(GLOW_REAL_DOUBLE)
+template void relu_backward<bfloat16>(const Place&, index_t, index_t, const bfloat16*, bfloat16*, real*,
+                                      double*);
+#endif
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,66 @@
+#include "kernels/actnorm_init.h"
+#include "kernels/for_each.cuh"
+#include "kernels/math.h"
+#include "kernels/reduce.cuh"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+template <class T>
+struct Moments {
+    static constexpr const char* name = "moments";
+    static constexpr int kSums = 2;
+    using Sum = double;
+    const T* x;
+    index_t stride;
+    GLOW_HD void operator()(index_t row, index_t c, double* sum) const {
+        const double value = x[row * stride + c];
+        sum[0] += value;
+        sum[1] += value * value;
+    }
+};
+struct AddMoments {
+    index_t C;
+    double* moments;
+    GLOW_HD void operator()(index_t c, const double* sum) const {
+        moments[c] += sum[0];
+        moments[C + c] += sum[1];
+    }
+};
+
+struct FromMoments {
+    static constexpr const char* name = "actnorm_from_moments";
+    double count;
+    index_t C;
+    const double* moments;
+    real* bias;
+    real* logs;
+    GLOW_HD void operator()(index_t c) const {
+        const double mean = moments[c] / count;
+        const double b = static_cast<real>(-mean);  // the deviation is taken about the bias as it is stored
+        const double square = moments[C + c] / count + 2.0 * b * mean + b * b;
+        const double s = sqrt_of(square > 0.0 ? square : 0.0);
+        bias[c] = static_cast<real>(b);
+        logs[c] = static_cast<real>(-log_of(s + 1e-6) / 3.0);
+    }
+};
+
+}  // namespace
+
+template <class T>
+void add_moments(const Place& place, index_t rows, index_t C, const T* x, index_t stride, double* moments,
+                 double* partial) {
+    sum_columns(place, rows, C, partial, Moments<T>{x, stride}, AddMoments{C, moments});
+}
+
+void actnorm_from_moments(const Place& place, double count, index_t C, const double* moments, real* bias,
+                          real* logs) {
+    for_each(place, C, FromMoments{count, C, moments, bias, logs});
+}
+
+template void add_moments<double>(const Place&, index_t, index_t, const double*, index_t, double*, double*);
+#if !defined(GLOW_REAL_DOUBLE)
+template void add_moments<float>(const Place&, index_t, index_t, const float*, index_t, double*, double*);
+#endif
+
+}  // namespace glow::inline GLOW_REAL
