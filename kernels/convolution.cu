@@ -1,4 +1,4 @@
-// im2col, shift-and-add and the zero-initialised convolution's pointwise part.
+// im2col, col2im and the zero-initialised convolution's pointwise part.
 #include <type_traits>
 
 #include "kernels/convolution.h"
@@ -132,8 +132,8 @@ struct Im2colPack {
     }
 };
 
-struct ShiftAdd {
-    static constexpr const char* name = "shift_add";
+struct Col2im {
+    static constexpr const char* name = "col2im";
     ImageRows rows;
     index_t per_tap, stride, sign;
     const real* columns;
@@ -282,15 +282,15 @@ void im2col(const Place& place, const ImageRows& rows, const Columns& layout, bo
                          Padding<Map>{used, layout.stride, layout.one, columns});
 }
 
-void shift_add(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror,
-               const real* columns, real* target, index_t target_stride) {
+void col2im(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror,
+            const real* columns, real* target, index_t target_stride) {
     // The image rows beside the block receive from it too; those of other images do not (`inside` is false
     // for them).
     const index_t begin = rows.begin % rows.H == 0 ? rows.begin : rows.begin - 1;
     const index_t end = rows.end % rows.H == 0 ? rows.end : rows.end + 1;
     for_each_stencil(
         place, begin, end, rows.H, rows.W, layout.C,
-        ShiftAdd{rows, layout.per_tap(), layout.stride, mirror ? -1 : 1, columns, target, target_stride});
+        Col2im{rows, layout.per_tap(), layout.stride, mirror ? -1 : 1, columns, target, target_stride});
 }
 
 void exp_scale(const Place& place, index_t C, const real* logs, double* scale) {

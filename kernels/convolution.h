@@ -1,4 +1,4 @@
-// 3x3 convolutions as matrix products (architecture section 3): im2col, shift-and-add, and the
+// 3x3 convolutions as matrix products (architecture section 3): im2col, col2im, and the
 // zero-initialised convolution's bias and scale. Images are [N, H, W, C]; an image row is q = n * H + y, and
 // a call works on image rows [begin, end), so that buffers stay small for large images. tap = kh * 3 + kw.
 #pragma once
@@ -33,8 +33,8 @@ void im2col(const Place& place, const ImageRows& rows, const Columns& layout, bo
 // target[pixel, c] += sum over taps of columns[pixel (y + kh - 1, x + kw - 1), tap * per_tap + c], for the
 // taps whose pixel lies in the image and in [begin, end); mirror: pixel (y - kh + 1, x - kw + 1). The edge
 // channel is left out. columns are real; target: [N*H*W] pixels of target_stride elements.
-void shift_add(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror,
-               const real* columns, real* target, index_t target_stride);
+void col2im(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror,
+            const real* columns, real* target, index_t target_stride);
 
 // scale[c] = exp(3 logs[c]), for the two functions below.
 void exp_scale(const Place& place, index_t C, const real* logs, double* scale);

@@ -38,34 +38,14 @@ Coupling::Kept Coupling::take_kept(const Blocking& blocking, Arena& arena, index
     return kept;
 }
 
-void Coupling::allocate(Steps steps, Arena& derived) {
-    const CouplingNetwork& first = *steps[0]->network_;
-    const CouplingNetwork::Folded all = first.take_folded(derived, std::ssize(steps));
-    for (index_t k = 0; k < std::ssize(steps); ++k) {
-        steps[k]->folded_ = first.folded_of(all, k);
-        steps[k]->network_->use(*steps[k]->folded_);
-    }
-}
-
-void Coupling::prepare(const Context& context, std::span<const Steps> levels) {
-    if (!levels[0][0]->folded_) return;
-    const Trace trace("folded weights");
-    std::vector<CouplingNetwork::Ahead> all;
-    for (const Steps& steps : levels) {
-        const CouplingNetwork* const first = steps[0]->network_.get();
-        const index_t step = steps.size() > 1 ? steps[1]->network_->offset() - first->offset() : 0;
-        all.push_back({first, std::ssize(steps), step, *steps[0]->folded_});
-    }
-    all[0].first->fold_ahead(context, all);
-}
-
 void Coupling::initialise(const Context& context, Flow& flow) {
     network_->initialise(context, flow.N,
                          images_per_tile(tile_, shape_.pixels(), width_, flow.N, context.blocking), flow.h,
                          shape_.C);
-    Coupling* const self = this;
-    const Steps alone(&self, 1);
-    prepare(context, {&alone, 1});
+    if (folded_) {
+        const FoldedLevel alone{&network_->parameters(), network_->layout(), 1, 0, *folded_};
+        fold(context, {&alone, 1});
+    }
     forward(context, flow);
 }
 
@@ -73,7 +53,7 @@ void Coupling::forward(const Context& context, Flow& flow, const Kept* kept) {
     const Trace trace("coupling");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
-    const CouplingNetwork::Folded folded = network_->fold(context);
+    const FoldedNetwork folded = this->folded(context);
     std::size_t tile = 0;
     for_each_tile(context.blocking, context.dry(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
@@ -100,7 +80,7 @@ void Coupling::inverse(const Context& context, Flow& flow, const state_t* networ
     const Trace trace("coupling inverse");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
-    const CouplingNetwork::Folded folded = network_->fold(context);
+    const FoldedNetwork folded = this->folded(context);
     for_each_tile(context.blocking, context.dry(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
@@ -117,7 +97,7 @@ void Coupling::inverse(const Context& context, Flow& flow, const state_t* networ
 
 void Coupling::predict(const Context& context, index_t N, const state_t* h, real* out) const {
     const Arena::Scope scope(context.workspace);
-    const CouplingNetwork::Folded folded = network_->fold(context);
+    const FoldedNetwork folded = this->folded(context);
     for_each_tile(context.blocking, context.dry(), N, [&](index_t n, index_t images) {
         network_->forward(context, folded, images, h + n * shape_.size(), shape_.C,
                           out + n * shape_.pixels() * network_->outputs());
@@ -128,8 +108,8 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
     const Trace trace("coupling backward");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
-    const CouplingNetwork::Folded folded = network_->fold(context);
-    const CouplingNetwork::FoldedGradient dfolded = network_->zero_gradient(context);
+    const FoldedNetwork folded = this->folded(context);
+    const FoldedGradient dfolded = network_->zero_gradient(context);
     std::size_t tile = 0;
     for_each_tile(context.blocking, context.dry(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <memory>
-#include <span>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "layers/coupling_network.h"
 #include "layers/layer.h"
-#include "layers/network.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -18,12 +18,9 @@ class Coupling : public Layer {
     Coupling(const ModelConfig& config, const Shape& shape, Precision precision, Engine engine, index_t tile,
              const std::string& name, Parameters& parameters);
 
-    // Layers of equal shape and kind that were made one after the other: the steps of a level. Where folded
-    // weights are kept, allocate() takes their memory and prepare() makes those of all levels, after every
-    // change of the parameters.
-    using Steps = std::span<Coupling* const>;
-    static void allocate(Steps steps, Arena& derived);
-    static void prepare(const Context& context, std::span<const Steps> levels);
+    const CouplingNetwork& network() const { return *network_; }
+    // Folded weights that are kept up to date elsewhere, to be used instead of folding at every call.
+    void use(const FoldedNetwork& kept) { folded_ = kept; }
 
     void initialise(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override { forward(context, flow, nullptr); }
@@ -48,6 +45,9 @@ class Coupling : public Layer {
     index_t outputs() const { return network_->outputs(); }
 
   private:
+    FoldedNetwork folded(const Context& context) const {
+        return folded_ ? *folded_ : network_->fold_into_scratch(context);
+    }
     template <class F>
     void for_each_tile(const Blocking& blocking, bool dry, index_t N, F f) const;
 
@@ -55,7 +55,7 @@ class Coupling : public Layer {
     CouplingKind kind_;
     index_t tile_, width_;
     std::unique_ptr<CouplingNetwork> network_;
-    std::optional<CouplingNetwork::Folded> folded_;  // of this and the following steps
+    std::optional<FoldedNetwork> folded_;
 };
 
 }  // namespace glow::inline GLOW_REAL

@@ -19,7 +19,7 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
     };
     for (index_t l = 0; l < config.levels; ++l) {
         const Shape shape = level_shape(config, l);
-        Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, {}, std::nullopt};
+        Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, std::nullopt};
         const std::string name = "level" + std::to_string(l);
         const Engine engine =
             execution.engines.empty() ? Engine::products : execution.engines.at(static_cast<std::size_t>(l));
@@ -31,7 +31,6 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
                      step}));
             add_piece(l, k);
             level.mixings.push_back(&level.steps.back()->mixing);
-            level.couplings.push_back(&level.steps.back()->coupling);
         }
         if (l + 1 < config.levels) {
             level.split.emplace(config, shape, execution.tile, name + "/split", parameters_);
@@ -57,16 +56,32 @@ void Glow::allocate(Arena& derived) {
     for (std::size_t l = 0; l < levels_.size(); ++l)
         ActnormMixing::allocate(levels_[l].mixings, derived,
                                 conditions_ + static_cast<index_t>(l) * config_.depth);
-    if (fold_ahead_)
-        for (Level& level : levels_) Coupling::allocate(level.couplings, derived);
+    if (fold_ahead_) allocate_folded(derived);
     top_->allocate(derived);
+}
+
+void Glow::allocate_folded(Arena& derived) {
+    std::vector<FoldedLevel> layouts;
+    for (const Level& level : levels_) {
+        const CouplingNetwork& first = level.steps[0]->coupling.network();
+        const auto offset = [&](std::size_t k) {
+            return level.steps[k]->coupling.network().parameters().weight1.offset();
+        };
+        const index_t step = level.steps.size() > 1 ? offset(1) - offset(0) : 0;
+        layouts.push_back({&first.parameters(), first.layout(), std::ssize(level.steps), step, {}});
+    }
+    folded_.allocate(derived, std::move(layouts));
+    for (std::size_t l = 0; l < levels_.size(); ++l)
+        for (std::size_t k = 0; k < levels_[l].steps.size(); ++k)
+            levels_[l].steps[k]->coupling.use(folded_.of(static_cast<index_t>(l), static_cast<index_t>(k)));
 }
 
 void Glow::begin_derive(const Context& context) {
     for (Level& level : levels_) ActnormMixing::begin_prepare(context, level.mixings);
-    std::vector<Coupling::Steps> couplings;
-    for (const Level& level : levels_) couplings.emplace_back(level.couplings);
-    Coupling::prepare(context, couplings);
+    if (folded_.allocated()) {
+        const Trace trace("folded weights");
+        folded_.update(context);
+    }
     top_->prepare(context);
 }
 

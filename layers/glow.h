@@ -148,14 +148,14 @@ class Glow {
         Squeeze squeeze;
         std::vector<std::unique_ptr<Step>> steps;
         std::vector<ActnormMixing*> mixings;  // of the steps
-        std::vector<Coupling*> couplings;
-        std::optional<Split> split;  // all but the last level
+        std::optional<Split> split;           // all but the last level
     };
     std::vector<Level>& levels() { return levels_; }
     TopPrior& top() { return *top_; }
 
   private:
     void run_forward(const Context& context, Flow& flow, Kept* kept, bool with_determinants);
+    void allocate_folded(Arena& derived);
 
     ModelConfig config_;
     Precision precision_;
@@ -163,6 +163,7 @@ class Glow {
     Parameters parameters_;
     std::vector<Level> levels_;
     std::optional<TopPrior> top_;
+    FoldedWeights folded_;                  // of all coupling networks, where they are kept
     std::optional<Classifier> classifier_;  // --weight-y
     std::vector<Piece> pieces_;             // from the top down
     double* conditions_ = nullptr;          // [L * K] of W, in the memory of the device

@@ -13,52 +13,31 @@
 #include "runtime/trace.h"
 
 namespace glow::inline GLOW_REAL {
-namespace {
-
-// f(rows, first pixel) for blocks of image rows of N images.
-template <class F>
-void for_each_block(const Context& context, const Shape& shape, index_t N, F f) {
-    const index_t step = std::max<index_t>(1, context.blocking.block_pixels / shape.W), rows = N * shape.H;
-    for (index_t begin = 0; begin < rows; begin = next_block(context.dry(), begin, step, rows))
-        f(ImageRows{shape.H, shape.W, begin, std::min(begin + step, N * shape.H)});
-}
-
-}  // namespace
-
 Split::Split(const ModelConfig& config, const Shape& shape, index_t tile, const std::string& name,
              Parameters& parameters)
-    : name_(name), shape_(shape), tile_(tile), edge_(config.edge_bias) {
-    const index_t depth = shape.C / 2 + (edge_ ? 1 : 0);
-    columns_ = round_up(9 * depth + 1, 8);
+    : name_(name),
+      shape_(shape),
+      tile_(tile),
+      conv_{NarrowInputConv::layout(shape.C / 2, config.edge_bias), shape.C, scalar_of<real>} {
+    const index_t depth = conv_.columns.per_tap();
     weight_ = parameters.add(name + "/weight", {shape.C, 3, 3, depth}, Start::zeros);
     bias_ = parameters.add(name + "/bias", {shape.C}, Start::zeros);
     logs_ = parameters.add(name + "/logs", {shape.C}, Start::zeros);
 }
 
 const real* Split::fold(const Context& context) const {
-    real* const folded = context.workspace.take<real>(shape_.C * columns_);
-    fold_actnorm(context.place, shape_.C, 9 * (shape_.C / 2 + (edge_ ? 1 : 0)), columns_, weight_.value(),
+    const Columns& columns = conv_.columns;
+    real* const folded = context.workspace.take<real>(shape_.C * columns.stride);
+    fold_actnorm(context.place, shape_.C, 9 * columns.per_tap(), columns.stride, weight_.value(),
                  bias_.value(), logs_.value(), folded);
     return folded;
 }
 
 void Split::predict(const Context& context, const real* folded, index_t images, const state_t* a,
                     index_t stride, real* out) const {
-    const Columns layout{shape_.C / 2, edge_, true, columns_};
-    for_each_block(context, shape_, images, [&](const ImageRows& block) {
-        const Arena::Scope scope(context.workspace);
-        real* const columns = context.workspace.take<real>(block.pixels() * columns_);
-        im2col(context.place, block, layout, false, a, stride, columns);
-        context.gemm({.m = block.pixels(),
-                      .n = shape_.C,
-                      .k = columns_,
-                      .transpose_b = true,
-                      .lda = columns_,
-                      .ldb = columns_,
-                      .ldc = shape_.C,
-                      .in = scalar_of<real>,
-                      .out = scalar_of<real>},
-                     columns, folded, out + block.begin * shape_.W * shape_.C);
+    for_each_block(context, shape_.H, shape_.W, images, [&](const ImageRows& block) {
+        conv_.forward(context, block, a, stride, folded, Epilogue::none,
+                      out + block.begin * shape_.W * shape_.C);
     });
 }
 
@@ -68,7 +47,7 @@ void Split::with_prediction(const Context& context, index_t N, const state_t* a,
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const real* const folded = fold(context);
-    const index_t tile = images_per_tile(tile_, shape_.pixels(), columns_, N, context.blocking);
+    const index_t tile = images_per_tile(tile_, shape_.pixels(), conv_.columns.stride, N, context.blocking);
     for (index_t n = 0; n < N; n = next_block(context.dry(), n, tile, N)) {
         const Arena::Scope tile_scope(arena);
         const index_t images = std::min(tile, N - n);
@@ -116,48 +95,22 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
     }
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
-    real* const dfolded = arena.take<real>(C * columns_);
-    fill(context.place, C * columns_, real{0}, dfolded);
-    const Columns layout{C / 2, edge_, true, columns_};
-    with_prediction(context, flow.N, flow.h, C,
-                    [&](index_t n, index_t images, const real* out, const real* folded) {
-                        const Latents b{images, shape_.pixels(), C / 2, C};
-                        const state_t* const h = flow.h + n * shape_.size();
-                        real* const dh = gradient.dh + n * shape_.size();
-                        real* const dout = arena.take<real>(images * shape_.size());
-                        gaussian_backward(context.place, b, interleaved_gaussian(C / 2), out, out + 1,
-                                          h + C / 2, gradient.dlogp, dh + C / 2, dout, dout + 1);
-                        // out = columns(a, 1) W'^T: dW' += dout^T columns, da += taps(dout W').
-                        for_each_block(context, shape_, images, [&](const ImageRows& block) {
-                            const Arena::Scope block_scope(arena);
-                            const index_t pixels = block.pixels();
-                            real* const columns = arena.take<real>(pixels * columns_);
-                            const real* const dblock = dout + block.begin * shape_.W * C;
-                            im2col(context.place, block, layout, false, h, C, columns);
-                            context.gemm({.m = C,
-                                          .n = columns_,
-                                          .k = pixels,
-                                          .transpose_a = true,
-                                          .lda = C,
-                                          .ldb = columns_,
-                                          .ldc = columns_,
-                                          .in = scalar_of<real>,
-                                          .out = scalar_of<real>,
-                                          .accumulate = true},
-                                         dblock, columns, dfolded);
-                            context.gemm({.m = pixels,
-                                          .n = columns_,
-                                          .k = C,
-                                          .lda = C,
-                                          .ldb = columns_,
-                                          .ldc = columns_,
-                                          .in = scalar_of<real>,
-                                          .out = scalar_of<real>},
-                                         dblock, folded, columns);
-                            shift_add(context.place, block, layout, true, columns, dh, C);
-                        });
-                    });
-    unfold_actnorm(context.place, C, 9 * layout.per_tap(), columns_, weight_.value(), bias_.value(),
+    const Columns& columns = conv_.columns;
+    real* const dfolded = arena.take<real>(C * columns.stride);
+    fill(context.place, C * columns.stride, real{0}, dfolded);
+    with_prediction(
+        context, flow.N, flow.h, C, [&](index_t n, index_t images, const real* out, const real* folded) {
+            const Latents b{images, shape_.pixels(), C / 2, C};
+            const state_t* const h = flow.h + n * shape_.size();
+            real* const dh = gradient.dh + n * shape_.size();
+            real* const dout = arena.take<real>(images * shape_.size());
+            gaussian_backward(context.place, b, interleaved_gaussian(C / 2), out, out + 1, h + C / 2,
+                              gradient.dlogp, dh + C / 2, dout, dout + 1);
+            for_each_block(context, shape_.H, shape_.W, images, [&](const ImageRows& block) {
+                conv_.backward(context, block, h, C, folded, dout + block.begin * shape_.W * C, dfolded, dh);
+            });
+        });
+    unfold_actnorm(context.place, C, 9 * columns.per_tap(), columns.stride, weight_.value(), bias_.value(),
                    logs_.value(), dfolded, nullptr, weight_.gradient(), bias_.gradient(), logs_.gradient());
 }
 

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "layers/conv3x3.h"
 #include "layers/layer.h"
 
 namespace glow::inline GLOW_REAL {
@@ -38,8 +39,8 @@ class Split : public Layer {
 
     std::string name_;
     Shape shape_;
-    index_t tile_, columns_;  // columns_: of the convolution as a product, rounded up
-    bool edge_;
+    index_t tile_;
+    NarrowInputConv conv_;
     Parameter weight_, bias_, logs_;
 };
 

@@ -29,7 +29,30 @@ struct Gemm {
     Epilogue epilogue = Epilogue::none;
 
     auto operator<=>(const Gemm&) const = default;
+
+    Gemm with(Epilogue added) const {
+        Gemm gemm = *this;
+        gemm.epilogue = added;
+        return gemm;
+    }
+    Gemm accumulating() const {
+        Gemm gemm = *this;
+        gemm.accumulate = true;
+        return gemm;
+    }
 };
+
+// Products of dense matrices, whose rows follow each other without gaps: C [m, n] = A [m, k] B [k, n], with B
+// [n, k] transposed (nt), or with A [k, m] transposed (tn).
+constexpr Gemm gemm_nn(index_t m, index_t n, index_t k, Scalar in, Scalar out) {
+    return {.m = m, .n = n, .k = k, .lda = k, .ldb = n, .ldc = n, .in = in, .out = out};
+}
+constexpr Gemm gemm_nt(index_t m, index_t n, index_t k, Scalar in, Scalar out) {
+    return {.m = m, .n = n, .k = k, .transpose_b = true, .lda = k, .ldb = k, .ldc = n, .in = in, .out = out};
+}
+constexpr Gemm gemm_tn(index_t m, index_t n, index_t k, Scalar in, Scalar out) {
+    return {.m = m, .n = n, .k = k, .transpose_a = true, .lda = m, .ldb = n, .ldc = n, .in = in, .out = out};
+}
 
 class Blas {
   public:

@@ -201,7 +201,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
 
     const auto pass = [&](const Context& context) {
         const Arena::Scope scope(context.workspace);
-        const auto folded = network->fold(context);
+        const auto folded = network->fold_into_scratch(context);
         const auto gradient = network->zero_gradient(context);
         for (index_t n = 0; n < options.batch; n += tile) {
             const Arena::Scope tile_scope(context.workspace);

@@ -79,8 +79,8 @@ class NetworkAlone {
         fill(context.place, rows * network_->outputs(), 1e-3f, dout);
         fill(context.place, rows * shape_.C, 0.0f, da);
         parameters_.bind(values, gradients);
-        const CouplingNetwork::Folded folded = network_->fold(context);
-        const CouplingNetwork::FoldedGradient gradient = network_->zero_gradient(context);
+        const FoldedNetwork folded = network_->fold_into_scratch(context);
+        const FoldedGradient gradient = network_->zero_gradient(context);
         const CouplingNetwork::Maps maps = network_->take_maps(arena, images_);
         network_->forward(context, folded, images_, a, shape_.C, maps);
         network_->backward(context, folded, gradient, images_, a, shape_.C, maps, dout, da);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/network.h"
+#include "layers/coupling_network.h"
 #include "runtime/context.h"
 #include "train/options.h"
 

@@ -1,4 +1,4 @@
-// im2col and shift-and-add against convolutions written out pixel by pixel. The data are small whole numbers,
+// im2col and col2im against convolutions written out pixel by pixel. The data are small whole numbers,
 // for which float arithmetic is exact: results are compared for equality.
 #include "kernels/reduce.h"
 #include "kernels/convolution.h"
@@ -110,7 +110,7 @@ TEST(Im2col, RoundsTheStateToTheNetworksType) {
 }
 
 // The last convolution: columns = x W^T with a column per tap and output, then shifted and added.
-TEST(ShiftAdd, OfTapColumnsIsTheConvolution) {
+TEST(Col2im, OfTapColumnsIsTheConvolution) {
     test::Random random(2);
     for (const Size& size : kSizes)
         for (const index_t O : {1, 3})
@@ -132,7 +132,7 @@ TEST(ShiftAdd, OfTapColumnsIsTheConvolution) {
                                     sum += w[(o * 9 + tap) * C + c] * x[(rows.begin * size.W + p) * C + c];
                                 columns[p * layout.stride + tap * O + o] = static_cast<real>(sum);
                             }
-                    shift_add(test::cpu(), rows, layout, false, columns.data(), target.data(), target_stride);
+                    col2im(test::cpu(), rows, layout, false, columns.data(), target.data(), target_stride);
                 });
                 for (index_t p = 0; p < pixels; ++p) {
                     for (index_t o = 0; o < O; ++o)
@@ -143,7 +143,7 @@ TEST(ShiftAdd, OfTapColumnsIsTheConvolution) {
 }
 
 // <A x, d> = <x, A^T d>, exactly, for both pairs that the backward pass uses.
-TEST(ShiftAdd, MirroredIsTheTransposeOfIm2col) {
+TEST(Col2im, MirroredIsTheTransposeOfIm2col) {
     test::Random random(3);
     for (const Size& size : kSizes)
         for (const bool edge : {false, true})
@@ -162,7 +162,7 @@ TEST(ShiftAdd, MirroredIsTheTransposeOfIm2col) {
                            constant.data());  // edge and one
                     const std::vector<real> d = random.integers<real>(count);
                     for (index_t i = 0; i < count; ++i) columns_side += (columns[i] - constant[i]) * d[i];
-                    shift_add(test::cpu(), rows, layout, true, d.data(), dx.data(), C);
+                    col2im(test::cpu(), rows, layout, true, d.data(), dx.data(), C);
                 });
                 double x_side = 0;
                 for (std::size_t i = 0; i < x.size(); ++i) x_side += x[i] * dx[i];
@@ -181,7 +181,7 @@ TEST(Im2col, MirroredIsTheTransposeOfShiftAdd) {
             double columns_side = 0;
             for_each_block(size, step, [&](const ImageRows& rows) {
                 const std::vector<real> columns = random.integers<real>(rows.pixels() * layout.stride);
-                shift_add(test::cpu(), rows, layout, false, columns.data(), y.data(), O);
+                col2im(test::cpu(), rows, layout, false, columns.data(), y.data(), O);
                 std::vector<real> dcolumns(columns.size());
                 im2col(test::cpu(), rows, layout, true, dy.data(), O, dcolumns.data());
                 for (std::size_t i = 0; i < columns.size(); ++i) columns_side += columns[i] * dcolumns[i];

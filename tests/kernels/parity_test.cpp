@@ -198,7 +198,7 @@ TEST_P(KernelParity, Im2col) {
                     }
 }
 
-TEST_P(KernelParity, ShiftAdd) {
+TEST_P(KernelParity, Col2im) {
     const index_t H = 5, W = 6, N = 3, C = 7, target_stride = 9, stride = 64;
     Random random(5);
     const ImageRows rows{H, W, 3, 11};
@@ -206,7 +206,7 @@ TEST_P(KernelParity, ShiftAdd) {
                target = random.normals<real>(N * H * W * target_stride);
     for (const bool mirror : {false, true})
         expect_parity(kFloat, [&](Side& side) {
-            shift_add(side.place, rows, {C, false, false, stride}, mirror, side.in(columns), side.out(target),
+            col2im(side.place, rows, {C, false, false, stride}, mirror, side.in(columns), side.out(target),
                       target_stride);
         });
 }

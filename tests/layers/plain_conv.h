@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/math.h"
-#include "layers/network.h"
+#include "layers/coupling_network.h"
 
 namespace glow::inline GLOW_REAL {
 

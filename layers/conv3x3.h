@@ -1,0 +1,105 @@
+// 3x3 convolutions as matrix products (architecture section 3). Of the two maps of a convolution the one with few
+// channels is expanded to its nine taps (im2col) or summed from them (col2im); the wide one is never expanded.
+// Works on blocks of image rows, so that the expanded map stays small. Map is the storage type of the wide map
+// and of the weights: real or bfloat16.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/convolution.h"
+#include "layers/layer.h"
+
+namespace glow::inline GLOW_REAL {
+
+// f(ImageRows) for the blocks of N images H x W, in order. whole_images: no block ends within an image.
+template <class F>
+void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f, bool whole_images = false) {
+    index_t step = std::max<index_t>(1, context.blocking.block_pixels / W);
+    if (whole_images) step = std::max<index_t>(1, step / H) * H;
+    const index_t rows = N * H;
+    for (index_t begin = 0; begin < rows; begin = next_block(context.dry(), begin, step, rows))
+        f(ImageRows{H, W, begin, std::min(begin + step, rows)});
+}
+
+// Few inputs: y = columns(x) W^T, columns(x) [pixels, columns.stride]. W [outputs, columns.stride] holds the bias
+// in the column of ones.
+struct NarrowInputConv {
+    Columns columns;
+    index_t outputs;
+    Scalar operands;  // what products make of Map: as it is in memory, or tf32
+
+    static Columns layout(index_t inputs, bool edge) {
+        return {inputs, edge, true, round_up(9 * (inputs + (edge ? 1 : 0)) + 1, 8)};
+    }
+
+    // x: all images, x_stride elements a pixel, of which the first inputs are read. y [block pixels, outputs]
+    // overwritten, epilogue included.
+    template <class Map, class Out>
+    void forward(const Context& context, const ImageRows& block, const state_t* x, index_t x_stride,
+                 const Map* weight, Epilogue epilogue, Out* y) const {
+        const Arena::Scope scope(context.workspace);
+        const index_t pixels = block.pixels();
+        Map* const expanded = context.workspace.take<Map>(pixels * columns.stride);
+        im2col(context.place, block, columns, false, x, x_stride, expanded);
+        context.gemm(gemm_nt(pixels, outputs, columns.stride, operands, scalar_of<Out>).with(epilogue),
+                     expanded, weight, y);
+    }
+
+    // dweight += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; x and dx: all images, `stride`
+    // elements a pixel.
+    template <class Map>
+    void backward(const Context& context, const ImageRows& block, const state_t* x, index_t stride,
+                  const Map* weight, const Map* dy, real* dweight, real* dx) const {
+        const Place& place = context.place;
+        Arena& arena = context.workspace;
+        const index_t pixels = block.pixels();
+        {
+            const Arena::Scope scope(arena);
+            Map* const expanded = arena.take<Map>(pixels * columns.stride);
+            im2col(place, block, columns, false, x, stride, expanded);
+            context.gemm(gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).accumulating(),
+                         dy, expanded, dweight);
+        }
+        const Arena::Scope scope(arena);
+        real* const dexpanded = arena.take<real>(pixels * columns.stride);
+        context.gemm(gemm_nn(pixels, columns.stride, outputs, operands, scalar_of<real>), dy, weight,
+                     dexpanded);
+        col2im(place, block, columns, true, dexpanded, dx, stride);
+    }
+};
+
+// Few outputs: y = col2im(x W^T), without bias and edge channel. W [columns.stride, inputs].
+struct NarrowOutputConv {
+    Columns columns;
+    index_t inputs;
+    Scalar operands;
+
+    static Columns layout(index_t outputs) { return {outputs, false, false, round_up(9 * outputs, 8)}; }
+
+    // y += the block's share, all images [N*H*W, outputs]. x [block pixels, inputs].
+    template <class Map>
+    void forward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
+                 real* y) const {
+        const Arena::Scope scope(context.workspace);
+        const index_t pixels = block.pixels();
+        real* const taps = context.workspace.take<real>(pixels * columns.stride);
+        context.gemm(gemm_nt(pixels, columns.stride, inputs, operands, scalar_of<real>), x, weight, taps);
+        col2im(context.place, block, columns, false, taps, y, columns.C);
+    }
+
+    // dweight += columns(dy)^T x, dx = columns(dy) W. dy: all images [N*H*W, outputs]; x, dx [block pixels,
+    // inputs].
+    template <class Map>
+    void backward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
+                  const real* dy, real* dweight, Map* dx) const {
+        const Arena::Scope scope(context.workspace);
+        const index_t pixels = block.pixels();
+        Map* const dtaps = context.workspace.take<Map>(pixels * columns.stride);
+        im2col(context.place, block, columns, true, dy, columns.C, dtaps);
+        context.gemm(gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).accumulating(), dtaps,
+                     x, dweight);
+        context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>), dtaps, weight, dx);
+    }
+};
+
+}  // namespace glow::inline GLOW_REAL

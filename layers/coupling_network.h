@@ -1,0 +1,91 @@
+// The coupling network (spec section 1): conv 3x3 -> actnorm -> relu -> conv 1x1 -> actnorm -> relu -> conv 3x3
+// (zeros), as three matrix products over pixels (architecture section 3). Its hidden maps are 98% of the model's
+// work.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "layers/conv3x3.h"
+#include "layers/folded_weights.h"
+#include "layers/layer.h"
+
+namespace glow::inline GLOW_REAL {
+
+// Who computes the last convolution, the one 3x3 of a wide map, which alone could be a library's without another
+// pass over that map: matrix products by Context::blas, or Context::conv. One choice for forward, recomputation
+// and both gradients.
+enum class Engine { products, library };
+
+class CouplingNetwork {
+  public:
+    CouplingNetwork(const Shape& shape, index_t inputs, index_t outputs, index_t w, bool edge,
+                    Scalar operands, Engine engine, const std::string& name, Parameters& all);
+    virtual ~CouplingNetwork() = default;
+
+    index_t outputs() const { return last_.columns.C; }
+    const NetworkParameters& parameters() const { return parameters_; }
+    const FoldedLayout& layout() const { return layout_; }
+
+    // Folded weights in scratch, for one call of a layer.
+    FoldedNetwork fold_into_scratch(const Context& context) const;
+    FoldedGradient zero_gradient(const Context& context) const {
+        return zero_folded_gradient(context, layout_);
+    }
+    // Parameter gradients += those of the folded weights.
+    void unfold(const Context& context, const FoldedGradient& gradient) const {
+        glow::unfold(context, parameters_, layout_, gradient, engine_ == Engine::products);
+    }
+
+    // What backward needs of a forward over N images.
+    struct Maps {
+        void* hidden1;  // [N*H*W, w]
+        void* hidden2;  // [N*H*W, w]
+        real* out;      // [N*H*W, outputs]
+    };
+    virtual Maps take_maps(Arena& arena, index_t N) const = 0;
+
+    // Whether the device has all that the engine asks for with N images. Needs the device.
+    virtual bool can_run(const Context& context, index_t N) const = 0;
+
+    // out = NN(a). a: [N*H*W] pixels of `stride` state elements, of which the first half of the layer's channels
+    // are read; out [N*H*W, outputs] overwritten.
+    virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
+                         index_t stride, real* out) const = 0;
+    // The same, bit for bit, with the hidden maps kept.
+    virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
+                         index_t stride, const Maps& maps) const = 0;
+    // da += dL/da in the channels that forward reads, of `stride` elements a pixel; folded gradients and the last
+    // convolution's bias, logs and edge weights (library: all its weights) +=. Overwrites dout [N*H*W, outputs]
+    // and both hidden maps.
+    virtual void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
+                          index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout,
+                          real* da) const = 0;
+
+    // Data-dependent initialization of the hidden actnorms, layer by layer, over N images in tiles of `tile`.
+    virtual void initialise(const Context& context, index_t N, index_t tile, const state_t* a,
+                            index_t stride) = 0;
+
+  protected:
+    index_t H_, W_, w_;
+    bool edge_;
+    Scalar operands_;
+    Engine engine_;
+    NarrowInputConv first_;
+    NarrowOutputConv last_;
+    NetworkParameters parameters_;
+    FoldedLayout layout_;
+};
+
+// Multiply-adds of a coupling network's forward on one pixel of `shape`: the unit of its work, of which its
+// backward takes two.
+double network_multiplies(const ModelConfig& config, const Shape& shape);
+
+// inputs, outputs: channels; w: hidden width; `name` is the coupling's, "level0/step3/coupling". shape.C is not
+// used.
+std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index_t inputs, index_t outputs,
+                                                       index_t w, bool edge, Precision precision,
+                                                       Engine engine, const std::string& name,
+                                                       Parameters& parameters);
+
+}  // namespace glow::inline GLOW_REAL

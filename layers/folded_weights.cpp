@@ -1,0 +1,117 @@
+#include "layers/folded_weights.h"
+
+#include <type_traits>
+
+#include "kernels/elementwise.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+// Blocks begin at whole lines, as products want them.
+constexpr index_t kLine = static_cast<index_t>(kAlignment / sizeof(real));
+
+index_t bias_step(const FoldedLayout& layout) {
+    return round_up(layout.w, kLine);
+}
+
+template <class Map>
+FoldedNetwork take(Arena& arena, const FoldedLayout& layout, index_t networks) {
+    return {arena.take<Map>(networks * layout.w * layout.stride1),
+            arena.take<Map>(networks * layout.w * layout.w), arena.take<real>(networks * bias_step(layout)),
+            arena.take<Map>(networks * layout.rows3 * layout.w),
+            arena.take<double>(networks * layout.outputs)};
+}
+
+template <class Map>
+FoldedNetwork one_of(const FoldedLayout& layout, const FoldedNetwork& all, index_t network) {
+    return {static_cast<Map*>(all.conv1) + network * layout.w * layout.stride1,
+            static_cast<Map*>(all.conv2) + network * layout.w * layout.w,
+            all.bias2 + network * bias_step(layout),
+            static_cast<Map*>(all.conv3) + network * layout.rows3 * layout.w,
+            all.scale3 + network * layout.outputs};
+}
+
+template <class Map>
+void fold_as(const Context& context, std::span<const FoldedLevel> levels) {
+    std::vector<NetworkFolding<Map>> foldings;
+    for (const FoldedLevel& level : levels) {
+        const FoldedLayout& layout = level.layout;
+        const NetworkParameters& p = *level.first;
+        foldings.push_back({.networks = level.networks,
+                            .step = level.step,
+                            .w = layout.w,
+                            .K = layout.K1,
+                            .stride = layout.stride1,
+                            .C = layout.outputs,
+                            .rows3 = layout.rows3,
+                            .edge = layout.edge,
+                            .order = layout.order,
+                            .W1 = p.weight1.value(),
+                            .bias1 = p.bias1.value(),
+                            .logs1 = p.logs1.value(),
+                            .W2 = p.weight2.value(),
+                            .bias2 = p.bias2.value(),
+                            .logs2 = p.logs2.value(),
+                            .W3 = p.weight3.value(),
+                            .logs3 = p.logs3.value(),
+                            .conv1 = static_cast<Map*>(level.all.conv1),
+                            .conv2 = static_cast<Map*>(level.all.conv2),
+                            .conv3 = static_cast<Map*>(level.all.conv3),
+                            .bias2_folded = level.all.bias2,
+                            .bias_step = bias_step(layout),
+                            .scale3 = level.all.scale3});
+    }
+    fold_networks<Map>(context.place, foldings);
+}
+
+// f(Map{}) for the type of the folded weights.
+template <class F>
+auto with_map(const FoldedLayout& layout, F f) {
+    if constexpr (std::is_same_v<real, float>)
+        if (layout.bf16) return f(bfloat16{});
+    return f(real{});
+}
+
+}  // namespace
+
+FoldedNetwork take_folded(Arena& arena, const FoldedLayout& layout, index_t networks) {
+    return with_map(layout, [&]<class Map>(Map) { return take<Map>(arena, layout, networks); });
+}
+
+FoldedNetwork folded_network(const FoldedLayout& layout, const FoldedNetwork& all, index_t network) {
+    return with_map(layout, [&]<class Map>(Map) { return one_of<Map>(layout, all, network); });
+}
+
+void fold(const Context& context, std::span<const FoldedLevel> levels) {
+    with_map(levels.front().layout, [&]<class Map>(Map) { fold_as<Map>(context, levels); });
+}
+
+FoldedGradient zero_folded_gradient(const Context& context, const FoldedLayout& layout) {
+    const index_t conv2 = round_up(layout.w * layout.stride1, kLine),
+                  bias2 = conv2 + round_up(layout.w * layout.w, kLine),
+                  conv3 = bias2 + round_up(layout.w, kLine), all = conv3 + layout.rows3 * layout.w;
+    real* const gradient = context.workspace.take<real>(all);
+    fill(context.place, all, real{0}, gradient);
+    return {gradient, gradient + conv2, gradient + bias2, gradient + conv3};
+}
+
+void unfold(const Context& context, const NetworkParameters& p, const FoldedLayout& layout,
+            const FoldedGradient& gradient, bool with_conv3) {
+    const Place& place = context.place;
+    unfold_actnorm(place, layout.w, layout.K1, layout.stride1, p.weight1.value(), p.bias1.value(),
+                   p.logs1.value(), gradient.conv1, nullptr, p.weight1.gradient(), p.bias1.gradient(),
+                   p.logs1.gradient());
+    unfold_actnorm(place, layout.w, layout.w, layout.w, p.weight2.value(), p.bias2.value(), p.logs2.value(),
+                   gradient.conv2, gradient.bias2, p.weight2.gradient(), p.bias2.gradient(),
+                   p.logs2.gradient());
+    if (with_conv3)
+        unpack_taps(place, layout.outputs, layout.w, layout.edge, layout.order, gradient.conv3,
+                    p.weight3.gradient());
+}
+
+void FoldedWeights::allocate(Arena& derived, std::vector<FoldedLevel> levels) {
+    levels_ = std::move(levels);
+    for (FoldedLevel& level : levels_) level.all = take_folded(derived, level.layout, level.networks);
+}
+
+}  // namespace glow::inline GLOW_REAL

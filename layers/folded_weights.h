@@ -1,0 +1,83 @@
+// The weights of the coupling networks as matrix products read them: each actnorm folded into its convolution,
+// rounded to the networks' precision. A layer folds them for one call into scratch, or, for a GPU, all networks'
+// are folded by one kernel after every change of the parameters (FoldedWeights).
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "kernels/actnorm_fold.h"
+#include "layers/layer.h"
+
+namespace glow::inline GLOW_REAL {
+
+// The parameters of one network (spec section 3).
+struct NetworkParameters {
+    Parameter weight1, bias1, logs1, weight2, bias2, logs2, weight3, bias3, logs3;
+};
+
+// Sizes of a network's folded weights.
+struct FoldedLayout {
+    index_t w;               // hidden channels
+    index_t K1, stride1;     // columns of the first convolution that hold weights, and all of them
+    index_t outputs, rows3;  // of the last convolution, and rows of its matrix
+    bool edge;
+    TapOrder order;  // of the rows of conv3
+    bool bf16;       // type of conv1, conv2, conv3: bfloat16, else real
+};
+
+// Folded weights of one network.
+struct FoldedNetwork {
+    void* conv1;     // [w, stride1]; column K1 is the bias
+    void* conv2;     // [w, w]
+    real* bias2;     // [w]
+    void* conv3;     // [rows3, w]; row tap * outputs + o, or o * 9 + tap
+    double* scale3;  // [outputs] exp(3 logs) of the last convolution
+};
+
+// Gradients of the folded weights, in scratch for one call of a layer.
+struct FoldedGradient {
+    real* conv1;  // [w, stride1]
+    real* conv2;  // [w, w]
+    real* bias2;  // [w]
+    real* conv3;  // [rows3, w]; unused where a library computes the last convolution
+};
+
+// Takes the arrays of `networks` networks of equal layout; folded_network() gives those of one.
+FoldedNetwork take_folded(Arena& arena, const FoldedLayout& layout, index_t networks);
+FoldedNetwork folded_network(const FoldedLayout& layout, const FoldedNetwork& all, index_t network);
+
+// Networks of equal layout whose parameters lie `step` elements apart: the steps of a level.
+struct FoldedLevel {
+    const NetworkParameters* first;
+    FoldedLayout layout;
+    index_t networks, step;
+    FoldedNetwork all;
+};
+// Folds the networks of all levels, which share a precision, in one kernel.
+void fold(const Context& context, std::span<const FoldedLevel> levels);
+
+// One block of scratch, filled with zeros by one kernel.
+FoldedGradient zero_folded_gradient(const Context& context, const FoldedLayout& layout);
+// Parameter gradients += those of the folded weights. with_conv3: those of conv3 too.
+void unfold(const Context& context, const NetworkParameters& parameters, const FoldedLayout& layout,
+            const FoldedGradient& gradient, bool with_conv3);
+
+// Folded weights of all networks of a model, kept between calls.
+class FoldedWeights {
+  public:
+    // Takes their memory. levels: of each the networks' common layout and parameters (all.* unset).
+    void allocate(Arena& derived, std::vector<FoldedLevel> levels);
+    bool allocated() const { return !levels_.empty(); }
+    // After every change of the parameters.
+    void update(const Context& context) const { fold(context, levels_); }
+    FoldedNetwork of(index_t level, index_t step) const {
+        const FoldedLevel& found = levels_[static_cast<std::size_t>(level)];
+        return folded_network(found.layout, found.all, step);
+    }
+
+  private:
+    std::vector<FoldedLevel> levels_;
+};
+
+}  // namespace glow::inline GLOW_REAL
