@@ -42,7 +42,7 @@ LuFactors ActnormMixing::factors() const {
             lu_.upper.value()};
 }
 
-void ActnormMixing::begin_prepare(const Context& context, Steps steps) {
+void ActnormMixing::start_deriving(const Context& context, Steps steps) {
     const Trace trace("mixing derived values");
     const ActnormMixing& first = *steps[0];
     const Place& place = context.place;
@@ -71,7 +71,7 @@ void ActnormMixing::begin_prepare(const Context& context, Steps steps) {
     fold_mixing(place, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(), v);
 }
 
-void ActnormMixing::finish_prepare(const Context& context, Steps steps) {
+void ActnormMixing::finish_deriving(const Context& context, Steps steps) {
     const Trace trace("mixing inverses");
     const ActnormMixing& first = *steps[0];
     const Place& place = context.place;
@@ -98,7 +98,7 @@ void ActnormMixing::initialise(const Context& context, Flow& flow) {
                              bias_.value(), logs_.value());
     }
     ActnormMixing* const self = this;
-    prepare(context, {&self, 1});
+    derive(context, {&self, 1});
     forward(context, flow);
 }
 
@@ -155,13 +155,13 @@ void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x
     const real* const logs = logs_.value();
     if (permutation_ == Permutation::invconv)
         dense_weight_gradient(context.place, C, dMc, values_.W_inverse, bias, logs, dlogdet,
-                              weight_.gradient());
+                              weight_.gradient(gradient.parameters));
     if (permutation_ == Permutation::invconv_lu)
         lu_gradient(context.place, C, dMc, factors(), bias, logs, dlogdet,
-                    context.workspace.take<double>(C * C), lu_.log_diag.gradient(), lu_.lower.gradient(),
-                    lu_.upper.gradient());
-    actnorm_gradient(context.place, C, dMc, values_.W, bias, logs, dlogdet, bias_.gradient(),
-                     logs_.gradient());
+                    context.workspace.take<double>(C * C), lu_.log_diag.gradient(gradient.parameters),
+                    lu_.lower.gradient(gradient.parameters), lu_.upper.gradient(gradient.parameters));
+    actnorm_gradient(context.place, C, dMc, values_.W, bias, logs, dlogdet,
+                     bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters));
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -19,22 +19,22 @@ class ActnormMixing : public Layer {
     // Layers of equal shape and kind that were made one after the other: the steps of a level. Their derived
     // values are made together, in a few kernels and one call of the solver.
     using Steps = std::span<ActnormMixing* const>;
-    // Takes 4 C^2 + 2 C + 2 doubles of derived values a step. conditions: [steps] doubles that prepare()
+    // Takes 4 C^2 + 2 C + 2 doubles of derived values a step. conditions: [steps] doubles that derive()
     // sets.
     static void allocate(Steps steps, Arena& derived, double* conditions);
     // Derived values from the parameters: M = W diag(s), its inverse, W^-1, logdet. To be called after every
     // change of the parameters. Sets W's condition numbers; inf where W is singular or a parameter is not
     // finite, and then the layer's results mean nothing.
-    static void prepare(const Context& context, Steps steps) {
-        begin_prepare(context, steps);
-        finish_prepare(context, steps);
+    static void derive(const Context& context, Steps steps) {
+        start_deriving(context, steps);
+        finish_deriving(context, steps);
     }
     // Its two halves. After the first, forward(false) can be run, while a GPU works out determinants and
     // inverses beside; all else after the second.
-    static void begin_prepare(const Context& context, Steps steps);
-    static void finish_prepare(const Context& context, Steps steps);
+    static void start_deriving(const Context& context, Steps steps);
+    static void finish_deriving(const Context& context, Steps steps);
 
-    // Sets the actnorm; then as prepare() and forward().
+    // Sets the actnorm; then as derive() and forward().
     void initialise(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override { forward(context, flow, true); }
     // with_determinant: logdet += log|det W| too. Else add_determinants() has to follow, for all steps
@@ -47,7 +47,7 @@ class ActnormMixing : public Layer {
     // dh: dL/dy -> dL/dx, parameter gradients += those at the layer's input x [N, H, W, C].
     void gradient(const Context& context, index_t N, const state_t* x, Gradient& gradient) const;
 
-    // Derived values, valid after prepare(); in the memory of the device.
+    // Derived values, valid after derive(); in the memory of the device.
     const MixingValues& values() const { return values_; }
 
   private:

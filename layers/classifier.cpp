@@ -34,8 +34,9 @@ void Classifier::backward(const Context& context, const Flow& flow, Gradient& gr
     cross_entropy(context.place, flow.N, classes_, flow.labels, result.logits, unused, unused + flow.N);
     classifier_backward(context.place, flow.N, shape_.pixels(), shape_.C, classes_, flow.labels, result.mean,
                         result.logits, {weight_.value(), bias_.value(), logs_.value()}, gradient.dbits_y,
-                        context.workspace.take<double>(flow.N * classes_), weight_.gradient(),
-                        bias_.gradient(), logs_.gradient(), gradient.dh);
+                        context.workspace.take<double>(flow.N * classes_),
+                        weight_.gradient(gradient.parameters), bias_.gradient(gradient.parameters),
+                        logs_.gradient(gradient.parameters), gradient.dh);
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -31,8 +31,8 @@ void Coupling::for_each_tile(const Blocking& blocking, bool dry, index_t N, F f)
     for (index_t n = 0; n < N; n = next_block(dry, n, images, N)) f(n, std::min(images, N - n));
 }
 
-Coupling::Kept Coupling::take_kept(const Blocking& blocking, Arena& arena, index_t N) const {
-    Kept kept;
+Coupling::SavedMaps Coupling::take_maps(const Blocking& blocking, Arena& arena, index_t N) const {
+    SavedMaps kept;
     for_each_tile(blocking, false, N,
                   [&](index_t, index_t images) { kept.push_back(network_->take_maps(arena, images)); });
     return kept;
@@ -49,7 +49,7 @@ void Coupling::initialise(const Context& context, Flow& flow) {
     forward(context, flow);
 }
 
-void Coupling::forward(const Context& context, Flow& flow, const Kept* kept) {
+void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* kept) {
     const Trace trace("coupling");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
@@ -104,7 +104,7 @@ void Coupling::predict(const Context& context, index_t N, const state_t* h, real
     });
 }
 
-void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, const Kept* kept) {
+void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* kept) {
     const Trace trace("coupling backward");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
@@ -128,9 +128,9 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
             affine_coupling_backward(context.place, rows, C, gradient.dlogp, maps.out, dout, h, dh);
         else
             additive_coupling_backward(context.place, rows, C, maps.out, dout, h, dh);
-        network_->backward(context, folded, dfolded, images, h, C, maps, dout, dh);
+        network_->backward(context, folded, dfolded, images, h, C, maps, dout, dh, gradient.parameters);
     });
-    network_->unfold(context, dfolded);
+    network_->unfold(context, dfolded, gradient.parameters);
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -31,10 +31,10 @@ class Coupling : public Layer {
     }
 
     // What the policy `store` keeps: the network's maps, tile by tile.
-    using Kept = std::vector<CouplingNetwork::Maps>;
-    Kept take_kept(const Blocking& blocking, Arena& arena, index_t N) const;
-    void forward(const Context& context, Flow& flow, const Kept* kept);
-    void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept* kept);
+    using SavedMaps = std::vector<CouplingNetwork::Maps>;
+    SavedMaps take_maps(const Blocking& blocking, Arena& arena, index_t N) const;
+    void forward(const Context& context, Flow& flow, const SavedMaps* kept);
+    void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* kept);
 
     // network_input: another state of the same shape whose a half feeds the network instead of flow's own.
     void inverse(const Context& context, Flow& flow, const state_t* network_input);

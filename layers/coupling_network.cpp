@@ -87,8 +87,8 @@ class Network : public CouplingNetwork {
 
     // out = (col2im(h2 W3^T) + edge + bias) exp(3 logs), h2 = relu(h1 W2'^T + b2'), h1 = relu(columns(a) W1'^T)
     void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                  index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout,
-                  real* da) const override {
+                  index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout, real* da,
+                  const ParameterGradients& gradients) const override {
         const Place& place = context.place;
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
@@ -102,16 +102,17 @@ class Network : public CouplingNetwork {
         const NetworkParameters& p = parameters_;
 
         // The last convolution: dout -> dpre, then dW3 and dh2.
-        zero_convolution_backward(place, rows, C, folded.scale3, maps.out, dout, p.bias3.gradient(),
-                                  p.logs3.gradient(), partial);
+        zero_convolution_backward(place, rows, C, folded.scale3, maps.out, dout, p.bias3.gradient(gradients),
+                                  p.logs3.gradient(gradients), partial);
         const real* const dpre = dout;
         if (edge_)
-            edge_weight_backward(place, N, H_, W_, C, dpre, p.weight3.gradient() + w_, w_ + 1, partial);
+            edge_weight_backward(place, N, H_, W_, C, dpre, p.weight3.gradient(gradients) + w_, w_ + 1,
+                                 partial);
         each_block(context, N, [&](const ImageRows& block) {
             const Map* const h2 = hidden2 + block.begin * W_ * w_;
             Map* const dh2 = dhidden2 + block.begin * W_ * w_;
             if (engine_ == Engine::library)
-                library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2);
+                library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2, gradients);
             else
                 last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
                                gradient.conv3, dh2);
@@ -169,7 +170,8 @@ class Network : public CouplingNetwork {
 
     // The last convolution's gradients: dh2 = and dW3 += of one block.
     void library_backward(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
-                          const Map* hidden2, const real* dpre, Map* dhidden2) const {
+                          const Map* hidden2, const real* dpre, Map* dhidden2,
+                          const ParameterGradients& gradients) const {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         const void* dy = dpre;
@@ -181,7 +183,7 @@ class Network : public CouplingNetwork {
         real* const dfilters = arena.take<real>(9 * outputs() * w_);
         context.convolve(convolution(Convolution::Pass::weight_gradient, block), hidden2, dy, dfilters);
         unpack_taps(context.place, outputs(), w_, edge_, layout_.order, dfilters,
-                    parameters_.weight3.gradient());
+                    parameters_.weight3.gradient(gradients));
         context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
     }
 

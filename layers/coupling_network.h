@@ -33,8 +33,9 @@ class CouplingNetwork {
         return zero_folded_gradient(context, layout_);
     }
     // Parameter gradients += those of the folded weights.
-    void unfold(const Context& context, const FoldedGradient& gradient) const {
-        glow::unfold(context, parameters_, layout_, gradient, engine_ == Engine::products);
+    void unfold(const Context& context, const FoldedGradient& folded,
+                const ParameterGradients& gradients) const {
+        glow::unfold(context, parameters_, layout_, folded, engine_ == Engine::products, gradients);
     }
 
     // What backward needs of a forward over N images.
@@ -59,8 +60,8 @@ class CouplingNetwork {
     // convolution's bias, logs and edge weights (library: all its weights) +=. Overwrites dout [N*H*W, outputs]
     // and both hidden maps.
     virtual void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                          index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout,
-                          real* da) const = 0;
+                          index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout, real* da,
+                          const ParameterGradients& gradients) const = 0;
 
     // Data-dependent initialization of the hidden actnorms, layer by layer, over N images in tiles of `tile`.
     virtual void initialise(const Context& context, index_t N, index_t tile, const state_t* a,

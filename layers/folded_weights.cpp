@@ -96,17 +96,17 @@ FoldedGradient zero_folded_gradient(const Context& context, const FoldedLayout& 
 }
 
 void unfold(const Context& context, const NetworkParameters& p, const FoldedLayout& layout,
-            const FoldedGradient& gradient, bool with_conv3) {
+            const FoldedGradient& folded, bool with_conv3, const ParameterGradients& gradients) {
     const Place& place = context.place;
     unfold_actnorm(place, layout.w, layout.K1, layout.stride1, p.weight1.value(), p.bias1.value(),
-                   p.logs1.value(), gradient.conv1, nullptr, p.weight1.gradient(), p.bias1.gradient(),
-                   p.logs1.gradient());
+                   p.logs1.value(), folded.conv1, nullptr, p.weight1.gradient(gradients),
+                   p.bias1.gradient(gradients), p.logs1.gradient(gradients));
     unfold_actnorm(place, layout.w, layout.w, layout.w, p.weight2.value(), p.bias2.value(), p.logs2.value(),
-                   gradient.conv2, gradient.bias2, p.weight2.gradient(), p.bias2.gradient(),
-                   p.logs2.gradient());
+                   folded.conv2, folded.bias2, p.weight2.gradient(gradients), p.bias2.gradient(gradients),
+                   p.logs2.gradient(gradients));
     if (with_conv3)
-        unpack_taps(place, layout.outputs, layout.w, layout.edge, layout.order, gradient.conv3,
-                    p.weight3.gradient());
+        unpack_taps(place, layout.outputs, layout.w, layout.edge, layout.order, folded.conv3,
+                    p.weight3.gradient(gradients));
 }
 
 void FoldedWeights::allocate(Arena& derived, std::vector<FoldedLevel> levels) {

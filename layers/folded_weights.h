@@ -61,7 +61,7 @@ void fold(const Context& context, std::span<const FoldedLevel> levels);
 FoldedGradient zero_folded_gradient(const Context& context, const FoldedLayout& layout);
 // Parameter gradients += those of the folded weights. with_conv3: those of conv3 too.
 void unfold(const Context& context, const NetworkParameters& parameters, const FoldedLayout& layout,
-            const FoldedGradient& gradient, bool with_conv3);
+            const FoldedGradient& folded, bool with_conv3, const ParameterGradients& gradients);
 
 // Folded weights of all networks of a model, kept between calls.
 class FoldedWeights {

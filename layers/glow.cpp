@@ -13,8 +13,8 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
     : config_(config), precision_(execution.precision), fold_ahead_(execution.fold_ahead) {
     check(config);
     // The tensors added since the last call.
-    auto add_piece = [this, begin = index_t{0}](index_t level, index_t step) mutable {
-        pieces_.push_back({level, step, {begin, parameters_.size() - begin}});
+    auto add_block = [this, begin = index_t{0}](index_t level, index_t step) mutable {
+        blocks_.push_back({level, step, begin, parameters_.size() - begin});
         begin = parameters_.size();
     };
     for (index_t l = 0; l < config.levels; ++l) {
@@ -29,23 +29,23 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
                 Step{ActnormMixing(shape, config.permutation, step, parameters_),
                      Coupling(config, shape, execution.precision, engine, execution.tile, step, parameters_),
                      step}));
-            add_piece(l, k);
+            add_block(l, k);
             level.mixings.push_back(&level.steps.back()->mixing);
         }
         if (l + 1 < config.levels) {
             level.split.emplace(config, shape, execution.tile, name + "/split", parameters_);
-            add_piece(l, -1);
+            add_block(l, -1);
         }
         levels_.push_back(std::move(level));
     }
     const Shape& top = levels_.back().shape;
     top_.emplace(config, top, parameters_);
     if (config.y_cond && config.weight_y > 0) classifier_.emplace(config, top, parameters_);
-    add_piece(config.levels, -1);
-    std::reverse(pieces_.begin(), pieces_.end());
+    add_block(config.levels, -1);
+    std::reverse(blocks_.begin(), blocks_.end());
 }
 
-std::string Piece::name(index_t levels) const {
+std::string ParameterBlock::name(index_t levels) const {
     if (level == levels) return "prior/top";
     const std::string name = "level" + std::to_string(level);
     return step < 0 ? name + "/split" : name + "/step" + std::to_string(step);
@@ -76,30 +76,30 @@ void Glow::allocate_folded(Arena& derived) {
             levels_[l].steps[k]->coupling.use(folded_.of(static_cast<index_t>(l), static_cast<index_t>(k)));
 }
 
-void Glow::begin_derive(const Context& context) {
-    for (Level& level : levels_) ActnormMixing::begin_prepare(context, level.mixings);
+void Glow::start_deriving(const Context& context) {
+    for (Level& level : levels_) ActnormMixing::start_deriving(context, level.mixings);
     if (folded_.allocated()) {
         const Trace trace("folded weights");
         folded_.update(context);
     }
-    top_->prepare(context);
+    top_->derive(context);
 }
 
-void Glow::finish_derive(const Context& context) {
-    for (Level& level : levels_) ActnormMixing::finish_prepare(context, level.mixings);
+void Glow::finish_deriving(const Context& context) {
+    for (Level& level : levels_) ActnormMixing::finish_deriving(context, level.mixings);
 }
 
-Glow::Prepared Glow::prepared(const Context& context) const {
-    Prepared prepared;
+Glow::Conditioning Glow::conditioning(const Context& context) const {
+    Conditioning found;
     const std::vector<double> conditions = context.to_host(conditions_, config_.levels * config_.depth);
     for (std::size_t i = 0; i < conditions.size(); ++i) {
         const std::size_t depth = static_cast<std::size_t>(config_.depth);
-        if (conditions[i] > prepared.max_condition) prepared.worst_step = static_cast<index_t>(i);
-        prepared.max_condition = std::max(prepared.max_condition, conditions[i]);
-        if (!std::isfinite(conditions[i]) && prepared.bad_layer.empty())
-            prepared.bad_layer = "level" + std::to_string(i / depth) + "/step" + std::to_string(i % depth);
+        if (conditions[i] > found.max_condition) found.worst_step = static_cast<index_t>(i);
+        found.max_condition = std::max(found.max_condition, conditions[i]);
+        if (!std::isfinite(conditions[i]) && found.bad_layer.empty())
+            found.bad_layer = "level" + std::to_string(i / depth) + "/step" + std::to_string(i % depth);
     }
-    return prepared;
+    return found;
 }
 
 Glow::ConstantLogdets Glow::constant_logdets(const Context& context) const {
@@ -125,86 +125,116 @@ void Glow::initialise(const Context& context, Flow& flow) {
         }
         if (level.split) level.split->forward(context, flow);
     }
-    top_->prepare(context);
+    top_->derive(context);
     top_->forward(context, flow);
     if (classifier_) classifier_->forward(context, flow);
 }
 
-void Glow::forward(const Context& context, Flow& flow, Kept* kept) {
-    const bool determinants_last = context.place.tuned_for_gpu();
-    run_forward(context, flow, kept, !determinants_last);
-    if (determinants_last) add_determinants(context, flow);
+// What backward wants of the input of step k of level l; nullptr where nothing is saved.
+const SavedActivations::Step* Glow::save(const Context& context, SavedActivations* saved, index_t l,
+                                         index_t k, const Flow& flow) {
+    if (saved == nullptr) return nullptr;
+    const Level& level = levels_[static_cast<std::size_t>(l)];
+    SavedActivations::Step& step = saved->add(context, level.shape, l, k, precision_, flow);
+    step.has_maps = saved->policy_.keeps_maps(l, k, config_.depth);
+    if (step.has_maps)
+        step.maps = level.steps[static_cast<std::size_t>(k)]->coupling.take_maps(context.blocking,
+                                                                                 saved->arena_, flow.N);
+    return &step;
 }
 
-void Glow::add_determinants(const Context& context, Flow& flow) {
-    for (Level& level : levels_) ActnormMixing::add_determinants(context, level.mixings, flow);
-}
-
-void Glow::run_forward(const Context& context, Flow& flow, Kept* kept, bool with_determinants) {
+void Glow::transform(const Context& context, Flow& flow, SavedActivations* saved) {
     const Trace trace("forward");
+    transform_levels(context, flow, saved, false);
+}
+
+void Glow::encode(const Context& context, Flow& flow) {
+    const Trace trace("encode");
+    transform_levels(context, flow, nullptr, true);
+    add_determinants(context, flow);
+    top_->encode(context, flow);
+}
+
+// to_eps: the latents of splits become standard normal.
+void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps) {
+    const bool with_determinants = !context.place.tuned_for_gpu();
     fill(context.place, flow.N, 0.0, flow.logdet);
     fill(context.place, flow.N, 0.0, flow.prior);
     for (std::size_t l = 0; l < levels_.size(); ++l) {
         Level& level = levels_[l];
         level.squeeze.forward(context, flow);
         for (std::size_t k = 0; k < level.steps.size(); ++k) {
-            const Trace step_trace(level.steps[k]->name);
-            const Coupling::Kept* maps = nullptr;
-            if (kept != nullptr) {
-                const index_t level_number = static_cast<index_t>(l), number = static_cast<index_t>(k);
-                Kept::Step& step = kept->add(context, level.shape, level_number, number, precision_, flow);
-                step.has_maps = kept->keep_.keeps_maps(level_number, number, config_.depth);
-                if (step.has_maps) {
-                    step.maps = level.steps[k]->coupling.take_kept(context.blocking, kept->arena_, flow.N);
-                    maps = &step.maps;
-                }
-            }
-            level.steps[k]->mixing.forward(context, flow, with_determinants);
-            level.steps[k]->coupling.forward(context, flow, maps);
+            auto& [mixing, coupling, name] = *level.steps[k];
+            const Trace step_trace(name);
+            const SavedActivations::Step* const step =
+                save(context, saved, static_cast<index_t>(l), static_cast<index_t>(k), flow);
+            mixing.forward(context, flow, with_determinants);
+            coupling.forward(context, flow, step != nullptr ? step->saved_maps() : nullptr);
         }
         if (level.split) level.split->forward(context, flow);
+        if (level.split && to_eps) level.split->encode(context, flow);
     }
     top_->forward(context, flow);
     if (classifier_) classifier_->forward(context, flow);
 }
 
-void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
-                    GradientListener* listener) {
+void Glow::add_determinants(const Context& context, Flow& flow) {
+    if (!context.place.tuned_for_gpu()) return;
+    for (Level& level : levels_) ActnormMixing::add_determinants(context, level.mixings, flow);
+}
+
+void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
+                    GradientHook& hook) {
     const Trace trace("backward");
-    GradientListener silent;
-    GradientListener& hears = listener != nullptr ? *listener : silent;
-    for (const Piece& piece : pieces_) {
-        hears.begin(piece.range);
-        backward(context, flow, gradient, kept, piece);
-        hears.complete(piece.range);
+    for (const ParameterBlock& block : blocks_) {
+        gradient.parameters = hook.begin(block);
+        backward(context, flow, gradient, saved, block);
+        hook.complete(block);
     }
 }
 
-void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
-                    const Piece& piece) {
-    if (piece.level == config_.levels) {
+void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved) {
+    const Trace trace("backward");
+    for (const ParameterBlock& block : blocks_) backward(context, flow, gradient, saved, block);
+}
+
+void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
+                    const ParameterBlock& block) {
+    if (block.level == config_.levels) {
         top_->backward(context, flow, gradient);
         if (classifier_) classifier_->backward(context, flow, gradient);
         return;
     }
-    Level& level = levels_[piece.level];
-    if (piece.step < 0) return level.split->backward(context, flow, gradient);
-    const Kept::Step& kept_here = kept.steps_[piece.level * config_.depth + piece.step];
-    auto& [mixing, coupling, name] = *level.steps[piece.step];
+    Level& level = levels_[block.level];
+    if (block.step < 0) return level.split->backward(context, flow, gradient);
+    const SavedActivations::Step& step = saved.steps_[block.level * config_.depth + block.step];
+    auto& [mixing, coupling, name] = *level.steps[block.step];
     const Trace trace(name);
-    coupling.backward(context, flow, gradient, kept_here.has_maps ? &kept_here.maps : nullptr);
+    coupling.backward(context, flow, gradient, step.saved_maps());
     mixing.inverse(context, flow);
-    // From an exact state on, nothing of the drift behind it goes further down.
-    const bool first = piece.level == 0 && piece.step == 0;
-    const state_t* const x = Kept::recall(context, level.shape, kept_here, first, precision_, flow);
+    // Restoring an exact state stops drift from propagating further.
+    const bool first = block.level == 0 && block.step == 0;
+    const state_t* const x = SavedActivations::restore(context, level.shape, step, first, precision_, flow);
     mixing.gradient(context, flow.N, x, gradient);
-    if (piece.step == 0) level.squeeze.backward(context, flow, gradient);
+    if (block.step == 0) level.squeeze.backward(context, flow, gradient);
 }
 
 void Glow::inverse(const Context& context, Flow& flow) {
     const Trace trace("inverse");
+    invert_levels(context, flow, false);
+}
+
+void Glow::decode(const Context& context, Flow& flow) {
+    const Trace trace("decode");
+    top_->decode(context, flow);
+    invert_levels(context, flow, true);
+}
+
+// from_eps: the latents of splits are standard normal.
+void Glow::invert_levels(const Context& context, Flow& flow, bool from_eps) {
     for (std::size_t l = levels_.size(); l-- > 0;) {
         Level& level = levels_[l];
+        if (level.split && from_eps) level.split->decode(context, flow);
         if (level.split) level.split->inverse(context, flow);
         for (std::size_t k = level.steps.size(); k-- > 0;) {
             const Trace step_trace(level.steps[k]->name);
@@ -215,65 +245,26 @@ void Glow::inverse(const Context& context, Flow& flow) {
     }
 }
 
-void Glow::encode(const Context& context, Flow& flow) {
-    const Trace trace("encode");
-    fill(context.place, flow.N, 0.0, flow.logdet);
-    fill(context.place, flow.N, 0.0, flow.prior);
-    for (Level& level : levels_) {
-        level.squeeze.forward(context, flow);
-        for (auto& step : level.steps) {
-            const Trace step_trace(step->name);
-            step->mixing.forward(context, flow);
-            step->coupling.forward(context, flow);
-        }
-        if (level.split) {
-            level.split->forward(context, flow);
-            level.split->encode(context, flow);
-        }
-    }
-    top_->forward(context, flow);
-    if (classifier_) classifier_->forward(context, flow);
-    top_->encode(context, flow);
-}
-
-void Glow::decode(const Context& context, Flow& flow) {
-    const Trace trace("decode");
-    top_->decode(context, flow);
-    for (std::size_t l = levels_.size(); l-- > 0;) {
-        Level& level = levels_[l];
-        if (level.split) {
-            level.split->decode(context, flow);
-            level.split->inverse(context, flow);
-        }
-        for (std::size_t k = level.steps.size(); k-- > 0;) {
-            const Trace step_trace(level.steps[k]->name);
-            level.steps[k]->coupling.inverse(context, flow);
-            level.steps[k]->mixing.inverse(context, flow);
-        }
-        level.squeeze.inverse(context, flow);
-    }
-}
-
-Keep Glow::keep_within(index_t N, std::size_t bytes) const {
-    Keep keep;
-    keep.last_maps.assign(levels_.size(), 0);
+MemoryPolicy Glow::policy_within(index_t N, std::size_t bytes) const {
+    MemoryPolicy policy;
+    policy.last_maps.assign(levels_.size(), 0);
     for (std::size_t l = levels_.size(); l-- > 0;) {
         Arena counting(Device::none, Category::stored, 0);
-        levels_[l].steps[0]->coupling.take_kept(kCpuBlocking, counting, N);
+        levels_[l].steps[0]->coupling.take_maps(kCpuBlocking, counting, N);
         const index_t steps = std::min(config_.depth, static_cast<index_t>(bytes / counting.used()));
-        keep.last_maps[l] = steps;
+        policy.last_maps[l] = steps;
         bytes -= static_cast<std::size_t>(steps) * counting.used();
     }
-    return keep;
+    return policy;
 }
 
-double Glow::network_units(const Keep& keep) const {
+double Glow::network_units(const MemoryPolicy& policy) const {
     double units = 0, work = 0;
     for (std::size_t l = 0; l < levels_.size(); ++l) {
         const Shape& shape = levels_[l].shape;
         const double forward = static_cast<double>(shape.pixels()) * network_multiplies(config_, shape);
         for (index_t k = 0; k < config_.depth; ++k) {
-            units += forward * (keep.keeps_maps(static_cast<index_t>(l), k, config_.depth) ? 3 : 4);
+            units += forward * (policy.keeps_maps(static_cast<index_t>(l), k, config_.depth) ? 3 : 4);
             work += forward;
         }
     }

@@ -10,7 +10,7 @@
 #include "layers/actnorm_mixing.h"
 #include "layers/classifier.h"
 #include "layers/coupling.h"
-#include "layers/keep.h"
+#include "layers/memory_policy.h"
 #include "layers/prior.h"
 #include "layers/split.h"
 #include "layers/squeeze.h"
@@ -27,30 +27,24 @@ struct Execution {
     bool fold_ahead = false;
 };
 
-// A contiguous part of the flat arrays of Parameters: the tensors of a step of flow, of a split, or of all
-// that stands at the top.
-struct TensorRange {
-    index_t offset = 0, count = 0;
-};
-
-// Hears of every range during backward, from the top down. begin: its gradient is added to from now on (the
-// values themselves are still read); complete: nothing reads or writes that gradient, nor reads those values,
-// in this backward any more.
-class GradientListener {
-  public:
-    virtual ~GradientListener() = default;
-    virtual void begin(const TensorRange&) {}
-    virtual void complete(const TensorRange&) {}
-};
-
-// A piece of backward and its parameters: the step `step` of a level, its split (step -1), or, of level L,
-// what stands at the top.
-struct Piece {
+// A contiguous part of the flat arrays of Parameters, as backward completes it: the tensors of a step of flow, of a
+// split (step -1), or, of level L, all that stand at the top.
+struct ParameterBlock {
     index_t level, step;
-    TensorRange range;
+    index_t offset, count;  // elements of the flat arrays
 
     // "level0/step3", "level0/split", "prior/top".
     std::string name(index_t levels) const;
+};
+
+// Called for each parameter block during backward, from the top down. begin(): where the block's gradient goes;
+// accumulation starts, the values are still read. complete(): the gradient is final and the values are no longer
+// read in this backward.
+class GradientHook {
+  public:
+    virtual ~GradientHook() = default;
+    virtual ParameterGradients begin(const ParameterBlock& block) = 0;
+    virtual void complete(const ParameterBlock& block) = 0;
 };
 
 class Glow {
@@ -68,27 +62,26 @@ class Glow {
     void allocate(Arena& derived);
 
     // Derived values from the parameters; before anything runs and after every change of the parameters. W^-1
-    // and log|det W| of all steps of a level are made together.
+    // and log|det W| of all steps of a level are made together. DerivedWeights keeps track of what is current.
     void derive(const Context& context) {
-        begin_derive(context);
-        finish_derive(context);
+        start_deriving(context);
+        finish_deriving(context);
     }
-    // Its two halves: a GPU works out W^-1 and log|det W| beside what it is given between them, which may be
-    // forward_without_determinants() and nothing else of this class.
-    void begin_derive(const Context& context);
-    void finish_derive(const Context& context);
-    // What derive() found.
-    struct Prepared {
+    // Its two halves: a GPU computes W^-1 and log|det W| concurrently with what is queued between them, which may
+    // be transform() and nothing else of this class.
+    void start_deriving(const Context& context);
+    void finish_deriving(const Context& context);
+    // What derive() found. Waits for the device.
+    struct Conditioning {
         double max_condition = 0;  // of W over all steps: norm1(W) norm1(W^-1)
         index_t worst_step = 0;    // that has it, of L * K
         // The first step with a singular W or a value that is not finite; empty: all is well.
         std::string bad_layer;
     };
-    Prepared prepared(const Context& context) const;
-    // Both.
-    Prepared prepare(const Context& context) {
+    Conditioning conditioning(const Context& context) const;
+    Conditioning derive_and_check(const Context& context) {
         derive(context);
-        return prepared(context);
+        return conditioning(context);
     }
     // The log-determinants that are the same for every image, nats per image; after derive().
     struct ConstantLogdets {
@@ -104,35 +97,38 @@ class Glow {
     void initialise(const Context& context, Flow& flow);
     // images -> latents; logdet and prior are set (=), so that log p = -D ln(n_bins) + logdet + prior; bits_y
     // and error_y too where there is a classifier.
-    void forward(const Context& context, Flow& flow, Kept* kept = nullptr);
-    // The same in two halves. A GPU's forward() is these two: the log-determinants of W come last, in sums
-    // over the steps of a level.
-    void forward_without_determinants(const Context& context, Flow& flow, Kept* kept) {
-        run_forward(context, flow, kept, false);
+    void forward(const Context& context, Flow& flow, SavedActivations* saved = nullptr) {
+        transform(context, flow, saved);
+        add_determinants(context, flow);
     }
+    // Its two halves. On a GPU transform() does not need log|det W|, which add_determinants() adds; on a CPU the
+    // first does it all.
+    void transform(const Context& context, Flow& flow, SavedActivations* saved = nullptr);
     void add_determinants(const Context& context, Flow& flow);
     // latents -> images.
     void inverse(const Context& context, Flow& flow);
     // images -> standard normal eps in the latents' places, and back.
     void encode(const Context& context, Flow& flow);
     void decode(const Context& context, Flow& flow);
-    // latents -> rebuilt images, gradient.dh = dL/dx (its contents before do not matter), parameter gradients
-    // +=. kept: of the forward that made the latents.
-    void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
-                  GradientListener* listener = nullptr);
-    // The same, piece by piece. All pieces, in the order of backward; their ranges lie one before the other,
-    // from the end of the flat arrays to their beginning.
-    const std::vector<Piece>& pieces() const { return pieces_; }
-    void backward(const Context& context, Flow& flow, Gradient& gradient, const Kept& kept,
-                  const Piece& piece);
+    // latents -> rebuilt images, gradient.dh = dL/dx (its contents before do not matter), gradient.parameters +=.
+    // saved: of the forward that made the latents.
+    void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved);
+    // The same with each block's gradient where the hook says.
+    void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
+                  GradientHook& hook);
+    // One block of it. All blocks, in the order of backward; they lie one before the other, from the end of the
+    // flat arrays to their beginning.
+    const std::vector<ParameterBlock>& blocks() const { return blocks_; }
+    void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
+                  const ParameterBlock& block);
 
     // The policy auto: keeps maps of N images for at most `bytes`, where a byte saves most recomputation.
     // That is in the deepest level, then upward: the work of a pixel's network grows with its channels, its
     // maps hardly do.
-    Keep keep_within(index_t N, std::size_t bytes) const;
+    MemoryPolicy policy_within(index_t N, std::size_t bytes) const;
     // Work of the networks in forward and backward under a policy, in units of their forward: 3 where all
     // maps are kept, 4 where every network is recomputed.
-    double network_units(const Keep& keep) const;
+    double network_units(const MemoryPolicy& policy) const;
 
     // log p in nats to bits/dim, the pixels' bins included.
     double bits_per_dim(double log_density) const;
@@ -154,7 +150,10 @@ class Glow {
     TopPrior& top() { return *top_; }
 
   private:
-    void run_forward(const Context& context, Flow& flow, Kept* kept, bool with_determinants);
+    void transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps);
+    void invert_levels(const Context& context, Flow& flow, bool from_eps);
+    const SavedActivations::Step* save(const Context& context, SavedActivations* saved, index_t l, index_t k,
+                                       const Flow& flow);
     void allocate_folded(Arena& derived);
 
     ModelConfig config_;
@@ -165,7 +164,7 @@ class Glow {
     std::optional<TopPrior> top_;
     FoldedWeights folded_;                  // of all coupling networks, where they are kept
     std::optional<Classifier> classifier_;  // --weight-y
-    std::vector<Piece> pieces_;             // from the top down
+    std::vector<ParameterBlock> blocks_;    // from the top down
     double* conditions_ = nullptr;          // [L * K] of W, in the memory of the device
 };
 

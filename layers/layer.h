@@ -24,12 +24,13 @@ struct Flow {
            *error_y = nullptr;  // [N] the classifier's: cross-entropy in bits, 1 where it errs
 };
 
-// The gradient beside it. The loss is a sum over images, linear in each image's log p = ... + logdet + prior
+// The gradient that goes with it. The loss is a sum over images, linear in each image's log p = ... + logdet + prior
 // and, where there is a classifier, in its cross-entropy bits_y.
 struct Gradient {
-    real* dh = nullptr;  // [N, H, W, C] dL/dh, in the same layout as h
-    double dlogp = 0;    // dL/dlog p, the same for every image
-    double dbits_y = 0;  // dL/dbits_y, the same for every image
+    real* dh = nullptr;                  // [N, H, W, C] dL/dh, in the layout of h
+    double dlogp = 0;                    // dL/dlog p, the same for every image
+    double dbits_y = 0;                  // dL/dbits_y, the same for every image
+    ParameterGradients parameters = {};  // += dL/dparameters
 };
 
 class Layer {

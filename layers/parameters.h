@@ -34,6 +34,13 @@ struct Tensor {
 
 class Parameters;
 
+// Where gradients of the parameters go: an array with the layout of the flat one, of which it holds the elements
+// from `first` on. Backward adds to it.
+struct ParameterGradients {
+    real* values = nullptr;
+    index_t first = 0;
+};
+
 // A layer's handle on one tensor.
 class Parameter {
   public:
@@ -41,7 +48,7 @@ class Parameter {
     Parameter(const Parameters* all, index_t offset, bool trainable = true)
         : all_(all), offset_(offset), trainable_(trainable) {}
     inline real* value() const;
-    inline real* gradient() const;  // of a trainable tensor
+    real* gradient(const ParameterGradients& all) const { return all.values + (offset_ - all.first); }
     index_t offset() const { return offset_; }
 
   private:
@@ -69,23 +76,11 @@ class Parameters {
     const std::vector<Tensor>& tensors() const { return tensors_; }  // trainable
     const std::vector<Tensor>& fixed_tensors() const { return fixed_tensors_; }
 
-    // Arrays of size() elements that the handles refer to from now on. Gradients may be nullptr where none
-    // are computed.
-    void bind(real* values, real* gradients) {
-        values_ = values;
-        bind_gradients(gradients, 0);
-    }
-    // Gradients of the elements from `first` on alone, in an array that begins with theirs: where they are
-    // used up range by range (layers/glow.h).
-    void bind_gradients(real* gradients, index_t first) {
-        gradients_ = gradients;
-        first_gradient_ = first;
-    }
+    // The array of size() elements that the handles refer to from now on.
+    void bind(real* values) { values_ = values; }
     // The array of fixed_size() elements.
     void bind_fixed(real* values) { fixed_ = values; }
     real* values() const { return values_; }
-    real* gradients() const { return gradients_; }
-    index_t first_gradient() const { return first_gradient_; }
     real* fixed() const { return fixed_; }
 
     // Initial values of every tensor, made in double on the host from Philox (seed, tensor number): equal on
@@ -104,16 +99,11 @@ class Parameters {
     std::vector<LuGroup> lus_;
     index_t size_ = 0, fixed_size_ = 0;
     real* values_ = nullptr;
-    real* gradients_ = nullptr;
-    index_t first_gradient_ = 0;
     real* fixed_ = nullptr;
 };
 
 real* Parameter::value() const {
     return (trainable_ ? all_->values() : all_->fixed()) + offset_;
-}
-real* Parameter::gradient() const {
-    return all_->gradients() + (offset_ - all_->first_gradient());
 }
 
 }  // namespace glow::inline GLOW_REAL

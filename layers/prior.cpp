@@ -34,7 +34,7 @@ void TopPrior::allocate(Arena& derived) {
     if (classes_ > 0) class_vectors_ = derived.take<real>(classes_ * 2 * shape_.C);
 }
 
-void TopPrior::prepare(const Context& context) {
+void TopPrior::derive(const Context& context) {
     fill(context.place, 2 * shape_.size(), real{0}, map_);
     if (learn_) {
         exp_scale(context.place, 2 * shape_.C, logs_.value(), scale_);
@@ -74,20 +74,23 @@ void TopPrior::backward(const Context& context, const Flow& flow, Gradient& grad
         double* const image_sums = context.workspace.take<double>(flow.N * J);
         class_maps_backward(context.place, flow.N, shape_.pixels(), J, dmaps, dmap, image_sums);
         class_vectors_backward(context.place, flow.N, classes_, J, flow.labels, image_sums, class_vectors_,
-                               class_logs_.value(), class_weight_.gradient(), class_bias_.gradient(),
-                               class_logs_.gradient());
+                               class_logs_.value(), class_weight_.gradient(gradient.parameters),
+                               class_bias_.gradient(gradient.parameters),
+                               class_logs_.gradient(gradient.parameters));
     }
-    if (learn_) map_backward(context, dmap);
+    if (learn_) map_backward(context, dmap, gradient);
 }
 
 // Parameter gradients of the learned map from dmap [H*W, 2C], which is overwritten.
-void TopPrior::map_backward(const Context& context, real* dmap) {
+void TopPrior::map_backward(const Context& context, real* dmap, const Gradient& gradient) {
     const index_t J = 2 * shape_.C;
     double* const partial = context.workspace.take<double>(column_scratch(9, J));
-    zero_convolution_backward(context.place, shape_.pixels(), J, scale_, map_, dmap, bias_.gradient(),
-                              logs_.gradient(), partial);
+    zero_convolution_backward(context.place, shape_.pixels(), J, scale_, map_, dmap,
+                              bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters),
+                              partial);
     if (edge_)
-        edge_weight_backward(context.place, 1, shape_.H, shape_.W, J, dmap, weight_.gradient(), 1, partial);
+        edge_weight_backward(context.place, 1, shape_.H, shape_.W, J, dmap,
+                             weight_.gradient(gradient.parameters), 1, partial);
 }
 
 void TopPrior::encode(const Context& context, Flow& flow) {

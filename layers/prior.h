@@ -17,7 +17,7 @@ class TopPrior {
     // class.
     void allocate(Arena& derived);
     // The map and the classes' vectors from the parameters; to be called after every change of them.
-    void prepare(const Context& context);
+    void derive(const Context& context);
 
     // flow.prior += log-density of z = h, given flow.labels where the model is conditional.
     void forward(const Context& context, Flow& flow);
@@ -39,7 +39,7 @@ class TopPrior {
         GaussianLayout layout;
     };
     Map map(const Context& context, const Flow& flow) const;
-    void map_backward(const Context& context, real* dmap);
+    void map_backward(const Context& context, real* dmap, const Gradient& gradient);
 
     Shape shape_;
     bool learn_, edge_;

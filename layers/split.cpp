@@ -111,7 +111,8 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
             });
         });
     unfold_actnorm(context.place, C, 9 * columns.per_tap(), columns.stride, weight_.value(), bias_.value(),
-                   logs_.value(), dfolded, nullptr, weight_.gradient(), bias_.gradient(), logs_.gradient());
+                   logs_.value(), dfolded, nullptr, weight_.gradient(gradient.parameters),
+                   bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters));
 }
 
 void Split::encode(const Context& context, Flow& flow) {

@@ -63,7 +63,8 @@ Backend Backend::for_plans(Device device, int threads, Communicator* communicato
 void Backend::open_libraries(Device device, int threads, Communicator* communicator) {
     if (communicator == nullptr) alone_ = std::make_unique<Communicator>();
     communicator_ = communicator != nullptr ? communicator : alone_.get();
-    place_ = {device, threads > 0 ? threads : threads_of(communicator_->group()), stream_.get()};
+    place_ = {device, threads > 0 ? threads : threads_of(communicator_->group()),
+              stream_ != nullptr ? cuda::native_handle(*stream_) : nullptr};
     omp_set_num_threads(place_.threads);  // oneDNN reads it when a product is made and when it runs
     blas_ = place_.device == Device::cuda ? cuda::make_blas(place_) : make_cpu_blas(place_.threads);
     solver_ = place_.device == Device::cuda ? cuda::make_solver(place_) : make_cpu_solver();

@@ -9,6 +9,7 @@
 #include "runtime/blas.h"
 #include "runtime/communicator.h"
 #include "runtime/conv.h"
+#include "runtime/cuda.h"
 #include "runtime/memory.h"
 #include "runtime/solver.h"
 
@@ -82,7 +83,7 @@ class Backend {
     void open_libraries(Device device, int threads, Communicator* communicator);
 
     int ordinal_ = 0;
-    std::shared_ptr<void> stream_;  // outlives the libraries
+    cuda::StreamPtr stream_;  // outlives the libraries
     Place place_;
     std::unique_ptr<Blas> blas_;
     std::unique_ptr<Solver> solver_;

@@ -68,29 +68,56 @@ std::string problem() {
     return "";
 }
 
-std::shared_ptr<void> open_stream(int ordinal) {
+class Stream {
+  public:
+    StreamHandle handle;
+};
+class Event {
+  public:
+    EventHandle handle;
+};
+class Graph {
+  public:
+    GraphExecHandle handle;
+};
+
+void Close::operator()(Stream* stream) const noexcept {
+    delete stream;
+}
+void Close::operator()(Event* event) const noexcept {
+    delete event;
+}
+void Close::operator()(Graph* graph) const noexcept {
+    delete graph;
+}
+
+StreamPtr open_stream(int ordinal) {
     require_device(Device::cuda);
     GLOW_CUDA(cudaSetDevice(ordinal));
-    return open_stream_beside();
+    return open_concurrent_stream();
 }
 
-std::shared_ptr<void> open_stream_beside() {
-    cudaStream_t stream = nullptr;
+StreamPtr open_concurrent_stream() {
+    StreamPtr stream(new Stream);
     // Not the default stream, which cannot be captured, and not one that waits for it.
-    GLOW_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    return {stream, [](void* s) { static_cast<void>(cudaStreamDestroy(static_cast<cudaStream_t>(s))); }};
+    GLOW_CUDA(cudaStreamCreateWithFlags(stream->handle.out(), cudaStreamNonBlocking));
+    return stream;
 }
 
-std::shared_ptr<void> open_event() {
-    cudaEvent_t event = nullptr;
-    GLOW_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-    return {event, [](void* e) { static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(e))); }};
+void* native_handle(const Stream& stream) {
+    return static_cast<cudaStream_t>(stream.handle);
 }
 
-void order(const Place& first, const Place& then, void* event) {
+EventPtr open_event() {
+    EventPtr event(new Event);
+    GLOW_CUDA(cudaEventCreateWithFlags(event->handle.out(), cudaEventDisableTiming));
+    return event;
+}
+
+void order(const Place& first, const Place& then, const Event& event) {
     // A wait keeps to the record before it, so the event may be recorded again while it is waited for.
-    GLOW_CUDA(cudaEventRecord(static_cast<cudaEvent_t>(event), stream_of(first)));
-    GLOW_CUDA(cudaStreamWaitEvent(stream_of(then), static_cast<cudaEvent_t>(event), 0));
+    GLOW_CUDA(cudaEventRecord(event.handle, stream_of(first)));
+    GLOW_CUDA(cudaStreamWaitEvent(stream_of(then), event.handle, 0));
 }
 
 std::string describe(int ordinal) {
@@ -158,30 +185,26 @@ void synchronise(const Place& place) {
     GLOW_CUDA(cudaStreamSynchronize(stream_of(place)));
 }
 
-std::shared_ptr<void> record(const Place& place, const std::function<void()>& work) {
-    const cudaStream_t stream = stream_of(place);
-    // Thread-local: other threads may go on allocating and copying meanwhile.
-    GLOW_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    cudaGraph_t recorded = nullptr;
-    try {
-        work();
-    } catch (...) {
-        // The stream must not stay in capture; the graph of half the work is dropped.
-        static_cast<void>(cudaStreamEndCapture(stream, &recorded));
-        if (recorded != nullptr) static_cast<void>(cudaGraphDestroy(recorded));
-        static_cast<void>(cudaGetLastError());
-        throw;
-    }
-    GLOW_CUDA(cudaStreamEndCapture(stream, &recorded));
-    const GraphHandle graph(recorded);
-    cudaGraphExec_t executable = nullptr;
-    GLOW_CUDA(cudaGraphInstantiate(&executable, graph, 0));
-    return {executable,
-            [](void* e) { static_cast<void>(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(e))); }};
+void begin_capture(const Place& place) {
+    GLOW_CUDA(cudaStreamBeginCapture(stream_of(place), cudaStreamCaptureModeThreadLocal));
 }
 
-void replay(const Place& place, void* graph) {
-    GLOW_CUDA(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_of(place)));
+GraphPtr end_capture(const Place& place) {
+    GraphHandle captured;
+    GLOW_CUDA(cudaStreamEndCapture(stream_of(place), captured.out()));
+    GraphPtr graph(new Graph);
+    GLOW_CUDA(cudaGraphInstantiate(graph->handle.out(), captured, 0));
+    return graph;
+}
+
+void abort_capture(const Place& place) noexcept {
+    GraphHandle captured;
+    static_cast<void>(cudaStreamEndCapture(stream_of(place), captured.out()));
+    static_cast<void>(cudaGetLastError());
+}
+
+void replay(const Place& place, const Graph& graph) {
+    GLOW_CUDA(cudaGraphLaunch(graph.handle, stream_of(place)));
 }
 
 void begin_range(const char* name) noexcept {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -23,13 +22,28 @@ std::string problem();
 
 // GPUs that this process sees; 0 where there is none or none can be used.
 int device_count();
-// Makes GPU number `ordinal` this thread's and opens a stream on it; the stream ends with its last owner.
-std::shared_ptr<void> open_stream(int ordinal);
+// Owners of a stream, an event and an instantiated graph.
+class Stream;
+class Event;
+class Graph;
+struct Close {
+    void operator()(Stream* stream) const noexcept;
+    void operator()(Event* event) const noexcept;
+    void operator()(Graph* graph) const noexcept;
+};
+using StreamPtr = std::unique_ptr<Stream, Close>;
+using EventPtr = std::unique_ptr<Event, Close>;
+using GraphPtr = std::unique_ptr<Graph, Close>;
+
+// Makes GPU number `ordinal` this thread's and opens a stream on it.
+StreamPtr open_stream(int ordinal);
 // Another one on this thread's GPU.
-std::shared_ptr<void> open_stream_beside();
-std::shared_ptr<void> open_event();
-// What `then` is given from now on comes after all that `first` was given so far.
-void order(const Place& first, const Place& then, void* event);
+StreamPtr open_concurrent_stream();
+// The cudaStream_t, for Place::stream.
+void* native_handle(const Stream& stream);
+EventPtr open_event();
+// Later work of `then` waits for everything queued at `first` so far.
+void order(const Place& first, const Place& then, const Event& event);
 // "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.2 GiB"
 std::string describe(int ordinal);
 
@@ -48,9 +62,12 @@ void copy_to_device(const Place& place, std::size_t bytes, const void* host, voi
 void copy_to_host(const Place& place, std::size_t bytes, const void* device, void* host);
 void synchronise(const Place& place);
 
-// What work() launches on the place's stream, as a graph that can be replayed on it.
-std::shared_ptr<void> record(const Place& place, const std::function<void()>& work);
-void replay(const Place& place, void* graph);
+// Captures what is launched on the place's stream in between as a graph that can be replayed on it. Other threads
+// may allocate and copy meanwhile. abort_capture() drops it and leaves the stream usable.
+void begin_capture(const Place& place);
+GraphPtr end_capture(const Place& place);
+void abort_capture(const Place& place) noexcept;
+void replay(const Place& place, const Graph& graph);
 // Ranges for profilers; nothing in a build without CUDA.
 void begin_range(const char* name) noexcept;
 void end_range() noexcept;

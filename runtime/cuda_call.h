@@ -18,7 +18,7 @@ void check(cudaError_t status, const char* call, const char* file, int line);
 void check(cublasStatus_t status, const char* call, const char* file, int line);
 void check(cusolverStatus_t status, const char* call, const char* file, int line);
 
-// The one owner of a vendor handle. What fails while it is destroyed has nobody to be told.
+// The one owner of a vendor handle. Errors while it is destroyed are ignored.
 template <class T, auto kDestroy>
 class Handle {
   public:
@@ -46,8 +46,9 @@ class Handle {
     T value_ = nullptr;
 };
 
-using Stream = Handle<cudaStream_t, cudaStreamDestroy>;
-using Event = Handle<cudaEvent_t, cudaEventDestroy>;
+using StreamHandle = Handle<cudaStream_t, cudaStreamDestroy>;
+using EventHandle = Handle<cudaEvent_t, cudaEventDestroy>;
+using GraphExecHandle = Handle<cudaGraphExec_t, cudaGraphExecDestroy>;
 using GraphHandle = Handle<cudaGraph_t, cudaGraphDestroy>;
 using LtHandle = Handle<cublasLtHandle_t, cublasLtDestroy>;
 using LtDescription = Handle<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;

@@ -12,7 +12,7 @@
 #include "runtime/cuda.h"
 #include "runtime/cuda_call.h"
 #include "runtime/device.h"
-#include "runtime/side_stream.h"
+#include "runtime/forked_stream.h"
 #include "runtime/solver.h"
 
 namespace glow::cuda {
@@ -118,7 +118,7 @@ class CudaSolver : public Solver {
                                    CUDA_R_64F, inverse, n, s.failed_too + k));
     }
 
-    SideStream side_;  // outlives the libraries
+    ForkedStream side_;  // outlives the libraries
     std::unique_ptr<Solver> host_;
     BlasHandle blas_;
     SolverHandle solver_;

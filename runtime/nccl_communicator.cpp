@@ -33,9 +33,9 @@ class NcclCommunicator : public Communicator {
         : Communicator(mpi->group()), mpi_(std::move(mpi)) {
         choose_device();
         open();
-        GLOW_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
-        GLOW_CUDA(cudaEventCreateWithFlags(&ready_, cudaEventDisableTiming));
-        GLOW_CUDA(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming));
+        GLOW_CUDA(cudaStreamCreateWithFlags(stream_.out(), cudaStreamNonBlocking));
+        GLOW_CUDA(cudaEventCreateWithFlags(ready_.out(), cudaEventDisableTiming));
+        GLOW_CUDA(cudaEventCreateWithFlags(done_.out(), cudaEventDisableTiming));
         // ncclCommAbort alone may be called while another thread is in a call, which it ends.
         mpi_->watch([this] { return fault(); }, [this] { ncclCommAbort(nccl_); });
     }
@@ -51,9 +51,6 @@ class NcclCommunicator : public Communicator {
             ncclCommDestroy(nccl_);
         else
             ncclCommAbort(nccl_);
-        cudaEventDestroy(ready_);
-        cudaEventDestroy(done_);
-        cudaStreamDestroy(stream_);
     }
 
     std::string name() const override { return "NCCL"; }
@@ -171,8 +168,8 @@ class NcclCommunicator : public Communicator {
     std::unique_ptr<Communicator> mpi_;
     std::mutex mutex_;
     ncclComm_t nccl_ = nullptr;
-    cudaStream_t stream_ = nullptr;
-    cudaEvent_t ready_ = nullptr, done_ = nullptr;
+    cuda::StreamHandle stream_;
+    cuda::EventHandle ready_, done_;
 };
 
 }  // namespace

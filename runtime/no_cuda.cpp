@@ -20,16 +20,22 @@ std::string problem() {
 int device_count() {
     return 0;
 }
-std::shared_ptr<void> open_stream(int) {
+void Close::operator()(Stream*) const noexcept {}
+void Close::operator()(Event*) const noexcept {}
+void Close::operator()(Graph*) const noexcept {}
+StreamPtr open_stream(int) {
     refuse();
 }
-std::shared_ptr<void> open_stream_beside() {
+StreamPtr open_concurrent_stream() {
     refuse();
 }
-std::shared_ptr<void> open_event() {
+void* native_handle(const Stream&) {
     refuse();
 }
-void order(const Place&, const Place&, void*) {
+EventPtr open_event() {
+    refuse();
+}
+void order(const Place&, const Place&, const Event&) {
     refuse();
 }
 std::string describe(int) {
@@ -61,10 +67,14 @@ void copy_to_host(const Place&, std::size_t, const void*, void*) {
 void synchronise(const Place&) {
     refuse();
 }
-std::shared_ptr<void> record(const Place&, const std::function<void()>&) {
+void begin_capture(const Place&) {
     refuse();
 }
-void replay(const Place&, void*) {
+GraphPtr end_capture(const Place&) {
+    refuse();
+}
+void abort_capture(const Place&) noexcept {}
+void replay(const Place&, const Graph&) {
     refuse();
 }
 void begin_range(const char*) noexcept {}

@@ -179,7 +179,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                                                parse_precision(options.precision),
                                                parse_engines(options.engine, 1).front(), "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
-    parameters.bind(values.data(), gradients.data());
+    parameters.bind(values.data());
     parameters.start(1, backend.solver());
     const Place& place = backend.place();
     std::vector<std::shared_ptr<void>> memory_there;
@@ -191,7 +191,8 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
         upload(place, std::ssize(host), host.data(), copy);
         return copy;
     };
-    parameters.bind(there(values), there(gradients));
+    parameters.bind(there(values));
+    float* const gradients_there = there(gradients);
     std::vector<double> a(static_cast<std::size_t>(rows * shape.C), 0.25);
     std::vector<float> dout(static_cast<std::size_t>(rows * shape.C), 1e-3f), da(dout.size());
     for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;
@@ -209,9 +210,9 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
             network->forward(context, folded, tile, a_there, shape.C, maps);
             if (backward)
                 network->backward(context, folded, gradient, tile, a_there, shape.C, maps, dout_there,
-                                  da_there);
+                                  da_there, {gradients_there});
         }
-        if (backward) network->unfold(context, gradient);
+        if (backward) network->unfold(context, gradient, {gradients_there});
     };
     Memory counting;
     pass(backend.dry_context(counting[Category::workspace]));
@@ -231,7 +232,7 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
     const index_t size = glow.parameters().size(), D = model.dimensions();
     std::vector<float> values(static_cast<std::size_t>(size)),
         fixed(static_cast<std::size_t>(glow.parameters().fixed_size()));
-    glow.parameters().bind(values.data(), nullptr);
+    glow.parameters().bind(values.data());
     glow.parameters().bind_fixed(fixed.data());
     glow.parameters().start(1, *make_cpu_solver());
     std::vector<double> images(static_cast<std::size_t>(options.batch * D));
@@ -247,7 +248,7 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
             return copy;
         };
         float* const gradients = state_arena.take<float>(size);
-        glow.parameters().bind(there(values), gradients);
+        glow.parameters().bind(there(values));
         glow.parameters().bind_fixed(there(fixed));
         fill(context.place, size, 0.0f, gradients);
         glow.allocate(memory[Category::derived]);
@@ -257,8 +258,8 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
         flow.h = there(images);
         flow.logdet = state_arena.take<double>(options.batch);
         flow.prior = state_arena.take<double>(options.batch);
-        Gradient gradient{state_arena.take<real>(options.batch * D), -1e-3};
-        Kept kept(memory[Category::stored], {});
+        Gradient gradient{state_arena.take<real>(options.batch * D), -1e-3, 0, {gradients}};
+        SavedActivations kept(memory[Category::stored], {});
         glow.forward(context, flow, &kept);
         glow.backward(context, flow, gradient, kept);
     };

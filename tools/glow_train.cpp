@@ -144,7 +144,7 @@ void plan_or_run(const CommandLine& command, const Request& request) {
         bytes["total"] = total(plan.bytes);
         bytes["stored_if_drift"] = plan.fallback_stored;
         bytes["network_units"] = plan.network_units;
-        bytes["kept_maps"] = plan.keep.last_maps;
+        bytes["kept_maps"] = plan.policy.last_maps;
         bytes["machine"] = planned.machine_bytes;
         bytes["largest_batch"] = planned.largest_batch;
         bytes["largest_depth"] = planned.largest_depth;

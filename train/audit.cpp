@@ -90,49 +90,48 @@ Auditor::Auditor(const Context& context, Glow& glow, index_t images, Memory& mem
     for (double** const values : {&logdet_, &prior_, &bits_y_, &error_y_})
         *values = state.take<double>(images);
     index_t largest = 0;
-    for (const Piece& piece : glow.pieces()) largest = std::max(largest, piece.range.count);
+    for (const ParameterBlock& block : glow.blocks()) largest = std::max(largest, block.count);
     gradient_ = memory[Category::gradients].take<float>(largest);
     exact_gradient_ = memory[Category::gradients].take<float>(largest);
 }
 
-Audit Auditor::operator()(Flow& flow, real* dh, const Keep& keep) {
+Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
     const Place& place = context_.place;
     const ModelConfig& model = glow_.config();
     const index_t D = model.dimensions();
     Flow exact{flow.N, h_, logdet_, prior_, flow.labels, bits_y_, error_y_};
     copy(place, flow.N * D, flow.h, exact.h);
-    Keep all;
+    MemoryPolicy all;
     all.anchor_every = 1;
-    Kept kept(stored_, keep);
-    glow_.forward(context_, flow, &kept);
-    Kept exact_kept(stored_, all);
-    glow_.forward(context_, exact, &exact_kept);
+    SavedActivations saved(stored_, policy);
+    glow_.forward(context_, flow, &saved);
+    SavedActivations exact_saved(stored_, all);
+    glow_.forward(context_, exact, &exact_saved);
 
     const double dlogp = -1.0 / (static_cast<double>(D * flow.N) * std::log(2.0));
     const double dbits_y = model.weight_y / static_cast<double>(flow.N);
     Gradient gradient{dh, dlogp, dbits_y}, exact_gradient{dh_, dlogp, dbits_y};
-    Parameters& parameters = glow_.parameters();
-    const auto backward = [&](const Piece& piece, Flow& at, Gradient& beside, const Kept& from, float* to) {
-        fill(place, piece.range.count, 0.0f, to);
-        parameters.bind_gradients(to, piece.range.offset);
-        glow_.backward(context_, at, beside, from, piece);
-        return downloaded(place, piece.range.count, to);
+    const auto backward = [&](const ParameterBlock& block, Flow& at, Gradient& beside,
+                              const SavedActivations& saved, float* to) {
+        fill(place, block.count, 0.0f, to);
+        beside.parameters = {to, block.offset};
+        glow_.backward(context_, at, beside, saved, block);
+        return downloaded(place, block.count, to);
     };
     Audit audit;
     audit.images = flow.N;
     Comparison whole;
-    for (const Piece& piece : glow_.pieces()) {
+    for (const ParameterBlock& block : glow_.blocks()) {
         Comparison part;
-        const std::vector<float> g = backward(piece, flow, gradient, kept, gradient_);
-        part.add(g, backward(piece, exact, exact_gradient, exact_kept, exact_gradient_));
-        const index_t size = flow.N * glow_.levels()[std::min(piece.level, model.levels - 1)].shape.size();
+        const std::vector<float> g = backward(block, flow, gradient, saved, gradient_);
+        part.add(g, backward(block, exact, exact_gradient, exact_saved, exact_gradient_));
+        const index_t size = flow.N * glow_.levels()[std::min(block.level, model.levels - 1)].shape.size();
         audit.layers.push_back(
-            {piece.name(model.levels),
+            {block.name(model.levels),
              largest_difference(downloaded(place, size, flow.h), downloaded(place, size, exact.h)),
              part.cosine(), part.relative_l2()});
         whole.add(part);
     }
-    parameters.bind_gradients(nullptr, 0);
     audit.cosine = whole.cosine();
     audit.relative_l2 = whole.relative_l2();
     return audit;

@@ -34,16 +34,15 @@ std::string describe(const Audit& audit);
 inline constexpr const char* kAuditColumns = "step,layer,state_error,cosine,relative_l2";
 std::vector<std::string> rows(const Audit& audit, index_t step);
 
-// Runs both backwards side by side, piece by piece: of gradients two pieces are in memory, not two models.
+// Runs both backwards side by side, block by block: two blocks of gradients are in memory, not two models.
 class Auditor {
   public:
-    // Takes a second state of so many images and two pieces of gradients. place: where the run's arrays lie,
-    // also where the context is dry.
+    // Takes a second state of that many images and two blocks of gradients.
     Auditor(const Context& context, Glow& glow, index_t images, Memory& memory);
 
     // flow.h: at most so many images, which are rebuilt there; dh [flow.N, D]: scratch. The parameters must
     // be prepared; they are left alone, and of their gradients nothing is left.
-    Audit operator()(Flow& flow, real* dh, const Keep& keep);
+    Audit operator()(Flow& flow, real* dh, const MemoryPolicy& policy);
 
   private:
     const Context& context_;
@@ -52,7 +51,7 @@ class Auditor {
     state_t* h_;
     real* dh_;
     double *logdet_, *prior_, *bits_y_, *error_y_;
-    float *gradient_, *exact_gradient_;  // [size of the largest piece]
+    float *gradient_, *exact_gradient_;  // [size of the largest block]
 };
 
 }  // namespace glow

@@ -184,7 +184,7 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
     const auto build = [&](Memory& memory, const Context& context) {
         float* const values = memory[Category::parameters].take<float>(size);
         float* const fixed = memory[Category::parameters].take<float>(glow_->parameters().fixed_size());
-        glow_->parameters().bind(values, nullptr);
+        glow_->parameters().bind(values);
         glow_->parameters().bind_fixed(fixed);
         glow_->allocate(memory[Category::derived]);
         buffers_ = FlowBuffers::take(memory[Category::state], images, info_.model, backend.place().device);
@@ -192,7 +192,7 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
             load_checkpoint(checkpoint, glow_->parameters(), backend.place(),
                             used_ema_ ? Weights{.ema = values, .fixed = fixed}
                                       : Weights{.params = values, .fixed = fixed});
-        const Glow::Prepared prepared = glow_->prepare(context);
+        const Glow::Conditioning prepared = glow_->derive_and_check(context);
         if (!prepared.bad_layer.empty())
             throw InputError(
                 fmt::format("{}: {}: a parameter is out of range", checkpoint.string(), prepared.bad_layer));

@@ -85,7 +85,7 @@ class Run {
     bool save();
     void write_checkpoint();
     void audit(const Batch& batch);
-    void keep_more(const LostStep& lost);
+    void keep_more(const DriftError& lost);
     std::size_t bytes_taken() const;
 
     Pulse::Allowance patience(const char* doing) { return {processes_.pulse(), Pulse::kPatience, doing}; }
@@ -434,8 +434,8 @@ void Run::recover(const Trouble& trouble) {
 
 // Drift with fused updates, whose steps cannot be redone: back to the last checkpoint, and more states are
 // kept from then on, also when the run is resumed.
-void Run::keep_more(const LostStep& lost) {
-    const index_t anchor_every = trainer_->keep().anchor_every;
+void Run::keep_more(const DriftError& lost) {
+    const index_t anchor_every = trainer_->policy().anchor_every;
     options_.anchor_every = configured_.anchor_every = anchor_every;
     reload(at_step_);
     if (processes_.is_first()) {
@@ -609,7 +609,7 @@ RunResult Run::operator()() {
             while ((result_.ended = limit_reached()).empty()) take_step();
             finish();
             done = true;
-        } catch (const LostStep& lost) {
+        } catch (const DriftError& lost) {
             keep_more(lost);
         } catch (const Trouble& trouble) {
             recover(trouble);

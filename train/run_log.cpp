@@ -87,7 +87,7 @@ void RunLog::step(const Progress& progress, const StepResult& step, std::size_t 
     if (step.redone)
         request_.say(
             fmt::format("step {}: rebuilt images drifted; the step was redone with {}", progress.step,
-                        step.keep.anchor_every == 1 ? "every state kept" : "a state kept every 16 steps"));
+                        step.policy.anchor_every == 1 ? "every state kept" : "a state kept every 16 steps"));
     if (progress.step == 1 || progress.step % options_.log_every == 0) {
         const Pulse::Allowance allowance(pulse, Pulse::kPatience, "writing metrics.csv");
         row(progress, step, peak_bytes);

@@ -58,9 +58,9 @@ std::string describe(const MemoryPlan& plan) {
                             human_bytes(plan.fallback_stored - at(plan.bytes, Category::stored)));
     text += fmt::format("\n  {:<14}{:>12.2f}  units of forward (3 with all maps kept)", "network work",
                         plan.network_units);
-    for (std::size_t l = 0; l < plan.keep.last_maps.size(); ++l)
+    for (std::size_t l = 0; l < plan.policy.last_maps.size(); ++l)
         text += fmt::format("\n  {:<14}{:>12}  steps whose maps are kept", fmt::format("level {}", l),
-                            plan.keep.last_maps[l]);
+                            plan.policy.last_maps[l]);
     return text;
 }
 

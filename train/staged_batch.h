@@ -4,7 +4,7 @@
 
 #include "runtime/device.h"
 #include "runtime/memory.h"
-#include "runtime/side_stream.h"
+#include "runtime/forked_stream.h"
 #include "train/inference.h"
 
 namespace glow {
@@ -31,7 +31,7 @@ class StagedBatch {
     std::size_t bytes() const { return pixels_at() + static_cast<std::size_t>(capacity_ * D_); }
 
     Place place_;
-    SideStream side_;
+    ForkedStream side_;
     index_t capacity_, D_;
     HostArray<std::byte> here_;
     std::byte* there_;

@@ -78,13 +78,13 @@ class NetworkAlone {
         fill(context.place, rows * shape_.C, 0.25, a);
         fill(context.place, rows * network_->outputs(), 1e-3f, dout);
         fill(context.place, rows * shape_.C, 0.0f, da);
-        parameters_.bind(values, gradients);
+        parameters_.bind(values);
         const FoldedNetwork folded = network_->fold_into_scratch(context);
         const FoldedGradient gradient = network_->zero_gradient(context);
         const CouplingNetwork::Maps maps = network_->take_maps(arena, images_);
         network_->forward(context, folded, images_, a, shape_.C, maps);
-        network_->backward(context, folded, gradient, images_, a, shape_.C, maps, dout, da);
-        network_->unfold(context, gradient);
+        network_->backward(context, folded, gradient, images_, a, shape_.C, maps, dout, da, {gradients});
+        network_->unfold(context, gradient, {gradients});
     }
 
     const Backend& backend_;

@@ -18,7 +18,7 @@ struct AloneMixing : Alone {
             ASSERT_TRUE(std::isfinite(condition));
         };
     }
-    void derive() { ActnormMixing::prepare(machine.context, {&mixing, 1}); }
+    void derive() { ActnormMixing::derive(machine.context, {&mixing, 1}); }
     const real* tensor(const std::string& name) const {
         for (const Tensor& tensor : parameters.tensors())
             if (tensor.name == name) return values.value.data() + tensor.offset;
@@ -133,7 +133,7 @@ TEST_P(ActnormMixingTest, TogetherOrOneByOneIsTheSame) {
     const Values values(parameters, machine.backend.solver(), 5);
     std::vector<double> conditions(K), one_by_one(K);
     ActnormMixing::allocate(steps, machine.derived, conditions.data());
-    ActnormMixing::prepare(machine.context, steps);
+    ActnormMixing::derive(machine.context, steps);
     const MixingValues& first = layers[0]->values();
     const auto all = [&] {
         std::vector<double> copy(first.M, first.M + K * C * C);
@@ -148,7 +148,7 @@ TEST_P(ActnormMixingTest, TogetherOrOneByOneIsTheSame) {
     };
     const std::vector<double> together = all();
     std::fill(first.M, first.M + K * C * C, -7.0);
-    for (index_t k = K; k-- > 0;) ActnormMixing::prepare(machine.context, {&steps[k], 1});
+    for (index_t k = K; k-- > 0;) ActnormMixing::derive(machine.context, {&steps[k], 1});
     EXPECT_EQ(all(), together);
 }
 

@@ -38,7 +38,7 @@ struct Alone {
     void backward() {
         dh = g;
         Flow flow{N, h.data(), logdet.data(), prior.data()};
-        Gradient gradient{dh.data(), dlogp};
+        Gradient gradient{dh.data(), dlogp, 0, {values.gradient.data()}};
         layer->backward(machine.context, flow, gradient);
     }
     // h = f(from), with logdet and prior from zero.
@@ -55,7 +55,7 @@ struct Alone {
         loss();
         std::fill(values.gradient.begin(), values.gradient.end(), 0.0);
         backward();
-        std::vector<Block> blocks = parameter_blocks(parameters);
+        std::vector<Block> blocks = parameter_blocks(parameters, values.gradient);
         blocks.push_back({"x", x.data(), dh.data(), N * shape.size()});
         check_gradients(
             blocks, [&] { return loss(); }, many_relus);

@@ -50,10 +50,10 @@ TEST(Classifier, GradientsMatchDifferencesAndAccumulate) {
     for (const Shape& shape : {Shape{2, 3, 4}, Shape{1, 1, 5}}) {
         AloneClassifier alone(3, 5, shape);
         alone.loss();
-        Gradient gradient{alone.dz.data(), 0, 0.7};
+        Gradient gradient{alone.dz.data(), 0, 0.7, {alone.values.gradient.data()}};
         alone.classifier.backward(alone.machine.context, alone.flow, gradient);
         for (real& value : alone.dz) value -= real{0.25};  // what was there before
-        std::vector<Block> blocks = parameter_blocks(alone.parameters);
+        std::vector<Block> blocks = parameter_blocks(alone.parameters, alone.values.gradient);
         blocks.push_back({"z", alone.z.data(), alone.dz.data(), 5 * shape.size()});
         check_gradients(blocks, [&] { return alone.loss(); });
         const std::vector<double> once = alone.values.gradient;

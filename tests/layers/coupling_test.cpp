@@ -134,14 +134,14 @@ TEST_P(CouplingTest, KeptMapsGiveTheSameGradientsAsRecomputedOnes) {
     alone.backward();
     const std::vector<double> x = alone.h, dx = alone.dh, gradient = alone.values.gradient;
 
-    const Coupling::Kept kept = alone.coupling->take_kept(kCpuBlocking, alone.machine.stored, alone.N);
+    const Coupling::SavedMaps kept = alone.coupling->take_maps(kCpuBlocking, alone.machine.stored, alone.N);
     alone.run(alone.x, [&](Flow& flow) { alone.coupling->forward(alone.machine.context, flow, &kept); });
     EXPECT_EQ(alone.h, y);
     EXPECT_EQ(alone.logdet, logdet);
     std::fill(alone.values.gradient.begin(), alone.values.gradient.end(), 0.0);
     alone.dh = alone.g;
     Flow flow{alone.N, alone.h.data(), alone.logdet.data(), alone.prior.data()};
-    Gradient gradients{alone.dh.data(), alone.dlogp};
+    Gradient gradients{alone.dh.data(), alone.dlogp, 0, {alone.values.gradient.data()}};
     alone.coupling->backward(alone.machine.context, flow, gradients, &kept);
     EXPECT_EQ(alone.h, x);
     EXPECT_EQ(alone.dh, dx);

@@ -59,10 +59,10 @@ class Placed {
                     std::fill_n(values.value.begin() + tensor.offset, tensor.count, real{0});
         Parameters& parameters = glow_.parameters();
         gradient_ = put(values.gradient);
-        parameters.bind(put(values.value), gradient_);
+        parameters.bind(put(values.value));
         parameters.bind_fixed(put(values.fixed));
         glow_.allocate(arena_);
-        EXPECT_EQ(glow_.prepare(context_).bad_layer, "");
+        EXPECT_EQ(glow_.derive_and_check(context_).bad_layer, "");
         flow_.N = N;
         x_ = Random(7).normals(size_, 0.3);
         flow_.h = put(x_);
@@ -78,19 +78,19 @@ class Placed {
         dh_ = put(std::vector<real>(size_, real{1}));
     }
 
-    Outcome run(const Keep& keep = {}) {
+    Outcome run(const MemoryPolicy& keep = {}) {
         Outcome outcome;
         const Place& place = context_.place;
         upload(place, size_, x_.data(), flow_.h);
         fill(place, glow_.parameters().size(), real{0}, gradient_);
         {
-            Kept kept(arena_, keep);
+            SavedActivations kept(arena_, keep);
             glow_.forward(context_, flow_, &kept);
             outcome.latents = downloaded(place, size_, flow_.h);
             outcome.logdet = downloaded(place, N_, flow_.logdet);
             outcome.prior = downloaded(place, N_, flow_.prior);
             if (flow_.bits_y != nullptr) outcome.bits_y = downloaded(place, N_, flow_.bits_y);
-            Gradient gradient{dh_, -0.7, 0.2};
+            Gradient gradient{dh_, -0.7, 0.2, {gradient_}};
             glow_.backward(context_, flow_, gradient, kept);
         }
         outcome.rebuilt = downloaded(place, size_, flow_.h);
@@ -169,7 +169,7 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
     ModelConfig config() const { return config_of(std::get<1>(GetParam())); }
 
     // Bounds on relative errors: of states, of densities, of gradients.
-    void expect_parity(Precision precision, double state, double density, double gradient, const Keep& keep,
+    void expect_parity(Precision precision, double state, double density, double gradient, const MemoryPolicy& keep,
                        bool zero_networks = false) {
         Placed plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, zero_networks);
         Placed other(config(), 5, target(), precision, zero_networks);
@@ -214,7 +214,7 @@ TEST_P(DeviceParity, InFloat) {
 }
 
 TEST_P(DeviceParity, InFloatWithStatesAndMapsKept) {
-    Keep keep;
+    MemoryPolicy keep;
     keep.anchor_every = 1;
     expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, keep);
     keep.maps = true;

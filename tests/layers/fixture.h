@@ -34,7 +34,7 @@ struct Machine {
 struct Values {
     explicit Values(Parameters& parameters, Solver& solver, std::uint64_t seed, double logs_scale = 0.1)
         : value(parameters.size()), gradient(parameters.size()), fixed(parameters.fixed_size()) {
-        parameters.bind(value.data(), gradient.data());
+        parameters.bind(value.data());
         parameters.bind_fixed(fixed.data());
         parameters.start(seed, solver);
         Random random(seed + 1);

@@ -51,7 +51,7 @@ void expect_right_gradients(const ModelConfig& config, index_t N, index_t tile) 
     Model model(config, N, {Precision::fp32, tile});
     model.run({}, dlogp);
     EXPECT_LE(largest_difference(model.h, model.x), 1e-12);  // some hundred roundings
-    std::vector<Block> blocks = parameter_blocks(model.glow.parameters());
+    std::vector<Block> blocks = parameter_blocks(model.glow.parameters(), model.values.gradient);
     blocks.push_back({"x", model.x.data(), model.dh.data(), static_cast<index_t>(model.x.size())});
     check_gradients(blocks, [&] {
         model.prepare();
@@ -72,7 +72,7 @@ TEST_P(GlowVariant, GradientsAccumulate) {
     model.run({});
     const std::vector<double> once = model.values.gradient, dx = model.dh;
     {
-        Kept kept(model.machine.stored, {});
+        SavedActivations kept(model.machine.stored, {});
         model.forward(&kept);
         model.backward(kept, -0.7);
     }
@@ -235,11 +235,11 @@ TEST(Glow, BitsPerDimensionCountThePixelsBins) {
 
 TEST(Glow, PrepareNamesTheBadLayer) {
     Model model(make_config(8, 8, 1, 2, 3, 4), 1);
-    EXPECT_EQ(model.glow.prepare(model.machine.context).bad_layer, "");
+    EXPECT_EQ(model.glow.derive_and_check(model.machine.context).bad_layer, "");
     for (const Tensor& tensor : model.glow.parameters().tensors())
         if (tensor.name == "level1/step1/invconv/weight")
             std::fill_n(model.values.value.begin() + tensor.offset, tensor.count, 0.0);
-    const Glow::Prepared prepared = model.glow.prepare(model.machine.context);
+    const Glow::Conditioning prepared = model.glow.derive_and_check(model.machine.context);
     EXPECT_EQ(prepared.bad_layer, "level1/step1");
     EXPECT_TRUE(std::isinf(prepared.max_condition));
 }

@@ -127,11 +127,11 @@ inline void check_gradients(const std::vector<Block>& blocks, const std::functio
 }
 
 // One block a tensor.
-inline std::vector<Block> parameter_blocks(const Parameters& parameters) {
+inline std::vector<Block> parameter_blocks(const Parameters& parameters, std::vector<real>& gradient) {
     std::vector<Block> blocks;
     for (const Tensor& tensor : parameters.tensors())
         blocks.push_back({tensor.name, parameters.values() + tensor.offset,
-                          parameters.gradients() + tensor.offset, tensor.count});
+                          gradient.data() + tensor.offset, tensor.count});
     return blocks;
 }
 

@@ -1,5 +1,5 @@
 // What the memory policies keep, and what each of them costs and buys: network work, bytes, equal gradients.
-#include "layers/keep.h"
+#include "layers/memory_policy.h"
 
 #include <algorithm>
 #include <bit>
@@ -10,13 +10,13 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-Keep keep(index_t anchor_every, bool maps = false) {
-    Keep keep;
+MemoryPolicy keep(index_t anchor_every, bool maps = false) {
+    MemoryPolicy keep;
     keep.anchor_every = anchor_every;
     keep.maps = maps;
     return keep;
 }
-Keep with_bits(Keep keep) {
+MemoryPolicy with_bits(MemoryPolicy keep) {
     keep.rounding_bits = true;
     return keep;
 }
@@ -47,7 +47,7 @@ TEST(RoundingBits, ReconstructEqualsStoreBitForBit) {
     for (const Precision precision : precisions()) {
         Model model(make_config(32, 32, 3, 2, 12, 16), 8, {precision, 0}, 0.02);
         make_ill_conditioned(model, 3.3);
-        const auto gradients = [&](const Keep& keep) {
+        const auto gradients = [&](const MemoryPolicy& keep) {
             model.run(keep);
             std::vector<real> all = model.values.gradient;
             all.insert(all.end(), model.dh.begin(), model.dh.end());
@@ -69,18 +69,18 @@ TEST(RoundingBits, ReconstructEqualsStoreBitForBit) {
 
 TEST(RoundingBits, TakeASixtyFourthOfStatesInFloat) {
     const Backend backend(Device::cpu, 1);
-    const auto stored = [&](Keep keep) {
+    const auto stored = [&](MemoryPolicy keep) {
         Memory memory;
         const Context context = backend.dry_context(memory[Category::workspace]);
         Glow glow(make_config(64, 64, 3, 3, 32, 16), {});
         glow.allocate(memory[Category::derived]);
         Flow flow;
         flow.N = 8;
-        Kept kept(memory[Category::stored], std::move(keep));
+        SavedActivations kept(memory[Category::stored], std::move(keep));
         glow.forward(context, flow, &kept);
         return static_cast<double>(memory[Category::stored].used());
     };
-    Keep in_float = keep(1);
+    MemoryPolicy in_float = keep(1);
     in_float.float_states = true;
     const double starts = stored(keep(0)), floats = stored(in_float) - starts;
     const double bits = stored(with_bits(keep(0))) - starts;
@@ -93,7 +93,7 @@ TEST(FloatStates, GiveStoresGradientsBitForBit) {
         Model model(make_config(16, 16, 3, 2, 6, 16), 4, {precision, 0});
         model.run(keep(1, true));
         const std::vector<real> store = model.values.gradient;
-        Keep in_float = keep(1);
+        MemoryPolicy in_float = keep(1);
         in_float.float_states = true;
         model.run(in_float);
         // Networks and gradients see no more of a state than its float.
@@ -132,21 +132,21 @@ TEST(NetworkWork, IsThreeUnitsStoredAndFourRebuiltNeverFive) {
     model.glow.forward(context, model.flow);
     const double unit = blas.multiplies;
     EXPECT_NEAR(unit / (4 * 64 * 6 * network_multiplies(config, level_shape(config, 0))), 1, 0.05);
-    const auto units = [&](const Keep& keep) {
+    const auto units = [&](const MemoryPolicy& keep) {
         blas.multiplies = 0;
         model.h = model.x;
-        Kept kept(model.machine.stored, keep);
+        SavedActivations kept(model.machine.stored, keep);
         model.glow.forward(context, model.flow, &kept);
-        Gradient gradient{model.dh.data(), 1.0};
+        Gradient gradient{model.dh.data(), 1.0, 0, {model.values.gradient.data()}};
         model.glow.backward(context, model.flow, gradient, kept);
         return blas.multiplies / unit;
     };
     EXPECT_NEAR(units(keep(1, true)), 3, 0.05);
-    for (const Keep& recomputed : {keep(0), keep(1), keep(3), with_bits(keep(0))})
+    for (const MemoryPolicy& recomputed : {keep(0), keep(1), keep(3), with_bits(keep(0))})
         EXPECT_NEAR(units(recomputed), 4, 0.05);
     // What is told is what is done, also in between.
     for (const index_t steps : {0, 2, 6}) {
-        Keep some;
+        MemoryPolicy some;
         some.last_maps = {steps};
         EXPECT_NEAR(units(some), model.glow.network_units(some), 0.05);
         EXPECT_NEAR(units(some), 4 - steps / 6.0, 0.05);
@@ -159,23 +159,23 @@ TEST(Auto, SpendsItsBytesOnTheDeepestMapsFirst) {
     const ModelConfig config = make_config(32, 32, 3, 3, 4, 24);
     const Backend backend(Device::cpu, 1);
     Glow glow(config, {});
-    const auto stored = [&](const Keep& keep) {
+    const auto stored = [&](const MemoryPolicy& keep) {
         Memory memory;
         const Context context = backend.dry_context(memory[Category::workspace]);
         glow.allocate(memory[Category::derived]);
         Flow flow;
         flow.N = 5;
-        Kept kept(memory[Category::stored], keep);
+        SavedActivations kept(memory[Category::stored], keep);
         glow.forward(context, flow, &kept);
         return memory[Category::stored].used();
     };
     const std::size_t none = stored(keep(0)), all = stored(keep(0, true)) - none;
-    EXPECT_EQ(glow.keep_within(5, 0).last_maps, (std::vector<index_t>{0, 0, 0}));
-    EXPECT_EQ(glow.keep_within(5, all).last_maps, (std::vector<index_t>{4, 4, 4}));
-    EXPECT_EQ(glow.keep_within(5, all - 1).last_maps, (std::vector<index_t>{3, 4, 4}));
+    EXPECT_EQ(glow.policy_within(5, 0).last_maps, (std::vector<index_t>{0, 0, 0}));
+    EXPECT_EQ(glow.policy_within(5, all).last_maps, (std::vector<index_t>{4, 4, 4}));
+    EXPECT_EQ(glow.policy_within(5, all - 1).last_maps, (std::vector<index_t>{3, 4, 4}));
     double units = 4;
     for (std::size_t budget = 0; budget <= all; budget += all / 23) {
-        const Keep chosen = glow.keep_within(5, budget);
+        const MemoryPolicy chosen = glow.policy_within(5, budget);
         EXPECT_LE(stored(chosen) - none, budget);
         EXPECT_TRUE(chosen.last_maps[0] == 0 || chosen.last_maps[1] == 4);
         EXPECT_TRUE(chosen.last_maps[1] == 0 || chosen.last_maps[2] == 4);
@@ -196,7 +196,7 @@ TEST(Auto, GivesStoresGradients) {
     Model model(make_config(16, 16, 3, 3, 3, 16), 4);
     model.run(keep(1, true));
     const std::vector<real> store = model.values.gradient;
-    Keep some;
+    MemoryPolicy some;
     some.last_maps = {1, 2, 3};
     model.run(some);
     EXPECT_LT(largest_difference(model.values.gradient, store), 1e-5);

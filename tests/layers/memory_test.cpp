@@ -12,13 +12,13 @@ namespace {
 
 // Everything a training step takes from its arenas, on real or counting ones.
 void step(const Backend& backend, bool dry, Memory& memory, const ModelConfig& config,
-          const Execution& execution, index_t N, const Keep& keep, bool initialise) {
+          const Execution& execution, index_t N, const MemoryPolicy& keep, bool initialise) {
     const Context context =
         dry ? backend.dry_context(memory[Category::workspace]) : backend.context(memory[Category::workspace]);
     Glow glow(config, execution);
     Parameters& parameters = glow.parameters();
-    parameters.bind(memory[Category::parameters].take<real>(parameters.size()),
-                    memory[Category::gradients].take<real>(parameters.size()));
+    parameters.bind(memory[Category::parameters].take<real>(parameters.size()));
+    real* const gradients = memory[Category::gradients].take<real>(parameters.size());
     parameters.bind_fixed(memory[Category::parameters].take<real>(parameters.fixed_size()));
     glow.allocate(memory[Category::derived]);
     const index_t D = config.dimensions();
@@ -31,17 +31,17 @@ void step(const Backend& backend, bool dry, Memory& memory, const ModelConfig& c
               labels.data(),
               state.take<double>(N),
               state.take<double>(N)};
-    Gradient gradient{state.take<real>(N * D), 1.0, 0.1};
+    Gradient gradient{state.take<real>(N * D), 1.0, 0.1, {gradients}};
     if (!dry) {
         parameters.start(1, backend.solver());
-        std::fill_n(parameters.gradients(), parameters.size(), real{0});
+        std::fill_n(gradients, parameters.size(), real{0});
         const std::vector<double> x = Random(2).normals(N * D, 0.3);
         std::copy(x.begin(), x.end(), flow.h);
     }
-    EXPECT_EQ(glow.prepare(context).bad_layer, "");
+    EXPECT_EQ(glow.derive_and_check(context).bad_layer, "");
     if (initialise) glow.initialise(context, flow);
     {
-        Kept kept(memory[Category::stored], keep);
+        SavedActivations kept(memory[Category::stored], keep);
         glow.forward(context, flow, &kept);
         glow.backward(context, flow, gradient, kept);
     }
@@ -51,7 +51,7 @@ void step(const Backend& backend, bool dry, Memory& memory, const ModelConfig& c
     if (!dry) {
         double largest = 0;
         for (index_t i = 0; i < parameters.size(); ++i)
-            largest = std::max<double>(largest, std::abs(parameters.gradients()[i]));
+            largest = std::max<double>(largest, std::abs(gradients[i]));
         EXPECT_GT(largest, 0);
         EXPECT_TRUE(std::isfinite(largest));
     }
@@ -61,14 +61,14 @@ struct Case {
     ModelConfig config;
     Execution execution;
     index_t N = 0;
-    Keep keep;
+    MemoryPolicy keep;
     bool initialise = false;
 };
 
 std::vector<Case> cases() {
     std::vector<Case> result;
     const auto add = [&result](const ModelConfig& config, const Execution& execution, index_t N,
-                               const Keep& keep, bool initialise) {
+                               const MemoryPolicy& keep, bool initialise) {
         Case& one = result.emplace_back();
         one.config = config;
         one.execution = execution;
@@ -77,7 +77,7 @@ std::vector<Case> cases() {
         one.initialise = initialise;
     };
     const ModelConfig small = make_config(16, 16, 3, 3, 2, 24), flat = make_config(4, 64, 1, 2, 3, 17);
-    for (const Keep& keep : {Keep{}, Keep{1, false}, Keep{1, true}, Keep{2, false}})
+    for (const MemoryPolicy& keep : {MemoryPolicy{}, MemoryPolicy{1, false}, MemoryPolicy{1, true}, MemoryPolicy{2, false}})
         for (const bool initialise : {false, true}) add(small, {}, 5, keep, initialise);
     for (const index_t tile : {1, 2, 7}) add(flat, {Precision::fp32, tile}, 7, {}, false);
     ModelConfig bare = small;
@@ -123,7 +123,7 @@ TEST(MemoryPlan, ADryRunCountsExactlyWhatARealRunTakes) {
 
 TEST(MemoryPlan, WorkspaceAndStateDoNotGrowWithDepth) {
     const Backend backend(Device::cpu, 2);
-    const auto peak = [&](index_t depth, const Keep& keep) {
+    const auto peak = [&](index_t depth, const MemoryPolicy& keep) {
         Memory memory;
         step(backend, true, memory, make_config(32, 32, 3, 3, depth, 32), {}, 4, keep, false);
         return memory.peak();

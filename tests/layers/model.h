@@ -42,9 +42,9 @@ struct Model {
     Model(const Model&) = delete;
     Model& operator=(const Model&) = delete;
 
-    void prepare() { ASSERT_EQ(glow.prepare(machine.context).bad_layer, ""); }
+    void prepare() { ASSERT_EQ(glow.derive_and_check(machine.context).bad_layer, ""); }
     // h: x -> z; the sum of log p but for the pixels' constant.
-    double forward(Kept* kept = nullptr) {
+    double forward(SavedActivations* kept = nullptr) {
         h = x;
         glow.forward(machine.context, flow, kept);
         return sum(logdet) + sum(prior);
@@ -56,15 +56,15 @@ struct Model {
     }
     // h: z -> rebuilt x; dh and the parameters' gradients (+=) of dlogp * sum of log p + kBitsWeight * sum of
     // bits_y.
-    void backward(const Kept& kept, double dlogp) {
-        Gradient gradient{dh.data(), dlogp, kBitsWeight};
+    void backward(const SavedActivations& kept, double dlogp) {
+        Gradient gradient{dh.data(), dlogp, kBitsWeight, {values.gradient.data()}};
         glow.backward(machine.context, flow, gradient, kept);
     }
     // Forward and backward from zero gradients.
-    void run(const Keep& keep, double dlogp = -0.7) {
+    void run(const MemoryPolicy& keep, double dlogp = -0.7) {
         std::fill(values.gradient.begin(), values.gradient.end(), real{0});
         std::fill(dh.begin(), dh.end(), std::numeric_limits<real>::quiet_NaN());
-        Kept kept(machine.stored, keep);
+        SavedActivations kept(machine.stored, keep);
         forward(&kept);
         backward(kept, dlogp);
     }

@@ -35,13 +35,13 @@ struct AlonePrior {
         top.allocate(machine.derived);
     }
     double loss() {
-        top.prepare(machine.context);
+        top.derive(machine.context);
         std::fill(prior.begin(), prior.end(), 0.0);
         top.forward(machine.context, flow);
         return -0.7 * sum(prior);
     }
     void backward() {
-        Gradient gradient{dz.data(), -0.7};
+        Gradient gradient{dz.data(), -0.7, 0, {values.gradient.data()}};
         top.backward(machine.context, flow, gradient);
     }
 
@@ -67,7 +67,7 @@ TEST_P(TopPriorTest, GradientsMatchDifferences) {
         EXPECT_EQ(alone.parameters.tensors().size(), (learn ? 2u + edge : 0u) + (classes > 0 ? 3u : 0u));
         alone.loss();
         alone.backward();
-        std::vector<Block> blocks = parameter_blocks(alone.parameters);
+        std::vector<Block> blocks = parameter_blocks(alone.parameters, alone.values.gradient);
         blocks.push_back({"z", alone.z.data(), alone.dz.data(), 3 * shape.size()});
         check_gradients(blocks, [&] { return alone.loss(); });
     }

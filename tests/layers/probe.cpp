@@ -14,7 +14,7 @@ ProbeResult probe_f32(const ProbeCase& probe) {
     Values values(glow.parameters(), machine.backend.solver(), 3);
     for (real& value : values.value) value = static_cast<float>(value);
     glow.allocate(machine.derived);
-    EXPECT_EQ(glow.prepare(machine.context).bad_layer, "");
+    EXPECT_EQ(glow.derive_and_check(machine.context).bad_layer, "");
 
     const index_t D = probe.config.dimensions();
     std::vector<double> h;
@@ -27,10 +27,10 @@ ProbeResult probe_f32(const ProbeCase& probe) {
     result.prior.resize(probe.N);
     std::vector<real> dh(h.size());
     Flow flow{probe.N, h.data(), result.logdet.data(), result.prior.data()};
-    Kept kept(machine.stored, {probe.anchor_every, probe.maps});
+    SavedActivations kept(machine.stored, {probe.anchor_every, probe.maps});
     glow.forward(machine.context, flow, &kept);
     result.latents = h;
-    Gradient gradient{dh.data(), -0.01};
+    Gradient gradient{dh.data(), -0.01, 0, {values.gradient.data()}};
     glow.backward(machine.context, flow, gradient, kept);
     result.rebuilt = h;
     result.dx.assign(dh.begin(), dh.end());

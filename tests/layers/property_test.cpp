@@ -73,7 +73,7 @@ TEST(Property, GradientsMatchDifferences) {
         // All parameters together: one that is wrong by 1% shows where it makes up 1e-4 of the gradient.
         const Parameters& parameters = model.glow.parameters();
         const std::vector<Block> blocks = {
-            {"parameters", parameters.values(), parameters.gradients(), parameters.size()},
+            {"parameters", parameters.values(), model.values.gradient.data(), parameters.size()},
             {"x", model.x.data(), model.dh.data(), static_cast<index_t>(model.x.size())}};
         check_gradients(blocks, [&] {
             model.prepare();

@@ -13,7 +13,7 @@ namespace glow::inline GLOW_REAL {
 struct RandomModel {
     ModelConfig config;
     index_t N, tile;  // images; images per tile, 0: the rule
-    Keep keep;
+    MemoryPolicy keep;
 
     std::string describe() const {
         return fmt::format(

@@ -8,8 +8,8 @@
 #include "kernels/error.h"
 #include "runtime/context.h"
 #include "runtime/cuda.h"
-#include "runtime/recording.h"
-#include "runtime/side_stream.h"
+#include "runtime/cuda_graph.h"
+#include "runtime/forked_stream.h"
 #include "runtime/trace.h"
 #include "tests/support.h"
 
@@ -96,65 +96,61 @@ TEST_P(OnDevice, CopiesFollowTheKernelsBeforeThem) {
     synchronise(place());
 }
 
-// y <- x, x <- y + 0: the values change from call to call although the launches are the same.
-TEST_P(OnDevice, AReplayedRecordingDoesTheWorkAgain) {
-    for (const bool replay : {false, true}) {
+// What is captured depends on its arguments' addresses, not on the values there.
+TEST_P(OnDevice, AReplayedGraphDoesTheWorkAgain) {
+    for (const bool enabled : {false, true}) {
         Arena arena(GetParam(), Category::state, 1 << 16);
         double* const x = arena.take<double>(100);
         double* const y = arena.take<double>(100);
         fill(place(), 100, 0.0, y);
-        Recording recording;
-        int calls = 0;
+        CudaGraph graph;
+        int issued = 0;
         for (int time = 0; time < 5; ++time) {
             upload(place(), 100, std::vector<double>(100, time).data(), x);
-            recording.run(place(), replay, [&] {
-                ++calls;
+            CudaGraph::Capture capture(graph, place(), enabled);
+            if (capture.issues()) {
+                ++issued;
                 copy(place(), 100, x, y);
-            });
+            }
+            capture.launch();
             EXPECT_EQ(downloaded(place(), 100, y), std::vector<double>(100, time));
         }
-        const bool recorded = replay && GetParam() == Device::cuda;
-        EXPECT_EQ(recording.recorded(), recorded);
-        EXPECT_EQ(calls, recorded ? 2 : 5);
+        const bool captured = enabled && GetParam() == Device::cuda;
+        EXPECT_EQ(graph.captured(), captured);
+        EXPECT_EQ(issued, captured ? 2 : 5);
     }
 }
 
-// What stands between the parts runs at every call and may change from call to call; the order stays.
-TEST_P(OnDevice, ARecordingInTwoPartsLeavesRoomBetweenThem) {
-    for (const bool replay : {false, true}) {
+// What stands between two graphs runs every time and may change from time to time; the order stays.
+TEST_P(OnDevice, WorkBetweenTwoGraphsKeepsItsOrder) {
+    for (const bool enabled : {false, true}) {
         Arena arena(GetParam(), Category::state, 1 << 16);
         double* const x = arena.take<double>(100);
         double* const y = arena.take<double>(100);
         double* const z = arena.take<double>(100);
-        Recording recording;
-        int calls = 0, between = 0;
+        CudaGraph before, after;
         fill(place(), 100, 1.0, x);
         for (int time = 0; time < 5; ++time) {
-            recording.run(
-                place(), replay,
-                [&] {
-                    ++calls;
-                    copy(place(), 100, x, y);
-                },
-                [&] { fill(place(), 100, static_cast<double>(++between), x); },
-                [&] { copy(place(), 100, x, z); });
+            CudaGraph::Capture first(before, place(), enabled);
+            if (first.issues()) copy(place(), 100, x, y);
+            first.launch();
+            fill(place(), 100, static_cast<double>(time + 1), x);
+            CudaGraph::Capture second(after, place(), enabled);
+            if (second.issues()) copy(place(), 100, x, z);
+            second.launch();
             EXPECT_EQ(downloaded(place(), 100, y), std::vector<double>(100, time == 0 ? 1 : time));
             EXPECT_EQ(downloaded(place(), 100, z), std::vector<double>(100, time + 1));
         }
-        const bool recorded = replay && GetParam() == Device::cuda;
-        EXPECT_EQ(recording.recorded(), recorded);
-        EXPECT_EQ(calls, recorded ? 2 : 5);
-        EXPECT_EQ(between, 5);
     }
 }
 
 // Kernels of two streams in the order that fork and join say.
-TEST_P(OnDevice, ASideStreamKeepsTheOrderOfForkAndJoin) {
+TEST_P(OnDevice, AForkedStreamKeepsTheOrderOfForkAndJoin) {
     constexpr index_t kCount = 1 << 20;
     Arena arena(GetParam(), Category::state, std::size_t{1} << 25);
     double* const x = arena.take<double>(kCount);
     double* const y = arena.take<double>(kCount);
-    SideStream side(place());
+    ForkedStream side(place());
     for (int time = 0; time < 20; ++time) {
         fill(place(), kCount, static_cast<double>(time), x);
         side.fork();
@@ -167,19 +163,23 @@ TEST_P(OnDevice, ASideStreamKeepsTheOrderOfForkAndJoin) {
     EXPECT_EQ(side.place().stream != place().stream, GetParam() == Device::cuda);
 }
 
-TEST_P(OnDevice, AFailureWhileRecordingLeavesTheStreamUsable) {
+TEST_P(OnDevice, AFailureDuringCaptureLeavesTheStreamUsable) {
     Arena arena(GetParam(), Category::state, 1 << 16);
     double* const x = arena.take<double>(100);
-    Recording recording;
-    int calls = 0;
+    CudaGraph graph;
+    int issued = 0;
     const auto work = [&] {
-        fill(place(), 100, 7.0, x);
-        if (++calls == 2) throw Error("in the middle");
+        CudaGraph::Capture capture(graph, place(), true);
+        if (capture.issues()) {
+            fill(place(), 100, 7.0, x);
+            if (++issued == 2) throw Error("in the middle");
+        }
+        capture.launch();
     };
-    recording.run(place(), true, work);
-    EXPECT_THROW(recording.run(place(), true, work), Error);
-    EXPECT_FALSE(recording.recorded());
-    recording.run(place(), true, work);
+    work();
+    EXPECT_THROW(work(), Error);
+    EXPECT_FALSE(graph.captured());
+    work();
     EXPECT_EQ(downloaded(place(), 100, x), std::vector<double>(100, 7.0));
 }
 

@@ -1,6 +1,6 @@
 // Updates amid backward: the unfused step's bits, the gradients of one layer in memory, and what becomes of a
 // step that cannot be redone.
-#include "train/fused_update.h"
+#include "train/update.h"
 
 #include "tests/train/training.h"
 #include "train/schedule.h"
@@ -15,7 +15,7 @@ TrainingOptions fused(TrainingOptions options) {
 
 std::size_t largest_piece_bytes(Trainer& trainer) {
     index_t largest = 0;
-    for (const Piece& piece : trainer.glow().pieces()) largest = std::max(largest, piece.range.count);
+    for (const ParameterBlock& block : trainer.glow().blocks()) largest = std::max(largest, block.count);
     return static_cast<std::size_t>(largest) * sizeof(float);
 }
 
@@ -145,17 +145,17 @@ TEST(FusedUpdate, DriftLosesTheStepAndMoreIsKeptFromThenOn) {
         try {
             training.trainer.step(training.images.batch(), update);
             FAIL() << "nothing was lost";
-        } catch (const LostStep& lost) {
+        } catch (const DriftError& lost) {
             EXPECT_NE(std::string(lost.what()).find("--drift-tolerance"), std::string::npos) << lost.what();
         }
-        EXPECT_EQ(training.trainer.keep().anchor_every, anchor_every);
+        EXPECT_EQ(training.trainer.policy().anchor_every, anchor_every);
     }
     // In the memory that the plan has for it; and then there is no more to be done.
     EXPECT_THROW(
         {
             try {
                 training.trainer.step(training.images.batch(), update);
-            } catch (const LostStep&) {
+            } catch (const DriftError&) {
                 FAIL() << "it goes on for ever";
             }
         },

@@ -60,14 +60,15 @@ struct GoldenModel {
         std::copy(from.begin(), from.end(), to);
     }
     // The largest relative error of a tensor's gradient, with the expected ones times `factor`.
-    double gradient_error(const Keep& keep, double factor) {
+    double gradient_error(const MemoryPolicy& keep, double factor) {
         std::fill(model.values.gradient.begin(), model.values.gradient.end(), 0.0);
-        Kept kept(model.machine.stored, keep);
+        SavedActivations kept(model.machine.stored, keep);
         model.forward(&kept);
         const double images_in_all = static_cast<double>(N);
         Gradient gradient{model.dh.data(),
                           -1.0 / (static_cast<double>(config.dimensions()) * std::log(2.0) * images_in_all),
-                          config.weight_y / images_in_all};
+                          config.weight_y / images_in_all,
+                          {model.values.gradient.data()}};
         model.glow.backward(model.machine.context, model.flow, gradient, kept);
         double worst = 0;
         for (const Tensor& tensor : model.glow.parameters().tensors()) {
@@ -114,7 +115,7 @@ TEST_P(GoldenDouble, LikelihoodAndLatents) {
 
 TEST_P(GoldenDouble, GradientOfEveryTensor) {
     GoldenModel golden(GetParam());
-    for (const Keep& keep : {Keep{}, Keep{1, false}, Keep{1, true}}) {
+    for (const MemoryPolicy& keep : {MemoryPolicy{}, MemoryPolicy{1, false}, MemoryPolicy{1, true}}) {
         const double error = golden.gradient_error(keep, 1.0);
         std::printf("worst relative error of a tensor's gradient: %.1e\n", error);
         EXPECT_LE(error, kTolerance);

@@ -105,8 +105,8 @@ TEST(TrainerOnProcesses, FusedUpdatesAreTheUnfusedOnesBitForBit) {
             // Two pieces' worth of gradients, one where nobody is waited for.
             const std::size_t bytes = at(fused.shared.memory.peak(), Category::gradients);
             index_t largest = 0;
-            for (const Piece& piece : fused.shared.trainer.glow().pieces())
-                largest = std::max(largest, piece.range.count);
+            for (const ParameterBlock& block : fused.shared.trainer.glow().blocks())
+                largest = std::max(largest, block.count);
             EXPECT_EQ(bytes,
                       static_cast<std::size_t>(largest) * sizeof(float) * (g_processes->size() > 1 ? 2 : 1));
         }
@@ -134,8 +134,8 @@ TEST(TrainerOnProcesses, AllLoseAStepThatDriftedOnOne) {
     options.fused_update = true;
     options.drift_tolerance = 1e-300;
     Pair pair(options);
-    EXPECT_THROW(pair.step_shared(), LostStep);
-    EXPECT_EQ(pair.shared.trainer.keep().anchor_every, 16);
+    EXPECT_THROW(pair.step_shared(), DriftError);
+    EXPECT_EQ(pair.shared.trainer.policy().anchor_every, 16);
     EXPECT_EQ(g_processes->total(1), g_processes->size());
 }
 

@@ -285,7 +285,7 @@ TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
     make_ill_conditioned(training, 0, 60);
     StepResult rescued;
     const std::vector<float> gradient = training.gradient(&rescued);
-    EXPECT_EQ(rescued.keep.anchor_every, 1);
+    EXPECT_EQ(rescued.policy.anchor_every, 1);
     EXPECT_LT(rescued.drift, 1e-5);
     EXPECT_GT(rescued.max_condition, 60);
 
@@ -296,7 +296,7 @@ TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
     make_ill_conditioned(drifting, 0, 60);
     StepResult drifted;
     drifting.gradient(&drifted);
-    EXPECT_EQ(drifted.keep.anchor_every, 0);
+    EXPECT_EQ(drifted.policy.anchor_every, 0);
     EXPECT_GT(drifted.drift, 1e-5);
 
     // ... and what the rescue computes is what a run with every state kept computes.
@@ -328,7 +328,7 @@ TEST(TrainerDrift, ARescueTakesItsMemoryWhenItIsNeeded) {
     update.beta1 = 0;              // m = g
     for (int t = 0; t < 2; ++t) {  // the first state of the second step is in the larger memory too
         const StepResult result = trainer.step(exact.images.batch(), update);
-        EXPECT_EQ(result.keep.anchor_every, 1);
+        EXPECT_EQ(result.policy.anchor_every, 1);
         EXPECT_TRUE(same_bits(exact.copy(trainer.weights().m), gradient));
     }
     EXPECT_EQ(at(memory.peak(), Category::stored), plan.fallback_stored);
@@ -341,7 +341,7 @@ TEST(TrainerDrift, AnchorsEverySixteenStepsComeFirst) {
     make_ill_conditioned(training, 12, 20);
     StepResult result;
     training.gradient(&result);
-    EXPECT_EQ(result.keep.anchor_every, 16);
+    EXPECT_EQ(result.policy.anchor_every, 16);
     EXPECT_LT(result.drift, 1e-5);
 }
 

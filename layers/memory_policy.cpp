@@ -1,5 +1,4 @@
-// Keeping the input of a step, and recalling it.
-#include "layers/keep.h"
+#include "layers/memory_policy.h"
 
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
@@ -7,21 +6,21 @@
 
 namespace glow::inline GLOW_REAL {
 
-Kept::Step& Kept::add(const Context& context, const Shape& shape, index_t l, index_t k, Precision precision,
-                      const Flow& flow) {
+SavedActivations::Step& SavedActivations::add(const Context& context, const Shape& shape, index_t l,
+                                              index_t k, Precision precision, const Flow& flow) {
     Step& step = steps_.emplace_back();
     const index_t rows = flow.N * shape.pixels(), size = rows * shape.C;
-    // The images themselves too where every state is kept: the first step's gradients want them, while the
-    // check for drift wants them rebuilt.
+    // The images themselves too where every state is saved: the first step's gradients want them, while the drift
+    // check wants them rebuilt.
     const bool start = k == 0, images = start && l == 0;
-    const bool anchor = keep_.anchor_every > 0 && k % keep_.anchor_every == 0;
-    if (anchor && keep_.float_states && !start) {
+    const bool anchor = policy_.anchor_every > 0 && k % policy_.anchor_every == 0;
+    if (anchor && policy_.float_states && !start) {
         step.rounded = arena_.take<float>(size);
         keep_float(context.place, size, flow.h, step.rounded);
-    } else if (images ? keep_.anchor_every == 1 : start || anchor) {
+    } else if (images ? policy_.anchor_every == 1 : start || anchor) {
         step.state = arena_.take<state_t>(size);
         copy(context.place, size, flow.h, step.state);
-    } else if (keep_.rounding_bits) {
+    } else if (policy_.rounding_bits) {
         if (sizeof(real) != sizeof(float))
             throw InputError("rounding bits are for networks in float or bf16");
         step.roundings = arena_.take<std::uint64_t>(rounding_words(rows, shape.C));
@@ -33,8 +32,8 @@ Kept::Step& Kept::add(const Context& context, const Shape& shape, index_t l, ind
     return step;
 }
 
-const state_t* Kept::recall(const Context& context, const Shape& shape, const Step& step, bool first,
-                            Precision precision, const Flow& flow) {
+const state_t* SavedActivations::restore(const Context& context, const Shape& shape, const Step& step,
+                                         bool first, Precision precision, const Flow& flow) {
     const index_t rows = flow.N * shape.pixels(), size = rows * shape.C;
     if (step.state != nullptr && first) return step.state;
     if (step.state != nullptr) copy(context.place, size, step.state, flow.h);

@@ -1,0 +1,27 @@
+#include "layers/derived_weights.h"
+
+namespace glow::inline GLOW_REAL {
+
+void DerivedWeights::update(const Context& context, real* params) {
+    if (params == params_) return;
+    glow_.parameters().bind(params);
+    glow_.start_deriving(context);
+    params_ = params;
+    pending_ = true;
+    checked_ = false;
+}
+
+void DerivedWeights::wait(const Context& context) {
+    if (pending_) glow_.finish_deriving(context);
+    pending_ = false;
+}
+
+const Glow::Conditioning& DerivedWeights::check(const Context& context) {
+    wait(context);
+    if (!checked_) conditioning_ = glow_.conditioning(context);
+    checked_ = true;
+    if (!conditioning_.bad_layer.empty()) invalidate();
+    return conditioning_;
+}
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,48 @@
+#include "train/memory_plan.h"
+
+#include <algorithm>
+
+#include "train/inference.h"
+#include "train/step.h"
+
+namespace glow {
+namespace {
+
+MemoryPlan dry_run(const TrainingOptions& options, index_t init_images, const Backend& backend,
+                   bool updates) {
+    Memory memory;
+    Trainer trainer(options, backend, memory, true, updates);
+    std::uint8_t pixel = 0;  // dummy: a counting run reads no image
+    const std::uint64_t number = 0;
+    const std::int32_t label = 0;
+    const int processes = backend.communicator().size();  // the first one has the largest shares
+    const Batch batch{share_of(options.batch, 0, processes).count, &pixel, &number, &label};
+    trainer.initialise({share_of(init_images, 0, processes).count, &pixel, &number, &label});
+    trainer.step(batch, {});
+    if (options.audit_every > 0) trainer.audit(batch);
+    evaluate(trainer.context(), trainer.glow(), trainer.buffers(), batch, {}, {});
+    double largest = 0;
+    sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, trainer.buffers().capacity, 1.0, 0,
+           &label, &pixel, &largest);
+    const MemoryBytes bytes = memory.peak();
+    return {bytes, at(bytes, Category::stored), trainer.policy(),
+            trainer.glow().network_units(trainer.policy())};
+}
+
+}  // namespace
+
+MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,
+                       bool updates) {
+    TrainingOptions planned = options;
+    planned.init_batch = init_images;
+    MemoryPlan plan = dry_run(planned, init_images, backend, updates);
+    if (options.memory == "reconstruct" || options.memory == "auto" || options.float_states) {
+        planned.memory = "checkpoint";
+        planned.float_states = planned.rounding_bits = false;
+        const MemoryPlan checkpoint = dry_run(planned, init_images, backend, updates);
+        plan.fallback_stored = std::max(plan.fallback_stored, checkpoint.fallback_stored);
+    }
+    return plan;
+}
+
+}  // namespace glow

@@ -1,0 +1,20 @@
+// Bytes of a run by category, from counting its parts on arenas that only count.
+#pragma once
+
+#include "layers/memory_policy.h"
+#include "runtime/context.h"
+#include "train/options.h"
+
+namespace glow {
+
+// Of one process. fallback_stored: what `stored` grows to if drift makes a step save every state.
+struct MemoryPlan {
+    MemoryBytes bytes{};
+    std::size_t fallback_stored = 0;
+    MemoryPolicy policy;       // what was chosen for --memory
+    double network_units = 0;  // what that costs: Glow::network_units()
+};
+MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,
+                       bool updates = true);
+
+}  // namespace glow

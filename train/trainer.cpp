@@ -1,0 +1,216 @@
+// A trainer's memory, initial values and checks: everything of it but the step.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/elementwise.h"
+#include "kernels/error.h"
+#include "runtime/device.h"
+#include "train/host_weights.h"
+#include "train/step.h"
+#include "train/tune.h"
+
+namespace glow {
+namespace {
+
+MemoryPolicy policy_of(const TrainingOptions& options, const Glow& glow, index_t images) {
+    MemoryPolicy policy;
+    if (options.memory == "auto")
+        policy = glow.policy_within(images, static_cast<std::size_t>(options.act_budget));
+    const bool every = options.memory == "store" || options.memory == "checkpoint";
+    policy.anchor_every = every ? 1 : options.anchor_every;
+    policy.maps = options.memory == "store";
+    policy.float_states = options.float_states;
+    policy.rounding_bits = options.rounding_bits;
+    return policy;
+}
+
+// Images of this process, the first of the largest shares, that a pass takes at once.
+index_t micro_batch_of(const TrainingOptions& options, const Communicator& processes) {
+    const index_t mine = share_of(options.batch, 0, processes.size()).count;
+    return options.micro_batch > 0 ? std::min(mine, options.micro_batch) : mine;
+}
+
+// Where a rebuilt network input rounds differently, an image falls to the networks' precision.
+double drift_tolerance_of(const TrainingOptions& options) {
+    if (options.drift_tolerance > 0) return options.drift_tolerance;
+    return options.precision == "bf16" || options.precision == "tf32" ? 1e-2 : 1e-5;
+}
+
+Weights take_weights(const TrainingOptions& options, const Parameters& parameters, Memory& memory,
+                     bool updates) {
+    const index_t size = parameters.size();
+    Weights weights;
+    weights.params = memory[Category::parameters].take<float>(size);
+    weights.fixed = memory[Category::parameters].take<float>(parameters.fixed_size());
+    if (!updates) return weights;
+    weights.ema = memory[Category::ema].take<float>(size);
+    Arena& moments = memory[Category::moments];
+    if (options.moments == "bf16") {
+        weights.narrow_m = moments.take<bfloat16>(size);
+        weights.narrow_v = moments.take<bfloat16>(size);
+    } else {
+        weights.m = moments.take<float>(size);
+        weights.v = moments.take<float>(size);
+    }
+    return weights;
+}
+
+}  // namespace
+
+Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool dry,
+                 bool updates)
+    : options_(options),
+      memory_(memory),
+      context_(dry ? backend.dry_context(memory[Category::workspace])
+                   : backend.context(memory[Category::workspace])),
+      glow_(options.model,
+            {parse_precision(options.precision), options.tile,
+             parse_engines(options.engines, options.model.levels), backend.place().device == Device::cuda}),
+      derived_(glow_),
+      weights_(take_weights(options, glow_.parameters(), memory, updates)),
+      gradient_(options_, context_, backend.place().device, glow_, derived_, memory,
+                micro_batch_of(options, backend.communicator()),
+                share_of(options.init_batch, 0, backend.communicator().size()).count),
+      drift_tolerance_(drift_tolerance_of(options)) {
+    check_precision(backend, parse_precision(options.precision));
+    policy_ = planned_policy_ = policy_of(options, glow_, gradient_.micro_batch());
+    glow_.allocate(memory[Category::derived]);
+    if (updates && options.fused_update)
+        update_ = std::make_unique<FusedUpdate>(context_, backend.place(), glow_, weights_, memory);
+    else
+        update_ = std::make_unique<WholeModelUpdate>(context_, backend.place(), glow_.parameters().size(),
+                                                     weights_, memory, updates, gradient_.partial());
+    glow_.parameters().bind(weights_.params);
+    glow_.parameters().bind_fixed(weights_.fixed);
+    const bool alone = backend.communicator().size() == 1;
+    checksums_ =
+        memory[Category::communication].take<double>(alone ? 0 : std::ssize(glow_.parameters().tensors()));
+    gradient_.end_initialization();
+    if (options.audit_every > 0)
+        auditor_.emplace(context_, glow_, std::min(gradient_.micro_batch(), Audit::kImages), memory);
+}
+
+void Trainer::initialise(const Batch& init_images) {
+    Parameters& parameters = glow_.parameters();
+    if (!context_.dry()) {
+        const HostWeights host(context_.place, parameters,
+                               {.params = weights_.params, .fixed = weights_.fixed});
+        parameters.bind(host.get().params);
+        parameters.bind_fixed(host.get().fixed);
+        parameters.start(options_.seed, context_.solver);
+        host.send();
+    }
+    parameters.bind(weights_.params);
+    parameters.bind_fixed(weights_.fixed);
+    Flow flow = gradient_.load(init_images);
+    glow_.initialise(context_, flow);
+    restart();
+    share_weights();  // no process computed other ones, unless their processors differ
+}
+
+void Trainer::restart() {
+    derived_.invalidate();
+    if (!weights_.has_moments()) return;
+    const index_t size = glow_.parameters().size();
+    copy(context_.place, size, weights_.params, weights_.ema);
+    with_moments(weights_, [&](auto* m, auto* v) {
+        using Moment = std::remove_pointer_t<decltype(m)>;
+        for (Moment* const moment : {m, v}) fill(context_.place, size, Moment{}, moment);
+    });
+}
+
+void Trainer::share_weights() {
+    derived_.invalidate();
+    if (context_.dry() || context_.communicator.size() == 1) return;
+    HostWeights host(context_.place, glow_.parameters(), weights_);
+    host.fetch();
+    const auto broadcast = [&](index_t count, auto* values) {
+        if (values != nullptr)
+            context_.communicator.broadcast(static_cast<std::size_t>(count) * sizeof(*values), values);
+    };
+    const Weights& w = host.get();
+    for (float* const values : {w.params, w.ema, w.m, w.v}) broadcast(glow_.parameters().size(), values);
+    for (bfloat16* const values : {w.narrow_m, w.narrow_v}) broadcast(glow_.parameters().size(), values);
+    broadcast(glow_.parameters().fixed_size(), w.fixed);
+    host.send();
+}
+
+void Trainer::check_equal() {
+    Communicator& processes = context_.communicator;
+    if (processes.size() == 1) return;
+    const std::vector<Tensor>& tensors = glow_.parameters().tensors();
+    const auto count = std::ssize(tensors);
+    for_each_tree([&](const char* tree, const auto* values) {
+        for (index_t t = 0; t < count; ++t) {
+            // Tensors and the gaps behind them are whole words, also of bf16.
+            constexpr index_t kPerWord = sizeof(float) / sizeof(*values);
+            checksum(context_.place, (tensors[t].count + kPerWord - 1) / kPerWord,
+                     reinterpret_cast<const float*>(values + tensors[t].offset), checksums_ + t,
+                     gradient_.partial());
+        }
+        const std::vector<double> mine = context_.to_host(checksums_, count);
+        std::vector<double> first = mine;
+        processes.broadcast(first.size() * sizeof(double), first.data());
+        const index_t bad = std::mismatch(mine.begin(), mine.end(), first.begin()).first - mine.begin();
+        // The first tensor on the first process.
+        const double worst = static_cast<double>(count) * processes.size();
+        const double place = static_cast<double>(bad) * processes.size() + processes.rank();
+        const double found = -processes.largest(bad < count ? -place : -worst);
+        if (found == worst) return;
+        const auto tensor = static_cast<index_t>(found) / processes.size();
+        const int rank = static_cast<int>(static_cast<index_t>(found) % processes.size());
+        throw Error(
+            fmt::format("/{}/{} of rank {} on {} is not the first process's: a fault of that machine or "
+                        "of the network; resume from the last checkpoint",
+                        tree, tensors[tensor].name, rank, processes.group().hosts[rank]));
+    });
+}
+
+void Trainer::derive(float* values) {
+    derived_.update(context_, values);
+    check_mixings(std::numeric_limits<double>::infinity());
+}
+
+Patient Trainer::patient(const Batch& batch) {
+    const index_t D = glow_.config().dimensions();
+    return {context_, glow_, weights_, update_->gradients(),
+            [this, batch, D, first = index_t{0}](Flow& flow) mutable {
+                if (first >= batch.N) return false;
+                const index_t N = std::min(gradient_.micro_batch(), batch.N - first);
+                flow = gradient_.load(batch.part(first, N, D));
+                first += N;
+                return true;
+            }};
+}
+
+template <class F>
+void Trainer::for_each_tree(F f) const {
+    f("params", weights_.params);
+    if (!weights_.has_moments()) return;
+    f("ema", weights_.ema);
+    with_moments(weights_, [&](auto* m, auto* v) {
+        f("optimizer/m", m);
+        f("optimizer/v", v);
+    });
+}
+
+Audit Trainer::audit(const Batch& batch) {
+    derive(weights_.params);
+    const index_t D = glow_.config().dimensions(),
+                  N = std::min({batch.N, gradient_.micro_batch(), Audit::kImages});
+    Flow flow = gradient_.load(batch.part(0, N, D));
+    return (*auditor_)(flow, gradient_.dh(), policy_);
+}
+
+void Trainer::check_usable() {
+    for_each_tree([&](const char* tree, const auto* values) {
+        if (const Tensor* const bad = bad_tensor(context_, glow_.parameters(), values))
+            throw trouble_with_tree(patient(), tree, values, *bad);
+    });
+    derive(weights_.ema);
+    derive(weights_.params);  // as the next step wants them
+}
+
+}  // namespace glow

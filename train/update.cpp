@@ -1,0 +1,150 @@
+#include "train/update.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/elementwise.h"
+#include "kernels/error.h"
+#include "runtime/device.h"
+
+namespace glow {
+
+// ---- Whole model -----------------------------------------------------------------------------------
+
+WholeModelUpdate::WholeModelUpdate(const Context& context, const Place& place, index_t size,
+                                   const Weights& weights, Memory& memory, bool updates, double* partial)
+    : context_(context),
+      weights_(weights),
+      size_(size),
+      updates_(updates),
+      partial_(partial),
+      gradients_(memory[Category::gradients].take<float>(size)),
+      scratch_(memory[Category::communication].take_bytes(context.communicator.scratch_bytes(place, size))),
+      complete_(size),
+      started_(size) {}
+
+// On a GPU only where the communicator's sums can be captured with the launches around them.
+bool WholeModelUpdate::overlaps() const {
+    return context_.place.device != Device::cuda || context_.communicator.recordable();
+}
+
+void WholeModelUpdate::begin_step(const OptimiserStep&) {
+    fill(context_.place, size_, 0.0f, gradients_);
+}
+
+// Nothing of the gradients may be touched from here to the end of the sums.
+void WholeModelUpdate::complete(const ParameterBlock& block) {
+    if (!summing_) return;
+    if (block.offset + block.count != complete_)
+        throw Error("backward completed its gradients in another order than that of the flat array");
+    complete_ = block.offset;
+    while (started_ - complete_ >= kBucketElements) start_sum(started_ - kBucketElements);
+}
+
+void WholeModelUpdate::start_sum(index_t first) {
+    if (!context_.dry())
+        context_.communicator.start_sum(context_.place, started_ - first, gradients_ + first, scratch_);
+    started_ = first;
+}
+
+void WholeModelUpdate::finish_sums() {
+    while (started_ > 0) start_sum(std::max<index_t>(0, started_ - kBucketElements));
+    if (!context_.dry()) context_.communicator.finish_sums(context_.place);
+    complete_ = started_ = size_;
+}
+
+void WholeModelUpdate::reduce(bool had_images, StepSums* sums) {
+    if (!overlaps() || !had_images) finish_sums();
+    sum_of_squares(context_.place, size_, gradients_, &sums->squares, partial_);
+}
+
+bool WholeModelUpdate::apply(const OptimiserStep& step) {
+    if (!updates_) return false;
+    with_moments(weights_, [&](auto* m, auto* v) {
+        optimiser_step(context_.place, size_, step, gradients_, weights_.params, m, v, weights_.ema);
+    });
+    return true;
+}
+
+// ---- Fused -----------------------------------------------------------------------------------------
+
+FusedUpdate::FusedUpdate(const Context& context, const Place& place, Glow& glow, const Weights& weights,
+                         Memory& memory)
+    : context_(context), glow_(glow), weights_(weights) {
+    index_t largest = 0;
+    for (const ParameterBlock& block : glow.blocks()) largest = std::max(largest, block.count);
+    const bool alone = context.communicator.size() == 1;
+    for (int i = 0; i < (alone ? 1 : 2); ++i)
+        buffers_.push_back(memory[Category::gradients].take<float>(largest));
+    scratch_ = memory[Category::communication].take_bytes(context.communicator.scratch_bytes(place, largest));
+    Arena& state = memory[Category::state];
+    step_ = state.take<OptimiserStep>(1);
+    squares_ = state.take<double>(std::ssize(glow.blocks()));
+    partial_ = state.take<double>(square_scratch());
+}
+
+void FusedUpdate::begin_step(const OptimiserStep& step) {
+    upload(context_.place, 1, &step, step_);
+    number_ = 0;
+}
+
+ParameterGradients FusedUpdate::begin(const ParameterBlock& block) {
+    float* const gradient = buffers_[number_ % std::ssize(buffers_)];
+    fill(context_.place, block.count, 0.0f, gradient);
+    return {gradient, block.offset};
+}
+
+void FusedUpdate::complete(const ParameterBlock& block) {
+    const Completed completed{block, buffers_[number_ % std::ssize(buffers_)], number_};
+    ++number_;
+    if (buffers_.size() == 1) return update(completed);
+    finish();
+    if (!context_.dry())
+        context_.communicator.start_sum(context_.place, block.count, completed.gradient, scratch_);
+    summing_ = completed;
+}
+
+void FusedUpdate::finish() {
+    if (!summing_) return;
+    if (!context_.dry()) context_.communicator.finish_sums(context_.place);
+    update(*summing_);
+    summing_.reset();
+}
+
+void FusedUpdate::update(const Completed& completed) {
+    const index_t first = completed.block.offset, count = completed.block.count;
+    double* const squares = squares_ + completed.number;
+    sum_of_squares(context_.place, count, completed.gradient, squares, partial_);
+    with_moments(weights_, [&](auto* m, auto* v) {
+        optimiser_step(context_.place, count, step_, squares, completed.gradient, weights_.params + first,
+                       m + first, v + first, weights_.ema + first, first);
+    });
+}
+
+void FusedUpdate::reduce(bool had_images, StepSums*) {
+    if (had_images) return;
+    for (const ParameterBlock& block : glow_.blocks()) {
+        begin(block);
+        complete(block);
+    }
+    finish();
+}
+
+std::vector<double> FusedUpdate::squares_of_blocks() const {
+    return context_.to_host(squares_, std::ssize(glow_.blocks()));
+}
+
+double FusedUpdate::squared_norm(const StepSums&) const {
+    double sum = 0;
+    for (const double squares : squares_of_blocks()) sum += squares;
+    return sum;
+}
+
+std::string FusedUpdate::bad_block() const {
+    const std::vector<double> squares = squares_of_blocks();
+    for (std::size_t i = 0; i < squares.size(); ++i)
+        if (!std::isfinite(squares[i])) return glow_.blocks()[i].name(glow_.config().levels);
+    return "";
+}
+
+}  // namespace glow
