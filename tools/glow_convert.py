@@ -5,14 +5,16 @@
     glow_convert --to safetensors RUN -o F.safetensors
 
 Reads state dicts of the PyTorch Glows of rosinality, y0ast and chaiyujin, and the variables of openai/glow, from .npz or
-HDF5 files whose entries are named as there; a tensor whose place in our model is not known is refused, never dropped.
-Writes /params alone: evaluate with --no-ema or without, train on with --init-from.
+HDF5 files whose entries are named as there. A tensor without a known place in our model is an error.
+Writes /params, and from a whole checkpoint of openai/glow the averages, moments and step too: then glow_train --resume
+continues the run. Without moments, train on with --init-from.
 
 Exit status: 0 done, 1 failure while writing, 2 bad usage, or weights that our model cannot express (the message says why).
 """
 
 import argparse
 import json
+import math
 import os
 import re
 import sys
@@ -23,6 +25,7 @@ import h5py
 import numpy as np
 
 VERSION = "@PROJECT_VERSION@"
+EPOCH_IMAGES = 50000  # of openai/glow, whatever the data set has
 INTEGER = ("permutation", "indices")
 FIXED = INTEGER + ("sign",)
 
@@ -107,15 +110,15 @@ def write_safetensors(path, tensors, metadata):
             file.write(np.ascontiguousarray(value).tobytes())
 
 
-def write_checkpoint(path, config, params):
+def write_checkpoint(path, config, trees, counters):
     def write(temporary):
         with h5py.File(temporary, "w") as f:
             f.attrs["format"], f.attrs["version"] = "glow-checkpoint", 1
             f.attrs["config"] = json.dumps({**config, "training": {}})
-            for counter in ("step", "images_seen", "epoch"):
-                f.attrs[counter] = 0
-            for name, value in params.items():
-                f[f"params/{name}"] = value
+            f.attrs.update(counters)
+            for tree, tensors in trees.items():
+                for name, value in tensors.items():
+                    f[f"{tree}/{name}"] = value
 
     write_atomically(path, write)
 
@@ -183,9 +186,14 @@ def parameter_shapes(c):
     return shapes
 
 
-def check(config, params):
+def check(config, params, trainable=False, tree=""):
     """params in the types of a checkpoint; refuses what is missing, too much, of another shape or not finite."""
+    if not 1 <= config["channels"] <= 4 or config["width"] < 1:
+        raise InputError(f"the tensors are those of a model of {config['channels']} image channels and width {config['width']}: "
+                         "expected 1 to 4 channels and a width of 1 or more")
     shapes, wrong = parameter_shapes(config), []
+    if trainable:
+        shapes = {name: shape for name, shape in shapes.items() if name.rsplit("/", 1)[1] not in FIXED}
     wrong += [f"{name} is missing" for name in shapes if name not in params]
     wrong += [f"{name} has no place in the model" for name in params if name not in shapes]
     checked = {}
@@ -198,7 +206,7 @@ def check(config, params):
         else:
             checked[name] = np.ascontiguousarray(value, np.int32 if name.rsplit("/", 1)[1] in INTEGER else np.float32)
     if wrong:
-        raise InputError("; ".join(sorted(wrong)[:5]) + (f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""))
+        raise InputError(tree + "; ".join(sorted(wrong)[:5]) + (f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""))
     return {name: checked[name] for name in shapes}
 
 
@@ -208,15 +216,15 @@ def check(config, params):
 class Source:
     """Tensors that are taken one by one, so that what is left over is known."""
 
-    def __init__(self, tensors):
-        self.left = dict(tensors)
+    def __init__(self, tensors, suffix=""):
+        self.left, self.suffix = dict(tensors), suffix
 
     def __contains__(self, name):
         return name in self.left
 
     def take(self, name):
         if name not in self.left:
-            raise InputError(f"{name} is missing: another layout, or another version of it")
+            raise InputError(f"{name}{self.suffix} is missing: another layout, or another version of it")
         return np.asarray(self.left.pop(name), np.float64)
 
     def flat(self, name):
@@ -226,10 +234,10 @@ class Source:
         for name in [name for name in self.left if re.fullmatch(pattern, name)]:
             del self.left[name]
 
-    def finish(self):
+    def finish(self, what="tensors"):
         if self.left:
             names = sorted(self.left)
-            raise InputError(f"{len(names)} tensors have no place in our model: {', '.join(names[:5])}")
+            raise InputError(f"{len(names)} {what} have no place in our model: {', '.join(names[:5])}")
 
 
 def conv(weight, edge=None):
@@ -413,7 +421,6 @@ def y0ast(source, config, chaiyujin=False):
         config.update(y_cond=True, n_classes=len(params["prior/class/weight"]))
         if any(name.startswith("project_class.") for name in source.left):
             linear_zeros("classifier", "project_class")
-            config["weight_y"] = 0.01
     source.forget(r"prior_h|new_mean|new_logs|flow\.z_shapes|.*\.(l_mask|eye)|.*\.actnorm\.inited|.*\.(inited|num_batches_tracked)")
     outputs = len(params["level0/step0/coupling/conv3/bias"])
     config.update(levels=len(depths), depth=depths[0], width=len(params["level0/step0/coupling/conv1/weight"]), edge_bias=False,
@@ -428,65 +435,215 @@ def chaiyujin(source, config):
     return y0ast(source, config, chaiyujin=True)
 
 
-def openai(source, config):
-    """github.com/openai/glow: TensorFlow's variables, [kh, kw, in, out], y = x W. The edge channel is there, as in ours."""
-    source.left = {re.sub(r":0$", "", name): value for name, value in source.left.items()}
-    source.left = {name.removeprefix("model/"): value for name, value in source.left.items()}
-    params, found, names = {}, {}, list(source.left)
-    config["levels"] = count_levels(names, r"(\d+)/\d+/")
-    config["depth"] = count_levels(names, r"0/(\d+)/")
+class Imported:
+    """What a whole checkpoint holds beside the weights. Trees of the trainable tensors, by our names; empty where absent."""
 
-    def conv_of(at, theirs):
-        params[f"{at}/weight"] = source.take(f"{theirs}/W").transpose(3, 0, 1, 2)
+    def __init__(self, params, ema=None, m=None, v=None, step=0):
+        self.params, self.trees, self.step = params, {"ema": ema or {}, "optimizer/m": m or {}, "optimizer/v": v or {}}, step
+        self.notes = []
+
+
+def flat(value):
+    return value.reshape(-1)
+
+
+def filters(value):
+    """TensorFlow's [kh, kw, in, out]."""
+    return value.transpose(3, 0, 1, 2)
+
+
+def mixing_matrix(value):
+    """y = x W."""
+    return value.reshape(value.shape[-2:]).T
+
+
+AVERAGE = "/ExponentialMovingAverage"
+
+
+def openai_layout(source, config, mixing):
+    """[(their name, our name or None, transformation)] of the trainable variables, in the order in which openai/glow creates
+    them: its optimizer's variables have no names but follow this order. None: LU factors, and what acts on zeros alone."""
+    layout = []
+
+    def conv(at, theirs):
+        layout.append((f"{theirs}/W", f"{at}/weight", filters))
 
     def actnorm(at, theirs):
-        params[f"{at}/bias"] = source.flat(f"{theirs}/actnorm_center/b")
-        params[f"{at}/logs"] = source.flat(f"{theirs}/actnorm_scale/logs")
+        layout.append((f"{theirs}/actnorm_center/b", f"{at}/bias", flat))
+        layout.append((f"{theirs}/actnorm_scale/logs", f"{at}/logs", flat))
 
-    def zeros(at, theirs):
-        params[f"{at}/bias"], params[f"{at}/logs"] = source.flat(f"{theirs}/b"), source.flat(f"{theirs}/logs")
+    def zeros(at, theirs, weight):
+        layout.append((f"{theirs}/W", f"{at}/weight" if weight else None, weight))
+        layout.append((f"{theirs}/b", f"{at}/bias", flat))
+        layout.append((f"{theirs}/logs", f"{at}/logs", flat))
 
     for level in range(config["levels"]):
         for step in range(config["depth"]):
             at, theirs = f"level{level}/step{step}", f"{level}/{step}"
             actnorm(f"{at}/actnorm", theirs)
-            if f"{theirs}/invconv/W" in source:
-                W = source.take(f"{theirs}/invconv/W")
-                found[at] = W.reshape(W.shape[-2:]).T
-            elif f"{theirs}/invconv/L" in source:
-                found[at] = LuFactors(source.take(f"{theirs}/invconv/P"), source.take(f"{theirs}/invconv/L"), source.take(f"{theirs}/invconv/U"),
-                                      source.flat(f"{theirs}/invconv/sign_S"), source.flat(f"{theirs}/invconv/log_S")).matrix().T
-            elif f"{theirs}/indices" in source or f"{theirs}/shuffle/indices" in source:
-                raise InputError(f"{theirs}: a shuffle; only its 1x1 convolutions and the reversal (--permutation reverse) are converted")
+            if mixing == "W":
+                layout.append((f"{theirs}/invconv/W", f"{at}/invconv/weight", mixing_matrix))
+            if mixing == "LU":
+                layout += [(f"{theirs}/invconv/{part}", None, None) for part in ("L", "log_S", "U")]
             for ours, layer in (("conv1", "l_1"), ("conv2", "l_2")):
-                conv_of(f"{at}/coupling/{ours}", f"{theirs}/f1/{layer}")
+                conv(f"{at}/coupling/{ours}", f"{theirs}/f1/{layer}")
                 actnorm(f"{at}/coupling/{ours}/actnorm", f"{theirs}/f1/{layer}")
-            conv_of(f"{at}/coupling/conv3", f"{theirs}/f1/l_last")
-            zeros(f"{at}/coupling/conv3", f"{theirs}/f1/l_last")
+            zeros(f"{at}/coupling/conv3", f"{theirs}/f1/l_last", filters)
         if level + 1 < config["levels"]:
-            conv_of(f"level{level}/split", f"pool{level}/conv")
-            zeros(f"level{level}/split", f"pool{level}/conv")
-    if found:
-        mixings(config, params, found)
-    elif config["permutation"] != "reverse":
-        raise InputError("the steps have no 1x1 convolution: if their channels are reversed, say --permutation reverse")
-    C = len(params["level0/step0/actnorm/bias"])
-    width = len(params["level0/step0/coupling/conv1/weight"])
-    config.update(channels=C // 4, width=width, learn_top="prior/p/b" in source, edge_bias=params["level0/step0/coupling/conv1/weight"].shape[3] > C // 2,
-                  coupling="affine" if len(params["level0/step0/coupling/conv3/bias"]) == C else "additive")
-    if config["learn_top"]:
-        weight = source.take("prior/p/W").transpose(3, 0, 1, 2)
-        if config["edge_bias"]:
-            params["prior/top/weight"] = weight[..., -1:]
-        zeros("prior/top", "prior/p")
+            zeros(f"level{level}/split", f"pool{level}/conv", filters)
+    if "prior/p/b" in source:  # its input is 0 but for the edge
+        zeros("prior/top", "prior/p", (lambda value: filters(value)[..., -1:]) if config["edge_bias"] else None)
     for at, theirs in (("prior/class", "prior/y_emb"), ("classifier", "classifier")):
         if f"{theirs}/W" in source:
-            params[f"{at}/weight"] = source.take(f"{theirs}/W")
-            zeros(at, theirs)
+            zeros(at, theirs, lambda value: value)
+    return layout
+
+
+def openai_permutation(source, config, whole):
+    """What mixes the channels: "W", "LU", "shuffle" or "reverse", the same in every step."""
+    marks = {"W": "invconv/W", "LU": "invconv/L", "shuffle": "shuffle/indices"}
+    steps = [f"{level}/{step}" for level in range(config["levels"]) for step in range(config["depth"])]
+    found = {theirs: [kind for kind, mark in marks.items() if f"{theirs}/{mark}" in source] for theirs in steps}
+    kinds = {tuple(kinds) for kinds in found.values()}
+    if len(kinds) != 1 or len(next(iter(kinds))) > 1:
+        text = ", ".join(f"{theirs} {' and '.join(kinds) or 'none'}" for theirs, kinds in found.items())
+        raise InputError(f"the steps mix their channels in different ways ({text}): a tensor is missing or too many")
+    kind = "".join(next(iter(kinds)))
+    if kind and config["permutation"] == "reverse":
+        raise InputError(f"--permutation reverse: the file has {steps[0]}/{marks[kind]}")
+    # A whole checkpoint holds every variable, so that without matrices and indices only the reversal is left.
+    if not kind and not whole and config["permutation"] != "reverse":
+        raise InputError("the steps have no 1x1 convolution and no shuffle: if their channels are reversed, say --permutation reverse")
+    return kind or "reverse"
+
+
+def openai_indices(source, theirs):
+    """y[c] = x[indices[c]], as ours. The inverse is redundant and must agree."""
+    indices = source.flat(f"{theirs}/indices")
+    if not np.array_equal(np.sort(indices), np.arange(len(indices))):
+        raise InputError(f"{theirs}/indices is no permutation of 0 .. {len(indices) - 1}")
+    indices = indices.astype(np.int32)
+    if f"{theirs}/indices_inverse" in source and not np.array_equal(source.flat(f"{theirs}/indices_inverse"), np.argsort(indices)):
+        raise InputError(f"{theirs}/indices_inverse is not the inverse of {theirs}/indices")
+    return indices
+
+
+def openai_lu_matrix(tensors, theirs):
+    """The transpose of P (L + I) (U + diag(sign_S exp(log_S))): with the factors of `tensors`, a Source."""
+    part = {name: tensors.take(f"{theirs}/{name}") for name in ("P", "L", "U", "sign_S", "log_S")}
+    C = part["sign_S"].size
+    for name, shape in (("P", (C, C)), ("L", (C, C)), ("U", (C, C)), ("log_S", (C,))):
+        if part[name].shape != shape:
+            raise InputError(f"{theirs}/{name} is {list(part[name].shape)}, expected {list(shape)}")
+    P = part["P"]
+    if not (np.isin(P, (0, 1)).all() and (P.sum(axis=0) == 1).all() and (P.sum(axis=1) == 1).all()):
+        raise InputError(f"{theirs}/P is no permutation matrix")
+    if not np.isin(part["sign_S"], (-1, 1)).all():
+        raise InputError(f"{theirs}/sign_S has a value that is neither 1 nor -1")
+    return LuFactors(P, part["L"], part["U"], part["sign_S"].reshape(-1), part["log_S"]).matrix().T
+
+
+def openai_moments(optimizer, layout, weights):
+    """(first moments, second moments, step) by their names. The optimizer creates the counter, then for each weight the second
+    moment and the first one, all without a name: Variable, Variable_1, Variable_2, ... With beta1 = 0 there are no first ones."""
+    if not optimizer:
+        return {}, {}, 0
+    named = {int(name.partition("_")[2] or 0): value for name, value in optimizer.items()}
+    missing = sorted(set(range(len(named))) - set(named))
+    if missing:
+        raise InputError(f"Variable{f'_{missing[0]}' if missing[0] else ''} is missing: the optimizer's variables are numbered without gaps")
+    counter = np.asarray(named[0], np.float64)
+    if counter.size != 1 or not np.isfinite(counter).all() or counter.item() < 1 or counter.item() % 1:
+        raise InputError("Variable: expected the optimizer's counter, 1 at the start and 1 more with every step")
+    step = int(counter.item()) - 1
+    if len(named) == 1:
+        return {}, {}, step
+    each = (len(named) - 1) / len(layout)
+    if each not in (1, 2):
+        raise InputError(f"{len(named) - 1} optimizer's variables Variable_N for {len(layout)} weights: expected two for each (one with beta1 = 0)")
+    m, v = {}, {}
+    for i, (theirs, _, _) in enumerate(layout):
+        # The last update's m is not needed where beta1 = 0.
+        numbers = (2 * i + 1, 2 * i + 2) if each == 2 else (i + 1, None)
+        for moments, number in zip((v, m), numbers):
+            value = np.zeros_like(weights[theirs]) if number is None else named[number]
+            if value.shape != weights[theirs].shape:
+                raise InputError(f"Variable_{number} is {list(value.shape)}, expected {list(weights[theirs].shape)}, a moment of {theirs}: "
+                                 "the optimizer's variables follow the weights in the order in which openai/glow creates them")
+            if moments is v and (np.asarray(value) < 0).any():
+                raise InputError(f"Variable_{number}, the second moment of {theirs}, has a negative value")
+            moments[theirs] = value
+    return m, v, step
+
+
+def openai_groups(tensors):
+    """({weight: value}, {weight: average}, {optimizer's variable: value}), without TensorFlow's decorations."""
+    found = {}
+    for name, value in tensors.items():
+        short = re.sub(r":0$", "", name).removeprefix("model/")
+        if short in found:
+            raise InputError(f"{name} is there twice, with and without model/ or :0")
+        found[short] = value
+    optimizer = {name: value for name, value in found.items() if re.fullmatch(r"Variable(_[1-9]\d*)?", name)}
+    averages = {name.removesuffix(AVERAGE): value for name, value in found.items() if name.endswith(AVERAGE)}
+    weights = {name: value for name, value in found.items() if name not in optimizer and not name.endswith(AVERAGE)}
+    if averages and not any(name in weights for name in averages):
+        # save_ema of optim.py: every trainable variable is stored under its average's name.
+        optimizer |= {name: averages.pop(name) for name in list(averages) if re.fullmatch(r"Variable(_[1-9]\d*)?", name)}
+        weights, averages = weights | averages, {}
+    return weights, averages, optimizer
+
+
+def openai(source, config):
+    """github.com/openai/glow: TensorFlow's variables, [kh, kw, in, out], y = x W. The edge channel is there, as in ours."""
+    weights, averages, optimizer = openai_groups(source.left)
+    # Forks use TensorFlow's own Adam: its slots are left out.
+    source.left = {name: value for name, value in weights.items() if not re.fullmatch(r"beta[12]_power|global_step", name) and
+                   not (re.search(r"/Adam(_1)?$", name) and name.rpartition("/")[0] in weights)}
+    names = list(source.left)
+    config["levels"] = count_levels(names, r"(\d+)/\d+/")
+    config["depth"] = count_levels(names, r"0/(\d+)/")
+    kind = openai_permutation(source, config, bool(optimizer))
+    for name in ("0/0/actnorm_center/b", "0/0/f1/l_1/W", "0/0/f1/l_last/b"):
+        if name not in source:
+            raise InputError(f"{name} is missing: another layout, or another version of it")
+    C, first = np.size(weights["0/0/actnorm_center/b"]), np.shape(weights["0/0/f1/l_1/W"])
+    config.update(channels=C // 4, width=first[3], learn_top="prior/p/b" in source, edge_bias=first[2] > C // 2,
+                  coupling="affine" if np.size(weights["0/0/f1/l_last/b"]) == C else "additive",
+                  permutation={"W": "invconv", "LU": "invconv"}.get(kind, kind))
+    layout = openai_layout(source, config, kind)
+    steps = [(f"level{level}/step{step}", f"{level}/{step}") for level in range(config["levels"]) for step in range(config["depth"])]
+    fixed = {name: value for name, value in weights.items() if name.endswith(("/P", "/sign_S"))}
+
+    def converted(tensors):
+        tree = {}
+        for theirs, ours, change in layout:
+            if ours:
+                tree[ours] = change(tensors.take(theirs))
+            elif kind != "LU" or "/invconv/" not in theirs:
+                tensors.take(theirs)
+        if kind == "LU":
+            tree |= {f"{at}/invconv/weight": openai_lu_matrix(tensors, f"{theirs}/invconv") for at, theirs in steps}
+        return tree
+
+    params = converted(source)
+    if kind == "shuffle":
+        params |= {f"{at}/shuffle/indices": openai_indices(source, f"{theirs}/shuffle") for at, theirs in steps}
     if "prior/class/weight" in params:
-        config.update(y_cond=True, n_classes=len(params["prior/class/weight"]), weight_y=0.01 if "classifier/weight" in params else 0.0)
-    source.forget(r"(.*/)?(Adam\w*|beta\d_power|global_step|ExponentialMovingAverage)(/.*)?|.*(_1|_2)$")
-    return params
+        config.update(y_cond=True, n_classes=len(params["prior/class/weight"]))
+    imported = Imported(params)
+    m, v, imported.step = openai_moments(optimizer, layout, weights)
+    if averages:
+        left = Source(averages | fixed, AVERAGE)
+        imported.trees["ema"] = converted(left)
+        left.finish("averages")
+    if v and kind == "LU":
+        imported.notes.append("the moments are those of LU factors and are left out: our W is their product")
+    elif v:
+        imported.trees["optimizer/m"], imported.trees["optimizer/v"] = converted(Source(m)), converted(Source(v))
+        if not averages:  # as theirs begin
+            imported.trees["ema"] = {ours: params[ours] for _, ours, _ in layout if ours}
+    return imported
 
 
 FOREIGN = {"rosinality": rosinality, "y0ast": y0ast, "chaiyujin": chaiyujin, "openai": openai}
@@ -507,11 +664,28 @@ def import_foreign(kind, arguments):
                   permutation=arguments.permutation or "invconv", coupling="affine", edge_bias=True, learn_top=True, y_cond=False,
                   n_classes=0, weight_y=0.0)
     try:
-        params = FOREIGN[kind](source, config)
+        imported = FOREIGN[kind](source, config)
     except (ValueError, IndexError, np.AxisError) as error:
         raise InputError(f"{arguments.input}: a tensor has another shape than that layout gives it: {error}") from None
     source.finish()
-    return config, check(config, params)
+    if not isinstance(imported, Imported):
+        imported = Imported(imported)
+    config["weight_y"] = weight_of_classifier(arguments.weight_y, "classifier/weight" in imported.params)
+    trees = {"params": check(config, imported.params)}
+    trees |= {tree: check(config, tensors, True, f"{tree}: ") for tree, tensors in imported.trees.items() if tensors}
+    images = imported.step * arguments.batch
+    counters = {"step": imported.step, "images_seen": images, "epoch": images / EPOCH_IMAGES}
+    return config, trees, counters, imported.notes
+
+
+def weight_of_classifier(given, has_classifier):
+    if not has_classifier:
+        if given:
+            raise InputError(f"--weight-y {given:g}: the file has no classifier")
+        return 0.0
+    if given == 0:
+        raise InputError("--weight-y 0: the file has a classifier, whose weight in the loss is above 0")
+    return 0.01 if given is None else given
 
 
 def import_ours(kind, arguments):
@@ -526,7 +700,7 @@ def import_ours(kind, arguments):
         config = {key: config[key] for key in shapes_of_config()}
     except (KeyError, ValueError, TypeError):
         raise InputError(f"{arguments.input}: it holds no configuration of a model of ours") from None
-    return config, check(config, tensors)
+    return config, {"params": check(config, tensors)}, {"step": 0, "images_seen": 0, "epoch": 0}, []
 
 
 def size_of(text):
@@ -540,12 +714,17 @@ def run(arguments):
     if (arguments.source is None) == (arguments.target is None):
         raise InputError("give either --from KIND or --to KIND")
     if arguments.source:
-        config, params = (import_foreign if arguments.source in FOREIGN else import_ours)(arguments.source, arguments)
+        foreign = arguments.source in FOREIGN
+        if arguments.weight_y is not None and not foreign:
+            raise InputError(f"--weight-y: an {arguments.source} file holds its own")
+        config, trees, counters, notes = (import_foreign if foreign else import_ours)(arguments.source, arguments)
+        params = trees["params"]
         step = 2 ** config["levels"]
         if config["image_height"] % step or config["image_width"] % step or not config["image_height"] or not config["image_width"]:
             raise InputError(f"--size {arguments.size}: {config['levels']} levels need sides divisible by {step}")
-        write_checkpoint(arguments.output, config, params)
+        write_checkpoint(arguments.output, config, trees, counters)
     else:
+        trees, notes = {}, []
         config, params = read_checkpoint(arguments.input, not arguments.no_ema)
         params = check(config, params)
         text = json.dumps(config)
@@ -559,8 +738,32 @@ def run(arguments):
         write_atomically(arguments.output, write)
     count = sum(int(value.size) for value in params.values())
     result = {"output": arguments.output, "tensors": len(params), "values": count, "config": config}
-    print(json.dumps(result) if arguments.json else f"{arguments.output}: {len(params)} tensors, {count} values; L {config['levels']}, "
-          f"K {config['depth']}, width {config['width']}, {config['permutation']}, {config['coupling']}")
+    text = (f"{arguments.output}: {len(params)} tensors, {count} values; L {config['levels']}, K {config['depth']}, "
+            f"width {config['width']}, {config['permutation']}, {config['coupling']}")
+    if arguments.source:
+        result |= {"trees": list(trees), **counters}
+        names = {"ema": "averages", "optimizer/m": "moments"}
+        with_ = " and ".join(name for tree, name in names.items() if tree in trees)
+        text += f"; {with_}" * bool(with_) + f"; step {counters['step']}" * bool(counters["step"])
+    for note in notes:
+        print("glow_convert: note:", note, file=sys.stderr)
+    print(json.dumps(result) if arguments.json else text)
+
+
+def weight(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected a finite number that is not negative")
+    return value
+
+
+def whole_number(text):
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1 on")
+    return int(text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -577,6 +780,9 @@ def main():
     parser.add_argument("--size", default="32", help="S or HxW of the images, which no foreign file holds (default 32)")
     parser.add_argument("--n-bits", type=int, choices=range(1, 9), default=8, help="bits of a pixel (default 8)")
     parser.add_argument("--permutation", choices=["reverse"], help="what stands in place of 1x1 convolutions, where there are none")
+    parser.add_argument("--weight-y", type=weight, help="weight of the classifier in the loss, which no foreign file holds (default 0.01)")
+    parser.add_argument("--batch", type=whole_number, default=64,
+                        help="images of a step, to count those seen until a checkpoint's step (default 64)")
     parser.add_argument("--no-ema", action="store_true", help="with --to: the raw weights instead of their average")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="has no effect: there is no text for people")

@@ -80,7 +80,7 @@ def float32(model):
     """Weights as a file of float32 holds them, computed with in double."""
     with torch.no_grad():
         if isinstance(model, foreign.OpenAI):
-            model.v = {name: value.float().double() for name, value in model.v.items()}
+            model.v = {name: value.float().double() if value.is_floating_point() else value for name, value in model.v.items()}
             return model
         return model.float().double()
 
@@ -114,6 +114,161 @@ def ours(folder, name, pixels, labels, **changes):
                 theirs = Glow(str(out)).bits_per_dim(pixels, torch.as_tensor(labels).long()).numpy()
             difference = np.abs(theirs - bits).max()
             report(f"{name}, glow_torch.py from {kind}", difference < 2e-6, f"largest difference {difference:.1e} bits/dim")
+
+
+FIXED = ("P", "sign_S", "indices", "indices_inverse")
+
+
+def openai_checkpoint(model, seed=1):
+    """{name: array} of a whole checkpoint: weights, averages, moments of the nameless variables and the counter of a next step 8."""
+    rng = np.random.default_rng(seed)
+    weights = {name: value.numpy() for name, value in float32(model).v.items()}
+    weights = {name: value.astype(np.float32) if value.dtype == np.float64 else value for name, value in weights.items()}
+    tensors, trainable = dict(weights), [name for name in weights if name.rsplit("/", 1)[1] not in FIXED]
+    tensors["Variable"] = np.float32(8)
+    for i, name in enumerate(trainable):
+        first, second, average = (rng.normal(size=weights[name].shape).astype(np.float32) for _ in range(3))
+        tensors |= {f"Variable_{2 * i + 1}": second**2, f"Variable_{2 * i + 2}": first, f"{name}/ExponentialMovingAverage": weights[name] + average / 64}
+    return tensors, weights, trainable
+
+
+def from_openai(folder, tensors, *options):
+    (folder / "whole.h5").unlink(missing_ok=True)
+    np.savez(folder / "whole.npz", **dict(sorted(tensors.items())))
+    return convert("--from", "openai", folder / "whole.npz", "--size", SIZE, "-o", folder / "whole.h5", "--json", *options)
+
+
+def trees_of(path):
+    with h5py.File(path, "r") as f:
+        found = {tree: read_tree(path, tree) for tree in ("params", "ema", "optimizer/m", "optimizer/v") if tree in f}
+        return found, {name: f.attrs[name] for name in ("step", "images_seen", "epoch")}
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def whole_checkpoints(folder, pixels):
+    """Averages, moments and counters of openai/glow. What a tree must be is what the same numbers give as weights."""
+    for name, options in (("openai/glow, whole", {}), ("openai/glow, whole, shuffle", dict(permutation="shuffle", affine=False)),
+                          ("openai/glow, whole, reversed", dict(permutation="reverse", learn_top=False)),
+                          ("openai/glow, whole, classifier", dict(classes=CLASSES, classifier=True, depth=1))):
+        tensors, weights, trainable = openai_checkpoint(foreign.OpenAI(**options))
+        done = from_openai(folder, tensors, "--batch", "20")
+        if done.returncode != 0:
+            report(name, False, done.stderr)
+            continue
+        trees, counters = trees_of(folder / "whole.h5")
+        as_weights = {"ema": {n: tensors[f"{n}/ExponentialMovingAverage"] for n in trainable},
+                      "optimizer/m": {n: tensors[f"Variable_{2 * i + 2}"] for i, n in enumerate(trainable)},
+                      "optimizer/v": {n: tensors[f"Variable_{2 * i + 1}"] for i, n in enumerate(trainable)}}
+        good = trees.keys() == {"params", *as_weights} and counters == {"step": 7, "images_seen": 140, "epoch": 140 / 50000}
+        good &= not done.stderr and json.loads(done.stdout)["config"]["weight_y"] == (0.01 if "classifier" in name else 0)
+        for tree, values in as_weights.items():
+            again = from_openai(folder, weights | values, "--permutation", "reverse") if "reversed" in name else from_openai(folder, weights | values)
+            expected = {n: value for n, value in trees_of(folder / "whole.h5")[0]["params"].items() if not n.endswith("/indices")}
+            good &= again.returncode == 0 and equal(trees[tree], expected)
+        report(name, good, f"{len(trees['optimizer/m'])} tensors of moments and averages, {counters}")
+
+    tensors, weights, trainable = openai_checkpoint(foreign.OpenAI(levels=1))
+    averages = {n: v for n, v in tensors.items() if n.endswith("Average")}
+    moments = {n: v for n, v in tensors.items() if n.startswith("Variable")}
+    first_alone = {"Variable": np.float32(1)} | {f"Variable_{i + 1}": tensors[f"Variable_{2 * i + 1}"] for i in range(len(trainable))}
+    saved_ema = {f"{n}/ExponentialMovingAverage": v for n, v in weights.items()} | \
+        {f"{n}/ExponentialMovingAverage": v for n, v in moments.items()}
+    from_openai(folder, tensors)
+    full = trees_of(folder / "whole.h5")[0]
+    for name, given, expected in (
+            ("averages alone", weights | averages, {"params": full["params"], "ema": full["ema"]}),
+            ("moments alone", weights | moments, full | {"ema": full["params"]}),
+            ("a counter alone", weights | {"Variable": np.float32(8)}, {"params": full["params"]}),
+            ("beta1 = 0", weights | averages | first_alone, full | {"optimizer/m": {n: 0 * v for n, v in full["optimizer/m"].items()}}),
+            ("saved by save_ema", saved_ema, full | {"ema": full["params"]}),
+            ("names with :0, without model/", {f"{n.removeprefix('model/')}:0": v for n, v in tensors.items()}, full),
+            ("TensorFlow's own Adam", weights | {f"{n}/Adam": v for n, v in weights.items()} |
+             {f"{n}/Adam_1": v for n, v in weights.items()} | {"beta1_power": np.float32(0.1)}, {"params": full["params"]})):
+        done = from_openai(folder, given)
+        trees = trees_of(folder / "whole.h5")[0] if done.returncode == 0 else {}
+        report(f"openai/glow, {name}", trees.keys() == expected.keys() and all(equal(trees[t], expected[t]) for t in expected), done.stderr.strip())
+
+    tensors, _, trainable = openai_checkpoint(foreign.OpenAI(levels=1, permutation="lu"))
+    done = from_openai(folder, tensors)
+    trees = trees_of(folder / "whole.h5")[0] if done.returncode == 0 else {}
+    report("openai/glow, whole, LU", trees.keys() == {"params", "ema"} and "moments" in done.stderr, done.stderr.strip()[:110])
+
+    # A run goes on from the converted one.
+    tensors, _, _ = openai_checkpoint(foreign.OpenAI(levels=1))
+    from_openai(folder, tensors, "--batch", "2")
+    write_dataset(folder / "data.h5", train=pixels, test=pixels)
+    done = subprocess.run([PROGRAMS / "glow_train", "--resume", folder / "whole.h5", "--out", folder / "resumed", "--data", folder / "data.h5",
+                           "--levels", "1", "--depth", "2", "--width", "8", "--batch", "2", "--max-steps", "9", "--threads", "1", "--quiet",
+                           "--lr", "1e-6"], capture_output=True, text=True)
+    resumed = trees_of(folder / "resumed/latest.h5")[1] if done.returncode == 0 else {}
+    report("openai/glow, resumed", resumed.get("step") == 9 and resumed["images_seen"] == 18, done.stderr.strip()[-110:])
+
+
+def openai_refusals(folder):
+    """(what, checkpoint, options, part of the message)."""
+    whole, weights, trainable = openai_checkpoint(foreign.OpenAI())
+    shuffle = openai_checkpoint(foreign.OpenAI(permutation="shuffle"))[1]
+    reverse = openai_checkpoint(foreign.OpenAI(permutation="reverse"))[1]
+    lu = openai_checkpoint(foreign.OpenAI(permutation="lu"))[1]
+    classes = openai_checkpoint(foreign.OpenAI(classes=CLASSES, classifier=True))[1]
+    indices, P, sign = "model/0/1/shuffle/indices", "model/1/0/invconv/P", "model/1/0/invconv/sign_S"
+    average = f"{trainable[3]}/ExponentialMovingAverage"
+
+    def without(tensors, *names):
+        return {name: value for name, value in tensors.items() if name not in names}
+
+    def last(count):
+        return [f"Variable_{2 * len(trainable) - i}" for i in range(count)]
+
+    nan = whole["Variable_4"].copy()
+    nan.flat[1] = np.nan
+    cases = [
+        ("a moment is missing", without(whole, "Variable_7"), (), "Variable_7 is missing"),
+        ("the counter is missing", without(whole, "Variable"), (), "Variable is missing"),
+        ("too few moments", without(whole, *last(2)), (), "expected two for each"),
+        ("one moment too many", whole | {f"Variable_{2 * len(trainable) + 1}": np.ones(3)}, (), "expected two for each"),
+        ("moments in another order", whole | {"Variable_1": whole["Variable_5"], "Variable_5": whole["Variable_1"]}, (), "in the order in which"),
+        ("a negative second moment", whole | {"Variable_1": -1 - whole["Variable_1"]}, (), "negative"),
+        ("a moment that is not finite", whole | {"Variable_4": nan}, (), "optimizer/m: "),
+        ("a counter of 0", whole | {"Variable": np.float32(0)}, (), "counter"),
+        ("a counter of 1.5", whole | {"Variable": np.float32(1.5)}, (), "counter"),
+        ("an infinite counter", whole | {"Variable": np.float32(np.inf)}, (), "counter"),
+        ("a counter of two", whole | {"Variable": np.ones(2)}, (), "counter"),
+        ("an average is missing", without(whole, average), (), f"{average.removeprefix('model/')} is missing"),
+        ("an average of nothing", whole | {"model/9/ExponentialMovingAverage": np.ones(3)}, (), "averages have no place"),
+        ("an average of another shape", whole | {average: np.ones((1, 2))}, (), "another shape"),
+        ("indices out of range", shuffle | {indices: shuffle[indices] + 1}, (), "no permutation of 0 .. 11"),
+        ("indices twice", shuffle | {indices: 0 * shuffle[indices]}, (), "no permutation of 0 .. 11"),
+        ("indices that are no whole numbers", shuffle | {indices: shuffle[indices] + 0.5}, (), "no permutation of 0 .. 11"),
+        ("too few indices", shuffle | {indices: np.arange(10), indices + "_inverse": np.arange(10)}, (), "expected [12]"),
+        ("another inverse", shuffle | {indices + "_inverse": shuffle[indices + "_inverse"][::-1]}, (), "not the inverse"),
+        ("a step without its shuffle", without(shuffle, indices, indices + "_inverse"), (), "different ways"),
+        ("a matrix and a shuffle", shuffle | {"model/0/0/invconv/W": np.eye(12)}, (), "different ways"),
+        ("no permutation", reverse, (), "say --permutation reverse"),
+        ("a reversal where matrices are", weights, ("--permutation", "reverse"), "--permutation reverse: the file has"),
+        ("a P that is no permutation", lu | {P: 0.5 * lu[P]}, (), "no permutation matrix"),
+        ("a P with a row twice", lu | {P: np.repeat(lu[P][:1], len(lu[P]), axis=0)}, (), "no permutation matrix"),
+        ("a sign of 0.5", lu | {sign: 0.5 * lu[sign]}, (), "neither 1 nor -1"),
+        ("a factor of another shape", lu | {"model/1/0/invconv/U": np.eye(23)}, (), "expected [24, 24]"),
+        ("a factor is missing", without(lu, "model/1/0/invconv/log_S"), (), "log_S is missing"),
+        ("an unknown tensor", weights | {"model/0/0/f1/l_1/W_1": np.ones(3)}, (), "no place"),
+        ("a tensor twice", weights | {trainable[0].removeprefix("model/"): weights[trainable[0]]}, (), "there twice"),
+        ("a network of two dimensions", weights | {"model/0/0/f1/l_1/W": np.ones((7, 8))}, (), "another shape"),
+        ("a classifier without classes", without(classes, *(n for n in classes if "y_emb" in n)), (), "no place in the model"),
+        ("--weight-y without a classifier", weights, ("--weight-y", "0.5"), "no classifier"),
+        ("--weight-y 0 with a classifier", classes, ("--weight-y", "0"), "has a classifier"),
+        ("a negative --weight-y", classes, ("--weight-y", "-1"), "--weight-y"),
+        ("an infinite --weight-y", classes, ("--weight-y", "inf"), "--weight-y"),
+        ("a --weight-y that is no number", classes, ("--weight-y", "x"), "--weight-y"),
+        ("a --batch of 0", whole, ("--batch", "0"), "--batch"),
+    ]
+    for name, tensors, options, part in cases:
+        done = from_openai(folder, tensors, *options)
+        line = done.stderr.count("\n") == 1 and done.stderr.startswith("glow_convert: error: ")
+        report(f"refused: {name}", done.returncode == 2 and part in done.stderr and line and not (folder / "whole.h5").exists(), done.stderr.strip()[:110])
 
 
 def refusals(folder):
@@ -187,8 +342,11 @@ def main():
         ("chaiyujin, plain", "chaiyujin", C(permutation="plain"), {}),
         ("chaiyujin, LU, conditional", "chaiyujin", C(classes=CLASSES), dict(n_bits=5)),
         ("openai/glow", "openai", O(), {}),
-        ("openai/glow, LU, additive", "openai", O(lu=True, affine=False), {}),
+        ("openai/glow, LU, additive", "openai", O(permutation="lu", affine=False), {}),
+        ("openai/glow, shuffle, fixed top", "openai", O(permutation="shuffle", learn_top=False), {}),
+        ("openai/glow, reversed, 5 bits", "openai", O(permutation="reverse"), dict(n_bits=5, options=("--permutation", "reverse"))),
         ("openai/glow, conditional", "openai", O(classes=CLASSES, channels=4), dict(channels=4)),
+        ("openai/glow, classifier", "openai", O(classes=CLASSES, classifier=True), dict(options=("--weight-y", "0.5"))),
     ]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -201,7 +359,9 @@ def main():
                               ("ours, reverse, no top, 5 bits", dict(permutation="reverse", learn_top=False, n_bits=5)),
                               ("ours, conditional", dict(y_cond=True, n_classes=CLASSES))):
             ours(folder, name, pixels[..., :3], labels, **changes)
+        whole_checkpoints(folder, pixels[..., :3])
         refusals(folder)
+        openai_refusals(folder)
     print(f"{failures} failures")
     return 1 if failures else 0
 

@@ -333,18 +333,23 @@ class OpenAI:
 
     offset = 0.0
 
-    def __init__(self, levels=2, depth=2, width=8, channels=3, affine=True, lu=False, classes=0):
-        self.levels, self.depth, self.affine, self.classes = levels, depth, affine, classes
+    def __init__(self, levels=2, depth=2, width=8, channels=3, affine=True, permutation="invconv", learn_top=True, classes=0,
+                 classifier=False):
+        """permutation: invconv, lu, shuffle or reverse."""
+        self.levels, self.depth, self.affine, self.classes, self.permutation = levels, depth, affine, classes, permutation
         self.v, C = {}, 4 * channels
         for level in range(levels):
             for step in range(depth):
                 at = f"model/{level}/{step}"
                 self.actnorm_variables(at, C)
-                if lu:
+                if permutation == "lu":
                     p, lower, sign, log_s, upper = factors(C)
                     self.v |= {f"{at}/invconv/P": p, f"{at}/invconv/L": lower, f"{at}/invconv/sign_S": sign,
                                f"{at}/invconv/log_S": log_s, f"{at}/invconv/U": upper}
-                else:
+                elif permutation == "shuffle":
+                    indices = torch.randperm(C)
+                    self.v |= {f"{at}/shuffle/indices": indices.int(), f"{at}/shuffle/indices_inverse": indices.argsort().int()}
+                elif permutation == "invconv":
                     self.v[f"{at}/invconv/W"] = torch.linalg.qr(torch.randn(C, C))[0]
                 self.conv_variables(f"{at}/f1/l_1", 3, C // 2 + 1, width)
                 self.actnorm_variables(f"{at}/f1/l_1", width)
@@ -354,10 +359,13 @@ class OpenAI:
             if level + 1 < levels:
                 self.zeros_variables(f"model/pool{level}/conv", 3, C // 2 + 1, C)
                 C *= 2
-        self.zeros_variables("model/prior/p", 3, 2 * C + 1, 2 * C)
+        if learn_top:
+            self.zeros_variables("model/prior/p", 3, 2 * C + 1, 2 * C)
         if classes:
             self.zeros_variables("model/prior/y_emb", 0, classes, 2 * C)
-        self.v = {name: value.double() for name, value in self.v.items()}
+        if classifier:
+            self.zeros_variables("model/classifier", 0, C, classes)
+        self.v = {name: value.double() if value.is_floating_point() else value for name, value in self.v.items()}
 
     def conv_variables(self, at, size, inputs, outputs):
         shape = (size, size, inputs, outputs) if size else (inputs, outputs)
@@ -391,6 +399,11 @@ class OpenAI:
         return (h + self.v[f"{at}/b"]) * torch.exp(3 * self.v[f"{at}/logs"])
 
     def mixing(self, at):
+        C = self.v[f"{at.removesuffix('/invconv')}/actnorm_center/b"].numel()
+        if self.permutation == "reverse":
+            return torch.eye(C, dtype=torch.float64).flip(1)
+        if self.permutation == "shuffle":  # x W picks x[indices]
+            return torch.eye(C, dtype=torch.float64)[:, self.v[f"{at.removesuffix('/invconv')}/shuffle/indices"].long()]
         if f"{at}/W" in self.v:
             return self.v[f"{at}/W"]
         v = {name: self.v[f"{at}/{name}"] for name in ("P", "L", "sign_S", "log_S", "U")}
@@ -419,7 +432,9 @@ class OpenAI:
                 x, z = x.chunk(2, 3)
                 h = self.zeros(x, f"model/pool{level}/conv")
                 total = total + log_normal(z, h[..., 0::2], h[..., 1::2])
-        h = self.zeros(x.new_zeros(*x.shape[:3], 2 * x.shape[3]), "model/prior/p")
+        h = x.new_zeros(*x.shape[:3], 2 * x.shape[3])
+        if "model/prior/p/W" in self.v:
+            h = self.zeros(h, "model/prior/p")
         if self.classes:
             h = h + self.zeros(F.one_hot(labels, self.classes).to(x.dtype), "model/prior/y_emb")[:, None, None]
         mean, logs = h.chunk(2, 3)

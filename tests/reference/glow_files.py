@@ -10,8 +10,6 @@ from pathlib import Path, PurePosixPath
 import h5py
 import numpy as np
 
-from glow_reference import is_trainable
-
 
 def make_config(**changes):
     """All model keys of a checkpoint's config, with the command line's defaults, and `changes`."""
@@ -22,6 +20,11 @@ def make_config(**changes):
     if unknown:
         raise KeyError(f"no such configuration keys: {sorted(unknown)}")
     return {**config, **changes}
+
+
+def is_trainable(name):
+    """Permutations and signs are fixed; every other tensor is trained."""
+    return name.rsplit("/", 1)[1] not in ("permutation", "sign", "indices")
 
 
 def parameter_shapes(config):

@@ -10,6 +10,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from glow_files import is_trainable
+
 LN2 = math.log(2.0)
 
 
@@ -251,11 +253,6 @@ class Glow:
         self.initialising = True
         self.encode(x, torch.zeros(len(x), dtype=torch.long))  # labels act behind the last actnorm
         self.initialising = False
-
-
-def is_trainable(name):
-    """Permutations and signs are fixed; every other tensor is trained."""
-    return name.rsplit("/", 1)[1] not in ("permutation", "sign", "indices")
 
 
 # --- Optimisation: pure functions of one tensor; t = 1, 2, ... -----------------------------------------------------

@@ -1,0 +1,56 @@
+// initialize_checkpoint CHECKPOINT DATA OUT: the initialization from data of a checkpoint's weights, which
+// the commands only do for weights drawn from a seed. Takes all of /train/images, with u = 1/2.
+#include <cstdio>
+#include <exception>
+
+#include "kernels/dequantise.h"
+#include "train/data/dataset.h"
+#include "train/run_plan.h"
+#include "train/step.h"
+
+namespace {
+
+using namespace glow;
+
+void initialize(const char* from, const char* data, const char* to) {
+    const CheckpointInfo info = read_checkpoint_info(from);
+    const ImageSet images = load_split(data, "train");
+    TrainingOptions options;
+    options.model = info.model;
+    options.batch = options.init_batch = images.N;
+    const Backend backend(Device::cpu, 1);
+    const MemoryPlan plan = memory_plan(options, options.init_batch, backend);
+    MemoryBytes capacity = plan.bytes;
+    at(capacity, Category::stored) = plan.fallback_stored;
+    Memory memory(Device::cpu, capacity);
+    Trainer trainer(options, backend, memory);
+    Glow& model = trainer.glow();
+    const Place& place = trainer.context().place;
+    const Weights& weights = trainer.weights();
+    load_checkpoint(from, model.parameters(), place, {.params = weights.params, .fixed = weights.fixed});
+
+    model.parameters().bind(weights.params, nullptr);
+    model.parameters().bind_fixed(weights.fixed);
+    Flow flow = trainer.buffers().flow(images.N, images.labels.empty() ? nullptr : images.labels.data());
+    dequantise(place, images.N, info.model.dimensions(), info.model.n_bits, images.images.data(),
+               {false, 0, {}, nullptr}, flow.h);
+    model.initialise(trainer.context(), flow);
+    save_checkpoint(to, info.config, {}, model.parameters(), place,
+                    {.params = weights.params, .fixed = weights.fixed});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 4) {
+        std::fprintf(stderr, "usage: initialize_checkpoint CHECKPOINT DATA OUT\n");
+        return 2;
+    }
+    try {
+        initialize(argv[1], argv[2], argv[3]);
+        return 0;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "initialize_checkpoint: error: %s\n", error.what());
+        return 1;
+    }
+}
