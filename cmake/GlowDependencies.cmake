@@ -1,4 +1,4 @@
-# What the build borrows. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, libpng, libjpeg-turbo, zlib.
+# What the build borrows. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, toml++, libpng, libjpeg-turbo, zlib.
 # Optional: CUDA, cuDNN, NCCL, MPI, oneDNN, Google Benchmark; what is missing is replaced by a stub file and named in the summary.
 find_package(PkgConfig)
 
@@ -158,6 +158,13 @@ find_package(nlohmann_json CONFIG QUIET)
 if(NOT nlohmann_json_FOUND)
     glow_missing("nlohmann-json" nlohmann-json3-dev)
 endif()
+# toml++ 2.5 or newer, its headers alone: not every distribution has a file for CMake.
+find_path(GLOW_TOMLPLUSPLUS_INCLUDE toml++/toml.h)
+if(NOT GLOW_TOMLPLUSPLUS_INCLUDE)
+    glow_missing("toml++" libtomlplusplus-dev)
+endif()
+add_library(glow_tomlplusplus INTERFACE)
+target_include_directories(glow_tomlplusplus SYSTEM INTERFACE ${GLOW_TOMLPLUSPLUS_INCLUDE})
 find_package(PNG)
 if(NOT PNG_FOUND)
     glow_missing("libpng" libpng-dev)

@@ -10,6 +10,7 @@
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/launcher.h"
+#include "tools/numbers.h"
 #include "train/data/hdf5_file.h"
 
 namespace glow {
@@ -85,6 +86,7 @@ void CommandLine::say_line(const std::string& text) const {
 }
 
 void CommandLine::parse_and_run(int argc, char** argv) {
+    require_decimal_numbers(app_);
     try {
         app_.parse(argc, argv);
     } catch (const CLI::CallForVersion& version) {
@@ -135,12 +137,7 @@ CLI::Option* add_device(CLI::App& app, std::string& device) {
 }
 
 CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description) {
-    return app.add_option("--seed", seed, description)
-        ->check(CLI::Validator(
-            [](const std::string& text) {
-                return text.find('-') == std::string::npos ? "" : "expected 0 or more";
-            },
-            ""));
+    return app.add_option("--seed", seed, description);
 }
 
 std::vector<std::pair<std::string, std::string>> library_versions() {

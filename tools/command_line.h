@@ -82,7 +82,7 @@ int run_tool(int argc, char** argv, const std::string& description,
 // refused by Backend, with the reason.
 CLI::Option* add_device(CLI::App& app, std::string& device);
 
-// The option --seed. A negative number is refused, which CLI11 would take for a huge one.
+// The option --seed.
 CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description);
 
 // {"cuBLAS", "no"}, ..., {"HDF5", "1.10.8"}: the libraries of this build, in the order of --version.

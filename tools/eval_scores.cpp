@@ -5,7 +5,6 @@
 #include <fstream>
 
 #include "kernels/error.h"
-#include "tools/numbers.h"
 #include "train/data/grid.h"
 #include "train/scores.h"
 

@@ -5,7 +5,6 @@
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
-#include "tools/numbers.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
 #include "train/compressed_file.h"
@@ -72,7 +71,6 @@ int main(int argc, char** argv) {
             app.add_option("--split", options->split, "train, valid or test");
             app.add_option("-o,--output", options->output, "Compressed file")->required();
             app.add_option("--limit", options->limit, "Only the first so many images; 0: all")
-                ->check(is_number<index_t>())
                 ->check(CLI::Range(index_t{0}, index_t{1} << 48));
             app.add_option("--batch", options->batch, "Images at once, at most")
                 ->check(CLI::Range(1u, kLargestBatch));
@@ -81,7 +79,6 @@ int main(int argc, char** argv) {
                            "fp32 or bf16: precision of the coupling networks");
             app.add_option("--device", options->device, "auto or cpu: coding runs on the CPU alone");
             app.add_option("--threads", options->threads, "Threads; 0: all processors")
-                ->check(is_number<int>())
                 ->check(CLI::Range(0, 4096));
             command.action([&command, options] { run(command, *options); });
         });

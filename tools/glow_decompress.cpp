@@ -5,7 +5,6 @@
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
-#include "tools/numbers.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
 #include "train/compressed_file.h"
@@ -65,7 +64,6 @@ int main(int argc, char** argv) {
             app.add_option("-o,--output", options->output, "NAME.h5: images in /images")->required();
             app.add_option("--device", options->device, "auto or cpu: coding runs on the CPU alone");
             app.add_option("--threads", options->threads, "Threads; 0: as many as when it was compressed")
-                ->check(is_number<int>())
                 ->check(CLI::Range(0, 4096));
             command.action([&command, options] { run(command, *options); });
         });

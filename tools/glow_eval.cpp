@@ -6,7 +6,6 @@
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/eval_scores.h"
-#include "tools/numbers.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
 #include "train/likelihood.h"
@@ -126,7 +125,6 @@ int main(int argc, char** argv) {
                          "What bits/dim consists of: prior, actnorm, mixing, coupling");
             add_score_options(app, options->scores);
             app.add_option("--limit", options->limit, "Only the first so many images; 0: all")
-                ->check(is_number<index_t>())
                 ->check(CLI::Range(index_t{0}, index_t{1} << 48));
             app.add_option("--batch", options->batch, "Images at once")->check(CLI::Range(1, 1 << 20));
             app.add_flag("--no-ema", options->no_ema, "Raw weights instead of their running average");
@@ -134,9 +132,8 @@ int main(int argc, char** argv) {
                            "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
             add_device(app, options->device);
             app.add_option("--threads", options->threads, "Threads; 0: all processors")
-                ->check(is_number<int>())
                 ->check(CLI::Range(0, 4096));
-            app.add_option("--seed", options->seed, "Seed of the noise")->check(is_number<std::uint64_t>());
+            app.add_option("--seed", options->seed, "Seed of the noise");
             command.action([&command, options] { run(command, *options); });
         });
 }

@@ -8,7 +8,6 @@
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/latent_editing.h"
-#include "tools/numbers.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
 #include "train/data/grid.h"
@@ -271,7 +270,6 @@ void add_model(CLI::App& app, Options& options) {
     app.add_option("--batch", options.batch, "Images at once")->check(CLI::Range(1, 1 << 20));
     add_device(app, options.device);
     app.add_option("--threads", options.threads, "Threads; 0: all processors")
-        ->check(is_number<int>())
         ->check(CLI::Range(0, 4096));
 }
 
@@ -279,7 +277,6 @@ void add_images(CLI::App& app, Options& options) {
     app.add_option("--data", options.data, "Data set (HDF5)")->required();
     app.add_option("--split", options.split, "train, valid or test");
     app.add_option("--limit", options.limit, "Only the first so many images; 0: all")
-        ->check(is_number<index_t>())
         ->check(CLI::Range(index_t{0}, index_t{1} << 48));
 }
 

@@ -65,10 +65,9 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     o.tile = request.tile;
     if (colon != std::string::npos) {
         const std::string tile = p.mode.substr(colon + 1);
-        if (tile.empty() || tile.size() > 9 || tile.find_first_not_of("0123456789") != std::string::npos)
+        if (parse_decimal(tile, o.tile) != std::errc() || o.tile < 0 || o.tile > 1 << 30)
             throw InputError(
                 fmt::format("--modes {}: a number of images is expected behind the colon", p.mode));
-        o.tile = std::stoll(tile);
     }
     o.batch = p.batch;
     o.precision = request.precision;
@@ -331,15 +330,16 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     add_list(app, "--sizes", r->sizes, "Height and width of the images", CLI::Range(2, 1 << 16));
     add_list(app, "--batches", r->batches, "Images at once", CLI::Range(1, 1 << 20));
     add_list(app, "--levels", r->levels, "Levels", CLI::Range(1, 16));
-    app.add_option("--width", r->width, "Hidden channels")->check(is_number<index_t>());
-    app.add_option("--channels", r->channels, "Channels of the images")->check(is_number<index_t>());
+    app.add_option("--width", r->width, "Hidden channels");
+    app.add_option("--channels", r->channels, "Channels of the images");
     app.add_option("--coupling", r->coupling, "affine or additive");
-    app.add_option("--tile", r->tile, "Images per tile of the networks; 0: a fixed rule")
-        ->check(is_number<index_t>());
-    app.add_option("--anchor-every", r->anchor_every, "As for glow_train")->check(is_number<index_t>());
+    app.add_option("--tile", r->tile, "Images per tile of the networks; 0: a fixed rule");
+    app.add_option("--anchor-every", r->anchor_every, "As for glow_train");
     app.add_flag("--rounding-bits", r->rounding_bits, "As for glow_train");
     app.add_flag("--float-states", r->float_states, "As for glow_train");
-    app.add_option("--act-budget", r->act_budget, "As for glow_train")->transform(CLI::AsSizeValue(false));
+    app.add_option("--act-budget", r->act_budget, "As for glow_train")
+        ->transform(as_bytes())
+        ->type_name("BYTES");
     app.add_flag("--with-optimizer", r->with_optimizer, "Moments, EMA and the update too");
     app.add_flag("--fused-update", r->fused_update, "As for glow_train; --with-optimizer");
     app.add_option("--moments", r->moments, "As for glow_train; --with-optimizer");

@@ -1,15 +1,14 @@
 // glow_sample: images from a trained model.
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
-#include "tools/numbers.h"
 #include "tools/thread_policy.h"
 #include "train/data/atomic_file.h"
 #include "train/data/grid.h"
+#include "train/decimal.h"
 #include "train/inference.h"
 
 namespace {
@@ -29,9 +28,8 @@ std::vector<double> parse_temperatures(const std::string& text) {
     for (std::size_t begin = 0; begin <= text.size();) {
         const std::size_t comma = std::min(text.find(',', begin), text.size());
         const std::string part = text.substr(begin, comma - begin);
-        char* end = nullptr;
-        const double temperature = std::strtod(part.c_str(), &end);
-        if (part.empty() || *end != '\0' || !(temperature >= 0 && temperature <= 100))
+        double temperature = 0;
+        if (parse_decimal(part, temperature) != std::errc() || !(temperature >= 0 && temperature <= 100))
             throw InputError(fmt::format(
                 "--temperature \"{}\": expected numbers between 0 and 100, separated by commas", text));
         temperatures.push_back(temperature);
@@ -50,9 +48,8 @@ std::vector<std::int32_t> sample_classes(const std::string& text, const ModelCon
         return {};
     }
     if (text.empty() || text == "all") return column_classes(grid.tiles(), grid.columns, model.n_classes);
-    char* end = nullptr;
-    const long label = std::strtol(text.c_str(), &end, 10);
-    if (*end != '\0' || label < 0 || label >= model.n_classes)
+    index_t label = 0;
+    if (parse_decimal(text, label) != std::errc() || label < 0 || label >= model.n_classes)
         throw InputError(
             fmt::format("--class {}: expected all, or a class 0..{}", text, model.n_classes - 1));
     return std::vector<std::int32_t>(static_cast<std::size_t>(grid.tiles()),
@@ -127,9 +124,8 @@ int main(int argc, char** argv) {
                        "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
         add_device(app, options->device);
         app.add_option("--threads", options->threads, "Threads; 0: all processors")
-            ->check(is_number<int>())
             ->check(CLI::Range(0, 4096));
-        app.add_option("--seed", options->seed, "Seed of the samples")->check(is_number<std::uint64_t>());
+        app.add_option("--seed", options->seed, "Seed of the samples");
         command.action([&command, options] { run(command, *options); });
     });
 }

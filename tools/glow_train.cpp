@@ -11,9 +11,11 @@
 #include "runtime/communicator.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
+#include "tools/config_file.h"
 #include "tools/thread_policy.h"
 #include "tools/training_options.h"
 #include "train/presets.h"
+#include "train/resume.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 #include "train/run_plan.h"
@@ -26,30 +28,11 @@ using namespace glow;
 struct Request : RunRequest {
     std::string device_text = "auto", communicator = "auto", permutation = "invconv", coupling = "affine",
                 resume_text;
-    std::string preset;
+    std::string preset, config;
     bool plan = false, dry_run = false, print_config = false;
+    ValueOrigins origins;    // of the values that a file gave
+    std::string moved_data;  // said where the run's data set is found elsewhere
 };
-
-// What the command line gives an option, "" where nothing follows it; nothing where it is not there. For
-// options that must be known before the command line is parsed.
-std::optional<std::string> option_value(const std::vector<std::string>& arguments,
-                                        const std::string& option) {
-    std::optional<std::string> value;
-    for (std::size_t i = 1; i < arguments.size(); ++i) {
-        if (arguments[i] == option) value = i + 1 < arguments.size() ? arguments[i + 1] : "";
-        if (arguments[i].starts_with(option + "=")) value = arguments[i].substr(option.size() + 1);
-    }
-    return value;
-}
-
-// The preset's options are what the others begin with, so that --help shows them too.
-void begin_with_preset(Request& request, const std::vector<std::string>& arguments) {
-    const auto name = option_value(arguments, "--preset");
-    if (!name) return;
-    request.options = preset_options(*name);
-    request.permutation = to_string(request.options.model.permutation);
-    request.coupling = to_string(request.options.model.coupling);
-}
 
 void add_options(CommandLine& command, const std::shared_ptr<Request>& request) {
     CLI::App& app = command.app();
@@ -58,6 +41,8 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
     app.add_option(
            "--preset", request->preset,
            "Begin with the settings of a published run; --config and other options come after" + names)
+        ->configurable(false);
+    app.add_option("--config", request->config, "Options from a TOML file, as a run's config.toml")
         ->configurable(false);
     app.add_flag("--print-config", request->print_config,
                  "Print all options as they would be used (TOML) and stop")
@@ -85,18 +70,58 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
         ->configurable(false);
 }
 
-// A run that goes on takes its options from its own config.toml; what the command line says comes first.
-std::vector<std::string> with_run_config(int argc, char** argv) {
-    std::vector<std::string> arguments(argv, argv + argc);
-    const bool resume = option_value(arguments, "--resume").has_value(),
-               config = option_value(arguments, "--config").has_value();
-    const std::string out = option_value(arguments, "--out").value_or("");
-    std::error_code ignored;
-    if (resume && !config && !out.empty() && std::filesystem::exists(RunFolder(out).config(), ignored)) {
-        arguments.insert(arguments.begin() + 1, RunFolder(out).config().string());
-        arguments.insert(arguments.begin() + 1, "--config");
+// What the command line says of the options that decide what the others begin with. Nothing where one is not
+// there, "" where no value follows it.
+struct LookAhead {
+    std::optional<std::string> preset, config, out;
+    bool resume = false, help = false;
+};
+
+// By parsing the command line for once without an effect. What is wrong with it the real parse reports.
+LookAhead look_ahead(int argc, char** argv) {
+    CommandLine command("glow_train", "");
+    const auto request = std::make_shared<Request>();
+    add_options(command, request);
+    CLI::App& app = command.app();
+    try {
+        app.parse(argc, argv);
+    } catch (const std::exception&) {
     }
-    return arguments;
+    const auto value = [&app](const char* name) -> std::optional<std::string> {
+        const CLI::Option* const option = app.get_option(name);
+        if (option->count() == 0) return {};
+        return option->results().empty() ? "" : option->results().back();
+    };
+    return {value("--preset"), value("--config"), value("--out"), app.get_option("--resume")->count() > 0,
+            app.get_help_ptr()->count() > 0};
+}
+
+// The preset's options are what the others begin with, so that --help shows them too.
+void begin_with_preset(Request& request, const std::string& name) {
+    request.options = preset_options(name);
+    request.permutation = to_string(request.options.model.permutation);
+    request.coupling = to_string(request.options.model.coupling);
+}
+
+// The options of a file become those that the command line changes: of --config, else, for a run that goes on,
+// of its own config.toml.
+void begin_with_config(CommandLine& command, Request& request, const LookAhead& given) {
+    if (given.config) {
+        request.origins = apply_config(command.app(), std::filesystem::path(*given.config));
+        return;
+    }
+    std::error_code ignored;
+    if (!given.resume || !given.out || given.out->empty()) return;
+    const RunFolder folder(*given.out);
+    if (!std::filesystem::exists(folder.config(), ignored)) return;
+    request.origins = apply_config(command.app(), folder.config());
+    if (!request.origins.contains("data")) return;
+    const std::string data = find_data_of_run(request.options, folder);
+    if (data == request.options.data) return;
+    request.moved_data = fmt::format("the run's data set {} is read from {}, at the same place as seen from "
+                                     "the run's folder",
+                                     request.options.data, data);
+    request.options.data = data;
 }
 
 void rehearse(const CommandLine& command, const Request& request) {
@@ -189,6 +214,17 @@ void plan_or_run(const CommandLine& command, const Request& request) {
     processes.abort(dynamic_cast<const InputError*>(&error) != nullptr ? 2 : 1);
 }
 
+// Refuses the name of a data set that a file gave, perhaps one written in another folder.
+void require_data(const Request& request) {
+    std::error_code failed;
+    const std::filesystem::path data = request.options.data;
+    if (std::filesystem::exists(data, failed)) return;
+    const std::string here =
+        data.is_absolute() ? "" : fmt::format(" in {}", std::filesystem::current_path(failed).string());
+    throw InputError(fmt::format("{}: the data set {} is not there{}: say where it is with --data",
+                                 request.origins.at("data"), data.string(), here));
+}
+
 void train(CommandLine& command, Request& request) {
     request.device = parse_device(request.device_text);
     if (!request.plan) require_device(request.device);  // a plan needs none
@@ -199,10 +235,13 @@ void train(CommandLine& command, Request& request) {
         command.result(to_toml(request.options), to_json(request.options));
         return;
     }
-    for (const char* option : {"--data", "--out"})
-        if (command.app().get_option(option)->count() == 0)
+    for (const char* option : {"data", "out"})
+        if (command.app().get_option(fmt::format("--{}", option))->count() == 0 &&
+            !request.origins.contains(option))
             throw InputError(
-                fmt::format("{0} is required ({1} --help lists the options)", option, command.name()));
+                fmt::format("--{0} is required ({1} --help lists the options)", option, command.name()));
+    const bool data_of_file = command.app().get_option("--data")->count() == 0;
+    if (data_of_file) require_data(request);
     if (request.options.out.empty()) throw InputError("--out: the name of a folder is missing");
     const CLI::Option* const resume = command.app().get_option("--resume");
     request.resume = resume->count() > 0;
@@ -221,6 +260,7 @@ void train(CommandLine& command, Request& request) {
     request.warn = [&command, &processes](const std::string& line) {
         if (processes->is_first()) command.warn("{}", line);
     };
+    if (data_of_file && !request.moved_data.empty()) request.say(request.moved_data);
     request.terminal = isatty(STDERR_FILENO) && !command.quiet() && processes->is_first();
     try {
         plan_or_run(command, request);
@@ -234,14 +274,18 @@ void train(CommandLine& command, Request& request) {
 
 int main(int argc, char** argv) {
     wait_without_spinning(argv);
-    const std::vector<std::string> arguments = with_run_config(argc, argv);
-    std::vector<char*> pointers;
-    for (const std::string& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));
-    return run_tool(static_cast<int>(pointers.size()), pointers.data(), "Trains a Glow on a data set.",
-                    [&arguments](CommandLine& command) {
-                        const auto request = std::make_shared<Request>();
-                        begin_with_preset(*request, arguments);
-                        add_options(command, request);
-                        command.action([&command, request] { train(command, *request); });
-                    });
+    return run_tool(argc, argv, "Trains a Glow on a data set.", [argc, argv](CommandLine& command) {
+        const LookAhead given = look_ahead(argc, argv);
+        const auto request = std::make_shared<Request>();
+        if (given.preset) begin_with_preset(*request, *given.preset);
+        add_options(command, request);
+        if (!given.help) begin_with_config(command, *request, given);
+        command.action([&command, request] {
+            try {
+                train(command, *request);
+            } catch (const InputError& error) {
+                throw InputError(with_origin(command.app(), request->origins, error.what()));
+            }
+        });
+    });
 }

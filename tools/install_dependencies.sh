@@ -43,6 +43,7 @@ required | libhdf5-dev                    | header hdf5.h                  | fil
 required | libcli11-dev                   | header CLI/CLI.hpp             | command lines
 required | libfmt-dev                     | header fmt/format.h            | messages
 required | nlohmann-json3-dev             | header nlohmann/json.hpp       | JSON
+required | libtomlplusplus-dev            | header toml++/toml.h           | config.toml
 required | libpng-dev                     | header png.h                   | pictures
 required | libjpeg-dev                    | header jpeglib.h               | photographs
 required | zlib1g-dev                     | header zlib.h                  | compressed data

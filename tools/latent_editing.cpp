@@ -2,7 +2,6 @@
 #include "tools/latent_editing.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <fstream>
 #include <memory>
@@ -10,10 +9,10 @@
 
 #include "kernels/error.h"
 #include "runtime/device.h"
-#include "tools/numbers.h"
 #include "tools/progress.h"
 #include "train/data/grid.h"
 #include "train/data/photo.h"
+#include "train/decimal.h"
 #include "train/latent_images.h"
 
 namespace glow {
@@ -42,8 +41,7 @@ std::vector<std::string> split_text(const std::string& text, char separator = ',
 template <class T>
 T parse_number(const std::string& option, const std::string& text, T low, T high) {
     T value{};
-    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (code != std::errc() || end != text.data() + text.size() || !(value >= low && value <= high))
+    if (parse_decimal(text, value) != std::errc() || !(value >= low && value <= high))
         throw InputError(
             fmt::format("{} \"{}\": expected a number between {} and {}", option, text, low, high));
     return value;
@@ -439,7 +437,6 @@ void add_model(CLI::App& app, Options& options) {
     app.add_option("--batch", options.batch, "Images at once")->check(CLI::Range(1, 1 << 20));
     add_device(app, options.device);
     app.add_option("--threads", options.threads, "Threads; 0: all processors")
-        ->check(is_number<int>())
         ->check(CLI::Range(0, 4096));
 }
 
@@ -457,7 +454,6 @@ void add_subject(CLI::App& app, Options& options) {
 
 void add_steps(CLI::App& app, Options& options) {
     app.add_option("--steps", options.steps, "Images in a row")
-        ->check(is_number<index_t>())
         ->check(CLI::Range(1, 1000));
 }
 
@@ -479,7 +475,6 @@ void add_latent_editing(CommandLine& command) {
     find->add_option("--data", options->data, "Data set (HDF5)")->required();
     find->add_option("--split", options->split, "train, valid or test");
     find->add_option("--limit", options->limit, "Only the first so many images; 0: all")
-        ->check(is_number<index_t>())
         ->check(CLI::Range(index_t{0}, index_t{1} << 48));
     find->add_option("--positive", options->positive, "Class of images that have the attribute");
     find->add_option("--negative", options->negative, "Class of images that do not; none: all other classes");

@@ -1,36 +1,46 @@
-// Numbers on the command line: a check that the parser itself does not make, and lists.
+// What kind of value an option takes, and one strict parser for all numbers of all commands. The parser of
+// the command line (CLI11) takes 010 for eight, 0x10 for sixteen and an empty text for zero, and each of its
+// versions differs.
 #pragma once
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "train/decimal.h"
+
 namespace glow {
 
-// The parser takes an empty text for 0, a number that is too large for the largest one, and so -1 where there
-// is no sign.
+enum class ValueKind { flag, integer, unsigned_integer, number, bytes, interval, text };
+
+// By the option's type name, as --help shows it. std::logic_error for a name that is not known: a new option
+// with its own type name must be entered here.
+ValueKind kind_of(const CLI::Option& option);
+// "one integer", "one number", "a string", ...: completes "must be ...".
+std::string description(ValueKind kind);
+
+// Lets every option of `app` and of its subcommands that takes a number refuse what is not decimal, and hands
+// the others to CLI11 without leading zeros. Options that were treated before are left as they are.
+void require_decimal_numbers(CLI::App& app);
+
+// "" or what is wrong with a number of type T.
 template <class T>
-CLI::Validator is_number() {
-    return CLI::Validator(
-        [](std::string& text) -> std::string {
-            if (text.empty()) return "a number is missing";
-            if (std::is_unsigned_v<T> && text.find('-') != std::string::npos) return text + " is below 0";
-            if constexpr (std::is_integral_v<T>) {
-                errno = 0;
-                if constexpr (std::is_unsigned_v<T>)
-                    std::strtoull(text.c_str(), nullptr, 0);
-                else
-                    std::strtoll(text.c_str(), nullptr, 0);
-                if (errno == ERANGE) return text + " is out of range";
-            }
-            return "";
-        },
-        "", "number");
+std::string number_problem(const std::string& text) {
+    T value{};
+    const std::errc error = parse_decimal(text, value);
+    if (error == std::errc::result_out_of_range) return "'" + text + "' is out of range";
+    if (error == std::errc()) return "";
+    const ValueKind kind = std::is_floating_point_v<T> ? ValueKind::number
+                           : std::is_unsigned_v<T>     ? ValueKind::unsigned_integer
+                                                       : ValueKind::integer;
+    return "must be " + description(kind) + ", got '" + text + "'";
 }
+
+// Turns "500MiB", "4 g" or "1024" into a number of bytes. A unit is a power of 1024, with or without the i
+// and B.
+CLI::Validator as_bytes();
 
 // An option of values separated by commas, in one word: where it is repeated the last one wins, as of every
 // option (the parser's own lists would be joined). check: of every value.
@@ -43,11 +53,16 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<T>& va
             const std::size_t comma = std::min(text.find(',', begin), text.size());
             std::string part = text.substr(begin, comma - begin);
             std::string problem;
-            if constexpr (std::is_arithmetic_v<T>) problem = is_number<T>()(part);
-            if (problem.empty()) problem = check(part);
             T value{};
-            if (problem.empty() && (part.empty() || !CLI::detail::lexical_cast(part, value)))
-                problem = "\"" + part + "\" cannot be used";
+            if constexpr (std::is_arithmetic_v<T>) {
+                problem = number_problem<T>(part);
+                if (problem.empty()) parse_decimal(part, value);
+                if (problem.empty() && std::is_integral_v<T>) part = std::to_string(value);
+            } else {
+                value = part;
+            }
+            if (problem.empty()) problem = check(part);
+            if (problem.empty() && part.empty()) problem = "a value is missing";
             if (!problem.empty()) throw CLI::ValidationError(name, problem);
             values.push_back(value);
             begin = comma + 1;

@@ -85,7 +85,7 @@ def read_config(path):
     """The options in a config.toml as glow_train writes it: one `name = value` a line."""
     options = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() would also split within names
     except (OSError, UnicodeDecodeError):
         return options
     for line in lines:
@@ -94,6 +94,11 @@ def read_config(path):
             continue
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
             options[name] = value[1:-1]
+            if value[0] == '"':
+                try:
+                    options[name] = json.loads(value)  # of TOML's escapes glow_train writes those that JSON has
+                except ValueError:
+                    pass
         elif value in ("true", "false"):
             options[name] = value == "true"
         else:

@@ -1,4 +1,4 @@
-// The options of a training run on a command line and in a configuration file.
+// The options of a training run, as command line and config.toml (tools/config_file.h) take them.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -8,8 +8,8 @@
 
 namespace glow {
 
-// Adds the model's options, all of visit_training_options() and --config. permutation and coupling are to be
-// parsed by the caller. All must live as long as `app`.
+// Adds the model's options and all of visit_training_options(). permutation and coupling are to be parsed by
+// the caller. All must live as long as `app`.
 void add_training_options(CLI::App& app, TrainingOptions& options, std::string& permutation,
                           std::string& coupling);
 

@@ -4,10 +4,13 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstdlib>
+#include <cstdint>
+#include <limits>
 
 #include "kernels/error.h"
 #include "train/data/augment.h"
+#include "train/decimal.h"
+#include "train/toml_text.h"
 #include "train/tune.h"
 
 namespace glow {
@@ -18,13 +21,12 @@ constexpr double kMost = 1e15;  // images, steps, minutes: all sums of these sta
 }  // namespace
 
 Interval parse_interval(const std::string& text) {
-    char* end = nullptr;
     Interval interval;
-    interval.count = std::strtod(text.c_str(), &end);
-    interval.minutes = end != text.c_str() && *end == 'm';
-    if (interval.minutes) ++end;
+    interval.minutes = text.ends_with('m');
+    const std::string number = text.substr(0, text.size() - (interval.minutes ? 1 : 0));
+    const bool read = !number.starts_with('-') && parse_decimal(number, interval.count) == std::errc();
     const bool whole = interval.minutes || interval.count == std::floor(interval.count);
-    if (end == text.c_str() || *end != '\0' || !(interval.count >= 0 && interval.count <= kMost) || !whole)
+    if (!read || interval.count > kMost || !whole)
         throw InputError(
             fmt::format("\"{}\" is no interval: a number of steps (100), of minutes (10m), or 0", text));
     return interval;
@@ -128,18 +130,15 @@ std::string toml_value(bool value) {
     return value ? "true" : "false";
 }
 std::string toml_value(const std::string& value) {
-    // Nothing that a reader might take for an escape or, as CLI11 2.1 does even in quotes, for a comment.
-    const bool double_quotes = value.find('\'') != std::string::npos;
-    if (value.find_first_of(double_quotes ? "#\n\r\"\\" : "#\n\r") != std::string::npos)
-        throw InputError(
-            fmt::format("the name {} cannot stand in a config.toml: it has a #, a line end, or "
-                        "quotes of both kinds",
-                        value));
-    const char quote = double_quotes ? '"' : '\'';
-    return quote + value + quote;
+    return toml_string(value);
 }
 std::string toml_value(const Interval& value) {
     return toml_value(to_string(value));
+}
+std::string toml_value(std::uint64_t number) {
+    // Above the largest integer of TOML it stands in quotes.
+    const bool fits = number <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    return fits ? fmt::format("{}", number) : fmt::format("'{}'", number);
 }
 template <class T>
 std::string toml_value(T number) {
@@ -150,7 +149,7 @@ std::string toml_value(T number) {
 
 std::string to_toml(const TrainingOptions& options) {
     std::string text =
-        "# The options of a run. Once more, elsewhere: glow_train --config THIS --out FOLDER\n";
+        "# The options of a run (TOML). To repeat it: glow_train --config THIS_FILE --out OTHER_FOLDER\n";
     const auto line = [&text](const char* name, const auto& value) {
         text += fmt::format("{} = {}\n", name, toml_value(value));
     };

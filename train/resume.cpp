@@ -64,6 +64,18 @@ std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const Ru
     return ResumedRun{from, read_checkpoint_info(from), {}};
 }
 
+std::string find_data_of_run(const TrainingOptions& configured, const RunFolder& folder) {
+    std::error_code ignored;
+    const fs::path data = configured.data;
+    if (data.empty() || configured.out.empty()) return configured.data;
+    if (data.is_absolute() && fs::exists(data, ignored)) return configured.data;
+    const fs::path from_folder = data.lexically_relative(configured.out);
+    if (from_folder.empty()) return configured.data;
+    const fs::path found = (fs::absolute(folder.path(), ignored) / from_folder).lexically_normal();
+    if (!fs::exists(found, ignored) || fs::equivalent(found, data, ignored)) return configured.data;
+    return found.string();
+}
+
 int threads_of(const CheckpointInfo& checkpoint) {
     const nlohmann::ordered_json training =
         checkpoint.config.value("training", nlohmann::ordered_json::object());
@@ -94,6 +106,9 @@ void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& op
         if (on_resume == OnResume::free || !training.contains(name)) return;
         const nlohmann::ordered_json &was = training[name], &is = now["training"][name];
         if (was == is) return;
+        if (std::string_view(name) == "data" && was.is_string() &&
+            absolute_name(was.get<std::string>()) == absolute_name(options.data))
+            return;
         const std::string change = fmt::format("{} is {} and was {}", name, is.dump(), was.dump());
         if (on_resume == OnResume::fixed)
             refused += change + "; ";

@@ -24,6 +24,11 @@ struct ResumedRun {
 // that is no checkpoint, and where the folder has checkpoints and none is whole.
 std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const RunFolder& folder);
 
+// The data set of the run in `folder`, whose config.toml holds these options. Where the file is not at the place
+// that it names, or names a place relative to the folder in which the run was started (as it did before names
+// were absolute), the file that lies at the same place as seen from the run's folder, if there is one.
+std::string find_data_of_run(const TrainingOptions& configured, const RunFolder& folder);
+
 // The number of threads that a checkpoint was made with, 0 where it does not say.
 int threads_of(const CheckpointInfo& checkpoint);
 // Its `engines` (train/tune.h), "" where it does not say.

@@ -51,7 +51,10 @@ class Run {
           processes_(request.processes != nullptr ? *request.processes : alone_),
           options_(request.options),
           configured_(request.options),
-          folder_(options_.out) {}
+          folder_(options_.out) {
+        configured_.data = absolute_name(options_.data);
+        configured_.out = absolute_name(options_.out);
+    }
 
     RunResult operator()();
     Rehearsal rehearse();
@@ -377,7 +380,10 @@ void Run::write_checkpoint() {
         folder_.write_config(to_toml(configured_));
     }
     folder_.create();
-    save_checkpoint(folder_.checkpoint(progress_.step), to_json(options_), progress_,
+    TrainingOptions recorded = options_;
+    recorded.data = configured_.data;
+    recorded.out = configured_.out;
+    save_checkpoint(folder_.checkpoint(progress_.step), to_json(recorded), progress_,
                     trainer_->glow().parameters(), backend_->place(), trainer_->weights());
     folder_.link(folder_.latest(), progress_.step);
     folder_.prune(options_.keep, progress_.step);

@@ -16,6 +16,7 @@
 
 #include "kernels/error.h"
 #include "train/data/atomic_file.h"
+#include "train/toml_text.h"
 
 namespace glow {
 
@@ -124,6 +125,22 @@ void CsvLog::flush() {
         throw Error(
             fmt::format("{}: cannot be written: {}; its rows wait", path_.string(), std::strerror(errno)));
     waiting_.clear();
+}
+
+std::string absolute_name(const std::string& name) {
+    std::error_code failed;
+    fs::path path = name.empty() ? fs::path() : fs::absolute(name, failed);
+    if (name.empty() || failed) return name;
+    // A folder before a ".." may be a link: only the file system knows where that leads.
+    if (std::find(path.begin(), path.end(), "..") != path.end()) {
+        const fs::path resolved = fs::weakly_canonical(path, failed);
+        if (!failed) path = resolved;
+    } else {
+        path = path.lexically_normal();
+    }
+    if (!path.has_filename()) path = path.parent_path();
+    const std::string text = path.string();
+    return valid_utf8(text) == text.size() ? text : name;
 }
 
 bool RunFolder::holds_run() const {

@@ -29,9 +29,15 @@ class CsvLog {
     std::string header_, waiting_;
 };
 
+// A name that means the same file from every folder, for config.toml and checkpoints. The name as it is where
+// there is none, or none in UTF-8.
+std::string absolute_name(const std::string& name);
+
 class RunFolder {
   public:
     explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
+
+    const std::filesystem::path& path() const { return path_; }
 
     // Is there anything of a run in it?
     bool holds_run() const;

@@ -1,7 +1,8 @@
 // Configurations: a run's config.toml as the command reads it (a first byte of 0) and a checkpoint's JSON.
-#include <sstream>
+#include <cstdlib>
 
 #include "tests/fuzz/input.h"
+#include "tools/config_file.h"
 #include "tools/training_options.h"
 #include "train/checkpoint.h"
 
@@ -16,15 +17,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
         CLI::App app;
         app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
         add_training_options(app, options, permutation, coupling);
-        std::istringstream stream(text);
-        try {
-            app.parse_from_stream(stream);
-        } catch (const CLI::ParseError&) {  // the commands turn it into InputError
-            return;
-        }
+        apply_config(app, "config.toml", text);
         options.model.permutation = parse_permutation(permutation);
         options.model.coupling = parse_coupling(coupling);
         check(options);
-        to_toml(options);
+        // What is written is read back to the same.
+        const std::string written = to_toml(options);
+        TrainingOptions again;
+        std::string again_permutation, again_coupling;
+        CLI::App second;
+        second.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+        add_training_options(second, again, again_permutation, again_coupling);
+        apply_config(second, "config.toml", written);
+        again.model.permutation = parse_permutation(again_permutation);
+        again.model.coupling = parse_coupling(again_coupling);
+        if (to_toml(again) != written) std::abort();
     });
 }

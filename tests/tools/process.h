@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/base.h"
 #include "tests/train/data/files.h"
 
 namespace glow {

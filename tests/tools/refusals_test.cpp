@@ -64,6 +64,8 @@ TEST_F(Refusals, TrainFiles) {
                   {{"--config", "none.toml"}, "none.toml"},
                   {{"--config", "text.h5"}, "not HDF5"},
                   {{"--config", "hollow"}, "hollow"},
+                  {{"--config", ""}, "No such file"},
+                  {{"--out", "caf\xe9"}, "caf\\xe9 is not UTF-8"},
                   {{"--init-from", "none.h5"}, "none.h5"},
                   {{"--init-from", "d.h5"}, "not a checkpoint"},
                   {{"--init-from", "hollow"}, "latest.h5"},
@@ -138,9 +140,17 @@ TEST_F(Refusals, TrainConfigFiles) {
         refuse_train({{{"--config", "c.toml"}, part}});
     };
     refuse_config("lerning-rate = 0.1\n", "lerning-rate");
-    refuse_config("lr = fast\n", "--lr");
-    refuse_config("optimizer = 'sgd'\n", "sgd");
-    refuse_config("[train]\nlr = 0.1\n", "train");
+    refuse_config("lr = fast\n", "c.toml:1: lr must be one number, got 'fast'");
+    refuse_config("depth = 2\noptimizer = 'sgd'\n", "c.toml:2: --optimizer sgd");
+    refuse_config("[train]\nlr = 0.1\n", "c.toml:1: 'train' is a table");
+    refuse_config("lr = 0,002\n", "c.toml:1: lr must be one number, got '0,002'");
+    refuse_config("levels = [2, 4]\n", "c.toml:1: levels must be one integer, got an array");
+    refuse_config("levels = 2\nlevels = 3\n", "c.toml:2: ");
+    refuse_config("\nlevles = 2\n", "c.toml:2: unknown option 'levles'; did you mean 'levels'?");
+    refuse_config("lr = -1\n", "c.toml:1: --lr -1: it must be between");
+    write_bytes(folder / "c.toml", "lr = -1\nn-bits = 0\n");
+    refuse_train({{{"--config", "c.toml", "--lr", "1"}, "c.toml:2: --n-bits is 0"},
+                  {{"--config", "c.toml", "--lr", "-2"}, "error: --lr -2: it must be"}});
 }
 
 TEST_F(Refusals, TrainIntoAFolderThatHoldsARun) {

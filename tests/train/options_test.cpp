@@ -14,8 +14,11 @@ TEST(Intervals, AreStepsOrMinutes) {
     EXPECT_EQ(parse_interval("100"), (Interval{100, false}));
     EXPECT_EQ(parse_interval("2.5m"), (Interval{2.5, true}));
     EXPECT_EQ(parse_interval("0"), (Interval{0, false}));
-    for (const char* text : {"", "m", "-1", "-1m", "1.5", "nan", "nanm", "inf", "infm", "1e300", "1e300m",
-                             "10s", "10 m", "10mm"})
+    EXPECT_EQ(parse_interval("010m"), (Interval{10, true}));
+    EXPECT_EQ(parse_interval("1e3"), (Interval{1000, false}));
+    for (const char* text :
+         {"",       "m",   "-1",   "-1m",  "1.5",  "nan",   "nanm", "inf", "infm", "1e300",
+          "1e300m", "10s", "10 m", "10mm", "0x10", "0x10m", " 10",  "-0",  "1_0",  "1e400"})
         expect_throw<InputError>([&] { parse_interval(text); }, {text, "no interval"});
     for (const Interval& interval : {Interval{100, false}, Interval{0.1, true}, Interval{1e15, false}})
         EXPECT_EQ(parse_interval(to_string(interval)), interval);
@@ -131,12 +134,26 @@ TEST(Options, ConfigTomlHoldsEveryOption) {
         EXPECT_NE(text.find(fmt::format("\n{} = ", name)), std::string::npos) << name;
     });
     EXPECT_NE(text.find("\ndata = \"it's here, with = and ;.h5\"\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("\nseed = 5\n"), std::string::npos) << text;
     EXPECT_NE(text.find("\nedge-bias = false\n"), std::string::npos);
     EXPECT_NE(text.find("\nlearn-top = true\n"), std::string::npos);
     EXPECT_NE(text.find("\nshuffle = true\n"), std::string::npos);
-    for (const char* name : {"two\nlines", "both ' and \"", "no # comment", "it's an escape: \\n"}) {
+    o.seed = std::uint64_t{1} << 63;  // larger than TOML's integers
+    for (const auto& [name, line] : {std::pair{"two\nlines", R"(data = "two\nlines")"},
+                                     {"both ' and \"", R"(data = "both ' and \"")"},
+                                     {"no # comment", "data = 'no # comment'"},
+                                     {"no escape: \\n", "data = 'no escape: \\n'"},
+                                     {"it's no escape: \\n", R"(data = "it's no escape: \\n")"},
+                                     {"tab\t\x01\x7f", R"(data = "tab\t\u0001\u007f")"},
+                                     {"caf\xc3\xa9", "data = 'caf\xc3\xa9'"}}) {
         o.data = name;
-        expect_throw<InputError>([&] { to_toml(o); }, {"config.toml"});
+        const std::string written = to_toml(o);
+        EXPECT_NE(written.find(std::string("\n") + line + "\n"), std::string::npos) << written;
+        EXPECT_NE(written.find("\nseed = '9223372036854775808'\n"), std::string::npos) << written;
+    }
+    for (const char* name : {"caf\xe9", "\xff", "cut \xc3", "\xed\xa0\x80", "\xc0\x80", "\xf4\x90\x80\x80"}) {
+        o.data = name;
+        expect_throw<InputError>([&] { to_toml(o); }, {"is not UTF-8", "config.toml"});
     }
 }
 

@@ -4,9 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
+#include <string_view>
 
 #include "kernels/error.h"
+#include "train/decimal.h"
 
 namespace glow {
 namespace {
@@ -145,8 +146,8 @@ void draw_label(const std::string& label, Image& image, index_t top, index_t lef
 
 index_t parse_side(const char* begin, const char* end, const std::string& text) {
     index_t value = 0;
-    const auto [rest, error] = std::from_chars(begin, end, value);
-    if (error != std::errc() || rest != end || value < 1 || value > 1000)
+    const std::string_view side(begin, static_cast<std::size_t>(end - begin));
+    if (parse_decimal(side, value) != std::errc() || value < 1 || value > 1000)
         throw InputError(
             fmt::format("expected a grid such as 8x8 (rows x columns, each 1..1000), found \"{}\"", text));
     return value;

@@ -1,0 +1,383 @@
+// The only file that includes toml++, as a header-only library. Versions 2.5 to 3.4 will do.
+#include "tools/config_file.h"
+
+#define TOML_ENABLE_FORMATTERS 0
+#define TOML_LARGE_FILES 1
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "kernels/error.h"
+#include "tools/numbers.h"
+#include "train/decimal.h"
+#include "train/toml_text.h"
+
+namespace glow {
+namespace {
+
+constexpr std::size_t kMostBytes = 1 << 20;
+constexpr int kPipeMilliseconds = 30000;
+
+// ---- The file ------------------------------------------------------------------------------------
+
+// A pipe is read to its end (--config <(sed ... config.toml)); one that nobody writes to is refused, for it
+// would be waited for without end.
+std::string read_text(const std::filesystem::path& path) {
+    const auto refuse = [&path](const std::string& why) {
+        throw InputError(fmt::format("{}: cannot read the options: {}", path.string(), why));
+    };
+    struct Descriptor {
+        ~Descriptor() {
+            if (number >= 0) close(number);
+        }
+        int number;
+    } const file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+    struct stat status {};
+    if (file.number < 0 || fstat(file.number, &status) != 0) refuse(std::strerror(errno));
+    if (S_ISDIR(status.st_mode)) refuse("it is a folder");
+    std::string text;
+    char buffer[65536];
+    while (text.size() <= kMostBytes) {
+        const ssize_t count = read(file.number, buffer, sizeof buffer);
+        if (count > 0) {
+            text.append(buffer, static_cast<std::size_t>(count));
+        } else if (count == 0) {
+            if (text.empty() && S_ISFIFO(status.st_mode)) refuse("the pipe is empty");
+            return text;
+        } else if (errno == EAGAIN) {
+            pollfd waiting{file.number, POLLIN, 0};
+            if (poll(&waiting, 1, kPipeMilliseconds) == 0) refuse("nothing comes through the pipe");
+        } else if (errno != EINTR) {
+            refuse(std::strerror(errno));
+        }
+    }
+    refuse(fmt::format("it is larger than {} bytes", kMostBytes));
+    return text;
+}
+
+// One line of a message: what a terminal would not show is replaced, and a long text is cut.
+std::string shown(std::string_view text) {
+    std::string line;
+    for (const char c : text.substr(0, 60)) {
+        const auto byte = static_cast<unsigned char>(c);
+        line += byte < 0x20 || byte == 0x7f ? '?' : c;
+    }
+    while (text.size() > 60 && !line.empty() && (static_cast<unsigned char>(line.back()) & 0xc0) == 0x80)
+        line.pop_back();  // no half character
+    return text.size() > 60 ? line + "..." : line;
+}
+
+std::string_view line_of_text(std::string_view text, std::size_t number) {
+    for (; number > 1 && !text.empty(); --number)
+        text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
+    text = text.substr(0, text.find('\n'));
+    return text.ends_with('\r') ? text.substr(0, text.size() - 1) : text;
+}
+
+// What every version of the library must refuse, in our words.
+void require_text(const std::string& name, std::string_view text) {
+    if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff"))
+        throw InputError(name + ": it is UTF-16: save it as UTF-8");
+    const std::size_t valid = valid_utf8(text), zero = text.find('\0');
+    const auto line_at = [&text](std::size_t position) {
+        return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(position), '\n');
+    };
+    if (zero < valid)
+        throw InputError(fmt::format("{}:{}: it holds a byte of 0, and is no text", name, line_at(zero)));
+    if (valid < text.size()) throw InputError(fmt::format("{}:{}: it is not UTF-8", name, line_at(valid)));
+    for (std::size_t at = text.find('\r'); at != std::string_view::npos; at = text.find('\r', at + 1))
+        if (at + 1 == text.size() || text[at + 1] != '\n')
+            throw InputError(
+                fmt::format("{}:{}: a line ends with a carriage return alone: save it with line feeds", name,
+                            line_at(at)));
+}
+
+// Glow before this version wrote two things that are not TOML: control characters in quotes, and seeds above
+// the largest integer of TOML. Its files are known by their first line.
+std::string without_old_forms(std::string text) {
+    constexpr std::string_view kFirstLine =
+        "# The options of a run. Once more, elsewhere: glow_train --config THIS --out FOLDER\n";
+    if (!text.starts_with(kFirstLine)) return text;
+    std::string result;
+    for (std::size_t begin = 0; begin < text.size();) {
+        const std::size_t end = std::min(text.find('\n', begin), text.size());
+        const std::string line = text.substr(begin, end - begin);
+        const std::size_t equals = line.find(" = ");
+        const std::string key = line.substr(0, equals);
+        std::string value = equals == std::string::npos ? "" : line.substr(equals + 3);
+        std::uint64_t seed = 0;
+        if (key == "seed" && parse_decimal(value, seed) == std::errc() && seed > std::uint64_t{INT64_MAX})
+            value = '"' + value + '"';
+        const char quote = value.empty() ? '\0' : value.front();
+        if (value.size() >= 2 && (quote == '\'' || quote == '"') &&
+            value.find(quote, 1) == value.size() - 1 && value.find('\\') == std::string::npos)
+            value = toml_string(value.substr(1, value.size() - 2));
+        result += equals == std::string::npos ? line : key + " = " + value;
+        if (end < text.size()) result += '\n';
+        begin = end + 1;
+    }
+    return result;
+}
+
+// ---- Keys ----------------------------------------------------------------------------------------
+
+// Insertions, deletions, replacements and exchanges of neighbors that turn one text into the other.
+std::size_t distance(const std::string& a, const std::string& b) {
+    std::vector<std::size_t> before, last(b.size() + 1), now(b.size() + 1);
+    std::iota(last.begin(), last.end(), 0);
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        now[0] = i;
+        for (std::size_t j = 1; j <= b.size(); ++j) {
+            now[j] = std::min({last[j] + 1, now[j - 1] + 1, last[j - 1] + (a[i - 1] != b[j - 1])});
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = std::min(now[j], before[j - 2] + 1);
+        }
+        before = last;
+        last = now;
+    }
+    return last[b.size()];
+}
+
+// The names that a file may use: those of the command line, without the -- and the --no-NAME of flags.
+std::string file_name_of(const CLI::Option& option) {
+    return option.get_lnames().empty() ? "" : option.get_lnames().front();
+}
+
+std::string nearest_option(CLI::App& app, std::string key) {
+    std::transform(key.begin(), key.end(), key.begin(),
+                   [](unsigned char c) { return c == '_' ? '-' : static_cast<char>(std::tolower(c)); });
+    key.erase(0, std::min(key.find_first_not_of('-'), key.size()));
+    std::string nearest;
+    std::size_t least = key.size() / 3 + 2;  // more changes than this make another word of it
+    for (const CLI::Option* const option : app.get_options()) {
+        const std::string name = file_name_of(*option);
+        if (name.empty() || !option->get_configurable()) continue;
+        const std::size_t changes = distance(key, name);
+        if (changes < least) {
+            least = changes;
+            nearest = name;
+        }
+    }
+    return nearest;
+}
+
+CLI::Option* find_option(CLI::App& app, const std::string& where, const std::string& key) {
+    CLI::Option* const option = key.empty() ? nullptr : app.get_option_no_throw("--" + key);
+    if (option != nullptr && !option->get_configurable())
+        throw InputError(fmt::format("{}: '{}' is an option of the command line alone", where, key));
+    if (option != nullptr && file_name_of(*option) == key) return option;
+    if (option != nullptr)
+        throw InputError(
+            fmt::format("{}: unknown option '{}'; write {} = false", where, key, file_name_of(*option)));
+    const std::string nearest = nearest_option(app, key);
+    throw InputError(nearest.empty() ? fmt::format("{}: unknown option '{}' ({} --help lists the options)",
+                                                   where, shown(key), app.get_name())
+                                     : fmt::format("{}: unknown option '{}'; did you mean '{}'?", where,
+                                                   shown(key), nearest));
+}
+
+// ---- Values --------------------------------------------------------------------------------------
+
+// How messages name a value.
+std::string shown(const toml::node& value) {
+    if (const auto* text = value.as_string()) return '"' + shown(text->get()) + '"';
+    if (const auto* integer = value.as_integer()) return fmt::format("{}", integer->get());
+    if (const auto* flag = value.as_boolean()) return flag->get() ? "true" : "false";
+    if (const auto* number = value.as_floating_point()) {
+        std::string text = fmt::format("{}", number->get());
+        if (text.find_first_not_of("0123456789-") == std::string::npos) text += ".0";
+        return text;
+    }
+    if (value.is_array()) return "an array";
+    if (value.is_table()) return "a table";
+    return "a date or time";
+}
+
+// The text that the command line would hold, or nothing where the type is another one.
+std::optional<std::string> option_text(ValueKind kind, const toml::node& value) {
+    const auto* const text = value.as_string();
+    const auto* const integer = value.as_integer();
+    const auto* const number = value.as_floating_point();
+    const auto* const flag = value.as_boolean();
+    switch (kind) {
+        case ValueKind::flag:
+            if (flag != nullptr) return flag->get() ? "true" : "false";
+            break;
+        case ValueKind::unsigned_integer: {
+            // Half of them are above the largest integer of TOML, and stand in quotes.
+            std::uint64_t large = 0;
+            if (text != nullptr && parse_decimal(text->get(), large) == std::errc() &&
+                large > std::uint64_t{INT64_MAX})
+                return text->get();
+            if (integer != nullptr) return std::to_string(integer->get());
+            break;
+        }
+        case ValueKind::integer:
+            if (integer != nullptr) return std::to_string(integer->get());
+            break;
+        case ValueKind::number:
+            if (number != nullptr) return fmt::format("{}", number->get());
+            if (integer != nullptr) return std::to_string(integer->get());
+            break;
+        case ValueKind::bytes:
+        case ValueKind::interval:
+            if (integer != nullptr) return std::to_string(integer->get());
+            [[fallthrough]];
+        case ValueKind::text:
+            if (text != nullptr) return text->get();
+            break;
+    }
+    return {};
+}
+
+// As CLI11 does it for a default value, but whatever goes wrong the command line finds the option untouched.
+void set_option(CLI::Option& option, const std::string& where, const std::string& key,
+                const std::string& text) {
+    std::string problem;
+    try {
+        option.add_result(text);
+        option.run_callback();
+    } catch (const CLI::Error& error) {
+        problem = error.what();
+        const std::string prefix = option.get_name() + ": ";
+        if (problem.starts_with(prefix)) problem.erase(0, prefix.size());
+    } catch (const InputError& error) {
+        problem = error.what();
+    }
+    option.clear();
+    if (!problem.empty())
+        throw InputError(
+            fmt::format("{}: {}{}{}", where, key, problem.starts_with("must ") ? " " : ": ", problem));
+    if (kind_of(option) != ValueKind::flag) option.default_str(text);
+}
+
+std::size_t line_of(const toml::node& node) {
+    if (node.source().begin.line > 0) return node.source().begin.line;
+    std::size_t line = 0;  // of a table that dotted keys make: its first value's
+    const auto take = [&line](const toml::node& child) {
+        const std::size_t other = line_of(child);
+        if (other > 0 && (line == 0 || other < line)) line = other;
+    };
+    if (const auto* table = node.as_table())
+        for (auto&& [key, child] : *table) take(child);
+    if (const auto* array = node.as_array())
+        for (const toml::node& child : *array) take(child);
+    return line;
+}
+
+struct Entry {
+    std::size_t line;
+    std::string key;
+    const toml::node* value;
+};
+
+// An error of the library. `lr = 0,002` and `memory = store` are common: there the option says what it takes.
+[[noreturn]] void refuse_syntax(CLI::App& app, const std::string& name, const std::string& text,
+                                const toml::parse_error& error) {
+    const std::size_t number = error.source().begin.line;
+    const std::string where = fmt::format("{}:{}", name, number);
+    const std::string line(line_of_text(text, number));
+    const auto trimmed = [](std::string part) {
+        part.erase(0, std::min(part.find_first_not_of(" \t"), part.size()));
+        part.erase(part.find_last_not_of(" \t") + 1);
+        return part;
+    };
+    const std::size_t equals = line.find('=');
+    if (equals != std::string::npos) {
+        const std::string key = trimmed(line.substr(0, equals)),
+                          value = trimmed(line.substr(equals + 1, line.find('#', equals) - equals - 1));
+        CLI::Option* const option =
+            key.find_first_of(" \t'\".") == std::string::npos && !key.empty() && key[0] != '#'
+                ? app.get_option_no_throw("--" + key)
+                : nullptr;
+        bool alone = false;  // the line itself is TOML, and what is around it is not
+        try {
+            static_cast<void>(toml::parse(std::string_view(line)));
+            alone = true;
+        } catch (const toml::parse_error&) {
+        }
+        if (option != nullptr && option->get_configurable() && !alone && !value.empty() &&
+            value.find_first_of("'\"[{") == std::string::npos) {
+            const bool quotes = kind_of(*option) == ValueKind::text;
+            std::uint64_t large = 0;
+            if (kind_of(*option) == ValueKind::unsigned_integer && value.find_first_of("+0") != 0 &&
+                parse_decimal(value, large) == std::errc())
+                throw InputError(fmt::format("{}: {}: TOML has no integers above {}: write '{}', in quotes",
+                                             where, key, INT64_MAX, value));
+            std::int64_t integer = 0;
+            if (parse_decimal(value, integer) == std::errc::result_out_of_range)
+                throw InputError(fmt::format("{}: {}: '{}' is out of range", where, key, shown(value)));
+            throw InputError(fmt::format("{}: {} must be {}{}, got '{}'", where, key,
+                                         description(kind_of(*option)), quotes ? " in quotes" : "",
+                                         shown(value)));
+        }
+    }
+    std::string_view what = error.description();
+    if (what.starts_with("Error while parsing "))
+        what.remove_prefix(std::min(what.find(": ") + 2, what.size()));
+    throw InputError(fmt::format("{}: not TOML: {} (in the line '{}')", where, what, shown(line)));
+}
+
+}  // namespace
+
+ValueOrigins apply_config(CLI::App& app, const std::filesystem::path& path) {
+    return apply_config(app, path.string(), read_text(path));
+}
+
+ValueOrigins apply_config(CLI::App& app, const std::string& name, std::string text) {
+    require_text(name, text);
+    text = without_old_forms(std::move(text));
+    require_decimal_numbers(app);
+    toml::table table;
+    try {
+        table = toml::parse(std::string_view(text));
+    } catch (const toml::parse_error& error) {
+        refuse_syntax(app, name, text, error);
+    }
+    std::vector<Entry> entries;
+    for (auto&& [key, value] : table)
+        entries.push_back({line_of(value), std::string(std::string_view(key)), &value});
+    // The table is sorted by key; of several faults the first one is told.
+    std::stable_sort(entries.begin(), entries.end(),
+                     [](const Entry& a, const Entry& b) { return a.line < b.line; });
+    ValueOrigins origins;
+    for (const Entry& entry : entries) {
+        const std::string where = fmt::format("{}:{}", name, entry.line);
+        if (entry.value->is_table() && app.get_option_no_throw("--" + entry.key) == nullptr)
+            throw InputError(fmt::format("{}: '{}' is a table: options stand alone, without a section", where,
+                                         shown(entry.key)));
+        CLI::Option* const option = find_option(app, where, entry.key);
+        const ValueKind kind = kind_of(*option);
+        const std::optional<std::string> value = option_text(kind, *entry.value);
+        if (!value)
+            throw InputError(fmt::format("{}: {} must be {}, got {}", where, entry.key, description(kind),
+                                         shown(*entry.value)));
+        if (value->find('\0') != std::string::npos)
+            throw InputError(fmt::format("{}: {} holds a character of 0", where, entry.key));
+        set_option(*option, where, entry.key, *value);
+        origins[entry.key] = where;
+    }
+    return origins;
+}
+
+std::string with_origin(const CLI::App& app, const ValueOrigins& origins, const std::string& message) {
+    if (!message.starts_with("--")) return message;
+    const std::string key = message.substr(2, message.find_first_of(" :", 2) - 2);
+    const auto origin = origins.find(key);
+    if (origin == origins.end() || app.get_option("--" + key)->count() > 0) return message;
+    return origin->second + ": " + message;
+}
+
+}  // namespace glow
