@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+#!/usr/bin/env bash
 # Sourced by scripts that test in a bare Debian: debootstrap's minbase variant and nothing else. Each distribution is built
 # once and kept as a tarball in $GLOW_ROOTS (default: ~/.cache/glow/roots), so later roots take seconds.
 # The environment names the programs where they are not installed: DEBOOTSTRAP and DEBOOTSTRAP_DIR, its own variable.
