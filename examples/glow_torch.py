@@ -1,6 +1,24 @@
-"""A Glow of ours in PyTorch, from what `glow_convert --to npz` or `--to safetensors` wrote. bits/dim of each image of a .npy file
-(uint8 [N, H, W, C]), as `glow_eval --dequant center`:   python glow_torch.py F.npz IMAGES.npy"""
-import json, math, sys
+"""glow_torch.py MODEL IMAGES.npy: bits/dim of each image by a Glow in PyTorch, as `glow_eval --dequant center` computes them.
+
+    python3 glow_torch.py F.npz IMAGES.npy
+
+MODEL is a file that `glow_convert --to npz` or `--to safetensors` wrote. IMAGES.npy holds uint8 [N, H, W, C]. Prints one number a line.
+Not for class-conditional models, which need labels: import Glow and call bits_per_dim(pixels, labels).
+"""
+import json, math, os, sys
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or {"-h", "--help"} & set(sys.argv):
+        asked = {"-h", "--help"} & set(sys.argv)
+        print(__doc__.strip(), file=sys.stdout if asked else sys.stderr)
+        sys.exit(0 if asked else 2)
+    # Where this python3 has no PyTorch and another one has, that one continues; a copy of this file alone goes without.
+    sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../tools"))
+    try:
+        from python_packages import require_packages
+    except ImportError:
+        pass
+    else:
+        require_packages("numpy", "torch", *["safetensors"] * sys.argv[1].endswith(".safetensors"))
 import numpy as np, torch, torch.nn.functional as F
 
 class Glow:
@@ -69,4 +87,7 @@ class Glow:
         return bits - self.log_prob(x, labels) / (x[0].numel() * math.log(2))
 
 if __name__ == "__main__":
-    print(*Glow(sys.argv[1]).bits_per_dim(np.load(sys.argv[2])).tolist(), sep="\n")
+    try:
+        print(*Glow(sys.argv[1]).bits_per_dim(np.load(sys.argv[2])).tolist(), sep="\n")
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        sys.exit(print(f"glow_torch.py: error: {sys.argv[1]} and {sys.argv[2]}: {error}", file=sys.stderr) or 2)

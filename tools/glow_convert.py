@@ -21,6 +21,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+from python_packages import require_packages
+
+require_packages("numpy", "h5py")
 import h5py
 import numpy as np
 

@@ -241,6 +241,8 @@ void plot(const Request& request) {
         }
         int status = 0;
         if (child > 0) waitpid(child, &status, 0);
+        if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 2)
+            throw InputError("--plot: nothing was drawn (plot_memory.py says why, above)");
         if (child < 0 || status != 0)
             throw Error(
                 "--plot: plot_memory.py failed; it needs a python3 with matplotlib (GLOW_PYTHON names one)");

@@ -55,7 +55,7 @@ start=$SECONDS status=0
 [ -w "${TMPDIR:-/tmp}" ] || export TMPDIR=$out
 # Where drivers and toolkits keep what may not be on PATH: nvidia-smi, compute-sanitizer.
 PATH=$PATH:/usr/local/nvidia/bin:${CUDA_HOME:-/usr/local/cuda}/bin
-python=${GLOW_PYTHON:-python3}
+python=$("$root/tools/find_python.sh" torch numpy h5py) || python=python3
 
 # A program of the bundle (bin/) or of a build.
 program() {

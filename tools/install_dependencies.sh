@@ -50,6 +50,9 @@ required | zlib1g-dev                     | header zlib.h                  | com
 required | libgtest-dev                   | header gtest/gtest.h           | tests
 optional | libbenchmark-dev               | header benchmark/benchmark.h   | glow_bench
 optional | patchelf                       | command patchelf               | bundle for machines with a GPU
+optional | xz-utils                       | command xz                     | bundle for machines with a GPU
+optional | dpkg-dev                       | command dpkg-shlibdeps         | cpack: a Debian package
+optional | file                           | command file                   | cpack: a Debian package
 optional | libopenmpi-dev                 | command mpicc                  | MPI: several processes
 optional | openmpi-bin                    | command mpirun                 | MPI: several processes
 optional | curl wget                      | downloader                     | download of CIFAR-10
@@ -68,13 +71,7 @@ installed() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-python_with() {  # modules, comma separated: does some Python here have them?
-    local python
-    for python in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do
-        "$python" -c "import $1" >/dev/null 2>&1 && return 0
-    done
-    return 1
-}
+find_python="$(dirname "${BASH_SOURCE[0]}")/find_python.sh"
 
 # A part counts as there when its package is, or when the thing itself is (built by hand, another package).
 probe() {
@@ -91,8 +88,8 @@ probe() {
             # shellcheck disable=SC2086
             printf '#include <%s>\n' "$2" | "${CXX:-g++}" -std=c++20 -E -x c++ $flags - >/dev/null 2>&1 ;;
         library) echo 'int main() {}' | "${CXX:-g++}" -x c++ - "-l$2" -o /dev/null 2>/dev/null ;;
-        python) python_with "numpy, matplotlib, h5py" ;;
-        module) python_with "$2" ;;
+        python) "$find_python" numpy matplotlib h5py >/dev/null ;;
+        module) "$find_python" "$2" >/dev/null ;;
     esac
 }
 

@@ -41,14 +41,9 @@ done
 [ -x "$bin/glow_memory" ] || [ ! -x "$root/bin/glow_memory" ] || bin=$root/bin  # of a bundle
 [ -x "$bin/glow_memory" ] || { say "no glow_memory in $bin: build it, or say where it is with --bin"; exit 2; }
 
-find_python() {
-    for candidate in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do
-        if "$candidate" -c "import $1" >/dev/null 2>&1; then printf '%s' "$candidate"; return; fi
-    done
-}
-python=$(find_python matplotlib)
-torch=$([ $pytorch = no ] || find_python torch)
-[ -n "$python" ] || { say "no python3 with matplotlib: install python3-matplotlib, or name one with GLOW_PYTHON"; exit 2; }
+python=$("$root/tools/find_python.sh" matplotlib) || true
+torch=$([ $pytorch = no ] || "$root/tools/find_python.sh" torch) || true
+[ -n "$python" ] || { say "no Python here has matplotlib: apt-get install python3-matplotlib, or name one in GLOW_PYTHON"; exit 2; }
 [ -n "$torch" ] || say "no PyTorch: figures of glow_memory alone"
 mkdir -p "$out"
 

@@ -16,6 +16,8 @@ import math
 import sys
 from pathlib import Path
 
+from python_packages import require_packages
+
 FORMATS = {".png", ".svg", ".pdf"}
 GIB = 2**30
 MODEL = ("params_bytes", "grads_bytes", "moments_bytes", "ema_bytes", "derived_bytes")
@@ -198,11 +200,7 @@ def main():
         at += "" if x == "depth" else f"K = {one['depth']}, "
         at += "" if x == "batch" else f"batch {one['batch']}, "
         title = options.title or f"Forward and backward, {at}L = {one['levels']}, width {one['width']}"
-        try:
-            import matplotlib  # noqa: F401
-        except ImportError as error:
-            raise BadInput(f"{sys.executable} lacks a module ({error}). Install python3-matplotlib and use /usr/bin/python3, "
-                           "or name a Python that has it")  # fmt: skip
+        require_packages("matplotlib")
         draw(rows, x, title, options.published, options.output)
     except BadInput as error:
         say(error)

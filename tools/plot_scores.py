@@ -10,6 +10,9 @@ import csv
 import sys
 from pathlib import Path
 
+from python_packages import require_packages
+
+require_packages("numpy", "matplotlib")
 import matplotlib
 
 matplotlib.use("Agg")

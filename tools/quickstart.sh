@@ -6,8 +6,10 @@ usage() {
     cat <<'TEXT'
 usage: tools/quickstart.sh [--cifar10 DIR | --synthetic] [--minutes M]
 
-Installs what is missing, builds build/release, makes a data set, trains a small Glow (3 levels of 8 steps, width 128)
-for a few minutes, and leaves in the run's folder samples.png and training.png. Progress goes to stderr; stdout gets one line:
+Installs what is missing, builds build/release, makes a data set, trains a Glow for a few minutes, and leaves in the run's
+folder samples.png and training.png. On a GPU that the built program can use this is the published CIFAR-10 model (3 levels of
+32 steps, width 512) in bf16, else a small one (3 levels of 8 steps, width 128) on the CPU; the first line of the output says
+which, and why. Progress goes to stderr; stdout gets one line:
   result: test bits/dim X +- S (EMA) Y (raw)
 with X by the averaged weights (EMA) and its standard error S, Y by the raw weights.
 
@@ -19,8 +21,9 @@ with X by the averaged weights (EMA) and its standard error S, Y by the raw weig
 
 With neither --cifar10 nor --synthetic CIFAR-10 is downloaded from its own site; without a network the synthetic set is used.
 CIFAR-10 goes to data/cifar10.h5 and runs/quickstart, the synthetic set to data/gauss.h5 and runs/quickstart-gauss.
-What is there is not done again: data set, finished training, evaluation. An interrupted training goes on where it was.
-GLOW_PYTHON names the Python with numpy and matplotlib, where it is neither python3 nor /usr/bin/python3.
+What is there is not done again: data set, finished training, evaluation. An interrupted training continues where it was, with
+the same model on the same kind of device. CUDA_VISIBLE_DEVICES= (empty) hides a GPU.
+GLOW_PYTHON names the Python with numpy and matplotlib, if no python3 on PATH and not /usr/bin/python3 has them.
 Exit status: 0 success; 1 failure; 2 something you can put right (the message says what).
 TEXT
 }
@@ -63,10 +66,14 @@ fi
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bin=build/release/bin
-model=(--levels 3 --depth 8 --width 128)
-# A run of minutes needs many small steps, a warm-up of 1,500 images and an EMA that forgets within a few hundred steps:
-# after 6,144 CIFAR-10 images batches of 64, 32 and 16 reached 5.28, 5.06 and 4.87 bits/dim.
-schedule=(--batch 16 --epoch-images 50000 --warmup-epochs 0.03 --ema-decay 0.99)
+# The published model reached 3.58 bits/dim after 225 s on an H200 (790,000 images).
+published=(--levels 3 --depth 32 --width 512 --precision bf16 --batch 256 --lr 1e-3 --epoch-images 50000 --warmup-epochs 1
+    --augment flip)
+# A run of minutes on a CPU needs many small steps, a warm-up of 1,500 images and an EMA that forgets within a few hundred
+# steps: after 6,144 CIFAR-10 images batches of 64, 32 and 16 reached 5.28, 5.06 and 4.87 bits/dim.
+small=(--levels 3 --depth 8 --width 128 --batch 16 --epoch-images 50000 --warmup-epochs 0.03 --ema-decay 0.99)
+published_text="the published CIFAR-10 model (3 levels of 32 steps, width 512, bf16) on the GPU"
+small_text="a small model (3 levels of 8 steps, width 128) on the CPU"
 
 # Ctrl-C reaches the tool at work, which may save and end well: this script then ends too, and does not go on with the next step.
 interrupted=no
@@ -79,16 +86,63 @@ run() {  # command...: its results to stderr too, for stdout belongs to the resu
 }
 stage() { say "== $1"; }
 
+# ---- which model: foreseen here, decided by the built program below ----------------------------------------------------------
+
+# The NVIDIA GPU of this machine, whether or not a program can use it; nothing where there is none.
+gpu_name() {
+    local name device
+    case ${CUDA_VISIBLE_DEVICES-0} in '' | -1) return ;; esac
+    name=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1) || name=''
+    [ -n "$name" ] || name=$(sed -n '0,/^Model:/s/^Model:[ \t]*//p' /proc/driver/nvidia/gpus/*/information 2>/dev/null) || name=''
+    for device in /sys/bus/pci/devices/*; do  # class 03: display controllers
+        [ -z "$name" ] || break
+        if [ "$(cat "$device/vendor" 2>/dev/null)" = 0x10de ] && [[ $(cat "$device/class" 2>/dev/null) = 0x03* ]]; then
+            name="an NVIDIA GPU without its driver"
+        fi
+    done
+    printf '%s' "$name"
+}
+some_nvcc() {
+    local nvcc
+    for nvcc in ${CUDACXX:+"$CUDACXX"} nvcc {"${CUDA_HOME-}",/usr/local/cuda,/opt/cuda}/bin/nvcc; do
+        command -v "$nvcc" >/dev/null && return
+    done
+    return 1
+}
+toolkit="to use it, install NVIDIA's CUDA toolkit, 12.4 or newer (https://developer.nvidia.com/cuda-downloads), and run this again"
+# The model that a run began with; nothing where there is no run.
+begun() {
+    if [ -f "$1/quickstart.model" ]; then
+        cat "$1/quickstart.model"
+    elif [ -e "$1/latest.h5" ] || [ -e "$1/config.toml" ]; then
+        echo small  # began before there was a choice
+    fi
+}
+
+gpu=$(gpu_name)
+if [ $synthetic = yes ]; then
+    say "quickstart: trains a small model on the CPU, because the synthetic set is small (--synthetic)"
+elif [ "$(begun runs/quickstart)" = published ]; then
+    say "quickstart: continues with $published_text, with which runs/quickstart began"
+elif [ "$(begun runs/quickstart)" = small ]; then
+    say "quickstart: continues with $small_text, with which runs/quickstart began"
+elif [ -x $bin/glow_train ] && $bin/glow_train --device cuda --print-config >/dev/null 2>&1; then
+    say "quickstart: trains $published_text${gpu:+: $gpu}"
+elif [ -z "$gpu" ]; then
+    say "quickstart: trains $small_text, because no NVIDIA GPU is visible on this machine"
+elif ! some_nvcc; then
+    say "quickstart: trains $small_text: $gpu is here, but no nvcc to compile for it; $toolkit"
+else
+    say "quickstart: trains $published_text, if the program that is built now can use it: $gpu"
+fi
+
 # ---- dependencies and build -------------------------------------------------------------------------------------------
 
 stage "dependencies"
 run tools/install_dependencies.sh || failed $? "what is missing could not be installed (see above)"
 
-python=
-for candidate in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do
-    if "$candidate" -c 'import numpy, matplotlib' >/dev/null 2>&1; then python=$candidate; break; fi
-done
-[ -n "$python" ] || fail 2 "no Python with numpy and matplotlib: install them, or name one in GLOW_PYTHON"
+python=$(tools/find_python.sh numpy matplotlib) ||
+    fail 2 "no Python here has numpy and matplotlib: apt-get install python3-numpy python3-matplotlib, or name one in GLOW_PYTHON"
 
 stage "build (build/release; some minutes the first time)"
 run cmake --preset release -DGLOW_NATIVE=ON || fail 1 "the configuration failed (see above)"
@@ -112,8 +166,8 @@ elif ! run $bin/glow_data cifar10 data/download --download -o data/cifar10.h5; t
 fi
 if [ $name = gauss ]; then
     run_dir=runs/quickstart-gauss
-    model=(--levels 2 --depth 8 --width 128)
-    schedule=(--batch 64 --epoch-images 50000 --warmup-epochs 0.1 --ema-decay 0.99)
+    small=(--levels 2 --depth 8 --width 128 --batch 64 --epoch-images 50000 --warmup-epochs 0.1 --ema-decay 0.99)
+    small_text="a small model (2 levels of 8 steps, width 128) on the CPU"
     if [ -f data/gauss.h5 ]; then
         say "data/gauss.h5 is there and used as it is"
     else
@@ -130,8 +184,63 @@ run $bin/glow_data info $data || fail 2 "$data cannot be used (see above): remov
 
 finished=$run_dir/quickstart.done
 weights=$run_dir/latest.h5
-train_on="$bin/glow_train --out $run_dir --resume auto --max-minutes 30"
-if [ -f $finished ] && [ -e $weights ]; then
+
+# Whether the GPU can train the published model: some steps of it on the data, which write nothing. Sets gpu to its name, or
+# problem to why not.
+try_gpu() {
+    local log status=0
+    log=$(mktemp)
+    timeout 300 $bin/glow_train --data $data --out $run_dir --device cuda "${published[@]}" --dry-run >"$log" 2>&1 || status=$?
+    [ $interrupted = no ] || { rm -f "$log"; fail 130 "interrupted; the same command goes on from here"; }
+    problem=''
+    if [ $status = 0 ]; then
+        gpu=$(sed -n 's/^ *machine *cuda: \([^,]*\),.*/\1/p' "$log")
+        rate=$(sed -n 's|.*median of [0-9]*), \(.*\) images/s.*|\1|p' "$log")
+    elif [ $status = 124 ]; then
+        problem="a step on the GPU did not end within 300 s"
+    else
+        problem=$(sed -n 's/^glow_train: error: //p' "$log" | tail -n 1 | sed 's/^--device cuda: //; s/; or use --device cpu$//')
+        [ -n "$problem" ] || problem="glow_train --device cuda ended with exit status $status: $(tail -n 1 "$log")"
+        local found
+        found=$(sed -n 's/^GLOW_CUDA_FOUND:INTERNAL=no (\(.*\))$/\1/p' build/release/CMakeCache.txt 2>/dev/null) || true
+        case $problem in
+            *"this build has no CUDA"*)
+                problem="this build has no CUDA${found:+ ($found)}"
+                if [ -n "$gpu" ]; then
+                    problem="$gpu is here, but $problem; $toolkit"
+                else
+                    problem="no NVIDIA GPU is visible on this machine, and $problem"
+                fi ;;
+        esac
+    fi
+    rm -f "$log"
+}
+
+model=$(begun $run_dir) problem=''
+trained=no
+if [ -f $finished ] && [ -e $weights ]; then trained=yes; fi
+if [ $name = gauss ]; then
+    model=small
+    [ $synthetic = yes ] || say "model: $small_text, because the synthetic set is small"
+elif [ $trained = no ] && [ "$model" != small ]; then
+    try_gpu
+    if [ -z "$problem" ]; then
+        say "model: $published_text: ${gpu:-its name is unknown}${rate:+, $(printf '%.0f' "$rate") images/s}"
+        model=published
+    elif [ "$model" = published ]; then
+        fail 2 "$run_dir began with $published_text, which cannot be used now ($problem). Run this where it can, or remove"             "$run_dir to train a small model on the CPU"
+    else
+        say "model: $small_text: $problem"
+        model=small
+    fi
+fi
+if [ "$model" = published ]; then
+    settings=("${published[@]}") device=cuda use_device=auto
+else
+    settings=("${small[@]}") device=cpu use_device=cpu
+fi
+train_on="$bin/glow_train --out $run_dir --resume auto --device $device --max-minutes 30"
+if [ $trained = yes ]; then
     stage "training: $run_dir is trained ($(cat $finished) minutes); to train on:"
     say "   $train_on"
 else
@@ -140,7 +249,8 @@ else
     else
         stage "training: $minutes minutes into $run_dir"
     fi
-    run $bin/glow_train --data $data --out $run_dir --resume auto "${model[@]}" "${schedule[@]}" --max-minutes "$minutes" \
+    mkdir -p $run_dir && echo "$model" >$run_dir/quickstart.model || fail 2 "cannot write to $PWD/$run_dir"
+    run $bin/glow_train --data $data --out $run_dir --resume auto --device $device "${settings[@]}" --max-minutes "$minutes" \
         --log-every 10 --checkpoint-every 2m || failed $? "the training failed (see above)"
     [ -e $weights ] || fail 1 "glow_train left no $weights"
     echo "$minutes" >$finished
@@ -155,7 +265,7 @@ evaluate() {  # weights (ema or raw), option of glow_eval...: RUN/quickstart-WEI
         return
     fi
     say "$1 weights ..."
-    $bin/glow_eval --bpd --checkpoint $run_dir --data $data --split test --json "${@:2}" >"$result.part" || status=$?
+    $bin/glow_eval --bpd --checkpoint $run_dir --data $data --split test --device $use_device --json "${@:2}" >"$result.part" || status=$?
     [ $interrupted = no ] || fail 130 "interrupted; the same command goes on from here"
     [ $status = 0 ] || failed $status "the evaluation failed (see above)"
     mv "$result.part" "$result"
@@ -165,7 +275,7 @@ evaluate ema
 evaluate raw --no-ema
 
 stage "pictures"
-run $bin/glow_sample --checkpoint $run_dir --grid 8x8 --temperature 0.7 -o $run_dir/samples.png ||
+run $bin/glow_sample --checkpoint $run_dir --device $use_device --grid 8x8 --temperature 0.7 -o $run_dir/samples.png ||
     failed $? "sampling failed (see above)"
 reference=()
 if [ $name = cifar10 ]; then
@@ -206,7 +316,7 @@ What to run next:
   train on          $train_on
   more samples      $bin/glow_sample --checkpoint $run_dir --grid 8x8 --temperature 0.5,0.7,1 -o samples.png
   each test image   $bin/glow_eval --bpd --checkpoint $run_dir --data $data --split test --per-image bpd.csv
-  published model   $bin/glow_train --data data/cifar10.h5 --out runs/cifar10 --levels 3 --depth 32 --width 512 --batch 64
+  published run     $bin/glow_train --data data/cifar10.h5 --out runs/cifar10 --levels 3 --depth 32 --width 512 --batch 64
                     (the published training took 6.8 days on 8 GPUs of 2018)
   the data          $bin/glow_data view $data --grid 8x8 -o data.png
 Every command has --help.

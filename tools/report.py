@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+from python_packages import require_packages
+
 PAGE, PICTURES = {".html", ".htm"}, {".png", ".svg", ".pdf"}
 SHEET_BYTES = 64 << 20  # a larger sheet of samples is named, not shown
 
@@ -221,14 +223,7 @@ def parse():
 
 def main():
     options = parse()
-    try:
-        import numpy  # noqa: F401
-
-        if options.output or options.tensorboard:
-            import matplotlib  # noqa: F401
-    except ImportError as error:
-        say(f"{sys.executable} lacks a module ({error}). Install python3-matplotlib and use /usr/bin/python3, or name a Python that has it")
-        return 2
+    require_packages("numpy", *(["matplotlib"] if options.output or options.tensorboard else []))
     from report_checks import examine
     from report_read import BadInput, Run
 

@@ -52,15 +52,7 @@ stage() {  # name, command...: runs it, says how long it took, stops here if it 
 
 stage "dependencies" tools/install_dependencies.sh --with-tests
 
-# Python tests need numpy and h5py; a python3 earlier in PATH may lack them.
-python=()
-for candidate in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do
-    if "$candidate" -c 'import numpy, h5py, matplotlib' >/dev/null 2>&1; then
-        python=("-DPython3_EXECUTABLE=$(command -v "$candidate")")
-        break
-    fi
-done
-configure=(cmake --no-warn-unused-cli "${python[@]}")
+configure=(cmake)
 test_options=(--output-on-failure --no-tests=error)
 
 stage "release: configure" "${configure[@]}" --preset release -DGLOW_NATIVE=ON

@@ -1,10 +1,18 @@
 #!/usr/bin/env bash
 # clean_root.sh BUILD [MIRROR]: makes the .deb of a build, installs it with its declared dependencies alone into a new Debian
-# root (debootstrap, minbase, from MIRROR or debootstrap's own), builds the example there against the installed tree, and
+# root (bare_root.sh; from MIRROR or debootstrap's own), builds the example there against the installed tree, and
 # runs it. As root; needs the network and some ten minutes, so it is run by hand. Of a build without CUDA, whose libraries are
 # no packages of Debian (-DGLOW_CUDA=OFF); for another machine, with -DGLOW_NATIVE=OFF.
 set -euo pipefail
 build=$(readlink -f "$1")
+GLOW_MIRROR=${2:-${GLOW_MIRROR:-}}
+# shellcheck source=tests/package/bare_root.sh
+source "$(dirname "${BASH_SOURCE[0]}")/bare_root.sh"
+problem=$(bare_root_problem)
+if [ -n "$problem" ]; then
+    echo "clean_root: $problem"
+    exit 2
+fi
 if grep -q '^CMAKE_CUDA_COMPILER:' "$build/CMakeCache.txt"; then
     echo "clean_root: $build has CUDA, whose libraries no package of Debian declares: configure with -DGLOW_CUDA=OFF"
     exit 2
@@ -22,8 +30,7 @@ trap cleanup EXIT
 package=$(find "$build/package" -maxdepth 1 -name '*.deb' -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)
 echo "package: $(basename "$package"), $(stat -c %s "$package") bytes"
 dpkg-deb -f "$package" Version Depends
-[ -e "$root/etc/debian_version" ] || debootstrap --variant=minbase "$suite" "$root" ${2:+"$2"} >/dev/null
-mkdir -p "$root/proc"
+[ -e "$root/etc/debian_version" ] || bare_root_make "$suite" "$root"
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
 cp "$package" "$root/tmp/glow.deb"
 chroot "$root" sh -ec '

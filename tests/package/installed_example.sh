@@ -3,6 +3,7 @@
 # nothing of the source tree in sight, and runs them; an installed command must read what the library wrote and agree with it.
 set -euo pipefail
 build=$1 cmake=$2
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 fail() { echo "FAILED: $1"; exit 1; }
@@ -10,7 +11,7 @@ fail() { echo "FAILED: $1"; exit 1; }
 "$cmake" --install "$build" --prefix "$folder/root" >"$folder/install.log"
 example=$(find "$folder/root" -path '*share/glow/examples')
 [ "$(find "$folder/root" -name '*.h')" = "$folder/root/include/glow/glow.h" ] || fail "other headers than glow/glow.h are installed"
-"$cmake" -S "$example" -B "$folder/example" -DCMAKE_PREFIX_PATH="$folder/root" -DCMAKE_BUILD_TYPE=Release >"$folder/configure.log" ||
+"$cmake" -S "$example" -B "$folder/example" -G Ninja -DCMAKE_PREFIX_PATH="$folder/root" -DCMAKE_BUILD_TYPE=Release >"$folder/configure.log" ||
     { cat "$folder/configure.log"; fail "the example's configuration"; }
 "$cmake" --build "$folder/example" >"$folder/build.log" || { cat "$folder/build.log"; fail "the example's build"; }
 grep -q "$(cat "$build/CMakeCache.txt" | sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p')" "$folder/root"/lib*/cmake/glow/*.cmake \
@@ -24,7 +25,7 @@ awk "BEGIN { exit !($last < $first - 0.1) }" || fail "20 steps went from $first 
 [ -s samples.png ] || fail "no samples of the example's checkpoint"
 version=$("$folder/root/bin/glow_sample" --version | sed -n '1s/glow_sample //p')
 grep -q "Glow $version" output || fail "the library is of another version than the commands ($version)"
-if /usr/bin/env python3 -c 'import numpy, h5py' 2>/dev/null; then
+if "$here/../../tools/find_python.sh" numpy h5py >/dev/null; then
     "$folder/root/bin/glow_convert" --to npz example.h5 -o example.npz >/dev/null || fail "the installed glow_convert"
 fi
 # What is hidden stays hidden: nothing of the inner namespaces is exported.

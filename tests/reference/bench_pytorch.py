@@ -17,6 +17,8 @@ import statistics
 import sys
 import time
 
+import with_torch  # noqa: F401  before the packages it looks for
+
 import torch
 import torch.nn.functional as F
 

@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import with_torch  # noqa: F401  before the packages it looks for
+
 import numpy as np
 import torch
 

@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import with_torch  # noqa: F401  before the packages it looks for
+
 import torch
 
 import glow_files as files

@@ -35,6 +35,8 @@ def main():
     parser.add_argument("--threads", default="2")
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
     arguments = parser.parse_args()
+    import with_torch  # noqa: F401  after the options, so that --help needs no PyTorch
+
     shape = []
     for name in ["levels", "depth", "width", "batch", "threads"]:
         shape += [f"--{name}", getattr(arguments, name)]

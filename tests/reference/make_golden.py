@@ -13,6 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import with_torch  # noqa: F401  before the packages it looks for
+
 import h5py
 import numpy as np
 import torch

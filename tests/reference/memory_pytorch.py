@@ -188,6 +188,8 @@ def main():
     elif options.figure == "size":
         options.depths, options.sizes = [16], [64, 128, 256, 480, 512, 1024]
 
+    import with_torch  # noqa: F401  after the options, so that --help needs no PyTorch
+
     modes = options.modes.split(",")
     for mode in modes:
         if mode not in MODES:

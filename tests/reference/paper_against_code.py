@@ -12,6 +12,8 @@ import argparse
 import math
 import sys
 
+import with_torch  # noqa: F401  before the packages it looks for
+
 import numpy as np
 import torch
 

@@ -9,6 +9,8 @@ import argparse
 import sys
 import time
 
+import with_torch  # noqa: F401  before the packages it looks for
+
 import h5py
 import numpy as np
 import torch

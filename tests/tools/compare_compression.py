@@ -13,6 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+from python_packages import require_packages
+
+require_packages("h5py", "numpy", "PIL")
 import h5py
 import numpy as np
 from PIL import Image

@@ -11,6 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+from python_packages import require_packages
+
+require_packages("h5py", "numpy")
 import h5py
 import numpy as np
 

@@ -9,10 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 unset GLOW_CIFAR10_DIR GLOW_MINUTES CXX
 
-python=
-for candidate in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do
-    if "$candidate" -c 'import numpy, matplotlib' >/dev/null 2>&1; then python=$candidate; break; fi
-done
+python=$("$tools/find_python.sh" numpy matplotlib) || true
 
 passed=0 failed=0 skipped=0
 ok() { passed=$((passed + 1)); }
@@ -68,7 +65,7 @@ fake=$work/machine
 machine() {
     rm -rf "$fake"
     mkdir -p "$fake/bin"
-    for tool in bash env cat grep sed sort head tr mkdir rm touch; do ln -s "$(command -v $tool)" "$fake/bin/$tool"; done
+    for tool in bash env cat grep sed sort head tr mkdir rm touch dirname; do ln -s "$(command -v $tool)" "$fake/bin/$tool"; done
     : >"$fake/log"
     stub "$fake/bin/dpkg-query" <<<'grep -qx -- "${@: -1}" '"$fake"'/installed && printf installed'
     stub "$fake/bin/apt-cache" <<STUB
@@ -87,14 +84,16 @@ STUB
     # A compiler that finds no header of ours.
     stub "$fake/bin/g++" <<<'! grep -q "[/.]h"'
     sed 's/ /\n/g' >"$fake/known" <<<"g++ cmake ninja-build pkg-config libdnnl-dev libopenblas-dev liblapacke-dev libhdf5-dev \
-libcli11-dev libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libpng-dev libjpeg-dev zlib1g-dev libgtest-dev libbenchmark-dev patchelf libopenmpi-dev \
-openmpi-bin python3-numpy python3-matplotlib python3-h5py python3-torch curl ca-certificates"
+libcli11-dev libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libpng-dev libjpeg-dev zlib1g-dev libgtest-dev libbenchmark-dev patchelf xz-utils \
+dpkg-dev file libopenmpi-dev openmpi-bin python3-numpy python3-matplotlib python3-h5py python3-torch curl ca-certificates"
     cp "$fake/known" "$fake/installed"
 }
 lacks() { local p; for p in "$@"; do sed -i "/^$(printf '%s' "$p" | sed 's/[+.]/\\&/g')\$/d" "$fake/installed"; done; }
 unknown() { local p; for p in "$@"; do sed -i "/^$p\$/d" "$fake/known"; done; }
+cp "$tools/install_dependencies.sh" "$work/install.sh"
 # /usr/bin/python3 of the real machine must not stand in for the packages of the fake one.
-sed "s|/usr/bin/python3|$fake/bin/python3|" "$tools/install_dependencies.sh" >"$work/install.sh"
+sed "s|/usr/bin/python3|$fake/bin/python3|" "$tools/find_python.sh" >"$work/find_python.sh"
+chmod +x "$work/find_python.sh"
 install() { PATH=$fake/bin bash "$work/install.sh" "$@"; }
 quiet() { ! grep -q . "$fake/log"; }
 
@@ -336,7 +335,7 @@ copy=$work/copy
 quickstart_copy() {
     rm -rf "$copy"
     mkdir -p "$copy/tools" "$copy/stubs"
-    cp "$tools/quickstart.sh" "$tools"/report*.py "$copy/tools/"
+    cp "$tools"/{quickstart,find_python}.sh "$tools"/{report*,python_packages}.py "$copy/tools/"
     : >"$copy/log"
     stub "$copy/tools/install_dependencies.sh" <<<"echo install >>$copy/log"
     stub "$copy/stubs/cmake" <<<"echo cmake \"\$@\" >>$copy/log; echo cmake speaks"
@@ -346,8 +345,21 @@ case "\$*" in *--download*) [ -e $copy/network ] || { echo "no network" >&2; exi
 [ "\$1" = info ] && { grep -q data "\${@: -1}" || exit 2; echo '{"entropy_bpd": 5.7}'; exit 0; }
 echo data >"\${@: -1}"
 STUB
+    # Without a GPU, unless $copy/gpu is there; what is in $copy/gpu_error then goes wrong with it in a step.
+    stub "$copy/stubs/nvidia-smi" <<<"[ -e $copy/smi ] && cat $copy/smi"
     stub "$copy/build/release/bin/glow_train" <<STUB
 echo glow_train "\$@" >>$copy/log
+case "\$*" in *"--device cuda"*)
+    [ -e $copy/gpu ] || { echo "glow_train: error: --device cuda: \$(cat $copy/no_gpu); or use --device cpu" >&2; exit 2; }
+    case "\$*" in
+        *--print-config*) echo levels = 3; exit 0 ;;
+        *--dry-run*)
+            [ ! -e $copy/gpu_error ] || { cat $copy/gpu_error >&2; exit 1; }
+            echo "  machine       cuda: NVIDIA H200, compute capability 9.0, 139.8 GiB, 16 threads, bf16 networks" >&2
+            echo "0.0732 s a step (median of 20), 3.5e+03 images/s, an epoch takes 14 s"
+            exit 0 ;;
+    esac ;;
+esac
 while [ \$# -gt 0 ]; do [ "\$1" = --out ] && out=\$2; shift; done
 mkdir -p \$out/checkpoints
 cp $work/run/*.csv \$out/
@@ -357,6 +369,7 @@ touch \$out/checkpoints/step-00000600.h5
 [ -e $copy/interrupt ] && kill -INT \$PPID && sleep 0.2
 echo trained
 STUB
+    echo "this build has no CUDA; configure with -DGLOW_CUDA=ON" >"$copy/no_gpu"
     stub "$copy/build/release/bin/glow_eval" <<STUB
 echo glow_eval "\$@" >>$copy/log
 bpd=5.12345
@@ -370,6 +383,9 @@ STUB
 quickstart() { PATH=$copy/stubs:$PATH "$copy/tools/quickstart.sh" "$@"; }
 logged() { grep -q -- "$1" "$copy/log"; }
 not_logged() { ! grep -q -- "$1" "$copy/log"; }
+first_line() {  # text, name: the first line of the output holds it
+    if head -n 1 "$work/err" | grep -qF -- "$1"; then ok; else bad "$2: no '$1' in the first line"; fi
+}
 one_result() { [ "$(cat "$work/out")" = "result: test bits/dim 5.1235 +- 0.0123 (EMA) 5.2346 (raw)" ]; }
 
 if [ -n "$python" ]; then
@@ -449,6 +465,110 @@ if [ -n "$python" ]; then
     echo junk >"$copy/data/cifar10.h5"
     expect 2 "quickstart: a broken data set" quickstart
     says err "remove it" "quickstart: a broken data set"
+    # Which model. A stand-in for nvidia-smi names the GPU; the stand-in for glow_train has the last word.
+    small_model="3 levels of 8 steps" published_model="3 levels of 32 steps, width 512, bf16"
+    quickstart_copy
+    touch "$copy/network" "$copy/gpu"
+    echo "NVIDIA H200" >"$copy/smi"
+    expect 0 "quickstart on a GPU" quickstart
+    first_line "$published_model) on the GPU: NVIDIA H200" "quickstart on a GPU"
+    says err "on the GPU: NVIDIA H200, 3500 images/s" "quickstart on a GPU"
+    check "quickstart on a GPU: the published model" logged "^glow_train .*--device cuda --levels 3 --depth 32 --width 512 \
+--precision bf16 --batch 256 --lr 1e-3 --epoch-images 50000 --warmup-epochs 1 --augment flip --max-minutes 5"
+    check "quickstart on a GPU: one line of result" one_result
+    : >"$copy/log"
+    rm "$copy/gpu"
+    expect 0 "quickstart on a GPU, finished, without the GPU" quickstart
+    first_line "continues with the published" "quickstart on a GPU, finished, without the GPU"
+    check "quickstart on a GPU, finished: not trained again" not_logged ^glow_train
+    rm "$copy/runs/quickstart/quickstart.done"
+    expect 2 "quickstart on a GPU, not finished, without the GPU" quickstart
+    says err "runs/quickstart began with the published CIFAR-10 model" "quickstart: the GPU is gone"
+    says err "remove runs/quickstart" "quickstart: the GPU is gone"
+    check "quickstart: the GPU is gone, no training on the CPU" not_logged "^glow_train .*--device cpu"
+    : >"$copy/log"
+    touch "$copy/gpu"
+    expect 0 "quickstart on a GPU, resumed" quickstart
+    check "quickstart on a GPU, resumed: the published model" logged "^glow_train .*--resume auto --device cuda .*--depth 32"
+
+    quickstart_copy
+    touch "$copy/network" "$copy/interrupt"
+    expect 130 "quickstart on the CPU, interrupted" quickstart
+    rm "$copy/interrupt"
+    touch "$copy/gpu"
+    echo "NVIDIA H200" >"$copy/smi"
+    : >"$copy/log"
+    expect 0 "quickstart on the CPU, resumed with a GPU" quickstart
+    first_line "continues with a small model ($small_model" "quickstart on the CPU, resumed with a GPU"
+    check "quickstart on the CPU, resumed with a GPU: small model" logged "^glow_train .*--device cpu --levels 3 --depth 8"
+    check "quickstart on the CPU, resumed with a GPU: GPU unused" not_logged "--device cuda"
+
+    quickstart_copy
+    touch "$copy/network"
+    expect 0 "quickstart without a GPU" quickstart
+    first_line "a small model ($small_model" "quickstart without a GPU"
+    says err "model: a small model" "quickstart without a GPU"
+    says err "this build has no CUDA" "quickstart without a GPU"
+    check "quickstart without a GPU: on the CPU" logged "^glow_train .*--device cpu --levels 3 --depth 8 --width 128 --batch 16"
+    check "quickstart without a GPU: evaluates on the CPU" logged "^glow_eval .*--device cpu"
+
+    quickstart_copy
+    touch "$copy/network"
+    echo "NVIDIA L4" >"$copy/smi"
+    mkdir -p "$copy/build/release"
+    echo "GLOW_CUDA_FOUND:INTERNAL=no (nvcc 11.8 in /usr/bin is older than 12.4)" >"$copy/build/release/CMakeCache.txt"
+    expect 0 "quickstart: a GPU and an old nvcc" quickstart
+    first_line "NVIDIA L4" "quickstart: a GPU and an old nvcc"
+    says err "NVIDIA L4 is here, but this build has no CUDA (nvcc 11.8 in /usr/bin is older than 12.4)" "quickstart: an old nvcc"
+    says err "install NVIDIA's CUDA toolkit, 12.4 or newer" "quickstart: a GPU and an old nvcc"
+
+    quickstart_copy
+    touch "$copy/network"
+    echo "NVIDIA L4" >"$copy/smi"
+    sed -i 's|/usr/local/cuda|/nowhere|g; s|/opt/cuda|/nowhere|g' "$copy/tools/quickstart.sh"
+    expect 0 "quickstart: a GPU and no nvcc" env -u CUDACXX -u CUDA_HOME PATH="$copy/stubs:/usr/bin:/bin" "$copy/tools/quickstart.sh"
+    first_line "on the CPU: NVIDIA L4 is here, but no nvcc to compile for it; to use it, install NVIDIA's CUDA toolkit, 12.4 or newer" \
+        "quickstart: a GPU and no nvcc"
+    check "quickstart: a GPU and no nvcc: on the CPU" logged "^glow_train .*--device cpu --levels 3 --depth 8"
+
+    for problem in "the NVIDIA driver of this machine knows CUDA 11.8, and this build needs 13.0: install a newer driver" \
+        "this machine has no NVIDIA driver" "the GPU has compute capability 7.5, and Glow needs 8.0 (A100) or newer"; do
+        quickstart_copy
+        touch "$copy/network"
+        echo "$problem" >"$copy/no_gpu"
+        echo "NVIDIA T4" >"$copy/smi"
+        expect 0 "quickstart: $problem" quickstart
+        says err "model: a small model ($small_model, width 128) on the CPU: $problem" "quickstart: $problem"
+        check "quickstart: $problem: on the CPU" logged "^glow_train .*--device cpu --levels 3 --depth 8"
+    done
+    for problem in "the GPU has 0.4 GiB of 2 GiB left, and 1.2 GiB more are needed" "--precision bf16: no bf16 products"; do
+        quickstart_copy
+        touch "$copy/network" "$copy/gpu"
+        echo "glow_train: error: $problem" >"$copy/gpu_error"
+        expect 0 "quickstart: $problem" quickstart
+        says err "on the CPU: $problem" "quickstart: $problem"
+        check "quickstart: $problem: on the CPU" logged "^glow_train .*--device cpu --levels 3 --depth 8"
+    done
+    echo "Segmentation fault" >"$copy/gpu_error"
+    rm -r "$copy/runs"
+    expect 0 "quickstart: a crash on the GPU" quickstart
+    says err "ended with exit status 1: Segmentation fault" "quickstart: a crash on the GPU"
+
+    quickstart_copy
+    touch "$copy/gpu"
+    echo "NVIDIA H200" >"$copy/smi"
+    expect 0 "quickstart: a GPU, no network" quickstart
+    says err "model: a small model (2 levels of 8 steps, width 128) on the CPU, because the synthetic set is small" "quickstart: a GPU, no network"
+    expect 0 "quickstart: a GPU, --synthetic" quickstart --synthetic
+    first_line "small model on the CPU, because the synthetic set is small" "quickstart: a GPU, --synthetic"
+    mv "$copy/build/release/bin/glow_train" "$copy/glow_train"
+    rm -r "$copy/runs"
+    expect 1 "quickstart: before the first build" quickstart
+    first_line "NVIDIA H200" "quickstart: before the first build"
+    CUDA_VISIBLE_DEVICES='' expect 1 "quickstart: a hidden GPU" quickstart
+    first_line "no NVIDIA GPU is visible" "quickstart: a hidden GPU"
+    mv "$copy/glow_train" "$copy/build/release/bin/glow_train"
+
     stub "$copy/tools/install_dependencies.sh" <<<"exit 2"
     expect 2 "quickstart: dependencies missing" quickstart
     stub "$copy/tools/install_dependencies.sh" <<<"exit 0"

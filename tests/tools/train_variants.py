@@ -20,6 +20,10 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+from python_packages import require_packages
+
+require_packages("numpy")
 import numpy as np
 
 PERMUTATIONS, COUPLINGS = ("invconv", "invconv_lu", "shuffle", "reverse"), ("affine", "additive")

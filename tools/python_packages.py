@@ -1,0 +1,65 @@
+"""Finds a Python that has the packages a script needs: the first python3 on PATH may be pyenv's or Conda's, without them.
+
+A script calls require_packages("numpy", "h5py") before it imports them. Where this Python lacks one, the script starts again under
+the first of these that has all: $GLOW_PYTHON, every python3 on PATH, /usr/bin/python3. Where none has, it names the packages
+and ends with exit status 2. find_python.sh does the same for shell scripts.
+"""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+
+DEBIAN = {"PIL": "python3-pil", "safetensors": "python3-safetensors"}
+PIP = {"PIL": "pillow"}
+
+
+def candidates():
+    """Paths of Pythons, the preferred one first."""
+    found = [shutil.which(os.environ.get("GLOW_PYTHON") or "python3")]
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) + ["/usr/bin"]:
+        found.append(shutil.which("python3", path=folder or os.curdir))
+    return list(dict.fromkeys(path for path in found if path))
+
+
+def has_packages(python, packages):
+    code = "import sys; assert sys.version_info >= (3, 9); import " + ", ".join(packages)
+    try:
+        return subprocess.run([python, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode == 0  # fmt: skip
+    except OSError:
+        return False
+
+
+def is_here(package):
+    try:
+        importlib.import_module(package)
+        return True
+    except Exception:  # a package of another Python, found by PYTHONPATH, fails in many ways
+        return False
+
+
+def require_packages(*packages):
+    restarted = os.environ.pop("GLOW_PYTHON_RESTARTED", None)
+    if sys.version_info >= (3, 9) and all(map(is_here, packages)):
+        return
+    script = os.path.abspath(sys.argv[0])
+    name = os.path.basename(script)
+    if not restarted:
+        for python in candidates():
+            if has_packages(python, packages):
+                sys.stdout.flush()
+                os.environ["GLOW_PYTHON_RESTARTED"] = "1"
+                os.execv(python, [python] + ["-B"] * sys.dont_write_bytecode + [script] + sys.argv[1:])
+    text = sys.modules["__main__"].__doc__
+    if text and {"-h", "--help"} & set(sys.argv[1:]):
+        print(text.strip())
+        sys.exit(0)
+    debian = " ".join(DEBIAN.get(package, "python3-" + package) for package in packages)
+    pip = " ".join(PIP.get(package, package) for package in packages)
+    tried = ", ".join(candidates()) or "there is no python3 on PATH"
+    sys.stderr.write("%s: error: no Python here has %s (tried: %s). Install %s (Debian, Ubuntu: apt-get install %s; elsewhere: pip "
+                     "install %s), or name a Python that has them in GLOW_PYTHON\n"
+                     % (name, " and ".join(packages), tried, "them" if len(packages) > 1 else "it", debian, pip))  # fmt: skip
+    sys.exit(2)
