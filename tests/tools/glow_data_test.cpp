@@ -168,6 +168,18 @@ TEST(GlowData, ViewsAGrid) {
     EXPECT_FALSE(std::filesystem::exists(folder / "w.png"));
 }
 
+TEST(GlowData, PicturesAndDataSetsAreNamedByTheirFormat) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "train.bin", records(30));
+    ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5"}).code, 0);
+    for (const char* name : {"v.jpg", "v", "v.h5", "v.JPEG"})
+        expect_error(run(folder, {"view", "a.h5", "-o", name}), 2, ".png");
+    for (const char* name : {"v.png", "v.jpg"})
+        expect_error(run(folder, {"cifar10", ".", "-o", name}), 2, "HDF5");
+    EXPECT_EQ(run(folder, {"view", "a.h5", "--grid", "1x1", "-o", "v.PNG"}).code, 0);
+    EXPECT_EQ(folder.names().size(), 3u);
+}
+
 // Random pixels, so that a row or column in the wrong place is seen.
 TEST(GlowData, SixteenBitInterlacedImagesAreExact) {
     const TemporaryFolder folder;

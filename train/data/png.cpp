@@ -16,6 +16,7 @@
 
 #include "kernels/error.h"
 #include "train/data/atomic_file.h"
+#include "train/data/output_name.h"
 
 namespace glow {
 namespace {
@@ -202,6 +203,7 @@ std::size_t png_bytes(const Image& image) {
 }
 
 void write_png(const std::filesystem::path& path, const Image& image) {
+    require_png_name(path);
     if (image.C < 1 || image.C > 4 || image.H < 1 || image.W < 1 || image.H * image.W > kPngPixelLimit ||
         static_cast<index_t>(image.pixels.size()) != image.H * image.W * image.C)
         throw Error(fmt::format(

@@ -41,7 +41,7 @@ Image with_channels(Image image, index_t C);
 // Bytes of its file, which is not written.
 std::size_t png_bytes(const Image& image);
 
-// Atomic. InputError: cannot be written there; Error: disk full.
+// Atomic. InputError: the name does not end in .png, or it cannot be written there; Error: disk full.
 void write_png(const std::filesystem::path& path, const Image& image);
 
 }  // namespace glow
