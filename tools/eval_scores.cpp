@@ -6,6 +6,7 @@
 
 #include "kernels/error.h"
 #include "train/data/grid.h"
+#include "train/data/output_name.h"
 #include "train/scores.h"
 
 namespace glow {
@@ -65,6 +66,9 @@ void ScoreOptions::check() const {
         throw InputError("--sort orders the lines of --per-image, which is not there");
     if (!against_per_image.empty() && against.empty())
         throw InputError("--against-per-image needs --against, the other data set");
+    if (!extremes.empty()) require_png_name(extremes);
+    for (const std::string* const path : {&per_image, &against_per_image})
+        refuse_picture_name(*path, "a CSV file");
     for (const std::string* const path : {&per_image, &extremes, &against_per_image})
         if (!path->empty()) AtomicFile{*path};  // known before the work
 }
@@ -75,7 +79,8 @@ void add_score_options(CLI::App& app, ScoreOptions& options) {
     app.add_flag("--complexity", options.complexity,
                  "... with bits/dim of the image as a PNG file, and ours without them: a score that smooth "
                  "images do not win");
-    app.add_option("--extremes", options.extremes, "PNG file of the most and the least likely images");
+    app.add_option("--extremes", options.extremes,
+                   "Picture of the most and the least likely images, NAME.png");
     app.add_option("--show", options.show, "Images of each kind in it")->check(CLI::Range(1, 400));
     app.add_option("--against", options.against,
                    "Another data set: how well do bits/dim tell its images from those of --data? (AUROC)");

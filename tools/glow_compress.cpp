@@ -9,6 +9,7 @@
 #include "tools/thread_policy.h"
 #include "train/compressed_file.h"
 #include "train/data/atomic_file.h"
+#include "train/data/output_name.h"
 
 namespace {
 
@@ -22,6 +23,7 @@ struct Options {
 };
 
 void run(const CommandLine& command, const Options& options) {
+    refuse_picture_name(options.output, "a compressed file");
     { const AtomicFile writable(options.output); }  // known before the work
     if (options.device != "auto" && parse_device(options.device) != Device::cpu)
         throw InputError("--device cuda: lossless coding runs on the CPU alone");

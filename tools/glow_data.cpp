@@ -17,6 +17,7 @@
 #include "train/data/image_folder.h"
 #include "train/data/mnist.h"
 #include "train/data/npz.h"
+#include "train/data/output_name.h"
 #include "train/data/synthetic_gauss.h"
 #include "train/data/synthetic_shapes.h"
 
@@ -311,6 +312,7 @@ struct ViewOptions {
 };
 
 void view(const ViewOptions& options, const CommandLine& command) {
+    glow::require_png_name(options.output);
     const glow::GridSize grid = glow::parse_grid(options.grid);
     const glow::ImageSet set = glow::load_split(options.path, options.split, grid.tiles());
     const glow::Image sheet =
@@ -331,7 +333,7 @@ void add_view(CommandLine& command) {
     app->add_option("--split", options->split, "Split")->check(CLI::IsMember({"train", "valid", "test"}));
     app->add_option("--scale", options->scale, "Enlargement, 0: sides of at least 64 pixels")
         ->check(CLI::Range(0, 64));
-    app->add_option("-o,--output", options->output, "The picture to write (PNG)")->required();
+    app->add_option("-o,--output", options->output, "Picture to write, NAME.png")->required();
 }
 
 }  // namespace

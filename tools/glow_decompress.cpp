@@ -10,6 +10,7 @@
 #include "train/compressed_file.h"
 #include "train/data/atomic_file.h"
 #include "train/data/hdf5_file.h"
+#include "train/data/output_name.h"
 
 namespace {
 
@@ -21,6 +22,7 @@ struct Options {
 };
 
 void run(const CommandLine& command, const Options& options) {
+    refuse_picture_name(options.output, "an HDF5 file");
     AtomicFile atomic(options.output);
     if (options.device != "auto" && parse_device(options.device) != Device::cpu)
         throw InputError("--device cuda: lossless coding runs on the CPU alone");

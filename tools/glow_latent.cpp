@@ -11,6 +11,7 @@
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
 #include "train/data/grid.h"
+#include "train/data/output_name.h"
 #include "train/latent_images.h"
 
 namespace {
@@ -67,6 +68,7 @@ struct Encoding {
 };
 
 void encode(const CommandLine& command, const Options& options) {
+    refuse_picture_name(options.output, "an HDF5 file of latents");
     { const AtomicFile writable(options.output); }  // known before the work
     Encoding encoding(options);
     LatentWriter writer(options.output, encoding.model.info().config, encoding.model.info().model);
@@ -87,7 +89,7 @@ void encode(const CommandLine& command, const Options& options) {
 class ImageSink {
   public:
     ImageSink(const std::string& output, const ModelConfig& model) : output_(output), model_(model) {
-        if (std::filesystem::path(output).extension() == ".h5") {
+        if (is_hdf5_name(output)) {
             atomic_.emplace(output);
             file_.emplace(Hdf5File::create(atomic_->temporary(), output));
             file_->create_growing<std::uint8_t>("/images",
@@ -128,6 +130,7 @@ class ImageSink {
 };
 
 void decode(const CommandLine& command, const Options& options) {
+    refuse_picture_name(options.output, "a folder of PNG files");
     const Backend backend(parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const LatentReader latents(options.latents);
@@ -192,6 +195,7 @@ struct Cut {
 
 void reconstruct(const CommandLine& command, const Options& options) {
     if (!options.output.empty()) {
+        require_png_name(options.output);
         const AtomicFile writable(options.output);
     }
     Encoding encoding(options);
@@ -305,7 +309,8 @@ int main(int argc, char** argv) {
             [&command, options] { reconstruct(command, *options); });
         add_model(*both, *options);
         add_images(*both, *options);
-        both->add_option("-o,--output", options->output, "PNG file of the first images, level by level");
+        both->add_option("-o,--output", options->output,
+                         "Picture of the first images, level by level, NAME.png");
         both->add_option("--show", options->show, "Images in the picture")->check(CLI::Range(1, 64));
         add_latent_editing(command);
     });

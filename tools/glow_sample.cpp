@@ -9,6 +9,7 @@
 #include "train/data/atomic_file.h"
 #include "train/data/grid.h"
 #include "train/decimal.h"
+#include "train/data/output_name.h"
 #include "train/inference.h"
 
 namespace {
@@ -59,6 +60,7 @@ std::vector<std::int32_t> sample_classes(const std::string& text, const ModelCon
 void run(const CommandLine& command, const Options& options) {
     const std::vector<double> temperatures = parse_temperatures(options.temperatures);
     const GridSize grid = parse_grid(options.grid);
+    require_png_name(options.output);
     { const AtomicFile writable(options.output); }  // known before the work
     const Backend backend(parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
@@ -118,7 +120,11 @@ int main(int argc, char** argv) {
         app.add_option("--class", options->classes,
                        "Of a conditional model: a class, or all, each column another (default)")
             ->default_str("");
-        app.add_option("-o,--output", options->output, "PNG file")->required();
+        app.add_option(
+               "-o,--output", options->output,
+               "Picture to write, NAME.png. With --n-bits below 8, pixels are the lower ends of their "
+               "bins: white is 128 at 1 bit")
+            ->required();
         app.add_flag("--no-ema", options->no_ema, "Raw weights instead of their running average");
         app.add_option("--precision", options->precision,
                        "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");

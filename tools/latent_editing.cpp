@@ -11,6 +11,7 @@
 #include "runtime/device.h"
 #include "tools/progress.h"
 #include "train/data/grid.h"
+#include "train/data/output_name.h"
 #include "train/data/photo.h"
 #include "train/decimal.h"
 #include "train/latent_images.h"
@@ -148,7 +149,7 @@ void write_images(const CommandLine& command, const Options& options, Subject& s
     if (found.any()) command.warn("images: {} (docs/runs.md says why)", found.text());
     cross_out_not_finite(model, std::ssize(largest), largest.data(), pixels.data());
     const index_t N = std::ssize(latents), D = model.dimensions();
-    if (std::filesystem::path(options.output).extension() == ".h5") {
+    if (is_hdf5_name(options.output)) {
         write_atomically(options.output, [&](const std::filesystem::path& temporary) {
             Hdf5File file = Hdf5File::create(temporary, options.output);
             file.write<std::uint8_t>("/images", {N, model.image_height, model.image_width, model.channels},
@@ -180,14 +181,17 @@ void write_images(const CommandLine& command, const Options& options, Subject& s
     command.result(fmt::format("{}: {} rows of {} images", options.output, grid.rows, grid.columns), object);
 }
 
-void check_output(const Options& options) {
+// Before any work.
+void check_image_output(const Options& options) {
+    require_png_or_hdf5_name(options.output);
+    refuse_picture_name(options.frames, "a folder of PNG files");
     const AtomicFile writable(options.output);
 }
 
 // ---- interpolate ---------------------------------------------------------------------------------
 
 void interpolate(const CommandLine& command, const Options& options) {
-    check_output(options);
+    check_image_output(options);
     if (options.path != "linear" && options.path != "spherical")
         throw InputError("--path " + options.path + ": it must be linear or spherical");
     Subject subject(options);
@@ -268,7 +272,8 @@ std::vector<std::uint8_t> by_labels(const Options& options, const ImageSet& set)
 }
 
 void direction(const CommandLine& command, const Options& options) {
-    check_output(options);
+    refuse_picture_name(options.output, "an HDF5 file of a direction");
+    { const AtomicFile writable(options.output); }
     if (options.method != "mean" && options.method != "linear")
         throw InputError("--method " + options.method + ": it must be mean or linear");
     if (options.positive.empty() == options.attributes.empty())
@@ -382,7 +387,7 @@ Latent read_direction(const Options& options, const ModelConfig& model) {
 }
 
 void manipulate(const CommandLine& command, const Options& options) {
-    check_output(options);
+    check_image_output(options);
     if (options.direction.empty() && options.temperature.empty())
         throw InputError("manipulate needs --direction, --level-temperature or both");
     const std::vector<double> alphas =
@@ -411,7 +416,7 @@ void manipulate(const CommandLine& command, const Options& options) {
 
 // Two rows: each image, then itself with the latents of one level after the other from the other image.
 void exchange(const CommandLine& command, const Options& options) {
-    check_output(options);
+    check_image_output(options);
     Subject subject(options);
     if (subject.set().N != 2) throw InputError("exchange needs 2 images");
     const std::vector<Latent> given = encode_all(subject.model(), subject.set());

@@ -19,6 +19,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+FORMATS = (".png", ".svg", ".pdf")
+
 
 def columns(path):
     try:
@@ -40,9 +42,11 @@ def refuse(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+")
-    parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("-o", "--output", required=True, metavar="P.png", help="picture: .png, .svg or .pdf")
     parser.add_argument("--labels", help="names of the data sets, separated by commas")
     arguments = parser.parse_args()
+    if Path(arguments.output).suffix.lower() not in FORMATS:
+        return refuse(f"{arguments.output}: the picture's name must end in .png, .svg or .pdf")
     labels = arguments.labels.split(",") if arguments.labels else [Path(name).stem for name in arguments.files]
     if len(labels) != len(arguments.files):
         return refuse(f"{len(labels)} labels for {len(arguments.files)} files")

@@ -129,7 +129,8 @@ TEST_F(Editing, WhatIsWrongIsRefusedAndLeavesNothing) {
     write_bytes(folder / "text.png", "no image");
     const Words before = all_files();
     const auto refused = [&](const Words& words, const std::string& part) {
-        expect_error(latent(words + Words{"-o", "out.png", "--quiet"}), 2, part);
+        const std::string output = words.front() == "direction" ? "out.h5" : "out.png";
+        expect_error(latent(words + Words{"-o", output, "--quiet"}), 2, part);
         EXPECT_EQ(all_files(), before);
     };
     const Words between = Words{"interpolate"} + kFrom, change = Words{"manipulate"} + kFrom,

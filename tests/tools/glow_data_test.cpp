@@ -7,6 +7,7 @@
 
 #include "tests/train/data/files.h"
 #include "tests/train/data/make_files.h"
+#include "tests/train/data/png_cases.h"
 #include "train/data/dataset.h"
 #include "train/data/png.h"
 #include "train/data/synthetic_gauss.h"
@@ -165,6 +166,35 @@ TEST(GlowData, ViewsAGrid) {
     expect_error(run(folder, {"view", "a.h5", "--split", "all", "-o", "w.png"}), 2, "all");
     expect_error(run(folder, {"view", "a.h5", "--grid", "8", "-o", "w.png"}), 2, "8x8");
     EXPECT_FALSE(std::filesystem::exists(folder / "w.png"));
+}
+
+TEST(GlowData, PicturesAndDataSetsAreNamedByTheirFormat) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "train.bin", records(30));
+    ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5"}).code, 0);
+    for (const char* name : {"v.jpg", "v", "v.h5", "v.JPEG"})
+        expect_error(run(folder, {"view", "a.h5", "-o", name}), 2, ".png");
+    for (const char* name : {"v.png", "v.jpg"})
+        expect_error(run(folder, {"cifar10", ".", "-o", name}), 2, "HDF5");
+    EXPECT_EQ(run(folder, {"view", "a.h5", "--grid", "1x1", "-o", "v.PNG"}).code, 0);
+    EXPECT_EQ(folder.names().size(), 3u);
+}
+
+// Random pixels, so that a row or column in the wrong place is seen.
+TEST(GlowData, SixteenBitInterlacedImagesAreExact) {
+    const TemporaryFolder folder;
+    std::filesystem::create_directory(folder / "images");
+    for (const auto& [name, image] : make::png_kinds(16, 16)) {
+        std::filesystem::remove_all(folder / "images");
+        std::filesystem::create_directory(folder / "images");
+        if (!image.interlaced || image.bits != 16) continue;
+        write_bytes(folder / "images/a.png", make::png_file(image));
+        ASSERT_EQ(
+            run(folder, {"images", "images", "--size", "16", "--test", "0", "--valid", "0", "-o", "a.h5"})
+                .code,
+            0);
+        EXPECT_EQ(load_split(folder / "a.h5", "train").images, make::png_image(image, 3).pixels) << name;
+    }
 }
 
 TEST(GlowData, HelpAndVersionGoToStdout) {

@@ -328,6 +328,21 @@ PY
     says err "install tensorboardX" "tensorboard: no writer"
 fi
 
+# ---- names of pictures -------------------------------------------------------------------------------------------------
+
+if [ -n "$python" ]; then
+    printf 'index,bpd\n0,3.5\n1,4.5\n' >"$work/bits.csv"
+    for script in plot_scores plot_memory; do
+        for name in x.jpg x x.h5; do
+            expect 2 "$script: $name" "$python" "$tools/$script.py" "$work/bits.csv" -o "$work/$name"
+            says err ".png" "$script: $name"
+            check "$script: $name is not written" test ! -e "$work/$name" -a ! -e "$work/$name.png"
+        done
+    done
+    expect 0 "plot_scores: .PNG" "$python" "$tools/plot_scores.py" "$work/bits.csv" -o "$work/x.PNG"
+    check "plot_scores: a PNG" is_png "$work/x.PNG"
+fi
+
 # ---- quickstart --------------------------------------------------------------------------------------------------------
 
 # A copy of the scripts with stand-ins for what it calls; every call is recorded in $copy/log.

@@ -104,14 +104,12 @@ Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown)
     if (!read_rows(decoder, image.pixels.data())) fail();
     if (components != 4) return image;
 
-    // Inks to light; Adobe's files hold the inks inverted.
-    const unsigned flip = decoder.jpeg.saw_Adobe_marker ? 0 : 255;
+    // CMYK to RGB. The inks are stored inverted (255: none), as Adobe does. Files without Adobe's marker are
+    // read the same way, as Pillow and browsers read them.
     for (index_t p = 0; p < H * W; ++p) {
         const std::uint8_t* from = image.pixels.data() + 4 * p;
-        const unsigned black = from[3] ^ flip;
         std::uint8_t rgb[3];
-        for (int c = 0; c < 3; ++c)
-            rgb[c] = static_cast<std::uint8_t>(((from[c] ^ flip) * black + 127) / 255);
+        for (int c = 0; c < 3; ++c) rgb[c] = static_cast<std::uint8_t>((from[c] * from[3] + 127) / 255);
         for (int c = 0; c < 3; ++c) image.pixels[static_cast<std::size_t>(3 * p + c)] = rgb[c];
     }
     image.C = 3;

@@ -1,34 +1,15 @@
-// Which decoder, how many channels, and the mean over areas.
 #include "train/data/photo.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
-#include <fstream>
+#include <initializer_list>
 
 #include "kernels/error.h"
 #include "train/data/jpeg.h"
 
 namespace glow {
 namespace {
-
-// Grey to RGB or back. Luminance as in BT.601, in whole numbers.
-Image with_channels(Image image, index_t C) {
-    if (image.C == C) return image;
-    const index_t pixels = image.H * image.W;
-    std::vector<std::uint8_t> to(static_cast<std::size_t>(pixels * C));
-    for (index_t p = 0; p < pixels; ++p) {
-        if (C == 3) {
-            std::memset(to.data() + 3 * p, image.pixels[static_cast<std::size_t>(p)], 3);
-        } else {
-            const std::uint8_t* rgb = image.pixels.data() + 3 * p;
-            to[static_cast<std::size_t>(p)] =
-                static_cast<std::uint8_t>((299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2] + 500) / 1000);
-        }
-    }
-    return {image.H, image.W, C, std::move(to)};
-}
 
 // Where S equal parts of 0 .. n, in units of 1 / S, meet whole pixels: pixel i has weight `weight` in part
 // `part`. Calls add(i, part, weight) for each pair that overlaps.
@@ -49,23 +30,12 @@ Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown
         return bytes.size() >= magic.size() && std::equal(magic.begin(), magic.end(), bytes.begin());
     };
     if (begins({0xff, 0xd8, 0xff})) return with_channels(decode_jpeg(bytes, shown), C);
-    if (begins({0x89, 'P', 'N', 'G'})) return with_channels(decode_png(bytes, shown, 3), C);
+    if (begins({0x89, 'P', 'N', 'G'})) return with_channels(decode_png(bytes, shown), C);
     throw InputError(fmt::format("{}: is neither a PNG nor a JPEG file", shown));
 }
 
 Image read_photo(const std::filesystem::path& path, index_t C) {
-    std::error_code code;
-    const auto size = static_cast<index_t>(std::filesystem::file_size(path, code));
-    if (code || !std::filesystem::is_regular_file(path, code))
-        throw InputError(fmt::format("cannot read {}: {}", path.string(), code ? code.message() : "no file"));
-    if (size > kPhotoBytesLimit)
-        throw InputError(
-            fmt::format("{}: expected at most {} bytes, found {}", path.string(), kPhotoBytesLimit, size));
-    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(size));
-    std::ifstream file(path, std::ios::binary);
-    file.read(reinterpret_cast<char*>(bytes.data()), size);
-    if (!file) throw InputError(fmt::format("cannot read {}", path.string()));
-    return decode_photo(bytes, path.string(), C);
+    return decode_photo(read_image_bytes(path), path.string(), C);
 }
 
 void crop_and_shrink(const Image& image, index_t S, std::uint8_t* result) {

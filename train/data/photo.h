@@ -6,12 +6,8 @@
 
 namespace glow {
 
-// Files above this size are refused.
-inline constexpr index_t kPhotoBytesLimit = index_t{1} << 30;
-
-// A PNG or JPEG file, told apart by its first bytes, whatever its name. C = 1: grey (colours by their
-// luminance), 3: RGB (grey thrice); alpha is laid over black. InputError: missing, empty, neither of the two,
-// damaged, above a limit.
+// A PNG or JPEG file, told apart by its first bytes, whatever its name. C = 1: gray, 3: RGB; converted as
+// with_channels does. InputError: missing, empty, neither of the two, damaged, above a limit.
 Image read_photo(const std::filesystem::path& path, index_t C);
 // The same from the bytes of a file.
 Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C);

@@ -180,8 +180,8 @@ inline std::string png(const Image& image) {
                rows);
 }
 
-// C: 1 grey, 3 RGB, 4 CMYK (with Adobe's marker, so the values are stored as they are).
-inline std::string jpeg(const Image& image, int quality = 95, bool progressive = false) {
+// C: 1 gray, 3 RGB, 4 CMYK (with Adobe's marker, so the values are stored as they are), or YCCK from the same.
+inline std::string jpeg(const Image& image, int quality = 95, bool progressive = false, bool ycck = false) {
     jpeg_compress_struct jpeg{};
     jpeg_error_mgr errors{};
     jpeg.err = jpeg_std_error(&errors);
@@ -195,6 +195,10 @@ inline std::string jpeg(const Image& image, int quality = 95, bool progressive =
     jpeg.in_color_space = image.C == 1 ? JCS_GRAYSCALE : image.C == 3 ? JCS_RGB : JCS_CMYK;
     jpeg_set_defaults(&jpeg);
     jpeg_set_quality(&jpeg, quality, TRUE);
+    if (ycck) {
+        jpeg_set_colorspace(&jpeg, JCS_YCCK);
+        for (int c = 0; c < 4; ++c) jpeg.comp_info[c].h_samp_factor = jpeg.comp_info[c].v_samp_factor = 1;
+    }
     if (progressive) jpeg_simple_progression(&jpeg);
     jpeg_start_compress(&jpeg, TRUE);
     while (jpeg.next_scanline < jpeg.image_height) {

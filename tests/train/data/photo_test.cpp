@@ -8,6 +8,7 @@
 #include "tests/support.h"
 #include "tests/train/data/files.h"
 #include "tests/train/data/make_files.h"
+#include "tests/train/data/png_cases.h"
 #include "train/data/image_folder.h"
 #include "train/data/jpeg.h"
 
@@ -47,17 +48,21 @@ TEST(Photo, JpegIsReadToItsPrecision) {
             for (std::size_t i = 0; i < image.pixels.size(); ++i)
                 ASSERT_NEAR(read.pixels[i], image.pixels[i], 4) << i;  // 98% quality: a few grey levels
         }
-    // Inks, as Adobe stores them: 255 is no ink; light is the product of what colour and black let through.
+    // Inks: 255 is none; light is the product of what color and black let through.
     const Image inks{16, 16, 4, [] {
                          Pixels pixels;
                          for (int p = 0; p < 256; ++p) pixels.insert(pixels.end(), {255, 128, 0, 128});
                          return pixels;
                      }()};
-    const Image read = decode_jpeg(span_of(make::jpeg(inks, 100)), "x");
-    ASSERT_EQ(read.C, 3);
-    EXPECT_NEAR(read.pixels[0], 128, 2);
-    EXPECT_NEAR(read.pixels[1], 64, 2);
-    EXPECT_NEAR(read.pixels[2], 0, 2);
+    for (const bool ycck : {false, true})
+        for (const bool marker : {true, false}) {
+            if (ycck && !marker) continue;  // would be read as CMYK
+            const Image read = decode_jpeg(span_of(make::inks_jpeg(inks, ycck, marker)), "x");
+            ASSERT_EQ(read.C, 3);
+            EXPECT_NEAR(read.pixels[0], 128, 3);
+            EXPECT_NEAR(read.pixels[1], 64, 3);
+            EXPECT_NEAR(read.pixels[2], 0, 3);
+        }
 }
 
 TEST(Photo, GreyAndColourBecomeOneAnother) {

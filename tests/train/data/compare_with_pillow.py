@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""compare_with_pillow.py FOLDER: the files that write_pictures made, with our pixels beside each, against Pillow's.
+
+Pillow's pixels are laid over black by Image.alpha_composite. Exact, with two exceptions. Of 16 bits RGB(A) and gray with
+alpha, Pillow takes the high byte and we round to the nearest of 257: one gray level apart, two after alpha. Of JPEG files
+two levels are allowed, for another version of libjpeg.
+"""
+
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image
+
+
+def chunks(data):
+    at, found = 8, {}
+    while at + 12 <= len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        found.setdefault(data[at + 4 : at + 8], data[at + 8 : at + 8 + length])
+        at += 12 + length
+    return found
+
+
+def over_black(image):
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    return np.asarray(Image.alpha_composite(black, image.convert("RGBA")))[..., :3].astype(int)
+
+
+def png(path):
+    """RGB over black by Pillow, and how far we may be from it; None where Pillow has too few bits for the file's color key."""
+    parts = chunks(path.read_bytes())
+    bits, color = parts[b"IHDR"][8], parts[b"IHDR"][9]
+    image = Image.open(path)
+    image.load()
+    # Pillow compares the color key after bringing the pixels to 8 bits: only right at 8 bits, so it is done here.
+    image.info.pop("transparency", None) if color != 3 else None
+    key = parts.get(b"tRNS") if color in (0, 2) else None
+    if color == 0:
+        values = np.asarray(image if bits == 16 else image.convert("L")).astype(int)
+        result = (values + 128) // 257 if bits == 16 else values
+        if key is not None:
+            scale = 1 if bits == 16 else 255 // (2**bits - 1)
+            result = np.where(values == (int.from_bytes(key, "big") & (2**bits - 1)) * scale, 0, result)
+        return np.repeat(result[..., None], 3, axis=2), 0
+    if color == 2:
+        if key is not None and bits == 16:
+            return None, 0
+        result = np.asarray(image.convert("RGB")).astype(int)
+        if key is not None:
+            result = np.where((result == np.frombuffer(key, ">u2")).all(axis=2)[..., None], 0, result)
+        return result, int(bits == 16)
+    return over_black(image), 2 * (bits == 16)
+
+
+def main():
+    compared, apart, left_out, worst = 0, [], 0, 0
+    for path in sorted(Path(sys.argv[1]).iterdir()):
+        if path.suffix == ".raw":
+            continue
+        head, _, pixels = Path(f"{path}.raw").read_bytes().partition(b"\n")
+        ours = np.frombuffer(pixels, np.uint8).reshape(*map(int, head.split()), 3).astype(int)
+        if path.suffix == ".png":
+            theirs, tolerance = png(path)
+        else:
+            theirs, tolerance = np.asarray(Image.open(path).convert("RGB")).astype(int), 2
+        if theirs is None:
+            left_out += 1
+            continue
+        compared += 1
+        if theirs.shape != ours.shape:
+            apart.append(f"{path.name}: {ours.shape}, Pillow {theirs.shape}")
+            continue
+        difference = int(np.abs(ours - theirs).max())
+        worst = max(worst, difference)
+        if difference > tolerance:
+            apart.append(f"{path.name}: {difference} gray levels apart")
+    print(f"Pillow {PIL.__version__}: {compared} files compared, {left_out} left out, at most {worst} gray levels apart")
+    print("".join(f"FAILED: {line}\n" for line in apart), end="")
+    return 1 if apart or compared < 900 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# compare_with_pillow.sh WRITE_PICTURES: pictures of every kind as we read them and as Pillow does, with the first of
+# $GLOW_PYTHON, python3, /usr/bin/python3 that has Pillow and NumPy. Exit status 77: none has.
+set -euo pipefail
+
+for python in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do
+    "$python" -c 'import numpy, PIL' >/dev/null 2>&1 || continue
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    "$1" "$folder"
+    "$python" "$(dirname "${BASH_SOURCE[0]}")/compare_with_pillow.py" "$folder"
+    exit
+done
+echo "skipped: no python3 with Pillow and NumPy here; set GLOW_PYTHON"
+exit 77
