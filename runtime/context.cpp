@@ -1,11 +1,6 @@
 // Opening a device.
 #include "runtime/context.h"
 
-#include <omp.h>
-#include <unistd.h>
-
-#include <algorithm>
-
 #include "runtime/cuda.h"
 #include "runtime/cudnn.h"
 #include "runtime/device.h"
@@ -35,19 +30,9 @@ void Context::sum_over_processes(index_t count, double* values) const {
     if (!dry()) communicator.sum(place, count, values);
 }
 
-namespace {
-
-// Processes of a host that are not bound to processors of their own share them.
-int threads_of(const ProcessGroup& group) {
-    const int all = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
-    return std::max(1, std::min(omp_get_num_procs(), all / group.local_size));
-}
-
-}  // namespace
-
 Backend::Backend(Device device, int threads, int ordinal, Communicator* communicator) : ordinal_(ordinal) {
     if (device == Device::cuda) stream_ = cuda::open_stream(ordinal);
-    open_libraries(device, threads, communicator);
+    open_libraries(device, threads, communicator, decide_threads);
 }
 
 std::string Backend::description() const {
@@ -56,18 +41,18 @@ std::string Backend::description() const {
 
 Backend Backend::for_plans(Device device, int threads, Communicator* communicator) {
     Backend backend;
-    backend.open_libraries(device, threads, communicator);
+    backend.open_libraries(device, threads, communicator, planned_threads);
     return backend;
 }
 
-void Backend::open_libraries(Device device, int threads, Communicator* communicator) {
+void Backend::open_libraries(Device device, int threads, Communicator* communicator,
+                             ThreadCount (*count_threads)(int, int)) {
     if (communicator == nullptr) alone_ = std::make_unique<Communicator>();
     communicator_ = communicator != nullptr ? communicator : alone_.get();
-    place_ = {device, threads > 0 ? threads : threads_of(communicator_->group()),
-              stream_ != nullptr ? cuda::native_handle(*stream_) : nullptr};
-    omp_set_num_threads(place_.threads);  // oneDNN reads it when a product is made and when it runs
+    threads_ = count_threads(threads, communicator_->group().local_size);
+    place_ = {device, threads_.used, stream_ != nullptr ? cuda::native_handle(*stream_) : nullptr};
     blas_ = place_.device == Device::cuda ? cuda::make_blas(place_) : make_cpu_blas(place_.threads);
-    solver_ = place_.device == Device::cuda ? cuda::make_solver(place_) : make_cpu_solver();
+    solver_ = place_.device == Device::cuda ? cuda::make_solver(place_) : make_cpu_solver(place_.threads);
     conv_ = place_.device == Device::cuda ? cuda::make_conv(place_) : std::make_unique<Conv>();
 }
 

@@ -12,6 +12,7 @@
 #include "runtime/cuda.h"
 #include "runtime/memory.h"
 #include "runtime/solver.h"
+#include "runtime/threads.h"
 
 namespace glow {
 
@@ -53,7 +54,7 @@ struct Context {
 // The libraries of a device and its number of threads, opened once.
 class Backend {
   public:
-    // threads 0: this process's part of the processors. ordinal: which of the machine's GPUs. Without a
+    // threads: see decide_threads(). ordinal: which of the machine's GPUs. Without a
     // communicator there is this process alone. Throws InputError where the build or the machine lacks the
     // device.
     explicit Backend(Device device, int threads = 0, int ordinal = 0, Communicator* communicator = nullptr);
@@ -69,6 +70,8 @@ class Backend {
     }
     const Blocking& blocking() const { return place_.device == Device::cuda ? kGpuBlocking : kCpuBlocking; }
     const Place& place() const { return place_; }
+    // Decided when the backend opened; place().threads is the number used.
+    const ThreadCount& threads() const { return threads_; }
     // "cpu", or "cuda: " and the GPU's name.
     std::string description() const;
     Blas& blas() const { return *blas_; }
@@ -80,10 +83,12 @@ class Backend {
 
   private:
     Backend() = default;
-    void open_libraries(Device device, int threads, Communicator* communicator);
+    void open_libraries(Device device, int threads, Communicator* communicator,
+                        ThreadCount (*count_threads)(int, int));
 
     int ordinal_ = 0;
     cuda::StreamPtr stream_;  // outlives the libraries
+    ThreadCount threads_;
     Place place_;
     std::unique_ptr<Blas> blas_;
     std::unique_ptr<Solver> solver_;

@@ -1,13 +1,20 @@
 // Blas on oneDNN matmul, 2.5 to 3.x: float and bf16, bias, ReLU and accumulation fused. Primitives are made
-// once per product and kept. Double products go to OpenBLAS.
+// once per product and team size and kept: a primitive that was made for one number of threads and runs on
+// another computes wrong results without an error. Double products go to OpenBLAS.
 #include <map>
+#include <memory>
+#include <new>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "kernels/error.h"
 #include "kernels/math.h"
 #include "runtime/blas.h"
+#include "runtime/memory.h"
 #include "runtime/openblas.h"
+#include "runtime/threads.h"
 
 namespace glow {
 namespace {
@@ -48,26 +55,37 @@ void run_plainly(const Gemm& g, const void* a, const void* b, void* c, const flo
         }
 }
 
+std::shared_ptr<void> aligned_memory(std::size_t bytes) {
+    const auto alignment = std::align_val_t(kAlignment);
+    return {operator new(bytes, alignment),
+            [alignment](void* memory) { operator delete(memory, alignment); }};
+}
+
 class OneDnnBlas : public Blas {
   public:
     explicit OneDnnBlas(int threads)
-        : double_(make_openblas(threads)), engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
+        : threads_(threads),
+          double_(make_openblas(threads)),
+          engine_(dnnl::engine::kind::cpu, 0),
+          stream_(engine_) {}
 
     std::size_t scratch_bytes(const Gemm& gemm) override {
         if (gemm.in == Scalar::f64) return double_->scratch_bytes(gemm);
-        return has_strided_column(gemm) ? 0 : product(gemm).scratch_bytes;
+        return has_strided_column(gemm) ? 0 : product(gemm, threads_).scratch_bytes;
     }
 
     void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
              void* scratch) override {
         if (gemm.in == Scalar::f64) return double_->run(gemm, a, b, c, bias, scratch);
         if (has_strided_column(gemm)) return run_plainly(gemm, a, b, c, static_cast<const float*>(bias));
-        Product& p = product(gemm);
+        const int team = available_team(threads_);
+        Product& p = product(gemm, team);
         p.a.set_data_handle(const_cast<void*>(a));
         p.b.set_data_handle(const_cast<void*>(b));
         p.c.set_data_handle(c);
-        p.scratch.set_data_handle(scratch);
+        p.scratch.set_data_handle(p.own_scratch ? p.own_scratch.get() : scratch);
         if (gemm.epilogue == Epilogue::bias_relu) p.bias.set_data_handle(const_cast<void*>(bias));
+        const ScopedTeam scope(team);
         p.primitive.execute(stream_, p.arguments);
         stream_.wait();
     }
@@ -86,13 +104,14 @@ class OneDnnBlas : public Blas {
         memory a, b, c, bias, scratch;
         std::unordered_map<int, memory> arguments;
         std::size_t scratch_bytes = 0;
+        std::shared_ptr<void> own_scratch;  // the caller's scratch is for threads_
     };
 
-    Product& product(const Gemm& gemm) {
-        const auto found = products_.find(gemm);
+    Product& product(const Gemm& gemm, int team) {
+        const auto found = products_.find({gemm, team});
         if (found != products_.end()) return found->second;
         try {
-            return products_.emplace(gemm, make(gemm)).first->second;
+            return products_.emplace(std::pair(gemm, team), make(gemm, team)).first->second;
         } catch (const dnnl::error& e) {
             throw Error(std::string("oneDNN refuses a matrix product [") + std::to_string(gemm.m) + ", " +
                         std::to_string(gemm.k) + "] x [" + std::to_string(gemm.k) + ", " +
@@ -100,7 +119,8 @@ class OneDnnBlas : public Blas {
         }
     }
 
-    Product make(const Gemm& g) const {
+    Product make(const Gemm& g, int team) const {
+        const ScopedTeam scope(team);
         const memory::desc a({g.m, g.k}, type_of(g.in),
                              g.transpose_a ? memory::dims{1, g.lda} : memory::dims{g.lda, 1});
         const memory::desc b({g.k, g.n}, type_of(g.in),
@@ -134,6 +154,7 @@ class OneDnnBlas : public Blas {
         p.c = memory(c, engine_, nullptr);
         p.scratch = memory(description.scratchpad_desc(), engine_, nullptr);
         p.scratch_bytes = description.scratchpad_desc().get_size();
+        if (team != threads_ && p.scratch_bytes > 0) p.own_scratch = aligned_memory(p.scratch_bytes);
         p.arguments = {{DNNL_ARG_SRC, p.a},
                        {DNNL_ARG_WEIGHTS, p.b},
                        {DNNL_ARG_DST, p.c},
@@ -145,10 +166,11 @@ class OneDnnBlas : public Blas {
         return p;
     }
 
+    int threads_;
     std::unique_ptr<Blas> double_;
     dnnl::engine engine_;
     dnnl::stream stream_;
-    std::map<Gemm, Product> products_;
+    std::map<std::pair<Gemm, int>, Product> products_;
 };
 
 }  // namespace

@@ -22,11 +22,7 @@ void epilogue(const Gemm& g, T* c, const T* bias, int threads) {
 
 class OpenBlas : public Blas {
   public:
-    explicit OpenBlas(int threads) : threads_(threads) {
-#if defined(GLOW_BLAS_IS_OPENBLAS)
-        openblas_set_num_threads(GLOW_OPENBLAS_THREADS);
-#endif
-    }
+    explicit OpenBlas(int threads) : threads_(threads) {}
 
     std::size_t scratch_bytes(const Gemm&) override {
         return 0;
@@ -39,6 +35,7 @@ class OpenBlas : public Blas {
         const int lda = static_cast<int>(g.lda), ldb = static_cast<int>(g.ldb), ldc = static_cast<int>(g.ldc);
         if (m != g.m || n != g.n || k != g.k)
             throw Error("a matrix product is too large for this BLAS (2^31 rows)");
+        const ScopedBlasThreads scope(threads_);
         if (g.in == Scalar::f64 && g.out == Scalar::f64) {
             auto* const out = static_cast<double*>(c);
             cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, static_cast<const double*>(a), lda,
@@ -62,7 +59,22 @@ class OpenBlas : public Blas {
     int threads_;
 };
 
+int blas_threads([[maybe_unused]] int threads) {
+#if defined(GLOW_OPENBLAS_THREADS)
+    return available_team(GLOW_OPENBLAS_THREADS);
+#else
+    return available_team(threads);
+#endif
+}
+
 }  // namespace
+
+ScopedBlasThreads::ScopedBlasThreads(int threads) : team_(blas_threads(threads)) {
+#if defined(GLOW_BLAS_IS_OPENBLAS)
+    // A setting of the whole process, which any other backend or the calling program may have changed.
+    if (openblas_get_num_threads() != blas_threads(threads)) openblas_set_num_threads(blas_threads(threads));
+#endif
+}
 
 std::unique_ptr<Blas> make_openblas(int threads) {
     return std::make_unique<OpenBlas>(threads);

@@ -28,6 +28,6 @@ class Solver {
     virtual void factorise(index_t n, double* matrix, index_t* permutation) = 0;
 };
 
-std::unique_ptr<Solver> make_cpu_solver();
+std::unique_ptr<Solver> make_cpu_solver(int threads = 1);
 
 }  // namespace glow

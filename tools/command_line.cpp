@@ -20,7 +20,7 @@ std::string version_text(const std::string& name) {
     std::string text = fmt::format("{} {}", name, glow_version());
     for (const auto& [library, version] : library_versions())
         text += fmt::format("\n{:<9}{}", library, version);
-    return text;
+    return text + fmt::format("\n{:<9}{}", "threads", describe(planned_threads(0)));
 }
 
 // Of the processes of a launcher, which say the same, the first one speaks. What only another one has to say
@@ -52,7 +52,8 @@ CommandLine::CommandLine(std::string name, const std::string& description)
     app_.get_formatter()->column_width(34);
     const auto program = name_;
     app_.set_version_flag(
-        "--version", [program] { return version_text(program); }, "Versions of Glow and its libraries");
+        "--version", [program] { return version_text(program); },
+        "Versions of Glow and its libraries; threads used by default");
     app_.add_flag("--quiet", quiet_, "No text for people, but warnings and errors")->default_str("");
     app_.add_flag("--json", json_, "The result as one JSON object")->default_str("");
 }
@@ -134,6 +135,12 @@ int run_tool(int argc, char** argv, const std::string& description,
 
 CLI::Option* add_device(CLI::App& app, std::string& device) {
     return app.add_option("--device", device, "auto (the GPU where there is one), cpu or cuda");
+}
+
+Backend open_backend(const CommandLine& command, Device device, int threads) {
+    Backend backend(device, threads);
+    if (backend.threads().fewer_than_asked()) command.warn("threads {}", describe(backend.threads()));
+    return backend;
 }
 
 CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description) {

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/context.h"
+
 namespace glow {
 
 // The command line of one program: its options, what to run, and where its output goes.
@@ -81,6 +83,9 @@ int run_tool(int argc, char** argv, const std::string& description,
 // The option --device and what it means; InputError for a name that is none. A GPU that is not there is
 // refused by Backend, with the reason.
 CLI::Option* add_device(CLI::App& app, std::string& device);
+
+// Opens the device; warns where it gets fewer threads than asked for.
+Backend open_backend(const CommandLine& command, Device device, int threads);
 
 // The option --seed.
 CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description);

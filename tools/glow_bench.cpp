@@ -327,8 +327,8 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
 }
 
-void run(const Options& options) {
-    const Backend backend(parse_device(options.device), options.threads);
+void run(const CommandLine& command, const Options& options) {
+    const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     Peak peak(backend, parse_precision(options.precision));
     std::vector<benchmark::internal::Benchmark*> all;
     for (index_t level = 0; level < options.levels; ++level)
@@ -374,7 +374,7 @@ int main(int argc, char** argv) {
                            "Of the networks' last convolutions: products, or cudnn where a GPU has it");
             app.add_flag("--graph,!--no-graph", options->graph, "Replay a step on a GPU as one CUDA graph");
             add_device(app, options->device);
-            app.add_option("--threads", options->threads, "Threads; 0: all processors");
+            app.add_option("--threads", options->threads, "Threads; 0: all usable processors");
             app.add_option("--min-seconds", options->min_seconds, "Seconds of each measurement at least");
             app.add_option("--repetitions", options->repetitions,
                            "Repetitions, with mean, median and deviation");
@@ -389,7 +389,7 @@ int main(int argc, char** argv) {
                 for (std::string& argument : arguments) pointers.push_back(argument.data());
                 int count = static_cast<int>(pointers.size());
                 benchmark::Initialize(&count, pointers.data());
-                run(*options);
+                run(command, *options);
             });
         });
 }

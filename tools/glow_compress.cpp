@@ -27,7 +27,7 @@ void run(const CommandLine& command, const Options& options) {
     { const AtomicFile writable(options.output); }  // known before the work
     if (options.device != "auto" && parse_device(options.device) != Device::cpu)
         throw InputError("--device cuda: lossless coding runs on the CPU alone");
-    const Backend backend(Device::cpu, options.threads);
+    const Backend backend = open_backend(command, Device::cpu, options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     require_fitting(options.data, describe_dataset(options.data), options.split, checkpoint,
                     read_checkpoint_info(checkpoint).model);
@@ -80,7 +80,7 @@ int main(int argc, char** argv) {
             app.add_option("--precision", options->precision,
                            "fp32 or bf16: precision of the coupling networks");
             app.add_option("--device", options->device, "auto or cpu: coding runs on the CPU alone");
-            app.add_option("--threads", options->threads, "Threads; 0: all processors")
+            app.add_option("--threads", options->threads, "Threads; 0: all usable processors")
                 ->check(CLI::Range(0, 4096));
             command.action([&command, options] { run(command, *options); });
         });

@@ -1,6 +1,4 @@
 // glow_data: makes, describes and shows data sets (spec section 4).
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "kernels/error.h"
+#include "runtime/threads.h"
 #include "tools/command_line.h"
 #include "tools/download.h"
 #include "tools/progress.h"
@@ -57,11 +56,12 @@ void add_file_options(CLI::App* app, MakeOptions& options) {
 }
 
 void add_threads(CLI::App* app, MakeOptions& options) {
-    app->add_option("--threads", options.threads, "Threads, 0: all")->check(CLI::Range(0, 1024));
+    app->add_option("--threads", options.threads, "Threads; 0: all usable processors")
+        ->check(CLI::Range(0, 1024));
 }
 
 int threads_of(const MakeOptions& options) {
-    return options.threads > 0 ? options.threads : omp_get_max_threads();
+    return glow::decide_threads(options.threads).used;
 }
 
 void report(const CommandLine& command, const std::string& output,

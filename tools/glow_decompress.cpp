@@ -35,7 +35,8 @@ void run(const CommandLine& command, const Options& options) {
             fmt::format("{} holds images {}x{}x{} of {} bits, the model of {} takes {}x{}x{} of {}",
                         options.input, images.H, images.W, images.C, images.n_bits, checkpoint.string(),
                         config.image_height, config.image_width, config.channels, config.n_bits));
-    const Backend backend(Device::cpu, options.threads > 0 ? options.threads : images.threads);
+    const Backend backend =
+        open_backend(command, Device::cpu, options.threads > 0 ? options.threads : images.threads);
     LoadedModel model(checkpoint, images.ema, images.precision,
                       *std::max_element(images.batches.begin(), images.batches.end()), backend);
     Hdf5File file = Hdf5File::create(atomic.temporary(), options.output);

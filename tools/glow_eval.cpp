@@ -39,7 +39,7 @@ void check(const Options& options) {
 
 void run(const CommandLine& command, const Options& options) {
     check(options);
-    const Backend backend(parse_device(options.device), options.threads);
+    const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const DatasetInfo info = describe_dataset(options.data);
     require_fitting(options.data, info, options.split, checkpoint, read_checkpoint_info(checkpoint).model);
@@ -131,7 +131,7 @@ int main(int argc, char** argv) {
             app.add_option("--precision", options->precision,
                            "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
             add_device(app, options->device);
-            app.add_option("--threads", options->threads, "Threads; 0: all processors")
+            app.add_option("--threads", options->threads, "Threads; 0: all usable processors")
                 ->check(CLI::Range(0, 4096));
             app.add_option("--seed", options->seed, "Seed of the noise");
             command.action([&command, options] { run(command, *options); });

@@ -33,8 +33,8 @@ LoadedModel load(const Options& options, const Backend& backend, const std::file
 
 // Images of the data set, and the model they are to pass.
 struct Encoding {
-    explicit Encoding(const Options& options)
-        : backend(parse_device(options.device), options.threads),
+    Encoding(const CommandLine& command, const Options& options)
+        : backend(open_backend(command, parse_device(options.device), options.threads)),
           checkpoint(find_checkpoint(options.checkpoint)),
           set(fitting_split(options, checkpoint)),
           model(load(options, backend, checkpoint, set.N)) {}
@@ -70,7 +70,7 @@ struct Encoding {
 void encode(const CommandLine& command, const Options& options) {
     refuse_picture_name(options.output, "an HDF5 file of latents");
     { const AtomicFile writable(options.output); }  // known before the work
-    Encoding encoding(options);
+    Encoding encoding(command, options);
     LatentWriter writer(options.output, encoding.model.info().config, encoding.model.info().model);
     ProgressLine progress(command, "images");
     encoding.each_batch([&](index_t first, const Flow& flow) {
@@ -131,7 +131,7 @@ class ImageSink {
 
 void decode(const CommandLine& command, const Options& options) {
     refuse_picture_name(options.output, "a folder of PNG files");
-    const Backend backend(parse_device(options.device), options.threads);
+    const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const LatentReader latents(options.latents);
     if (!(read_checkpoint_info(checkpoint).model == latents.model()))
@@ -198,7 +198,7 @@ void reconstruct(const CommandLine& command, const Options& options) {
         require_png_name(options.output);
         const AtomicFile writable(options.output);
     }
-    Encoding encoding(options);
+    Encoding encoding(command, options);
     LoadedModel& model = encoding.model;
     const ModelConfig& config = model.glow().config();
     const index_t D = config.dimensions(), shown = std::min(options.show, encoding.set.N);
@@ -273,7 +273,7 @@ void add_model(CLI::App& app, Options& options) {
                    "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
     app.add_option("--batch", options.batch, "Images at once")->check(CLI::Range(1, 1 << 20));
     add_device(app, options.device);
-    app.add_option("--threads", options.threads, "Threads; 0: all processors")
+    app.add_option("--threads", options.threads, "Threads; 0: all usable processors")
         ->check(CLI::Range(0, 4096));
 }
 

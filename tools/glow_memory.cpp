@@ -120,10 +120,10 @@ std::string row(const Request& request, const Point& p, const MemoryPlan& plan, 
     return text + fmt::format(",{:.3g}", result->drift);
 }
 
-void run_point(const Request& request) {
+void run_point(const CommandLine& command, const Request& request) {
     const nlohmann::json json = nlohmann::json::parse(request.point);
     const Point p{json.at(0), json.at(1), json.at(2), json.at(3), json.at(4)};
-    const Backend backend(parse_device(request.device), request.threads);
+    const Backend backend = open_backend(command, parse_device(request.device), request.threads);
     const MemoryPoint point = memory_point(request, p);
     const MemoryPlan plan = predict(point, backend);
     const MemoryResult result = measure(point, plan, backend);
@@ -255,7 +255,7 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
     const Device device = parse_device(request.device);
     request.device = to_string(device);
     if (!request.predict) require_device(device);  // a plan needs none
-    if (!request.point.empty()) return run_point(request);
+    if (!request.point.empty()) return run_point(command, request);
     apply_figure(request, command.app());
     if (!request.plot.empty() && request.csv.empty())
         throw InputError("--plot needs --csv, whose rows it draws");
@@ -362,7 +362,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     app.add_option("--plot", r->plot, "Draw them: a PNG, SVG or PDF (plot_memory.py, matplotlib)");
     add_device(app, r->device);
     app.add_option("--precision", r->precision, "fp32, tf32 (GPUs) or bf16: of the coupling networks");
-    app.add_option("--threads", r->threads, "Threads; 0: all processors")->check(CLI::Range(0, 4096));
+    app.add_option("--threads", r->threads, "Threads; 0: all usable processors")->check(CLI::Range(0, 4096));
     add_seed(app, r->seed, "Seed of images and weights");
     app.add_option("--point", r->point, "")->group("");
 }

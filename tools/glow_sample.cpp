@@ -62,7 +62,7 @@ void run(const CommandLine& command, const Options& options) {
     const GridSize grid = parse_grid(options.grid);
     require_png_name(options.output);
     { const AtomicFile writable(options.output); }  // known before the work
-    const Backend backend(parse_device(options.device), options.threads);
+    const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     LoadedModel loaded(checkpoint, !options.no_ema, parse_precision(options.precision),
                        std::min<index_t>(64, grid.tiles()), backend);
@@ -129,7 +129,7 @@ int main(int argc, char** argv) {
         app.add_option("--precision", options->precision,
                        "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
         add_device(app, options->device);
-        app.add_option("--threads", options->threads, "Threads; 0: all processors")
+        app.add_option("--threads", options->threads, "Threads; 0: all usable processors")
             ->check(CLI::Range(0, 4096));
         app.add_option("--seed", options->seed, "Seed of the samples");
         command.action([&command, options] { run(command, *options); });

@@ -58,8 +58,8 @@ std::vector<T> parse_numbers(const std::string& option, const std::string& text,
 // The images that a command is about, from a data set or from files, and the model that they pass.
 class Subject {
   public:
-    explicit Subject(const Options& options)
-        : backend_(parse_device(options.device), options.threads),
+    Subject(const CommandLine& command, const Options& options)
+        : backend_(open_backend(command, parse_device(options.device), options.threads)),
           checkpoint_(find_checkpoint(options.checkpoint)),
           set_(chosen(options, read_checkpoint_info(checkpoint_).model)),
           model_(checkpoint_, !options.no_ema, parse_precision(options.precision), options.batch, backend_) {}
@@ -194,7 +194,7 @@ void interpolate(const CommandLine& command, const Options& options) {
     check_image_output(options);
     if (options.path != "linear" && options.path != "spherical")
         throw InputError("--path " + options.path + ": it must be linear or spherical");
-    Subject subject(options);
+    Subject subject(command, options);
     const index_t N = subject.set().N, S = options.steps;
     if (N < 2 || S < 2)
         throw InputError("interpolate needs 2 images, or 4 for the corners of a grid, and 2 --steps");
@@ -280,7 +280,7 @@ void direction(const CommandLine& command, const Options& options) {
         throw InputError("give either --positive C (a class), or --attributes F.csv and --attribute NAME");
     if (!options.attributes.empty() && options.name.empty())
         throw InputError("--attributes needs --attribute NAME");
-    const Backend backend(parse_device(options.device), options.threads);
+    const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     require_fitting(options.data, describe_dataset(options.data), options.split, checkpoint,
                     read_checkpoint_info(checkpoint).model);
@@ -392,7 +392,7 @@ void manipulate(const CommandLine& command, const Options& options) {
         throw InputError("manipulate needs --direction, --level-temperature or both");
     const std::vector<double> alphas =
         options.direction.empty() ? std::vector<double>{0} : parse_alphas(options.alpha, options.steps);
-    Subject subject(options);
+    Subject subject(command, options);
     const Latent along = read_direction(options, subject.config());
     std::vector<double> temperature = parse_numbers("--level-temperature", options.temperature, 0.0, 100.0);
     if (!temperature.empty() && std::ssize(temperature) != subject.config().levels)
@@ -417,7 +417,7 @@ void manipulate(const CommandLine& command, const Options& options) {
 // Two rows: each image, then itself with the latents of one level after the other from the other image.
 void exchange(const CommandLine& command, const Options& options) {
     check_image_output(options);
-    Subject subject(options);
+    Subject subject(command, options);
     if (subject.set().N != 2) throw InputError("exchange needs 2 images");
     const std::vector<Latent> given = encode_all(subject.model(), subject.set());
     const index_t L = subject.config().levels;
@@ -441,7 +441,7 @@ void add_model(CLI::App& app, Options& options) {
                    "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
     app.add_option("--batch", options.batch, "Images at once")->check(CLI::Range(1, 1 << 20));
     add_device(app, options.device);
-    app.add_option("--threads", options.threads, "Threads; 0: all processors")
+    app.add_option("--threads", options.threads, "Threads; 0: all usable processors")
         ->check(CLI::Range(0, 4096));
 }
 

@@ -1,6 +1,7 @@
 // libgomp reads its environment when it is loaded, so the program has to start again.
 #include "tools/thread_policy.h"
 
+#include <omp.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -9,6 +10,8 @@
 namespace glow {
 
 void wait_without_spinning(char** argv) {
+    // Teams of varying size make libgomp end and start threads for every loop.
+    omp_set_dynamic(0);
     if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
     setenv("OMP_WAIT_POLICY", "passive", 1);
     setenv("GOMP_SPINCOUNT", "2000", 1);

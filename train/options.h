@@ -117,7 +117,7 @@ void visit_training_options(Options& o, Visitor&& visitor) {
     visitor("seed", o.seed, OnResume::fixed, "Seed of all random numbers");
     visitor("precision", o.precision, OnResume::fixed,
             "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
-    visitor("threads", o.threads, OnResume::change, "Threads; 0: all processors");
+    visitor("threads", o.threads, OnResume::change, "Threads; 0: all usable processors");
     visitor("graph", o.graph, OnResume::free, "Replay a step's launches on a GPU as one CUDA graph");
     visitor("tune", o.tune, OnResume::free,
             "Where a GPU has cuDNN, measure it against matrix products before the first step, and keep the "

@@ -64,6 +64,7 @@ class Run {
     void open_folder();
     void open_data();
     void start_model();
+    void warn_of_fewer_threads();
     bool is_fresh() const { return !resuming_ && request_.init_from.empty(); }
     void open_files(const std::string& config);
     void load_weights();
@@ -183,10 +184,17 @@ void Run::open_data() {
     schedule_ = make_schedule(options_, train_images_);
 }
 
+void Run::warn_of_fewer_threads() {
+    request_.warn(
+        fmt::format("threads {}{}", describe(backend_->threads()),
+                    resuming_ ? ": the run goes on, and from here its losses differ by rounding" : ""));
+}
+
 void Run::start_model() {
     const int ordinal = device_number(processes_.group(), cuda::device_count());
     backend_ = std::make_unique<Backend>(request_.device, options_.threads, ordinal, &processes_);
     options_.threads = backend_->place().threads;  // recorded, and reused on resume
+    if (backend_->threads().fewer_than_asked()) warn_of_fewer_threads();
     options_.engines = engines_of_run(options_, resuming_, resumed_ ? engines_of(resumed_->checkpoint) : "",
                                       *backend_, request_.say);
     if (resumed_) compare_options(resumed_->checkpoint, options_, request_.say);
@@ -198,7 +206,7 @@ void Run::start_model() {
     sized.init_batch = schedule_.init_images;
     plan_ = memory_plan(sized, schedule_.init_images, *backend_);
     request_.say(describe(Settings{options_, schedule_, train_images_, valid_ ? valid_->N() : 0, on_disk_,
-                                   backend_->description(), processes_}));
+                                   backend_->description(), backend_->threads(), processes_}));
     request_.say(describe(plan_));
     if (request_.device == Device::cpu)  // a GPU refuses by itself
         refuse_beyond_machine(total(plan_.bytes), processes_.group().local_size);

@@ -33,8 +33,8 @@ std::string describe(const Settings& s) {
     line("batch", fmt::format("{} images{}, {} steps an epoch of {:.0f} images", o.batch,
                               o.micro_batch > 0 ? fmt::format(" in micro-batches of {}", o.micro_batch) : "",
                               s.schedule.steps_per_epoch, s.schedule.epoch_images));
-    line("machine", fmt::format("{}, {} threads, {} networks, memory policy {}", s.machine, o.threads,
-                                o.precision, o.memory));
+    line("machine", fmt::format("{}, threads {}, {} networks, memory policy {}", s.machine,
+                                describe(s.threads), o.precision, o.memory));
     if (s.processes.size() > 1)
         line("processes",
              fmt::format("{} by {}, {} on this host; threads and memory are of each", s.processes.size(),

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "runtime/threads.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
@@ -19,6 +20,7 @@ struct Settings {
     index_t train_images, valid_images;
     bool on_disk;         // the images are read each time
     std::string machine;  // Backend::description()
+    const ThreadCount& threads;
     const Communicator& processes;
 };
 std::string describe(const Settings& settings);

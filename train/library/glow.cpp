@@ -107,6 +107,10 @@ ModelShape TrainedModel::shape() const {
     return shape_of(state_->config());
 }
 
+int TrainedModel::threads() const {
+    return state_->backend.threads().used;
+}
+
 std::vector<double> TrainedModel::bits_per_dim(const std::vector<std::uint8_t>& images,
                                                const std::vector<std::int32_t>& labels, std::uint64_t seed) {
     ImageSet set = checked_set(state_->config(), images, labels);
@@ -221,6 +225,10 @@ double ModelTrainer::step(const std::vector<std::uint8_t>& images, const std::ve
     progress.images_seen += set.N;
     progress.epoch = static_cast<double>(progress.images_seen) / state_->schedule.epoch_images;
     return result.bits_per_dim;
+}
+
+int ModelTrainer::threads() const {
+    return state_->backend.threads().used;
 }
 
 void ModelTrainer::save(const std::string& file) const {

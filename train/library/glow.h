@@ -4,7 +4,8 @@
 ///
 /// Images are 8-bit, channels last: `[N, H, W, C]`, row by row, N of them one after the other. Every function
 /// throws `std::runtime_error` with a message that says what was expected, what came and the way out. An
-/// object is for one thread at a time; it uses several within.
+/// object is for one thread at a time; it uses several within. Any thread may call it, also inside an OpenMP
+/// parallel region: there it computes on the calling thread alone, and results may differ by rounding.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,7 @@ struct LoadOptions {
     std::string device = "auto";  ///< "cpu", "cuda", or "auto": the GPU where there is one
     std::string precision = "fp32";  ///< of the coupling networks: "fp32", "tf32" (GPUs) or "bf16"
     std::int64_t batch = 64;         ///< images that pass at once; memory grows with it
-    int threads = 0;                 ///< 0: all processors
+    int threads = 0;                 ///< 0: the processors that this process may use
 };
 
 /// A trained model, ready to use.
@@ -51,6 +52,9 @@ class TrainedModel {
 
     /// What the checkpoint says.
     ModelShape shape() const;
+    /// Threads on the CPU, decided at construction: `LoadOptions::threads`, or fewer where the system,
+    /// OpenMP's environment or a surrounding parallel region does not allow as many.
+    int threads() const;
 
     /// log p of each image as a discrete one, in nats: with uniform noise in each pixel's bin (a lower bound,
     /// as published results have it), a function of `seed` and the image's place.
@@ -100,7 +104,7 @@ struct TrainOptions {
     std::uint64_t seed = 0;              ///< of the initial weights and all noise
     std::string device = "auto";         ///< as in LoadOptions
     std::string precision = "fp32";      ///< as in LoadOptions
-    int threads = 0;                     ///< 0: all processors
+    int threads = 0;                     ///< 0: the processors that this process may use
 };
 
 /// A model in training: `initialise` once, then `step` for each batch, `save` now and then. Memory does not
@@ -123,6 +127,9 @@ class ModelTrainer {
     /// @param labels `[batch]` classes of a conditional model
     /// @return the mean bits/dim before the update
     double step(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels = {});
+
+    /// As TrainedModel::threads().
+    int threads() const;
 
     /// Writes a checkpoint that TrainedModel and all commands read: whole or not at all.
     void save(const std::string& file) const;

@@ -1,0 +1,192 @@
+#include "runtime/threads.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace glow {
+namespace {
+
+namespace fs = std::filesystem;
+
+void lower(ThreadCount& count, int limit, const std::string& reason) {
+    if (limit >= count.used) return;
+    count.used = std::max(1, limit);
+    count.limit = reason;
+}
+
+std::ptrdiff_t threads_alive() {
+    std::error_code failed;
+    const fs::directory_iterator tasks("/proc/self/task", failed);
+    return failed ? 0 : std::distance(begin(tasks), end(tasks));
+}
+
+void lower_to_openmp_limits(ThreadCount& count) {
+    if (omp_in_parallel()) lower(count, 1, "opened inside a parallel region");
+    if (omp_get_max_active_levels() == 0) lower(count, 1, "OMP_MAX_ACTIVE_LEVELS=0");
+    lower(count, omp_get_thread_limit(), fmt::format("OMP_THREAD_LIMIT={}", omp_get_thread_limit()));
+}
+
+// How many of `wanted` threads can exist at the same time, the calling one included, and why not all.
+// OpenMP's libraries end the process where they cannot start a thread.
+int startable(int wanted, std::string& reason) {
+    const std::ptrdiff_t before = threads_alive();
+    std::atomic<bool> done = false;
+    std::vector<std::thread> started;
+    try {
+        while (static_cast<int>(started.size()) + 1 < wanted) started.emplace_back([&] { done.wait(false); });
+    } catch (const std::system_error& error) {
+        reason = fmt::format("the system starts no more threads: {}", error.code().message());
+    }
+    const int count = static_cast<int>(started.size()) + 1;
+    done = true;
+    done.notify_all();
+    for (std::thread& thread : started) thread.join();
+    // A joined thread counts against the limits until the kernel has released it.
+    for (int i = 0; i < 1000 && threads_alive() > before; ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return count;
+}
+
+int team_started(int threads) {
+    const ScopedTeam team(threads);
+    int counted = 1;
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp single
+        counted = omp_get_num_threads();
+    }
+    return counted;
+}
+
+// Processors that a cgroup's own quota allows, 0 without one.
+double quota(const fs::path& folder) {
+    double period = 0;
+    std::string first;
+    if (std::ifstream file(folder / "cpu.max"); file >> first >> period && first != "max" && period > 0)
+        return std::atof(first.c_str()) / period;
+    double microseconds = 0;
+    std::ifstream quota_file(folder / "cpu.cfs_quota_us"), period_file(folder / "cpu.cfs_period_us");
+    if (quota_file >> microseconds && period_file >> period && period > 0) return microseconds / period;
+    return 0;
+}
+
+bool lists(const std::string& words, const std::string& word) {
+    return ("," + words + ",").find("," + word + ",") != std::string::npos;
+}
+
+// This process's folder below a mount of the cgroup file system, which may show a part of the tree only.
+fs::path below_mount(const fs::path& cgroup, const fs::path& mounted) {
+    const fs::path relative = cgroup.lexically_relative(mounted);
+    return relative.empty() || *relative.begin() == ".." ? fs::path(".") : relative;
+}
+
+}  // namespace
+
+std::string describe(const ThreadCount& count) {
+    if (count.fewer_than_asked())
+        return fmt::format("{} (asked for {}; {})", count.used, count.asked, count.limit);
+    if (count.asked == 0 && count.used < count.processors)
+        return fmt::format("{} (of {} processors; {})", count.used, count.processors, count.limit);
+    return fmt::format("{}", count.used);
+}
+
+ThreadCount planned_threads(int asked, int local_size) {
+    ThreadCount count;
+    count.asked = std::max(0, asked);
+    count.processors = std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
+    count.used = asked > 0 ? asked : count.processors;
+    if (asked > 0) return count;
+    lower(count, omp_get_num_procs(), "affinity mask");
+    lower(count, count.processors / local_size, fmt::format("shared by {} processes", local_size));
+    if (const int quota = cgroup_processors(); quota > 0)
+        lower(count, std::max(1, quota / local_size), "CPU quota of its cgroup");
+    lower_to_openmp_limits(count);
+    return count;
+}
+
+ThreadCount decide_threads(int asked, int local_size) {
+    ThreadCount count = planned_threads(asked, local_size);
+    lower_to_openmp_limits(count);
+    static thread_local int proven = 1;  // of this thread's pool, which has them already
+    if (count.used > proven) {
+        std::string reason;
+        lower(count, startable(count.used, reason), reason);
+    }
+    for (int team; (team = team_started(count.used)) < count.used;)
+        lower(count, team, fmt::format("OpenMP started a team of {}", team));
+    proven = count.used;
+    return count;
+}
+
+int cgroup_processors(const fs::path& root) {
+    // Lines of /proc/self/cgroup: "id:controllers:path", of version 2 "0::path".
+    std::string path1, path2;
+    std::ifstream cgroups(root / "proc/self/cgroup");
+    for (std::string line; std::getline(cgroups, line);) {
+        const std::size_t first = line.find(':'), second = line.find(':', first + 1);
+        if (second == std::string::npos) continue;
+        const std::string controllers = line.substr(first + 1, second - first - 1);
+        if (controllers.empty()) path2 = line.substr(second + 1);
+        if (lists(controllers, "cpu")) path1 = line.substr(second + 1);
+    }
+    // Lines of mountinfo: "id parent device root mount-point options ... - type source options".
+    double least = 0;
+    std::ifstream mounts(root / "proc/self/mountinfo");
+    for (std::string line; std::getline(mounts, line);) {
+        const std::size_t dash = line.find(" - ");
+        if (dash == std::string::npos) continue;
+        std::istringstream left(line.substr(0, dash)), right(line.substr(dash + 3));
+        std::string word, mounted, point, type, source, options;
+        left >> word >> word >> word >> mounted >> point;
+        right >> type >> source >> options;
+        const bool version1 = type == "cgroup" && lists(options, "cpu");
+        if (!version1 && type != "cgroup2") continue;
+        const std::string& path = version1 ? path1 : path2;
+        if (path.empty()) continue;
+        const fs::path top = (root / fs::path(point).relative_path()).lexically_normal();
+        fs::path folder = top;
+        const auto take = [&] {
+            const double processors = quota(folder);
+            if (processors > 0 && (least == 0 || processors < least)) least = processors;
+        };
+        take();
+        for (const fs::path& name : below_mount(path, mounted)) {
+            folder /= name;
+            take();
+        }
+    }
+    return least > 0 ? static_cast<int>(std::min(std::ceil(least), 1e6)) : 0;
+}
+
+int available_team(int threads) {
+    return omp_in_parallel() ? 1 : std::min(threads, omp_get_thread_limit());
+}
+
+ScopedTeam::ScopedTeam(int threads)
+    : threads_before_(omp_get_max_threads()),
+      dynamic_before_(omp_get_dynamic()),
+      levels_before_(omp_get_max_active_levels()) {
+    omp_set_num_threads(threads);
+    if (dynamic_before_) omp_set_dynamic(0);
+    if (levels_before_ == 0) omp_set_max_active_levels(1);
+}
+
+ScopedTeam::~ScopedTeam() {
+    if (levels_before_ == 0) omp_set_max_active_levels(0);
+    if (dynamic_before_) omp_set_dynamic(dynamic_before_);
+    omp_set_num_threads(threads_before_);
+}
+
+}  // namespace glow
