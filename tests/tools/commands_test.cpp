@@ -123,6 +123,10 @@ TEST_F(Commands, EvalPrintsTheKeysOfTheSpecification) {
     EXPECT_NEAR(bpd({}), bpd({"--batch", "3"}), 1e-6);  // float sums of another order
     EXPECT_NE(bpd({}), bpd({"--seed", "1"}));
     EXPECT_EQ(bpd({"--dequant", "center"}), bpd({"--dequant", "center", "--seed", "1"}));
+    EXPECT_EQ(result["bound"], true);
+    EXPECT_EQ(json::parse(eval(base + Words{"--json", "--dequant", "center"}).out)["bound"], false);
+    EXPECT_NE(eval(base + Words{"--dequant", "center"}).out.find("not a bound"), std::string::npos);
+    EXPECT_EQ(eval(base).out.find("not a bound"), std::string::npos);
     EXPECT_NE(bpd({}), bpd({"--no-ema"}));
     EXPECT_NE(bpd({}), bpd({"--limit", "5"}));
     EXPECT_EQ(bpd({"--limit", "3", "--limit", "0"}), bpd({}));  // the last one wins
