@@ -189,11 +189,19 @@ void add_npz(CommandLine& command) {
         "npz", "Downsampled ImageNet and other images in NumPy archives (arrays data, labels)",
         [options, &command] {
             glow::NpzSource source({options->files.begin(), options->files.end()});
+            for (const std::string& warning : source.warnings()) command.warn("{}", warning);
+            std::vector<std::string> train, test;
+            for (const auto& file : source.files()) {
+                const bool is_train = file.part == glow::Part::train;
+                command.say("{}: {} {} images{}", file.path.string(), file.N, is_train ? "training" : "test",
+                            file.labels.empty() ? ", no labels" : "");
+                (is_train ? train : test).push_back(file.path.string());
+            }
             make(command, *options, source);
-            report(command, options->output);
+            report(command, options->output, {{"train_files", train}, {"test_files", test}});
         });
     app->add_option("FILES", options->files,
-                    "Archives, in this order; names that begin with val or test make the test images")
+                    "Archives, in this order; names that say val or test, in any case, make the test images")
         ->required()
         ->expected(-1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
