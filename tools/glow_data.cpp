@@ -42,12 +42,13 @@ void add_make_options(CLI::App* app, MakeOptions& options, const std::string& va
 
 // The same for images that come from files.
 void add_file_options(CLI::App* app, MakeOptions& options) {
-    app->add_option("--limit-train", options.split.limit_train,
-                    "Take the first N training images, before --valid")
+    app->add_option(
+           "--limit-train", options.split.limit_train,
+           "Take the first N training images, before --valid (with a folder a class: evenly over them)")
         ->type_name("N")
         ->check(CLI::PositiveNumber)
         ->default_str("all");
-    app->add_option("--limit-test", options.split.limit_test, "Take the first N test images")
+    app->add_option("--limit-test", options.split.limit_test, "Take the first N test images (likewise)")
         ->type_name("N")
         ->check(CLI::NonNegativeNumber)
         ->default_str("all");
@@ -128,12 +129,17 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     glow::ImageFolderOptions images = options.images;
     images.seed = options.split.seed;
     images.threads = threads_of(options);
+    images.limit_train = options.split.limit_train;
+    images.limit_test = options.split.limit_test;
     glow::ImageFolder source(options.folder, images);
     if (source.other_files() > 0)
         command.say("{}: {} other files are no .png, .jpg or .jpeg and are left alone", options.folder,
                     source.other_files());
     if (!source.classes().empty())
         command.say("{} classes: {}", source.classes().size(), fmt::join(source.classes(), ", "));
+    if (const auto without = source.untrained_classes(); !without.empty())
+        command.warn("--limit-train {} is less than the {} classes: no training image of {}",
+                     images.limit_train, source.classes().size(), fmt::join(without, ", "));
     std::vector<std::string> skipped;
     {
         glow::ProgressLine line(command, "images");
@@ -154,7 +160,7 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
             throw;
         }
     }
-    if (!skipped.empty()) command.warn("{} images were left out", skipped.size());
+    if (!skipped.empty()) command.warn("{} images or folders were left out", skipped.size());
     report(command, options.output, {{"classes", source.classes()}, {"left_out", skipped}});
 }
 
@@ -172,8 +178,9 @@ void add_images(CommandLine& command) {
         ->check(CLI::IsMember({1, 3}));
     app->add_option("--test", options->images.test, "Part of the images for testing, drawn by --seed")
         ->type_name("FRACTION");
-    app->add_flag("--strict", options->images.strict,
-                  "An image that is broken or too small is an error; else it is named and left out")
+    app->add_flag(
+           "--strict", options->images.strict,
+           "An image that is broken, too small or cannot be read is an error; else it is named and left out")
         ->default_str("");
     add_threads(app, *options);
     add_file_options(app, *options);
