@@ -42,12 +42,13 @@ void add_make_options(CLI::App* app, MakeOptions& options, const std::string& va
 
 // The same for images that come from files.
 void add_file_options(CLI::App* app, MakeOptions& options) {
-    app->add_option("--limit-train", options.split.limit_train,
-                    "Take the first N training images, before --valid")
+    app->add_option(
+           "--limit-train", options.split.limit_train,
+           "Take the first N training images, before --valid (with a folder a class: evenly over them)")
         ->type_name("N")
         ->check(CLI::PositiveNumber)
         ->default_str("all");
-    app->add_option("--limit-test", options.split.limit_test, "Take the first N test images")
+    app->add_option("--limit-test", options.split.limit_test, "Take the first N test images (likewise)")
         ->type_name("N")
         ->check(CLI::NonNegativeNumber)
         ->default_str("all");
@@ -129,12 +130,17 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     glow::ImageFolderOptions images = options.images;
     images.seed = options.split.seed;
     images.threads = threads_of(options);
+    images.limit_train = options.split.limit_train;
+    images.limit_test = options.split.limit_test;
     glow::ImageFolder source(options.folder, images);
     if (source.other_files() > 0)
         command.say("{}: {} other files are no .png, .jpg or .jpeg and are left alone", options.folder,
                     source.other_files());
     if (!source.classes().empty())
         command.say("{} classes: {}", source.classes().size(), fmt::join(source.classes(), ", "));
+    if (const auto without = source.untrained_classes(); !without.empty())
+        command.warn("--limit-train {} is less than the {} classes: no training image of {}",
+                     images.limit_train, source.classes().size(), fmt::join(without, ", "));
     std::vector<std::string> skipped;
     {
         glow::ProgressLine line(command, "images");
@@ -155,7 +161,7 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
             throw;
         }
     }
-    if (!skipped.empty()) command.warn("{} images were left out", skipped.size());
+    if (!skipped.empty()) command.warn("{} images or folders were left out", skipped.size());
     report(command, options.output, {{"classes", source.classes()}, {"left_out", skipped}});
 }
 
@@ -173,8 +179,9 @@ void add_images(CommandLine& command) {
         ->check(CLI::IsMember({1, 3}));
     app->add_option("--test", options->images.test, "Part of the images for testing, drawn by --seed")
         ->type_name("FRACTION");
-    app->add_flag("--strict", options->images.strict,
-                  "An image that is broken or too small is an error; else it is named and left out")
+    app->add_flag(
+           "--strict", options->images.strict,
+           "An image that is broken, too small or cannot be read is an error; else it is named and left out")
         ->default_str("");
     add_threads(app, *options);
     add_file_options(app, *options);
@@ -190,11 +197,19 @@ void add_npz(CommandLine& command) {
         "npz", "Downsampled ImageNet and other images in NumPy archives (arrays data, labels)",
         [options, &command] {
             glow::NpzSource source({options->files.begin(), options->files.end()});
+            for (const std::string& warning : source.warnings()) command.warn("{}", warning);
+            std::vector<std::string> train, test;
+            for (const auto& file : source.files()) {
+                const bool is_train = file.part == glow::Part::train;
+                command.say("{}: {} {} images{}", file.path.string(), file.N, is_train ? "training" : "test",
+                            file.labels.empty() ? ", no labels" : "");
+                (is_train ? train : test).push_back(file.path.string());
+            }
             make(command, *options, source);
-            report(command, options->output);
+            report(command, options->output, {{"train_files", train}, {"test_files", test}});
         });
     app->add_option("FILES", options->files,
-                    "Archives, in this order; names that begin with val or test make the test images")
+                    "Archives, in this order; names that say val or test, in any case, make the test images")
         ->required()
         ->expected(-1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

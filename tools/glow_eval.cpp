@@ -66,12 +66,14 @@ void run(const CommandLine& command, const Options& options) {
     nlohmann::ordered_json json = {{"bpd", mean.value},
                                    {"stderr", mean.standard_error},
                                    {"images", mean.count},
+                                   {"bound", uniform},
                                    {"dequant_samples", request.dequant_samples},
                                    {"iw_samples", options.iw_samples},
                                    {"checkpoint", checkpoint.string()},
                                    {"split", options.split},
                                    {"weights", loaded.used_ema() ? "ema" : "raw"},
                                    {"step", loaded.info().progress.step}};
+    if (!uniform) text += "; not a bound on the likelihood: --dequant center adds no noise";
     if (info.entropy_bpd) {
         text += fmt::format("; the data's entropy is {:.4f}", *info.entropy_bpd);
         json["entropy_bpd"] = *info.entropy_bpd;
@@ -115,7 +117,8 @@ int main(int argc, char** argv) {
             app.add_option("--checkpoint", options->checkpoint, "Checkpoint file or run folder")->required();
             app.add_option("--data", options->data, "Data set (HDF5)")->required();
             app.add_option("--split", options->split, "train, valid or test");
-            app.add_option("--dequant", options->dequant, "uniform or center: noise added to the pixels");
+            app.add_option("--dequant", options->dequant,
+                           "uniform, or center: no noise, and bits/dim that are no bound");
             app.add_option("--dequant-samples", options->dequant_samples, "Noise draws per image, averaged")
                 ->check(CLI::Range(1, 1 << 20));
             app.add_option("--iw-samples", options->iw_samples,

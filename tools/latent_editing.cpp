@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <memory>
 #include <sstream>
 
 #include "kernels/error.h"
 #include "runtime/device.h"
+#include "tools/csv.h"
 #include "tools/progress.h"
 #include "train/data/grid.h"
 #include "train/data/output_name.h"
@@ -230,30 +230,18 @@ void interpolate(const CommandLine& command, const Options& options) {
 
 // has[n] of the first images of a split: 1, 0, or 2 for those that are left out.
 std::vector<std::uint8_t> read_attribute(const Options& options, index_t N) {
-    std::ifstream file(options.attributes);
-    std::string line;
-    if (!std::getline(file, line)) throw InputError(options.attributes + ": cannot be read, or is empty");
-    const auto cells_of = [](std::string text) {
-        while (!text.empty() && (text.back() == '\r' || text.back() == '\n')) text.pop_back();
-        return split_text(text);
-    };
-    const std::vector<std::string> names = cells_of(line);
-    const auto column = std::find(names.begin(), names.end(), options.name);
-    const auto index = std::find(names.begin(), names.end(), "index");
-    if (column == names.end() || index == names.end())
-        throw InputError(fmt::format("{}: its first line has no column \"{}\"", options.attributes,
-                                     column == names.end() ? options.name : "index"));
+    const CsvTable table(options.attributes);
+    const std::size_t index = table.column("index"), column = table.column(options.name);
     std::vector<std::uint8_t> has(static_cast<std::size_t>(N), 2);
-    for (index_t number = 2; std::getline(file, line); ++number) {
-        const std::vector<std::string> cells = cells_of(line);
-        const std::string where = fmt::format("{} line {}", options.attributes, number);
-        if (cells.size() != names.size())
-            throw InputError(
-                fmt::format("{}: {} cells, and its first line has {}", where, cells.size(), names.size()));
-        const index_t image =
-            parse_number<index_t>(where + ": index", cells[index - names.begin()], 0, index_t{1} << 48);
-        const double value = parse_number<double>(where, cells[column - names.begin()], -1e300, 1e300);
-        if (image < N) has[image] = value > 0;
+    for (const CsvTable::Row& row : table.rows()) {
+        const index_t image = table.integer(row, index, 0, index_t{1} << 48);
+        const std::uint8_t value = table.number(row, column) > 0 ? 1 : 0;
+        if (image >= N) continue;
+        std::uint8_t& found = has[static_cast<std::size_t>(image)];
+        if (found == 1 - value)
+            table.refuse(row.line, fmt::format("image {} has another value of {} in a line above", image,
+                                               options.name));
+        found = value;
     }
     return has;
 }

@@ -52,7 +52,7 @@ def say(text):
 
 def read_rows(path):
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = [name for name in NEEDED if name not in (reader.fieldnames or [])]
             if missing:

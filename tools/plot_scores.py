@@ -24,7 +24,7 @@ FORMATS = (".png", ".svg", ".pdf")
 
 def columns(path):
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         found = {name: np.array([float(row[name]) for row in rows]) for name in ("bpd", "corrected") if rows and name in rows[0]}
     except (OSError, ValueError, TypeError) as error:

@@ -31,7 +31,7 @@ def read_csv(path, needed, wanted=()):
     """Rows as dictionaries of the columns asked for, NaN where one is absent. A line being written, and lines a crash broke, are left
     out and named."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise BadInput(f"{path} is not there: is this the folder of a run of glow_train?")
     except (OSError, UnicodeDecodeError) as error:
@@ -134,7 +134,7 @@ def read_flights(folder):
     flights = []
     for path in sorted((folder / "trouble").glob("step-*.json")):
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
             report = json.loads(text)
             flights.append({"step": int(report["step"]), "what": str(report.get("message", "no message")),
                             "gave_up": report.get("action") == "given up", "text": text})  # fmt: skip

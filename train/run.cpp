@@ -170,12 +170,20 @@ void Run::open_folder() {
 
 void Run::open_data() {
     const auto allowance = patience("reading the data set");
-    const DatasetInfo info = describe_dataset(options_.data);
+    const DatasetReader reader(options_.data);
+    const DatasetInfo& info = reader.info();
     fit_model(info, options_);
     train_images_ = info.train;
     const auto image_bytes = static_cast<std::size_t>((info.train + info.valid) * info.H * info.W * info.C);
-    on_disk_ = options_.data_access == "disk" ||
-               (options_.data_access == "auto" && image_bytes > machine_memory_bytes() / 4);
+    ChunkInfo chunks = reader.chunks("train");
+    if (info.valid > 0)
+        if (const ChunkInfo valid = reader.chunks("valid"); valid.rows_unpacked > chunks.rows_unpacked)
+            chunks = valid;
+    const DataAccess access =
+        choose_data_access(options_.data_access, options_.data, image_bytes, machine_memory_bytes(),
+                           processes_.group().local_size, chunks);
+    if (!access.warning.empty()) request_.warn(access.warning);
+    on_disk_ = access.on_disk;
     const auto split = [&](const char* name) {
         return on_disk_ ? SplitImages(options_.data, name) : SplitImages(load_split(options_.data, name));
     };

@@ -40,6 +40,8 @@ std::string describe(const Settings& s) {
              fmt::format("{} by {}, {} on this host; threads and memory are of each", s.processes.size(),
                          s.processes.name(), s.processes.group().local_size));
     line("seed", fmt::format("{}", o.seed));
+    if (o.dequant == "center")
+        line("dequant", "center: no noise, so bits/dim are no bound on the likelihood");
     return text;
 }
 

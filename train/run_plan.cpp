@@ -10,6 +10,11 @@
 #include "train/schedule.h"
 
 namespace glow {
+namespace {
+
+constexpr index_t kMostUnpacked = 16;  // images' worth of chunks unpacked to read one, before a warning
+
+}  // namespace
 
 void fit_model(const DatasetInfo& info, TrainingOptions& options) {
     ModelConfig& model = options.model;
@@ -45,6 +50,30 @@ void refuse_beyond_machine(std::size_t each, int processes) {
             "--memory reconstruct (--plan shows the bytes)",
             human_bytes(planned), processes > 1 ? fmt::format(" for {} processes", processes) : "",
             human_bytes(bytes)));
+}
+
+DataAccess choose_data_access(const std::string& option, const std::string& data, std::size_t image_bytes,
+                              std::size_t machine_bytes, int sharing, const ChunkInfo& chunks) {
+    const bool slow = chunks.rows_unpacked > kMostUnpacked;
+    const bool is_auto = option == "auto";
+    DataAccess access{option == "disk" || (is_auto && image_bytes > machine_bytes / 4), ""};
+    if (!access.on_disk || !slow) return access;
+    const std::size_t needed = image_bytes * static_cast<std::size_t>(sharing);
+    const bool fits = needed <= machine_bytes / 2;
+    const std::string found = fmt::format(
+        "{}: each image read from disk unpacks compressed chunks as large as {} images ({})", data,
+        chunks.rows_unpacked, human_bytes(static_cast<std::size_t>(chunks.rows_unpacked * chunks.row_bytes)));
+    if (is_auto && fits) {
+        access.on_disk = false;
+        access.warning = fmt::format("{}: the images are kept in memory instead ({} of {})", found,
+                                     human_bytes(needed), human_bytes(machine_bytes));
+    } else {
+        access.warning = fmt::format(
+            "{}, which is slow: {}rewrite the file with chunks of few images, as glow_data does (or with h5repack "
+            "-l train/images:CHUNK=16xHxWxC)",
+            found, fits ? "use --data-access memory, or " : "");
+    }
+    return access;
 }
 
 std::string describe(const MemoryPlan& plan) {

@@ -19,6 +19,17 @@ void fit_model(const DatasetInfo& info, TrainingOptions& options);
 // machine's memory.
 index_t act_budget(const TrainingOptions& options, const std::optional<CheckpointInfo>& resumed);
 
+// Where the images are while a run trains, and what to warn of (else empty).
+struct DataAccess {
+    bool on_disk = false;
+    std::string warning;
+};
+// option: memory, disk, or auto: in memory where the images are less than a quarter of the machine's, or half
+// of it where reading single images from the file is slow. `chunks`: of the split that is slowest to read;
+// `sharing`: processes on this machine, each with all images.
+DataAccess choose_data_access(const std::string& option, const std::string& data, std::size_t image_bytes,
+                              std::size_t machine_bytes, int sharing, const ChunkInfo& chunks);
+
 // The plan as lines for people.
 std::string describe(const MemoryPlan& plan);
 // InputError where `processes` of `each` bytes are more than the machine has. Memory is only taken when it is

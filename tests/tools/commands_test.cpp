@@ -1,6 +1,7 @@
 // glow_train, glow_eval and glow_sample as programs: what they print and write, and that runs repeat to the
 // bit.
 #include <fmt/format.h>
+#include <hdf5.h>
 
 #include <cmath>
 #include <utility>
@@ -125,6 +126,10 @@ TEST_F(Commands, EvalPrintsTheKeysOfTheSpecification) {
     EXPECT_NEAR(bpd({}), bpd({"--batch", "3"}), 1e-6);  // float sums of another order
     EXPECT_NE(bpd({}), bpd({"--seed", "1"}));
     EXPECT_EQ(bpd({"--dequant", "center"}), bpd({"--dequant", "center", "--seed", "1"}));
+    EXPECT_EQ(result["bound"], true);
+    EXPECT_EQ(json::parse(eval(base + Words{"--json", "--dequant", "center"}).out)["bound"], false);
+    EXPECT_NE(eval(base + Words{"--dequant", "center"}).out.find("not a bound"), std::string::npos);
+    EXPECT_EQ(eval(base).out.find("not a bound"), std::string::npos);
     EXPECT_NE(bpd({}), bpd({"--no-ema"}));
     EXPECT_NE(bpd({}), bpd({"--limit", "5"}));
     EXPECT_EQ(bpd({"--limit", "3", "--limit", "0"}), bpd({}));  // the last one wins
@@ -491,6 +496,50 @@ TEST_F(Commands, ReadingFromDiskChangesNothing) {
     expect_equal_weights("disk/latest.h5", "memory/latest.h5");
     EXPECT_NE(train(run_words("told", 1) + Words{"--data-access", "disk"}).err.find("read from disk"),
               std::string::npos);
+}
+
+TEST_F(Commands, CompressedChunksOfManyImagesAreWarnedOfOnDisk) {
+    const ImageSet set = load_split(folder / "d.h5", "train");
+    const auto write = [&](const std::string& name, hsize_t rows, bool gzip) {
+        {
+            Hdf5File file = Hdf5File::create(folder / name);
+            file.set_string("/", "format", "glow-dataset");
+            file.set_integer("/", "version", 1);
+            file.create_group("/train");
+            file.close();
+        }
+        const hid_t file = H5Fopen((folder / name).c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+        const hsize_t sizes[] = {40, 8, 8, 3}, chunk[] = {rows, 8, 8, 3};
+        const hid_t space = H5Screate_simple(4, sizes, nullptr), create = H5Pcreate(H5P_DATASET_CREATE);
+        H5Pset_chunk(create, 4, chunk);
+        if (gzip) H5Pset_deflate(create, 1);
+        const hid_t images =
+            H5Dcreate2(file, "/train/images", H5T_STD_U8LE, space, H5P_DEFAULT, create, H5P_DEFAULT);
+        EXPECT_GE(H5Dwrite(images, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, set.images.data()), 0);
+        H5Dclose(images);
+        H5Pclose(create);
+        H5Sclose(space);
+        EXPECT_GE(H5Fclose(file), 0);
+    };
+    write("large.h5", 40, true);
+    write("small.h5", 4, true);
+    write("plain.h5", 40, false);
+    const auto err = [&](const std::string& data, const std::string& access) {
+        const Outcome outcome = train(run_words("of-" + data + access, 1) +
+                                      Words{"--data", data, "--data-access", access, "--quiet"});
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return outcome.err;
+    };
+    const std::string warning = err("large.h5", "disk");
+    EXPECT_NE(
+        warning.find("warning: large.h5: each image read from disk unpacks compressed chunks as large as 40 "
+                     "images (7.5 KiB), which is slow: use --data-access memory"),
+        std::string::npos)
+        << warning;
+    EXPECT_EQ(err("large.h5", "memory"), "");
+    EXPECT_EQ(err("large.h5", "auto"), "");
+    EXPECT_EQ(err("small.h5", "disk"), "");
+    EXPECT_EQ(err("plain.h5", "disk"), "");
 }
 
 TEST_F(Commands, AResumedRunIsTheUninterruptedOne) {

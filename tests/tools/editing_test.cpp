@@ -98,6 +98,21 @@ TEST_F(Editing, ADirectionMovesImagesTowardsItsClass) {
     }
 }
 
+TEST_F(Editing, AttributesFromASpreadsheetAreTheSame) {
+    const auto write = [&](const std::string& name, const std::string& begin, const std::string& row) {
+        std::string csv = begin;
+        for (int n = 0; n < 40; ++n) csv += fmt::format(fmt::runtime(row), n, n % 3 == 2 ? 1 : 0);
+        write_bytes(folder / name, csv + "\r\n\r\n");
+    };
+    write("plain.csv", "index,bright\n", "{},{}\n");
+    write("excel.csv", "\xef\xbb\xbf\"index\";\"bright\"\r\n", "\"{}\";\"{}\"\r\n");
+    for (const std::string name : {"plain", "excel"})
+        done(Words{"direction"} + kFrom +
+             Words{"--split", "train", "--attributes", name + ".csv", "--attribute", "bright", "-o",
+                   name + ".h5"});
+    EXPECT_EQ(read_bytes(folder / "plain.h5"), read_bytes(folder / "excel.h5"));
+}
+
 TEST_F(Editing, TemperaturesOfLevels) {
     done(Words{"manipulate"} + kFrom + Words{"--images", "2", "--level-temperature", "1,1", "-o", "x.h5"});
     EXPECT_EQ(images_of("x.h5", 1), test_image(2));
@@ -124,6 +139,7 @@ TEST_F(Editing, WhatIsWrongIsRefusedAndLeavesNothing) {
     write_bytes(folder / "word.csv", "index,a\n0,yes\n");
     write_bytes(folder / "all.csv", "index,a\n0,1\n1,1\n");
     write_bytes(folder / "noindex.csv", "name,a\nx,1\n");
+    write_bytes(folder / "both.csv", "index,a\n0,1\n1,1\n1,0\n");
     write_bytes(folder / "cut.h5", read_bytes(folder / "one.h5").substr(0, 900));
     write_png(folder / "small.png", {4, 4, 3, std::vector<std::uint8_t>(48)});
     write_bytes(folder / "text.png", "no image");
@@ -154,11 +170,14 @@ TEST_F(Editing, WhatIsWrongIsRefusedAndLeavesNothing) {
     refused(find + Words{"--positive", "1", "--method", "magic"}, "magic");
     refused(find + Words{"--positive", "1", "--ridge", "0"}, "--ridge");
     refused(find + Words{"--attributes", "none.csv", "--attribute", "a"}, "none.csv");
-    refused(find + Words{"--attributes", "text.csv", "--attribute", "a"}, "line 2");
-    refused(find + Words{"--attributes", "word.csv", "--attribute", "a"}, "yes");
-    refused(find + Words{"--attributes", "text.csv", "--attribute", "b"}, "column");
+    refused(find + Words{"--attributes", "text.csv", "--attribute", "a"}, "text.csv:2: ");
+    refused(find + Words{"--attributes", "word.csv", "--attribute", "a"}, "word.csv:2: a must be a number");
+    refused(find + Words{"--attributes", "text.csv", "--attribute", "b"}, "text.csv:2: ");
     refused(find + Words{"--attributes", "noindex.csv", "--attribute", "a"}, "index");
     refused(find + Words{"--attributes", "all.csv", "--attribute", "a"}, "without it");
+    refused(find + Words{"--attributes", "all.csv", "--attribute", "b"}, "it has index, a");
+    refused(find + Words{"--attributes", "both.csv", "--attribute", "a"},
+            "both.csv:4: image 1 has another value");
     refused(find + Words{"--attributes", "all.csv"}, "--attribute");
     refused({"direction", "--checkpoint", "run", "--data", "d.h5", "--positive", "1"}, "no labels");
     refused(change + Words{"--images", "1"}, "--direction");

@@ -7,6 +7,7 @@
 
 #include "tests/train/data/files.h"
 #include "tests/train/data/make_files.h"
+#include "tests/train/data/odd_entries.h"
 #include "tests/train/data/png_cases.h"
 #include "train/data/dataset.h"
 #include "train/data/png.h"
@@ -383,6 +384,117 @@ TEST(GlowData, MakesDataSetsOfOwnImages) {
     expect_error(run(folder, {"images", "p", "-o", "d.h5"}), 2, "--size");
     expect_error(run(folder, {"images", "none", "--size", "8", "-o", "d.h5"}), 2, "none");
     EXPECT_FALSE(std::filesystem::exists(folder / "d.h5"));
+}
+
+TEST(GlowData, EntriesThatAreNoFilesAreLeftOutOrStrictlyRefused) {
+    const TemporaryFolder folder;
+    std::filesystem::create_directory(folder / "p");
+    make_odd_entries(folder / "p", ".png");
+    make_odd_entries(folder / "p", ".hidden.png", ".");
+    const std::vector<std::string> words = {"images", "p",       "--size", "8",  "--test",
+                                            "0",      "--valid", "0",      "-o", "a.h5"};
+    const auto with = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), words.begin(), words.end());
+        return run(folder, more);
+    };
+    for (const bool strict : {false, true}) {
+        const Outcome none = with(strict ? std::vector<std::string>{"--strict"} : std::vector<std::string>{});
+        expect_error(none, 2, "p/dangling.png: cannot be read: dangling symbolic link to /nowhere/1");
+        expect_error(none, 2, strict ? "(--strict)" : "no image can be read");
+    }
+    write_bytes(folder / "p/good.png", make::png(make::smooth(8, 8, 3)));
+    const Outcome some = with({"--json"});
+    ASSERT_EQ(some.code, 0) << some.err;
+    const auto left_out = nlohmann::json::parse(some.out)["left_out"];
+    ASSERT_EQ(left_out.size(), kOddEntries.size()) << left_out;
+    for (const auto& [name, reason] : kOddEntries) {
+        const std::string warning =
+            fmt::format("warning: left out: p/{}.png: cannot be read: {}", name, reason);
+        EXPECT_NE(some.err.find(warning), std::string::npos) << some.err;
+        EXPECT_NE(left_out.dump().find(fmt::format("p/{}.png: cannot be read: {}", name, reason)),
+                  std::string::npos)
+            << left_out;
+    }
+    EXPECT_EQ(some.err.find("hidden"), std::string::npos) << some.err;
+    EXPECT_EQ(describe_dataset(folder / "a.h5").train, 1);
+    std::filesystem::remove(folder / "a.h5");
+    const Outcome strict = with({"--strict", "--json"});
+    for (const auto& [name, reason] : kOddEntries) expect_error(strict, 2, "p/" + name + ".png: ");
+    EXPECT_FALSE(std::filesystem::exists(folder / "a.h5"));
+}
+
+TEST(GlowData, LimitsAndPartsOfClassFoldersLoseNoClass) {
+    const TemporaryFolder folder;
+    const std::vector<int> sizes = {12, 8, 3, 20};
+    for (std::size_t c = 0; c < sizes.size(); ++c)
+        for (int n = 0; n < sizes[c]; ++n) {
+            const auto path = folder / fmt::format("p/c{}/{:02}.png", c, n);
+            std::filesystem::create_directories(path.parent_path());
+            write_bytes(path, make::png(make::smooth(8, 8, 3, n)));
+        }
+    // How many images of each class a split has.
+    const auto counts = [&](const std::vector<std::string>& more, const char* split) {
+        std::vector<std::string> words = {"images", "p", "--size", "8", "-o", "a.h5", "--quiet"};
+        words.insert(words.end(), more.begin(), more.end());
+        const Outcome outcome = run(folder, words);
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        std::vector<int> found(4);
+        if (describe_dataset(folder / "a.h5").images(split) == 0) return found;
+        for (const std::int32_t label : load_split(folder / "a.h5", split).labels)
+            ++found[static_cast<std::size_t>(label)];
+        return found;
+    };
+    const std::vector<std::string> all = {"--test", "0", "--valid", "0"};
+    const auto limited = [&](const char* limit) {
+        auto words = all;
+        words.insert(words.end(), {"--limit-train", limit});
+        return counts(words, "train");
+    };
+    EXPECT_EQ(limited("4"), (std::vector<int>{1, 1, 1, 1}));
+    EXPECT_EQ(limited("10"), (std::vector<int>{3, 3, 2, 2}));
+    EXPECT_EQ(limited("30"), (std::vector<int>{10, 8, 3, 9}));
+    EXPECT_EQ(limited("1000"), sizes);
+    EXPECT_EQ(counts({"--test", "0.3", "--limit-test", "4"}, "test"), (std::vector<int>{1, 1, 1, 1}));
+    // The first files of each class, whatever the seed.
+    limited("8");
+    const std::string first = read_bytes(folder / "a.h5");
+    auto words = all;
+    words.insert(words.end(), {"--limit-train", "8", "--seed", "5"});
+    counts(words, "train");
+    EXPECT_EQ(read_bytes(folder / "a.h5"), first);
+    for (const char* seed : {"0", "1", "2", "3", "4", "5"})
+        for (const char* split : {"train", "valid", "test"})
+            for (const int count : counts({"--test", "0.2", "--valid", "0.2", "--seed", seed}, split))
+                EXPECT_GE(count, 1) << seed << split;
+
+    const Outcome few =
+        run(folder, {"images", "p", "--size", "8", "--limit-train", "3", "--valid", "0", "-o", "a.h5"});
+    EXPECT_EQ(few.code, 0);
+    EXPECT_NE(few.err.find("warning: --limit-train 3 is less than the 4 classes: no training image of c3"),
+              std::string::npos)
+        << few.err;
+}
+
+TEST(GlowData, NamesOfArchivesInAnyCaseMakeTestImages) {
+    const TemporaryFolder folder;
+    for (const char* name : {"p1.npz", "Validation.npz", "latest.npz", "train_val.npz"})
+        write_bytes(folder / name, make::npz(make::npy("|u1", "(12, 192)", make::pixels(12 * 192)), ""));
+    const Outcome outcome = run(
+        folder, {"npz", "p1.npz", "Validation.npz", "latest.npz", "--valid", "0", "-o", "a.h5", "--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto object = nlohmann::json::parse(outcome.out);
+    EXPECT_EQ(object["train"], 24);
+    EXPECT_EQ(object["test"], 12);
+    EXPECT_EQ(object["train_files"], (std::vector<std::string>{"p1.npz", "latest.npz"}));
+    EXPECT_EQ(object["test_files"], std::vector<std::string>{"Validation.npz"});
+    EXPECT_NE(outcome.err.find("Validation.npz: 12 test images, no labels"), std::string::npos)
+        << outcome.err;
+    EXPECT_NE(outcome.err.find("warning: latest.npz: taken as training images"), std::string::npos)
+        << outcome.err;
+    expect_error(run(folder, {"npz", "train_val.npz", "-o", "b.h5"}), 2, "train_val.npz: its name says both");
+    std::filesystem::create_symlink("/annex/1", folder / "gone.npz");
+    expect_error(run(folder, {"npz", "p1.npz", "gone.npz", "-o", "b.h5"}), 2,
+                 "gone.npz: cannot be read: dangling symbolic link to /annex/1");
 }
 
 TEST(GlowData, AFolderWithoutAUsableImageIsRefused) {

@@ -7,10 +7,13 @@
 #include <fstream>
 
 #include "kernels/error.h"
+#include "train/data/input_path.h"
 
 namespace glow {
 
 Cifar10File check_cifar10_file(const std::filesystem::path& path) {
+    if (const std::string problem = file_problem(path); !problem.empty())
+        throw InputError(fmt::format("cannot read {}: {}", path.string(), problem));
     std::error_code code;
     const auto bytes = static_cast<index_t>(std::filesystem::file_size(path, code));
     if (code) throw InputError(fmt::format("cannot read {}: {}", path.string(), code.message()));
@@ -25,25 +28,26 @@ namespace {
 
 // The files PREFIX*.bin of a folder, sorted by name.
 std::vector<Cifar10File> files_named(const std::filesystem::path& folder, const std::string& prefix) {
-    std::vector<std::filesystem::path> paths;
+    std::vector<std::string> names;
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {
         const std::string name = entry.path().filename().string();
-        if (name.starts_with(prefix) && entry.path().extension() == ".bin") paths.push_back(entry.path());
+        if (name.starts_with(prefix) && entry.path().extension() == ".bin") names.push_back(name);
     }
-    std::sort(paths.begin(), paths.end());
+    std::sort(names.begin(), names.end());
     std::vector<Cifar10File> files;
-    for (const auto& path : paths) files.push_back(check_cifar10_file(path));
+    for (const std::string& name : names)
+        files.push_back(check_cifar10_file(find_input_file(folder, {name})));
     return files;
 }
 
 Cifar10Folder files_of(const std::filesystem::path& folder) {
     Cifar10Folder found;
     for (int batch = 1; batch <= 5; ++batch) {
-        const auto path = folder / fmt::format("data_batch_{}.bin", batch);
-        if (std::filesystem::exists(path)) found.train.push_back(check_cifar10_file(path));
+        const auto path = find_input_file(folder, {fmt::format("data_batch_{}.bin", batch)});
+        if (!path.empty()) found.train.push_back(check_cifar10_file(path));
     }
-    const auto test = folder / "test_batch.bin";
-    if (std::filesystem::exists(test)) found.test.push_back(check_cifar10_file(test));
+    const auto test = find_input_file(folder, {"test_batch.bin"});
+    if (!test.empty()) found.test.push_back(check_cifar10_file(test));
     if (found.train.empty() && found.test.empty()) {
         found.train = files_named(folder, "train");
         found.test = files_named(folder, "test");
@@ -67,13 +71,17 @@ index_t Cifar10Folder::test_images() const {
 }
 
 Cifar10Folder find_cifar10(const std::filesystem::path& folder) try {
-    if (!std::filesystem::is_directory(folder))
-        throw InputError(
-            fmt::format("expected a folder of CIFAR-10's binary files, found no folder {}", folder.string()));
+    if (const std::string problem = folder_problem(folder); !problem.empty())
+        throw InputError(fmt::format("expected a folder of CIFAR-10's binary files, found no folder {}: {}",
+                                     folder.string(), problem));
     Cifar10Folder found = files_of(folder);
     const auto inner = folder / "cifar-10-batches-bin";
-    if (found.train.empty() && found.test.empty() && std::filesystem::is_directory(inner))
+    if (found.train.empty() && found.test.empty() &&
+        std::filesystem::exists(std::filesystem::symlink_status(inner))) {
+        if (const std::string problem = folder_problem(inner); !problem.empty())
+            throw InputError(fmt::format("cannot look into {}: {}", inner.string(), problem));
         found = files_of(inner);
+    }
     if (found.train.empty())
         throw InputError(
             fmt::format("{}: expected CIFAR-10's binary files data_batch_1.bin .. data_batch_5.bin and "

@@ -26,14 +26,16 @@ Cifar10File check_cifar10_file(const std::filesystem::path& path);
 
 // The files of a folder, in the order in which they are read: data_batch_1..5.bin and test_batch.bin,
 // whichever are there, else train*.bin and test*.bin, sorted by name. Also looks in the folder's
-// cifar-10-batches-bin, the name within the official archive.
+// cifar-10-batches-bin, the name within the official archive. Where a folder has a file's name, the file of
+// this name in it counts.
 struct Cifar10Folder {
     std::vector<Cifar10File> train, test;
     index_t train_images() const;
     index_t test_images() const;
 };
 
-// InputError: no such folder, no training file, a file that is empty or whose size is no multiple of 3073.
+// InputError: no such folder, no training file, a file that is empty or whose size is no multiple of 3073, a
+// name that is a dangling link, a folder without the file, a pipe.
 Cifar10Folder find_cifar10(const std::filesystem::path& folder);
 
 // Records first .. first + count - 1: images [count, 32, 32, 3], labels [count] in 0..9. InputError: a label

@@ -50,6 +50,8 @@ class DatasetReader {
     explicit DatasetReader(const std::filesystem::path& path);
 
     const DatasetInfo& info() const { return info_; }
+    // How the images of a split lie in the file; they must be there.
+    ChunkInfo chunks(const std::string& split) const { return file_.chunks("/" + split + "/images"); }
     // Images first .. first + count - 1 of a split into images [count, H, W, C].
     void read_images(const std::string& split, index_t first, index_t count, std::uint8_t* images) const;
     // Any images: numbers [count] -> images [count, H, W, C]. Fast for few of many; rising numbers are

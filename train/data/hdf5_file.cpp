@@ -147,6 +147,29 @@ ArrayInfo Hdf5File::describe(const std::string& name) const {
     return open_array(id_, shown_, bytes_, name).info;
 }
 
+ChunkInfo Hdf5File::chunks(const std::string& name) const {
+    const Lock lock(library());
+    const OpenArray array = open_array(id_, shown_, bytes_, name);
+    const auto& shape = array.info.shape;
+    const Handle create(H5Dget_create_plist(array.array), H5Pclose), type(H5Dget_type(array.array), H5Tclose);
+    hsize_t chunk[H5S_MAX_RANK] = {};
+    ChunkInfo info;
+    if (shape.empty() || array.info.elements == 0) return info;
+    info.row_bytes = array.info.elements / shape[0] * static_cast<index_t>(H5Tget_size(type));
+    if (H5Pget_layout(create) != H5D_CHUNKED || H5Pget_chunk(create, H5S_MAX_RANK, chunk) < 0) return info;
+    info.rows = std::min(static_cast<index_t>(chunk[0]), shape[0]);
+    info.bytes = static_cast<index_t>(H5Tget_size(type));
+    index_t touched = 1;  // chunks that hold parts of a row
+    for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+        const auto side = static_cast<index_t>(chunk[axis]);
+        info.bytes *= side;  // open_array() has seen that this is no more than the file can hold
+        if (axis > 0) touched *= (shape[axis] + side - 1) / side;
+    }
+    info.packed = H5Pget_nfilters(create) > 0;
+    if (info.packed) info.rows_unpacked = std::max<index_t>(1, info.bytes * touched / info.row_bytes);
+    return info;
+}
+
 template <class T>
 void Hdf5File::read(const std::string& name, const std::vector<index_t>& shape, T* values) const {
     const Lock lock(library());

@@ -23,6 +23,16 @@ struct ArrayInfo {
     index_t elements;            // product of the shape
 };
 
+// How an array's rows lie in the file.
+struct ChunkInfo {
+    index_t rows = 0;       // of a chunk; 0: not in chunks
+    index_t bytes = 0;      // of a chunk, unpacked
+    index_t row_bytes = 0;  // of a row
+    bool packed = false;    // compressed or otherwise filtered, so that a chunk is read whole
+    // Rows' worth of bytes that are unpacked to read one row.
+    index_t rows_unpacked = 1;
+};
+
 // "[50000, 32, 32, 3]"
 std::string shape_text(const std::vector<index_t>& shape);
 
@@ -54,6 +64,7 @@ class Hdf5File {
     std::vector<std::string> arrays(const std::string& group = "/") const;
     // Type and shape of an array, without reading it. The elements are no more than the file can hold.
     ArrayInfo describe(const std::string& name) const;
+    ChunkInfo chunks(const std::string& name) const;
 
     // The whole array; its shape must be `shape`.
     template <class T>

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "kernels/error.h"
+#include "train/data/input_path.h"
 
 namespace glow {
 namespace {
@@ -39,10 +40,11 @@ IdxReader::IdxReader(IdxReader&&) noexcept = default;
 IdxReader& IdxReader::operator=(IdxReader&&) noexcept = default;
 
 IdxReader::IdxReader(const std::filesystem::path& path) : path_(path) {
+    if (const std::string problem = file_problem(path); !problem.empty())
+        refuse(path, "cannot be read: " + problem);
     std::error_code code;
     const auto file_bytes = static_cast<index_t>(std::filesystem::file_size(path, code));
-    if (code || !std::filesystem::is_regular_file(path, code))
-        refuse(path, "cannot be read: " + (code ? code.message() : std::string("no file")));
+    if (code) refuse(path, "cannot be read: " + code.message());
     errno = 0;
     stream_ = std::make_unique<Stream>(path.c_str());
     if (stream_->file == nullptr)

@@ -7,11 +7,13 @@
 #include <cctype>
 #include <cmath>
 #include <exception>
+#include <iterator>
 #include <mutex>
 
 #include "kernels/error.h"
+#include "train/data/class_split.h"
+#include "train/data/input_path.h"
 #include "train/data/photo.h"
-#include "train/data/shuffle.h"
 
 namespace glow {
 namespace {
@@ -19,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr index_t kLargeBytes = index_t{1} << 22;  // files above are decoded one at a time: they may be huge
+constexpr index_t kStay = 2;  // images of a class that are not for testing: training and validation
 constexpr std::uint64_t kTestPass = 1;             // of shuffled(); pass 0 draws the validation images
 
 bool is_image_name(const fs::path& path) {
@@ -28,22 +31,55 @@ bool is_image_name(const fs::path& path) {
     return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
 }
 
+// Is it a link to a folder that holds `folder`, or is `folder` itself? Listed, it would be a class of other
+// classes.
+bool leads_back(const fs::directory_entry& entry, const fs::path& folder) {
+    std::error_code failed;
+    if (!entry.is_symlink(failed)) return false;
+    const fs::path target = fs::canonical(entry.path(), failed);
+    const fs::path inside = fs::canonical(folder, failed).lexically_relative(target);
+    return !inside.empty() && *inside.begin() != "..";
+}
+
 }  // namespace
 
 void ImageFolder::list(const fs::path& below, std::int32_t label, std::vector<File>& files,
                        std::vector<std::string>* folders) {
     const std::size_t first = files.size();
-    for (const auto& entry : fs::directory_iterator(folder_ / below)) {
-        const std::string name = entry.path().filename().string();
+    const fs::path listed = folder_ / below;
+    std::error_code failed, ignored;
+    for (fs::directory_iterator entry(listed, failed), end; !failed && entry != end;
+         entry.increment(failed)) {
+        const std::string name = entry->path().filename().string();
         if (name.starts_with('.')) continue;
-        std::error_code ignored;
-        if (entry.is_directory(ignored)) {
-            if (folders != nullptr) folders->push_back(name);
-        } else if (entry.is_regular_file(ignored) && is_image_name(entry.path())) {
-            files.push_back({(below / name).string(), label});
+        const auto skip = [&](const std::string& problem) {
+            skipped_.push_back(fmt::format("{}: {}", entry->path().string(), problem));
+        };
+        if (entry->is_directory(ignored)) {
+            if (folders == nullptr && is_image_name(entry->path()))
+                skip("cannot be read: a folder, not a file");
+            else if (folders != nullptr && leads_back(*entry, listed))
+                skip("symbolic link to a folder that holds it");
+            else if (folders != nullptr)
+                folders->push_back(name);
+        } else if (entry->is_regular_file(ignored)) {
+            if (is_image_name(entry->path()))
+                files.push_back({(below / name).string(), label});
+            else
+                ++other_files_;
+        } else if (is_image_name(entry->path()) ||
+                   (folders != nullptr && entry->is_symlink(ignored) && !entry->exists(ignored))) {
+            const std::string problem = file_problem(entry->path());
+            skip("cannot be read: " + (problem.empty() ? "it changed meanwhile" : problem));
         } else {
             ++other_files_;
         }
+    }
+    if (failed) {
+        if (below.empty())
+            throw InputError(fmt::format("cannot look into {}: {}", listed.string(), failed.message()));
+        skipped_.push_back(
+            fmt::format("{}: the folder cannot be listed: {}", listed.string(), failed.message()));
     }
     std::sort(files.begin() + static_cast<std::ptrdiff_t>(first), files.end(),
               [](const File& a, const File& b) { return a.name < b.name; });
@@ -54,8 +90,9 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     if (!(options.test >= 0.0 && options.test < 1.0))
         throw InputError(
             fmt::format("--test: expected a fraction from 0 to below 1, found {}", options.test));
-    if (!fs::is_directory(folder))
-        throw InputError(fmt::format("expected a folder of images, found no folder {}", folder.string()));
+    if (const std::string problem = folder_problem(folder); !problem.empty())
+        throw InputError(
+            fmt::format("expected a folder of images, found no folder {}: {}", folder.string(), problem));
     std::vector<File> files;
     std::vector<std::string> folders;
     list("", 0, files, &folders);
@@ -66,6 +103,11 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
         list(name, static_cast<std::int32_t>(classes_.size()), files, nullptr);
         if (files.size() > before) classes_.push_back(name);
     }
+    std::sort(skipped_.begin(), skipped_.end());
+    if (options.strict && !skipped_.empty()) throw InputError(join_problems(skipped_) + " (--strict)");
+    if (files.empty() && !skipped_.empty())
+        throw InputError(
+            fmt::format("{}: no image can be read: {}", folder.string(), join_problems(skipped_)));
     if (files.empty())
         throw InputError(
             fmt::format("{}: found no .png, .jpg or .jpeg file, in it or one folder below", folder.string()));
@@ -74,14 +116,9 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
             fmt::format("{}: holds images, and folders of images ({}) too: a class each, or none",
                         folder.string(), classes_.front()));
     if (classes_.size() < 2) classes_.clear();
-
-    const auto N = static_cast<index_t>(files.size());
-    const index_t test = std::llround(options.test * static_cast<double>(N));
-    std::vector<bool> is_test(files.size());
-    for (index_t n = 0; n < test; ++n)
-        is_test[static_cast<std::size_t>(shuffled(options.seed, kTestPass, N, n))] = true;
-    for (std::size_t n = 0; n < files.size(); ++n)
-        (is_test[n] ? test_ : train_).push_back(std::move(files[n]));
+    split(std::move(files));
+    limit(train_, options.limit_train);
+    limit(test_, options.limit_test);
     info_.name = fs::weakly_canonical(folder).filename().string();
     info_.H = info_.W = options.size;
     info_.C = options.channels;
@@ -90,6 +127,45 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     info_.test = static_cast<index_t>(test_.size());
 } catch (const fs::filesystem_error& error) {
     throw InputError(fmt::format("cannot look into {}: {}", folder.string(), error.code().message()));
+}
+
+// Draws the test files.
+void ImageFolder::split(std::vector<File> files) {
+    const index_t test = std::llround(options_.test * static_cast<double>(files.size()));
+    std::vector<std::int32_t> labels;
+    for (const File& file : files) labels.push_back(file.label);
+    const std::vector<bool> is_test =
+        draw_part(labels, static_cast<std::int32_t>(classes_.size()), test, kStay, options_.seed, kTestPass);
+    for (std::size_t n = 0; n < files.size(); ++n)
+        (is_test[n] ? test_ : train_).push_back(std::move(files[n]));
+}
+
+// Keeps the first files of each class, as evenly as there are enough.
+void ImageFolder::limit(std::vector<File>& files, index_t most) const {
+    if (most < 0) return;
+    std::vector<index_t> sizes(std::max<std::size_t>(1, classes_.size()), 0);
+    const auto number = [&](const File& file) {
+        return classes_.empty() ? 0 : static_cast<std::size_t>(file.label);
+    };
+    for (const File& file : files) ++sizes[number(file)];
+    std::vector<index_t> quotas = spread_over_classes(sizes, most);
+    std::erase_if(files, [&](const File& file) { return quotas[number(file)]-- <= 0; });
+}
+
+std::vector<std::int32_t> ImageFolder::labels(Part part) const {
+    std::vector<std::int32_t> labels;
+    if (classes_.empty()) return labels;
+    for (const File& file : part == Part::train ? train_ : test_) labels.push_back(file.label);
+    return labels;
+}
+
+std::vector<std::string> ImageFolder::untrained_classes() const {
+    std::vector<bool> found(classes_.size());
+    for (const std::int32_t label : labels(Part::train)) found[static_cast<std::size_t>(label)] = true;
+    std::vector<std::string> names;
+    for (std::size_t c = 0; c < classes_.size(); ++c)
+        if (!found[c]) names.push_back(classes_[c]);
+    return names;
 }
 
 void ImageFolder::read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
@@ -116,20 +192,20 @@ void ImageFolder::read(Part part, index_t first, index_t count, std::uint8_t* im
             else
                 crop_and_shrink(image, S, images + n * info_.image_bytes());
         } catch (const InputError& error) {
-            problems[at] = error.what();
+            const std::string problem = file_problem(folder_ / file.name);
+            problems[at] = problem.empty() ? error.what()
+                                           : fmt::format("{}: cannot be read: {}",
+                                                         (folder_ / file.name).string(), problem);
         } catch (...) {  // no memory, say: nothing may leave the parallel loop
             const std::lock_guard lock(one_failure);
             failure = std::current_exception();
         }
     }
     if (failure) std::rethrow_exception(failure);
-    for (index_t n = 0; n < count; ++n) {
-        std::string& problem = problems[static_cast<std::size_t>(n)];
-        if (problem.empty()) continue;
-        if (options_.strict) throw InputError(problem + " (--strict)");
-        usable[n] = 0;
-        skipped_.push_back(std::move(problem));
-    }
+    for (index_t n = 0; n < count; ++n) usable[n] = problems[static_cast<std::size_t>(n)].empty() ? 1 : 0;
+    std::erase(problems, "");
+    if (options_.strict && !problems.empty()) throw InputError(join_problems(problems) + " (--strict)");
+    std::move(problems.begin(), problems.end(), std::back_inserter(skipped_));
 }
 
 }  // namespace glow

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/error.h"
+#include "train/data/input_path.h"
 
 namespace glow {
 namespace {
@@ -14,13 +15,10 @@ namespace {
 // The file of this name in one of its spellings; empty where there is none.
 std::filesystem::path find(const std::filesystem::path& folder, const std::string& name,
                            const std::string& kind) {
+    std::vector<std::string> names;
     for (const char* joint : {"-", "."})
-        for (const char* end : {"", ".gz"}) {
-            const auto path = folder / (name + joint + kind + end);
-            std::error_code ignored;
-            if (std::filesystem::exists(path, ignored)) return path;
-        }
-    return {};
+        for (const char* end : {"", ".gz"}) names.push_back(name + joint + kind + end);
+    return find_input_file(folder, names);
 }
 
 }  // namespace
@@ -49,9 +47,9 @@ std::optional<MnistSource::Files> MnistSource::open(const std::filesystem::path&
 }
 
 MnistSource::MnistSource(const std::filesystem::path& folder) {
-    std::error_code ignored;
-    if (!std::filesystem::is_directory(folder, ignored))
-        throw InputError(fmt::format("expected a folder of IDX files, found no folder {}", folder.string()));
+    if (const std::string problem = folder_problem(folder); !problem.empty())
+        throw InputError(
+            fmt::format("expected a folder of IDX files, found no folder {}: {}", folder.string(), problem));
     train_ = open(folder, "train");
     test_ = open(folder, "t10k");
     if (!train_)

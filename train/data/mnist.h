@@ -12,8 +12,8 @@ namespace glow {
 inline constexpr index_t kMnistSide = 32;
 
 // train-images-idx3-ubyte, train-labels-idx1-ubyte, and perhaps the same with t10k, each perhaps with .gz, or
-// with a dot before idx. InputError: no such folder, files missing, ranks or counts that do not fit, images
-// above 32 x 32.
+// with a dot before idx, or in a folder of such a name (a file beside it comes first). InputError: no such
+// folder, files missing or dangling links, ranks or counts that do not fit, images above 32 x 32.
 class MnistSource : public ImageSource {
   public:
     explicit MnistSource(const std::filesystem::path& folder);

@@ -12,7 +12,8 @@ namespace glow {
 namespace {
 
 constexpr index_t kLongestHeader = 1 << 16, kMostElements = index_t{1} << 50;
-constexpr std::size_t kMostAxes = 32;  // NumPy's own limit
+constexpr std::size_t kMostAxes = 32;   // NumPy's own limit
+constexpr std::size_t kMostNames = 20;  // of arrays in a message
 
 // {'descr': '|u1', 'fortran_order': False, 'shape': (100, 3072), }
 class Parser {
@@ -135,6 +136,19 @@ const ZipEntry* find(const std::vector<ZipEntry>& entries, const std::string& na
     return found == entries.end() ? nullptr : &*found;
 }
 
+// The arrays of an archive, for messages: "x, y".
+std::string names_of(const std::vector<ZipEntry>& entries) {
+    if (entries.empty()) return "none";
+    std::string text;
+    for (std::size_t i = 0; i < std::min(entries.size(), kMostNames); ++i) {
+        const std::string& name = entries[i].name;
+        text += fmt::format("{}{:.60}", i > 0 ? ", " : "",
+                            name.ends_with(".npy") ? name.substr(0, name.size() - 4) : name);
+    }
+    if (entries.size() > kMostNames) text += fmt::format(" and {} more", entries.size() - kMostNames);
+    return text;
+}
+
 }  // namespace
 
 NpyHeader parse_npy_header(const std::string& text, const std::string& shown) {
@@ -149,7 +163,9 @@ NpyReader::NpyReader(const std::filesystem::path& path, const std::vector<ZipEnt
                      const std::string& name)
     : shown_(fmt::format("{}: {}", path.string(), name)) {
     const ZipEntry* const entry = find(entries, name);
-    if (entry == nullptr) throw InputError(shown_ + ": there is no such array");
+    if (entry == nullptr)
+        throw InputError(
+            fmt::format("{}: there is no array \"{}\": it holds {}", path.string(), name, names_of(entries)));
     reader_ = std::make_unique<ZipReader>(path, *entry);
     std::uint8_t start[12] = {};
     reader_->read(8, start);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "kernels/error.h"
+#include "train/data/npz_names.h"
 
 namespace glow {
 namespace {
@@ -53,21 +54,18 @@ ImageShape image_shape(const NpyReader& data) {
     return image;
 }
 
-bool is_test(const std::filesystem::path& path) {
-    const std::string name = path.filename().string();
-    return name.starts_with("val") || name.starts_with("test");
-}
-
 }  // namespace
 
 NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
     info_.name = "npz";
+    const std::vector<bool> is_test = which_are_test(files, warnings_);
     ImageShape shape;
     std::int64_t least = kMostClasses, most = -1;
     std::size_t labelled = 0;
     for (const Part part : {Part::train, Part::test}) {
-        for (const auto& path : files) {
-            if (is_test(path) != (part == Part::test)) continue;
+        for (std::size_t n = 0; n < files.size(); ++n) {
+            if (is_test[n] != (part == Part::test)) continue;
+            const auto& path = files[n];
             const auto entries = list_zip(path);
             const NpyReader data(path, entries, "data");
             const ImageShape here = image_shape(data);
@@ -97,8 +95,8 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
     }
     if (info_.train == 0)
         throw InputError(
-            "expected at least one file of training images (a name that begins with val or test "
-            "means test images)");
+            "expected at least one file of training images (a name that says val or test, in any "
+            "case, means test images)");
     if (labelled != 0 && labelled != files_.size()) {
         const auto without =
             std::find_if(files_.begin(), files_.end(), [](const File& file) { return file.labels.empty(); });

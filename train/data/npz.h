@@ -10,9 +10,10 @@
 
 namespace glow {
 
-// Files whose name begins with val or test are the test part, the others the training part, each in the order
-// given. Labels that begin at 1 in all files together are counted from 0. InputError: arrays missing, other
-// types, shapes that differ or make no image, Fortran order, some files with labels and some without.
+// Files whose name says val or test (npz_names.h) are the test part, the others the training part, each in
+// the order given. Labels that begin at 1 in all files together are counted from 0. InputError: arrays
+// missing, other types, shapes that differ or make no image, Fortran order, some files with labels and some
+// without.
 class NpzSource : public ImageSource {
   public:
     explicit NpzSource(const std::vector<std::filesystem::path>& files);
@@ -20,16 +21,22 @@ class NpzSource : public ImageSource {
     void read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
               std::uint8_t* usable) override;
 
-  private:
     struct File {
         std::filesystem::path path;
         Part part;
         index_t N;
         std::vector<std::int64_t> labels;
     };
+    // In the order in which they are read.
+    const std::vector<File>& files() const { return files_; }
+    // Names that may not mean what they were taken for.
+    const std::vector<std::string>& warnings() const { return warnings_; }
+
+  private:
     void open(std::size_t file);
 
     std::vector<File> files_;
+    std::vector<std::string> warnings_;
     SourceInfo info_;
     bool planes_ = false;  // [N, C, H, W] and not [N, H, W, C]
     std::int64_t first_label_ = 0;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/error.h"
-#include "train/data/shuffle.h"
+#include "train/data/class_split.h"
 
 namespace glow {
 namespace {
@@ -54,9 +54,10 @@ DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source
     if (train < 1 || valid >= train)
         throw InputError(
             fmt::format("{} images with --valid {} leave none for training", train, options.valid));
-    std::vector<bool> take_out(static_cast<std::size_t>(train));
-    for (index_t n = 0; n < valid; ++n)
-        take_out[static_cast<std::size_t>(shuffled(options.seed, 0, train, n))] = true;
+    std::vector<std::int32_t> known = source.labels(Part::train);
+    const std::int32_t classes = known.empty() ? 0 : from.n_classes;
+    known.resize(static_cast<std::size_t>(train));
+    const std::vector<bool> take_out = draw_part(known, classes, valid, 1, options.seed, 0);
 
     DatasetInfo info;
     info.name = from.name;

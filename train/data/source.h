@@ -34,6 +34,8 @@ class ImageSource {
     // in rising order and without gaps, train before test. InputError for what is wrong with the files.
     virtual void read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
                       std::uint8_t* usable) = 0;
+    // The labels of a part where the validation draw shall lose no class; empty: it does not look at classes.
+    virtual std::vector<std::int32_t> labels(Part) const { return {}; }
 };
 
 struct SplitOptions {

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "kernels/error.h"
+#include "train/data/input_path.h"
 
 namespace glow {
 namespace {
@@ -48,10 +49,11 @@ class Bytes {
 
 struct InputFile {
     explicit InputFile(const std::filesystem::path& path) : path(path) {
+        if (const std::string problem = file_problem(path); !problem.empty())
+            refuse_file(path, "cannot be read: " + problem);
         std::error_code code;
         bytes = static_cast<index_t>(std::filesystem::file_size(path, code));
-        if (code || !std::filesystem::is_regular_file(path, code))
-            refuse_file(path, "cannot be read: " + (code ? code.message() : std::string("no file")));
+        if (code) refuse_file(path, "cannot be read: " + code.message());
         stream.open(path, std::ios::binary);
         if (!stream) refuse_file(path, "cannot be read");
     }

@@ -86,6 +86,33 @@ TEST(Cifar10, RefusesFoldersWithoutTrainingFiles) {
     expect_throw<InputError>([&] { find_cifar10(folder / "test_batch.bin"); }, {"no folder"});
 }
 
+TEST(Cifar10, LinksAndFoldersInPlaceOfFilesAreNamedOrLookedInto) {
+    namespace fs = std::filesystem;
+    const TemporaryFolder folder;
+    for (const char* name : {"data_batch_1.bin", "test_batch.bin"}) write_bytes(folder / name, record(1));
+    for (const std::string name : {"data_batch_2.bin", "test_batch.bin"}) {
+        fs::remove(folder / name);
+        fs::create_symlink("/annex/1", folder / name);
+        expect_throw<InputError>([&] { find_cifar10(folder.path()); },
+                                 {name, "dangling symbolic link to /annex/1"});
+        fs::remove(folder / name);
+        fs::create_directory(folder / name);
+        expect_throw<InputError>([&] { find_cifar10(folder.path()); }, {name, "a folder"});
+        write_bytes(folder / name / name, record(2));
+        EXPECT_EQ(find_cifar10(folder.path()).train_images(), name == "test_batch.bin" ? 2 : 2);
+    }
+    EXPECT_EQ(find_cifar10(folder.path()).test[0].path, folder / "test_batch.bin/test_batch.bin");
+    // Under other names, and in the folder of the archive.
+    const TemporaryFolder other;
+    write_bytes(other / "train_1.bin", record(1));
+    fs::create_symlink("train_2.bin", other / "train_2.bin");
+    expect_throw<InputError>([&] { find_cifar10(other.path()); }, {"train_2.bin", "loop of symbolic links"});
+    const TemporaryFolder archive;
+    fs::create_symlink("/annex/c", archive / "cifar-10-batches-bin");
+    expect_throw<InputError>([&] { find_cifar10(archive.path()); },
+                             {"cifar-10-batches-bin", "dangling symbolic link to /annex/c"});
+}
+
 TEST(Cifar10, AFileThatShrankIsRefused) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", record(1) + record(2));

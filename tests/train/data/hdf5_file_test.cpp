@@ -255,6 +255,39 @@ TEST(Hdf5File, BigEndianAndCompressedArraysAreRead) {
     EXPECT_EQ(file.read<float>("/big", {100000}), values);
 }
 
+TEST(Hdf5File, SaysHowMuchIsUnpackedToReadARow) {
+    const TemporaryFolder folder;
+    {
+        const std::vector<std::uint8_t> values(60 * 8 * 8 * 3, 1);
+        const RawFile raw(folder / "a.h5");
+        const std::vector<hsize_t> shape = {60, 8, 8, 3};
+        raw.array("contiguous", H5T_STD_U8LE, shape, values.data());
+        for (const auto& [name, chunk] :
+             std::vector<std::pair<std::string, std::vector<hsize_t>>>{{"one", {1, 8, 8, 3}},
+                                                                       {"all", {60, 8, 8, 3}},
+                                                                       {"split", {20, 4, 8, 1}},
+                                                                       {"odd", {20, 5, 8, 3}}}) {
+            const hid_t create = chunked(chunk);
+            raw.array(("plain_" + name).c_str(), H5T_STD_U8LE, shape, values.data(), create);
+            H5Pset_deflate(create, 1);
+            raw.array(("gzip_" + name).c_str(), H5T_STD_U8LE, shape, values.data(), create);
+            H5Pclose(create);
+        }
+    }
+    const Hdf5File file = Hdf5File::open(folder / "a.h5");
+    EXPECT_EQ(file.chunks("/contiguous").rows, 0);
+    EXPECT_EQ(file.chunks("/contiguous").row_bytes, 192);
+    EXPECT_EQ(file.chunks("/plain_all").rows, 60);
+    EXPECT_EQ(file.chunks("/gzip_split").bytes, 640);
+    for (const char* name : {"contiguous", "plain_one", "plain_all", "plain_split", "plain_odd", "gzip_one"})
+        EXPECT_EQ(file.chunks("/" + std::string(name)).rows_unpacked, 1) << name;
+    EXPECT_EQ(file.chunks("/gzip_all").rows_unpacked, 60);
+    EXPECT_EQ(file.chunks("/gzip_split").rows_unpacked, 20);  // six chunks hold an image
+    EXPECT_EQ(file.chunks("/gzip_odd").rows_unpacked, 25);    // two, the second partly empty
+    EXPECT_TRUE(file.chunks("/gzip_odd").packed);
+    EXPECT_FALSE(file.chunks("/plain_odd").packed);
+}
+
 TEST(Hdf5File, RefusesWhatIsNoHdf5File) {
     const TemporaryFolder folder;
     const auto open = [](const std::filesystem::path& path) { return [path] { Hdf5File::open(path); }; };

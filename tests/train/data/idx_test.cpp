@@ -107,5 +107,53 @@ TEST_F(Mnist, RefusesWhatDoesNotFit) {
     expect_throw<InputError>([&] { MnistSource{folder / "none"}; }, {"none"});
 }
 
+// Kaggle's archive of MNIST has folders of the files' names, with the files in them or beside them.
+TEST_F(Mnist, AFolderOfAFilesNameDoesNotHideTheFile) {
+    namespace fs = std::filesystem;
+    write("train", 5, 28, 28, 0);
+    write("t10k", 4, 28, 28, 0);
+    const std::vector<std::string> stems = {"train-images", "train-labels", "t10k-images", "t10k-labels"};
+    const auto kind = [](const std::string& stem) {
+        return std::string(stem.ends_with("images") ? "idx3-ubyte" : "idx1-ubyte");
+    };
+    for (const std::string& stem : stems) {  // folders beside files with a dot
+        fs::rename(folder / (stem + "-" + kind(stem)), folder / (stem + "." + kind(stem)));
+        fs::create_directory(folder / (stem + "-" + kind(stem)));
+    }
+    EXPECT_EQ(MnistSource(folder.path()).info().train, 5);
+    EXPECT_EQ(MnistSource(folder.path()).info().test, 4);
+    for (const char* joint : {"-", "."}) {  // files in folders, under any of their names
+        for (const std::string& stem : stems) {
+            const auto inner = folder / (stem + "-" + kind(stem)) / (stem + joint + kind(stem));
+            fs::rename(folder / (stem + "." + kind(stem)), inner);
+        }
+        EXPECT_EQ(MnistSource(folder.path()).info().train, 5) << joint;
+        EXPECT_EQ(MnistSource(folder.path()).info().test, 4) << joint;
+        for (const std::string& stem : stems)
+            fs::rename(folder / (stem + "-" + kind(stem)) / (stem + joint + kind(stem)),
+                       folder / (stem + "." + kind(stem)));
+    }
+    // With a file beside a folder that holds one too, the file beside it counts.
+    write_bytes(folder / "train-images-idx3-ubyte/train-images-idx3-ubyte", "other");
+    EXPECT_EQ(MnistSource(folder.path()).info().train, 5);
+    fs::remove(folder / "train-images.idx3-ubyte");
+    expect_throw<InputError>([&] { MnistSource{folder.path()}; },
+                             {"train-images-idx3-ubyte/train-images-idx3-ubyte", "is no IDX file"});
+    fs::remove(folder / "train-images-idx3-ubyte/train-images-idx3-ubyte");
+    expect_throw<InputError>([&] { MnistSource{folder.path()}; }, {"train-images-idx3-ubyte", "a folder"});
+}
+
+TEST_F(Mnist, ADanglingLinkIsNamed) {
+    write("train", 5, 28, 28, 0);
+    std::filesystem::create_symlink("/annex/1", folder / "t10k-images-idx3-ubyte");
+    expect_throw<InputError>([&] { MnistSource{folder.path()}; },
+                             {"t10k-images-idx3-ubyte", "dangling symbolic link to /annex/1"});
+    write("t10k", 4, 28, 28, 0, ".gz");  // the same file in another spelling is there
+    EXPECT_EQ(MnistSource(folder.path()).info().test, 4);
+    std::filesystem::remove(folder / "train-labels-idx1-ubyte");
+    std::filesystem::create_symlink("/annex/2", folder / "train-labels.idx1-ubyte");
+    expect_throw<InputError>([&] { MnistSource{folder.path()}; }, {"train-labels.idx1-ubyte", "/annex/2"});
+}
+
 }  // namespace
 }  // namespace glow

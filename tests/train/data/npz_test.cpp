@@ -3,6 +3,7 @@
 
 #include "tests/train/data/files.h"
 #include "tests/train/data/make_files.h"
+#include "train/data/npz_names.h"
 
 namespace glow {
 namespace {
@@ -165,6 +166,64 @@ TEST_F(Npz, RefusesFilesThatDoNotGoTogether) {
     write("val.npz", 2, 0, 0);
     expect_throw<InputError>([&] { NpzSource({folder / "val.npz"}); },
                              {"at least one file of training images"});
+}
+
+TEST(NpzNames, SayTrainingOrTestInAnyCase) {
+    for (const char* name :
+         {"val_data",    "Validation",   "VAL_data",        "valid",          "VALID_1",   "Test",
+          "test10",      "TESTING",      "imagenet_val_64", "Imagenet32_Val", "x_test",    "evalSet",
+          "MyValData",   "cifar10-test", "imagenetval",     "values",         "dev.part2", "batch.validation",
+          "64x64_valid", "holdout",      "TestBatch2"})
+        EXPECT_EQ(said_part(name), SaidPart::test) << name;
+    for (const char* name : {"train", "Train_data_batch_1", "x_TRAIN", "trainset", "imagenet_training_3"})
+        EXPECT_EQ(said_part(name), SaidPart::train) << name;
+    for (const char* name : {"train_val", "trainval", "TrainTest", "validation-train"})
+        EXPECT_EQ(said_part(name), SaidPart::both) << name;
+    for (const char* name : {"latest", "interval_1", "invalid", "a_testimony"})
+        EXPECT_EQ(said_part(name), SaidPart::perhaps_test) << name;
+    for (const char* name : {"p1", "data_batch_1", "", "64", "images", "device"})
+        EXPECT_EQ(said_part(name), SaidPart::nothing) << name;
+}
+
+TEST(NpzNames, FoldersSayItWhereTheyDiffer) {
+    std::vector<std::string> warnings;
+    using Files = std::vector<std::filesystem::path>;
+    EXPECT_EQ(which_are_test(Files{"train/1.npz", "Val/1.npz"}, warnings), (std::vector<bool>{false, true}));
+    EXPECT_EQ(which_are_test(Files{"a.npz", "test/b.npz"}, warnings), (std::vector<bool>{false, true}));
+    EXPECT_EQ(which_are_test(Files{"test/1.npz", "test/2.npz"}, warnings), (std::vector<bool>{false, false}));
+    EXPECT_EQ(which_are_test(Files{"test/train.npz", "a/val.npz"}, warnings),
+              (std::vector<bool>{false, true}));
+    EXPECT_TRUE(warnings.empty());
+    EXPECT_EQ(which_are_test(Files{"latest.npz"}, warnings), std::vector<bool>{false});
+    EXPECT_EQ(warnings.size(), 1u);
+    expect_throw<InputError>([&] { which_are_test(Files{"Train_VAL.npz"}, warnings); },
+                             {"Train_VAL.npz", "both"});
+}
+
+TEST_F(Npz, NamesInAnyCaseMakeTheTestPart) {
+    write("p1.npz", 3, 0, 0);
+    write("Validation.npz", 2, 100, 0);
+    const NpzSource source({folder / "Validation.npz", folder / "p1.npz"});
+    EXPECT_EQ(source.info().train, 3);
+    EXPECT_EQ(source.info().test, 2);
+    ASSERT_EQ(source.files().size(), 2u);
+    EXPECT_EQ(source.files()[1].path, folder / "Validation.npz");
+}
+
+TEST_F(Npz, AMissingArrayListsThoseThatAreThere) {
+    make::Archive archive;
+    for (const char* name : {"arr_0.npy", "arr_1.npy", "notes.txt"})
+        archive.entries.push_back({.name = name, .content = make::npy("|u1", "(1, 12)", make::pixels(12))});
+    write_bytes(folder / "a.npz", make::zip(archive));
+    expect_throw<InputError>([&] { NpzSource({folder / "a.npz"}); },
+                             {"a.npz: there is no array \"data\": it holds arr_0, arr_1, notes.txt"});
+    for (int n = 0; n < 40; ++n)
+        archive.entries.push_back({.name = fmt::format("x{}.npy", n), .content = ""});
+    write_bytes(folder / "a.npz", make::zip(archive));
+    expect_throw<InputError>([&] { NpzSource({folder / "a.npz"}); }, {"x16 and 23 more"});
+    archive.entries.clear();
+    write_bytes(folder / "a.npz", make::zip(archive));
+    expect_throw<InputError>([&] { NpzSource({folder / "a.npz"}); }, {"holds none"});
 }
 
 }  // namespace
