@@ -66,8 +66,13 @@ void ScoreOptions::check() const {
         throw InputError("--sort orders the lines of --per-image, which is not there");
     if (!against_per_image.empty() && against.empty())
         throw InputError("--against-per-image needs --against, the other data set");
-    for (const std::string* const path : {&per_image, &extremes, &against_per_image})
-        if (!path->empty()) AtomicFile{*path};  // known before the work
+}
+
+std::vector<NamedPath> ScoreOptions::outputs() const {
+    std::vector<NamedPath> named = {
+        {"--per-image", per_image}, {"--extremes", extremes}, {"--against-per-image", against_per_image}};
+    std::erase_if(named, [](const NamedPath& output) { return output.path.empty(); });
+    return named;
 }
 
 void add_score_options(CLI::App& app, ScoreOptions& options) {

@@ -22,6 +22,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from output_files import OutputRefused, claim_outputs, write_atomically
+
 VERSION = "@PROJECT_VERSION@"
 INTEGER = ("permutation", "indices")
 FIXED = INTEGER + ("sign",)
@@ -74,23 +76,6 @@ def read_safetensors(path):
         return found, metadata
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a safetensors file of float32 and int32 tensors: {error}") from None
-
-
-def write_atomically(path, write):
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb"):
-            pass
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_safetensors(path, tensors, metadata):
@@ -539,6 +524,8 @@ def size_of(text):
 def run(arguments):
     if (arguments.source is None) == (arguments.target is None):
         raise InputError("give either --from KIND or --to KIND")
+    latest = Path(arguments.input) / "latest.h5"
+    claim_outputs([("the input", latest if latest.exists() else arguments.input)], [("--output", arguments.output)])
     if arguments.source:
         config, params = (import_foreign if arguments.source in FOREIGN else import_ours)(arguments.source, arguments)
         step = 2 ** config["levels"]
@@ -584,7 +571,7 @@ def main():
     try:
         run(parser.parse_args())
         return 0
-    except InputError as error:
+    except (InputError, OutputRefused) as error:
         print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except (OSError, MemoryError) as error:

@@ -7,8 +7,8 @@
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/numbers.h"
+#include "tools/output_files.h"
 #include "tools/thread_policy.h"
-#include "train/data/atomic_file.h"
 #include "train/data/grid.h"
 #include "train/inference.h"
 
@@ -62,7 +62,8 @@ std::vector<std::int32_t> sample_classes(const std::string& text, const ModelCon
 void run(const CommandLine& command, const Options& options) {
     const std::vector<double> temperatures = parse_temperatures(options.temperatures);
     const GridSize grid = parse_grid(options.grid);
-    { const AtomicFile writable(options.output); }  // known before the work
+    const OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}},
+                              {{"--output", options.output}});
     const Backend backend(parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     LoadedModel loaded(checkpoint, !options.no_ema, parse_precision(options.precision),
