@@ -1,7 +1,9 @@
 // One place for usage, output and errors of every command.
 #include "tools/command_line.h"
 
+#include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <new>
@@ -23,6 +25,20 @@ std::string version_text(const std::string& name) {
     return text + fmt::format("\n{:<9}{}", "threads", describe(planned_threads(0)));
 }
 
+volatile std::sig_atomic_t g_closed_pipe = 0;
+
+// A closed pipe is an error of the write instead of the end of the process. A handler, unlike SIG_IGN, is not
+// inherited by programs that are started.
+void survive_closed_pipes() {
+    struct sigaction action {};
+    sigaction(SIGPIPE, nullptr, &action);
+    if (action.sa_handler == SIG_IGN) return;
+    action = {};
+    action.sa_handler = [](int) { g_closed_pipe = 1; };
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGPIPE, &action, nullptr);
+}
+
 // Of the processes of a launcher, which say the same, the first one speaks. What only another one has to say
 // it says late: an error of the first ends it before.
 bool is_first() {
@@ -37,10 +53,18 @@ void write_line(std::FILE* file, const std::string& text) {
     std::fputc('\n', file);
 }
 
+// The reader of the standard output went away, as `head` does.
+struct ClosedOutput : Error {
+    using Error::Error;
+};
+
 // What was printed has reached its destination, which may be a full disk.
 void flush_results() {
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
-        throw Error("cannot write to the standard output");
+    errno = 0;
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+    const char* const what = "cannot write to the standard output";
+    if (g_closed_pipe != 0 || errno == EPIPE) throw ClosedOutput(what);
+    throw Error(what);
 }
 
 }  // namespace
@@ -112,12 +136,15 @@ void CommandLine::parse_and_run(int argc, char** argv) {
 
 int run_tool(int argc, char** argv, const std::string& description,
              const std::function<void(CommandLine&)>& define) {
+    survive_closed_pipes();
     CommandLine command(argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "glow", description);
     try {
         define(command);
         command.parse_and_run(argc, argv);
         flush_results();
         return 0;
+    } catch (const ClosedOutput&) {
+        return 1;
     } catch (const InputError& error) {
         let_first_speak();
         command.complain("error", error.what());

@@ -69,8 +69,13 @@ void ScoreOptions::check() const {
     if (!extremes.empty()) require_png_name(extremes);
     for (const std::string* const path : {&per_image, &against_per_image})
         refuse_picture_name(*path, "a CSV file");
-    for (const std::string* const path : {&per_image, &extremes, &against_per_image})
-        if (!path->empty()) AtomicFile{*path};  // known before the work
+}
+
+std::vector<NamedPath> ScoreOptions::outputs() const {
+    std::vector<NamedPath> named = {
+        {"--per-image", per_image}, {"--extremes", extremes}, {"--against-per-image", against_per_image}};
+    std::erase_if(named, [](const NamedPath& output) { return output.path.empty(); });
+    return named;
 }
 
 void add_score_options(CLI::App& app, ScoreOptions& options) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tools/command_line.h"
+#include "tools/output_files.h"
 #include "train/data/dataset.h"
 #include "train/inference.h"
 
@@ -17,8 +18,9 @@ struct ScoreOptions {
     bool sort = false, complexity = false;
     index_t show = 16;  // images a panel of extremes
 
-    // InputError for options that do not go together, or a file that cannot be written.
+    // InputError for options that do not go together.
     void check() const;
+    std::vector<NamedPath> outputs() const;
 };
 void add_score_options(CLI::App& app, ScoreOptions& options);
 

@@ -5,10 +5,10 @@
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
 #include "train/compressed_file.h"
-#include "train/data/atomic_file.h"
 #include "train/data/output_name.h"
 
 namespace {
@@ -24,7 +24,8 @@ struct Options {
 
 void run(const CommandLine& command, const Options& options) {
     refuse_picture_name(options.output, "a compressed file");
-    { const AtomicFile writable(options.output); }  // known before the work
+    const OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}, {"--data", options.data}},
+                              {{"--output", options.output}});
     if (options.device != "auto" && parse_device(options.device) != Device::cpu)
         throw InputError("--device cuda: lossless coding runs on the CPU alone");
     const Backend backend = open_backend(command, Device::cpu, options.threads);

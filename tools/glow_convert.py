@@ -27,6 +27,8 @@ require_packages("numpy", "h5py")
 import h5py
 import numpy as np
 
+from output_files import OutputRefused, claim_outputs, write_atomically
+
 VERSION = "@PROJECT_VERSION@"
 EPOCH_IMAGES = 50000  # of openai/glow, whatever the data set has
 INTEGER = ("permutation", "indices")
@@ -80,23 +82,6 @@ def read_safetensors(path):
         return found, metadata
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a safetensors file of float32 and int32 tensors: {error}") from None
-
-
-def write_atomically(path, write):
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb"):
-            pass
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_safetensors(path, tensors, metadata):
@@ -716,6 +701,8 @@ def size_of(text):
 def run(arguments):
     if (arguments.source is None) == (arguments.target is None):
         raise InputError("give either --from KIND or --to KIND")
+    latest = Path(arguments.input) / "latest.h5"
+    claim_outputs([("the input", latest if latest.exists() else arguments.input)], [("--output", arguments.output)])
     if arguments.source:
         foreign = arguments.source in FOREIGN
         if arguments.weight_y is not None and not foreign:
@@ -793,7 +780,7 @@ def main():
     try:
         run(parser.parse_args())
         return 0
-    except InputError as error:
+    except (InputError, OutputRefused) as error:
         print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except (OSError, MemoryError) as error:

@@ -1,5 +1,6 @@
 // glow_data: makes, describes and shows data sets (spec section 4).
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -9,6 +10,7 @@
 #include "runtime/threads.h"
 #include "tools/command_line.h"
 #include "tools/download.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
 #include "train/data/cifar10.h"
 #include "train/data/dataset.h"
@@ -78,7 +80,9 @@ void report(const CommandLine& command, const std::string& output,
 }
 
 // Writes the data set, with a line of progress.
-void make(const CommandLine& command, const MakeOptions& options, glow::ImageSource& source) {
+void make(const CommandLine& command, const MakeOptions& options, glow::ImageSource& source,
+          const std::vector<glow::NamedPath>& inputs) {
+    const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
     glow::ProgressLine line(command, "images");
     glow::write_dataset(options.output, source, options.split,
                         [&line](index_t done, index_t all) { line.show(done, all); });
@@ -94,8 +98,12 @@ void add_cifar10(CommandLine& command) {
     CLI::App* app =
         command.subcommand("cifar10", "CIFAR-10 from its official binary files", [options, &command] {
             if (options->download) glow::download_cifar10(options->folder, command.quiet());
-            glow::Cifar10Source source(glow::find_cifar10(options->folder));
-            make(command, *options, source);
+            const glow::Cifar10Folder folder = glow::find_cifar10(options->folder);
+            std::vector<glow::NamedPath> inputs;
+            for (const auto* files : {&folder.train, &folder.test})
+                for (const glow::Cifar10File& file : *files) inputs.push_back({"the input", file.path});
+            glow::Cifar10Source source(folder);
+            make(command, *options, source, inputs);
             report(command, options->output);
         });
     app->add_option("DIR", options->folder,
@@ -111,7 +119,9 @@ void add_mnist(CommandLine& command) {
     CLI::App* app = command.subcommand(
         "mnist", "MNIST, Fashion-MNIST and their kin from IDX files, padded to 32x32", [options, &command] {
             glow::MnistSource source(options->folder);
-            make(command, *options, source);
+            make(command, *options, source, glow::files_of(options->folder, [](const auto& path) {
+                     return path.filename().string().find("-ubyte") != std::string::npos;
+                 }));
             report(command, options->output);
         });
     app->add_option("DIR", options->folder,
@@ -126,6 +136,13 @@ struct ImagesOptions : MakeOptions {
     glow::ImageFolderOptions images;
 };
 
+bool is_image_name(const std::filesystem::path& path) {
+    std::string ending = path.extension().string();
+    for (char& character : ending)
+        character = static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
+    return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
+}
+
 void make_images(const ImagesOptions& options, const CommandLine& command) {
     glow::ImageFolderOptions images = options.images;
     images.seed = options.split.seed;
@@ -133,6 +150,8 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     images.limit_train = options.split.limit_train;
     images.limit_test = options.split.limit_test;
     glow::ImageFolder source(options.folder, images);
+    const glow::OutputFiles outputs(command, glow::files_of(options.folder, is_image_name),
+                                    {{"--output", options.output}});
     if (source.other_files() > 0)
         command.say("{}: {} other files are no .png, .jpg or .jpeg and are left alone", options.folder,
                     source.other_files());
@@ -205,7 +224,9 @@ void add_npz(CommandLine& command) {
                             file.labels.empty() ? ", no labels" : "");
                 (is_train ? train : test).push_back(file.path.string());
             }
-            make(command, *options, source);
+            std::vector<glow::NamedPath> inputs;
+            for (const std::string& file : options->files) inputs.push_back({"the input", file});
+            make(command, *options, source, inputs);
             report(command, options->output, {{"train_files", train}, {"test_files", test}});
         });
     app->add_option("FILES", options->files,
@@ -242,6 +263,7 @@ void make_gauss(const SyntheticOptions& options, const CommandLine& command) {
     info.H = info.W = size;
     info.C = channels;
     info.entropy_bpd = glow::gauss_entropy_bpd(size, size, channels);
+    const glow::OutputFiles outputs(command, {}, {{"--output", options.output}});
     const index_t counts[] = {options.train, valid_images(options), options.test};
 
     glow::DatasetWriter writer(options.output, info);
@@ -271,7 +293,7 @@ void make_shapes(const SyntheticOptions& options, const CommandLine& command) {
                               threads_of(options));
     MakeOptions all = options;
     all.split.valid = static_cast<double>(valid) / static_cast<double>(train);
-    make(command, all, source);
+    make(command, all, source, {});
     report(command, options.output);
 }
 
@@ -329,6 +351,7 @@ struct ViewOptions {
 void view(const ViewOptions& options, const CommandLine& command) {
     glow::require_png_name(options.output);
     const glow::GridSize grid = glow::parse_grid(options.grid);
+    const glow::OutputFiles outputs(command, {{"the input", options.path}}, {{"--output", options.output}});
     const glow::ImageSet set = glow::load_split(options.path, options.split, grid.tiles());
     const glow::Image sheet =
         glow::tile_images(set.images.data(), set.N, set.H, set.W, set.C, grid, options.scale);

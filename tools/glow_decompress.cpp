@@ -5,6 +5,7 @@
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
 #include "train/compressed_file.h"
@@ -23,6 +24,8 @@ struct Options {
 
 void run(const CommandLine& command, const Options& options) {
     refuse_picture_name(options.output, "an HDF5 file");
+    const OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}, {"the input", options.input}},
+                              {{"--output", options.output}});
     AtomicFile atomic(options.output);
     if (options.device != "auto" && parse_device(options.device) != Device::cpu)
         throw InputError("--device cuda: lossless coding runs on the CPU alone");

@@ -6,6 +6,7 @@
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/eval_scores.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
 #include "train/likelihood.h"
@@ -39,6 +40,11 @@ void check(const Options& options) {
 
 void run(const CommandLine& command, const Options& options) {
     check(options);
+    const OutputFiles outputs(command,
+                              {{"--checkpoint", options.checkpoint},
+                               {"--data", options.data},
+                               {"--against", options.scores.against}},
+                              options.scores.outputs());
     const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const DatasetInfo info = describe_dataset(options.data);

@@ -8,6 +8,7 @@
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/latent_editing.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
 #include "train/data/grid.h"
@@ -67,9 +68,13 @@ struct Encoding {
     LoadedModel model;
 };
 
+std::vector<NamedPath> inputs_of(const Options& options) {
+    return {{"--checkpoint", options.checkpoint}, {"--data", options.data}, {"--latents", options.latents}};
+}
+
 void encode(const CommandLine& command, const Options& options) {
     refuse_picture_name(options.output, "an HDF5 file of latents");
-    { const AtomicFile writable(options.output); }  // known before the work
+    const OutputFiles outputs(command, inputs_of(options), {{"--output", options.output}});
     Encoding encoding(command, options);
     LatentWriter writer(options.output, encoding.model.info().config, encoding.model.info().model);
     ProgressLine progress(command, "images");
@@ -131,6 +136,11 @@ class ImageSink {
 
 void decode(const CommandLine& command, const Options& options) {
     refuse_picture_name(options.output, "a folder of PNG files");
+    std::vector<NamedPath> files;
+    if (std::filesystem::path(options.output).extension() == ".h5")
+        files.push_back({"--output", options.output});
+    OutputFiles outputs(command, inputs_of(options), files);
+    if (files.empty()) outputs.add_folder({"--output", options.output});
     const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const LatentReader latents(options.latents);
@@ -194,10 +204,10 @@ struct Cut {
 };
 
 void reconstruct(const CommandLine& command, const Options& options) {
-    if (!options.output.empty()) {
-        require_png_name(options.output);
-        const AtomicFile writable(options.output);
-    }
+    std::vector<NamedPath> files;
+    if (!options.output.empty()) require_png_name(options.output);
+    if (!options.output.empty()) files.push_back({"--output", options.output});
+    const OutputFiles outputs(command, inputs_of(options), files);
     Encoding encoding(command, options);
     LoadedModel& model = encoding.model;
     const ModelConfig& config = model.glow().config();

@@ -15,6 +15,7 @@
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/numbers.h"
+#include "tools/output_files.h"
 #include "tools/thread_policy.h"
 #include "train/memory_point.h"
 #include "train/run_plan.h"
@@ -264,9 +265,22 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
         request.largest = request.figure == "size" ? "size" : "depth";
     const std::vector<Point> all = points(request, backend);
 
+    // A CSV may go to a terminal or pipe.
+    std::vector<NamedPath> files;
+    std::error_code ignored;
+    if (!request.csv.empty() && !std::filesystem::is_character_file(request.csv, ignored) &&
+        !std::filesystem::is_fifo(request.csv, ignored))
+        files.push_back({"--csv", request.csv});
+    if (!request.plot.empty()) {  // locked by plot_memory.py itself
+        std::vector<NamedPath> all = files;
+        all.push_back({"--plot", request.plot});
+        const OutputFiles writable(command, {}, all);
+    }
+    const OutputFiles outputs(command, {}, files);
     std::ofstream file;
     if (!request.csv.empty()) {
         file.open(request.csv);
+        if (!file) throw InputError(fmt::format("--csv {}: it cannot be written", request.csv));
         file << kColumns << '\n';
     }
     std::string text = kColumns;

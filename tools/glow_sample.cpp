@@ -5,8 +5,8 @@
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
+#include "tools/output_files.h"
 #include "tools/thread_policy.h"
-#include "train/data/atomic_file.h"
 #include "train/data/grid.h"
 #include "train/decimal.h"
 #include "train/data/output_name.h"
@@ -61,7 +61,8 @@ void run(const CommandLine& command, const Options& options) {
     const std::vector<double> temperatures = parse_temperatures(options.temperatures);
     const GridSize grid = parse_grid(options.grid);
     require_png_name(options.output);
-    { const AtomicFile writable(options.output); }  // known before the work
+    const OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}},
+                              {{"--output", options.output}});
     const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     LoadedModel loaded(checkpoint, !options.no_ema, parse_precision(options.precision),

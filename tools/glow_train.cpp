@@ -12,6 +12,7 @@
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/config_file.h"
+#include "tools/output_files.h"
 #include "tools/thread_policy.h"
 #include "tools/training_options.h"
 #include "train/presets.h"
@@ -57,6 +58,10 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
     app.add_option("--resume", request->resume_text,
                    "Go on: from a checkpoint, or `auto` for the folder's latest, afresh where there is none")
         ->expected(0, 1)
+        ->default_str("")
+        ->configurable(false);
+    app.add_flag("--accept-new-data", request->accept_new_data,
+                 "With --resume: go on though the data set has changed since the run began")
         ->default_str("")
         ->configurable(false);
     app.add_option("--init-from", request->init_from,
@@ -225,6 +230,21 @@ void require_data(const Request& request) {
                                  request.origins.at("data"), data.string(), here));
 }
 
+// What a run writes or removes in its folder, where it is there.
+std::vector<NamedPath> files_of_run(const std::string& out) {
+    const RunFolder run(out);
+    std::vector<NamedPath> files;
+    for (const std::filesystem::path& file :
+         {run.latest(), run.best(), run.config(), run.metrics(), run.evaluations(), run.audits(), run.lock()})
+        files.push_back({"--out: the run's", file});
+    std::error_code ignored;
+    for (const std::filesystem::path& folder : {run.checkpoints(), run.samples(0).parent_path()})
+        for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
+            if (entry.path().filename().string().starts_with("step-"))
+                files.push_back({"--out: the run's", entry.path()});
+    return files;
+}
+
 void train(CommandLine& command, Request& request) {
     request.device = parse_device(request.device_text);
     if (!request.plan) require_device(request.device);  // a plan needs none
@@ -250,6 +270,10 @@ void train(CommandLine& command, Request& request) {
         throw InputError(
             "--resume and --init-from exclude each other: the first goes on with a run, the second starts "
             "one");
+
+    if (!request.plan && !request.dry_run)
+        refuse_overwriting({{"--data", request.options.data}, {"--init-from", request.init_from}},
+                           files_of_run(request.options.out));
 
     const std::unique_ptr<Communicator> processes =
         open_communicator(request.communicator, request.plan ? Device::cpu : request.device);

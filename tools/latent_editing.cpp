@@ -9,6 +9,7 @@
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/csv.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
 #include "train/data/grid.h"
 #include "train/data/output_name.h"
@@ -185,13 +186,24 @@ void write_images(const CommandLine& command, const Options& options, Subject& s
 void check_image_output(const Options& options) {
     require_png_or_hdf5_name(options.output);
     refuse_picture_name(options.frames, "a folder of PNG files");
-    const AtomicFile writable(options.output);
+}
+
+OutputFiles claim_outputs(const CommandLine& command, const Options& options) {
+    std::vector<NamedPath> inputs = {{"--checkpoint", options.checkpoint},
+                                     {"--data", options.data},
+                                     {"--attributes", options.attributes},
+                                     {"--direction", options.direction}};
+    for (const std::string& file : split_text(options.files)) inputs.push_back({"--files", file});
+    OutputFiles outputs(command, inputs, {{"--output", options.output}});
+    if (!options.frames.empty()) outputs.add_folder({"--frames", options.frames});
+    return outputs;
 }
 
 // ---- interpolate ---------------------------------------------------------------------------------
 
 void interpolate(const CommandLine& command, const Options& options) {
     check_image_output(options);
+    const OutputFiles outputs = claim_outputs(command, options);
     if (options.path != "linear" && options.path != "spherical")
         throw InputError("--path " + options.path + ": it must be linear or spherical");
     Subject subject(command, options);
@@ -261,7 +273,7 @@ std::vector<std::uint8_t> by_labels(const Options& options, const ImageSet& set)
 
 void direction(const CommandLine& command, const Options& options) {
     refuse_picture_name(options.output, "an HDF5 file of a direction");
-    { const AtomicFile writable(options.output); }
+    const OutputFiles outputs = claim_outputs(command, options);
     if (options.method != "mean" && options.method != "linear")
         throw InputError("--method " + options.method + ": it must be mean or linear");
     if (options.positive.empty() == options.attributes.empty())
@@ -376,6 +388,7 @@ Latent read_direction(const Options& options, const ModelConfig& model) {
 
 void manipulate(const CommandLine& command, const Options& options) {
     check_image_output(options);
+    const OutputFiles outputs = claim_outputs(command, options);
     if (options.direction.empty() && options.temperature.empty())
         throw InputError("manipulate needs --direction, --level-temperature or both");
     const std::vector<double> alphas =
@@ -405,6 +418,7 @@ void manipulate(const CommandLine& command, const Options& options) {
 // Two rows: each image, then itself with the latents of one level after the other from the other image.
 void exchange(const CommandLine& command, const Options& options) {
     check_image_output(options);
+    const OutputFiles outputs = claim_outputs(command, options);
     Subject subject(command, options);
     if (subject.set().N != 2) throw InputError("exchange needs 2 images");
     const std::vector<Latent> given = encode_all(subject.model(), subject.set());

@@ -16,6 +16,7 @@ import math
 import sys
 from pathlib import Path
 
+from output_files import OutputRefused, claim_outputs, write_atomically
 from python_packages import require_packages
 
 FORMATS = {".png", ".svg", ".pdf"}
@@ -166,7 +167,7 @@ def draw_speed(rows, title, output, plt):
 def save(figure, output):
     metadata = {"Date": None} if output.suffix.lower() == ".svg" else None
     try:
-        figure.savefig(output, dpi=200, metadata=metadata)
+        write_atomically(output, lambda path: figure.savefig(path, dpi=200, metadata=metadata, format=output.suffix.lower()[1:]))
     except OSError as error:
         raise BadInput(f"cannot write {output}: {error}")
 
@@ -185,6 +186,7 @@ def main():
             raise BadInput(f"{options.output}: the picture's name must end in .png, .svg or .pdf")
         if not options.output.absolute().parent.is_dir():
             raise BadInput(f"{options.output}: there is no such folder")
+        claim_outputs([("the input", path) for path in options.csv], [("--output", options.output)])
         rows = [row for path in options.csv for row in read_rows(path)]
         if not rows:
             raise BadInput(f"{', '.join(map(str, options.csv))}: no rows")
@@ -202,7 +204,7 @@ def main():
         title = options.title or f"Forward and backward, {at}L = {one['levels']}, width {one['width']}"
         require_packages("matplotlib")
         draw(rows, x, title, options.published, options.output)
-    except BadInput as error:
+    except (BadInput, OutputRefused) as error:
         say(error)
         return 2
     return 0

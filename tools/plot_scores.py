@@ -19,6 +19,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from output_files import OutputRefused, claim_outputs, write_atomically
+
 FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -50,6 +52,10 @@ def main():
     labels = arguments.labels.split(",") if arguments.labels else [Path(name).stem for name in arguments.files]
     if len(labels) != len(arguments.files):
         return refuse(f"{len(labels)} labels for {len(arguments.files)} files")
+    try:
+        claim_outputs([("the input", path) for path in arguments.files], [("--output", arguments.output)])
+    except OutputRefused as error:
+        return refuse(error)
     sets = [columns(name) for name in arguments.files]
     panels = [("bpd", "bits/dim")]
     if all("corrected" in one for one in sets):
@@ -64,7 +70,11 @@ def main():
         axis.set_yticks([])
     axes[0][0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
-    figure.savefig(arguments.output, dpi=80)
+    picture = Path(arguments.output).suffix[1:] or "png"
+    try:
+        write_atomically(arguments.output, lambda path: figure.savefig(path, dpi=80, format=picture))
+    except (OSError, ValueError) as error:
+        return refuse(f"{arguments.output}: {error}")
     return 0
 
 

@@ -224,8 +224,9 @@ def parse():
 def main():
     options = parse()
     require_packages("numpy", *(["matplotlib"] if options.output or options.tensorboard else []))
+    from output_files import OutputRefused, claim_outputs, write_atomically
     from report_checks import examine
-    from report_read import BadInput, Run
+    from report_read import BadInput, Run, files_of_run
 
     try:
         suffix = options.output.suffix.lower() if options.output else ""
@@ -234,13 +235,16 @@ def main():
                 raise BadInput(f"{options.output}: the name must end in .html, .png, .svg or .pdf")
             if not options.output.absolute().parent.is_dir():
                 raise BadInput(f"{options.output}: there is no such folder")
+            inputs = [("the run's", file) for run in (options.run, options.against) if run for file in files_of_run(run)]
+            claim_outputs(inputs, [("--output", options.output)])
         run = Run(options.run)
         against = Run(options.against) if options.against else None
         references = options.reference or run.references()
         try:
             if suffix in PAGE:
                 title = options.title or options.run.absolute().name
-                options.output.write_text(page(run, references, against, title, options.smooth, options.sheets), encoding="utf-8")
+                text = page(run, references, against, title, options.smooth, options.sheets)
+                write_atomically(options.output, lambda path: path.write_text(text, encoding="utf-8"))
             elif options.output:
                 import report_figures as figures
 
@@ -254,7 +258,7 @@ def main():
             if check.state in ("look", "broken"):
                 say(f"{check.name}: {check.found} (expected: {check.limit})")
         print(verdict_line(checks, state))
-    except BadInput as error:
+    except (BadInput, OutputRefused) as error:
         say(error)
         return 2
     return 0

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from output_files import write_atomically
 from report_checks import CONDITION_LOOK, drift_tolerance
 from report_read import smoothed
 
@@ -203,4 +204,4 @@ def png(figure, dpi=110):
 
 def save(figure, path):
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-    figure.savefig(path, dpi=200, metadata=metadata)
+    write_atomically(path, lambda place: figure.savefig(place, dpi=200, metadata=metadata, format=path.suffix.lower()[1:]))

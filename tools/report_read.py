@@ -143,6 +143,12 @@ def read_flights(folder):
     return flights
 
 
+def files_of_run(folder):
+    """What a run wrote into its folder."""
+    return [folder / name for name in ("metrics.csv", "eval.csv", "audit.csv", "config.toml")] + [
+        file for name in ("samples", "checkpoints", "trouble") for file in sorted((folder / name).glob("step-*"))]  # fmt: skip
+
+
 class Run:
     """What is known of a run. metrics: an array for each column, in the order of the steps."""
 

@@ -14,6 +14,8 @@
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
+#include "train/data/file_lock.h"
+#include "train/data_fingerprint.h"
 #include "train/inspect.h"
 #include "train/resume.h"
 #include "train/run_folder.h"
@@ -62,6 +64,8 @@ class Run {
   private:
     void compare_requests();
     void open_folder();
+    void lock_folder();
+    void compare_data() const;
     void open_data();
     void start_model();
     void warn_of_fewer_threads();
@@ -100,8 +104,10 @@ class Run {
     TrainingOptions options_;
     TrainingOptions configured_;  // as they stand in config.toml
     RunFolder folder_;
+    std::unique_ptr<FileLock> lock_;  // of the folder, on the first process
     std::optional<TrainingImages> images_;
     std::optional<SplitImages> valid_;
+    nlohmann::ordered_json data_;  // fingerprint of the data set, on the first process
     index_t train_images_ = 0;
     bool on_disk_ = false;  // the images are read each time
     Schedule schedule_{};
@@ -145,8 +151,26 @@ void Run::compare_requests() {
                     line(mine, here), line(first, there)));
 }
 
+// The folder is for one process at a time; made again or replaced, it is locked again.
+void Run::lock_folder() {
+    if (lock_ && lock_->is_current()) return;
+    const bool is_first_time = !lock_;
+    lock_ = std::make_unique<FileLock>(folder_.lock(), options_.out, "choose another --out");
+    if (is_first_time && !lock_->problem().empty())
+        request_.warn(
+            fmt::format("{}: its file system has no locks ({}): nothing stops another process from "
+                        "training in this folder too",
+                        options_.out, lock_->problem()));
+}
+
 // The first process looks into the folder for all.
 void Run::open_folder() {
+    std::error_code ignored;
+    // A folder that is not there yet is locked when it is made.
+    if (processes_.is_first() && !rehearsing_ && fs::is_directory(options_.out, ignored)) {
+        const auto allowance = patience("locking the run's folder");
+        lock_folder();
+    }
     // A rehearsal does not mind a run that is there.
     if (processes_.is_first() && (request_.resume || !rehearsing_)) {
         const auto allowance = patience("reading a checkpoint");
@@ -188,7 +212,12 @@ void Run::open_data() {
         return on_disk_ ? SplitImages(options_.data, name) : SplitImages(load_split(options_.data, name));
     };
     if (info.valid > 0) valid_.emplace(split("valid"));
-    images_.emplace(split("train"), parse_augmentation(options_.augment), options_.shuffle, options_.seed);
+    SplitImages train = split("train");
+    if (processes_.is_first()) {
+        data_ = data_fingerprint(train, valid_ ? &*valid_ : nullptr);
+        if (resumed_) compare_data();
+    }
+    images_.emplace(std::move(train), parse_augmentation(options_.augment), options_.shuffle, options_.seed);
     schedule_ = make_schedule(options_, train_images_);
 }
 
@@ -196,6 +225,26 @@ void Run::warn_of_fewer_threads() {
     request_.warn(
         fmt::format("threads {}{}", describe(backend_->threads()),
                     resuming_ ? ": the run goes on, and from here its losses differ by rounding" : ""));
+}
+
+// Another data set is accepted where the user names another file or says so.
+void Run::compare_data() const {
+    const nlohmann::ordered_json& config = resumed_->checkpoint.config;
+    const std::string difference = data_difference(config.value("data_set", nlohmann::ordered_json()), data_);
+    if (difference.empty()) return;
+    const nlohmann::ordered_json training = config.value("training", nlohmann::ordered_json::object());
+    const auto was = training.find("data");
+    std::error_code ignored;
+    const bool same_file = was == training.end() || !was->is_string() ||
+                           fs::weakly_canonical(was->get<std::string>(), ignored) ==
+                               fs::weakly_canonical(options_.data, ignored);
+    if (same_file && !request_.accept_new_data)
+        throw InputError(fmt::format(
+            "{}: the data set has changed since the run began ({}); put the old one back, or go on "
+            "with the new one by --accept-new-data",
+            options_.data, difference));
+    request_.warn(
+        fmt::format("{}: not the data set that the run began with ({})", options_.data, difference));
 }
 
 void Run::start_model() {
@@ -249,6 +298,14 @@ void Run::begin_again() {
 
 void Run::open_files(const std::string& config) {
     const auto allowance = patience("making the run's folder");
+    if (!lock_) {
+        folder_.make();
+        lock_folder();
+        if (folder_.holds_run())
+            throw InputError(fmt::format(
+                "{}: another process began a run in the folder; go on with --resume, or choose another --out",
+                options_.out));
+    }
     folder_.create();
     folder_.write_config(config);
     if (resumed_) {
@@ -258,9 +315,10 @@ void Run::open_files(const std::string& config) {
         if (fs::equivalent(folder_.checkpoint(progress_.step), resumed_->from, ignored))
             folder_.link(folder_.latest(), progress_.step);
     }
-    log_->open(folder_, progress_.step);
-    evaluations_.emplace(folder_.evaluations(), "step,split,bpd,stderr,images,weights", progress_.step);
-    if (options_.audit_every > 0) audits_.emplace(folder_.audits(), kAuditColumns, progress_.step);
+    log_->open(folder_, progress_.step, lock_);
+    evaluations_.emplace(folder_.evaluations(), "step,split,bpd,stderr,images,weights", progress_.step,
+                         &lock_);
+    if (options_.audit_every > 0) audits_.emplace(folder_.audits(), kAuditColumns, progress_.step, &lock_);
 }
 
 // From the checkpoint to resume from, or that of --init-from.
@@ -390,6 +448,8 @@ bool Run::save() {
 }
 
 void Run::write_checkpoint() {
+    folder_.make();
+    lock_folder();
     if (!folder_.holds_run()) {
         request_.warn(fmt::format("{}: the run's folder is gone, and is made again", options_.out));
         folder_.create();
@@ -399,8 +459,10 @@ void Run::write_checkpoint() {
     TrainingOptions recorded = options_;
     recorded.data = configured_.data;
     recorded.out = configured_.out;
-    save_checkpoint(folder_.checkpoint(progress_.step), to_json(recorded), progress_,
-                    trainer_->glow().parameters(), backend_->place(), trainer_->weights());
+    nlohmann::ordered_json config = to_json(recorded);
+    config["data_set"] = data_;
+    save_checkpoint(folder_.checkpoint(progress_.step), config, progress_, trainer_->glow().parameters(),
+                    backend_->place(), trainer_->weights());
     folder_.link(folder_.latest(), progress_.step);
     folder_.prune(options_.keep, progress_.step);
 }

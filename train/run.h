@@ -15,6 +15,7 @@ struct RunRequest {
     Device device = Device::cpu;
     // Go on from resume_from, or the folder's latest.h5; start afresh where there is none.
     bool resume = false;
+    bool accept_new_data = false;                 // resume though the data set's contents have changed
     std::string resume_from;                      // a checkpoint; empty: latest.h5 of the folder
     std::string init_from;                        // a checkpoint whose raw weights to start from
     std::function<void(const std::string&)> say;  // a line for people

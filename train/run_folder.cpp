@@ -56,6 +56,19 @@ struct OpenFile {
     int descriptor;
 };
 
+void make_folder(const fs::path& folder) {
+    std::error_code failed;
+    fs::create_directories(folder, failed);
+    if (failed)
+        throw InputError(fmt::format("{}: the folder cannot be made: {}", folder.string(), failed.message()));
+}
+
+// A temporary file that no process holds (atomic_file.h).
+bool is_left(const fs::path& temporary) {
+    const OpenFile file(open(temporary.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    return file.descriptor < 0 || lock_descriptor(file.descriptor);
+}
+
 // Appends a text, all of it or nothing; false where that does not work, with errno.
 bool append(const fs::path& path, const std::string& text) {
     const OpenFile file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
@@ -77,8 +90,9 @@ bool append(const fs::path& path, const std::string& text) {
 
 }  // namespace
 
-CsvLog::CsvLog(const fs::path& path, const std::string& header, index_t last_step)
-    : path_(path), header_(header) {
+CsvLog::CsvLog(const fs::path& path, const std::string& header, index_t last_step,
+               const std::unique_ptr<FileLock>* lock)
+    : path_(path), header_(header), lock_(lock) {
     drop_after(last_step);
 }
 
@@ -111,6 +125,9 @@ void CsvLog::row(const std::string& line) {
 
 void CsvLog::flush() {
     if (waiting_.empty()) return;
+    if (lock_ != nullptr && *lock_ && !(*lock_)->is_current())
+        throw Error(
+            fmt::format("{}: its folder was moved, deleted or replaced; its rows wait", path_.string()));
     bool written = append(path_, waiting_);
     if (!written && errno == ENOENT) {  // the file is gone; its folder may be there, or there again
         const OpenFile made(open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
@@ -149,17 +166,18 @@ bool RunFolder::holds_run() const {
            fs::exists(checkpoints(), ignored);
 }
 
+void RunFolder::make() const {
+    make_folder(path_);
+}
+
 void RunFolder::create() const {
     std::error_code failed;
     for (const fs::path& folder : {path_, checkpoints(), path_ / "samples"}) {
-        fs::create_directories(folder, failed);
-        if (failed)
-            throw InputError(
-                fmt::format("{}: the folder cannot be made: {}", folder.string(), failed.message()));
+        make_folder(folder);
         // What a killed process was writing (atomic_file.h), perhaps gigabytes.
         for (const auto& entry : fs::directory_iterator(folder, failed))
             if (const std::string name = entry.path().filename().string();
-                name.rfind(".glow-", 0) == 0 && entry.path().extension() == ".tmp")
+                name.rfind(".glow-", 0) == 0 && entry.path().extension() == ".tmp" && is_left(entry.path()))
                 fs::remove(entry.path(), failed);
     }
 }

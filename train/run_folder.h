@@ -3,11 +3,13 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/base.h"
+#include "train/data/file_lock.h"
 
 namespace glow {
 
@@ -15,7 +17,9 @@ namespace glow {
 class CsvLog {
   public:
     // Rows of steps after `last_step` are dropped: a resumed run repeats them. The rest stays as it is.
-    CsvLog(const std::filesystem::path& path, const std::string& header, index_t last_step);
+    // Rows wait while `lock`, of the run's folder, is not current: another run may be in its place.
+    CsvLog(const std::filesystem::path& path, const std::string& header, index_t last_step,
+           const std::unique_ptr<FileLock>* lock = nullptr);
     // Error where it cannot be written now (disk full, folder gone): the file then ends with a whole row as
     // before, and this row is written before the next one. A file that is gone is begun again.
     void row(const std::string& line);
@@ -27,6 +31,7 @@ class CsvLog {
   private:
     std::filesystem::path path_;
     std::string header_, waiting_;
+    const std::unique_ptr<FileLock>* lock_;
 };
 
 // A name that means the same file from every folder, for config.toml and checkpoints. The name as it is where
@@ -41,8 +46,10 @@ class RunFolder {
 
     // Is there anything of a run in it?
     bool holds_run() const;
-    // Makes the folders, and removes temporary files of a process that was killed. InputError where that is
-    // not allowed.
+    // Makes the folder. InputError where that is not allowed.
+    void make() const;
+    // Makes it and the folders in it, and removes temporary files of a process that was killed. InputError
+    // where that is not allowed.
     void create() const;
     void write_config(const std::string& toml) const;
 
@@ -50,6 +57,8 @@ class RunFolder {
     std::filesystem::path evaluations() const { return path_ / "eval.csv"; }
     std::filesystem::path audits() const { return path_ / "audit.csv"; }
     std::filesystem::path config() const { return path_ / "config.toml"; }
+    // Held by the process that trains (data/file_lock.h).
+    std::filesystem::path lock() const { return path_ / "run.lock"; }
     std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
     std::filesystem::path latest() const { return path_ / "latest.h5"; }
     std::filesystem::path best() const { return path_ / "best.h5"; }

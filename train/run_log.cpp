@@ -64,13 +64,13 @@ RunLog::RunLog(const RunRequest& request, const TrainingOptions& options, const 
       classifier_(options.model.y_cond && options.model.weight_y > 0),
       attempt_(request) {}
 
-void RunLog::open(const RunFolder& folder, index_t last_step) {
+void RunLog::open(const RunFolder& folder, index_t last_step, const std::unique_ptr<FileLock>& lock) {
     metrics_.emplace(
         folder.metrics(),
         std::string("step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,"
                     "max_condition") +
             (classifier_ ? ",bits_y,error_y" : ""),
-        last_step);
+        last_step, &lock);
 }
 
 void RunLog::go_back_to(index_t step) {

@@ -45,7 +45,7 @@ class RunLog {
     RunLog(const RunRequest& request, const TrainingOptions& options, const Schedule& schedule);
 
     // metrics.csv of a folder, on the process that writes: rows after last_step are dropped.
-    void open(const RunFolder& folder, index_t last_step);
+    void open(const RunFolder& folder, index_t last_step, const std::unique_ptr<FileLock>& lock);
     // The run goes on from a step: later rows are dropped.
     void go_back_to(index_t step);
     // From here on steps follow `progress`.

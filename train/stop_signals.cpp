@@ -19,7 +19,11 @@ StopSignals::StopSignals() {
     g_stop = 0;
     struct sigaction action {};
     action.sa_handler = on_signal;
-    for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &previous_[i]);
+    for (std::size_t i = 0; i < kSignals.size(); ++i) {
+        sigaction(kSignals[i], nullptr, &previous_[i]);
+        const bool respects_ignore = kSignals[i] == SIGHUP || kSignals[i] == SIGPIPE;
+        if (!respects_ignore || previous_[i].sa_handler != SIG_IGN) sigaction(kSignals[i], &action, nullptr);
+    }
 }
 
 StopSignals::~StopSignals() {

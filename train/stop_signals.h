@@ -1,4 +1,6 @@
 // Signals that ask a run to end: after the step at work, with a checkpoint. A second SIGINT leaves at once.
+// SIGHUP (the terminal is gone) and SIGPIPE (nobody reads the output any more) are among them, unless they
+// were ignored at the start, as under nohup.
 #pragma once
 
 #include <array>
@@ -6,7 +8,7 @@
 
 namespace glow {
 
-// While it lives, SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 only ask. One at a time.
+// While it lives, the signals only ask. One at a time.
 class StopSignals {
   public:
     StopSignals();
@@ -17,7 +19,7 @@ class StopSignals {
     static bool asked();
 
   private:
-    static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+    static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGPIPE};
     std::array<struct sigaction, kSignals.size()> previous_;
 };
 

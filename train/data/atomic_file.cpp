@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "kernels/error.h"
+#include "train/data/file_lock.h"
 
 namespace glow {
 namespace {
@@ -20,21 +21,6 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& reason) {
     throw InputError(fmt::format("cannot write {}: {}", path.string(), reason));
-}
-
-// The file that a write to `path` replaces: `path` itself, or what it links to.
-std::filesystem::path target_of(const std::filesystem::path& path) {
-    if (path.empty()) throw InputError("cannot write a file without a name");
-    struct stat status;
-    if (lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) {
-        std::error_code code;
-        const auto target = std::filesystem::weakly_canonical(path, code);
-        if (code) refuse(path, code.message());
-        if (lstat(target.c_str(), &status) == 0 && S_ISLNK(status.st_mode))
-            refuse(path, "its link leads nowhere");
-        return target;
-    }
-    return path;
 }
 
 // fsync of a file or folder. File systems that cannot sync say EINVAL or EROFS: nothing more can be done
@@ -50,6 +36,20 @@ bool sync(const std::filesystem::path& path, int flags) {
 }
 
 }  // namespace
+
+std::filesystem::path target_of(const std::filesystem::path& path) {
+    if (path.empty()) throw InputError("cannot write a file without a name");
+    struct stat status;
+    if (lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) {
+        std::error_code code;
+        const auto target = std::filesystem::weakly_canonical(path, code);
+        if (code) refuse(path, code.message());
+        if (lstat(target.c_str(), &status) == 0 && S_ISLNK(status.st_mode))
+            refuse(path, "its link leads nowhere");
+        return target;
+    }
+    return path;
+}
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(target_of(path)) {
     struct stat status;
@@ -67,7 +67,8 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(target_of(path
         temporary_ = folder_of(path_) / fmt::format(".glow-{}-{}.tmp", getpid(), attempt);
         const int file = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (file >= 0) {
-            close(file);
+            lock_ = file;
+            lock_descriptor(lock_);
             return;
         }
         if (errno == ENOENT) refuse(path, fmt::format("there is no folder {}", folder_of(path_).string()));
@@ -76,11 +77,13 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(target_of(path
 }
 
 AtomicFile::~AtomicFile() {
-    if (committed_) return;
-    // A library that failed to close the file may hold it open to the end of the process: free its space
-    // first.
-    (void)!truncate(temporary_.c_str(), 0);
-    unlink(temporary_.c_str());
+    if (!committed_) {
+        // A library that failed to close the file may hold it open to the end of the process: free its space
+        // first.
+        (void)!truncate(temporary_.c_str(), 0);
+        unlink(temporary_.c_str());
+    }
+    close(lock_);
 }
 
 void AtomicFile::commit() {

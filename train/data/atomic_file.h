@@ -7,6 +7,10 @@
 
 namespace glow {
 
+// The file that a write to `path` replaces: `path` itself, or what it links to. InputError for a link that
+// leads nowhere.
+std::filesystem::path target_of(const std::filesystem::path& path);
+
 // A file in the making. The destructor of one that was not committed removes the temporary file (its space is
 // freed even if a library still holds it open); `path` then stays as it was before.
 class AtomicFile {
@@ -27,6 +31,7 @@ class AtomicFile {
 
   private:
     std::filesystem::path path_, temporary_;
+    int lock_ = -1;  // of the temporary file: it is in use, not left behind (run_folder.h)
     bool committed_ = false;
 };
 

@@ -1,6 +1,7 @@
 // A look at a file by a child process, because HDF5 itself does not survive every damaged one.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -73,6 +74,7 @@ void Hdf5File::refuse_if_deadly(const std::filesystem::path& path) {
     const pid_t child = fork();
     library().unlock();
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);  // it shares the parent's locks, and must not outlive it
         const int nowhere = ::open("/dev/null", O_WRONLY);
         dup2(nowhere, STDERR_FILENO);  // nobody wants to read of its crash
         const rlimit no_core{0, 0}, cpu_seconds{kProbeSeconds, kProbeSeconds + 5};

@@ -1,0 +1,437 @@
+// Files that several users or processes share: two processes in one folder or with one output, outputs that
+// are inputs, a data set that changes between start and resume, readers and terminals that go away.
+#include <cerrno>
+
+#include "tests/tools/run_fixture.h"
+#include "train/data/file_lock.h"
+
+namespace glow {
+namespace {
+
+using nlohmann::json;
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+struct Sharing : Commands {
+    Process start(const std::string& program, const Words& words) const {
+        return Process(folder.path(), program, words);
+    }
+    Process start_run(const std::string& out, const Words& more = {}) const {
+        return start(GLOW_TRAIN_PROGRAM, endless(out) + more);
+    }
+    static Words endless(const std::string& out) {
+        return kSmall + Words{"--out",
+                              out,
+                              "--max-steps",
+                              "1000000",
+                              "--checkpoint-every",
+                              "5",
+                              "--eval-every",
+                              "0",
+                              "--sample-every",
+                              "0",
+                              "--quiet"};
+    }
+    bool has_checkpoint(const std::string& out) const { return fs::exists(folder / out / "latest.h5"); }
+    static std::string in_use(const Process& holder) {
+        return "in use by process " + std::to_string(holder.pid()) + " on host ";
+    }
+    // A command line in a shell; GLOW_... are the programs.
+    Outcome shell(const std::string& line) const {
+        return Process(folder.path(), "/bin/sh", {"-c", line}).wait();
+    }
+    static std::string joined(const Words& words) {
+        std::string line;
+        for (const std::string& word : words) line += word + " ";
+        return line;
+    }
+};
+
+// ---- Two processes, one run ----------------------------------------------------------------------
+
+TEST_F(Sharing, ASecondTrainingInTheFolderIsRefusedUntouched) {
+    make_dataset(folder / "other.h5", 8, 8, 3, 20, 0, 0);
+    Process first = start_run("run");
+    ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
+    const std::string config = read_bytes(folder / "run/config.toml");
+    write_bytes(folder / "run/samples/.glow-1-0.tmp", "not theirs to remove");
+    expect_error(train(endless("run") + Words{"--resume", "auto", "--lr", "0.0001"}), 2, in_use(first));
+    expect_error(train(endless("run")), 2, "choose another --out");
+    expect_error(train(endless("run/") + Words{"--data", "other.h5"}), 2, in_use(first));
+    EXPECT_EQ(read_bytes(folder / "run/config.toml"), config);
+    EXPECT_TRUE(first.running());
+    first.kill(SIGTERM);
+    EXPECT_EQ(first.wait().code, 0);
+    EXPECT_FALSE(fs::exists(folder / "run/run.lock"));
+    const Table rows = read_csv(folder / "run/metrics.csv");
+    for (std::size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(rows[i].at("step"), std::to_string(i + 1));
+}
+
+TEST_F(Sharing, OthersMayReadARunAtWork) {
+    Process first = start_run("run");
+    ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
+    EXPECT_EQ(train(endless("run") + Words{"--plan"}).code, 0);
+    EXPECT_EQ(train(endless("run") + Words{"--dry-run"}).code, 0);
+    EXPECT_EQ(eval({"--bpd", "--checkpoint", "run", "--data", "d.h5", "--per-image", "run/x.csv"}).code, 0);
+    EXPECT_EQ(sample({"--checkpoint", "run", "--grid", "1x2", "-o", "run/s.png"}).code, 0);
+    EXPECT_TRUE(first.running());
+}
+
+TEST_F(Sharing, AKilledRunIsNotInTheWay) {
+    {
+        Process first = start_run("run");
+        ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
+        first.kill(SIGKILL);  // not waited for
+        const int step = static_cast<int>(CheckpointEdit(folder / "run/latest.h5").step) + 50;
+        const Outcome second = train(run_words("run", step) + Words{"--resume", "auto", "--quiet"});
+        EXPECT_EQ(second.code, 0) << second.err;
+    }
+    EXPECT_FALSE(fs::exists(folder / "run/run.lock"));
+}
+
+TEST_F(Sharing, OfTwoStartedAtOnceOneTrains) {
+    fs::create_directory(folder / "empty");
+    for (const std::string out : {"empty", "none"}) {
+        Process a = start_run(out), b = start_run(out);
+        while (a.running() && b.running()) std::this_thread::sleep_for(10ms);
+        Process& refused = a.running() ? b : a;
+        Process& at_work = a.running() ? a : b;
+        const Outcome outcome = refused.wait();
+        expect_error(
+            outcome, 2,
+            out + (outcome.err.find("began a run") == std::string::npos ? " is in use by" : ": another"));
+        ASSERT_TRUE(at_work.wait_until([&] { return has_checkpoint(out); })) << at_work.err();
+        at_work.kill(SIGTERM);
+        EXPECT_EQ(at_work.wait().code, 0);
+    }
+}
+
+TEST_F(Sharing, AFolderThatWasReplacedIsNotWrittenTo) {
+    Process first = start_run("run");
+    ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
+    fs::rename(folder / "run", folder / "away");
+    fs::create_directory(folder / "run");
+    const FileLock other(folder / "run/run.lock", "run", "");
+    ASSERT_TRUE(first.wait_until([&] { return first.err().find("run is in use by") != std::string::npos; }));
+    for (const auto& entry : fs::directory_iterator(folder / "run"))
+        EXPECT_EQ(entry.path().filename(), "run.lock");
+}
+
+TEST_F(Sharing, WithoutLocksARunIsToldOnceAndGoesOn) {
+    setenv("LD_PRELOAD", GLOW_NO_LOCKS, 1);
+    for (const int error : {ENOLCK, ENOTSUP, ENOSYS, EINVAL, 524, EAGAIN}) {
+        setenv("GLOW_FLOCK_ERRNO", std::to_string(error).c_str(), 1);
+        const std::string out = "run" + std::to_string(error);
+        const Outcome outcome = train(run_words(out, 3) + Words{"--checkpoint-every", "1", "--quiet"});
+        const Outcome data = start(GLOW_DATA_PROGRAM, {"view", "d.h5", "-o", out + ".png", "--quiet"}).wait();
+        if (error == EAGAIN) {  // held
+            expect_error(outcome, 2, "in use by another process");
+            expect_error(data, 2, "in use by another process");
+            continue;
+        }
+        for (const Outcome* const each : {&outcome, &data}) {
+            EXPECT_EQ(each->code, 0) << each->err;
+            const std::size_t told = each->err.find("its file system has no locks");
+            ASSERT_NE(told, std::string::npos) << each->err;
+            EXPECT_EQ(each->err.find("no locks", told + 30), std::string::npos) << each->err;
+        }
+    }
+    unsetenv("LD_PRELOAD");
+    for (const std::string& name : all_files())
+        EXPECT_TRUE(name.find(".lock") == std::string::npos || name.find("run11") != std::string::npos)
+            << name;
+}
+
+// ---- Two processes, one output -------------------------------------------------------------------
+
+// Every command with an output, which is the last word.
+struct Outputs : Sharing {
+    struct Case {
+        std::string program;
+        Words words;
+        std::string suffix;
+    };
+    std::vector<Case> cases() const {
+        const Words model = {"--checkpoint", "run"}, images = {"--data", "d.h5"};
+        return {
+            {GLOW_DATA_PROGRAM, {"view", "d.h5", "--grid", "2x2", "-o"}, "png"},
+            {GLOW_DATA_PROGRAM, {"synthetic", "gauss", "--train", "9", "--size", "8", "-o"}, "h5"},
+            {GLOW_DATA_PROGRAM, {"images", "pictures", "--size", "8", "-o"}, "h5"},
+            {GLOW_EVAL_PROGRAM, Words{"--bpd"} + model + images + Words{"--per-image"}, "csv"},
+            {GLOW_EVAL_PROGRAM, Words{"--bpd"} + model + images + Words{"--extremes"}, "png"},
+            {GLOW_SAMPLE_PROGRAM, model + Words{"--grid", "1x2", "-o"}, "png"},
+            {GLOW_LATENT_PROGRAM, Words{"encode"} + model + images + Words{"-o"}, "h5"},
+            {GLOW_LATENT_PROGRAM, Words{"decode"} + model + Words{"--latents", "z.h5", "-o"}, "h5"},
+            {GLOW_LATENT_PROGRAM, Words{"decode"} + model + Words{"--latents", "z.h5", "-o"}, "folder"},
+            {GLOW_LATENT_PROGRAM, Words{"reconstruct"} + model + images + Words{"-o"}, "png"},
+            {GLOW_LATENT_PROGRAM, Words{"exchange"} + model + images + Words{"--images", "0,1", "-o"}, "png"},
+            {GLOW_COMPRESS_PROGRAM, model + images + Words{"-o"}, "glow"},
+            {GLOW_DECOMPRESS_PROGRAM, model + Words{"c.glow", "-o"}, "h5"},
+            {GLOW_MEMORY_PROGRAM,
+             {"--predict", "--depths", "2", "--sizes", "8", "--levels", "1", "--width", "8", "--csv"},
+             "csv"}};
+    }
+    Outputs() {
+        make_run("run", 1);
+        fs::create_directory(folder / "pictures");
+        for (const std::string name : {"a", "b", "c"})
+            done(GLOW_DATA_PROGRAM, {"view", "d.h5", "--grid", "1x1", "-o", "pictures/" + name + ".png"});
+        done(GLOW_LATENT_PROGRAM, {"encode", "--checkpoint", "run", "--data", "d.h5", "-o", "z.h5"});
+        done(GLOW_COMPRESS_PROGRAM, {"--checkpoint", "run", "--data", "d.h5", "-o", "c.glow"});
+    }
+    void done(const std::string& program, const Words& words) const {
+        const Outcome outcome = start(program, words).wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+    }
+};
+
+TEST_F(Outputs, AreRefusedWhileAnotherProcessWritesThem) {
+    std::vector<std::unique_ptr<FileLock>> held;
+    std::vector<std::unique_ptr<Process>> processes;
+    const Words before = all_files();
+    for (const Case& each : cases()) {
+        const std::string name = "out" + std::to_string(held.size()) + "." + each.suffix;
+        held.push_back(std::make_unique<FileLock>(folder / ("." + name + ".lock"), "", ""));
+        processes.push_back(std::make_unique<Process>(folder.path(), each.program, each.words + Words{name}));
+    }
+    for (const auto& process : processes)
+        expect_error(process->wait(), 2, "in use by process " + std::to_string(getpid()) + " on host ");
+    held.clear();
+    EXPECT_EQ(all_files(), before);
+    for (const Case& each : cases()) done(each.program, each.words + Words{"out." + each.suffix});
+    for (const std::string& name : all_files()) EXPECT_EQ(name.find(".lock"), std::string::npos) << name;
+}
+
+TEST_F(Outputs, ASecondGlowDataIsRefusedAndTheFirstOneCompletes) {
+    Process first =
+        start(GLOW_DATA_PROGRAM, {"synthetic", "shapes", "--train", "20000", "-o", "s.h5", "--quiet"});
+    ASSERT_TRUE(first.wait_until([&] { return fs::exists(folder / ".s.h5.lock"); })) << first.err();
+    expect_error(start(GLOW_DATA_PROGRAM, {"synthetic", "gauss", "--train", "9", "-o", "s.h5"}).wait(), 2,
+                 "in use");
+    EXPECT_EQ(first.wait().code, 0);
+    EXPECT_EQ(describe_dataset(folder / "s.h5").train, 20000);
+}
+
+// ---- Outputs that are inputs ---------------------------------------------------------------------
+
+TEST_F(Outputs, NeverReplaceAnInput) {
+    fs::create_symlink("d.h5", folder / "soft.h5");
+    fs::create_hard_link(folder / "d.h5", folder / "hard.h5");
+    fs::create_symlink("pictures", folder / "gallery");
+    fs::create_directory(folder / "frames");
+    fs::copy_file(folder / "pictures/a.png", folder / "frames/000000.png");
+    fs::copy_file(folder / "pictures/a.png", folder / "frames/000001.png");
+    fs::create_hard_link(folder / "pictures/b.png", folder / "same.h5");
+    const Words model = {"--checkpoint", "run"}, images = {"--data", "d.h5"};
+    std::vector<std::tuple<std::string, Words, std::string>> refused;
+    for (const std::string data : {"d.h5", "./d.h5", "soft.h5", "hard.h5", "run/../d.h5"}) {
+        refused.emplace_back(GLOW_DATA_PROGRAM, Words{"view", "d.h5", "-o", data}, "d.h5");
+        for (const std::string option : {"--per-image", "--extremes", "--against-per-image"})
+            refused.emplace_back(
+                GLOW_EVAL_PROGRAM,
+                Words{"--bpd", "--against", "soft.h5"} + model + images + Words{option, data}, option);
+        refused.emplace_back(GLOW_LATENT_PROGRAM, Words{"encode"} + model + images + Words{"-o", data},
+                             "--data");
+        refused.emplace_back(GLOW_LATENT_PROGRAM, Words{"reconstruct"} + model + images + Words{"-o", data},
+                             "--data");
+        refused.emplace_back(GLOW_COMPRESS_PROGRAM, model + images + Words{"-o", data}, "--data");
+    }
+    fs::create_symlink("run/best.h5", folder / "link.h5");
+    for (const Case& each : cases())
+        if (each.suffix != "folder")
+            refused.emplace_back(each.program, each.words + Words{"run/latest.h5"}, "run");
+    for (const std::string own :
+         {"run/best.h5", "link.h5", "run/checkpoints/step-00000001.h5", "run/checkpoints/x.h5",
+          "run/config.toml", "run/eval.csv", "run/metrics.csv", "run/audit.csv"})
+        for (const std::size_t i : {1, 8})
+            refused.emplace_back(cases()[i].program, cases()[i].words + Words{own}, "run");
+    for (const std::string picture : {"pictures/a.png", "gallery/c.png", "same.h5"})
+        refused.emplace_back(GLOW_DATA_PROGRAM, Words{"images", "pictures", "--size", "8", "-o", picture},
+                             picture);
+    refused.emplace_back(GLOW_LATENT_PROGRAM,
+                         Words{"decode"} + model + Words{"--latents", "z.h5", "-o", "z.h5"}, "--latents");
+    refused.emplace_back(GLOW_DECOMPRESS_PROGRAM, model + Words{"c.glow", "-o", "c.glow"}, "c.glow");
+    refused.emplace_back(
+        GLOW_LATENT_PROGRAM,
+        Words{"exchange", "--files", "frames/000000.png,frames/000001.png", "--frames", "frames"} + model +
+            Words{"-o", "x.png"},
+        "--frames");
+    refused.emplace_back(GLOW_EVAL_PROGRAM,
+                         Words{"--bpd", "--per-image", "same", "--extremes", "./same"} + model + images,
+                         "--extremes");
+    std::map<std::string, std::string> before;
+    const Words names = all_files();
+    for (const std::string& name : names)
+        if (fs::is_regular_file(folder / name)) before[name] = read_bytes(folder / name);
+    for (const auto& [program, words, part] : refused) {
+        SCOPED_TRACE(program + " " + joined(words));
+        expect_error(start(program, words).wait(), 2, part);
+        for (const auto& [name, bytes] : before) EXPECT_TRUE(read_bytes(folder / name) == bytes) << name;
+    }
+    EXPECT_EQ(all_files(), names);
+}
+
+TEST_F(Sharing, TrainingDoesNotReplaceItsInputs) {
+    make_run("run", 1);
+    fs::create_directory(folder / "new");
+    for (const std::string name : {"latest.h5", "best.h5", "run.lock", "eval.csv"}) {
+        fs::copy_file(folder / "d.h5", folder / "new" / name);
+        expect_error(train(run_words("new", 1) + Words{"--data", "new/" + name, "--quiet"}), 2,
+                     "--data new/" + name);
+        EXPECT_EQ(read_bytes(folder / "new" / name), read_bytes(folder / "d.h5"));
+        fs::remove(folder / "new" / name);
+    }
+    fs::copy_file(folder / "run/latest.h5", folder / "new/latest.h5");
+    expect_error(train(run_words("new", 1) + Words{"--init-from", "new", "--quiet"}), 2, "--init-from new");
+    EXPECT_FALSE(fs::is_symlink(folder / "new/latest.h5"));
+}
+
+// ---- A data set that changes ---------------------------------------------------------------------
+
+struct ChangedData : Sharing {
+    ChangedData() { make_run("run", 2); }
+    Outcome resume(int step, const Words& more = {}) const {
+        return train(run_words("run", step) + Words{"--resume", "auto", "--quiet"} + more);
+    }
+};
+
+TEST_F(ChangedData, IsRefusedOnResumeUnlessAccepted) {
+    const std::string checkpoint = read_bytes(folder / "run/latest.h5"),
+                      config = read_bytes(folder / "run/config.toml");
+    make_dataset(folder / "d.h5", 8, 8, 3, 30, 6, 10);
+    expect_error(resume(3), 2, "was 40 training and 6 validation images of 8x8x3, now 30 training and 6");
+    EXPECT_EQ(read_bytes(folder / "run/latest.h5"), checkpoint);
+    EXPECT_EQ(read_bytes(folder / "run/config.toml"), config);
+    const Outcome accepted = resume(3, {"--accept-new-data"});
+    EXPECT_EQ(accepted.code, 0) << accepted.err;
+    EXPECT_NE(accepted.err.find("not the data set that the run began with"), std::string::npos)
+        << accepted.err;
+    // From then on it is the run's.
+    EXPECT_EQ(resume(4).code, 0);
+    make_dataset(folder / "d.h5", 8, 8, 3, 40, 6, 10);
+    expect_error(resume(5), 2, "--accept-new-data");
+}
+
+TEST_F(ChangedData, OneOtherPixelIsSeenInMemory) {
+    ImageSet train_set = load_split(folder / "d.h5", "train"), valid = load_split(folder / "d.h5", "valid");
+    const auto rewrite = [&] {
+        DatasetInfo info;
+        info.H = info.W = 8;
+        info.C = 3;
+        DatasetWriter writer(folder / "d.h5", info);
+        writer.append("train", train_set.N, train_set.images.data(), nullptr);
+        writer.append("valid", valid.N, valid.images.data(), nullptr);
+        writer.commit();
+    };
+    rewrite();
+    EXPECT_EQ(resume(3).code, 0) << "the same images in a new file";
+    valid.images[5] ^= 1;
+    rewrite();
+    expect_error(resume(4), 2, "has other images");
+    expect_error(resume(4, {"--data-access", "disk"}), 2, "has other images");
+    valid.images[5] ^= 1;
+    rewrite();
+    EXPECT_EQ(resume(4, {"--data-access", "disk"}).code, 0);
+    EXPECT_EQ(resume(5).code, 0);
+}
+
+TEST_F(ChangedData, ASetThatMovedOrThatTheUserNamesIsAccepted) {
+    fs::rename(folder / "d.h5", folder / "moved.h5");
+    const Outcome moved = resume(3, {"--data", "moved.h5"});
+    EXPECT_EQ(moved.code, 0) << moved.err;
+    EXPECT_EQ(moved.err.find("not the data set"), std::string::npos) << moved.err;
+    make_dataset(folder / "other.h5", 8, 8, 3, 16, 0, 0);
+    const Outcome other = resume(4, {"--data", "other.h5"});
+    EXPECT_EQ(other.code, 0) << other.err;
+    EXPECT_NE(other.err.find("now 16 training and 0 validation"), std::string::npos) << other.err;
+}
+
+TEST_F(ChangedData, LabelsCountToo) {
+    make_dataset(folder / "c.h5", 8, 8, 3, 40, 6, 0, 2);
+    make_run("classes", 2, {"--data", "c.h5", "--y-cond"});
+    ImageSet set = load_split(folder / "c.h5", "train");
+    DatasetInfo info;
+    info.H = info.W = 8;
+    info.C = 3;
+    info.n_classes = 2;
+    const ImageSet valid = load_split(folder / "c.h5", "valid");
+    std::swap(set.labels[10], set.labels[11]);
+    DatasetWriter writer(folder / "c.h5", info);
+    writer.append("train", set.N, set.images.data(), set.labels.data());
+    writer.append("valid", valid.N, valid.images.data(), valid.labels.data());
+    writer.commit();
+    expect_error(train(run_words("classes", 3) + Words{"--data", "c.h5", "--y-cond", "--resume", "--quiet"}),
+                 2, "has other labels");
+}
+
+TEST_F(ChangedData, CheckpointsWithoutAFingerprintAreReadAsBefore) {
+    CheckpointEdit edit(folder / "run/latest.h5");
+    json config = json::parse(edit.config);
+    ASSERT_EQ(config.erase("data_set"), 1u);
+    edit.config = config.dump();
+    edit.write(folder / "run/checkpoints/step-00000002.h5");
+    make_dataset(folder / "d.h5", 8, 8, 3, 30, 6, 10);
+    const Outcome outcome = resume(3);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+}
+
+// ---- Terminals and readers that go away ----------------------------------------------------------
+
+TEST_F(Sharing, AHangupLeavesACheckpointAndNohupIsRespected) {
+    Process run = start(GLOW_TRAIN_PROGRAM, endless("run") + Words{"--checkpoint-every", "0", "--json"});
+    const auto steps = [&](const std::string& out) {
+        return fs::exists(folder / out / "metrics.csv") && read_csv(folder / out / "metrics.csv").size() > 3;
+    };
+    ASSERT_TRUE(run.wait_until([&] { return steps("run"); })) << run.err();
+    run.kill(SIGHUP);
+    const Outcome outcome = run.wait();
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(json::parse(outcome.out)["ended"], "signal");
+    EXPECT_TRUE(has_checkpoint("run"));
+
+    std::signal(SIGHUP, SIG_IGN);
+    Process nohup = start(GLOW_TRAIN_PROGRAM, endless("nohup"));
+    std::signal(SIGHUP, SIG_DFL);
+    ASSERT_TRUE(nohup.wait_until([&] { return steps("nohup"); })) << nohup.err();
+    const std::size_t before = read_csv(folder / "nohup/metrics.csv").size();
+    nohup.kill(SIGHUP);
+    EXPECT_TRUE(
+        nohup.wait_until([&] { return read_csv(folder / "nohup/metrics.csv").size() > before + 20; }));
+}
+
+TEST_F(Sharing, AReaderThatGoesAwayLeavesACheckpoint) {
+    const std::string words =
+        joined(kSmall) + "--max-steps 1000000 --checkpoint-every 0 --eval-every 0 --out ";
+    const Outcome both =
+        shell("{ " GLOW_TRAIN_PROGRAM " " + words + "both 2>&1; echo $? > both.code; } | head -3");
+    EXPECT_EQ(std::count(both.out.begin(), both.out.end(), '\n'), 3) << both.out;
+    EXPECT_TRUE(has_checkpoint("both"));
+    EXPECT_EQ(read_bytes(folder / "both.code"), "1\n");  // the result could not be printed
+    const Outcome text = shell("{ " GLOW_TRAIN_PROGRAM " " + words +
+                               "text 2>&3 >result; echo $? >text.code; } 3>&1 | head -3");
+    EXPECT_EQ(std::count(text.out.begin(), text.out.end(), '\n'), 3) << text.out;
+    EXPECT_TRUE(has_checkpoint("text"));
+    EXPECT_EQ(read_bytes(folder / "text.code"), "0\n");
+    EXPECT_NE(read_bytes(folder / "result").find("ended by signal"), std::string::npos);
+}
+
+TEST_F(Sharing, CommandsWithAClosedOutputFailQuietly) {
+    make_run("run", 1);
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    close(ends[0]);
+    const std::string closed = " >&" + std::to_string(ends[1]);
+    for (const std::string line :
+         {GLOW_DATA_PROGRAM " info d.h5", GLOW_DATA_PROGRAM " --help", GLOW_EVAL_PROGRAM " --version",
+          GLOW_EVAL_PROGRAM " --bpd --quiet --checkpoint run --data d.h5",
+          GLOW_SAMPLE_PROGRAM " --checkpoint run -o s.png"}) {
+        const Outcome outcome = shell("exec " + line + closed);
+        EXPECT_EQ(outcome.code, 1) << line;
+        EXPECT_EQ(outcome.err, "") << line;
+    }
+    close(ends[1]);
+    EXPECT_TRUE(fs::exists(folder / "s.png"));
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,150 @@
+#include "tools/output_files.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <optional>
+#include <utility>
+
+#include "kernels/error.h"
+#include "train/checkpoint.h"
+#include "train/compressed_file.h"
+#include "train/data/atomic_file.h"
+#include "train/run_folder.h"
+
+namespace glow {
+namespace {
+
+namespace fs = std::filesystem;
+
+using FileId = std::pair<dev_t, ino_t>;
+
+std::optional<FileId> id_of(const fs::path& path) {
+    struct stat status;
+    if (stat(path.c_str(), &status) != 0) return {};
+    return FileId{status.st_dev, status.st_ino};
+}
+
+bool is_regular(const fs::path& path) {
+    std::error_code ignored;
+    return fs::is_regular_file(path, ignored);
+}
+
+// A run's folder as an input is its latest checkpoint.
+fs::path file_of_input(const fs::path& path) {
+    std::error_code ignored;
+    return fs::is_directory(path, ignored) ? RunFolder(path).latest() : path;
+}
+
+bool is_checkpoint(const fs::path& file) {
+    if (!is_regular(file)) return false;
+    try {
+        read_checkpoint_info(file);
+        return true;
+    } catch (const InputError&) {
+        return false;
+    }
+}
+
+// The folder of the run that writes `file` itself; empty where there is none.
+fs::path run_that_owns(const fs::path& file) {
+    std::error_code ignored;
+    const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+    const auto holds_run = [&](const RunFolder& run) {
+        return fs::is_directory(run.checkpoints(), ignored) &&
+               (fs::exists(run.config(), ignored) || fs::exists(run.metrics(), ignored) ||
+                fs::is_symlink(run.latest(), ignored));
+    };
+    const RunFolder run(folder);
+    const std::string name = file.filename().string();
+    if (holds_run(run))
+        for (const fs::path& own : {run.latest(), run.best(), run.config(), run.metrics(), run.evaluations(),
+                                    run.audits(), run.lock()})
+            if (name == own.filename()) return folder;
+    // A folder to which checkpoints alone were copied.
+    if ((name == run.latest().filename() || name == run.best().filename()) && is_checkpoint(file))
+        return folder;
+    const fs::path around = folder / "..";
+    const RunFolder outer(around);
+    if (holds_run(outer) && id_of(outer.checkpoints()) == id_of(folder)) return around.lexically_normal();
+    return {};
+}
+
+void refuse_files_of_runs(const NamedPath& output, const fs::path& target) {
+    if (const fs::path run = run_that_owns(target); !run.empty())
+        throw InputError(fmt::format("{} {} is the name of a file of the run in {}; choose another name",
+                                     output.name, output.path.string(), run.string()));
+}
+
+// Of decoded images: 000012.png.
+bool is_numbered_image(const fs::path& path) {
+    const std::string stem = path.stem().string();
+    return path.extension() == ".png" && stem.size() >= 6 &&
+           stem.find_first_not_of("0123456789") == std::string::npos;
+}
+
+// ".NAME.lock" beside the file. A name too long for that gives way to its hash.
+fs::path lock_of(const fs::path& target) {
+    std::string name = target.filename().string();
+    if (name.size() > 240) name = fmt::format("{:016x}", fingerprint(name.data(), name.size()));
+    return target.parent_path() / fmt::format(".{}.lock", name);
+}
+
+}  // namespace
+
+void refuse_overwriting(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs) {
+    for (const NamedPath& output : outputs) {
+        const auto id = id_of(output.path);
+        if (!id) continue;
+        for (const NamedPath& input : inputs)
+            if (!input.path.empty() && id_of(file_of_input(input.path)) == id)
+                throw InputError(
+                    fmt::format("{} {} would overwrite {} {}: the two are the same file; choose another name",
+                                output.name, output.path.string(), input.name, input.path.string()));
+    }
+}
+
+OutputFiles::OutputFiles(const CommandLine& command, const std::vector<NamedPath>& inputs,
+                         const std::vector<NamedPath>& outputs)
+    : command_(command), inputs_(inputs) {
+    std::vector<fs::path> targets;
+    for (const NamedPath& output : outputs) targets.push_back(target_of(output.path));
+    refuse_overwriting(inputs_, outputs);
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+        for (const fs::path& path : {outputs[i].path, targets[i]}) refuse_files_of_runs(outputs[i], path);
+        for (std::size_t j = 0; j < i; ++j) {
+            std::error_code ignored;
+            if (fs::weakly_canonical(targets[i], ignored) == fs::weakly_canonical(targets[j], ignored))
+                throw InputError(fmt::format("{} and {} are the same file {}; choose another name",
+                                             outputs[j].name, outputs[i].name, outputs[i].path.string()));
+        }
+        { const AtomicFile writable(outputs[i].path); }
+    }
+    for (std::size_t i = 0; i < outputs.size(); ++i) lock(outputs[i], targets[i]);
+}
+
+void OutputFiles::add_folder(const NamedPath& folder) {
+    std::error_code ignored;
+    std::vector<NamedPath> images;
+    for (const auto& entry : fs::directory_iterator(folder.path, ignored))
+        if (is_numbered_image(entry.path()) && is_regular(entry.path()))
+            images.push_back({folder.name, entry.path()});
+    refuse_overwriting(inputs_, images);
+    refuse_files_of_runs(folder, folder.path);
+    // The lock stands beside the folder, which may not exist yet; inside where only that can be written.
+    fs::path target = fs::weakly_canonical(fs::absolute(folder.path, ignored), ignored);
+    if (!target.has_filename()) target = target.parent_path();
+    if (access(target.parent_path().c_str(), W_OK) != 0) target /= "images";
+    if (access(target.parent_path().c_str(), W_OK) == 0) lock(folder, target);
+}
+
+void OutputFiles::lock(const NamedPath& output, const fs::path& target) {
+    const auto& held = locks_.emplace_back(std::make_unique<FileLock>(
+        lock_of(target), fmt::format("{} {}", output.name, output.path.string()), "choose another name"));
+    if (held->problem().empty() || warned_) return;
+    warned_ = true;
+    command_.warn("{}: its file system has no locks ({}): nothing stops another process from writing it too",
+                  output.path.string(), held->problem());
+}
+
+}  // namespace glow

@@ -1,0 +1,126 @@
+"""Outputs of the scripts, checked before the work as the commands do (output_files.h): none replaces an input or a
+file of a run, no other process writes the same file, and each appears whole or not at all."""
+
+import atexit
+import datetime
+import errno
+import fcntl
+import os
+import re
+import socket
+import sys
+import time
+from pathlib import Path
+
+RUN_FILES = {"config.toml", "metrics.csv", "eval.csv", "audit.csv", "run.lock", "latest.h5", "best.h5"}
+LOCK_SECONDS = 2.0  # a process that was killed holds its locks until its memory is freed
+
+
+class OutputRefused(Exception):
+    pass
+
+
+def claim_outputs(inputs, outputs):
+    """Refuses outputs that would overwrite something or cannot be written, and locks the others until this process
+    ends. Both are lists of (option, path)."""
+    for option, path in outputs:
+        path = Path(path)
+        if path.is_dir():
+            raise OutputRefused(f"{option} {path}: it is a folder")
+        if path.exists() and not path.is_file():
+            continue  # a device
+        for input_option, file in inputs:
+            if path.is_file() and os.path.isfile(file) and os.path.samefile(path, file):
+                raise OutputRefused(f"{option} {path} would overwrite {input_option} {file}: the two are the same file; choose another name")
+        target = Path(os.path.realpath(path))
+        for place in (path, target):
+            run = _run_that_owns(place)
+            if run:
+                raise OutputRefused(f"{option} {path} is the name of a file of the run in {run}; choose another name")
+        if not target.parent.is_dir():
+            raise OutputRefused(f"{option} {path}: cannot be written: there is no folder {target.parent}")
+        _lock(target, f"{option} {path}")
+
+
+def write_atomically(path, write):
+    """Calls write(temporary), syncs what it wrote and gives it the name `path`. OSError where that fails."""
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        return write(path)
+    temporary = path.with_name(f".glow-{os.getpid()}-{path.name[:200]}.tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _run_that_owns(path):
+    def holds_run(folder):
+        return (folder / "checkpoints").is_dir() and any(os.path.lexists(folder / name) for name in ("config.toml", "metrics.csv", "latest.h5"))
+
+    folder = path.parent
+    if path.name in RUN_FILES and holds_run(folder):
+        return folder
+    around = Path(os.path.realpath(folder)).parent
+    return around if holds_run(around) and os.path.realpath(around / "checkpoints") == os.path.realpath(folder) else None
+
+
+def _lock(target, shown):
+    name = target.name
+    if len(os.fsencode(name)) > 240:
+        name = f"{_fnv(os.fsencode(name)):016x}"
+    file = target.with_name(f".{name}.lock")
+    start = time.monotonic()
+    while True:
+        try:
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        except OSError as error:
+            raise OutputRefused(f"{shown}: cannot be written: {file}: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _same(descriptor, file):
+                break
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                print(f"warning: {shown}: its file system has no locks ({error.strerror}): nothing stops another process from writing it too",
+                      file=sys.stderr)  # fmt: skip
+                if os.fstat(descriptor).st_size == 0:
+                    os.unlink(file)
+                os.close(descriptor)
+                return
+            if time.monotonic() - start > LOCK_SECONDS:
+                holder = re.fullmatch(r"process [ -~]{1,390}", os.pread(descriptor, 400, 0).decode(errors="replace").split("\n")[0])
+                os.close(descriptor)
+                raise OutputRefused(f"{shown} is in use by {holder[0] if holder else 'another process'}; wait for it, or choose another name") from None
+            time.sleep(0.05)
+        os.close(descriptor)
+    before = os.pread(descriptor, 8, 0)
+    if before and before != b"process ":
+        return  # a file that others wrote
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on host {socket.gethostname()} since {now}\n".encode(), 0)
+
+    def release():
+        if _same(descriptor, file):
+            os.unlink(file)
+        os.close(descriptor)
+
+    atexit.register(release)
+
+
+def _same(descriptor, file):
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(file))
+    except OSError:
+        return False
+
+
+def _fnv(data):
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return value
