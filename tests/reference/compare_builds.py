@@ -17,6 +17,10 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+from python_packages import require_packages
+
+require_packages("h5py")
 import h5py
 
 UNTIMED = ("step", "epoch", "images_seen", "bpd", "loss", "grad_norm", "lr", "drift", "max_condition", "bits_y", "error_y")

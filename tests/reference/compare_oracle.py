@@ -20,6 +20,10 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+from python_packages import require_packages
+
+require_packages("numpy", "h5py")
 import numpy as np
 import h5py
 
