@@ -206,8 +206,10 @@ TEST_F(Outputs, ASecondGlowDataIsRefusedAndTheFirstOneCompletes) {
     Process first =
         start(GLOW_DATA_PROGRAM, {"synthetic", "shapes", "--train", "20000", "-o", "s.h5", "--quiet"});
     ASSERT_TRUE(first.wait_until([&] { return fs::exists(folder / ".s.h5.lock"); })) << first.err();
+    first.kill(SIGSTOP);
     expect_error(start(GLOW_DATA_PROGRAM, {"synthetic", "gauss", "--train", "9", "-o", "s.h5"}).wait(), 2,
                  "in use");
+    first.kill(SIGCONT);
     EXPECT_EQ(first.wait().code, 0);
     EXPECT_EQ(describe_dataset(folder / "s.h5").train, 20000);
 }

@@ -85,14 +85,19 @@ FileLock::FileLock(std::filesystem::path file, const std::string& what, const st
     if (!owned_) return;
     // A full disk loses the message, not the lock.
     const std::string text = self() + "\n";
-    if (ftruncate(descriptor_, 0) == 0) (void)!pwrite(descriptor_, text.data(), text.size(), 0);
+    const int writable = open(file_.c_str(), O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
+    if (writable < 0) return;
+    (void)!write(writable, text.data(), text.size());
+    close(writable);
 }
 
 // False where another process holds the lock.
 bool FileLock::try_lock() {
-    for (;;) {
+    // Read-only where that is enough: a descriptor for writing would keep the file system from being
+    // remounted read-only. NFS locks files that are open for writing alone.
+    for (int access = O_RDONLY;;) {
         descriptor_ =
-            open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0666);
+            open(file_.c_str(), access | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0666);
         if (descriptor_ < 0) {
             const std::string text = fmt::format("cannot write {}: {}", file_.string(), std::strerror(errno));
             if (errno == ENOSPC || errno == EDQUOT) throw Error(text);
@@ -104,6 +109,11 @@ bool FileLock::try_lock() {
             errno = EINVAL;
         else
             granted = grant(descriptor_);
+        if (granted == Grant::unsupported && errno == EBADF && access == O_RDONLY) {
+            access = O_RDWR;
+            close(descriptor_);
+            continue;
+        }
         if (granted == Grant::unsupported) {
             problem_ = std::strerror(errno);
             if (status.st_size == 0 && S_ISREG(status.st_mode)) unlink(file_.c_str());
