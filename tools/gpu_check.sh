@@ -209,7 +209,7 @@ bench() {
     fi
     cat "$json" >>"$log"
     awk -v label="$label" -F'[:,]' '
-        /"name":/ { gsub(/[" ]/, "", $2); name = $2; sub(/\/min_time.*|\/manual_time.*/, "", name) }
+        /"name":/ { gsub(/[" ]/, "", $2); name = $2; sub(/\/(iterations|manual_time).*/, "", name) }
         /"ms_per_image":/ { ms = $2 } /"share_of_peak":/ { share = $2 } /"peak_GFLOP\/s":/ { peak = $2 }
         /":/ && /_x[0-9.]+":/ {
             gsub(/[" ]/, "", $1)

@@ -31,8 +31,8 @@ struct Surroundings {
     rlim_t largest_file = RLIM_INFINITY;  // bytes, as on a full disk
 };
 
-// A program at work in a folder; it ends with its object and with the test, however that ends. A bundle's programs are elsewhere than those it was built with: in the
-// folder of GLOW_PROGRAMS, where it is set.
+// A program at work in a folder; it ends with its object and with the test, however that ends. A bundle's
+// programs are elsewhere than those it was built with: in the folder of GLOW_PROGRAMS, where it is set.
 class Process {
   public:
     Process(const std::filesystem::path& folder, const std::string& program,
