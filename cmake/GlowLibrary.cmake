@@ -47,6 +47,30 @@ function(glow_tool name)
     glow_target_flags(${name})
     target_link_libraries(${name} PRIVATE glow_toolkit)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+    glow_precompile(${name} REUSE glow_tool_headers)
     set_property(GLOBAL APPEND PROPERTY glow_programs ${name})
     set_property(GLOBAL APPEND PROPERTY glow_tools ${name})
+endfunction()
+
+# glow_precompile(NAME HEADERS...) or glow_precompile(NAME REUSE OTHER): headers that take seconds to parse, once for all
+# sources of a target, or of several with the same flags. Sources include what they use all the same: with a compiler
+# launcher there are no precompiled headers, since ccache does not cache what uses them.
+function(glow_precompile name)
+    if(CMAKE_CXX_COMPILER_LAUNCHER)
+        return()
+    endif()
+    if(ARGV1 STREQUAL "REUSE")
+        target_precompile_headers(${name} REUSE_FROM ${ARGV2})
+    else()
+        target_precompile_headers(${name} PRIVATE ${ARGN})
+    endif()
+endfunction()
+
+# glow_executable_headers(NAME HEADERS...): precompiled headers for executables to reuse. An object library, for what reuses
+# a target's headers waits until that whole target is built.
+function(glow_executable_headers name)
+    target_link_libraries(${name} PRIVATE OpenMP::OpenMP_CXX)
+    set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${name} PRIVATE -fPIE)
+    glow_precompile(${name} ${ARGN})
 endfunction()

@@ -7,8 +7,10 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/math.h"
@@ -30,6 +32,27 @@ inline void PrintTo(const Target& target, std::ostream* out) {
 }
 inline const Target kRehearsal{"rehearsal", Device::cpu, true}, kCuda{"cuda", Device::cuda, false};
 
+// How far two sums of the same `terms` numbers, added in any two orders, can lie apart: each is within terms *
+// epsilon * (sum of absolute values) of the exact one. Devices add in different orders, so a tolerance that
+// looks at the result alone is too small where terms cancel.
+template <class T, class Values>
+double sum_error(index_t terms, const Values& values) {
+    double size = 0;
+    for (const auto& value : values) size += std::abs(static_cast<double>(widen(value)));
+    return static_cast<double>(terms) * std::numeric_limits<T>::epsilon() * size;  // 2 * unit roundoff
+}
+// The same for sums over the rows of [rows, columns], `stride` apart: the bound of each column.
+template <class T, class Values>
+std::vector<double> column_sum_errors(index_t rows, index_t columns, index_t stride, const Values& values) {
+    std::vector<double> errors;
+    for (index_t c = 0; c < columns; ++c) {
+        std::vector<double> column;
+        for (index_t row = 0; row < rows; ++row) column.push_back(widen(values[row * stride + c]));
+        errors.push_back(sum_error<T>(rows, column));
+    }
+    return errors;
+}
+
 class Side {
   public:
     explicit Side(const Place& place) : place(place) {}
@@ -50,11 +73,14 @@ class Side {
         arrays_.push_back(array);
         return static_cast<T*>(array.memory.get());
     }
-    // The same, and compared afterwards.
+    // The same, and compared afterwards. errors: what each element may differ by besides the tolerance of the
+    // comparison (one number: every element); none by default.
     template <class T>
-    T* out(const std::vector<T>& values) {
+    T* out(const std::vector<T>& values, std::vector<double> errors = {0}) {
         T* const array = in(values);
         const auto count = static_cast<index_t>(values.size());
+        if (errors.size() == 1) errors.resize(values.size(), errors[0]);
+        errors_.push_back(std::move(errors));
         results_.push_back([this, array, count] {
             std::vector<double> numbers;
             for (const T& value : downloaded(place, count, array)) {
@@ -72,6 +98,8 @@ class Side {
         return in(std::vector<T>(static_cast<std::size_t>(count)));
     }
 
+    // For each array of results(), what its elements may differ by.
+    const std::vector<std::vector<double>>& errors() const { return errors_; }
     // What the kernels left, array by array; nothing was written behind any array.
     std::vector<std::vector<double>> results() const {
         for (const Array& array : arrays_) {
@@ -93,6 +121,7 @@ class Side {
         std::size_t bytes;
     };
     std::vector<Array> arrays_;
+    std::vector<std::vector<double>> errors_;
     std::vector<std::function<std::vector<double>()>> results_;
 };
 
@@ -112,8 +141,8 @@ class SideTest : public testing::TestWithParam<Target> {
         return place;
     }
 
-    // run(side) on both places. Differences are at most `tolerance` times 1 + the number's size; NaN equals
-    // NaN.
+    // run(side) on both places. Differences are at most `tolerance` times 1 + the number's size, and what the
+    // array allows; NaN equals NaN.
     void expect_parity(double tolerance, const std::function<void(Side&)>& run) {
         Side plain(cpu()), other(target());
         run(plain);
@@ -121,13 +150,16 @@ class SideTest : public testing::TestWithParam<Target> {
         const auto expected = plain.results(), found = other.results();
         ASSERT_EQ(expected.size(), found.size());
         ASSERT_GT(expected.size(), 0u);
-        for (std::size_t a = 0; a < expected.size(); ++a)
+        for (std::size_t a = 0; a < expected.size(); ++a) {
+            ASSERT_EQ(plain.errors()[a].size(), expected[a].size());
             for (std::size_t i = 0; i < expected[a].size(); ++i) {
                 if (std::isnan(expected[a][i]) && std::isnan(found[a][i])) continue;
                 if (expected[a][i] == found[a][i]) continue;  // infinities too
-                ASSERT_NEAR(found[a][i], expected[a][i], tolerance * (1 + std::abs(expected[a][i])))
+                ASSERT_NEAR(found[a][i], expected[a][i],
+                            tolerance * (1 + std::abs(expected[a][i])) + plain.errors()[a][i])
                     << "array " << a << ", element " << i;
             }
+        }
     }
 
   private:

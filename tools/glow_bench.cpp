@@ -72,14 +72,16 @@ class Peak {
     }
 
   private:
-    // Zeros would be multiplied faster than numbers.
+    // Zeros would be multiplied faster than numbers; a million of them, repeated, are as slow as others.
     void* numbers(index_t count) {
+        constexpr std::size_t kDifferent = 1 << 20;
         std::vector<float> values(static_cast<std::size_t>(count));
-        for (std::size_t i = 0; i < values.size(); i += 4) {
+        for (std::size_t i = 0; i < std::min(kDifferent, values.size()); i += 4) {
             const PhiloxWords words = philox_block(1, Purpose::weights, 0, i / 4);
             for (std::size_t j = 0; j < 4; ++j)
                 values[i + j] = static_cast<float>(philox_uniform(words.word[j]) - 0.5);
         }
+        for (std::size_t i = kDifferent; i < values.size(); ++i) values[i] = values[i - kDifferent];
         if (gemm_.in != Scalar::bf16) return there(values);
         std::vector<bfloat16> narrow(values.size());
         for (std::size_t i = 0; i < values.size(); ++i) narrow[i] = round_to<bfloat16>(values[i]);
@@ -99,23 +101,30 @@ class Peak {
     void *a_, *b_, *c_, *scratch_;
 };
 
-// Times `work` of `flop` operations against the peak, in turn.
-void measure(benchmark::State& state, const Backend& backend, Peak& peak, double flop, double images,
-             const std::function<void()>& work) {
+constexpr int kLeastRuns = 3;
+
+// Times `work` of `flop` operations against the peak, in turn, for `min_seconds` in all. To Google Benchmark this
+// is one iteration: it would count the seconds of the work alone (a small network waits for thousands of the
+// peak's products) and set everything up anew for each number of iterations that it tries.
+void measure(benchmark::State& state, const Backend& backend, Peak& peak, double min_seconds, double flop,
+             double images, const std::function<void()>& work) {
     for (int warm_up = 0; warm_up < (backend.place().device == Device::cuda ? 3 : 1); ++warm_up) work();
     double worked = 0, peaked = 0, runs = 0;
+    const Clock::time_point start = Clock::now();
     for (auto _ : state) {
-        peaked += peak.run();
-        const double elapsed = seconds(backend.place(), work);
-        state.SetIterationTime(elapsed);
-        worked += elapsed;
-        ++runs;
+        do {
+            peaked += peak.run();
+            worked += seconds(backend.place(), work);
+            ++runs;
+        } while (runs < kLeastRuns || std::chrono::duration<double>(Clock::now() - start).count() < min_seconds);
+        state.SetIterationTime(worked / runs);
     }
     const double rate = flop * runs / worked, peak_rate = peak.flop() * runs / peaked;
     state.counters["GFLOP/s"] = rate / 1e9;
     state.counters["peak_GFLOP/s"] = peak_rate / 1e9;
     state.counters["share_of_peak"] = rate / peak_rate;
     state.counters["ms_per_image"] = 1e3 * worked / runs / images;
+    state.counters["runs"] = runs;
 }
 
 // Products of another Blas, each timed by itself: on a GPU several in a row, for the wait takes as long as a
@@ -221,7 +230,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
     const index_t tiles = (options.batch + tile - 1) / tile;
     const double flop =
         2.0 * static_cast<double>(tiles * rows) * network_multiplies(model, shape) * (backward ? 3 : 1);
-    measure(state, backend, peak, flop, static_cast<double>(tiles * tile), [&] { pass(context); });
+    measure(state, backend, peak, options.min_seconds, flop, static_cast<double>(tiles * tile), [&] { pass(context); });
 }
 
 // Every matrix product of a forward and backward, by its shape: which of them is far from the peak?
@@ -322,7 +331,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     index_t t = 0;
     const double flop = 2.0 * static_cast<double>(options.batch) * model_multiplies(training.model) *
                         (policy == "store" ? 3 : 4);
-    measure(state, backend, peak, flop, static_cast<double>(options.batch),
+    measure(state, backend, peak, options.min_seconds, flop, static_cast<double>(options.batch),
             [&] { trainer.step(batch, optimiser_at(training, schedule, ++t)); });
     state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
 }
@@ -347,7 +356,7 @@ void run(const CommandLine& command, const Options& options) {
         ->Unit(benchmark::kMillisecond)
         ->Iterations(3);
     for (auto* one : all) {
-        one->UseManualTime()->Unit(benchmark::kMillisecond)->MinTime(options.min_seconds);
+        one->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
         if (options.repetitions > 1) one->Repetitions(options.repetitions);
     }
     if (benchmark::RunSpecifiedBenchmarks() == 0)
@@ -375,7 +384,7 @@ int main(int argc, char** argv) {
             app.add_flag("--graph,!--no-graph", options->graph, "Replay a step on a GPU as one CUDA graph");
             add_device(app, options->device);
             app.add_option("--threads", options->threads, "Threads; 0: all usable processors");
-            app.add_option("--min-seconds", options->min_seconds, "Seconds of each measurement at least");
+            app.add_option("--min-seconds", options->min_seconds, "Seconds of each measurement, and at least three runs");
             app.add_option("--repetitions", options->repetitions,
                            "Repetitions, with mean, median and deviation");
             app.add_option("--filter", options->filter,

@@ -73,8 +73,24 @@ left() { local s=$((limit - (SECONDS - start))); echo $((s > 1 ? s : 1)); }
 say() { printf '%s\n' "$*" | tee -a "$log" >&2; }
 # name, what, value, unit: one line of the table and of the JSON.
 row() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" >>"$rows"; }
-# Runs a command in what is left of the part's time, all it prints into the log.
-run() { timeout -s TERM -k 10 "$(left)" "$@" >>"$log" 2>&1; }
+# Runs a command in what is left of the part's time: in the background, so that a signal to this script is handled at once.
+child=
+bounded() {
+    local code=0
+    timeout -s TERM -k 10 "$(left)" "$@" &
+    child=$!
+    wait $child || code=$?
+    child=
+    return $code
+}
+# timeout passes a signal on to its command's process group; tests end the programs that they started.
+stop_child() {
+    [ -n "$child" ] || return 0
+    kill $child 2>/dev/null
+    wait $child 2>/dev/null
+}
+# The same with all it prints in the log.
+run() { bounded "$@" >>"$log" 2>&1; }
 
 finish() {
     {
@@ -129,7 +145,7 @@ part_tests() {
         binary=$(program $name 2>>"$log") || { row "$name" missing - ""; status=1; continue; }
         if [ "$(left)" -lt 90 ]; then row "$name" "not run" "no time" ""; status=1; continue; fi
         say "== $name"
-        GLOW_PROGRAMS=$root/bin timeout -s TERM -k 10 "$(left)" "$binary" --gtest_filter="$which" >"$each" 2>&1
+        GLOW_PROGRAMS=$root/bin bounded "$binary" --gtest_filter="$which" >"$each" 2>&1
         code=$?
         cat "$each" >>"$log"
         row "$name" passed "$(results OK "$each")" tests
@@ -186,14 +202,14 @@ bench() {
     shift
     json=$out/bench.json
     if [ "$(left)" -lt 30 ]; then row "$label" "not measured" "no time" ""; return; fi
-    if ! timeout "$(left)" "$(program glow_bench)" --device $kind --json --min-seconds $seconds "${shape[@]}" "$@" >"$json" 2>>"$log"; then
+    if ! bounded "$(program glow_bench)" --device $kind --json --min-seconds $seconds "${shape[@]}" "$@" >"$json" 2>>"$log"; then
         row "$label" glow_bench FAILED "$(tail -1 "$log" | tr '\t' ' ' | cut -c1-100)"
         status=1
         return
     fi
     cat "$json" >>"$log"
     awk -v label="$label" -F'[:,]' '
-        /"name":/ { gsub(/[" ]/, "", $2); name = $2; sub(/\/min_time.*|\/manual_time.*/, "", name) }
+        /"name":/ { gsub(/[" ]/, "", $2); name = $2; sub(/\/(iterations|manual_time).*/, "", name) }
         /"ms_per_image":/ { ms = $2 } /"share_of_peak":/ { share = $2 } /"peak_GFLOP\/s":/ { peak = $2 }
         /":/ && /_x[0-9.]+":/ {
             gsub(/[" ]/, "", $1)
@@ -254,7 +270,7 @@ twin() {
     fi
     local code how=(--batches "512,64" --precisions "bf16,tf32,fp32")
     [ $kind = cpu ] && how=(--dry)
-    timeout -s TERM -k 10 "$(left)" "$python" "$root/tests/reference/bench_pytorch_gpu.py" "${how[@]}" \
+    bounded "$python" "$root/tests/reference/bench_pytorch_gpu.py" "${how[@]}" \
         --seconds $(($(left) - 40)) >"$out/twin.jsonl" 2>>"$log"
     code=$?
     cat "$out/twin.jsonl" >>"$log"
@@ -312,9 +328,10 @@ part_memory() {
         for depth in $depths; do
             [ "$(left)" -lt 40 ] && break
             rm -rf "$out/memory_run"
-            json=$(timeout "$(left)" "$(program glow_train)" --device $kind --data "$data" --out "$out/memory_run" \
-                "${shape[@]}" --depth "$depth" --batch $memory_batch --precision "${precisions%% *}" \
-                --memory $memory --max-steps 3 --eval-every 0 --sample-every 0 --checkpoint-every 0 --quiet --json 2>>"$log")
+            bounded "$(program glow_train)" --device $kind --data "$data" --out "$out/memory_run" \
+                "${shape[@]}" --depth "$depth" --batch $memory_batch --precision "${precisions%% *}" --memory $memory \
+                --max-steps 3 --eval-every 0 --sample-every 0 --checkpoint-every 0 --quiet --json >"$out/result" 2>>"$log"
+            json=$(cat "$out/result")
             if [ -z "$json" ]; then row "depth $depth, $memory" glow_train FAILED ""; status=1; continue; fi
             printf '%s\n' "$json" >>"$log"
             for what in planned_bytes peak_bytes process_growth_bytes; do
@@ -323,7 +340,7 @@ part_memory() {
             done
         done
     done
-    rm -rf "$out/memory_run"
+    rm -rf "$out/memory_run" "$out/result"
 }
 
 part_train() {
@@ -339,8 +356,10 @@ part_train() {
     row glow_train images "$(awk -F, 'END { print $3 }' "$out/run/metrics.csv" 2>/dev/null)" seen
     row glow_train images/s "$(awk -F, 'NR > 2 { n++; s += $8 } END { if (n) printf "%.1f", s / n }' "$out/run/metrics.csv" 2>/dev/null)" ""
     local json
-    json=$(timeout "$(left)" "$(program glow_eval)" --bpd --device $kind --precision "${precisions%% *}" --checkpoint "$out/run" \
-        --data "$data" --split test --json 2>>"$log") || status=1
+    bounded "$(program glow_eval)" --bpd --device $kind --precision "${precisions%% *}" --checkpoint "$out/run" \
+        --data "$data" --split test --json >"$out/result" 2>>"$log" || status=1
+    json=$(cat "$out/result")
+    rm -f "$out/result"
     printf '%s\n' "$json" >>"$log"
     row glow_eval bits/dim "$(printf '%s' "$json" | sed -n 's/.*"bpd": *\([0-9.]*\).*/\1/p')" "test, EMA"
     row "$(basename "$data")" entropy "$(printf '%s' "$json" | sed -n 's/.*"entropy_bpd": *\([0-9.]*\).*/\1/p')" \
@@ -350,7 +369,8 @@ part_train() {
 
 say "gpu_check --part $part on: $device"
 describe_machine
-trap 'status=1; row gpu_check stopped "by a signal" ""; finish' INT TERM
+exec 3>&1  # the signal may come while output goes to the log
+trap 'status=1; stop_child; row gpu_check stopped "by a signal" ""; finish >&3' INT TERM HUP
 # Does a program find the GPU? Refusals are the programs' own; this one goes on to miss the checkpoint.
 binary=$(program glow_sample) || { status=2; row glow_sample missing - ""; finish; }
 probe=$("$binary" --device $kind --checkpoint /nonexistent -o "$out/probe.png" 2>&1)

@@ -15,7 +15,8 @@ Installs what is missing (tools/install_dependencies.sh --with-tests), then buil
   --quick   the release stage only
   --help    this text
 
-CMAKE_BUILD_PARALLEL_LEVEL bounds the compilers run at once, CTEST_PARALLEL_LEVEL the tests. ccache is used where it is.
+CMAKE_BUILD_PARALLEL_LEVEL bounds the compilers run at once, CTEST_PARALLEL_LEVEL the tests (default: the processors).
+ccache is used where it is.
 TEXT
 }
 
@@ -50,23 +51,32 @@ stage() {  # name, command...: runs it, says how long it took, stops here if it 
     say "== $name: $((SECONDS - start)) s"
 }
 
+# What did not run, each reason once: tests are grouped, and CTest calls a group skipped only where all of it was.
+skipped() {
+    [ -f "$1/Testing/Temporary/LastTest.log" ] || return 0
+    sed -n 's/^skipped \([0-9]*\): /\1 /p' "$1/Testing/Temporary/LastTest.log" |
+        awk '{ n = $1; sub(/^[0-9]+ /, ""); count[$0] += n } END { for (r in count) print "   skipped " count[r] ": " r }' >&2
+}
+
 stage "dependencies" tools/install_dependencies.sh --with-tests
 
 configure=(cmake)
+export CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-$(nproc)}
 test_options=(--output-on-failure --no-tests=error)
 
 stage "release: configure" "${configure[@]}" --preset release -DGLOW_NATIVE=ON
 stage "release: build" cmake --build --preset release
 stage "release: tests" ctest --preset release "${test_options[@]}" -LE slow
+skipped build/release
 
 if [ $quick = no ]; then
     stage "asan: configure" "${configure[@]}" --preset asan
-    stage "asan: build" cmake --build --preset asan
+    stage "asan: build" cmake --build --preset asan --target tests_sanitize
     stage "asan: tests" ctest --preset asan "${test_options[@]}" -L sanitize
 
     stage "minimal: configure" "${configure[@]}" -S . -B build/minimal -G Ninja -DCMAKE_BUILD_TYPE=Release \
         -DGLOW_CUDA=OFF -DGLOW_MPI=OFF -DGLOW_ONEDNN=OFF
-    stage "minimal: build" cmake --build build/minimal
+    stage "minimal: build" cmake --build build/minimal --target tests_minimal
     stage "minimal: tests" ctest --test-dir build/minimal "${test_options[@]}" -L minimal
 fi
 

@@ -32,7 +32,7 @@ using test::Random;
 using test::Side;
 
 // Results in double differ by the order of their sums and by contracted operations; float ones are then
-// rounded, bf16 ones to 8 bits.
+// rounded, bf16 ones to 8 bits. Long sums have a bound of their own: test::sum_error.
 constexpr double kDouble = 1e-12, kFloat = 1e-6, kNarrow = 8e-3;
 template <class T>
 constexpr double kRounding = sizeof(T) == 8   ? kDouble
@@ -138,12 +138,18 @@ class KernelParity : public test::SideTest {
         for (double& value : values) value = std::max(value, 0.0);
         values[0] = std::numeric_limits<double>::quiet_NaN();
         const auto map = rounded<Map>(values), d = rounded<Map>(random.normals(rows * C));
-        for (const bool summed : {false, true})
-            expect_parity(kFloat, [&](Side& side) {
+        const auto run = [&](const std::vector<Map>& d, bool summed, double tolerance,
+                             const std::vector<double>& errors) {
+            expect_parity(tolerance, [&](Side& side) {
                 relu_backward<Map>(side.place, rows, C, side.in(map), side.out(d),
-                                   summed ? side.out(std::vector<real>(C, real{1})) : nullptr,
+                                   summed ? side.out(std::vector<real>(C, real{1}), errors) : nullptr,
                                    summed ? side.scratch<double>(column_scratch(1, C)) : nullptr);
             });
+        };
+        run(d, false, 0, {0});
+        run(d, true, kRounding<real>, test::column_sum_errors<real>(rows, C, C, d));
+        // Sums of small whole numbers are exact in any order: no row is lost or taken twice.
+        run(rounded<Map>(random.integers<double>(rows * C)), true, 0, {0});
     }
     template <class Map>
     void expect_roundings(index_t rows, index_t C) {
@@ -204,10 +210,12 @@ TEST_P(KernelParity, Col2im) {
     const ImageRows rows{H, W, 3, 11};
     const auto columns = random.normals<real>(rows.pixels() * stride),
                target = random.normals<real>(N * H * W * target_stride);
+    // Ten terms each, of normal numbers: none above 5.
+    const double error = test::sum_error<real>(10, std::vector<double>(10, 5.0));
     for (const bool mirror : {false, true})
-        expect_parity(kFloat, [&](Side& side) {
-            col2im(side.place, rows, {C, false, false, stride}, mirror, side.in(columns), side.out(target),
-                      target_stride);
+        expect_parity(0, [&](Side& side) {
+            col2im(side.place, rows, {C, false, false, stride}, mirror, side.in(columns),
+                      side.out(target, {error}), target_stride);
         });
 }
 
@@ -353,11 +361,23 @@ TEST_P(KernelParity, AffineRows) {
                        h = random.normals(rows * C);
             const auto dh = random.normals<real>(rows * C);
             SCOPED_TRACE(testing::Message() << C << " channels, " << rows << " rows");
-            expect_parity(1e-11, [&](Side& side) {
-                affine_rows(side.place, rows, C, side.in(M), side.in(shift), side.out(h));
+            // Of every row's C products, and what is added to them.
+            std::vector<double> errors, gradient_errors;
+            for (index_t row = 0; row < rows; ++row)
+                for (index_t c = 0; c < C; ++c) {
+                    std::vector<double> terms{shift[c]}, gradient_terms;
+                    for (index_t i = 0; i < C; ++i) {
+                        terms.push_back(M[c * C + i] * h[row * C + i]);
+                        gradient_terms.push_back(M[i * C + c] * dh[row * C + i]);
+                    }
+                    errors.push_back(test::sum_error<double>(C + 2, terms));
+                    gradient_errors.push_back(test::sum_error<real>(C + 1, gradient_terms));
+                }
+            expect_parity(0, [&](Side& side) {
+                affine_rows(side.place, rows, C, side.in(M), side.in(shift), side.out(h, errors));
             });
-            expect_parity(kFloat * std::sqrt(static_cast<double>(C)), [&](Side& side) {
-                affine_rows_gradient(side.place, rows, C, side.in(M), side.out(dh));
+            expect_parity(0, [&](Side& side) {
+                affine_rows_gradient(side.place, rows, C, side.in(M), side.out(dh, gradient_errors));
             });
             expect_parity(0, [&](Side& side) {
                 cast_with_one(side.place, rows, C, side.in(h), side.out(nans<real>(rows * (C + 1))));
@@ -396,8 +416,13 @@ TEST_P(KernelParity, Moments) {
     for (const index_t rows : {1, 63, 5000}) {
         const index_t C = 7, stride = 9;
         const auto x = random.normals(rows * stride), moments = random.normals(2 * C);
+        auto squares = x;
+        for (double& value : squares) value *= value;
+        std::vector<double> errors = test::column_sum_errors<double>(rows, C, stride, x);
+        for (const double error : test::column_sum_errors<double>(rows, C, stride, squares))
+            errors.push_back(error);
         expect_parity(kDouble, [&](Side& side) {
-            add_moments(side.place, rows, C, side.in(x), stride, side.out(moments),
+            add_moments(side.place, rows, C, side.in(x), stride, side.out(moments, errors),
                         side.scratch<double>(column_scratch(2, C)));
         });
         std::vector<double> sane = moments;
@@ -586,11 +611,14 @@ TEST_P(KernelParity, StepSums) {
         Random random(17);
         const auto logdet = random.normals(N), prior = random.normals(N), bits = random.normals(N);
         auto difference = random.normals(N);
+        // The densities' sum has both sets of terms.
+        const double error = test::sum_error<double>(2 * N + 1, logdet) +
+                             test::sum_error<double>(2 * N + 1, prior) + test::sum_error<double>(N, bits);
         for (const bool broken : {false, true}) {
             if (broken) difference[N / 2] = std::numeric_limits<double>::quiet_NaN();
             expect_parity(kDouble, [&](Side& side) {
                 auto* const sums =
-                    reinterpret_cast<StepSums*>(side.out(std::vector<double>{1, 2, 3, 0.5, 7}));
+                    reinterpret_cast<StepSums*>(side.out(std::vector<double>{1, 2, 3, 0.5, 7}, {error}));
                 add_step_sums(side.place, N, side.in(logdet), side.in(prior), side.in(bits), nullptr,
                               side.in(difference), sums, side.scratch<double>(group_scratch(1)));
             });

@@ -59,8 +59,9 @@ class Problem {
         return downloaded(place, static_cast<index_t>(c_.size()), c);
     }
 
-    // unit: rounding of the sums' type and of the products; out_unit: of the result's, and of the bias where
-    // it is brought to that type first.
+    // unit: rounding of the sums' type and of the products; out_unit: of the result's. The result is rounded
+    // to its type twice: at the end, and before that either the bias (in a fused epilogue) or the product
+    // (when a kernel of its own adds the bias).
     void expect_right(const std::vector<Out>& c, double unit, double out_unit) const {
         const Gemm& g = gemm_;
         for (index_t i = 0; i < g.m; ++i)
@@ -70,7 +71,7 @@ class Problem {
                     ASSERT_EQ(std::memcmp(&c[at], &c_[at], sizeof(Out)), 0) << "written beside C";
                     continue;
                 }
-                double exact = g.accumulate ? widen(c_[at]) : 0.0, size = std::abs(exact), bias = 0;
+                double exact = g.accumulate ? widen(c_[at]) : 0.0, size = std::abs(exact), first = 0;
                 for (index_t k = 0; k < g.k; ++k) {
                     const double x = widen(a_[g.transpose_a ? k * g.lda + i : i * g.lda + k]);
                     const double y = widen(b_[g.transpose_b ? j * g.ldb + k : k * g.ldb + j]);
@@ -78,7 +79,8 @@ class Problem {
                     size += std::abs(x * y);
                 }
                 if (g.epilogue == Epilogue::bias_relu) {
-                    bias = bias_[j];
+                    const double bias = bias_[j];
+                    first = std::max(std::abs(bias), std::abs(exact));
                     exact += bias;
                     size += std::abs(bias);
                 }
@@ -86,7 +88,7 @@ class Problem {
                 // Rounding of a sum of k terms whose absolute values add up to `size`: sqrt(k) units, with
                 // room.
                 const double tolerance = 4 * std::sqrt(static_cast<double>(g.k) + 1) * unit * size +
-                                         out_unit * (std::abs(exact) + std::abs(bias));
+                                         out_unit * (std::abs(exact) + (1 + out_unit) * first);
                 ASSERT_NEAR(widen(c[at]), exact, tolerance) << i << " " << j;
             }
     }

@@ -716,7 +716,7 @@ TEST_F(Commands, TheSheetOfLargeImagesStaysWithinThePromisedMemory) {
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     const json result = json::parse(outcome.out);
     EXPECT_LE(result["process_growth_bytes"].get<double>(),
-              1.05 * result["planned_bytes"].get<double>() + (64 << 20));
+              allowed_growth(result["planned_bytes"].get<double>()));
     const Image sheet = read_png(folder / "run/samples/step-00000001.png");
     EXPECT_EQ(sheet.H, 2 * (22 + 2 + 514) + 8);  // one row a temperature instead of four
 }

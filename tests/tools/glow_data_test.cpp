@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "tests/process_guard.h"
 #include "tests/train/data/files.h"
 #include "tests/train/data/make_files.h"
 #include "tests/train/data/odd_entries.h"
@@ -28,8 +29,10 @@ Outcome run(const TemporaryFolder& folder, const std::vector<std::string>& argum
     const TemporaryFolder streams;
     write_bytes(streams / "suppressions", "leak:libhdf5\n");
     const std::string leaks = "print_suppressions=0:suppressions=" + (streams / "suppressions").string();
+    const std::string mark = ProcessGuard::instance().new_mark();
     const pid_t child = fork();
     if (child == 0) {
+        ProcessGuard::take(mark);
         const int out =
             open(output != nullptr ? output : (streams / "out").c_str(), O_WRONLY | O_CREAT, 0600);
         const int err = open((streams / "err").c_str(), O_WRONLY | O_CREAT, 0600);

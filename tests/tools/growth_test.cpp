@@ -15,7 +15,7 @@ TEST_F(Commands, TheCifar10ModelTrainsWithinItsPlan) {
                  growth = result["process_growth_bytes"];
     EXPECT_NEAR(peak, planned, 0.02 * planned);
     EXPECT_LT(peak, 1.1 * (1 << 30));
-    EXPECT_LE(growth, 1.05 * planned + (64 << 20));
+    EXPECT_LE(growth, allowed_growth(planned));
     RecordProperty("planned_bytes", std::to_string(planned));
     RecordProperty("peak_bytes", std::to_string(peak));
     RecordProperty("process_growth_bytes", std::to_string(growth));

@@ -26,20 +26,30 @@ struct MemoryScaling : testing::Test {
     TemporaryFolder folder;
 };
 
-// One state of these images is 96 KiB: of a network that kept one for every step, 1,536 steps would be 90
-// MiB.
-const Words kSetting = {"--sizes", "32", "--batches", "4", "--levels", "3", "--width", "16", "--no-cosine"};
+// One state of an image is 24 KiB, half of that after each split: a network of 512 steps a level that kept them
+// all would take 21 MiB an image. On a GPU there are enough images to make this more than the context.
+struct Setting {
+    index_t batch = cuda_problem().empty() ? 32 : 4;
+    Words words = {"--sizes",  "32", "--batches", std::to_string(batch),
+                   "--levels", "3",  "--width",   "16",
+                   "--no-cosine"};
+    double states = static_cast<double>(batch) * 512 * 1.75 * 24 * 1024;
+};
 
 TEST_F(MemoryScaling, ActivationBytesAreEqualAtEveryDepth) {
-    const auto measured = rows(kSetting + Words{"--modes", "reconstruct", "--depths", "4,32,128,512"});
+    const Setting setting;
+    const auto measured = rows(setting.words + Words{"--modes", "reconstruct", "--depths", "4,32,128,512"});
     ASSERT_EQ(measured.size(), 4u);
     const nlohmann::json& shallow = measured.at(4);
+    const double flat = without_model(shallow, "process_bytes"),
+                 room = 0.05 * flat + (64 << 20) + cuda_context_bytes();
+    ASSERT_LT(room, setting.states);
     for (const auto& [depth, row] : measured) {
         EXPECT_EQ(without_model(row, "peak_bytes"), without_model(shallow, "peak_bytes")) << depth;
         EXPECT_EQ(row["peak_bytes"], row["predicted_bytes"]) << depth;
         // What the process itself grew by, its own tables and libraries' included.
-        const double flat = without_model(shallow, "process_bytes");
-        EXPECT_NEAR(without_model(row, "process_bytes"), flat, 0.05 * flat + (64 << 20)) << depth;
+        EXPECT_NEAR(without_model(row, "process_bytes"), flat, room) << depth;
+        EXPECT_LE(row["process_bytes"].get<double>(), allowed_growth(row["predicted_bytes"])) << depth;
         // The arenas are what it grew by: no activations beside them.
         EXPECT_GE(row["process_bytes"].get<double>(), row["peak_bytes"].get<double>()) << depth;
     }
@@ -47,17 +57,18 @@ TEST_F(MemoryScaling, ActivationBytesAreEqualAtEveryDepth) {
 }
 
 TEST_F(MemoryScaling, KeepingStatesIsSeen) {
-    const auto measured = rows(kSetting + Words{"--modes", "checkpoint", "--depths", "4,512"});
+    const Setting setting;
+    const auto measured = rows(setting.words + Words{"--modes", "checkpoint", "--depths", "4,512"});
     ASSERT_EQ(measured.size(), 2u);
     const double flat = without_model(measured.at(4), "process_bytes");
     EXPECT_GT(without_model(measured.at(512), "peak_bytes"),
-              without_model(measured.at(4), "peak_bytes") + (80 << 20));
+              without_model(measured.at(4), "peak_bytes") + 0.95 * setting.states);
     EXPECT_GT(without_model(measured.at(512), "process_bytes"), 1.05 * flat + (64 << 20));
 }
 
 TEST_F(MemoryScaling, FusedUpdatesAndNarrowMomentsTakeWhatThePlanSays) {
     const Words with_optimizer =
-        kSetting + Words{"--modes", "reconstruct", "--depths", "16", "--with-optimizer"};
+        Setting().words + Words{"--modes", "reconstruct", "--depths", "16", "--with-optimizer"};
     const auto plain = rows(with_optimizer).at(16);
     const auto lean = rows(with_optimizer + Words{"--fused-update", "--moments", "bf16"}).at(16);
     EXPECT_EQ(lean["peak_bytes"], lean["predicted_bytes"]);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kernels/base.h"
+#include "tests/process_guard.h"
 #include "tests/train/data/files.h"
 
 namespace glow {
@@ -30,8 +31,8 @@ struct Surroundings {
     rlim_t largest_file = RLIM_INFINITY;  // bytes, as on a full disk
 };
 
-// A program at work in a folder. A bundle's programs are elsewhere than those it was built with: in the
-// folder of GLOW_PROGRAMS, where it is set.
+// A program at work in a folder; it ends with its object and with the test, however that ends. A bundle's
+// programs are elsewhere than those it was built with: in the folder of GLOW_PROGRAMS, where it is set.
 class Process {
   public:
     Process(const std::filesystem::path& folder, const std::string& program,
@@ -40,6 +41,7 @@ class Process {
                                                      : std::filesystem::path(surroundings.stderr_path)) {
         child_ = fork();
         if (child_ != 0) return;
+        ProcessGuard::take(mark_);
         dup2(open((streams_ / "out").c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
         dup2(open(err_path_.c_str(), O_WRONLY | O_CREAT | O_NOCTTY, 0600), STDERR_FILENO);
         if (chdir(folder.c_str()) != 0) _exit(99);
@@ -59,6 +61,7 @@ class Process {
         if (child_ > 0) {
             ::kill(child_, SIGKILL);
             waitpid(child_, nullptr, 0);
+            ProcessGuard::kill_marked(mark_);
         }
     }
     Process(const Process&) = delete;
@@ -97,6 +100,7 @@ class Process {
         return folder && std::filesystem::exists(there) ? there : program;
     }
 
+    std::string mark_ = ProcessGuard::instance().new_mark();
     TemporaryFolder streams_;
     std::filesystem::path err_path_;
     pid_t child_ = 0;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "runtime/device.h"
 #include "tests/support.h"
 #include "tests/tools/process.h"
 #include "tests/train/checkpoint_edit.h"
@@ -72,6 +73,16 @@ inline Table without(Table table, const Words& columns) {
     for (auto& row : table)
         for (const std::string& column : columns) EXPECT_EQ(row.erase(column), 1u) << column;
     return table;
+}
+
+// On a GPU a process takes its CUDA context, and the code and workspaces that libraries load on first use,
+// besides its arenas: 174 to 186 MiB on an H200. 0 where there is no GPU.
+inline double cuda_context_bytes() {
+    return cuda_problem().empty() ? 256.0 * (1 << 20) : 0.0;
+}
+// What a process that planned so many bytes may grow by: 5% more, and 64 MiB for tables and libraries.
+inline double allowed_growth(double planned) {
+    return 1.05 * planned + 64.0 * (1 << 20) + cuda_context_bytes();
 }
 
 struct Commands : testing::Test {

@@ -57,6 +57,23 @@ for name in install_dependencies memory_figures test quickstart; do
     says err "--nonsense" "$name --nonsense"
 done
 
+# ---- gpu_check.sh: a signal ends what it runs ---------------------------------------------------------------------------
+
+stub "$work/gpu/bin/glow_train" <<<"exit 0"
+stub "$work/gpu/bin/glow_sample" <<<"echo 'cannot open /nonexistent' >&2; exit 2"
+stub "$work/gpu/bin/glow_bench" <<<"echo \$\$ >'$work/gpu/pid'; sleep 600; true"
+mkdir "$work/gpu/tools"
+cp "$tools/gpu_check.sh" "$work/gpu/tools"
+"$work/gpu/tools/gpu_check.sh" --part speed --rehearse --out "$work/gpu/out" >"$work/out" 2>"$work/err" </dev/null &
+gpu_check=$!
+for _ in $(seq 600); do [ -s "$work/gpu/pid" ] && break; sleep 0.1; done
+check "gpu_check: runs a program" test -s "$work/gpu/pid"
+kill $gpu_check
+wait $gpu_check
+check "gpu_check: exit status after a signal" test $? = 1
+says out "by a signal" "gpu_check: after a signal"
+check "gpu_check: ends its program" bash -c "! kill -0 $(cat "$work/gpu/pid") 2>/dev/null"
+
 # ---- install_dependencies ----------------------------------------------------------------------------------------------
 
 # A machine of stubs: $fake/installed holds the packages there, $fake/known those apt knows once $fake/lists exists;
