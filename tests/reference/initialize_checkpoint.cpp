@@ -29,7 +29,7 @@ void initialize(const char* from, const char* data, const char* to) {
     const Weights& weights = trainer.weights();
     load_checkpoint(from, model.parameters(), place, {.params = weights.params, .fixed = weights.fixed});
 
-    model.parameters().bind(weights.params, nullptr);
+    model.parameters().bind(weights.params);
     model.parameters().bind_fixed(weights.fixed);
     Flow flow = trainer.buffers().flow(images.N, images.labels.empty() ? nullptr : images.labels.data());
     dequantise(place, images.N, info.model.dimensions(), info.model.n_bits, images.images.data(),
