@@ -66,6 +66,9 @@ void ScoreOptions::check() const {
         throw InputError("--sort orders the lines of --per-image, which is not there");
     if (!against_per_image.empty() && against.empty())
         throw InputError("--against-per-image needs --against, the other data set");
+}
+
+void ScoreOptions::check_names() const {
     if (!extremes.empty()) require_png_name(extremes);
     for (const std::string* const path : {&per_image, &against_per_image})
         refuse_picture_name(*path, "a CSV file");

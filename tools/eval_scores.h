@@ -20,6 +20,8 @@ struct ScoreOptions {
 
     // InputError for options that do not go together.
     void check() const;
+    // Throws InputError where a picture or a CSV file has the suffix of something else.
+    void check_names() const;
     std::vector<NamedPath> outputs() const;
 };
 void add_score_options(CLI::App& app, ScoreOptions& options);

@@ -23,9 +23,9 @@ struct Options {
 };
 
 void run(const CommandLine& command, const Options& options) {
-    refuse_picture_name(options.output, "a compressed file");
     const OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}, {"--data", options.data}},
                               {{"--output", options.output}});
+    refuse_picture_name(options.output, "a compressed file");
     if (options.device != "auto" && parse_device(options.device) != Device::cpu)
         throw InputError("--device cuda: lossless coding runs on the CPU alone");
     const Backend backend = open_backend(command, Device::cpu, options.threads);

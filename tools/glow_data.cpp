@@ -349,9 +349,9 @@ struct ViewOptions {
 };
 
 void view(const ViewOptions& options, const CommandLine& command) {
-    glow::require_png_name(options.output);
     const glow::GridSize grid = glow::parse_grid(options.grid);
     const glow::OutputFiles outputs(command, {{"the input", options.path}}, {{"--output", options.output}});
+    glow::require_png_name(options.output);
     const glow::ImageSet set = glow::load_split(options.path, options.split, grid.tiles());
     const glow::Image sheet =
         glow::tile_images(set.images.data(), set.N, set.H, set.W, set.C, grid, options.scale);

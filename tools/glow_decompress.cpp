@@ -23,9 +23,9 @@ struct Options {
 };
 
 void run(const CommandLine& command, const Options& options) {
-    refuse_picture_name(options.output, "an HDF5 file");
     const OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}, {"the input", options.input}},
                               {{"--output", options.output}});
+    refuse_picture_name(options.output, "an HDF5 file");
     AtomicFile atomic(options.output);
     if (options.device != "auto" && parse_device(options.device) != Device::cpu)
         throw InputError("--device cuda: lossless coding runs on the CPU alone");

@@ -45,6 +45,7 @@ void run(const CommandLine& command, const Options& options) {
                                {"--data", options.data},
                                {"--against", options.scores.against}},
                               options.scores.outputs());
+    options.scores.check_names();
     const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const DatasetInfo info = describe_dataset(options.data);

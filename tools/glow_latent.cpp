@@ -73,8 +73,8 @@ std::vector<NamedPath> inputs_of(const Options& options) {
 }
 
 void encode(const CommandLine& command, const Options& options) {
-    refuse_picture_name(options.output, "an HDF5 file of latents");
     const OutputFiles outputs(command, inputs_of(options), {{"--output", options.output}});
+    refuse_picture_name(options.output, "an HDF5 file of latents");
     Encoding encoding(command, options);
     LatentWriter writer(options.output, encoding.model.info().config, encoding.model.info().model);
     ProgressLine progress(command, "images");
@@ -135,11 +135,10 @@ class ImageSink {
 };
 
 void decode(const CommandLine& command, const Options& options) {
-    refuse_picture_name(options.output, "a folder of PNG files");
     std::vector<NamedPath> files;
-    if (std::filesystem::path(options.output).extension() == ".h5")
-        files.push_back({"--output", options.output});
+    if (is_hdf5_name(options.output)) files.push_back({"--output", options.output});
     OutputFiles outputs(command, inputs_of(options), files);
+    refuse_picture_name(options.output, "a folder of PNG files");
     if (files.empty()) outputs.add_folder({"--output", options.output});
     const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
@@ -205,9 +204,9 @@ struct Cut {
 
 void reconstruct(const CommandLine& command, const Options& options) {
     std::vector<NamedPath> files;
-    if (!options.output.empty()) require_png_name(options.output);
     if (!options.output.empty()) files.push_back({"--output", options.output});
     const OutputFiles outputs(command, inputs_of(options), files);
+    if (!options.output.empty()) require_png_name(options.output);
     Encoding encoding(command, options);
     LoadedModel& model = encoding.model;
     const ModelConfig& config = model.glow().config();

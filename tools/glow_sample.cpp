@@ -60,9 +60,9 @@ std::vector<std::int32_t> sample_classes(const std::string& text, const ModelCon
 void run(const CommandLine& command, const Options& options) {
     const std::vector<double> temperatures = parse_temperatures(options.temperatures);
     const GridSize grid = parse_grid(options.grid);
-    require_png_name(options.output);
     const OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}},
                               {{"--output", options.output}});
+    require_png_name(options.output);
     const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     LoadedModel loaded(checkpoint, !options.no_ema, parse_precision(options.precision),

@@ -202,8 +202,8 @@ OutputFiles claim_outputs(const CommandLine& command, const Options& options) {
 // ---- interpolate ---------------------------------------------------------------------------------
 
 void interpolate(const CommandLine& command, const Options& options) {
-    check_image_output(options);
     const OutputFiles outputs = claim_outputs(command, options);
+    check_image_output(options);
     if (options.path != "linear" && options.path != "spherical")
         throw InputError("--path " + options.path + ": it must be linear or spherical");
     Subject subject(command, options);
@@ -272,8 +272,8 @@ std::vector<std::uint8_t> by_labels(const Options& options, const ImageSet& set)
 }
 
 void direction(const CommandLine& command, const Options& options) {
-    refuse_picture_name(options.output, "an HDF5 file of a direction");
     const OutputFiles outputs = claim_outputs(command, options);
+    refuse_picture_name(options.output, "an HDF5 file of a direction");
     if (options.method != "mean" && options.method != "linear")
         throw InputError("--method " + options.method + ": it must be mean or linear");
     if (options.positive.empty() == options.attributes.empty())
@@ -387,8 +387,8 @@ Latent read_direction(const Options& options, const ModelConfig& model) {
 }
 
 void manipulate(const CommandLine& command, const Options& options) {
-    check_image_output(options);
     const OutputFiles outputs = claim_outputs(command, options);
+    check_image_output(options);
     if (options.direction.empty() && options.temperature.empty())
         throw InputError("manipulate needs --direction, --level-temperature or both");
     const std::vector<double> alphas =
@@ -417,8 +417,8 @@ void manipulate(const CommandLine& command, const Options& options) {
 
 // Two rows: each image, then itself with the latents of one level after the other from the other image.
 void exchange(const CommandLine& command, const Options& options) {
-    check_image_output(options);
     const OutputFiles outputs = claim_outputs(command, options);
+    check_image_output(options);
     Subject subject(command, options);
     if (subject.set().N != 2) throw InputError("exchange needs 2 images");
     const std::vector<Latent> given = encode_all(subject.model(), subject.set());

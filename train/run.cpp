@@ -215,7 +215,6 @@ void Run::open_data() {
     SplitImages train = split("train");
     if (processes_.is_first()) {
         data_ = data_fingerprint(train, valid_ ? &*valid_ : nullptr);
-        if (resumed_) compare_data();
     }
     images_.emplace(std::move(train), parse_augmentation(options_.augment), options_.shuffle, options_.seed);
     schedule_ = make_schedule(options_, train_images_);
@@ -254,7 +253,10 @@ void Run::start_model() {
     if (backend_->threads().fewer_than_asked()) warn_of_fewer_threads();
     options_.engines = engines_of_run(options_, resuming_, resumed_ ? engines_of(resumed_->checkpoint) : "",
                                       *backend_, request_.say);
-    if (resumed_) compare_options(resumed_->checkpoint, options_, request_.say);
+    if (resumed_) {
+        compare_options(resumed_->checkpoint, options_, request_.say);
+        compare_data();
+    }
 
     options_.act_budget = act_budget(options_, resumed_ ? std::optional(resumed_->checkpoint) : std::nullopt);
     processes_.broadcast(sizeof(options_.act_budget), &options_.act_budget);

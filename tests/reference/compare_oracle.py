@@ -159,7 +159,7 @@ class Tools:
 
     def evaluate(self, checkpoint, data):
         """(glow_eval's JSON, bits/dim of each image), of the raw weights."""
-        csv_file = checkpoint.with_suffix(".csv")
+        csv_file = data.with_name(f"{checkpoint.stem}-{data.stem}.csv")  # not into a run's folder, which is refused
         result = json.loads(run(self.programs / "glow_eval", "--bpd", "--json", "--checkpoint", checkpoint, "--data", data, "--dequant",
                                 "center", "--per-image", csv_file, "--no-ema", "--threads", 1, "--device", "cpu", "--quiet"))
         with open(csv_file) as file:

@@ -367,7 +367,7 @@ copy=$work/copy
 quickstart_copy() {
     rm -rf "$copy"
     mkdir -p "$copy/tools" "$copy/stubs"
-    cp "$tools"/{quickstart,find_python}.sh "$tools"/{report*,python_packages}.py "$copy/tools/"
+    cp "$tools"/{quickstart,find_python}.sh "$tools"/{report*,python_packages,output_files}.py "$copy/tools/"
     : >"$copy/log"
     stub "$copy/tools/install_dependencies.sh" <<<"echo install >>$copy/log"
     stub "$copy/stubs/cmake" <<<"echo cmake \"\$@\" >>$copy/log; echo cmake speaks"
