@@ -24,6 +24,11 @@ function(glow_library name)
     if(cuda)
         target_compile_definitions(${name} PUBLIC GLOW_WITH_CUDA)
         target_link_libraries(${name} PUBLIC CUDA::cudart_static)
+        # No kernel has a stack frame, spilled registers or local memory: with -Werror below a build fails where one has.
+        # For the compiler that they were written with; another one may allocate registers otherwise.
+        if(CMAKE_CUDA_COMPILER_VERSION MATCHES "^13\\.")
+            target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-warn-spills,-warn-lmem-usage>)
+        endif()
     endif()
     target_link_libraries(${name} PUBLIC ${ARG_LINK} OpenMP::OpenMP_CXX)
 endfunction()

@@ -13,7 +13,7 @@
 #include "runtime/cuda.h"
 #include "runtime/launcher.h"
 #include "tools/numbers.h"
-#include "train/data/hdf5_file.h"
+#include "data/formats/hdf5_file.h"
 
 namespace glow {
 namespace {

@@ -21,7 +21,7 @@
 
 #include "kernels/error.h"
 #include "tools/numbers.h"
-#include "train/decimal.h"
+#include "data/formats/decimal.h"
 #include "train/toml_text.h"
 
 namespace glow {

@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "kernels/error.h"
-#include "train/data/input_path.h"
+#include "data/formats/input_path.h"
 
 namespace glow {
 namespace {

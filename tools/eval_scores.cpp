@@ -5,9 +5,9 @@
 #include <fstream>
 
 #include "kernels/error.h"
-#include "train/data/grid.h"
-#include "train/data/output_name.h"
-#include "train/scores.h"
+#include "data/grid.h"
+#include "data/formats/output_name.h"
+#include "inference/scores.h"
 
 namespace glow {
 namespace {

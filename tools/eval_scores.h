@@ -8,8 +8,8 @@
 
 #include "tools/command_line.h"
 #include "tools/output_files.h"
-#include "train/data/dataset.h"
-#include "train/inference.h"
+#include "data/dataset.h"
+#include "inference/inference.h"
 
 namespace glow {
 

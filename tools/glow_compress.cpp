@@ -8,8 +8,8 @@
 #include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
-#include "train/compressed_file.h"
-#include "train/data/output_name.h"
+#include "inference/compressed_file.h"
+#include "data/formats/output_name.h"
 
 namespace {
 

@@ -8,10 +8,10 @@
 #include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
-#include "train/compressed_file.h"
-#include "train/data/atomic_file.h"
-#include "train/data/hdf5_file.h"
-#include "train/data/output_name.h"
+#include "inference/compressed_file.h"
+#include "data/formats/atomic_file.h"
+#include "data/formats/hdf5_file.h"
+#include "data/formats/output_name.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
-#include "train/likelihood.h"
+#include "inference/likelihood.h"
 
 namespace {
 

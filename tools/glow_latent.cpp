@@ -11,9 +11,9 @@
 #include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
-#include "train/data/grid.h"
-#include "train/data/output_name.h"
-#include "train/latent_images.h"
+#include "data/grid.h"
+#include "data/formats/output_name.h"
+#include "inference/latent_images.h"
 
 namespace {
 

@@ -7,10 +7,10 @@
 #include "tools/command_line.h"
 #include "tools/output_files.h"
 #include "tools/thread_policy.h"
-#include "train/data/grid.h"
-#include "train/decimal.h"
-#include "train/data/output_name.h"
-#include "train/inference.h"
+#include "data/grid.h"
+#include "data/formats/decimal.h"
+#include "data/formats/output_name.h"
+#include "inference/inference.h"
 
 namespace {
 

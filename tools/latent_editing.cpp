@@ -11,11 +11,11 @@
 #include "tools/csv.h"
 #include "tools/output_files.h"
 #include "tools/progress.h"
-#include "train/data/grid.h"
-#include "train/data/output_name.h"
-#include "train/data/photo.h"
-#include "train/decimal.h"
-#include "train/latent_images.h"
+#include "data/grid.h"
+#include "data/formats/output_name.h"
+#include "data/formats/photo.h"
+#include "data/formats/decimal.h"
+#include "inference/latent_images.h"
 
 namespace glow {
 namespace {

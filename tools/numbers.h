@@ -9,7 +9,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "train/decimal.h"
+#include "data/formats/decimal.h"
 
 namespace glow {
 

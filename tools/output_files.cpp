@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "kernels/error.h"
-#include "train/checkpoint.h"
-#include "train/compressed_file.h"
-#include "train/data/atomic_file.h"
+#include "inference/model_file.h"
+#include "inference/compressed_file.h"
+#include "data/formats/atomic_file.h"
 #include "train/run_folder.h"
 
 namespace glow {

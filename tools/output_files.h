@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tools/command_line.h"
-#include "train/data/file_lock.h"
+#include "data/formats/file_lock.h"
 
 namespace glow {
 

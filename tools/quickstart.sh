@@ -20,7 +20,7 @@ with X by the averaged weights (EMA) and its standard error S, Y by the raw weig
   --help         this text
 
 With neither --cifar10 nor --synthetic CIFAR-10 is downloaded from its own site; without a network the synthetic set is used.
-CIFAR-10 goes to data/cifar10.h5 and runs/quickstart, the synthetic set to data/gauss.h5 and runs/quickstart-gauss.
+CIFAR-10 goes to datasets/cifar10.h5 and runs/quickstart, the synthetic set to datasets/gauss.h5 and runs/quickstart-gauss.
 What is there is not done again: data set, finished training, evaluation. An interrupted training continues where it was, with
 the same model on the same kind of device. CUDA_VISIBLE_DEVICES= (empty) hides a GPU.
 GLOW_PYTHON names the Python with numpy and matplotlib, if no python3 on PATH and not /usr/bin/python3 has them.
@@ -152,15 +152,15 @@ run cmake --build --preset release --target glow_data glow_train glow_eval glow_
 # ---- data -------------------------------------------------------------------------------------------------------------
 
 stage "data"
-mkdir -p data runs || fail 2 "cannot write to $PWD"
+mkdir -p datasets runs || fail 2 "cannot write to $PWD"
 name=cifar10
 if [ $synthetic = yes ]; then
     name=gauss
-elif [ -f data/cifar10.h5 ]; then
-    say "data/cifar10.h5 is there and used as it is; remove it and runs/quickstart to begin anew"
+elif [ -f datasets/cifar10.h5 ]; then
+    say "datasets/cifar10.h5 is there and used as it is; remove it and runs/quickstart to begin anew"
 elif [ -n "$cifar10_dir" ]; then
-    run $bin/glow_data cifar10 "$cifar10_dir" -o data/cifar10.h5 || failed $? "could not make data/cifar10.h5 (see above)"
-elif ! run $bin/glow_data cifar10 data/download --download -o data/cifar10.h5; then
+    run $bin/glow_data cifar10 "$cifar10_dir" -o datasets/cifar10.h5 || failed $? "could not make datasets/cifar10.h5 (see above)"
+elif ! run $bin/glow_data cifar10 datasets/download --download -o datasets/cifar10.h5; then
     say "CIFAR-10 could not be downloaded (see above), so the synthetic set stands in for it. To use CIFAR-10, set GLOW_CIFAR10_DIR."
     name=gauss
 fi
@@ -168,16 +168,16 @@ if [ $name = gauss ]; then
     run_dir=runs/quickstart-gauss
     small=(--levels 2 --depth 8 --width 128 --batch 64 --epoch-images 50000 --warmup-epochs 0.1 --ema-decay 0.99)
     small_text="a small model (2 levels of 8 steps, width 128) on the CPU"
-    if [ -f data/gauss.h5 ]; then
-        say "data/gauss.h5 is there and used as it is"
+    if [ -f datasets/gauss.h5 ]; then
+        say "datasets/gauss.h5 is there and used as it is"
     else
-        run $bin/glow_data synthetic gauss --size 8 --channels 3 --train 50000 --test 5000 --seed 1 -o data/gauss.h5 ||
-            failed $? "could not make data/gauss.h5 (see above)"
+        run $bin/glow_data synthetic gauss --size 8 --channels 3 --train 50000 --test 5000 --seed 1 -o datasets/gauss.h5 ||
+            failed $? "could not make datasets/gauss.h5 (see above)"
     fi
 else
     run_dir=runs/quickstart
 fi
-data=data/$name.h5
+data=datasets/$name.h5
 run $bin/glow_data info $data || fail 2 "$data cannot be used (see above): remove it and run this again"
 
 # ---- training ---------------------------------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ What to run next:
   train on          $train_on
   more samples      $bin/glow_sample --checkpoint $run_dir --grid 8x8 --temperature 0.5,0.7,1 -o samples.png
   each test image   $bin/glow_eval --bpd --checkpoint $run_dir --data $data --split test --per-image bpd.csv
-  published run     $bin/glow_train --data data/cifar10.h5 --out runs/cifar10 --levels 3 --depth 32 --width 512 --batch 64
+  published run     $bin/glow_train --data datasets/cifar10.h5 --out runs/cifar10 --levels 3 --depth 32 --width 512 --batch 64
                     (the published training took 6.8 days on 8 GPUs of 2018)
   the data          $bin/glow_data view $data --grid 8x8 -o data.png
 Every command has --help.

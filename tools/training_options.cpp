@@ -3,7 +3,7 @@
 
 #include "kernels/error.h"
 #include "tools/numbers.h"
-#include "train/data/augment.h"
+#include "data/augment.h"
 
 namespace glow {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "layers/glow.h"
 #include "runtime/context.h"
-#include "train/checkpoint.h"
+#include "inference/model_file.h"
 #include "train/trouble.h"
 
 namespace glow {

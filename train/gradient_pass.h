@@ -9,7 +9,7 @@
 #include "kernels/step_sums.h"
 #include "layers/derived_weights.h"
 #include "runtime/cuda_graph.h"
-#include "train/inference.h"
+#include "inference/inference.h"
 #include "train/options.h"
 #include "train/staged_batch.h"
 #include "train/update.h"

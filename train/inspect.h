@@ -1,8 +1,8 @@
 // What a run knows of its model on the way: bits/dim of the validation images. Its sheets: sample_sheet.h.
 #pragma once
 
-#include "train/data/dataset.h"
-#include "train/inference.h"
+#include "data/dataset.h"
+#include "inference/inference.h"
 #include "train/step.h"
 
 namespace glow {

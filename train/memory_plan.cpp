@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "train/inference.h"
+#include "inference/inference.h"
 #include "train/step.h"
 
 namespace glow {

@@ -8,7 +8,7 @@
 
 #include "kernels/philox.h"
 #include "runtime/device.h"
-#include "train/host_weights.h"
+#include "inference/host_weights.h"
 
 namespace glow {
 namespace {

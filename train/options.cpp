@@ -7,9 +7,10 @@
 #include <cstdint>
 #include <limits>
 
+#include "data/augment.h"
+#include "data/formats/decimal.h"
+#include "inference/model_config.h"
 #include "kernels/error.h"
-#include "train/data/augment.h"
-#include "train/decimal.h"
 #include "train/toml_text.h"
 #include "train/tune.h"
 
@@ -94,23 +95,6 @@ void check(const TrainingOptions& o) {
     parse_engines(o.engines, o.model.levels);
 }
 
-nlohmann::ordered_json to_json(const ModelConfig& m) {
-    return {{"image_height", m.image_height},
-            {"image_width", m.image_width},
-            {"channels", m.channels},
-            {"n_bits", m.n_bits},
-            {"levels", m.levels},
-            {"depth", m.depth},
-            {"width", m.width},
-            {"permutation", to_string(m.permutation)},
-            {"coupling", to_string(m.coupling)},
-            {"edge_bias", m.edge_bias},
-            {"learn_top", m.learn_top},
-            {"y_cond", m.y_cond},
-            {"n_classes", m.n_classes},
-            {"weight_y", m.weight_y}};
-}
-
 nlohmann::ordered_json to_json(const TrainingOptions& options) {
     nlohmann::ordered_json training;
     visit_training_options(options, [&](const char* name, const auto& value, OnResume, const char*) {
@@ -171,49 +155,6 @@ std::string to_toml(const TrainingOptions& options) {
         line(name, value);
     });
     return text;
-}
-
-namespace {
-
-template <class T>
-void get(const nlohmann::ordered_json& config, const char* key, T& value) {
-    const auto found = config.find(key);
-    if (found == config.end()) throw InputError(fmt::format("config has no \"{}\"", key));
-    const bool fine = std::is_same_v<T, bool>          ? found->is_boolean()
-                      : std::is_same_v<T, std::string> ? found->is_string()
-                      : std::is_integral_v<T>          ? found->is_number_integer()
-                                                       : found->is_number();
-    if (!fine)
-        throw InputError(fmt::format("config's \"{}\" has the wrong type, {}", key, found->type_name()));
-    value = found->template get<T>();
-}
-
-}  // namespace
-
-ModelConfig model_from_json(const nlohmann::ordered_json& config) {
-    if (!config.is_object()) throw InputError("config is no JSON object");
-    ModelConfig m;
-    std::string permutation, coupling;
-    index_t n_bits = 0;
-    get(config, "image_height", m.image_height);
-    get(config, "image_width", m.image_width);
-    get(config, "channels", m.channels);
-    get(config, "n_bits", n_bits);
-    get(config, "levels", m.levels);
-    get(config, "depth", m.depth);
-    get(config, "width", m.width);
-    get(config, "permutation", permutation);
-    get(config, "coupling", coupling);
-    get(config, "edge_bias", m.edge_bias);
-    get(config, "learn_top", m.learn_top);
-    get(config, "y_cond", m.y_cond);
-    get(config, "n_classes", m.n_classes);
-    get(config, "weight_y", m.weight_y);
-    m.n_bits = static_cast<int>(n_bits < 1 || n_bits > 8 ? 0 : n_bits);
-    m.permutation = parse_permutation(permutation);
-    m.coupling = parse_coupling(coupling);
-    check(m);
-    return m;
 }
 
 }  // namespace glow

@@ -164,11 +164,8 @@ void visit_training_options(Options& o, Visitor&& visitor) {
 void check(const TrainingOptions& options);
 
 // The checkpoint's `config`: the model's keys (spec section 3) and, under "training", every option above.
-nlohmann::ordered_json to_json(const ModelConfig& model);
 nlohmann::ordered_json to_json(const TrainingOptions& options);
 // All options of the command line as a config.toml. InputError for a name that is not UTF-8.
 std::string to_toml(const TrainingOptions& options);
-// Throws InputError, naming the key, for a missing key, a wrong type or a bad value.
-ModelConfig model_from_json(const nlohmann::ordered_json& config);
 
 }  // namespace glow

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "inference/model_file.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -123,15 +124,15 @@ void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& op
     for (const std::string& change : changes) say("changed on resume: " + change);
 }
 
-Course resumed_course(const CheckpointInfo& checkpoint, const TrainingOptions& options) {
-    Course course = checkpoint.progress.course;
+TrainingHistory resumed_history(const CheckpointInfo& checkpoint, const TrainingOptions& options) {
+    TrainingHistory history = training_progress(checkpoint).history;
     const nlohmann::ordered_json training =
         checkpoint.config.value("training", nlohmann::ordered_json::object());
     if (training.value("lr", nlohmann::ordered_json(options.lr)) != nlohmann::ordered_json(options.lr)) {
-        course.lr_scale = 1;
-        course.rollbacks = 0;
+        history.lr_scale = 1;
+        history.rollbacks = 0;
     }
-    return course;
+    return history;
 }
 
 Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {

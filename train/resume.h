@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "train/checkpoint.h"
+#include "inference/model_file.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 
@@ -38,7 +38,7 @@ std::string engines_of(const CheckpointInfo& checkpoint);
 void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& options,
                      const std::function<void(const std::string&)>& say);
 // The course to go on with: the checkpoint's, but with the whole learning rate where that is a new one.
-Course resumed_course(const CheckpointInfo& checkpoint, const TrainingOptions& options);
+TrainingHistory resumed_history(const CheckpointInfo& checkpoint, const TrainingOptions& options);
 
 // What was done before a run stopped at a checkpoint: bits/dim of the validation images in eval.csv.
 struct Evaluated {

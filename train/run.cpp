@@ -14,18 +14,18 @@
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
-#include "train/data/file_lock.h"
-#include "train/data_fingerprint.h"
+#include "data/formats/file_lock.h"
+#include "data/data_fingerprint.h"
 #include "train/inspect.h"
 #include "train/resume.h"
 #include "train/run_folder.h"
 #include "train/run_log.h"
 #include "train/run_plan.h"
-#include "train/sample_sheet.h"
+#include "inference/sample_sheet.h"
 #include "train/schedule.h"
 #include "train/stop_signals.h"
 #include "train/timer.h"
-#include "train/training_images.h"
+#include "data/training_images.h"
 #include "train/tune.h"
 
 namespace glow {
@@ -83,7 +83,7 @@ class Run {
     void recover(const Trouble& trouble);
     nlohmann::ordered_json flight_report(const Trouble& trouble) const;
     void reload(index_t newest);
-    bool load_saved(const RunFolder::Saved& saved, Progress& progress);
+    bool load_saved(const RunFolder::Saved& saved, TrainingProgress& progress);
     template <std::size_t N>
     std::array<bool, N> first_says(const std::array<bool, N>& wishes);
     std::string limit_reached();
@@ -121,7 +121,7 @@ class Run {
     std::optional<CsvLog> evaluations_, audits_;  // of the first process
     Attempt attempt_{request_};
     std::optional<Timer> evaluate_timer_, sample_timer_, save_timer_;
-    Progress progress_, beginning_;
+    TrainingProgress progress_, beginning_;
     index_t at_step_ = 0;                           // the one at work
     std::deque<std::array<double, 5>> last_steps_;  // step, loss, norm of the gradient, condition, drift
     std::size_t process_before_ = 0;
@@ -179,11 +179,11 @@ void Run::open_folder() {
     struct {
         bool resuming;
         int threads;
-        Progress progress;
+        TrainingProgress progress;
     } found = {resumed_.has_value(), options_.threads, {}};
     if (resumed_) {
-        found.progress = resumed_->checkpoint.progress;
-        found.progress.course = resumed_course(resumed_->checkpoint, options_);
+        found.progress = training_progress(resumed_->checkpoint);
+        found.progress.history = resumed_history(resumed_->checkpoint, options_);
         if (found.threads == 0) found.threads = threads_of(resumed_->checkpoint);
     }
     processes_.broadcast(sizeof(found), &found);
@@ -463,7 +463,7 @@ void Run::write_checkpoint() {
     recorded.out = configured_.out;
     nlohmann::ordered_json config = to_json(recorded);
     config["data_set"] = data_;
-    save_checkpoint(folder_.checkpoint(progress_.step), config, progress_, trainer_->glow().parameters(),
+    save_checkpoint(folder_.checkpoint(progress_.step), config, progress_, to_json(progress_.history), trainer_->glow().parameters(),
                     backend_->place(), trainer_->weights());
     folder_.link(folder_.latest(), progress_.step);
     folder_.prune(options_.keep, progress_.step);
@@ -475,14 +475,14 @@ void Run::write_checkpoint() {
 // older one each time that the run does not get past the step.
 void Run::recover(const Trouble& trouble) {
     const index_t t = at_step_;
-    Course course = progress_.course;
-    if (t > course.trouble_step + schedule_.steps_per_epoch) course.rollbacks = 0;
-    const bool again = course.rollbacks > 0 && t <= course.trouble_step;
-    const bool gives_up = course.rollbacks >= options_.rollbacks;
-    course = {course.lr_scale * options_.rollback_lr, course.rollbacks + 1, t, course.rolled_back_to};
+    TrainingHistory history = progress_.history;
+    if (t > history.trouble_step + schedule_.steps_per_epoch) history.rollbacks = 0;
+    const bool again = history.rollbacks > 0 && t <= history.trouble_step;
+    const bool gives_up = history.rollbacks >= options_.rollbacks;
+    history = {history.lr_scale * options_.rollback_lr, history.rollbacks + 1, t, history.rolled_back_to};
 
     nlohmann::ordered_json report = flight_report(trouble);
-    const fs::path file = folder_.report(t, course.rollbacks);
+    const fs::path file = folder_.report(t, history.rollbacks);
     const auto write = [&](const nlohmann::ordered_json& action) {
         report["action"] = action;
         if (!processes_.is_first()) return;
@@ -501,21 +501,21 @@ void Run::recover(const Trouble& trouble) {
             tries, file.string()));
     }
     write("going back");
-    reload(again ? course.rolled_back_to - 1 : t);
+    reload(again ? history.rolled_back_to - 1 : t);
     // What the checkpoint knows of its own past stays: the losses that the next ones are compared with.
-    progress_.course.lr_scale = course.lr_scale;
-    progress_.course.rollbacks = course.rollbacks;
-    progress_.course.trouble_step = t;
-    progress_.course.rolled_back_to = progress_.step;
+    progress_.history.lr_scale = history.lr_scale;
+    progress_.history.rollbacks = history.rollbacks;
+    progress_.history.trouble_step = t;
+    progress_.history.rolled_back_to = progress_.step;
     ++result_.rollbacks;
-    write({{"roll_back", course.rollbacks},
+    write({{"roll_back", history.rollbacks},
            {"of", options_.rollbacks},
            {"to_step", progress_.step},
-           {"lr_scale", course.lr_scale}});
+           {"lr_scale", history.lr_scale}});
     request_.warn(fmt::format(
         "step {}: {}; back at step {} with {:.3g} times the learning rate (roll-back {} of {} in a "
         "row), report in {}",
-        t, told, progress_.step, course.lr_scale, course.rollbacks, options_.rollbacks, file.string()));
+        t, told, progress_.step, history.lr_scale, history.rollbacks, options_.rollbacks, file.string()));
 }
 
 // Drift with fused updates, whose steps cannot be redone: back to the last checkpoint, and more states are
@@ -535,12 +535,12 @@ void Run::keep_more(const DriftError& lost) {
 
 // What is known of a step gone wrong, and of those before.
 nlohmann::ordered_json Run::flight_report(const Trouble& trouble) const {
-    const Limits limits = limits_of(progress_.course, options_);
+    const Limits limits = limits_of(progress_.history, options_);
     nlohmann::ordered_json report = {{"format", "glow-flight-report"}, {"version", 1}, {"step", at_step_}};
     report.update(trouble.found);
     report["epoch"] = progress_.epoch;
     report["images"] = {{"first", (at_step_ - 1) * options_.batch}, {"count", options_.batch}};
-    report["lr"] = learning_rate(options_, schedule_, at_step_, progress_.course.lr_scale);
+    report["lr"] = learning_rate(options_, schedule_, at_step_, progress_.history.lr_scale);
     report["limits"] = {{"loss", json_number(limits.loss)}, {"condition", json_number(limits.condition)}};
     for (const auto& [step, loss, norm, condition, drift] : last_steps_)
         report["last_steps"].push_back({{"step", static_cast<index_t>(step)},
@@ -556,7 +556,7 @@ nlohmann::ordered_json Run::flight_report(const Trouble& trouble) const {
 void Run::reload(index_t newest) {
     struct {
         bool found;
-        Progress progress;
+        TrainingProgress progress;
     } target = {false, beginning_};
     if (processes_.is_first()) {
         const auto allowance = patience("reading a checkpoint");
@@ -585,13 +585,13 @@ void Run::reload(index_t newest) {
 }
 
 // False, told, where the file is damaged.
-bool Run::load_saved(const RunFolder::Saved& saved, Progress& progress) {
+bool Run::load_saved(const RunFolder::Saved& saved, TrainingProgress& progress) {
     try {
         const CheckpointInfo info = read_checkpoint_info(saved.path);
         load_checkpoint(saved.path, trainer_->glow().parameters(), backend_->place(), trainer_->weights());
         trainer_->weights_changed();
         trainer_->check_usable();
-        progress = info.progress;
+        progress = training_progress(info);
         return true;
     } catch (const Error& error) {
         request_.warn(error.what());
@@ -615,17 +615,17 @@ StepResult Run::train_on_next() {
     const index_t seen = progress_.images_seen, next = seen + options_.batch;
     const Batch batch = upcoming_ && upcoming_seen_ == seen ? *upcoming_ : images_of(seen);
     upcoming_.reset();
-    const Course course = progress_.course;
-    const Limits limits = limits_of(course, options_);
+    const TrainingHistory history = progress_.history;
+    const Limits limits = limits_of(history, options_);
     const StepResult step =
-        trainer_->step(batch, optimiser_at(options_, schedule_, t, course.lr_scale), limits, [&] {
+        trainer_->step(batch, optimiser_at(options_, schedule_, t, history.lr_scale), limits, [&] {
             upcoming_seen_ = next;
             return *(upcoming_ = images_of(next));
         });
     progress_ = {t, progress_.images_seen + options_.batch,
                  static_cast<double>(progress_.images_seen + options_.batch) / schedule_.epoch_images,
-                 course};
-    progress_.course.add(std::min(step.loss, limits.loss), step.max_condition);  // strange images count less
+                 history};
+    progress_.history.add(std::min(step.loss, limits.loss), step.max_condition);  // strange images count less
     if (audits_ && t % options_.audit_every == 0) audit(batch);
     return step;
 }
@@ -702,7 +702,7 @@ RunResult Run::operator()() {
         }
     }
     result_.progress = progress_;
-    result_.lr_scale = progress_.course.lr_scale;
+    result_.lr_scale = progress_.history.lr_scale;
     result_.planned_bytes = total(plan_.bytes);
     result_.peak_bytes = total(memory_->peak());
     result_.process_growth_bytes = bytes_taken() - process_before_;

@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "kernels/error.h"
-#include "train/data/atomic_file.h"
+#include "data/formats/atomic_file.h"
 #include "train/toml_text.h"
 
 namespace glow {

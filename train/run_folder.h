@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/base.h"
-#include "train/data/file_lock.h"
+#include "data/formats/file_lock.h"
 
 namespace glow {
 

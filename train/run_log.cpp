@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "inference/model_file.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -79,12 +80,12 @@ void RunLog::go_back_to(index_t step) {
     last_row_ = Clock::now();
 }
 
-void RunLog::start(const Progress& progress) {
+void RunLog::start(const TrainingProgress& progress) {
     start_ = last_row_ = last_draw_ = Clock::now();
     first_fraction_ = std::max(0.0, total_fraction(progress));
 }
 
-void RunLog::step(const Progress& progress, const StepResult& step, std::size_t peak_bytes, Pulse& pulse) {
+void RunLog::step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes, Pulse& pulse) {
     ++steps_since_row_;
     if (step.redone)
         request_.say(
@@ -97,10 +98,10 @@ void RunLog::step(const Progress& progress, const StepResult& step, std::size_t 
     draw(progress);
 }
 
-void RunLog::row(const Progress& progress, const StepResult& step, std::size_t peak_bytes) {
+void RunLog::row(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
     const double seconds = seconds_since(last_row_), steps = static_cast<double>(steps_since_row_);
     const double images_per_s = steps * static_cast<double>(options_.batch) / seconds;
-    const double lr = learning_rate(options_, schedule_, progress.step, progress.course.lr_scale);
+    const double lr = learning_rate(options_, schedule_, progress.step, progress.history.lr_scale);
     const std::string cells = fmt::format(
         "{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}{}", progress.step,
         progress.epoch, progress.images_seen, step.bits_per_dim, step.loss, step.grad_norm, lr, images_per_s,
@@ -117,7 +118,7 @@ void RunLog::row(const Progress& progress, const StepResult& step, std::size_t p
     steps_since_row_ = 0;
 }
 
-void RunLog::draw(const Progress& progress) {
+void RunLog::draw(const TrainingProgress& progress) {
     if (!request_.terminal || seconds_since(last_draw_) < 0.5) return;
     last_draw_ = Clock::now();
     const double elapsed = seconds_since(start_);
@@ -132,7 +133,7 @@ void RunLog::draw(const Progress& progress) {
 }
 
 // Fraction of the run that is done, by the nearest limit; below 0 without one.
-double RunLog::total_fraction(const Progress& progress) const {
+double RunLog::total_fraction(const TrainingProgress& progress) const {
     double fraction = -1;
     if (options_.max_steps > 0)
         fraction =

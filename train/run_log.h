@@ -49,17 +49,17 @@ class RunLog {
     // The run goes on from a step: later rows are dropped.
     void go_back_to(index_t step);
     // From here on steps follow `progress`.
-    void start(const Progress& progress);
+    void start(const TrainingProgress& progress);
     // After every step; it is logged where --log-every says so. peak_bytes: of the arenas.
-    void step(const Progress& progress, const StepResult& step, std::size_t peak_bytes, Pulse& pulse);
+    void step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes, Pulse& pulse);
     // Nothing more comes. Error where rows could not be written to the last.
     void end();
     double minutes() const { return seconds_since(start_) / 60; }
 
   private:
-    void row(const Progress& progress, const StepResult& step, std::size_t peak_bytes);
-    void draw(const Progress& progress);
-    double total_fraction(const Progress& progress) const;
+    void row(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes);
+    void draw(const TrainingProgress& progress);
+    double total_fraction(const TrainingProgress& progress) const;
 
     const RunRequest& request_;
     const TrainingOptions& options_;

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "train/data/dataset.h"
+#include "data/dataset.h"
 #include "train/run.h"
 
 namespace glow {

@@ -5,7 +5,7 @@
 #include "runtime/device.h"
 #include "runtime/memory.h"
 #include "runtime/forked_stream.h"
-#include "train/inference.h"
+#include "inference/inference.h"
 
 namespace glow {
 

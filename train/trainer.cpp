@@ -7,7 +7,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "runtime/device.h"
-#include "train/host_weights.h"
+#include "inference/host_weights.h"
 #include "train/step.h"
 #include "train/tune.h"
 

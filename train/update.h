@@ -11,7 +11,7 @@
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "runtime/memory.h"
-#include "train/checkpoint.h"
+#include "inference/model_file.h"
 
 namespace glow {
 

@@ -1,5 +1,5 @@
 // Checkpoints: the description and every tensor, for the model that the file itself claims, if that is small.
-#include "train/checkpoint.h"
+#include "inference/model_file.h"
 
 #include <vector>
 

@@ -1,5 +1,5 @@
 // CIFAR-10 records.
-#include "train/data/cifar10.h"
+#include "data/cifar10.h"
 
 #include <vector>
 

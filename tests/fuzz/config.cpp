@@ -4,7 +4,7 @@
 #include "tests/fuzz/input.h"
 #include "tools/config_file.h"
 #include "tools/training_options.h"
-#include "train/checkpoint.h"
+#include "inference/model_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
     using namespace glow;

@@ -1,5 +1,5 @@
 // Data sets: HDF5 files as training and evaluation read them.
-#include "train/data/dataset.h"
+#include "data/dataset.h"
 
 #include <algorithm>
 #include <vector>

@@ -1,5 +1,5 @@
 // IDX files, plain and compressed.
-#include "train/data/idx.h"
+#include "data/idx.h"
 
 #include <vector>
 

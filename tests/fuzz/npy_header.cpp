@@ -1,6 +1,6 @@
 // The dictionary at the head of a .npy file, without the check sum before it that random bytes do not pass.
 #include "tests/fuzz/input.h"
-#include "train/data/npy.h"
+#include "data/formats/npy.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
     using namespace glow;

@@ -1,5 +1,5 @@
 // NumPy archives: ZIP, .npy headers, images and labels.
-#include "train/data/npz.h"
+#include "data/npz.h"
 
 #include <vector>
 

@@ -1,5 +1,5 @@
 // PNG and JPEG files, the crop and the mean over areas.
-#include "train/data/photo.h"
+#include "data/formats/photo.h"
 
 #include <algorithm>
 #include <vector>

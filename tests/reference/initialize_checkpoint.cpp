@@ -4,7 +4,7 @@
 #include <exception>
 
 #include "kernels/dequantise.h"
-#include "train/data/dataset.h"
+#include "data/dataset.h"
 #include "train/run_plan.h"
 #include "train/step.h"
 
@@ -35,7 +35,7 @@ void initialize(const char* from, const char* data, const char* to) {
     dequantise(place, images.N, info.model.dimensions(), info.model.n_bits, images.images.data(),
                {false, 0, {}, nullptr}, flow.h);
     model.initialise(trainer.context(), flow);
-    save_checkpoint(to, info.config, {}, model.parameters(), place,
+    save_checkpoint(to, info.config, {}, nullptr, model.parameters(), place,
                     {.params = weights.params, .fixed = weights.fixed});
 }
 

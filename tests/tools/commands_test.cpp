@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "tests/tools/run_fixture.h"
-#include "train/data/png.h"
+#include "data/formats/png.h"
 
 namespace glow {
 namespace {

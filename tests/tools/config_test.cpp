@@ -6,7 +6,7 @@
 #include <limits>
 #include <thread>
 
-#include "tests/train/data/files.h"
+#include "tests/data/files.h"
 #include "tools/config_file.h"
 #include "tools/numbers.h"
 #include "tools/training_options.h"

@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "tests/train/data/files.h"
+#include "tests/data/files.h"
 
 namespace glow {
 namespace {

@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include "tests/tools/run_fixture.h"
-#include "train/data/png.h"
+#include "data/formats/png.h"
 
 namespace glow {
 namespace {

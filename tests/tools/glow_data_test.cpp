@@ -6,13 +6,13 @@
 #include <set>
 
 #include "tests/process_guard.h"
-#include "tests/train/data/files.h"
-#include "tests/train/data/make_files.h"
-#include "tests/train/data/odd_entries.h"
-#include "tests/train/data/png_cases.h"
-#include "train/data/dataset.h"
-#include "train/data/png.h"
-#include "train/data/synthetic_gauss.h"
+#include "tests/data/files.h"
+#include "tests/data/make_files.h"
+#include "tests/data/odd_entries.h"
+#include "tests/data/formats/png_cases.h"
+#include "data/dataset.h"
+#include "data/formats/png.h"
+#include "data/synthetic_gauss.h"
 
 namespace glow {
 namespace {

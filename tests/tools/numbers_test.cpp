@@ -11,7 +11,7 @@
 #include <sstream>
 
 #include "tests/tools/process.h"
-#include "train/data/dataset.h"
+#include "data/dataset.h"
 #include "train/options.h"
 
 namespace glow {

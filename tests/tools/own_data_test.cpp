@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "tests/tools/run_fixture.h"
-#include "tests/train/data/make_files.h"
+#include "tests/data/make_files.h"
 
 namespace glow {
 namespace {

@@ -1,6 +1,6 @@
 // Every command that writes a picture refuses a name that is not a PNG file's, before any work.
 #include "tests/tools/run_fixture.h"
-#include "train/data/png.h"
+#include "data/formats/png.h"
 
 namespace glow {
 namespace {

@@ -16,7 +16,7 @@
 
 #include "kernels/base.h"
 #include "tests/process_guard.h"
-#include "tests/train/data/files.h"
+#include "tests/data/files.h"
 
 namespace glow {
 

@@ -10,7 +10,7 @@
 #include "tests/support.h"
 #include "tests/tools/process.h"
 #include "tests/train/checkpoint_edit.h"
-#include "train/data/dataset.h"
+#include "data/dataset.h"
 
 namespace glow {
 

@@ -1,6 +1,6 @@
 // glow_eval's scores of single images as a program.
 #include "tests/tools/run_fixture.h"
-#include "train/data/png.h"
+#include "data/formats/png.h"
 
 namespace glow {
 namespace {

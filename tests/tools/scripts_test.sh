@@ -242,7 +242,7 @@ else
       for ((i = 1; i <= 60; i++)); do echo "$((i * 10)),0.$i,$((i * 640)),$((90 - i)).$((i % 3)),4.5,50.5,0.001,300.5,213,123456,1e-14,3.5"; done
     } >"$work/good/metrics.csv"
     { echo step,split,bpd,stderr,images,weights; echo 600,valid,30.12,0.01,100,ema; echo 600,valid,30.1,0.01,100,raw; } >"$work/good/eval.csv"
-    printf "data = 'data/cifar10.h5'\nlevels = 3\nn-bits = 8\nmax-steps = 600\ndrift-tolerance = 0\ny-cond = false\n# <script>\n" \
+    printf "data = 'datasets/cifar10.h5'\nlevels = 3\nn-bits = 8\nmax-steps = 600\ndrift-tolerance = 0\ny-cond = false\n# <script>\n" \
         >"$work/good/config.toml"
     mkdir -p "$work/good/samples" "$work/good/checkpoints"
     for step in 00000100 00000600; do cp "$work/good.png" "$work/good/samples/step-$step.png"; done
@@ -438,7 +438,7 @@ if [ -n "$python" ]; then
     expect 0 "quickstart: CIFAR-10 from a folder" env GLOW_CIFAR10_DIR=plain GLOW_MINUTES=.5 PATH="$copy/stubs:$PATH" \
         bash -c "cd $work && copy/tools/quickstart.sh"
     check "quickstart: one line of result" one_result
-    check "quickstart: that folder, also when relative" logged "glow_data cifar10 $work/plain -o data/cifar10.h5"
+    check "quickstart: that folder, also when relative" logged "glow_data cifar10 $work/plain -o datasets/cifar10.h5"
     check "quickstart: minutes" logged "glow_train .*--max-minutes .5"
     check "quickstart: resumes or begins" logged "--resume auto"
     check "quickstart: native" logged "DGLOW_NATIVE=ON"
@@ -467,11 +467,11 @@ if [ -n "$python" ]; then
     quickstart_copy
     expect 0 "quickstart: no network" quickstart
     says err "could not be downloaded" "quickstart: no network"
-    check "quickstart: no network, synthetic instead" logged "glow_train --data data/gauss.h5"
+    check "quickstart: no network, synthetic instead" logged "glow_train --data datasets/gauss.h5"
     touch "$copy/network"
     : >"$copy/log"
     expect 0 "quickstart: network now" quickstart --cifar10 "$cifar"
-    check "quickstart: CIFAR-10 now" logged "glow_train --data data/cifar10.h5 --out runs/quickstart "
+    check "quickstart: CIFAR-10 now" logged "glow_train --data datasets/cifar10.h5 --out runs/quickstart "
 
     quickstart_copy
     touch "$copy/network" "$copy/interrupt"
@@ -494,7 +494,7 @@ if [ -n "$python" ]; then
     says err "not finite" "quickstart: bits/dim not finite"
     rm "$copy/nan"
     expect 0 "quickstart: evaluates again after that" quickstart
-    echo junk >"$copy/data/cifar10.h5"
+    echo junk >"$copy/datasets/cifar10.h5"
     expect 2 "quickstart: a broken data set" quickstart
     says err "remove it" "quickstart: a broken data set"
     # Which model. A stand-in for nvidia-smi names the GPU; the stand-in for glow_train has the last word.

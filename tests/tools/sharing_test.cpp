@@ -3,7 +3,7 @@
 #include <cerrno>
 
 #include "tests/tools/run_fixture.h"
-#include "train/data/file_lock.h"
+#include "data/formats/file_lock.h"
 
 namespace glow {
 namespace {

@@ -175,7 +175,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("stability", "entropy"))
     parser.add_argument("--programs", type=Path, required=True, help="folder of the built commands")
-    parser.add_argument("--data", type=Path, default=Path("data/cifar10.h5"), help="stability: the real images")
+    parser.add_argument("--data", type=Path, default=Path("datasets/cifar10.h5"), help="stability: the real images")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=16, help="stability")
     parser.add_argument("--warmup-epochs", type=float, default=0.25, help="stability: short, so that most steps go at full rate")

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/error.h"
-#include "train/data/hdf5_file.h"
+#include "data/formats/hdf5_file.h"
 
 namespace glow {
 

@@ -1,5 +1,5 @@
 // Checkpoints: the round trip, every kind of damage, the atomic write.
-#include "train/checkpoint.h"
+#include "inference/model_file.h"
 
 #include <chrono>
 #include <functional>
@@ -28,7 +28,7 @@ struct CheckpointTest : testing::Test {
         save(folder / "good.h5");
     }
     void save(const std::filesystem::path& path) {
-        save_checkpoint(path, to_json(training.options), {2, 8, 0.25}, training.trainer.glow().parameters(),
+        save_checkpoint(path, to_json(training.options), {2, 8, 0.25}, nullptr, training.trainer.glow().parameters(),
                         training.backend.place(), training.trainer.weights());
     }
     void load(const std::filesystem::path& path) {

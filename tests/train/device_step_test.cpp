@@ -5,7 +5,7 @@
 
 #include "runtime/device.h"
 #include "tests/train/training.h"
-#include "train/host_weights.h"
+#include "inference/host_weights.h"
 #include "train/schedule.h"
 
 namespace glow {
@@ -111,7 +111,7 @@ TEST_F(DeviceStep, WeightsMoveBetweenDevices) {
     gpu.start();
     gpu.losses(2);
     const auto path = folder.path() / "gpu.h5";
-    save_checkpoint(path, to_json(gpu.options), {2, 8, 0.25}, gpu.trainer.glow().parameters(),
+    save_checkpoint(path, to_json(gpu.options), {2, 8, 0.25}, nullptr, gpu.trainer.glow().parameters(),
                     gpu.backend.place(), gpu.trainer.weights());
     load_checkpoint(path, cpu.trainer.glow().parameters(), cpu.backend.place(), cpu.trainer.weights());
     cpu.trainer.weights_changed();

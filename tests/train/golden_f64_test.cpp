@@ -6,8 +6,8 @@
 
 #include "kernels/dequantise.h"
 #include "tests/layers/model.h"
-#include "train/data/hdf5_file.h"
-#include "train/options.h"
+#include "data/formats/hdf5_file.h"
+#include "inference/model_config.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

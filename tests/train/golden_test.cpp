@@ -1,7 +1,7 @@
 // The golden files: what an independent model in PyTorch, in double, makes of the same checkpoints
 // (tests/reference/README.md).
 #include "tests/train/training.h"
-#include "train/data/hdf5_file.h"
+#include "data/formats/hdf5_file.h"
 
 namespace glow {
 namespace {

@@ -4,14 +4,14 @@
 #include <limits>
 
 #include "tests/train/checkpoint_edit.h"
-#include "tests/train/data/make_files.h"
+#include "tests/data/make_files.h"
 #include "tests/train/training.h"
-#include "train/data/augment.h"
-#include "train/data/cifar10.h"
-#include "train/data/grid.h"
-#include "train/data/mnist.h"
-#include "train/data/npz.h"
-#include "train/data/photo.h"
+#include "data/augment.h"
+#include "data/cifar10.h"
+#include "data/grid.h"
+#include "data/mnist.h"
+#include "data/npz.h"
+#include "data/formats/photo.h"
 #include "train/run.h"
 
 namespace glow {
@@ -290,7 +290,7 @@ TEST_F(Malformed, Checkpoints) {
     Training training(small_options(4, 4, 1, 2, 1, 3));
     training.random_start();
     const Parameters& parameters = training.trainer.glow().parameters();
-    save_checkpoint(folder / "good.h5", to_json(training.options), {2, 8, 0.25}, parameters,
+    save_checkpoint(folder / "good.h5", to_json(training.options), {2, 8, 0.25}, nullptr, parameters,
                     training.backend.place(), training.trainer.weights());
     const auto read = [&](const Path& path) {
         read_checkpoint_info(path);

@@ -3,7 +3,7 @@
 
 #include <set>
 
-#include "tests/train/data/files.h"
+#include "tests/data/files.h"
 #include "train/schedule.h"
 
 namespace glow {

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "tests/train/training.h"
-#include "train/data/dataset.h"
+#include "data/dataset.h"
 #include "train/run.h"
 
 namespace glow {

@@ -7,9 +7,9 @@
 
 #include "tests/support.h"
 #include "tests/train/checkpoint_edit.h"
-#include "tests/train/data/files.h"
+#include "tests/data/files.h"
 #include "tests/train/training.h"
-#include "train/data/dataset.h"
+#include "data/dataset.h"
 #include "train/run_folder.h"
 
 namespace glow {
@@ -353,8 +353,8 @@ TEST_F(Runs, ALearningRateOf1000IsGivenUpWithAReason) {
 
 // ---- What counts as a jump -------------------------------------------------------------------------------
 
-TEST(CourseTest, FollowsMeanAndVarianceOfTheLastSteps) {
-    Course course;
+TEST(TrainingHistoryTest, FollowsMeanAndVarianceOfTheLastSteps) {
+    TrainingHistory course;
     test::Random random(3);
     std::vector<double> losses;
     for (int i = 0; i < 2000; ++i) course.add(3 + 0.1 * random.normal(), 50);
@@ -370,9 +370,9 @@ TEST(CourseTest, FollowsMeanAndVarianceOfTheLastSteps) {
     EXPECT_TRUE(std::isinf(limits_of(course, options).condition));
 }
 
-TEST(CourseTest, AnOrdinaryRunNeverJumps) {
+TEST(TrainingHistoryTest, AnOrdinaryRunNeverJumps) {
     // Falling losses with noise, and a few outliers: a million steps without a false alarm.
-    Course course;
+    TrainingHistory course;
     test::Random random(4);
     const TrainingOptions options;
     EXPECT_TRUE(std::isinf(limits_of(course, options).loss));
@@ -387,33 +387,33 @@ TEST(CourseTest, AnOrdinaryRunNeverJumps) {
     }
 }
 
-TEST(CourseTest, EarlyLossesMayJumpFurther) {
+TEST(TrainingHistoryTest, EarlyLossesMayJumpFurther) {
     TrainingOptions options = small_options();
     options.loss_jump = 1;
-    Course course;
+    TrainingHistory course;
     for (index_t t = 1; t <= 17; ++t) {
         course.add(5, 2);
         EXPECT_NEAR(limits_of(course, options).loss, t < 16 ? 15 : 6, 1e-12) << t;
     }
 }
 
-TEST(CourseTest, IsTheSameThroughJson) {
-    Course course;
+TEST(TrainingHistoryTest, IsTheSameThroughJson) {
+    TrainingHistory course;
     course.lr_scale = 0.1;
     course.rollbacks = 3;
     for (int t = 0; t < 100; ++t) course.add(1.0 / (t + 3), t + 0.7);
     const std::string text = to_json(course).dump();
-    EXPECT_EQ(course_from_json(nlohmann::ordered_json::parse(text)), course);
+    EXPECT_EQ(history_from_json(nlohmann::ordered_json::parse(text)), course);
     for (const char* bad : {"{}", "[]", "3", "null", "\"x\""})
-        expect_throw<InputError>([&] { course_from_json(nlohmann::ordered_json::parse(bad)); }, {"course"});
+        expect_throw<InputError>([&] { history_from_json(nlohmann::ordered_json::parse(bad)); }, {"course"});
     const nlohmann::ordered_json good = to_json(course);
     for (const auto& [key, value] : good.items()) {
         nlohmann::ordered_json json = good;
         json[key] = "1";
-        expect_throw<InputError>([&] { course_from_json(json); }, {key});
+        expect_throw<InputError>([&] { history_from_json(json); }, {key});
         json[key] = -2;
         if (key != "loss" && key != "log_condition")
-            expect_throw<InputError>([&] { course_from_json(json); }, {"out of range"});
+            expect_throw<InputError>([&] { history_from_json(json); }, {"out of range"});
     }
 }
 

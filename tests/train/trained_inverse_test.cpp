@@ -2,8 +2,8 @@
 // where it started, orthogonal; both amplify an error of the state.
 #include "tests/layers/deep.h"
 #include "tests/train/training.h"
-#include "train/data/cifar10.h"
-#include "train/data/synthetic_shapes.h"
+#include "data/cifar10.h"
+#include "data/synthetic_shapes.h"
 #include "train/schedule.h"
 
 namespace glow {

@@ -12,7 +12,7 @@
 
 #include "kernels/math.h"
 #include "tests/support.h"
-#include "tests/train/data/files.h"
+#include "tests/data/files.h"
 #include "train/step.h"
 
 namespace glow {

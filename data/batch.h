@@ -1,0 +1,22 @@
+// A batch of images, as views on memory of others.
+#pragma once
+
+#include "kernels/base.h"
+
+namespace glow {
+
+// Images: pixels [N, H, W, C], for each the number that its noise follows, and its class where there are
+// labels.
+struct Batch {
+    index_t N = 0;
+    const std::uint8_t* pixels = nullptr;
+    const std::uint64_t* numbers = nullptr;
+    const std::int32_t* labels = nullptr;
+
+    // Images first .. first + count - 1, of D pixels each.
+    Batch part(index_t first, index_t count, index_t D) const {
+        return {count, pixels + first * D, numbers + first, labels != nullptr ? labels + first : nullptr};
+    }
+};
+
+}  // namespace glow

@@ -1,0 +1,118 @@
+// Data sets of 8-bit images (spec section 3): /train/images and perhaps /valid and /test, uint8 [N, H, W, C]
+// with C in 1..4, perhaps labels (int32 [N], attribute n_classes), in one HDF5 file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/formats/atomic_file.h"
+#include "data/formats/hdf5_file.h"
+
+namespace glow {
+
+// "train", "valid", "test"
+inline constexpr const char* kSplits[] = {"train", "valid", "test"};
+
+// What a file holds. Images of a split that is not there: 0. n_classes 0: no labels.
+struct DatasetInfo {
+    std::string name;
+    index_t H = 0, W = 0, C = 0;
+    index_t train = 0, valid = 0, test = 0;
+    bool train_labels = false, valid_labels = false, test_labels = false;
+    std::int32_t n_classes = 0;
+    std::optional<double> entropy_bpd;  // bits/dim, of synthetic sets
+
+    // InputError for a name that is none of the three.
+    index_t images(const std::string& split) const;
+    bool labels(const std::string& split) const;
+};
+
+// Images in memory. labels is empty where there are none (n_classes then 0).
+struct ImageSet {
+    index_t N = 0, H = 0, W = 0, C = 0;
+    std::vector<std::uint8_t> images;  // [N, H, W, C]
+    std::vector<std::int32_t> labels;  // [N], 0 .. n_classes - 1
+    std::int32_t n_classes = 0;
+
+    index_t image_bytes() const { return H * W * C; }
+    const std::uint8_t* image(index_t n) const { return images.data() + n * image_bytes(); }
+};
+
+// A data set open for reading. The constructor checks the whole file but its pixels and labels: format,
+// version, types, shapes, one H W C for all splits, at least one image in each. InputError says what is
+// wrong.
+class DatasetReader {
+  public:
+    explicit DatasetReader(const std::filesystem::path& path);
+
+    const DatasetInfo& info() const { return info_; }
+    // How the images of a split lie in the file; they must be there.
+    ChunkInfo chunks(const std::string& split) const { return file_.chunks("/" + split + "/images"); }
+    // Images first .. first + count - 1 of a split into images [count, H, W, C].
+    void read_images(const std::string& split, index_t first, index_t count, std::uint8_t* images) const;
+    // Any images: numbers [count] -> images [count, H, W, C]. Fast for few of many; rising numbers are
+    // fastest.
+    void read_scattered(const std::string& split, const index_t* numbers, index_t count,
+                        std::uint8_t* images) const;
+    // The first `count` labels of a split, each checked to be in 0 .. n_classes - 1.
+    std::vector<std::int32_t> read_labels(const std::string& split, index_t count) const;
+
+  private:
+    Hdf5File file_;
+    DatasetInfo info_;
+};
+
+// The file's description, without reading pixels.
+DatasetInfo describe_dataset(const std::filesystem::path& path);
+
+// A split in memory, all of it or its first `limit` images. InputError where the file has no such split.
+ImageSet load_split(const std::filesystem::path& path, const std::string& split, index_t limit = -1);
+
+// The images of a split by number, wherever they are: in memory, or on disk and read each time they are asked
+// for. Labels are in memory always.
+class SplitImages {
+  public:
+    SplitImages(ImageSet set);  // not explicit: images in memory are split images
+    // On disk: a split or its first `limit` images. InputError where the file has no such split.
+    SplitImages(const std::filesystem::path& path, const std::string& split, index_t limit = -1);
+
+    // Shape and labels; its `images` are empty where the pixels stay on disk.
+    const ImageSet& set() const { return set_; }
+    index_t N() const { return set_.N; }
+    bool on_disk() const { return reader_ != nullptr; }
+    // Those of the images from `first` on; null without labels.
+    const std::int32_t* labels(index_t first) const {
+        return set_.labels.empty() ? nullptr : set_.labels.data() + first;
+    }
+    // numbers [count] -> pixels [count, H, W, C]. One thread at a time.
+    void gather(const index_t* numbers, index_t count, std::uint8_t* pixels) const;
+
+  private:
+    ImageSet set_;
+    std::string split_;
+    std::unique_ptr<DatasetReader> reader_;
+};
+
+// Writes a data set, image by image, atomically: without commit() nothing appears.
+class DatasetWriter {
+  public:
+    // `info` gives name, H, W, C, n_classes (0: no labels) and entropy_bpd; its counts are ignored.
+    DatasetWriter(const std::filesystem::path& path, const DatasetInfo& info);
+
+    // images [count, H, W, C]; labels [count], or null when n_classes is 0.
+    void append(const std::string& split, index_t count, const std::uint8_t* images,
+                const std::int32_t* labels);
+    // Error without a training image, or where the disk is full.
+    void commit();
+
+  private:
+    AtomicFile atomic_;
+    Hdf5File file_;
+    DatasetInfo info_;
+};
+
+}  // namespace glow

@@ -1,0 +1,108 @@
+// Temporary file, fsync, rename, fsync of the folder.
+#include "data/formats/atomic_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "kernels/error.h"
+#include "data/formats/file_lock.h"
+
+namespace glow {
+namespace {
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+    return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& reason) {
+    throw InputError(fmt::format("cannot write {}: {}", path.string(), reason));
+}
+
+// fsync of a file or folder. File systems that cannot sync say EINVAL or EROFS: nothing more can be done
+// there.
+bool sync(const std::filesystem::path& path, int flags) {
+    const int file = open(path.c_str(), flags | O_CLOEXEC);
+    if (file < 0) return errno == EACCES;  // a folder that may be written but not read
+    const bool synced = fsync(file) == 0 || errno == EINVAL || errno == EROFS;
+    const int code = errno;
+    close(file);
+    errno = code;
+    return synced;
+}
+
+}  // namespace
+
+std::filesystem::path target_of(const std::filesystem::path& path) {
+    if (path.empty()) throw InputError("cannot write a file without a name");
+    struct stat status;
+    if (lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) {
+        std::error_code code;
+        const auto target = std::filesystem::weakly_canonical(path, code);
+        if (code) refuse(path, code.message());
+        if (lstat(target.c_str(), &status) == 0 && S_ISLNK(status.st_mode))
+            refuse(path, "its link leads nowhere");
+        return target;
+    }
+    return path;
+}
+
+AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(target_of(path)) {
+    struct stat status;
+    if (stat(path_.c_str(), &status) == 0) {
+        if (!S_ISREG(status.st_mode))
+            refuse(path, S_ISDIR(status.st_mode) ? "it is a folder" : "it is not a regular file");
+        // The rename would replace a file that its owner protects.
+        if (access(path_.c_str(), W_OK) != 0) refuse(path, std::strerror(errno));
+    } else if (errno != ENOENT) {
+        refuse(path, std::strerror(errno));
+    }
+    if (!path_.has_filename()) refuse(path, "it is the name of a folder");
+
+    for (int attempt = 0;; ++attempt) {
+        temporary_ = folder_of(path_) / fmt::format(".glow-{}-{}.tmp", getpid(), attempt);
+        const int file = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (file >= 0) {
+            lock_ = file;
+            lock_descriptor(lock_);
+            return;
+        }
+        if (errno == ENOENT) refuse(path, fmt::format("there is no folder {}", folder_of(path_).string()));
+        if (errno != EEXIST || attempt == 1000) refuse(path, std::strerror(errno));
+    }
+}
+
+AtomicFile::~AtomicFile() {
+    if (!committed_) {
+        // A library that failed to close the file may hold it open to the end of the process: free its space
+        // first.
+        (void)!truncate(temporary_.c_str(), 0);
+        unlink(temporary_.c_str());
+    }
+    close(lock_);
+}
+
+void AtomicFile::commit() {
+    if (!sync(temporary_, O_RDONLY))
+        throw Error(fmt::format("cannot write {} to disk: {}", path_.string(), std::strerror(errno)));
+    if (rename(temporary_.c_str(), path_.c_str()) != 0)
+        throw Error(fmt::format("cannot rename {} to {}: {}", temporary_.string(), path_.string(),
+                                std::strerror(errno)));
+    committed_ = true;
+    if (!sync(folder_of(path_), O_RDONLY | O_DIRECTORY))
+        throw Error(
+            fmt::format("cannot sync folder {}: {}", folder_of(path_).string(), std::strerror(errno)));
+}
+
+void write_atomically(const std::filesystem::path& path,
+                      const std::function<void(const std::filesystem::path& temporary)>& write) {
+    AtomicFile file(path);
+    write(file.temporary());
+    file.commit();
+}
+
+}  // namespace glow

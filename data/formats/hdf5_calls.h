@@ -1,0 +1,114 @@
+// The HDF5 C interface for the parts of Hdf5File: handles that close themselves, property lists, element
+// types, and HDF5's own error stack as the reason in our messages. For hdf5_*.cpp alone.
+#pragma once
+
+#include <hdf5.h>
+
+#include <filesystem>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/formats/hdf5_file.h"
+
+static_assert(sizeof(hid_t) == sizeof(std::int64_t), "HDF5 1.10 or newer");
+
+namespace glow::hdf5 {
+
+// Held in every public function, and while a child is made. Not recursive: glibc's recursive one remembers
+// its owner's number, which is another one in a child.
+std::mutex& library();
+using Lock = std::lock_guard<std::mutex>;
+
+class Handle {
+  public:
+    Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+    ~Handle() {
+        if (id_ >= 0) close_(id_);
+    }
+    Handle(const Handle&) = delete;
+    Handle& operator=(const Handle&) = delete;
+    Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
+
+    operator hid_t() const { return id_; }
+    bool bad() const { return id_ < 0; }
+
+  private:
+    hid_t id_;
+    herr_t (*close_)(hid_t);
+};
+
+// The innermost entry of HDF5's error stack: why the last call failed.
+std::string reason();
+// No printing by HDF5, and no cleaning up at exit: after a failed write it would try again and complain.
+void silence();
+
+// InputError and Error about an object of a file.
+[[noreturn]] void bad_input(const std::filesystem::path& file, const std::string& object,
+                            const std::string& what);
+[[noreturn]] void bad_write(const std::filesystem::path& file, const std::string& object);
+
+// ---- Property lists ------------------------------------------------------------------------------
+
+// Files are opened without locks: they are written under another name and renamed, so none is read
+// half-written, and many cluster file systems have no locks.
+Handle file_access();
+Handle link_access();     // links are followed within the file only
+Handle parents_made();    // groups on the way to a new object are made
+Handle array_creation();  // the same content gives the same bytes
+
+// ---- Element types -------------------------------------------------------------------------------
+
+template <class T>
+hid_t native();
+template <>
+inline hid_t native<std::uint8_t>() {
+    return H5T_NATIVE_UINT8;
+}
+template <>
+inline hid_t native<std::int32_t>() {
+    return H5T_NATIVE_INT32;
+}
+template <>
+inline hid_t native<float>() {
+    return H5T_NATIVE_FLOAT;
+}
+template <>
+inline hid_t native<double>() {
+    return H5T_NATIVE_DOUBLE;
+}
+
+template <class T>
+constexpr ElementType element_type();
+template <>
+constexpr ElementType element_type<std::uint8_t>() {
+    return ElementType::uint8;
+}
+template <>
+constexpr ElementType element_type<std::int32_t>() {
+    return ElementType::int32;
+}
+template <>
+constexpr ElementType element_type<float>() {
+    return ElementType::float32;
+}
+template <>
+constexpr ElementType element_type<double>() {
+    return ElementType::float64;
+}
+
+const char* type_name(ElementType type);
+ElementType classify(hid_t type);
+// "int64", "a string": what came instead, for messages.
+std::string describe_type(hid_t type);
+
+// ---- Data spaces ---------------------------------------------------------------------------------
+
+std::vector<hsize_t> sizes_of(const std::vector<index_t>& shape);
+// Selects rows first .. first + count - 1 of a space of this shape.
+void select_rows(hid_t space, const std::vector<index_t>& shape, index_t first, index_t count);
+// A space of `count` rows of an array of this shape.
+Handle rows_space(std::vector<index_t> shape, index_t count);
+
+}  // namespace glow::hdf5

@@ -1,0 +1,94 @@
+#include "data/formats/input_path.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+#include "kernels/error.h"
+
+namespace glow {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMostProblems = 10;  // named in one message
+
+// Why stat() of a path failed with this error.
+std::string missing(const fs::path& path, int error) {
+    const std::string reason = std::generic_category().message(error);
+    std::error_code failed;
+    const fs::path target = fs::read_symlink(path, failed);
+    if (failed) return reason;
+    if (error == ELOOP) return fmt::format("loop of symbolic links (to {})", target.string());
+    if (error == ENOENT || error == ENOTDIR)
+        return fmt::format("dangling symbolic link to {}", target.string());
+    return fmt::format("symbolic link to {}: {}", target.string(), reason);
+}
+
+const char* kind_of(mode_t mode) {
+    if (S_ISDIR(mode)) return "a folder";
+    if (S_ISREG(mode)) return "a file";
+    if (S_ISFIFO(mode)) return "a named pipe";
+    if (S_ISSOCK(mode)) return "a socket";
+    return "a device";
+}
+
+// As the wanted kind of file, S_IFREG or S_IFDIR.
+std::string problem_of(const fs::path& path, mode_t wanted) {
+    struct stat status {};
+    if (stat(path.c_str(), &status) != 0) return missing(path, errno);
+    if ((status.st_mode & S_IFMT) != wanted)
+        return fmt::format("{}, not {}", kind_of(status.st_mode), kind_of(wanted));
+    // Whether it can be read only opening it tells; without waiting, should it have become a pipe by now.
+    const int file = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (file < 0) return std::generic_category().message(errno);
+    close(file);
+    return "";
+}
+
+}  // namespace
+
+std::string file_problem(const fs::path& path) {
+    return problem_of(path, S_IFREG);
+}
+
+std::string folder_problem(const fs::path& path) {
+    return problem_of(path, S_IFDIR);
+}
+
+std::string join_problems(const std::vector<std::string>& problems) {
+    const std::size_t shown = std::min(problems.size(), kMostProblems);
+    std::string text = fmt::format(
+        "{}", fmt::join(problems.begin(), problems.begin() + static_cast<std::ptrdiff_t>(shown), "; "));
+    if (shown < problems.size()) text += fmt::format("; and {} more", problems.size() - shown);
+    return text;
+}
+
+fs::path find_input_file(const fs::path& folder, const std::vector<std::string>& names) {
+    std::string problem;
+    std::vector<fs::path> inner;
+    for (const std::string& name : names) {
+        const fs::path path = folder / name;
+        std::error_code ignored;
+        if (!fs::exists(fs::symlink_status(path, ignored))) continue;
+        std::string reason = file_problem(path);
+        if (reason.empty()) return path;
+        if (fs::is_directory(path, ignored)) {
+            inner.push_back(path);
+            reason = "a folder that holds no such file";
+        }
+        if (problem.empty()) problem = fmt::format("{}: cannot be read: {}", path.string(), reason);
+    }
+    for (const fs::path& below : inner)
+        for (const std::string& name : names)
+            if (file_problem(below / name).empty()) return below / name;
+    if (!problem.empty()) throw InputError(problem);
+    return {};
+}
+
+}  // namespace glow

@@ -1,0 +1,120 @@
+// libjpeg reports errors by longjmp: no object with a destructor lives between setjmp and a call of the
+// library.
+#include "data/formats/jpeg.h"
+
+#include <fmt/format.h>
+#include <jerror.h>
+#include <jpeglib.h>
+
+#include <csetjmp>
+#include <cstdio>  // jpeglib.h needs it
+
+#include "kernels/error.h"
+
+namespace glow {
+namespace {
+
+constexpr int kMostScans = 200;  // each scan of a progressive file is a pass over the whole picture
+
+struct Decoder {
+    jpeg_decompress_struct jpeg{};
+    jpeg_error_mgr errors{};
+    jpeg_progress_mgr progress{};
+    std::jmp_buf escape;
+    char message[JMSG_LENGTH_MAX] = "";
+    bool too_many_scans = false;
+
+    Decoder() {
+        jpeg.err = jpeg_std_error(&errors);
+        jpeg.client_data = this;
+        errors.error_exit = [](j_common_ptr common) {
+            auto* self = static_cast<Decoder*>(common->client_data);
+            common->err->format_message(common, self->message);
+            std::longjmp(self->escape, 1);
+        };
+        errors.output_message = [](j_common_ptr) {};
+        // Data that is cut or scrambled is a warning to libjpeg, which goes on with grey.
+        errors.emit_message = [](j_common_ptr common, int level) {
+            if (level >= 0) return;
+            switch (common->err->msg_code) {
+                case JWRN_ADOBE_XFORM:
+                case JWRN_EXTRANEOUS_DATA:
+                case JWRN_JFIF_MAJOR:
+                    return;  // odd, but every pixel is there
+                default:
+                    common->err->error_exit(common);
+            }
+        };
+        progress.progress_monitor = [](j_common_ptr common) {
+            auto* self = static_cast<Decoder*>(common->client_data);
+            if (self->jpeg.input_scan_number <= kMostScans) return;
+            std::snprintf(self->message, sizeof self->message, "it has more than %d scans", kMostScans);
+            std::longjmp(self->escape, 1);
+        };
+    }
+    ~Decoder() { jpeg_destroy_decompress(&jpeg); }
+    Decoder(const Decoder&) = delete;
+    Decoder& operator=(const Decoder&) = delete;
+};
+
+bool read_header(Decoder& decoder, const std::uint8_t* bytes, unsigned long count) {
+    if (setjmp(decoder.escape) != 0) return false;
+    jpeg_create_decompress(&decoder.jpeg);
+    decoder.jpeg.progress = &decoder.progress;
+    jpeg_mem_src(&decoder.jpeg, bytes, count);
+    jpeg_read_header(&decoder.jpeg, TRUE);
+    jpeg_decompress_struct& jpeg = decoder.jpeg;
+    const bool inks = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
+    jpeg.out_color_space = inks ? JCS_CMYK : jpeg.num_components == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    jpeg.dct_method = JDCT_ISLOW;  // the same pixels whatever the processor
+    jpeg_calc_output_dimensions(&jpeg);
+    return true;
+}
+
+// rows [H, W, components]
+bool read_rows(Decoder& decoder, std::uint8_t* rows) {
+    if (setjmp(decoder.escape) != 0) return false;
+    jpeg_decompress_struct& jpeg = decoder.jpeg;
+    jpeg_start_decompress(&jpeg);
+    const std::size_t row_bytes =
+        std::size_t{jpeg.output_width} * static_cast<std::size_t>(jpeg.output_components);
+    while (jpeg.output_scanline < jpeg.output_height) {
+        JSAMPROW row = rows + jpeg.output_scanline * row_bytes;
+        jpeg_read_scanlines(&jpeg, &row, 1);
+    }
+    jpeg_finish_decompress(&jpeg);
+    return true;
+}
+
+}  // namespace
+
+Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown) {
+    Decoder decoder;
+    const auto fail = [&] {
+        throw InputError(fmt::format("cannot read {} as a JPEG file: {}", shown, decoder.message));
+    };
+    if (!read_header(decoder, bytes.data(), static_cast<unsigned long>(bytes.size()))) fail();
+    const auto H = static_cast<index_t>(decoder.jpeg.output_height),
+               W = static_cast<index_t>(decoder.jpeg.output_width),
+               components = static_cast<index_t>(decoder.jpeg.out_color_components);
+    if (H * W > kJpegPixelLimit)
+        throw InputError(
+            fmt::format("{}: expected at most {} pixels, found {} x {}", shown, kJpegPixelLimit, W, H));
+    Image image{H, W, components, std::vector<std::uint8_t>(static_cast<std::size_t>(H * W * components))};
+    if (!read_rows(decoder, image.pixels.data())) fail();
+    if (components != 4) return image;
+
+    // CMYK to RGB. The inks are stored inverted (255: none), as Adobe does. Files without Adobe's marker are
+    // read the same way, as Pillow and browsers read them.
+    for (index_t p = 0; p < H * W; ++p) {
+        const std::uint8_t* from = image.pixels.data() + 4 * p;
+        std::uint8_t rgb[3];
+        for (int c = 0; c < 3; ++c) rgb[c] = static_cast<std::uint8_t>((from[c] * from[3] + 127) / 255);
+        for (int c = 0; c < 3; ++c) image.pixels[static_cast<std::size_t>(3 * p + c)] = rgb[c];
+    }
+    image.C = 3;
+    image.pixels.resize(static_cast<std::size_t>(3 * H * W));
+    return image;
+}
+
+}  // namespace glow

@@ -1,0 +1,52 @@
+// Arrays of NumPy's .npz archives: a ZIP archive of .npy files, each a header (a Python dictionary of type,
+// order and shape) and the elements (NEP 1).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/formats/zip.h"
+
+namespace glow {
+
+struct NpyHeader {
+    char kind = 'u';        // 'u' unsigned, 'i' signed, 'f' floating, 'b' boolean
+    int element_bytes = 1;  // 1, 2, 4 or 8
+    bool big_endian = false;
+    bool fortran_order = false;
+    std::vector<index_t> shape;  // empty: a scalar
+    index_t elements = 1;
+};
+
+// The dictionary of a header. InputError (the message begins with `shown`) for anything but one of these
+// three keys, each once, with a simple type.
+NpyHeader parse_npy_header(const std::string& text, const std::string& shown);
+
+// One array of an archive, read from front to end. InputError: no such array, damaged, elements that its
+// bytes do not hold exactly.
+class NpyReader {
+  public:
+    // `name` without ".npy".
+    NpyReader(const std::filesystem::path& path, const std::vector<ZipEntry>& entries,
+              const std::string& name);
+
+    const NpyHeader& header() const { return header_; }
+    const std::string& shown() const { return shown_; }
+    // The next elements, as they are.
+    void read(index_t elements, void* to) { reader_->read(elements * header_.element_bytes, to); }
+    // All elements, of any integer type that is in range.
+    std::vector<std::int64_t> read_integers();
+
+  private:
+    std::string shown_;
+    std::unique_ptr<ZipReader> reader_;
+    NpyHeader header_;
+};
+
+// Is there an array of this name?
+bool has_array(const std::vector<ZipEntry>& entries, const std::string& name);
+
+}  // namespace glow

@@ -1,0 +1,66 @@
+#include "data/formats/photo.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <initializer_list>
+
+#include "kernels/error.h"
+#include "data/formats/jpeg.h"
+
+namespace glow {
+namespace {
+
+// Where S equal parts of 0 .. n, in units of 1 / S, meet whole pixels: pixel i has weight `weight` in part
+// `part`. Calls add(i, part, weight) for each pair that overlaps.
+template <class Add>
+void for_each_overlap(index_t n, index_t S, const Add& add) {
+    for (index_t part = 0; part < S; ++part) {
+        const index_t low = part * n, high = low + n;
+        for (index_t i = low / S; i * S < high; ++i)
+            add(i, part, std::min(high, (i + 1) * S) - std::max(low, i * S));
+    }
+}
+
+}  // namespace
+
+Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C) {
+    if (C != 1 && C != 3) throw Error(fmt::format("read_photo: expected 1 or 3 channels, found {}", C));
+    const auto begins = [&](std::initializer_list<std::uint8_t> magic) {
+        return bytes.size() >= magic.size() && std::equal(magic.begin(), magic.end(), bytes.begin());
+    };
+    if (begins({0xff, 0xd8, 0xff})) return with_channels(decode_jpeg(bytes, shown), C);
+    if (begins({0x89, 'P', 'N', 'G'})) return with_channels(decode_png(bytes, shown), C);
+    throw InputError(fmt::format("{}: is neither a PNG nor a JPEG file", shown));
+}
+
+Image read_photo(const std::filesystem::path& path, index_t C) {
+    return decode_photo(read_image_bytes(path), path.string(), C);
+}
+
+void crop_and_shrink(const Image& image, index_t S, std::uint8_t* result) {
+    const index_t n = std::min(image.H, image.W), C = image.C;
+    if (S < 1 || n < S)
+        throw Error(fmt::format("crop_and_shrink: {} x {} pixels cannot become {}", image.W, image.H, S));
+    const index_t top = (image.H - n) / 2, left = (image.W - n) / 2;
+    // Along rows, then along columns; a row's sums are below 2^8 n, the whole ones below 2^8 n^2.
+    std::vector<std::uint64_t> sums(static_cast<std::size_t>(S * S * C)),
+        row(static_cast<std::size_t>(S * C));
+    for_each_overlap(n, S, [&](index_t y, index_t part_y, index_t weight_y) {
+        const std::uint8_t* from = image.pixels.data() + ((top + y) * image.W + left) * C;
+        std::fill(row.begin(), row.end(), 0);
+        for_each_overlap(n, S, [&](index_t x, index_t part_x, index_t weight_x) {
+            for (index_t c = 0; c < C; ++c)
+                row[static_cast<std::size_t>(part_x * C + c)] +=
+                    static_cast<std::uint64_t>(weight_x) * from[x * C + c];
+        });
+        std::uint64_t* to = sums.data() + part_y * S * C;
+        for (index_t i = 0; i < S * C; ++i)
+            to[i] += static_cast<std::uint64_t>(weight_y) * row[static_cast<std::size_t>(i)];
+    });
+    const auto total = static_cast<std::uint64_t>(n) * static_cast<std::uint64_t>(n);
+    for (index_t i = 0; i < S * S * C; ++i)
+        result[i] = static_cast<std::uint8_t>((sums[static_cast<std::size_t>(i)] + total / 2) / total);
+}
+
+}  // namespace glow

@@ -1,0 +1,103 @@
+// From a source to a file, batch by batch.
+#include "data/source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/error.h"
+#include "data/class_split.h"
+
+namespace glow {
+namespace {
+
+constexpr index_t kBatch = 1024;                   // images read and written at once, at most
+constexpr index_t kBatchBytes = index_t{1} << 27;  // of their pixels
+
+// Some images and their labels, packed.
+struct Packed {
+    std::vector<std::uint8_t> images;
+    std::vector<std::int32_t> labels;
+    index_t count = 0;
+
+    void clear() {
+        images.clear();
+        labels.clear();
+        count = 0;
+    }
+    void add(const std::uint8_t* image, index_t bytes, const std::int32_t* label) {
+        images.insert(images.end(), image, image + bytes);
+        if (label != nullptr) labels.push_back(*label);
+        ++count;
+    }
+    void write(DatasetWriter& writer, const std::string& split, bool labelled) const {
+        writer.append(split, count, images.data(), labelled ? labels.data() : nullptr);
+    }
+};
+
+}  // namespace
+
+DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source, const SplitOptions& options,
+                          const std::function<void(index_t done, index_t all)>& progress) {
+    const SourceInfo& from = source.info();
+    if (!(options.valid >= 0.0 && options.valid < 1.0))
+        throw InputError(
+            fmt::format("--valid: expected a fraction from 0 to below 1, found {}", options.valid));
+    const auto limited = [](index_t limit, index_t images) {
+        return limit < 0 ? images : std::min(limit, images);
+    };
+    const index_t train = limited(options.limit_train, from.train);
+    const index_t test = limited(options.limit_test, from.test);
+    const index_t valid = std::llround(options.valid * static_cast<double>(train));
+    if (train < 1 || valid >= train)
+        throw InputError(
+            fmt::format("{} images with --valid {} leave none for training", train, options.valid));
+    std::vector<std::int32_t> known = source.labels(Part::train);
+    const std::int32_t classes = known.empty() ? 0 : from.n_classes;
+    known.resize(static_cast<std::size_t>(train));
+    const std::vector<bool> take_out = draw_part(known, classes, valid, 1, options.seed, 0);
+
+    DatasetInfo info;
+    info.name = from.name;
+    info.H = from.H;
+    info.W = from.W;
+    info.C = from.C;
+    info.n_classes = from.n_classes;
+    DatasetWriter writer(path, info);
+
+    const bool labelled = from.n_classes > 0;
+    const index_t bytes = from.image_bytes(), batch = std::clamp<index_t>(kBatchBytes / bytes, 1, kBatch);
+    std::vector<std::uint8_t> images(static_cast<std::size_t>(batch * bytes));
+    std::vector<std::int32_t> labels(static_cast<std::size_t>(batch));
+    std::vector<std::uint8_t> usable(labels.size());
+    Packed kept, out;
+    for (const Part part : {Part::train, Part::test}) {
+        const index_t N = part == Part::train ? train : test;
+        for (index_t first = 0; first < N; first += batch) {
+            const index_t count = std::min(batch, N - first);
+            std::fill_n(usable.begin(), count, std::uint8_t{1});
+            source.read(part, first, count, images.data(), labelled ? labels.data() : nullptr, usable.data());
+            kept.clear();
+            out.clear();
+            for (index_t n = 0; n < count; ++n) {
+                if (usable[static_cast<std::size_t>(n)] == 0) continue;
+                const bool taken = part == Part::train && take_out[static_cast<std::size_t>(first + n)];
+                (taken ? out : kept)
+                    .add(images.data() + n * bytes, bytes, labelled ? labels.data() + n : nullptr);
+            }
+            kept.write(writer, part == Part::train ? "train" : "test", labelled);
+            out.write(writer, "valid", labelled);
+            (part == Part::train ? info.train : info.test) += kept.count;
+            info.valid += out.count;
+            if (progress) progress((part == Part::train ? 0 : train) + first + count, train + test);
+        }
+    }
+    if (info.train == 0)
+        throw InputError(fmt::format("none of the {} training images can be used", train - valid));
+    writer.commit();
+    return info;
+}
+
+}  // namespace glow

@@ -1,0 +1,217 @@
+// Likelihoods and samples.
+#include "inference/inference.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/reduce.h"
+#include "kernels/error.h"
+#include "kernels/gaussian.h"
+#include "runtime/device.h"
+#include "data/grid.h"
+#include "data/formats/hdf5_file.h"
+#include "inference/latents.h"
+
+namespace glow {
+
+FlowBuffers FlowBuffers::take(Arena& state, index_t capacity, const ModelConfig& model, Device device) {
+    FlowBuffers buffers;
+    buffers.capacity = capacity;
+    buffers.h = state.take<state_t>(capacity * model.dimensions());
+    buffers.logdet = state.take<double>(capacity);
+    buffers.prior = state.take<double>(capacity);
+    if (device == Device::cuda) {
+        buffers.pixels = state.take<std::uint8_t>(capacity * model.dimensions());
+        buffers.numbers = state.take<std::uint64_t>(capacity);
+        if (model.y_cond) buffers.labels = state.take<std::int32_t>(capacity);
+    }
+    if (model.weight_y > 0) {
+        buffers.bits_y = state.take<double>(capacity);
+        buffers.error_y = state.take<double>(capacity);
+    }
+    return buffers;
+}
+
+Batch FlowBuffers::there(const Place& place, const Batch& batch, index_t D) const {
+    if (place.device != Device::cuda) return batch;
+    upload(place, batch.N * D, batch.pixels, pixels);
+    upload(place, batch.N, batch.numbers, numbers);
+    return {batch.N, pixels, numbers, labels_there(place, batch.N, batch.labels)};
+}
+
+const std::int32_t* FlowBuffers::labels_there(const Place& place, index_t N,
+                                              const std::int32_t* classes) const {
+    if (place.device != Device::cuda) return classes;
+    if (classes == nullptr || labels == nullptr) return nullptr;  // a model without classes reads none
+    upload(place, N, classes, labels);
+    return labels;
+}
+
+void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, const Batch& batch,
+              const Noise& noise, const Scores& scores) {
+    const index_t D = glow.config().dimensions();
+    for (index_t first = 0; first < batch.N; first += buffers.capacity) {
+        const index_t count = std::min(buffers.capacity, batch.N - first);
+        const Batch part = buffers.there(context.place, batch.part(first, count, D), D);
+        Flow flow = buffers.flow(count, part.labels);
+        Noise part_noise = noise;
+        part_noise.item = part.numbers;
+        dequantise(context.place, count, D, glow.config().n_bits, part.pixels, part_noise, flow.h);
+        glow.forward(context, flow);
+        if (context.dry()) continue;
+        if (scores.bits_per_dim != nullptr) {
+            const std::vector<double> logdet = context.to_host(flow.logdet, count),
+                                      prior = context.to_host(flow.prior, count);
+            for (index_t n = 0; n < count; ++n)
+                scores.bits_per_dim[first + n] = glow.bits_per_dim(logdet[n] + prior[n]);
+        }
+        const auto keep = [&](const double* values, double* wanted) {
+            if (wanted != nullptr && values != nullptr)
+                download(context.place, count, values, wanted + first);
+        };
+        keep(flow.logdet, scores.logdet);
+        keep(flow.prior, scores.prior);
+        keep(flow.bits_y, scores.bits_y);
+        keep(flow.error_y, scores.error_y);
+    }
+}
+
+void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, index_t first, index_t count,
+            double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels,
+            double* largest) {
+    const index_t D = glow.config().dimensions();
+    for (index_t done = 0; done < count; done += buffers.capacity) {
+        const index_t images = std::min(buffers.capacity, count - done);
+        const std::int32_t* const classes = labels != nullptr ? labels + done : nullptr;
+        Flow flow = buffers.flow(images, buffers.labels_there(context.place, images, classes));
+        // Part by part, for a part of all images lies together. A block of noise is 4 numbers; every part
+        // holds a multiple of 4: 4 channels and more at the top, even H and W where a level is split.
+        for (const LatentPart& part : latent_parts(glow.config()))
+            gaussian_noise(context.place, {images, 1, part.shape.size(), part.shape.size()}, seed,
+                           static_cast<std::uint64_t>(first + done),
+                           static_cast<std::uint64_t>(part.offset / 4), temperature,
+                           flow.h + images * part.offset);
+        glow.decode(context, flow);
+        std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + done * D;
+        quantise(context.place, images * D, glow.config().n_bits, flow.h, out);
+        download(context.place, images * D, out, pixels + done * D);
+        if (largest != nullptr) largest_of_images(context, D, flow, largest + done);
+    }
+}
+
+void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest) {
+    const Arena::Scope scope(context.workspace);
+    double* const found = context.workspace.take<double>(flow.N);
+    largest_values(context.place, flow.N, D, flow.h, found,
+                   context.workspace.take<double>(group_scratch(flow.N)));
+    download(context.place, flow.N, found, largest);
+}
+
+void NoImages::add(index_t N, const double* largest) {
+    of += N;
+    for (index_t n = 0; n < N; ++n) {
+        not_finite += !std::isfinite(largest[n]);
+        out_of_range += std::isfinite(largest[n]) && largest[n] > kFarOut;
+    }
+}
+
+std::string NoImages::text() const {
+    std::string text;
+    if (not_finite > 0) text = fmt::format("{} of {} not finite (crossed out)", not_finite, of);
+    if (out_of_range > 0)
+        text += fmt::format("{}{} of {} far out of range", text.empty() ? "" : ", ", out_of_range, of);
+    return text;
+}
+
+void cross_out_not_finite(const ModelConfig& model, index_t N, const double* largest, std::uint8_t* images) {
+    for (index_t n = 0; n < N; ++n)
+        if (!std::isfinite(largest[n]))
+            cross_out(images + n * model.dimensions(), model.image_height, model.image_width, model.channels);
+}
+
+std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes) {
+    std::vector<std::int32_t> labels(static_cast<std::size_t>(count));
+    for (index_t i = 0; i < count; ++i) labels[i] = static_cast<std::int32_t>(i % columns % n_classes);
+    return labels;
+}
+
+void check_precision(const Backend& backend, Precision precision) {
+    if (precision == Precision::bf16 && !backend.blas().has_bf16())
+        throw InputError(
+            "--precision bf16: this processor or build has no bf16 products; use --precision fp32");
+    if (precision == Precision::tf32 && !backend.blas().has_tf32())
+        throw InputError("--precision tf32: only GPUs have it; use --precision fp32 or --device cuda");
+}
+
+Mean mean_of(const double* values, index_t count) {
+    Mean mean{0, 0, count};
+    if (count == 0) return mean;
+    for (index_t i = 0; i < count; ++i) mean.value += values[i];
+    mean.value /= static_cast<double>(count);
+    double squares = 0;
+    for (index_t i = 0; i < count; ++i) squares += (values[i] - mean.value) * (values[i] - mean.value);
+    if (count > 1)
+        mean.standard_error =
+            std::sqrt(squares / static_cast<double>(count - 1) / static_cast<double>(count));
+    return mean;
+}
+
+void require_fitting(const std::filesystem::path& data, const DatasetInfo& info, const std::string& split,
+                     const std::filesystem::path& checkpoint, const ModelConfig& model) {
+    if (info.H != model.image_height || info.W != model.image_width || info.C != model.channels)
+        throw InputError(fmt::format("{} holds images {}x{}x{}, the model of {} takes {}x{}x{}",
+                                     data.string(), info.H, info.W, info.C, checkpoint.string(),
+                                     model.image_height, model.image_width, model.channels));
+    if (!model.y_cond) return;
+    if (!info.labels(split))
+        throw InputError(fmt::format("the model of {} is conditional, and the {} images of {} have no labels",
+                                     checkpoint.string(), split, data.string()));
+    if (info.n_classes != model.n_classes)
+        throw InputError(fmt::format("the model of {} has {} classes, {} has {}", checkpoint.string(),
+                                     model.n_classes, data.string(), info.n_classes));
+}
+
+LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Precision precision,
+                         index_t images, const Backend& backend)
+    : info_(read_checkpoint_info(checkpoint)) {
+    check_precision(backend, precision);
+    used_ema_ = ema && Hdf5File::open(checkpoint).exists("/ema");
+    glow_ = std::make_unique<Glow>(info_.model,
+                                   Execution{precision, 0, {}, backend.place().device == Device::cuda});
+    const index_t size = glow_->parameters().size();
+    const auto build = [&](Memory& memory, const Context& context) {
+        float* const values = memory[Category::parameters].take<float>(size);
+        float* const fixed = memory[Category::parameters].take<float>(glow_->parameters().fixed_size());
+        glow_->parameters().bind(values);
+        glow_->parameters().bind_fixed(fixed);
+        glow_->allocate(memory[Category::derived]);
+        buffers_ = FlowBuffers::take(memory[Category::state], images, info_.model, backend.place().device);
+        if (!context.dry())
+            load_checkpoint(checkpoint, glow_->parameters(), backend.place(),
+                            used_ema_ ? Weights{.ema = values, .fixed = fixed}
+                                      : Weights{.params = values, .fixed = fixed});
+        const Glow::Conditioning prepared = glow_->derive_and_check(context);
+        if (!prepared.bad_layer.empty())
+            throw InputError(
+                fmt::format("{}: {}: a parameter is out of range", checkpoint.string(), prepared.bad_layer));
+    };
+    // A dry run tells how much memory likelihoods and samples need.
+    Memory counting;
+    const Context dry = backend.dry_context(counting[Category::workspace]);
+    build(counting, dry);
+    const std::uint8_t pixel = 0;
+    const std::uint64_t number = 0;
+    const std::int32_t label = 0;
+    evaluate(dry, *glow_, buffers_, {images, &pixel, &number, &label}, {}, {});
+    std::uint8_t sampled = 0;
+    double largest = 0;
+    sample(dry, *glow_, buffers_, 0, images, 1.0, 0, &label, &sampled, &largest);
+
+    memory_ = std::make_unique<Memory>(backend.place().device, counting.peak());
+    context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
+    build(*memory_, *context_);
+}
+
+}  // namespace glow

@@ -1,0 +1,122 @@
+// Using a model without training it: likelihoods and samples, for the commands and for a run's own
+// evaluations.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "kernels/dequantise.h"
+#include "layers/glow.h"
+#include "runtime/context.h"
+#include "inference/model_file.h"
+#include "data/batch.h"
+#include "data/dataset.h"
+
+namespace glow {
+
+// The flow's buffers for `capacity` images at once.
+struct FlowBuffers {
+    index_t capacity = 0;
+    state_t* h = nullptr;                          // [capacity, D]
+    double *logdet = nullptr, *prior = nullptr;    // [capacity]
+    double *bits_y = nullptr, *error_y = nullptr;  // [capacity] where there is a classifier
+    // On a GPU only: a batch is copied to where its kernels run.
+    std::uint8_t* pixels = nullptr;    // [capacity, D]
+    std::uint64_t* numbers = nullptr;  // [capacity]
+    std::int32_t* labels = nullptr;    // [capacity]
+    // device: what the buffers are for, also where `state` only counts.
+    static FlowBuffers take(Arena& state, index_t capacity, const ModelConfig& model, Device device);
+    // The batch where the kernels run: itself on the CPU. Valid until the next call.
+    Batch there(const Place& place, const Batch& batch, index_t D) const;
+    // A batch whose images are there already.
+    Batch here(const Batch& batch) const {
+        return {batch.N, pixels, numbers, batch.labels != nullptr ? labels : nullptr};
+    }
+    const std::int32_t* labels_there(const Place& place, index_t N, const std::int32_t* classes) const;
+    Flow flow(index_t N, const std::int32_t* labels = nullptr) const {
+        return {N, h, logdet, prior, labels, bits_y, error_y};
+    }
+};
+
+// Where evaluate() leaves what it finds, [N] each; nullptr: not wanted.
+struct Scores {
+    double* bits_per_dim = nullptr;
+    double *logdet = nullptr, *prior = nullptr;    // nats
+    double *bits_y = nullptr, *error_y = nullptr;  // left alone where the model has no classifier
+};
+// Scores of every image, with noise `noise` (its item numbers are the batch's). `glow` must be prepared; a
+// conditional one reads the batch's labels. Any N.
+void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, const Batch& batch,
+              const Noise& noise, const Scores& scores);
+
+// Samples number first .. first + count - 1 of `seed` at a temperature into pixels [count, H, W, C], each a
+// function of seed and number, however many are made at once. labels [count]: their classes, of a conditional
+// model. largest [count]: of each the largest |x| before it became pixels, infinite where it is not finite;
+// nullptr: not wanted.
+void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, index_t first, index_t count,
+            double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels,
+            double* largest = nullptr);
+
+// What an image was before it became pixels: of decoded latents in flow.h, [flow.N] as sample() gives it.
+void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest);
+
+// Images that a model made and that are none. Pixels are x in [-1/2, 1/2), and the inverse of an affine flow
+// has no bound: it divides by scales that are exponential in a state (docs/runs.md).
+struct NoImages {
+    index_t of = 0;            // images
+    index_t not_finite = 0;    // infinite or NaN somewhere: black there, which an image could be too
+    index_t out_of_range = 0;  // finite, and above kFarOut somewhere
+    static constexpr double kFarOut = 5;  // ten times the range of pixels
+
+    // largest [N] as sample() gives it. += those among them.
+    void add(index_t N, const double* largest);
+    bool any() const { return not_finite + out_of_range > 0; }
+    // "9 of 64 not finite (crossed out), 1 far out of range"
+    std::string text() const;
+};
+// A cross over every one of images [N, H, W, C] that is not finite, by its largest [N].
+void cross_out_not_finite(const ModelConfig& model, index_t N, const double* largest, std::uint8_t* images);
+
+// The classes of `count` samples that are laid out in rows of `columns`: each column one class, in turn.
+std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes);
+
+// Throws InputError where the device has no products of that precision.
+void check_precision(const Backend& backend, Precision precision);
+
+// Mean and standard error of the mean.
+struct Mean {
+    double value = 0, standard_error = 0;
+    index_t count = 0;
+};
+Mean mean_of(const double* values, index_t count);
+
+// Does a split fit a checkpoint's model: shape of the images, and labels of the right number of classes where
+// the model is conditional? InputError says what does not.
+void require_fitting(const std::filesystem::path& data, const DatasetInfo& info, const std::string& split,
+                     const std::filesystem::path& checkpoint, const ModelConfig& model);
+
+// A checkpoint's model, ready to run.
+class LoadedModel {
+  public:
+    // ema: the averaged weights where the checkpoint has them (`used_ema` tells), else the raw ones. images:
+    // how many pass at once. Throws InputError for a checkpoint that is not whole.
+    LoadedModel(const std::filesystem::path& checkpoint, bool ema, Precision precision, index_t images,
+                const Backend& backend);
+
+    Glow& glow() { return *glow_; }
+    const CheckpointInfo& info() const { return info_; }
+    bool used_ema() const { return used_ema_; }
+    const Context& context() const { return *context_; }
+    const FlowBuffers& buffers() const { return buffers_; }
+
+  private:
+    CheckpointInfo info_;
+    bool used_ema_ = false;
+    std::unique_ptr<Memory> memory_;
+    std::unique_ptr<Context> context_;
+    std::unique_ptr<Glow> glow_;
+    FlowBuffers buffers_;
+};
+
+}  // namespace glow

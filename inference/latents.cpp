@@ -1,0 +1,103 @@
+// Writing and reading latents.
+#include "inference/latents.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/error.h"
+
+namespace glow {
+namespace {
+
+std::string array_of(const LatentPart& part) {
+    return fmt::format("/eps/level{}", part.level);
+}
+
+}  // namespace
+
+std::vector<LatentPart> latent_parts(const ModelConfig& model) {
+    std::vector<LatentPart> parts;
+    index_t offset = 0;
+    for (index_t l = model.levels; l-- > 0;) {
+        Shape shape = level_shape(model, l);
+        if (l + 1 < model.levels) shape.C /= 2;
+        parts.push_back({l, shape, offset});
+        offset += shape.size();
+    }
+    return parts;
+}
+
+LatentWriter::LatentWriter(const std::filesystem::path& path, const nlohmann::ordered_json& config,
+                           const ModelConfig& model)
+    : atomic_(path), file_(Hdf5File::create(atomic_.temporary(), path)), model_(model) {
+    file_.set_string("/", "format", "glow-latents");
+    file_.set_integer("/", "version", 1);
+    file_.set_string("/", "config", config.dump());
+    for (const LatentPart& part : latent_parts(model))
+        file_.create_growing<float>(array_of(part), {part.shape.H, part.shape.W, part.shape.C});
+    if (model.y_cond) file_.create_growing<std::int32_t>("/labels", {});
+}
+
+void LatentWriter::append(const Flow& flow) {
+    std::vector<float> values;
+    for (const LatentPart& part : latent_parts(model_)) {
+        const state_t* const first = flow.h + flow.N * part.offset;
+        values.assign(first, first + flow.N * part.shape.size());
+        file_.append<float>(array_of(part), flow.N, values.data());
+    }
+    if (model_.y_cond) file_.append<std::int32_t>("/labels", flow.N, flow.labels);
+}
+
+void LatentWriter::commit() {
+    file_.close();
+    atomic_.commit();
+}
+
+LatentReader::LatentReader(const std::filesystem::path& path) : file_(Hdf5File::open(path)) {
+    const auto refuse = [&](const std::string& what) {
+        throw InputError(fmt::format("{}: not usable as latents: {}", path.string(), what));
+    };
+    if (!file_.has_attribute("/", "config")) refuse("it has no attribute config");
+    try {
+        model_ = model_from_json(parse_config(file_.string_attribute("/", "config")));
+    } catch (const InputError& error) {
+        refuse(error.what());
+    }
+    images_ = -1;
+    for (const LatentPart& part : latent_parts(model_)) {
+        const std::string name = array_of(part);
+        if (!file_.exists(name)) refuse(name + " is missing");
+        const ArrayInfo info = file_.describe(name);
+        const index_t N = info.shape.empty() ? 0 : info.shape[0];
+        const std::vector<index_t> expected = {N, part.shape.H, part.shape.W, part.shape.C};
+        if (info.type != ElementType::float32 || info.shape != expected)
+            refuse(fmt::format("{} is not float32 [N, {}, {}, {}]", name, part.shape.H, part.shape.W,
+                               part.shape.C));
+        if (images_ >= 0 && N != images_)
+            refuse(fmt::format("{} holds {} images, another level {}", name, N, images_));
+        images_ = N;
+    }
+    if (images_ == 0) refuse("it holds no image");
+    if (!model_.y_cond) return;
+    if (!file_.exists("/labels")) refuse("/labels is missing, and its model is conditional");
+    labels_ = file_.read<std::int32_t>("/labels", {images_});
+    for (const std::int32_t label : labels_)
+        if (label < 0 || label >= model_.n_classes)
+            refuse(fmt::format("label {} is not in 0..{}", label, model_.n_classes - 1));
+}
+
+void LatentReader::read(index_t first, const Flow& flow) const {
+    std::vector<float> values;
+    for (const LatentPart& part : latent_parts(model_)) {
+        values.resize(static_cast<std::size_t>(flow.N * part.shape.size()));
+        file_.read_rows<float>(array_of(part), first, flow.N, values.data());
+        if (!std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }))
+            throw InputError(
+                fmt::format("{}: {} has a value that is not finite", file_.path().string(), array_of(part)));
+        std::copy(values.begin(), values.end(), flow.h + flow.N * part.offset);
+    }
+}
+
+}  // namespace glow

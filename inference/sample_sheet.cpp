@@ -1,0 +1,66 @@
+// Sheets of samples.
+#include "inference/sample_sheet.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace glow {
+namespace {
+
+constexpr auto kPanels = static_cast<index_t>(std::size(kSheetTemperatures));
+constexpr index_t kMostClasses = 10;                 // columns of a panel
+constexpr index_t kSheetPixels = index_t{1} << 22;   // of all tiles, where they can be made fewer
+constexpr index_t kLargestSheet = index_t{1} << 26;  // where there is one tile a panel
+
+index_t tile_pixels(const ModelConfig& model) {
+    const index_t scale = tile_scale(model.image_height, model.image_width);
+    return model.image_height * model.image_width * scale * scale;
+}
+
+}  // namespace
+
+std::optional<GridSize> sheet_grid(const ModelConfig& model) {
+    const index_t tile = tile_pixels(model);
+    if (tile > kLargestSheet / kPanels) return {};
+    GridSize grid{4, model.y_cond ? std::min(model.n_classes, kMostClasses) : 4};
+    const auto large = [&] { return tile * grid.tiles() * kPanels > kSheetPixels; };
+    while (large() && grid.rows > 1) grid.rows /= 2;
+    while (large() && grid.columns > 1) grid.columns /= 2;
+    return grid;
+}
+
+std::optional<SampleSheet> sample_sheet(const Context& context, Glow& glow, const FlowBuffers& buffers,
+                                        std::uint64_t seed) {
+    const ModelConfig& model = glow.config();
+    const std::optional<GridSize> grid = sheet_grid(model);
+    if (!grid) return {};
+    const index_t N = grid->tiles(), D = model.dimensions();
+    const std::vector<std::int32_t> classes =
+        column_classes(N, grid->columns, std::max<index_t>(1, model.n_classes));
+    const Share mine = context.communicator.share(N);
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
+    std::vector<double> largest(static_cast<std::size_t>(N));
+    std::vector<Panel> panels;
+    std::string no_images;
+    for (const double temperature : kSheetTemperatures) {
+        sample(context, glow, buffers, mine.first, mine.count, temperature, seed, classes.data() + mine.first,
+               pixels.data() + mine.first * D, largest.data() + mine.first);
+        context.communicator.gather_shares(N, static_cast<std::size_t>(D), pixels.data());
+        context.communicator.gather_shares(N, sizeof(double), largest.data());
+        if (!context.communicator.is_first()) continue;
+        cross_out_not_finite(model, N, largest.data(), pixels.data());
+        NoImages found;
+        found.add(N, largest.data());
+        const std::string label = fmt::format("T = {:g}", temperature);
+        if (found.any())
+            no_images += fmt::format("{}{}: {}", no_images.empty() ? "" : "; ", label, found.text());
+        panels.push_back({label, tile_images(pixels.data(), N, model.image_height, model.image_width,
+                                             model.channels, *grid)});
+    }
+    if (panels.empty()) return {};
+    // Wide panels two a row, others four.
+    return SampleSheet{side_by_side(panels, grid->columns > 4 ? 2 : 4), no_images};
+}
+
+}  // namespace glow

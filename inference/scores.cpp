@@ -1,0 +1,56 @@
+// Ranks and sizes.
+#include "inference/scores.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "data/formats/png.h"
+
+namespace glow {
+
+std::vector<double> png_bits_per_dim(const SplitImages& images) {
+    const ImageSet& shape = images.set();
+    Image image{shape.H, shape.W, shape.C,
+                std::vector<std::uint8_t>(static_cast<std::size_t>(shape.image_bytes()))};
+    std::vector<double> bits;
+    for (index_t n = 0; n < images.N(); ++n) {
+        images.gather(&n, 1, image.pixels.data());
+        bits.push_back(8.0 * static_cast<double>(png_bytes(image)) /
+                       static_cast<double>(shape.image_bytes()));
+    }
+    return bits;
+}
+
+double auroc(const std::vector<double>& low, const std::vector<double>& high) {
+    std::vector<double> sorted = low;
+    std::sort(sorted.begin(), sorted.end());
+    double wins = 0;
+    for (const double value : high) {
+        const auto [first, last] = std::equal_range(sorted.begin(), sorted.end(), value);
+        wins += static_cast<double>(first - sorted.begin()) + 0.5 * static_cast<double>(last - first);
+    }
+    return wins / (static_cast<double>(low.size()) * static_cast<double>(high.size()));
+}
+
+double correlation(const std::vector<double>& a, const std::vector<double>& b) {
+    const double N = static_cast<double>(a.size());
+    const double mean_a = std::accumulate(a.begin(), a.end(), 0.0) / N,
+                 mean_b = std::accumulate(b.begin(), b.end(), 0.0) / N;
+    double aa = 0, bb = 0, ab = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        aa += (a[i] - mean_a) * (a[i] - mean_a);
+        bb += (b[i] - mean_b) * (b[i] - mean_b);
+        ab += (a[i] - mean_a) * (b[i] - mean_b);
+    }
+    return aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : 0.0;
+}
+
+std::vector<index_t> rising_order(const std::vector<double>& values) {
+    std::vector<index_t> order(values.size());
+    std::iota(order.begin(), order.end(), index_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](index_t a, index_t b) { return values[a] < values[b]; });
+    return order;
+}
+
+}  // namespace glow

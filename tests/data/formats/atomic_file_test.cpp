@@ -1,0 +1,97 @@
+// Atomic files: all or nothing.
+#include "data/formats/atomic_file.h"
+
+#include "tests/data/files.h"
+
+namespace glow {
+namespace {
+
+void write_text(const std::filesystem::path& path, const std::string& text) {
+    write_atomically(path, [&](const std::filesystem::path& temporary) { write_bytes(temporary, text); });
+}
+
+TEST(AtomicFile, ReplacesTheFileWhole) {
+    const TemporaryFolder folder;
+    write_text(folder / "a", "one");
+    EXPECT_EQ(read_bytes(folder / "a"), "one");
+    write_text(folder / "a", "second");
+    EXPECT_EQ(read_bytes(folder / "a"), "second");
+    EXPECT_EQ(folder.names(), std::vector<std::string>{"a"});
+}
+
+TEST(AtomicFile, AFailedWriterLeavesThePreviousFileAndNothingElse) {
+    const TemporaryFolder folder;
+    write_text(folder / "a", "one");
+    EXPECT_THROW(write_atomically(folder / "a",
+                                  [](const std::filesystem::path& temporary) {
+                                      write_bytes(temporary, "half");
+                                      throw Error("stop");
+                                  }),
+                 Error);
+    EXPECT_EQ(read_bytes(folder / "a"), "one");
+    EXPECT_EQ(folder.names(), std::vector<std::string>{"a"});
+}
+
+TEST(AtomicFile, TheTargetIsUntouchedUntilCommit) {
+    const TemporaryFolder folder;
+    write_text(folder / "a", "one");
+    {
+        AtomicFile file(folder / "a");
+        EXPECT_EQ(file.temporary().parent_path(), folder.path());
+        write_bytes(file.temporary(), "two");
+        EXPECT_EQ(read_bytes(folder / "a"), "one");
+        file.commit();
+        EXPECT_EQ(read_bytes(folder / "a"), "two");
+    }
+    EXPECT_EQ(read_bytes(folder / "a"), "two");
+}
+
+TEST(AtomicFile, TwoAtOnceDoNotMeet) {
+    const TemporaryFolder folder;
+    AtomicFile first(folder / "a"), second(folder / "a");
+    EXPECT_NE(first.temporary(), second.temporary());
+}
+
+TEST(AtomicFile, FollowsALinkInsteadOfReplacingIt) {
+    const TemporaryFolder folder;
+    write_text(folder / "a", "one");
+    std::filesystem::create_symlink("a", folder / "link");
+    write_text(folder / "link", "two");
+    EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
+    EXPECT_EQ(read_bytes(folder / "a"), "two");
+}
+
+TEST(AtomicFile, RefusesWhatCannotBeWritten) {
+    const TemporaryFolder folder;
+    write_text(folder / "file", "x");
+    const auto try_to_write = [](const std::filesystem::path& path) {
+        return [path] { AtomicFile file(path); };
+    };
+    expect_throw<InputError>(try_to_write(folder / "none/a"), {"none", "no folder"});
+    expect_throw<InputError>(try_to_write(folder / "file/a"), {"file/a", "Not a directory"});
+    expect_throw<InputError>(try_to_write(folder.path()), {"it is a folder"});
+    expect_throw<InputError>(try_to_write("/dev/null"), {"/dev/null", "not a regular file"});
+    expect_throw<InputError>(try_to_write("/proc/glow"), {"/proc/glow"});
+    expect_throw<InputError>(try_to_write(folder / std::string(300, 'a')), {"too long"});
+    expect_throw<InputError>(try_to_write(""), {"without a name"});
+    EXPECT_EQ(folder.names(), std::vector<std::string>{"file"});
+}
+
+TEST(AtomicFile, RefusesAFolderWithoutPermission) {
+    if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+    const TemporaryFolder folder;
+    std::filesystem::permissions(folder.path(),
+                                 std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+    expect_throw<InputError>([&] { AtomicFile file(folder / "a"); }, {"Permission denied"});
+    std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
+}
+
+TEST(AtomicFile, AVanishedTemporaryFileIsAnError) {
+    const TemporaryFolder folder;
+    AtomicFile file(folder / "a");
+    std::filesystem::remove(file.temporary());
+    expect_throw<Error>([&] { file.commit(); }, {"cannot write", "No such file"});
+}
+
+}  // namespace
+}  // namespace glow

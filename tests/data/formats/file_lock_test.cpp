@@ -1,0 +1,62 @@
+// Locks between processes; a second descriptor stands for another process.
+#include "data/formats/file_lock.h"
+
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/data/files.h"
+
+namespace glow {
+namespace {
+
+TEST(FileLock, NamesItsHolderAndIsFreeAfterwards) {
+    const TemporaryFolder folder;
+    {
+        const FileLock held(folder / "lock", "the run", "choose another");
+        EXPECT_EQ(held.problem(), "");
+        expect_throw<InputError>([&] { FileLock(folder / "lock", "the run", "choose another"); },
+                                 {"the run is in use by process " + std::to_string(getpid()) + " on host ",
+                                  " since 20", "; wait for it, or choose another"});
+    }
+    EXPECT_TRUE(folder.names().empty());
+    const FileLock again(folder / "lock", "the run", "choose another");
+}
+
+TEST(FileLock, AKilledHolderIsNone) {
+    const TemporaryFolder folder;
+    const pid_t child = fork();
+    if (child == 0) {
+        const FileLock held(folder / "lock", "the run", "choose another");
+        _exit(0);  // no destructor, as when killed
+    }
+    waitpid(child, nullptr, 0);
+    EXPECT_EQ(folder.names(), std::vector<std::string>{"lock"});
+    { const FileLock lock(folder / "lock", "the run", "choose another"); }
+    EXPECT_TRUE(folder.names().empty());
+}
+
+TEST(FileLock, NoticesThatTheFileWasReplaced) {
+    const TemporaryFolder folder;
+    const FileLock lock(folder / "lock", "the run", "choose another");
+    EXPECT_TRUE(lock.is_current());
+    std::filesystem::remove(folder / "lock");
+    EXPECT_FALSE(lock.is_current());
+    const FileLock other(folder / "lock", "the run", "choose another");
+    EXPECT_FALSE(lock.is_current());
+    EXPECT_TRUE(other.is_current());
+}
+
+TEST(FileLock, LeavesAForeignFileAsItIs) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "lock", "shopping list\n");
+    { const FileLock lock(folder / "lock", "the run", "choose another"); }
+    EXPECT_EQ(read_bytes(folder / "lock"), "shopping list\n");
+    std::filesystem::create_symlink("lock", folder / "link");
+    expect_throw<InputError>([&] { FileLock(folder / "link", "the run", "choose another"); }, {"link"});
+    expect_throw<InputError>([&] { FileLock(folder / "none/lock", "the run", "choose another"); },
+                             {"none/lock", "No such file"});
+}
+
+}  // namespace
+}  // namespace glow

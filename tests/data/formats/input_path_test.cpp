@@ -1,0 +1,213 @@
+// What is no file: links that lead nowhere or in a circle, pipes, sockets, devices, what may not be read.
+// None of the readers may wait for a pipe; that a test would then not end is the check.
+#include "data/formats/input_path.h"
+
+#include "tests/data/files.h"
+#include "tests/data/make_files.h"
+#include "tests/data/odd_entries.h"
+#include "data/cifar10.h"
+#include "data/idx.h"
+#include "data/image_folder.h"
+#include "data/npz.h"
+
+namespace glow {
+namespace {
+
+namespace fs = std::filesystem;
+
+void expect_holds(const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << "\"" << part << "\" is missing in: " << text;
+}
+
+TEST(InputPath, NamesWhatAPathIs) {
+    const TemporaryFolder folder;
+    make_odd_entries(folder.path(), "");
+    for (const auto& [name, reason] : kOddEntries) expect_holds(file_problem(folder / name), reason);
+    expect_holds(file_problem(folder / "none"), "No such file");
+    expect_holds(file_problem("/dev/null"), "a device");
+    expect_holds(file_problem(folder.path()), "a folder, not a file");
+    write_bytes(folder / "file", "x");
+    fs::create_symlink("file", folder / "link");
+    EXPECT_EQ(file_problem(folder / "file"), "");
+    EXPECT_EQ(file_problem(folder / "link"), "");
+    expect_holds(file_problem(folder / "file/below"), "Not a directory");
+    expect_holds(folder_problem(folder / "file"), "a file, not a folder");
+    expect_holds(folder_problem(folder / "dangling"), "dangling symbolic link to /nowhere/1");
+    EXPECT_EQ(folder_problem(folder.path()), "");
+    fs::permissions(folder / "file", fs::perms::none);
+    const Unprivileged user(folder.path());
+    expect_holds(file_problem(folder / "file"), "Permission denied");
+}
+
+TEST(InputPath, ProblemsInOneLineAreAFew) {
+    EXPECT_EQ(join_problems({"a", "b"}), "a; b");
+    const std::string many = join_problems(std::vector<std::string>(25, "a"));
+    expect_holds(many, "; and 15 more");
+}
+
+TEST(InputPath, ReadersNameWhatIsNoFile) {
+    const TemporaryFolder folder;
+    make_odd_entries(folder.path(), "");
+    for (const auto& [name, reason] : kOddEntries) {
+        expect_throw<InputError>([&] { IdxReader{folder / name}; }, {name, reason});
+        expect_throw<InputError>([&] { list_zip(folder / name); }, {name, reason});
+        expect_throw<InputError>([&] { check_cifar10_file(folder / name); }, {name, reason});
+        expect_throw<InputError>([&] { find_cifar10(folder / name); }, {name});
+        expect_throw<InputError>([&] { ImageFolder(folder / name, {.size = 8}); }, {name});
+    }
+    expect_throw<InputError>([&] { find_cifar10(folder / "dangling"); }, {"/nowhere/1"});
+}
+
+TEST(InputPath, AFolderOfAFilesNameMayHoldTheFile) {
+    const TemporaryFolder folder;
+    EXPECT_EQ(find_input_file(folder.path(), {"a.bin"}), fs::path());
+    fs::create_directory(folder / "a.bin");
+    expect_throw<InputError>([&] { find_input_file(folder.path(), {"a.bin"}); }, {"a.bin", "a folder"});
+    fs::create_symlink("/nowhere", folder / "a.bin/a.bin");
+    expect_throw<InputError>([&] { find_input_file(folder.path(), {"a.bin"}); }, {"a.bin"});
+    fs::remove(folder / "a.bin/a.bin");
+    write_bytes(folder / "a.bin/b.bin", "x");
+    EXPECT_EQ(find_input_file(folder.path(), {"a.bin", "b.bin"}), folder / "a.bin/b.bin");
+    write_bytes(folder / "b.bin", "x");  // a file comes before a folder
+    EXPECT_EQ(find_input_file(folder.path(), {"a.bin", "b.bin"}), folder / "b.bin");
+}
+
+// ---- Folders of images ---------------------------------------------------------------------------
+
+struct OddImages : testing::Test {
+    void put(const std::string& name) {
+        fs::create_directories((folder / name).parent_path());
+        write_bytes(folder / name, make::png(make::smooth(8, 8, 3)));
+    }
+    static ImageFolderOptions options(bool strict = false) {
+        return {.size = 8, .test = 0, .strict = strict, .threads = 2};
+    }
+    // What is left out, in lines.
+    std::string skipped() {
+        ImageFolder source(folder.path(), options());
+        std::vector<std::uint8_t> images(static_cast<std::size_t>(source.info().train * 192)),
+            usable(static_cast<std::size_t>(source.info().train), 1);
+        std::vector<std::int32_t> labels(usable.size());
+        source.read(Part::train, 0, source.info().train, images.data(), labels.data(), usable.data());
+        left_out = source.take_skipped();
+        classes = source.classes();
+        std::string text;
+        for (const std::string& line : left_out) text += line + "\n";
+        return text;
+    }
+    void expect_strict_names(const std::string& name) {
+        expect_throw<InputError>([&] { ImageFolder(folder.path(), options(true)); }, {name, "--strict"});
+    }
+    TemporaryFolder folder;
+    std::vector<std::string> left_out, classes;
+};
+
+TEST_F(OddImages, AreNamedAndLeftOutAndStrictlyRefused) {
+    put("good.png");
+    make_odd_entries(folder.path(), ".JPG");
+    make_odd_entries(folder.path(), ".hidden.png", ".");
+    const std::string text = skipped();
+    EXPECT_EQ(left_out.size(), kOddEntries.size()) << text;
+    for (const auto& [name, reason] : kOddEntries) {
+        expect_holds(text, name + ".JPG: cannot be read: ");
+        expect_holds(text, reason);
+        expect_strict_names(name + ".JPG");
+    }
+}
+
+TEST_F(OddImages, AlsoInFoldersOfClasses) {
+    put("cats/good.png");
+    put("dogs/good.png");
+    make_odd_entries(folder / "dogs", ".png");
+    const std::string text = skipped();
+    EXPECT_EQ(left_out.size(), kOddEntries.size()) << text;
+    for (const auto& [name, reason] : kOddEntries)
+        expect_holds(text, "dogs/" + name + ".png: cannot be read: ");
+    fs::create_directory(folder / "cats/folder.png");
+    expect_holds(skipped(), "cats/folder.png: cannot be read: a folder");
+    expect_strict_names("cats/folder.png");
+}
+
+TEST_F(OddImages, AloneTheyAreNamedInTheError) {
+    for (const char* name : {"img1.png", "img2.jpeg"}) fs::create_symlink("/annex/1", folder / name);
+    expect_throw<InputError>(
+        [&] { ImageFolder(folder.path(), options()); },
+        {"no image can be read", "img1.png", "img2.jpeg", "dangling symbolic link to /annex/1"});
+    expect_strict_names("img2.jpeg");
+    for (int n = 0; n < 40; ++n) fs::create_symlink("/annex/1", folder / fmt::format("more{:02}.png", n));
+    expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, {"and 32 more"});
+}
+
+TEST_F(OddImages, AClassFolderThatIsABrokenLinkIsNamed) {
+    put("cats/1.png");
+    put("dogs/1.png");
+    fs::create_symlink("/annex/birds", folder / "birds");
+    fs::create_symlink("loop", folder / "loop");
+    fs::create_symlink("/annex/notes", folder / "cats/notes.txt");  // no image, and no place for a class
+    const std::string text = skipped();
+    EXPECT_EQ(left_out.size(), 2u) << text;
+    expect_holds(text, "birds: cannot be read: dangling symbolic link to /annex/birds");
+    expect_holds(text, "loop: cannot be read: loop of symbolic links");
+    EXPECT_EQ(classes, (std::vector<std::string>{"cats", "dogs"}));
+    expect_strict_names("birds");
+}
+
+TEST_F(OddImages, ALinkToAFolderThatHoldsItIsNoClass) {
+    put("1.png");
+    fs::create_directory_symlink(".", folder / "self");
+    fs::create_directory_symlink("..", folder / "parent");
+    const std::string text = skipped();
+    EXPECT_EQ(left_out.size(), 2u) << text;
+    expect_holds(text, "self: symbolic link to a folder that holds it");
+    expect_strict_names("parent");
+    // Any other link to a folder is one.
+    const TemporaryFolder elsewhere;
+    write_bytes(elsewhere / "a.png", make::png(make::smooth(8, 8, 3)));
+    fs::remove(folder / "1.png");
+    put("cats/1.png");
+    fs::create_directory_symlink(elsewhere.path(), folder / "away");
+    skipped();
+    EXPECT_EQ(classes, (std::vector<std::string>{"away", "cats"}));
+}
+
+TEST_F(OddImages, WhatMayNotBeReadIsNamed) {
+    for (const char* name : {"cats/1.png", "cats/2.png", "dogs/1.png", "locked/1.png", "dark/1.png"})
+        put(name);
+    fs::permissions(folder / "cats/2.png", fs::perms::none);
+    fs::permissions(folder / "locked", fs::perms::none);
+    fs::permissions(folder / "dark", fs::perms::owner_read | fs::perms::group_read |
+                                         fs::perms::others_read);  // names, but no files
+    {
+        const Unprivileged user(folder.path());
+        const std::string text = skipped();
+        expect_holds(text, "locked: the folder cannot be listed: Permission denied");
+        expect_holds(text, "cats/2.png: cannot be read: Permission denied");
+        expect_holds(text, "dark/1.png: cannot be read: Permission denied");
+        EXPECT_EQ(left_out.size(), 3u) << text;
+        expect_strict_names("locked");
+    }
+    fs::permissions(folder / "locked", fs::perms::owner_all);
+    fs::permissions(folder / "dark", fs::perms::owner_all);
+}
+
+TEST_F(OddImages, AFileThatVanishesIsNamed) {
+    put("1.png");
+    put("2.png");
+    for (const bool strict : {false, true}) {
+        put("2.png");
+        ImageFolder source(folder.path(), options(strict));
+        fs::remove(folder / "2.png");
+        std::vector<std::uint8_t> images(2 * 192), usable(2, 1);
+        const auto read = [&] { source.read(Part::train, 0, 2, images.data(), nullptr, usable.data()); };
+        if (strict) {
+            expect_throw<InputError>(read, {"2.png", "No such file", "--strict"});
+        } else {
+            read();
+            EXPECT_EQ(usable, (std::vector<std::uint8_t>{1, 0}));
+            expect_holds(source.take_skipped().at(0), "2.png: cannot be read: No such file");
+        }
+    }
+}
+
+}  // namespace
+}  // namespace glow

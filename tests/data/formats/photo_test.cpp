@@ -1,0 +1,285 @@
+// Photographs: PNG of every kind, JPEG, the crop, the mean over areas; folders of them.
+#include "data/formats/photo.h"
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
+#include "tests/support.h"
+#include "tests/data/files.h"
+#include "tests/data/make_files.h"
+#include "tests/data/formats/png_cases.h"
+#include "data/image_folder.h"
+#include "data/formats/jpeg.h"
+
+namespace glow {
+namespace {
+
+std::span<const std::uint8_t> span_of(const std::string& bytes) {
+    return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
+}
+std::vector<std::uint8_t> decoded(const std::string& bytes, index_t C) {
+    return decode_photo(span_of(bytes), "x", C).pixels;
+}
+using Pixels = std::vector<std::uint8_t>;
+
+TEST(Photo, EveryKindOfPngIsRead) {
+    using namespace std::string_literals;
+    // 16 bits without a gamma: the high byte, rounded; not darkened as linear light.
+    EXPECT_EQ(decoded(make::png(2, 1, 16, 2, "\0\x80\0\x40\0\x20\0\xff\xff\0\0\x10\0"s), 3),
+              (Pixels{128, 64, 32, 255, 0, 16}));
+    EXPECT_EQ(decoded(make::png(2, 1, 16, 0, "\0\x80\0\xff\xff"s), 1), (Pixels{128, 255}));
+    const std::string palette = make::png_chunk("PLTE", "\x0a\x14\x1e\xc8\x64\x32"s);
+    EXPECT_EQ(decoded(make::png(2, 1, 1, 3, "\0\x40"s, palette), 3), (Pixels{10, 20, 30, 200, 100, 50}));
+    // A palette with alpha, laid over black.
+    EXPECT_EQ(decoded(make::png(2, 1, 1, 3, "\0\x40"s, palette + make::png_chunk("tRNS", "\0"s)), 3),
+              (Pixels{0, 0, 0, 200, 100, 50}));
+    EXPECT_EQ(decoded(make::png(4, 1, 2, 0, "\0\x1b"s), 1), (Pixels{0, 85, 170, 255}));
+    EXPECT_EQ(decoded(make::png({1, 2, 2, {200, 255, 200, 0}}), 3), (Pixels{200, 200, 200, 0, 0, 0}));
+    EXPECT_EQ(decoded(make::png({1, 1, 3, {100, 150, 200}}), 3), (Pixels{100, 150, 200}));
+}
+
+TEST(Photo, JpegIsReadToItsPrecision) {
+    for (const bool progressive : {false, true})
+        for (const index_t C : {1, 3}) {
+            const Image image = make::smooth(40, 56, C);
+            const Image read = decode_jpeg(span_of(make::jpeg(image, 98, progressive)), "x");
+            ASSERT_EQ((std::vector<index_t>{read.H, read.W, read.C}), (std::vector<index_t>{40, 56, C}));
+            for (std::size_t i = 0; i < image.pixels.size(); ++i)
+                ASSERT_NEAR(read.pixels[i], image.pixels[i], 4) << i;  // 98% quality: a few grey levels
+        }
+    // Inks: 255 is none; light is the product of what color and black let through.
+    const Image inks{16, 16, 4, [] {
+                         Pixels pixels;
+                         for (int p = 0; p < 256; ++p) pixels.insert(pixels.end(), {255, 128, 0, 128});
+                         return pixels;
+                     }()};
+    for (const bool ycck : {false, true})
+        for (const bool marker : {true, false}) {
+            if (ycck && !marker) continue;  // would be read as CMYK
+            const Image read = decode_jpeg(span_of(make::inks_jpeg(inks, ycck, marker)), "x");
+            ASSERT_EQ(read.C, 3);
+            EXPECT_NEAR(read.pixels[0], 128, 3);
+            EXPECT_NEAR(read.pixels[1], 64, 3);
+            EXPECT_NEAR(read.pixels[2], 0, 3);
+        }
+}
+
+TEST(Photo, GreyAndColourBecomeOneAnother) {
+    EXPECT_EQ(decoded(make::png({1, 2, 1, {7, 200}}), 3), (Pixels{7, 7, 7, 200, 200, 200}));
+    EXPECT_EQ(decoded(make::png({1, 3, 3, {255, 0, 0, 0, 255, 0, 9, 9, 9}}), 1), (Pixels{76, 150, 9}));
+    const Image grey = make::smooth(16, 16, 1);
+    EXPECT_EQ(decode_photo(span_of(make::jpeg(grey)), "x", 3).C, 3);
+}
+
+TEST(Photo, FormatsAreToldByContentNotByName) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "a.png", make::jpeg(make::smooth(16, 16, 3)));
+    EXPECT_EQ(read_photo(folder / "a.png", 3).H, 16);
+    write_bytes(folder / "b.png", "a text");
+    expect_throw<InputError>([&] { read_photo(folder / "b.png", 3); }, {"b.png", "neither"});
+    write_bytes(folder / "c.png", "");
+    expect_throw<InputError>([&] { read_photo(folder / "c.png", 3); }, {"c.png", "neither"});
+    expect_throw<InputError>([&] { read_photo(folder / "none.png", 3); }, {"none.png"});
+    expect_throw<InputError>([&] { read_photo(folder.path(), 3); }, {"cannot read"});
+}
+
+TEST(Photo, ACutJpegIsRefused) {
+    const std::string bytes = make::jpeg(make::smooth(64, 64, 3));
+    for (std::size_t length = 0; length + 3 < bytes.size(); length += 11)
+        expect_throw<InputError>([&] { decode_jpeg(span_of(bytes.substr(0, length)), "cut.jpg"); },
+                                 {"cut.jpg"});
+}
+
+TEST(Photo, AJpegAboveThePixelLimitIsRefusedBeforeTakingMemory) {
+    std::string bytes = make::jpeg(make::smooth(16, 16, 1));
+    const std::size_t frame = bytes.find("\xff\xc0");
+    ASSERT_NE(frame, std::string::npos);
+    bytes.replace(frame + 5, 4, "\xff\x00\xff\x00", 4);
+    expect_throw<InputError>([&] { decode_jpeg(span_of(bytes), "huge.jpg"); }, {"huge.jpg", "65280 x 65280"});
+}
+
+// One scan more, again and again: each is a pass over the whole picture.
+TEST(Photo, AJpegOfManyScansIsRefused) {
+    const std::string bytes = make::jpeg(make::smooth(16, 16, 1), 95, true);
+    const std::size_t scan = bytes.rfind("\xff\xda"), end = bytes.rfind("\xff\xd9");
+    std::string many = bytes.substr(0, end);
+    for (int n = 0; n < 400; ++n) many += bytes.substr(scan, end - scan);
+    many += bytes.substr(end);
+    expect_throw<InputError>([&] { decode_jpeg(span_of(many), "scans.jpg"); }, {"scans.jpg"});
+}
+
+TEST(CropAndShrink, IsTheMeanOverTheMiddleSquare) {
+    // 2 x 6: the middle 2 x 2, one pixel.
+    Pixels result(1);
+    crop_and_shrink({2, 6, 1, {9, 9, 10, 20, 9, 9, 9, 9, 30, 41, 9, 9}}, 1, result.data());
+    EXPECT_EQ(result, (Pixels{25}));  // 101 / 4 = 25.25
+    // 3 x 3 to 2 x 2: the middle row and column go half and half.
+    result.resize(4);
+    crop_and_shrink({3, 3, 1, {0, 90, 180, 90, 90, 90, 90, 90, 90}}, 2, result.data());
+    EXPECT_EQ(result, (Pixels{50, 130, 90, 90}));
+    // The same size: the same pixels.
+    const Image image = make::smooth(8, 9, 3);
+    result.resize(192);
+    crop_and_shrink(image, 8, result.data());
+    for (index_t y = 0; y < 8; ++y)
+        for (index_t i = 0; i < 24; ++i)
+            ASSERT_EQ(result[static_cast<std::size_t>(y * 24 + i)],
+                      image.pixels[static_cast<std::size_t>(y * 27 + i)]);
+}
+
+// Against the definition, in floating point, for sizes that do not divide each other.
+TEST(CropAndShrink, AgreesWithTheIntegral) {
+    test::Random random(1);
+    for (const auto& [H, W, S] : {std::tuple{7, 11, 3}, {13, 13, 12}, {100, 64, 17}, {31, 40, 31}}) {
+        Image image{H, W, 1, {}};
+        for (int i = 0; i < H * W; ++i)
+            image.pixels.push_back(static_cast<std::uint8_t>(random.integer(0, 255)));
+        Pixels result(static_cast<std::size_t>(S * S));
+        crop_and_shrink(image, S, result.data());
+        const int n = std::min(H, W), top = (H - n) / 2, left = (W - n) / 2;
+        const double step = static_cast<double>(n) / S;
+        for (int y = 0; y < S; ++y)
+            for (int x = 0; x < S; ++x) {
+                double sum = 0;
+                for (int i = 0; i < n; ++i)
+                    for (int j = 0; j < n; ++j) {
+                        const double high = std::min(i + 1.0, (y + 1) * step) - std::max<double>(i, y * step);
+                        const double wide = std::min(j + 1.0, (x + 1) * step) - std::max<double>(j, x * step);
+                        if (high > 0 && wide > 0)
+                            sum += high * wide *
+                                   image.pixels[static_cast<std::size_t>((top + i) * W + left + j)];
+                    }
+                ASSERT_NEAR(result[static_cast<std::size_t>(y * S + x)], sum / (step * step), 0.5 + 1e-9);
+            }
+    }
+}
+
+struct Folder : testing::Test {
+    ImageFolderOptions options() const {
+        ImageFolderOptions options;
+        options.size = 8;
+        options.threads = 2;
+        return options;
+    }
+    // All images of a part, and their labels.
+    std::pair<Pixels, std::vector<std::int32_t>> read(ImageFolder& source, Part part, Pixels& usable) {
+        const index_t N = source.info().images(part);
+        Pixels images(static_cast<std::size_t>(N * source.info().image_bytes()));
+        std::vector<std::int32_t> labels(static_cast<std::size_t>(N));
+        usable.assign(static_cast<std::size_t>(N), 1);
+        source.read(part, 0, N, images.data(), source.info().n_classes > 0 ? labels.data() : nullptr,
+                    usable.data());
+        return {images, labels};
+    }
+    void put(const std::string& name, int first, index_t side = 8) {
+        std::filesystem::create_directories((folder / name).parent_path());
+        const Image image = make::smooth(side, side, 3, first);
+        write_bytes(folder / name, name.ends_with("png") ? make::png(image) : make::jpeg(image));
+    }
+    TemporaryFolder folder;
+};
+
+TEST_F(Folder, FilesComeInTheOrderOfTheirNames) {
+    put("b.png", 20);
+    put("a.PNG", 10);
+    std::filesystem::rename(folder / "a.PNG", folder / "A.Png");
+    write_bytes(folder / "A.Png", make::png(make::smooth(8, 8, 3, 10)));
+    put("c.jpeg", 30);
+    put(".hidden.png", 40);
+    write_bytes(folder / "notes.txt", "hello");
+    std::filesystem::create_directory(folder / "d.png");  // a folder
+    ImageFolderOptions all = options();
+    all.test = 0;
+    ImageFolder source(folder.path(), all);
+    EXPECT_EQ(source.info().train, 3);
+    EXPECT_EQ(source.other_files(), 1);
+    EXPECT_EQ(source.info().n_classes, 0);
+    Pixels usable;
+    const Pixels images = read(source, Part::train, usable).first;
+    EXPECT_EQ(images[0], 10);
+    EXPECT_EQ(images[192], 20);
+    EXPECT_NEAR(images[384], 30, 5);
+    EXPECT_EQ(usable, (Pixels{1, 1, 1}));
+}
+
+TEST_F(Folder, FoldersAreClasses) {
+    put("dog/1.png", 30);
+    put("cat/1.png", 10);
+    put("cat/2.png", 20);
+    put("cat/deeper/3.png", 20);  // not looked at
+    std::filesystem::create_directory(folder / "empty");
+    ImageFolderOptions all = options();
+    all.test = 0;
+    ImageFolder source(folder.path(), all);
+    EXPECT_EQ(source.classes(), (std::vector<std::string>{"cat", "dog"}));
+    Pixels usable;
+    const auto [images, labels] = read(source, Part::train, usable);
+    EXPECT_EQ(labels, (std::vector<std::int32_t>{0, 0, 1}));
+    EXPECT_EQ(images[384], 30);
+    put("top.png", 1);
+    expect_throw<InputError>([&] { ImageFolder(folder.path(), all); },
+                             {"holds images, and folders of images"});
+}
+
+TEST_F(Folder, OneFolderOfImagesIsNoClass) {
+    put("all/1.png", 30);
+    put("all/2.png", 30);
+    EXPECT_EQ(ImageFolder(folder.path(), options()).info().n_classes, 0);
+}
+
+TEST_F(Folder, TheTestPartIsDrawnBySeed) {
+    for (int n = 0; n < 40; ++n) put(fmt::format("{:02}.png", n), n);
+    ImageFolderOptions quarter = options();
+    quarter.test = 0.25;
+    ImageFolder source(folder.path(), quarter), again(folder.path(), quarter);
+    quarter.seed = 1;
+    ImageFolder other(folder.path(), quarter);
+    Pixels usable;
+    const Pixels test = read(source, Part::test, usable).first,
+                 train = read(source, Part::train, usable).first;
+    EXPECT_EQ(test.size(), 10 * 192u);
+    std::vector<int> firsts;
+    for (std::size_t i = 0; i < test.size(); i += 192) firsts.push_back(test[i]);
+    for (std::size_t i = 0; i < train.size(); i += 192) firsts.push_back(train[i]);
+    std::sort(firsts.begin(), firsts.end());
+    for (int n = 0; n < 40; ++n) EXPECT_EQ(firsts[static_cast<std::size_t>(n)], n);
+    EXPECT_EQ(read(again, Part::test, usable).first, test);
+    EXPECT_NE(read(other, Part::test, usable).first, test);
+}
+
+TEST_F(Folder, BrokenAndSmallImagesAreNamedAndLeftOut) {
+    for (int n = 0; n < 6; ++n) put(fmt::format("{}.png", n), 10 * n);
+    write_bytes(folder / "1.png", read_bytes(folder / "1.png").substr(0, 60));
+    write_bytes(folder / "3.png", "a text");
+    put("4.png", 40, 7);
+    ImageFolderOptions all = options();
+    all.test = 0;
+    ImageFolder source(folder.path(), all);
+    Pixels usable;
+    read(source, Part::train, usable);
+    EXPECT_EQ(usable, (Pixels{1, 0, 1, 0, 0, 1}));
+    const std::vector<std::string> skipped = source.take_skipped();
+    ASSERT_EQ(skipped.size(), 3u);
+    EXPECT_NE(skipped[0].find("1.png"), std::string::npos);
+    EXPECT_NE(skipped[1].find("3.png: is neither"), std::string::npos) << skipped[1];
+    EXPECT_NE(skipped[2].find("4.png: 7 x 7 pixels are less than 8 x 8"), std::string::npos) << skipped[2];
+    EXPECT_TRUE(source.take_skipped().empty());
+    all.strict = true;
+    ImageFolder strict(folder.path(), all);
+    expect_throw<InputError>([&] { read(strict, Part::train, usable); }, {"1.png", "--strict"});
+}
+
+TEST_F(Folder, RefusesFoldersWithoutImages) {
+    expect_throw<InputError>([&] { ImageFolder(folder / "none", options()); }, {"none"});
+    expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, {"found no .png"});
+    put("1.png", 1);
+    for (const double test : {-0.1, 1.0, std::numeric_limits<double>::quiet_NaN()}) {
+        ImageFolderOptions wrong = options();
+        wrong.test = test;
+        expect_throw<InputError>([&] { ImageFolder(folder.path(), wrong); }, {"--test"});
+    }
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,143 @@
+// Likelihoods and samples of more images than the buffers hold, and their mean.
+#include "inference/inference.h"
+
+#include "tests/train/training.h"
+
+namespace glow {
+namespace {
+
+TEST(Inference, MoreImagesThanTheBuffersHoldAreTakenInParts) {
+    TrainingOptions options = small_options();
+    options.batch = 3;  // what the buffers hold
+    Training training(options);
+    Trainer& trainer = training.random_start().trainer;
+    const Images images(8, options.model, 4);
+    const Noise noise{true, 1, Purpose::evaluate, nullptr};
+    const auto bits_of = [&](index_t first, index_t count) {
+        std::vector<double> bits(static_cast<std::size_t>(count));
+        evaluate(trainer.context(), trainer.glow(), trainer.buffers(),
+                 images.batch().part(first, count, options.model.dimensions()), noise,
+                 {.bits_per_dim = bits.data()});
+        return bits;
+    };
+    const std::vector<double> all = bits_of(0, 8);
+    // Alone or beside others: float networks in products of another size.
+    for (index_t n = 0; n < 8; ++n) EXPECT_NEAR(bits_of(n, 1)[0], all[n], 1e-6) << n;
+    for (index_t n = 1; n < 8; ++n) EXPECT_NE(all[n], all[0]);
+}
+
+TEST(Inference, SamplesDependOnTheirNumberAlone) {
+    TrainingOptions options = small_options();
+    options.batch = 3;
+    Training training(options);
+    Trainer& trainer = training.random_start().trainer;
+    const index_t D = options.model.dimensions();
+    const auto pixels_of = [&](index_t first, index_t count) {
+        std::vector<std::uint8_t> pixels(static_cast<std::size_t>(count * D));
+        sample(trainer.context(), trainer.glow(), trainer.buffers(), first, count, 0.7, 1, nullptr,
+               pixels.data());
+        return pixels;
+    };
+    const std::vector<std::uint8_t> all = pixels_of(0, 8);
+    for (index_t n = 0; n < 8; ++n) {
+        const std::vector<std::uint8_t> one = pixels_of(n, 1);
+        index_t other = 0;
+        for (index_t i = 0; i < D; ++i) other += one[i] != all[n * D + i];
+        EXPECT_LE(other, D / 50) << n;  // now and then a pixel lies on the edge of its bin
+        if (n == 0) continue;
+        index_t alike = 0;
+        for (index_t i = 0; i < D; ++i) alike += all[i] == all[n * D + i];
+        EXPECT_LT(alike, D / 2) << n;
+    }
+}
+
+TEST(Inference, EveryLatentOfASampleHasNoiseOfItsOwn) {
+    TrainingOptions options = small_options();
+    options.batch = 2;
+    Training training(options);
+    Trainer& trainer = training.random_start().trainer;
+    const index_t D = options.model.dimensions();
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(2 * D));
+    // What sample() leaves in the buffer is the images before they become pixels: encoding gives the noise
+    // back.
+    sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 2, 1.0, 1, nullptr, pixels.data());
+    Flow flow = trainer.buffers().flow(2);
+    trainer.glow().encode(trainer.context(), flow);
+    std::vector<double> eps(flow.h, flow.h + 2 * D);
+    std::sort(eps.begin(), eps.end());
+    for (std::size_t i = 1; i < eps.size(); ++i) ASSERT_GT(eps[i] - eps[i - 1], 1e-9) << i;
+    EXPECT_LT(eps.front(), -2);
+    EXPECT_GT(eps.back(), 2);
+}
+
+// The last coupling on the way to an image divides by scales of sigmoid(logit), or about.
+void break_scales(Training& training, float logit) {
+    const Tensor& tensor = training.tensor("level0/step0/coupling/conv3/bias");
+    for (index_t i = 1; i < tensor.count; i += 2) training.params()[tensor.offset + i] = logit;
+    training.trainer.weights_changed();
+    training.trainer.use(false);
+}
+
+TEST(Inference, SamplesThatAreNoImagesAreTold) {
+    TrainingOptions options = small_options();
+    options.batch = 3;
+    Training training(options);
+    Trainer& trainer = training.random_start().trainer;
+    trainer.use(false);
+    const index_t N = 5, D = options.model.dimensions();
+    const auto largest_of = [&](std::vector<std::uint8_t>* pixels = nullptr) {
+        std::vector<std::uint8_t> made(static_cast<std::size_t>(N * D));
+        std::vector<double> largest(static_cast<std::size_t>(N), -1);
+        sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, N, 1.0, 1, nullptr, made.data(),
+               largest.data());
+        if (pixels != nullptr) *pixels = made;
+        return largest;
+    };
+    NoImages found;
+    const std::vector<double> good = largest_of();
+    found.add(N, good.data());
+    EXPECT_FALSE(found.any());
+    EXPECT_EQ(found.text(), "");
+    // The last ones are those in the buffer still.
+    for (index_t n = 3; n < N; ++n) {
+        double largest = 0;
+        for (index_t i = 0; i < D; ++i)
+            largest = std::max(largest, std::abs(trainer.buffers().h[(n - 3) * D + i]));
+        EXPECT_EQ(good[n], largest) << n;
+    }
+
+    break_scales(training, -20);
+    const std::vector<double> far = largest_of();
+    found = {};
+    found.add(N, far.data());
+    EXPECT_EQ(found.out_of_range, N);
+    EXPECT_EQ(found.not_finite, 0);
+    EXPECT_EQ(found.text(), "5 of 5 far out of range");
+
+    break_scales(training, -1e30f);
+    std::vector<std::uint8_t> pixels;
+    const std::vector<double> broken = largest_of(&pixels);
+    found.add(N, broken.data());
+    EXPECT_EQ(found.not_finite, N);
+    EXPECT_EQ(found.of, 2 * N);
+    EXPECT_EQ(found.text(), "5 of 10 not finite (crossed out), 5 of 10 far out of range");
+    const std::vector<double> mixed = {broken[0], good[1], far[2], good[3], broken[4]};
+    std::vector<std::uint8_t> crossed = pixels;
+    cross_out_not_finite(options.model, N, mixed.data(), crossed.data());
+    for (index_t n = 0; n < N; ++n) {
+        const bool same = std::equal(&pixels[n * D], &pixels[n * D] + D, &crossed[n * D]);
+        EXPECT_EQ(same, n != 0 && n != 4) << n;
+    }
+}
+
+TEST(Inference, TheMeanHasItsStandardError) {
+    const double values[] = {1, 2, 4, 9};
+    const Mean mean = mean_of(values, 4);
+    EXPECT_EQ(mean.value, 4);
+    // Variance (9 + 4 + 0 + 25) / 3 about the mean, over 4.
+    EXPECT_NEAR(mean.standard_error, std::sqrt(38.0 / 3 / 4), 1e-15);
+    EXPECT_EQ(mean_of(values, 1).standard_error, 0);
+}
+
+}  // namespace
+}  // namespace glow

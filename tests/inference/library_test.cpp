@@ -1,0 +1,130 @@
+// The public library in programs with OpenMP settings, threads and parallel regions of their own.
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <cmath>
+#include <memory>
+#include <thread>
+
+#include "tests/data/files.h"
+#include "glow/glow.h"
+
+namespace glow {
+namespace {
+
+struct Library : testing::Test {
+    Library() {
+        for (int i = 0; i < 16 * 16 * 16 * 3; ++i)
+            images.push_back(static_cast<std::uint8_t>(64 + i % 24 + 8 * (i / 48 % 16)));
+        ModelTrainer trainer(options(1));
+        trainer.initialise(images);
+        for (int step = 0; step < 3; ++step) trainer.step(images);
+        trainer.save(file);
+        right = model(4).bits_per_dim(images);
+    }
+    static TrainOptions options(int threads) {
+        TrainOptions options;
+        options.shape = {.height = 16, .width = 16, .channels = 3, .levels = 2, .depth = 2, .hidden = 16};
+        options.batch = 16;
+        options.warmup_images = 0;
+        options.device = "cpu";
+        options.threads = threads;
+        return options;
+    }
+    TrainedModel model(int threads) const {
+        return TrainedModel(file, {.averaged = false, .device = "cpu", .batch = 16, .threads = threads});
+    }
+    // Largest difference to the right likelihoods, NaN where one is not a number.
+    double error(TrainedModel& model) const {
+        const std::vector<double> found = model.bits_per_dim(images);
+        double largest = 0;
+        for (std::size_t i = 0; i < right.size(); ++i) {
+            const double difference = std::abs(found[i] - right[i]);
+            if (!(difference <= largest)) largest = difference;
+        }
+        return largest;
+    }
+
+    static constexpr double kRounding = 1e-5;  // sums of float products in another order
+    TemporaryFolder folder;
+    std::string file = (folder / "model.h5").string();
+    std::vector<std::uint8_t> images;
+    std::vector<double> right;
+};
+
+TEST_F(Library, AnotherThreadGetsTheSameBits) {
+    TrainedModel used = model(4), fresh = model(4);
+    EXPECT_EQ(error(used), 0);
+    std::thread([&] {
+        EXPECT_EQ(error(used), 0);
+        EXPECT_EQ(error(fresh), 0);
+    }).join();
+    EXPECT_EQ(error(fresh), 0);
+    EXPECT_EQ(used.threads(), 4);
+}
+
+TEST_F(Library, SettingsOfTheProgramChangeNoBit) {
+    TrainedModel opened_before = model(4);
+    const int before = omp_get_max_threads();
+    for (const int threads : {1, 2, 9}) {
+        omp_set_num_threads(threads);
+        omp_set_dynamic(1);
+        EXPECT_EQ(error(opened_before), 0);
+        TrainedModel opened_now = model(4);
+        EXPECT_EQ(error(opened_now), 0);
+        EXPECT_EQ(omp_get_max_threads(), threads);
+        EXPECT_EQ(omp_get_dynamic(), 1);
+    }
+    omp_set_dynamic(0);
+    omp_set_num_threads(before);
+}
+
+TEST_F(Library, InsideAParallelRegion) {
+    TrainedModel used = model(4), fresh = model(4);
+    EXPECT_EQ(error(used), 0);
+#pragma omp parallel num_threads(2)
+#pragma omp single
+    {
+        EXPECT_LT(error(used), kRounding);
+        EXPECT_LT(error(fresh), kRounding);
+    }
+    EXPECT_EQ(error(used), 0);
+    EXPECT_EQ(error(fresh), 0);
+}
+
+TEST_F(Library, AModelForEveryThreadOfAParallelRegion) {
+    double largest[3] = {};
+    int threads[3] = {};
+    std::vector<std::unique_ptr<TrainedModel>> models(3);
+#pragma omp parallel for num_threads(3) schedule(static)
+    for (int i = 0; i < 3; ++i) {
+        models[i] = std::make_unique<TrainedModel>(model(4));
+        threads[i] = models[i]->threads();
+        for (int turn = 0; turn < 3; ++turn) {
+            const double now = error(*models[i]);
+            if (!(now <= largest[i])) largest[i] = now;
+        }
+    }
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_LT(largest[i], kRounding);
+        EXPECT_EQ(threads[i], 1);
+        EXPECT_LT(error(*models[i]), kRounding);
+    }
+}
+
+TEST_F(Library, TrainsInsideAParallelRegion) {
+    ModelTrainer normal(options(4)), inside(options(4));
+    normal.initialise(images);
+    inside.initialise(images);
+    for (int step = 0; step < 3; ++step) {
+        const double expected = normal.step(images);
+        double found = 0;
+#pragma omp parallel num_threads(2)
+#pragma omp single
+        found = inside.step(images);
+        EXPECT_NEAR(found, expected, 1e-4);  // the steps' roundings add up
+    }
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,333 @@
+// Lossless coding: every bijection is undone exactly, costs what its density says, and so do whole images.
+#include "inference/lossless.h"
+
+#include <cmath>
+
+#include "kernels/error.h"
+#include "tests/data/files.h"
+#include "tests/train/training.h"
+#include "inference/compressed_file.h"
+#include "inference/likelihood.h"
+
+namespace glow {
+namespace {
+
+double bits_of(const BitStack& stack) {
+    return 32.0 * static_cast<double>(stack.words().size()) + std::log2(static_cast<double>(stack.head())) -
+           32.0 * static_cast<double>(stack.supplied());
+}
+
+TEST(Lossless, ScalingIsUndoneAndCostsItsLogDeterminant) {
+    for (const double s : {1e-5, 0.01, 0.3, 0.999, 1.0, 1.5, 40.0, 3000.0}) {
+        const Ratio ratio = ratio_of(s);
+        const double error = std::max(s, 1 / s) * 0x1p-25;  // relative, of R / S
+        test::Random random(1);
+        BitStack stack;
+        std::vector<std::int64_t> before, after;
+        const double start = bits_of(stack);
+        constexpr int kCount = 2000;
+        for (int i = 0; i < kCount; ++i) {
+            before.push_back(static_cast<std::int64_t>(1e6 * random.normal()));
+            after.push_back(scale_up(stack, ratio, before.back()));
+            // A cell goes to a cell that its scaled self meets.
+            const double exact = s * static_cast<double>(before.back());
+            EXPECT_LE(std::fabs(static_cast<double>(after.back()) - exact), s + 1 + error * std::fabs(exact));
+        }
+        EXPECT_NEAR((bits_of(stack) - start) / kCount, -std::log2(s), 2 * error + 1e-6) << s;
+        for (std::size_t i = before.size(); i-- > 0;)
+            ASSERT_EQ(scale_back(stack, ratio, after[i]), before[i]) << s;
+        EXPECT_TRUE(stack.is_as_it_began()) << s;
+    }
+}
+
+TEST(Lossless, StatesBeyondTheRangeAreRefused) {
+    BitStack stack;
+    const std::int64_t large = std::int64_t{1} << 38;
+    EXPECT_THROW(scale_up(stack, ratio_of(0.5), large), InputError);
+    EXPECT_THROW(scale_up(stack, ratio_of(2.0), large - 1), InputError);
+    EXPECT_THROW(scale_back(stack, ratio_of(0.5), -large + 1), InputError);
+}
+
+TEST(Lossless, MixingFollowsItsMatrixAndIsUndone) {
+    test::Random random(4);
+    for (const index_t C : {1, 4, 12, 24}) {
+        const std::vector<double> matrix = random.normals(C * C), shift = random.normals(C);
+        const IntegerMixing mixing = IntegerMixing::of(C, matrix.data(), shift.data(), "level0/step0");
+        BitStack stack;
+        std::vector<std::int64_t> x;
+        constexpr index_t kRows = 50;
+        const double cells = std::exp2(kFractionBits);
+        for (index_t i = 0; i < kRows * C; ++i)
+            x.push_back(static_cast<std::int64_t>(cells * random.normal()));
+        const std::vector<std::int64_t> before = x;
+        const double start = bits_of(stack);
+        for (index_t row = 0; row < kRows; ++row) mixing.forward(stack, &x[row * C]);
+        for (index_t row = 0; row < kRows; ++row)
+            for (index_t o = 0; o < C; ++o) {
+                double y = shift[o] * cells, reach = 2;
+                for (index_t i = 0; i < C; ++i) {
+                    y += matrix[o * C + i] * static_cast<double>(before[row * C + i]);
+                    reach += 4 * std::fabs(matrix[o * C + i]);
+                }
+                // Rounded in every factor, and those by a matrix whose condition is that of a random one.
+                EXPECT_NEAR(static_cast<double>(x[row * C + o]), y, 100 * reach) << C;
+            }
+        // log2 |det| from the diagonal of the factors, whose product the matrix above pins down.
+        double log_det = 0;
+        for (const Ratio& ratio : mixing.diagonal)
+            log_det += std::log2(static_cast<double>(ratio.R) / static_cast<double>(ratio.S));
+        EXPECT_NEAR(bits_of(stack) - start, -kRows * log_det, 0.1);
+        for (index_t row = kRows; row-- > 0;) mixing.inverse(stack, &x[row * C]);
+        EXPECT_EQ(x, before);
+        EXPECT_TRUE(stack.is_as_it_began());
+    }
+    const std::vector<double> singular = {1, 2, 2, 4}, zero = {0, 0};
+    EXPECT_THROW(IntegerMixing::of(2, singular.data(), zero.data(), "level0/step0"), InputError);
+}
+
+TEST(Lossless, NormalNumbersTakeTheirEntropy) {
+    const NormalCode code;
+    test::Random random(3);
+    BitStack stack;
+    std::vector<std::int64_t> numbers;
+    const double cells = std::exp2(kFractionBits), start = bits_of(stack);
+    constexpr int kCount = 200000;
+    double ideal = 0;
+    for (int i = 0; i < kCount; ++i) {
+        const double eps = random.normal();
+        numbers.push_back(static_cast<std::int64_t>(std::floor(eps * cells)));
+        ideal += kFractionBits + (0.5 * std::log(2 * M_PI) + 0.5 * eps * eps) / std::log(2.0);
+        code.push(stack, numbers.back());
+    }
+    EXPECT_NEAR((bits_of(stack) - start) / kCount, ideal / kCount, 3e-4);  // 6e-5 of the buckets, and noise
+    // Far out and at the edges of the buckets, at a cost that grows with the logarithm alone.
+    for (const double eps : {-8.0, 7.9999999, 8.0, -8.0001, 30.0, -1000.0, 1e5, -1e5}) {
+        const double before = bits_of(stack);
+        numbers.push_back(static_cast<std::int64_t>(std::floor(eps * cells)));
+        code.push(stack, numbers.back());
+        EXPECT_LT(bits_of(stack) - before, 24 + 32 + kFractionBits + 1);
+    }
+    for (std::size_t i = numbers.size(); i-- > 0;) ASSERT_EQ(code.pop(stack), numbers[i]) << i;
+    EXPECT_TRUE(stack.is_as_it_began());
+}
+
+// ---- Whole images --------------------------------------------------------------------------------
+
+struct Case {
+    std::string name;
+    std::function<void(ModelConfig&)> change;
+};
+
+struct LosslessModel : testing::TestWithParam<Case> {};
+
+// A checkpoint of random weights, and images for it.
+struct Compressing {
+    explicit Compressing(const std::function<void(ModelConfig&)>& change, std::uint64_t seed = 3)
+        : options(small_options()) {
+        change(options.model);
+        options.init_batch = 16;
+        Training training(options);
+        Images init(options.init_batch, options.model, 1);
+        std::vector<std::int32_t> labels(static_cast<std::size_t>(options.init_batch));
+        Batch batch = init.batch();
+        batch.labels = labels.data();
+        training.trainer.initialise(batch);
+        test::Random random(seed);
+        for (const Tensor& tensor : training.tensors()) {
+            const bool lower = tensor.name.ends_with("/lower"), upper = tensor.name.ends_with("/upper");
+            for (index_t i = 0; i < tensor.count; ++i) {
+                const index_t row = i / tensor.shape.back(), column = i % tensor.shape.back();
+                if ((lower && column >= row) || (upper && column <= row)) continue;
+                training.params()[tensor.offset + i] += static_cast<float>(0.03 * random.normal());
+            }
+        }
+        save_checkpoint(folder / "c.h5", to_json(options), {}, nullptr, training.trainer.glow().parameters(),
+                        training.backend.place(),
+                        {.params = training.params(), .fixed = training.trainer.weights().fixed});
+        set = images(kImages);
+    }
+    ImageSet images(index_t N) const {
+        const ModelConfig& model = options.model;
+        ImageSet set{N, model.image_height, model.image_width, model.channels, Images(N, model, 9).pixels, {},
+                     0};
+        const int lost = 8 - model.n_bits;
+        for (std::uint8_t& pixel : set.images) pixel = static_cast<std::uint8_t>(pixel >> lost << lost);
+        set.n_classes = static_cast<std::int32_t>(model.n_classes);
+        if (model.y_cond)
+            for (index_t n = 0; n < N; ++n)
+                set.labels.push_back(static_cast<std::int32_t>(n % model.n_classes));
+        return set;
+    }
+    LoadedModel load(index_t batch = 8) const {
+        return LoadedModel(folder / "c.h5", false, Precision::fp32, batch, backend);
+    }
+
+    static constexpr index_t kImages = 60;
+    TemporaryFolder folder;
+    TrainingOptions options;
+    Backend backend{Device::cpu, 2};
+    ImageSet set;
+};
+
+std::vector<std::uint8_t> decompressed(LoadedModel& model, const CompressedImages& images) {
+    std::vector<std::uint8_t> pixels;
+    index_t expected = 0;
+    decompress(model, images, [&](index_t first, index_t count, const std::uint8_t* some) {
+        EXPECT_EQ(first, expected);
+        expected += count;
+        pixels.insert(pixels.end(), some, some + count * images.H * images.W * images.C);
+    });
+    return pixels;
+}
+
+TEST_P(LosslessModel, ImagesComeBackAndTakeWhatTheirLikelihoodSays) {
+    const Compressing at(GetParam().change);
+    LoadedModel model = at.load();
+    const CompressedImages images = compress(model, at.set, 2, Precision::fp32);
+    EXPECT_TRUE(decompressed(model, images) == at.set.images);
+    EXPECT_GT(*std::max_element(images.batches.begin(), images.batches.end()), 1u);
+
+    LikelihoodRequest request;
+    request.dequant_samples = 4;
+    const Likelihoods likelihoods_of_set = likelihoods(model, at.set, request);
+    const double reported = mean_of(likelihoods_of_set.bits_per_dim.data(), at.set.N).value;
+    const double values = static_cast<double>(at.set.images.size());
+    double bits = 8 * static_cast<double>(images.bytes() - images.start_up());
+    if (at.options.model.y_cond)
+        bits -= static_cast<double>(at.set.N) * std::log2(static_cast<double>(at.options.model.n_classes));
+    // 17,280 values, each of a standard deviation of some 0.3 bits in its noise: 0.002 bits/dim; and the last
+    // word.
+    EXPECT_NEAR(bits / values, reported, 0.008 + 32 / values);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    , LosslessModel,
+    testing::Values(Case{"affine", [](ModelConfig&) {}},
+                    Case{"additive", [](ModelConfig& model) { model.coupling = CouplingKind::additive; }},
+                    Case{"lu", [](ModelConfig& model) { model.permutation = Permutation::invconv_lu; }},
+                    Case{"shuffle", [](ModelConfig& model) { model.permutation = Permutation::shuffle; }},
+                    Case{"three_levels",
+                         [](ModelConfig& model) {
+                             model.levels = 3;
+                             model.image_width = 16;
+                             model.edge_bias = false;
+                         }},
+                    Case{"five_bit", [](ModelConfig& model) { model.n_bits = 5; }},
+                    Case{"grey", [](ModelConfig& model) { model.channels = 1; }},
+                    Case{"one_level",
+                         [](ModelConfig& model) {
+                             model.levels = 1;
+                             model.learn_top = false;
+                         }},
+                    Case{"conditional",
+                         [](ModelConfig& model) {
+                             model.y_cond = true;
+                             model.n_classes = 3;
+                         }}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(Lossless, TheSameImagesTheSameFile) {
+    const Compressing at([](ModelConfig&) {});
+    LoadedModel model = at.load(), again = at.load();
+    const CompressedImages first = compress(model, at.set, 2, Precision::fp32),
+                           second = compress(again, at.set, 2, Precision::fp32);
+    EXPECT_EQ(first.words, second.words);
+    EXPECT_EQ(first.batches, second.batches);
+}
+
+TEST(Lossless, ImagesOfMoreBitsThanTheModelSeesAreRefused) {
+    Compressing at([](ModelConfig& model) { model.n_bits = 5; });
+    LoadedModel model = at.load();
+    at.set.images[100] |= 1;
+    EXPECT_THROW(compress(model, at.set, 2, Precision::fp32), InputError);
+}
+
+TEST(Lossless, OtherWeightsAreRefused) {
+    const Compressing at([](ModelConfig&) {}), other([](ModelConfig&) {}, 4);
+    LoadedModel model = at.load(), wrong = other.load();
+    EXPECT_THROW(decompressed(wrong, compress(model, at.set, 2, Precision::fp32)), InputError);
+}
+
+// What a build with other floating-point numbers would meet: the stack does not fit, and that is said.
+TEST(Lossless, AStackThatDoesNotFitIsAnErrorAndNeverAnImage) {
+    const Compressing at([](ModelConfig&) {});
+    LoadedModel model = at.load();
+    const CompressedImages images = compress(model, at.set, 2, Precision::fp32);
+    const auto expect_error = [&](const CompressedImages& changed) {
+        try {
+            decompressed(model, changed);
+            ADD_FAILURE() << "nothing was noticed";
+        } catch (const InputError& error) {
+            ADD_FAILURE() << error.what();
+        } catch (const Error& error) {
+            EXPECT_NE(std::string(error.what()).find("what came out is not what was compressed"),
+                      std::string::npos);
+        }
+    };
+    CompressedImages changed = images;
+    changed.words[0] ^= 1;  // the last to be read: the last image alone, or the supply
+    expect_error(changed);
+    changed = images;
+    changed.words.back() ^= 1 << 20;
+    expect_error(changed);
+    changed = images;
+    changed.pixels ^= 1;
+    expect_error(changed);
+    changed = images;
+    changed.supplied += 1;
+    expect_error(changed);
+}
+
+TEST(CompressedFile, RoundTripAndEveryDamage) {
+    const Compressing at([](ModelConfig&) {});
+    LoadedModel model = at.load();
+    const CompressedImages images = compress(model, at.set, 2, Precision::fp32);
+    const std::filesystem::path path = at.folder / "x.glow";
+    write_compressed(path, images);
+    EXPECT_EQ(std::filesystem::file_size(path), images.bytes());
+    const CompressedImages back = read_compressed(path);
+    EXPECT_EQ(back.words, images.words);
+    EXPECT_EQ(back.batches, images.batches);
+    EXPECT_EQ(back.threads, 2);
+    EXPECT_TRUE(decompressed(model, back) == at.set.images);
+
+    const std::string whole = read_bytes(path);
+    const std::filesystem::path damaged = at.folder / "damaged.glow";
+    test::Random random(1);
+    for (int i = 0; i < 300; ++i) {
+        std::string bytes = whole;
+        // The header byte by byte, then anywhere.
+        const std::size_t place =
+            i < 120 ? static_cast<std::size_t>(i)
+                    : static_cast<std::size_t>(random.integer(0, static_cast<int>(whole.size()) - 1));
+        bytes[place] = static_cast<char>(bytes[place] ^ (1 << random.integer(0, 7)));
+        write_bytes(damaged, bytes);
+        EXPECT_THROW(read_compressed(damaged), InputError) << place;
+        write_bytes(damaged, whole.substr(0, place));
+        EXPECT_THROW(read_compressed(damaged), InputError) << place;
+    }
+    write_bytes(damaged, whole + '\0');
+    EXPECT_THROW(read_compressed(damaged), InputError);
+    EXPECT_THROW(read_compressed(at.folder / "none.glow"), InputError);
+    EXPECT_THROW(read_compressed(at.folder.path()), InputError);
+
+    // A right check sum around wrong parts.
+    const auto refused = [&](const std::function<void(CompressedImages&)>& change) {
+        CompressedImages wrong = images;
+        change(wrong);
+        write_compressed(damaged, wrong);
+        EXPECT_THROW(read_compressed(damaged), InputError);
+    };
+    refused([](CompressedImages& wrong) { wrong.batches[0] = 0; });
+    refused([](CompressedImages& wrong) { wrong.batches[0] = kLargestBatch + 1; });
+    refused([](CompressedImages& wrong) { wrong.images += 1; });
+    refused([](CompressedImages& wrong) { wrong.n_bits = 9; });
+    refused([](CompressedImages& wrong) { wrong.threads = 0; });
+    refused([](CompressedImages& wrong) {
+        wrong.batches.clear();
+        wrong.images = 0;
+    });
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,53 @@
+// Ranks, areas and sizes of small examples.
+#include "inference/scores.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support.h"
+
+namespace glow {
+namespace {
+
+TEST(Scores, TheAreaIsTheShareOfPairsInOrder) {
+    test::Random random(1);
+    std::vector<double> low, high;
+    for (int i = 0; i < 200; ++i) {
+        low.push_back(random.integer(0, 20));  // with ties
+        high.push_back(random.integer(5, 25));
+    }
+    double pairs = 0;
+    for (const double a : low)
+        for (const double b : high) pairs += b > a ? 1 : b == a ? 0.5 : 0;
+    EXPECT_DOUBLE_EQ(auroc(low, high), pairs / 40000);
+    EXPECT_DOUBLE_EQ(auroc(high, low), 1 - pairs / 40000);
+    EXPECT_EQ(auroc({1, 2}, {3}), 1);
+    EXPECT_EQ(auroc({3}, {1, 2}), 0);
+    EXPECT_EQ(auroc({1}, {1}), 0.5);
+}
+
+TEST(Scores, CorrelationIsOneOfLinesAndNoneOfConstants) {
+    EXPECT_NEAR(correlation({1, 2, 5}, {3, 5, 11}), 1, 1e-15);
+    EXPECT_NEAR(correlation({1, 2, 5}, {-3, -5, -11}), -1, 1e-15);
+    EXPECT_EQ(correlation({1, 2}, {4, 4}), 0);
+    EXPECT_NEAR(correlation({1, 0, -1, 0}, {0, 1, 0, -1}), 0, 1e-15);
+}
+
+TEST(Scores, TheOrderRisesAndKeepsTies) {
+    EXPECT_EQ(rising_order({3, 1, 2, 1}), (std::vector<index_t>{1, 3, 2, 0}));
+}
+
+TEST(Scores, PngSizesFollowTheComplexity) {
+    ImageSet set{2, 32, 32, 3, std::vector<std::uint8_t>(2 * 32 * 32 * 3, 77), {}, 0};
+    test::Random random(1);
+    for (index_t i = 0; i < set.image_bytes(); ++i)
+        set.images[set.image_bytes() + i] = static_cast<std::uint8_t>(random.integer(0, 255));
+    const std::vector<double> bits = png_bits_per_dim(set);
+    EXPECT_LT(bits[0], 0.5);
+    EXPECT_GT(bits[1], 8);
+    EXPECT_LT(bits[1], 8.5);
+}
+
+}  // namespace
+}  // namespace glow

@@ -1,0 +1,85 @@
+#include "train/history.h"
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+
+#include "kernels/error.h"
+
+namespace glow {
+namespace {
+
+constexpr double kRemembered = 64;  // steps
+constexpr index_t kKnown = 16;      // steps after which the deviation of losses is known
+constexpr double kEarlyJump = 10;   // bits/dim, until then
+constexpr double kDeviations = 8;
+constexpr index_t kFewest = 4;  // images of a batch: of fewer, one strange image makes a loss
+
+// visitor(name, member) for everything of a history.
+template <class C, class Visitor>
+void visit(C& history, Visitor&& visitor) {
+    visitor("lr_scale", history.lr_scale);
+    visitor("rollbacks", history.rollbacks);
+    visitor("trouble_step", history.trouble_step);
+    visitor("rolled_back_to", history.rolled_back_to);
+    visitor("steps", history.steps);
+    visitor("loss", history.loss);
+    visitor("loss_variance", history.loss_variance);
+    visitor("log_condition", history.log_condition);
+}
+
+}  // namespace
+
+void TrainingHistory::add(double new_loss, double condition) {
+    ++steps;
+    const double weight = std::max(1.0 / static_cast<double>(steps), 1.0 / kRemembered);
+    const double difference = new_loss - loss;
+    loss += weight * difference;
+    loss_variance = (1 - weight) * (loss_variance + weight * difference * difference);
+    log_condition += weight * (std::log(std::max(1.0, condition)) - log_condition);
+}
+
+Limits limits_of(const TrainingHistory& history, const TrainingOptions& options) {
+    Limits limits;
+    if (history.steps == 0) return limits;
+    if (options.loss_jump > 0 && options.batch >= kFewest)
+        limits.loss =
+            history.loss + std::max({options.loss_jump, kDeviations * std::sqrt(history.loss_variance),
+                                    history.steps < kKnown ? kEarlyJump : 0.0});
+    if (options.condition_jump > 0)
+        limits.condition = options.condition_jump * std::exp(history.log_condition);
+    return limits;
+}
+
+nlohmann::ordered_json to_json(const TrainingHistory& history) {
+    nlohmann::ordered_json json;
+    visit(history, [&](const char* name, const auto& value) { json[name] = value; });
+    return json;
+}
+
+TrainingHistory history_from_json(const nlohmann::ordered_json& json) {
+    TrainingHistory history;
+    visit(history, [&](const char* name, auto& value) {
+        const auto found = json.find(name);
+        constexpr bool whole = std::is_integral_v<std::decay_t<decltype(value)>>;
+        if (found == json.end() || !(whole ? found->is_number_integer() : found->is_number()))
+            throw InputError(std::string("attribute course has no number \"") + name + "\"");
+        value = found->get<std::decay_t<decltype(value)>>();
+    });
+    const auto counts = {history.rollbacks, history.trouble_step, history.rolled_back_to, history.steps};
+    const bool fine = std::all_of(counts.begin(), counts.end(),
+                                  [](index_t n) { return n >= 0 && n <= index_t{1} << 52; }) &&
+                      history.lr_scale > 0 && history.lr_scale <= 1 && std::isfinite(history.loss) &&
+                      history.loss_variance >= 0 && std::isfinite(history.loss_variance) &&
+                      std::isfinite(history.log_condition);
+    if (!fine) throw InputError("attribute course has a value out of range");
+    return history;
+}
+
+TrainingProgress training_progress(const CheckpointInfo& checkpoint) {
+    TrainingProgress progress{checkpoint.progress};
+    if (!checkpoint.history.is_null()) progress.history = history_from_json(checkpoint.history);
+    return progress;
+}
+
+}  // namespace glow

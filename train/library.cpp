@@ -1,0 +1,245 @@
+// The public classes over what the commands are made of.
+#include "glow/glow.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "inference/model_file.h"
+#include "kernels/error.h"
+#include "runtime/device.h"
+#include "inference/latent_images.h"
+#include "inference/likelihood.h"
+#include "train/schedule.h"
+#include "train/step.h"
+
+namespace glow {
+namespace {
+
+// Images and labels of the right number for a model; the number.
+ImageSet checked_set(const ModelConfig& model, const std::vector<std::uint8_t>& images,
+                     const std::vector<std::int32_t>& labels) {
+    const auto D = static_cast<std::size_t>(model.dimensions());
+    if (images.empty() || images.size() % D != 0)
+        throw InputError(fmt::format("{} pixel values are no whole number of images of {}x{}x{}",
+                                     images.size(), model.image_height, model.image_width, model.channels));
+    ImageSet set{static_cast<index_t>(images.size() / D),
+                 model.image_height,
+                 model.image_width,
+                 model.channels,
+                 images,
+                 {},
+                 static_cast<std::int32_t>(model.n_classes)};
+    set.labels = labels;
+    return set;
+}
+
+void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels) {
+    if (!model.y_cond) {
+        if (!labels.empty()) throw InputError("labels for a model that is not conditional on classes");
+        return;
+    }
+    if (std::ssize(labels) != N)
+        throw InputError(fmt::format("{} labels for {} images of a conditional model", labels.size(), N));
+    for (const std::int32_t label : labels)
+        if (label < 0 || label >= model.n_classes)
+            throw InputError(fmt::format("label {} is not in 0..{}", label, model.n_classes - 1));
+}
+
+ModelShape shape_of(const ModelConfig& model) {
+    return {model.image_height, model.image_width, model.channels, model.n_bits,
+            model.levels,       model.depth,       model.width,    model.y_cond ? model.n_classes : 0};
+}
+
+TrainingOptions training_options(const TrainOptions& given) {
+    if (given.batch < 1 || given.batch > 1 << 20) throw InputError("batch: expected 1 .. 2^20 images");
+    TrainingOptions options;
+    options.model.image_height = given.shape.height;
+    options.model.image_width = given.shape.width;
+    options.model.channels = given.shape.channels;
+    options.model.n_bits = given.shape.n_bits;
+    options.model.levels = given.shape.levels;
+    options.model.depth = given.shape.depth;
+    options.model.width = given.shape.hidden;
+    options.model.y_cond = given.shape.classes > 0;
+    options.model.n_classes = given.shape.classes;
+    options.batch = given.batch;
+    options.init_batch = given.batch;
+    options.lr = given.learning_rate;
+    options.beta2 = options.ema_decay = given.beta2;
+    options.epoch_images = 50000;
+    options.warmup_epochs = static_cast<double>(given.warmup_images) / options.epoch_images;
+    options.seed = given.seed;
+    options.precision = given.precision;
+    options.threads = given.threads;
+    options.augment = "none";
+    check(options);
+    return options;
+}
+
+std::vector<std::uint64_t> numbers_from(index_t first, index_t N) {
+    std::vector<std::uint64_t> numbers;
+    for (index_t n = 0; n < N; ++n) numbers.push_back(static_cast<std::uint64_t>(first + n));
+    return numbers;
+}
+
+}  // namespace
+
+struct TrainedModel::State {
+    State(const std::string& checkpoint, const LoadOptions& options)
+        : backend(parse_device(options.device), options.threads),
+          batch(std::clamp<index_t>(options.batch, 1, index_t{1} << 20)),
+          model(find_checkpoint(checkpoint), options.averaged, parse_precision(options.precision), batch,
+                backend) {}
+    const ModelConfig& config() { return model.glow().config(); }
+
+    Backend backend;
+    index_t batch;
+    LoadedModel model;
+};
+
+TrainedModel::TrainedModel(const std::string& checkpoint, const LoadOptions& options)
+    : state_(std::make_unique<State>(checkpoint, options)) {}
+TrainedModel::~TrainedModel() = default;
+TrainedModel::TrainedModel(TrainedModel&&) noexcept = default;
+TrainedModel& TrainedModel::operator=(TrainedModel&&) noexcept = default;
+
+ModelShape TrainedModel::shape() const {
+    return shape_of(state_->config());
+}
+
+int TrainedModel::threads() const {
+    return state_->backend.threads().used;
+}
+
+std::vector<double> TrainedModel::bits_per_dim(const std::vector<std::uint8_t>& images,
+                                               const std::vector<std::int32_t>& labels, std::uint64_t seed) {
+    ImageSet set = checked_set(state_->config(), images, labels);
+    check_labels(state_->config(), set.N, labels);
+    LikelihoodRequest request;
+    request.seed = seed;
+    request.batch = state_->batch;
+    return likelihoods(state_->model, std::move(set), request).bits_per_dim;
+}
+
+std::vector<double> TrainedModel::log_prob(const std::vector<std::uint8_t>& images,
+                                           const std::vector<std::int32_t>& labels, std::uint64_t seed) {
+    std::vector<double> result = bits_per_dim(images, labels, seed);
+    for (double& value : result) value *= -static_cast<double>(state_->config().dimensions()) * std::log(2.0);
+    return result;
+}
+
+std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, double temperature, std::uint64_t seed,
+                                               const std::vector<std::int32_t>& labels) {
+    if (N < 1 || !(temperature >= 0 && temperature <= 100))
+        throw InputError("sample: expected one sample or more and a temperature between 0 and 100");
+    check_labels(state_->config(), N, labels);
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * state_->config().dimensions()));
+    std::vector<double> largest(static_cast<std::size_t>(N));
+    glow::sample(state_->model.context(), state_->model.glow(), state_->model.buffers(), 0, N, temperature,
+                 seed, labels.empty() ? nullptr : labels.data(), pixels.data(), largest.data());
+    cross_out_not_finite(state_->config(), N, largest.data(), pixels.data());
+    return pixels;
+}
+
+std::vector<double> TrainedModel::encode(const std::vector<std::uint8_t>& images,
+                                         const std::vector<std::int32_t>& labels) {
+    const ImageSet set = checked_set(state_->config(), images, labels);
+    check_labels(state_->config(), set.N, labels);
+    std::vector<double> result;
+    for (const Latent& latent : encode_all(state_->model, set))
+        result.insert(result.end(), latent.begin(), latent.end());
+    return result;
+}
+
+std::vector<std::uint8_t> TrainedModel::decode(const std::vector<double>& latents,
+                                               const std::vector<std::int32_t>& labels) {
+    const index_t D = state_->config().dimensions(), N = std::ssize(latents) / D;
+    if (N < 1 || N * D != std::ssize(latents))
+        throw InputError(fmt::format("{} numbers are no whole number of latents of {}", latents.size(), D));
+    check_labels(state_->config(), N, labels);
+    std::vector<Latent> each;
+    for (index_t n = 0; n < N; ++n) each.emplace_back(latents.begin() + n * D, latents.begin() + (n + 1) * D);
+    std::vector<double> largest;
+    std::vector<std::uint8_t> pixels = decode_all(state_->model, each, labels, &largest);
+    cross_out_not_finite(state_->config(), N, largest.data(), pixels.data());
+    return pixels;
+}
+
+struct ModelTrainer::State {
+    explicit State(const TrainOptions& given)
+        : options(training_options(given)),
+          schedule(make_schedule(options, 50000)),
+          backend(parse_device(given.device), given.threads),
+          plan(memory_plan(options, options.init_batch, backend)),
+          memory(backend.place().device, capacity()),
+          trainer(options, backend, memory) {}
+
+    MemoryBytes capacity() const {
+        MemoryBytes bytes = plan.bytes;
+        at(bytes, Category::stored) = plan.fallback_stored;
+        return bytes;
+    }
+    const ImageSet checked(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels,
+                           const char* what) const {
+        ImageSet set = checked_set(options.model, images, labels);
+        check_labels(options.model, set.N, labels);
+        if (set.N > options.batch || (what[0] == 's' && set.N != options.batch))
+            throw InputError(fmt::format("{}: {} images, and the batch is {}", what, set.N, options.batch));
+        return set;
+    }
+
+    TrainingOptions options;
+    Schedule schedule;
+    Backend backend;
+    MemoryPlan plan;
+    Memory memory;
+    Trainer trainer;
+    Progress progress;
+    bool initialised = false;
+};
+
+ModelTrainer::ModelTrainer(const TrainOptions& options) : state_(std::make_unique<State>(options)) {}
+ModelTrainer::~ModelTrainer() = default;
+ModelTrainer::ModelTrainer(ModelTrainer&&) noexcept = default;
+ModelTrainer& ModelTrainer::operator=(ModelTrainer&&) noexcept = default;
+
+void ModelTrainer::initialise(const std::vector<std::uint8_t>& images,
+                              const std::vector<std::int32_t>& labels) {
+    const ImageSet set = state_->checked(images, labels, "initialise");
+    const std::vector<std::uint64_t> numbers = numbers_from(0, set.N);
+    state_->trainer.initialise(
+        {set.N, set.images.data(), numbers.data(), labels.empty() ? nullptr : labels.data()});
+    state_->progress = {};
+    state_->initialised = true;
+}
+
+double ModelTrainer::step(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels) {
+    const ImageSet set = state_->checked(images, labels, "step");
+    if (!state_->initialised) throw InputError("step: initialise() comes first");
+    Progress& progress = state_->progress;
+    const std::vector<std::uint64_t> numbers = numbers_from(progress.images_seen, set.N);
+    const StepResult result = state_->trainer.step(
+        {set.N, set.images.data(), numbers.data(), labels.empty() ? nullptr : labels.data()},
+        optimiser_at(state_->options, state_->schedule, progress.step + 1));
+    ++progress.step;
+    progress.images_seen += set.N;
+    progress.epoch = static_cast<double>(progress.images_seen) / state_->schedule.epoch_images;
+    return result.bits_per_dim;
+}
+
+int ModelTrainer::threads() const {
+    return state_->backend.threads().used;
+}
+
+void ModelTrainer::save(const std::string& file) const {
+    if (!state_->initialised) throw InputError("save: initialise() comes first");
+    save_checkpoint(file, to_json(state_->options), state_->progress, nullptr, state_->trainer.glow().parameters(),
+                    state_->backend.place(), state_->trainer.weights());
+}
+
+std::string version() {
+    return GLOW_VERSION;
+}
+
+}  // namespace glow
