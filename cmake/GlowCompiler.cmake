@@ -7,7 +7,7 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
     set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
 endif()
 
-# -fno-math-errno and -fno-trapping-math let loops vectorise; nothing here changes a result's meaning
+# -fno-math-errno and -fno-trapping-math let loops vectorize; nothing here changes a result's meaning
 # (NaN and inf keep theirs).
 set(glow_flags -Wall -Wextra -Werror -fno-math-errno -fno-trapping-math)
 if(GLOW_SANITIZE)

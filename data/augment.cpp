@@ -13,7 +13,7 @@ namespace glow {
 namespace {
 
 // A whole number in -most .. most, each equally likely to 2^-32.
-index_t centred(std::uint32_t word, index_t most) {
+index_t centered(std::uint32_t word, index_t most) {
     const auto choices = static_cast<std::uint64_t>(2 * most + 1);
     return static_cast<index_t>(word * choices >> 32) - most;
 }
@@ -38,8 +38,8 @@ void augment_image(Augmentation augmentation, std::uint64_t seed, std::uint64_t 
                    const std::uint8_t* source, index_t H, index_t W, index_t C, std::uint8_t* result) {
     const PhiloxWords words = philox_block(seed, Purpose::augment, image_number, 0);
     const bool flip = augmentation.flip && (words.word[0] >> 31) != 0;
-    const index_t down = augmentation.shift ? centred(words.word[1], H / 10) : 0;
-    const index_t right = augmentation.shift ? centred(words.word[2], W / 10) : 0;
+    const index_t down = augmentation.shift ? centered(words.word[1], H / 10) : 0;
+    const index_t right = augmentation.shift ? centered(words.word[2], W / 10) : 0;
     for (index_t row = 0; row < H; ++row) {
         const std::uint8_t* from = source + std::clamp<index_t>(row - down, 0, H - 1) * W * C;
         std::uint8_t* to = result + row * W * C;

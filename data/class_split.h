@@ -1,4 +1,4 @@
-// Which images of a labelled set a part or a limit takes, so that no class is lost.
+// Which images of a labeled set a part or a limit takes, so that no class is lost.
 #pragma once
 
 #include <cstdint>

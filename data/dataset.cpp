@@ -183,7 +183,7 @@ void SplitImages::gather(const index_t* numbers, index_t count, std::uint8_t* pi
             std::memcpy(pixels + i * set_.image_bytes(), set_.image(numbers[i]), bytes);
         return;
     }
-    // In the order of the file: neighbours share a chunk, and a disk's head goes one way. Images that follow
+    // In the order of the file: neighbors share a chunk, and a disk's head goes one way. Images that follow
     // each other in both are read together.
     std::vector<index_t> order(static_cast<std::size_t>(count));
     std::iota(order.begin(), order.end(), index_t{0});

@@ -124,8 +124,8 @@ Image white(index_t H, index_t W, index_t C) {
     return {H, W, C, std::vector<std::uint8_t>(static_cast<std::size_t>(H * W * C), kWhite)};
 }
 
-// Channel c is colour, not alpha.
-bool is_colour(index_t channel, index_t C) {
+// Channel c is color, not alpha.
+bool is_color(index_t channel, index_t C) {
     return C % 2 == 1 || channel != C - 1;
 }
 
@@ -138,7 +138,7 @@ void draw_label(const std::string& label, Image& image, index_t top, index_t lef
                 if (dots[y / kLetterScale * kLetterW + x / kLetterScale] != '#' || x0 + x >= image.W)
                     continue;
                 std::uint8_t* pixel = image.pixels.data() + ((top + y) * image.W + x0 + x) * image.C;
-                for (index_t c = 0; c < image.C; ++c) pixel[c] = is_colour(c, image.C) ? 0 : kWhite;
+                for (index_t c = 0; c < image.C; ++c) pixel[c] = is_color(c, image.C) ? 0 : kWhite;
             }
         }
     }
@@ -187,7 +187,7 @@ Image tile_images(const std::uint8_t* images, index_t N, index_t H, index_t W, i
 void cross_out(std::uint8_t* image, index_t H, index_t W, index_t C) {
     const auto paint = [&](index_t y, index_t x, std::uint8_t value) {
         if (x >= W) return;
-        for (index_t c = 0; c < C; ++c) image[(y * W + x) * C + c] = is_colour(c, C) ? value : kWhite;
+        for (index_t c = 0; c < C; ++c) image[(y * W + x) * C + c] = is_color(c, C) ? value : kWhite;
     };
     for (index_t y = 0; y < H; ++y) {
         const index_t x = y * W / H;

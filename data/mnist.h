@@ -1,4 +1,4 @@
-// MNIST and its kin (Fashion-MNIST, KMNIST) as four IDX files: grey images of at most 32 x 32 pixels, padded
+// MNIST and its kin (Fashion-MNIST, KMNIST) as four IDX files: gray images of at most 32 x 32 pixels, padded
 // with zeros to 32 x 32, and their labels.
 #pragma once
 

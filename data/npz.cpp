@@ -35,8 +35,8 @@ ImageShape image_shape(const NpyReader& data) {
         throw InputError(data.shown() + ": expected uint8, found another type");
     ImageShape image;
     if (shape.size() == 2) {
-        const index_t grey = side_of(shape[1]), colour = shape[1] % 3 == 0 ? side_of(shape[1] / 3) : 0;
-        image = colour > 0 ? ImageShape{colour, colour, 3, true} : ImageShape{grey, grey, 1, true};
+        const index_t gray = side_of(shape[1]), color = shape[1] % 3 == 0 ? side_of(shape[1] / 3) : 0;
+        image = color > 0 ? ImageShape{color, color, 3, true} : ImageShape{gray, gray, 1, true};
     } else if (shape.size() == 3) {
         image = {shape[1], shape[2], 1, false};
     } else if (shape.size() == 4) {
@@ -61,7 +61,7 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
     const std::vector<bool> is_test = which_are_test(files, warnings_);
     ImageShape shape;
     std::int64_t least = kMostClasses, most = -1;
-    std::size_t labelled = 0;
+    std::size_t labeled = 0;
     for (const Part part : {Part::train, Part::test}) {
         for (std::size_t n = 0; n < files.size(); ++n) {
             if (is_test[n] != (part == Part::test)) continue;
@@ -87,7 +87,7 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
                                                  kMostClasses - 1, *low < 0 ? *low : *high));
                 least = std::min(least, *low);
                 most = std::max(most, *high);
-                ++labelled;
+                ++labeled;
             }
             (part == Part::train ? info_.train : info_.test) += file.N;
             files_.push_back(std::move(file));
@@ -97,7 +97,7 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
         throw InputError(
             "expected at least one file of training images (a name that says val or test, in any "
             "case, means test images)");
-    if (labelled != 0 && labelled != files_.size()) {
+    if (labeled != 0 && labeled != files_.size()) {
         const auto without =
             std::find_if(files_.begin(), files_.end(), [](const File& file) { return file.labels.empty(); });
         throw InputError(fmt::format("{}: has no labels, and other files have", without->path.string()));
@@ -106,7 +106,7 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
     info_.H = shape.H;
     info_.W = shape.W;
     info_.C = shape.C;
-    info_.n_classes = static_cast<std::int32_t>(most + 1 - (labelled > 0 ? first_label_ : 0));
+    info_.n_classes = static_cast<std::int32_t>(most + 1 - (labeled > 0 ? first_label_ : 0));
     planes_ = shape.planes;
     open(0);
 }

@@ -1,5 +1,5 @@
 // Batches of downsampled ImageNet (Chrabaszcz et al. 2017) and other images in NumPy archives: `data`, uint8
-// [N, 3 S S] in planes R, G, B (or [N, S S] grey, [N, H, W], [N, H, W, C]), and perhaps `labels`, integers
+// [N, 3 S S] in planes R, G, B (or [N, S S] gray, [N, H, W], [N, H, W, C]), and perhaps `labels`, integers
 // [N].
 #pragma once
 

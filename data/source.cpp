@@ -32,8 +32,8 @@ struct Packed {
         if (label != nullptr) labels.push_back(*label);
         ++count;
     }
-    void write(DatasetWriter& writer, const std::string& split, bool labelled) const {
-        writer.append(split, count, images.data(), labelled ? labels.data() : nullptr);
+    void write(DatasetWriter& writer, const std::string& split, bool labeled) const {
+        writer.append(split, count, images.data(), labeled ? labels.data() : nullptr);
     }
 };
 
@@ -67,7 +67,7 @@ DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source
     info.n_classes = from.n_classes;
     DatasetWriter writer(path, info);
 
-    const bool labelled = from.n_classes > 0;
+    const bool labeled = from.n_classes > 0;
     const index_t bytes = from.image_bytes(), batch = std::clamp<index_t>(kBatchBytes / bytes, 1, kBatch);
     std::vector<std::uint8_t> images(static_cast<std::size_t>(batch * bytes));
     std::vector<std::int32_t> labels(static_cast<std::size_t>(batch));
@@ -78,17 +78,17 @@ DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source
         for (index_t first = 0; first < N; first += batch) {
             const index_t count = std::min(batch, N - first);
             std::fill_n(usable.begin(), count, std::uint8_t{1});
-            source.read(part, first, count, images.data(), labelled ? labels.data() : nullptr, usable.data());
+            source.read(part, first, count, images.data(), labeled ? labels.data() : nullptr, usable.data());
             kept.clear();
             out.clear();
             for (index_t n = 0; n < count; ++n) {
                 if (usable[static_cast<std::size_t>(n)] == 0) continue;
                 const bool taken = part == Part::train && take_out[static_cast<std::size_t>(first + n)];
                 (taken ? out : kept)
-                    .add(images.data() + n * bytes, bytes, labelled ? labels.data() + n : nullptr);
+                    .add(images.data() + n * bytes, bytes, labeled ? labels.data() + n : nullptr);
             }
-            kept.write(writer, part == Part::train ? "train" : "test", labelled);
-            out.write(writer, "valid", labelled);
+            kept.write(writer, part == Part::train ? "train" : "test", labeled);
+            out.write(writer, "valid", labeled);
             (part == Part::train ? info.train : info.test) += kept.count;
             info.valid += out.count;
             if (progress) progress((part == Part::train ? 0 : train) + first + count, train + test);

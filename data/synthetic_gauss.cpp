@@ -11,12 +11,12 @@
 namespace glow {
 namespace {
 
-// Variance of an inner element of an axis given its neighbours, in units of its variance.
+// Variance of an inner element of an axis given its neighbors, in units of its variance.
 constexpr double conditional_variance(double rho) {
     return (1 - rho * rho) / (1 + rho * rho);
 }
 
-// Given all other pixels a pixel's standard deviation stays above 6 grey levels, whatever the size: inner
+// Given all other pixels a pixel's standard deviation stays above 6 gray levels, whatever the size: inner
 // elements of three long axes are the worst case.
 static_assert(kGaussSd * kGaussSd * conditional_variance(kGaussRhoH) * conditional_variance(kGaussRhoW) *
                   conditional_variance(kGaussRhoC) >

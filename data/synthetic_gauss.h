@@ -6,9 +6,9 @@
 // = rho y_(i-1) + sqrt(1 - rho^2) n_i, and ln det R = (size - 1) ln(1 - rho^2). So, in nats per image,
 //     h = D/2 ln(2 pi e sd^2) + (H-1) W C / 2 ln(1 - rho_H^2) + H (W-1) C / 2 ln(1 - rho_W^2)
 //                             + H W (C-1) / 2 ln(1 - rho_C^2),
-// and entropy_bpd = h / (D ln 2), because a grey level is the unit. Pixels are floor(y), clipped to 0..255.
+// and entropy_bpd = h / (D ln 2), because a gray level is the unit. Pixels are floor(y), clipped to 0..255.
 // Flooring raises the entropy by trace(covariance^-1) / 24 nats, below 0.0014 bits/dim here (the reason for
-// the bound of 6 grey levels below); clipping touches one pixel in nine million and lowers it by less than
+// the bound of 6 gray levels below); clipping touches one pixel in nine million and lowers it by less than
 // 0.00001 bits/dim.
 #pragma once
 
@@ -19,13 +19,13 @@
 namespace glow {
 
 inline constexpr double kGaussMean = 128.0,
-                        kGaussSd = 24.0;  // grey levels; 128 is the middle of floor(y) = 0..255
+                        kGaussSd = 24.0;  // gray levels; 128 is the middle of floor(y) = 0..255
 inline constexpr double kGaussRhoH = 0.65, kGaussRhoW = 0.65, kGaussRhoC = 0.6;
 
 // Entropy in bits/dim. H, W, C >= 1.
 double gauss_entropy_bpd(index_t H, index_t W, index_t C);
 
-// The smallest standard deviation of a pixel given all others, in grey levels: above 6 for every H, W, C.
+// The smallest standard deviation of a pixel given all others, in gray levels: above 6 for every H, W, C.
 double gauss_conditional_sd(index_t H, index_t W, index_t C);
 
 // Images of different splits are different images: image number n of split s is number (s << 40) + n of the

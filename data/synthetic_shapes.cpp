@@ -13,7 +13,7 @@ namespace glow {
 namespace {
 
 constexpr int kSamples = 4;  // a pixel's side
-constexpr std::uint64_t kTestStart = std::uint64_t{1} << 41;
+constexpr std::uint64_t kTestInit = std::uint64_t{1} << 41;
 
 // Is the point, in units of the shape's size and turned with it, inside?
 bool inside(std::int32_t shape, double x, double y) {
@@ -41,28 +41,28 @@ std::int32_t make_shape(std::uint64_t seed, std::uint64_t n, index_t size, index
     }
     const auto shape = static_cast<std::int32_t>(u[0] * kShapeClasses);
     const double side = static_cast<double>(size), radius = side * (0.2 + 0.18 * u[1]);
-    const double centre_x = radius + (side - 2 * radius) * u[2],
-                 centre_y = radius + (side - 2 * radius) * u[3];
+    const double center_x = radius + (side - 2 * radius) * u[2],
+                 center_y = radius + (side - 2 * radius) * u[3];
     const double cosine = cos_turn(u[4]) / radius, sine = sin_turn(u[4]) / radius;
     // A dark ground that is shaded from left to right, a bright shape; fractions of full light.
-    double ground[3], colour[3];
+    double ground[3], color[3];
     for (int c = 0; c < 3; ++c) {
         ground[c] = 0.05 + 0.3 * u[5 + c];
-        colour[c] = 0.45 + 0.5 * u[8 + c];
+        color[c] = 0.45 + 0.5 * u[8 + c];
     }
     const double shade = 0.3 * (u[11] - 0.5) / side;
     for (index_t row = 0; row < size; ++row) {
         for (index_t column = 0; column < size; ++column) {
             int hits = 0;
             for (int i = 0; i < kSamples * kSamples; ++i) {
-                const double x = static_cast<double>(column) + (i % kSamples + 0.5) / kSamples - centre_x;
-                const double y = static_cast<double>(row) + (i / kSamples + 0.5) / kSamples - centre_y;
+                const double x = static_cast<double>(column) + (i % kSamples + 0.5) / kSamples - center_x;
+                const double y = static_cast<double>(row) + (i / kSamples + 0.5) / kSamples - center_y;
                 hits += inside(shape, cosine * x + sine * y, cosine * y - sine * x) ? 1 : 0;
             }
             const double cover = hits / static_cast<double>(kSamples * kSamples);
             const double slope = shade * (2 * static_cast<double>(column) - side);
             for (index_t c = 0; c < channels; ++c) {
-                const double light = cover * colour[c] + (1 - cover) * (ground[c] + slope);
+                const double light = cover * color[c] + (1 - cover) * (ground[c] + slope);
                 image[(row * size + column) * channels + c] =
                     static_cast<std::uint8_t>(std::clamp(std::floor(256 * light), 0.0, 255.0));
             }
@@ -85,7 +85,7 @@ ShapesSource::ShapesSource(index_t size, index_t channels, index_t train, index_
 
 void ShapesSource::read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
                         std::uint8_t*) {
-    const std::uint64_t start = (part == Part::test ? kTestStart : 0) + static_cast<std::uint64_t>(first);
+    const std::uint64_t start = (part == Part::test ? kTestInit : 0) + static_cast<std::uint64_t>(first);
 #pragma omp parallel for num_threads(threads_)
     for (index_t n = 0; n < count; ++n)
         labels[n] = make_shape(seed_, start + static_cast<std::uint64_t>(n), info_.H, info_.C,

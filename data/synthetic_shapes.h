@@ -1,6 +1,6 @@
-// Pictures of one shape each on a shaded ground, labelled by the shape: a small set on which class
+// Pictures of one shape each on a shaded ground, labeled by the shape: a small set on which class
 // conditioning can be seen to work. Four classes: 0 disc, 1 square, 2 triangle, 3 cross; place, size, turn
-// and colours are random.
+// and colors are random.
 #pragma once
 
 #include <cstdint>

@@ -15,7 +15,7 @@ int main() try {
         images.push_back(static_cast<std::uint8_t>(64 + i % 24 + 8 * (i / 24 % 8)));
 
     glow::ModelTrainer trainer(options);
-    trainer.initialise(images);
+    trainer.initialize(images);
     for (int step = 0; step < 20; ++step)
         std::printf("step %d: %.3f bits/dim\n", step + 1, trainer.step(images));
     trainer.save("example.h5");

@@ -15,22 +15,22 @@ class HostWeights {
   public:
     // Of `there`, in the layout of `parameters`; arrays that are nullptr stay so. On a GPU nothing is copied
     // yet.
-    HostWeights(const Place& place, const Parameters& parameters, const Weights& there);
+    HostWeights(const Exec& exec, const Parameters& parameters, const Weights& device);
 
-    const Weights& get() const { return here_; }
+    const Weights& get() const { return host_; }
     void fetch();       // there -> here
     void send() const;  // here -> there
 
   private:
     struct Array {
-        void* there;
-        std::vector<std::byte> here;
+        void* device;
+        std::vector<std::byte> host;
     };
     template <class T>
     void copy_of(T*& array, index_t count);
 
-    Place place_;
-    Weights here_;
+    Exec exec_;
+    Weights host_;
     std::vector<Array> arrays_;
 };
 

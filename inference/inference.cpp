@@ -34,18 +34,18 @@ FlowBuffers FlowBuffers::take(Arena& state, index_t capacity, const ModelConfig&
     return buffers;
 }
 
-Batch FlowBuffers::there(const Place& place, const Batch& batch, index_t D) const {
-    if (place.device != Device::cuda) return batch;
-    upload(place, batch.N * D, batch.pixels, pixels);
-    upload(place, batch.N, batch.numbers, numbers);
-    return {batch.N, pixels, numbers, labels_there(place, batch.N, batch.labels)};
+Batch FlowBuffers::to_device(const Exec& exec, const Batch& batch, index_t D) const {
+    if (exec.device != Device::cuda) return batch;
+    upload(exec, batch.N * D, batch.pixels, pixels);
+    upload(exec, batch.N, batch.numbers, numbers);
+    return {batch.N, pixels, numbers, labels_to_device(exec, batch.N, batch.labels)};
 }
 
-const std::int32_t* FlowBuffers::labels_there(const Place& place, index_t N,
+const std::int32_t* FlowBuffers::labels_to_device(const Exec& exec, index_t N,
                                               const std::int32_t* classes) const {
-    if (place.device != Device::cuda) return classes;
+    if (exec.device != Device::cuda) return classes;
     if (classes == nullptr || labels == nullptr) return nullptr;  // a model without classes reads none
-    upload(place, N, classes, labels);
+    upload(exec, N, classes, labels);
     return labels;
 }
 
@@ -54,13 +54,13 @@ void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, co
     const index_t D = glow.config().dimensions();
     for (index_t first = 0; first < batch.N; first += buffers.capacity) {
         const index_t count = std::min(buffers.capacity, batch.N - first);
-        const Batch part = buffers.there(context.place, batch.part(first, count, D), D);
+        const Batch part = buffers.to_device(context.exec, batch.part(first, count, D), D);
         Flow flow = buffers.flow(count, part.labels);
         Noise part_noise = noise;
         part_noise.item = part.numbers;
-        dequantise(context.place, count, D, glow.config().n_bits, part.pixels, part_noise, flow.h);
+        dequantize(context.exec, count, D, glow.config().n_bits, part.pixels, part_noise, flow.h);
         glow.forward(context, flow);
-        if (context.dry()) continue;
+        if (context.counting()) continue;
         if (scores.bits_per_dim != nullptr) {
             const std::vector<double> logdet = context.to_host(flow.logdet, count),
                                       prior = context.to_host(flow.prior, count);
@@ -69,7 +69,7 @@ void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, co
         }
         const auto keep = [&](const double* values, double* wanted) {
             if (wanted != nullptr && values != nullptr)
-                download(context.place, count, values, wanted + first);
+                download(context.exec, count, values, wanted + first);
         };
         keep(flow.logdet, scores.logdet);
         keep(flow.prior, scores.prior);
@@ -85,18 +85,18 @@ void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, inde
     for (index_t done = 0; done < count; done += buffers.capacity) {
         const index_t images = std::min(buffers.capacity, count - done);
         const std::int32_t* const classes = labels != nullptr ? labels + done : nullptr;
-        Flow flow = buffers.flow(images, buffers.labels_there(context.place, images, classes));
+        Flow flow = buffers.flow(images, buffers.labels_to_device(context.exec, images, classes));
         // Part by part, for a part of all images lies together. A block of noise is 4 numbers; every part
         // holds a multiple of 4: 4 channels and more at the top, even H and W where a level is split.
         for (const LatentPart& part : latent_parts(glow.config()))
-            gaussian_noise(context.place, {images, 1, part.shape.size(), part.shape.size()}, seed,
+            gaussian_noise(context.exec, {images, 1, part.shape.size(), part.shape.size()}, seed,
                            static_cast<std::uint64_t>(first + done),
                            static_cast<std::uint64_t>(part.offset / 4), temperature,
                            flow.h + images * part.offset);
         glow.decode(context, flow);
         std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + done * D;
-        quantise(context.place, images * D, glow.config().n_bits, flow.h, out);
-        download(context.place, images * D, out, pixels + done * D);
+        quantize(context.exec, images * D, glow.config().n_bits, flow.h, out);
+        download(context.exec, images * D, out, pixels + done * D);
         if (largest != nullptr) largest_of_images(context, D, flow, largest + done);
     }
 }
@@ -104,12 +104,12 @@ void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, inde
 void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest) {
     const Arena::Scope scope(context.workspace);
     double* const found = context.workspace.take<double>(flow.N);
-    largest_values(context.place, flow.N, D, flow.h, found,
+    largest_values(context.exec, flow.N, D, flow.h, found,
                    context.workspace.take<double>(group_scratch(flow.N)));
-    download(context.place, flow.N, found, largest);
+    download(context.exec, flow.N, found, largest);
 }
 
-void NoImages::add(index_t N, const double* largest) {
+void SampleHealth::add(index_t N, const double* largest) {
     of += N;
     for (index_t n = 0; n < N; ++n) {
         not_finite += !std::isfinite(largest[n]);
@@ -117,7 +117,7 @@ void NoImages::add(index_t N, const double* largest) {
     }
 }
 
-std::string NoImages::text() const {
+std::string SampleHealth::text() const {
     std::string text;
     if (not_finite > 0) text = fmt::format("{} of {} not finite (crossed out)", not_finite, of);
     if (out_of_range > 0)
@@ -179,7 +179,7 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
     check_precision(backend, precision);
     used_ema_ = ema && Hdf5File::open(checkpoint).exists("/ema");
     glow_ = std::make_unique<Glow>(info_.model,
-                                   Execution{precision, 0, {}, backend.place().device == Device::cuda});
+                                   Execution{precision, 0, {}, backend.exec().device == Device::cuda});
     const index_t size = glow_->parameters().size();
     const auto build = [&](Memory& memory, const Context& context) {
         float* const values = memory[Category::parameters].take<float>(size);
@@ -187,9 +187,9 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
         glow_->parameters().bind(values);
         glow_->parameters().bind_fixed(fixed);
         glow_->allocate(memory[Category::derived]);
-        buffers_ = FlowBuffers::take(memory[Category::state], images, info_.model, backend.place().device);
-        if (!context.dry())
-            load_checkpoint(checkpoint, glow_->parameters(), backend.place(),
+        buffers_ = FlowBuffers::take(memory[Category::state], images, info_.model, backend.exec().device);
+        if (!context.counting())
+            load_checkpoint(checkpoint, glow_->parameters(), backend.exec(),
                             used_ema_ ? Weights{.ema = values, .fixed = fixed}
                                       : Weights{.params = values, .fixed = fixed});
         const Glow::Conditioning prepared = glow_->derive_and_check(context);
@@ -197,19 +197,19 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
             throw InputError(
                 fmt::format("{}: {}: a parameter is out of range", checkpoint.string(), prepared.bad_layer));
     };
-    // A dry run tells how much memory likelihoods and samples need.
+    // Count how much memory likelihoods and samples need.
     Memory counting;
-    const Context dry = backend.dry_context(counting[Category::workspace]);
-    build(counting, dry);
+    const Context counting_context = backend.counting_context(counting[Category::workspace]);
+    build(counting, counting_context);
     const std::uint8_t pixel = 0;
     const std::uint64_t number = 0;
     const std::int32_t label = 0;
-    evaluate(dry, *glow_, buffers_, {images, &pixel, &number, &label}, {}, {});
+    evaluate(counting_context, *glow_, buffers_, {images, &pixel, &number, &label}, {}, {});
     std::uint8_t sampled = 0;
     double largest = 0;
-    sample(dry, *glow_, buffers_, 0, images, 1.0, 0, &label, &sampled, &largest);
+    sample(counting_context, *glow_, buffers_, 0, images, 1.0, 0, &label, &sampled, &largest);
 
-    memory_ = std::make_unique<Memory>(backend.place().device, counting.peak());
+    memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
     context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
     build(*memory_, *context_);
 }

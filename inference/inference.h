@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "kernels/dequantise.h"
+#include "kernels/dequantize.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "inference/model_file.h"
@@ -28,12 +28,12 @@ struct FlowBuffers {
     // device: what the buffers are for, also where `state` only counts.
     static FlowBuffers take(Arena& state, index_t capacity, const ModelConfig& model, Device device);
     // The batch where the kernels run: itself on the CPU. Valid until the next call.
-    Batch there(const Place& place, const Batch& batch, index_t D) const;
+    Batch to_device(const Exec& exec, const Batch& batch, index_t D) const;
     // A batch whose images are there already.
-    Batch here(const Batch& batch) const {
+    Batch on_device(const Batch& batch) const {
         return {batch.N, pixels, numbers, batch.labels != nullptr ? labels : nullptr};
     }
-    const std::int32_t* labels_there(const Place& place, index_t N, const std::int32_t* classes) const;
+    const std::int32_t* labels_to_device(const Exec& exec, index_t N, const std::int32_t* classes) const;
     Flow flow(index_t N, const std::int32_t* labels = nullptr) const {
         return {N, h, logdet, prior, labels, bits_y, error_y};
     }
@@ -63,7 +63,7 @@ void largest_of_images(const Context& context, index_t D, const Flow& flow, doub
 
 // Images that a model made and that are none. Pixels are x in [-1/2, 1/2), and the inverse of an affine flow
 // has no bound: it divides by scales that are exponential in a state (docs/runs.md).
-struct NoImages {
+struct SampleHealth {
     index_t of = 0;            // images
     index_t not_finite = 0;    // infinite or NaN somewhere: black there, which an image could be too
     index_t out_of_range = 0;  // finite, and above kFarOut somewhere

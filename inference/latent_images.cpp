@@ -13,26 +13,26 @@ namespace glow {
 void encode_images(LoadedModel& model, index_t N, const std::uint8_t* pixels, const std::int32_t* labels,
                    state_t* eps) {
     const ModelConfig& config = model.glow().config();
-    const Place& place = model.context().place;
+    const Exec& exec = model.context().exec;
     const std::vector<std::uint64_t> unused(static_cast<std::size_t>(N));
-    const Batch batch = model.buffers().there(place, {N, pixels, unused.data(), labels}, config.dimensions());
+    const Batch batch = model.buffers().to_device(exec, {N, pixels, unused.data(), labels}, config.dimensions());
     Flow flow = model.buffers().flow(N, batch.labels);
-    dequantise(place, N, config.dimensions(), config.n_bits, batch.pixels, {.uniform = false}, flow.h);
+    dequantize(exec, N, config.dimensions(), config.n_bits, batch.pixels, {.uniform = false}, flow.h);
     model.glow().encode(model.context(), flow);
-    download(place, N * config.dimensions(), flow.h, eps);
+    download(exec, N * config.dimensions(), flow.h, eps);
 }
 
-void decode_images(LoadedModel& model, const Flow& here, std::uint8_t* pixels, double* largest) {
+void decode_images(LoadedModel& model, const Flow& latents, std::uint8_t* pixels, double* largest) {
     const ModelConfig& config = model.glow().config();
-    const Place& place = model.context().place;
-    const index_t values = here.N * config.dimensions();
+    const Exec& exec = model.context().exec;
+    const index_t values = latents.N * config.dimensions();
     const FlowBuffers& buffers = model.buffers();
-    Flow flow = buffers.flow(here.N, buffers.labels_there(place, here.N, here.labels));
-    upload(place, values, here.h, flow.h);
+    Flow flow = buffers.flow(latents.N, buffers.labels_to_device(exec, latents.N, latents.labels));
+    upload(exec, values, latents.h, flow.h);
     model.glow().decode(model.context(), flow);
     std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels;
-    quantise(place, values, config.n_bits, flow.h, out);
-    download(place, values, out, pixels);
+    quantize(exec, values, config.n_bits, flow.h, out);
+    download(exec, values, out, pixels);
     if (largest != nullptr) largest_of_images(model.context(), config.dimensions(), flow, largest);
 }
 
@@ -137,14 +137,14 @@ Latent linear_direction(const std::vector<float>& latents, index_t D, const std:
         means.add(x, has[n] != 0);
     }
     const Latent apart = means.mean_difference();  // refuses an empty one
-    // Both count alike, so the best b makes the middle of the two means 0: centre there, and b = 0.
+    // Both count alike, so the best b makes the middle of the two means 0: center there, and b = 0.
     const double weight[2] = {0.5 / static_cast<double>(means.without()),
                               0.5 / static_cast<double>(means.with())};
     Latent middle(static_cast<std::size_t>(D), 0.0);
     for (index_t n = 0; n < N; ++n)
         for (index_t i = 0; i < D; ++i) middle[i] += weight[has[n]] * latents[n * D + i];
 
-    // (X^T V X + ridge) w = X^T V y, X centred, V the weights; X^T V y = (mean with - mean without) / 2.
+    // (X^T V X + ridge) w = X^T V y, X centered, V the weights; X^T V y = (mean with - mean without) / 2.
     const auto multiply = [&](const Latent& w) {
         Latent out(static_cast<std::size_t>(D));
         for (index_t i = 0; i < D; ++i) out[i] = ridge * w[i];

@@ -17,7 +17,7 @@ void encode_images(LoadedModel& model, index_t N, const std::uint8_t* pixels, co
                    state_t* eps);
 // here: N, h (eps) and labels in host memory. Overwrites pixels [N, H, W, C], and largest [N] as sample()
 // gives it, where it is wanted.
-void decode_images(LoadedModel& model, const Flow& here, std::uint8_t* pixels, double* largest = nullptr);
+void decode_images(LoadedModel& model, const Flow& latents, std::uint8_t* pixels, double* largest = nullptr);
 
 using Latent = std::vector<double>;
 // Any number of images, batch by batch; labels are empty or one an image; largest, where wanted, becomes [N].
@@ -53,7 +53,7 @@ class Direction {
     std::vector<index_t> counts_;
 };
 
-// The weights w of the linear classifier that minimises mean((w x + b - y)^2) + ridge |w|^2 over latents x,
+// The weights w of the linear classifier that minimizes mean((w x + b - y)^2) + ridge |w|^2 over latents x,
 // y = 1 with the attribute and -1 without, weighted so that both count alike; by conjugate gradients. As a
 // direction its length is such that a step of 1 moves the classifier as far as the two means lie apart.
 // latents [N, D] as floats. Error where one of the two is empty.

@@ -231,7 +231,7 @@ std::int64_t NormalCode::pop(BitStack& stack) const {
 
 LosslessCoder::LosslessCoder(LoadedModel& model) : model_(model) {
     const Context& context = model.context();
-    if (context.place.device != Device::cpu)
+    if (context.exec.device != Device::cpu)
         throw InputError("lossless coding runs on the CPU alone: leave out --device cuda");
     for (std::size_t l = 0; l < model.glow().levels().size(); ++l) {
         Glow::Level& level = model.glow().levels()[l];

@@ -27,14 +27,14 @@ constexpr std::int64_t kVersion = 1;
 struct Tree {
     const char* path;
     float* values;               // nullptr: checked only
-    bfloat16* narrow = nullptr;  // in the place of values
+    bfloat16* bf16 = nullptr;  // in the place of values
 
-    bool is_wanted() const { return values != nullptr || narrow != nullptr; }
+    bool is_wanted() const { return values != nullptr || bf16 != nullptr; }
 };
 std::array<Tree, 4> trees_of(const Weights& weights) {
     return {Tree{"/params", weights.params}, Tree{"/ema", weights.ema},
-            Tree{"/optimizer/m", weights.m, weights.narrow_m},
-            Tree{"/optimizer/v", weights.v, weights.narrow_v}};
+            Tree{"/optimizer/m", weights.m, weights.m_bf16},
+            Tree{"/optimizer/v", weights.v, weights.v_bf16}};
 }
 
 // Differences between a file and what is expected of it, told together.
@@ -159,7 +159,7 @@ void read_tree(const Hdf5File& file, const Parameters& parameters, Solver& solve
     each(parameters.tensors(), [&](const std::string&, const Tensor& tensor, const auto& values) {
         check_values(tree, tensor, values, solver, report);
         store(values, tensor, parameters.size(), tree.values);
-        store(values, tensor, parameters.size(), tree.narrow);
+        store(values, tensor, parameters.size(), tree.bf16);
     });
     if (std::string(tree.path) == "/params")
         each(parameters.fixed_tensors(),
@@ -181,9 +181,9 @@ fs::path find_checkpoint(const fs::path& file_or_folder) {
 }
 
 void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config, const Progress& progress,
-                     const nlohmann::ordered_json& history, const Parameters& parameters, const Place& place,
-                     const Weights& there) {
-    HostWeights host(place, parameters, there);
+                     const nlohmann::ordered_json& history, const Parameters& parameters, const Exec& exec,
+                     const Weights& device) {
+    HostWeights host(exec, parameters, device);
     host.fetch();
     const Weights& weights = host.get();
     AtomicFile atomic(path);
@@ -200,12 +200,12 @@ void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config,
         if (!tree.is_wanted()) continue;
         for (const Tensor& tensor : parameters.tensors()) {
             const float* values = tree.values;
-            if (tree.narrow == nullptr) {
+            if (tree.bf16 == nullptr) {
                 values += tensor.offset;
             } else {
-                const bfloat16* const narrow = tree.narrow + tensor.offset;
+                const bfloat16* const bf16 = tree.bf16 + tensor.offset;
                 wide.resize(static_cast<std::size_t>(tensor.count));
-                std::transform(narrow, narrow + tensor.count, wide.begin(),
+                std::transform(bf16, bf16 + tensor.count, wide.begin(),
                                [](bfloat16 x) { return widen(x); });
                 values = wide.data();
             }
@@ -281,11 +281,11 @@ CheckpointInfo check_checkpoint(const fs::path& path) {
     return info;
 }
 
-void load_checkpoint(const fs::path& path, const Parameters& parameters, const Place& place,
-                     const Weights& there) {
+void load_checkpoint(const fs::path& path, const Parameters& parameters, const Exec& exec,
+                     const Weights& device) {
     const Hdf5File file = Hdf5File::open(path);
     Report report(path);
-    const HostWeights host(place, parameters, there);
+    const HostWeights host(exec, parameters, device);
     const Weights& weights = host.get();
     const std::unique_ptr<Solver> solver = make_cpu_solver();
     for (const Tree& tree : trees_of(weights))

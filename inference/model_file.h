@@ -16,7 +16,7 @@ struct Progress {
     double epoch = 0;
 };
 
-// The flat arrays of a model, in the memory of a place and in the layout of Parameters; each may be nullptr
+// The flat arrays of a model, in device memory and in the layout of Parameters; each may be nullptr
 // where it is not wanted.
 struct Weights {
     float* params = nullptr;
@@ -25,16 +25,16 @@ struct Weights {
     float* v = nullptr;
     float* fixed = nullptr;  // of the fixed tensors, which stand in /params
     // In the place of m and v: the same in bf16. A file has them as float32.
-    bfloat16* narrow_m = nullptr;
-    bfloat16* narrow_v = nullptr;
+    bfloat16* m_bf16 = nullptr;
+    bfloat16* v_bf16 = nullptr;
 
-    bool has_moments() const { return m != nullptr || narrow_m != nullptr; }
+    bool has_moments() const { return m != nullptr || m_bf16 != nullptr; }
 };
 // f(m, v), of whichever type they are.
 template <class F>
 void with_moments(const Weights& weights, F f) {
-    if (weights.narrow_m != nullptr)
-        f(weights.narrow_m, weights.narrow_v);
+    if (weights.m_bf16 != nullptr)
+        f(weights.m_bf16, weights.v_bf16);
     else
         f(weights.m, weights.v);
 }
@@ -51,7 +51,7 @@ std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_folde
 
 void save_checkpoint(const std::filesystem::path& path, const nlohmann::ordered_json& config,
                      const Progress& progress, const nlohmann::ordered_json& history, const Parameters& parameters,
-                     const Place& place, const Weights& weights);
+                     const Exec& exec, const Weights& weights);
 
 // Format, version, config and counters, without the tensors. InputError.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
@@ -67,7 +67,7 @@ CheckpointInfo check_checkpoint(const std::filesystem::path& path);
 // holds: names, shapes and types against `parameters`, values (finite, second moments not negative, no
 // singular W, permutations that are some, L and U strictly triangular). InputError lists the first 20
 // differences and their number. A tree that is asked for must be there.
-void load_checkpoint(const std::filesystem::path& path, const Parameters& parameters, const Place& place,
+void load_checkpoint(const std::filesystem::path& path, const Parameters& parameters, const Exec& exec,
                      const Weights& weights);
 
 }  // namespace glow

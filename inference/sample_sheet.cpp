@@ -38,7 +38,7 @@ std::optional<SampleSheet> sample_sheet(const Context& context, Glow& glow, cons
     const index_t N = grid->tiles(), D = model.dimensions();
     const std::vector<std::int32_t> classes =
         column_classes(N, grid->columns, std::max<index_t>(1, model.n_classes));
-    const Share mine = context.communicator.share(N);
+    const Slice mine = context.communicator.slice(N);
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
     std::vector<double> largest(static_cast<std::size_t>(N));
     std::vector<Panel> panels;
@@ -46,11 +46,11 @@ std::optional<SampleSheet> sample_sheet(const Context& context, Glow& glow, cons
     for (const double temperature : kSheetTemperatures) {
         sample(context, glow, buffers, mine.first, mine.count, temperature, seed, classes.data() + mine.first,
                pixels.data() + mine.first * D, largest.data() + mine.first);
-        context.communicator.gather_shares(N, static_cast<std::size_t>(D), pixels.data());
-        context.communicator.gather_shares(N, sizeof(double), largest.data());
-        if (!context.communicator.is_first()) continue;
+        context.communicator.all_gather_slices(N, static_cast<std::size_t>(D), pixels.data());
+        context.communicator.all_gather_slices(N, sizeof(double), largest.data());
+        if (!context.communicator.is_root()) continue;
         cross_out_not_finite(model, N, largest.data(), pixels.data());
-        NoImages found;
+        SampleHealth found;
         found.add(N, largest.data());
         const std::string label = fmt::format("T = {:g}", temperature);
         if (found.any())

@@ -12,7 +12,7 @@
 
 namespace glow {
 
-// Bits of each image as a PNG file of its own, per value: [N]. Grey or RGB, with or without alpha.
+// Bits of each image as a PNG file of its own, per value: [N]. Gray or RGB, with or without alpha.
 std::vector<double> png_bits_per_dim(const SplitImages& images);
 
 // How often a number of `high` is above one of `low`, a tie half: the area under the ROC curve of the test

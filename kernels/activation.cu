@@ -97,32 +97,32 @@ struct AddSum {
 }  // namespace
 
 template <class T, class Bias>
-void bias_relu(const Place& place, index_t m, index_t n, index_t stride, const Bias* bias, T* C) {
-    for_each_row_channel(place, m, n, BiasRelu<T, Bias>{stride, bias, C});
+void bias_relu(const Exec& exec, index_t m, index_t n, index_t stride, const Bias* bias, T* C) {
+    for_each_row_channel(exec, m, n, BiasRelu<T, Bias>{stride, bias, C});
 }
 
 template <class Map>
-void relu_backward(const Place& place, index_t rows, index_t C, const Map* map, Map* dmap, real* sums,
+void relu_backward(const Exec& exec, index_t rows, index_t C, const Map* map, Map* dmap, real* sums,
                    double* partial) {
     constexpr index_t kPack = Pack<Map>::kSize;
-    if (packs_fit(place, C, map, dmap)) {
+    if (packs_fit(exec, C, map, dmap)) {
         if (sums != nullptr)
-            sum_columns(place, rows, C / kPack, partial, ReluBackwardSumPack<Map>{C, map, dmap},
+            sum_columns(exec, rows, C / kPack, partial, ReluBackwardSumPack<Map>{C, map, dmap},
                         AddSumPack<kPack>{sums});
         else
-            for_each(place, rows * C / kPack, ReluBackwardPack<Map>{map, dmap});
+            for_each(exec, rows * C / kPack, ReluBackwardPack<Map>{map, dmap});
     } else if (sums != nullptr)
-        sum_columns(place, rows, C, partial, ReluBackwardSum<Map>{C, map, dmap}, AddSum{sums});
+        sum_columns(exec, rows, C, partial, ReluBackwardSum<Map>{C, map, dmap}, AddSum{sums});
     else
-        for_each(place, rows * C, ReluBackward<Map>{map, dmap});
+        for_each(exec, rows * C, ReluBackward<Map>{map, dmap});
 }
 
-template void bias_relu<double, double>(const Place&, index_t, index_t, index_t, const double*, double*);
-template void bias_relu<float, float>(const Place&, index_t, index_t, index_t, const float*, float*);
-template void bias_relu<bfloat16, float>(const Place&, index_t, index_t, index_t, const float*, bfloat16*);
-template void relu_backward<real>(const Place&, index_t, index_t, const real*, real*, real*, double*);
+template void bias_relu<double, double>(const Exec&, index_t, index_t, index_t, const double*, double*);
+template void bias_relu<float, float>(const Exec&, index_t, index_t, index_t, const float*, float*);
+template void bias_relu<bfloat16, float>(const Exec&, index_t, index_t, index_t, const float*, bfloat16*);
+template void relu_backward<real>(const Exec&, index_t, index_t, const real*, real*, real*, double*);
 #if !defined(GLOW_REAL_DOUBLE)
-template void relu_backward<bfloat16>(const Place&, index_t, index_t, const bfloat16*, bfloat16*, real*,
+template void relu_backward<bfloat16>(const Exec&, index_t, index_t, const bfloat16*, bfloat16*, real*,
                                       double*);
 #endif
 

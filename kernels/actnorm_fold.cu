@@ -172,37 +172,37 @@ struct UnpackTaps {
 
 }  // namespace
 
-void fold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W, const real* bias,
+void fold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W, const real* bias,
                   const real* logs, real* folded) {
-    for_each_row(place, FoldActnorm{out, K, stride, W, bias, logs, folded});
+    for_each_row(exec, FoldActnorm{out, K, stride, W, bias, logs, folded});
 }
 
-void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W,
+void unfold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W,
                     const real* bias, const real* logs, const real* dfolded, const real* dfolded_bias,
                     real* dW, real* dbias, real* dlogs) {
     const Unfold unfold{K, stride, W, bias, logs, dfolded, dfolded_bias, dW, dbias, dlogs};
-    if (place.tuned_for_gpu())
-        sum_rows(place, out, K, UnfoldOnGpu{unfold});
+    if (exec.tuned_for_gpu())
+        sum_rows(exec, out, K, UnfoldOnGpu{unfold});
     else
-        for_each(place, out, UnfoldOnCpu{unfold}, stride);
+        for_each(exec, out, UnfoldOnCpu{unfold}, stride);
 }
 
 template <class Map>
-void fold_networks(const Place& place, std::span<const NetworkFolding<Map>> levels) {
+void fold_networks(const Exec& exec, std::span<const NetworkFolding<Map>> levels) {
     if (levels.size() > kMostFoldings) throw Error("fold_networks: too many levels");
     FoldNetworks<Map> fold{levels.size(), {}};
     std::copy(levels.begin(), levels.end(), fold.level);
-    for_each_row(place, fold);
+    for_each_row(exec, fold);
 }
 
-void unpack_taps(const Place& place, index_t C, index_t w, bool edge, TapOrder order, const real* dpacked,
+void unpack_taps(const Exec& exec, index_t C, index_t w, bool edge, TapOrder order, const real* dpacked,
                  real* dW) {
-    for_each_group(place, 9, C, w, UnpackTaps{TapRows(order, C, w), w + (edge ? 1 : 0), dpacked, dW});
+    for_each_group(exec, 9, C, w, UnpackTaps{TapRows(order, C, w), w + (edge ? 1 : 0), dpacked, dW});
 }
 
-template void fold_networks<real>(const Place&, std::span<const NetworkFolding<real>>);
+template void fold_networks<real>(const Exec&, std::span<const NetworkFolding<real>>);
 #if !defined(GLOW_REAL_DOUBLE)
-template void fold_networks<bfloat16>(const Place&, std::span<const NetworkFolding<bfloat16>>);
+template void fold_networks<bfloat16>(const Exec&, std::span<const NetworkFolding<bfloat16>>);
 #endif
 
 }  // namespace glow::inline GLOW_REAL

@@ -10,13 +10,13 @@ namespace glow::inline GLOW_REAL {
 
 // A convolution followed by actnorm, y = (W x + b) s with s = exp(3 logs): folded[o, k] = s_o W[o, k] for
 // k < K, then (where stride > K) s_o b_o in column K, zeros up to stride.
-void fold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W, const real* bias,
+void fold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W, const real* bias,
                   const real* logs, real* folded);
 
 // Gradients through fold_actnorm, from those of the folded weights (dfolded [out, stride]) and folded bias
 // (its column K, or dfolded_bias): dW[o,k] += s dfolded[o,k], dbias += s dc, dlogs += 3 (sum_k dfolded W s +
 // dc s b).
-void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, const real* W,
+void unfold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W,
                     const real* bias, const real* logs, const real* dfolded, const real* dfolded_bias,
                     real* dW, real* dbias, real* dlogs);
 
@@ -24,7 +24,7 @@ void unfold_actnorm(const Place& place, index_t out, index_t K, index_t stride, 
 // c * 9 + tap (zeros from 9 C on; the edge channel's entries are left out). unpack_taps(): the gradient's way
 // back, dW += (the edge channel's entries are left alone).
 enum class TapOrder { taps_first, outputs_first };
-void unpack_taps(const Place& place, index_t C, index_t w, bool edge, TapOrder order, const real* dpacked,
+void unpack_taps(const Exec& exec, index_t C, index_t w, bool edge, TapOrder order, const real* dpacked,
                  real* dW);
 
 // The weights of coupling networks of equal shape (those of a level) as they are multiplied. What is read are
@@ -46,6 +46,6 @@ struct NetworkFolding {
 // Of all levels, at most kMostFoldings, in one kernel.
 inline constexpr std::size_t kMostFoldings = 15;
 template <class Map>
-void fold_networks(const Place& place, std::span<const NetworkFolding<Map>> levels);
+void fold_networks(const Exec& exec, std::span<const NetworkFolding<Map>> levels);
 
 }  // namespace glow::inline GLOW_REAL

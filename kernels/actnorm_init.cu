@@ -48,19 +48,19 @@ struct FromMoments {
 }  // namespace
 
 template <class T>
-void add_moments(const Place& place, index_t rows, index_t C, const T* x, index_t stride, double* moments,
+void add_moments(const Exec& exec, index_t rows, index_t C, const T* x, index_t stride, double* moments,
                  double* partial) {
-    sum_columns(place, rows, C, partial, Moments<T>{x, stride}, AddMoments{C, moments});
+    sum_columns(exec, rows, C, partial, Moments<T>{x, stride}, AddMoments{C, moments});
 }
 
-void actnorm_from_moments(const Place& place, double count, index_t C, const double* moments, real* bias,
+void actnorm_from_moments(const Exec& exec, double count, index_t C, const double* moments, real* bias,
                           real* logs) {
-    for_each(place, C, FromMoments{count, C, moments, bias, logs});
+    for_each(exec, C, FromMoments{count, C, moments, bias, logs});
 }
 
-template void add_moments<double>(const Place&, index_t, index_t, const double*, index_t, double*, double*);
+template void add_moments<double>(const Exec&, index_t, index_t, const double*, index_t, double*, double*);
 #if !defined(GLOW_REAL_DOUBLE)
-template void add_moments<float>(const Place&, index_t, index_t, const float*, index_t, double*, double*);
+template void add_moments<float>(const Exec&, index_t, index_t, const float*, index_t, double*, double*);
 #endif
 
 }  // namespace glow::inline GLOW_REAL

@@ -8,11 +8,11 @@ namespace glow::inline GLOW_REAL {
 // moments[c] += sum of x, moments[C + c] += sum of x^2 over rows; x has `stride` elements a row, T real or
 // state_t. partial: column_scratch(2, C) doubles.
 template <class T>
-void add_moments(const Place& place, index_t rows, index_t C, const T* x, index_t stride, double* moments,
+void add_moments(const Exec& exec, index_t rows, index_t C, const T* x, index_t stride, double* moments,
                  double* partial);
-// Data-dependent initialisation (spec section 1) from the moments of `count` rows: bias = -mean,
+// Data-dependent initialization (spec section 1) from the moments of `count` rows: bias = -mean,
 // 3 logs = -log(s + 1e-6), s = sqrt(mean((x + bias)^2)).
-void actnorm_from_moments(const Place& place, double count, index_t C, const double* moments, real* bias,
+void actnorm_from_moments(const Exec& exec, double count, index_t C, const double* moments, real* bias,
                           real* logs);
 
 }  // namespace glow::inline GLOW_REAL

@@ -31,16 +31,16 @@ struct bfloat16 {
     std::uint16_t bits;
 };
 
-// Where a kernel runs. On Device::none it does not: the memory plan is a dry run of the step itself, on
+// Where and how a kernel runs. On Device::count_only it does not run: the memory plan is the step itself on
 // arenas that only count. `stream` is a cudaStream_t, unused on the CPU.
-enum class Device { cpu, cuda, none };
-struct Place {
+enum class Device { cpu, cuda, count_only };
+struct Exec {
     Device device = Device::cpu;
     int threads = 1;
     void* stream = nullptr;
-    bool rehearse = false;  // on the CPU, run what is written for the GPU where a kernel has both: for tests
+    bool use_gpu_paths = false;  // on the CPU, take the code paths written for a GPU: for tests
 
-    bool tuned_for_gpu() const { return device == Device::cuda || rehearse; }
+    bool tuned_for_gpu() const { return device == Device::cuda || use_gpu_paths; }
 };
 
 }  // namespace glow

@@ -210,52 +210,52 @@ struct LatentBackward {
 
 }  // namespace
 
-void class_vectors(const Place& place, index_t classes, index_t J, const real* weight, const real* bias,
+void class_vectors(const Exec& exec, index_t classes, index_t J, const real* weight, const real* bias,
                    const real* logs, real* vectors) {
-    for_each_row_channel(place, classes, J, Vectors{J, weight, bias, logs, vectors});
+    for_each_row_channel(exec, classes, J, Vectors{J, weight, bias, logs, vectors});
 }
 
-void class_maps(const Place& place, index_t N, index_t pixels, index_t J, const real* map,
+void class_maps(const Exec& exec, index_t N, index_t pixels, index_t J, const real* map,
                 const real* vectors, const std::int32_t* labels, real* maps) {
-    for_each_group(place, N, pixels, J, Maps{pixels, J, map, vectors, labels, maps});
+    for_each_group(exec, N, pixels, J, Maps{pixels, J, map, vectors, labels, maps});
 }
 
-void class_maps_backward(const Place& place, index_t N, index_t pixels, index_t J, const real* dmaps,
+void class_maps_backward(const Exec& exec, index_t N, index_t pixels, index_t J, const real* dmaps,
                          real* dmap, double* image_sums) {
-    for_each(place, pixels * J, SumImages{N, pixels * J, dmaps, dmap}, N);
-    for_each_row_channel(place, N, J, SumPixels{pixels, J, dmaps, image_sums});
+    for_each(exec, pixels * J, SumImages{N, pixels * J, dmaps, dmap}, N);
+    for_each_row_channel(exec, N, J, SumPixels{pixels, J, dmaps, image_sums});
 }
 
-void class_vectors_backward(const Place& place, index_t N, index_t classes, index_t J,
+void class_vectors_backward(const Exec& exec, index_t N, index_t classes, index_t J,
                             const std::int32_t* labels, const double* image_sums, const real* vectors,
                             const real* logs, real* dweight, real* dbias, real* dlogs) {
-    for_each_row_channel(place, classes, J, VectorsBackward{N, J, labels, image_sums, logs, dweight});
-    for_each(place, J, VectorsBackwardShared{N, J, labels, image_sums, vectors, logs, dbias, dlogs}, N);
+    for_each_row_channel(exec, classes, J, VectorsBackward{N, J, labels, image_sums, logs, dweight});
+    for_each(exec, J, VectorsBackwardShared{N, J, labels, image_sums, vectors, logs, dbias, dlogs}, N);
 }
 
-void spatial_mean(const Place& place, index_t N, index_t pixels, index_t C, const state_t* z, double* mean) {
-    for_each_row_channel(place, N, C, SpatialMean{pixels, C, z, mean});
+void spatial_mean(const Exec& exec, index_t N, index_t pixels, index_t C, const state_t* z, double* mean) {
+    for_each_row_channel(exec, N, C, SpatialMean{pixels, C, z, mean});
 }
 
-void class_logits(const Place& place, index_t N, index_t C, index_t classes, const double* mean,
+void class_logits(const Exec& exec, index_t N, index_t C, index_t classes, const double* mean,
                   const LinearLayer& layer, double* logits) {
-    for_each_row_channel(place, N, classes, Logits{C, classes, mean, layer, logits});
+    for_each_row_channel(exec, N, classes, Logits{C, classes, mean, layer, logits});
 }
 
-void cross_entropy(const Place& place, index_t N, index_t classes, const std::int32_t* labels, double* logits,
+void cross_entropy(const Exec& exec, index_t N, index_t classes, const std::int32_t* labels, double* logits,
                    double* bits, double* error) {
-    for_each(place, N, CrossEntropy{classes, labels, logits, bits, error}, classes);
+    for_each(exec, N, CrossEntropy{classes, labels, logits, bits, error}, classes);
 }
 
-void classifier_backward(const Place& place, index_t N, index_t pixels, index_t C, index_t classes,
+void classifier_backward(const Exec& exec, index_t N, index_t pixels, index_t C, index_t classes,
                          const std::int32_t* labels, const double* mean, const double* probabilities,
                          const LinearLayer& layer, double dbits, double* dpre, real* dweight, real* dbias,
                          real* dlogs, real* dz) {
-    for_each_row_channel(place, N, classes,
+    for_each_row_channel(exec, N, classes,
                          LogitsBackward{classes, labels, probabilities, layer.logs, dbits, dpre});
-    for_each_row_channel(place, C, classes, WeightBackward{N, C, classes, mean, dpre, dweight});
-    for_each(place, classes, BiasBackward{N, C, classes, mean, dpre, layer, dbias, dlogs}, N * C);
-    for_each_row_channel(place, N, C, LatentBackward{pixels, C, classes, layer.weight, dpre, dz});
+    for_each_row_channel(exec, C, classes, WeightBackward{N, C, classes, mean, dpre, dweight});
+    for_each(exec, classes, BiasBackward{N, C, classes, mean, dpre, layer, dbias, dlogs}, N * C);
+    for_each_row_channel(exec, N, C, LatentBackward{pixels, C, classes, layer.weight, dpre, dz});
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -9,38 +9,38 @@
 namespace glow::inline GLOW_REAL {
 
 // vectors[k, j] = (weight[k, j] + bias[j]) exp(3 logs[j]), [classes, J].
-void class_vectors(const Place& place, index_t classes, index_t J, const real* weight, const real* bias,
+void class_vectors(const Exec& exec, index_t classes, index_t J, const real* weight, const real* bias,
                    const real* logs, real* vectors);
 // maps[n, p, j] = map[p, j] + vectors[labels[n], j], [N, pixels, J].
-void class_maps(const Place& place, index_t N, index_t pixels, index_t J, const real* map,
+void class_maps(const Exec& exec, index_t N, index_t pixels, index_t J, const real* map,
                 const real* vectors, const std::int32_t* labels, real* maps);
 // Its backward, from dmaps [N, pixels, J]: dmap[p, j] = sum over images (overwrites), image_sums[n, j] = sum
 // over pixels (overwrites).
-void class_maps_backward(const Place& place, index_t N, index_t pixels, index_t J, const real* dmaps,
+void class_maps_backward(const Exec& exec, index_t N, index_t pixels, index_t J, const real* dmaps,
                          real* dmap, double* image_sums);
 // Gradients of class_vectors from image_sums [N, J]: dweight, dbias, dlogs +=.
-void class_vectors_backward(const Place& place, index_t N, index_t classes, index_t J,
+void class_vectors_backward(const Exec& exec, index_t N, index_t classes, index_t J,
                             const std::int32_t* labels, const double* image_sums, const real* vectors,
                             const real* logs, real* dweight, real* dbias, real* dlogs);
 
 // mean[n, c] = mean over the pixels of z [N, pixels, C].
-void spatial_mean(const Place& place, index_t N, index_t pixels, index_t C, const state_t* z, double* mean);
+void spatial_mean(const Exec& exec, index_t N, index_t pixels, index_t C, const state_t* z, double* mean);
 
-// The zero-initialised linear layer: logits[n, k] = (sum_c mean[n, c] weight[c, k] + bias[k]) exp(3 logs[k]).
+// The zero-initialized linear layer: logits[n, k] = (sum_c mean[n, c] weight[c, k] + bias[k]) exp(3 logs[k]).
 struct LinearLayer {
     const real* weight;  // [C, classes]
     const real* bias;    // [classes]
     const real* logs;    // [classes]
 };
-void class_logits(const Place& place, index_t N, index_t C, index_t classes, const double* mean,
+void class_logits(const Exec& exec, index_t N, index_t C, index_t classes, const double* mean,
                   const LinearLayer& layer, double* logits);
 // bits[n] = -log2 softmax(logits[n])[labels[n]], error[n] = 1 where another class has a logit as large or
 // larger, else 0. logits [N, classes] are turned into probabilities.
-void cross_entropy(const Place& place, index_t N, index_t classes, const std::int32_t* labels, double* logits,
+void cross_entropy(const Exec& exec, index_t N, index_t classes, const std::int32_t* labels, double* logits,
                    double* bits, double* error);
 // Gradients of dbits * sum over n of bits[n], from the probabilities: dpre [N, classes] (overwrites) is the
 // gradient before the scale; dweight, dbias, dlogs +=; dz [N, pixels, C] +=.
-void classifier_backward(const Place& place, index_t N, index_t pixels, index_t C, index_t classes,
+void classifier_backward(const Exec& exec, index_t N, index_t pixels, index_t C, index_t classes,
                          const std::int32_t* labels, const double* mean, const double* probabilities,
                          const LinearLayer& layer, double dbits, double* dpre, real* dweight, real* dbias,
                          real* dlogs, real* dz);

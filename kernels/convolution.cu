@@ -1,4 +1,4 @@
-// im2col, col2im and the zero-initialised convolution's pointwise part.
+// im2col, col2im and the zero-initialized convolution's pointwise part.
 #include <type_traits>
 
 #include "kernels/convolution.h"
@@ -35,12 +35,12 @@ struct Im2col {
     }
     GLOW_HD void operator()(index_t q, index_t x, index_t c, unsigned taps) const {
         Map* const row = columns + ((q - rows.begin) * rows.W + x) * stride + c;
-        const S* const centre = source + (q * rows.W + x) * source_stride + c;
+        const S* const center = source + (q * rows.W + x) * source_stride + c;
         for (index_t kh = 0; kh < 3; ++kh)
             for (index_t kw = 0; kw < 3; ++kw) {
                 const bool inside = taps >> (kh * 3 + kw) & 1;
                 row[(kh * 3 + kw) * per_tap] =
-                    inside ? value(centre[sign * ((kh - 1) * rows.W + kw - 1) * source_stride]) : Map{};
+                    inside ? value(center[sign * ((kh - 1) * rows.W + kw - 1) * source_stride]) : Map{};
             }
     }
     // A state is rounded as a network sees it, a gradient to the networks' type.
@@ -147,12 +147,12 @@ struct Col2im {
         return taps;
     }
     GLOW_HD void operator()(index_t q, index_t x, index_t c, unsigned taps) const {
-        const real* const centre = columns + ((q - rows.begin) * rows.W + x) * stride + c;
+        const real* const center = columns + ((q - rows.begin) * rows.W + x) * stride + c;
         real sum = target[(q * rows.W + x) * target_stride + c];
         for (index_t kh = 0; kh < 3; ++kh)
             for (index_t kw = 0; kw < 3; ++kw)
                 if (taps >> (kh * 3 + kw) & 1)
-                    sum += centre[sign * ((kh - 1) * rows.W + kw - 1) * stride + (kh * 3 + kw) * per_tap];
+                    sum += center[sign * ((kh - 1) * rows.W + kw - 1) * stride + (kh * 3 + kw) * per_tap];
         target[(q * rows.W + x) * target_stride + c] = sum;
     }
 };
@@ -261,65 +261,65 @@ struct StoreEdge {
 }  // namespace
 
 template <class S, class Map>
-void im2col(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
+void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
             index_t source_stride, Map* columns) {
     const index_t sign = mirror ? -1 : 1;
-    if (packs_fit(place, layout.stride, columns)) {
-        for_each_stencil_columns(place, rows.begin, rows.end, rows.H, rows.W,
+    if (packs_fit(exec, layout.stride, columns)) {
+        for_each_stencil_columns(exec, rows.begin, rows.end, rows.H, rows.W,
                                  layout.stride / Pack<Map>::kSize,
                                  Im2colPack<S, Map>{rows, layout.C, layout.per_tap(), layout.stride, sign,
                                                     layout.one, source, source_stride, columns});
         return;
     }
-    for_each_stencil(place, rows.begin, rows.end, rows.H, rows.W, layout.C,
+    for_each_stencil(exec, rows.begin, rows.end, rows.H, rows.W, layout.C,
                      Im2col<S, Map>{rows, layout.C, layout.per_tap(), layout.stride, sign, source,
                                     source_stride, columns});
     if (layout.edge)
-        for_each_stencil(place, rows.begin, rows.end, rows.H, rows.W, 9,
+        for_each_stencil(exec, rows.begin, rows.end, rows.H, rows.W, 9,
                          EdgeColumns<Map>{rows, layout.C, layout.stride, sign, columns});
     const index_t used = 9 * layout.per_tap();
-    for_each_row_channel(place, rows.pixels(), layout.stride - used,
+    for_each_row_channel(exec, rows.pixels(), layout.stride - used,
                          Padding<Map>{used, layout.stride, layout.one, columns});
 }
 
-void col2im(const Place& place, const ImageRows& rows, const Columns& layout, bool mirror,
+void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror,
             const real* columns, real* target, index_t target_stride) {
     // The image rows beside the block receive from it too; those of other images do not (`inside` is false
     // for them).
     const index_t begin = rows.begin % rows.H == 0 ? rows.begin : rows.begin - 1;
     const index_t end = rows.end % rows.H == 0 ? rows.end : rows.end + 1;
     for_each_stencil(
-        place, begin, end, rows.H, rows.W, layout.C,
+        exec, begin, end, rows.H, rows.W, layout.C,
         Col2im{rows, layout.per_tap(), layout.stride, mirror ? -1 : 1, columns, target, target_stride});
 }
 
-void exp_scale(const Place& place, index_t C, const real* logs, double* scale) {
-    for_each(place, C, ExpScale{logs, scale});
+void exp_scale(const Exec& exec, index_t C, const real* logs, double* scale) {
+    for_each(exec, C, ExpScale{logs, scale});
 }
 
-void zero_convolution_finish(const Place& place, const ImageRows& rows, index_t C, const real* edge_weight,
+void zero_convolution_finish(const Exec& exec, const ImageRows& rows, index_t C, const real* edge_weight,
                              index_t edge_stride, const real* bias, const double* scale, real* out) {
-    for_each_stencil(place, rows.begin, rows.end, rows.H, rows.W, C,
+    for_each_stencil(exec, rows.begin, rows.end, rows.H, rows.W, C,
                      Finish{rows, C, edge_weight, edge_stride, bias, scale, out});
 }
 
-void zero_convolution_backward(const Place& place, index_t rows, index_t C, const double* scale,
+void zero_convolution_backward(const Exec& exec, index_t rows, index_t C, const double* scale,
                                const real* out, real* dout, real* dbias, real* dlogs, double* partial) {
-    sum_columns(place, rows, C, partial, FinishBackward{C, scale, out, dout}, StoreFinish{dbias, dlogs});
+    sum_columns(exec, rows, C, partial, FinishBackward{C, scale, out, dout}, StoreFinish{dbias, dlogs});
 }
 
-void edge_weight_backward(const Place& place, index_t N, index_t H, index_t W, index_t C, const real* dpre,
+void edge_weight_backward(const Exec& exec, index_t N, index_t H, index_t W, index_t C, const real* dpre,
                           real* dedge_weight, index_t edge_stride, double* partial) {
-    if (place.tuned_for_gpu())
-        sum_columns(place, N * H, C, partial, EdgeBackwardRow{H, W, C, dpre},
+    if (exec.tuned_for_gpu())
+        sum_columns(exec, N * H, C, partial, EdgeBackwardRow{H, W, C, dpre},
                     StoreEdge{dedge_weight, edge_stride});
     else
-        sum_columns(place, N, C, partial, EdgeBackward{H, W, C, dpre}, StoreEdge{dedge_weight, edge_stride},
+        sum_columns(exec, N, C, partial, EdgeBackward{H, W, C, dpre}, StoreEdge{dedge_weight, edge_stride},
                     2 * (H + W));
 }
 
 #define GLOW_INSTANTIATE(S, Map)                                                                          \
-    template void im2col<S, Map>(const Place&, const ImageRows&, const Columns&, bool, const S*, index_t, \
+    template void im2col<S, Map>(const Exec&, const ImageRows&, const Columns&, bool, const S*, index_t, \
                                  Map*);
 GLOW_INSTANTIATE(state_t, real)
 #if !defined(GLOW_REAL_DOUBLE)

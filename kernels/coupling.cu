@@ -99,32 +99,32 @@ struct AdditiveBackward {
 
 }  // namespace
 
-void affine_coupling_forward(const Place& place, index_t N, index_t rows_per_image, index_t C,
+void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C,
                              const real* out, state_t* h, double* logdet, double* partial) {
-    reduce_groups(place, N, rows_per_image, C / 2, partial, AffineForward{rows_per_image, C, out, h},
+    reduce_groups(exec, N, rows_per_image, C / 2, partial, AffineForward{rows_per_image, C, out, h},
                   AddToLogdet{logdet});
 }
 
-void affine_coupling_inverse(const Place& place, index_t rows, index_t C, const real* out, state_t* h) {
-    for_each_row_channel(place, rows, C / 2, AffineInverse{C, out, h});
+void affine_coupling_inverse(const Exec& exec, index_t rows, index_t C, const real* out, state_t* h) {
+    for_each_row_channel(exec, rows, C / 2, AffineInverse{C, out, h});
 }
 
-void affine_coupling_backward(const Place& place, index_t rows, index_t C, double dlogdet, const real* out,
+void affine_coupling_backward(const Exec& exec, index_t rows, index_t C, double dlogdet, const real* out,
                               real* dout, state_t* h, real* dh) {
-    for_each_row_channel(place, rows, C / 2, AffineBackward{C, dlogdet, out, dout, h, dh});
+    for_each_row_channel(exec, rows, C / 2, AffineBackward{C, dlogdet, out, dout, h, dh});
 }
 
-void additive_coupling_forward(const Place& place, index_t rows, index_t C, const real* out, state_t* h) {
-    for_each_row_channel(place, rows, C / 2, AdditiveForward{C, out, h});
+void additive_coupling_forward(const Exec& exec, index_t rows, index_t C, const real* out, state_t* h) {
+    for_each_row_channel(exec, rows, C / 2, AdditiveForward{C, out, h});
 }
 
-void additive_coupling_inverse(const Place& place, index_t rows, index_t C, const real* out, state_t* h) {
-    for_each_row_channel(place, rows, C / 2, AdditiveInverse{C, out, h});
+void additive_coupling_inverse(const Exec& exec, index_t rows, index_t C, const real* out, state_t* h) {
+    for_each_row_channel(exec, rows, C / 2, AdditiveInverse{C, out, h});
 }
 
-void additive_coupling_backward(const Place& place, index_t rows, index_t C, const real* out, real* dout,
+void additive_coupling_backward(const Exec& exec, index_t rows, index_t C, const real* out, real* dout,
                                 state_t* h, const real* dh) {
-    for_each_row_channel(place, rows, C / 2, AdditiveBackward{C, out, dout, h, dh});
+    for_each_row_channel(exec, rows, C / 2, AdditiveBackward{C, out, dout, h, dh});
 }
 
 }  // namespace glow::inline GLOW_REAL

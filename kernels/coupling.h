@@ -8,20 +8,20 @@
 namespace glow::inline GLOW_REAL {
 
 // b <- (b + shift) * scale; logdet[n] += sum of log scale over image n (nats).
-void affine_coupling_forward(const Place& place, index_t N, index_t rows_per_image, index_t C,
+void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C,
                              const real* out, state_t* h, double* logdet, double* partial);
 // b <- b / scale - shift.
-void affine_coupling_inverse(const Place& place, index_t rows, index_t C, const real* out, state_t* h);
+void affine_coupling_inverse(const Exec& exec, index_t rows, index_t C, const real* out, state_t* h);
 // h: y -> x and dh: dL/dy -> dL/dx in the b half; dout = dL/dout (overwrites). dlogdet = dL/dlogdet of every
 // image.
-void affine_coupling_backward(const Place& place, index_t rows, index_t C, double dlogdet, const real* out,
+void affine_coupling_backward(const Exec& exec, index_t rows, index_t C, double dlogdet, const real* out,
                               real* dout, state_t* h, real* dh);
 
 // b <- b + out, b <- b - out, and the backward of the first (h: y -> x, dout = dL/dout, overwrites; dh is
 // unchanged).
-void additive_coupling_forward(const Place& place, index_t rows, index_t C, const real* out, state_t* h);
-void additive_coupling_inverse(const Place& place, index_t rows, index_t C, const real* out, state_t* h);
-void additive_coupling_backward(const Place& place, index_t rows, index_t C, const real* out, real* dout,
+void additive_coupling_forward(const Exec& exec, index_t rows, index_t C, const real* out, state_t* h);
+void additive_coupling_inverse(const Exec& exec, index_t rows, index_t C, const real* out, state_t* h);
+void additive_coupling_backward(const Exec& exec, index_t rows, index_t C, const real* out, real* dout,
                                 state_t* h, const real* dh);
 
 }  // namespace glow::inline GLOW_REAL

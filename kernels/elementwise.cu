@@ -32,29 +32,29 @@ struct Cast {
 }  // namespace
 
 template <class T>
-void fill(const Place& place, index_t count, T value, T* values) {
-    for_each(place, count, Fill<T>{value, values});
+void fill(const Exec& exec, index_t count, T value, T* values) {
+    for_each(exec, count, Fill<T>{value, values});
 }
 
 template <class T>
-void copy(const Place& place, index_t count, const T* from, T* to) {
-    for_each(place, count, Copy<T>{from, to});
+void copy(const Exec& exec, index_t count, const T* from, T* to) {
+    for_each(exec, count, Copy<T>{from, to});
 }
 
 template <class From, class To>
-void cast(const Place& place, index_t count, const From* from, To* to) {
-    for_each(place, count, Cast<From, To>{from, to});
+void cast(const Exec& exec, index_t count, const From* from, To* to) {
+    for_each(exec, count, Cast<From, To>{from, to});
 }
 
 #define GLOW_INSTANTIATE(T)                              \
-    template void fill<T>(const Place&, index_t, T, T*); \
-    template void copy<T>(const Place&, index_t, const T*, T*);
+    template void fill<T>(const Exec&, index_t, T, T*); \
+    template void copy<T>(const Exec&, index_t, const T*, T*);
 GLOW_INSTANTIATE(double)
 #if !defined(GLOW_REAL_DOUBLE)
 GLOW_INSTANTIATE(float)
-template void fill<bfloat16>(const Place&, index_t, bfloat16, bfloat16*);
+template void fill<bfloat16>(const Exec&, index_t, bfloat16, bfloat16*);
 #endif
 #undef GLOW_INSTANTIATE
-template void cast<float, bfloat16>(const Place&, index_t, const float*, bfloat16*);
+template void cast<float, bfloat16>(const Exec&, index_t, const float*, bfloat16*);
 
 }  // namespace glow::inline GLOW_REAL

@@ -67,17 +67,17 @@ __global__ void rows_kernel(index_t count, const __grid_constant__ F f) {
 
 // f(row, channel) for every row and channel.
 template <Functor F>
-void for_each_row_channel(const Place& place, index_t rows, index_t channels, F f) {
-    if (place.device == Device::none || rows <= 0 || channels <= 0) return;
+void for_each_row_channel(const Exec& exec, index_t rows, index_t channels, F f) {
+    if (exec.device == Device::count_only || rows <= 0 || channels <= 0) return;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
+    if (exec.device == Device::cuda) {
         const dim3 block = row_channel_block(channels);
-        row_channel_kernel<<<grid_size(rows, block.y), block, 0, stream_of(place)>>>(rows, channels, f);
+        row_channel_kernel<<<grid_size(rows, block.y), block, 0, stream_of(exec)>>>(rows, channels, f);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
 #endif
-#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * channels > 4096)
+#pragma omp parallel for num_threads(exec.threads) schedule(static) if (rows * channels > 4096)
     for (index_t row = 0; row < rows; ++row) {
 #pragma omp simd
         for (index_t c = 0; c < channels; ++c) f(row, c);
@@ -86,38 +86,38 @@ void for_each_row_channel(const Place& place, index_t rows, index_t channels, F 
 
 // f(i) for 0 <= i < count: flat arrays, or items that touch `work` elements each.
 template <Functor F>
-void for_each(const Place& place, index_t count, F f, index_t work = 1) {
-    if (place.device == Device::none || count <= 0) return;
+void for_each(const Exec& exec, index_t count, F f, index_t work = 1) {
+    if (exec.device == Device::count_only || count <= 0) return;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
-        flat_kernel<<<grid_size(count, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(count, f);
+    if (exec.device == Device::cuda) {
+        flat_kernel<<<grid_size(count, kBlockThreads), kBlockThreads, 0, stream_of(exec)>>>(count, f);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
 #endif
     if (work > 1) {
-#pragma omp parallel for num_threads(place.threads) schedule(static) if (count * work > 16384)
+#pragma omp parallel for num_threads(exec.threads) schedule(static) if (count * work > 16384)
         for (index_t i = 0; i < count; ++i) f(i);
     } else {
-#pragma omp parallel for simd num_threads(place.threads) schedule(static) if (count > 16384)
+#pragma omp parallel for simd num_threads(exec.threads) schedule(static) if (count > 16384)
         for (index_t i = 0; i < count; ++i) f(i);
     }
 }
 
 // f(q, y, x, channel) for image rows q in [begin, end) of [N, H, W, C] images, q = n * H + y.
 template <Functor F>
-void for_each_image_row(const Place& place, index_t begin, index_t end, index_t height, index_t width,
+void for_each_image_row(const Exec& exec, index_t begin, index_t end, index_t height, index_t width,
                         index_t channels, F f) {
-    if (place.device == Device::none || begin >= end || width <= 0 || channels <= 0) return;
+    if (exec.device == Device::count_only || begin >= end || width <= 0 || channels <= 0) return;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
-        image_row_kernel<<<grid_size(end - begin, 1), row_channel_block(channels), 0, stream_of(place)>>>(
+    if (exec.device == Device::cuda) {
+        image_row_kernel<<<grid_size(end - begin, 1), row_channel_block(channels), 0, stream_of(exec)>>>(
             begin, end, height, width, channels, f);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
 #endif
-#pragma omp parallel for num_threads(place.threads) \
+#pragma omp parallel for num_threads(exec.threads) \
     schedule(static) if ((end - begin) * width * channels > 4096)
     for (index_t q = begin; q < end; ++q) {
         const index_t y = q % height;
@@ -130,18 +130,18 @@ void for_each_image_row(const Place& place, index_t begin, index_t end, index_t 
 
 // f(group, row in group, channel) for every group of rows; a group is an image.
 template <Functor F>
-void for_each_group(const Place& place, index_t groups, index_t rows, index_t channels, F f) {
-    if (place.device == Device::none || groups <= 0 || rows <= 0 || channels <= 0) return;
+void for_each_group(const Exec& exec, index_t groups, index_t rows, index_t channels, F f) {
+    if (exec.device == Device::count_only || groups <= 0 || rows <= 0 || channels <= 0) return;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
+    if (exec.device == Device::cuda) {
         const dim3 block = row_channel_block(channels);
         const dim3 grid(grid_size(rows, block.y), static_cast<unsigned>(std::min<index_t>(groups, 65535)));
-        group_kernel<<<grid, block, 0, stream_of(place)>>>(groups, rows, channels, f);
+        group_kernel<<<grid, block, 0, stream_of(exec)>>>(groups, rows, channels, f);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
 #endif
-#pragma omp parallel for collapse(2) num_threads(place.threads) \
+#pragma omp parallel for collapse(2) num_threads(exec.threads) \
     schedule(static) if (groups * rows * channels > 4096)
     for (index_t group = 0; group < groups; ++group)
         for (index_t row = 0; row < rows; ++row) {
@@ -154,22 +154,22 @@ void for_each_group(const Place& place, index_t groups, index_t rows, index_t ch
 // row(k) for 0 <= k < row.length, then row.finish() once. f.groups(); f.items(group) and f.rows(group) of
 // each item.
 template <Functor F>
-void for_each_row(const Place& place, const F& f) {
+void for_each_row(const Exec& exec, const F& f) {
     index_t count = 0;
     for (int group = 0; group < f.groups(); ++group) {
         const index_t rows = f.items(group) * f.rows(group);
         if (rows > std::numeric_limits<std::uint32_t>::max()) throw Error("too many rows for one kernel");
         count += rows;
     }
-    if (place.device == Device::none || count == 0) return;
+    if (exec.device == Device::count_only || count == 0) return;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
-        rows_kernel<<<grid_size(count, 1), kBlockThreads / 2, 0, stream_of(place)>>>(count, f);
+    if (exec.device == Device::cuda) {
+        rows_kernel<<<grid_size(count, 1), kBlockThreads / 2, 0, stream_of(exec)>>>(count, f);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
 #endif
-#pragma omp parallel for num_threads(place.threads) schedule(static) if (count > 64)
+#pragma omp parallel for num_threads(exec.threads) schedule(static) if (count > 64)
     for (index_t at = 0; at < count; ++at) {
         const auto row = row_at(f, at);
 #pragma omp simd

@@ -128,36 +128,36 @@ struct Noise {
 
 }  // namespace
 
-void gaussian_log_density(const Place& place, const Latents& latents, const GaussianLayout& layout,
+void gaussian_log_density(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
                           const real* mean, const real* logs, const state_t* z, double* logp,
                           double* partial) {
-    reduce_groups(place, latents.N, latents.rows, latents.C, partial,
+    reduce_groups(exec, latents.N, latents.rows, latents.C, partial,
                   LogDensity{{latents, layout}, mean, logs, z}, AddToLogp{logp});
 }
 
-void gaussian_encode(const Place& place, const Latents& latents, const GaussianLayout& layout,
+void gaussian_encode(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
                      const real* mean, const real* logs, state_t* z) {
-    for_each_group(place, latents.N, latents.rows, latents.C, Encode{{latents, layout}, mean, logs, z});
+    for_each_group(exec, latents.N, latents.rows, latents.C, Encode{{latents, layout}, mean, logs, z});
 }
 
-void gaussian_decode(const Place& place, const Latents& latents, const GaussianLayout& layout,
+void gaussian_decode(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
                      const real* mean, const real* logs, state_t* z) {
-    for_each_group(place, latents.N, latents.rows, latents.C, Decode{{latents, layout}, mean, logs, z});
+    for_each_group(exec, latents.N, latents.rows, latents.C, Decode{{latents, layout}, mean, logs, z});
 }
 
-void gaussian_backward(const Place& place, const Latents& latents, const GaussianLayout& layout,
+void gaussian_backward(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
                        const real* mean, const real* logs, const state_t* z, double dlogp, real* dz,
                        real* dmean, real* dlogs) {
     const View at{latents, layout};
-    for_each_group(place, latents.N, latents.rows, latents.C, BackwardLatent{at, mean, logs, z, dlogp, dz});
-    for_each_group(place, layout.per_image ? latents.N : 1, latents.rows, latents.C,
+    for_each_group(exec, latents.N, latents.rows, latents.C, BackwardLatent{at, mean, logs, z, dlogp, dz});
+    for_each_group(exec, layout.per_image ? latents.N : 1, latents.rows, latents.C,
                    BackwardParameters{at, mean, logs, z, dlogp, dmean, dlogs});
 }
 
-void gaussian_noise(const Place& place, const Latents& latents, std::uint64_t seed, std::uint64_t item0,
+void gaussian_noise(const Exec& exec, const Latents& latents, std::uint64_t seed, std::uint64_t item0,
                     std::uint64_t first, double temperature, state_t* z) {
     const index_t count = latents.rows * latents.C;
-    for_each_row_channel(place, latents.N, (count + 3) / 4, Noise{count, seed, item0, first, temperature, z});
+    for_each_row_channel(exec, latents.N, (count + 3) / 4, Noise{count, seed, item0, first, temperature, z});
 }
 
 }  // namespace glow::inline GLOW_REAL

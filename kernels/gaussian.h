@@ -1,4 +1,4 @@
-// Diagonal Gaussian log-densities of latents and their reparametrisation (spec section 1, split and top
+// Diagonal Gaussian log-densities of latents and their reparametrization (spec section 1, split and top
 // prior): log N(z; mean, exp(logs)) = -1/2 log(2 pi) - logs - 1/2 eps^2, eps = (z - mean) exp(-logs).
 #pragma once
 
@@ -28,22 +28,22 @@ inline GaussianLayout shared_gaussian(index_t C) {
 }
 
 // logp[n] += log-density of image n (nats). partial: group_scratch(N) doubles.
-void gaussian_log_density(const Place& place, const Latents& latents, const GaussianLayout& layout,
+void gaussian_log_density(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
                           const real* mean, const real* logs, const state_t* z, double* logp,
                           double* partial);
 // z <- eps, and z <- mean + exp(logs) eps. In place.
-void gaussian_encode(const Place& place, const Latents& latents, const GaussianLayout& layout,
+void gaussian_encode(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
                      const real* mean, const real* logs, state_t* z);
-void gaussian_decode(const Place& place, const Latents& latents, const GaussianLayout& layout,
+void gaussian_decode(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
                      const real* mean, const real* logs, state_t* z);
 // dz = dL/dz (overwrites; same layout as z) and dmean, dlogs = dL/d parameters (overwrite; same layout as the
 // parameters, summed over images where they are shared). dlogp = dL/dlogp of every image.
-void gaussian_backward(const Place& place, const Latents& latents, const GaussianLayout& layout,
+void gaussian_backward(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
                        const real* mean, const real* logs, const state_t* z, double dlogp, real* dz,
                        real* dmean, real* dlogs);
 // z[n] = temperature * standard normal numbers of stream (seed, Purpose::sample, item0 + n), block `first`
 // on; each image takes rows * C numbers. Dense latents (z_stride == C) only.
-void gaussian_noise(const Place& place, const Latents& latents, std::uint64_t seed, std::uint64_t item0,
+void gaussian_noise(const Exec& exec, const Latents& latents, std::uint64_t seed, std::uint64_t item0,
                     std::uint64_t first, double temperature, state_t* z);
 
 }  // namespace glow::inline GLOW_REAL

@@ -34,8 +34,8 @@ inline void check_launch(const char* name, const char* file, int line) {
         throw_cuda_error(name, static_cast<int>(code), cudaGetErrorString(code), file, line);
 }
 
-inline cudaStream_t stream_of(const Place& place) {
-    return static_cast<cudaStream_t>(place.stream);
+inline cudaStream_t stream_of(const Exec& exec) {
+    return static_cast<cudaStream_t>(exec.stream);
 }
 
 // Threads of a block: x over channels (a power of two up to 32), y over rows.

@@ -1,5 +1,5 @@
 // Elementary functions in double, written once for both devices: inlined, free of branches, so that host
-// loops vectorise and device code needs no slow path. Relative errors are a few units in the last place
+// loops vectorize and device code needs no slow path. Relative errors are a few units in the last place
 // (tests/kernels).
 #pragma once
 
@@ -159,7 +159,7 @@ GLOW_HD inline Scale coupling_scale(double h) {
 }
 
 // x where `keep`, else +0, without a branch: compilers turn a conditional value that is stored into a
-// conditional store, which no host loop can vectorise and whose branch a random mask never lets the processor
+// conditional store, which no host loop can vectorize and whose branch a random mask never lets the processor
 // predict.
 GLOW_HD inline float select_or_zero(bool keep, float x) {
     std::uint32_t bits;
@@ -209,7 +209,7 @@ GLOW_HD inline bfloat16 round_to<bfloat16>(double x) {
 
 // What a network, or a gradient, sees of a state: x rounded to T, and never finer than to a multiple of
 // 2^-30. A float's own grid grows without end towards 0, where a rebuilt state (off by 1e-14) would lie many
-// of its steps away; on this grid it is off by less than half a step anywhere (kernels/kept_state.h).
+// of its steps away; on this grid it is off by less than half a step anywhere (kernels/saved_state.h).
 template <class T>
 GLOW_HD inline T round_state(double x) {
     const double kRound = 0x1.8p22;  // adding and subtracting it rounds to a multiple of 2^-30

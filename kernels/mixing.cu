@@ -282,75 +282,75 @@ struct ActnormGradient {
 
 }  // namespace
 
-void affine_rows(const Place& place, index_t rows, index_t C, const double* M, const double* shift,
+void affine_rows(const Exec& exec, index_t rows, index_t C, const double* M, const double* shift,
                  state_t* h) {
-    row_matvec(place, rows, C, C, AffineRows{C, M, shift, h});
+    row_matvec(exec, rows, C, C, AffineRows{C, M, shift, h});
 }
 
-void affine_rows_gradient(const Place& place, index_t rows, index_t C, const double* M, real* dh) {
-    row_matvec(place, rows, C, C, AffineRowsGradient{C, M, dh});
+void affine_rows_gradient(const Exec& exec, index_t rows, index_t C, const double* M, real* dh) {
+    row_matvec(exec, rows, C, C, AffineRowsGradient{C, M, dh});
 }
 
-void cast_with_one(const Place& place, index_t rows, index_t C, const state_t* h, real* out) {
-    for_each_row_channel(place, rows, C + 1, CastWithOne{C, h, out});
+void cast_with_one(const Exec& exec, index_t rows, index_t C, const state_t* h, real* out) {
+    for_each_row_channel(exec, rows, C + 1, CastWithOne{C, h, out});
 }
 
-void dense_weight(const Place& place, index_t K, index_t C, index_t stride, const real* weight, double* W) {
-    for_each_group(place, K, C, C, DenseWeight{C, stride, weight, W});
+void dense_weight(const Exec& exec, index_t K, index_t C, index_t stride, const real* weight, double* W) {
+    for_each_group(exec, K, C, C, DenseWeight{C, stride, weight, W});
 }
 
-void lu_weight(const Place& place, index_t K, index_t C, index_t stride, index_t fixed_stride,
+void lu_weight(const Exec& exec, index_t K, index_t C, index_t stride, index_t fixed_stride,
                const LuFactors& factors, double* W) {
-    for_each_group(place, K, C, C, LuWeight{C, stride, fixed_stride, factors, W});
+    for_each_group(exec, K, C, C, LuWeight{C, stride, fixed_stride, factors, W});
 }
 
-void lu_log_determinant(const Place& place, index_t K, index_t C, index_t stride, const real* log_diag,
+void lu_log_determinant(const Exec& exec, index_t K, index_t C, index_t stride, const real* log_diag,
                         double* log_abs_det) {
-    for_each(place, K, LuLogDeterminant{C, stride, log_diag, log_abs_det}, C);
+    for_each(exec, K, LuLogDeterminant{C, stride, log_diag, log_abs_det}, C);
 }
 
-void permutation_weight(const Place& place, index_t K, index_t C, index_t fixed_stride, const real* indices,
+void permutation_weight(const Exec& exec, index_t K, index_t C, index_t fixed_stride, const real* indices,
                         double* W, double* W_inverse, double* log_abs_det, double* condition) {
-    for_each_group(place, K, C, C,
+    for_each_group(exec, K, C, C,
                    PermutationWeight{C, fixed_stride, indices, W, W_inverse, log_abs_det, condition});
 }
 
-void fold_mixing(const Place& place, index_t K, index_t C, index_t pixels, index_t stride, const real* bias,
+void fold_mixing(const Exec& exec, index_t K, index_t C, index_t pixels, index_t stride, const real* bias,
                  const real* logs, const MixingValues& values) {
-    for_each_group(place, K, C, C, FoldMixing{C, stride, logs, values});
-    for_each_row_channel(place, K, C, FoldShift{C, stride, bias, values});
-    for_each(place, K, FoldLogdet{C, pixels, stride, logs, values}, C);
+    for_each_group(exec, K, C, C, FoldMixing{C, stride, logs, values});
+    for_each_row_channel(exec, K, C, FoldShift{C, stride, bias, values});
+    for_each(exec, K, FoldLogdet{C, pixels, stride, logs, values}, C);
 }
 
-void fold_mixing_inverse(const Place& place, index_t K, index_t C, index_t pixels, index_t stride,
+void fold_mixing_inverse(const Exec& exec, index_t K, index_t C, index_t pixels, index_t stride,
                          const real* bias, const real* logs, const MixingValues& values) {
-    for_each_group(place, K, C, C, FoldInverse{C, stride, logs, values});
-    for_each(place, K, FoldDeterminant{C, pixels, stride, bias, logs, values}, C);
+    for_each_group(exec, K, C, C, FoldInverse{C, stride, logs, values});
+    for_each(exec, K, FoldDeterminant{C, pixels, stride, bias, logs, values}, C);
 }
 
-void add_to_all(const Place& place, index_t N, const double* value, double* x) {
-    for_each(place, N, AddToAll{value, x});
+void add_to_all(const Exec& exec, index_t N, const double* value, double* x) {
+    for_each(exec, N, AddToAll{value, x});
 }
 
-void add_sum_to_all(const Place& place, index_t N, index_t count, const double* values, double* x) {
-    for_each(place, N, AddSumToAll{count, values, x}, count);
+void add_sum_to_all(const Exec& exec, index_t N, index_t count, const double* values, double* x) {
+    for_each(exec, N, AddSumToAll{count, values, x}, count);
 }
 
-void dense_weight_gradient(const Place& place, index_t C, const real* dMc, const double* W_inverse,
+void dense_weight_gradient(const Exec& exec, index_t C, const real* dMc, const double* W_inverse,
                            const real* bias, const real* logs, double dlogdet, real* dW) {
-    for_each_row_channel(place, C, C, DenseWeightGradient{C, dMc, W_inverse, bias, logs, dlogdet, dW});
+    for_each_row_channel(exec, C, C, DenseWeightGradient{C, dMc, W_inverse, bias, logs, dlogdet, dW});
 }
 
-void lu_gradient(const Place& place, index_t C, const real* dMc, const LuFactors& factors, const real* bias,
+void lu_gradient(const Exec& exec, index_t C, const real* dMc, const LuFactors& factors, const real* bias,
                  const real* logs, double dlogdet, double* scratch, real* dlog_diag, real* dlower,
                  real* dupper) {
-    for_each_row_channel(place, C, C, LuProductGradient{C, dMc, factors.permutation, bias, logs, scratch});
-    for_each_row_channel(place, C, C, LuGradient{C, factors, scratch, dlogdet, dlog_diag, dlower, dupper});
+    for_each_row_channel(exec, C, C, LuProductGradient{C, dMc, factors.permutation, bias, logs, scratch});
+    for_each_row_channel(exec, C, C, LuGradient{C, factors, scratch, dlogdet, dlog_diag, dlower, dupper});
 }
 
-void actnorm_gradient(const Place& place, index_t C, const real* dMc, const double* W, const real* bias,
+void actnorm_gradient(const Exec& exec, index_t C, const real* dMc, const double* W, const real* bias,
                       const real* logs, double dlogdet, real* dbias, real* dlogs) {
-    for_each(place, C, ActnormGradient{C, dMc, W, bias, logs, dlogdet, dbias, dlogs}, C);
+    for_each(exec, C, ActnormGradient{C, dMc, W, bias, logs, dlogdet, dbias, dlogs}, C);
 }
 
 }  // namespace glow::inline GLOW_REAL

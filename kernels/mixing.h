@@ -8,15 +8,15 @@
 namespace glow::inline GLOW_REAL {
 
 // h <- M h + shift for every row, in place. M [C, C] (out, in), shift [C].
-void affine_rows(const Place& place, index_t rows, index_t C, const double* M, const double* shift,
+void affine_rows(const Exec& exec, index_t rows, index_t C, const double* M, const double* shift,
                  state_t* h);
 
 // dh <- M^T dh for every row, in place.
-void affine_rows_gradient(const Place& place, index_t rows, index_t C, const double* M, real* dh);
+void affine_rows_gradient(const Exec& exec, index_t rows, index_t C, const double* M, real* dh);
 
 // out [rows, C + 1] = (h, 1): the state rounded to real beside a column of ones, so that one matrix product
 // dh^T out gives both dM and dc.
-void cast_with_one(const Place& place, index_t rows, index_t C, const state_t* h, real* out);
+void cast_with_one(const Exec& exec, index_t rows, index_t C, const state_t* h, real* out);
 
 // ---- W and what follows from it, for K successive steps of a level together ----------------------
 //
@@ -24,7 +24,7 @@ void cast_with_one(const Place& place, index_t rows, index_t C, const state_t* h
 // permutation, signs) `fixed_stride` elements; derived values one after the other.
 
 // W of the plain invertible convolution, K matrices [C, C]: weight in double.
-void dense_weight(const Place& place, index_t K, index_t C, index_t stride, const real* weight, double* W);
+void dense_weight(const Exec& exec, index_t K, index_t C, index_t stride, const real* weight, double* W);
 
 // The parts of W = P (L + I) (U + diag(sign exp(log_diag))) (paper section 3.2): row r of W is row
 // permutation[r] of the product. Only the strict triangles of lower and upper are read.
@@ -35,15 +35,15 @@ struct LuFactors {
     const real* lower;        // [C, C]
     const real* upper;        // [C, C]
 };
-void lu_weight(const Place& place, index_t K, index_t C, index_t stride, index_t fixed_stride,
+void lu_weight(const Exec& exec, index_t K, index_t C, index_t stride, index_t fixed_stride,
                const LuFactors& factors, double* W);
 // log_abs_det[k] = sum of log_diag: exact, where that of the product would be rounded.
-void lu_log_determinant(const Place& place, index_t K, index_t C, index_t stride, const real* log_diag,
+void lu_log_determinant(const Exec& exec, index_t K, index_t C, index_t stride, const real* log_diag,
                         double* log_abs_det);
 
 // y_c = x[indices[c]] as a matrix, its inverse, log|det| = 0 and condition 1. indices: fixed, [C] a step;
 // nullptr: reversed channels.
-void permutation_weight(const Place& place, index_t K, index_t C, index_t fixed_stride, const real* indices,
+void permutation_weight(const Exec& exec, index_t K, index_t C, index_t fixed_stride, const real* indices,
                         double* W, double* W_inverse, double* log_abs_det, double* condition);
 
 // Derived values of K steps.
@@ -66,17 +66,17 @@ struct MixingValues {
     }
 };
 // M, shift, minus_bias and actnorm_logdet from W, bias and logs: what the way forward needs.
-void fold_mixing(const Place& place, index_t K, index_t C, index_t pixels, index_t stride, const real* bias,
+void fold_mixing(const Exec& exec, index_t K, index_t C, index_t pixels, index_t stride, const real* bias,
                  const real* logs, const MixingValues& values);
 // M_inverse from W_inverse and logs; mixing_logdet *= pixels (it holds log|det W| before); condition = inf
 // where a bias or a scale is out of range.
-void fold_mixing_inverse(const Place& place, index_t K, index_t C, index_t pixels, index_t stride,
+void fold_mixing_inverse(const Exec& exec, index_t K, index_t C, index_t pixels, index_t stride,
                          const real* bias, const real* logs, const MixingValues& values);
 
 // x[n] += *value, n < N: a log-determinant that is the same for every image. x[n] += the sum of `count` of
 // them.
-void add_to_all(const Place& place, index_t N, const double* value, double* x);
-void add_sum_to_all(const Place& place, index_t N, index_t count, const double* values, double* x);
+void add_to_all(const Exec& exec, index_t N, const double* value, double* x);
+void add_sum_to_all(const Exec& exec, index_t N, index_t count, const double* values, double* x);
 
 // ---- Parameter gradients -------------------------------------------------------------------------
 //
@@ -85,15 +85,15 @@ void add_sum_to_all(const Place& place, index_t N, index_t count, const double* 
 // dL/dlogdet) * H * W.
 
 // dW += G + n W^-T.
-void dense_weight_gradient(const Place& place, index_t C, const real* dMc, const double* W_inverse,
+void dense_weight_gradient(const Exec& exec, index_t C, const real* dMc, const double* W_inverse,
                            const real* bias, const real* logs, double dlogdet, real* dW);
 // Through the factors: with A = L + I, B = U + D and dLU = P^T G, dlower += strict lower triangle of dLU B^T,
 // dupper += strict upper triangle of A^T dLU, dlog_diag += diag(A^T dLU) D + n. scratch: C * C doubles.
-void lu_gradient(const Place& place, index_t C, const real* dMc, const LuFactors& factors, const real* bias,
+void lu_gradient(const Exec& exec, index_t C, const real* dMc, const LuFactors& factors, const real* bias,
                  const real* logs, double dlogdet, double* scratch, real* dlog_diag, real* dlower,
                  real* dupper);
 // db += M^T dc, dlogs += 3 sum_o G[o,i] W[o,i] + 3 n.
-void actnorm_gradient(const Place& place, index_t C, const real* dMc, const double* W, const real* bias,
+void actnorm_gradient(const Exec& exec, index_t C, const real* dMc, const double* W, const real* bias,
                       const real* logs, double dlogdet, real* dbias, real* dlogs);
 
 }  // namespace glow::inline GLOW_REAL

@@ -41,9 +41,9 @@ GLOW_HD inline void store_pack(const Pack<T>& pack, T* to) {
 }
 // Do packs fit: a GPU (or its rehearsal), lines of whole packs, addresses that are multiples of 16?
 template <class T, class... More>
-bool packs_fit(const Place& place, index_t line, const T* first, const More*... more) {
+bool packs_fit(const Exec& exec, index_t line, const T* first, const More*... more) {
     const auto aligned = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; };
-    return place.tuned_for_gpu() && line % Pack<T>::kSize == 0 && aligned(first) && (aligned(more) && ...);
+    return exec.tuned_for_gpu() && line % Pack<T>::kSize == 0 && aligned(first) && (aligned(more) && ...);
 }
 
 }  // namespace glow::inline GLOW_REAL

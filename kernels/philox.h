@@ -27,7 +27,7 @@ GLOW_HD inline PhiloxWords philox4x32(PhiloxWords counter, std::uint32_t key0, s
 
 // What a stream of random numbers is for. The purpose is part of the key: two purposes never share a number.
 enum class Purpose : std::uint32_t {
-    dequantise = 1,
+    dequantize = 1,
     shuffle = 2,
     augment = 3,
     weights = 4,

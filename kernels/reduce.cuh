@@ -114,23 +114,23 @@ __global__ void row_sum_kernel(index_t rows, index_t columns, F f) {
 // Reductions over groups of rows: finish(group, sum of f(group, row, channel)), or the maximum (not below 0)
 // where F::kMaximum. f may also write. partial: scratch of groups * kGroupParts doubles.
 template <Functor F, class Finish>
-void reduce_groups(const Place& place, index_t groups, index_t rows, index_t channels, double* partial, F f,
+void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t channels, double* partial, F f,
                    Finish finish) {
-    if (place.device == Device::none || groups <= 0) return;
+    if (exec.device == Device::count_only || groups <= 0) return;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
+    if (exec.device == Device::cuda) {
         const dim3 grid(static_cast<unsigned>(kGroupParts),
                         static_cast<unsigned>(std::min<index_t>(groups, 65535)));
-        group_sum_kernel<<<grid, row_channel_block(channels), 0, stream_of(place)>>>(groups, rows, channels,
+        group_sum_kernel<<<grid, row_channel_block(channels), 0, stream_of(exec)>>>(groups, rows, channels,
                                                                                      partial, f);
         check_launch(F::name, __FILE__, __LINE__);
-        fold_groups_kernel<F><<<grid_size(groups, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
+        fold_groups_kernel<F><<<grid_size(groups, kBlockThreads), kBlockThreads, 0, stream_of(exec)>>>(
             groups, kGroupParts, partial, finish);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
 #endif
-#pragma omp parallel for num_threads(place.threads) schedule(static) if (groups * rows * channels > 1024)
+#pragma omp parallel for num_threads(exec.threads) schedule(static) if (groups * rows * channels > 1024)
     for (index_t task = 0; task < groups * kGroupParts; ++task) {
         const index_t group = task / kGroupParts, part = task % kGroupParts;
         const index_t last = part_begin(rows, kGroupParts, part + 1);
@@ -158,18 +158,18 @@ void reduce_groups(const Place& place, index_t groups, index_t rows, index_t cha
 // finish(channel, sum[]) receives the totals in double. A part of the rows is summed in F::Sum. A call of f
 // touches `work` elements. partial: scratch of kColumnParts * F::kSums * channels doubles.
 template <Functor F, class Finish>
-void sum_columns(const Place& place, index_t rows, index_t channels, double* partial, F f, Finish finish,
+void sum_columns(const Exec& exec, index_t rows, index_t channels, double* partial, F f, Finish finish,
                  index_t work = 1) {
-    if (place.device == Device::none) return;
+    if (exec.device == Device::count_only) return;
     constexpr int kSums = F::kSums;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
+    if (exec.device == Device::cuda) {
         const dim3 block = row_channel_block(channels);
         const dim3 grid(grid_size(channels, block.x), static_cast<unsigned>(kColumnParts));
-        column_sum_kernel<<<grid, block, 0, stream_of(place)>>>(rows, channels, partial, f);
+        column_sum_kernel<<<grid, block, 0, stream_of(exec)>>>(rows, channels, partial, f);
         check_launch(F::name, __FILE__, __LINE__);
         fold_columns_kernel<kSums>
-            <<<grid_size(channels, kBlockThreads), kBlockThreads, 0, stream_of(place)>>>(
+            <<<grid_size(channels, kBlockThreads), kBlockThreads, 0, stream_of(exec)>>>(
                 kColumnParts, channels, partial, finish);
         check_launch(F::name, __FILE__, __LINE__);
         return;
@@ -177,7 +177,7 @@ void sum_columns(const Place& place, index_t rows, index_t channels, double* par
 #endif
     using Sum = typename F::Sum;
     Sum* const sums = reinterpret_cast<Sum*>(partial);  // [kColumnParts, kSums, channels]
-#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * channels * work > 4096)
+#pragma omp parallel for num_threads(exec.threads) schedule(static) if (rows * channels * work > 4096)
     for (index_t part = 0; part < kColumnParts; ++part) {
         Sum* const mine = sums + part * kSums * channels;
         std::fill(mine, mine + kSums * channels, Sum{0});
@@ -209,16 +209,16 @@ void sum_columns(const Place& place, index_t rows, index_t channels, double* par
 
 // Sums over the columns of every row: f.finish(row, sum of f(row, column)); f may also write.
 template <Functor F>
-void sum_rows(const Place& place, index_t rows, index_t columns, F f) {
-    if (place.device == Device::none || rows <= 0) return;
+void sum_rows(const Exec& exec, index_t rows, index_t columns, F f) {
+    if (exec.device == Device::count_only || rows <= 0) return;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
-        row_sum_kernel<<<grid_size(rows, 1), kBlockThreads, 0, stream_of(place)>>>(rows, columns, f);
+    if (exec.device == Device::cuda) {
+        row_sum_kernel<<<grid_size(rows, 1), kBlockThreads, 0, stream_of(exec)>>>(rows, columns, f);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
 #endif
-#pragma omp parallel for num_threads(place.threads) schedule(static) if (rows * columns > 4096)
+#pragma omp parallel for num_threads(exec.threads) schedule(static) if (rows * columns > 4096)
     for (index_t row = 0; row < rows; ++row) {
         double sum = 0;
 #pragma omp simd reduction(+ : sum)

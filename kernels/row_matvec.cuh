@@ -12,7 +12,7 @@ namespace glow::inline GLOW_REAL {
 inline constexpr index_t kMatvecRows = 8;  // rows that row_matvec stages together: one vector of doubles
 
 #if defined(__CUDACC__)
-// The elements of [kRows, n] row by row, kBlockThreads at a time: neighbouring threads touch neighbouring
+// The elements of [kRows, n] row by row, kBlockThreads at a time: neighboring threads touch neighboring
 // elements, and only the first position takes a division.
 struct RowWalk {
     int n, row, column, row_step, column_step;
@@ -63,16 +63,16 @@ __global__ void row_matvec_kernel(index_t rows, int n_in, int n_out, F f) {
 #if defined(__CUDACC__)
 // As many rows at a time as shared memory holds without being asked for more than its usual size.
 template <int kRows, class F>
-void launch_row_matvec(const Place& place, index_t rows, index_t n_in, index_t n_out, F f) {
+void launch_row_matvec(const Exec& exec, index_t rows, index_t n_in, index_t n_out, F f) {
     constexpr index_t kSharedBytes = 48 << 10;
     const index_t bytes = (n_in + n_out) * (kRows + 1) * static_cast<index_t>(sizeof(typename F::Value));
     if (bytes <= kSharedBytes) {
         row_matvec_kernel<kRows>
-            <<<grid_size(rows, kRows), kBlockThreads, static_cast<std::size_t>(bytes), stream_of(place)>>>(
+            <<<grid_size(rows, kRows), kBlockThreads, static_cast<std::size_t>(bytes), stream_of(exec)>>>(
                 rows, static_cast<int>(n_in), static_cast<int>(n_out), f);
         check_launch(F::name, __FILE__, __LINE__);
     } else if constexpr (kRows > 1) {
-        launch_row_matvec<kRows / 2>(place, rows, n_in, n_out, f);
+        launch_row_matvec<kRows / 2>(exec, rows, n_in, n_out, f);
     } else {
         throw_error(std::string(F::name) + ": " + std::to_string(n_in) + " channels are too many for a GPU");
     }
@@ -82,17 +82,17 @@ void launch_row_matvec(const Place& place, index_t rows, index_t n_in, index_t n
 // Per row: store(row, o, sum over i of coefficient(o, i) * load(row, i)), in place allowed: rows are staged,
 // kMatvecRows at a time, transposed, so that the host's inner loop is one vector wide whatever n_in is.
 template <Functor F>
-void row_matvec(const Place& place, index_t rows, index_t n_in, index_t n_out, F f) {
+void row_matvec(const Exec& exec, index_t rows, index_t n_in, index_t n_out, F f) {
     using T = typename F::Value;
-    if (place.device == Device::none) return;
+    if (exec.device == Device::count_only) return;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
-        launch_row_matvec<32>(place, rows, n_in, n_out, f);
+    if (exec.device == Device::cuda) {
+        launch_row_matvec<32>(exec, rows, n_in, n_out, f);
         return;
     }
 #endif
     constexpr index_t R = kMatvecRows;
-#pragma omp parallel num_threads(place.threads) if (rows * n_in > 1024)
+#pragma omp parallel num_threads(exec.threads) if (rows * n_in > 1024)
     {
         std::vector<T> staging(static_cast<std::size_t>(n_in * R));
         T* const staged = staging.data();

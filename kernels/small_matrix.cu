@@ -62,23 +62,23 @@ struct RowPointers {
 
 }  // namespace
 
-void log_abs_diagonal(const Place& place, index_t count, index_t n, const double* lu, double* log_abs_det) {
-    for_each(place, count, LogAbsDiagonal{n, lu, log_abs_det}, n);
+void log_abs_diagonal(const Exec& exec, index_t count, index_t n, const double* lu, double* log_abs_det) {
+    for_each(exec, count, LogAbsDiagonal{n, lu, log_abs_det}, n);
 }
 
-void condition_numbers(const Place& place, index_t count, index_t n, const double* W, const double* inverse,
+void condition_numbers(const Exec& exec, index_t count, index_t n, const double* W, const double* inverse,
                        const int* failed, const int* failed_too, double* condition, double* partial) {
-    reduce_groups(place, count, n, 1, partial, ColumnNorm{n, W}, StoreNorm{condition});
-    reduce_groups(place, count, n, 1, partial, ColumnNorm{n, inverse},
+    reduce_groups(exec, count, n, 1, partial, ColumnNorm{n, W}, StoreNorm{condition});
+    reduce_groups(exec, count, n, 1, partial, ColumnNorm{n, inverse},
                   FinishCondition{failed, failed_too, condition});
 }
 
-void identity(const Place& place, index_t n, double* matrix) {
-    for_each_row_channel(place, n, n, Identity{n, matrix});
+void identity(const Exec& exec, index_t n, double* matrix) {
+    for_each_row_channel(exec, n, n, Identity{n, matrix});
 }
 
-void row_pointers(const Place& place, index_t count, index_t stride, double* first, double** pointers) {
-    for_each(place, count, RowPointers{stride, first, pointers});
+void row_pointers(const Exec& exec, index_t count, index_t stride, double* first, double** pointers) {
+    for_each(exec, count, RowPointers{stride, first, pointers});
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -9,17 +9,17 @@ namespace glow::inline GLOW_REAL {
 inline constexpr double kSingularCondition = 1e14;
 
 // log_abs_det[k] = sum of log|diagonal| of lu [count, n, n].
-void log_abs_diagonal(const Place& place, index_t count, index_t n, const double* lu, double* log_abs_det);
+void log_abs_diagonal(const Exec& exec, index_t count, index_t n, const double* lu, double* log_abs_det);
 
 // condition[k] = norm1(W) norm1(W^-1) of matrices [count, n, n]; inf where failed[k] or failed_too[k] is not
 // 0, where it is above kSingularCondition, or where an entry is not finite. partial: group_scratch(count) doubles.
-void condition_numbers(const Place& place, index_t count, index_t n, const double* W, const double* inverse,
+void condition_numbers(const Exec& exec, index_t count, index_t n, const double* W, const double* inverse,
                        const int* failed, const int* failed_too, double* condition, double* partial);
 
 // The identity, [n, n].
-void identity(const Place& place, index_t n, double* matrix);
+void identity(const Exec& exec, index_t n, double* matrix);
 
 // pointers[k] = first + k * stride.
-void row_pointers(const Place& place, index_t count, index_t stride, double* first, double** pointers);
+void row_pointers(const Exec& exec, index_t count, index_t stride, double* first, double** pointers);
 
 }  // namespace glow::inline GLOW_REAL

@@ -73,34 +73,34 @@ struct MergeHalves {
 }  // namespace
 
 template <class T>
-void squeeze(const Place& place, index_t N, index_t H, index_t W, index_t C, T* h, T* scratch) {
-    for_each(place, N * H * W * C, Copy<T>{h, scratch});
-    for_each_image_row(place, 0, N * (H / 2), H / 2, W / 2, C, Squeeze<T>{W, C, scratch, h});
+void squeeze(const Exec& exec, index_t N, index_t H, index_t W, index_t C, T* h, T* scratch) {
+    for_each(exec, N * H * W * C, Copy<T>{h, scratch});
+    for_each_image_row(exec, 0, N * (H / 2), H / 2, W / 2, C, Squeeze<T>{W, C, scratch, h});
 }
 
 template <class T>
-void unsqueeze(const Place& place, index_t N, index_t H, index_t W, index_t C, T* h, T* scratch) {
-    for_each(place, N * H * W * C, Copy<T>{h, scratch});
-    for_each_image_row(place, 0, N * (H / 2), H / 2, W / 2, C, Unsqueeze<T>{W, C, scratch, h});
+void unsqueeze(const Exec& exec, index_t N, index_t H, index_t W, index_t C, T* h, T* scratch) {
+    for_each(exec, N * H * W * C, Copy<T>{h, scratch});
+    for_each_image_row(exec, 0, N * (H / 2), H / 2, W / 2, C, Unsqueeze<T>{W, C, scratch, h});
 }
 
 template <class T>
-void split_halves(const Place& place, index_t rows, index_t C, T* h, T* scratch) {
-    for_each(place, rows * C, Copy<T>{h, scratch});
-    for_each_row_channel(place, rows, C / 2, SplitHalves<T>{rows, C / 2, scratch, h});
+void split_halves(const Exec& exec, index_t rows, index_t C, T* h, T* scratch) {
+    for_each(exec, rows * C, Copy<T>{h, scratch});
+    for_each_row_channel(exec, rows, C / 2, SplitHalves<T>{rows, C / 2, scratch, h});
 }
 
 template <class T>
-void merge_halves(const Place& place, index_t rows, index_t C, T* h, T* scratch) {
-    for_each(place, rows * C, Copy<T>{h, scratch});
-    for_each_row_channel(place, rows, C / 2, MergeHalves<T>{rows, C / 2, scratch, h});
+void merge_halves(const Exec& exec, index_t rows, index_t C, T* h, T* scratch) {
+    for_each(exec, rows * C, Copy<T>{h, scratch});
+    for_each_row_channel(exec, rows, C / 2, MergeHalves<T>{rows, C / 2, scratch, h});
 }
 
 #define GLOW_INSTANTIATE(T)                                                               \
-    template void squeeze<T>(const Place&, index_t, index_t, index_t, index_t, T*, T*);   \
-    template void unsqueeze<T>(const Place&, index_t, index_t, index_t, index_t, T*, T*); \
-    template void split_halves<T>(const Place&, index_t, index_t, T*, T*);                \
-    template void merge_halves<T>(const Place&, index_t, index_t, T*, T*);
+    template void squeeze<T>(const Exec&, index_t, index_t, index_t, index_t, T*, T*);   \
+    template void unsqueeze<T>(const Exec&, index_t, index_t, index_t, index_t, T*, T*); \
+    template void split_halves<T>(const Exec&, index_t, index_t, T*, T*);                \
+    template void merge_halves<T>(const Exec&, index_t, index_t, T*, T*);
 GLOW_INSTANTIATE(double)
 #if !defined(GLOW_REAL_DOUBLE)
 GLOW_INSTANTIATE(float)

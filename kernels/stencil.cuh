@@ -39,18 +39,18 @@ inline constexpr unsigned kAllTaps = 0x1ff;
 // f(q, x, channel, taps) for image rows q in [begin, end), with taps = f.taps(q, y, x). The host runs pixels
 // that have all taps through a loop of their own, where the compiler drops the tests.
 template <Functor F>
-void for_each_stencil(const Place& place, index_t begin, index_t end, index_t height, index_t width,
+void for_each_stencil(const Exec& exec, index_t begin, index_t end, index_t height, index_t width,
                       index_t channels, F f) {
-    if (place.device == Device::none || begin >= end || width <= 0 || channels <= 0) return;
+    if (exec.device == Device::count_only || begin >= end || width <= 0 || channels <= 0) return;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
-        stencil_kernel<<<grid_size(end - begin, 1), row_channel_block(channels), 0, stream_of(place)>>>(
+    if (exec.device == Device::cuda) {
+        stencil_kernel<<<grid_size(end - begin, 1), row_channel_block(channels), 0, stream_of(exec)>>>(
             begin, end, height, width, channels, f);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
 #endif
-#pragma omp parallel for num_threads(place.threads) \
+#pragma omp parallel for num_threads(exec.threads) \
     schedule(static) if ((end - begin) * width * channels > 4096)
     for (index_t q = begin; q < end; ++q) {
         const index_t y = q % height;
@@ -70,18 +70,18 @@ void for_each_stencil(const Place& place, index_t begin, index_t end, index_t he
 // f(q, x, j, taps, f.columns(j)) for image rows q in [begin, end) and j < columns: what follows from a column
 // alone is worked out once, not at every pixel.
 template <Functor F>
-void for_each_stencil_columns(const Place& place, index_t begin, index_t end, index_t height, index_t width,
+void for_each_stencil_columns(const Exec& exec, index_t begin, index_t end, index_t height, index_t width,
                               index_t columns, F f) {
-    if (place.device == Device::none || begin >= end || width <= 0 || columns <= 0) return;
+    if (exec.device == Device::count_only || begin >= end || width <= 0 || columns <= 0) return;
 #if defined(__CUDACC__)
-    if (place.device == Device::cuda) {
+    if (exec.device == Device::cuda) {
         stencil_columns_kernel<<<grid_size(end - begin, 1), row_channel_block(columns), 0,
-                                 stream_of(place)>>>(begin, end, height, width, columns, f);
+                                 stream_of(exec)>>>(begin, end, height, width, columns, f);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
 #endif
-#pragma omp parallel for num_threads(place.threads) schedule(static)
+#pragma omp parallel for num_threads(exec.threads) schedule(static)
     for (index_t j = 0; j < columns; ++j) {
         const auto mine = f.columns(j);
         for (index_t q = begin; q < end; ++q)

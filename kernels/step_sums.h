@@ -18,7 +18,7 @@ inline constexpr index_t kStepSums = sizeof(StepSums) / sizeof(double);
 // sums <- sums and those of N images more; drift becomes the larger one (inf where it is not a number).
 // bits_y, error_y: nullptr where there is no classifier. `squares` is left alone. partial: group_scratch(1)
 // doubles.
-void add_step_sums(const Place& place, index_t N, const double* logdet, const double* prior,
+void add_step_sums(const Exec& exec, index_t N, const double* logdet, const double* prior,
                    const double* bits_y, const double* error_y, const double* difference, StepSums* sums,
                    double* partial);
 

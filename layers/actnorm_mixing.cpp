@@ -14,14 +14,14 @@ ActnormMixing::ActnormMixing(const Shape& shape, Permutation permutation, const 
                              Parameters& parameters)
     : shape_(shape),
       permutation_(permutation),
-      bias_(parameters.add(name + "/actnorm/bias", {shape.C}, Start::zeros)),
-      logs_(parameters.add(name + "/actnorm/logs", {shape.C}, Start::zeros)) {
+      bias_(parameters.add(name + "/actnorm/bias", {shape.C}, Init::zeros)),
+      logs_(parameters.add(name + "/actnorm/logs", {shape.C}, Init::zeros)) {
     const index_t C = shape.C;
     if (permutation == Permutation::invconv)
-        weight_ = parameters.add(name + "/invconv/weight", {C, C}, Start::orthogonal);
+        weight_ = parameters.add(name + "/invconv/weight", {C, C}, Init::orthogonal);
     if (permutation == Permutation::invconv_lu) lu_ = parameters.add_lu(name + "/invconv", C);
     if (permutation == Permutation::shuffle)
-        indices_ = parameters.add_fixed(name + "/shuffle/indices", {C}, Start::shuffled, true);
+        indices_ = parameters.add_fixed(name + "/shuffle/indices", {C}, Init::shuffled, true);
 }
 
 void ActnormMixing::allocate(Steps steps, Arena& derived, double* conditions) {
@@ -45,56 +45,56 @@ LuFactors ActnormMixing::factors() const {
 void ActnormMixing::start_deriving(const Context& context, Steps steps) {
     const Trace trace("mixing derived values");
     const ActnormMixing& first = *steps[0];
-    const Place& place = context.place;
+    const Exec& exec = context.exec;
     const MixingValues& v = first.values_;
     const index_t K = static_cast<index_t>(steps.size()), C = first.shape_.C;
     const index_t stride = K > 1 ? first.stride_to(*steps[1]) : 0;
     const index_t fixed_stride = K > 1 ? first.fixed_stride_to(*steps[1]) : 0;
     switch (first.permutation_) {
         case Permutation::invconv:
-            dense_weight(place, K, C, stride, first.weight_.value(), v.W);
+            dense_weight(exec, K, C, stride, first.weight_.value(), v.W);
             break;
         case Permutation::invconv_lu:
-            lu_weight(place, K, C, stride, fixed_stride, first.factors(), v.W);
+            lu_weight(exec, K, C, stride, fixed_stride, first.factors(), v.W);
             break;
         case Permutation::shuffle:
         case Permutation::reverse:
-            permutation_weight(place, K, C, fixed_stride,
+            permutation_weight(exec, K, C, fixed_stride,
                                first.permutation_ == Permutation::shuffle ? first.indices_.value() : nullptr,
                                v.W, v.W_inverse, v.mixing_logdet, v.condition);
             break;
     }
     const bool learned =
         first.permutation_ == Permutation::invconv || first.permutation_ == Permutation::invconv_lu;
-    if (learned && !context.dry())
+    if (learned && !context.counting())
         context.solver.invert(K, C, v.W, v.W_inverse, v.mixing_logdet, v.condition);
-    fold_mixing(place, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(), v);
+    fold_mixing(exec, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(), v);
 }
 
 void ActnormMixing::finish_deriving(const Context& context, Steps steps) {
     const Trace trace("mixing inverses");
     const ActnormMixing& first = *steps[0];
-    const Place& place = context.place;
+    const Exec& exec = context.exec;
     const MixingValues& v = first.values_;
     const index_t K = static_cast<index_t>(steps.size()), C = first.shape_.C;
     const index_t stride = K > 1 ? first.stride_to(*steps[1]) : 0;
-    if (!context.dry()) context.solver.finish();
+    if (!context.counting()) context.solver.finish();
     if (first.permutation_ == Permutation::invconv_lu)
-        lu_log_determinant(place, K, C, stride, first.lu_.log_diag.value(), v.mixing_logdet);
-    fold_mixing_inverse(place, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(),
+        lu_log_determinant(exec, K, C, stride, first.lu_.log_diag.value(), v.mixing_logdet);
+    fold_mixing_inverse(exec, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(),
                         v);
 }
 
-void ActnormMixing::initialise(const Context& context, Flow& flow) {
+void ActnormMixing::initialize(const Context& context, Flow& flow) {
     const index_t rows = flow.N * shape_.pixels();
     {
         const Arena::Scope scope(context.workspace);
         double* const moments = context.workspace.take<double>(2 * shape_.C);
         double* const partial = context.workspace.take<double>(column_scratch(2, shape_.C));
-        fill(context.place, 2 * shape_.C, 0.0, moments);
-        add_moments(context.place, rows, shape_.C, flow.h, shape_.C, moments, partial);
+        fill(context.exec, 2 * shape_.C, 0.0, moments);
+        add_moments(context.exec, rows, shape_.C, flow.h, shape_.C, moments, partial);
         context.sum_over_processes(2 * shape_.C, moments);
-        actnorm_from_moments(context.place, context.total(static_cast<double>(rows)), shape_.C, moments,
+        actnorm_from_moments(context.exec, context.total(static_cast<double>(rows)), shape_.C, moments,
                              bias_.value(), logs_.value());
     }
     ActnormMixing* const self = this;
@@ -104,19 +104,19 @@ void ActnormMixing::initialise(const Context& context, Flow& flow) {
 
 void ActnormMixing::forward(const Context& context, Flow& flow, bool with_determinant) {
     const Trace trace("mixing");
-    affine_rows(context.place, flow.N * shape_.pixels(), shape_.C, values_.M, values_.shift, flow.h);
-    add_to_all(context.place, flow.N, values_.actnorm_logdet, flow.logdet);
+    affine_rows(context.exec, flow.N * shape_.pixels(), shape_.C, values_.M, values_.shift, flow.h);
+    add_to_all(context.exec, flow.N, values_.actnorm_logdet, flow.logdet);
     if (!with_determinant) return;
-    add_to_all(context.place, flow.N, values_.mixing_logdet, flow.logdet);
+    add_to_all(context.exec, flow.N, values_.mixing_logdet, flow.logdet);
 }
 
 void ActnormMixing::add_determinants(const Context& context, Steps steps, Flow& flow) {
-    add_sum_to_all(context.place, flow.N, std::ssize(steps), steps[0]->values_.mixing_logdet, flow.logdet);
+    add_sum_to_all(context.exec, flow.N, std::ssize(steps), steps[0]->values_.mixing_logdet, flow.logdet);
 }
 
 void ActnormMixing::inverse(const Context& context, Flow& flow) {
     const Trace trace("mixing inverse");
-    affine_rows(context.place, flow.N * shape_.pixels(), shape_.C, values_.M_inverse, values_.minus_bias,
+    affine_rows(context.exec, flow.N * shape_.pixels(), shape_.C, values_.M_inverse, values_.minus_bias,
                 flow.h);
 }
 
@@ -134,9 +134,9 @@ void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x
     const index_t block = context.blocking.block_pixels;
     real* const dMc = context.workspace.take<real>(C * (C + 1));
     real* const x1 = context.workspace.take<real>(std::min(rows, block) * (C + 1));
-    for (index_t first = 0; first < rows; first = next_block(context.dry(), first, block, rows)) {
+    for (index_t first = 0; first < rows; first = next_block(context.counting(), first, block, rows)) {
         const index_t count = std::min(block, rows - first);
-        cast_with_one(context.place, count, C, x + first * C, x1);
+        cast_with_one(context.exec, count, C, x + first * C, x1);
         context.gemm({.m = C,
                       .n = C + 1,
                       .k = count,
@@ -149,18 +149,18 @@ void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x
                       .accumulate = first > 0},
                      gradient.dh + first * C, x1, dMc);
     }
-    affine_rows_gradient(context.place, rows, C, values_.M, gradient.dh);  // dh: dL/dy -> M^T dL/dy
+    affine_rows_gradient(context.exec, rows, C, values_.M, gradient.dh);  // dh: dL/dy -> M^T dL/dy
     const double dlogdet = gradient.dlogp * static_cast<double>(rows);
     const real* const bias = bias_.value();
     const real* const logs = logs_.value();
     if (permutation_ == Permutation::invconv)
-        dense_weight_gradient(context.place, C, dMc, values_.W_inverse, bias, logs, dlogdet,
+        dense_weight_gradient(context.exec, C, dMc, values_.W_inverse, bias, logs, dlogdet,
                               weight_.gradient(gradient.parameters));
     if (permutation_ == Permutation::invconv_lu)
-        lu_gradient(context.place, C, dMc, factors(), bias, logs, dlogdet,
+        lu_gradient(context.exec, C, dMc, factors(), bias, logs, dlogdet,
                     context.workspace.take<double>(C * C), lu_.log_diag.gradient(gradient.parameters),
                     lu_.lower.gradient(gradient.parameters), lu_.upper.gradient(gradient.parameters));
-    actnorm_gradient(context.place, C, dMc, values_.W, bias, logs, dlogdet,
+    actnorm_gradient(context.exec, C, dMc, values_.W, bias, logs, dlogdet,
                      bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters));
 }
 

@@ -35,7 +35,7 @@ class ActnormMixing : public Layer {
     static void finish_deriving(const Context& context, Steps steps);
 
     // Sets the actnorm; then as derive() and forward().
-    void initialise(const Context& context, Flow& flow) override;
+    void initialize(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override { forward(context, flow, true); }
     // with_determinant: logdet += log|det W| too. Else add_determinants() has to follow, for all steps
     // together.

@@ -1,4 +1,4 @@
-// Classifier of a conditional model (spec section 1, --weight-y): a zero-initialised linear layer of the
+// Classifier of a conditional model (spec section 1, --weight-y): a zero-initialized linear layer of the
 // spatial mean of the top latents z, times exp(3 logs). Its cross-entropy joins the loss; log p stays as it
 // is.
 #pragma once

@@ -17,7 +17,7 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
     index_t step = std::max<index_t>(1, context.blocking.block_pixels / W);
     if (whole_images) step = std::max<index_t>(1, step / H) * H;
     const index_t rows = N * H;
-    for (index_t begin = 0; begin < rows; begin = next_block(context.dry(), begin, step, rows))
+    for (index_t begin = 0; begin < rows; begin = next_block(context.counting(), begin, step, rows))
         f(ImageRows{H, W, begin, std::min(begin + step, rows)});
 }
 
@@ -40,7 +40,7 @@ struct NarrowInputConv {
         const Arena::Scope scope(context.workspace);
         const index_t pixels = block.pixels();
         Map* const expanded = context.workspace.take<Map>(pixels * columns.stride);
-        im2col(context.place, block, columns, false, x, x_stride, expanded);
+        im2col(context.exec, block, columns, false, x, x_stride, expanded);
         context.gemm(gemm_nt(pixels, outputs, columns.stride, operands, scalar_of<Out>).with(epilogue),
                      expanded, weight, y);
     }
@@ -50,13 +50,13 @@ struct NarrowInputConv {
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const state_t* x, index_t stride,
                   const Map* weight, const Map* dy, real* dweight, real* dx) const {
-        const Place& place = context.place;
+        const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const index_t pixels = block.pixels();
         {
             const Arena::Scope scope(arena);
             Map* const expanded = arena.take<Map>(pixels * columns.stride);
-            im2col(place, block, columns, false, x, stride, expanded);
+            im2col(exec, block, columns, false, x, stride, expanded);
             context.gemm(gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).accumulating(),
                          dy, expanded, dweight);
         }
@@ -64,7 +64,7 @@ struct NarrowInputConv {
         real* const dexpanded = arena.take<real>(pixels * columns.stride);
         context.gemm(gemm_nn(pixels, columns.stride, outputs, operands, scalar_of<real>), dy, weight,
                      dexpanded);
-        col2im(place, block, columns, true, dexpanded, dx, stride);
+        col2im(exec, block, columns, true, dexpanded, dx, stride);
     }
 };
 
@@ -84,7 +84,7 @@ struct NarrowOutputConv {
         const index_t pixels = block.pixels();
         real* const taps = context.workspace.take<real>(pixels * columns.stride);
         context.gemm(gemm_nt(pixels, columns.stride, inputs, operands, scalar_of<real>), x, weight, taps);
-        col2im(context.place, block, columns, false, taps, y, columns.C);
+        col2im(context.exec, block, columns, false, taps, y, columns.C);
     }
 
     // dweight += columns(dy)^T x, dx = columns(dy) W. dy: all images [N*H*W, outputs]; x, dx [block pixels,
@@ -95,7 +95,7 @@ struct NarrowOutputConv {
         const Arena::Scope scope(context.workspace);
         const index_t pixels = block.pixels();
         Map* const dtaps = context.workspace.take<Map>(pixels * columns.stride);
-        im2col(context.place, block, columns, true, dy, columns.C, dtaps);
+        im2col(context.exec, block, columns, true, dy, columns.C, dtaps);
         context.gemm(gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).accumulating(), dtaps,
                      x, dweight);
         context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>), dtaps, weight, dx);

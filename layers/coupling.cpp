@@ -26,20 +26,20 @@ Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision prec
 
 // f(first image, images) for every tile.
 template <class F>
-void Coupling::for_each_tile(const Blocking& blocking, bool dry, index_t N, F f) const {
+void Coupling::for_each_tile(const Blocking& blocking, bool count_only, index_t N, F f) const {
     const index_t images = images_per_tile(tile_, shape_.pixels(), width_, N, blocking);
-    for (index_t n = 0; n < N; n = next_block(dry, n, images, N)) f(n, std::min(images, N - n));
+    for (index_t n = 0; n < N; n = next_block(count_only, n, images, N)) f(n, std::min(images, N - n));
 }
 
 Coupling::SavedMaps Coupling::take_maps(const Blocking& blocking, Arena& arena, index_t N) const {
-    SavedMaps kept;
+    SavedMaps saved;
     for_each_tile(blocking, false, N,
-                  [&](index_t, index_t images) { kept.push_back(network_->take_maps(arena, images)); });
-    return kept;
+                  [&](index_t, index_t images) { saved.push_back(network_->take_maps(arena, images)); });
+    return saved;
 }
 
-void Coupling::initialise(const Context& context, Flow& flow) {
-    network_->initialise(context, flow.N,
+void Coupling::initialize(const Context& context, Flow& flow) {
+    network_->initialize(context, flow.N,
                          images_per_tile(tile_, shape_.pixels(), width_, flow.N, context.blocking), flow.h,
                          shape_.C);
     if (folded_) {
@@ -49,19 +49,19 @@ void Coupling::initialise(const Context& context, Flow& flow) {
     forward(context, flow);
 }
 
-void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* kept) {
+void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* saved) {
     const Trace trace("coupling");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = this->folded(context);
     std::size_t tile = 0;
-    for_each_tile(context.blocking, context.dry(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.counting(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
         real* out;
-        if (kept != nullptr) {
-            const CouplingNetwork::Maps& maps = (*kept)[tile++];
+        if (saved != nullptr) {
+            const CouplingNetwork::Maps& maps = (*saved)[tile++];
             out = maps.out;
             network_->forward(context, folded, images, h, C, maps);
         } else {
@@ -69,10 +69,10 @@ void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* kept
             network_->forward(context, folded, images, h, C, out);
         }
         if (kind_ == CouplingKind::affine)
-            affine_coupling_forward(context.place, images, shape_.pixels(), C, out, h, flow.logdet + n,
+            affine_coupling_forward(context.exec, images, shape_.pixels(), C, out, h, flow.logdet + n,
                                     arena.take<double>(group_scratch(images)));
         else
-            additive_coupling_forward(context.place, rows, C, out, h);
+            additive_coupling_forward(context.exec, rows, C, out, h);
     });
 }
 
@@ -81,7 +81,7 @@ void Coupling::inverse(const Context& context, Flow& flow, const state_t* networ
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = this->folded(context);
-    for_each_tile(context.blocking, context.dry(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.counting(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
@@ -89,45 +89,45 @@ void Coupling::inverse(const Context& context, Flow& flow, const state_t* networ
         real* const out = arena.take<real>(rows * network_->outputs());
         network_->forward(context, folded, images, a, C, out);
         if (kind_ == CouplingKind::affine)
-            affine_coupling_inverse(context.place, rows, C, out, h);
+            affine_coupling_inverse(context.exec, rows, C, out, h);
         else
-            additive_coupling_inverse(context.place, rows, C, out, h);
+            additive_coupling_inverse(context.exec, rows, C, out, h);
     });
 }
 
 void Coupling::predict(const Context& context, index_t N, const state_t* h, real* out) const {
     const Arena::Scope scope(context.workspace);
     const FoldedNetwork folded = this->folded(context);
-    for_each_tile(context.blocking, context.dry(), N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.counting(), N, [&](index_t n, index_t images) {
         network_->forward(context, folded, images, h + n * shape_.size(), shape_.C,
                           out + n * shape_.pixels() * network_->outputs());
     });
 }
 
-void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* kept) {
+void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* saved) {
     const Trace trace("coupling backward");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = this->folded(context);
     const FoldedGradient dfolded = network_->zero_gradient(context);
     std::size_t tile = 0;
-    for_each_tile(context.blocking, context.dry(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.counting(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
         real* const dh = gradient.dh + n * shape_.size();
         CouplingNetwork::Maps maps;
-        if (kept != nullptr) {
-            maps = (*kept)[tile++];
+        if (saved != nullptr) {
+            maps = (*saved)[tile++];
         } else {
             maps = network_->take_maps(arena, images);
             network_->forward(context, folded, images, h, C, maps);
         }
         real* const dout = arena.take<real>(rows * network_->outputs());
         if (kind_ == CouplingKind::affine)
-            affine_coupling_backward(context.place, rows, C, gradient.dlogp, maps.out, dout, h, dh);
+            affine_coupling_backward(context.exec, rows, C, gradient.dlogp, maps.out, dout, h, dh);
         else
-            additive_coupling_backward(context.place, rows, C, maps.out, dout, h, dh);
+            additive_coupling_backward(context.exec, rows, C, maps.out, dout, h, dh);
         network_->backward(context, folded, dfolded, images, h, C, maps, dout, dh, gradient.parameters);
     });
     network_->unfold(context, dfolded, gradient.parameters);

@@ -20,9 +20,9 @@ class Coupling : public Layer {
 
     const CouplingNetwork& network() const { return *network_; }
     // Folded weights that are kept up to date elsewhere, to be used instead of folding at every call.
-    void use(const FoldedNetwork& kept) { folded_ = kept; }
+    void use(const FoldedNetwork& saved) { folded_ = saved; }
 
-    void initialise(const Context& context, Flow& flow) override;
+    void initialize(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override { forward(context, flow, nullptr); }
     void inverse(const Context& context, Flow& flow) override { inverse(context, flow, nullptr); }
     // The network is recomputed once: that one run serves the inverse of the layer and the gradient.
@@ -33,8 +33,8 @@ class Coupling : public Layer {
     // What the policy `store` keeps: the network's maps, tile by tile.
     using SavedMaps = std::vector<CouplingNetwork::Maps>;
     SavedMaps take_maps(const Blocking& blocking, Arena& arena, index_t N) const;
-    void forward(const Context& context, Flow& flow, const SavedMaps* kept);
-    void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* kept);
+    void forward(const Context& context, Flow& flow, const SavedMaps* saved);
+    void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* saved);
 
     // network_input: another state of the same shape whose a half feeds the network instead of flow's own.
     void inverse(const Context& context, Flow& flow, const state_t* network_input);
@@ -49,7 +49,7 @@ class Coupling : public Layer {
         return folded_ ? *folded_ : network_->fold_into_scratch(context);
     }
     template <class F>
-    void for_each_tile(const Blocking& blocking, bool dry, index_t N, F f) const;
+    void for_each_tile(const Blocking& blocking, bool count_only, index_t N, F f) const;
 
     Shape shape_;
     CouplingKind kind_;

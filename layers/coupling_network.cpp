@@ -22,15 +22,15 @@ CouplingNetwork::CouplingNetwork(const Shape& shape, index_t inputs, index_t out
       engine_(engine),
       first_{NarrowInputConv::layout(inputs, edge), w, operands},
       last_{NarrowOutputConv::layout(outputs), w, operands},
-      parameters_{all.add(name + "/conv1/weight", {w, 3, 3, inputs + (edge ? 1 : 0)}, Start::normal),
-                  all.add(name + "/conv1/actnorm/bias", {w}, Start::zeros),
-                  all.add(name + "/conv1/actnorm/logs", {w}, Start::zeros),
-                  all.add(name + "/conv2/weight", {w, 1, 1, w}, Start::normal),
-                  all.add(name + "/conv2/actnorm/bias", {w}, Start::zeros),
-                  all.add(name + "/conv2/actnorm/logs", {w}, Start::zeros),
-                  all.add(name + "/conv3/weight", {outputs, 3, 3, w + (edge ? 1 : 0)}, Start::zeros),
-                  all.add(name + "/conv3/bias", {outputs}, Start::zeros),
-                  all.add(name + "/conv3/logs", {outputs}, Start::zeros)},
+      parameters_{all.add(name + "/conv1/weight", {w, 3, 3, inputs + (edge ? 1 : 0)}, Init::normal),
+                  all.add(name + "/conv1/actnorm/bias", {w}, Init::zeros),
+                  all.add(name + "/conv1/actnorm/logs", {w}, Init::zeros),
+                  all.add(name + "/conv2/weight", {w, 1, 1, w}, Init::normal),
+                  all.add(name + "/conv2/actnorm/bias", {w}, Init::zeros),
+                  all.add(name + "/conv2/actnorm/logs", {w}, Init::zeros),
+                  all.add(name + "/conv3/weight", {outputs, 3, 3, w + (edge ? 1 : 0)}, Init::zeros),
+                  all.add(name + "/conv3/bias", {outputs}, Init::zeros),
+                  all.add(name + "/conv3/logs", {outputs}, Init::zeros)},
       layout_{.w = w,
               .K1 = 9 * first_.columns.per_tap(),
               .stride1 = first_.columns.stride,
@@ -89,7 +89,7 @@ class Network : public CouplingNetwork {
     void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
                   index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout, real* da,
                   const ParameterGradients& gradients) const override {
-        const Place& place = context.place;
+        const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         const index_t rows = N * H_ * W_, C = outputs();
@@ -102,11 +102,11 @@ class Network : public CouplingNetwork {
         const NetworkParameters& p = parameters_;
 
         // The last convolution: dout -> dpre, then dW3 and dh2.
-        zero_convolution_backward(place, rows, C, folded.scale3, maps.out, dout, p.bias3.gradient(gradients),
+        zero_convolution_backward(exec, rows, C, folded.scale3, maps.out, dout, p.bias3.gradient(gradients),
                                   p.logs3.gradient(gradients), partial);
         const real* const dpre = dout;
         if (edge_)
-            edge_weight_backward(place, N, H_, W_, C, dpre, p.weight3.gradient(gradients) + w_, w_ + 1,
+            edge_weight_backward(exec, N, H_, W_, C, dpre, p.weight3.gradient(gradients) + w_, w_ + 1,
                                  partial);
         each_block(context, N, [&](const ImageRows& block) {
             const Map* const h2 = hidden2 + block.begin * W_ * w_;
@@ -118,11 +118,11 @@ class Network : public CouplingNetwork {
                                gradient.conv3, dh2);
         });
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
-        relu_backward(place, rows, w_, hidden2, dhidden2, gradient.bias2, partial);
+        relu_backward(exec, rows, w_, hidden2, dhidden2, gradient.bias2, partial);
         context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).accumulating(), dhidden2, hidden1,
                      gradient.conv2);
         context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
-        relu_backward<Map>(place, rows, w_, hidden1, dhidden1, nullptr, nullptr);
+        relu_backward<Map>(exec, rows, w_, hidden1, dhidden1, nullptr, nullptr);
         // The first convolution: dW1' (its column of ones gives the bias) and da.
         each_block(context, N, [&](const ImageRows& block) {
             first_.backward(context, block, a, stride, static_cast<const Map*>(folded.conv1),
@@ -130,7 +130,7 @@ class Network : public CouplingNetwork {
         });
     }
 
-    void initialise(const Context& context, index_t N, index_t tile, const state_t* a,
+    void initialize(const Context& context, index_t N, index_t tile, const state_t* a,
                     index_t stride) override {
         const Arena::Scope scope(context.workspace);
         double* const moments = context.workspace.take<double>(2 * w_);
@@ -138,14 +138,14 @@ class Network : public CouplingNetwork {
         for (const bool second : {false, true}) {
             const Parameter& bias = second ? parameters_.bias2 : parameters_.bias1;
             const Parameter& logs = second ? parameters_.logs2 : parameters_.logs1;
-            fill(context.place, w_, real{0}, bias.value());
-            fill(context.place, w_, real{0}, logs.value());
-            fill(context.place, 2 * w_, 0.0, moments);
-            for (index_t n = 0; n < N; n = next_block(context.dry(), n, tile, N))
+            fill(context.exec, w_, real{0}, bias.value());
+            fill(context.exec, w_, real{0}, logs.value());
+            fill(context.exec, 2 * w_, 0.0, moments);
+            for (index_t n = 0; n < N; n = next_block(context.counting(), n, tile, N))
                 add_raw_moments(context, std::min(tile, N - n), a + n * H_ * W_ * stride, stride, second,
                                 moments);
             context.sum_over_processes(2 * w_, moments);
-            actnorm_from_moments(context.place, rows, w_, moments, bias.value(), logs.value());
+            actnorm_from_moments(context.exec, rows, w_, moments, bias.value(), logs.value());
         }
     }
 
@@ -177,12 +177,12 @@ class Network : public CouplingNetwork {
         const void* dy = dpre;
         if constexpr (!std::is_same_v<Map, real>) {
             Map* const rounded = arena.take<Map>(block.pixels() * outputs());
-            cast(context.place, block.pixels() * outputs(), dpre, rounded);
+            cast(context.exec, block.pixels() * outputs(), dpre, rounded);
             dy = rounded;
         }
         real* const dfilters = arena.take<real>(9 * outputs() * w_);
         context.convolve(convolution(Convolution::Pass::weight_gradient, block), hidden2, dy, dfilters);
-        unpack_taps(context.place, outputs(), w_, edge_, layout_.order, dfilters,
+        unpack_taps(context.exec, outputs(), w_, edge_, layout_.order, dfilters,
                     parameters_.weight3.gradient(gradients));
         context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
     }
@@ -199,7 +199,7 @@ class Network : public CouplingNetwork {
     void run(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a, index_t stride,
              Map* hidden1, Map* hidden2, bool keep, real* out) const {
         const index_t C = outputs();
-        if (engine_ == Engine::products) fill(context.place, N * H_ * W_ * C, real{0}, out);
+        if (engine_ == Engine::products) fill(context.exec, N * H_ * W_ * C, real{0}, out);
         each_block(context, N, [&](const ImageRows& block) {
             Map* const h1 = keep ? hidden1 + block.begin * W_ * w_ : hidden1;
             Map* const h2 = keep ? hidden2 + block.begin * W_ * w_ : hidden2;
@@ -212,7 +212,7 @@ class Network : public CouplingNetwork {
             else
                 last_.forward(context, block, h2, static_cast<const Map*>(folded.conv3), out);
         });
-        zero_convolution_finish(context.place, {H_, W_, 0, N * H_}, C,
+        zero_convolution_finish(context.exec, {H_, W_, 0, N * H_}, C,
                                 edge_ ? parameters_.weight3.value() + w_ : nullptr, w_ + 1,
                                 parameters_.bias3.value(), folded.scale3, out);
     }
@@ -235,7 +235,7 @@ class Network : public CouplingNetwork {
             } else {
                 first_.forward(context, block, a, stride, W1, Epilogue::none, raw);
             }
-            add_moments(context.place, block.pixels(), w_, raw, w_, moments, partial);
+            add_moments(context.exec, block.pixels(), w_, raw, w_, moments, partial);
         });
     }
 };

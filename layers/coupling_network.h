@@ -64,7 +64,7 @@ class CouplingNetwork {
                           const ParameterGradients& gradients) const = 0;
 
     // Data-dependent initialization of the hidden actnorms, layer by layer, over N images in tiles of `tile`.
-    virtual void initialise(const Context& context, index_t N, index_t tile, const state_t* a,
+    virtual void initialize(const Context& context, index_t N, index_t tile, const state_t* a,
                             index_t stride) = 0;
 
   protected:

@@ -61,7 +61,7 @@ void fold_as(const Context& context, std::span<const FoldedLevel> levels) {
                             .bias_step = bias_step(layout),
                             .scale3 = level.all.scale3});
     }
-    fold_networks<Map>(context.place, foldings);
+    fold_networks<Map>(context.exec, foldings);
 }
 
 // f(Map{}) for the type of the folded weights.
@@ -91,21 +91,21 @@ FoldedGradient zero_folded_gradient(const Context& context, const FoldedLayout& 
                   bias2 = conv2 + round_up(layout.w * layout.w, kLine),
                   conv3 = bias2 + round_up(layout.w, kLine), all = conv3 + layout.rows3 * layout.w;
     real* const gradient = context.workspace.take<real>(all);
-    fill(context.place, all, real{0}, gradient);
+    fill(context.exec, all, real{0}, gradient);
     return {gradient, gradient + conv2, gradient + bias2, gradient + conv3};
 }
 
 void unfold(const Context& context, const NetworkParameters& p, const FoldedLayout& layout,
             const FoldedGradient& folded, bool with_conv3, const ParameterGradients& gradients) {
-    const Place& place = context.place;
-    unfold_actnorm(place, layout.w, layout.K1, layout.stride1, p.weight1.value(), p.bias1.value(),
+    const Exec& exec = context.exec;
+    unfold_actnorm(exec, layout.w, layout.K1, layout.stride1, p.weight1.value(), p.bias1.value(),
                    p.logs1.value(), folded.conv1, nullptr, p.weight1.gradient(gradients),
                    p.bias1.gradient(gradients), p.logs1.gradient(gradients));
-    unfold_actnorm(place, layout.w, layout.w, layout.w, p.weight2.value(), p.bias2.value(), p.logs2.value(),
+    unfold_actnorm(exec, layout.w, layout.w, layout.w, p.weight2.value(), p.bias2.value(), p.logs2.value(),
                    folded.conv2, folded.bias2, p.weight2.gradient(gradients), p.bias2.gradient(gradients),
                    p.logs2.gradient(gradients));
     if (with_conv3)
-        unpack_taps(place, layout.outputs, layout.w, layout.edge, layout.order, folded.conv3,
+        unpack_taps(exec, layout.outputs, layout.w, layout.edge, layout.order, folded.conv3,
                     p.weight3.gradient(gradients));
 }
 

@@ -112,16 +112,16 @@ Glow::ConstantLogdets Glow::constant_logdets(const Context& context) const {
     return sums;
 }
 
-void Glow::initialise(const Context& context, Flow& flow) {
-    const Trace trace("initialise");
-    fill(context.place, flow.N, 0.0, flow.logdet);
-    fill(context.place, flow.N, 0.0, flow.prior);
+void Glow::initialize(const Context& context, Flow& flow) {
+    const Trace trace("initialize");
+    fill(context.exec, flow.N, 0.0, flow.logdet);
+    fill(context.exec, flow.N, 0.0, flow.prior);
     for (Level& level : levels_) {
         level.squeeze.forward(context, flow);
         for (auto& step : level.steps) {
             const Trace step_trace(step->name);
-            step->mixing.initialise(context, flow);
-            step->coupling.initialise(context, flow);
+            step->mixing.initialize(context, flow);
+            step->coupling.initialize(context, flow);
         }
         if (level.split) level.split->forward(context, flow);
     }
@@ -136,7 +136,7 @@ const SavedActivations::Step* Glow::save(const Context& context, SavedActivation
     if (saved == nullptr) return nullptr;
     const Level& level = levels_[static_cast<std::size_t>(l)];
     SavedActivations::Step& step = saved->add(context, level.shape, l, k, precision_, flow);
-    step.has_maps = saved->policy_.keeps_maps(l, k, config_.depth);
+    step.has_maps = saved->policy_.saves_maps(l, k, config_.depth);
     if (step.has_maps)
         step.maps = level.steps[static_cast<std::size_t>(k)]->coupling.take_maps(context.blocking,
                                                                                  saved->arena_, flow.N);
@@ -157,9 +157,9 @@ void Glow::encode(const Context& context, Flow& flow) {
 
 // to_eps: the latents of splits become standard normal.
 void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps) {
-    const bool with_determinants = !context.place.tuned_for_gpu();
-    fill(context.place, flow.N, 0.0, flow.logdet);
-    fill(context.place, flow.N, 0.0, flow.prior);
+    const bool with_determinants = !context.exec.tuned_for_gpu();
+    fill(context.exec, flow.N, 0.0, flow.logdet);
+    fill(context.exec, flow.N, 0.0, flow.prior);
     for (std::size_t l = 0; l < levels_.size(); ++l) {
         Level& level = levels_[l];
         level.squeeze.forward(context, flow);
@@ -179,7 +179,7 @@ void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations
 }
 
 void Glow::add_determinants(const Context& context, Flow& flow) {
-    if (!context.place.tuned_for_gpu()) return;
+    if (!context.exec.tuned_for_gpu()) return;
     for (Level& level : levels_) ActnormMixing::add_determinants(context, level.mixings, flow);
 }
 
@@ -249,7 +249,7 @@ MemoryPolicy Glow::policy_within(index_t N, std::size_t bytes) const {
     MemoryPolicy policy;
     policy.last_maps.assign(levels_.size(), 0);
     for (std::size_t l = levels_.size(); l-- > 0;) {
-        Arena counting(Device::none, Category::stored, 0);
+        Arena counting(Device::count_only, Category::stored, 0);
         levels_[l].steps[0]->coupling.take_maps(kCpuBlocking, counting, N);
         const index_t steps = std::min(config_.depth, static_cast<index_t>(bytes / counting.used()));
         policy.last_maps[l] = steps;
@@ -264,7 +264,7 @@ double Glow::network_units(const MemoryPolicy& policy) const {
         const Shape& shape = levels_[l].shape;
         const double forward = static_cast<double>(shape.pixels()) * network_multiplies(config_, shape);
         for (index_t k = 0; k < config_.depth; ++k) {
-            units += forward * (policy.keeps_maps(static_cast<index_t>(l), k, config_.depth) ? 3 : 4);
+            units += forward * (policy.saves_maps(static_cast<index_t>(l), k, config_.depth) ? 3 : 4);
             work += forward;
         }
     }

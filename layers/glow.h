@@ -93,8 +93,8 @@ class Glow {
 
     // All of these work on flow.h [N, H, W, C] <-> latents, in place; conditional models read flow.labels.
     // Latents lie deepest first: the top z [N, H_t, W_t, C_t], then b of level L-2, ..., b of level 0.
-    // Data-dependent initialisation of every actnorm from flow.N images, then as forward.
-    void initialise(const Context& context, Flow& flow);
+    // Data-dependent initialization of every actnorm from flow.N images, then as forward.
+    void initialize(const Context& context, Flow& flow);
     // images -> latents; logdet and prior are set (=), so that log p = -D ln(n_bins) + logdet + prior; bits_y
     // and error_y too where there is a classifier.
     void forward(const Context& context, Flow& flow, SavedActivations* saved = nullptr) {

@@ -38,7 +38,7 @@ class Layer {
     virtual ~Layer() = default;
     // Sets the layer's actnorms from the data that reaches them on all processes (spec section 1), then
     // forward. This process may have no image.
-    virtual void initialise(const Context& context, Flow& flow) { forward(context, flow); }
+    virtual void initialize(const Context& context, Flow& flow) { forward(context, flow); }
     // h: x -> y, logdet += log|det dy/dx|.
     virtual void forward(const Context& context, Flow& flow) = 0;
     // h: y -> x; logdet is left alone.
@@ -56,9 +56,9 @@ index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N,
 
 // The block that follows `begin` when `count` items are taken `step` at a time. Where memory is only counted,
 // the first and the last block stand for all: those between are as large as the first.
-inline index_t next_block(bool dry, index_t begin, index_t step, index_t count) {
+inline index_t next_block(bool count_only, index_t begin, index_t step, index_t count) {
     const index_t last = (count - 1) / step * step;
-    return dry && begin < last ? last : begin + step;
+    return count_only && begin < last ? last : begin + step;
 }
 
 }  // namespace glow::inline GLOW_REAL

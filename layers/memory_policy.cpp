@@ -2,7 +2,7 @@
 
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
-#include "kernels/kept_state.h"
+#include "kernels/saved_state.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -16,18 +16,18 @@ SavedActivations::Step& SavedActivations::add(const Context& context, const Shap
     const bool anchor = policy_.anchor_every > 0 && k % policy_.anchor_every == 0;
     if (anchor && policy_.float_states && !start) {
         step.rounded = arena_.take<float>(size);
-        keep_float(context.place, size, flow.h, step.rounded);
+        save_float(context.exec, size, flow.h, step.rounded);
     } else if (images ? policy_.anchor_every == 1 : start || anchor) {
         step.state = arena_.take<state_t>(size);
-        copy(context.place, size, flow.h, step.state);
+        copy(context.exec, size, flow.h, step.state);
     } else if (policy_.rounding_bits) {
         if (sizeof(real) != sizeof(float))
             throw InputError("rounding bits are for networks in float or bf16");
         step.roundings = arena_.take<std::uint64_t>(rounding_words(rows, shape.C));
         if (precision == Precision::bf16)
-            keep_roundings<bfloat16>(context.place, rows, shape.C, flow.h, step.roundings);
+            save_roundings<bfloat16>(context.exec, rows, shape.C, flow.h, step.roundings);
         else
-            keep_roundings<float>(context.place, rows, shape.C, flow.h, step.roundings);
+            save_roundings<float>(context.exec, rows, shape.C, flow.h, step.roundings);
     }
     return step;
 }
@@ -36,12 +36,12 @@ const state_t* SavedActivations::restore(const Context& context, const Shape& sh
                                          bool first, Precision precision, const Flow& flow) {
     const index_t rows = flow.N * shape.pixels(), size = rows * shape.C;
     if (step.state != nullptr && first) return step.state;
-    if (step.state != nullptr) copy(context.place, size, step.state, flow.h);
-    if (step.rounded != nullptr) restore_float(context.place, size, step.rounded, flow.h);
+    if (step.state != nullptr) copy(context.exec, size, step.state, flow.h);
+    if (step.rounded != nullptr) restore_float(context.exec, size, step.rounded, flow.h);
     if (step.roundings != nullptr && precision == Precision::bf16)
-        restore_roundings<bfloat16>(context.place, rows, shape.C, step.roundings, flow.h);
+        restore_roundings<bfloat16>(context.exec, rows, shape.C, step.roundings, flow.h);
     else if (step.roundings != nullptr)
-        restore_roundings<float>(context.place, rows, shape.C, step.roundings, flow.h);
+        restore_roundings<float>(context.exec, rows, shape.C, step.roundings, flow.h);
     return flow.h;
 }
 

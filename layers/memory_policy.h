@@ -20,7 +20,7 @@ struct MemoryPolicy {
     bool operator==(const MemoryPolicy&) const = default;
 
     // Of step k of the K of level l.
-    bool keeps_maps(index_t l, index_t k, index_t K) const {
+    bool saves_maps(index_t l, index_t k, index_t K) const {
         return maps || (!last_maps.empty() && k >= K - last_maps[static_cast<std::size_t>(l)]);
     }
 };

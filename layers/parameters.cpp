@@ -36,7 +36,7 @@ std::vector<index_t> random_permutation(std::uint64_t seed, std::uint64_t item, 
 // Streams of fixed tensors are numbered from here on, those of trainable ones from 0.
 constexpr std::uint64_t kFixedStreams = std::uint64_t{1} << 40;
 
-Tensor place_tensor(std::string name, std::vector<index_t> shape, Start start, index_t& size) {
+Tensor place_tensor(std::string name, std::vector<index_t> shape, Init start, index_t& size) {
     index_t count = 1;
     for (const index_t extent : shape) count *= extent;
     Tensor tensor{std::move(name), std::move(shape), start, size, count};
@@ -46,12 +46,12 @@ Tensor place_tensor(std::string name, std::vector<index_t> shape, Start start, i
 
 }  // namespace
 
-Parameter Parameters::add(std::string name, std::vector<index_t> shape, Start start) {
+Parameter Parameters::add(std::string name, std::vector<index_t> shape, Init start) {
     tensors_.push_back(place_tensor(std::move(name), std::move(shape), start, size_));
     return Parameter(this, tensors_.back().offset);
 }
 
-Parameter Parameters::add_fixed(std::string name, std::vector<index_t> shape, Start start, bool integer) {
+Parameter Parameters::add_fixed(std::string name, std::vector<index_t> shape, Init start, bool integer) {
     Tensor tensor = place_tensor(std::move(name), std::move(shape), start, fixed_size_);
     tensor.trainable = false;
     tensor.integer = integer;
@@ -61,9 +61,9 @@ Parameter Parameters::add_fixed(std::string name, std::vector<index_t> shape, St
 
 Parameters::Lu Parameters::add_lu(const std::string& name, index_t C) {
     const std::size_t number = tensors_.size();
-    const Lu lu{add_fixed(name + "/permutation", {C}, Start::lu, true),
-                add_fixed(name + "/sign", {C}, Start::lu, false), add(name + "/log_diag", {C}, Start::lu),
-                add(name + "/lower", {C, C}, Start::lu), add(name + "/upper", {C, C}, Start::lu)};
+    const Lu lu{add_fixed(name + "/permutation", {C}, Init::lu, true),
+                add_fixed(name + "/sign", {C}, Init::lu, false), add(name + "/log_diag", {C}, Init::lu),
+                add(name + "/lower", {C, C}, Init::lu), add(name + "/upper", {C, C}, Init::lu)};
     lus_.push_back({lu, C, number});
     return lu;
 }
@@ -80,11 +80,11 @@ void Parameters::start(std::uint64_t seed, Solver& solver) const {
     std::vector<double> values;
     for (std::size_t t = 0; t < tensors_.size(); ++t) {
         const Tensor& tensor = tensors_[t];
-        if (tensor.start != Start::normal && tensor.start != Start::orthogonal) continue;
+        if (tensor.start != Init::normal && tensor.start != Init::orthogonal) continue;
         values.resize(tensor.count);
         normal_numbers(seed, t, values);
         double scale = 0.05;
-        if (tensor.start == Start::orthogonal) {
+        if (tensor.start == Init::orthogonal) {
             solver.orthogonalise(tensor.shape[0], values.data());
             scale = 1.0;
         }
@@ -94,7 +94,7 @@ void Parameters::start(std::uint64_t seed, Solver& solver) const {
     for (const LuGroup& group : lus_) start_lu(seed, group.number, group.parts, group.C, solver);
     for (std::size_t t = 0; t < fixed_tensors_.size(); ++t) {
         const Tensor& tensor = fixed_tensors_[t];
-        if (tensor.start != Start::shuffled) continue;
+        if (tensor.start != Init::shuffled) continue;
         const std::vector<index_t> order = random_permutation(seed, kFixedStreams + t, tensor.count);
         std::copy(order.begin(), order.end(), fixed_ + tensor.offset);
     }

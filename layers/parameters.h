@@ -1,5 +1,5 @@
 // The model's tensors, addressed by the names of the checkpoint (spec section 3). Trainable ones lie in one
-// flat array of `real`, so that the optimiser is one pass; fixed ones (permutations, signs) in another.
+// flat array of `real`, so that the optimizer is one pass; fixed ones (permutations, signs) in another.
 // Layers hold handles; the arrays behind them can be exchanged (raw weights, EMA).
 #pragma once
 
@@ -11,7 +11,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-enum class Start {
+enum class Init {
     zeros,
     normal,      // N(0, 0.05^2)
     orthogonal,  // a random orthogonal matrix
@@ -22,7 +22,7 @@ enum class Start {
 struct Tensor {
     std::string name;  // without the leading /params/
     std::vector<index_t> shape;
-    Start start;
+    Init start;
     index_t offset, count;  // elements of its flat array
     bool trainable = true;
     bool integer = false;  // int32 in a checkpoint; whole numbers in memory
@@ -59,8 +59,8 @@ class Parameter {
 
 class Parameters {
   public:
-    Parameter add(std::string name, std::vector<index_t> shape, Start start);
-    Parameter add_fixed(std::string name, std::vector<index_t> shape, Start start, bool integer);
+    Parameter add(std::string name, std::vector<index_t> shape, Init start);
+    Parameter add_fixed(std::string name, std::vector<index_t> shape, Init start, bool integer);
     // The factors of W = P (L + I) (U + diag(sign exp(log_diag))), [C, C]: name/{permutation,sign} fixed,
     // name/{log_diag,lower,upper} trainable. They start as those of a random orthogonal matrix.
     struct Lu {

@@ -1,5 +1,5 @@
 // The top prior (spec section 1): log N(z; mean, exp(logs)). With --learn-top (mean, logs) is a
-// zero-initialised 3x3 convolution of an all-zero input, of which only the edge channel, bias and logs act:
+// zero-initialized 3x3 convolution of an all-zero input, of which only the edge channel, bias and logs act:
 // one map for all images. With --y-cond the image's class adds (onehot(y) Wc + bias) exp(3 logs) to every
 // pixel of it.
 #pragma once

@@ -20,15 +20,15 @@ Split::Split(const ModelConfig& config, const Shape& shape, index_t tile, const 
       tile_(tile),
       conv_{NarrowInputConv::layout(shape.C / 2, config.edge_bias), shape.C, scalar_of<real>} {
     const index_t depth = conv_.columns.per_tap();
-    weight_ = parameters.add(name + "/weight", {shape.C, 3, 3, depth}, Start::zeros);
-    bias_ = parameters.add(name + "/bias", {shape.C}, Start::zeros);
-    logs_ = parameters.add(name + "/logs", {shape.C}, Start::zeros);
+    weight_ = parameters.add(name + "/weight", {shape.C, 3, 3, depth}, Init::zeros);
+    bias_ = parameters.add(name + "/bias", {shape.C}, Init::zeros);
+    logs_ = parameters.add(name + "/logs", {shape.C}, Init::zeros);
 }
 
 const real* Split::fold(const Context& context) const {
     const Columns& columns = conv_.columns;
     real* const folded = context.workspace.take<real>(shape_.C * columns.stride);
-    fold_actnorm(context.place, shape_.C, 9 * columns.per_tap(), columns.stride, weight_.value(),
+    fold_actnorm(context.exec, shape_.C, 9 * columns.per_tap(), columns.stride, weight_.value(),
                  bias_.value(), logs_.value(), folded);
     return folded;
 }
@@ -48,7 +48,7 @@ void Split::with_prediction(const Context& context, index_t N, const state_t* a,
     const Arena::Scope scope(arena);
     const real* const folded = fold(context);
     const index_t tile = images_per_tile(tile_, shape_.pixels(), conv_.columns.stride, N, context.blocking);
-    for (index_t n = 0; n < N; n = next_block(context.dry(), n, tile, N)) {
+    for (index_t n = 0; n < N; n = next_block(context.counting(), n, tile, N)) {
         const Arena::Scope tile_scope(arena);
         const index_t images = std::min(tile, N - n);
         real* const out = arena.take<real>(images * shape_.size());
@@ -59,7 +59,7 @@ void Split::with_prediction(const Context& context, index_t N, const state_t* a,
 
 void Split::predict(const Context& context, index_t N, const state_t* h, real* out) const {
     with_prediction(context, N, h, shape_.C, [&](index_t n, index_t images, const real* found, const real*) {
-        copy(context.place, images * shape_.size(), found, out + n * shape_.size());
+        copy(context.exec, images * shape_.size(), found, out + n * shape_.size());
     });
 }
 
@@ -68,19 +68,19 @@ void Split::forward(const Context& context, Flow& flow) {
     const index_t C = shape_.C;
     with_prediction(context, flow.N, flow.h, C, [&](index_t n, index_t images, const real* out, const real*) {
         const Latents b{images, shape_.pixels(), C / 2, C};
-        gaussian_log_density(context.place, b, interleaved_gaussian(C / 2), out, out + 1,
+        gaussian_log_density(context.exec, b, interleaved_gaussian(C / 2), out, out + 1,
                              flow.h + n * shape_.size() + C / 2, flow.prior + n,
                              context.workspace.take<double>(group_scratch(images)));
     });
     const Arena::Scope scope(context.workspace);
-    split_halves(context.place, flow.N * shape_.pixels(), C, flow.h,
+    split_halves(context.exec, flow.N * shape_.pixels(), C, flow.h,
                  context.workspace.take<state_t>(flow.N * shape_.size()));
 }
 
 void Split::inverse(const Context& context, Flow& flow) {
     const Trace trace(name_);
     const Arena::Scope scope(context.workspace);
-    merge_halves(context.place, flow.N * shape_.pixels(), shape_.C, flow.h,
+    merge_halves(context.exec, flow.N * shape_.pixels(), shape_.C, flow.h,
                  context.workspace.take<state_t>(flow.N * shape_.size()));
 }
 
@@ -90,27 +90,27 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
     inverse(context, flow);
     {
         const Arena::Scope scope(context.workspace);
-        merge_halves(context.place, rows, C, gradient.dh,
+        merge_halves(context.exec, rows, C, gradient.dh,
                      context.workspace.take<real>(flow.N * shape_.size()));
     }
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const Columns& columns = conv_.columns;
     real* const dfolded = arena.take<real>(C * columns.stride);
-    fill(context.place, C * columns.stride, real{0}, dfolded);
+    fill(context.exec, C * columns.stride, real{0}, dfolded);
     with_prediction(
         context, flow.N, flow.h, C, [&](index_t n, index_t images, const real* out, const real* folded) {
             const Latents b{images, shape_.pixels(), C / 2, C};
             const state_t* const h = flow.h + n * shape_.size();
             real* const dh = gradient.dh + n * shape_.size();
             real* const dout = arena.take<real>(images * shape_.size());
-            gaussian_backward(context.place, b, interleaved_gaussian(C / 2), out, out + 1, h + C / 2,
+            gaussian_backward(context.exec, b, interleaved_gaussian(C / 2), out, out + 1, h + C / 2,
                               gradient.dlogp, dh + C / 2, dout, dout + 1);
             for_each_block(context, shape_.H, shape_.W, images, [&](const ImageRows& block) {
                 conv_.backward(context, block, h, C, folded, dout + block.begin * shape_.W * C, dfolded, dh);
             });
         });
-    unfold_actnorm(context.place, C, 9 * columns.per_tap(), columns.stride, weight_.value(), bias_.value(),
+    unfold_actnorm(context.exec, C, 9 * columns.per_tap(), columns.stride, weight_.value(), bias_.value(),
                    logs_.value(), dfolded, nullptr, weight_.gradient(gradient.parameters),
                    bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters));
 }
@@ -121,7 +121,7 @@ void Split::encode(const Context& context, Flow& flow) {
     state_t* const latents = flow.h + flow.N * shape_.pixels() * half;
     with_prediction(
         context, flow.N, flow.h, half, [&](index_t n, index_t images, const real* out, const real*) {
-            gaussian_encode(context.place, {images, shape_.pixels(), half, half}, interleaved_gaussian(half),
+            gaussian_encode(context.exec, {images, shape_.pixels(), half, half}, interleaved_gaussian(half),
                             out, out + 1, latents + n * shape_.pixels() * half);
         });
 }
@@ -132,7 +132,7 @@ void Split::decode(const Context& context, Flow& flow) {
     state_t* const latents = flow.h + flow.N * shape_.pixels() * half;
     with_prediction(
         context, flow.N, flow.h, half, [&](index_t n, index_t images, const real* out, const real*) {
-            gaussian_decode(context.place, {images, shape_.pixels(), half, half}, interleaved_gaussian(half),
+            gaussian_decode(context.exec, {images, shape_.pixels(), half, half}, interleaved_gaussian(half),
                             out, out + 1, latents + n * shape_.pixels() * half);
         });
 }

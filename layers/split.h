@@ -1,5 +1,5 @@
 // Split (paper section 3.4, spec section 1): half b of the channels leaves as a latent with density
-// N(b; mean(a), exp(logs(a))), (mean, logs) a zero-initialised 3x3 convolution of the half a that goes on.
+// N(b; mean(a), exp(logs(a))), (mean, logs) a zero-initialized 3x3 convolution of the half a that goes on.
 #pragma once
 
 #include <string>

@@ -11,37 +11,37 @@
 
 namespace glow {
 
-Share share_of(index_t total, int rank, int size) {
+Slice slice_of(index_t total, int rank, int size) {
     const index_t each = total / size, more = total % size;
     return {rank * each + std::min<index_t>(rank, more), each + (rank < more ? 1 : 0)};
 }
 
 // One process has nobody to talk to.
-void Communicator::sum(index_t, double*) {}
-void Communicator::maximum(index_t, double*) {}
+void Communicator::all_reduce_sum(index_t, double*) {}
+void Communicator::all_reduce_max(index_t, double*) {}
 void Communicator::broadcast(std::size_t, void*) {}
-void Communicator::gather(const std::vector<std::size_t>&, void*) {}
-std::size_t Communicator::scratch_bytes(const Place&, index_t) const {
+void Communicator::all_gather(const std::vector<std::size_t>&, void*) {}
+std::size_t Communicator::scratch_bytes(const Exec&, index_t) const {
     return 0;
 }
-void Communicator::sum(const Place&, index_t, double*) {}
-void Communicator::start_sum(const Place&, index_t, float*, void*) {}
-void Communicator::finish_sums(const Place&) {}
+void Communicator::all_reduce_sum(const Exec&, index_t, double*) {}
+void Communicator::all_reduce_async(const Exec&, index_t, float*, void*) {}
+void Communicator::finish_all_reduces(const Exec&) {}
 void Communicator::watch(std::function<std::string()>, std::function<void()>) {}
 void Communicator::abort(int status) {
     end_all(status);
     std::_Exit(status);
 }
 
-void Communicator::gather_shares(index_t total, std::size_t item_bytes, void* data) {
+void Communicator::all_gather_slices(index_t total, std::size_t item_bytes, void* data) {
     std::vector<std::size_t> begin;
     for (int r = 0; r < size(); ++r)
-        begin.push_back(static_cast<std::size_t>(share_of(total, r, size()).first) * item_bytes);
+        begin.push_back(static_cast<std::size_t>(slice_of(total, r, size()).first) * item_bytes);
     begin.push_back(static_cast<std::size_t>(total) * item_bytes);
-    gather(begin, data);
+    all_gather(begin, data);
 }
 
-std::string from_first(Communicator& processes, const std::string& mine) {
+std::string broadcast_text(Communicator& processes, const std::string& mine) {
     std::size_t length = mine.size();
     processes.broadcast(sizeof(length), &length);
     std::string text = mine;
@@ -52,15 +52,15 @@ std::string from_first(Communicator& processes, const std::string& mine) {
 
 std::string first_text(Communicator& processes, const std::string& mine) {
     const int nobody = processes.size();
-    const int owner = -static_cast<int>(processes.largest(mine.empty() ? -nobody : -processes.rank()));
+    const int owner = -static_cast<int>(processes.all_reduce_max(mine.empty() ? -nobody : -processes.rank()));
     if (owner == nobody) return "";
     const bool own = processes.rank() == owner;
-    std::string text(static_cast<std::size_t>(processes.total(own ? static_cast<double>(mine.size()) : 0)),
+    std::string text(static_cast<std::size_t>(processes.all_reduce_sum(own ? static_cast<double>(mine.size()) : 0)),
                      ' ');
     if (own) text = mine;
     std::vector<std::size_t> begin(static_cast<std::size_t>(processes.size()) + 1, 0);
     std::fill(begin.begin() + owner + 1, begin.end(), text.size());
-    processes.gather(begin, text.data());
+    processes.all_gather(begin, text.data());
     return text;
 }
 

@@ -24,10 +24,10 @@ struct ProcessGroup {
 
 // The part of `total` items that belongs to one of `size` processes: consecutive, their numbers differ by one
 // at most, and rank 0 has one of the largest parts. Parts may be empty.
-struct Share {
+struct Slice {
     index_t first, count;
 };
-Share share_of(index_t total, int rank, int size);
+Slice slice_of(index_t total, int rank, int size);
 
 // The CUDA device of a process, of those that it sees: the processes of a host take them in turn.
 inline int device_number(const ProcessGroup& group, int devices) {
@@ -44,42 +44,42 @@ class Communicator {
     const ProcessGroup& group() const { return group_; }
     int rank() const { return group_.rank; }
     int size() const { return group_.size; }
-    bool is_first() const { return group_.rank == 0; }
-    Share share(index_t total) const { return share_of(total, rank(), size()); }
+    bool is_root() const { return group_.rank == 0; }
+    Slice slice(index_t total) const { return slice_of(total, rank(), size()); }
     virtual std::string name() const { return "one process"; }
 
     // Host memory, in place, afterwards equal on all processes. Sums are taken in the order of the ranks, so
-    // they repeat bit for bit for the same number of processes. maximum: NaN is larger than everything.
-    virtual void sum(index_t count, double* values);
-    virtual void maximum(index_t count, double* values);
-    double total(double value) {
-        sum(1, &value);
+    // they repeat bit for bit for the same number of processes. In all_reduce_max NaN is larger than everything.
+    virtual void all_reduce_sum(index_t count, double* values);
+    virtual void all_reduce_max(index_t count, double* values);
+    double all_reduce_sum(double value) {
+        all_reduce_sum(1, &value);
         return value;
     }
-    double largest(double value) {
-        maximum(1, &value);
+    double all_reduce_max(double value) {
+        all_reduce_max(1, &value);
         return value;
     }
     // Rank 0's bytes to all.
     virtual void broadcast(std::size_t bytes, void* data);
     // All parts of `data` to all processes: rank r has bytes begin[r] to begin[r + 1] - 1.
-    virtual void gather(const std::vector<std::size_t>& begin, void* data);
+    virtual void all_gather(const std::vector<std::size_t>& begin, void* data);
     // Where every process has its share() of `total` items.
-    void gather_shares(index_t total, std::size_t item_bytes, void* data);
-    void barrier() { total(0); }
+    void all_gather_slices(index_t total, std::size_t item_bytes, void* data);
+    void barrier() { all_reduce_sum(0); }
 
-    // Sums over memory of the place, in place. With start_sum they run beside what the calling thread does
-    // next, one after the other; the values must be left alone until finish_sums(). `scratch` is
-    // scratch_bytes() of the place's memory for the largest count, shared by all sums.
-    virtual std::size_t scratch_bytes(const Place& place, index_t count) const;
-    virtual void sum(const Place& place, index_t count, double* values);
-    virtual void start_sum(const Place& place, index_t count, float* values, void* scratch);
-    virtual void finish_sums(const Place& place);
+    // Sums over device memory, in place. With all_reduce_async they run beside what the calling thread does
+    // next, one after the other; the values must be left alone until finish_all_reduces(). `scratch` is
+    // scratch_bytes() of device memory for the largest count, shared by all sums.
+    virtual std::size_t scratch_bytes(const Exec& exec, index_t count) const;
+    virtual void all_reduce_sum(const Exec& exec, index_t count, double* values);
+    virtual void all_reduce_async(const Exec& exec, index_t count, float* values, void* scratch);
+    virtual void finish_all_reduces(const Exec& exec);
     // Whether the last three may be recorded with the launches around them (runtime/recording.h).
-    virtual bool recordable() const { return true; }
+    virtual bool graph_capturable() const { return true; }
 
     // Signs of life of the calling thread, for the watchdog. Nobody looks where there is one process.
-    virtual Pulse& pulse() { return pulse_; }
+    virtual Heartbeat& heartbeat() { return heartbeat_; }
     // For the watchdog: what it asks at every turn, and what it does before it ends the process. nullptr: no
     // more.
     virtual void watch(std::function<std::string()> fault, std::function<void()> before_end);
@@ -90,14 +90,14 @@ class Communicator {
   protected:
     virtual void end_all(int) {}
     ProcessGroup group_;
-    Pulse pulse_;
+    Heartbeat heartbeat_;
 };
 
 // Elements of the pieces in which large sums are best started: measured 1.7 times faster than one call.
 inline constexpr index_t kBucketElements = index_t{1} << 20;
 
 // The first process's text, and the text of the first process that has one. Collective.
-std::string from_first(Communicator& processes, const std::string& mine);
+std::string broadcast_text(Communicator& processes, const std::string& mine);
 std::string first_text(Communicator& processes, const std::string& mine);
 
 // kind: auto (under a launcher MPI, for CUDA devices NCCL beside it, else one process), mpi, nccl. Throws

@@ -25,7 +25,7 @@ struct Blocking {
 inline constexpr Blocking kCpuBlocking{}, kGpuBlocking{index_t{1} << 25, 65536};
 
 struct Context {
-    Place place;
+    Exec exec;
     Blas& blas;
     Solver& solver;
     Conv* conv;
@@ -33,22 +33,22 @@ struct Context {
     Arena& workspace;
     Blocking blocking = kCpuBlocking;
 
-    // Nothing runs and memory is only counted: see Device::none.
-    bool dry() const { return place.device == Device::none; }
+    // Nothing runs and memory is only counted: see Device::count_only.
+    bool counting() const { return exec.device == Device::count_only; }
 
-    // Runs a product with its scratch from the workspace; a dry context only counts that scratch.
+    // Runs a product with its scratch from the workspace; a counting context only counts that scratch.
     void gemm(const Gemm& product, const void* a, const void* b, void* c, const void* bias = nullptr) const;
 
     // The same of a convolution by the device's second engine.
     void convolve(const Convolution& convolution, const void* first, const void* second, void* result) const;
 
-    // `count` values from the memory of the place, once what was started before has ended; a dry context has
+    // `count` values from the device memory, once what was started before has ended; a counting context has
     // none.
     std::vector<double> to_host(const double* values, index_t count) const;
 
     // Sums over all processes, in place, of values on the place and of a number here.
     void sum_over_processes(index_t count, double* values) const;
-    double total(double value) const { return dry() ? value : communicator.total(value); }
+    double total(double value) const { return counting() ? value : communicator.all_reduce_sum(value); }
 };
 
 // The libraries of a device and its number of threads, opened once.
@@ -58,19 +58,19 @@ class Backend {
     // communicator there is this process alone. Throws InputError where the build or the machine lacks the
     // device.
     explicit Backend(Device device, int threads = 0, int ordinal = 0, Communicator* communicator = nullptr);
-    // Makes dry contexts only and needs no device: for memory plans of a machine elsewhere.
+    // Makes counting contexts only and needs no device: for memory plans of a machine elsewhere.
     static Backend for_plans(Device device, int threads = 0, Communicator* communicator = nullptr);
 
     Context context(Arena& workspace) const {
-        return {place_, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
+        return {exec_, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
-    Context dry_context(Arena& workspace) const {
-        const Place nowhere{Device::none, place_.threads, nullptr};
+    Context counting_context(Arena& workspace) const {
+        const Exec nowhere{Device::count_only, exec_.threads, nullptr};
         return {nowhere, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
-    const Blocking& blocking() const { return place_.device == Device::cuda ? kGpuBlocking : kCpuBlocking; }
-    const Place& place() const { return place_; }
-    // Decided when the backend opened; place().threads is the number used.
+    const Blocking& blocking() const { return exec_.device == Device::cuda ? kGpuBlocking : kCpuBlocking; }
+    const Exec& exec() const { return exec_; }
+    // Decided when the backend opened; exec().threads is the number used.
     const ThreadCount& threads() const { return threads_; }
     // "cpu", or "cuda: " and the GPU's name.
     std::string description() const;
@@ -89,7 +89,7 @@ class Backend {
     int ordinal_ = 0;
     cuda::StreamPtr stream_;  // outlives the libraries
     ThreadCount threads_;
-    Place place_;
+    Exec exec_;
     std::unique_ptr<Blas> blas_;
     std::unique_ptr<Solver> solver_;
     std::unique_ptr<Conv> conv_;

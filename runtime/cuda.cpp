@@ -15,8 +15,8 @@ namespace {
 
 constexpr int kOldest = 80;  // compute capability 8.0: bf16 and tf32 products
 
-cudaStream_t stream_of(const Place& place) {
-    return static_cast<cudaStream_t>(place.stream);
+cudaStream_t stream_of(const Exec& exec) {
+    return static_cast<cudaStream_t>(exec.stream);
 }
 
 // "13.1.0" of the 130100 that cuBLAS uses.
@@ -114,7 +114,7 @@ EventPtr open_event() {
     return event;
 }
 
-void order(const Place& first, const Place& then, const Event& event) {
+void order(const Exec& first, const Exec& then, const Event& event) {
     // A wait keeps to the record before it, so the event may be recorded again while it is waited for.
     GLOW_CUDA(cudaEventRecord(event.handle, stream_of(first)));
     GLOW_CUDA(cudaStreamWaitEvent(stream_of(then), event.handle, 0));
@@ -163,48 +163,48 @@ std::size_t bytes_in_use() {
     return total - free;
 }
 
-void start_copy_to_device(const Place& place, std::size_t bytes, const void* host, void* device) {
-    GLOW_CUDA(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_of(place)));
+void start_copy_to_device(const Exec& exec, std::size_t bytes, const void* host, void* device) {
+    GLOW_CUDA(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_of(exec)));
 }
 
-void copy_within_device(const Place& place, std::size_t bytes, const void* from, void* to) {
-    GLOW_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(place)));
+void copy_within_device(const Exec& exec, std::size_t bytes, const void* from, void* to) {
+    GLOW_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(exec)));
 }
 
-void copy_to_device(const Place& place, std::size_t bytes, const void* host, void* device) {
-    start_copy_to_device(place, bytes, host, device);
-    GLOW_CUDA(cudaStreamSynchronize(stream_of(place)));
+void copy_to_device(const Exec& exec, std::size_t bytes, const void* host, void* device) {
+    start_copy_to_device(exec, bytes, host, device);
+    GLOW_CUDA(cudaStreamSynchronize(stream_of(exec)));
 }
 
-void copy_to_host(const Place& place, std::size_t bytes, const void* device, void* host) {
-    GLOW_CUDA(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_of(place)));
-    GLOW_CUDA(cudaStreamSynchronize(stream_of(place)));
+void copy_to_host(const Exec& exec, std::size_t bytes, const void* device, void* host) {
+    GLOW_CUDA(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_of(exec)));
+    GLOW_CUDA(cudaStreamSynchronize(stream_of(exec)));
 }
 
-void synchronise(const Place& place) {
-    GLOW_CUDA(cudaStreamSynchronize(stream_of(place)));
+void synchronize(const Exec& exec) {
+    GLOW_CUDA(cudaStreamSynchronize(stream_of(exec)));
 }
 
-void begin_capture(const Place& place) {
-    GLOW_CUDA(cudaStreamBeginCapture(stream_of(place), cudaStreamCaptureModeThreadLocal));
+void begin_capture(const Exec& exec) {
+    GLOW_CUDA(cudaStreamBeginCapture(stream_of(exec), cudaStreamCaptureModeThreadLocal));
 }
 
-GraphPtr end_capture(const Place& place) {
+GraphPtr end_capture(const Exec& exec) {
     GraphHandle captured;
-    GLOW_CUDA(cudaStreamEndCapture(stream_of(place), captured.out()));
+    GLOW_CUDA(cudaStreamEndCapture(stream_of(exec), captured.out()));
     GraphPtr graph(new Graph);
     GLOW_CUDA(cudaGraphInstantiate(graph->handle.out(), captured, 0));
     return graph;
 }
 
-void abort_capture(const Place& place) noexcept {
+void abort_capture(const Exec& exec) noexcept {
     GraphHandle captured;
-    static_cast<void>(cudaStreamEndCapture(stream_of(place), captured.out()));
+    static_cast<void>(cudaStreamEndCapture(stream_of(exec), captured.out()));
     static_cast<void>(cudaGetLastError());
 }
 
-void replay(const Place& place, const Graph& graph) {
-    GLOW_CUDA(cudaGraphLaunch(graph.handle, stream_of(place)));
+void replay(const Exec& exec, const Graph& graph) {
+    GLOW_CUDA(cudaGraphLaunch(graph.handle, stream_of(exec)));
 }
 
 void begin_range(const char* name) noexcept {

@@ -106,7 +106,7 @@ namespace {
 
 class CudaBlas : public Blas {
   public:
-    CudaBlas(const Place& place, bool fused) : place_(place), fused_(fused) {}
+    CudaBlas(const Exec& exec, bool fused) : exec_(exec), fused_(fused) {}
 
     std::size_t scratch_bytes(const Gemm& gemm) override { return blas_scratch_bytes(gemm); }
 
@@ -118,10 +118,10 @@ class CudaBlas : public Blas {
         auto* memory = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::size_t>(scratch)));
         if (plan.fused && g.epilogue == Epilogue::bias_relu) {
             if (casts_bias(g)) {
-                auto* const narrow = reinterpret_cast<bfloat16*>(memory);
+                auto* const rounded_bias = reinterpret_cast<bfloat16*>(memory);
                 memory += round_up(static_cast<std::size_t>(g.n) * 2);
-                cast(place_, g.n, static_cast<const float*>(bias), narrow);
-                bias = narrow;
+                cast(exec_, g.n, static_cast<const float*>(bias), rounded_bias);
+                bias = rounded_bias;
             } else {
                 check_alignment(g, "the bias", g.out, static_cast<index_t>(kAlignment), bias);
             }
@@ -135,7 +135,7 @@ class CudaBlas : public Blas {
         GLOW_CUDA(cublasLtMatmul(handle_, d.product, wide ? static_cast<const void*>(&one64) : &one, b,
                                  d.first, a, d.second, wide ? static_cast<const void*>(&beta64) : &beta, c,
                                  d.result, c, d.result, &plan.algorithm, memory, kBlasWorkspace,
-                                 static_cast<cudaStream_t>(place_.stream)));
+                                 static_cast<cudaStream_t>(exec_.stream)));
         if (!plan.fused && g.epilogue != Epilogue::none) run_epilogue(g, c, bias);
     }
 
@@ -189,17 +189,17 @@ class CudaBlas : public Blas {
     void run_epilogue(const Gemm& g, void* c, const void* bias) const {
         const bool with_bias = g.epilogue == Epilogue::bias_relu;
         if (g.out == Scalar::f64)
-            bias_relu(place_, g.m, g.n, g.ldc, with_bias ? static_cast<const double*>(bias) : nullptr,
+            bias_relu(exec_, g.m, g.n, g.ldc, with_bias ? static_cast<const double*>(bias) : nullptr,
                       static_cast<double*>(c));
         else if (g.out == Scalar::bf16)
-            bias_relu(place_, g.m, g.n, g.ldc, with_bias ? static_cast<const float*>(bias) : nullptr,
+            bias_relu(exec_, g.m, g.n, g.ldc, with_bias ? static_cast<const float*>(bias) : nullptr,
                       static_cast<bfloat16*>(c));
         else
-            bias_relu(place_, g.m, g.n, g.ldc, with_bias ? static_cast<const float*>(bias) : nullptr,
+            bias_relu(exec_, g.m, g.n, g.ldc, with_bias ? static_cast<const float*>(bias) : nullptr,
                       static_cast<float*>(c));
     }
 
-    Place place_;
+    Exec exec_;
     bool fused_;
     LtHandle handle_;
     std::map<Gemm, Plan> plans_;
@@ -207,8 +207,8 @@ class CudaBlas : public Blas {
 
 }  // namespace
 
-std::unique_ptr<Blas> make_blas(const Place& place, bool fused) {
-    return std::make_unique<CudaBlas>(place, fused);
+std::unique_ptr<Blas> make_blas(const Exec& exec, bool fused) {
+    return std::make_unique<CudaBlas>(exec, fused);
 }
 
 }  // namespace glow::cuda

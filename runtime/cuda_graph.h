@@ -20,7 +20,7 @@ class CudaGraph {
     // Without launch(), because the section threw, a capture is dropped and the stream stays usable.
     class Capture {
       public:
-        Capture(CudaGraph& graph, const Place& place, bool enabled);
+        Capture(CudaGraph& graph, const Exec& exec, bool enabled);
         ~Capture();
         Capture(const Capture&) = delete;
         Capture& operator=(const Capture&) = delete;
@@ -32,7 +32,7 @@ class CudaGraph {
       private:
         enum class Mode { plain, capture, replay };
         CudaGraph& graph_;
-        Place place_;
+        Exec exec_;
         Mode mode_ = Mode::plain;
         bool capturing_ = false;
     };

@@ -20,21 +20,21 @@ namespace {
 
 class CudaSolver : public Solver {
   public:
-    explicit CudaSolver(const Place& place) : side_(place), host_(make_cpu_solver()) {}
+    explicit CudaSolver(const Exec& exec) : side_(exec), host_(make_cpu_solver()) {}
 
     void invert(index_t count, index_t n, const double* W, double* inverse, double* log_abs_det,
                 double* condition) override {
         side_.fork();
         open();
-        const Place& place = side_.place();
+        const Exec& exec = side_.exec();
         Scratch& s = scratch_of(count, n);
-        copy(place, count * n * n, W, s.lu);
+        copy(exec, count * n * n, W, s.lu);
         if (is_batched(n))
             invert_together(count, n, s, inverse);
         else
             for (index_t k = 0; k < count; ++k) invert_one(n, k, s, inverse + k * n * n);
-        log_abs_diagonal(place, count, n, s.lu, log_abs_det);
-        condition_numbers(place, count, n, W, inverse, s.failed, s.failed_too, condition, s.partial);
+        log_abs_diagonal(exec, count, n, s.lu, log_abs_det);
+        condition_numbers(exec, count, n, W, inverse, s.failed, s.failed_too, condition, s.partial);
     }
 
     void finish() override { side_.join(); }
@@ -61,7 +61,7 @@ class CudaSolver : public Solver {
 
     void open() {
         if (blas_) return;
-        const auto stream = static_cast<cudaStream_t>(side_.place().stream);
+        const auto stream = static_cast<cudaStream_t>(side_.exec().stream);
         GLOW_CUDA(cublasCreate(blas_.out()));
         GLOW_CUDA(cublasSetStream(blas_, stream));
         GLOW_CUDA(cusolverDnCreate(solver_.out()));
@@ -101,8 +101,8 @@ class CudaSolver : public Solver {
 
     void invert_together(index_t count, index_t n, Scratch& s, double* inverse) {
         const int order = static_cast<int>(n), matrices = static_cast<int>(count);
-        row_pointers(side_.place(), count, n * n, s.lu, s.lu_rows);
-        row_pointers(side_.place(), count, n * n, inverse, s.inverse_rows);
+        row_pointers(side_.exec(), count, n * n, s.lu, s.lu_rows);
+        row_pointers(side_.exec(), count, n * n, inverse, s.inverse_rows);
         GLOW_CUDA(cublasDgetrfBatched(blas_, order, s.lu_rows, order, s.pivots, s.failed, matrices));
         GLOW_CUDA(cublasDgetriBatched(blas_, order, s.lu_rows, order, s.pivots, s.inverse_rows, order,
                                       s.failed_too, matrices));
@@ -111,7 +111,7 @@ class CudaSolver : public Solver {
     // W^-1 solves W^T X = 1.
     void invert_one(index_t n, index_t k, Scratch& s, double* inverse) {
         double* const lu = s.lu + k * n * n;
-        identity(side_.place(), n, inverse);
+        identity(side_.exec(), n, inverse);
         GLOW_CUDA(cusolverDnXgetrf(solver_, options_, n, n, CUDA_R_64F, lu, n, s.wide_pivots, CUDA_R_64F,
                                    s.work, s.work_bytes, s.host.data(), s.host.size(), s.failed + k));
         GLOW_CUDA(cusolverDnXgetrs(solver_, options_, CUBLAS_OP_N, n, n, CUDA_R_64F, lu, n, s.wide_pivots,
@@ -152,8 +152,8 @@ SolverScratch solver_scratch(index_t count, index_t n, std::size_t work_bytes) {
     return s;
 }
 
-std::unique_ptr<Solver> make_solver(const Place& place) {
-    return std::make_unique<CudaSolver>(place);
+std::unique_ptr<Solver> make_solver(const Exec& exec) {
+    return std::make_unique<CudaSolver>(exec);
 }
 
 }  // namespace glow::cuda

@@ -9,7 +9,7 @@
 namespace glow::cuda {
 
 // Opens the library at the first has() or run(), so that memory plans need none.
-std::unique_ptr<Conv> make_conv(const Place& place);
+std::unique_ptr<Conv> make_conv(const Exec& exec);
 
 // "9.19.0", of the library as it is found when the program runs, or "no".
 std::string cudnn_version();

@@ -192,7 +192,7 @@ struct Plan {
 
 class CudnnConv : public Conv {
   public:
-    explicit CudnnConv(const Place& place) : place_(place) {}
+    explicit CudnnConv(const Exec& exec) : exec_(exec) {}
     ~CudnnConv() override {
         plans_.clear();
         if (handle_ != nullptr) static_cast<void>(cudnn_->destroy(handle_));
@@ -239,7 +239,7 @@ class CudnnConv : public Conv {
             return;
         }
         GLOW_CUDNN(*cudnn_, create(&handle_));
-        GLOW_CUDNN(*cudnn_, set_stream(handle_, static_cast<cudaStream_t>(place_.stream)));
+        GLOW_CUDNN(*cudnn_, set_stream(handle_, static_cast<cudaStream_t>(exec_.stream)));
     }
 
     const Plan& plan_of(const Convolution& c) {
@@ -302,7 +302,7 @@ class CudnnConv : public Conv {
         return false;
     }
 
-    Place place_;
+    Exec exec_;
     bool opened_ = false;
     std::string problem_;
     std::shared_ptr<const Cudnn> cudnn_;
@@ -312,8 +312,8 @@ class CudnnConv : public Conv {
 
 }  // namespace
 
-std::unique_ptr<Conv> make_conv(const Place& place) {
-    return std::make_unique<CudnnConv>(place);
+std::unique_ptr<Conv> make_conv(const Exec& exec) {
+    return std::make_unique<CudnnConv>(exec);
 }
 
 std::string cudnn_version() {

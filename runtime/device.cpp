@@ -17,7 +17,7 @@ Device parse_device(const std::string& text) {
 }
 
 std::string to_string(Device device) {
-    return device == Device::cuda ? "cuda" : device == Device::cpu ? "cpu" : "none";
+    return device == Device::cuda ? "cuda" : device == Device::cpu ? "cpu" : "count_only";
 }
 
 std::string cuda_problem() {
@@ -36,40 +36,40 @@ std::vector<Device> present_devices() {
     return devices;
 }
 
-void synchronise(const Place& place) {
-    if (place.device == Device::cuda) cuda::synchronise(place);
+void synchronize(const Exec& exec) {
+    if (exec.device == Device::cuda) cuda::synchronize(exec);
 }
 
-void upload_bytes(const Place& place, std::size_t bytes, const void* host, void* there) {
-    if (place.device == Device::none || bytes == 0 || host == there) return;
-    if (place.device == Device::cuda)
-        cuda::copy_to_device(place, bytes, host, there);
+void upload_bytes(const Exec& exec, std::size_t bytes, const void* host, void* device) {
+    if (exec.device == Device::count_only || bytes == 0 || host == device) return;
+    if (exec.device == Device::cuda)
+        cuda::copy_to_device(exec, bytes, host, device);
     else
-        std::memcpy(there, host, bytes);
+        std::memcpy(device, host, bytes);
 }
 
-void start_upload_bytes(const Place& place, std::size_t bytes, const void* host, void* there) {
-    if (place.device == Device::none || bytes == 0 || host == there) return;
-    if (place.device == Device::cuda)
-        cuda::start_copy_to_device(place, bytes, host, there);
+void start_upload_bytes(const Exec& exec, std::size_t bytes, const void* host, void* device) {
+    if (exec.device == Device::count_only || bytes == 0 || host == device) return;
+    if (exec.device == Device::cuda)
+        cuda::start_copy_to_device(exec, bytes, host, device);
     else
-        std::memcpy(there, host, bytes);
+        std::memcpy(device, host, bytes);
 }
 
-void copy_bytes(const Place& place, std::size_t bytes, const void* from, void* to) {
-    if (place.device == Device::none || bytes == 0 || from == to) return;
-    if (place.device == Device::cuda)
-        cuda::copy_within_device(place, bytes, from, to);
+void copy_bytes(const Exec& exec, std::size_t bytes, const void* from, void* to) {
+    if (exec.device == Device::count_only || bytes == 0 || from == to) return;
+    if (exec.device == Device::cuda)
+        cuda::copy_within_device(exec, bytes, from, to);
     else
         std::memcpy(to, from, bytes);
 }
 
-void download_bytes(const Place& place, std::size_t bytes, const void* there, void* host) {
-    if (place.device == Device::none || bytes == 0 || host == there) return;
-    if (place.device == Device::cuda)
-        cuda::copy_to_host(place, bytes, there, host);
+void download_bytes(const Exec& exec, std::size_t bytes, const void* device, void* host) {
+    if (exec.device == Device::count_only || bytes == 0 || host == device) return;
+    if (exec.device == Device::cuda)
+        cuda::copy_to_host(exec, bytes, device, host);
     else
-        std::memcpy(host, there, bytes);
+        std::memcpy(host, device, bytes);
 }
 
 std::shared_ptr<void> device_memory(std::size_t bytes) {

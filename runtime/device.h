@@ -22,31 +22,31 @@ void require_device(Device device);
 // The CPU, then CUDA where it can be used.
 std::vector<Device> present_devices();
 
-// Waits for all that was started on the place's stream. Throws Error where any of it failed.
-void synchronise(const Place& place);
+// Waits for all that was started on the stream. Throws Error where any of it failed.
+void synchronize(const Exec& exec);
 
 // `count` elements from host memory to the place's, or back, after what runs there already. At return the
 // copy is done, and so is all that came before it. On the CPU a plain copy; nothing where from == to. On
-// Device::none nothing.
-void upload_bytes(const Place& place, std::size_t bytes, const void* host, void* there);
-void download_bytes(const Place& place, std::size_t bytes, const void* there, void* host);
-// The same without waiting: `host` must stay as it is until the place's stream has got so far
-// (synchronise()).
-void start_upload_bytes(const Place& place, std::size_t bytes, const void* host, void* there);
-// From and to the place's memory, in turn with what else it is given.
-void copy_bytes(const Place& place, std::size_t bytes, const void* from, void* to);
+// Device::count_only nothing.
+void upload_bytes(const Exec& exec, std::size_t bytes, const void* host, void* device);
+void download_bytes(const Exec& exec, std::size_t bytes, const void* device, void* host);
+// The same without waiting: `host` must stay as it is until the stream has got so far
+// (synchronize()).
+void start_upload_bytes(const Exec& exec, std::size_t bytes, const void* host, void* device);
+// From and to device memory, in turn with what else it is given.
+void copy_bytes(const Exec& exec, std::size_t bytes, const void* from, void* to);
 template <class T>
-void upload(const Place& place, index_t count, const T* host, T* there) {
-    upload_bytes(place, static_cast<std::size_t>(count) * sizeof(T), host, there);
+void upload(const Exec& exec, index_t count, const T* host, T* device) {
+    upload_bytes(exec, static_cast<std::size_t>(count) * sizeof(T), host, device);
 }
 template <class T>
-void download(const Place& place, index_t count, const T* there, T* host) {
-    download_bytes(place, static_cast<std::size_t>(count) * sizeof(T), there, host);
+void download(const Exec& exec, index_t count, const T* device, T* host) {
+    download_bytes(exec, static_cast<std::size_t>(count) * sizeof(T), device, host);
 }
 template <class T>
-std::vector<T> downloaded(const Place& place, index_t count, const T* there) {
-    std::vector<T> host(static_cast<std::size_t>(place.device == Device::none ? 0 : count));
-    download(place, static_cast<index_t>(host.size()), there, host.data());
+std::vector<T> downloaded(const Exec& exec, index_t count, const T* device) {
+    std::vector<T> host(static_cast<std::size_t>(exec.device == Device::count_only ? 0 : count));
+    download(exec, static_cast<index_t>(host.size()), device, host.data());
     return host;
 }
 

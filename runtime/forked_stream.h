@@ -10,17 +10,17 @@ namespace glow {
 class ForkedStream {
   public:
     // Opens nothing before the first fork().
-    explicit ForkedStream(const Place& main) : main_(main), side_(main) {}
+    explicit ForkedStream(const Exec& main) : main_(main), side_(main) {}
 
     // Where to launch concurrent work; after fork().
-    const Place& place() const { return side_; }
+    const Exec& exec() const { return side_; }
     // Later work on the forked stream waits for everything queued on the main one so far.
     void fork();
     // Later work on the main stream waits for everything queued on the forked one so far.
     void join();
 
   private:
-    Place main_, side_;
+    Exec main_, side_;
     cuda::StreamPtr stream_;
     cuda::EventPtr forked_, joined_;
 };

@@ -36,7 +36,7 @@ Arena::Arena(Device device, Category category, std::size_t capacity_bytes, bool 
 
 void Arena::allocate(std::size_t capacity_bytes) {
     capacity_ = capacity_bytes;
-    if (device_ == Device::none || (capacity_bytes == 0 && !guards_)) return;
+    if (device_ == Device::count_only || (capacity_bytes == 0 && !guards_)) return;
     if (device_ == Device::cuda) {
         base_ = static_cast<std::byte*>(cuda::allocate(capacity_bytes));
         return;
@@ -84,7 +84,7 @@ void Arena::enlarge() {
 void* Arena::take_bytes(std::size_t bytes) {
     const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     const std::size_t total = rounded + (guards_ ? kGuardBytes + kAlignment : 0);
-    if (device_ != Device::none && (total < bytes || total > capacity_ - used_))
+    if (device_ != Device::count_only && (total < bytes || total > capacity_ - used_))
         throw Error(fmt::format("{} arena: {} more bytes wanted, {} of {} in use: the memory plan was wrong",
                                 name_of(category_), bytes, used_, capacity_));
     // A counting arena hands out addresses that only differ from nullptr.
@@ -129,7 +129,7 @@ std::array<Arena, kCategories> make_arenas(Device device, const MemoryBytes& cap
 
 }  // namespace
 
-Memory::Memory() : arenas_(make_arenas(Device::none, {}, false, std::make_index_sequence<kCategories>())) {}
+Memory::Memory() : arenas_(make_arenas(Device::count_only, {}, false, std::make_index_sequence<kCategories>())) {}
 
 Memory::Memory(Device device, const MemoryBytes& capacity, bool guards)
     : arenas_(make_arenas(device, capacity, guards, std::make_index_sequence<kCategories>())) {}

@@ -30,7 +30,7 @@ class Arena {
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
-    // `count` elements, aligned, not initialised. Throws Error when the arena is full: a plan that was wrong.
+    // `count` elements, aligned, not initialized. Throws Error when the arena is full: a plan that was wrong.
     template <class T>
     T* take(index_t count) {
         return static_cast<T*>(take_bytes(static_cast<std::size_t>(count) * sizeof(T)));

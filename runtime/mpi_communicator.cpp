@@ -47,12 +47,12 @@ constexpr std::size_t kPieceBytes = std::size_t{1} << 26;  // of copies: counts 
 
 // Elements of the largest share of `count`, and of room for the shares of all others.
 index_t room(index_t count, int size) {
-    return share_of(count, 0, size).count * (size - 1);
+    return slice_of(count, 0, size).count * (size - 1);
 }
 
 // Waits for messages: at first without sleeping, then with ever longer naps, for the processors are the
 // computation's.
-class Naps {
+class Backoff {
   public:
     void take() {
         if (++turns_ < 16) {
@@ -92,13 +92,13 @@ class MpiCommunicator : public Communicator {
             throw;
         }
         if (!watchdog_) return;
-        watchdog_->watch(pulse_, "its computation");
-        if (size() > 1) watchdog_->watch(neighbour_, who(previous()));
+        watchdog_->watch(heartbeat_, "its computation");
+        if (size() > 1) watchdog_->watch(neighbor_, who(previous()));
     }
 
     // Collective. All that was started must have been finished.
     ~MpiCommunicator() override {
-        const Pulse::Allowance allowance(pulse_, 2 * Pulse::kPatience, "waiting for other ranks");
+        const Heartbeat::ScopedTimeout timeout(heartbeat_, 2 * Heartbeat::kFileTimeout, "waiting for other ranks");
         post([this] { part(); });
         {
             const std::lock_guard lock(mutex_);
@@ -110,14 +110,14 @@ class MpiCommunicator : public Communicator {
 
     std::string name() const override { return "MPI"; }
 
-    void sum(index_t count, double* values) override {
+    void all_reduce_sum(index_t count, double* values) override {
         for (index_t done = 0; done < count; done += kHostElements)
             ask([=, this] {
                 join<Sum>(std::min(kHostElements, count - done), values + done, host_scratch_.data(),
                           MPI_DOUBLE);
             });
     }
-    void maximum(index_t count, double* values) override {
+    void all_reduce_max(index_t count, double* values) override {
         for (index_t done = 0; done < count; done += kHostElements)
             ask([=, this] {
                 join<Maximum>(std::min(kHostElements, count - done), values + done, host_scratch_.data(),
@@ -127,33 +127,33 @@ class MpiCommunicator : public Communicator {
     void broadcast(std::size_t bytes, void* data) override {
         ask([=, this] { copy_from_first(bytes, static_cast<std::byte*>(data)); });
     }
-    void gather(const std::vector<std::size_t>& begin, void* data) override {
-        ask([&] { share_out(begin, static_cast<std::byte*>(data)); });
+    void all_gather(const std::vector<std::size_t>& begin, void* data) override {
+        ask([&] { exchange(begin, static_cast<std::byte*>(data)); });
     }
 
     // Of the CPU alone: sums over a GPU's memory go through host memory of this object.
-    std::size_t scratch_bytes(const Place& place, index_t count) const override {
-        if (place.device == Device::cuda) return 0;
+    std::size_t scratch_bytes(const Exec& exec, index_t count) const override {
+        if (exec.device == Device::cuda) return 0;
         return static_cast<std::size_t>(room(std::min(count, kBucketElements), size())) * sizeof(float);
     }
-    bool recordable() const override { return false; }
-    void sum(const Place& place, index_t count, double* values) override {
-        if (place.device != Device::cuda) return sum(count, values);
-        std::vector<double> here = downloaded(place, count, values);
-        sum(count, here.data());
-        upload(place, count, here.data(), values);
+    bool graph_capturable() const override { return false; }
+    void all_reduce_sum(const Exec& exec, index_t count, double* values) override {
+        if (exec.device != Device::cuda) return all_reduce_sum(count, values);
+        std::vector<double> here = downloaded(exec, count, values);
+        all_reduce_sum(count, here.data());
+        upload(exec, count, here.data(), values);
     }
-    void start_sum(const Place& place, index_t count, float* values, void* scratch) override {
+    void all_reduce_async(const Exec& exec, index_t count, float* values, void* scratch) override {
         for (index_t done = 0; done < count; done += kBucketElements) {
             const index_t bucket = std::min(kBucketElements, count - done);
-            if (place.device == Device::cuda)
-                sum_through_host(place, bucket, values + done);
+            if (exec.device == Device::cuda)
+                sum_through_host(exec, bucket, values + done);
             else
                 post(
                     [=, this] { join<Sum>(bucket, values + done, static_cast<float*>(scratch), MPI_FLOAT); });
         }
     }
-    void finish_sums(const Place&) override {
+    void finish_all_reduces(const Exec&) override {
         ask([] {});
     }
 
@@ -182,7 +182,7 @@ class MpiCommunicator : public Communicator {
     // Runs `job` on the communication thread, behind all that was posted before.
     template <class Job>
     void ask(Job job) {
-        const Pulse::Allowance allowance(pulse_, 2 * Pulse::kPatience, "waiting for other ranks");
+        const Heartbeat::ScopedTimeout timeout(heartbeat_, 2 * Heartbeat::kFileTimeout, "waiting for other ranks");
         std::promise<void> done;
         post([&] {
             job();
@@ -212,9 +212,9 @@ class MpiCommunicator : public Communicator {
                 if (job) job();
                 stay_alive();
             }
-            // All is done, and the neighbour has said its last.
-            const Pulse::Allowance own(thread_pulse_, kOpeningSeconds, "closing MPI"),
-                neighbours(neighbour_, kOpeningSeconds, "closing MPI");
+            // All is done, and the neighbor has said its last.
+            const Heartbeat::ScopedTimeout own(thread_heartbeat_, kOpeningSeconds, "closing MPI"),
+                neighbors(neighbor_, kOpeningSeconds, "closing MPI");
             MPI_Finalize();
         } catch (const std::exception& error) {
             if (starting != nullptr)
@@ -225,8 +225,8 @@ class MpiCommunicator : public Communicator {
     }
 
     void open() {
-        const Pulse::Allowance allowance(thread_pulse_, kOpeningSeconds, "opening MPI");
-        if (watchdog_) watchdog_->watch(thread_pulse_, "the communication thread");
+        const Heartbeat::ScopedTimeout timeout(thread_heartbeat_, kOpeningSeconds, "opening MPI");
+        if (watchdog_) watchdog_->watch(thread_heartbeat_, "the communication thread");
         int provided = 0;
         if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
             throw Error("MPI_Init_thread failed");
@@ -270,7 +270,7 @@ class MpiCommunicator : public Communicator {
 
     // To be called again and again by the communication thread, also while it waits.
     void stay_alive() {
-        thread_pulse_.beat();
+        thread_heartbeat_.beat();
         if (ending_) MPI_Abort(MPI_COMM_WORLD, status_);
         const Clock::time_point now = Clock::now();
         if (size() == 1 || now < next_beat_) return;
@@ -278,7 +278,7 @@ class MpiCommunicator : public Communicator {
         int done = 0;
         GLOW_MPI(MPI_Test(&hearing_, &done, MPI_STATUS_IGNORE));
         if (done) {
-            neighbour_.beat();
+            neighbor_.beat();
             if (heard_ != kLastBeat)
                 GLOW_MPI(MPI_Irecv(&heard_, 1, MPI_INT, previous(), 0, beats_, &hearing_));
         }
@@ -296,19 +296,19 @@ class MpiCommunicator : public Communicator {
         double nothing = 0;
         join<Sum>(1, &nothing, host_scratch_.data(), MPI_DOUBLE);
         if (size() == 1) return;
-        Naps naps;
-        for (int done = 0; !done; naps.take()) {
-            thread_pulse_.beat();
+        Backoff backoff;
+        for (int done = 0; !done; backoff.take()) {
+            thread_heartbeat_.beat();
             GLOW_MPI(MPI_Test(&telling_, &done, MPI_STATUS_IGNORE));
         }
         tell(kLastBeat);
-        for (int told = 0; !told || heard_ != kLastBeat; naps.take()) {
+        for (int told = 0; !told || heard_ != kLastBeat; backoff.take()) {
             stay_alive();
             if (!told) GLOW_MPI(MPI_Test(&telling_, &told, MPI_STATUS_IGNORE));
         }
     }
 
-    // From any thread. MPI_Abort is the communication thread's; if that hangs, the launcher and the neighbour
+    // From any thread. MPI_Abort is the communication thread's; if that hangs, the launcher and the neighbor
     // notice that this process is gone.
     [[noreturn]] void end_run(int status, const std::string& reason) {
         if (!reason.empty()) {
@@ -342,13 +342,13 @@ class MpiCommunicator : public Communicator {
     }
 
     // Complete at return: the calling thread's device works on nothing else meanwhile.
-    void sum_through_host(const Place& place, index_t count, float* values) {
+    void sum_through_host(const Exec& exec, index_t count, float* values) {
         if (size() == 1) return;
         if (staging_.data() == nullptr)
-            staging_ = HostArray<float>(place.device, kBucketElements + room(kBucketElements, size()));
-        download(place, count, values, staging_.data());
+            staging_ = HostArray<float>(exec.device, kBucketElements + room(kBucketElements, size()));
+        download(exec, count, values, staging_.data());
         ask([=, this] { join<Sum>(count, staging_.data(), staging_.data() + kBucketElements, MPI_FLOAT); });
-        upload(place, count, staging_.data(), values);
+        upload(exec, count, staging_.data(), values);
     }
 
     // ---- Messages ------------------------------------------------------------------------------------
@@ -356,8 +356,8 @@ class MpiCommunicator : public Communicator {
     MPI_Request* request() { return &requests_.emplace_back(MPI_REQUEST_NULL); }
 
     void wait_for_messages() {
-        Naps naps;
-        for (int done = 0;; naps.take()) {
+        Backoff backoff;
+        for (int done = 0;; backoff.take()) {
             GLOW_MPI(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done,
                                  MPI_STATUSES_IGNORE));
             stay_alive();
@@ -370,11 +370,11 @@ class MpiCommunicator : public Communicator {
     template <class Join, class T>
     void join(index_t count, T* values, T* scratch, MPI_Datatype type) {
         if (size() == 1) return;
-        const Share mine = share(count);
+        const Slice mine = slice(count);
         const auto part = [&](int r) { return scratch + mine.count * (r < rank() ? r : r - 1); };
         for (int i = 1; i < size(); ++i) {
             const int to = (rank() + i) % size(), from = (rank() + size() - i) % size();
-            const Share theirs = share_of(count, to, size());
+            const Slice theirs = slice_of(count, to, size());
             if (mine.count > 0)
                 GLOW_MPI(MPI_Irecv(part(from), static_cast<int>(mine.count), type, from, kJoin, world_,
                                    request()));
@@ -401,12 +401,12 @@ class MpiCommunicator : public Communicator {
 
         std::vector<std::size_t> begin;
         for (int r = 0; r < size(); ++r)
-            begin.push_back(static_cast<std::size_t>(share_of(count, r, size()).first) * sizeof(T));
+            begin.push_back(static_cast<std::size_t>(slice_of(count, r, size()).first) * sizeof(T));
         begin.push_back(static_cast<std::size_t>(count) * sizeof(T));
-        share_out(begin, reinterpret_cast<std::byte*>(values));
+        exchange(begin, reinterpret_cast<std::byte*>(values));
     }
 
-    void share_out(const std::vector<std::size_t>& begin, std::byte* data) {
+    void exchange(const std::vector<std::size_t>& begin, std::byte* data) {
         std::size_t longest = 0;
         for (int r = 0; r < size(); ++r) longest = std::max(longest, begin[r + 1] - begin[r]);
         // Bytes of a rank's part from `done` on, as one message.
@@ -418,10 +418,10 @@ class MpiCommunicator : public Communicator {
             for (int i = 1; i < size(); ++i) {
                 const int to = (rank() + i) % size(), from = (rank() + size() - i) % size();
                 if (const int bytes = piece(from, done); bytes > 0)
-                    GLOW_MPI(MPI_Irecv(data + begin[from] + done, bytes, MPI_BYTE, from, kShare, world_,
+                    GLOW_MPI(MPI_Irecv(data + begin[from] + done, bytes, MPI_BYTE, from, kExchange, world_,
                                        request()));
                 if (const int bytes = piece(rank(), done); bytes > 0)
-                    GLOW_MPI(MPI_Isend(data + begin[rank()] + done, bytes, MPI_BYTE, to, kShare, world_,
+                    GLOW_MPI(MPI_Isend(data + begin[rank()] + done, bytes, MPI_BYTE, to, kExchange, world_,
                                        request()));
             }
             wait_for_messages();
@@ -435,7 +435,7 @@ class MpiCommunicator : public Communicator {
             const auto piece = static_cast<index_t>(std::min(kPieceBytes, bytes - done));
             std::vector<std::size_t> begin;
             for (int r = 0; r < size(); ++r) {
-                const Share theirs = share_of(piece, r, size());
+                const Slice theirs = slice_of(piece, r, size());
                 begin.push_back(static_cast<std::size_t>(theirs.first));
                 std::byte* const part = data + done + theirs.first;
                 if (theirs.count == 0 || r == 0) continue;
@@ -448,11 +448,11 @@ class MpiCommunicator : public Communicator {
             }
             wait_for_messages();
             begin.push_back(static_cast<std::size_t>(piece));
-            share_out(begin, data + done);
+            exchange(begin, data + done);
         }
     }
 
-    static constexpr int kJoin = 1, kShare = 2, kCopy = 3;  // tags
+    static constexpr int kJoin = 1, kExchange = 2, kCopy = 3;  // tags
     static constexpr int kBeat = 1, kLastBeat = 2;
 
     double limit_;
@@ -472,7 +472,7 @@ class MpiCommunicator : public Communicator {
     std::atomic<bool> ending_{false};
     std::atomic<int> status_{1};
 
-    Pulse thread_pulse_, neighbour_;
+    Heartbeat thread_heartbeat_, neighbor_;
     std::thread thread_;
     std::optional<Watchdog> watchdog_;  // ends before what it watches
 };

@@ -23,8 +23,8 @@ namespace {
 
 constexpr double kOpeningSeconds = 300;  // on a thousand devices
 
-cudaStream_t stream_of(const Place& place) {
-    return static_cast<cudaStream_t>(place.stream);
+cudaStream_t stream_of(const Exec& exec) {
+    return static_cast<cudaStream_t>(exec.stream);
 }
 
 class NcclCommunicator : public Communicator {
@@ -45,7 +45,7 @@ class NcclCommunicator : public Communicator {
         mpi_->watch(nullptr, nullptr);
         cudaStreamSynchronize(stream_);
         ncclResult_t state = ncclCommFinalize(nccl_);
-        for (; state == ncclInProgress; state = asked()) nap();
+        for (; state == ncclInProgress; state = asked()) sleep_briefly();
         // What could not be finished in order is not waited for.
         if (state == ncclSuccess)
             ncclCommDestroy(nccl_);
@@ -55,41 +55,41 @@ class NcclCommunicator : public Communicator {
 
     std::string name() const override { return "NCCL"; }
 
-    void sum(index_t count, double* values) override { mpi_->sum(count, values); }
-    void maximum(index_t count, double* values) override { mpi_->maximum(count, values); }
+    void all_reduce_sum(index_t count, double* values) override { mpi_->all_reduce_sum(count, values); }
+    void all_reduce_max(index_t count, double* values) override { mpi_->all_reduce_max(count, values); }
     void broadcast(std::size_t bytes, void* data) override { mpi_->broadcast(bytes, data); }
-    void gather(const std::vector<std::size_t>& begin, void* data) override { mpi_->gather(begin, data); }
-    Pulse& pulse() override { return mpi_->pulse(); }
+    void all_gather(const std::vector<std::size_t>& begin, void* data) override { mpi_->all_gather(begin, data); }
+    Heartbeat& heartbeat() override { return mpi_->heartbeat(); }
     void watch(std::function<std::string()> fault, std::function<void()> before_end) override {
         mpi_->watch(std::move(fault), std::move(before_end));
     }
 
-    std::size_t scratch_bytes(const Place&, index_t) const override { return 0; }
-    bool recordable() const override { return true; }
-    void sum(const Place& place, index_t count, double* values) override {
+    std::size_t scratch_bytes(const Exec&, index_t) const override { return 0; }
+    bool graph_capturable() const override { return true; }
+    void all_reduce_sum(const Exec& exec, index_t count, double* values) override {
         call([&] {
             return ncclAllReduce(values, values, static_cast<std::size_t>(count), ncclDouble, ncclSum, nccl_,
-                                 stream_of(place));
+                                 stream_of(exec));
         });
     }
-    void start_sum(const Place& place, index_t count, float* values, void*) override {
-        GLOW_CUDA(cudaEventRecord(ready_, stream_of(place)));
+    void all_reduce_async(const Exec& exec, index_t count, float* values, void*) override {
+        GLOW_CUDA(cudaEventRecord(ready_, stream_of(exec)));
         GLOW_CUDA(cudaStreamWaitEvent(stream_, ready_, 0));
         call([&] {
             return ncclAllReduce(values, values, static_cast<std::size_t>(count), ncclFloat, ncclSum, nccl_,
                                  stream_);
         });
     }
-    void finish_sums(const Place& place) override {
+    void finish_all_reduces(const Exec& exec) override {
         GLOW_CUDA(cudaEventRecord(done_, stream_));
-        GLOW_CUDA(cudaStreamWaitEvent(stream_of(place), done_, 0));
+        GLOW_CUDA(cudaStreamWaitEvent(stream_of(exec), done_, 0));
     }
 
   protected:
     void end_all(int status) override { mpi_->abort(status); }
 
   private:
-    static void nap() { std::this_thread::sleep_for(std::chrono::microseconds(100)); }
+    static void sleep_briefly() { std::this_thread::sleep_for(std::chrono::microseconds(100)); }
 
     // The processes of a host take its devices in turn. Slurm may show each its own device as number 0, so
     // devices are told apart by UUID: NCCL hangs or fails with two ranks on one.
@@ -104,7 +104,7 @@ class NcclCommunicator : public Communicator {
         std::memcpy(ids[rank()].data(), properties.uuid.bytes, sizeof(Id));
         std::vector<std::size_t> begin;
         for (int r = 0; r <= size(); ++r) begin.push_back(static_cast<std::size_t>(r) * sizeof(Id));
-        mpi_->gather(begin, ids.data());
+        mpi_->all_gather(begin, ids.data());
         for (int r = 0; r < size(); ++r)
             for (int other = 0; other < r; ++other)
                 if (ids[r] == ids[other])
@@ -116,9 +116,9 @@ class NcclCommunicator : public Communicator {
     }
 
     void open() {
-        const Pulse::Allowance allowance(pulse(), kOpeningSeconds, "opening NCCL");
+        const Heartbeat::ScopedTimeout timeout(heartbeat(), kOpeningSeconds, "opening NCCL");
         ncclUniqueId id{};
-        if (is_first()) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
+        if (is_root()) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
         mpi_->broadcast(sizeof(id), &id);
         ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
         config.blocking = 0;
@@ -131,7 +131,7 @@ class NcclCommunicator : public Communicator {
     void call(F f) {
         ncclResult_t state = locked(f);
         while (state == ncclInProgress) {
-            nap();
+            sleep_briefly();
             state = locked([this] { return asked(); });
         }
         check(state, "NCCL");

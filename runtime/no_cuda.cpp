@@ -35,7 +35,7 @@ void* native_handle(const Stream&) {
 EventPtr open_event() {
     refuse();
 }
-void order(const Place&, const Place&, const Event&) {
+void order(const Exec&, const Exec&, const Event&) {
     refuse();
 }
 std::string describe(int) {
@@ -52,40 +52,40 @@ void release_pinned(void*) noexcept {}
 std::size_t bytes_in_use() {
     return 0;
 }
-void start_copy_to_device(const Place&, std::size_t, const void*, void*) {
+void start_copy_to_device(const Exec&, std::size_t, const void*, void*) {
     refuse();
 }
-void copy_within_device(const Place&, std::size_t, const void*, void*) {
+void copy_within_device(const Exec&, std::size_t, const void*, void*) {
     refuse();
 }
-void copy_to_device(const Place&, std::size_t, const void*, void*) {
+void copy_to_device(const Exec&, std::size_t, const void*, void*) {
     refuse();
 }
-void copy_to_host(const Place&, std::size_t, const void*, void*) {
+void copy_to_host(const Exec&, std::size_t, const void*, void*) {
     refuse();
 }
-void synchronise(const Place&) {
+void synchronize(const Exec&) {
     refuse();
 }
-void begin_capture(const Place&) {
+void begin_capture(const Exec&) {
     refuse();
 }
-GraphPtr end_capture(const Place&) {
+GraphPtr end_capture(const Exec&) {
     refuse();
 }
-void abort_capture(const Place&) noexcept {}
-void replay(const Place&, const Graph&) {
+void abort_capture(const Exec&) noexcept {}
+void replay(const Exec&, const Graph&) {
     refuse();
 }
 void begin_range(const char*) noexcept {}
 void end_range() noexcept {}
-std::unique_ptr<Blas> make_blas(const Place&, bool) {
+std::unique_ptr<Blas> make_blas(const Exec&, bool) {
     refuse();
 }
-std::unique_ptr<Solver> make_solver(const Place&) {
+std::unique_ptr<Solver> make_solver(const Exec&) {
     refuse();
 }
-std::unique_ptr<Conv> make_conv(const Place&) {
+std::unique_ptr<Conv> make_conv(const Exec&) {
     refuse();
 }
 std::vector<std::pair<std::string, std::string>> library_versions() {

@@ -3,7 +3,7 @@
 
 namespace glow::cuda {
 
-std::unique_ptr<Conv> make_conv(const Place&) {
+std::unique_ptr<Conv> make_conv(const Exec&) {
     return std::make_unique<Conv>();
 }
 

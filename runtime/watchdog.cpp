@@ -21,9 +21,9 @@ Watchdog::~Watchdog() {
     thread_.join();
 }
 
-void Watchdog::watch(const Pulse& pulse, std::string who) {
+void Watchdog::watch(const Heartbeat& heartbeat, std::string who) {
     const std::lock_guard lock(mutex_);
-    watched_.push_back({&pulse, std::move(who), pulse.beats_, 0});
+    watched_.push_back({&heartbeat, std::move(who), heartbeat.beats_, 0});
 }
 
 void Watchdog::ask(std::function<std::string()> fault) {
@@ -51,16 +51,16 @@ void Watchdog::run() {
 
 std::string Watchdog::fault(double elapsed) {
     for (Watched& watched : watched_) {
-        const std::uint64_t beats = watched.pulse->beats_;
+        const std::uint64_t beats = watched.heartbeat->beats_;
         if (beats != watched.beats) {
             watched.beats = beats;
             watched.silent = 0;
             continue;
         }
         watched.silent += elapsed;
-        const double allowed = watched.pulse->allowed_;
+        const double allowed = watched.heartbeat->allowed_;
         if (watched.silent <= (allowed > 0 ? std::max(allowed, limit_) : limit_)) continue;
-        const std::string doing = watched.pulse->doing_.load();
+        const std::string doing = watched.heartbeat->doing_.load();
         return fmt::format("{} has been silent for {:.3g} s{}", watched.who, watched.silent,
                            doing.empty() ? "" : " (" + doing + ")");
     }

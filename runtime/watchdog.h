@@ -14,26 +14,26 @@ namespace glow {
 
 // Signs of life of one thread or process. beat() costs a few nanoseconds and may be called by one thread
 // while another one looks.
-class Pulse {
+class Heartbeat {
   public:
     void beat() { beats_.store(beats_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
 
-    static constexpr double kPatience = 1800;  // seconds that reading or writing a file may take
+    static constexpr double kFileTimeout = 1800;  // seconds that reading or writing a file may take
 
     // While it lives, `seconds` of silence are fine instead of the watchdog's own limit. `doing` is a
     // literal.
-    class Allowance {
+    class ScopedTimeout {
       public:
-        Allowance(Pulse& pulse, double seconds, const char* doing)
-            : pulse_(pulse), seconds_(pulse.allowed_), doing_(pulse.doing_) {
-            pulse_.set(seconds, doing);
+        ScopedTimeout(Heartbeat& heartbeat, double seconds, const char* doing)
+            : heartbeat_(heartbeat), seconds_(heartbeat.allowed_), doing_(heartbeat.doing_) {
+            heartbeat_.set(seconds, doing);
         }
-        ~Allowance() { pulse_.set(seconds_, doing_); }
-        Allowance(const Allowance&) = delete;
-        Allowance& operator=(const Allowance&) = delete;
+        ~ScopedTimeout() { heartbeat_.set(seconds_, doing_); }
+        ScopedTimeout(const ScopedTimeout&) = delete;
+        ScopedTimeout& operator=(const ScopedTimeout&) = delete;
 
       private:
-        Pulse& pulse_;
+        Heartbeat& heartbeat_;
         double seconds_;
         const char* doing_;
     };
@@ -61,13 +61,13 @@ class Watchdog {
     Watchdog& operator=(const Watchdog&) = delete;
 
     // The reason for the end will be "`who` has been silent for 45 s". The pulse must outlive the watchdog.
-    void watch(const Pulse& pulse, std::string who);
+    void watch(const Heartbeat& heartbeat, std::string who);
     // Asked at every turn, on the watchdog's thread: what is wrong, or nothing. nullptr: no more.
     void ask(std::function<std::string()> fault);
 
   private:
     struct Watched {
-        const Pulse* pulse;
+        const Heartbeat* heartbeat;
         std::string who;
         std::uint64_t beats;
         double silent;  // seconds

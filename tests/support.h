@@ -37,7 +37,7 @@ class Random {
     std::normal_distribution<double> normal_;
 };
 
-inline Place cpu(int threads = 2) {
+inline Exec cpu(int threads = 2) {
     return {Device::cpu, threads, nullptr};
 }
 

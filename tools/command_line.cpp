@@ -41,11 +41,11 @@ void survive_closed_pipes() {
 
 // Of the processes of a launcher, which say the same, the first one speaks. What only another one has to say
 // it says late: an error of the first ends it before.
-bool is_first() {
+bool is_root() {
     return detect_launch().rank == 0;
 }
 void let_first_speak() {
-    if (!is_first()) std::this_thread::sleep_for(std::chrono::seconds(3));
+    if (!is_root()) std::this_thread::sleep_for(std::chrono::seconds(3));
 }
 
 void write_line(std::FILE* file, const std::string& text) {
@@ -115,11 +115,11 @@ void CommandLine::parse_and_run(int argc, char** argv) {
     try {
         app_.parse(argc, argv);
     } catch (const CLI::CallForVersion& version) {
-        if (is_first()) write_line(stdout, version.what());
+        if (is_root()) write_line(stdout, version.what());
         return flush_results();
     } catch (const CLI::Success&) {  // --help
         const std::string text = app_.help();
-        if (is_first()) std::fwrite(text.data(), 1, text.size(), stdout);
+        if (is_root()) std::fwrite(text.data(), 1, text.size(), stdout);
         return flush_results();
     } catch (const CLI::RequiredError& error) {
         // A subcommand that does not exist counts as none; say which one it was.

@@ -34,11 +34,11 @@ struct Options {
 };
 
 // Until the device has done it.
-double seconds(const Place& place, const std::function<void()>& work) {
-    synchronise(place);
+double seconds(const Exec& exec, const std::function<void()>& work) {
+    synchronize(exec);
     const auto start = Clock::now();
     work();
-    synchronise(place);
+    synchronize(exec);
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
@@ -47,14 +47,14 @@ double seconds(const Place& place, const std::function<void()>& work) {
 class Peak {
   public:
     Peak(const Backend& backend, Precision precision)
-        : backend_(backend), gpu_(backend.place().device == Device::cuda) {
+        : backend_(backend), gpu_(backend.exec().device == Device::cuda) {
         const index_t size = gpu_ ? 8192 : 2048;
         gemm_ = {.m = size, .n = size, .k = size, .lda = size, .ldb = size, .ldc = size};
         if (gpu_ && precision == Precision::tf32) gemm_.in = Scalar::tf32;
         if (gpu_ && precision == Precision::bf16) gemm_.in = gemm_.out = Scalar::bf16;
         const std::size_t matrix = static_cast<std::size_t>(size * size) * sizeof(float),
                           scratch = backend.blas().scratch_bytes(gemm_);
-        arena_ = std::make_unique<Arena>(backend.place().device, Category::workspace,
+        arena_ = std::make_unique<Arena>(backend.exec().device, Category::workspace,
                                          3 * matrix + scratch + 4 * kAlignment);
         a_ = numbers(size * size);
         b_ = numbers(size * size);
@@ -64,7 +64,7 @@ class Peak {
     }
     // One product; its seconds.
     double run() {
-        return seconds(backend_.place(), [&] { backend_.blas().run(gemm_, a_, b_, c_, nullptr, scratch_); });
+        return seconds(backend_.exec(), [&] { backend_.blas().run(gemm_, a_, b_, c_, nullptr, scratch_); });
     }
     double flop() const {
         return 2.0 * static_cast<double>(gemm_.m) * static_cast<double>(gemm_.n) *
@@ -82,15 +82,15 @@ class Peak {
                 values[i + j] = static_cast<float>(philox_uniform(words.word[j]) - 0.5);
         }
         for (std::size_t i = kDifferent; i < values.size(); ++i) values[i] = values[i - kDifferent];
-        if (gemm_.in != Scalar::bf16) return there(values);
+        if (gemm_.in != Scalar::bf16) return to_device(values);
         std::vector<bfloat16> narrow(values.size());
         for (std::size_t i = 0; i < values.size(); ++i) narrow[i] = round_to<bfloat16>(values[i]);
-        return there(narrow);
+        return to_device(narrow);
     }
     template <class T>
-    void* there(const std::vector<T>& values) {
+    void* to_device(const std::vector<T>& values) {
         T* const copy = arena_->take<T>(std::ssize(values));
-        upload(backend_.place(), std::ssize(values), values.data(), copy);
+        upload(backend_.exec(), std::ssize(values), values.data(), copy);
         return copy;
     }
 
@@ -108,13 +108,13 @@ constexpr int kLeastRuns = 3;
 // peak's products) and set everything up anew for each number of iterations that it tries.
 void measure(benchmark::State& state, const Backend& backend, Peak& peak, double min_seconds, double flop,
              double images, const std::function<void()>& work) {
-    for (int warm_up = 0; warm_up < (backend.place().device == Device::cuda ? 3 : 1); ++warm_up) work();
+    for (int warm_up = 0; warm_up < (backend.exec().device == Device::cuda ? 3 : 1); ++warm_up) work();
     double worked = 0, peaked = 0, runs = 0;
     const Clock::time_point start = Clock::now();
     for (auto _ : state) {
         do {
             peaked += peak.run();
-            worked += seconds(backend.place(), work);
+            worked += seconds(backend.exec(), work);
             ++runs;
         } while (runs < kLeastRuns || std::chrono::duration<double>(Clock::now() - start).count() < min_seconds);
         state.SetIterationTime(worked / runs);
@@ -131,13 +131,13 @@ void measure(benchmark::State& state, const Backend& backend, Peak& peak, double
 // small one. (Those that accumulate then do so as often: what is timed here is not looked at.)
 class TimedBlas : public Blas {
   public:
-    TimedBlas(Blas& blas, const Place& place) : blas_(blas), place_(place) {}
+    TimedBlas(Blas& blas, const Exec& exec) : blas_(blas), exec_(exec) {}
     std::size_t scratch_bytes(const Gemm& gemm) override { return blas_.scratch_bytes(gemm); }
     void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
              void* scratch) override {
         Times& times = all[gemm];
-        const int row = place_.device == Device::cuda ? 10 : 1;
-        times.seconds += seconds(place_,
+        const int row = exec_.device == Device::cuda ? 10 : 1;
+        times.seconds += seconds(exec_,
                                  [&] {
                                      for (int i = 0; i < row; ++i) blas_.run(gemm, a, b, c, bias, scratch);
                                  }) /
@@ -154,7 +154,7 @@ class TimedBlas : public Blas {
 
   private:
     Blas& blas_;
-    Place place_;
+    Exec exec_;
 };
 
 double model_multiplies(const ModelConfig& model) {
@@ -190,24 +190,24 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data());
     parameters.start(1, backend.solver());
-    const Place& place = backend.place();
-    std::vector<std::shared_ptr<void>> memory_there;
+    const Exec& exec = backend.exec();
+    std::vector<std::shared_ptr<void>> allocations;
     // Where the kernels run.
-    const auto there = [&]<class T>(std::vector<T>& host) {
-        if (place.device == Device::cpu) return host.data();
-        memory_there.push_back(device_memory(host.size() * sizeof(T)));
-        T* const copy = static_cast<T*>(memory_there.back().get());
-        upload(place, std::ssize(host), host.data(), copy);
+    const auto to_device = [&]<class T>(std::vector<T>& host) {
+        if (exec.device == Device::cpu) return host.data();
+        allocations.push_back(device_memory(host.size() * sizeof(T)));
+        T* const copy = static_cast<T*>(allocations.back().get());
+        upload(exec, std::ssize(host), host.data(), copy);
         return copy;
     };
-    parameters.bind(there(values));
-    float* const gradients_there = there(gradients);
+    parameters.bind(to_device(values));
+    float* const device_gradients = to_device(gradients);
     std::vector<double> a(static_cast<std::size_t>(rows * shape.C), 0.25);
     std::vector<float> dout(static_cast<std::size_t>(rows * shape.C), 1e-3f), da(dout.size());
     for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;
 
-    double* const a_there = there(a);
-    float *const dout_there = there(dout), *const da_there = there(da);
+    double* const device_a = to_device(a);
+    float *const device_dout = to_device(dout), *const device_da = to_device(da);
 
     const auto pass = [&](const Context& context) {
         const Arena::Scope scope(context.workspace);
@@ -216,16 +216,16 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
         for (index_t n = 0; n < options.batch; n += tile) {
             const Arena::Scope tile_scope(context.workspace);
             const auto maps = network->take_maps(context.workspace, tile);
-            network->forward(context, folded, tile, a_there, shape.C, maps);
+            network->forward(context, folded, tile, device_a, shape.C, maps);
             if (backward)
-                network->backward(context, folded, gradient, tile, a_there, shape.C, maps, dout_there,
-                                  da_there, {gradients_there});
+                network->backward(context, folded, gradient, tile, device_a, shape.C, maps, device_dout,
+                                  device_da, {device_gradients});
         }
-        if (backward) network->unfold(context, gradient, {gradients_there});
+        if (backward) network->unfold(context, gradient, {device_gradients});
     };
     Memory counting;
-    pass(backend.dry_context(counting[Category::workspace]));
-    Memory memory(backend.place().device, counting.peak());
+    pass(backend.counting_context(counting[Category::workspace]));
+    Memory memory(backend.exec().device, counting.peak());
     const Context context = backend.context(memory[Category::workspace]);
     const index_t tiles = (options.batch + tile - 1) / tile;
     const double flop =
@@ -236,7 +236,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
 // Every matrix product of a forward and backward, by its shape: which of them is far from the peak?
 void bench_products(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak) {
     const ModelConfig model = model_of(options);
-    const Place& place = backend.place();
+    const Exec& exec = backend.exec();
     Glow glow(model, {parse_precision(options.precision), options.tile});
     const index_t size = glow.parameters().size(), D = model.dimensions();
     std::vector<float> values(static_cast<std::size_t>(size)),
@@ -251,20 +251,20 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
     const auto pass = [&](const Context& context, Memory& memory) {
         Arena& state_arena = memory[Category::state];
         const Arena::Scope scope(state_arena), derived(memory[Category::derived]);
-        const auto there = [&]<class T>(const std::vector<T>& host) {
+        const auto to_device = [&]<class T>(const std::vector<T>& host) {
             T* const copy = state_arena.take<T>(std::ssize(host));
-            upload(context.place, std::ssize(host), host.data(), copy);
+            upload(context.exec, std::ssize(host), host.data(), copy);
             return copy;
         };
         float* const gradients = state_arena.take<float>(size);
-        glow.parameters().bind(there(values));
-        glow.parameters().bind_fixed(there(fixed));
-        fill(context.place, size, 0.0f, gradients);
+        glow.parameters().bind(to_device(values));
+        glow.parameters().bind_fixed(to_device(fixed));
+        fill(context.exec, size, 0.0f, gradients);
         glow.allocate(memory[Category::derived]);
         glow.derive(context);
         Flow flow;
         flow.N = options.batch;
-        flow.h = there(images);
+        flow.h = to_device(images);
         flow.logdet = state_arena.take<double>(options.batch);
         flow.prior = state_arena.take<double>(options.batch);
         Gradient gradient{state_arena.take<real>(options.batch * D), -1e-3, 0, {gradients}};
@@ -273,11 +273,11 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
         glow.backward(context, flow, gradient, kept);
     };
     Memory counting;
-    pass(backend.dry_context(counting[Category::workspace]), counting);
-    Memory memory(place.device, counting.peak());
-    TimedBlas blas(backend.blas(), place);
+    pass(backend.counting_context(counting[Category::workspace]), counting);
+    Memory memory(exec.device, counting.peak());
+    TimedBlas blas(backend.blas(), exec);
     const Context plain = backend.context(memory[Category::workspace]);
-    const Context context{plain.place,     blas,          plain.solver, plain.conv, plain.communicator,
+    const Context context{plain.exec,     blas,          plain.solver, plain.conv, plain.communicator,
                           plain.workspace, plain.blocking};
     pass(context, memory);  // the libraries load what they need
     for (auto& [gemm, times] : blas.all) times = {};
@@ -305,7 +305,7 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
     state.counters["products_ms"] = 1e3 * products;
 }
 
-// A whole training step of the model, optimiser and EMA included.
+// A whole training step of the model, optimizer and EMA included.
 void bench_step(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak,
                 const std::string& policy) {
     TrainingOptions training;
@@ -318,7 +318,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     training.engines = to_string(std::vector(options.levels, parse_engines(options.engine, 1).front()));
     training.drift_tolerance = 1e9;  // a redone step would be two
     MemoryPlan plan = memory_plan(training, options.batch, backend);
-    Memory memory(backend.place().device, plan.bytes);
+    Memory memory(backend.exec().device, plan.bytes);
     Trainer trainer(training, backend, memory);
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(options.batch * training.model.dimensions()));
     std::vector<std::uint64_t> numbers(static_cast<std::size_t>(options.batch));
@@ -326,13 +326,13 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
         pixels[i] = static_cast<std::uint8_t>(i * 2654435761u >> 24);
     for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = i;
     const Batch batch{options.batch, pixels.data(), numbers.data()};
-    trainer.initialise(batch);
+    trainer.initialize(batch);
     const Schedule schedule = make_schedule(training, 50000);
     index_t t = 0;
     const double flop = 2.0 * static_cast<double>(options.batch) * model_multiplies(training.model) *
                         (policy == "store" ? 3 : 4);
     measure(state, backend, peak, options.min_seconds, flop, static_cast<double>(options.batch),
-            [&] { trainer.step(batch, optimiser_at(training, schedule, ++t)); });
+            [&] { trainer.step(batch, optimizer_at(training, schedule, ++t)); });
     state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
 }
 

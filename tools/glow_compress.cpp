@@ -36,7 +36,7 @@ void run(const CommandLine& command, const Options& options) {
     const Precision precision = parse_precision(options.precision);
     LoadedModel model(checkpoint, !options.no_ema, precision, std::min(options.batch, set.N), backend);
     ProgressLine progress(command, "images");
-    const CompressedImages images = compress(model, set, backend.place().threads, precision,
+    const CompressedImages images = compress(model, set, backend.exec().threads, precision,
                                              [&](index_t done) { progress.show(done, set.N); });
     progress.clear();
     write_compressed(options.output, images);

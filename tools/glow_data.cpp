@@ -194,7 +194,7 @@ void add_images(CommandLine& command) {
     app->add_option("--size", options->images.size, "Height and width; smaller images are left out")
         ->check(CLI::Range(1, 4096))
         ->required();
-    app->add_option("--channels", options->images.channels, "3: RGB, 1: grey; alpha is laid over black")
+    app->add_option("--channels", options->images.channels, "3: RGB, 1: gray; alpha is laid over black")
         ->check(CLI::IsMember({1, 3}));
     app->add_option("--test", options->images.test, "Part of the images for testing, drawn by --seed")
         ->type_name("FRACTION");
@@ -309,7 +309,7 @@ void add_synthetic(CommandLine& command) {
 
     const auto shapes = std::make_shared<SyntheticOptions>();
     app = command.subcommand(
-        "shapes", "A disc, square, triangle or cross on a shaded ground, labelled",
+        "shapes", "A disc, square, triangle or cross on a shaded ground, labeled",
         [shapes, &command] { make_shapes(*shapes, command); }, synthetic);
     app->add_option("--size", shapes->size, "Height and width")->check(CLI::Range(8, 4096));
     app->add_option("--channels", shapes->channels, "Channels")->check(CLI::IsMember({1, 3}));
@@ -324,7 +324,7 @@ void describe(const std::string& path, const CommandLine& command) {
         static_cast<double>(bytes) / (1 << 20), info.name.empty() ? "-" : info.name, info.H, info.W, info.C);
     for (const char* split : glow::kSplits)
         text += fmt::format("\n{:<10}{} images{}", split, info.images(split),
-                            info.labels(split) ? ", labelled" : "");
+                            info.labels(split) ? ", labeled" : "");
     text += info.n_classes > 0 ? fmt::format("\nclasses   {}", info.n_classes) : "\nclasses   -";
     if (info.entropy_bpd) text += fmt::format("\nentropy   {:.4f} bits/dim", *info.entropy_bpd);
     nlohmann::ordered_json object = {

@@ -152,7 +152,7 @@ void decode(const CommandLine& command, const Options& options) {
     std::vector<std::uint8_t> pixels;
     std::vector<state_t> eps;
     std::vector<double> largest(static_cast<std::size_t>(model.buffers().capacity));
-    NoImages found;
+    SampleHealth found;
     for (index_t first = 0; first < latents.images(); first += model.buffers().capacity) {
         const index_t count = std::min(model.buffers().capacity, latents.images() - first);
         pixels.resize(static_cast<std::size_t>(count * latents.model().dimensions()));
@@ -177,7 +177,7 @@ void decode(const CommandLine& command, const Options& options) {
                     {"out_of_range", found.out_of_range}});
 }
 
-// How far decoded pixels are from the true ones, in grey levels.
+// How far decoded pixels are from the true ones, in gray levels.
 struct PixelError {
     double sum = 0;
     index_t values = 0, wrong = 0;
@@ -256,7 +256,7 @@ void reconstruct(const CommandLine& command, const Options& options) {
                              static_cast<double>(D);
         text += fmt::format(
             "{}{:<13} ({:>3.0f}% of them): {} of {} values wrong, mean error {:.3f}, largest {} "
-            "grey levels",
+            "gray levels",
             text.empty() ? "" : "\n", cut.name, 100 * share, cut.error.wrong, cut.error.values,
             cut.error.mean(), cut.error.largest);
         rows.push_back({{"latents", cut.name},

@@ -102,7 +102,7 @@ std::size_t available_bytes(Device device) {
 
 // ---- A point, in its own process -----------------------------------------------------------------------
 
-// The row of a point; without a result, what the dry run says of it.
+// The row of a point; without a result, what was counted.
 std::string row(const Request& request, const Point& p, const MemoryPlan& plan, const MemoryResult* result,
                 std::optional<double> cosine) {
     const MemoryBytes& bytes = result != nullptr ? result->peak : plan.bytes;
@@ -130,7 +130,7 @@ void run_point(const CommandLine& command, const Request& request) {
     const MemoryResult result = measure(point, plan, backend);
     std::optional<double> cosine;
     if (request.cosine && !request.fused_update)
-        cosine = gradient_cosine(point, result, backend, available_bytes(backend.place().device));
+        cosine = gradient_cosine(point, result, backend, available_bytes(backend.exec().device));
     std::puts(row(request, p, plan, &result, cosine).c_str());
 }
 
@@ -229,9 +229,9 @@ void apply_figure(Request& request, const CLI::App& app) {
 void plot(const Request& request) {
     namespace fs = std::filesystem;
     const fs::path program = fs::read_symlink("/proc/self/exe").parent_path();
-    for (const char* place :
+    for (const char* exec :
          {"plot_memory.py", "../share/glow/plot_memory.py", "../../../tools/plot_memory.py"}) {
-        const fs::path script = program / place;
+        const fs::path script = program / exec;
         if (!fs::exists(script)) continue;
         const pid_t child = fork();
         if (child == 0) {

@@ -85,7 +85,7 @@ void run(const CommandLine& command, const Options& options) {
     for (std::size_t i = 0; i < panels.size(); ++i) {
         sample(loaded.context(), loaded.glow(), loaded.buffers(), 0, grid.tiles(), temperatures[i],
                options.seed, classes.empty() ? nullptr : classes.data(), pixels.data(), largest.data());
-        NoImages found;
+        SampleHealth found;
         found.add(grid.tiles(), largest.data());
         not_finite.push_back(found.not_finite);
         out_of_range.push_back(found.out_of_range);

@@ -131,7 +131,7 @@ void begin_with_config(CommandLine& command, Request& request, const LookAhead& 
 
 void rehearse(const CommandLine& command, const Request& request) {
     const Rehearsal r = rehearse_training(request);
-    if (!request.processes->is_first()) return;
+    if (!request.processes->is_root()) return;
     nlohmann::ordered_json json = {{"planned_bytes", total(r.plan.bytes)},
                                    {"peak_bytes", r.peak_bytes},
                                    {"process_growth_bytes", r.process_growth_bytes},
@@ -178,7 +178,7 @@ void plan_or_run(const CommandLine& command, const Request& request) {
         bytes["machine"] = planned.machine_bytes;
         bytes["largest_batch"] = planned.largest_batch;
         bytes["largest_depth"] = planned.largest_depth;
-        if (!request.processes->is_first()) return;
+        if (!request.processes->is_root()) return;
         command.result(
             fmt::format("{}\nof {} that this machine has; the largest batch at once that fits: {}, the "
                         "largest depth: {}",
@@ -188,7 +188,7 @@ void plan_or_run(const CommandLine& command, const Request& request) {
         return;
     }
     const RunResult result = run_training(request);
-    if (!request.processes->is_first()) return;
+    if (!request.processes->is_root()) return;
     nlohmann::ordered_json json = {
         {"ended", result.ended},           {"step", result.progress.step},
         {"epoch", result.progress.epoch},  {"images_seen", result.progress.images_seen},
@@ -212,7 +212,7 @@ void plan_or_run(const CommandLine& command, const Request& request) {
 // An error on one of several processes ends them all: the others wait for it. Where all fail alike, as on bad
 // input, the first one speaks for them.
 [[noreturn]] void end_all(const CommandLine& command, Communicator& processes, const std::exception& error) {
-    if (!processes.is_first()) std::this_thread::sleep_for(std::chrono::seconds(1));
+    if (!processes.is_root()) std::this_thread::sleep_for(std::chrono::seconds(1));
     const ProcessGroup& group = processes.group();
     command.complain("error",
                      fmt::format("rank {} on {}: {}", group.rank, group.hosts[group.rank], error.what()));
@@ -279,13 +279,13 @@ void train(CommandLine& command, Request& request) {
         open_communicator(request.communicator, request.plan ? Device::cpu : request.device);
     request.processes = processes.get();
     request.say = [&command, &processes](const std::string& line) {
-        if (processes->is_first()) command.say("{}", line);
+        if (processes->is_root()) command.say("{}", line);
     };
     request.warn = [&command, &processes](const std::string& line) {
-        if (processes->is_first()) command.warn("{}", line);
+        if (processes->is_root()) command.warn("{}", line);
     };
     if (data_of_file && !request.moved_data.empty()) request.say(request.moved_data);
-    request.terminal = isatty(STDERR_FILENO) && !command.quiet() && processes->is_first();
+    request.terminal = isatty(STDERR_FILENO) && !command.quiet() && processes->is_root();
     try {
         plan_or_run(command, request);
     } catch (const std::exception& error) {

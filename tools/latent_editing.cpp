@@ -57,9 +57,9 @@ std::vector<T> parse_numbers(const std::string& option, const std::string& text,
 }
 
 // The images that a command is about, from a data set or from files, and the model that they pass.
-class Subject {
+class EditInput {
   public:
-    Subject(const CommandLine& command, const Options& options)
+    EditInput(const CommandLine& command, const Options& options)
         : backend_(open_backend(command, parse_device(options.device), options.threads)),
           checkpoint_(find_checkpoint(options.checkpoint)),
           set_(chosen(options, read_checkpoint_info(checkpoint_).model)),
@@ -138,14 +138,14 @@ class Subject {
 
 // Decoded images, row by row of a sheet: to a PNG picture or to /images of NAME.h5, and one by one to a
 // folder.
-void write_images(const CommandLine& command, const Options& options, Subject& subject, const GridSize& grid,
+void write_images(const CommandLine& command, const Options& options, EditInput& subject, const GridSize& grid,
                   const std::vector<Latent>& latents, const std::vector<std::int32_t>& labels,
                   nlohmann::ordered_json object) {
     const ModelConfig& model = subject.config();
     std::vector<double> largest;
     std::vector<std::uint8_t> pixels =
         decode_all(subject.model(), latents, model.y_cond ? labels : std::vector<std::int32_t>(), &largest);
-    NoImages found;
+    SampleHealth found;
     found.add(std::ssize(largest), largest.data());
     if (found.any()) command.warn("images: {} (docs/runs.md says why)", found.text());
     cross_out_not_finite(model, std::ssize(largest), largest.data(), pixels.data());
@@ -206,7 +206,7 @@ void interpolate(const CommandLine& command, const Options& options) {
     check_image_output(options);
     if (options.path != "linear" && options.path != "spherical")
         throw InputError("--path " + options.path + ": it must be linear or spherical");
-    Subject subject(command, options);
+    EditInput subject(command, options);
     const index_t N = subject.set().N, S = options.steps;
     if (N < 2 || S < 2)
         throw InputError("interpolate needs 2 images, or 4 for the corners of a grid, and 2 --steps");
@@ -393,7 +393,7 @@ void manipulate(const CommandLine& command, const Options& options) {
         throw InputError("manipulate needs --direction, --level-temperature or both");
     const std::vector<double> alphas =
         options.direction.empty() ? std::vector<double>{0} : parse_alphas(options.alpha, options.steps);
-    Subject subject(command, options);
+    EditInput subject(command, options);
     const Latent along = read_direction(options, subject.config());
     std::vector<double> temperature = parse_numbers("--level-temperature", options.temperature, 0.0, 100.0);
     if (!temperature.empty() && std::ssize(temperature) != subject.config().levels)
@@ -419,7 +419,7 @@ void manipulate(const CommandLine& command, const Options& options) {
 void exchange(const CommandLine& command, const Options& options) {
     const OutputFiles outputs = claim_outputs(command, options);
     check_image_output(options);
-    Subject subject(command, options);
+    EditInput subject(command, options);
     if (subject.set().N != 2) throw InputError("exchange needs 2 images");
     const std::vector<Latent> given = encode_all(subject.model(), subject.set());
     const index_t L = subject.config().levels;

@@ -5,7 +5,7 @@ usage: plot_memory.py CSV [CSV ...] -o memory.png [--x depth|image | --speed] [-
 
 Left the raw peak, right the peak without parameters, gradients, moments, averages and derived values. The axis is the image size
 where the rows differ in it, else the depth. Published (InvertibleNetworks.jl, JOSS 2024; A100, 256x256x3, batch 8, L = 3, width
-256, forward and backward, no optimiser): normflows as it is, InvertibleNetworks.jl with its parameters subtracted; each is drawn
+256, forward and backward, no optimizer): normflows as it is, InvertibleNetworks.jl with its parameters subtracted; each is drawn
 dashed in both panels and says which it is. --speed: images/s against the peak instead, of rows that differ in their batch (those of
 glow_memory --under ... --largest batch). Exit status 2: the files cannot be used.
 """
@@ -37,8 +37,8 @@ PUBLISHED = {
 }
 CARD = 40e9 / GIB
 
-# Okabe & Ito: told apart by the colour-blind, and in print.
-COLOURS = ["#0072B2", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#000000"]
+# Okabe & Ito: told apart by the color-blind, and in print.
+COLORS = ["#0072B2", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#000000"]
 GREYS = {"normflows, published, raw": "#8C8C8C", "InvertibleNetworks.jl, published, without parameters": "#404040"}
 NAMES = {"pytorch": "PyTorch, all stored", "pytorch_checkpoint": "PyTorch, torch.utils.checkpoint", "normflows": "normflows, here"}
 
@@ -111,7 +111,7 @@ def draw(rows, x, title, published, output):
             points = sorted((row[x], (row["peak"] - (row["model"] if without else 0)) / GIB) for row in rows if row["mode"] == mode)
             predicted = all(row["predicted"] for row in rows if row["mode"] == mode)
             label = name_of(mode, rows[0]["batch"]) + (" (predicted)" if predicted else "")
-            axes.plot(*zip(*points), "o-" if not predicted else "o:", color=COLOURS[i % len(COLOURS)], markersize=4, linewidth=1.6,
+            axes.plot(*zip(*points), "o-" if not predicted else "o:", color=COLORS[i % len(COLORS)], markersize=4, linewidth=1.6,
                       label=label, zorder=3)  # fmt: skip
         if published:
             for (label, curve), marker in zip(PUBLISHED[x].items(), "sD"):
@@ -147,11 +147,11 @@ def draw_speed(rows, title, output, plt):
     figure, axes = plt.subplots(figsize=(6.4, 4.2))
     for i, mode in enumerate(dict.fromkeys(row["mode"] for row in rows)):
         points = sorted((row["peak"] / GIB, row["speed"], row["batch"]) for row in rows if row["mode"] == mode)
-        axes.plot([p[0] for p in points], [p[1] for p in points], "o-", color=COLOURS[i % len(COLOURS)], markersize=4, linewidth=1.6,
+        axes.plot([p[0] for p in points], [p[1] for p in points], "o-", color=COLORS[i % len(COLORS)], markersize=4, linewidth=1.6,
                   label=f"Glow, {mode}", zorder=3)  # fmt: skip
         for gib, speed, batch in points:
             axes.annotate(str(batch), (gib, speed), xytext=(0, 5), textcoords="offset points", fontsize=7, ha="center",
-                          color=COLOURS[i % len(COLOURS)])  # fmt: skip
+                          color=COLORS[i % len(COLORS)])  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(LogLocator(base=2, subs=(1.0, 1.25, 1.5, 1.75)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))

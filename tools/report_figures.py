@@ -13,9 +13,9 @@ from output_files import write_atomically
 from report_checks import CONDITION_LOOK, drift_tolerance
 from report_read import smoothed
 
-# Okabe & Ito: told apart by the colour-blind, and in print.
-COLOURS = {"train": "#0072B2", "valid": "#009E73", "test": "#D55E00"}
-OTHER_COLOUR = "#CC79A7"
+# Okabe & Ito: told apart by the color-blind, and in print.
+COLORS = {"train": "#0072B2", "valid": "#009E73", "test": "#D55E00"}
+OTHER_COLOR = "#CC79A7"
 GREY = "#595959"
 POINTS = 4000  # of a curve, at most
 
@@ -38,8 +38,8 @@ def curve(axes, run, name, smooth, label=None, scale=1.0):
     points = ".-" if run.rows < 20 else "-"
     some = thinned(run.rows)
     if smooth > 1:
-        axes.plot(seen[some], y[some], points, color=COLOURS["train"], alpha=0.25, linewidth=0.8, markersize=4)
-    axes.plot(seen[some], smoothed(y, smooth)[some], points if smooth == 1 else "-", color=COLOURS["train"], linewidth=1.6,
+        axes.plot(seen[some], y[some], points, color=COLORS["train"], alpha=0.25, linewidth=0.8, markersize=4)
+    axes.plot(seen[some], smoothed(y, smooth)[some], points if smooth == 1 else "-", color=COLORS["train"], linewidth=1.6,
               markersize=4, label=label)  # fmt: skip
     return y
 
@@ -59,13 +59,13 @@ def draw_bits(axes, run, references, against, smooth):
             steps, y, error = run.evaluated(split, weights)
             if not len(steps):
                 continue
-            colour = COLOURS.get(split, OTHER_COLOUR)
+            color = COLORS.get(split, OTHER_COLOR)
             name = {"ema": "EMA", "raw": "raw weights"}[weights]
             last = f"{y[-1]:.3f}" + (f" \N{PLUS-MINUS SIGN} {error[-1]:.3f}" if np.isfinite(error[-1]) else "")
             # EMA filled and drawn through, raw hollow and dashed.
-            axes.errorbar(run.images_at(steps), y, yerr=np.nan_to_num(error), color=colour, fmt="o-" if weights == "ema" else "o--",
+            axes.errorbar(run.images_at(steps), y, yerr=np.nan_to_num(error), color=color, fmt="o-" if weights == "ema" else "o--",
                           markersize=4.5, capsize=2.5, linewidth=1.2 if weights == "ema" else 0.9, zorder=4 if weights == "ema" else 3,
-                          markerfacecolor=colour if weights == "ema" else "white", label=f"{split}, {name}: {last} at the end")  # fmt: skip
+                          markerfacecolor=color if weights == "ema" else "white", label=f"{split}, {name}: {last} at the end")  # fmt: skip
             shown.append(y)
     lines = []
     if against is not None:

@@ -214,7 +214,7 @@ class Run:
 
 
 def smoothed(values, window):
-    """Mean of the finite values in a centred window: narrower at the start, where the curve is steep, cut off at the end."""
+    """Mean of the finite values in a centered window: narrower at the start, where the curve is steep, cut off at the end."""
     n = len(values)
     finite = np.isfinite(values)
     total = np.concatenate([[0], np.cumsum(np.where(finite, values, 0))])

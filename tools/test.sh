@@ -8,9 +8,9 @@ usage() {
 usage: tools/test.sh [--quick]
 
 Installs what is missing (tools/install_dependencies.sh --with-tests), then builds and runs, stopping at the first failure:
-  release   all tests but those labelled slow, in build/release (CUDA where nvcc 12.4 or newer is)
-  asan      tests labelled sanitize under the address and undefined-behaviour sanitizers, in build/asan
-  minimal   without CUDA, MPI and oneDNN: tests labelled minimal, in build/minimal
+  release   all tests but those labeled slow, in build/release (CUDA where nvcc 12.4 or newer is)
+  asan      tests labeled sanitize under the address and undefined-behavior sanitizers, in build/asan
+  minimal   without CUDA, MPI and oneDNN: tests labeled minimal, in build/minimal
 
   --quick   the release stage only
   --help    this text

@@ -34,7 +34,7 @@ void add_training_options(CLI::App& app, TrainingOptions& options, std::string& 
     app.add_option("--permutation", permutation, "Channel mixing: invconv, invconv_lu, shuffle or reverse")
         ->check(accepted_by(parse_permutation));
     app.add_option("--coupling", coupling, "affine or additive")->check(accepted_by(parse_coupling));
-    app.add_option("--n-bits", model.n_bits, "Bits of the pixels that are modelled, 1..8");
+    app.add_option("--n-bits", model.n_bits, "Bits of the pixels that are modeled, 1..8");
     app.add_flag("--edge-bias,!--no-edge-bias", model.edge_bias,
                  "3x3 convolutions see where the image ends (default on)");
     app.add_flag("--learn-top,!--no-learn-top", model.learn_top,

@@ -96,11 +96,11 @@ Auditor::Auditor(const Context& context, Glow& glow, index_t images, Memory& mem
 }
 
 Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
-    const Place& place = context_.place;
+    const Exec& exec = context_.exec;
     const ModelConfig& model = glow_.config();
     const index_t D = model.dimensions();
     Flow exact{flow.N, h_, logdet_, prior_, flow.labels, bits_y_, error_y_};
-    copy(place, flow.N * D, flow.h, exact.h);
+    copy(exec, flow.N * D, flow.h, exact.h);
     MemoryPolicy all;
     all.anchor_every = 1;
     SavedActivations saved(stored_, policy);
@@ -113,10 +113,10 @@ Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
     Gradient gradient{dh, dlogp, dbits_y}, exact_gradient{dh_, dlogp, dbits_y};
     const auto backward = [&](const ParameterBlock& block, Flow& at, Gradient& beside,
                               const SavedActivations& saved, float* to) {
-        fill(place, block.count, 0.0f, to);
+        fill(exec, block.count, 0.0f, to);
         beside.parameters = {to, block.offset};
         glow_.backward(context_, at, beside, saved, block);
-        return downloaded(place, block.count, to);
+        return downloaded(exec, block.count, to);
     };
     Audit audit;
     audit.images = flow.N;
@@ -128,7 +128,7 @@ Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
         const index_t size = flow.N * glow_.levels()[std::min(block.level, model.levels - 1)].shape.size();
         audit.layers.push_back(
             {block.name(model.levels),
-             largest_difference(downloaded(place, size, flow.h), downloaded(place, size, exact.h)),
+             largest_difference(downloaded(exec, size, flow.h), downloaded(exec, size, exact.h)),
              part.cosine(), part.relative_l2()});
         whole.add(part);
     }

@@ -20,7 +20,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // The largest |x|; infinite where one is not finite.
 double largest_of(const Context& context, index_t count, const double* values) {
     double largest = 0;
-    for (const double x : downloaded(context.place, count, values))
+    for (const double x : downloaded(context.exec, count, values))
         largest = std::isfinite(x) ? std::max(largest, std::abs(x)) : kInfinity;
     return largest;
 }
@@ -33,9 +33,9 @@ struct Stage {
 };
 
 // All layers of a model with the largest absolute value of the state behind each, over all processes' images.
-std::vector<Stage> pass_forward(const Patient& patient) {
-    const Context& context = patient.context;
-    Glow& glow = patient.glow;
+std::vector<Stage> pass_forward(const FailureContext& failed) {
+    const Context& context = failed.context;
+    Glow& glow = failed.glow;
     std::vector<Stage> layers;
     std::size_t at = 0;
     bool first = true;
@@ -52,8 +52,8 @@ std::vector<Stage> pass_forward(const Patient& patient) {
     const auto pass = [&](Flow& flow) {
         at = 0;
         const bool runs = flow.N > 0;
-        if (runs) fill(context.place, flow.N, 0.0, flow.logdet);
-        if (runs) fill(context.place, flow.N, 0.0, flow.prior);
+        if (runs) fill(context.exec, flow.N, 0.0, flow.logdet);
+        if (runs) fill(context.exec, flow.N, 0.0, flow.prior);
         for (std::size_t l = 0; l < glow.levels().size(); ++l) {
             Glow::Level& level = glow.levels()[l];
             if (runs) level.squeeze.forward(context, flow);
@@ -74,14 +74,14 @@ std::vector<Stage> pass_forward(const Patient& patient) {
     };
     Flow none{};
     pass(none);  // the names, which a process without images needs too
-    for (Flow flow{}; patient.next_images(flow);) pass(flow);
+    for (Flow flow{}; failed.next_images(flow);) pass(flow);
 
     std::vector<double> largest;
     for (const Stage& layer : layers) {
         largest.push_back(layer.largest);
         largest.push_back(layer.unusable ? 1 : 0);
     }
-    context.communicator.maximum(std::ssize(largest), largest.data());
+    context.communicator.all_reduce_max(std::ssize(largest), largest.data());
     for (std::size_t i = 0; i < layers.size(); ++i) {
         layers[i].largest = largest[2 * i];
         layers[i].unusable = largest[2 * i + 1] > 0 || std::isinf(layers[i].largest);
@@ -98,9 +98,9 @@ bool belongs(const Tensor& tensor, const std::string& layer) {
 
 template <class T>
 Statistics statistics(const Context& context, const Tensor& tensor, const T* values) {
-    const std::vector<T> here = downloaded(context.place, tensor.count, values + tensor.offset);
-    std::vector<float> wide(here.size());
-    std::transform(here.begin(), here.end(), wide.begin(), [](T x) { return widen(x); });
+    const std::vector<T> host = downloaded(context.exec, tensor.count, values + tensor.offset);
+    std::vector<float> wide(host.size());
+    std::transform(host.begin(), host.end(), wide.begin(), [](T x) { return widen(x); });
     return statistics_of(tensor.count, wide.data());
 }
 
@@ -112,12 +112,12 @@ std::string layer_of(const Tensor& tensor) {
 }
 
 // Of a layer's tensors the one with the largest weight; nullptr where the layer has none.
-const Tensor* largest_tensor(const Patient& patient, const std::string& layer) {
+const Tensor* largest_tensor(const FailureContext& failed, const std::string& layer) {
     const Tensor* found = nullptr;
     double largest = -1;
-    for (const Tensor& tensor : patient.glow.parameters().tensors()) {
+    for (const Tensor& tensor : failed.glow.parameters().tensors()) {
         if (!belongs(tensor, layer)) continue;
-        const Statistics s = statistics(patient.context, tensor, patient.weights.params);
+        const Statistics s = statistics(failed.context, tensor, failed.weights.params);
         const double size = s.nan + s.infinite > 0 ? kInfinity : std::max(s.largest, -s.smallest);
         if (size > largest) found = &tensor;
         largest = std::max(largest, size);
@@ -132,17 +132,17 @@ struct Found {
     const Tensor* tensor = nullptr;
     const char* tree = "params";
     const float* values = nullptr;     // of the tree
-    const bfloat16* narrow = nullptr;  // in their place
+    const bfloat16* bf16 = nullptr;  // in their place
 };
 
 // With the tensor's statistics, and tables of all layers and tensors.
-Trouble trouble(const Patient& patient, const Found& found, const std::vector<Stage>& layers = {}) {
+StepFailure failure(const FailureContext& failed, const Found& found, const std::vector<Stage>& layers = {}) {
     nlohmann::ordered_json json = {{"kind", found.kind}, {"message", ""}, {"layer", found.layer}};
     std::string message = found.message;
     if (found.tensor != nullptr) {
-        const Statistics s = found.narrow != nullptr
-                                 ? statistics(patient.context, *found.tensor, found.narrow)
-                                 : statistics(patient.context, *found.tensor, found.values);
+        const Statistics s = found.bf16 != nullptr
+                                 ? statistics(failed.context, *found.tensor, found.bf16)
+                                 : statistics(failed.context, *found.tensor, found.values);
         message += fmt::format(" (/{}/{}: {})", found.tree, found.tensor->name, describe(s));
         json["tensor"] = fmt::format("/{}/{}", found.tree, found.tensor->name);
         json["statistics"] = to_json(s);
@@ -150,26 +150,26 @@ Trouble trouble(const Patient& patient, const Found& found, const std::vector<St
     for (const Stage& layer : layers)
         json["states"].push_back(
             {{"after", layer.name}, {"largest", json_number(layer.largest)}, {"finite", !layer.unusable}});
-    for (const Tensor& tensor : patient.glow.parameters().tensors()) {
+    for (const Tensor& tensor : failed.glow.parameters().tensors()) {
         nlohmann::ordered_json row = {
             {"name", tensor.name},
-            {"weights", to_json(statistics(patient.context, tensor, patient.weights.params))}};
-        if (patient.gradients != nullptr)
-            row["gradient"] = to_json(statistics(patient.context, tensor, patient.gradients));
+            {"weights", to_json(statistics(failed.context, tensor, failed.weights.params))}};
+        if (failed.gradients != nullptr)
+            row["gradient"] = to_json(statistics(failed.context, tensor, failed.gradients));
         json["tensors"].push_back(row);
     }
     return {message, json};
 }
 
 // Where any weight is not finite, that is the trouble, whatever followed from it.
-const Tensor* bad_weights(const Patient& patient) {
-    return bad_tensor(patient.context, patient.glow.parameters(), patient.weights.params);
+const Tensor* bad_weights(const FailureContext& failed) {
+    return bad_tensor(failed.context, failed.glow.parameters(), failed.weights.params);
 }
 
-Found of_weights(const Patient& patient, const std::string& what, const Tensor& tensor) {
+Found of_weights(const FailureContext& failed, const std::string& what, const Tensor& tensor) {
     return {"weights",        what + "the weights of " + tensor.name + " are not finite",
             layer_of(tensor), &tensor,
-            "params",         patient.weights.params};
+            "params",         failed.weights.params};
 }
 
 }  // namespace
@@ -178,9 +178,9 @@ template <class T>
 const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const T* values, bool last) {
     const auto finite = [](T x) { return std::isfinite(widen(x)); };
     const auto bad = [&](const Tensor& tensor) {
-        const T* const here = values + tensor.offset;
-        if (context.place.device == Device::cpu) return !std::all_of(here, here + tensor.count, finite);
-        const std::vector<T> copied = downloaded(context.place, tensor.count, here);
+        const T* const first = values + tensor.offset;
+        if (context.exec.device == Device::cpu) return !std::all_of(first, first + tensor.count, finite);
+        const std::vector<T> copied = downloaded(context.exec, tensor.count, first);
         return !std::all_of(copied.begin(), copied.end(), finite);
     };
     const std::vector<Tensor>& tensors = parameters.tensors();
@@ -192,41 +192,41 @@ const Tensor* bad_tensor(const Context& context, const Parameters& parameters, c
     return found == tensors.end() ? nullptr : &*found;
 }
 
-double typical_loss(const Patient& patient) {
-    const Context& context = patient.context;
+double typical_loss(const FailureContext& failed) {
+    const Context& context = failed.context;
     std::vector<double> mine;
-    for (Flow flow{}; patient.next_images(flow);) {
-        patient.glow.forward(context, flow);
-        const std::vector<double> logdet = downloaded(context.place, flow.N, flow.logdet),
-                                  prior = downloaded(context.place, flow.N, flow.prior);
+    for (Flow flow{}; failed.next_images(flow);) {
+        failed.glow.forward(context, flow);
+        const std::vector<double> logdet = downloaded(context.exec, flow.N, flow.logdet),
+                                  prior = downloaded(context.exec, flow.N, flow.prior);
         for (std::size_t n = 0; n < logdet.size(); ++n) {
-            const double bits = patient.glow.bits_per_dim(logdet[n] + prior[n]);
+            const double bits = failed.glow.bits_per_dim(logdet[n] + prior[n]);
             mine.push_back(std::isfinite(bits) ? bits : kInfinity);
         }
     }
     Communicator& processes = context.communicator;
-    const auto N = static_cast<index_t>(processes.total(static_cast<double>(mine.size())));
+    const auto N = static_cast<index_t>(processes.all_reduce_sum(static_cast<double>(mine.size())));
     std::vector<double> all(static_cast<std::size_t>(N));
-    std::copy(mine.begin(), mine.end(), all.begin() + processes.share(N).first);
-    processes.gather_shares(N, sizeof(double), all.data());
+    std::copy(mine.begin(), mine.end(), all.begin() + processes.slice(N).first);
+    processes.all_gather_slices(N, sizeof(double), all.data());
     const auto middle = all.begin() + (N - 1) / 2;
     std::nth_element(all.begin(), middle, all.end());
     return *middle;
 }
 
-Trouble trouble_with_loss(const Patient& patient, double loss, double limit) {
-    if (const Tensor* const bad = bad_weights(patient))
-        return trouble(patient, of_weights(patient, "the loss is not finite: ", *bad));
-    const std::vector<Stage> layers = pass_forward(patient);
-    Found found{"loss", "the loss is not finite: ", "", nullptr, "params", patient.weights.params};
+StepFailure diagnose_loss(const FailureContext& failed, double loss, double limit) {
+    if (const Tensor* const bad = bad_weights(failed))
+        return failure(failed, of_weights(failed, "the loss is not finite: ", *bad));
+    const std::vector<Stage> layers = pass_forward(failed);
+    Found found{"loss", "the loss is not finite: ", "", nullptr, "params", failed.weights.params};
     const auto first =
         std::find_if(layers.begin(), layers.end(), [](const Stage& layer) { return layer.unusable; });
     if (first != layers.end()) {
         found.layer = first->name;
         found.message += first->words;
     } else if (!std::isfinite(loss)) {
-        found.message += patient.glow.has_classifier() ? "of the classifier" : "its sum overflows";
-        if (patient.glow.has_classifier()) found.layer = "classifier";
+        found.message += failed.glow.has_classifier() ? "of the classifier" : "its sum overflows";
+        if (failed.glow.has_classifier()) found.layer = "classifier";
     } else {
         // The layer behind which the state grew most.
         found.kind = "loss jump";
@@ -241,39 +241,39 @@ Trouble trouble_with_loss(const Patient& patient, double loss, double limit) {
             fmt::format("the loss jumps to {:.6g} bits/dim, above {:.6g}; the state grows most at {}", loss,
                         limit, found.layer);
     }
-    found.tensor = largest_tensor(patient, found.layer);
-    return trouble(patient, found, layers);
+    found.tensor = largest_tensor(failed, found.layer);
+    return failure(failed, found, layers);
 }
 
-Trouble trouble_with_gradient(const Patient& patient) {
-    if (const Tensor* const bad = bad_weights(patient))
-        return trouble(patient, of_weights(patient, "the gradient is not finite: ", *bad));
+StepFailure diagnose_gradient(const FailureContext& failed) {
+    if (const Tensor* const bad = bad_weights(failed))
+        return failure(failed, of_weights(failed, "the gradient is not finite: ", *bad));
     Found found{"gradient",       "the gradient is not finite: its norm overflows", "", nullptr, "gradients",
-                patient.gradients};
-    found.tensor = bad_tensor(patient.context, patient.glow.parameters(), patient.gradients, true);
+                failed.gradients};
+    found.tensor = bad_tensor(failed.context, failed.glow.parameters(), failed.gradients, true);
     if (found.tensor != nullptr) {  // the first on the way back
         found.layer = layer_of(*found.tensor);
         found.message = "the gradient is not finite: from " + found.tensor->name + " on";
     }
-    return trouble(patient, found, pass_forward(patient));
+    return failure(failed, found, pass_forward(failed));
 }
 
-Trouble trouble_with_gradient_of(const Patient& patient, const std::string& piece) {
-    if (const Tensor* const bad = bad_weights(patient))
-        return trouble(patient, of_weights(patient, "the gradient is not finite: ", *bad));
+StepFailure diagnose_fused_gradient(const FailureContext& failed, const std::string& piece) {
+    if (const Tensor* const bad = bad_weights(failed))
+        return failure(failed, of_weights(failed, "the gradient is not finite: ", *bad));
     Found found{
         "gradient",
         "the gradient is not finite: " + (piece.empty() ? "its norm overflows" : "from " + piece + " on"),
         piece,
-        largest_tensor(patient, piece),
+        largest_tensor(failed, piece),
         "params",
-        patient.weights.params};
-    return trouble(patient, found);
+        failed.weights.params};
+    return failure(failed, found);
 }
 
-Trouble trouble_with_mixing(const Patient& patient, const std::string& step, double condition, double limit) {
-    Found found{"mixing", "", step + "/mixing", nullptr, "params", patient.weights.params};
-    const std::vector<Tensor>& tensors = patient.glow.parameters().tensors();
+StepFailure diagnose_mixing(const FailureContext& failed, const std::string& step, double condition, double limit) {
+    Found found{"mixing", "", step + "/mixing", nullptr, "params", failed.weights.params};
+    const std::vector<Tensor>& tensors = failed.glow.parameters().tensors();
     if (std::isfinite(condition)) {
         found.kind = "condition jump";
         found.message =
@@ -281,46 +281,46 @@ Trouble trouble_with_mixing(const Patient& patient, const std::string& step, dou
                         condition, limit);
     } else {
         const auto bad = std::find_if(tensors.begin(), tensors.end(), [&](const Tensor& tensor) {
-            const Statistics s = statistics(patient.context, tensor, patient.weights.params);
+            const Statistics s = statistics(failed.context, tensor, failed.weights.params);
             return tensor.name.starts_with(step + "/") && s.nan + s.infinite > 0;
         });
-        if (bad != tensors.end()) return trouble(patient, of_weights(patient, step + ": ", *bad));
+        if (bad != tensors.end()) return failure(failed, of_weights(failed, step + ": ", *bad));
         found.message = step + ": the channel mixing W is singular";
     }
     for (const Tensor& tensor : tensors)
         if (tensor.name.starts_with(step + "/invconv/") && found.tensor == nullptr) found.tensor = &tensor;
-    return trouble(patient, found);
+    return failure(failed, found);
 }
 
-Trouble trouble_with_drift(const Patient& patient, double drift, double tolerance) {
-    const std::vector<Stage> layers = pass_forward(patient);
+StepFailure diagnose_drift(const FailureContext& failed, double drift, double tolerance) {
+    const std::vector<Stage> layers = pass_forward(failed);
     Found found{"drift",
                 fmt::format("rebuilt images differ by {:.1e} from the true ones even with every state kept "
                             "(--drift-tolerance {:.1e})",
                             drift, tolerance),
                 "",
-                largest_tensor(patient, ""),
+                largest_tensor(failed, ""),
                 "params",
-                patient.weights.params};
+                failed.weights.params};
     if (found.tensor != nullptr) found.layer = layer_of(*found.tensor);
-    return trouble(patient, found, layers);
+    return failure(failed, found, layers);
 }
 
 template <class T>
-Trouble trouble_with_tree(const Patient& patient, const std::string& tree, const T* values,
+StepFailure diagnose_tree(const FailureContext& failed, const std::string& tree, const T* values,
                           const Tensor& tensor) {
     Found found{"weights", fmt::format("/{}/{} is not finite", tree, tensor.name), layer_of(tensor), &tensor,
                 tree.c_str()};
     if constexpr (std::is_same_v<T, bfloat16>)
-        found.narrow = values;
+        found.bf16 = values;
     else
         found.values = values;
-    return trouble(patient, found);
+    return failure(failed, found);
 }
 
 template const Tensor* bad_tensor(const Context&, const Parameters&, const float*, bool);
 template const Tensor* bad_tensor(const Context&, const Parameters&, const bfloat16*, bool);
-template Trouble trouble_with_tree(const Patient&, const std::string&, const float*, const Tensor&);
-template Trouble trouble_with_tree(const Patient&, const std::string&, const bfloat16*, const Tensor&);
+template StepFailure diagnose_tree(const FailureContext&, const std::string&, const float*, const Tensor&);
+template StepFailure diagnose_tree(const FailureContext&, const std::string&, const bfloat16*, const Tensor&);
 
 }  // namespace glow

@@ -8,12 +8,12 @@
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "inference/model_file.h"
-#include "train/trouble.h"
+#include "train/failure.h"
 
 namespace glow {
 
 // What is looked at. Of several processes all look at the same time, each at its images.
-struct Patient {
+struct FailureContext {
     const Context& context;
     Glow& glow;
     Weights weights;  // whose params are bound and prepared, unless preparing them was the trouble
@@ -30,23 +30,23 @@ const Tensor* bad_tensor(const Context& context, const Parameters& parameters, c
                          bool last = false);
 
 // The median loss of the step's images, bits/dim: a few strange images do not move it, spoilt weights do.
-double typical_loss(const Patient& patient);
+double typical_loss(const FailureContext& failed);
 
 // The step's loss is not finite, or above its limit.
-Trouble trouble_with_loss(const Patient& patient, double loss, double limit);
+StepFailure diagnose_loss(const FailureContext& failed, double loss, double limit);
 // Its gradient is not finite.
-Trouble trouble_with_gradient(const Patient& patient);
+StepFailure diagnose_gradient(const FailureContext& failed);
 // The same of fused updates, whose gradients are gone: `piece` ("level0/step3") is the first on the way back
 // that had one, empty where only their norm overflows.
-Trouble trouble_with_gradient_of(const Patient& patient, const std::string& piece);
+StepFailure diagnose_fused_gradient(const FailureContext& failed, const std::string& piece);
 // The mixing of a step of flow ("level0/step3") is singular or one of the step's parameters not finite, or
 // its condition number is above its limit.
-Trouble trouble_with_mixing(const Patient& patient, const std::string& step, double condition, double limit);
+StepFailure diagnose_mixing(const FailureContext& failed, const std::string& step, double condition, double limit);
 // Rebuilt images differ from the true ones though every state was kept.
-Trouble trouble_with_drift(const Patient& patient, double drift, double tolerance);
+StepFailure diagnose_drift(const FailureContext& failed, double drift, double tolerance);
 // A tensor of a tree ("ema", "optimizer/m") is not finite.
 template <class T>
-Trouble trouble_with_tree(const Patient& patient, const std::string& tree, const T* values,
+StepFailure diagnose_tree(const FailureContext& failed, const std::string& tree, const T* values,
                           const Tensor& tensor);
 
 }  // namespace glow

@@ -22,7 +22,7 @@ GradientPass::GradientPass(const TrainingOptions& options, const Context& contex
     const index_t images = std::max(micro_batch, init_images);
     buffers_ = FlowBuffers::take(state, images, options.model, device);
     if (device == Device::cuda)
-        staged_.emplace(context.place, Device::cuda, state, micro_batch, options.model);
+        staged_.emplace(context.exec, Device::cuda, state, micro_batch, options.model);
     dh_ = state.take<real>(micro_batch * options.model.dimensions());
     difference_ = state.take<double>(images);
     partial_ = state.take<double>(std::max(group_scratch(images), square_scratch()));
@@ -30,9 +30,9 @@ GradientPass::GradientPass(const TrainingOptions& options, const Context& contex
 }
 
 StepSums GradientPass::run(const Batch& batch, double batch_size, const MemoryPolicy& policy,
-                           const OptimiserStep& step, Update& update, const std::function<Batch()>& next) {
+                           const OptimizerStep& step, Update& update, const std::function<Batch()>& next) {
     update.begin_step(step);
-    fill(context_.place, kStepSums, 0.0, &sums_->log_density);
+    fill(context_.exec, kStepSums, 0.0, &sums_->log_density);
     for (index_t first = 0; first < batch.N; first += micro_batch_) {
         const index_t count = std::min(micro_batch_, batch.N - first);
         accumulate(batch.part(first, count, glow_.config().dimensions()), batch_size, policy, update,
@@ -49,23 +49,23 @@ StepSums GradientPass::run(const Batch& batch, double batch_size, const MemoryPo
 // images, which come in buffers of their own.
 void GradientPass::accumulate(const Batch& images, double batch_size, const MemoryPolicy& policy,
                               Update& update, bool last) {
-    const Place& place = context_.place;
+    const Exec& exec = context_.exec;
     const bool graph = options_.graph && update.graph_capturable();
-    const Batch there = on_device(images);
+    const Batch batch = on_device(images);
     Graphs& graphs = graphs_of(images.N, batch_size, policy, last);
-    Flow flow = buffers_.flow(there.N, there.labels);
+    Flow flow = buffers_.flow(batch.N, batch.labels);
     std::optional<SavedActivations> saved;
 
-    CudaGraph::Capture transform(*graphs.transform, place, graph);
+    CudaGraph::Capture transform(*graphs.transform, exec, graph);
     if (transform.issues()) {
-        dequantise_into(there, flow);
+        dequantize_into(batch, flow);
         glow_.transform(context_, flow, &saved.emplace(stored_, policy));
     }
     transform.launch();
 
     derived_.wait(context_);  // W^-1 and log|det W|, computed concurrently with transform() on a GPU
 
-    CudaGraph::Capture backward(*graphs.backward, place, graph);
+    CudaGraph::Capture backward(*graphs.backward, exec, graph);
     if (backward.issues()) {
         glow_.add_determinants(context_, flow);
         // bits/dim = n_bits - log p / (D ln 2), averaged over the batch.
@@ -74,9 +74,9 @@ void GradientPass::accumulate(const Batch& images, double batch_size, const Memo
                           glow_.config().weight_y / batch_size};
         update.begin_backward(last);
         glow_.backward(context_, flow, gradient, *saved, update);
-        dequantise_difference(place, images.N, D, glow_.config().n_bits, there.pixels, noise(there), flow.h,
+        dequantize_difference(exec, images.N, D, glow_.config().n_bits, batch.pixels, noise(batch), flow.h,
                               difference_, partial_);
-        add_step_sums(place, images.N, flow.logdet, flow.prior, flow.bits_y, flow.error_y, difference_, sums_,
+        add_step_sums(exec, images.N, flow.logdet, flow.prior, flow.bits_y, flow.error_y, difference_, sums_,
                       partial_);
         update.end_backward(last);
     }
@@ -97,12 +97,12 @@ GradientPass::Graphs& GradientPass::graphs_of(index_t images, double batch_size,
 // The sums on the host, once the step has ended: the one time that a step waits for its device. They are those of all
 // processes, and so is the largest drift: decisions on them are the same everywhere.
 StepSums GradientPass::gather(const Update& update) const {
-    if (context_.dry()) return {};
+    if (context_.counting()) return {};
     StepSums sums;
-    download(context_.place, 1, sums_, &sums);
+    download(context_.exec, 1, sums_, &sums);
     double over_processes[] = {sums.log_density, sums.bits_y, sums.error_y};
-    context_.communicator.sum(std::ssize(over_processes), over_processes);
-    const double drift = context_.communicator.largest(sums.drift);
+    context_.communicator.all_reduce_sum(std::ssize(over_processes), over_processes);
+    const double drift = context_.communicator.all_reduce_max(sums.drift);
     return {over_processes[0], over_processes[1], over_processes[2], drift, update.squared_norm(sums)};
 }
 
@@ -110,31 +110,31 @@ StepSums GradientPass::gather(const Update& update) const {
 
 // Where its kernels run: perhaps on its way there since the micro-batch before.
 Batch GradientPass::on_device(const Batch& images) {
-    if (staged_ && staged_->take(images, buffers_)) return buffers_.here(images);
-    return buffers_.there(context_.place, images, glow_.config().dimensions());
+    if (staged_ && staged_->take(images, buffers_)) return buffers_.on_device(images);
+    return buffers_.to_device(context_.exec, images, glow_.config().dimensions());
 }
 
 // While a GPU works on a micro-batch: the images that come after the first `done` of the batch, or after it.
 void GradientPass::stage_next(const Batch& batch, index_t done, const std::function<Batch()>& next) {
-    if (!staged_ || context_.dry()) return;
+    if (!staged_ || context_.counting()) return;
     const Batch source = done < batch.N ? batch : next ? next() : Batch{};
     const index_t first = done < batch.N ? done : 0, count = std::min(micro_batch_, source.N - first);
     staged_->start(source.part(first, count, glow_.config().dimensions()));
 }
 
 Flow GradientPass::load(const Batch& images) {
-    const Batch there = buffers_.there(context_.place, images, glow_.config().dimensions());
-    Flow flow = buffers_.flow(there.N, there.labels);
-    dequantise_into(there, flow);
+    const Batch batch = buffers_.to_device(context_.exec, images, glow_.config().dimensions());
+    Flow flow = buffers_.flow(batch.N, batch.labels);
+    dequantize_into(batch, flow);
     return flow;
 }
 
 Noise GradientPass::noise(const Batch& images) const {
-    return {options_.dequant == "uniform", options_.seed, Purpose::dequantise, images.numbers};
+    return {options_.dequant == "uniform", options_.seed, Purpose::dequantize, images.numbers};
 }
 
-void GradientPass::dequantise_into(const Batch& images, Flow& flow) {
-    dequantise(context_.place, images.N, glow_.config().dimensions(), glow_.config().n_bits, images.pixels,
+void GradientPass::dequantize_into(const Batch& images, Flow& flow) {
+    dequantize(context_.exec, images.N, glow_.config().dimensions(), glow_.config().n_bits, images.pixels,
                noise(images), flow.h);
 }
 

@@ -27,7 +27,7 @@ class GradientPass {
     // The gradient of the mean of bits/dim + weight_y * bits_y over batch_size images, of which `batch` are this
     // process's, goes to `update`; the sums over all processes are returned. next: the images of the step to
     // follow, so that a GPU receives them while it works; called at most once, on a GPU only.
-    StepSums run(const Batch& batch, double batch_size, const MemoryPolicy& policy, const OptimiserStep& step,
+    StepSums run(const Batch& batch, double batch_size, const MemoryPolicy& policy, const OptimizerStep& step,
                  Update& update, const std::function<Batch()>& next);
 
     // Dequantized images in the flow's buffers, ready for forward. At most micro_batch (before the first step:
@@ -54,7 +54,7 @@ class GradientPass {
     Graphs& graphs_of(index_t images, double batch_size, const MemoryPolicy& policy, bool last);
     Batch on_device(const Batch& images);
     void stage_next(const Batch& batch, index_t done, const std::function<Batch()>& next);
-    void dequantise_into(const Batch& images, Flow& flow);
+    void dequantize_into(const Batch& images, Flow& flow);
     Noise noise(const Batch& images) const;
     StepSums gather(const Update& update) const;
 

@@ -20,7 +20,7 @@ template <class C, class Visitor>
 void visit(C& history, Visitor&& visitor) {
     visitor("lr_scale", history.lr_scale);
     visitor("rollbacks", history.rollbacks);
-    visitor("trouble_step", history.trouble_step);
+    visitor("trouble_step", history.failed_step);
     visitor("rolled_back_to", history.rolled_back_to);
     visitor("steps", history.steps);
     visitor("loss", history.loss);
@@ -66,7 +66,7 @@ TrainingHistory history_from_json(const nlohmann::ordered_json& json) {
             throw InputError(std::string("attribute course has no number \"") + name + "\"");
         value = found->get<std::decay_t<decltype(value)>>();
     });
-    const auto counts = {history.rollbacks, history.trouble_step, history.rolled_back_to, history.steps};
+    const auto counts = {history.rollbacks, history.failed_step, history.rolled_back_to, history.steps};
     const bool fine = std::all_of(counts.begin(), counts.end(),
                                   [](index_t n) { return n >= 0 && n <= index_t{1} << 52; }) &&
                       history.lr_scale > 0 && history.lr_scale <= 1 && std::isfinite(history.loss) &&

@@ -14,7 +14,7 @@ struct TrainingHistory {
     // What rolling back left behind.
     double lr_scale = 1;         // factor of the learning rate
     index_t rollbacks = 0;       // in a row
-    index_t trouble_step = 0;    // that the last one was for
+    index_t failed_step = 0;    // that the last one was for
     index_t rolled_back_to = 0;  // step
 
     // Of the steps since the start or the last roll-back, the last ones counting most.

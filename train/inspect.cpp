@@ -17,7 +17,7 @@ Mean mean_bits_per_dim(Trainer& trainer, const SplitImages& images, std::uint64_
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(std::min(N, at_once) * D));
     std::vector<double> bits(numbers.size());
     Communicator& processes = trainer.context().communicator;
-    const Share mine = processes.share(N);
+    const Slice mine = processes.slice(N);
     const Noise noise{true, seed, Purpose::evaluate, nullptr};
     trainer.use(ema);
     for (index_t first = mine.first; first < mine.first + mine.count; first += at_once) {
@@ -27,7 +27,7 @@ Mean mean_bits_per_dim(Trainer& trainer, const SplitImages& images, std::uint64_
                  {count, pixels.data(), numbers.data() + first, images.labels(first)}, noise,
                  {.bits_per_dim = bits.data() + first});
     }
-    processes.gather_shares(N, sizeof(double), bits.data());
+    processes.all_gather_slices(N, sizeof(double), bits.data());
     return mean_of(bits.data(), N);
 }
 

@@ -172,7 +172,7 @@ struct ModelTrainer::State {
           schedule(make_schedule(options, 50000)),
           backend(parse_device(given.device), given.threads),
           plan(memory_plan(options, options.init_batch, backend)),
-          memory(backend.place().device, capacity()),
+          memory(backend.exec().device, capacity()),
           trainer(options, backend, memory) {}
 
     MemoryBytes capacity() const {
@@ -196,7 +196,7 @@ struct ModelTrainer::State {
     Memory memory;
     Trainer trainer;
     Progress progress;
-    bool initialised = false;
+    bool initialized = false;
 };
 
 ModelTrainer::ModelTrainer(const TrainOptions& options) : state_(std::make_unique<State>(options)) {}
@@ -204,24 +204,24 @@ ModelTrainer::~ModelTrainer() = default;
 ModelTrainer::ModelTrainer(ModelTrainer&&) noexcept = default;
 ModelTrainer& ModelTrainer::operator=(ModelTrainer&&) noexcept = default;
 
-void ModelTrainer::initialise(const std::vector<std::uint8_t>& images,
+void ModelTrainer::initialize(const std::vector<std::uint8_t>& images,
                               const std::vector<std::int32_t>& labels) {
-    const ImageSet set = state_->checked(images, labels, "initialise");
+    const ImageSet set = state_->checked(images, labels, "initialize");
     const std::vector<std::uint64_t> numbers = numbers_from(0, set.N);
-    state_->trainer.initialise(
+    state_->trainer.initialize(
         {set.N, set.images.data(), numbers.data(), labels.empty() ? nullptr : labels.data()});
     state_->progress = {};
-    state_->initialised = true;
+    state_->initialized = true;
 }
 
 double ModelTrainer::step(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels) {
     const ImageSet set = state_->checked(images, labels, "step");
-    if (!state_->initialised) throw InputError("step: initialise() comes first");
+    if (!state_->initialized) throw InputError("step: initialize() comes first");
     Progress& progress = state_->progress;
     const std::vector<std::uint64_t> numbers = numbers_from(progress.images_seen, set.N);
     const StepResult result = state_->trainer.step(
         {set.N, set.images.data(), numbers.data(), labels.empty() ? nullptr : labels.data()},
-        optimiser_at(state_->options, state_->schedule, progress.step + 1));
+        optimizer_at(state_->options, state_->schedule, progress.step + 1));
     ++progress.step;
     progress.images_seen += set.N;
     progress.epoch = static_cast<double>(progress.images_seen) / state_->schedule.epoch_images;
@@ -233,9 +233,9 @@ int ModelTrainer::threads() const {
 }
 
 void ModelTrainer::save(const std::string& file) const {
-    if (!state_->initialised) throw InputError("save: initialise() comes first");
+    if (!state_->initialized) throw InputError("save: initialize() comes first");
     save_checkpoint(file, to_json(state_->options), state_->progress, nullptr, state_->trainer.glow().parameters(),
-                    state_->backend.place(), state_->trainer.weights());
+                    state_->backend.exec(), state_->trainer.weights());
 }
 
 std::string version() {

@@ -16,8 +16,8 @@ MemoryPlan dry_run(const TrainingOptions& options, index_t init_images, const Ba
     const std::uint64_t number = 0;
     const std::int32_t label = 0;
     const int processes = backend.communicator().size();  // the first one has the largest shares
-    const Batch batch{share_of(options.batch, 0, processes).count, &pixel, &number, &label};
-    trainer.initialise({share_of(init_images, 0, processes).count, &pixel, &number, &label});
+    const Batch batch{slice_of(options.batch, 0, processes).count, &pixel, &number, &label};
+    trainer.initialize({slice_of(init_images, 0, processes).count, &pixel, &number, &label});
     trainer.step(batch, {});
     if (options.audit_every > 0) trainer.audit(batch);
     evaluate(trainer.context(), trainer.glow(), trainer.buffers(), batch, {}, {});

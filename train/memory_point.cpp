@@ -48,10 +48,10 @@ struct RandomImages {
 
 // Fresh weights leave most gradients at 0: the networks end in zeros. The more steps, the smaller each move,
 // so that the states of a model of any depth stay of order one.
-void move_off_start(Trainer& trainer, const Place& place, index_t depth, std::uint64_t seed) {
+void move_off_start(Trainer& trainer, const Exec& exec, index_t depth, std::uint64_t seed) {
     const double size = 0.01 / std::sqrt(static_cast<double>(depth));
     const Parameters& parameters = trainer.glow().parameters();
-    HostWeights host(place, parameters, {.params = trainer.weights().params});
+    HostWeights host(exec, parameters, {.params = trainer.weights().params});
     host.fetch();
     float* const params = host.get().params;
     for (const Tensor& tensor : parameters.tensors())
@@ -64,14 +64,14 @@ void move_off_start(Trainer& trainer, const Place& place, index_t depth, std::ui
 }
 
 std::size_t bytes_taken(const Backend& backend) {
-    return backend.place().device == Device::cuda ? device_bytes_in_use() : process_peak_bytes();
+    return backend.exec().device == Device::cuda ? device_bytes_in_use() : process_peak_bytes();
 }
 
-// A dry trainer takes what a real one does.
+// A counting trainer takes what a real one does.
 struct Parts {
     Parts(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend)
         : options(options_of(point)),
-          memory(backend.place().device, plan.bytes),
+          memory(backend.exec().device, plan.bytes),
           trainer(options, backend, memory, false, point.with_optimizer),
           images(options.batch, options.model, options.seed) {}
     TrainingOptions options;
@@ -92,10 +92,10 @@ MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Bac
     MemoryResult result;
     Parts parts(point, plan, backend);
     Trainer& trainer = parts.trainer;
-    trainer.initialise(parts.images.batch());
-    move_off_start(trainer, backend.place(), point.options.model.depth, point.options.seed);
+    trainer.initialize(parts.images.batch());
+    move_off_start(trainer, backend.exec(), point.options.model.depth, point.options.seed);
     trainer.restart();
-    OptimiserStep update;
+    OptimizerStep update;
     update.lr_t = 0;  // every pass sees the same weights
     result.step_ms = HUGE_VAL;
     for (int pass = 0; pass < point.passes; ++pass) {
@@ -107,9 +107,9 @@ MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Bac
     result.peak = parts.memory.peak();
     result.process_bytes = bytes_taken(backend) - before;
     const index_t size = trainer.glow().parameters().size();
-    result.params = downloaded(backend.place(), size, trainer.weights().params);
+    result.params = downloaded(backend.exec(), size, trainer.weights().params);
     if (trainer.gradients() != nullptr)
-        result.gradients = downloaded(backend.place(), size, trainer.gradients());
+        result.gradients = downloaded(backend.exec(), size, trainer.gradients());
     return result;
 }
 
@@ -122,11 +122,11 @@ std::optional<double> gradient_cosine(const MemoryPoint& point, const MemoryResu
     const MemoryPlan plan = predict(exact, backend);
     if (total(plan.bytes) > available) return std::nullopt;
     Parts parts(exact, plan, backend);
-    upload(backend.place(), std::ssize(result.params), result.params.data(), parts.trainer.weights().params);
+    upload(backend.exec(), std::ssize(result.params), result.params.data(), parts.trainer.weights().params);
     parts.trainer.restart();
     parts.trainer.step(parts.images.batch(), {});
     const std::vector<float> gradients =
-        downloaded(backend.place(), std::ssize(result.gradients), parts.trainer.gradients());
+        downloaded(backend.exec(), std::ssize(result.gradients), parts.trainer.gradients());
     double product = 0, squares = 0, exact_squares = 0;
     for (std::size_t i = 0; i < result.gradients.size(); ++i) {
         const double g = result.gradients[i], e = gradients[i];

@@ -15,7 +15,7 @@ struct MemoryPoint {
     int passes = 1;               // of which the fastest is reported
 };
 
-// Options that the step is given, and its bytes by category from a dry run.
+// Options that the step is given, and its bytes by category, counted.
 MemoryPlan predict(const MemoryPoint& point, const Backend& backend);
 
 struct MemoryResult {
@@ -26,7 +26,7 @@ struct MemoryResult {
     double drift = 0;                      // largest |rebuilt x - x|
     std::vector<float> params, gradients;  // no gradients where updates are fused
 };
-// Runs a point: initialised from its images (smooth random ones), every parameter moved off its start, no
+// Runs a point: initialized from its images (smooth random ones), every parameter moved off its start, no
 // step redone for drift. The arenas are gone when it returns.
 MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend);
 

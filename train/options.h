@@ -96,13 +96,13 @@ void visit_training_options(Options& o, Visitor&& visitor) {
         "Update each layer as soon as its gradient is complete: gradients take the memory of one layer. Not "
         "with --clip-norm or --micro-batch");
     visitor("moments", o.moments, OnResume::change,
-            "fp32, or bf16: the optimiser's moments in half the memory, the second rounded at random");
+            "fp32, or bf16: the optimizer's moments in half the memory, the second rounded at random");
     visitor("ema-decay", o.ema_decay, OnResume::fixed, "Decay of the average of the weights; 0: beta2");
     visitor("batch", o.batch, OnResume::fixed, "Images per step");
     visitor("micro-batch", o.micro_batch, OnResume::fixed,
             "Images at once, gradients accumulated; 0: the batch");
     visitor("init-batch", o.init_batch, OnResume::free,
-            "Images of the data-dependent initialisation; 0: a rule");
+            "Images of the data-dependent initialization; 0: a rule");
     visitor("epochs", o.epochs, OnResume::change, "Ends the run after so many epochs; 0: no limit");
     visitor("max-steps", o.max_steps, OnResume::change,
             "Ends the run after so many steps, resumed ones included; 0: no limit");

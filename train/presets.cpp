@@ -52,7 +52,7 @@ const std::vector<Preset>& presets() {
         {"lsun64", "published 2.38 to 2.67: 64x64, L 3, K 48, batch 128"},
         {"celeba256", "published 1.03 at 5 bits: 256x256, L 6, K 32, additive, batch 40"},
         {"cifar10-conditional", "published samples: additive, 5 bits, classes and a classifier"},
-        {"mnist", "the published code's defaults for MNIST, on grey images of 32x32"},
+        {"mnist", "the published code's defaults for MNIST, on gray images of 32x32"},
         {"quick", "minutes on a few cores: L 3, K 8, width 128, batch 16"}};
     return all;
 }

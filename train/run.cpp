@@ -80,8 +80,8 @@ class Run {
     index_t steps_left() const;
     void remember(const StepResult& step);
     void finish();
-    void recover(const Trouble& trouble);
-    nlohmann::ordered_json flight_report(const Trouble& trouble) const;
+    void recover(const StepFailure& failure);
+    nlohmann::ordered_json flight_report(const StepFailure& failure) const;
     void reload(index_t newest);
     bool load_saved(const RunFolder::Saved& saved, TrainingProgress& progress);
     template <std::size_t N>
@@ -96,7 +96,7 @@ class Run {
     void keep_more(const DriftError& lost);
     std::size_t bytes_taken() const;
 
-    Pulse::Allowance patience(const char* doing) { return {processes_.pulse(), Pulse::kPatience, doing}; }
+    Heartbeat::ScopedTimeout allow_time(const char* doing) { return {processes_.heartbeat(), Heartbeat::kFileTimeout, doing}; }
 
     const RunRequest request_;
     Communicator alone_;
@@ -119,7 +119,7 @@ class Run {
     std::unique_ptr<Trainer> trainer_;
     std::optional<RunLog> log_;
     std::optional<CsvLog> evaluations_, audits_;  // of the first process
-    Attempt attempt_{request_};
+    RetryingWrite attempt_{request_};
     std::optional<Timer> evaluate_timer_, sample_timer_, save_timer_;
     TrainingProgress progress_, beginning_;
     index_t at_step_ = 0;                           // the one at work
@@ -137,7 +137,7 @@ class Run {
 void Run::compare_requests() {
     const std::string mine = fmt::format("{}resume {} {}\ninit-from {}\n", to_toml(options_), request_.resume,
                                          request_.resume_from, request_.init_from);
-    const std::string first = from_first(processes_, mine);
+    const std::string first = broadcast_text(processes_, mine);
     if (first == mine) return;
     const auto [here, there] = std::mismatch(mine.begin(), mine.end(), first.begin(), first.end());
     const auto line = [](const std::string& text, std::string::const_iterator at) {
@@ -167,13 +167,13 @@ void Run::lock_folder() {
 void Run::open_folder() {
     std::error_code ignored;
     // A folder that is not there yet is locked when it is made.
-    if (processes_.is_first() && !rehearsing_ && fs::is_directory(options_.out, ignored)) {
-        const auto allowance = patience("locking the run's folder");
+    if (processes_.is_root() && !rehearsing_ && fs::is_directory(options_.out, ignored)) {
+        const auto timeout = allow_time("locking the run's folder");
         lock_folder();
     }
     // A rehearsal does not mind a run that is there.
-    if (processes_.is_first() && (request_.resume || !rehearsing_)) {
-        const auto allowance = patience("reading a checkpoint");
+    if (processes_.is_root() && (request_.resume || !rehearsing_)) {
+        const auto timeout = allow_time("reading a checkpoint");
         resumed_ = find_run_to_resume(request_, folder_);
     }
     struct {
@@ -193,7 +193,7 @@ void Run::open_folder() {
 }
 
 void Run::open_data() {
-    const auto allowance = patience("reading the data set");
+    const auto timeout = allow_time("reading the data set");
     const DatasetReader reader(options_.data);
     const DatasetInfo& info = reader.info();
     fit_model(info, options_);
@@ -213,7 +213,7 @@ void Run::open_data() {
     };
     if (info.valid > 0) valid_.emplace(split("valid"));
     SplitImages train = split("train");
-    if (processes_.is_first()) {
+    if (processes_.is_root()) {
         data_ = data_fingerprint(train, valid_ ? &*valid_ : nullptr);
     }
     images_.emplace(std::move(train), parse_augmentation(options_.augment), options_.shuffle, options_.seed);
@@ -249,7 +249,7 @@ void Run::compare_data() const {
 void Run::start_model() {
     const int ordinal = device_number(processes_.group(), cuda::device_count());
     backend_ = std::make_unique<Backend>(request_.device, options_.threads, ordinal, &processes_);
-    options_.threads = backend_->place().threads;  // recorded, and reused on resume
+    options_.threads = backend_->exec().threads;  // recorded, and reused on resume
     if (backend_->threads().fewer_than_asked()) warn_of_fewer_threads();
     options_.engines = engines_of_run(options_, resuming_, resumed_ ? engines_of(resumed_->checkpoint) : "",
                                       *backend_, request_.say);
@@ -282,24 +282,24 @@ void Run::start_model() {
     const std::string config = to_toml(configured_);
     // Nothing is written before all that can be refused was accepted, by all processes.
     processes_.barrier();
-    if (processes_.is_first() && !rehearsing_) open_files(config);
+    if (processes_.is_root() && !rehearsing_) open_files(config);
     if (is_fresh()) begin_again();
 }
 
 // The weights that the run, or this part of it, began with.
 void Run::begin_again() {
     if (is_fresh()) {
-        request_.say(fmt::format("initialising the actnorms from {} images", schedule_.init_images));
-        const Share mine = processes_.share(schedule_.init_images);
-        trainer_->initialise(images_->take(mine.first, mine.count));
+        request_.say(fmt::format("initializing the actnorms from {} images", schedule_.init_images));
+        const Slice mine = processes_.slice(schedule_.init_images);
+        trainer_->initialize(images_->take(mine.first, mine.count));
     } else {
-        if (processes_.is_first()) load_weights();
-        trainer_->share_weights();
+        if (processes_.is_root()) load_weights();
+        trainer_->broadcast_weights();
     }
 }
 
 void Run::open_files(const std::string& config) {
-    const auto allowance = patience("making the run's folder");
+    const auto timeout = allow_time("making the run's folder");
     if (!lock_) {
         folder_.make();
         lock_folder();
@@ -325,10 +325,10 @@ void Run::open_files(const std::string& config) {
 
 // From the checkpoint to resume from, or that of --init-from.
 void Run::load_weights() {
-    const auto allowance = patience("reading a checkpoint");
+    const auto timeout = allow_time("reading a checkpoint");
     Parameters& parameters = trainer_->glow().parameters();
     if (resumed_) {
-        load_checkpoint(resumed_->from, parameters, backend_->place(), trainer_->weights());
+        load_checkpoint(resumed_->from, parameters, backend_->exec(), trainer_->weights());
         trainer_->weights_changed();
         try {
             trainer_->check_usable();
@@ -342,7 +342,7 @@ void Run::load_weights() {
         if (!(info.model == options_.model))
             throw InputError(fmt::format("--init-from {}: its model is {}, not {}", file.string(),
                                          to_json(info.model).dump(), to_json(options_.model).dump()));
-        load_checkpoint(file, parameters, backend_->place(),
+        load_checkpoint(file, parameters, backend_->exec(),
                         {.params = trainer_->weights().params, .fixed = trainer_->weights().fixed});
         trainer_->restart();
         request_.say(fmt::format("weights from {}", file.string()));
@@ -355,7 +355,7 @@ void Run::recall(bool saved) {
         bool saved;
         Evaluated evaluated;
     } known = {saved, {}};
-    if (processes_.is_first()) known.evaluated = read_evaluations(folder_, progress_.step);
+    if (processes_.is_root()) known.evaluated = read_evaluations(folder_, progress_.step);
     processes_.broadcast(sizeof(known), &known);
     saved_step_ = known.saved ? progress_.step : -1;
     best_ = known.evaluated.best;
@@ -383,7 +383,7 @@ std::array<bool, N> Run::first_says(const std::array<bool, N>& wishes) {
 }
 
 std::string Run::limit_reached() {
-    if (processes_.largest(StopSignals::asked() ? 1 : 0) > 0) return "signal";  // to any of them
+    if (processes_.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0) return "signal";  // to any of them
     if (options_.max_steps > 0 && progress_.step >= options_.max_steps) return "max-steps";
     if (options_.epochs > 0 && progress_.epoch >= options_.epochs) return "epochs";
     if (options_.max_minutes > 0 && first_says<1>({log_->minutes() >= options_.max_minutes})[0])
@@ -397,7 +397,7 @@ void Run::evaluate_valid() {
     for (const bool ema : {false, true}) {
         const Mean mean = mean_bits_per_dim(*trainer_, *valid_, options_.seed, ema);
         (ema ? result_.valid_ema : result_.valid_raw) = mean;
-        const auto allowance = patience("writing eval.csv");
+        const auto timeout = allow_time("writing eval.csv");
         const std::string row = fmt::format("{},valid,{:.9g},{:.6g},{},{}", progress_.step, mean.value,
                                             mean.standard_error, mean.count, ema ? "ema" : "raw");
         if (evaluations_) attempt_([&] { evaluations_->row(row); });
@@ -407,8 +407,8 @@ void Run::evaluate_valid() {
     if (result_.valid_ema->value < best_) {
         if (!save()) return;
         best_ = result_.valid_ema->value;
-        const auto allowance = patience("linking a checkpoint");
-        if (processes_.is_first()) attempt_([&] { folder_.link(folder_.best(), progress_.step); });
+        const auto timeout = allow_time("linking a checkpoint");
+        if (processes_.is_root()) attempt_([&] { folder_.link(folder_.best(), progress_.step); });
     }
 }
 
@@ -428,7 +428,7 @@ void Run::draw_samples() {
 
 // Throws what writing the last sheet threw.
 void Run::wait_for_samples() {
-    const auto allowance = patience("writing samples");
+    const auto timeout = allow_time("writing samples");
     if (!sheet_.valid()) return;
     attempt_([&] { sheet_.get(); });
 }
@@ -439,9 +439,9 @@ bool Run::save() {
     trainer_->check_usable();
     trainer_->check_equal();
     bool saved = true;
-    if (processes_.is_first()) {
+    if (processes_.is_root()) {
         wait_for_samples();  // its file in the making would pass for one that a killed process left
-        const auto allowance = patience("writing a checkpoint");
+        const auto timeout = allow_time("writing a checkpoint");
         saved = attempt_([&] { write_checkpoint(); });
     }
     saved = first_says<1>({saved})[0];
@@ -464,7 +464,7 @@ void Run::write_checkpoint() {
     nlohmann::ordered_json config = to_json(recorded);
     config["data_set"] = data_;
     save_checkpoint(folder_.checkpoint(progress_.step), config, progress_, to_json(progress_.history), trainer_->glow().parameters(),
-                    backend_->place(), trainer_->weights());
+                    backend_->exec(), trainer_->weights());
     folder_.link(folder_.latest(), progress_.step);
     folder_.prune(options_.keep, progress_.step);
 }
@@ -473,23 +473,23 @@ void Run::write_checkpoint() {
 
 // Back to a good state with a lower learning rate; the first time in a row to the last checkpoint, and to an
 // older one each time that the run does not get past the step.
-void Run::recover(const Trouble& trouble) {
+void Run::recover(const StepFailure& failure) {
     const index_t t = at_step_;
     TrainingHistory history = progress_.history;
-    if (t > history.trouble_step + schedule_.steps_per_epoch) history.rollbacks = 0;
-    const bool again = history.rollbacks > 0 && t <= history.trouble_step;
+    if (t > history.failed_step + schedule_.steps_per_epoch) history.rollbacks = 0;
+    const bool again = history.rollbacks > 0 && t <= history.failed_step;
     const bool gives_up = history.rollbacks >= options_.rollbacks;
     history = {history.lr_scale * options_.rollback_lr, history.rollbacks + 1, t, history.rolled_back_to};
 
-    nlohmann::ordered_json report = flight_report(trouble);
+    nlohmann::ordered_json report = flight_report(failure);
     const fs::path file = folder_.report(t, history.rollbacks);
     const auto write = [&](const nlohmann::ordered_json& action) {
         report["action"] = action;
-        if (!processes_.is_first()) return;
-        const auto allowance = patience("writing a report");
+        if (!processes_.is_root()) return;
+        const auto timeout = allow_time("writing a report");
         attempt_([&] { folder_.write_report(file, report.dump(1) + "\n"); });
     };
-    const std::string told = trouble.found.value("message", "");
+    const std::string told = failure.found.value("message", "");
     if (gives_up) {
         write("given up");
         const std::string tries =
@@ -505,7 +505,7 @@ void Run::recover(const Trouble& trouble) {
     // What the checkpoint knows of its own past stays: the losses that the next ones are compared with.
     progress_.history.lr_scale = history.lr_scale;
     progress_.history.rollbacks = history.rollbacks;
-    progress_.history.trouble_step = t;
+    progress_.history.failed_step = t;
     progress_.history.rolled_back_to = progress_.step;
     ++result_.rollbacks;
     write({{"roll_back", history.rollbacks},
@@ -524,8 +524,8 @@ void Run::keep_more(const DriftError& lost) {
     const index_t anchor_every = trainer_->policy().anchor_every;
     options_.anchor_every = configured_.anchor_every = anchor_every;
     reload(at_step_);
-    if (processes_.is_first()) {
-        const auto allowance = patience("writing the run's options");
+    if (processes_.is_root()) {
+        const auto timeout = allow_time("writing the run's options");
         attempt_([&] { folder_.write_config(to_toml(configured_)); });
     }
     request_.warn(fmt::format("step {}: {}; back at step {}, {} from now on", at_step_, lost.what(),
@@ -534,10 +534,10 @@ void Run::keep_more(const DriftError& lost) {
 }
 
 // What is known of a step gone wrong, and of those before.
-nlohmann::ordered_json Run::flight_report(const Trouble& trouble) const {
+nlohmann::ordered_json Run::flight_report(const StepFailure& failure) const {
     const Limits limits = limits_of(progress_.history, options_);
     nlohmann::ordered_json report = {{"format", "glow-flight-report"}, {"version", 1}, {"step", at_step_}};
-    report.update(trouble.found);
+    report.update(failure.found);
     report["epoch"] = progress_.epoch;
     report["images"] = {{"first", (at_step_ - 1) * options_.batch}, {"count", options_.batch}};
     report["lr"] = learning_rate(options_, schedule_, at_step_, progress_.history.lr_scale);
@@ -558,8 +558,8 @@ void Run::reload(index_t newest) {
         bool found;
         TrainingProgress progress;
     } target = {false, beginning_};
-    if (processes_.is_first()) {
-        const auto allowance = patience("reading a checkpoint");
+    if (processes_.is_root()) {
+        const auto timeout = allow_time("reading a checkpoint");
         std::vector<RunFolder::Saved> saved = folder_.saved();
         // Later ones are of another past, which the run was taken back from by hand.
         const index_t own = RunFolder::step_of(folder_.latest()).value_or(at_step_);
@@ -571,11 +571,11 @@ void Run::reload(index_t newest) {
     processes_.broadcast(sizeof(target), &target);
     progress_ = target.progress;
     if (target.found)
-        trainer_->share_weights();
+        trainer_->broadcast_weights();
     else
         begin_again();
-    if (processes_.is_first()) {
-        const auto allowance = patience("cutting the logs");
+    if (processes_.is_root()) {
+        const auto timeout = allow_time("cutting the logs");
         folder_.go_back_to(progress_.step);
         log_->go_back_to(progress_.step);
         evaluations_->drop_after(progress_.step);
@@ -588,7 +588,7 @@ void Run::reload(index_t newest) {
 bool Run::load_saved(const RunFolder::Saved& saved, TrainingProgress& progress) {
     try {
         const CheckpointInfo info = read_checkpoint_info(saved.path);
-        load_checkpoint(saved.path, trainer_->glow().parameters(), backend_->place(), trainer_->weights());
+        load_checkpoint(saved.path, trainer_->glow().parameters(), backend_->exec(), trainer_->weights());
         trainer_->weights_changed();
         trainer_->check_usable();
         progress = training_progress(info);
@@ -610,7 +610,7 @@ std::size_t Run::bytes_taken() const {
 StepResult Run::train_on_next() {
     const index_t t = at_step_ = progress_.step + 1;
     if (request_.before_step) request_.before_step(t, *trainer_);
-    const Share mine = processes_.share(options_.batch);
+    const Slice mine = processes_.slice(options_.batch);
     const auto images_of = [&](index_t seen) { return images_->take(seen + mine.first, mine.count); };
     const index_t seen = progress_.images_seen, next = seen + options_.batch;
     const Batch batch = upcoming_ && upcoming_seen_ == seen ? *upcoming_ : images_of(seen);
@@ -618,7 +618,7 @@ StepResult Run::train_on_next() {
     const TrainingHistory history = progress_.history;
     const Limits limits = limits_of(history, options_);
     const StepResult step =
-        trainer_->step(batch, optimiser_at(options_, schedule_, t, history.lr_scale), limits, [&] {
+        trainer_->step(batch, optimizer_at(options_, schedule_, t, history.lr_scale), limits, [&] {
             upcoming_seen_ = next;
             return *(upcoming_ = images_of(next));
         });
@@ -632,7 +632,7 @@ StepResult Run::train_on_next() {
 
 // On the first process, which always has images; the others wait for it in the next step.
 void Run::audit(const Batch& batch) {
-    const auto allowance = patience("auditing the gradients");
+    const auto timeout = allow_time("auditing the gradients");
     const Audit audit = trainer_->audit(batch);
     const std::string text = fmt::format("step {}: {}", progress_.step, describe(audit));
     (audit.holds() ? request_.say : request_.warn)(text);
@@ -646,7 +646,7 @@ void Run::take_step() {
     const index_t t = progress_.step;
     result_.bits_per_dim = step.bits_per_dim;
     remember(step);
-    log_->step(progress_, step, total(memory_->peak()), processes_.pulse());
+    log_->step(progress_, step, total(memory_->peak()), processes_.heartbeat());
     const auto [evaluation_due, samples_due, checkpoint_due] =
         first_says<3>({evaluate_timer_->due(t), sample_timer_->due(t), save_timer_->due(t)});
     if (evaluation_due) evaluate_valid();
@@ -665,7 +665,7 @@ void Run::remember(const StepResult& step) {
 void Run::finish() {
     if (!save())
         throw Error(fmt::format("the run ends at step {}, which cannot be written: {}", progress_.step,
-                                processes_.is_first() ? attempt_.told() : "see the first process"));
+                                processes_.is_root() ? attempt_.told() : "see the first process"));
     if (result_.ended != "signal") {
         evaluate_valid();
         draw_samples();
@@ -684,7 +684,7 @@ RunResult Run::operator()() {
     open_data();
     const StopSignals signals;
     start_model();
-    if (resuming_) recall(processes_.is_first() && is_latest());
+    if (resuming_) recall(processes_.is_root() && is_latest());
 
     evaluate_timer_.emplace(options_.eval_every);
     sample_timer_.emplace(options_.sample_every);
@@ -697,8 +697,8 @@ RunResult Run::operator()() {
             done = true;
         } catch (const DriftError& lost) {
             keep_more(lost);
-        } catch (const Trouble& trouble) {
-            recover(trouble);
+        } catch (const StepFailure& failure) {
+            recover(failure);
         }
     }
     result_.progress = progress_;
@@ -740,7 +740,7 @@ Rehearsal Run::rehearse() {
         train_on_next();
         seconds.push_back(seconds_since(before));
     } while (first_says<1>({seconds.size() < kTimedSteps && seconds_since(start) < kTimedSeconds})[0] &&
-             !(processes_.largest(StopSignals::asked() ? 1 : 0) > 0));
+             !(processes_.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0));
     std::sort(seconds.begin(), seconds.end());
     rehearsal.timed_steps = std::ssize(seconds);
     rehearsal.step_seconds = seconds[seconds.size() / 2];

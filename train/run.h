@@ -40,7 +40,7 @@ struct RunResult {
     double lr_scale = 1;  // what they left of the learning rate
 };
 
-// A step that goes wrong (train/trouble.h) sends the run back to its last checkpoint, with a lower learning
+// A step that goes wrong (train/failure.h) sends the run back to its last checkpoint, with a lower learning
 // rate and a report in the folder; Error after options.rollbacks of them in a row. What cannot be written on
 // the way is told and tried again at the next occasion; Error where that is the end of the run.
 RunResult run_training(const RunRequest& request);

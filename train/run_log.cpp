@@ -28,7 +28,7 @@ std::string describe(const Settings& s) {
              m.edge_bias ? "on" : "off", m.learn_top ? "on" : "off",
              m.y_cond ? fmt::format(", conditional on {} classes", m.n_classes) : "",
              m.weight_y > 0 ? fmt::format(", classifier with weight {}", m.weight_y) : ""));
-    line("optimiser",
+    line("optimizer",
          fmt::format("{}, lr {}, beta1 {}, beta2 {:.6g}, warm-up {} epochs, EMA {:.6g}", o.optimizer, o.lr,
                      o.beta1, s.schedule.beta2, o.warmup_epochs, s.schedule.ema_decay));
     line("batch", fmt::format("{} images{}, {} steps an epoch of {:.0f} images", o.batch,
@@ -46,7 +46,7 @@ std::string describe(const Settings& s) {
     return text;
 }
 
-bool Attempt::operator()(const std::function<void()>& action) {
+bool RetryingWrite::operator()(const std::function<void()>& action) {
     try {
         action();
     } catch (const Error& error) {
@@ -85,14 +85,14 @@ void RunLog::start(const TrainingProgress& progress) {
     first_fraction_ = std::max(0.0, total_fraction(progress));
 }
 
-void RunLog::step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes, Pulse& pulse) {
+void RunLog::step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes, Heartbeat& heartbeat) {
     ++steps_since_row_;
     if (step.redone)
         request_.say(
             fmt::format("step {}: rebuilt images drifted; the step was redone with {}", progress.step,
                         step.policy.anchor_every == 1 ? "every state kept" : "a state kept every 16 steps"));
     if (progress.step == 1 || progress.step % options_.log_every == 0) {
-        const Pulse::Allowance allowance(pulse, Pulse::kPatience, "writing metrics.csv");
+        const Heartbeat::ScopedTimeout timeout(heartbeat, Heartbeat::kFileTimeout, "writing metrics.csv");
         row(progress, step, peak_bytes);
     }
     draw(progress);

@@ -27,9 +27,9 @@ std::string describe(const Settings& settings);
 
 // Does what may fail for reasons outside, as a full disk: a failure is a warning, told once until another or
 // none follows.
-class Attempt {
+class RetryingWrite {
   public:
-    explicit Attempt(const RunRequest& request) : request_(request) {}
+    explicit RetryingWrite(const RunRequest& request) : request_(request) {}
     // True where it worked.
     bool operator()(const std::function<void()>& action);
     const std::string& told() const { return told_; }  // what went wrong last, where nothing worked since
@@ -51,7 +51,7 @@ class RunLog {
     // From here on steps follow `progress`.
     void start(const TrainingProgress& progress);
     // After every step; it is logged where --log-every says so. peak_bytes: of the arenas.
-    void step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes, Pulse& pulse);
+    void step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes, Heartbeat& heartbeat);
     // Nothing more comes. Error where rows could not be written to the last.
     void end();
     double minutes() const { return seconds_since(start_) / 60; }
@@ -66,7 +66,7 @@ class RunLog {
     const Schedule& schedule_;
     bool classifier_;
     std::optional<CsvLog> metrics_;
-    Attempt attempt_;
+    RetryingWrite attempt_;
     Clock::time_point start_, last_row_, last_draw_;
     double first_fraction_ = 0;  // of the whole run, done before this process started
     index_t steps_since_row_ = 0;

@@ -26,9 +26,9 @@ double learning_rate(const TrainingOptions& o, const Schedule& s, index_t t, dou
     return o.lr * lr_scale * (warmup > 0 ? std::min(1.0, seen / warmup) : 1.0);
 }
 
-OptimiserStep optimiser_at(const TrainingOptions& o, const Schedule& s, index_t t, double lr_scale) {
+OptimizerStep optimizer_at(const TrainingOptions& o, const Schedule& s, index_t t, double lr_scale) {
     const double steps = static_cast<double>(t);
-    OptimiserStep step;
+    OptimizerStep step;
     step.adam = o.optimizer == "adam";
     step.beta1 = o.beta1;
     step.beta2 = s.beta2;

@@ -1,7 +1,7 @@
-// Epochs, the learning rate and the constants that follow from them (spec section 1, optimisers).
+// Epochs, the learning rate and the constants that follow from them (spec section 1, optimizers).
 #pragma once
 
-#include "kernels/optimiser.h"
+#include "kernels/optimizer.h"
 #include "train/options.h"
 
 namespace glow {
@@ -17,7 +17,7 @@ Schedule make_schedule(const TrainingOptions& options, index_t train_images);
 // The update of step t = 1, 2, ..., which sees images [(t-1) B, t B): warm-up, bias correction, zero-debiased
 // EMA, the numbers of its roundings. gradient_scale is left at 1. lr_scale: what roll-backs left of the
 // learning rate.
-OptimiserStep optimiser_at(const TrainingOptions& options, const Schedule& schedule, index_t t,
+OptimizerStep optimizer_at(const TrainingOptions& options, const Schedule& schedule, index_t t,
                            double lr_scale = 1);
 // The learning rate itself at step t, warm-up included.
 double learning_rate(const TrainingOptions& options, const Schedule& schedule, index_t t,

@@ -13,7 +13,7 @@ class StagedBatch {
   public:
     // For up to `capacity` images; memory of the device from `state`. On a device without kernels of its own
     // the copies are plain ones.
-    StagedBatch(const Place& place, Device device, Arena& state, index_t capacity, const ModelConfig& model);
+    StagedBatch(const Exec& exec, Device device, Arena& state, index_t capacity, const ModelConfig& model);
 
     // Starts to copy, once the copy before has ended; the batch's memory may then be reused. No more than
     // `capacity` images.
@@ -30,11 +30,11 @@ class StagedBatch {
     }
     std::size_t bytes() const { return pixels_at() + static_cast<std::size_t>(capacity_ * D_); }
 
-    Place place_;
+    Exec exec_;
     ForkedStream side_;
     index_t capacity_, D_;
-    HostArray<std::byte> here_;
-    std::byte* there_;
+    HostArray<std::byte> host_;
+    std::byte* device_;
     Batch started_;
     std::uint64_t first_number_ = 0;
 };

@@ -23,17 +23,17 @@ std::vector<MemoryPolicy> fallback_policies(const MemoryPolicy& asked) {
     return all;
 }
 
-OptimiserStep clipped(OptimiserStep step, double clip_norm, double grad_norm) {
+OptimizerStep clipped(OptimizerStep step, double clip_norm, double grad_norm) {
     if (clip_norm > 0) step.gradient_scale = std::min(1.0, clip_norm / grad_norm);
     return step;
 }
 
 }  // namespace
 
-StepResult Trainer::step(const Batch& batch, const OptimiserStep& step, const Limits& limits,
+StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Limits& limits,
                          const std::function<Batch()>& next) {
     derived_.update(context_, weights_.params);  // W^-1, folded weights; concurrent on a GPU
-    if (context_.place.device != Device::cuda || update_->during_backward()) check_mixings(limits.condition);
+    if (context_.exec.device != Device::cuda || update_->during_backward()) check_mixings(limits.condition);
 
     StepResult result;
     StepSums sums;
@@ -48,7 +48,7 @@ StepResult Trainer::step(const Batch& batch, const OptimiserStep& step, const Li
         if (sums.drift <= drift_tolerance_ || !std::isfinite(sums.log_density)) break;
     }
     summarize(sums, N, result);
-    if (context_.dry()) return result;
+    if (context_.counting()) return result;
 
     if (update_->during_backward()) derived_.invalidate();  // weights may already be partly updated
     check_step(batch, result, limits);                      // throws; weights unchanged unless fused
@@ -75,29 +75,29 @@ double Trainer::check_mixings(double largest_condition) {
     const bool bad = !found.bad_layer.empty();
     if (!bad && found.max_condition <= largest_condition) return found.max_condition;
     const index_t worst = found.worst_step, K = glow_.config().depth;
-    Patient sick = patient();
-    sick.weights.params = glow_.parameters().values();
-    throw trouble_with_mixing(
-        sick, bad ? found.bad_layer : fmt::format("level{}/step{}", worst / K, worst % K),
+    FailureContext failed = failure_context();
+    failed.weights.params = glow_.parameters().values();
+    throw diagnose_mixing(
+        failed, bad ? found.bad_layer : fmt::format("level{}/step{}", worst / K, worst % K),
         bad ? std::numeric_limits<double>::infinity() : found.max_condition, largest_condition);
 }
 
 // Throws where the step must not change the weights (or, with fused updates, has spoiled them).
 void Trainer::check_step(const Batch& batch, const StepResult& result, const Limits& limits) {
     const bool fused = update_->during_backward();
-    if (!std::isfinite(result.loss)) throw trouble_with_loss(patient(batch), result.loss, limits.loss);
+    if (!std::isfinite(result.loss)) throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
     if (result.loss > limits.loss) {
         derived_.update(context_, weights_.params);
         check_mixings(std::numeric_limits<double>::infinity());
-        if (typical_loss(patient(batch)) > limits.loss)
-            throw trouble_with_loss(patient(batch), result.loss, limits.loss);
+        if (typical_loss(failure_context(batch)) > limits.loss)
+            throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
     }
     if (!std::isfinite(result.grad_norm))
-        throw fused ? trouble_with_gradient_of(patient(batch), update_->bad_block())
-                    : trouble_with_gradient(patient(batch));
+        throw fused ? diagnose_fused_gradient(failure_context(batch), update_->bad_block())
+                    : diagnose_gradient(failure_context(batch));
     if (result.drift <= drift_tolerance_) return;
     const std::vector<MemoryPolicy> safer = fallback_policies(policy_);
-    if (!fused || safer.size() == 1) throw trouble_with_drift(patient(batch), result.drift, drift_tolerance_);
+    if (!fused || safer.size() == 1) throw diagnose_drift(failure_context(batch), result.drift, drift_tolerance_);
     policy_ = safer[1];
     throw DriftError(
         fmt::format("rebuilt images differ by {:.1e} from the true ones (--drift-tolerance {:.1e})",

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/error.h"
-#include "kernels/optimiser.h"
+#include "kernels/optimizer.h"
 #include "layers/derived_weights.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
@@ -47,10 +47,10 @@ struct DriftError : Error {
 // category.
 class Trainer {
   public:
-    // options.init_batch must be the number of images itself, no longer 0. dry: nothing runs, memory is counted.
+    // options.init_batch must be the number of images itself, no longer 0. count_only: nothing runs, memory is counted.
     // updates: false for gradients alone, without moments, averages and update: step() then changes no weight and
     // leaves its gradient in gradients().
-    Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool dry = false,
+    Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool count_only = false,
             bool updates = true);
 
     Glow& glow() { return glow_; }
@@ -64,28 +64,28 @@ class Trainer {
 
     // Initial weights from the seed, actnorms from the data (spec section 1), then restart(). At most
     // options.init_batch images, over all processes.
-    void initialise(const Batch& init_images);
+    void initialize(const Batch& init_images);
     // EMA = raw weights, moments = 0: after the raw weights were set from outside.
     void restart();
     // To be called after weights() were written from outside in any other way.
     void weights_changed() { derived_.invalidate(); }
     // The first process's weights, averages and moments to all.
-    void share_weights();
+    void broadcast_weights();
 
-    // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws Trouble, the
+    // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws StepFailure, the
     // same on all processes, and leaves the weights as they are (but where updates are fused), where anything is not
     // finite, a condition number is above its limit, or the loss of the batch and of half of its images is. With
     // fused updates drift is a DriftError.
     // next: gives the images of the step to follow, so that a GPU receives them while it works; called once on a GPU,
     // never on the CPU. They, and `batch`, must stay valid until the end of their steps.
-    StepResult step(const Batch& batch, const OptimiserStep& step, const Limits& limits = {},
+    StepResult step(const Batch& batch, const OptimizerStep& step, const Limits& limits = {},
                     const std::function<Batch()>& next = nullptr);
 
     // The gradients of this policy against those of exact states, on the first few images of a batch of this process
     // alone. Changes nothing but buffers. Only with options.audit_every.
     Audit audit(const Batch& batch);
 
-    // Throws Trouble where the weights are such that no checkpoint of them could be read again: not finite or a
+    // Throws StepFailure where the weights are such that no checkpoint of them could be read again: not finite or a
     // singular W, after an update with a huge learning rate.
     void check_usable();
 
@@ -104,7 +104,7 @@ class Trainer {
     void check_step(const Batch& batch, const StepResult& result, const Limits& limits);
     void derive(float* values);
     // For Troubles. The batch is the step's, whose arrays must outlive it.
-    Patient patient(const Batch& batch = {});
+    FailureContext failure_context(const Batch& batch = {});
     // Every array of the size of the parameters, with the name of its tree in a checkpoint.
     template <class F>
     void for_each_tree(F f) const;

@@ -28,7 +28,7 @@ MemoryPolicy policy_of(const TrainingOptions& options, const Glow& glow, index_t
 
 // Images of this process, the first of the largest shares, that a pass takes at once.
 index_t micro_batch_of(const TrainingOptions& options, const Communicator& processes) {
-    const index_t mine = share_of(options.batch, 0, processes.size()).count;
+    const index_t mine = slice_of(options.batch, 0, processes.size()).count;
     return options.micro_batch > 0 ? std::min(mine, options.micro_batch) : mine;
 }
 
@@ -48,8 +48,8 @@ Weights take_weights(const TrainingOptions& options, const Parameters& parameter
     weights.ema = memory[Category::ema].take<float>(size);
     Arena& moments = memory[Category::moments];
     if (options.moments == "bf16") {
-        weights.narrow_m = moments.take<bfloat16>(size);
-        weights.narrow_v = moments.take<bfloat16>(size);
+        weights.m_bf16 = moments.take<bfloat16>(size);
+        weights.v_bf16 = moments.take<bfloat16>(size);
     } else {
         weights.m = moments.take<float>(size);
         weights.v = moments.take<float>(size);
@@ -59,28 +59,28 @@ Weights take_weights(const TrainingOptions& options, const Parameters& parameter
 
 }  // namespace
 
-Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool dry,
+Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool count_only,
                  bool updates)
     : options_(options),
       memory_(memory),
-      context_(dry ? backend.dry_context(memory[Category::workspace])
+      context_(count_only ? backend.counting_context(memory[Category::workspace])
                    : backend.context(memory[Category::workspace])),
       glow_(options.model,
             {parse_precision(options.precision), options.tile,
-             parse_engines(options.engines, options.model.levels), backend.place().device == Device::cuda}),
+             parse_engines(options.engines, options.model.levels), backend.exec().device == Device::cuda}),
       derived_(glow_),
       weights_(take_weights(options, glow_.parameters(), memory, updates)),
-      gradient_(options_, context_, backend.place().device, glow_, derived_, memory,
+      gradient_(options_, context_, backend.exec().device, glow_, derived_, memory,
                 micro_batch_of(options, backend.communicator()),
-                share_of(options.init_batch, 0, backend.communicator().size()).count),
+                slice_of(options.init_batch, 0, backend.communicator().size()).count),
       drift_tolerance_(drift_tolerance_of(options)) {
     check_precision(backend, parse_precision(options.precision));
     policy_ = planned_policy_ = policy_of(options, glow_, gradient_.micro_batch());
     glow_.allocate(memory[Category::derived]);
     if (updates && options.fused_update)
-        update_ = std::make_unique<FusedUpdate>(context_, backend.place(), glow_, weights_, memory);
+        update_ = std::make_unique<FusedUpdate>(context_, backend.exec(), glow_, weights_, memory);
     else
-        update_ = std::make_unique<WholeModelUpdate>(context_, backend.place(), glow_.parameters().size(),
+        update_ = std::make_unique<WholeModelUpdate>(context_, backend.exec(), glow_.parameters().size(),
                                                      weights_, memory, updates, gradient_.partial());
     glow_.parameters().bind(weights_.params);
     glow_.parameters().bind_fixed(weights_.fixed);
@@ -92,10 +92,10 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
         auditor_.emplace(context_, glow_, std::min(gradient_.micro_batch(), Audit::kImages), memory);
 }
 
-void Trainer::initialise(const Batch& init_images) {
+void Trainer::initialize(const Batch& init_images) {
     Parameters& parameters = glow_.parameters();
-    if (!context_.dry()) {
-        const HostWeights host(context_.place, parameters,
+    if (!context_.counting()) {
+        const HostWeights host(context_.exec, parameters,
                                {.params = weights_.params, .fixed = weights_.fixed});
         parameters.bind(host.get().params);
         parameters.bind_fixed(host.get().fixed);
@@ -105,26 +105,26 @@ void Trainer::initialise(const Batch& init_images) {
     parameters.bind(weights_.params);
     parameters.bind_fixed(weights_.fixed);
     Flow flow = gradient_.load(init_images);
-    glow_.initialise(context_, flow);
+    glow_.initialize(context_, flow);
     restart();
-    share_weights();  // no process computed other ones, unless their processors differ
+    broadcast_weights();  // no process computed other ones, unless their processors differ
 }
 
 void Trainer::restart() {
     derived_.invalidate();
     if (!weights_.has_moments()) return;
     const index_t size = glow_.parameters().size();
-    copy(context_.place, size, weights_.params, weights_.ema);
+    copy(context_.exec, size, weights_.params, weights_.ema);
     with_moments(weights_, [&](auto* m, auto* v) {
         using Moment = std::remove_pointer_t<decltype(m)>;
-        for (Moment* const moment : {m, v}) fill(context_.place, size, Moment{}, moment);
+        for (Moment* const moment : {m, v}) fill(context_.exec, size, Moment{}, moment);
     });
 }
 
-void Trainer::share_weights() {
+void Trainer::broadcast_weights() {
     derived_.invalidate();
-    if (context_.dry() || context_.communicator.size() == 1) return;
-    HostWeights host(context_.place, glow_.parameters(), weights_);
+    if (context_.counting() || context_.communicator.size() == 1) return;
+    HostWeights host(context_.exec, glow_.parameters(), weights_);
     host.fetch();
     const auto broadcast = [&](index_t count, auto* values) {
         if (values != nullptr)
@@ -132,7 +132,7 @@ void Trainer::share_weights() {
     };
     const Weights& w = host.get();
     for (float* const values : {w.params, w.ema, w.m, w.v}) broadcast(glow_.parameters().size(), values);
-    for (bfloat16* const values : {w.narrow_m, w.narrow_v}) broadcast(glow_.parameters().size(), values);
+    for (bfloat16* const values : {w.m_bf16, w.v_bf16}) broadcast(glow_.parameters().size(), values);
     broadcast(glow_.parameters().fixed_size(), w.fixed);
     host.send();
 }
@@ -146,7 +146,7 @@ void Trainer::check_equal() {
         for (index_t t = 0; t < count; ++t) {
             // Tensors and the gaps behind them are whole words, also of bf16.
             constexpr index_t kPerWord = sizeof(float) / sizeof(*values);
-            checksum(context_.place, (tensors[t].count + kPerWord - 1) / kPerWord,
+            checksum(context_.exec, (tensors[t].count + kPerWord - 1) / kPerWord,
                      reinterpret_cast<const float*>(values + tensors[t].offset), checksums_ + t,
                      gradient_.partial());
         }
@@ -156,8 +156,8 @@ void Trainer::check_equal() {
         const index_t bad = std::mismatch(mine.begin(), mine.end(), first.begin()).first - mine.begin();
         // The first tensor on the first process.
         const double worst = static_cast<double>(count) * processes.size();
-        const double place = static_cast<double>(bad) * processes.size() + processes.rank();
-        const double found = -processes.largest(bad < count ? -place : -worst);
+        const double exec = static_cast<double>(bad) * processes.size() + processes.rank();
+        const double found = -processes.all_reduce_max(bad < count ? -exec : -worst);
         if (found == worst) return;
         const auto tensor = static_cast<index_t>(found) / processes.size();
         const int rank = static_cast<int>(static_cast<index_t>(found) % processes.size());
@@ -173,7 +173,7 @@ void Trainer::derive(float* values) {
     check_mixings(std::numeric_limits<double>::infinity());
 }
 
-Patient Trainer::patient(const Batch& batch) {
+FailureContext Trainer::failure_context(const Batch& batch) {
     const index_t D = glow_.config().dimensions();
     return {context_, glow_, weights_, update_->gradients(),
             [this, batch, D, first = index_t{0}](Flow& flow) mutable {
@@ -207,7 +207,7 @@ Audit Trainer::audit(const Batch& batch) {
 void Trainer::check_usable() {
     for_each_tree([&](const char* tree, const auto* values) {
         if (const Tensor* const bad = bad_tensor(context_, glow_.parameters(), values))
-            throw trouble_with_tree(patient(), tree, values, *bad);
+            throw diagnose_tree(failure_context(), tree, values, *bad);
     });
     derive(weights_.ema);
     derive(weights_.params);  // as the next step wants them

@@ -30,14 +30,14 @@ class NetworkAlone {
         network_ =
             make_coupling_network(shape_, shape_.C / 2, outputs, options.model.width, options.model.edge_bias,
                                   parse_precision(options.precision), engine, "network", parameters_);
-        index_t images = share_of(options.batch, 0, backend.communicator().size()).count;
+        index_t images = slice_of(options.batch, 0, backend.communicator().size()).count;
         if (options.micro_batch > 0) images = std::min(images, options.micro_batch);
         images_ =
             images_per_tile(options.tile, shape_.pixels(), options.model.width, images, backend.blocking());
     }
 
     bool available() {
-        Arena none(Device::none, Category::workspace, 0);
+        Arena none(Device::count_only, Category::workspace, 0);
         return network_->can_run(backend_.context(none), images_);
     }
 
@@ -45,16 +45,16 @@ class NetworkAlone {
     std::optional<double> seconds() {
         if (!available()) return std::nullopt;
         Memory counting;
-        pass(backend_.dry_context(counting[Category::workspace]));
-        Memory memory(backend_.place().device, counting.peak());
+        pass(backend_.counting_context(counting[Category::workspace]));
+        Memory memory(backend_.exec().device, counting.peak());
         const Context context = backend_.context(memory[Category::workspace]);
         constexpr int kWarmUps = 2, kRuns = 7;
         std::vector<double> all;
         for (int run = 0; run < kWarmUps + kRuns; ++run) {
-            synchronise(context.place);
+            synchronize(context.exec);
             const auto start = std::chrono::steady_clock::now();
             pass(context);
-            synchronise(context.place);
+            synchronize(context.exec);
             const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
             if (run >= kWarmUps) all.push_back(elapsed.count());
         }
@@ -73,11 +73,11 @@ class NetworkAlone {
         state_t* const a = arena.take<state_t>(rows * shape_.C);
         float* const dout = arena.take<float>(rows * network_->outputs());
         float* const da = arena.take<float>(rows * shape_.C);
-        fill(context.place, parameters_.size(), 0.01f, values);
-        fill(context.place, parameters_.size(), 0.0f, gradients);
-        fill(context.place, rows * shape_.C, 0.25, a);
-        fill(context.place, rows * network_->outputs(), 1e-3f, dout);
-        fill(context.place, rows * shape_.C, 0.0f, da);
+        fill(context.exec, parameters_.size(), 0.01f, values);
+        fill(context.exec, parameters_.size(), 0.0f, gradients);
+        fill(context.exec, rows * shape_.C, 0.25, a);
+        fill(context.exec, rows * network_->outputs(), 1e-3f, dout);
+        fill(context.exec, rows * shape_.C, 0.0f, da);
         parameters_.bind(values);
         const FoldedNetwork folded = network_->fold_into_scratch(context);
         const FoldedGradient gradient = network_->zero_gradient(context);
@@ -141,17 +141,17 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
 std::string engines_of_run(const TrainingOptions& options, bool resuming, const std::string& recorded,
                            const Backend& backend, const std::function<void(const std::string&)>& say) {
     Communicator& processes = backend.communicator();
-    const std::string wanted = from_first(processes, options.engines.empty() ? recorded : options.engines);
+    const std::string wanted = broadcast_text(processes, options.engines.empty() ? recorded : options.engines);
     std::vector<Engine> engines = parse_engines(wanted, options.model.levels);
     if (engines.empty() && options.tune) {
-        if (backend.place().device != Device::cuda) {
+        if (backend.exec().device != Device::cuda) {
             say("--tune: this device has one engine for convolutions, matrix products");
             return "";
         }
-        const Pulse::Allowance allowance(processes.pulse(), Pulse::kPatience, "measuring engines");
+        const Heartbeat::ScopedTimeout timeout(processes.heartbeat(), Heartbeat::kFileTimeout, "measuring engines");
         std::string measured;
-        if (processes.is_first()) measured = to_string(measured_engines(options, backend, say));
-        return from_first(processes, measured);
+        if (processes.is_root()) measured = to_string(measured_engines(options, backend, say));
+        return broadcast_text(processes, measured);
     }
     bool lacking = false;
     for (index_t level = 0; level < std::ssize(engines); ++level) {
@@ -161,7 +161,7 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
         lacking = true;
         engine = Engine::products;
     }
-    if (processes.largest(lacking) == 0) return wanted;
+    if (processes.all_reduce_max(lacking) == 0) return wanted;
     if (!resuming)
         throw InputError(
             fmt::format("--engines {}: this device or build has no cuDNN that can do it; leave "

@@ -11,7 +11,7 @@ namespace glow {
 
 // ---- Whole model -----------------------------------------------------------------------------------
 
-WholeModelUpdate::WholeModelUpdate(const Context& context, const Place& place, index_t size,
+WholeModelUpdate::WholeModelUpdate(const Context& context, const Exec& exec, index_t size,
                                    const Weights& weights, Memory& memory, bool updates, double* partial)
     : context_(context),
       weights_(weights),
@@ -19,17 +19,17 @@ WholeModelUpdate::WholeModelUpdate(const Context& context, const Place& place, i
       updates_(updates),
       partial_(partial),
       gradients_(memory[Category::gradients].take<float>(size)),
-      scratch_(memory[Category::communication].take_bytes(context.communicator.scratch_bytes(place, size))),
+      scratch_(memory[Category::communication].take_bytes(context.communicator.scratch_bytes(exec, size))),
       complete_(size),
       started_(size) {}
 
 // On a GPU only where the communicator's sums can be captured with the launches around them.
 bool WholeModelUpdate::overlaps() const {
-    return context_.place.device != Device::cuda || context_.communicator.recordable();
+    return context_.exec.device != Device::cuda || context_.communicator.graph_capturable();
 }
 
-void WholeModelUpdate::begin_step(const OptimiserStep&) {
-    fill(context_.place, size_, 0.0f, gradients_);
+void WholeModelUpdate::begin_step(const OptimizerStep&) {
+    fill(context_.exec, size_, 0.0f, gradients_);
 }
 
 // Nothing of the gradients may be touched from here to the end of the sums.
@@ -38,37 +38,37 @@ void WholeModelUpdate::complete(const ParameterBlock& block) {
     if (block.offset + block.count != complete_)
         throw Error("backward completed its gradients in another order than that of the flat array");
     complete_ = block.offset;
-    while (started_ - complete_ >= kBucketElements) start_sum(started_ - kBucketElements);
+    while (started_ - complete_ >= kBucketElements) all_reduce_async(started_ - kBucketElements);
 }
 
-void WholeModelUpdate::start_sum(index_t first) {
-    if (!context_.dry())
-        context_.communicator.start_sum(context_.place, started_ - first, gradients_ + first, scratch_);
+void WholeModelUpdate::all_reduce_async(index_t first) {
+    if (!context_.counting())
+        context_.communicator.all_reduce_async(context_.exec, started_ - first, gradients_ + first, scratch_);
     started_ = first;
 }
 
-void WholeModelUpdate::finish_sums() {
-    while (started_ > 0) start_sum(std::max<index_t>(0, started_ - kBucketElements));
-    if (!context_.dry()) context_.communicator.finish_sums(context_.place);
+void WholeModelUpdate::finish_all_reduces() {
+    while (started_ > 0) all_reduce_async(std::max<index_t>(0, started_ - kBucketElements));
+    if (!context_.counting()) context_.communicator.finish_all_reduces(context_.exec);
     complete_ = started_ = size_;
 }
 
 void WholeModelUpdate::reduce(bool had_images, StepSums* sums) {
-    if (!overlaps() || !had_images) finish_sums();
-    sum_of_squares(context_.place, size_, gradients_, &sums->squares, partial_);
+    if (!overlaps() || !had_images) finish_all_reduces();
+    sum_of_squares(context_.exec, size_, gradients_, &sums->squares, partial_);
 }
 
-bool WholeModelUpdate::apply(const OptimiserStep& step) {
+bool WholeModelUpdate::apply(const OptimizerStep& step) {
     if (!updates_) return false;
     with_moments(weights_, [&](auto* m, auto* v) {
-        optimiser_step(context_.place, size_, step, gradients_, weights_.params, m, v, weights_.ema);
+        optimizer_step(context_.exec, size_, step, gradients_, weights_.params, m, v, weights_.ema);
     });
     return true;
 }
 
 // ---- Fused -----------------------------------------------------------------------------------------
 
-FusedUpdate::FusedUpdate(const Context& context, const Place& place, Glow& glow, const Weights& weights,
+FusedUpdate::FusedUpdate(const Context& context, const Exec& exec, Glow& glow, const Weights& weights,
                          Memory& memory)
     : context_(context), glow_(glow), weights_(weights) {
     index_t largest = 0;
@@ -76,21 +76,21 @@ FusedUpdate::FusedUpdate(const Context& context, const Place& place, Glow& glow,
     const bool alone = context.communicator.size() == 1;
     for (int i = 0; i < (alone ? 1 : 2); ++i)
         buffers_.push_back(memory[Category::gradients].take<float>(largest));
-    scratch_ = memory[Category::communication].take_bytes(context.communicator.scratch_bytes(place, largest));
+    scratch_ = memory[Category::communication].take_bytes(context.communicator.scratch_bytes(exec, largest));
     Arena& state = memory[Category::state];
-    step_ = state.take<OptimiserStep>(1);
+    step_ = state.take<OptimizerStep>(1);
     squares_ = state.take<double>(std::ssize(glow.blocks()));
     partial_ = state.take<double>(square_scratch());
 }
 
-void FusedUpdate::begin_step(const OptimiserStep& step) {
-    upload(context_.place, 1, &step, step_);
+void FusedUpdate::begin_step(const OptimizerStep& step) {
+    upload(context_.exec, 1, &step, step_);
     number_ = 0;
 }
 
 ParameterGradients FusedUpdate::begin(const ParameterBlock& block) {
     float* const gradient = buffers_[number_ % std::ssize(buffers_)];
-    fill(context_.place, block.count, 0.0f, gradient);
+    fill(context_.exec, block.count, 0.0f, gradient);
     return {gradient, block.offset};
 }
 
@@ -99,14 +99,14 @@ void FusedUpdate::complete(const ParameterBlock& block) {
     ++number_;
     if (buffers_.size() == 1) return update(completed);
     finish();
-    if (!context_.dry())
-        context_.communicator.start_sum(context_.place, block.count, completed.gradient, scratch_);
+    if (!context_.counting())
+        context_.communicator.all_reduce_async(context_.exec, block.count, completed.gradient, scratch_);
     summing_ = completed;
 }
 
 void FusedUpdate::finish() {
     if (!summing_) return;
-    if (!context_.dry()) context_.communicator.finish_sums(context_.place);
+    if (!context_.counting()) context_.communicator.finish_all_reduces(context_.exec);
     update(*summing_);
     summing_.reset();
 }
@@ -114,9 +114,9 @@ void FusedUpdate::finish() {
 void FusedUpdate::update(const Completed& completed) {
     const index_t first = completed.block.offset, count = completed.block.count;
     double* const squares = squares_ + completed.number;
-    sum_of_squares(context_.place, count, completed.gradient, squares, partial_);
+    sum_of_squares(context_.exec, count, completed.gradient, squares, partial_);
     with_moments(weights_, [&](auto* m, auto* v) {
-        optimiser_step(context_.place, count, step_, squares, completed.gradient, weights_.params + first,
+        optimizer_step(context_.exec, count, step_, squares, completed.gradient, weights_.params + first,
                        m + first, v + first, weights_.ema + first, first);
     });
 }

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/optimiser.h"
+#include "kernels/optimizer.h"
 #include "kernels/step_sums.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
@@ -18,7 +18,7 @@ namespace glow {
 class Update : public GradientHook {
   public:
     // Before the backward passes of a step, and again where the step is redone.
-    virtual void begin_step(const OptimiserStep& step) = 0;
+    virtual void begin_step(const OptimizerStep& step) = 0;
     // Around every backward, whose hook this is; both calls may be captured in a CUDA graph with it. last: the
     // step's last one, during which gradients may be summed over the processes.
     virtual void begin_backward(bool last) = 0;
@@ -28,7 +28,7 @@ class Update : public GradientHook {
     virtual void reduce(bool had_images, StepSums* sums) = 0;
     virtual double squared_norm(const StepSums& sums) const { return sums.squares; }
     // Changes the weights, and says whether it did: not where backward did already.
-    virtual bool apply(const OptimiserStep& step) = 0;
+    virtual bool apply(const OptimizerStep& step) = 0;
 
     // Whether weights change during backward: a step can then neither be redone nor refused.
     virtual bool during_backward() const { return false; }
@@ -45,24 +45,24 @@ class WholeModelUpdate : public Update {
   public:
     // Takes the gradients and the communicator's scratch from their arenas. place: where the run's arrays lie, also
     // where the context only counts. updates: false for gradients alone. partial: square_scratch() doubles.
-    WholeModelUpdate(const Context& context, const Place& place, index_t size, const Weights& weights,
+    WholeModelUpdate(const Context& context, const Exec& exec, index_t size, const Weights& weights,
                      Memory& memory, bool updates, double* partial);
 
-    void begin_step(const OptimiserStep& step) override;
+    void begin_step(const OptimizerStep& step) override;
     void begin_backward(bool last) override { summing_ = last && overlaps(); }
     ParameterGradients begin(const ParameterBlock&) override { return {gradients_, 0}; }
     void complete(const ParameterBlock& block) override;
     void end_backward(bool) override {
-        if (summing_) finish_sums();
+        if (summing_) finish_all_reduces();
     }
     void reduce(bool had_images, StepSums* sums) override;
-    bool apply(const OptimiserStep& step) override;
+    bool apply(const OptimizerStep& step) override;
     float* gradients() const override { return gradients_; }
 
   private:
     bool overlaps() const;
-    void start_sum(index_t first);
-    void finish_sums();
+    void all_reduce_async(index_t first);
+    void finish_all_reduces();
 
     const Context& context_;
     Weights weights_;
@@ -82,10 +82,10 @@ class WholeModelUpdate : public Update {
 class FusedUpdate : public Update {
   public:
     // Takes its buffers from the arenas of gradients, state and communication.
-    FusedUpdate(const Context& context, const Place& place, Glow& glow, const Weights& weights,
+    FusedUpdate(const Context& context, const Exec& exec, Glow& glow, const Weights& weights,
                 Memory& memory);
 
-    void begin_step(const OptimiserStep& step) override;
+    void begin_step(const OptimizerStep& step) override;
     void begin_backward(bool) override {}
     ParameterGradients begin(const ParameterBlock& block) override;
     void complete(const ParameterBlock& block) override;
@@ -93,9 +93,9 @@ class FusedUpdate : public Update {
     // A process without images contributes zeros and makes the same updates as the others.
     void reduce(bool had_images, StepSums* sums) override;
     double squared_norm(const StepSums&) const override;
-    bool apply(const OptimiserStep&) override { return false; }
+    bool apply(const OptimizerStep&) override { return false; }
     bool during_backward() const override { return true; }
-    bool graph_capturable() const override { return context_.communicator.recordable(); }
+    bool graph_capturable() const override { return context_.communicator.graph_capturable(); }
     std::string bad_block() const override;
 
   private:
@@ -113,7 +113,7 @@ class FusedUpdate : public Update {
     Weights weights_;
     std::vector<float*> buffers_;  // [size of the largest block] each
     void* scratch_;                // of the communicator
-    OptimiserStep* step_;          // these three in the memory of the place
+    OptimizerStep* step_;          // these three in the device memory
     double* squares_;              // [blocks]
     double* partial_;
     index_t number_ = 0;                // of the block at work

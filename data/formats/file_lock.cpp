@@ -23,7 +23,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 // A process that was killed holds its locks until its memory is freed.
-constexpr milliseconds kPatience{2000}, kPatienceWithExiting{10000}, kPoll{50};
+constexpr milliseconds kTimeout{2000}, kTimeoutWhileExiting{10000}, kPoll{50};
 
 // What flock() reports: held by another, granted, or not supported.
 enum class Grant { yes, held, unsupported };
@@ -73,7 +73,7 @@ FileLock::FileLock(std::filesystem::path file, const std::string& what, const st
     const Clock::time_point start = Clock::now();
     while (!try_lock()) {
         const std::string other = holder();
-        if (Clock::now() - start > (is_exiting(other) ? kPatienceWithExiting : kPatience))
+        if (Clock::now() - start > (is_exiting(other) ? kTimeoutWhileExiting : kTimeout))
             throw InputError(fmt::format("{} is in use by {}; wait for it, or {}", what,
                                          other.empty() ? "another process" : other, advice));
         std::this_thread::sleep_for(kPoll);

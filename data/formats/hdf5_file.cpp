@@ -43,7 +43,7 @@ std::string shape_text(const std::vector<index_t>& shape) {
 }
 
 // An array kept open, with its spaces.
-struct Hdf5File::KeptArray {
+struct Hdf5File::SavedArray {
     std::string name;
     OpenArray array;
     Handle file_space, row_space;
@@ -214,7 +214,7 @@ void Hdf5File::read_scattered_rows(const std::string& name, const index_t* rows,
         Handle file_space(H5Dget_space(array.array), H5Sclose), row_space = rows_space(shape, 1);
         const index_t row_bytes = array.info.elements / shape[0];
         kept_.reset(
-            new KeptArray{name, std::move(array), std::move(file_space), std::move(row_space), row_bytes});
+            new SavedArray{name, std::move(array), std::move(file_space), std::move(row_space), row_bytes});
     }
     const auto& shape = kept_->array.info.shape;
     for (index_t i = 0, run = 1; i < count; i += run) {

@@ -111,9 +111,9 @@ class Hdf5File {
 
     void close_quietly() noexcept;
 
-    struct KeptArray;
+    struct SavedArray;
     std::int64_t id_;                          // hid_t; -1 when closed
-    mutable std::unique_ptr<KeptArray> kept_;  // of read_scattered_rows()
+    mutable std::unique_ptr<SavedArray> kept_;  // of read_scattered_rows()
     std::filesystem::path shown_;
     index_t bytes_;  // size of a file opened for reading; -1 while writing
 };

@@ -33,7 +33,7 @@ struct Decoder {
             std::longjmp(self->escape, 1);
         };
         errors.output_message = [](j_common_ptr) {};
-        // Data that is cut or scrambled is a warning to libjpeg, which goes on with grey.
+        // Data that is cut or scrambled is a warning to libjpeg, which goes on with gray.
         errors.emit_message = [](j_common_ptr common, int level) {
             if (level >= 0) return;
             switch (common->err->msg_code) {

@@ -76,7 +76,7 @@ struct Directory {
 };
 
 // A number of the archive that must be a place in a file or a size.
-index_t place(const std::filesystem::path& path, std::uint64_t value) {
+index_t exec(const std::filesystem::path& path, std::uint64_t value) {
     if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
         refuse_file(path, "is a damaged ZIP archive: a size is too large");
     return static_cast<index_t>(value);
@@ -100,10 +100,10 @@ Directory find_directory(InputFile& file) {
         const Bytes locator = file.read(locator_at, kLocatorBytes);
         if (locator.u32(0) != kLocator)
             refuse_file(path, "is a damaged ZIP archive: its ZIP64 record is missing");
-        const Bytes end = file.read(place(path, locator.number(8, 8)), kEnd64Bytes);
+        const Bytes end = file.read(exec(path, locator.number(8, 8)), kEnd64Bytes);
         if (end.u32(0) != kEnd64) refuse_file(path, "is a damaged ZIP archive: its ZIP64 record is missing");
-        found = {place(path, end.number(48, 8)), place(path, end.number(40, 8)),
-                 place(path, end.number(32, 8))};
+        found = {exec(path, end.number(48, 8)), exec(path, end.number(40, 8)),
+                 exec(path, end.number(32, 8))};
     }
     if (found.entries > kMostEntries || found.entries * kDirectoryBytes > found.bytes)
         refuse_file(path, fmt::format("is a damaged ZIP archive: {} entries in a directory of {} bytes",
@@ -123,7 +123,7 @@ void read_zip64(const std::filesystem::path& path, const Bytes& directory, index
             for (index_t* value : {&entry.bytes, &entry.compressed, &entry.header}) {
                 if (*value != 0xffffffff) continue;
                 if (at + 8 > next) refuse_file(path, "is a damaged ZIP archive: a ZIP64 field is too short");
-                *value = place(path, directory.number(at, 8));
+                *value = exec(path, directory.number(at, 8));
                 at += 8;
             }
             return;

@@ -107,7 +107,7 @@ struct TrainOptions {
     int threads = 0;                     ///< 0: the processors that this process may use
 };
 
-/// A model in training: `initialise` once, then `step` for each batch, `save` now and then. Memory does not
+/// A model in training: `initialize` once, then `step` for each batch, `save` now and then. Memory does not
 /// grow with depth: activations are rebuilt, not stored.
 class ModelTrainer {
   public:
@@ -120,9 +120,9 @@ class ModelTrainer {
     /// Random weights from the seed, and actnorms such that these images give them mean 0 and variance 1.
     /// @param images `[N, H, W, C]`, `batch` of them at most; a batch of training images
     /// @param labels `[N]` classes of a conditional model
-    void initialise(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels = {});
+    void initialize(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels = {});
 
-    /// One step of the optimiser on the mean bits/dim of a batch.
+    /// One step of the optimizer on the mean bits/dim of a batch.
     /// @param images `[batch, H, W, C]`
     /// @param labels `[batch]` classes of a conditional model
     /// @return the mean bits/dim before the update

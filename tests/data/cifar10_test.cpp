@@ -137,7 +137,7 @@ TEST(Cifar10, TheRealImagesAreRead) {
     std::vector<int> counts(10);
     for (const std::int32_t label : labels) ++counts[static_cast<std::size_t>(label)];
     for (const int count : counts) EXPECT_NEAR(count, 800, 100);
-    // Neighbours in a row are alike, which planes mistaken for channels would not be.
+    // Neighbors in a row are alike, which planes mistaken for channels would not be.
     double step = 0;
     for (std::size_t i = 3; i < images.size(); ++i) step += std::abs(images[i] - images[i - 3]);
     EXPECT_LT(step / static_cast<double>(images.size()), 16);

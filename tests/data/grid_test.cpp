@@ -90,8 +90,8 @@ TEST(Grid, TooLargeASheetIsRefused) {
 }
 
 TEST(Grid, PanelsStandSideBySideUnderTheirLabels) {
-    const std::uint8_t grey = 9;
-    const Image tile = tile_images(&grey, 1, 1, 1, 1, {1, 1}, 100);
+    const std::uint8_t gray = 9;
+    const Image tile = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 100);
     const Image sheet = side_by_side({{"T = 0.7", tile}, {"", tile}});
     EXPECT_GT(sheet.H, tile.H);
     EXPECT_GE(sheet.W, 2 * tile.W);
@@ -107,9 +107,9 @@ TEST(Grid, PanelsStandSideBySideUnderTheirLabels) {
 }
 
 TEST(Grid, PanelsFillRowsOfAGivenNumber) {
-    const std::uint8_t grey = 9;
-    const Image small = tile_images(&grey, 1, 1, 1, 1, {1, 1}, 40);
-    const Image large = tile_images(&grey, 1, 1, 1, 1, {1, 1}, 60);
+    const std::uint8_t gray = 9;
+    const Image small = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 40);
+    const Image large = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 60);
     const Image sheet = side_by_side({{"A", small}, {"B", small}, {"C", large}}, 2);
     const index_t label = sheet.H - small.H - large.H - 8;  // of two rows
     EXPECT_EQ(label, 2 * 22);

@@ -158,13 +158,13 @@ inline std::string npz(const std::string& data, const std::string& labels, bool 
 inline std::string png_chunk(const std::string& type, const std::string& data) {
     return big_endian(data.size(), 4) + type + data + big_endian(check_sum(type + data), 4);
 }
-// colour: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha. rows: each with a 0 (no filter) before
+// color: 0 gray, 2 RGB, 3 palette, 4 gray and alpha, 6 RGB and alpha. rows: each with a 0 (no filter) before
 // it.
-inline std::string png(std::uint64_t width, std::uint64_t height, int bits, int colour,
+inline std::string png(std::uint64_t width, std::uint64_t height, int bits, int color,
                        const std::string& rows, const std::string& chunks = "") {
     return "\x89PNG\r\n\x1a\n" +
            png_chunk("IHDR", big_endian(width, 4) + big_endian(height, 4) + static_cast<char>(bits) +
-                                 static_cast<char>(colour) + std::string(3, '\0')) +
+                                 static_cast<char>(color) + std::string(3, '\0')) +
            chunks + png_chunk("IDAT", deflated(rows, 15)) + png_chunk("IEND", "");
 }
 // An 8-bit picture without filters.
@@ -175,8 +175,8 @@ inline std::string png(const Image& image) {
         rows += '\0';
         rows.append(first, first + image.W * image.C);
     }
-    constexpr int kColours[] = {0, 0, 4, 2, 6};
-    return png(static_cast<std::uint64_t>(image.W), static_cast<std::uint64_t>(image.H), 8, kColours[image.C],
+    constexpr int kColors[] = {0, 0, 4, 2, 6};
+    return png(static_cast<std::uint64_t>(image.W), static_cast<std::uint64_t>(image.H), 8, kColors[image.C],
                rows);
 }
 

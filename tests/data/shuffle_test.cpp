@@ -89,7 +89,7 @@ TEST(Shuffle, AllOrdersOfThreeAreEquallyLikely) {
         EXPECT_NEAR(count, passes / 6, 5 * std::sqrt(passes * 5.0 / 36));
 }
 
-TEST(Shuffle, NeighboursAreUncorrelated) {
+TEST(Shuffle, NeighborsAreUncorrelated) {
     constexpr index_t N = 50000;
     const auto order = permutation(3, 1, N);
     double product = 0;

@@ -19,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
         const Parameters& parameters = glow.parameters();
         std::vector<float> params(static_cast<std::size_t>(parameters.size())),
             fixed(static_cast<std::size_t>(parameters.fixed_size()));
-        load_checkpoint(file.path(), parameters, backend.place(),
+        load_checkpoint(file.path(), parameters, backend.exec(),
                         {params.data(), nullptr, nullptr, nullptr, fixed.data()});
     });
 }

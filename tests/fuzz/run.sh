@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets with clang under the address and undefined-behaviour sanitizers and runs them one after another.
+# Builds the fuzz targets with clang under the address and undefined-behavior sanitizers and runs them one after another.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

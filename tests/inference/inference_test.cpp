@@ -21,7 +21,7 @@ TEST(Inference, MoreImagesThanTheBuffersHoldAreTakenInParts) {
         return bits;
     };
     const std::vector<double> all = bits_of(0, 8);
-    // Alone or beside others: float networks in products of another size.
+    // LayerHarness or beside others: float networks in products of another size.
     for (index_t n = 0; n < 8; ++n) EXPECT_NEAR(bits_of(n, 1)[0], all[n], 1e-6) << n;
     for (index_t n = 1; n < 8; ++n) EXPECT_NE(all[n], all[0]);
 }
@@ -93,7 +93,7 @@ TEST(Inference, SamplesThatAreNoImagesAreTold) {
         if (pixels != nullptr) *pixels = made;
         return largest;
     };
-    NoImages found;
+    SampleHealth found;
     const std::vector<double> good = largest_of();
     found.add(N, good.data());
     EXPECT_FALSE(found.any());

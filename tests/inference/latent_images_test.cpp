@@ -130,7 +130,7 @@ TEST(Direction, TheClassifierSubtractsWhatTheCoordinatesShare) {
 }
 
 // The normal equations themselves, at the solution.
-TEST(Direction, TheClassifierMinimisesItsLoss) {
+TEST(Direction, TheClassifierMinimizesItsLoss) {
     const Classes classes;
     const double ridge = 0.5;
     const Latent w = linear_direction(classes.latents, Classes::D, classes.has, ridge);

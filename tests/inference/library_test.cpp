@@ -17,7 +17,7 @@ struct Library : testing::Test {
         for (int i = 0; i < 16 * 16 * 16 * 3; ++i)
             images.push_back(static_cast<std::uint8_t>(64 + i % 24 + 8 * (i / 48 % 16)));
         ModelTrainer trainer(options(1));
-        trainer.initialise(images);
+        trainer.initialize(images);
         for (int step = 0; step < 3; ++step) trainer.step(images);
         trainer.save(file);
         right = model(4).bits_per_dim(images);
@@ -114,8 +114,8 @@ TEST_F(Library, AModelForEveryThreadOfAParallelRegion) {
 
 TEST_F(Library, TrainsInsideAParallelRegion) {
     ModelTrainer normal(options(4)), inside(options(4));
-    normal.initialise(images);
-    inside.initialise(images);
+    normal.initialize(images);
+    inside.initialize(images);
     for (int step = 0; step < 3; ++step) {
         const double expected = normal.step(images);
         double found = 0;

@@ -131,7 +131,7 @@ struct Compressing {
         std::vector<std::int32_t> labels(static_cast<std::size_t>(options.init_batch));
         Batch batch = init.batch();
         batch.labels = labels.data();
-        training.trainer.initialise(batch);
+        training.trainer.initialize(batch);
         test::Random random(seed);
         for (const Tensor& tensor : training.tensors()) {
             const bool lower = tensor.name.ends_with("/lower"), upper = tensor.name.ends_with("/upper");
@@ -142,7 +142,7 @@ struct Compressing {
             }
         }
         save_checkpoint(folder / "c.h5", to_json(options), {}, nullptr, training.trainer.glow().parameters(),
-                        training.backend.place(),
+                        training.backend.exec(),
                         {.params = training.params(), .fixed = training.trainer.weights().fixed});
         set = images(kImages);
     }
@@ -213,7 +213,7 @@ INSTANTIATE_TEST_SUITE_P(
                              model.edge_bias = false;
                          }},
                     Case{"five_bit", [](ModelConfig& model) { model.n_bits = 5; }},
-                    Case{"grey", [](ModelConfig& model) { model.channels = 1; }},
+                    Case{"gray", [](ModelConfig& model) { model.channels = 1; }},
                     Case{"one_level",
                          [](ModelConfig& model) {
                              model.levels = 1;
@@ -297,14 +297,14 @@ TEST(CompressedFile, RoundTripAndEveryDamage) {
     for (int i = 0; i < 300; ++i) {
         std::string bytes = whole;
         // The header byte by byte, then anywhere.
-        const std::size_t place =
+        const std::size_t exec =
             i < 120 ? static_cast<std::size_t>(i)
                     : static_cast<std::size_t>(random.integer(0, static_cast<int>(whole.size()) - 1));
-        bytes[place] = static_cast<char>(bytes[place] ^ (1 << random.integer(0, 7)));
+        bytes[exec] = static_cast<char>(bytes[exec] ^ (1 << random.integer(0, 7)));
         write_bytes(damaged, bytes);
-        EXPECT_THROW(read_compressed(damaged), InputError) << place;
-        write_bytes(damaged, whole.substr(0, place));
-        EXPECT_THROW(read_compressed(damaged), InputError) << place;
+        EXPECT_THROW(read_compressed(damaged), InputError) << exec;
+        write_bytes(damaged, whole.substr(0, exec));
+        EXPECT_THROW(read_compressed(damaged), InputError) << exec;
     }
     write_bytes(damaged, whole + '\0');
     EXPECT_THROW(read_compressed(damaged), InputError);

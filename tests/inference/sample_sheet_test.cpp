@@ -90,7 +90,7 @@ TEST(SampleSheet, ClassesHaveAColumnEach) {
     const std::vector<std::int32_t> labels = {0, 1, 2, 0, 1, 2};
     Batch init_images = training.init_images.batch();
     init_images.labels = labels.data();
-    trainer.initialise(init_images);
+    trainer.initialize(init_images);
     test::Random random(3);  // classes that differ
     for (index_t i = 0; i < trainer.glow().parameters().size(); ++i)
         training.params()[i] += static_cast<float>(0.05 * random.normal());

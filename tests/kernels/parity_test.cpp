@@ -15,21 +15,21 @@
 #include "kernels/class_conditioning.h"
 #include "kernels/convolution.h"
 #include "kernels/coupling.h"
-#include "kernels/dequantise.h"
+#include "kernels/dequantize.h"
 #include "kernels/gaussian.h"
-#include "kernels/kept_state.h"
+#include "kernels/saved_state.h"
 #include "kernels/small_matrix.h"
 #include "kernels/mixing.h"
-#include "kernels/optimiser.h"
+#include "kernels/optimizer.h"
 #include "kernels/squeeze_split.h"
 #include "kernels/step_sums.h"
-#include "tests/side.h"
+#include "tests/device_parity.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
 
 using test::Random;
-using test::Side;
+using test::DeviceSide;
 
 // Results in double differ by the order of their sums and by contracted operations; float ones are then
 // rounded, bf16 ones to 8 bits. Long sums have a bound of their own: test::sum_error.
@@ -60,8 +60,8 @@ class KernelParity : public test::SideTest {
         const index_t used = 9 * (C + edge) + one, stride = (used + padding - 1) / padding * padding;
         const auto source = rounded<S>(Random(1).normals(N * H * W * source_stride));
         SCOPED_TRACE(testing::Message() << C << edge << one << mirror << " stride " << stride);
-        expect_parity(0, [&](Side& side) {
-            im2col(side.place, rows, {C, edge, one, stride}, mirror, side.in(source), source_stride,
+        expect_parity(0, [&](DeviceSide& side) {
+            im2col(side.exec, rows, {C, edge, one, stride}, mirror, side.in(source), source_stride,
                    side.out(nans<Map>(rows.pixels() * stride)));
         });
     }
@@ -71,14 +71,14 @@ class KernelParity : public test::SideTest {
         const auto W = random.normals<real>(out * K), bias = random.normals<real>(out),
                    logs = random.normals<real>(out, 0.2), d = random.normals<real>(out * stride),
                    dc = random.normals<real>(out);
-        expect_parity(kRounding<real>, [&](Side& side) {
-            fold_actnorm(side.place, out, K, stride, side.in(W), side.in(bias), side.in(logs),
+        expect_parity(kRounding<real>, [&](DeviceSide& side) {
+            fold_actnorm(side.exec, out, K, stride, side.in(W), side.in(bias), side.in(logs),
                          side.out(nans<real>(out * stride)));
         });
         for (const bool separate : {false, true}) {
             if (!separate && stride == K) continue;
-            expect_parity(kRounding<real>, [&](Side& side) {
-                unfold_actnorm(side.place, out, K, stride, side.in(W), side.in(bias), side.in(logs),
+            expect_parity(kRounding<real>, [&](DeviceSide& side) {
+                unfold_actnorm(side.exec, out, K, stride, side.in(W), side.in(bias), side.in(logs),
                                side.in(d), separate ? side.in(dc) : nullptr, side.out(W), side.out(bias),
                                side.out(logs));
             });
@@ -95,7 +95,7 @@ class KernelParity : public test::SideTest {
         const Level levels[] = {{3, 40, 31, 32, 5, 48}, {1, 300, 9, 16, 2, 24}};
         const index_t step = 300 * 320 * 2;
         const auto parameters = random.normals<real>(3 * step, 0.2);
-        expect_parity(kRounding<Map>, [&](Side& side) {
+        expect_parity(kRounding<Map>, [&](DeviceSide& side) {
             std::vector<NetworkFolding<Map>> foldings;
             for (const auto& [n, w, K, stride, C, rows3] : levels) {
                 const real* at = side.in(parameters);
@@ -127,7 +127,7 @@ class KernelParity : public test::SideTest {
                                     w + 8,
                                     side.out(nans<double>(n * C))});
             }
-            fold_networks<Map>(side.place, foldings);
+            fold_networks<Map>(side.exec, foldings);
         });
     }
     template <class Map>
@@ -140,8 +140,8 @@ class KernelParity : public test::SideTest {
         const auto map = rounded<Map>(values), d = rounded<Map>(random.normals(rows * C));
         const auto run = [&](const std::vector<Map>& d, bool summed, double tolerance,
                              const std::vector<double>& errors) {
-            expect_parity(tolerance, [&](Side& side) {
-                relu_backward<Map>(side.place, rows, C, side.in(map), side.out(d),
+            expect_parity(tolerance, [&](DeviceSide& side) {
+                relu_backward<Map>(side.exec, rows, C, side.in(map), side.out(d),
                                    summed ? side.out(std::vector<real>(C, real{1}), errors) : nullptr,
                                    summed ? side.scratch<double>(column_scratch(1, C)) : nullptr);
             });
@@ -165,10 +165,10 @@ class KernelParity : public test::SideTest {
         const index_t words = rounding_words(rows, C);
         // Words as halves, so that every bit is compared.
         const std::vector<std::uint32_t> halves(static_cast<std::size_t>(2 * words), 0x5a5a5a5a);
-        expect_parity(0, [&](Side& side) {
-            auto* const kept = reinterpret_cast<std::uint64_t*>(side.out(halves));
-            keep_roundings<Map>(side.place, rows, C, side.in(h), kept);
-            restore_roundings<Map>(side.place, rows, C, kept, side.out(rebuilt));
+        expect_parity(0, [&](DeviceSide& side) {
+            auto* const saved = reinterpret_cast<std::uint64_t*>(side.out(halves));
+            save_roundings<Map>(side.exec, rows, C, side.in(h), saved);
+            restore_roundings<Map>(side.exec, rows, C, saved, side.out(rebuilt));
         });
     }
     template <class T>
@@ -176,18 +176,18 @@ class KernelParity : public test::SideTest {
         const index_t N = 2, H = 6, W = 4, C = 3;
         const auto h = rounded<T>(Random(4).normals(N * H * W * C * 4));
         const auto each = [&](auto run) {
-            expect_parity(0, [&](Side& side) {
-                run(side.place, side.out(h), side.scratch<T>(static_cast<index_t>(h.size())));
+            expect_parity(0, [&](DeviceSide& side) {
+                run(side.exec, side.out(h), side.scratch<T>(static_cast<index_t>(h.size())));
             });
         };
-        each([&](const Place& p, T* x, T* scratch) { squeeze(p, N, 2 * H, 2 * W, C, x, scratch); });
-        each([&](const Place& p, T* x, T* scratch) { unsqueeze(p, N, 2 * H, 2 * W, C, x, scratch); });
-        each([&](const Place& p, T* x, T* scratch) { split_halves(p, N * H * W, 4 * C, x, scratch); });
-        each([&](const Place& p, T* x, T* scratch) { merge_halves(p, N * H * W, 4 * C, x, scratch); });
+        each([&](const Exec& p, T* x, T* scratch) { squeeze(p, N, 2 * H, 2 * W, C, x, scratch); });
+        each([&](const Exec& p, T* x, T* scratch) { unsqueeze(p, N, 2 * H, 2 * W, C, x, scratch); });
+        each([&](const Exec& p, T* x, T* scratch) { split_halves(p, N * H * W, 4 * C, x, scratch); });
+        each([&](const Exec& p, T* x, T* scratch) { merge_halves(p, N * H * W, 4 * C, x, scratch); });
     }
 };
 
-INSTANTIATE_TEST_SUITE_P(Targets, KernelParity, testing::Values(test::kRehearsal, test::kCuda),
+INSTANTIATE_TEST_SUITE_P(Targets, KernelParity, testing::Values(test::kGpuPaths, test::kCuda),
                          test::target_name);
 
 // Strides of whole packs, where 16 bytes go at a time, and others.
@@ -213,8 +213,8 @@ TEST_P(KernelParity, Col2im) {
     // Ten terms each, of normal numbers: none above 5.
     const double error = test::sum_error<real>(10, std::vector<double>(10, 5.0));
     for (const bool mirror : {false, true})
-        expect_parity(0, [&](Side& side) {
-            col2im(side.place, rows, {C, false, false, stride}, mirror, side.in(columns),
+        expect_parity(0, [&](DeviceSide& side) {
+            col2im(side.exec, rows, {C, false, false, stride}, mirror, side.in(columns),
                       side.out(target, {error}), target_stride);
         });
 }
@@ -228,19 +228,19 @@ TEST_P(KernelParity, ZeroConvolution) {
                    dout = random.normals<real>(rows * C);
         const auto scale = random.normals(C);
         expect_parity(
-            kDouble, [&](Side& side) { exp_scale(side.place, C, side.in(logs), side.out(nans<double>(C))); });
+            kDouble, [&](DeviceSide& side) { exp_scale(side.exec, C, side.in(logs), side.out(nans<double>(C))); });
         for (const bool edge : {false, true})
-            expect_parity(kFloat, [&](Side& side) {
-                zero_convolution_finish(side.place, {H, W, 0, N * H}, C, edge ? side.in(weight) : nullptr, 3,
+            expect_parity(kFloat, [&](DeviceSide& side) {
+                zero_convolution_finish(side.exec, {H, W, 0, N * H}, C, edge ? side.in(weight) : nullptr, 3,
                                         side.in(bias), side.in(scale), side.out(out));
             });
-        expect_parity(kFloat, [&](Side& side) {
-            zero_convolution_backward(side.place, rows, C, side.in(scale), side.in(out), side.out(dout),
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            zero_convolution_backward(side.exec, rows, C, side.in(scale), side.in(out), side.out(dout),
                                       side.out(bias), side.out(logs),
                                       side.scratch<double>(column_scratch(2, C)));
         });
-        expect_parity(kFloat, [&](Side& side) {
-            edge_weight_backward(side.place, N, H, W, C, side.in(dout), side.out(weight), 3,
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            edge_weight_backward(side.exec, N, H, W, C, side.in(dout), side.out(weight), 3,
                                  side.scratch<double>(column_scratch(9, C)));
         });
     }
@@ -248,8 +248,8 @@ TEST_P(KernelParity, ZeroConvolution) {
     for (const auto& size : {std::pair<index_t, index_t>{1, 1}, {1, 4}, {4, 1}, {2, 2}}) {
         const index_t H = size.first, W = size.second;  // clang 14 captures no structured binding
         const auto dpre = random.normals<real>(3 * H * W * 2);
-        expect_parity(kFloat, [&](Side& side) {
-            edge_weight_backward(side.place, 3, H, W, 2, side.in(dpre),
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            edge_weight_backward(side.exec, 3, H, W, 2, side.in(dpre),
                                  side.out(std::vector<real>(18, real{1})), 1,
                                  side.scratch<double>(column_scratch(9, 2)));
         });
@@ -263,31 +263,31 @@ TEST_P(KernelParity, Couplings) {
         const auto out = random.normals<real>(N * rows * C),
                    additive = random.normals<real>(N * rows * C / 2), dh = random.normals<real>(N * rows * C);
         const auto h = random.normals(N * rows * C), logdet = random.normals(N);
-        expect_parity(kDouble, [&](Side& side) {
-            affine_coupling_forward(side.place, N, rows, C, side.in(out), side.out(h), side.out(logdet),
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            affine_coupling_forward(side.exec, N, rows, C, side.in(out), side.out(h), side.out(logdet),
                                     side.scratch<double>(group_scratch(N)));
         });
-        expect_parity(kDouble, [&](Side& side) {
-            affine_coupling_inverse(side.place, N * rows, C, side.in(out), side.out(h));
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            affine_coupling_inverse(side.exec, N * rows, C, side.in(out), side.out(h));
         });
-        expect_parity(kFloat, [&](Side& side) {
-            affine_coupling_backward(side.place, N * rows, C, -0.3, side.in(out),
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            affine_coupling_backward(side.exec, N * rows, C, -0.3, side.in(out),
                                      side.out(nans<real>(N * rows * C)), side.out(h), side.out(dh));
         });
-        expect_parity(kDouble, [&](Side& side) {
-            additive_coupling_forward(side.place, N * rows, C, side.in(additive), side.out(h));
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            additive_coupling_forward(side.exec, N * rows, C, side.in(additive), side.out(h));
         });
-        expect_parity(kDouble, [&](Side& side) {
-            additive_coupling_inverse(side.place, N * rows, C, side.in(additive), side.out(h));
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            additive_coupling_inverse(side.exec, N * rows, C, side.in(additive), side.out(h));
         });
-        expect_parity(kFloat, [&](Side& side) {
-            additive_coupling_backward(side.place, N * rows, C, side.in(additive),
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            additive_coupling_backward(side.exec, N * rows, C, side.in(additive),
                                        side.out(nans<real>(N * rows * C / 2)), side.out(h), side.in(dh));
         });
     }
 }
 
-TEST_P(KernelParity, Dequantisation) {
+TEST_P(KernelParity, Dequantization) {
     for (const index_t D : {1, 48, 51})
         for (const bool uniform : {false, true}) {
             const index_t N = 3;
@@ -296,22 +296,22 @@ TEST_P(KernelParity, Dequantisation) {
             const std::vector<std::uint64_t> numbers = {5, 0, std::uint64_t{1} << 40};
             auto h = random.normals(N * D, 0.3);
             h[D] = std::numeric_limits<double>::quiet_NaN();
-            const auto noise = [&](Side& side) {
-                return Noise{uniform, 77, Purpose::dequantise, side.in(numbers)};
+            const auto noise = [&](DeviceSide& side) {
+                return Noise{uniform, 77, Purpose::dequantize, side.in(numbers)};
             };
-            expect_parity(0, [&](Side& side) {
-                dequantise(side.place, N, D, 5, side.in(pixels), noise(side), side.out(nans<double>(N * D)));
+            expect_parity(0, [&](DeviceSide& side) {
+                dequantize(side.exec, N, D, 5, side.in(pixels), noise(side), side.out(nans<double>(N * D)));
             });
-            expect_parity(kDouble, [&](Side& side) {
-                dequantise_difference(side.place, N, D, 5, side.in(pixels), noise(side), side.in(h),
+            expect_parity(kDouble, [&](DeviceSide& side) {
+                dequantize_difference(side.exec, N, D, 5, side.in(pixels), noise(side), side.in(h),
                                       side.out(nans<double>(N)), side.scratch<double>(group_scratch(N)));
             });
-            expect_parity(0, [&](Side& side) {
-                largest_values(side.place, N, D, side.in(h), side.out(nans<double>(N)),
+            expect_parity(0, [&](DeviceSide& side) {
+                largest_values(side.exec, N, D, side.in(h), side.out(nans<double>(N)),
                                side.scratch<double>(group_scratch(N)));
             });
-            expect_parity(0, [&](Side& side) {
-                quantise(side.place, N * D, 5, side.in(h), side.out(std::vector<std::uint8_t>(N * D, 7)));
+            expect_parity(0, [&](DeviceSide& side) {
+                quantize(side.exec, N * D, 5, side.in(h), side.out(std::vector<std::uint8_t>(N * D, 7)));
             });
         }
 }
@@ -325,29 +325,29 @@ TEST_P(KernelParity, Gaussians) {
         const index_t second = shared ? C : 1;
         const auto parameters = random.normals<real>((shared ? 1 : N) * rows * 2 * C, 0.3);
         const auto z = random.normals(N * rows * latents.z_stride), logp = random.normals(N);
-        expect_parity(kDouble, [&](Side& side) {
+        expect_parity(kDouble, [&](DeviceSide& side) {
             const real* const p = side.in(parameters);
-            gaussian_log_density(side.place, latents, layout, p, p + second, side.in(z), side.out(logp),
+            gaussian_log_density(side.exec, latents, layout, p, p + second, side.in(z), side.out(logp),
                                  side.scratch<double>(group_scratch(N)));
         });
-        expect_parity(kDouble, [&](Side& side) {
+        expect_parity(kDouble, [&](DeviceSide& side) {
             const real* const p = side.in(parameters);
-            gaussian_encode(side.place, latents, layout, p, p + second, side.out(z));
+            gaussian_encode(side.exec, latents, layout, p, p + second, side.out(z));
         });
-        expect_parity(kDouble, [&](Side& side) {
+        expect_parity(kDouble, [&](DeviceSide& side) {
             const real* const p = side.in(parameters);
-            gaussian_decode(side.place, latents, layout, p, p + second, side.out(z));
+            gaussian_decode(side.exec, latents, layout, p, p + second, side.out(z));
         });
-        expect_parity(kFloat, [&](Side& side) {
+        expect_parity(kFloat, [&](DeviceSide& side) {
             const real* const p = side.in(parameters);
             real* const dp = side.out(nans<real>(static_cast<index_t>(parameters.size())));
-            gaussian_backward(side.place, latents, layout, p, p + second, side.in(z), -0.3,
+            gaussian_backward(side.exec, latents, layout, p, p + second, side.in(z), -0.3,
                               side.out(nans<real>(static_cast<index_t>(z.size()))), dp, dp + second);
         });
     }
     for (const index_t size : {1, 2, 3, 4, 50})
-        expect_parity(kDouble, [&](Side& side) {
-            gaussian_noise(side.place, {3, 1, size, size}, 9, std::uint64_t{1} << 33, 2, 0.7,
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            gaussian_noise(side.exec, {3, 1, size, size}, 9, std::uint64_t{1} << 33, 2, 0.7,
                            side.out(nans<double>(3 * size)));
         });
 }
@@ -373,14 +373,14 @@ TEST_P(KernelParity, AffineRows) {
                     errors.push_back(test::sum_error<double>(C + 2, terms));
                     gradient_errors.push_back(test::sum_error<real>(C + 1, gradient_terms));
                 }
-            expect_parity(0, [&](Side& side) {
-                affine_rows(side.place, rows, C, side.in(M), side.in(shift), side.out(h, errors));
+            expect_parity(0, [&](DeviceSide& side) {
+                affine_rows(side.exec, rows, C, side.in(M), side.in(shift), side.out(h, errors));
             });
-            expect_parity(0, [&](Side& side) {
-                affine_rows_gradient(side.place, rows, C, side.in(M), side.out(dh, gradient_errors));
+            expect_parity(0, [&](DeviceSide& side) {
+                affine_rows_gradient(side.exec, rows, C, side.in(M), side.out(dh, gradient_errors));
             });
-            expect_parity(0, [&](Side& side) {
-                cast_with_one(side.place, rows, C, side.in(h), side.out(nans<real>(rows * (C + 1))));
+            expect_parity(0, [&](DeviceSide& side) {
+                cast_with_one(side.exec, rows, C, side.in(h), side.out(nans<real>(rows * (C + 1))));
             });
         }
 }
@@ -396,8 +396,8 @@ TEST_P(KernelParity, Folding) {
             expect_folded_networks<real>(edge, order);
             expect_folded_networks<bfloat16>(edge, order);
             const auto W = random.normals<real>(C * 9 * (w + edge)), d = random.normals<real>(stride * w);
-            expect_parity(kFloat, [&](Side& side) {
-                unpack_taps(side.place, C, w, edge, order, side.in(d), side.out(W));
+            expect_parity(kFloat, [&](DeviceSide& side) {
+                unpack_taps(side.exec, C, w, edge, order, side.in(d), side.out(W));
             });
         }
 }
@@ -421,34 +421,34 @@ TEST_P(KernelParity, Moments) {
         std::vector<double> errors = test::column_sum_errors<double>(rows, C, stride, x);
         for (const double error : test::column_sum_errors<double>(rows, C, stride, squares))
             errors.push_back(error);
-        expect_parity(kDouble, [&](Side& side) {
-            add_moments(side.place, rows, C, side.in(x), stride, side.out(moments, errors),
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            add_moments(side.exec, rows, C, side.in(x), stride, side.out(moments, errors),
                         side.scratch<double>(column_scratch(2, C)));
         });
         std::vector<double> sane = moments;
         for (index_t c = 0; c < C; ++c) sane[C + c] = 100 + sane[c] * sane[c];
-        expect_parity(kFloat, [&](Side& side) {
-            actnorm_from_moments(side.place, 10, C, side.in(sane), side.out(nans<real>(C)),
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            actnorm_from_moments(side.exec, 10, C, side.in(sane), side.out(nans<real>(C)),
                                  side.out(nans<real>(C)));
         });
     }
-    expect_parity(0, [&](Side& side) {
+    expect_parity(0, [&](DeviceSide& side) {
         double* const x = side.out(nans<double>(1000));
-        fill(side.place, 1000, 2.5, x);
-        copy(side.place, 1000, x, side.out(nans<double>(1000)));
+        fill(side.exec, 1000, 2.5, x);
+        copy(side.exec, 1000, x, side.out(nans<double>(1000)));
     });
 }
 
-TEST_P(KernelParity, KeptStates) {
+TEST_P(KernelParity, SavedStates) {
     for (const auto& [rows, C] : {std::pair<index_t, index_t>{1, 4}, {61, 12}, {62, 12}, {500, 24}}) {
         expect_roundings<float>(rows, C);
         expect_roundings<bfloat16>(rows, C);
     }
     const auto h = Random(19).normals(1000);
-    expect_parity(0, [&](Side& side) {
-        float* const kept = side.out(nans<float>(1000));
-        keep_float(side.place, 1000, side.in(h), kept);
-        restore_float(side.place, 1000, kept, side.out(nans<double>(1000)));
+    expect_parity(0, [&](DeviceSide& side) {
+        float* const saved = side.out(nans<float>(1000));
+        save_float(side.exec, 1000, side.in(h), saved);
+        restore_float(side.exec, 1000, saved, side.out(nans<double>(1000)));
     });
 }
 
@@ -457,12 +457,12 @@ TEST_P(KernelParity, Permutations) {
     expect_permutations<real>();
 }
 
-TEST_P(KernelParity, Optimiser) {
+TEST_P(KernelParity, Optimizer) {
     Random random(13);
     for (const index_t count : {1, 16, 1000, 1001})
         for (const bool adam : {false, true})
             for (const bool averaged : {false, true}) {
-                OptimiserStep step;
+                OptimizerStep step;
                 step.adam = adam;
                 step.lr_t = 0.01;
                 step.weight_decay = 0.1;
@@ -472,32 +472,32 @@ TEST_P(KernelParity, Optimiser) {
                 for (real& x : v) x = std::abs(x);
                 const auto g = random.normals<real>(count), w = random.normals<real>(count),
                            m = random.normals<real>(count), ema = random.normals<real>(count);
-                expect_parity(kFloat, [&](Side& side) {
-                    optimiser_step(side.place, count, step, side.in(g), side.out(w), side.out(m), side.out(v),
+                expect_parity(kFloat, [&](DeviceSide& side) {
+                    optimizer_step(side.exec, count, step, side.in(g), side.out(w), side.out(m), side.out(v),
                                    averaged ? side.out(ema) : nullptr);
                 });
                 // bf16: equal bits, unless what is rounded differs in its last place; amid a step too.
-                std::vector<bfloat16> narrow_m, narrow_v;
-                for (const real x : m) narrow_m.push_back(round_to<bfloat16>(x));
-                for (const real x : v) narrow_v.push_back(round_to<bfloat16>(x));
-                expect_parity(1e-2, [&](Side& side) {
-                    optimiser_step(side.place, count, step, side.in(g), side.out(w), side.out(narrow_m),
-                                   side.out(narrow_v), averaged ? side.out(ema) : nullptr);
+                std::vector<bfloat16> m_bf16, v_bf16;
+                for (const real x : m) m_bf16.push_back(round_to<bfloat16>(x));
+                for (const real x : v) v_bf16.push_back(round_to<bfloat16>(x));
+                expect_parity(1e-2, [&](DeviceSide& side) {
+                    optimizer_step(side.exec, count, step, side.in(g), side.out(w), side.out(m_bf16),
+                                   side.out(v_bf16), averaged ? side.out(ema) : nullptr);
                 });
-                expect_parity(kFloat, [&](Side& side) {
-                    optimiser_step(side.place, count, side.in(std::vector<OptimiserStep>{step}),
+                expect_parity(kFloat, [&](DeviceSide& side) {
+                    optimizer_step(side.exec, count, side.in(std::vector<OptimizerStep>{step}),
                                    side.in(std::vector<double>{1.0}), side.in(g), side.out(w), side.out(m),
                                    side.out(v), averaged ? side.out(ema) : nullptr, 0);
                 });
             }
     for (const index_t count : {1, 16384, 16385, 100003}) {
         const auto x = random.normals<real>(count);
-        expect_parity(kDouble, [&](Side& side) {
-            sum_of_squares(side.place, count, side.in(x), side.out(nans<double>(1)),
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            sum_of_squares(side.exec, count, side.in(x), side.out(nans<double>(1)),
                            side.scratch<double>(square_scratch()));
         });
-        expect_parity(0, [&](Side& side) {  // whole numbers: exact in any order
-            checksum(side.place, count, side.in(x), side.out(nans<double>(1)),
+        expect_parity(0, [&](DeviceSide& side) {  // whole numbers: exact in any order
+            checksum(side.exec, count, side.in(x), side.out(nans<double>(1)),
                      side.scratch<double>(square_scratch()));
         });
     }
@@ -518,44 +518,44 @@ TEST_P(KernelParity, Mixings) {
         const auto factors = [&](const real* p, const real* f) {
             return LuFactors{f, f + C, p, p + C, p + C + C * C};
         };
-        expect_parity(kDouble, [&](Side& side) {
-            dense_weight(side.place, K, C, stride, side.in(parameters), side.out(nans<double>(n)));
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            dense_weight(side.exec, K, C, stride, side.in(parameters), side.out(nans<double>(n)));
         });
-        expect_parity(kDouble, [&](Side& side) {
+        expect_parity(kDouble, [&](DeviceSide& side) {
             const real* const p = side.in(parameters);
-            lu_weight(side.place, K, C, stride, fixed_stride, factors(p, side.in(fixed)),
+            lu_weight(side.exec, K, C, stride, fixed_stride, factors(p, side.in(fixed)),
                       side.out(nans<double>(n)));
-            lu_log_determinant(side.place, K, C, stride, p, side.out(nans<double>(K)));
+            lu_log_determinant(side.exec, K, C, stride, p, side.out(nans<double>(K)));
         });
         for (const bool reversed : {false, true})
-            expect_parity(0, [&](Side& side) {
-                permutation_weight(side.place, K, C, fixed_stride, reversed ? nullptr : side.in(fixed),
+            expect_parity(0, [&](DeviceSide& side) {
+                permutation_weight(side.exec, K, C, fixed_stride, reversed ? nullptr : side.in(fixed),
                                    side.out(nans<double>(n)), side.out(nans<double>(n)),
                                    side.out(nans<double>(K)), side.out(nans<double>(K)));
             });
         auto biases = random.normals<real>(K * stride, 0.2), scales = random.normals<real>(K * stride, 0.2);
         biases[stride + 1] = std::numeric_limits<real>::infinity();
         const auto W = random.normals(n), inverse = random.normals(n);
-        expect_parity(kDouble, [&](Side& side) {
-            fold_mixing(side.place, K, C, 64, stride, side.in(biases), side.in(scales),
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            fold_mixing(side.exec, K, C, 64, stride, side.in(biases), side.in(scales),
                         {side.in(W), side.in(inverse), side.out(nans<double>(n)), side.out(nans<double>(n)),
                          side.out(nans<double>(K * C)), side.out(nans<double>(K * C)),
                          side.out(std::vector<double>(K, 1.5)), side.out(nans<double>(K)),
                          side.out(std::vector<double>(K, 2.0))});
         });
-        expect_parity(0, [&](Side& side) { add_to_all(side.place, n, side.in(W), side.out(inverse)); });
+        expect_parity(0, [&](DeviceSide& side) { add_to_all(side.exec, n, side.in(W), side.out(inverse)); });
         const auto dMc = random.normals<real>(C * (C + 1)), bias = random.normals<real>(C, 0.2),
                    logs = random.normals<real>(C, 0.2);
-        expect_parity(kFloat, [&](Side& side) {
-            dense_weight_gradient(side.place, C, side.in(dMc), side.in(inverse), side.in(bias), side.in(logs),
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            dense_weight_gradient(side.exec, C, side.in(dMc), side.in(inverse), side.in(bias), side.in(logs),
                                   0.7, side.out(parameters));
         });
-        expect_parity(kFloat, [&](Side& side) {
-            actnorm_gradient(side.place, C, side.in(dMc), side.in(W), side.in(bias), side.in(logs), 0.7,
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            actnorm_gradient(side.exec, C, side.in(dMc), side.in(W), side.in(bias), side.in(logs), 0.7,
                              side.out(bias), side.out(logs));
         });
-        expect_parity(kFloat, [&](Side& side) {
-            lu_gradient(side.place, C, side.in(dMc), factors(side.in(parameters), side.in(fixed)),
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            lu_gradient(side.exec, C, side.in(dMc), factors(side.in(parameters), side.in(fixed)),
                         side.in(bias), side.in(logs), 0.7, side.scratch<double>(C * C), side.out(bias),
                         side.out(std::vector<real>(C * C, real{1})),
                         side.out(std::vector<real>(C * C, real{1})));
@@ -571,35 +571,35 @@ TEST_P(KernelParity, Classes) {
                logs = random.normals<real>(J, 0.2), map = random.normals<real>(pixels * J),
                maps = random.normals<real>(N * pixels * J);
     const auto sums = random.normals(N * J), z = random.normals(N * pixels * C);
-    expect_parity(kFloat, [&](Side& side) {
-        class_vectors(side.place, classes, J, side.in(weight), side.in(bias), side.in(logs),
+    expect_parity(kFloat, [&](DeviceSide& side) {
+        class_vectors(side.exec, classes, J, side.in(weight), side.in(bias), side.in(logs),
                       side.out(nans<real>(classes * J)));
     });
-    expect_parity(kFloat, [&](Side& side) {
-        class_maps(side.place, N, pixels, J, side.in(map), side.in(weight), side.in(labels),
+    expect_parity(kFloat, [&](DeviceSide& side) {
+        class_maps(side.exec, N, pixels, J, side.in(map), side.in(weight), side.in(labels),
                    side.out(nans<real>(N * pixels * J)));
     });
-    expect_parity(kFloat, [&](Side& side) {
-        class_maps_backward(side.place, N, pixels, J, side.in(maps), side.out(nans<real>(pixels * J)),
+    expect_parity(kFloat, [&](DeviceSide& side) {
+        class_maps_backward(side.exec, N, pixels, J, side.in(maps), side.out(nans<real>(pixels * J)),
                             side.out(nans<double>(N * J)));
     });
-    expect_parity(kFloat, [&](Side& side) {
-        class_vectors_backward(side.place, N, classes, J, side.in(labels), side.in(sums), side.in(weight),
+    expect_parity(kFloat, [&](DeviceSide& side) {
+        class_vectors_backward(side.exec, N, classes, J, side.in(labels), side.in(sums), side.in(weight),
                                side.in(logs), side.out(weight), side.out(bias), side.out(logs));
     });
     const auto linear = random.normals<real>(C * classes);
     const auto means = random.normals(N * C);
     const auto logits = random.normals(N * classes);
     std::vector<double> probabilities(N * classes, 1.0 / 3);
-    expect_parity(kDouble, [&](Side& side) {
-        spatial_mean(side.place, N, pixels, C, side.in(z), side.out(nans<double>(N * C)));
-        class_logits(side.place, N, C, classes, side.in(means),
+    expect_parity(kDouble, [&](DeviceSide& side) {
+        spatial_mean(side.exec, N, pixels, C, side.in(z), side.out(nans<double>(N * C)));
+        class_logits(side.exec, N, C, classes, side.in(means),
                      {side.in(linear), side.in(bias), side.in(logs)}, side.out(nans<double>(N * classes)));
-        cross_entropy(side.place, N, classes, side.in(labels), side.out(logits), side.out(nans<double>(N)),
+        cross_entropy(side.exec, N, classes, side.in(labels), side.out(logits), side.out(nans<double>(N)),
                       side.out(nans<double>(N)));
     });
-    expect_parity(kFloat, [&](Side& side) {
-        classifier_backward(side.place, N, pixels, C, classes, side.in(labels), side.in(means),
+    expect_parity(kFloat, [&](DeviceSide& side) {
+        classifier_backward(side.exec, N, pixels, C, classes, side.in(labels), side.in(means),
                             side.in(probabilities), {side.in(linear), side.in(bias), side.in(logs)}, 0.3,
                             side.out(nans<double>(N * classes)), side.out(linear), side.out(bias),
                             side.out(logs), side.out(maps));
@@ -616,10 +616,10 @@ TEST_P(KernelParity, StepSums) {
                              test::sum_error<double>(2 * N + 1, prior) + test::sum_error<double>(N, bits);
         for (const bool broken : {false, true}) {
             if (broken) difference[N / 2] = std::numeric_limits<double>::quiet_NaN();
-            expect_parity(kDouble, [&](Side& side) {
+            expect_parity(kDouble, [&](DeviceSide& side) {
                 auto* const sums =
                     reinterpret_cast<StepSums*>(side.out(std::vector<double>{1, 2, 3, 0.5, 7}, {error}));
-                add_step_sums(side.place, N, side.in(logdet), side.in(prior), side.in(bits), nullptr,
+                add_step_sums(side.exec, N, side.in(logdet), side.in(prior), side.in(bits), nullptr,
                               side.in(difference), sums, side.scratch<double>(group_scratch(1)));
             });
         }
@@ -632,32 +632,32 @@ TEST_P(KernelParity, Matrices) {
     const auto C = random.normals<real>(m * stride), bias = random.normals<real>(n);
     const auto narrow = rounded<bfloat16>(random.normals(m * stride));
     for (const bool with_bias : {false, true}) {
-        expect_parity(kFloat, [&](Side& side) {
-            bias_relu(side.place, m, n, stride, with_bias ? side.in(bias) : nullptr, side.out(C));
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            bias_relu(side.exec, m, n, stride, with_bias ? side.in(bias) : nullptr, side.out(C));
         });
-        expect_parity(kNarrow, [&](Side& side) {
-            bias_relu(side.place, m, n, stride, with_bias ? side.in(bias) : nullptr, side.out(narrow));
+        expect_parity(kNarrow, [&](DeviceSide& side) {
+            bias_relu(side.exec, m, n, stride, with_bias ? side.in(bias) : nullptr, side.out(narrow));
         });
     }
-    expect_parity(0, [&](Side& side) { cast(side.place, m, side.in(C), side.out(nans<bfloat16>(m))); });
-    expect_parity(0, [&](Side& side) { identity(side.place, n, side.out(nans<double>(n * n))); });
+    expect_parity(0, [&](DeviceSide& side) { cast(side.exec, m, side.in(C), side.out(nans<bfloat16>(m))); });
+    expect_parity(0, [&](DeviceSide& side) { identity(side.exec, n, side.out(nans<double>(n * n))); });
     // Addresses differ from place to place; what stands there does not.
     const std::vector<double> matrices = random.normals(count * n);
-    for (const Place& place : {test::cpu(), target()}) {
-        Side side(place);
+    for (const Exec& exec : {test::cpu(), target()}) {
+        DeviceSide side(exec);
         double* const first = side.in(matrices);
         auto** const pointers = reinterpret_cast<double**>(side.in(std::vector<std::uint64_t>(count)));
-        row_pointers(place, count, n, first, pointers);
-        const std::vector<double*> found = downloaded(place, count, pointers);
+        row_pointers(exec, count, n, first, pointers);
+        const std::vector<double*> found = downloaded(exec, count, pointers);
         for (index_t k = 0; k < count; ++k) EXPECT_EQ(found[k], first + k * n);
     }
     auto W = random.normals(count * n * n), inverse = random.normals(count * n * n);
     W[n * n + 5] = std::numeric_limits<double>::infinity();
     inverse[2 * n * n + 7] = std::numeric_limits<double>::quiet_NaN();
     const std::vector<int> failed = {0, 0, 0};
-    expect_parity(kDouble, [&](Side& side) {
-        log_abs_diagonal(side.place, count, n, side.in(inverse), side.out(nans<double>(count)));
-        condition_numbers(side.place, count, n, side.in(W), side.in(inverse), side.in(failed),
+    expect_parity(kDouble, [&](DeviceSide& side) {
+        log_abs_diagonal(side.exec, count, n, side.in(inverse), side.out(nans<double>(count)));
+        condition_numbers(side.exec, count, n, side.in(W), side.in(inverse), side.in(failed),
                           side.in(failed), side.out(nans<double>(count)),
                           side.scratch<double>(group_scratch(count)));
     });

@@ -31,7 +31,7 @@ TEST(Philox, StreamsOfOtherSeedsPurposesItemsAndBlocksDiffer) {
     std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>> seen;
     int streams = 0;
     for (const std::uint64_t seed : {0ull, 1ull, 1ull << 32})
-        for (const Purpose purpose : {Purpose::dequantise, Purpose::sample, Purpose::weights})
+        for (const Purpose purpose : {Purpose::dequantize, Purpose::sample, Purpose::weights})
             for (const std::uint64_t item : {0ull, 1ull, 1ull << 32, ~0ull})
                 for (const std::uint64_t block : {0ull, 1ull, 1ull << 32}) {
                     const PhiloxWords w = philox_block(seed, purpose, item, block);

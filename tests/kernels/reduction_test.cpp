@@ -1,5 +1,5 @@
 // The drivers behind the kernels: sums have a fixed number of partials, so nothing depends on the number of
-// threads, and nothing runs on Device::none.
+// threads, and nothing runs on Device::count_only.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,7 +12,7 @@
 #include "kernels/coupling.h"
 #include "kernels/gaussian.h"
 #include "kernels/mixing.h"
-#include "kernels/optimiser.h"
+#include "kernels/optimizer.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
@@ -33,9 +33,9 @@ TEST(Reductions, ColumnSumsDoNotDependOnThreads) {
     for (const index_t rows : {1, 63, 64, 65, 5000}) {
         const index_t C = 17;
         const std::vector<double> x = test::Random(1).normals(rows * C);
-        expect_same_for_all_thread_counts([&](const Place& place) {
+        expect_same_for_all_thread_counts([&](const Exec& exec) {
             std::vector<double> moments(2 * C, 0.0), partial(column_scratch(2, C));
-            add_moments(place, rows, C, x.data(), C, moments.data(), partial.data());
+            add_moments(exec, rows, C, x.data(), C, moments.data(), partial.data());
             return moments;
         });
     }
@@ -59,16 +59,16 @@ TEST(Reductions, GroupSumsDoNotDependOnThreads) {
     const Latents latents{5, 100, 7, 7};
     const std::vector<double> z = test::Random(3).normals(5 * 100 * 7);
     const std::vector<real> parameters = test::Random(4).normals<real>(5 * 100 * 14, 0.3);
-    expect_same_for_all_thread_counts([&](const Place& place) {
+    expect_same_for_all_thread_counts([&](const Exec& exec) {
         std::vector<double> logp(5, 0.0), partial(group_scratch(5));
-        gaussian_log_density(place, latents, interleaved_gaussian(7), parameters.data(),
+        gaussian_log_density(exec, latents, interleaved_gaussian(7), parameters.data(),
                              parameters.data() + 1, z.data(), logp.data(), partial.data());
         return logp;
     });
     const std::vector<real> x = test::Random(5).normals<real>(100003);
-    expect_same_for_all_thread_counts([&](const Place& place) {
+    expect_same_for_all_thread_counts([&](const Exec& exec) {
         std::vector<double> result(1), partial(square_scratch());
-        sum_of_squares(place, 100003, x.data(), result.data(), partial.data());
+        sum_of_squares(exec, 100003, x.data(), result.data(), partial.data());
         return result;
     });
 }
@@ -90,15 +90,15 @@ TEST(Reductions, RowProductsDoNotDependOnThreads) {
     const index_t rows = 1001, C = 12;
     const std::vector<double> M = test::Random(8).normals(C * C), shift = test::Random(9).normals(C),
                               x = test::Random(10).normals(rows * C);
-    expect_same_for_all_thread_counts([&](const Place& place) {
+    expect_same_for_all_thread_counts([&](const Exec& exec) {
         std::vector<double> h = x;
-        affine_rows(place, rows, C, M.data(), shift.data(), h.data());
+        affine_rows(exec, rows, C, M.data(), shift.data(), h.data());
         return h;
     });
 }
 
 TEST(Drivers, RunNothingOnDeviceNone) {
-    const Place none{Device::none, 2, nullptr};
+    const Exec none{Device::count_only, 2, nullptr};
     double* const nowhere = reinterpret_cast<double*>(64);  // an address of a counting arena
     real* const nothing = reinterpret_cast<real*>(64);
     fill(none, 1000, 1.0, nowhere);

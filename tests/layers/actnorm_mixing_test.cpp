@@ -2,14 +2,14 @@
 
 #include <limits>
 
-#include "tests/layers/alone.h"
+#include "tests/layers/layer_harness.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
 
-struct AloneMixing : Alone {
+struct AloneMixing : LayerHarness {
     AloneMixing(index_t N, const Shape& shape, Permutation permutation = Permutation::invconv)
-        : Alone(N, shape, [&](Parameters& parameters) {
+        : LayerHarness(N, shape, [&](Parameters& parameters) {
               return std::make_unique<ActnormMixing>(shape, permutation, "step", parameters);
           }) {
         ActnormMixing::allocate({&mixing, 1}, machine.derived, &condition);
@@ -127,7 +127,7 @@ TEST_P(ActnormMixingTest, TogetherOrOneByOneIsTheSame) {
     for (index_t k = 0; k < K; ++k) {
         layers.push_back(std::make_unique<ActnormMixing>(Shape{2, 2, C}, GetParam(),
                                                          "step" + std::to_string(k), parameters));
-        parameters.add("between" + std::to_string(k), {5}, Start::zeros);  // as a coupling's tensors
+        parameters.add("between" + std::to_string(k), {5}, Init::zeros);  // as a coupling's tensors
         steps.push_back(layers.back().get());
     }
     const Values values(parameters, machine.backend.solver(), 5);

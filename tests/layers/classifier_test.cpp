@@ -2,7 +2,7 @@
 
 #include "tests/layers/fixture.h"
 #include "tests/layers/gradient_check.h"
-#include "tests/layers/naive.h"
+#include "tests/layers/direct_network.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

@@ -4,9 +4,9 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "tests/layers/alone.h"
-#include "tests/layers/naive.h"
-#include "tests/layers/plain_conv.h"
+#include "tests/layers/layer_harness.h"
+#include "tests/layers/direct_network.h"
+#include "tests/layers/direct_conv.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -19,10 +19,10 @@ ModelConfig config_of(CouplingKind kind, bool edge, index_t width) {
     return config;
 }
 
-struct AloneCoupling : Alone {
+struct AloneCoupling : LayerHarness {
     AloneCoupling(const ModelConfig& config, index_t N, const Shape& shape, index_t tile,
                   Engine engine = Engine::products)
-        : Alone(N, shape, [&](Parameters& parameters) {
+        : LayerHarness(N, shape, [&](Parameters& parameters) {
               return std::make_unique<Coupling>(config, shape, Precision::fp32, engine, tile, "step",
                                                 parameters);
           }) {}
@@ -56,7 +56,7 @@ TEST_P(CouplingTest, ALibrarysConvolutionGivesTheSameLayer) {
         const Shape shape{4, 5, 4};
         AloneCoupling products(config(7), N, shape, 2), library(config(7), N, shape, 2, Engine::library);
         EXPECT_THROW(library.loss(), std::runtime_error);  // the CPU has none
-        PlainConv conv;
+        DirectConv conv;
         library.machine.context.conv = &conv;
         library.machine.context.blocking.block_pixels = block_pixels;
         EXPECT_NEAR(library.loss(), products.loss(), 1e-12);
@@ -88,7 +88,7 @@ TEST_P(CouplingTest, IsTheSpecificationsNetworkWrittenOut) {
     const bool affine = std::get<0>(GetParam()) == CouplingKind::affine, edge = std::get<1>(GetParam());
     AloneCoupling alone(config(w), N, shape, 2);
     alone.loss();
-    const NaiveNetwork network = naive_network(alone.parameters, "step/coupling", shape, N, w,
+    const DirectNetwork network = naive_network(alone.parameters, "step/coupling", shape, N, w,
                                                affine ? shape.C : half, edge, alone.x.data());
     std::vector<double> logdet(N, 0.0);
     for (index_t row = 0; row < rows; ++row)
@@ -113,7 +113,7 @@ TEST(Coupling, LargeImagesAreTakenInBlocksWithoutASeam) {
     const index_t N = 2, w = 3;
     AloneCoupling alone(config_of(CouplingKind::affine, true, w), N, shape, 2);
     alone.loss();
-    const NaiveNetwork network =
+    const DirectNetwork network =
         naive_network(alone.parameters, "step/coupling", shape, N, w, shape.C, true, alone.x.data());
     double worst = 0;
     for (index_t row = 0; row < N * shape.pixels(); ++row) {
@@ -134,15 +134,15 @@ TEST_P(CouplingTest, KeptMapsGiveTheSameGradientsAsRecomputedOnes) {
     alone.backward();
     const std::vector<double> x = alone.h, dx = alone.dh, gradient = alone.values.gradient;
 
-    const Coupling::SavedMaps kept = alone.coupling->take_maps(kCpuBlocking, alone.machine.stored, alone.N);
-    alone.run(alone.x, [&](Flow& flow) { alone.coupling->forward(alone.machine.context, flow, &kept); });
+    const Coupling::SavedMaps saved = alone.coupling->take_maps(kCpuBlocking, alone.machine.stored, alone.N);
+    alone.run(alone.x, [&](Flow& flow) { alone.coupling->forward(alone.machine.context, flow, &saved); });
     EXPECT_EQ(alone.h, y);
     EXPECT_EQ(alone.logdet, logdet);
     std::fill(alone.values.gradient.begin(), alone.values.gradient.end(), 0.0);
     alone.dh = alone.g;
     Flow flow{alone.N, alone.h.data(), alone.logdet.data(), alone.prior.data()};
     Gradient gradients{alone.dh.data(), alone.dlogp, 0, {alone.values.gradient.data()}};
-    alone.coupling->backward(alone.machine.context, flow, gradients, &kept);
+    alone.coupling->backward(alone.machine.context, flow, gradients, &saved);
     EXPECT_EQ(alone.h, x);
     EXPECT_EQ(alone.dh, dx);
     EXPECT_EQ(alone.values.gradient, gradient);

@@ -9,7 +9,7 @@
 #include "kernels/elementwise.h"
 #include "tests/layers/fixture.h"
 #include "tests/layers/model.h"
-#include "tests/side.h"
+#include "tests/device_parity.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -36,20 +36,20 @@ double relative_error(const Numbers& x, const Numbers& y) {
 }
 
 // A model whose arrays all lie in the memory of a target.
-class Placed {
+class ExecCase {
   public:
     // zero_networks: couplings and splits whose networks give 0, so that all that is left is in double.
-    Placed(const ModelConfig& config, index_t N, const Target& target, Precision precision,
+    ExecCase(const ModelConfig& config, index_t N, const Target& target, Precision precision,
            bool zero_networks = false)
         : backend_(target.device, 1),
           arena_(target.device, Category::state, std::size_t{1} << 28),
           workspace_(target.device, Category::workspace, std::size_t{1} << 29),
           context_(backend_.context(workspace_)),
-          glow_(config, {precision, 0, {}, target.rehearse || target.device == Device::cuda}),
+          glow_(config, {precision, 0, {}, target.use_gpu_paths || target.device == Device::cuda}),
           N_(N),
           size_(N * config.dimensions()) {
-        context_.place.rehearse = target.rehearse;
-        if (target.rehearse) context_.blocking = kGpuBlocking;
+        context_.exec.use_gpu_paths = target.use_gpu_paths;
+        if (target.use_gpu_paths) context_.blocking = kGpuBlocking;
         const std::unique_ptr<Solver> solver = make_cpu_solver();
         Values values(glow_.parameters(), *solver, 3);
         if (zero_networks)
@@ -78,28 +78,28 @@ class Placed {
         dh_ = put(std::vector<real>(size_, real{1}));
     }
 
-    Outcome run(const MemoryPolicy& keep = {}) {
+    Outcome run(const MemoryPolicy& policy = {}) {
         Outcome outcome;
-        const Place& place = context_.place;
-        upload(place, size_, x_.data(), flow_.h);
-        fill(place, glow_.parameters().size(), real{0}, gradient_);
+        const Exec& exec = context_.exec;
+        upload(exec, size_, x_.data(), flow_.h);
+        fill(exec, glow_.parameters().size(), real{0}, gradient_);
         {
-            SavedActivations kept(arena_, keep);
-            glow_.forward(context_, flow_, &kept);
-            outcome.latents = downloaded(place, size_, flow_.h);
-            outcome.logdet = downloaded(place, N_, flow_.logdet);
-            outcome.prior = downloaded(place, N_, flow_.prior);
-            if (flow_.bits_y != nullptr) outcome.bits_y = downloaded(place, N_, flow_.bits_y);
+            SavedActivations saved(arena_, policy);
+            glow_.forward(context_, flow_, &saved);
+            outcome.latents = downloaded(exec, size_, flow_.h);
+            outcome.logdet = downloaded(exec, N_, flow_.logdet);
+            outcome.prior = downloaded(exec, N_, flow_.prior);
+            if (flow_.bits_y != nullptr) outcome.bits_y = downloaded(exec, N_, flow_.bits_y);
             Gradient gradient{dh_, -0.7, 0.2, {gradient_}};
-            glow_.backward(context_, flow_, gradient, kept);
+            glow_.backward(context_, flow_, gradient, saved);
         }
-        outcome.rebuilt = downloaded(place, size_, flow_.h);
-        outcome.dx = wide(downloaded(place, size_, dh_));
-        outcome.gradient = wide(downloaded(place, glow_.parameters().size(), gradient_));
+        outcome.rebuilt = downloaded(exec, size_, flow_.h);
+        outcome.dx = wide(downloaded(exec, size_, dh_));
+        outcome.gradient = wide(downloaded(exec, glow_.parameters().size(), gradient_));
         glow_.encode(context_, flow_);
-        outcome.eps = downloaded(place, size_, flow_.h);
+        outcome.eps = downloaded(exec, size_, flow_.h);
         glow_.decode(context_, flow_);
-        outcome.decoded = downloaded(place, size_, flow_.h);
+        outcome.decoded = downloaded(exec, size_, flow_.h);
         return outcome;
     }
     const Numbers& x() const { return x_; }
@@ -108,7 +108,7 @@ class Placed {
     template <class T>
     T* put(const std::vector<T>& values) {
         T* const there = arena_.take<T>(static_cast<index_t>(values.size()));
-        upload(context_.place, static_cast<index_t>(values.size()), values.data(), there);
+        upload(context_.exec, static_cast<index_t>(values.size()), values.data(), there);
         return there;
     }
     static Numbers wide(const std::vector<real>& x) { return {x.begin(), x.end()}; }
@@ -169,11 +169,11 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
     ModelConfig config() const { return config_of(std::get<1>(GetParam())); }
 
     // Bounds on relative errors: of states, of densities, of gradients.
-    void expect_parity(Precision precision, double state, double density, double gradient, const MemoryPolicy& keep,
+    void expect_parity(Precision precision, double state, double density, double gradient, const MemoryPolicy& policy,
                        bool zero_networks = false) {
-        Placed plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, zero_networks);
-        Placed other(config(), 5, target(), precision, zero_networks);
-        const Outcome expected = plain.run(keep), found = other.run(keep);
+        ExecCase plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, zero_networks);
+        ExecCase other(config(), 5, target(), precision, zero_networks);
+        const Outcome expected = plain.run(policy), found = other.run(policy);
         EXPECT_LE(relative_error(found.latents, expected.latents), state);
         EXPECT_LE(relative_error(found.logdet, expected.logdet), density);
         EXPECT_LE(relative_error(found.prior, expected.prior), density);
@@ -191,7 +191,7 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
             EXPECT_GT(relative_error(wrong, expected.gradient), gradient);
         }
         // The same bits again.
-        const Outcome again = other.run(keep);
+        const Outcome again = other.run(policy);
         EXPECT_EQ(again.latents, found.latents);
         EXPECT_EQ(again.logdet, found.logdet);
         EXPECT_EQ(again.rebuilt, found.rebuilt);
@@ -201,7 +201,7 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
 };
 
 INSTANTIATE_TEST_SUITE_P(Targets, DeviceParity,
-                         testing::Combine(testing::Values(test::kRehearsal, test::kCuda),
+                         testing::Combine(testing::Values(test::kGpuPaths, test::kCuda),
                                           testing::ValuesIn(kVariants)),
                          [](const auto& info) {
                              return std::string(std::get<0>(info.param).name) + "_" +
@@ -214,11 +214,11 @@ TEST_P(DeviceParity, InFloat) {
 }
 
 TEST_P(DeviceParity, InFloatWithStatesAndMapsKept) {
-    MemoryPolicy keep;
-    keep.anchor_every = 1;
-    expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, keep);
-    keep.maps = true;
-    expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, keep);
+    MemoryPolicy policy;
+    policy.anchor_every = 1;
+    expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy);
+    policy.maps = true;
+    expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy);
 }
 
 // Without networks everything that touches the state is in double; gradients stay float.

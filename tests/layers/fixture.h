@@ -50,9 +50,9 @@ struct Values {
             if (ends_with("lower") || ends_with("upper") || ends_with("log_diag")) scale = 0.1;
             real* const values = value.data() + tensor.offset;
             for (index_t i = 0; i < tensor.count; ++i) {
-                const bool keep = tensor.start == Start::orthogonal || tensor.start == Start::lu;
-                const double kept = keep ? values[i] : 0.0;
-                values[i] = static_cast<real>(kept + scale * random.normal());
+                const bool keeps_init = tensor.start == Init::orthogonal || tensor.start == Init::lu;
+                const double base = keeps_init ? values[i] : 0.0;
+                values[i] = static_cast<real>(base + scale * random.normal());
             }
         }
     }

@@ -72,9 +72,9 @@ TEST_P(GlowVariant, GradientsAccumulate) {
     model.run({});
     const std::vector<double> once = model.values.gradient, dx = model.dh;
     {
-        SavedActivations kept(model.machine.stored, {});
-        model.forward(&kept);
-        model.backward(kept, -0.7);
+        SavedActivations saved(model.machine.stored, {});
+        model.forward(&saved);
+        model.backward(saved, -0.7);
     }
     EXPECT_EQ(model.dh, dx);
     for (std::size_t i = 0; i < once.size(); ++i)
@@ -142,7 +142,7 @@ TEST_P(GlowVariant, TilesChangeNothingButRounding) {
     }
 }
 
-TEST_P(GlowVariant, AnImageDoesNotDependOnItsNeighbours) {
+TEST_P(GlowVariant, AnImageDoesNotDependOnItsNeighbors) {
     const ModelConfig small = config(8, 8, 3);
     const index_t D = small.dimensions();
     Model all(small, 3), one(small, 1);
@@ -197,7 +197,7 @@ TEST(Glow, LatentsLieDeepestFirst) {
     Model model(config, 2);
     std::fill(model.values.value.begin(), model.values.value.end(), 0.0);
     for (const Tensor& tensor : model.glow.parameters().tensors())
-        if (tensor.start == Start::orthogonal)
+        if (tensor.start == Init::orthogonal)
             for (index_t c = 0; c < tensor.shape[0]; ++c)
                 model.values.value[tensor.offset + c * tensor.shape[0] + c] = 1;
     model.prepare();

@@ -1,5 +1,5 @@
-// The workspace does not grow with depth, and a dry run counts exactly what a real one takes: the memory plan
-// is a dry run of the step.
+// The workspace does not grow with depth, and a counting step takes exactly what a real one does: the memory plan
+// counts a step.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,10 +11,10 @@ namespace glow::inline GLOW_REAL {
 namespace {
 
 // Everything a training step takes from its arenas, on real or counting ones.
-void step(const Backend& backend, bool dry, Memory& memory, const ModelConfig& config,
-          const Execution& execution, index_t N, const MemoryPolicy& keep, bool initialise) {
+void step(const Backend& backend, bool count_only, Memory& memory, const ModelConfig& config,
+          const Execution& execution, index_t N, const MemoryPolicy& policy, bool initialize) {
     const Context context =
-        dry ? backend.dry_context(memory[Category::workspace]) : backend.context(memory[Category::workspace]);
+        count_only ? backend.counting_context(memory[Category::workspace]) : backend.context(memory[Category::workspace]);
     Glow glow(config, execution);
     Parameters& parameters = glow.parameters();
     parameters.bind(memory[Category::parameters].take<real>(parameters.size()));
@@ -32,23 +32,23 @@ void step(const Backend& backend, bool dry, Memory& memory, const ModelConfig& c
               state.take<double>(N),
               state.take<double>(N)};
     Gradient gradient{state.take<real>(N * D), 1.0, 0.1, {gradients}};
-    if (!dry) {
+    if (!count_only) {
         parameters.start(1, backend.solver());
         std::fill_n(gradients, parameters.size(), real{0});
         const std::vector<double> x = Random(2).normals(N * D, 0.3);
         std::copy(x.begin(), x.end(), flow.h);
     }
     EXPECT_EQ(glow.derive_and_check(context).bad_layer, "");
-    if (initialise) glow.initialise(context, flow);
+    if (initialize) glow.initialize(context, flow);
     {
-        SavedActivations kept(memory[Category::stored], keep);
-        glow.forward(context, flow, &kept);
-        glow.backward(context, flow, gradient, kept);
+        SavedActivations saved(memory[Category::stored], policy);
+        glow.forward(context, flow, &saved);
+        glow.backward(context, flow, gradient, saved);
     }
     glow.encode(context, flow);
     glow.decode(context, flow);
     glow.inverse(context, flow);
-    if (!dry) {
+    if (!count_only) {
         double largest = 0;
         for (index_t i = 0; i < parameters.size(); ++i)
             largest = std::max<double>(largest, std::abs(gradients[i]));
@@ -61,24 +61,24 @@ struct Case {
     ModelConfig config;
     Execution execution;
     index_t N = 0;
-    MemoryPolicy keep;
-    bool initialise = false;
+    MemoryPolicy policy;
+    bool initialize = false;
 };
 
 std::vector<Case> cases() {
     std::vector<Case> result;
     const auto add = [&result](const ModelConfig& config, const Execution& execution, index_t N,
-                               const MemoryPolicy& keep, bool initialise) {
+                               const MemoryPolicy& policy, bool initialize) {
         Case& one = result.emplace_back();
         one.config = config;
         one.execution = execution;
         one.N = N;
-        one.keep = keep;
-        one.initialise = initialise;
+        one.policy = policy;
+        one.initialize = initialize;
     };
     const ModelConfig small = make_config(16, 16, 3, 3, 2, 24), flat = make_config(4, 64, 1, 2, 3, 17);
-    for (const MemoryPolicy& keep : {MemoryPolicy{}, MemoryPolicy{1, false}, MemoryPolicy{1, true}, MemoryPolicy{2, false}})
-        for (const bool initialise : {false, true}) add(small, {}, 5, keep, initialise);
+    for (const MemoryPolicy& policy : {MemoryPolicy{}, MemoryPolicy{1, false}, MemoryPolicy{1, true}, MemoryPolicy{2, false}})
+        for (const bool initialize : {false, true}) add(small, {}, 5, policy, initialize);
     for (const index_t tile : {1, 2, 7}) add(flat, {Precision::fp32, tile}, 7, {}, false);
     ModelConfig bare = small;
     bare.coupling = CouplingKind::additive;
@@ -98,7 +98,7 @@ std::vector<Case> cases() {
         add(small, {Precision::bf16, 0}, 5, {}, true);
     for (std::uint64_t seed = 0; seed < 24; ++seed) {
         const RandomModel drawn = random_model(seed, 500);
-        add(drawn.config, {Precision::fp32, drawn.tile}, drawn.N, drawn.keep, seed % 3 == 0);
+        add(drawn.config, {Precision::fp32, drawn.tile}, drawn.N, drawn.policy, seed % 3 == 0);
     }
     return result;
 }
@@ -107,11 +107,11 @@ TEST(MemoryPlan, ADryRunCountsExactlyWhatARealRunTakes) {
     const Backend backend(Device::cpu, 2);
     for (const Case& c : cases()) {
         Memory counting;
-        step(backend, true, counting, c.config, c.execution, c.N, c.keep, c.initialise);
+        step(backend, true, counting, c.config, c.execution, c.N, c.policy, c.initialize);
         const MemoryBytes plan = counting.peak();
         // Exactly the planned sizes: one byte more would throw.
         Memory memory(Device::cpu, plan);
-        step(backend, false, memory, c.config, c.execution, c.N, c.keep, c.initialise);
+        step(backend, false, memory, c.config, c.execution, c.N, c.policy, c.initialize);
         EXPECT_EQ(memory.peak(), plan);
         for (int i = 0; i < kCategories; ++i)
             EXPECT_EQ(memory[static_cast<Category>(i)].peak(), plan[i]) << kCategoryNames[i];
@@ -123,9 +123,9 @@ TEST(MemoryPlan, ADryRunCountsExactlyWhatARealRunTakes) {
 
 TEST(MemoryPlan, WorkspaceAndStateDoNotGrowWithDepth) {
     const Backend backend(Device::cpu, 2);
-    const auto peak = [&](index_t depth, const MemoryPolicy& keep) {
+    const auto peak = [&](index_t depth, const MemoryPolicy& policy) {
         Memory memory;
-        step(backend, true, memory, make_config(32, 32, 3, 3, depth, 32), {}, 4, keep, false);
+        step(backend, true, memory, make_config(32, 32, 3, 3, depth, 32), {}, 4, policy, false);
         return memory.peak();
     };
     const MemoryBytes shallow = peak(4, {}), deep = peak(32, {});
@@ -159,7 +159,7 @@ TEST(MemoryPlan, NoLayerWritesPastItsBlocks) {
         MemoryBytes room;
         room.fill(std::size_t{1} << 28);
         Memory memory(Device::cpu, room, true);  // guards abort
-        step(backend, false, memory, c.config, c.execution, c.N, c.keep, c.initialise);
+        step(backend, false, memory, c.config, c.execution, c.N, c.policy, c.initialize);
     }
 }
 

@@ -44,9 +44,9 @@ struct Model {
 
     void prepare() { ASSERT_EQ(glow.derive_and_check(machine.context).bad_layer, ""); }
     // h: x -> z; the sum of log p but for the pixels' constant.
-    double forward(SavedActivations* kept = nullptr) {
+    double forward(SavedActivations* saved = nullptr) {
         h = x;
-        glow.forward(machine.context, flow, kept);
+        glow.forward(machine.context, flow, saved);
         return sum(logdet) + sum(prior);
     }
     // What backward() differentiates.
@@ -56,17 +56,17 @@ struct Model {
     }
     // h: z -> rebuilt x; dh and the parameters' gradients (+=) of dlogp * sum of log p + kBitsWeight * sum of
     // bits_y.
-    void backward(const SavedActivations& kept, double dlogp) {
+    void backward(const SavedActivations& saved, double dlogp) {
         Gradient gradient{dh.data(), dlogp, kBitsWeight, {values.gradient.data()}};
-        glow.backward(machine.context, flow, gradient, kept);
+        glow.backward(machine.context, flow, gradient, saved);
     }
     // Forward and backward from zero gradients.
-    void run(const MemoryPolicy& keep, double dlogp = -0.7) {
+    void run(const MemoryPolicy& policy, double dlogp = -0.7) {
         std::fill(values.gradient.begin(), values.gradient.end(), real{0});
         std::fill(dh.begin(), dh.end(), std::numeric_limits<real>::quiet_NaN());
-        SavedActivations kept(machine.stored, keep);
-        forward(&kept);
-        backward(kept, dlogp);
+        SavedActivations saved(machine.stored, policy);
+        forward(&saved);
+        backward(saved, dlogp);
     }
 
     static constexpr double kBitsWeight = 0.3;

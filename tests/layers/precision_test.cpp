@@ -1,5 +1,5 @@
 // Networks in float and bf16 against networks in double, and what must not change a run: repetition, tiles,
-// neighbours, what is kept.
+// neighbors, what is kept.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 #include <cstdio>
 
 #include "runtime/blas.h"
-#include "tests/layers/probe.h"
+#include "tests/layers/whole_model_run.h"
 
 namespace glow {
 namespace {
@@ -35,13 +35,13 @@ double largest_difference(const Numbers& x, const Numbers& y) {
         if (!(std::abs(x[i] - y[i]) <= largest)) largest = std::abs(x[i] - y[i]);
     return largest;
 }
-Numbers all_gradients(const ProbeResult& result) {
+Numbers all_gradients(const ModelResult& result) {
     Numbers all;
     for (const auto& tensor : result.tensors)
         all.insert(all.end(), tensor.gradient.begin(), tensor.gradient.end());
     return all;
 }
-void expect_same_bits(const ProbeResult& x, const ProbeResult& y) {
+void expect_same_bits(const ModelResult& x, const ModelResult& y) {
     EXPECT_EQ(x.latents, y.latents);
     EXPECT_EQ(x.rebuilt, y.rebuilt);
     EXPECT_EQ(x.logdet, y.logdet);
@@ -51,8 +51,8 @@ void expect_same_bits(const ProbeResult& x, const ProbeResult& y) {
         EXPECT_EQ(x.tensors[i].gradient, y.tensors[i].gradient) << x.tensors[i].name;
 }
 
-ProbeCase small_case() {
-    ProbeCase probe;
+ModelCase small_case() {
+    ModelCase probe;
     probe.config.image_height = 16;
     probe.config.image_width = 16;
     probe.config.levels = 3;
@@ -74,8 +74,8 @@ constexpr double kStateError = 2e-6, kDensityError = 2e-5, kGradientError = 2e-5
 
 class FloatTest : public testing::TestWithParam<Variant> {
   protected:
-    ProbeCase probe() const {
-        ProbeCase probe = small_case();
+    ModelCase probe() const {
+        ModelCase probe = small_case();
         probe.config.coupling = GetParam().coupling;
         probe.config.edge_bias = GetParam().edge;
         probe.config.learn_top = GetParam().learn_top;
@@ -92,7 +92,7 @@ INSTANTIATE_TEST_SUITE_P(Variants, FloatTest,
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST_P(FloatTest, EqualsDoubleToFloatsPrecision) {
-    const ProbeResult narrow = probe_f32(probe()), wide = probe_f64(probe());
+    const ModelResult narrow = run_model_f32(probe()), wide = run_model_f64(probe());
     // 12 steps, each adding a float network's relative error of about 1e-7 to the state: 2e-7 were seen, and
     // up to 2e-6 in what is derived from it. Ten times that is allowed.
     EXPECT_LE(relative_error(narrow.latents, wide.latents), kStateError);
@@ -118,24 +118,24 @@ TEST_P(FloatTest, EqualsDoubleToFloatsPrecision) {
 }
 
 TEST_P(FloatTest, RepeatsBitForBit) {
-    expect_same_bits(probe_f32(probe()), probe_f32(probe()));
+    expect_same_bits(run_model_f32(probe()), run_model_f32(probe()));
 }
 
 TEST_P(FloatTest, CheckpointAndStoreGiveTheSameBits) {
-    ProbeCase store = probe(), checkpoint = probe();
+    ModelCase store = probe(), checkpoint = probe();
     store.anchor_every = checkpoint.anchor_every = 1;
     store.maps = true;
-    expect_same_bits(probe_f32(store), probe_f32(checkpoint));
+    expect_same_bits(run_model_f32(store), run_model_f32(checkpoint));
 }
 
 TEST_P(FloatTest, ReconstructionHasCheckpointsGradient) {
-    ProbeCase checkpoint = probe();
+    ModelCase checkpoint = probe();
     checkpoint.anchor_every = 1;
-    const ProbeResult exact = probe_f32(checkpoint);
+    const ModelResult exact = run_model_f32(checkpoint);
     for (const index_t every : {0, 2, 16}) {
-        ProbeCase rebuilding = probe();
+        ModelCase rebuilding = probe();
         rebuilding.anchor_every = every;
-        const ProbeResult rebuilt = probe_f32(rebuilding);
+        const ModelResult rebuilt = run_model_f32(rebuilding);
         EXPECT_EQ(rebuilt.latents, exact.latents);
         EXPECT_LE(largest_difference(rebuilt.rebuilt, exact.rebuilt),
                   1e-5);  // the drift a float's flip leaves
@@ -145,13 +145,13 @@ TEST_P(FloatTest, ReconstructionHasCheckpointsGradient) {
 }
 
 TEST_P(FloatTest, TilesAndThreadsChangeNothingButRounding) {
-    const ProbeResult reference = probe_f64(probe());
+    const ModelResult reference = run_model_f64(probe());
     for (const index_t tile : {1, 2, 0})
         for (const int threads : {1, 3}) {
-            ProbeCase other = probe();
+            ModelCase other = probe();
             other.tile = tile;
             other.threads = threads;
-            const ProbeResult narrow = probe_f32(other), wide = probe_f64(other);
+            const ModelResult narrow = run_model_f32(other), wide = run_model_f64(other);
             EXPECT_LE(relative_error(narrow.latents, reference.latents), kStateError);
             EXPECT_LE(relative_error(narrow.dx, reference.dx), kGradientError);
             EXPECT_GE(cosine(all_gradients(narrow), all_gradients(reference)), 1 - 1e-8);
@@ -161,15 +161,15 @@ TEST_P(FloatTest, TilesAndThreadsChangeNothingButRounding) {
         }
 }
 
-TEST_P(FloatTest, AnImageDoesNotDependOnItsNeighbours) {
-    const ProbeCase together = probe();
-    const ProbeResult all = probe_f32(together);
+TEST_P(FloatTest, AnImageDoesNotDependOnItsNeighbors) {
+    const ModelCase together = probe();
+    const ModelResult all = run_model_f32(together);
     const index_t D = together.config.dimensions();
     for (index_t n = 0; n < together.N; ++n) {
-        ProbeCase alone = together;
+        ModelCase alone = together;
         alone.N = 1;
         alone.first = n;
-        const ProbeResult one = probe_f32(alone);
+        const ModelResult one = run_model_f32(alone);
         EXPECT_NEAR(one.logdet[0], all.logdet[n], kDensityError * std::abs(all.logdet[n]));
         EXPECT_NEAR(one.prior[0], all.prior[n], kDensityError * std::abs(all.prior[n]));
         EXPECT_LE(relative_error(one.dx, Numbers(all.dx.begin() + n * D, all.dx.begin() + (n + 1) * D)),
@@ -183,29 +183,29 @@ class NarrowTest : public testing::Test {
         if (!make_cpu_blas(1)->has_bf16())
             GTEST_SKIP() << "no bf16 products on this machine or in this build";
     }
-    static ProbeCase probe() {
-        ProbeCase probe = small_case();
+    static ModelCase probe() {
+        ModelCase probe = small_case();
         probe.precision = Precision::bf16;
         return probe;
     }
 };
 
 TEST_F(NarrowTest, RepeatsBitForBit) {
-    expect_same_bits(probe_f32(probe()), probe_f32(probe()));
+    expect_same_bits(run_model_f32(probe()), run_model_f32(probe()));
 }
 
 TEST_F(NarrowTest, CheckpointAndStoreGiveTheSameBits) {
-    ProbeCase store = probe(), checkpoint = probe();
+    ModelCase store = probe(), checkpoint = probe();
     store.anchor_every = checkpoint.anchor_every = 1;
     store.maps = true;
-    expect_same_bits(probe_f32(store), probe_f32(checkpoint));
+    expect_same_bits(run_model_f32(store), run_model_f32(checkpoint));
 }
 
 TEST_F(NarrowTest, GradientPointsWhereDoublesDoes) {
     for (const CouplingKind kind : {CouplingKind::affine, CouplingKind::additive}) {
-        ProbeCase narrow_case = probe(), wide_case = small_case();
+        ModelCase narrow_case = probe(), wide_case = small_case();
         narrow_case.config.coupling = wide_case.config.coupling = kind;
-        const ProbeResult narrow = probe_f32(narrow_case), wide = probe_f64(wide_case);
+        const ModelResult narrow = run_model_f32(narrow_case), wide = run_model_f64(wide_case);
         // bf16 has 8 bits: 4e-3 a rounding.
         EXPECT_LE(relative_error(narrow.latents, wide.latents), 0.05);
         EXPECT_LE(relative_error(narrow.logdet, wide.logdet), 0.01);

@@ -68,7 +68,7 @@ TEST(Property, GradientsMatchDifferences) {
     for_random_models(200, 24, 300, [](const RandomModel& drawn) {
         const double dlogp = -0.7;
         Model model(drawn.config, drawn.N, {Precision::fp32, drawn.tile});
-        model.run(drawn.keep, dlogp);
+        model.run(drawn.policy, dlogp);
         EXPECT_LE(largest_difference(model.h, model.x), 1e-11);  // as the inverse above
         // All parameters together: one that is wrong by 1% shows where it makes up 1e-4 of the gradient.
         const Parameters& parameters = model.glow.parameters();
@@ -82,7 +82,7 @@ TEST(Property, GradientsMatchDifferences) {
     });
 }
 
-TEST(Property, AnImageDoesNotDependOnItsNeighbours) {
+TEST(Property, AnImageDoesNotDependOnItsNeighbors) {
     for_random_models(300, 40, 500, [](const RandomModel& drawn) {
         const index_t D = drawn.config.dimensions();
         Model all(drawn.config, drawn.N, {Precision::fp32, drawn.tile}), one(drawn.config, 1);
@@ -105,12 +105,12 @@ TEST(Property, GradientsOfABatchAreTheSumOfItsImages) {
     for_random_models(400, 16, 300, [](const RandomModel& drawn) {
         const index_t D = drawn.config.dimensions();
         Model all(drawn.config, drawn.N, {Precision::fp32, drawn.tile}), one(drawn.config, 1);
-        all.run(drawn.keep);
+        all.run(drawn.policy);
         std::vector<double> total(all.values.gradient.size());
         for (index_t n = 0; n < drawn.N; ++n) {
             one.x.assign(all.x.begin() + n * D, all.x.begin() + (n + 1) * D);
             one.labels[0] = all.labels[n];
-            one.run(drawn.keep);
+            one.run(drawn.policy);
             for (std::size_t i = 0; i < total.size(); ++i) total[i] += one.values.gradient[i];
             EXPECT_LE(largest_difference(one.dh, {all.dh.begin() + n * D, all.dh.begin() + (n + 1) * D}),
                       1e-10);

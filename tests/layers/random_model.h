@@ -13,7 +13,7 @@ namespace glow::inline GLOW_REAL {
 struct RandomModel {
     ModelConfig config;
     index_t N, tile;  // images; images per tile, 0: the rule
-    MemoryPolicy keep;
+    MemoryPolicy policy;
 
     std::string describe() const {
         return fmt::format(
@@ -22,7 +22,7 @@ struct RandomModel {
             "{}, tile {}, anchor every {}, maps {}",
             N, config.image_height, config.image_width, config.channels, config.levels, config.depth,
             config.width, to_string(config.permutation), to_string(config.coupling), config.edge_bias,
-            config.learn_top, config.n_classes, config.weight_y, tile, keep.anchor_every, keep.maps);
+            config.learn_top, config.n_classes, config.weight_y, tile, policy.anchor_every, policy.maps);
     }
 };
 
@@ -54,8 +54,8 @@ inline RandomModel random_model(std::uint64_t seed, index_t most) {
     }
     model.N = random.integer(1, 4);
     model.tile = random.integer(0, static_cast<int>(model.N));
-    model.keep = {random.integer(0, 3), false};
-    if (model.keep.anchor_every == 1) model.keep.maps = random.integer(0, 1) == 1;
+    model.policy = {random.integer(0, 3), false};
+    if (model.policy.anchor_every == 1) model.policy.maps = random.integer(0, 1) == 1;
     return model;
 }
 

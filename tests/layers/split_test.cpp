@@ -2,15 +2,15 @@
 
 #include <limits>
 
-#include "tests/layers/alone.h"
-#include "tests/layers/naive.h"
+#include "tests/layers/layer_harness.h"
+#include "tests/layers/direct_network.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
 
-struct AloneSplit : Alone {
+struct AloneSplit : LayerHarness {
     AloneSplit(bool edge, index_t N, const Shape& shape, index_t tile)
-        : Alone(N, shape, [&](Parameters& parameters) {
+        : LayerHarness(N, shape, [&](Parameters& parameters) {
               ModelConfig config;
               config.edge_bias = edge;
               return std::make_unique<Split>(config, shape, tile, "split", parameters);

@@ -1,12 +1,12 @@
 #include "layers/squeeze.h"
 
-#include "tests/layers/alone.h"
+#include "tests/layers/layer_harness.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
 
-Alone alone(const Shape& shape) {
-    return Alone(3, shape, [&](Parameters&) { return std::make_unique<Squeeze>(shape); });
+LayerHarness alone(const Shape& shape) {
+    return LayerHarness(3, shape, [&](Parameters&) { return std::make_unique<Squeeze>(shape); });
 }
 
 TEST(Squeeze, GradientsMatchDifferences) {
@@ -18,7 +18,7 @@ TEST(Squeeze, BackwardRebuildsInput) {
 }
 
 TEST(Squeeze, ChangesNoLogDeterminant) {
-    Alone squeeze = alone({4, 6, 3});
+    LayerHarness squeeze = alone({4, 6, 3});
     squeeze.loss();
     EXPECT_EQ(sum(squeeze.logdet), 0);
     EXPECT_EQ(sum(squeeze.prior), 0);

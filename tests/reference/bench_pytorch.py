@@ -116,7 +116,7 @@ def flow_step(p, name, matrix, config, dtype, x):
 
 
 def loss(p, config, x, dtype, run=None):
-    """Mean bits/dim of x [N,H,W,C] float, already dequantised; p as arrange() gives it; invconv, learn-top.
+    """Mean bits/dim of x [N,H,W,C] float, already dequantized; p as arrange() gives it; invconv, learn-top.
 
     run(step, x), where given, runs each step of flow: torch.utils.checkpoint, say.
     """
@@ -175,7 +175,7 @@ def measure(options):
                                coupling=options.coupling, edge_bias=options.edge_bias)
     x = torch.rand(options.batch, options.size, options.size, options.channels) - 0.5
     model = glow.Glow(config, files.random_parameters(config, 1), torch.float32)
-    model.initialise_from_data(x[:8])  # a deep model's states would overflow without, and denormal numbers are slow
+    model.initialize_from_data(x[:8])  # a deep model's states would overflow without, and denormal numbers are slow
     p = arrange(model.params)
     optimizer = Adamax(list(p.values()))
     times = []

@@ -50,12 +50,12 @@ def prepare(options):
     config = files.make_config(image_height=32, image_width=32, channels=3, levels=options.levels,
                                depth=options.depth, width=options.width, coupling="affine", edge_bias=True)
     model = glow.Glow(config, files.random_parameters(config, 1), torch.float32)
-    model.initialise_from_data(images(8))
+    model.initialize_from_data(images(8))
     return config, model
 
 
 def images(batch):
-    """[batch,32,32,3] float, already dequantised."""
+    """[batch,32,32,3] float, already dequantized."""
     return torch.rand(batch, 32, 32, 3, generator=torch.Generator("cpu").manual_seed(batch), device="cpu") - 0.5
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Compares the gradient and the optimiser of `glow_train` with the reference in double.
+"""Compares the gradient and the optimizer of `glow_train` with the reference in double.
 
-1. Writes a checkpoint with every parameter random, its actnorms initialised from the batch and then disturbed.
+1. Writes a checkpoint with every parameter random, its actnorms initialized from the batch and then disturbed.
 2. `glow_train --init-from` it for one step; the checkpoint at the end holds m = (1 - beta1) g, hence the gradient g.
 3. g against autograd of the reference on the same batch: the first images of /train/images in their order.
 4. The same run for two steps; from the parameters and moments of all three checkpoints: does each step follow the
-   optimiser's formula (m, v, w, EMA; bias correction; weight decay)?
+   optimizer's formula (m, v, w, EMA; bias correction; weight decay)?
 
 Exit status: 0 if everything agrees within the tolerances, 1 otherwise.
 """
@@ -38,7 +38,7 @@ def model_config(options, shape, data):
 def starting_parameters(config, x, seed):
     """Random parameters under which even a deep model's states are of order one on the images x."""
     model = glow.Glow(config, files.random_parameters(config, seed))
-    model.initialise_from_data(x)
+    model.initialize_from_data(x)
     rng = np.random.default_rng(seed + 1)
     noise = lambda n, p: 0.02 * rng.standard_normal(p.shape) if "/actnorm/" in n else 0.0
     dtype = lambda p: np.float32 if p.is_floating_point() else np.int32
@@ -207,7 +207,7 @@ def compare(options, folder):
     if len(images) < options.batch:
         raise SystemExit(f"{options.data} has {len(images)} training images, fewer than --batch {options.batch}")
     config = model_config(options, images.shape, options.data)
-    x = glow.dequantise(torch.from_numpy(images), options.n_bits)
+    x = glow.dequantize(torch.from_numpy(images), options.n_bits)
     labels = torch.from_numpy(labels) if options.y_cond else None
 
     start = folder / "start.h5"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares `glow_eval --bpd --per-image` with the reference in double, image by image (center dequantisation).
+"""Compares `glow_eval --bpd --per-image` with the reference in double, image by image (center dequantization).
 
 Exit status: 0 if every image agrees within --tolerance bits/dim, 1 otherwise.
 """
@@ -26,7 +26,7 @@ def reference_bpd(config, params, images, labels, chunk):
     parts = []
     with torch.no_grad():
         for start in range(0, len(images), chunk):
-            x = glow.dequantise(torch.from_numpy(images[start : start + chunk]), config["n_bits"])
+            x = glow.dequantize(torch.from_numpy(images[start : start + chunk]), config["n_bits"])
             parts.append(model.bits_per_dim(x, None if labels is None else labels[start : start + chunk]))
     return torch.cat(parts).numpy()
 

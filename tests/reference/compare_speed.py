@@ -3,7 +3,7 @@
 
     compare_speed.py --glow-bench PROGRAMS/glow_bench [--policy store|reconstruct] [--rounds 5] [--depth 4] ...
 
-Both take whole steps of the same model with the optimiser's update; ours adds EMA, drift check and gradient norm.
+Both take whole steps of the same model with the optimizer's update; ours adds EMA, drift check and gradient norm.
 """
 
 import argparse

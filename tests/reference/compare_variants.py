@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The built commands against the reference in double, for every kind of model: gradients and optimiser steps of
-`glow_train` (compare_gradient.py), per-image bits/dim of `glow_eval` (compare_likelihood.py), the initialisation from data.
+"""The built commands against the reference in double, for every kind of model: gradients and optimizer steps of
+`glow_train` (compare_gradient.py), per-image bits/dim of `glow_eval` (compare_likelihood.py), the initialization from data.
 
 Small models take seconds each (quick); `--full` compares the CIFAR-10 model (L3 K32 w512), which takes minutes.
 Prints what each comparison measured. Exit status: 0 if all agree, 1 otherwise.
@@ -24,8 +24,8 @@ import glow_files as files
 import glow_programs
 import glow_reference as glow
 
-# name: (image channels, options of compare_gradient.py, options of glow_train). All 8 depths of colour, 1 to 4 channels
-# and both optimisers come about beside the permutations and couplings.
+# name: (image channels, options of compare_gradient.py, options of glow_train). All 8 depths of color, 1 to 4 channels
+# and both optimizers come about beside the permutations and couplings.
 VARIANTS = {
     "invconv affine": (3, "--n-bits 8", ""),
     "invconv additive": (1, "--n-bits 1 --coupling additive --optimizer adam", ""),
@@ -50,7 +50,7 @@ CLASSES = 3
 
 
 def make_data(folder, channels, height=8, width=16, images=16):
-    """A data set of random labelled images: blurred noise, so that neighbours are alike."""
+    """A data set of random labeled images: blurred noise, so that neighbors are alike."""
     path = folder / f"data{channels}.h5"
     if not path.exists():
         rng = np.random.default_rng(channels)
@@ -95,9 +95,9 @@ def check_variant(programs, folder, name, verbose):
     return ok
 
 
-def check_initialisation(programs, folder, channels, flags):
-    """glow_train's actnorms after the initialisation from data against the reference's, from the same weights and images."""
-    data, run, batch = make_data(folder, channels), folder / f"initialised{channels}", 12
+def check_initialization(programs, folder, channels, flags):
+    """glow_train's actnorms after the initialization from data against the reference's, from the same weights and images."""
+    data, run, batch = make_data(folder, channels), folder / f"initialized{channels}", 12
     # A step that changes nothing: its learning rate vanishes beside every float but 0, and zeros stay of that size.
     glow_programs.run([str(programs / "glow_train"), "--data", str(data), "--out", str(run), "--levels", "2", "--depth", "3",
                        "--width", "16", "--max-steps", "1", "--batch", "4", "--init-batch", str(batch), "--lr", "1e-30",
@@ -106,11 +106,11 @@ def check_initialisation(programs, folder, channels, flags):
     config, params = files.read_config(checkpoint), files.read_tree(checkpoint, "params")
     model = glow.Glow(config, {name: np.zeros_like(p) if "/actnorm/" in name else p for name, p in params.items()})
     images, _ = files.read_images(data, "train", batch)
-    model.initialise_from_data(glow.dequantise(torch.from_numpy(images), config["n_bits"]))
+    model.initialize_from_data(glow.dequantize(torch.from_numpy(images), config["n_bits"]))
     error = max(np.abs(model.params[name].numpy() - p).max() / (1 + np.abs(p).max())
                 for name, p in params.items() if "/actnorm/" in name)
     ok = error <= 2e-6  # float sums over float hidden maps
-    print(f"initialisation from data, {channels} channels {flags}: {error:.1e}: {compare_gradient.verdict(ok)}", flush=True)
+    print(f"initialization from data, {channels} channels {flags}: {error:.1e}: {compare_gradient.verdict(ok)}", flush=True)
     return ok
 
 
@@ -161,7 +161,7 @@ def main():
         if not options.only:
             for channels, flags in ((3, ""), (1, "--coupling additive --no-edge-bias --permutation shuffle"),
                                     (4, "--permutation invconv_lu")):
-                ok &= check_initialisation(options.programs, folder, channels, flags)
+                ok &= check_initialization(options.programs, folder, channels, flags)
             ok &= check_sabotage(options.programs, folder)
     return 0 if ok else 1
 

@@ -80,7 +80,7 @@ def make_parameters(config, value):
 
 
 def initial_parameters(config, seed):
-    """Training's start, before the initialisation from data. For invconv_lu: a random orthogonal W, factored."""
+    """Training's start, before the initialization from data. For invconv_lu: a random orthogonal W, factored."""
     rng = np.random.default_rng(seed)
     factors = {}  # of the invconv_lu being filled in; its permutation comes first
 
@@ -103,7 +103,7 @@ def initial_parameters(config, seed):
 
 def random_parameters(config, seed):
     """Every value random and non-zero, W far from orthogonal and from singular. The states stay of order one for a few
-    steps; a deep model's actnorms need the initialisation from data on top."""
+    steps; a deep model's actnorms need the initialization from data on top."""
     rng = np.random.default_rng(seed)
 
     def value(name, shape):

@@ -18,14 +18,14 @@ LN2 = math.log(2.0)
 # --- Pixels, squeeze and Gaussians --------------------------------------------------------------------------------
 
 
-def dequantise(pixels, n_bits, u=0.5, dtype=torch.float64):
+def dequantize(pixels, n_bits, u=0.5, dtype=torch.float64):
     """uint8 [N,H,W,C] -> x in (-1/2, 1/2). u in (0, 1): the noise, a tensor like pixels; 1/2 is `--dequant center`."""
     k = torch.div(pixels.long(), 2 ** (8 - n_bits), rounding_mode="floor")
     return (k.to(dtype) + u) / 2**n_bits - 0.5
 
 
-def quantise(x, n_bits):
-    """x [N,H,W,C] -> uint8: the left inverse of dequantise for 8 bits, the bin's lowest pixel for fewer."""
+def quantize(x, n_bits):
+    """x [N,H,W,C] -> uint8: the left inverse of dequantize for 8 bits, the bin's lowest pixel for fewer."""
     k = torch.floor((x + 0.5) * 2**n_bits)
     return (k * 2 ** (8 - n_bits)).clamp(0, 255).to(torch.uint8)
 
@@ -81,14 +81,14 @@ class Glow:
         for name, value in params.items():
             value = torch.as_tensor(value).detach().clone()
             self.params[name] = value.to(dtype) if value.is_floating_point() else value.long()
-        self.initialising = False
+        self.initializing = False
         self.kink = 0.0  # where relu begins; moved a little, it tells which units a rounding could switch
 
     # Each part works on the state x and returns the new state, and its logdet [N] or scalar where it has one.
 
     def actnorm(self, x, name):
-        """(x + b) exp(3 logs). While initialising from data, b and logs are first set for zero mean, unit variance."""
-        if self.initialising:
+        """(x + b) exp(3 logs). While initializing from data, b and logs are first set for zero mean, unit variance."""
+        if self.initializing:
             bias = -x.mean(dim=(0, 1, 2))
             s = ((x + bias) ** 2).mean(dim=(0, 1, 2)).sqrt()
             self.params[f"{name}/bias"] = bias
@@ -100,7 +100,7 @@ class Glow:
         return torch.where(h > self.kink, h, torch.zeros_like(h))
 
     def scaled(self, h, name):
-        """(h + bias) exp(3 logs): how every zero-initialised layer ends."""
+        """(h + bias) exp(3 logs): how every zero-initialized layer ends."""
         return (h + self.params[f"{name}/bias"]) * torch.exp(self.logs_factor * self.params[f"{name}/logs"])
 
     def zero_conv(self, x, name):
@@ -248,14 +248,14 @@ class Glow:
         return total, gradients
 
     @torch.no_grad()
-    def initialise_from_data(self, x):
+    def initialize_from_data(self, x):
         """Sets every actnorm, the networks' own included, from the images x, in the order of the forward pass."""
-        self.initialising = True
+        self.initializing = True
         self.encode(x, torch.zeros(len(x), dtype=torch.long))  # labels act behind the last actnorm
-        self.initialising = False
+        self.initializing = False
 
 
-# --- Optimisation: pure functions of one tensor; t = 1, 2, ... -----------------------------------------------------
+# --- Optimization: pure functions of one tensor; t = 1, 2, ... -----------------------------------------------------
 
 
 def warm_up(lr, images_seen, batch, warmup_epochs, epoch_images):

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <exception>
 
-#include "kernels/dequantise.h"
+#include "kernels/dequantize.h"
 #include "data/dataset.h"
 #include "train/run_plan.h"
 #include "train/step.h"
@@ -25,17 +25,17 @@ void initialize(const char* from, const char* data, const char* to) {
     Memory memory(Device::cpu, capacity);
     Trainer trainer(options, backend, memory);
     Glow& model = trainer.glow();
-    const Place& place = trainer.context().place;
+    const Exec& exec = trainer.context().exec;
     const Weights& weights = trainer.weights();
-    load_checkpoint(from, model.parameters(), place, {.params = weights.params, .fixed = weights.fixed});
+    load_checkpoint(from, model.parameters(), exec, {.params = weights.params, .fixed = weights.fixed});
 
     model.parameters().bind(weights.params);
     model.parameters().bind_fixed(weights.fixed);
     Flow flow = trainer.buffers().flow(images.N, images.labels.empty() ? nullptr : images.labels.data());
-    dequantise(place, images.N, info.model.dimensions(), info.model.n_bits, images.images.data(),
+    dequantize(exec, images.N, info.model.dimensions(), info.model.n_bits, images.images.data(),
                {false, 0, {}, nullptr}, flow.h);
-    model.initialise(trainer.context(), flow);
-    save_checkpoint(to, info.config, {}, nullptr, model.parameters(), place,
+    model.initialize(trainer.context(), flow);
+    save_checkpoint(to, info.config, {}, nullptr, model.parameters(), exec,
                     {.params = weights.params, .fixed = weights.fixed});
 }
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Writes golden/*.h5: small checkpoints with all parameters random, beside what the reference makes of a few images.
 
-Each file is a valid checkpoint, and holds besides (center dequantisation, double, images [N,H,W,C]):
+Each file is a valid checkpoint, and holds besides (center dequantization, double, images [N,H,W,C]):
     /golden/images            uint8 [N,H,W,C]          /golden/labels      int32 [N], conditional models only
     /golden/bpd               [N]  bits/dim            /golden/loss        scalar: mean of bpd + weight_y * bits_y
     /golden/eps/level{l}      [N,H_l,W_l,C_l]          /golden/bits_y      [N], where there is a classifier
     /golden/gradients/NAME    d loss / d parameter, for every trainable tensor
-    /golden/initialised/NAME  initialisation.h5 only: every actnorm after the initialisation from data with these images
+    /golden/initialised/NAME  initialization.h5 only: every actnorm after the initialization from data with these images
 """
 
 import argparse
@@ -39,7 +39,7 @@ VARIANTS = {
     "one_channel": dict(channels=1, image_width=8, levels=3, width=8),  # 1x1 pixels at the top
     "four_channels": dict(channels=4, width=4),
     "conditional": dict(y_cond=True, n_classes=3, weight_y=0.5),
-    "initialisation": {},
+    "initialization": {},
 }
 
 
@@ -60,9 +60,9 @@ def compute(name):
     golden = {"images": images} if labels is None else {"images": images, "labels": labels}
     labels = None if labels is None else torch.from_numpy(labels)
     model = glow.Glow(config, params)
-    x = glow.dequantise(torch.from_numpy(images), config["n_bits"])
-    if name == "initialisation":
-        model.initialise_from_data(x)
+    x = glow.dequantize(torch.from_numpy(images), config["n_bits"])
+    if name == "initialization":
+        model.initialize_from_data(x)
         return golden | {f"initialised/{n}": p.numpy() for n, p in model.params.items() if "/actnorm/" in n}
     with torch.no_grad():
         eps, _, _ = model.encode(x, labels)

@@ -10,7 +10,7 @@ process. Modes:
 
 peak_bytes is, on a CPU, how far the process's resident memory grew at its highest (VmHWM, reset after the model was made)
 over what it was before the model; on CUDA torch.cuda.max_memory_allocated. stored_bytes is what autograd saved at the end of
-the forward pass, each storage once, parameters apart (saved_tensors_hooks). No optimiser.
+the forward pass, each storage once, parameters apart (saved_tensors_hooks). No optimizer.
 """
 
 import argparse
@@ -55,10 +55,10 @@ def plain_glow(options, device):
 
     config = files.make_config(image_height=options.size, image_width=options.size, channels=options.channels,
                                levels=options.levels, depth=options.depth, width=options.width)  # fmt: skip
-    # Its states must be of order one; the initialisation from data runs on few small images of the same depth.
+    # Its states must be of order one; the initialization from data runs on few small images of the same depth.
     small = dict(config, image_height=32, image_width=32) if options.size > 32 and options.levels <= 4 else config
     model = glow.Glow(small, files.random_parameters(small, 1), torch.float32)
-    model.initialise_from_data(torch.rand(2, small["image_height"], small["image_width"], options.channels) - 0.5)
+    model.initialize_from_data(torch.rand(2, small["image_height"], small["image_width"], options.channels) - 0.5)
     p = {name: w.detach().to(device).requires_grad_(True) for name, w in bench.arrange(model.params).items()}
     run = None
     if options.mode == "pytorch_checkpoint":

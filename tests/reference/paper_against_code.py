@@ -86,7 +86,7 @@ def run(options, images, variant, lr):
     generator, rng = torch.Generator().manual_seed(options.seed), np.random.default_rng(options.seed)
     with_noise = lambda x: (x + torch.rand(x.shape, generator=generator)) / 256 - 0.5
     model = form(config, files.initial_parameters(config, options.seed), torch.float32)
-    model.initialise_from_data(with_noise(images[:128]))
+    model.initialize_from_data(with_noise(images[:128]))
     m = {name: torch.zeros_like(p) for name, p in model.params.items() if glow.is_trainable(name)}
     v = {name: torch.zeros_like(p) for name, p in m.items()}
     losses, norms, finite = [], [], "all steps"

@@ -46,10 +46,10 @@ def labels_of(model):
 def pixels_survive_the_round_trip():
     pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
     for n_bits in range(1, 9):
-        x = glow.dequantise(pixels, n_bits)
-        assert torch.equal(glow.quantise(x, n_bits), pixels // 2 ** (8 - n_bits) * 2 ** (8 - n_bits))
+        x = glow.dequantize(pixels, n_bits)
+        assert torch.equal(glow.quantize(x, n_bits), pixels // 2 ** (8 - n_bits) * 2 ** (8 - n_bits))
         assert -0.5 < x.min() and x.max() < 0.5
-    assert glow.dequantise(pixels, 8)[0, 0, 3, 0] == 3.5 / 256 - 0.5
+    assert glow.dequantize(pixels, 8)[0, 0, 3, 0] == 3.5 / 256 - 0.5
 
 
 @test
@@ -96,7 +96,7 @@ def an_identity_model_is_a_standard_normal():
 def decode_inverts_encode():
     for changes in VARIANTS:
         model, pixels = tiny(**changes)
-        x = glow.dequantise(pixels, model.config["n_bits"])
+        x = glow.dequantize(pixels, model.config["n_bits"])
         eps, _, _ = model.encode(x, labels_of(model))
         # Four steps of condition below 1e3 in double.
         assert (model.decode(eps, labels_of(model)) - x).abs().max() < 1e-12, changes
@@ -108,7 +108,7 @@ def log_p_is_the_change_of_variables():
     for changes in VARIANTS:
         model, pixels = tiny(**changes)
         labels = None if labels_of(model) is None else labels_of(model)[1:]
-        x = glow.dequantise(pixels, model.config["n_bits"])[1:]
+        x = glow.dequantize(pixels, model.config["n_bits"])[1:]
 
         def flat_eps(x):
             return torch.cat([eps.flatten() for eps in model.encode(x, labels)[0]])
@@ -127,7 +127,7 @@ def taylor_order(sabotage):
     orders = []
     for changes in VARIANTS:
         model, pixels = tiny(**changes)
-        x, labels = glow.dequantise(pixels, model.config["n_bits"]), labels_of(model)
+        x, labels = glow.dequantize(pixels, model.config["n_bits"]), labels_of(model)
         loss, gradients = model.gradient(x, labels)
         generator = torch.Generator().manual_seed(3)
         d = {n: torch.randn(g.shape, dtype=g.dtype, generator=generator) for n, g in gradients.items()}
@@ -151,7 +151,7 @@ def gradient_passes_the_taylor_test():
 @test
 def gradient_does_not_depend_on_chunks():
     model, pixels = tiny()
-    x = glow.dequantise(pixels, 8)
+    x = glow.dequantize(pixels, 8)
     (loss, whole), (loss_chunks, chunks) = model.gradient(x), model.gradient(x, chunk=1)
     assert abs(loss - loss_chunks) < 1e-13
     assert all((whole[n] - chunks[n]).abs().max() < 1e-12 for n in whole)
@@ -159,10 +159,10 @@ def gradient_does_not_depend_on_chunks():
 
 
 @test
-def initialisation_normalises_every_actnorm():
+def initialization_normalizes_every_actnorm():
     model, pixels = tiny(channels=3)
-    x = glow.dequantise(pixels, 8)
-    model.initialise_from_data(x)
+    x = glow.dequantize(pixels, 8)
+    model.initialize_from_data(x)
     seen, actnorm = [], model.actnorm
 
     def checking(x, name):
@@ -255,7 +255,7 @@ def channels_are_read_in_the_specified_order():
 
 
 @test
-def optimisers_match_worked_numbers():
+def optimizers_match_worked_numbers():
     w, g, zero = (torch.tensor([value], dtype=torch.float64) for value in (1.0, -0.5, 0.0))
     # t = 1: m = -0.05, lr_1 = 0.1 sqrt(0.01) / 0.1 = 0.1; adamax v = 0.5, adam v = 0.01 * 0.25.
     new, m, v = glow.adamax_step(w, g, zero, zero, 1, lr=0.1, beta1=0.9, beta2=0.99)
@@ -308,8 +308,8 @@ def benchmark_computes_the_same_loss_and_gradient():
     for changes in (dict(), dict(coupling="additive"), dict(edge_bias=False)):
         model, pixels = tiny(channels=3, **changes)
         fast = bench_pytorch.arrange(model.params)
-        loss, gradients = model.gradient(glow.dequantise(pixels, 8))
-        x = glow.dequantise(pixels, 8, dtype=torch.float32)
+        loss, gradients = model.gradient(glow.dequantize(pixels, 8))
+        x = glow.dequantize(pixels, 8, dtype=torch.float32)
         fast_loss = bench_pytorch.loss(fast, model.config, x, torch.float32)
         fast_loss.backward()
         assert abs(fast_loss.item() - loss) < 1e-5 * abs(loss)

@@ -20,10 +20,10 @@ import glow_reference as glow
 
 
 def batch_of(images, index, n_bits, generator):
-    """Dequantised with uniform noise, float."""
+    """Dequantized with uniform noise, float."""
     pixels = torch.from_numpy(images[index])
     u = (torch.randint(0, 2**24, pixels.shape, generator=generator) + 0.5) * 2.0**-24
-    return glow.dequantise(pixels, n_bits, u, torch.float64).float()
+    return glow.dequantize(pixels, n_bits, u, torch.float64).float()
 
 
 def test_bpd(config, params, images, chunk, generator):
@@ -62,7 +62,7 @@ def main():
     config = files.make_config(image_height=H, image_width=W, channels=C, levels=options.levels, depth=options.depth,
                                width=options.width)
     model = glow.Glow(config, files.initial_parameters(config, options.seed), torch.float32)
-    model.initialise_from_data(batch_of(train, slice(0, 256), config["n_bits"], generator))
+    model.initialize_from_data(batch_of(train, slice(0, 256), config["n_bits"], generator))
 
     m = {name: torch.zeros_like(p) for name, p in model.params.items() if glow.is_trainable(name)}
     v = {name: torch.zeros_like(p) for name, p in m.items()}

@@ -41,22 +41,22 @@ class Problem {
         bias_ = matrix<Bias>(1, gemm.n, gemm.n);
     }
 
-    std::vector<Out> run(Blas& blas, const Place& place) const {
+    std::vector<Out> run(Blas& blas, const Exec& exec) const {
         const std::size_t scratch_bytes = blas.scratch_bytes(gemm_);
         const auto bytes = [](const auto& v) { return v.size() * sizeof v[0] + kAlignment; };
-        Arena arena(place.device, Category::workspace,
+        Arena arena(exec.device, Category::workspace,
                     bytes(a_) + bytes(b_) + bytes(c_) + bytes(bias_) + scratch_bytes + kAlignment);
-        const auto there = [&](const auto& values) {
+        const auto to_device = [&](const auto& values) {
             auto* const copy =
                 arena.take<std::decay_t<decltype(values[0])>>(static_cast<index_t>(values.size()));
-            upload(place, static_cast<index_t>(values.size()), values.data(), copy);
+            upload(exec, static_cast<index_t>(values.size()), values.data(), copy);
             return copy;
         };
-        const In *const a = there(a_), *const b = there(b_);
-        Out* const c = there(c_);
-        blas.run(gemm_, a, b, c, gemm_.epilogue == Epilogue::bias_relu ? there(bias_) : nullptr,
+        const In *const a = to_device(a_), *const b = to_device(b_);
+        Out* const c = to_device(c_);
+        blas.run(gemm_, a, b, c, gemm_.epilogue == Epilogue::bias_relu ? to_device(bias_) : nullptr,
                  arena.take_bytes(scratch_bytes));
-        return downloaded(place, static_cast<index_t>(c_.size()), c);
+        return downloaded(exec, static_cast<index_t>(c_.size()), c);
     }
 
     // unit: rounding of the sums' type and of the products; out_unit: of the result's. The result is rounded
@@ -122,9 +122,9 @@ class BlasTest : public testing::TestWithParam<Case> {
         if (GetParam().in == Scalar::bf16 && !blas_->has_bf16())
             GTEST_SKIP() << "no bf16 products on this machine or in this build";
     }
-    const Place& place() const { return backend_->place(); }
+    const Exec& exec() const { return backend_->exec(); }
     std::unique_ptr<Blas> make() const {
-        return GetParam().device == Device::cuda ? cuda::make_blas(place(), GetParam().fused)
+        return GetParam().device == Device::cuda ? cuda::make_blas(exec(), GetParam().fused)
                                                  : make_cpu_blas(2);
     }
 
@@ -146,7 +146,7 @@ class BlasTest : public testing::TestWithParam<Case> {
     }
     void expect_right(const Gemm& gemm) {
         with_problem(gemm, [&](const auto& problem, double unit, double out_unit) {
-            problem.expect_right(problem.run(*blas_, place()), unit, out_unit);
+            problem.expect_right(problem.run(*blas_, exec()), unit, out_unit);
         });
     }
 
@@ -230,11 +230,11 @@ TEST_P(BlasTest, RepeatsBitForBit) {
             with_problem(
                 {.m = m, .n = n, .k = k, .transpose_a = ta, .lda = ta ? m : k, .ldb = n, .ldc = n},
                 [&](const auto& problem, double, double) {
-                    const auto first = problem.run(*blas_, place());
+                    const auto first = problem.run(*blas_, exec());
                     const std::unique_ptr<Blas> other = make();
                     for (int time = 0; time < 3; ++time)
                         for (Blas* const blas : {blas_.get(), other.get()}) {
-                            const auto again = problem.run(*blas, place());
+                            const auto again = problem.run(*blas, exec());
                             ASSERT_EQ(std::memcmp(again.data(), first.data(), first.size() * sizeof first[0]),
                                       0);
                         }

@@ -55,21 +55,21 @@ const index_t kCounts[] = {0, 1, 3, 1000, kBucketElements, kBucketElements + 1, 
 TEST(Communicator, HostSumsAreTakenInTheOrderOfTheRanks) {
     for (const index_t count : {0, 1, 3, 1000, 30001}) {
         std::vector<double> values = brought<double>(g_processes->rank(), count);
-        g_processes->sum(count, values.data());
+        g_processes->all_reduce_sum(count, values.data());
         EXPECT_EQ(values, added<double>(count)) << count;
         values = brought<double>(g_processes->rank(), count);
-        g_processes->sum(test::cpu(), count, values.data());
+        g_processes->all_reduce_sum(test::cpu(), count, values.data());
         EXPECT_EQ(values, added<double>(count)) << count;
     }
-    EXPECT_EQ(g_processes->total(1.5), 1.5 * g_processes->size());
+    EXPECT_EQ(g_processes->all_reduce_sum(1.5), 1.5 * g_processes->size());
 }
 
 TEST(Communicator, StartedSumsAreTakenInTheOrderOfTheRanks) {
     Scratch scratch;
     for (const index_t count : kCounts) {
         std::vector<float> values = brought<float>(g_processes->rank(), count);
-        g_processes->start_sum(test::cpu(), count, values.data(), scratch.memory.data());
-        g_processes->finish_sums(test::cpu());
+        g_processes->all_reduce_async(test::cpu(), count, values.data(), scratch.memory.data());
+        g_processes->finish_all_reduces(test::cpu());
         EXPECT_EQ(values, added<float>(count)) << count;
     }
 }
@@ -79,9 +79,9 @@ TEST(Communicator, ManySumsMayBeUnderWayTogether) {
     const index_t count = 50000;
     std::vector<float> values = brought<float>(g_processes->rank(), 10 * count);
     for (index_t first = 9 * count; first >= 0; first -= count)
-        g_processes->start_sum(test::cpu(), count, values.data() + first, scratch.memory.data());
-    EXPECT_EQ(g_processes->total(1), g_processes->size());  // waits behind them
-    g_processes->finish_sums(test::cpu());
+        g_processes->all_reduce_async(test::cpu(), count, values.data() + first, scratch.memory.data());
+    EXPECT_EQ(g_processes->all_reduce_sum(1), g_processes->size());  // waits behind them
+    g_processes->finish_all_reduces(test::cpu());
     EXPECT_EQ(values, added<float>(10 * count));
 }
 
@@ -89,13 +89,13 @@ TEST(Communicator, TheMaximumIsNaNWhereOneIs) {
     const int r = g_processes->rank(), last = g_processes->size() - 1;
     std::vector<double> values = {static_cast<double>(r), -static_cast<double>(r), r == last ? NAN : 1.0,
                                   r == 0 ? NAN : 5.0, r == last ? INFINITY : -INFINITY};
-    g_processes->maximum(5, values.data());
+    g_processes->all_reduce_max(5, values.data());
     EXPECT_EQ(values[0], last);
     EXPECT_EQ(values[1], 0);
     EXPECT_TRUE(std::isnan(values[2]));
     EXPECT_TRUE(std::isnan(values[3]));
     EXPECT_EQ(values[4], INFINITY);
-    EXPECT_EQ(g_processes->largest(r), last);
+    EXPECT_EQ(g_processes->all_reduce_max(r), last);
 }
 
 TEST(Communicator, BroadcastGivesEveryoneTheBytesOfTheFirst) {
@@ -111,18 +111,18 @@ TEST(Communicator, GatherPutsEveryPartInItsPlace) {
     for (const index_t total : {0, 1, 4, 1000}) {
         std::vector<double> values(static_cast<std::size_t>(total), -1), expected;
         for (index_t i = 0; i < total; ++i) expected.push_back(std::sqrt(i));
-        const Share mine = g_processes->share(total);
+        const Slice mine = g_processes->slice(total);
         std::copy_n(expected.begin() + mine.first, mine.count, values.begin() + mine.first);
-        g_processes->gather_shares(total, sizeof(double), values.data());
+        g_processes->all_gather_slices(total, sizeof(double), values.data());
         EXPECT_EQ(values, expected) << total;
     }
 }
 
 TEST(Communicator, TheFirstTextIsTold) {
     const int r = g_processes->rank(), last = g_processes->size() - 1;
-    EXPECT_EQ(from_first(*g_processes, r == 0 ? "what the first one says" : std::string(100, 'x')),
+    EXPECT_EQ(broadcast_text(*g_processes, r == 0 ? "what the first one says" : std::string(100, 'x')),
               "what the first one says");
-    EXPECT_EQ(from_first(*g_processes, r == 0 ? "" : "x"), "");
+    EXPECT_EQ(broadcast_text(*g_processes, r == 0 ? "" : "x"), "");
     EXPECT_EQ(first_text(*g_processes, ""), "");
     EXPECT_EQ(first_text(*g_processes, r == last ? "the last one's" : ""), "the last one's");
     EXPECT_EQ(first_text(*g_processes, std::string(static_cast<std::size_t>(r + 1), 'a')), "a");
@@ -135,7 +135,7 @@ TEST(Communicator, EveryoneKnowsTheOthers) {
     EXPECT_EQ(group.local_rank, group.rank);
     double ranks = 0;
     for (int r = 0; r < group.size; ++r) ranks += r;
-    EXPECT_EQ(g_processes->total(group.rank), ranks);
+    EXPECT_EQ(g_processes->all_reduce_sum(group.rank), ranks);
 }
 
 TEST(Communicator, UnknownKindsAndAbsentDevicesAreRefused) {
@@ -152,13 +152,13 @@ int main(int argc, char** argv) {
     glow::g_processes = processes.get();
     // As where NCCL finds a fault: the watchdog ends the run, after what is to be done before.
     if (std::getenv("GLOW_TEST_FAULT") != nullptr) {
-        if (processes->is_first())
+        if (processes->is_root())
             processes->watch([] { return "a made-up fault"; },
                              [] { std::fputs("before the end\n", stderr); });
         std::this_thread::sleep_for(std::chrono::seconds(20));
         return 0;
     }
-    if (!processes->is_first()) testing::GTEST_FLAG(brief) = true;
+    if (!processes->is_root()) testing::GTEST_FLAG(brief) = true;
     const int failed = RUN_ALL_TESTS();
-    return processes->largest(failed) > 0 ? 1 : 0;
+    return processes->all_reduce_max(failed) > 0 ? 1 : 0;
 }

@@ -191,10 +191,10 @@ TEST(CudaSolver, ScratchPartsAreAlignedAndApart) {
 
 TEST(CudaBackend, PlansWithoutAGpu) {
     const Backend backend = Backend::for_plans(Device::cuda);
-    EXPECT_EQ(backend.place().device, Device::cuda);
-    Arena workspace(Device::none, Category::workspace, 0);
-    const Context context = backend.dry_context(workspace);
-    ASSERT_TRUE(context.dry());
+    EXPECT_EQ(backend.exec().device, Device::cuda);
+    Arena workspace(Device::count_only, Category::workspace, 0);
+    const Context context = backend.counting_context(workspace);
+    ASSERT_TRUE(context.counting());
     context.gemm({.m = 8, .n = 8, .k = 8, .lda = 8, .ldb = 8, .ldc = 8}, nullptr, nullptr, nullptr);
     EXPECT_GE(workspace.peak(), kBlasWorkspace);
 }

@@ -63,7 +63,7 @@ class OnDevice : public testing::TestWithParam<Device> {
         if (GetParam() == Device::cuda && !cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
         backend_ = std::make_unique<Backend>(GetParam(), 2);
     }
-    const Place& place() const { return backend_->place(); }
+    const Exec& exec() const { return backend_->exec(); }
 
   private:
     std::unique_ptr<Backend> backend_;
@@ -77,12 +77,12 @@ TEST_P(OnDevice, WhatGoesThereComesBack) {
     std::iota(numbers.begin(), numbers.end(), 5);
     int* const there = arena.take<int>(1000);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(there) % kAlignment, 0u);
-    upload(place(), 1000, numbers.data(), there);
-    EXPECT_EQ(downloaded(place(), 1000, there), numbers);
-    EXPECT_EQ(downloaded(place(), 3, there + 7), (std::vector<int>{12, 13, 14}));
-    upload(place(), 0, numbers.data(), there);
+    upload(exec(), 1000, numbers.data(), there);
+    EXPECT_EQ(downloaded(exec(), 1000, there), numbers);
+    EXPECT_EQ(downloaded(exec(), 3, there + 7), (std::vector<int>{12, 13, 14}));
+    upload(exec(), 0, numbers.data(), there);
     const HostArray<int> pinned(GetParam(), 1000);
-    download(place(), 1000, there, pinned.data());
+    download(exec(), 1000, there, pinned.data());
     EXPECT_EQ(pinned[999], 1004);
 }
 
@@ -90,10 +90,10 @@ TEST_P(OnDevice, CopiesFollowTheKernelsBeforeThem) {
     Arena arena(GetParam(), Category::state, 1 << 22);
     float* const x = arena.take<float>(1 << 19);
     for (const float value : {1.0f, 2.0f, 3.0f}) {
-        fill(place(), 1 << 19, value, x);
-        EXPECT_EQ(downloaded(place(), 1 << 19, x), std::vector<float>(1 << 19, value));
+        fill(exec(), 1 << 19, value, x);
+        EXPECT_EQ(downloaded(exec(), 1 << 19, x), std::vector<float>(1 << 19, value));
     }
-    synchronise(place());
+    synchronize(exec());
 }
 
 // What is captured depends on its arguments' addresses, not on the values there.
@@ -102,18 +102,18 @@ TEST_P(OnDevice, AReplayedGraphDoesTheWorkAgain) {
         Arena arena(GetParam(), Category::state, 1 << 16);
         double* const x = arena.take<double>(100);
         double* const y = arena.take<double>(100);
-        fill(place(), 100, 0.0, y);
+        fill(exec(), 100, 0.0, y);
         CudaGraph graph;
         int issued = 0;
         for (int time = 0; time < 5; ++time) {
-            upload(place(), 100, std::vector<double>(100, time).data(), x);
-            CudaGraph::Capture capture(graph, place(), enabled);
+            upload(exec(), 100, std::vector<double>(100, time).data(), x);
+            CudaGraph::Capture capture(graph, exec(), enabled);
             if (capture.issues()) {
                 ++issued;
-                copy(place(), 100, x, y);
+                copy(exec(), 100, x, y);
             }
             capture.launch();
-            EXPECT_EQ(downloaded(place(), 100, y), std::vector<double>(100, time));
+            EXPECT_EQ(downloaded(exec(), 100, y), std::vector<double>(100, time));
         }
         const bool captured = enabled && GetParam() == Device::cuda;
         EXPECT_EQ(graph.captured(), captured);
@@ -129,17 +129,17 @@ TEST_P(OnDevice, WorkBetweenTwoGraphsKeepsItsOrder) {
         double* const y = arena.take<double>(100);
         double* const z = arena.take<double>(100);
         CudaGraph before, after;
-        fill(place(), 100, 1.0, x);
+        fill(exec(), 100, 1.0, x);
         for (int time = 0; time < 5; ++time) {
-            CudaGraph::Capture first(before, place(), enabled);
-            if (first.issues()) copy(place(), 100, x, y);
+            CudaGraph::Capture first(before, exec(), enabled);
+            if (first.issues()) copy(exec(), 100, x, y);
             first.launch();
-            fill(place(), 100, static_cast<double>(time + 1), x);
-            CudaGraph::Capture second(after, place(), enabled);
-            if (second.issues()) copy(place(), 100, x, z);
+            fill(exec(), 100, static_cast<double>(time + 1), x);
+            CudaGraph::Capture second(after, exec(), enabled);
+            if (second.issues()) copy(exec(), 100, x, z);
             second.launch();
-            EXPECT_EQ(downloaded(place(), 100, y), std::vector<double>(100, time == 0 ? 1 : time));
-            EXPECT_EQ(downloaded(place(), 100, z), std::vector<double>(100, time + 1));
+            EXPECT_EQ(downloaded(exec(), 100, y), std::vector<double>(100, time == 0 ? 1 : time));
+            EXPECT_EQ(downloaded(exec(), 100, z), std::vector<double>(100, time + 1));
         }
     }
 }
@@ -150,17 +150,17 @@ TEST_P(OnDevice, AForkedStreamKeepsTheOrderOfForkAndJoin) {
     Arena arena(GetParam(), Category::state, std::size_t{1} << 25);
     double* const x = arena.take<double>(kCount);
     double* const y = arena.take<double>(kCount);
-    ForkedStream side(place());
+    ForkedStream side(exec());
     for (int time = 0; time < 20; ++time) {
-        fill(place(), kCount, static_cast<double>(time), x);
+        fill(exec(), kCount, static_cast<double>(time), x);
         side.fork();
-        copy(side.place(), kCount, x, y);
+        copy(side.exec(), kCount, x, y);
         side.join();
-        fill(place(), kCount, -1.0, x);
-        EXPECT_EQ(downloaded(place(), 1, y)[0], time);
-        EXPECT_EQ(downloaded(place(), 1, y + kCount - 1)[0], time);
+        fill(exec(), kCount, -1.0, x);
+        EXPECT_EQ(downloaded(exec(), 1, y)[0], time);
+        EXPECT_EQ(downloaded(exec(), 1, y + kCount - 1)[0], time);
     }
-    EXPECT_EQ(side.place().stream != place().stream, GetParam() == Device::cuda);
+    EXPECT_EQ(side.exec().stream != exec().stream, GetParam() == Device::cuda);
 }
 
 TEST_P(OnDevice, AFailureDuringCaptureLeavesTheStreamUsable) {
@@ -169,9 +169,9 @@ TEST_P(OnDevice, AFailureDuringCaptureLeavesTheStreamUsable) {
     CudaGraph graph;
     int issued = 0;
     const auto work = [&] {
-        CudaGraph::Capture capture(graph, place(), true);
+        CudaGraph::Capture capture(graph, exec(), true);
         if (capture.issues()) {
-            fill(place(), 100, 7.0, x);
+            fill(exec(), 100, 7.0, x);
             if (++issued == 2) throw Error("in the middle");
         }
         capture.launch();
@@ -180,7 +180,7 @@ TEST_P(OnDevice, AFailureDuringCaptureLeavesTheStreamUsable) {
     EXPECT_THROW(work(), Error);
     EXPECT_FALSE(graph.captured());
     work();
-    EXPECT_EQ(downloaded(place(), 100, x), std::vector<double>(100, 7.0));
+    EXPECT_EQ(downloaded(exec(), 100, x), std::vector<double>(100, 7.0));
 }
 
 TEST(HostArrays, OfTheCpuAreMemory) {

@@ -107,7 +107,7 @@ TEST(Arena, TakesWhatItHasInReserveWhenItIsEnlarged) {
 }
 
 TEST(Arena, ThatCountsHasNoLimitAndCountsTheSame) {
-    Arena counting(Device::none, Category::workspace, 0), real(Device::cpu, Category::workspace, 1 << 20);
+    Arena counting(Device::count_only, Category::workspace, 0), real(Device::cpu, Category::workspace, 1 << 20);
     for (Arena* const arena : {&counting, &real}) {
         arena->take<double>(1000);
         const Arena::Scope scope(*arena);
@@ -185,13 +185,13 @@ TEST(Memory, BytesAreReadable) {
 
 TEST(Backend, DryContextsRunNothing) {
     const Backend backend(Device::cpu, 2);
-    Arena workspace(Device::none, Category::workspace, 0);
-    const Context context = backend.dry_context(workspace);
-    EXPECT_TRUE(context.dry());
+    Arena workspace(Device::count_only, Category::workspace, 0);
+    const Context context = backend.counting_context(workspace);
+    EXPECT_TRUE(context.counting());
     float* const nowhere = workspace.take<float>(1);
     context.gemm({.m = 8, .n = 8, .k = 8, .lda = 8, .ldb = 8, .ldc = 8}, nowhere, nowhere, nowhere);
     Arena real(Device::cpu, Category::workspace, 1 << 20);
-    EXPECT_FALSE(backend.context(real).dry());
+    EXPECT_FALSE(backend.context(real).counting());
 }
 
 }  // namespace

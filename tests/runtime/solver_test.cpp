@@ -97,9 +97,9 @@ TEST(Solver, RefusesMatricesThatAreNotFinite) {
     const auto solver = make_cpu_solver();
     for (const double bad :
          {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
-        for (const index_t place : {0, 3, 8}) {
+        for (const index_t exec : {0, 3, 8}) {
             std::vector<double> W = {2, 0, 0, 0, 2, 0, 0, 0, 2}, inverse(9);
-            W[place] = bad;
+            W[exec] = bad;
             EXPECT_TRUE(invert(*solver, 3, W.data(), inverse.data()).singular());
         }
 }

@@ -315,8 +315,8 @@ TEST(Threads, OpenedInsideAParallelRegion) {
 TEST(Threads, APlanMayBeForMoreThreadsThanThisMachineHas) {
     const Backend plans = Backend::for_plans(Device::cpu, 64);
     EXPECT_EQ(plans.threads().used, 64);
-    Arena workspace(Device::none, Category::workspace, std::size_t{1} << 40);
-    plans.dry_context(workspace).gemm(known()[2].product, nullptr, nullptr, nullptr);
+    Arena workspace(Device::count_only, Category::workspace, std::size_t{1} << 40);
+    plans.counting_context(workspace).gemm(known()[2].product, nullptr, nullptr, nullptr);
 }
 
 // ---- Processors ---------------------------------------------------------------------------------------

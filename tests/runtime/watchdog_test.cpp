@@ -16,15 +16,15 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(Share, PartsAreConsecutiveAndDifferByOneAtMost) {
+TEST(Slice, PartsAreConsecutiveAndDifferByOneAtMost) {
     for (const index_t total : {0, 1, 2, 7, 64, 1000})
         for (const int size : {1, 2, 3, 5, 8}) {
             index_t next = 0;
             for (int r = 0; r < size; ++r) {
-                const Share share = share_of(total, r, size);
+                const Slice share = slice_of(total, r, size);
                 EXPECT_EQ(share.first, next);
-                EXPECT_LE(share_of(total, 0, size).count - share.count, 1);
-                EXPECT_GE(share_of(total, 0, size).count, share.count);
+                EXPECT_LE(slice_of(total, 0, size).count - share.count, 1);
+                EXPECT_GE(slice_of(total, 0, size).count, share.count);
                 next += share.count;
             }
             EXPECT_EQ(next, total);
@@ -51,7 +51,7 @@ TEST_F(Launcher, ByHandThereIsOneProcess) {
     EXPECT_EQ(open_communicator("auto", Device::cpu)->name(), "one process");
 }
 
-TEST_F(Launcher, LaunchersAreRecognised) {
+TEST_F(Launcher, LaunchersAreRecognized) {
     setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
     setenv("PMIX_RANK", "0", 1);
     EXPECT_EQ(detect_launch().size, 4);
@@ -85,7 +85,7 @@ TEST_F(Launcher, AWrongWatchdogTimeIsRefused) {
 struct Watch {
     std::promise<std::string> promise;
     std::future<std::string> reason = promise.get_future();
-    Pulse pulse;
+    Heartbeat heartbeat;
     Watchdog watchdog{0.4, [this](const std::string& text) { promise.set_value(text); }};
     bool ended(std::chrono::milliseconds within) {
         return reason.wait_for(within) == std::future_status::ready;
@@ -94,33 +94,33 @@ struct Watch {
 
 TEST(Watchdog, SilenceIsNoticedAndNamed) {
     Watch watch;
-    watch.watchdog.watch(watch.pulse, "rank 7 on host");
+    watch.watchdog.watch(watch.heartbeat, "rank 7 on host");
     ASSERT_TRUE(watch.ended(30s));
     EXPECT_TRUE(watch.reason.get().starts_with("rank 7 on host has been silent for 0.4"));
 }
 
 TEST(Watchdog, BeatsKeepItQuiet) {
     Watch watch;
-    watch.watchdog.watch(watch.pulse, "x");
+    watch.watchdog.watch(watch.heartbeat, "x");
     for (int i = 0; i < 40; ++i) {
-        watch.pulse.beat();
+        watch.heartbeat.beat();
         ASSERT_FALSE(watch.ended(25ms));
     }
 }
 
 TEST(Watchdog, AnAllowanceIsForItsTimeOnly) {
     Watch watch;
-    watch.watchdog.watch(watch.pulse, "x");
+    watch.watchdog.watch(watch.heartbeat, "x");
     {
-        const Pulse::Allowance allowance(watch.pulse, 60, "writing");
+        const Heartbeat::ScopedTimeout timeout(watch.heartbeat, 60, "writing");
         ASSERT_FALSE(watch.ended(1000ms));
     }
     ASSERT_TRUE(watch.ended(30s));
     EXPECT_EQ(watch.reason.get().find("writing"), std::string::npos);
 
     Watch second;
-    second.watchdog.watch(second.pulse, "x");
-    const Pulse::Allowance allowance(second.pulse, 0.6, "writing");
+    second.watchdog.watch(second.heartbeat, "x");
+    const Heartbeat::ScopedTimeout timeout(second.heartbeat, 0.6, "writing");
     ASSERT_TRUE(second.ended(30s));
     EXPECT_NE(second.reason.get().find("(writing)"), std::string::npos);
 }

@@ -549,7 +549,7 @@ TEST_F(Commands, AResumedRunIsTheUninterruptedOne) {
     make_run("whole", 20, options);
     make_run("parts", 10, options);
     make_run("parts", 20, options + Words{"--resume", "auto"});
-    // The peak of a process that did not initialise is its own.
+    // The peak of a process that did not initialize is its own.
     const Words own = kTimes + Words{"peak_bytes"};
     EXPECT_EQ(without(read_csv(folder / "parts/metrics.csv"), own),
               without(read_csv(folder / "whole/metrics.csv"), own));
@@ -671,7 +671,7 @@ TEST_F(Commands, ARunThatDivergesIsAFailureAndKeepsItsGoodCheckpoints) {
 // ---- Small and strange runs ------------------------------------------------------------------------------
 
 TEST_F(Commands, SmallAndStrangeRunsWork) {
-    make_dataset(folder / "grey.h5", 4, 16, 1, 3, 1, 1);
+    make_dataset(folder / "gray.h5", 4, 16, 1, 3, 1, 1);
     make_dataset(folder / "alpha.h5", 8, 2, 4, 5, 0, 2);
     make_dataset(folder / "dot.h5", 2, 2, 1, 1, 1, 1);
     int number = 0;
@@ -687,8 +687,8 @@ TEST_F(Commands, SmallAndStrangeRunsWork) {
         const Outcome sampled = sample({"--checkpoint", out, "--grid", "1x2", "-o", out + ".png"});
         EXPECT_EQ(sampled.code, 0) << sampled.err;
     };
-    works({"--levels", "1"}, "grey.h5");
-    works({"--levels", "2"}, "grey.h5");
+    works({"--levels", "1"}, "gray.h5");
+    works({"--levels", "2"}, "gray.h5");
     works({"--levels", "1"}, "alpha.h5");
     works({"--levels", "1", "--depth", "1", "--width", "1", "--batch", "1", "--init-batch", "1"}, "dot.h5");
     works({"--levels", "3"});  // one pixel at the top

@@ -56,8 +56,8 @@ TEST_F(Editing, InterpolationBeginsAndEndsWithTheImages) {
 TEST_F(Editing, FourImagesAreTheCornersOfAGrid) {
     done(Words{"interpolate"} + kFrom + Words{"--images", "0,1,2,3", "--steps", "4", "-o", "x.h5"});
     const std::vector<std::uint8_t> images = images_of("x.h5", 16);
-    for (const auto& [place, image] : {std::pair{0, 0}, {3, 1}, {12, 2}, {15, 3}})
-        EXPECT_EQ(part(images, place), test_image(image)) << place;
+    for (const auto& [exec, image] : {std::pair{0, 0}, {3, 1}, {12, 2}, {15, 3}})
+        EXPECT_EQ(part(images, exec), test_image(image)) << exec;
     done(Words{"interpolate"} + kFrom + Words{"--images", "0,1,2,3", "--steps", "4", "-o", "x.png"});
     EXPECT_GT(read_png(folder / "x.png").W, 4 * 64);
 }

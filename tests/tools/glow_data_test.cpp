@@ -229,7 +229,7 @@ TEST(GlowData, BadUsageIsExitCodeTwo) {
     expect_error(run(folder, {"synthetic"}), 2, "subcommand");
     expect_error(run(folder, {"bake"}), 2, "bake");
     expect_error(run(folder, {"info"}), 2, "required");
-    expect_error(run(folder, {"info", "a.h5", "--colour"}), 2, "--colour");
+    expect_error(run(folder, {"info", "a.h5", "--color"}), 2, "--color");
     expect_error(run(folder, {"cifar10", "."}), 2, "--output");
     for (const char* valid : {"1", "-0.1", "nan", "inf", "x"})
         expect_error(run(folder, {"cifar10", ".", "-o", "a.h5", "--valid", valid}), 2, "--valid");
@@ -377,8 +377,8 @@ TEST(GlowData, MakesDataSetsOfOwnImages) {
     ASSERT_EQ(with({"-o", "c.h5", "--threads", "3"}).code, 0);
     EXPECT_EQ(read_bytes(folder / "b.h5"), read_bytes(folder / "c.h5"));
     EXPECT_EQ(read_bytes(folder / "a.h5"), read_bytes(folder / "c.h5"));
-    ASSERT_EQ(with({"-o", "grey.h5", "--channels", "1"}).code, 0);
-    EXPECT_EQ(describe_dataset(folder / "grey.h5").C, 1);
+    ASSERT_EQ(with({"-o", "gray.h5", "--channels", "1"}).code, 0);
+    EXPECT_EQ(describe_dataset(folder / "gray.h5").C, 1);
 
     expect_error(with({"-o", "d.h5", "--strict", "--quiet"}), 2, "broken.png");
     expect_error(with({"-o", "d.h5", "--channels", "2"}), 2, "--channels");
@@ -534,7 +534,7 @@ TEST(GlowData, MakesDataSetsOfNumPyArchives) {
     expect_error(run(folder, {"npz", "-o", "b.h5"}), 2, "FILES");
 }
 
-TEST(GlowData, MakesLabelledShapes) {
+TEST(GlowData, MakesLabeledShapes) {
     const TemporaryFolder folder;
     const std::vector<std::string> words = {"synthetic", "shapes", "--size",  "16",  "--train", "40",
                                             "--test",    "10",     "--valid", "0.1", "-o"};

@@ -39,7 +39,7 @@ struct OwnData : Commands {
         ASSERT_EQ(sampled.code, 0) << sampled.err;
         EXPECT_EQ(read_png(folder / (set + ".png")).C, info.C);
     }
-    // N pictures of every kind and of sizes of their own: JPEG, RGB, grey, with alpha.
+    // N pictures of every kind and of sizes of their own: JPEG, RGB, gray, with alpha.
     void write_pictures(const std::string& to, int N) const {
         std::filesystem::create_directories(folder / to);
         for (int n = 0; n < N; ++n) {
@@ -73,9 +73,9 @@ TEST_F(OwnData, AFolderOfPicturesOfEveryKind) {
     EXPECT_EQ(info.train + info.valid + info.test, 20);
     EXPECT_EQ((std::vector<index_t>{info.H, info.W, info.C}), (std::vector<index_t>{16, 16, 3}));
     expect_works("rgb.h5");
-    expect_left_out(data(words + Words{"--channels", "1", "-o", "grey.h5"}), "pictures/cut.png");
-    EXPECT_EQ(describe_dataset(folder / "grey.h5").C, 1);
-    expect_works("grey.h5");
+    expect_left_out(data(words + Words{"--channels", "1", "-o", "gray.h5"}), "pictures/cut.png");
+    EXPECT_EQ(describe_dataset(folder / "gray.h5").C, 1);
+    expect_works("gray.h5");
 }
 
 TEST_F(OwnData, FoldersAreClassesOfAConditionalModel) {

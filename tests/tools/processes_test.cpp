@@ -152,7 +152,7 @@ TEST_F(Processes, MicroBatchesAndClassesAreSharedToo) {
     expect_near(losses(3, "3", words("3", 8, more)), losses(1, "1", words("1", 8, more)), "3 processes");
 }
 
-// CIFAR-10, as the issue asks; labelled slow.
+// CIFAR-10, as the issue asks; labeled slow.
 TEST_F(Processes, SlowCifar10) {
     const char* const data = std::getenv("GLOW_TEST_DATA");
     const std::filesystem::path file =
@@ -270,7 +270,7 @@ TEST_F(Processes, ARankThatThrowsEndsTheRun) {
     EXPECT_NE(outcome.err.find("d.h5"), std::string::npos) << outcome.err;
 }
 
-TEST_F(Processes, DuringInitialisationToo) {
+TEST_F(Processes, DuringInitializationToo) {
     make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
     const Words slow = {"--data",  "large.h5", "--levels",     "3",   "--depth",      "16",
                         "--width", "256",      "--init-batch", "400", "--eval-every", "0"};
@@ -279,10 +279,10 @@ TEST_F(Processes, DuringInitialisationToo) {
         const std::string out = "run" + std::to_string(signal);
         const Outcome outcome = struck(
             words(out, 100000, slow), 25,
-            [](const Process& run) { return run.err().find("initialising") != std::string::npos; },
+            [](const Process& run) { return run.err().find("initializing") != std::string::npos; },
             [&](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(1), signal); });
         EXPECT_EQ(outcome.err.find("step  "), std::string::npos)
-            << "not in the initialisation: " << outcome.err;
+            << "not in the initialization: " << outcome.err;
         EXPECT_NE(outcome.err.find("rank 1 "), std::string::npos) << outcome.err;
         // There is no checkpoint yet: the run starts again, as if nothing had been.
         losses(4, out, words(out, 1, slow + Words{"--resume", "auto"}));
@@ -364,7 +364,7 @@ TEST_F(Processes, ASecondInterruptLeavesAtOnce) {
     Process run = start(2, words("run", 100000,
                                  {"--data", "large.h5", "--levels", "3", "--depth", "16", "--width", "256",
                                   "--init-batch", "400"}));
-    ASSERT_TRUE(run.wait_until([&] { return run.err().find("initialising") != std::string::npos; }));
+    ASSERT_TRUE(run.wait_until([&] { return run.err().find("initializing") != std::string::npos; }));
     const pid_t rank = ranks_of(run.pid()).at(1);
     ::kill(rank, SIGINT);
     std::this_thread::sleep_for(100ms);

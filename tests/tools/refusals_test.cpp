@@ -216,12 +216,12 @@ TEST_F(Refusals, Eval) {
     make_run("run", 1);
     make_bad_files();
     make_dataset(folder / "wide.h5", 8, 16, 3, 10, 0, 2);
-    make_dataset(folder / "grey.h5", 8, 8, 1, 10, 0, 2);
+    make_dataset(folder / "gray.h5", 8, 8, 1, 10, 0, 2);
     make_dataset(folder / "train.h5", 8, 8, 3, 10, 0, 0);
     refuse([this](const Words& words) { return eval(words); },
            {"--bpd", "--checkpoint", "run", "--data", "d.h5"},
            {{{"--data", "wide.h5"}, "8x16x3"},
-            {{"--data", "grey.h5"}, "8x8x1"},
+            {{"--data", "gray.h5"}, "8x8x1"},
             {{"--data", "train.h5"}, "test"},
             {{"--data", "none.h5"}, "none.h5"},
             {{"--data", "cut.h5"}, "cut.h5"},

@@ -84,7 +84,7 @@ def check_log(path, steps):
 
 
 def check_samples(path, side, size):
-    """(smallest deviation of a picture's pixels in grey levels, largest share of 0 and 255) in a sheet of side x side
+    """(smallest deviation of a picture's pixels in gray levels, largest share of 0 and 255) in a sheet of side x side
     pictures, which are `size` pixels wide with 2 between and around them."""
     import matplotlib.image  # here: nothing else needs it
 
@@ -94,7 +94,7 @@ def check_samples(path, side, size):
     deviation = min(picture.std() for picture in pictures)
     pinned = max(np.mean((picture == 0) | (picture == 255)) for picture in pictures)
     if deviation < 2:
-        raise RuntimeError(f"{path.name}: a picture of one colour")
+        raise RuntimeError(f"{path.name}: a picture of one color")
     if pinned > 0.9:
         raise RuntimeError(f"{path.name}: {100 * pinned:.0f}% of a picture is black or white")
     return deviation, pinned

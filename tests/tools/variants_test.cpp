@@ -31,9 +31,9 @@ const Variant kVariants[] = {
 };
 
 struct Variants : Commands, testing::WithParamInterface<Variant> {
-    Variants() { make_dataset(folder / "labelled.h5", 8, 12, 2, 40, 6, 11, 3); }
+    Variants() { make_dataset(folder / "labeled.h5", 8, 12, 2, 40, 6, 11, 3); }
     Words words(const std::string& out, int steps) const {
-        return run_words(out, steps) + Words{"--quiet", "--data", "labelled.h5", "--warmup-epochs", "0"} +
+        return run_words(out, steps) + Words{"--quiet", "--data", "labeled.h5", "--warmup-epochs", "0"} +
                GetParam().options;
     }
     bool has(const std::string& option) const {
@@ -61,7 +61,7 @@ TEST_P(Variants, TrainsResumesEvaluatesSamplesEncodesAndDecodes) {
         EXPECT_EQ(std::stod(rows[0].at("error_y")), 1);
     }
 
-    const Words model = {"--checkpoint", "run", "--no-ema"}, data = {"--data", "labelled.h5"};
+    const Words model = {"--checkpoint", "run", "--no-ema"}, data = {"--data", "labeled.h5"};
     const Outcome scores = eval(Words{"--bpd", "--json", "--breakdown"} + model + data);
     ASSERT_EQ(scores.code, 0) << scores.err;
     const json result = json::parse(scores.out);
@@ -85,7 +85,7 @@ TEST_P(Variants, TrainsResumesEvaluatesSamplesEncodesAndDecodes) {
     ASSERT_EQ(latent(Words{"encode", "-o", "z.h5"} + model + data).code, 0);
     const Outcome decoded = latent(Words{"decode", "--latents", "z.h5", "-o", "x.h5"} + model);
     ASSERT_EQ(decoded.code, 0) << decoded.err;
-    std::vector<std::uint8_t> truth = load_split(folder / "labelled.h5", "test").images;
+    std::vector<std::uint8_t> truth = load_split(folder / "labeled.h5", "test").images;
     if (has("--n-bits"))
         for (auto& pixel : truth) pixel &= has("1") ? 0x80 : 0xf8;
     EXPECT_EQ(Hdf5File::open(folder / "x.h5").read<std::uint8_t>("/images", {11, 8, 12, 2}), truth);
@@ -95,9 +95,9 @@ TEST_P(Variants, TrainsResumesEvaluatesSamplesEncodesAndDecodes) {
 
 struct Conditional : Commands {
     Conditional() {
-        make_dataset(folder / "labelled.h5", 8, 8, 3, 40, 6, 10, 3);
+        make_dataset(folder / "labeled.h5", 8, 8, 3, 40, 6, 10, 3);
         make_dataset(folder / "five.h5", 8, 8, 3, 40, 6, 10, 5);
-        make_run("run", 2, {"--data", "labelled.h5", "--y-cond", "--weight-y", "0.1"});
+        make_run("run", 2, {"--data", "labeled.h5", "--y-cond", "--weight-y", "0.1"});
     }
 };
 

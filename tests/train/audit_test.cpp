@@ -74,8 +74,8 @@ TEST(Audit, ChangesNothingAndIsInThePlan) {
             options.audit_every = auditing;
             static std::vector<float> expected;
             Training training(options);
-            training.trainer.initialise(training.init_images.batch());
-            OptimiserStep update;
+            training.trainer.initialize(training.init_images.batch());
+            OptimizerStep update;
             update.lr_t = 1e-3;
             for (int t = 0; t < 3; ++t) {
                 training.trainer.step(training.images.batch(), update);

@@ -37,7 +37,7 @@ void bench(index_t depth, index_t images, int rounds) {
     alone.batch = alone.init_batch = images;
     Model with(together, processes.get()), without(alone, nullptr);
     const Images mine(images, together.model, static_cast<std::uint64_t>(processes->rank()));
-    for (Model* model : {&with, &without}) model->trainer.initialise(mine.batch());
+    for (Model* model : {&with, &without}) model->trainer.initialize(mine.batch());
 
     std::vector<double> times[2];
     for (int round = -1; round < rounds; ++round)
@@ -50,7 +50,7 @@ void bench(index_t depth, index_t images, int rounds) {
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
             if (round >= 0) times[communicating].push_back(seconds);
         }
-    if (!processes->is_first()) return;
+    if (!processes->is_root()) return;
     std::vector<double> ratios;
     for (std::size_t i = 0; i < times[0].size(); ++i) ratios.push_back(times[1][i] / times[0][i]);
     std::printf(

@@ -20,7 +20,7 @@ struct CheckpointTest : testing::Test {
     CheckpointTest() : training(small_options(4, 4, 1, 2, 2, 3)) {
         training.random_start();
         for (int t = 0; t < 2; ++t) {
-            OptimiserStep update;
+            OptimizerStep update;
             update.lr_t = 1e-3;
             update.ema_rate = 0.5;
             training.trainer.step(training.images.batch(), update);
@@ -29,11 +29,11 @@ struct CheckpointTest : testing::Test {
     }
     void save(const std::filesystem::path& path) {
         save_checkpoint(path, to_json(training.options), {2, 8, 0.25}, nullptr, training.trainer.glow().parameters(),
-                        training.backend.place(), training.trainer.weights());
+                        training.backend.exec(), training.trainer.weights());
     }
     void load(const std::filesystem::path& path) {
         read_checkpoint_info(path);
-        load_checkpoint(path, training.trainer.glow().parameters(), training.backend.place(),
+        load_checkpoint(path, training.trainer.glow().parameters(), training.backend.exec(),
                         training.trainer.weights());
     }
     // A damaged copy is refused with a message that holds every part, and leaves what was in memory usable.
@@ -76,7 +76,7 @@ TEST_F(CheckpointTest, TreesNotAskedForAreCheckedAllTheSame) {
     edit.write(folder / "bad.h5");
     expect_throw<InputError>(
         [&] {
-            load_checkpoint(folder / "bad.h5", training.trainer.glow().parameters(), training.backend.place(),
+            load_checkpoint(folder / "bad.h5", training.trainer.glow().parameters(), training.backend.exec(),
                             {training.params(), nullptr, nullptr, nullptr});
         },
         {"/ema/level0/split/bias", "not finite"});
@@ -87,7 +87,7 @@ TEST_F(CheckpointTest, WeightsAloneAreEnoughToStartFrom) {
     std::erase_if(edit.tensors, [](const auto& entry) { return !entry.first.starts_with("/params/"); });
     edit.write(folder / "weights.h5");
     const Parameters& parameters = training.trainer.glow().parameters();
-    EXPECT_NO_THROW(load_checkpoint(folder / "weights.h5", parameters, training.backend.place(),
+    EXPECT_NO_THROW(load_checkpoint(folder / "weights.h5", parameters, training.backend.exec(),
                                     {training.params(), nullptr, nullptr, nullptr}));
     expect_throw<InputError>([&] { load(folder / "weights.h5"); }, {"/ema/", "is missing"});
     const LoadedModel model(folder / "weights.h5", true, Precision::fp32, 1, training.backend);

@@ -22,19 +22,19 @@ struct OnDevice {
 
     void start() {
         Images init(options.init_batch, options.model, 1);
-        trainer.initialise(init.batch());
+        trainer.initialize(init.batch());
     }
     std::vector<double> losses(int steps) {
         const Schedule schedule = make_schedule(options, 1000);
         std::vector<double> losses;
         for (int t = 1; t <= steps; ++t) {
-            last = trainer.step(images.batch(), optimiser_at(options, schedule, t));
+            last = trainer.step(images.batch(), optimizer_at(options, schedule, t));
             losses.push_back(last.loss);
         }
         return losses;
     }
     std::vector<float> params() {
-        HostWeights host(backend.place(), trainer.glow().parameters(), trainer.weights());
+        HostWeights host(backend.exec(), trainer.glow().parameters(), trainer.weights());
         host.fetch();
         return {host.get().params, host.get().params + trainer.glow().parameters().size()};
     }
@@ -112,8 +112,8 @@ TEST_F(DeviceStep, WeightsMoveBetweenDevices) {
     gpu.losses(2);
     const auto path = folder.path() / "gpu.h5";
     save_checkpoint(path, to_json(gpu.options), {2, 8, 0.25}, nullptr, gpu.trainer.glow().parameters(),
-                    gpu.backend.place(), gpu.trainer.weights());
-    load_checkpoint(path, cpu.trainer.glow().parameters(), cpu.backend.place(), cpu.trainer.weights());
+                    gpu.backend.exec(), gpu.trainer.weights());
+    load_checkpoint(path, cpu.trainer.glow().parameters(), cpu.backend.exec(), cpu.trainer.weights());
     cpu.trainer.weights_changed();
     EXPECT_EQ(cpu.params(), gpu.params());
     gpu.trainer.check_usable();

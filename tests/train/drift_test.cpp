@@ -51,13 +51,13 @@ const std::vector<float>& trained_weights() {
         Training training(options);
         const Pictures pictures(options.batch * 40, options.model, 1);
         const index_t D = options.model.dimensions();
-        training.trainer.initialise(pictures.batch().part(0, options.init_batch, D));
+        training.trainer.initialize(pictures.batch().part(0, options.init_batch, D));
         const Schedule schedule = make_schedule(options, 40 * options.batch);
         double first = 0, last = 0;
         for (int t = 1; t <= 200; ++t) {
             last = training.trainer
                        .step(pictures.batch().part((t - 1) % 40 * options.batch, options.batch, D),
-                             optimiser_at(options, schedule, t))
+                             optimizer_at(options, schedule, t))
                        .bits_per_dim;
             if (t == 1) first = last;
         }
@@ -78,7 +78,7 @@ const char* name_of(Kind kind) {
 // A trainer with such weights.
 struct Hard : Training {
     Hard(Kind kind, TrainingOptions options) : Training(options), pictures(options.batch, options.model, 9) {
-        trainer.initialise(init_images.batch());
+        trainer.initialize(init_images.batch());
         std::copy(trained_weights().begin(), trained_weights().end(), params());
         for (const Tensor& tensor : tensors()) {
             const auto is = [&](const char* part) { return tensor.name.find(part) != std::string::npos; };
@@ -103,7 +103,7 @@ struct Hard : Training {
         Glow& glow = trainer.glow();
         const index_t N = pictures.N, D = options.model.dimensions();
         Flow flow = trainer.buffers().flow(N);
-        dequantise(context.place, N, D, 8, pictures.pixels.data(), {false, 0, {}, nullptr}, flow.h);
+        dequantize(context.exec, N, D, 8, pictures.pixels.data(), {false, 0, {}, nullptr}, flow.h);
         const std::vector<double> x(flow.h, flow.h + N * D);
         const auto rounded = [&] {
             for (index_t i = 0; i < N * D; ++i) flow.h[i] = round(flow.h[i]);

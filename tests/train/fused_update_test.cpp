@@ -29,7 +29,7 @@ Ended after_steps(const TrainingOptions& options, int steps) {
     const Schedule schedule = make_schedule(options, 40);
     Ended ended;
     for (int t = 1; t <= steps; ++t)
-        ended.last = training.trainer.step(training.images.batch(), optimiser_at(options, schedule, t));
+        ended.last = training.trainer.step(training.images.batch(), optimizer_at(options, schedule, t));
     ended.weights = training.everything();
     return ended;
 }
@@ -66,8 +66,8 @@ TEST(FusedUpdate, ConditionalModelsAndClassifiersTakePart) {
         const std::vector<std::int32_t> labels = {0, 2, 1, 2, 0, 1};
         Batch init = training.init_images.batch(), batch = training.images.batch();
         init.labels = batch.labels = labels.data();
-        training.trainer.initialise(init);
-        OptimiserStep update;
+        training.trainer.initialize(init);
+        OptimizerStep update;
         update.lr_t = 1e-3;
         for (int t = 0; t < 3; ++t) training.trainer.step(batch, update);
         ends.push_back(training.everything());
@@ -78,7 +78,7 @@ TEST(FusedUpdate, ConditionalModelsAndClassifiersTakePart) {
 TEST(FusedUpdate, GradientsTakeTheRoomOfOneLayerAtAnyDepth) {
     const auto gradient_bytes = [](index_t depth) {
         Training training(fused(small_options(16, 16, 3, 2, depth, 16)));
-        training.trainer.initialise(training.init_images.batch());
+        training.trainer.initialize(training.init_images.batch());
         training.trainer.step(training.images.batch(), {});
         EXPECT_EQ(at(training.memory.peak(), Category::gradients),
                   at(training.plan.bytes, Category::gradients));
@@ -97,13 +97,13 @@ TEST(FusedUpdate, ALossThatIsNotFiniteIsTroubleThatSaysWhere) {
     const Tensor& logs = training.tensor("level0/split/logs");
     training.params()[logs.offset] = 300;  // exp(900) overflows
     training.trainer.weights_changed();
-    OptimiserStep update;
+    OptimizerStep update;
     update.lr_t = 1e-3;
     std::string message;
     try {
         training.trainer.step(training.images.batch(), update);
-    } catch (const Trouble& trouble) {
-        message = trouble.what();
+    } catch (const StepFailure& failure) {
+        message = failure.what();
     }
     EXPECT_NE(message.find("not finite"), std::string::npos) << message;
     EXPECT_NE(message.find("level0/split"), std::string::npos) << message;
@@ -121,13 +121,13 @@ TEST(FusedUpdate, AGradientThatIsNotFiniteIsTroubleFromItsPieceOn) {
     std::fill_n(training.params() + conv3.offset, conv3.count, -25.0f);
     std::fill_n(training.params() + conv1.offset, conv1.count, 3e37f);
     training.trainer.weights_changed();
-    OptimiserStep update;
+    OptimizerStep update;
     update.lr_t = 1e-3;
     try {
         training.trainer.step(training.images.batch(), update);
         FAIL() << "nothing was lost";
-    } catch (const Trouble& trouble) {
-        EXPECT_NE(std::string(trouble.what()).find("level0/step1"), std::string::npos) << trouble.what();
+    } catch (const StepFailure& failure) {
+        EXPECT_NE(std::string(failure.what()).find("level0/step1"), std::string::npos) << failure.what();
     }
     // The pieces above it were updated: such weights must be read again.
     const Tensor& top = training.tensor("prior/top/bias");
@@ -140,7 +140,7 @@ TEST(FusedUpdate, DriftLosesTheStepAndMoreIsKeptFromThenOn) {
     options.drift_tolerance = 1e-300;
     Training training(options);
     training.random_start();
-    OptimiserStep update;
+    OptimizerStep update;
     for (const index_t anchor_every : {16, 1}) {
         try {
             training.trainer.step(training.images.batch(), update);

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "kernels/dequantise.h"
+#include "kernels/dequantize.h"
 #include "tests/layers/model.h"
 #include "data/formats/hdf5_file.h"
 #include "inference/model_config.h"
@@ -52,7 +52,7 @@ struct GoldenModel {
         model.prepare();
         if (file.exists("/golden/labels")) model.labels = read<std::int32_t>(file, "/golden/labels");
         model.flow.labels = model.labels.data();
-        dequantise(model.machine.context.place, N, config.dimensions(), config.n_bits, images.data(),
+        dequantize(model.machine.context.exec, N, config.dimensions(), config.n_bits, images.data(),
                    {false, 0, {}, nullptr}, model.x.data());
     }
     template <class T>
@@ -60,16 +60,16 @@ struct GoldenModel {
         std::copy(from.begin(), from.end(), to);
     }
     // The largest relative error of a tensor's gradient, with the expected ones times `factor`.
-    double gradient_error(const MemoryPolicy& keep, double factor) {
+    double gradient_error(const MemoryPolicy& policy, double factor) {
         std::fill(model.values.gradient.begin(), model.values.gradient.end(), 0.0);
-        SavedActivations kept(model.machine.stored, keep);
-        model.forward(&kept);
+        SavedActivations saved(model.machine.stored, policy);
+        model.forward(&saved);
         const double images_in_all = static_cast<double>(N);
         Gradient gradient{model.dh.data(),
                           -1.0 / (static_cast<double>(config.dimensions()) * std::log(2.0) * images_in_all),
                           config.weight_y / images_in_all,
                           {model.values.gradient.data()}};
-        model.glow.backward(model.machine.context, model.flow, gradient, kept);
+        model.glow.backward(model.machine.context, model.flow, gradient, saved);
         double worst = 0;
         for (const Tensor& tensor : model.glow.parameters().tensors()) {
             auto expected = file.read<double>("/golden/gradients/" + tensor.name, tensor.shape);
@@ -115,8 +115,8 @@ TEST_P(GoldenDouble, LikelihoodAndLatents) {
 
 TEST_P(GoldenDouble, GradientOfEveryTensor) {
     GoldenModel golden(GetParam());
-    for (const MemoryPolicy& keep : {MemoryPolicy{}, MemoryPolicy{1, false}, MemoryPolicy{1, true}}) {
-        const double error = golden.gradient_error(keep, 1.0);
+    for (const MemoryPolicy& policy : {MemoryPolicy{}, MemoryPolicy{1, false}, MemoryPolicy{1, true}}) {
+        const double error = golden.gradient_error(policy, 1.0);
         std::printf("worst relative error of a tensor's gradient: %.1e\n", error);
         EXPECT_LE(error, kTolerance);
     }
@@ -129,11 +129,11 @@ INSTANTIATE_TEST_SUITE_P(Variants, GoldenDouble,
                                          "conditional"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST(GoldenDouble, InitialisationFromData) {
-    GoldenModel golden("initialisation");
+TEST(GoldenDouble, InitializationFromData) {
+    GoldenModel golden("initialization");
     Model& model = golden.model;
     model.h = model.x;
-    model.glow.initialise(model.machine.context, model.flow);
+    model.glow.initialize(model.machine.context, model.flow);
     int seen = 0;
     for (const Tensor& tensor : model.glow.parameters().tensors()) {
         if (tensor.name.find("actnorm") == std::string::npos) continue;

@@ -74,7 +74,7 @@ TEST_P(Golden, EncodingGivesTheLatents) {
     const auto pixels = images();
     const auto classes = labels();
     Flow flow = model.buffers().flow(4, classes.data());
-    dequantise(model.context().place, 4, D, model.info().model.n_bits, pixels.data(), {false, 0, {}, nullptr},
+    dequantize(model.context().exec, 4, D, model.info().model.n_bits, pixels.data(), {false, 0, {}, nullptr},
                flow.h);
     model.glow().encode(model.context(), flow);
     const auto expected = eps(model.info().model.levels);
@@ -93,8 +93,8 @@ TEST_P(Golden, DecodingTheLatentsGivesTheImages) {
     std::copy(expected.begin(), expected.end(), flow.h);
     model.glow().decode(model.context(), flow);
     std::vector<std::uint8_t> pixels(expected.size());
-    quantise(model.context().place, static_cast<index_t>(pixels.size()), n_bits, flow.h, pixels.data());
-    // The centre of a bin is 1/512 or more from its ends: float rounding does not reach them.
+    quantize(model.context().exec, static_cast<index_t>(pixels.size()), n_bits, flow.h, pixels.data());
+    // The center of a bin is 1/512 or more from its ends: float rounding does not reach them.
     auto wanted = images();
     for (auto& pixel : wanted) pixel = static_cast<std::uint8_t>(pixel >> (8 - n_bits) << (8 - n_bits));
     EXPECT_EQ(pixels, wanted);
@@ -106,7 +106,7 @@ double gradient_error(const std::string& name, const Hdf5File& file, const std::
     TrainingOptions options = golden_options(name);
     options.memory = memory;
     Training training(options);
-    load_checkpoint(golden(name), training.trainer.glow().parameters(), training.backend.place(),
+    load_checkpoint(golden(name), training.trainer.glow().parameters(), training.backend.exec(),
                     training.trainer.weights());
     training.trainer.weights_changed();
     const auto pixels = read<std::uint8_t>(file, "/golden/images");
@@ -140,19 +140,19 @@ INSTANTIATE_TEST_SUITE_P(Variants, Golden,
                                          "conditional"),
                          [](const auto& info) { return info.param; });
 
-TEST(GoldenInitialisation, ActnormsFromData) {
-    const Hdf5File file = Hdf5File::open(golden("initialisation"));
-    Training training(golden_options("initialisation"));
+TEST(GoldenInitialization, ActnormsFromData) {
+    const Hdf5File file = Hdf5File::open(golden("initialization"));
+    Training training(golden_options("initialization"));
     Trainer& trainer = training.trainer;
-    load_checkpoint(golden("initialisation"), trainer.glow().parameters(), training.backend.place(),
+    load_checkpoint(golden("initialization"), trainer.glow().parameters(), training.backend.exec(),
                     {.params = trainer.weights().params});
     const auto pixels = read<std::uint8_t>(file, "/golden/images");
     Flow flow = trainer.buffers().flow(4);
     const ModelConfig& model = training.options.model;
-    dequantise(trainer.context().place, 4, model.dimensions(), model.n_bits, pixels.data(),
+    dequantize(trainer.context().exec, 4, model.dimensions(), model.n_bits, pixels.data(),
                {false, 0, {}, nullptr}, flow.h);
-    trainer.glow().initialise(trainer.context(), flow);
-    const auto names = file.arrays("/golden/initialised");
+    trainer.glow().initialize(trainer.context(), flow);
+    const auto names = file.arrays("/golden/initialized");
     std::size_t seen = 0;
     for (const Tensor& tensor : training.tensors()) {
         if (tensor.name.find("actnorm") == std::string::npos) continue;

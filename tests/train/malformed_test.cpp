@@ -240,10 +240,10 @@ TEST_F(Malformed, Photographs) {
                                         {0x80000000u, 1u},
                                         {4u, 5u}})
         refuse_bytes("size", "a.png", make::png(width, height, 8, 0, std::string(20, '\0')), read);
-    for (const auto& [bits, colour] :
+    for (const auto& [bits, color] :
          {std::pair{3, 0}, {0, 0}, {32, 0}, {8, 1}, {8, 5}, {8, 7}, {4, 2}, {16, 3}})
-        refuse_bytes("bits or colour", "a.png", make::png(4, 4, bits, colour, std::string(200, '\0')), read);
-    refuse_bytes("palette without colours", "a.png", make::png(4, 4, 8, 3, std::string(20, '\0')), read);
+        refuse_bytes("bits or color", "a.png", make::png(4, 4, bits, color, std::string(200, '\0')), read);
+    refuse_bytes("palette without colors", "a.png", make::png(4, 4, 8, 3, std::string(20, '\0')), read);
     refuse_bytes("filter", "a.png",
                  make::png(4, 1, 8, 0,
                            "\x09"
@@ -291,10 +291,10 @@ TEST_F(Malformed, Checkpoints) {
     training.random_start();
     const Parameters& parameters = training.trainer.glow().parameters();
     save_checkpoint(folder / "good.h5", to_json(training.options), {2, 8, 0.25}, nullptr, parameters,
-                    training.backend.place(), training.trainer.weights());
+                    training.backend.exec(), training.trainer.weights());
     const auto read = [&](const Path& path) {
         read_checkpoint_info(path);
-        load_checkpoint(path, parameters, training.backend.place(), training.trainer.weights());
+        load_checkpoint(path, parameters, training.backend.exec(), training.trainer.weights());
     };
     read(folder / "good.h5");
     const std::string bytes = read_bytes(folder / "good.h5");

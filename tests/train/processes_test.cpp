@@ -12,8 +12,8 @@ namespace {
 Communicator* g_processes = nullptr;  // opened by main()
 
 // This process's share of the images.
-Batch share_of_images(const Images& images, const ModelConfig& model) {
-    const Share mine = g_processes->share(images.N);
+Batch slice_of_images(const Images& images, const ModelConfig& model) {
+    const Slice mine = g_processes->slice(images.N);
     return images.batch().part(mine.first, mine.count, model.dimensions());
 }
 
@@ -34,23 +34,23 @@ struct Shared {
     Trainer trainer;
 };
 
-// Both, initialised and moved off the start alike.
+// Both, initialized and moved off the start alike.
 struct Pair {
     explicit Pair(const TrainingOptions& options) : alone(options, 1), shared(options) {
-        alone.trainer.initialise(alone.init_images.batch());
-        shared.trainer.initialise(share_of_images(alone.init_images, options.model));
-        initialised_alone = alone.copy(alone.params());
-        initialised_shared = shared.copy(shared.trainer.weights().params);
+        alone.trainer.initialize(alone.init_images.batch());
+        shared.trainer.initialize(slice_of_images(alone.init_images, options.model));
+        initialized_alone = alone.copy(alone.params());
+        initialized_shared = shared.copy(shared.trainer.weights().params);
         alone.random_start();
-        std::copy_n(alone.params(), initialised_alone.size(), shared.trainer.weights().params);
+        std::copy_n(alone.params(), initialized_alone.size(), shared.trainer.weights().params);
         shared.trainer.restart();
     }
-    StepResult step_shared(const OptimiserStep& update = {}) {
-        return shared.trainer.step(share_of_images(alone.images, alone.options.model), update);
+    StepResult step_shared(const OptimizerStep& update = {}) {
+        return shared.trainer.step(slice_of_images(alone.images, alone.options.model), update);
     }
     Training alone;
     Shared shared;
-    std::vector<float> initialised_alone, initialised_shared;
+    std::vector<float> initialized_alone, initialized_shared;
 };
 
 TrainingOptions options_of(index_t batch) {
@@ -64,19 +64,19 @@ TrainingOptions options_of(index_t batch) {
 TEST(TrainerOnProcesses, StatisticsAndGradientsAreThoseOfOne) {
     for (const index_t batch : {7, 2}) {
         Pair pair(options_of(batch));
-        EXPECT_LT(relative_l2(pair.initialised_shared, pair.initialised_alone), 1e-6);  // a float's rounding
+        EXPECT_LT(relative_l2(pair.initialized_shared, pair.initialized_alone), 1e-6);  // a float's rounding
         StepResult alone;
         const std::vector<float> gradient = pair.alone.gradient(&alone);
-        OptimiserStep update;
+        OptimizerStep update;
         update.beta1 = 0;  // m = g
         const StepResult shared = pair.step_shared(update);
         EXPECT_LT(relative_l2(pair.shared.copy(pair.shared.trainer.weights().m), gradient), 1e-5);
         EXPECT_NEAR(shared.bits_per_dim, alone.bits_per_dim, 1e-9);  // sums of doubles
         EXPECT_NEAR(shared.grad_norm / alone.grad_norm, 1, 1e-5);
         // All processes have the same to the last bit.
-        EXPECT_EQ(g_processes->largest(shared.bits_per_dim), shared.bits_per_dim);
-        EXPECT_EQ(g_processes->largest(shared.grad_norm), shared.grad_norm);
-        EXPECT_EQ(g_processes->largest(shared.drift), shared.drift);
+        EXPECT_EQ(g_processes->all_reduce_max(shared.bits_per_dim), shared.bits_per_dim);
+        EXPECT_EQ(g_processes->all_reduce_max(shared.grad_norm), shared.grad_norm);
+        EXPECT_EQ(g_processes->all_reduce_max(shared.drift), shared.drift);
         EXPECT_NO_THROW(pair.shared.trainer.check_equal());
     }
 }
@@ -90,7 +90,7 @@ TEST(TrainerOnProcesses, FusedUpdatesAreTheUnfusedOnesBitForBit) {
             Pair plain(options);
             options.fused_update = true;
             Pair fused(options);
-            OptimiserStep update;
+            OptimizerStep update;
             update.lr_t = 1e-3;
             update.ema_rate = 0.5;
             for (int t = 0; t < 3; ++t) {
@@ -122,7 +122,7 @@ TEST(TrainerOnProcesses, ThePlanCountsCommunicationAndHoldsForAll) {
         const MemoryBytes peak = pair.shared.memory.peak();
         for (int c = 0; c < kCategories; ++c)
             EXPECT_LE(peak[c], pair.shared.plan.bytes[c]) << kCategoryNames[c];
-        if (g_processes->is_first()) {
+        if (g_processes->is_root()) {
             EXPECT_EQ(peak, pair.shared.plan.bytes);
         }
         EXPECT_EQ(at(peak, Category::communication) > 0, g_processes->size() > 1);
@@ -136,7 +136,7 @@ TEST(TrainerOnProcesses, AllLoseAStepThatDriftedOnOne) {
     Pair pair(options);
     EXPECT_THROW(pair.step_shared(), DriftError);
     EXPECT_EQ(pair.shared.trainer.policy().anchor_every, 16);
-    EXPECT_EQ(g_processes->total(1), g_processes->size());
+    EXPECT_EQ(g_processes->all_reduce_sum(1), g_processes->size());
 }
 
 TEST(TrainerOnProcesses, AllRedoAStepThatDriftedOnOne) {
@@ -144,7 +144,7 @@ TEST(TrainerOnProcesses, AllRedoAStepThatDriftedOnOne) {
     options.drift_tolerance = 1e-300;
     Pair pair(options);
     EXPECT_THROW(pair.step_shared(), Error);
-    EXPECT_EQ(g_processes->total(1), g_processes->size());  // and nobody is left behind in it
+    EXPECT_EQ(g_processes->all_reduce_sum(1), g_processes->size());  // and nobody is left behind in it
 }
 
 TEST(TrainerOnProcesses, AllTellTheSameOfALossThatIsNotFinite) {
@@ -159,7 +159,7 @@ TEST(TrainerOnProcesses, AllTellTheSameOfALossThatIsNotFinite) {
         message = error.what();
     }
     EXPECT_NE(message.find("the loss is not finite: after level0/split"), std::string::npos) << message;
-    EXPECT_EQ(from_first(*g_processes, message), message);
+    EXPECT_EQ(broadcast_text(*g_processes, message), message);
 }
 
 TEST(TrainerOnProcesses, ADifferentBitIsNamed) {
@@ -189,8 +189,8 @@ TEST(TrainerOnProcesses, ADifferentBitIsNamed) {
 // A whole run with a fault that every process has, put in once.
 TEST(TrainerOnProcesses, AllGoBackTogether) {
     const TemporaryFolder own;
-    const std::filesystem::path folder = from_first(*g_processes, own.path().string());
-    if (g_processes->is_first()) {
+    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
+    if (g_processes->is_root()) {
         DatasetInfo info;
         info.H = info.W = 8;
         info.C = 3;
@@ -222,7 +222,7 @@ TEST(TrainerOnProcesses, AllGoBackTogether) {
     EXPECT_EQ(result.progress.step, 9);
     EXPECT_TRUE(std::isfinite(result.bits_per_dim));
     const double bits = result.bits_per_dim;
-    EXPECT_EQ(g_processes->largest(bits), bits);
+    EXPECT_EQ(g_processes->all_reduce_max(bits), bits);
     EXPECT_TRUE(std::filesystem::exists(folder / "run/trouble/step-00000008-1.json"));
     g_processes->barrier();
 }
@@ -234,7 +234,7 @@ int main(int argc, char** argv) {
     testing::InitGoogleTest(&argc, argv);
     const auto processes = glow::open_communicator("auto", glow::Device::cpu);
     glow::g_processes = processes.get();
-    if (!processes->is_first()) testing::GTEST_FLAG(brief) = true;
+    if (!processes->is_root()) testing::GTEST_FLAG(brief) = true;
     const int failed = RUN_ALL_TESTS();
-    return processes->largest(failed) > 0 ? 1 : 0;
+    return processes->all_reduce_max(failed) > 0 ? 1 : 0;
 }

@@ -33,7 +33,7 @@ TEST(Schedule, DecaysDefaultToOneEpoch) {
     EXPECT_EQ(make_schedule(o, 50000).ema_decay, 0.5);
 }
 
-TEST(Schedule, ImagesOfTheInitialisation) {
+TEST(Schedule, ImagesOfTheInitialization) {
     TrainingOptions o;  // 32x32x3
     o.batch = 64;
     EXPECT_EQ(make_schedule(o, 50000).init_images, 256);
@@ -70,7 +70,7 @@ TEST(Schedule, BiasCorrectionAndAverageAtEveryStep) {
     o.weight_decay = 1e-4;
     const Schedule s = make_schedule(o, 1000);
     for (const index_t t : {1, 2, 17, 1000, 100000000}) {
-        const OptimiserStep step = optimiser_at(o, s, t);
+        const OptimizerStep step = optimizer_at(o, s, t);
         const double T = static_cast<double>(t);
         EXPECT_DOUBLE_EQ(step.lr_t, 1e-3 * std::sqrt(1 - std::pow(0.99, T)) / (1 - std::pow(0.8, T)));
         EXPECT_DOUBLE_EQ(step.ema_rate, (1 - 0.95) / (1 - std::pow(0.95, T)));
@@ -79,9 +79,9 @@ TEST(Schedule, BiasCorrectionAndAverageAtEveryStep) {
         EXPECT_EQ(step.weight_decay, 1e-4);
         EXPECT_FALSE(step.adam);
     }
-    EXPECT_EQ(optimiser_at(o, s, 1).ema_rate, 1.0);  // the average starts as the weights
+    EXPECT_EQ(optimizer_at(o, s, 1).ema_rate, 1.0);  // the average starts as the weights
     o.optimizer = "adam";
-    EXPECT_TRUE(optimiser_at(o, s, 1).adam);
+    EXPECT_TRUE(optimizer_at(o, s, 1).adam);
 }
 
 TEST(Schedule, OneStepAnEpochKeepsEverythingFinite) {
@@ -89,7 +89,7 @@ TEST(Schedule, OneStepAnEpochKeepsEverythingFinite) {
     o.batch = 100;
     const Schedule s = make_schedule(o, 10);
     EXPECT_EQ(s.beta2, 0);
-    const OptimiserStep step = optimiser_at(o, s, 3);
+    const OptimizerStep step = optimizer_at(o, s, 3);
     EXPECT_TRUE(std::isfinite(step.lr_t));
     EXPECT_EQ(step.ema_rate, 1);
 }
@@ -133,7 +133,7 @@ void follow_scalar_model(const std::string& optimizer, double sabotage, bool& fo
         double clipped = 0;
         for (const float value : g) clipped += std::pow(static_cast<double>(value), 2);
         EXPECT_NEAR(std::sqrt(clipped), o.clip_norm, 1e-6);
-        training.trainer.step(images.batch(), optimiser_at(o, s, t));
+        training.trainer.step(images.batch(), optimizer_at(o, s, t));
         for (std::size_t i = 0; i < start.size(); ++i)
             scalar[i].step(o, static_cast<double>(t), sabotage * static_cast<double>(g[i]));
     }
@@ -151,7 +151,7 @@ void follow_scalar_model(const std::string& optimizer, double sabotage, bool& fo
     }
 }
 
-TEST(OptimiserSteps, FollowTheScalarModel) {
+TEST(OptimizerSteps, FollowTheScalarModel) {
     for (const std::string optimizer : {"adamax", "adam"}) {
         bool followed = false;
         follow_scalar_model(optimizer, 1.0, followed);

@@ -24,12 +24,12 @@ class Staged : public testing::TestWithParam<Device> {
         arena_ = std::make_unique<Arena>(GetParam(), Category::state, std::size_t{1} << 24);
         // Where kernels of a GPU would read.
         buffers_ = FlowBuffers::take(*arena_, kCapacity, model_, Device::cuda);
-        staged_ = std::make_unique<StagedBatch>(place(), GetParam(), *arena_, kCapacity, model_);
+        staged_ = std::make_unique<StagedBatch>(exec(), GetParam(), *arena_, kCapacity, model_);
     }
-    const Place& place() const { return backend_->place(); }
+    const Exec& exec() const { return backend_->exec(); }
     // Images with classes.
-    struct Labelled : Images {
-        Labelled(index_t N, const ModelConfig& model, std::uint64_t seed) : Images(N, model, seed) {
+    struct Labeled : Images {
+        Labeled(index_t N, const ModelConfig& model, std::uint64_t seed) : Images(N, model, seed) {
             for (index_t n = 0; n < N; ++n) {
                 numbers[n] += 100 * seed;
                 labels.push_back(static_cast<std::int32_t>((n + seed) % 3));
@@ -38,10 +38,10 @@ class Staged : public testing::TestWithParam<Device> {
         Batch batch() const { return {N, pixels.data(), numbers.data(), labels.data()}; }
         std::vector<std::int32_t> labels;
     };
-    void expect_there(const Labelled& images) {
-        EXPECT_EQ(downloaded(place(), std::ssize(images.pixels), buffers_.pixels), images.pixels);
-        EXPECT_EQ(downloaded(place(), images.N, buffers_.numbers), images.numbers);
-        EXPECT_EQ(downloaded(place(), images.N, buffers_.labels), images.labels);
+    void expect_there(const Labeled& images) {
+        EXPECT_EQ(downloaded(exec(), std::ssize(images.pixels), buffers_.pixels), images.pixels);
+        EXPECT_EQ(downloaded(exec(), images.N, buffers_.numbers), images.numbers);
+        EXPECT_EQ(downloaded(exec(), images.N, buffers_.labels), images.labels);
     }
 
     std::unique_ptr<Backend> backend_;
@@ -55,7 +55,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, Staged, testing::Values(Device::cpu, Device::c
 
 TEST_P(Staged, BatchesArriveInTurn) {
     for (std::uint64_t seed = 1; seed < 8; ++seed) {
-        const Labelled images(1 + static_cast<index_t>(seed) % kCapacity, model_, seed);
+        const Labeled images(1 + static_cast<index_t>(seed) % kCapacity, model_, seed);
         staged_->start(images.batch());
         EXPECT_TRUE(staged_->take(images.batch(), buffers_));
         expect_there(images);
@@ -66,36 +66,36 @@ TEST_P(Staged, BatchesArriveInTurn) {
 // The host's memory is free again when start() returns, and the device's buffers are not touched before
 // take().
 TEST_P(Staged, WhatIsUnderWayTouchesNeitherSide) {
-    const Labelled first(3, model_, 1);
+    const Labeled first(3, model_, 1);
     staged_->start(first.batch());
     ASSERT_TRUE(staged_->take(first.batch(), buffers_));
-    Labelled second(3, model_, 2);
-    const Labelled kept = second;
+    Labeled second(3, model_, 2);
+    const Labeled kept = second;
     staged_->start(second.batch());
     std::fill(second.pixels.begin(), second.pixels.end(), std::uint8_t{7});
-    synchronise(place());
+    synchronize(exec());
     expect_there(first);
     EXPECT_TRUE(staged_->take(second.batch(), buffers_));
     expect_there(kept);
 }
 
 TEST_P(Staged, AnotherBatchIsNotTakenForIt) {
-    Labelled images(4, model_, 1);
-    const Labelled others(4, model_, 2);
+    Labeled images(4, model_, 1);
+    const Labeled others(4, model_, 2);
     staged_->start(images.batch());
     EXPECT_FALSE(staged_->take(others.batch(), buffers_));
     EXPECT_FALSE(staged_->take(images.batch().part(0, 3, model_.dimensions()), buffers_));
     EXPECT_FALSE(staged_->take(images.batch().part(1, 3, model_.dimensions()), buffers_));
-    Batch relabelled = images.batch();
-    relabelled.labels = others.labels.data();
-    EXPECT_FALSE(staged_->take(relabelled, buffers_));
+    Batch relabeled = images.batch();
+    relabeled.labels = others.labels.data();
+    EXPECT_FALSE(staged_->take(relabeled, buffers_));
     images.numbers[0] += 1;  // the same memory, filled anew
     EXPECT_FALSE(staged_->take(images.batch(), buffers_));
     images.numbers[0] -= 1;
     EXPECT_TRUE(staged_->take(images.batch(), buffers_));
     staged_->start({});
     EXPECT_FALSE(staged_->take(Batch{}, buffers_));
-    const Labelled many(kCapacity + 1, model_, 3);
+    const Labeled many(kCapacity + 1, model_, 3);
     EXPECT_THROW(staged_->start(many.batch()), Error);
 }
 

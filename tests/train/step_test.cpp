@@ -5,8 +5,8 @@
 namespace glow {
 namespace {
 
-OptimiserStep update_of(double lr_t) {
-    OptimiserStep update;
+OptimizerStep update_of(double lr_t) {
+    OptimizerStep update;
     update.lr_t = lr_t;
     update.ema_rate = 0.5;
     return update;
@@ -28,7 +28,7 @@ TEST(TrainerMemory, ThePlanIsThePeakToTheByte) {
                     if (options.precision == "bf16" && !Backend(Device::cpu, 1).blas().has_bf16()) continue;
                     Training training(options);
                     Trainer& trainer = training.trainer;
-                    trainer.initialise(training.init_images.batch());
+                    trainer.initialize(training.init_images.batch());
                     trainer.step(training.images.batch(), update_of(1e-3));
                     trainer.use(true);
                     std::vector<double> bits(7);
@@ -144,7 +144,7 @@ TEST(TrainerStep, SameSeedSameBits) {
     std::vector<std::vector<float>> ends;
     for (int run = 0; run < 2; ++run) {
         Training training(options);
-        training.trainer.initialise(training.init_images.batch());
+        training.trainer.initialize(training.init_images.batch());
         for (int t = 0; t < 5; ++t) training.trainer.step(training.images.batch(), update_of(1e-3));
         ends.push_back(training.everything());
     }
@@ -157,7 +157,7 @@ TEST(TrainerStep, EvaluatingBetweenStepsChangesNothing) {
     for (const bool disturb : {false, true}) {
         Training training(options);
         Trainer& trainer = training.trainer;
-        trainer.initialise(training.init_images.batch());
+        trainer.initialize(training.init_images.batch());
         for (int t = 0; t < 4; ++t) {
             trainer.step(training.images.batch(), update_of(1e-3));
             if (!disturb) continue;
@@ -194,7 +194,7 @@ TEST(TrainerStep, ClippingScalesTheGradientDownAndNeverUp) {
 
 TEST(TrainerStep, LowersTheLossOfARepeatedBatch) {
     Training training(small_options());
-    training.trainer.initialise(training.init_images.batch());
+    training.trainer.initialize(training.init_images.batch());
     double first = 0, last = 0;
     for (int t = 0; t < 60; ++t) {
         last = training.trainer.step(training.images.batch(), update_of(2e-3)).bits_per_dim;
@@ -212,7 +212,7 @@ TEST(TrainerStep, EvaluationUsesTheWeightsAskedFor) {
     for (std::size_t i = 0; i < training.copy(training.params()).size(); ++i)
         trainer.weights().ema[i] *= 1.1f;
     std::vector<double> raw(4), ema(4);
-    const Noise noise{true, training.options.seed, Purpose::dequantise, nullptr};
+    const Noise noise{true, training.options.seed, Purpose::dequantize, nullptr};
     for (const bool averaged : {true, false}) {
         trainer.use(averaged);
         evaluate(trainer.context(), trainer.glow(), trainer.buffers(), training.images.batch(), noise,
@@ -222,18 +222,18 @@ TEST(TrainerStep, EvaluationUsesTheWeightsAskedFor) {
     EXPECT_GT(std::abs(mean_of(ema.data(), 4).value - step.bits_per_dim), 1e-3);
 }
 
-TEST(TrainerInitialisation, NormalisesTheFirstActnorm) {
+TEST(TrainerInitialization, NormalizesTheFirstActnorm) {
     TrainingOptions options = small_options();
     options.dequant = "center";
     Training training(options);
     Trainer& trainer = training.trainer;
-    trainer.initialise(training.init_images.batch());
+    trainer.initialize(training.init_images.batch());
     EXPECT_TRUE(same_bits(training.copy(trainer.weights().ema), training.copy(training.params())));
     const index_t N = training.init_images.N, C = 12, pixels = 4 * 6;
     const Tensor &bias = training.tensor("level0/step0/actnorm/bias"),
                  &logs = training.tensor("level0/step0/actnorm/logs");
     Flow flow = trainer.buffers().flow(N);
-    dequantise(trainer.context().place, N, pixels * C, 8, training.init_images.pixels.data(),
+    dequantize(trainer.context().exec, N, pixels * C, 8, training.init_images.pixels.data(),
                {false, 0, {}, nullptr}, flow.h);
     trainer.glow().levels()[0].squeeze.forward(trainer.context(), flow);
     for (index_t c = 0; c < C; ++c) {
@@ -321,10 +321,10 @@ TEST(TrainerDrift, ARescueTakesItsMemoryWhenItIsNeeded) {
     Memory memory(Device::cpu, plan.bytes);
     memory[Category::stored].reserve(plan.fallback_stored);
     Trainer trainer(options, backend, memory);
-    trainer.initialise(exact.init_images.batch());
+    trainer.initialize(exact.init_images.batch());
     std::copy(weights.begin(), weights.end(), trainer.weights().params);
     trainer.restart();
-    OptimiserStep update;
+    OptimizerStep update;
     update.beta1 = 0;              // m = g
     for (int t = 0; t < 2; ++t) {  // the first state of the second step is in the larger memory too
         const StepResult result = trainer.step(exact.images.batch(), update);
@@ -383,7 +383,7 @@ TEST(TrainerFailure, ASingularMixingIsAnErrorThatNamesItsLayer) {
 TEST(TrainerFailure, AHugeLearningRateEndsInAnErrorThatNamesALayer) {
     for (const double lr : {1e3, 1e6, 1e30}) {
         Training training(small_options());
-        training.trainer.initialise(training.init_images.batch());
+        training.trainer.initialize(training.init_images.batch());
         std::vector<float> before;
         std::string message;
         for (int t = 0; t < 10 && message.empty(); ++t) {
@@ -410,7 +410,7 @@ TEST(TrainerFailure, AStrangeImageIsNoTroubleButStrangeWeightsAre) {
         options.micro_batch = micro_batch;
         Training training(options);
         training.random_start();
-        OptimiserStep nothing;
+        OptimizerStep nothing;
         nothing.lr_t = 0;
         const auto loss = [&](const Limits& limits) {
             return training.trainer.step(training.images.batch(), nothing, limits).loss;
@@ -424,9 +424,9 @@ TEST(TrainerFailure, AStrangeImageIsNoTroubleButStrangeWeightsAre) {
         EXPECT_EQ(loss({.loss = (usual + strange) / 2}), strange);
         for (index_t i = 0; i < D; ++i)  // three
             training.images.pixels[static_cast<std::size_t>(3 * D + i)] = i % 2 == 0 ? 0 : 255;
-        expect_throw<Trouble>([&] { loss({.loss = (usual + strange) / 2}); }, {"the loss jumps to", "above"});
+        expect_throw<StepFailure>([&] { loss({.loss = (usual + strange) / 2}); }, {"the loss jumps to", "above"});
         const std::vector<float> before = training.everything();
-        expect_throw<Trouble>([&] { loss({.condition = 1}); },
+        expect_throw<StepFailure>([&] { loss({.condition = 1}); },
                               {"the condition number of level", "jumps to", "above 1"});
         EXPECT_TRUE(same_bits(training.everything(), before));
     }

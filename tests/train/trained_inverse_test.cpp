@@ -1,6 +1,6 @@
 // The inverse with trained weights at L = 3 and K = 32. Training makes the networks act and takes W from
 // where it started, orthogonal; both amplify an error of the state.
-#include "tests/layers/deep.h"
+#include "tests/layers/round_trip.h"
 #include "tests/train/training.h"
 #include "data/cifar10.h"
 #include "data/synthetic_shapes.h"
@@ -29,24 +29,24 @@ void expect_inverse_after(index_t steps, const TrainingOptions& options,
     };
     Training training(options);
     Trainer& trainer = training.trainer;
-    trainer.initialise(part(0, options.init_batch));
+    trainer.initialize(part(0, options.init_batch));
     const Schedule schedule = make_schedule(options, n);
     double first = 0, last = 0;
     for (index_t t = 1; t <= steps; ++t) {
         const StepResult result =
             trainer.step(part((t - 1) * options.batch % (n - options.batch + 1), options.batch),
-                         optimiser_at(options, schedule, t));
+                         optimizer_at(options, schedule, t));
         (t == 1 ? first : last) = result.bits_per_dim;
     }
     std::printf("%lld steps: %.3f -> %.3f bits/dim\n", static_cast<long long>(steps), first, last);
     EXPECT_LT(last, first - 0.5) << "not trained";
 
-    Deep model(options.model, images);
+    RoundTrip model(options.model, images);
     ASSERT_EQ(model.glow.parameters().size(), trainer.glow().parameters().size());
     std::copy_n(training.params(), model.values.value.size(), model.values.value.begin());
     model.prepare();
-    const Noise noise{true, options.seed, Purpose::dequantise, numbers.data()};
-    dequantise(model.machine.context.place, images, D, options.model.n_bits, pixels.data(), noise,
+    const Noise noise{true, options.seed, Purpose::dequantize, numbers.data()};
+    dequantize(model.machine.context.exec, images, D, options.model.n_bits, pixels.data(), noise,
                model.x.data());
     expect_inverse<float>(model, 1e-12, 1e-5, 1e-12);
 }

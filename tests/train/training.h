@@ -70,10 +70,10 @@ struct Training {
         return bytes;
     }
 
-    // Initialised from data, then every parameter moved by random numbers, so that no gradient is 0 and no
+    // Initialized from data, then every parameter moved by random numbers, so that no gradient is 0 and no
     // two tensors look alike.
     Training& random_start(std::uint64_t seed = 3, double scale = 0.02) {
-        trainer.initialise(init_images.batch());
+        trainer.initialize(init_images.batch());
         test::Random random(seed);
         for (const Tensor& tensor : tensors())
             for (index_t i = 0; i < tensor.count; ++i)
@@ -83,7 +83,7 @@ struct Training {
     }
     // The gradient at the present weights, which stay; the moments do not.
     std::vector<float> gradient(const Batch& batch, StepResult* result = nullptr) {
-        OptimiserStep update;
+        OptimizerStep update;
         update.beta1 = 0;  // m = g
         update.lr_t = 0;
         const StepResult step = trainer.step(batch, update);

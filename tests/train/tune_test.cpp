@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "kernels/error.h"
-#include "tests/layers/plain_conv.h"
+#include "tests/layers/direct_conv.h"
 #include "tests/train/training.h"
 
 namespace glow {
@@ -103,7 +103,7 @@ Asked engines_with(const TrainingOptions& options, bool resuming, const std::str
 }
 
 TEST(EnginesOfARun, AreItsOwnThenTheCheckpointsThenTheRule) {
-    const Backend library = with<PlainConv>(), none(Device::cpu, 1);
+    const Backend library = with<DirectConv>(), none(Device::cpu, 1);
     TrainingOptions options = wide_outputs();
     EXPECT_EQ(engines_with(options, false, "", none).engines, "");
     EXPECT_EQ(engines_with(options, true, "products,cudnn", library).engines, "products,cudnn");
@@ -133,12 +133,12 @@ TEST(Engines, AStepByTheLibraryIsTheSameStep) {
     Training products(options);
     const std::vector<float> expected = products.random_start().gradient();
     options.engines = "cudnn,products";
-    Training rebuilt(options, 2, std::make_unique<PlainConv>());
+    Training rebuilt(options, 2, std::make_unique<DirectConv>());
     options.memory = "store";
-    Training stored(options, 2, std::make_unique<PlainConv>());
+    Training stored(options, 2, std::make_unique<DirectConv>());
     const std::vector<float> found = rebuilt.random_start().gradient();
     EXPECT_LE(relative_l2(found, expected), 1e-5);
-    EXPECT_GT(static_cast<PlainConv&>(rebuilt.backend.conv()).calls, 0);
+    EXPECT_GT(static_cast<DirectConv&>(rebuilt.backend.conv()).calls, 0);
     EXPECT_LE(relative_l2(stored.random_start().gradient(), found), 1e-6);
     EXPECT_EQ(total(rebuilt.memory.peak()), total(rebuilt.plan.bytes));
 }

@@ -46,7 +46,7 @@ TEST(Photo, JpegIsReadToItsPrecision) {
             const Image read = decode_jpeg(span_of(make::jpeg(image, 98, progressive)), "x");
             ASSERT_EQ((std::vector<index_t>{read.H, read.W, read.C}), (std::vector<index_t>{40, 56, C}));
             for (std::size_t i = 0; i < image.pixels.size(); ++i)
-                ASSERT_NEAR(read.pixels[i], image.pixels[i], 4) << i;  // 98% quality: a few grey levels
+                ASSERT_NEAR(read.pixels[i], image.pixels[i], 4) << i;  // 98% quality: a few gray levels
         }
     // Inks: 255 is none; light is the product of what color and black let through.
     const Image inks{16, 16, 4, [] {
@@ -65,11 +65,11 @@ TEST(Photo, JpegIsReadToItsPrecision) {
         }
 }
 
-TEST(Photo, GreyAndColourBecomeOneAnother) {
+TEST(Photo, GrayAndColorBecomeOneAnother) {
     EXPECT_EQ(decoded(make::png({1, 2, 1, {7, 200}}), 3), (Pixels{7, 7, 7, 200, 200, 200}));
     EXPECT_EQ(decoded(make::png({1, 3, 3, {255, 0, 0, 0, 255, 0, 9, 9, 9}}), 1), (Pixels{76, 150, 9}));
-    const Image grey = make::smooth(16, 16, 1);
-    EXPECT_EQ(decode_photo(span_of(make::jpeg(grey)), "x", 3).C, 3);
+    const Image gray = make::smooth(16, 16, 1);
+    EXPECT_EQ(decode_photo(span_of(make::jpeg(gray)), "x", 3).C, 3);
 }
 
 TEST(Photo, FormatsAreToldByContentNotByName) {

@@ -29,8 +29,8 @@ TEST(Png, IsReadAsItWasWritten) {
 
 TEST(Png, ChannelsAreConvertedOnDemand) {
     const TemporaryFolder folder;
-    write_png(folder / "grey.png", {1, 2, 1, {0, 200}});
-    EXPECT_EQ(read_png(folder / "grey.png", 3).pixels, (std::vector<std::uint8_t>{0, 0, 0, 200, 200, 200}));
+    write_png(folder / "gray.png", {1, 2, 1, {0, 200}});
+    EXPECT_EQ(read_png(folder / "gray.png", 3).pixels, (std::vector<std::uint8_t>{0, 0, 0, 200, 200, 200}));
     write_png(folder / "alpha.png", {1, 2, 4, {10, 20, 30, 255, 10, 20, 30, 0}});
     EXPECT_EQ(read_png(folder / "alpha.png", 3).pixels, (std::vector<std::uint8_t>{10, 20, 30, 0, 0, 0}));
 }

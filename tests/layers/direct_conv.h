@@ -7,7 +7,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-class PlainConv : public Conv {
+class DirectConv : public Conv {
   public:
     bool has(const Convolution&) override { return true; }
     std::size_t scratch_bytes() const override { return 100; }

@@ -1,13 +1,13 @@
-#include "tests/layers/probe.h"
+#include "tests/layers/whole_model_run.h"
 
 #include "tests/layers/fixture.h"
 
 namespace glow {
 
 #if defined(GLOW_REAL_DOUBLE)
-ProbeResult probe_f64(const ProbeCase& probe) {
+ModelResult run_model_f64(const ModelCase& probe) {
 #else
-ProbeResult probe_f32(const ProbeCase& probe) {
+ModelResult run_model_f32(const ModelCase& probe) {
 #endif
     Machine machine(probe.threads);
     Glow glow(probe.config, {probe.precision, probe.tile});
@@ -22,16 +22,16 @@ ProbeResult probe_f32(const ProbeCase& probe) {
         const std::vector<double> image = Random(static_cast<std::uint64_t>(100 + n)).normals(D, 0.3);
         h.insert(h.end(), image.begin(), image.end());
     }
-    ProbeResult result;
+    ModelResult result;
     result.logdet.resize(probe.N);
     result.prior.resize(probe.N);
     std::vector<real> dh(h.size());
     Flow flow{probe.N, h.data(), result.logdet.data(), result.prior.data()};
-    SavedActivations kept(machine.stored, {probe.anchor_every, probe.maps});
-    glow.forward(machine.context, flow, &kept);
+    SavedActivations saved(machine.stored, {probe.anchor_every, probe.maps});
+    glow.forward(machine.context, flow, &saved);
     result.latents = h;
     Gradient gradient{dh.data(), -0.01, 0, {values.gradient.data()}};
-    glow.backward(machine.context, flow, gradient, kept);
+    glow.backward(machine.context, flow, gradient, saved);
     result.rebuilt = h;
     result.dx.assign(dh.begin(), dh.end());
     for (const auto& tensor : glow.parameters().tensors()) {

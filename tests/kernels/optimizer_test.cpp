@@ -1,4 +1,4 @@
-#include "kernels/optimiser.h"
+#include "kernels/optimizer.h"
 
 #include <gtest/gtest.h>
 
@@ -16,7 +16,7 @@ namespace {
 // The formulas of the specification, in long double, one number at a time.
 struct Scalar {
     long double w, m = 0, v = 0, ema = 0;
-    void step(const OptimiserStep& s, long double gradient) {
+    void step(const OptimizerStep& s, long double gradient) {
         const long double g = s.gradient_scale * gradient;
         m = s.beta1 * m + (1 - s.beta1) * g;
         v = s.adam ? s.beta2 * v + (1 - s.beta2) * g * g : std::max(s.beta2 * v, std::abs(g));
@@ -25,9 +25,9 @@ struct Scalar {
     }
 };
 
-class Optimiser : public testing::TestWithParam<std::tuple<bool, double, double>> {};
+class Optimizer : public testing::TestWithParam<std::tuple<bool, double, double>> {};
 
-TEST_P(Optimiser, EqualsTheScalarFormulas) {
+TEST_P(Optimizer, EqualsTheScalarFormulas) {
     const auto [adam, weight_decay, gradient_scale] = GetParam();
     const index_t count = 20000;  // enough for several threads
     const int steps = 20;
@@ -38,7 +38,7 @@ TEST_P(Optimiser, EqualsTheScalarFormulas) {
     for (const real value : w) scalar.push_back({value});
     std::vector<real> plain_w = w, plain_m = m, plain_v = v;
     for (int t = 1; t <= steps; ++t) {
-        OptimiserStep step;
+        OptimizerStep step;
         step.adam = adam;
         step.beta2 = beta2;
         step.lr_t = lr * std::sqrt(1 - std::pow(beta2, t)) / (1 - std::pow(step.beta1, t));
@@ -47,8 +47,8 @@ TEST_P(Optimiser, EqualsTheScalarFormulas) {
         step.ema_rate = (1 - decay) / (1 - std::pow(decay, t));
         std::vector<real> g = random.normals<real>(count);
         g[0] = 0;  // a weight that never has a gradient must not move by itself
-        optimiser_step(test::cpu(), count, step, g.data(), w.data(), m.data(), v.data(), ema.data());
-        optimiser_step(test::cpu(), count, step, g.data(), plain_w.data(), plain_m.data(), plain_v.data(),
+        optimizer_step(test::cpu(), count, step, g.data(), w.data(), m.data(), v.data(), ema.data());
+        optimizer_step(test::cpu(), count, step, g.data(), plain_w.data(), plain_m.data(), plain_v.data(),
                        nullptr);
         for (index_t i = 0; i < count; ++i) scalar[i].step(step, g[i]);
         // Zero-debiased: after the first step the average is the weight itself.
@@ -64,7 +64,7 @@ TEST_P(Optimiser, EqualsTheScalarFormulas) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Rules, Optimiser,
+INSTANTIATE_TEST_SUITE_P(Rules, Optimizer,
                          testing::Combine(testing::Bool(), testing::Values(0.0, 1e-3),
                                           testing::Values(1.0, 0.37)));
 
@@ -72,19 +72,19 @@ INSTANTIATE_TEST_SUITE_P(Rules, Optimiser,
 
 struct Narrow {
     explicit Narrow(index_t count) : w(count), m(count), v(count), ema(count), g(count) {}
-    void step(const OptimiserStep& step) {
-        optimiser_step(test::cpu(2), std::ssize(w), step, g.data(), w.data(), m.data(), v.data(), ema.data());
+    void step(const OptimizerStep& step) {
+        optimizer_step(test::cpu(2), std::ssize(w), step, g.data(), w.data(), m.data(), v.data(), ema.data());
     }
     std::vector<real> w;
     std::vector<bfloat16> m, v;
     std::vector<real> ema, g;
 };
 
-TEST(NarrowMoments, DecayOnAverageWhereRoundingToTheNearestHoldsThemForEver) {
+TEST(Bf16Moments, DecayOnAverageWhereRoundingToTheNearestHoldsThemForEver) {
     Narrow a(8000);
     std::fill(a.v.begin(), a.v.end(), round_to<bfloat16>(1.0));
     for (const bool adam : {false, true}) {
-        OptimiserStep step;
+        OptimizerStep step;
         step.adam = adam;
         step.beta2 = 0.9999;  // a step of bf16 is 0.004 there
         ASSERT_EQ(widen(round_to<bfloat16>(step.beta2)), 1);
@@ -101,12 +101,12 @@ TEST(NarrowMoments, DecayOnAverageWhereRoundingToTheNearestHoldsThemForEver) {
     }
 }
 
-TEST(NarrowMoments, RoundToANeighbourAndZeroToZero) {
+TEST(Bf16Moments, RoundToANeighborAndZeroToZero) {
     Narrow a(4096);
     test::Random random(4);
     for (real& g : a.g) g = static_cast<real>(random.normal());
     a.g[0] = 0;
-    OptimiserStep step;
+    OptimizerStep step;
     step.adam = true;
     step.beta2 = 0.5;
     a.step(step);
@@ -125,19 +125,19 @@ TEST(NarrowMoments, RoundToANeighbourAndZeroToZero) {
     EXPECT_TRUE(std::isinf(widen(a.v[5])));
 }
 
-TEST(NarrowMoments, WeightsFollowThoseOfWideMoments) {
+TEST(Bf16Moments, WeightsFollowThoseOfWideMoments) {
     const index_t count = 4001;  // groups of eight do not fit
     Narrow narrow(count);
     std::vector<real> w = test::Random(5).normals<real>(count), m(count), v(count);
     narrow.w = w;
-    OptimiserStep step;
+    OptimizerStep step;
     step.lr_t = 1e-3;
     test::Random random(6);
     for (int t = 1; t <= 50; ++t) {
         step.number = static_cast<std::uint64_t>(t);
         narrow.g = random.normals<real>(count);
         narrow.step(step);
-        optimiser_step<real>(test::cpu(), count, step, narrow.g.data(), w.data(), m.data(), v.data(),
+        optimizer_step<real>(test::cpu(), count, step, narrow.g.data(), w.data(), m.data(), v.data(),
                              nullptr);
     }
     for (index_t i = 0; i < count; ++i)
@@ -145,16 +145,16 @@ TEST(NarrowMoments, WeightsFollowThoseOfWideMoments) {
     EXPECT_NE(narrow.w, w);
 }
 
-TEST(NarrowMoments, RoundingsFollowTheStepAndTheElementAlone) {
+TEST(Bf16Moments, RoundingsFollowTheStepAndTheElementAlone) {
     const index_t count = 4000, first = 1600;
-    OptimiserStep step;
+    OptimizerStep step;
     step.number = 3;
     const auto run = [&](bool in_parts, int threads) {
         Narrow a(count);
         test::Random random(7);
         for (real& g : a.g) g = static_cast<real>(random.normal());
         const auto part = [&](index_t from, index_t to) {
-            optimiser_step(test::cpu(threads), to - from, step, a.g.data() + from, a.w.data() + from,
+            optimizer_step(test::cpu(threads), to - from, step, a.g.data() + from, a.w.data() + from,
                            a.m.data() + from, a.v.data() + from, a.ema.data() + from, from);
         };
         if (in_parts) {
@@ -179,9 +179,9 @@ TEST(NarrowMoments, RoundingsFollowTheStepAndTheElementAlone) {
 
 // ---- Amid a step -----------------------------------------------------------------------------------------
 
-TEST(OptimiserAmidAStep, IsTheSameAndStopsAtWhatIsNotFinite) {
+TEST(OptimizerAmidAStep, IsTheSameAndStopsAtWhatIsNotFinite) {
     const index_t count = 1000;
-    OptimiserStep step;
+    OptimizerStep step;
     step.lr_t = 1e-3;
     step.ema_rate = 0.1;
     const std::vector<real> g = test::Random(8).normals<real>(count);
@@ -189,9 +189,9 @@ TEST(OptimiserAmidAStep, IsTheSameAndStopsAtWhatIsNotFinite) {
         std::vector<real> w(count, real{1}), ema(count, real{2});
         std::vector<decltype(moment)> m(count), v(count);
         if (squares == nullptr)
-            optimiser_step(test::cpu(), count, step, g.data(), w.data(), m.data(), v.data(), ema.data());
+            optimizer_step(test::cpu(), count, step, g.data(), w.data(), m.data(), v.data(), ema.data());
         else
-            optimiser_step(test::cpu(), count, &step, squares, g.data(), w.data(), m.data(), v.data(),
+            optimizer_step(test::cpu(), count, &step, squares, g.data(), w.data(), m.data(), v.data(),
                            ema.data(), 0);
         std::vector<double> all(w.begin(), w.end());
         all.insert(all.end(), ema.begin(), ema.end());

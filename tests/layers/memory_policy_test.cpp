@@ -4,21 +4,21 @@
 #include <algorithm>
 #include <bit>
 
-#include "kernels/kept_state.h"
+#include "kernels/saved_state.h"
 #include "tests/layers/model.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
 
-MemoryPolicy keep(index_t anchor_every, bool maps = false) {
-    MemoryPolicy keep;
-    keep.anchor_every = anchor_every;
-    keep.maps = maps;
-    return keep;
+MemoryPolicy policy(index_t anchor_every, bool maps = false) {
+    MemoryPolicy policy;
+    policy.anchor_every = anchor_every;
+    policy.maps = maps;
+    return policy;
 }
-MemoryPolicy with_bits(MemoryPolicy keep) {
-    keep.rounding_bits = true;
-    return keep;
+MemoryPolicy with_bits(MemoryPolicy policy) {
+    policy.rounding_bits = true;
+    return policy;
 }
 
 // Channel mixings that shrink every other output: the inverse magnifies every rounding, step by step.
@@ -47,20 +47,20 @@ TEST(RoundingBits, ReconstructEqualsStoreBitForBit) {
     for (const Precision precision : precisions()) {
         Model model(make_config(32, 32, 3, 2, 12, 16), 8, {precision, 0}, 0.02);
         make_ill_conditioned(model, 3.3);
-        const auto gradients = [&](const MemoryPolicy& keep) {
-            model.run(keep);
+        const auto gradients = [&](const MemoryPolicy& policy) {
+            model.run(policy);
             std::vector<real> all = model.values.gradient;
             all.insert(all.end(), model.dh.begin(), model.dh.end());
             return all;
         };
-        const std::vector<real> store = gradients(keep(1, true));
-        EXPECT_EQ(different_bits(gradients(keep(1)), store), 0);
-        EXPECT_EQ(different_bits(gradients(with_bits(keep(0))), store), 0) << to_string(precision);
-        EXPECT_EQ(different_bits(gradients(with_bits(keep(5))), store), 0) << to_string(precision);
+        const std::vector<real> store = gradients(policy(1, true));
+        EXPECT_EQ(different_bits(gradients(policy(1)), store), 0);
+        EXPECT_EQ(different_bits(gradients(with_bits(policy(0))), store), 0) << to_string(precision);
+        EXPECT_EQ(different_bits(gradients(with_bits(policy(5))), store), 0) << to_string(precision);
         EXPECT_LT(largest_difference(model.h, model.x), 1e-9) << "more drift than the bits are for";
         // Without them it is not so: some network input rounds to another value. (To another bf16 hardly
         // any.)
-        const index_t without = different_bits(gradients(keep(0)), store);
+        const index_t without = different_bits(gradients(policy(0)), store);
         if (precision == Precision::fp32) {
             EXPECT_GT(without, 0);
         }
@@ -69,31 +69,31 @@ TEST(RoundingBits, ReconstructEqualsStoreBitForBit) {
 
 TEST(RoundingBits, TakeASixtyFourthOfStatesInFloat) {
     const Backend backend(Device::cpu, 1);
-    const auto stored = [&](MemoryPolicy keep) {
+    const auto stored = [&](MemoryPolicy policy) {
         Memory memory;
-        const Context context = backend.dry_context(memory[Category::workspace]);
+        const Context context = backend.counting_context(memory[Category::workspace]);
         Glow glow(make_config(64, 64, 3, 3, 32, 16), {});
         glow.allocate(memory[Category::derived]);
         Flow flow;
         flow.N = 8;
-        SavedActivations kept(memory[Category::stored], std::move(keep));
-        glow.forward(context, flow, &kept);
+        SavedActivations saved(memory[Category::stored], std::move(policy));
+        glow.forward(context, flow, &saved);
         return static_cast<double>(memory[Category::stored].used());
     };
-    MemoryPolicy in_float = keep(1);
+    MemoryPolicy in_float = policy(1);
     in_float.float_states = true;
-    const double starts = stored(keep(0)), floats = stored(in_float) - starts;
-    const double bits = stored(with_bits(keep(0))) - starts;
-    EXPECT_NEAR(floats / (stored(keep(1)) - starts), 0.5, 0.02);  // the images stay in double
+    const double starts = stored(policy(0)), floats = stored(in_float) - starts;
+    const double bits = stored(with_bits(policy(0))) - starts;
+    EXPECT_NEAR(floats / (stored(policy(1)) - starts), 0.5, 0.02);  // the images stay in double
     EXPECT_NEAR(bits / floats, 1.0 / 64, 0.05 / 64);  // 62 of 64 bits; whole words, whole cache lines
 }
 
 TEST(FloatStates, GiveStoresGradientsBitForBit) {
     for (const Precision precision : precisions()) {
         Model model(make_config(16, 16, 3, 2, 6, 16), 4, {precision, 0});
-        model.run(keep(1, true));
+        model.run(policy(1, true));
         const std::vector<real> store = model.values.gradient;
-        MemoryPolicy in_float = keep(1);
+        MemoryPolicy in_float = policy(1);
         in_float.float_states = true;
         model.run(in_float);
         // Networks and gradients see no more of a state than its float.
@@ -127,22 +127,22 @@ TEST(NetworkWork, IsThreeUnitsStoredAndFourRebuiltNeverFive) {
     Model model(config, 4);
     CountingBlas blas(model.machine.backend.blas());
     const Context& plain = model.machine.context;
-    const Context context{plain.place, blas, plain.solver, plain.conv, plain.communicator, plain.workspace};
+    const Context context{plain.exec, blas, plain.solver, plain.conv, plain.communicator, plain.workspace};
     model.h = model.x;
     model.glow.forward(context, model.flow);
     const double unit = blas.multiplies;
     EXPECT_NEAR(unit / (4 * 64 * 6 * network_multiplies(config, level_shape(config, 0))), 1, 0.05);
-    const auto units = [&](const MemoryPolicy& keep) {
+    const auto units = [&](const MemoryPolicy& policy) {
         blas.multiplies = 0;
         model.h = model.x;
-        SavedActivations kept(model.machine.stored, keep);
-        model.glow.forward(context, model.flow, &kept);
+        SavedActivations saved(model.machine.stored, policy);
+        model.glow.forward(context, model.flow, &saved);
         Gradient gradient{model.dh.data(), 1.0, 0, {model.values.gradient.data()}};
-        model.glow.backward(context, model.flow, gradient, kept);
+        model.glow.backward(context, model.flow, gradient, saved);
         return blas.multiplies / unit;
     };
-    EXPECT_NEAR(units(keep(1, true)), 3, 0.05);
-    for (const MemoryPolicy& recomputed : {keep(0), keep(1), keep(3), with_bits(keep(0))})
+    EXPECT_NEAR(units(policy(1, true)), 3, 0.05);
+    for (const MemoryPolicy& recomputed : {policy(0), policy(1), policy(3), with_bits(policy(0))})
         EXPECT_NEAR(units(recomputed), 4, 0.05);
     // What is told is what is done, also in between.
     for (const index_t steps : {0, 2, 6}) {
@@ -151,25 +151,25 @@ TEST(NetworkWork, IsThreeUnitsStoredAndFourRebuiltNeverFive) {
         EXPECT_NEAR(units(some), model.glow.network_units(some), 0.05);
         EXPECT_NEAR(units(some), 4 - steps / 6.0, 0.05);
     }
-    EXPECT_EQ(model.glow.network_units(keep(1, true)), 3);
-    EXPECT_EQ(model.glow.network_units(keep(0)), 4);
+    EXPECT_EQ(model.glow.network_units(policy(1, true)), 3);
+    EXPECT_EQ(model.glow.network_units(policy(0)), 4);
 }
 
 TEST(Auto, SpendsItsBytesOnTheDeepestMapsFirst) {
     const ModelConfig config = make_config(32, 32, 3, 3, 4, 24);
     const Backend backend(Device::cpu, 1);
     Glow glow(config, {});
-    const auto stored = [&](const MemoryPolicy& keep) {
+    const auto stored = [&](const MemoryPolicy& policy) {
         Memory memory;
-        const Context context = backend.dry_context(memory[Category::workspace]);
+        const Context context = backend.counting_context(memory[Category::workspace]);
         glow.allocate(memory[Category::derived]);
         Flow flow;
         flow.N = 5;
-        SavedActivations kept(memory[Category::stored], keep);
-        glow.forward(context, flow, &kept);
+        SavedActivations saved(memory[Category::stored], policy);
+        glow.forward(context, flow, &saved);
         return memory[Category::stored].used();
     };
-    const std::size_t none = stored(keep(0)), all = stored(keep(0, true)) - none;
+    const std::size_t none = stored(policy(0)), all = stored(policy(0, true)) - none;
     EXPECT_EQ(glow.policy_within(5, 0).last_maps, (std::vector<index_t>{0, 0, 0}));
     EXPECT_EQ(glow.policy_within(5, all).last_maps, (std::vector<index_t>{4, 4, 4}));
     EXPECT_EQ(glow.policy_within(5, all - 1).last_maps, (std::vector<index_t>{3, 4, 4}));
@@ -194,7 +194,7 @@ TEST(Auto, SpendsItsBytesOnTheDeepestMapsFirst) {
 
 TEST(Auto, GivesStoresGradients) {
     Model model(make_config(16, 16, 3, 3, 3, 16), 4);
-    model.run(keep(1, true));
+    model.run(policy(1, true));
     const std::vector<real> store = model.values.gradient;
     MemoryPolicy some;
     some.last_maps = {1, 2, 3};

@@ -10,25 +10,25 @@ namespace glow::inline GLOW_REAL {
 struct Noise {
     bool uniform = true;
     std::uint64_t seed = 0;
-    Purpose purpose = Purpose::dequantise;
+    Purpose purpose = Purpose::dequantize;
     const std::uint64_t* item = nullptr;  // [N], where the kernel runs; unused without uniform
 };
 
 // h[n, i] = (floor(pixel / 2^(8 - n_bits)) + u) / 2^n_bits - 1/2.
-void dequantise(const Place& place, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
+void dequantize(const Exec& exec, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
                 const Noise& noise, state_t* h);
 
-// difference[n] = max over i of |h[n, i] - dequantised pixel| (inf where h is NaN): the drift of a rebuilt
+// difference[n] = max over i of |h[n, i] - dequantized pixel| (inf where h is NaN): the drift of a rebuilt
 // input. partial: group_scratch(N) doubles.
-void dequantise_difference(const Place& place, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
+void dequantize_difference(const Exec& exec, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
                            const Noise& noise, const state_t* h, double* difference, double* partial);
 
 // largest[n] = max over i of |h[n, i]|, inf where one of them is not finite or above 1e300. partial:
 // group_scratch(N) doubles.
-void largest_values(const Place& place, index_t N, index_t D, const state_t* h, double* largest,
+void largest_values(const Exec& exec, index_t N, index_t D, const state_t* h, double* largest,
                     double* partial);
 
 // pixels = clip(floor((h + 1/2) 2^n_bits) 2^(8 - n_bits), 0, 255); a NaN becomes 0.
-void quantise(const Place& place, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels);
+void quantize(const Exec& exec, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels);
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,12 +1,12 @@
-// Data-dependent initialisation, walked through by hand.
+// Data-dependent initialization, walked through by hand.
 #include "tests/layers/model.h"
-#include "tests/layers/naive.h"
+#include "tests/layers/direct_network.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
 
 // Mean and mean square of every channel of y [rows, C].
-void expect_normalised(const std::vector<double>& y, index_t C, const std::string& where) {
+void expect_normalized(const std::vector<double>& y, index_t C, const std::string& where) {
     const index_t rows = static_cast<index_t>(y.size()) / C;
     for (index_t c = 0; c < C; ++c) {
         double mean = 0, square = 0;
@@ -26,16 +26,16 @@ struct Fresh : Model {
         glow.parameters().start(9, machine.backend.solver());
         for (std::size_t i = 0; i < x.size(); ++i) x[i] = 0.2 * x[i] + 0.1 * static_cast<double>(i % 3);
     }
-    void initialise() {
+    void initialize() {
         h = x;
-        glow.initialise(machine.context, flow);
+        glow.initialize(machine.context, flow);
     }
 };
 
-TEST(Initialise, GivesEveryActnormMeanZeroAndVarianceOne) {
+TEST(Initialize, GivesEveryActnormMeanZeroAndVarianceOne) {
     for (const index_t tile : {0, 2}) {
         Fresh model(5, tile);
-        model.initialise();
+        model.initialize();
         const std::vector<double> z = model.h;
         // A second pass by hand, through the layers as they now are.
         const Parameters& parameters = model.glow.parameters();
@@ -51,12 +51,12 @@ TEST(Initialise, GivesEveryActnormMeanZeroAndVarianceOne) {
                 std::vector<double> y(model.h.begin(), model.h.begin() + 5 * shape.size());
                 for (std::size_t i = 0; i < y.size(); ++i)
                     y[i] = (y[i] + bias[i % shape.C]) * std::exp(3 * logs[i % shape.C]);
-                expect_normalised(y, shape.C, name);
+                expect_normalized(y, shape.C, name);
                 level.steps[k]->mixing.forward(model.machine.context, model.flow);
-                const NaiveNetwork network =
+                const DirectNetwork network =
                     naive_network(parameters, name + "/coupling", shape, 5, 6, shape.C, true, model.h.data());
-                expect_normalised(network.normal1, 6, name + "/conv1");
-                expect_normalised(network.normal2, 6, name + "/conv2");
+                expect_normalized(network.normal1, 6, name + "/conv1");
+                expect_normalized(network.normal2, 6, name + "/conv2");
                 level.steps[k]->coupling.forward(model.machine.context, model.flow);
             }
             if (level.split) level.split->forward(model.machine.context, model.flow);
@@ -65,21 +65,21 @@ TEST(Initialise, GivesEveryActnormMeanZeroAndVarianceOne) {
     }
 }
 
-TEST(Initialise, DoesNotDependOnTiles) {
+TEST(Initialize, DoesNotDependOnTiles) {
     Fresh all(5, 5);
-    all.initialise();
+    all.initialize();
     for (const index_t tile : {1, 2, 0}) {
         Fresh tiled(5, tile);
-        tiled.initialise();
+        tiled.initialize();
         // Moments are summed in another order, and each layer works on the one before.
         EXPECT_LE(largest_difference(tiled.values.value, all.values.value), 1e-10);
         EXPECT_LE(largest_difference(tiled.h, all.h), 1e-10);
     }
 }
 
-TEST(Initialise, LeavesTheModelReadyAndEqualToForward) {
+TEST(Initialize, LeavesTheModelReadyAndEqualToForward) {
     Fresh model(4, 0);
-    model.initialise();
+    model.initialize();
     const std::vector<double> z = model.h, logdet = model.logdet, prior = model.prior;
     model.forward();  // without a prepare() between
     EXPECT_EQ(model.h, z);
@@ -90,11 +90,11 @@ TEST(Initialise, LeavesTheModelReadyAndEqualToForward) {
     EXPECT_EQ(model.h, z);
 }
 
-TEST(Initialise, TakesTheActnormsFromTheDataAlone) {
+TEST(Initialize, TakesTheActnormsFromTheDataAlone) {
     Fresh once(4, 0), twice(4, 0);
-    once.initialise();
-    twice.initialise();
-    twice.initialise();
+    once.initialize();
+    twice.initialize();
+    twice.initialize();
     EXPECT_EQ(twice.values.value, once.values.value);
     EXPECT_EQ(twice.h, once.h);
 }
@@ -115,9 +115,9 @@ TEST(Parameters, StartAsTheSpecificationSays) {
             square += values[i] * values[i] / static_cast<double>(tensor.count);
             largest = std::max<double>(largest, std::abs(values[i]));
         }
-        if (tensor.start == Start::zeros) {
+        if (tensor.start == Init::zeros) {
             EXPECT_EQ(largest, 0) << tensor.name;
-        } else if (tensor.start == Start::normal) {
+        } else if (tensor.start == Init::normal) {
             // Five standard deviations of the estimate.
             EXPECT_NEAR(square / 0.0025, 1, 5 * std::sqrt(2.0 / static_cast<double>(tensor.count)))
                 << tensor.name;
@@ -149,7 +149,7 @@ TEST(Parameters, HiddenWeightsHaveTheirDeviation) {
     glow.parameters().start(9, machine.backend.solver());
     double squares = 0, count = 0;
     for (const Tensor& tensor : glow.parameters().tensors()) {
-        if (tensor.start != Start::normal) continue;
+        if (tensor.start != Init::normal) continue;
         const real* const first = glow.parameters().values() + tensor.offset;
         for (index_t i = 0; i < tensor.count; ++i) squares += first[i] * first[i];
         count += static_cast<double>(tensor.count);

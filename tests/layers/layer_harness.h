@@ -10,10 +10,10 @@
 
 namespace glow::inline GLOW_REAL {
 
-struct Alone {
+struct LayerHarness {
     // make(parameters) gives the layer; prepare() its derived values where it has some.
     template <class Make>
-    Alone(index_t N, const Shape& shape, Make make, std::uint64_t seed = 5)
+    LayerHarness(index_t N, const Shape& shape, Make make, std::uint64_t seed = 5)
         : machine(),
           parameters(),
           layer(make(parameters)),

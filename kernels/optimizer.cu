@@ -5,7 +5,7 @@
 
 #include "kernels/for_each.cuh"
 #include "kernels/math.h"
-#include "kernels/optimiser.h"
+#include "kernels/optimizer.h"
 #include "kernels/pack.cuh"
 #include "kernels/philox.h"
 #include "kernels/reduce.cuh"
@@ -15,7 +15,7 @@ namespace {
 
 template <class Moment>
 struct Arrays {
-    OptimiserStep step;
+    OptimizerStep step;
     const real* gradient;
     real* w;
     Moment* m;
@@ -24,13 +24,13 @@ struct Arrays {
 };
 
 struct Update : Arrays<real> {
-    static constexpr const char* name = "optimiser_step";
+    static constexpr const char* name = "optimizer_step";
     GLOW_HD void operator()(index_t i) const {
         real average = ema != nullptr ? ema[i] : real{0};
         update(step, gradient[i], w[i], m[i], v[i], average);
         if (ema != nullptr) ema[i] = average;
     }
-    GLOW_HD static void update(const OptimiserStep& step, real gradient, real& w, real& m, real& v,
+    GLOW_HD static void update(const OptimizerStep& step, real gradient, real& w, real& m, real& v,
                                real& ema) {
         const double g = step.gradient_scale * gradient;
         const double mean = step.beta1 * m + (1.0 - step.beta1) * g;
@@ -53,7 +53,7 @@ struct Update : Arrays<real> {
 
 // The same for the GPU, 16 bytes at a time.
 struct UpdatePack : Arrays<real> {
-    static constexpr const char* name = "optimiser_step_pack";
+    static constexpr const char* name = "optimizer_step_pack";
     static constexpr index_t kSize = Pack<real>::kSize;
     GLOW_HD void operator()(index_t pack) const {
         const index_t i = pack * kSize;
@@ -69,7 +69,7 @@ struct UpdatePack : Arrays<real> {
     }
 };
 
-// x >= 0 to one of its two neighbours in bf16, to the upper one with a probability that is x's distance from
+// x >= 0 to one of its two neighbors in bf16, to the upper one with a probability that is x's distance from
 // the lower one: 16 random bits are added to the 16 that are cut off.
 GLOW_HD inline bfloat16 round_at_random(double x, std::uint32_t random16) {
     const float value = static_cast<float>(x);
@@ -80,8 +80,8 @@ GLOW_HD inline bfloat16 round_at_random(double x, std::uint32_t random16) {
 }
 
 // Moments in bf16, eight at a time: a block of Philox has 16 random bits for each.
-struct UpdateNarrow : Arrays<bfloat16> {
-    static constexpr const char* name = "optimiser_step_bf16";
+struct UpdateBf16 : Arrays<bfloat16> {
+    static constexpr const char* name = "optimizer_step_bf16";
     static constexpr index_t kSize = 8;
     index_t count, first;
     GLOW_HD void operator()(index_t group) const {
@@ -103,10 +103,10 @@ struct UpdateNarrow : Arrays<bfloat16> {
 };
 
 template <class Base>
-struct Amid {
+struct GuardedUpdate {
     static constexpr const char* name = Base::name;
     Base base;
-    const OptimiserStep* step;
+    const OptimizerStep* step;
     const double* squares;
     GLOW_HD void operator()(index_t i) const {
         if (!(*squares < HUGE_VAL)) return;
@@ -162,42 +162,42 @@ namespace {
 
 // run(functor, how many of it, elements that each touches).
 template <class Run>
-void with_update(const Place& place, index_t count, index_t, const Arrays<real>& all, Run run) {
-    if (packs_fit(place, count, all.gradient, all.w, all.m, all.v, all.ema))
+void with_update(const Exec& exec, index_t count, index_t, const Arrays<real>& all, Run run) {
+    if (packs_fit(exec, count, all.gradient, all.w, all.m, all.v, all.ema))
         run(UpdatePack{all}, count / UpdatePack::kSize, 1);
     else
         run(Update{all}, count, 1);
 }
 template <class Run>
-void with_update(const Place&, index_t count, index_t first, const Arrays<bfloat16>& all, Run run) {
-    run(UpdateNarrow{all, count, first}, (count + UpdateNarrow::kSize - 1) / UpdateNarrow::kSize,
-        UpdateNarrow::kSize);
+void with_update(const Exec&, index_t count, index_t first, const Arrays<bfloat16>& all, Run run) {
+    run(UpdateBf16{all, count, first}, (count + UpdateBf16::kSize - 1) / UpdateBf16::kSize,
+        UpdateBf16::kSize);
 }
 
 }  // namespace
 
 template <class Moment>
-void optimiser_step(const Place& place, index_t count, const OptimiserStep& step, const real* g, real* w,
+void optimizer_step(const Exec& exec, index_t count, const OptimizerStep& step, const real* g, real* w,
                     Moment* m, Moment* v, real* ema, index_t first) {
     with_update(
-        place, count, first, Arrays<Moment>{step, g, w, m, v, ema},
-        [&](const auto& update, index_t items, index_t work) { for_each(place, items, update, work); });
+        exec, count, first, Arrays<Moment>{step, g, w, m, v, ema},
+        [&](const auto& update, index_t items, index_t work) { for_each(exec, items, update, work); });
 }
 
 template <class Moment>
-void optimiser_step(const Place& place, index_t count, const OptimiserStep* step, const double* squares,
+void optimizer_step(const Exec& exec, index_t count, const OptimizerStep* step, const double* squares,
                     const real* g, real* w, Moment* m, Moment* v, real* ema, index_t first) {
-    with_update(place, count, first, Arrays<Moment>{{}, g, w, m, v, ema},
+    with_update(exec, count, first, Arrays<Moment>{{}, g, w, m, v, ema},
                 [&](const auto& update, index_t items, index_t work) {
                     using Base = std::decay_t<decltype(update)>;
-                    for_each(place, items, Amid<Base>{update, step, squares}, work);
+                    for_each(exec, items, GuardedUpdate<Base>{update, step, squares}, work);
                 });
 }
 
 #define GLOW_INSTANTIATE(Moment)                                                                          \
-    template void optimiser_step<Moment>(const Place&, index_t, const OptimiserStep&, const real*, real*, \
+    template void optimizer_step<Moment>(const Exec&, index_t, const OptimizerStep&, const real*, real*, \
                                          Moment*, Moment*, real*, index_t);                               \
-    template void optimiser_step<Moment>(const Place&, index_t, const OptimiserStep*, const double*,      \
+    template void optimizer_step<Moment>(const Exec&, index_t, const OptimizerStep*, const double*,      \
                                          const real*, real*, Moment*, Moment*, real*, index_t);
 GLOW_INSTANTIATE(real)
 GLOW_INSTANTIATE(bfloat16)
@@ -207,21 +207,21 @@ namespace {
 
 // *result = sum of F over x.
 template <class F>
-void sum_of(const Place& place, index_t count, const real* x, double* result, double* partial) {
+void sum_of(const Exec& exec, index_t count, const real* x, double* result, double* partial) {
     const index_t rows = (count + kSquareGroups * kSquareRow - 1) / (kSquareGroups * kSquareRow);
     double* const sums = partial + kSquareGroups * kGroupParts;
-    reduce_groups(place, kSquareGroups, rows, kSquareRow, partial, F{count, rows, x}, Store{sums});
-    reduce_groups(place, 1, 1, kSquareGroups, partial, Value{sums}, Store{result});
+    reduce_groups(exec, kSquareGroups, rows, kSquareRow, partial, F{count, rows, x}, Store{sums});
+    reduce_groups(exec, 1, 1, kSquareGroups, partial, Value{sums}, Store{result});
 }
 
 }  // namespace
 
-void sum_of_squares(const Place& place, index_t count, const real* x, double* result, double* partial) {
-    sum_of<Square>(place, count, x, result, partial);
+void sum_of_squares(const Exec& exec, index_t count, const real* x, double* result, double* partial) {
+    sum_of<Square>(exec, count, x, result, partial);
 }
 
-void checksum(const Place& place, index_t count, const real* x, double* result, double* partial) {
-    sum_of<Word>(place, count, x, result, partial);
+void checksum(const Exec& exec, index_t count, const real* x, double* result, double* partial) {
+    sum_of<Word>(exec, count, x, result, partial);
 }
 
 index_t square_scratch() {

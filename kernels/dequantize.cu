@@ -1,5 +1,5 @@
-// Dequantisation: four pixels per Philox block.
-#include "kernels/dequantise.h"
+// Dequantization: four pixels per Philox block.
+#include "kernels/dequantize.h"
 #include "kernels/for_each.cuh"
 #include "kernels/reduce.cuh"
 
@@ -23,8 +23,8 @@ struct Pixels {
     }
 };
 
-struct Dequantise {
-    static constexpr const char* name = "dequantise";
+struct Dequantize {
+    static constexpr const char* name = "dequantize";
     Pixels image;
     state_t* h;
     GLOW_HD void operator()(index_t n, index_t block) const {
@@ -36,7 +36,7 @@ struct Dequantise {
 };
 
 struct Difference {
-    static constexpr const char* name = "dequantise_difference";
+    static constexpr const char* name = "dequantize_difference";
     static constexpr bool kMaximum = true;
     Pixels image;
     const state_t* h;
@@ -69,8 +69,8 @@ struct StoreLargest {
     GLOW_HD void operator()(index_t n, double found) const { largest[n] = found; }
 };
 
-struct Quantise {
-    static constexpr const char* name = "quantise";
+struct Quantize {
+    static constexpr const char* name = "quantize";
     double n_bins, step;
     const state_t* h;
     std::uint8_t* pixels;
@@ -83,25 +83,25 @@ struct Quantise {
 
 }  // namespace
 
-void dequantise(const Place& place, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
+void dequantize(const Exec& exec, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
                 const Noise& noise, state_t* h) {
-    for_each_row_channel(place, N, (D + 3) / 4, Dequantise{{D, n_bits, pixels, noise}, h});
+    for_each_row_channel(exec, N, (D + 3) / 4, Dequantize{{D, n_bits, pixels, noise}, h});
 }
 
-void dequantise_difference(const Place& place, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
+void dequantize_difference(const Exec& exec, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
                            const Noise& noise, const state_t* h, double* difference, double* partial) {
-    reduce_groups(place, N, (D + 3) / 4, 1, partial, Difference{{D, n_bits, pixels, noise}, h},
+    reduce_groups(exec, N, (D + 3) / 4, 1, partial, Difference{{D, n_bits, pixels, noise}, h},
                   StoreLargest{difference});
 }
 
-void largest_values(const Place& place, index_t N, index_t D, const state_t* h, double* largest,
+void largest_values(const Exec& exec, index_t N, index_t D, const state_t* h, double* largest,
                     double* partial) {
-    reduce_groups(place, N, D, 1, partial, Magnitude{D, h}, StoreLargest{largest});
+    reduce_groups(exec, N, D, 1, partial, Magnitude{D, h}, StoreLargest{largest});
 }
 
-void quantise(const Place& place, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels) {
-    for_each(place, count,
-             Quantise{static_cast<double>(1 << n_bits), static_cast<double>(1 << (8 - n_bits)), h, pixels});
+void quantize(const Exec& exec, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels) {
+    for_each(exec, count,
+             Quantize{static_cast<double>(1 << n_bits), static_cast<double>(1 << (8 - n_bits)), h, pixels});
 }
 
 }  // namespace glow::inline GLOW_REAL

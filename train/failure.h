@@ -23,9 +23,9 @@ nlohmann::ordered_json json_number(double value);
 // What is thrown for it: a loss, gradient or weight that is not finite, a singular W, a jump of the loss or
 // of a condition number, drift that nothing helps against. The weights may be the cause: whoever goes on must
 // take earlier ones. Of several processes all throw the same.
-struct Trouble : Error {
+struct StepFailure : Error {
     // `found` has kind, layer, tensor and statistics at least; the message goes into it.
-    Trouble(const std::string& message, nlohmann::ordered_json found);
+    StepFailure(const std::string& message, nlohmann::ordered_json found);
     nlohmann::ordered_json found;  // docs/runs.md lists what stands in it
 };
 

@@ -1,5 +1,5 @@
 // Roundings of a state, kept in a bit each, against a state that drifted.
-#include "kernels/kept_state.h"
+#include "kernels/saved_state.h"
 
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@ namespace {
 
 using test::Random;
 
-const Place kPlace{Device::cpu, 2, nullptr};
+const Exec kExec{Device::cpu, 2, nullptr};
 
 // Elements of all sizes: of order one, tiny, exactly on and next to the edge of a rounding, 0.
 std::vector<double> state(index_t count, std::uint64_t seed) {
@@ -73,11 +73,11 @@ template <class Map>
 void expect_network_inputs_restored(index_t rows, index_t C) {
     const std::vector<double> h = state(rows * C, 5);
     std::vector<std::uint64_t> words(rounding_words(rows, C));
-    keep_roundings<Map>(kPlace, rows, C, h.data(), words.data());
+    save_roundings<Map>(kExec, rows, C, h.data(), words.data());
     for (const double share : {1e-6, 0.3, 0.99}) {
         std::vector<double> rebuilt = drifted<Map>(h, share, 6);
         const std::vector<double> before = rebuilt;
-        restore_roundings<Map>(kPlace, rows, C, words.data(), rebuilt.data());
+        restore_roundings<Map>(kExec, rows, C, words.data(), rebuilt.data());
         index_t moved = 0, wrong = 0;
         for (index_t i = 0; i < rows * C; ++i) {
             if (i % C >= C / 2) continue;
@@ -123,13 +123,13 @@ TEST(Roundings, EveryRoundingToFloatIsRestoredAfterSmallDrift) {
     };
     const std::vector<double> before = rebuilt;
     EXPECT_GT(flips(before), 10);
-    keep_roundings<float>(kPlace, rows, C, h.data(), words.data());
-    restore_roundings<float>(kPlace, rows, C, words.data(), rebuilt.data());
+    save_roundings<float>(kExec, rows, C, h.data(), words.data());
+    restore_roundings<float>(kExec, rows, C, words.data(), rebuilt.data());
     EXPECT_EQ(flips(rebuilt), 0);
     // With narrow networks the roundings to float are guarded as well.
     rebuilt = before;
-    keep_roundings<bfloat16>(kPlace, rows, C, h.data(), words.data());
-    restore_roundings<bfloat16>(kPlace, rows, C, words.data(), rebuilt.data());
+    save_roundings<bfloat16>(kExec, rows, C, h.data(), words.data());
+    restore_roundings<bfloat16>(kExec, rows, C, words.data(), rebuilt.data());
     EXPECT_EQ(flips(rebuilt), 0);
 }
 
@@ -138,8 +138,8 @@ TEST(Roundings, AStateThatDidNotDriftStaysAsItIs) {
     std::vector<double> h = state(rows * C, 3);
     const std::vector<double> before = h;
     std::vector<std::uint64_t> words(rounding_words(rows, C));
-    keep_roundings<float>(kPlace, rows, C, h.data(), words.data());
-    restore_roundings<float>(kPlace, rows, C, words.data(), h.data());
+    save_roundings<float>(kExec, rows, C, h.data(), words.data());
+    restore_roundings<float>(kExec, rows, C, words.data(), h.data());
     EXPECT_EQ(h, before);
 }
 
@@ -149,12 +149,12 @@ TEST(Roundings, TakeABitForANetworkInput) {
     EXPECT_EQ(rounding_words(rows + 1, C), rounding_words(rows, C) + C / 2);
 }
 
-TEST(KeepFloat, IsWhatGradientsSee) {
+TEST(SaveFloat, IsWhatGradientsSee) {
     const std::vector<double> h = state(5000, 4);
-    std::vector<float> kept(h.size());
+    std::vector<float> saved(h.size());
     std::vector<double> back(h.size());
-    keep_float(kPlace, 5000, h.data(), kept.data());
-    restore_float(kPlace, 5000, kept.data(), back.data());
+    save_float(kExec, 5000, h.data(), saved.data());
+    restore_float(kExec, 5000, saved.data(), back.data());
     for (std::size_t i = 0; i < h.size(); ++i) {
         EXPECT_EQ(back[i], seen<float>(h[i]));
         EXPECT_EQ(seen<float>(back[i]), seen<float>(h[i]));

@@ -1,6 +1,6 @@
 // Parities of roundings, and how a rebuilt state is led back to them.
 #include "kernels/for_each.cuh"
-#include "kernels/kept_state.h"
+#include "kernels/saved_state.h"
 #include "kernels/math.h"
 
 namespace glow::inline GLOW_REAL {
@@ -11,7 +11,7 @@ namespace {
 // (63).
 constexpr index_t kRows = 62;
 
-// Neighbours on the grid of round_state<T>() have different parities: the last bit of the mantissa or, where
+// Neighbors on the grid of round_state<T>() have different parities: the last bit of the mantissa or, where
 // multiples of 2^-30 are the coarser grid, of the multiple.
 template <class T>
 GLOW_HD inline std::uint64_t parity(double x);
@@ -49,7 +49,7 @@ GLOW_HD inline double across(double x) {
 }
 
 template <class Map>
-struct KeepRoundings {
+struct SaveRoundings {
     static constexpr const char* name = "keep_roundings";
     index_t rows, C;
     const state_t* h;
@@ -83,7 +83,7 @@ struct RestoreRoundings {
         if (sizeof(Map) < sizeof(float)) lead_back(first, last, c, word >> 62 & 1);
         lead_back(first, last, c + C / 2, word >> 63);
     }
-    // Where the parity over all rows is not the kept one, one element rounds to a neighbour of its true
+    // Where the parity over all rows is not the kept one, one element rounds to a neighbor of its true
     // value: the one nearest to where roundings change.
     GLOW_HD void lead_back(index_t first, index_t last, index_t c, std::uint64_t kept) const {
         std::uint64_t sum = 0;
@@ -103,7 +103,7 @@ struct RestoreRoundings {
     }
 };
 
-struct KeepFloat {
+struct SaveFloat {
     static constexpr const char* name = "keep_float";
     const state_t* from;
     float* to;
@@ -128,26 +128,26 @@ index_t rounding_words(index_t rows, index_t C) {
 }
 
 template <class Map>
-void keep_roundings(const Place& place, index_t rows, index_t C, const state_t* h, std::uint64_t* words) {
-    for_each_row_channel(place, groups(rows), C / 2, KeepRoundings<Map>{rows, C, h, words});
+void save_roundings(const Exec& exec, index_t rows, index_t C, const state_t* h, std::uint64_t* words) {
+    for_each_row_channel(exec, groups(rows), C / 2, SaveRoundings<Map>{rows, C, h, words});
 }
 
 template <class Map>
-void restore_roundings(const Place& place, index_t rows, index_t C, const std::uint64_t* words, state_t* h) {
-    for_each_row_channel(place, groups(rows), C / 2, RestoreRoundings<Map>{rows, C, words, h});
+void restore_roundings(const Exec& exec, index_t rows, index_t C, const std::uint64_t* words, state_t* h) {
+    for_each_row_channel(exec, groups(rows), C / 2, RestoreRoundings<Map>{rows, C, words, h});
 }
 
-void keep_float(const Place& place, index_t count, const state_t* from, float* to) {
-    for_each(place, count, KeepFloat{from, to});
+void save_float(const Exec& exec, index_t count, const state_t* from, float* to) {
+    for_each(exec, count, SaveFloat{from, to});
 }
 
-void restore_float(const Place& place, index_t count, const float* from, state_t* to) {
-    for_each(place, count, RestoreFloat{from, to});
+void restore_float(const Exec& exec, index_t count, const float* from, state_t* to) {
+    for_each(exec, count, RestoreFloat{from, to});
 }
 
 #define GLOW_INSTANTIATE(Map)                                                                          \
-    template void keep_roundings<Map>(const Place&, index_t, index_t, const state_t*, std::uint64_t*); \
-    template void restore_roundings<Map>(const Place&, index_t, index_t, const std::uint64_t*, state_t*);
+    template void save_roundings<Map>(const Exec&, index_t, index_t, const state_t*, std::uint64_t*); \
+    template void restore_roundings<Map>(const Exec&, index_t, index_t, const std::uint64_t*, state_t*);
 GLOW_INSTANTIATE(float)
 GLOW_INSTANTIATE(bfloat16)
 #undef GLOW_INSTANTIATE

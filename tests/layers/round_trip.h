@@ -9,7 +9,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-struct Deep : Model {
+struct RoundTrip : Model {
     using Model::Model;
 
     // Forward by hand; the state every coupling sees, in order.
@@ -68,7 +68,7 @@ struct Deep : Model {
 // networks' precision allows for an image one of whose network inputs rounds to another value than in forward
 // (`worst`). `median`: of the errors of the images.
 template <class Map>
-void expect_inverse(Deep& model, double exact, double worst, double median) {
+void expect_inverse(RoundTrip& model, double exact, double worst, double median) {
     const std::size_t middle = static_cast<std::size_t>(model.flow.N / 2);
     const auto sorted = [](std::vector<double> values) {
         std::sort(values.begin(), values.end());

@@ -1,5 +1,5 @@
 // One run of a whole model, forward and backward, behind an interface that float and double builds share:
-// probe.cpp is compiled once for each.
+// whole_model_run.cpp is compiled once for each.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace glow {
 
-struct ProbeCase {
+struct ModelCase {
     ModelConfig config;
     index_t N = 1, tile = 0, anchor_every = 0;
     bool maps = false;
@@ -18,7 +18,7 @@ struct ProbeCase {
     index_t first = 0;  // the images are numbers `first` .. of an endless series
 };
 
-struct ProbeResult {
+struct ModelResult {
     struct Tensor {
         std::string name;
         std::vector<double> gradient;
@@ -28,7 +28,7 @@ struct ProbeResult {
 };
 
 // Parameters are random, the same in both, and representable in float. The loss is -0.01 * sum of log p.
-ProbeResult probe_f32(const ProbeCase& probe);
-ProbeResult probe_f64(const ProbeCase& probe);
+ModelResult run_model_f32(const ModelCase& probe);
+ModelResult run_model_f64(const ModelCase& probe);
 
 }  // namespace glow

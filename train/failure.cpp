@@ -1,5 +1,5 @@
 // Statistics in words and as JSON.
-#include "train/trouble.h"
+#include "train/failure.h"
 
 #include <fmt/format.h>
 
@@ -59,7 +59,7 @@ nlohmann::ordered_json to_json(const Statistics& s) {
             {"rms", s.rms}};
 }
 
-Trouble::Trouble(const std::string& message, nlohmann::ordered_json found)
+StepFailure::StepFailure(const std::string& message, nlohmann::ordered_json found)
     : Error(message + "; lower --lr or resume from an earlier checkpoint"), found(std::move(found)) {
     this->found["message"] = message;
 }

@@ -1,5 +1,5 @@
 #include "kernels/reduce.h"
-#include "kernels/dequantise.h"
+#include "kernels/dequantize.h"
 
 #include <gtest/gtest.h>
 
@@ -18,19 +18,19 @@ std::vector<std::uint8_t> all_pixels(index_t count) {
     return pixels;
 }
 
-TEST(Dequantise, FollowsTheSpecificationsFormula) {
+TEST(Dequantize, FollowsTheSpecificationsFormula) {
     const index_t N = 3, D = 257;  // not a multiple of the four words of a Philox block
     const std::uint64_t item[3] = {5, 0, std::uint64_t{1} << 40};
     const std::vector<std::uint8_t> pixels = all_pixels(N * D);
     for (int n_bits = 1; n_bits <= 8; ++n_bits)
         for (const bool uniform : {true, false}) {
             std::vector<double> h(N * D, -1);
-            dequantise(test::cpu(), N, D, n_bits, pixels.data(), {uniform, 11, Purpose::dequantise, item},
+            dequantize(test::cpu(), N, D, n_bits, pixels.data(), {uniform, 11, Purpose::dequantize, item},
                        h.data());
             for (index_t n = 0; n < N; ++n)
                 for (index_t i = 0; i < D; ++i) {
                     const PhiloxWords words =
-                        philox_block(11, Purpose::dequantise, item[n], static_cast<std::uint64_t>(i / 4));
+                        philox_block(11, Purpose::dequantize, item[n], static_cast<std::uint64_t>(i / 4));
                     const double u = uniform ? ((words.word[i % 4] >> 8) + 0.5) / 16777216.0 : 0.5;
                     const double k = std::floor(pixels[n * D + i] / std::pow(2.0, 8 - n_bits));
                     ASSERT_EQ(h[n * D + i], (k + u) / std::pow(2.0, n_bits) - 0.5);
@@ -38,7 +38,7 @@ TEST(Dequantise, FollowsTheSpecificationsFormula) {
         }
 }
 
-TEST(Dequantise, QuantiseGivesBackThePixelsBin) {
+TEST(Dequantize, QuantizeGivesBackThePixelsBin) {
     const index_t N = 4, D = 256;
     const std::uint64_t item[4] = {0, 1, 2, 3};
     const std::vector<std::uint8_t> pixels = all_pixels(N * D);
@@ -46,38 +46,38 @@ TEST(Dequantise, QuantiseGivesBackThePixelsBin) {
         for (const bool uniform : {true, false}) {
             std::vector<double> h(N * D);
             std::vector<std::uint8_t> back(N * D);
-            dequantise(test::cpu(), N, D, n_bits, pixels.data(), {uniform, 3, Purpose::evaluate, item},
+            dequantize(test::cpu(), N, D, n_bits, pixels.data(), {uniform, 3, Purpose::evaluate, item},
                        h.data());
-            quantise(test::cpu(), N * D, n_bits, h.data(), back.data());
+            quantize(test::cpu(), N * D, n_bits, h.data(), back.data());
             const int mask = 0xff & ~((1 << (8 - n_bits)) - 1);
             for (index_t i = 0; i < N * D; ++i) ASSERT_EQ(back[i], pixels[i] & mask);
         }
 }
 
-TEST(Quantise, ClipsAndTurnsNaNIntoZero) {
+TEST(Quantize, ClipsAndTurnsNaNIntoZero) {
     const double infinity = std::numeric_limits<double>::infinity();
     const std::vector<double> h = {
         -0.6, -1e300, -infinity, 0.499999, 0.5, 7, 1e300, infinity, std::numeric_limits<double>::quiet_NaN()};
     std::vector<std::uint8_t> pixels(h.size());
-    quantise(test::cpu(), static_cast<index_t>(h.size()), 8, h.data(), pixels.data());
+    quantize(test::cpu(), static_cast<index_t>(h.size()), 8, h.data(), pixels.data());
     EXPECT_EQ(pixels, (std::vector<std::uint8_t>{0, 0, 0, 255, 255, 255, 255, 255, 0}));
-    quantise(test::cpu(), static_cast<index_t>(h.size()), 5, h.data(), pixels.data());
+    quantize(test::cpu(), static_cast<index_t>(h.size()), 5, h.data(), pixels.data());
     EXPECT_EQ(pixels, (std::vector<std::uint8_t>{0, 0, 0, 248, 255, 255, 255, 255, 0}));
 }
 
-TEST(DequantiseDifference, IsTheLargestOfAnImage) {
+TEST(DequantizeDifference, IsTheLargestOfAnImage) {
     const index_t N = 4, D = 101;
     const std::uint64_t item[4] = {9, 8, 7, 6};
-    const Noise noise{true, 2, Purpose::dequantise, item};
+    const Noise noise{true, 2, Purpose::dequantize, item};
     const std::vector<std::uint8_t> pixels = all_pixels(N * D);
     std::vector<double> h(N * D), difference(N, -1), partial(group_scratch(N));
-    dequantise(test::cpu(), N, D, 8, pixels.data(), noise, h.data());
+    dequantize(test::cpu(), N, D, 8, pixels.data(), noise, h.data());
     h[0 * D + 3] += 0.25;
     h[0 * D + 100] -= 0.5;
     h[1 * D + 50] -= 1e-9;
     h[2 * D + 7] = std::numeric_limits<double>::quiet_NaN();
     h[2 * D + 8] += 3;
-    dequantise_difference(test::cpu(), N, D, 8, pixels.data(), noise, h.data(), difference.data(),
+    dequantize_difference(test::cpu(), N, D, 8, pixels.data(), noise, h.data(), difference.data(),
                           partial.data());
     EXPECT_EQ(difference[0], 0.5);
     EXPECT_NEAR(difference[1], 1e-9, 1e-16);  // rounding of h near 1/2

@@ -1,4 +1,4 @@
-// The same kernels on two places: arrays that live where a place's kernels run, with guard bytes behind each,
+// The same kernels on two devices: arrays in the memory of each, with guard bytes behind every one,
 // and the comparison of what was left in them.
 #pragma once
 
@@ -25,12 +25,12 @@ namespace glow::test {
 struct Target {
     const char* name;
     Device device;
-    bool rehearse;
+    bool use_gpu_paths;
 };
 inline void PrintTo(const Target& target, std::ostream* out) {
     *out << target.name;
 }
-inline const Target kRehearsal{"rehearsal", Device::cpu, true}, kCuda{"cuda", Device::cuda, false};
+inline const Target kGpuPaths{"rehearsal", Device::cpu, true}, kCuda{"cuda", Device::cuda, false};
 
 // How far two sums of the same `terms` numbers, added in any two orders, can lie apart: each is within terms *
 // epsilon * (sum of absolute values) of the exact one. Devices add in different orders, so a tolerance that
@@ -53,11 +53,11 @@ std::vector<double> column_sum_errors(index_t rows, index_t columns, index_t str
     return errors;
 }
 
-class Side {
+class DeviceSide {
   public:
-    explicit Side(const Place& place) : place(place) {}
+    explicit DeviceSide(const Exec& exec) : exec(exec) {}
 
-    const Place place;
+    const Exec exec;
 
     // A copy of `values` there.
     template <class T>
@@ -65,11 +65,11 @@ class Side {
         const std::size_t bytes = values.size() * sizeof(T);
         Array array;
         array.bytes = bytes;
-        array.memory = place.device == Device::cuda ? device_memory(bytes + kGuardBytes)
+        array.memory = exec.device == Device::cuda ? device_memory(bytes + kGuardBytes)
                                                     : host_memory(Device::cpu, bytes + kGuardBytes);
         std::vector<std::byte> filled(bytes + kGuardBytes, kGuard);
         if (bytes > 0) std::memcpy(filled.data(), values.data(), bytes);
-        upload_bytes(place, filled.size(), filled.data(), array.memory.get());
+        upload_bytes(exec, filled.size(), filled.data(), array.memory.get());
         arrays_.push_back(array);
         return static_cast<T*>(array.memory.get());
     }
@@ -83,7 +83,7 @@ class Side {
         errors_.push_back(std::move(errors));
         results_.push_back([this, array, count] {
             std::vector<double> numbers;
-            for (const T& value : downloaded(place, count, array)) {
+            for (const T& value : downloaded(exec, count, array)) {
                 if constexpr (std::is_integral_v<T>)
                     numbers.push_back(static_cast<double>(value));
                 else
@@ -104,7 +104,7 @@ class Side {
     std::vector<std::vector<double>> results() const {
         for (const Array& array : arrays_) {
             std::vector<std::byte> all(array.bytes + kGuardBytes);
-            download_bytes(place, all.size(), array.memory.get(), all.data());
+            download_bytes(exec, all.size(), array.memory.get(), all.data());
             for (std::size_t i = array.bytes; i < all.size(); ++i)
                 EXPECT_EQ(all[i], kGuard) << "written behind an array of " << array.bytes << " bytes";
         }
@@ -134,17 +134,17 @@ class SideTest : public testing::TestWithParam<Target> {
         if (!problem.empty()) GTEST_SKIP() << problem;
         backend_ = std::make_unique<Backend>(Device::cuda, 2);
     }
-    Place target() const {
-        if (backend_) return backend_->place();
-        Place place = cpu();
-        place.rehearse = GetParam().rehearse;
-        return place;
+    Exec target() const {
+        if (backend_) return backend_->exec();
+        Exec exec = cpu();
+        exec.use_gpu_paths = GetParam().use_gpu_paths;
+        return exec;
     }
 
     // run(side) on both places. Differences are at most `tolerance` times 1 + the number's size, and what the
     // array allows; NaN equals NaN.
-    void expect_parity(double tolerance, const std::function<void(Side&)>& run) {
-        Side plain(cpu()), other(target());
+    void expect_parity(double tolerance, const std::function<void(DeviceSide&)>& run) {
+        DeviceSide plain(cpu()), other(target());
         run(plain);
         run(other);
         const auto expected = plain.results(), found = other.results();

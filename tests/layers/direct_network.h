@@ -42,16 +42,16 @@ inline std::vector<double> naive_convolution(const Shape& shape, index_t N, inde
     return y;
 }
 
-struct NaiveNetwork {
+struct DirectNetwork {
     std::vector<double> normal1, normal2;  // [N*H*W, w] after the hidden actnorms, before their ReLU
     std::vector<double> out;               // [N*H*W, outputs]
 };
 
 // name: "level0/step0/coupling". x: [N*H*W, C] state whose first C/2 channels are the input.
-inline NaiveNetwork naive_network(const Parameters& parameters, const std::string& name, const Shape& shape,
+inline DirectNetwork naive_network(const Parameters& parameters, const std::string& name, const Shape& shape,
                                   index_t N, index_t w, index_t outputs, bool edge, const double* x) {
     const auto value = [&](const std::string& tensor) { return tensor_values(parameters, name + tensor); };
-    const auto normalise = [&](std::vector<double>& y, const std::string& actnorm) {
+    const auto normalize = [&](std::vector<double>& y, const std::string& actnorm) {
         const real* const bias = value(actnorm + "/bias");
         const real* const logs = value(actnorm + "/logs");
         for (std::size_t i = 0; i < y.size(); ++i) y[i] = (y[i] + bias[i % w]) * std::exp(3.0 * logs[i % w]);
@@ -60,12 +60,12 @@ inline NaiveNetwork naive_network(const Parameters& parameters, const std::strin
         for (double& v : y) v = std::max(v, 0.0);
         return y;
     };
-    NaiveNetwork result;
+    DirectNetwork result;
     result.normal1 = naive_convolution(shape, N, 3, edge, shape.C / 2, w, x, shape.C, value("/conv1/weight"));
-    normalise(result.normal1, "/conv1/actnorm");
+    normalize(result.normal1, "/conv1/actnorm");
     result.normal2 =
         naive_convolution(shape, N, 1, false, w, w, relu(result.normal1).data(), w, value("/conv2/weight"));
-    normalise(result.normal2, "/conv2/actnorm");
+    normalize(result.normal2, "/conv2/actnorm");
     result.out = naive_convolution(shape, N, 3, edge, w, outputs, relu(result.normal2).data(), w,
                                    value("/conv3/weight"));
     const real* const bias = value("/conv3/bias");

@@ -1,11 +1,11 @@
-// The optimisers' element-wise updates (spec section 1), one pass over the flat parameter array.
+// The optimizers' element-wise updates (spec section 1), one pass over the flat parameter array.
 #pragma once
 
 #include "kernels/base.h"
 
 namespace glow::inline GLOW_REAL {
 
-struct OptimiserStep {
+struct OptimizerStep {
     bool adam = false;  // else adamax
     double lr_t = 0;    // lr sqrt(1 - b2^t) / (1 - b1^t), warm-up included
     double beta1 = 0.9, beta2 = 0.999;
@@ -17,26 +17,26 @@ struct OptimiserStep {
 };
 
 // w, m, v, ema are updated in place from the gradient g; ema may be nullptr. Moment: real, or bfloat16, where
-// m is rounded to the nearest value and v to one of its two neighbours at random, so that it is right on
+// m is rounded to the nearest value and v to one of its two neighbors at random, so that it is right on
 // average: a decay by less than half a step of bf16 would be lost for ever by rounding to the nearest. first:
 // the number of w[0] among all parameters, a multiple of 8; the random numbers follow it.
 template <class Moment>
-void optimiser_step(const Place& place, index_t count, const OptimiserStep& step, const real* g, real* w,
+void optimizer_step(const Exec& exec, index_t count, const OptimizerStep& step, const real* g, real* w,
                     Moment* m, Moment* v, real* ema, index_t first = 0);
 
-// The same amid a step, for a part of the parameters: *step lies in the memory of the place, for it changes
+// The same amid a step, for a part of the parameters: *step lies in the device memory, for it changes
 // from one replay of a recording to the next, and nothing is updated where *squares, those of g, are not
 // finite.
 template <class Moment>
-void optimiser_step(const Place& place, index_t count, const OptimiserStep* step, const double* squares,
+void optimizer_step(const Exec& exec, index_t count, const OptimizerStep* step, const double* squares,
                     const real* g, real* w, Moment* m, Moment* v, real* ema, index_t first);
 
 // *result = sum of squares of x, in double (inf or NaN where x has one). partial: square_scratch() doubles.
-void sum_of_squares(const Place& place, index_t count, const real* x, double* result, double* partial);
+void sum_of_squares(const Exec& exec, index_t count, const real* x, double* result, double* partial);
 index_t square_scratch();
 
 // *result = a number that changes with any one bit of x, the same on every machine. partial: square_scratch()
 // doubles.
-void checksum(const Place& place, index_t count, const real* x, double* result, double* partial);
+void checksum(const Exec& exec, index_t count, const real* x, double* result, double* partial);
 
 }  // namespace glow::inline GLOW_REAL
