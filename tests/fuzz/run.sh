@@ -7,11 +7,13 @@ if [ $# -lt 1 ] || [ "$1" = --help ]; then
     cat <<'TEXT'
 usage: tests/fuzz/run.sh SECONDS [TARGET...]
 
-Targets (all, if none is named): idx cifar10 npz npy_header photo dataset checkpoint config. Each begins with tests/fuzz/corpus/TARGET; what
-is found goes to build/fuzz/found/TARGET, and inputs that break a target to build/fuzz/broken. CXX: the clang++ to use.
-Exit status 1 if a target broke. After a long run, keep what is new and small:
+Targets (all, if none is named): idx cifar10 npz npy_header photo dataset checkpoint config. Each starts from the inputs in
+tests/fuzz/corpus/TARGET.tar.gz. New inputs go to build/fuzz/found/TARGET, and inputs that break a target to build/fuzz/broken.
+CXX names the clang++ to use. Exit status 1 if a target broke. After a long run, add the new inputs that reach new code:
 
-    build/fuzz/tests/fuzz/fuzz_TARGET -merge=1 tests/fuzz/corpus/TARGET build/fuzz/found/TARGET
+    corpus=build/fuzz/tests/fuzz/corpus/TARGET
+    build/fuzz/tests/fuzz/fuzz_TARGET -merge=1 $corpus build/fuzz/found/TARGET
+    tests/fuzz/pack.sh TARGET $corpus
 TEXT
     exit 2
 fi
@@ -34,7 +36,7 @@ for target in "${targets[@]}"; do
     # Leaks are HDF5's own, in files it could not open to the end.
     if ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 "build/fuzz/tests/fuzz/fuzz_$target" -max_total_time="$seconds" \
         -timeout=60 -rss_limit_mb=4096 -max_len=65536 -artifact_prefix=build/fuzz/broken/$target- \
-        -print_final_stats=1 "build/fuzz/found/$target" "tests/fuzz/corpus/$target" >"$log" 2>&1; then
+        -print_final_stats=1 "build/fuzz/found/$target" "build/fuzz/tests/fuzz/corpus/$target" >"$log" 2>&1; then
         outcome=clean
     else
         outcome=BROKEN
