@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Outputs of the Python scripts (tools/output_files.py): inputs and files of runs are never overwritten, one process writes a
+file at a time, and a failed writer leaves the previous file. Needs the standard library only."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+sys.path.insert(0, str(TOOLS))
+import output_files
+from output_files import OutputRefused, claim_outputs, write_atomically
+
+
+class ClaimOutputs(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.input = self.folder / "input.csv"
+        self.input.write_text("rows")
+
+    def refused(self, output, message):
+        with self.assertRaises(OutputRefused) as caught:
+            claim_outputs([("input", self.input)], [("-o", output)])
+        self.assertIn(message, str(caught.exception))
+        self.assertEqual(self.input.read_text(), "rows")
+
+    def test_refuses_the_input_itself(self):
+        self.refused(self.input, "the same file")
+
+    def test_refuses_the_input_through_another_spelling(self):
+        self.refused(self.folder / "." / ".." / self.folder.name / "input.csv", "the same file")
+
+    def test_refuses_the_input_through_symbolic_and_hard_links(self):
+        (self.folder / "symbolic.csv").symlink_to("input.csv")
+        (self.folder / "chain.csv").symlink_to("symbolic.csv")
+        os.link(self.input, self.folder / "hard.csv")
+        (self.folder / "elsewhere").symlink_to(self.folder)
+        for name in ("symbolic.csv", "chain.csv", "hard.csv", "elsewhere/input.csv"):
+            with self.subTest(name):
+                self.refused(self.folder / name, "the same file")
+
+    def test_refuses_folders_and_missing_folders(self):
+        self.refused(self.folder, "it is a folder")
+        self.refused(self.folder / "missing" / "p.png", "there is no folder")
+
+    def test_refuses_files_of_a_run(self):
+        run = self.folder / "run"
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "metrics.csv").write_text("step")
+        (self.folder / "link.csv").symlink_to("run/metrics.csv")
+        for output in (run / "metrics.csv", run / "checkpoints" / "step-1.h5", self.folder / "link.csv"):
+            with self.subTest(str(output)):
+                self.refused(output, "a file of the run")
+        claim_outputs([], [("-o", run / "report.html")])
+
+    def test_two_processes_do_not_write_one_file(self):
+        holder = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); from output_files import claim_outputs\n"
+             "claim_outputs([], [('-o', sys.argv[2])]); print('held', flush=True); sys.stdin.read()", TOOLS, self.folder / "p.png"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
+        try:
+            self.assertEqual(holder.stdout.readline(), "held\n")
+            output_files.LOCK_SECONDS = 0.1
+            self.refused(self.folder / "p.png", f"in use by process {holder.pid} on host ")
+        finally:
+            holder.communicate("")
+        claim_outputs([], [("-o", self.folder / "p.png")])  # released when its holder ended
+
+
+class WriteAtomically(unittest.TestCase):
+    def test_a_failed_writer_leaves_the_previous_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "page.html"
+            path.write_text("old")
+
+            def fails(temporary):
+                temporary.write_text("half")
+                raise OSError("disk full")
+
+            with self.assertRaises(OSError):
+                write_atomically(path, fails)
+            self.assertEqual(path.read_text(), "old")
+            self.assertEqual(os.listdir(folder), ["page.html"])
+            write_atomically(path, lambda temporary: temporary.write_text("new"))
+            self.assertEqual(path.read_text(), "new")
+
+    def test_a_link_keeps_pointing_to_the_written_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            real, link = Path(folder) / "real.svg", Path(folder) / "link.svg"
+            link.symlink_to("real.svg")
+            write_atomically(link, lambda temporary: temporary.write_text("picture"))
+            self.assertTrue(link.is_symlink())
+            self.assertEqual(real.read_text(), "picture")
+
+
+if __name__ == "__main__":
+    unittest.main()
