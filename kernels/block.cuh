@@ -1,0 +1,181 @@
+// Blocks of threads that share memory, written once for both devices. A block functor is a functor
+// (kernels/launch.cuh) that works in phases. Between two phases all threads of the block wait for each other,
+// so a phase may read what any thread wrote to shared memory in an earlier phase, but nothing that another
+// thread writes in the same one.
+//
+//     static constexpr int kThreads, kBlocks;  // of a block; blocks that a multiprocessor must have room for
+//     static constexpr int kPhases;
+//     struct Locals { ... };                   // a thread's variables that outlive a phase: registers
+//     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals& own) const;  // and so on, one for each phase
+//
+// Optionally the first kLoopPhases phases run rounds(at) times, a number that is the same for all threads of
+// a block:
+//
+//     static constexpr int kLoopPhases;
+//     GLOW_HD int rounds(const BlockThread& at) const;
+//
+// With Exec::use_gpu_paths the CPU runs each phase for one thread after the other, in a scrambled order: the
+// very source that a GPU runs, for tests to compare with a plain functor. Where a phase reads what the same
+// phase writes, some threads find it not written yet, and the results differ.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "kernels/launch.cuh"
+
+namespace glow::inline GLOW_REAL {
+
+template <int kPhase>
+using Phase = std::integral_constant<int, kPhase>;
+
+struct BlockThread {
+    int thread;     // in its block
+    int x, y;       // of the block in its grid
+    int round = 0;  // of the phases that are repeated
+    void* shared;   // aligned to 16 bytes, undefined at first
+};
+
+// Every GPU has this much shared memory for a block without being asked.
+inline constexpr index_t kSharedBytes = 48 << 10;
+
+// x blocks by y, each with `shared_bytes` of shared memory.
+struct BlockGrid {
+    index_t x, y, shared_bytes;
+};
+
+// Division of numbers i by one that is known at launch, for i * divisor < 2^31: a multiplication.
+struct Divisor {
+    int divisor;
+    std::uint32_t factor;
+    explicit Divisor(index_t divisor)
+        : divisor(static_cast<int>(divisor)),
+          factor(static_cast<std::uint32_t>((index_t{1} << 31) / divisor + 1)) {}
+    GLOW_HD int quotient(int i) const {
+        return static_cast<int>(static_cast<std::uint64_t>(static_cast<std::uint32_t>(i)) * factor >> 31);
+    }
+};
+
+// store(i, load(i)) for the thread's share of `count` items, kAhead of them loaded before the first is
+// stored. load() must not branch and may be called again for the last item: branches would keep the loads
+// from overlapping.
+template <int kThreads, int kAhead, class Load, class Store>
+GLOW_HD inline void copy_items(int thread, int count, Load load, Store store) {
+    for (int first = thread; first < count; first += kAhead * kThreads) {
+        std::decay_t<decltype(load(0))> item[kAhead];
+        for (int k = 0; k < kAhead; ++k) {
+            const int i = first + k * kThreads;
+            item[k] = load(i < count ? i : count - 1);
+        }
+        for (int k = 0; k < kAhead; ++k)
+            if (first + k * kThreads < count) store(first + k * kThreads, item[k]);
+    }
+}
+
+// How many phases a functor repeats.
+template <class F>
+constexpr int loop_phases() {
+    if constexpr (requires { F::kLoopPhases; })
+        return F::kLoopPhases;
+    else
+        return 0;
+}
+
+#if defined(__CUDACC__)
+template <int kFirst, class F, int... kPhase>
+__device__ inline void run_phases(const F& f, const BlockThread& at, typename F::Locals& own,
+                                  std::integer_sequence<int, kPhase...>) {
+    (((kFirst + kPhase > 0 || at.round > 0 ? __syncthreads() : void()),
+      f.run(Phase<kFirst + kPhase>{}, at, own)),
+     ...);
+}
+template <class F>
+__global__ void __launch_bounds__(F::kThreads, F::kBlocks) block_kernel(const __grid_constant__ F f) {
+    extern __shared__ uint4 shared[];
+    constexpr int kLoop = loop_phases<F>();
+    BlockThread at{static_cast<int>(threadIdx.x), static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y),
+                   0, shared};
+    typename F::Locals own;
+    if constexpr (kLoop > 0)
+        for (const int rounds = f.rounds(at); at.round != rounds; ++at.round)
+            run_phases<0>(f, at, own, std::make_integer_sequence<int, kLoop>{});
+    run_phases<kLoop>(f, at, own, std::make_integer_sequence<int, F::kPhases - kLoop>{});
+}
+#endif  // __CUDACC__
+
+// The threads of one block on the CPU.
+template <class F>
+class HostBlock {
+  public:
+    HostBlock(const F& f, index_t shared_bytes)
+        : f_(f), shared_(static_cast<std::size_t>(shared_bytes + 15) / 16), own_(F::kThreads) {}
+
+    void run(int x, int y) {
+        constexpr int kLoop = loop_phases<F>();
+        std::memset(shared_.data(), 0xff,
+                    shared_.size() * sizeof(Unit));  // NaNs: what was not written must not be read
+        at_ = {0, x, y, 0, shared_.data()};
+        if constexpr (kLoop > 0)
+            for (const int rounds = f_.rounds(at_); at_.round != rounds; ++at_.round)
+                run_phases<0>(std::make_integer_sequence<int, kLoop>{});
+        run_phases<kLoop>(std::make_integer_sequence<int, F::kPhases - kLoop>{});
+    }
+
+  private:
+    struct alignas(16) Unit {
+        unsigned char byte[16];
+    };
+    template <int kFirst, int... kPhase>
+    void run_phases(std::integer_sequence<int, kPhase...>) {
+        (run_threads(Phase<kFirst + kPhase>{}), ...);
+    }
+    template <int kPhase>
+    void run_threads(Phase<kPhase> phase) {
+        for (int i = 0; i < F::kThreads; ++i) {
+            at_.thread = static_cast<int>(index_t{i} * kStride % F::kThreads);
+            f_.run(phase, at_, own_[static_cast<std::size_t>(at_.thread)]);
+        }
+    }
+    // Visits every thread once, far from the one before.
+    static constexpr int scrambling_stride() {
+        int stride = F::kThreads * 5 / 8;
+        while (std::gcd(stride, F::kThreads) != 1) ++stride;
+        return stride;
+    }
+    static constexpr int kStride = scrambling_stride();
+
+    const F& f_;
+    std::vector<Unit> shared_;
+    std::vector<typename F::Locals> own_;
+    BlockThread at_{};
+};
+
+template <Functor F>
+void run_blocks(const Exec& exec, const BlockGrid& grid, const F& f) {
+    if (exec.device == Device::count_only || grid.x <= 0 || grid.y <= 0) return;
+    if (grid.shared_bytes > kSharedBytes || grid.x > (index_t{1} << 30) || grid.y > 65535)
+        throw_error(std::string(F::name) + ": the blocks are too large or too many for a GPU");
+#if defined(__CUDACC__)
+    if (exec.device == Device::cuda) {
+        const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y));
+        block_kernel<<<blocks, F::kThreads, static_cast<std::size_t>(grid.shared_bytes), stream_of(exec)>>>(
+            f);
+        check_launch(F::name, __FILE__, __LINE__);
+        return;
+    }
+#endif
+#pragma omp parallel num_threads(exec.threads)
+    {
+        HostBlock<F> block(f, grid.shared_bytes);
+#pragma omp for schedule(static)
+        for (index_t i = 0; i < grid.x * grid.y; ++i)
+            block.run(static_cast<int>(i % grid.x), static_cast<int>(i / grid.x));
+    }
+}
+
+}  // namespace glow::inline GLOW_REAL
