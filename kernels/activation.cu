@@ -42,10 +42,13 @@ struct ReluBackwardSum {
     index_t C;
     const Map* map;
     Map* dmap;
-    GLOW_HD void operator()(index_t row, index_t c, real* sum) const {
-        const index_t i = row * C + c;
-        const Map d = relu_gradient(map[i], dmap[i]);
-        dmap[i] = d;
+    struct Loaded {
+        Map y, dy;
+    };
+    GLOW_HD Loaded load(index_t row, index_t c) const { return {map[row * C + c], dmap[row * C + c]}; }
+    GLOW_HD void operator()(index_t row, index_t c, const Loaded& at, real* sum) const {
+        const Map d = relu_gradient(at.y, at.dy);
+        dmap[row * C + c] = d;
         sum[0] += widen(d);
     }
 };
@@ -70,15 +73,20 @@ struct ReluBackwardSumPack {
     index_t C;
     const Map* map;
     Map* dmap;
-    GLOW_HD void operator()(index_t row, index_t pack, real* sum) const {
+    struct Loaded {
+        Pack<Map> y, dy;
+    };
+    GLOW_HD Loaded load(index_t row, index_t pack) const {
         const index_t i = row * C + pack * kSums;
-        const Pack<Map> y = load_pack(map + i);
-        Pack<Map> d = load_pack(dmap + i);
+        return {load_pack(map + i), load_pack(dmap + i)};
+    }
+    GLOW_HD void operator()(index_t row, index_t pack, const Loaded& at, real* sum) const {
+        Pack<Map> d;
         for (int j = 0; j < kSums; ++j) {
-            d.value[j] = relu_gradient(y.value[j], d.value[j]);
+            d.value[j] = relu_gradient(at.y.value[j], at.dy.value[j]);
             sum[j] += static_cast<real>(widen(d.value[j]));
         }
-        store_pack(d, dmap + i);
+        store_pack(d, dmap + row * C + pack * kSums);
     }
 };
 template <int kSize>

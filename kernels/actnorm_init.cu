@@ -13,8 +13,8 @@ struct Moments {
     using Sum = double;
     const T* x;
     index_t stride;
-    GLOW_HD void operator()(index_t row, index_t c, double* sum) const {
-        const double value = x[row * stride + c];
+    GLOW_HD T load(index_t row, index_t c) const { return x[row * stride + c]; }
+    GLOW_HD void operator()(index_t, index_t, double value, double* sum) const {
         sum[0] += value;
         sum[1] += value * value;
     }

@@ -193,11 +193,15 @@ struct FinishBackward {
     const double* scale;
     const real* out;
     real* dout;
-    GLOW_HD void operator()(index_t row, index_t c, double* sum) const {
-        const double d = dout[row * C + c];
+    struct Loaded {
+        real out, dout;
+    };
+    GLOW_HD Loaded load(index_t row, index_t c) const { return {out[row * C + c], dout[row * C + c]}; }
+    GLOW_HD void operator()(index_t row, index_t c, const Loaded& at, double* sum) const {
+        const double d = at.dout;
         const double dpre = d * scale[c];
         sum[0] += dpre;
-        sum[1] += d * out[row * C + c];
+        sum[1] += d * at.out;
         dout[row * C + c] = static_cast<real>(dpre);
     }
 };
@@ -230,7 +234,8 @@ struct EdgeBackward {
     using Sum = double;
     index_t H, W, C;
     const real* dpre;
-    GLOW_HD void operator()(index_t n, index_t c, double* sum) const {
+    GLOW_HD NothingLoaded load(index_t, index_t) const { return {}; }
+    GLOW_HD void operator()(index_t n, index_t c, NothingLoaded, double* sum) const {
         for (index_t y = 0; y < H; ++y)
             for (index_t x = 0, step = border_step(H, W, y); x < W; x += step)
                 add_edge_taps(H, W, y, x, dpre[((n * H + y) * W + x) * C + c], sum);
@@ -243,7 +248,8 @@ struct EdgeBackwardRow {
     using Sum = double;
     index_t H, W, C;
     const real* dpre;
-    GLOW_HD void operator()(index_t q, index_t c, double* sum) const {
+    GLOW_HD NothingLoaded load(index_t, index_t) const { return {}; }
+    GLOW_HD void operator()(index_t q, index_t c, NothingLoaded, double* sum) const {
         const index_t y = q % H;
         for (index_t x = 0, step = border_step(H, W, y); x < W; x += step)
             add_edge_taps(H, W, y, x, dpre[(q * W + x) * C + c], sum);
@@ -254,7 +260,8 @@ struct StoreEdge {
     index_t edge_stride;
     GLOW_HD void operator()(index_t c, const double* sum) const {
         for (index_t tap = 0; tap < 9; ++tap)
-            dedge_weight[(c * 9 + tap) * edge_stride] += static_cast<real>(sum[tap]);
+            total[tap] = dedge_weight[(c * 9 + tap) * edge_stride] + static_cast<real>(sum[tap]);
+        for (index_t tap = 0; tap < 9; ++tap) dedge_weight[(c * 9 + tap) * edge_stride] = total[tap];
     }
 };
 
@@ -315,6 +322,7 @@ void edge_weight_backward(const Exec& exec, index_t N, index_t H, index_t W, ind
                     StoreEdge{dedge_weight, edge_stride});
     else
         sum_columns(exec, N, C, partial, EdgeBackward{H, W, C, dpre}, StoreEdge{dedge_weight, edge_stride},
+        real total[9];  // all read before the first is written: the loads overlap
                     2 * (H + W));
 }
 

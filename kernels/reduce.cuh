@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "kernels/launch.cuh"
+#include "kernels/block.cuh"
 #include "kernels/reduce.h"
 
 namespace glow::inline GLOW_REAL {
@@ -56,42 +56,6 @@ __global__ void fold_groups_kernel(index_t groups, index_t parts, const double* 
     finish(group, sum);
 }
 
-// partial: [parts, F::kSums, channels]; blockIdx.y is the part. A part's rows are dealt out to the threads in
-// y, whose sums are added pairwise.
-template <class F>
-__global__ void column_sum_kernel(index_t rows, index_t channels, double* partial, F f) {
-    using Sum = typename F::Sum;
-    __shared__ Sum sums[F::kSums][kBlockThreads];
-    const index_t part = blockIdx.y;
-    const index_t c = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
-    Sum sum[F::kSums] = {};
-    if (c < channels) {
-        const index_t end = part_begin(rows, gridDim.y, part + 1);
-#pragma unroll 4
-        for (index_t row = part_begin(rows, gridDim.y, part) + threadIdx.y; row < end; row += blockDim.y)
-            f(row, c, sum);
-    }
-    const unsigned me = threadIdx.y * blockDim.x + threadIdx.x;
-    for (int s = 0; s < F::kSums; ++s) sums[s][me] = sum[s];
-    __syncthreads();
-    for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
-        if (threadIdx.y < half)
-            for (int s = 0; s < F::kSums; ++s) sums[s][me] += sums[s][me + half * blockDim.x];
-        __syncthreads();
-    }
-    if (threadIdx.y == 0 && c < channels)
-        for (int s = 0; s < F::kSums; ++s) partial[(part * F::kSums + s) * channels + c] = sums[s][me];
-}
-template <int kSums, class Finish>
-__global__ void fold_columns_kernel(index_t parts, index_t channels, const double* partial, Finish finish) {
-    const index_t c = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
-    if (c >= channels) return;
-    double sum[kSums] = {};
-    for (index_t part = 0; part < parts; ++part)
-        for (int s = 0; s < kSums; ++s) sum[s] += partial[(part * kSums + s) * channels + c];
-    finish(c, sum);
-}
-
 // A block a row; its threads' sums are added pairwise.
 template <class F>
 __global__ void row_sum_kernel(index_t rows, index_t columns, F f) {
@@ -111,6 +75,116 @@ __global__ void row_sum_kernel(index_t rows, index_t columns, F f) {
 }
 #endif  // __CUDACC__
 
+// What load() of a functor returns that reads as it adds.
+struct NothingLoaded {};
+
+// The GPU's first stage of sum_columns(): block (x, y) sums part y of the rows of some columns, a column a
+// lane. The rows of a part are dealt out to the threads of a lane, kAhead of each in flight: every load
+// precedes the first store, which the compiler could not arrange for a functor that overwrites what it reads.
+// partial: [kColumnParts, kSums, channels].
+template <class F>
+struct ColumnSums {
+    static constexpr const char* name = F::name;
+    static constexpr int kThreads = 256, kBlocks = 3, kPhases = 2, kAhead = 4, kMostLanes = 16;
+    using Sum = typename F::Sum;
+    struct Locals {};
+    index_t rows, channels;
+    int lanes;
+    double* partial;
+    F f;
+
+    static constexpr index_t shared_bytes() {
+        return F::kSums * kThreads * static_cast<index_t>(sizeof(Sum));
+    }
+
+    GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
+        using Loaded = decltype(f.load(0, 0));
+        const int row_threads = kThreads / lanes, r = at.thread / lanes;
+        const index_t c = index_t{at.x} * lanes + (at.thread - r * lanes);
+        const index_t begin = part_begin(rows, kColumnParts, at.y),
+                      end = part_begin(rows, kColumnParts, at.y + 1);
+        Sum sum[F::kSums] = {};
+        index_t row = c < channels ? begin + r : end;
+        for (; row + (kAhead - 1) * row_threads < end; row += kAhead * row_threads) {
+            Loaded loaded[kAhead];
+            for (int k = 0; k < kAhead; ++k) loaded[k] = f.load(row + k * row_threads, c);
+            for (int k = 0; k < kAhead; ++k) f(row + k * row_threads, c, loaded[k], sum);
+        }
+        for (; row < end; row += row_threads) f(row, c, f.load(row, c), sum);
+        Sum* const sums = static_cast<Sum*>(at.shared);  // [kSums, kThreads]
+        for (int s = 0; s < F::kSums; ++s) sums[s * kThreads + at.thread] = sum[s];
+    }
+    GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
+        const Sum* const sums = static_cast<const Sum*>(at.shared);
+        for (int i = at.thread; i < lanes * F::kSums; i += kThreads) {
+            const int s = i / lanes, lane = i - s * lanes;
+            const index_t c = index_t{at.x} * lanes + lane;
+            double total = 0;
+            for (int r = 0; r < kThreads / lanes; ++r) total += sums[s * kThreads + r * lanes + lane];
+            if (c < channels) partial[(index_t{at.y} * F::kSums + s) * channels + c] = total;
+        }
+    }
+};
+
+// Its second stage, finish(column, sums over all parts): kSplit threads for every sum, each with kAhead loads
+// in flight. partial: [parts, kSums, channels].
+template <int kSums, int kSplit, class Finish>
+struct FoldColumns {
+    static constexpr const char* name = "fold_columns";
+    static constexpr int kThreads = 256, kBlocks = 1, kPhases = 2, kAhead = 8;
+    static constexpr int kColumns = kThreads / (kSplit * kSums) > 0 ? kThreads / (kSplit * kSums)
+                                                                    : 1;  // of a block
+    struct Locals {};
+    index_t parts, channels;
+    const double* partial;
+    Finish finish;
+
+    BlockGrid grid() const {
+        return {(channels + kColumns - 1) / kColumns, 1,
+                kSplit * kSums * kColumns * static_cast<index_t>(sizeof(double))};
+    }
+
+    GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
+        double* const sums = static_cast<double*>(at.shared);  // [kSplit, kSums, kColumns]
+        for (int i = at.thread; i < kSplit * kSums * kColumns; i += kThreads) {
+            const int k = i / (kSums * kColumns), s = i / kColumns % kSums;
+            const index_t c = index_t{at.x} * kColumns + i % kColumns;
+            const index_t end = c < channels ? part_begin(parts, kSplit, k + 1) : 0;
+            double sum = 0;
+            for (index_t part = part_begin(parts, kSplit, k); part < end; part += kAhead) {
+                double ahead[kAhead];
+                for (int p = 0; p < kAhead; ++p)
+                    ahead[p] = part + p < end ? partial[((part + p) * kSums + s) * channels + c] : 0.0;
+                for (int half = kAhead / 2; half > 0; half /= 2)
+                    for (int p = 0; p < half; ++p) ahead[p] += ahead[p + half];
+                sum += ahead[0];
+            }
+            sums[i] = sum;
+        }
+    }
+    GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
+        const double* const sums = static_cast<const double*>(at.shared);
+        const index_t c = index_t{at.x} * kColumns + at.thread;
+        if (at.thread >= kColumns || c >= channels) return;
+        double total[kSums];
+        for (int s = 0; s < kSums; ++s) {
+            total[s] = 0;
+            for (int k = 0; k < kSplit; ++k) total[s] += sums[(k * kSums + s) * kColumns + at.thread];
+        }
+        finish(c, total);
+    }
+};
+
+template <int kSums, class Finish>
+void fold_columns(const Exec& exec, index_t parts, index_t channels, const double* partial,
+                  const Finish& finish) {
+    const auto run = [&](const auto& fold) { run_blocks(exec, fold.grid(), fold); };
+    if (kSums == 1 && parts > 2 * kColumnParts)
+        run(FoldColumns<kSums, 32, Finish>{parts, channels, partial, finish});
+    else
+        run(FoldColumns<kSums, 8, Finish>{parts, channels, partial, finish});
+}
+
 // Reductions over groups of rows: finish(group, sum of f(group, row, channel)), or the maximum (not below 0)
 // where F::kMaximum. f may also write. partial: scratch of groups * kGroupParts doubles.
 template <Functor F, class Finish>
@@ -122,7 +196,7 @@ void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t chann
         const dim3 grid(static_cast<unsigned>(kGroupParts),
                         static_cast<unsigned>(std::min<index_t>(groups, 65535)));
         group_sum_kernel<<<grid, row_channel_block(channels), 0, stream_of(exec)>>>(groups, rows, channels,
-                                                                                     partial, f);
+                                                                                    partial, f);
         check_launch(F::name, __FILE__, __LINE__);
         fold_groups_kernel<F><<<grid_size(groups, kBlockThreads), kBlockThreads, 0, stream_of(exec)>>>(
             groups, kGroupParts, partial, finish);
@@ -154,27 +228,22 @@ void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t chann
     }
 }
 
-// Sums over all rows, F::kSums of them per channel: f(row, channel, sum[]) adds to sum and may also write;
-// finish(channel, sum[]) receives the totals in double. A part of the rows is summed in F::Sum. A call of f
-// touches `work` elements. partial: scratch of kColumnParts * F::kSums * channels doubles.
+// Sums over all rows, F::kSums of them per channel: f(row, channel, f.load(row, channel), sum[]) adds to sum
+// and may also overwrite what load() has read; finish(channel, sum[]) receives the totals in double. A part
+// of the rows is summed in F::Sum. A call of f touches `work` elements. partial: scratch of kColumnParts *
+// F::kSums * channels doubles.
 template <Functor F, class Finish>
 void sum_columns(const Exec& exec, index_t rows, index_t channels, double* partial, F f, Finish finish,
                  index_t work = 1) {
     if (exec.device == Device::count_only) return;
     constexpr int kSums = F::kSums;
-#if defined(__CUDACC__)
-    if (exec.device == Device::cuda) {
-        const dim3 block = row_channel_block(channels);
-        const dim3 grid(grid_size(channels, block.x), static_cast<unsigned>(kColumnParts));
-        column_sum_kernel<<<grid, block, 0, stream_of(exec)>>>(rows, channels, partial, f);
-        check_launch(F::name, __FILE__, __LINE__);
-        fold_columns_kernel<kSums>
-            <<<grid_size(channels, kBlockThreads), kBlockThreads, 0, stream_of(exec)>>>(
-                kColumnParts, channels, partial, finish);
-        check_launch(F::name, __FILE__, __LINE__);
-        return;
+    if (exec.tuned_for_gpu()) {
+        int lanes = 4;
+        while (lanes < ColumnSums<F>::kMostLanes && lanes < channels) lanes *= 2;
+        const ColumnSums<F> sums{rows, channels, lanes, partial, f};
+        run_blocks(exec, {(channels + lanes - 1) / lanes, kColumnParts, sums.shared_bytes()}, sums);
+        return fold_columns<kSums>(exec, kColumnParts, channels, partial, finish);
     }
-#endif
     using Sum = typename F::Sum;
     Sum* const sums = reinterpret_cast<Sum*>(partial);  // [kColumnParts, kSums, channels]
 #pragma omp parallel for num_threads(exec.threads) schedule(static) if (rows * channels * work > 4096)
@@ -186,7 +255,7 @@ void sum_columns(const Exec& exec, index_t rows, index_t channels, double* parti
 #pragma omp simd
             for (index_t c = 0; c < channels; ++c) {
                 Sum sum[kSums] = {};
-                f(row, c, sum);
+                f(row, c, f.load(row, c), sum);
                 for (int s = 0; s < kSums; ++s) mine[s * channels + c] += sum[s];
             }
         }
