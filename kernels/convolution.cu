@@ -13,13 +13,29 @@ namespace {
 
 // Taps of pixel (y, x) that lie in the image; sign -1 for the mirrored taps.
 GLOW_HD inline unsigned image_taps(index_t H, index_t W, index_t sign, index_t y, index_t x) {
-    unsigned taps = 0;
-    for (index_t kh = 0; kh < 3; ++kh)
-        for (index_t kw = 0; kw < 3; ++kw) {
-            const index_t sy = y + sign * (kh - 1), sx = x + sign * (kw - 1);
-            if (sy >= 0 && sy < H && sx >= 0 && sx < W) taps |= 1u << (kh * 3 + kw);
-        }
-    return taps;
+    const bool above = y > 0, below = y + 1 < H, left = x > 0, right = x + 1 < W;
+    const bool first_row = sign > 0 ? above : below, last_row = sign > 0 ? below : above;
+    const bool first_column = sign > 0 ? left : right, last_column = sign > 0 ? right : left;
+    return ((first_row ? 0x007u : 0u) | 0x038u | (last_row ? 0x1c0u : 0u)) &
+           ((first_column ? 0x049u : 0u) | 0x092u | (last_column ? 0x124u : 0u));
+}
+
+// The columns' values, for both devices: of a channel, where a state is rounded as a network sees it and a
+// gradient to the networks' type; of the edge channel; and behind the taps, the constant 1 and zeros.
+template <class Map, class S>
+GLOW_HD inline Map channel_value(S x) {
+    if constexpr (std::is_same_v<S, state_t>)
+        return round_state<Map>(x);
+    else
+        return round_to<Map>(static_cast<double>(x));
+}
+template <class Map>
+GLOW_HD inline Map edge_value(bool inside) {
+    return round_to<Map>(inside ? 0.0 : 1.0);
+}
+template <class Map>
+GLOW_HD inline Map padding_value(bool one, index_t j) {
+    return round_to<Map>(one && j == 0 ? 1.0 : 0.0);
 }
 
 template <class S, class Map>
@@ -40,15 +56,9 @@ struct Im2col {
             for (index_t kw = 0; kw < 3; ++kw) {
                 const bool inside = taps >> (kh * 3 + kw) & 1;
                 row[(kh * 3 + kw) * per_tap] =
-                    inside ? value(center[sign * ((kh - 1) * rows.W + kw - 1) * source_stride]) : Map{};
+                    inside ? channel_value<Map>(center[sign * ((kh - 1) * rows.W + kw - 1) * source_stride])
+                           : Map{};
             }
-    }
-    // A state is rounded as a network sees it, a gradient to the networks' type.
-    GLOW_HD static Map value(S x) {
-        if constexpr (std::is_same_v<S, state_t>)
-            return round_state<Map>(x);
-        else
-            return round_to<Map>(static_cast<double>(x));
     }
 };
 
@@ -64,7 +74,7 @@ struct EdgeColumns {
     }
     GLOW_HD void operator()(index_t q, index_t x, index_t tap, unsigned taps) const {
         columns[((q - rows.begin) * rows.W + x) * stride + tap * (C + 1) + C] =
-            round_to<Map>(taps >> tap & 1 ? 0.0 : 1.0);
+            edge_value<Map>(taps >> tap & 1);
     }
 };
 
@@ -76,59 +86,117 @@ struct Padding {
     bool one;
     Map* columns;
     GLOW_HD void operator()(index_t row, index_t j) const {
-        columns[row * stride + first + j] = round_to<Map>(one && j == 0 ? 1.0 : 0.0);
+        columns[row * stride + first + j] = padding_value<Map>(one, j);
     }
 };
 
-// All of them for the GPU, 16 bytes of a row of columns at a time.
+// All of them on a GPU: a block rounds a tile of pixels, and a frame of one pixel around it, into shared
+// memory, and puts the tile's columns together from there, 16 bytes at a time. A column lies at the same
+// offset from every pixel.
 template <class S, class Map>
-struct Im2colPack {
-    static constexpr const char* name = "im2col_pack";
-    static constexpr int kSize = static_cast<int>(Pack<Map>::kSize);
-    static constexpr int kEdge = 9, kOne = 18, kZero = 19;
+struct Im2colTile {
+    static constexpr const char* name = "im2col_tile";
+    static constexpr int kThreads = 256, kBlocks = 4, kPhases = 2, kSize = static_cast<int>(Pack<Map>::kSize);
+    static constexpr index_t kTileWidth = 16, kTilePixels = 128;
+    struct Locals {};
     ImageRows rows;
-    index_t C, per_tap, stride, sign;
-    bool one;
+    int first_y, tile_rows, C, packs, pack_threads, source_stride;
+    Divisor tile_width, frame_width, per_tap;
+    bool mirror, one;
     const S* source;
-    index_t source_stride;
-    Map* columns_out;
+    Map* columns;
 
-    // Where the columns of a pack come from: taps 0..8 of the source at `offset` from the pixel, kEdge + tap,
-    // 1 or 0.
-    struct Origin {
-        int kind[kSize];
-        int offset[kSize];
-    };
-    GLOW_HD Origin columns(index_t pack) const {
-        Origin origin;
-        for (int e = 0; e < kSize; ++e) {
-            const index_t column = pack * kSize + e, tap = column / per_tap, c = column - tap * per_tap;
-            const index_t kh = tap / 3, kw = tap - 3 * kh;
-            const bool source_column = tap < 9 && c < C;
-            origin.kind[e] = static_cast<int>(source_column                  ? tap
-                                              : tap < 9                      ? kEdge + tap
-                                              : one && column == 9 * per_tap ? kOne
-                                                                             : kZero);
-            origin.offset[e] =
-                source_column ? static_cast<int>(sign * ((kh - 1) * rows.W + kw - 1) * source_stride + c) : 0;
-        }
-        return origin;
+    // Of tiles that begin at rows.begin and lie in one image each, one that shared memory holds.
+    static Im2colTile fit(const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
+                          index_t source_stride, Map* columns) {
+        index_t width = std::min(rows.W, kTileWidth);
+        while (width > 1 && bytes(1, width, layout) > kSharedBytes) width /= 2;
+        index_t height = std::max<index_t>(1, kTilePixels / width);
+        while (rows.H % height != 0 || rows.begin % height != 0 ||
+               bytes(height, width, layout) > kSharedBytes)
+            --height;
+        const auto packs = static_cast<int>(layout.stride / kSize);
+        return {rows,
+                static_cast<int>(rows.begin % rows.H),
+                static_cast<int>(height),
+                static_cast<int>(layout.C),
+                packs,
+                std::min(packs, kThreads),
+                static_cast<int>(source_stride),
+                Divisor(width),
+                Divisor(width + 2),
+                Divisor(layout.per_tap()),
+                mirror,
+                layout.one,
+                source,
+                columns};
     }
-    GLOW_HD unsigned taps(index_t, index_t y, index_t x) const {
-        return image_taps(rows.H, rows.W, sign, y, x);
+    static index_t bytes(index_t height, index_t width, const Columns& layout) {
+        return ((height + 2) * (width + 2) * layout.per_tap() + 2) * static_cast<index_t>(sizeof(Map));
     }
-    GLOW_HD void operator()(index_t q, index_t x, index_t pack, unsigned taps, const Origin& origin) const {
-        const S* const pixel = source + (q * rows.W + x) * source_stride;
-        Pack<Map> packed;
-        for (int e = 0; e < kSize; ++e) {
-            const int kind = origin.kind[e];
-            if (kind < kEdge)
-                packed.value[e] = taps >> kind & 1 ? Im2col<S, Map>::value(pixel[origin.offset[e]]) : Map{};
-            else
-                packed.value[e] =
-                    round_to<Map>(kind == kOne || (kind < kOne && !(taps >> (kind - kEdge) & 1)) ? 1.0 : 0.0);
+    BlockGrid grid() const {
+        return {(rows.end - rows.begin + tile_rows - 1) / tile_rows,
+                (rows.W + tile_width.divisor - 1) / tile_width.divisor,
+                (cells() + 2) * static_cast<index_t>(sizeof(Map))};
+    }
+    GLOW_HD int line() const { return frame_width.divisor * per_tap.divisor; }
+    GLOW_HD int cells() const { return (tile_rows + 2) * line(); }
+
+    // The frame, then what padding columns hold: 1 and 0.
+    GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
+        Map* const staged = static_cast<Map*>(at.shared);  // [tile_rows + 2, tile_width + 2, per_tap]
+        const auto H = static_cast<int>(rows.H), W = static_cast<int>(rows.W);
+        const int y0 = (first_y + at.x * tile_rows) % H, x0 = at.y * tile_width.divisor;
+        const S* const corner = source + ((rows.begin + index_t{at.x} * tile_rows) * W + x0) * source_stride;
+        struct Cell {
+            S value;
+            bool inside, edge;
+        };
+        const auto load = [&](int i) {
+            const int pixel = per_tap.quotient(i), c = i - pixel * per_tap.divisor,
+                      r = frame_width.quotient(pixel);
+            const int dy = r - 1, dx = pixel - r * frame_width.divisor - 1;
+            const bool inside = y0 + dy >= 0 && y0 + dy < H && x0 + dx >= 0 && x0 + dx < W, edge = c == C;
+            // Always a load, for branches would keep loads apart.
+            return Cell{corner[inside && !edge ? index_t{dy * W + dx} * source_stride + c : 0], inside, edge};
+        };
+        const auto store = [&](int i, const Cell& cell) {
+            staged[i] = cell.edge     ? edge_value<Map>(cell.inside)
+                        : cell.inside ? channel_value<Map>(cell.value)
+                                      : Map{};
+        };
+        copy_items<kThreads, 6>(at.thread, cells(), load, store);
+        if (at.thread < 2) staged[cells() + at.thread] = padding_value<Map>(true, at.thread);
+    }
+    // A thread puts together the same pack of many pixels.
+    GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
+        const Map* const staged = static_cast<const Map*>(at.shared);
+        const index_t row0 = index_t{at.x} * tile_rows;  // of the columns
+        const auto rows_left = static_cast<int>(rows.end - rows.begin - row0), W = static_cast<int>(rows.W);
+        const int height = rows_left < tile_rows ? rows_left : tile_rows, x0 = at.y * tile_width.divisor;
+        const int step = kThreads / pack_threads, first = at.thread / pack_threads;
+        for (int pack = at.thread - first * pack_threads; pack < packs && first < step;
+             pack += pack_threads) {
+            int from[kSize];  // of each column: its offset from the pixel, or where its constant lies
+            bool fixed[kSize];
+            for (int e = 0; e < kSize; ++e) {
+                const int column = pack * kSize + e, tap = per_tap.quotient(column),
+                          c = column - tap * per_tap.divisor;
+                const int kh = tap / 3, kw = tap - 3 * kh;
+                fixed[e] = tap >= 9;
+                from[e] =
+                    fixed[e] ? cells() + (one && tap == 9 && c == 0 ? 0 : 1)
+                             : (mirror ? 2 - kh : kh) * line() + (mirror ? 2 - kw : kw) * per_tap.divisor + c;
+            }
+            for (int p = first; p < height * tile_width.divisor; p += step) {
+                const int y = tile_width.quotient(p), x = p - y * tile_width.divisor;
+                if (x0 + x >= W) continue;
+                const int base = y * line() + x * per_tap.divisor;
+                Pack<Map> packed;
+                for (int e = 0; e < kSize; ++e) packed.value[e] = staged[fixed[e] ? from[e] : base + from[e]];
+                store_pack(packed, columns + (((row0 + y) * W + x0 + x) * packs + pack) * kSize);
+            }
         }
-        store_pack(packed, columns_out + ((q - rows.begin) * rows.W + x) * stride + pack * kSize);
     }
 };
 
@@ -147,12 +215,17 @@ struct Col2im {
         return taps;
     }
     GLOW_HD void operator()(index_t q, index_t x, index_t c, unsigned taps) const {
-        const real* const center = columns + ((q - rows.begin) * rows.W + x) * stride + c;
+        const index_t center = ((q - rows.begin) * rows.W + x) * stride + c;
         real sum = target[(q * rows.W + x) * target_stride + c];
+        real value[9];  // all read, absent ones from where one is sure to be, before the first is added
         for (index_t kh = 0; kh < 3; ++kh)
-            for (index_t kw = 0; kw < 3; ++kw)
-                if (taps >> (kh * 3 + kw) & 1)
-                    sum += center[sign * ((kh - 1) * rows.W + kw - 1) * stride + (kh * 3 + kw) * per_tap];
+            for (index_t kw = 0; kw < 3; ++kw) {
+                const index_t tap = kh * 3 + kw,
+                              offset = sign * ((kh - 1) * rows.W + kw - 1) * stride + tap * per_tap;
+                value[tap] = columns[taps >> tap & 1 ? center + offset : 0];
+            }
+        for (index_t tap = 0; tap < 9; ++tap)
+            if (taps >> tap & 1) sum += value[tap];
         target[(q * rows.W + x) * target_stride + c] = sum;
     }
 };
@@ -259,6 +332,7 @@ struct StoreEdge {
     real* dedge_weight;
     index_t edge_stride;
     GLOW_HD void operator()(index_t c, const double* sum) const {
+        real total[9];  // all read before the first is written: the loads overlap
         for (index_t tap = 0; tap < 9; ++tap)
             total[tap] = dedge_weight[(c * 9 + tap) * edge_stride] + static_cast<real>(sum[tap]);
         for (index_t tap = 0; tap < 9; ++tap) dedge_weight[(c * 9 + tap) * edge_stride] = total[tap];
@@ -271,12 +345,9 @@ template <class S, class Map>
 void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
             index_t source_stride, Map* columns) {
     const index_t sign = mirror ? -1 : 1;
-    if (packs_fit(exec, layout.stride, columns)) {
-        for_each_stencil_columns(exec, rows.begin, rows.end, rows.H, rows.W,
-                                 layout.stride / Pack<Map>::kSize,
-                                 Im2colPack<S, Map>{rows, layout.C, layout.per_tap(), layout.stride, sign,
-                                                    layout.one, source, source_stride, columns});
-        return;
+    if (packs_fit(exec, layout.stride, columns) && Im2colTile<S, Map>::bytes(1, 1, layout) <= kSharedBytes) {
+        const auto tile = Im2colTile<S, Map>::fit(rows, layout, mirror, source, source_stride, columns);
+        return run_blocks(exec, tile.grid(), tile);
     }
     for_each_stencil(exec, rows.begin, rows.end, rows.H, rows.W, layout.C,
                      Im2col<S, Map>{rows, layout.C, layout.per_tap(), layout.stride, sign, source,
@@ -289,8 +360,8 @@ void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool
                          Padding<Map>{used, layout.stride, layout.one, columns});
 }
 
-void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror,
-            const real* columns, real* target, index_t target_stride) {
+void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const real* columns,
+            real* target, index_t target_stride) {
     // The image rows beside the block receive from it too; those of other images do not (`inside` is false
     // for them).
     const index_t begin = rows.begin % rows.H == 0 ? rows.begin : rows.begin - 1;
@@ -322,11 +393,10 @@ void edge_weight_backward(const Exec& exec, index_t N, index_t H, index_t W, ind
                     StoreEdge{dedge_weight, edge_stride});
     else
         sum_columns(exec, N, C, partial, EdgeBackward{H, W, C, dpre}, StoreEdge{dedge_weight, edge_stride},
-        real total[9];  // all read before the first is written: the loads overlap
                     2 * (H + W));
 }
 
-#define GLOW_INSTANTIATE(S, Map)                                                                          \
+#define GLOW_INSTANTIATE(S, Map)                                                                         \
     template void im2col<S, Map>(const Exec&, const ImageRows&, const Columns&, bool, const S*, index_t, \
                                  Map*);
 GLOW_INSTANTIATE(state_t, real)

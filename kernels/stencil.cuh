@@ -2,39 +2,55 @@
 // these there are.
 #pragma once
 
-#include "kernels/launch.cuh"
+#include "kernels/block.cuh"
 
 namespace glow::inline GLOW_REAL {
 
-#if defined(__CUDACC__)
-template <class F>
-__global__ void stencil_kernel(index_t begin, index_t end, index_t height, index_t width, index_t channels,
-                               F f) {
-    for (index_t q = begin + blockIdx.x; q < end; q += gridDim.x) {
-        const index_t y = q % height;
-        for (index_t x = threadIdx.y; x < width; x += blockDim.y) {
-            const unsigned taps = f.taps(q, y, x);
-            for (index_t c = threadIdx.x; c < channels; c += blockDim.x) f(q, x, c, taps);
-        }
-    }
-}
-
-// A thread keeps its columns, and with them what f.columns() says of them, over all its pixels.
-template <class F>
-__global__ void stencil_columns_kernel(index_t begin, index_t end, index_t height, index_t width,
-                                       index_t columns, F f) {
-    for (index_t j = threadIdx.x; j < columns; j += blockDim.x) {
-        const auto mine = f.columns(j);
-        for (index_t q = begin + blockIdx.x; q < end; q += gridDim.x) {
-            const index_t y = q % height;
-            for (index_t x = threadIdx.y; x < width; x += blockDim.y) f(q, x, j, f.taps(q, y, x), mine);
-        }
-    }
-}
-#endif  // __CUDACC__
-
 // Which of the 3x3 taps of a pixel there are: bit kh * 3 + kw.
 inline constexpr unsigned kAllTaps = 0x1ff;
+
+// On a GPU: a block has a tile of some image rows, of all their pixels or kTileWidth of them, and a thread
+// has a channel of a pixel after the other.
+template <class F>
+struct StencilTile {
+    static constexpr const char* name = F::name;
+    static constexpr int kThreads = 256, kBlocks = 4, kPhases = 1;
+    static constexpr index_t kTileWidth = 16, kTileItems = 1024;
+    struct Locals {};
+    index_t begin, end;
+    int first_y, height, width, tile_rows;
+    Divisor tile_width, channels;
+    F f;
+
+    static StencilTile fit(index_t begin, index_t end, index_t height, index_t width, index_t channels,
+                           const F& f) {
+        const index_t tile_width = std::min(width, kTileWidth);
+        const index_t tile_rows = std::clamp<index_t>(kTileItems / (tile_width * channels), 1, end - begin);
+        return {begin,
+                end,
+                static_cast<int>(begin % height),
+                static_cast<int>(height),
+                static_cast<int>(width),
+                static_cast<int>(tile_rows),
+                Divisor(tile_width),
+                Divisor(channels),
+                f};
+    }
+    BlockGrid grid() const {
+        return {(end - begin + tile_rows - 1) / tile_rows,
+                (width + tile_width.divisor - 1) / tile_width.divisor, 0};
+    }
+    GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
+        const int row0 = at.x * tile_rows, x0 = at.y * tile_width.divisor;
+        for (int i = at.thread; i < tile_rows * tile_width.divisor * channels.divisor; i += kThreads) {
+            const int p = channels.quotient(i), r = tile_width.quotient(p),
+                      x = x0 + p - r * tile_width.divisor;
+            const index_t q = begin + row0 + r;
+            if (q < end && x < width)
+                f(q, x, i - p * channels.divisor, f.taps(q, (first_y + row0 + r) % height, x));
+        }
+    }
+};
 
 // f(q, x, channel, taps) for image rows q in [begin, end), with taps = f.taps(q, y, x). The host runs pixels
 // that have all taps through a loop of their own, where the compiler drops the tests.
@@ -42,14 +58,10 @@ template <Functor F>
 void for_each_stencil(const Exec& exec, index_t begin, index_t end, index_t height, index_t width,
                       index_t channels, F f) {
     if (exec.device == Device::count_only || begin >= end || width <= 0 || channels <= 0) return;
-#if defined(__CUDACC__)
-    if (exec.device == Device::cuda) {
-        stencil_kernel<<<grid_size(end - begin, 1), row_channel_block(channels), 0, stream_of(exec)>>>(
-            begin, end, height, width, channels, f);
-        check_launch(F::name, __FILE__, __LINE__);
-        return;
+    if (exec.tuned_for_gpu()) {
+        const auto tile = StencilTile<F>::fit(begin, end, height, width, channels, f);
+        return run_blocks(exec, tile.grid(), tile);
     }
-#endif
 #pragma omp parallel for num_threads(exec.threads) \
     schedule(static) if ((end - begin) * width * channels > 4096)
     for (index_t q = begin; q < end; ++q) {
@@ -64,28 +76,6 @@ void for_each_stencil(const Exec& exec, index_t begin, index_t end, index_t heig
                 for (index_t c = 0; c < channels; ++c) f(q, x, c, taps);
             }
         }
-    }
-}
-
-// f(q, x, j, taps, f.columns(j)) for image rows q in [begin, end) and j < columns: what follows from a column
-// alone is worked out once, not at every pixel.
-template <Functor F>
-void for_each_stencil_columns(const Exec& exec, index_t begin, index_t end, index_t height, index_t width,
-                              index_t columns, F f) {
-    if (exec.device == Device::count_only || begin >= end || width <= 0 || columns <= 0) return;
-#if defined(__CUDACC__)
-    if (exec.device == Device::cuda) {
-        stencil_columns_kernel<<<grid_size(end - begin, 1), row_channel_block(columns), 0,
-                                 stream_of(exec)>>>(begin, end, height, width, columns, f);
-        check_launch(F::name, __FILE__, __LINE__);
-        return;
-    }
-#endif
-#pragma omp parallel for num_threads(exec.threads) schedule(static)
-    for (index_t j = 0; j < columns; ++j) {
-        const auto mine = f.columns(j);
-        for (index_t q = begin; q < end; ++q)
-            for (index_t x = 0; x < width; ++x) f(q, x, j, f.taps(q, q % height, x), mine);
     }
 }
 

@@ -54,9 +54,9 @@ std::vector<T> nans(index_t count) {
 class KernelParity : public test::SideTest {
   protected:
     template <class S, class Map>
-    void expect_im2col(index_t C, bool edge, bool one, bool mirror, index_t padding) {
-        const index_t H = 5, W = 6, N = 3, source_stride = C + 2;
-        const ImageRows rows{H, W, 3, 11};
+    void expect_im2col(index_t C, bool edge, bool one, bool mirror, index_t padding,
+                       const ImageRows& rows = {5, 6, 3, 11}) {
+        const index_t H = rows.H, W = rows.W, N = (rows.end + H - 1) / H, source_stride = C + 2;
         const index_t used = 9 * (C + edge) + one, stride = (used + padding - 1) / padding * padding;
         const auto source = rounded<S>(Random(1).normals(N * H * W * source_stride));
         SCOPED_TRACE(testing::Message() << C << edge << one << mirror << " stride " << stride);
@@ -202,6 +202,23 @@ TEST_P(KernelParity, Im2col) {
                         expect_im2col<state_t, bfloat16>(C, edge, one, mirror, padding);
                         expect_im2col<real, bfloat16>(C, edge, one, mirror, padding);
                     }
+}
+
+// The published shapes, images wider than a tile, blocks that begin within an image, and so many channels that a
+// tile is one pixel (and too many for one).
+TEST_P(KernelParity, Im2colTiles) {
+    for (const auto& [C, rows] : {std::pair<index_t, ImageRows>{6, {16, 16, 0, 32}},
+                                  {12, {8, 8, 0, 16}},
+                                  {24, {4, 4, 0, 12}},
+                                  {3, {16, 40, 4, 20}},
+                                  {3, {6, 33, 2, 9}},
+                                  {700, {3, 5, 0, 3}},
+                                  {3000, {2, 2, 0, 2}}})
+        for (const bool mirror : {false, true}) {
+            expect_im2col<state_t, real>(C, true, true, mirror, 8, rows);
+            expect_im2col<state_t, bfloat16>(C, true, true, mirror, 8, rows);
+            expect_im2col<real, bfloat16>(2 * C, false, false, mirror, 8, rows);
+        }
 }
 
 TEST_P(KernelParity, Col2im) {
