@@ -152,7 +152,7 @@ TEST(GoldenInitialization, ActnormsFromData) {
     dequantize(trainer.context().exec, 4, model.dimensions(), model.n_bits, pixels.data(),
                {false, 0, {}, nullptr}, flow.h);
     trainer.glow().initialize(trainer.context(), flow);
-    const auto names = file.arrays("/golden/initialized");
+    const auto names = file.arrays("/golden/initialised");
     std::size_t seen = 0;
     for (const Tensor& tensor : training.tensors()) {
         if (tensor.name.find("actnorm") == std::string::npos) continue;
