@@ -12,10 +12,11 @@ struct Batch {
     const std::uint8_t* pixels = nullptr;
     const std::uint64_t* numbers = nullptr;
     const std::int32_t* labels = nullptr;
+    bool on_device = false;  // the arrays are in the memory of a GPU
 
     // Images first .. first + count - 1, of D pixels each.
     Batch part(index_t first, index_t count, index_t D) const {
-        return {count, pixels + first * D, numbers + first, labels != nullptr ? labels + first : nullptr};
+        return {count, pixels + first * D, numbers + first, labels != nullptr ? labels + first : nullptr, on_device};
     }
 };
 

@@ -8,8 +8,12 @@
 namespace glow {
 
 TrainingImages::TrainingImages(SplitImages images, Augmentation augmentation, bool shuffle,
-                               std::uint64_t seed)
-    : images_(std::move(images)), augmentation_(augmentation), shuffle_(shuffle), seed_(seed) {}
+                               std::uint64_t seed, bool read_ahead)
+    : images_(std::move(images)),
+      augmentation_(augmentation),
+      shuffle_(shuffle),
+      seed_(seed),
+      read_ahead_(read_ahead || images_.on_disk()) {}
 
 // The buffers of `space` are used again.
 TrainingImages::Filled TrainingImages::fill(index_t s, index_t count, Filled space) const {
@@ -38,14 +42,12 @@ TrainingImages::Filled TrainingImages::fill(index_t s, index_t count, Filled spa
 Batch TrainingImages::take(index_t s, index_t count) {
     const index_t step = current_.count > 0 ? s - current_.s : 0;
     if (next_.valid()) {
-        Filled read = next_.get();  // or throws what reading threw
-        spare_ = std::exchange(previous_, std::exchange(current_, std::move(read)));
+        spare_ = std::exchange(current_, next_.get());  // or throws what reading threw
         if (current_.s != s || current_.count != count) current_ = fill(s, count, std::move(current_));
     } else {
-        std::swap(previous_, current_);
         current_ = fill(s, count, std::move(current_));
     }
-    if (images_.on_disk())
+    if (read_ahead_)
         next_ = std::async(std::launch::async, [this, following = s + (step > 0 ? step : count), count] {
             return fill(following, count, std::move(spare_));
         });

@@ -12,15 +12,17 @@ namespace glow {
 
 class TrainingImages {
   public:
-    TrainingImages(SplitImages images, Augmentation augmentation, bool shuffle, std::uint64_t seed);
+    // read_ahead: take() prepares the images of the next call on another thread, as it always does where the images
+    // are on disk.
+    TrainingImages(SplitImages images, Augmentation augmentation, bool shuffle, std::uint64_t seed,
+                   bool read_ahead = false);
     TrainingImages(const TrainingImages&) = delete;
     TrainingImages& operator=(const TrainingImages&) = delete;
 
     index_t size() const { return images_.N(); }
-    // Images s .. s + count - 1 of the run. The result is valid until the call after the next. Where the
-    // images are on disk, another thread meanwhile reads those that the next call will ask for, if it steps
-    // on as this one did from the one before (as far, as many); where it does not, they are read when asked
-    // for. Either way the result is the same, bit for bit, as from memory.
+    // Images s .. s + count - 1 of the run. The result is valid until the next call. Images
+    // read ahead are those that the next call asks for if it advances as this one did; else they are read when
+    // asked for. The result is the same, bit for bit, either way.
     Batch take(index_t s, index_t count);
 
   private:
@@ -36,7 +38,8 @@ class TrainingImages {
     Augmentation augmentation_;
     bool shuffle_;
     std::uint64_t seed_;
-    Filled current_, previous_, spare_;
+    bool read_ahead_;
+    Filled current_, spare_;
     std::future<Filled> next_;  // last: its thread uses the others, and ends before they do
 };
 

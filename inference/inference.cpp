@@ -36,9 +36,17 @@ FlowBuffers FlowBuffers::take(Arena& state, index_t capacity, const ModelConfig&
 
 Batch FlowBuffers::to_device(const Exec& exec, const Batch& batch, index_t D) const {
     if (exec.device != Device::cuda) return batch;
-    upload(exec, batch.N * D, batch.pixels, pixels);
-    upload(exec, batch.N, batch.numbers, numbers);
-    return {batch.N, pixels, numbers, labels_to_device(exec, batch.N, batch.labels)};
+    const auto copy = [&](index_t count, const auto* from, auto* to) {
+        if (batch.on_device)
+            copy_bytes(exec, static_cast<std::size_t>(count) * sizeof(*to), from, to);
+        else
+            upload(exec, count, from, to);
+    };
+    copy(batch.N * D, batch.pixels, pixels);
+    copy(batch.N, batch.numbers, numbers);
+    const bool labeled = batch.labels != nullptr && labels != nullptr;  // a model without classes reads none
+    if (labeled) copy(batch.N, batch.labels, labels);
+    return {batch.N, pixels, numbers, labeled ? labels : nullptr, true};
 }
 
 const std::int32_t* FlowBuffers::labels_to_device(const Exec& exec, index_t N,

@@ -27,12 +27,9 @@ struct FlowBuffers {
     std::int32_t* labels = nullptr;    // [capacity]
     // device: what the buffers are for, also where `state` only counts.
     static FlowBuffers take(Arena& state, index_t capacity, const ModelConfig& model, Device device);
-    // The batch where the kernels run: itself on the CPU. Valid until the next call.
+    // The batch where the kernels run: itself on the CPU, on a GPU a copy in these buffers, whose addresses captured
+    // graphs know. Valid until the next call.
     Batch to_device(const Exec& exec, const Batch& batch, index_t D) const;
-    // A batch whose images are there already.
-    Batch on_device(const Batch& batch) const {
-        return {batch.N, pixels, numbers, batch.labels != nullptr ? labels : nullptr};
-    }
     const std::int32_t* labels_to_device(const Exec& exec, index_t N, const std::int32_t* classes) const;
     Flow flow(index_t N, const std::int32_t* labels = nullptr) const {
         return {N, h, logdet, prior, labels, bits_y, error_y};

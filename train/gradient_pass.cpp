@@ -1,6 +1,7 @@
 #include "train/gradient_pass.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "kernels/elementwise.h"
 #include "kernels/math.h"
@@ -21,8 +22,6 @@ GradientPass::GradientPass(const TrainingOptions& options, const Context& contex
     // The initialization's images pass through the network together, once, before the first step.
     const index_t images = std::max(micro_batch, init_images);
     buffers_ = FlowBuffers::take(state, images, options.model, device);
-    if (device == Device::cuda)
-        staged_.emplace(context.exec, Device::cuda, state, micro_batch, options.model);
     dh_ = state.take<real>(micro_batch * options.model.dimensions());
     difference_ = state.take<double>(images);
     partial_ = state.take<double>(std::max(group_scratch(images), square_scratch()));
@@ -30,14 +29,13 @@ GradientPass::GradientPass(const TrainingOptions& options, const Context& contex
 }
 
 StepSums GradientPass::run(const Batch& batch, double batch_size, const MemoryPolicy& policy,
-                           const OptimizerStep& step, Update& update, const std::function<Batch()>& next) {
+                           const OptimizerStep& step, Update& update) {
     update.begin_step(step);
     fill(context_.exec, kStepSums, 0.0, &sums_->log_density);
     for (index_t first = 0; first < batch.N; first += micro_batch_) {
         const index_t count = std::min(micro_batch_, batch.N - first);
         accumulate(batch.part(first, count, glow_.config().dimensions()), batch_size, policy, update,
                    first + count == batch.N);
-        stage_next(batch, first + count, next);
     }
     derived_.wait(context_);
     update.reduce(batch.N > 0, sums_);
@@ -51,7 +49,7 @@ void GradientPass::accumulate(const Batch& images, double batch_size, const Memo
                               Update& update, bool last) {
     const Exec& exec = context_.exec;
     const bool graph = options_.graph && update.graph_capturable();
-    const Batch batch = on_device(images);
+    const Batch batch = buffers_.to_device(exec, images, glow_.config().dimensions());
     Graphs& graphs = graphs_of(images.N, batch_size, policy, last);
     Flow flow = buffers_.flow(batch.N, batch.labels);
     std::optional<SavedActivations> saved;
@@ -107,20 +105,6 @@ StepSums GradientPass::gather(const Update& update) const {
 }
 
 // ---- Images ----------------------------------------------------------------------------------------
-
-// Where its kernels run: perhaps on its way there since the micro-batch before.
-Batch GradientPass::on_device(const Batch& images) {
-    if (staged_ && staged_->take(images, buffers_)) return buffers_.on_device(images);
-    return buffers_.to_device(context_.exec, images, glow_.config().dimensions());
-}
-
-// While a GPU works on a micro-batch: the images that come after the first `done` of the batch, or after it.
-void GradientPass::stage_next(const Batch& batch, index_t done, const std::function<Batch()>& next) {
-    if (!staged_ || context_.counting()) return;
-    const Batch source = done < batch.N ? batch : next ? next() : Batch{};
-    const index_t first = done < batch.N ? done : 0, count = std::min(micro_batch_, source.N - first);
-    staged_->start(source.part(first, count, glow_.config().dimensions()));
-}
 
 Flow GradientPass::load(const Batch& images) {
     const Batch batch = buffers_.to_device(context_.exec, images, glow_.config().dimensions());

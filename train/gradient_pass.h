@@ -1,9 +1,7 @@
 // Forward and backward of a batch, micro-batch by micro-batch: the first half of a training step.
 #pragma once
 
-#include <functional>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "kernels/step_sums.h"
@@ -11,7 +9,6 @@
 #include "runtime/cuda_graph.h"
 #include "inference/inference.h"
 #include "train/options.h"
-#include "train/staged_batch.h"
 #include "train/update.h"
 
 namespace glow {
@@ -25,13 +22,12 @@ class GradientPass {
                  DerivedWeights& derived, Memory& memory, index_t micro_batch, index_t init_images);
 
     // The gradient of the mean of bits/dim + weight_y * bits_y over batch_size images, of which `batch` are this
-    // process's, goes to `update`; the sums over all processes are returned. next: the images of the step to
-    // follow, so that a GPU receives them while it works; called at most once, on a GPU only.
+    // process's, goes to `update`; the sums over all processes are returned.
     StepSums run(const Batch& batch, double batch_size, const MemoryPolicy& policy, const OptimizerStep& step,
-                 Update& update, const std::function<Batch()>& next);
+                 Update& update);
 
     // Dequantized images in the flow's buffers, ready for forward. At most micro_batch (before the first step:
-    // init_images) of them, in host memory.
+    // init_images) of them.
     Flow load(const Batch& images);
     // After the initialization: micro-batches only.
     void end_initialization() { buffers_.capacity = micro_batch_; }
@@ -52,8 +48,6 @@ class GradientPass {
     void accumulate(const Batch& images, double batch_size, const MemoryPolicy& policy, Update& update,
                     bool last);
     Graphs& graphs_of(index_t images, double batch_size, const MemoryPolicy& policy, bool last);
-    Batch on_device(const Batch& images);
-    void stage_next(const Batch& batch, index_t done, const std::function<Batch()>& next);
     void dequantize_into(const Batch& images, Flow& flow);
     Noise noise(const Batch& images) const;
     StepSums gather(const Update& update) const;
@@ -65,7 +59,6 @@ class GradientPass {
     Arena& stored_;
     index_t micro_batch_;
     FlowBuffers buffers_;
-    std::optional<StagedBatch> staged_;  // on a GPU
     real* dh_;
     double *difference_, *partial_;
     StepSums* sums_;  // of the step at work, in the memory of the device

@@ -1,22 +1,29 @@
 #include "train/memory_plan.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "inference/inference.h"
+#include "train/batch_prefetcher.h"
 #include "train/step.h"
 
 namespace glow {
 namespace {
 
 MemoryPlan dry_run(const TrainingOptions& options, index_t init_images, const Backend& backend,
-                   bool updates) {
+                   PlanScope scope) {
     Memory memory;
-    Trainer trainer(options, backend, memory, true, updates);
+    Trainer trainer(options, backend, memory, true, scope != PlanScope::gradients);
+    std::optional<BatchPrefetcher> batches;
+    const int processes = backend.communicator().size();  // the first one has the largest shares
+    const index_t images = slice_of(options.batch, 0, processes).count;
+    if (scope == PlanScope::run)
+        batches.emplace(trainer.context().exec, backend.exec().device, memory[Category::state], options.model,
+                        options.batch, images, nullptr);
     std::uint8_t pixel = 0;  // dummy: a counting run reads no image
     const std::uint64_t number = 0;
     const std::int32_t label = 0;
-    const int processes = backend.communicator().size();  // the first one has the largest shares
-    const Batch batch{slice_of(options.batch, 0, processes).count, &pixel, &number, &label};
+    const Batch batch{images, &pixel, &number, &label};
     trainer.initialize({slice_of(init_images, 0, processes).count, &pixel, &number, &label});
     trainer.step(batch, {});
     if (options.audit_every > 0) trainer.audit(batch);
@@ -32,14 +39,14 @@ MemoryPlan dry_run(const TrainingOptions& options, index_t init_images, const Ba
 }  // namespace
 
 MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,
-                       bool updates) {
+                       PlanScope scope) {
     TrainingOptions planned = options;
     planned.init_batch = init_images;
-    MemoryPlan plan = dry_run(planned, init_images, backend, updates);
+    MemoryPlan plan = dry_run(planned, init_images, backend, scope);
     if (options.memory == "reconstruct" || options.memory == "auto" || options.float_states) {
         planned.memory = "checkpoint";
         planned.float_states = planned.rounding_bits = false;
-        const MemoryPlan checkpoint = dry_run(planned, init_images, backend, updates);
+        const MemoryPlan checkpoint = dry_run(planned, init_images, backend, scope);
         plan.fallback_stored = std::max(plan.fallback_stored, checkpoint.fallback_stored);
     }
     return plan;

@@ -14,7 +14,9 @@ struct MemoryPlan {
     MemoryPolicy policy;       // what was chosen for --memory
     double network_units = 0;  // what that costs: Glow::network_units()
 };
+// What is counted: a trainer for gradients alone, one with updates, or that and the batches that a run's loop uploads.
+enum class PlanScope { gradients, trainer, run };
 MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,
-                       bool updates = true);
+                       PlanScope scope = PlanScope::trainer);
 
 }  // namespace glow

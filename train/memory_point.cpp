@@ -83,7 +83,8 @@ struct Parts {
 }  // namespace
 
 MemoryPlan predict(const MemoryPoint& point, const Backend& backend) {
-    return memory_plan(options_of(point), point.options.batch, backend, point.with_optimizer);
+    return memory_plan(options_of(point), point.options.batch, backend,
+                       point.with_optimizer ? PlanScope::trainer : PlanScope::gradients);
 }
 
 MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend) {

@@ -16,6 +16,7 @@
 #include "runtime/device.h"
 #include "data/formats/file_lock.h"
 #include "data/data_fingerprint.h"
+#include "train/batch_prefetcher.h"
 #include "train/inspect.h"
 #include "train/resume.h"
 #include "train/run_folder.h"
@@ -128,8 +129,7 @@ class Run {
     index_t saved_step_ = -1, evaluated_step_ = -1;
     double best_ = 1e300;
     RunResult result_;
-    std::optional<Batch> upcoming_;  // taken while a GPU was at work on the images before
-    index_t upcoming_seen_ = 0;
+    std::optional<BatchPrefetcher> batches_;
     std::future<void> sheet_;
 };
 
@@ -216,7 +216,8 @@ void Run::open_data() {
     if (processes_.is_root()) {
         data_ = data_fingerprint(train, valid_ ? &*valid_ : nullptr);
     }
-    images_.emplace(std::move(train), parse_augmentation(options_.augment), options_.shuffle, options_.seed);
+    images_.emplace(std::move(train), parse_augmentation(options_.augment), options_.shuffle, options_.seed,
+                    request_.device == Device::cuda);  // prepared while the GPU works
     schedule_ = make_schedule(options_, train_images_);
 }
 
@@ -263,7 +264,7 @@ void Run::start_model() {
 
     TrainingOptions sized = options_;
     sized.init_batch = schedule_.init_images;
-    plan_ = memory_plan(sized, schedule_.init_images, *backend_);
+    plan_ = memory_plan(sized, schedule_.init_images, *backend_, PlanScope::run);
     request_.say(describe(Settings{options_, schedule_, train_images_, valid_ ? valid_->N() : 0, on_disk_,
                                    backend_->description(), backend_->threads(), processes_}));
     request_.say(describe(plan_));
@@ -276,6 +277,11 @@ void Run::start_model() {
     memory_ = std::make_unique<Memory>(request_.device, capacity);
     (*memory_)[Category::stored].reserve(plan_.fallback_stored);
     trainer_ = std::make_unique<Trainer>(sized, *backend_, *memory_);
+    const Slice mine = processes_.slice(options_.batch);
+    batches_.emplace(backend_->exec(), request_.device, (*memory_)[Category::state], options_.model,
+                     options_.batch, mine.count,
+                     [this, mine](index_t first) { return images_->take(first + mine.first, mine.count); });
+    batches_->seek(progress_.images_seen);
     log_.emplace(request_, options_, schedule_);
 
     if (!is_fresh()) begin_again();
@@ -582,6 +588,7 @@ void Run::reload(index_t newest) {
         if (audits_) audits_->drop_after(progress_.step);
     }
     recall(target.found);
+    batches_->seek(progress_.images_seen);
 }
 
 // False, told, where the file is damaged.
@@ -610,18 +617,11 @@ std::size_t Run::bytes_taken() const {
 StepResult Run::train_on_next() {
     const index_t t = at_step_ = progress_.step + 1;
     if (request_.before_step) request_.before_step(t, *trainer_);
-    const Slice mine = processes_.slice(options_.batch);
-    const auto images_of = [&](index_t seen) { return images_->take(seen + mine.first, mine.count); };
-    const index_t seen = progress_.images_seen, next = seen + options_.batch;
-    const Batch batch = upcoming_ && upcoming_seen_ == seen ? *upcoming_ : images_of(seen);
-    upcoming_.reset();
+    const Batch& batch = batches_->next();
     const TrainingHistory history = progress_.history;
     const Limits limits = limits_of(history, options_);
     const StepResult step =
-        trainer_->step(batch, optimizer_at(options_, schedule_, t, history.lr_scale), limits, [&] {
-            upcoming_seen_ = next;
-            return *(upcoming_ = images_of(next));
-        });
+        trainer_->step(batch, optimizer_at(options_, schedule_, t, history.lr_scale), limits);
     progress_ = {t, progress_.images_seen + options_.batch,
                  static_cast<double>(progress_.images_seen + options_.batch) / schedule_.epoch_images,
                  history};

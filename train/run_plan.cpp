@@ -102,7 +102,7 @@ PlannedRun plan_run(const RunRequest& request) {
     const auto sharing = static_cast<std::size_t>(backend.communicator().group().local_size);
     options.act_budget = act_budget(options, {});
     const auto plan = [&](const TrainingOptions& planned) {
-        return memory_plan(planned, make_schedule(planned, info.train).init_images, backend);
+        return memory_plan(planned, make_schedule(planned, info.train).init_images, backend, PlanScope::run);
     };
     PlannedRun result{plan(options), machine_memory_bytes(), 0, 0};
     const auto largest = [&](index_t most, auto&& with) {

@@ -30,8 +30,7 @@ OptimizerStep clipped(OptimizerStep step, double clip_norm, double grad_norm) {
 
 }  // namespace
 
-StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Limits& limits,
-                         const std::function<Batch()>& next) {
+StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Limits& limits) {
     derived_.update(context_, weights_.params);  // W^-1, folded weights; concurrent on a GPU
     if (context_.exec.device != Device::cuda || update_->during_backward()) check_mixings(limits.condition);
 
@@ -42,7 +41,7 @@ StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Li
         result.redone = !(policy == policy_);
         result.policy = policy;
         if (!(policy == planned_policy_)) memory_[Category::stored].enlarge();
-        sums = gradient_.run(batch, N, policy, step, *update_, result.redone ? nullptr : next);
+        sums = gradient_.run(batch, N, policy, step, *update_);
         result.max_condition = check_mixings(limits.condition);
         // Forward rebuilds nothing: what is not finite there stays so.
         if (sums.drift <= drift_tolerance_ || !std::isfinite(sums.log_density)) break;

@@ -1,7 +1,6 @@
 // One training step: the page to read first is step.cpp.
 #pragma once
 
-#include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -76,10 +75,7 @@ class Trainer {
     // same on all processes, and leaves the weights as they are (but where updates are fused), where anything is not
     // finite, a condition number is above its limit, or the loss of the batch and of half of its images is. With
     // fused updates drift is a DriftError.
-    // next: gives the images of the step to follow, so that a GPU receives them while it works; called once on a GPU,
-    // never on the CPU. They, and `batch`, must stay valid until the end of their steps.
-    StepResult step(const Batch& batch, const OptimizerStep& step, const Limits& limits = {},
-                    const std::function<Batch()>& next = nullptr);
+    StepResult step(const Batch& batch, const OptimizerStep& step, const Limits& limits = {});
 
     // The gradients of this policy against those of exact states, on the first few images of a batch of this process
     // alone. Changes nothing but buffers. Only with options.audit_every.

@@ -6,6 +6,7 @@
 #include "runtime/device.h"
 #include "tests/train/training.h"
 #include "inference/host_weights.h"
+#include "train/batch_prefetcher.h"
 #include "train/schedule.h"
 
 namespace glow {
@@ -94,6 +95,25 @@ TEST_F(DeviceStep, TheRecordedStepIsThePlainOneToTheLastBit) {
             }
 }
 
+// Images that the prefetcher uploaded are those that the step uploads itself.
+TEST_F(DeviceStep, TakesBatchesFromItsOwnMemory) {
+    for (const index_t micro_batch : {0, 3}) {
+        const TrainingOptions options = options_with("fp32", micro_batch);
+        OnDevice uploaded(options, Device::cuda), host(options, Device::cuda);
+        uploaded.start();
+        host.start();
+        Arena arena(Device::cuda, Category::state, std::size_t{1} << 20);
+        BatchPrefetcher batches(uploaded.backend.exec(), Device::cuda, arena, options.model, options.batch,
+                                options.batch, [&](index_t) { return uploaded.images.batch(); });
+        const Schedule schedule = make_schedule(options, 1000);
+        std::vector<double> losses;
+        for (int t = 1; t <= 4; ++t)
+            losses.push_back(uploaded.trainer.step(batches.next(), optimizer_at(options, schedule, t)).loss);
+        EXPECT_EQ(losses, host.losses(4));
+        EXPECT_EQ(uploaded.params(), host.params());
+    }
+}
+
 TEST_F(DeviceStep, RepeatsBitForBit) {
     for (const char* precision : {"fp32", "bf16"}) {
         OnDevice once(options_with(precision), Device::cuda), again(options_with(precision), Device::cuda);
@@ -158,9 +178,12 @@ TEST(DevicePlan, CountsWhatAGpuNeedsBesides) {
     // of 12 and 24 channels.
     const std::size_t floats = 2 * (16 * (64 + 120) + 2 * (16 * 16 + 16) + 16 * (112 + 216));
     EXPECT_EQ(at(there, Category::derived), at(here, Category::derived) + 4 * floats + 8 * 2 * (12 + 24));
-    // The batch: 6 images of 288 bytes, their numbers; and the next 4, with their numbers and labels, on
-    // their way.
-    EXPECT_EQ(at(there, Category::state), at(here, Category::state) + 1728 + 64 + 4 * (288 + 8 + 4) + 16);
+    // The images of a pass: 6 of 288 bytes, and their numbers.
+    EXPECT_EQ(at(there, Category::state), at(here, Category::state) + 1728 + 64);
+    // A run's batch and the next one: 4 images, their numbers and labels.
+    const MemoryBytes of_run = memory_plan(options, 6, gpu, PlanScope::run).bytes;
+    EXPECT_EQ(at(of_run, Category::state), at(there, Category::state) + 2 * (4 * (288 + 8 + 4) + 16));
+    EXPECT_EQ(memory_plan(options, 6, cpu, PlanScope::run).bytes, here);
     // The products' workspace.
     EXPECT_GE(at(there, Category::workspace), std::size_t{32} << 20);
     EXPECT_LE(at(there, Category::workspace), at(here, Category::workspace) + (std::size_t{34} << 20));
