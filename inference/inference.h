@@ -59,7 +59,7 @@ void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, inde
 void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest);
 
 // Images that a model made and that are none. Pixels are x in [-1/2, 1/2), and the inverse of an affine flow
-// has no bound: it divides by scales that are exponential in a state (docs/runs.md).
+// has no bound: it divides by scales that are exponential in a state (docs/using.md).
 struct SampleHealth {
     index_t of = 0;            // images
     index_t not_finite = 0;    // infinite or NaN somewhere: black there, which an image could be too

@@ -169,7 +169,7 @@ void decode(const CommandLine& command, const Options& options) {
         progress.show(first + count, latents.images());
     }
     sink.commit();
-    if (found.any()) command.warn("images: {} (docs/runs.md says why)", found.text());
+    if (found.any()) command.warn("images: {} (docs/using.md says why)", found.text());
     command.result(fmt::format("{}: {} images", options.output, latents.images()),
                    {{"output", options.output},
                     {"images", latents.images()},

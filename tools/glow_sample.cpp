@@ -92,7 +92,7 @@ void run(const CommandLine& command, const Options& options) {
         if (found.any())
             command.warn(
                 "samples at temperature {:g}: {}; fewer with a lower --temperature and with more "
-                "training (docs/runs.md says why)",
+                "training (docs/using.md says why)",
                 temperatures[i], found.text());
         cross_out_not_finite(model, grid.tiles(), largest.data(), pixels.data());
         panels[i] = panel(temperatures[i], pixels.data(), grid.tiles());

@@ -147,7 +147,7 @@ void write_images(const CommandLine& command, const Options& options, EditInput&
         decode_all(subject.model(), latents, model.y_cond ? labels : std::vector<std::int32_t>(), &largest);
     SampleHealth found;
     found.add(std::ssize(largest), largest.data());
-    if (found.any()) command.warn("images: {} (docs/runs.md says why)", found.text());
+    if (found.any()) command.warn("images: {} (docs/using.md says why)", found.text());
     cross_out_not_finite(model, std::ssize(largest), largest.data(), pixels.data());
     const index_t N = std::ssize(latents), D = model.dimensions();
     if (is_hdf5_name(options.output)) {

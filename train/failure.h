@@ -26,7 +26,7 @@ nlohmann::ordered_json json_number(double value);
 struct StepFailure : Error {
     // `found` has kind, layer, tensor and statistics at least; the message goes into it.
     StepFailure(const std::string& message, nlohmann::ordered_json found);
-    nlohmann::ordered_json found;  // docs/runs.md lists what stands in it
+    nlohmann::ordered_json found;  // docs/formats.md lists its keys
 };
 
 }  // namespace glow

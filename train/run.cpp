@@ -427,7 +427,7 @@ void Run::draw_samples() {
     if (!sheet) return;
     if (!sheet->no_images.empty())
         request_.say(
-            fmt::format("samples of step {}: {} (docs/runs.md says why)", progress_.step, sheet->no_images));
+            fmt::format("samples of step {}: {} (docs/using.md says why)", progress_.step, sheet->no_images));
     sheet_ = std::async(std::launch::async, [path = folder_.samples(progress_.step),
                                              image = std::move(sheet->image)] { write_png(path, image); });
 }
