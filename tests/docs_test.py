@@ -23,16 +23,23 @@ FOREIGN = {"--signal", "--n_train"}  # Slurm's, openai/glow's
 problems = []
 
 
+def git(*arguments):
+    """Lines that git prints; None without git or a repository."""
+    try:
+        return subprocess.run(["git", "-C", ROOT, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def pages():
-    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", "*.md"], stdout=subprocess.PIPE, text=True)
-    if listed.returncode == 0:
-        return [ROOT / name for name in listed.stdout.split() if (ROOT / name).exists()]
-    return [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tests").rglob("*.md")]
+    listed = git("ls-files", "-co", "--exclude-standard", "*.md")
+    if listed is None:
+        return [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tests").rglob("*.md")]
+    return [ROOT / name for name in listed if (ROOT / name).exists()]
 
 
 def check_sources():
-    listed = subprocess.run(["git", "-C", ROOT, "grep", "-nIoE", r"\bdocs/[A-Za-z/-]+\.md\b"], stdout=subprocess.PIPE, text=True)
-    for line in listed.stdout.splitlines():
+    for line in git("grep", "-nIoE", r"\bdocs/[A-Za-z/-]+\.md\b") or ():
         file, number, page = line.split(":")
         if not (ROOT / page).exists():
             problems.append(f"{file}:{number}: there is no {page}")
