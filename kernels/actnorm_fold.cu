@@ -1,6 +1,7 @@
 #include "kernels/actnorm_fold.h"
 #include "kernels/for_each.cuh"
 #include "kernels/math.h"
+#include "kernels/pack.cuh"
 #include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
@@ -16,8 +17,16 @@ struct FoldedRow {
     real* bias = nullptr;     // <- c
     double* scale = nullptr;  // <- scale3
     double scale3 = 0;
-    GLOW_HD void operator()(index_t k) const {
-        to[k] = round_to<Map>(k < K ? s * from[k] : k == K ? c : 0.0);
+    static constexpr index_t kSize = Pack<Map>::kSize;
+    GLOW_HD Map value(index_t k) const { return round_to<Map>(k < K ? s * from[k] : k == K ? c : 0.0); }
+    GLOW_HD void operator()(index_t k) const { to[k] = value(k); }
+    GLOW_HD index_t packs() const {
+        return reinterpret_cast<std::uintptr_t>(to) % sizeof(Pack<Map>) == 0 ? length / kSize : 0;
+    }
+    GLOW_HD void pack(index_t i) const {
+        Pack<Map> packed;
+        for (index_t e = 0; e < kSize; ++e) packed.value[e] = value(i * kSize + e);
+        store_pack(packed, to + i * kSize);
     }
     GLOW_HD void finish() const {
         if (bias != nullptr) *bias = static_cast<real>(c);
@@ -177,9 +186,9 @@ void fold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, cons
     for_each_row(exec, FoldActnorm{out, K, stride, W, bias, logs, folded});
 }
 
-void unfold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W,
-                    const real* bias, const real* logs, const real* dfolded, const real* dfolded_bias,
-                    real* dW, real* dbias, real* dlogs) {
+void unfold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W, const real* bias,
+                    const real* logs, const real* dfolded, const real* dfolded_bias, real* dW, real* dbias,
+                    real* dlogs) {
     const Unfold unfold{K, stride, W, bias, logs, dfolded, dfolded_bias, dW, dbias, dlogs};
     if (exec.tuned_for_gpu())
         sum_rows(exec, out, K, UnfoldOnGpu{unfold});

@@ -54,12 +54,15 @@ GLOW_HD auto row_at(const F& f, index_t at) {
 }
 
 #if defined(__CUDACC__)
-// A block a row, with what a row's elements share worked out once a thread.
+// A warp a row, with what a row's elements share worked out once a thread.
 template <class F>
-__global__ void rows_kernel(index_t count, const __grid_constant__ F f) {
-    for (index_t at = blockIdx.x; at < count; at += gridDim.x) {
+__global__ void __launch_bounds__(kBlockThreads) rows_kernel(index_t count, const __grid_constant__ F f) {
+    for (index_t at = blockIdx.x * index_t{blockDim.y} + threadIdx.y; at < count;
+         at += index_t{gridDim.x} * blockDim.y) {
         const auto row = row_at(f, at);
-        for (index_t k = threadIdx.x; k < row.length; k += blockDim.x) row(k);
+        const index_t packs = row.packs();
+        for (index_t pack = threadIdx.x; pack < packs; pack += blockDim.x) row.pack(pack);
+        for (index_t k = packs * row.kSize + threadIdx.x; k < row.length; k += blockDim.x) row(k);
         if (threadIdx.x == 0) row.finish();
     }
 }
@@ -152,7 +155,7 @@ void for_each_group(const Exec& exec, index_t groups, index_t rows, index_t chan
 
 // For every row of every item of groups of different shapes: row = f.row(group, item, row in item), then
 // row(k) for 0 <= k < row.length, then row.finish() once. f.groups(); f.items(group) and f.rows(group) of
-// each item.
+// each item. For a GPU the first row.packs() * row.kSize elements go kSize at a time, by row.pack(i).
 template <Functor F>
 void for_each_row(const Exec& exec, const F& f) {
     index_t count = 0;
@@ -164,7 +167,8 @@ void for_each_row(const Exec& exec, const F& f) {
     if (exec.device == Device::count_only || count == 0) return;
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
-        rows_kernel<<<grid_size(count, 1), kBlockThreads / 2, 0, stream_of(exec)>>>(count, f);
+        const dim3 block(32, kBlockThreads / 32);
+        rows_kernel<<<grid_size(count, block.y), block, 0, stream_of(exec)>>>(count, f);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
@@ -172,8 +176,10 @@ void for_each_row(const Exec& exec, const F& f) {
 #pragma omp parallel for num_threads(exec.threads) schedule(static) if (count > 64)
     for (index_t at = 0; at < count; ++at) {
         const auto row = row_at(f, at);
+        const index_t packs = exec.tuned_for_gpu() ? row.packs() : 0;
+        for (index_t pack = 0; pack < packs; ++pack) row.pack(pack);
 #pragma omp simd
-        for (index_t k = 0; k < row.length; ++k) row(k);
+        for (index_t k = packs * row.kSize; k < row.length; ++k) row(k);
         row.finish();
     }
 }
