@@ -8,8 +8,7 @@
 namespace glow::inline GLOW_REAL {
 
 // h <- M h + shift for every row, in place. M [C, C] (out, in), shift [C].
-void affine_rows(const Exec& exec, index_t rows, index_t C, const double* M, const double* shift,
-                 state_t* h);
+void affine_rows(const Exec& exec, index_t rows, index_t C, const double* M, const double* shift, state_t* h);
 
 // dh <- M^T dh for every row, in place.
 void affine_rows_gradient(const Exec& exec, index_t rows, index_t C, const double* M, real* dh);
@@ -73,10 +72,9 @@ void fold_mixing(const Exec& exec, index_t K, index_t C, index_t pixels, index_t
 void fold_mixing_inverse(const Exec& exec, index_t K, index_t C, index_t pixels, index_t stride,
                          const real* bias, const real* logs, const MixingValues& values);
 
-// x[n] += *value, n < N: a log-determinant that is the same for every image. x[n] += the sum of `count` of
-// them.
+// x[n] += *value, n < N: a log-determinant that is the same for every image. x[n] += all those of K steps.
 void add_to_all(const Exec& exec, index_t N, const double* value, double* x);
-void add_sum_to_all(const Exec& exec, index_t N, index_t count, const double* values, double* x);
+void add_logdets_to_all(const Exec& exec, index_t N, index_t K, const MixingValues& values, double* x);
 
 // ---- Parameter gradients -------------------------------------------------------------------------
 //
@@ -95,5 +93,19 @@ void lu_gradient(const Exec& exec, index_t C, const real* dMc, const LuFactors& 
 // db += M^T dc, dlogs += 3 sum_o G[o,i] W[o,i] + 3 n.
 void actnorm_gradient(const Exec& exec, index_t C, const real* dMc, const double* W, const real* bias,
                       const real* logs, double dlogdet, real* dbias, real* dlogs);
+
+// All of a layer's backward over rows = N H W pixels in two kernels, where has_mixing_backward(): h: y -> x
+// (x given: h is left alone), dh: dL/dy -> dL/dx, and the gradients. partial: mixing_backward_scratch(rows,
+// C) doubles.
+struct MixingGradients {
+    real* dMc;            // [C, C + 1] = (dM, dc), with x rounded to real; or nullptr
+    real* dW;             // [C, C] +=, as dense_weight_gradient(); or nullptr
+    real *dbias, *dlogs;  // [C] +=, as actnorm_gradient()
+};
+bool has_mixing_backward(const Exec& exec, index_t C);
+index_t mixing_backward_scratch(index_t rows, index_t C);
+void mixing_backward(const Exec& exec, index_t rows, index_t C, const MixingValues& values, state_t* h,
+                     const state_t* x, real* dh, const real* bias, const real* logs, double dlogdet,
+                     const MixingGradients& gradients, double* partial);
 
 }  // namespace glow::inline GLOW_REAL

@@ -128,10 +128,10 @@ struct ColumnSums {
 
 // Its second stage, finish(column, sums over all parts): kSplit threads for every sum, each with kAhead loads
 // in flight. partial: [parts, kSums, channels].
-template <int kSums, int kSplit, class Finish>
+template <int kSums, class Finish>
 struct FoldColumns {
     static constexpr const char* name = "fold_columns";
-    static constexpr int kThreads = 256, kBlocks = 1, kPhases = 2, kAhead = 8;
+    static constexpr int kThreads = 256, kBlocks = 1, kPhases = 2, kSplit = 8, kAhead = 8;
     static constexpr int kColumns = kThreads / (kSplit * kSums) > 0 ? kThreads / (kSplit * kSums)
                                                                     : 1;  // of a block
     struct Locals {};
@@ -178,11 +178,8 @@ struct FoldColumns {
 template <int kSums, class Finish>
 void fold_columns(const Exec& exec, index_t parts, index_t channels, const double* partial,
                   const Finish& finish) {
-    const auto run = [&](const auto& fold) { run_blocks(exec, fold.grid(), fold); };
-    if (kSums == 1 && parts > 2 * kColumnParts)
-        run(FoldColumns<kSums, 32, Finish>{parts, channels, partial, finish});
-    else
-        run(FoldColumns<kSums, 8, Finish>{parts, channels, partial, finish});
+    const FoldColumns<kSums, Finish> fold{parts, channels, partial, finish};
+    run_blocks(exec, fold.grid(), fold);
 }
 
 // Reductions over groups of rows: finish(group, sum of f(group, row, channel)), or the maximum (not below 0)

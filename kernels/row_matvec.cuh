@@ -2,99 +2,142 @@
 #pragma once
 
 #include <algorithm>
-#include <string>
 #include <vector>
 
-#include "kernels/launch.cuh"
+#include "kernels/block.cuh"
+#include "kernels/pack.cuh"
 
 namespace glow::inline GLOW_REAL {
 
 inline constexpr index_t kMatvecRows = 8;  // rows that row_matvec stages together: one vector of doubles
 
-#if defined(__CUDACC__)
-// The elements of [kRows, n] row by row, kBlockThreads at a time: neighboring threads touch neighboring
-// elements, and only the first position takes a division.
-struct RowWalk {
-    int n, row, column, row_step, column_step;
-    __device__ explicit RowWalk(int n)
-        : n(n),
-          row(static_cast<int>(threadIdx.x) / n),
-          column(static_cast<int>(threadIdx.x) - row * n),
-          row_step(kBlockThreads / n),
-          column_step(kBlockThreads - row_step * n) {}
-    __device__ void next() {
-        row += row_step;
-        column += column_step;
-        if (column >= n) {
-            column -= n;
-            ++row;
+// On a GPU: a block stages the matrix and some rows in shared memory. A thread has one row and kOutputs of
+// its outputs, so that an element of a row is read once for kOutputs products, and the threads of a warp
+// share the coefficients. A matrix too large for shared memory stays where it is (kStaged = false).
+template <class F, int kOutputs, bool kStaged>
+struct RowMatvecTile {
+    static constexpr const char* name = F::name;
+    static constexpr int kThreads = 192, kBlocks = 4, kPhases = 4;
+    using T = typename F::Value;
+    struct Locals {
+        T sum[kOutputs];
+    };
+    index_t rows;
+    int groups, line;  // of outputs; elements of a staged row, odd: its column's banks differ from row to row
+    Divisor n, tile_rows;
+    F f;
+
+    static RowMatvecTile fit(index_t rows, index_t n, const F& f) {
+        const index_t groups = (n + kOutputs - 1) / kOutputs;
+        return {rows,
+                static_cast<int>(groups),
+                static_cast<int>(n | 1),
+                Divisor(n),
+                Divisor(std::max<index_t>(1, kThreads / groups)),
+                f};
+    }
+    BlockGrid grid() const {
+        return {(rows + tile_rows.divisor - 1) / tile_rows.divisor, 1,
+                (matrix_size() + index_t{tile_rows.divisor} * line) * static_cast<index_t>(sizeof(T))};
+    }
+    GLOW_HD int padded() const { return groups * kOutputs; }
+    GLOW_HD index_t matrix_size() const { return kStaged ? index_t{n.divisor} * padded() : 0; }
+    GLOW_HD T* matrix(const BlockThread& at) const {
+        return static_cast<T*>(at.shared);
+    }  // [n, padded()], by input
+    GLOW_HD T* tile(const BlockThread& at) const { return matrix(at) + matrix_size(); }  // [tile_rows, line]
+    GLOW_HD index_t first_row(const BlockThread& at) const { return index_t{at.x} * tile_rows.divisor; }
+    GLOW_HD int count(const BlockThread& at) const {  // of the tile's rows
+        const index_t left = rows - first_row(at);
+        return left < tile_rows.divisor ? static_cast<int>(left) : tile_rows.divisor;
+    }
+
+    GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
+        const index_t first = first_row(at);
+        T* const staged = tile(at);
+        copy_items<kThreads, 4>(
+            at.thread, count(at) * n.divisor,
+            [&](int k) {
+                const int r = n.quotient(k);
+                return f.load(first + r, k - r * n.divisor);
+            },
+            [&](int k, T x) {
+                const int r = n.quotient(k);
+                staged[r * line + k - r * n.divisor] = x;
+            });
+        if constexpr (kStaged) {
+            T* const m = matrix(at);
+            copy_items<kThreads, 4>(
+                at.thread, padded() * n.divisor,
+                [&](int k) {
+                    const int o = n.quotient(k);
+                    return f.coefficient(o < n.divisor ? o : 0, k - o * n.divisor);
+                },
+                [&](int k, T x) {
+                    const int o = n.quotient(k);
+                    m[(k - o * n.divisor) * padded() + o] = x;
+                });
+        }
+    }
+    GLOW_HD void run(Phase<1>, const BlockThread& at, Locals& own) const {
+        const int group = tile_rows.quotient(at.thread), r = at.thread - group * tile_rows.divisor;
+        for (int k = 0; k < kOutputs; ++k) own.sum[k] = 0;
+        if (group >= groups || r >= count(at)) return;
+        const T* const x = tile(at) + r * line;
+        if constexpr (kStaged) {
+            constexpr int kSize = static_cast<int>(Pack<T>::kSize);
+            const T* m = matrix(at) + group * kOutputs;
+            for (int i = 0; i < n.divisor; ++i, m += padded())
+                for (int k = 0; k < kOutputs; k += kSize) {
+                    const Pack<T> pack = load_pack(m + k);
+                    for (int j = 0; j < kSize; ++j) own.sum[k + j] += pack.value[j] * x[i];
+                }
+        } else {
+            const int last = n.divisor - 1;
+            for (int i = 0; i < n.divisor; ++i)
+                for (int k = 0; k < kOutputs; ++k) {
+                    const int o = group * kOutputs + k;
+                    own.sum[k] += f.coefficient(o < last ? o : last, i) * x[i];
+                }
+        }
+    }
+    GLOW_HD void run(Phase<2>, const BlockThread& at, Locals& own) const {
+        const int group = tile_rows.quotient(at.thread), r = at.thread - group * tile_rows.divisor;
+        for (int k = 0; k < kOutputs; ++k)
+            if (group * kOutputs + k < n.divisor) tile(at)[r * line + group * kOutputs + k] = own.sum[k];
+    }
+    GLOW_HD void run(Phase<3>, const BlockThread& at, Locals&) const {
+        const index_t first = first_row(at);
+        for (int k = at.thread; k < count(at) * n.divisor; k += kThreads) {
+            const int r = n.quotient(k);
+            f.store(first + r, k - r * n.divisor, tile(at)[r * line + k - r * n.divisor]);
         }
     }
 };
 
-// kRows rows at a time, transposed through shared memory (one element between the lines keeps banks apart):
-// in the product a warp's threads have a row each and the coefficient in common.
-template <int kRows, class F>
-__global__ void row_matvec_kernel(index_t rows, int n_in, int n_out, F f) {
-    using T = typename F::Value;
-    constexpr int kLine = kRows + 1;
-    extern __shared__ double shared_bytes[];
-    T* const staged = reinterpret_cast<T*>(shared_bytes);  // [n_in, kLine]
-    T* const sums = staged + n_in * kLine;                 // [n_out, kLine]
-    for (index_t first = index_t{blockIdx.x} * kRows; first < rows; first += index_t{gridDim.x} * kRows) {
-        for (RowWalk at(n_in); at.row < kRows; at.next())
-            staged[at.column * kLine + at.row] =
-                first + at.row < rows ? f.load(first + at.row, at.column) : T{0};
-        __syncthreads();
-        const int r = static_cast<int>(threadIdx.x) % kRows;
-        for (int o = static_cast<int>(threadIdx.x) / kRows; o < n_out; o += kBlockThreads / kRows) {
-            T sum = 0;
-            for (int i = 0; i < n_in; ++i) sum += f.coefficient(o, i) * staged[i * kLine + r];
-            sums[o * kLine + r] = sum;
-        }
-        __syncthreads();
-        for (RowWalk at(n_out); at.row < kRows; at.next())
-            if (first + at.row < rows) f.store(first + at.row, at.column, sums[at.column * kLine + at.row]);
-        __syncthreads();
-    }
+template <int kOutputs, class F>
+void run_row_matvec_tiles(const Exec& exec, index_t rows, index_t n, const F& f) {
+    const auto staged = RowMatvecTile<F, kOutputs, true>::fit(rows, n, f);
+    if (staged.grid().shared_bytes <= kSharedBytes) return run_blocks(exec, staged.grid(), staged);
+    const auto tile = RowMatvecTile<F, kOutputs, false>::fit(rows, n, f);
+    run_blocks(exec, tile.grid(), tile);
 }
-#endif  // __CUDACC__
 
-#if defined(__CUDACC__)
-// As many rows at a time as shared memory holds without being asked for more than its usual size.
-template <int kRows, class F>
-void launch_row_matvec(const Exec& exec, index_t rows, index_t n_in, index_t n_out, F f) {
-    constexpr index_t kSharedBytes = 48 << 10;
-    const index_t bytes = (n_in + n_out) * (kRows + 1) * static_cast<index_t>(sizeof(typename F::Value));
-    if (bytes <= kSharedBytes) {
-        row_matvec_kernel<kRows>
-            <<<grid_size(rows, kRows), kBlockThreads, static_cast<std::size_t>(bytes), stream_of(exec)>>>(
-                rows, static_cast<int>(n_in), static_cast<int>(n_out), f);
-        check_launch(F::name, __FILE__, __LINE__);
-    } else if constexpr (kRows > 1) {
-        launch_row_matvec<kRows / 2>(exec, rows, n_in, n_out, f);
-    } else {
-        throw_error(std::string(F::name) + ": " + std::to_string(n_in) + " channels are too many for a GPU");
-    }
-}
-#endif
-
-// Per row: store(row, o, sum over i of coefficient(o, i) * load(row, i)), in place allowed: rows are staged,
-// kMatvecRows at a time, transposed, so that the host's inner loop is one vector wide whatever n_in is.
+// Per row: store(row, o, sum over i of coefficient(o, i) * load(row, i)) with i, o < n, in place allowed:
+// rows are staged, kMatvecRows at a time, transposed, so that the host's inner loop is one vector wide
+// whatever n is.
 template <Functor F>
-void row_matvec(const Exec& exec, index_t rows, index_t n_in, index_t n_out, F f) {
+void row_matvec(const Exec& exec, index_t rows, index_t n, const F& f) {
     using T = typename F::Value;
-    if (exec.device == Device::count_only) return;
-#if defined(__CUDACC__)
-    if (exec.device == Device::cuda) {
-        launch_row_matvec<32>(exec, rows, n_in, n_out, f);
-        return;
+    if (exec.device == Device::count_only || rows <= 0) return;
+    if (exec.tuned_for_gpu()) {
+        if (n > 24) return run_row_matvec_tiles<8>(exec, rows, n, f);
+        return run_row_matvec_tiles<4>(exec, rows, n, f);
     }
-#endif
     constexpr index_t R = kMatvecRows;
-#pragma omp parallel num_threads(exec.threads) if (rows * n_in > 1024)
+#pragma omp parallel num_threads(exec.threads) if (rows * n > 1024)
     {
-        std::vector<T> staging(static_cast<std::size_t>(n_in * R));
+        std::vector<T> staging(static_cast<std::size_t>(n * R));
         T* const staged = staging.data();
 #pragma omp for schedule(static)
         for (index_t block = 0; block < (rows + R - 1) / R; ++block) {
@@ -102,16 +145,16 @@ void row_matvec(const Exec& exec, index_t rows, index_t n_in, index_t n_out, F f
             const index_t count = std::min(R, rows - first);
             for (index_t r = 0; r < R; ++r) {
                 if (r < count)
-                    for (index_t i = 0; i < n_in; ++i) staged[i * R + r] = f.load(first + r, i);
+                    for (index_t i = 0; i < n; ++i) staged[i * R + r] = f.load(first + r, i);
                 else
-                    for (index_t i = 0; i < n_in; ++i) staged[i * R + r] = T{0};
+                    for (index_t i = 0; i < n; ++i) staged[i * R + r] = T{0};
             }
             constexpr index_t O = 4;  // outputs at once: independent accumulators hide the latency of the FMA
-            for (index_t o = 0; o < n_out; o += O) {
+            for (index_t o = 0; o < n; o += O) {
                 T sum[O][R] = {};
-                const index_t outputs = std::min(O, n_out - o);
+                const index_t outputs = std::min(O, n - o);
                 if (outputs == O) {
-                    for (index_t i = 0; i < n_in; ++i)
+                    for (index_t i = 0; i < n; ++i)
                         for (index_t k = 0; k < O; ++k) {
                             const T m = f.coefficient(o + k, i);
 #pragma omp simd
@@ -119,7 +162,7 @@ void row_matvec(const Exec& exec, index_t rows, index_t n_in, index_t n_out, F f
                         }
                 } else {
                     for (index_t k = 0; k < outputs; ++k)
-                        for (index_t i = 0; i < n_in; ++i) {
+                        for (index_t i = 0; i < n; ++i) {
                             const T m = f.coefficient(o + k, i);
 #pragma omp simd
                             for (index_t r = 0; r < R; ++r) sum[k][r] += m * staged[i * R + r];

@@ -102,16 +102,16 @@ void ActnormMixing::initialize(const Context& context, Flow& flow) {
     forward(context, flow);
 }
 
-void ActnormMixing::forward(const Context& context, Flow& flow, bool with_determinant) {
+void ActnormMixing::forward(const Context& context, Flow& flow, bool with_logdet) {
     const Trace trace("mixing");
     affine_rows(context.exec, flow.N * shape_.pixels(), shape_.C, values_.M, values_.shift, flow.h);
+    if (!with_logdet) return;
     add_to_all(context.exec, flow.N, values_.actnorm_logdet, flow.logdet);
-    if (!with_determinant) return;
     add_to_all(context.exec, flow.N, values_.mixing_logdet, flow.logdet);
 }
 
-void ActnormMixing::add_determinants(const Context& context, Steps steps, Flow& flow) {
-    add_sum_to_all(context.exec, flow.N, std::ssize(steps), steps[0]->values_.mixing_logdet, flow.logdet);
+void ActnormMixing::add_logdets(const Context& context, Steps steps, Flow& flow) {
+    add_logdets_to_all(context.exec, flow.N, std::ssize(steps), steps[0]->values_, flow.logdet);
 }
 
 void ActnormMixing::inverse(const Context& context, Flow& flow) {
@@ -121,13 +121,34 @@ void ActnormMixing::inverse(const Context& context, Flow& flow) {
 }
 
 void ActnormMixing::backward(const Context& context, Flow& flow, Gradient& gradient) {
+    const index_t rows = flow.N * shape_.pixels();
+    if (has_mixing_backward(context.exec, shape_.C))
+        return fused_backward(context, rows, flow.h, nullptr, gradient);
     inverse(context, flow);  // h: y -> x
     this->gradient(context, flow.N, flow.h, gradient);
 }
 
+void ActnormMixing::fused_backward(const Context& context, index_t rows, state_t* h, const state_t* x,
+                                   const Gradient& gradient) const {
+    const Trace trace("mixing backward");
+    const Arena::Scope scope(context.workspace);
+    const index_t C = shape_.C;
+    const bool lu = permutation_ == Permutation::invconv_lu;
+    const MixingGradients gradients{
+        .dMc = lu ? context.workspace.take<real>(C * (C + 1)) : nullptr,
+        .dW = permutation_ == Permutation::invconv ? weight_.gradient(gradient.parameters) : nullptr,
+        .dbias = bias_.gradient(gradient.parameters),
+        .dlogs = logs_.gradient(gradient.parameters)};
+    const double dlogdet = gradient.dlogp * static_cast<double>(rows);
+    mixing_backward(context.exec, rows, C, values_, h, x, gradient.dh, bias_.value(), logs_.value(), dlogdet,
+                    gradients, context.workspace.take<double>(mixing_backward_scratch(rows, C)));
+    if (lu) factors_gradient(context, gradients.dMc, dlogdet, gradient);
+}
+
 void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x, Gradient& gradient) const {
-    const Trace trace("mixing gradient");
     const index_t rows = N * shape_.pixels(), C = shape_.C;
+    if (has_mixing_backward(context.exec, C)) return fused_backward(context, rows, nullptr, x, gradient);
+    const Trace trace("mixing gradient");
     const Arena::Scope scope(context.workspace);
 
     // y = M x + c: (dM, dc) = dy^T (x, 1), over blocks of rows, so that the copy of x in real stays small.
@@ -156,12 +177,18 @@ void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x
     if (permutation_ == Permutation::invconv)
         dense_weight_gradient(context.exec, C, dMc, values_.W_inverse, bias, logs, dlogdet,
                               weight_.gradient(gradient.parameters));
-    if (permutation_ == Permutation::invconv_lu)
-        lu_gradient(context.exec, C, dMc, factors(), bias, logs, dlogdet,
-                    context.workspace.take<double>(C * C), lu_.log_diag.gradient(gradient.parameters),
-                    lu_.lower.gradient(gradient.parameters), lu_.upper.gradient(gradient.parameters));
+    if (permutation_ == Permutation::invconv_lu) factors_gradient(context, dMc, dlogdet, gradient);
     actnorm_gradient(context.exec, C, dMc, values_.W, bias, logs, dlogdet,
                      bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters));
+}
+
+void ActnormMixing::factors_gradient(const Context& context, const real* dMc, double dlogdet,
+                                     const Gradient& gradient) const {
+    const Arena::Scope scope(context.workspace);
+    const index_t C = shape_.C;
+    lu_gradient(context.exec, C, dMc, factors(), bias_.value(), logs_.value(), dlogdet,
+                context.workspace.take<double>(C * C), lu_.log_diag.gradient(gradient.parameters),
+                lu_.lower.gradient(gradient.parameters), lu_.upper.gradient(gradient.parameters));
 }
 
 }  // namespace glow::inline GLOW_REAL

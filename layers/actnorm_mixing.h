@@ -29,18 +29,17 @@ class ActnormMixing : public Layer {
         start_deriving(context, steps);
         finish_deriving(context, steps);
     }
-    // Its two halves. After the first, forward(false) can be run, while a GPU works out determinants and
-    // inverses beside; all else after the second.
+    // Its two halves. After the first, forward() without log-determinants can be run, while a GPU works out
+    // determinants and inverses; all else after the second.
     static void start_deriving(const Context& context, Steps steps);
     static void finish_deriving(const Context& context, Steps steps);
 
     // Sets the actnorm; then as derive() and forward().
     void initialize(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override { forward(context, flow, true); }
-    // with_determinant: logdet += log|det W| too. Else add_determinants() has to follow, for all steps
-    // together.
-    void forward(const Context& context, Flow& flow, bool with_determinant);
-    static void add_determinants(const Context& context, Steps steps, Flow& flow);
+    // Without log-determinants add_logdets() has to follow, for all steps together.
+    void forward(const Context& context, Flow& flow, bool with_logdet);
+    static void add_logdets(const Context& context, Steps steps, Flow& flow);
     void inverse(const Context& context, Flow& flow) override;
     // inverse(), then gradient() at the state it found.
     void backward(const Context& context, Flow& flow, Gradient& gradient) override;
@@ -51,6 +50,11 @@ class ActnormMixing : public Layer {
     const MixingValues& values() const { return values_; }
 
   private:
+    // backward() or, at a given x, gradient() in two kernels.
+    void fused_backward(const Context& context, index_t rows, state_t* h, const state_t* x,
+                        const Gradient& gradient) const;
+    void factors_gradient(const Context& context, const real* dMc, double dlogdet,
+                          const Gradient& gradient) const;
     LuFactors factors() const;
     // The next step's parameters lie so many elements behind this one's.
     index_t stride_to(const ActnormMixing& next) const { return next.bias_.offset() - bias_.offset(); }

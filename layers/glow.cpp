@@ -151,13 +151,13 @@ void Glow::transform(const Context& context, Flow& flow, SavedActivations* saved
 void Glow::encode(const Context& context, Flow& flow) {
     const Trace trace("encode");
     transform_levels(context, flow, nullptr, true);
-    add_determinants(context, flow);
+    add_logdets(context, flow);
     top_->encode(context, flow);
 }
 
 // to_eps: the latents of splits become standard normal.
 void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps) {
-    const bool with_determinants = !context.exec.tuned_for_gpu();
+    const bool with_logdets = !context.exec.tuned_for_gpu();
     fill(context.exec, flow.N, 0.0, flow.logdet);
     fill(context.exec, flow.N, 0.0, flow.prior);
     for (std::size_t l = 0; l < levels_.size(); ++l) {
@@ -168,7 +168,7 @@ void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations
             const Trace step_trace(name);
             const SavedActivations::Step* const step =
                 save(context, saved, static_cast<index_t>(l), static_cast<index_t>(k), flow);
-            mixing.forward(context, flow, with_determinants);
+            mixing.forward(context, flow, with_logdets);
             coupling.forward(context, flow, step != nullptr ? step->saved_maps() : nullptr);
         }
         if (level.split) level.split->forward(context, flow);
@@ -178,9 +178,9 @@ void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations
     if (classifier_) classifier_->forward(context, flow);
 }
 
-void Glow::add_determinants(const Context& context, Flow& flow) {
+void Glow::add_logdets(const Context& context, Flow& flow) {
     if (!context.exec.tuned_for_gpu()) return;
-    for (Level& level : levels_) ActnormMixing::add_determinants(context, level.mixings, flow);
+    for (Level& level : levels_) ActnormMixing::add_logdets(context, level.mixings, flow);
 }
 
 void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,

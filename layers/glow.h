@@ -99,12 +99,12 @@ class Glow {
     // and error_y too where there is a classifier.
     void forward(const Context& context, Flow& flow, SavedActivations* saved = nullptr) {
         transform(context, flow, saved);
-        add_determinants(context, flow);
+        add_logdets(context, flow);
     }
-    // Its two halves. On a GPU transform() does not need log|det W|, which add_determinants() adds; on a CPU the
-    // first does it all.
+    // Its two halves. On a GPU add_logdets() adds those of all mixings, of which transform() does not need log|det W|;
+    // on a CPU the first does it all.
     void transform(const Context& context, Flow& flow, SavedActivations* saved = nullptr);
-    void add_determinants(const Context& context, Flow& flow);
+    void add_logdets(const Context& context, Flow& flow);
     // latents -> images.
     void inverse(const Context& context, Flow& flow);
     // images -> standard normal eps in the latents' places, and back.

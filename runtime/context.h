@@ -65,7 +65,8 @@ class Backend {
         return {exec_, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
     Context counting_context(Arena& workspace) const {
-        const Exec nowhere{Device::count_only, exec_.threads, nullptr};
+        // Takes the paths of the device, which may need other scratch.
+        const Exec nowhere{Device::count_only, exec_.threads, nullptr, exec_.tuned_for_gpu()};
         return {nowhere, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
     const Blocking& blocking() const { return exec_.device == Device::cuda ? kGpuBlocking : kCpuBlocking; }

@@ -65,7 +65,7 @@ void GradientPass::accumulate(const Batch& images, double batch_size, const Memo
 
     CudaGraph::Capture backward(*graphs.backward, exec, graph);
     if (backward.issues()) {
-        glow_.add_determinants(context_, flow);
+        glow_.add_logdets(context_, flow);
         // bits/dim = n_bits - log p / (D ln 2), averaged over the batch.
         const index_t D = glow_.config().dimensions();
         Gradient gradient{dh_, -1.0 / (static_cast<double>(D) * kLn2 * batch_size),

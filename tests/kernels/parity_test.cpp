@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "kernels/actnorm_init.h"
@@ -400,6 +401,72 @@ TEST_P(KernelParity, AffineRows) {
                 cast_with_one(side.exec, rows, C, side.in(h), side.out(nans<real>(rows * (C + 1))));
             });
         }
+}
+
+// A mixing's backward in two kernels against its parts: the state and its gradient bit for bit on the CPU.
+TEST_P(KernelParity, MixingBackward) {
+    Random random(19);
+    for (const index_t C : {1, 2, 6, 12, 24, 48})
+        for (const index_t rows : {1, 63, 1000, C == 12 ? 30000 : 200}) {
+            SCOPED_TRACE(testing::Message() << rows << " rows of " << C);
+            const std::vector<double> M = random.normals(C * C), M_inverse = random.normals(C * C),
+                                      W = random.normals(C * C), W_inverse = random.normals(C * C),
+                                      minus_bias = random.normals(C), y = random.normals(rows * C);
+            const std::vector<real> dy = random.normals<real>(rows * C), bias = random.normals<real>(C),
+                                    logs = random.normals<real>(C, 0.1);
+            std::vector<double> x = y;
+            affine_rows(test::cpu(), rows, C, M_inverse.data(), minus_bias.data(), x.data());
+            // (dM, dc), and how far the order of its sums can move it and what follows from it.
+            std::vector<real> dMc;
+            constexpr double kLast = 4e-6;  // the rounding of a gradient that was there before
+            std::vector<double> errors, dW_errors(C * C), dbias_errors(C, kLast), dlogs_errors(C, kLast);
+            for (index_t o = 0; o < C; ++o)
+                for (index_t i = 0; i <= C; ++i) {
+                    std::vector<double> terms(rows);
+                    for (index_t row = 0; row < rows; ++row)
+                        terms[row] = dy[row * C + o] * (i < C ? round_state<real>(x[row * C + i]) : real{1});
+                    dMc.push_back(static_cast<real>(std::accumulate(terms.begin(), terms.end(), 0.0)));
+                    errors.push_back(test::sum_error<real>(20, terms));
+                }
+            for (index_t i = 0; i < C; ++i)
+                for (index_t o = 0; o < C; ++o) {
+                    const double size = std::abs(W[o * C + i]), dc = errors[o * (C + 1) + C],
+                                 G = (errors[o * (C + 1) + i] + dc * std::abs(bias[i])) * scale_of(logs[i]);
+                    dW_errors[o * C + i] = kLast + 2 * G;
+                    dbias_errors[i] += 2 * size * dc * scale_of(logs[i]);
+                    dlogs_errors[i] += 2 * kLogsFactor * size * G;
+                }
+            const double state = target().device == Device::cuda ? kDouble * 100 : 0,
+                         gradient = target().device == Device::cuda ? kFloat * 100 : 0;
+            for (const bool given : {false, true})
+                expect_parity(0, [&](DeviceSide& side) {
+                    state_t* const h = side.out(y, {state});
+                    real* const dh = side.out(dy, {gradient});
+                    const MixingGradients gradients{
+                        side.out(std::vector<real>(C * (C + 1)), errors), side.out(rounded<real>(W), dW_errors),
+                        side.out(bias, dbias_errors), side.out(logs, dlogs_errors)};
+                    MixingValues values{};
+                    values.W = side.in(W);
+                    values.W_inverse = side.in(W_inverse);
+                    values.M = side.in(M);
+                    values.M_inverse = side.in(M_inverse);
+                    values.minus_bias = side.in(minus_bias);
+                    const real *const b = side.in(bias), *const l = side.in(logs);
+                    if (side.exec.tuned_for_gpu())
+                        return mixing_backward(side.exec, rows, C, values, given ? nullptr : h,
+                                               given ? side.in(x) : nullptr, dh, b, l, 0.7, gradients,
+                                               side.scratch<double>(mixing_backward_scratch(rows, C)));
+                    if (!given) std::copy(x.begin(), x.end(), h);
+                    affine_rows_gradient(side.exec, rows, C, values.M, dh);
+                    std::copy(dMc.begin(), dMc.end(), gradients.dMc);
+                    dense_weight_gradient(side.exec, C, dMc.data(), values.W_inverse, b, l, 0.7, gradients.dW);
+                    actnorm_gradient(side.exec, C, dMc.data(), values.W, b, l, 0.7, gradients.dbias,
+                                     gradients.dlogs);
+                });
+        }
+    EXPECT_TRUE(has_mixing_backward(target(), 48));
+    EXPECT_FALSE(has_mixing_backward(target(), 96));  // its matrices fill the shared memory
+    EXPECT_FALSE(has_mixing_backward(test::cpu(), 12));
 }
 
 TEST_P(KernelParity, Folding) {
