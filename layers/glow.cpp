@@ -211,11 +211,16 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
     auto& [mixing, coupling, name] = *level.steps[block.step];
     const Trace trace(name);
     coupling.backward(context, flow, gradient, step.saved_maps());
-    mixing.inverse(context, flow);
-    // Restoring an exact state stops drift from propagating further.
     const bool first = block.level == 0 && block.step == 0;
-    const state_t* const x = SavedActivations::restore(context, level.shape, step, first, precision_, flow);
-    mixing.gradient(context, flow.N, x, gradient);
+    if (!step.restores()) {
+        mixing.backward(context, flow, gradient);
+    } else {
+        if (first || !step.replaces_state()) mixing.inverse(context, flow);
+        // Restoring an exact state stops drift from propagating further.
+        const state_t* const x =
+            SavedActivations::restore(context, level.shape, step, first, precision_, flow);
+        mixing.gradient(context, flow.N, x, gradient);
+    }
     if (block.step == 0) level.squeeze.backward(context, flow, gradient);
 }
 

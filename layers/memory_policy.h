@@ -40,6 +40,9 @@ class SavedActivations {
         Coupling::SavedMaps maps = {};
         bool has_maps = false;
 
+        // Whether restore() changes or replaces the rebuilt state; whether it needs none.
+        bool restores() const { return replaces_state() || roundings != nullptr; }
+        bool replaces_state() const { return state != nullptr || rounded != nullptr; }
         const Coupling::SavedMaps* saved_maps() const { return has_maps ? &maps : nullptr; }
     };
     // Saves what the policy wants of flow.h, the input of step k of level l. Steps come in the order of forward.
