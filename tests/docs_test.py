@@ -2,6 +2,7 @@
 """docs_test.py PROGRAMS: checks the Markdown pages of the repository against its files and the built commands.
 
 - Every link and picture leads to a file of the repository, and every #heading exists.
+- docs/README.md lists every page of docs/, and docs/results.md every page of docs/results/.
 - Every command line in a code block, and every inline one, uses commands, subcommands and options that exist.
 - Every option and every path of the repository that inline code names exists.
 - Every page that a source file names exists.
@@ -36,6 +37,14 @@ def pages():
     if listed is None:
         return [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tests").rglob("*.md")]
     return [ROOT / name for name in listed if (ROOT / name).exists()]
+
+
+def check_indexes():
+    docs = ROOT / "docs"
+    for index, folder in ((docs / "README.md", docs), (docs / "results.md", docs / "results")):
+        for page in sorted(set(folder.glob("*.md")) - {index}):
+            if f"]({page.relative_to(docs)})" not in index.read_text():
+                problems.append(f"{index.relative_to(ROOT)}: does not link to {page.relative_to(docs)}")
 
 
 def check_sources():
@@ -199,6 +208,7 @@ def main():
                 check_command(f"{page.relative_to(ROOT)}:{number}", line, programs)
         for code in re.findall(r"`([^`\n]+)`", prose):
             check_inline(page, code, programs)
+    check_indexes()
     check_sources()
     for problem in problems:
         print(f"FAILED: {problem}")
