@@ -100,7 +100,7 @@ struct Im2colTile {
     static constexpr index_t kTileWidth = 16, kTilePixels = 128;
     struct Locals {};
     ImageRows rows;
-    int first_y, tile_rows, C, packs, pack_threads, source_stride;
+    int first_y, tile_rows, C, packs, pack_threads, source_stride, line;
     Divisor tile_width, frame_width, per_tap;
     bool mirror, one;
     const S* source;
@@ -123,6 +123,7 @@ struct Im2colTile {
                 packs,
                 std::min(packs, kThreads),
                 static_cast<int>(source_stride),
+                static_cast<int>(line_of(width, layout)),
                 Divisor(width),
                 Divisor(width + 2),
                 Divisor(layout.per_tap()),
@@ -131,26 +132,33 @@ struct Im2colTile {
                 source,
                 columns};
     }
+    // Elements of a line of the frame: 21 banks of shared memory (mod 32), so that the taps above and below a pixel
+    // lie in other banks than those beside it.
+    static index_t line_of(index_t width, const Columns& layout) {
+        constexpr index_t kBanks = 128 / sizeof(Map), kShift = 84 / sizeof(Map);
+        const index_t used = (width + 2) * layout.per_tap();
+        return used + (kShift + kBanks - used % kBanks) % kBanks;
+    }
     static index_t bytes(index_t height, index_t width, const Columns& layout) {
-        return ((height + 2) * (width + 2) * layout.per_tap() + 2) * static_cast<index_t>(sizeof(Map));
+        return ((height + 2) * line_of(width, layout) + 2) * static_cast<index_t>(sizeof(Map));
     }
     BlockGrid grid() const {
         return {(rows.end - rows.begin + tile_rows - 1) / tile_rows,
                 (rows.W + tile_width.divisor - 1) / tile_width.divisor,
                 (cells() + 2) * static_cast<index_t>(sizeof(Map))};
     }
-    GLOW_HD int line() const { return frame_width.divisor * per_tap.divisor; }
-    GLOW_HD int cells() const { return (tile_rows + 2) * line(); }
+    GLOW_HD int cells() const { return (tile_rows + 2) * line; }
 
     // The frame, then what padding columns hold: 1 and 0.
     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
-        Map* const staged = static_cast<Map*>(at.shared);  // [tile_rows + 2, tile_width + 2, per_tap]
+        Map* const staged = static_cast<Map*>(at.shared);  // [tile_rows + 2, line]: pixels of per_tap
         const auto H = static_cast<int>(rows.H), W = static_cast<int>(rows.W);
         const int y0 = (first_y + at.x * tile_rows) % H, x0 = at.y * tile_width.divisor;
         const S* const corner = source + ((rows.begin + index_t{at.x} * tile_rows) * W + x0) * source_stride;
         struct Cell {
             S value;
             bool inside, edge;
+            int at;
         };
         const auto load = [&](int i) {
             const int pixel = per_tap.quotient(i), c = i - pixel * per_tap.divisor,
@@ -158,14 +166,16 @@ struct Im2colTile {
             const int dy = r - 1, dx = pixel - r * frame_width.divisor - 1;
             const bool inside = y0 + dy >= 0 && y0 + dy < H && x0 + dx >= 0 && x0 + dx < W, edge = c == C;
             // Always a load, for branches would keep loads apart.
-            return Cell{corner[inside && !edge ? index_t{dy * W + dx} * source_stride + c : 0], inside, edge};
+            return Cell{corner[inside && !edge ? index_t{dy * W + dx} * source_stride + c : 0], inside, edge,
+                        i + r * (line - frame_width.divisor * per_tap.divisor)};
         };
-        const auto store = [&](int i, const Cell& cell) {
-            staged[i] = cell.edge     ? edge_value<Map>(cell.inside)
-                        : cell.inside ? channel_value<Map>(cell.value)
-                                      : Map{};
+        const auto store = [&](int, const Cell& cell) {
+            staged[cell.at] = cell.edge     ? edge_value<Map>(cell.inside)
+                              : cell.inside ? channel_value<Map>(cell.value)
+                                            : Map{};
         };
-        copy_items<kThreads, 6>(at.thread, cells(), load, store);
+        copy_items<kThreads, 6>(at.thread, (tile_rows + 2) * frame_width.divisor * per_tap.divisor, load,
+                                store);
         if (at.thread < 2) staged[cells() + at.thread] = padding_value<Map>(true, at.thread);
     }
     // A thread puts together the same pack of many pixels.
@@ -184,14 +194,14 @@ struct Im2colTile {
                           c = column - tap * per_tap.divisor;
                 const int kh = tap / 3, kw = tap - 3 * kh;
                 fixed[e] = tap >= 9;
-                from[e] =
-                    fixed[e] ? cells() + (one && tap == 9 && c == 0 ? 0 : 1)
-                             : (mirror ? 2 - kh : kh) * line() + (mirror ? 2 - kw : kw) * per_tap.divisor + c;
+                from[e] = fixed[e]
+                              ? cells() + (one && tap == 9 && c == 0 ? 0 : 1)
+                              : (mirror ? 2 - kh : kh) * line + (mirror ? 2 - kw : kw) * per_tap.divisor + c;
             }
             for (int p = first; p < height * tile_width.divisor; p += step) {
                 const int y = tile_width.quotient(p), x = p - y * tile_width.divisor;
                 if (x0 + x >= W) continue;
-                const int base = y * line() + x * per_tap.divisor;
+                const int base = y * line + x * per_tap.divisor;
                 Pack<Map> packed;
                 for (int e = 0; e < kSize; ++e) packed.value[e] = staged[fixed[e] ? from[e] : base + from[e]];
                 store_pack(packed, columns + (((row0 + y) * W + x0 + x) * packs + pack) * kSize);
