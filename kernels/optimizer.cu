@@ -118,30 +118,38 @@ struct GuardedUpdate {
 
 constexpr index_t kSquareRow = 256, kSquareGroups = 64;
 
+// What an element adds to a sum.
 struct Square {
     static constexpr const char* name = "sum_of_squares";
-    static constexpr bool kMaximum = false;
-    index_t count, rows;
-    const real* x;
-    GLOW_HD double operator()(index_t group, index_t row, index_t c) const {
-        const index_t i = (group * rows + row) * kSquareRow + c;
-        const double value = i < count ? x[i] : real{0};
-        return value * value;
-    }
+    GLOW_HD static double term(real x) { return static_cast<double>(x) * x; }
 };
 // A sum of whole numbers below 2^32 is exact in double up to 2^21 of them, and repeats beyond.
 struct Word {
     static constexpr const char* name = "checksum";
+    GLOW_HD static double term(real x) {
+        std::uint32_t words[sizeof(real) / sizeof(std::uint32_t)];
+        std::memcpy(words, &x, sizeof(real));
+        double sum = 0;
+        for (const std::uint32_t word : words) sum += word;
+        return sum;
+    }
+};
+// kSize elements at a time: for the GPU, whole packs.
+template <class F, index_t kSize>
+struct Terms {
+    static constexpr const char* name = F::name;
     static constexpr bool kMaximum = false;
     index_t count, rows;
     const real* x;
     GLOW_HD double operator()(index_t group, index_t row, index_t c) const {
-        const index_t i = (group * rows + row) * kSquareRow + c;
-        if (i >= count) return 0.0;
-        std::uint32_t words[sizeof(real) / sizeof(std::uint32_t)];
-        std::memcpy(words, x + i, sizeof(real));
+        const index_t i = (group * rows + row) * kSquareRow + c * kSize;
         double sum = 0;
-        for (const std::uint32_t word : words) sum += word;
+        if (kSize > 1 && i + kSize <= count) {
+            const Pack<real> pack = load_pack(x + i);
+            for (index_t k = 0; k < kSize; ++k) sum += F::term(pack.value[k]);
+        } else {
+            for (index_t k = 0; k < kSize; ++k) sum += i + k < count ? F::term(x[i + k]) : 0.0;
+        }
         return sum;
     }
 };
@@ -194,9 +202,9 @@ void optimizer_step(const Exec& exec, index_t count, const OptimizerStep* step, 
                 });
 }
 
-#define GLOW_INSTANTIATE(Moment)                                                                          \
+#define GLOW_INSTANTIATE(Moment)                                                                         \
     template void optimizer_step<Moment>(const Exec&, index_t, const OptimizerStep&, const real*, real*, \
-                                         Moment*, Moment*, real*, index_t);                               \
+                                         Moment*, Moment*, real*, index_t);                              \
     template void optimizer_step<Moment>(const Exec&, index_t, const OptimizerStep*, const double*,      \
                                          const real*, real*, Moment*, Moment*, real*, index_t);
 GLOW_INSTANTIATE(real)
@@ -210,7 +218,13 @@ template <class F>
 void sum_of(const Exec& exec, index_t count, const real* x, double* result, double* partial) {
     const index_t rows = (count + kSquareGroups * kSquareRow - 1) / (kSquareGroups * kSquareRow);
     double* const sums = partial + kSquareGroups * kGroupParts;
-    reduce_groups(exec, kSquareGroups, rows, kSquareRow, partial, F{count, rows, x}, Store{sums});
+    constexpr index_t kPack = Pack<real>::kSize;
+    if (packs_fit(exec, kPack, x))
+        reduce_groups(exec, kSquareGroups, rows, kSquareRow / kPack, partial, Terms<F, kPack>{count, rows, x},
+                      Store{sums});
+    else
+        reduce_groups(exec, kSquareGroups, rows, kSquareRow, partial, Terms<F, 1>{count, rows, x},
+                      Store{sums});
     reduce_groups(exec, 1, 1, kSquareGroups, partial, Value{sums}, Store{result});
 }
 

@@ -30,7 +30,8 @@ __global__ void group_sum_kernel(index_t groups, index_t rows, index_t channels,
     __shared__ double sums[kBlockThreads];
     const index_t part = blockIdx.x;
     for (index_t group = blockIdx.y; group < groups; group += gridDim.y) {
-        const index_t first = part_begin(rows, gridDim.x, part), last = part_begin(rows, gridDim.x, part + 1);
+        const index_t first = part_begin(rows, kGroupParts, part),
+                      last = part_begin(rows, kGroupParts, part + 1);
         double sum = 0;
         for (index_t row = first + threadIdx.y; row < last; row += blockDim.y)
             for (index_t c = threadIdx.x; c < channels; c += blockDim.x)
@@ -42,17 +43,19 @@ __global__ void group_sum_kernel(index_t groups, index_t rows, index_t channels,
             if (me < half) sums[me] = combine<F>(sums[me], sums[me + half]);
             __syncthreads();
         }
-        if (me == 0) partial[group * gridDim.x + part] = sums[0];
+        if (me == 0) partial[group * kGroupParts + part] = sums[0];
         __syncthreads();
     }
 }
 
 template <class F, class Finish>
-__global__ void fold_groups_kernel(index_t groups, index_t parts, const double* partial, Finish finish) {
+__global__ void fold_groups_kernel(index_t groups, const double* partial, Finish finish) {
     const index_t group = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
     if (group >= groups) return;
     double sum = 0;
-    for (index_t part = 0; part < parts; ++part) sum = combine<F>(sum, partial[group * parts + part]);
+#pragma unroll
+    for (index_t part = 0; part < kGroupParts; ++part)
+        sum = combine<F>(sum, partial[group * kGroupParts + part]);
     finish(group, sum);
 }
 
@@ -196,7 +199,7 @@ void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t chann
                                                                                     partial, f);
         check_launch(F::name, __FILE__, __LINE__);
         fold_groups_kernel<F><<<grid_size(groups, kBlockThreads), kBlockThreads, 0, stream_of(exec)>>>(
-            groups, kGroupParts, partial, finish);
+            groups, partial, finish);
         check_launch(F::name, __FILE__, __LINE__);
         return;
     }
