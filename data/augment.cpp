@@ -1,12 +1,9 @@
 // Flip and shift of one image.
 #include "data/augment.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/error.h"
 #include "kernels/philox.h"
 
 namespace glow {
@@ -19,20 +16,6 @@ index_t centered(std::uint32_t word, index_t most) {
 }
 
 }  // namespace
-
-Augmentation parse_augmentation(const std::string& text) {
-    if (text == "none") return {};
-    if (text == "flip") return {.flip = true};
-    if (text == "shift") return {.shift = true};
-    if (text == "shift+flip") return {.flip = true, .shift = true};
-    throw InputError(
-        fmt::format("expected augmentation none, flip, shift or shift+flip, found \"{}\"", text));
-}
-
-std::string augmentation_name(Augmentation augmentation) {
-    if (augmentation.shift) return augmentation.flip ? "shift+flip" : "shift";
-    return augmentation.flip ? "flip" : "none";
-}
 
 void augment_image(Augmentation augmentation, std::uint64_t seed, std::uint64_t image_number,
                    const std::uint8_t* source, index_t H, index_t W, index_t C, std::uint8_t* result) {

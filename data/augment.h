@@ -3,20 +3,25 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "kernels/base.h"
+#include "kernels/enum_names.h"
 
 namespace glow {
 
 struct Augmentation {
     bool flip = false;   // left-right, with probability 1/2
     bool shift = false;  // up to 10% of the side, rounded down, in each direction; edges replicated
+    bool operator==(const Augmentation&) const = default;
 };
-
-// "none", "flip", "shift", "shift+flip". InputError for anything else.
-Augmentation parse_augmentation(const std::string& text);
-std::string augmentation_name(Augmentation augmentation);
+template <>
+struct Names<Augmentation> {
+    static constexpr const char* what = "augmentation";
+    static constexpr NamedValue<Augmentation> values[] = {{{}, "none"},
+                                                          {{.flip = true}, "flip"},
+                                                          {{.shift = true}, "shift"},
+                                                          {{.flip = true, .shift = true}, "shift+flip"}};
+};
 
 // source [H, W, C] -> result [H, W, C], which must not overlap. image_number: number s of the run (spec
 // section 1).

@@ -7,9 +7,10 @@
 #include <bit>
 #include <cstring>
 #include <fstream>
+#include <string_view>
 
-#include "kernels/error.h"
 #include "data/formats/atomic_file.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {
@@ -60,11 +61,12 @@ class Reader {
 }  // namespace
 
 std::uint64_t fingerprint(LoadedModel& model) {
-    const ModelConfig& config = model.glow().config();
-    const std::string shape = fmt::format(
-        "{} {} {} {} {} {} {} {} {} {} {} {} {}", config.image_height, config.image_width, config.channels,
-        config.n_bits, config.levels, config.depth, config.width, to_string(config.permutation),
-        to_string(config.coupling), config.edge_bias, config.learn_top, config.y_cond, config.n_classes);
+    // Of the config what decides how images are coded; weight_y only trains.
+    std::string shape;
+    visit_model_options(model.glow().config(), [&](const char* name, const auto& value, const char*) {
+        if (std::string_view(name) == "weight_y") return;
+        shape += fmt::format("{}{}", shape.empty() ? "" : " ", printable(value));
+    });
     const Parameters& parameters = model.glow().parameters();
     const auto bytes = [](index_t count) { return static_cast<std::size_t>(count) * sizeof(float); };
     std::uint64_t hash = fingerprint(shape.data(), shape.size());

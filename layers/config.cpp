@@ -1,42 +1,13 @@
-// Checks of the hyperparameters and their names.
 #include "layers/config.h"
 
 #include <fmt/format.h>
 
-#include <array>
-#include <utility>
+#include <algorithm>
 
 #include "kernels/error.h"
 
 namespace glow {
 namespace {
-
-template <class T, std::size_t n>
-std::string name_of(const std::array<std::pair<T, const char*>, n>& names, T value) {
-    for (const auto& [candidate, name] : names)
-        if (candidate == value) return name;
-    return "?";
-}
-
-template <class T, std::size_t n>
-T parse(const std::array<std::pair<T, const char*>, n>& names, const char* what, const std::string& text) {
-    std::string known;
-    for (const auto& [value, name] : names) {
-        if (text == name) return value;
-        known += (known.empty() ? "" : ", ") + std::string(name);
-    }
-    throw InputError(fmt::format("unknown {} \"{}\"; known are {}", what, text, known));
-}
-
-constexpr std::array<std::pair<Permutation, const char*>, 4> kPermutations = {
-    {{Permutation::invconv, "invconv"},
-     {Permutation::invconv_lu, "invconv_lu"},
-     {Permutation::shuffle, "shuffle"},
-     {Permutation::reverse, "reverse"}}};
-constexpr std::array<std::pair<CouplingKind, const char*>, 2> kCouplings = {
-    {{CouplingKind::affine, "affine"}, {CouplingKind::additive, "additive"}}};
-constexpr std::array<std::pair<Precision, const char*>, 3> kPrecisions = {
-    {{Precision::fp32, "fp32"}, {Precision::tf32, "tf32"}, {Precision::bf16, "bf16"}}};
 
 void check_range(const char* name, index_t value, index_t low, index_t high) {
     if (value < low || value > high)
@@ -44,6 +15,12 @@ void check_range(const char* name, index_t value, index_t low, index_t high) {
 }
 
 }  // namespace
+
+std::string option_name(const char* field) {
+    std::string name = field;
+    std::replace(name.begin(), name.end(), '_', '-');
+    return name;
+}
 
 Shape level_shape(const ModelConfig& config, index_t level) {
     const index_t factor = index_t{1} << (level + 1);
@@ -68,25 +45,6 @@ void check(const ModelConfig& config) {
     if (config.weight_y > 0 && !config.y_cond)
         throw InputError("--weight-y trains the classifier of a conditional model: give --y-cond too");
     check_range("the number of classes", config.n_classes, config.y_cond ? 1 : 0, 1 << 20);
-}
-
-std::string to_string(Permutation permutation) {
-    return name_of(kPermutations, permutation);
-}
-std::string to_string(CouplingKind coupling) {
-    return name_of(kCouplings, coupling);
-}
-std::string to_string(Precision precision) {
-    return name_of(kPrecisions, precision);
-}
-Permutation parse_permutation(const std::string& text) {
-    return parse(kPermutations, "permutation", text);
-}
-CouplingKind parse_coupling(const std::string& text) {
-    return parse(kCouplings, "coupling", text);
-}
-Precision parse_precision(const std::string& text) {
-    return parse(kPrecisions, "precision", text);
 }
 
 }  // namespace glow

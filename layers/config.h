@@ -4,12 +4,51 @@
 #include <string>
 
 #include "kernels/base.h"
+#include "kernels/enum_names.h"
 
 namespace glow {
 
 enum class Permutation { invconv, invconv_lu, shuffle, reverse };
 enum class CouplingKind { affine, additive };
 enum class Precision { fp32, tf32, bf16 };
+enum class Dequantization { uniform, center };  // noise added to pixels: uniform in the bin, or 1/2
+// Who computes the last convolution of a coupling network, the one 3x3 of a wide map, which alone could be a
+// library's without another pass over that map: matrix products by Context::blas, or Context::conv. One choice
+// for forward, recomputation and both gradients.
+enum class Engine { products, library };
+
+template <>
+struct Names<Permutation> {
+    static constexpr const char* what = "permutation";
+    static constexpr NamedValue<Permutation> values[] = {{Permutation::invconv, "invconv"},
+                                                         {Permutation::invconv_lu, "invconv_lu"},
+                                                         {Permutation::shuffle, "shuffle"},
+                                                         {Permutation::reverse, "reverse"}};
+};
+template <>
+struct Names<CouplingKind> {
+    static constexpr const char* what = "coupling";
+    static constexpr NamedValue<CouplingKind> values[] = {{CouplingKind::affine, "affine"},
+                                                          {CouplingKind::additive, "additive"}};
+};
+template <>
+struct Names<Precision> {
+    static constexpr const char* what = "precision";
+    static constexpr NamedValue<Precision> values[] = {
+        {Precision::fp32, "fp32"}, {Precision::tf32, "tf32"}, {Precision::bf16, "bf16"}};
+};
+template <>
+struct Names<Dequantization> {
+    static constexpr const char* what = "dequantization";
+    static constexpr NamedValue<Dequantization> values[] = {{Dequantization::uniform, "uniform"},
+                                                            {Dequantization::center, "center"}};
+};
+template <>
+struct Names<Engine> {
+    static constexpr const char* what = "engine";
+    static constexpr NamedValue<Engine> values[] = {{Engine::products, "products"},
+                                                    {Engine::library, "cudnn"}};
+};
 
 struct ModelConfig {
     index_t image_height = 32, image_width = 32, channels = 3;
@@ -27,6 +66,29 @@ struct ModelConfig {
     bool operator==(const ModelConfig&) const = default;
 };
 
+// visitor(name, member, help) for every field, in the order of the files. The name is the key in JSON; the
+// option of the command line has dashes for underscores. No help: no option, the data set decides.
+template <class Config, class Visitor>
+void visit_model_options(Config& c, Visitor&& visitor) {
+    visitor("image_height", c.image_height, nullptr);
+    visitor("image_width", c.image_width, nullptr);
+    visitor("channels", c.channels, nullptr);
+    visitor("n_bits", c.n_bits, "Bits of the pixels that are modeled, 1..8");
+    visitor("levels", c.levels, "Levels L");
+    visitor("depth", c.depth, "Steps of flow per level, K");
+    visitor("width", c.width, "Hidden channels of the coupling networks");
+    visitor("permutation", c.permutation, "Channel mixing: invconv, invconv_lu, shuffle or reverse");
+    visitor("coupling", c.coupling, "affine or additive");
+    visitor("edge_bias", c.edge_bias, "3x3 convolutions see where the image ends");
+    visitor("learn_top", c.learn_top, "Learned prior of the top latents");
+    visitor("y_cond", c.y_cond, "Top prior by class; the data set must have labels");
+    visitor("n_classes", c.n_classes, nullptr);
+    visitor("weight_y", c.weight_y,
+            "Weight of the classifier's cross-entropy in the loss, in bits; with --y-cond; 0: none");
+}
+// "edge-bias", the option of the field edge_bias.
+std::string option_name(const char* field);
+
 // The feature maps of level l, after its squeeze.
 struct Shape {
     index_t H, W, C;
@@ -38,12 +100,5 @@ Shape level_shape(const ModelConfig& config, index_t level);
 // Throws InputError, naming the option, where a value is out of range or the image size does not fit the
 // levels.
 void check(const ModelConfig& config);
-
-std::string to_string(Permutation permutation);
-std::string to_string(CouplingKind coupling);
-std::string to_string(Precision precision);
-Permutation parse_permutation(const std::string& text);
-CouplingKind parse_coupling(const std::string& text);
-Precision parse_precision(const std::string& text);
 
 }  // namespace glow

@@ -12,10 +12,21 @@
 
 namespace glow::inline GLOW_REAL {
 
-// Who computes the last convolution, the one 3x3 of a wide map, which alone could be a library's without another
-// pass over that map: matrix products by Context::blas, or Context::conv. One choice for forward, recomputation
-// and both gradients.
-enum class Engine { products, library };
+// H, W of its images; channels that come in and go out; hidden channels; edge channel (spec section 1).
+struct NetworkShape {
+    index_t H, W;
+    index_t inputs, outputs, width;
+    bool edge;
+};
+// The network of a coupling layer on `shape`.
+NetworkShape network_shape(const ModelConfig& config, const Shape& shape);
+
+// What a network reads: N images, their pixels `stride` state elements apart, of which the first `inputs` count.
+struct NetworkInput {
+    index_t N;
+    const state_t* a;
+    index_t stride;
+};
 
 class CouplingNetwork {
   public:

@@ -185,7 +185,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                   rows = tile * shape.pixels();
     Parameters parameters;
     const auto network = make_coupling_network(shape, shape.C / 2, shape.C, model.width, true,
-                                               parse_precision(options.precision),
+                                               parse_name<Precision>(options.precision),
                                                parse_engines(options.engine, 1).front(), "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data());
@@ -237,7 +237,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
 void bench_products(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak) {
     const ModelConfig model = model_of(options);
     const Exec& exec = backend.exec();
-    Glow glow(model, {parse_precision(options.precision), options.tile});
+    Glow glow(model, {parse_name<Precision>(options.precision), options.tile});
     const index_t size = glow.parameters().size(), D = model.dimensions();
     std::vector<float> values(static_cast<std::size_t>(size)),
         fixed(static_cast<std::size_t>(glow.parameters().fixed_size()));
@@ -311,8 +311,8 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     TrainingOptions training;
     training.model = model_of(options);
     training.batch = training.init_batch = options.batch;
-    training.memory = policy;
-    training.precision = options.precision;
+    training.memory = parse_name<MemoryMode>(policy);
+    training.precision = parse_name<Precision>(options.precision);
     training.tile = options.tile;
     training.graph = options.graph;
     training.engines = to_string(std::vector(options.levels, parse_engines(options.engine, 1).front()));
@@ -338,7 +338,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
 
 void run(const CommandLine& command, const Options& options) {
     const Backend backend = open_backend(command, parse_device(options.device), options.threads);
-    Peak peak(backend, parse_precision(options.precision));
+    Peak peak(backend, parse_name<Precision>(options.precision));
     std::vector<benchmark::internal::Benchmark*> all;
     for (index_t level = 0; level < options.levels; ++level)
         for (const bool backward : {false, true})

@@ -33,7 +33,7 @@ void run(const CommandLine& command, const Options& options) {
     require_fitting(options.data, describe_dataset(options.data), options.split, checkpoint,
                     read_checkpoint_info(checkpoint).model);
     const ImageSet set = load_split(options.data, options.split, options.limit > 0 ? options.limit : -1);
-    const Precision precision = parse_precision(options.precision);
+    const Precision precision = parse_name<Precision>(options.precision);
     LoadedModel model(checkpoint, !options.no_ema, precision, std::min(options.batch, set.N), backend);
     ProgressLine progress(command, "images");
     const CompressedImages images = compress(model, set, backend.exec().threads, precision,

@@ -52,7 +52,7 @@ void run(const CommandLine& command, const Options& options) {
     require_fitting(options.data, info, options.split, checkpoint, read_checkpoint_info(checkpoint).model);
     // On disk: one pass over images in the order of the file needs none of them in memory.
     const SplitImages images(options.data, options.split, options.limit > 0 ? options.limit : -1);
-    LoadedModel loaded(checkpoint, !options.no_ema, parse_precision(options.precision),
+    LoadedModel loaded(checkpoint, !options.no_ema, parse_name<Precision>(options.precision),
                        std::min(options.batch, images.N()), backend);
 
     ProgressLine progress(command, "images");

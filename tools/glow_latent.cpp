@@ -28,7 +28,7 @@ struct Options {
 
 LoadedModel load(const Options& options, const Backend& backend, const std::filesystem::path& checkpoint,
                  index_t images) {
-    return LoadedModel(checkpoint, !options.no_ema, parse_precision(options.precision),
+    return LoadedModel(checkpoint, !options.no_ema, parse_name<Precision>(options.precision),
                        std::min(options.batch, images), backend);
 }
 

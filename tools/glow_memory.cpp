@@ -60,9 +60,9 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     o.model.levels = p.levels;
     o.model.depth = p.depth;
     o.model.width = request.width;
-    o.model.coupling = parse_coupling(request.coupling);
+    o.model.coupling = parse_name<CouplingKind>(request.coupling);
     const std::size_t colon = p.mode.find(':');
-    o.memory = p.mode.substr(0, colon);
+    o.memory = parse_name<MemoryMode>(p.mode.substr(0, colon));
     o.tile = request.tile;
     if (colon != std::string::npos) {
         const std::string tile = p.mode.substr(colon + 1);
@@ -71,15 +71,15 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
                 fmt::format("--modes {}: a number of images is expected behind the colon", p.mode));
     }
     o.batch = p.batch;
-    o.precision = request.precision;
+    o.precision = parse_name<Precision>(request.precision);
     o.act_budget =
         request.act_budget > 0 ? request.act_budget : static_cast<index_t>(machine_memory_bytes() / 4);
     o.anchor_every = request.anchor_every;
     o.rounding_bits = request.rounding_bits;
     o.float_states = request.float_states;
     o.fused_update = request.fused_update;
-    o.moments = request.moments;
-    if (!request.with_optimizer && (o.fused_update || o.moments != "fp32"))
+    o.moments = parse_name<MomentPrecision>(request.moments);
+    if (!request.with_optimizer && (o.fused_update || o.moments != MomentPrecision::fp32))
         throw InputError("--fused-update and --moments are about updates: they need --with-optimizer");
     o.seed = request.seed;
     point.with_optimizer = request.with_optimizer;

@@ -65,7 +65,7 @@ void run(const CommandLine& command, const Options& options) {
     require_png_name(options.output);
     const Backend backend = open_backend(command, parse_device(options.device), options.threads);
     const auto checkpoint = find_checkpoint(options.checkpoint);
-    LoadedModel loaded(checkpoint, !options.no_ema, parse_precision(options.precision),
+    LoadedModel loaded(checkpoint, !options.no_ema, parse_name<Precision>(options.precision),
                        std::min<index_t>(64, grid.tiles()), backend);
     const ModelConfig& model = loaded.glow().config();
     const auto panel = [&](double temperature, const std::uint8_t* pixels, index_t images) {

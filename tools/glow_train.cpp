@@ -27,8 +27,7 @@ namespace {
 using namespace glow;
 
 struct Request : RunRequest {
-    std::string device_text = "auto", communicator = "auto", permutation = "invconv", coupling = "affine",
-                resume_text;
+    std::string device_text = "auto", communicator = "auto", resume_text;
     std::string preset, config;
     bool plan = false, dry_run = false, print_config = false;
     ValueOrigins origins;    // of the values that a file gave
@@ -49,7 +48,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
                  "Print all options as they would be used (TOML) and stop")
         ->default_str("")
         ->configurable(false);
-    add_training_options(app, request->options, request->permutation, request->coupling);
+    add_training_options(app, request->options);
     add_device(app, request->device_text)->configurable(false);
     app.add_option(
            "--communicator", request->communicator,
@@ -99,13 +98,6 @@ LookAhead look_ahead(int argc, char** argv) {
     };
     return {value("--preset"), value("--config"), value("--out"), app.get_option("--resume")->count() > 0,
             app.get_help_ptr()->count() > 0};
-}
-
-// The preset's options are what the others begin with, so that --help shows them too.
-void begin_with_preset(Request& request, const std::string& name) {
-    request.options = preset_options(name);
-    request.permutation = to_string(request.options.model.permutation);
-    request.coupling = to_string(request.options.model.coupling);
 }
 
 // The options of a file become those that the command line changes: of --config, else, for a run that goes on,
@@ -248,8 +240,6 @@ std::vector<NamedPath> files_of_run(const std::string& out) {
 void train(CommandLine& command, Request& request) {
     request.device = parse_device(request.device_text);
     if (!request.plan) require_device(request.device);  // a plan needs none
-    request.options.model.permutation = parse_permutation(request.permutation);
-    request.options.model.coupling = parse_coupling(request.coupling);
     check(request.options);
     if (request.print_config) {
         command.result(to_toml(request.options), to_json(request.options));
@@ -301,7 +291,7 @@ int main(int argc, char** argv) {
     return run_tool(argc, argv, "Trains a Glow on a data set.", [argc, argv](CommandLine& command) {
         const LookAhead given = look_ahead(argc, argv);
         const auto request = std::make_shared<Request>();
-        if (given.preset) begin_with_preset(*request, *given.preset);
+        if (given.preset) request->options = preset_options(*given.preset);  // --help shows them too
         add_options(command, request);
         if (!given.help) begin_with_config(command, *request, given);
         command.action([&command, request] {

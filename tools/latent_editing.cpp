@@ -63,7 +63,8 @@ class EditInput {
         : backend_(open_backend(command, parse_device(options.device), options.threads)),
           checkpoint_(find_checkpoint(options.checkpoint)),
           set_(chosen(options, read_checkpoint_info(checkpoint_).model)),
-          model_(checkpoint_, !options.no_ema, parse_precision(options.precision), options.batch, backend_) {}
+          model_(checkpoint_, !options.no_ema, parse_name<Precision>(options.precision), options.batch,
+                 backend_) {}
 
     LoadedModel& model() { return model_; }
     const ModelConfig& config() { return model_.glow().config(); }
@@ -304,7 +305,7 @@ void direction(const CommandLine& command, const Options& options) {
             fmt::format("a direction needs images with the attribute and images without it, and of "
                         "{} images {} have it",
                         used.N, with));
-    LoadedModel model(checkpoint, !options.no_ema, parse_precision(options.precision),
+    LoadedModel model(checkpoint, !options.no_ema, parse_name<Precision>(options.precision),
                       std::min(options.batch, used.N), backend);
     const ModelConfig& config = model.glow().config();
     const index_t D = config.dimensions();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/formats/decimal.h"
+#include "kernels/enum_names.h"
 
 namespace glow {
 
@@ -41,6 +42,45 @@ std::string number_problem(const std::string& text) {
 // Turns "500MiB", "4 g" or "1024" into a number of bytes. A unit is a power of 1024, with or without the i
 // and B.
 CLI::Validator as_bytes();
+
+// An option whose values are the names of an enum. Value: the enum, or std::optional of it.
+template <Named T, class Value>
+CLI::Option* add_choice_of(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
+    const auto problem = [](const std::string& text) {
+        return find_name<T>(text) ? "" : "must be " + known_names<T>() + ", got '" + text + "'";
+    };
+    const auto set = [&value](const std::string& text) { value = parse_name<T>(text); };
+    return app.add_option_function<std::string>(name, set, help)->check(CLI::Validator(problem, ""));
+}
+template <Named T>
+CLI::Option* add_choice(CLI::App& app, const std::string& name, T& value, const std::string& help) {
+    return add_choice_of<T>(app, name, value, help)->default_str(to_string(value));
+}
+template <Named T>
+CLI::Option* add_choice(CLI::App& app, const std::string& name, std::optional<T>& value,
+                        const std::string& help) {
+    return add_choice_of<T>(app, name, value, help)->default_str(value ? to_string(*value) : "");
+}
+
+// "a,b,c" -> a, b, c; an empty text has no part.
+std::vector<std::string> split_text(const std::string& text, char separator = ',');
+
+// InputError, naming the option, for what is no number between low and high.
+template <class T>
+T parse_number(const std::string& option, const std::string& text, T low, T high) {
+    T value{};
+    if (parse_decimal(text, value) != std::errc() || !(value >= low && value <= high))
+        throw InputError(
+            fmt::format("{} \"{}\": expected a number between {} and {}", option, text, low, high));
+    return value;
+}
+
+template <class T>
+std::vector<T> parse_numbers(const std::string& option, const std::string& text, T low, T high) {
+    std::vector<T> numbers;
+    for (const std::string& part : split_text(text)) numbers.push_back(parse_number(option, part, low, high));
+    return numbers;
+}
 
 // An option of values separated by commas, in one word: where it is repeated the last one wins, as of every
 // option (the parser's own lists would be joined). check: of every value.

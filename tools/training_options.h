@@ -2,15 +2,13 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <string>
 
 #include "train/options.h"
 
 namespace glow {
 
-// Adds the model's options and all of visit_training_options(). permutation and coupling are to be parsed by
-// the caller. All must live as long as `app`.
-void add_training_options(CLI::App& app, TrainingOptions& options, std::string& permutation,
-                          std::string& coupling);
+// Adds an option for each of visit_model_options() and visit_training_options(). `options` must live as long as
+// `app`.
+void add_training_options(CLI::App& app, TrainingOptions& options);
 
 }  // namespace glow

@@ -114,7 +114,7 @@ Flow GradientPass::load(const Batch& images) {
 }
 
 Noise GradientPass::noise(const Batch& images) const {
-    return {options_.dequant == "uniform", options_.seed, Purpose::dequantize, images.numbers};
+    return {options_.dequant == Dequantization::uniform, options_.seed, Purpose::dequantize, images.numbers};
 }
 
 void GradientPass::dequantize_into(const Batch& images, Flow& flow) {

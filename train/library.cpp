@@ -46,23 +46,37 @@ void check_labels(const ModelConfig& model, index_t N, const std::vector<std::in
             throw InputError(fmt::format("label {} is not in 0..{}", label, model.n_classes - 1));
 }
 
-ModelShape shape_of(const ModelConfig& model) {
-    return {model.image_height, model.image_width, model.channels, model.n_bits,
-            model.levels,       model.depth,       model.width,    model.y_cond ? model.n_classes : 0};
+// copy(member of ModelShape, field of ModelConfig) for each that both have.
+template <class Shape, class Config, class Copy>
+void visit_shape(Shape& shape, Config& config, Copy copy) {
+    copy(shape.height, config.image_height);
+    copy(shape.width, config.image_width);
+    copy(shape.channels, config.channels);
+    copy(shape.n_bits, config.n_bits);
+    copy(shape.levels, config.levels);
+    copy(shape.depth, config.depth);
+    copy(shape.hidden, config.width);
+    copy(shape.classes, config.n_classes);
+}
+
+ModelShape shape_of(const ModelConfig& config) {
+    ModelShape shape;
+    visit_shape(shape, config, [](auto& member, const auto& field) { member = field; });
+    if (!config.y_cond) shape.classes = 0;
+    return shape;
+}
+
+ModelConfig config_of(const ModelShape& shape) {
+    ModelConfig config;
+    visit_shape(shape, config, [](const auto& member, auto& field) { field = member; });
+    config.y_cond = shape.classes > 0;
+    return config;
 }
 
 TrainingOptions training_options(const TrainOptions& given) {
     if (given.batch < 1 || given.batch > 1 << 20) throw InputError("batch: expected 1 .. 2^20 images");
     TrainingOptions options;
-    options.model.image_height = given.shape.height;
-    options.model.image_width = given.shape.width;
-    options.model.channels = given.shape.channels;
-    options.model.n_bits = given.shape.n_bits;
-    options.model.levels = given.shape.levels;
-    options.model.depth = given.shape.depth;
-    options.model.width = given.shape.hidden;
-    options.model.y_cond = given.shape.classes > 0;
-    options.model.n_classes = given.shape.classes;
+    options.model = config_of(given.shape);
     options.batch = given.batch;
     options.init_batch = given.batch;
     options.lr = given.learning_rate;
@@ -70,9 +84,9 @@ TrainingOptions training_options(const TrainOptions& given) {
     options.epoch_images = 50000;
     options.warmup_epochs = static_cast<double>(given.warmup_images) / options.epoch_images;
     options.seed = given.seed;
-    options.precision = given.precision;
+    options.precision = parse_name<Precision>(given.precision);
     options.threads = given.threads;
-    options.augment = "none";
+    options.augment = {};
     check(options);
     return options;
 }
@@ -89,8 +103,8 @@ struct TrainedModel::State {
     State(const std::string& checkpoint, const LoadOptions& options)
         : backend(parse_device(options.device), options.threads),
           batch(std::clamp<index_t>(options.batch, 1, index_t{1} << 20)),
-          model(find_checkpoint(checkpoint), options.averaged, parse_precision(options.precision), batch,
-                backend) {}
+          model(find_checkpoint(checkpoint), options.averaged, parse_name<Precision>(options.precision),
+                batch, backend) {}
     const ModelConfig& config() { return model.glow().config(); }
 
     Backend backend;

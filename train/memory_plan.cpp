@@ -43,8 +43,9 @@ MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, cons
     TrainingOptions planned = options;
     planned.init_batch = init_images;
     MemoryPlan plan = dry_run(planned, init_images, backend, scope);
-    if (options.memory == "reconstruct" || options.memory == "auto" || options.float_states) {
-        planned.memory = "checkpoint";
+    if (options.memory == MemoryMode::reconstruct || options.memory == MemoryMode::automatic ||
+        options.float_states) {
+        planned.memory = MemoryMode::checkpoint;
         planned.float_states = planned.rounding_bits = false;
         const MemoryPlan checkpoint = dry_run(planned, init_images, backend, scope);
         plan.fallback_stored = std::max(plan.fallback_stored, checkpoint.fallback_stored);

@@ -118,7 +118,8 @@ std::optional<double> gradient_cosine(const MemoryPoint& point, const MemoryResu
                                       const Backend& backend, std::size_t available) {
     MemoryPoint exact = point;
     exact.with_optimizer = false;
-    exact.options.memory = point.options.memory == "checkpoint" ? "store" : "checkpoint";
+    exact.options.memory =
+        point.options.memory == MemoryMode::checkpoint ? MemoryMode::store : MemoryMode::checkpoint;
     exact.options.float_states = exact.options.rounding_bits = exact.options.fused_update = false;
     const MemoryPlan plan = predict(exact, backend);
     if (total(plan.bytes) > available) return std::nullopt;

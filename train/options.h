@@ -5,9 +5,43 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "data/augment.h"
 #include "layers/config.h"
 
 namespace glow {
+
+enum class Optimizer { adamax, adam };
+enum class MomentPrecision { fp32, bf16 };
+enum class ImageAccess { automatic, memory, disk };  // where a run's images stay
+// What backward finds saved: nothing but the latents, every state, every state and map, or what fits a budget.
+enum class MemoryMode { reconstruct, checkpoint, store, automatic };
+
+template <>
+struct Names<Optimizer> {
+    static constexpr const char* what = "optimizer";
+    static constexpr NamedValue<Optimizer> values[] = {{Optimizer::adamax, "adamax"},
+                                                       {Optimizer::adam, "adam"}};
+};
+template <>
+struct Names<MomentPrecision> {
+    static constexpr const char* what = "moments";
+    static constexpr NamedValue<MomentPrecision> values[] = {{MomentPrecision::fp32, "fp32"},
+                                                             {MomentPrecision::bf16, "bf16"}};
+};
+template <>
+struct Names<ImageAccess> {
+    static constexpr const char* what = "data access";
+    static constexpr NamedValue<ImageAccess> values[] = {
+        {ImageAccess::automatic, "auto"}, {ImageAccess::memory, "memory"}, {ImageAccess::disk, "disk"}};
+};
+template <>
+struct Names<MemoryMode> {
+    static constexpr const char* what = "memory policy";
+    static constexpr NamedValue<MemoryMode> values[] = {{MemoryMode::reconstruct, "reconstruct"},
+                                                        {MemoryMode::checkpoint, "checkpoint"},
+                                                        {MemoryMode::store, "store"},
+                                                        {MemoryMode::automatic, "auto"}};
+};
 
 // How often something happens: every N steps, every N minutes ("10m"), or never ("0").
 struct Interval {
@@ -22,7 +56,7 @@ struct TrainingOptions {
     std::string data, out;
     ModelConfig model;  // image shape from the data set
 
-    std::string optimizer = "adamax";
+    Optimizer optimizer = Optimizer::adamax;
     double lr = 1e-3, beta1 = 0.9;
     double beta2 = 0;  // 0: 1 - 1 / (steps per epoch)
     double warmup_epochs = 10;
@@ -30,7 +64,7 @@ struct TrainingOptions {
     double weight_decay = 0;
     double clip_norm = 0;  // 0: off
     bool fused_update = false;
-    std::string moments = "fp32";
+    MomentPrecision moments = MomentPrecision::fp32;
     double ema_decay = 0;  // 0: beta2
 
     index_t batch = 64;
@@ -40,17 +74,18 @@ struct TrainingOptions {
     index_t max_steps = 0;
     double max_minutes = 0;
 
-    std::string augment = "flip", dequant = "uniform";
+    Augmentation augment = {.flip = true};
+    Dequantization dequant = Dequantization::uniform;
     bool shuffle = true;
-    std::string data_access = "auto";
+    ImageAccess data_access = ImageAccess::automatic;
     std::uint64_t seed = 0;
-    std::string precision = "fp32";
+    Precision precision = Precision::fp32;
     int threads = 0;  // 0: all processors
     bool graph = true;
     bool tune = false;
     std::string engines;  // train/tune.h; "": the rule
 
-    std::string memory = "reconstruct";
+    MemoryMode memory = MemoryMode::reconstruct;
     index_t act_budget = 0;    // bytes of maps that `auto` keeps; 0: a quarter of the machine's memory
     index_t anchor_every = 0;  // 0: none beyond the level starts
     bool float_states = false, rounding_bits = false;
@@ -75,11 +110,14 @@ enum class OnResume {
     free     // no matter
 };
 
-// visitor(name, member, OnResume, help) for every option but the model's.
+// visitor(name, member, OnResume, help) for every option but the model's, group by group.
 template <class Options, class Visitor>
-void visit_training_options(Options& o, Visitor&& visitor) {
+void visit_files_options(Options& o, Visitor&& visitor) {
     visitor("data", o.data, OnResume::change, "Data set (HDF5, made by glow_data)");
     visitor("out", o.out, OnResume::free, "Folder of the run");
+}
+template <class Options, class Visitor>
+void visit_update_options(Options& o, Visitor&& visitor) {
     visitor("optimizer", o.optimizer, OnResume::fixed, "adamax or adam");
     visitor("lr", o.lr, OnResume::change, "Learning rate");
     visitor("beta1", o.beta1, OnResume::fixed, "Decay of the first moment");

@@ -30,7 +30,7 @@ TrainingOptions published(index_t levels, index_t depth, index_t batch) {
     options.batch = batch;
     options.epoch_images = kEpochImages;
     options.warmup_epochs = kWarmupEpochs;
-    options.augment = "none";
+    options.augment = {};
     return options;
 }
 
@@ -60,7 +60,7 @@ const std::vector<Preset>& presets() {
 TrainingOptions preset_options(const std::string& name) {
     if (name == "cifar10") {
         TrainingOptions options = published(3, 32, 512);
-        options.augment = "shift";
+        options.augment = {.shift = true};
         return options;
     }
     if (name == "imagenet32") return published(3, 48, 512);
@@ -90,7 +90,7 @@ TrainingOptions preset_options(const std::string& name) {
         options.model.width = 128;
         options.warmup_epochs = 0.03;
         options.ema_decay = 0.99;
-        options.augment = "flip";
+        options.augment = {.flip = true};
         return options;
     }
     std::string names;

@@ -216,7 +216,7 @@ void Run::open_data() {
     if (processes_.is_root()) {
         data_ = data_fingerprint(train, valid_ ? &*valid_ : nullptr);
     }
-    images_.emplace(std::move(train), parse_augmentation(options_.augment), options_.shuffle, options_.seed,
+    images_.emplace(std::move(train), options_.augment, options_.shuffle, options_.seed,
                     request_.device == Device::cuda);  // prepared while the GPU works
     schedule_ = make_schedule(options_, train_images_);
 }

@@ -10,6 +10,17 @@
 #include "kernels/error.h"
 
 namespace glow {
+namespace {
+
+std::string log_text(bool value) {
+    return value ? "on" : "off";
+}
+template <class T>
+std::string log_text(const T& value) {
+    return fmt::format("{}", printable(value));
+}
+
+}  // namespace
 
 std::string describe(const Settings& s) {
     const TrainingOptions& o = s.options;
@@ -18,30 +29,30 @@ std::string describe(const Settings& s) {
     const auto line = [&](const char* name, const std::string& value) {
         text += fmt::format("{}  {:<14}{}", text.empty() ? "" : "\n", name, value);
     };
-    line("data", fmt::format("{}: {} training images {}x{}x{}, {} validation, {}", o.data, s.train_images,
-                             m.image_height, m.image_width, m.channels, s.valid_images,
+    line("data", fmt::format("{}: {} training images {}x{}x{}{}, {} validation, {}", o.data, s.train_images,
+                             m.image_height, m.image_width, m.channels,
+                             m.y_cond ? fmt::format(" of {} classes", m.n_classes) : "", s.valid_images,
                              s.on_disk ? "read from disk" : "in memory"));
-    line("model",
-         fmt::format(
-             "levels {}, depth {}, width {}, {} coupling, {}, {} bits, edge bias {}, learned top {}{}{}",
-             m.levels, m.depth, m.width, to_string(m.coupling), to_string(m.permutation), m.n_bits,
-             m.edge_bias ? "on" : "off", m.learn_top ? "on" : "off",
-             m.y_cond ? fmt::format(", conditional on {} classes", m.n_classes) : "",
-             m.weight_y > 0 ? fmt::format(", classifier with weight {}", m.weight_y) : ""));
-    line("optimizer",
-         fmt::format("{}, lr {}, beta1 {}, beta2 {:.6g}, warm-up {} epochs, EMA {:.6g}", o.optimizer, o.lr,
-                     o.beta1, s.schedule.beta2, o.warmup_epochs, s.schedule.ema_decay));
+    std::string model;
+    visit_model_options(m, [&](const char* name, const auto& value, const char* help) {
+        if (help == nullptr) return;
+        model += fmt::format("{}{} {}", model.empty() ? "" : ", ", option_name(name), log_text(value));
+    });
+    line("model", model);
+    line("optimizer", fmt::format("{}, lr {}, beta1 {}, beta2 {:.6g}, warm-up {} epochs, EMA {:.6g}",
+                                  to_string(o.optimizer), o.lr, o.beta1, s.schedule.beta2, o.warmup_epochs,
+                                  s.schedule.ema_decay));
     line("batch", fmt::format("{} images{}, {} steps an epoch of {:.0f} images", o.batch,
                               o.micro_batch > 0 ? fmt::format(" in micro-batches of {}", o.micro_batch) : "",
                               s.schedule.steps_per_epoch, s.schedule.epoch_images));
     line("machine", fmt::format("{}, threads {}, {} networks, memory policy {}", s.machine,
-                                describe(s.threads), o.precision, o.memory));
+                                describe(s.threads), to_string(o.precision), to_string(o.memory)));
     if (s.processes.size() > 1)
         line("processes",
              fmt::format("{} by {}, {} on this host; threads and memory are of each", s.processes.size(),
                          s.processes.name(), s.processes.group().local_size));
     line("seed", fmt::format("{}", o.seed));
-    if (o.dequant == "center")
+    if (o.dequant == Dequantization::center)
         line("dequant", "center: no noise, so bits/dim are no bound on the likelihood");
     return text;
 }

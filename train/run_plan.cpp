@@ -29,7 +29,7 @@ void fit_model(const DatasetInfo& info, TrainingOptions& options) {
 }
 
 index_t act_budget(const TrainingOptions& options, const std::optional<CheckpointInfo>& resumed) {
-    if (options.memory != "auto" || options.act_budget > 0) return options.act_budget;
+    if (options.memory != MemoryMode::automatic || options.act_budget > 0) return options.act_budget;
     if (resumed) {
         const nlohmann::ordered_json training =
             resumed->config.value("training", nlohmann::ordered_json::object());
@@ -52,11 +52,11 @@ void refuse_beyond_machine(std::size_t each, int processes) {
             human_bytes(bytes)));
 }
 
-DataAccess choose_data_access(const std::string& option, const std::string& data, std::size_t image_bytes,
+DataAccess choose_data_access(ImageAccess option, const std::string& data, std::size_t image_bytes,
                               std::size_t machine_bytes, int sharing, const ChunkInfo& chunks) {
     const bool slow = chunks.rows_unpacked > kMostUnpacked;
-    const bool is_auto = option == "auto";
-    DataAccess access{option == "disk" || (is_auto && image_bytes > machine_bytes / 4), ""};
+    const bool is_auto = option == ImageAccess::automatic;
+    DataAccess access{option == ImageAccess::disk || (is_auto && image_bytes > machine_bytes / 4), ""};
     if (!access.on_disk || !slow) return access;
     const std::size_t needed = image_bytes * static_cast<std::size_t>(sharing);
     const bool fits = needed <= machine_bytes / 2;

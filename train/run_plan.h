@@ -27,7 +27,7 @@ struct DataAccess {
 // option: memory, disk, or auto: in memory where the images are less than a quarter of the machine's, or half
 // of it where reading single images from the file is slow. `chunks`: of the split that is slowest to read;
 // `sharing`: processes on this machine, each with all images.
-DataAccess choose_data_access(const std::string& option, const std::string& data, std::size_t image_bytes,
+DataAccess choose_data_access(ImageAccess option, const std::string& data, std::size_t image_bytes,
                               std::size_t machine_bytes, int sharing, const ChunkInfo& chunks);
 
 // The plan as lines for people.

@@ -29,7 +29,7 @@ double learning_rate(const TrainingOptions& o, const Schedule& s, index_t t, dou
 OptimizerStep optimizer_at(const TrainingOptions& o, const Schedule& s, index_t t, double lr_scale) {
     const double steps = static_cast<double>(t);
     OptimizerStep step;
-    step.adam = o.optimizer == "adam";
+    step.adam = o.optimizer == Optimizer::adam;
     step.beta1 = o.beta1;
     step.beta2 = s.beta2;
     step.lr_t = learning_rate(o, s, t, lr_scale) * std::sqrt(1.0 - std::pow(s.beta2, steps)) /

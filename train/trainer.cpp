@@ -16,11 +16,11 @@ namespace {
 
 MemoryPolicy policy_of(const TrainingOptions& options, const Glow& glow, index_t images) {
     MemoryPolicy policy;
-    if (options.memory == "auto")
+    if (options.memory == MemoryMode::automatic)
         policy = glow.policy_within(images, static_cast<std::size_t>(options.act_budget));
-    const bool every = options.memory == "store" || options.memory == "checkpoint";
+    const bool every = options.memory == MemoryMode::store || options.memory == MemoryMode::checkpoint;
     policy.anchor_every = every ? 1 : options.anchor_every;
-    policy.maps = options.memory == "store";
+    policy.maps = options.memory == MemoryMode::store;
     policy.float_states = options.float_states;
     policy.rounding_bits = options.rounding_bits;
     return policy;
@@ -35,7 +35,7 @@ index_t micro_batch_of(const TrainingOptions& options, const Communicator& proce
 // Where a rebuilt network input rounds differently, an image falls to the networks' precision.
 double drift_tolerance_of(const TrainingOptions& options) {
     if (options.drift_tolerance > 0) return options.drift_tolerance;
-    return options.precision == "bf16" || options.precision == "tf32" ? 1e-2 : 1e-5;
+    return options.precision == Precision::fp32 ? 1e-5 : 1e-2;
 }
 
 Weights take_weights(const TrainingOptions& options, const Parameters& parameters, Memory& memory,
@@ -47,7 +47,7 @@ Weights take_weights(const TrainingOptions& options, const Parameters& parameter
     if (!updates) return weights;
     weights.ema = memory[Category::ema].take<float>(size);
     Arena& moments = memory[Category::moments];
-    if (options.moments == "bf16") {
+    if (options.moments == MomentPrecision::bf16) {
         weights.m_bf16 = moments.take<bfloat16>(size);
         weights.v_bf16 = moments.take<bfloat16>(size);
     } else {
@@ -64,17 +64,17 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
     : options_(options),
       memory_(memory),
       context_(count_only ? backend.counting_context(memory[Category::workspace])
-                   : backend.context(memory[Category::workspace])),
+                          : backend.context(memory[Category::workspace])),
       glow_(options.model,
-            {parse_precision(options.precision), options.tile,
-             parse_engines(options.engines, options.model.levels), backend.exec().device == Device::cuda}),
+            {options.precision, options.tile, parse_engines(options.engines, options.model.levels),
+             backend.exec().device == Device::cuda}),
       derived_(glow_),
       weights_(take_weights(options, glow_.parameters(), memory, updates)),
       gradient_(options_, context_, backend.exec().device, glow_, derived_, memory,
                 micro_batch_of(options, backend.communicator()),
                 slice_of(options.init_batch, 0, backend.communicator().size()).count),
       drift_tolerance_(drift_tolerance_of(options)) {
-    check_precision(backend, parse_precision(options.precision));
+    check_precision(backend, options.precision);
     policy_ = planned_policy_ = policy_of(options, glow_, gradient_.micro_batch());
     glow_.allocate(memory[Category::derived]);
     if (updates && options.fused_update)

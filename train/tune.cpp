@@ -15,12 +15,6 @@
 namespace glow {
 namespace {
 
-constexpr const char* kNames[] = {"products", "cudnn"};
-
-const char* name_of(Engine engine) {
-    return kNames[engine == Engine::library ? 1 : 0];
-}
-
 // A coupling network of a level, with memory and data of its own.
 class NetworkAlone {
   public:
@@ -29,7 +23,7 @@ class NetworkAlone {
         const index_t outputs = options.model.coupling == CouplingKind::affine ? shape_.C : shape_.C / 2;
         network_ =
             make_coupling_network(shape_, shape_.C / 2, outputs, options.model.width, options.model.edge_bias,
-                                  parse_precision(options.precision), engine, "network", parameters_);
+                                  options.precision, engine, "network", parameters_);
         index_t images = slice_of(options.batch, 0, backend.communicator().size()).count;
         if (options.micro_batch > 0) images = std::min(images, options.micro_batch);
         images_ =
@@ -100,7 +94,7 @@ std::string to_string(const std::vector<Engine>& engines) {
     std::string text;
     for (const Engine engine : engines) {
         if (!text.empty()) text += ',';
-        text += name_of(engine);
+        text += to_string(engine);
     }
     return text;
 }
@@ -111,9 +105,11 @@ std::vector<Engine> parse_engines(const std::string& text, index_t levels) {
     for (std::size_t begin = 0; begin <= text.size();) {
         const std::size_t end = std::min(text.find(',', begin), text.size());
         const std::string name = text.substr(begin, end - begin);
-        if (name != kNames[0] && name != kNames[1])
-            throw InputError(fmt::format("--engines {}: {} is neither products nor cudnn", text, name));
-        engines.push_back(name == kNames[1] ? Engine::library : Engine::products);
+        const std::optional<Engine> engine = find_name<Engine>(name);
+        if (!engine)
+            throw InputError(
+                fmt::format("--engines {}: each must be {}, got '{}'", text, known_names<Engine>(), name));
+        engines.push_back(*engine);
         begin = end + 1;
     }
     if (std::ssize(engines) != levels)
@@ -133,7 +129,7 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
         engines.push_back(faster ? Engine::library : Engine::products);
         say(fmt::format("tuned level {}: products {:.3f} ms, cudnn {}: {}", level, *products * 1e3,
                         library ? fmt::format("{:.3f} ms", *library * 1e3) : "not available",
-                        name_of(engines.back())));
+                        to_string(engines.back())));
     }
     return engines;
 }

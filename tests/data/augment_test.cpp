@@ -30,7 +30,7 @@ Pixels picture(index_t H, index_t W, index_t C) {
 Pixels augmented(const char* kind, std::uint64_t seed, std::uint64_t number, const Pixels& source, index_t H,
                  index_t W, index_t C) {
     Pixels result(source.size());
-    augment_image(parse_augmentation(kind), seed, number, source.data(), H, W, C, result.data());
+    augment_image(parse_name<Augmentation>(kind), seed, number, source.data(), H, W, C, result.data());
     return result;
 }
 
@@ -117,9 +117,9 @@ TEST(Augment, DependsOnSeedAndImageNumberAlone) {
 
 TEST(Augment, NamesAreReadBack) {
     for (const char* name : {"none", "flip", "shift", "shift+flip"})
-        EXPECT_EQ(augmentation_name(parse_augmentation(name)), name);
+        EXPECT_EQ(to_string(parse_name<Augmentation>(name)), name);
     for (const char* name : {"", "Flip", "flip+shift", "rotate"})
-        EXPECT_THROW(parse_augmentation(name), InputError);
+        EXPECT_THROW(parse_name<Augmentation>(name), InputError);
 }
 
 }  // namespace

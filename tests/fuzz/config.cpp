@@ -13,24 +13,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     if (bytes[0] != 0) return fuzz::attempt([&] { model_from_json(parse_config(text)); });
     return fuzz::attempt([&] {
         TrainingOptions options;
-        std::string permutation = "invconv", coupling = "affine";
         CLI::App app;
         app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-        add_training_options(app, options, permutation, coupling);
+        add_training_options(app, options);
         apply_config(app, "config.toml", text);
-        options.model.permutation = parse_permutation(permutation);
-        options.model.coupling = parse_coupling(coupling);
         check(options);
         // What is written is read back to the same.
         const std::string written = to_toml(options);
         TrainingOptions again;
-        std::string again_permutation, again_coupling;
         CLI::App second;
         second.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-        add_training_options(second, again, again_permutation, again_coupling);
+        add_training_options(second, again);
         apply_config(second, "config.toml", written);
-        again.model.permutation = parse_permutation(again_permutation);
-        again.model.coupling = parse_coupling(again_coupling);
         if (to_toml(again) != written) std::abort();
     });
 }

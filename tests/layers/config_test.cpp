@@ -56,16 +56,16 @@ TEST(Config, RefusesWhatDoesNotHoldTogether) {
 TEST(Config, NamesParseBackAndUnknownOnesListTheKnown) {
     for (const Permutation p :
          {Permutation::invconv, Permutation::invconv_lu, Permutation::shuffle, Permutation::reverse})
-        EXPECT_EQ(parse_permutation(to_string(p)), p);
+        EXPECT_EQ(parse_name<Permutation>(to_string(p)), p);
     for (const CouplingKind c : {CouplingKind::affine, CouplingKind::additive})
-        EXPECT_EQ(parse_coupling(to_string(c)), c);
+        EXPECT_EQ(parse_name<CouplingKind>(to_string(c)), c);
     for (const Precision p : {Precision::fp32, Precision::tf32, Precision::bf16})
-        EXPECT_EQ(parse_precision(to_string(p)), p);
+        EXPECT_EQ(parse_name<Precision>(to_string(p)), p);
     try {
-        parse_coupling("afine");
+        parse_name<CouplingKind>("afine");
         FAIL();
     } catch (const InputError& error) {
-        EXPECT_NE(std::string(error.what()).find("affine, additive"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find("affine or additive"), std::string::npos) << error.what();
     }
 }
 

@@ -141,7 +141,7 @@ TEST_F(Refusals, TrainConfigFiles) {
     };
     refuse_config("lerning-rate = 0.1\n", "lerning-rate");
     refuse_config("lr = fast\n", "c.toml:1: lr must be one number, got 'fast'");
-    refuse_config("depth = 2\noptimizer = 'sgd'\n", "c.toml:2: --optimizer sgd");
+    refuse_config("depth = 2\noptimizer = 'sgd'\n", "c.toml:2: optimizer must be adamax or adam, got 'sgd'");
     refuse_config("[train]\nlr = 0.1\n", "c.toml:1: 'train' is a table");
     refuse_config("lr = 0,002\n", "c.toml:1: lr must be one number, got '0,002'");
     refuse_config("levels = [2, 4]\n", "c.toml:1: levels must be one integer, got an array");

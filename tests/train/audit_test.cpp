@@ -6,7 +6,7 @@
 namespace glow {
 namespace {
 
-TrainingOptions audited(const std::string& memory, index_t depth = 3) {
+TrainingOptions audited(MemoryMode memory, index_t depth = 3) {
     TrainingOptions options = small_options(16, 16, 3, 2, depth, 12);
     options.memory = memory;
     options.audit_every = 1;
@@ -25,7 +25,7 @@ void make_ill_conditioned(Training& training, double factor) {
 }
 
 TEST(Audit, OfExactStatesFindsNothing) {
-    for (const char* memory : {"checkpoint", "store"}) {
+    for (const MemoryMode memory : {MemoryMode::checkpoint, MemoryMode::store}) {
         Training training(audited(memory));
         training.random_start();
         const Audit audit = training.trainer.audit(training.images.batch());
@@ -39,7 +39,7 @@ TEST(Audit, OfExactStatesFindsNothing) {
 }
 
 TEST(Audit, OfRebuiltStatesIsWithinTheDrift) {
-    Training training(audited("reconstruct"));
+    Training training(audited(MemoryMode::reconstruct));
     training.random_start();
     const Audit audit = training.trainer.audit(training.images.batch());
     EXPECT_GT(audit.worst().state_error, 0);
@@ -49,7 +49,7 @@ TEST(Audit, OfRebuiltStatesIsWithinTheDrift) {
 }
 
 TEST(Audit, SeesAGradientThatDriftSpoils) {
-    TrainingOptions options = audited("reconstruct", 8);
+    TrainingOptions options = audited(MemoryMode::reconstruct, 8);
     Training training(options);
     training.random_start();
     make_ill_conditioned(training, 500);
@@ -69,7 +69,7 @@ TEST(Audit, SeesAGradientThatDriftSpoils) {
 TEST(Audit, ChangesNothingAndIsInThePlan) {
     for (const bool fused : {false, true})
         for (const bool auditing : {false, true}) {
-            TrainingOptions options = audited("reconstruct");
+            TrainingOptions options = audited(MemoryMode::reconstruct);
             options.fused_update = fused;
             options.audit_every = auditing;
             static std::vector<float> expected;
@@ -90,7 +90,7 @@ TEST(Audit, ChangesNothingAndIsInThePlan) {
 }
 
 TEST(Audit, OfFewerImagesTakesThoseThereAre) {
-    TrainingOptions options = audited("reconstruct");
+    TrainingOptions options = audited(MemoryMode::reconstruct);
     options.batch = 2;
     Training training(options);
     training.random_start();

@@ -55,7 +55,7 @@ class DeviceStep : public testing::Test {
     }
 };
 
-TrainingOptions options_with(const std::string& precision, index_t micro_batch = 0) {
+TrainingOptions options_with(Precision precision, index_t micro_batch = 0) {
     TrainingOptions options = small_options();
     options.precision = precision;
     options.micro_batch = micro_batch;
@@ -67,8 +67,8 @@ TrainingOptions options_with(const std::string& precision, index_t micro_batch =
 // The loss of the first steps: rounding of float networks, and what two updates make of it.
 TEST_F(DeviceStep, TrainsAsTheCpuDoes) {
     for (const index_t micro_batch : {0, 3}) {
-        OnDevice cpu(options_with("fp32", micro_batch), Device::cpu),
-            gpu(options_with("fp32", micro_batch), Device::cuda);
+        OnDevice cpu(options_with(Precision::fp32, micro_batch), Device::cpu),
+            gpu(options_with(Precision::fp32, micro_batch), Device::cuda);
         cpu.start();
         gpu.start();
         const std::vector<double> expected = cpu.losses(3), found = gpu.losses(3);
@@ -80,8 +80,8 @@ TEST_F(DeviceStep, TrainsAsTheCpuDoes) {
 }
 
 TEST_F(DeviceStep, TheRecordedStepIsThePlainOneToTheLastBit) {
-    for (const char* precision : {"fp32", "tf32", "bf16"})
-        for (const char* memory : {"reconstruct", "store"})
+    for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16})
+        for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::store})
             for (const index_t micro_batch : {0, 3}) {
                 TrainingOptions options = options_with(precision, micro_batch);
                 options.memory = memory;
@@ -90,8 +90,10 @@ TEST_F(DeviceStep, TheRecordedStepIsThePlainOneToTheLastBit) {
                 OnDevice plain(options, Device::cuda);
                 recorded.start();
                 plain.start();
-                EXPECT_EQ(recorded.losses(5), plain.losses(5)) << precision << memory << micro_batch;
-                EXPECT_EQ(recorded.params(), plain.params()) << precision << memory << micro_batch;
+                EXPECT_EQ(recorded.losses(5), plain.losses(5))
+                    << to_string(precision) << to_string(memory) << micro_batch;
+                EXPECT_EQ(recorded.params(), plain.params())
+                    << to_string(precision) << to_string(memory) << micro_batch;
             }
 }
 
@@ -115,19 +117,20 @@ TEST_F(DeviceStep, TakesBatchesFromItsOwnMemory) {
 }
 
 TEST_F(DeviceStep, RepeatsBitForBit) {
-    for (const char* precision : {"fp32", "bf16"}) {
+    for (const Precision precision : {Precision::fp32, Precision::bf16}) {
         OnDevice once(options_with(precision), Device::cuda), again(options_with(precision), Device::cuda);
         once.start();
         again.start();
-        EXPECT_EQ(once.losses(4), again.losses(4)) << precision;
-        EXPECT_EQ(once.params(), again.params()) << precision;
+        EXPECT_EQ(once.losses(4), again.losses(4)) << to_string(precision);
+        EXPECT_EQ(once.params(), again.params()) << to_string(precision);
     }
 }
 
 // A checkpoint that a GPU wrote is one that a CPU reads, and back.
 TEST_F(DeviceStep, WeightsMoveBetweenDevices) {
     const TemporaryFolder folder;
-    OnDevice gpu(options_with("fp32"), Device::cuda), cpu(options_with("fp32"), Device::cpu);
+    OnDevice gpu(options_with(Precision::fp32), Device::cuda),
+        cpu(options_with(Precision::fp32), Device::cpu);
     gpu.start();
     gpu.losses(2);
     const auto path = folder.path() / "gpu.h5";
@@ -142,7 +145,8 @@ TEST_F(DeviceStep, WeightsMoveBetweenDevices) {
 
 // Evaluation and samples: bits/dim of the CPU's, pixels that differ where a value lies on a bin's edge.
 TEST_F(DeviceStep, EvaluatesAndSamplesAsTheCpuDoes) {
-    OnDevice gpu(options_with("fp32"), Device::cuda), cpu(options_with("fp32"), Device::cpu);
+    OnDevice gpu(options_with(Precision::fp32), Device::cuda),
+        cpu(options_with(Precision::fp32), Device::cpu);
     std::vector<double> bits[2];
     std::vector<std::uint8_t> pixels[2];
     int side = 0;
@@ -167,7 +171,7 @@ TEST_F(DeviceStep, EvaluatesAndSamplesAsTheCpuDoes) {
 #if defined(GLOW_WITH_CUDA)
 // A run on a GPU, planned on a machine that need not have one.
 TEST(DevicePlan, CountsWhatAGpuNeedsBesides) {
-    TrainingOptions options = options_with("fp32");
+    TrainingOptions options = options_with(Precision::fp32);
     const Backend cpu = Backend::for_plans(Device::cpu, 2), gpu = Backend::for_plans(Device::cuda, 2);
     const MemoryBytes here = memory_plan(options, 6, cpu).bytes, there = memory_plan(options, 6, gpu).bytes;
     for (const Category same :
@@ -194,7 +198,7 @@ TEST(DevicePlan, CountsWhatAGpuNeedsBesides) {
 TEST(DevicePlan, OfThePublishedModel) {
     TrainingOptions options;
     options.batch = 512;
-    options.precision = "bf16";
+    options.precision = Precision::bf16;
     options.model.image_height = options.model.image_width = 32;
     const Backend gpu = Backend::for_plans(Device::cuda, 2);
     const MemoryBytes bytes = memory_plan(options, 256, gpu).bytes;

@@ -165,7 +165,7 @@ TEST(Drift, GradientsOfRebuiltStatesAreThoseOfStoredOnes) {
         options.drift_tolerance = 1e30;
         StepResult result;
         std::vector<std::vector<float>> gradients;
-        for (const char* memory : {"store", "reconstruct"}) {
+        for (const MemoryMode memory : {MemoryMode::store, MemoryMode::reconstruct}) {
             options.memory = memory;
             Hard model(kind, options);
             gradients.push_back(model.gradient(model.pictures.batch(), &result));
@@ -181,20 +181,20 @@ TEST(Drift, GradientsOfRebuiltStatesAreThoseOfStoredOnes) {
 
 TEST(Drift, RoundingBitsGiveStoresGradientsBitForBit) {
     for (const Kind kind : kAll)
-        for (const char* precision : {"fp32", "bf16"}) {
+        for (const Precision precision : {Precision::fp32, Precision::bf16}) {
             TrainingOptions options = deep_options();
             options.precision = precision;
-            if (options.precision == "bf16" && !Backend(Device::cpu, 1).blas().has_bf16()) continue;
+            if (options.precision == Precision::bf16 && !Backend(Device::cpu, 1).blas().has_bf16()) continue;
             std::vector<std::vector<float>> gradients;
-            for (const char* memory : {"store", "reconstruct"}) {
+            for (const MemoryMode memory : {MemoryMode::store, MemoryMode::reconstruct}) {
                 options.memory = memory;
-                options.rounding_bits = options.memory == "reconstruct";
+                options.rounding_bits = options.memory == MemoryMode::reconstruct;
                 Hard model(kind, options);
                 StepResult result;
                 gradients.push_back(model.gradient(model.pictures.batch(), &result));
                 EXPECT_FALSE(result.redone);
             }
-            EXPECT_TRUE(same_bits(gradients[1], gradients[0])) << name_of(kind) << precision;
+            EXPECT_TRUE(same_bits(gradients[1], gradients[0])) << name_of(kind) << to_string(precision);
         }
 }
 

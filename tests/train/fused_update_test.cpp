@@ -35,9 +35,9 @@ Ended after_steps(const TrainingOptions& options, int steps) {
 }
 
 TEST(FusedUpdate, IsTheUnfusedStepBitForBit) {
-    for (const char* optimizer : {"adamax", "adam"})
-        for (const char* memory : {"reconstruct", "store"})
-            for (const char* moments : {"fp32", "bf16"}) {
+    for (const Optimizer optimizer : {Optimizer::adamax, Optimizer::adam})
+        for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::store})
+            for (const MomentPrecision moments : {MomentPrecision::fp32, MomentPrecision::bf16}) {
                 TrainingOptions options = small_options();
                 options.optimizer = optimizer;
                 options.memory = memory;
@@ -45,7 +45,8 @@ TEST(FusedUpdate, IsTheUnfusedStepBitForBit) {
                 options.weight_decay = 1e-3;
                 options.warmup_epochs = 0;
                 const Ended plain = after_steps(options, 4), other = after_steps(fused(options), 4);
-                EXPECT_TRUE(same_bits(other.weights, plain.weights)) << optimizer << memory << moments;
+                EXPECT_TRUE(same_bits(other.weights, plain.weights))
+                    << to_string(optimizer) << to_string(memory) << to_string(moments);
                 EXPECT_EQ(other.last.loss, plain.last.loss);
                 // The same squares in another order.
                 EXPECT_NEAR(other.last.grad_norm / plain.last.grad_norm, 1, 1e-12);

@@ -19,7 +19,7 @@ TrainingOptions golden_options(const std::string& name) {
     TrainingOptions options;
     options.model = read_checkpoint_info(golden(name)).model;
     options.batch = options.init_batch = 4;
-    options.dequant = "center";
+    options.dequant = Dequantization::center;
     return options;
 }
 
@@ -101,8 +101,7 @@ TEST_P(Golden, DecodingTheLatentsGivesTheImages) {
 }
 
 // The largest relative error of a tensor's gradient, with the expected gradients times `factor`.
-double gradient_error(const std::string& name, const Hdf5File& file, const std::string& memory,
-                      double factor) {
+double gradient_error(const std::string& name, const Hdf5File& file, MemoryMode memory, double factor) {
     TrainingOptions options = golden_options(name);
     options.memory = memory;
     Training training(options);
@@ -128,10 +127,11 @@ double gradient_error(const std::string& name, const Hdf5File& file, const std::
 }
 
 TEST_P(Golden, GradientOfEveryTensor) {
-    for (const char* memory : {"reconstruct", "checkpoint", "store"})
+    for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::checkpoint, MemoryMode::store})
         // Sums of some thousand float products, 1e-6 of their norm; no unit of these models lies at its kink.
-        EXPECT_LT(gradient_error(GetParam(), file_, memory, 1.0), 1e-5) << memory;
-    EXPECT_GT(gradient_error(GetParam(), file_, "reconstruct", 1.01), 5e-3);  // what is wrong by 1% is seen
+        EXPECT_LT(gradient_error(GetParam(), file_, memory, 1.0), 1e-5) << to_string(memory);
+    EXPECT_GT(gradient_error(GetParam(), file_, MemoryMode::reconstruct, 1.01),
+              5e-3);  // what is wrong by 1% is seen
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, Golden,

@@ -380,7 +380,7 @@ TEST_F(Malformed, Options) {
     for (const char* text : {"", "8", "8x", "x8", "0x8", "8x0", "-1x8", "1001x1", "8x8x8", "8 x 8", "ax8"})
         refuse(text, "8x8", [&] { parse_grid(text); });
     for (const char* text : {"", "Flip", "flip+shift", "shift+", "rotate", "flip ", "all"})
-        refuse(text, "augmentation", [&] { parse_augmentation(text); });
+        refuse(text, "augmentation", [&] { parse_name<Augmentation>(text); });
     expect_at_least(80);
 }
 

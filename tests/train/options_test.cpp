@@ -62,9 +62,6 @@ TEST(Options, ValuesOutOfRangeAreRefusedByName) {
     refused("--max-steps", [](auto& o) { o.max_steps = std::numeric_limits<index_t>::max(); });
     refused("--threads", [](auto& o) { o.threads = -1; });
     refused("--keep", [](auto& o) { o.keep = 1; });
-    refused("--optimizer", [](auto& o) { o.optimizer = "sgd"; });
-    refused("--dequant", [](auto& o) { o.dequant = "none"; });
-    refused("--moments", [](auto& o) { o.moments = "fp16"; });
     refused("--clip-norm", [](auto& o) {
         o.fused_update = true;
         o.clip_norm = 1;
@@ -73,9 +70,25 @@ TEST(Options, ValuesOutOfRangeAreRefusedByName) {
         o.fused_update = true;
         o.micro_batch = o.batch / 2;
     });
-    refused("--memory", [](auto& o) { o.memory = "magic"; });
-    refused("augmentation", [](auto& o) { o.augment = "rotate"; });
-    refused("precision", [](auto& o) { o.precision = "fp16"; });
+}
+
+// The names are those of files of all versions.
+TEST(Options, EnumsAreTheirNames) {
+    const auto names = []<class T>(const T&) { return known_names<T>(); };
+    const TrainingOptions o;
+    EXPECT_EQ(names(o.optimizer), "adamax or adam");
+    EXPECT_EQ(names(o.moments), "fp32 or bf16");
+    EXPECT_EQ(names(o.augment), "none, flip, shift or shift+flip");
+    EXPECT_EQ(names(o.dequant), "uniform or center");
+    EXPECT_EQ(names(o.data_access), "auto, memory or disk");
+    EXPECT_EQ(names(o.precision), "fp32, tf32 or bf16");
+    EXPECT_EQ(names(o.memory), "reconstruct, checkpoint, store or auto");
+    for (const char* name : {"reconstruct", "checkpoint", "store", "auto"})
+        EXPECT_EQ(to_string(parse_name<MemoryMode>(name)), name);
+    expect_throw<InputError>([] { parse_name<MemoryMode>("Store"); },
+                             {"memory policy must be reconstruct, checkpoint, store or auto, got 'Store'"});
+    EXPECT_EQ(to_json(o)["training"]["memory"], "reconstruct");
+    EXPECT_EQ(to_json(o)["training"]["augment"], "flip");
 }
 
 TEST(Options, JsonHoldsTheModelAndEveryOption) {

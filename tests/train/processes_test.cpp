@@ -84,7 +84,7 @@ TEST(TrainerOnProcesses, StatisticsAndGradientsAreThoseOfOne) {
 // Sums piece by piece beside backward, then the same updates; also where a process has no image.
 TEST(TrainerOnProcesses, FusedUpdatesAreTheUnfusedOnesBitForBit) {
     for (const index_t batch : {7, 2})
-        for (const char* moments : {"fp32", "bf16"}) {
+        for (const MomentPrecision moments : {MomentPrecision::fp32, MomentPrecision::bf16}) {
             TrainingOptions options = options_of(batch);
             options.moments = moments;
             Pair plain(options);

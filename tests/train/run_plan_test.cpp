@@ -12,7 +12,7 @@ TEST(DataAccess, AutoKeepsImagesInMemoryWhereDiskIsSlowAndMemorySuffices) {
     slow.rows_unpacked = 6000;
     slow.row_bytes = 3072;
     const auto choose = [&](const char* option, std::size_t bytes, int sharing, const ChunkInfo& chunks) {
-        return choose_data_access(option, "s.h5", bytes, kMachine, sharing, chunks);
+        return choose_data_access(parse_name<ImageAccess>(option), "s.h5", bytes, kMachine, sharing, chunks);
     };
     for (const ChunkInfo& chunks : {fast, slow}) {
         EXPECT_FALSE(choose("auto", 250, 1, chunks).on_disk);

@@ -80,7 +80,7 @@ TEST(Schedule, BiasCorrectionAndAverageAtEveryStep) {
         EXPECT_FALSE(step.adam);
     }
     EXPECT_EQ(optimizer_at(o, s, 1).ema_rate, 1.0);  // the average starts as the weights
-    o.optimizer = "adam";
+    o.optimizer = Optimizer::adam;
     EXPECT_TRUE(optimizer_at(o, s, 1).adam);
 }
 
@@ -99,15 +99,16 @@ struct Scalar {
     double w = 0, m = 0, v = 0, ema = 0;
     void step(const TrainingOptions& o, double t, double g) {
         m = o.beta1 * m + (1 - o.beta1) * g;
-        v = o.optimizer == "adam" ? o.beta2 * v + (1 - o.beta2) * g * g : std::max(o.beta2 * v, std::abs(g));
-        const double root = o.optimizer == "adam" ? std::sqrt(v) : v;
+        v = o.optimizer == Optimizer::adam ? o.beta2 * v + (1 - o.beta2) * g * g
+                                           : std::max(o.beta2 * v, std::abs(g));
+        const double root = o.optimizer == Optimizer::adam ? std::sqrt(v) : v;
         const double lr_t = o.lr * std::sqrt(1 - std::pow(o.beta2, t)) / (1 - std::pow(o.beta1, t));
         w = (1 - o.weight_decay) * w - lr_t * m / (root + 1e-8);
         ema += (w - ema) * (1 - o.ema_decay) / (1 - std::pow(o.ema_decay, t));
     }
 };
 
-void follow_scalar_model(const std::string& optimizer, double sabotage, bool& followed) {
+void follow_scalar_model(Optimizer optimizer, double sabotage, bool& followed) {
     TrainingOptions o = small_options();
     o.optimizer = optimizer;
     o.warmup_epochs = 0;
@@ -152,12 +153,12 @@ void follow_scalar_model(const std::string& optimizer, double sabotage, bool& fo
 }
 
 TEST(OptimizerSteps, FollowTheScalarModel) {
-    for (const std::string optimizer : {"adamax", "adam"}) {
+    for (const Optimizer optimizer : {Optimizer::adamax, Optimizer::adam}) {
         bool followed = false;
         follow_scalar_model(optimizer, 1.0, followed);
-        EXPECT_TRUE(followed) << optimizer;
+        EXPECT_TRUE(followed) << to_string(optimizer);
         follow_scalar_model(optimizer, 1.01, followed);
-        EXPECT_FALSE(followed) << optimizer << ": a gradient 1% off must be seen";
+        EXPECT_FALSE(followed) << to_string(optimizer) << ": a gradient 1% off must be seen";
     }
 }
 

@@ -15,44 +15,45 @@ OptimizerStep update_of(double lr_t) {
 // ---- Memory ----------------------------------------------------------------------------------------------
 
 TEST(TrainerMemory, ThePlanIsThePeakToTheByte) {
-    for (const char* memory : {"reconstruct", "checkpoint", "store"})
+    for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::checkpoint, MemoryMode::store})
         for (const index_t micro_batch : {0, 3})
             for (const index_t init_batch : {1, 9})
-                for (const char* precision : {"fp32", "bf16"}) {
+                for (const Precision precision : {Precision::fp32, Precision::bf16}) {
                     TrainingOptions options = small_options(16, 8, 3, 3, 2, 20);
                     options.memory = memory;
                     options.batch = 7;
                     options.micro_batch = micro_batch;
                     options.init_batch = init_batch;
                     options.precision = precision;
-                    if (options.precision == "bf16" && !Backend(Device::cpu, 1).blas().has_bf16()) continue;
+                    if (options.precision == Precision::bf16 && !Backend(Device::cpu, 1).blas().has_bf16())
+                        continue;
                     Training training(options);
                     Trainer& trainer = training.trainer;
                     trainer.initialize(training.init_images.batch());
                     trainer.step(training.images.batch(), update_of(1e-3));
                     trainer.use(true);
                     std::vector<double> bits(7);
-                    evaluate(trainer.context(), trainer.glow(), trainer.buffers(), training.images.batch(),
-                             {true, 1}, {.bits_per_dim = bits.data()});
+                    evaluate(trainer.runnable(), training.images.batch(), {true, 1},
+                             {.bits_per_dim = bits.data()});
                     std::vector<std::uint8_t> pixels(7 * options.model.dimensions());
-                    sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 7, 0.7, 1, nullptr,
-                           pixels.data());
+                    sample(trainer.runnable(), {7, 0.7, 1}, pixels.data());
                     EXPECT_EQ(training.memory.peak(), training.plan.bytes)
-                        << memory << " " << micro_batch << " " << init_batch << " " << precision;
+                        << to_string(memory) << " " << micro_batch << " " << init_batch << " "
+                        << to_string(precision);
                 }
 }
 
 TEST(TrainerMemory, ActivationsDoNotGrowWithDepth) {
     const Backend backend(Device::cpu, 2);
-    const auto activations = [&](index_t depth, const std::string& memory) {
+    const auto activations = [&](index_t depth, MemoryMode memory) {
         TrainingOptions options = small_options(32, 32, 3, 3, depth, 64);
         options.memory = memory;
         const MemoryBytes bytes = memory_plan(options, 6, backend).bytes;
         return at(bytes, Category::state) + at(bytes, Category::workspace) + at(bytes, Category::stored);
     };
-    EXPECT_EQ(activations(4, "reconstruct"), activations(32, "reconstruct"));
-    EXPECT_GT(activations(32, "checkpoint"), 3 * activations(4, "checkpoint") / 2);
-    EXPECT_GT(activations(32, "store"), 4 * activations(4, "store"));
+    EXPECT_EQ(activations(4, MemoryMode::reconstruct), activations(32, MemoryMode::reconstruct));
+    EXPECT_GT(activations(32, MemoryMode::checkpoint), 3 * activations(4, MemoryMode::checkpoint) / 2);
+    EXPECT_GT(activations(32, MemoryMode::store), 4 * activations(4, MemoryMode::store));
 }
 
 TEST(TrainerMemory, TheFallbackIsWhatARescuedStepTakes) {
@@ -71,7 +72,7 @@ TEST(TrainerGradient, StoreAndCheckpointAreBitEqual) {
     TrainingOptions options = small_options();
     std::vector<std::vector<float>> gradients;
     std::vector<StepResult> results(4);
-    for (const char* memory : {"store", "checkpoint", "reconstruct"}) {
+    for (const MemoryMode memory : {MemoryMode::store, MemoryMode::checkpoint, MemoryMode::reconstruct}) {
         options.memory = memory;
         Training training(options);
         gradients.push_back(training.random_start().gradient(&results[gradients.size()]));
@@ -224,7 +225,7 @@ TEST(TrainerStep, EvaluationUsesTheWeightsAskedFor) {
 
 TEST(TrainerInitialization, NormalizesTheFirstActnorm) {
     TrainingOptions options = small_options();
-    options.dequant = "center";
+    options.dequant = Dequantization::center;
     Training training(options);
     Trainer& trainer = training.trainer;
     trainer.initialize(training.init_images.batch());
@@ -267,14 +268,14 @@ void make_ill_conditioned(Training& training, index_t first, double factor) {
 TEST(TrainerDrift, AnImpossibleToleranceIsAnErrorThatSaysSo) {
     TrainingOptions options = small_options();
     options.drift_tolerance = 1e-300;
-    for (const char* memory : {"reconstruct", "checkpoint", "store"}) {
+    for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::checkpoint, MemoryMode::store}) {
         options.memory = memory;
         Training training(options);
         training.random_start();
         const std::vector<float> before = training.everything();
         expect_throw<Error>([&] { training.trainer.step(training.images.batch(), update_of(1e-3)); },
                             {"rebuilt images differ", "--drift-tolerance"});
-        EXPECT_TRUE(same_bits(training.everything(), before)) << memory;
+        EXPECT_TRUE(same_bits(training.everything(), before)) << to_string(memory);
     }
 }
 
@@ -300,7 +301,7 @@ TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
     EXPECT_GT(drifted.drift, 1e-5);
 
     // ... and what the rescue computes is what a run with every state kept computes.
-    options.memory = "checkpoint";
+    options.memory = MemoryMode::checkpoint;
     Training exact(options);
     exact.random_start();
     make_ill_conditioned(exact, 0, 60);
@@ -456,7 +457,7 @@ TEST(TrainerFailure, UnusableWeightsAreFoundBeforeTheyAreSaved) {
 
 TEST(TrainerFailure, WhatThisMachineLacksIsBadInput) {
     TrainingOptions options = small_options();
-    options.precision = "tf32";
+    options.precision = Precision::tf32;
     expect_throw<InputError>([&] { Training training(options); }, {"tf32"});
 }
 

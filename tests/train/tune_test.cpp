@@ -134,7 +134,7 @@ TEST(Engines, AStepByTheLibraryIsTheSameStep) {
     const std::vector<float> expected = products.random_start().gradient();
     options.engines = "cudnn,products";
     Training rebuilt(options, 2, std::make_unique<DirectConv>());
-    options.memory = "store";
+    options.memory = MemoryMode::store;
     Training stored(options, 2, std::make_unique<DirectConv>());
     const std::vector<float> found = rebuilt.random_start().gradient();
     EXPECT_LE(relative_l2(found, expected), 1e-5);
