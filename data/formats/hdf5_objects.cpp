@@ -69,6 +69,63 @@ ArrayInfo shape_of(hid_t array, const std::filesystem::path& shown, const std::s
     return info;
 }
 
+// An array while it is checked.
+struct Checked {
+    const OpenArray& array;
+    const std::filesystem::path& shown;
+    const std::string& name;
+    hid_t create;  // its creation properties
+    index_t element_bytes;
+};
+
+// Throws for a compression that we do not read; the number of filters.
+int check_filters(const Checked& c) {
+    const int filters = H5Pget_nfilters(c.create);
+    for (int i = 0; i < filters; ++i) {
+        unsigned flags = 0, config = 0;
+        std::size_t values = 0;
+        const H5Z_filter_t filter =
+            H5Pget_filter2(c.create, static_cast<unsigned>(i), &flags, &values, nullptr, 0, nullptr, &config);
+        if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_FLETCHER32)
+            bad_input(c.shown, c.name,
+                      fmt::format("is compressed by HDF5 filter {}: write it with gzip or without",
+                                  static_cast<int>(filter)));
+    }
+    return filters;
+}
+
+// Throws where the file, of `bytes`, stores too little for the array, or not all of its chunks.
+void check_storage(const Checked& c, H5D_layout_t layout, int filters, index_t bytes) {
+    const ArrayInfo& info = c.array.info;
+    const auto stored = static_cast<index_t>(H5Dget_storage_size(c.array.array));
+    const index_t most = filters > 0 ? stored * kLargestRatio : stored;
+    const auto claim = [&](__int128 claimed) {
+        if (claimed > most || stored > bytes)
+            bad_input(
+                c.shown, c.name,
+                fmt::format(
+                    "claims {} of {}, but {} bytes of the file's {} belong to it: truncated, damaged or "
+                    "never written",
+                    shape_text(info.shape), c.array.type_text, stored, bytes));
+    };
+    claim(static_cast<__int128>(info.elements) * c.element_bytes);
+    if (layout != H5D_CHUNKED) return;
+    hsize_t chunk[H5S_MAX_RANK] = {};
+    if (H5Pget_chunk(c.create, H5S_MAX_RANK, chunk) < 0)
+        bad_input(c.shown, c.name, "is damaged: " + reason());
+    __int128 chunk_bytes = c.element_bytes;
+    hsize_t expected = 1, written = 0;
+    for (std::size_t axis = 0; axis < info.shape.size(); ++axis) {
+        if (chunk[axis] == 0) bad_input(c.shown, c.name, "is damaged: a chunk is empty");
+        chunk_bytes *= chunk[axis];
+        claim(chunk_bytes);
+        expected *= (static_cast<hsize_t>(info.shape[axis]) + chunk[axis] - 1) / chunk[axis];
+    }
+    const Handle space(H5Dget_space(c.array.array), H5Sclose);
+    if (H5Dget_num_chunks(c.array.array, space, &written) < 0 || written < expected)
+        bad_input(c.shown, c.name, fmt::format("{} of its {} chunks were written", written, expected));
+}
+
 }  // namespace
 
 OpenArray open_array(hid_t file, const std::filesystem::path& shown, index_t bytes, const std::string& name) {
@@ -91,45 +148,8 @@ OpenArray open_array(hid_t file, const std::filesystem::path& shown, index_t byt
     OpenArray result{std::move(array), std::move(info), std::move(type_text)};
     if (bytes < 0 || result.info.elements == 0) return result;
 
-    const int filters = H5Pget_nfilters(create);
-    for (int i = 0; i < filters; ++i) {
-        unsigned flags = 0, config = 0;
-        std::size_t values = 0;
-        const H5Z_filter_t filter =
-            H5Pget_filter2(create, static_cast<unsigned>(i), &flags, &values, nullptr, 0, nullptr, &config);
-        if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_FLETCHER32)
-            bad_input(shown, name,
-                      fmt::format("is compressed by HDF5 filter {}: write it with gzip or without",
-                                  static_cast<int>(filter)));
-    }
-    const auto element_bytes = static_cast<index_t>(H5Tget_size(type));
-    const auto stored = static_cast<index_t>(H5Dget_storage_size(result.array));
-    const index_t most = filters > 0 ? stored * kLargestRatio : stored;
-    const auto claim = [&](__int128 claimed) {
-        if (claimed > most || stored > bytes)
-            bad_input(
-                shown, name,
-                fmt::format(
-                    "claims {} of {}, but {} bytes of the file's {} belong to it: truncated, damaged or "
-                    "never written",
-                    shape_text(result.info.shape), result.type_text, stored, bytes));
-    };
-    claim(static_cast<__int128>(result.info.elements) * element_bytes);
-    if (layout == H5D_CHUNKED) {
-        hsize_t chunk[H5S_MAX_RANK] = {};
-        if (H5Pget_chunk(create, H5S_MAX_RANK, chunk) < 0) bad_input(shown, name, "is damaged: " + reason());
-        __int128 chunk_bytes = element_bytes;
-        hsize_t expected = 1, written = 0;
-        for (std::size_t axis = 0; axis < result.info.shape.size(); ++axis) {
-            if (chunk[axis] == 0) bad_input(shown, name, "is damaged: a chunk is empty");
-            chunk_bytes *= chunk[axis];
-            claim(chunk_bytes);
-            expected *= (static_cast<hsize_t>(result.info.shape[axis]) + chunk[axis] - 1) / chunk[axis];
-        }
-        const Handle space(H5Dget_space(result.array), H5Sclose);
-        if (H5Dget_num_chunks(result.array, space, &written) < 0 || written < expected)
-            bad_input(shown, name, fmt::format("{} of its {} chunks were written", written, expected));
-    }
+    const Checked checked{result, shown, name, create, static_cast<index_t>(H5Tget_size(type))};
+    check_storage(checked, layout, check_filters(checked), bytes);
     return result;
 }
 
