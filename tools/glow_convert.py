@@ -350,65 +350,98 @@ def layers_of(source, prefix):
     return sorted((index, kind) for index, kind in kinds.items())
 
 
-def y0ast(source, config, chaiyujin=False):
-    """github.com/y0ast/Glow-PyTorch, and github.com/chaiyujin/glow-pytorch, from which it stems: no edge channel, scales of
-    the actnorms exp(logs) without the 3."""
-    params, found, C = {}, {}, None
-    prefix, net = ("flow.layers.", "f") if chaiyujin else ("flow.layers.", "block")
-    inner = "" if chaiyujin else ".conv"  # theirs hold a convolution, his are one
+class TorchLayers:
+    """Layers of the two, read from `source` into `params`. y0ast's convolutions and linear layers are modules in a module, chaiyujin's
+    are the module itself."""
 
-    def zero_conv(at, theirs):
-        params[f"{at}/weight"] = conv(source.take(f"{theirs}{inner}.weight"))
-        params[f"{at}/bias"], params[f"{at}/logs"] = source.flat(f"{theirs}{inner}.bias"), source.flat(f"{theirs}.logs")
+    def __init__(self, source, params, nested):
+        self.source, self.params, self.nested = source, params, nested
 
-    def linear_zeros(at, theirs):
-        inside = "" if chaiyujin else ".linear"
-        params[f"{at}/weight"] = source.take(f"{theirs}{inside}.weight").T
-        params[f"{at}/bias"], params[f"{at}/logs"] = source.flat(f"{theirs}{inside}.bias"), source.flat(f"{theirs}.logs")
+    def inner(self, theirs, kind):
+        return f"{theirs}.{kind}" if self.nested else theirs
 
+    def zeros(self, at, theirs, kind, weight):
+        self.params[f"{at}/weight"] = weight(self.source.take(f"{self.inner(theirs, kind)}.weight"))
+        self.bias_logs(at, theirs, kind)
+
+    def bias_logs(self, at, theirs, kind):
+        self.params[f"{at}/bias"] = self.source.flat(f"{self.inner(theirs, kind)}.bias")
+        self.params[f"{at}/logs"] = self.source.flat(f"{theirs}.logs")
+
+    def actnorm(self, at, theirs):
+        self.params[f"{at}/bias"] = self.source.flat(f"{theirs}.bias")
+        self.params[f"{at}/logs"] = self.source.flat(f"{theirs}.logs") / 3
+
+    def step(self, at, theirs, net):
+        self.actnorm(f"{at}/actnorm", f"{theirs}.actnorm")
+        for ours, index in (("conv1", "0"), ("conv2", "2")):
+            self.params[f"{at}/coupling/{ours}/weight"] = conv(self.source.take(f"{self.inner(f'{theirs}.{net}.{index}', 'conv')}.weight"))
+            self.actnorm(f"{at}/coupling/{ours}/actnorm", f"{theirs}.{net}.{index}.actnorm")
+        self.zeros(f"{at}/coupling/conv3", f"{theirs}.{net}.4", "conv", conv)
+
+    def mixing(self, theirs, C):
+        """The step's 1x1 convolution; None where it has a fixed permutation."""
+        take, flat = self.source.take, self.source.flat
+        if f"{theirs}.invconv.weight" in self.source:
+            return take(f"{theirs}.invconv.weight").reshape(C, C)
+        if f"{theirs}.invconv.log_s" in self.source:
+            return LuFactors(*(take(f"{theirs}.invconv.{name}") for name in "plu"), flat(f"{theirs}.invconv.sign_s"),
+                             flat(f"{theirs}.invconv.log_s"))
+        return None
+
+    def prior(self, config, top):
+        if f"{self.inner(top, 'conv')}.weight" in self.source:
+            self.source.take(f"{self.inner(top, 'conv')}.weight")  # of an input that is 0
+            self.bias_logs("prior/top", top, "conv")
+        config["learn_top"] = "prior/top/bias" in self.params
+
+    def classes(self, config):
+        if not any(name.startswith("project_ycond.") for name in self.source.left):
+            return
+        self.zeros("prior/class", "project_ycond", "linear", lambda weight: weight.T)
+        config.update(y_cond=True, n_classes=len(self.params["prior/class/weight"]))
+        if any(name.startswith("project_class.") for name in self.source.left):
+            self.zeros("classifier", "project_class", "linear", lambda weight: weight.T)
+
+
+def torch_steps(layers, net):
+    """All steps and splits into layers.params; the steps of each level, and the 1x1 convolutions by step."""
+    params, found = layers.params, {}
     level, step, depths = 0, 0, []
-    for index, kind in layers_of(source, prefix):
-        layer = f"{prefix}{index}"
+    for index, kind in layers_of(layers.source, "flow.layers."):
+        theirs = f"flow.layers.{index}"
         if kind == "split":
-            zero_conv(f"level{level}/split", f"{layer}.conv")
+            layers.zeros(f"level{level}/split", f"{theirs}.conv", "conv", conv)
             depths.append(step)
             level, step = level + 1, 0
             continue
         at = f"level{level}/step{step}"
-        params[f"{at}/actnorm/bias"], params[f"{at}/actnorm/logs"] = source.flat(f"{layer}.actnorm.bias"), source.flat(f"{layer}.actnorm.logs") / 3
-        C = len(params[f"{at}/actnorm/bias"])
-        if f"{layer}.invconv.weight" in source:
-            found[at] = source.take(f"{layer}.invconv.weight").reshape(C, C)
-        elif f"{layer}.invconv.log_s" in source:
-            found[at] = LuFactors(source.take(f"{layer}.invconv.p"), source.take(f"{layer}.invconv.l"), source.take(f"{layer}.invconv.u"),
-                                  source.flat(f"{layer}.invconv.sign_s"), source.flat(f"{layer}.invconv.log_s"))
-        for ours, theirs in (("conv1", "0"), ("conv2", "2")):
-            params[f"{at}/coupling/{ours}/weight"] = conv(source.take(f"{layer}.{net}.{theirs}{inner}.weight"))
-            params[f"{at}/coupling/{ours}/actnorm/bias"] = source.flat(f"{layer}.{net}.{theirs}.actnorm.bias")
-            params[f"{at}/coupling/{ours}/actnorm/logs"] = source.flat(f"{layer}.{net}.{theirs}.actnorm.logs") / 3
-        zero_conv(f"{at}/coupling/conv3", f"{layer}.{net}.4")
+        layers.step(at, theirs, net)
+        mixing = layers.mixing(theirs, len(params[f"{at}/actnorm/bias"]))
+        if mixing is not None:
+            found[at] = mixing
         step += 1
     depths.append(step)
     if len(set(depths)) != 1:
         raise InputError(f"levels of {depths} steps: ours have the same number each")
     if found and len(found) != sum(depths):
         raise InputError("some steps have a 1x1 convolution and others have none")
+    return depths, found
+
+
+def y0ast(source, config, chaiyujin=False):
+    """github.com/y0ast/Glow-PyTorch, and github.com/chaiyujin/glow-pytorch, from which it stems: no edge channel, scales of
+    the actnorms exp(logs) without the 3."""
+    params = {}
+    layers = TorchLayers(source, params, nested=not chaiyujin)
+    depths, found = torch_steps(layers, "f" if chaiyujin else "block")
     if found:
         mixings(config, params, found)
-    else:  # a fixed permutation, which is in no state dict
-        if config["permutation"] != "reverse":
-            raise InputError("the steps have no 1x1 convolution; their permutation is not in the file: with --permutation reverse "
-                             "it is the reversal, and a shuffle cannot be known")
-    if "learn_top.weight" in source if chaiyujin else "learn_top_fn.conv.weight" in source:
-        top = "learn_top" if chaiyujin else "learn_top_fn"
-        source.take(f"{top}{inner}.weight")  # of an input that is 0
-        params["prior/top/bias"], params["prior/top/logs"] = source.flat(f"{top}{inner}.bias"), source.flat(f"{top}.logs")
-    config["learn_top"] = "prior/top/bias" in params
-    if any(name.startswith("project_ycond.") for name in source.left):
-        linear_zeros("prior/class", "project_ycond")
-        config.update(y_cond=True, n_classes=len(params["prior/class/weight"]))
-        if any(name.startswith("project_class.") for name in source.left):
-            linear_zeros("classifier", "project_class")
+    elif config["permutation"] != "reverse":  # a fixed permutation is in no state dict
+        raise InputError("the steps have no 1x1 convolution; their permutation is not in the file: with --permutation reverse "
+                         "it is the reversal, and a shuffle cannot be known")
+    layers.prior(config, "learn_top" if chaiyujin else "learn_top_fn")
+    layers.classes(config)
     source.forget(r"prior_h|new_mean|new_logs|flow\.z_shapes|.*\.(l_mask|eye)|.*\.actnorm\.inited|.*\.(inited|num_batches_tracked)")
     outputs = len(params["level0/step0/coupling/conv3/bias"])
     config.update(levels=len(depths), depth=depths[0], width=len(params["level0/step0/coupling/conv1/weight"]), edge_bias=False,
