@@ -18,16 +18,14 @@ struct LogAbsDiagonal {
     }
 };
 
-// Sum of the absolute values of one column, inf where it is not finite; the largest is the 1-norm.
+// Inf where the sum is not finite.
 struct ColumnNorm {
     static constexpr const char* name = "column_norm";
     static constexpr bool kMaximum = true;
     index_t n;
     const double* W;
     GLOW_HD double operator()(index_t k, index_t column, index_t) const {
-        double sum = 0;
-        for (index_t row = 0; row < n; ++row) sum += fabs(W[(k * n + row) * n + column]);
-        return inf_if_not_finite(sum);
+        return inf_if_not_finite(absolute_column_sum(n, W + k * n * n, column));
     }
 };
 struct StoreNorm {

@@ -1,12 +1,21 @@
 // Small square matrices in double, in batches: condition numbers and determinants from LU factors.
 #pragma once
 
+#include <cmath>
+
 #include "kernels/base.h"
 
 namespace glow::inline GLOW_REAL {
 
 // A matrix with norm1(W) norm1(W^-1) above this is treated as singular.
 inline constexpr double kSingularCondition = 1e14;
+
+// Of column c of W [n, n]; the largest over the columns is the 1-norm.
+GLOW_HD inline double absolute_column_sum(index_t n, const double* W, index_t c) {
+    double sum = 0;
+    for (index_t row = 0; row < n; ++row) sum += fabs(W[row * n + c]);
+    return sum;
+}
 
 // log_abs_det[k] = sum of log|diagonal| of lu [count, n, n].
 void log_abs_diagonal(const Exec& exec, index_t count, index_t n, const double* lu, double* log_abs_det);

@@ -17,11 +17,7 @@ namespace {
 
 double norm1(index_t n, const double* W) {
     double largest = 0;
-    for (index_t c = 0; c < n; ++c) {
-        double sum = 0;
-        for (index_t r = 0; r < n; ++r) sum += std::abs(W[r * n + c]);
-        largest = std::max(largest, sum);
-    }
+    for (index_t c = 0; c < n; ++c) largest = std::max(largest, absolute_column_sum(n, W, c));
     return largest;
 }
 
