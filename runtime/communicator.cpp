@@ -16,6 +16,14 @@ Slice slice_of(index_t total, int rank, int size) {
     return {rank * each + std::min<index_t>(rank, more), each + (rank < more ? 1 : 0)};
 }
 
+std::vector<std::size_t> slice_offsets(index_t total, int size, std::size_t item_bytes) {
+    std::vector<std::size_t> offsets;
+    for (int rank = 0; rank < size; ++rank)
+        offsets.push_back(static_cast<std::size_t>(slice_of(total, rank, size).first) * item_bytes);
+    offsets.push_back(static_cast<std::size_t>(total) * item_bytes);
+    return offsets;
+}
+
 // One process has nobody to talk to.
 void Communicator::all_reduce_sum(index_t, double*) {}
 void Communicator::all_reduce_max(index_t, double*) {}
@@ -34,11 +42,7 @@ void Communicator::abort(int status) {
 }
 
 void Communicator::all_gather_slices(index_t total, std::size_t item_bytes, void* data) {
-    std::vector<std::size_t> begin;
-    for (int r = 0; r < size(); ++r)
-        begin.push_back(static_cast<std::size_t>(slice_of(total, r, size()).first) * item_bytes);
-    begin.push_back(static_cast<std::size_t>(total) * item_bytes);
-    all_gather(begin, data);
+    all_gather(slice_offsets(total, size(), item_bytes), data);
 }
 
 std::string broadcast_text(Communicator& processes, const std::string& mine) {

@@ -28,6 +28,8 @@ struct Slice {
     index_t first, count;
 };
 Slice slice_of(index_t total, int rank, int size);
+// [size + 1]: the byte where the slice of each rank begins, and where the last one ends.
+std::vector<std::size_t> slice_offsets(index_t total, int size, std::size_t item_bytes);
 
 // The CUDA device of a process, of those that it sees: the processes of a host take them in turn.
 inline int device_number(const ProcessGroup& group, int devices) {

@@ -399,11 +399,7 @@ class MpiCommunicator : public Communicator {
             std::copy(joined, joined + block, own + first);
         }
 
-        std::vector<std::size_t> begin;
-        for (int r = 0; r < size(); ++r)
-            begin.push_back(static_cast<std::size_t>(slice_of(count, r, size()).first) * sizeof(T));
-        begin.push_back(static_cast<std::size_t>(count) * sizeof(T));
-        exchange(begin, reinterpret_cast<std::byte*>(values));
+        exchange(slice_offsets(count, size(), sizeof(T)), reinterpret_cast<std::byte*>(values));
     }
 
     void exchange(const std::vector<std::size_t>& begin, std::byte* data) {
@@ -433,10 +429,8 @@ class MpiCommunicator : public Communicator {
     void copy_from_first(std::size_t bytes, std::byte* data) {
         for (std::size_t done = 0; done < bytes; done += kPieceBytes) {
             const auto piece = static_cast<index_t>(std::min(kPieceBytes, bytes - done));
-            std::vector<std::size_t> begin;
             for (int r = 0; r < size(); ++r) {
                 const Slice theirs = slice_of(piece, r, size());
-                begin.push_back(static_cast<std::size_t>(theirs.first));
                 std::byte* const part = data + done + theirs.first;
                 if (theirs.count == 0 || r == 0) continue;
                 if (rank() == 0)
@@ -447,8 +441,7 @@ class MpiCommunicator : public Communicator {
                                        request()));
             }
             wait_for_messages();
-            begin.push_back(static_cast<std::size_t>(piece));
-            exchange(begin, data + done);
+            exchange(slice_offsets(piece, size(), 1), data + done);
         }
     }
 
