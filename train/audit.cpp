@@ -8,37 +8,10 @@
 
 #include "kernels/elementwise.h"
 #include "runtime/device.h"
+#include "train/gradient_comparison.h"
 
 namespace glow {
 namespace {
-
-// Sums over elements of two gradients g and e, the exact one.
-struct Comparison {
-    double product = 0, squares = 0, exact_squares = 0, difference_squares = 0;
-
-    void add(const std::vector<float>& g, const std::vector<float>& e) {
-        for (std::size_t i = 0; i < g.size(); ++i) {
-            const double x = g[i], y = e[i];
-            product += x * y;
-            squares += x * x;
-            exact_squares += y * y;
-            difference_squares += (x - y) * (x - y);
-        }
-    }
-    void add(const Comparison& other) {
-        product += other.product;
-        squares += other.squares;
-        exact_squares += other.exact_squares;
-        difference_squares += other.difference_squares;
-    }
-    // Two zeros point the same way.
-    double cosine() const {
-        return squares == 0 && exact_squares == 0 ? 1 : product / std::sqrt(squares * exact_squares);
-    }
-    double relative_l2() const {
-        return difference_squares == 0 ? 0 : std::sqrt(difference_squares / exact_squares);
-    }
-};
 
 // NaN counts as infinitely far.
 double largest_difference(const std::vector<state_t>& x, const std::vector<state_t>& y) {
@@ -120,9 +93,9 @@ Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
     };
     Audit audit;
     audit.images = flow.N;
-    Comparison whole;
+    GradientComparison whole;
     for (const ParameterBlock& block : glow_.blocks()) {
-        Comparison part;
+        GradientComparison part;
         const std::vector<float> g = backward(block, flow, gradient, saved, gradient_);
         part.add(g, backward(block, exact, exact_gradient, exact_saved, exact_gradient_));
         const index_t size = flow.N * glow_.levels()[std::min(block.level, model.levels - 1)].shape.size();

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
+#include "inference/host_weights.h"
 #include "kernels/philox.h"
 #include "runtime/device.h"
-#include "inference/host_weights.h"
+#include "train/gradient_comparison.h"
 
 namespace glow {
 namespace {
@@ -129,14 +131,9 @@ std::optional<double> gradient_cosine(const MemoryPoint& point, const MemoryResu
     parts.trainer.step(parts.images.batch(), {});
     const std::vector<float> gradients =
         downloaded(backend.exec(), std::ssize(result.gradients), parts.trainer.gradients());
-    double product = 0, squares = 0, exact_squares = 0;
-    for (std::size_t i = 0; i < result.gradients.size(); ++i) {
-        const double g = result.gradients[i], e = gradients[i];
-        product += g * e;
-        squares += g * g;
-        exact_squares += e * e;
-    }
-    return product / std::sqrt(squares * exact_squares);
+    GradientComparison comparison;
+    comparison.add(result.gradients, gradients);
+    return comparison.cosine();
 }
 
 }  // namespace glow
