@@ -3,9 +3,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <limits>
 
 #include "kernels/error.h"
 
@@ -27,7 +26,7 @@ class LogMeanExp {
     double value() const { return largest_ + std::log(sum_ / static_cast<double>(count_)); }
 
   private:
-    double largest_ = -1e300, sum_ = 0;
+    double largest_ = -std::numeric_limits<double>::infinity(), sum_ = 0;
     index_t count_ = 0;
 };
 

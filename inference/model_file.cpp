@@ -265,7 +265,7 @@ CheckpointInfo read_checkpoint_info(const fs::path& path) {
     info.progress.epoch = file.number_attribute("/", "epoch");
     const index_t most = index_t{1} << 52;
     if (info.progress.step < 0 || info.progress.images_seen < 0 || info.progress.step > most ||
-        info.progress.images_seen > most || !(info.progress.epoch >= 0 && info.progress.epoch < 1e300))
+        info.progress.images_seen > most || !(info.progress.epoch >= 0 && std::isfinite(info.progress.epoch)))
         throw InputError(fmt::format("{}: step {}, images_seen {} or epoch {} is out of range", path.string(),
                                      info.progress.step, info.progress.images_seen, info.progress.epoch));
     return info;

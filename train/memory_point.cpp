@@ -18,7 +18,8 @@ namespace {
 TrainingOptions options_of(const MemoryPoint& point) {
     TrainingOptions options = point.options;
     options.init_batch = options.batch;
-    options.drift_tolerance = 1e300;  // drift is a result here, nothing to be mended
+    // Drift is a result here, nothing to be mended.
+    options.drift_tolerance = std::numeric_limits<double>::max();
     return options;
 }
 

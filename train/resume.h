@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,7 +44,7 @@ TrainingHistory resumed_history(const CheckpointInfo& checkpoint, const Training
 // What was done before a run stopped at a checkpoint: bits/dim of the validation images in eval.csv.
 struct Evaluated {
     std::optional<double> raw, ema;  // at the checkpoint's step
-    double best = 1e300;             // EMA, of all; where there is a best.h5
+    double best = std::numeric_limits<double>::infinity();  // EMA, of all; where there is a best.h5
 };
 Evaluated read_evaluations(const RunFolder& folder, index_t step);
 

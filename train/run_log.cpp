@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <limits>
 
 #include "inference/model_file.h"
 #include "kernels/error.h"
@@ -134,11 +136,11 @@ void RunLog::draw(const TrainingProgress& progress) {
     last_draw_ = Clock::now();
     const double elapsed = seconds_since(start_);
     std::string eta = "no limit set";
-    double left = 1e300;
+    double left = std::numeric_limits<double>::infinity();
     const double fraction = total_fraction(progress);
     if (fraction > first_fraction_) left = elapsed * (1 - fraction) / (fraction - first_fraction_);
     if (options_.max_minutes > 0) left = std::min(left, options_.max_minutes * 60 - elapsed);
-    if (left < 1e300) eta = duration_text(std::max(0.0, left)) + " left";
+    if (std::isfinite(left)) eta = duration_text(std::max(0.0, left)) + " left";
     std::fprintf(stderr, "\r\033[Kstep %lld, %s", static_cast<long long>(progress.step), eta.c_str());
     std::fflush(stderr);
 }
