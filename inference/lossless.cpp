@@ -8,6 +8,7 @@
 
 #include "kernels/error.h"
 #include "kernels/math.h"
+#include "kernels/squeeze_split.h"
 
 namespace glow {
 namespace {
@@ -76,16 +77,16 @@ struct Affine {
     return {-in_cells(mean), ratio_of(exp_of(-static_cast<double>(logs)))};
 }
 
-// [N, H, W, C] -> [N, H/2, W/2, 4C], output channel 4c + 2dy + dx; and back. f(place before, place after).
+// f(place before, place after) for every value that a squeeze moves.
 template <class F>
 void each_squeezed(index_t N, const Shape& squeezed, F f) {
-    const index_t H = squeezed.H, W = squeezed.W, C = squeezed.C / 4;
-    for (index_t n = 0; n < N; ++n)
-        for (index_t y = 0; y < 2 * H; ++y)
-            for (index_t x = 0; x < 2 * W; ++x)
-                for (index_t c = 0; c < C; ++c)
-                    f(((n * 2 * H + y) * 2 * W + x) * C + c,
-                      ((n * H + y / 2) * W + x / 2) * 4 * C + 4 * c + 2 * (y % 2) + x % 2);
+    const index_t W = squeezed.W, C = squeezed.C / 4;
+    for (index_t q = 0; q < N * squeezed.H; ++q)
+        for (index_t x = 0; x < W; ++x)
+            for (index_t c = 0; c < C; ++c) {
+                const SqueezeBlock block(2 * W, C, q, x, c);
+                for (int i = 0; i < 4; ++i) f(block.before(i), block.after(i));
+            }
 }
 
 }  // namespace
@@ -120,7 +121,8 @@ std::int64_t scale_back(BitStack& stack, const Ratio& ratio, std::int64_t y) {
 
 IntegerMixing IntegerMixing::of(index_t C, const double* matrix, const double* shift,
                                 const std::string& name) {
-    // Gauss with the largest pivot of each column, so that |L| <= 1.
+    // Gauss with the largest pivot of each column, so that |L| <= 1. Not Solver::factorize(): LAPACK rounds
+    // differently, and files that were written by these numbers would no longer decode.
     std::vector<double> a(matrix, matrix + C * C);
     IntegerMixing mixing;
     mixing.C = C;

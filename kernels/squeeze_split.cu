@@ -21,12 +21,8 @@ struct Squeeze {
     const T* from;
     T* to;
     GLOW_HD void operator()(index_t q, index_t, index_t x, index_t c) const {
-        const T* const corner = from + (2 * q * W + 2 * x) * C + c;
-        T* const out = to + ((q * (W / 2) + x) * C + c) * 4;
-        out[0] = corner[0];
-        out[1] = corner[C];
-        out[2] = corner[W * C];
-        out[3] = corner[W * C + C];
+        const SqueezeBlock block(W, C, q, x, c);
+        for (int i = 0; i < 4; ++i) to[block.after(i)] = from[block.before(i)];
     }
 };
 
@@ -37,12 +33,8 @@ struct Unsqueeze {
     const T* from;
     T* to;
     GLOW_HD void operator()(index_t q, index_t, index_t x, index_t c) const {
-        T* const corner = to + (2 * q * W + 2 * x) * C + c;
-        const T* const in = from + ((q * (W / 2) + x) * C + c) * 4;
-        corner[0] = in[0];
-        corner[C] = in[1];
-        corner[W * C] = in[2];
-        corner[W * C + C] = in[3];
+        const SqueezeBlock block(W, C, q, x, c);
+        for (int i = 0; i < 4; ++i) to[block.before(i)] = from[block.after(i)];
     }
 };
 

@@ -6,8 +6,18 @@
 
 namespace glow::inline GLOW_REAL {
 
-// [N, H, W, C] -> [N, H/2, W/2, 4C], output channel c*4 + dy*2 + dx (spec section 1). In place; H, W, C are
-// the sizes before. scratch: N*H*W*C elements, overwritten.
+// A 2x2 block of channel c: its element i = dy*2 + dx is before(i) in [N, H, W, C] and after(i) in
+// [N, H/2, W/2, 4C], in channel c*4 + i (spec section 1). q = n * (H/2) + y: row of blocks; x: block of the row.
+struct SqueezeBlock {
+    index_t corner, first;  // of element 0, before and after
+    index_t row, pixel;     // steps of dy and dx before the squeeze
+    GLOW_HD SqueezeBlock(index_t W, index_t C, index_t q, index_t x, index_t c)
+        : corner((2 * q * W + 2 * x) * C + c), first(((q * (W / 2) + x) * C + c) * 4), row(W * C), pixel(C) {}
+    GLOW_HD index_t before(int i) const { return corner + (i >> 1) * row + (i & 1) * pixel; }
+    GLOW_HD index_t after(int i) const { return first + i; }
+};
+
+// [N, H, W, C] -> [N, H/2, W/2, 4C] by SqueezeBlock. In place; H, W, C are the sizes before. scratch: N*H*W*C elements, overwritten.
 template <class T>
 void squeeze(const Exec& exec, index_t N, index_t H, index_t W, index_t C, T* h, T* scratch);
 
