@@ -333,21 +333,20 @@ LosslessCoder::Borrowed LosslessCoder::encode(BitStack& stack, index_t N, const 
                 (std::int64_t{1} << (kFractionBits - 1));
     }
     look();
-    std::vector<Glow::Level>& levels = model_.glow().levels();
-    for (std::size_t l = 0; l < levels.size(); ++l) {
-        Glow::Level& level = levels[l];
-        const index_t C = level.shape.C, rows = N * level.shape.pixels();
-        moved_.resize(x_.size());
-        each_squeezed(N, level.shape, [&](index_t from, index_t to) { moved_[to] = x_[from]; });
-        x_.swap(moved_);
-        for (std::size_t k = 0; k < level.steps.size(); ++k) {
+    model_.glow().for_each_layer(
+        [&](Glow::Level& level) {
+            moved_.resize(x_.size());
+            each_squeezed(N, level.shape, [&](index_t from, index_t to) { moved_[to] = x_[from]; });
+            x_.swap(moved_);
+        },
+        [&](Glow::Level& level, Glow::Step& step, index_t l, index_t k) {
+            const index_t C = level.shape.C, rows = N * level.shape.pixels();
             for (index_t row = 0; row < rows; ++row) mixings_[l][k].forward(stack, &x_[row * C]);
             look();
-            couple(stack, Way::forward, level, level.steps[k]->coupling, N);
+            couple(stack, Way::forward, level, step.coupling, N);
             look();
-        }
-        if (level.split) code_split(stack, Way::forward, level, N);
-    }
+        },
+        [&](Glow::Level& level) { code_split(stack, Way::forward, level, N); });
     code_top(stack, Way::forward, N, labels);
     if (config().y_cond)
         for (index_t n = 0; n < N; ++n)
@@ -360,19 +359,18 @@ void LosslessCoder::decode(BitStack& stack, index_t N, std::uint8_t* pixels, std
         for (index_t n = N; n-- > 0;)
             labels[n] = static_cast<std::int32_t>(stack.pop(static_cast<std::uint64_t>(config().n_classes)));
     code_top(stack, Way::inverse, N, labels);
-    std::vector<Glow::Level>& levels = model_.glow().levels();
-    for (std::size_t l = levels.size(); l-- > 0;) {
-        Glow::Level& level = levels[l];
-        const index_t C = level.shape.C, rows = N * level.shape.pixels();
-        if (level.split) code_split(stack, Way::inverse, level, N);
-        for (std::size_t k = level.steps.size(); k-- > 0;) {
-            couple(stack, Way::inverse, level, level.steps[k]->coupling, N);
+    model_.glow().for_each_layer_backwards(
+        [&](Glow::Level& level) { code_split(stack, Way::inverse, level, N); },
+        [&](Glow::Level& level, Glow::Step& step, index_t l, index_t k) {
+            const index_t C = level.shape.C, rows = N * level.shape.pixels();
+            couple(stack, Way::inverse, level, step.coupling, N);
             for (index_t row = rows; row-- > 0;) mixings_[l][k].inverse(stack, &x_[row * C]);
-        }
-        moved_.resize(x_.size());
-        each_squeezed(N, level.shape, [&](index_t from, index_t to) { moved_[from] = x_[to]; });
-        x_.swap(moved_);
-    }
+        },
+        [&](Glow::Level& level) {
+            moved_.resize(x_.size());
+            each_squeezed(N, level.shape, [&](index_t from, index_t to) { moved_[from] = x_[to]; });
+            x_.swap(moved_);
+        });
     const int bits = config().n_bits, noise = kFractionBits - bits;
     for (std::size_t i = x_.size(); i-- > 0;) {
         const std::int64_t x = x_[i] + (std::int64_t{1} << (kFractionBits - 1)), bin = x >> noise;

@@ -116,15 +116,13 @@ void Glow::initialize(const Context& context, Flow& flow) {
     const Trace trace("initialize");
     fill(context.exec, flow.N, 0.0, flow.logdet);
     fill(context.exec, flow.N, 0.0, flow.prior);
-    for (Level& level : levels_) {
-        level.squeeze.forward(context, flow);
-        for (auto& step : level.steps) {
-            const Trace step_trace(step->name);
-            step->mixing.initialize(context, flow);
-            step->coupling.initialize(context, flow);
-        }
-        if (level.split) level.split->forward(context, flow);
-    }
+    for_each_layer([&](Level& level) { level.squeeze.forward(context, flow); },
+                   [&](Level&, Step& step, index_t, index_t) {
+                       const Trace step_trace(step.name);
+                       step.mixing.initialize(context, flow);
+                       step.coupling.initialize(context, flow);
+                   },
+                   [&](Level& level) { level.split->forward(context, flow); });
     top_->derive(context);
     top_->forward(context, flow);
     if (classifier_) classifier_->forward(context, flow);
@@ -160,20 +158,17 @@ void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations
     const bool with_logdets = !context.exec.tuned_for_gpu();
     fill(context.exec, flow.N, 0.0, flow.logdet);
     fill(context.exec, flow.N, 0.0, flow.prior);
-    for (std::size_t l = 0; l < levels_.size(); ++l) {
-        Level& level = levels_[l];
-        level.squeeze.forward(context, flow);
-        for (std::size_t k = 0; k < level.steps.size(); ++k) {
-            auto& [mixing, coupling, name] = *level.steps[k];
-            const Trace step_trace(name);
-            const SavedActivations::Step* const step =
-                save(context, saved, static_cast<index_t>(l), static_cast<index_t>(k), flow);
-            mixing.forward(context, flow, with_logdets);
-            coupling.forward(context, flow, step != nullptr ? step->saved_maps() : nullptr);
-        }
-        if (level.split) level.split->forward(context, flow);
-        if (level.split && to_eps) level.split->encode(context, flow);
-    }
+    for_each_layer([&](Level& level) { level.squeeze.forward(context, flow); },
+                   [&](Level&, Step& step, index_t l, index_t k) {
+                       const Trace step_trace(step.name);
+                       const SavedActivations::Step* const kept = save(context, saved, l, k, flow);
+                       step.mixing.forward(context, flow, with_logdets);
+                       step.coupling.forward(context, flow, kept != nullptr ? kept->saved_maps() : nullptr);
+                   },
+                   [&](Level& level) {
+                       level.split->forward(context, flow);
+                       if (to_eps) level.split->encode(context, flow);
+                   });
     top_->forward(context, flow);
     if (classifier_) classifier_->forward(context, flow);
 }
@@ -237,17 +232,17 @@ void Glow::decode(const Context& context, Flow& flow) {
 
 // from_eps: the latents of splits are standard normal.
 void Glow::invert_levels(const Context& context, Flow& flow, bool from_eps) {
-    for (std::size_t l = levels_.size(); l-- > 0;) {
-        Level& level = levels_[l];
-        if (level.split && from_eps) level.split->decode(context, flow);
-        if (level.split) level.split->inverse(context, flow);
-        for (std::size_t k = level.steps.size(); k-- > 0;) {
-            const Trace step_trace(level.steps[k]->name);
-            level.steps[k]->coupling.inverse(context, flow);
-            level.steps[k]->mixing.inverse(context, flow);
-        }
-        level.squeeze.inverse(context, flow);
-    }
+    for_each_layer_backwards(
+        [&](Level& level) {
+            if (from_eps) level.split->decode(context, flow);
+            level.split->inverse(context, flow);
+        },
+        [&](Level&, Step& step, index_t, index_t) {
+            const Trace step_trace(step.name);
+            step.coupling.inverse(context, flow);
+            step.mixing.inverse(context, flow);
+        },
+        [&](Level& level) { level.squeeze.inverse(context, flow); });
 }
 
 MemoryPolicy Glow::policy_within(index_t N, std::size_t bytes) const {

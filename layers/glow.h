@@ -147,6 +147,26 @@ class Glow {
         std::optional<Split> split;           // all but the last level
     };
     std::vector<Level>& levels() { return levels_; }
+    // The order of forward: squeeze(level), step(level, step, l, k) for its steps, split(level) where it has one.
+    template <class OnSqueeze, class OnStep, class OnSplit>
+    void for_each_layer(OnSqueeze squeeze, OnStep step, OnSplit split) {
+        for (index_t l = 0; l < std::ssize(levels_); ++l) {
+            Level& level = levels_[l];
+            squeeze(level);
+            for (index_t k = 0; k < std::ssize(level.steps); ++k) step(level, *level.steps[k], l, k);
+            if (level.split) split(level);
+        }
+    }
+    // The reverse order, of inverse.
+    template <class OnSplit, class OnStep, class OnSqueeze>
+    void for_each_layer_backwards(OnSplit split, OnStep step, OnSqueeze squeeze) {
+        for (index_t l = std::ssize(levels_); l-- > 0;) {
+            Level& level = levels_[l];
+            if (level.split) split(level);
+            for (index_t k = std::ssize(level.steps); k-- > 0;) step(level, *level.steps[k], l, k);
+            squeeze(level);
+        }
+    }
     TopPrior& top() { return *top_; }
 
   private:

@@ -54,20 +54,22 @@ std::vector<Stage> pass_forward(const FailureContext& failed) {
         const bool runs = flow.N > 0;
         if (runs) fill(context.exec, flow.N, 0.0, flow.logdet);
         if (runs) fill(context.exec, flow.N, 0.0, flow.prior);
-        for (std::size_t l = 0; l < glow.levels().size(); ++l) {
-            Glow::Level& level = glow.levels()[l];
-            if (runs) level.squeeze.forward(context, flow);
-            for (std::size_t k = 0; k < level.steps.size(); ++k) {
-                const std::string step = fmt::format("level{}/step{}", l, k);
-                if (runs) level.steps[k]->mixing.forward(context, flow);
-                look(flow, step + "/mixing", "after the actnorm and mixing of " + step);
-                if (runs) level.steps[k]->coupling.forward(context, flow);
-                look(flow, step + "/coupling", "after " + step + "/coupling");
-            }
-            if (!level.split) continue;
-            if (runs) level.split->forward(context, flow);
-            look(flow, fmt::format("level{}/split", l), fmt::format("after level{}/split", l));
-        }
+        index_t split = 0;
+        glow.for_each_layer(
+            [&](Glow::Level& level) {
+                if (runs) level.squeeze.forward(context, flow);
+            },
+            [&](Glow::Level&, Glow::Step& step, index_t, index_t) {
+                if (runs) step.mixing.forward(context, flow);
+                look(flow, step.name + "/mixing", "after the actnorm and mixing of " + step.name);
+                if (runs) step.coupling.forward(context, flow);
+                look(flow, step.name + "/coupling", "after " + step.name + "/coupling");
+            },
+            [&](Glow::Level& level) {
+                if (runs) level.split->forward(context, flow);
+                const std::string name = fmt::format("level{}/split", split++);
+                look(flow, name, "after " + name);
+            });
         if (runs) glow.top().forward(context, flow);
         look(flow, "prior/top", "after prior/top");
         first = false;
