@@ -73,7 +73,7 @@ void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, co
             const std::vector<double> logdet = context.to_host(flow.logdet, count),
                                       prior = context.to_host(flow.prior, count);
             for (index_t n = 0; n < count; ++n)
-                scores.bits_per_dim[first + n] = glow.bits_per_dim(logdet[n] + prior[n]);
+                scores.bits_per_dim[first + n] = glow.config().bits_per_dim(logdet[n] + prior[n]);
         }
         const auto keep = [&](const double* values, double* wanted) {
             if (wanted != nullptr && values != nullptr)

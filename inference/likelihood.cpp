@@ -72,7 +72,7 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
             bounds[i].add(logdet[i] + prior[i]);
             if (complete)
                 result.bits_per_dim[i] +=
-                    glow.bits_per_dim(bounds[i].value()) / static_cast<double>(request.dequant_samples);
+                    glow.config().bits_per_dim(bounds[i].value()) / static_cast<double>(request.dequant_samples);
             result.logdet += logdet[i] * share / static_cast<double>(N);
             result.prior += prior[i] * share / static_cast<double>(N);
             if (!glow.has_classifier()) continue;
@@ -86,9 +86,7 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
 Breakdown break_down(LoadedModel& model, const Likelihoods& likelihoods) {
     const ModelConfig& config = model.glow().config();
     const Glow::ConstantLogdets constant = model.glow().constant_logdets(model.context());
-    const auto bits = [&](double nats) {
-        return -nats / (static_cast<double>(config.dimensions()) * std::log(2.0));
-    };
+    const auto bits = [&](double nats) { return -nats / config.nats_per_bit_dim(); };
     return {static_cast<double>(config.n_bits), bits(likelihoods.prior), bits(constant.actnorm),
             bits(constant.mixing), bits(likelihoods.logdet - constant.actnorm - constant.mixing)};
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/error.h"
+#include "kernels/math.h"
 
 namespace glow {
 namespace {
@@ -15,6 +16,14 @@ void check_range(const char* name, index_t value, index_t low, index_t high) {
 }
 
 }  // namespace
+
+double ModelConfig::nats_per_bit_dim() const {
+    return static_cast<double>(dimensions()) * kLn2;
+}
+
+double ModelConfig::bits_per_dim(double log_density) const {
+    return n_bits - log_density / nats_per_bit_dim();
+}
 
 std::string option_name(const char* field) {
     std::string name = field;

@@ -63,6 +63,10 @@ struct ModelConfig {
     double weight_y = 0;
 
     index_t dimensions() const { return image_height * image_width * channels; }  // D
+    // The nats in one bit/dim: D ln 2.
+    double nats_per_bit_dim() const;
+    // Bits/dim of an image with this log p in nats, the bins of its pixels included.
+    double bits_per_dim(double log_density) const;
     bool operator==(const ModelConfig&) const = default;
 };
 

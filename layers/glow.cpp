@@ -271,9 +271,4 @@ double Glow::network_units(const MemoryPolicy& policy) const {
     return units / work;
 }
 
-double Glow::bits_per_dim(double log_density) const {
-    const double D = static_cast<double>(config_.dimensions());
-    return config_.n_bits - log_density / (D * std::log(2.0));
-}
-
 }  // namespace glow::inline GLOW_REAL

@@ -130,9 +130,6 @@ class Glow {
     // maps are kept, 4 where every network is recomputed.
     double network_units(const MemoryPolicy& policy) const;
 
-    // log p in nats to bits/dim, the pixels' bins included.
-    double bits_per_dim(double log_density) const;
-
     // One step of flow and one level, for tests and tools that walk the flow by hand.
     struct Step {
         ActnormMixing mixing;

@@ -81,7 +81,7 @@ Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
     SavedActivations exact_saved(stored_, all);
     glow_.forward(context_, exact, &exact_saved);
 
-    const double dlogp = -1.0 / (static_cast<double>(D * flow.N) * std::log(2.0));
+    const double dlogp = -1.0 / (model.nats_per_bit_dim() * static_cast<double>(flow.N));
     const double dbits_y = model.weight_y / static_cast<double>(flow.N);
     Gradient gradient{dh, dlogp, dbits_y}, exact_gradient{dh_, dlogp, dbits_y};
     const auto backward = [&](const ParameterBlock& block, Flow& at, Gradient& beside,

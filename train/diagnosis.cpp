@@ -202,7 +202,7 @@ double typical_loss(const FailureContext& failed) {
         const std::vector<double> logdet = downloaded(context.exec, flow.N, flow.logdet),
                                   prior = downloaded(context.exec, flow.N, flow.prior);
         for (std::size_t n = 0; n < logdet.size(); ++n) {
-            const double bits = failed.glow.bits_per_dim(logdet[n] + prior[n]);
+            const double bits = failed.glow.config().bits_per_dim(logdet[n] + prior[n]);
             mine.push_back(std::isfinite(bits) ? bits : kInfinity);
         }
     }

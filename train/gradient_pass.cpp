@@ -66,14 +66,12 @@ void GradientPass::accumulate(const Batch& images, double batch_size, const Memo
     CudaGraph::Capture backward(*graphs.backward, exec, graph);
     if (backward.issues()) {
         glow_.add_logdets(context_, flow);
-        // bits/dim = n_bits - log p / (D ln 2), averaged over the batch.
-        const index_t D = glow_.config().dimensions();
-        Gradient gradient{dh_, -1.0 / (static_cast<double>(D) * kLn2 * batch_size),
-                          glow_.config().weight_y / batch_size};
+        const ModelConfig& model = glow_.config();  // the loss is a mean over the batch
+        Gradient gradient{dh_, -1.0 / (model.nats_per_bit_dim() * batch_size), model.weight_y / batch_size};
         update.begin_backward(last);
         glow_.backward(context_, flow, gradient, *saved, update);
-        dequantize_difference(exec, images.N, D, glow_.config().n_bits, batch.pixels, noise(batch), flow.h,
-                              difference_, partial_);
+        dequantize_difference(exec, images.N, model.dimensions(), model.n_bits, batch.pixels, noise(batch),
+                              flow.h, difference_, partial_);
         add_step_sums(exec, images.N, flow.logdet, flow.prior, flow.bits_y, flow.error_y, difference_, sums_,
                       partial_);
         update.end_backward(last);

@@ -139,7 +139,7 @@ std::vector<double> TrainedModel::bits_per_dim(const std::vector<std::uint8_t>& 
 std::vector<double> TrainedModel::log_prob(const std::vector<std::uint8_t>& images,
                                            const std::vector<std::int32_t>& labels, std::uint64_t seed) {
     std::vector<double> result = bits_per_dim(images, labels, seed);
-    for (double& value : result) value *= -static_cast<double>(state_->config().dimensions()) * std::log(2.0);
+    for (double& value : result) value *= -state_->config().nats_per_bit_dim();
     return result;
 }
 

@@ -61,7 +61,7 @@ std::vector<MemoryPolicy> Trainer::policies_to_try() const {
 
 void Trainer::summarize(const StepSums& sums, double N, StepResult& result) const {
     result.drift = sums.drift;
-    result.bits_per_dim = glow_.bits_per_dim(sums.log_density / N);
+    result.bits_per_dim = glow_.config().bits_per_dim(sums.log_density / N);
     result.bits_y = sums.bits_y / N;
     result.error_y = sums.error_y / N;
     result.loss = result.bits_per_dim + glow_.config().weight_y * result.bits_y;

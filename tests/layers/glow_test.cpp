@@ -229,8 +229,8 @@ TEST(Glow, BitsPerDimensionCountThePixelsBins) {
     const Glow glow(config, {});
     const double D = 192;
     // log p = -D ln(256) + log_density.
-    EXPECT_NEAR(glow.bits_per_dim(0), 8, 1e-14);
-    EXPECT_NEAR(glow.bits_per_dim(D * std::log(256.0)), 0, 1e-14);
+    EXPECT_NEAR(glow.config().bits_per_dim(0), 8, 1e-14);
+    EXPECT_NEAR(glow.config().bits_per_dim(D * std::log(256.0)), 0, 1e-14);
 }
 
 TEST(Glow, PrepareNamesTheBadLayer) {
