@@ -5,14 +5,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
-#include "kernels/reduce.h"
+#include "data/formats/hdf5_file.h"
+#include "data/grid.h"
+#include "inference/latents.h"
 #include "kernels/error.h"
 #include "kernels/gaussian.h"
+#include "kernels/reduce.h"
 #include "runtime/device.h"
-#include "data/grid.h"
-#include "data/formats/hdf5_file.h"
-#include "inference/latents.h"
 
 namespace glow {
 
@@ -57,27 +58,34 @@ const std::int32_t* FlowBuffers::labels_to_device(const Exec& exec, index_t N,
     return labels;
 }
 
-void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, const Batch& batch,
-              const Noise& noise, const Scores& scores) {
-    const index_t D = glow.config().dimensions();
+Scores Scores::from(index_t first) const {
+    const auto at = [first](double* values) { return values != nullptr ? values + first : nullptr; };
+    return {at(bits_per_dim), at(logdet), at(prior), at(bits_y), at(error_y)};
+}
+
+void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise, const Scores& scores) {
+    const Context& context = model.context;
+    const FlowBuffers& buffers = model.buffers;
+    Glow& glow = model.glow;
+    const ModelConfig& config = glow.config();
+    const index_t D = config.dimensions();
     for (index_t first = 0; first < batch.N; first += buffers.capacity) {
         const index_t count = std::min(buffers.capacity, batch.N - first);
         const Batch part = buffers.to_device(context.exec, batch.part(first, count, D), D);
         Flow flow = buffers.flow(count, part.labels);
         Noise part_noise = noise;
         part_noise.item = part.numbers;
-        dequantize(context.exec, count, D, glow.config().n_bits, part.pixels, part_noise, flow.h);
+        dequantize(context.exec, count, D, config.n_bits, part.pixels, part_noise, flow.h);
         glow.forward(context, flow);
         if (context.counting()) continue;
         if (scores.bits_per_dim != nullptr) {
             const std::vector<double> logdet = context.to_host(flow.logdet, count),
                                       prior = context.to_host(flow.prior, count);
             for (index_t n = 0; n < count; ++n)
-                scores.bits_per_dim[first + n] = glow.config().bits_per_dim(logdet[n] + prior[n]);
+                scores.bits_per_dim[first + n] = config.bits_per_dim(logdet[n] + prior[n]);
         }
         const auto keep = [&](const double* values, double* wanted) {
-            if (wanted != nullptr && values != nullptr)
-                download(context.exec, count, values, wanted + first);
+            if (wanted != nullptr && values != nullptr) download(context.exec, count, values, wanted + first);
         };
         keep(flow.logdet, scores.logdet);
         keep(flow.prior, scores.prior);
@@ -86,20 +94,39 @@ void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, co
     }
 }
 
-void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, index_t first, index_t count,
-            double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels,
-            double* largest) {
+void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& part,
+                    const Noise& noise, std::uint64_t draw, const Scores& scores,
+                    const std::function<void(index_t done)>& progress) {
+    const index_t at_once = std::min(model.buffers.capacity, part.count), end = part.first + part.count;
+    std::vector<index_t> order(static_cast<std::size_t>(at_once));
+    std::vector<std::uint64_t> numbers(order.size());
+    std::vector<std::uint8_t> pixels(order.size() * static_cast<std::size_t>(images.set().image_bytes()));
+    for (index_t first = part.first; first < end; first += at_once) {
+        const index_t count = std::min(at_once, end - first);
+        std::iota(order.begin(), order.begin() + count, first);
+        for (index_t n = 0; n < count; ++n) numbers[n] = static_cast<std::uint64_t>(order[n]) | draw << 40;
+        images.gather(order.data(), count, pixels.data());
+        evaluate(model, {count, pixels.data(), numbers.data(), images.labels(first)}, noise,
+                 scores.from(first));
+        if (progress) progress(first + count - part.first);
+    }
+}
+
+void sample(const RunnableModel& model, const SampleRequest& request, std::uint8_t* pixels, double* largest) {
+    const Context& context = model.context;
+    const FlowBuffers& buffers = model.buffers;
+    Glow& glow = model.glow;
     const index_t D = glow.config().dimensions();
-    for (index_t done = 0; done < count; done += buffers.capacity) {
-        const index_t images = std::min(buffers.capacity, count - done);
-        const std::int32_t* const classes = labels != nullptr ? labels + done : nullptr;
+    for (index_t done = 0; done < request.count; done += buffers.capacity) {
+        const index_t images = std::min(buffers.capacity, request.count - done);
+        const std::int32_t* const classes = request.labels != nullptr ? request.labels + done : nullptr;
         Flow flow = buffers.flow(images, buffers.labels_to_device(context.exec, images, classes));
         // Part by part, for a part of all images lies together. A block of noise is 4 numbers; every part
         // holds a multiple of 4: 4 channels and more at the top, even H and W where a level is split.
         for (const LatentPart& part : latent_parts(glow.config()))
-            gaussian_noise(context.exec, {images, 1, part.shape.size(), part.shape.size()}, seed,
-                           static_cast<std::uint64_t>(first + done),
-                           static_cast<std::uint64_t>(part.offset / 4), temperature,
+            gaussian_noise(context.exec, {images, 1, part.shape.size(), part.shape.size()}, request.seed,
+                           static_cast<std::uint64_t>(request.first + done),
+                           static_cast<std::uint64_t>(part.offset / 4), request.temperature,
                            flow.h + images * part.offset);
         glow.decode(context, flow);
         std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + done * D;
@@ -212,10 +239,11 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
     const std::uint8_t pixel = 0;
     const std::uint64_t number = 0;
     const std::int32_t label = 0;
-    evaluate(counting_context, *glow_, buffers_, {images, &pixel, &number, &label}, {}, {});
+    const RunnableModel counted{counting_context, *glow_, buffers_};
+    evaluate(counted, {images, &pixel, &number, &label}, {}, {});
     std::uint8_t sampled = 0;
     double largest = 0;
-    sample(counting_context, *glow_, buffers_, 0, images, 1.0, 0, &label, &sampled, &largest);
+    sample(counted, {.count = images, .labels = &label}, &sampled, &largest);
 
     memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
     context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));

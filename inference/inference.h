@@ -3,15 +3,16 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "data/batch.h"
+#include "data/dataset.h"
+#include "inference/model_file.h"
 #include "kernels/dequantize.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
-#include "inference/model_file.h"
-#include "data/batch.h"
-#include "data/dataset.h"
 
 namespace glow {
 
@@ -36,23 +37,41 @@ struct FlowBuffers {
     }
 };
 
+// A model whose weights are bound and derived, and the buffers that images pass through.
+struct RunnableModel {
+    const Context& context;
+    Glow& glow;
+    const FlowBuffers& buffers;
+};
+
 // Where evaluate() leaves what it finds, [N] each; nullptr: not wanted.
 struct Scores {
     double* bits_per_dim = nullptr;
     double *logdet = nullptr, *prior = nullptr;    // nats
     double *bits_y = nullptr, *error_y = nullptr;  // left alone where the model has no classifier
-};
-// Scores of every image, with noise `noise` (its item numbers are the batch's). `glow` must be prepared; a
-// conditional one reads the batch's labels. Any N.
-void evaluate(const Context& context, Glow& glow, const FlowBuffers& buffers, const Batch& batch,
-              const Noise& noise, const Scores& scores);
 
-// Samples number first .. first + count - 1 of `seed` at a temperature into pixels [count, H, W, C], each a
-// function of seed and number, however many are made at once. labels [count]: their classes, of a conditional
-// model. largest [count]: of each the largest |x| before it became pixels, infinite where it is not finite;
-// nullptr: not wanted.
-void sample(const Context& context, Glow& glow, const FlowBuffers& buffers, index_t first, index_t count,
-            double temperature, std::uint64_t seed, const std::int32_t* labels, std::uint8_t* pixels,
+    Scores from(index_t first) const;  // those of images first, first + 1, ...
+};
+// Scores of every image, with noise `noise` (its item numbers are the batch's). A conditional model reads the
+// batch's labels. Any N.
+void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise, const Scores& scores);
+// Scores of the images `part` of a split, read as many at a time as pass the model together, into elements
+// part.first on of the arrays. Draw d of image i has the noise of item i + 2^40 d. progress: images done.
+void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& part,
+                    const Noise& noise, std::uint64_t draw, const Scores& scores,
+                    const std::function<void(index_t done)>& progress = nullptr);
+
+struct SampleRequest {
+    index_t count = 0;
+    double temperature = 0.7;
+    std::uint64_t seed = 0;
+    const std::int32_t* labels = nullptr;  // [count]: their classes, of a conditional model
+    index_t first = 0;                     // number of the first one
+};
+// Samples into pixels [count, H, W, C], each a function of seed and number, however many are made at once.
+// largest [count]: of each the largest |x| before it became pixels, infinite where it is not finite; nullptr:
+// not wanted.
+void sample(const RunnableModel& model, const SampleRequest& request, std::uint8_t* pixels,
             double* largest = nullptr);
 
 // What an image was before it became pixels: of decoded latents in flow.h, [flow.N] as sample() gives it.
@@ -106,6 +125,7 @@ class LoadedModel {
     bool used_ema() const { return used_ema_; }
     const Context& context() const { return *context_; }
     const FlowBuffers& buffers() const { return buffers_; }
+    RunnableModel runnable() { return {*context_, *glow_, buffers_}; }
 
   private:
     CheckpointInfo info_;

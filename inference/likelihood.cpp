@@ -1,4 +1,3 @@
-// Draws, bounds and parts.
 #include "inference/likelihood.h"
 
 #include <fmt/format.h>
@@ -33,36 +32,27 @@ class LogMeanExp {
 }  // namespace
 
 Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const LikelihoodRequest& request) {
-    Glow& glow = model.glow();
-    const index_t all = images.N(), D = glow.config().dimensions();
-    const auto N = static_cast<std::size_t>(all);
+    const ModelConfig& config = model.glow().config();
+    const bool classifies = model.glow().has_classifier();
+    const auto N = static_cast<std::size_t>(images.N());
     const index_t draws = request.dequant_samples * request.iw_samples;
-    const Noise noise{request.uniform, request.seed, Purpose::evaluate, nullptr};
+    const Noise noise{request.dequant == Dequantization::uniform, request.seed, Purpose::evaluate, nullptr};
     Likelihoods result;
     result.bits_per_dim.assign(N, 0.0);
-    if (glow.has_classifier()) {
+    if (classifies) {
         result.bits_y.assign(N, 0.0);
         result.error_y.assign(N, 0.0);
     }
     std::vector<double> logdet(N), prior(N), bits_y(N), error_y(N);
-    std::vector<index_t> order(N);
-    std::iota(order.begin(), order.end(), index_t{0});
-    std::vector<std::uint64_t> numbers(N);
-    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(std::min(request.batch, all) * D));
     std::vector<LogMeanExp> bounds;
     for (index_t draw = 0; draw < draws; ++draw) {
-        for (std::size_t i = 0; i < N; ++i)
-            numbers[i] = static_cast<std::uint64_t>(i) | static_cast<std::uint64_t>(draw) << 40;
         if (draw % request.iw_samples == 0) bounds.assign(N, {});
-        for (index_t first = 0; first < all; first += request.batch) {
-            const index_t count = std::min(request.batch, all - first);
-            images.gather(order.data() + first, count, pixels.data());
-            evaluate(model.context(), glow, model.buffers(),
-                     {count, pixels.data(), numbers.data() + first, images.labels(first)}, noise,
-                     {nullptr, logdet.data() + first, prior.data() + first, bits_y.data() + first,
-                      error_y.data() + first});
-            if (request.progress) request.progress(draw * all + first + count, draws * all);
-        }
+        evaluate_split(model.runnable(), images, {0, images.N()}, noise, static_cast<std::uint64_t>(draw),
+                       {nullptr, logdet.data(), prior.data(), bits_y.data(), error_y.data()},
+                       [&](index_t done) {
+                           if (request.progress)
+                               request.progress(draw * images.N() + done, draws * images.N());
+                       });
         const double share = 1.0 / static_cast<double>(draws);
         const bool complete = (draw + 1) % request.iw_samples == 0;
         for (std::size_t i = 0; i < N; ++i) {
@@ -72,10 +62,10 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
             bounds[i].add(logdet[i] + prior[i]);
             if (complete)
                 result.bits_per_dim[i] +=
-                    glow.config().bits_per_dim(bounds[i].value()) / static_cast<double>(request.dequant_samples);
+                    config.bits_per_dim(bounds[i].value()) / static_cast<double>(request.dequant_samples);
             result.logdet += logdet[i] * share / static_cast<double>(N);
             result.prior += prior[i] * share / static_cast<double>(N);
-            if (!glow.has_classifier()) continue;
+            if (!classifies) continue;
             result.bits_y[i] += bits_y[i] * share;
             result.error_y[i] += error_y[i] * share;
         }

@@ -11,15 +11,13 @@
 namespace glow {
 
 struct LikelihoodRequest {
-    // false: noise 1/2, one draw. true: draw d of image i is Philox stream (seed, Purpose::evaluate, i + 2^40
-    // d).
-    bool uniform = true;
+    // uniform: draw d of image i is Philox stream (seed, Purpose::evaluate, i + 2^40 d).
+    Dequantization dequant = Dequantization::uniform;
     std::uint64_t seed = 0;
     // Of every image: the mean over dequant_samples bounds, each from iw_samples draws of its own,
     // log p(image) >= E[log (1/S) sum_s p(x + u_s)]. More draws a bound: tighter in expectation. Bound d
     // takes draws d S .. d S + S - 1.
     index_t dequant_samples = 1, iw_samples = 1;
-    index_t batch = 64;                                       // images at once
     std::function<void(index_t done, index_t all)> progress;  // images times draws; may be empty
 };
 

@@ -30,33 +30,33 @@ std::optional<GridSize> sheet_grid(const ModelConfig& model) {
     return grid;
 }
 
-std::optional<SampleSheet> sample_sheet(const Context& context, Glow& glow, const FlowBuffers& buffers,
-                                        std::uint64_t seed) {
-    const ModelConfig& model = glow.config();
-    const std::optional<GridSize> grid = sheet_grid(model);
+std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_t seed) {
+    const ModelConfig& config = model.glow.config();
+    const std::optional<GridSize> grid = sheet_grid(config);
     if (!grid) return {};
-    const index_t N = grid->tiles(), D = model.dimensions();
+    Communicator& processes = model.context.communicator;
+    const index_t N = grid->tiles(), D = config.dimensions();
     const std::vector<std::int32_t> classes =
-        column_classes(N, grid->columns, std::max<index_t>(1, model.n_classes));
-    const Slice mine = context.communicator.slice(N);
+        column_classes(N, grid->columns, std::max<index_t>(1, config.n_classes));
+    const Slice mine = processes.slice(N);
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
     std::vector<double> largest(static_cast<std::size_t>(N));
     std::vector<Panel> panels;
     std::string no_images;
     for (const double temperature : kSheetTemperatures) {
-        sample(context, glow, buffers, mine.first, mine.count, temperature, seed, classes.data() + mine.first,
+        sample(model, {mine.count, temperature, seed, classes.data() + mine.first, mine.first},
                pixels.data() + mine.first * D, largest.data() + mine.first);
-        context.communicator.all_gather_slices(N, static_cast<std::size_t>(D), pixels.data());
-        context.communicator.all_gather_slices(N, sizeof(double), largest.data());
-        if (!context.communicator.is_root()) continue;
-        cross_out_not_finite(model, N, largest.data(), pixels.data());
+        processes.all_gather_slices(N, static_cast<std::size_t>(D), pixels.data());
+        processes.all_gather_slices(N, sizeof(double), largest.data());
+        if (!processes.is_root()) continue;
+        cross_out_not_finite(config, N, largest.data(), pixels.data());
         SampleHealth found;
         found.add(N, largest.data());
         const std::string label = fmt::format("T = {:g}", temperature);
         if (found.any())
             no_images += fmt::format("{}{}: {}", no_images.empty() ? "" : "; ", label, found.text());
-        panels.push_back({label, tile_images(pixels.data(), N, model.image_height, model.image_width,
-                                             model.channels, *grid)});
+        panels.push_back({label, tile_images(pixels.data(), N, config.image_height, config.image_width,
+                                             config.channels, *grid)});
     }
     if (panels.empty()) return {};
     // Wide panels two a row, others four.

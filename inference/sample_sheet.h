@@ -26,7 +26,6 @@ struct SampleSheet {
 // Images of the weights that `glow` is bound to. Image i of every panel is made of the noise of sample i of
 // `seed`, times the temperature. Collective: every process makes its share of the images, and the first one
 // the sheet, which elsewhere is nothing, as it is where there is no grid.
-std::optional<SampleSheet> sample_sheet(const Context& context, Glow& glow, const FlowBuffers& buffers,
-                                        std::uint64_t seed);
+std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_t seed);
 
 }  // namespace glow

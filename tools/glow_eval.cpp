@@ -58,11 +58,10 @@ void run(const CommandLine& command, const Options& options) {
     ProgressLine progress(command, "images");
     const bool uniform = options.dequant == "uniform";
     LikelihoodRequest request;
-    request.uniform = uniform;
+    request.dequant = uniform ? Dequantization::uniform : Dequantization::center;
     request.seed = options.seed;
     request.dequant_samples = uniform ? options.dequant_samples : 1;  // without noise all draws are the same
     request.iw_samples = options.iw_samples;
-    request.batch = options.batch;
     request.progress = [&](index_t done, index_t all) { progress.show(done, all); };
     const Likelihoods found = likelihoods(loaded, images, request);
 

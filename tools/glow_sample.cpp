@@ -83,8 +83,9 @@ void run(const CommandLine& command, const Options& options) {
     std::vector<double> largest(static_cast<std::size_t>(grid.tiles()));
     std::vector<index_t> not_finite, out_of_range;
     for (std::size_t i = 0; i < panels.size(); ++i) {
-        sample(loaded.context(), loaded.glow(), loaded.buffers(), 0, grid.tiles(), temperatures[i],
-               options.seed, classes.empty() ? nullptr : classes.data(), pixels.data(), largest.data());
+        sample(loaded.runnable(),
+               {grid.tiles(), temperatures[i], options.seed, classes.empty() ? nullptr : classes.data()},
+               pixels.data(), largest.data());
         SampleHealth found;
         found.add(grid.tiles(), largest.data());
         not_finite.push_back(found.not_finite);

@@ -102,13 +102,11 @@ std::vector<std::uint64_t> numbers_from(index_t first, index_t N) {
 struct TrainedModel::State {
     State(const std::string& checkpoint, const LoadOptions& options)
         : backend(parse_device(options.device), options.threads),
-          batch(std::clamp<index_t>(options.batch, 1, index_t{1} << 20)),
           model(find_checkpoint(checkpoint), options.averaged, parse_name<Precision>(options.precision),
-                batch, backend) {}
+                std::clamp<index_t>(options.batch, 1, index_t{1} << 20), backend) {}
     const ModelConfig& config() { return model.glow().config(); }
 
     Backend backend;
-    index_t batch;
     LoadedModel model;
 };
 
@@ -132,7 +130,6 @@ std::vector<double> TrainedModel::bits_per_dim(const std::vector<std::uint8_t>& 
     check_labels(state_->config(), set.N, labels);
     LikelihoodRequest request;
     request.seed = seed;
-    request.batch = state_->batch;
     return likelihoods(state_->model, std::move(set), request).bits_per_dim;
 }
 
@@ -150,8 +147,8 @@ std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, double temperatur
     check_labels(state_->config(), N, labels);
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * state_->config().dimensions()));
     std::vector<double> largest(static_cast<std::size_t>(N));
-    glow::sample(state_->model.context(), state_->model.glow(), state_->model.buffers(), 0, N, temperature,
-                 seed, labels.empty() ? nullptr : labels.data(), pixels.data(), largest.data());
+    glow::sample(state_->model.runnable(), {N, temperature, seed, labels.empty() ? nullptr : labels.data()},
+                 pixels.data(), largest.data());
     cross_out_not_finite(state_->config(), N, largest.data(), pixels.data());
     return pixels;
 }

@@ -27,10 +27,9 @@ MemoryPlan dry_run(const TrainingOptions& options, index_t init_images, const Ba
     trainer.initialize({slice_of(init_images, 0, processes).count, &pixel, &number, &label});
     trainer.step(batch, {});
     if (options.audit_every > 0) trainer.audit(batch);
-    evaluate(trainer.context(), trainer.glow(), trainer.buffers(), batch, {}, {});
+    evaluate(trainer.runnable(), batch, {}, {});
     double largest = 0;
-    sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, trainer.buffers().capacity, 1.0, 0,
-           &label, &pixel, &largest);
+    sample(trainer.runnable(), {.count = trainer.buffers().capacity, .labels = &label}, &pixel, &largest);
     const MemoryBytes bytes = memory.peak();
     return {bytes, at(bytes, Category::stored), trainer.policy(),
             trainer.glow().network_units(trainer.policy())};

@@ -421,8 +421,7 @@ void Run::evaluate_valid() {
 // Compressed and written beside the steps that follow.
 void Run::draw_samples() {
     trainer_->use(true);
-    std::optional<SampleSheet> sheet =
-        sample_sheet(trainer_->context(), trainer_->glow(), trainer_->buffers(), options_.seed);
+    std::optional<SampleSheet> sheet = sample_sheet(trainer_->runnable(), options_.seed);
     wait_for_samples();
     if (!sheet) return;
     if (!sheet->no_images.empty())

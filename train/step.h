@@ -92,6 +92,7 @@ class Trainer {
     // Binds the raw or the averaged weights for evaluate() and sample(), and derives from them.
     void use(bool ema) { derive(ema ? weights_.ema : weights_.params); }
     const FlowBuffers& buffers() const { return gradient_.buffers(); }
+    RunnableModel runnable() { return {context_, glow_, gradient_.buffers()}; }
 
   private:
     std::vector<MemoryPolicy> policies_to_try() const;

@@ -15,8 +15,7 @@ TEST(Inference, MoreImagesThanTheBuffersHoldAreTakenInParts) {
     const Noise noise{true, 1, Purpose::evaluate, nullptr};
     const auto bits_of = [&](index_t first, index_t count) {
         std::vector<double> bits(static_cast<std::size_t>(count));
-        evaluate(trainer.context(), trainer.glow(), trainer.buffers(),
-                 images.batch().part(first, count, options.model.dimensions()), noise,
+        evaluate(trainer.runnable(), images.batch().part(first, count, options.model.dimensions()), noise,
                  {.bits_per_dim = bits.data()});
         return bits;
     };
@@ -34,8 +33,7 @@ TEST(Inference, SamplesDependOnTheirNumberAlone) {
     const index_t D = options.model.dimensions();
     const auto pixels_of = [&](index_t first, index_t count) {
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(count * D));
-        sample(trainer.context(), trainer.glow(), trainer.buffers(), first, count, 0.7, 1, nullptr,
-               pixels.data());
+        sample(trainer.runnable(), {count, 0.7, 1, nullptr, first}, pixels.data());
         return pixels;
     };
     const std::vector<std::uint8_t> all = pixels_of(0, 8);
@@ -60,7 +58,7 @@ TEST(Inference, EveryLatentOfASampleHasNoiseOfItsOwn) {
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(2 * D));
     // What sample() leaves in the buffer is the images before they become pixels: encoding gives the noise
     // back.
-    sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 2, 1.0, 1, nullptr, pixels.data());
+    sample(trainer.runnable(), {2, 1.0, 1}, pixels.data());
     Flow flow = trainer.buffers().flow(2);
     trainer.glow().encode(trainer.context(), flow);
     std::vector<double> eps(flow.h, flow.h + 2 * D);
@@ -88,8 +86,7 @@ TEST(Inference, SamplesThatAreNoImagesAreTold) {
     const auto largest_of = [&](std::vector<std::uint8_t>* pixels = nullptr) {
         std::vector<std::uint8_t> made(static_cast<std::size_t>(N * D));
         std::vector<double> largest(static_cast<std::size_t>(N), -1);
-        sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, N, 1.0, 1, nullptr, made.data(),
-               largest.data());
+        sample(trainer.runnable(), {N, 1.0, 1}, made.data(), largest.data());
         if (pixels != nullptr) *pixels = made;
         return largest;
     };

@@ -12,8 +12,7 @@ TEST(SampleSheet, EveryPanelIsItsTemperaturesSamplesOfTheSameNoise) {
     Trainer& trainer = training.random_start().trainer;
     trainer.use(false);
     const index_t H = options.model.image_height, W = options.model.image_width, D = H * W * 3;
-    const std::optional<SampleSheet> sheet =
-        sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), options.seed);
+    const std::optional<SampleSheet> sheet = sample_sheet(trainer.runnable(), options.seed);
     ASSERT_TRUE(sheet);
     std::vector<Panel> panels;
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(16 * D));
@@ -25,8 +24,7 @@ TEST(SampleSheet, EveryPanelIsItsTemperaturesSamplesOfTheSameNoise) {
                                              {0.8, "T = 0.8"},
                                              {0.9, "T = 0.9"},
                                              {1.0, "T = 1"}}) {
-        sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 16, temperature, options.seed,
-               nullptr, pixels.data());
+        sample(trainer.runnable(), {16, temperature, options.seed}, pixels.data());
         panels.push_back({label, tile_images(pixels.data(), 16, H, W, 3, {4, 4})});
         if (temperature > 0) continue;
         for (index_t n = 1; n < 16; ++n)
@@ -40,9 +38,7 @@ TEST(SampleSheet, SamplesThatAreNotFiniteAreToldAndCrossedOut) {
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
     trainer.use(false);
-    const auto sheet = [&] {
-        return sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), options.seed).value();
-    };
+    const auto sheet = [&] { return sample_sheet(trainer.runnable(), options.seed).value(); };
     EXPECT_EQ(sheet().no_images, "");
     const Tensor& bias = training.tensor("level1/step0/coupling/conv3/bias");
     for (index_t i = 1; i < bias.count; i += 2) training.params()[bias.offset + i] = -1e30f;
@@ -70,7 +66,7 @@ TEST(SampleSheet, ItsNoiseIsThatOfTheSeedWhateverTheWeights) {
         Trainer& trainer = of.trainer;
         trainer.use(false);
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(4 * of.options.model.dimensions()));
-        sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), of.options.seed);
+        sample_sheet(trainer.runnable(), of.options.seed);
         // What the last batch of the last panel (temperature 1) left in the buffer, encoded: its noise.
         Flow flow = trainer.buffers().flow(4);
         trainer.glow().encode(trainer.context(), flow);
@@ -96,8 +92,7 @@ TEST(SampleSheet, ClassesHaveAColumnEach) {
         training.params()[i] += static_cast<float>(0.05 * random.normal());
     trainer.weights_changed();
     trainer.use(false);
-    const Image sheet =
-        sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), options.seed).value().image;
+    const Image sheet = sample_sheet(trainer.runnable(), options.seed).value().image;
     // At temperature 0 an image is its class's alone: equal down a column, different between columns.
     const index_t tile_h = options.model.image_height * 8, tile_w = options.model.image_width * 8;
     const auto tile = [&](index_t row, index_t column) {

@@ -155,11 +155,10 @@ TEST_F(DeviceStep, EvaluatesAndSamplesAsTheCpuDoes) {
         one->trainer.use(false);
         Images images(7, one->options.model, 9);
         bits[side].resize(7);
-        evaluate(one->trainer.context(), one->trainer.glow(), one->trainer.buffers(), images.batch(),
-                 {true, 3, Purpose::evaluate, nullptr}, {.bits_per_dim = bits[side].data()});
+        evaluate(one->trainer.runnable(), images.batch(), {true, 3, Purpose::evaluate, nullptr},
+                 {.bits_per_dim = bits[side].data()});
         pixels[side].resize(7 * one->options.model.dimensions());
-        sample(one->trainer.context(), one->trainer.glow(), one->trainer.buffers(), 0, 7, 0.7, 5, nullptr,
-               pixels[side].data());
+        sample(one->trainer.runnable(), {7, 0.7, 5}, pixels[side].data());
         ++side;
     }
     for (int n = 0; n < 7; ++n) EXPECT_NEAR(bits[1][n], bits[0][n], 1e-4 * bits[0][n]);

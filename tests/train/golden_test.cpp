@@ -55,8 +55,8 @@ TEST_P(Golden, BitsPerDim) {
     const auto classes = labels();
     const std::uint64_t numbers[4] = {};
     std::vector<double> bits(4), bits_y(4);
-    evaluate(model.context(), model.glow(), model.buffers(), {4, pixels.data(), numbers, classes.data()},
-             {false, 0, {}, nullptr}, {.bits_per_dim = bits.data(), .bits_y = bits_y.data()});
+    evaluate(model.runnable(), {4, pixels.data(), numbers, classes.data()}, {false, 0, {}, nullptr},
+             {.bits_per_dim = bits.data(), .bits_y = bits_y.data()});
     const auto expected = read<double>(file_, "/golden/bpd");
     // Networks in float: a unit in the last place, 6e-8, of values of order one in some dozen network
     // outputs.

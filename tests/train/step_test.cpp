@@ -164,11 +164,9 @@ TEST(TrainerStep, EvaluatingBetweenStepsChangesNothing) {
             if (!disturb) continue;
             trainer.use(t % 2 == 0);
             std::vector<double> bits(4);
-            evaluate(trainer.context(), trainer.glow(), trainer.buffers(), training.images.batch(), {true, 1},
-                     {.bits_per_dim = bits.data()});
+            evaluate(trainer.runnable(), training.images.batch(), {true, 1}, {.bits_per_dim = bits.data()});
             std::vector<std::uint8_t> pixels(3 * options.model.dimensions());
-            sample(trainer.context(), trainer.glow(), trainer.buffers(), 0, 3, 0.7, 1, nullptr,
-                   pixels.data());
+            sample(trainer.runnable(), {3, 0.7, 1}, pixels.data());
             trainer.check_usable();
         }
         ends.push_back(training.everything());
@@ -216,7 +214,7 @@ TEST(TrainerStep, EvaluationUsesTheWeightsAskedFor) {
     const Noise noise{true, training.options.seed, Purpose::dequantize, nullptr};
     for (const bool averaged : {true, false}) {
         trainer.use(averaged);
-        evaluate(trainer.context(), trainer.glow(), trainer.buffers(), training.images.batch(), noise,
+        evaluate(trainer.runnable(), training.images.batch(), noise,
                  {.bits_per_dim = (averaged ? ema : raw).data()});
     }
     EXPECT_NEAR(mean_of(raw.data(), 4).value, step.bits_per_dim, 1e-12);
