@@ -20,9 +20,8 @@ Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision prec
       kind_(config.coupling),
       tile_(tile),
       width_(config.width),
-      network_(make_coupling_network(shape, shape.C / 2,
-                                     kind_ == CouplingKind::affine ? shape.C : shape.C / 2, config.width,
-                                     config.edge_bias, precision, engine, name + "/coupling", parameters)) {}
+      network_(make_coupling_network(network_shape(config, shape), precision, engine, name + "/coupling",
+                                     parameters)) {}
 
 // f(first image, images) for every tile.
 template <class F>
@@ -39,9 +38,8 @@ Coupling::SavedMaps Coupling::take_maps(const Blocking& blocking, Arena& arena, 
 }
 
 void Coupling::initialize(const Context& context, Flow& flow) {
-    network_->initialize(context, flow.N,
-                         images_per_tile(tile_, shape_.pixels(), width_, flow.N, context.blocking), flow.h,
-                         shape_.C);
+    network_->initialize(context, {flow.N, flow.h, shape_.C},
+                         images_per_tile(tile_, shape_.pixels(), width_, flow.N, context.blocking));
     if (folded_) {
         const FoldedLevel alone{&network_->parameters(), network_->layout(), 1, 0, *folded_};
         fold(context, {&alone, 1});
@@ -63,10 +61,10 @@ void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* save
         if (saved != nullptr) {
             const CouplingNetwork::Maps& maps = (*saved)[tile++];
             out = maps.out;
-            network_->forward(context, folded, images, h, C, maps);
+            network_->forward(context, folded, {images, h, C}, maps);
         } else {
             out = arena.take<real>(rows * network_->outputs());
-            network_->forward(context, folded, images, h, C, out);
+            network_->forward(context, folded, {images, h, C}, out);
         }
         if (kind_ == CouplingKind::affine)
             affine_coupling_forward(context.exec, images, shape_.pixels(), C, out, h, flow.logdet + n,
@@ -87,7 +85,7 @@ void Coupling::inverse(const Context& context, Flow& flow, const state_t* networ
         state_t* const h = flow.h + n * shape_.size();
         const state_t* const a = network_input != nullptr ? network_input + n * shape_.size() : h;
         real* const out = arena.take<real>(rows * network_->outputs());
-        network_->forward(context, folded, images, a, C, out);
+        network_->forward(context, folded, {images, a, C}, out);
         if (kind_ == CouplingKind::affine)
             affine_coupling_inverse(context.exec, rows, C, out, h);
         else
@@ -99,7 +97,7 @@ void Coupling::predict(const Context& context, index_t N, const state_t* h, real
     const Arena::Scope scope(context.workspace);
     const FoldedNetwork folded = this->folded(context);
     for_each_tile(context.blocking, context.counting(), N, [&](index_t n, index_t images) {
-        network_->forward(context, folded, images, h + n * shape_.size(), shape_.C,
+        network_->forward(context, folded, {images, h + n * shape_.size(), shape_.C},
                           out + n * shape_.pixels() * network_->outputs());
     });
 }
@@ -121,14 +119,14 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
             maps = (*saved)[tile++];
         } else {
             maps = network_->take_maps(arena, images);
-            network_->forward(context, folded, images, h, C, maps);
+            network_->forward(context, folded, {images, h, C}, maps);
         }
         real* const dout = arena.take<real>(rows * network_->outputs());
         if (kind_ == CouplingKind::affine)
             affine_coupling_backward(context.exec, rows, C, gradient.dlogp, maps.out, dout, h, dh);
         else
             additive_coupling_backward(context.exec, rows, C, maps.out, dout, h, dh);
-        network_->backward(context, folded, dfolded, images, h, C, maps, dout, dh, gradient.parameters);
+        network_->backward(context, folded, dfolded, {images, h, C}, maps, dout, dh, gradient.parameters);
     });
     network_->unfold(context, dfolded, gradient.parameters);
 }

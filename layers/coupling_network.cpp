@@ -12,31 +12,37 @@
 
 namespace glow::inline GLOW_REAL {
 
-CouplingNetwork::CouplingNetwork(const Shape& shape, index_t inputs, index_t outputs, index_t w, bool edge,
-                                 Scalar operands, Engine engine, const std::string& name, Parameters& all)
+NetworkShape network_shape(const ModelConfig& config, const Shape& shape) {
+    return {shape.H,      shape.W,
+            shape.C / 2,  config.coupling == CouplingKind::affine ? shape.C : shape.C / 2,
+            config.width, config.edge_bias};
+}
+
+CouplingNetwork::CouplingNetwork(const NetworkShape& shape, Scalar operands, Engine engine,
+                                 const std::string& name, Parameters& all)
     : H_(shape.H),
       W_(shape.W),
-      w_(w),
-      edge_(edge),
+      w_(shape.width),
+      edge_(shape.edge),
       operands_(operands),
       engine_(engine),
-      first_{NarrowInputConv::layout(inputs, edge), w, operands},
-      last_{NarrowOutputConv::layout(outputs), w, operands},
-      parameters_{all.add(name + "/conv1/weight", {w, 3, 3, inputs + (edge ? 1 : 0)}, Init::normal),
-                  all.add(name + "/conv1/actnorm/bias", {w}, Init::zeros),
-                  all.add(name + "/conv1/actnorm/logs", {w}, Init::zeros),
-                  all.add(name + "/conv2/weight", {w, 1, 1, w}, Init::normal),
-                  all.add(name + "/conv2/actnorm/bias", {w}, Init::zeros),
-                  all.add(name + "/conv2/actnorm/logs", {w}, Init::zeros),
-                  all.add(name + "/conv3/weight", {outputs, 3, 3, w + (edge ? 1 : 0)}, Init::zeros),
-                  all.add(name + "/conv3/bias", {outputs}, Init::zeros),
-                  all.add(name + "/conv3/logs", {outputs}, Init::zeros)},
-      layout_{.w = w,
+      first_{NarrowInputConv::layout(shape.inputs, edge_), w_, operands},
+      last_{NarrowOutputConv::layout(shape.outputs), w_, operands},
+      parameters_{all.add(name + "/conv1/weight", {w_, 3, 3, shape.inputs + (edge_ ? 1 : 0)}, Init::normal),
+                  all.add(name + "/conv1/actnorm/bias", {w_}, Init::zeros),
+                  all.add(name + "/conv1/actnorm/logs", {w_}, Init::zeros),
+                  all.add(name + "/conv2/weight", {w_, 1, 1, w_}, Init::normal),
+                  all.add(name + "/conv2/actnorm/bias", {w_}, Init::zeros),
+                  all.add(name + "/conv2/actnorm/logs", {w_}, Init::zeros),
+                  all.add(name + "/conv3/weight", {shape.outputs, 3, 3, w_ + (edge_ ? 1 : 0)}, Init::zeros),
+                  all.add(name + "/conv3/bias", {shape.outputs}, Init::zeros),
+                  all.add(name + "/conv3/logs", {shape.outputs}, Init::zeros)},
+      layout_{.w = w_,
               .K1 = 9 * first_.columns.per_tap(),
               .stride1 = first_.columns.stride,
-              .outputs = outputs,
+              .outputs = shape.outputs,
               .rows3 = last_.columns.stride,
-              .edge = edge,
+              .edge = edge_,
               .order = engine == Engine::library ? TapOrder::outputs_first : TapOrder::taps_first,
               .bf16 = operands == Scalar::bf16} {}
 
@@ -69,30 +75,29 @@ class Network : public CouplingNetwork {
         return {arena.take<Map>(rows * w_), arena.take<Map>(rows * w_), arena.take<real>(rows * outputs())};
     }
 
-    void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
-                 index_t stride, real* out) const override {
+    void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
+                 real* out) const override {
         const Arena::Scope scope(context.workspace);
         index_t rows = 0;  // of the largest block, which is the first
-        each_block(context, N, [&](const ImageRows& block) { rows = std::max(rows, block.pixels()); });
+        each_block(context, input.N, [&](const ImageRows& block) { rows = std::max(rows, block.pixels()); });
         Map* const hidden1 = context.workspace.take<Map>(rows * w_);
         Map* const hidden2 = context.workspace.take<Map>(rows * w_);
-        run(context, folded, N, a, stride, hidden1, hidden2, false, out);
+        run(context, folded, input, {hidden1, hidden2, out}, false);
     }
 
-    void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
-                 index_t stride, const Maps& maps) const override {
-        run(context, folded, N, a, stride, static_cast<Map*>(maps.hidden1), static_cast<Map*>(maps.hidden2),
-            true, maps.out);
+    void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
+                 const Maps& maps) const override {
+        run(context, folded, input, maps, true);
     }
 
     // out = (col2im(h2 W3^T) + edge + bias) exp(3 logs), h2 = relu(h1 W2'^T + b2'), h1 = relu(columns(a) W1'^T)
     void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                  index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout, real* da,
+                  const NetworkInput& input, const Maps& maps, real* dout, real* da,
                   const ParameterGradients& gradients) const override {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
-        const index_t rows = N * H_ * W_, C = outputs();
+        const index_t N = input.N, rows = N * H_ * W_, C = outputs();
         Map* const hidden1 = static_cast<Map*>(maps.hidden1);
         Map* const hidden2 = static_cast<Map*>(maps.hidden2);
         Map* const dhidden2 = arena.take<Map>(rows * w_);
@@ -125,25 +130,26 @@ class Network : public CouplingNetwork {
         relu_backward<Map>(exec, rows, w_, hidden1, dhidden1, nullptr, nullptr);
         // The first convolution: dW1' (its column of ones gives the bias) and da.
         each_block(context, N, [&](const ImageRows& block) {
-            first_.backward(context, block, a, stride, static_cast<const Map*>(folded.conv1),
+            first_.backward(context, block, input.a, input.stride, static_cast<const Map*>(folded.conv1),
                             dhidden1 + block.begin * W_ * w_, gradient.conv1, da);
         });
     }
 
-    void initialize(const Context& context, index_t N, index_t tile, const state_t* a,
-                    index_t stride) override {
+    void initialize(const Context& context, const NetworkInput& input, index_t tile) override {
         const Arena::Scope scope(context.workspace);
         double* const moments = context.workspace.take<double>(2 * w_);
-        const double rows = context.total(static_cast<double>(N * H_ * W_));
+        const double rows = context.total(static_cast<double>(input.N * H_ * W_));
         for (const bool second : {false, true}) {
             const Parameter& bias = second ? parameters_.bias2 : parameters_.bias1;
             const Parameter& logs = second ? parameters_.logs2 : parameters_.logs1;
             fill(context.exec, w_, real{0}, bias.value());
             fill(context.exec, w_, real{0}, logs.value());
             fill(context.exec, 2 * w_, 0.0, moments);
-            for (index_t n = 0; n < N; n = next_block(context.counting(), n, tile, N))
-                add_raw_moments(context, std::min(tile, N - n), a + n * H_ * W_ * stride, stride, second,
-                                moments);
+            for (index_t n = 0; n < input.N; n = next_block(context.counting(), n, tile, input.N))
+                add_raw_moments(
+                    context,
+                    {std::min(tile, input.N - n), input.a + n * H_ * W_ * input.stride, input.stride}, second,
+                    moments);
             context.sum_over_processes(2 * w_, moments);
             actnorm_from_moments(context.exec, rows, w_, moments, bias.value(), logs.value());
         }
@@ -195,16 +201,19 @@ class Network : public CouplingNetwork {
                      hidden2, folded.bias2);
     }
 
-    // The whole forward, block by block; `keep`: hidden maps of all N images, else of one block.
-    void run(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a, index_t stride,
-             Map* hidden1, Map* hidden2, bool keep, real* out) const {
-        const index_t C = outputs();
+    // The whole forward, block by block, out in maps.out; `keep`: hidden maps of all images, else of one block.
+    void run(const Context& context, const FoldedNetwork& folded, const NetworkInput& input, const Maps& maps,
+             bool keep) const {
+        const index_t N = input.N, C = outputs();
+        Map* const hidden1 = static_cast<Map*>(maps.hidden1);
+        Map* const hidden2 = static_cast<Map*>(maps.hidden2);
+        real* const out = maps.out;
         if (engine_ == Engine::products) fill(context.exec, N * H_ * W_ * C, real{0}, out);
         each_block(context, N, [&](const ImageRows& block) {
             Map* const h1 = keep ? hidden1 + block.begin * W_ * w_ : hidden1;
             Map* const h2 = keep ? hidden2 + block.begin * W_ * w_ : hidden2;
-            first_.forward(context, block, a, stride, static_cast<const Map*>(folded.conv1), Epilogue::relu,
-                           h1);
+            first_.forward(context, block, input.a, input.stride, static_cast<const Map*>(folded.conv1),
+                           Epilogue::relu, h1);
             conv2(context, folded, block.pixels(), h1, Epilogue::bias_relu, h2);
             if (engine_ == Engine::library)
                 context.convolve(convolution(Convolution::Pass::forward, block), h2, folded.conv3,
@@ -218,22 +227,22 @@ class Network : public CouplingNetwork {
     }
 
     // moments += sums of the output of conv1 (second: of conv2, behind the finished conv1) before its actnorm.
-    void add_raw_moments(const Context& context, index_t N, const state_t* a, index_t stride, bool second,
+    void add_raw_moments(const Context& context, const NetworkInput& input, bool second,
                          double* moments) const {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         const FoldedNetwork folded = fold_into_scratch(context);
         const Map* const W1 = static_cast<const Map*>(folded.conv1);
         double* const partial = arena.take<double>(column_scratch(2, w_));
-        each_block(context, N, [&](const ImageRows& block) {
+        each_block(context, input.N, [&](const ImageRows& block) {
             const Arena::Scope block_scope(arena);
             real* const raw = arena.take<real>(block.pixels() * w_);
             if (second) {
                 Map* const hidden1 = arena.take<Map>(block.pixels() * w_);
-                first_.forward(context, block, a, stride, W1, Epilogue::relu, hidden1);
+                first_.forward(context, block, input.a, input.stride, W1, Epilogue::relu, hidden1);
                 conv2(context, folded, block.pixels(), hidden1, Epilogue::none, raw);
             } else {
-                first_.forward(context, block, a, stride, W1, Epilogue::none, raw);
+                first_.forward(context, block, input.a, input.stride, W1, Epilogue::none, raw);
             }
             add_moments(context.exec, block.pixels(), w_, raw, w_, moments, partial);
         });
@@ -243,28 +252,24 @@ class Network : public CouplingNetwork {
 }  // namespace
 
 double network_multiplies(const ModelConfig& config, const Shape& shape) {
-    const double w = static_cast<double>(config.width), edge = config.edge_bias ? 1 : 0;
-    const double in = static_cast<double>(shape.C / 2);
-    const double out = static_cast<double>(config.coupling == CouplingKind::affine ? shape.C : shape.C / 2);
+    const NetworkShape network = network_shape(config, shape);
+    const double w = static_cast<double>(network.width), edge = network.edge ? 1 : 0;
+    const double in = static_cast<double>(network.inputs), out = static_cast<double>(network.outputs);
     return 9 * (in + edge) * w + w * w + 9 * w * out;
 }
 
-std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index_t inputs, index_t outputs,
-                                                       index_t w, bool edge, Precision precision,
+std::unique_ptr<CouplingNetwork> make_coupling_network(const NetworkShape& shape, Precision precision,
                                                        Engine engine, const std::string& name,
                                                        Parameters& parameters) {
 #if !defined(GLOW_REAL_DOUBLE)
     if (precision == Precision::bf16)
-        return std::make_unique<Network<bfloat16>>(shape, inputs, outputs, w, edge, Scalar::bf16, engine,
-                                                   name, parameters);
+        return std::make_unique<Network<bfloat16>>(shape, Scalar::bf16, engine, name, parameters);
     if (precision == Precision::tf32)
-        return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, Scalar::tf32, engine, name,
-                                               parameters);
+        return std::make_unique<Network<real>>(shape, Scalar::tf32, engine, name, parameters);
 #endif
     if (precision != Precision::fp32)
         throw InputError("--precision " + to_string(precision) + ": networks in double have no other");
-    return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, scalar_of<real>, engine, name,
-                                           parameters);
+    return std::make_unique<Network<real>>(shape, scalar_of<real>, engine, name, parameters);
 }
 
 }  // namespace glow::inline GLOW_REAL

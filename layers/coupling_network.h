@@ -30,8 +30,8 @@ struct NetworkInput {
 
 class CouplingNetwork {
   public:
-    CouplingNetwork(const Shape& shape, index_t inputs, index_t outputs, index_t w, bool edge,
-                    Scalar operands, Engine engine, const std::string& name, Parameters& all);
+    CouplingNetwork(const NetworkShape& shape, Scalar operands, Engine engine, const std::string& name,
+                    Parameters& all);
     virtual ~CouplingNetwork() = default;
 
     index_t outputs() const { return last_.columns.C; }
@@ -60,23 +60,21 @@ class CouplingNetwork {
     // Whether the device has all that the engine asks for with N images. Needs the device.
     virtual bool can_run(const Context& context, index_t N) const = 0;
 
-    // out = NN(a). a: [N*H*W] pixels of `stride` state elements, of which the first half of the layer's channels
-    // are read; out [N*H*W, outputs] overwritten.
-    virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
-                         index_t stride, real* out) const = 0;
+    // out = NN(a), [N*H*W, outputs], overwritten.
+    virtual void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
+                         real* out) const = 0;
     // The same, bit for bit, with the hidden maps kept.
-    virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
-                         index_t stride, const Maps& maps) const = 0;
-    // da += dL/da in the channels that forward reads, of `stride` elements a pixel; folded gradients and the last
+    virtual void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
+                         const Maps& maps) const = 0;
+    // da += dL/da in the channels that forward reads, laid out as the input; folded gradients and the last
     // convolution's bias, logs and edge weights (library: all its weights) +=. Overwrites dout [N*H*W, outputs]
     // and both hidden maps.
     virtual void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                          index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout, real* da,
+                          const NetworkInput& input, const Maps& maps, real* dout, real* da,
                           const ParameterGradients& gradients) const = 0;
 
     // Data-dependent initialization of the hidden actnorms, layer by layer, over N images in tiles of `tile`.
-    virtual void initialize(const Context& context, index_t N, index_t tile, const state_t* a,
-                            index_t stride) = 0;
+    virtual void initialize(const Context& context, const NetworkInput& input, index_t tile) = 0;
 
   protected:
     index_t H_, W_, w_;
@@ -93,10 +91,8 @@ class CouplingNetwork {
 // backward takes two.
 double network_multiplies(const ModelConfig& config, const Shape& shape);
 
-// inputs, outputs: channels; w: hidden width; `name` is the coupling's, "level0/step3/coupling". shape.C is not
-// used.
-std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index_t inputs, index_t outputs,
-                                                       index_t w, bool edge, Precision precision,
+// `name` is the coupling's, "level0/step3/coupling".
+std::unique_ptr<CouplingNetwork> make_coupling_network(const NetworkShape& shape, Precision precision,
                                                        Engine engine, const std::string& name,
                                                        Parameters& parameters);
 

@@ -184,9 +184,9 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                                          backend.blocking()),
                   rows = tile * shape.pixels();
     Parameters parameters;
-    const auto network = make_coupling_network(shape, shape.C / 2, shape.C, model.width, true,
-                                               parse_name<Precision>(options.precision),
-                                               parse_engines(options.engine, 1).front(), "n", parameters);
+    const auto network =
+        make_coupling_network(network_shape(model, shape), parse_name<Precision>(options.precision),
+                              parse_engines(options.engine, 1).front(), "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data());
     parameters.start(1, backend.solver());
@@ -216,9 +216,9 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
         for (index_t n = 0; n < options.batch; n += tile) {
             const Arena::Scope tile_scope(context.workspace);
             const auto maps = network->take_maps(context.workspace, tile);
-            network->forward(context, folded, tile, device_a, shape.C, maps);
+            network->forward(context, folded, {tile, device_a, shape.C}, maps);
             if (backward)
-                network->backward(context, folded, gradient, tile, device_a, shape.C, maps, device_dout,
+                network->backward(context, folded, gradient, {tile, device_a, shape.C}, maps, device_dout,
                                   device_da, {device_gradients});
         }
         if (backward) network->unfold(context, gradient, {device_gradients});

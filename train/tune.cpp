@@ -20,10 +20,8 @@ class NetworkAlone {
   public:
     NetworkAlone(const TrainingOptions& options, index_t level, Engine engine, const Backend& backend)
         : backend_(backend), shape_(level_shape(options.model, level)) {
-        const index_t outputs = options.model.coupling == CouplingKind::affine ? shape_.C : shape_.C / 2;
-        network_ =
-            make_coupling_network(shape_, shape_.C / 2, outputs, options.model.width, options.model.edge_bias,
-                                  options.precision, engine, "network", parameters_);
+        network_ = make_coupling_network(network_shape(options.model, shape_), options.precision, engine,
+                                         "network", parameters_);
         index_t images = slice_of(options.batch, 0, backend.communicator().size()).count;
         if (options.micro_batch > 0) images = std::min(images, options.micro_batch);
         images_ =
@@ -76,8 +74,8 @@ class NetworkAlone {
         const FoldedNetwork folded = network_->fold_into_scratch(context);
         const FoldedGradient gradient = network_->zero_gradient(context);
         const CouplingNetwork::Maps maps = network_->take_maps(arena, images_);
-        network_->forward(context, folded, images_, a, shape_.C, maps);
-        network_->backward(context, folded, gradient, images_, a, shape_.C, maps, dout, da, {gradients});
+        network_->forward(context, folded, {images_, a, shape_.C}, maps);
+        network_->backward(context, folded, gradient, {images_, a, shape_.C}, maps, dout, da, {gradients});
         network_->unfold(context, gradient, {gradients});
     }
 
