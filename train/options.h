@@ -136,6 +136,9 @@ void visit_update_options(Options& o, Visitor&& visitor) {
     visitor("moments", o.moments, OnResume::change,
             "fp32, or bf16: the optimizer's moments in half the memory, the second rounded at random");
     visitor("ema-decay", o.ema_decay, OnResume::fixed, "Decay of the average of the weights; 0: beta2");
+}
+template <class Options, class Visitor>
+void visit_batch_options(Options& o, Visitor&& visitor) {
     visitor("batch", o.batch, OnResume::fixed, "Images per step");
     visitor("micro-batch", o.micro_batch, OnResume::fixed,
             "Images at once, gradients accumulated; 0: the batch");
@@ -146,6 +149,9 @@ void visit_update_options(Options& o, Visitor&& visitor) {
             "Ends the run after so many steps, resumed ones included; 0: no limit");
     visitor("max-minutes", o.max_minutes, OnResume::change,
             "Ends the run after so many minutes of this process; 0: no limit");
+}
+template <class Options, class Visitor>
+void visit_input_options(Options& o, Visitor&& visitor) {
     visitor("augment", o.augment, OnResume::fixed, "none, flip, shift or shift+flip");
     visitor("dequant", o.dequant, OnResume::fixed, "uniform or center: noise added to the pixels");
     visitor("shuffle", o.shuffle, OnResume::fixed, "Draw the images in random order");
@@ -153,6 +159,9 @@ void visit_update_options(Options& o, Visitor&& visitor) {
             "memory: read the images once; disk: each time, ahead of use; auto: memory where they take less "
             "than a quarter of the machine's");
     visitor("seed", o.seed, OnResume::fixed, "Seed of all random numbers");
+}
+template <class Options, class Visitor>
+void visit_compute_options(Options& o, Visitor&& visitor) {
     visitor("precision", o.precision, OnResume::fixed,
             "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
     visitor("threads", o.threads, OnResume::change, "Threads; 0: all usable processors");
@@ -163,6 +172,9 @@ void visit_update_options(Options& o, Visitor&& visitor) {
     visitor(
         "engines", o.engines, OnResume::change,
         "What --tune found, for each level: products or cudnn, as products,cudnn,products; empty: products");
+}
+template <class Options, class Visitor>
+void visit_memory_options(Options& o, Visitor&& visitor) {
     visitor("memory", o.memory, OnResume::change,
             "reconstruct, checkpoint, store or auto: what backward finds kept");
     visitor("act-budget", o.act_budget, OnResume::change,
@@ -180,6 +192,9 @@ void visit_update_options(Options& o, Visitor&& visitor) {
         "Steps between audits: gradients of a few images against those of the policy checkpoint; 0: none");
     visitor("drift-tolerance", o.drift_tolerance, OnResume::change,
             "Largest error of a rebuilt input, in units of x; 0: 1e-5, bf16: 1e-2");
+}
+template <class Options, class Visitor>
+void visit_recovery_options(Options& o, Visitor&& visitor) {
     visitor("rollbacks", o.rollbacks, OnResume::change,
             "Times in a row that a step gone wrong sends the run back to a checkpoint, before it gives up");
     visitor("rollback-lr", o.rollback_lr, OnResume::change, "Factor of the learning rate at each of them");
@@ -188,6 +203,9 @@ void visit_update_options(Options& o, Visitor&& visitor) {
             "any");
     visitor("condition-jump", o.condition_jump, OnResume::change,
             "... with a condition number of a W so many times that of the last steps; 0: any");
+}
+template <class Options, class Visitor>
+void visit_reporting_options(Options& o, Visitor&& visitor) {
     visitor("log-every", o.log_every, OnResume::free, "Steps between lines and rows of metrics.csv");
     visitor("eval-every", o.eval_every, OnResume::free,
             "Steps (N) or minutes (Nm) between evaluations on /valid; 0: at the end only");
@@ -196,6 +214,17 @@ void visit_update_options(Options& o, Visitor&& visitor) {
     visitor("checkpoint-every", o.checkpoint_every, OnResume::free,
             "Steps (N) or minutes (Nm) between checkpoints; 0: at the end only");
     visitor("keep", o.keep, OnResume::free, "Checkpoints kept, at least 2");
+}
+template <class Options, class Visitor>
+void visit_training_options(Options& o, Visitor&& visitor) {
+    visit_files_options(o, visitor);
+    visit_update_options(o, visitor);
+    visit_batch_options(o, visitor);
+    visit_input_options(o, visitor);
+    visit_compute_options(o, visitor);
+    visit_memory_options(o, visitor);
+    visit_recovery_options(o, visitor);
+    visit_reporting_options(o, visitor);
 }
 
 // Throws InputError for a value out of range.
