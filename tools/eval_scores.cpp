@@ -96,43 +96,48 @@ void add_score_options(CLI::App& app, ScoreOptions& options) {
     app.add_option("--against-per-image", options.against_per_image, "CSV file of its images' bits/dim");
 }
 
-void use_scores(const ScoreOptions& options, const SplitImages& images, const std::vector<double>& bits,
-                const std::filesystem::path& checkpoint, const ModelConfig& model, index_t limit,
-                const BitsOfSplit& bits_of, std::string& text, nlohmann::ordered_json& json) {
-    std::vector<double> png;
-    if (options.complexity || !options.against.empty()) png = png_bits_per_dim(images);
-    const std::vector<double> none;
-    if (!options.per_image.empty())
-        write_per_image(options.per_image, bits, images.set().labels, options.complexity ? png : none,
-                        options.sort);
-    if (!options.extremes.empty()) write_extremes(options, images, bits);
-    if (!png.empty()) {
-        const double r = correlation(bits, png);
-        text +=
-            fmt::format("\ncorrelation with the size as PNG: {:.3f} (a likelihood prefers smooth images)", r);
-        json["png_correlation"] = r;
-    }
-    if (options.against.empty()) return;
+namespace {
 
-    require_fitting(options.against, describe_dataset(options.against), options.against_split, checkpoint,
-                    model);
-    const SplitImages others(options.against, options.against_split, limit);
-    const std::vector<double> other_bits = bits_of(others), other_png = png_bits_per_dim(others);
+// The scores of another data set against ours. png: of our images.
+void compare(const ScoreOptions& options, const std::vector<double>& bits, const std::vector<double>& png,
+             const ScoredImages& others, EvalResult& result) {
+    const std::vector<double> other_png = png_bits_per_dim(others.images);
     if (!options.against_per_image.empty())
-        write_per_image(options.against_per_image, other_bits, others.set().labels,
-                        options.complexity ? other_png : none, options.sort);
-    const double plain = auroc(bits, other_bits),
-                 corrected = auroc(difference(bits, png), difference(other_bits, other_png));
-    const Mean mean = mean_of(other_bits.data(), others.N());
-    text += fmt::format(
+        write_per_image(options.against_per_image, others.bits, others.images.set().labels,
+                        options.complexity ? other_png : std::vector<double>(), options.sort);
+    const double plain = auroc(bits, others.bits),
+                 corrected = auroc(difference(bits, png), difference(others.bits, other_png));
+    const Mean mean = mean_of(others.bits.data(), others.images.N());
+    result.text += fmt::format(
         "\nagainst {} {} images of {}: {:.4f} +- {:.4f} bits/dim"
         "\nAUROC (theirs above ours): {:.4f} by bits/dim, {:.4f} corrected by the size as PNG",
         mean.count, options.against_split, options.against, mean.value, mean.standard_error, plain,
         corrected);
-    json["against"] = {{"data", options.against},       {"split", options.against_split},
-                       {"images", mean.count},          {"bpd", mean.value},
-                       {"stderr", mean.standard_error}, {"auroc", plain},
-                       {"auroc_corrected", corrected}};
+    result.json["against"] = {{"data", options.against},       {"split", options.against_split},
+                              {"images", mean.count},          {"bpd", mean.value},
+                              {"stderr", mean.standard_error}, {"auroc", plain},
+                              {"auroc_corrected", corrected}};
+}
+
+}  // namespace
+
+void use_scores(const ScoreOptions& options, const ScoredImages& scored,
+                const std::function<ScoredImages(const DataOptions&)>& score, index_t limit,
+                EvalResult& result) {
+    std::vector<double> png;
+    if (options.complexity || !options.against.empty()) png = png_bits_per_dim(scored.images);
+    if (!options.per_image.empty())
+        write_per_image(options.per_image, scored.bits, scored.images.set().labels,
+                        options.complexity ? png : std::vector<double>(), options.sort);
+    if (!options.extremes.empty()) write_extremes(options, scored.images, scored.bits);
+    if (!png.empty()) {
+        const double r = correlation(scored.bits, png);
+        result.text +=
+            fmt::format("\ncorrelation with the size as PNG: {:.3f} (a likelihood prefers smooth images)", r);
+        result.json["png_correlation"] = r;
+    }
+    if (!options.against.empty())
+        compare(options, scored.bits, png, score({options.against, options.against_split, limit}), result);
 }
 
 }  // namespace glow

@@ -7,11 +7,16 @@
 #include <vector>
 
 #include "tools/command_line.h"
+#include "tools/model_options.h"
 #include "tools/output_files.h"
-#include "data/dataset.h"
-#include "inference/inference.h"
 
 namespace glow {
+
+// What a command says at its end, for people and with --json.
+struct EvalResult {
+    std::string text;
+    nlohmann::ordered_json json;
+};
 
 struct ScoreOptions {
     std::string per_image, extremes, against, against_split = "test", against_per_image;
@@ -26,13 +31,16 @@ struct ScoreOptions {
 };
 void add_score_options(CLI::App& app, ScoreOptions& options);
 
-// Bits/dim of each image of a split.
-using BitsOfSplit = std::function<std::vector<double>(const SplitImages&)>;
+// Images and the bits/dim of each.
+struct ScoredImages {
+    SplitImages images;
+    std::vector<double> bits;
+};
 
-// Does what the options ask for, given bits [N] of `images`; extends the result. bits_of: of the data set to
-// compare with, whose images must fit `model` of `checkpoint`.
-void use_scores(const ScoreOptions& options, const SplitImages& images, const std::vector<double>& bits,
-                const std::filesystem::path& checkpoint, const ModelConfig& model, index_t limit,
-                const BitsOfSplit& bits_of, std::string& text, nlohmann::ordered_json& json);
+// Does what the options ask for and extends the result. score: loads the images of a data set, which must fit
+// the model, and evaluates them.
+void use_scores(const ScoreOptions& options, const ScoredImages& scored,
+                const std::function<ScoredImages(const DataOptions&)>& score, index_t limit,
+                EvalResult& result);
 
 }  // namespace glow

@@ -2,16 +2,16 @@
 #include <algorithm>
 #include <memory>
 
-#include "kernels/error.h"
-#include "runtime/device.h"
-#include "tools/command_line.h"
-#include "tools/output_files.h"
-#include "tools/progress.h"
-#include "tools/thread_policy.h"
-#include "inference/compressed_file.h"
 #include "data/formats/atomic_file.h"
 #include "data/formats/hdf5_file.h"
 #include "data/formats/output_name.h"
+#include "inference/compressed_file.h"
+#include "kernels/error.h"
+#include "tools/command_line.h"
+#include "tools/model_options.h"
+#include "tools/output_files.h"
+#include "tools/progress.h"
+#include "tools/thread_policy.h"
 
 namespace {
 
@@ -27,8 +27,6 @@ void run(const CommandLine& command, const Options& options) {
                               {{"--output", options.output}});
     refuse_picture_name(options.output, "an HDF5 file");
     AtomicFile atomic(options.output);
-    if (options.device != "auto" && parse_device(options.device) != Device::cpu)
-        throw InputError("--device cuda: lossless coding runs on the CPU alone");
     const CompressedImages images = read_compressed(options.input);
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const ModelConfig config = read_checkpoint_info(checkpoint).model;
@@ -39,7 +37,7 @@ void run(const CommandLine& command, const Options& options) {
                         options.input, images.H, images.W, images.C, images.n_bits, checkpoint.string(),
                         config.image_height, config.image_width, config.channels, config.n_bits));
     const Backend backend =
-        open_backend(command, Device::cpu, options.threads > 0 ? options.threads : images.threads);
+        open_cpu_backend(command, options.device, options.threads > 0 ? options.threads : images.threads);
     LoadedModel model(checkpoint, images.ema, images.precision,
                       *std::max_element(images.batches.begin(), images.batches.end()), backend);
     Hdf5File file = Hdf5File::create(atomic.temporary(), options.output);
@@ -65,12 +63,11 @@ int main(int argc, char** argv) {
         [](CommandLine& command) {
             const auto options = std::make_shared<Options>();
             CLI::App& app = command.app();
-            app.add_option("--checkpoint", options->checkpoint, "Checkpoint file or run folder")->required();
+            add_checkpoint(app, options->checkpoint);
             app.add_option("input", options->input, "Compressed file")->required();
             app.add_option("-o,--output", options->output, "NAME.h5: images in /images")->required();
-            app.add_option("--device", options->device, "auto or cpu: coding runs on the CPU alone");
-            app.add_option("--threads", options->threads, "Threads; 0: as many as when it was compressed")
-                ->check(CLI::Range(0, 4096));
+            add_device(app, options->device)->description(kCpuAlone);
+            add_threads(app, options->threads, "Threads; 0: as many as when it was compressed");
             command.action([&command, options] { run(command, *options); });
         });
 }

@@ -1,35 +1,35 @@
 // glow_eval: exact likelihoods of a data set under a trained model.
-#include <algorithm>
 #include <memory>
 
+#include "inference/likelihood.h"
 #include "kernels/error.h"
-#include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/eval_scores.h"
+#include "tools/model_options.h"
+#include "tools/numbers.h"
 #include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/thread_policy.h"
-#include "inference/likelihood.h"
 
 namespace {
 
 using namespace glow;
 
 struct Options {
-    bool bits_per_dim = false, no_ema = false, breakdown = false;
-    std::string checkpoint, data, split = "test", dequant = "uniform", precision = "fp32", device = "auto";
+    bool bits_per_dim = false, breakdown = false;
+    ModelOptions model;
+    DataOptions data;
+    Dequantization dequant = Dequantization::uniform;
     ScoreOptions scores;
-    index_t dequant_samples = 1, iw_samples = 1, limit = 0, batch = 64;
+    index_t dequant_samples = 1, iw_samples = 1;
     std::uint64_t seed = 0;
-    int threads = 0;
 };
 
 void check(const Options& options) {
     options.scores.check();
+    const bool noise = options.dequant == Dequantization::uniform;
     if (!options.bits_per_dim) throw InputError("say what to evaluate: --bpd");
-    if (options.dequant != "uniform" && options.dequant != "center")
-        throw InputError("--dequant " + options.dequant + ": it must be uniform or center");
-    if (options.iw_samples > 1 && options.dequant == "center")
+    if (options.iw_samples > 1 && !noise)
         throw InputError("--iw-samples weighs draws of noise, and --dequant center has none");
     if (options.iw_samples > 1 && options.breakdown)
         throw InputError(
@@ -38,76 +38,95 @@ void check(const Options& options) {
         throw InputError("--dequant-samples times --iw-samples: at most 2^20 draws an image");
 }
 
+LikelihoodRequest request_of(const Options& options) {
+    LikelihoodRequest request;
+    request.dequant = options.dequant;
+    request.seed = options.seed;
+    // Without noise all draws are the same.
+    request.dequant_samples = options.dequant == Dequantization::uniform ? options.dequant_samples : 1;
+    request.iw_samples = options.iw_samples;
+    return request;
+}
+
+void add_classifier(const Likelihoods& found, EvalResult& result) {
+    const auto mean = [](const std::vector<double>& values) {
+        return mean_of(values.data(), std::ssize(values)).value;
+    };
+    const double bits = mean(found.bits_y), error = mean(found.error_y);
+    result.text += fmt::format("\nclassifier: {:.4f} bits, {:.2f}% wrong", bits, 100 * error);
+    result.json["bits_y"] = bits;
+    result.json["error_y"] = error;
+}
+
+void add_breakdown(const Breakdown& parts, EvalResult& result) {
+    result.text +=
+        fmt::format("\n= {:.4f} bins + {:.4f} prior + {:.4f} actnorm + {:.4f} mixing + {:.4f} coupling",
+                    parts.bins, parts.prior, parts.actnorm, parts.mixing, parts.coupling);
+    result.json["breakdown"] = {{"bins", parts.bins},
+                                {"prior", parts.prior},
+                                {"actnorm", parts.actnorm},
+                                {"mixing", parts.mixing},
+                                {"coupling", parts.coupling}};
+}
+
+EvalResult summarize(const Options& options, const LoadedModel& model, const std::string& checkpoint,
+                     const Likelihoods& found) {
+    const bool noise = options.dequant == Dequantization::uniform;
+    const char* const weights = model.used_ema() ? "ema" : "raw";
+    const Mean mean = mean_of(found.bits_per_dim.data(), std::ssize(found.bits_per_dim));
+    EvalResult result{
+        fmt::format("{:.4f} +- {:.4f} bits/dim over {} {} images ({} weights)", mean.value,
+                    mean.standard_error, mean.count, options.data.split, model.used_ema() ? "EMA" : "raw"),
+        {{"bpd", mean.value},
+         {"stderr", mean.standard_error},
+         {"images", mean.count},
+         {"bound", noise},
+         {"dequant_samples", request_of(options).dequant_samples},
+         {"iw_samples", options.iw_samples},
+         {"checkpoint", checkpoint},
+         {"split", options.data.split},
+         {"weights", weights},
+         {"step", model.info().progress.step}}};
+    if (!noise) result.text += "; not a bound on the likelihood: --dequant center adds no noise";
+    if (const std::optional<double> entropy = describe_dataset(options.data.data).entropy_bpd) {
+        result.text += fmt::format("; the data's entropy is {:.4f}", *entropy);
+        result.json["entropy_bpd"] = *entropy;
+    }
+    return result;
+}
+
 void run(const CommandLine& command, const Options& options) {
     check(options);
     const OutputFiles outputs(command,
-                              {{"--checkpoint", options.checkpoint},
-                               {"--data", options.data},
+                              {{"--checkpoint", options.model.checkpoint},
+                               {"--data", options.data.data},
                                {"--against", options.scores.against}},
                               options.scores.outputs());
     options.scores.check_names();
-    const Backend backend = open_backend(command, parse_device(options.device), options.threads);
-    const auto checkpoint = find_checkpoint(options.checkpoint);
-    const DatasetInfo info = describe_dataset(options.data);
-    require_fitting(options.data, info, options.split, checkpoint, read_checkpoint_info(checkpoint).model);
+    const Backend backend = options.model.open_backend(command);
+    const auto checkpoint = find_checkpoint(options.model.checkpoint);
     // On disk: one pass over images in the order of the file needs none of them in memory.
-    const SplitImages images(options.data, options.split, options.limit > 0 ? options.limit : -1);
-    LoadedModel loaded(checkpoint, !options.no_ema, parse_name<Precision>(options.precision),
-                       std::min(options.batch, images.N()), backend);
+    const auto open = [&](const DataOptions& data) {
+        data.require_fitting(checkpoint);
+        return SplitImages(data.data, data.split, data.images());
+    };
+    SplitImages images = open(options.data);
+    LoadedModel model = options.model.load(checkpoint, images.N(), backend);
 
     ProgressLine progress(command, "images");
-    const bool uniform = options.dequant == "uniform";
-    LikelihoodRequest request;
-    request.dequant = uniform ? Dequantization::uniform : Dequantization::center;
-    request.seed = options.seed;
-    request.dequant_samples = uniform ? options.dequant_samples : 1;  // without noise all draws are the same
-    request.iw_samples = options.iw_samples;
+    LikelihoodRequest request = request_of(options);
     request.progress = [&](index_t done, index_t all) { progress.show(done, all); };
-    const Likelihoods found = likelihoods(loaded, images, request);
-
-    const Mean mean = mean_of(found.bits_per_dim.data(), images.N());
-    std::string text =
-        fmt::format("{:.4f} +- {:.4f} bits/dim over {} {} images ({} weights)", mean.value,
-                    mean.standard_error, mean.count, options.split, loaded.used_ema() ? "EMA" : "raw");
-    nlohmann::ordered_json json = {{"bpd", mean.value},
-                                   {"stderr", mean.standard_error},
-                                   {"images", mean.count},
-                                   {"bound", uniform},
-                                   {"dequant_samples", request.dequant_samples},
-                                   {"iw_samples", options.iw_samples},
-                                   {"checkpoint", checkpoint.string()},
-                                   {"split", options.split},
-                                   {"weights", loaded.used_ema() ? "ema" : "raw"},
-                                   {"step", loaded.info().progress.step}};
-    if (!uniform) text += "; not a bound on the likelihood: --dequant center adds no noise";
-    if (info.entropy_bpd) {
-        text += fmt::format("; the data's entropy is {:.4f}", *info.entropy_bpd);
-        json["entropy_bpd"] = *info.entropy_bpd;
-    }
-    if (loaded.glow().has_classifier()) {
-        const double bits = mean_of(found.bits_y.data(), images.N()).value,
-                     error = mean_of(found.error_y.data(), images.N()).value;
-        text += fmt::format("\nclassifier: {:.4f} bits, {:.2f}% wrong", bits, 100 * error);
-        json["bits_y"] = bits;
-        json["error_y"] = error;
-    }
-    if (options.breakdown) {
-        const Breakdown parts = break_down(loaded, found);
-        text +=
-            fmt::format("\n= {:.4f} bins + {:.4f} prior + {:.4f} actnorm + {:.4f} mixing + {:.4f} coupling",
-                        parts.bins, parts.prior, parts.actnorm, parts.mixing, parts.coupling);
-        json["breakdown"] = {{"bins", parts.bins},
-                             {"prior", parts.prior},
-                             {"actnorm", parts.actnorm},
-                             {"mixing", parts.mixing},
-                             {"coupling", parts.coupling}};
-    }
-    use_scores(
-        options.scores, images, found.bits_per_dim, checkpoint, loaded.glow().config(),
-        options.limit > 0 ? options.limit : -1,
-        [&](const SplitImages& others) { return likelihoods(loaded, others, request).bits_per_dim; }, text,
-        json);
-    command.result(text, json);
+    const Likelihoods found = likelihoods(model, images, request);
+    EvalResult result = summarize(options, model, checkpoint.string(), found);
+    if (model.glow().has_classifier()) add_classifier(found, result);
+    if (options.breakdown) add_breakdown(break_down(model, found), result);
+    const auto score = [&](const DataOptions& data) {
+        SplitImages others = open(data);
+        std::vector<double> bits = likelihoods(model, others, request).bits_per_dim;
+        return ScoredImages{std::move(others), std::move(bits)};
+    };
+    use_scores(options.scores, {std::move(images), found.bits_per_dim}, score, options.data.limit, result);
+    command.result(result.text, result.json);
 }
 
 }  // namespace
@@ -120,11 +139,10 @@ int main(int argc, char** argv) {
             CLI::App& app = command.app();
             app.add_flag("--bpd", options->bits_per_dim,
                          "Mean bits/dim, its standard error, the number of images");
-            app.add_option("--checkpoint", options->checkpoint, "Checkpoint file or run folder")->required();
-            app.add_option("--data", options->data, "Data set (HDF5)")->required();
-            app.add_option("--split", options->split, "train, valid or test");
-            app.add_option("--dequant", options->dequant,
-                           "uniform, or center: no noise, and bits/dim that are no bound");
+            add_model_options(app, options->model);
+            add_data_options(app, options->data);
+            add_choice(app, "--dequant", options->dequant,
+                       "uniform, or center: no noise, and bits/dim that are no bound");
             app.add_option("--dequant-samples", options->dequant_samples, "Noise draws per image, averaged")
                 ->check(CLI::Range(1, 1 << 20));
             app.add_option("--iw-samples", options->iw_samples,
@@ -133,16 +151,7 @@ int main(int argc, char** argv) {
             app.add_flag("--breakdown", options->breakdown,
                          "What bits/dim consists of: prior, actnorm, mixing, coupling");
             add_score_options(app, options->scores);
-            app.add_option("--limit", options->limit, "Only the first so many images; 0: all")
-                ->check(CLI::Range(index_t{0}, index_t{1} << 48));
-            app.add_option("--batch", options->batch, "Images at once")->check(CLI::Range(1, 1 << 20));
-            app.add_flag("--no-ema", options->no_ema, "Raw weights instead of their running average");
-            app.add_option("--precision", options->precision,
-                           "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
-            add_device(app, options->device);
-            app.add_option("--threads", options->threads, "Threads; 0: all usable processors")
-                ->check(CLI::Range(0, 4096));
-            app.add_option("--seed", options->seed, "Seed of the noise");
+            add_seed(app, options->seed, "Seed of the noise");
             command.action([&command, options] { run(command, *options); });
         });
 }

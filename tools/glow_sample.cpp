@@ -1,41 +1,30 @@
 // glow_sample: images from a trained model.
-#include <algorithm>
 #include <memory>
 
-#include "kernels/error.h"
-#include "runtime/device.h"
-#include "tools/command_line.h"
-#include "tools/output_files.h"
-#include "tools/thread_policy.h"
-#include "data/grid.h"
 #include "data/formats/decimal.h"
 #include "data/formats/output_name.h"
+#include "data/grid.h"
 #include "inference/inference.h"
+#include "kernels/error.h"
+#include "tools/command_line.h"
+#include "tools/model_options.h"
+#include "tools/numbers.h"
+#include "tools/output_files.h"
+#include "tools/thread_policy.h"
 
 namespace {
 
 using namespace glow;
 
 struct Options {
-    std::string checkpoint, grid = "8x8", temperatures = "0.7", classes, output, precision = "fp32",
-                            device = "auto";
-    bool no_ema = false;
+    ModelOptions model;
+    std::string grid = "8x8", temperatures = "0.7", classes, output;
     std::uint64_t seed = 0;
-    int threads = 0;
 };
 
 std::vector<double> parse_temperatures(const std::string& text) {
-    std::vector<double> temperatures;
-    for (std::size_t begin = 0; begin <= text.size();) {
-        const std::size_t comma = std::min(text.find(',', begin), text.size());
-        const std::string part = text.substr(begin, comma - begin);
-        double temperature = 0;
-        if (parse_decimal(part, temperature) != std::errc() || !(temperature >= 0 && temperature <= 100))
-            throw InputError(fmt::format(
-                "--temperature \"{}\": expected numbers between 0 and 100, separated by commas", text));
-        temperatures.push_back(temperature);
-        begin = comma + 1;
-    }
+    const std::vector<double> temperatures = parse_numbers("--temperature", text, 0.0, 100.0);
+    if (temperatures.empty()) throw InputError("--temperature: a number is missing");
     if (temperatures.size() > 16) throw InputError("--temperature: at most 16 stand side by side");
     return temperatures;
 }
@@ -60,13 +49,12 @@ std::vector<std::int32_t> sample_classes(const std::string& text, const ModelCon
 void run(const CommandLine& command, const Options& options) {
     const std::vector<double> temperatures = parse_temperatures(options.temperatures);
     const GridSize grid = parse_grid(options.grid);
-    const OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}},
+    const OutputFiles outputs(command, {{"--checkpoint", options.model.checkpoint}},
                               {{"--output", options.output}});
     require_png_name(options.output);
-    const Backend backend = open_backend(command, parse_device(options.device), options.threads);
-    const auto checkpoint = find_checkpoint(options.checkpoint);
-    LoadedModel loaded(checkpoint, !options.no_ema, parse_name<Precision>(options.precision),
-                       std::min<index_t>(64, grid.tiles()), backend);
+    const Backend backend = options.model.open_backend(command);
+    const auto checkpoint = find_checkpoint(options.model.checkpoint);
+    LoadedModel loaded = options.model.load(checkpoint, grid.tiles(), backend);
     const ModelConfig& model = loaded.glow().config();
     const auto panel = [&](double temperature, const std::uint8_t* pixels, index_t images) {
         return Panel{
@@ -115,7 +103,7 @@ int main(int argc, char** argv) {
     return run_tool(argc, argv, "Samples images from a trained Glow.", [](CommandLine& command) {
         const auto options = std::make_shared<Options>();
         CLI::App& app = command.app();
-        app.add_option("--checkpoint", options->checkpoint, "Checkpoint file or run folder")->required();
+        add_model_options(app, options->model);
         app.add_option("--grid", options->grid, "Rows x columns");
         app.add_option("--temperature", options->temperatures,
                        "Temperatures, separated by commas; several stand side by side");
@@ -127,13 +115,7 @@ int main(int argc, char** argv) {
                "Picture to write, NAME.png. With --n-bits below 8, pixels are the lower ends of their "
                "bins: white is 128 at 1 bit")
             ->required();
-        app.add_flag("--no-ema", options->no_ema, "Raw weights instead of their running average");
-        app.add_option("--precision", options->precision,
-                       "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
-        add_device(app, options->device);
-        app.add_option("--threads", options->threads, "Threads; 0: all usable processors")
-            ->check(CLI::Range(0, 4096));
-        app.add_option("--seed", options->seed, "Seed of the samples");
+        add_seed(app, options->seed, "Seed of the samples");
         command.action([&command, options] { run(command, *options); });
     });
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cstdint>
 #include <limits>
@@ -89,6 +90,16 @@ std::string description(ValueKind kind) {
             break;
     }
     return "a string";
+}
+
+std::vector<std::string> split_text(const std::string& text, char separator) {
+    std::vector<std::string> parts;
+    for (std::size_t begin = 0; begin < text.size() + 1 && !text.empty();) {
+        const std::size_t end = std::min(text.find(separator, begin), text.size());
+        parts.push_back(text.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return parts;
 }
 
 void require_decimal_numbers(CLI::App& app) {

@@ -3,8 +3,9 @@
 // versions differs.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -89,9 +90,7 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<T>& va
                       const CLI::Validator& check = CLI::Validator("")) {
     const auto parse = [&values, name, check](const std::string& text) {
         values.clear();
-        for (std::size_t begin = 0; begin <= text.size();) {
-            const std::size_t comma = std::min(text.find(',', begin), text.size());
-            std::string part = text.substr(begin, comma - begin);
+        for (std::string part : text.empty() ? std::vector<std::string>{""} : split_text(text)) {
             std::string problem;
             T value{};
             if constexpr (std::is_arithmetic_v<T>) {
@@ -105,7 +104,6 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<T>& va
             if (problem.empty() && part.empty()) problem = "a value is missing";
             if (!problem.empty()) throw CLI::ValidationError(name, problem);
             values.push_back(value);
-            begin = comma + 1;
         }
     };
     std::string defaults;

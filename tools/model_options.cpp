@@ -1,0 +1,60 @@
+#include "tools/model_options.h"
+
+#include <algorithm>
+
+#include "kernels/error.h"
+#include "runtime/device.h"
+#include "tools/numbers.h"
+
+namespace glow {
+
+Backend open_cpu_backend(const CommandLine& command, const std::string& device, int threads) {
+    if (device != "auto" && parse_device(device) != Device::cpu)
+        throw InputError(fmt::format("--device {}: lossless coding runs on the CPU alone", device));
+    return open_backend(command, Device::cpu, threads);
+}
+
+void add_precision(CLI::App& app, Precision& precision) {
+    add_choice(app, "--precision", precision,
+               "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
+}
+
+CLI::Option* add_threads(CLI::App& app, int& threads, const std::string& help) {
+    return app.add_option("--threads", threads, help)->check(CLI::Range(0, 4096));
+}
+
+void add_checkpoint(CLI::App& app, std::string& checkpoint) {
+    app.add_option("--checkpoint", checkpoint, "Checkpoint file or run folder")->required();
+}
+
+void add_model_options(CLI::App& app, ModelOptions& options) {
+    add_checkpoint(app, options.checkpoint);
+    app.add_flag("--no-ema", options.no_ema, "Raw weights instead of their running average");
+    add_precision(app, options.precision);
+    app.add_option("--batch", options.batch, "Images at once")->check(CLI::Range(1, 1 << 20));
+    add_device(app, options.device);
+    add_threads(app, options.threads);
+}
+
+Backend ModelOptions::open_backend(const CommandLine& command) const {
+    return glow::open_backend(command, parse_device(device), threads);
+}
+
+LoadedModel ModelOptions::load(const std::filesystem::path& file, index_t images,
+                               const Backend& backend) const {
+    return LoadedModel(file, !no_ema, precision, std::min(batch, images), backend);
+}
+
+void DataOptions::require_fitting(const std::filesystem::path& checkpoint) const {
+    glow::require_fitting(data, describe_dataset(data), split, checkpoint,
+                          read_checkpoint_info(checkpoint).model);
+}
+
+void add_data_options(CLI::App& app, DataOptions& options) {
+    app.add_option("--data", options.data, "Data set (HDF5)")->required();
+    app.add_option("--split", options.split, "train, valid or test");
+    app.add_option("--limit", options.limit, "Only the first so many images; 0: all")
+        ->check(CLI::Range(index_t{0}, index_t{1} << 48));
+}
+
+}  // namespace glow
