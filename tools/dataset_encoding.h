@@ -1,0 +1,48 @@
+// The latents of a data set's images, batch by batch.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "inference/latent_images.h"
+#include "tools/model_options.h"
+
+namespace glow {
+
+struct DatasetEncoding {
+    DatasetEncoding(const CommandLine& command, const ModelOptions& options, const DataOptions& data)
+        : backend(options.open_backend(command)),
+          checkpoint(find_checkpoint(options.checkpoint)),
+          set(fitting_split(data, checkpoint)),
+          model(options.load(checkpoint, set.N, backend)) {}
+
+    // f(first image, flow in host memory whose h holds the eps of some images).
+    template <class F>
+    void each_batch(F f) {
+        std::vector<state_t> eps;
+        for (index_t first = 0; first < set.N; first += model.buffers().capacity) {
+            const index_t count = std::min(model.buffers().capacity, set.N - first);
+            const std::int32_t* const labels = set.labels.empty() ? nullptr : set.labels.data() + first;
+            eps.resize(static_cast<std::size_t>(count * model.glow().config().dimensions()));
+            encode_images(model, count, set.image(first), labels, eps.data());
+            Flow flow;
+            flow.N = count;
+            flow.h = eps.data();
+            flow.labels = labels;
+            f(first, flow);
+        }
+    }
+
+    Backend backend;
+    std::filesystem::path checkpoint;
+    ImageSet set;
+    LoadedModel model;
+
+  private:
+    static ImageSet fitting_split(const DataOptions& data, const std::filesystem::path& checkpoint) {
+        data.require_fitting(checkpoint);
+        return load_split(data.data, data.split, data.images());
+    }
+};
+
+}  // namespace glow

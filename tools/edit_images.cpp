@@ -1,0 +1,140 @@
+#include "tools/edit_images.h"
+
+#include <algorithm>
+
+#include "data/formats/output_name.h"
+#include "data/formats/photo.h"
+#include "kernels/error.h"
+#include "tools/image_output.h"
+#include "tools/numbers.h"
+
+namespace glow {
+namespace {
+
+ImageSet from_data(const EditOptions& options, const std::filesystem::path& checkpoint,
+                   const ModelConfig& model) {
+    const DatasetReader reader(options.data);
+    const DatasetInfo& info = reader.info();
+    require_fitting(options.data, info, options.split, checkpoint, model);
+    const index_t all = info.images(options.split);
+    if (all == 0) throw InputError(fmt::format("{} has no {} images", options.data, options.split));
+    const std::vector<index_t> numbers =
+        parse_numbers<index_t>("--images", options.images.empty() ? "0" : options.images, 0, all - 1);
+    ImageSet set{std::ssize(numbers), info.H, info.W, info.C, {}, {}, info.n_classes};
+    set.images.resize(static_cast<std::size_t>(set.N * set.image_bytes()));
+    reader.read_scattered(options.split, numbers.data(), set.N, set.images.data());
+    if (info.labels(options.split)) {
+        const std::vector<std::int32_t> labels = reader.read_labels(options.split, all);
+        for (const index_t number : numbers) set.labels.push_back(labels[number]);
+    }
+    return set;
+}
+
+// Of the model's size; square models take the middle square of larger ones, scaled down.
+ImageSet from_files(const EditOptions& options, const ModelConfig& model) {
+    ImageSet set{0, model.image_height, model.image_width, model.channels, {}, {}, 0};
+    for (const std::string& file : split_text(options.files)) {
+        if (model.channels != 1 && model.channels != 3)
+            throw InputError("--files: the model's images have neither 1 nor 3 channels");
+        const Image image = read_photo(file, model.channels);
+        const bool fits = image.H == set.H && image.W == set.W;
+        if (!fits && (set.H != set.W || std::min(image.H, image.W) < set.H))
+            throw InputError(fmt::format("{}: {}x{} pixels, and the model takes {}x{}", file, image.H,
+                                         image.W, set.H, set.W));
+        set.images.resize(set.images.size() + static_cast<std::size_t>(set.image_bytes()));
+        std::uint8_t* const to = set.images.data() + set.N * set.image_bytes();
+        if (fits)
+            std::copy(image.pixels.begin(), image.pixels.end(), to);
+        else
+            crop_and_shrink(image, set.H, to);
+        ++set.N;
+    }
+    return set;
+}
+
+ImageSet chosen_images(const EditOptions& options, const std::filesystem::path& checkpoint) {
+    const ModelConfig model = read_checkpoint_info(checkpoint).model;
+    if (options.files.empty() == options.data.empty())
+        throw InputError("give either --data with --images, or --files");
+    ImageSet set = options.files.empty() ? from_data(options, checkpoint, model) : from_files(options, model);
+    if (!model.y_cond) set.labels.clear();
+    if (!options.label.empty()) {
+        if (!model.y_cond)
+            throw InputError(
+                fmt::format("--class {}: the model is not conditional on classes", options.label));
+        const std::int32_t label = parse_number<std::int32_t>("--class", options.label, 0,
+                                                              static_cast<std::int32_t>(model.n_classes) - 1);
+        set.labels.assign(static_cast<std::size_t>(set.N), label);
+    }
+    if (model.y_cond && set.labels.empty())
+        throw InputError("the model is conditional on classes, and files have none: give --class");
+    return set;
+}
+
+}  // namespace
+
+OutputFiles EditOptions::claim_outputs(const CommandLine& command, std::vector<NamedPath> inputs) const {
+    inputs.push_back({"--checkpoint", model.checkpoint});
+    inputs.push_back({"--data", data});
+    for (const std::string& file : split_text(files)) inputs.push_back({"--files", file});
+    OutputFiles outputs(command, inputs, {{"--output", output}});
+    if (!frames.empty()) outputs.add_folder({"--frames", frames});
+    require_png_or_hdf5_name(output);
+    refuse_picture_name(frames, "a folder of PNG files");
+    return outputs;
+}
+
+void add_edit_options(CLI::App& app, EditOptions& options) {
+    add_model_options(app, options.model);
+    app.add_option("--data", options.data, "Data set (HDF5)");
+    app.add_option("--split", options.split, "train, valid or test");
+    app.add_option("--images", options.images, "Numbers of its images, separated by commas");
+    app.add_option("--files", options.files, "PNG or JPEG files instead, separated by commas");
+    app.add_option("--class", options.label,
+                   "Class of all images, for conditional models; the data set's else");
+    app.add_option("-o,--output", options.output, "NAME.png: a sheet; NAME.h5: images in /images")
+        ->required();
+    app.add_option("--frames", options.frames, "Folder for each image as a PNG file");
+}
+
+void add_steps(CLI::App& app, EditOptions& options) {
+    app.add_option("--steps", options.steps, "Images in a row")->check(CLI::Range(1, 1000));
+}
+
+EditInput::EditInput(const CommandLine& command, const EditOptions& options)
+    : backend_(options.model.open_backend(command)),
+      checkpoint_(find_checkpoint(options.model.checkpoint)),
+      set_(chosen_images(options, checkpoint_)),
+      model_(options.model.load(checkpoint_, options.model.batch, backend_)) {}
+
+void write_edited(const CommandLine& command, const EditOptions& options, EditInput& input,
+                  const EditedLatents& edited, nlohmann::ordered_json result) {
+    const ModelConfig& model = input.config();
+    const index_t N = std::ssize(edited.latents);
+    std::vector<double> largest;
+    std::vector<std::uint8_t> pixels = decode_all(
+        input.model(), edited.latents, model.y_cond ? edited.labels : std::vector<std::int32_t>(), &largest);
+    SampleHealth found;
+    found.add(N, largest.data());
+    if (found.any()) command.warn("images: {} (docs/using.md says why)", found.text());
+    cross_out_not_finite(model, N, largest.data(), pixels.data());
+    if (is_hdf5_name(options.output)) {
+        ImageSink sink(options.output, model);
+        sink.append(pixels.data(), N);
+        sink.commit();
+    } else {
+        write_png(options.output, tile_images(pixels.data(), N, model.image_height, model.image_width,
+                                              model.channels, edited.grid));
+    }
+    if (!options.frames.empty()) PngFolder(options.frames, model).append(pixels.data(), N);
+    result["output"] = options.output;
+    result["rows"] = edited.grid.rows;
+    result["columns"] = edited.grid.columns;
+    result["images"] = N;
+    result["checkpoint"] = input.checkpoint();
+    command.result(
+        fmt::format("{}: {} rows of {} images", options.output, edited.grid.rows, edited.grid.columns),
+        result);
+}
+
+}  // namespace glow

@@ -1,0 +1,63 @@
+// What an edit of latents starts from and ends in: a few images of a data set or of picture files, the model that
+// they pass, and the sheet of decoded images.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "data/grid.h"
+#include "inference/latent_images.h"
+#include "tools/model_options.h"
+#include "tools/output_files.h"
+
+namespace glow {
+
+struct EditOptions {
+    ModelOptions model;
+    std::string data, split = "test", images;  // their numbers, "3,5"
+    std::string files;                         // or these
+    std::string label;                         // of all of them
+    std::string output, frames;
+    index_t steps = 8;
+
+    // The outputs; `inputs`: files that a command reads besides the checkpoint and the images.
+    OutputFiles claim_outputs(const CommandLine& command, std::vector<NamedPath> inputs = {}) const;
+};
+void add_edit_options(CLI::App& app, EditOptions& options);
+void add_steps(CLI::App& app, EditOptions& options);
+
+class EditInput {
+  public:
+    EditInput(const CommandLine& command, const EditOptions& options);
+
+    LoadedModel& model() { return model_; }
+    const ModelConfig& config() { return model_.glow().config(); }
+    index_t N() const { return set_.N; }
+    std::vector<Latent> encode() { return encode_all(model_, set_); }
+    std::int32_t label(index_t n) const { return set_.labels.empty() ? 0 : set_.labels[n]; }
+    std::string checkpoint() const { return checkpoint_.string(); }
+
+  private:
+    Backend backend_;
+    std::filesystem::path checkpoint_;
+    ImageSet set_;
+    LoadedModel model_;
+};
+
+// Decoded images in the order of a sheet, row by row.
+struct EditedLatents {
+    GridSize grid;
+    std::vector<Latent> latents;
+    std::vector<std::int32_t> labels;  // read by conditional models
+
+    void add(Latent latent, std::int32_t label) {
+        latents.push_back(std::move(latent));
+        labels.push_back(label);
+    }
+};
+// Decodes them to a PNG picture or to /images of NAME.h5, and one by one to the folder of --frames. result: what
+// the command says of them, with --json.
+void write_edited(const CommandLine& command, const EditOptions& options, EditInput& input,
+                  const EditedLatents& edited, nlohmann::ordered_json result);
+
+}  // namespace glow

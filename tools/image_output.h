@@ -1,0 +1,41 @@
+// Where a command puts images that a model made: a folder of PNG files, or /images of an HDF5 file.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "data/formats/atomic_file.h"
+#include "data/formats/hdf5_file.h"
+#include "layers/config.h"
+
+namespace glow {
+
+// 000000.png, 000001.png, ...; the folder need not exist. InputError where it cannot be written.
+class PngFolder {
+  public:
+    PngFolder(const std::filesystem::path& folder, const ModelConfig& model);
+    // pixels [count, H, W, C].
+    void append(const std::uint8_t* pixels, index_t count);
+
+  private:
+    std::filesystem::path folder_;
+    ModelConfig model_;
+    index_t done_ = 0;
+};
+
+// The name decides: NAME.h5 is a file, written atomically, and anything else a folder.
+class ImageSink {
+  public:
+    ImageSink(const std::string& output, const ModelConfig& model);
+    // pixels [count, H, W, C].
+    void append(const std::uint8_t* pixels, index_t count);
+    void commit();
+
+  private:
+    std::optional<PngFolder> folder_;
+    std::optional<AtomicFile> atomic_;
+    std::optional<Hdf5File> file_;
+};
+
+}  // namespace glow

@@ -1,0 +1,189 @@
+// direction: the direction of an attribute among the latents, from images with it and images without it.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "data/formats/output_name.h"
+#include "inference/latent_images.h"
+#include "kernels/error.h"
+#include "tools/csv.h"
+#include "tools/latent_commands.h"
+#include "tools/model_options.h"
+#include "tools/numbers.h"
+#include "tools/output_files.h"
+#include "tools/progress.h"
+
+namespace glow {
+
+enum class DirectionMethod { linear, mean };
+template <>
+struct Names<DirectionMethod> {
+    static constexpr const char* what = "method";
+    static constexpr NamedValue<DirectionMethod> values[] = {{DirectionMethod::linear, "linear"},
+                                                             {DirectionMethod::mean, "mean"}};
+};
+
+namespace {
+
+struct Options {
+    ModelOptions model;
+    DataOptions data;
+    std::string positive, negative;     // by classes
+    std::string attributes, attribute;  // or by a column of a CSV file
+    DirectionMethod method = DirectionMethod::linear;
+    double ridge = 1;
+    std::string output;
+};
+
+void check(const Options& options) {
+    if (options.positive.empty() == options.attributes.empty())
+        throw InputError("give either --positive C (a class), or --attributes F.csv and --attribute NAME");
+    if (!options.attributes.empty() && options.attribute.empty())
+        throw InputError("--attributes needs --attribute NAME");
+}
+
+constexpr std::uint8_t kWithout = 0, kWith = 1, kLeftOut = 2;
+
+// Of each image of a split's first N.
+std::vector<std::uint8_t> by_attribute(const Options& options, index_t N) {
+    const CsvTable table(options.attributes);
+    const std::size_t index = table.column("index"), column = table.column(options.attribute);
+    std::vector<std::uint8_t> has(static_cast<std::size_t>(N), kLeftOut);
+    for (const CsvTable::Row& row : table.rows()) {
+        const index_t image = table.integer(row, index, 0, index_t{1} << 48);
+        const std::uint8_t value = table.number(row, column) > 0 ? kWith : kWithout;
+        if (image >= N) continue;
+        std::uint8_t& found = has[static_cast<std::size_t>(image)];
+        if (found != kLeftOut && found != value)
+            table.refuse(row.line, fmt::format("image {} has another value of {} in a line above", image,
+                                               options.attribute));
+        found = value;
+    }
+    return has;
+}
+
+std::vector<std::uint8_t> by_label(const Options& options, const ImageSet& set) {
+    if (set.labels.empty()) throw InputError(options.data.data + ": it has no labels; give --attributes");
+    const auto last = static_cast<std::int32_t>(set.n_classes - 1);
+    const std::int32_t positive = parse_number<std::int32_t>("--positive", options.positive, 0, last);
+    const std::int32_t negative =
+        options.negative.empty() ? -1 : parse_number<std::int32_t>("--negative", options.negative, 0, last);
+    if (negative == positive) throw InputError("--positive and --negative are the same class");
+    std::vector<std::uint8_t> has;
+    for (const std::int32_t label : set.labels)
+        has.push_back(label == positive ? kWith : negative < 0 || label == negative ? kWithout : kLeftOut);
+    return has;
+}
+
+// Images and whether they have the attribute.
+struct Examples {
+    ImageSet set;
+    std::vector<std::uint8_t> has;  // kWith or kWithout
+    index_t with() const { return std::count(has.begin(), has.end(), kWith); }
+};
+
+Examples load_examples(const Options& options) {
+    const ImageSet set = load_split(options.data.data, options.data.split, options.data.images());
+    const std::vector<std::uint8_t> all =
+        options.attributes.empty() ? by_label(options, set) : by_attribute(options, set.N);
+    Examples used{{0, set.H, set.W, set.C, {}, {}, set.n_classes}, {}};
+    for (index_t n = 0; n < set.N; ++n) {
+        if (all[n] == kLeftOut) continue;
+        used.set.images.insert(used.set.images.end(), set.image(n), set.image(n) + set.image_bytes());
+        if (!set.labels.empty()) used.set.labels.push_back(set.labels[n]);
+        used.has.push_back(all[n]);
+        ++used.set.N;
+    }
+    const index_t with = used.with();
+    if (with == 0 || with == used.set.N)
+        throw InputError(
+            fmt::format("a direction needs images with the attribute and images without it, and of "
+                        "{} images {} have it",
+                        used.set.N, with));
+    return used;
+}
+
+Latent find_direction(const CommandLine& command, const Options& options, LoadedModel& model,
+                      const Examples& examples) {
+    const ImageSet& set = examples.set;
+    const index_t D = set.image_bytes(), batch = model.buffers().capacity;
+    const bool linear = options.method == DirectionMethod::linear;
+    ProgressLine progress(command, "images");
+    std::vector<float> latents;
+    Direction means(D);
+    for (index_t first = 0; first < set.N; first += batch) {
+        const index_t count = std::min(batch, set.N - first);
+        ImageSet part{count, set.H, set.W, set.C, {}, {}, set.n_classes};
+        part.images.assign(set.image(first), set.image(first) + count * set.image_bytes());
+        if (!set.labels.empty()) part.labels.assign(&set.labels[first], &set.labels[first] + count);
+        const std::vector<Latent> some = encode_all(model, part);
+        for (index_t n = 0; n < count; ++n) {
+            means.add(some[n], examples.has[first + n] == kWith);
+            if (linear) latents.insert(latents.end(), some[n].begin(), some[n].end());
+        }
+        progress.show(first + count, set.N);
+    }
+    progress.clear();
+    return linear ? linear_direction(latents, D, examples.has, options.ridge) : means.mean_difference();
+}
+
+void write_direction(const std::string& output, const LoadedModel& model, Latent direction) {
+    LatentWriter writer(output, model.info().config, model.info().model);
+    const std::int32_t label = 0;
+    Flow flow;
+    flow.N = 1;
+    flow.h = direction.data();
+    flow.labels = &label;
+    writer.append(flow);
+    writer.commit();
+}
+
+void direction(const CommandLine& command, const Options& options) {
+    const OutputFiles outputs(command,
+                              {{"--checkpoint", options.model.checkpoint},
+                               {"--data", options.data.data},
+                               {"--attributes", options.attributes}},
+                              {{"--output", options.output}});
+    refuse_picture_name(options.output, "an HDF5 file of a direction");
+    check(options);
+    const Backend backend = options.model.open_backend(command);
+    const auto checkpoint = find_checkpoint(options.model.checkpoint);
+    options.data.require_fitting(checkpoint);
+    const Examples examples = load_examples(options);
+    LoadedModel model = options.model.load(checkpoint, examples.set.N, backend);
+    const Latent found = find_direction(command, options, model, examples);
+    double squares = 0;
+    for (const double value : found) squares += value * value;
+    write_direction(options.output, model, found);
+    const index_t with = examples.with(), without = examples.set.N - with;
+    command.result(
+        fmt::format("{}: direction from {} images with the attribute and {} without it, length {:.3f}",
+                    options.output, with, without, std::sqrt(squares)),
+        {{"output", options.output},
+         {"method", to_string(options.method)},
+         {"with", with},
+         {"without", without},
+         {"length", std::sqrt(squares)},
+         {"checkpoint", checkpoint.string()}});
+}
+
+}  // namespace
+
+void add_direction(CommandLine& command) {
+    const auto options = std::make_shared<Options>();
+    CLI::App* const app = command.subcommand("direction", "The direction of an attribute among the latents",
+                                             [&command, options] { direction(command, *options); });
+    add_model_options(*app, options->model);
+    add_data_options(*app, options->data);
+    app->add_option("--positive", options->positive, "Class of images that have the attribute");
+    app->add_option("--negative", options->negative, "Class of images that do not; none: all other classes");
+    app->add_option("--attributes", options->attributes, "CSV file instead: index,NAME,...; above 0 has it");
+    app->add_option("--attribute", options->attribute, "Column of the CSV file");
+    add_choice(*app, "--method", options->method,
+               "linear (a regularized classifier's weights) or mean (difference of means)");
+    app->add_option("--ridge", options->ridge, "Regularization of the classifier")
+        ->check(CLI::Range(1e-6, 1e6));
+    app->add_option("-o,--output", options->output, "File of the direction (HDF5)")->required();
+}
+
+}  // namespace glow

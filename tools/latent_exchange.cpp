@@ -1,0 +1,40 @@
+// exchange: two images with the latents of each level exchanged.
+#include <memory>
+
+#include "kernels/error.h"
+#include "tools/edit_images.h"
+#include "tools/latent_commands.h"
+
+namespace glow {
+namespace {
+
+// Two rows: each image, then itself with the latents of one level after the other from the other image.
+void exchange(const CommandLine& command, const EditOptions& options) {
+    const OutputFiles outputs = options.claim_outputs(command);
+    EditInput input(command, options);
+    if (input.N() != 2) throw InputError("exchange needs 2 images");
+    const std::vector<Latent> given = input.encode();
+    const index_t L = input.config().levels;
+    EditedLatents edited;
+    edited.grid = {2, L + 1};
+    for (const index_t n : {0, 1}) {
+        edited.add(given[n], input.label(n));
+        for (index_t level = 0; level < L; ++level) {
+            edited.add(given[n], input.label(n));
+            take_level(input.config(), level, given[1 - n], edited.latents.back());
+        }
+    }
+    write_edited(command, options, input, edited, {{"levels", L}});
+}
+
+}  // namespace
+
+void add_exchange(CommandLine& command) {
+    const auto options = std::make_shared<EditOptions>();
+    CLI::App* const app =
+        command.subcommand("exchange", "Two images with the latents of each level exchanged",
+                           [&command, options] { exchange(command, *options); });
+    add_edit_options(*app, *options);
+}
+
+}  // namespace glow

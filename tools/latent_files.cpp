@@ -1,0 +1,119 @@
+// encode and decode: images to a file of latents and back.
+#include <algorithm>
+#include <memory>
+
+#include "data/formats/output_name.h"
+#include "kernels/error.h"
+#include "tools/dataset_encoding.h"
+#include "tools/image_output.h"
+#include "tools/latent_commands.h"
+#include "tools/output_files.h"
+#include "tools/progress.h"
+
+namespace glow {
+namespace {
+
+struct EncodeOptions {
+    ModelOptions model;
+    DataOptions data;
+    std::string output;
+};
+
+void encode(const CommandLine& command, const EncodeOptions& options) {
+    const OutputFiles outputs(command,
+                              {{"--checkpoint", options.model.checkpoint}, {"--data", options.data.data}},
+                              {{"--output", options.output}});
+    refuse_picture_name(options.output, "an HDF5 file of latents");
+    DatasetEncoding encoding(command, options.model, options.data);
+    LatentWriter writer(options.output, encoding.model.info().config, encoding.model.info().model);
+    ProgressLine progress(command, "images");
+    encoding.each_batch([&](index_t first, const Flow& flow) {
+        writer.append(flow);
+        progress.show(first + flow.N, encoding.set.N);
+    });
+    writer.commit();
+    command.result(
+        fmt::format("{}: latents of {} {} images", options.output, encoding.set.N, options.data.split),
+        {{"output", options.output},
+         {"images", encoding.set.N},
+         {"split", options.data.split},
+         {"checkpoint", encoding.checkpoint.string()}});
+}
+
+struct DecodeOptions {
+    ModelOptions model;
+    std::string latents, output;
+};
+
+SampleHealth decode_file(const CommandLine& command, const LatentReader& latents, LoadedModel& model,
+                         ImageSink& sink) {
+    ProgressLine progress(command, "images");
+    std::vector<std::uint8_t> pixels;
+    std::vector<state_t> eps;
+    std::vector<double> largest(static_cast<std::size_t>(model.buffers().capacity));
+    SampleHealth found;
+    for (index_t first = 0; first < latents.images(); first += model.buffers().capacity) {
+        const index_t count = std::min(model.buffers().capacity, latents.images() - first);
+        pixels.resize(static_cast<std::size_t>(count * latents.model().dimensions()));
+        eps.resize(pixels.size());
+        Flow flow;
+        flow.N = count;
+        flow.h = eps.data();
+        flow.labels = latents.labels().empty() ? nullptr : latents.labels().data() + first;
+        latents.read(first, flow);
+        decode_images(model, flow, pixels.data(), largest.data());
+        found.add(count, largest.data());
+        cross_out_not_finite(latents.model(), count, largest.data(), pixels.data());
+        sink.append(pixels.data(), count);
+        progress.show(first + count, latents.images());
+    }
+    return found;
+}
+
+void decode(const CommandLine& command, const DecodeOptions& options) {
+    std::vector<NamedPath> files;
+    if (is_hdf5_name(options.output)) files.push_back({"--output", options.output});
+    OutputFiles outputs(command, {{"--checkpoint", options.model.checkpoint}, {"--latents", options.latents}},
+                        files);
+    refuse_picture_name(options.output, "a folder of PNG files");
+    if (files.empty()) outputs.add_folder({"--output", options.output});
+    const Backend backend = options.model.open_backend(command);
+    const auto checkpoint = find_checkpoint(options.model.checkpoint);
+    const LatentReader latents(options.latents);
+    if (!(read_checkpoint_info(checkpoint).model == latents.model()))
+        throw InputError(fmt::format("{} holds latents of another model than that of {}", options.latents,
+                                     checkpoint.string()));
+    LoadedModel model = options.model.load(checkpoint, latents.images(), backend);
+    ImageSink sink(options.output, latents.model());
+    const SampleHealth found = decode_file(command, latents, model, sink);
+    sink.commit();
+    if (found.any()) command.warn("images: {} (docs/using.md says why)", found.text());
+    command.result(fmt::format("{}: {} images", options.output, latents.images()),
+                   {{"output", options.output},
+                    {"images", latents.images()},
+                    {"not_finite", found.not_finite},
+                    {"out_of_range", found.out_of_range}});
+}
+
+}  // namespace
+
+void add_encode(CommandLine& command) {
+    const auto options = std::make_shared<EncodeOptions>();
+    CLI::App* const app = command.subcommand("encode", "Latents of images, as standard normal numbers",
+                                             [&command, options] { encode(command, *options); });
+    add_model_options(*app, options->model);
+    add_data_options(*app, options->data);
+    app->add_option("-o,--output", options->output, "File of latents (HDF5)")->required();
+}
+
+void add_decode(CommandLine& command) {
+    const auto options = std::make_shared<DecodeOptions>();
+    CLI::App* const app =
+        command.subcommand("decode", "Images of latents", [&command, options] { decode(command, *options); });
+    add_model_options(*app, options->model);
+    app->add_option("--latents", options->latents, "File of latents")->required();
+    app->add_option("-o,--output", options->output, "NAME.h5: images in /images; else a folder of PNG files")
+        ->required();
+}
+
+}  // namespace glow

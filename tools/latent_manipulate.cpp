@@ -1,0 +1,92 @@
+// manipulate: images moved along a direction among the latents.
+#include <memory>
+
+#include "kernels/error.h"
+#include "tools/edit_images.h"
+#include "tools/latent_commands.h"
+#include "tools/numbers.h"
+
+namespace glow {
+namespace {
+
+struct Options : EditOptions {
+    std::string direction, alpha = "-1..1", levels, temperature;
+};
+
+// "-1..1" in `steps` values, or "-1,0,2".
+std::vector<double> parse_alphas(const std::string& text, index_t steps) {
+    const std::size_t dots = text.find("..");
+    if (dots == std::string::npos) {
+        const std::vector<double> alphas = parse_numbers("--alpha", text, -1e3, 1e3);
+        if (alphas.empty()) throw InputError("--alpha: a number is missing");
+        return alphas;
+    }
+    const double first = parse_number("--alpha", text.substr(0, dots), -1e3, 1e3),
+                 last = parse_number("--alpha", text.substr(dots + 2), -1e3, 1e3);
+    std::vector<double> alphas;
+    for (index_t i = 0; i < steps; ++i)
+        alphas.push_back(steps == 1 ? first
+                                    : first + (last - first) * static_cast<double>(i) /
+                                                  static_cast<double>(steps - 1));
+    return alphas;
+}
+
+Latent read_direction(const Options& options, const ModelConfig& model) {
+    Latent direction(static_cast<std::size_t>(model.dimensions()), 0.0);
+    if (options.direction.empty()) return direction;
+    const LatentReader reader(options.direction);
+    if (!(reader.model() == model) || reader.images() != 1)
+        throw InputError(fmt::format("{}: no direction of this model", options.direction));
+    Flow flow;
+    flow.N = 1;
+    flow.h = direction.data();
+    reader.read(0, flow);
+    if (options.levels.empty()) return direction;
+    Latent chosen(direction.size(), 0.0);
+    for (const index_t level : parse_numbers<index_t>("--levels", options.levels, 0, model.levels - 1))
+        take_level(model, level, direction, chosen);
+    return chosen;
+}
+
+void manipulate(const CommandLine& command, const Options& options) {
+    const OutputFiles outputs = options.claim_outputs(command, {{"--direction", options.direction}});
+    if (options.direction.empty() && options.temperature.empty())
+        throw InputError("manipulate needs --direction, --level-temperature or both");
+    const std::vector<double> alphas =
+        options.direction.empty() ? std::vector<double>{0} : parse_alphas(options.alpha, options.steps);
+    EditInput input(command, options);
+    const Latent along = read_direction(options, input.config());
+    const std::vector<double> temperature =
+        parse_numbers("--level-temperature", options.temperature, 0.0, 100.0);
+    if (!temperature.empty() && std::ssize(temperature) != input.config().levels)
+        throw InputError(fmt::format("--level-temperature: {} numbers, and the model has {} levels",
+                                     temperature.size(), input.config().levels));
+    EditedLatents edited;
+    edited.grid = {input.N(), std::ssize(alphas)};
+    const std::vector<Latent> given = input.encode();
+    for (index_t n = 0; n < input.N(); ++n)
+        for (const double alpha : alphas) {
+            Latent latent = given[n];
+            if (!temperature.empty()) scale_levels(input.config(), temperature, latent);
+            for (std::size_t i = 0; i < latent.size(); ++i) latent[i] += alpha * along[i];
+            edited.add(std::move(latent), input.label(n));
+        }
+    write_edited(command, options, input, edited, {{"alpha", alphas}});
+}
+
+}  // namespace
+
+void add_manipulate(CommandLine& command) {
+    const auto options = std::make_shared<Options>();
+    CLI::App* const app = command.subcommand("manipulate", "Images moved along a direction, a row each",
+                                             [&command, options] { manipulate(command, *options); });
+    add_edit_options(*app, *options);
+    add_steps(*app, *options);
+    app->add_option("--direction", options->direction, "File of a direction");
+    app->add_option("--alpha", options->alpha, "How far: A..B in --steps values, or numbers with commas");
+    app->add_option("--levels", options->levels, "Levels in which it acts, with commas; none: all");
+    app->add_option("--level-temperature", options->temperature,
+                    "Factors of the latents, one a level, level 0 (the finest) first");
+}
+
+}  // namespace glow
