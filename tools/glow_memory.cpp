@@ -14,11 +14,24 @@
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
+#include "tools/model_options.h"
 #include "tools/numbers.h"
 #include "tools/output_files.h"
 #include "tools/thread_policy.h"
 #include "train/memory_point.h"
 #include "train/run_plan.h"
+
+namespace glow {
+
+enum class Axis { depth, size, batch };  // of the experiment's points
+template <>
+struct Names<Axis> {
+    static constexpr const char* what = "axis";
+    static constexpr NamedValue<Axis> values[] = {
+        {Axis::depth, "depth"}, {Axis::size, "size"}, {Axis::batch, "batch"}};
+};
+
+}  // namespace glow
 
 namespace {
 
@@ -34,8 +47,11 @@ struct Request {
     std::vector<std::string> modes = {"reconstruct", "checkpoint", "store"};
     std::vector<index_t> depths = {4, 8, 16, 32}, sizes = {32}, batches = {8}, levels = {3};
     index_t width = 256, channels = 3, tile = 0, act_budget = 0, anchor_every = 0;
-    std::string coupling = "affine", precision = "fp32", moments = "fp32", device = "auto", figure, csv, plot,
-                largest, point;
+    CouplingKind coupling = CouplingKind::affine;
+    Precision precision = Precision::fp32;
+    MomentPrecision moments = MomentPrecision::fp32;
+    std::optional<Axis> figure, largest;
+    std::string device = "auto", csv, plot, point;
     std::vector<double> under;
     bool rounding_bits = false, float_states = false, with_optimizer = false, fused_update = false,
          cosine = true, predict = false;
@@ -48,6 +64,9 @@ struct Point {
     std::string mode;
     index_t levels = 0, depth = 0, size = 0, batch = 0;
 };
+index_t& coordinate(Point& p, Axis axis) {
+    return axis == Axis::size ? p.size : axis == Axis::batch ? p.batch : p.depth;
+}
 std::string name_of(const Point& p) {
     return fmt::format("{} L {} K {} {}x{} batch {}", p.mode, p.levels, p.depth, p.size, p.size, p.batch);
 }
@@ -60,7 +79,7 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     o.model.levels = p.levels;
     o.model.depth = p.depth;
     o.model.width = request.width;
-    o.model.coupling = parse_name<CouplingKind>(request.coupling);
+    o.model.coupling = request.coupling;
     const std::size_t colon = p.mode.find(':');
     o.memory = parse_name<MemoryMode>(p.mode.substr(0, colon));
     o.tile = request.tile;
@@ -71,14 +90,14 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
                 fmt::format("--modes {}: a number of images is expected behind the colon", p.mode));
     }
     o.batch = p.batch;
-    o.precision = parse_name<Precision>(request.precision);
+    o.precision = request.precision;
     o.act_budget =
         request.act_budget > 0 ? request.act_budget : static_cast<index_t>(machine_memory_bytes() / 4);
     o.anchor_every = request.anchor_every;
     o.rounding_bits = request.rounding_bits;
     o.float_states = request.float_states;
     o.fused_update = request.fused_update;
-    o.moments = parse_name<MomentPrecision>(request.moments);
+    o.moments = request.moments;
     if (!request.with_optimizer && (o.fused_update || o.moments != MomentPrecision::fp32))
         throw InputError("--fused-update and --moments are about updates: they need --with-optimizer");
     o.seed = request.seed;
@@ -106,9 +125,10 @@ std::size_t available_bytes(Device device) {
 std::string row(const Request& request, const Point& p, const MemoryPlan& plan, const MemoryResult* result,
                 std::optional<double> cosine) {
     const MemoryBytes& bytes = result != nullptr ? result->peak : plan.bytes;
-    std::string text = fmt::format("{},{},{},{},{},{},{},{},{},{}", p.mode, p.levels, p.depth, request.width,
-                                   p.size, request.channels, p.batch, request.device, request.precision,
-                                   result != nullptr ? fmt::to_string(total(bytes)) : "");
+    std::string text =
+        fmt::format("{},{},{},{},{},{},{},{},{},{}", p.mode, p.levels, p.depth, request.width, p.size,
+                    request.channels, p.batch, request.device, to_string(request.precision),
+                    result != nullptr ? fmt::to_string(total(bytes)) : "");
     for (const Category category :
          {Category::parameters, Category::gradients, Category::moments, Category::ema, Category::derived,
           Category::state, Category::workspace, Category::stored})
@@ -171,20 +191,20 @@ Elsewhere run_elsewhere(const std::vector<std::string>& arguments, const Point& 
 // ---- The axes ------------------------------------------------------------------------------------------
 
 // The largest point along one axis whose plan stays below `bytes`; 0 where none does.
-index_t largest_under(const Request& request, Point p, double gib, const Backend& backend) {
+index_t largest_under(const Request& request, Axis axis, Point p, double gib, const Backend& backend) {
     const std::size_t bytes = static_cast<std::size_t>(gib * double(1 << 30));
-    const index_t unit = request.largest == "size" ? index_t{1} << p.levels : 1;
-    index_t& axis = request.largest == "size" ? p.size : request.largest == "batch" ? p.batch : p.depth;
-    const index_t most = request.largest == "size"    ? (index_t{1} << 16) / unit
-                         : request.largest == "batch" ? 1 << 20
-                                                      : 1 << 12;
+    const index_t unit = axis == Axis::size ? index_t{1} << p.levels : 1;
+    const index_t most = axis == Axis::size    ? (index_t{1} << 16) / unit
+                         : axis == Axis::batch ? 1 << 20
+                                               : 1 << 12;
     return unit * largest_that_fits(most, [&](index_t x) {
-               axis = x * unit;
+               coordinate(p, axis) = x * unit;
                return total(predict(memory_point(request, p), backend).bytes) <= bytes;
            });
 }
 
 std::vector<Point> points(const Request& request, const Backend& backend) {
+    const Axis axis = request.largest.value_or(request.figure.value_or(Axis::depth));
     std::vector<Point> all;
     for (const std::string& mode : request.modes)
         for (const index_t levels : request.levels)
@@ -196,11 +216,9 @@ std::vector<Point> points(const Request& request, const Backend& backend) {
                         if (request.under.empty()) all.push_back(p);
                         for (const double gib : request.under) {
                             Point largest = p;
-                            const index_t x = largest_under(request, p, gib, backend);
+                            const index_t x = largest_under(request, axis, p, gib, backend);
                             if (x == 0) continue;
-                            (request.largest == "size"    ? largest.size
-                             : request.largest == "batch" ? largest.batch
-                                                          : largest.depth) = x;
+                            coordinate(largest, axis) = x;
                             all.push_back(largest);
                         }
                     }
@@ -211,12 +229,12 @@ std::vector<Point> points(const Request& request, const Backend& backend) {
 // 256. Of its figure of sizes the depth is not given; normflows' 13.0 GiB at 256x256 lie nearest to its 13.55
 // at K 16.
 void apply_figure(Request& request, const CLI::App& app) {
-    if (request.figure.empty()) return;
+    if (!request.figure) return;
     const auto free = [&app](const char* option) { return app.get_option(option)->count() == 0; };
     if (free("--modes"))
         request.modes = {"reconstruct:1", fmt::format("reconstruct:{}", request.batches[0]), "checkpoint",
                          "store"};
-    if (request.figure == "depth") {
+    if (*request.figure == Axis::depth) {
         if (free("--depths")) request.depths = {4, 8, 16, 32, 48, 64, 80};
         if (free("--sizes")) request.sizes = {256};
     } else {
@@ -252,6 +270,63 @@ void plot(const Request& request) {
     throw InputError("--plot: plot_memory.py is not beside this program; run it on the --csv file");
 }
 
+// The file of --csv, row by row; it may be a terminal or pipe.
+class CsvOutput {
+  public:
+    CsvOutput(const CommandLine& command, const Request& request)
+        : path_(request.csv), outputs_(command, {}, lockable(request.csv)) {
+        if (path_.empty()) return;
+        file_.open(path_);
+        if (!file_) throw InputError(fmt::format("--csv {}: it cannot be written", path_));
+        line(kColumns);
+    }
+    void line(const std::string& text) {
+        if (file_.is_open() && !(file_ << text << '\n' << std::flush))
+            throw Error(fmt::format("--csv {}: it cannot be written", path_));
+    }
+    static std::vector<NamedPath> lockable(const std::string& path) {
+        std::error_code ignored;
+        if (path.empty() || std::filesystem::is_character_file(path, ignored) ||
+            std::filesystem::is_fifo(path, ignored))
+            return {};
+        return {{"--csv", path}};
+    }
+
+  private:
+    std::string path_;
+    OutputFiles outputs_;
+    std::ofstream file_;
+};
+
+// A row of the CSV as an object.
+nlohmann::ordered_json object_of(const std::string& line) {
+    const std::vector<std::string> names = split_text(kColumns), values = split_text(line);
+    nlohmann::ordered_json object;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        const bool word = names[i] == "mode" || names[i] == "device" || names[i] == "precision";
+        object[names[i]] = word                ? nlohmann::ordered_json(values[i])
+                           : values[i].empty() ? nlohmann::ordered_json()
+                                               : nlohmann::ordered_json::parse(values[i]);
+    }
+    return object;
+}
+
+// The row of a point that was measured; nothing where the machine has no room for it or it failed, which
+// `failed` counts.
+std::optional<std::string> measured_row(const CommandLine& command, const Point& p, std::size_t planned,
+                                        Device device, const std::vector<std::string>& arguments,
+                                        int& failed) {
+    if (planned > available_bytes(device)) {
+        command.say("{}: needs {}, more than this machine has left", name_of(p), human_bytes(planned));
+        return {};
+    }
+    const Elsewhere run = run_elsewhere(arguments, p);
+    if (run.status == 0) return run.row;
+    command.warn("{}: {}", name_of(p), run.status == 2 ? "refused" : "failed");
+    failed += run.status != 2;
+    return {};
+}
+
 void experiment(CommandLine& command, Request& request, const std::vector<std::string>& arguments) {
     const Device device = parse_device(request.device);
     request.device = to_string(device);
@@ -261,77 +336,33 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
     if (!request.plot.empty() && request.csv.empty())
         throw InputError("--plot needs --csv, whose rows it draws");
     const Backend backend = Backend::for_plans(device, request.threads);
-    if (!request.under.empty() && request.largest.empty())
-        request.largest = request.figure == "size" ? "size" : "depth";
     const std::vector<Point> all = points(request, backend);
-
-    // A CSV may go to a terminal or pipe.
-    std::vector<NamedPath> files;
-    std::error_code ignored;
-    if (!request.csv.empty() && !std::filesystem::is_character_file(request.csv, ignored) &&
-        !std::filesystem::is_fifo(request.csv, ignored))
-        files.push_back({"--csv", request.csv});
     if (!request.plot.empty()) {  // locked by plot_memory.py itself
-        std::vector<NamedPath> all = files;
-        all.push_back({"--plot", request.plot});
-        const OutputFiles writable(command, {}, all);
+        std::vector<NamedPath> files = CsvOutput::lockable(request.csv);
+        files.push_back({"--plot", request.plot});
+        const OutputFiles writable(command, {}, files);
     }
-    const OutputFiles outputs(command, {}, files);
-    std::ofstream file;
-    if (!request.csv.empty()) {
-        file.open(request.csv);
-        if (!file) throw InputError(fmt::format("--csv {}: it cannot be written", request.csv));
-        file << kColumns << '\n';
-    }
+    CsvOutput csv(command, request);
+
     std::string text = kColumns;
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     int failed = 0;
     for (const Point& p : all) {
         const MemoryPlan plan = predict(memory_point(request, p), backend);
-        std::string line;
-        if (request.predict) {
-            line = row(request, p, plan, nullptr, {});
-        } else if (total(plan.bytes) > available_bytes(device)) {
-            command.say("{}: needs {}, more than this machine has left", name_of(p),
-                        human_bytes(total(plan.bytes)));
-            continue;
-        } else {
-            const Elsewhere run = run_elsewhere(arguments, p);
-            if (run.status != 0) {
-                command.warn("{}: {}", name_of(p), run.status == 2 ? "refused" : "failed");
-                failed += run.status != 2;
-                continue;
-            }
-            line = run.row;
-        }
-        text += '\n' + line;
-        if (file.is_open() && !(file << line << '\n' << std::flush))
-            throw Error(fmt::format("--csv {}: it cannot be written", request.csv));
-        nlohmann::ordered_json object;
-        const auto cells = [](const std::string& cut) {
-            std::vector<std::string> parts{""};
-            for (const char c : cut)
-                if (c == ',')
-                    parts.emplace_back();
-                else
-                    parts.back() += c;
-            return parts;
-        };
-        const std::vector<std::string> names = cells(kColumns), values = cells(line);
-        for (std::size_t i = 0; i < names.size(); ++i) {
-            const bool word = names[i] == "mode" || names[i] == "device" || names[i] == "precision";
-            object[names[i]] = word                ? nlohmann::ordered_json(values[i])
-                               : values[i].empty() ? nlohmann::ordered_json()
-                                                   : nlohmann::ordered_json::parse(values[i]);
-        }
-        rows.push_back(object);
+        const std::optional<std::string> line =
+            request.predict ? row(request, p, plan, nullptr, {})
+                            : measured_row(command, p, total(plan.bytes), device, arguments, failed);
+        if (!line) continue;
+        text += '\n' + *line;
+        csv.line(*line);
+        const nlohmann::ordered_json& object = rows.emplace_back(object_of(*line));
         if (request.predict)
             command.say("{}: {} predicted", name_of(p), human_bytes(total(plan.bytes)));
         else
-            command.say("{}: peak {}, process {}, {} s", name_of(p),
+            command.say("{}: peak {}, process {}, {:.1f} s", name_of(p),
                         human_bytes(object["peak_bytes"].get<std::size_t>()),
                         human_bytes(object["process_bytes"].get<std::size_t>()),
-                        fmt::format("{:.1f}", object["step_ms"].get<double>() / 1e3));
+                        object["step_ms"].get<double>() / 1e3);
     }
     if (!request.plot.empty()) plot(request);
     command.result(text, {{"rows", rows}});
@@ -348,7 +379,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     add_list(app, "--levels", r->levels, "Levels", CLI::Range(1, 16));
     app.add_option("--width", r->width, "Hidden channels");
     app.add_option("--channels", r->channels, "Channels of the images");
-    app.add_option("--coupling", r->coupling, "affine or additive");
+    add_choice(app, "--coupling", r->coupling, "affine or additive");
     app.add_option("--tile", r->tile, "Images per tile of the networks; 0: a fixed rule");
     app.add_option("--anchor-every", r->anchor_every, "As for glow_train");
     app.add_flag("--rounding-bits", r->rounding_bits, "As for glow_train");
@@ -358,15 +389,14 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
         ->type_name("BYTES");
     app.add_flag("--with-optimizer", r->with_optimizer, "Moments, EMA and the update too");
     app.add_flag("--fused-update", r->fused_update, "As for glow_train; --with-optimizer");
-    app.add_option("--moments", r->moments, "As for glow_train; --with-optimizer");
-    app.add_option("--figure", r->figure,
-                   "depth or size: the settings of the published figures, where no other option changes them")
+    add_choice(app, "--moments", r->moments, "As for glow_train; --with-optimizer");
+    add_choice(app, "--figure", r->figure,
+               "depth or size: the settings of the published figures, where no other option changes them")
         ->check(CLI::IsMember({"depth", "size"}));
     add_list(app, "--under", r->under,
              "GiB: for every combination the largest depth (or --largest) that stays below, by dry runs",
              CLI::PositiveNumber);
-    app.add_option("--largest", r->largest, "depth, size or batch: what --under looks for")
-        ->check(CLI::IsMember({"depth", "size", "batch"}));
+    add_choice(app, "--largest", r->largest, "depth, size or batch: what --under looks for");
     app.add_flag("--predict", r->predict, "Dry runs alone: no measured columns");
     app.add_flag("--cosine,!--no-cosine", r->cosine,
                  "Compare the gradient with that of checkpoint (default on)");
@@ -375,8 +405,8 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     app.add_option("--csv", r->csv, "Write the rows to a file, one by one");
     app.add_option("--plot", r->plot, "Draw them: a PNG, SVG or PDF (plot_memory.py, matplotlib)");
     add_device(app, r->device);
-    app.add_option("--precision", r->precision, "fp32, tf32 (GPUs) or bf16: of the coupling networks");
-    app.add_option("--threads", r->threads, "Threads; 0: all usable processors")->check(CLI::Range(0, 4096));
+    add_precision(app, r->precision);
+    add_threads(app, r->threads);
     add_seed(app, r->seed, "Seed of images and weights");
     app.add_option("--point", r->point, "")->group("");
 }
