@@ -15,6 +15,8 @@
 #include "kernels/philox.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
+#include "tools/model_options.h"
+#include "tools/numbers.h"
 #include "tools/thread_policy.h"
 #include "train/run_plan.h"
 #include "train/schedule.h"
@@ -27,7 +29,9 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
     index_t width = 512, depth = 4, levels = 3, batch = 64, size = 32, tile = 0;
-    std::string precision = "fp32", engine = "products", filter = ".", device = "auto";
+    Precision precision = Precision::fp32;
+    Engine engine = Engine::products;
+    std::string filter = ".", device = "auto";
     double min_seconds = 2;
     int threads = 0, repetitions = 1;
     bool graph = true;
@@ -184,9 +188,8 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                                          backend.blocking()),
                   rows = tile * shape.pixels();
     Parameters parameters;
-    const auto network =
-        make_coupling_network(network_shape(model, shape), parse_name<Precision>(options.precision),
-                              parse_engines(options.engine, 1).front(), "n", parameters);
+    const auto network = make_coupling_network(network_shape(model, shape), options.precision, options.engine,
+                                               "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data());
     parameters.start(1, backend.solver());
@@ -233,49 +236,78 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
     measure(state, backend, peak, options.min_seconds, flop, static_cast<double>(tiles * tile), [&] { pass(context); });
 }
 
-// Every matrix product of a forward and backward, by its shape: which of them is far from the peak?
-void bench_products(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak) {
-    const ModelConfig model = model_of(options);
-    const Exec& exec = backend.exec();
-    Glow glow(model, {parse_name<Precision>(options.precision), options.tile});
-    const index_t size = glow.parameters().size(), D = model.dimensions();
-    std::vector<float> values(static_cast<std::size_t>(size)),
-        fixed(static_cast<std::size_t>(glow.parameters().fixed_size()));
-    glow.parameters().bind(values.data());
-    glow.parameters().bind_fixed(fixed.data());
-    glow.parameters().start(1, *make_cpu_solver());
-    std::vector<double> images(static_cast<std::size_t>(options.batch * D));
-    for (std::size_t i = 0; i < images.size(); ++i)
-        images[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;
+// Forward and backward of a whole model on images of one batch.
+class ModelPass {
+  public:
+    explicit ModelPass(const Options& options)
+        : batch_(options.batch), glow_(model_of(options), {options.precision, options.tile}) {
+        Parameters& parameters = glow_.parameters();
+        values_.resize(static_cast<std::size_t>(parameters.size()));
+        fixed_.resize(static_cast<std::size_t>(parameters.fixed_size()));
+        parameters.bind(values_.data());
+        parameters.bind_fixed(fixed_.data());
+        parameters.start(1, *make_cpu_solver());
+        images_.resize(static_cast<std::size_t>(batch_ * glow_.config().dimensions()));
+        for (std::size_t i = 0; i < images_.size(); ++i)
+            images_[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;
+    }
 
-    const auto pass = [&](const Context& context, Memory& memory) {
-        Arena& state_arena = memory[Category::state];
-        const Arena::Scope scope(state_arena), derived(memory[Category::derived]);
+    void operator()(const Context& context, Memory& memory) {
+        Arena& state = memory[Category::state];
+        const Arena::Scope scope(state), derived(memory[Category::derived]);
         const auto to_device = [&]<class T>(const std::vector<T>& host) {
-            T* const copy = state_arena.take<T>(std::ssize(host));
+            T* const copy = state.take<T>(std::ssize(host));
             upload(context.exec, std::ssize(host), host.data(), copy);
             return copy;
         };
-        float* const gradients = state_arena.take<float>(size);
-        glow.parameters().bind(to_device(values));
-        glow.parameters().bind_fixed(to_device(fixed));
+        const index_t size = glow_.parameters().size();
+        float* const gradients = state.take<float>(size);
+        glow_.parameters().bind(to_device(values_));
+        glow_.parameters().bind_fixed(to_device(fixed_));
         fill(context.exec, size, 0.0f, gradients);
-        glow.allocate(memory[Category::derived]);
-        glow.derive(context);
+        glow_.allocate(memory[Category::derived]);
+        glow_.derive(context);
         Flow flow;
-        flow.N = options.batch;
-        flow.h = to_device(images);
-        flow.logdet = state_arena.take<double>(options.batch);
-        flow.prior = state_arena.take<double>(options.batch);
-        Gradient gradient{state_arena.take<real>(options.batch * D), -1e-3, 0, {gradients}};
-        SavedActivations kept(memory[Category::stored], {});
-        glow.forward(context, flow, &kept);
-        glow.backward(context, flow, gradient, kept);
-    };
+        flow.N = batch_;
+        flow.h = to_device(images_);
+        flow.logdet = state.take<double>(batch_);
+        flow.prior = state.take<double>(batch_);
+        Gradient gradient{state.take<real>(std::ssize(images_)), -1e-3, 0, {gradients}};
+        SavedActivations saved(memory[Category::stored], {});
+        glow_.forward(context, flow, &saved);
+        glow_.backward(context, flow, gradient, saved);
+    }
+
+  private:
+    index_t batch_;
+    Glow glow_;
+    std::vector<float> values_, fixed_;
+    std::vector<double> images_;
+};
+
+// One number a product: its share of the peak; its name has shape, type, ms and how often a pass runs it.
+void report(benchmark::State& state, const TimedBlas& blas, double passes, double peak_rate) {
+    double products = 0;
+    for (const auto& [g, times] : blas.all) {
+        const double flop =
+                         2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k),
+                     each = times.seconds / static_cast<double>(times.count);
+        products += times.seconds / passes;
+        const char* const kinds[] = {"f32", "f64", "bf16", "tf32"};
+        state.counters[fmt::format("{}x{}x{}{}{}_{}_{:.4f}_x{:.0f}", g.m, g.n, g.k, g.transpose_a ? "ta" : "",
+                                   g.transpose_b ? "tb" : "", kinds[static_cast<int>(g.in)], 1e3 * each,
+                                   static_cast<double>(times.count) / passes)] = flop / each / peak_rate;
+    }
+    state.counters["products_ms"] = 1e3 * products;
+}
+
+// Every matrix product of a forward and backward, by its shape: which of them is far from the peak?
+void bench_products(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak) {
+    ModelPass pass(options);
     Memory counting;
     pass(backend.counting_context(counting[Category::workspace]), counting);
-    Memory memory(exec.device, counting.peak());
-    TimedBlas blas(backend.blas(), exec);
+    Memory memory(backend.exec().device, counting.peak());
+    TimedBlas blas(backend.blas(), backend.exec());
     const Context plain = backend.context(memory[Category::workspace]);
     const Context context{plain.exec,     blas,          plain.solver, plain.conv, plain.communicator,
                           plain.workspace, plain.blocking};
@@ -289,33 +321,20 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
     }
     const double peak_rate = peak.flop() * passes / peaked;
     state.counters["peak_GFLOP/s"] = peak_rate / 1e9;
-    double products = 0;
-    for (const auto& [g, times] : blas.all) {
-        const double flop =
-                         2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k),
-                     each = times.seconds / static_cast<double>(times.count);
-        products += times.seconds / passes;
-        // One number a product: its share of the peak; its name has shape, type, ms and how often a pass runs
-        // it.
-        const char* const kinds[] = {"f32", "f64", "bf16", "tf32"};
-        state.counters[fmt::format("{}x{}x{}{}{}_{}_{:.4f}_x{:.0f}", g.m, g.n, g.k, g.transpose_a ? "ta" : "",
-                                   g.transpose_b ? "tb" : "", kinds[static_cast<int>(g.in)], 1e3 * each,
-                                   static_cast<double>(times.count) / passes)] = flop / each / peak_rate;
-    }
-    state.counters["products_ms"] = 1e3 * products;
+    report(state, blas, passes, peak_rate);
 }
 
 // A whole training step of the model, optimizer and EMA included.
 void bench_step(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak,
-                const std::string& policy) {
+                MemoryMode mode) {
     TrainingOptions training;
     training.model = model_of(options);
     training.batch = training.init_batch = options.batch;
-    training.memory = parse_name<MemoryMode>(policy);
-    training.precision = parse_name<Precision>(options.precision);
+    training.memory = mode;
+    training.precision = options.precision;
     training.tile = options.tile;
     training.graph = options.graph;
-    training.engines = to_string(std::vector(options.levels, parse_engines(options.engine, 1).front()));
+    training.engines = to_string(std::vector(static_cast<std::size_t>(options.levels), options.engine));
     training.drift_tolerance = 1e9;  // a redone step would be two
     MemoryPlan plan = memory_plan(training, options.batch, backend);
     Memory memory(backend.exec().device, plan.bytes);
@@ -330,7 +349,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     const Schedule schedule = make_schedule(training, 50000);
     index_t t = 0;
     const double flop = 2.0 * static_cast<double>(options.batch) * model_multiplies(training.model) *
-                        (policy == "store" ? 3 : 4);
+                        (mode == MemoryMode::store ? 3 : 4);
     measure(state, backend, peak, options.min_seconds, flop, static_cast<double>(options.batch),
             [&] { trainer.step(batch, optimizer_at(training, schedule, ++t)); });
     state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
@@ -338,7 +357,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
 
 void run(const CommandLine& command, const Options& options) {
     const Backend backend = open_backend(command, parse_device(options.device), options.threads);
-    Peak peak(backend, parse_name<Precision>(options.precision));
+    Peak peak(backend, options.precision);
     std::vector<benchmark::internal::Benchmark*> all;
     for (index_t level = 0; level < options.levels; ++level)
         for (const bool backward : {false, true})
@@ -347,10 +366,10 @@ void run(const CommandLine& command, const Options& options) {
                 [&, level, backward](benchmark::State& state) {
                     bench_network(state, options, backend, peak, level, backward);
                 }));
-    for (const char* policy : {"store", "reconstruct"})
+    for (const MemoryMode mode : {MemoryMode::store, MemoryMode::reconstruct})
         all.push_back(benchmark::RegisterBenchmark(
-            fmt::format("step/{}", policy).c_str(),
-            [&, policy](benchmark::State& state) { bench_step(state, options, backend, peak, policy); }));
+            fmt::format("step/{}", to_string(mode)).c_str(),
+            [&, mode](benchmark::State& state) { bench_step(state, options, backend, peak, mode); }));
     benchmark::RegisterBenchmark(
         "products", [&](benchmark::State& state) { bench_products(state, options, backend, peak); })
         ->Unit(benchmark::kMillisecond)
@@ -378,12 +397,12 @@ int main(int argc, char** argv) {
             app.add_option("--batch", options->batch, "Images");
             app.add_option("--size", options->size, "Height and width of the images");
             app.add_option("--tile", options->tile, "Images per tile of the networks; 0: the rule");
-            app.add_option("--precision", options->precision, "fp32, tf32 (GPUs) or bf16");
-            app.add_option("--engine", options->engine,
-                           "Of the networks' last convolutions: products, or cudnn where a GPU has it");
+            add_precision(app, options->precision);
+            add_choice(app, "--engine", options->engine,
+                       "Of the networks' last convolutions: products, or cudnn where a GPU has it");
             app.add_flag("--graph,!--no-graph", options->graph, "Replay a step on a GPU as one CUDA graph");
             add_device(app, options->device);
-            app.add_option("--threads", options->threads, "Threads; 0: all usable processors");
+            add_threads(app, options->threads);
             app.add_option("--min-seconds", options->min_seconds, "Seconds of each measurement, and at least three runs");
             app.add_option("--repetitions", options->repetitions,
                            "Repetitions, with mean, median and deviation");
