@@ -75,7 +75,7 @@ void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise
         Flow flow = buffers.flow(count, part.labels);
         Noise part_noise = noise;
         part_noise.item = part.numbers;
-        dequantize(context.exec, count, D, config.n_bits, part.pixels, part_noise, flow.h);
+        dequantize(context.exec, {count, D, config.n_bits, part.pixels}, part_noise, flow.h);
         glow.forward(context, flow);
         if (context.counting()) continue;
         if (scores.bits_per_dim != nullptr) {

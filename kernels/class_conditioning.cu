@@ -226,11 +226,12 @@ void class_maps_backward(const Exec& exec, index_t N, index_t pixels, index_t J,
     for_each_row_channel(exec, N, J, SumPixels{pixels, J, dmaps, image_sums});
 }
 
-void class_vectors_backward(const Exec& exec, index_t N, index_t classes, index_t J,
-                            const std::int32_t* labels, const double* image_sums, const real* vectors,
-                            const real* logs, real* dweight, real* dbias, real* dlogs) {
-    for_each_row_channel(exec, classes, J, VectorsBackward{N, J, labels, image_sums, logs, dweight});
-    for_each(exec, J, VectorsBackwardShared{N, J, labels, image_sums, vectors, logs, dbias, dlogs}, N);
+void class_vectors_backward(const Exec& exec, const ClassSums& sums, const real* vectors, const real* logs,
+                            const LinearGradient& gradient) {
+    const auto& [N, classes, J, labels, image_sums] = sums;
+    for_each_row_channel(exec, classes, J, VectorsBackward{N, J, labels, image_sums, logs, gradient.weight});
+    for_each(exec, J,
+             VectorsBackwardShared{N, J, labels, image_sums, vectors, logs, gradient.bias, gradient.logs}, N);
 }
 
 void spatial_mean(const Exec& exec, index_t N, index_t pixels, index_t C, const state_t* z, double* mean) {
@@ -247,14 +248,13 @@ void cross_entropy(const Exec& exec, index_t N, index_t classes, const std::int3
     for_each(exec, N, CrossEntropy{classes, labels, logits, bits, error}, classes);
 }
 
-void classifier_backward(const Exec& exec, index_t N, index_t pixels, index_t C, index_t classes,
-                         const std::int32_t* labels, const double* mean, const double* probabilities,
-                         const LinearLayer& layer, double dbits, double* dpre, real* dweight, real* dbias,
-                         real* dlogs, real* dz) {
+void classifier_backward(const Exec& exec, const ClassifierForward& forward, const LinearLayer& layer, double dbits,
+                         double* dpre, const LinearGradient& gradient, real* dz) {
+    const auto& [N, pixels, C, classes, labels, mean, probabilities] = forward;
     for_each_row_channel(exec, N, classes,
                          LogitsBackward{classes, labels, probabilities, layer.logs, dbits, dpre});
-    for_each_row_channel(exec, C, classes, WeightBackward{N, C, classes, mean, dpre, dweight});
-    for_each(exec, classes, BiasBackward{N, C, classes, mean, dpre, layer, dbias, dlogs}, N * C);
+    for_each_row_channel(exec, C, classes, WeightBackward{N, C, classes, mean, dpre, gradient.weight});
+    for_each(exec, classes, BiasBackward{N, C, classes, mean, dpre, layer, gradient.bias, gradient.logs}, N * C);
     for_each_row_channel(exec, N, C, LatentBackward{pixels, C, classes, layer.weight, dpre, dz});
 }
 

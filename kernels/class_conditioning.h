@@ -8,6 +8,11 @@
 
 namespace glow::inline GLOW_REAL {
 
+// Where the gradients of a layer's weight, bias and logs go, +=.
+struct LinearGradient {
+    real *weight, *bias, *logs;
+};
+
 // vectors[k, j] = (weight[k, j] + bias[j]) exp(3 logs[j]), [classes, J].
 void class_vectors(const Exec& exec, index_t classes, index_t J, const real* weight, const real* bias,
                    const real* logs, real* vectors);
@@ -18,10 +23,14 @@ void class_maps(const Exec& exec, index_t N, index_t pixels, index_t J, const re
 // over pixels (overwrites).
 void class_maps_backward(const Exec& exec, index_t N, index_t pixels, index_t J, const real* dmaps,
                          real* dmap, double* image_sums);
-// Gradients of class_vectors from image_sums [N, J]: dweight, dbias, dlogs +=.
-void class_vectors_backward(const Exec& exec, index_t N, index_t classes, index_t J,
-                            const std::int32_t* labels, const double* image_sums, const real* vectors,
-                            const real* logs, real* dweight, real* dbias, real* dlogs);
+// Gradients of class_vectors from image_sums [N, J] of images with `labels`.
+struct ClassSums {
+    index_t N, classes, J;
+    const std::int32_t* labels;
+    const double* image_sums;
+};
+void class_vectors_backward(const Exec& exec, const ClassSums& sums, const real* vectors, const real* logs,
+                            const LinearGradient& gradient);
 
 // mean[n, c] = mean over the pixels of z [N, pixels, C].
 void spatial_mean(const Exec& exec, index_t N, index_t pixels, index_t C, const state_t* z, double* mean);
@@ -39,10 +48,13 @@ void class_logits(const Exec& exec, index_t N, index_t C, index_t classes, const
 void cross_entropy(const Exec& exec, index_t N, index_t classes, const std::int32_t* labels, double* logits,
                    double* bits, double* error);
 // Gradients of dbits * sum over n of bits[n], from the probabilities: dpre [N, classes] (overwrites) is the
-// gradient before the scale; dweight, dbias, dlogs +=; dz [N, pixels, C] +=.
-void classifier_backward(const Exec& exec, index_t N, index_t pixels, index_t C, index_t classes,
-                         const std::int32_t* labels, const double* mean, const double* probabilities,
-                         const LinearLayer& layer, double dbits, double* dpre, real* dweight, real* dbias,
-                         real* dlogs, real* dz);
+// gradient before the scale; dz [N, pixels, C] +=.
+struct ClassifierForward {
+    index_t N, pixels, C, classes;
+    const std::int32_t* labels;
+    const double *mean, *probabilities;
+};
+void classifier_backward(const Exec& exec, const ClassifierForward& forward, const LinearLayer& layer,
+                         double dbits, double* dpre, const LinearGradient& gradient, real* dz);
 
 }  // namespace glow::inline GLOW_REAL

@@ -6,7 +6,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-struct Pixels {
+struct DequantizedPixels {
     index_t D;
     int n_bits;
     const std::uint8_t* pixels;
@@ -25,7 +25,7 @@ struct Pixels {
 
 struct Dequantize {
     static constexpr const char* name = "dequantize";
-    Pixels image;
+    DequantizedPixels image;
     state_t* h;
     GLOW_HD void operator()(index_t n, index_t block) const {
         const PhiloxWords words = image.words(n, block);
@@ -38,7 +38,7 @@ struct Dequantize {
 struct Difference {
     static constexpr const char* name = "dequantize_difference";
     static constexpr bool kMaximum = true;
-    Pixels image;
+    DequantizedPixels image;
     const state_t* h;
     GLOW_HD double operator()(index_t n, index_t block, index_t) const {
         const PhiloxWords words = image.words(n, block);
@@ -83,15 +83,15 @@ struct Quantize {
 
 }  // namespace
 
-void dequantize(const Exec& exec, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
-                const Noise& noise, state_t* h) {
-    for_each_row_channel(exec, N, (D + 3) / 4, Dequantize{{D, n_bits, pixels, noise}, h});
+void dequantize(const Exec& exec, const Pixels& pixels, const Noise& noise, state_t* h) {
+    for_each_row_channel(exec, pixels.N, (pixels.D + 3) / 4,
+                         Dequantize{{pixels.D, pixels.n_bits, pixels.values, noise}, h});
 }
 
-void dequantize_difference(const Exec& exec, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
-                           const Noise& noise, const state_t* h, double* difference, double* partial) {
-    reduce_groups(exec, N, (D + 3) / 4, 1, partial, Difference{{D, n_bits, pixels, noise}, h},
-                  StoreLargest{difference});
+void dequantize_difference(const Exec& exec, const Pixels& pixels, const Noise& noise, const state_t* h,
+                           double* difference, double* partial) {
+    reduce_groups(exec, pixels.N, (pixels.D + 3) / 4, 1, partial,
+                  Difference{{pixels.D, pixels.n_bits, pixels.values, noise}, h}, StoreLargest{difference});
 }
 
 void largest_values(const Exec& exec, index_t N, index_t D, const state_t* h, double* largest,

@@ -14,14 +14,20 @@ struct Noise {
     const std::uint64_t* item = nullptr;  // [N], where the kernel runs; unused without uniform
 };
 
+// Images [N, D] of pixels, whose n_bits upper bits the model sees.
+struct Pixels {
+    index_t N, D;
+    int n_bits;
+    const std::uint8_t* values;
+};
+
 // h[n, i] = (floor(pixel / 2^(8 - n_bits)) + u) / 2^n_bits - 1/2.
-void dequantize(const Exec& exec, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
-                const Noise& noise, state_t* h);
+void dequantize(const Exec& exec, const Pixels& pixels, const Noise& noise, state_t* h);
 
 // difference[n] = max over i of |h[n, i] - dequantized pixel| (inf where h is NaN): the drift of a rebuilt
 // input. partial: group_scratch(N) doubles.
-void dequantize_difference(const Exec& exec, index_t N, index_t D, int n_bits, const std::uint8_t* pixels,
-                           const Noise& noise, const state_t* h, double* difference, double* partial);
+void dequantize_difference(const Exec& exec, const Pixels& pixels, const Noise& noise, const state_t* h,
+                           double* difference, double* partial);
 
 // largest[n] = max over i of |h[n, i]|, inf where one of them is not finite or above 1e300. partial:
 // group_scratch(N) doubles.

@@ -128,26 +128,25 @@ struct Noise {
 
 }  // namespace
 
-void gaussian_log_density(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
-                          const real* mean, const real* logs, const state_t* z, double* logp,
-                          double* partial) {
+void gaussian_log_density(const Exec& exec, const Latents& latents, const Gaussian& gaussian, const state_t* z,
+                          double* logp, double* partial) {
     reduce_groups(exec, latents.N, latents.rows, latents.C, partial,
-                  LogDensity{{latents, layout}, mean, logs, z}, AddToLogp{logp});
+                  LogDensity{{latents, gaussian.layout}, gaussian.mean, gaussian.logs, z}, AddToLogp{logp});
 }
 
-void gaussian_encode(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
-                     const real* mean, const real* logs, state_t* z) {
-    for_each_group(exec, latents.N, latents.rows, latents.C, Encode{{latents, layout}, mean, logs, z});
+void gaussian_encode(const Exec& exec, const Latents& latents, const Gaussian& gaussian, state_t* z) {
+    for_each_group(exec, latents.N, latents.rows, latents.C,
+                   Encode{{latents, gaussian.layout}, gaussian.mean, gaussian.logs, z});
 }
 
-void gaussian_decode(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
-                     const real* mean, const real* logs, state_t* z) {
-    for_each_group(exec, latents.N, latents.rows, latents.C, Decode{{latents, layout}, mean, logs, z});
+void gaussian_decode(const Exec& exec, const Latents& latents, const Gaussian& gaussian, state_t* z) {
+    for_each_group(exec, latents.N, latents.rows, latents.C,
+                   Decode{{latents, gaussian.layout}, gaussian.mean, gaussian.logs, z});
 }
 
-void gaussian_backward(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
-                       const real* mean, const real* logs, const state_t* z, double dlogp, real* dz,
-                       real* dmean, real* dlogs) {
+void gaussian_backward(const Exec& exec, const Latents& latents, const Gaussian& gaussian, const state_t* z,
+                       double dlogp, real* dz, real* dmean, real* dlogs) {
+    const auto& [layout, mean, logs] = gaussian;
     const View at{latents, layout};
     for_each_group(exec, latents.N, latents.rows, latents.C, BackwardLatent{at, mean, logs, z, dlogp, dz});
     for_each_group(exec, layout.per_image ? latents.N : 1, latents.rows, latents.C,

@@ -27,20 +27,23 @@ inline GaussianLayout shared_gaussian(index_t C) {
     return {2 * C, 1, 0};
 }
 
+// Means and log-deviations, and how they lie.
+struct Gaussian {
+    GaussianLayout layout;
+    const real* mean;
+    const real* logs;
+};
+
 // logp[n] += log-density of image n (nats). partial: group_scratch(N) doubles.
-void gaussian_log_density(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
-                          const real* mean, const real* logs, const state_t* z, double* logp,
-                          double* partial);
+void gaussian_log_density(const Exec& exec, const Latents& latents, const Gaussian& gaussian,
+                          const state_t* z, double* logp, double* partial);
 // z <- eps, and z <- mean + exp(logs) eps. In place.
-void gaussian_encode(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
-                     const real* mean, const real* logs, state_t* z);
-void gaussian_decode(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
-                     const real* mean, const real* logs, state_t* z);
+void gaussian_encode(const Exec& exec, const Latents& latents, const Gaussian& gaussian, state_t* z);
+void gaussian_decode(const Exec& exec, const Latents& latents, const Gaussian& gaussian, state_t* z);
 // dz = dL/dz (overwrites; same layout as z) and dmean, dlogs = dL/d parameters (overwrite; same layout as the
 // parameters, summed over images where they are shared). dlogp = dL/dlogp of every image.
-void gaussian_backward(const Exec& exec, const Latents& latents, const GaussianLayout& layout,
-                       const real* mean, const real* logs, const state_t* z, double dlogp, real* dz,
-                       real* dmean, real* dlogs);
+void gaussian_backward(const Exec& exec, const Latents& latents, const Gaussian& gaussian, const state_t* z,
+                       double dlogp, real* dz, real* dmean, real* dlogs);
 // z[n] = temperature * standard normal numbers of stream (seed, Purpose::sample, item0 + n), block `first`
 // on; each image takes rows * C numbers. Dense latents (z_stride == C) only.
 void gaussian_noise(const Exec& exec, const Latents& latents, std::uint64_t seed, std::uint64_t item0,

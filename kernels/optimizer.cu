@@ -185,8 +185,9 @@ void with_update(const Exec&, index_t count, index_t first, const Arrays<bfloat1
 }  // namespace
 
 template <class Moment>
-void optimizer_step(const Exec& exec, index_t count, const OptimizerStep& step, const real* g, real* w,
-                    Moment* m, Moment* v, real* ema, index_t first) {
+void optimizer_step(const Exec& exec, index_t count, const OptimizerStep& step, const real* g,
+                    const OptimizerArrays<Moment>& arrays) {
+    const auto& [w, m, v, ema, first] = arrays;
     with_update(
         exec, count, first, Arrays<Moment>{step, g, w, m, v, ema},
         [&](const auto& update, index_t items, index_t work) { for_each(exec, items, update, work); });
@@ -194,7 +195,8 @@ void optimizer_step(const Exec& exec, index_t count, const OptimizerStep& step, 
 
 template <class Moment>
 void optimizer_step(const Exec& exec, index_t count, const OptimizerStep* step, const double* squares,
-                    const real* g, real* w, Moment* m, Moment* v, real* ema, index_t first) {
+                    const real* g, const OptimizerArrays<Moment>& arrays) {
+    const auto& [w, m, v, ema, first] = arrays;
     with_update(exec, count, first, Arrays<Moment>{{}, g, w, m, v, ema},
                 [&](const auto& update, index_t items, index_t work) {
                     using Base = std::decay_t<decltype(update)>;
@@ -202,11 +204,11 @@ void optimizer_step(const Exec& exec, index_t count, const OptimizerStep* step, 
                 });
 }
 
-#define GLOW_INSTANTIATE(Moment)                                                                         \
-    template void optimizer_step<Moment>(const Exec&, index_t, const OptimizerStep&, const real*, real*, \
-                                         Moment*, Moment*, real*, index_t);                              \
-    template void optimizer_step<Moment>(const Exec&, index_t, const OptimizerStep*, const double*,      \
-                                         const real*, real*, Moment*, Moment*, real*, index_t);
+#define GLOW_INSTANTIATE(Moment)                                                                    \
+    template void optimizer_step<Moment>(const Exec&, index_t, const OptimizerStep&, const real*,   \
+                                         const OptimizerArrays<Moment>&);                           \
+    template void optimizer_step<Moment>(const Exec&, index_t, const OptimizerStep*, const double*, \
+                                         const real*, const OptimizerArrays<Moment>&);
 GLOW_INSTANTIATE(real)
 GLOW_INSTANTIATE(bfloat16)
 #undef GLOW_INSTANTIATE

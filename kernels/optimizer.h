@@ -16,20 +16,33 @@ struct OptimizerStep {
     std::uint64_t seed = 0, number = 0;
 };
 
-// w, m, v, ema are updated in place from the gradient g; ema may be nullptr. Moment: real, or bfloat16, where
+// What a step updates; ema may be nullptr.
+template <class Moment>
+struct OptimizerArrays {
+    real* w;
+    Moment *m, *v;
+    real* ema;
+    index_t first = 0;  // number of w[0] among all parameters
+};
+template <class Moment>
+OptimizerArrays(real*, Moment*, Moment*, real*, index_t) -> OptimizerArrays<Moment>;
+template <class Moment>
+OptimizerArrays(real*, Moment*, Moment*, real*) -> OptimizerArrays<Moment>;
+
+// The arrays are updated in place from the gradient g. Moment: real, or bfloat16, where
 // m is rounded to the nearest value and v to one of its two neighbors at random, so that it is right on
 // average: a decay by less than half a step of bf16 would be lost for ever by rounding to the nearest. first:
 // the number of w[0] among all parameters, a multiple of 8; the random numbers follow it.
 template <class Moment>
-void optimizer_step(const Exec& exec, index_t count, const OptimizerStep& step, const real* g, real* w,
-                    Moment* m, Moment* v, real* ema, index_t first = 0);
+void optimizer_step(const Exec& exec, index_t count, const OptimizerStep& step, const real* g,
+                    const OptimizerArrays<Moment>& arrays);
 
 // The same amid a step, for a part of the parameters: *step lies in the device memory, for it changes
 // from one replay of a recording to the next, and nothing is updated where *squares, those of g, are not
 // finite.
 template <class Moment>
 void optimizer_step(const Exec& exec, index_t count, const OptimizerStep* step, const double* squares,
-                    const real* g, real* w, Moment* m, Moment* v, real* ema, index_t first);
+                    const real* g, const OptimizerArrays<Moment>& arrays);
 
 // *result = sum of squares of x, in double (inf or NaN where x has one). partial: square_scratch() doubles.
 void sum_of_squares(const Exec& exec, index_t count, const real* x, double* result, double* partial);

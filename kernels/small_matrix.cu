@@ -64,11 +64,11 @@ void log_abs_diagonal(const Exec& exec, index_t count, index_t n, const double* 
     for_each(exec, count, LogAbsDiagonal{n, lu, log_abs_det}, n);
 }
 
-void condition_numbers(const Exec& exec, index_t count, index_t n, const double* W, const double* inverse,
-                       const int* failed, const int* failed_too, double* condition, double* partial) {
-    reduce_groups(exec, count, n, 1, partial, ColumnNorm{n, W}, StoreNorm{condition});
-    reduce_groups(exec, count, n, 1, partial, ColumnNorm{n, inverse},
-                  FinishCondition{failed, failed_too, condition});
+void condition_numbers(const Exec& exec, index_t count, index_t n, const InvertedMatrices& matrices,
+                       double* condition, double* partial) {
+    reduce_groups(exec, count, n, 1, partial, ColumnNorm{n, matrices.W}, StoreNorm{condition});
+    reduce_groups(exec, count, n, 1, partial, ColumnNorm{n, matrices.inverse},
+                  FinishCondition{matrices.failed, matrices.failed_too, condition});
 }
 
 void identity(const Exec& exec, index_t n, double* matrix) {

@@ -20,10 +20,15 @@ GLOW_HD inline double absolute_column_sum(index_t n, const double* W, index_t c)
 // log_abs_det[k] = sum of log|diagonal| of lu [count, n, n].
 void log_abs_diagonal(const Exec& exec, index_t count, index_t n, const double* lu, double* log_abs_det);
 
+// Matrices [count, n, n] with their inverses; failed[k], failed_too[k]: not 0 where there is none.
+struct InvertedMatrices {
+    const double *W, *inverse;
+    const int *failed, *failed_too;
+};
 // condition[k] = norm1(W) norm1(W^-1) of matrices [count, n, n]; inf where failed[k] or failed_too[k] is not
 // 0, where it is above kSingularCondition, or where an entry is not finite. partial: group_scratch(count) doubles.
-void condition_numbers(const Exec& exec, index_t count, index_t n, const double* W, const double* inverse,
-                       const int* failed, const int* failed_too, double* condition, double* partial);
+void condition_numbers(const Exec& exec, index_t count, index_t n, const InvertedMatrices& matrices,
+                       double* condition, double* partial);
 
 // The identity, [n, n].
 void identity(const Exec& exec, index_t n, double* matrix);

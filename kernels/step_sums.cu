@@ -36,13 +36,13 @@ struct Raise {
 
 }  // namespace
 
-void add_step_sums(const Exec& exec, index_t N, const double* logdet, const double* prior,
-                   const double* bits_y, const double* error_y, const double* difference, StepSums* sums,
-                   double* partial) {
-    reduce_groups(exec, 1, 1, N, partial, LogDensity{logdet, prior}, Add{&sums->log_density});
-    if (bits_y != nullptr) reduce_groups(exec, 1, 1, N, partial, Values{bits_y}, Add{&sums->bits_y});
-    if (error_y != nullptr) reduce_groups(exec, 1, 1, N, partial, Values{error_y}, Add{&sums->error_y});
-    reduce_groups(exec, 1, 1, N, partial, Largest{difference}, Raise{&sums->drift});
+void add_step_sums(const Exec& exec, index_t N, const ImageScores& images, StepSums* sums, double* partial) {
+    reduce_groups(exec, 1, 1, N, partial, LogDensity{images.logdet, images.prior}, Add{&sums->log_density});
+    if (images.bits_y != nullptr)
+        reduce_groups(exec, 1, 1, N, partial, Values{images.bits_y}, Add{&sums->bits_y});
+    if (images.error_y != nullptr)
+        reduce_groups(exec, 1, 1, N, partial, Values{images.error_y}, Add{&sums->error_y});
+    reduce_groups(exec, 1, 1, N, partial, Largest{images.difference}, Raise{&sums->drift});
 }
 
 }  // namespace glow::inline GLOW_REAL

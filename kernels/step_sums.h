@@ -15,11 +15,15 @@ struct StepSums {
 
 inline constexpr index_t kStepSums = sizeof(StepSums) / sizeof(double);
 
+// What a pass found of its images, [N] each.
+struct ImageScores {
+    const double *logdet, *prior;    // nats
+    const double *bits_y, *error_y;  // nullptr where there is no classifier
+    const double* difference;        // |rebuilt x - x|
+};
+
 // sums <- sums and those of N images more; drift becomes the larger one (inf where it is not a number).
-// bits_y, error_y: nullptr where there is no classifier. `squares` is left alone. partial: group_scratch(1)
-// doubles.
-void add_step_sums(const Exec& exec, index_t N, const double* logdet, const double* prior,
-                   const double* bits_y, const double* error_y, const double* difference, StepSums* sums,
-                   double* partial);
+// `squares` is left alone. partial: group_scratch(1) doubles.
+void add_step_sums(const Exec& exec, index_t N, const ImageScores& images, StepSums* sums, double* partial);
 
 }  // namespace glow::inline GLOW_REAL

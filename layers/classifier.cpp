@@ -32,11 +32,13 @@ void Classifier::backward(const Context& context, const Flow& flow, Gradient& gr
     const Logits result = logits(context, flow);
     double* const unused = context.workspace.take<double>(2 * flow.N);
     cross_entropy(context.exec, flow.N, classes_, flow.labels, result.logits, unused, unused + flow.N);
-    classifier_backward(context.exec, flow.N, shape_.pixels(), shape_.C, classes_, flow.labels, result.mean,
-                        result.logits, {weight_.value(), bias_.value(), logs_.value()}, gradient.dbits_y,
-                        context.workspace.take<double>(flow.N * classes_),
-                        weight_.gradient(gradient.parameters), bias_.gradient(gradient.parameters),
-                        logs_.gradient(gradient.parameters), gradient.dh);
+    classifier_backward(
+        context.exec, {flow.N, shape_.pixels(), shape_.C, classes_, flow.labels, result.mean, result.logits},
+        {weight_.value(), bias_.value(), logs_.value()}, gradient.dbits_y,
+        context.workspace.take<double>(flow.N * classes_),
+        {weight_.gradient(gradient.parameters), bias_.gradient(gradient.parameters),
+         logs_.gradient(gradient.parameters)},
+        gradient.dh);
 }
 
 }  // namespace glow::inline GLOW_REAL

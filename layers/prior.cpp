@@ -57,7 +57,7 @@ TopPrior::Map TopPrior::map(const Context& context, const Flow& flow) const {
 void TopPrior::forward(const Context& context, Flow& flow) {
     const Arena::Scope scope(context.workspace);
     const Map at = map(context, flow);
-    gaussian_log_density(context.exec, latents(flow), at.layout, at.mean, at.logs, flow.h, flow.prior,
+    gaussian_log_density(context.exec, latents(flow), {at.layout, at.mean, at.logs}, flow.h, flow.prior,
                          context.workspace.take<double>(group_scratch(flow.N)));
 }
 
@@ -68,15 +68,15 @@ void TopPrior::backward(const Context& context, const Flow& flow, Gradient& grad
     real* const dmap = context.workspace.take<real>(2 * shape_.size());
     real* const dmaps =
         classes_ > 0 ? context.workspace.take<real>(flow.N * 2 * shape_.size()) : dmap;  // image by image
-    gaussian_backward(context.exec, latents(flow), at.layout, at.mean, at.logs, flow.h, gradient.dlogp,
+    gaussian_backward(context.exec, latents(flow), {at.layout, at.mean, at.logs}, flow.h, gradient.dlogp,
                       gradient.dh, dmaps, dmaps + C);
     if (classes_ > 0) {
         double* const image_sums = context.workspace.take<double>(flow.N * J);
         class_maps_backward(context.exec, flow.N, shape_.pixels(), J, dmaps, dmap, image_sums);
-        class_vectors_backward(context.exec, flow.N, classes_, J, flow.labels, image_sums, class_vectors_,
-                               class_logs_.value(), class_weight_.gradient(gradient.parameters),
-                               class_bias_.gradient(gradient.parameters),
-                               class_logs_.gradient(gradient.parameters));
+        class_vectors_backward(
+            context.exec, {flow.N, classes_, J, flow.labels, image_sums}, class_vectors_, class_logs_.value(),
+            {class_weight_.gradient(gradient.parameters), class_bias_.gradient(gradient.parameters),
+             class_logs_.gradient(gradient.parameters)});
     }
     if (learn_) map_backward(context, dmap, gradient);
 }
@@ -96,13 +96,13 @@ void TopPrior::map_backward(const Context& context, real* dmap, const Gradient& 
 void TopPrior::encode(const Context& context, Flow& flow) {
     const Arena::Scope scope(context.workspace);
     const Map at = map(context, flow);
-    gaussian_encode(context.exec, latents(flow), at.layout, at.mean, at.logs, flow.h);
+    gaussian_encode(context.exec, latents(flow), {at.layout, at.mean, at.logs}, flow.h);
 }
 
 void TopPrior::decode(const Context& context, Flow& flow) {
     const Arena::Scope scope(context.workspace);
     const Map at = map(context, flow);
-    gaussian_decode(context.exec, latents(flow), at.layout, at.mean, at.logs, flow.h);
+    gaussian_decode(context.exec, latents(flow), {at.layout, at.mean, at.logs}, flow.h);
 }
 
 void TopPrior::predict(const Context& context, index_t N, const std::int32_t* labels, real* out) const {

@@ -68,7 +68,7 @@ void Split::forward(const Context& context, Flow& flow) {
     const index_t C = shape_.C;
     with_prediction(context, flow.N, flow.h, C, [&](index_t n, index_t images, const real* out, const real*) {
         const Latents b{images, shape_.pixels(), C / 2, C};
-        gaussian_log_density(context.exec, b, interleaved_gaussian(C / 2), out, out + 1,
+        gaussian_log_density(context.exec, b, {interleaved_gaussian(C / 2), out, out + 1},
                              flow.h + n * shape_.size() + C / 2, flow.prior + n,
                              context.workspace.take<double>(group_scratch(images)));
     });
@@ -104,7 +104,7 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
             const state_t* const h = flow.h + n * shape_.size();
             real* const dh = gradient.dh + n * shape_.size();
             real* const dout = arena.take<real>(images * shape_.size());
-            gaussian_backward(context.exec, b, interleaved_gaussian(C / 2), out, out + 1, h + C / 2,
+            gaussian_backward(context.exec, b, {interleaved_gaussian(C / 2), out, out + 1}, h + C / 2,
                               gradient.dlogp, dh + C / 2, dout, dout + 1);
             for_each_block(context, shape_.H, shape_.W, images, [&](const ImageRows& block) {
                 conv_.backward(context, block, h, C, folded, dout + block.begin * shape_.W * C, dfolded, dh);
@@ -121,8 +121,8 @@ void Split::encode(const Context& context, Flow& flow) {
     state_t* const latents = flow.h + flow.N * shape_.pixels() * half;
     with_prediction(
         context, flow.N, flow.h, half, [&](index_t n, index_t images, const real* out, const real*) {
-            gaussian_encode(context.exec, {images, shape_.pixels(), half, half}, interleaved_gaussian(half),
-                            out, out + 1, latents + n * shape_.pixels() * half);
+            gaussian_encode(context.exec, {images, shape_.pixels(), half, half},
+                            {interleaved_gaussian(half), out, out + 1}, latents + n * shape_.pixels() * half);
         });
 }
 
@@ -132,8 +132,8 @@ void Split::decode(const Context& context, Flow& flow) {
     state_t* const latents = flow.h + flow.N * shape_.pixels() * half;
     with_prediction(
         context, flow.N, flow.h, half, [&](index_t n, index_t images, const real* out, const real*) {
-            gaussian_decode(context.exec, {images, shape_.pixels(), half, half}, interleaved_gaussian(half),
-                            out, out + 1, latents + n * shape_.pixels() * half);
+            gaussian_decode(context.exec, {images, shape_.pixels(), half, half},
+                            {interleaved_gaussian(half), out, out + 1}, latents + n * shape_.pixels() * half);
         });
 }
 

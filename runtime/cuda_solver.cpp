@@ -34,7 +34,7 @@ class CudaSolver : public Solver {
         else
             for (index_t k = 0; k < count; ++k) invert_one(n, k, s, inverse + k * n * n);
         log_abs_diagonal(exec, count, n, s.lu, log_abs_det);
-        condition_numbers(exec, count, n, W, inverse, s.failed, s.failed_too, condition, s.partial);
+        condition_numbers(exec, count, n, {W, inverse, s.failed, s.failed_too}, condition, s.partial);
     }
 
     void finish() override { side_.join(); }

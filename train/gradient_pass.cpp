@@ -70,10 +70,10 @@ void GradientPass::accumulate(const Batch& images, double batch_size, const Memo
         Gradient gradient{dh_, -1.0 / (model.nats_per_bit_dim() * batch_size), model.weight_y / batch_size};
         update.begin_backward(last);
         glow_.backward(context_, flow, gradient, *saved, update);
-        dequantize_difference(exec, images.N, model.dimensions(), model.n_bits, batch.pixels, noise(batch),
+        dequantize_difference(exec, {images.N, model.dimensions(), model.n_bits, batch.pixels}, noise(batch),
                               flow.h, difference_, partial_);
-        add_step_sums(exec, images.N, flow.logdet, flow.prior, flow.bits_y, flow.error_y, difference_, sums_,
-                      partial_);
+        add_step_sums(exec, images.N, {flow.logdet, flow.prior, flow.bits_y, flow.error_y, difference_},
+                      sums_, partial_);
         update.end_backward(last);
     }
     backward.launch();
@@ -116,7 +116,7 @@ Noise GradientPass::noise(const Batch& images) const {
 }
 
 void GradientPass::dequantize_into(const Batch& images, Flow& flow) {
-    dequantize(context_.exec, images.N, glow_.config().dimensions(), glow_.config().n_bits, images.pixels,
+    dequantize(context_.exec, {images.N, glow_.config().dimensions(), glow_.config().n_bits, images.pixels},
                noise(images), flow.h);
 }
 

@@ -61,7 +61,8 @@ void WholeModelUpdate::reduce(bool had_images, StepSums* sums) {
 bool WholeModelUpdate::apply(const OptimizerStep& step) {
     if (!updates_) return false;
     with_moments(weights_, [&](auto* m, auto* v) {
-        optimizer_step(context_.exec, size_, step, gradients_, weights_.params, m, v, weights_.ema);
+        optimizer_step(context_.exec, size_, step, gradients_,
+                       OptimizerArrays{weights_.params, m, v, weights_.ema});
     });
     return true;
 }
@@ -116,8 +117,9 @@ void FusedUpdate::update(const Completed& completed) {
     double* const squares = squares_ + completed.number;
     sum_of_squares(context_.exec, count, completed.gradient, squares, partial_);
     with_moments(weights_, [&](auto* m, auto* v) {
-        optimizer_step(context_.exec, count, step_, squares, completed.gradient, weights_.params + first,
-                       m + first, v + first, weights_.ema + first, first);
+        optimizer_step(
+            context_.exec, count, step_, squares, completed.gradient,
+            OptimizerArrays{weights_.params + first, m + first, v + first, weights_.ema + first, first});
     });
 }
 

@@ -25,7 +25,7 @@ TEST(Dequantize, FollowsTheSpecificationsFormula) {
     for (int n_bits = 1; n_bits <= 8; ++n_bits)
         for (const bool uniform : {true, false}) {
             std::vector<double> h(N * D, -1);
-            dequantize(test::cpu(), N, D, n_bits, pixels.data(), {uniform, 11, Purpose::dequantize, item},
+            dequantize(test::cpu(), {N, D, n_bits, pixels.data()}, {uniform, 11, Purpose::dequantize, item},
                        h.data());
             for (index_t n = 0; n < N; ++n)
                 for (index_t i = 0; i < D; ++i) {
@@ -46,7 +46,7 @@ TEST(Dequantize, QuantizeGivesBackThePixelsBin) {
         for (const bool uniform : {true, false}) {
             std::vector<double> h(N * D);
             std::vector<std::uint8_t> back(N * D);
-            dequantize(test::cpu(), N, D, n_bits, pixels.data(), {uniform, 3, Purpose::evaluate, item},
+            dequantize(test::cpu(), {N, D, n_bits, pixels.data()}, {uniform, 3, Purpose::evaluate, item},
                        h.data());
             quantize(test::cpu(), N * D, n_bits, h.data(), back.data());
             const int mask = 0xff & ~((1 << (8 - n_bits)) - 1);
@@ -71,13 +71,13 @@ TEST(DequantizeDifference, IsTheLargestOfAnImage) {
     const Noise noise{true, 2, Purpose::dequantize, item};
     const std::vector<std::uint8_t> pixels = all_pixels(N * D);
     std::vector<double> h(N * D), difference(N, -1), partial(group_scratch(N));
-    dequantize(test::cpu(), N, D, 8, pixels.data(), noise, h.data());
+    dequantize(test::cpu(), {N, D, 8, pixels.data()}, noise, h.data());
     h[0 * D + 3] += 0.25;
     h[0 * D + 100] -= 0.5;
     h[1 * D + 50] -= 1e-9;
     h[2 * D + 7] = std::numeric_limits<double>::quiet_NaN();
     h[2 * D + 8] += 3;
-    dequantize_difference(test::cpu(), N, D, 8, pixels.data(), noise, h.data(), difference.data(),
+    dequantize_difference(test::cpu(), {N, D, 8, pixels.data()}, noise, h.data(), difference.data(),
                           partial.data());
     EXPECT_EQ(difference[0], 0.5);
     EXPECT_NEAR(difference[1], 1e-9, 1e-16);  // rounding of h near 1/2

@@ -49,7 +49,7 @@ INSTANTIATE_TEST_SUITE_P(Shared, Gaussian, testing::Bool());
 TEST_P(Gaussian, LogDensityIsTheFormula) {
     const Problem p(GetParam(), 7);
     std::vector<double> logp(3, 10.0), expected(3, 10.0), partial(group_scratch(3));
-    gaussian_log_density(test::cpu(), p.latents, p.layout, p.mean(), p.logs(), p.z.data(), logp.data(),
+    gaussian_log_density(test::cpu(), p.latents, {p.layout, p.mean(), p.logs()}, p.z.data(), logp.data(),
                          partial.data());
     for_each_latent(p, [&](index_t n, index_t row, index_t c) {
         const double logs = p.logs()[p.parameter(n, row, c)];
@@ -62,13 +62,13 @@ TEST_P(Gaussian, LogDensityIsTheFormula) {
 TEST_P(Gaussian, DecodeUndoesEncode) {
     const Problem p(GetParam(), 7);
     std::vector<double> z = p.z;
-    gaussian_encode(test::cpu(), p.latents, p.layout, p.mean(), p.logs(), z.data());
+    gaussian_encode(test::cpu(), p.latents, {p.layout, p.mean(), p.logs()}, z.data());
     for_each_latent(p, [&](index_t n, index_t row, index_t c) {
         const index_t i = p.parameter(n, row, c);
         const double eps = (p.z[p.at(n, row, c)] - p.mean()[i]) * std::exp(-double{p.logs()[i]});
         ASSERT_NEAR(z[p.at(n, row, c)], eps, 1e-15 * (1 + std::abs(eps)));
     });
-    gaussian_decode(test::cpu(), p.latents, p.layout, p.mean(), p.logs(), z.data());
+    gaussian_decode(test::cpu(), p.latents, {p.layout, p.mean(), p.logs()}, z.data());
     // Elements beside the latents are untouched; the latents come back to two roundings.
     for (std::size_t i = 0; i < z.size(); ++i) ASSERT_NEAR(z[i], p.z[i], 1e-15 * (2 + std::abs(p.z[i])));
 }
@@ -77,7 +77,7 @@ TEST_P(Gaussian, BackwardIsTheDerivativeOfTheDensity) {
     Problem p(GetParam(), 7);
     const double dlogp = -0.3;
     std::vector<real> dz(p.z.size(), real{9}), d(p.parameters.size(), real{9});
-    gaussian_backward(test::cpu(), p.latents, p.layout, p.mean(), p.logs(), p.z.data(), dlogp, dz.data(),
+    gaussian_backward(test::cpu(), p.latents, {p.layout, p.mean(), p.logs()}, p.z.data(), dlogp, dz.data(),
                       d.data(), d.data() + p.logs_offset());
     std::vector<double> expected(d.size(), 0.0);
     for_each_latent(p, [&](index_t n, index_t row, index_t c) {

@@ -47,9 +47,10 @@ TEST_P(Optimizer, EqualsTheScalarFormulas) {
         step.ema_rate = (1 - decay) / (1 - std::pow(decay, t));
         std::vector<real> g = random.normals<real>(count);
         g[0] = 0;  // a weight that never has a gradient must not move by itself
-        optimizer_step(test::cpu(), count, step, g.data(), w.data(), m.data(), v.data(), ema.data());
-        optimizer_step(test::cpu(), count, step, g.data(), plain_w.data(), plain_m.data(), plain_v.data(),
-                       nullptr);
+        optimizer_step(test::cpu(), count, step, g.data(),
+                       OptimizerArrays{w.data(), m.data(), v.data(), ema.data()});
+        optimizer_step(test::cpu(), count, step, g.data(),
+                       OptimizerArrays{plain_w.data(), plain_m.data(), plain_v.data(), nullptr});
         for (index_t i = 0; i < count; ++i) scalar[i].step(step, g[i]);
         // Zero-debiased: after the first step the average is the weight itself.
         EXPECT_TRUE(t > 1 || ema == w);
@@ -73,7 +74,8 @@ INSTANTIATE_TEST_SUITE_P(Rules, Optimizer,
 struct Narrow {
     explicit Narrow(index_t count) : w(count), m(count), v(count), ema(count), g(count) {}
     void step(const OptimizerStep& step) {
-        optimizer_step(test::cpu(2), std::ssize(w), step, g.data(), w.data(), m.data(), v.data(), ema.data());
+        optimizer_step(test::cpu(2), std::ssize(w), step, g.data(),
+                       OptimizerArrays{w.data(), m.data(), v.data(), ema.data()});
     }
     std::vector<real> w;
     std::vector<bfloat16> m, v;
@@ -137,8 +139,8 @@ TEST(Bf16Moments, WeightsFollowThoseOfWideMoments) {
         step.number = static_cast<std::uint64_t>(t);
         narrow.g = random.normals<real>(count);
         narrow.step(step);
-        optimizer_step<real>(test::cpu(), count, step, narrow.g.data(), w.data(), m.data(), v.data(),
-                             nullptr);
+        optimizer_step<real>(test::cpu(), count, step, narrow.g.data(),
+                             OptimizerArrays{w.data(), m.data(), v.data(), nullptr});
     }
     for (index_t i = 0; i < count; ++i)
         ASSERT_NEAR(narrow.w[i], w[i], 1e-3) << i;  // 2% of the way of 50 steps
@@ -154,8 +156,9 @@ TEST(Bf16Moments, RoundingsFollowTheStepAndTheElementAlone) {
         test::Random random(7);
         for (real& g : a.g) g = static_cast<real>(random.normal());
         const auto part = [&](index_t from, index_t to) {
-            optimizer_step(test::cpu(threads), to - from, step, a.g.data() + from, a.w.data() + from,
-                           a.m.data() + from, a.v.data() + from, a.ema.data() + from, from);
+            optimizer_step(test::cpu(threads), to - from, step, a.g.data() + from,
+                           OptimizerArrays{a.w.data() + from, a.m.data() + from, a.v.data() + from,
+                                           a.ema.data() + from, from});
         };
         if (in_parts) {
             part(0, first);
@@ -189,10 +192,11 @@ TEST(OptimizerAmidAStep, IsTheSameAndStopsAtWhatIsNotFinite) {
         std::vector<real> w(count, real{1}), ema(count, real{2});
         std::vector<decltype(moment)> m(count), v(count);
         if (squares == nullptr)
-            optimizer_step(test::cpu(), count, step, g.data(), w.data(), m.data(), v.data(), ema.data());
+            optimizer_step(test::cpu(), count, step, g.data(),
+                           OptimizerArrays{w.data(), m.data(), v.data(), ema.data()});
         else
-            optimizer_step(test::cpu(), count, &step, squares, g.data(), w.data(), m.data(), v.data(),
-                           ema.data(), 0);
+            optimizer_step(test::cpu(), count, &step, squares, g.data(),
+                           OptimizerArrays{w.data(), m.data(), v.data(), ema.data(), 0});
         std::vector<double> all(w.begin(), w.end());
         all.insert(all.end(), ema.begin(), ema.end());
         for (const auto x : m) all.push_back(widen(x));

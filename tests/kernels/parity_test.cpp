@@ -318,10 +318,10 @@ TEST_P(KernelParity, Dequantization) {
                 return Noise{uniform, 77, Purpose::dequantize, side.in(numbers)};
             };
             expect_parity(0, [&](DeviceSide& side) {
-                dequantize(side.exec, N, D, 5, side.in(pixels), noise(side), side.out(nans<double>(N * D)));
+                dequantize(side.exec, {N, D, 5, side.in(pixels)}, noise(side), side.out(nans<double>(N * D)));
             });
             expect_parity(kDouble, [&](DeviceSide& side) {
-                dequantize_difference(side.exec, N, D, 5, side.in(pixels), noise(side), side.in(h),
+                dequantize_difference(side.exec, {N, D, 5, side.in(pixels)}, noise(side), side.in(h),
                                       side.out(nans<double>(N)), side.scratch<double>(group_scratch(N)));
             });
             expect_parity(0, [&](DeviceSide& side) {
@@ -345,21 +345,21 @@ TEST_P(KernelParity, Gaussians) {
         const auto z = random.normals(N * rows * latents.z_stride), logp = random.normals(N);
         expect_parity(kDouble, [&](DeviceSide& side) {
             const real* const p = side.in(parameters);
-            gaussian_log_density(side.exec, latents, layout, p, p + second, side.in(z), side.out(logp),
+            gaussian_log_density(side.exec, latents, {layout, p, p + second}, side.in(z), side.out(logp),
                                  side.scratch<double>(group_scratch(N)));
         });
         expect_parity(kDouble, [&](DeviceSide& side) {
             const real* const p = side.in(parameters);
-            gaussian_encode(side.exec, latents, layout, p, p + second, side.out(z));
+            gaussian_encode(side.exec, latents, {layout, p, p + second}, side.out(z));
         });
         expect_parity(kDouble, [&](DeviceSide& side) {
             const real* const p = side.in(parameters);
-            gaussian_decode(side.exec, latents, layout, p, p + second, side.out(z));
+            gaussian_decode(side.exec, latents, {layout, p, p + second}, side.out(z));
         });
         expect_parity(kFloat, [&](DeviceSide& side) {
             const real* const p = side.in(parameters);
             real* const dp = side.out(nans<real>(static_cast<index_t>(parameters.size())));
-            gaussian_backward(side.exec, latents, layout, p, p + second, side.in(z), -0.3,
+            gaussian_backward(side.exec, latents, {layout, p, p + second}, side.in(z), -0.3,
                               side.out(nans<real>(static_cast<index_t>(z.size()))), dp, dp + second);
         });
     }
@@ -557,21 +557,24 @@ TEST_P(KernelParity, Optimizer) {
                 const auto g = random.normals<real>(count), w = random.normals<real>(count),
                            m = random.normals<real>(count), ema = random.normals<real>(count);
                 expect_parity(kFloat, [&](DeviceSide& side) {
-                    optimizer_step(side.exec, count, step, side.in(g), side.out(w), side.out(m), side.out(v),
-                                   averaged ? side.out(ema) : nullptr);
+                    optimizer_step(side.exec, count, step, side.in(g),
+                                   OptimizerArrays{side.out(w), side.out(m), side.out(v),
+                                                   averaged ? side.out(ema) : nullptr});
                 });
                 // bf16: equal bits, unless what is rounded differs in its last place; amid a step too.
                 std::vector<bfloat16> m_bf16, v_bf16;
                 for (const real x : m) m_bf16.push_back(round_to<bfloat16>(x));
                 for (const real x : v) v_bf16.push_back(round_to<bfloat16>(x));
                 expect_parity(1e-2, [&](DeviceSide& side) {
-                    optimizer_step(side.exec, count, step, side.in(g), side.out(w), side.out(m_bf16),
-                                   side.out(v_bf16), averaged ? side.out(ema) : nullptr);
+                    optimizer_step(side.exec, count, step, side.in(g),
+                                   OptimizerArrays{side.out(w), side.out(m_bf16), side.out(v_bf16),
+                                                   averaged ? side.out(ema) : nullptr});
                 });
                 expect_parity(kFloat, [&](DeviceSide& side) {
                     optimizer_step(side.exec, count, side.in(std::vector<OptimizerStep>{step}),
-                                   side.in(std::vector<double>{1.0}), side.in(g), side.out(w), side.out(m),
-                                   side.out(v), averaged ? side.out(ema) : nullptr, 0);
+                                   side.in(std::vector<double>{1.0}), side.in(g),
+                                   OptimizerArrays{side.out(w), side.out(m), side.out(v),
+                                                   averaged ? side.out(ema) : nullptr, 0});
                 });
             }
     for (const index_t count : {1, 16384, 16385, 100003}) {
@@ -668,8 +671,8 @@ TEST_P(KernelParity, Classes) {
                             side.out(nans<double>(N * J)));
     });
     expect_parity(kFloat, [&](DeviceSide& side) {
-        class_vectors_backward(side.exec, N, classes, J, side.in(labels), side.in(sums), side.in(weight),
-                               side.in(logs), side.out(weight), side.out(bias), side.out(logs));
+        class_vectors_backward(side.exec, {N, classes, J, side.in(labels), side.in(sums)}, side.in(weight),
+                               side.in(logs), {side.out(weight), side.out(bias), side.out(logs)});
     });
     const auto linear = random.normals<real>(C * classes);
     const auto means = random.normals(N * C);
@@ -683,10 +686,10 @@ TEST_P(KernelParity, Classes) {
                       side.out(nans<double>(N)));
     });
     expect_parity(kFloat, [&](DeviceSide& side) {
-        classifier_backward(side.exec, N, pixels, C, classes, side.in(labels), side.in(means),
-                            side.in(probabilities), {side.in(linear), side.in(bias), side.in(logs)}, 0.3,
-                            side.out(nans<double>(N * classes)), side.out(linear), side.out(bias),
-                            side.out(logs), side.out(maps));
+        classifier_backward(
+            side.exec, {N, pixels, C, classes, side.in(labels), side.in(means), side.in(probabilities)},
+            {side.in(linear), side.in(bias), side.in(logs)}, 0.3, side.out(nans<double>(N * classes)),
+            {side.out(linear), side.out(bias), side.out(logs)}, side.out(maps));
     });
 }
 
@@ -703,8 +706,9 @@ TEST_P(KernelParity, StepSums) {
             expect_parity(kDouble, [&](DeviceSide& side) {
                 auto* const sums =
                     reinterpret_cast<StepSums*>(side.out(std::vector<double>{1, 2, 3, 0.5, 7}, {error}));
-                add_step_sums(side.exec, N, side.in(logdet), side.in(prior), side.in(bits), nullptr,
-                              side.in(difference), sums, side.scratch<double>(group_scratch(1)));
+                add_step_sums(side.exec, N,
+                              {side.in(logdet), side.in(prior), side.in(bits), nullptr, side.in(difference)},
+                              sums, side.scratch<double>(group_scratch(1)));
             });
         }
     }
@@ -741,9 +745,9 @@ TEST_P(KernelParity, Matrices) {
     const std::vector<int> failed = {0, 0, 0};
     expect_parity(kDouble, [&](DeviceSide& side) {
         log_abs_diagonal(side.exec, count, n, side.in(inverse), side.out(nans<double>(count)));
-        condition_numbers(side.exec, count, n, side.in(W), side.in(inverse), side.in(failed),
-                          side.in(failed), side.out(nans<double>(count)),
-                          side.scratch<double>(group_scratch(count)));
+        condition_numbers(side.exec, count, n,
+                          {side.in(W), side.in(inverse), side.in(failed), side.in(failed)},
+                          side.out(nans<double>(count)), side.scratch<double>(group_scratch(count)));
     });
 }
 

@@ -61,8 +61,9 @@ TEST(Reductions, GroupSumsDoNotDependOnThreads) {
     const std::vector<real> parameters = test::Random(4).normals<real>(5 * 100 * 14, 0.3);
     expect_same_for_all_thread_counts([&](const Exec& exec) {
         std::vector<double> logp(5, 0.0), partial(group_scratch(5));
-        gaussian_log_density(exec, latents, interleaved_gaussian(7), parameters.data(),
-                             parameters.data() + 1, z.data(), logp.data(), partial.data());
+        gaussian_log_density(exec, latents,
+                             {interleaved_gaussian(7), parameters.data(), parameters.data() + 1}, z.data(),
+                             logp.data(), partial.data());
         return logp;
     });
     const std::vector<real> x = test::Random(5).normals<real>(100003);
@@ -78,8 +79,9 @@ TEST(Reductions, GroupSumsDoNotDependOnTheOtherGroups) {
     const std::vector<real> parameters = test::Random(7).normals<real>(30 * 10, 0.3);
     const auto density = [&](index_t first, index_t N) {
         std::vector<double> logp(N, 0.0), partial(group_scratch(N));
-        gaussian_log_density(test::cpu(), {N, 30, 5, 5}, shared_gaussian(5), parameters.data(),
-                             parameters.data() + 5, z.data() + first * 150, logp.data(), partial.data());
+        gaussian_log_density(test::cpu(), {N, 30, 5, 5},
+                             {shared_gaussian(5), parameters.data(), parameters.data() + 5},
+                             z.data() + first * 150, logp.data(), partial.data());
         return logp;
     };
     const std::vector<double> all = density(0, 4);

@@ -18,12 +18,12 @@ TEST(StepSums, AddUpOverMicroBatchesAndKeepTheLargestDrift) {
     std::vector<double> partial(group_scratch(1));
     const double logdet[] = {1, 2, 3}, prior[] = {10, 20, 30}, bits[] = {0.5, 0.25, 1}, error[] = {0, 1, 1};
     const double drift[] = {1e-9, 3e-9, 2e-9};
-    add_step_sums(test::cpu(), 3, logdet, prior, bits, error, drift, &sums, partial.data());
+    add_step_sums(test::cpu(), 3, {logdet, prior, bits, error, drift}, &sums, partial.data());
     EXPECT_EQ(sums.log_density, 66);
     EXPECT_EQ(sums.bits_y, 1.75);
     EXPECT_EQ(sums.error_y, 2);
     EXPECT_EQ(sums.drift, 3e-9);
-    add_step_sums(test::cpu(), 1, logdet, prior, nullptr, nullptr, drift, &sums, partial.data());
+    add_step_sums(test::cpu(), 1, {logdet, prior, nullptr, nullptr, drift}, &sums, partial.data());
     EXPECT_EQ(sums.log_density, 77);
     EXPECT_EQ(sums.bits_y, 1.75);
     EXPECT_EQ(sums.drift, 3e-9);
@@ -36,9 +36,9 @@ TEST(StepSums, ShowDriftThatIsNoNumber) {
         StepSums sums;
         std::vector<double> partial(group_scratch(1));
         const double zeros[3] = {}, drift[] = {1e-9, bad, 2e-9};
-        add_step_sums(test::cpu(), 3, zeros, zeros, nullptr, nullptr, drift, &sums, partial.data());
+        add_step_sums(test::cpu(), 3, {zeros, zeros, nullptr, nullptr, drift}, &sums, partial.data());
         EXPECT_TRUE(std::isinf(sums.drift));
-        add_step_sums(test::cpu(), 1, zeros, zeros, nullptr, nullptr, drift, &sums, partial.data());
+        add_step_sums(test::cpu(), 1, {zeros, zeros, nullptr, nullptr, drift}, &sums, partial.data());
         EXPECT_TRUE(std::isinf(sums.drift));
     }
 }

@@ -74,8 +74,8 @@ TEST_P(Golden, EncodingGivesTheLatents) {
     const auto pixels = images();
     const auto classes = labels();
     Flow flow = model.buffers().flow(4, classes.data());
-    dequantize(model.context().exec, 4, D, model.info().model.n_bits, pixels.data(), {false, 0, {}, nullptr},
-               flow.h);
+    dequantize(model.context().exec, {4, D, model.info().model.n_bits, pixels.data()},
+               {false, 0, {}, nullptr}, flow.h);
     model.glow().encode(model.context(), flow);
     const auto expected = eps(model.info().model.levels);
     ASSERT_EQ(static_cast<index_t>(expected.size()), 4 * D);
@@ -149,7 +149,7 @@ TEST(GoldenInitialization, ActnormsFromData) {
     const auto pixels = read<std::uint8_t>(file, "/golden/images");
     Flow flow = trainer.buffers().flow(4);
     const ModelConfig& model = training.options.model;
-    dequantize(trainer.context().exec, 4, model.dimensions(), model.n_bits, pixels.data(),
+    dequantize(trainer.context().exec, {4, model.dimensions(), model.n_bits, pixels.data()},
                {false, 0, {}, nullptr}, flow.h);
     trainer.glow().initialize(trainer.context(), flow);
     const auto names = file.arrays("/golden/initialised");

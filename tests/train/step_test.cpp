@@ -232,7 +232,7 @@ TEST(TrainerInitialization, NormalizesTheFirstActnorm) {
     const Tensor &bias = training.tensor("level0/step0/actnorm/bias"),
                  &logs = training.tensor("level0/step0/actnorm/logs");
     Flow flow = trainer.buffers().flow(N);
-    dequantize(trainer.context().exec, N, pixels * C, 8, training.init_images.pixels.data(),
+    dequantize(trainer.context().exec, {N, pixels * C, 8, training.init_images.pixels.data()},
                {false, 0, {}, nullptr}, flow.h);
     trainer.glow().levels()[0].squeeze.forward(trainer.context(), flow);
     for (index_t c = 0; c < C; ++c) {
