@@ -127,7 +127,7 @@ class Run {
     std::deque<std::array<double, 5>> last_steps_;  // step, loss, norm of the gradient, condition, drift
     std::size_t process_before_ = 0;
     index_t saved_step_ = -1, evaluated_step_ = -1;
-    double best_ = 1e300;
+    double best_ = std::numeric_limits<double>::infinity();
     RunResult result_;
     std::optional<BatchPrefetcher> batches_;
     std::future<void> sheet_;
@@ -712,10 +712,11 @@ RunResult Run::operator()() {
 // To the nearest limit; 0 without one.
 index_t Run::steps_left() const {
     const double batch = static_cast<double>(options_.batch);
-    double last = options_.max_steps > 0 ? static_cast<double>(options_.max_steps) : 1e300;
+    double last = options_.max_steps > 0 ? static_cast<double>(options_.max_steps)
+                                         : std::numeric_limits<double>::infinity();
     if (options_.epochs > 0)
         last = std::min(last, std::ceil(options_.epochs * schedule_.epoch_images / batch));
-    if (last == 1e300) return 0;
+    if (std::isinf(last)) return 0;
     return std::max<index_t>(0, static_cast<index_t>(last) - progress_.step);
 }
 
