@@ -1,5 +1,5 @@
-// Augmentation of training images: a pure function of (seed, image number of the run), so the same for any
-// number of processes, threads or micro-batches.
+// Augmentation of training images. A pure function of (seed, image number), so the result does not depend on
+// the number of processes, threads or micro-batches.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +14,11 @@ struct Augmentation {
     bool shift = false;  // up to 10% of the side, rounded down, in each direction; edges replicated
 };
 
-// "none", "flip", "shift", "shift+flip". InputError for anything else.
+// Parses "none", "flip", "shift" or "shift+flip"; throws InputError for anything else.
 Augmentation parse_augmentation(const std::string& text);
 std::string augmentation_name(Augmentation augmentation);
 
-// source [H, W, C] -> result [H, W, C], which must not overlap. image_number: number s of the run (spec
+// source [H, W, C] -> result [H, W, C]; they must not overlap. image_number: number s in the run (spec
 // section 1).
 void augment_image(Augmentation augmentation, std::uint64_t seed, std::uint64_t image_number,
                    const std::uint8_t* source, index_t H, index_t W, index_t C, std::uint8_t* result);

@@ -1,4 +1,4 @@
-// Class conditioning, element by element. Sums over images run in order: few terms, and the same bits always.
+// Sums over images run in image order for reproducible bits; they have few terms.
 #include "kernels/class_conditioning.h"
 #include "kernels/for_each.cuh"
 #include "kernels/math.h"

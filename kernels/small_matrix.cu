@@ -18,7 +18,7 @@ struct LogAbsDiagonal {
     }
 };
 
-// Sum of the absolute values of one column, inf where it is not finite; the largest is the 1-norm.
+// Sum of the absolute values of one column, inf if not finite; the maximum over columns is the 1-norm.
 struct ColumnNorm {
     static constexpr const char* name = "column_norm";
     static constexpr bool kMaximum = true;
@@ -37,7 +37,7 @@ struct StoreNorm {
 struct FinishCondition {
     const int* failed;
     const int* failed_too;
-    double* condition;  // norm1(W) before
+    double* condition;  // in: norm1(W)
     GLOW_HD void operator()(index_t k, double inverse_norm) const {
         const double product = condition[k] * inverse_norm;
         const bool usable = failed[k] == 0 && failed_too[k] == 0 && product < kSingularCondition;

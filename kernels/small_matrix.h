@@ -1,18 +1,19 @@
-// Small square matrices in double, in batches: condition numbers and determinants from LU factors.
+// Batches of small square matrices in double: condition numbers, and determinants from LU factors.
 #pragma once
 
 #include "kernels/base.h"
 
 namespace glow::inline GLOW_REAL {
 
-// A matrix with norm1(W) norm1(W^-1) above this is treated as singular.
+// Matrices with norm1(W) norm1(W^-1) above this are treated as singular.
 inline constexpr double kSingularCondition = 1e14;
 
 // log_abs_det[k] = sum of log|diagonal| of lu [count, n, n].
 void log_abs_diagonal(const Exec& exec, index_t count, index_t n, const double* lu, double* log_abs_det);
 
-// condition[k] = norm1(W) norm1(W^-1) of matrices [count, n, n]; inf where failed[k] or failed_too[k] is not
-// 0, where it is above kSingularCondition, or where an entry is not finite. partial: group_scratch(count) doubles.
+// condition[k] = norm1(W) norm1(W^-1) of matrices [count, n, n]; inf if failed[k] or failed_too[k] is
+// nonzero, the value exceeds kSingularCondition, or an entry is not finite. partial: group_scratch(count)
+// doubles.
 void condition_numbers(const Exec& exec, index_t count, index_t n, const double* W, const double* inverse,
                        const int* failed, const int* failed_too, double* condition, double* partial);
 

@@ -1,5 +1,5 @@
-// Squeeze and split: permutations of the state and of its gradient. Both go through `scratch`, which may be
-// shared by any number of calls. T is state_t or real.
+// Squeeze and split: permutations of the state and its gradient. `scratch` may be shared between calls. T is
+// state_t or real.
 #pragma once
 
 #include "kernels/base.h"
@@ -7,11 +7,11 @@
 namespace glow::inline GLOW_REAL {
 
 // [N, H, W, C] -> [N, H/2, W/2, 4C], output channel c*4 + dy*2 + dx (spec section 1). In place; H, W, C are
-// the sizes before. scratch: N*H*W*C elements, overwritten.
+// the sizes before the squeeze. scratch: N*H*W*C elements, overwritten.
 template <class T>
 void squeeze(const Exec& exec, index_t N, index_t H, index_t W, index_t C, T* h, T* scratch);
 
-// The inverse of squeeze; H, W, C are the sizes before the squeeze, that is after this call.
+// The inverse of squeeze. H, W, C are also the sizes before the squeeze.
 template <class T>
 void unsqueeze(const Exec& exec, index_t N, index_t H, index_t W, index_t C, T* h, T* scratch);
 

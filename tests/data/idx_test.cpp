@@ -138,7 +138,7 @@ TEST_F(Mnist, AFolderOfAFilesNameDoesNotHideTheFile) {
     EXPECT_EQ(MnistSource(folder.path()).info().train, 5);
     fs::remove(folder / "train-images.idx3-ubyte");
     expect_throw<InputError>([&] { MnistSource{folder.path()}; },
-                             {"train-images-idx3-ubyte/train-images-idx3-ubyte", "is no IDX file"});
+                             {"train-images-idx3-ubyte/train-images-idx3-ubyte", "is not an IDX file"});
     fs::remove(folder / "train-images-idx3-ubyte/train-images-idx3-ubyte");
     expect_throw<InputError>([&] { MnistSource{folder.path()}; }, {"train-images-idx3-ubyte", "a folder"});
 }

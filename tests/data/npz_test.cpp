@@ -216,7 +216,7 @@ TEST_F(Npz, AMissingArrayListsThoseThatAreThere) {
         archive.entries.push_back({.name = name, .content = make::npy("|u1", "(1, 12)", make::pixels(12))});
     write_bytes(folder / "a.npz", make::zip(archive));
     expect_throw<InputError>([&] { NpzSource({folder / "a.npz"}); },
-                             {"a.npz: there is no array \"data\": it holds arr_0, arr_1, notes.txt"});
+                             {"a.npz: no array \"data\"; the archive has arr_0, arr_1, notes.txt"});
     for (int n = 0; n < 40; ++n)
         archive.entries.push_back({.name = fmt::format("x{}.npy", n), .content = ""});
     write_bytes(folder / "a.npz", make::zip(archive));

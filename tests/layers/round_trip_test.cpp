@@ -20,7 +20,7 @@ void expect_inverse_undoes_forward(bool strong, Precision precision, double exac
     for (const Tensor& tensor : parameters.tensors())  // W orthogonal, as it starts
         if (strong && tensor.start == Init::orthogonal) {
             std::vector<double> W = Random(tensor.offset + 1).normals(tensor.count);
-            solver.orthogonalise(tensor.shape[0], W.data());
+            solver.orthogonalize(tensor.shape[0], W.data());
             std::copy(W.begin(), W.end(), model.values.value.begin() + tensor.offset);
         }
     model.h = model.x;

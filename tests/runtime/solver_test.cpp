@@ -104,15 +104,15 @@ TEST(Solver, RefusesMatricesThatAreNotFinite) {
         }
 }
 
-TEST(Solver, OrthogonaliseGivesAnOrthogonalMatrixOfTheSameFlag) {
+TEST(Solver, OrthogonalizeGivesAnOrthogonalMatrixOfTheSameFlag) {
     const auto solver = make_cpu_solver();
     int negative = 0;
     for (const index_t n : {1, 2, 3, 12, 48})
         for (std::uint64_t seed = 0; seed < 8; ++seed) {
             const std::vector<double> A = normals(n, seed);
             std::vector<double> Q = A, again = A;
-            solver->orthogonalise(n, Q.data());
-            solver->orthogonalise(n, again.data());
+            solver->orthogonalize(n, Q.data());
+            solver->orthogonalize(n, again.data());
             EXPECT_EQ(Q, again);
             // Q^T Q = 1, and R = Q^T A is upper triangular with a positive diagonal.
             for (index_t i = 0; i < n; ++i)
@@ -160,7 +160,7 @@ TEST(Solver, FactorsMultiplyToTheMatrix) {
         const std::vector<double> W = normals(n, 90 + n);
         std::vector<double> LU = W;
         std::vector<index_t> permutation(n);
-        solver->factorise(n, LU.data(), permutation.data());
+        solver->factorize(n, LU.data(), permutation.data());
         for (index_t r = 0; r < n; ++r)
             for (index_t c = 0; c < n; ++c) {
                 const index_t row = permutation[r];

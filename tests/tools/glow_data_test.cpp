@@ -530,7 +530,7 @@ TEST(GlowData, MakesDataSetsOfNumPyArchives) {
     EXPECT_EQ(
         (std::vector<index_t>{info.train, info.valid, info.test, info.H, info.W, info.C, info.n_classes}),
         (std::vector<index_t>{18, 6, 5, 8, 8, 3, 10}));
-    expect_error(run(folder, {"npz", "a.h5", "-o", "b.h5"}), 2, "no ZIP archive");
+    expect_error(run(folder, {"npz", "a.h5", "-o", "b.h5"}), 2, "not a ZIP archive");
     expect_error(run(folder, {"npz", "-o", "b.h5"}), 2, "FILES");
 }
 

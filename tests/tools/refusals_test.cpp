@@ -225,7 +225,7 @@ TEST_F(Refusals, Eval) {
             {{"--data", "train.h5"}, "test"},
             {{"--data", "none.h5"}, "none.h5"},
             {{"--data", "cut.h5"}, "cut.h5"},
-            {{"--data", "run/latest.h5"}, "no data set"},
+            {{"--data", "run/latest.h5"}, "not a Glow data set"},
             {{"--checkpoint", "d.h5"}, "not a checkpoint"},
             {{"--checkpoint", "hollow"}, "latest.h5"},
             {{"--checkpoint", "none"}, "none"},

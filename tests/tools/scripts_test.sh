@@ -563,8 +563,8 @@ if [ -n "$python" ]; then
         "quickstart: a GPU and no nvcc"
     check "quickstart: a GPU and no nvcc: on the CPU" logged "^glow_train .*--device cpu --levels 3 --depth 8"
 
-    for problem in "the NVIDIA driver of this machine knows CUDA 11.8, and this build needs 13.0: install a newer driver" \
-        "this machine has no NVIDIA driver" "the GPU has compute capability 7.5, and Glow needs 8.0 (A100) or newer"; do
+    for problem in "this machine's NVIDIA driver supports CUDA 11.8, but this build needs 13.0: install a newer driver" \
+        "this machine has no NVIDIA driver" "the GPU has compute capability 7.5; Glow needs 8.0 (A100) or newer"; do
         quickstart_copy
         touch "$copy/network"
         echo "$problem" >"$copy/no_gpu"

@@ -329,8 +329,8 @@ TEST_F(ChangedData, OneOtherPixelIsSeenInMemory) {
     EXPECT_EQ(resume(3).code, 0) << "the same images in a new file";
     valid.images[5] ^= 1;
     rewrite();
-    expect_error(resume(4), 2, "has other images");
-    expect_error(resume(4, {"--data-access", "disk"}), 2, "has other images");
+    expect_error(resume(4), 2, "has different images");
+    expect_error(resume(4, {"--data-access", "disk"}), 2, "has different images");
     valid.images[5] ^= 1;
     rewrite();
     EXPECT_EQ(resume(4, {"--data-access", "disk"}).code, 0);
@@ -363,7 +363,7 @@ TEST_F(ChangedData, LabelsCountToo) {
     writer.append("valid", valid.N, valid.images.data(), valid.labels.data());
     writer.commit();
     expect_error(train(run_words("classes", 3) + Words{"--data", "c.h5", "--y-cond", "--resume", "--quiet"}),
-                 2, "has other labels");
+                 2, "has different labels");
 }
 
 TEST_F(ChangedData, CheckpointsWithoutAFingerprintAreReadAsBefore) {

@@ -470,7 +470,7 @@ TEST(Hdf5File, RefusesToReadOutsideTheFile) {
     expect_throw<InputError>(read("/external"), {"/external", "another file"});
     expect_throw<InputError>(read("/link"), {"/link", "another file"});
     expect_throw<InputError>(read("/group/data"), {"/group", "another file"});
-    expect_throw<InputError>(read("/soft"), {"/soft", "out of the file"});
+    expect_throw<InputError>(read("/soft"), {"/soft", "leaves the file"});
     expect_throw<InputError>(read("/virtual"), {"/virtual", "is a virtual data set"});
     expect_throw<InputError>([&] { file.arrays(); }, {"link"});
 }
@@ -500,7 +500,7 @@ TEST(Hdf5File, RefusesGroupsInACircle) {
             H5Lcreate_hard(raw, "/g", raw, name, H5P_DEFAULT, H5P_DEFAULT);
     }
     const Hdf5File file = Hdf5File::open(folder / "a.h5");
-    expect_throw<InputError>([&] { file.arrays(); }, {"a.h5", "circle"});
+    expect_throw<InputError>([&] { file.arrays(); }, {"a.h5", "cycle"});
 }
 
 TEST(Hdf5File, AFullDiskIsAnErrorAndLeavesNothing) {

@@ -219,7 +219,7 @@ TEST_F(Folder, FoldersAreClasses) {
     EXPECT_EQ(images[384], 30);
     put("top.png", 1);
     expect_throw<InputError>([&] { ImageFolder(folder.path(), all); },
-                             {"holds images, and folders of images"});
+                             {"has images and also folders of images"});
 }
 
 TEST_F(Folder, OneFolderOfImagesIsNoClass) {
