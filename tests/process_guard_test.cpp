@@ -23,7 +23,7 @@ const char* const kFamily =
     "mv child.tmp child; exec sleep 600";
 
 // Not a test: the program that the tests below start and kill.
-TEST(ProcessGuard, DISABLED_StartsAFamily) {
+TEST(ProcessGuard, DISABLED_StartsProcessTree) {
     const char* const folder = std::getenv("GLOW_FAMILY_FOLDER");
     ASSERT_NE(folder, nullptr);
     Process("/", "/bin/sh", {"-c", std::string("cd ") + folder + " && " + kFamily}).wait();
@@ -65,7 +65,7 @@ struct Family {
     TemporaryFolder folder;
 };
 
-TEST(ProcessGuard, AKilledTestLeavesNoProcess) {
+TEST(ProcessGuard, KilledTestLeavesNoProcess) {
     const Family family;
     const std::string self = std::filesystem::read_symlink("/proc/self/exe");
     const pid_t test = fork();
@@ -73,7 +73,7 @@ TEST(ProcessGuard, AKilledTestLeavesNoProcess) {
         // Outside this test's own guard: without a mark it is the inner one's work that is seen.
         unsetenv("GLOW_TEST_PROCESS");
         setenv("GLOW_FAMILY_FOLDER", family.folder.path().c_str(), 1);
-        execl(self.c_str(), self.c_str(), "--gtest_filter=ProcessGuard.DISABLED_StartsAFamily",
+        execl(self.c_str(), self.c_str(), "--gtest_filter=ProcessGuard.DISABLED_StartsProcessTree",
               "--gtest_also_run_disabled_tests", "--gtest_brief=1", nullptr);
         _exit(98);
     }
@@ -85,7 +85,7 @@ TEST(ProcessGuard, AKilledTestLeavesNoProcess) {
     for (const pid_t pid : family.pids()) kill(pid, SIGKILL);
 }
 
-TEST(ProcessGuard, AnAbandonedProcessEndsWithItsDescendants) {
+TEST(ProcessGuard, AbandonedProcessEndsWithDescendants) {
     const Family family;
     {
         const Process process(family.folder.path(), "/bin/sh", {"-c", kFamily});
@@ -94,7 +94,7 @@ TEST(ProcessGuard, AnAbandonedProcessEndsWithItsDescendants) {
     EXPECT_TRUE(Family::soon([&] { return family.all_ended(); }));
 }
 
-TEST(ProcessGuard, OtherProcessesGoOn) {
+TEST(ProcessGuard, OtherProcessesSurvive) {
     const Family family;
     const Process keeps_running(family.folder.path(), "/bin/sh", {"-c", kFamily});
     ASSERT_TRUE(family.started());
@@ -102,7 +102,7 @@ TEST(ProcessGuard, OtherProcessesGoOn) {
     for (const pid_t pid : family.pids()) EXPECT_FALSE(Family::ended(pid));
 }
 
-TEST(RunGuarded, KeepsTheExitStatusAndEndsWhatIsLeft) {
+TEST(RunGuarded, KeepsExitStatusAndEndsChildren) {
     const Family family;
     Process guarded(family.folder.path(), GLOW_RUN_GUARDED,
                     {"/bin/sh", "-c", "setsid sh -c 'echo $$ > session; exec sleep 600' & "

@@ -51,12 +51,12 @@ Pixels shifted(const Pixels& source, index_t H, index_t W, index_t C, index_t do
     return result;
 }
 
-TEST(Augment, NoneCopies) {
+TEST(Augment, NoneCopiesInput) {
     const Pixels source = picture(10, 11, 3);
     for (std::uint64_t n = 0; n < 50; ++n) EXPECT_EQ(augmented("none", 1, n, source, 10, 11, 3), source);
 }
 
-TEST(Augment, FlipMirrorsHalfOfTheImages) {
+TEST(Augment, FlipMirrorsHalfTheImages) {
     const Pixels source = picture(6, 5, 3), mirrored = shifted(source, 6, 5, 3, 0, 0, true);
     int flips = 0;
     constexpr int images = 10000;
@@ -70,7 +70,7 @@ TEST(Augment, FlipMirrorsHalfOfTheImages) {
     EXPECT_NEAR(flips, images / 2, 5 * std::sqrt(images) / 2);  // five standard deviations
 }
 
-TEST(Augment, ShiftsUpToATenthWithEdgesReplicated) {
+TEST(Augment, ShiftsUpToTenPercentWithEdgeReplication) {
     constexpr index_t H = 32, W = 20, C = 1;
     Pixels source(H * W);
     for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<std::uint8_t>(i * 37 + i / 7);
@@ -101,7 +101,7 @@ TEST(Augment, SmallImagesAreNotShifted) {
     for (std::uint64_t n = 0; n < 50; ++n) EXPECT_EQ(augmented("shift", 1, n, source, 9, 9, 2), source);
 }
 
-TEST(Augment, DependsOnSeedAndImageNumberAlone) {
+TEST(Augment, DependsOnlyOnSeedAndImageNumber) {
     const Pixels source = picture(10, 10, 2);
     std::set<std::string> by_number, by_seed;
     const auto text = [](const Pixels& pixels) { return std::string(pixels.begin(), pixels.end()); };
@@ -115,7 +115,7 @@ TEST(Augment, DependsOnSeedAndImageNumberAlone) {
     EXPECT_EQ(by_seed.size(), 18u);
 }
 
-TEST(Augment, NamesAreReadBack) {
+TEST(Augment, NamesRoundTrip) {
     for (const char* name : {"none", "flip", "shift", "shift+flip"})
         EXPECT_EQ(augmentation_name(parse_augmentation(name)), name);
     for (const char* name : {"", "Flip", "flip+shift", "rotate"})

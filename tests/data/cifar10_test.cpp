@@ -14,7 +14,7 @@ std::string record(int label) {
     return bytes;
 }
 
-TEST(Cifar10, PlanesBecomeChannels) {
+TEST(Cifar10, ConvertsPlanesToChannels) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", record(3) + record(9) + record(0));
     const Cifar10Folder found = find_cifar10(folder.path());
@@ -30,7 +30,7 @@ TEST(Cifar10, PlanesBecomeChannels) {
                       static_cast<std::uint8_t>(p + 80 * c));
 }
 
-TEST(Cifar10, OfficialNamesComeFirst) {
+TEST(Cifar10, PrefersOfficialNames) {
     const TemporaryFolder folder;
     for (const char* name : {"data_batch_2.bin", "data_batch_5.bin", "test_batch.bin", "train_x.bin"})
         write_bytes(folder / name, record(1));
@@ -41,7 +41,7 @@ TEST(Cifar10, OfficialNamesComeFirst) {
     EXPECT_EQ(found.test_images(), 1);
 }
 
-TEST(Cifar10, OtherNamesAreTakenSorted) {
+TEST(Cifar10, SortsOtherNames) {
     const TemporaryFolder folder;
     for (const char* name : {"train_b.bin", "train_a.bin", "test.bin", "train.txt", "other.bin"})
         write_bytes(folder / name, record(1));
@@ -51,14 +51,14 @@ TEST(Cifar10, OtherNamesAreTakenSorted) {
     EXPECT_EQ(found.test.size(), 1u);
 }
 
-TEST(Cifar10, LooksIntoTheFolderOfTheArchive) {
+TEST(Cifar10, FindsArchiveSubfolder) {
     const TemporaryFolder folder;
     std::filesystem::create_directory(folder / "cifar-10-batches-bin");
     write_bytes(folder / "cifar-10-batches-bin/data_batch_1.bin", record(1));
     EXPECT_EQ(find_cifar10(folder.path()).train_images(), 1);
 }
 
-TEST(Cifar10, RefusesWhatIsNoWholeNumberOfRecords) {
+TEST(Cifar10, RejectsPartialRecords) {
     for (const std::string& bytes :
          {std::string(), std::string(100, 'x'), record(1).substr(1), record(1) + "x"}) {
         const TemporaryFolder folder;
@@ -67,7 +67,7 @@ TEST(Cifar10, RefusesWhatIsNoWholeNumberOfRecords) {
     }
 }
 
-TEST(Cifar10, RefusesALabelAboveNine) {
+TEST(Cifar10, RejectsLabelAboveNine) {
     const TemporaryFolder folder;
     write_bytes(folder / "data_batch_1.bin", record(1) + record(10));
     const Cifar10Folder found = find_cifar10(folder.path());
@@ -77,7 +77,7 @@ TEST(Cifar10, RefusesALabelAboveNine) {
                              {"data_batch_1.bin", "0..9", "found 10 in record 1"});
 }
 
-TEST(Cifar10, RefusesFoldersWithoutTrainingFiles) {
+TEST(Cifar10, RejectsFoldersWithoutTrainingFiles) {
     const TemporaryFolder folder;
     expect_throw<InputError>([&] { find_cifar10(folder.path()); }, {"no training file"});
     write_bytes(folder / "test_batch.bin", record(1));
@@ -86,7 +86,7 @@ TEST(Cifar10, RefusesFoldersWithoutTrainingFiles) {
     expect_throw<InputError>([&] { find_cifar10(folder / "test_batch.bin"); }, {"no folder"});
 }
 
-TEST(Cifar10, LinksAndFoldersInPlaceOfFilesAreNamedOrLookedInto) {
+TEST(Cifar10, HandlesLinksAndFoldersNamedLikeFiles) {
     namespace fs = std::filesystem;
     const TemporaryFolder folder;
     for (const char* name : {"data_batch_1.bin", "test_batch.bin"}) write_bytes(folder / name, record(1));
@@ -113,7 +113,7 @@ TEST(Cifar10, LinksAndFoldersInPlaceOfFilesAreNamedOrLookedInto) {
                              {"cifar-10-batches-bin", "dangling symbolic link to /annex/c"});
 }
 
-TEST(Cifar10, AFileThatShrankIsRefused) {
+TEST(Cifar10, RejectsShrunkFile) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", record(1) + record(2));
     const Cifar10Folder found = find_cifar10(folder.path());
@@ -124,7 +124,7 @@ TEST(Cifar10, AFileThatShrankIsRefused) {
                              {"train.bin"});
 }
 
-TEST(Cifar10, TheRealImagesAreRead) {
+TEST(Cifar10, ReadsRealImages) {
     const auto data = test_data_folder() / "cifar10";
     if (!std::filesystem::exists(data))
         GTEST_SKIP() << "no real images at " << data << " (set GLOW_TEST_DATA)";

@@ -33,7 +33,7 @@ std::vector<index_t> drawn_of(const std::vector<index_t>& sizes, index_t count, 
     return drawn;
 }
 
-TEST(ClassSplit, WithoutLossTheDrawIsThePlainOne) {
+TEST(ClassSplit, EqualsPlainDrawIfNoClassIsLost) {
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
         const Labels labels = sorted_labels({40, 50, 60});
         std::vector<bool> plain(150);
@@ -43,7 +43,7 @@ TEST(ClassSplit, WithoutLossTheDrawIsThePlainOne) {
     }
 }
 
-TEST(ClassSplit, EveryClassStaysInBothParts) {
+TEST(ClassSplit, KeepsEveryClassInBothParts) {
     for (std::uint64_t seed = 0; seed < 50; ++seed) {
         const std::vector<index_t> sizes = {100, 1, 2, 3, 200}, drawn = drawn_of(sizes, 30, seed);
         EXPECT_EQ(std::accumulate(drawn.begin(), drawn.end(), index_t{0}), 30);
@@ -55,7 +55,7 @@ TEST(ClassSplit, EveryClassStaysInBothParts) {
     }
 }
 
-TEST(ClassSplit, ASmallDrawTakesWhatItCanAndALargeOneLeavesOneEach) {
+TEST(ClassSplit, DrawsEveryClassAndLeavesOneOfEach) {
     for (std::uint64_t seed = 0; seed < 20; ++seed) {
         const std::vector<index_t> few = drawn_of({10, 10, 10, 10}, 3, seed);
         EXPECT_EQ(std::accumulate(few.begin(), few.end(), index_t{0}), 3);
@@ -66,7 +66,7 @@ TEST(ClassSplit, ASmallDrawTakesWhatItCanAndALargeOneLeavesOneEach) {
     }
 }
 
-TEST(ClassSplit, LimitsAreSpreadEvenly) {
+TEST(ClassSplit, SpreadsLimitsEvenly) {
     const auto spread = [](const std::vector<index_t>& sizes, index_t limit) {
         return shape_text(spread_over_classes(sizes, limit));
     };

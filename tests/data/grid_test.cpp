@@ -12,7 +12,7 @@ std::uint8_t pixel(const Image& image, index_t y, index_t x, index_t c = 0) {
     return image.pixels[static_cast<std::size_t>((y * image.W + x) * image.C + c)];
 }
 
-TEST(Grid, SizesAreRead) {
+TEST(Grid, ParsesSizes) {
     EXPECT_EQ(parse_grid("8x4").rows, 8);
     EXPECT_EQ(parse_grid("8x4").columns, 4);
     EXPECT_EQ(parse_grid("1x1000").tiles(), 1000);
@@ -21,7 +21,7 @@ TEST(Grid, SizesAreRead) {
         expect_throw<InputError>([&] { parse_grid(text); }, {"8x8", std::string("\"") + text + "\""});
 }
 
-TEST(Grid, TilesStandInRowsWithGapsOfTwo) {
+TEST(Grid, PlacesTilesInRowsWithGaps) {
     // Three images of 1 x 2 pixels, two channels, enlarged by 3, in 2 x 2 places.
     const std::uint8_t images[] = {1, 101, 2, 102, 3, 103, 4, 104, 5, 105, 6, 106};
     const Image sheet = tile_images(images, 3, 1, 2, 2, {2, 2}, 3);
@@ -40,7 +40,7 @@ TEST(Grid, TilesStandInRowsWithGapsOfTwo) {
     }
 }
 
-TEST(Grid, ACrossGoesFromCornerToCornerAndShowsOnAnyGround) {
+TEST(Grid, CrossIsDiagonalAndVisible) {
     for (const index_t C : {1, 2, 3, 4})
         for (const std::uint8_t ground : {std::uint8_t{0}, std::uint8_t{255}}) {
             Image image{8, 12, C, std::vector<std::uint8_t>(static_cast<std::size_t>(8 * 12 * C), ground)};
@@ -60,7 +60,7 @@ TEST(Grid, ACrossGoesFromCornerToCornerAndShowsOnAnyGround) {
         }
 }
 
-TEST(Grid, AutomaticScaleMakesTilesVisible) {
+TEST(Grid, AutomaticScaleEnlargesTiles) {
     const std::vector<std::uint8_t> images(100 * 100);
     const auto side = [&](index_t size) {
         return tile_images(images.data(), 1, size, size, 1, {1, 1}).H - 4;
@@ -72,7 +72,7 @@ TEST(Grid, AutomaticScaleMakesTilesVisible) {
     EXPECT_EQ(side(100), 100);
 }
 
-TEST(Grid, ImagesBeyondTheGridAreLeftOut) {
+TEST(Grid, IgnoresImagesBeyondGrid) {
     const std::vector<std::uint8_t> images(4, 9);
     const Image sheet = tile_images(images.data(), 4, 1, 1, 1, {1, 2}, 1);
     index_t dark = 0;
@@ -80,7 +80,7 @@ TEST(Grid, ImagesBeyondTheGridAreLeftOut) {
     EXPECT_EQ(dark, 2);
 }
 
-TEST(Grid, TooLargeASheetIsRefused) {
+TEST(Grid, RejectsTooLargeSheet) {
     const std::vector<std::uint8_t> images(64 * 64);
     expect_throw<InputError>(
         [&] {
@@ -89,7 +89,7 @@ TEST(Grid, TooLargeASheetIsRefused) {
         {"too large"});
 }
 
-TEST(Grid, PanelsStandSideBySideUnderTheirLabels) {
+TEST(Grid, PlacesLabeledPanelsSideBySide) {
     const std::uint8_t gray = 9;
     const Image tile = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 100);
     const Image sheet = side_by_side({{"T = 0.7", tile}, {"", tile}});
@@ -106,7 +106,7 @@ TEST(Grid, PanelsStandSideBySideUnderTheirLabels) {
     EXPECT_EQ(side_by_side({{"", tile}}).pixels, tile.pixels);
 }
 
-TEST(Grid, PanelsFillRowsOfAGivenNumber) {
+TEST(Grid, PanelsWrapIntoRows) {
     const std::uint8_t gray = 9;
     const Image small = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 40);
     const Image large = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 60);
@@ -122,7 +122,7 @@ TEST(Grid, PanelsFillRowsOfAGivenNumber) {
               side_by_side({{"A", small}, {"B", small}}).pixels);
 }
 
-TEST(Grid, EveryPrintableLetterOfALabelLooksDifferent) {
+TEST(Grid, PrintableCharactersHaveDistinctGlyphs) {
     const Image tile = {1, 1, 1, {255}};
     const std::string letters =
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz .,:-+=/()%_<>*";
@@ -136,7 +136,7 @@ TEST(Grid, EveryPrintableLetterOfALabelLooksDifferent) {
     EXPECT_TRUE(seen.insert(drawn("\x01|")).second);  // a box
 }
 
-TEST(Grid, PanelsOfDifferentChannelsAreAnError) {
+TEST(Grid, RejectsPanelsWithDifferentChannels) {
     EXPECT_THROW(side_by_side({}), Error);
     EXPECT_THROW(side_by_side({{"", {1, 1, 1, {0}}}, {"", {1, 1, 3, {0, 0, 0}}}}), Error);
 }

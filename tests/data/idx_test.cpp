@@ -19,7 +19,7 @@ std::string read_all(const std::filesystem::path& path, index_t step) {
     return values;
 }
 
-TEST(Idx, PlainAndCompressedFilesAreRead) {
+TEST(Idx, ReadsPlainAndCompressedFiles) {
     const TemporaryFolder folder;
     const std::string elements = make::pixels(7 * 3 * 5);
     write_bytes(folder / "plain", make::idx({7, 3, 5}, elements));
@@ -34,7 +34,7 @@ TEST(Idx, PlainAndCompressedFilesAreRead) {
     EXPECT_EQ(read_all(folder / "one", 4), "abcd");
 }
 
-TEST(Idx, ADamagedEndIsFoundWithTheLastRow) {
+TEST(Idx, DetectsDamageAtEnd) {
     const TemporaryFolder folder;
     std::string packed = make::gzip(make::idx({100, 10}, make::pixels(1000)));
     packed[packed.size() - 6] ^= 1;  // gzip's check sum
@@ -63,7 +63,7 @@ struct Mnist : testing::Test {
     TemporaryFolder folder;
 };
 
-TEST_F(Mnist, ImagesArePaddedEvenly) {
+TEST_F(Mnist, PadsImagesEvenly) {
     write("train", 6, 28, 28, 0);
     write("t10k", 4, 28, 28, 7, ".gz");
     MnistSource source(folder.path());
@@ -90,7 +90,7 @@ TEST_F(Mnist, ImagesArePaddedEvenly) {
     EXPECT_EQ(labels, (std::vector<std::int32_t>{7, 8, 9, 7}));
 }
 
-TEST_F(Mnist, RefusesWhatDoesNotFit) {
+TEST_F(Mnist, RejectsMismatchedFiles) {
     const auto refuse = [&](const std::vector<std::string>& parts) {
         expect_throw<InputError>([&] { MnistSource{folder.path()}; }, parts);
     };
@@ -108,7 +108,7 @@ TEST_F(Mnist, RefusesWhatDoesNotFit) {
 }
 
 // Kaggle's archive of MNIST has folders of the files' names, with the files in them or beside them.
-TEST_F(Mnist, AFolderOfAFilesNameDoesNotHideTheFile) {
+TEST_F(Mnist, FolderOfSameNameDoesNotHideFile) {
     namespace fs = std::filesystem;
     write("train", 5, 28, 28, 0);
     write("t10k", 4, 28, 28, 0);
@@ -143,7 +143,7 @@ TEST_F(Mnist, AFolderOfAFilesNameDoesNotHideTheFile) {
     expect_throw<InputError>([&] { MnistSource{folder.path()}; }, {"train-images-idx3-ubyte", "a folder"});
 }
 
-TEST_F(Mnist, ADanglingLinkIsNamed) {
+TEST_F(Mnist, ReportsDanglingLink) {
     write("train", 5, 28, 28, 0);
     std::filesystem::create_symlink("/annex/1", folder / "t10k-images-idx3-ubyte");
     expect_throw<InputError>([&] { MnistSource{folder.path()}; },

@@ -58,7 +58,7 @@ TEST(Shuffle, SeedsAndPassesGiveDifferentOrders) {
 }
 
 // A resumed run must see the order it had: these numbers are part of the format.
-TEST(Shuffle, KeepsItsNumbers) {
+TEST(Shuffle, MatchesKnownValues) {
     EXPECT_EQ(permutation(0, 0, 10), (std::vector<index_t>{3, 4, 7, 1, 9, 0, 5, 2, 6, 8}));
     EXPECT_EQ(shuffled(123, 4, 50000, 49999), 46093);
     EXPECT_EQ(shuffled(std::uint64_t{1} << 63, 1, index_t{1} << 61, 12345), 2021631178567933217);
@@ -99,7 +99,7 @@ TEST(Shuffle, NeighborsAreUncorrelated) {
     EXPECT_LT(std::abs(product / (N * variance)), 5 / std::sqrt(N));  // five standard deviations
 }
 
-TEST(Shuffle, ImagesOfARunGoThroughEachPassWhole) {
+TEST(Shuffle, EveryPassVisitsAllImages) {
     constexpr index_t N = 37;
     for (index_t pass = 0; pass < 3; ++pass) {
         std::vector<index_t> images;
@@ -109,7 +109,7 @@ TEST(Shuffle, ImagesOfARunGoThroughEachPassWhole) {
     }
 }
 
-TEST(Shuffle, RefusesWhatIsOutOfRange) {
+TEST(Shuffle, RejectsOutOfRange) {
     EXPECT_THROW(shuffled(0, 0, 0, 0), Error);
     EXPECT_THROW(shuffled(0, 0, -5, 0), Error);
     EXPECT_THROW(shuffled(0, 0, 5, 5), Error);

@@ -47,7 +47,7 @@ std::multiset<int> numbers_of(const std::filesystem::path& path, const std::stri
     return numbers;
 }
 
-TEST(WriteDataset, EveryImageIsInOneSplit) {
+TEST(WriteDataset, PutsEveryImageInOneSplit) {
     const TemporaryFolder folder;
     Numbered source(100, 20);
     SplitOptions options;
@@ -66,7 +66,7 @@ TEST(WriteDataset, EveryImageIsInOneSplit) {
     EXPECT_EQ(numbers_of(folder / "a.h5", "test").size(), 20u);
 }
 
-TEST(WriteDataset, LimitsTakeTheFirstImages) {
+TEST(WriteDataset, LimitsUseFirstImages) {
     const TemporaryFolder folder;
     Numbered source(100, 20);
     SplitOptions options;
@@ -81,7 +81,7 @@ TEST(WriteDataset, LimitsTakeTheFirstImages) {
     EXPECT_EQ(numbers_of(folder / "a.h5", "test"), (std::multiset<int>{0, 1, 2}));
 }
 
-TEST(WriteDataset, UnusableImagesAreInNoSplit) {
+TEST(WriteDataset, SkipsUnusableImages) {
     const TemporaryFolder folder;
     Numbered source(10, 0, {2, 3, 9});
     SplitOptions options;
@@ -90,7 +90,7 @@ TEST(WriteDataset, UnusableImagesAreInNoSplit) {
     EXPECT_EQ(numbers_of(folder / "a.h5", "train"), (std::multiset<int>{0, 1, 4, 5, 6, 7, 8}));
 }
 
-TEST(WriteDataset, RefusesWhatLeavesNothingForTraining) {
+TEST(WriteDataset, RejectsEmptyTrainingSplit) {
     const TemporaryFolder folder;
     const auto refuse = [&](Numbered source, double valid, const std::string& part) {
         SplitOptions options;
@@ -123,7 +123,7 @@ TEST(Cifar10Source, ReadsAcrossFiles) {
     EXPECT_EQ(labels[1], 3);
 }
 
-TEST(Shapes, DependOnSeedAndNumberAlone) {
+TEST(Shapes, DependOnlyOnSeedAndNumber) {
     ShapesSource one(16, 3, 20, 5, 7, 1), many(16, 3, 20, 5, 7, 2);
     std::vector<std::uint8_t> a(20 * 768), b(a), usable(20, 1);
     std::vector<std::int32_t> label_a(20), label_b(20);
@@ -142,7 +142,7 @@ TEST(Shapes, DependOnSeedAndNumberAlone) {
 
 // The share of bright pixels tells the shapes apart as their areas do: pi, 2.56, 1.3 and 2.04 of the radius'
 // square.
-TEST(Shapes, HaveTheAreasOfTheirClasses) {
+TEST(Shapes, HaveAreasOfTheirClasses) {
     double share[4] = {}, count[4] = {};
     std::vector<std::uint8_t> image(64 * 64);
     for (std::uint64_t n = 0; n < 400; ++n) {

@@ -47,7 +47,7 @@ std::vector<std::uint8_t> make(std::uint64_t seed, index_t first, index_t count,
     return images;
 }
 
-TEST(SyntheticGauss, EntropyIsThatOfTheCovariance) {
+TEST(SyntheticGauss, EntropyMatchesCovariance) {
     for (const auto& [H, W, C] : {std::tuple{1, 1, 1}, {4, 3, 2}, {3, 5, 3}, {1, 6, 4}, {6, 6, 1}}) {
         const Matrix l = cholesky(covariance(H, W, C));
         double nats = 0;
@@ -57,7 +57,7 @@ TEST(SyntheticGauss, EntropyIsThatOfTheCovariance) {
     }
 }
 
-TEST(SyntheticGauss, EveryConditionalDeviationIsAboveSixGreyLevels) {
+TEST(SyntheticGauss, ConditionalDeviationExceedsSixGrayLevels) {
     for (const auto& [H, W, C] : {std::tuple{1, 1, 1}, {2, 2, 2}, {5, 5, 3}, {7, 4, 4}, {3, 1, 3}}) {
         const Matrix l = cholesky(covariance(H, W, C));
         const std::size_t D = l.size();
@@ -81,7 +81,7 @@ TEST(SyntheticGauss, EveryConditionalDeviationIsAboveSixGreyLevels) {
 }
 
 // Moments of pixels: variance and correlations against the covariance.
-TEST(SyntheticGauss, PixelsHaveTheCovariance) {
+TEST(SyntheticGauss, PixelsHaveSpecifiedCovariance) {
     constexpr index_t N = 20000, H = 3, W = 3, C = 3, D = H * W * C;
     const auto images = make(3, 0, N, H, W, C);
     const Matrix expected = covariance(H, W, C);
@@ -133,7 +133,7 @@ double bits_per_dim_of_the_truth(const std::vector<std::uint8_t>& images, index_
     return gauss_entropy_bpd(H, W, C) + (mean_square - 1) / (2 * std::numbers::ln2);
 }
 
-TEST(SyntheticGauss, TheTrueDensityNeedsTheStoredBits) {
+TEST(SyntheticGauss, TrueDensityMatchesStoredEntropy) {
     constexpr index_t N = 2000, H = 32, W = 32, C = 3;
     auto images = make(1, 0, N, H, W, C);
     // Standard error sqrt(1/2) / ln 2 / sqrt(N D) = 0.0004 bits, rounding to 8 bits 0.0014: within the
@@ -152,7 +152,7 @@ TEST(SyntheticGauss, ClippingIsNegligible) {
     EXPECT_LE(edge, 6);
 }
 
-TEST(SyntheticGauss, AnImageDependsOnItsNumberAndSeedAlone) {
+TEST(SyntheticGauss, DependsOnlyOnSeedAndNumber) {
     constexpr index_t D = 8 * 8 * 3;
     const auto all = make(4, 100, 20, 8, 8, 3, 2);
     EXPECT_EQ(all, make(4, 100, 20, 8, 8, 3, 1));

@@ -21,7 +21,7 @@ ImageSet numbered(index_t N, bool plain) {
     return set;
 }
 
-TEST(TrainingImages, WithoutShufflingComeInTheFilesOrder) {
+TEST(TrainingImages, FollowFileOrderWithoutShuffling) {
     TrainingImages images(numbered(5, true), {}, false, 1);
     const Batch batch = images.take(3, 9);  // crosses two passes
     for (index_t i = 0; i < 9; ++i) {
@@ -30,7 +30,7 @@ TEST(TrainingImages, WithoutShufflingComeInTheFilesOrder) {
     }
 }
 
-TEST(TrainingImages, ShufflingIsAPermutationInEveryPass) {
+TEST(TrainingImages, ShufflingPermutesEveryPass) {
     TrainingImages images(numbered(50, true), {}, true, 1);
     std::vector<std::vector<int>> passes;
     for (index_t pass = 0; pass < 3; ++pass) {
@@ -59,7 +59,7 @@ TEST(TrainingImages, DoNotDependOnTheBatchSize) {
     }
 }
 
-TEST(TrainingImages, AnotherSeedIsAnotherOrder) {
+TEST(TrainingImages, SeedChangesOrder) {
     TrainingImages a(numbered(50, true), {}, true, 1), b(numbered(50, true), {}, true, 2);
     const Batch x = a.take(0, 50), y = b.take(0, 50);
     EXPECT_FALSE(std::equal(x.pixels, x.pixels + 50 * 16, y.pixels));
@@ -120,7 +120,7 @@ TEST(TrainingImages, StayWhileTheNextAreReadAhead) {
 }
 
 // The thread that reads ahead shares HDF5 with the one that writes checkpoints and opens files.
-TEST(TrainingImages, FromDiskAreReadWhileOtherFilesAreInUse) {
+TEST(TrainingImages, ReadDiskWhileOtherFilesAreInUse) {
     const TemporaryFolder folder;
     write_numbered(folder / "a.h5", 200);
     TrainingImages memory(numbered(200, false), {}, true, 3),
@@ -137,7 +137,7 @@ TEST(TrainingImages, FromDiskAreReadWhileOtherFilesAreInUse) {
     }
 }
 
-TEST(TrainingImages, AFileThatGoesBadIsAnErrorOfTheNextCall) {
+TEST(TrainingImages, DamagedFileThrowsOnNextCall) {
     const TemporaryFolder folder;
     write_numbered(folder / "a.h5", 400000);  // 6 MB: more than HDF5 keeps in memory
     TrainingImages disk(SplitImages(folder / "a.h5", "train"), {}, true, 3);

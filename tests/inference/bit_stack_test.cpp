@@ -33,7 +33,7 @@ std::uint64_t random_below(test::Random& random, std::uint64_t range) {
     return std::min(range - 1, static_cast<std::uint64_t>(random.uniform(0, 1) * static_cast<double>(range)));
 }
 
-TEST(BitStack, PushAndPopUndoEachOtherInAnyMixture) {
+TEST(BitStack, PushAndPopAreInverse) {
     struct Call {
         bool push;
         std::uint64_t value, range;
@@ -68,7 +68,7 @@ TEST(BitStack, PushAndPopUndoEachOtherInAnyMixture) {
     }
 }
 
-TEST(BitStack, NumbersTakeTheLogarithmOfTheirRange) {
+TEST(BitStack, NumbersCostLogOfRange) {
     test::Random random(2);
     BitStack stack;
     double bits = 0;
@@ -83,7 +83,7 @@ TEST(BitStack, NumbersTakeTheLogarithmOfTheirRange) {
     EXPECT_EQ(stack.supplied(), 0u);
 }
 
-TEST(BitStack, WhatIsPoppedOffTheSupplyIsEven) {
+TEST(BitStack, InitialBitsAreUniform) {
     BitStack stack;
     constexpr int kRange = 10, kCount = 20000;
     std::vector<int> seen(kRange);
@@ -95,7 +95,7 @@ TEST(BitStack, WhatIsPoppedOffTheSupplyIsEven) {
     EXPECT_NEAR(static_cast<double>(stack.supplied()), kCount * std::log2(10.0) / 32, 2);
 }
 
-TEST(BitStack, ADamagedOneIsRefused) {
+TEST(BitStack, RejectsDamagedData) {
     EXPECT_THROW(BitStack({}, 5, 0), InputError);
     BitStack empty({}, std::uint64_t{1} << 32, 0);
     EXPECT_TRUE(empty.is_as_it_began());

@@ -6,7 +6,7 @@
 namespace glow {
 namespace {
 
-TEST(Inference, MoreImagesThanTheBuffersHoldAreTakenInParts) {
+TEST(Inference, ProcessesLargeBatchesInParts) {
     TrainingOptions options = small_options();
     options.batch = 3;  // what the buffers hold
     Training training(options);
@@ -26,7 +26,7 @@ TEST(Inference, MoreImagesThanTheBuffersHoldAreTakenInParts) {
     for (index_t n = 1; n < 8; ++n) EXPECT_NE(all[n], all[0]);
 }
 
-TEST(Inference, SamplesDependOnTheirNumberAlone) {
+TEST(Inference, SamplesDependOnlyOnNumber) {
     TrainingOptions options = small_options();
     options.batch = 3;
     Training training(options);
@@ -51,7 +51,7 @@ TEST(Inference, SamplesDependOnTheirNumberAlone) {
     }
 }
 
-TEST(Inference, EveryLatentOfASampleHasNoiseOfItsOwn) {
+TEST(Inference, SampleLatentsHaveDistinctNoise) {
     TrainingOptions options = small_options();
     options.batch = 2;
     Training training(options);
@@ -78,7 +78,7 @@ void break_scales(Training& training, float logit) {
     training.trainer.use(false);
 }
 
-TEST(Inference, SamplesThatAreNoImagesAreTold) {
+TEST(Inference, ReportsNonFiniteSamples) {
     TrainingOptions options = small_options();
     options.batch = 3;
     Training training(options);
@@ -130,7 +130,7 @@ TEST(Inference, SamplesThatAreNoImagesAreTold) {
     }
 }
 
-TEST(Inference, TheMeanHasItsStandardError) {
+TEST(Inference, ReportsStandardError) {
     const double values[] = {1, 2, 4, 9};
     const Mean mean = mean_of(values, 4);
     EXPECT_EQ(mean.value, 4);

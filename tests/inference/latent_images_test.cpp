@@ -17,7 +17,7 @@ double length(const Latent& x) {
     return std::sqrt(std::inner_product(x.begin(), x.end(), x.begin(), 0.0));
 }
 
-TEST(LatentEdits, InterpolationEndsAtItsEnds) {
+TEST(LatentEdits, InterpolationReachesEndpoints) {
     test::Random random(1);
     const Latent a = random.normals(50), b = random.normals(50, 2);
     for (const auto between : {between_linear, between_spherical})
@@ -28,7 +28,7 @@ TEST(LatentEdits, InterpolationEndsAtItsEnds) {
     EXPECT_NEAR(between_linear(a, b, 0.25)[3], 0.75 * a[3] + 0.25 * b[3], 1e-15);
 }
 
-TEST(LatentEdits, TheSphericalPathKeepsLengthAndTurnsEvenly) {
+TEST(LatentEdits, SphericalPathHasConstantLengthAndSpeed) {
     test::Random random(2);
     const Latent a = random.normals(300), b = random.normals(300);
     const auto angle = [&](const Latent& x, const Latent& y) {
@@ -49,7 +49,7 @@ TEST(LatentEdits, TheSphericalPathKeepsLengthAndTurnsEvenly) {
     EXPECT_NEAR(length(between_spherical(a, opposite, 0.5)), 0, 1e-12);
 }
 
-TEST(LatentEdits, LevelsAreScaledAndExchangedAlone) {
+TEST(LatentEdits, ScalesAndSwapsSingleLevels) {
     ModelConfig model;
     model.image_height = model.image_width = 16;
     model.levels = 3;
@@ -93,7 +93,7 @@ struct Classes {
     std::vector<std::uint8_t> has;
 };
 
-TEST(Direction, TheMeansDifferenceIsThatOfTheClasses) {
+TEST(Direction, IsDifferenceOfClassMeans) {
     const Classes classes;
     Direction direction(Classes::D);
     for (index_t n = 0; n < Classes::N; ++n)
@@ -108,7 +108,7 @@ TEST(Direction, TheMeansDifferenceIsThatOfTheClasses) {
     EXPECT_THROW(empty.mean_difference(), InputError);
 }
 
-TEST(Direction, TheClassifierSubtractsWhatTheCoordinatesShare) {
+TEST(Direction, ClassifierRemovesCommonOffset) {
     const Classes classes;
     const Latent w = linear_direction(classes.latents, Classes::D, classes.has, 1e-6);
     // Best weights of this covariance [[10, 9], [9, 10]] for a difference of (1, 0): (10, -9) / 19.
@@ -130,7 +130,7 @@ TEST(Direction, TheClassifierSubtractsWhatTheCoordinatesShare) {
 }
 
 // The normal equations themselves, at the solution.
-TEST(Direction, TheClassifierMinimizesItsLoss) {
+TEST(Direction, ClassifierMinimizesLoss) {
     const Classes classes;
     const double ridge = 0.5;
     const Latent w = linear_direction(classes.latents, Classes::D, classes.has, ridge);

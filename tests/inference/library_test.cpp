@@ -52,7 +52,7 @@ struct Library : testing::Test {
     std::vector<double> right;
 };
 
-TEST_F(Library, AnotherThreadGetsTheSameBits) {
+TEST_F(Library, OtherThreadsGetSameBits) {
     TrainedModel used = model(4), fresh = model(4);
     EXPECT_EQ(error(used), 0);
     std::thread([&] {
@@ -63,7 +63,7 @@ TEST_F(Library, AnotherThreadGetsTheSameBits) {
     EXPECT_EQ(used.threads(), 4);
 }
 
-TEST_F(Library, SettingsOfTheProgramChangeNoBit) {
+TEST_F(Library, OpenMpSettingsChangeNothing) {
     TrainedModel opened_before = model(4);
     const int before = omp_get_max_threads();
     for (const int threads : {1, 2, 9}) {
@@ -79,7 +79,7 @@ TEST_F(Library, SettingsOfTheProgramChangeNoBit) {
     omp_set_num_threads(before);
 }
 
-TEST_F(Library, InsideAParallelRegion) {
+TEST_F(Library, WorksInParallelRegion) {
     TrainedModel used = model(4), fresh = model(4);
     EXPECT_EQ(error(used), 0);
 #pragma omp parallel num_threads(2)
@@ -92,7 +92,7 @@ TEST_F(Library, InsideAParallelRegion) {
     EXPECT_EQ(error(fresh), 0);
 }
 
-TEST_F(Library, AModelForEveryThreadOfAParallelRegion) {
+TEST_F(Library, OneModelPerThreadOfParallelRegion) {
     double largest[3] = {};
     int threads[3] = {};
     std::vector<std::unique_ptr<TrainedModel>> models(3);
@@ -112,7 +112,7 @@ TEST_F(Library, AModelForEveryThreadOfAParallelRegion) {
     }
 }
 
-TEST_F(Library, TrainsInsideAParallelRegion) {
+TEST_F(Library, TrainsInParallelRegion) {
     ModelTrainer normal(options(4)), inside(options(4));
     normal.initialize(images);
     inside.initialize(images);

@@ -17,7 +17,7 @@ double bits_of(const BitStack& stack) {
            32.0 * static_cast<double>(stack.supplied());
 }
 
-TEST(Lossless, ScalingIsUndoneAndCostsItsLogDeterminant) {
+TEST(Lossless, ScalingInvertsAndCostsLogDeterminant) {
     for (const double s : {1e-5, 0.01, 0.3, 0.999, 1.0, 1.5, 40.0, 3000.0}) {
         const Ratio ratio = ratio_of(s);
         const double error = std::max(s, 1 / s) * 0x1p-25;  // relative, of R / S
@@ -40,7 +40,7 @@ TEST(Lossless, ScalingIsUndoneAndCostsItsLogDeterminant) {
     }
 }
 
-TEST(Lossless, StatesBeyondTheRangeAreRefused) {
+TEST(Lossless, RejectsStatesOutOfRange) {
     BitStack stack;
     const std::int64_t large = std::int64_t{1} << 38;
     EXPECT_THROW(scale_up(stack, ratio_of(0.5), large), InputError);
@@ -48,7 +48,7 @@ TEST(Lossless, StatesBeyondTheRangeAreRefused) {
     EXPECT_THROW(scale_back(stack, ratio_of(0.5), -large + 1), InputError);
 }
 
-TEST(Lossless, MixingFollowsItsMatrixAndIsUndone) {
+TEST(Lossless, MixingMatchesMatrixAndInverts) {
     test::Random random(4);
     for (const index_t C : {1, 4, 12, 24}) {
         const std::vector<double> matrix = random.normals(C * C), shift = random.normals(C);
@@ -85,7 +85,7 @@ TEST(Lossless, MixingFollowsItsMatrixAndIsUndone) {
     EXPECT_THROW(IntegerMixing::of(2, singular.data(), zero.data(), "level0/step0"), InputError);
 }
 
-TEST(Lossless, NormalNumbersTakeTheirEntropy) {
+TEST(Lossless, NormalNumbersCostTheirEntropy) {
     const NormalCode code;
     test::Random random(3);
     BitStack stack;
@@ -180,7 +180,7 @@ std::vector<std::uint8_t> decompressed(LoadedModel& model, const CompressedImage
     return pixels;
 }
 
-TEST_P(LosslessModel, ImagesComeBackAndTakeWhatTheirLikelihoodSays) {
+TEST_P(LosslessModel, RoundTripsAtSizeOfLikelihood) {
     const Compressing at(GetParam().change);
     LoadedModel model = at.load();
     const CompressedImages images = compress(model, at.set, 2, Precision::fp32);
@@ -226,7 +226,7 @@ INSTANTIATE_TEST_SUITE_P(
                          }}),
     [](const auto& info) { return info.param.name; });
 
-TEST(Lossless, TheSameImagesTheSameFile) {
+TEST(Lossless, IsDeterministic) {
     const Compressing at([](ModelConfig&) {});
     LoadedModel model = at.load(), again = at.load();
     const CompressedImages first = compress(model, at.set, 2, Precision::fp32),
@@ -235,21 +235,21 @@ TEST(Lossless, TheSameImagesTheSameFile) {
     EXPECT_EQ(first.batches, second.batches);
 }
 
-TEST(Lossless, ImagesOfMoreBitsThanTheModelSeesAreRefused) {
+TEST(Lossless, RejectsImagesWithTooManyBits) {
     Compressing at([](ModelConfig& model) { model.n_bits = 5; });
     LoadedModel model = at.load();
     at.set.images[100] |= 1;
     EXPECT_THROW(compress(model, at.set, 2, Precision::fp32), InputError);
 }
 
-TEST(Lossless, OtherWeightsAreRefused) {
+TEST(Lossless, RejectsOtherWeights) {
     const Compressing at([](ModelConfig&) {}), other([](ModelConfig&) {}, 4);
     LoadedModel model = at.load(), wrong = other.load();
     EXPECT_THROW(decompressed(wrong, compress(model, at.set, 2, Precision::fp32)), InputError);
 }
 
 // What a build with other floating-point numbers would meet: the stack does not fit, and that is said.
-TEST(Lossless, AStackThatDoesNotFitIsAnErrorAndNeverAnImage) {
+TEST(Lossless, MismatchedStackIsError) {
     const Compressing at([](ModelConfig&) {});
     LoadedModel model = at.load();
     const CompressedImages images = compress(model, at.set, 2, Precision::fp32);
@@ -278,7 +278,7 @@ TEST(Lossless, AStackThatDoesNotFitIsAnErrorAndNeverAnImage) {
     expect_error(changed);
 }
 
-TEST(CompressedFile, RoundTripAndEveryDamage) {
+TEST(CompressedFile, RoundTripsAndRejectsDamage) {
     const Compressing at([](ModelConfig&) {});
     LoadedModel model = at.load();
     const CompressedImages images = compress(model, at.set, 2, Precision::fp32);

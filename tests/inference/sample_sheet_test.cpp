@@ -6,7 +6,7 @@
 namespace glow {
 namespace {
 
-TEST(SampleSheet, EveryPanelIsItsTemperaturesSamplesOfTheSameNoise) {
+TEST(SampleSheet, PanelsShareNoiseAcrossTemperatures) {
     const TrainingOptions options = small_options();
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
@@ -35,7 +35,7 @@ TEST(SampleSheet, EveryPanelIsItsTemperaturesSamplesOfTheSameNoise) {
     EXPECT_EQ(sheet->image.pixels, side_by_side(panels, 4).pixels);
 }
 
-TEST(SampleSheet, SamplesThatAreNotFiniteAreToldAndCrossedOut) {
+TEST(SampleSheet, ReportsNonFiniteSamples) {
     const TrainingOptions options = small_options();
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
@@ -61,7 +61,7 @@ TEST(SampleSheet, SamplesThatAreNotFiniteAreToldAndCrossedOut) {
     EXPECT_EQ(corner[8 * 3], 0);
 }
 
-TEST(SampleSheet, ItsNoiseIsThatOfTheSeedWhateverTheWeights) {
+TEST(SampleSheet, NoiseDependsOnlyOnSeed) {
     const TrainingOptions options = small_options();
     Training training(options), other(options);
     training.random_start(3);
@@ -80,7 +80,7 @@ TEST(SampleSheet, ItsNoiseIsThatOfTheSeedWhateverTheWeights) {
     for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-4) << i;
 }
 
-TEST(SampleSheet, ClassesHaveAColumnEach) {
+TEST(SampleSheet, HasOneColumnPerClass) {
     TrainingOptions options = small_options();
     options.model.y_cond = true;
     options.model.n_classes = 3;
@@ -115,7 +115,7 @@ TEST(SampleSheet, ClassesHaveAColumnEach) {
     }
 }
 
-TEST(SampleSheet, LargeImagesAreFewer) {
+TEST(SampleSheet, HasFewerLargeImages) {
     const auto grid = [](index_t size, index_t classes = 0) {
         ModelConfig model;
         model.image_height = model.image_width = size;

@@ -21,7 +21,7 @@ namespace {
 
 constexpr real kNaN = std::numeric_limits<real>::quiet_NaN();
 
-TEST(FoldActnorm, ScalesWeightsAndPutsTheBiasInItsColumn) {
+TEST(FoldActnorm, ScalesWeightsAndAppendsBiasColumn) {
     test::Random random(1);
     const index_t out = 7, K = 13;
     const std::vector<real> W = random.normals<real>(out * K), bias = random.normals<real>(out),
@@ -39,7 +39,7 @@ TEST(FoldActnorm, ScalesWeightsAndPutsTheBiasInItsColumn) {
     }
 }
 
-TEST(UnfoldActnorm, AccumulatesTheGradientsOfItsFormula) {
+TEST(UnfoldActnorm, AccumulatesGradients) {
     test::Random random(2);
     const index_t out = 5, K = 11, stride = 16;
     const std::vector<real> W = random.normals<real>(out * K), bias = random.normals<real>(out),
@@ -155,7 +155,7 @@ void expect_folded_networks(TapOrder order, bool edge, double rounding) {
                             1e-14 * level.scale3[n * C + c]);
         }
 }
-TEST(FoldNetworks, IsTheFormulaForEveryNetworkOfEveryLevel) {
+TEST(FoldNetworks, MatchesFormulaForAllNetworks) {
     for (const TapOrder order : {TapOrder::taps_first, TapOrder::outputs_first})
         for (const bool edge : {false, true}) {
             SCOPED_TRACE(testing::Message() << "edge " << edge << " order " << static_cast<int>(order));
@@ -163,12 +163,12 @@ TEST(FoldNetworks, IsTheFormulaForEveryNetworkOfEveryLevel) {
             expect_folded_networks<bfloat16>(order, edge, 4e-3);
         }
 }
-TEST(FoldNetworks, RefusesMoreLevelsThanAKernelsArgumentsHold) {
+TEST(FoldNetworks, RejectsTooManyLevels) {
     const std::vector<NetworkFolding<real>> levels(kMostFoldings + 1);
     EXPECT_THROW(fold_networks<real>(test::cpu(), levels), Error);
 }
 
-TEST(UnpackTaps, AddsEveryRowToItsWeightAndLeavesTheEdgeAlone) {
+TEST(UnpackTaps, AddsRowsExceptEdge) {
     test::Random random(4);
     const index_t C = 3, w = 5;
     for (const bool edge : {false, true})
@@ -218,7 +218,7 @@ TEST(ReluBackward, MasksAndSums) {
     expect_relu_backward<bfloat16>();
 }
 
-TEST(Moments, GiveAnActnormWithMeanZeroAndVarianceOne) {
+TEST(Moments, NormalizeActnorm) {
     test::Random random(5);
     const index_t rows = 5000, C = 6, stride = 8;
     std::vector<double> x(rows * stride, std::numeric_limits<double>::quiet_NaN());
@@ -248,7 +248,7 @@ TEST(Moments, GiveAnActnormWithMeanZeroAndVarianceOne) {
     }
 }
 
-TEST(Fill, AndCopyTouchExactlyTheirElements) {
+TEST(Fill, FillAndCopyTouchOnlyTheirElements) {
     std::vector<float> values(20001, 1.0f), other(20001, 5.0f);
     fill(test::cpu(), 20000, 2.0f, values.data());
     EXPECT_EQ(values, [] {

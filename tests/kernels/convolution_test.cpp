@@ -91,14 +91,14 @@ void expect_im2col_convolves() {
                     }
 }
 
-TEST(Im2col, TimesWeightsIsTheConvolutionWithItsEdgeChannel) {
+TEST(Im2col, TimesWeightsIsConvolution) {
     expect_im2col_convolves<state_t, real>();
     expect_im2col_convolves<real, real>();
     expect_im2col_convolves<state_t, bfloat16>();
     expect_im2col_convolves<real, bfloat16>();
 }
 
-TEST(Im2col, RoundsTheStateToTheNetworksType) {
+TEST(Im2col, RoundsStateToNetworkType) {
     const double x = 1.0 + 0x1p-30;
     float column[9];
     im2col(test::cpu(), {1, 1, 0, 1}, {1, false, false, 9}, false, &x, 1, column);
@@ -110,7 +110,7 @@ TEST(Im2col, RoundsTheStateToTheNetworksType) {
 }
 
 // The last convolution: columns = x W^T with a column per tap and output, then shifted and added.
-TEST(Col2im, OfTapColumnsIsTheConvolution) {
+TEST(Col2im, TapColumnsGiveConvolution) {
     test::Random random(2);
     for (const Size& size : kSizes)
         for (const index_t O : {1, 3})
@@ -143,7 +143,7 @@ TEST(Col2im, OfTapColumnsIsTheConvolution) {
 }
 
 // <A x, d> = <x, A^T d>, exactly, for both pairs that the backward pass uses.
-TEST(Col2im, MirroredIsTheTransposeOfIm2col) {
+TEST(Col2im, MirroredIsTransposeOfIm2col) {
     test::Random random(3);
     for (const Size& size : kSizes)
         for (const bool edge : {false, true})
@@ -170,7 +170,7 @@ TEST(Col2im, MirroredIsTheTransposeOfIm2col) {
             }
 }
 
-TEST(Im2col, MirroredIsTheTransposeOfShiftAdd) {
+TEST(Im2col, MirroredIsTransposeOfCol2im) {
     test::Random random(4);
     for (const Size& size : kSizes)
         for (const index_t step : {1, 2, 100}) {
@@ -192,7 +192,7 @@ TEST(Im2col, MirroredIsTheTransposeOfShiftAdd) {
         }
 }
 
-TEST(ZeroConvolution, AddsEdgeAndBiasAndScales) {
+TEST(ZeroConvolution, AddsEdgeAndBiasThenScales) {
     test::Random random(5);
     for (const Size& size : kSizes) {
         const index_t pixels = size.N * size.H * size.W, C = 2, depth = 3;
@@ -222,7 +222,7 @@ TEST(ZeroConvolution, AddsEdgeAndBiasAndScales) {
 }
 
 // out = (pre + bias) s, s = exp(3 logs): dpre = dout s, dbias = sum dpre, dlogs = 3 sum dout out.
-TEST(ZeroConvolution, BackwardAccumulatesItsParametersGradients) {
+TEST(ZeroConvolution, BackwardAccumulatesParameterGradients) {
     test::Random random(6);
     const index_t rows = 150, C = 5;
     const std::vector<real> logs = random.normals<real>(C, 0.2), out = random.normals<real>(rows * C),
@@ -251,7 +251,7 @@ TEST(ZeroConvolution, BackwardAccumulatesItsParametersGradients) {
 }
 
 // The output is linear in the edge weights: <edge(e), d> = <e, edge_weight_backward(d)>.
-TEST(ZeroConvolution, EdgeWeightBackwardIsTheTransposeOfTheEdge) {
+TEST(ZeroConvolution, EdgeWeightBackwardIsTranspose) {
     test::Random random(7);
     for (const Size& size : kSizes) {
         const index_t pixels = size.N * size.H * size.W, C = 2, stride = 3;

@@ -46,7 +46,7 @@ void for_each_latent(const Problem& p, F f) {
 class Gaussian : public testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(Shared, Gaussian, testing::Bool());
 
-TEST_P(Gaussian, LogDensityIsTheFormula) {
+TEST_P(Gaussian, LogDensityMatchesFormula) {
     const Problem p(GetParam(), 7);
     std::vector<double> logp(3, 10.0), expected(3, 10.0), partial(group_scratch(3));
     gaussian_log_density(test::cpu(), p.latents, p.layout, p.mean(), p.logs(), p.z.data(), logp.data(),
@@ -59,7 +59,7 @@ TEST_P(Gaussian, LogDensityIsTheFormula) {
     for (int n = 0; n < 3; ++n) EXPECT_NEAR(logp[n], expected[n], 1e-12 * std::abs(expected[n]));  // 40 terms
 }
 
-TEST_P(Gaussian, DecodeUndoesEncode) {
+TEST_P(Gaussian, DecodeInvertsEncode) {
     const Problem p(GetParam(), 7);
     std::vector<double> z = p.z;
     gaussian_encode(test::cpu(), p.latents, p.layout, p.mean(), p.logs(), z.data());
@@ -73,7 +73,7 @@ TEST_P(Gaussian, DecodeUndoesEncode) {
     for (std::size_t i = 0; i < z.size(); ++i) ASSERT_NEAR(z[i], p.z[i], 1e-15 * (2 + std::abs(p.z[i])));
 }
 
-TEST_P(Gaussian, BackwardIsTheDerivativeOfTheDensity) {
+TEST_P(Gaussian, BackwardMatchesDerivative) {
     Problem p(GetParam(), 7);
     const double dlogp = -0.3;
     std::vector<real> dz(p.z.size(), real{9}), d(p.parameters.size(), real{9});
@@ -93,7 +93,7 @@ TEST_P(Gaussian, BackwardIsTheDerivativeOfTheDensity) {
     for (std::size_t i = 0; i < dz.size(); ++i) ASSERT_TRUE(i % 7 < 4 || dz[i] == 9);
 }
 
-TEST(GaussianNoise, IsAFunctionOfSeedImageAndPlace) {
+TEST(GaussianNoise, DependsOnSeedImageAndPosition) {
     const Latents latents{3, 5, 3, 3};  // 15 numbers an image: the last block is cut
     std::vector<double> z(45, 100.0), later(45, 100.0), cold(45, 100.0);
     gaussian_noise(test::cpu(), latents, 4, 20, 0, 1.0, z.data());

@@ -10,7 +10,7 @@ namespace glow::inline GLOW_REAL {
 namespace {
 
 // Channels and rows around the sizes that the driver takes together (4 outputs, 8 rows).
-TEST(AffineRows, IsAMatrixTimesEveryRow) {
+TEST(AffineRows, MatchesMatrixProduct) {
     test::Random random(1);
     for (const index_t C : {1, 2, 3, 4, 5, 12, 48})
         for (const index_t rows : {1, 7, 8, 9, 100}) {
@@ -27,7 +27,7 @@ TEST(AffineRows, IsAMatrixTimesEveryRow) {
         }
 }
 
-TEST(AffineRowsGradient, IsTheTransposedMatrixTimesEveryRow) {
+TEST(AffineRowsGradient, MatchesTransposedMatrixProduct) {
     test::Random random(2);
     for (const index_t C : {1, 3, 4, 5, 12, 48})
         for (const index_t rows : {1, 7, 8, 9, 100}) {
@@ -44,7 +44,7 @@ TEST(AffineRowsGradient, IsTheTransposedMatrixTimesEveryRow) {
         }
 }
 
-TEST(CastWithOne, PutsAColumnOfOnesBesideTheRows) {
+TEST(CastWithOne, AppendsColumnOfOnes) {
     const std::vector<double> h = test::Random(3).normals(7 * 3);
     std::vector<real> out(7 * 4);
     cast_with_one(test::cpu(), 7, 3, h.data(), out.data());
@@ -67,7 +67,7 @@ struct UnfoldMixing : testing::Test {
     }
 };
 
-TEST_F(UnfoldMixing, AccumulatesTheGradientsOfItsFormula) {
+TEST_F(UnfoldMixing, AccumulatesGradients) {
     std::vector<real> dW(C * C, real{1}), dbias(C, real{2}), dlogs(C, real{3});
     dense_weight_gradient(test::cpu(), C, dMc.data(), inverse.data(), bias.data(), logs.data(), dlogdet,
                           dW.data());
@@ -86,7 +86,7 @@ TEST_F(UnfoldMixing, AccumulatesTheGradientsOfItsFormula) {
 }
 
 // W = P A B with A = L + I, B = U + D: dA = P^T G B^T, dB = A^T P^T G, by whole matrices.
-TEST_F(UnfoldMixing, GoesThroughTheFactors) {
+TEST_F(UnfoldMixing, SupportsLuFactors) {
     const std::vector<real> permutation = {3, 0, 4, 1, 2}, sign = {1, -1, 1, -1, -1},
                             log_diag = random.normals<real>(C, 0.3), lower = random.normals<real>(C * C),
                             upper = random.normals<real>(C * C);

@@ -27,7 +27,7 @@ struct Scalar {
 
 class Optimizer : public testing::TestWithParam<std::tuple<bool, double, double>> {};
 
-TEST_P(Optimizer, EqualsTheScalarFormulas) {
+TEST_P(Optimizer, MatchesScalarFormulas) {
     const auto [adam, weight_decay, gradient_scale] = GetParam();
     const index_t count = 20000;  // enough for several threads
     const int steps = 20;
@@ -80,7 +80,7 @@ struct Narrow {
     std::vector<real> ema, g;
 };
 
-TEST(Bf16Moments, DecayOnAverageWhereRoundingToTheNearestHoldsThemForEver) {
+TEST(Bf16Moments, StochasticRoundingPreservesDecay) {
     Narrow a(8000);
     std::fill(a.v.begin(), a.v.end(), round_to<bfloat16>(1.0));
     for (const bool adam : {false, true}) {
@@ -101,7 +101,7 @@ TEST(Bf16Moments, DecayOnAverageWhereRoundingToTheNearestHoldsThemForEver) {
     }
 }
 
-TEST(Bf16Moments, RoundToANeighborAndZeroToZero) {
+TEST(Bf16Moments, RoundsToNeighborsAndKeepsZero) {
     Narrow a(4096);
     test::Random random(4);
     for (real& g : a.g) g = static_cast<real>(random.normal());
@@ -125,7 +125,7 @@ TEST(Bf16Moments, RoundToANeighborAndZeroToZero) {
     EXPECT_TRUE(std::isinf(widen(a.v[5])));
 }
 
-TEST(Bf16Moments, WeightsFollowThoseOfWideMoments) {
+TEST(Bf16Moments, WeightsTrackFloatMoments) {
     const index_t count = 4001;  // groups of eight do not fit
     Narrow narrow(count);
     std::vector<real> w = test::Random(5).normals<real>(count), m(count), v(count);
@@ -145,7 +145,7 @@ TEST(Bf16Moments, WeightsFollowThoseOfWideMoments) {
     EXPECT_NE(narrow.w, w);
 }
 
-TEST(Bf16Moments, RoundingsFollowTheStepAndTheElementAlone) {
+TEST(Bf16Moments, RoundingDependsOnlyOnStepAndElement) {
     const index_t count = 4000, first = 1600;
     OptimizerStep step;
     step.number = 3;
@@ -179,7 +179,7 @@ TEST(Bf16Moments, RoundingsFollowTheStepAndTheElementAlone) {
 
 // ---- Amid a step -----------------------------------------------------------------------------------------
 
-TEST(OptimizerAmidAStep, IsTheSameAndStopsAtWhatIsNotFinite) {
+TEST(GuardedOptimizer, MatchesAndStopsAtNonFinite) {
     const index_t count = 1000;
     OptimizerStep step;
     step.lr_t = 1e-3;
@@ -213,7 +213,7 @@ TEST(OptimizerAmidAStep, IsTheSameAndStopsAtWhatIsNotFinite) {
     compare(bfloat16{});
 }
 
-TEST(SumOfSquares, IsTheSquareOfTheNorm) {
+TEST(SumOfSquares, IsSquaredNorm) {
     test::Random random(2);
     for (const index_t count : {1, 255, 256, 257, 100003}) {
         const std::vector<real> x = random.normals<real>(count);
@@ -227,7 +227,7 @@ TEST(SumOfSquares, IsTheSquareOfTheNorm) {
     }
 }
 
-TEST(SumOfSquares, ShowsInfinityAndNaN) {
+TEST(SumOfSquares, PropagatesInfinityAndNaN) {
     std::vector<real> x(1000, real{1});
     std::vector<double> partial(square_scratch());
     double result = 0;
@@ -243,7 +243,7 @@ TEST(SumOfSquares, ShowsInfinityAndNaN) {
     EXPECT_NEAR(result, 1e63, 1e57);
 }
 
-TEST(Checksum, ChangesWithAnyBitOfAnyElement) {
+TEST(Checksum, DependsOnEveryBit) {
     std::vector<double> partial(static_cast<std::size_t>(square_scratch()));
     for (const index_t count : {1, 256, 1000}) {
         std::vector<real> x = test::Random(4).normals<real>(count);

@@ -43,7 +43,7 @@ double seen(double x) {
     return widen(round_state<T>(x));
 }
 
-TEST(RoundState, IsTheTypesRoundingNoFinerThanItsGrid) {
+TEST(RoundState, MatchesTypeRoundingAboveGrid) {
     for (const double x : state(20000, 1)) {
         const double error = std::abs(seen<float>(x) - x);
         EXPECT_LE(error, std::max(0x1p-31, std::abs(x) * 0x1p-24)) << x;
@@ -95,7 +95,7 @@ void expect_network_inputs_restored(index_t rows, index_t C) {
     }
 }
 
-TEST(Roundings, NetworkInputsAreRestoredWhateverDriftsByLessThanHalfAStep) {
+TEST(SavedRoundings, RestoreNetworkInputsWithinHalfStep) {
     for (const auto& [rows, C] :
          {std::pair<index_t, index_t>{1000, 12}, {61, 4}, {62, 4}, {63, 4}, {1, 24}, {700, 48}}) {
         expect_network_inputs_restored<float>(rows, C);
@@ -103,7 +103,7 @@ TEST(Roundings, NetworkInputsAreRestoredWhateverDriftsByLessThanHalfAStep) {
     }
 }
 
-TEST(Roundings, EveryRoundingToFloatIsRestoredAfterSmallDrift) {
+TEST(SavedRoundings, RestoreFloatsAfterSmallDrift) {
     const index_t rows = 5000, C = 24;
     Random random(9);
     std::vector<double> h = random.normals(rows * C);
@@ -133,7 +133,7 @@ TEST(Roundings, EveryRoundingToFloatIsRestoredAfterSmallDrift) {
     EXPECT_EQ(flips(rebuilt), 0);
 }
 
-TEST(Roundings, AStateThatDidNotDriftStaysAsItIs) {
+TEST(SavedRoundings, KeepExactStates) {
     const index_t rows = 333, C = 12;
     std::vector<double> h = state(rows * C, 3);
     const std::vector<double> before = h;
@@ -143,13 +143,13 @@ TEST(Roundings, AStateThatDidNotDriftStaysAsItIs) {
     EXPECT_EQ(h, before);
 }
 
-TEST(Roundings, TakeABitForANetworkInput) {
+TEST(SavedRoundings, UseOneBitPerNetworkInput) {
     const index_t rows = 62 * 100, C = 24;
     EXPECT_EQ(rounding_words(rows, C) * 62, rows * C / 2);
     EXPECT_EQ(rounding_words(rows + 1, C), rounding_words(rows, C) + C / 2);
 }
 
-TEST(SaveFloat, IsWhatGradientsSee) {
+TEST(SaveFloat, MatchesGradientRounding) {
     const std::vector<double> h = state(5000, 4);
     std::vector<float> saved(h.size());
     std::vector<double> back(h.size());

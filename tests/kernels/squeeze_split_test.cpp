@@ -9,7 +9,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-TEST(Squeeze, OrdersChannelsAsTheSpecificationByHand) {
+TEST(Squeeze, MatchesSpecificationByHand) {
     // One image 4x4x1 with the numbers 0..15 row by row.
     std::vector<double> h(16), scratch(16);
     std::iota(h.begin(), h.end(), 0.0);
@@ -27,7 +27,7 @@ struct Size {
 };
 const Size kSizes[] = {{1, 4, 4, 1}, {2, 4, 4, 2}, {3, 4, 4, 3}, {2, 2, 6, 5}, {1, 2, 2, 1}, {2, 64, 32, 3}};
 
-TEST(Squeeze, PutsChannelCTimesFourPlusDyTimesTwoPlusDx) {
+TEST(Squeeze, OrdersChannels) {
     for (const auto& [N, H, W, C] : kSizes) {
         const std::vector<double> x = test::Random(1).normals(N * H * W * C);
         std::vector<double> y = x, scratch(x.size());
@@ -54,7 +54,7 @@ void expect_unsqueeze_undoes_squeeze() {
     }
 }
 
-TEST(Squeeze, UnsqueezeUndoesIt) {
+TEST(Squeeze, UnsqueezeInverts) {
     expect_unsqueeze_undoes_squeeze<double>();
     expect_unsqueeze_undoes_squeeze<float>();
 }
@@ -74,7 +74,7 @@ void expect_halves() {
     EXPECT_EQ(y, x);
 }
 
-TEST(SplitHalves, PutsFirstHalvesFirstAndMergeUndoesIt) {
+TEST(SplitHalves, SeparatesHalvesAndInverts) {
     expect_halves<double>();
     expect_halves<float>();
 }

@@ -64,7 +64,7 @@ TEST(Classifier, GradientsMatchDifferencesAndAccumulate) {
 }
 
 // -log2 softmax((mean z W + b) exp(3 logs))[y], and whether another class is as likely.
-TEST(Classifier, FollowsTheSpecificationsFormula) {
+TEST(Classifier, MatchesSpecification) {
     const Shape shape{2, 3, 4};
     for (const index_t classes : {1, 2, 7}) {
         AloneClassifier alone(classes, 5, shape);
@@ -94,7 +94,7 @@ TEST(Classifier, FollowsTheSpecificationsFormula) {
 
 // A classifier that cannot tell classes apart is wrong, not right by the order of the classes; huge logits
 // overflow nowhere.
-TEST(Classifier, TiesAreErrorsAndLargeLogitsStayFinite) {
+TEST(Classifier, CountsTiesAsErrorsAndHandlesLargeLogits) {
     AloneClassifier alone(4, 3, {1, 2, 3});
     std::fill(alone.values.value.begin(), alone.values.value.end(), real{0});
     alone.loss();

@@ -50,7 +50,7 @@ TEST_P(CouplingTest, GradientsMatchDifferences) {
 
 // The other engine, its library played by the convolution's own sums: the same layer, to rounding, in
 // blocks of whole images, and right gradients.
-TEST_P(CouplingTest, ALibrarysConvolutionGivesTheSameLayer) {
+TEST_P(CouplingTest, LibraryConvolutionIsEquivalent) {
     for (const index_t block_pixels : {1, 39, 40, 8192}) {
         const index_t N = 3;
         const Shape shape{4, 5, 4};
@@ -69,7 +69,7 @@ TEST_P(CouplingTest, ALibrarysConvolutionGivesTheSameLayer) {
     }
 }
 
-TEST_P(CouplingTest, BackwardRebuildsInput) {
+TEST_P(CouplingTest, BackwardReconstructsInput) {
     AloneCoupling(config(7), 3, {4, 5, 4}, 2).expect_rebuilt_input();
     AloneCoupling(config(8), 2, {1, 1, 2}, 0).expect_rebuilt_input();
 }
@@ -78,11 +78,11 @@ TEST_P(CouplingTest, GradientsAccumulate) {
     AloneCoupling(config(6), 3, {3, 4, 4}, 1).expect_accumulating_gradients();
 }
 
-TEST_P(CouplingTest, LogDeterminantIsThatOfTheJacobian) {
+TEST_P(CouplingTest, LogDeterminantMatchesJacobian) {
     AloneCoupling(config(6), 2, {2, 2, 4}, 1).expect_log_determinant();
 }
 
-TEST_P(CouplingTest, IsTheSpecificationsNetworkWrittenOut) {
+TEST_P(CouplingTest, MatchesSpecification) {
     const Shape shape{3, 4, 6};
     const index_t N = 3, w = 9, half = shape.C / 2, rows = N * shape.pixels();
     const bool affine = std::get<0>(GetParam()) == CouplingKind::affine, edge = std::get<1>(GetParam());
@@ -108,7 +108,7 @@ TEST_P(CouplingTest, IsTheSpecificationsNetworkWrittenOut) {
 }
 
 // A wide image, whose im2col blocks (8192 pixels) cut it within a tile.
-TEST(Coupling, LargeImagesAreTakenInBlocksWithoutASeam) {
+TEST(Coupling, BlockedLargeImagesHaveNoSeam) {
     const Shape shape{70, 128, 2};
     const index_t N = 2, w = 3;
     AloneCoupling alone(config_of(CouplingKind::affine, true, w), N, shape, 2);
@@ -126,7 +126,7 @@ TEST(Coupling, LargeImagesAreTakenInBlocksWithoutASeam) {
 }
 
 // What the policy `store` does, and the recomputation: bit for bit the same.
-TEST_P(CouplingTest, KeptMapsGiveTheSameGradientsAsRecomputedOnes) {
+TEST_P(CouplingTest, SavedMapsGiveSameGradients) {
     AloneCoupling alone(config(8), 3, {4, 4, 4}, 2);
     alone.loss();
     const std::vector<double> y = alone.h, logdet = alone.logdet;
@@ -148,7 +148,7 @@ TEST_P(CouplingTest, KeptMapsGiveTheSameGradientsAsRecomputedOnes) {
     EXPECT_EQ(alone.values.gradient, gradient);
 }
 
-TEST(Coupling, InverseCanBeFedWithAnotherNetworkInput) {
+TEST(Coupling, InverseAcceptsSeparateNetworkInput) {
     AloneCoupling alone(config_of(CouplingKind::affine, true, 8), 3, {4, 4, 4}, 2);
     alone.loss();
     std::vector<double> y = alone.h;
@@ -160,14 +160,14 @@ TEST(Coupling, InverseCanBeFedWithAnotherNetworkInput) {
         ASSERT_NEAR(alone.h[i], alone.x[i] + (i % 4 < 2 ? 1 : 0), 1e-12);
 }
 
-TEST(Coupling, RefusesPrecisionsThatDoNotExistHere) {
+TEST(Coupling, RejectsUnsupportedPrecisions) {
     Parameters parameters;
     const ModelConfig config = config_of(CouplingKind::affine, true, 8);
     EXPECT_THROW(Coupling(config, {4, 4, 4}, Precision::tf32, Engine::products, 0, "step", parameters),
                  std::runtime_error);
 }
 
-TEST(ImagesPerTile, FollowsItsRule) {
+TEST(ImagesPerTile, FollowsRule) {
     EXPECT_EQ(images_per_tile(3, 1, 1, 100), 3);
     EXPECT_EQ(images_per_tile(30, 1, 1, 10), 10);
     EXPECT_EQ(images_per_tile(0, 256, 512, 100), 16);

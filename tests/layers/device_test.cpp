@@ -213,7 +213,7 @@ TEST_P(DeviceParity, InFloat) {
     expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, {});
 }
 
-TEST_P(DeviceParity, InFloatWithStatesAndMapsKept) {
+TEST_P(DeviceParity, InFloatWithSavedStatesAndMaps) {
     MemoryPolicy policy;
     policy.anchor_every = 1;
     expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy);

@@ -82,7 +82,7 @@ TEST_P(GlowVariant, GradientsAccumulate) {
 }
 
 // The memory policies: `checkpoint` and `store` bit for bit, `reconstruct` and anchors to the drift.
-TEST_P(GlowVariant, KeepingMoreChangesNothing) {
+TEST_P(GlowVariant, SavingMoreChangesNothing) {
     ModelConfig deep = config(8, 8, 3);
     deep.depth = 5;
     Model model(deep, 3, {Precision::fp32, 2});
@@ -106,7 +106,7 @@ TEST_P(GlowVariant, KeepingMoreChangesNothing) {
     EXPECT_EQ(model.machine.workspace.used(), 0u);
 }
 
-TEST_P(GlowVariant, InverseUndoesForward) {
+TEST_P(GlowVariant, InverseReconstructsInput) {
     Model model(config(8, 8, 3), 3, {Precision::fp32, 2});
     model.forward();
     const std::vector<double> logdet = model.logdet;
@@ -115,7 +115,7 @@ TEST_P(GlowVariant, InverseUndoesForward) {
     EXPECT_EQ(model.logdet, logdet);
 }
 
-TEST_P(GlowVariant, DecodeUndoesEncodeAndEncodeHasForwardsDensity) {
+TEST_P(GlowVariant, EncodeDecodeAndDensityAgree) {
     Model model(config(8, 8, 3), 3, {Precision::fp32, 2});
     model.forward();
     const std::vector<double> logdet = model.logdet, prior = model.prior;
@@ -127,7 +127,7 @@ TEST_P(GlowVariant, DecodeUndoesEncodeAndEncodeHasForwardsDensity) {
     EXPECT_LE(largest_difference(model.h, model.x), 1e-12);
 }
 
-TEST_P(GlowVariant, TilesChangeNothingButRounding) {
+TEST_P(GlowVariant, TilesChangeOnlyRounding) {
     Model whole(config(8, 8, 3), 5, {Precision::fp32, 5});
     whole.run({});
     for (const index_t tile : {1, 2, 3}) {
@@ -142,7 +142,7 @@ TEST_P(GlowVariant, TilesChangeNothingButRounding) {
     }
 }
 
-TEST_P(GlowVariant, AnImageDoesNotDependOnItsNeighbors) {
+TEST_P(GlowVariant, ImagesAreIndependent) {
     const ModelConfig small = config(8, 8, 3);
     const index_t D = small.dimensions();
     Model all(small, 3), one(small, 1);
@@ -156,7 +156,7 @@ TEST_P(GlowVariant, AnImageDoesNotDependOnItsNeighbors) {
     }
 }
 
-TEST_P(GlowVariant, LogDeterminantIsThatOfTheJacobian) {
+TEST_P(GlowVariant, LogDeterminantMatchesJacobian) {
     const auto [height, width, channels, levels] = std::tuple<index_t, index_t, index_t, index_t>{4, 4, 1, 2};
     for (const index_t shallow : {false, true}) {
         ModelConfig tiny = config(height, width, channels);
@@ -189,7 +189,7 @@ TEST_P(GlowVariant, LogDeterminantIsThatOfTheJacobian) {
     }
 }
 
-TEST(Glow, LatentsLieDeepestFirst) {
+TEST(Glow, LatentsAreDeepestFirst) {
     // With additive couplings whose networks are zero, W = 1 and actnorms of the identity the flow only
     // permutes.
     ModelConfig config = make_config(8, 8, 1, 3, 1, 4);
@@ -224,7 +224,7 @@ TEST(Glow, LatentsLieDeepestFirst) {
     EXPECT_EQ(z[16], 64);
 }
 
-TEST(Glow, BitsPerDimensionCountThePixelsBins) {
+TEST(Glow, BitsPerDimIncludesBins) {
     const ModelConfig config = make_config(8, 8, 3, 2, 1, 4);
     const Glow glow(config, {});
     const double D = 192;
@@ -233,7 +233,7 @@ TEST(Glow, BitsPerDimensionCountThePixelsBins) {
     EXPECT_NEAR(glow.bits_per_dim(D * std::log(256.0)), 0, 1e-14);
 }
 
-TEST(Glow, PrepareNamesTheBadLayer) {
+TEST(Glow, DeriveNamesBadLayer) {
     Model model(make_config(8, 8, 1, 2, 3, 4), 1);
     EXPECT_EQ(model.glow.derive_and_check(model.machine.context).bad_layer, "");
     for (const Tensor& tensor : model.glow.parameters().tensors())

@@ -32,7 +32,7 @@ struct Fresh : Model {
     }
 };
 
-TEST(Initialize, GivesEveryActnormMeanZeroAndVarianceOne) {
+TEST(Initialize, NormalizesEveryActnorm) {
     for (const index_t tile : {0, 2}) {
         Fresh model(5, tile);
         model.initialize();
@@ -77,7 +77,7 @@ TEST(Initialize, DoesNotDependOnTiles) {
     }
 }
 
-TEST(Initialize, LeavesTheModelReadyAndEqualToForward) {
+TEST(Initialize, EqualsForward) {
     Fresh model(4, 0);
     model.initialize();
     const std::vector<double> z = model.h, logdet = model.logdet, prior = model.prior;
@@ -90,7 +90,7 @@ TEST(Initialize, LeavesTheModelReadyAndEqualToForward) {
     EXPECT_EQ(model.h, z);
 }
 
-TEST(Initialize, TakesTheActnormsFromTheDataAlone) {
+TEST(Initialize, DependsOnlyOnData) {
     Fresh once(4, 0), twice(4, 0);
     once.initialize();
     twice.initialize();
@@ -99,7 +99,7 @@ TEST(Initialize, TakesTheActnormsFromTheDataAlone) {
     EXPECT_EQ(twice.h, once.h);
 }
 
-TEST(Parameters, StartAsTheSpecificationSays) {
+TEST(Parameters, InitialValuesMatchSpecification) {
     Fresh model(1, 0);
     const Parameters& parameters = model.glow.parameters();
     index_t end = 0, count = 0;
@@ -141,7 +141,7 @@ TEST(Parameters, StartAsTheSpecificationSays) {
     EXPECT_EQ(model.values.value, first);
 }
 
-TEST(Parameters, HiddenWeightsHaveTheirDeviation) {
+TEST(Parameters, HiddenWeightsHaveStandardDeviation) {
     ModelConfig config = make_config(2, 2, 1, 1, 1, 512);
     Glow glow(config, {});
     Machine machine;
@@ -159,7 +159,7 @@ TEST(Parameters, HiddenWeightsHaveTheirDeviation) {
     EXPECT_NEAR(std::sqrt(squares / count) / 0.05, 1, 0.005);
 }
 
-TEST(Parameters, HaveTheCheckpointsNamesAndShapes) {
+TEST(Parameters, HaveCheckpointNamesAndShapes) {
     ModelConfig config = make_config(8, 8, 1, 2, 1, 6);
     const Glow glow(config, {});
     const auto text = [&] {

@@ -67,7 +67,7 @@ TEST(RoundingBits, ReconstructEqualsStoreBitForBit) {
     }
 }
 
-TEST(RoundingBits, TakeASixtyFourthOfStatesInFloat) {
+TEST(RoundingBits, UseOneSixtyFourthOfFloatStates) {
     const Backend backend(Device::cpu, 1);
     const auto stored = [&](MemoryPolicy policy) {
         Memory memory;
@@ -88,7 +88,7 @@ TEST(RoundingBits, TakeASixtyFourthOfStatesInFloat) {
     EXPECT_NEAR(bits / floats, 1.0 / 64, 0.05 / 64);  // 62 of 64 bits; whole words, whole cache lines
 }
 
-TEST(FloatStates, GiveStoresGradientsBitForBit) {
+TEST(FloatStates, GiveStoreGradients) {
     for (const Precision precision : precisions()) {
         Model model(make_config(16, 16, 3, 2, 6, 16), 4, {precision, 0});
         model.run(policy(1, true));
@@ -119,7 +119,7 @@ class CountingBlas : public Blas {
     Blas& blas_;
 };
 
-TEST(NetworkWork, IsThreeUnitsStoredAndFourRebuiltNeverFive) {
+TEST(NetworkWork, CostsThreeUnitsStoredAndFourReconstructed) {
     // Widths at which no product is padded (9 * 8 outputs, and 9 * 4 + 1 -> 40 columns stay near 36), no
     // splits and no edge channel: what is left is the networks' work and, a few per cent, the mixings'.
     ModelConfig config = make_config(16, 16, 2, 1, 6, 128);
@@ -155,7 +155,7 @@ TEST(NetworkWork, IsThreeUnitsStoredAndFourRebuiltNeverFive) {
     EXPECT_EQ(model.glow.network_units(policy(0)), 4);
 }
 
-TEST(Auto, SpendsItsBytesOnTheDeepestMapsFirst) {
+TEST(AutoPolicy, FillsDeepestLevelFirst) {
     const ModelConfig config = make_config(32, 32, 3, 3, 4, 24);
     const Backend backend(Device::cpu, 1);
     Glow glow(config, {});
@@ -192,7 +192,7 @@ TEST(Auto, SpendsItsBytesOnTheDeepestMapsFirst) {
     }
 }
 
-TEST(Auto, GivesStoresGradients) {
+TEST(AutoPolicy, GradientsEqualStore) {
     Model model(make_config(16, 16, 3, 3, 3, 16), 4);
     model.run(policy(1, true));
     const std::vector<real> store = model.values.gradient;

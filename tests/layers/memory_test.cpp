@@ -103,7 +103,7 @@ std::vector<Case> cases() {
     return result;
 }
 
-TEST(MemoryPlan, ADryRunCountsExactlyWhatARealRunTakes) {
+TEST(MemoryPlan, EqualsMeasuredPeak) {
     const Backend backend(Device::cpu, 2);
     for (const Case& c : cases()) {
         Memory counting;
@@ -121,7 +121,7 @@ TEST(MemoryPlan, ADryRunCountsExactlyWhatARealRunTakes) {
     }
 }
 
-TEST(MemoryPlan, WorkspaceAndStateDoNotGrowWithDepth) {
+TEST(MemoryPlan, PlannedWorkspaceIsConstantInDepth) {
     const Backend backend(Device::cpu, 2);
     const auto peak = [&](index_t depth, const MemoryPolicy& policy) {
         Memory memory;
@@ -139,7 +139,7 @@ TEST(MemoryPlan, WorkspaceAndStateDoNotGrowWithDepth) {
     EXPECT_GT(at(peak(32, {1, true}), Category::stored), at(peak(32, {1, false}), Category::stored));
 }
 
-TEST(MemoryPlan, WorkspaceOfARealRunDoesNotGrowWithDepth) {
+TEST(MemoryPlan, MeasuredWorkspaceIsConstantInDepth) {
     const Backend backend(Device::cpu, 2);
     std::size_t workspace[2];
     for (const index_t depth : {4, 32}) {
@@ -153,7 +153,7 @@ TEST(MemoryPlan, WorkspaceOfARealRunDoesNotGrowWithDepth) {
     EXPECT_EQ(workspace[0], workspace[1]);
 }
 
-TEST(MemoryPlan, NoLayerWritesPastItsBlocks) {
+TEST(MemoryPlan, LayersStayWithinBlocks) {
     const Backend backend(Device::cpu, 2);
     for (const Case& c : cases()) {
         MemoryBytes room;

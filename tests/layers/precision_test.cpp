@@ -91,7 +91,7 @@ INSTANTIATE_TEST_SUITE_P(Variants, FloatTest,
                                          Variant{"bare", CouplingKind::affine, false, false, 2, 16}),
                          [](const auto& info) { return std::string(info.param.name); });
 
-TEST_P(FloatTest, EqualsDoubleToFloatsPrecision) {
+TEST_P(FloatTest, MatchesDoubleToFloatPrecision) {
     const ModelResult narrow = run_model_f32(probe()), wide = run_model_f64(probe());
     // 12 steps, each adding a float network's relative error of about 1e-7 to the state: 2e-7 were seen, and
     // up to 2e-6 in what is derived from it. Ten times that is allowed.
@@ -117,18 +117,18 @@ TEST_P(FloatTest, EqualsDoubleToFloatsPrecision) {
     EXPECT_GE(cosine(all_gradients(narrow), all_gradients(wide)), 1 - 1e-8);
 }
 
-TEST_P(FloatTest, RepeatsBitForBit) {
+TEST_P(FloatTest, IsDeterministic) {
     expect_same_bits(run_model_f32(probe()), run_model_f32(probe()));
 }
 
-TEST_P(FloatTest, CheckpointAndStoreGiveTheSameBits) {
+TEST_P(FloatTest, CheckpointAndStoreAreBitEqual) {
     ModelCase store = probe(), checkpoint = probe();
     store.anchor_every = checkpoint.anchor_every = 1;
     store.maps = true;
     expect_same_bits(run_model_f32(store), run_model_f32(checkpoint));
 }
 
-TEST_P(FloatTest, ReconstructionHasCheckpointsGradient) {
+TEST_P(FloatTest, ReconstructMatchesCheckpointGradient) {
     ModelCase checkpoint = probe();
     checkpoint.anchor_every = 1;
     const ModelResult exact = run_model_f32(checkpoint);
@@ -144,7 +144,7 @@ TEST_P(FloatTest, ReconstructionHasCheckpointsGradient) {
     }
 }
 
-TEST_P(FloatTest, TilesAndThreadsChangeNothingButRounding) {
+TEST_P(FloatTest, TilesAndThreadsChangeOnlyRounding) {
     const ModelResult reference = run_model_f64(probe());
     for (const index_t tile : {1, 2, 0})
         for (const int threads : {1, 3}) {
@@ -161,7 +161,7 @@ TEST_P(FloatTest, TilesAndThreadsChangeNothingButRounding) {
         }
 }
 
-TEST_P(FloatTest, AnImageDoesNotDependOnItsNeighbors) {
+TEST_P(FloatTest, ImagesAreIndependent) {
     const ModelCase together = probe();
     const ModelResult all = run_model_f32(together);
     const index_t D = together.config.dimensions();
@@ -177,7 +177,7 @@ TEST_P(FloatTest, AnImageDoesNotDependOnItsNeighbors) {
     }
 }
 
-class NarrowTest : public testing::Test {
+class Bf16Test : public testing::Test {
   protected:
     void SetUp() override {
         if (!make_cpu_blas(1)->has_bf16())
@@ -190,18 +190,18 @@ class NarrowTest : public testing::Test {
     }
 };
 
-TEST_F(NarrowTest, RepeatsBitForBit) {
+TEST_F(Bf16Test, IsDeterministic) {
     expect_same_bits(run_model_f32(probe()), run_model_f32(probe()));
 }
 
-TEST_F(NarrowTest, CheckpointAndStoreGiveTheSameBits) {
+TEST_F(Bf16Test, CheckpointAndStoreAreBitEqual) {
     ModelCase store = probe(), checkpoint = probe();
     store.anchor_every = checkpoint.anchor_every = 1;
     store.maps = true;
     expect_same_bits(run_model_f32(store), run_model_f32(checkpoint));
 }
 
-TEST_F(NarrowTest, GradientPointsWhereDoublesDoes) {
+TEST_F(Bf16Test, GradientAlignsWithDouble) {
     for (const CouplingKind kind : {CouplingKind::affine, CouplingKind::additive}) {
         ModelCase narrow_case = probe(), wide_case = small_case();
         narrow_case.config.coupling = wide_case.config.coupling = kind;

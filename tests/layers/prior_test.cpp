@@ -85,7 +85,7 @@ TEST_P(TopPriorTest, GradientsAccumulateOverCalls) {
         ASSERT_NEAR(alone.values.gradient[i], 2 * once[i], 1e-13 * 100);
 }
 
-TEST_P(TopPriorTest, IsTheSpecificationsConvolutionOfZeros) {
+TEST_P(TopPriorTest, MatchesSpecification) {
     const auto [learn, edge, classes] = GetParam();
     const Shape shape{4, 3, 4};
     const index_t N = 3, C = shape.C;

@@ -19,7 +19,7 @@ void for_random_models(std::uint64_t first, int count, index_t most_dimensions, 
     }
 }
 
-TEST(Property, RandomModelsHaveEverything) {
+TEST(Property, RandomModelsCoverEveryOption) {
     bool seen[4][2] = {}, edge[2] = {}, top[2] = {}, classifier[2] = {};
     for_random_models(0, 40, 500, [&](const RandomModel& drawn) {
         check(drawn.config);
@@ -31,7 +31,7 @@ TEST(Property, RandomModelsHaveEverything) {
     EXPECT_TRUE(edge[0] && edge[1] && top[0] && top[1] && classifier[0] && classifier[1]);
 }
 
-TEST(Property, InverseUndoesForwardAndDecodeEncode) {
+TEST(Property, InverseAndDecodeReconstruct) {
     for_random_models(0, 40, 500, [](const RandomModel& drawn) {
         Model model(drawn.config, drawn.N, {Precision::fp32, drawn.tile});
         model.forward();
@@ -49,7 +49,7 @@ TEST(Property, InverseUndoesForwardAndDecodeEncode) {
     });
 }
 
-TEST(Property, LogDeterminantIsThatOfTheJacobian) {
+TEST(Property, LogDeterminantMatchesJacobian) {
     for_random_models(100, 16, 64, [](const RandomModel& drawn) {
         Model model(drawn.config, drawn.N, {Precision::fp32, drawn.tile});
         model.forward();
@@ -82,7 +82,7 @@ TEST(Property, GradientsMatchDifferences) {
     });
 }
 
-TEST(Property, AnImageDoesNotDependOnItsNeighbors) {
+TEST(Property, ImagesAreIndependent) {
     for_random_models(300, 40, 500, [](const RandomModel& drawn) {
         const index_t D = drawn.config.dimensions();
         Model all(drawn.config, drawn.N, {Precision::fp32, drawn.tile}), one(drawn.config, 1);
@@ -101,7 +101,7 @@ TEST(Property, AnImageDoesNotDependOnItsNeighbors) {
     });
 }
 
-TEST(Property, GradientsOfABatchAreTheSumOfItsImages) {
+TEST(Property, BatchGradientIsSumOverImages) {
     for_random_models(400, 16, 300, [](const RandomModel& drawn) {
         const index_t D = drawn.config.dimensions();
         Model all(drawn.config, drawn.N, {Precision::fp32, drawn.tile}), one(drawn.config, 1);

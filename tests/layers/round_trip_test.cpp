@@ -31,22 +31,22 @@ void expect_inverse_undoes_forward(bool strong, Precision precision, double exac
 }
 
 #if defined(GLOW_REAL_DOUBLE)
-TEST(RoundTrip, InverseUndoesForwardWithFreshWeights) {
+TEST(RoundTrip, InitialWeights) {
     expect_inverse_undoes_forward<double>(false, Precision::fp32, 1e-10, 1e-10);
 }
-TEST(RoundTrip, InverseUndoesForwardWithStrongWeights) {
+TEST(RoundTrip, LargeWeights) {
     // Double networks see the state's last digits and hand their errors on: 96 steps amplify 1e-15 by up to
     // 1e6. (Float networks round them away, and do better unless an input lies on the edge of a rounding.)
     expect_inverse_undoes_forward<double>(true, Precision::fp32, 1e-7, 1e-7);
 }
 #else
-TEST(RoundTrip, InverseUndoesForwardWithFreshWeights) {
+TEST(RoundTrip, InitialWeights) {
     expect_inverse_undoes_forward<float>(false, Precision::fp32, 1e-12, 1e-5);
 }
-TEST(RoundTrip, InverseUndoesForwardWithStrongWeights) {
+TEST(RoundTrip, LargeWeights) {
     expect_inverse_undoes_forward<float>(true, Precision::fp32, 1e-12, 1e-5);
 }
-TEST(RoundTrip, InverseUndoesForwardWithNarrowNetworks) {
+TEST(RoundTrip, Bf16Networks) {
     if (!Backend(Device::cpu, 1).blas().has_bf16())
         GTEST_SKIP() << "no bf16 products on this machine or in this build";
     expect_inverse_undoes_forward<bfloat16>(false, Precision::bf16, 1e-12, 1e-2);

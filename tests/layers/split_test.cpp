@@ -29,11 +29,11 @@ TEST_P(SplitTest, GradientsMatchDifferences) {
     AloneSplit(GetParam(), 2, {1, 2, 6}, 0).expect_right_gradients();
 }
 
-TEST_P(SplitTest, BackwardRebuildsInput) {
+TEST_P(SplitTest, BackwardReconstructsInput) {
     AloneSplit(GetParam(), 3, {4, 3, 4}, 2).expect_rebuilt_input();
 }
 
-TEST_P(SplitTest, BackwardIgnoresTheGradientThatComesInForTheLatent) {
+TEST_P(SplitTest, BackwardIgnoresIncomingLatentGradient) {
     AloneSplit alone(GetParam(), 3, {4, 3, 4}, 2);
     alone.loss();
     const std::vector<double> y = alone.h;
@@ -49,7 +49,7 @@ TEST_P(SplitTest, GradientsAccumulate) {
     AloneSplit(GetParam(), 3, {4, 3, 4}, 2).expect_accumulating_gradients();
 }
 
-TEST_P(SplitTest, IsAPermutationAndItsPriorTheSpecificationsFormula) {
+TEST_P(SplitTest, MatchesSpecification) {
     const Shape shape{3, 4, 6};
     const index_t N = 3, half = shape.C / 2, rows = N * shape.pixels();
     AloneSplit alone(GetParam(), N, shape, 2);
@@ -89,7 +89,7 @@ TEST_P(SplitTest, IsAPermutationAndItsPriorTheSpecificationsFormula) {
     EXPECT_LE(largest_difference(alone.h, y), 1e-12);
 }
 
-TEST(Split, LargeImagesAreTakenInBlocksWithoutASeam) {
+TEST(Split, BlockedLargeImagesHaveNoSeam) {
     AloneSplit whole(true, 2, {70, 128, 2}, 2), apart(true, 2, {70, 128, 2}, 1);
     whole.loss();
     apart.loss();

@@ -171,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(
 const index_t kSizes[][3] = {{1, 1, 1},    {2, 3, 5},     {7, 1, 64},    {1, 17, 9},    {33, 31, 29},
                              {64, 64, 64}, {12, 13, 500}, {200, 72, 56}, {512, 64, 64}, {130, 512, 8}};
 
-TEST_P(BlasTest, EqualsTheNaiveProductForAllTransposesAndStrides) {
+TEST_P(BlasTest, MatchesNaiveProductForAllLayouts) {
     for (const auto& [m, n, k] : kSizes)
         for (const bool ta : {false, true})
             for (const bool tb : {false, true})
@@ -224,7 +224,7 @@ TEST(CpuBlas, HasNoTf32) {
     EXPECT_FALSE(make_cpu_blas(1)->has_tf32());
 }
 
-TEST_P(BlasTest, RepeatsBitForBit) {
+TEST_P(BlasTest, IsDeterministic) {
     for (const auto& [m, n, k] : {std::array<index_t, 3>{300, 64, 56}, std::array<index_t, 3>{64, 64, 3000}})
         for (const bool ta : {false, true})
             with_problem(

@@ -42,7 +42,7 @@ struct Tensor4 {
 
 // The convolution as cuDNN defines it (its mode, cross-correlation, cannot be read back), carried out from
 // the descriptors' own attributes, is that of runtime/conv.h.
-TEST_F(CudnnDescription, SaysTheConvolution) {
+TEST_F(CudnnDescription, DescribesConvolution) {
     const Convolution c{.N = 2, .H = 4, .W = 3, .in = 5, .out = 6};
     const ConvDescription d(cudnn(), c);
     const Tensor4 x(d.x), w(d.w), y(d.y);
@@ -89,7 +89,7 @@ TEST_F(CudnnDescription, SaysTheConvolution) {
 }
 
 // The operation of a pass, its tensors, and the factors of result = 1 * pass + 0 * what was there.
-TEST_F(CudnnDescription, HasThePassesOperation) {
+TEST_F(CudnnDescription, HasOperationOfPass) {
     struct Names {
         Pass pass;
         cudnnBackendAttributeName_t x, w, y, alpha, beta;
@@ -129,7 +129,7 @@ TEST_F(CudnnDescription, HasThePassesOperation) {
 }
 
 // Operands in bf16, sums and what is asked for in float; data gradients of bf16 networks are bf16 again.
-TEST_F(CudnnDescription, HasTheTypesThatWereAskedFor) {
+TEST_F(CudnnDescription, HasRequestedTypes) {
     const auto types = [&](Pass pass, Scalar operands, Scalar result) {
         const ConvDescription d(cudnn(), {.pass = pass,
                                           .N = 1,
@@ -153,7 +153,7 @@ TEST_F(CudnnDescription, HasTheTypesThatWereAskedFor) {
 }
 
 // Operands begin at pixels of arena blocks.
-TEST(CudnnAlignment, IsThatOfAPixelsChannels) {
+TEST(CudnnAlignment, FollowsChannelsOfOnePixel) {
     EXPECT_EQ(pixel_alignment(CUDNN_DATA_FLOAT, 512), 64);
     EXPECT_EQ(pixel_alignment(CUDNN_DATA_BFLOAT16, 512), 64);
     EXPECT_EQ(pixel_alignment(CUDNN_DATA_FLOAT, 12), 16);
@@ -161,7 +161,7 @@ TEST(CudnnAlignment, IsThatOfAPixelsChannels) {
     EXPECT_EQ(pixel_alignment(CUDNN_DATA_BFLOAT16, 7), 2);
 }
 
-TEST(CudnnEngines, AreThoseThatRepeatAndKeepThePrecision) {
+TEST(CudnnEngines, MustBeDeterministicAndKeepPrecision) {
     const auto allowed = [](Scalar operands, std::vector<cudnnBackendNumericalNote_t> notes) {
         return engine_allowed(operands, notes);
     };
@@ -181,7 +181,7 @@ TEST(CudnnEngines, AreThoseThatRepeatAndKeepThePrecision) {
     EXPECT_FALSE(allowed(Scalar::bf16, {CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS}));
 }
 
-TEST(CudnnConv, CountsItsWorkspaceWithoutAGpu) {
+TEST(CudnnConv, CountsWorkspaceWithoutGpu) {
     EXPECT_EQ(make_conv({Device::cuda, 1, nullptr})->scratch_bytes(), kConvWorkspace + kConvAlignment);
     const Backend backend = Backend::for_plans(Device::cuda);
     Arena workspace(Device::count_only, Category::workspace, 0);
@@ -190,7 +190,7 @@ TEST(CudnnConv, CountsItsWorkspaceWithoutAGpu) {
     EXPECT_EQ(workspace.peak(), kConvWorkspace + kConvAlignment);
 }
 
-TEST_F(CudnnDescription, RefusalsNameTheCall) {
+TEST_F(CudnnDescription, ErrorsNameTheCall) {
     try {
         CudnnDescriptor tensor(cudnn(), CUDNN_BACKEND_TENSOR_DESCRIPTOR);
         tensor.finalize();

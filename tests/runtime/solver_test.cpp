@@ -48,7 +48,7 @@ Inverse invert(Solver& solver, index_t n, const double* W, double* inverse) {
     return result;
 }
 
-TEST(Solver, InvertsAndGivesTheLogDeterminant) {
+TEST(Solver, InvertsAndReturnsLogDeterminant) {
     const auto solver = make_cpu_solver();
     for (const index_t n : {1, 2, 3, 4, 12, 48, 96}) {
         const std::vector<double> W = normals(n, 10 + n);
@@ -77,7 +77,7 @@ TEST(Solver, InvertsAndGivesTheLogDeterminant) {
     }
 }
 
-TEST(Solver, RefusesSingularMatrices) {
+TEST(Solver, RejectsSingularMatrices) {
     const auto solver = make_cpu_solver();
     std::vector<double> inverse(9);
     const std::vector<double> zero(9, 0.0), rank_one = {1, 2, 3, 2, 4, 6, 3, 6, 9},
@@ -93,7 +93,7 @@ TEST(Solver, RefusesSingularMatrices) {
     EXPECT_NEAR(result.condition, 1, 1e-12);
 }
 
-TEST(Solver, RefusesMatricesThatAreNotFinite) {
+TEST(Solver, RejectsNonFiniteMatrices) {
     const auto solver = make_cpu_solver();
     for (const double bad :
          {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
@@ -104,7 +104,7 @@ TEST(Solver, RefusesMatricesThatAreNotFinite) {
         }
 }
 
-TEST(Solver, OrthogonalizeGivesAnOrthogonalMatrixOfTheSameFlag) {
+TEST(Solver, OrthogonalizeSpansSameSubspaces) {
     const auto solver = make_cpu_solver();
     int negative = 0;
     for (const index_t n : {1, 2, 3, 12, 48})
@@ -154,7 +154,7 @@ TEST(Solver, InvertsManyAtOnce) {
     }
 }
 
-TEST(Solver, FactorsMultiplyToTheMatrix) {
+TEST(Solver, FactorsMultiplyToMatrix) {
     const auto solver = make_cpu_solver();
     for (const index_t n : {1, 2, 3, 12, 48}) {
         const std::vector<double> W = normals(n, 90 + n);

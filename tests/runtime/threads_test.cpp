@@ -132,7 +132,7 @@ int asked() {
     return text ? std::atoi(text) : 4;
 }
 
-TEST(ThreadsChild, DISABLED_ProductsAreRight) {
+TEST(ThreadsChild, DISABLED_ProductsAreCorrect) {
     const Backend backend(Device::cpu, asked());
     std::printf("threads %s\n", describe(backend.threads()).c_str());
     expect_right(backend);
@@ -151,10 +151,10 @@ void PrintTo(const Setting& setting, std::ostream* out) {
 
 class ThreadsEnvironment : public testing::TestWithParam<Setting> {};
 
-TEST_P(ThreadsEnvironment, ProductsAreRightAndTheNumberIsTold) {
+TEST_P(ThreadsEnvironment, ProductsAreCorrectAndCountIsReported) {
     auto environment = GetParam().environment;
     environment.push_back("GLOW_TEST_THREADS=" + std::to_string(GetParam().asked));
-    const Child child = run_again("ThreadsChild.DISABLED_ProductsAreRight", environment);
+    const Child child = run_again("ThreadsChild.DISABLED_ProductsAreCorrect", environment);
     EXPECT_EQ(child.code, 0) << child.text;
     EXPECT_NE(child.text.find("threads " + GetParam().threads + "\n"), std::string::npos) << child.text;
 }
@@ -175,7 +175,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Setting{{"OMP_PROC_BIND=spread", "OMP_PLACES=cores"}, "4"},
                     Setting{{"GOMP_CPU_AFFINITY=0"}, "3", 3}));
 
-TEST(Threads, AnAffinityMaskLowersTheDefaultAlone) {
+TEST(Threads, AffinityMaskLowersOnlyDefault) {
     const auto on_one_processor = [] {
         cpu_set_t mask;
         CPU_ZERO(&mask);
@@ -187,7 +187,7 @@ TEST(Threads, AnAffinityMaskLowersTheDefaultAlone) {
         sched_setaffinity(0, sizeof(mask), &mask);
     };
     const auto child = [&](const char* threads) {
-        return run_again("ThreadsChild.DISABLED_ProductsAreRight", {threads}, on_one_processor);
+        return run_again("ThreadsChild.DISABLED_ProductsAreCorrect", {threads}, on_one_processor);
     };
     const Child three = child("GLOW_TEST_THREADS=3"), automatic = child("GLOW_TEST_THREADS=0");
     EXPECT_EQ(three.code, 0) << three.text;
@@ -197,7 +197,7 @@ TEST(Threads, AnAffinityMaskLowersTheDefaultAlone) {
 }
 
 // A limit of one more thread than there are, for a user whom limits bind. It holds for this process alone.
-TEST(ThreadsChild, DISABLED_NoMoreThreadsThanTheSystemStarts) {
+TEST(ThreadsChild, DISABLED_ThreadLimit) {
     const uid_t nobody = 54321;
     if (geteuid() == 0 && setresuid(nobody, nobody, nobody) != 0) GTEST_SKIP() << "cannot change the user";
     prctl(PR_SET_DUMPABLE, 1);  // or the leak checker of a sanitized build fails
@@ -220,8 +220,8 @@ TEST(ThreadsChild, DISABLED_NoMoreThreadsThanTheSystemStarts) {
     setrlimit(RLIMIT_NPROC, &before);
 }
 
-TEST(Threads, ASystemThatStartsNoMoreThreadsLowersTheNumber) {
-    const Child child = run_again("ThreadsChild.DISABLED_NoMoreThreadsThanTheSystemStarts", {});
+TEST(Threads, ThreadLimitLowersCount) {
+    const Child child = run_again("ThreadsChild.DISABLED_ThreadLimit", {});
     EXPECT_EQ(child.code, 0) << child.text;
     EXPECT_NE(child.text.find("asked for 4; the system cannot start more threads"), std::string::npos)
         << child.text;
@@ -245,7 +245,7 @@ void with_settings(int threads, int dynamic, int levels, F f) {
     omp_set_max_active_levels(before[2]);
 }
 
-TEST(Threads, SettingsOfTheProgramChangeNothingAndAreLeftAlone) {
+TEST(Threads, IgnoresAndKeepsProgramSettings) {
     const Backend backend(Device::cpu, 4);
     for (const int threads : {1, 2, 7})
         for (const int dynamic : {0, 1})
@@ -260,13 +260,13 @@ TEST(Threads, SettingsOfTheProgramChangeNothingAndAreLeftAlone) {
     });
 }
 
-TEST(Threads, BackendsOfDifferentNumbersTakeTurns) {
+TEST(Threads, BackendsWithDifferentCountsCoexist) {
     const Backend one(Device::cpu, 1), four(Device::cpu, 4), three(Device::cpu, 3);
     for (int turn = 0; turn < 2; ++turn)
         for (const Backend* backend : {&four, &one, &three}) expect_right(*backend);
 }
 
-TEST(Threads, AnotherThreadThanTheOneThatOpened) {
+TEST(Threads, WorksFromOtherThread) {
     const Backend backend(Device::cpu, 4);
     std::thread([&] { expect_right(backend); }).join();
     expect_right(backend);
@@ -279,7 +279,7 @@ TEST(Threads, AnotherThreadThanTheOneThatOpened) {
     expect_right(fresh);
 }
 
-TEST(Threads, InsideAParallelRegion) {
+TEST(Threads, InsideParallelRegion) {
     const Backend backend(Device::cpu, 4);
     expect_right(backend);
     for (const int levels : {1, 4})
@@ -293,7 +293,7 @@ TEST(Threads, InsideAParallelRegion) {
     expect_right(backend);
 }
 
-TEST(Threads, OpenedInsideAParallelRegion) {
+TEST(Threads, OpenedInsideParallelRegion) {
     std::atomic<index_t> wrong = 0;
     std::atomic<int> threads = 0;
 #pragma omp parallel num_threads(3)
@@ -312,7 +312,7 @@ TEST(Threads, OpenedInsideAParallelRegion) {
     expect_right(*opened_there);
 }
 
-TEST(Threads, APlanMayBeForMoreThreadsThanThisMachineHas) {
+TEST(Threads, PlansForMoreThreadsThanMachine) {
     const Backend plans = Backend::for_plans(Device::cpu, 64);
     EXPECT_EQ(plans.threads().used, 64);
     Arena workspace(Device::count_only, Category::workspace, std::size_t{1} << 40);
@@ -337,7 +337,7 @@ class Cgroups : public testing::Test {
     std::filesystem::path root_;
 };
 
-TEST_F(Cgroups, NoneIsNoLimit) {
+TEST_F(Cgroups, UnlimitedWithoutQuota) {
     EXPECT_EQ(cgroup_processors(root_), 0);
     write("proc/self/cgroup", "0::/user\n");
     write("proc/self/mountinfo", "nonsense\n31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
@@ -346,7 +346,7 @@ TEST_F(Cgroups, NoneIsNoLimit) {
     EXPECT_EQ(cgroup_processors(root_), 0);
 }
 
-TEST_F(Cgroups, Version2TakesTheLeastOfAllFoldersRoundedUp) {
+TEST_F(Cgroups, Version2UsesSmallestQuotaRoundedUp) {
     write("proc/self/cgroup", "0::/a/b\n");
     write("proc/self/mountinfo", "31 23 0:28 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n");
     write("sys/fs/cgroup/a/cpu.max", "150000 100000\n");
@@ -378,7 +378,7 @@ TEST_F(Cgroups, Version1) {
     EXPECT_EQ(cgroup_processors(root_), 5);
 }
 
-TEST(Threads, SharedByTheProcessesOfAHost) {
+TEST(Threads, SharedByProcessesOfHost) {
     const ThreadCount all = planned_threads(0), shared = planned_threads(0, 1000);
     EXPECT_GE(all.used, 1);
     EXPECT_LE(all.used, all.processors);

@@ -18,7 +18,7 @@ const Words kTimes = {"images_per_s", "step_ms"};  // the columns that no two ru
 
 // ---- What is printed and written -------------------------------------------------------------------------
 
-TEST_F(Commands, TrainWritesTheFolderOfTheSpecification) {
+TEST_F(Commands, TrainWritesSpecifiedFiles) {
     const Outcome outcome = train(run_words("run", 12) + Words{"--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_EQ(all_files(),
@@ -58,7 +58,7 @@ TEST_F(Commands, TrainWritesTheFolderOfTheSpecification) {
     EXPECT_EQ(outcome.err.find('\033'), std::string::npos);
 }
 
-TEST_F(Commands, QuietIsQuietAndEvaluationsRepeat) {
+TEST_F(Commands, QuietPrintsNothingAndEvalRepeats) {
     make_run("run", 3,
              {"--eval-every", "2", "--sample-every", "2", "--checkpoint-every", "1", "--keep", "2"});
     const Table rows = read_csv(folder / "run/eval.csv");
@@ -72,7 +72,7 @@ TEST_F(Commands, QuietIsQuietAndEvaluationsRepeat) {
     EXPECT_NEAR(json::parse(outcome.out)["bpd"], std::stod(rows[3].at("bpd")), 1e-6);
 }
 
-TEST_F(Commands, KeepLeavesTheNewestAndTheBest) {
+TEST_F(Commands, KeepRetainsNewestAndBest) {
     // A large learning rate after a good start: the best checkpoint is an early one.
     make_run("run", 8,
              {"--eval-every", "1", "--checkpoint-every", "1", "--keep", "2", "--lr", "0.02",
@@ -95,7 +95,7 @@ TEST_F(Commands, KeepLeavesTheNewestAndTheBest) {
     EXPECT_LE(kept, 3u);
 }
 
-TEST_F(Commands, EvalPrintsTheKeysOfTheSpecification) {
+TEST_F(Commands, EvalPrintsSpecifiedKeys) {
     make_run("run", 2);
     const Words base = {"--bpd", "--checkpoint", "run", "--data", "d.h5"};
     const Outcome outcome = eval(base + Words{"--json", "--per-image", "i.csv", "--dequant-samples", "2"});
@@ -136,7 +136,7 @@ TEST_F(Commands, EvalPrintsTheKeysOfTheSpecification) {
     EXPECT_EQ(bpd({"--split", "valid", "--split", "test"}), bpd({}));
 }
 
-TEST_F(Commands, SampleDrawsTheGridAndRepeats) {
+TEST_F(Commands, SampleIsDeterministic) {
     make_run("run", 2);
     const auto draw = [&](const std::string& file, const Words& more) {
         const Outcome outcome =
@@ -163,7 +163,7 @@ TEST_F(Commands, SampleDrawsTheGridAndRepeats) {
     EXPECT_EQ(read_bytes(folder / "f.png"), read_bytes(folder / "a.png"));
 }
 
-TEST_F(Commands, SamplesThatAreNoImagesAreToldCountedAndCrossedOut) {
+TEST_F(Commands, SampleReportsNonFiniteImages) {
     make_run("run", 2);
     CheckpointEdit edit(folder / "run/latest.h5");
     std::vector<float>& bias = edit.tensor("/params/level1/step0/coupling/conv3/bias").values;
@@ -199,7 +199,7 @@ TEST_F(Commands, SamplesThatAreNoImagesAreToldCountedAndCrossedOut) {
     EXPECT_NE(between.err.find("images: 3 of 3 not finite"), std::string::npos) << between.err;
 }
 
-TEST_F(Commands, HelpShowsDefaultsAndVersionNamesLibraries) {
+TEST_F(Commands, HelpAndVersion) {
     const Outcome help = train({"--help"});
     EXPECT_EQ(help.code, 0);
     EXPECT_EQ(help.err, "");
@@ -226,7 +226,7 @@ TEST_F(Commands, HelpShowsDefaultsAndVersionNamesLibraries) {
     }
 }
 
-TEST_F(Commands, ThePlanIsPrintedAndNothingElseHappens) {
+TEST_F(Commands, PlanOnlyPrints) {
     const Outcome outcome = train(run_words("run", 5) + Words{"--plan", "--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     const json plan = json::parse(outcome.out);
@@ -241,7 +241,7 @@ TEST_F(Commands, ThePlanIsPrintedAndNothingElseHappens) {
               plan["total"]);
 }
 
-TEST_F(Commands, ADryRunTimesStepsAndWritesNothing) {
+TEST_F(Commands, EstimateWritesNothing) {
     const auto rehearse = [&](const Words& more) {
         const Outcome outcome = train(kSmall + Words{"--out", "run", "--dry-run", "--json"} + more);
         EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -283,7 +283,7 @@ TEST_F(Commands, ADryRunTimesStepsAndWritesNothing) {
     EXPECT_NE(told.out.find("for 50 steps"), std::string::npos) << told.out;
 }
 
-TEST_F(Commands, TheLastOfARepeatedOptionWins) {
+TEST_F(Commands, LastRepeatedOptionWins) {
     make_run("run", 1,
              {"--lr", "0.5", "--lr", "0.001", "--warmup-epochs", "0", "--no-shuffle", "--shuffle",
               "--edge-bias", "--no-edge-bias", "--max-steps", "7", "--max-steps", "2", "--out", "other"});
@@ -295,7 +295,7 @@ TEST_F(Commands, TheLastOfARepeatedOptionWins) {
     EXPECT_EQ(config["training"]["shuffle"], true);
 }
 
-TEST_F(Commands, ConfigTomlReproducesTheRun) {
+TEST_F(Commands, ConfigTomlReproducesRun) {
     // Every kind of value away from its default, and names that only quotes can hold.
     std::filesystem::rename(folder / "d.h5", folder / "it's 1, x=2.h5");
     make_run("run", 3,
@@ -317,8 +317,8 @@ TEST_F(Commands, ConfigTomlReproducesTheRun) {
 // ---- Names in config.toml --------------------------------------------------------------------------------
 
 // A run in a folder of its own, beside a data set.
-struct RunsFromElsewhere : Commands {
-    RunsFromElsewhere() {
+struct MovedRuns : Commands {
+    MovedRuns() {
         for (const char* name : {"project", "elsewhere"}) std::filesystem::create_directory(folder / name);
         std::filesystem::rename(folder / "d.h5", folder / "project/d.h5");
         const Outcome outcome = in("project", run_words("run", 1));
@@ -344,7 +344,7 @@ struct RunsFromElsewhere : Commands {
     }
 };
 
-TEST_F(RunsFromElsewhere, ConfigTomlHoldsAbsoluteNames) {
+TEST_F(MovedRuns, ConfigTomlHoldsAbsolutePaths) {
     const std::string names = fmt::format("data = '{0}/project/d.h5'\nout = '{0}/project/run'\n",
                                           std::filesystem::canonical(folder.path()).string());
     EXPECT_NE(toml("project/run").find(names), std::string::npos) << toml("project/run");
@@ -364,7 +364,7 @@ TEST_F(RunsFromElsewhere, ConfigTomlHoldsAbsoluteNames) {
     EXPECT_NE(other.err.find("data is"), std::string::npos) << other.err;
 }
 
-TEST_F(RunsFromElsewhere, RelativeNamesOfEarlierVersionsAreFound) {
+TEST_F(MovedRuns, FindsRelativePathsOfEarlierVersions) {
     make_names_relative("project/run");
     // A data set of the same name where the command is given is another one.
     make_dataset(folder / "elsewhere/d.h5", 16, 16, 3, 10, 0, 0);
@@ -377,7 +377,7 @@ TEST_F(RunsFromElsewhere, RelativeNamesOfEarlierVersionsAreFound) {
     EXPECT_EQ(in("project", {"--out", "run", "--resume", "--max-steps", "3", "--quiet"}).err, "");
 }
 
-TEST_F(RunsFromElsewhere, TheDataSetMovesWithTheRun) {
+TEST_F(MovedRuns, FindsDataSetMovedWithRun) {
     std::filesystem::rename(folder / "project", folder / "moved");
     const Outcome outcome = train({"--out", "moved/run", "--resume", "--max-steps", "2"});
     EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -385,7 +385,7 @@ TEST_F(RunsFromElsewhere, TheDataSetMovesWithTheRun) {
     EXPECT_NE(toml("moved/run").find("/moved/run'\n"), std::string::npos);
 }
 
-TEST_F(RunsFromElsewhere, ADataSetThatIsGoneIsNamedWithTheFileThatNamesIt) {
+TEST_F(MovedRuns, NamesMissingDataSetAndItsConfig) {
     std::filesystem::rename(folder / "project/d.h5", folder / "elsewhere/e.h5");
     const std::string before = toml("project/run");
     const Words resume = {"--out", "run", "--resume", "--max-steps", "2"};
@@ -398,7 +398,7 @@ TEST_F(RunsFromElsewhere, ADataSetThatIsGoneIsNamedWithTheFileThatNamesIt) {
                      std::filesystem::canonical(folder.path()).string() + ": say where it is with --data");
 }
 
-TEST_F(Commands, AnyNameIsReadBackFromConfigToml) {
+TEST_F(Commands, ConfigTomlPreservesAnyName) {
     for (const std::string name :
          {"run #3", "a\"b", "it's", "it's \"both\"", "back\\slash", "two\nlines", "tab\t", "\x01\x7f", "[x]",
           "{x}", "$HOME", "~", "caf\xc3\xa9", " ", "a,b", "a=b"}) {
@@ -419,7 +419,7 @@ TEST_F(Commands, AnyNameIsReadBackFromConfigToml) {
     }
 }
 
-TEST_F(Commands, ConfigComesFromAPipeToo) {
+TEST_F(Commands, ReadsConfigFromPipe) {
     write_bytes(folder / "c.toml", "depth = 5\n");
     const Outcome outcome =
         Process(folder.path(), "/bin/bash",
@@ -430,7 +430,7 @@ TEST_F(Commands, ConfigComesFromAPipeToo) {
 
 // ---- Runs repeat -----------------------------------------------------------------------------------------
 
-TEST_F(Commands, PresetsArePrintedAsAConfiguration) {
+TEST_F(Commands, PrintsPresets) {
     const Outcome printed = train({"--preset", "celeba256", "--print-config"});
     ASSERT_EQ(printed.code, 0) << printed.err;
     for (const char* line : {"levels = 6\n", "depth = 32\n", "coupling = 'additive'\n", "n-bits = 5\n",
@@ -447,7 +447,7 @@ TEST_F(Commands, PresetsArePrintedAsAConfiguration) {
     expect_error(train({"--preset"}), 2, "--preset");
 }
 
-TEST_F(Commands, TheCommandLineComesBeforeTheConfigurationAndThatBeforeThePreset) {
+TEST_F(Commands, CommandLineOverridesConfigOverridesPreset) {
     write_bytes(folder / "c.toml", "depth = 5\nwidth = 6\ncoupling = 'affine'\n");
     const auto options = [&](const Words& words) {
         return json::parse(train(words + Words{"--print-config", "--json"}).out);
@@ -469,7 +469,7 @@ TEST_F(Commands, TheCommandLineComesBeforeTheConfigurationAndThatBeforeThePreset
     EXPECT_NE(read_bytes(folder / "run/config.toml").find("depth = 8\n"), std::string::npos);
 }
 
-TEST_F(Commands, TheSameSeedGivesTheSameRun) {
+TEST_F(Commands, SameSeedGivesSameRun) {
     for (const char* out : {"a", "b"}) make_run(out, 8, {"--eval-every", "4"});
     EXPECT_EQ(without(read_csv(folder / "a/metrics.csv"), kTimes),
               without(read_csv(folder / "b/metrics.csv"), kTimes));
@@ -482,7 +482,7 @@ TEST_F(Commands, TheSameSeedGivesTheSameRun) {
               read_csv(folder / "c/metrics.csv")[7].at("bpd"));
 }
 
-TEST_F(Commands, ReadingFromDiskChangesNothing) {
+TEST_F(Commands, DiskAccessChangesNoResult) {
     const Words words = {"--augment", "shift+flip", "--eval-every", "3"};
     make_run("memory", 7, words + Words{"--data-access", "memory"});
     make_run("disk", 7, words + Words{"--data-access", "disk"});
@@ -498,7 +498,7 @@ TEST_F(Commands, ReadingFromDiskChangesNothing) {
               std::string::npos);
 }
 
-TEST_F(Commands, CompressedChunksOfManyImagesAreWarnedOfOnDisk) {
+TEST_F(Commands, WarnsOfCompressedChunksOnDisk) {
     const ImageSet set = load_split(folder / "d.h5", "train");
     const auto write = [&](const std::string& name, hsize_t rows, bool gzip) {
         {
@@ -542,7 +542,7 @@ TEST_F(Commands, CompressedChunksOfManyImagesAreWarnedOfOnDisk) {
     EXPECT_EQ(err("plain.h5", "disk"), "");
 }
 
-TEST_F(Commands, AResumedRunIsTheUninterruptedOne) {
+TEST_F(Commands, ResumedRunEqualsUninterrupted) {
     // Flips, shifts and noise, several passes over the data, evaluations in between.
     const Words options = {"--augment",   "shift+flip", "--eval-every", "5",
                            "--optimizer", "adam",       "--clip-norm",  "1"};
@@ -559,7 +559,7 @@ TEST_F(Commands, AResumedRunIsTheUninterruptedOne) {
     expect_equal_weights("parts/latest.h5", "whole/latest.h5");
 }
 
-TEST_F(Commands, ResumeNeedsNothingButTheFolder) {
+TEST_F(Commands, ResumeNeedsOnlyFolder) {
     make_run("run", 3, {"--no-edge-bias", "--augment", "none"});
     Outcome outcome = train({"--out", "run", "--resume", "--max-steps", "5"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
@@ -576,7 +576,7 @@ TEST_F(Commands, ResumeNeedsNothingButTheFolder) {
     EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 5u);
 }
 
-TEST_F(Commands, ResumeTakesAnyCheckpoint) {
+TEST_F(Commands, ResumesFromAnyCheckpoint) {
     make_run("run", 4, {"--checkpoint-every", "1", "--keep", "9"});
     // An earlier one of the same run: the rows after it are dropped, latest.h5 goes back.
     make_run("run", 2, {"--resume", "run/checkpoints/step-00000002.h5"});
@@ -592,7 +592,7 @@ TEST_F(Commands, ResumeTakesAnyCheckpoint) {
     EXPECT_EQ(CheckpointEdit(folder / "fresh/latest.h5").step, 2);
 }
 
-TEST_F(Commands, InitFromTakesTheRawWeightsAlone) {
+TEST_F(Commands, InitFromUsesRawWeightsOnly) {
     make_run("run", 5);
     make_run("new", 1, {"--init-from", "run", "--lr", "0"});
     const CheckpointEdit from(folder / "run/latest.h5"), to(folder / "new/latest.h5");
@@ -611,7 +611,7 @@ TEST_F(Commands, InitFromTakesTheRawWeightsAlone) {
 
 // ---- Runs that are stopped -------------------------------------------------------------------------------
 
-TEST_F(Commands, ASignalEndsTheRunWithACheckpoint) {
+TEST_F(Commands, SignalWritesCheckpoint) {
     for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) {
         const std::string out = "run" + std::to_string(signal);
         Process process(folder.path(), GLOW_TRAIN_PROGRAM, kSmall + Words{"--out", out, "--quiet", "--json"});
@@ -629,7 +629,7 @@ TEST_F(Commands, ASignalEndsTheRunWithACheckpoint) {
     }
 }
 
-TEST_F(Commands, AKilledRunLosesOnlyWhatFollowedItsLastCheckpoint) {
+TEST_F(Commands, KilledRunResumesFromLastCheckpoint) {
     const Words options = kSmall + Words{"--out", "run", "--quiet", "--resume", "--checkpoint-every", "2"};
     for (const std::size_t rows : {5, 9, 14}) {
         Process process(folder.path(), GLOW_TRAIN_PROGRAM, options);
@@ -656,7 +656,7 @@ TEST_F(Commands, AKilledRunLosesOnlyWhatFollowedItsLastCheckpoint) {
     for (const std::string& name : all_files()) EXPECT_EQ(name.find(".tmp"), std::string::npos) << name;
 }
 
-TEST_F(Commands, ARunThatDivergesIsAFailureAndKeepsItsGoodCheckpoints) {
+TEST_F(Commands, DivergedRunKeepsGoodCheckpoints) {
     make_run("run", 3);
     const Outcome outcome = train({"--out", "run", "--resume", "--quiet", "--max-steps", "50", "--lr", "1e6",
                                    "--checkpoint-every", "1", "--rollbacks", "0"});
@@ -670,7 +670,7 @@ TEST_F(Commands, ARunThatDivergesIsAFailureAndKeepsItsGoodCheckpoints) {
 
 // ---- Small and strange runs ------------------------------------------------------------------------------
 
-TEST_F(Commands, SmallAndStrangeRunsWork) {
+TEST_F(Commands, RunsUnusualConfigurations) {
     make_dataset(folder / "gray.h5", 4, 16, 1, 3, 1, 1);
     make_dataset(folder / "alpha.h5", 8, 2, 4, 5, 0, 2);
     make_dataset(folder / "dot.h5", 2, 2, 1, 1, 1, 1);
@@ -709,7 +709,7 @@ TEST_F(Commands, SmallAndStrangeRunsWork) {
     works({"--threads", "5"});
 }
 
-TEST_F(Commands, TheSheetOfLargeImagesStaysWithinThePromisedMemory) {
+TEST_F(Commands, SheetOfLargeImagesFitsPlannedMemory) {
     make_dataset(folder / "large.h5", 512, 512, 3, 2, 0, 0);
     const Outcome outcome = train({"--data", "large.h5", "--out", "run", "--levels", "1", "--depth", "1",
                                    "--width", "4", "--batch", "1", "--max-steps", "1", "--quiet", "--json"});
@@ -721,7 +721,7 @@ TEST_F(Commands, TheSheetOfLargeImagesStaysWithinThePromisedMemory) {
     EXPECT_EQ(sheet.H, 2 * (22 + 2 + 514) + 8);  // one row a temperature instead of four
 }
 
-TEST_F(Commands, AProgressLineIsForTerminalsOnly) {
+TEST_F(Commands, ShowsProgressOnlyOnTerminals) {
     const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
     ASSERT_GE(terminal, 0);
     ASSERT_EQ(grantpt(terminal), 0);

@@ -14,7 +14,7 @@ struct Compress : Commands {
     static inline const Words kFrom = {"--checkpoint", "run", "--data", "d.h5", "--no-ema"};
 };
 
-TEST_F(Compress, ImagesComeBackBitForBitAndTheFileHasTheReportedSize) {
+TEST_F(Compress, RoundTripsAndReportsSize) {
     make_run("run", 20);
     for (const Words& more : {Words{}, Words{"--batch", "3", "--threads", "1"}}) {
         const Outcome outcome =
@@ -43,7 +43,7 @@ TEST_F(Compress, ImagesComeBackBitForBitAndTheFileHasTheReportedSize) {
     }
 }
 
-TEST_F(Compress, WhatIsWrongIsRefusedAndLeavesNothing) {
+TEST_F(Compress, RejectsBadInput) {
     make_run("run", 2);
     make_run("other", 3);
     make_dataset(folder / "large.h5", 16, 16, 3, 10, 0, 0);

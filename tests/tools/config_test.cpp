@@ -47,7 +47,7 @@ struct Case {
     std::string text, expected;
 };
 
-TEST(Config, TakesWhatTomlMeans) {
+TEST(Config, FollowsToml) {
     const Case cases[] = {
         {"", "\nlevels = 3\n"},
         {"# nothing but a comment", "\nlevels = 3\n"},
@@ -95,7 +95,7 @@ TEST(Config, TakesWhatTomlMeans) {
     }
 }
 
-TEST(Config, RefusesEverythingElseWithFileLineAndKey) {
+TEST(Config, RejectsOtherContentWithFileLineAndKey) {
     const Case cases[] = {
         // The four that were taken wrongly without a word.
         {"lr = 0,002\n", "c.toml:1: lr must be one number, got '0,002'"},
@@ -196,12 +196,12 @@ TEST(Config, RefusesEverythingElseWithFileLineAndKey) {
 }
 
 // The first line that is wrong is told, whatever the order of the names.
-TEST(Config, TellsTheFirstFault) {
+TEST(Config, ReportsFirstError) {
     EXPECT_TRUE(Configured().read("width = 'w'\nlevels = 'l'\n").starts_with("c.toml:1: width"));
     EXPECT_TRUE(Configured().read("levels = 'l'\nwidth = 'w'\n").starts_with("c.toml:1: levels"));
 }
 
-TEST(Config, TheCommandLineReplacesWhatTheFileGives) {
+TEST(Config, CommandLineOverridesFile) {
     Configured configured;
     configured.read("levels = 2\nlr = 0.5\nshuffle = false\neval-every = '7m'\naugment = 'none'\n");
     EXPECT_EQ(configured.app.get_option("--levels")->count(), 0u);
@@ -218,7 +218,7 @@ TEST(Config, TheCommandLineReplacesWhatTheFileGives) {
     EXPECT_EQ(with_origin(configured.app, configured.origins, "no file"), "no file");
 }
 
-TEST(Config, ReadsBackWhatIsWritten) {
+TEST(Config, RoundTrips) {
     const std::vector<std::string> names = {"plain",
                                             "it's",
                                             "both ' and \"",
@@ -300,7 +300,7 @@ TEST(Config, ReadsFilesOfEarlierVersions) {
     EXPECT_EQ(odd.options.condition_jump, 1e15);
 }
 
-TEST(Config, RefusesWhatIsNoFileToRead) {
+TEST(Config, RejectsUnreadablePaths) {
     const TemporaryFolder folder;
     const auto refused = [&](const std::filesystem::path& path, const std::string& part) {
         Configured configured;
@@ -327,7 +327,7 @@ TEST(Config, RefusesWhatIsNoFileToRead) {
     if (open((folder / "secret").c_str(), O_RDONLY) < 0) refused(folder / "secret", "ermission");  // not root
 }
 
-TEST(Config, ReadsAPipeThatIsWrittenTo) {
+TEST(Config, ReadsPipe) {
     int ends[2];
     ASSERT_EQ(pipe(ends), 0);
     std::thread writer([&ends] {

@@ -70,7 +70,7 @@ std::string records(int count, int label = 1) {
     return bytes;
 }
 
-TEST(GlowData, MakesCifar10WithAValidationSplit) {
+TEST(GlowData, MakesCifar10WithValidation) {
     const TemporaryFolder folder;
     write_bytes(folder / "data_batch_1.bin", records(60));
     write_bytes(folder / "data_batch_3.bin", records(40));
@@ -105,7 +105,7 @@ TEST(GlowData, MakesCifar10WithAValidationSplit) {
     EXPECT_NE(load_split(folder / "a.h5", "valid").images, load_split(folder / "c.h5", "valid").images);
 }
 
-TEST(GlowData, LimitsAreTakenBeforeTheValidationSplit) {
+TEST(GlowData, LimitsApplyBeforeValidationSplit) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(50));
     write_bytes(folder / "test.bin", records(9));
@@ -143,7 +143,7 @@ TEST(GlowData, MakesGaussianImagesOfKnownEntropy) {
     EXPECT_NEAR(object["entropy_bpd"].get<double>(), *info.entropy_bpd, 1e-12);
 }
 
-TEST(GlowData, DescribesOnStdout) {
+TEST(GlowData, DescribesDataSet) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(30));
     ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5"}).code, 0);
@@ -172,7 +172,7 @@ TEST(GlowData, ViewsAGrid) {
     EXPECT_FALSE(std::filesystem::exists(folder / "w.png"));
 }
 
-TEST(GlowData, PicturesAndDataSetsAreNamedByTheirFormat) {
+TEST(GlowData, OutputSuffixMustMatchFormat) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(30));
     ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5"}).code, 0);
@@ -185,7 +185,7 @@ TEST(GlowData, PicturesAndDataSetsAreNamedByTheirFormat) {
 }
 
 // Random pixels, so that a row or column in the wrong place is seen.
-TEST(GlowData, SixteenBitInterlacedImagesAreExact) {
+TEST(GlowData, Reads16BitInterlacedExactly) {
     const TemporaryFolder folder;
     std::filesystem::create_directory(folder / "images");
     for (const auto& [name, image] : make::png_kinds(16, 16)) {
@@ -222,7 +222,7 @@ TEST(GlowData, HelpAndVersionGoToStdout) {
     }
 }
 
-TEST(GlowData, BadUsageIsExitCodeTwo) {
+TEST(GlowData, BadUsageExitsTwo) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(30));
     expect_error(run(folder, {}), 2, "subcommand");
@@ -242,7 +242,7 @@ TEST(GlowData, BadUsageIsExitCodeTwo) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"train.bin"});
 }
 
-TEST(GlowData, BadInputIsExitCodeTwoAndLeavesNothing) {
+TEST(GlowData, BadInputExitsTwoAndWritesNothing) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(30).substr(1));
     expect_error(run(folder, {"cifar10", ".", "-o", "a.h5"}), 2, "train.bin");
@@ -255,7 +255,7 @@ TEST(GlowData, BadInputIsExitCodeTwoAndLeavesNothing) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"train.bin"});
 }
 
-TEST(GlowData, UnwritableOutputIsExitCodeTwoAndLeavesNothing) {
+TEST(GlowData, UnwritableOutputExitsTwo) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(30));
     for (const char* output : {"none/a.h5", "train.bin/a.h5", ".", "/dev/full", "/proc/a.h5"}) {
@@ -265,7 +265,7 @@ TEST(GlowData, UnwritableOutputIsExitCodeTwoAndLeavesNothing) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"train.bin"});
 }
 
-TEST(GlowData, AFullDiskIsExitCodeOneAndLeavesTheOldFile) {
+TEST(GlowData, FullDiskKeepsOldFileAndExitsOne) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(200));
     write_bytes(folder / "a.h5", "old");
@@ -344,7 +344,7 @@ TEST(GlowData, MakesMnist) {
     EXPECT_EQ(load_split(folder / "a.h5", "valid").labels[3], 9);
 }
 
-TEST(GlowData, MakesDataSetsOfOwnImages) {
+TEST(GlowData, MakesDataSetsFromImageFolders) {
     const TemporaryFolder folder;
     for (int n = 0; n < 20; ++n) {
         const std::string name = fmt::format("p/{}/{:02}", n % 2 == 0 ? "even" : "odd", n);
@@ -389,7 +389,7 @@ TEST(GlowData, MakesDataSetsOfOwnImages) {
     EXPECT_FALSE(std::filesystem::exists(folder / "d.h5"));
 }
 
-TEST(GlowData, EntriesThatAreNoFilesAreLeftOutOrStrictlyRefused) {
+TEST(GlowData, SkipsNonFilesUnlessStrict) {
     const TemporaryFolder folder;
     std::filesystem::create_directory(folder / "p");
     make_odd_entries(folder / "p", ".png");
@@ -426,7 +426,7 @@ TEST(GlowData, EntriesThatAreNoFilesAreLeftOutOrStrictlyRefused) {
     EXPECT_FALSE(std::filesystem::exists(folder / "a.h5"));
 }
 
-TEST(GlowData, LimitsAndPartsOfClassFoldersLoseNoClass) {
+TEST(GlowData, LimitsKeepEveryClass) {
     const TemporaryFolder folder;
     const std::vector<int> sizes = {12, 8, 3, 20};
     for (std::size_t c = 0; c < sizes.size(); ++c)
@@ -478,7 +478,7 @@ TEST(GlowData, LimitsAndPartsOfClassFoldersLoseNoClass) {
         << few.err;
 }
 
-TEST(GlowData, NamesOfArchivesInAnyCaseMakeTestImages) {
+TEST(GlowData, ArchiveNamesAreCaseInsensitive) {
     const TemporaryFolder folder;
     for (const char* name : {"p1.npz", "Validation.npz", "latest.npz", "train_val.npz"})
         write_bytes(folder / name, make::npz(make::npy("|u1", "(12, 192)", make::pixels(12 * 192)), ""));
@@ -500,7 +500,7 @@ TEST(GlowData, NamesOfArchivesInAnyCaseMakeTestImages) {
                  "gone.npz: cannot be read: dangling symbolic link to /annex/1");
 }
 
-TEST(GlowData, AFolderWithoutAUsableImageIsRefused) {
+TEST(GlowData, RejectsFolderWithoutUsableImage) {
     const TemporaryFolder folder;
     write_bytes(folder / "a.png", "no picture");
     const Outcome outcome = run(folder, {"images", ".", "--size", "8", "--test", "0", "-o", "a.h5"});
@@ -510,7 +510,7 @@ TEST(GlowData, AFolderWithoutAUsableImageIsRefused) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"a.png"});
 }
 
-TEST(GlowData, MakesDataSetsOfNumPyArchives) {
+TEST(GlowData, MakesDataSetsFromNumPyArchives) {
     const TemporaryFolder folder;
     const auto archive = [](int N, int first_label) {
         std::string labels;
@@ -550,7 +550,7 @@ TEST(GlowData, MakesLabeledShapes) {
     expect_error(run(folder, {"synthetic", "shapes", "--channels", "2", "-o", "c.h5"}), 2, "--channels");
 }
 
-TEST(GlowData, ConvertsTheRealImages) {
+TEST(GlowData, ConvertsRealImages) {
     const auto data = test_data_folder() / "cifar10";
     if (!std::filesystem::exists(data))
         GTEST_SKIP() << "no real images at " << data << " (set GLOW_TEST_DATA)";

@@ -4,7 +4,7 @@
 namespace glow {
 namespace {
 
-TEST_F(Commands, TheCifar10ModelTrainsWithinItsPlan) {
+TEST_F(Commands, Cifar10ModelTrainsWithinPlan) {
     make_dataset(folder / "cifar.h5", 32, 32, 3, 256, 0, 0);
     const Outcome outcome =
         train({"--data", "cifar.h5", "--out", "run", "--levels", "3", "--depth", "32", "--width", "512",

@@ -19,7 +19,7 @@ using Clock = std::chrono::steady_clock;
 
 const Words kOwn = {"images_per_s", "step_ms", "peak_bytes"};  // columns of this process alone
 
-struct Lasting : Commands {
+struct KillAndResume : Commands {
     void expect_equal_runs(const std::string& a, const std::string& b) const {
         expect_equal_weights(a + "/latest.h5", b + "/latest.h5");
         EXPECT_EQ(without(read_csv(folder / a / "metrics.csv"), kOwn),
@@ -72,7 +72,7 @@ struct Lasting : Commands {
     }
 };
 
-TEST_F(Lasting, AnyKillLeavesTheRunThatWasNeverStopped) {
+TEST_F(KillAndResume, KilledRunResumesExactly) {
     const Words words = run_words("run", 400) +
                         Words{"--checkpoint-every", "3",          "--eval-every", "20", "--sample-every", "0",
                               "--augment",          "shift+flip", "--quiet"};
@@ -86,7 +86,7 @@ TEST_F(Lasting, AnyKillLeavesTheRunThatWasNeverStopped) {
 }
 
 // The specification's twenty, on a model whose checkpoints take a while.
-TEST_F(Lasting, SlowTwentyKills) {
+TEST_F(KillAndResume, SlowTwentyKills) {
     const Words options = {"--width",        "64", "--checkpoint-every", "5",         "--eval-every", "25",
                            "--sample-every", "50", "--augment",          "shift+flip"};
     const Kills kills =
@@ -100,8 +100,8 @@ TEST_F(Lasting, SlowTwentyKills) {
 
 // ---- Damaged checkpoints ---------------------------------------------------------------------------------
 
-struct Damaged : Lasting {
-    Damaged() {
+struct DamagedCheckpoints : KillAndResume {
+    DamagedCheckpoints() {
         make_run("whole", 9, options);
         make_run("run", 7, options);  // checkpoints 3, 5 and 7 (the last step), best.h5 one of them
     }
@@ -119,27 +119,27 @@ struct Damaged : Lasting {
     }
 };
 
-TEST_F(Damaged, ATruncatedOneIsPassedOver) {
+TEST_F(DamagedCheckpoints, TruncatedCheckpointIsSkipped) {
     fs::resize_file(checkpoint(7), fs::file_size(checkpoint(7)) / 2);
     goes_on("going on from run/checkpoints/step-00000006.h5");
     // Not counted among those that are kept, and not lost.
     EXPECT_TRUE(fs::exists(checkpoint(7).string() + ".damaged"));
 }
 
-TEST_F(Damaged, SeveralArePassedOver) {
+TEST_F(DamagedCheckpoints, SeveralCheckpointsAreSkipped) {
     fs::resize_file(checkpoint(7), 0);
     write_bytes(checkpoint(6), "no checkpoint");
     goes_on("going on from run/checkpoints/step-00000004.h5");
 }
 
-TEST_F(Damaged, ValuesThatAreNoneArePassedOver) {
+TEST_F(DamagedCheckpoints, NonFiniteCheckpointIsSkipped) {
     CheckpointEdit edit(checkpoint(7));
     edit.tensor("/optimizer/v/prior/top/bias").values[0] = std::numeric_limits<float>::quiet_NaN();
     edit.write(checkpoint(7));
     goes_on("going on from run/checkpoints/step-00000006.h5");
 }
 
-TEST_F(Damaged, AMissingLinkOrTargetIsNoMissingRun) {
+TEST_F(DamagedCheckpoints, MissingLinkOrTargetIsTolerated) {
     fs::remove(folder / "run/latest.h5");
     goes_on("going on from run/checkpoints/step-00000007.h5: there is no latest.h5");
     fs::remove_all(folder / "run");
@@ -148,7 +148,7 @@ TEST_F(Damaged, AMissingLinkOrTargetIsNoMissingRun) {
     goes_on("going on from run/checkpoints/step-00000006.h5");
 }
 
-TEST_F(Damaged, ACopyWithoutLinksGoesOn) {
+TEST_F(DamagedCheckpoints, CopyWithoutLinksResumes) {
     const fs::path latest = folder / "run/latest.h5";
     fs::remove(latest);
     fs::copy_file(checkpoint(7), latest);
@@ -156,7 +156,7 @@ TEST_F(Damaged, ACopyWithoutLinksGoesOn) {
     EXPECT_TRUE(fs::is_symlink(latest));
 }
 
-TEST_F(Damaged, WithNoneThatIsWholeNothingIsTouched) {
+TEST_F(DamagedCheckpoints, NothingChangesWithoutValidCheckpoint) {
     for (const auto& entry : fs::directory_iterator(folder / "run/checkpoints"))
         fs::resize_file(entry.path(), 100);
     const Words before = all_files();
@@ -173,7 +173,7 @@ TEST_F(Damaged, WithNoneThatIsWholeNothingIsTouched) {
 // ---- Files that cannot be written ------------------------------------------------------------------------
 
 // A run at work on which something is done after a few checkpoints.
-struct Hindered : Lasting {
+struct WriteFailures : KillAndResume {
     const Words options = {"--checkpoint-every", "5", "--eval-every", "0", "--sample-every", "0"};
     std::size_t rows() const {
         const std::string text = read_bytes(folder / "run/metrics.csv");
@@ -198,7 +198,7 @@ struct Hindered : Lasting {
     }
 };
 
-TEST_F(Hindered, ADeletedFolderIsMadeAgainAndTold) {
+TEST_F(WriteFailures, DeletedFolderIsRecreated) {
     Process process(folder.path(), GLOW_TRAIN_PROGRAM,
                     kSmall + options + Words{"--out", "run", "--quiet", "--json"});
     ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); }));
@@ -216,7 +216,7 @@ TEST_F(Hindered, ADeletedFolderIsMadeAgainAndTold) {
 }
 
 // As on a full disk, also where nobody may mount one.
-TEST_F(Hindered, FilesThatCannotGrowAreToldAndTheRunGoesOn) {
+TEST_F(WriteFailures, FileSizeLimitIsReported) {
     Process process(folder.path(), GLOW_TRAIN_PROGRAM,
                     kSmall + options + Words{"--out", "run", "--quiet", "--json"},
                     {.stderr_path = "", .largest_file = rlim_t{1} << 30});
@@ -249,7 +249,7 @@ struct SmallDisk {
     bool mounted = false;
 };
 
-TEST_F(Hindered, AFullDiskIsToldAndTheRunGoesOnUntilThereIsRoom) {
+TEST_F(WriteFailures, FullDiskIsRetried) {
     const SmallDisk disk(folder / "disk", "4m");
     if (!disk.mounted) GTEST_SKIP() << "this user may not mount a tmpfs";
     fs::create_symlink("disk/run", folder / "run");
@@ -276,7 +276,7 @@ TEST_F(Hindered, AFullDiskIsToldAndTheRunGoesOnUntilThereIsRoom) {
               without(read_csv(folder / "whole/metrics.csv"), kOwn));
 }
 
-TEST_F(Hindered, AFullDiskAtTheEndIsAFailureThatKeepsTheLastCheckpoint) {
+TEST_F(WriteFailures, FullDiskAtEndKeepsLastCheckpoint) {
     const SmallDisk disk(folder / "disk", "4m");
     if (!disk.mounted) GTEST_SKIP() << "this user may not mount a tmpfs";
     make_run("disk/run", 5, options);
@@ -297,7 +297,7 @@ TEST_F(Hindered, AFullDiskAtTheEndIsAFailureThatKeepsTheLastCheckpoint) {
     expect_equal_weights("disk/run/latest.h5", "whole/latest.h5");
 }
 
-TEST_F(Hindered, AFileSystemThatBecomesReadOnlyIsTold) {
+TEST_F(WriteFailures, ReadOnlyFileSystemIsReported) {
     const SmallDisk disk(folder / "disk", "4m");
     if (!disk.mounted) GTEST_SKIP() << "this user may not mount a tmpfs";
     fs::create_symlink("disk/run", folder / "run");

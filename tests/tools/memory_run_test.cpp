@@ -20,7 +20,7 @@ struct MemoryRuns : Commands {
     }
 };
 
-TEST_F(MemoryRuns, FusedUpdatesGiveTheSameRun) {
+TEST_F(MemoryRuns, FusedUpdatesGiveSameRun) {
     make_run("plain", 4, {"--eval-every", "2"});
     make_run("fused", 4, {"--eval-every", "2", "--fused-update"});
     make_run("fused-parts", 2, {"--fused-update"});
@@ -30,7 +30,7 @@ TEST_F(MemoryRuns, FusedUpdatesGiveTheSameRun) {
     EXPECT_EQ(read_bytes(folder / "fused/eval.csv"), read_bytes(folder / "plain/eval.csv"));
 }
 
-TEST_F(MemoryRuns, DriftSendsAFusedRunBackAndKeepsMoreFromThenOn) {
+TEST_F(MemoryRuns, FusedRunRollsBackOnDrift) {
     make_ill_conditioned("ill.h5");
     // How far 60^8 carries a rounding, here some 1e-5, differs with the libraries: a tolerance far below it.
     const Words words = {
@@ -55,7 +55,7 @@ TEST_F(MemoryRuns, DriftSendsAFusedRunBackAndKeepsMoreFromThenOn) {
     EXPECT_EQ(resumed.err.find("back at step"), std::string::npos) << resumed.err;
 }
 
-TEST_F(MemoryRuns, AFusedStepThatIsNeverFiniteEndsTheRunWithItsCheckpointsWhole) {
+TEST_F(MemoryRuns, FusedNonFiniteStepKeepsCheckpoints) {
     make_run("run", 2, {"--fused-update"});
     const Outcome outcome = train(run_words("run", 50) + Words{"--fused-update", "--resume", "auto", "--lr",
                                                                "1e30", "--warmup-epochs", "0"});
@@ -63,7 +63,7 @@ TEST_F(MemoryRuns, AFusedStepThatIsNeverFiniteEndsTheRunWithItsCheckpointsWhole)
     EXPECT_EQ(eval({"--bpd", "--checkpoint", "run", "--data", "d.h5", "--split", "test"}).code, 0);
 }
 
-TEST_F(MemoryRuns, AFusedPlanHasTheGradientsOfOneLayerAndHolds) {
+TEST_F(MemoryRuns, FusedPlanHasGradientsOfOneLayer) {
     const auto plan = [&](const Words& more) {
         const Outcome outcome =
             train(run_words("run", 2) + Words{"--depth", "8", "--quiet", "--json"} + more);
@@ -79,7 +79,7 @@ TEST_F(MemoryRuns, AFusedPlanHasTheGradientsOfOneLayerAndHolds) {
     EXPECT_EQ(run["planned_bytes"], fused["total"]);
 }
 
-TEST_F(MemoryRuns, NarrowMomentsResumeBitForBitAndAreFloatsInTheFile) {
+TEST_F(MemoryRuns, Bf16MomentsResumeExactlyAndAreSavedAsFloats) {
     const Words narrow = {"--moments", "bf16"};
     make_run("whole", 6, narrow);
     make_run("parts", 3, narrow);
@@ -105,7 +105,7 @@ TEST_F(MemoryRuns, NarrowMomentsResumeBitForBitAndAreFloatsInTheFile) {
     EXPECT_NE(wide.err.find("moments is \"fp32\" and was \"bf16\""), std::string::npos) << wide.err;
 }
 
-TEST_F(MemoryRuns, AuditsAreTold) {
+TEST_F(MemoryRuns, AuditsAreReported) {
     const Outcome outcome = train(run_words("run", 5) + Words{"--audit-every", "2"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("step 4: audit of 4 images"), std::string::npos) << outcome.err;
@@ -133,7 +133,7 @@ TEST_F(MemoryRuns, AuditsAreTold) {
     EXPECT_NE(failed.err.find("FAILED"), std::string::npos) << failed.err;
 }
 
-TEST_F(MemoryRuns, WhatExcludesFusedUpdatesIsRefused) {
+TEST_F(MemoryRuns, RejectsOptionsIncompatibleWithFusedUpdates) {
     expect_error(train(run_words("run", 1) + Words{"--fused-update", "--clip-norm", "1"}), 2, "--clip-norm");
     expect_error(train(run_words("run", 1) + Words{"--fused-update", "--micro-batch", "2"}), 2,
                  "--micro-batch");

@@ -36,7 +36,7 @@ struct Setting {
     double states = static_cast<double>(batch) * 512 * 1.75 * 24 * 1024;
 };
 
-TEST_F(MemoryScaling, ActivationBytesAreEqualAtEveryDepth) {
+TEST_F(MemoryScaling, ActivationBytesAreConstantInDepth) {
     const Setting setting;
     const auto measured = rows(setting.words + Words{"--modes", "reconstruct", "--depths", "4,32,128,512"});
     ASSERT_EQ(measured.size(), 4u);
@@ -56,7 +56,7 @@ TEST_F(MemoryScaling, ActivationBytesAreEqualAtEveryDepth) {
     EXPECT_GT(measured.at(512)["params_bytes"].get<double>(), 100 * shallow["params_bytes"].get<double>());
 }
 
-TEST_F(MemoryScaling, KeepingStatesIsSeen) {
+TEST_F(MemoryScaling, SavedStatesAreCounted) {
     const Setting setting;
     const auto measured = rows(setting.words + Words{"--modes", "checkpoint", "--depths", "4,512"});
     ASSERT_EQ(measured.size(), 2u);
@@ -66,7 +66,7 @@ TEST_F(MemoryScaling, KeepingStatesIsSeen) {
     EXPECT_GT(without_model(measured.at(512), "process_bytes"), 1.05 * flat + (64 << 20));
 }
 
-TEST_F(MemoryScaling, FusedUpdatesAndNarrowMomentsTakeWhatThePlanSays) {
+TEST_F(MemoryScaling, FusedUpdatesAndBf16MomentsMatchPlan) {
     const Words with_optimizer =
         Setting().words + Words{"--modes", "reconstruct", "--depths", "16", "--with-optimizer"};
     const auto plain = rows(with_optimizer).at(16);
@@ -78,7 +78,7 @@ TEST_F(MemoryScaling, FusedUpdatesAndNarrowMomentsTakeWhatThePlanSays) {
     EXPECT_EQ(lean["ema_bytes"], plain["ema_bytes"]);
 }
 
-TEST_F(MemoryScaling, OfARepeatedListTheLastOneWins) {
+TEST_F(MemoryScaling, LastRepeatedListWins) {
     const Words dry = {"--predict", "--modes", "store",    "--modes", "reconstruct",
                        "--depths",  "2,3",     "--depths", "4,5"};
     const auto predicted = rows(dry);
@@ -86,7 +86,7 @@ TEST_F(MemoryScaling, OfARepeatedListTheLastOneWins) {
     for (const index_t depth : {4, 5}) EXPECT_EQ(predicted.at(depth)["mode"], "reconstruct");
 }
 
-TEST_F(MemoryScaling, BadListsAreRefused) {
+TEST_F(MemoryScaling, RejectsBadLists) {
     for (const Words& bad :
          {Words{"--depths", "4,x"}, Words{"--depths", "4,,5"}, Words{"--depths", "0"}, Words{"--depths", ""},
           Words{"--sizes", "99999999999999999999"}, Words{"--under", "-1"}, Words{"--modes", "nothing"},

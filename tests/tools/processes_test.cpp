@@ -123,7 +123,7 @@ struct Processes : Commands {
 // ---- The same results
 // --------------------------------------------------------------------------------------
 
-TEST_F(Processes, AnyNumberOfThemHasTheLossesOfOne) {
+TEST_F(Processes, LossesDoNotDependOnRanks) {
     const std::vector<double> one = losses(1, "1", words("1", 20));
     for (const int processes : {2, 3, 4, 5, 8}) {
         const std::string out = std::to_string(processes);
@@ -142,12 +142,12 @@ TEST_F(Processes, AnyNumberOfThemHasTheLossesOfOne) {
     EXPECT_TRUE(std::filesystem::exists(folder / "5/samples/step-00000020.png"));
 }
 
-TEST_F(Processes, SomeMayHaveNoImage) {
+TEST_F(Processes, RanksMayHaveNoImages) {
     const Words few = {"--batch", "2", "--init-batch", "3", "--clip-norm", "0.5"};
     expect_near(losses(4, "4", words("4", 5, few)), losses(1, "1", words("1", 5, few)), "4 processes");
 }
 
-TEST_F(Processes, MicroBatchesAndClassesAreSharedToo) {
+TEST_F(Processes, SupportsMicroBatchesAndClasses) {
     const Words more = {"--micro-batch", "2", "--augment", "shift+flip", "--anchor-every", "1"};
     expect_near(losses(3, "3", words("3", 8, more)), losses(1, "1", words("1", 8, more)), "3 processes");
 }
@@ -182,7 +182,7 @@ TEST_F(Processes, SlowCifar10) {
 // ---- Bad input
 // -----------------------------------------------------------------------------------------------
 
-TEST_F(Processes, BadInputIsToldOnceAndRefused) {
+TEST_F(Processes, BadInputIsReportedOnce) {
     const Outcome outcome = start(3, words("x", 2, {"--data", "nowhere.h5"})).wait();
     EXPECT_EQ(outcome.code, 2) << outcome.err;
     const std::size_t told = outcome.err.find("glow_train: error: rank 0 on ");
@@ -191,7 +191,7 @@ TEST_F(Processes, BadInputIsToldOnceAndRefused) {
     EXPECT_FALSE(std::filesystem::exists(folder / "x"));
 }
 
-TEST_F(Processes, BadUsageAndHelpAreToldOnceToo) {
+TEST_F(Processes, BadUsageAndHelpArePrintedOnce) {
     const auto count = [](const std::string& text, const std::string& part) {
         int n = 0;
         for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++n;
@@ -213,12 +213,12 @@ TEST_F(Processes, BadUsageAndHelpAreToldOnceToo) {
     EXPECT_EQ(count(alone.err, "--no-such-option"), 1) << alone.err;
 }
 
-TEST_F(Processes, AFolderThatHoldsARunIsRefusedByAll) {
+TEST_F(Processes, AllRanksRejectExistingRun) {
     make_run("run", 1);
     EXPECT_EQ(start(2, words("run", 2)).wait().code, 2);
 }
 
-TEST_F(Processes, AllNeedTheSameOptions) {
+TEST_F(Processes, RanksNeedSameOptions) {
     const Words one = words("x", 2, {"--seed", "1"}), other = words("x", 2, {"--seed", "2"});
     const Outcome outcome = start(1, one + Words{":", "-n", "1", GLOW_TRAIN_PROGRAM} + other).wait();
     EXPECT_EQ(outcome.code, 2) << outcome.err;
@@ -227,7 +227,7 @@ TEST_F(Processes, AllNeedTheSameOptions) {
         << outcome.err;
 }
 
-TEST_F(Processes, AnotherLauncherIsNoticed) {
+TEST_F(Processes, DetectsOtherLauncher) {
     const Variable launcher("PMI_SIZE", "2");
     const Outcome outcome = train(words("x", 2));
     EXPECT_EQ(outcome.code, 2) << outcome.err;
@@ -237,7 +237,7 @@ TEST_F(Processes, AnotherLauncherIsNoticed) {
 // ---- Failures
 // ----------------------------------------------------------------------------------------------
 
-TEST_F(Processes, AKilledOrStoppedRankEndsTheRunWhichResumes) {
+TEST_F(Processes, LostRankEndsRunWhichResumes) {
     const Words saving = {"--checkpoint-every", "3", "--eval-every", "0", "--sample-every", "0"};
     losses(4, "whole", words("whole", 40, saving));
     for (const int signal : {SIGKILL, SIGSTOP}) {
@@ -258,7 +258,7 @@ TEST_F(Processes, AKilledOrStoppedRankEndsTheRunWhichResumes) {
     }
 }
 
-TEST_F(Processes, ARankThatThrowsEndsTheRun) {
+TEST_F(Processes, ThrowingRankEndsRun) {
     // The last rank works where the data set is not.
     std::filesystem::create_directory(folder / "elsewhere");
     const Words arguments = words("run", 100000);
@@ -270,7 +270,7 @@ TEST_F(Processes, ARankThatThrowsEndsTheRun) {
     EXPECT_NE(outcome.err.find("d.h5"), std::string::npos) << outcome.err;
 }
 
-TEST_F(Processes, DuringInitializationToo) {
+TEST_F(Processes, LostRankDuringInitialization) {
     make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
     const Words slow = {"--data",  "large.h5", "--levels",     "3",   "--depth",      "16",
                         "--width", "256",      "--init-batch", "400", "--eval-every", "0"};
@@ -304,13 +304,13 @@ struct SlowFiles : Processes {
     }
 };
 
-TEST_F(SlowFiles, ALongWriteIsNoFailure) {
+TEST_F(SlowFiles, LongWriteIsNotFailure) {
     const Variable slow("GLOW_SLOW_FSYNC_SECONDS", "5"), quick("GLOW_WATCHDOG_SECONDS", "2");
     const Outcome outcome = start(2, words("run", 2, saving)).wait();
     EXPECT_EQ(outcome.code, 0) << outcome.err;
 }
 
-TEST_F(SlowFiles, AKilledOrStoppedRankWhileTheFirstOneWrites) {
+TEST_F(SlowFiles, LostRankWhileRootWrites) {
     losses(4, "whole", words("whole", 8, saving));
     for (const int signal : {SIGKILL, SIGSTOP})
         for (const int rank : {0, 3}) {
@@ -335,7 +335,7 @@ TEST_F(SlowFiles, AKilledOrStoppedRankWhileTheFirstOneWrites) {
 // ---- Pre-emption
 // -----------------------------------------------------------------------------------------------
 
-TEST_F(Processes, SignalsLeaveACheckpointAndExitWithSuccess) {
+TEST_F(Processes, SignalsWriteCheckpointAndExitZero) {
     const auto stop = [&](const std::string& out, auto signal) {
         Process run = start(3, words(out, 100000, {"--eval-every", "0", "--sample-every", "0"}));
         EXPECT_TRUE(run.wait_until([&] { return steps_are_logged(run, 5); })) << run.err();
@@ -359,7 +359,7 @@ TEST_F(Processes, SignalsLeaveACheckpointAndExitWithSuccess) {
     stop("int", [](const Process& run) { ::kill(ranks_of(run.pid()).at(2), SIGINT); });
 }
 
-TEST_F(Processes, ASecondInterruptLeavesAtOnce) {
+TEST_F(Processes, SecondInterruptExitsImmediately) {
     make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
     Process run = start(2, words("run", 100000,
                                  {"--data", "large.h5", "--levels", "3", "--depth", "16", "--width", "256",

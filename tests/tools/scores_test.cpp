@@ -5,8 +5,8 @@
 namespace glow {
 namespace {
 
-struct ScoresOfEval : Commands {
-    ScoresOfEval() { make_run("run", 15); }
+struct EvalScores : Commands {
+    EvalScores() { make_run("run", 15); }
     static inline const Words kFrom = {"--bpd", "--checkpoint", "run",   "--no-ema", "--data",
                                        "d.h5",  "--split",      "train", "--json",   "--quiet"};
     static std::vector<double> column(const Table& table, const std::string& name) {
@@ -21,7 +21,7 @@ struct ScoresOfEval : Commands {
     }
 };
 
-TEST_F(ScoresOfEval, SortedLinesAreTheSameLinesByRisingBits) {
+TEST_F(EvalScores, SortsLinesByBits) {
     ASSERT_EQ(eval(kFrom + Words{"--per-image", "plain.csv", "--complexity"}).code, 0);
     ASSERT_EQ(eval(kFrom + Words{"--per-image", "sorted.csv", "--complexity", "--sort"}).code, 0);
     const Table plain = read_csv(folder / "plain.csv"), sorted = read_csv(folder / "sorted.csv");
@@ -34,7 +34,7 @@ TEST_F(ScoresOfEval, SortedLinesAreTheSameLinesByRisingBits) {
                     1e-7);
 }
 
-TEST_F(ScoresOfEval, TheExtremesAreInThePicture) {
+TEST_F(EvalScores, PictureShowsExtremes) {
     ASSERT_EQ(
         eval(kFrom + Words{"--per-image", "sorted.csv", "--sort", "--extremes", "e.png", "--show", "1"}).code,
         0);
@@ -64,7 +64,7 @@ TEST_F(ScoresOfEval, TheExtremesAreInThePicture) {
     EXPECT_TRUE(anywhere(picture.W / 2 - 64, picture.W - 64, worst));
 }
 
-TEST_F(ScoresOfEval, AnotherDataSetIsToldApart) {
+TEST_F(EvalScores, SeparatesAnotherDataSet) {
     // Noise of every value is far less likely than the smooth images that the model learned from.
     DatasetInfo info;
     info.H = info.W = 8;
@@ -86,7 +86,7 @@ TEST_F(ScoresOfEval, AnotherDataSetIsToldApart) {
     EXPECT_EQ(nlohmann::json::parse(same.out)["against"]["auroc"], 0.5);
 }
 
-TEST_F(ScoresOfEval, WhatIsWrongIsRefusedAndLeavesNothing) {
+TEST_F(EvalScores, RejectsBadInput) {
     make_dataset(folder / "large.h5", 16, 16, 3, 10, 0, 0);
     const Words before = all_files();
     const auto refused = [&](const Words& words, const std::string& part) {

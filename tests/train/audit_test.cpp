@@ -24,7 +24,7 @@ void make_ill_conditioned(Training& training, double factor) {
     training.trainer.restart();
 }
 
-TEST(Audit, OfExactStatesFindsNothing) {
+TEST(Audit, ReportsZeroForExactStates) {
     for (const char* memory : {"checkpoint", "store"}) {
         Training training(audited(memory));
         training.random_start();
@@ -38,7 +38,7 @@ TEST(Audit, OfExactStatesFindsNothing) {
     }
 }
 
-TEST(Audit, OfRebuiltStatesIsWithinTheDrift) {
+TEST(Audit, ReconstructedStatesStayWithinDrift) {
     Training training(audited("reconstruct"));
     training.random_start();
     const Audit audit = training.trainer.audit(training.images.batch());
@@ -48,7 +48,7 @@ TEST(Audit, OfRebuiltStatesIsWithinTheDrift) {
     EXPECT_TRUE(audit.holds());
 }
 
-TEST(Audit, SeesAGradientThatDriftSpoils) {
+TEST(Audit, DetectsGradientErrorFromDrift) {
     TrainingOptions options = audited("reconstruct", 8);
     Training training(options);
     training.random_start();
@@ -66,7 +66,7 @@ TEST(Audit, SeesAGradientThatDriftSpoils) {
     EXPECT_GT(audit.layers.back().state_error, 100 * audit.layers[10].state_error);
 }
 
-TEST(Audit, ChangesNothingAndIsInThePlan) {
+TEST(Audit, HasNoSideEffectsAndIsPlanned) {
     for (const bool fused : {false, true})
         for (const bool auditing : {false, true}) {
             TrainingOptions options = audited("reconstruct");
@@ -89,7 +89,7 @@ TEST(Audit, ChangesNothingAndIsInThePlan) {
         }
 }
 
-TEST(Audit, OfFewerImagesTakesThoseThereAre) {
+TEST(Audit, HandlesFewerImages) {
     TrainingOptions options = audited("reconstruct");
     options.batch = 2;
     Training training(options);

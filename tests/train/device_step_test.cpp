@@ -65,7 +65,7 @@ TrainingOptions options_with(const std::string& precision, index_t micro_batch =
 }
 
 // The loss of the first steps: rounding of float networks, and what two updates make of it.
-TEST_F(DeviceStep, TrainsAsTheCpuDoes) {
+TEST_F(DeviceStep, TrainsLikeCpu) {
     for (const index_t micro_batch : {0, 3}) {
         OnDevice cpu(options_with("fp32", micro_batch), Device::cpu),
             gpu(options_with("fp32", micro_batch), Device::cuda);
@@ -79,7 +79,7 @@ TEST_F(DeviceStep, TrainsAsTheCpuDoes) {
     }
 }
 
-TEST_F(DeviceStep, TheRecordedStepIsThePlainOneToTheLastBit) {
+TEST_F(DeviceStep, GraphStepIsBitEqual) {
     for (const char* precision : {"fp32", "tf32", "bf16"})
         for (const char* memory : {"reconstruct", "store"})
             for (const index_t micro_batch : {0, 3}) {
@@ -114,7 +114,7 @@ TEST_F(DeviceStep, TakesBatchesFromItsOwnMemory) {
     }
 }
 
-TEST_F(DeviceStep, RepeatsBitForBit) {
+TEST_F(DeviceStep, IsDeterministic) {
     for (const char* precision : {"fp32", "bf16"}) {
         OnDevice once(options_with(precision), Device::cuda), again(options_with(precision), Device::cuda);
         once.start();
@@ -125,7 +125,7 @@ TEST_F(DeviceStep, RepeatsBitForBit) {
 }
 
 // A checkpoint that a GPU wrote is one that a CPU reads, and back.
-TEST_F(DeviceStep, WeightsMoveBetweenDevices) {
+TEST_F(DeviceStep, CheckpointsMoveBetweenDevices) {
     const TemporaryFolder folder;
     OnDevice gpu(options_with("fp32"), Device::cuda), cpu(options_with("fp32"), Device::cpu);
     gpu.start();
@@ -141,7 +141,7 @@ TEST_F(DeviceStep, WeightsMoveBetweenDevices) {
 }
 
 // Evaluation and samples: bits/dim of the CPU's, pixels that differ where a value lies on a bin's edge.
-TEST_F(DeviceStep, EvaluatesAndSamplesAsTheCpuDoes) {
+TEST_F(DeviceStep, EvaluatesAndSamplesLikeCpu) {
     OnDevice gpu(options_with("fp32"), Device::cuda), cpu(options_with("fp32"), Device::cpu);
     std::vector<double> bits[2];
     std::vector<std::uint8_t> pixels[2];
@@ -166,7 +166,7 @@ TEST_F(DeviceStep, EvaluatesAndSamplesAsTheCpuDoes) {
 
 #if defined(GLOW_WITH_CUDA)
 // A run on a GPU, planned on a machine that need not have one.
-TEST(DevicePlan, CountsWhatAGpuNeedsBesides) {
+TEST(DevicePlan, IncludesGpuOverhead) {
     TrainingOptions options = options_with("fp32");
     const Backend cpu = Backend::for_plans(Device::cpu, 2), gpu = Backend::for_plans(Device::cuda, 2);
     const MemoryBytes here = memory_plan(options, 6, cpu).bytes, there = memory_plan(options, 6, gpu).bytes;
@@ -191,7 +191,7 @@ TEST(DevicePlan, CountsWhatAGpuNeedsBesides) {
 
 // The published model at the batch of its publication fits any GPU that Glow runs on; depth costs parameters
 // only.
-TEST(DevicePlan, OfThePublishedModel) {
+TEST(DevicePlan, PublishedModel) {
     TrainingOptions options;
     options.batch = 512;
     options.precision = "bf16";

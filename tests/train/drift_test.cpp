@@ -141,7 +141,7 @@ struct Hard : Training {
 
 constexpr Kind kAll[] = {Kind::trained, Kind::ill_conditioned, Kind::large_scales};
 
-TEST(Drift, TheStateInDoubleHoldsWhereOneInFloatDoesNot) {
+TEST(Drift, DoubleStateSurvivesWhereFloatFails) {
     for (const Kind kind : kAll) {
         Hard model(kind, deep_options());
         const double in_double = model.round_trip_error([](double h) { return h; });
@@ -159,7 +159,7 @@ TEST(Drift, TheStateInDoubleHoldsWhereOneInFloatDoesNot) {
 }
 
 // Without anchors beyond the starts of levels, without a step redone.
-TEST(Drift, GradientsOfRebuiltStatesAreThoseOfStoredOnes) {
+TEST(Drift, ReconstructedGradientsMatchStored) {
     for (const Kind kind : kAll) {
         TrainingOptions options = deep_options();
         options.drift_tolerance = 1e30;
@@ -179,7 +179,7 @@ TEST(Drift, GradientsOfRebuiltStatesAreThoseOfStoredOnes) {
     }
 }
 
-TEST(Drift, RoundingBitsGiveStoresGradientsBitForBit) {
+TEST(Drift, RoundingBitsGiveStoreGradients) {
     for (const Kind kind : kAll)
         for (const char* precision : {"fp32", "bf16"}) {
             TrainingOptions options = deep_options();

@@ -34,7 +34,7 @@ Ended after_steps(const TrainingOptions& options, int steps) {
     return ended;
 }
 
-TEST(FusedUpdate, IsTheUnfusedStepBitForBit) {
+TEST(FusedUpdate, EqualsUnfusedBitForBit) {
     for (const char* optimizer : {"adamax", "adam"})
         for (const char* memory : {"reconstruct", "store"})
             for (const char* moments : {"fp32", "bf16"}) {
@@ -54,7 +54,7 @@ TEST(FusedUpdate, IsTheUnfusedStepBitForBit) {
             }
 }
 
-TEST(FusedUpdate, ConditionalModelsAndClassifiersTakePart) {
+TEST(FusedUpdate, SupportsConditionalModels) {
     TrainingOptions options = small_options();
     options.model.y_cond = true;
     options.model.n_classes = 3;
@@ -75,7 +75,7 @@ TEST(FusedUpdate, ConditionalModelsAndClassifiersTakePart) {
     EXPECT_TRUE(same_bits(ends[0], ends[1]));
 }
 
-TEST(FusedUpdate, GradientsTakeTheRoomOfOneLayerAtAnyDepth) {
+TEST(FusedUpdate, GradientMemoryIsOneLayerAtAnyDepth) {
     const auto gradient_bytes = [](index_t depth) {
         Training training(fused(small_options(16, 16, 3, 2, depth, 16)));
         training.trainer.initialize(training.init_images.batch());
@@ -91,7 +91,7 @@ TEST(FusedUpdate, GradientsTakeTheRoomOfOneLayerAtAnyDepth) {
     EXPECT_GT(at(whole.plan.bytes, Category::gradients), 8 * gradient_bytes(8));
 }
 
-TEST(FusedUpdate, ALossThatIsNotFiniteIsTroubleThatSaysWhere) {
+TEST(FusedUpdate, ReportsNonFiniteLoss) {
     Training training(fused(small_options()));
     training.random_start();
     const Tensor& logs = training.tensor("level0/split/logs");
@@ -111,7 +111,7 @@ TEST(FusedUpdate, ALossThatIsNotFiniteIsTroubleThatSaysWhere) {
     for (const float value : training.everything()) ASSERT_TRUE(std::isfinite(value));
 }
 
-TEST(FusedUpdate, AGradientThatIsNotFiniteIsTroubleFromItsPieceOn) {
+TEST(FusedUpdate, ReportsFirstNonFiniteGradientBlock) {
     Training training(fused(small_options()));
     training.random_start();
     const std::vector<float> before = training.copy(training.params());
@@ -135,7 +135,7 @@ TEST(FusedUpdate, AGradientThatIsNotFiniteIsTroubleFromItsPieceOn) {
     for (const float value : training.everything()) ASSERT_TRUE(std::isfinite(value));
 }
 
-TEST(FusedUpdate, DriftLosesTheStepAndMoreIsKeptFromThenOn) {
+TEST(FusedUpdate, DriftDiscardsStepAndSavesMore) {
     TrainingOptions options = fused(small_options());
     options.drift_tolerance = 1e-300;
     Training training(options);

@@ -67,7 +67,7 @@ TEST_P(Golden, BitsPerDim) {
     for (int n = 0; n < 4; ++n) EXPECT_NEAR(bits_y[n], expected_y[n], 1e-5);
 }
 
-TEST_P(Golden, EncodingGivesTheLatents) {
+TEST_P(Golden, EncodingMatchesLatents) {
     const Backend backend(Device::cpu, 2);
     LoadedModel model(golden(GetParam()), false, Precision::fp32, 4, backend);
     const index_t D = model.info().model.dimensions();
@@ -83,7 +83,7 @@ TEST_P(Golden, EncodingGivesTheLatents) {
     for (index_t i = 0; i < 4 * D; ++i) ASSERT_NEAR(flow.h[i], expected[i], 1e-5) << i;
 }
 
-TEST_P(Golden, DecodingTheLatentsGivesTheImages) {
+TEST_P(Golden, DecodingRestoresImages) {
     const Backend backend(Device::cpu, 2);
     LoadedModel model(golden(GetParam()), false, Precision::fp32, 4, backend);
     const int n_bits = model.info().model.n_bits;

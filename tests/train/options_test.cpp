@@ -10,7 +10,7 @@
 namespace glow {
 namespace {
 
-TEST(Intervals, AreStepsOrMinutes) {
+TEST(Intervals, ParseStepsOrMinutes) {
     EXPECT_EQ(parse_interval("100"), (Interval{100, false}));
     EXPECT_EQ(parse_interval("2.5m"), (Interval{2.5, true}));
     EXPECT_EQ(parse_interval("0"), (Interval{0, false}));
@@ -24,7 +24,7 @@ TEST(Intervals, AreStepsOrMinutes) {
         EXPECT_EQ(parse_interval(to_string(interval)), interval);
 }
 
-TEST(Options, ValuesOutOfRangeAreRefusedByName) {
+TEST(Options, RejectsValuesOutOfRangeByName) {
     const double nan = std::numeric_limits<double>::quiet_NaN(),
                  inf = std::numeric_limits<double>::infinity();
     const auto refused = [](const std::string& name, const auto& change) {
@@ -95,7 +95,7 @@ TEST(Options, JsonHoldsTheModelAndEveryOption) {
     EXPECT_EQ(json["training"].size(), count);
 }
 
-TEST(Options, ABadConfigIsRefusedByKey) {
+TEST(Options, RejectsBadConfigByKey) {
     const nlohmann::ordered_json good = to_json(small_options().model);
     for (const auto& [key, value] : good.items()) {
         nlohmann::ordered_json bad = good;

@@ -9,7 +9,7 @@
 namespace glow {
 namespace {
 
-TEST(Presets, AllCanBeRun) {
+TEST(Presets, AllAreValid) {
     std::set<std::string> texts;
     for (const Preset& preset : presets()) {
         TrainingOptions options = preset_options(preset.name);
@@ -26,13 +26,13 @@ TEST(Presets, AllCanBeRun) {
     EXPECT_EQ(texts.size(), presets().size());  // no two are the same
 }
 
-TEST(Presets, AnotherNameIsRefusedWithTheList) {
+TEST(Presets, UnknownNameListsPresets) {
     expect_throw<InputError>([] { preset_options("cifar100"); },
                              {"cifar100", "cifar10-conditional", "quick"});
     EXPECT_THROW(preset_options(""), InputError);
 }
 
-TEST(Presets, TakeThePublishedSteps) {
+TEST(Presets, MatchPublishedSteps) {
     const auto schedule = [](const char* name) {
         TrainingOptions options = preset_options(name);
         return std::pair{options, make_schedule(options, 1000000)};

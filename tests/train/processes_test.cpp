@@ -61,7 +61,7 @@ TrainingOptions options_of(index_t batch) {
 }
 
 // More images than processes, and fewer.
-TEST(TrainerOnProcesses, StatisticsAndGradientsAreThoseOfOne) {
+TEST(DistributedTrainer, MatchSingleProcess) {
     for (const index_t batch : {7, 2}) {
         Pair pair(options_of(batch));
         EXPECT_LT(relative_l2(pair.initialized_shared, pair.initialized_alone), 1e-6);  // a float's rounding
@@ -82,7 +82,7 @@ TEST(TrainerOnProcesses, StatisticsAndGradientsAreThoseOfOne) {
 }
 
 // Sums piece by piece beside backward, then the same updates; also where a process has no image.
-TEST(TrainerOnProcesses, FusedUpdatesAreTheUnfusedOnesBitForBit) {
+TEST(DistributedTrainer, FusedUpdatesAreBitEqual) {
     for (const index_t batch : {7, 2})
         for (const char* moments : {"fp32", "bf16"}) {
             TrainingOptions options = options_of(batch);
@@ -112,7 +112,7 @@ TEST(TrainerOnProcesses, FusedUpdatesAreTheUnfusedOnesBitForBit) {
         }
 }
 
-TEST(TrainerOnProcesses, ThePlanCountsCommunicationAndHoldsForAll) {
+TEST(DistributedTrainer, PlanIncludesCommunication) {
     for (const bool fused : {false, true}) {
         TrainingOptions options = options_of(7);
         options.fused_update = fused;
@@ -129,7 +129,7 @@ TEST(TrainerOnProcesses, ThePlanCountsCommunicationAndHoldsForAll) {
     }
 }
 
-TEST(TrainerOnProcesses, AllLoseAStepThatDriftedOnOne) {
+TEST(DistributedTrainer, DriftOnOneRankDiscardsStepOnAll) {
     TrainingOptions options = options_of(7);
     options.fused_update = true;
     options.drift_tolerance = 1e-300;
@@ -139,7 +139,7 @@ TEST(TrainerOnProcesses, AllLoseAStepThatDriftedOnOne) {
     EXPECT_EQ(g_processes->all_reduce_sum(1), g_processes->size());
 }
 
-TEST(TrainerOnProcesses, AllRedoAStepThatDriftedOnOne) {
+TEST(DistributedTrainer, DriftOnOneRankRetriesStepOnAll) {
     TrainingOptions options = options_of(7);
     options.drift_tolerance = 1e-300;
     Pair pair(options);
@@ -147,7 +147,7 @@ TEST(TrainerOnProcesses, AllRedoAStepThatDriftedOnOne) {
     EXPECT_EQ(g_processes->all_reduce_sum(1), g_processes->size());  // and nobody is left behind in it
 }
 
-TEST(TrainerOnProcesses, AllTellTheSameOfALossThatIsNotFinite) {
+TEST(DistributedTrainer, RanksAgreeOnNonFiniteLoss) {
     Pair pair(options_of(7));
     const Tensor& logs = pair.alone.tensor("level0/split/logs");
     pair.shared.trainer.weights().params[logs.offset] = 300;  // exp(900) overflows
@@ -162,7 +162,7 @@ TEST(TrainerOnProcesses, AllTellTheSameOfALossThatIsNotFinite) {
     EXPECT_EQ(broadcast_text(*g_processes, message), message);
 }
 
-TEST(TrainerOnProcesses, ADifferentBitIsNamed) {
+TEST(DistributedTrainer, NamesRankThatDiffers) {
     if (g_processes->size() == 1) GTEST_SKIP() << "one process is equal to itself";
     Pair pair(options_of(7));
     const int last = g_processes->size() - 1;
@@ -187,7 +187,7 @@ TEST(TrainerOnProcesses, ADifferentBitIsNamed) {
 }
 
 // A whole run with a fault that every process has, put in once.
-TEST(TrainerOnProcesses, AllGoBackTogether) {
+TEST(DistributedTrainer, AllRanksRollBack) {
     const TemporaryFolder own;
     const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
     if (g_processes->is_root()) {

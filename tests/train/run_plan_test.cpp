@@ -6,7 +6,7 @@
 namespace glow {
 namespace {
 
-TEST(DataAccess, AutoKeepsImagesInMemoryWhereDiskIsSlowAndMemorySuffices) {
+TEST(DataAccess, AutoLoadsSlowFilesThatFitInMemory) {
     constexpr std::size_t kMachine = 1000;
     ChunkInfo slow, fast;
     slow.rows_unpacked = 6000;

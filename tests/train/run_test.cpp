@@ -17,8 +17,8 @@ namespace {
 
 using nlohmann::json;
 
-struct Runs : testing::Test {
-    Runs() {
+struct Recovery : testing::Test {
+    Recovery() {
         DatasetInfo info;
         info.H = info.W = 8;
         info.C = 3;
@@ -105,7 +105,7 @@ struct Runs : testing::Test {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-TEST_F(Runs, AFaultIsNamedReportedAndLeftBehind) {
+TEST_F(Recovery, RecoversFromFault) {
     make_good(12);
     const std::string name = "level0/step1/coupling/conv1/weight";
     RunRequest faulty = request("run", 12);
@@ -133,7 +133,7 @@ TEST_F(Runs, AFaultIsNamedReportedAndLeftBehind) {
     EXPECT_EQ(told["images"]["first"], 48);
 }
 
-TEST_F(Runs, EveryKindOfFaultIsNamed) {
+TEST_F(Recovery, NamesEveryKindOfFault) {
     make_good(20);
     struct Case {
         const char* kind;
@@ -186,7 +186,7 @@ TEST_F(Runs, EveryKindOfFaultIsNamed) {
     }
 }
 
-TEST_F(Runs, AGradientThatOverflowsIsNamed) {
+TEST_F(Recovery, NamesOverflowingGradient) {
     make_good(6);
     RunRequest faulty = request("run", 6);
     faulty.options.loss_jump = faulty.options.condition_jump = 0;
@@ -204,7 +204,7 @@ TEST_F(Runs, AGradientThatOverflowsIsNamed) {
     EXPECT_EQ(told["statistics"]["nan"], 1);
 }
 
-TEST_F(Runs, BeforeTheFirstCheckpointItBeginsAgain) {
+TEST_F(Recovery, RestartsBeforeFirstCheckpoint) {
     make_good(5);
     RunRequest faulty = request("run", 5);
     faulty.before_step = once(2, poison("level0/split/bias", kNaN));
@@ -230,7 +230,7 @@ TEST_F(Runs, BeforeTheFirstCheckpointItBeginsAgain) {
     }
 }
 
-TEST_F(Runs, TheLearningRateIsLoweredAndStaysSoWhenResumed) {
+TEST_F(Recovery, LoweredLearningRateSurvivesResume) {
     const auto with_fault = [&](const std::string& out, index_t steps) {
         RunRequest faulty = request(out, steps);
         faulty.options.rollback_lr = 0.5;
@@ -256,7 +256,7 @@ TEST_F(Runs, TheLearningRateIsLoweredAndStaysSoWhenResumed) {
     EXPECT_EQ(run_training(rest).lr_scale, 1);
 }
 
-TEST_F(Runs, GivesUpAfterSoManyTriesEachFromFurtherBack) {
+TEST_F(Recovery, GivesUpAfterRollingBackFurtherEachTime) {
     RunRequest faulty = request("run", 12);
     faulty.options.keep = 3;
     faulty.options.rollbacks = 4;
@@ -291,7 +291,7 @@ TEST_F(Runs, GivesUpAfterSoManyTriesEachFromFurtherBack) {
     expect_throw<Error>([&] { run_training(faulty); }, {"step 9", "given up", "--lr"});
 }
 
-TEST_F(Runs, TriesAreCountedAnewAfterAnEpoch) {
+TEST_F(Recovery, RetryCountResetsAfterEpoch) {
     RunRequest faulty = request("run", 24);
     faulty.options.rollbacks = 1;
     auto first = once(3, poison("level0/split/bias", kNaN)),
@@ -307,7 +307,7 @@ TEST_F(Runs, TriesAreCountedAnewAfterAnEpoch) {
     expect_throw<Error>([&] { run_training(faulty); }, {"step 8", "given up after 1"});
 }
 
-TEST_F(Runs, AveragesThatAreNotFiniteAreFoundBeforeTheyAreSaved) {
+TEST_F(Recovery, NonFiniteAveragesAreNotSaved) {
     make_good(6);
     RunRequest faulty = request("run", 6);
     faulty.before_step = once(
@@ -317,7 +317,7 @@ TEST_F(Runs, AveragesThatAreNotFiniteAreFoundBeforeTheyAreSaved) {
     EXPECT_NE(warnings[0].find("/ema/level0/split/bias is not finite"), std::string::npos) << warnings[0];
 }
 
-TEST_F(Runs, ADamagedCheckpointIsNotGoneBackTo) {
+TEST_F(Recovery, RollbackSkipsDamagedCheckpoint) {
     make_good(10);
     RunRequest faulty = request("run", 10);
     faulty.before_step = once(7, [this](Trainer& trainer) {
@@ -329,7 +329,7 @@ TEST_F(Runs, ADamagedCheckpointIsNotGoneBackTo) {
     EXPECT_EQ(report("run/trouble/step-00000007-1.json")["action"]["to_step"], 4);
 }
 
-TEST_F(Runs, ALearningRateOf1000IsGivenUpWithAReason) {
+TEST_F(Recovery, GivesUpWithHugeLearningRate) {
     for (const double lr : {1e3, 1e6}) {
         RunRequest wild = request("run" + std::to_string(static_cast<int>(lr)), 200);
         wild.options.lr = lr;
@@ -353,7 +353,7 @@ TEST_F(Runs, ALearningRateOf1000IsGivenUpWithAReason) {
 
 // ---- What counts as a jump -------------------------------------------------------------------------------
 
-TEST(TrainingHistoryTest, FollowsMeanAndVarianceOfTheLastSteps) {
+TEST(TrainingHistoryTest, TracksMeanAndVariance) {
     TrainingHistory course;
     test::Random random(3);
     std::vector<double> losses;
@@ -370,7 +370,7 @@ TEST(TrainingHistoryTest, FollowsMeanAndVarianceOfTheLastSteps) {
     EXPECT_TRUE(std::isinf(limits_of(course, options).condition));
 }
 
-TEST(TrainingHistoryTest, AnOrdinaryRunNeverJumps) {
+TEST(TrainingHistoryTest, OrdinaryRunNeverJumps) {
     // Falling losses with noise, and a few outliers: a million steps without a false alarm.
     TrainingHistory course;
     test::Random random(4);
@@ -397,7 +397,7 @@ TEST(TrainingHistoryTest, EarlyLossesMayJumpFurther) {
     }
 }
 
-TEST(TrainingHistoryTest, IsTheSameThroughJson) {
+TEST(TrainingHistoryTest, RoundTripsThroughJson) {
     TrainingHistory course;
     course.lr_scale = 0.1;
     course.rollbacks = 3;

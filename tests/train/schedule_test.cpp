@@ -7,7 +7,7 @@
 namespace glow {
 namespace {
 
-TEST(Schedule, StepsOfAnEpochAreRoundedUp) {
+TEST(Schedule, RoundsStepsPerEpochUp) {
     TrainingOptions o = small_options();
     o.batch = 64;
     EXPECT_EQ(make_schedule(o, 50000).steps_per_epoch, 782);  // 781.25
@@ -33,7 +33,7 @@ TEST(Schedule, DecaysDefaultToOneEpoch) {
     EXPECT_EQ(make_schedule(o, 50000).ema_decay, 0.5);
 }
 
-TEST(Schedule, ImagesOfTheInitialization) {
+TEST(Schedule, InitializationImages) {
     TrainingOptions o;  // 32x32x3
     o.batch = 64;
     EXPECT_EQ(make_schedule(o, 50000).init_images, 256);
@@ -47,7 +47,7 @@ TEST(Schedule, ImagesOfTheInitialization) {
     EXPECT_EQ(make_schedule(o, 3).init_images, 3);
 }
 
-TEST(Schedule, WarmUpIsLinearInImagesSeen) {
+TEST(Schedule, WarmUpIsLinearInImages) {
     TrainingOptions o = small_options();
     o.batch = 10;
     o.lr = 2e-3;
@@ -84,7 +84,7 @@ TEST(Schedule, BiasCorrectionAndAverageAtEveryStep) {
     EXPECT_TRUE(optimizer_at(o, s, 1).adam);
 }
 
-TEST(Schedule, OneStepAnEpochKeepsEverythingFinite) {
+TEST(Schedule, OneStepPerEpochStaysFinite) {
     TrainingOptions o = small_options();
     o.batch = 100;
     const Schedule s = make_schedule(o, 10);
@@ -151,7 +151,7 @@ void follow_scalar_model(const std::string& optimizer, double sabotage, bool& fo
     }
 }
 
-TEST(OptimizerSteps, FollowTheScalarModel) {
+TEST(OptimizerSteps, MatchScalarModel) {
     for (const std::string optimizer : {"adamax", "adam"}) {
         bool followed = false;
         follow_scalar_model(optimizer, 1.0, followed);

@@ -14,7 +14,7 @@ OptimizerStep update_of(double lr_t) {
 
 // ---- Memory ----------------------------------------------------------------------------------------------
 
-TEST(TrainerMemory, ThePlanIsThePeakToTheByte) {
+TEST(TrainerMemory, PlanEqualsPeak) {
     for (const char* memory : {"reconstruct", "checkpoint", "store"})
         for (const index_t micro_batch : {0, 3})
             for (const index_t init_batch : {1, 9})
@@ -55,7 +55,7 @@ TEST(TrainerMemory, ActivationsDoNotGrowWithDepth) {
     EXPECT_GT(activations(32, "store"), 4 * activations(4, "store"));
 }
 
-TEST(TrainerMemory, TheFallbackIsWhatARescuedStepTakes) {
+TEST(TrainerMemory, FallbackPlanMatchesRetriedStep) {
     TrainingOptions options = small_options();
     options.drift_tolerance = 1e-300;
     Training training(options);
@@ -84,7 +84,7 @@ TEST(TrainerGradient, StoreAndCheckpointAreBitEqual) {
     EXPECT_LT(results[2].drift, 1e-7);
 }
 
-TEST(TrainerGradient, MicroBatchesAddUpToTheBatch) {
+TEST(TrainerGradient, MicroBatchesSumToBatch) {
     TrainingOptions options = small_options();
     options.batch = 8;
     StepResult whole, parts;
@@ -101,7 +101,7 @@ TEST(TrainerGradient, MicroBatchesAddUpToTheBatch) {
     }
 }
 
-TEST(TrainerGradient, IsTheDerivativeOfTheLoss) {
+TEST(TrainerGradient, IsDerivativeOfLoss) {
     Training training(small_options());
     training.random_start();
     const std::vector<float> g = training.gradient(), start = training.copy(training.params());
@@ -120,7 +120,7 @@ TEST(TrainerGradient, IsTheDerivativeOfTheLoss) {
     EXPECT_NEAR(slope, std::sqrt(squares), 2e-3 * std::sqrt(squares));
 }
 
-TEST(TrainerGradient, TheNormIsThatOfTheGradient) {
+TEST(TrainerGradient, NormMatchesGradient) {
     Training training(small_options());
     StepResult result;
     const std::vector<float> g = training.random_start().gradient(&result);
@@ -129,7 +129,7 @@ TEST(TrainerGradient, TheNormIsThatOfTheGradient) {
     EXPECT_NEAR(result.grad_norm, std::sqrt(squares), 1e-12 * result.grad_norm);
 }
 
-TEST(TrainerGradient, ThreadsChangeNothingButRounding) {
+TEST(TrainerGradient, ThreadsChangeOnlyRounding) {
     TrainingOptions options = small_options();
     Training one(options, 1), three(options, 3), again(options, 3);
     const std::vector<float> a = one.random_start().gradient(), b = three.random_start().gradient();
@@ -139,7 +139,7 @@ TEST(TrainerGradient, ThreadsChangeNothingButRounding) {
 
 // ---- The whole step --------------------------------------------------------------------------------------
 
-TEST(TrainerStep, SameSeedSameBits) {
+TEST(TrainerStep, IsDeterministic) {
     const TrainingOptions options = small_options();
     std::vector<std::vector<float>> ends;
     for (int run = 0; run < 2; ++run) {
@@ -175,7 +175,7 @@ TEST(TrainerStep, EvaluatingBetweenStepsChangesNothing) {
     EXPECT_TRUE(same_bits(ends[0], ends[1]));
 }
 
-TEST(TrainerStep, ClippingScalesTheGradientDownAndNeverUp) {
+TEST(TrainerStep, ClippingOnlyScalesDown) {
     TrainingOptions options = small_options();
     StepResult result;
     Training training(options);
@@ -192,7 +192,7 @@ TEST(TrainerStep, ClippingScalesTheGradientDownAndNeverUp) {
     }
 }
 
-TEST(TrainerStep, LowersTheLossOfARepeatedBatch) {
+TEST(TrainerStep, LowersLossOnRepeatedBatch) {
     Training training(small_options());
     training.trainer.initialize(training.init_images.batch());
     double first = 0, last = 0;
@@ -203,7 +203,7 @@ TEST(TrainerStep, LowersTheLossOfARepeatedBatch) {
     EXPECT_LT(last, first - 0.1);
 }
 
-TEST(TrainerStep, EvaluationUsesTheWeightsAskedFor) {
+TEST(TrainerStep, EvaluationUsesRequestedWeights) {
     Training training(small_options());
     Trainer& trainer = training.trainer;
     training.random_start();
@@ -222,7 +222,7 @@ TEST(TrainerStep, EvaluationUsesTheWeightsAskedFor) {
     EXPECT_GT(std::abs(mean_of(ema.data(), 4).value - step.bits_per_dim), 1e-3);
 }
 
-TEST(TrainerInitialization, NormalizesTheFirstActnorm) {
+TEST(TrainerInitialization, NormalizesFirstActnorm) {
     TrainingOptions options = small_options();
     options.dequant = "center";
     Training training(options);
@@ -264,7 +264,7 @@ void make_ill_conditioned(Training& training, index_t first, double factor) {
     training.trainer.restart();
 }
 
-TEST(TrainerDrift, AnImpossibleToleranceIsAnErrorThatSaysSo) {
+TEST(TrainerDrift, ImpossibleToleranceIsError) {
     TrainingOptions options = small_options();
     options.drift_tolerance = 1e-300;
     for (const char* memory : {"reconstruct", "checkpoint", "store"}) {
@@ -278,7 +278,7 @@ TEST(TrainerDrift, AnImpossibleToleranceIsAnErrorThatSaysSo) {
     }
 }
 
-TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
+TEST(TrainerDrift, RedoesStepWithAllStatesSaved) {
     TrainingOptions options = small_options(8, 8, 3, 1, 8, 8);
     Training training(options);
     training.random_start();
@@ -308,7 +308,7 @@ TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
 }
 
 // As on a GPU, where memory that is never touched is taken all the same.
-TEST(TrainerDrift, ARescueTakesItsMemoryWhenItIsNeeded) {
+TEST(TrainerDrift, FallbackAllocatesMemoryOnDemand) {
     TrainingOptions options = small_options(8, 8, 3, 1, 8, 8);
     Training exact(options);
     exact.random_start();
@@ -334,7 +334,7 @@ TEST(TrainerDrift, ARescueTakesItsMemoryWhenItIsNeeded) {
     EXPECT_EQ(at(memory.peak(), Category::stored), plan.fallback_stored);
 }
 
-TEST(TrainerDrift, AnchorsEverySixteenStepsComeFirst) {
+TEST(TrainerDrift, FirstFallbackIsAnchorsEverySixteenSteps) {
     const TrainingOptions options = small_options(4, 4, 3, 1, 24, 8);
     Training training(options);
     training.random_start(3, 0.005);
@@ -347,7 +347,7 @@ TEST(TrainerDrift, AnchorsEverySixteenStepsComeFirst) {
 
 // ---- Failures --------------------------------------------------------------------------------------------
 
-TEST(TrainerFailure, ANaNIsAnErrorThatNamesItsLayerAndChangesNothing) {
+TEST(TrainerFailure, NaNNamesLayerAndKeepsWeights) {
     Training training(small_options());
     training.random_start();
     const std::vector<float> good = training.copy(training.params());
@@ -368,7 +368,7 @@ TEST(TrainerFailure, ANaNIsAnErrorThatNamesItsLayerAndChangesNothing) {
     }
 }
 
-TEST(TrainerFailure, ASingularMixingIsAnErrorThatNamesItsLayer) {
+TEST(TrainerFailure, SingularMixingNamesLayer) {
     Training training(small_options());
     training.random_start();
     const Tensor& W = training.tensor("level1/step1/invconv/weight");
@@ -380,7 +380,7 @@ TEST(TrainerFailure, ASingularMixingIsAnErrorThatNamesItsLayer) {
     EXPECT_TRUE(same_bits(training.everything(), before));
 }
 
-TEST(TrainerFailure, AHugeLearningRateEndsInAnErrorThatNamesALayer) {
+TEST(TrainerFailure, HugeLearningRateNamesLayer) {
     for (const double lr : {1e3, 1e6, 1e30}) {
         Training training(small_options());
         training.trainer.initialize(training.init_images.batch());
@@ -403,7 +403,7 @@ TEST(TrainerFailure, AHugeLearningRateEndsInAnErrorThatNamesALayer) {
     }
 }
 
-TEST(TrainerFailure, AStrangeImageIsNoTroubleButStrangeWeightsAre) {
+TEST(TrainerFailure, UnusualImagesAreFineUnusualWeightsAreNot) {
     for (const index_t micro_batch : {0, 3}) {
         TrainingOptions options = small_options();
         options.batch = 5;
@@ -432,7 +432,7 @@ TEST(TrainerFailure, AStrangeImageIsNoTroubleButStrangeWeightsAre) {
     }
 }
 
-TEST(TrainerFailure, UnusableWeightsAreFoundBeforeTheyAreSaved) {
+TEST(TrainerFailure, UnusableWeightsAreNotSaved) {
     Training training(small_options());
     training.random_start();
     EXPECT_NO_THROW(training.trainer.check_usable());
@@ -454,7 +454,7 @@ TEST(TrainerFailure, UnusableWeightsAreFoundBeforeTheyAreSaved) {
     expect_throw<Error>([&] { training.trainer.check_usable(); }, {"level0/step1", "singular"});
 }
 
-TEST(TrainerFailure, WhatThisMachineLacksIsBadInput) {
+TEST(TrainerFailure, MissingHardwareIsBadInput) {
     TrainingOptions options = small_options();
     options.precision = "tf32";
     expect_throw<InputError>([&] { Training training(options); }, {"tf32"});

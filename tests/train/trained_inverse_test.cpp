@@ -51,7 +51,7 @@ void expect_inverse_after(index_t steps, const TrainingOptions& options,
     expect_inverse<float>(model, 1e-12, 1e-5, 1e-12);
 }
 
-TEST(TrainedInverse, UndoesForward) {
+TEST(TrainedInverse, ReconstructsInput) {
     const TrainingOptions options = deep_options(16, 8);
     const index_t n = 64, D = options.model.dimensions();
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(n * D));
@@ -61,7 +61,7 @@ TEST(TrainedInverse, UndoesForward) {
 }
 
 // By hand (`ctest -L slow`): minutes.
-TEST(SlowTrainedInverse, UndoesForwardOnCifar10) {
+TEST(SlowTrainedInverse, ReconstructsCifar10) {
     const std::filesystem::path data = test_data_folder() / "cifar10";
     if (!std::filesystem::exists(data))
         GTEST_SKIP() << "no real images at " << data << " (set GLOW_TEST_DATA)";

@@ -13,7 +13,7 @@
 namespace glow {
 namespace {
 
-TEST(Engines, AreNamedOnePerLevel) {
+TEST(Engines, ListOneNamePerLevel) {
     const std::vector<Engine> engines = {Engine::products, Engine::library};
     EXPECT_EQ(to_string(engines), "products,cudnn");
     EXPECT_EQ(parse_engines("products,cudnn", 2), engines);
@@ -56,7 +56,7 @@ Backend with(Arguments... arguments) {
     return backend;
 }
 
-TEST(MeasuredEngines, AreTheFasterOnes) {
+TEST(MeasuredEngines, AreFaster) {
     std::vector<std::string> said;
     const auto measured = [&](const Backend& backend) {
         said.clear();
@@ -72,7 +72,7 @@ TEST(MeasuredEngines, AreTheFasterOnes) {
 }
 
 // The library is asked for what a step of the run asks it for.
-TEST(MeasuredEngines, AreAskedForTheStepsOwnConvolutions) {
+TEST(MeasuredEngines, MeasureConvolutionsOfStep) {
     const Backend backend = with<Stopwatch>(false);
     TrainingOptions options = wide_outputs();
     options.batch = 6;
@@ -102,7 +102,7 @@ Asked engines_with(const TrainingOptions& options, bool resuming, const std::str
     return result;
 }
 
-TEST(EnginesOfARun, AreItsOwnThenTheCheckpointsThenTheRule) {
+TEST(EngineSelection, PrecedenceIsRunCheckpointRule) {
     const Backend library = with<DirectConv>(), none(Device::cpu, 1);
     TrainingOptions options = wide_outputs();
     EXPECT_EQ(engines_with(options, false, "", none).engines, "");
@@ -117,7 +117,7 @@ TEST(EnginesOfARun, AreItsOwnThenTheCheckpointsThenTheRule) {
     EXPECT_NE(moved.said.find("matrix products instead"), std::string::npos) << moved.said;
 }
 
-TEST(EnginesOfARun, OnTheCpuThereIsNothingToTune) {
+TEST(EngineSelection, CpuHasNothingToTune) {
     const Backend none(Device::cpu, 1);
     TrainingOptions options = wide_outputs();
     options.tune = true;
@@ -128,7 +128,7 @@ TEST(EnginesOfARun, OnTheCpuThereIsNothingToTune) {
 
 // A step by the library is a step by matrix products, to the rounding of float sums; what is stored is what
 // is computed again, bit for bit.
-TEST(Engines, AStepByTheLibraryIsTheSameStep) {
+TEST(Engines, LibraryStepIsEquivalent) {
     TrainingOptions options = wide_outputs();
     Training products(options);
     const std::vector<float> expected = products.random_start().gradient();

@@ -10,7 +10,7 @@
 namespace glow {
 namespace {
 
-TEST(FileLock, NamesItsHolderAndIsFreeAfterwards) {
+TEST(FileLock, NamesHolderUntilReleased) {
     const TemporaryFolder folder;
     {
         const FileLock held(folder / "lock", "the run", "choose another");
@@ -23,7 +23,7 @@ TEST(FileLock, NamesItsHolderAndIsFreeAfterwards) {
     const FileLock again(folder / "lock", "the run", "choose another");
 }
 
-TEST(FileLock, AKilledHolderIsNone) {
+TEST(FileLock, KilledHolderReleasesLock) {
     const TemporaryFolder folder;
     const pid_t child = fork();
     if (child == 0) {
@@ -36,7 +36,7 @@ TEST(FileLock, AKilledHolderIsNone) {
     EXPECT_TRUE(folder.names().empty());
 }
 
-TEST(FileLock, NoticesThatTheFileWasReplaced) {
+TEST(FileLock, DetectsReplacedFile) {
     const TemporaryFolder folder;
     const FileLock lock(folder / "lock", "the run", "choose another");
     EXPECT_TRUE(lock.is_current());
@@ -47,7 +47,7 @@ TEST(FileLock, NoticesThatTheFileWasReplaced) {
     EXPECT_TRUE(other.is_current());
 }
 
-TEST(FileLock, LeavesAForeignFileAsItIs) {
+TEST(FileLock, KeepsForeignFile) {
     const TemporaryFolder folder;
     write_bytes(folder / "lock", "shopping list\n");
     { const FileLock lock(folder / "lock", "the run", "choose another"); }

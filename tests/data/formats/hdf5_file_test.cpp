@@ -77,14 +77,14 @@ void expect_round_trip(const std::vector<T>& values) {
     EXPECT_EQ(rows, std::vector<T>(values.begin() + 1, values.begin() + 3));
 }
 
-TEST(Hdf5File, ReadsWhatItWrote) {
+TEST(Hdf5File, RoundTrips) {
     expect_round_trip<std::uint8_t>({0, 1, 128, 255});
     expect_round_trip<std::int32_t>({std::numeric_limits<std::int32_t>::min(), -1, 0, 2147483647});
     expect_round_trip<float>({-0.0f, 1e-45f, 3.4e38f, std::numeric_limits<float>::infinity()});
     expect_round_trip<double>({0.1, 5e-324, -1.7e308, 3});
 }
 
-TEST(Hdf5File, ManyRowsInManyAppendsAreInOrder) {
+TEST(Hdf5File, AppendsKeepRowOrder) {
     const TemporaryFolder folder;
     Hdf5File file = Hdf5File::create(folder / "a.h5");
     file.create_growing<std::int32_t>("/a", {3});
@@ -98,7 +98,7 @@ TEST(Hdf5File, ManyRowsInManyAppendsAreInOrder) {
     EXPECT_EQ(Hdf5File::open(folder / "a.h5").read<std::int32_t>("/a", {17354, 3}), all);
 }
 
-TEST(Hdf5File, RowsInAnyOrderWithRunsAndGapsAreRead) {
+TEST(Hdf5File, ReadsRowsInAnyOrder) {
     const TemporaryFolder folder;
     Hdf5File file = Hdf5File::create(folder / "a.h5");
     file.create_growing<std::uint8_t>("/a", {2});
@@ -121,7 +121,7 @@ TEST(Hdf5File, RowsInAnyOrderWithRunsAndGapsAreRead) {
                              {"0..99", "found 100"});
 }
 
-TEST(Hdf5File, ScalarsAndEmptyArraysAreArrays) {
+TEST(Hdf5File, SupportsScalarsAndEmptyArrays) {
     const TemporaryFolder folder;
     const double value = 2.5;
     Hdf5File file = Hdf5File::create(folder / "a.h5");
@@ -135,7 +135,7 @@ TEST(Hdf5File, ScalarsAndEmptyArraysAreArrays) {
     EXPECT_TRUE(read.read<double>("/empty", {0, 4}).empty());
 }
 
-TEST(Hdf5File, AttributesOfAllKindsAreRead) {
+TEST(Hdf5File, ReadsAllAttributeTypes) {
     const TemporaryFolder folder;
     Hdf5File file = Hdf5File::create(folder / "a.h5");
     file.create_group("/g");
@@ -155,7 +155,7 @@ TEST(Hdf5File, AttributesOfAllKindsAreRead) {
     EXPECT_FALSE(read.has_attribute("/g", "text"));
 }
 
-TEST(Hdf5File, AttributesOfOtherProgramsAreRead) {
+TEST(Hdf5File, ReadsForeignAttributes) {
     const TemporaryFolder folder;
     {
         const RawFile raw(folder / "a.h5");
@@ -197,7 +197,7 @@ TEST(Hdf5File, AttributesOfOtherProgramsAreRead) {
     expect_throw<InputError>([&] { file.string_attribute("/", "none"); }, {"a.h5", "none", "missing"});
 }
 
-TEST(Hdf5File, ListsAllArraysSorted) {
+TEST(Hdf5File, ListsArraysSorted) {
     const TemporaryFolder folder;
     const float value = 1;
     Hdf5File file = Hdf5File::create(folder / "a.h5");
@@ -217,7 +217,7 @@ TEST(Hdf5File, ListsAllArraysSorted) {
     expect_throw<InputError>([&] { read.arrays("/other"); }, {"expected a group"});
 }
 
-TEST(Hdf5File, TheSameContentGivesTheSameBytes) {
+TEST(Hdf5File, SameContentGivesSameBytes) {
     const TemporaryFolder folder;
     for (const char* name : {"a.h5", "b.h5"}) {
         Hdf5File file = Hdf5File::create(folder / name);
@@ -229,7 +229,7 @@ TEST(Hdf5File, TheSameContentGivesTheSameBytes) {
     EXPECT_EQ(read_bytes(folder / "a.h5"), read_bytes(folder / "b.h5"));
 }
 
-TEST(Hdf5File, BigEndianAndCompressedArraysAreRead) {
+TEST(Hdf5File, ReadsBigEndianAndCompressedArrays) {
     const TemporaryFolder folder;
     const std::vector<float> values(100000, 1.5f);
     {
@@ -255,7 +255,7 @@ TEST(Hdf5File, BigEndianAndCompressedArraysAreRead) {
     EXPECT_EQ(file.read<float>("/big", {100000}), values);
 }
 
-TEST(Hdf5File, SaysHowMuchIsUnpackedToReadARow) {
+TEST(Hdf5File, ReportsBytesUnpackedPerRow) {
     const TemporaryFolder folder;
     {
         const std::vector<std::uint8_t> values(60 * 8 * 8 * 3, 1);
@@ -288,7 +288,7 @@ TEST(Hdf5File, SaysHowMuchIsUnpackedToReadARow) {
     EXPECT_FALSE(file.chunks("/plain_odd").packed);
 }
 
-TEST(Hdf5File, RefusesWhatIsNoHdf5File) {
+TEST(Hdf5File, RejectsNonHdf5Files) {
     const TemporaryFolder folder;
     const auto open = [](const std::filesystem::path& path) { return [path] { Hdf5File::open(path); }; };
     write_bytes(folder / "text", "hello");
@@ -321,7 +321,7 @@ void read_all(const std::filesystem::path& path) {
     for (const std::string& name : names) file.read<float>(name, {8});
 }
 
-TEST(Hdf5File, RefusesTruncatedFiles) {
+TEST(Hdf5File, RejectsTruncatedFiles) {
     const TemporaryFolder folder;
     const std::string bytes = small_file(folder);
     EXPECT_NO_THROW(read_all(folder / "small.h5"));
@@ -355,7 +355,7 @@ TEST(Hdf5File, SurvivesRandomDamage) {
     EXPECT_GT(refused, 5);  // the damage does reach the directory
 }
 
-TEST(Hdf5File, RefusesOtherTypesAndShapes) {
+TEST(Hdf5File, RejectsOtherTypesAndShapes) {
     const TemporaryFolder folder;
     {
         const RawFile raw(folder / "a.h5");
@@ -399,7 +399,7 @@ TEST(Hdf5File, RefusesOtherTypesAndShapes) {
     expect_throw<InputError>([&] { file.read_rows<float>("/float32", -1, 2, rows); }, {"[4, 2]"});
 }
 
-TEST(Hdf5File, RefusesMoreElementsThanTheFileHolds) {
+TEST(Hdf5File, RejectsMoreElementsThanFileHolds) {
     const TemporaryFolder folder;
     const hid_t create = chunked({1024, 1024});
     const hid_t gzip = chunked({1024, 1024}), sparse = chunked({10, 10}), sparse_gzip = chunked({10, 10}),
@@ -438,7 +438,7 @@ TEST(Hdf5File, RefusesMoreElementsThanTheFileHolds) {
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 
-TEST(Hdf5File, RefusesToReadOutsideTheFile) {
+TEST(Hdf5File, RejectsExternalData) {
     const TemporaryFolder folder;
     write_bytes(folder / "secret", std::string(100, 'x'));
     {
@@ -475,7 +475,7 @@ TEST(Hdf5File, RefusesToReadOutsideTheFile) {
     expect_throw<InputError>([&] { file.arrays(); }, {"link"});
 }
 
-TEST(Hdf5File, FollowsSymbolicLinksWithinTheFile) {
+TEST(Hdf5File, FollowsInternalLinks) {
     const TemporaryFolder folder;
     {
         const RawFile raw(folder / "a.h5");
@@ -491,7 +491,7 @@ TEST(Hdf5File, FollowsSymbolicLinksWithinTheFile) {
     expect_throw<InputError>([&] { file.read<std::uint8_t>("/loop", {1}); }, {"/loop"});
 }
 
-TEST(Hdf5File, RefusesGroupsInACircle) {
+TEST(Hdf5File, RejectsGroupCycles) {
     const TemporaryFolder folder;
     {
         const RawFile raw(folder / "a.h5");
@@ -503,7 +503,7 @@ TEST(Hdf5File, RefusesGroupsInACircle) {
     expect_throw<InputError>([&] { file.arrays(); }, {"a.h5", "cycle"});
 }
 
-TEST(Hdf5File, AFullDiskIsAnErrorAndLeavesNothing) {
+TEST(Hdf5File, FullDiskLeavesNoFile) {
     const TemporaryFolder folder;
     const std::vector<double> values(100000, 1.0);
     for (int round = 0; round < 2; ++round) {

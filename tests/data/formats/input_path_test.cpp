@@ -19,7 +19,7 @@ void expect_holds(const std::string& text, const std::string& part) {
     EXPECT_NE(text.find(part), std::string::npos) << "\"" << part << "\" is missing in: " << text;
 }
 
-TEST(InputPath, NamesWhatAPathIs) {
+TEST(InputPath, NamesKindOfPath) {
     const TemporaryFolder folder;
     make_odd_entries(folder.path(), "");
     for (const auto& [name, reason] : kOddEntries) expect_holds(file_problem(folder / name), reason);
@@ -39,13 +39,13 @@ TEST(InputPath, NamesWhatAPathIs) {
     expect_holds(file_problem(folder / "file"), "Permission denied");
 }
 
-TEST(InputPath, ProblemsInOneLineAreAFew) {
+TEST(InputPath, LimitsListedProblems) {
     EXPECT_EQ(join_problems({"a", "b"}), "a; b");
     const std::string many = join_problems(std::vector<std::string>(25, "a"));
     expect_holds(many, "; and 15 more");
 }
 
-TEST(InputPath, ReadersNameWhatIsNoFile) {
+TEST(InputPath, ReadersReportNonFiles) {
     const TemporaryFolder folder;
     make_odd_entries(folder.path(), "");
     for (const auto& [name, reason] : kOddEntries) {
@@ -58,7 +58,7 @@ TEST(InputPath, ReadersNameWhatIsNoFile) {
     expect_throw<InputError>([&] { find_cifar10(folder / "dangling"); }, {"/nowhere/1"});
 }
 
-TEST(InputPath, AFolderOfAFilesNameMayHoldTheFile) {
+TEST(InputPath, FindsFileInFolderOfSameName) {
     const TemporaryFolder folder;
     EXPECT_EQ(find_input_file(folder.path(), {"a.bin"}), fs::path());
     fs::create_directory(folder / "a.bin");
@@ -74,7 +74,7 @@ TEST(InputPath, AFolderOfAFilesNameMayHoldTheFile) {
 
 // ---- Folders of images ---------------------------------------------------------------------------
 
-struct OddImages : testing::Test {
+struct UnusableImages : testing::Test {
     void put(const std::string& name) {
         fs::create_directories((folder / name).parent_path());
         write_bytes(folder / name, make::png(make::smooth(8, 8, 3)));
@@ -102,7 +102,7 @@ struct OddImages : testing::Test {
     std::vector<std::string> left_out, classes;
 };
 
-TEST_F(OddImages, AreNamedAndLeftOutAndStrictlyRefused) {
+TEST_F(UnusableImages, AreSkippedUnlessStrict) {
     put("good.png");
     make_odd_entries(folder.path(), ".JPG");
     make_odd_entries(folder.path(), ".hidden.png", ".");
@@ -115,7 +115,7 @@ TEST_F(OddImages, AreNamedAndLeftOutAndStrictlyRefused) {
     }
 }
 
-TEST_F(OddImages, AlsoInFoldersOfClasses) {
+TEST_F(UnusableImages, AreReportedInClassFolders) {
     put("cats/good.png");
     put("dogs/good.png");
     make_odd_entries(folder / "dogs", ".png");
@@ -128,7 +128,7 @@ TEST_F(OddImages, AlsoInFoldersOfClasses) {
     expect_strict_names("cats/folder.png");
 }
 
-TEST_F(OddImages, AloneTheyAreNamedInTheError) {
+TEST_F(UnusableImages, OnlyUnusableImagesAreError) {
     for (const char* name : {"img1.png", "img2.jpeg"}) fs::create_symlink("/annex/1", folder / name);
     expect_throw<InputError>(
         [&] { ImageFolder(folder.path(), options()); },
@@ -138,7 +138,7 @@ TEST_F(OddImages, AloneTheyAreNamedInTheError) {
     expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, {"and 32 more"});
 }
 
-TEST_F(OddImages, AClassFolderThatIsABrokenLinkIsNamed) {
+TEST_F(UnusableImages, ReportsClassFolderThatIsBrokenLink) {
     put("cats/1.png");
     put("dogs/1.png");
     fs::create_symlink("/annex/birds", folder / "birds");
@@ -152,7 +152,7 @@ TEST_F(OddImages, AClassFolderThatIsABrokenLinkIsNamed) {
     expect_strict_names("birds");
 }
 
-TEST_F(OddImages, ALinkToAFolderThatHoldsItIsNoClass) {
+TEST_F(UnusableImages, LinkToParentIsNotClass) {
     put("1.png");
     fs::create_directory_symlink(".", folder / "self");
     fs::create_directory_symlink("..", folder / "parent");
@@ -170,7 +170,7 @@ TEST_F(OddImages, ALinkToAFolderThatHoldsItIsNoClass) {
     EXPECT_EQ(classes, (std::vector<std::string>{"away", "cats"}));
 }
 
-TEST_F(OddImages, WhatMayNotBeReadIsNamed) {
+TEST_F(UnusableImages, ReportsUnreadableEntries) {
     for (const char* name : {"cats/1.png", "cats/2.png", "dogs/1.png", "locked/1.png", "dark/1.png"})
         put(name);
     fs::permissions(folder / "cats/2.png", fs::perms::none);
@@ -190,7 +190,7 @@ TEST_F(OddImages, WhatMayNotBeReadIsNamed) {
     fs::permissions(folder / "dark", fs::perms::owner_all);
 }
 
-TEST_F(OddImages, AFileThatVanishesIsNamed) {
+TEST_F(UnusableImages, ReportsVanishedFile) {
     put("1.png");
     put("2.png");
     for (const bool strict : {false, true}) {

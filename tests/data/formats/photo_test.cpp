@@ -23,7 +23,7 @@ std::vector<std::uint8_t> decoded(const std::string& bytes, index_t C) {
 }
 using Pixels = std::vector<std::uint8_t>;
 
-TEST(Photo, EveryKindOfPngIsRead) {
+TEST(Photo, ReadsEveryKindOfPng) {
     using namespace std::string_literals;
     // 16 bits without a gamma: the high byte, rounded; not darkened as linear light.
     EXPECT_EQ(decoded(make::png(2, 1, 16, 2, "\0\x80\0\x40\0\x20\0\xff\xff\0\0\x10\0"s), 3),
@@ -39,7 +39,7 @@ TEST(Photo, EveryKindOfPngIsRead) {
     EXPECT_EQ(decoded(make::png({1, 1, 3, {100, 150, 200}}), 3), (Pixels{100, 150, 200}));
 }
 
-TEST(Photo, JpegIsReadToItsPrecision) {
+TEST(Photo, DecodesJpegAccurately) {
     for (const bool progressive : {false, true})
         for (const index_t C : {1, 3}) {
             const Image image = make::smooth(40, 56, C);
@@ -65,14 +65,14 @@ TEST(Photo, JpegIsReadToItsPrecision) {
         }
 }
 
-TEST(Photo, GrayAndColorBecomeOneAnother) {
+TEST(Photo, ConvertsGrayAndColor) {
     EXPECT_EQ(decoded(make::png({1, 2, 1, {7, 200}}), 3), (Pixels{7, 7, 7, 200, 200, 200}));
     EXPECT_EQ(decoded(make::png({1, 3, 3, {255, 0, 0, 0, 255, 0, 9, 9, 9}}), 1), (Pixels{76, 150, 9}));
     const Image gray = make::smooth(16, 16, 1);
     EXPECT_EQ(decode_photo(span_of(make::jpeg(gray)), "x", 3).C, 3);
 }
 
-TEST(Photo, FormatsAreToldByContentNotByName) {
+TEST(Photo, DetectsFormatByContent) {
     const TemporaryFolder folder;
     write_bytes(folder / "a.png", make::jpeg(make::smooth(16, 16, 3)));
     EXPECT_EQ(read_photo(folder / "a.png", 3).H, 16);
@@ -84,14 +84,14 @@ TEST(Photo, FormatsAreToldByContentNotByName) {
     expect_throw<InputError>([&] { read_photo(folder.path(), 3); }, {"cannot read"});
 }
 
-TEST(Photo, ACutJpegIsRefused) {
+TEST(Photo, RejectsTruncatedJpeg) {
     const std::string bytes = make::jpeg(make::smooth(64, 64, 3));
     for (std::size_t length = 0; length + 3 < bytes.size(); length += 11)
         expect_throw<InputError>([&] { decode_jpeg(span_of(bytes.substr(0, length)), "cut.jpg"); },
                                  {"cut.jpg"});
 }
 
-TEST(Photo, AJpegAboveThePixelLimitIsRefusedBeforeTakingMemory) {
+TEST(Photo, RejectsHugeJpegBeforeAllocating) {
     std::string bytes = make::jpeg(make::smooth(16, 16, 1));
     const std::size_t frame = bytes.find("\xff\xc0");
     ASSERT_NE(frame, std::string::npos);
@@ -100,7 +100,7 @@ TEST(Photo, AJpegAboveThePixelLimitIsRefusedBeforeTakingMemory) {
 }
 
 // One scan more, again and again: each is a pass over the whole picture.
-TEST(Photo, AJpegOfManyScansIsRefused) {
+TEST(Photo, RejectsJpegWithManyScans) {
     const std::string bytes = make::jpeg(make::smooth(16, 16, 1), 95, true);
     const std::size_t scan = bytes.rfind("\xff\xda"), end = bytes.rfind("\xff\xd9");
     std::string many = bytes.substr(0, end);
@@ -109,7 +109,7 @@ TEST(Photo, AJpegOfManyScansIsRefused) {
     expect_throw<InputError>([&] { decode_jpeg(span_of(many), "scans.jpg"); }, {"scans.jpg"});
 }
 
-TEST(CropAndShrink, IsTheMeanOverTheMiddleSquare) {
+TEST(CropAndShrink, AveragesCenterSquare) {
     // 2 x 6: the middle 2 x 2, one pixel.
     Pixels result(1);
     crop_and_shrink({2, 6, 1, {9, 9, 10, 20, 9, 9, 9, 9, 30, 41, 9, 9}}, 1, result.data());
@@ -129,7 +129,7 @@ TEST(CropAndShrink, IsTheMeanOverTheMiddleSquare) {
 }
 
 // Against the definition, in floating point, for sizes that do not divide each other.
-TEST(CropAndShrink, AgreesWithTheIntegral) {
+TEST(CropAndShrink, MatchesAreaIntegral) {
     test::Random random(1);
     for (const auto& [H, W, S] : {std::tuple{7, 11, 3}, {13, 13, 12}, {100, 64, 17}, {31, 40, 31}}) {
         Image image{H, W, 1, {}};
@@ -155,7 +155,7 @@ TEST(CropAndShrink, AgreesWithTheIntegral) {
     }
 }
 
-struct Folder : testing::Test {
+struct ImageFolder : testing::Test {
     ImageFolderOptions options() const {
         ImageFolderOptions options;
         options.size = 8;
@@ -180,7 +180,7 @@ struct Folder : testing::Test {
     TemporaryFolder folder;
 };
 
-TEST_F(Folder, FilesComeInTheOrderOfTheirNames) {
+TEST_F(ImageFolder, SortsFilesByName) {
     put("b.png", 20);
     put("a.PNG", 10);
     std::filesystem::rename(folder / "a.PNG", folder / "A.Png");
@@ -203,7 +203,7 @@ TEST_F(Folder, FilesComeInTheOrderOfTheirNames) {
     EXPECT_EQ(usable, (Pixels{1, 1, 1}));
 }
 
-TEST_F(Folder, FoldersAreClasses) {
+TEST_F(ImageFolder, SubfoldersAreClasses) {
     put("dog/1.png", 30);
     put("cat/1.png", 10);
     put("cat/2.png", 20);
@@ -222,13 +222,13 @@ TEST_F(Folder, FoldersAreClasses) {
                              {"has images and also folders of images"});
 }
 
-TEST_F(Folder, OneFolderOfImagesIsNoClass) {
+TEST_F(ImageFolder, SingleSubfolderIsNotClass) {
     put("all/1.png", 30);
     put("all/2.png", 30);
     EXPECT_EQ(ImageFolder(folder.path(), options()).info().n_classes, 0);
 }
 
-TEST_F(Folder, TheTestPartIsDrawnBySeed) {
+TEST_F(ImageFolder, TestPartDependsOnSeed) {
     for (int n = 0; n < 40; ++n) put(fmt::format("{:02}.png", n), n);
     ImageFolderOptions quarter = options();
     quarter.test = 0.25;
@@ -248,7 +248,7 @@ TEST_F(Folder, TheTestPartIsDrawnBySeed) {
     EXPECT_NE(read(other, Part::test, usable).first, test);
 }
 
-TEST_F(Folder, BrokenAndSmallImagesAreNamedAndLeftOut) {
+TEST_F(ImageFolder, SkipsAndReportsBrokenAndSmallImages) {
     for (int n = 0; n < 6; ++n) put(fmt::format("{}.png", n), 10 * n);
     write_bytes(folder / "1.png", read_bytes(folder / "1.png").substr(0, 60));
     write_bytes(folder / "3.png", "a text");
@@ -270,7 +270,7 @@ TEST_F(Folder, BrokenAndSmallImagesAreNamedAndLeftOut) {
     expect_throw<InputError>([&] { read(strict, Part::train, usable); }, {"1.png", "--strict"});
 }
 
-TEST_F(Folder, RefusesFoldersWithoutImages) {
+TEST_F(ImageFolder, RejectsFoldersWithoutImages) {
     expect_throw<InputError>([&] { ImageFolder(folder / "none", options()); }, {"none"});
     expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, {"found no .png"});
     put("1.png", 1);

@@ -48,7 +48,7 @@ TEST(PngKinds, PixelsAreExact) {
 }
 
 // gAMA, sRGB, cHRM, iCCP (also a broken one), sBIT, bKGD, text.
-TEST(PngKinds, OtherChunksDoNotChangePixels) {
+TEST(PngKinds, IgnoresOtherChunks) {
     for (const auto& [name, image] : make::png_kinds(5, 7))
         for (const auto& [extra, before_palette, before_pixels] : make::png_extras(image.color)) {
             SCOPED_TRACE(name + " " + extra);
@@ -60,7 +60,7 @@ TEST(PngKinds, OtherChunksDoNotChangePixels) {
         }
 }
 
-TEST(PngKinds, SixteenBitsAreRoundedToTheNearestOfEight) {
+TEST(PngKinds, RoundsSixteenBitsToNearest) {
     for (const bool interlaced : {false, true}) {
         make::PngCase image{.H = 256, .W = 256, .color = 0, .bits = 16, .interlaced = interlaced};
         for (unsigned value = 0; value < 65536; ++value) image.samples.push_back(value);
@@ -70,7 +70,7 @@ TEST(PngKinds, SixteenBitsAreRoundedToTheNearestOfEight) {
     }
 }
 
-TEST(PngKinds, AlphaIsCompositedOverBlackInEncodedValues) {
+TEST(PngKinds, CompositesAlphaOverBlackInEncodedValues) {
     make::PngCase image{.H = 256, .W = 256, .color = 4};
     for (unsigned value = 0; value < 256; ++value)
         for (unsigned alpha = 0; alpha < 256; ++alpha)
@@ -83,7 +83,7 @@ TEST(PngKinds, AlphaIsCompositedOverBlackInEncodedValues) {
 }
 
 // What Pillow gives: Image.alpha_composite over black, then convert("RGB").
-TEST(PngKinds, PillowsPixels) {
+TEST(PngKinds, MatchesPillow) {
     const auto rgb = [](int color, int bits, const std::vector<unsigned>& samples,
                         const std::string& chunk = "") {
         make::PngCase image{.color = color, .bits = bits, .samples = samples};
@@ -104,7 +104,7 @@ TEST(PngKinds, PillowsPixels) {
     EXPECT_EQ(decoded(make::png_file(palette), 3).pixels, (Pixels{0, 0, 0, 128, 128, 128, 200, 100, 50}));
 }
 
-TEST(PngKinds, SixteenBitsBecomeEightBeforeAlphaIsComposited) {
+TEST(PngKinds, ReducesSixteenBitsBeforeCompositing) {
     const auto gray = [](unsigned value, unsigned alpha) {
         return decoded(make::png_file({.color = 4, .bits = 16, .samples = {value, alpha}}), 1).pixels[0];
     };
@@ -116,7 +116,7 @@ TEST(PngKinds, SixteenBitsBecomeEightBeforeAlphaIsComposited) {
     EXPECT_EQ(gray(0x00c2, 0x8033), 1);
 }
 
-TEST(PngKinds, ColorKeysAreComparedAtFullDepth) {
+TEST(PngKinds, ComparesColorKeysAtFullDepth) {
     make::PngCase image{.W = 3, .color = 2, .bits = 16};
     image.samples = {0x1234, 0x5678, 0x9abc, 0x1234, 0x5678, 0x9abd, 0x1235, 0x5678, 0x9abc};
     image.key = {0x1234, 0x5678, 0x9abc};
@@ -127,13 +127,13 @@ TEST(PngKinds, ColorKeysAreComparedAtFullDepth) {
     EXPECT_EQ(decoded(make::png_file(gray), 1).pixels, (Pixels{0, 85, 0, 255}));
 }
 
-TEST(PngKinds, ColorsBeyondThePaletteAreBlack) {
+TEST(PngKinds, ColorsBeyondPaletteAreBlack) {
     make::PngCase image{.W = 3, .color = 3, .bits = 4, .samples = {1, 2, 15}};
     image.palette = {{1, 2, 3}, {4, 5, 6}};
     EXPECT_EQ(decoded(make::png_file(image), 3).pixels, (Pixels{4, 5, 6, 0, 0, 0, 0, 0, 0}));
 }
 
-TEST(PngKinds, EveryCutOfEveryKindIsRefused) {
+TEST(PngKinds, RejectsEveryTruncation) {
     for (const auto& [name, image] : make::png_kinds(7, 9)) {
         SCOPED_TRACE(name);
         const std::string bytes = make::png_file(image);
@@ -145,7 +145,7 @@ TEST(PngKinds, EveryCutOfEveryKindIsRefused) {
 }
 
 // Also in tRNS, without which the pixels would be opaque. Other optional chunks do not matter.
-TEST(PngKinds, WrongCheckSumsAreRefusedWherePixelsDependOnThem) {
+TEST(PngKinds, RejectsWrongChecksumsOfPixelData) {
     make::PngCase image{.W = 2, .color = 3, .bits = 8, .samples = {0, 1}};
     image.palette = {{1, 2, 3}, {4, 5, 6}};
     image.palette_alpha = {0};
@@ -166,7 +166,7 @@ TEST(PngKinds, WrongCheckSumsAreRefusedWherePixelsDependOnThem) {
     expect_throw<InputError>([&] { decoded(make::png_file(image), 3); }, {"x.png", "tRNS"});
 }
 
-TEST(PngKinds, HugeSizesAndCompressedChunksTakeNoMemory) {
+TEST(PngKinds, HugeSizesAllocateNothing) {
     const std::string rows(100, '\0');
     expect_throw<InputError>([&] { decoded(make::png(30000, 30000, 8, 2, rows), 3); }, {"30000 x 30000"});
     expect_throw<InputError>([&] { decoded(make::png(2000000, 1, 1, 0, rows), 3); }, {"2000000 x 1"});
@@ -184,7 +184,7 @@ TEST(PngKinds, HugeSizesAndCompressedChunksTakeNoMemory) {
 }
 
 // Whatever the bytes: an image or an InputError, with any of the sanitizers silent.
-TEST(PngKinds, ChangedBytesAreReadOrRefused) {
+TEST(PngKinds, SurvivesChangedBytes) {
     test::Random random(3);
     int read = 0, refused = 0;
     for (const auto& [name, image] : make::png_kinds(9, 5)) {
@@ -217,7 +217,7 @@ TEST(PngKinds, ChangedBytesAreReadOrRefused) {
     EXPECT_GT(refused, 0);
 }
 
-TEST(WithChannels, ConvertsBetweenAll) {
+TEST(WithChannels, ConvertsBetweenAllCounts) {
     const Image rgba{1, 2, 4, {200, 100, 50, 128, 255, 255, 255, 255}};
     EXPECT_EQ(with_channels(rgba, 4).pixels, rgba.pixels);
     EXPECT_EQ(with_channels(rgba, 3).pixels, (Pixels{100, 50, 25, 255, 255, 255}));
