@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A child, its child, and one in a session of its own, whose pids appear in the folder.
+// A child, a grandchild, and one in its own session; their pids appear in the folder.
 const char* const kFamily =
     "echo $$ > child.tmp; "
     "sh -c 'echo $$ > grandchild.tmp; mv grandchild.tmp grandchild; exec sleep 600' & "
@@ -39,7 +39,7 @@ struct Family {
         }
         return pids;
     }
-    // Within a minute.
+    // Waits up to a minute.
     template <class Condition>
     static bool soon(Condition&& condition) {
         for (int i = 0; i < 6000; ++i, std::this_thread::sleep_for(10ms))
@@ -49,7 +49,7 @@ struct Family {
     bool started() const {
         return soon([&] { return pids().size() == 3; });
     }
-    // Gone, or a zombie that init has not collected yet.
+    // Gone, or a zombie not yet reaped by init.
     static bool ended(pid_t pid) {
         std::string state, line;
         std::ifstream status("/proc/" + std::to_string(pid) + "/status");
@@ -70,7 +70,7 @@ TEST(ProcessGuard, KilledTestLeavesNoProcess) {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe");
     const pid_t test = fork();
     if (test == 0) {
-        // Outside this test's own guard: without a mark it is the inner one's work that is seen.
+        // Runs outside this test's own guard, so that only the inner one is observed.
         unsetenv("GLOW_TEST_PROCESS");
         setenv("GLOW_FAMILY_FOLDER", family.folder.path().c_str(), 1);
         execl(self.c_str(), self.c_str(), "--gtest_filter=ProcessGuard.DISABLED_StartsProcessTree",

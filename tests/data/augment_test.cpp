@@ -1,4 +1,3 @@
-// Augmentation.
 #include "data/augment.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +16,7 @@ namespace {
 
 using Pixels = std::vector<std::uint8_t>;
 
-// [H, W, C] in which every row, column and channel can be told from its value (sizes below 12, 12, 2).
+// [H, W, C] with a distinct value at every row, column and channel (sizes below 12, 12, 2).
 Pixels picture(index_t H, index_t W, index_t C) {
     Pixels pixels;
     for (index_t y = 0; y < H; ++y)
@@ -34,7 +33,7 @@ Pixels augmented(const char* kind, std::uint64_t seed, std::uint64_t number, con
     return result;
 }
 
-// The definition, pixel by pixel.
+// Reference implementation, pixel by pixel.
 Pixels shifted(const Pixels& source, index_t H, index_t W, index_t C, index_t down, index_t right,
                bool flip) {
     Pixels result(source.size());
@@ -92,7 +91,7 @@ TEST(Augment, ShiftsUpToTenPercentWithEdgeReplication) {
             }
             ASSERT_TRUE(found);
         }
-        EXPECT_EQ(counts.size(), expected.size());  // all 35 or 70 happen
+        EXPECT_EQ(counts.size(), expected.size());  // all 35 or 70 shifts occur
     }
 }
 

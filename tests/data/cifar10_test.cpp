@@ -1,4 +1,3 @@
-// CIFAR-10's binary records.
 #include "data/cifar10.h"
 
 #include "tests/data/files.h"
@@ -102,7 +101,7 @@ TEST(Cifar10, HandlesLinksAndFoldersNamedLikeFiles) {
         EXPECT_EQ(find_cifar10(folder.path()).train_images(), name == "test_batch.bin" ? 2 : 2);
     }
     EXPECT_EQ(find_cifar10(folder.path()).test[0].path, folder / "test_batch.bin/test_batch.bin");
-    // Under other names, and in the folder of the archive.
+    // Under other names, and in the archive's subfolder.
     const TemporaryFolder other;
     write_bytes(other / "train_1.bin", record(1));
     fs::create_symlink("train_2.bin", other / "train_2.bin");
@@ -137,7 +136,7 @@ TEST(Cifar10, ReadsRealImages) {
     std::vector<int> counts(10);
     for (const std::int32_t label : labels) ++counts[static_cast<std::size_t>(label)];
     for (const int count : counts) EXPECT_NEAR(count, 800, 100);
-    // Neighbors in a row are alike, which planes mistaken for channels would not be.
+    // Neighbors in a row are similar; misinterpreted planes would not be.
     double step = 0;
     for (std::size_t i = 3; i < images.size(); ++i) step += std::abs(images[i] - images[i - 3]);
     EXPECT_LT(step / static_cast<double>(images.size()), 16);

@@ -1,4 +1,3 @@
-// Data sets: round trip, what is refused, streaming.
 #include "data/dataset.h"
 
 #include <algorithm>
@@ -131,7 +130,7 @@ TEST(Dataset, FullDiskLeavesNoFile) {
     EXPECT_TRUE(folder.names().empty());
 }
 
-// A valid file of two splits, spoilt by `change` before it is closed.
+// A valid file with two splits; `change` corrupts it before it is closed.
 struct Parts {
     std::vector<index_t> train_shape = {4, 2, 2, 3}, test_shape = {2, 2, 2, 3};
     std::vector<std::int32_t> train_labels = {0, 1, 2, 3};

@@ -1,4 +1,3 @@
-// Sheets of images.
 #include "data/grid.h"
 
 #include <set>
@@ -22,7 +21,7 @@ TEST(Grid, ParsesSizes) {
 }
 
 TEST(Grid, PlacesTilesInRowsWithGaps) {
-    // Three images of 1 x 2 pixels, two channels, enlarged by 3, in 2 x 2 places.
+    // Three images of 1 x 2 pixels with two channels, enlarged by 3, in a 2 x 2 grid.
     const std::uint8_t images[] = {1, 101, 2, 102, 3, 103, 4, 104, 5, 105, 6, 106};
     const Image sheet = tile_images(images, 3, 1, 2, 2, {2, 2}, 3);
     ASSERT_EQ(sheet.H, 2 + 2 * (3 + 2));
@@ -111,13 +110,13 @@ TEST(Grid, PanelsWrapIntoRows) {
     const Image small = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 40);
     const Image large = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 60);
     const Image sheet = side_by_side({{"A", small}, {"B", small}, {"C", large}}, 2);
-    const index_t label = sheet.H - small.H - large.H - 8;  // of two rows
+    const index_t label = sheet.H - small.H - large.H - 8;  // height of two label rows
     EXPECT_EQ(label, 2 * 22);
     EXPECT_EQ(sheet.W, large.W + 8 + small.W);
     EXPECT_EQ(pixel(sheet, 22 + 2, 2), 9);
-    EXPECT_EQ(pixel(sheet, 22 + 2, large.W + 8 + 2), 9);  // beside the wider panel of the column
+    EXPECT_EQ(pixel(sheet, 22 + 2, large.W + 8 + 2), 9);  // next to the wider panel of the column
     EXPECT_EQ(pixel(sheet, 22 + small.H + 8 + 22 + 2, 2), 9);
-    EXPECT_EQ(pixel(sheet, sheet.H - 3, sheet.W - 3), 255);  // no fourth
+    EXPECT_EQ(pixel(sheet, sheet.H - 3, sheet.W - 3), 255);  // no fourth panel
     EXPECT_EQ(side_by_side({{"A", small}, {"B", small}}, 5).pixels,
               side_by_side({{"A", small}, {"B", small}}).pixels);
 }
@@ -133,7 +132,7 @@ TEST(Grid, PrintableCharactersHaveDistinctGlyphs) {
     };
     for (const char letter : letters) seen.insert(drawn({letter, '|'}));
     EXPECT_EQ(seen.size(), letters.size());
-    EXPECT_TRUE(seen.insert(drawn("\x01|")).second);  // a box
+    EXPECT_TRUE(seen.insert(drawn("\x01|")).second);  // unknown characters become a box
 }
 
 TEST(Grid, RejectsPanelsWithDifferentChannels) {

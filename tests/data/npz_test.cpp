@@ -1,4 +1,3 @@
-// NumPy archives: the ZIP around them, the arrays in them, the images made of them.
 #include "data/npz.h"
 
 #include "tests/data/files.h"
@@ -81,7 +80,7 @@ TEST(Npy, ReadsEveryIntegerWidth) {
 }
 
 struct Npz : testing::Test {
-    // N images of 2 x 2 in planes, labels first_label, first_label + 1, ... as 64-bit numbers.
+    // N images of 2 x 2 in planes, 64-bit labels first_label, first_label + 1, ...
     void write(const std::string& name, int N, int first_pixel, int first_label, bool deflate = false) {
         std::string labels;
         for (int n = 0; n < N; ++n)
@@ -100,7 +99,7 @@ TEST_F(Npz, JoinsFilesAndConvertsPlanes) {
     NpzSource source({folder / "train_1.npz", folder / "val.npz", folder / "train_2.npz"});
     const SourceInfo& info = source.info();
     EXPECT_EQ((std::vector<index_t>{info.H, info.W, info.C, info.train, info.test, info.n_classes}),
-              (std::vector<index_t>{2, 2, 3, 5, 2, 8}));  // labels 1..8 are counted from 0
+              (std::vector<index_t>{2, 2, 3, 5, 2, 8}));  // labels 1..8 are shifted to start at 0
     std::vector<std::uint8_t> images(5 * 12), usable(5, 1);
     std::vector<std::int32_t> labels(5);
     source.read(Part::train, 0, 2, images.data(), labels.data(), usable.data());

@@ -1,4 +1,3 @@
-// From sources to data sets: limits, the validation split, images left out; shapes.
 #include "data/source.h"
 
 #include <algorithm>
@@ -13,8 +12,7 @@
 namespace glow {
 namespace {
 
-// Image n of a part is four bytes n and has the label n % 3; images whose number is in `broken` cannot be
-// used.
+// Image n of a part consists of four bytes n and has label n % 3. Images listed in `broken` are unusable.
 class Numbered : public ImageSource {
   public:
     Numbered(index_t train, index_t test, std::set<index_t> broken = {})
@@ -140,19 +138,20 @@ TEST(Shapes, DependOnlyOnSeedAndNumber) {
     EXPECT_THROW(ShapesSource(16, 2, 1, 1, 0, 1), InputError);
 }
 
-// The share of bright pixels tells the shapes apart as their areas do: pi, 2.56, 1.3 and 2.04 of the radius'
-// square.
+// The fraction of bright pixels matches the areas of the shapes: pi, 2.56, 1.3 and 2.04 times the squared
+// radius.
 TEST(Shapes, HaveAreasOfTheirClasses) {
     double share[4] = {}, count[4] = {};
     std::vector<std::uint8_t> image(64 * 64);
     for (std::uint64_t n = 0; n < 400; ++n) {
         const std::int32_t label = make_shape(1, n, 64, 1, image.data());
-        for (const std::uint8_t pixel : image) share[label] += pixel > 107;  // ground: below 0.42 of 256
+        // background stays below 0.42 * 256
+        for (const std::uint8_t pixel : image) share[label] += pixel > 107;
         ++count[label];
     }
     for (int c = 0; c < 4; ++c)
-        share[c] /= count[c] * 64 * 64 * 0.0867;  // mean of the radius' square / size^2
-    EXPECT_NEAR(share[0], 3.14, 0.25);            // 100 images each: radii vary
+        share[c] /= count[c] * 64 * 64 * 0.0867;  // mean of radius^2 / size^2
+    EXPECT_NEAR(share[0], 3.14, 0.25);            // 100 images per class: radii vary
     EXPECT_NEAR(share[1], 2.56, 0.25);
     EXPECT_NEAR(share[2], 1.30, 0.2);
     EXPECT_NEAR(share[3], 2.04, 0.2);

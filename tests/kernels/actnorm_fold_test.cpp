@@ -62,7 +62,7 @@ TEST(UnfoldActnorm, AccumulatesGradients) {
     }
 }
 
-// Levels of different shapes, several networks each, with other parameters between theirs.
+// Levels of different shapes with several networks each, and other parameters between them.
 template <class Map>
 void expect_folded_networks(TapOrder order, bool edge, double rounding) {
     test::Random random(3);
@@ -226,7 +226,7 @@ TEST(Moments, NormalizeActnorm) {
         for (index_t c = 0; c < C; ++c)
             x[row * stride + c] = c == 5 ? 3.0 : 10.0 * c + std::pow(10.0, c - 2) * random.normal();
     std::vector<double> moments(2 * C, 0.0), partial(column_scratch(2, C));
-    add_moments(test::cpu(), 2000, C, x.data(), stride, moments.data(), partial.data());  // in two parts
+    add_moments(test::cpu(), 2000, C, x.data(), stride, moments.data(), partial.data());  // in two calls
     add_moments(test::cpu(), rows - 2000, C, x.data() + 2000 * stride, stride, moments.data(),
                 partial.data());
     std::vector<real> bias(C), logs(C);
@@ -238,11 +238,11 @@ TEST(Moments, NormalizeActnorm) {
             mean += y / rows;
             square += y * y / rows;
         }
-        // bias is a float: 6e-8 of the mean, in units of the deviation (0.01 c at c = 0: none; 1: 0.1 ...).
+        // bias is a float: error 6e-8 of the mean, in units of the deviation (0.01 c).
         EXPECT_NEAR(mean, 0, 1e-5);
         // A constant channel has deviation 0: the scale is bounded by 1e6 and the output stays zero.
         if (c < 5)
-            EXPECT_NEAR(square, 1, 3e-4);  // the 1e-6 beside the smallest deviation, 0.01
+            EXPECT_NEAR(square, 1, 3e-4);  // 1e-6 is added to the smallest deviation, 0.01
         else
             EXPECT_NEAR(logs[c], std::log(1e6) / 3, 1e-5);
     }

@@ -49,7 +49,7 @@ TEST(AffineCoupling, BackwardReturnsInputAndGradients) {
             const double scale = 1 / (1 + std::exp(-(out[o + 1] + 2.0)));
             ASSERT_NEAR(h[b], x[b], 1e-14);
             ASSERT_EQ(dh[a], dy[a]);
-            // y = (x + shift) scale; each is rounded to float once.
+            // y = (x + shift) scale, each rounded to float once.
             ASSERT_NEAR(dh[b], dy[b] * scale, 1e-6);
             ASSERT_NEAR(dout[o], dy[b] * scale, 1e-6);
             ASSERT_NEAR(dout[o + 1], dy[b] * (x[b] + out[o]) * scale * (1 - scale) + dlogdet * (1 - scale),

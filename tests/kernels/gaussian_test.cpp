@@ -11,7 +11,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// Latents beside other numbers, and their parameters in either of the two layouts.
+// Latents interleaved with other numbers, and their parameters in either layout.
 struct Problem {
     explicit Problem(bool shared, index_t z_stride)
         : latents{3, 10, 4, z_stride},
@@ -69,7 +69,7 @@ TEST_P(Gaussian, DecodeInvertsEncode) {
         ASSERT_NEAR(z[p.at(n, row, c)], eps, 1e-15 * (1 + std::abs(eps)));
     });
     gaussian_decode(test::cpu(), p.latents, p.layout, p.mean(), p.logs(), z.data());
-    // Elements beside the latents are untouched; the latents come back to two roundings.
+    // Interleaved elements are unchanged; latents match up to two roundings.
     for (std::size_t i = 0; i < z.size(); ++i) ASSERT_NEAR(z[i], p.z[i], 1e-15 * (2 + std::abs(p.z[i])));
 }
 
@@ -94,12 +94,12 @@ TEST_P(Gaussian, BackwardMatchesDerivative) {
 }
 
 TEST(GaussianNoise, DependsOnSeedImageAndPosition) {
-    const Latents latents{3, 5, 3, 3};  // 15 numbers an image: the last block is cut
+    const Latents latents{3, 5, 3, 3};  // 15 numbers per image: the last block is cut
     std::vector<double> z(45, 100.0), later(45, 100.0), cold(45, 100.0);
     gaussian_noise(test::cpu(), latents, 4, 20, 0, 1.0, z.data());
     gaussian_noise(test::cpu(), latents, 4, 21, 0, 1.0, later.data());
     gaussian_noise(test::cpu(), latents, 4, 20, 0, 0.5, cold.data());
-    for (index_t i = 0; i < 30; ++i) EXPECT_EQ(later[i], z[i + 15]);  // image 21 is image 21 in any batch
+    for (index_t i = 0; i < 30; ++i) EXPECT_EQ(later[i], z[i + 15]);  // image 21 is the same in any batch
     for (index_t i = 0; i < 45; ++i) EXPECT_EQ(cold[i], 0.5 * z[i]);
     const PhiloxWords words = philox_block(4, Purpose::sample, 21, 3);
     EXPECT_EQ(z[15 + 12], philox_normal(words.word[0], words.word[1]).first);

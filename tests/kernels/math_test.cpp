@@ -1,4 +1,4 @@
-// The elementary functions against long double's. Errors are counted in units of 2^-52 of the exact value.
+// Compared with long double functions. Errors are in units of 2^-52 of the exact value.
 #include "kernels/math.h"
 
 #include <gtest/gtest.h>
@@ -155,7 +155,7 @@ TEST(Bfloat16, RoundsToNearestEven) {
         const float x = float_of(bits);
         if (!std::isfinite(x)) continue;
         const std::uint32_t low = bits & 0xffff0000u, high = low + 0x10000u;
-        // Beyond the largest value the next one would be 2^128; reaching it means infinity.
+        // Above the largest value the next one would be 2^128; reaching it means infinity.
         const double above = (high & 0x7fffffffu) == 0x7f800000u ? std::copysign(0x1p128, x)
                                                                  : static_cast<double>(float_of(high));
         const double down = std::abs(static_cast<double>(x) - float_of(low)), up = std::abs(above - x);

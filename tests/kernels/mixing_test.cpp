@@ -9,7 +9,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// Channels and rows around the sizes that the driver takes together (4 outputs, 8 rows).
+// Channels and rows around the driver's block sizes (4 outputs, 8 rows).
 TEST(AffineRows, MatchesMatrixProduct) {
     test::Random random(1);
     for (const index_t C : {1, 2, 3, 4, 5, 12, 48})
@@ -53,7 +53,7 @@ TEST(CastWithOne, AppendsColumnOfOnes) {
             EXPECT_EQ(out[row * 4 + c], c < 3 ? static_cast<real>(h[row * 3 + c]) : real{1});
 }
 
-// The chain rule through M = W diag(s), c = W diag(s) b, written out entry by entry.
+// Reference: chain rule through M = W diag(s), c = W diag(s) b, element by element.
 struct UnfoldMixing : testing::Test {
     test::Random random{4};
     const index_t C = 5;
@@ -61,7 +61,7 @@ struct UnfoldMixing : testing::Test {
     const std::vector<real> dMc = random.normals<real>(C * (C + 1)), bias = random.normals<real>(C),
                             logs = random.normals<real>(C, 0.2);
     const std::vector<double> W = random.normals(C * C), inverse = random.normals(C * C);
-    // dL/dW but for the log-determinant.
+    // dL/dW without the log-determinant.
     double G(index_t o, index_t i) const {
         return std::exp(3.0 * logs[i]) * (dMc[o * (C + 1) + i] + double{dMc[o * (C + 1) + C]} * bias[i]);
     }
@@ -85,7 +85,7 @@ TEST_F(UnfoldMixing, AccumulatesGradients) {
     }
 }
 
-// W = P A B with A = L + I, B = U + D: dA = P^T G B^T, dB = A^T P^T G, by whole matrices.
+// W = P A B with A = L + I, B = U + D: dA = P^T G B^T, dB = A^T P^T G, as full matrices.
 TEST_F(UnfoldMixing, SupportsLuFactors) {
     const std::vector<real> permutation = {3, 0, 4, 1, 2}, sign = {1, -1, 1, -1, -1},
                             log_diag = random.normals<real>(C, 0.3), lower = random.normals<real>(C * C),

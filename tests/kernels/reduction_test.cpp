@@ -1,5 +1,5 @@
-// The drivers behind the kernels: sums have a fixed number of partials, so nothing depends on the number of
-// threads, and nothing runs on Device::count_only.
+// Reduction drivers: the number of partial sums is fixed, so results do not depend on threads. Nothing runs
+// on Device::count_only.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -99,7 +99,7 @@ TEST(Reductions, RowProductsDoNotDependOnThreads) {
 
 TEST(Drivers, RunNothingWhenCounting) {
     const Exec none{Device::count_only, 2, nullptr};
-    double* const nowhere = reinterpret_cast<double*>(64);  // an address of a counting arena
+    double* const nowhere = reinterpret_cast<double*>(64);  // address as returned by a counting arena
     real* const nothing = reinterpret_cast<real*>(64);
     fill(none, 1000, 1.0, nowhere);
     copy(none, 1000, nowhere, nowhere);

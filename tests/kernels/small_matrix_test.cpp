@@ -40,7 +40,7 @@ TEST(BiasRelu, RoundsBf16ResultOnce) {
 
 TEST(ConditionNumbers, MatchNormsAndReportInvalid) {
     const double nan = std::numeric_limits<double>::quiet_NaN(), inf = HUGE_VAL;
-    // diag(1, 2); a failure of either factorisation; an entry that is not finite; a condition of 1e15.
+    // diag(1, 2); failure of either factorization; a non-finite entry; a condition of 1e15.
     const std::vector<double> W = {1, 0, 0, 2, 1, 0, 0, 2, 1, 0, 0, 2, 1, nan, 0, 2, 1e8, 0, 0, 1},
                               inverse = {1, -3, 0, .5, 1, 0, 0, .5, 1, 0, 0, .5, 1, 0, 0, .5, 1, 0, 0, 1e7};
     const std::vector<int> failed = {0, 1, 0, 0, 0}, failed_too = {0, 0, 2, 0, 0};

@@ -30,7 +30,7 @@ TEST(StepSums, AddUpOverMicroBatches) {
     EXPECT_EQ(sums.squares, 11);
 }
 
-// A state that is not a number anywhere is drift beyond any tolerance.
+// A NaN anywhere in the state counts as infinite drift.
 TEST(StepSums, ReportNonFiniteDrift) {
     for (const double bad : {std::numeric_limits<double>::quiet_NaN(), HUGE_VAL}) {
         StepSums sums;

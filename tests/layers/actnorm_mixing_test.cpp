@@ -71,7 +71,7 @@ TEST_P(ActnormMixingTest, LogDeterminantIsSumOfParts) {
     }
 }
 
-// W as the specification writes it, entry by entry.
+// Reference: W by the specification, element by element.
 std::vector<double> specified_weight(const AloneMixing& alone, Permutation permutation, index_t C) {
     std::vector<double> W(static_cast<std::size_t>(C * C), 0.0);
     if (permutation == Permutation::invconv)
@@ -99,7 +99,7 @@ std::vector<double> specified_weight(const AloneMixing& alone, Permutation permu
     return W;
 }
 
-// y_o = sum_i W[o,i] (x_i + b_i) exp(3 logs_i), entry by entry.
+// Reference: y_o = sum_i W[o,i] (x_i + b_i) exp(3 logs_i).
 TEST_P(ActnormMixingTest, MatchesSpecification) {
     for (const index_t C : {1, 4, 7}) {
         AloneMixing alone(2, {2, 3, C}, GetParam());
@@ -117,7 +117,7 @@ TEST_P(ActnormMixingTest, MatchesSpecification) {
     }
 }
 
-// Steps that are prepared together have the values of steps prepared one by one.
+// Deriving steps together gives the same values as one by one.
 TEST_P(ActnormMixingTest, BatchedEqualsIndividual) {
     const index_t K = 3, C = 6;
     Machine machine;
@@ -127,7 +127,7 @@ TEST_P(ActnormMixingTest, BatchedEqualsIndividual) {
     for (index_t k = 0; k < K; ++k) {
         layers.push_back(std::make_unique<ActnormMixing>(Shape{2, 2, C}, GetParam(),
                                                          "step" + std::to_string(k), parameters));
-        parameters.add("between" + std::to_string(k), {5}, Init::zeros);  // as a coupling's tensors
+        parameters.add("between" + std::to_string(k), {5}, Init::zeros);  // like the tensors of a coupling
         steps.push_back(layers.back().get());
     }
     const Values values(parameters, machine.backend.solver(), 5);

@@ -1,4 +1,3 @@
-// The coupling layers and their network.
 #include "layers/coupling.h"
 
 #include <stdexcept>
@@ -48,8 +47,8 @@ TEST_P(CouplingTest, GradientsMatchDifferences) {
     AloneCoupling(config(8), 2, {2, 1, 6}, 0).expect_right_gradients();
 }
 
-// The other engine, its library played by the convolution's own sums: the same layer, to rounding, in
-// blocks of whole images, and right gradients.
+// The vendor-convolution engine, with direct sums in place of the library: the same layer up to rounding, in
+// blocks of whole images, with correct gradients.
 TEST_P(CouplingTest, LibraryConvolutionIsEquivalent) {
     for (const index_t block_pixels : {1, 39, 40, 8192}) {
         const index_t N = 3;
@@ -107,7 +106,7 @@ TEST_P(CouplingTest, MatchesSpecification) {
     EXPECT_LE(largest_difference(alone.logdet, logdet), 1e-12);
 }
 
-// A wide image, whose im2col blocks (8192 pixels) cut it within a tile.
+// A wide image that im2col blocks (8192 pixels) cut within a tile.
 TEST(Coupling, BlockedLargeImagesHaveNoSeam) {
     const Shape shape{70, 128, 2};
     const index_t N = 2, w = 3;
@@ -125,7 +124,7 @@ TEST(Coupling, BlockedLargeImagesHaveNoSeam) {
     alone.expect_right_gradients(true);
 }
 
-// What the policy `store` does, and the recomputation: bit for bit the same.
+// Policy `store` and recomputation are bit-equal.
 TEST_P(CouplingTest, SavedMapsGiveSameGradients) {
     AloneCoupling alone(config(8), 3, {4, 4, 4}, 2);
     alone.loss();
@@ -152,7 +151,7 @@ TEST(Coupling, InverseAcceptsSeparateNetworkInput) {
     AloneCoupling alone(config_of(CouplingKind::affine, true, 8), 3, {4, 4, 4}, 2);
     alone.loss();
     std::vector<double> y = alone.h;
-    // The a half of y is spoilt: the network must not look at it.
+    // Corrupt the a half of y: the network must not read it.
     for (std::size_t i = 0; i < y.size(); ++i)
         if (i % 4 < 2) y[i] += 1;
     alone.run(y, [&](Flow& flow) { alone.coupling->inverse(alone.machine.context, flow, alone.x.data()); });

@@ -1,4 +1,3 @@
-// The whole flow in double.
 #include "layers/glow.h"
 
 #include <tuple>
@@ -81,7 +80,7 @@ TEST_P(GlowVariant, GradientsAccumulate) {
         ASSERT_NEAR(model.values.gradient[i], 2 * once[i], 1e-11 * (1 + std::abs(once[i])));
 }
 
-// The memory policies: `checkpoint` and `store` bit for bit, `reconstruct` and anchors to the drift.
+// Memory policies: `checkpoint` and `store` are bit-equal; `reconstruct` and anchors agree up to drift.
 TEST_P(GlowVariant, SavingMoreChangesNothing) {
     ModelConfig deep = config(8, 8, 3);
     deep.depth = 5;
@@ -96,7 +95,7 @@ TEST_P(GlowVariant, SavingMoreChangesNothing) {
     for (const index_t every : {0, 2, 3, 16}) {
         model.run({every, false});
         EXPECT_EQ(sum(model.logdet) + sum(model.prior), logp);
-        // Rebuilt states err by 1e-14; gradients are sums of some thousand terms.
+        // Reconstructed states have errors of 1e-14; gradients are sums of about a thousand terms.
         EXPECT_LE(largest_difference(model.h, model.x), 1e-12);
         EXPECT_LE(largest_difference(model.dh, dx), 1e-11);
         for (std::size_t i = 0; i < gradient.size(); ++i)
@@ -173,13 +172,14 @@ TEST_P(GlowVariant, LogDeterminantMatchesJacobian) {
         model.glow.encode(model.machine.context, model.flow);
         const std::vector<double> eps = model.h;
         for (index_t n = 0; n < 2; ++n) {
-            // Entries err by e^2 = 1e-10 times third derivatives; 256 of them, times the inverse's entries.
+            // Entries have errors of e^2 = 1e-10 times third derivatives; 256 of them, times the entries of
+            // the inverse.
             EXPECT_NEAR(logdet[n],
                         jacobian_log_determinant(
                             model, n, D, [&] { model.glow.forward(model.machine.context, model.flow); }),
                         1e-6);
         }
-        // The same density seen from the standard normal latents: sum over both images.
+        // The same density in terms of standard normal latents, summed over both images.
         double density = 0;
         for (const double e : eps) density += -0.5 * std::log(2 * M_PI) - 0.5 * e * e;
         for (index_t n = 0; n < 2; ++n)
@@ -190,8 +190,7 @@ TEST_P(GlowVariant, LogDeterminantMatchesJacobian) {
 }
 
 TEST(Glow, LatentsAreDeepestFirst) {
-    // With additive couplings whose networks are zero, W = 1 and actnorms of the identity the flow only
-    // permutes.
+    // With additive couplings, zero networks, W = 1 and identity actnorms, the flow only permutes.
     ModelConfig config = make_config(8, 8, 1, 3, 1, 4);
     config.coupling = CouplingKind::additive;
     Model model(config, 2);
@@ -203,8 +202,8 @@ TEST(Glow, LatentsAreDeepestFirst) {
     model.prepare();
     for (std::size_t i = 0; i < model.x.size(); ++i) model.x[i] = static_cast<double>(i);
     model.forward();
-    // Sizes: top 2 x [1, 1, 16], then b of level 1 2 x [2, 2, 4], then b of level 0 2 x [4, 4, 2]. Channels
-    // of a squeeze are c*4 + dy*2 + dx: level 0's b holds the odd rows (dy = 1) of the image.
+    // Sizes: top 2 x [1, 1, 16], then b of level 1, 2 x [2, 2, 4], then b of level 0, 2 x [4, 4, 2]. Squeezed
+    // channels are c*4 + dy*2 + dx, so b of level 0 holds the odd rows (dy = 1) of the image.
     const auto& z = model.h;
     const index_t top = 2 * 16, middle = 2 * 16;
     for (index_t n = 0; n < 2; ++n)
@@ -213,7 +212,7 @@ TEST(Glow, LatentsAreDeepestFirst) {
                 for (index_t dx = 0; dx < 2; ++dx)
                     EXPECT_EQ(z[top + middle + ((n * 4 + y) * 4 + x) * 2 + dx],
                               n * 64 + (2 * y + 1) * 8 + 2 * x + dx);
-    // Level 1's b: channels 4..7 of its squeeze, that is c = 1 (dx = 1 of level 0) of level 0's a half.
+    // b of level 1: channels 4..7 of its squeeze, i.e. c = 1 (dx = 1 of level 0) of level 0's a half.
     for (index_t n = 0; n < 2; ++n)
         for (index_t y = 0; y < 2; ++y)
             for (index_t x = 0; x < 2; ++x)

@@ -1,4 +1,4 @@
-// Data-dependent initialization, walked through by hand.
+// Data-dependent initialization, compared with a manual walk through the layers.
 #include "tests/layers/model.h"
 #include "tests/layers/direct_network.h"
 
@@ -37,7 +37,7 @@ TEST(Initialize, NormalizesEveryActnorm) {
         Fresh model(5, tile);
         model.initialize();
         const std::vector<double> z = model.h;
-        // A second pass by hand, through the layers as they now are.
+        // Second pass by hand, through the initialized layers.
         const Parameters& parameters = model.glow.parameters();
         model.h = model.x;
         for (std::size_t l = 0; l < 2; ++l) {
@@ -71,7 +71,7 @@ TEST(Initialize, DoesNotDependOnTiles) {
     for (const index_t tile : {1, 2, 0}) {
         Fresh tiled(5, tile);
         tiled.initialize();
-        // Moments are summed in another order, and each layer works on the one before.
+        // Moments are summed in another order, and each layer depends on the previous one.
         EXPECT_LE(largest_difference(tiled.values.value, all.values.value), 1e-10);
         EXPECT_LE(largest_difference(tiled.h, all.h), 1e-10);
     }
@@ -81,7 +81,7 @@ TEST(Initialize, EqualsForward) {
     Fresh model(4, 0);
     model.initialize();
     const std::vector<double> z = model.h, logdet = model.logdet, prior = model.prior;
-    model.forward();  // without a prepare() between
+    model.forward();  // without derive() in between
     EXPECT_EQ(model.h, z);
     EXPECT_EQ(model.logdet, logdet);
     EXPECT_EQ(model.prior, prior);
@@ -133,7 +133,7 @@ TEST(Parameters, InitialValuesMatchSpecification) {
     }
     EXPECT_EQ(parameters.count(), count);
     EXPECT_LE(end, parameters.size());
-    // Another seed, other numbers; the same seed, the same.
+    // Different seeds give different numbers, equal seeds equal ones.
     const std::vector<double> first = model.values.value;
     parameters.start(10, model.machine.backend.solver());
     EXPECT_NE(model.values.value, first);
@@ -154,7 +154,7 @@ TEST(Parameters, HiddenWeightsHaveStandardDeviation) {
         for (index_t i = 0; i < tensor.count; ++i) squares += first[i] * first[i];
         count += static_cast<double>(tensor.count);
     }
-    // 2.8e5 numbers: the estimate's own deviation is 1 / sqrt(2 n), 0.13%.
+    // 2.8e5 numbers: the estimate has standard deviation 1 / sqrt(2 n), 0.13%.
     EXPECT_GT(count, 2.7e5);
     EXPECT_NEAR(std::sqrt(squares / count) / 0.05, 1, 0.005);
 }

@@ -1,5 +1,4 @@
-// Properties of the whole flow that hold for every shape and every option, tried on models drawn at random.
-// In double.
+// Properties of the whole flow that hold for every shape and option, tested on random models in double.
 #include <algorithm>
 
 #include "tests/layers/gradient_check.h"
@@ -36,8 +35,8 @@ TEST(Property, InverseAndDecodeReconstruct) {
         Model model(drawn.config, drawn.N, {Precision::fp32, drawn.tile});
         model.forward();
         const std::vector<double> logdet = model.logdet, prior = model.prior;
-        // Up to 9 steps, each of which magnifies a rounding of 1e-16 by its condition, 10 or so; few in a row
-        // do.
+        // Up to 9 steps; each magnifies a rounding error of 1e-16 by its condition, typically 10, though
+        // rarely many in a row.
         model.glow.inverse(model.machine.context, model.flow);
         EXPECT_LE(largest_difference(model.h, model.x), 1e-11);
         model.h = model.x;
@@ -55,8 +54,8 @@ TEST(Property, LogDeterminantMatchesJacobian) {
         model.forward();
         const std::vector<double> logdet = model.logdet;
         const index_t D = drawn.config.dimensions(), n = drawn.N - 1;
-        // Entries of the Jacobian err by 1e-10 times third derivatives; D of them, times the inverse's
-        // entries.
+        // Entries of the Jacobian have errors of 1e-10 times third derivatives; D of them, times the entries
+        // of the inverse.
         EXPECT_NEAR(logdet[n],
                     jacobian_log_determinant(model, n, D,
                                              [&] { model.glow.forward(model.machine.context, model.flow); }),
@@ -70,7 +69,8 @@ TEST(Property, GradientsMatchDifferences) {
         Model model(drawn.config, drawn.N, {Precision::fp32, drawn.tile});
         model.run(drawn.policy, dlogp);
         EXPECT_LE(largest_difference(model.h, model.x), 1e-11);  // as the inverse above
-        // All parameters together: one that is wrong by 1% shows where it makes up 1e-4 of the gradient.
+        // All parameters at once: a parameter that is wrong by 1% shows if it contributes 1e-4 of the
+        // gradient.
         const Parameters& parameters = model.glow.parameters();
         const std::vector<Block> blocks = {
             {"parameters", parameters.values(), model.values.gradient.data(), parameters.size()},
@@ -91,7 +91,7 @@ TEST(Property, ImagesAreIndependent) {
             one.x.assign(all.x.begin() + n * D, all.x.begin() + (n + 1) * D);
             one.labels[0] = all.labels[n];
             one.forward();
-            // Sums of some thousand terms of order one, in another order.
+            // Sums of about a thousand terms of order one, in another order.
             EXPECT_NEAR(one.logdet[0], all.logdet[n], 1e-10);
             EXPECT_NEAR(one.prior[0], all.prior[n], 1e-9);
             if (!all.glow.has_classifier()) continue;

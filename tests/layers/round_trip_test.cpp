@@ -1,5 +1,5 @@
-// The model at its published depth, L = 3 and K = 32, 32x32x3: how exactly backward's inverse rebuilds the
-// state. The same source is compiled with float networks (as in training) and with double ones.
+// The published model, L = 3, K = 32, 32x32x3: how exactly backward's inverse reconstructs the state.
+// Compiled with float networks (as in training) and double ones.
 #include "tests/layers/round_trip.h"
 
 namespace glow::inline GLOW_REAL {
@@ -7,9 +7,9 @@ namespace {
 
 constexpr bool kDouble = sizeof(real) == sizeof(double);
 
-// Fresh: as training starts, from data. Strong: random last convolutions and hidden scales, so that the
-// networks act on the state as much as the state itself; actnorms from data, so that it neither dies nor
-// explodes.
+// Initial: data-dependent initialization, as training starts. Large: random last convolutions and hidden
+// scales, so that the networks act on the state as strongly as the state itself; actnorms initialized from
+// data, so that it neither vanishes nor explodes.
 template <class Map>
 void expect_inverse_undoes_forward(bool strong, Precision precision, double exact, double worst) {
     constexpr index_t kImages = 8;
@@ -17,7 +17,7 @@ void expect_inverse_undoes_forward(bool strong, Precision precision, double exac
     Parameters& parameters = model.glow.parameters();
     Solver& solver = model.machine.backend.solver();
     if (!strong) parameters.start(21, solver);
-    for (const Tensor& tensor : parameters.tensors())  // W orthogonal, as it starts
+    for (const Tensor& tensor : parameters.tensors())  // W orthogonal, as initialized
         if (strong && tensor.start == Init::orthogonal) {
             std::vector<double> W = Random(tensor.offset + 1).normals(tensor.count);
             solver.orthogonalize(tensor.shape[0], W.data());
@@ -26,7 +26,7 @@ void expect_inverse_undoes_forward(bool strong, Precision precision, double exac
     model.h = model.x;
     model.glow.initialize(model.machine.context, model.flow);
     model.prepare();
-    // Strong weights amplify errors until, by chance, some input of most images rounds to another value.
+    // Large weights amplify errors until some input of most images rounds differently.
     expect_inverse<Map>(model, exact, worst, strong ? worst : exact);
 }
 
@@ -35,8 +35,8 @@ TEST(RoundTrip, InitialWeights) {
     expect_inverse_undoes_forward<double>(false, Precision::fp32, 1e-10, 1e-10);
 }
 TEST(RoundTrip, LargeWeights) {
-    // Double networks see the state's last digits and hand their errors on: 96 steps amplify 1e-15 by up to
-    // 1e6. (Float networks round them away, and do better unless an input lies on the edge of a rounding.)
+    // Double networks read the state's last digits and propagate their errors: 96 steps amplify 1e-15 by up
+    // to 1e6. (Float networks round them away, and do better unless an input lies on a rounding boundary.)
     expect_inverse_undoes_forward<double>(true, Precision::fp32, 1e-7, 1e-7);
 }
 #else

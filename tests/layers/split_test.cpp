@@ -15,7 +15,7 @@ struct AloneSplit : LayerHarness {
               config.edge_bias = edge;
               return std::make_unique<Split>(config, shape, tile, "split", parameters);
           }) {
-        // The gradient of the part that has left is set by backward; what comes in there does not count.
+        // Backward sets the gradient of the split-off part; the incoming value is ignored.
         std::fill(g.begin() + N * shape.size() / 2, g.end(), 0.0);
     }
     Split* split = static_cast<Split*>(layer.get());
@@ -93,7 +93,7 @@ TEST(Split, BlockedLargeImagesHaveNoSeam) {
     AloneSplit whole(true, 2, {70, 128, 2}, 2), apart(true, 2, {70, 128, 2}, 1);
     whole.loss();
     apart.loss();
-    // The blocks of 64 rows lie differently in a tile of two images and in two tiles of one.
+    // Blocks of 64 rows are placed differently in one tile of two images and in two tiles of one.
     EXPECT_EQ(whole.h, apart.h);
     EXPECT_LE(largest_difference(whole.prior, apart.prior), 1e-9);  // sums of 9000 terms
     whole.expect_right_gradients(true);

@@ -1,5 +1,5 @@
-// Sums, copies and their order, on as many processes as the launcher starts; every process runs the same
-// tests.
+// Reductions, copies and their order, on as many processes as the launcher starts; every process runs the
+// same tests.
 #include "runtime/communicator.h"
 
 #include <gtest/gtest.h>
@@ -19,15 +19,15 @@
 namespace glow {
 namespace {
 
-Communicator* g_processes = nullptr;  // opened by main(), for MPI can be opened once
+Communicator* g_processes = nullptr;  // opened by main(), because MPI can only be initialized once
 
-// What rank r brings: reproducible everywhere.
+// Reproducible values of rank r.
 template <class T>
 std::vector<T> brought(int r, index_t count) {
     return test::Random(static_cast<std::uint64_t>(17 + r)).normals<T>(count);
 }
 
-// Added in the order of the ranks, which is what is promised.
+// Reference: added in rank order, as documented.
 template <class T>
 std::vector<T> added(index_t count) {
     std::vector<T> sum = brought<T>(0, count);
@@ -49,7 +49,7 @@ struct Scratch {
     std::vector<std::byte> memory;
 };
 
-// Fewer elements than processes, one bucket, a little more and many.
+// Fewer elements than processes, one bucket, slightly more, and many.
 const index_t kCounts[] = {0, 1, 3, 1000, kBucketElements, kBucketElements + 1, 3 * kBucketElements + 12345};
 
 TEST(Communicator, HostSumsFollowRankOrder) {
@@ -150,7 +150,7 @@ int main(int argc, char** argv) {
     testing::InitGoogleTest(&argc, argv);
     const auto processes = glow::open_communicator("auto", glow::Device::cpu);
     glow::g_processes = processes.get();
-    // As where NCCL finds a fault: the watchdog ends the run, after what is to be done before.
+    // Like a fault reported by NCCL: the watchdog ends the run after calling the handler.
     if (std::getenv("GLOW_TEST_FAULT") != nullptr) {
         if (processes->is_root())
             processes->watch([] { return "a made-up fault"; },

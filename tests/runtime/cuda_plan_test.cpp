@@ -1,4 +1,4 @@
-// What can be known of the GPU's products and solver without a GPU: descriptors, alignment, scratch, rules.
+// GPU-independent parts of CUDA products and solver: descriptors, alignment, scratch, rules.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -58,8 +58,8 @@ struct Matrix {
 
 const index_t kSizes[][3] = {{1, 1, 1}, {2, 3, 5}, {7, 1, 8}, {1, 9, 4}, {12, 13, 6}};
 
-// The product as cuBLASLt defines it, D = op(A) op(B) on column-major matrices, carried out from the
-// descriptors, with B's memory first as run() hands it over: it is the row-major product that was asked for.
+// Evaluates the product as cuBLASLt defines it, D = op(A) op(B) on column-major matrices, from the
+// descriptors, with B's memory first as in run(). The result must be the requested row-major product.
 TEST(CudaDescription, DescribesRowMajorProduct) {
     test::Random random(1);
     for (const auto& [m, n, k] : kSizes)
@@ -138,7 +138,7 @@ TEST(CudaDescription, HasEpilogueOnlyIfFused) {
     EXPECT_EQ(epilogue(Epilogue::bias_relu, false), CUBLASLT_EPILOGUE_DEFAULT);
 }
 
-// Two runs add in the same order: no algorithm that sums in place, by counters.
+// Results must repeat: no algorithm that accumulates in place using counters.
 TEST(CudaDescription, AllowsOnlyDeterministicAlgorithms) {
     const Description d(
         {.m = 512, .n = 512, .k = 65536, .transpose_a = true, .lda = 512, .ldb = 512, .ldc = 512}, true);

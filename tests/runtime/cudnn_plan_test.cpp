@@ -1,4 +1,4 @@
-// What can be known of cuDNN's convolutions without a GPU: descriptors, engines that are allowed, workspace.
+// GPU-independent parts of cuDNN convolutions: descriptors, allowed engines, workspace.
 #include <gtest/gtest.h>
 
 #include "kernels/error.h"
@@ -25,7 +25,7 @@ class CudnnDescription : public testing::Test {
     std::shared_ptr<const Cudnn> cudnn_;
 };
 
-// A tensor as its descriptor has it, in cuDNN's order N, C, H, W.
+// A tensor as described by its descriptor, in cuDNN's order N, C, H, W.
 struct Tensor4 {
     explicit Tensor4(const CudnnDescriptor& d)
         : sizes(d.get<index_t>(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 8)),
@@ -40,8 +40,8 @@ struct Tensor4 {
     cudnnDataType_t type;
 };
 
-// The convolution as cuDNN defines it (its mode, cross-correlation, cannot be read back), carried out from
-// the descriptors' own attributes, is that of runtime/conv.h.
+// Evaluates the convolution as cuDNN defines it (its mode, cross-correlation, cannot be read back) from the
+// descriptors' attributes; it must match runtime/conv.h.
 TEST_F(CudnnDescription, DescribesConvolution) {
     const Convolution c{.N = 2, .H = 4, .W = 3, .in = 5, .out = 6};
     const ConvDescription d(cudnn(), c);
@@ -88,7 +88,7 @@ TEST_F(CudnnDescription, DescribesConvolution) {
                 }
 }
 
-// The operation of a pass, its tensors, and the factors of result = 1 * pass + 0 * what was there.
+// The operation of a pass, its tensors, and the factors of result = 1 * pass + 0 * old result.
 TEST_F(CudnnDescription, HasOperationOfPass) {
     struct Names {
         Pass pass;
@@ -114,7 +114,7 @@ TEST_F(CudnnDescription, HasOperationOfPass) {
             cudnnBackendDescriptor_t handle = tensor.handle();
             d.operation.get(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &handle);
             std::vector<index_t> sizes = Tensor4(tensor).sizes;
-            if (sizes.size() == 5) sizes.erase(sizes.begin());  // one group, as the library sees it
+            if (sizes.size() == 5) sizes.erase(sizes.begin());  // the library reports a single group
             return sizes;
         };
         EXPECT_EQ(sizes_of(names.x), Tensor4(d.x).sizes);
@@ -128,7 +128,7 @@ TEST_F(CudnnDescription, HasOperationOfPass) {
     }
 }
 
-// Operands in bf16, sums and what is asked for in float; data gradients of bf16 networks are bf16 again.
+// bf16 operands, float sums and results; data gradients of bf16 networks are bf16.
 TEST_F(CudnnDescription, HasRequestedTypes) {
     const auto types = [&](Pass pass, Scalar operands, Scalar result) {
         const ConvDescription d(cudnn(), {.pass = pass,
@@ -152,7 +152,7 @@ TEST_F(CudnnDescription, HasRequestedTypes) {
     EXPECT_EQ(types(Pass::weight_gradient, Scalar::bf16, Scalar::f32), (Types{bf16, f32, bf16}));
 }
 
-// Operands begin at pixels of arena blocks.
+// Operands start at pixels of arena blocks.
 TEST(CudnnAlignment, FollowsChannelsOfOnePixel) {
     EXPECT_EQ(pixel_alignment(CUDNN_DATA_FLOAT, 512), 64);
     EXPECT_EQ(pixel_alignment(CUDNN_DATA_BFLOAT16, 512), 64);

@@ -25,7 +25,7 @@ TEST(Device, ParsesNames) {
     EXPECT_EQ(to_string(Device::cuda), "cuda");
 }
 
-// A build or machine without a GPU refuses, says why and what to do, and never falls back in silence.
+// Without a GPU, requests for one fail with a reason and a remedy; there is no silent fallback.
 TEST(Device, RejectsGpuUseWithoutGpu) {
     const std::string problem = cuda_problem();
     if (problem.empty()) GTEST_SKIP() << "this machine has a GPU";
@@ -96,7 +96,7 @@ TEST_P(OnDevice, CopiesFollowEarlierKernels) {
     synchronize(exec());
 }
 
-// What is captured depends on its arguments' addresses, not on the values there.
+// A captured graph depends on its arguments' addresses, not on the values there.
 TEST_P(OnDevice, ReplayedGraphRepeatsWork) {
     for (const bool enabled : {false, true}) {
         Arena arena(GetParam(), Category::state, 1 << 16);
@@ -121,7 +121,7 @@ TEST_P(OnDevice, ReplayedGraphRepeatsWork) {
     }
 }
 
-// What stands between two graphs runs every time and may change from time to time; the order stays.
+// Work between two graphs runs every time and may vary; the order is preserved.
 TEST_P(OnDevice, WorkBetweenGraphsKeepsOrder) {
     for (const bool enabled : {false, true}) {
         Arena arena(GetParam(), Category::state, 1 << 16);
@@ -144,7 +144,7 @@ TEST_P(OnDevice, WorkBetweenGraphsKeepsOrder) {
     }
 }
 
-// Kernels of two streams in the order that fork and join say.
+// Kernels on two streams run in the order given by fork and join.
 TEST_P(OnDevice, ForkedStreamKeepsOrder) {
     constexpr index_t kCount = 1 << 20;
     Arena arena(GetParam(), Category::state, std::size_t{1} << 25);

@@ -82,10 +82,10 @@ TEST(Arena, RejectsImpossibleSize) {
 }
 
 TEST(Arena, EnlargeUsesReserve) {
-    constexpr std::size_t kReserve = std::size_t{1} << 26;  // more than guards make of the arena
+    constexpr std::size_t kReserve = std::size_t{1} << 26;  // more than guards add to the arena
     for (const bool guards : {false, true}) {
         Arena arena(Device::cpu, Category::stored, 128, guards);
-        arena.enlarge();  // nothing in reserve: it stays as it is
+        arena.enlarge();  // nothing reserved: unchanged
         arena.reserve(kReserve);
         if (!guards) {
             EXPECT_THROW(arena.take_bytes(129), Error);

@@ -19,7 +19,7 @@ std::vector<double> normals(index_t n, std::uint64_t seed) {
     return values;
 }
 
-// Determinant by elimination with pivoting, in long double.
+// Reference: determinant by elimination with pivoting, in long double.
 long double determinant(index_t n, const std::vector<double>& matrix) {
     std::vector<long double> m(matrix.begin(), matrix.end());
     long double product = 1;
@@ -71,7 +71,7 @@ TEST(Solver, InvertsAndReturnsLogDeterminant) {
             norm = std::max(norm, sum);
             inverse_norm = std::max(inverse_norm, inverse_sum);
         }
-        // The residual of an LU solution: n units in the last place times the condition number.
+        // Residual of an LU solution: n units in the last place times the condition number.
         EXPECT_LE(worst, 1e-16 * static_cast<double>(n) * result.condition + 1e-15);
         EXPECT_NEAR(result.condition / (norm * inverse_norm), 1, 1e-12);
     }
@@ -85,7 +85,7 @@ TEST(Solver, RejectsSingularMatrices) {
     EXPECT_TRUE(invert(*solver, 3, zero.data(), inverse.data()).singular());
     EXPECT_TRUE(invert(*solver, 3, rank_one.data(), inverse.data()).singular());
     EXPECT_TRUE(invert(*solver, 3, nearly.data(), inverse.data()).singular());
-    // Small is not singular.
+    // Small values are not singular.
     const std::vector<double> small = {1e-200, 0, 0, 0, 1e-200, 0, 0, 0, 1e-200};
     const Inverse result = invert(*solver, 3, small.data(), inverse.data());
     EXPECT_FALSE(result.singular());
@@ -128,12 +128,12 @@ TEST(Solver, OrthogonalizeSpansSameSubspaces) {
                 }
             negative += determinant(n, Q) < 0;
         }
-    // Determinants of both signs: 40 fair coins.
+    // Determinants of both signs: 40 fair coin flips.
     EXPECT_GT(negative, 5);
     EXPECT_LT(negative, 35);
 }
 
-// Many matrices are inverted as each by itself, a singular one among them.
+// A batch gives the same results as single matrices, including a singular one.
 TEST(Solver, InvertsManyAtOnce) {
     const auto solver = make_cpu_solver();
     const index_t n = 5, count = 4;

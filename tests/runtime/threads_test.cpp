@@ -28,9 +28,9 @@
 namespace glow {
 namespace {
 
-// ---- Products whose result is known -----------------------------------------------------------------
+// ---- Products with known results --------------------------------------------------------------------
 
-// [m, k] x [k, n] of small whole numbers, which are exact in float whatever the order of summation.
+// [m, k] x [k, n] of small integers, exact in float for any summation order.
 struct Known {
     Known(index_t m, index_t n, index_t k) {
         product.m = m;
@@ -49,12 +49,12 @@ struct Known {
 };
 
 const std::vector<Known>& known() {
-    // The narrow ones were wrong most often; the last is divided along k.
+    // Narrow products failed most often; the last is divided along k.
     static const std::vector<Known> all = {{64, 117, 16}, {256, 16, 64}, {1024, 64, 512}, {16, 16, 8192}};
     return all;
 }
 
-// Elements that are wrong, of all products.
+// Number of wrong elements over all products.
 index_t wrong_elements(const Backend& backend) {
     index_t wrong = 0;
     for (const Known& one : known()) {
@@ -66,7 +66,7 @@ index_t wrong_elements(const Backend& backend) {
     return wrong;
 }
 
-// The largest error of W^-1 W, by LAPACK, and of a product in double.
+// The largest error of W^-1 W by LAPACK, and of a product in double.
 double solver_error(const Backend& backend) {
     const index_t n = 96;
     test::Random random(3);
@@ -88,14 +88,14 @@ void expect_right(const Backend& backend) {
     EXPECT_LT(solver_error(backend), 1e-12);  // 96 roundings of condition 3
 }
 
-// ---- The environment, which OpenMP reads when a program starts ----------------------------------------
+// ---- Environment variables that OpenMP reads at program start ------------------------------------------
 
 struct Child {
     int code = 0;
     std::string text;
 };
 
-// This program again, with one of the tests below that need an environment of their own.
+// Runs this program again with one of the tests below that need their own environment.
 Child run_again(const std::string& test, const std::vector<std::string>& environment,
                 const std::function<void()>& before = {}) {
     int pipes[2];
@@ -141,7 +141,7 @@ TEST(ThreadsChild, DISABLED_ProductsAreCorrect) {
 
 struct Setting {
     std::vector<std::string> environment;
-    std::string threads;  // what is told
+    std::string threads;  // the reported thread count
     int asked = 4;
 };
 void PrintTo(const Setting& setting, std::ostream* out) {
@@ -196,15 +196,15 @@ TEST(Threads, AffinityMaskLowersOnlyDefault) {
     EXPECT_NE(automatic.text.find("threads 1"), std::string::npos) << automatic.text;
 }
 
-// A limit of one more thread than there are, for a user whom limits bind. It holds for this process alone.
+// A limit of one additional thread, as a user whom limits apply to. For this process only.
 TEST(ThreadsChild, DISABLED_ThreadLimit) {
     const uid_t nobody = 54321;
     if (geteuid() == 0 && setresuid(nobody, nobody, nobody) != 0) GTEST_SKIP() << "cannot change the user";
-    prctl(PR_SET_DUMPABLE, 1);  // or the leak checker of a sanitized build fails
+    prctl(PR_SET_DUMPABLE, 1);  // needed by the leak checker of sanitizer builds
     rlimit limit{}, before{};
     getrlimit(RLIMIT_NPROC, &before);
     limit = before;
-    // Another user's processes are not known: no thread at all then.
+    // Other users' processes count too; possibly no thread is left.
     limit.rlim_cur = 1;
     if (getuid() == nobody)
         limit.rlim_cur +=
@@ -227,9 +227,9 @@ TEST(Threads, ThreadLimitLowersCount) {
         << child.text;
 }
 
-// ---- A program's own settings -------------------------------------------------------------------------
+// ---- Settings of the calling program ------------------------------------------------------------------
 
-// Runs f with settings of the calling program, which are this thread's.
+// Calls f with OpenMP settings of the calling program, which are per thread.
 template <class F>
 void with_settings(int threads, int dynamic, int levels, F f) {
     const int before[] = {omp_get_max_threads(), omp_get_dynamic(), omp_get_max_active_levels()};
@@ -270,7 +270,7 @@ TEST(Threads, WorksFromOtherThread) {
     const Backend backend(Device::cpu, 4);
     std::thread([&] { expect_right(backend); }).join();
     expect_right(backend);
-    // A primitive's first use is there.
+    // First use of an oneDNN primitive happens there.
     const Backend fresh(Device::cpu, 3);
     std::thread([&] {
         omp_set_num_threads(5);
@@ -366,7 +366,7 @@ TEST_F(Cgroups, Version2InAContainer) {
 
 TEST_F(Cgroups, Version1) {
     write("proc/self/cgroup", "9:cpuset:/\n4:cpu,cpuacct:/docker/abc/job\n1:name=systemd:/\n");
-    // The container sees its own part of the tree.
+    // The container sees only its part of the tree.
     write("proc/self/mountinfo",
           "30 23 0:27 /other /sys/fs/cgroup/cpuset ro - cgroup cgroup rw,cpuset\n"
           "31 23 0:28 /docker/abc /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n");

@@ -1,4 +1,4 @@
-// Shares, launchers and the watchdog: what needs one process only.
+// Slices, launchers and the watchdog, in a single process.
 #include "runtime/watchdog.h"
 
 #include <gtest/gtest.h>
@@ -31,7 +31,7 @@ TEST(Slice, AreConsecutiveAndBalanced) {
         }
 }
 
-// Environment variables for the time of a test.
+// Sets environment variables for the duration of a test.
 struct Launcher : testing::Test {
     Launcher() {
         for (const char* name : kNames) unsetenv(name);
@@ -63,7 +63,7 @@ TEST_F(Launcher, RecognizesLaunchers) {
 }
 
 TEST_F(Launcher, SlurmStepIsLauncherButAllocationIsNot) {
-    setenv("SLURM_PROCID", "0", 1);  // as sbatch's own script sees it
+    setenv("SLURM_PROCID", "0", 1);  // as sbatch sets it for its own script
     setenv("SLURM_NTASKS", "8", 1);
     EXPECT_EQ(detect_launch().launcher, "");
     setenv("SLURM_STEP_ID", "0", 1);

@@ -1,4 +1,3 @@
-// Atomic files: all or nothing.
 #include "data/formats/atomic_file.h"
 
 #include "tests/data/files.h"
@@ -78,7 +77,7 @@ TEST(AtomicFile, RejectsUnwritablePaths) {
 }
 
 TEST(AtomicFile, RejectsReadOnlyFolder) {
-    if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+    if (geteuid() == 0) GTEST_SKIP() << "root can write everywhere";
     const TemporaryFolder folder;
     std::filesystem::permissions(folder.path(),
                                  std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);

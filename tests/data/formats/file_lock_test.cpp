@@ -1,4 +1,4 @@
-// Locks between processes; a second descriptor stands for another process.
+// A second descriptor stands for another process.
 #include "data/formats/file_lock.h"
 
 #include <sys/file.h>
@@ -28,7 +28,7 @@ TEST(FileLock, KilledHolderReleasesLock) {
     const pid_t child = fork();
     if (child == 0) {
         const FileLock held(folder / "lock", "the run", "choose another");
-        _exit(0);  // no destructor, as when killed
+        _exit(0);  // no destructors, as if killed
     }
     waitpid(child, nullptr, 0);
     EXPECT_EQ(folder.names(), std::vector<std::string>{"lock"});

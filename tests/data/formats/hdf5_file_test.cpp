@@ -1,4 +1,3 @@
-// HDF5 files: what is written is read back, and what is wrong with a file is said, never crashed on.
 #include "data/formats/hdf5_file.h"
 
 #include <fmt/format.h>
@@ -10,7 +9,7 @@
 #include "tests/data/files.h"
 #include "data/formats/atomic_file.h"
 
-// HDF5 keeps what belongs to a file that it could not close (the tests with a full disk).
+// HDF5 leaks memory of files that it could not close (full-disk tests).
 extern "C" const char* __lsan_default_suppressions() {
     return "leak:libhdf5";
 }
@@ -18,7 +17,7 @@ extern "C" const char* __lsan_default_suppressions() {
 namespace glow {
 namespace {
 
-// A file made through HDF5's own interface, for what our writer never does.
+// Writes files through the HDF5 C interface, for content that our writer never produces.
 class RawFile {
   public:
     explicit RawFile(const std::filesystem::path& path)
@@ -28,7 +27,7 @@ class RawFile {
     RawFile& operator=(const RawFile&) = delete;
     operator hid_t() const { return id_; }
 
-    // An array that is created but, without values, never written.
+    // An array; without values it is created but never written.
     void array(const char* name, hid_t type, const std::vector<hsize_t>& shape, const void* values = nullptr,
                hid_t create = H5P_DEFAULT) const {
         const hid_t space = H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr);
@@ -52,7 +51,7 @@ class RawFile {
     hid_t id_;
 };
 
-// A data set creation list with chunks.
+// Creation properties of a chunked data set.
 hid_t chunked(const std::vector<hsize_t>& chunk) {
     const hid_t create = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_chunk(create, static_cast<int>(chunk.size()), chunk.data());
@@ -282,8 +281,8 @@ TEST(Hdf5File, ReportsBytesUnpackedPerRow) {
     for (const char* name : {"contiguous", "plain_one", "plain_all", "plain_split", "plain_odd", "gzip_one"})
         EXPECT_EQ(file.chunks("/" + std::string(name)).rows_unpacked, 1) << name;
     EXPECT_EQ(file.chunks("/gzip_all").rows_unpacked, 60);
-    EXPECT_EQ(file.chunks("/gzip_split").rows_unpacked, 20);  // six chunks hold an image
-    EXPECT_EQ(file.chunks("/gzip_odd").rows_unpacked, 25);    // two, the second partly empty
+    EXPECT_EQ(file.chunks("/gzip_split").rows_unpacked, 20);  // an image spans six chunks
+    EXPECT_EQ(file.chunks("/gzip_odd").rows_unpacked, 25);    // two chunks, the second partly empty
     EXPECT_TRUE(file.chunks("/gzip_odd").packed);
     EXPECT_FALSE(file.chunks("/plain_odd").packed);
 }
@@ -331,7 +330,7 @@ TEST(Hdf5File, RejectsTruncatedFiles) {
     }
 }
 
-// Random bytes in small files: HDF5 crashes on some of them, which a child process finds out.
+// HDF5 crashes on some of these randomly damaged files; the probe in a child process must catch that.
 TEST(Hdf5File, SurvivesRandomDamage) {
     const TemporaryFolder folder;
     const std::string bytes = small_file(folder);
@@ -352,7 +351,7 @@ TEST(Hdf5File, SurvivesRandomDamage) {
             ++refused;
         }
     }
-    EXPECT_GT(refused, 5);  // the damage does reach the directory
+    EXPECT_GT(refused, 5);  // make sure that the damage reaches the directory
 }
 
 TEST(Hdf5File, RejectsOtherTypesAndShapes) {
@@ -414,7 +413,7 @@ TEST(Hdf5File, RejectsMoreElementsThanFileHolds) {
         raw.array("gzip", H5T_IEEE_F32LE, {large, 1024}, nullptr, gzip);
         raw.array("overflow", H5T_IEEE_F32LE, {large, large, large}, nullptr, chunked({1, 1, 1}));
         raw.array("giant_chunk", H5T_STD_U8LE, {1u << 15, 1u << 15}, nullptr, giant);
-        // Some chunks are there, others not; compressed, the bytes alone do not tell.
+        // Some chunks exist, others do not; with compression the byte count alone does not show it.
         for (const auto& [name, list] : {std::pair{"sparse", sparse}, {"sparse_gzip", sparse_gzip}}) {
             raw.array(name, H5T_STD_U8LE, {10, 1000}, nullptr, list);
             const hid_t data = H5Dopen2(raw, name, H5P_DEFAULT);

@@ -1,5 +1,5 @@
-// What is no file: links that lead nowhere or in a circle, pipes, sockets, devices, what may not be read.
-// None of the readers may wait for a pipe; that a test would then not end is the check.
+// Paths that are not files: dangling and circular links, pipes, sockets, devices, unreadable entries. A
+// reader that blocks on a pipe would hang its test.
 #include "data/formats/input_path.h"
 
 #include "tests/data/files.h"
@@ -68,7 +68,7 @@ TEST(InputPath, FindsFileInFolderOfSameName) {
     fs::remove(folder / "a.bin/a.bin");
     write_bytes(folder / "a.bin/b.bin", "x");
     EXPECT_EQ(find_input_file(folder.path(), {"a.bin", "b.bin"}), folder / "a.bin/b.bin");
-    write_bytes(folder / "b.bin", "x");  // a file comes before a folder
+    write_bytes(folder / "b.bin", "x");  // a file takes precedence over a folder
     EXPECT_EQ(find_input_file(folder.path(), {"a.bin", "b.bin"}), folder / "b.bin");
 }
 
@@ -82,7 +82,7 @@ struct UnusableImages : testing::Test {
     static ImageFolderOptions options(bool strict = false) {
         return {.size = 8, .test = 0, .strict = strict, .threads = 2};
     }
-    // What is left out, in lines.
+    // Skipped files, one per line.
     std::string skipped() {
         ImageFolder source(folder.path(), options());
         std::vector<std::uint8_t> images(static_cast<std::size_t>(source.info().train * 192)),
@@ -143,7 +143,7 @@ TEST_F(UnusableImages, ReportsClassFolderThatIsBrokenLink) {
     put("dogs/1.png");
     fs::create_symlink("/annex/birds", folder / "birds");
     fs::create_symlink("loop", folder / "loop");
-    fs::create_symlink("/annex/notes", folder / "cats/notes.txt");  // no image, and no place for a class
+    fs::create_symlink("/annex/notes", folder / "cats/notes.txt");  // not an image, and not a class
     const std::string text = skipped();
     EXPECT_EQ(left_out.size(), 2u) << text;
     expect_holds(text, "birds: cannot be read: dangling symbolic link to /annex/birds");
@@ -160,7 +160,7 @@ TEST_F(UnusableImages, LinkToParentIsNotClass) {
     EXPECT_EQ(left_out.size(), 2u) << text;
     expect_holds(text, "self: symbolic link to one of its parent folders");
     expect_strict_names("parent");
-    // Any other link to a folder is one.
+    // A link to any other folder is a class.
     const TemporaryFolder elsewhere;
     write_bytes(elsewhere / "a.png", make::png(make::smooth(8, 8, 3)));
     fs::remove(folder / "1.png");
@@ -176,7 +176,7 @@ TEST_F(UnusableImages, ReportsUnreadableEntries) {
     fs::permissions(folder / "cats/2.png", fs::perms::none);
     fs::permissions(folder / "locked", fs::perms::none);
     fs::permissions(folder / "dark", fs::perms::owner_read | fs::perms::group_read |
-                                         fs::perms::others_read);  // names, but no files
+                                         fs::perms::others_read);  // names are visible, files are not
     {
         const Unprivileged user(folder.path());
         const std::string text = skipped();

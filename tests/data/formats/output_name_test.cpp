@@ -1,4 +1,3 @@
-// Names of outputs against their formats.
 #include "data/formats/output_name.h"
 
 #include "tests/data/files.h"

@@ -1,4 +1,3 @@
-// Photographs: PNG of every kind, JPEG, the crop, the mean over areas; folders of them.
 #include "data/formats/photo.h"
 
 #include <algorithm>
@@ -25,13 +24,13 @@ using Pixels = std::vector<std::uint8_t>;
 
 TEST(Photo, ReadsEveryKindOfPng) {
     using namespace std::string_literals;
-    // 16 bits without a gamma: the high byte, rounded; not darkened as linear light.
+    // 16 bits without gamma: the rounded high byte, not darkened as in linear light.
     EXPECT_EQ(decoded(make::png(2, 1, 16, 2, "\0\x80\0\x40\0\x20\0\xff\xff\0\0\x10\0"s), 3),
               (Pixels{128, 64, 32, 255, 0, 16}));
     EXPECT_EQ(decoded(make::png(2, 1, 16, 0, "\0\x80\0\xff\xff"s), 1), (Pixels{128, 255}));
     const std::string palette = make::png_chunk("PLTE", "\x0a\x14\x1e\xc8\x64\x32"s);
     EXPECT_EQ(decoded(make::png(2, 1, 1, 3, "\0\x40"s, palette), 3), (Pixels{10, 20, 30, 200, 100, 50}));
-    // A palette with alpha, laid over black.
+    // A palette with alpha, composited over black.
     EXPECT_EQ(decoded(make::png(2, 1, 1, 3, "\0\x40"s, palette + make::png_chunk("tRNS", "\0"s)), 3),
               (Pixels{0, 0, 0, 200, 100, 50}));
     EXPECT_EQ(decoded(make::png(4, 1, 2, 0, "\0\x1b"s), 1), (Pixels{0, 85, 170, 255}));
@@ -48,7 +47,7 @@ TEST(Photo, DecodesJpegAccurately) {
             for (std::size_t i = 0; i < image.pixels.size(); ++i)
                 ASSERT_NEAR(read.pixels[i], image.pixels[i], 4) << i;  // 98% quality: a few gray levels
         }
-    // Inks: 255 is none; light is the product of what color and black let through.
+    // Inks: 255 means none; light is the product of what color and black transmit.
     const Image inks{16, 16, 4, [] {
                          Pixels pixels;
                          for (int p = 0; p < 256; ++p) pixels.insert(pixels.end(), {255, 128, 0, 128});
@@ -56,7 +55,7 @@ TEST(Photo, DecodesJpegAccurately) {
                      }()};
     for (const bool ycck : {false, true})
         for (const bool marker : {true, false}) {
-            if (ycck && !marker) continue;  // would be read as CMYK
+            if (ycck && !marker) continue;  // would be decoded as CMYK
             const Image read = decode_jpeg(span_of(make::inks_jpeg(inks, ycck, marker)), "x");
             ASSERT_EQ(read.C, 3);
             EXPECT_NEAR(read.pixels[0], 128, 3);
@@ -99,7 +98,7 @@ TEST(Photo, RejectsHugeJpegBeforeAllocating) {
     expect_throw<InputError>([&] { decode_jpeg(span_of(bytes), "huge.jpg"); }, {"huge.jpg", "65280 x 65280"});
 }
 
-// One scan more, again and again: each is a pass over the whole picture.
+// Each repeated scan is a pass over all pixels.
 TEST(Photo, RejectsJpegWithManyScans) {
     const std::string bytes = make::jpeg(make::smooth(16, 16, 1), 95, true);
     const std::size_t scan = bytes.rfind("\xff\xda"), end = bytes.rfind("\xff\xd9");
@@ -110,15 +109,15 @@ TEST(Photo, RejectsJpegWithManyScans) {
 }
 
 TEST(CropAndShrink, AveragesCenterSquare) {
-    // 2 x 6: the middle 2 x 2, one pixel.
+    // 2 x 6: the center 2 x 2 becomes one pixel.
     Pixels result(1);
     crop_and_shrink({2, 6, 1, {9, 9, 10, 20, 9, 9, 9, 9, 30, 41, 9, 9}}, 1, result.data());
     EXPECT_EQ(result, (Pixels{25}));  // 101 / 4 = 25.25
-    // 3 x 3 to 2 x 2: the middle row and column go half and half.
+    // 3 x 3 to 2 x 2: the middle row and column are split in half.
     result.resize(4);
     crop_and_shrink({3, 3, 1, {0, 90, 180, 90, 90, 90, 90, 90, 90}}, 2, result.data());
     EXPECT_EQ(result, (Pixels{50, 130, 90, 90}));
-    // The same size: the same pixels.
+    // Equal size: pixels are unchanged.
     const Image image = make::smooth(8, 9, 3);
     result.resize(192);
     crop_and_shrink(image, 8, result.data());
@@ -128,7 +127,7 @@ TEST(CropAndShrink, AveragesCenterSquare) {
                       image.pixels[static_cast<std::size_t>(y * 27 + i)]);
 }
 
-// Against the definition, in floating point, for sizes that do not divide each other.
+// Compared with a floating-point reference for sizes that do not divide each other.
 TEST(CropAndShrink, MatchesAreaIntegral) {
     test::Random random(1);
     for (const auto& [H, W, S] : {std::tuple{7, 11, 3}, {13, 13, 12}, {100, 64, 17}, {31, 40, 31}}) {
@@ -162,7 +161,7 @@ struct ImageFolder : testing::Test {
         options.threads = 2;
         return options;
     }
-    // All images of a part, and their labels.
+    // All images of a part and their labels.
     std::pair<Pixels, std::vector<std::int32_t>> read(ImageFolder& source, Part part, Pixels& usable) {
         const index_t N = source.info().images(part);
         Pixels images(static_cast<std::size_t>(N * source.info().image_bytes()));
@@ -207,7 +206,7 @@ TEST_F(ImageFolder, SubfoldersAreClasses) {
     put("dog/1.png", 30);
     put("cat/1.png", 10);
     put("cat/2.png", 20);
-    put("cat/deeper/3.png", 20);  // not looked at
+    put("cat/deeper/3.png", 20);  // ignored
     std::filesystem::create_directory(folder / "empty");
     ImageFolderOptions all = options();
     all.test = 0;
@@ -262,7 +261,7 @@ TEST_F(ImageFolder, SkipsAndReportsBrokenAndSmallImages) {
     const std::vector<std::string> skipped = source.take_skipped();
     ASSERT_EQ(skipped.size(), 3u);
     EXPECT_NE(skipped[0].find("1.png"), std::string::npos);
-    EXPECT_NE(skipped[1].find("3.png: is neither"), std::string::npos) << skipped[1];
+    EXPECT_NE(skipped[1].find("3.png: is not a PNG"), std::string::npos) << skipped[1];
     EXPECT_NE(skipped[2].find("4.png: 7 x 7 pixels are less than 8 x 8"), std::string::npos) << skipped[2];
     EXPECT_TRUE(source.take_skipped().empty());
     all.strict = true;

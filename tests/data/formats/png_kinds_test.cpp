@@ -1,4 +1,3 @@
-// PNG files of every kind against the pixels of the specification, alpha, and damaged files.
 #include "tests/data/files.h"
 #include "tests/data/formats/png_cases.h"
 #include "data/formats/photo.h"
@@ -21,7 +20,7 @@ void expect_same(const Image& read, const Image& truth) {
     EXPECT_EQ(read.pixels, truth.pixels);
 }
 
-// Sizes at which some of Adam7's passes are empty, and larger ones.
+// Sizes with empty Adam7 passes, and larger ones.
 TEST(PngKinds, PixelsAreExact) {
     int files = 0;
     for (const auto& [H, W] : {std::pair<index_t, index_t>{1, 1},
@@ -47,7 +46,7 @@ TEST(PngKinds, PixelsAreExact) {
     EXPECT_EQ(files, 13 * 60);
 }
 
-// gAMA, sRGB, cHRM, iCCP (also a broken one), sBIT, bKGD, text.
+// gAMA, sRGB, cHRM, iCCP (also damaged), sBIT, bKGD, text.
 TEST(PngKinds, IgnoresOtherChunks) {
     for (const auto& [name, image] : make::png_kinds(5, 7))
         for (const auto& [extra, before_palette, before_pixels] : make::png_extras(image.color)) {
@@ -82,7 +81,7 @@ TEST(PngKinds, CompositesAlphaOverBlackInEncodedValues) {
                 << value << " " << alpha;
 }
 
-// What Pillow gives: Image.alpha_composite over black, then convert("RGB").
+// Pillow's result: Image.alpha_composite over black, then convert("RGB").
 TEST(PngKinds, MatchesPillow) {
     const auto rgb = [](int color, int bits, const std::vector<unsigned>& samples,
                         const std::string& chunk = "") {
@@ -109,10 +108,11 @@ TEST(PngKinds, ReducesSixteenBitsBeforeCompositing) {
         return decoded(make::png_file({.color = 4, .bits = 16, .samples = {value, alpha}}), 1).pixels[0];
     };
     EXPECT_EQ(gray(0xffff, 0x8080), 128);
-    // 40.49 and alpha 205.51 become 40 and 206: 40 * 206 / 255 = 32.31. The other order gives 32.63,
-    // rounded 33.
+    // 40.49 and alpha 205.51 become 40 and 206: 40 * 206 / 255 = 32.31. The opposite order would give 32.63,
+    // rounded to 33.
     EXPECT_EQ(gray(40 * 257 + 126, 0xce4f), 32);
-    // 0.75 and alpha 128.2 become 1 and 128: 0.502, rounded 1. The other order gives 0.38, rounded 0.
+    // 0.75 and alpha 128.2 become 1 and 128: 0.502, rounded to 1. The opposite order would give 0.38, rounded
+    // to 0.
     EXPECT_EQ(gray(0x00c2, 0x8033), 1);
 }
 
@@ -121,7 +121,7 @@ TEST(PngKinds, ComparesColorKeysAtFullDepth) {
     image.samples = {0x1234, 0x5678, 0x9abc, 0x1234, 0x5678, 0x9abd, 0x1235, 0x5678, 0x9abc};
     image.key = {0x1234, 0x5678, 0x9abc};
     EXPECT_EQ(decoded(make::png_file(image), 3).pixels, (Pixels{0, 0, 0, 18, 86, 154, 18, 86, 154}));
-    // Bits above the depth do not count.
+    // Bits above the depth are ignored.
     make::PngCase gray{.W = 4, .color = 0, .bits = 2, .samples = {0, 1, 2, 3}};
     gray.key = {0xfffe};
     EXPECT_EQ(decoded(make::png_file(gray), 1).pixels, (Pixels{0, 85, 0, 255}));
@@ -144,7 +144,7 @@ TEST(PngKinds, RejectsEveryTruncation) {
     }
 }
 
-// Also in tRNS, without which the pixels would be opaque. Other optional chunks do not matter.
+// Includes tRNS, without which the pixels would be opaque. Other optional chunks do not matter.
 TEST(PngKinds, RejectsWrongChecksumsOfPixelData) {
     make::PngCase image{.W = 2, .color = 3, .bits = 8, .samples = {0, 1}};
     image.palette = {{1, 2, 3}, {4, 5, 6}};
@@ -162,7 +162,7 @@ TEST(PngKinds, RejectsWrongChecksumsOfPixelData) {
         else
             expect_throw<InputError>([&] { decoded(wrong, 3); }, {"x.png", "CRC"});
     }
-    image.palette_alpha = {0, 0, 0};  // more than colors
+    image.palette_alpha = {0, 0, 0};  // more entries than colors
     expect_throw<InputError>([&] { decoded(make::png_file(image), 3); }, {"x.png", "tRNS"});
 }
 
@@ -174,7 +174,7 @@ TEST(PngKinds, HugeSizesAllocateNothing) {
     // Within the limits, but more pixels than its bytes can hold.
     expect_throw<InputError>([&] { decoded(make::png(16384, 16384, 16, 6, rows), 3); },
                              {"16384 x 16384", "do not fit"});
-    // 64 MB of profile and text in 64 kB each: skipped, not inflated.
+    // 64 MB of profile and text compressed to 64 kB each must be skipped, not inflated.
     const std::string bomb = make::deflated(std::string(64 << 20, 'x'), 15);
     make::PngCase image{.samples = {7}};
     image.before_palette = make::png_chunk("iCCP", "profile\0\0"s + bomb) +
@@ -183,7 +183,7 @@ TEST(PngKinds, HugeSizesAllocateNothing) {
     EXPECT_EQ(decoded(make::png_file(image), 1).pixels, (Pixels{7}));
 }
 
-// Whatever the bytes: an image or an InputError, with any of the sanitizers silent.
+// Any bytes give an image or an InputError, clean under sanitizers.
 TEST(PngKinds, SurvivesChangedBytes) {
     test::Random random(3);
     int read = 0, refused = 0;
@@ -194,7 +194,7 @@ TEST(PngKinds, SurvivesChangedBytes) {
             for (int i = random.integer(1, 3); i > 0; --i)
                 changed[static_cast<std::size_t>(random.integer(8, static_cast<int>(bytes.size()) - 1))] =
                     static_cast<char>(random.integer(0, 255));
-            // Valid check sums let the changes through to the decoder.
+            // Valid checksums let the changes reach the decoder.
             for (std::size_t at = 8; at + 12 <= changed.size();) {
                 std::size_t length = 0;
                 for (std::size_t i = 0; i < 4; ++i)

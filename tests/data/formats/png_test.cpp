@@ -1,4 +1,3 @@
-// PNG files.
 #include "data/formats/png.h"
 
 #include "tests/data/files.h"
@@ -56,7 +55,7 @@ TEST(Png, RejectsHugeImagesBeforeAllocating) {
     const TemporaryFolder folder;
     write_png(folder / "a.png", picture(1, 1, 1));
     std::string bytes = read_bytes(folder / "a.png");
-    // Width and height follow the signature and the first chunk's header; its check sum follows 13 bytes of
+    // Width and height follow the signature and the first chunk's header; the checksum follows 13 bytes of
     // data.
     for (const std::size_t at : {16u, 20u}) bytes.replace(at, 4, std::string("\x00\x0f\x00\x00", 4));
     std::uint32_t sum = 0xffffffffu;
