@@ -1,4 +1,4 @@
-// The public library in programs with OpenMP settings, threads and parallel regions of their own.
+// The public library in programs with their own OpenMP settings, threads and parallel regions.
 #include <gtest/gtest.h>
 #include <omp.h>
 
@@ -34,7 +34,7 @@ struct Library : testing::Test {
     TrainedModel model(int threads) const {
         return TrainedModel(file, {.averaged = false, .device = "cpu", .batch = 16, .threads = threads});
     }
-    // Largest difference to the right likelihoods, NaN where one is not a number.
+    // Largest difference from the correct likelihoods; NaN if one is NaN.
     double error(TrainedModel& model) const {
         const std::vector<double> found = model.bits_per_dim(images);
         double largest = 0;
@@ -45,7 +45,7 @@ struct Library : testing::Test {
         return largest;
     }
 
-    static constexpr double kRounding = 1e-5;  // sums of float products in another order
+    static constexpr double kRounding = 1e-5;  // float products summed in another order
     TemporaryFolder folder;
     std::string file = (folder / "model.h5").string();
     std::vector<std::uint8_t> images;

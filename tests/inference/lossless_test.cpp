@@ -1,4 +1,5 @@
-// Lossless coding: every bijection is undone exactly, costs what its density says, and so do whole images.
+// Lossless coding: every bijection inverts exactly and costs what its density predicts, and so do whole
+// images.
 #include "inference/lossless.h"
 
 #include <cmath>
@@ -20,7 +21,7 @@ double bits_of(const BitStack& stack) {
 TEST(Lossless, ScalingInvertsAndCostsLogDeterminant) {
     for (const double s : {1e-5, 0.01, 0.3, 0.999, 1.0, 1.5, 40.0, 3000.0}) {
         const Ratio ratio = ratio_of(s);
-        const double error = std::max(s, 1 / s) * 0x1p-25;  // relative, of R / S
+        const double error = std::max(s, 1 / s) * 0x1p-25;  // relative error of R / S
         test::Random random(1);
         BitStack stack;
         std::vector<std::int64_t> before, after;
@@ -29,7 +30,7 @@ TEST(Lossless, ScalingInvertsAndCostsLogDeterminant) {
         for (int i = 0; i < kCount; ++i) {
             before.push_back(static_cast<std::int64_t>(1e6 * random.normal()));
             after.push_back(scale_up(stack, ratio, before.back()));
-            // A cell goes to a cell that its scaled self meets.
+            // A cell maps to a cell that its scaled image overlaps.
             const double exact = s * static_cast<double>(before.back());
             EXPECT_LE(std::fabs(static_cast<double>(after.back()) - exact), s + 1 + error * std::fabs(exact));
         }
@@ -69,10 +70,10 @@ TEST(Lossless, MixingMatchesMatrixAndInverts) {
                     y += matrix[o * C + i] * static_cast<double>(before[row * C + i]);
                     reach += 4 * std::fabs(matrix[o * C + i]);
                 }
-                // Rounded in every factor, and those by a matrix whose condition is that of a random one.
+                // Rounded in every factor, amplified by the condition of a random matrix.
                 EXPECT_NEAR(static_cast<double>(x[row * C + o]), y, 100 * reach) << C;
             }
-        // log2 |det| from the diagonal of the factors, whose product the matrix above pins down.
+        // log2 |det| from the diagonals of the factors, whose product was checked above.
         double log_det = 0;
         for (const Ratio& ratio : mixing.diagonal)
             log_det += std::log2(static_cast<double>(ratio.R) / static_cast<double>(ratio.S));
@@ -100,7 +101,7 @@ TEST(Lossless, NormalNumbersCostTheirEntropy) {
         code.push(stack, numbers.back());
     }
     EXPECT_NEAR((bits_of(stack) - start) / kCount, ideal / kCount, 3e-4);  // 6e-5 of the buckets, and noise
-    // Far out and at the edges of the buckets, at a cost that grows with the logarithm alone.
+    // Far values and bucket boundaries cost only logarithmically more.
     for (const double eps : {-8.0, 7.9999999, 8.0, -8.0001, 30.0, -1000.0, 1e5, -1e5}) {
         const double before = bits_of(stack);
         numbers.push_back(static_cast<std::int64_t>(std::floor(eps * cells)));
@@ -120,7 +121,7 @@ struct Case {
 
 struct LosslessModel : testing::TestWithParam<Case> {};
 
-// A checkpoint of random weights, and images for it.
+// A checkpoint with random weights, and matching images.
 struct Compressing {
     explicit Compressing(const std::function<void(ModelConfig&)>& change, std::uint64_t seed = 3)
         : options(small_options()) {
@@ -195,7 +196,8 @@ TEST_P(LosslessModel, RoundTripsAtSizeOfLikelihood) {
     double bits = 8 * static_cast<double>(images.bytes() - images.start_up());
     if (at.options.model.y_cond)
         bits -= static_cast<double>(at.set.N) * std::log2(static_cast<double>(at.options.model.n_classes));
-    // 17,280 values, each of a standard deviation of some 0.3 bits in its noise: 0.002 bits/dim; and the last
+    // 17,280 values, each with a standard deviation of about 0.3 bits from its noise: 0.002 bits/dim; plus
+    // the last word.
     // word.
     EXPECT_NEAR(bits / values, reported, 0.008 + 32 / values);
 }
@@ -248,7 +250,7 @@ TEST(Lossless, RejectsOtherWeights) {
     EXPECT_THROW(decompressed(wrong, compress(model, at.set, 2, Precision::fp32)), InputError);
 }
 
-// What a build with other floating-point numbers would meet: the stack does not fit, and that is said.
+// A build with different floating-point results finds a stack that does not fit, and must report it.
 TEST(Lossless, MismatchedStackIsError) {
     const Compressing at([](ModelConfig&) {});
     LoadedModel model = at.load();
@@ -256,7 +258,7 @@ TEST(Lossless, MismatchedStackIsError) {
     const auto expect_error = [&](const CompressedImages& changed) {
         try {
             decompressed(model, changed);
-            ADD_FAILURE() << "nothing was noticed";
+            ADD_FAILURE() << "the change was not detected";
         } catch (const InputError& error) {
             ADD_FAILURE() << error.what();
         } catch (const Error& error) {
@@ -265,7 +267,7 @@ TEST(Lossless, MismatchedStackIsError) {
         }
     };
     CompressedImages changed = images;
-    changed.words[0] ^= 1;  // the last to be read: the last image alone, or the supply
+    changed.words[0] ^= 1;  // the last word read: affects only the last image, or the initial bits
     expect_error(changed);
     changed = images;
     changed.words.back() ^= 1 << 20;
@@ -296,7 +298,7 @@ TEST(CompressedFile, RoundTripsAndRejectsDamage) {
     test::Random random(1);
     for (int i = 0; i < 300; ++i) {
         std::string bytes = whole;
-        // The header byte by byte, then anywhere.
+        // The header byte by byte, then random positions.
         const std::size_t exec =
             i < 120 ? static_cast<std::size_t>(i)
                     : static_cast<std::size_t>(random.integer(0, static_cast<int>(whole.size()) - 1));
@@ -311,7 +313,7 @@ TEST(CompressedFile, RoundTripsAndRejectsDamage) {
     EXPECT_THROW(read_compressed(at.folder / "none.glow"), InputError);
     EXPECT_THROW(read_compressed(at.folder.path()), InputError);
 
-    // A right check sum around wrong parts.
+    // A correct checksum over wrong contents.
     const auto refused = [&](const std::function<void(CompressedImages&)>& change) {
         CompressedImages wrong = images;
         change(wrong);

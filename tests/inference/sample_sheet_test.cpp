@@ -1,4 +1,4 @@
-// The sheet of samples: which image stands where, and made of which noise.
+// The sheet of samples: the position of each image, and the noise it is made from.
 #include "inference/sample_sheet.h"
 
 #include "tests/train/training.h"
@@ -52,7 +52,7 @@ TEST(SampleSheet, ReportsNonFiniteSamples) {
     EXPECT_NE(broken.no_images.find("T = 0.9: 16 of 16 not finite (crossed out); T = 1: 16 of 16"),
               std::string::npos)
         << broken.no_images;
-    // The last tile of the last panel: its corner is white, and the pixel right of it black.
+    // The last tile of the last panel: its corner is white, the pixel to its right black.
     const Image& image = broken.image;
     const index_t tile_h = options.model.image_height * 8, tile_w = options.model.image_width * 8;
     const std::uint8_t* const corner =
@@ -71,7 +71,7 @@ TEST(SampleSheet, NoiseDependsOnlyOnSeed) {
         trainer.use(false);
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(4 * of.options.model.dimensions()));
         sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), of.options.seed);
-        // What the last batch of the last panel (temperature 1) left in the buffer, encoded: its noise.
+        // Encode what the last batch of the last panel (temperature 1) left in the buffer: its noise.
         Flow flow = trainer.buffers().flow(4);
         trainer.glow().encode(trainer.context(), flow);
         return std::vector<double>(flow.h, flow.h + 4 * of.options.model.dimensions());
@@ -91,14 +91,14 @@ TEST(SampleSheet, HasOneColumnPerClass) {
     Batch init_images = training.init_images.batch();
     init_images.labels = labels.data();
     trainer.initialize(init_images);
-    test::Random random(3);  // classes that differ
+    test::Random random(3);  // classes differ
     for (index_t i = 0; i < trainer.glow().parameters().size(); ++i)
         training.params()[i] += static_cast<float>(0.05 * random.normal());
     trainer.weights_changed();
     trainer.use(false);
     const Image sheet =
         sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), options.seed).value().image;
-    // At temperature 0 an image is its class's alone: equal down a column, different between columns.
+    // At temperature 0 an image depends only on its class: equal within a column, different between columns.
     const index_t tile_h = options.model.image_height * 8, tile_w = options.model.image_width * 8;
     const auto tile = [&](index_t row, index_t column) {
         std::vector<std::uint8_t> pixels;

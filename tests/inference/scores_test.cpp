@@ -1,4 +1,4 @@
-// Ranks, areas and sizes of small examples.
+// Ranks, areas and sizes for small examples.
 #include "inference/scores.h"
 
 #include <gtest/gtest.h>

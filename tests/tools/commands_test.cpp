@@ -1,5 +1,4 @@
-// glow_train, glow_eval and glow_sample as programs: what they print and write, and that runs repeat to the
-// bit.
+// glow_train, glow_eval and glow_sample as programs: their output and files, and bit-exact reproducibility.
 #include <fmt/format.h>
 #include <hdf5.h>
 
@@ -14,9 +13,9 @@ namespace {
 
 using nlohmann::json;
 
-const Words kTimes = {"images_per_s", "step_ms"};  // the columns that no two runs share
+const Words kTimes = {"images_per_s", "step_ms"};  // columns that differ between runs
 
-// ---- What is printed and written -------------------------------------------------------------------------
+// ---- Output and files ------------------------------------------------------------------------------------
 
 TEST_F(Commands, TrainWritesSpecifiedFiles) {
     const Outcome outcome = train(run_words("run", 12) + Words{"--json"});
@@ -53,7 +52,7 @@ TEST_F(Commands, TrainWritesSpecifiedFiles) {
     EXPECT_EQ(std::to_string(result["peak_bytes"].get<std::size_t>()), rows.back().at("peak_bytes"));
     EXPECT_NEAR(result["bpd"], std::stod(rows.back().at("bpd")), 1e-7);
     EXPECT_EQ(read_csv(folder / "run/eval.csv").size(), 2u);  // raw and EMA
-    // No control characters where nobody watches.
+    // No control characters unless on a terminal.
     EXPECT_EQ(outcome.err.find('\r'), std::string::npos);
     EXPECT_EQ(outcome.err.find('\033'), std::string::npos);
 }
@@ -191,7 +190,7 @@ TEST_F(Commands, SampleReportsNonFiniteImages) {
     const std::vector<std::uint8_t> pixels =
         Hdf5File::open(folder / "x.h5").read<std::uint8_t>("/images", {10, 8, 8, 3});
     EXPECT_EQ(pixels[0], 255);  // of the cross; not black
-    // Between two of them.
+    // Between two checkpoints.
     const Outcome between = latent(Words{"interpolate", "--data", "d.h5", "--images", "0,1", "--steps", "3",
                                          "--batch", "2", "-o", "i.png", "--quiet"} +
                                    broken);
@@ -203,7 +202,7 @@ TEST_F(Commands, HelpAndVersion) {
     const Outcome help = train({"--help"});
     EXPECT_EQ(help.code, 0);
     EXPECT_EQ(help.err, "");
-    // CLI11 2.1 writes a default as INT=3, newer ones as INT [3].
+    // CLI11 2.1 writes defaults as INT=3, newer versions as INT [3].
     const auto shows = [](const Outcome& shown, const std::string& option, const std::string& value) {
         return shown.out.find(option + "=" + value) != std::string::npos ||
                shown.out.find(option + " [" + value + "]") != std::string::npos;
@@ -261,12 +260,12 @@ TEST_F(Commands, EstimateWritesNothing) {
     EXPECT_NEAR(result["epoch_seconds"].get<double>() / step, 5, 1e-9);
     EXPECT_NEAR(result["seconds_left"].get<double>() / step, 500, 1e-6);
     EXPECT_EQ(rehearse({"--max-minutes", "0.0001"})["seconds_left"], 0.006);
-    // As long as the published run: 6.8 days at 8 times 29 images/s.
+    // The length of the published run: 6.8 days at 8 times 29 images/s.
     const json published = rehearse({"--preset", "cifar10", "--batch", "8"});
     EXPECT_NEAR(published["published_epochs"].get<double>(), 2726, 1);
     EXPECT_NEAR(published["published_seconds"].get<double>() * published["images_per_s"].get<double>(),
                 1.363e8, 1e5);
-    // Beside a run that is there, and of one that goes on.
+    // Next to an existing run, and for a resumed one.
     make_run("run", 3);
     const Words files = all_files();
     const std::string rows = read_bytes(folder / "run/metrics.csv");
@@ -296,7 +295,7 @@ TEST_F(Commands, LastRepeatedOptionWins) {
 }
 
 TEST_F(Commands, ConfigTomlReproducesRun) {
-    // Every kind of value away from its default, and names that only quotes can hold.
+    // Every kind of value differs from its default, and names need quotes.
     std::filesystem::rename(folder / "d.h5", folder / "it's 1, x=2.h5");
     make_run("run", 3,
              {"--data", "it's 1, x=2.h5", "--no-edge-bias", "--no-learn-top", "--no-shuffle", "--augment",
@@ -316,7 +315,7 @@ TEST_F(Commands, ConfigTomlReproducesRun) {
 
 // ---- Names in config.toml --------------------------------------------------------------------------------
 
-// A run in a folder of its own, beside a data set.
+// A run in its own folder, next to a data set.
 struct MovedRuns : Commands {
     MovedRuns() {
         for (const char* name : {"project", "elsewhere"}) std::filesystem::create_directory(folder / name);
@@ -331,7 +330,7 @@ struct MovedRuns : Commands {
         EXPECT_EQ(read_csv(folder / (run + "/metrics.csv")).size(), steps);
     }
     std::string toml(const std::string& run) const { return read_bytes(folder / (run + "/config.toml")); }
-    // As it was written before names were absolute.
+    // The format from before names were absolute.
     void make_names_relative(const std::string& run) const {
         std::string text = toml(run);
         for (const char* name : {"d.h5", "run"}) {
@@ -353,7 +352,7 @@ TEST_F(MovedRuns, ConfigTomlHoldsAbsolutePaths) {
     EXPECT_EQ(outcome.err.find("data is"), std::string::npos) << outcome.err;  // it is the same as before
     expect_steps("project/run", 2);
     EXPECT_NE(toml("project/run").find(names), std::string::npos) << toml("project/run");
-    // The same name on the command line is no change either, another one is.
+    // The same name on the command line is not a change; a different one is.
     const Outcome same = in("project", {"--data", "d.h5", "--out", "run", "--resume", "--max-steps", "3"});
     EXPECT_EQ(same.code, 0) << same.err;
     EXPECT_EQ(same.err.find("data is"), std::string::npos) << same.err;
@@ -366,7 +365,7 @@ TEST_F(MovedRuns, ConfigTomlHoldsAbsolutePaths) {
 
 TEST_F(MovedRuns, FindsRelativePathsOfEarlierVersions) {
     make_names_relative("project/run");
-    // A data set of the same name where the command is given is another one.
+    // A data set of the same name in the current folder is a different one.
     make_dataset(folder / "elsewhere/d.h5", 16, 16, 3, 10, 0, 0);
     const Outcome outcome = in("elsewhere", {"--out", "../project/run", "--resume", "--max-steps", "2"});
     EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -411,7 +410,7 @@ TEST_F(Commands, ConfigTomlPreservesAnyName) {
         EXPECT_EQ(outcome.code, 0) << name << outcome.err;
         EXPECT_EQ(outcome.err.find("data is"), std::string::npos) << outcome.err;
         EXPECT_EQ(read_csv(folder / (run + "/metrics.csv")).size(), 2u);
-        // What is printed is read back to the same.
+        // Printed options must read back unchanged.
         const Words print = {"--print-config"};
         outcome = train(print + Words{"--data", name, "--out", run});
         write_bytes(folder / "c.toml", outcome.out);
@@ -428,7 +427,7 @@ TEST_F(Commands, ReadsConfigFromPipe) {
     EXPECT_NE(outcome.out.find("depth = 5\n"), std::string::npos) << outcome.err;
 }
 
-// ---- Runs repeat -----------------------------------------------------------------------------------------
+// ---- Reproducibility -------------------------------------------------------------------------------------
 
 TEST_F(Commands, PrintsPresets) {
     const Outcome printed = train({"--preset", "celeba256", "--print-config"});
@@ -437,7 +436,7 @@ TEST_F(Commands, PrintsPresets) {
                              "batch = 40\n", "epoch-images = 50000\n", "augment = 'none'\n"})
         EXPECT_NE(printed.out.find(line), std::string::npos) << line << printed.out;
     EXPECT_EQ(printed.out.find("data ="), std::string::npos);
-    // What was printed is a --config that means the same.
+    // The printed text is an equivalent --config file.
     write_bytes(folder / "c.toml", printed.out);
     EXPECT_EQ(train({"--config", "c.toml", "--print-config"}).out, printed.out);
     const json object = json::parse(train({"--preset=cifar10", "--print-config", "--json"}).out);
@@ -461,7 +460,7 @@ TEST_F(Commands, CommandLineOverridesConfigOverridesPreset) {
     EXPECT_EQ(conditional["y_cond"], true);
     EXPECT_EQ(conditional["weight_y"], 0.01);
     EXPECT_EQ(options({"--preset", "cifar10-conditional", "--no-y-cond"})["y_cond"], false);
-    // A run from a preset is resumed with what it was begun with.
+    // A run started from a preset resumes with its own options.
     const Words small = {"--preset", "quick",   "--data", "d.h5",      "--levels",
                          "2",        "--width", "8",      "--threads", "2"};
     ASSERT_EQ(train(small + Words{"--out", "run", "--max-steps", "1", "--quiet"}).code, 0);
@@ -490,7 +489,7 @@ TEST_F(Commands, DiskAccessChangesNoResult) {
               without(read_csv(folder / "memory/metrics.csv"), kTimes));
     EXPECT_EQ(read_bytes(folder / "disk/eval.csv"), read_bytes(folder / "memory/eval.csv"));
     expect_equal_weights("disk/latest.h5", "memory/latest.h5");
-    // Also where a run in memory is resumed from disk.
+    // Also if a run in memory is resumed from disk.
     make_run("memory", 9, words + Words{"--resume", "--data-access", "disk"});
     make_run("disk", 9, words + Words{"--resume", "--data-access", "memory"});
     expect_equal_weights("disk/latest.h5", "memory/latest.h5");
@@ -549,7 +548,7 @@ TEST_F(Commands, ResumedRunEqualsUninterrupted) {
     make_run("whole", 20, options);
     make_run("parts", 10, options);
     make_run("parts", 20, options + Words{"--resume", "auto"});
-    // The peak of a process that did not initialize is its own.
+    // Peak memory is per process.
     const Words own = kTimes + Words{"peak_bytes"};
     EXPECT_EQ(without(read_csv(folder / "parts/metrics.csv"), own),
               without(read_csv(folder / "whole/metrics.csv"), own));
@@ -566,7 +565,7 @@ TEST_F(Commands, ResumeNeedsOnlyFolder) {
     EXPECT_NE(outcome.err.find("resumed from run/latest.h5 at step 3"), std::string::npos) << outcome.err;
     EXPECT_NE(outcome.err.find("max-steps is 5 and was 3"), std::string::npos) << outcome.err;
     EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 5u);
-    // Nothing left to do: all stays as it is.
+    // Nothing left to do: nothing changes.
     const std::string evaluations = read_bytes(folder / "run/eval.csv");
     outcome = train({"--out", "run", "--resume", "--quiet", "--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
@@ -578,16 +577,16 @@ TEST_F(Commands, ResumeNeedsOnlyFolder) {
 
 TEST_F(Commands, ResumesFromAnyCheckpoint) {
     make_run("run", 4, {"--checkpoint-every", "1", "--keep", "9"});
-    // An earlier one of the same run: the rows after it are dropped, latest.h5 goes back.
+    // An earlier checkpoint of the same run: later rows are dropped, latest.h5 points back.
     make_run("run", 2, {"--resume", "run/checkpoints/step-00000002.h5"});
     EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 2u);
     EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 2);
-    // One of another folder, even where no step is left.
+    // A checkpoint from another folder, even if no step is left.
     make_run("other", 2, {"--resume", "run/checkpoints/step-00000002.h5"});
     EXPECT_EQ(CheckpointEdit(folder / "other/latest.h5").step, 2);
     EXPECT_EQ(CheckpointEdit(folder / "other/best.h5").step, 2);
     expect_equal_weights("other/latest.h5", "run/latest.h5");
-    // And where there is none yet.
+    // And if the folder has no checkpoint yet.
     make_run("fresh", 2, {"--resume", "auto"});
     EXPECT_EQ(CheckpointEdit(folder / "fresh/latest.h5").step, 2);
 }
@@ -609,7 +608,7 @@ TEST_F(Commands, InitFromUsesRawWeightsOnly) {
     EXPECT_TRUE(averages_differ);
 }
 
-// ---- Runs that are stopped -------------------------------------------------------------------------------
+// ---- Interrupted runs ------------------------------------------------------------------------------------
 
 TEST_F(Commands, SignalWritesCheckpoint) {
     for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) {
@@ -646,7 +645,7 @@ TEST_F(Commands, KilledRunResumesFromLastCheckpoint) {
     }
     const int steps = static_cast<int>(CheckpointEdit(folder / "run/latest.h5").step) + 3;
     write_bytes(folder / "run/checkpoints/.glow-1-0.tmp",
-                "half a checkpoint");  // as a kill while writing leaves it
+                "half a checkpoint");  // as left by a kill during writing
     make_run("run", steps, {"--resume", "--checkpoint-every", "2"});
     make_run("whole", steps, {"--checkpoint-every", "2"});
     expect_equal_weights("run/latest.h5", "whole/latest.h5");
@@ -661,14 +660,14 @@ TEST_F(Commands, DivergedRunKeepsGoodCheckpoints) {
     const Outcome outcome = train({"--out", "run", "--resume", "--quiet", "--max-steps", "50", "--lr", "1e6",
                                    "--checkpoint-every", "1", "--rollbacks", "0"});
     expect_error(outcome, 1, "--lr");
-    // Whatever was saved since can be read, and the last one before it went wrong is still there.
+    // All checkpoints saved since are readable, and the last one before the failure still exists.
     EXPECT_EQ(eval({"--bpd", "--checkpoint", "run/checkpoints/step-00000003.h5", "--data", "d.h5"}).code, 0);
     const Outcome again = train({"--out", "run", "--resume", "run/checkpoints/step-00000003.h5", "--quiet",
                                  "--max-steps", "5", "--lr", "1e-3"});
     EXPECT_EQ(again.code, 0) << again.err;
 }
 
-// ---- Small and strange runs ------------------------------------------------------------------------------
+// ---- Unusual runs ----------------------------------------------------------------------------------------
 
 TEST_F(Commands, RunsUnusualConfigurations) {
     make_dataset(folder / "gray.h5", 4, 16, 1, 3, 1, 1);
@@ -695,7 +694,7 @@ TEST_F(Commands, RunsUnusualConfigurations) {
     works({"--width", "1", "--depth", "1", "--batch", "1"});
     works({"--init-batch", "1"});
     works({"--init-batch", "16777216"});
-    works({"--batch", "100"});  // beyond the data set
+    works({"--batch", "100"});  // more than the data set has
     works({"--batch", "7", "--micro-batch", "2", "--tile", "3"});
     works({"--n-bits", "1"});
     works({"--memory", "store"});

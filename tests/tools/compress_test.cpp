@@ -32,7 +32,7 @@ TEST_F(Compress, RoundTripsAndReportsSize) {
             eval(kFrom + Words{"--bpd", "--split", "train", "--dequant-samples", "8", "--json", "--quiet"});
         ASSERT_EQ(evaluated.code, 0) << evaluated.err;
         const double bits = nlohmann::json::parse(evaluated.out)["bpd"];
-        // The noise of 40 small images: each value's bits have a deviation of some 0.4 in it.
+        // Noise over 40 small images: the bits of each value have a deviation of about 0.4.
         EXPECT_NEAR(result["bpd_without_start_up"].get<double>(), bits, 0.01 * bits);
 
         const Outcome back = decompress({"--checkpoint", "run", "x.glow", "-o", "back.h5", "--quiet"});

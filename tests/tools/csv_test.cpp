@@ -13,7 +13,7 @@ struct Csv : testing::Test {
         write_bytes(folder / "f.csv", text);
         return CsvTable(folder / "f.csv");
     }
-    // The cells of "index" and "a", and the lines of the rows: "0,1@2;".
+    // Cells of "index" and "a", and line numbers: "0,1@2;".
     std::string values(const std::string& text) {
         const CsvTable found = table(text);
         std::string all;

@@ -65,7 +65,7 @@ TEST_F(Editing, InterpolatesFourImagesOnGrid) {
 TEST_F(Editing, AcceptsImageFiles) {
     write_png(folder / "a.png", {8, 8, 3, test_image(0)});
     Image large{16, 24, 3,
-                std::vector<std::uint8_t>(16 * 24 * 3, 90)};  // its middle square is taken, and halved
+                std::vector<std::uint8_t>(16 * 24 * 3, 90)};  // center-cropped and halved
     write_png(folder / "b.png", large);
     done(Words{"interpolate"} + kModel + Words{"--files", "a.png,b.png", "--steps", "2", "-o", "x.h5"});
     const std::vector<std::uint8_t> images = images_of("x.h5", 2);
@@ -74,7 +74,7 @@ TEST_F(Editing, AcceptsImageFiles) {
 }
 
 TEST_F(Editing, DirectionMovesImagesTowardClass) {
-    // The data set's classes are brightnesses: 90, 110 and 130 of 256.
+    // The data set's classes are brightness levels: 90, 110 and 130 of 256.
     std::string csv = "index,other,bright\n";
     for (int n = 0; n < 40; ++n) csv += fmt::format("{},5,{}\n", n, n % 3 == 2 ? 1 : -1);
     write_bytes(folder / "attributes.csv", csv);
@@ -90,7 +90,7 @@ TEST_F(Editing, DirectionMovesImagesTowardClass) {
             EXPECT_EQ(part(images, 3 * n + 1), test_image(n));  // alpha = 0
             EXPECT_GT(mean(part(images, 3 * n + 2)), mean(part(images, 3 * n)) + 2);
         }
-        // Some levels alone: less, and nothing of the others.
+        // Some levels only: a smaller change, and none in other levels.
         done(Words{"manipulate"} + kFrom +
              Words{"--images", "0", "--direction", "bright.h5", "--alpha", "0,1", "--levels", "0,1", "-o",
                    "y.h5"});
@@ -127,7 +127,7 @@ TEST_F(Editing, SwappingAllLevelsSwapsImages) {
     EXPECT_EQ(part(images, 0), test_image(4));
     EXPECT_EQ(part(images, 3), test_image(5));
     EXPECT_NE(part(images, 1), test_image(4));
-    // Level 0 of the one in the other and level 1 of the other in the one are the same mixture of two levels.
+    // Swapping level 0 one way equals swapping level 1 the other way, for two levels.
     EXPECT_EQ(part(images, 1), part(images, 5));
     EXPECT_EQ(part(images, 2), part(images, 4));
 }

@@ -22,7 +22,7 @@ struct Outcome {
     std::string out, err;
 };
 
-// Runs glow_data in a folder. `output`: where standard output goes instead of Outcome::out. `path`: another
+// Runs glow_data in a folder. `output`: replaces standard output instead of Outcome::out. `path`: another
 // PATH.
 Outcome run(const TemporaryFolder& folder, const std::vector<std::string>& arguments,
             const char* output = nullptr, const char* path = nullptr) {
@@ -53,7 +53,7 @@ Outcome run(const TemporaryFolder& folder, const std::vector<std::string>& argum
             read_bytes(streams / "err")};
 }
 
-// Exit code, nothing on stdout, and one line on stderr that holds `part`.
+// Checks the exit code, empty stdout, and one line on stderr that contains `part`.
 void expect_error(const Outcome& outcome, int code, const std::string& part) {
     EXPECT_EQ(outcome.code, code) << outcome.err;
     EXPECT_EQ(outcome.out, "");
@@ -98,7 +98,7 @@ TEST(GlowData, MakesCifar10WithValidation) {
     EXPECT_EQ(found, expected);
     EXPECT_EQ(load_split(folder / "a.h5", "test").labels[6], 2);
 
-    // The same seed gives the same file, another one another split.
+    // The same seed gives the same file, another seed another split.
     EXPECT_EQ(run(folder, {"cifar10", ".", "-o", "b.h5"}).code, 0);
     EXPECT_EQ(run(folder, {"cifar10", ".", "-o", "c.h5", "--seed", "1"}).code, 0);
     EXPECT_EQ(read_bytes(folder / "a.h5"), read_bytes(folder / "b.h5"));
@@ -184,7 +184,7 @@ TEST(GlowData, OutputSuffixMustMatchFormat) {
     EXPECT_EQ(folder.names().size(), 3u);
 }
 
-// Random pixels, so that a row or column in the wrong place is seen.
+// Random pixels, so that a misplaced row or column is detected.
 TEST(GlowData, Reads16BitInterlacedExactly) {
     const TemporaryFolder folder;
     std::filesystem::create_directory(folder / "images");
@@ -280,7 +280,7 @@ TEST(GlowData, FullDiskKeepsOldFileAndExitsOne) {
     EXPECT_EQ(run(folder, {"--help"}, "/dev/full").code, 1);
 }
 
-// Programs that stand for curl and md5sum, first in PATH.
+// Stubs for curl and md5sum, first in PATH.
 void put_program(const std::filesystem::path& path, const std::string& script) {
     write_bytes(path, "#!/bin/sh\n" + script);
     std::filesystem::permissions(path, std::filesystem::perms::owner_all);
@@ -298,7 +298,7 @@ TEST(GlowData, DownloadsVerifiesAndUnpacks) {
                               .c_str()),
               0);
     const std::string path = programs.path().string() + ":" + std::getenv("PATH");
-    // The name after --output, and last the address.
+    // Arguments: the name after --output, and the URL last.
     put_program(programs / "curl",
                 "while [ \"$1\" != --output ]; do shift; done\n"
                 "case $3 in https://www.cs.toronto.edu/*) cp " +
@@ -313,7 +313,7 @@ TEST(GlowData, DownloadsVerifiesAndUnpacks) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_EQ(describe_dataset(folder / "a.h5").test, 10);
     EXPECT_EQ(folder.names().size(), 2u);
-    // Complete: nothing is fetched again.
+    // Complete: nothing is downloaded again.
     put_program(programs / "curl", "exit 6\n");
     EXPECT_EQ(run(folder, {"cifar10", "n; touch x", "--download", "-o", "a.h5"}, nullptr, path.c_str()).code,
               0);
@@ -372,7 +372,7 @@ TEST(GlowData, MakesDataSetsFromImageFolders) {
     EXPECT_EQ((std::vector<index_t>{info.H, info.W, info.C, info.n_classes}),
               (std::vector<index_t>{8, 8, 3, 2}));
     EXPECT_EQ(info.name, "p");
-    // Whatever the number of threads, the same bytes.
+    // The same bytes for any number of threads.
     ASSERT_EQ(with({"-o", "b.h5", "--threads", "1"}).code, 0);
     ASSERT_EQ(with({"-o", "c.h5", "--threads", "3"}).code, 0);
     EXPECT_EQ(read_bytes(folder / "b.h5"), read_bytes(folder / "c.h5"));
@@ -435,7 +435,7 @@ TEST(GlowData, LimitsKeepEveryClass) {
             std::filesystem::create_directories(path.parent_path());
             write_bytes(path, make::png(make::smooth(8, 8, 3, n)));
         }
-    // How many images of each class a split has.
+    // Number of images of each class in a split.
     const auto counts = [&](const std::vector<std::string>& more, const char* split) {
         std::vector<std::string> words = {"images", "p", "--size", "8", "-o", "a.h5", "--quiet"};
         words.insert(words.end(), more.begin(), more.end());
@@ -458,7 +458,7 @@ TEST(GlowData, LimitsKeepEveryClass) {
     EXPECT_EQ(limited("30"), (std::vector<int>{10, 8, 3, 9}));
     EXPECT_EQ(limited("1000"), sizes);
     EXPECT_EQ(counts({"--test", "0.3", "--limit-test", "4"}, "test"), (std::vector<int>{1, 1, 1, 1}));
-    // The first files of each class, whatever the seed.
+    // The first files of each class, for any seed.
     limited("8");
     const std::string first = read_bytes(folder / "a.h5");
     auto words = all;

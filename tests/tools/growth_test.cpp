@@ -1,4 +1,4 @@
-// The memory of the published CIFAR-10 model: minutes of work on a few cores.
+// The memory of the published CIFAR-10 model: takes minutes on a few cores.
 #include "tests/tools/run_fixture.h"
 
 namespace glow {

@@ -1,4 +1,4 @@
-// Numbers are decimal in every option of every command: all options that --help lists are tried.
+// Numbers are decimal in every option of every command; covers all options listed by --help.
 #include "tools/numbers.h"
 
 #include <fmt/format.h>
@@ -100,7 +100,7 @@ TEST(Bytes, ParsesUnits) {
         EXPECT_NE(validator(text), "") << text;
 }
 
-// A new type name of an option must be entered in kind_of(), or the program does not start.
+// New option types must be added to kind_of(), or the program does not start.
 TEST(Options, UnknownKindsAreErrors) {
     CLI::App app;
     int value = 0;
@@ -118,7 +118,7 @@ class NumericOptions : public testing::Test {
         return Process(folder.path(), std::string(GLOW_TOOLS_FOLDER) + "/" + command.front(), arguments)
             .wait();
     }
-    // The command and, below it, all its subcommands, with what --help says.
+    // The command and all its subcommands, with their --help texts.
     void visit(const Words& command, const std::function<void(const Words&, const std::string&)>& see) const {
         const std::string help = run(command, {"--help"}).out;
         ASSERT_NE(help.find("--help"), std::string::npos) << command.back();
@@ -151,7 +151,7 @@ TEST_F(NumericOptions, AcceptsDecimalNumbersInEveryOption) {
                 const std::string name = match[1];
                 const bool integer = match[2] != "FLOAT" && match[2] != "FRACTION";
                 ++(integer ? integers : numbers);
-                // The check that refuses this is the one that removes leading zeros.
+                // Rejected by the check that also removes leading zeros.
                 const Outcome outcome = run(command, {name, "0x10"});
                 EXPECT_EQ(outcome.code, 2) << tool << " " << name;
                 const std::string refusal =

@@ -13,7 +13,7 @@ struct UserData : Commands {
     Outcome data(const Words& arguments) const {
         return Process(folder.path(), GLOW_DATA_PROGRAM, arguments).wait();
     }
-    // Three steps of a small model, then evaluation of the test images, samples, and the run's own sheet.
+    // Three steps of a small model, then evaluation of the test images, samples, and the run's sample sheet.
     void expect_works(const std::string& set, const Words& more = {}) const {
         const DatasetInfo info = describe_dataset(folder / set);
         const std::string run = set + ".run";
@@ -39,7 +39,7 @@ struct UserData : Commands {
         ASSERT_EQ(sampled.code, 0) << sampled.err;
         EXPECT_EQ(read_png(folder / (set + ".png")).C, info.C);
     }
-    // N pictures of every kind and of sizes of their own: JPEG, RGB, gray, with alpha.
+    // N pictures of every kind and different sizes: JPEG, RGB, gray, with alpha.
     void write_pictures(const std::string& to, int N) const {
         std::filesystem::create_directories(folder / to);
         for (int n = 0; n < N; ++n) {
@@ -54,7 +54,7 @@ struct UserData : Commands {
         write_bytes(folder / (to + "/notes.txt"), "a list of the pictures");
         write_bytes(folder / (to + "/cut.png"), make::png(make::smooth(40, 40, 3)).substr(0, 200));
     }
-    // Exactly the broken file is named and left out; the text file is counted.
+    // Exactly the broken file is reported and skipped; the text file is counted.
     static void expect_left_out(const Outcome& made, const std::string& broken) {
         ASSERT_EQ(made.code, 0) << made.err;
         EXPECT_NE(made.err.find("1 other files"), std::string::npos) << made.err;

@@ -1,4 +1,4 @@
-// Every command that writes a picture refuses a name that is not a PNG file's, before any work.
+// Every command that writes a picture rejects names that do not end in .png, before any work.
 #include "tests/tools/run_fixture.h"
 #include "data/formats/png.h"
 
@@ -19,7 +19,7 @@ TEST_F(PictureNames, RejectsOtherFormats) {
     const Words sheet = kFrom + Words{"--images", "0,1", "-o"};
     for (const std::string& name : kWrong + Words{"a.h5"}) {
         SCOPED_TRACE(name);
-        // The checkpoint is not looked at.
+        // The checkpoint is not read.
         refused(sample({"--checkpoint", "none", "-o", name}), name);
         refused(latent({"reconstruct", "--checkpoint", "none", "--data", "d.h5", "-o", name}), name);
         refused(eval({"--bpd", "--checkpoint", "none", "--data", "d.h5", "--extremes", name}), name);
@@ -58,7 +58,7 @@ TEST_F(PictureNames, SuffixesAreCaseInsensitive) {
     EXPECT_EQ(Hdf5File::open(folder / "b.hdf5").describe("/images").shape[0], 10);
 }
 
-// As the published code draws them: with 1 bit, 0 and 128.
+// As drawn by the published code: with 1 bit, 0 and 128.
 TEST_F(PictureNames, PixelsAreLowerBinEdges) {
     make_run("one", 2, {"--n-bits", "1"});
     const Outcome outcome = latent(

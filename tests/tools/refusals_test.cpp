@@ -8,7 +8,7 @@ namespace glow {
 namespace {
 
 struct InvalidUsage : Commands {
-    // Each command line ends in `code` with a line that holds the text beside it, and leaves no trace.
+    // Each command line exits with `code` and a line containing the given text, and writes nothing.
     template <class Run>
     void refuse(Run&& run, const Words& base, const std::vector<std::pair<Words, std::string>>& cases,
                 int code = 2) {
@@ -31,7 +31,7 @@ struct InvalidUsage : Commands {
         damage(edit);
         edit.write(folder / to);
     }
-    // What is no HDF5 file at all.
+    // Not an HDF5 file.
     void make_bad_files() {
         write_bytes(folder / "empty.h5", "");
         write_bytes(folder / "text.h5", "not HDF5\n");
@@ -287,18 +287,18 @@ TEST_F(InvalidUsage, GpuOptionsWithoutGpu) {
 }
 
 TEST_F(InvalidUsage, FullDiskLeavesNoPartialFile) {
-    for (const rlim_t bytes : {rlim_t{3000}, rlim_t{30000}}) {  // below, clang's libomp cannot start
+    for (const rlim_t bytes : {rlim_t{3000}, rlim_t{30000}}) {  // with less, clang's libomp cannot start
         const std::string out = "full" + std::to_string(bytes);
         const Outcome outcome =
             train(run_words(out, 2) + Words{"--quiet"}, {.stderr_path = "", .largest_file = bytes});
-        // The message itself goes to a file too.
+        // The message also goes to a file.
         EXPECT_TRUE(outcome.code == 1) << bytes << " " << outcome.code << " " << outcome.err;
         for (const std::string& name : all_files()) {
             EXPECT_EQ(name.find(".tmp"), std::string::npos) << name;
             EXPECT_EQ(name.find("step-"), std::string::npos) << name;
             EXPECT_EQ(name.find("latest"), std::string::npos) << name;
         }
-        // The run can go on once there is room.
+        // The run can continue once there is space.
         const Outcome again = train(run_words(out, 2) + Words{"--quiet", "--resume"});
         EXPECT_EQ(again.code, 0) << again.err;
         std::filesystem::remove_all(folder / out);

@@ -1,4 +1,4 @@
-// glow_eval's scores of single images as a program.
+// Per-image scores of glow_eval as a program.
 #include "tests/tools/run_fixture.h"
 #include "data/formats/png.h"
 
@@ -41,7 +41,7 @@ TEST_F(EvalScores, PictureShowsExtremes) {
     const Image picture = read_png(folder / "e.png");
     const ImageSet set = load_split(folder / "d.h5", "train");
     const Table sorted = read_csv(folder / "sorted.csv");
-    // One tile of 8 x 8, each pixel 8 x 8, after a gap of 2 and below a label; then the other.
+    // One tile of 8 x 8 pixels, enlarged by 8, after a gap of 2 and below a label; then the next.
     const auto shows = [&](index_t left, index_t image) {
         for (index_t top = 2; top < picture.H - 64; ++top) {
             bool same = true;
@@ -65,7 +65,7 @@ TEST_F(EvalScores, PictureShowsExtremes) {
 }
 
 TEST_F(EvalScores, SeparatesAnotherDataSet) {
-    // Noise of every value is far less likely than the smooth images that the model learned from.
+    // Noise is far less likely than the smooth images that the model was trained on.
     DatasetInfo info;
     info.H = info.W = 8;
     info.C = 3;

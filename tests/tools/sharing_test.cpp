@@ -1,5 +1,5 @@
-// Files that several users or processes share: two processes in one folder or with one output, outputs that
-// are inputs, a data set that changes between start and resume, readers and terminals that go away.
+// Files shared by users or processes: two processes with one folder or output, outputs that are inputs, a
+// data set that changes before resume, readers and terminals that disappear.
 #include <cerrno>
 
 #include "tests/tools/run_fixture.h"
@@ -36,7 +36,7 @@ struct SharedFolder : Commands {
     static std::string in_use(const Process& holder) {
         return "in use by process " + std::to_string(holder.pid()) + " on host ";
     }
-    // A command line in a shell; GLOW_... are the programs.
+    // Runs a command line in a shell; GLOW_... are the programs.
     Outcome shell(const std::string& line) const {
         return Process(folder.path(), "/bin/sh", {"-c", line}).wait();
     }
@@ -47,14 +47,14 @@ struct SharedFolder : Commands {
     }
 };
 
-// ---- Two processes, one run ----------------------------------------------------------------------
+// ---- Two processes, one run ------------------------------------------------------------------------------
 
 TEST_F(SharedFolder, RejectsSecondTrainingInFolder) {
     make_dataset(folder / "other.h5", 8, 8, 3, 20, 0, 0);
     Process first = start_run("run");
     ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
     const std::string config = read_bytes(folder / "run/config.toml");
-    write_bytes(folder / "run/samples/.glow-1-0.tmp", "not theirs to remove");
+    write_bytes(folder / "run/samples/.glow-1-0.tmp", "owned by someone else");
     expect_error(train(endless("run") + Words{"--resume", "auto", "--lr", "0.0001"}), 2, in_use(first));
     expect_error(train(endless("run")), 2, "choose another --out");
     expect_error(train(endless("run/") + Words{"--data", "other.h5"}), 2, in_use(first));
@@ -81,7 +81,7 @@ TEST_F(SharedFolder, KilledRunReleasesFolder) {
     {
         Process first = start_run("run");
         ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
-        first.kill(SIGKILL);  // not waited for
+        first.kill(SIGKILL);  // without waiting for it
         const int step = static_cast<int>(CheckpointEdit(folder / "run/latest.h5").step) + 50;
         const Outcome second = train(run_words("run", step) + Words{"--resume", "auto", "--quiet"});
         EXPECT_EQ(second.code, 0) << second.err;

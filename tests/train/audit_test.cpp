@@ -1,4 +1,4 @@
-// The audit sees what the memory policies do to gradients, and leaves everything alone.
+// The audit measures how memory policies affect gradients, without side effects.
 #include "train/audit.h"
 
 #include "tests/train/training.h"
@@ -14,7 +14,7 @@ TrainingOptions audited(const std::string& memory, index_t depth = 3) {
     return options;
 }
 
-// Channel mixings that shrink every other output: the inverse magnifies every rounding, step by step.
+// Channel mixings that shrink every other output, so that the inverse magnifies rounding step by step.
 void make_ill_conditioned(Training& training, double factor) {
     for (const Tensor& tensor : training.tensors())
         if (tensor.name.find("invconv") != std::string::npos)
@@ -56,7 +56,7 @@ TEST(Audit, DetectsGradientErrorFromDrift) {
     const Audit audit = training.trainer.audit(training.images.batch());
     EXPECT_FALSE(audit.holds()) << audit.cosine;
     EXPECT_GT(audit.relative_l2, 1e-2);
-    // It begins exactly at the top and grows on the way down; the state entering level 1 is kept.
+    // Exact at the top, growing downward; the state entering level 1 is saved.
     EXPECT_EQ(audit.layers[0].name, "prior/top");
     EXPECT_EQ(audit.layers[0].state_error, 0);
     EXPECT_EQ(audit.layers[8].name, "level1/step0");

@@ -1,4 +1,4 @@
-// Checkpoints: the round trip, every kind of damage, the atomic write.
+// Checkpoints: round trip, every kind of damage, atomic writes.
 #include "inference/model_file.h"
 
 #include <chrono>
@@ -7,7 +7,7 @@
 #include "tests/train/checkpoint_edit.h"
 #include "tests/train/training.h"
 
-// HDF5 itself leaks when it cannot write to a full disk.
+// HDF5 leaks if it cannot write to a full disk.
 extern "C" const char* __lsan_default_suppressions();
 extern "C" const char* __lsan_default_suppressions() {
     return "leak:libhdf5";
@@ -36,7 +36,7 @@ struct CheckpointTest : testing::Test {
         load_checkpoint(path, training.trainer.glow().parameters(), training.backend.exec(),
                         training.trainer.weights());
     }
-    // A damaged copy is refused with a message that holds every part, and leaves what was in memory usable.
+    // Loading a damaged copy throws a message with every part, and leaves the weights in memory usable.
     void refuse(const std::function<void(CheckpointEdit&)>& damage, std::vector<std::string> parts) {
         CheckpointEdit edit(folder / "good.h5");
         damage(edit);
@@ -146,7 +146,7 @@ TEST_F(CheckpointTest, RejectsBadValues) {
             },
             {name, "singular"});
     }
-    // A singular moment of W is nothing special.
+    // A singular moment matrix of W is allowed.
     CheckpointEdit edit(folder / "good.h5");
     auto& m = edit.tensor("/optimizer/m/level1/step0/invconv/weight").values;
     std::fill(m.begin(), m.end(), 0.0f);
@@ -219,7 +219,7 @@ TEST_F(CheckpointTest, RejectsBadConfig) {
     refuse(set("image_height", 6), {"divisible"});
     refuse(set("n_bits", 0), {"n-bits"});
     refuse(set("permutation", "magic"), {"magic"});
-    // Another model than the tensors'.
+    // A config for a different model than the tensors.
     const auto other = [&](const char* key, nlohmann::ordered_json value, std::vector<std::string> parts) {
         CheckpointEdit edit(folder / "good.h5");
         set(key, value)(edit);
@@ -236,7 +236,7 @@ TEST_F(CheckpointTest, RejectsBadConfig) {
     other("coupling", "additive", {"conv3/bias"});
 }
 
-// What a config claims costs nothing before the file has shown to hold it.
+// Sizes claimed by a config must not allocate memory before the file proves them.
 TEST_F(CheckpointTest, RejectsAbsurdModelSizes) {
     const std::size_t before = process_peak_bytes();
     const auto refuse_model = [&](const std::vector<std::pair<const char*, index_t>>& changes) {
@@ -260,7 +260,7 @@ TEST_F(CheckpointTest, RejectsAbsurdModelSizes) {
     refuse_model(
         {{"image_height", 65536}, {"image_width", 65536}, {"levels", 1}, {"depth", 1}, {"width", 65536}});
     refuse_model({{"levels", 1}, {"depth", 1}, {"width", 65536}});
-    // The files claim terabytes; a sanitizer keeps freed memory for a while.
+    // The files claim terabytes; sanitizers hold freed memory for a while.
     EXPECT_LT(process_peak_bytes() - before, std::size_t{256} << 20);
 }
 
@@ -282,7 +282,7 @@ TEST_F(CheckpointTest, RejectsOtherFiles) {
     std::filesystem::create_symlink("good.h5", folder / "latest.h5");
     EXPECT_EQ(find_checkpoint(folder.path()), folder / "latest.h5");
     EXPECT_EQ(find_checkpoint(folder / "good.h5"), folder / "good.h5");
-    std::filesystem::remove(folder / "good.h5");  // a link that leads nowhere
+    std::filesystem::remove(folder / "good.h5");  // now a dangling link
     expect_throw<InputError>([&] { find_checkpoint(folder.path()); }, {"latest.h5"});
 }
 

@@ -127,7 +127,7 @@ TEST(Options, ConfigTomlHoldsEveryOption) {
     TrainingOptions o = small_options();
     o.data = "it's here, with = and ;.h5";
     o.out = "run";
-    o.engines = "products,products";  // no line where there is no value
+    o.engines = "products,products";  // empty values are not written
     o.model.edge_bias = false;
     const std::string text = std::string("\n").append(to_toml(o));
     visit_training_options(o, [&](const char* name, const auto&, OnResume, const char*) {
@@ -138,7 +138,7 @@ TEST(Options, ConfigTomlHoldsEveryOption) {
     EXPECT_NE(text.find("\nedge-bias = false\n"), std::string::npos);
     EXPECT_NE(text.find("\nlearn-top = true\n"), std::string::npos);
     EXPECT_NE(text.find("\nshuffle = true\n"), std::string::npos);
-    o.seed = std::uint64_t{1} << 63;  // larger than TOML's integers
+    o.seed = std::uint64_t{1} << 63;  // exceeds TOML's integers
     for (const auto& [name, line] : {std::pair{"two\nlines", R"(data = "two\nlines")"},
                                      {"both ' and \"", R"(data = "both ' and \"")"},
                                      {"no # comment", "data = 'no # comment'"},

@@ -1,4 +1,3 @@
-// The presets: the published numbers, and that every one can be run.
 #include "train/presets.h"
 
 #include <set>
@@ -37,7 +36,7 @@ TEST(Presets, MatchPublishedSteps) {
         TrainingOptions options = preset_options(name);
         return std::pair{options, make_schedule(options, 1000000)};
     };
-    // 98 steps an epoch, 980 steps of warm-up, whatever the size of the images; 20 and 200 on 40 GPUs.
+    // 98 steps per epoch, 980 warm-up steps for any image size; 20 and 200 on 40 GPUs.
     for (const auto& [name, steps] : {std::pair{"cifar10", 98.0},
                                       {"imagenet32", 98.0},
                                       {"imagenet64", 98.0},

@@ -1,5 +1,5 @@
-// A trainer on several processes against one alone, in every process: the same statistics, gradients and
-// decisions. Every process runs the same tests; the launcher says how many there are.
+// A trainer on several processes against a single one, in every process: equal statistics, gradients and
+// decisions. Every process runs the same tests; the launcher sets their number.
 #include <cmath>
 
 #include "tests/train/training.h"
@@ -11,7 +11,7 @@ namespace {
 
 Communicator* g_processes = nullptr;  // opened by main()
 
-// This process's share of the images.
+// This process's slice of the images.
 Batch slice_of_images(const Images& images, const ModelConfig& model) {
     const Slice mine = g_processes->slice(images.N);
     return images.batch().part(mine.first, mine.count, model.dimensions());
@@ -34,7 +34,7 @@ struct Shared {
     Trainer trainer;
 };
 
-// Both, initialized and moved off the start alike.
+// Both trainers, initialized and moved off the initial weights in the same way.
 struct Pair {
     explicit Pair(const TrainingOptions& options) : alone(options, 1), shared(options) {
         alone.trainer.initialize(alone.init_images.batch());
@@ -73,7 +73,7 @@ TEST(DistributedTrainer, MatchSingleProcess) {
         EXPECT_LT(relative_l2(pair.shared.copy(pair.shared.trainer.weights().m), gradient), 1e-5);
         EXPECT_NEAR(shared.bits_per_dim, alone.bits_per_dim, 1e-9);  // sums of doubles
         EXPECT_NEAR(shared.grad_norm / alone.grad_norm, 1, 1e-5);
-        // All processes have the same to the last bit.
+        // All processes agree bit for bit.
         EXPECT_EQ(g_processes->all_reduce_max(shared.bits_per_dim), shared.bits_per_dim);
         EXPECT_EQ(g_processes->all_reduce_max(shared.grad_norm), shared.grad_norm);
         EXPECT_EQ(g_processes->all_reduce_max(shared.drift), shared.drift);
@@ -81,7 +81,7 @@ TEST(DistributedTrainer, MatchSingleProcess) {
     }
 }
 
-// Sums piece by piece beside backward, then the same updates; also where a process has no image.
+// All-reduce block by block during backward, then the same updates; also if a process has no images.
 TEST(DistributedTrainer, FusedUpdatesAreBitEqual) {
     for (const index_t batch : {7, 2})
         for (const char* moments : {"fp32", "bf16"}) {
@@ -102,7 +102,7 @@ TEST(DistributedTrainer, FusedUpdatesAreBitEqual) {
             EXPECT_TRUE(same_bits(fused.shared.copy(found.params), plain.shared.copy(expected.params)));
             EXPECT_TRUE(same_bits(fused.shared.copy(found.ema), plain.shared.copy(expected.ema)));
             EXPECT_NO_THROW(fused.shared.trainer.check_equal());
-            // Two pieces' worth of gradients, one where nobody is waited for.
+            // Memory for two blocks of gradients, or one in a single process.
             const std::size_t bytes = at(fused.shared.memory.peak(), Category::gradients);
             index_t largest = 0;
             for (const ParameterBlock& block : fused.shared.trainer.glow().blocks())
@@ -186,7 +186,7 @@ TEST(DistributedTrainer, NamesRankThatDiffers) {
     }
 }
 
-// A whole run with a fault that every process has, put in once.
+// A whole run with a single fault injected on every process.
 TEST(DistributedTrainer, AllRanksRollBack) {
     const TemporaryFolder own;
     const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());

@@ -1,4 +1,4 @@
-// The files of a run: logs cut back on resume, old checkpoints removed, links.
+// The files of a run: logs truncated on resume, old checkpoints removed, links.
 #include "train/run_folder.h"
 
 #include "tests/train/training.h"
@@ -30,7 +30,7 @@ TEST(CsvLog, DropsRowsThatResumeRepeats) {
 
 TEST(CsvLog, DropsTruncatedLastLine) {
     const TemporaryFolder folder;
-    // Cut within the number: 12 may have been 123.
+    // Cut within a number: 12 may have been 123.
     write_bytes(folder / "a.csv", "step,x\n1,a\n12");
     CsvLog(folder / "a.csv", "step,x", 100).row("2,b");
     EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n2,b\n");
@@ -92,7 +92,7 @@ TEST_F(RunFolderTest, LinksAreRelativeAndReplaced) {
     run.link(run.latest(), 2);
     EXPECT_EQ(read_bytes(run.latest()), "2");
     EXPECT_EQ(std::filesystem::read_symlink(run.latest()), "checkpoints/step-00000002.h5");
-    std::filesystem::rename(folder / "run", folder / "moved");  // a run's folder can be moved
+    std::filesystem::rename(folder / "run", folder / "moved");  // run folders can be moved
     EXPECT_EQ(read_bytes(folder / "moved/latest.h5"), "2");
 }
 
@@ -107,7 +107,7 @@ TEST_F(RunFolderTest, ReplacesLeftoverTemporaryLink) {
 TEST_F(RunFolderTest, PruningKeepsNewestAndLinked) {
     for (const index_t step : {1, 2, 3, 4, 5, 6}) save(step);
     write_bytes(run.checkpoints() / "notes.txt", "mine");
-    run.link(run.latest(), 3);  // resumed from an earlier one, say
+    run.link(run.latest(), 3);  // as if resumed from an earlier one
     run.link(run.best(), 1);
     run.prune(2, index_t{1} << 40);
     EXPECT_EQ(kept(), (std::vector<std::string>{"notes.txt", "step-00000001.h5", "step-00000003.h5",

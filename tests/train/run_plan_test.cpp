@@ -1,4 +1,3 @@
-// What a run decides before it starts.
 #include "train/run_plan.h"
 
 #include <gtest/gtest.h>

@@ -94,7 +94,7 @@ TEST(Schedule, OneStepPerEpochStaysFinite) {
     EXPECT_EQ(step.ema_rate, 1);
 }
 
-// The formulas of the specification in double, one number at a time.
+// Reference: formulas of the specification in double, one number at a time.
 struct Scalar {
     double w = 0, m = 0, v = 0, ema = 0;
     void step(const TrainingOptions& o, double t, double g) {
@@ -114,7 +114,7 @@ void follow_scalar_model(const std::string& optimizer, double sabotage, bool& fo
     o.beta2 = 0.9;
     o.ema_decay = 0.8;
     o.weight_decay = 1e-3;
-    o.clip_norm = 0.3;  // below the gradient's norm, about 1
+    o.clip_norm = 0.3;  // below the gradient norm of about 1
     Training training(o), twin(o);
     training.random_start();
     const Schedule s = make_schedule(o, 100);
@@ -123,7 +123,7 @@ void follow_scalar_model(const std::string& optimizer, double sabotage, bool& fo
     for (std::size_t i = 0; i < start.size(); ++i) scalar[i] = {start[i], 0, 0, start[i]};
     for (index_t t = 1; t <= 6; ++t) {
         const Images images(o.batch, o.model, 10 + static_cast<std::uint64_t>(t));
-        // The gradient, from a twin that takes no step.
+        // The gradient, from a twin trainer without updates.
         std::copy_n(training.params(), start.size(), twin.params());
         twin.trainer.weights_changed();
         StepResult result;

@@ -1,4 +1,4 @@
-// The training step: memory, gradients under every memory policy, drift and its rescue, failures.
+// The training step: memory, gradients under every memory policy, drift and fallback, failures.
 #include "tests/train/training.h"
 #include "train/schedule.h"
 
@@ -79,7 +79,8 @@ TEST(TrainerGradient, StoreAndCheckpointAreBitEqual) {
     EXPECT_TRUE(same_bits(gradients[0], gradients[1]));
     EXPECT_EQ(results[0].bits_per_dim, results[1].bits_per_dim);
     EXPECT_EQ(results[0].bits_per_dim, results[2].bits_per_dim);
-    // States rebuilt to 1e-15; rarely one crosses the rounding of a network's float input (6e-8).
+    // Reconstructed states have errors of 1e-15; rarely one crosses a rounding boundary of a float input
+    // (6e-8).
     EXPECT_LT(relative_l2(gradients[2], gradients[0]), 1e-6);
     EXPECT_LT(results[2].drift, 1e-7);
 }
@@ -94,7 +95,7 @@ TEST(TrainerGradient, MicroBatchesSumToBatch) {
         options.micro_batch = micro_batch;
         Training training(options);
         const std::vector<float> gradient = training.random_start().gradient(&parts);
-        // The same images in float sums of another order.
+        // The same images, with float sums in another order.
         EXPECT_LT(relative_l2(gradient, expected), 1e-6) << micro_batch;
         EXPECT_NEAR(parts.bits_per_dim, whole.bits_per_dim, 1e-7) << micro_batch;
         EXPECT_NEAR(parts.grad_norm, whole.grad_norm, 1e-6 * whole.grad_norm) << micro_batch;
@@ -116,7 +117,8 @@ TEST(TrainerGradient, IsDerivativeOfLoss) {
         return result.bits_per_dim;
     };
     const double t = 1e-3, slope = (loss_at(t) - loss_at(-t)) / (2 * t);
-    // A central difference errs by t^2 of the third derivative and 1e-7 / t of float networks: 1e-3 and less.
+    // Error of the central difference: t^2 of the third derivative plus 1e-7 / t from float networks, below
+    // 1e-3.
     EXPECT_NEAR(slope, std::sqrt(squares), 2e-3 * std::sqrt(squares));
 }
 
@@ -208,7 +210,7 @@ TEST(TrainerStep, EvaluationUsesRequestedWeights) {
     Trainer& trainer = training.trainer;
     training.random_start();
     StepResult step;
-    training.gradient(&step);  // lr 0: the weights stay
+    training.gradient(&step);  // lr 0: weights are unchanged
     for (std::size_t i = 0; i < training.copy(training.params()).size(); ++i)
         trainer.weights().ema[i] *= 1.1f;
     std::vector<double> raw(4), ema(4);
@@ -248,7 +250,7 @@ TEST(TrainerInitialization, NormalizesFirstActnorm) {
 
 // ---- Drift -----------------------------------------------------------------------------------------------
 
-// Channel mixings from step `first` on that shrink half of their outputs: the inverse magnifies every
+// Channel mixings from step `first` on that shrink half of their outputs, so that the inverse magnifies
 // rounding.
 void make_ill_conditioned(Training& training, index_t first, double factor) {
     for (const Tensor& tensor : training.tensors()) {
@@ -289,7 +291,7 @@ TEST(TrainerDrift, RedoesStepWithAllStatesSaved) {
     EXPECT_LT(rescued.drift, 1e-5);
     EXPECT_GT(rescued.max_condition, 60);
 
-    // It did drift...
+    // It drifted...
     options.drift_tolerance = 1e30;
     Training drifting(options);
     drifting.random_start();
@@ -299,7 +301,7 @@ TEST(TrainerDrift, RedoesStepWithAllStatesSaved) {
     EXPECT_EQ(drifted.policy.anchor_every, 0);
     EXPECT_GT(drifted.drift, 1e-5);
 
-    // ... and what the rescue computes is what a run with every state kept computes.
+    // ... and the retried step equals a step with every state saved.
     options.memory = "checkpoint";
     Training exact(options);
     exact.random_start();
@@ -307,7 +309,7 @@ TEST(TrainerDrift, RedoesStepWithAllStatesSaved) {
     EXPECT_TRUE(same_bits(exact.gradient(), gradient));
 }
 
-// As on a GPU, where memory that is never touched is taken all the same.
+// As on a GPU, where untouched memory counts as used.
 TEST(TrainerDrift, FallbackAllocatesMemoryOnDemand) {
     TrainingOptions options = small_options(8, 8, 3, 1, 8, 8);
     Training exact(options);
@@ -326,7 +328,7 @@ TEST(TrainerDrift, FallbackAllocatesMemoryOnDemand) {
     trainer.restart();
     OptimizerStep update;
     update.beta1 = 0;              // m = g
-    for (int t = 0; t < 2; ++t) {  // the first state of the second step is in the larger memory too
+    for (int t = 0; t < 2; ++t) {  // the second step already starts in the larger memory
         const StepResult result = trainer.step(exact.images.batch(), update);
         EXPECT_EQ(result.policy.anchor_every, 1);
         EXPECT_TRUE(same_bits(exact.copy(trainer.weights().m), gradient));

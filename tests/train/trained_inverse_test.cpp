@@ -1,5 +1,5 @@
-// The inverse with trained weights at L = 3 and K = 32. Training makes the networks act and takes W from
-// where it started, orthogonal; both amplify an error of the state.
+// The inverse with trained weights at L = 3 and K = 32. In training, networks start to act and W moves away
+// from orthogonal; both amplify errors of the state.
 #include "tests/layers/round_trip.h"
 #include "tests/train/training.h"
 #include "data/cifar10.h"
@@ -17,8 +17,7 @@ TrainingOptions deep_options(index_t hidden, index_t batch) {
     return options;
 }
 
-// Trains on batches that follow each other through `pixels` [n, D], then encodes `images` of them, with
-// noise, and decodes.
+// Trains on consecutive batches from `pixels` [n, D], then encodes `images` of them, with noise, and decodes.
 void expect_inverse_after(index_t steps, const TrainingOptions& options,
                           const std::vector<std::uint8_t>& pixels, index_t images) {
     const index_t D = options.model.dimensions(), n = static_cast<index_t>(pixels.size()) / D;
@@ -60,7 +59,7 @@ TEST(TrainedInverse, ReconstructsInput) {
     expect_inverse_after(60, options, pixels, 16);
 }
 
-// By hand (`ctest -L slow`): minutes.
+// Run by hand (`ctest -L slow`): takes minutes.
 TEST(SlowTrainedInverse, ReconstructsCifar10) {
     const std::filesystem::path data = test_data_folder() / "cifar10";
     if (!std::filesystem::exists(data))

@@ -1,4 +1,4 @@
-// The choice between the engines of the convolutions. The library is played on the CPU.
+// Engine selection for the convolutions, with a stub library on the CPU.
 #include "train/tune.h"
 
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ TEST(Engines, ListOneNamePerLevel) {
     EXPECT_THROW(check(options), InputError);
 }
 
-// A library that takes no time, or more than any network here. What it computes nobody looks at.
+// A library that takes no time, or more than any network here. Its results are ignored.
 struct Stopwatch : Conv {
     explicit Stopwatch(bool available = true, bool slow = false) : available(available), slow(slow) {}
     bool has(const Convolution& c) override {
@@ -71,7 +71,7 @@ TEST(MeasuredEngines, AreFaster) {
     EXPECT_NE(said[0].find("not available"), std::string::npos) << said[0];
 }
 
-// The library is asked for what a step of the run asks it for.
+// The library is measured on the convolutions of a training step.
 TEST(MeasuredEngines, MeasureConvolutionsOfStep) {
     const Backend backend = with<Stopwatch>(false);
     TrainingOptions options = wide_outputs();
@@ -110,7 +110,8 @@ TEST(EngineSelection, PrecedenceIsRunCheckpointRule) {
     options.engines = "cudnn,products";
     EXPECT_EQ(engines_with(options, false, "", library).engines, "cudnn,products");
     EXPECT_EQ(engines_with(options, true, "products,cudnn", library).engines, "cudnn,products");
-    // A device without them: a resumed run may come from another one, a new one asks for what is not there.
+    // A device without vendor convolutions: a resumed run falls back, a new run with an explicit request
+    // fails.
     EXPECT_THROW(engines_with(options, false, "", none), InputError);
     const Asked moved = engines_with(options, true, "cudnn,products", none);
     EXPECT_EQ(moved.engines, "products,products");
@@ -126,8 +127,8 @@ TEST(EngineSelection, CpuHasNothingToTune) {
     EXPECT_NE(asked.said.find("one engine"), std::string::npos) << asked.said;
 }
 
-// A step by the library is a step by matrix products, to the rounding of float sums; what is stored is what
-// is computed again, bit for bit.
+// Steps with vendor convolutions match matrix products up to float rounding; stored and recomputed
+// activations are bit-equal.
 TEST(Engines, LibraryStepIsEquivalent) {
     TrainingOptions options = wide_outputs();
     Training products(options);
