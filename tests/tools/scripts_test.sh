@@ -322,7 +322,7 @@ else
     verdict odd healthy
     variant torn && head -c 100 "$work/good.png" >"$work/torn/samples/step-00000600.png" && printf '610,0.6' >>"$work/torn/metrics.csv"
     page_of torn
-    says err "no whole PNG" "page: torn"
+    says err "not a complete PNG" "page: torn"
     says err "last line" "page: torn"
     check "page: only whole sheets" pictures 3
     expect 0 "page: of one row" plot "$work/one" -o "$work/page.html"
@@ -481,7 +481,7 @@ if [ -n "$python" ]; then
     rm "$copy/interrupt"
     : >"$copy/log"
     expect 0 "quickstart: after an interruption" quickstart
-    says err "going on with runs/quickstart" "quickstart: after an interruption"
+    says err "continuing runs/quickstart" "quickstart: after an interruption"
     check "quickstart: trains on" logged ^glow_train
 
     quickstart_copy
