@@ -1,4 +1,3 @@
-// Checks of the hyperparameters and their names.
 #include "layers/config.h"
 
 #include <fmt/format.h>
@@ -25,7 +24,7 @@ T parse(const std::array<std::pair<T, const char*>, n>& names, const char* what,
         if (text == name) return value;
         known += (known.empty() ? "" : ", ") + std::string(name);
     }
-    throw InputError(fmt::format("unknown {} \"{}\"; known are {}", what, text, known));
+    throw InputError(fmt::format("unknown {} \"{}\"; expected one of {}", what, text, known));
 }
 
 constexpr std::array<std::pair<Permutation, const char*>, 4> kPermutations = {
@@ -66,7 +65,7 @@ void check(const ModelConfig& config) {
     if (!(config.weight_y >= 0 && config.weight_y <= 1e6))
         throw InputError(fmt::format("--weight-y is {}; it must be between 0 and 1e6", config.weight_y));
     if (config.weight_y > 0 && !config.y_cond)
-        throw InputError("--weight-y trains the classifier of a conditional model: give --y-cond too");
+        throw InputError("--weight-y trains the classifier of a conditional model and requires --y-cond");
     check_range("the number of classes", config.n_classes, config.y_cond ? 1 : 0, 1 << 20);
 }
 

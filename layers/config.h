@@ -1,4 +1,4 @@
-// The model's hyperparameters: the `config` of a checkpoint (spec section 3), checked once, here.
+// The model's hyperparameters: the `config` of a checkpoint (spec section 3), validated here.
 #pragma once
 
 #include <string>
@@ -27,7 +27,7 @@ struct ModelConfig {
     bool operator==(const ModelConfig&) const = default;
 };
 
-// The feature maps of level l, after its squeeze.
+// Shape of the feature maps of a level, after its squeeze.
 struct Shape {
     index_t H, W, C;
     index_t pixels() const { return H * W; }
@@ -35,8 +35,7 @@ struct Shape {
 };
 Shape level_shape(const ModelConfig& config, index_t level);
 
-// Throws InputError, naming the option, where a value is out of range or the image size does not fit the
-// levels.
+// Throws InputError, naming the option, if a value is out of range or the image size does not fit the levels.
 void check(const ModelConfig& config);
 
 std::string to_string(Permutation permutation);
