@@ -43,7 +43,7 @@ nlohmann::ordered_json to_json(const ModelConfig& m) {
 }
 
 ModelConfig model_from_json(const nlohmann::ordered_json& config) {
-    if (!config.is_object()) throw InputError("config is no JSON object");
+    if (!config.is_object()) throw InputError("config is not a JSON object");
     ModelConfig m;
     std::string permutation, coupling;
     index_t n_bits = 0;

@@ -1,4 +1,4 @@
-// Compared with long double functions. Errors are in units of 2^-52 of the exact value.
+// Elementary functions against long double ones. Errors are in units of 2^-52 of the exact value.
 #include "kernels/math.h"
 
 #include <gtest/gtest.h>

@@ -76,13 +76,13 @@ TEST_F(Compress, RejectsBadInput) {
     const auto from = [&](const std::string& file, const std::string& checkpoint = "run") {
         return decompress({"--checkpoint", checkpoint, file, "-o", "y.h5", "--quiet"});
     };
-    refused(from("damaged.glow"), "check sum");
-    refused(from("cut.glow"), "check sum");
+    refused(from("damaged.glow"), "checksum");
+    refused(from("cut.glow"), "checksum");
     refused(from("empty.glow"), "GLOWBITS");
     refused(from("none.glow"), "no such file");
     refused(from("."), "no such file");
     refused(from("d.h5"), "GLOWBITS");
-    refused(from("x.glow", "other"), "other weights");
+    refused(from("x.glow", "other"), "different weights");
     refused(from("x.glow", "sixteen"), "16x16x3");
     refused(decompress({"--checkpoint", "run", "-o", "y.h5"}), "input");
     refused(decompress({"--checkpoint", "run", "x.glow", "-o", "none/y.h5"}), "none");

@@ -196,7 +196,7 @@ TEST_F(CheckpointTest, RejectsBadConfig) {
     };
     refuse([](CheckpointEdit& e) { e.config = "levels = 3"; }, {"config", "not JSON"});
     refuse([](CheckpointEdit& e) { e.config = ""; }, {"config", "not JSON"});
-    refuse([](CheckpointEdit& e) { e.config = "[]"; }, {"config", "no JSON object"});
+    refuse([](CheckpointEdit& e) { e.config = "[]"; }, {"config", "not a JSON object"});
     refuse([](CheckpointEdit& e) { e.config = std::string(1000000, '['); }, {"config", "nested"});
     refuse(
         [](CheckpointEdit& e) {

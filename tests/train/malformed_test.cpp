@@ -157,8 +157,8 @@ TEST_F(Malformed, NumPyArchives) {
     for (const int method : {1, 2, 9, 12, 14, 99})
         archive("method", [&](auto& a) { a.entries[0].method = method; });
     archive("encrypted", [](auto& a) { a.entries[1].flags = 1; });
-    archive("check sum", [](auto& a) { a.entries[0].crc = 12345; });
-    archive("check sum of labels", [](auto& a) { a.entries[1].crc = 12345; });
+    archive("checksum", [](auto& a) { a.entries[0].crc = 12345; });
+    archive("checksum of labels", [](auto& a) { a.entries[1].crc = 12345; });
     archive("bytes: more", [](auto& a) { a.entries[0].bytes = 1000; });
     archive("bytes: fewer", [](auto& a) { a.entries[0].bytes = 100; });
     archive("bytes: huge", [](auto& a) { a.entries[0].bytes = 0xfffffff0; });

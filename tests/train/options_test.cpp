@@ -120,7 +120,7 @@ TEST(Options, RejectsBadConfigByKey) {
     refused("depth", 1000000000, "depth");
     refused("coupling", "multiplicative", "coupling");
     refused("edge_bias", 1, "wrong type");
-    expect_throw<InputError>([] { model_from_json(nlohmann::ordered_json::array()); }, {"no JSON object"});
+    expect_throw<InputError>([] { model_from_json(nlohmann::ordered_json::array()); }, {"not a JSON object"});
 }
 
 TEST(Options, ConfigTomlHoldsEveryOption) {

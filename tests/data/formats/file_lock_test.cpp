@@ -1,4 +1,4 @@
-// A second descriptor stands for another process.
+// Locks between processes. A second descriptor stands for another process.
 #include "data/formats/file_lock.h"
 
 #include <sys/file.h>

@@ -154,7 +154,7 @@ TEST(CropAndShrink, MatchesAreaIntegral) {
     }
 }
 
-struct ImageFolder : testing::Test {
+struct PhotoFolder : testing::Test {
     ImageFolderOptions options() const {
         ImageFolderOptions options;
         options.size = 8;
@@ -179,7 +179,7 @@ struct ImageFolder : testing::Test {
     TemporaryFolder folder;
 };
 
-TEST_F(ImageFolder, SortsFilesByName) {
+TEST_F(PhotoFolder, SortsFilesByName) {
     put("b.png", 20);
     put("a.PNG", 10);
     std::filesystem::rename(folder / "a.PNG", folder / "A.Png");
@@ -202,7 +202,7 @@ TEST_F(ImageFolder, SortsFilesByName) {
     EXPECT_EQ(usable, (Pixels{1, 1, 1}));
 }
 
-TEST_F(ImageFolder, SubfoldersAreClasses) {
+TEST_F(PhotoFolder, SubfoldersAreClasses) {
     put("dog/1.png", 30);
     put("cat/1.png", 10);
     put("cat/2.png", 20);
@@ -221,13 +221,13 @@ TEST_F(ImageFolder, SubfoldersAreClasses) {
                              {"has images and also folders of images"});
 }
 
-TEST_F(ImageFolder, SingleSubfolderIsNotClass) {
+TEST_F(PhotoFolder, SingleSubfolderIsNotClass) {
     put("all/1.png", 30);
     put("all/2.png", 30);
     EXPECT_EQ(ImageFolder(folder.path(), options()).info().n_classes, 0);
 }
 
-TEST_F(ImageFolder, TestPartDependsOnSeed) {
+TEST_F(PhotoFolder, TestPartDependsOnSeed) {
     for (int n = 0; n < 40; ++n) put(fmt::format("{:02}.png", n), n);
     ImageFolderOptions quarter = options();
     quarter.test = 0.25;
@@ -247,7 +247,7 @@ TEST_F(ImageFolder, TestPartDependsOnSeed) {
     EXPECT_NE(read(other, Part::test, usable).first, test);
 }
 
-TEST_F(ImageFolder, SkipsAndReportsBrokenAndSmallImages) {
+TEST_F(PhotoFolder, SkipsAndReportsBrokenAndSmallImages) {
     for (int n = 0; n < 6; ++n) put(fmt::format("{}.png", n), 10 * n);
     write_bytes(folder / "1.png", read_bytes(folder / "1.png").substr(0, 60));
     write_bytes(folder / "3.png", "a text");
@@ -269,7 +269,7 @@ TEST_F(ImageFolder, SkipsAndReportsBrokenAndSmallImages) {
     expect_throw<InputError>([&] { read(strict, Part::train, usable); }, {"1.png", "--strict"});
 }
 
-TEST_F(ImageFolder, RejectsFoldersWithoutImages) {
+TEST_F(PhotoFolder, RejectsFoldersWithoutImages) {
     expect_throw<InputError>([&] { ImageFolder(folder / "none", options()); }, {"none"});
     expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, {"found no .png"});
     put("1.png", 1);

@@ -1,3 +1,4 @@
+// PNG files of every kind against the pixels of the specification, alpha, and damaged files.
 #include "tests/data/files.h"
 #include "tests/data/formats/png_cases.h"
 #include "data/formats/photo.h"
