@@ -397,8 +397,8 @@ def y0ast(source, config, chaiyujin=False):
         mixings(config, params, found)
     else:  # a fixed permutation, which is in no state dict
         if config["permutation"] != "reverse":
-            raise InputError("the steps have no 1x1 convolution; the file does not store their permutation: use --permutation reverse  "
-                             "it is the reversal, and a shuffle cannot be known")
+            raise InputError("the steps have no 1x1 convolution, and the file does not store their permutation: use "
+                             "--permutation reverse if channels are reversed; a shuffle cannot be recovered")
     if "learn_top.weight" in source if chaiyujin else "learn_top_fn.conv.weight" in source:
         top = "learn_top" if chaiyujin else "learn_top_fn"
         source.take(f"{top}{inner}.weight")  # of an input that is 0
