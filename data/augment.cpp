@@ -1,4 +1,3 @@
-// Flip and shift of one image.
 #include "data/augment.h"
 
 #include <algorithm>
@@ -9,7 +8,7 @@
 namespace glow {
 namespace {
 
-// A whole number in -most .. most, each equally likely to 2^-32.
+// A whole number in -most .. most, uniform up to 2^-32.
 index_t centered(std::uint32_t word, index_t most) {
     const auto choices = static_cast<std::uint64_t>(2 * most + 1);
     return static_cast<index_t>(word * choices >> 32) - most;

@@ -1,5 +1,5 @@
-// Augmentation of training images: a pure function of (seed, image number of the run), so the same for any
-// number of processes, threads or micro-batches.
+// Augmentation of training images. A pure function of (seed, image number), so the result does not depend on
+// the number of processes, threads or micro-batches.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct Names<Augmentation> {
                                                           {{.flip = true, .shift = true}, "shift+flip"}};
 };
 
-// source [H, W, C] -> result [H, W, C], which must not overlap. image_number: number s of the run (spec
+// source [H, W, C] -> result [H, W, C]; they must not overlap. image_number: number s in the run (spec
 // section 1).
 void augment_image(Augmentation augmentation, std::uint64_t seed, std::uint64_t image_number,
                    const std::uint8_t* source, index_t H, index_t W, index_t C, std::uint8_t* result);

@@ -1,12 +1,11 @@
-// A batch of images, as views on memory of others.
+// A batch of images: non-owning views of pixels, numbers and labels.
 #pragma once
 
 #include "kernels/base.h"
 
 namespace glow {
 
-// Images: pixels [N, H, W, C], for each the number that its noise follows, and its class where there are
-// labels.
+// pixels [N, H, W, C]. numbers [N] seed each image's noise. labels [N], or null without labels.
 struct Batch {
     index_t N = 0;
     const std::uint8_t* pixels = nullptr;

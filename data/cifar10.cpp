@@ -1,4 +1,3 @@
-// CIFAR-10's binary records.
 #include "data/cifar10.h"
 
 #include <fmt/format.h>
@@ -6,8 +5,8 @@
 #include <algorithm>
 #include <fstream>
 
-#include "kernels/error.h"
 #include "data/formats/input_path.h"
+#include "kernels/error.h"
 
 namespace glow {
 
@@ -72,14 +71,15 @@ index_t Cifar10Folder::test_images() const {
 
 Cifar10Folder find_cifar10(const std::filesystem::path& folder) try {
     if (const std::string problem = folder_problem(folder); !problem.empty())
-        throw InputError(fmt::format("expected a folder of CIFAR-10's binary files, found no folder {}: {}",
-                                     folder.string(), problem));
+        throw InputError(
+            fmt::format("expected a folder of CIFAR-10's binary files, found no folder at {}: {}",
+                        folder.string(), problem));
     Cifar10Folder found = files_of(folder);
     const auto inner = folder / "cifar-10-batches-bin";
     if (found.train.empty() && found.test.empty() &&
         std::filesystem::exists(std::filesystem::symlink_status(inner))) {
         if (const std::string problem = folder_problem(inner); !problem.empty())
-            throw InputError(fmt::format("cannot look into {}: {}", inner.string(), problem));
+            throw InputError(fmt::format("cannot open folder {}: {}", inner.string(), problem));
         found = files_of(inner);
     }
     if (found.train.empty())
@@ -89,7 +89,7 @@ Cifar10Folder find_cifar10(const std::filesystem::path& folder) try {
                         folder.string()));
     return found;
 } catch (const std::filesystem::filesystem_error& error) {
-    throw InputError(fmt::format("cannot look into {}: {}", folder.string(), error.code().message()));
+    throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));
 }
 
 void read_cifar10(const Cifar10File& file, index_t first, index_t count, std::uint8_t* images,

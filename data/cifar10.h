@@ -1,5 +1,6 @@
-// CIFAR-10 in its official binary records: 1 label byte, then 3072 bytes, the planes R, G, B of 32 x 32
-// pixels (https://www.cs.toronto.edu/~kriz/cifar.html). Any whole number of records a file.
+// CIFAR-10 in its official binary format. A record is 1 label byte and 3072 pixel bytes: the R, G and B
+// planes of a 32 x 32 image (https://www.cs.toronto.edu/~kriz/cifar.html). A file may hold any number of
+// records.
 #pragma once
 
 #include <cstdint>
@@ -21,29 +22,28 @@ struct Cifar10File {
     index_t records;
 };
 
-// A file of records. InputError where it is empty or its size is no multiple of 3073.
+// Throws InputError if the file is empty or its size is not a multiple of 3073.
 Cifar10File check_cifar10_file(const std::filesystem::path& path);
 
-// The files of a folder, in the order in which they are read: data_batch_1..5.bin and test_batch.bin,
-// whichever are there, else train*.bin and test*.bin, sorted by name. Also looks in the folder's
-// cifar-10-batches-bin, the name within the official archive. Where a folder has a file's name, the file of
-// this name in it counts.
+// The files of a folder in reading order: data_batch_1..5.bin and test_batch.bin (those that exist),
+// otherwise train*.bin and test*.bin sorted by name. Also searches the subfolder cifar-10-batches-bin of the
+// official archive. If a folder has a file's name, the file of the same name inside it is used.
 struct Cifar10Folder {
     std::vector<Cifar10File> train, test;
     index_t train_images() const;
     index_t test_images() const;
 };
 
-// InputError: no such folder, no training file, a file that is empty or whose size is no multiple of 3073, a
-// name that is a dangling link, a folder without the file, a pipe.
+// Throws InputError if there is no folder or no training file, or if a file is empty, a dangling link, a
+// pipe, a folder without the file, or not a multiple of 3073 bytes long.
 Cifar10Folder find_cifar10(const std::filesystem::path& folder);
 
-// Records first .. first + count - 1: images [count, 32, 32, 3], labels [count] in 0..9. InputError: a label
-// above 9, or a file shorter than it was.
+// Reads records first .. first + count - 1: images [count, 32, 32, 3], labels [count] in 0..9. Throws
+// InputError for a label above 9 or a file that has shrunk.
 void read_cifar10(const Cifar10File& file, index_t first, index_t count, std::uint8_t* images,
                   std::int32_t* labels);
 
-// Both parts as a source, file after file.
+// Training and test files as an ImageSource, read file after file.
 class Cifar10Source : public ImageSource {
   public:
     explicit Cifar10Source(Cifar10Folder folder);

@@ -20,7 +20,7 @@ std::vector<bool> draw_part(const std::vector<std::int32_t>& labels, std::int32_
         return static_cast<std::size_t>(labels[static_cast<std::size_t>(image)]);
     };
     for (index_t n = 0; n < N; ++n) ++left[class_of(n)];
-    std::vector<index_t> least = left;  // what stays of each class
+    std::vector<index_t> least = left;  // minimum that remains of each class
     for (index_t& images : least) images = std::min(stay, std::max<index_t>(1, images - 1));
     const auto take = [&](index_t image, bool into) {
         taken[static_cast<std::size_t>(image)] = into;

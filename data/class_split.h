@@ -1,4 +1,4 @@
-// Which images of a labeled set a part or a limit takes, so that no class is lost.
+// Splits and limits of a labeled data set that keep every class represented.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +8,16 @@
 
 namespace glow {
 
-// Draws `count` of the images with these labels (each in 0 .. n_classes - 1) in the order of shuffled(seed,
-// pass): true for those drawn. With two or more classes, `stay` images of each stay, or all but one of a
-// smaller class (fewer than `count` are drawn if need be), and each class of at least two is drawn from while
-// count allows: the last images drawn of classes with several make room. Without classes (n_classes below 2)
-// the labels do not matter.
+// Draws `count` images in the order of shuffled(seed, pass) and marks them true. labels: 0 .. n_classes - 1.
+// With n_classes >= 2, at least `stay` images of each class are left (all but one in a smaller class), even
+// if that means drawing fewer than `count`. Each class with two or more images contributes at least one while
+// `count` allows; these replace the last images drawn from classes that contribute several.
+// With n_classes < 2, labels are ignored.
 std::vector<bool> draw_part(const std::vector<std::int32_t>& labels, std::int32_t n_classes, index_t count,
                             index_t stay, std::uint64_t seed, std::uint64_t pass);
 
-// How many images of each class to take, so that all together are `limit` (or all there are) and the numbers
-// are as even as the classes' sizes allow. What cannot be divided goes to the first classes.
+// How many images to take from each class so that the total is `limit` (or everything) and the numbers are as
+// equal as the class sizes allow. The remainder goes to the first classes.
 std::vector<index_t> spread_over_classes(const std::vector<index_t>& sizes, index_t limit);
 
 }  // namespace glow

@@ -36,7 +36,7 @@ nlohmann::ordered_json split_fingerprint(const SplitImages& images) {
     return split;
 }
 
-// A checkpoint's own text: nothing in it is relied upon.
+// Reads a member of untrusted JSON from a checkpoint; null if it is missing or of another type.
 nlohmann::ordered_json member(const nlohmann::ordered_json& object, const char* key) {
     return object.is_object() && object.contains(key) ? object[key] : nlohmann::ordered_json();
 }
@@ -70,10 +70,10 @@ std::string data_difference(const nlohmann::ordered_json& was, const nlohmann::o
         const nlohmann::ordered_json a = member(was, split), b = member(now, split);
         const bool both = !member(a, "all").is_null() && !member(b, "all").is_null();
         if (member(a, "sampled") != member(b, "sampled") || (both && member(a, "all") != member(b, "all")))
-            return "has other images";
-        if (member(a, "labels") != member(b, "labels")) return "has other labels";
+            return "has different images";
+        if (member(a, "labels") != member(b, "labels")) return "has different labels";
     }
-    return member(was, "n_classes") != member(now, "n_classes") ? "has another number of classes" : "";
+    return member(was, "n_classes") != member(now, "n_classes") ? "has a different number of classes" : "";
 }
 
 }  // namespace glow

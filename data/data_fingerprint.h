@@ -1,5 +1,5 @@
-// Recognizes the data set of a run when the run is resumed: shapes, counts, labels and pixels, whatever the
-// file's name, date or layout.
+// Identifies a run's data set on resume by shapes, counts, labels and pixels. File name, date and layout do
+// not matter.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -9,12 +9,12 @@
 
 namespace glow {
 
-// Of the training and validation images; `valid` may be nullptr. Hashes all labels and 64 images of each
-// split, evenly spaced, and all images of splits that are in memory.
+// Fingerprint of the training and validation images; `valid` may be nullptr. Hashes all labels, all images of
+// splits held in memory, and 64 evenly spaced images of other splits.
 nlohmann::ordered_json data_fingerprint(const SplitImages& train, const SplitImages* valid);
 
-// "was 64 training and 6 validation images of 8x8x3, now 40 and 6 of 8x8x3", or "has other images"; empty for
-// the same data set. What one of the two does not know is not compared.
+// Describes the difference: "was 64 training and 6 validation images of 8x8x3, now 40 and 6 of 8x8x3", or
+// "has different images". Empty if the data set is the same. Values missing on either side are not compared.
 std::string data_difference(const nlohmann::ordered_json& was, const nlohmann::ordered_json& now);
 
 }  // namespace glow

@@ -1,4 +1,3 @@
-// Data sets: what the format demands is checked once, when a file is opened.
 #include "data/dataset.h"
 
 #include <fmt/format.h>
@@ -26,15 +25,15 @@ index_t& count_of(DatasetInfo& info, const std::string& split) {
 
 void check_split_name(const std::string& split) {
     if (std::find(std::begin(kSplits), std::end(kSplits), split) == std::end(kSplits))
-        throw InputError(fmt::format("expected a split train, valid or test, found \"{}\"", split));
+        throw InputError(fmt::format("expected split train, valid or test, found \"{}\"", split));
 }
 
-// The part of the description that belongs to one split, checked against those before it.
+// Adds one split to the description and checks it against the splits before it.
 void describe_split(const Hdf5File& file, const std::string& split, DatasetInfo& info) {
     const std::string images = fmt::format("/{}/images", split), labels = fmt::format("/{}/labels", split);
     if (!file.exists(images)) {
-        if (split == "train") refuse(file, "/train/images is missing: a data set has at least these");
-        if (file.exists(labels)) refuse(file, fmt::format("{} is there, but {} is missing", labels, images));
+        if (split == "train") refuse(file, "/train/images is missing; every data set needs it");
+        if (file.exists(labels)) refuse(file, fmt::format("{} exists but {} is missing", labels, images));
         return;
     }
     const ArrayInfo array = file.describe(images);
@@ -49,7 +48,7 @@ void describe_split(const Hdf5File& file, const std::string& split, DatasetInfo&
         info.C = shape[3];
     }
     if (shape[1] != info.H || shape[2] != info.W || shape[3] != info.C)
-        refuse(file, fmt::format("{}: expected images [{}, {}, {}] as in /train, found shape {}", images,
+        refuse(file, fmt::format("{}: expected images [{}, {}, {}] like /train, found shape {}", images,
                                  info.H, info.W, info.C, shape_text(shape)));
     count_of(info, split) = shape[0];
 
@@ -64,7 +63,7 @@ void describe_split(const Hdf5File& file, const std::string& split, DatasetInfo&
         refuse(file,
                fmt::format("{}: expected n_classes in 1..{}, found {}", labels, kMostClasses, n_classes));
     if (info.n_classes != 0 && info.n_classes != n_classes)
-        refuse(file, fmt::format("{}: expected n_classes = {} as in other splits, found {}", labels,
+        refuse(file, fmt::format("{}: expected n_classes = {} like the other splits, found {}", labels,
                                  info.n_classes, n_classes));
     info.n_classes = static_cast<std::int32_t>(n_classes);
     (split == "train" ? info.train_labels : split == "valid" ? info.valid_labels : info.test_labels) = true;
@@ -72,14 +71,14 @@ void describe_split(const Hdf5File& file, const std::string& split, DatasetInfo&
 
 void check_is_dataset(const Hdf5File& file) {
     if (!file.has_attribute("/", "format"))
-        refuse(file,
-               "is no Glow data set: root attribute format is missing (expected \"glow-dataset\"; glow_data "
-               "makes "
-               "data sets)");
+        refuse(
+            file,
+            "is not a Glow data set: root attribute format is missing (expected \"glow-dataset\"; glow_data "
+            "makes data sets)");
     const std::string format = file.string_attribute("/", "format");
     if (format != "glow-dataset")
-        refuse(file,
-               fmt::format("is no data set: expected format \"glow-dataset\", found \"{:.60}\"", format));
+        refuse(file, fmt::format("is not a Glow data set: expected format \"glow-dataset\", found \"{:.60}\"",
+                                 format));
     const std::int64_t version = file.integer_attribute("/", "version");
     if (version != 1) refuse(file, fmt::format("expected version 1 of the format, found {}", version));
 }
@@ -142,7 +141,7 @@ DatasetInfo describe_dataset(const std::filesystem::path& path) {
 
 namespace {
 
-// All of a split's description and its labels, but no pixels.
+// The split's description and labels, without pixels.
 ImageSet without_pixels(const DatasetReader& reader, const std::string& split, index_t limit) {
     const DatasetInfo& info = reader.info();
     ImageSet set;
@@ -173,7 +172,7 @@ SplitImages::SplitImages(const std::filesystem::path& path, const std::string& s
     : split_(split), reader_(std::make_unique<DatasetReader>(path)) {
     set_ = without_pixels(*reader_, split, limit);
     std::vector<std::uint8_t> first(static_cast<std::size_t>(set_.image_bytes()));
-    reader_->read_images(split, 0, 1, first.data());  // refuses a split that is not there
+    reader_->read_images(split, 0, 1, first.data());  // throws if the split does not exist
 }
 
 void SplitImages::gather(const index_t* numbers, index_t count, std::uint8_t* pixels) const {
@@ -183,8 +182,8 @@ void SplitImages::gather(const index_t* numbers, index_t count, std::uint8_t* pi
             std::memcpy(pixels + i * set_.image_bytes(), set_.image(numbers[i]), bytes);
         return;
     }
-    // In the order of the file: neighbors share a chunk, and a disk's head goes one way. Images that follow
-    // each other in both are read together.
+    // Read in file order: neighbors share a chunk, and a hard disk seeks in one direction. Images adjacent in
+    // the request and in the file are read together.
     std::vector<index_t> order(static_cast<std::size_t>(count));
     std::iota(order.begin(), order.end(), index_t{0});
     std::sort(order.begin(), order.end(), [&](index_t a, index_t b) { return numbers[a] < numbers[b]; });
@@ -234,7 +233,7 @@ void DatasetWriter::append(const std::string& split, index_t count, const std::u
 
 void DatasetWriter::commit() {
     if (info_.train == 0)
-        throw Error(fmt::format("{}: a data set needs a training image", file_.path().string()));
+        throw Error(fmt::format("{}: a data set needs at least one training image", file_.path().string()));
     file_.close();
     atomic_.commit();
 }

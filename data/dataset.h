@@ -1,5 +1,5 @@
-// Data sets of 8-bit images (spec section 3): /train/images and perhaps /valid and /test, uint8 [N, H, W, C]
-// with C in 1..4, perhaps labels (int32 [N], attribute n_classes), in one HDF5 file.
+// Data sets of 8-bit images in one HDF5 file (spec section 3): /train/images and optionally /valid and /test,
+// uint8 [N, H, W, C] with C in 1..4; optional labels, int32 [N] with attribute n_classes.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace glow {
 // "train", "valid", "test"
 inline constexpr const char* kSplits[] = {"train", "valid", "test"};
 
-// What a file holds. Images of a split that is not there: 0. n_classes 0: no labels.
+// Contents of a data set file. A missing split has 0 images; n_classes is 0 without labels.
 struct DatasetInfo {
     std::string name;
     index_t H = 0, W = 0, C = 0;
@@ -26,12 +26,12 @@ struct DatasetInfo {
     std::int32_t n_classes = 0;
     std::optional<double> entropy_bpd;  // bits/dim, of synthetic sets
 
-    // InputError for a name that is none of the three.
+    // Throws InputError for any other name.
     index_t images(const std::string& split) const;
     bool labels(const std::string& split) const;
 };
 
-// Images in memory. labels is empty where there are none (n_classes then 0).
+// Images in memory. Without labels, `labels` is empty and n_classes is 0.
 struct ImageSet {
     index_t N = 0, H = 0, W = 0, C = 0;
     std::vector<std::uint8_t> images;  // [N, H, W, C]
@@ -42,23 +42,22 @@ struct ImageSet {
     const std::uint8_t* image(index_t n) const { return images.data() + n * image_bytes(); }
 };
 
-// A data set open for reading. The constructor checks the whole file but its pixels and labels: format,
-// version, types, shapes, one H W C for all splits, at least one image in each. InputError says what is
-// wrong.
+// An open data set. The constructor checks everything except pixel and label values: format, version, types,
+// shapes, equal H, W, C in all splits, at least one image in each. Throws InputError.
 class DatasetReader {
   public:
     explicit DatasetReader(const std::filesystem::path& path);
 
     const DatasetInfo& info() const { return info_; }
-    // How the images of a split lie in the file; they must be there.
+    // Chunk layout of an existing split.
     ChunkInfo chunks(const std::string& split) const { return file_.chunks("/" + split + "/images"); }
     // Images first .. first + count - 1 of a split into images [count, H, W, C].
     void read_images(const std::string& split, index_t first, index_t count, std::uint8_t* images) const;
-    // Any images: numbers [count] -> images [count, H, W, C]. Fast for few of many; rising numbers are
-    // fastest.
+    // Reads images by number: numbers [count] -> images [count, H, W, C]. Efficient for a few images out of
+    // many, fastest in increasing order.
     void read_scattered(const std::string& split, const index_t* numbers, index_t count,
                         std::uint8_t* images) const;
-    // The first `count` labels of a split, each checked to be in 0 .. n_classes - 1.
+    // The first `count` labels of a split, checked to be in 0 .. n_classes - 1.
     std::vector<std::int32_t> read_labels(const std::string& split, index_t count) const;
 
   private:
@@ -66,29 +65,28 @@ class DatasetReader {
     DatasetInfo info_;
 };
 
-// The file's description, without reading pixels.
+// Describes a file without reading pixels.
 DatasetInfo describe_dataset(const std::filesystem::path& path);
 
-// A split in memory, all of it or its first `limit` images. InputError where the file has no such split.
+// Loads a split, or its first `limit` images, into memory. Throws InputError if the file lacks the split.
 ImageSet load_split(const std::filesystem::path& path, const std::string& split, index_t limit = -1);
 
-// The images of a split by number, wherever they are: in memory, or on disk and read each time they are asked
-// for. Labels are in memory always.
+// Images of a split by number, either in memory or read from disk on demand. Labels are always in memory.
 class SplitImages {
   public:
-    SplitImages(ImageSet set);  // not explicit: images in memory are split images
-    // On disk: a split or its first `limit` images. InputError where the file has no such split.
+    SplitImages(ImageSet set);  // not explicit: an ImageSet converts to SplitImages
+    // Leaves the images on disk: a split or its first `limit` images. Throws InputError if it does not exist.
     SplitImages(const std::filesystem::path& path, const std::string& split, index_t limit = -1);
 
-    // Shape and labels; its `images` are empty where the pixels stay on disk.
+    // Shape and labels; `images` is empty if the pixels stay on disk.
     const ImageSet& set() const { return set_; }
     index_t N() const { return set_.N; }
     bool on_disk() const { return reader_ != nullptr; }
-    // Those of the images from `first` on; null without labels.
+    // Labels from image `first` on; null without labels.
     const std::int32_t* labels(index_t first) const {
         return set_.labels.empty() ? nullptr : set_.labels.data() + first;
     }
-    // numbers [count] -> pixels [count, H, W, C]. One thread at a time.
+    // numbers [count] -> pixels [count, H, W, C]. Not thread-safe.
     void gather(const index_t* numbers, index_t count, std::uint8_t* pixels) const;
 
   private:
@@ -97,16 +95,16 @@ class SplitImages {
     std::unique_ptr<DatasetReader> reader_;
 };
 
-// Writes a data set, image by image, atomically: without commit() nothing appears.
+// Writes a data set image by image. Atomic: no file appears before commit().
 class DatasetWriter {
   public:
-    // `info` gives name, H, W, C, n_classes (0: no labels) and entropy_bpd; its counts are ignored.
+    // `info` supplies name, H, W, C, n_classes (0: no labels) and entropy_bpd; its counts are ignored.
     DatasetWriter(const std::filesystem::path& path, const DatasetInfo& info);
 
     // images [count, H, W, C]; labels [count], or null when n_classes is 0.
     void append(const std::string& split, index_t count, const std::uint8_t* images,
                 const std::int32_t* labels);
-    // Error without a training image, or where the disk is full.
+    // Throws Error without a training image or if the disk is full.
     void commit();
 
   private:

@@ -1,4 +1,3 @@
-// Sheets of images. The font is a table of 5 x 7 letters, one row of a letter after the other.
 #include "data/grid.h"
 
 #include <fmt/format.h>
@@ -13,17 +12,17 @@ namespace glow {
 namespace {
 
 constexpr index_t kGap = 2;       // pixels between and around tiles
-constexpr index_t kVisible = 64;  // shorter side of a tile at the automatic scale
+constexpr index_t kVisible = 64;  // minimum shorter side of a tile at automatic scale
 constexpr index_t kPanelGap = 8;  // pixels between panels
 constexpr index_t kLetterW = 5, kLetterH = 7;
-constexpr index_t kLetterScale = 2;  // pixels of a dot of a letter
+constexpr index_t kLetterScale = 2;  // pixels per dot of the font
 constexpr index_t kLetterAdvance = kLetterScale * (kLetterW + 1);
 constexpr index_t kLabelHeight = kLetterScale * kLetterH + 8;
 constexpr std::uint8_t kWhite = 255;
 
 struct Letter {
     char character;
-    const char* dots;  // [7, 5]
+    const char* dots;  // [7, 5], rows top to bottom
 };
 // clang-format off
 constexpr Letter kLetters[] = {
@@ -107,7 +106,7 @@ constexpr Letter kLetters[] = {
 };
 // clang-format on
 
-// What stands for a character without a letter: an empty box.
+// An empty box replaces characters without a glyph.
 constexpr const char* kUnknown = "######...##...##...##...##...######";
 
 const char* dots_of(char character) {
@@ -124,7 +123,7 @@ Image white(index_t H, index_t W, index_t C) {
     return {H, W, C, std::vector<std::uint8_t>(static_cast<std::size_t>(H * W * C), kWhite)};
 }
 
-// Channel c is color, not alpha.
+// False for alpha channels.
 bool is_color(index_t channel, index_t C) {
     return C % 2 == 1 || channel != C - 1;
 }
@@ -200,13 +199,13 @@ Image side_by_side(const std::vector<Panel>& panels, index_t a_row) {
     if (panels.empty()) throw Error("side_by_side: expected at least one panel");
     const auto count = std::ssize(panels);
     const index_t columns = a_row > 0 ? std::min(a_row, count) : count, C = panels[0].image.C;
-    // The columns' widths and the rows' heights are those of their largest panels.
+    // Columns are as wide and rows as high as their largest panels.
     std::vector<index_t> widths(static_cast<std::size_t>(columns), 0);
     std::vector<index_t> heights(static_cast<std::size_t>((count + columns - 1) / columns), 0);
     index_t label_height = 0;
     for (index_t n = 0; n < count; ++n) {
         const auto& [label, image] = panels[n];
-        if (image.C != C) throw Error("side_by_side: expected panels of one number of channels");
+        if (image.C != C) throw Error("side_by_side: expected panels with equal numbers of channels");
         if (!label.empty()) label_height = kLabelHeight;
         index_t &W = widths[n % columns], &H = heights[n / columns];
         W = std::max({W, image.W, 2 * kGap + static_cast<index_t>(label.size()) * kLetterAdvance});

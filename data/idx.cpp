@@ -1,4 +1,4 @@
-// zlib's gzip stream reads both kinds of file.
+// gzopen() reads plain and gzip files alike.
 #include "data/idx.h"
 
 #include <fmt/format.h>
@@ -15,7 +15,7 @@ namespace glow {
 namespace {
 
 constexpr int kUint8 = 8, kMostAxes = 8;
-constexpr index_t kLargestRatio = 1040;       // of deflate, which cannot shrink to less than 1/1032
+constexpr index_t kLargestRatio = 1040;       // deflate compresses by at most 1032
 constexpr index_t kPiece = index_t{1} << 30;  // zlib counts in int
 constexpr index_t kMostBytes = index_t{1} << 50;
 
@@ -54,7 +54,7 @@ IdxReader::IdxReader(const std::filesystem::path& path) : path_(path) {
     read_bytes(4, magic);
     const bool compressed = gzdirect(stream_->file) == 0;
     if (magic[0] != 0 || magic[1] != 0)
-        refuse(path, fmt::format("is no IDX file: it begins with the bytes {:02x} {:02x} {:02x} {:02x}",
+        refuse(path, fmt::format("is not an IDX file: it begins with the bytes {:02x} {:02x} {:02x} {:02x}",
                                  magic[0], magic[1], magic[2], magic[3]));
     if (magic[2] != kUint8)
         refuse(path, fmt::format("expected elements of type 8 (uint8), found type {}", magic[2]));
@@ -68,15 +68,15 @@ IdxReader::IdxReader(const std::filesystem::path& path) : path_(path) {
     index_t elements = 1;
     for (const index_t size : shape_) {
         if (size == 0) refuse(path, "has no elements");
-        if (elements > kMostBytes / size) refuse(path, "claims more elements than can be");
+        if (elements > kMostBytes / size) refuse(path, "claims too many elements");
         elements *= size;
     }
     row_bytes_ = elements / shape_[0];
     rows_left_ = shape_[0];
     const index_t header = 4 + 4 * index_t{magic[3]};
     if (compressed ? elements > kLargestRatio * file_bytes : header + elements != file_bytes)
-        refuse(path, fmt::format("claims {} elements, which its {} bytes do not hold{}", elements, file_bytes,
-                                 compressed ? "" : " exactly"));
+        refuse(path, fmt::format("claims {} elements, more than its {} bytes can hold{}", elements,
+                                 file_bytes, compressed ? "" : " exactly"));
 }
 
 void IdxReader::read_bytes(index_t bytes, void* to) {
@@ -87,7 +87,7 @@ void IdxReader::read_bytes(index_t bytes, void* to) {
             int code = Z_OK;
             const char* text = gzerror(stream_->file, &code);
             refuse(path_, code == Z_OK || code == Z_BUF_ERROR || got == 0
-                              ? "ends before all that its header promises"
+                              ? "ends before the elements its header claims"
                               : fmt::format("is damaged: {}", text));
         }
         out += got;
@@ -102,8 +102,8 @@ void IdxReader::read(index_t count, std::uint8_t* values) {
     rows_left_ -= count;
     if (count == 0 || rows_left_ > 0) return;
     std::uint8_t more = 0;
-    const int got = gzread(stream_->file, &more, 1);  // also compares gzip's check sum
-    if (got > 0) refuse(path_, "goes on after all that its header promises");
+    const int got = gzread(stream_->file, &more, 1);  // also verifies gzip's checksum
+    if (got > 0) refuse(path_, "has data after the elements its header claims");
     int code = Z_OK;
     const char* text = gzerror(stream_->file, &code);
     if (got < 0 || (code != Z_OK && code != Z_STREAM_END))

@@ -1,6 +1,6 @@
-// IDX files, the format of MNIST (http://yann.lecun.com/exdb/mnist/): two zero bytes, a type (8: uint8, the
-// only one here), the rank, the sizes as big-endian 32-bit numbers, then the elements in row-major order. As
-// they are or compressed by gzip.
+// IDX files, the format of MNIST (http://yann.lecun.com/exdb/mnist/), plain or gzip: two zero bytes, a type
+// (8: uint8, the only one supported), the rank, the sizes as big-endian 32-bit numbers, the elements in
+// row-major order.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace glow {
 
-// Reads an IDX file from front to end. InputError: missing, another type, rank above 8, empty, shorter than
-// its header says (or longer: at the end), damaged.
+// Reads an IDX file sequentially. Throws InputError if it is missing, of another type, above rank 8, empty,
+// damaged, or shorter than its header claims (longer: detected at the end).
 class IdxReader {
   public:
     explicit IdxReader(const std::filesystem::path& path);
@@ -24,8 +24,8 @@ class IdxReader {
     const std::vector<index_t>& shape() const { return shape_; }
     index_t rows() const { return shape_[0]; }
     index_t row_bytes() const { return row_bytes_; }
-    // The next `count` rows along the first axis into values [count, row_bytes]. With the last one the file
-    // must end, and its check sum is compared.
+    // Reads the next `count` rows along the first axis into values [count, row_bytes]. After the last row,
+    // checks that the file ends and verifies its checksum.
     void read(index_t count, std::uint8_t* values);
 
   private:

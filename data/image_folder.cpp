@@ -1,4 +1,3 @@
-// Listing once, decoding batch by batch on all threads.
 #include "data/image_folder.h"
 
 #include <fmt/format.h>
@@ -10,19 +9,19 @@
 #include <iterator>
 #include <mutex>
 
-#include "kernels/error.h"
 #include "data/class_split.h"
 #include "data/formats/input_path.h"
 #include "data/formats/photo.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr index_t kLargeBytes = index_t{1} << 22;  // files above are decoded one at a time: they may be huge
-constexpr index_t kStay = 2;  // images of a class that are not for testing: training and validation
-constexpr std::uint64_t kTestPass = 1;             // of shuffled(); pass 0 draws the validation images
+constexpr index_t kLargeBytes = index_t{1} << 22;  // larger files are decoded one at a time to limit memory
+constexpr index_t kStay = 2;            // minimum images per class kept for training and validation
+constexpr std::uint64_t kTestPass = 1;  // pass of shuffled(); pass 0 draws the validation images
 
 bool is_image_name(const fs::path& path) {
     std::string ending = path.extension().string();
@@ -31,8 +30,8 @@ bool is_image_name(const fs::path& path) {
     return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
 }
 
-// Is it a link to a folder that holds `folder`, or is `folder` itself? Listed, it would be a class of other
-// classes.
+// Does the link point to `folder` or one of its parents? Listing it would add other classes' images as a
+// class.
 bool leads_back(const fs::directory_entry& entry, const fs::path& folder) {
     std::error_code failed;
     if (!entry.is_symlink(failed)) return false;
@@ -59,7 +58,7 @@ void ImageFolder::list(const fs::path& below, std::int32_t label, std::vector<Fi
             if (folders == nullptr && is_image_name(entry->path()))
                 skip("cannot be read: a folder, not a file");
             else if (folders != nullptr && leads_back(*entry, listed))
-                skip("symbolic link to a folder that holds it");
+                skip("symbolic link to one of its parent folders");
             else if (folders != nullptr)
                 folders->push_back(name);
         } else if (entry->is_regular_file(ignored)) {
@@ -70,16 +69,15 @@ void ImageFolder::list(const fs::path& below, std::int32_t label, std::vector<Fi
         } else if (is_image_name(entry->path()) ||
                    (folders != nullptr && entry->is_symlink(ignored) && !entry->exists(ignored))) {
             const std::string problem = file_problem(entry->path());
-            skip("cannot be read: " + (problem.empty() ? "it changed meanwhile" : problem));
+            skip("cannot be read: " + (problem.empty() ? "it changed while it was read" : problem));
         } else {
             ++other_files_;
         }
     }
     if (failed) {
         if (below.empty())
-            throw InputError(fmt::format("cannot look into {}: {}", listed.string(), failed.message()));
-        skipped_.push_back(
-            fmt::format("{}: the folder cannot be listed: {}", listed.string(), failed.message()));
+            throw InputError(fmt::format("cannot open folder {}: {}", listed.string(), failed.message()));
+        skipped_.push_back(fmt::format("{}: cannot list the folder: {}", listed.string(), failed.message()));
     }
     std::sort(files.begin() + static_cast<std::ptrdiff_t>(first), files.end(),
               [](const File& a, const File& b) { return a.name < b.name; });
@@ -92,7 +90,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
             fmt::format("--test: expected a fraction from 0 to below 1, found {}", options.test));
     if (const std::string problem = folder_problem(folder); !problem.empty())
         throw InputError(
-            fmt::format("expected a folder of images, found no folder {}: {}", folder.string(), problem));
+            fmt::format("expected a folder of images, found no folder at {}: {}", folder.string(), problem));
     std::vector<File> files;
     std::vector<std::string> folders;
     list("", 0, files, &folders);
@@ -110,11 +108,11 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
             fmt::format("{}: no image can be read: {}", folder.string(), join_problems(skipped_)));
     if (files.empty())
         throw InputError(
-            fmt::format("{}: found no .png, .jpg or .jpeg file, in it or one folder below", folder.string()));
+            fmt::format("{}: found no .png, .jpg or .jpeg file in it or in its subfolders", folder.string()));
     if (at_top > 0 && !classes_.empty())
-        throw InputError(
-            fmt::format("{}: holds images, and folders of images ({}) too: a class each, or none",
-                        folder.string(), classes_.front()));
+        throw InputError(fmt::format(
+            "{}: has images and also folders of images ({}); use one folder per class, or no subfolders",
+            folder.string(), classes_.front()));
     if (classes_.size() < 2) classes_.clear();
     split(std::move(files));
     limit(train_, options.limit_train);
@@ -126,10 +124,10 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     info_.train = static_cast<index_t>(train_.size());
     info_.test = static_cast<index_t>(test_.size());
 } catch (const fs::filesystem_error& error) {
-    throw InputError(fmt::format("cannot look into {}: {}", folder.string(), error.code().message()));
+    throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));
 }
 
-// Draws the test files.
+// Draws the test part.
 void ImageFolder::split(std::vector<File> files) {
     const index_t test = std::llround(options_.test * static_cast<double>(files.size()));
     std::vector<std::int32_t> labels;
@@ -140,7 +138,7 @@ void ImageFolder::split(std::vector<File> files) {
         (is_test[n] ? test_ : train_).push_back(std::move(files[n]));
 }
 
-// Keeps the first files of each class, as evenly as there are enough.
+// Limits the files, spread evenly over the classes.
 void ImageFolder::limit(std::vector<File>& files, index_t most) const {
     if (most < 0) return;
     std::vector<index_t> sizes(std::max<std::size_t>(1, classes_.size()), 0);
@@ -196,7 +194,7 @@ void ImageFolder::read(Part part, index_t first, index_t count, std::uint8_t* im
             problems[at] = problem.empty() ? error.what()
                                            : fmt::format("{}: cannot be read: {}",
                                                          (folder_ / file.name).string(), problem);
-        } catch (...) {  // no memory, say: nothing may leave the parallel loop
+        } catch (...) {  // out of memory, for example; exceptions must not leave the parallel loop
             const std::lock_guard lock(one_failure);
             failure = std::current_exception();
         }

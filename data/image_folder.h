@@ -1,4 +1,4 @@
-// A folder of photographs, or of folders of them, one a class, as a source.
+// ImageSource for a folder of photographs, or of subfolders with one class each.
 #pragma once
 
 #include <utility>
@@ -10,19 +10,20 @@ namespace glow {
 struct ImageFolderOptions {
     index_t size = 0;      // side of the images made, in pixels
     index_t channels = 3;  // 1 or 3
-    double test = 0.1;     // part of the files that becomes the test part, drawn by seed
+    double test = 0.1;     // fraction of the files drawn by seed for the test part
     std::uint64_t seed = 0;
-    index_t limit_train = -1, limit_test = -1;  // most images of a part, spread over the classes; -1: all
-    bool strict = false;                        // a file that cannot be used is an error
+    index_t limit_train = -1, limit_test = -1;  // maximum images per part, spread over the classes; -1: all
+    bool strict = false;                        // unusable files are errors
     int threads = 1;
 };
 
-// The files *.png, *.jpg and *.jpeg (in any case) of a folder in the order of their names, or else of the
-// folders in it: with two and more of these, labels are their order. Hidden files are left alone, and others
-// counted. Each is decoded, cropped and shrunk when its batch is asked for. What is left out, or with
-// `strict` refused: a file that is damaged, unreadable or smaller than `size`, an image's name that is a
-// dangling link, a pipe or the like, a folder that cannot be listed, and every broken link that could be a
-// class folder. InputError: no such folder, no image, images beside folders of images.
+// Reads *.png, *.jpg and *.jpeg files (any case) of a folder in name order, or of its subfolders; two or more
+// subfolders become the labels, in name order. Hidden files are ignored, others are counted. Each image is
+// decoded, cropped and downscaled when its batch is requested.
+// Skipped, or an error with `strict`: files that are damaged, unreadable or smaller than `size`, image names
+// that are dangling links, pipes or similar, folders that cannot be listed, and broken links that might be
+// class folders. Throws InputError without a folder or an image, or if the folder mixes images and folders of
+// images.
 class ImageFolder : public ImageSource {
   public:
     ImageFolder(const std::filesystem::path& folder, const ImageFolderOptions& options);
@@ -31,18 +32,18 @@ class ImageFolder : public ImageSource {
               std::uint8_t* usable) override;
     std::vector<std::int32_t> labels(Part part) const override;
 
-    // Class by class, the folders' names; empty without labels.
+    // Subfolder names in class order; empty without labels.
     const std::vector<std::string>& classes() const { return classes_; }
-    // Files in the folders that are not called images.
+    // Number of files without an image suffix.
     index_t other_files() const { return other_files_; }
-    // The classes of which no image is in the training part: --limit-train is below the number of classes.
+    // Classes without a training image, because --limit-train is below the number of classes.
     std::vector<std::string> untrained_classes() const;
-    // What was left out so far and why, in order; the list is then emptied.
+    // Returns and clears the list of skipped files with reasons, in order.
     std::vector<std::string> take_skipped() { return std::exchange(skipped_, {}); }
 
   private:
     struct File {
-        std::string name;  // below the folder
+        std::string name;  // relative to the folder
         std::int32_t label;
     };
     void list(const std::filesystem::path& below, std::int32_t label, std::vector<File>& files,

@@ -1,4 +1,3 @@
-// The four files by name, and the padding.
 #include "data/mnist.h"
 
 #include <fmt/format.h>
@@ -6,13 +5,13 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/error.h"
 #include "data/formats/input_path.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {
 
-// The file of this name in one of its spellings; empty where there is none.
+// Finds a file under any accepted spelling; empty if it does not exist.
 std::filesystem::path find(const std::filesystem::path& folder, const std::string& name,
                            const std::string& kind) {
     std::vector<std::string> names;
@@ -29,7 +28,7 @@ std::optional<MnistSource::Files> MnistSource::open(const std::filesystem::path&
     const auto label_path = find(folder, prefix + "-labels", "idx1-ubyte");
     if (image_path.empty() && label_path.empty()) return {};
     if (image_path.empty() || label_path.empty())
-        throw InputError(fmt::format("{}: {}-{} is missing beside {}", folder.string(), prefix,
+        throw InputError(fmt::format("{}: {}-{} is missing, but {} exists", folder.string(), prefix,
                                      image_path.empty() ? "images-idx3-ubyte" : "labels-idx1-ubyte",
                                      (image_path.empty() ? label_path : image_path).filename().string()));
     Files files{IdxReader(image_path), {}};
@@ -39,7 +38,7 @@ std::optional<MnistSource::Files> MnistSource::open(const std::filesystem::path&
                                      image_path.string(), kMnistSide, kMnistSide, shape_text(shape)));
     IdxReader labels(label_path);
     if (labels.shape() != std::vector<index_t>{shape[0]})
-        throw InputError(fmt::format("{}: expected {} labels, one an image, found {}", label_path.string(),
+        throw InputError(fmt::format("{}: expected {} labels, one per image, found {}", label_path.string(),
                                      shape[0], shape_text(labels.shape())));
     files.labels.resize(static_cast<std::size_t>(shape[0]));
     labels.read(shape[0], files.labels.data());
@@ -48,8 +47,8 @@ std::optional<MnistSource::Files> MnistSource::open(const std::filesystem::path&
 
 MnistSource::MnistSource(const std::filesystem::path& folder) {
     if (const std::string problem = folder_problem(folder); !problem.empty())
-        throw InputError(
-            fmt::format("expected a folder of IDX files, found no folder {}: {}", folder.string(), problem));
+        throw InputError(fmt::format("expected a folder of IDX files, found no folder at {}: {}",
+                                     folder.string(), problem));
     train_ = open(folder, "train");
     test_ = open(folder, "t10k");
     if (!train_)

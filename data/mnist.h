@@ -1,5 +1,5 @@
-// MNIST and its kin (Fashion-MNIST, KMNIST) as four IDX files: gray images of at most 32 x 32 pixels, padded
-// with zeros to 32 x 32, and their labels.
+// MNIST and data sets in its format (Fashion-MNIST, KMNIST): four IDX files with labels and gray images of at
+// most 32 x 32 pixels, zero-padded to 32 x 32.
 #pragma once
 
 #include <optional>
@@ -11,9 +11,9 @@ namespace glow {
 
 inline constexpr index_t kMnistSide = 32;
 
-// train-images-idx3-ubyte, train-labels-idx1-ubyte, and perhaps the same with t10k, each perhaps with .gz, or
-// with a dot before idx, or in a folder of such a name (a file beside it comes first). InputError: no such
-// folder, files missing or dangling links, ranks or counts that do not fit, images above 32 x 32.
+// Reads train-images-idx3-ubyte, train-labels-idx1-ubyte and optionally the same with t10k. Each may end in
+// .gz, have a dot before idx, or lie in a folder of that name (a plain file wins). Throws InputError if the
+// folder or files are missing, links dangle, ranks or counts do not match, or images exceed 32 x 32.
 class MnistSource : public ImageSource {
   public:
     explicit MnistSource(const std::filesystem::path& folder);

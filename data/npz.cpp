@@ -1,4 +1,4 @@
-// Shapes and labels are read when the source is made, pixels as they are asked for.
+// The constructor reads shapes and labels; pixels are read on request.
 #include "data/npz.h"
 
 #include <fmt/format.h>
@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t kMostClasses = 1 << 20;
 constexpr index_t kMostImageBytes = index_t{1} << 31;
 
-// The whole square root, or 0.
+// Integer square root, or 0 if not a square.
 index_t side_of(index_t pixels) {
     const auto side = static_cast<index_t>(std::llround(std::sqrt(static_cast<double>(pixels))));
     return side * side == pixels ? side : 0;
@@ -49,7 +49,7 @@ ImageShape image_shape(const NpyReader& data) {
             data.shown(), shape_text(shape)));
     if (header.fortran_order)
         throw InputError(data.shown() +
-                         ": is in Fortran order, in which an image is scattered over the file; save "
+                         ": is in Fortran order, which scatters each image over the file; save "
                          "numpy.ascontiguousarray of it");
     return image;
 }
@@ -78,7 +78,7 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
             if (has_array(entries, "labels")) {
                 NpyReader labels(path, entries, "labels");
                 if (labels.header().elements != file.N)
-                    throw InputError(fmt::format("{}: expected {} labels, one an image, found {}",
+                    throw InputError(fmt::format("{}: expected {} labels, one per image, found {}",
                                                  labels.shown(), file.N, shape_text(labels.header().shape)));
                 file.labels = labels.read_integers();
                 const auto [low, high] = std::minmax_element(file.labels.begin(), file.labels.end());
@@ -95,12 +95,12 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
     }
     if (info_.train == 0)
         throw InputError(
-            "expected at least one file of training images (a name that says val or test, in any "
+            "expected at least one file of training images (a file name with val or test, in any "
             "case, means test images)");
     if (labeled != 0 && labeled != files_.size()) {
         const auto without =
             std::find_if(files_.begin(), files_.end(), [](const File& file) { return file.labels.empty(); });
-        throw InputError(fmt::format("{}: has no labels, and other files have", without->path.string()));
+        throw InputError(fmt::format("{}: has no labels, but other files do", without->path.string()));
     }
     first_label_ = least == 1 ? 1 : 0;
     info_.H = shape.H;
@@ -116,13 +116,13 @@ void NpzSource::open(std::size_t file) {
     left_ = files_[file].N;
     data_ = std::make_unique<NpyReader>(files_[file].path, list_zip(files_[file].path), "data");
     if (data_->header().shape[0] != left_ || data_->header().elements != left_ * info_.image_bytes())
-        throw InputError(data_->shown() + ": changed while it was read");
+        throw InputError(data_->shown() + ": the file changed while it was read");
 }
 
 void NpzSource::read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
                      std::uint8_t*) {
     const index_t bytes = info_.image_bytes(), pixels = info_.H * info_.W;
-    // With a limit on the training images, the test files are reached before the others end.
+    // A limit on training images reaches the test files before all training files are read.
     if (first == 0 && part == Part::test && files_[opened_].part == Part::train)
         open(static_cast<std::size_t>(
             std::find_if(files_.begin(), files_.end(), [](const File& f) { return f.part == Part::test; }) -

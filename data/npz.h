@@ -1,6 +1,6 @@
-// Batches of downsampled ImageNet (Chrabaszcz et al. 2017) and other images in NumPy archives: `data`, uint8
-// [N, 3 S S] in planes R, G, B (or [N, S S] gray, [N, H, W], [N, H, W, C]), and perhaps `labels`, integers
-// [N].
+// Reads images from NumPy archives, such as the batches of downsampled ImageNet (Chrabaszcz et al. 2017):
+// `data`, uint8 [N, 3 S S] in planes R, G, B (or [N, S S] gray, [N, H, W], [N, H, W, C]), and optionally
+// integer `labels` [N].
 #pragma once
 
 #include <memory>
@@ -10,10 +10,10 @@
 
 namespace glow {
 
-// Files whose name says val or test (npz_names.h) are the test part, the others the training part, each in
-// the order given. Labels that begin at 1 in all files together are counted from 0. InputError: arrays
-// missing, other types, shapes that differ or make no image, Fortran order, some files with labels and some
-// without.
+// Files with val or test in their name (npz_names.h) form the test part, the others the training part, in the
+// given order. If the smallest label over all files is 1, labels are shifted to start at 0. Throws InputError
+// for missing arrays, other types, shapes that differ or are not images, Fortran order, or labels in only
+// some of the files.
 class NpzSource : public ImageSource {
   public:
     explicit NpzSource(const std::vector<std::filesystem::path>& files);
@@ -27,9 +27,9 @@ class NpzSource : public ImageSource {
         index_t N;
         std::vector<std::int64_t> labels;
     };
-    // In the order in which they are read.
+    // Files in reading order.
     const std::vector<File>& files() const { return files_; }
-    // Names that may not mean what they were taken for.
+    // Warnings about ambiguous names.
     const std::vector<std::string>& warnings() const { return warnings_; }
 
   private:
@@ -38,7 +38,7 @@ class NpzSource : public ImageSource {
     std::vector<File> files_;
     std::vector<std::string> warnings_;
     SourceInfo info_;
-    bool planes_ = false;  // [N, C, H, W] and not [N, H, W, C]
+    bool planes_ = false;  // [N, C, H, W] instead of [N, H, W, C]
     std::int64_t first_label_ = 0;
     std::size_t opened_ = 0;  // the file that data_ reads
     index_t left_ = 0;        // images left in it

@@ -23,8 +23,7 @@ constexpr std::string_view kOtherWords[] = {"set",    "data",   "dataset", "batc
                                             "files",  "small",  "x",       "y",     "imagenet", "cifar",
                                             "mnist",  "celeba", "lsun",    "svhn",  "fashion"};
 
-// What the words say of which a text consists, kTrain and kTest; kUnknown if it does not consist of known
-// words.
+// Combines kTrain and kTest for a text made only of known words; kUnknown otherwise.
 unsigned meaning(std::string_view text) {
     if (text.empty()) return 0;
     unsigned found = kUnknown;
@@ -89,15 +88,15 @@ std::vector<bool> which_are_test(const std::vector<std::filesystem::path>& files
     for (const auto& file : files) {
         SaidPart said = said_part(file.stem().string());
         if (said == SaidPart::both)
-            throw InputError(
-                fmt::format("{}: its name says both training and test images: rename it so that it says one",
-                            file.string()));
+            throw InputError(fmt::format(
+                "{}: its name means both training and test images; rename it so that it means one",
+                file.string()));
         if ((said == SaidPart::nothing || said == SaidPart::perhaps_test) && folders_differ &&
             said_part(file.parent_path().filename().string()) == SaidPart::test)
             said = SaidPart::test;
         if (said == SaidPart::perhaps_test)
             warnings.push_back(
-                fmt::format("{}: taken as training images; if it holds test images, begin its name with test",
+                fmt::format("{}: treated as training images; if it has test images, start its name with test",
                             file.string()));
         test.push_back(said == SaidPart::test);
     }

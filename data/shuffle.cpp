@@ -1,4 +1,3 @@
-// Feistel network with cycle walking.
 #include "data/shuffle.h"
 
 #include <fmt/format.h>
@@ -13,8 +12,9 @@ namespace {
 
 constexpr int kRounds = 8;
 
-// A bijection of 0 .. 2^bits - 1. The number is a high and a low half (the low one has the odd bit); in turn
-// each is xored with a random function of the other, which is a bijection whatever the function is.
+// A bijection of 0 .. 2^bits - 1. The number is split into a high and a low half (an odd bit goes to the low
+// one); rounds alternately xor one half with a random function of the other. That is a bijection for any
+// function.
 std::uint64_t feistel(std::uint64_t seed, std::uint64_t pass, int bits, std::uint64_t number) {
     const int low_bits = (bits + 1) / 2;
     const std::uint64_t low_mask = (std::uint64_t{1} << low_bits) - 1;
@@ -22,7 +22,7 @@ std::uint64_t feistel(std::uint64_t seed, std::uint64_t pass, int bits, std::uin
     std::uint64_t low = number & low_mask, high = number >> low_bits;
     for (int round = 0; round < kRounds; ++round) {
         const bool odd = round % 2 != 0;
-        // A half has at most 31 bits, and the round stands above it.
+        // A half has at most 31 bits, so the round fits above it.
         const std::uint64_t block = (static_cast<std::uint64_t>(round) << 32) | (odd ? high : low);
         const PhiloxWords words = philox_block(seed, Purpose::shuffle, pass, block);
         if (odd)
@@ -41,7 +41,8 @@ index_t shuffled(std::uint64_t seed, std::uint64_t pass, index_t N, index_t posi
                                 position, N));
     const int bits = std::bit_width(static_cast<std::uint64_t>(N - 1));
     auto number = static_cast<std::uint64_t>(position);
-    // Each orbit of a bijection returns, so the walk ends; it takes fewer than two steps on average.
+    // Cycle walking ends because every orbit of a bijection returns; it takes fewer than two steps on
+    // average.
     do {
         number = feistel(seed, pass, bits, number);
     } while (number >= static_cast<std::uint64_t>(N));

@@ -1,4 +1,3 @@
-// From a source to a file, batch by batch.
 #include "data/source.h"
 
 #include <fmt/format.h>
@@ -7,16 +6,16 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/error.h"
 #include "data/class_split.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {
 
-constexpr index_t kBatch = 1024;                   // images read and written at once, at most
-constexpr index_t kBatchBytes = index_t{1} << 27;  // of their pixels
+constexpr index_t kBatch = 1024;                   // maximum images per batch
+constexpr index_t kBatchBytes = index_t{1} << 27;  // maximum pixel bytes per batch
 
-// Some images and their labels, packed.
+// Copies the selected images and labels together.
 struct Packed {
     std::vector<std::uint8_t> images;
     std::vector<std::int32_t> labels;
@@ -53,7 +52,7 @@ DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source
     const index_t valid = std::llround(options.valid * static_cast<double>(train));
     if (train < 1 || valid >= train)
         throw InputError(
-            fmt::format("{} images with --valid {} leave none for training", train, options.valid));
+            fmt::format("--valid {} of {} images leaves none for training", options.valid, train));
     std::vector<std::int32_t> known = source.labels(Part::train);
     const std::int32_t classes = known.empty() ? 0 : from.n_classes;
     known.resize(static_cast<std::size_t>(train));

@@ -1,5 +1,5 @@
-// Where the images of a data set come from, and how they become one: limits, the validation split and the
-// order are the same for every source.
+// ImageSource: where a data set's images come from. write_dataset() applies limits, validation split and
+// order the same way to every source.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace glow {
 
 enum class Part { train, test };
 
-// What a source has, before limits; images that turn out unusable are counted.
+// Contents of a source before limits, including images that turn out to be unusable.
 struct SourceInfo {
     std::string name;
     index_t H = 0, W = 0, C = 0;
@@ -29,24 +29,24 @@ class ImageSource {
   public:
     virtual ~ImageSource() = default;
     virtual const SourceInfo& info() const = 0;
-    // Images first .. first + count - 1 of a part: images [count, H, W, C], labels [count] (null without
-    // labels). usable [count] comes as ones; a source sets it to 0 for an image that is to be left out. Asked
-    // in rising order and without gaps, train before test. InputError for what is wrong with the files.
+    // Reads images first .. first + count - 1 of a part: images [count, H, W, C], labels [count] (null
+    // without labels). usable [count] is initialized to 1; set it to 0 to skip an image. Calls come in order
+    // without gaps, training part first. Throws InputError for bad files.
     virtual void read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
                       std::uint8_t* usable) = 0;
-    // The labels of a part where the validation draw shall lose no class; empty: it does not look at classes.
+    // Labels of a part whose validation split must keep every class; empty if classes do not matter.
     virtual std::vector<std::int32_t> labels(Part) const { return {}; }
 };
 
 struct SplitOptions {
-    index_t limit_train = -1, limit_test = -1;  // the first so many images; -1: all
-    double valid = 0.05;                        // part of the training images, after the limit, drawn by seed
+    index_t limit_train = -1, limit_test = -1;  // take the first N images; -1: all
+    // fraction of the training images drawn by seed, after the limit
+    double valid = 0.05;
     std::uint64_t seed = 0;
 };
 
-// Writes the data set, atomically, holding a batch of images in memory at a time. progress(done, of all
-// images) is called after each batch. Returns the counts that were written. InputError where nothing is left
-// for training.
+// Writes the data set atomically, one batch in memory at a time. Calls progress(done, total) after each
+// batch. Returns the counts written. Throws InputError if no training image is left.
 DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source, const SplitOptions& options,
                           const std::function<void(index_t done, index_t all)>& progress);
 

@@ -1,4 +1,3 @@
-// Gaussian images by three recursions of first order, one an axis.
 #include "data/synthetic_gauss.h"
 
 #include <algorithm>
@@ -11,18 +10,18 @@
 namespace glow {
 namespace {
 
-// Variance of an inner element of an axis given its neighbors, in units of its variance.
+// Conditional variance of an inner element given its neighbors along one axis, relative to its variance.
 constexpr double conditional_variance(double rho) {
     return (1 - rho * rho) / (1 + rho * rho);
 }
 
-// Given all other pixels a pixel's standard deviation stays above 6 gray levels, whatever the size: inner
-// elements of three long axes are the worst case.
+// A pixel's standard deviation given all others stays above 6 gray levels for any size: inner elements of
+// three long axes are the worst case.
 static_assert(kGaussSd * kGaussSd * conditional_variance(kGaussRhoH) * conditional_variance(kGaussRhoW) *
                   conditional_variance(kGaussRhoC) >
               6.0 * 6.0);
 
-// The same of an axis of `size` elements: the smallest of its elements' conditional variances.
+// The smallest such variance along an axis of `size` elements.
 double smallest_conditional_variance(index_t size, double rho) {
     if (size == 1) return 1.0;
     return size == 2 ? 1.0 - rho * rho : conditional_variance(rho);

@@ -1,4 +1,4 @@
-// Coverage by 4 x 4 samples a pixel.
+// Coverage is estimated from 4 x 4 samples per pixel.
 #include "data/synthetic_shapes.h"
 
 #include <fmt/format.h>
@@ -12,17 +12,17 @@
 namespace glow {
 namespace {
 
-constexpr int kSamples = 4;  // a pixel's side
+constexpr int kSamples = 4;  // per side of a pixel
 constexpr std::uint64_t kTestInit = std::uint64_t{1} << 41;
 
-// Is the point, in units of the shape's size and turned with it, inside?
+// Is the point inside the shape? Coordinates are relative to its size and rotation.
 bool inside(std::int32_t shape, double x, double y) {
     switch (shape) {
         case 0:
             return x * x + y * y <= 1.0;
         case 1:
             return std::max(std::abs(x), std::abs(y)) <= 0.8;
-        case 2:  // corners on the unit circle, one of them above
+        case 2:  // corners on the unit circle, one at the top
             return y <= 0.5 && 1.7320508075688772 * std::abs(x) - y <= 1.0;
         default:
             return std::min(std::abs(x), std::abs(y)) <= 0.3 && std::max(std::abs(x), std::abs(y)) <= 1.0;
@@ -44,7 +44,7 @@ std::int32_t make_shape(std::uint64_t seed, std::uint64_t n, index_t size, index
     const double center_x = radius + (side - 2 * radius) * u[2],
                  center_y = radius + (side - 2 * radius) * u[3];
     const double cosine = cos_turn(u[4]) / radius, sine = sin_turn(u[4]) / radius;
-    // A dark ground that is shaded from left to right, a bright shape; fractions of full light.
+    // Dark background shaded from left to right, bright shape; values in 0..1.
     double ground[3], color[3];
     for (int c = 0; c < 3; ++c) {
         ground[c] = 0.05 + 0.3 * u[5 + c];

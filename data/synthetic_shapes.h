@@ -1,6 +1,5 @@
-// Pictures of one shape each on a shaded ground, labeled by the shape: a small set on which class
-// conditioning can be seen to work. Four classes: 0 disc, 1 square, 2 triangle, 3 cross; place, size, turn
-// and colors are random.
+// Images of one shape on a shaded background, labeled by shape: a small set for testing class conditioning.
+// Classes: 0 disc, 1 square, 2 triangle, 3 cross. Position, size, rotation and colors are random.
 #pragma once
 
 #include <cstdint>
@@ -10,14 +9,14 @@
 namespace glow {
 
 inline constexpr std::int32_t kShapeClasses = 4;
-inline constexpr index_t kSmallestShapes = 8;  // pixels a side
+inline constexpr index_t kSmallestShapes = 8;  // minimum side in pixels
 
-// Image number n of the stream of a seed, [size, size, channels], and its label; a function of (seed, n)
-// alone. channels 1 or 3.
+// Draws image n of a seed's stream, [size, size, channels], and returns its label. Depends only on (seed, n).
+// channels: 1 or 3.
 std::int32_t make_shape(std::uint64_t seed, std::uint64_t n, index_t size, index_t channels,
                         std::uint8_t* image);
 
-// Test image number n is image 2^41 + n of the stream.
+// Test image n is image 2^41 + n of the stream.
 class ShapesSource : public ImageSource {
   public:
     ShapesSource(index_t size, index_t channels, index_t train, index_t test, std::uint64_t seed,

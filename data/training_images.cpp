@@ -1,4 +1,3 @@
-// Image number s is element s mod N of permutation floor(s / N); noise and augmentation follow s.
 #include "data/training_images.h"
 
 #include <utility>
@@ -15,7 +14,7 @@ TrainingImages::TrainingImages(SplitImages images, Augmentation augmentation, bo
       seed_(seed),
       read_ahead_(read_ahead || images_.on_disk()) {}
 
-// The buffers of `space` are used again.
+// Reuses the buffers of `space`.
 TrainingImages::Filled TrainingImages::fill(index_t s, index_t count, Filled space) const {
     const ImageSet& set = images_.set();
     const index_t bytes = set.image_bytes();
@@ -42,7 +41,7 @@ TrainingImages::Filled TrainingImages::fill(index_t s, index_t count, Filled spa
 Batch TrainingImages::take(index_t s, index_t count) {
     const index_t step = current_.count > 0 ? s - current_.s : 0;
     if (next_.valid()) {
-        spare_ = std::exchange(current_, next_.get());  // or throws what reading threw
+        spare_ = std::exchange(current_, next_.get());  // rethrows reading errors
         if (current_.s != s || current_.count != count) current_ = fill(s, count, std::move(current_));
     } else {
         current_ = fill(s, count, std::move(current_));

@@ -1,4 +1,4 @@
-// The training set as a stream: image number s of the run, in stateless random order, augmented.
+// The training set as an endless stream: image number s of the run, in stateless random order, augmented.
 #pragma once
 
 #include <future>
@@ -12,7 +12,7 @@ namespace glow {
 
 class TrainingImages {
   public:
-    // read_ahead: take() prepares the images of the next call on another thread, as it always does where the images
+    // read_ahead: take() prefetches the images of the next call on another thread. Always on if the images
     // are on disk.
     TrainingImages(SplitImages images, Augmentation augmentation, bool shuffle, std::uint64_t seed,
                    bool read_ahead = false);
@@ -20,9 +20,9 @@ class TrainingImages {
     TrainingImages& operator=(const TrainingImages&) = delete;
 
     index_t size() const { return images_.N(); }
-    // Images s .. s + count - 1 of the run. The result is valid until the next call. Images
-    // read ahead are those that the next call asks for if it advances as this one did; else they are read when
-    // asked for. The result is the same, bit for bit, either way.
+    // Images s .. s + count - 1 of the run, valid until the next call. Prefetching assumes the same stride
+    // and count as in the last two calls; other requests are read directly. The result is bit-equal either
+    // way.
     Batch take(index_t s, index_t count);
 
   private:
@@ -40,7 +40,7 @@ class TrainingImages {
     std::uint64_t seed_;
     bool read_ahead_;
     Filled current_, spare_;
-    std::future<Filled> next_;  // last: its thread uses the others, and ends before they do
+    std::future<Filled> next_;  // last member: its thread uses the others, so it must end first
 };
 
 }  // namespace glow

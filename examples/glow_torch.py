@@ -1,9 +1,9 @@
-"""glow_torch.py MODEL IMAGES.npy: bits/dim of each image by a Glow in PyTorch, as `glow_eval --dequant center` computes them.
+"""Glow in PyTorch: prints the bits/dim of each image, like `glow_eval --dequant center`.
 
-    python3 glow_torch.py F.npz IMAGES.npy
+    python3 glow_torch.py MODEL IMAGES.npy
 
-MODEL is a file that `glow_convert --to npz` or `--to safetensors` wrote. IMAGES.npy holds uint8 [N, H, W, C]. Prints one number a line.
-Not for class-conditional models, which need labels: import Glow and call bits_per_dim(pixels, labels).
+MODEL comes from `glow_convert --to npz` (or `--to safetensors`). IMAGES.npy holds uint8 [N, H, W, C]. Prints one number per line.
+Class-conditional models need labels: import Glow and call bits_per_dim(pixels, labels).
 """
 import json, math, os, sys
 if __name__ == "__main__":
@@ -11,7 +11,7 @@ if __name__ == "__main__":
         asked = {"-h", "--help"} & set(sys.argv)
         print(__doc__.strip(), file=sys.stdout if asked else sys.stderr)
         sys.exit(0 if asked else 2)
-    # Where this python3 has no PyTorch and another one has, that one continues; a copy of this file alone goes without.
+    # If this python3 lacks PyTorch, restart with one that has it. Optional: this file also works alone.
     sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../tools"))
     try:
         from python_packages import require_packages

@@ -1,4 +1,4 @@
-// Trains a small Glow for a few steps, saves it, loads it again, and asks how likely images are.
+// Trains a small Glow for a few steps, saves and reloads it, and prints the likelihood of images.
 #include <glow/glow.h>
 
 #include <cstdio>
@@ -23,7 +23,8 @@ int main() try {
     glow::TrainedModel model("example.h5", {.averaged = false});
     std::printf("the first image: %.3f bits/dim\n", model.bits_per_dim(images)[0]);
     const bool exact = model.decode(model.encode(images)) == images;
-    std::printf("latents give the images back: %s; Glow %s\n", exact ? "yes" : "no", glow::version().c_str());
+    std::printf("decoding the latents restores the images: %s; Glow %s\n", exact ? "yes" : "no",
+                glow::version().c_str());
     return exact ? 0 : 1;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

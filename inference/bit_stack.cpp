@@ -1,7 +1,8 @@
-// The head is a number in 2^32 .. 2^64 - 1; words move between it and the stack.
+// The head is in 2^32 .. 2^64 - 1; words move between it and the stack.
 //
-// push(v, n): head' = head n + v, which is in 2^32 n .. 2^64 n; where it reaches 2^64 its low word moves to
-// the stack, and what remains is below 2^32 n, for n <= 2^32. So pop() sees by head < 2^32 n that a word has
+// push(v, n): head' = head n + v, in 2^32 n .. 2^64 n. If it reaches 2^64, its low word moves to the stack,
+// and the rest is below 2^32 n for n <= 2^32. So pop() knows from head < 2^32 n that a word must return: the
+// cases never overlap, and every call can be undone exactly for any n.
 // to come back: the two cases never overlap, and each call is undone exactly, for any n.
 #include "inference/bit_stack.h"
 
@@ -21,7 +22,7 @@ std::uint32_t supply(std::uint64_t number) {
 
 BitStack::BitStack(std::vector<std::uint32_t> words, std::uint64_t head, std::uint64_t supplied)
     : words_(std::move(words)), head_(head), supplied_(supplied), endless_(false) {
-    if (head < kLow) throw InputError("a stack of bits is damaged: its head is out of range");
+    if (head < kLow) throw InputError("the bit stack is damaged: its head is out of range");
 }
 
 std::uint32_t BitStack::take_word() {
@@ -30,7 +31,7 @@ std::uint32_t BitStack::take_word() {
         words_.pop_back();
         return word;
     }
-    if (!endless_) throw InputError("a stack of bits is damaged: it ends too early");
+    if (!endless_) throw InputError("the bit stack is damaged: it ends too early");
     return supply(supplied_++);
 }
 

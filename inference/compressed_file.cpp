@@ -1,4 +1,4 @@
-// Little-endian: "GLOWBITS", version, then the members in their order, the check sum over all before it last.
+// Little-endian: "GLOWBITS", version, the members in order, and a checksum of everything before it.
 #include "inference/compressed_file.h"
 
 #include <fmt/format.h>
@@ -15,7 +15,7 @@
 namespace glow {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "numbers are written as they lie in memory");
+static_assert(std::endian::native == std::endian::little, "numbers are written in memory order");
 
 constexpr char kMagic[] = "GLOWBITS";
 constexpr std::uint32_t kVersion = 1;
@@ -114,22 +114,22 @@ CompressedImages read_compressed(const std::filesystem::path& path) {
         throw InputError(fmt::format("{}: not usable as compressed images: {}", path.string(), what));
     };
     std::error_code failed;
-    if (!std::filesystem::is_regular_file(path, failed)) refuse("there is no such file");
+    if (!std::filesystem::is_regular_file(path, failed)) refuse("no such file");
     std::ifstream file(path, std::ios::binary);
     std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
     if (!file && !file.eof()) refuse("it cannot be read");
-    if (!bytes.starts_with(kMagic)) refuse("it does not begin with " + std::string(kMagic));
-    if (bytes.size() < kHeaderBytes + 8) refuse("it is cut short");
+    if (!bytes.starts_with(kMagic)) refuse("it does not start with " + std::string(kMagic));
+    if (bytes.size() < kHeaderBytes + 8) refuse("it is truncated");
     std::uint64_t expected;
     std::memcpy(&expected, bytes.data() + bytes.size() - 8, 8);
     if (fingerprint(bytes.data(), bytes.size() - 8) != expected)
-        refuse("its check sum is another than that of its bytes: damaged or cut short");
+        refuse("its checksum does not match: damaged or truncated");
 
     Reader reader(bytes);
     CompressedImages images;
     const auto version = reader.number<std::uint32_t>();
     if (version != kVersion)
-        refuse(fmt::format("it is of version {}, and this program reads {}", version, kVersion));
+        refuse(fmt::format("it has version {}, but this program reads version {}", version, kVersion));
     images.H = reader.number<std::uint32_t>();
     images.W = reader.number<std::uint32_t>();
     images.C = reader.number<std::uint32_t>();
@@ -171,14 +171,14 @@ CompressedImages compress(LoadedModel& model, const ImageSet& set, int threads, 
     const std::uint8_t lost = static_cast<std::uint8_t>((1 << (8 - n_bits)) - 1);
     if (std::any_of(set.images.begin(), set.images.end(), [&](std::uint8_t pixel) { return pixel & lost; }))
         throw InputError(
-            fmt::format("the model sees {} bits of a pixel and these images have more: without "
-                        "loss it can code none of them",
+            fmt::format("the model uses {} bits per pixel but these images have more: they "
+                        "cannot be coded without loss",
                         n_bits));
     LosslessCoder coder(model);
     BitStack stack;
     CompressedImages out;
-    // The first batch is one image, whose noise comes from the supply; then the stack itself has bits to
-    // lend.
+    // The first batch is one image, which borrows from the supply; later batches borrow from the stack
+    // itself.
     double lent_per_image = 0;
     index_t left = set.N;
     while (left > 0) {
@@ -216,13 +216,13 @@ void decompress(LoadedModel& model, const CompressedImages& images,
                 const std::function<void(index_t, index_t, const std::uint8_t*)>& f) {
     if (fingerprint(model) != images.model)
         throw InputError(
-            "these images were compressed with other weights than the checkpoint's: take the checkpoint that "
+            "these images were compressed with different weights: use the checkpoint that "
             "compressed them");
     LosslessCoder coder(model);
     BitStack stack(images.words, images.head, images.supplied);
     const std::string other =
-        "what came out is not what was compressed: this build, machine or number of threads computes other "
-        "floating-point numbers; decompress with the build that compressed, on a processor of the same kind";
+        "the decompressed images differ from the originals: this build, machine or number of threads gives different "
+        "floating-point results; decompress with the same build on the same kind of processor";
     std::vector<std::uint8_t> pixels;
     std::vector<std::int32_t> labels;
     std::uint64_t hash = fingerprint(nullptr, 0);
@@ -238,7 +238,7 @@ void decompress(LoadedModel& model, const CompressedImages& images,
             first += count;
         }
     } catch (const InputError&) {
-        throw Error(other);  // the file is whole and the model its own
+        throw Error(other);  // the file is intact and belongs to the model
     }
     if (hash != images.pixels || !stack.is_as_it_began()) throw Error(other);
 }

@@ -1,4 +1,4 @@
-// Files of losslessly compressed images (F.glow): a header, the batches, the stack of bits, a check sum.
+// Losslessly compressed images (F.glow): a header, the batches, the bit stack, a checksum.
 #pragma once
 
 #include <cstdint>
@@ -14,41 +14,42 @@
 
 namespace glow {
 
-// Of the weights in use and of the model's shape: the same numbers, the same fingerprint.
+// Fingerprint of the model's shape and the weights in use.
 std::uint64_t fingerprint(LoadedModel& model);
 
-inline constexpr std::uint32_t kLargestBatch = 4096;  // images of a file that pass the networks together
+inline constexpr std::uint32_t kLargestBatch = 4096;  // limit on the images of a batch
 
 struct CompressedImages {
     index_t images = 0, H = 0, W = 0, C = 0;
     int n_bits = 8;
-    // What decoding must have in common with encoding.
+    // Decoding must use the same values as encoding.
     std::uint64_t model = 0;  // fingerprint
     bool ema = false;
     Precision precision = Precision::fp32;
     int threads = 1;
     std::uint64_t pixels = 0;  // fingerprint of the images [N, H, W, C]
-    // Images that passed the networks together, first batch first. They lie on the stack last first.
+    // Images per batch, first batch first. The stack holds them in reverse order.
     std::vector<std::uint32_t> batches;
-    std::uint64_t supplied = 0, head = 0;  // of the stack
+    std::uint64_t supplied = 0, head = 0;  // state of the stack
     std::vector<std::uint32_t> words;
 
-    std::uint64_t bytes() const;  // of the file
+    std::uint64_t bytes() const;  // file size
     std::uint64_t start_up()
-        const;  // of these: header, batches, check sum, and words that the stack began with
+        const;  // overhead: header, batches, checksum and initial stack words
 };
 
-// Atomic. InputError: cannot be written there; Error: disk full.
+// Writes atomically. Throws InputError if the file cannot be written, Error if the disk is full.
 void write_compressed(const std::filesystem::path& path, const CompressedImages& images);
-// InputError: missing, not such a file, cut short, or one whose check sum is not that of its bytes.
+// Throws InputError if the file is missing, of another kind, truncated, or fails its checksum.
 CompressedImages read_compressed(const std::filesystem::path& path);
 
-// All images of a set, at most `batch` at once: as many as the stack has bits to lend, the last ones first,
-// so that the first come off first. progress(images done) may be empty.
+// Compresses a set in batches of at most `batch` images, limited by the bits available to borrow, last images
+// first, so that decoding returns the first ones first. progress(images done) may be empty.
 CompressedImages compress(LoadedModel& model, const ImageSet& set, int threads, Precision precision,
                           const std::function<void(index_t)>& progress = {});
-// f(first image, count, pixels [count, H, W, C]), in order. InputError where the images are of another model;
-// Error, at the end, where what came out is not what went in: another build, machine or number of threads.
+// Calls f(first image, count, pixels [count, H, W, C]) in order. Throws InputError if the file belongs to
+// another model, and Error, at the end, if the result differs from the original because of another build,
+// machine or number of threads.
 void decompress(LoadedModel& model, const CompressedImages& images,
                 const std::function<void(index_t, index_t, const std::uint8_t*)>& f);
 

@@ -1,4 +1,3 @@
-// Copies of a GPU's arrays.
 #include "inference/host_weights.h"
 
 namespace glow {

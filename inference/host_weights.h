@@ -1,5 +1,5 @@
-// A model's arrays as host memory: on the CPU the arrays themselves, of a GPU's a copy that is fetched and
-// sent. Checkpoints, initial values and checks of values work on these.
+// A model's arrays in host memory: the arrays themselves on the CPU, a copy to fetch and send on a GPU. Used
+// by checkpoints, initialization and value checks.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +13,13 @@ namespace glow {
 
 class HostWeights {
   public:
-    // Of `there`, in the layout of `parameters`; arrays that are nullptr stay so. On a GPU nothing is copied
-    // yet.
+    // The arrays of `device`, in the layout of `parameters`; nullptr arrays stay nullptr. On a GPU nothing is
+    // copied yet.
     HostWeights(const Exec& exec, const Parameters& parameters, const Weights& device);
 
     const Weights& get() const { return host_; }
-    void fetch();       // there -> here
-    void send() const;  // here -> there
+    void fetch();       // device -> host
+    void send() const;  // host -> device
 
   private:
     struct Array {

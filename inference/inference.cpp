@@ -1,4 +1,3 @@
-// Likelihoods and samples.
 #include "inference/inference.h"
 
 #include <fmt/format.h>
@@ -45,7 +44,8 @@ Batch FlowBuffers::to_device(const Exec& exec, const Batch& batch, index_t D) co
     };
     copy(batch.N * D, batch.pixels, pixels);
     copy(batch.N, batch.numbers, numbers);
-    const bool labeled = batch.labels != nullptr && labels != nullptr;  // a model without classes reads none
+    // models without classes ignore labels
+    const bool labeled = batch.labels != nullptr && labels != nullptr;
     if (labeled) copy(batch.N, batch.labels, labels);
     return {batch.N, pixels, numbers, labeled ? labels : nullptr, true};
 }
@@ -53,7 +53,7 @@ Batch FlowBuffers::to_device(const Exec& exec, const Batch& batch, index_t D) co
 const std::int32_t* FlowBuffers::labels_to_device(const Exec& exec, index_t N,
                                               const std::int32_t* classes) const {
     if (exec.device != Device::cuda) return classes;
-    if (classes == nullptr || labels == nullptr) return nullptr;  // a model without classes reads none
+    if (classes == nullptr || labels == nullptr) return nullptr;  // models without classes ignore labels
     upload(exec, N, classes, labels);
     return labels;
 }
@@ -121,8 +121,9 @@ void sample(const RunnableModel& model, const SampleRequest& request, std::uint8
         const index_t images = std::min(buffers.capacity, request.count - done);
         const std::int32_t* const classes = request.labels != nullptr ? request.labels + done : nullptr;
         Flow flow = buffers.flow(images, buffers.labels_to_device(context.exec, images, classes));
-        // Part by part, for a part of all images lies together. A block of noise is 4 numbers; every part
-        // holds a multiple of 4: 4 channels and more at the top, even H and W where a level is split.
+        // Part by part, because each part is contiguous over all images. A noise block is 4 numbers, and
+        // every part has a multiple of 4: at least 4 channels at the top, even H and W where a level is
+        // split.
         for (const LatentPart& part : latent_parts(glow.config()))
             gaussian_noise(context.exec, {images, 1, part.shape.size(), part.shape.size()}, request.seed,
                            static_cast<std::uint64_t>(request.first + done),
@@ -175,9 +176,9 @@ std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t
 void check_precision(const Backend& backend, Precision precision) {
     if (precision == Precision::bf16 && !backend.blas().has_bf16())
         throw InputError(
-            "--precision bf16: this processor or build has no bf16 products; use --precision fp32");
+            "--precision bf16: this processor or build does not support bf16 products; use --precision fp32");
     if (precision == Precision::tf32 && !backend.blas().has_tf32())
-        throw InputError("--precision tf32: only GPUs have it; use --precision fp32 or --device cuda");
+        throw InputError("--precision tf32: requires a GPU; use --precision fp32 or --device cuda");
 }
 
 Mean mean_of(const double* values, index_t count) {
@@ -196,7 +197,7 @@ Mean mean_of(const double* values, index_t count) {
 void require_fitting(const std::filesystem::path& data, const DatasetInfo& info, const std::string& split,
                      const std::filesystem::path& checkpoint, const ModelConfig& model) {
     if (info.H != model.image_height || info.W != model.image_width || info.C != model.channels)
-        throw InputError(fmt::format("{} holds images {}x{}x{}, the model of {} takes {}x{}x{}",
+        throw InputError(fmt::format("{} has images {}x{}x{}, but the model of {} takes {}x{}x{}",
                                      data.string(), info.H, info.W, info.C, checkpoint.string(),
                                      model.image_height, model.image_width, model.channels));
     if (!model.y_cond) return;
@@ -204,7 +205,7 @@ void require_fitting(const std::filesystem::path& data, const DatasetInfo& info,
         throw InputError(fmt::format("the model of {} is conditional, and the {} images of {} have no labels",
                                      checkpoint.string(), split, data.string()));
     if (info.n_classes != model.n_classes)
-        throw InputError(fmt::format("the model of {} has {} classes, {} has {}", checkpoint.string(),
+        throw InputError(fmt::format("the model of {} has {} classes, but {} has {}", checkpoint.string(),
                                      model.n_classes, data.string(), info.n_classes));
 }
 
@@ -232,7 +233,7 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
             throw InputError(
                 fmt::format("{}: {}: a parameter is out of range", checkpoint.string(), prepared.bad_layer));
     };
-    // Count how much memory likelihoods and samples need.
+    // Measures the memory that likelihoods and samples need.
     Memory counting;
     const Context counting_context = backend.counting_context(counting[Category::workspace]);
     build(counting, counting_context);

@@ -1,5 +1,4 @@
-// Using a model without training it: likelihoods and samples, for the commands and for a run's own
-// evaluations.
+// Likelihoods and samples from a model, for the commands and for evaluation during training.
 #pragma once
 
 #include <filesystem>
@@ -16,20 +15,20 @@
 
 namespace glow {
 
-// The flow's buffers for `capacity` images at once.
+// Buffers of the flow for up to `capacity` images.
 struct FlowBuffers {
     index_t capacity = 0;
     state_t* h = nullptr;                          // [capacity, D]
     double *logdet = nullptr, *prior = nullptr;    // [capacity]
-    double *bits_y = nullptr, *error_y = nullptr;  // [capacity] where there is a classifier
-    // On a GPU only: a batch is copied to where its kernels run.
+    double *bits_y = nullptr, *error_y = nullptr;  // [capacity] with a classifier
+    // On a GPU only: device copies of a batch.
     std::uint8_t* pixels = nullptr;    // [capacity, D]
     std::uint64_t* numbers = nullptr;  // [capacity]
     std::int32_t* labels = nullptr;    // [capacity]
-    // device: what the buffers are for, also where `state` only counts.
+    // device: where the buffers will be used, even if `state` only counts.
     static FlowBuffers take(Arena& state, index_t capacity, const ModelConfig& model, Device device);
-    // The batch where the kernels run: itself on the CPU, on a GPU a copy in these buffers, whose addresses captured
-    // graphs know. Valid until the next call.
+    // The batch on the device: unchanged on the CPU, otherwise copied to these buffers, whose addresses are
+    // fixed for captured graphs. Valid until the next call.
     Batch to_device(const Exec& exec, const Batch& batch, index_t D) const;
     const std::int32_t* labels_to_device(const Exec& exec, index_t N, const std::int32_t* classes) const;
     Flow flow(index_t N, const std::int32_t* labels = nullptr) const {
@@ -44,19 +43,19 @@ struct RunnableModel {
     const FlowBuffers& buffers;
 };
 
-// Where evaluate() leaves what it finds, [N] each; nullptr: not wanted.
+// Results of evaluate(), [N] each; nullptr: not needed.
 struct Scores {
     double* bits_per_dim = nullptr;
     double *logdet = nullptr, *prior = nullptr;    // nats
-    double *bits_y = nullptr, *error_y = nullptr;  // left alone where the model has no classifier
+    double *bits_y = nullptr, *error_y = nullptr;  // unchanged without a classifier
 
     Scores from(index_t first) const;  // those of images first, first + 1, ...
 };
-// Scores of every image, with noise `noise` (its item numbers are the batch's). A conditional model reads the
-// batch's labels. Any N.
+// Evaluates every image with noise `noise` (item numbers are the batch's numbers). A conditional model reads
+// the batch's labels. N may exceed the buffers.
 void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise, const Scores& scores);
-// Scores of the images `part` of a split, read as many at a time as pass the model together, into elements
-// part.first on of the arrays. Draw d of image i has the noise of item i + 2^40 d. progress: images done.
+// Evaluates the images `part` of a split, as many at a time as the buffers hold; the results of image i go to
+// element i of the arrays. Draw d of image i uses the noise of item i + 2^40 d. progress: images done.
 void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& part,
                     const Noise& noise, std::uint64_t draw, const Scores& scores,
                     const std::function<void(index_t done)>& progress = nullptr);
@@ -65,36 +64,35 @@ struct SampleRequest {
     index_t count = 0;
     double temperature = 0.7;
     std::uint64_t seed = 0;
-    const std::int32_t* labels = nullptr;  // [count]: their classes, of a conditional model
-    index_t first = 0;                     // number of the first one
+    const std::int32_t* labels = nullptr;  // [count]: classes for a conditional model
+    index_t first = 0;                     // number of the first sample
 };
-// Samples into pixels [count, H, W, C], each a function of seed and number, however many are made at once.
-// largest [count]: of each the largest |x| before it became pixels, infinite where it is not finite; nullptr:
-// not wanted.
+// Draws samples into pixels [count, H, W, C]; each depends only on seed and number. largest [count]: each image's
+// largest |x| before quantization, infinity if not finite; nullptr: not needed.
 void sample(const RunnableModel& model, const SampleRequest& request, std::uint8_t* pixels,
             double* largest = nullptr);
 
-// What an image was before it became pixels: of decoded latents in flow.h, [flow.N] as sample() gives it.
+// The largest |x| of decoded images in flow.h before quantization, [flow.N], as in sample().
 void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest);
 
-// Images that a model made and that are none. Pixels are x in [-1/2, 1/2), and the inverse of an affine flow
-// has no bound: it divides by scales that are exponential in a state (docs/using.md).
+// Counts invalid samples. Pixels are x in [-1/2, 1/2), but the inverse of an affine flow is unbounded: it
+// divides by scales that are exponential in a state (docs/using.md).
 struct SampleHealth {
-    index_t of = 0;            // images
-    index_t not_finite = 0;    // infinite or NaN somewhere: black there, which an image could be too
-    index_t out_of_range = 0;  // finite, and above kFarOut somewhere
+    index_t of = 0;            // number of images
+    index_t not_finite = 0;    // with an infinity or NaN (shown as black)
+    index_t out_of_range = 0;  // finite, but a value exceeds kFarOut
     static constexpr double kFarOut = 5;  // ten times the range of pixels
 
-    // largest [N] as sample() gives it. += those among them.
+    // Adds N images; largest [N] as from sample().
     void add(index_t N, const double* largest);
     bool any() const { return not_finite + out_of_range > 0; }
     // "9 of 64 not finite (crossed out), 1 far out of range"
     std::string text() const;
 };
-// A cross over every one of images [N, H, W, C] that is not finite, by its largest [N].
+// Draws a cross over every non-finite image in [N, H, W, C], according to largest [N].
 void cross_out_not_finite(const ModelConfig& model, index_t N, const double* largest, std::uint8_t* images);
 
-// The classes of `count` samples that are laid out in rows of `columns`: each column one class, in turn.
+// Classes of `count` samples in rows of `columns`: one class per column, cycling through the classes.
 std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes);
 
 // Throws InputError where the device has no products of that precision.

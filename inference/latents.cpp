@@ -1,4 +1,3 @@
-// Writing and reading latents.
 #include "inference/latents.h"
 
 #include <fmt/format.h>
@@ -59,7 +58,7 @@ LatentReader::LatentReader(const std::filesystem::path& path) : file_(Hdf5File::
     const auto refuse = [&](const std::string& what) {
         throw InputError(fmt::format("{}: not usable as latents: {}", path.string(), what));
     };
-    if (!file_.has_attribute("/", "config")) refuse("it has no attribute config");
+    if (!file_.has_attribute("/", "config")) refuse("attribute config is missing");
     try {
         model_ = model_from_json(parse_config(file_.string_attribute("/", "config")));
     } catch (const InputError& error) {
@@ -76,12 +75,12 @@ LatentReader::LatentReader(const std::filesystem::path& path) : file_(Hdf5File::
             refuse(fmt::format("{} is not float32 [N, {}, {}, {}]", name, part.shape.H, part.shape.W,
                                part.shape.C));
         if (images_ >= 0 && N != images_)
-            refuse(fmt::format("{} holds {} images, another level {}", name, N, images_));
+            refuse(fmt::format("{} has {} images, but another level has {}", name, N, images_));
         images_ = N;
     }
-    if (images_ == 0) refuse("it holds no image");
+    if (images_ == 0) refuse("it contains no images");
     if (!model_.y_cond) return;
-    if (!file_.exists("/labels")) refuse("/labels is missing, and its model is conditional");
+    if (!file_.exists("/labels")) refuse("/labels is missing, but its model is conditional");
     labels_ = file_.read<std::int32_t>("/labels", {images_});
     for (const std::int32_t label : labels_)
         if (label < 0 || label >= model_.n_classes)

@@ -1,5 +1,5 @@
 // Files of latents (spec section 3): /eps/level{l} float32 [N, H_l, W_l, C_l], half of the level's channels,
-// all of them at the top; /labels int32 [N] of conditional models; attribute config as in a checkpoint.
+// at the top all of them; /labels int32 [N] for conditional models; attribute config as in a checkpoint.
 #pragma once
 
 #include <filesystem>
@@ -12,21 +12,21 @@
 
 namespace glow {
 
-// Where the latents of level l lie in flow.h of N images, and their shape.
+// Shape of the latents of level l, and their position in flow.h of N images.
 struct LatentPart {
     index_t level;
     Shape shape;     // H, W, C of the latent
-    index_t offset;  // elements of flow.h for one image; times N for N images
+    index_t offset;  // position in flow.h for one image; multiply by N for N images
 };
-// Deepest level first, as they lie.
+// Deepest level first, in storage order.
 std::vector<LatentPart> latent_parts(const ModelConfig& model);
 
-// Writes a file, images in order, atomically: without commit() nothing appears.
+// Writes a file atomically, images in order: no file appears before commit().
 class LatentWriter {
   public:
     LatentWriter(const std::filesystem::path& path, const nlohmann::ordered_json& config,
                  const ModelConfig& model);
-    // flow.h: eps of flow.N images, in host memory; flow.labels of conditional models.
+    // flow.h: eps of flow.N images in host memory; flow.labels for conditional models.
     void append(const Flow& flow);
     void commit();
 
@@ -36,16 +36,16 @@ class LatentWriter {
     ModelConfig model_;
 };
 
-// A file open for reading. The constructor checks it but for the values: InputError says what is wrong.
+// An open file. The constructor checks everything but values; throws InputError.
 class LatentReader {
   public:
     explicit LatentReader(const std::filesystem::path& path);
 
     index_t images() const { return images_; }
     const ModelConfig& model() const { return model_; }
-    // Classes, each in 0 .. n_classes - 1; empty where the model is not conditional.
+    // Classes in 0 .. n_classes - 1; empty if the model is not conditional.
     const std::vector<std::int32_t>& labels() const { return labels_; }
-    // Images first .. first + flow.N - 1 into flow.h. InputError for a value that is not finite.
+    // Reads images first .. first + flow.N - 1 into flow.h. Throws InputError for non-finite values.
     void read(index_t first, const Flow& flow) const;
 
   private:

@@ -10,7 +10,7 @@
 namespace glow {
 namespace {
 
-// log((1/S) sum exp(x)) of S numbers that come one by one.
+// Running log((1/S) sum exp(x)).
 class LogMeanExp {
   public:
     void add(double x) {
@@ -58,7 +58,7 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
         for (std::size_t i = 0; i < N; ++i) {
             if (!std::isfinite(logdet[i] + prior[i]))
                 throw Error(fmt::format(
-                    "the likelihood of image {} is not finite: weights of a run that diverged?", i));
+                    "the likelihood of image {} is not finite: the run may have diverged", i));
             bounds[i].add(logdet[i] + prior[i]);
             if (complete)
                 result.bits_per_dim[i] +=

@@ -1,4 +1,4 @@
-// Every function that runs one way stands beside the one that runs the other: same steps, other order.
+// Functions for the two directions are next to each other: the same steps in opposite order.
 #include "inference/lossless.h"
 
 #include <fmt/format.h>
@@ -17,19 +17,19 @@ __extension__ using Wide = __int128;
 
 constexpr int kRatioBits = 24;
 constexpr std::int64_t kOne = std::int64_t{1} << kRatioBits;
-constexpr std::int64_t kLargest = std::int64_t{1} << 38;  // of |x|, so that R x + r stays below 2^63
+constexpr std::int64_t kLargest = std::int64_t{1} << 38;  // limit on |x|, so that R x + r stays below 2^63
 constexpr double kCells = static_cast<double>(std::int64_t{1} << kFractionBits);
 
-// Of a standard normal number: buckets from -8 to 8.
+// Buckets of a standard normal number, from -8 to 8.
 constexpr int kBucketBits = kFractionBits - 5;
 constexpr std::int64_t kHalf = 8 << 5, kBuckets = 2 * kHalf;
 constexpr int kTotalBits = 24, kLookupBits = 12;
-constexpr std::int64_t kEscape = std::int64_t{1} << 32;  // buckets beyond
+constexpr std::int64_t kEscape = std::int64_t{1} << 32;  // more buckets
 constexpr std::uint64_t kTotal = std::uint64_t{1} << kTotalBits;
 
 [[noreturn]] void refuse_range() {
     throw InputError(
-        "a state of the flow leaves the range of whole numbers: weights of a run that diverged, or a damaged "
+        "a state of the flow exceeds the integer range: the run diverged, or the file is damaged "
         "file");
 }
 
@@ -44,16 +44,17 @@ std::int64_t floor_divide(std::int64_t v, std::int64_t n) {
     return quotient - (v % n < 0 ? 1 : 0);
 }
 
-// A number in cells, rounded.
+// Rounds a number to cells.
 std::int64_t in_cells(double value) {
     const double cells = value * kCells;
     if (!(std::fabs(cells) < static_cast<double>(kLargest)))
         throw InputError(
-            "a network's output is not finite or far out of range: weights of a run that diverged");
+            "a network's output is not finite or far out of range: the run may have diverged");
     return std::llround(cells);
 }
 
-// sum_j row[j] x[j] over begin <= j < end, rounded from 2^-24 cells to cells. Exact, so the same both ways.
+// sum_j row[j] x[j] over begin <= j < end, rounded from 2^-24 cells to cells. Exact, so equal in both
+// directions.
 std::int64_t shear(const std::int64_t* row, const std::int64_t* x, index_t begin, index_t end) {
     Wide sum = Wide{1} << (kRatioBits - 1);
     for (index_t j = begin; j < end; ++j) sum += static_cast<Wide>(row[j]) * x[j];
@@ -62,8 +63,8 @@ std::int64_t shear(const std::int64_t* row, const std::int64_t* x, index_t begin
     return static_cast<std::int64_t>(sum);
 }
 
-// b <- (b + shift) scale, or b <- (z - mean) / sigma: what a network says of one value, in whole numbers.
-// Made in one place for both ways, for two copies of a formula in floating point may round differently.
+// b <- (b + shift) scale, or b <- (z - mean) / sigma, in integers, from a network's output. Shared by both
+// directions, because two copies of a floating-point formula may round differently.
 struct Affine {
     std::int64_t shift;
     Ratio scale;
@@ -77,7 +78,7 @@ struct Affine {
     return {-in_cells(mean), ratio_of(exp_of(-static_cast<double>(logs)))};
 }
 
-// f(place before, place after) for every value that a squeeze moves.
+// Calls f(index before, index after) for every value of a squeeze.
 template <class F>
 void each_squeezed(index_t N, const Shape& squeezed, F f) {
     const index_t W = squeezed.W, C = squeezed.C / 4;
@@ -92,7 +93,7 @@ void each_squeezed(index_t N, const Shape& squeezed, F f) {
 }  // namespace
 
 Ratio ratio_of(double s) {
-    if (!(s > 0)) return {1, kOne};  // underflow; NaN is refused where shifts are made
+    if (!(s > 0)) return {1, kOne};  // underflow; NaN throws when shifts are computed
     if (s <= 1) return {std::max<std::int64_t>(1, std::llround(s * static_cast<double>(kOne))), kOne};
     return {kOne, std::max<std::int64_t>(1, std::llround(static_cast<double>(kOne) / s))};
 }
@@ -117,12 +118,12 @@ std::int64_t scale_back(BitStack& stack, const Ratio& ratio, std::int64_t y) {
     return x;
 }
 
-// ---- The mixing ----------------------------------------------------------------------------------
+// ---- Mixing --------------------------------------------------------------------------------------
 
 IntegerMixing IntegerMixing::of(index_t C, const double* matrix, const double* shift,
                                 const std::string& name) {
-    // Gauss with the largest pivot of each column, so that |L| <= 1. Not Solver::factorize(): LAPACK rounds
-    // differently, and files that were written by these numbers would no longer decode.
+    // Elimination with the largest pivot of each column, so that |L| <= 1. Not Solver::factorize(): LAPACK
+    // rounds differently, so existing files would no longer decode.
     std::vector<double> a(matrix, matrix + C * C);
     IntegerMixing mixing;
     mixing.C = C;
@@ -140,7 +141,7 @@ IntegerMixing IntegerMixing::of(index_t C, const double* matrix, const double* s
     }
     const auto coefficient = [&](double value) {
         if (!(std::fabs(value) < 0x1p20))
-            throw InputError(name + ": its channel mixing is too close to singular for whole numbers");
+            throw InputError(name + ": its channel mixing is too close to singular for integer coding");
         return std::llround(value * static_cast<double>(kOne));
     };
     mixing.lower.assign(static_cast<std::size_t>(C * C), 0);
@@ -183,13 +184,13 @@ void IntegerMixing::inverse(BitStack& stack, std::int64_t* x) const {
 // ---- Latents -------------------------------------------------------------------------------------
 
 NormalCode::NormalCode() {
-    // Every bucket keeps a frequency of at least 1; what rounding leaves over goes to the middle.
+    // Every bucket has a frequency of at least 1; the rounding remainder goes to the middle.
     const auto below = [](std::int64_t bucket) {
         return 0.5 * std::erfc(-static_cast<double>(bucket) / 32.0 / std::sqrt(2.0));
     };
     const double spread = static_cast<double>(kTotal - static_cast<std::uint64_t>(kBuckets) - 1);
     std::vector<std::uint32_t> counts;
-    std::uint64_t sum = 1;  // the escape's
+    std::uint64_t sum = 1;  // 1 for the escape
     for (std::int64_t b = -kHalf; b < kHalf; ++b) {
         counts.push_back(1 + static_cast<std::uint32_t>(spread * (below(b + 1) - below(b))));
         sum += counts.back();
@@ -234,7 +235,7 @@ std::int64_t NormalCode::pop(BitStack& stack) const {
 LosslessCoder::LosslessCoder(LoadedModel& model) : model_(model) {
     const Context& context = model.context();
     if (context.exec.device != Device::cpu)
-        throw InputError("lossless coding runs on the CPU alone: leave out --device cuda");
+        throw InputError("lossless coding runs only on the CPU: omit --device cuda");
     for (std::size_t l = 0; l < model.glow().levels().size(); ++l) {
         Glow::Level& level = model.glow().levels()[l];
         std::vector<IntegerMixing>& mixings = mixings_.emplace_back();
@@ -272,7 +273,7 @@ void LosslessCoder::couple(BitStack& stack, Way way, Glow::Level& level, Couplin
     }
 }
 
-// Forward: x_ [N, H, W, C] -> a [N, H, W, C/2], its b on the stack.
+// Forward: x_ [N, H, W, C] -> a [N, H, W, C/2], with b coded on the stack.
 void LosslessCoder::code_split(BitStack& stack, Way way, Glow::Level& level, index_t N) {
     const index_t C = level.shape.C, half = C / 2, rows = N * level.shape.pixels();
     const bool forward = way == Way::forward;
@@ -318,7 +319,7 @@ void LosslessCoder::code_top(BitStack& stack, Way way, index_t N, const std::int
 LosslessCoder::Borrowed LosslessCoder::encode(BitStack& stack, index_t N, const std::uint8_t* pixels,
                                               const std::int32_t* labels) {
     const int bits = config().n_bits, noise = kFractionBits - bits;
-    // Bits that are not the supply's.
+    // Bits excluding the supply.
     const auto own = [](const BitStack& bits_now) {
         return static_cast<std::int64_t>(bits_now.bits()) -
                static_cast<std::int64_t>(32 * bits_now.supplied());
@@ -375,7 +376,7 @@ void LosslessCoder::decode(BitStack& stack, index_t N, std::uint8_t* pixels, std
     for (std::size_t i = x_.size(); i-- > 0;) {
         const std::int64_t x = x_[i] + (std::int64_t{1} << (kFractionBits - 1)), bin = x >> noise;
         if (bin < 0 || bin >= std::int64_t{1} << bits)
-            throw InputError("what comes off is no image: another model, another build, or a damaged file");
+            throw InputError("the decoded data is not an image: different model or build, or a damaged file");
         stack.push(static_cast<std::uint64_t>(x) & ((std::uint64_t{1} << noise) - 1),
                    std::uint64_t{1} << noise);
         pixels[i] = static_cast<std::uint8_t>(bin << (8 - bits));

@@ -1,22 +1,22 @@
-// The flow in whole numbers, for lossless compression: bits-back coding of images with the model's own
-// likelihood (local bits-back coding, Ho et al. 2019, section 3.4, layer by layer; in the exact form with
-// uniform coding of Zhang et al. 2021, "iFlow").
+// The flow in integers, for lossless compression: bits-back coding of images with the model's likelihood
+// (local bits-back coding, Ho et al. 2019, section 3.4, layer by layer; in the exact form with uniform coding
+// of Zhang et al. 2021, "iFlow").
 //
-// A state is a whole number x that stands for the cell [x, x + 1) 2^-kFractionBits. Every layer is a
-// bijection of states and of the bits on a stack together, which encode() and decode() run forwards and
-// backwards on integers alone, so nothing is ever rounded away: what floating point says (shifts, scales,
-// means and deviations, from networks whose inputs are the same cells both ways) only chooses which
-// bijection. On the same build and number of threads it says the same both ways.
+// A state is an integer x that stands for the cell [x, x + 1) 2^-kFractionBits. Every layer is a bijection of
+// states together with the bits on a stack. encode() and decode() run it in opposite directions on integers
+// only, so no information is lost to rounding. Floating-point values (shifts, scales, means and deviations,
+// from networks with equal inputs in both directions) only select the bijection. With the same build and
+// number of threads they are equal in both directions.
 //
-//   pixels       the noise below a pixel comes off the stack: log2 of the cells of its bin are borrowed
-//   scale s      x -> floor((R x + r) / S) with R/S = s; r (one of R) comes off, the remainder (one of S)
-//   goes
-//                on: log2(S/R) = -log2 s bits, the log-determinant
-//   mixing       M = P L D U: two shears in integers around such a scaling
+//   pixels       pop the noise below a pixel: borrows log2 of the cells of its bin
+//   scale s      x -> floor((R x + r) / S) with R/S = s; pop r (of R), push the remainder (of S): adds
+//                log2(S/R) = -log2 s bits, the log-determinant
+//   mixing       M = P L D U: two integer shears around such a scaling
 //   shift        addition
-//   latents      eps = (z - mean) / sigma by shift and scale, then pushed with standard normal frequencies
+//   latents      eps = (z - mean) / sigma by shift and scale, then push with standard normal frequencies
 //
-// So an image adds -log2 p(x + u) bits, u being the noise that came off: on average what glow_eval reports.
+// An image therefore adds -log2 p(x + u) bits, where u is the popped noise: on average the value that
+// glow_eval reports.
 #pragma once
 
 #include <cstdint>
@@ -27,29 +27,29 @@
 
 namespace glow {
 
-inline constexpr int kFractionBits = 18;  // of a state; 8 bits of a pixel leave 10 of noise
+inline constexpr int kFractionBits = 18;  // of a state; 8-bit pixels leave 10 bits of noise
 
 // s = R / S, both in 1 .. 2^24, one of them 2^24: relative error max(s, 1/s) 2^-25.
 struct Ratio {
     std::int64_t R, S;
 };
 Ratio ratio_of(double s);
-// x <-> floor((R x + r) / S) with r off and the remainder on the stack; InputError or Error where |x| leaves
+// x <-> floor((R x + r) / S), popping r and pushing the remainder. Throws InputError or Error if |x| exceeds
 // the range of states.
 std::int64_t scale_up(BitStack& stack, const Ratio& ratio, std::int64_t x);
 std::int64_t scale_back(BitStack& stack, const Ratio& ratio, std::int64_t y);
 
-// A matrix [C, C] as rows of P (I + L) D (I + U), ready for integers: y[rows[i]] = ((I + L) D (I + U) x)[i].
+// A matrix [C, C] as rows of P (I + L) D (I + U) for integers: y[rows[i]] = ((I + L) D (I + U) x)[i].
 struct IntegerMixing {
     index_t C = 0;
     std::vector<std::int64_t> lower, upper;  // [C, C] strict triangles, times 2^24
     std::vector<Ratio> diagonal;             // [C] |D|
-    std::vector<std::uint8_t> negative;      // [C] is D below 0?
+    std::vector<std::uint8_t> negative;      // [C] 1 if D is negative
     std::vector<index_t> rows;               // [C]
     std::vector<std::int64_t> shift;         // [C] in cells, added last
 
-    // matrix [C, C], shift [C]. Error, naming `name`, where a factor is beyond integers: a matrix close to
-    // singular.
+    // matrix [C, C], shift [C]. Throws Error, naming `name`, if the matrix is too close to singular for
+    // integer factors.
     static IntegerMixing of(index_t C, const double* matrix, const double* shift, const std::string& name);
     // x [C] in place.
     void forward(BitStack& stack, std::int64_t* x) const;
@@ -59,8 +59,8 @@ struct IntegerMixing {
     mutable std::vector<std::int64_t> scratch_ = {};
 };
 
-// A whole number with the distribution of floor(eps 2^kFractionBits), eps standard normal: a bucket of 1/32
-// by its frequency, the rest within it evenly (4e-5 nats above the true entropy).
+// Codes an integer distributed like floor(eps 2^kFractionBits), eps standard normal: a bucket of 1/32 by its
+// frequency, then uniform within it (4e-5 nats above the true entropy).
 class NormalCode {
   public:
     NormalCode();
@@ -68,24 +68,24 @@ class NormalCode {
     std::int64_t pop(BitStack& stack) const;
 
   private:
-    std::vector<std::uint32_t> first_;  // [kBuckets + 2] of 2^24: cumulated frequencies, the escape last
+    std::vector<std::uint32_t> first_;  // [kBuckets + 2] of 2^24: cumulative frequencies, the escape last
     std::vector<std::uint16_t>
-        bucket_;  // by the leading 12 bits of a frequency: the first bucket that may be
+        bucket_;  // first possible bucket for the leading 12 bits of a frequency
 };
 
 class LosslessCoder {
   public:
-    // The model must be on the CPU (InputError otherwise) and stay alive.
+    // The model must be on the CPU (InputError otherwise) and outlive this object.
     explicit LosslessCoder(LoadedModel& model);
 
-    // Images onto the stack and off it. pixels [N, H, W, C], of n_bits each (the low ones 0); labels [N]
-    // where the model is conditional, coded too. N at most model.buffers().capacity, and decode() needs the N
-    // of its encode().
+    // Encodes images onto the stack and decodes them. pixels [N, H, W, C] with n_bits each (low bits 0);
+    // labels [N] for a conditional model, coded too. N <= model.buffers().capacity, and decode() needs the
+    // same N as its encode().
     struct Borrowed {
-        std::uint64_t bits = 0;  // how far below its start the stack went on the way
+        std::uint64_t bits = 0;  // how far the stack dropped below its start
     };
     Borrowed encode(BitStack& stack, index_t N, const std::uint8_t* pixels, const std::int32_t* labels);
-    // Throws InputError where the stack holds no such images.
+    // Throws InputError if the stack does not contain such images.
     void decode(BitStack& stack, index_t N, std::uint8_t* pixels, std::int32_t* labels);
 
     const ModelConfig& config() const { return model_.glow().config(); }
@@ -95,13 +95,13 @@ class LosslessCoder {
     void couple(BitStack& stack, Way way, Glow::Level& level, Coupling& coupling, index_t N);
     void code_split(BitStack& stack, Way way, Glow::Level& level, index_t N);
     void code_top(BitStack& stack, Way way, index_t N, const std::int32_t* labels);
-    // The states as the networks see them: the middles of their cells.
+    // The states as network inputs: the centers of their cells.
     const state_t* states();
 
     LoadedModel& model_;
     NormalCode normal_;
     std::vector<std::vector<IntegerMixing>> mixings_;  // [levels][steps]
-    std::vector<std::int64_t> x_, moved_;              // the states [N, H, W, C] of the level at work
+    std::vector<std::int64_t> x_, moved_;              // states [N, H, W, C] of the current level
     std::vector<real> predicted_;
 };
 

@@ -42,7 +42,7 @@ nlohmann::ordered_json to_json(const ModelConfig& model) {
 }
 
 ModelConfig model_from_json(const nlohmann::ordered_json& config) {
-    if (!config.is_object()) throw InputError("config is no JSON object");
+    if (!config.is_object()) throw InputError("config is not a JSON object");
     ModelConfig model;
     visit_model_options(model,
                         [&](const char* name, auto& value, const char*) { read(config, name, value); });

@@ -1,4 +1,4 @@
-// A model's configuration as JSON: the keys that files of models, latents and compressed images hold.
+// A model's configuration as JSON, as stored in files of models, latents and compressed images.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -7,9 +7,9 @@
 
 namespace glow {
 
-// The model's keys of `config` (spec section 3).
+// The model's keys for `config` (spec section 3).
 nlohmann::ordered_json to_json(const ModelConfig& model);
-// Throws InputError, naming the key, for a missing key, a wrong type or a bad value.
+// Throws InputError, naming the key, for a missing key, wrong type or invalid value.
 ModelConfig model_from_json(const nlohmann::ordered_json& config);
 
 }  // namespace glow

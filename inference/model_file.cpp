@@ -26,8 +26,8 @@ constexpr std::int64_t kVersion = 1;
 
 struct Tree {
     const char* path;
-    float* values;               // nullptr: checked only
-    bfloat16* bf16 = nullptr;  // in the place of values
+    float* values;               // nullptr: only checked
+    bfloat16* bf16 = nullptr;  // replaces values
 
     bool is_wanted() const { return values != nullptr || bf16 != nullptr; }
 };
@@ -37,7 +37,7 @@ std::array<Tree, 4> trees_of(const Weights& weights) {
             Tree{"/optimizer/v", weights.v, weights.v_bf16}};
 }
 
-// Differences between a file and what is expected of it, told together.
+// Collects differences between a file and its expected contents into one message.
 class Report {
   public:
     explicit Report(fs::path path) : path_(std::move(path)) {}
@@ -65,7 +65,7 @@ bool ends_with(const std::string& text, const std::string& tail) {
     return text.size() >= tail.size() && text.compare(text.size() - tail.size(), tail.size(), tail) == 0;
 }
 
-// What W = P (L + I) (U + D) reads of lower and upper is a strict triangle; the rest must be 0.
+// W = P (L + I) (U + D) reads only strict triangles of lower and upper; the rest must be 0.
 bool is_strict_triangle(const std::vector<float>& values, index_t C, bool lower) {
     for (index_t r = 0; r < C; ++r)
         for (index_t c = 0; c < C; ++c)
@@ -103,19 +103,19 @@ void check_fixed(const std::string& name, const Tensor& tensor, const std::vecto
                  Report& report) {
     if (!tensor.integer) {
         if (!std::all_of(values.begin(), values.end(), [](float x) { return x == 1 || x == -1; }))
-            report.add(name + " has a value that is neither 1 nor -1");
+            report.add(name + " has a value other than 1 or -1");
         return;
     }
     std::vector<bool> seen(values.size());
     for (const float value : values) {
         const bool fits = value >= 0 && value < static_cast<float>(values.size());
         if (!fits || seen[static_cast<std::size_t>(value)])
-            return report.add(fmt::format("{} is no permutation of 0 .. {}", name, values.size() - 1));
+            return report.add(fmt::format("{} is not a permutation of 0 .. {}", name, values.size() - 1));
         seen[static_cast<std::size_t>(value)] = true;
     }
 }
 
-// The tensor's values, or none where its type or shape is another.
+// The tensor's values; empty if its type or shape differs.
 std::vector<float> read_tensor(const Hdf5File& file, const std::string& name, const Tensor& tensor,
                                Report& report) {
     const ElementType type = tensor.integer ? ElementType::int32 : ElementType::float32;
@@ -132,7 +132,7 @@ std::vector<float> read_tensor(const Hdf5File& file, const std::string& name, co
     return {whole.begin(), whole.end()};
 }
 
-// Into its place in a flat array of `size` elements; the gap behind it becomes 0.
+// Copies a tensor into a flat array of `size` elements; the gap after it becomes 0.
 template <class T>
 void store(const std::vector<float>& values, const Tensor& tensor, index_t size, T* array) {
     if (array == nullptr) return;
@@ -177,7 +177,7 @@ fs::path find_checkpoint(const fs::path& file_or_folder) {
     if (!fs::is_directory(file_or_folder, ignored)) return file_or_folder;
     const fs::path latest = file_or_folder / "latest.h5";
     if (fs::exists(latest, ignored)) return latest;
-    throw InputError(fmt::format("{}: the folder holds no checkpoint (latest.h5)", file_or_folder.string()));
+    throw InputError(fmt::format("{}: the folder has no checkpoint (latest.h5)", file_or_folder.string()));
 }
 
 void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config, const Progress& progress,
@@ -227,7 +227,7 @@ void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config,
 }
 
 nlohmann::ordered_json parse_config(const std::string& text) {
-    // JSON's own functions recurse: text of a million brackets would end them.
+    // The JSON library recurses: deep nesting would overflow the stack.
     const auto shallow = [](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
         if (depth > 8) throw InputError("attribute config is nested too deeply");
         return true;
@@ -250,15 +250,15 @@ CheckpointInfo read_checkpoint_info(const fs::path& path) {
     try {
         info.config = parse_config(file.string_attribute("/", "config"));
         info.model = model_from_json(info.config);
-        if (file.has_attribute("/", "course"))  // files of others need none
+        if (file.has_attribute("/", "course"))  // absent in files of other programs
             info.history = parse_config(file.string_attribute("/", "course"));
     } catch (const InputError& error) {
         throw InputError(fmt::format("{}: {}", path.string(), error.what()));
     }
-    // A model of a million steps takes long to lay out: not on the word of a file that does not hold it.
+    // Building a model of a million steps takes long; check first that the file contains them.
     const index_t steps = info.model.levels * info.model.depth;
     if (static_cast<index_t>(file.arrays("/params").size()) < steps)
-        throw InputError(fmt::format("{}: config claims {} steps of flow, more than /params holds tensors",
+        throw InputError(fmt::format("{}: config claims {} steps of flow, more than the tensors in /params",
                                      path.string(), steps));
     info.progress.step = file.integer_attribute("/", "step");
     info.progress.images_seen = file.integer_attribute("/", "images_seen");

@@ -1,5 +1,5 @@
-// The model file (a checkpoint, spec section 3): one HDF5 file, written atomically, checked completely when read.
-// What training adds to it (options, moments, the run's history) is carried along, and read without knowing it.
+// The model file (a checkpoint, spec section 3): one HDF5 file, written atomically, validated completely when
+// read. Training state (options, moments, history) is carried along without being interpreted.
 #pragma once
 
 #include <filesystem>
@@ -10,27 +10,26 @@
 
 namespace glow {
 
-// How far a run is.
+// Progress of a run.
 struct Progress {
     index_t step = 0, images_seen = 0;
     double epoch = 0;
 };
 
-// The flat arrays of a model, in device memory and in the layout of Parameters; each may be nullptr
-// where it is not wanted.
+// A model's flat arrays in device memory, in the layout of Parameters; nullptr if not needed.
 struct Weights {
     float* params = nullptr;
     float* ema = nullptr;
     float* m = nullptr;
     float* v = nullptr;
-    float* fixed = nullptr;  // of the fixed tensors, which stand in /params
-    // In the place of m and v: the same in bf16. A file has them as float32.
+    float* fixed = nullptr;  // the fixed tensors, stored in /params
+    // Alternatives to m and v in bf16. Files store them as float32.
     bfloat16* m_bf16 = nullptr;
     bfloat16* v_bf16 = nullptr;
 
     bool has_moments() const { return m != nullptr || m_bf16 != nullptr; }
 };
-// f(m, v), of whichever type they are.
+// Calls f(m, v) with arrays of either type.
 template <class F>
 void with_moments(const Weights& weights, F f) {
     if (weights.m_bf16 != nullptr)
@@ -43,30 +42,31 @@ struct CheckpointInfo {
     ModelConfig model;
     nlohmann::ordered_json config;
     Progress progress;
-    nlohmann::ordered_json history;  // of the run, as train/history.h writes it; null in files of other programs
+    // of the run, written by train/history.h; null in files of other programs
+    nlohmann::ordered_json history;
 };
 
-// The file itself, or the latest.h5 of a run's folder. InputError where the folder has none.
+// The file itself, or latest.h5 of a run folder. Throws InputError if the folder has none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_folder);
 
 void save_checkpoint(const std::filesystem::path& path, const nlohmann::ordered_json& config,
                      const Progress& progress, const nlohmann::ordered_json& history, const Parameters& parameters,
                      const Exec& exec, const Weights& weights);
 
-// Format, version, config and counters, without the tensors. InputError.
+// Reads format, version, config and counters, but no tensors. Throws InputError.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 
-// The text of an attribute config. InputError where it is no JSON, or nested too deeply.
+// Parses attribute config. Throws InputError if it is not JSON or nested too deeply.
 nlohmann::ordered_json parse_config(const std::string& text);
 
-// Reads all of a checkpoint as one to go on from, and keeps nothing of it: counters, and every value of
-// weights, averages and moments. InputError.
+// Checks that a checkpoint can be resumed, without storing it: counters, and every value of weights, averages
+// and moments. Throws InputError.
 CheckpointInfo check_checkpoint(const std::filesystem::path& path);
 
-// Reads the trees that `weights` asks for into its arrays (gaps become 0), and checks every tree the file
-// holds: names, shapes and types against `parameters`, values (finite, second moments not negative, no
-// singular W, permutations that are some, L and U strictly triangular). InputError lists the first 20
-// differences and their number. A tree that is asked for must be there.
+// Reads the trees requested by `weights` into its arrays (gaps become 0) and checks every tree in the file:
+// names, shapes and types against `parameters`, and values (finite, second moments not negative, no singular
+// W, valid permutations, L and U strictly triangular). Throws InputError with the first 20 differences and
+// their total. Requested trees must exist.
 void load_checkpoint(const std::filesystem::path& path, const Parameters& parameters, const Exec& exec,
                      const Weights& weights);
 

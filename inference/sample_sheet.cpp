@@ -1,4 +1,3 @@
-// Sheets of samples.
 #include "inference/sample_sheet.h"
 
 #include <fmt/format.h>
@@ -10,8 +9,9 @@ namespace {
 
 constexpr auto kPanels = static_cast<index_t>(std::size(kSheetTemperatures));
 constexpr index_t kMostClasses = 10;                 // columns of a panel
-constexpr index_t kSheetPixels = index_t{1} << 22;   // of all tiles, where they can be made fewer
-constexpr index_t kLargestSheet = index_t{1} << 26;  // where there is one tile a panel
+// limit on pixels of all tiles, if fewer tiles are possible
+constexpr index_t kSheetPixels = index_t{1} << 22;
+constexpr index_t kLargestSheet = index_t{1} << 26;  // limit with one tile per panel
 
 index_t tile_pixels(const ModelConfig& model) {
     const index_t scale = tile_scale(model.image_height, model.image_width);
@@ -59,7 +59,7 @@ std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_
                                              config.channels, *grid)});
     }
     if (panels.empty()) return {};
-    // Wide panels two a row, others four.
+    // Wide panels: two per row, others four.
     return SampleSheet{side_by_side(panels, grid->columns > 4 ? 2 : 4), no_images};
 }
 

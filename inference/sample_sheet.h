@@ -1,5 +1,5 @@
-// The sheet of samples that a training run leaves from time to time: a panel for every temperature at which
-// the published code drew its own, all of the same noise, whichever step the weights are of.
+// The sample sheets of a training run: one panel per temperature used by the published code, all from the
+// same noise at every step.
 #pragma once
 
 #include <optional>
@@ -13,19 +13,19 @@ namespace glow {
 
 inline constexpr double kSheetTemperatures[] = {0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1};
 
-// Rows x columns of a panel: 4 x 4, with classes a column for each of the first ten; fewer where images are
-// large, so that a sheet stays within some megabytes. Nothing where 8 images are too many.
+// Rows x columns of a panel: 4 x 4, or with classes one column for each of the first ten. Smaller for large
+// images, so that a sheet stays within a few megabytes. Empty if 8 images are too many.
 std::optional<GridSize> sheet_grid(const ModelConfig& model);
 
 struct SampleSheet {
     Image image;
     std::string
-        no_images;  // which panels' samples are none: "T = 1: 3 of 16 not finite (crossed out)"; else empty
+        no_images;  // panels with invalid samples: "T = 1: 3 of 16 not finite (crossed out)"; otherwise empty
 };
 
-// Images of the weights that `glow` is bound to. Image i of every panel is made of the noise of sample i of
-// `seed`, times the temperature. Collective: every process makes its share of the images, and the first one
-// the sheet, which elsewhere is nothing, as it is where there is no grid.
+// Samples from the model. Image i of every panel uses the noise of sample i of `seed`, scaled by the
+// temperature. Collective: each process makes its slice of the images and rank 0 returns the sheet. Other
+// ranks, and models without a grid, return nothing.
 std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_t seed);
 
 }  // namespace glow

@@ -1,4 +1,3 @@
-// Ranks and sizes.
 #include "inference/scores.h"
 
 #include <algorithm>

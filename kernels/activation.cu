@@ -20,7 +20,7 @@ struct BiasRelu {
     }
 };
 
-// dL/dx of y = max(x, 0) from dL/dy, by the sign of y: relu'(0) = 0.
+// dL/dx of y = max(x, 0) from dL/dy, using the sign of y; relu'(0) = 0.
 template <class Map>
 GLOW_HD Map relu_gradient(Map y, Map dy) {
     return select_or_zero(widen(y) > 0, dy);
@@ -52,7 +52,7 @@ struct ReluBackwardSum {
         sum[0] += widen(d);
     }
 };
-// Both again, 16 bytes at a time. A pack is a column with as many sums as it has elements.
+// The same 16 bytes at a time. A pack is treated as one column with one sum per element.
 template <class Map>
 struct ReluBackwardPack {
     static constexpr const char* name = "relu_backward_pack";

@@ -7,7 +7,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// A row of folded weights: to[k] = s from[k] for k < K, then c, then zeros; and what goes with it.
+// Destination of one row of folded weights: to[k] = s from[k] for k < K, then c, then zeros.
 template <class Map>
 struct FoldedRow {
     index_t length, K;
@@ -62,7 +62,7 @@ struct FoldActnorm {
     }
 };
 
-// The gradient's way back through fold_actnorm(). CPU and GPU differ in who sums a row.
+// Backward of fold_actnorm(). CPU and GPU differ only in which threads sum a row.
 struct Unfold {
     index_t K, stride;
     const real* W;
@@ -74,7 +74,7 @@ struct Unfold {
     real* dbias;
     real* dlogs;
 
-    // One element of row o, of scale s: its share of the sum that dlogs takes.
+    // One element of row o with scale s; returns its contribution to dlogs.
     GLOW_HD double element(index_t o, index_t k, real s) const {
         const real d = dfolded[o * stride + k];
         dW[o * K + k] += s * d;
@@ -83,7 +83,7 @@ struct Unfold {
     GLOW_HD double bias_gradient(index_t o) const {
         return dfolded_bias != nullptr ? dfolded_bias[o] : dfolded[o * stride + K];
     }
-    // sum: of the row's elements and of bias_gradient(o) * bias[o].
+    // sum: over the row's elements, plus bias_gradient(o) * bias[o].
     GLOW_HD void finish_row(index_t o, double s, double sum) const {
         dbias[o] += static_cast<real>(s * bias_gradient(o));
         dlogs[o] += static_cast<real>(kLogsFactor * s * sum);
@@ -97,7 +97,7 @@ struct UnfoldOnCpu {
         const index_t K = unfold.K;
         const double s = scale_of(unfold.logs[o]);
         const real scale = static_cast<real>(s);
-        // Four running sums: one would make the loop wait for each addition.
+        // Four running sums, so that additions do not wait for each other.
         double sum[4] = {unfold.bias_gradient(o) * unfold.bias[o], 0, 0, 0};
         index_t k = 0;
         for (; k + 4 <= K; k += 4)
@@ -107,7 +107,7 @@ struct UnfoldOnCpu {
     }
 };
 
-// A block sums a row.
+// One block sums one row.
 struct UnfoldOnGpu {
     static constexpr const char* name = "unfold_actnorm_row";
     Unfold unfold;
@@ -119,7 +119,7 @@ struct UnfoldOnGpu {
     }
 };
 
-// Where the row of a tap and an output begins.
+// Start of the row of a tap and an output.
 struct TapRows {
     index_t of_tap, of_output;
     GLOW_HD TapRows(TapOrder order, index_t C, index_t w)
@@ -128,7 +128,7 @@ struct TapRows {
     GLOW_HD index_t operator()(index_t tap, index_t c) const { return tap * of_tap + c * of_output; }
 };
 
-// All foldings of all levels' networks, row by row: those of the first two convolutions and of the last.
+// Folds all networks of all levels, row by row: the first two convolutions and the last.
 template <class Map>
 struct FoldNetworks {
     static constexpr const char* name = "fold_networks";

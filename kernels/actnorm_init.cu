@@ -37,7 +37,7 @@ struct FromMoments {
     real* logs;
     GLOW_HD void operator()(index_t c) const {
         const double mean = moments[c] / count;
-        const double b = static_cast<real>(-mean);  // the deviation is taken about the bias as it is stored
+        const double b = static_cast<real>(-mean);  // deviation about the bias as rounded for storage
         const double square = moments[C + c] / count + 2.0 * b * mean + b * b;
         const double s = sqrt_of(square > 0.0 ? square : 0.0);
         bias[c] = static_cast<real>(b);

@@ -5,7 +5,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-// moments[c] += sum of x, moments[C + c] += sum of x^2 over rows; x has `stride` elements a row, T real or
+// moments[c] += sum of x, moments[C + c] += sum of x^2 over rows of x, `stride` elements per row, T real or
 // state_t. partial: column_scratch(2, C) doubles.
 template <class T>
 void add_moments(const Exec& exec, index_t rows, index_t C, const T* x, index_t stride, double* moments,

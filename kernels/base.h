@@ -1,6 +1,6 @@
-// Scalar types and the few macros every file shares. Included by .cu files, so: no fmt, no vendor headers.
-// `real` (network scalars) is float in library glow_f32 and double in glow_f64, which serves the gradient
-// checks; the two live in different inline namespaces, so that a test may link both.
+// Scalar types and the few macros every file shares. Included by .cu files, so no fmt and no vendor headers.
+// `real` (network scalars) is float in library glow_f32 and double in glow_f64, which serves gradient checks.
+// The libraries use different inline namespaces so that one test can link both.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@
 
 namespace glow {
 
-using index_t = std::int64_t;  // sizes and indices, 64 bits everywhere
-using state_t = double;        // the flow's state
+using index_t = std::int64_t;  // all sizes and indices, 64 bits
+using state_t = double;        // state of the flow
 
 constexpr index_t round_up(index_t value, index_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
@@ -31,14 +31,14 @@ struct bfloat16 {
     std::uint16_t bits;
 };
 
-// Where and how a kernel runs. On Device::count_only it does not run: the memory plan is the step itself on
+// Where and how a kernel runs. With Device::count_only it does not run: memory planning executes the step on
 // arenas that only count. `stream` is a cudaStream_t, unused on the CPU.
 enum class Device { cpu, cuda, count_only };
 struct Exec {
     Device device = Device::cpu;
     int threads = 1;
     void* stream = nullptr;
-    bool use_gpu_paths = false;  // on the CPU, take the code paths written for a GPU: for tests
+    bool use_gpu_paths = false;  // test only: take the GPU code paths on the CPU
 
     bool tuned_for_gpu() const { return device == Device::cuda || use_gpu_paths; }
 };

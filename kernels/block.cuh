@@ -1,22 +1,21 @@
-// Blocks of threads that share memory, written once for both devices. A block functor is a functor
-// (kernels/launch.cuh) that works in phases. Between two phases all threads of the block wait for each other,
-// so a phase may read what any thread wrote to shared memory in an earlier phase, but nothing that another
-// thread writes in the same one.
+// Kernels with shared memory, written once for both devices. A block functor is a functor
+// (kernels/launch.cuh) that runs in phases. All threads of a block synchronize between phases: a phase may
+// read shared memory that any thread wrote in an earlier phase, but nothing that another thread writes in the
+// same phase.
 //
-//     static constexpr int kThreads, kBlocks;  // of a block; blocks that a multiprocessor must have room for
+//     static constexpr int kThreads, kBlocks;  // threads per block; minimum blocks per multiprocessor
 //     static constexpr int kPhases;
 //     struct Locals { ... };                   // a thread's variables that outlive a phase: registers
-//     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals& own) const;  // and so on, one for each phase
+//     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals& own) const;  // one run() per phase
 //
-// Optionally the first kLoopPhases phases run rounds(at) times, a number that is the same for all threads of
-// a block:
+// Optionally the first kLoopPhases phases repeat rounds(at) times, equal for all threads of a block:
 //
 //     static constexpr int kLoopPhases;
 //     GLOW_HD int rounds(const BlockThread& at) const;
 //
-// With Exec::use_gpu_paths the CPU runs each phase for one thread after the other, in a scrambled order: the
-// very source that a GPU runs, for tests to compare with a plain functor. Where a phase reads what the same
-// phase writes, some threads find it not written yet, and the results differ.
+// With Exec::use_gpu_paths the CPU runs each phase for one thread after another in scrambled order, from the
+// same source as the GPU, so that tests can compare it with a plain functor. If a phase reads what the same
+// phase writes, some threads read it too early and the results differ.
 #pragma once
 
 #include <cstdint>
@@ -35,21 +34,21 @@ template <int kPhase>
 using Phase = std::integral_constant<int, kPhase>;
 
 struct BlockThread {
-    int thread;     // in its block
-    int x, y;       // of the block in its grid
-    int round = 0;  // of the phases that are repeated
-    void* shared;   // aligned to 16 bytes, undefined at first
+    int thread;     // within its block
+    int x, y;       // block position in its grid
+    int round = 0;  // of the repeated phases
+    void* shared;   // aligned to 16 bytes, initially undefined
 };
 
-// Every GPU has this much shared memory for a block without being asked.
+// Shared memory per block that every GPU provides without opt-in.
 inline constexpr index_t kSharedBytes = 48 << 10;
 
-// x blocks by y, each with `shared_bytes` of shared memory.
+// x by y blocks, each with `shared_bytes` of shared memory.
 struct BlockGrid {
     index_t x, y, shared_bytes;
 };
 
-// Division of numbers i by one that is known at launch, for i * divisor < 2^31: a multiplication.
+// Divides i by a divisor fixed at launch, for i * divisor < 2^31, using a multiplication.
 struct Divisor {
     int divisor;
     std::uint32_t factor;
@@ -61,9 +60,9 @@ struct Divisor {
     }
 };
 
-// store(i, load(i)) for the thread's share of `count` items, kAhead of them loaded before the first is
-// stored. load() must not branch and may be called again for the last item: branches would keep the loads
-// from overlapping.
+// Calls store(i, load(i)) for the thread's items out of `count`, loading kAhead of them before storing the
+// first. load() must not branch, which would prevent the loads from overlapping, and may be repeated for the
+// last item.
 template <int kThreads, int kAhead, class Load, class Store>
 GLOW_HD inline void copy_items(int thread, int count, Load load, Store store) {
     for (int first = thread; first < count; first += kAhead * kThreads) {
@@ -77,7 +76,7 @@ GLOW_HD inline void copy_items(int thread, int count, Load load, Store store) {
     }
 }
 
-// How many phases a functor repeats.
+// Number of repeated phases of a functor.
 template <class F>
 constexpr int loop_phases() {
     if constexpr (requires { F::kLoopPhases; })
@@ -108,7 +107,7 @@ __global__ void __launch_bounds__(F::kThreads, F::kBlocks) block_kernel(const __
 }
 #endif  // __CUDACC__
 
-// The threads of one block on the CPU.
+// The threads of one block, run on the CPU.
 template <class F>
 class HostBlock {
   public:
@@ -118,7 +117,7 @@ class HostBlock {
     void run(int x, int y) {
         constexpr int kLoop = loop_phases<F>();
         std::memset(shared_.data(), 0xff,
-                    shared_.size() * sizeof(Unit));  // NaNs: what was not written must not be read
+                    shared_.size() * sizeof(Unit));  // fill with NaN to expose uninitialized reads
         at_ = {0, x, y, 0, shared_.data()};
         if constexpr (kLoop > 0)
             for (const int rounds = f_.rounds(at_); at_.round != rounds; ++at_.round)
@@ -141,7 +140,7 @@ class HostBlock {
             f_.run(phase, at_, own_[static_cast<std::size_t>(at_.thread)]);
         }
     }
-    // Visits every thread once, far from the one before.
+    // Visits every thread once, each far from the previous one.
     static constexpr int scrambling_stride() {
         int stride = F::kThreads * 5 / 8;
         while (std::gcd(stride, F::kThreads) != 1) ++stride;
@@ -159,7 +158,7 @@ template <Functor F>
 void run_blocks(const Exec& exec, const BlockGrid& grid, const F& f) {
     if (exec.device == Device::count_only || grid.x <= 0 || grid.y <= 0) return;
     if (grid.shared_bytes > kSharedBytes || grid.x > (index_t{1} << 30) || grid.y > 65535)
-        throw_error(std::string(F::name) + ": the blocks are too large or too many for a GPU");
+        throw_error(std::string(F::name) + ": blocks too large or too many for a GPU");
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
         const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y));

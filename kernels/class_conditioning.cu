@@ -1,4 +1,4 @@
-// Class conditioning, element by element. Sums over images run in order: few terms, and the same bits always.
+// Sums over images run in image order for reproducible bits; they have few terms.
 #include "kernels/class_conditioning.h"
 #include "kernels/for_each.cuh"
 #include "kernels/math.h"
@@ -248,13 +248,14 @@ void cross_entropy(const Exec& exec, index_t N, index_t classes, const std::int3
     for_each(exec, N, CrossEntropy{classes, labels, logits, bits, error}, classes);
 }
 
-void classifier_backward(const Exec& exec, const ClassifierForward& forward, const LinearLayer& layer, double dbits,
-                         double* dpre, const LinearGradient& gradient, real* dz) {
+void classifier_backward(const Exec& exec, const ClassifierForward& forward, const LinearLayer& layer,
+                         double dbits, double* dpre, const LinearGradient& gradient, real* dz) {
     const auto& [N, pixels, C, classes, labels, mean, probabilities] = forward;
     for_each_row_channel(exec, N, classes,
                          LogitsBackward{classes, labels, probabilities, layer.logs, dbits, dpre});
     for_each_row_channel(exec, C, classes, WeightBackward{N, C, classes, mean, dpre, gradient.weight});
-    for_each(exec, classes, BiasBackward{N, C, classes, mean, dpre, layer, gradient.bias, gradient.logs}, N * C);
+    for_each(exec, classes, BiasBackward{N, C, classes, mean, dpre, layer, gradient.bias, gradient.logs},
+             N * C);
     for_each_row_channel(exec, N, C, LatentBackward{pixels, C, classes, layer.weight, dpre, dz});
 }
 

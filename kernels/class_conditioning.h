@@ -1,5 +1,5 @@
-// Class conditioning (spec section 1): the class's shift of the top prior, and the classifier of the top
-// latents. labels [N] are classes 0 .. classes - 1, where the kernel runs.
+// Class conditioning (spec section 1): the class-dependent shift of the top prior, and the classifier of the
+// top latents. labels [N] are classes 0 .. classes - 1 in device memory.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ void class_vectors(const Exec& exec, index_t classes, index_t J, const real* wei
 // maps[n, p, j] = map[p, j] + vectors[labels[n], j], [N, pixels, J].
 void class_maps(const Exec& exec, index_t N, index_t pixels, index_t J, const real* map,
                 const real* vectors, const std::int32_t* labels, real* maps);
-// Its backward, from dmaps [N, pixels, J]: dmap[p, j] = sum over images (overwrites), image_sums[n, j] = sum
-// over pixels (overwrites).
+// Backward of class_maps, from dmaps [N, pixels, J]: dmap[p, j] = sum over images (overwrites), image_sums[n,
+// j] = sum over pixels (overwrites).
 void class_maps_backward(const Exec& exec, index_t N, index_t pixels, index_t J, const real* dmaps,
                          real* dmap, double* image_sums);
 // Gradients of class_vectors from image_sums [N, J] of images with `labels`.
@@ -43,11 +43,11 @@ struct LinearLayer {
 };
 void class_logits(const Exec& exec, index_t N, index_t C, index_t classes, const double* mean,
                   const LinearLayer& layer, double* logits);
-// bits[n] = -log2 softmax(logits[n])[labels[n]], error[n] = 1 where another class has a logit as large or
-// larger, else 0. logits [N, classes] are turned into probabilities.
+// bits[n] = -log2 softmax(logits[n])[labels[n]]; error[n] = 1 if another class has an equal or larger logit,
+// otherwise 0. Overwrites logits [N, classes] with probabilities.
 void cross_entropy(const Exec& exec, index_t N, index_t classes, const std::int32_t* labels, double* logits,
                    double* bits, double* error);
-// Gradients of dbits * sum over n of bits[n], from the probabilities: dpre [N, classes] (overwrites) is the
+// Gradients of dbits * sum over n of bits[n], from the probabilities. dpre [N, classes] (overwrites) is the
 // gradient before the scale; dz [N, pixels, C] +=.
 struct ClassifierForward {
     index_t N, pixels, C, classes;

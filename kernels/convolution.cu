@@ -1,4 +1,3 @@
-// im2col, col2im and the zero-initialized convolution's pointwise part.
 #include <type_traits>
 
 #include "kernels/convolution.h"
@@ -11,7 +10,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// Taps of pixel (y, x) that lie in the image; sign -1 for the mirrored taps.
+// Taps of pixel (y, x) inside the image; sign -1 for mirrored taps.
 GLOW_HD inline unsigned image_taps(index_t H, index_t W, index_t sign, index_t y, index_t x) {
     const bool above = y > 0, below = y + 1 < H, left = x > 0, right = x + 1 < W;
     const bool first_row = sign > 0 ? above : below, last_row = sign > 0 ? below : above;
@@ -20,8 +19,8 @@ GLOW_HD inline unsigned image_taps(index_t H, index_t W, index_t sign, index_t y
            ((first_column ? 0x049u : 0u) | 0x092u | (last_column ? 0x124u : 0u));
 }
 
-// The columns' values, for both devices: of a channel, where a state is rounded as a network sees it and a
-// gradient to the networks' type; of the edge channel; and behind the taps, the constant 1 and zeros.
+// Column values, shared by both devices: channels (a state rounded as networks read it, a gradient rounded to
+// Map), the edge channel, and after the taps the constant 1 and zeros.
 template <class Map, class S>
 GLOW_HD inline Map channel_value(S x) {
     if constexpr (std::is_same_v<S, state_t>)
@@ -62,7 +61,7 @@ struct Im2col {
     }
 };
 
-// The edge channel: 1 where a tap leaves the image.
+// The edge channel: 1 if the tap is outside the image.
 template <class Map>
 struct EdgeColumns {
     static constexpr const char* name = "im2col_edge";
@@ -90,9 +89,8 @@ struct Padding {
     }
 };
 
-// All of them on a GPU: a block rounds a tile of pixels, and a frame of one pixel around it, into shared
-// memory, and puts the tile's columns together from there, 16 bytes at a time. A column lies at the same
-// offset from every pixel.
+// GPU version: a block rounds a tile of pixels and a one-pixel border into shared memory, and assembles the
+// tile's columns from there, 16 bytes at a time. A column has the same offset from every pixel.
 template <class S, class Map>
 struct Im2colTile {
     static constexpr const char* name = "im2col_tile";
@@ -106,7 +104,7 @@ struct Im2colTile {
     const S* source;
     Map* columns;
 
-    // Of tiles that begin at rows.begin and lie in one image each, one that shared memory holds.
+    // The largest tile that fits in shared memory; tiles begin at rows.begin and stay within an image.
     static Im2colTile fit(const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
                           index_t source_stride, Map* columns) {
         index_t width = std::min(rows.W, kTileWidth);
@@ -132,8 +130,8 @@ struct Im2colTile {
                 source,
                 columns};
     }
-    // Elements of a line of the frame: 21 banks of shared memory (mod 32), so that the taps above and below a pixel
-    // lie in other banks than those beside it.
+    // Elements per line of the bordered tile: 21 banks of shared memory (mod 32), so that taps above and
+    // below a pixel use other banks than those next to it.
     static index_t line_of(index_t width, const Columns& layout) {
         constexpr index_t kBanks = 128 / sizeof(Map), kShift = 84 / sizeof(Map);
         const index_t used = (width + 2) * layout.per_tap();
@@ -149,9 +147,10 @@ struct Im2colTile {
     }
     GLOW_HD int cells() const { return (tile_rows + 2) * line; }
 
-    // The frame, then what padding columns hold: 1 and 0.
+    // The bordered tile, then the constants of the padding columns: 1 and 0.
     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
-        Map* const staged = static_cast<Map*>(at.shared);  // [tile_rows + 2, line]: pixels of per_tap
+        // [tile_rows + 2, line]: pixels of per_tap elements
+        Map* const staged = static_cast<Map*>(at.shared);
         const auto H = static_cast<int>(rows.H), W = static_cast<int>(rows.W);
         const int y0 = (first_y + at.x * tile_rows) % H, x0 = at.y * tile_width.divisor;
         const S* const corner = source + ((rows.begin + index_t{at.x} * tile_rows) * W + x0) * source_stride;
@@ -165,7 +164,7 @@ struct Im2colTile {
                       r = frame_width.quotient(pixel);
             const int dy = r - 1, dx = pixel - r * frame_width.divisor - 1;
             const bool inside = y0 + dy >= 0 && y0 + dy < H && x0 + dx >= 0 && x0 + dx < W, edge = c == C;
-            // Always a load, for branches would keep loads apart.
+            // Always load: branches would prevent loads from overlapping.
             return Cell{corner[inside && !edge ? index_t{dy * W + dx} * source_stride + c : 0], inside, edge,
                         i + r * (line - frame_width.divisor * per_tap.divisor)};
         };
@@ -178,16 +177,16 @@ struct Im2colTile {
                                 store);
         if (at.thread < 2) staged[cells() + at.thread] = padding_value<Map>(true, at.thread);
     }
-    // A thread puts together the same pack of many pixels.
+    // A thread assembles the same pack for many pixels.
     GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
         const Map* const staged = static_cast<const Map*>(at.shared);
-        const index_t row0 = index_t{at.x} * tile_rows;  // of the columns
+        const index_t row0 = index_t{at.x} * tile_rows;  // first row of the columns
         const auto rows_left = static_cast<int>(rows.end - rows.begin - row0), W = static_cast<int>(rows.W);
         const int height = rows_left < tile_rows ? rows_left : tile_rows, x0 = at.y * tile_width.divisor;
         const int step = kThreads / pack_threads, first = at.thread / pack_threads;
         for (int pack = at.thread - first * pack_threads; pack < packs && first < step;
              pack += pack_threads) {
-            int from[kSize];  // of each column: its offset from the pixel, or where its constant lies
+            int from[kSize];  // per column: offset from the pixel, or location of its constant
             bool fixed[kSize];
             for (int e = 0; e < kSize; ++e) {
                 const int column = pack * kSize + e, tap = per_tap.quotient(column),
@@ -227,7 +226,7 @@ struct Col2im {
     GLOW_HD void operator()(index_t q, index_t x, index_t c, unsigned taps) const {
         const index_t center = ((q - rows.begin) * rows.W + x) * stride + c;
         real sum = target[(q * rows.W + x) * target_stride + c];
-        real value[9];  // all read, absent ones from where one is sure to be, before the first is added
+        real value[9];  // read everything first, absent taps from a valid location, then add
         for (index_t kh = 0; kh < 3; ++kh)
             for (index_t kw = 0; kw < 3; ++kw) {
                 const index_t tap = kh * 3 + kw,
@@ -297,7 +296,7 @@ struct StoreFinish {
     }
 };
 
-// sum[tap] += d for the taps of border pixel (y, x) that leave the image.
+// sum[tap] += d for the taps of border pixel (y, x) outside the image.
 GLOW_HD inline void add_edge_taps(index_t H, index_t W, index_t y, index_t x, double d, double* sum) {
     for (index_t kh = 0; kh < 3; ++kh)
         for (index_t kw = 0; kw < 3; ++kw) {
@@ -305,12 +304,13 @@ GLOW_HD inline void add_edge_taps(index_t H, index_t W, index_t y, index_t x, do
             sum[kh * 3 + kw] += inside ? 0.0 : d;
         }
 }
-// The border pixels of image row y, of W pixels: all of the first and last row, else the two ends.
+// Step between border pixels of image row y of width W: all pixels in the first and last row, otherwise both
+// ends.
 GLOW_HD inline index_t border_step(index_t H, index_t W, index_t y) {
     return y == 0 || y + 1 == H || W < 2 ? 1 : W - 1;
 }
 
-// A "row" of the reduction is an image.
+// One reduction row is an image.
 struct EdgeBackward {
     static constexpr const char* name = "edge_weight_backward";
     static constexpr int kSums = 9;
@@ -324,7 +324,7 @@ struct EdgeBackward {
                 add_edge_taps(H, W, y, x, dpre[((n * H + y) * W + x) * C + c], sum);
     }
 };
-// For a GPU: a "row" of the reduction is an image row.
+// GPU version: one reduction row is an image row.
 struct EdgeBackwardRow {
     static constexpr const char* name = "edge_weight_backward_row";
     static constexpr int kSums = 9;
@@ -342,7 +342,7 @@ struct StoreEdge {
     real* dedge_weight;
     index_t edge_stride;
     GLOW_HD void operator()(index_t c, const double* sum) const {
-        real total[9];  // all read before the first is written: the loads overlap
+        real total[9];  // read everything before the first write, so that loads overlap
         for (index_t tap = 0; tap < 9; ++tap)
             total[tap] = dedge_weight[(c * 9 + tap) * edge_stride] + static_cast<real>(sum[tap]);
         for (index_t tap = 0; tap < 9; ++tap) dedge_weight[(c * 9 + tap) * edge_stride] = total[tap];
@@ -372,8 +372,7 @@ void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool
 
 void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const real* columns,
             real* target, index_t target_stride) {
-    // The image rows beside the block receive from it too; those of other images do not (`inside` is false
-    // for them).
+    // Image rows next to the block also receive values; those of other images do not (`inside` is false).
     const index_t begin = rows.begin % rows.H == 0 ? rows.begin : rows.begin - 1;
     const index_t end = rows.end % rows.H == 0 ? rows.end : rows.end + 1;
     for_each_stencil(

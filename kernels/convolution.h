@@ -1,6 +1,6 @@
-// 3x3 convolutions as matrix products (architecture section 3): im2col, col2im, and the
-// zero-initialized convolution's bias and scale. Images are [N, H, W, C]; an image row is q = n * H + y, and
-// a call works on image rows [begin, end), so that buffers stay small for large images. tap = kh * 3 + kw.
+// 3x3 convolutions as matrix products (architecture section 3): im2col, col2im, and bias and scale of the
+// zero-initialized convolution. Images are [N, H, W, C]. An image row is q = n * H + y; calls work on image
+// rows [begin, end) to bound buffers for large images. tap = kh * 3 + kw.
 #pragma once
 
 #include "kernels/base.h"
@@ -13,8 +13,8 @@ struct ImageRows {
     index_t pixels() const { return (end - begin) * W; }
 };
 
-// Columns of an im2col row: 9 taps x (C channels, then the edge channel where `edge`), one constant 1 where
-// `one` (it carries the bias), zeros up to `stride`.
+// Columns of an im2col row: 9 taps x (C channels, then the edge channel if `edge`), a constant 1 if `one`
+// (multiplies the bias), zeros up to `stride`.
 struct Columns {
     index_t C;
     bool edge, one;
@@ -24,31 +24,31 @@ struct Columns {
 
 // columns[(q - begin) * W + x, tap * per_tap + c] = source[pixel (y + kh - 1, x + kw - 1), c], 0 outside the
 // image; the edge channel is 1 outside and 0 inside. mirror: pixel (y - kh + 1, x - kw + 1) instead (gradient
-// of the output). source: [N*H*W] pixels, source_stride elements each, of type S (state_t or real); columns:
-// Map (real or bfloat16).
+// of the output). source: [N*H*W] pixels with stride source_stride, type S (state_t or real); columns: Map
+// (real or bfloat16).
 template <class S, class Map>
 void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
             index_t source_stride, Map* columns);
 
-// target[pixel, c] += sum over taps of columns[pixel (y + kh - 1, x + kw - 1), tap * per_tap + c], for the
-// taps whose pixel lies in the image and in [begin, end); mirror: pixel (y - kh + 1, x - kw + 1). The edge
-// channel is left out. columns are real; target: [N*H*W] pixels of target_stride elements.
+// target[pixel, c] += sum over taps of columns[pixel (y + kh - 1, x + kw - 1), tap * per_tap + c], for taps
+// whose pixel is inside the image and in [begin, end); mirror: pixel (y - kh + 1, x - kw + 1). Ignores the
+// edge channel. columns are real; target: [N*H*W] pixels with stride target_stride.
 void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror,
             const real* columns, real* target, index_t target_stride);
 
-// scale[c] = exp(3 logs[c]), for the two functions below.
+// scale[c] = exp(3 logs[c]), for the next two functions.
 void exp_scale(const Exec& exec, index_t C, const real* logs, double* scale);
 // Output of a zero-initialized convolution, in place: out <- (out + edge + bias) scale, [rows, C]. edge:
-// where a tap leaves the image, edge_weight[(c * 9 + tap) * edge_stride] (nullptr: no edge channel, or
-// already in `out`).
+// edge_weight[(c * 9 + tap) * edge_stride] for each tap outside the image; edge_weight is nullptr without an
+// edge channel or if `out` already includes it.
 void zero_convolution_finish(const Exec& exec, const ImageRows& rows, index_t C, const real* edge_weight,
                              index_t edge_stride, const real* bias, const double* scale, real* out);
-// Its backward: dout <- dout scale =: dpre; dbias += sum dpre; dlogs += 3 sum dout * out; dbias may be
-// nullptr. rows * C values; partial: column_scratch(2, C) doubles.
+// Backward of zero_convolution_finish: dout <- dout scale =: dpre; dbias += sum dpre; dlogs += 3 sum dout *
+// out. dbias may be nullptr. rows * C values; partial: column_scratch(2, C) doubles.
 void zero_convolution_backward(const Exec& exec, index_t rows, index_t C, const double* scale,
                                const real* out, real* dout, real* dbias, real* dlogs, double* partial);
-// dedge_weight[(c * 9 + tap) * edge_stride] += sum of dpre where the tap leaves the image, over N images [N,
-// H, W, C]. partial: column_scratch(9, C) doubles.
+// dedge_weight[(c * 9 + tap) * edge_stride] += sum of dpre over pixels whose tap is outside the image, N
+// images [N, H, W, C]. partial: column_scratch(9, C) doubles.
 void edge_weight_backward(const Exec& exec, index_t N, index_t H, index_t W, index_t C, const real* dpre,
                           real* dedge_weight, index_t edge_stride, double* partial);
 

@@ -1,4 +1,3 @@
-// Affine and additive coupling, element by element.
 #include "kernels/coupling.h"
 #include "kernels/for_each.cuh"
 #include "kernels/math.h"

@@ -1,4 +1,4 @@
-// Dequantization: four pixels per Philox block.
+// Each Philox block serves four pixels.
 #include "kernels/dequantize.h"
 #include "kernels/for_each.cuh"
 #include "kernels/reduce.cuh"
@@ -76,7 +76,7 @@ struct Quantize {
     std::uint8_t* pixels;
     GLOW_HD void operator()(index_t i) const {
         double value = floor((h[i] + 0.5) * n_bins) * step;
-        value = value > 0.0 ? value : 0.0;  // also NaN
+        value = value > 0.0 ? value : 0.0;  // also catches NaN
         pixels[i] = static_cast<std::uint8_t>(value < 255.0 ? value : 255.0);
     }
 };

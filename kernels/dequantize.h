@@ -1,4 +1,5 @@
-// Pixels to real numbers and back (spec section 1). Images are [N, D] bytes, D = H*W*C; states are [N, D].
+// Conversion between pixels and real numbers (spec section 1). Images are [N, D] bytes, D = H*W*C; states are
+// [N, D].
 #pragma once
 
 #include "kernels/base.h"
@@ -6,12 +7,12 @@
 
 namespace glow::inline GLOW_REAL {
 
-// Noise of image n: uniform numbers of Philox stream (seed, purpose, item[n]), or 1/2 where uniform is false.
+// Noise of image n: uniform numbers from Philox stream (seed, purpose, item[n]), or the constant 1/2.
 struct Noise {
     bool uniform = true;
     std::uint64_t seed = 0;
     Purpose purpose = Purpose::dequantize;
-    const std::uint64_t* item = nullptr;  // [N], where the kernel runs; unused without uniform
+    const std::uint64_t* item = nullptr;  // [N] in device memory; unused unless uniform
 };
 
 // Images [N, D] of pixels, whose n_bits upper bits the model sees.
@@ -24,17 +25,17 @@ struct Pixels {
 // h[n, i] = (floor(pixel / 2^(8 - n_bits)) + u) / 2^n_bits - 1/2.
 void dequantize(const Exec& exec, const Pixels& pixels, const Noise& noise, state_t* h);
 
-// difference[n] = max over i of |h[n, i] - dequantized pixel| (inf where h is NaN): the drift of a rebuilt
-// input. partial: group_scratch(N) doubles.
+// Drift of a reconstructed input: difference[n] = max over i of |h[n, i] - dequantized pixel|, inf if h has a
+// NaN. partial: group_scratch(N) doubles.
 void dequantize_difference(const Exec& exec, const Pixels& pixels, const Noise& noise, const state_t* h,
                            double* difference, double* partial);
 
-// largest[n] = max over i of |h[n, i]|, inf where one of them is not finite or above 1e300. partial:
+// largest[n] = max over i of |h[n, i]|; inf if a value is not finite or above 1e300. partial:
 // group_scratch(N) doubles.
 void largest_values(const Exec& exec, index_t N, index_t D, const state_t* h, double* largest,
                     double* partial);
 
-// pixels = clip(floor((h + 1/2) 2^n_bits) 2^(8 - n_bits), 0, 255); a NaN becomes 0.
+// pixels = clip(floor((h + 1/2) 2^n_bits) 2^(8 - n_bits), 0, 255); NaN becomes 0.
 void quantize(const Exec& exec, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels);
 
 }  // namespace glow::inline GLOW_REAL

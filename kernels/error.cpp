@@ -1,4 +1,3 @@
-// Out-of-line throws for .cu files.
 #include "kernels/error.h"
 
 namespace glow {

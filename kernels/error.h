@@ -1,6 +1,6 @@
-// The one exception of the project. `Error` is a failure while running (exit 1); `InputError` is bad usage,
-// bad input, or something this build or machine lacks (exit 2). A message says what was expected, what came,
-// and the way out. No fmt here: .cu files include this header.
+// The project's exceptions. `Error` is a run-time failure (exit status 1); `InputError` is bad usage, bad
+// input, or something this build or machine lacks (exit status 2). Messages say what was expected, what was
+// found and how to fix it. No fmt here, because .cu files include this header.
 #pragma once
 
 #include <stdexcept>
@@ -16,7 +16,7 @@ struct InputError : Error {
     using Error::Error;
 };
 
-// Out of line, so that a .cu file can throw without pulling in anything heavy.
+// Out of line, so that .cu files can throw without heavy headers.
 [[noreturn]] void throw_error(const std::string& message);
 [[noreturn]] void throw_cuda_error(const char* call, int code, const char* name, const char* file, int line);
 

@@ -1,5 +1,5 @@
-// A functor for every element: of flat arrays, of rows and channels, of groups of rows, of images, of rows of
-// many shapes.
+// Drivers that call a functor for every element: of flat arrays, rows and channels, groups of rows, images,
+// or rows of different shapes.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,7 @@ __global__ void group_kernel(index_t groups, index_t rows, index_t channels, F f
 }
 #endif  // __CUDACC__
 
-// Which row of which item of which group the `at`th of all rows is. One division a row.
+// Maps index `at` over all rows to group, item and row. One division per row.
 template <class F>
 GLOW_HD auto row_at(const F& f, index_t at) {
     int group = 0;
@@ -54,7 +54,7 @@ GLOW_HD auto row_at(const F& f, index_t at) {
 }
 
 #if defined(__CUDACC__)
-// A warp a row, with what a row's elements share worked out once a thread.
+// One warp per row; values shared by a row's elements are computed once per thread.
 template <class F>
 __global__ void __launch_bounds__(kBlockThreads) rows_kernel(index_t count, const __grid_constant__ F f) {
     for (index_t at = blockIdx.x * index_t{blockDim.y} + threadIdx.y; at < count;
@@ -87,7 +87,7 @@ void for_each_row_channel(const Exec& exec, index_t rows, index_t channels, F f)
     }
 }
 
-// f(i) for 0 <= i < count: flat arrays, or items that touch `work` elements each.
+// f(i) for 0 <= i < count: flat arrays, or items that access `work` elements each.
 template <Functor F>
 void for_each(const Exec& exec, index_t count, F f, index_t work = 1) {
     if (exec.device == Device::count_only || count <= 0) return;
@@ -131,7 +131,7 @@ void for_each_image_row(const Exec& exec, index_t begin, index_t end, index_t he
     }
 }
 
-// f(group, row in group, channel) for every group of rows; a group is an image.
+// f(group, row in group, channel) for every row of every group; a group is an image.
 template <Functor F>
 void for_each_group(const Exec& exec, index_t groups, index_t rows, index_t channels, F f) {
     if (exec.device == Device::count_only || groups <= 0 || rows <= 0 || channels <= 0) return;
@@ -153,9 +153,10 @@ void for_each_group(const Exec& exec, index_t groups, index_t rows, index_t chan
         }
 }
 
-// For every row of every item of groups of different shapes: row = f.row(group, item, row in item), then
-// row(k) for 0 <= k < row.length, then row.finish() once. f.groups(); f.items(group) and f.rows(group) of
-// each item. For a GPU the first row.packs() * row.kSize elements go kSize at a time, by row.pack(i).
+// Processes every row of every item in groups of different shapes: row = f.row(group, item, row in item),
+// then row(k) for 0 <= k < row.length, then row.finish() once. Sizes: f.groups(), f.items(group),
+// f.rows(group) per item. On a GPU, the first row.packs() * row.kSize elements are processed kSize at a time
+// by row.pack(i).
 template <Functor F>
 void for_each_row(const Exec& exec, const F& f) {
     index_t count = 0;

@@ -1,4 +1,3 @@
-// Gaussian latents, element by element.
 #include "kernels/for_each.cuh"
 #include "kernels/gaussian.h"
 #include "kernels/philox.h"
@@ -83,7 +82,7 @@ struct BackwardLatent {
     }
 };
 
-// Runs over the parameters: image by image, or once for all images where the map is shared.
+// One thread per parameter: per image, or summed over all images if the map is shared.
 struct BackwardParameters {
     static constexpr const char* name = "gaussian_backward_parameters";
     View at;
@@ -110,7 +109,7 @@ struct BackwardParameters {
 
 struct Noise {
     static constexpr const char* name = "gaussian_noise";
-    index_t count;  // numbers of an image
+    index_t count;  // numbers per image
     std::uint64_t seed, item0, first;
     double temperature;
     state_t* z;
@@ -128,8 +127,8 @@ struct Noise {
 
 }  // namespace
 
-void gaussian_log_density(const Exec& exec, const Latents& latents, const Gaussian& gaussian, const state_t* z,
-                          double* logp, double* partial) {
+void gaussian_log_density(const Exec& exec, const Latents& latents, const Gaussian& gaussian,
+                          const state_t* z, double* logp, double* partial) {
     reduce_groups(exec, latents.N, latents.rows, latents.C, partial,
                   LogDensity{{latents, gaussian.layout}, gaussian.mean, gaussian.logs, z}, AddToLogp{logp});
 }

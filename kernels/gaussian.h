@@ -1,19 +1,19 @@
-// Diagonal Gaussian log-densities of latents and their reparametrization (spec section 1, split and top
-// prior): log N(z; mean, exp(logs)) = -1/2 log(2 pi) - logs - 1/2 eps^2, eps = (z - mean) exp(-logs).
+// Diagonal Gaussian latents (spec section 1, split and top prior): log-density and reparametrization. log
+// N(z; mean, exp(logs)) = -1/2 log(2 pi) - logs - 1/2 eps^2, eps = (z - mean) exp(-logs).
 #pragma once
 
 #include "kernels/base.h"
 
 namespace glow::inline GLOW_REAL {
 
-// Latents of N images, `rows` pixels each: z[(n * rows + row) * z_stride + c], c < C.
+// Latents of N images with `rows` pixels each: z[(n * rows + row) * z_stride + c], c < C.
 struct Latents {
     index_t N, rows, C;
     index_t z_stride;
 };
 
-// Where the parameters of latent (n, row, c) lie: mean[(n * rows * per_image + row) * stride + c * step],
-// logs alike. per_image = 0: one map [rows, ...] shared by all images.
+// Location of the parameters of latent (n, row, c): mean[(n * rows * per_image + row) * stride + c * step],
+// and the same for logs. per_image = 0: all images share one map [rows, ...].
 struct GaussianLayout {
     index_t stride, step;
     index_t per_image;
@@ -22,7 +22,7 @@ struct GaussianLayout {
 inline GaussianLayout interleaved_gaussian(index_t C) {
     return {2 * C, 2, 1};
 }
-// The top prior's map [rows, 2C]: mean = h[:C], logs = h[C:], the same for every image.
+// The top prior's map [rows, 2C], shared by all images: mean = h[:C], logs = h[C:].
 inline GaussianLayout shared_gaussian(index_t C) {
     return {2 * C, 1, 0};
 }
@@ -37,15 +37,15 @@ struct Gaussian {
 // logp[n] += log-density of image n (nats). partial: group_scratch(N) doubles.
 void gaussian_log_density(const Exec& exec, const Latents& latents, const Gaussian& gaussian,
                           const state_t* z, double* logp, double* partial);
-// z <- eps, and z <- mean + exp(logs) eps. In place.
+// z <- eps, and the inverse z <- mean + exp(logs) eps. In place.
 void gaussian_encode(const Exec& exec, const Latents& latents, const Gaussian& gaussian, state_t* z);
 void gaussian_decode(const Exec& exec, const Latents& latents, const Gaussian& gaussian, state_t* z);
-// dz = dL/dz (overwrites; same layout as z) and dmean, dlogs = dL/d parameters (overwrite; same layout as the
-// parameters, summed over images where they are shared). dlogp = dL/dlogp of every image.
+// dz = dL/dz (overwrites; layout of z); dmean, dlogs = dL/d parameters (overwrite; layout of the parameters,
+// summed over images if shared). dlogp = dL/dlogp, equal for every image.
 void gaussian_backward(const Exec& exec, const Latents& latents, const Gaussian& gaussian, const state_t* z,
                        double dlogp, real* dz, real* dmean, real* dlogs);
-// z[n] = temperature * standard normal numbers of stream (seed, Purpose::sample, item0 + n), block `first`
-// on; each image takes rows * C numbers. Dense latents (z_stride == C) only.
+// z[n] = temperature * standard normal numbers of Philox stream (seed, Purpose::sample, item0 + n), starting
+// at block `first`; rows * C numbers per image. Requires dense latents (z_stride == C).
 void gaussian_noise(const Exec& exec, const Latents& latents, std::uint64_t seed, std::uint64_t item0,
                     std::uint64_t first, double temperature, state_t* z);
 

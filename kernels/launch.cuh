@@ -1,9 +1,9 @@
-// What all drivers share that run a functor as an OpenMP loop or as a CUDA kernel: what a functor is, and the
-// arithmetic of grids. Only .cu files include this header and the drivers' own (for_each, stencil, reduce,
-// row_matvec): in a CUDA build a .cpp would run the host loop on device pointers.
+// Shared by all drivers that run a functor as an OpenMP loop or CUDA kernel: the functor concept and grid
+// sizes. Only .cu files may include this header and the drivers (for_each, stencil, reduce, row_matvec): in a
+// CUDA build a .cpp would run the host loop on device pointers.
 //
-// A functor is a named struct with a GLOW_HD call operator and a `name`. Channels are innermost. No functor
-// divides or takes remainders at run time: the drivers hand it every index it needs.
+// A functor is a named struct with a GLOW_HD call operator and a `name`. Channels are innermost. Functors do
+// not divide or take remainders at run time: drivers pass every index they need.
 #pragma once
 
 #if defined(GLOW_WITH_CUDA) && !defined(__CUDACC__) && !defined(GLOW_HOST_ONLY)
@@ -21,7 +21,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-// What the drivers run. Its name serves errors, traces and benchmarks.
+// A functor; its name appears in errors, traces and benchmarks.
 template <class F>
 concept Functor = F::name[0] != '\0';
 
@@ -38,7 +38,7 @@ inline cudaStream_t stream_of(const Exec& exec) {
     return static_cast<cudaStream_t>(exec.stream);
 }
 
-// Threads of a block: x over channels (a power of two up to 32), y over rows.
+// Threads per block: x over channels (a power of two up to 32), y over rows.
 inline dim3 row_channel_block(index_t channels) {
     unsigned x = 1;
     while (x < 32 && x < static_cast<unsigned long long>(channels)) x *= 2;

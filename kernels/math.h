@@ -1,5 +1,5 @@
-// Elementary functions in double, written once for both devices: inlined, free of branches, so that host
-// loops vectorize and device code needs no slow path. Relative errors are a few units in the last place
+// Elementary functions in double, shared by both devices. Inlined and branch-free, so that host loops
+// vectorize and device code has no slow path. Relative errors are a few units in the last place
 // (tests/kernels).
 #pragma once
 
@@ -30,11 +30,11 @@ GLOW_HD inline double power_of_two(std::int64_t k) {
 }
 
 // exp(x): x = k ln 2 + r with |r| <= ln(2)/2, Taylor polynomial of degree 13 in r (remainder 4e-18), then 2^k
-// in two factors, so that overflow gives inf and underflow denormals. NaN gives NaN.
+// as two factors, so that overflow gives inf and underflow denormals. NaN stays NaN.
 GLOW_HD inline double exp_of(double x) {
     x = x > 1000.0 ? 1000.0 : x;
     x = x < -1000.0 ? -1000.0 : x;
-    const double kRound = 0x1.8p52;  // adding and subtracting it rounds to the nearest integer
+    const double kRound = 0x1.8p52;  // adding and subtracting it rounds to nearest
     const double shifted = x * kPerLn2 + kRound;
     const double k = shifted - kRound;
     const double r = (x - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
@@ -61,8 +61,8 @@ GLOW_HD inline double exp_of(double x) {
     return p * power_of_two(half) * power_of_two(ki - half);
 }
 
-// log(1 + e) for 0 <= e <= 1: 2 atanh(s), s = e / (2 + e) <= 1/3, as its series to s^37 (remainder 1e-19
-// relative).
+// log(1 + e) for 0 <= e <= 1: 2 atanh(s), s = e / (2 + e) <= 1/3, by its series up to s^37 (relative
+// remainder 1e-19).
 GLOW_HD inline double log1p_unit(double e) {
     const double s = e / (2.0 + e);
     const double q = s * s;
@@ -88,7 +88,7 @@ GLOW_HD inline double log1p_unit(double e) {
     return 2.0 * s * p;
 }
 
-// cos(2 pi t) and sin(2 pi t) for 0 <= t <= 1: quarter turns by symmetry, then Taylor on |angle| <= pi/4.
+// cos(2 pi t) and sin(2 pi t) for 0 <= t <= 1: reduced to |angle| <= pi/4 by symmetry, then Taylor.
 GLOW_HD inline double quarter_cos(double a) {
     const double q = a * a;
     double p = 1.0 / 20922789888000.0;
@@ -126,7 +126,7 @@ GLOW_HD inline double sin_turn(double t) {
     return (quarter & 2) ? -s : s;
 }
 
-// infinity for NaN and for anything above 1e300: what a reduction by maximum must not lose.
+// Infinity for NaN and values above 1e300, so that a reduction by maximum cannot lose them.
 GLOW_HD inline double inf_if_not_finite(double x) {
     return x <= 1e300 ? x : HUGE_VAL;
 }
@@ -152,15 +152,14 @@ GLOW_HD inline Scale sigmoid_scale(double t) {
     const double numerator = t < 0.0 ? e : 1.0;
     return {numerator / (1.0 + e), (t < 0.0 ? t : 0.0) - log1p_unit(e)};
 }
-// Scale of the affine coupling from the network's output h. Forward, inverse, backward and lossless coding share
-// it (spec section 1).
+// Scale of the affine coupling from the network's output h. Shared by forward, inverse, backward and lossless
+// coding (spec section 1).
 GLOW_HD inline Scale coupling_scale(double h) {
     return sigmoid_scale(h + 2.0);
 }
 
-// x where `keep`, else +0, without a branch: compilers turn a conditional value that is stored into a
-// conditional store, which no host loop can vectorize and whose branch a random mask never lets the processor
-// predict.
+// x if `keep`, otherwise +0, branch-free. Compilers turn a conditional stored value into a conditional store,
+// which blocks vectorization on the host and mispredicts on random masks.
 GLOW_HD inline float select_or_zero(bool keep, float x) {
     std::uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -193,7 +192,7 @@ GLOW_HD inline double widen(double x) {
     return x;
 }
 
-// Conversion to the networks' storage type, rounding to nearest even.
+// Conversion to the networks' storage type, round to nearest even.
 template <class T>
 GLOW_HD inline T round_to(double x) {
     return static_cast<T>(x);
@@ -207,9 +206,9 @@ GLOW_HD inline bfloat16 round_to<bfloat16>(double x) {
     return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
-// What a network, or a gradient, sees of a state: x rounded to T, and never finer than to a multiple of
-// 2^-30. A float's own grid grows without end towards 0, where a rebuilt state (off by 1e-14) would lie many
-// of its steps away; on this grid it is off by less than half a step anywhere (kernels/saved_state.h).
+// The rounded state that a network or gradient reads: x rounded to T, but never finer than multiples of
+// 2^-30. Near 0 a float's grid is so fine that a reconstructed state (off by 1e-14) can be many steps away;
+// on this grid it is always within half a step (kernels/saved_state.h).
 template <class T>
 GLOW_HD inline T round_state(double x) {
     const double kRound = 0x1.8p22;  // adding and subtracting it rounds to a multiple of 2^-30

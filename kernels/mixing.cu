@@ -1,4 +1,3 @@
-// Affine maps of the state's channels, and the matrices in them.
 #include <limits>
 
 #include "kernels/block.cuh"
@@ -44,11 +43,12 @@ struct CastWithOne {
     }
 };
 
-// The layer's backward on a GPU, in one pass over its state and gradient: x = M^-1 y - b in place (kInverse;
-// else x is given), dx = M^T dy in place, and (dM, dc) = dy^T (x, 1). A block takes tile after tile of rows
-// into shared memory, where the matrices are already. First a thread has one row and kSide outputs of both
-// products; then it adds the outer products of kSide elements of dy and kSide of (x, 1), over every
-// groups()th row. In the end the block's sums go to partial [blocks, C + 1, C], by input.
+// The layer's backward on a GPU, in one pass over state and gradient: x = M^-1 y - b in place (kInverse;
+// otherwise x is given), dx = M^T dy in place, and (dM, dc) = dy^T (x, 1).
+// A block holds the matrices in shared memory and loads one tile of rows after another. First, each thread
+// computes kSide outputs of both products for one row; then it adds outer products of kSide elements of dy
+// and kSide of (x, 1) over every groups()th row. Finally the block's sums go to partial [blocks, C + 1, C],
+// by input.
 template <bool kInverse>
 struct MixingBackwardTile {
     static constexpr const char* name = kInverse ? "mixing_backward" : "mixing_gradient";
@@ -60,10 +60,11 @@ struct MixingBackwardTile {
     };
     index_t rows;
     int C, tile_rows, tiles, blocks,
-        state_line;         // a staged state's elements: odd, which keeps shared memory's banks apart
-    bool packed;            // rows of whole packs
-    Divisor line, in_line;  // elements of a staged dy, and of a staged (x, 1): whole kSides
-    Divisor row_tasks, in_sides, sides;  // threads of kSide outputs; kSides of (x, 1); of it and of dy
+        state_line;         // elements of a staged state row; odd, to avoid bank conflicts
+    bool packed;            // rows consist of whole packs
+    Divisor line, in_line;  // elements of a staged dy, and of a staged (x, 1): multiples of kSide
+    // threads with kSide outputs; kSide groups of (x, 1); groups of (x, 1) times dy
+    Divisor row_tasks, in_sides, sides;
     AffineRows inverse;
     AffineRowsGradient gradient;
     const state_t* x;
@@ -75,7 +76,7 @@ struct MixingBackwardTile {
         index_t tile_rows = 64;
         while (tile_rows > 1 && tile_rows * (line / kSide) > kThreads) tile_rows /= 2;
         const index_t tiles = (rows + tile_rows - 1) / tile_rows;
-        // Few enough blocks that their sums are small beside the state.
+        // Few enough blocks that their sums are small compared with the state.
         const index_t most = std::clamp<index_t>((index_t{1} << 19) / (C * (C + 1)), 128, 384);
         const index_t rounds = (tiles + most - 1) / most;
         return {rows,
@@ -101,7 +102,7 @@ struct MixingBackwardTile {
                                    static_cast<index_t>(sizeof(real));
         return {blocks, 1, std::max(staged, kThreads * kSide * kSide * static_cast<index_t>(sizeof(real)))};
     }
-    // The sums of a block are those of kThreads threads at most.
+    // A block's sums need at most kThreads threads.
     bool fits() const { return sides.divisor <= kThreads && grid().shared_bytes <= kSharedBytes; }
 
     GLOW_HD index_t states_size() const {
@@ -123,7 +124,7 @@ struct MixingBackwardTile {
     GLOW_HD index_t first_row(const BlockThread& at) const {
         return (index_t{at.x} + index_t{at.round} * blocks) * tile_rows;
     }
-    GLOW_HD int count(const BlockThread& at) const {  // of the tile's rows
+    GLOW_HD int count(const BlockThread& at) const {  // rows in the tile
         const index_t left = rows - first_row(at);
         return left < tile_rows ? static_cast<int>(left) : tile_rows;
     }
@@ -140,7 +141,7 @@ struct MixingBackwardTile {
             real dy;
             double state;
         };
-        // Rows behind the last, and padding, are 0: they add nothing to any sum.
+        // Rows past the last one, and padding, are 0, so they do not affect sums.
         copy_items<kThreads, 4>(
             at.thread, tile_rows * line.divisor,
             [&](int k) {
@@ -163,7 +164,7 @@ struct MixingBackwardTile {
         for (int r = at.thread; r < tile_rows; r += kThreads)
             for (int c = C; c < in_line.divisor; ++c)
                 input[r * in_line.divisor + c] = r < present_rows && c == C ? real{1} : real{0};
-        if (kInverse)  // of rows that phase 1 does not reach
+        if (kInverse)  // rows that phase 1 does not reach
             for (int k = at.thread + present_rows * in_line.divisor; k < tile_rows * in_line.divisor;
                  k += kThreads)
                 input[k] = 0;
@@ -268,7 +269,7 @@ struct DenseWeight {
     }
 };
 
-// Of the step whose parameters begin `at` and `fixed_at` elements behind the first one's.
+// L of the step whose parameters are offset by `at` and `fixed_at` from the first step's.
 GLOW_HD inline double lu_lower(const LuFactors& f, index_t C, index_t at, index_t r, index_t c) {
     return r == c ? 1.0 : static_cast<double>(f.lower[at + r * C + c]);
 }
@@ -284,7 +285,7 @@ struct LuWeight {
     GLOW_HD void operator()(index_t k, index_t o, index_t i) const {
         const index_t at = k * stride, fixed_at = k * fixed_stride;
         const index_t r = static_cast<index_t>(f.permutation[fixed_at + o]);
-        const index_t last = r < i ? r : i - 1;  // of the terms with an entry of upper
+        const index_t last = r < i ? r : i - 1;  // last term with an entry of upper
         double sum = i <= r ? lu_lower(f, C, at, r, i) * lu_diagonal(f, at, fixed_at, i) : 0.0;
         for (index_t c = 0; c <= last; ++c)
             sum += lu_lower(f, C, at, r, c) * static_cast<double>(f.upper[at + c * C + i]);
@@ -382,7 +383,7 @@ struct FoldDeterminant {
         bool usable = true;
         for (index_t i = 0; i < C; ++i) {
             const double log_scale = log_scale_of(logs[k * stride + i]);
-            // Scales between 2^-1000 and 2^1000, and no NaN.
+            // Scales must be between 2^-1000 and 2^1000, and not NaN.
             usable = usable && log_scale > -693.0 && log_scale < 693.0 &&
                      bias[k * stride + i] - bias[k * stride + i] == 0;
         }
@@ -412,7 +413,7 @@ struct AddLogdetsToAll {
     }
 };
 
-// G[o, i] = (dM + dc b^T)[o, i] s_i: without the scale, and with it.
+// G[o, i] = (dM + dc b^T)[o, i] s_i, without and with the scale.
 GLOW_HD inline double unscaled_gradient(double dM, double dc, double bias) {
     return dM + dc * bias;
 }
@@ -475,7 +476,7 @@ struct LuGradient {
     }
 };
 
-// dbias and dlogs of input channel i, from the sums over o of what an output adds to them.
+// dbias and dlogs of input channel i, from sums over outputs o.
 struct ActnormSums {
     double GW = 0, Wdc = 0;
     GLOW_HD void add(double dM, double dc, double bias, double W) {
@@ -506,14 +507,14 @@ struct ActnormGradient {
     }
 };
 
-// What ends a mixing's backward on a GPU: a block has an input channel, whose dM it adds up from the blocks
-// of MixingBackwardTile, and dc, and then the parameters' gradients.
+// Final stage of a mixing's backward on a GPU: each block handles one input channel, sums its dM and dc over
+// the blocks of MixingBackwardTile, and computes the parameter gradients.
 struct MixingFinish {
     static constexpr const char* name = "mixing_finish";
     static constexpr int kThreads = 512, kBlocks = 2, kPhases = 4, kAhead = 8;
     struct Locals {};
     int C, parts;
-    Divisor outputs;        // threads of a part: C of dM and C of dc
+    Divisor outputs;        // threads per part: C of dM and C of dc
     const double* partial;  // [parts, C + 1, C]
     const double *W, *W_inverse;
     const real *bias, *logs;
@@ -565,7 +566,7 @@ struct MixingFinish {
         const double G = unscaled_gradient(dM(at)[o], dM(at)[C + o], bias[i]) * scale_of(logs[i]);
         if (gradients.dW != nullptr)
             gradients.dW[o * C + i] += static_cast<real>(G + dlogdet * W_inverse[i * C + o]);
-        sums(at)[o] = W[o * C + i];  // read by all at once
+        sums(at)[o] = W[o * C + i];  // read by all threads simultaneously
     }
     GLOW_HD void run(Phase<3>, const BlockThread& at, Locals&) const {
         if (at.thread > 0) return;

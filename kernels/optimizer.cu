@@ -1,4 +1,3 @@
-// Adamax and Adam, the gradient's norm, and checksums.
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -51,7 +50,7 @@ struct Update : Arrays<real> {
     }
 };
 
-// The same for the GPU, 16 bytes at a time.
+// GPU version, 16 bytes at a time.
 struct UpdatePack : Arrays<real> {
     static constexpr const char* name = "optimizer_step_pack";
     static constexpr index_t kSize = Pack<real>::kSize;
@@ -69,17 +68,17 @@ struct UpdatePack : Arrays<real> {
     }
 };
 
-// x >= 0 to one of its two neighbors in bf16, to the upper one with a probability that is x's distance from
-// the lower one: 16 random bits are added to the 16 that are cut off.
+// Rounds x >= 0 to a neighbor in bf16, to the upper one with probability equal to x's relative distance from
+// the lower one: adds 16 random bits to the 16 bits that are cut off.
 GLOW_HD inline bfloat16 round_at_random(double x, std::uint32_t random16) {
     const float value = static_cast<float>(x);
     std::uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
-    if (bits >= 0x7f800000u) return round_to<bfloat16>(x);  // not finite, nor ever finite by chance
+    if (bits >= 0x7f800000u) return round_to<bfloat16>(x);  // not finite, and rounding must not change that
     return {static_cast<std::uint16_t>((bits + random16) >> 16)};
 }
 
-// Moments in bf16, eight at a time: a block of Philox has 16 random bits for each.
+// Moments in bf16, eight at a time: one Philox block provides 16 random bits for each.
 struct UpdateBf16 : Arrays<bfloat16> {
     static constexpr const char* name = "optimizer_step_bf16";
     static constexpr index_t kSize = 8;
@@ -93,7 +92,7 @@ struct UpdateBf16 : Arrays<bfloat16> {
             real mean = widen(m[i]), second = widen(v[i]), average = ema != nullptr ? ema[i] : real{0};
             Update::update(step, gradient[i], w[i], mean, second, average);
             m[i] = round_to<bfloat16>(mean);
-            // By name: an array that is indexed as the loop goes would be put on a GPU's stack.
+            // Named, because indexing an array in a loop would put it on the GPU's stack.
             const std::uint32_t low = j < 2 ? random.word[0] : random.word[1],
                                 high = j < 6 ? random.word[2] : random.word[3], word = j < 4 ? low : high;
             v[i] = round_at_random(second, word >> 16 * (j % 2) & 0xffffu);
@@ -118,12 +117,12 @@ struct GuardedUpdate {
 
 constexpr index_t kSquareRow = 256, kSquareGroups = 64;
 
-// What an element adds to a sum.
+// Contribution of an element to a sum.
 struct Square {
     static constexpr const char* name = "sum_of_squares";
     GLOW_HD static double term(real x) { return static_cast<double>(x) * x; }
 };
-// A sum of whole numbers below 2^32 is exact in double up to 2^21 of them, and repeats beyond.
+// A sum of up to 2^21 integers below 2^32 is exact in double; beyond that it is still deterministic.
 struct Word {
     static constexpr const char* name = "checksum";
     GLOW_HD static double term(real x) {
@@ -134,7 +133,7 @@ struct Word {
         return sum;
     }
 };
-// kSize elements at a time: for the GPU, whole packs.
+// GPU version for whole packs, kSize elements at a time.
 template <class F, index_t kSize>
 struct Terms {
     static constexpr const char* name = F::name;
@@ -168,7 +167,7 @@ struct Value {
 
 namespace {
 
-// run(functor, how many of it, elements that each touches).
+// run(functor, count, elements per item).
 template <class Run>
 void with_update(const Exec& exec, index_t count, index_t, const Arrays<real>& all, Run run) {
     if (packs_fit(exec, count, all.gradient, all.w, all.m, all.v, all.ema))

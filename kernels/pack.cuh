@@ -1,4 +1,4 @@
-// 16 bytes at once, the widest access of a GPU, for kernels that move much and compute little.
+// Accesses of 16 bytes, a GPU's widest, for kernels limited by memory bandwidth.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-// 16 bytes at once: elements whose address is a multiple of 16.
+// 16 bytes of elements; the address must be a multiple of 16.
 template <class T>
 struct Pack {
     static constexpr index_t kSize = 16 / sizeof(T);
@@ -39,7 +39,7 @@ GLOW_HD inline void store_pack(const Pack<T>& pack, T* to) {
     memcpy(to, &pack, sizeof pack);
 #endif
 }
-// Do packs fit: a GPU (or its rehearsal), lines of whole packs, addresses that are multiples of 16?
+// True if packs can be used: GPU code paths, lines of whole packs, addresses that are multiples of 16.
 template <class T, class... More>
 bool packs_fit(const Exec& exec, index_t line, const T* first, const More*... more) {
     const auto aligned = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; };

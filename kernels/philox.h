@@ -1,5 +1,5 @@
 // Philox4x32-10, the counter-based generator of Salmon et al. 2011 ("Parallel random numbers: as easy as 1,
-// 2, 3", section 4). Every random number of the project is a pure function of (key, counter), so noise, order
+// 2, 3", section 4). Every random number in the project is a pure function of (key, counter), so noise, order
 // and augmentation do not depend on the number of processes, threads or tiles.
 #pragma once
 
@@ -25,7 +25,7 @@ GLOW_HD inline PhiloxWords philox4x32(PhiloxWords counter, std::uint32_t key0, s
     return counter;
 }
 
-// What a stream of random numbers is for. The purpose is part of the key: two purposes never share a number.
+// Purpose of a random stream. It is part of the key, so different purposes never share numbers.
 enum class Purpose : std::uint32_t {
     dequantize = 1,
     shuffle = 2,
@@ -38,7 +38,7 @@ enum class Purpose : std::uint32_t {
     compress = 9,
 };
 
-// Words 4*block .. 4*block+3 of the stream `item` (an image number, a tensor number) of `purpose`.
+// Words 4*block .. 4*block+3 of stream `item` (an image or tensor number) of `purpose`.
 GLOW_HD inline PhiloxWords philox_block(std::uint64_t seed, Purpose purpose, std::uint64_t item,
                                         std::uint64_t block) {
     const std::uint64_t key = seed ^ (std::uint64_t{static_cast<std::uint32_t>(purpose)} << 56);

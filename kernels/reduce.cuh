@@ -1,5 +1,5 @@
-// Sums of what a functor says of every element: over groups of rows, over columns, over rows. Their trees are
-// fixed, and there are no atomics.
+// Reductions of functor values over groups of rows, columns or rows. Reduction trees are fixed, and there are
+// no atomics.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-// How two partial results of a reduction become one: their sum, or the larger where F::kMaximum.
+// Combines two partial results: their sum, or the maximum if F::kMaximum.
 template <class F>
 GLOW_HD inline double combine(double x, double y) {
     if constexpr (F::kMaximum)
@@ -18,7 +18,7 @@ GLOW_HD inline double combine(double x, double y) {
         return x + y;
 }
 
-// Start of part `i` of `count` items cut into `parts`.
+// Start of part `i` when `count` items are divided into `parts`.
 GLOW_HD inline index_t part_begin(index_t count, index_t parts, index_t i) {
     const index_t quotient = count / parts, remainder = count - quotient * parts;
     return quotient * i + (i < remainder ? i : remainder);
@@ -59,7 +59,7 @@ __global__ void fold_groups_kernel(index_t groups, const double* partial, Finish
     finish(group, sum);
 }
 
-// A block a row; its threads' sums are added pairwise.
+// One block per row; its threads' sums are added pairwise.
 template <class F>
 __global__ void row_sum_kernel(index_t rows, index_t columns, F f) {
     __shared__ double sums[kBlockThreads];
@@ -78,12 +78,12 @@ __global__ void row_sum_kernel(index_t rows, index_t columns, F f) {
 }
 #endif  // __CUDACC__
 
-// What load() of a functor returns that reads as it adds.
+// Result of load() for functors that read while adding.
 struct NothingLoaded {};
 
-// The GPU's first stage of sum_columns(): block (x, y) sums part y of the rows of some columns, a column a
-// lane. The rows of a part are dealt out to the threads of a lane, kAhead of each in flight: every load
-// precedes the first store, which the compiler could not arrange for a functor that overwrites what it reads.
+// First GPU stage of sum_columns(): block (x, y) sums part y of the rows of some columns, one column per
+// lane. The rows of a part are divided among the threads of a lane with kAhead loads in flight: all loads
+// precede the first store, which the compiler cannot arrange for functors that overwrite what they read.
 // partial: [kColumnParts, kSums, channels].
 template <class F>
 struct ColumnSums {
@@ -129,8 +129,8 @@ struct ColumnSums {
     }
 };
 
-// Its second stage, finish(column, sums over all parts): kSplit threads for every sum, each with kAhead loads
-// in flight. partial: [parts, kSums, channels].
+// Second stage, finish(column, sums over all parts): kSplit threads per sum, each with kAhead loads in
+// flight. partial: [parts, kSums, channels].
 template <int kSums, class Finish>
 struct FoldColumns {
     static constexpr const char* name = "fold_columns";
@@ -185,8 +185,8 @@ void fold_columns(const Exec& exec, index_t parts, index_t channels, const doubl
     run_blocks(exec, fold.grid(), fold);
 }
 
-// Reductions over groups of rows: finish(group, sum of f(group, row, channel)), or the maximum (not below 0)
-// where F::kMaximum. f may also write. partial: scratch of groups * kGroupParts doubles.
+// Reduction over groups of rows: finish(group, sum of f(group, row, channel)), or the maximum (at least 0) if
+// F::kMaximum. f may also write. partial: groups * kGroupParts doubles.
 template <Functor F, class Finish>
 void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t channels, double* partial, F f,
                    Finish finish) {
@@ -228,10 +228,10 @@ void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t chann
     }
 }
 
-// Sums over all rows, F::kSums of them per channel: f(row, channel, f.load(row, channel), sum[]) adds to sum
-// and may also overwrite what load() has read; finish(channel, sum[]) receives the totals in double. A part
-// of the rows is summed in F::Sum. A call of f touches `work` elements. partial: scratch of kColumnParts *
-// F::kSums * channels doubles.
+// Column sums over all rows, F::kSums per channel: f(row, channel, f.load(row, channel), sum[]) adds to sum
+// and may overwrite what load() read; finish(channel, sum[]) receives totals in double. Parts of the rows are
+// summed in F::Sum. A call of f accesses `work` elements. partial: kColumnParts * F::kSums * channels
+// doubles.
 template <Functor F, class Finish>
 void sum_columns(const Exec& exec, index_t rows, index_t channels, double* partial, F f, Finish finish,
                  index_t work = 1) {
@@ -260,7 +260,7 @@ void sum_columns(const Exec& exec, index_t rows, index_t channels, double* parti
             }
         }
     }
-    constexpr index_t kRun = 64;  // channels folded together, so that reads are contiguous
+    constexpr index_t kRun = 64;  // channels combined together, for contiguous reads
     for (index_t first = 0; first < channels; first += kRun) {
         const index_t count = std::min(kRun, channels - first);
         double totals[kSums][kRun] = {};

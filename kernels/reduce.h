@@ -1,13 +1,13 @@
-// Scratch sizes of the reductions in kernels/reduce.cuh, in doubles. Functions with a `partial` argument
-// overwrite that many.
+// Scratch sizes in doubles for the reductions in kernels/reduce.cuh. Functions with a `partial` argument
+// overwrite that many doubles.
 #pragma once
 
 #include "kernels/base.h"
 
 namespace glow::inline GLOW_REAL {
 
-// Partial sums per group (an image, a matrix) and per column. Fixed, so that sums repeat bit for bit whatever
-// the number of threads.
+// Partial sums per group (an image, a matrix) and per column. Fixed, so that results do not depend on the
+// number of threads.
 inline constexpr index_t kGroupParts = 16;
 inline constexpr index_t kColumnParts = 64;
 

@@ -1,4 +1,4 @@
-// A small matrix times every row: the state's affine maps per pixel.
+// Multiplies every row by a small matrix: the state's affine maps per pixel.
 #pragma once
 
 #include <algorithm>
@@ -9,11 +9,11 @@
 
 namespace glow::inline GLOW_REAL {
 
-inline constexpr index_t kMatvecRows = 8;  // rows that row_matvec stages together: one vector of doubles
+inline constexpr index_t kMatvecRows = 8;  // rows staged together: one vector of doubles
 
-// On a GPU: a block stages the matrix and some rows in shared memory. A thread has one row and kOutputs of
-// its outputs, so that an element of a row is read once for kOutputs products, and the threads of a warp
-// share the coefficients. A matrix too large for shared memory stays where it is (kStaged = false).
+// GPU version: a block stages the matrix and some rows in shared memory. A thread computes kOutputs outputs
+// of one row, so that each element is read once for kOutputs products, and the threads of a warp share
+// coefficients. A matrix too large for shared memory is read from global memory (kStaged = false).
 template <class F, int kOutputs, bool kStaged>
 struct RowMatvecTile {
     static constexpr const char* name = F::name;
@@ -23,7 +23,7 @@ struct RowMatvecTile {
         T sum[kOutputs];
     };
     index_t rows;
-    int groups, line;  // of outputs; elements of a staged row, odd: its column's banks differ from row to row
+    int groups, line;  // of outputs; elements of a staged row, odd to avoid bank conflicts between rows
     Divisor n, tile_rows;
     F f;
 
@@ -47,7 +47,7 @@ struct RowMatvecTile {
     }  // [n, padded()], by input
     GLOW_HD T* tile(const BlockThread& at) const { return matrix(at) + matrix_size(); }  // [tile_rows, line]
     GLOW_HD index_t first_row(const BlockThread& at) const { return index_t{at.x} * tile_rows.divisor; }
-    GLOW_HD int count(const BlockThread& at) const {  // of the tile's rows
+    GLOW_HD int count(const BlockThread& at) const {  // rows in the tile
         const index_t left = rows - first_row(at);
         return left < tile_rows.divisor ? static_cast<int>(left) : tile_rows.divisor;
     }
@@ -123,9 +123,8 @@ void run_row_matvec_tiles(const Exec& exec, index_t rows, index_t n, const F& f)
     run_blocks(exec, tile.grid(), tile);
 }
 
-// Per row: store(row, o, sum over i of coefficient(o, i) * load(row, i)) with i, o < n, in place allowed:
-// rows are staged, kMatvecRows at a time, transposed, so that the host's inner loop is one vector wide
-// whatever n is.
+// Per row: store(row, o, sum over i of coefficient(o, i) * load(row, i)), i, o < n; may work in place. Stages
+// kMatvecRows rows transposed, so that the host's inner loop is one vector wide for any n.
 template <Functor F>
 void row_matvec(const Exec& exec, index_t rows, index_t n, const F& f) {
     using T = typename F::Value;
@@ -149,7 +148,7 @@ void row_matvec(const Exec& exec, index_t rows, index_t n, const F& f) {
                 else
                     for (index_t i = 0; i < n; ++i) staged[i * R + r] = T{0};
             }
-            constexpr index_t O = 4;  // outputs at once: independent accumulators hide the latency of the FMA
+            constexpr index_t O = 4;  // outputs at once: independent accumulators hide FMA latency
             for (index_t o = 0; o < n; o += O) {
                 T sum[O][R] = {};
                 const index_t outputs = std::min(O, n - o);

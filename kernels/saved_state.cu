@@ -1,4 +1,4 @@
-// Parities of roundings, and how a rebuilt state is led back to them.
+// Stores rounding parities and snaps reconstructed states back to them.
 #include "kernels/for_each.cuh"
 #include "kernels/saved_state.h"
 #include "kernels/math.h"
@@ -6,13 +6,13 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// Rows whose network inputs in one channel share a word. Its last two bits are parities over these rows: of
-// the roundings to float of the channel (bit 62; only where the networks are narrower) and of channel c + C/2
-// (63).
+// Rows per word: a word holds one bit per row for the network inputs of one channel. Its last two bits are
+// parities over these rows of the roundings to float: of channel c (bit 62; only if networks are narrower
+// than float) and of channel c + C/2 (bit 63).
 constexpr index_t kRows = 62;
 
-// Neighbors on the grid of round_state<T>() have different parities: the last bit of the mantissa or, where
-// multiples of 2^-30 are the coarser grid, of the multiple.
+// Neighbors on the grid of round_state<T>() have different parities: the last bit of the mantissa, or of the
+// multiple where 2^-30 is the coarser grid.
 template <class T>
 GLOW_HD inline std::uint64_t parity(double x);
 template <>
@@ -33,12 +33,12 @@ GLOW_HD inline std::uint64_t parity<bfloat16>(double x) {
     return q.bits & 1u;
 }
 
-// The nearest value to x that rounds to another q: by bisection, so that it holds however round_state rounds.
+// The nearest value to x that rounds differently, found by bisection so that it works for any rounding rule.
 template <class T>
 GLOW_HD inline double across(double x) {
     const auto rounded = [](double value) { return static_cast<double>(widen(round_state<T>(value))); };
     const double q = rounded(x), size = ::fabs(q);
-    const double relative = size * (sizeof(T) == 2 ? 0x1p-6 : 0x1p-22);  // a step and more
+    const double relative = size * (sizeof(T) == 2 ? 0x1p-6 : 0x1p-22);  // more than one step
     const double step = relative > 0x1p-29 ? relative : 0x1p-29;
     double near = x, far = x >= q ? x + step : x - step;
     for (int i = 0; i < 64; ++i) {
@@ -83,8 +83,8 @@ struct RestoreRoundings {
         if (sizeof(Map) < sizeof(float)) lead_back(first, last, c, word >> 62 & 1);
         lead_back(first, last, c + C / 2, word >> 63);
     }
-    // Where the parity over all rows is not the kept one, one element rounds to a neighbor of its true
-    // value: the one nearest to where roundings change.
+    // If the parity over all rows differs from the saved one, one element rounds to a neighbor of its true
+    // value. Choose the element nearest to a rounding boundary.
     GLOW_HD void lead_back(index_t first, index_t last, index_t c, std::uint64_t kept) const {
         std::uint64_t sum = 0;
         for (index_t row = first; row < last; ++row) sum ^= parity<float>(h[row * C + c]);
@@ -93,7 +93,7 @@ struct RestoreRoundings {
         double distance = HUGE_VAL;
         for (index_t row = first; row < last; ++row) {
             const double x = h[row * C + c], to = across<float>(x), d = ::fabs(to - x);
-            // What a network sees is right already.
+            // Do not change a network input that already rounds correctly.
             if (d < distance && (c >= C / 2 || parity<Map>(to) == parity<Map>(x))) {
                 distance = d;
                 nearest = row;

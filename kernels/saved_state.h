@@ -1,24 +1,24 @@
-// What forward keeps of a state for backward where it does not keep it whole: the state in float, or how it
-// rounded. States are [rows, C]; a coupling network sees the first C/2 channels, a, rounded to Map (real or
-// bfloat16), and the gradients see all channels rounded to float: see round_state() in kernels/math.h.
+// Compact forms of a state that forward saves for backward: the state in float, or only how it rounded.
+// States are [rows, C]. A coupling network reads the first C/2 channels rounded to Map (real or bfloat16);
+// gradients read all channels rounded to float. See round_state() in kernels/math.h.
 #pragma once
 
 #include "kernels/base.h"
 
 namespace glow::inline GLOW_REAL {
 
-// 64-bit words that save_roundings() writes: one bit for a network input, and two bits for every 62 of them.
+// Number of 64-bit words that save_roundings() writes: one bit per network input plus two bits for every 62.
 index_t rounding_words(index_t rows, index_t C);
 
-// words [rounding_words(rows, C)]: the parity of every rounded network input, and for each channel the parity
-// over 62 rows of all its elements' roundings to float.
+// words [rounding_words(rows, C)]: the parity of every rounded network input, and per channel the parity over
+// 62 rows of all roundings to float.
 template <class Map>
 void save_roundings(const Exec& exec, index_t rows, index_t C, const state_t* h, std::uint64_t* words);
 
-// Moves elements of a rebuilt state h, by less than they had drifted, to where they round as the true state
-// did. Network inputs: exact whenever they drifted by less than half a step of the rounding (float: 2^-25 of
-// their size and at least 2^-31). Roundings to float otherwise: exact where one element at most of 62 rounds
-// to another value (a drift of d steps: all but d^2 of them).
+// Snaps a reconstructed state h to values that round like the true state did.
+// Network inputs are exact if they drifted by less than half a rounding step (float: 2^-25 of their size and
+// at least 2^-31). Other roundings to float are exact if at most one of 62 elements rounds differently (for a
+// drift of d steps, all but a fraction d^2).
 template <class Map>
 void restore_roundings(const Exec& exec, index_t rows, index_t C, const std::uint64_t* words, state_t* h);
 

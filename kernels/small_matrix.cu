@@ -18,7 +18,7 @@ struct LogAbsDiagonal {
     }
 };
 
-// Inf where the sum is not finite.
+// Inf if the sum is not finite.
 struct ColumnNorm {
     static constexpr const char* name = "column_norm";
     static constexpr bool kMaximum = true;
@@ -35,7 +35,7 @@ struct StoreNorm {
 struct FinishCondition {
     const int* failed;
     const int* failed_too;
-    double* condition;  // norm1(W) before
+    double* condition;  // in: norm1(W)
     GLOW_HD void operator()(index_t k, double inverse_norm) const {
         const double product = condition[k] * inverse_norm;
         const bool usable = failed[k] == 0 && failed_too[k] == 0 && product < kSingularCondition;

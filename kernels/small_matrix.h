@@ -1,4 +1,4 @@
-// Small square matrices in double, in batches: condition numbers and determinants from LU factors.
+// Batches of small square matrices in double: condition numbers, and determinants from LU factors.
 #pragma once
 
 #include <cmath>
@@ -7,7 +7,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-// A matrix with norm1(W) norm1(W^-1) above this is treated as singular.
+// Matrices with norm1(W) norm1(W^-1) above this are treated as singular.
 inline constexpr double kSingularCondition = 1e14;
 
 // Of column c of W [n, n]; the largest over the columns is the 1-norm.
@@ -20,13 +20,13 @@ GLOW_HD inline double absolute_column_sum(index_t n, const double* W, index_t c)
 // log_abs_det[k] = sum of log|diagonal| of lu [count, n, n].
 void log_abs_diagonal(const Exec& exec, index_t count, index_t n, const double* lu, double* log_abs_det);
 
-// Matrices [count, n, n] with their inverses; failed[k], failed_too[k]: not 0 where there is none.
+// Matrices [count, n, n] and their inverses; failed[k] or failed_too[k] is nonzero if there is none.
 struct InvertedMatrices {
     const double *W, *inverse;
     const int *failed, *failed_too;
 };
-// condition[k] = norm1(W) norm1(W^-1) of matrices [count, n, n]; inf where failed[k] or failed_too[k] is not
-// 0, where it is above kSingularCondition, or where an entry is not finite. partial: group_scratch(count) doubles.
+// condition[k] = norm1(W) norm1(W^-1); inf if failed[k] or failed_too[k] is nonzero, the value exceeds
+// kSingularCondition, or an entry is not finite. partial: group_scratch(count) doubles.
 void condition_numbers(const Exec& exec, index_t count, index_t n, const InvertedMatrices& matrices,
                        double* condition, double* partial);
 

@@ -1,4 +1,4 @@
-// Squeeze and split as gathers from a copy in scratch.
+// Both gather from a copy in scratch.
 #include "kernels/for_each.cuh"
 #include "kernels/squeeze_split.h"
 
@@ -13,7 +13,7 @@ struct Copy {
     GLOW_HD void operator()(index_t i) const { to[i] = from[i]; }
 };
 
-// One image row q = n*(H/2) + y of the squeezed image; c runs over the C channels before the squeeze.
+// One row q = n*(H/2) + y of the squeezed image; c runs over the C channels before the squeeze.
 template <class T>
 struct Squeeze {
     static constexpr const char* name = "squeeze";

@@ -1,5 +1,5 @@
-// Squeeze and split: permutations of the state and of its gradient. Both go through `scratch`, which may be
-// shared by any number of calls. T is state_t or real.
+// Squeeze and split: permutations of the state and its gradient. `scratch` may be shared between calls. T is
+// state_t or real.
 #pragma once
 
 #include "kernels/base.h"
@@ -17,11 +17,12 @@ struct SqueezeBlock {
     GLOW_HD index_t after(int i) const { return first + i; }
 };
 
-// [N, H, W, C] -> [N, H/2, W/2, 4C] by SqueezeBlock. In place; H, W, C are the sizes before. scratch: N*H*W*C elements, overwritten.
+// [N, H, W, C] -> [N, H/2, W/2, 4C], block by block. In place; H, W, C are the sizes before the squeeze.
+// scratch: N*H*W*C elements, overwritten.
 template <class T>
 void squeeze(const Exec& exec, index_t N, index_t H, index_t W, index_t C, T* h, T* scratch);
 
-// The inverse of squeeze; H, W, C are the sizes before the squeeze, that is after this call.
+// The inverse of squeeze. H, W, C are also the sizes before the squeeze.
 template <class T>
 void unsqueeze(const Exec& exec, index_t N, index_t H, index_t W, index_t C, T* h, T* scratch);
 

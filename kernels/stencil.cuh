@@ -1,16 +1,15 @@
-// A functor for every element of images that reads, or adds up, the 3x3 pixels around it: it is told which of
-// these there are.
+// Calls a functor for every element of an image, with a mask of which of the 3x3 neighboring pixels exist.
 #pragma once
 
 #include "kernels/block.cuh"
 
 namespace glow::inline GLOW_REAL {
 
-// Which of the 3x3 taps of a pixel there are: bit kh * 3 + kw.
+// Mask of existing taps: bit kh * 3 + kw.
 inline constexpr unsigned kAllTaps = 0x1ff;
 
-// On a GPU: a block has a tile of some image rows, of all their pixels or kTileWidth of them, and a thread
-// has a channel of a pixel after the other.
+// On a GPU, a block processes a tile of image rows, full width or kTileWidth pixels; a thread iterates over
+// the channels of pixels.
 template <class F>
 struct StencilTile {
     static constexpr const char* name = F::name;
@@ -52,8 +51,8 @@ struct StencilTile {
     }
 };
 
-// f(q, x, channel, taps) for image rows q in [begin, end), with taps = f.taps(q, y, x). The host runs pixels
-// that have all taps through a loop of their own, where the compiler drops the tests.
+// f(q, x, channel, taps) for image rows q in [begin, end), with taps = f.taps(q, y, x). The host processes
+// pixels with all taps in a separate loop, where the compiler removes the tests.
 template <Functor F>
 void for_each_stencil(const Exec& exec, index_t begin, index_t end, index_t height, index_t width,
                       index_t channels, F f) {

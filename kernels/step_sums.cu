@@ -1,4 +1,3 @@
-// Sums of a step over its images, in a fixed tree.
 #include "kernels/math.h"
 #include "kernels/reduce.cuh"
 #include "kernels/step_sums.h"

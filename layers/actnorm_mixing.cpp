@@ -1,4 +1,4 @@
-// y = M x + M b forward, x = M^-1 y - b backward; gradients by one matrix product and an unfolding.
+// Forward y = M x + M b, inverse x = M^-1 y - b. Gradients need one matrix product, then unfolding.
 #include "layers/actnorm_mixing.h"
 
 #include <algorithm>
@@ -151,7 +151,7 @@ void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x
     const Trace trace("mixing gradient");
     const Arena::Scope scope(context.workspace);
 
-    // y = M x + c: (dM, dc) = dy^T (x, 1), over blocks of rows, so that the copy of x in real stays small.
+    // y = M x + c, so (dM, dc) = dy^T (x, 1). Row blocks bound the copy of x in `real`.
     const index_t block = context.blocking.block_pixels;
     real* const dMc = context.workspace.take<real>(C * (C + 1));
     real* const x1 = context.workspace.take<real>(std::min(rows, block) * (C + 1));

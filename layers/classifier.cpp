@@ -1,4 +1,3 @@
-// Logits, cross-entropy and their gradient.
 #include "layers/classifier.h"
 
 #include "kernels/class_conditioning.h"

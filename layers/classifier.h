@@ -1,6 +1,6 @@
-// Classifier of a conditional model (spec section 1, --weight-y): a zero-initialized linear layer of the
-// spatial mean of the top latents z, times exp(3 logs). Its cross-entropy joins the loss; log p stays as it
-// is.
+// Classifier of a conditional model (spec section 1, --weight-y): a zero-initialized linear layer on the
+// spatial mean of the top latents z, times exp(3 logs). Its cross-entropy is added to the loss; log p is
+// unaffected.
 #pragma once
 
 #include "layers/layer.h"
@@ -11,14 +11,14 @@ class Classifier {
   public:
     Classifier(const ModelConfig& config, const Shape& shape, Parameters& parameters);
 
-    // Of z = h [N, H, W, C] and flow.labels: flow.bits_y[n] = cross-entropy in bits, flow.error_y[n] = 1
-    // where the class is not the most likely one (overwrite).
+    // From z = h [N, H, W, C] and flow.labels: flow.bits_y[n] = cross-entropy in bits, flow.error_y[n] = 1 if
+    // the class is not the most likely one (overwrites).
     void forward(const Context& context, const Flow& flow) const;
-    // dh += gradient of dbits_y * sum of bits_y, parameter gradients +=.
+    // dh += gradient of dbits_y * sum of bits_y; parameter gradients +=.
     void backward(const Context& context, const Flow& flow, Gradient& gradient) const;
 
   private:
-    // Spatial means [N, C] and logits [N, classes], taken from the workspace.
+    // Spatial means [N, C] and logits [N, classes] in the workspace.
     struct Logits {
         double *mean, *logits;
     };

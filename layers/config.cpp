@@ -52,7 +52,7 @@ void check(const ModelConfig& config) {
     if (!(config.weight_y >= 0 && config.weight_y <= 1e6))
         throw InputError(fmt::format("--weight-y is {}; it must be between 0 and 1e6", config.weight_y));
     if (config.weight_y > 0 && !config.y_cond)
-        throw InputError("--weight-y trains the classifier of a conditional model: give --y-cond too");
+        throw InputError("--weight-y trains the classifier of a conditional model and requires --y-cond");
     check_range("the number of classes", config.n_classes, config.y_cond ? 1 : 0, 1 << 20);
 }
 

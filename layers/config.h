@@ -1,4 +1,4 @@
-// The model's hyperparameters: the `config` of a checkpoint (spec section 3), checked once, here.
+// The model's hyperparameters: the `config` of a checkpoint (spec section 3), validated here.
 #pragma once
 
 #include <string>
@@ -12,9 +12,9 @@ enum class Permutation { invconv, invconv_lu, shuffle, reverse };
 enum class CouplingKind { affine, additive };
 enum class Precision { fp32, tf32, bf16 };
 enum class Dequantization { uniform, center };  // noise added to pixels: uniform in the bin, or 1/2
-// Who computes the last convolution of a coupling network, the one 3x3 of a wide map, which alone could be a
-// library's without another pass over that map: matrix products by Context::blas, or Context::conv. One choice
-// for forward, recomputation and both gradients.
+// Implementation of a coupling network's last convolution: matrix products by Context::blas, or a library
+// convolution by Context::conv. It is the only 3x3 convolution of a wide map, so only here can a library avoid an
+// extra pass over that map. The choice applies to forward, recomputation and both gradients.
 enum class Engine { products, library };
 
 template <>
@@ -93,7 +93,7 @@ void visit_model_options(Config& c, Visitor&& visitor) {
 // "edge-bias", the option of the field edge_bias.
 std::string option_name(const char* field);
 
-// The feature maps of level l, after its squeeze.
+// Shape of the feature maps of a level, after its squeeze.
 struct Shape {
     index_t H, W, C;
     index_t pixels() const { return H * W; }
@@ -101,8 +101,7 @@ struct Shape {
 };
 Shape level_shape(const ModelConfig& config, index_t level);
 
-// Throws InputError, naming the option, where a value is out of range or the image size does not fit the
-// levels.
+// Throws InputError, naming the option, if a value is out of range or the image size does not fit the levels.
 void check(const ModelConfig& config);
 
 }  // namespace glow

@@ -1,7 +1,6 @@
-// 3x3 convolutions as matrix products (architecture section 3). Of the two maps of a convolution the one with few
-// channels is expanded to its nine taps (im2col) or summed from them (col2im); the wide one is never expanded.
-// Works on blocks of image rows, so that the expanded map stays small. Map is the storage type of the wide map
-// and of the weights: real or bfloat16.
+// 3x3 convolutions as matrix products (architecture section 3). The map with few channels is expanded to its
+// nine taps (im2col) or summed from them (col2im); the wide map is never expanded. Works on blocks of image
+// rows to bound the expanded map. Map is the storage type of the wide map and the weights: real or bfloat16.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +10,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-// f(ImageRows) for the blocks of N images H x W, in order. whole_images: no block ends within an image.
+// Calls f(ImageRows) for consecutive blocks of N images H x W. whole_images: blocks end only between images.
 template <class F>
 void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f, bool whole_images = false) {
     index_t step = std::max<index_t>(1, context.blocking.block_pixels / W);
@@ -21,19 +20,19 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
         f(ImageRows{H, W, begin, std::min(begin + step, rows)});
 }
 
-// Few inputs: y = columns(x) W^T, columns(x) [pixels, columns.stride]. W [outputs, columns.stride] holds the bias
-// in the column of ones.
+// Few inputs: y = columns(x) W^T, columns(x) [pixels, columns.stride]. W [outputs, columns.stride] has the
+// bias in the column of ones.
 struct NarrowInputConv {
     Columns columns;
     index_t outputs;
-    Scalar operands;  // what products make of Map: as it is in memory, or tf32
+    Scalar operands;  // how products treat Map: unchanged, or as tf32
 
     static Columns layout(index_t inputs, bool edge) {
         return {inputs, edge, true, round_up(9 * (inputs + (edge ? 1 : 0)) + 1, 8)};
     }
 
-    // x: all images, x_stride elements a pixel, of which the first inputs are read. y [block pixels, outputs]
-    // overwritten, epilogue included.
+    // x: all images, x_stride elements per pixel, of which the first `inputs` are read. Overwrites y [block
+    // pixels, outputs], including the epilogue.
     template <class Map, class Out>
     void forward(const Context& context, const ImageRows& block, const state_t* x, index_t x_stride,
                  const Map* weight, Epilogue epilogue, Out* y) const {
@@ -45,8 +44,8 @@ struct NarrowInputConv {
                      expanded, weight, y);
     }
 
-    // dweight += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; x and dx: all images, `stride`
-    // elements a pixel.
+    // dweight += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; x and dx: all images,
+    // `stride` elements per pixel.
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const state_t* x, index_t stride,
                   const Map* weight, const Map* dy, real* dweight, real* dx) const {
@@ -76,7 +75,7 @@ struct NarrowOutputConv {
 
     static Columns layout(index_t outputs) { return {outputs, false, false, round_up(9 * outputs, 8)}; }
 
-    // y += the block's share, all images [N*H*W, outputs]. x [block pixels, inputs].
+    // y += the block's contribution, all images [N*H*W, outputs]. x [block pixels, inputs].
     template <class Map>
     void forward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
                  real* y) const {

@@ -23,7 +23,7 @@ Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision prec
       network_(make_coupling_network(network_shape(config, shape), precision, engine, name + "/coupling",
                                      parameters)) {}
 
-// f(first image, images) for every tile.
+// Calls f(first image, images) for every tile.
 template <class F>
 void Coupling::for_each_tile(const Blocking& blocking, bool count_only, index_t N, F f) const {
     const index_t images = images_per_tile(tile_, shape_.pixels(), width_, N, blocking);

@@ -1,5 +1,6 @@
-// Affine and additive coupling layers (paper section 3.3, the code's form; spec section 1): a passes, b is
-// transformed by a network of a. Runs tile by tile: a tile's hidden maps are all the memory it needs.
+// Affine and additive coupling layers (paper section 3.3 in the form of the published code; spec section 1):
+// a is unchanged, b is transformed by a network of a. Runs tile by tile, so only one tile's hidden maps need
+// memory.
 #pragma once
 
 #include <memory>
@@ -14,33 +15,33 @@ namespace glow::inline GLOW_REAL {
 
 class Coupling : public Layer {
   public:
-    // tile: images per tile, 0 = the rule of images_per_tile().
+    // tile: images per tile, 0 = images_per_tile().
     Coupling(const ModelConfig& config, const Shape& shape, Precision precision, Engine engine, index_t tile,
              const std::string& name, Parameters& parameters);
 
     const CouplingNetwork& network() const { return *network_; }
-    // Folded weights that are kept up to date elsewhere, to be used instead of folding at every call.
+    // Uses folded weights maintained elsewhere instead of folding in every call.
     void use(const FoldedNetwork& saved) { folded_ = saved; }
 
     void initialize(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override { forward(context, flow, nullptr); }
     void inverse(const Context& context, Flow& flow) override { inverse(context, flow, nullptr); }
-    // The network is recomputed once: that one run serves the inverse of the layer and the gradient.
+    // Recomputes the network once, for both the layer's inverse and the gradient.
     void backward(const Context& context, Flow& flow, Gradient& gradient) override {
         backward(context, flow, gradient, nullptr);
     }
 
-    // What the policy `store` keeps: the network's maps, tile by tile.
+    // Saved by policy `store`: the network's maps, tile by tile.
     using SavedMaps = std::vector<CouplingNetwork::Maps>;
     SavedMaps take_maps(const Blocking& blocking, Arena& arena, index_t N) const;
     void forward(const Context& context, Flow& flow, const SavedMaps* saved);
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* saved);
 
-    // network_input: another state of the same shape whose a half feeds the network instead of flow's own.
+    // network_input: another state of the same shape whose a half is fed to the network.
     void inverse(const Context& context, Flow& flow, const state_t* network_input);
 
-    // What the network says of states h [N, H, W, C], of which it reads the first C/2 channels: out
-    // [N*H*W, outputs()] (kernels/coupling.h). Overwrites out alone.
+    // The network's output for states h [N, H, W, C], of which it reads the first C/2 channels: out [N*H*W,
+    // outputs()] (kernels/coupling.h). Overwrites only out.
     void predict(const Context& context, index_t N, const state_t* h, real* out) const;
     index_t outputs() const { return network_->outputs(); }
 

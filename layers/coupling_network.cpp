@@ -78,7 +78,7 @@ class Network : public CouplingNetwork {
     void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
                  real* out) const override {
         const Arena::Scope scope(context.workspace);
-        index_t rows = 0;  // of the largest block, which is the first
+        index_t rows = 0;  // rows of the largest block, the first one
         each_block(context, input.N, [&](const ImageRows& block) { rows = std::max(rows, block.pixels()); });
         Map* const hidden1 = context.workspace.take<Map>(rows * w_);
         Map* const hidden2 = context.workspace.take<Map>(rows * w_);
@@ -101,7 +101,7 @@ class Network : public CouplingNetwork {
         Map* const hidden1 = static_cast<Map*>(maps.hidden1);
         Map* const hidden2 = static_cast<Map*>(maps.hidden2);
         Map* const dhidden2 = arena.take<Map>(rows * w_);
-        Map* const dhidden1 = hidden2;  // hidden2 is no longer needed by then
+        Map* const dhidden1 = hidden2;  // hidden2 is no longer needed at that point
         double* const partial =
             arena.take<double>(std::max({column_scratch(1, w_), column_scratch(2, C), column_scratch(9, C)}));
         const NetworkParameters& p = parameters_;
@@ -128,7 +128,7 @@ class Network : public CouplingNetwork {
                      gradient.conv2);
         context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
         relu_backward<Map>(exec, rows, w_, hidden1, dhidden1, nullptr, nullptr);
-        // The first convolution: dW1' (its column of ones gives the bias) and da.
+        // The first convolution: dW1' (its column of ones is the bias) and da.
         each_block(context, N, [&](const ImageRows& block) {
             first_.backward(context, block, input.a, input.stride, static_cast<const Map*>(folded.conv1),
                             dhidden1 + block.begin * W_ * w_, gradient.conv1, da);
@@ -156,7 +156,7 @@ class Network : public CouplingNetwork {
     }
 
   private:
-    // The library takes whole images.
+    // Library convolutions work on whole images.
     template <class F>
     void each_block(const Context& context, index_t N, F f) const {
         for_each_block(context, H_, W_, N, f, engine_ == Engine::library);
@@ -174,7 +174,7 @@ class Network : public CouplingNetwork {
                 .result = wide ? scalar_of<Map> : scalar_of<real>};
     }
 
-    // The last convolution's gradients: dh2 = and dW3 += of one block.
+    // The last convolution's gradients for one block: dh2 = and dW3 +=.
     void library_backward(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
                           const Map* hidden2, const real* dpre, Map* dhidden2,
                           const ParameterGradients& gradients) const {
@@ -201,7 +201,8 @@ class Network : public CouplingNetwork {
                      hidden2, folded.bias2);
     }
 
-    // The whole forward, block by block, out in maps.out; `keep`: hidden maps of all images, else of one block.
+    // The complete forward, block by block, into maps.out. `keep`: store hidden maps of all images, otherwise of
+    // one block.
     void run(const Context& context, const FoldedNetwork& folded, const NetworkInput& input, const Maps& maps,
              bool keep) const {
         const index_t N = input.N, C = outputs();
@@ -226,7 +227,8 @@ class Network : public CouplingNetwork {
                                 parameters_.bias3.value(), folded.scale3, out);
     }
 
-    // moments += sums of the output of conv1 (second: of conv2, behind the finished conv1) before its actnorm.
+    // moments += sums of the output of conv1 (`second`: of conv2, after the finished conv1) before its
+    // actnorm.
     void add_raw_moments(const Context& context, const NetworkInput& input, bool second,
                          double* moments) const {
         Arena& arena = context.workspace;
@@ -268,7 +270,7 @@ std::unique_ptr<CouplingNetwork> make_coupling_network(const NetworkShape& shape
         return std::make_unique<Network<real>>(shape, Scalar::tf32, engine, name, parameters);
 #endif
     if (precision != Precision::fp32)
-        throw InputError("--precision " + to_string(precision) + ": networks in double have no other");
+        throw InputError("--precision " + to_string(precision) + ": double networks have no other precision");
     return std::make_unique<Network<real>>(shape, scalar_of<real>, engine, name, parameters);
 }
 

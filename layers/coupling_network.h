@@ -1,6 +1,6 @@
-// The coupling network (spec section 1): conv 3x3 -> actnorm -> relu -> conv 1x1 -> actnorm -> relu -> conv 3x3
-// (zeros), as three matrix products over pixels (architecture section 3). Its hidden maps are 98% of the model's
-// work.
+// The coupling network (spec section 1): conv 3x3 -> actnorm -> relu -> conv 1x1 -> actnorm -> relu -> conv
+// 3x3 (zeros), as three matrix products over pixels (architecture section 3). Its hidden maps are 98% of the
+// model's work.
 #pragma once
 
 #include <memory>
@@ -38,7 +38,7 @@ class CouplingNetwork {
     const NetworkParameters& parameters() const { return parameters_; }
     const FoldedLayout& layout() const { return layout_; }
 
-    // Folded weights in scratch, for one call of a layer.
+    // Folds the weights into scratch for one call of a layer.
     FoldedNetwork fold_into_scratch(const Context& context) const;
     FoldedGradient zero_gradient(const Context& context) const {
         return zero_folded_gradient(context, layout_);
@@ -49,7 +49,7 @@ class CouplingNetwork {
         glow::unfold(context, parameters_, layout_, folded, engine_ == Engine::products, gradients);
     }
 
-    // What backward needs of a forward over N images.
+    // Intermediate maps of a forward over N images that backward needs.
     struct Maps {
         void* hidden1;  // [N*H*W, w]
         void* hidden2;  // [N*H*W, w]
@@ -57,16 +57,16 @@ class CouplingNetwork {
     };
     virtual Maps take_maps(Arena& arena, index_t N) const = 0;
 
-    // Whether the device has all that the engine asks for with N images. Needs the device.
+    // Does the device support the engine for N images? Needs the device.
     virtual bool can_run(const Context& context, index_t N) const = 0;
 
-    // out = NN(a), [N*H*W, outputs], overwritten.
+    // out = NN(a); overwrites out [N*H*W, outputs].
     virtual void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
                          real* out) const = 0;
-    // The same, bit for bit, with the hidden maps kept.
+    // The same, bit for bit, also storing the hidden maps.
     virtual void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
                          const Maps& maps) const = 0;
-    // da += dL/da in the channels that forward reads, laid out as the input; folded gradients and the last
+    // da += dL/da in the channels that forward reads, laid out as the input. Folded gradients and the last
     // convolution's bias, logs and edge weights (library: all its weights) +=. Overwrites dout [N*H*W, outputs]
     // and both hidden maps.
     virtual void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
@@ -87,8 +87,7 @@ class CouplingNetwork {
     FoldedLayout layout_;
 };
 
-// Multiply-adds of a coupling network's forward on one pixel of `shape`: the unit of its work, of which its
-// backward takes two.
+// Multiply-adds of a coupling network's forward per pixel of `shape`. Backward takes twice as many.
 double network_multiplies(const ModelConfig& config, const Shape& shape);
 
 // `name` is the coupling's, "level0/step3/coupling".

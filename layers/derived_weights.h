@@ -1,5 +1,5 @@
-// Whether what the layers derive from the parameters (W^-1 and log|det W|, folded weights, the prior's map) is
-// current. The one place that knows.
+// Tracks whether values derived from the parameters (W^-1, log|det W|, folded weights, the prior's map) are
+// current.
 #pragma once
 
 #include "layers/glow.h"
@@ -10,23 +10,24 @@ class DerivedWeights {
   public:
     explicit DerivedWeights(Glow& glow) : glow_(glow) {}
 
-    // Binds `params` to the model and starts deriving from them, if what is there is not theirs already. On a GPU
-    // W^-1 and log|det W| are computed concurrently with Glow::transform(); wait() before anything else of Glow.
+    // Binds `params` to the model and starts deriving unless the derived values are already current. On a
+    // GPU, W^-1 and log|det W| are computed concurrently with Glow::transform(); call wait() before any other
+    // use of Glow.
     void update(const Context& context, real* params);
     void wait(const Context& context);
 
-    // What was found of the mixings W; waits for the device. A singular W leaves nothing usable: the next update()
-    // derives anew.
+    // Returns the conditioning of the mixings W; waits for the device. After a singular W the derived values
+    // are unusable, and the next update() derives again.
     const Glow::Conditioning& check(const Context& context);
 
-    // After the parameters changed.
+    // Call after changing the parameters.
     void invalidate() { params_ = nullptr; }
 
   private:
     Glow& glow_;
-    real* params_ = nullptr;  // that the derived values belong to
-    bool pending_ = false;    // their second half has not been started
-    bool checked_ = false;    // conditioning_ is theirs
+    real* params_ = nullptr;  // parameters of the current derived values
+    bool pending_ = false;    // the second half of derive() has not started
+    bool checked_ = false;    // conditioning_ belongs to params_
     Glow::Conditioning conditioning_;
 };
 

@@ -7,7 +7,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// Blocks begin at whole lines, as products want them.
+// Arrays start at aligned lines, as matrix products require.
 constexpr index_t kLine = static_cast<index_t>(kAlignment / sizeof(real));
 
 index_t bias_step(const FoldedLayout& layout) {
@@ -64,7 +64,7 @@ void fold_as(const Context& context, std::span<const FoldedLevel> levels) {
     fold_networks<Map>(context.exec, foldings);
 }
 
-// f(Map{}) for the type of the folded weights.
+// Calls f(Map{}) with the type of the folded weights.
 template <class F>
 auto with_map(const FoldedLayout& layout, F f) {
     if constexpr (std::is_same_v<real, float>)

@@ -1,6 +1,6 @@
-// The weights of the coupling networks as matrix products read them: each actnorm folded into its convolution,
-// rounded to the networks' precision. A layer folds them for one call into scratch, or, for a GPU, all networks'
-// are folded by one kernel after every change of the parameters (FoldedWeights).
+// Coupling-network weights in the form that matrix products read: actnorms folded into convolutions, rounded
+// to the networks' precision. A layer folds them into scratch for one call; on a GPU, FoldedWeights folds all
+// networks in one kernel after every change of the parameters.
 #pragma once
 
 #include <span>
@@ -19,11 +19,11 @@ struct NetworkParameters {
 // Sizes of a network's folded weights.
 struct FoldedLayout {
     index_t w;               // hidden channels
-    index_t K1, stride1;     // columns of the first convolution that hold weights, and all of them
+    index_t K1, stride1;     // columns of the first convolution: weights, and total
     index_t outputs, rows3;  // of the last convolution, and rows of its matrix
     bool edge;
-    TapOrder order;  // of the rows of conv3
-    bool bf16;       // type of conv1, conv2, conv3: bfloat16, else real
+    TapOrder order;  // order of the rows of conv3
+    bool bf16;       // conv1, conv2, conv3 are bfloat16, otherwise real
 };
 
 // Folded weights of one network.
@@ -40,14 +40,14 @@ struct FoldedGradient {
     real* conv1;  // [w, stride1]
     real* conv2;  // [w, w]
     real* bias2;  // [w]
-    real* conv3;  // [rows3, w]; unused where a library computes the last convolution
+    real* conv3;  // [rows3, w]; unused if a library computes the last convolution
 };
 
-// Takes the arrays of `networks` networks of equal layout; folded_network() gives those of one.
+// Allocates arrays for `networks` networks of equal layout; folded_network() selects one.
 FoldedNetwork take_folded(Arena& arena, const FoldedLayout& layout, index_t networks);
 FoldedNetwork folded_network(const FoldedLayout& layout, const FoldedNetwork& all, index_t network);
 
-// Networks of equal layout whose parameters lie `step` elements apart: the steps of a level.
+// The networks of one level: equal layout, parameters `step` elements apart.
 struct FoldedLevel {
     const NetworkParameters* first;
     FoldedLayout layout;
@@ -57,19 +57,19 @@ struct FoldedLevel {
 // Folds the networks of all levels, which share a precision, in one kernel.
 void fold(const Context& context, std::span<const FoldedLevel> levels);
 
-// One block of scratch, filled with zeros by one kernel.
+// One block of scratch, zeroed by one kernel.
 FoldedGradient zero_folded_gradient(const Context& context, const FoldedLayout& layout);
-// Parameter gradients += those of the folded weights. with_conv3: those of conv3 too.
+// Parameter gradients += those of the folded weights; with_conv3: including conv3.
 void unfold(const Context& context, const NetworkParameters& parameters, const FoldedLayout& layout,
             const FoldedGradient& folded, bool with_conv3, const ParameterGradients& gradients);
 
 // Folded weights of all networks of a model, kept between calls.
 class FoldedWeights {
   public:
-    // Takes their memory. levels: of each the networks' common layout and parameters (all.* unset).
+    // Allocates memory. levels: layout and parameters of each level's networks (all.* unset).
     void allocate(Arena& derived, std::vector<FoldedLevel> levels);
     bool allocated() const { return !levels_.empty(); }
-    // After every change of the parameters.
+    // Call after every change of the parameters.
     void update(const Context& context) const { fold(context, levels_); }
     FoldedNetwork of(index_t level, index_t step) const {
         const FoldedLevel& found = levels_[static_cast<std::size_t>(level)];

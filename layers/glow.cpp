@@ -1,4 +1,4 @@
-// Forward and backward of the whole flow: read them as mirror images.
+// Forward and backward are mirror images.
 #include "layers/glow.h"
 
 #include <algorithm>
@@ -12,7 +12,7 @@ namespace glow::inline GLOW_REAL {
 Glow::Glow(const ModelConfig& config, const Execution& execution)
     : config_(config), precision_(execution.precision), fold_ahead_(execution.fold_ahead) {
     check(config);
-    // The tensors added since the last call.
+    // Creates a block of the tensors added since the previous call.
     auto add_block = [this, begin = index_t{0}](index_t level, index_t step) mutable {
         blocks_.push_back({level, step, begin, parameters_.size() - begin});
         begin = parameters_.size();
@@ -128,7 +128,7 @@ void Glow::initialize(const Context& context, Flow& flow) {
     if (classifier_) classifier_->forward(context, flow);
 }
 
-// What backward wants of the input of step k of level l; nullptr where nothing is saved.
+// Saves what backward needs of the input of step k of level l; nullptr if nothing is saved.
 const SavedActivations::Step* Glow::save(const Context& context, SavedActivations* saved, index_t l,
                                          index_t k, const Flow& flow) {
     if (saved == nullptr) return nullptr;
@@ -153,7 +153,7 @@ void Glow::encode(const Context& context, Flow& flow) {
     top_->encode(context, flow);
 }
 
-// to_eps: the latents of splits become standard normal.
+// to_eps: convert the latents of splits to standard normal.
 void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps) {
     const bool with_logdets = !context.exec.tuned_for_gpu();
     fill(context.exec, flow.N, 0.0, flow.logdet);

@@ -1,5 +1,5 @@
-// The whole multi-level flow (paper figure 2b): per level squeeze, K steps of actnorm-mixing-coupling, split;
-// a Gaussian prior at the top.
+// The multi-level flow (paper figure 2b): per level squeeze, K steps of actnorm-mixing-coupling, split; a
+// Gaussian prior at the top.
 #pragma once
 
 #include <memory>
@@ -17,18 +17,18 @@
 
 namespace glow::inline GLOW_REAL {
 
-// How the same mathematics is carried out.
+// Execution settings; they do not change the mathematics.
 struct Execution {
     Precision precision = Precision::fp32;  // of the coupling networks
-    index_t tile = 0;  // images per tile of the coupling networks; 0: the rule of images_per_tile()
-    std::vector<Engine> engines = {};  // of each level's networks; empty: the rule, matrix products
-    // Keep the networks' weights as they are multiplied, folded and rounded, for all steps at once: a copy of
-    // the model, against two thousand small kernels a step. For GPUs.
+    index_t tile = 0;                       // images per coupling-network tile; 0: images_per_tile()
+    std::vector<Engine> engines = {};       // one per level; empty: matrix products everywhere
+    // GPUs: keep the folded and rounded network weights of all steps, one extra copy of the model, instead of
+    // launching two thousand small kernels per step.
     bool fold_ahead = false;
 };
 
-// A contiguous part of the flat arrays of Parameters, as backward completes it: the tensors of a step of flow, of a
-// split (step -1), or, of level L, all that stand at the top.
+// A contiguous range of Parameters' flat arrays that backward completes at once: the tensors of one step of
+// flow, of a split (step -1), or of everything at the top (level L).
 struct ParameterBlock {
     index_t level, step;
     index_t offset, count;  // elements of the flat arrays
@@ -37,9 +37,9 @@ struct ParameterBlock {
     std::string name(index_t levels) const;
 };
 
-// Called for each parameter block during backward, from the top down. begin(): where the block's gradient goes;
-// accumulation starts, the values are still read. complete(): the gradient is final and the values are no longer
-// read in this backward.
+// Called for each parameter block during backward, from the top down. begin(): returns where to accumulate
+// the block's gradient; its parameter values are still needed. complete(): the gradient is final and the
+// values are no longer needed.
 class GradientHook {
   public:
     virtual ~GradientHook() = default;
@@ -49,7 +49,7 @@ class GradientHook {
 
 class Glow {
   public:
-    // Throws InputError for a config that does not hold together.
+    // Throws InputError for an inconsistent config.
     Glow(const ModelConfig& config, const Execution& execution);
     Glow(const Glow&) = delete;
     Glow& operator=(const Glow&) = delete;
@@ -58,24 +58,25 @@ class Glow {
     Parameters& parameters() { return parameters_; }
     const Parameters& parameters() const { return parameters_; }
 
-    // Takes the memory of the derived values (W^-1, folded mixings, the prior's map).
+    // Allocates the derived values (W^-1, folded mixings, the prior's map).
     void allocate(Arena& derived);
 
-    // Derived values from the parameters; before anything runs and after every change of the parameters. W^-1
-    // and log|det W| of all steps of a level are made together. DerivedWeights keeps track of what is current.
+    // Computes derived values from the parameters. Required before anything else and after every change of
+    // the parameters. W^-1 and log|det W| are computed for all steps of a level together. DerivedWeights
+    // tracks whether they are current.
     void derive(const Context& context) {
         start_deriving(context);
         finish_deriving(context);
     }
-    // Its two halves: a GPU computes W^-1 and log|det W| concurrently with what is queued between them, which may
-    // be transform() and nothing else of this class.
+    // The two halves of derive(). A GPU computes W^-1 and log|det W| concurrently with work queued between
+    // the calls; of this class only transform() may run there.
     void start_deriving(const Context& context);
     void finish_deriving(const Context& context);
-    // What derive() found. Waits for the device.
+    // Result of derive(). Waits for the device.
     struct Conditioning {
         double max_condition = 0;  // of W over all steps: norm1(W) norm1(W^-1)
-        index_t worst_step = 0;    // that has it, of L * K
-        // The first step with a singular W or a value that is not finite; empty: all is well.
+        index_t worst_step = 0;    // the step with this condition, in 0 .. L * K - 1
+        // The first step with a singular W or a non-finite value; empty if there is none.
         std::string bad_layer;
     };
     Conditioning conditioning(const Context& context) const;
@@ -83,7 +84,7 @@ class Glow {
         derive(context);
         return conditioning(context);
     }
-    // The log-determinants that are the same for every image, nats per image; after derive().
+    // Log-determinants shared by all images, in nats per image; valid after derive().
     struct ConstantLogdets {
         double actnorm = 0, mixing = 0;
     };
@@ -91,46 +92,47 @@ class Glow {
 
     bool has_classifier() const { return classifier_.has_value(); }
 
-    // All of these work on flow.h [N, H, W, C] <-> latents, in place; conditional models read flow.labels.
-    // Latents lie deepest first: the top z [N, H_t, W_t, C_t], then b of level L-2, ..., b of level 0.
-    // Data-dependent initialization of every actnorm from flow.N images, then as forward.
+    // These functions convert flow.h [N, H, W, C] <-> latents in place. Conditional models read flow.labels.
+    // Latents are stored deepest first: the top z [N, H_t, W_t, C_t], then b of level L-2, ..., b of level 0.
+    //
+    // Data-dependent initialization of every actnorm from flow.N images, then forward().
     void initialize(const Context& context, Flow& flow);
-    // images -> latents; logdet and prior are set (=), so that log p = -D ln(n_bins) + logdet + prior; bits_y
-    // and error_y too where there is a classifier.
+    // images -> latents. Sets (=) logdet and prior, so that log p = -D ln(n_bins) + logdet + prior; with a
+    // classifier also bits_y and error_y.
     void forward(const Context& context, Flow& flow, SavedActivations* saved = nullptr) {
         transform(context, flow, saved);
         add_logdets(context, flow);
     }
-    // Its two halves. On a GPU add_logdets() adds those of all mixings, of which transform() does not need log|det W|;
-    // on a CPU the first does it all.
+    // The two halves of forward(). On a GPU, transform() does not need log|det W|; add_logdets() adds the
+    // log-determinants of all mixings. On a CPU transform() does all the work.
     void transform(const Context& context, Flow& flow, SavedActivations* saved = nullptr);
     void add_logdets(const Context& context, Flow& flow);
     // latents -> images.
     void inverse(const Context& context, Flow& flow);
-    // images -> standard normal eps in the latents' places, and back.
+    // images -> standard normal eps in place of the latents, and back.
     void encode(const Context& context, Flow& flow);
     void decode(const Context& context, Flow& flow);
-    // latents -> rebuilt images, gradient.dh = dL/dx (its contents before do not matter), gradient.parameters +=.
-    // saved: of the forward that made the latents.
+    // latents -> reconstructed images; gradient.dh = dL/dx (previous contents are ignored);
+    // gradient.parameters +=. `saved` comes from the matching forward.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved);
-    // The same with each block's gradient where the hook says.
+    // The same, with each block's gradient placed by the hook.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   GradientHook& hook);
-    // One block of it. All blocks, in the order of backward; they lie one before the other, from the end of the
-    // flat arrays to their beginning.
+    // One block of backward. blocks() is in the order of backward and covers the flat arrays from end to
+    // start.
     const std::vector<ParameterBlock>& blocks() const { return blocks_; }
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   const ParameterBlock& block);
 
-    // The policy auto: keeps maps of N images for at most `bytes`, where a byte saves most recomputation.
-    // That is in the deepest level, then upward: the work of a pixel's network grows with its channels, its
-    // maps hardly do.
+    // Policy "auto": saves maps of N images in at most `bytes`, where a byte saves most recomputation. That
+    // is the deepest level first, because a pixel's network work grows with its channels while its maps
+    // hardly do.
     MemoryPolicy policy_within(index_t N, std::size_t bytes) const;
-    // Work of the networks in forward and backward under a policy, in units of their forward: 3 where all
-    // maps are kept, 4 where every network is recomputed.
+    // Network work of forward and backward under a policy, in units of one forward: 3 if all maps are saved,
+    // 4 if every network is recomputed.
     double network_units(const MemoryPolicy& policy) const;
 
-    // One step of flow and one level, for tests and tools that walk the flow by hand.
+    // One step of flow and one level, for code that walks the flow itself.
     struct Step {
         ActnormMixing mixing;
         Coupling coupling;
@@ -140,8 +142,8 @@ class Glow {
         Shape shape;
         Squeeze squeeze;
         std::vector<std::unique_ptr<Step>> steps;
-        std::vector<ActnormMixing*> mixings;  // of the steps
-        std::optional<Split> split;           // all but the last level
+        std::vector<ActnormMixing*> mixings;  // one per step
+        std::optional<Split> split;           // absent in the last level
     };
     std::vector<Level>& levels() { return levels_; }
     // The order of forward: squeeze(level), step(level, step, l, k) for its steps, split(level) where it has one.
@@ -179,10 +181,10 @@ class Glow {
     Parameters parameters_;
     std::vector<Level> levels_;
     std::optional<TopPrior> top_;
-    FoldedWeights folded_;                  // of all coupling networks, where they are kept
+    FoldedWeights folded_;                  // of all coupling networks, if kept
     std::optional<Classifier> classifier_;  // --weight-y
     std::vector<ParameterBlock> blocks_;    // from the top down
-    double* conditions_ = nullptr;          // [L * K] of W, in the memory of the device
+    double* conditions_ = nullptr;          // [L * K], of W, in device memory
 };
 
 }  // namespace glow::inline GLOW_REAL

@@ -10,8 +10,8 @@ SavedActivations::Step& SavedActivations::add(const Context& context, const Shap
                                               index_t k, Precision precision, const Flow& flow) {
     Step& step = steps_.emplace_back();
     const index_t rows = flow.N * shape.pixels(), size = rows * shape.C;
-    // The images themselves too where every state is saved: the first step's gradients want them, while the drift
-    // check wants them rebuilt.
+    // If every state is saved, save the images too: the first step's gradients need exact values, but the
+    // drift check needs reconstructed ones.
     const bool start = k == 0, images = start && l == 0;
     const bool anchor = policy_.anchor_every > 0 && k % policy_.anchor_every == 0;
     if (anchor && policy_.float_states && !start) {
@@ -22,7 +22,7 @@ SavedActivations::Step& SavedActivations::add(const Context& context, const Shap
         copy(context.exec, size, flow.h, step.state);
     } else if (policy_.rounding_bits) {
         if (sizeof(real) != sizeof(float))
-            throw InputError("rounding bits are for networks in float or bf16");
+            throw InputError("rounding bits require networks in float or bf16");
         step.roundings = arena_.take<std::uint64_t>(rounding_words(rows, shape.C));
         if (precision == Precision::bf16)
             save_roundings<bfloat16>(context.exec, rows, shape.C, flow.h, step.roundings);

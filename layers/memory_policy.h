@@ -7,25 +7,25 @@
 
 namespace glow::inline GLOW_REAL {
 
-// The exact state entering levels 1..L-1 always (under one z in all). Beyond that
+// The exact states entering levels 1..L-1 are always saved (less than one latent in total). In addition:
 struct MemoryPolicy {
-    index_t anchor_every =
-        0;              // the exact state before every so many steps; 0: none, 1: the policy checkpoint
-    bool maps = false;  // every network's maps; with anchor_every = 1: the policy store
-    // The maps of each level's last so many steps: the policy auto; empty: none. See Glow::policy_within().
+    index_t anchor_every = 0;  // exact state before every Nth step; 0: none, 1: policy "checkpoint"
+    bool maps = false;         // all networks' maps; with anchor_every = 1: policy "store"
+    // Policy "auto": number of last steps per level whose maps are saved; empty: none. See
+    // Glow::policy_within().
     std::vector<index_t> last_maps = {};
-    bool float_states = false;   // states before steps in float: half the bytes
-    bool rounding_bits = false;  // of states not saved, how they round: one bit per network input
+    bool float_states = false;   // save states in float: half the bytes
+    bool rounding_bits = false;  // for unsaved states, save how they round: one bit per network input
 
     bool operator==(const MemoryPolicy&) const = default;
 
-    // Of step k of the K of level l.
+    // For step k of K in level l.
     bool saves_maps(index_t l, index_t k, index_t K) const {
         return maps || (!last_maps.empty() && k >= K - last_maps[static_cast<std::size_t>(l)]);
     }
 };
 
-// States and maps of one forward, in an arena's scope.
+// Saved states and maps of one forward, in an arena scope.
 class SavedActivations {
   public:
     SavedActivations(Arena& arena, MemoryPolicy policy)
@@ -45,11 +45,11 @@ class SavedActivations {
         bool replaces_state() const { return state != nullptr || rounded != nullptr; }
         const Coupling::SavedMaps* saved_maps() const { return has_maps ? &maps : nullptr; }
     };
-    // Saves what the policy wants of flow.h, the input of step k of level l. Steps come in the order of forward.
+    // Saves what the policy requires of flow.h, the input of step k of level l. Call in the order of forward.
     Step& add(const Context& context, const Shape& shape, index_t l, index_t k, Precision precision,
               const Flow& flow);
-    // In backward, flow.h is the rebuilt input of a step: makes it exact, or round as the exact one did, where the
-    // policy saved that. Returns the input for the parameters' gradients.
+    // In backward, flow.h is the reconstructed input of a step. Makes it exact, or round like the exact one,
+    // if the policy saved that. Returns the input for the parameters' gradients.
     static const state_t* restore(const Context& context, const Shape& shape, const Step& step, bool first,
                                   Precision precision, const Flow& flow);
 

@@ -1,4 +1,3 @@
-// Layout and initial values of the parameters.
 #include "layers/parameters.h"
 
 #include <algorithm>
@@ -20,7 +19,7 @@ void normal_numbers(std::uint64_t seed, std::uint64_t tensor, std::vector<double
     }
 }
 
-// Element i goes where the i-th smallest of random words stands.
+// Element i goes to the rank of the i-th random word.
 std::vector<index_t> random_permutation(std::uint64_t seed, std::uint64_t item, index_t count) {
     std::vector<std::uint64_t> keys(static_cast<std::size_t>(count));
     for (index_t i = 0; i < count; ++i) {
@@ -33,7 +32,7 @@ std::vector<index_t> random_permutation(std::uint64_t seed, std::uint64_t item, 
     return order;
 }
 
-// Streams of fixed tensors are numbered from here on, those of trainable ones from 0.
+// First stream number of fixed tensors; trainable tensors start at 0.
 constexpr std::uint64_t kFixedStreams = std::uint64_t{1} << 40;
 
 Tensor place_tensor(std::string name, std::vector<index_t> shape, Init start, index_t& size) {
@@ -85,7 +84,7 @@ void Parameters::start(std::uint64_t seed, Solver& solver) const {
         normal_numbers(seed, t, values);
         double scale = 0.05;
         if (tensor.start == Init::orthogonal) {
-            solver.orthogonalise(tensor.shape[0], values.data());
+            solver.orthogonalize(tensor.shape[0], values.data());
             scale = 1.0;
         }
         for (index_t i = 0; i < tensor.count; ++i)
@@ -105,8 +104,8 @@ void Parameters::start_lu(std::uint64_t seed, std::uint64_t number, const Lu& lu
     std::vector<double> W(static_cast<std::size_t>(C * C));
     std::vector<index_t> permutation(static_cast<std::size_t>(C));
     normal_numbers(seed, number, W);
-    solver.orthogonalise(C, W.data());
-    solver.factorise(C, W.data(), permutation.data());
+    solver.orthogonalize(C, W.data());
+    solver.factorize(C, W.data(), permutation.data());
     for (index_t r = 0; r < C; ++r) {
         lu.permutation.value()[r] = static_cast<real>(permutation[r]);
         lu.sign.value()[r] = W[r * C + r] < 0 ? real{-1} : real{1};

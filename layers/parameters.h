@@ -1,6 +1,6 @@
-// The model's tensors, addressed by the names of the checkpoint (spec section 3). Trainable ones lie in one
-// flat array of `real`, so that the optimizer is one pass; fixed ones (permutations, signs) in another.
-// Layers hold handles; the arrays behind them can be exchanged (raw weights, EMA).
+// The model's tensors by checkpoint name (spec section 3). Trainable tensors share one flat array of `real`,
+// so that the optimizer is one pass; fixed ones (permutations, signs) share another. Layers hold handles, and
+// the arrays behind them can be exchanged (raw weights, EMA).
 #pragma once
 
 #include <string>
@@ -16,32 +16,32 @@ enum class Init {
     normal,      // N(0, 0.05^2)
     orthogonal,  // a random orthogonal matrix
     shuffled,    // a random permutation of 0 .. n - 1
-    lu           // a part of the factors of a random orthogonal matrix: see add_lu
+    lu           // part of the factors of a random orthogonal matrix: see add_lu
 };
 
 struct Tensor {
     std::string name;  // without the leading /params/
     std::vector<index_t> shape;
     Init start;
-    index_t offset, count;  // elements of its flat array
+    index_t offset, count;  // elements of the flat array
     bool trainable = true;
-    bool integer = false;  // int32 in a checkpoint; whole numbers in memory
+    bool integer = false;  // int32 in checkpoints, whole numbers in memory
 
-    // Every tensor starts at a multiple of 16 elements; the gap behind it holds zeros.
+    // Every tensor starts at a multiple of 16 elements; the gap after it holds zeros.
     static constexpr index_t kAlignedElements = 16;
     index_t padded_count() const { return round_up(count, kAlignedElements); }
 };
 
 class Parameters;
 
-// Where gradients of the parameters go: an array with the layout of the flat one, of which it holds the elements
-// from `first` on. Backward adds to it.
+// Destination of parameter gradients: an array laid out like the flat one, starting at element `first`.
+// Backward adds to it.
 struct ParameterGradients {
     real* values = nullptr;
     index_t first = 0;
 };
 
-// A layer's handle on one tensor.
+// A layer's handle to one tensor.
 class Parameter {
   public:
     Parameter() = default;
@@ -62,29 +62,29 @@ class Parameters {
     Parameter add(std::string name, std::vector<index_t> shape, Init start);
     Parameter add_fixed(std::string name, std::vector<index_t> shape, Init start, bool integer);
     // The factors of W = P (L + I) (U + diag(sign exp(log_diag))), [C, C]: name/{permutation,sign} fixed,
-    // name/{log_diag,lower,upper} trainable. They start as those of a random orthogonal matrix.
+    // name/{log_diag,lower,upper} trainable. Initialized to those of a random orthogonal matrix.
     struct Lu {
         Parameter permutation, sign, log_diag, lower, upper;
     };
     Lu add_lu(const std::string& name, index_t C);
 
-    // Elements of the flat arrays, gaps included.
+    // Elements of the flat array, including gaps.
     index_t size() const { return size_; }
     index_t fixed_size() const { return fixed_size_; }
-    // Trainable scalars, gaps not counted.
+    // Trainable scalars, excluding gaps.
     index_t count() const;
     const std::vector<Tensor>& tensors() const { return tensors_; }  // trainable
     const std::vector<Tensor>& fixed_tensors() const { return fixed_tensors_; }
 
-    // The array of size() elements that the handles refer to from now on.
+    // Sets the array of size() elements that the handles refer to.
     void bind(real* values) { values_ = values; }
-    // The array of fixed_size() elements.
+    // Sets the array of fixed_size() elements.
     void bind_fixed(real* values) { fixed_ = values; }
     real* values() const { return values_; }
     real* fixed() const { return fixed_; }
 
-    // Initial values of every tensor, made in double on the host from Philox (seed, tensor number): equal on
-    // every device. Overwrites all size() and fixed_size() elements.
+    // Writes initial values of every tensor, computed in double on the host from Philox (seed, tensor
+    // number), equal for every device. Overwrites all size() and fixed_size() elements.
     void start(std::uint64_t seed, Solver& solver) const;
 
   private:
@@ -93,7 +93,7 @@ class Parameters {
     struct LuGroup {
         Lu parts;
         index_t C;
-        std::size_t number;  // of its first trainable tensor
+        std::size_t number;  // index of its first trainable tensor
     };
     std::vector<Tensor> tensors_, fixed_tensors_;
     std::vector<LuGroup> lus_;

@@ -1,4 +1,3 @@
-// The top prior's map, what classes add to it, and their gradients.
 #include "layers/prior.h"
 
 #include <algorithm>
@@ -67,7 +66,7 @@ void TopPrior::backward(const Context& context, const Flow& flow, Gradient& grad
     const Map at = map(context, flow);
     real* const dmap = context.workspace.take<real>(2 * shape_.size());
     real* const dmaps =
-        classes_ > 0 ? context.workspace.take<real>(flow.N * 2 * shape_.size()) : dmap;  // image by image
+        classes_ > 0 ? context.workspace.take<real>(flow.N * 2 * shape_.size()) : dmap;  // one per image
     gaussian_backward(context.exec, latents(flow), {at.layout, at.mean, at.logs}, flow.h, gradient.dlogp,
                       gradient.dh, dmaps, dmaps + C);
     if (classes_ > 0) {
@@ -81,7 +80,7 @@ void TopPrior::backward(const Context& context, const Flow& flow, Gradient& grad
     if (learn_) map_backward(context, dmap, gradient);
 }
 
-// Parameter gradients of the learned map from dmap [H*W, 2C], which is overwritten.
+// Parameter gradients of the learned map from dmap [H*W, 2C]; overwrites dmap.
 void TopPrior::map_backward(const Context& context, real* dmap, const Gradient& gradient) {
     const index_t J = 2 * shape_.C;
     double* const partial = context.workspace.take<double>(column_scratch(9, J));

@@ -1,7 +1,7 @@
-// The top prior (spec section 1): log N(z; mean, exp(logs)). With --learn-top (mean, logs) is a
-// zero-initialized 3x3 convolution of an all-zero input, of which only the edge channel, bias and logs act:
-// one map for all images. With --y-cond the image's class adds (onehot(y) Wc + bias) exp(3 logs) to every
-// pixel of it.
+// The top prior (spec section 1): log N(z; mean, exp(logs)). With --learn-top, (mean, logs) is a
+// zero-initialized 3x3 convolution of an all-zero input, so that only the edge channel, bias and logs matter:
+// one map for all images. With --y-cond, (onehot(y) Wc + bias) exp(3 logs) of the image's class is added at
+// every pixel.
 #pragma once
 
 #include "kernels/gaussian.h"
@@ -13,13 +13,13 @@ class TopPrior {
   public:
     TopPrior(const ModelConfig& config, const Shape& shape, Parameters& parameters);
 
-    // Takes the map and its scale, 2 * H*W*C elements and 2 C doubles of derived values, and 2 C elements a
-    // class.
+    // Allocates the map and its scale, 2 * H*W*C elements and 2 C doubles of derived values, plus 2 C
+    // elements per class.
     void allocate(Arena& derived);
-    // The map and the classes' vectors from the parameters; to be called after every change of them.
+    // Computes the map and the class vectors from the parameters; call after every change of them.
     void derive(const Context& context);
 
-    // flow.prior += log-density of z = h, given flow.labels where the model is conditional.
+    // flow.prior += log-density of z = h; conditional models read flow.labels.
     void forward(const Context& context, Flow& flow);
     // dh = dL/dz (overwrites), parameter gradients +=.
     void backward(const Context& context, const Flow& flow, Gradient& gradient);
@@ -27,13 +27,13 @@ class TopPrior {
     void encode(const Context& context, Flow& flow);
     void decode(const Context& context, Flow& flow);
 
-    // (mean, logs) of N images given their labels [N] where the model is conditional: out [N*H*W, 2C], the C
-    // means of a pixel, then its C logs. Overwrites out alone.
+    // (mean, logs) of N images, given labels [N] if the model is conditional: out [N*H*W, 2C], per pixel C
+    // means, then C logs. Overwrites only out.
     void predict(const Context& context, index_t N, const std::int32_t* labels, real* out) const;
 
   private:
     Latents latents(const Flow& flow) const { return {flow.N, shape_.pixels(), shape_.C, shape_.C}; }
-    // The map of every image: the shared one, or one each in the workspace.
+    // The map of every image: shared, or one per image in the workspace.
     struct Map {
         const real *mean, *logs;
         GaussianLayout layout;

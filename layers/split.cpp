@@ -1,5 +1,5 @@
-// The split's prior is (conv(a) + bias) exp(3 logs) with few input channels: im2col and one product, its
-// scale folded.
+// The split's prior is (conv(a) + bias) exp(3 logs) with few input channels: im2col and one product with
+// folded scale.
 #include "layers/split.h"
 
 #include <algorithm>
@@ -41,7 +41,7 @@ void Split::predict(const Context& context, const real* folded, index_t images, 
     });
 }
 
-// f(first image, images, (mean, logs) [images*H*W, C], folded weights), tile by tile.
+// Calls f(first image, images, (mean, logs) [images*H*W, C], folded weights) tile by tile.
 template <class F>
 void Split::with_prediction(const Context& context, index_t N, const state_t* a, index_t stride, F f) const {
     Arena& arena = context.workspace;

@@ -1,5 +1,5 @@
-// Split (paper section 3.4, spec section 1): half b of the channels leaves as a latent with density
-// N(b; mean(a), exp(logs(a))), (mean, logs) a zero-initialized 3x3 convolution of the half a that goes on.
+// Split (paper section 3.4, spec section 1): half b of the channels becomes a latent with density N(b;
+// mean(a), exp(logs(a))); (mean, logs) is a zero-initialized 3x3 convolution of the remaining half a.
 #pragma once
 
 #include <string>
@@ -15,22 +15,23 @@ class Split : public Layer {
     Split(const ModelConfig& config, const Shape& shape, index_t tile, const std::string& name,
           Parameters& parameters);
 
-    // flow.prior += log-density of b (not logdet: the split itself is a permutation).
+    // flow.prior += log-density of b. logdet is unchanged: the split is a permutation.
     void forward(const Context& context, Flow& flow) override;
     void inverse(const Context& context, Flow& flow) override;
-    // dh of a comes in; that of b is set here.
+    // Reads dh of a and sets dh of b.
     void backward(const Context& context, Flow& flow, Gradient& gradient) override;
 
     // After forward: b <- eps = (b - mean) exp(-logs). Before inverse: b <- mean + exp(logs) eps.
     void encode(const Context& context, Flow& flow);
     void decode(const Context& context, Flow& flow);
 
-    // The density of the b halves given the a halves of h [N, H, W, C]: (mean, logs) interleaved, out
-    // [N*H*W, C]. Overwrites out alone.
+    // Parameters of b's density given the a halves of h [N, H, W, C]: (mean, logs) interleaved, out [N*H*W,
+    // C]. Overwrites only out.
     void predict(const Context& context, index_t N, const state_t* h, real* out) const;
 
   private:
-    // (mean, logs) interleaved [images*H*W, C] of images n.. from their a halves (`stride` elements a pixel).
+    // (mean, logs) interleaved [images*H*W, C] of `images` images from their a halves (`stride` elements per
+    // pixel).
     void predict(const Context& context, const real* folded, index_t images, const state_t* a, index_t stride,
                  real* out) const;
     const real* fold(const Context& context) const;

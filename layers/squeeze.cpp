@@ -1,4 +1,3 @@
-// Squeeze as a layer.
 #include "layers/squeeze.h"
 
 #include "kernels/squeeze_split.h"

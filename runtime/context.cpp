@@ -1,4 +1,3 @@
-// Opening a device.
 #include "runtime/context.h"
 
 #include "runtime/cuda.h"

@@ -1,5 +1,5 @@
-// What a layer needs to run: where, with which libraries, beside which processes, and scratch memory. Passed,
-// never global.
+// What a layer needs to run: device, libraries, communicator and scratch memory. Passed as an argument, never
+// global.
 #pragma once
 
 #include <memory>
@@ -16,12 +16,13 @@
 
 namespace glow {
 
-// How much work a device gets at a time: a fixed rule, so that forward and recomputation agree.
+// Work sizes per device; fixed, so that forward and recomputation agree.
 struct Blocking {
-    index_t tile_elements = index_t{1} << 21;  // of a hidden map: images per tile (layers/layer.h)
-    index_t block_pixels = 8192;               // of im2col and tap buffers, of copies of the state in real
+    index_t tile_elements = index_t{1} << 21;  // of a hidden map: determines images per tile (layers/layer.h)
+    // pixels per block of im2col, taps, and copies of the state in real
+    index_t block_pixels = 8192;
 };
-// A CPU's caches like small pieces, a GPU wants enough of them to fill all its processors.
+// CPUs prefer blocks that fit their caches, GPUs enough work for all processors.
 inline constexpr Blocking kCpuBlocking{}, kGpuBlocking{index_t{1} << 25, 65536};
 
 struct Context {
@@ -33,20 +34,19 @@ struct Context {
     Arena& workspace;
     Blocking blocking = kCpuBlocking;
 
-    // Nothing runs and memory is only counted: see Device::count_only.
+    // Nothing runs and memory is only counted; see Device::count_only.
     bool counting() const { return exec.device == Device::count_only; }
 
-    // Runs a product with its scratch from the workspace; a counting context only counts that scratch.
+    // Runs a product with scratch from the workspace; a counting context only counts the scratch.
     void gemm(const Gemm& product, const void* a, const void* b, void* c, const void* bias = nullptr) const;
 
-    // The same of a convolution by the device's second engine.
+    // The same for a library convolution.
     void convolve(const Convolution& convolution, const void* first, const void* second, void* result) const;
 
-    // `count` values from the device memory, once what was started before has ended; a counting context has
-    // none.
+    // Copies `count` values from device memory after earlier work; a counting context returns nothing.
     std::vector<double> to_host(const double* values, index_t count) const;
 
-    // Sums over all processes, in place, of values on the place and of a number here.
+    // All-reduce sums, in place: device values, or a host number.
     void sum_over_processes(index_t count, double* values) const;
     double total(double value) const { return counting() ? value : communicator.all_reduce_sum(value); }
 };
@@ -54,31 +54,30 @@ struct Context {
 // The libraries of a device and its number of threads, opened once.
 class Backend {
   public:
-    // threads: see decide_threads(). ordinal: which of the machine's GPUs. Without a
-    // communicator there is this process alone. Throws InputError where the build or the machine lacks the
-    // device.
+    // threads: see decide_threads(). ordinal: GPU number. Without a communicator there is only this process.
+    // Throws InputError if this build or machine lacks the device.
     explicit Backend(Device device, int threads = 0, int ordinal = 0, Communicator* communicator = nullptr);
-    // Makes counting contexts only and needs no device: for memory plans of a machine elsewhere.
+    // Creates only counting contexts and needs no device: plans memory for other machines.
     static Backend for_plans(Device device, int threads = 0, Communicator* communicator = nullptr);
 
     Context context(Arena& workspace) const {
         return {exec_, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
     Context counting_context(Arena& workspace) const {
-        // Takes the paths of the device, which may need other scratch.
+        // Uses the device's code paths, which may need different scratch.
         const Exec nowhere{Device::count_only, exec_.threads, nullptr, exec_.tuned_for_gpu()};
         return {nowhere, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
     const Blocking& blocking() const { return exec_.device == Device::cuda ? kGpuBlocking : kCpuBlocking; }
     const Exec& exec() const { return exec_; }
-    // Decided when the backend opened; exec().threads is the number used.
+    // Decided when the backend opened; exec().threads is the number in use.
     const ThreadCount& threads() const { return threads_; }
     // "cpu", or "cuda: " and the GPU's name.
     std::string description() const;
     Blas& blas() const { return *blas_; }
     Solver& solver() const { return *solver_; }
     Conv& conv() const { return *conv_; }
-    // Another second engine than the device's, for tests.
+    // Replaces the library convolutions, for tests.
     void set_conv(std::unique_ptr<Conv> conv) { conv_ = std::move(conv); }
     Communicator& communicator() const { return *communicator_; }
 

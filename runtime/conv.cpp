@@ -1,4 +1,4 @@
-// No second engine.
+// Default implementation: no vendor convolutions.
 #include "runtime/conv.h"
 
 #include "kernels/error.h"
@@ -6,7 +6,7 @@
 namespace glow {
 
 void Conv::run(const Convolution&, const void*, const void*, void*, void*) {
-    throw Error("this device has no engine for convolutions beside matrix products");
+    throw Error("this device has no vendor convolutions, only matrix products");
 }
 
 }  // namespace glow

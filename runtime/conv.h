@@ -1,6 +1,6 @@
-// 3x3 convolutions of a vendor's library: the second engine beside the matrix products of layers/network.cpp.
-// Cross-correlations with zeros around each image, y[p, o] = sum w[o, kh, kw, i] x[p + (kh-1, kw-1), i], and
-// their gradients. Channels last: x [N, H, W, in], w [out, 3, 3, in], y [N, H, W, out].
+// 3x3 convolutions by a vendor library, an alternative to matrix products (layers/conv3x3.h).
+// Cross-correlation with zero padding, y[p, o] = sum w[o, kh, kw, i] x[p + (kh-1, kw-1), i], and its
+// gradients. Channels last: x [N, H, W, in], w [out, 3, 3, in], y [N, H, W, out].
 #pragma once
 
 #include <cstddef>
@@ -15,23 +15,23 @@ struct Convolution {
     Pass pass = Pass::forward;
     index_t N = 0, H = 0, W = 0;    // images
     index_t in = 0, out = 0;        // channels
-    Scalar operands = Scalar::f32;  // what is multiplied; bf16 sums in float
-    Scalar result = Scalar::f32;    // in memory
+    Scalar operands = Scalar::f32;  // operand type; bf16 sums in float
+    Scalar result = Scalar::f32;    // result type in memory
 
     auto operator<=>(const Convolution&) const = default;
 };
 
-// This class itself is the engine of a device that has none.
+// The base class is the implementation for devices without vendor convolutions.
 class Conv {
   public:
     virtual ~Conv() = default;
-    // Whether there is an algorithm for this very convolution whose results repeat. Needs the device.
+    // Is there a deterministic algorithm for this convolution? Needs the device.
     virtual bool has(const Convolution&) { return false; }
-    // Bytes of scratch that run() wants; the same for all, so that a memory plan needs no device.
+    // Scratch bytes that run() needs. Equal for all convolutions, so that memory planning needs no device.
     virtual std::size_t scratch_bytes() const { return 0; }
-    // result = what the pass gives:  forward: first x, second w, result y;  data_gradient: dy, w, dx;
-    // weight_gradient: x, dy, dw. Operands begin at blocks of arenas or at their images. Bit-equal for equal
-    // arguments. Throws Error where has() is false.
+    // Runs one pass. forward: first x, second w, result y; data_gradient: dy, w, dx; weight_gradient: x, dy,
+    // dw. Operands start at arena blocks or at their images. Bit-equal for equal arguments. Throws Error if
+    // has() is false.
     virtual void run(const Convolution& convolution, const void* first, const void* second, void* result,
                      void* scratch);
 };

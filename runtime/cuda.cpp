@@ -1,4 +1,3 @@
-// The GPU itself: whether there is one, its memory, its streams.
 #include "runtime/cuda.h"
 
 #include <fmt/format.h>
@@ -13,13 +12,13 @@
 namespace glow::cuda {
 namespace {
 
-constexpr int kOldest = 80;  // compute capability 8.0: bf16 and tf32 products
+constexpr int kOldest = 80;  // compute capability 8.0, required for bf16 and tf32 products
 
 cudaStream_t stream_of(const Exec& exec) {
     return static_cast<cudaStream_t>(exec.stream);
 }
 
-// "13.1.0" of the 130100 that cuBLAS uses.
+// Formats the version numbers of cuBLAS: 130100 -> "13.1.0".
 std::string version_text(std::size_t version, std::size_t major) {
     return fmt::format("{}.{}.{}", version / major, version % major / 100, version % 100);
 }
@@ -45,25 +44,26 @@ int device_count() {
 }
 
 std::string problem() {
-    int count = 0;  // left unwritten where there is no driver
+    int count = 0;  // not written without a driver
     const cudaError_t status = cudaGetDeviceCount(&count);
     if (status == cudaErrorInsufficientDriver) {
         int driver = 0;
         if (cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0)
             return fmt::format(
-                "the NVIDIA driver of this machine knows CUDA {}.{}, and this build needs {}.{}: "
+                "this machine's NVIDIA driver supports CUDA {}.{}, but this build needs {}.{}: "
                 "install a newer driver",
                 driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
         return "this machine has no NVIDIA driver";
     }
     if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
-        return "no NVIDIA GPU is visible on this machine (CUDA_VISIBLE_DEVICES hides one, maybe)";
-    if (status != cudaSuccess) return fmt::format("CUDA does not start: {}", cudaGetErrorString(status));
+        return "no NVIDIA GPU is visible on this machine (check CUDA_VISIBLE_DEVICES)";
+    if (status != cudaSuccess)
+        return fmt::format("CUDA failed to initialize: {}", cudaGetErrorString(status));
     int major = 0, minor = 0;
     GLOW_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
     GLOW_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
     if (major * 10 + minor < kOldest)
-        return fmt::format("the GPU has compute capability {}.{}, and Glow needs 8.0 (A100) or newer", major,
+        return fmt::format("the GPU has compute capability {}.{}; Glow needs 8.0 (A100) or newer", major,
                            minor);
     return "";
 }
@@ -99,7 +99,7 @@ StreamPtr open_stream(int ordinal) {
 
 StreamPtr open_concurrent_stream() {
     StreamPtr stream(new Stream);
-    // Not the default stream, which cannot be captured, and not one that waits for it.
+    // Not the default stream, which cannot be captured, nor one that synchronizes with it.
     GLOW_CUDA(cudaStreamCreateWithFlags(stream->handle.out(), cudaStreamNonBlocking));
     return stream;
 }
@@ -115,7 +115,7 @@ EventPtr open_event() {
 }
 
 void order(const Exec& first, const Exec& then, const Event& event) {
-    // A wait keeps to the record before it, so the event may be recorded again while it is waited for.
+    // A wait refers to the record before it, so the event may be recorded again immediately.
     GLOW_CUDA(cudaEventRecord(event.handle, stream_of(first)));
     GLOW_CUDA(cudaStreamWaitEvent(stream_of(then), event.handle, 0));
 }
@@ -131,11 +131,11 @@ void* allocate(std::size_t bytes) {
     void* memory = nullptr;
     const cudaError_t status = cudaMalloc(&memory, bytes);
     if (status == cudaErrorMemoryAllocation) {
-        static_cast<void>(cudaGetLastError());  // no later call is to report it again
+        static_cast<void>(cudaGetLastError());  // clear the error, so that later calls do not report it
         std::size_t free = 0, total = 0;
         GLOW_CUDA(cudaMemGetInfo(&free, &total));
         throw InputError(
-            fmt::format("the GPU has {} of {} left, and {} more are needed; use a smaller model or "
+            fmt::format("the GPU has {} of {} free, but {} more are needed; use a smaller model or "
                         "batch, or --micro-batch",
                         human_bytes(free), human_bytes(total), human_bytes(bytes)));
     }

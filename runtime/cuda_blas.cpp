@@ -1,6 +1,6 @@
-// Blas on cuBLASLt. A row-major C [m, n] is the column-major C^T [n, m], so every product is asked for as
-// C^T = op(B)^T op(A)^T: B comes first, n and m change places, and a bias over the rows of C^T is one over
-// the output channels, as wanted. The plan of a product is made once: descriptors and one algorithm.
+// Blas on cuBLASLt. A row-major C [m, n] is the column-major C^T [n, m], so every product is computed as C^T
+// = op(B)^T op(A)^T: B comes first, n and m are exchanged, and a bias over the rows of C^T is a bias over
+// output channels. Each product is planned once: descriptors and an algorithm.
 #include "runtime/cuda_blas.h"
 
 #include <fmt/format.h>
@@ -26,7 +26,7 @@ cudaDataType type_of(Scalar scalar) {
 index_t size_of(Scalar scalar) {
     return scalar == Scalar::bf16 ? 2 : scalar == Scalar::f64 ? 8 : 4;
 }
-// Sums of f32 and bf16 products are float; f32 operands are not rounded to fewer bits.
+// f32 and bf16 products accumulate in float; f32 operands are not rounded.
 cublasComputeType_t compute_type(const Gemm& g) {
     if (g.in == Scalar::f64) return CUBLAS_COMPUTE_64F;
     return g.in == Scalar::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
@@ -34,7 +34,7 @@ cublasComputeType_t compute_type(const Gemm& g) {
 std::size_t round_up(std::size_t bytes) {
     return (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
 }
-// A bias goes into the epilogue in C's type.
+// The epilogue needs the bias in C's type.
 bool casts_bias(const Gemm& g) {
     return g.epilogue == Epilogue::bias_relu && g.out == Scalar::bf16;
 }
@@ -45,7 +45,7 @@ std::string text_of(const Gemm& g) {
 
 LtLayout make_layout(Scalar type, index_t rows, index_t columns, index_t stride) {
     LtLayout layout;
-    // A row-major [rows, columns] is column-major [columns, rows] with the same distance between lines.
+    // A row-major [rows, columns] is column-major [columns, rows] with the same leading dimension.
     GLOW_CUDA(cublasLtMatrixLayoutCreate(layout.out(), type_of(type), static_cast<uint64_t>(columns),
                                          static_cast<uint64_t>(rows), stride));
     return layout;
@@ -64,12 +64,12 @@ void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttribut
 
 std::size_t alignment_of(Scalar type, index_t stride) {
     const auto bytes = static_cast<std::size_t>(stride * size_of(type));
-    return std::min(bytes & (~bytes + 1), kAlignment);  // its lowest bit
+    return std::min(bytes & (~bytes + 1), kAlignment);  // lowest set bit
 }
 
 std::size_t blas_scratch_bytes(const Gemm& gemm) {
     const std::size_t bias = casts_bias(gemm) ? round_up(static_cast<std::size_t>(gemm.n) * 2) : 0;
-    return kScratchAlignment + bias + kBlasWorkspace;  // the first so that the rest can be aligned
+    return kScratchAlignment + bias + kBlasWorkspace;  // extra space to align the rest
 }
 
 Description::Description(const Gemm& g, bool fused)
@@ -84,13 +84,13 @@ Description::Description(const Gemm& g, bool fused)
     if (fused && g.epilogue != Epilogue::none) {
         set(product, CUBLASLT_MATMUL_DESC_EPILOGUE,
             g.epilogue == Epilogue::relu ? CUBLASLT_EPILOGUE_RELU : CUBLASLT_EPILOGUE_RELU_BIAS);
-        // The search for an algorithm looks at the pointer's alignment, and at nothing behind it.
+        // The heuristic checks only the pointer's alignment.
         if (g.epilogue == Epilogue::bias_relu)
             set(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(kAlignment));
     }
     GLOW_CUDA(cublasLtMatmulPreferenceCreate(preference.out()));
     set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kBlasWorkspace});
-    // No sums in place, whose order counters decide.
+    // No in-place reduction, whose order is nondeterministic.
     set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
         uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
     const auto aligned = [&](cublasLtMatmulPreferenceAttributes_t attribute, Scalar type, index_t stride) {
@@ -130,7 +130,7 @@ class CudaBlas : public Blas {
         const float one = 1, beta = g.accumulate ? 1 : 0;
         const double one64 = 1, beta64 = beta;
         const bool wide = g.in == Scalar::f64;
-        // Host pointers (the default pointer mode): read before the call returns, so also under capture.
+        // Host pointers (default pointer mode) are read before the call returns, also under capture.
         const Description& d = plan.description;
         GLOW_CUDA(cublasLtMatmul(handle_, d.product, wide ? static_cast<const void*>(&one64) : &one, b,
                                  d.first, a, d.second, wide ? static_cast<const void*>(&beta64) : &beta, c,
@@ -140,7 +140,7 @@ class CudaBlas : public Blas {
     }
 
     bool has_bf16() const override {
-        return true;  // cuda::problem() refuses GPUs that have none
+        return true;  // guaranteed by cuda::problem()
     }
     bool has_tf32() const override { return true; }
 
@@ -151,12 +151,12 @@ class CudaBlas : public Blas {
         bool fused = false;
     };
 
-    // What the plan's algorithm was chosen for: operands begin at rows of arena blocks.
+    // The algorithm assumes that operands start at rows of arena blocks.
     static void check_alignment(const Gemm& g, const char* operand, Scalar type, index_t stride,
                                 const void* pointer) {
         if (reinterpret_cast<std::size_t>(pointer) % alignment_of(type, stride) != 0)
             throw_error("matrix product " + text_of(g) + ": " + operand +
-                        " does not begin at a row of an arena's block");
+                        " does not start at a row of an arena block");
     }
 
     Plan& plan_of(const Gemm& gemm) {
@@ -171,7 +171,7 @@ class CudaBlas : public Blas {
         throw Error("cuBLASLt has no algorithm for the matrix product " + text_of(gemm));
     }
 
-    // The first algorithm that is offered; false where there is none for this description.
+    // Takes the first offered algorithm; returns false if there is none.
     bool choose(Plan& plan) {
         cublasLtMatmulHeuristicResult_t result{};
         int count = 0;

@@ -1,4 +1,4 @@
-// The parts of a cuBLASLt product that need no GPU, for tests: descriptors, alignment, workspace.
+// GPU-independent parts of a cuBLASLt product, exposed for tests: descriptors, alignment, workspace.
 #pragma once
 
 #include "runtime/blas.h"
@@ -7,18 +7,19 @@
 
 namespace glow::cuda {
 
-// Bytes that any algorithm may use: NVIDIA's advice for Hopper, fixed, so that a memory plan needs no GPU.
+// Workspace limit for every algorithm: NVIDIA's recommendation for Hopper, fixed so that planning needs no
+// GPU.
 inline constexpr std::size_t kBlasWorkspace = std::size_t{32} << 20;
 inline constexpr std::size_t kScratchAlignment = 256;
 
-// What Blas::scratch_bytes() says on CUDA.
+// Blas::scratch_bytes() on CUDA.
 std::size_t blas_scratch_bytes(const Gemm& gemm);
 
-// Bytes that an operand is aligned to at least: blocks of arenas are to kAlignment, and operands begin at
-// their rows, `stride` elements each.
+// Guaranteed alignment of an operand: arena blocks are aligned to kAlignment, and operands start at their
+// rows of `stride` elements.
 std::size_t alignment_of(Scalar type, index_t stride);
 
-// All that cuBLASLt is told of a product. fused: with its epilogue.
+// The description of a product for cuBLASLt. fused: including its epilogue.
 struct Description {
     Description(const Gemm& gemm, bool fused);
     LtDescription product;

@@ -1,5 +1,5 @@
-// What the CUDA half of the runtime shares: the one macro around vendor calls, and owners of vendor handles.
-// Included by cuda*.cpp, cudnn_conv.cpp and nccl_communicator.cpp only.
+// Shared by the CUDA part of the runtime: the macro that checks vendor calls, and RAII owners of vendor
+// handles. Include only in cuda*.cpp, cudnn_conv.cpp and nccl_communicator.cpp.
 #pragma once
 
 #include <cublasLt.h>
@@ -9,7 +9,7 @@
 
 #include <utility>
 
-// Throws Error with the call's text, its file and line, and the library's name for what went wrong.
+// Throws Error with the call's text, file, line, and the library's error name.
 #define GLOW_CUDA(call) ::glow::cuda::check((call), #call, __FILE__, __LINE__)
 
 namespace glow::cuda {
@@ -18,7 +18,7 @@ void check(cudaError_t status, const char* call, const char* file, int line);
 void check(cublasStatus_t status, const char* call, const char* file, int line);
 void check(cusolverStatus_t status, const char* call, const char* file, int line);
 
-// The one owner of a vendor handle. Errors while it is destroyed are ignored.
+// RAII owner of a vendor handle. Errors on destruction are ignored.
 template <class T, auto kDestroy>
 class Handle {
   public:

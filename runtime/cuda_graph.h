@@ -1,4 +1,4 @@
-// Work of one fixed shape, captured as a CUDA graph and replayed: thousands of launches become one.
+// Work of fixed shape, captured as a CUDA graph and replayed: one launch instead of thousands.
 #pragma once
 
 #include "kernels/base.h"
@@ -6,18 +6,17 @@
 
 namespace glow {
 
-// On CUDA the first pass through a Capture issues its launches plainly, so that libraries load what they need; the
-// second captures them; from then on they are replayed. Elsewhere every pass issues them. Results are equal to the
-// last bit.
+// On CUDA, the first pass through a Capture launches directly, so that libraries load what they need; the
+// second captures; later passes replay. On a CPU every pass runs directly. Results are bit-equal.
 class CudaGraph {
   public:
-    // A section of code, in the order in which it runs:
+    // Encloses a section of code, in the order in which it runs:
     //
-    //     CudaGraph::Capture capture(graph, place, enabled);
+    //     CudaGraph::Capture capture(graph, exec, enabled);
     //     if (capture.issues()) { ... }   // must issue the same launches every time, without waiting or copying
     //     capture.launch();               // to or from the host
     //
-    // Without launch(), because the section threw, a capture is dropped and the stream stays usable.
+    // If the section throws before launch(), the capture is dropped and the stream stays usable.
     class Capture {
       public:
         Capture(CudaGraph& graph, const Exec& exec, bool enabled);
@@ -25,7 +24,7 @@ class CudaGraph {
         Capture(const Capture&) = delete;
         Capture& operator=(const Capture&) = delete;
 
-        // Whether the launches of the section have to be issued this time.
+        // Must the section issue its launches this time?
         bool issues() const { return mode_ != Mode::replay; }
         void launch();
 

@@ -1,6 +1,5 @@
-// Solver on a GPU: LU of many small matrices at once by cuBLAS, of large ones one by one by cuSOLVER. A
-// row-major W is the column-major W^T, whose inverse is (W^-1)^T: W^-1 in row-major again. So nothing is
-// transposed.
+// Batched LU by cuBLAS for small matrices, one by one by cuSOLVER for large ones. A row-major W is the
+// column-major W^T, whose inverse (W^-1)^T is W^-1 in row-major, so nothing needs transposing.
 #include "runtime/cuda_solver.h"
 
 #include <vector>
@@ -39,14 +38,14 @@ class CudaSolver : public Solver {
 
     void finish() override { side_.join(); }
 
-    // Initial values are made on the host, the same on every device.
-    void orthogonalise(index_t n, double* matrix) override { host_->orthogonalise(n, matrix); }
-    void factorise(index_t n, double* matrix, index_t* permutation) override {
-        host_->factorise(n, matrix, permutation);
+    // Initial values are computed on the host, so that they are equal on every device.
+    void orthogonalize(index_t n, double* matrix) override { host_->orthogonalize(n, matrix); }
+    void factorize(index_t n, double* matrix, index_t* permutation) override {
+        host_->factorize(n, matrix, permutation);
     }
 
   private:
-    // Memory of the largest call so far; the first prepare() of a model makes it, and no step later on.
+    // Sized for the largest call so far: a model's first derive() allocates it, later steps do not.
     struct Scratch {
         index_t count = 0, n = 0;
         std::shared_ptr<void> memory;
@@ -67,7 +66,7 @@ class CudaSolver : public Solver {
         GLOW_CUDA(cusolverDnCreate(solver_.out()));
         GLOW_CUDA(cusolverDnSetStream(solver_, stream));
         GLOW_CUDA(cusolverDnCreateParams(options_.out()));
-        // The same bits in every run (the default, said aloud).
+        // Deterministic results (the default, stated explicitly).
         GLOW_CUDA(cusolverDnSetDeterministicMode(solver_, CUSOLVER_DETERMINISTIC_RESULTS));
     }
 

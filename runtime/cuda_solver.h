@@ -1,4 +1,4 @@
-// The parts of the GPU's solver that need no GPU, for tests: the fixed rule and the layout of its scratch.
+// GPU-independent parts of the CUDA solver, exposed for tests: the choice of library and the scratch layout.
 #pragma once
 
 #include <cstddef>
@@ -8,12 +8,12 @@
 
 namespace glow::cuda {
 
-// Up to this order cuBLAS takes the matrices of a level together; above, a matrix fills the GPU by itself and
-// cuSOLVER's blocked LU is the better one.
+// Up to this order cuBLAS inverts a level's matrices as a batch. Larger matrices fill the GPU on their own,
+// and cuSOLVER's blocked LU is faster.
 inline constexpr index_t kLargestBatched = 128;
 bool is_batched(index_t n);
 
-// Offsets in bytes of the parts of the scratch of `count` matrices of order n, each aligned to kAlignment.
+// Byte offsets of the scratch arrays for `count` matrices of order n, each aligned to kAlignment.
 struct SolverScratch {
     std::size_t lu = 0, partial = 0, lu_rows = 0, inverse_rows = 0, pivots = 0, failed = 0, failed_too = 0,
                 work = 0, total = 0;

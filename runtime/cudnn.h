@@ -1,4 +1,5 @@
-// The seam between the runtime and cuDNN, free of vendor types: cudnn_conv.cpp fulfils it, or no_cudnn.cpp.
+// Interface between the runtime and cuDNN without vendor types. Implemented by cudnn_conv.cpp or
+// no_cudnn.cpp.
 #pragma once
 
 #include <memory>
@@ -8,10 +9,10 @@
 
 namespace glow::cuda {
 
-// Opens the library at the first has() or run(), so that memory plans need none.
+// Opens the library at the first has() or run(), so that memory planning does not need it.
 std::unique_ptr<Conv> make_conv(const Exec& exec);
 
-// "9.19.0", of the library as it is found when the program runs, or "no".
+// Version of the library loaded at run time, "9.19.0", or "no".
 std::string cudnn_version();
 
 }  // namespace glow::cuda

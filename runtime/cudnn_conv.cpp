@@ -1,5 +1,5 @@
-// Conv on cuDNN's graph API. A graph of one operation; of the engines that the heuristic names, the first one
-// that repeats its results, keeps the precision asked for and needs no more than the fixed workspace.
+// Conv on cuDNN's graph API: a graph with one operation. Uses the first engine from the heuristic that is
+// deterministic, keeps the requested precision and fits the fixed workspace.
 #include "runtime/cudnn_conv.h"
 
 #include <fmt/format.h>
@@ -34,7 +34,7 @@ std::string text_of(const Convolution& c) {
     return fmt::format("convolution of {} images {}x{}, {} to {} channels", c.N, c.H, c.W, c.in, c.out);
 }
 
-// Shapes are N, C, H, W to cuDNN whatever lies how in memory; its strides say channels last.
+// cuDNN lists shapes as N, C, H, W for any memory layout; the strides make it channels last.
 CudnnDescriptor tensor(const Cudnn& cudnn, index_t number, cudnnDataType_t type, index_t N, index_t C,
                        index_t H, index_t W) {
     CudnnDescriptor t(cudnn, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
@@ -106,7 +106,7 @@ CudnnDescriptor operation_of(const Cudnn& cudnn, Convolution::Pass pass, const C
     return operation;
 }
 
-// The type in memory of one of x, w, y: that of the operands, unless it is the pass's result.
+// Memory type of x, w or y: the result type for the pass's result, otherwise the operand type.
 cudnnDataType_t type_in(const Convolution& c, Convolution::Pass where_result) {
     return type_of(c.pass == where_result ? c.result : c.operands);
 }
@@ -171,7 +171,7 @@ bool engine_allowed(Scalar operands, const std::vector<cudnnBackendNumericalNote
             case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6:
             case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13:
                 return true;
-            // On float operands tensor cores mean tf32.
+            // Tensor cores on float operands mean tf32.
             case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:
                 return operands == Scalar::f32;
             case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS:
@@ -184,7 +184,7 @@ bool engine_allowed(Scalar operands, const std::vector<cudnnBackendNumericalNote
 
 namespace {
 
-// A plan and all that it was made of, alive for as long as it is.
+// A plan and the descriptors that must outlive it.
 struct Plan {
     std::optional<ConvDescription> description;
     std::optional<CudnnDescriptor> graph, configuration, execution;
@@ -210,7 +210,7 @@ class CudnnConv : public Conv {
         if (!has(c)) throw Error("cuDNN has no engine for the " + text_of(c) + problem_);
         const auto at =
             (reinterpret_cast<std::size_t>(scratch) + kConvAlignment - 1) / kConvAlignment * kConvAlignment;
-        // x, w, y in this order: the pass says which of them is the result.
+        // Order x, w, y; the pass determines which one is the result.
         const void* pointers[3] = {first, second, result};
         if (c.pass == Convolution::Pass::data_gradient) {
             pointers[0] = result;
@@ -248,7 +248,7 @@ class CudnnConv : public Conv {
         return plans_.emplace(c, make_plan(c)).first->second;
     }
 
-    // Without `execution` where there is no engine.
+    // `execution` stays empty if there is no engine.
     Plan make_plan(const Convolution& c) {
         Plan plan;
         if (c.operands == Scalar::f64) return plan;
@@ -267,10 +267,10 @@ class CudnnConv : public Conv {
         return plan;
     }
 
-    // The first engine that is allowed and takes the graph, into `plan`; false where there is none.
+    // Stores the first allowed engine that accepts the graph in `plan`; returns false if there is none.
     bool choose(const Convolution& c, const CudnnDescriptor& heuristic, Plan& plan) {
         constexpr index_t kMost = 16;
-        // The library fills descriptors that are there.
+        // The library fills existing descriptors.
         std::vector<CudnnDescriptor> configurations;
         std::vector<cudnnBackendDescriptor_t> handles;
         for (index_t i = 0; i < kMost; ++i) {
@@ -290,7 +290,7 @@ class CudnnConv : public Conv {
             CudnnDescriptor execution(*cudnn_, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
             execution.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
             execution.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
-            // An engine may be named and still not take this very graph.
+            // The heuristic may list engines that reject this graph.
             if (!execution.try_finalize()) continue;
             const auto bytes =
                 execution.get<index_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1);

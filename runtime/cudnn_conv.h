@@ -1,4 +1,4 @@
-// The parts of a cuDNN convolution that need no GPU, for tests: descriptors, the rule for engines, workspace.
+// GPU-independent parts of a cuDNN convolution, exposed for tests: descriptors, engine selection, workspace.
 #pragma once
 
 #include <vector>
@@ -8,11 +8,11 @@
 
 namespace glow::cuda {
 
-// Bytes that any engine may use, fixed, so that a memory plan needs no GPU.
+// Workspace limit for every engine; fixed, so that memory planning needs no GPU.
 inline constexpr std::size_t kConvWorkspace = std::size_t{64} << 20;
 inline constexpr std::size_t kConvAlignment = 256;
 
-// A descriptor of the graph API and its attributes.
+// A descriptor of the graph API with its attributes.
 class CudnnDescriptor {
   public:
     CudnnDescriptor(const Cudnn& cudnn, cudnnBackendDescriptorType_t type);
@@ -25,7 +25,7 @@ class CudnnDescriptor {
     void set(cudnnBackendAttributeName_t name, const CudnnDescriptor& other);
     void set(cudnnBackendAttributeName_t name, const std::vector<index_t>& values);
     void set_data_type(cudnnBackendAttributeName_t name, cudnnDataType_t type);
-    // The numbers of an attribute, `most` at most.
+    // Reads at most `most` numbers of an attribute.
     template <class T>
     std::vector<T> get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
                        index_t most) const {
@@ -35,7 +35,7 @@ class CudnnDescriptor {
     }
     index_t get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, index_t most,
                 void* values) const;
-    // Throws Error where the library refuses it; the second says so.
+    // Throws Error if the library rejects it; try_finalize() returns false instead.
     void finalize();
     bool try_finalize();
 
@@ -46,19 +46,19 @@ class CudnnDescriptor {
     cudnnBackendDescriptor_t handle_ = nullptr;
 };
 
-// All that cuDNN is told of a convolution: three tensors, each with the number that the pointers are given
-// by, and the operation.
+// cuDNN's description of a convolution: three tensors, identified by number when pointers are passed, and the
+// operation.
 struct ConvDescription {
     static constexpr index_t kX = 1, kW = 2, kY = 3;  // or their gradients
     ConvDescription(const Cudnn& cudnn, const Convolution& convolution);
     CudnnDescriptor x, w, y, window, operation;
 };
 
-// Bytes that a tensor's address is a multiple of: operands begin at pixels of blocks of arenas.
+// Guaranteed alignment in bytes of a tensor's address: operands start at pixels of arena blocks.
 index_t pixel_alignment(cudnnDataType_t type, index_t channels);
 
-// May an engine with these notes run products of such operands? Not if its results need not repeat; float
-// products only without rounded operands or sums, and without transforms that lose digits.
+// May an engine with these notes be used? Excludes nondeterministic engines and, for float operands, rounded
+// operands or sums and transforms that lose precision.
 bool engine_allowed(Scalar operands, const std::vector<cudnnBackendNumericalNote_t>& notes);
 
 }  // namespace glow::cuda

@@ -1,4 +1,3 @@
-// dlopen, and every function by its name.
 #include "runtime/cudnn_library.h"
 
 #include <dlfcn.h>
@@ -8,7 +7,7 @@ namespace glow::cuda {
 namespace {
 
 constexpr const char* kFile = "libcudnn.so.9";
-// What kFile opens at its first call, and ends the process where it cannot (an installation in part, no
+// Opened by kFile at its first call, which aborts the process if it cannot (incomplete installation, no
 // libz).
 constexpr const char* kInner = "libcudnn_graph.so.9";
 
@@ -26,7 +25,7 @@ std::shared_ptr<const Cudnn> load_cudnn(std::string& problem) {
         problem = dlerror();
         return nullptr;
     }
-    // Never closed: what a vendor's library leaves to the end of the process may still want it.
+    // Never closed: vendor libraries may be needed until the process exits.
     auto cudnn = std::make_shared<Cudnn>();
     const bool whole = find(library, "cudnnGetVersion", cudnn->version) &&
                        find(library, "cudnnGetErrorString", cudnn->error_string) &&
@@ -41,7 +40,7 @@ std::shared_ptr<const Cudnn> load_cudnn(std::string& problem) {
                        find(library, "cudnnBackendFinalize", cudnn->finalize) &&
                        find(library, "cudnnBackendExecute", cudnn->execute);
     if (whole && cudnn->version() / 10000 == 9) return cudnn;
-    problem = fmt::format("{} is no cuDNN 9", kFile);
+    problem = fmt::format("{} is not cuDNN 9", kFile);
     return nullptr;
 }
 

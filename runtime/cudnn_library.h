@@ -1,6 +1,5 @@
-// cuDNN as it is found when the program runs, not when it is linked: a machine without it runs the same
-// programs with one engine less. Of its interface only the graph API, which knows float results of bf16
-// operands.
+// Loads cuDNN at run time, so that the same programs run on machines without it. Only the graph API is used,
+// because it alone supports float results of bf16 operands.
 #pragma once
 
 #include <cudnn.h>
@@ -10,7 +9,7 @@
 
 namespace glow::cuda {
 
-// The functions of cuDNN 9 that are used.
+// The cuDNN 9 functions in use.
 struct Cudnn {
     decltype(&cudnnGetVersion) version;
     decltype(&cudnnGetErrorString) error_string;
@@ -26,7 +25,7 @@ struct Cudnn {
     decltype(&cudnnBackendExecute) execute;
 };
 
-// nullptr where the library is not there, or is no cuDNN 9; `problem` then says why.
+// Returns nullptr, and the reason in `problem`, if the library is missing or not cuDNN 9.
 std::shared_ptr<const Cudnn> load_cudnn(std::string& problem);
 
 }  // namespace glow::cuda

@@ -1,4 +1,3 @@
-// Names, and the choice between a plain copy and CUDA's.
 #include "runtime/device.h"
 
 #include <cstdlib>
@@ -13,7 +12,7 @@ Device parse_device(const std::string& text) {
     if (text == "cpu") return Device::cpu;
     if (text == "cuda") return Device::cuda;
     if (text == "auto") return cuda_problem().empty() ? Device::cuda : Device::cpu;
-    throw InputError("--device " + text + ": known are auto, cpu and cuda");
+    throw InputError("--device " + text + ": expected auto, cpu or cuda");
 }
 
 std::string to_string(Device device) {

@@ -1,4 +1,4 @@
-// Which devices this build and this machine have, and the way of data to and from their memory.
+// Available devices, and copies to and from their memory.
 #pragma once
 
 #include <cstddef>
@@ -10,30 +10,27 @@
 
 namespace glow {
 
-// "auto" (the GPU where there is one that works, else the CPU), "cpu" or "cuda". Throws InputError for other
-// names.
+// Parses "auto" (a usable GPU, otherwise the CPU), "cpu" or "cuda". Throws InputError for other names.
 Device parse_device(const std::string& text);
 std::string to_string(Device device);
 
-// Why Device::cuda cannot be used: no CUDA in this build, no driver, no GPU. Empty where it can.
+// Why Device::cuda cannot be used: no CUDA in this build, no driver, no GPU. Empty if it can.
 std::string cuda_problem();
-// Throws InputError, with the reason and what to do, where the device cannot be used.
+// Throws InputError, with the reason and what to do, if the device cannot be used.
 void require_device(Device device);
-// The CPU, then CUDA where it can be used.
+// The CPU, and CUDA if usable.
 std::vector<Device> present_devices();
 
-// Waits for all that was started on the stream. Throws Error where any of it failed.
+// Waits for all work on the stream. Throws Error if any of it failed.
 void synchronize(const Exec& exec);
 
-// `count` elements from host memory to the place's, or back, after what runs there already. At return the
-// copy is done, and so is all that came before it. On the CPU a plain copy; nothing where from == to. On
-// Device::count_only nothing.
+// Copies between host memory and device memory, after earlier work on the stream. Returns when the copy and
+// all earlier work are done. A plain copy on the CPU (none if from == to); no-op on Device::count_only.
 void upload_bytes(const Exec& exec, std::size_t bytes, const void* host, void* device);
 void download_bytes(const Exec& exec, std::size_t bytes, const void* device, void* host);
-// The same without waiting: `host` must stay as it is until the stream has got so far
-// (synchronize()).
+// The same without waiting: keep `host` unchanged until the copy is done (synchronize()).
 void start_upload_bytes(const Exec& exec, std::size_t bytes, const void* host, void* device);
-// From and to device memory, in turn with what else it is given.
+// Copies within device memory, ordered with other work on the stream.
 void copy_bytes(const Exec& exec, std::size_t bytes, const void* from, void* to);
 template <class T>
 void upload(const Exec& exec, index_t count, const T* host, T* device) {
@@ -50,7 +47,7 @@ std::vector<T> downloaded(const Exec& exec, index_t count, const T* device) {
     return host;
 }
 
-// Host memory for `count` elements, pinned where the device is CUDA, so that copies run beside the host.
+// Host memory for `count` elements, pinned if the device is CUDA so that copies run asynchronously.
 template <class T>
 class HostArray {
   public:
@@ -63,8 +60,8 @@ class HostArray {
     std::shared_ptr<void> memory_;
 };
 
-// Memory of a device, given back with its last owner; nullptr for 0 bytes. Throws InputError where the device
-// has not got so much.
+// Device memory, freed with its last owner; nullptr for 0 bytes. Throws InputError if the device has not
+// enough.
 std::shared_ptr<void> device_memory(std::size_t bytes);
 std::shared_ptr<void> host_memory(Device device, std::size_t bytes);
 
@@ -72,7 +69,7 @@ template <class T>
 HostArray<T>::HostArray(Device device, index_t count)
     : memory_(host_memory(device, static_cast<std::size_t>(count) * sizeof(T))) {}
 
-// Bytes of the GPU that are taken, by whomever; 0 without one.
+// GPU memory in use by all processes, in bytes; 0 without a GPU.
 std::size_t device_bytes_in_use();
 
 }  // namespace glow

@@ -1,5 +1,5 @@
-// A second queue of work, concurrent with a place's own: on a GPU a stream, ordered with the place's by events;
-// elsewhere the place itself, where everything is done at once.
+// A second stream, concurrent with the main one and ordered with it by events. On a CPU it is the main
+// stream, and work runs immediately.
 #pragma once
 
 #include "kernels/base.h"
@@ -12,11 +12,11 @@ class ForkedStream {
     // Opens nothing before the first fork().
     explicit ForkedStream(const Exec& main) : main_(main), side_(main) {}
 
-    // Where to launch concurrent work; after fork().
+    // The stream for concurrent work, after fork().
     const Exec& exec() const { return side_; }
-    // Later work on the forked stream waits for everything queued on the main one so far.
+    // Makes later work on the forked stream wait for everything queued on the main one.
     void fork();
-    // Later work on the main stream waits for everything queued on the forked one so far.
+    // Makes later work on the main stream wait for everything queued on the forked one.
     void join();
 
   private:

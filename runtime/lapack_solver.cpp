@@ -1,4 +1,3 @@
-// Solver on LAPACK.
 #include <lapacke.h>
 
 #include <algorithm>
@@ -32,7 +31,7 @@ class LapackSolver : public Solver {
             condition[k] = invert_one(n, W + k * n * n, inverse + k * n * n, log_abs_det[k]);
     }
 
-    void orthogonalise(index_t n, double* matrix) override {
+    void orthogonalize(index_t n, double* matrix) override {
         const ScopedBlasThreads scope(threads_);
         const auto order = static_cast<lapack_int>(n);
         std::vector<double> tau(n), sign(n);
@@ -45,13 +44,13 @@ class LapackSolver : public Solver {
             for (index_t c = 0; c < n; ++c) matrix[r * n + c] *= sign[c];
     }
 
-    void factorise(index_t n, double* matrix, index_t* permutation) override {
+    void factorize(index_t n, double* matrix, index_t* permutation) override {
         const ScopedBlasThreads scope(threads_);
         const auto order = static_cast<lapack_int>(n);
         pivots_.resize(n);
         if (LAPACKE_dgetrf(LAPACK_ROW_MAJOR, order, order, matrix, order, pivots_.data()) < 0)
             throw Error("LAPACK dgetrf failed");
-        std::vector<index_t> row_of(n);  // which row of W has come to stand in row i
+        std::vector<index_t> row_of(n);  // row i of LU is row row_of[i] of W
         std::iota(row_of.begin(), row_of.end(), index_t{0});
         for (index_t i = 0; i < n; ++i) std::swap(row_of[i], row_of[pivots_[i] - 1]);
         for (index_t i = 0; i < n; ++i) permutation[row_of[i]] = i;

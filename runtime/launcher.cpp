@@ -1,4 +1,3 @@
-// The variables that launchers set in the processes they start.
 #include "runtime/launcher.h"
 
 #include <cstdlib>
@@ -14,12 +13,13 @@ int number(const char* variable) {
 }  // namespace
 
 Launch detect_launch() {
-    // Open MPI 3 to 5; MPICH, Intel MPI, MVAPICH and Slurm's pmi2. Both under srun too, so these come first.
+    // Open MPI 3 to 5; MPICH, Intel MPI, MVAPICH and Slurm's pmi2. Checked first because srun may set them
+    // too.
     if (const int size = number("OMPI_COMM_WORLD_SIZE"); size > 0)
         return {"mpirun (Open MPI)", size, number("OMPI_COMM_WORLD_RANK")};
     if (const int size = number("PMI_SIZE"); size > 0) return {"mpiexec (PMI)", size, number("PMI_RANK")};
-    // A step of Slurm. sbatch and salloc set SLURM_PROCID and SLURM_NTASKS as well, for no process in
-    // particular: those say nothing.
+    // A Slurm step. sbatch and salloc also set SLURM_PROCID and SLURM_NTASKS, but not per process, so ignore
+    // those.
     const int tasks = std::getenv("SLURM_STEP_ID") != nullptr ? number("SLURM_STEP_NUM_TASKS") : 0;
     if (tasks > 1) return {"srun", tasks, number("SLURM_PROCID")};
     if (std::getenv("PMIX_RANK") != nullptr) return {"a launcher with PMIx", tasks, number("PMIX_RANK")};

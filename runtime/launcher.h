@@ -1,4 +1,4 @@
-// How this process was started: by mpirun, srun and their like, or by hand.
+// Detects how this process was started: by mpirun, srun or another launcher, or directly.
 #pragma once
 
 #include <string>
@@ -6,13 +6,13 @@
 namespace glow {
 
 struct Launch {
-    std::string launcher;  // empty: started by hand, one process
-    int size = 0;          // processes, as far as the environment tells; 0: it does not
-    int rank = 0;          // this one's number among them; 0 where the environment does not tell
+    std::string launcher;  // empty: started directly, one process
+    int size = 0;          // number of processes; 0 if the environment does not tell
+    int rank = 0;          // this process's number; 0 if the environment does not tell
 };
 
-// From the environment alone. Inside a Slurm allocation a program started without srun counts as started by
-// hand.
+// Reads only the environment. In a Slurm allocation, a program started without srun counts as started
+// directly.
 Launch detect_launch();
 
 }  // namespace glow

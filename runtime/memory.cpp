@@ -1,5 +1,5 @@
-// Arenas. On the CPU reserved virtual memory: a page is committed when it is first touched, so an arena costs
-// what it uses. On CUDA one allocation.
+// CPU arenas reserve virtual memory: pages are committed when first touched, so an arena costs only what it
+// uses. CUDA arenas are one allocation.
 #include "runtime/memory.h"
 
 #include <fmt/format.h>
@@ -44,12 +44,12 @@ void Arena::allocate(std::size_t capacity_bytes) {
     if (capacity_bytes > std::numeric_limits<std::size_t>::max() / 4)
         throw InputError(fmt::format("{} arena: {} bytes is more than any machine has", name_of(category_),
                                      capacity_bytes));
-    // Guards and rounding take room of their own, which the plan does not count.
+    // Guards and rounding need extra room, which the plan does not count.
     const std::size_t bytes = guards_ ? capacity_bytes * 2 + (std::size_t{1} << 24) : capacity_bytes;
     void* const base =
         mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
-        throw InputError(fmt::format("{} arena: the system refuses {}; use a smaller model or batch",
+        throw InputError(fmt::format("{} arena: the system cannot provide {}; use a smaller model or batch",
                                      name_of(category_), human_bytes(bytes)));
     base_ = static_cast<std::byte*>(base);
     capacity_ = bytes;
@@ -71,8 +71,8 @@ void Arena::give_back(std::byte* base) const {
 void Arena::enlarge() {
     if (reserve_ <= capacity_) return;
     if (used_ > 0)
-        throw Error(fmt::format("{} arena: it cannot be enlarged while {} bytes of it are taken",
-                                name_of(category_), used_));
+        throw Error(
+            fmt::format("{} arena: cannot be enlarged while {} bytes are in use", name_of(category_), used_));
     if (device_ == Device::cuda)
         outgrown_.push_back(base_);
     else
@@ -85,12 +85,12 @@ void* Arena::take_bytes(std::size_t bytes) {
     const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     const std::size_t total = rounded + (guards_ ? kGuardBytes + kAlignment : 0);
     if (device_ != Device::count_only && (total < bytes || total > capacity_ - used_))
-        throw Error(fmt::format("{} arena: {} more bytes wanted, {} of {} in use: the memory plan was wrong",
+        throw Error(fmt::format("{} arena: {} more bytes needed, {} of {} in use: the memory plan was wrong",
                                 name_of(category_), bytes, used_, capacity_));
-    // A counting arena hands out addresses that only differ from nullptr.
+    // A counting arena returns dummy addresses other than nullptr.
     std::byte* const block = base_ != nullptr ? base_ + used_ : reinterpret_cast<std::byte*>(kAlignment);
     if (guards_) {
-        // The block's size stands after its guard, so that a release can walk back through the blocks.
+        // The block's size is stored after its guard, so that release can walk back through the blocks.
         std::memset(block, 0xFF, rounded);
         std::memset(block + rounded, static_cast<int>(kGuard), kGuardBytes);
         std::memcpy(block + rounded + kGuardBytes, &total, sizeof total);
@@ -108,7 +108,7 @@ void Arena::release(std::size_t mark) {
         if (!std::all_of(guard, guard + kGuardBytes, [](std::byte b) { return b == kGuard; })) {
             std::fprintf(stderr, "glow: a block of the %s arena was written past its end\n",
                          std::string(name_of(category_)).c_str());
-            std::abort();  // in a destructor there is nobody to tell, and the memory is corrupt
+            std::abort();  // a destructor cannot throw, and memory is corrupt
         }
         used_ -= total;
     }

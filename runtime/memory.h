@@ -1,6 +1,5 @@
-// Memory by purpose: every byte belongs to a category, the peak of each is known, and nothing is allocated
-// inside a step. An arena is one reserved range, carved from the front; scopes give back what was taken since
-// they began.
+// Memory by purpose: every byte belongs to a category with a known peak, and a step allocates nothing. An
+// arena is one reserved range, carved from the front; a scope returns everything taken since it began.
 #pragma once
 
 #include <array>
@@ -22,26 +21,25 @@ inline constexpr std::size_t kAlignment = 64;  // bytes: a cache line, and one A
 
 class Arena {
   public:
-    // `none` counts only: pointers are not to be read or written, and there is no limit.
-    // guards: a pattern after every block, verified when it is given back, and new blocks full of NaN; for
-    // tests.
+    // Device::count_only counts without limit; its pointers must not be dereferenced. guards (for tests):
+    // writes a pattern after every block, verifies it on release, and fills new blocks with NaN.
     Arena(Device device, Category category, std::size_t capacity_bytes, bool guards = false);
     ~Arena();
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
-    // `count` elements, aligned, not initialized. Throws Error when the arena is full: a plan that was wrong.
+    // Takes `count` aligned, uninitialized elements. Throws Error if the arena is full, which means the plan
+    // was wrong.
     template <class T>
     T* take(index_t count) {
         return static_cast<T*>(take_bytes(static_cast<std::size_t>(count) * sizeof(T)));
     }
     void* take_bytes(std::size_t bytes);
 
-    // A larger memory in reserve, which is taken by enlarge(); where a device commits what is never touched.
+    // Sets a larger size that enlarge() switches to, for devices that commit memory never touched.
     void reserve(std::size_t bytes) { reserve_ = bytes; }
-    // Of an arena of which nothing is taken: as much room as there is in reserve, if that is more. On a GPU
-    // what there was before stays too: recordings may refer to it. InputError where the device has not got so
-    // much.
+    // Grows an empty arena to the reserved size, if larger. On a GPU the old memory stays allocated because
+    // recorded graphs may refer to it. Throws InputError if the device has not enough memory.
     void enlarge();
 
     std::size_t used() const { return used_; }
@@ -71,12 +69,12 @@ class Arena {
     bool guards_ = false;
     std::byte* base_ = nullptr;
     std::size_t reserve_ = 0;
-    std::vector<std::byte*> outgrown_;  // of a GPU
+    std::vector<std::byte*> outgrown_;  // on a GPU
     std::size_t used_ = 0;
     std::size_t peak_ = 0;
 };
 
-// Bytes by category: a plan before a run, a measured peak during it.
+// Bytes per category: planned, or the measured peak.
 using MemoryBytes = std::array<std::size_t, kCategories>;
 std::size_t total(const MemoryBytes& bytes);
 inline std::size_t& at(MemoryBytes& bytes, Category category) {
@@ -86,10 +84,10 @@ inline std::size_t at(const MemoryBytes& bytes, Category category) {
     return bytes[static_cast<int>(category)];
 }
 
-// One arena a category.
+// One arena per category.
 class Memory {
   public:
-    // Arenas that only count (a plan is being made).
+    // Counting arenas, for planning.
     Memory();
     // Arenas of exactly the planned sizes.
     Memory(Device device, const MemoryBytes& capacity, bool guards = false);
@@ -101,9 +99,9 @@ class Memory {
     std::array<Arena, kCategories> arenas_;
 };
 
-// Bytes of memory that this machine has, or that the process's control group may use.
+// Memory of this machine, or the limit of the process's control group, in bytes.
 std::size_t machine_memory_bytes();
-// Bytes of the process's memory that were ever resident at once (VmHWM), and "1.5 GiB" for people.
+// Peak resident memory of the process in bytes (VmHWM), and formatting as "1.5 GiB".
 std::size_t process_peak_bytes();
 std::string human_bytes(std::size_t bytes);
 

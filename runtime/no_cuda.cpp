@@ -1,4 +1,3 @@
-// A build without CUDA.
 #include "kernels/error.h"
 #include "runtime/blas.h"
 #include "runtime/cuda.h"

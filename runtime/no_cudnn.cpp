@@ -1,4 +1,4 @@
-// A CUDA build without cuDNN: convolutions are matrix products.
+// CUDA builds without cuDNN use matrix products.
 #include "runtime/cudnn.h"
 
 namespace glow::cuda {

@@ -1,4 +1,3 @@
-// Without MPI there is one process.
 #include "kernels/error.h"
 #include "runtime/communicator.h"
 

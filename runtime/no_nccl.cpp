@@ -1,4 +1,3 @@
-// Without NCCL, processes with a CUDA device each talk through MPI and the host's memory.
 #include "kernels/error.h"
 #include "runtime/communicator.h"
 

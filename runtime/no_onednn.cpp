@@ -1,4 +1,4 @@
-// Without oneDNN every product goes to OpenBLAS.
+// Without oneDNN all products use OpenBLAS.
 #include "runtime/openblas.h"
 
 namespace glow {

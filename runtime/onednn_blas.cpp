@@ -1,6 +1,6 @@
-// Blas on oneDNN matmul, 2.5 to 3.x: float and bf16, bias, ReLU and accumulation fused. Primitives are made
-// once per product and team size and kept: a primitive that was made for one number of threads and runs on
-// another computes wrong results without an error. Double products go to OpenBLAS.
+// Blas on oneDNN matmul, versions 2.5 to 3.x: float and bf16, with fused bias, ReLU and accumulation. Double
+// products go to OpenBLAS. Primitives are cached per product and team size, because a primitive created for
+// one number of threads silently computes wrong results on another.
 #include <map>
 #include <memory>
 #include <new>
@@ -25,7 +25,7 @@ memory::data_type type_of(Scalar scalar) {
     return scalar == Scalar::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
-// Is an operand a column whose elements lie apart? oneDNN 3 cannot tell the strides of such a matrix.
+// Is an operand a strided column? oneDNN 3 misreads the strides of such a matrix.
 bool has_strided_column(const Gemm& g) {
     const bool a = g.transpose_a ? g.m == 1 && g.lda > 1 : g.k == 1 && g.lda > 1;
     const bool b = g.transpose_b ? g.k == 1 && g.ldb > 1 : g.n == 1 && g.ldb > 1;
@@ -37,7 +37,7 @@ float element(const void* data, Scalar type, index_t i) {
                                 : static_cast<const float*>(data)[i];
 }
 
-// The product by its definition, for those; none of a network's products is one.
+// Direct implementation for those; no network product needs it.
 void run_plainly(const Gemm& g, const void* a, const void* b, void* c, const float* bias) {
     for (index_t m = 0; m < g.m; ++m)
         for (index_t n = 0; n < g.n; ++n) {
@@ -104,7 +104,7 @@ class OneDnnBlas : public Blas {
         memory a, b, c, bias, scratch;
         std::unordered_map<int, memory> arguments;
         std::size_t scratch_bytes = 0;
-        std::shared_ptr<void> own_scratch;  // the caller's scratch is for threads_
+        std::shared_ptr<void> own_scratch;  // the caller's scratch is sized for threads_
     };
 
     Product& product(const Gemm& gemm, int team) {
@@ -113,7 +113,7 @@ class OneDnnBlas : public Blas {
         try {
             return products_.emplace(std::pair(gemm, team), make(gemm, team)).first->second;
         } catch (const dnnl::error& e) {
-            throw Error(std::string("oneDNN refuses a matrix product [") + std::to_string(gemm.m) + ", " +
+            throw Error(std::string("oneDNN rejects the matrix product [") + std::to_string(gemm.m) + ", " +
                         std::to_string(gemm.k) + "] x [" + std::to_string(gemm.k) + ", " +
                         std::to_string(gemm.n) + "]: " + e.what());
         }

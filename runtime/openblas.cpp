@@ -1,4 +1,4 @@
-// cblas products, the epilogue in a pass of its own.
+// Epilogues run as a separate pass after the cblas product.
 #include "runtime/openblas.h"
 
 #include <cblas.h>
@@ -47,7 +47,8 @@ class OpenBlas : public Blas {
                         static_cast<const float*>(b), ldb, g.accumulate ? 1.0f : 0.0f, out, ldc);
             if (g.epilogue != Epilogue::none) epilogue(g, out, static_cast<const float*>(bias), threads_);
         } else {
-            throw InputError("bf16 networks need oneDNN, which this build lacks; use --precision fp32");
+            throw InputError(
+                "bf16 networks need oneDNN, which this build does not have; use --precision fp32");
         }
     }
 
@@ -71,7 +72,7 @@ int blas_threads([[maybe_unused]] int threads) {
 
 ScopedBlasThreads::ScopedBlasThreads(int threads) : team_(blas_threads(threads)) {
 #if defined(GLOW_BLAS_IS_OPENBLAS)
-    // A setting of the whole process, which any other backend or the calling program may have changed.
+    // A process-wide setting that other backends or the calling program may have changed.
     if (openblas_get_num_threads() != blas_threads(threads)) openblas_set_num_threads(blas_threads(threads));
 #endif
 }

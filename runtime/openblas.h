@@ -1,4 +1,4 @@
-// Blas on a cblas library: double products everywhere, float too where there is no oneDNN.
+// Blas on a cblas library: double products everywhere, and float products without oneDNN.
 #pragma once
 
 #include "runtime/blas.h"
@@ -8,14 +8,14 @@ namespace glow {
 
 std::unique_ptr<Blas> make_openblas(int threads);
 
-// For the lifetime of this object BLAS and LAPACK use the threads of a backend with `threads`, or what is
-// left of them here (available_team()). One thread where oneDNN does the wide products.
+// While this object lives, BLAS and LAPACK use the threads of a backend with `threads`, or the part available
+// here (available_team()). One thread if oneDNN does the large products.
 class ScopedBlasThreads {
   public:
     explicit ScopedBlasThreads(int threads);
 
   private:
-    ScopedTeam team_;  // OpenBLAS may be built on OpenMP
+    ScopedTeam team_;  // OpenBLAS may use OpenMP
 };
 
 }  // namespace glow

@@ -38,8 +38,8 @@ void lower_to_openmp_limits(ThreadCount& count) {
     lower(count, omp_get_thread_limit(), fmt::format("OMP_THREAD_LIMIT={}", omp_get_thread_limit()));
 }
 
-// How many of `wanted` threads can exist at the same time, the calling one included, and why not all.
-// OpenMP's libraries end the process where they cannot start a thread.
+// How many of `wanted` threads, including the caller, can exist at once, and what limits them. OpenMP
+// libraries end the process if they cannot start a thread.
 int startable(int wanted, std::string& reason) {
     const std::ptrdiff_t before = threads_alive();
     std::atomic<bool> done = false;
@@ -47,13 +47,13 @@ int startable(int wanted, std::string& reason) {
     try {
         while (static_cast<int>(started.size()) + 1 < wanted) started.emplace_back([&] { done.wait(false); });
     } catch (const std::system_error& error) {
-        reason = fmt::format("the system starts no more threads: {}", error.code().message());
+        reason = fmt::format("the system cannot start more threads: {}", error.code().message());
     }
     const int count = static_cast<int>(started.size()) + 1;
     done = true;
     done.notify_all();
     for (std::thread& thread : started) thread.join();
-    // A joined thread counts against the limits until the kernel has released it.
+    // A joined thread counts against limits until the kernel releases it.
     for (int i = 0; i < 1000 && threads_alive() > before; ++i)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return count;
@@ -70,7 +70,7 @@ int team_started(int threads) {
     return counted;
 }
 
-// Processors that a cgroup's own quota allows, 0 without one.
+// CPU quota of a single cgroup in processors, 0 if unlimited.
 double quota(const fs::path& folder) {
     double period = 0;
     std::string first;
@@ -86,7 +86,7 @@ bool lists(const std::string& words, const std::string& word) {
     return ("," + words + ",").find("," + word + ",") != std::string::npos;
 }
 
-// This process's folder below a mount of the cgroup file system, which may show a part of the tree only.
+// This process's folder below a cgroup mount, which may show only part of the tree.
 fs::path below_mount(const fs::path& cgroup, const fs::path& mounted) {
     const fs::path relative = cgroup.lexically_relative(mounted);
     return relative.empty() || *relative.begin() == ".." ? fs::path(".") : relative;
@@ -119,7 +119,7 @@ ThreadCount planned_threads(int asked, int local_size) {
 ThreadCount decide_threads(int asked, int local_size) {
     ThreadCount count = planned_threads(asked, local_size);
     lower_to_openmp_limits(count);
-    static thread_local int proven = 1;  // of this thread's pool, which has them already
+    static thread_local int proven = 1;  // threads already started in this thread's pool
     if (count.used > proven) {
         std::string reason;
         lower(count, startable(count.used, reason), reason);
@@ -131,7 +131,7 @@ ThreadCount decide_threads(int asked, int local_size) {
 }
 
 int cgroup_processors(const fs::path& root) {
-    // Lines of /proc/self/cgroup: "id:controllers:path", of version 2 "0::path".
+    // Lines of /proc/self/cgroup: "id:controllers:path"; version 2: "0::path".
     std::string path1, path2;
     std::ifstream cgroups(root / "proc/self/cgroup");
     for (std::string line; std::getline(cgroups, line);) {

@@ -1,4 +1,3 @@
-// Ranges begin and end with their scopes.
 #include "runtime/trace.h"
 
 #include "runtime/cuda.h"

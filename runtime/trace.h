@@ -1,12 +1,12 @@
-// Named ranges of the time line that profilers show (NVTX), nested: "backward", "level0/step3", "coupling".
-// In a recorded step they cover the recording, not its replays: profile with --no-graph.
+// Named, nested profiler ranges (NVTX): "backward", "level0/step3", "coupling". In a captured step they cover
+// the capture, not its replays: profile with --no-graph.
 #pragma once
 
 #include <string>
 
 namespace glow {
 
-// From here to the end of the scope. Nothing in a build without CUDA.
+// From here to the end of the scope. No-op in a build without CUDA.
 class Trace {
   public:
     explicit Trace(const char* name);

@@ -61,7 +61,7 @@ RULES = [
     ("index", r"(?<=[\w)\]]) [+-] 1(?![\w.])", ""),
     ("flag", r"\btrue\b", "false"),
     ("flag", r"\bfalse\b", "true"),
-    ("arguments", r"(?<=[(,] )?\b([a-z]\w*(?:\.\w+)?), ([a-z]\w*(?:\.\w+)?)(?=[,)])", r"\2, \1"),
+    ("arguments", r"(?:(?<=[({])|(?<=, ))([a-z]\w*(?:\.\w+)?), ([a-z]\w*(?:\.\w+)?)(?=[,)}])", r"\2, \1"),
     ("statement", r"^ +(?!return|using|case|break|continue|delete|throw|const\b|auto\b|else\b|friend\b)"
                   r"[\w.]+(?:->|\.|\()[^;{}]*\);(?=\n)", ""),
 ]
@@ -69,6 +69,7 @@ RULES = [
 
 class Breakage(NamedTuple):
     file: Path
+    text: str  # of the whole file: the repository may change during a long run
     start: int
     end: int
     new: str
@@ -100,7 +101,7 @@ def breakages(file):
             last = text.find("\n", end)
             old_line = " ".join(text[first:last].split())
             new_line = " ".join((text[first:start] + replaced + text[end:last]).split())
-            found.append(Breakage(file, start, end, replaced, rule, text.count("\n", 0, start) + 1, old_line, new_line))
+            found.append(Breakage(file, text, start, end, replaced, rule, text.count("\n", 0, start) + 1, old_line, new_line))
     return sorted(found, key=lambda b: (b.start, b.rule))
 
 
@@ -165,8 +166,7 @@ class Copy:
 
 
 def verdict(copy, breakage, tests, limit):
-    text = breakage.file.read_text()
-    copy.write(breakage.file, text[:breakage.start] + breakage.new + text[breakage.end:])
+    copy.write(breakage.file, breakage.text[:breakage.start] + breakage.new + breakage.text[breakage.end:])
     try:
         for test in tests:
             if not copy.make(test):
@@ -176,7 +176,7 @@ def verdict(copy, breakage, tests, limit):
                 return noticed
         return "SURVIVES"
     finally:
-        copy.write(breakage.file, text)
+        copy.write(breakage.file, breakage.text)
 
 
 def main():

@@ -1,5 +1,4 @@
-// The same kernels on two devices: arrays in the memory of each, with guard bytes behind every one,
-// and the comparison of what was left in them.
+// Runs the same kernels on two devices, with guard bytes after every array, and compares the results.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,8 +19,7 @@
 
 namespace glow::test {
 
-// Where the second run goes: the GPU, or its rehearsal on the CPU, which takes the code paths written for a
-// GPU.
+// The second device: the GPU, or the CPU taking the GPU code paths.
 struct Target {
     const char* name;
     Device device;
@@ -32,16 +30,16 @@ inline void PrintTo(const Target& target, std::ostream* out) {
 }
 inline const Target kGpuPaths{"rehearsal", Device::cpu, true}, kCuda{"cuda", Device::cuda, false};
 
-// How far two sums of the same `terms` numbers, added in any two orders, can lie apart: each is within terms *
-// epsilon * (sum of absolute values) of the exact one. Devices add in different orders, so a tolerance that
-// looks at the result alone is too small where terms cancel.
+// Bound on the difference of two sums of the same `terms` numbers in different orders: each is within terms *
+// epsilon * (sum of absolute values) of the exact one. A tolerance relative to the result would be too small
+// if terms cancel.
 template <class T, class Values>
 double sum_error(index_t terms, const Values& values) {
     double size = 0;
     for (const auto& value : values) size += std::abs(static_cast<double>(widen(value)));
     return static_cast<double>(terms) * std::numeric_limits<T>::epsilon() * size;  // 2 * unit roundoff
 }
-// The same for sums over the rows of [rows, columns], `stride` apart: the bound of each column.
+// The same for column sums of [rows, columns] with row stride `stride`: the bound of each column.
 template <class T, class Values>
 std::vector<double> column_sum_errors(index_t rows, index_t columns, index_t stride, const Values& values) {
     std::vector<double> errors;
@@ -59,7 +57,7 @@ class DeviceSide {
 
     const Exec exec;
 
-    // A copy of `values` there.
+    // A copy of `values` on the device.
     template <class T>
     T* in(const std::vector<T>& values) {
         const std::size_t bytes = values.size() * sizeof(T);
@@ -73,7 +71,8 @@ class DeviceSide {
         arrays_.push_back(array);
         return static_cast<T*>(array.memory.get());
     }
-    // The same, and compared afterwards. errors: what each element may differ by besides the tolerance of the
+    // The same, compared afterwards. errors: allowed difference per element (or one number for all) in
+    // addition to the comparison's tolerance; none by default.
     // comparison (one number: every element); none by default.
     template <class T>
     T* out(const std::vector<T>& values, std::vector<double> errors = {0}) {
@@ -98,9 +97,9 @@ class DeviceSide {
         return in(std::vector<T>(static_cast<std::size_t>(count)));
     }
 
-    // For each array of results(), what its elements may differ by.
+    // Allowed differences for each array of results().
     const std::vector<std::vector<double>>& errors() const { return errors_; }
-    // What the kernels left, array by array; nothing was written behind any array.
+    // The contents of each array after the kernels; checks that nothing was written past its end.
     std::vector<std::vector<double>> results() const {
         for (const Array& array : arrays_) {
             std::vector<std::byte> all(array.bytes + kGuardBytes);
@@ -125,7 +124,7 @@ class DeviceSide {
     std::vector<std::function<std::vector<double>()>> results_;
 };
 
-// Tests that compare a target with the plain CPU. A target that is not there is skipped, with the reason.
+// Compares a device with the plain CPU. Skipped, with the reason, if the device is not available.
 class SideTest : public testing::TestWithParam<Target> {
   protected:
     void SetUp() override {
@@ -141,8 +140,8 @@ class SideTest : public testing::TestWithParam<Target> {
         return exec;
     }
 
-    // run(side) on both places. Differences are at most `tolerance` times 1 + the number's size, and what the
-    // array allows; NaN equals NaN.
+    // Calls run(side) on both devices. Values may differ by `tolerance` times 1 + their size, plus the
+    // array's own allowance; NaN equals NaN.
     void expect_parity(double tolerance, const std::function<void(DeviceSide&)>& run) {
         DeviceSide plain(cpu()), other(target());
         run(plain);
@@ -154,7 +153,7 @@ class SideTest : public testing::TestWithParam<Target> {
             ASSERT_EQ(plain.errors()[a].size(), expected[a].size());
             for (std::size_t i = 0; i < expected[a].size(); ++i) {
                 if (std::isnan(expected[a][i]) && std::isnan(found[a][i])) continue;
-                if (expected[a][i] == found[a][i]) continue;  // infinities too
+                if (expected[a][i] == found[a][i]) continue;  // covers infinities
                 ASSERT_NEAR(found[a][i], expected[a][i],
                             tolerance * (1 + std::abs(expected[a][i])) + plain.errors()[a][i])
                     << "array " << a << ", element " << i;

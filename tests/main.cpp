@@ -1,5 +1,5 @@
-// main of the GoogleTest executables. Prints at the end why tests were skipped, each reason once. Exit status 77,
-// which CTest shows as skipped, where all tests that ran were.
+// main() of the GoogleTest executables. Prints each reason for skipped tests once, at the end. Exits with 77,
+// which CTest shows as skipped, if all tests were skipped.
 #include <gtest/gtest.h>
 
 #include <cstdio>

@@ -1,7 +1,7 @@
-// Ends the processes that a test started, however the test itself ends: also by SIGKILL, as CTest's timeout does.
-// A child carries a mark in its environment, which its descendants inherit, whatever groups and sessions they
-// make of their own (mpirun gives each rank a group). A guard process waits for the end of the process that made
-// it and kills what carries the mark.
+// Ends all processes that a test started, even if the test is killed by SIGKILL, as on a CTest timeout.
+// Children carry a mark in their environment that descendants inherit, whatever process groups and sessions
+// they create (mpirun gives each rank a group). A guard process waits for the end of its creator and kills
+// all processes with the mark.
 #pragma once
 
 #include <dirent.h>
@@ -22,7 +22,7 @@ namespace glow {
 
 class ProcessGuard {
   public:
-    // One for the whole process, from its first use on.
+    // One per process, created on first use.
     static ProcessGuard& instance() {
         static ProcessGuard guard;
         return guard;
@@ -30,11 +30,11 @@ class ProcessGuard {
     ProcessGuard(const ProcessGuard&) = delete;
     ProcessGuard& operator=(const ProcessGuard&) = delete;
 
-    // A mark for one more child, and where the child takes it on: between fork and exec.
+    // Creates a mark for a new child; the child adopts it between fork and exec.
     std::string new_mark() { return mark_ + std::to_string(++children_) + "/"; }
     static void take(const std::string& mark) { setenv(kVariable, mark.c_str(), 1); }
 
-    // Kills every process with a mark that begins with `mark`, until none is left.
+    // Kills every process whose mark begins with `mark`, until none is left.
     static void kill_marked(const std::string& mark) {
         const std::string entry = std::string(kVariable) + "=" + mark;
         for (int round = 0; round < 1000; ++round) {
@@ -56,7 +56,7 @@ class ProcessGuard {
   private:
     static constexpr const char* kVariable = "GLOW_TEST_PROCESS";
 
-    // The mark of a nested guard's children begins with that of the outer one, which ends them too.
+    // Marks of a nested guard begin with the outer guard's mark, so that the outer one ends them too.
     ProcessGuard() {
         const char* const outer = std::getenv(kVariable);
         mark_ = (outer != nullptr ? std::string(outer) : std::string()) + "/" + std::to_string(getpid()) + "/";
@@ -65,7 +65,7 @@ class ProcessGuard {
         std::fflush(nullptr);
         const pid_t middle = fork();
         if (middle == 0) {
-            // A child of init: who kills a tree of processes does not find it here.
+            // A child of init, so that whoever kills the test's process tree does not reach it.
             if (fork() != 0) _exit(0);
             setsid();
             watch(ends[0]);
@@ -75,8 +75,8 @@ class ProcessGuard {
         close(ends[0]);
         if (middle > 0) waitpid(middle, nullptr, 0);
     }
-    // Returns at the end of the process that holds the other end of the pipe. Everything else is closed, so that
-    // nobody waits for the end of a stream that is open here.
+    // Returns when the process at the other end of the pipe ends. All other descriptors are closed, so that
+    // no stream stays open.
     static void watch(int end) {
         for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(signal, SIG_IGN);
         const long most = sysconf(_SC_OPEN_MAX);

@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A child, its child, and one in a session of its own, whose pids appear in the folder.
+// A child, a grandchild, and one in its own session; their pids appear in the folder.
 const char* const kFamily =
     "echo $$ > child.tmp; "
     "sh -c 'echo $$ > grandchild.tmp; mv grandchild.tmp grandchild; exec sleep 600' & "
@@ -23,7 +23,7 @@ const char* const kFamily =
     "mv child.tmp child; exec sleep 600";
 
 // Not a test: the program that the tests below start and kill.
-TEST(ProcessGuard, DISABLED_StartsAFamily) {
+TEST(ProcessGuard, DISABLED_StartsProcessTree) {
     const char* const folder = std::getenv("GLOW_FAMILY_FOLDER");
     ASSERT_NE(folder, nullptr);
     Process("/", "/bin/sh", {"-c", std::string("cd ") + folder + " && " + kFamily}).wait();
@@ -39,7 +39,7 @@ struct Family {
         }
         return pids;
     }
-    // Within a minute.
+    // Waits up to a minute.
     template <class Condition>
     static bool soon(Condition&& condition) {
         for (int i = 0; i < 6000; ++i, std::this_thread::sleep_for(10ms))
@@ -49,7 +49,7 @@ struct Family {
     bool started() const {
         return soon([&] { return pids().size() == 3; });
     }
-    // Gone, or a zombie that init has not collected yet.
+    // Gone, or a zombie not yet reaped by init.
     static bool ended(pid_t pid) {
         std::string state, line;
         std::ifstream status("/proc/" + std::to_string(pid) + "/status");
@@ -65,15 +65,15 @@ struct Family {
     TemporaryFolder folder;
 };
 
-TEST(ProcessGuard, AKilledTestLeavesNoProcess) {
+TEST(ProcessGuard, KilledTestLeavesNoProcess) {
     const Family family;
     const std::string self = std::filesystem::read_symlink("/proc/self/exe");
     const pid_t test = fork();
     if (test == 0) {
-        // Outside this test's own guard: without a mark it is the inner one's work that is seen.
+        // Runs outside this test's own guard, so that only the inner one is observed.
         unsetenv("GLOW_TEST_PROCESS");
         setenv("GLOW_FAMILY_FOLDER", family.folder.path().c_str(), 1);
-        execl(self.c_str(), self.c_str(), "--gtest_filter=ProcessGuard.DISABLED_StartsAFamily",
+        execl(self.c_str(), self.c_str(), "--gtest_filter=ProcessGuard.DISABLED_StartsProcessTree",
               "--gtest_also_run_disabled_tests", "--gtest_brief=1", nullptr);
         _exit(98);
     }
@@ -85,7 +85,7 @@ TEST(ProcessGuard, AKilledTestLeavesNoProcess) {
     for (const pid_t pid : family.pids()) kill(pid, SIGKILL);
 }
 
-TEST(ProcessGuard, AnAbandonedProcessEndsWithItsDescendants) {
+TEST(ProcessGuard, AbandonedProcessEndsWithDescendants) {
     const Family family;
     {
         const Process process(family.folder.path(), "/bin/sh", {"-c", kFamily});
@@ -94,7 +94,7 @@ TEST(ProcessGuard, AnAbandonedProcessEndsWithItsDescendants) {
     EXPECT_TRUE(Family::soon([&] { return family.all_ended(); }));
 }
 
-TEST(ProcessGuard, OtherProcessesGoOn) {
+TEST(ProcessGuard, OtherProcessesSurvive) {
     const Family family;
     const Process keeps_running(family.folder.path(), "/bin/sh", {"-c", kFamily});
     ASSERT_TRUE(family.started());
@@ -102,7 +102,7 @@ TEST(ProcessGuard, OtherProcessesGoOn) {
     for (const pid_t pid : family.pids()) EXPECT_FALSE(Family::ended(pid));
 }
 
-TEST(RunGuarded, KeepsTheExitStatusAndEndsWhatIsLeft) {
+TEST(RunGuarded, KeepsExitStatusAndEndsChildren) {
     const Family family;
     Process guarded(family.folder.path(), GLOW_RUN_GUARDED,
                     {"/bin/sh", "-c", "setsid sh -c 'echo $$ > session; exec sleep 600' & "

@@ -1,5 +1,6 @@
-// run_guarded COMMAND ARGUMENTS...: runs a command and ends everything that it started, at its end and also
-// when this program is killed. Exit status: the command's, 128 + N when signal N ended it.
+// Usage: run_guarded COMMAND ARGUMENTS...
+// Runs a command and ends everything it started, even if this program is killed. Exit status: the command's,
+// or 128 + N if signal N ended it.
 #include <cstdio>
 
 #include "tests/process_guard.h"

@@ -1,4 +1,4 @@
-// Random test data, and the CPU as a place to run.
+// Random test data, and an Exec for the CPU.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ class Random {
         for (T& value : values) value = static_cast<T>(scale * normal());
         return values;
     }
-    // Small whole numbers: sums of their products are exact in float, so results can be compared exactly.
+    // Small integers: sums of products are exact in float, so results can be compared exactly.
     template <class T>
     std::vector<T> integers(index_t count, int low = -4, int high = 4) {
         std::vector<T> values(static_cast<std::size_t>(count));

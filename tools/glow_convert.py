@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""glow_convert: weights of other programs to a checkpoint of ours, and a checkpoint's to plain files.
+"""glow_convert: converts weights of other Glow programs to our checkpoints, and our checkpoints to plain files.
 
     glow_convert --from rosinality F.npz --size 32 --n-bits 5 -o C.h5
     glow_convert --to safetensors RUN -o F.safetensors
 
 Reads state dicts of the PyTorch Glows of rosinality, y0ast and chaiyujin, and the variables of openai/glow, from .npz or
-HDF5 files whose entries are named as there. A tensor without a known place in our model is an error.
-Writes /params, and from a whole checkpoint of openai/glow the averages, moments and step too: then glow_train --resume
-continues the run. Without moments, train on with --init-from.
+HDF5 files with the original names. Tensors that are not part of our model are errors.
+Writes /params. A complete openai/glow checkpoint also provides averages, moments and step, so that glow_train --resume
+continues the run. Without moments, continue training with --init-from.
 
 Exit status: 0 done, 1 failure while writing, 2 bad usage, or weights that our model cannot express (the message says why).
 """
@@ -30,7 +30,7 @@ import numpy as np
 from output_files import OutputRefused, claim_outputs, write_atomically
 
 VERSION = "@PROJECT_VERSION@"
-EPOCH_IMAGES = 50000  # of openai/glow, whatever the data set has
+EPOCH_IMAGES = 50000  # openai/glow's epoch length, for any data set
 INTEGER = ("permutation", "indices")
 FIXED = INTEGER + ("sign",)
 
@@ -45,7 +45,7 @@ class InputError(Exception):
 def read_named(path):
     """{name: array} of an .npz, an HDF5 or a .safetensors file."""
     if not Path(path).is_file():
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: no such file")
     try:
         if zipfile.is_zipfile(path):
             with np.load(path, allow_pickle=False) as archive:
@@ -69,7 +69,7 @@ SAFE = {"F32": np.float32, "I32": np.int32}
 def read_safetensors(path):
     """({name: array}, metadata): 8 bytes of length, a JSON header, the tensors."""
     if not Path(path).is_file():
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: no such file")
     data = Path(path).read_bytes()
     try:
         length = int.from_bytes(data[:8], "little")
@@ -112,10 +112,10 @@ def write_checkpoint(path, config, trees, counters):
 
 
 def read_checkpoint(path, ema):
-    """(config, params): the averaged weights where they are and wanted."""
+    """(config, params), with averaged weights if requested and present."""
     path = Path(path) / "latest.h5" if Path(path).is_dir() else Path(path)
     if not path.is_file() or not h5py.is_hdf5(path):
-        raise InputError(f"{path}: there is no such checkpoint")
+        raise InputError(f"{path}: no such checkpoint")
     try:
         with h5py.File(path, "r") as f:
             if f.attrs.get("format") not in ("glow-checkpoint", b"glow-checkpoint"):
@@ -127,7 +127,7 @@ def read_checkpoint(path, ema):
                 params.update({name: f[f"ema/{name}"][()] for name in params if name.rsplit("/", 1)[1] not in FIXED})
         return {key: config[key] for key in shapes_of_config()}, params
     except (KeyError, OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: not a whole checkpoint: {error}") from None
+        raise InputError(f"{path}: incomplete checkpoint: {error}") from None
 
 
 # --- Our model ----------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def shapes_of_config():
 
 
 def parameter_shapes(c):
-    """{name: shape} of every tensor that a model of this configuration has."""
+    """{name: shape} of every tensor of a model with this configuration."""
     w, edge, C, shapes = c["width"], int(c["edge_bias"]), 4 * c["channels"], {}
     for level in range(c["levels"]):
         out = C if c["coupling"] == "affine" else C // 2
@@ -175,7 +175,7 @@ def parameter_shapes(c):
 
 
 def check(config, params, trainable=False, tree=""):
-    """params in the types of a checkpoint; refuses what is missing, too much, of another shape or not finite."""
+    """params in the types of a checkpoint. Rejects missing or extra tensors, wrong shapes and non-finite values."""
     if not 1 <= config["channels"] <= 4 or config["width"] < 1:
         raise InputError(f"the tensors are those of a model of {config['channels']} image channels and width {config['width']}: "
                          "expected 1 to 4 channels and a width of 1 or more")
@@ -183,7 +183,7 @@ def check(config, params, trainable=False, tree=""):
     if trainable:
         shapes = {name: shape for name, shape in shapes.items() if name.rsplit("/", 1)[1] not in FIXED}
     wrong += [f"{name} is missing" for name in shapes if name not in params]
-    wrong += [f"{name} has no place in the model" for name in params if name not in shapes]
+    wrong += [f"{name} is not part of the model" for name in params if name not in shapes]
     checked = {}
     for name in shapes.keys() & params.keys():
         value = np.asarray(params[name])
@@ -202,7 +202,7 @@ def check(config, params, trainable=False, tree=""):
 
 
 class Source:
-    """Tensors that are taken one by one, so that what is left over is known."""
+    """Tensors to convert; tracks which ones have not been used."""
 
     def __init__(self, tensors, suffix=""):
         self.left, self.suffix = dict(tensors), suffix
@@ -212,7 +212,7 @@ class Source:
 
     def take(self, name):
         if name not in self.left:
-            raise InputError(f"{name}{self.suffix} is missing: another layout, or another version of it")
+            raise InputError(f"{name}{self.suffix} is missing: the file has a different layout or version")
         return np.asarray(self.left.pop(name), np.float64)
 
     def flat(self, name):
@@ -225,7 +225,7 @@ class Source:
     def finish(self, what="tensors"):
         if self.left:
             names = sorted(self.left)
-            raise InputError(f"{len(names)} {what} have no place in our model: {', '.join(names[:5])}")
+            raise InputError(f"{len(names)} {what} are not part of our model: {', '.join(names[:5])}")
 
 
 def conv(weight, edge=None):
@@ -235,7 +235,7 @@ def conv(weight, edge=None):
 
 
 def interleave(first, second):
-    """Outputs (shift, scale) or (mean, logs), one after the other, to ours in turn."""
+    """Concatenated outputs (shift, scale) or (mean, logs) to our interleaved ones."""
     return np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
 
@@ -254,12 +254,12 @@ def count_levels(names, pattern):
     """The numbers that `pattern` captures, 0 .. n - 1."""
     numbers = {int(match[1]) for match in map(re.compile(pattern).match, names) if match}
     if numbers != set(range(len(numbers))) or not numbers:
-        raise InputError("no such weights in the file: another layout, or a part is missing")
+        raise InputError("no such weights in the file: a different layout, or a part is missing")
     return len(numbers)
 
 
 class LuFactors:
-    """Their W = p (l + I) (u + diag(sign exp(log s))), as ours."""
+    """Converts their W = p (l + I) (u + diag(sign exp(log s))) to ours."""
 
     def __init__(self, p, lower, upper, sign, log_diag):
         self.parts = {"permutation": np.argmax(p, axis=1), "sign": np.sign(sign), "log_diag": log_diag,
@@ -272,7 +272,7 @@ class LuFactors:
 
 
 def mixings(config, params, found):
-    """found: {step name: matrix or LuFactors} to tensors; factors are kept where every step has them."""
+    """Converts {step name: matrix or LuFactors} to tensors; keeps factors if every step has them."""
     lu = all(isinstance(value, LuFactors) for value in found.values())
     config["permutation"] = "invconv_lu" if lu else "invconv"
     for name, value in found.items():
@@ -307,7 +307,7 @@ def rosinality(source, config):
             at, flow = f"level{level}/step{step}", f"{block}.flows.{step}"
             scale = source.flat(f"{flow}.actnorm.scale")
             if (scale == 0).any():
-                raise InputError(f"{flow}.actnorm.scale is 0 somewhere: that layer has no inverse")
+                raise InputError(f"{flow}.actnorm.scale has a zero: that layer has no inverse")
             params[f"{at}/actnorm/bias"], params[f"{at}/actnorm/logs"] = source.flat(f"{flow}.actnorm.loc"), np.log(np.abs(scale)) / 3
             if factors:
                 lu = LuFactors(*(source.take(f"{flow}.invconv.{part}") for part in ("w_p", "w_l", "w_u")),
@@ -346,7 +346,7 @@ def layers_of(source, prefix):
         if match:
             kinds[int(match[1])] = "split" if match[2] == "conv" else "step"
     if not kinds:
-        raise InputError(f"no {prefix}N weights in the file: another layout")
+        raise InputError(f"no {prefix}N weights in the file: a different layout")
     return sorted((index, kind) for index, kind in kinds.items())
 
 
@@ -423,7 +423,7 @@ def torch_steps(layers, net):
         step += 1
     depths.append(step)
     if len(set(depths)) != 1:
-        raise InputError(f"levels of {depths} steps: ours have the same number each")
+        raise InputError(f"levels of {depths} steps: Glow needs the same number in each level")
     if found and len(found) != sum(depths):
         raise InputError("some steps have a 1x1 convolution and others have none")
     return depths, found
@@ -438,8 +438,8 @@ def y0ast(source, config, chaiyujin=False):
     if found:
         mixings(config, params, found)
     elif config["permutation"] != "reverse":  # a fixed permutation is in no state dict
-        raise InputError("the steps have no 1x1 convolution; their permutation is not in the file: with --permutation reverse "
-                         "it is the reversal, and a shuffle cannot be known")
+        raise InputError("the steps have no 1x1 convolution, and the file does not store their permutation: use "
+                         "--permutation reverse if channels are reversed; a shuffle cannot be recovered")
     layers.prior(config, "learn_top" if chaiyujin else "learn_top_fn")
     layers.classes(config)
     source.forget(r"prior_h|new_mean|new_logs|flow\.z_shapes|.*\.(l_mask|eye)|.*\.actnorm\.inited|.*\.(inited|num_batches_tracked)")
@@ -457,7 +457,7 @@ def chaiyujin(source, config):
 
 
 class Imported:
-    """What a whole checkpoint holds beside the weights. Trees of the trainable tensors, by our names; empty where absent."""
+    """The training state of a checkpoint: trees of the trainable tensors by our names; empty if absent."""
 
     def __init__(self, params, ema=None, m=None, v=None, step=0):
         self.params, self.trees, self.step = params, {"ema": ema or {}, "optimizer/m": m or {}, "optimizer/v": v or {}}, step
@@ -521,7 +521,7 @@ def openai_layout(source, config, mixing):
 
 
 def openai_permutation(source, config, whole):
-    """What mixes the channels: "W", "LU", "shuffle" or "reverse", the same in every step."""
+    """The kind of channel mixing: "W", "LU", "shuffle" or "reverse", equal in every step."""
     marks = {"W": "invconv/W", "LU": "invconv/L", "shuffle": "shuffle/indices"}
     steps = [f"{level}/{step}" for level in range(config["levels"]) for step in range(config["depth"])]
     found = {theirs: [kind for kind, mark in marks.items() if f"{theirs}/{mark}" in source] for theirs in steps}
@@ -531,7 +531,7 @@ def openai_permutation(source, config, whole):
         raise InputError(f"the steps mix their channels in different ways ({text}): a tensor is missing or too many")
     kind = "".join(next(iter(kinds)))
     if kind and config["permutation"] == "reverse":
-        raise InputError(f"--permutation reverse: the file has {steps[0]}/{marks[kind]}")
+        raise InputError(f"--permutation reverse: but the file has {steps[0]}/{marks[kind]}")
     # A whole checkpoint holds every variable, so that without matrices and indices only the reversal is left.
     if not kind and not whole and config["permutation"] != "reverse":
         raise InputError("the steps have no 1x1 convolution and no shuffle: if their channels are reversed, say --permutation reverse")
@@ -539,10 +539,10 @@ def openai_permutation(source, config, whole):
 
 
 def openai_indices(source, theirs):
-    """y[c] = x[indices[c]], as ours. The inverse is redundant and must agree."""
+    """y[c] = x[indices[c]], as in our model. The stored inverse is redundant and must agree."""
     indices = source.flat(f"{theirs}/indices")
     if not np.array_equal(np.sort(indices), np.arange(len(indices))):
-        raise InputError(f"{theirs}/indices is no permutation of 0 .. {len(indices) - 1}")
+        raise InputError(f"{theirs}/indices is not a permutation of 0 ..  {len(indices) - 1}")
     indices = indices.astype(np.int32)
     if f"{theirs}/indices_inverse" in source and not np.array_equal(source.flat(f"{theirs}/indices_inverse"), np.argsort(indices)):
         raise InputError(f"{theirs}/indices_inverse is not the inverse of {theirs}/indices")
@@ -558,9 +558,9 @@ def openai_lu_matrix(tensors, theirs):
             raise InputError(f"{theirs}/{name} is {list(part[name].shape)}, expected {list(shape)}")
     P = part["P"]
     if not (np.isin(P, (0, 1)).all() and (P.sum(axis=0) == 1).all() and (P.sum(axis=1) == 1).all()):
-        raise InputError(f"{theirs}/P is no permutation matrix")
+        raise InputError(f"{theirs}/P is not a permutation matrix")
     if not np.isin(part["sign_S"], (-1, 1)).all():
-        raise InputError(f"{theirs}/sign_S has a value that is neither 1 nor -1")
+        raise InputError(f"{theirs}/sign_S has a value other than 1 or -1")
     return LuFactors(P, part["L"], part["U"], part["sign_S"].reshape(-1), part["log_S"]).matrix().T
 
 
@@ -603,7 +603,7 @@ def openai_groups(tensors):
     for name, value in tensors.items():
         short = re.sub(r":0$", "", name).removeprefix("model/")
         if short in found:
-            raise InputError(f"{name} is there twice, with and without model/ or :0")
+            raise InputError(f"{name} appears twice, with and without model/ or :0")
         found[short] = value
     optimizer = {name: value for name, value in found.items() if re.fullmatch(r"Variable(_[1-9]\d*)?", name)}
     averages = {name.removesuffix(AVERAGE): value for name, value in found.items() if name.endswith(AVERAGE)}
@@ -627,7 +627,7 @@ def openai(source, config):
     kind = openai_permutation(source, config, bool(optimizer))
     for name in ("0/0/actnorm_center/b", "0/0/f1/l_1/W", "0/0/f1/l_last/b"):
         if name not in source:
-            raise InputError(f"{name} is missing: another layout, or another version of it")
+            raise InputError(f"{name} is missing: the file has a different layout or version")
     C, first = np.size(weights["0/0/actnorm_center/b"]), np.shape(weights["0/0/f1/l_1/W"])
     config.update(channels=C // 4, width=first[3], learn_top="prior/p/b" in source, edge_bias=first[2] > C // 2,
                   coupling="affine" if np.size(weights["0/0/f1/l_last/b"]) == C else "additive",
@@ -659,7 +659,7 @@ def openai(source, config):
         imported.trees["ema"] = converted(left)
         left.finish("averages")
     if v and kind == "LU":
-        imported.notes.append("the moments are those of LU factors and are left out: our W is their product")
+        imported.notes.append("skipped the moments of LU factors: our W is their product")
     elif v:
         imported.trees["optimizer/m"], imported.trees["optimizer/v"] = converted(Source(m)), converted(Source(v))
         if not averages:  # as theirs begin
@@ -676,10 +676,10 @@ FOREIGN = {"rosinality": rosinality, "y0ast": y0ast, "chaiyujin": chaiyujin, "op
 def import_foreign(kind, arguments):
     tensors = {name.removeprefix("module."): value for name, value in read_named(arguments.input).items()}
     if not tensors:
-        raise InputError(f"{arguments.input}: it holds no tensors")
+        raise InputError(f"{arguments.input}: it contains no tensors")
     wrong = [name for name, value in tensors.items() if np.asarray(value).dtype.kind not in "fiub"]
     if wrong:
-        raise InputError(f"{arguments.input}: {wrong[0]} holds no numbers")
+        raise InputError(f"{arguments.input}: {wrong[0]} is not numeric")
     source, height, width = Source(tensors), *size_of(arguments.size)
     config = dict(image_height=height, image_width=width, channels=3, n_bits=arguments.n_bits, levels=1, depth=1, width=1,
                   permutation=arguments.permutation or "invconv", coupling="affine", edge_bias=True, learn_top=True, y_cond=False,
@@ -687,7 +687,7 @@ def import_foreign(kind, arguments):
     try:
         imported = FOREIGN[kind](source, config)
     except (ValueError, IndexError, np.AxisError) as error:
-        raise InputError(f"{arguments.input}: a tensor has another shape than that layout gives it: {error}") from None
+        raise InputError(f"{arguments.input}: a tensor's shape does not match the layout: {error}") from None
     source.finish()
     if not isinstance(imported, Imported):
         imported = Imported(imported)
@@ -710,7 +710,7 @@ def weight_of_classifier(given, has_classifier):
 
 
 def import_ours(kind, arguments):
-    """What --to wrote."""
+    """Reads a file written by --to."""
     if kind == "safetensors":
         tensors, metadata = read_safetensors(arguments.input)
     else:
@@ -720,7 +720,7 @@ def import_ours(kind, arguments):
         config = json.loads(metadata["config"])
         config = {key: config[key] for key in shapes_of_config()}
     except (KeyError, ValueError, TypeError):
-        raise InputError(f"{arguments.input}: it holds no configuration of a model of ours") from None
+        raise InputError(f"{arguments.input}: it contains no Glow model configuration") from None
     return config, {"params": check(config, tensors)}, {"step": 0, "images_seen": 0, "epoch": 0}, []
 
 
@@ -796,19 +796,19 @@ class Parser(argparse.ArgumentParser):
 
 def main():
     parser = Parser("glow_convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", help="the file to convert; a run's folder means its latest checkpoint")
-    parser.add_argument("--from", dest="source", choices=[*FOREIGN, "npz", "safetensors"], help="whose weights the file holds")
-    parser.add_argument("--to", dest="target", choices=["npz", "safetensors"], help="what to write of a checkpoint of ours")
+    parser.add_argument("input", help="the file to convert, or a run folder (its latest checkpoint)")
+    parser.add_argument("--from", dest="source", choices=[*FOREIGN, "npz", "safetensors"], help="source format of the weights")
+    parser.add_argument("--to", dest="target", choices=["npz", "safetensors"], help="format to convert our checkpoint to")
     parser.add_argument("-o", "--output", required=True)
-    parser.add_argument("--size", default="32", help="S or HxW of the images, which no foreign file holds (default 32)")
-    parser.add_argument("--n-bits", type=int, choices=range(1, 9), default=8, help="bits of a pixel (default 8)")
-    parser.add_argument("--permutation", choices=["reverse"], help="what stands in place of 1x1 convolutions, where there are none")
-    parser.add_argument("--weight-y", type=weight, help="weight of the classifier in the loss, which no foreign file holds (default 0.01)")
+    parser.add_argument("--size", default="32", help="image size S or HxW, which foreign files do not store (default 32)")
+    parser.add_argument("--n-bits", type=int, choices=range(1, 9), default=8, help="bits per channel (default 8)")
+    parser.add_argument("--permutation", choices=["reverse"], help="permutation used if there are no 1x1 convolutions")
+    parser.add_argument("--weight-y", type=weight, help="classifier's weight in the loss, which foreign files do not store (default 0.01)")
     parser.add_argument("--batch", type=whole_number, default=64,
-                        help="images of a step, to count those seen until a checkpoint's step (default 64)")
-    parser.add_argument("--no-ema", action="store_true", help="with --to: the raw weights instead of their average")
-    parser.add_argument("--json", action="store_true", help="the result as one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="has no effect: there is no text for people")
+                        help="images per step, to compute how many a checkpoint has seen (default 64)")
+    parser.add_argument("--no-ema", action="store_true", help="with --to: raw weights instead of averages")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="accepted for consistency; has no effect")
     parser.add_argument("--version", action="version", version=f"glow_convert {VERSION}\nHDF5 {h5py.version.hdf5_version}\nNumPy {np.__version__}")
     try:
         run(parser.parse_args())

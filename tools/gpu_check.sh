@@ -141,7 +141,7 @@ part_tests() {
         # Files of the source tree are not in a bundle; hostile files and tests that take minutes are for other days.
         which="-*Golden*:*Slow*:Malformed.*"
         [ $name = test_commands ] &&
-            which="*Variants.*:*TheSameSeed*:*AResumedRun*:*SampleDraws*:*Quiet*:*ADryRun*:MemoryRuns.N*:*AGpuWhereThereIsNone"
+            which="*Variants.*:*SameSeed*:*ResumedRunEquals*:*SampleIs*:*Quiet*:*Estimate*:MemoryRuns.Bf16*:*WithoutGpu"
         binary=$(program $name 2>>"$log") || { row "$name" missing - ""; status=1; continue; }
         if [ "$(left)" -lt 90 ]; then row "$name" "not run" "no time" ""; status=1; continue; fi
         say "== $name"

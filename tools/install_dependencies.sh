@@ -29,7 +29,8 @@ for argument in "$@"; do
     esac
 done
 
-# One line a part: required or optional | package, or alternatives, first choice first | how else to see that it is there | what for
+# One part per line: required or optional | package alternatives, first choice first | probe for another
+# installation | purpose
 parts='
 required | g++                            | compiler                       | C++20
 required | cmake                          | command cmake                  | build
@@ -66,14 +67,14 @@ if [ $with_tests = yes ]; then
 '
 fi
 
-# Is NAME installed as a package?
+# Is package NAME installed?
 installed() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
 find_python="$(dirname "${BASH_SOURCE[0]}")/find_python.sh"
 
-# A part counts as there when its package is, or when the thing itself is (built by hand, another package).
+# A part is present if its package is, or if the probe finds it (built by hand, another package).
 probe() {
     case $1 in
         compiler) command -v "${CXX:-g++}" >/dev/null ;;
@@ -113,9 +114,9 @@ while IFS='|' read -r kind packages test_with what; do
 done <<<"$parts"
 
 first_choices() { local packages; for packages in "$@"; do printf ' %s' "${packages%% *}"; done; }
-without() { say "install_dependencies: going on without $1 (${purpose[$1]}): $2"; }
+without() { say "install_dependencies: continuing without $1 (${purpose[$1]}): $2"; }
 
-# The build needs C++20 and presets; an older tool earlier in PATH is the user's to change.
+# The build needs C++20 and presets. If an older tool comes first in PATH, the user must change that.
 check_versions() {
     local version
     version=$(cmake --version 2>/dev/null | sed -n '1s/[^0-9]*\([0-9.]*\).*/\1/p')
@@ -131,7 +132,7 @@ check_versions() {
 
 if [ ${#required[@]} = 0 ] && [ ${#optional[@]} = 0 ]; then
     check_versions
-    say "install_dependencies: everything is there"
+    say "install_dependencies: everything is installed"
     exit 0
 fi
 
@@ -143,7 +144,7 @@ if [ $check_only = yes ]; then
     exit 2
 fi
 
-# The right to install: root, or sudo without a password.
+# Permission to install: root, or passwordless sudo.
 can_install=yes
 as_root=()
 if ! command -v apt-get >/dev/null; then
@@ -152,7 +153,7 @@ elif [ "$(id -u)" != 0 ]; then
     if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
         as_root=(sudo -n)
     else
-        can_install="neither root nor a sudo without a password"
+        can_install="neither root nor passwordless sudo"
     fi
 fi
 if [ "$can_install" != yes ]; then
@@ -176,11 +177,11 @@ apt() {
         apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >&2
 }
 
-# The first of the alternatives that the package lists know, or nothing.
+# The first alternative that the package lists know, if any.
 candidate() {
     local package
     for package in "$@"; do
-        # Not through a pipe: a grep that ends early would kill apt-cache, and pipefail would call that a failure.
+        # Not through a pipe: grep exiting early would kill apt-cache, which pipefail reports as a failure.
         if grep -q 'Candidate: [^(]' <<<"$(apt-cache policy "$package" 2>/dev/null)"; then
             printf '%s' "$package"
             return
@@ -190,7 +191,7 @@ candidate() {
 
 have_lists() { grep -q Packages <<<"$(apt-cache policy 2>/dev/null)"; }
 
-# Fresh lists, except where all that is missing is optional and unknown to the lists we have: then every run would fetch them.
+# Update the lists, unless everything missing is optional and unknown: then every run would download them.
 update=no
 have_lists && [ ${#required[@]} = 0 ] || update=yes
 for packages in "${optional[@]}"; do
@@ -199,7 +200,7 @@ for packages in "${optional[@]}"; do
 done
 if [ $update = yes ]; then
     say "install_dependencies: installing$names$(first_choices "${optional[@]}")"
-    apt update || say "install_dependencies: apt-get update failed; trying with the lists that are there"
+    apt update || say "install_dependencies: apt-get update failed; trying with the existing lists"
 fi
 
 install=()

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The figures of docs/memory.md and their tables: memory against depth, memory against image size, speed at fixed memory.
+# Draws the figures of docs/memory.md and writes their tables: memory against depth and image size, speed at
+# fixed memory.
 set -euo pipefail
 
 usage() {
@@ -39,12 +40,12 @@ while [ $# -gt 0 ]; do
     esac
 done
 [ -x "$bin/glow_memory" ] || [ ! -x "$root/bin/glow_memory" ] || bin=$root/bin  # of a bundle
-[ -x "$bin/glow_memory" ] || { say "no glow_memory in $bin: build it, or say where it is with --bin"; exit 2; }
+[ -x "$bin/glow_memory" ] || { say "no glow_memory in $bin: build it, or pass its folder with --bin"; exit 2; }
 
 python=$("$root/tools/find_python.sh" matplotlib) || true
 torch=$([ $pytorch = no ] || "$root/tools/find_python.sh" torch) || true
 [ -n "$python" ] || { say "no Python here has matplotlib: apt-get install python3-matplotlib, or name one in GLOW_PYTHON"; exit 2; }
-[ -n "$torch" ] || say "no PyTorch: figures of glow_memory alone"
+[ -n "$torch" ] || say "no PyTorch: figures show only glow_memory"
 mkdir -p "$out"
 
 if [ $full = yes ]; then

@@ -1,5 +1,5 @@
-"""Outputs of the scripts, checked before the work as the commands do (output_files.h): none replaces an input or a
-file of a run, no other process writes the same file, and each appears whole or not at all."""
+"""Checks the scripts' outputs before the work starts, like output_files.h for the commands: no output replaces an input
+or a file of a run, no other process writes the same file, and files are written atomically."""
 
 import atexit
 import datetime
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 RUN_FILES = {"config.toml", "metrics.csv", "eval.csv", "audit.csv", "run.lock", "latest.h5", "best.h5"}
-LOCK_SECONDS = 2.0  # a process that was killed holds its locks until its memory is freed
+LOCK_SECONDS = 2.0  # a killed process holds its locks until its memory is freed
 
 
 class OutputRefused(Exception):
@@ -21,7 +21,7 @@ class OutputRefused(Exception):
 
 
 def claim_outputs(inputs, outputs):
-    """Refuses outputs that would overwrite something or cannot be written, and locks the others until this process
+    """Rejects outputs that would overwrite something or cannot be written, and locks the others until this process
     ends. Both are lists of (option, path)."""
     for option, path in outputs:
         path = Path(path)
@@ -38,12 +38,12 @@ def claim_outputs(inputs, outputs):
             if run:
                 raise OutputRefused(f"{option} {path} is the name of a file of the run in {run}; choose another name")
         if not target.parent.is_dir():
-            raise OutputRefused(f"{option} {path}: cannot be written: there is no folder {target.parent}")
+            raise OutputRefused(f"{option} {path}: cannot be written: no folder  {target.parent}")
         _lock(target, f"{option} {path}")
 
 
 def write_atomically(path, write):
-    """Calls write(temporary), syncs what it wrote and gives it the name `path`. OSError where that fails."""
+    """Calls write(temporary), syncs the file and renames it to `path`. Raises OSError if that fails."""
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         return write(path)
@@ -85,7 +85,7 @@ def _lock(target, shown):
                 break
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                print(f"warning: {shown}: its file system has no locks ({error.strerror}): nothing stops another process from writing it too",
+                print(f"warning: {shown}: its file system does not support locks ({error.strerror}); another process could write it at the same time",
                       file=sys.stderr)  # fmt: skip
                 if os.fstat(descriptor).st_size == 0:
                     os.unlink(file)
@@ -99,7 +99,7 @@ def _lock(target, shown):
         os.close(descriptor)
     before = os.pread(descriptor, 8, 0)
     if before and before != b"process ":
-        return  # a file that others wrote
+        return  # never modify a file that something else wrote
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on host {socket.gethostname()} since {now}\n".encode(), 0)

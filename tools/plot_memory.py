@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Draws the memory-scaling experiment: the CSV of glow_memory, and of tests/reference/memory_pytorch.py, with published curves.
+"""Plots memory scaling from the CSV files of glow_memory and tests/reference/memory_pytorch.py, with published curves.
 
 usage: plot_memory.py CSV [CSV ...] -o memory.png [--x depth|image | --speed] [--title TEXT] [--no-published]
 
-Left the raw peak, right the peak without parameters, gradients, moments, averages and derived values. The axis is the image size
-where the rows differ in it, else the depth. Published (InvertibleNetworks.jl, JOSS 2024; A100, 256x256x3, batch 8, L = 3, width
+Left: the raw peak. Right: the peak without parameters, gradients, moments, averages and derived values. The x axis is the image
+size if the rows differ in it, otherwise the depth. Published (InvertibleNetworks.jl, JOSS 2024; A100, 256x256x3, batch 8, L = 3, width
 256, forward and backward, no optimizer): normflows as it is, InvertibleNetworks.jl with its parameters subtracted; each is drawn
 dashed in both panels and says which it is. --speed: images/s against the peak instead, of rows that differ in their batch (those of
 glow_memory --under ... --largest batch). Exit status 2: the files cannot be used.
@@ -37,7 +37,7 @@ PUBLISHED = {
 }
 CARD = 40e9 / GIB
 
-# Okabe & Ito: told apart by the color-blind, and in print.
+# Okabe & Ito: distinguishable for the color-blind and in print.
 COLORS = ["#0072B2", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#000000"]
 GREYS = {"normflows, published, raw": "#8C8C8C", "InvertibleNetworks.jl, published, without parameters": "#404040"}
 NAMES = {"pytorch": "PyTorch, all stored", "pytorch_checkpoint": "PyTorch, torch.utils.checkpoint", "normflows": "normflows, here"}
@@ -74,7 +74,7 @@ def read_rows(path):
                 raise ValueError
             good.append(point)
         except (TypeError, ValueError):
-            say(f"{path}: left out line {number}, which cannot be read")
+            say(f"{path}: skipped unreadable line {number}")
     return good
 
 
@@ -176,8 +176,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("csv", nargs="+", type=Path, metavar="CSV")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="P.png", help="picture: .png, .svg or .pdf")
-    parser.add_argument("--x", choices=("depth", "image"), help="the axis (default: image where the rows differ in it)")
-    parser.add_argument("--speed", action="store_true", help="images/s against the peak, each point another batch")
+    parser.add_argument("--x", choices=("depth", "image"), help="the axis (default: image if the rows differ in it)")
+    parser.add_argument("--speed", action="store_true", help="images/s against the peak, one point per batch size")
     parser.add_argument("--title", help="default: the settings that all rows share")
     parser.add_argument("--no-published", dest="published", action="store_false", help="without the published curves")
     options = parser.parse_args()
@@ -185,7 +185,7 @@ def main():
         if options.output.suffix.lower() not in FORMATS:
             raise BadInput(f"{options.output}: the picture's name must end in .png, .svg or .pdf")
         if not options.output.absolute().parent.is_dir():
-            raise BadInput(f"{options.output}: there is no such folder")
+            raise BadInput(f"{options.output}: no such folder")
         claim_outputs([("the input", path) for path in options.csv], [("--output", options.output)])
         rows = [row for path in options.csv for row in read_rows(path)]
         if not rows:

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""plot_scores.py A.csv B.csv [...] -o P.png: histograms of what `glow_eval --per-image` wrote of several data sets.
+"""Plots histograms of `glow_eval --per-image` scores of several data sets.
+
+    plot_scores.py A.csv B.csv [...] -o P.png
 
 With the columns of --complexity a second panel shows the corrected score. Labels: the files' names, or --labels a,b.
-Exit status: 0 drawn, 2 bad usage or a file that holds no such columns.
+Exit status: 0 success, 2 bad usage or a file without these columns.
 """
 
 import argparse
@@ -32,7 +34,7 @@ def columns(path):
     except (OSError, ValueError, TypeError) as error:
         sys.exit(refuse(f"{path}: {error}"))
     if "bpd" not in found:
-        sys.exit(refuse(f"{path}: no lines with a column bpd"))
+        sys.exit(refuse(f"{path}: no rows with a column bpd"))
     return found
 
 

@@ -1,8 +1,8 @@
-"""Finds a Python that has the packages a script needs: the first python3 on PATH may be pyenv's or Conda's, without them.
+"""Finds a Python with the packages a script needs: the first python3 on PATH may be pyenv's or Conda's, without them.
 
-A script calls require_packages("numpy", "h5py") before it imports them. Where this Python lacks one, the script starts again under
-the first of these that has all: $GLOW_PYTHON, every python3 on PATH, /usr/bin/python3. Where none has, it names the packages
-and ends with exit status 2. find_python.sh does the same for shell scripts.
+Call require_packages("numpy", "h5py") before importing them. If this Python lacks one, the script restarts under the first of
+$GLOW_PYTHON, every python3 on PATH and /usr/bin/python3 that has all of them. If none has, it names the packages and exits
+with status 2. find_python.sh does the same for shell scripts.
 """
 
 import importlib
@@ -58,7 +58,7 @@ def require_packages(*packages):
         sys.exit(0)
     debian = " ".join(DEBIAN.get(package, "python3-" + package) for package in packages)
     pip = " ".join(PIP.get(package, package) for package in packages)
-    tried = ", ".join(candidates()) or "there is no python3 on PATH"
+    tried = ", ".join(candidates()) or "no python3 on PATH"
     sys.stderr.write("%s: error: no Python here has %s (tried: %s). Install %s (Debian, Ubuntu: apt-get install %s; elsewhere: pip "
                      "install %s), or name a Python that has them in GLOW_PYTHON\n"
                      % (name, " and ".join(packages), tried, "them" if len(packages) > 1 else "it", debian, pip))  # fmt: skip

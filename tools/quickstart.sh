@@ -31,10 +31,11 @@ TEXT
 say() { printf '%s\n' "$*" >&2; }
 fail() { local status=$1; shift; say "quickstart: $*"; exit "$status"; }
 
-# A step's failure, as one of the two statuses promised above.
+# Maps a step's failure to one of the two documented statuses.
 failed() { if [ "$1" = 2 ]; then fail 2 "$2"; else fail 1 "$2"; fi; }
 
-# ---- what is asked ----------------------------------------------------------------------------------------------------
+# ---- options
+# ----------------------------------------------------------------------------------------------------------
 
 cifar10_dir=${GLOW_CIFAR10_DIR:-}
 minutes=${GLOW_MINUTES:-5}
@@ -55,11 +56,11 @@ if ! [[ $minutes =~ ^([0-9]+\.?[0-9]*|\.[0-9]+)$ ]] || ! [[ $minutes =~ [1-9] ]]
 fi
 
 if [ -n "$cifar10_dir" ]; then
-    [ -d "$cifar10_dir" ] || fail 2 "GLOW_CIFAR10_DIR or --cifar10: there is no folder '$cifar10_dir'"
+    [ -d "$cifar10_dir" ] || fail 2 "GLOW_CIFAR10_DIR or --cifar10: no folder '$cifar10_dir'"
     cifar10_dir=$(cd "$cifar10_dir" && pwd)
     holds() { compgen -G "$cifar10_dir/$1" >/dev/null || compgen -G "$cifar10_dir/cifar-10-batches-bin/$1" >/dev/null; }
     if ! { holds 'data_batch_*.bin' && holds 'test_batch.bin'; } && ! { holds 'train*.bin' && holds 'test*.bin'; }; then
-        fail 2 "no CIFAR-10 in '$cifar10_dir': it should hold data_batch_1.bin .. data_batch_5.bin and test_batch.bin" \
+        fail 2 "no CIFAR-10 in '$cifar10_dir': expected data_batch_1.bin .. data_batch_5.bin and test_batch.bin" \
             "(the binary version), or train*.bin and test*.bin"
     fi
 fi
@@ -69,26 +70,28 @@ bin=build/release/bin
 # The published model reached 3.58 bits/dim after 225 s on an H200 (790,000 images).
 published=(--levels 3 --depth 32 --width 512 --precision bf16 --batch 256 --lr 1e-3 --epoch-images 50000 --warmup-epochs 1
     --augment flip)
-# A run of minutes on a CPU needs many small steps, a warm-up of 1,500 images and an EMA that forgets within a few hundred
-# steps: after 6,144 CIFAR-10 images batches of 64, 32 and 16 reached 5.28, 5.06 and 4.87 bits/dim.
+# A run of minutes on a CPU needs many small steps, a warm-up of 1,500 images and an EMA horizon of a few
+# hundred steps: after 6,144 CIFAR-10 images, batches of 64, 32 and 16 reached 5.28, 5.06 and 4.87 bits/dim.
 small=(--levels 3 --depth 8 --width 128 --batch 16 --epoch-images 50000 --warmup-epochs 0.03 --ema-decay 0.99)
 published_text="the published CIFAR-10 model (3 levels of 32 steps, width 512, bf16) on the GPU"
 small_text="a small model (3 levels of 8 steps, width 128) on the CPU"
 
-# Ctrl-C reaches the tool at work, which may save and end well: this script then ends too, and does not go on with the next step.
+# Ctrl-C also reaches the running tool, which may save and exit with 0; do not start the next step then.
 interrupted=no
 trap 'interrupted=yes' INT TERM
-run() {  # command...: its results to stderr too, for stdout belongs to the result line; returns its status
+# command...: redirects its results to stderr, because stdout is for the result line; returns its status
+run() {
     local status=0
     "$@" >&2 || status=$?
-    [ $interrupted = no ] || fail 130 "interrupted; the same command goes on from here"
+    [ $interrupted = no ] || fail 130 "interrupted; run the same command again to continue"
     return $status
 }
 stage() { say "== $1"; }
 
-# ---- which model: foreseen here, decided by the built program below ----------------------------------------------------------
+# ---- model: predicted here, decided by the built program below
+# ---------------------------------------------------------------
 
-# The NVIDIA GPU of this machine, whether or not a program can use it; nothing where there is none.
+# The name of this machine's NVIDIA GPU, even if no program can use it; empty without one.
 gpu_name() {
     local name device
     case ${CUDA_VISIBLE_DEVICES-0} in '' | -1) return ;; esac
@@ -110,12 +113,12 @@ some_nvcc() {
     return 1
 }
 toolkit="to use it, install NVIDIA's CUDA toolkit, 12.4 or newer (https://developer.nvidia.com/cuda-downloads), and run this again"
-# The model that a run began with; nothing where there is no run.
+# The model that an existing run uses; empty without a run.
 begun() {
     if [ -f "$1/quickstart.model" ]; then
         cat "$1/quickstart.model"
     elif [ -e "$1/latest.h5" ] || [ -e "$1/config.toml" ]; then
-        echo small  # began before there was a choice
+        echo small  # runs from before there was a choice
     fi
 }
 
@@ -123,9 +126,9 @@ gpu=$(gpu_name)
 if [ $synthetic = yes ]; then
     say "quickstart: trains a small model on the CPU, because the synthetic set is small (--synthetic)"
 elif [ "$(begun runs/quickstart)" = published ]; then
-    say "quickstart: continues with $published_text, with which runs/quickstart began"
+    say "quickstart: continues with $published_text, the model of runs/quickstart"
 elif [ "$(begun runs/quickstart)" = small ]; then
-    say "quickstart: continues with $small_text, with which runs/quickstart began"
+    say "quickstart: continues with $small_text, the model of runs/quickstart"
 elif [ -x $bin/glow_train ] && $bin/glow_train --device cuda --print-config >/dev/null 2>&1; then
     say "quickstart: trains $published_text${gpu:+: $gpu}"
 elif [ -z "$gpu" ]; then
@@ -139,7 +142,7 @@ fi
 # ---- dependencies and build -------------------------------------------------------------------------------------------
 
 stage "dependencies"
-run tools/install_dependencies.sh || failed $? "what is missing could not be installed (see above)"
+run tools/install_dependencies.sh || failed $? "missing packages could not be installed (see above)"
 
 python=$(tools/find_python.sh numpy matplotlib) ||
     fail 2 "no Python here has numpy and matplotlib: apt-get install python3-numpy python3-matplotlib, or name one in GLOW_PYTHON"
@@ -157,11 +160,11 @@ name=cifar10
 if [ $synthetic = yes ]; then
     name=gauss
 elif [ -f datasets/cifar10.h5 ]; then
-    say "datasets/cifar10.h5 is there and used as it is; remove it and runs/quickstart to begin anew"
+    say "datasets/cifar10.h5 exists and is reused; remove it and runs/quickstart to start over"
 elif [ -n "$cifar10_dir" ]; then
     run $bin/glow_data cifar10 "$cifar10_dir" -o datasets/cifar10.h5 || failed $? "could not make datasets/cifar10.h5 (see above)"
 elif ! run $bin/glow_data cifar10 datasets/download --download -o datasets/cifar10.h5; then
-    say "CIFAR-10 could not be downloaded (see above), so the synthetic set stands in for it. To use CIFAR-10, set GLOW_CIFAR10_DIR."
+    say "CIFAR-10 could not be downloaded (see above), so the synthetic set is used instead. To use CIFAR-10, set GLOW_CIFAR10_DIR."
     name=gauss
 fi
 if [ $name = gauss ]; then
@@ -169,7 +172,7 @@ if [ $name = gauss ]; then
     small=(--levels 2 --depth 8 --width 128 --batch 64 --epoch-images 50000 --warmup-epochs 0.1 --ema-decay 0.99)
     small_text="a small model (2 levels of 8 steps, width 128) on the CPU"
     if [ -f datasets/gauss.h5 ]; then
-        say "datasets/gauss.h5 is there and used as it is"
+        say "datasets/gauss.h5 exists and is reused"
     else
         run $bin/glow_data synthetic gauss --size 8 --channels 3 --train 50000 --test 5000 --seed 1 -o datasets/gauss.h5 ||
             failed $? "could not make datasets/gauss.h5 (see above)"
@@ -185,19 +188,19 @@ run $bin/glow_data info $data || fail 2 "$data cannot be used (see above): remov
 finished=$run_dir/quickstart.done
 weights=$run_dir/latest.h5
 
-# Whether the GPU can train the published model: some steps of it on the data, which write nothing. Sets gpu to its name, or
-# problem to why not.
+# Can the GPU train the published model? Runs a few steps on the data without writing files. Sets gpu to its
+# name, or problem to the reason.
 try_gpu() {
     local log status=0
     log=$(mktemp)
     timeout 300 $bin/glow_train --data $data --out $run_dir --device cuda "${published[@]}" --dry-run >"$log" 2>&1 || status=$?
-    [ $interrupted = no ] || { rm -f "$log"; fail 130 "interrupted; the same command goes on from here"; }
+    [ $interrupted = no ] || { rm -f "$log"; fail 130 "interrupted; run the same command again to continue"; }
     problem=''
     if [ $status = 0 ]; then
         gpu=$(sed -n 's/^ *machine *cuda: \([^,]*\),.*/\1/p' "$log")
         rate=$(sed -n 's|.*median of [0-9]*), \(.*\) images/s.*|\1|p' "$log")
     elif [ $status = 124 ]; then
-        problem="a step on the GPU did not end within 300 s"
+        problem="a step on the GPU did not finish within 300 s"
     else
         problem=$(sed -n 's/^glow_train: error: //p' "$log" | tail -n 1 | sed 's/^--device cuda: //; s/; or use --device cpu$//')
         [ -n "$problem" ] || problem="glow_train --device cuda ended with exit status $status: $(tail -n 1 "$log")"
@@ -245,7 +248,7 @@ if [ $trained = yes ]; then
     say "   $train_on"
 else
     if [ -e $weights ]; then
-        stage "training: going on with $run_dir for $minutes minutes"
+        stage "training: continuing $run_dir for $minutes minutes"
     else
         stage "training: $minutes minutes into $run_dir"
     fi
@@ -266,7 +269,7 @@ evaluate() {  # weights (ema or raw), option of glow_eval...: RUN/quickstart-WEI
     fi
     say "$1 weights ..."
     $bin/glow_eval --bpd --checkpoint $run_dir --data $data --split test --device $use_device --json "${@:2}" >"$result.part" || status=$?
-    [ $interrupted = no ] || fail 130 "interrupted; the same command goes on from here"
+    [ $interrupted = no ] || fail 130 "interrupted; run the same command again to continue"
     [ $status = 0 ] || failed $status "the evaluation failed (see above)"
     mv "$result.part" "$result"
 }

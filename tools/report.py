@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""A run of glow_train on one page: is it healthy, its curves, its samples over time, its memory, speed, drift and condition numbers.
+"""Reports on a glow_train run: health checks, curves, samples over time, memory, speed, drift and condition numbers.
 
-usage: report.py RUN                            the verdict, and what led to it
-       report.py RUN -o report.html             the page, everything in one file
-       report.py RUN -o training.png            its curves alone (.png, .svg or .pdf)
-       report.py RUN --tensorboard FOLDER       its metrics as TensorBoard files
-       report.py RUN -o P --against OTHER_RUN   beside another run's curve
+usage: report.py RUN                            print the verdict and its checks
+       report.py RUN -o report.html             write a self-contained page
+       report.py RUN -o training.png            write only the curves (.png, .svg or .pdf)
+       report.py RUN --tensorboard FOLDER       write the metrics as TensorBoard files
+       report.py RUN -o P --against OTHER_RUN   compare with another run
 
-RUN is the folder that glow_train writes, also while it is still writing. The verdict is printed always. Exit status 2: the files
-cannot be used.
+RUN is a glow_train run folder; the run may still be active. Always prints the verdict. Exits with 2 if the files cannot be used.
 """
 
 import argparse
@@ -49,18 +48,18 @@ def embedded(data, alt):
 
 
 def sheets(run, count):
-    """(step, bytes) of so many sheets of samples, evenly over the run, the first and the last among them."""
+    """(step, bytes) of `count` sample sheets, evenly spaced, including the first and the last."""
     found = []
     for path in run.samples:
         try:
             if path.stat().st_size > SHEET_BYTES:
-                say(f"{path}: too large to be shown")
+                say(f"{path}: too large to show")
                 continue
             data = path.read_bytes()
             if data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND":
                 found.append((int(path.stem.rpartition("-")[2]), data))
             else:
-                say(f"{path}: left out, no whole PNG file")
+                say(f"{path}: skipped, not a complete PNG file")
         except (OSError, ValueError):
             say(f"{path}: left out")
     found.sort()
@@ -82,7 +81,7 @@ def about(run):
         for part in model:
             try:
                 parts.append(part.format(**c))
-            except (KeyError, ValueError):  # an option that this config.toml lacks, or is no number in it
+            except (KeyError, ValueError):  # missing from this config.toml, or not a number
                 continue
     parts.append(f"{run.last('step'):.0f} steps, {run.last('images_seen'):.0f} images, {run.minutes():.0f} minutes of steps")
     return ", ".join(parts)
@@ -133,7 +132,7 @@ def page(run, references, against, title, smooth, sheet_count):
         body += [f"<h2>{name}</h2>", embedded(figures.png(rest), name)]
     shown = sheets(run, sheet_count)
     if shown:
-        body.append("<h2>Samples over time</h2><p>Of the averaged weights, at every step of the same noise, which temperature T multiplies.</p>")
+        body.append("<h2>Samples over time</h2><p>From the averaged weights, with the same noise at every step, scaled by temperature T.</p>")
         for step, data in shown:
             body.append(f"<figure>{embedded(data, f'samples at step {step}')}<figcaption>step {step}</figcaption></figure>")
     if run.flights:
@@ -158,7 +157,7 @@ def write_tensorboard(run, folder):
             continue
     else:
         raise BadInput("--tensorboard needs a Python package that writes its files: install tensorboardX, or torch with tensorboard")
-    # The rows have no clock: their step times, counted back from the last change of the file.
+    # Rows have no timestamps: count step times back from the file's last change.
     step, step_ms = run.metrics["step"], run.metrics["step_ms"]
     times = [time.time() - run.seconds_silent]
     for i in range(run.rows - 1, 0, -1):
@@ -181,7 +180,7 @@ def write_tensorboard(run, folder):
         try:
             image = matplotlib.image.imread(path)
             writer.add_image("samples", image, int(path.stem.rpartition("-")[2]), dataformats="HWC"[: image.ndim])
-        except Exception as error:  # a file being written: imread raises many kinds
+        except Exception as error:  # a file being written; imread raises many kinds of errors
             say(f"{path}: left out ({error})")
     writer.close()
 
@@ -213,7 +212,7 @@ def parse():
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="page: .html; curves alone: .png, .svg or .pdf")
     parser.add_argument("--reference", type=reference, action="append", metavar="VALUE:LABEL",
                         help="a line in bits/dim; may be repeated (default: the published value of the same data, or its entropy)")  # fmt: skip
-    parser.add_argument("--against", type=Path, metavar="RUN", help="another run, whose curve stands beside")
+    parser.add_argument("--against", type=Path, metavar="RUN", help="another run to plot for comparison")
     parser.add_argument("--title", help="title of the page or picture")
     parser.add_argument("--smooth", type=positive, metavar="N", help="mean of N logged steps (default: a 25th of them; 1: none)")
     parser.add_argument("--sheets", type=positive, default=4, metavar="N", help="sheets of samples on the page, over the run (default: 4)")
@@ -234,7 +233,7 @@ def main():
             if suffix not in PAGE | PICTURES:
                 raise BadInput(f"{options.output}: the name must end in .html, .png, .svg or .pdf")
             if not options.output.absolute().parent.is_dir():
-                raise BadInput(f"{options.output}: there is no such folder")
+                raise BadInput(f"{options.output}: no such folder")
             inputs = [("the run's", file) for run in (options.run, options.against) if run for file in files_of_run(run)]
             claim_outputs(inputs, [("--output", options.output)])
         run = Run(options.run)

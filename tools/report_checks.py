@@ -1,4 +1,4 @@
-"""Is a run healthy? Each check compares what the run logged with a limit, and says both."""
+"""Health checks of a run: each compares logged values with a limit and reports both."""
 
 import math
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ def drift_tolerance(run):
 
 def drift(run):
     tolerance = drift_tolerance(run)
-    limit = f"rebuilt images are within {tolerance:g} (in units of x) of the true ones"
+    limit = f"reconstructed images are within {tolerance:g} (in units of x) of the true ones"
     y = run.metrics["drift"]
     known = np.isfinite(y) | np.isinf(y)
     if not known.any():
@@ -153,7 +153,7 @@ def rollbacks(run):
 
 
 def reached(run):
-    """What ended the run, as far as its files tell; empty while it goes on."""
+    """Why the run ended, if its files tell; empty if it did not."""
     steps, epochs, minutes = (run.option(name) for name in ("max-steps", "epochs", "max-minutes"))
     if run.last("step") >= steps > 0:
         return f"at its last step, {run.last('step'):.0f}"
@@ -165,7 +165,7 @@ def reached(run):
 
 
 def at_work(run):
-    limit = f"at a limit it was given, or a row within {SILENT // 60} minutes or 20 times the usual pause"
+    limit = f"stopped at a requested limit, or a row within {SILENT // 60} minutes or 20 times the usual pause"
     end = reached(run)
     if end:
         return Check("at work", OK, end, limit)
@@ -173,12 +173,12 @@ def at_work(run):
     usual = float(np.nanmedian(pauses)) if np.isfinite(pauses).any() else 0
     if run.seconds_silent <= max(SILENT, 20 * usual):
         return Check("at work", OK, f"a row {run.seconds_silent:.0f} s ago", limit)
-    found = f"no row for {duration(run.seconds_silent)}: stopped or hanging; glow_train --resume auto goes on"
+    found = f"no row for {duration(run.seconds_silent)}: stopped or hanging; continue with glow_train --resume auto"
     return Check("at work", LOOK, found, limit)
 
 
 def checkpoint(run):
-    limit = "latest.h5 leads to a checkpoint"
+    limit = "latest.h5 points to a checkpoint"
     if run.has_latest:
         return Check("checkpoint", OK, f"{len(run.checkpoints)} kept", limit)
     return Check("checkpoint", LOOK, "none yet", limit)
@@ -192,7 +192,7 @@ def duration(seconds):
 
 
 def examine(run):
-    """All checks, and the worst state among them."""
+    """All checks, and their worst state."""
     checks = [check(run) for check in (finite, falling, gap, average, drift, condition, rollbacks, at_work, checkpoint, speed, memory)]
     states = [check.state for check in checks]
     return checks, BROKEN if BROKEN in states else LOOK if LOOK in states else OK

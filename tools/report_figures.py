@@ -1,4 +1,4 @@
-"""The pictures of a run: curves with what they are to be compared with, and small ones of all else that metrics.csv has."""
+"""Figures of a run: bits/dim with reference values, and small plots of the other columns of metrics.csv."""
 
 import io
 
@@ -13,11 +13,11 @@ from output_files import write_atomically
 from report_checks import CONDITION_LOOK, drift_tolerance
 from report_read import smoothed
 
-# Okabe & Ito: told apart by the color-blind, and in print.
+# Okabe & Ito: distinguishable for the color-blind and in print.
 COLORS = {"train": "#0072B2", "valid": "#009E73", "test": "#D55E00"}
 OTHER_COLOR = "#CC79A7"
 GREY = "#595959"
-POINTS = 4000  # of a curve, at most
+POINTS = 4000  # points per curve, at most
 
 plt.rcParams.update({
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
@@ -27,7 +27,7 @@ plt.rcParams.update({
 
 
 def thinned(n):
-    """Indices of at most POINTS of n points, the first and the last among them."""
+    """Indices of at most POINTS of n points, including the first and the last."""
     return np.unique(np.linspace(0, n - 1, min(n, POINTS)).round().astype(int))
 
 
@@ -51,7 +51,7 @@ def images_axis(axes, ticks):
 
 
 def draw_bits(axes, run, references, against, smooth):
-    """bits/dim: of the training batches, of every evaluation, and what they are compared with."""
+    """bits/dim of training batches and evaluations, with reference values."""
     bpd = curve(axes, run, "bpd", smooth, "training batches" + (f", mean of {smooth} logged" if smooth > 1 else ""))
     shown = [bpd[np.isfinite(bpd)]]
     for split in run.splits():
@@ -81,7 +81,7 @@ def draw_bits(axes, run, references, against, smooth):
         shown.append(np.array([value]))
     shown = [part for part in shown if len(part)]
 
-    # The first steps would press the rest flat: the axis shows what all but the first 5% of the logged steps reach.
+    # The first steps would dominate the axis: scale it to all but the first 5% of the logged steps.
     settled = bpd[len(bpd) // 20 :]
     settled = settled[np.isfinite(settled)] if np.isfinite(settled).any() else shown[0]
     everything = np.concatenate([settled, *shown[1:]])
@@ -159,7 +159,7 @@ def rest(run):
     if known("drift"):
 
         def drift(axes):
-            y = panel(axes, run, "drift", "drift of rebuilt images, units of x", 1)
+            y = panel(axes, run, "drift", "drift of reconstructed images, units of x", 1)
             tolerance = drift_tolerance(run)
             limit_line(axes, tolerance, "tolerance")
             if (y > 0).any():

@@ -1,4 +1,4 @@
-"""The folder of a run of glow_train, read for report.py: also while the run writes it, and whatever of it is missing."""
+"""Reads a glow_train run folder for report.py, even if the run is active or files are missing."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-NEEDED = ["step", "images_seen", "bpd"]  # of metrics.csv; what else is missing counts as not known
+NEEDED = ["step", "images_seen", "bpd"]  # of metrics.csv; other missing columns count as unknown
 METRICS = NEEDED + ["epoch", "loss", "grad_norm", "lr", "images_per_s", "step_ms", "peak_bytes", "drift", "max_condition",
                     "bits_y", "error_y"]  # fmt: skip
 EVAL = ["step", "split", "bpd", "stderr", "images", "weights"]
@@ -28,16 +28,16 @@ def say(text):
 
 
 def read_csv(path, needed, wanted=()):
-    """Rows as dictionaries of the columns asked for, NaN where one is absent. A line being written, and lines a crash broke, are left
-    out and named."""
+    """Rows as dictionaries of the columns asked for, NaN where one is absent. Skips and reports incomplete
+    lines."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise BadInput(f"{path} is not there: is this the folder of a run of glow_train?")
+        raise BadInput(f"{path} does not exist: is this a glow_train run folder?")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read: {error}")
     lines = text.split("\n")
-    unfinished = lines.pop()  # what follows the last newline: nothing, or a line not yet whole
+    unfinished = lines.pop()  # after the last newline: nothing, or an incomplete line
     if not lines:
         raise BadInput(f"{path} is empty: glow_train has not logged yet")
     header = next(csv.reader([lines[0]]), [])
@@ -65,9 +65,9 @@ def read_csv(path, needed, wanted=()):
             broken.append(number)
     if broken:
         some = ", ".join(map(str, broken[:5])) + (", ..." if len(broken) > 5 else "")
-        say(f"{path}: left out {len(broken)} line{'s' * (len(broken) > 1)} that cannot be read (line {some})")
+        say(f"{path}: skipped {len(broken)} unreadable line{'s' * (len(broken) > 1)} (line {some})")
     if unfinished.strip():
-        say(f"{path}: left out the last line, which is not whole yet")
+        say(f"{path}: skipped the incomplete last line")
     return rows
 
 
@@ -113,7 +113,7 @@ def read_config(path):
 
 
 def describe_data(path):
-    """What a data set says of itself, where h5py is there to read it; else its file's name alone."""
+    """Description of a data set if h5py can read it, otherwise only its file name."""
     described = {"name": Path(path).stem}
     try:
         import h5py
@@ -124,13 +124,13 @@ def describe_data(path):
             described["shape"] = file["train/images"].shape
             if "entropy_bpd" in file.attrs:
                 described["entropy"] = float(file.attrs["entropy_bpd"])
-    except Exception:  # moved, on another machine, no HDF5, no h5py: h5py raises many kinds
+    except Exception:  # moved, on another machine, no HDF5, no h5py: many kinds of errors
         pass
     return described
 
 
 def read_flights(folder):
-    """What the flight recorder left of steps gone wrong, in the order of their files: {step, what, gave_up, text} each."""
+    """Flight-recorder reports of failed steps in file order: {step, what, gave_up, text} each."""
     flights = []
     for path in sorted((folder / "trouble").glob("step-*.json")):
         try:
@@ -139,25 +139,25 @@ def read_flights(folder):
             flights.append({"step": int(report["step"]), "what": str(report.get("message", "no message")),
                             "gave_up": report.get("action") == "given up", "text": text})  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            say(f"{path}: left out, no whole report")
+            say(f"{path}: skipped, not a complete report")
     return flights
 
 
 def files_of_run(folder):
-    """What a run wrote into its folder."""
+    """The files of a run."""
     return [folder / name for name in ("metrics.csv", "eval.csv", "audit.csv", "config.toml")] + [
         file for name in ("samples", "checkpoints", "trouble") for file in sorted((folder / name).glob("step-*"))]  # fmt: skip
 
 
 class Run:
-    """What is known of a run. metrics: an array for each column, in the order of the steps."""
+    """A run. metrics: one array per column, in step order."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
         path = self.folder / "metrics.csv"
         rows = [row for row in after_resume(read_csv(path, NEEDED, METRICS)) if math.isfinite(row["images_seen"])]
         if not rows:
-            raise BadInput(f"{path} has no whole line below its header: nothing is logged yet")
+            raise BadInput(f"{path} has no complete line below its header: nothing is logged yet")
         self.metrics = {name: np.array([row[name] for row in rows]) for name in METRICS}
         if not np.isfinite(self.metrics["bpd"]).any():
             raise BadInput(f"{path} has no finite bits/dim")
@@ -174,12 +174,12 @@ class Run:
         self.flights = read_flights(self.folder)
 
     def option(self, name, default=0.0):
-        """An option's number; the default where it has none."""
+        """An option's number, or the default."""
         value = self.config.get(name, default)
         return value if type(value) in (int, float) and math.isfinite(value) else default
 
     def last(self, name):
-        """The last finite value of a column; NaN where it has none."""
+        """The last finite value of a column, or NaN."""
         values = self.metrics[name]
         values = values[np.isfinite(values)]
         return float(values[-1]) if len(values) else math.nan

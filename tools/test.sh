@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything a change must pass, from a bare checkout: dependencies, build, tests, sanitizers, the build without options.
+# Every check that a change must pass, from a bare checkout: dependencies, build, tests, sanitizers, build
+# without options.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -38,7 +39,7 @@ if command -v ccache >/dev/null; then
 fi
 
 summary=()
-stage() {  # name, command...: runs it, says how long it took, stops here if it fails
+stage() {  # name, command...: runs it and prints its duration; stops here if it fails
     local name=$1 start=$SECONDS status=0
     shift
     say "== $name"
@@ -51,7 +52,8 @@ stage() {  # name, command...: runs it, says how long it took, stops here if it 
     say "== $name: $((SECONDS - start)) s"
 }
 
-# What did not run, each reason once: tests are grouped, and CTest calls a group skipped only where all of it was.
+# Lists reasons for skipped tests once each: tests are grouped, and CTest calls a group skipped only if all of
+# it was.
 skipped() {
     [ -f "$1/Testing/Temporary/LastTest.log" ] || return 0
     sed -n 's/^skipped \([0-9]*\): /\1 /p' "$1/Testing/Temporary/LastTest.log" |

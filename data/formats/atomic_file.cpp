@@ -1,4 +1,3 @@
-// Temporary file, fsync, rename, fsync of the folder.
 #include "data/formats/atomic_file.h"
 
 #include <fcntl.h>
@@ -9,8 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "kernels/error.h"
 #include "data/formats/file_lock.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {
@@ -23,11 +22,10 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
     throw InputError(fmt::format("cannot write {}: {}", path.string(), reason));
 }
 
-// fsync of a file or folder. File systems that cannot sync say EINVAL or EROFS: nothing more can be done
-// there.
+// fsync of a file or folder. File systems without sync support return EINVAL or EROFS; treat that as success.
 bool sync(const std::filesystem::path& path, int flags) {
     const int file = open(path.c_str(), flags | O_CLOEXEC);
-    if (file < 0) return errno == EACCES;  // a folder that may be written but not read
+    if (file < 0) return errno == EACCES;  // a write-only folder cannot be opened
     const bool synced = fsync(file) == 0 || errno == EINVAL || errno == EROFS;
     const int code = errno;
     close(file);
@@ -45,7 +43,7 @@ std::filesystem::path target_of(const std::filesystem::path& path) {
         const auto target = std::filesystem::weakly_canonical(path, code);
         if (code) refuse(path, code.message());
         if (lstat(target.c_str(), &status) == 0 && S_ISLNK(status.st_mode))
-            refuse(path, "its link leads nowhere");
+            refuse(path, "it is a dangling link");
         return target;
     }
     return path;
@@ -56,12 +54,12 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(target_of(path
     if (stat(path_.c_str(), &status) == 0) {
         if (!S_ISREG(status.st_mode))
             refuse(path, S_ISDIR(status.st_mode) ? "it is a folder" : "it is not a regular file");
-        // The rename would replace a file that its owner protects.
+        // rename() would silently replace a file that is write-protected.
         if (access(path_.c_str(), W_OK) != 0) refuse(path, std::strerror(errno));
     } else if (errno != ENOENT) {
         refuse(path, std::strerror(errno));
     }
-    if (!path_.has_filename()) refuse(path, "it is the name of a folder");
+    if (!path_.has_filename()) refuse(path, "it names a folder");
 
     for (int attempt = 0;; ++attempt) {
         temporary_ = folder_of(path_) / fmt::format(".glow-{}-{}.tmp", getpid(), attempt);
@@ -71,14 +69,14 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(target_of(path
             lock_descriptor(lock_);
             return;
         }
-        if (errno == ENOENT) refuse(path, fmt::format("there is no folder {}", folder_of(path_).string()));
+        if (errno == ENOENT) refuse(path, fmt::format("folder {} does not exist", folder_of(path_).string()));
         if (errno != EEXIST || attempt == 1000) refuse(path, std::strerror(errno));
     }
 }
 
 AtomicFile::~AtomicFile() {
     if (!committed_) {
-        // A library that failed to close the file may hold it open to the end of the process: free its space
+        // A library that failed to close the file may keep it open until the process ends, so free its space
         // first.
         (void)!truncate(temporary_.c_str(), 0);
         unlink(temporary_.c_str());

@@ -1,5 +1,4 @@
-// Files that appear whole or not at all: written under a temporary name in the same folder, synced to disk,
-// renamed.
+// Atomic file replacement: write to a temporary name in the same folder, sync, rename, sync the folder.
 #pragma once
 
 #include <filesystem>
@@ -7,16 +6,16 @@
 
 namespace glow {
 
-// The file that a write to `path` replaces: `path` itself, or what it links to. InputError for a link that
-// leads nowhere.
+// The file that a write to `path` replaces: `path` itself or its link target. Throws InputError for a
+// dangling link.
 std::filesystem::path target_of(const std::filesystem::path& path);
 
-// A file in the making. The destructor of one that was not committed removes the temporary file (its space is
-// freed even if a library still holds it open); `path` then stays as it was before.
+// A file being written. Without commit(), the destructor removes the temporary file and leaves `path`
+// unchanged. The disk space is freed even if a library still holds the file open.
 class AtomicFile {
   public:
-    // Creates the temporary file. InputError where `path` cannot be written: no such folder, no permission,
-    // or `path` exists and is not a regular file. A link is followed: its target is replaced, not the link.
+    // Creates the temporary file. Throws InputError if `path` cannot be written: missing folder, no
+    // permission, or `path` is not a regular file. A link is followed: its target is replaced, not the link.
     explicit AtomicFile(const std::filesystem::path& path);
     ~AtomicFile();
     AtomicFile(const AtomicFile&) = delete;
@@ -25,18 +24,18 @@ class AtomicFile {
     const std::filesystem::path& path() const { return path_; }
     const std::filesystem::path& temporary() const { return temporary_; }
 
-    // Syncs the temporary file, renames it to `path` and syncs the folder. The writer must have closed it
-    // before. Error where the disk is full or the rename fails.
+    // Syncs the temporary file, renames it to `path` and syncs the folder. The writer must have closed it.
+    // Throws Error if the disk is full or the rename fails.
     void commit();
 
   private:
     std::filesystem::path path_, temporary_;
-    int lock_ = -1;  // of the temporary file: it is in use, not left behind (run_folder.h)
+    int lock_ = -1;  // lock on the temporary file: marks it as in use, not abandoned (run_folder.h)
     bool committed_ = false;
 };
 
-// Calls write(temporary), then commits. Whatever `write` throws, nothing is left behind and `path` is
-// untouched.
+// Calls write(temporary), then commits. If `write` throws, the temporary file is removed and `path` is
+// unchanged.
 void write_atomically(const std::filesystem::path& path,
                       const std::function<void(const std::filesystem::path& temporary)>& write);
 

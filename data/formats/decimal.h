@@ -1,6 +1,5 @@
-// Numbers as text: decimal digits with an optional sign and nothing around them. Command line, config.toml
-// and lists share this one parser, so 010 is ten everywhere, and 0x10, 1_000, " 8", nan and inf are no
-// numbers.
+// Parser for decimal numbers with an optional sign, shared by command line, config.toml and lists. 010 is ten
+// everywhere; 0x10, 1_000, " 8", nan and inf are errors.
 #pragma once
 
 #include <charconv>
@@ -11,8 +10,8 @@
 
 namespace glow {
 
-// std::errc() and `value`, or invalid_argument (not such a number), or result_out_of_range. An unsigned type
-// takes no minus sign, an integer type no fraction and no exponent.
+// Returns std::errc() and sets `value`, or returns invalid_argument (not a number) or result_out_of_range.
+// Unsigned types take no minus sign, integers no fraction or exponent.
 template <class T>
 std::errc parse_decimal(std::string_view text, T& value) {
     const bool minus = text.starts_with('-');

@@ -22,10 +22,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-// A process that was killed holds its locks until its memory is freed.
+// A killed process holds its locks until its memory is freed.
 constexpr milliseconds kTimeout{2000}, kTimeoutWhileExiting{10000}, kPoll{50};
 
-// What flock() reports: held by another, granted, or not supported.
+// Result of flock(): granted, held by another process, or not supported.
 enum class Grant { yes, held, unsupported };
 
 Grant grant(int descriptor) {
@@ -52,7 +52,7 @@ std::string self() {
     return fmt::format("process {} on host {} since {}", getpid(), host_name(), time);
 }
 
-// Has the process lost its memory, or gone? Only known of processes on this host.
+// Has the process exited or released its memory? Known only for processes on this host.
 bool is_exiting(const std::string& holder) {
     int pid = 0;
     char host[256] = "";
@@ -79,11 +79,11 @@ FileLock::FileLock(std::filesystem::path file, const std::string& what, const st
         std::this_thread::sleep_for(kPoll);
     }
     if (!problem_.empty()) return;
-    // A file that others wrote stays as it is.
+    // Never modify a file that something else wrote.
     struct stat status {};
     owned_ = fstat(descriptor_, &status) == 0 && (status.st_size == 0 || !holder().empty());
     if (!owned_) return;
-    // A full disk loses the message, not the lock.
+    // If the disk is full, the text is lost but the lock holds.
     const std::string text = self() + "\n";
     const int writable = open(file_.c_str(), O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
     if (writable < 0) return;
@@ -91,10 +91,10 @@ FileLock::FileLock(std::filesystem::path file, const std::string& what, const st
     close(writable);
 }
 
-// False where another process holds the lock.
+// Returns false if another process holds the lock.
 bool FileLock::try_lock() {
-    // Read-only where that is enough: a descriptor for writing would keep the file system from being
-    // remounted read-only. NFS locks files that are open for writing alone.
+    // Open read-only if possible: a writable descriptor would block remounting the file system read-only. NFS
+    // locks only files opened for writing.
     for (int access = O_RDONLY;;) {
         descriptor_ =
             open(file_.c_str(), access | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0666);
@@ -119,7 +119,7 @@ bool FileLock::try_lock() {
             if (status.st_size == 0 && S_ISREG(status.st_mode)) unlink(file_.c_str());
             return true;
         }
-        // The holder before may have removed the file since it was opened.
+        // The previous holder may have removed the file after we opened it.
         if (granted == Grant::yes && is_current()) return true;
         close(descriptor_);
         descriptor_ = -1;
@@ -140,7 +140,7 @@ bool FileLock::is_current() const {
            ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
 }
 
-// What the holder wrote; empty where it is not readable, or no such line.
+// The text the holder wrote; empty if it cannot be read or has another form.
 std::string FileLock::holder() const {
     std::ifstream file(file_);
     std::string line;

@@ -1,5 +1,5 @@
-// Exclusive locks between processes. A lock is flock() on a small file that names its holder; the kernel
-// releases it when the holder ends, however it ends.
+// Exclusive lock between processes: flock() on a small file that names its holder. The kernel releases the
+// lock whenever the holder ends, even by a crash.
 #pragma once
 
 #include <filesystem>
@@ -9,18 +9,18 @@ namespace glow {
 
 class FileLock {
   public:
-    // Creates and locks `file`. Where another process holds the lock for two seconds (ten if that process is
-    // exiting): InputError "WHAT is in use by process 12 on host h since ...; wait for it, or ADVICE".
-    // InputError where the file cannot be created.
+    // Creates and locks `file`. If another process holds the lock for two seconds (ten if that process is
+    // exiting), throws InputError "WHAT is in use by process 12 on host h since ...; wait for it, or ADVICE".
+    // Also throws InputError if the file cannot be created.
     FileLock(std::filesystem::path file, const std::string& what, const std::string& advice);
     // Removes the file and releases the lock.
     ~FileLock();
     FileLock(const FileLock&) = delete;
     FileLock& operator=(const FileLock&) = delete;
 
-    // Why the file system grants no locks; empty where it does. Without locks the object does nothing.
+    // Why the file system does not support locks; empty if it does. Without locks this object does nothing.
     const std::string& problem() const { return problem_; }
-    // False where the file was deleted or replaced: another process may have locked the new one.
+    // False if the file was deleted or replaced: another process may have locked the new one.
     bool is_current() const;
 
   private:
@@ -29,11 +29,11 @@ class FileLock {
 
     std::filesystem::path file_;
     int descriptor_ = -1;
-    bool owned_ = false;  // the file is this class's own
+    bool owned_ = false;  // this class created the file
     std::string problem_;
 };
 
-// Locks an open file until it is closed, without waiting. False where another descriptor holds the lock.
+// Locks an open file until it is closed. Does not wait: returns false if another descriptor holds the lock.
 bool lock_descriptor(int descriptor);
 
 }  // namespace glow

@@ -1,4 +1,4 @@
-// A check sum of bytes that recognizes files and models: FNV-1a, 64 bits.
+// Checksum that identifies files and models: FNV-1a, 64 bits.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,3 @@
-// Attributes of arrays and groups.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,7 +12,7 @@ using namespace hdf5;
 
 namespace {
 
-// An attribute with one value.
+// An attribute with a single value.
 struct OpenAttribute {
     Handle attribute, type;
 };
@@ -32,7 +31,7 @@ OpenAttribute open_attribute(hid_t file, const std::filesystem::path& shown, con
     return {std::move(attribute), std::move(type)};
 }
 
-// Replaces an attribute by one value of a type.
+// Replaces an attribute by a single value.
 void set_attribute(hid_t file, const std::filesystem::path& shown, const std::string& object,
                    const std::string& name, hid_t type, const void* value) {
     const Handle owner = open_object(file, shown, object);

@@ -1,4 +1,3 @@
-// Calls of HDF5 that its files share.
 #include "data/formats/hdf5_calls.h"
 
 #include <fmt/format.h>
@@ -22,16 +21,16 @@ std::string reason() {
             } catch (...) {
                 return -1;
             }
-            return 1;  // the first one only
+            return 1;  // innermost entry only
         },
         &text);
-    // Of a failed write it also tells time, addresses and sizes: the system's own words are enough.
+    // A failed write also lists time, addresses and sizes; the system's error text is enough.
     const std::string mark = "error message = '";
     if (const std::size_t at = text.find(mark); at != std::string::npos) {
         const std::size_t begin = at + mark.size();
         text = text.substr(begin, text.find('\'', begin) - begin);
     }
-    return text.empty() ? "HDF5 does not say why" : text;
+    return text.empty() ? "HDF5 gave no reason" : text;
 }
 
 void silence() {

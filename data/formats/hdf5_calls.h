@@ -1,5 +1,5 @@
-// The HDF5 C interface for the parts of Hdf5File: handles that close themselves, property lists, element
-// types, and HDF5's own error stack as the reason in our messages. For hdf5_*.cpp alone.
+// Shared by hdf5_*.cpp only: RAII handles, property lists and element types of the HDF5 C interface, and its
+// error stack as text for our messages.
 #pragma once
 
 #include <hdf5.h>
@@ -16,8 +16,8 @@ static_assert(sizeof(hid_t) == sizeof(std::int64_t), "HDF5 1.10 or newer");
 
 namespace glow::hdf5 {
 
-// Held in every public function, and while a child is made. Not recursive: glibc's recursive one remembers
-// its owner's number, which is another one in a child.
+// Locked by every public function and around fork. Not recursive: glibc's recursive mutex stores the owner's
+// thread id, which differs in a child.
 std::mutex& library();
 using Lock = std::lock_guard<std::mutex>;
 
@@ -41,22 +41,22 @@ class Handle {
 
 // The innermost entry of HDF5's error stack: why the last call failed.
 std::string reason();
-// No printing by HDF5, and no cleaning up at exit: after a failed write it would try again and complain.
+// Turns off HDF5's printing, and its cleanup at exit, which would retry failed writes and complain.
 void silence();
 
-// InputError and Error about an object of a file.
+// Throw InputError and Error about an object in a file.
 [[noreturn]] void bad_input(const std::filesystem::path& file, const std::string& object,
                             const std::string& what);
 [[noreturn]] void bad_write(const std::filesystem::path& file, const std::string& object);
 
 // ---- Property lists ------------------------------------------------------------------------------
 
-// Files are opened without locks: they are written under another name and renamed, so none is read
-// half-written, and many cluster file systems have no locks.
+// Files are opened without HDF5 locks: writers rename complete files into place, and many cluster file
+// systems have no locks.
 Handle file_access();
-Handle link_access();     // links are followed within the file only
-Handle parents_made();    // groups on the way to a new object are made
-Handle array_creation();  // the same content gives the same bytes
+Handle link_access();     // follows links within the file only
+Handle parents_made();    // creates missing parent groups
+Handle array_creation();  // same content, same bytes
 
 // ---- Element types -------------------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ constexpr ElementType element_type<double>() {
 
 const char* type_name(ElementType type);
 ElementType classify(hid_t type);
-// "int64", "a string": what came instead, for messages.
+// Type names for messages: "int64", "a string".
 std::string describe_type(hid_t type);
 
 // ---- Data spaces ---------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ std::string describe_type(hid_t type);
 std::vector<hsize_t> sizes_of(const std::vector<index_t>& shape);
 // Selects rows first .. first + count - 1 of a space of this shape.
 void select_rows(hid_t space, const std::vector<index_t>& shape, index_t first, index_t count);
-// A space of `count` rows of an array of this shape.
+// A data space of `count` rows of an array of this shape.
 Handle rows_space(std::vector<index_t> shape, index_t count);
 
 }  // namespace glow::hdf5

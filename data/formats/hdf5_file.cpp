@@ -1,5 +1,4 @@
-// Files and arrays. Every array is checked before it is read (hdf5_objects.h); attributes are in
-// hdf5_attributes.cpp, the first look at a file in hdf5_probe.cpp.
+// Arrays are checked before they are read (hdf5_objects.h). Attributes are in hdf5_attributes.cpp.
 #include "data/formats/hdf5_file.h"
 
 #include <fmt/format.h>
@@ -19,9 +18,9 @@ using namespace hdf5;
 
 namespace {
 
-constexpr index_t kAppendBytes = 65536;  // chunk of an array that grows
+constexpr index_t kAppendBytes = 65536;  // chunk size of arrays that grow
 
-// Reads a whole array of a given shape to where `memory(elements)` says, asked once all is checked.
+// Reads a whole array of a given shape into memory(elements), called after all checks.
 template <class T, class Memory>
 void read_whole(hid_t file, const std::filesystem::path& shown, index_t bytes, const std::string& name,
                 const std::vector<index_t>& shape, const Memory& memory) {
@@ -42,7 +41,7 @@ std::string shape_text(const std::vector<index_t>& shape) {
     return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-// An array kept open, with its spaces.
+// An array kept open, with its data spaces.
 struct Hdf5File::SavedArray {
     std::string name;
     OpenArray array;
@@ -159,10 +158,10 @@ ChunkInfo Hdf5File::chunks(const std::string& name) const {
     if (H5Pget_layout(create) != H5D_CHUNKED || H5Pget_chunk(create, H5S_MAX_RANK, chunk) < 0) return info;
     info.rows = std::min(static_cast<index_t>(chunk[0]), shape[0]);
     info.bytes = static_cast<index_t>(H5Tget_size(type));
-    index_t touched = 1;  // chunks that hold parts of a row
+    index_t touched = 1;  // chunks that one row touches
     for (std::size_t axis = 0; axis < shape.size(); ++axis) {
         const auto side = static_cast<index_t>(chunk[axis]);
-        info.bytes *= side;  // open_array() has seen that this is no more than the file can hold
+        info.bytes *= side;  // cannot overflow: open_array() checked it against the file's size
         if (axis > 0) touched *= (shape[axis] + side - 1) / side;
     }
     info.packed = H5Pget_nfilters(create) > 0;
@@ -220,7 +219,7 @@ void Hdf5File::read_scattered_rows(const std::string& name, const index_t* rows,
     for (index_t i = 0, run = 1; i < count; i += run) {
         if (rows[i] < 0 || rows[i] >= shape[0])
             bad_input(shown_, name, fmt::format("expected a row in 0..{}, found {}", shape[0] - 1, rows[i]));
-        // Rows that follow each other are read at once: those of a chunk, which may be compressed, together.
+        // Read consecutive rows at once, so that a compressed chunk is unpacked once.
         run = 1;
         while (i + run < count && rows[i + run] == rows[i] + run && rows[i + run] < shape[0]) ++run;
         select_rows(kept_->file_space, shape, rows[i], run);
@@ -229,7 +228,7 @@ void Hdf5File::read_scattered_rows(const std::string& name, const index_t* rows,
                     kept_->file_space, H5P_DEFAULT, values + i * kept_->row_bytes) < 0)
             bad_input(shown_, name, "cannot be read: " + reason());
     }
-    // HDF5 reads zeros beyond the end of a file, and a file may be cut while it is open.
+    // HDF5 returns zeros beyond the end of a file, and a file may shrink while it is open.
     void* descriptor = nullptr;
     struct stat status {};
     if (H5Fget_vfd_handle(id_, H5P_DEFAULT, &descriptor) < 0 ||

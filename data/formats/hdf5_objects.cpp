@@ -1,4 +1,3 @@
-// Names and arrays of a file that is not trusted.
 #include "data/formats/hdf5_objects.h"
 
 #include <algorithm>
@@ -17,10 +16,9 @@ bool find(hid_t file, const std::filesystem::path& shown, const std::string& nam
         H5L_info_t info;
         if (H5Lget_info(file, prefix.c_str(), &info, access) < 0) bad_input(shown, prefix, reason());
         if (info.type != H5L_TYPE_HARD && info.type != H5L_TYPE_SOFT)
-            bad_input(shown, prefix, "is a link to another file, which is refused");
+            bad_input(shown, prefix, "links to another file, which is not allowed");
         const htri_t there = H5Oexists_by_name(file, prefix.c_str(), access);
-        if (there < 0)
-            bad_input(shown, prefix, "is a link that leads out of the file, or is damaged: " + reason());
+        if (there < 0) bad_input(shown, prefix, "is a damaged link or one that leaves the file: " + reason());
         if (there == 0) return false;
     }
     return true;
@@ -39,9 +37,9 @@ Handle open_object(hid_t file, const std::filesystem::path& shown, const std::st
 
 namespace {
 
-constexpr index_t kLargestRatio = 1040;  // of deflate, which cannot shrink to less than 1/1032
+constexpr index_t kLargestRatio = 1040;  // deflate compresses by at most 1032
 
-// The shape of a data space; throws for a null one, or one whose elements cannot be counted.
+// Shape of a data space. Throws for a null space and for sizes that overflow.
 ArrayInfo shape_of(hid_t array, const std::filesystem::path& shown, const std::string& name) {
     const Handle space(H5Dget_space(array), H5Sclose);
     if (space.bad()) bad_input(shown, name, "has no shape: " + reason());
@@ -64,8 +62,7 @@ ArrayInfo shape_of(hid_t array, const std::filesystem::path& shown, const std::s
         info.elements = too_large ? 1 : static_cast<index_t>(product);
     }
     if (empty) info.elements = 0;
-    if (too_large && !empty)
-        bad_input(shown, name, "claims more elements than can be: " + shape_text(info.shape));
+    if (too_large && !empty) bad_input(shown, name, "claims too many elements: " + shape_text(info.shape));
     return info;
 }
 
@@ -123,7 +120,7 @@ void check_storage(const Checked& c, H5D_layout_t layout, int filters, index_t b
     }
     const Handle space(H5Dget_space(c.array.array), H5Sclose);
     if (H5Dget_num_chunks(c.array.array, space, &written) < 0 || written < expected)
-        bad_input(c.shown, c.name, fmt::format("{} of its {} chunks were written", written, expected));
+        bad_input(c.shown, c.name, fmt::format("only {} of its {} chunks were written", written, expected));
 }
 
 }  // namespace
@@ -136,9 +133,9 @@ OpenArray open_array(hid_t file, const std::filesystem::path& shown, index_t byt
     if (create.bad()) bad_input(shown, name, "cannot be opened: " + reason());
     const H5D_layout_t layout = H5Pget_layout(create);
     if (layout == H5D_VIRTUAL)
-        bad_input(shown, name, "is a virtual data set, which is refused: copy it into one file");
+        bad_input(shown, name, "is a virtual data set, which is not supported: copy it into one file");
     if (H5Pget_external_count(create) != 0)
-        bad_input(shown, name, "is stored in another file, which is refused");
+        bad_input(shown, name, "is stored in another file, which is not allowed");
 
     const Handle type(H5Dget_type(array), H5Tclose);
     if (type.bad()) bad_input(shown, name, "has no type: " + reason());
@@ -175,13 +172,13 @@ namespace {
 
 void list(hid_t group, const std::filesystem::path& shown, const std::string& prefix, int depth,
           std::size_t& links, std::vector<std::string>& found) {
-    if (depth > kDeepestGroup) bad_input(shown, prefix, "groups are nested too deep, or in a circle");
+    if (depth > kDeepestGroup) bad_input(shown, prefix, "groups are nested too deep or form a cycle");
     bool complete = false;
     for (const Entry& entry : entries_of(group, complete)) {
         const std::string name = prefix + "/" + entry.name;
         if (++links > kMostLinks)
             bad_input(shown, name, fmt::format("the file has more than {} objects", kMostLinks));
-        if (!entry.hard) bad_input(shown, name, "is a symbolic or external link, which is refused here");
+        if (!entry.hard) bad_input(shown, name, "is a symbolic or external link, which is not allowed here");
         const Handle object(H5Oopen(group, entry.name.c_str(), H5P_DEFAULT), H5Oclose);
         if (object.bad()) bad_input(shown, name, "cannot be opened: " + reason());
         const H5I_type_t kind = H5Iget_type(object);

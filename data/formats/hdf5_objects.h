@@ -1,5 +1,5 @@
-// What a file holds, with distrust: names are looked up link by link and never lead out of the file, and
-// every array is compared with the file's size before it is read. For hdf5_*.cpp alone.
+// Validated access to untrusted HDF5 files, for hdf5_*.cpp only. Names are resolved link by link and never
+// leave the file; every array is checked against the file's size before it is read.
 #pragma once
 
 #include <fmt/format.h>
@@ -8,11 +8,11 @@
 
 namespace glow::hdf5 {
 
-inline constexpr int kDeepestGroup = 64;           // levels of groups, against cycles of links
-inline constexpr std::size_t kMostLinks = 300000;  // links that a listing looks at
+inline constexpr int kDeepestGroup = 64;           // nesting of groups; stops cycles of links
+inline constexpr std::size_t kMostLinks = 300000;  // links visited by one listing
 
-// Does the object exist, reached by links within the file? Throws where a link leads out of it. `shown` is
-// the file's name in messages, here and below.
+// Does the object exist inside this file? Throws if a link leaves the file. `shown` is the file name for
+// messages, here and below.
 bool find(hid_t file, const std::filesystem::path& shown, const std::string& name);
 Handle open_object(hid_t file, const std::filesystem::path& shown, const std::string& name);
 
@@ -20,9 +20,9 @@ struct Entry {
     std::string name;
     bool hard;  // not a symbolic or external link
 };
-// The links of a group, sorted by name. `complete` says whether all could be read.
+// Links of a group, sorted by name. Sets `complete` to false if some could not be read.
 std::vector<Entry> entries_of(hid_t group, bool& complete);
-// Adds the names of all arrays below the group to `found`, each beginning with the prefix.
+// Appends the full names of all arrays below the group to `found`.
 void list_arrays(hid_t group, const std::filesystem::path& shown, const std::string& prefix,
                  std::vector<std::string>& found);
 
@@ -32,8 +32,8 @@ struct OpenArray {
     std::string type_text;
 };
 
-// Opens an array. For a file that is read (bytes, its size, >= 0), refuses what lies elsewhere, was never
-// written, is compressed in ways that HDF5 itself does not know, or claims more than the bytes can hold.
+// Opens an array. If the file is being read (`bytes` is its size, >= 0), throws for arrays that are stored
+// elsewhere, were never written, use unknown filters, or claim more than `bytes` can hold.
 OpenArray open_array(hid_t file, const std::filesystem::path& shown, index_t bytes, const std::string& name);
 template <class T>
 OpenArray open_array_of(hid_t file, const std::filesystem::path& shown, index_t bytes,

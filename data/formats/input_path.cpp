@@ -16,9 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMostProblems = 10;  // named in one message
+constexpr std::size_t kMostProblems = 10;  // listed in one message
 
-// Why stat() of a path failed with this error.
+// Explains why stat() failed.
 std::string missing(const fs::path& path, int error) {
     const std::string reason = std::generic_category().message(error);
     std::error_code failed;
@@ -38,13 +38,13 @@ const char* kind_of(mode_t mode) {
     return "a device";
 }
 
-// As the wanted kind of file, S_IFREG or S_IFDIR.
+// Why the path is not a readable file of the wanted kind (S_IFREG or S_IFDIR).
 std::string problem_of(const fs::path& path, mode_t wanted) {
     struct stat status {};
     if (stat(path.c_str(), &status) != 0) return missing(path, errno);
     if ((status.st_mode & S_IFMT) != wanted)
         return fmt::format("{}, not {}", kind_of(status.st_mode), kind_of(wanted));
-    // Whether it can be read only opening it tells; without waiting, should it have become a pipe by now.
+    // Only opening shows whether it can be read. O_NONBLOCK: it may have become a pipe meanwhile.
     const int file = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (file < 0) return std::generic_category().message(errno);
     close(file);
@@ -80,7 +80,7 @@ fs::path find_input_file(const fs::path& folder, const std::vector<std::string>&
         if (reason.empty()) return path;
         if (fs::is_directory(path, ignored)) {
             inner.push_back(path);
-            reason = "a folder that holds no such file";
+            reason = "a folder without such a file";
         }
         if (problem.empty()) problem = fmt::format("{}: cannot be read: {}", path.string(), reason);
     }

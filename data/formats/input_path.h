@@ -1,5 +1,5 @@
-// What is wrong with a path that is to be read, in words, and files found under one of several names. Nothing
-// here waits: pipes and devices are never opened.
+// Finds input files and explains in words what is wrong with a path. Never opens pipes or devices, so nothing
+// blocks.
 #pragma once
 
 #include <filesystem>
@@ -9,17 +9,17 @@
 namespace glow {
 
 // Why a path cannot be read as a regular file: "dangling symbolic link to /annex/1", "a named pipe, not a
-// file", "Permission denied". Empty if it can. Links are followed.
+// file", "Permission denied". Empty if it can be read. Follows links.
 std::string file_problem(const std::filesystem::path& path);
-// The same for a folder that is to be listed.
+// The same for a folder that will be listed.
 std::string folder_problem(const std::filesystem::path& path);
 
-// Some problems in one line: the first of them, and how many more there are.
+// Joins problems into one line: the first few, then how many more there are.
 std::string join_problems(const std::vector<std::string>& problems);
 
-// The first of `names` that is a readable file of the folder; else one in a folder of such a name, as some
-// archives unpack ("train.bin/train.bin"). Empty where no name exists. InputError where a name exists and
-// none is a readable file: says what it is.
+// The first of `names` that is a readable file in the folder, or a file inside a folder of that name
+// ("train.bin/train.bin", as some archives unpack). Empty if no name exists. Throws InputError, with the
+// reason, if names exist but none is a readable file.
 std::filesystem::path find_input_file(const std::filesystem::path& folder,
                                       const std::vector<std::string>& names);
 

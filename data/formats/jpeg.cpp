@@ -1,5 +1,5 @@
-// libjpeg reports errors by longjmp: no object with a destructor lives between setjmp and a call of the
-// library.
+// libjpeg reports errors by longjmp, so no object with a destructor may live between setjmp and a library
+// call.
 #include "data/formats/jpeg.h"
 
 #include <fmt/format.h>
@@ -7,14 +7,14 @@
 #include <jpeglib.h>
 
 #include <csetjmp>
-#include <cstdio>  // jpeglib.h needs it
+#include <cstdio>  // required by jpeglib.h
 
 #include "kernels/error.h"
 
 namespace glow {
 namespace {
 
-constexpr int kMostScans = 200;  // each scan of a progressive file is a pass over the whole picture
+constexpr int kMostScans = 200;  // each scan of a progressive file is a pass over all pixels
 
 struct Decoder {
     jpeg_decompress_struct jpeg{};
@@ -33,14 +33,14 @@ struct Decoder {
             std::longjmp(self->escape, 1);
         };
         errors.output_message = [](j_common_ptr) {};
-        // Data that is cut or scrambled is a warning to libjpeg, which goes on with gray.
+        // libjpeg only warns about truncated or corrupt data and fills in gray.
         errors.emit_message = [](j_common_ptr common, int level) {
             if (level >= 0) return;
             switch (common->err->msg_code) {
                 case JWRN_ADOBE_XFORM:
                 case JWRN_EXTRANEOUS_DATA:
                 case JWRN_JFIF_MAJOR:
-                    return;  // odd, but every pixel is there
+                    return;  // harmless: all pixels are present
                 default:
                     common->err->error_exit(common);
             }
@@ -66,7 +66,7 @@ bool read_header(Decoder& decoder, const std::uint8_t* bytes, unsigned long coun
     jpeg_decompress_struct& jpeg = decoder.jpeg;
     const bool inks = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
     jpeg.out_color_space = inks ? JCS_CMYK : jpeg.num_components == 1 ? JCS_GRAYSCALE : JCS_RGB;
-    jpeg.dct_method = JDCT_ISLOW;  // the same pixels whatever the processor
+    jpeg.dct_method = JDCT_ISLOW;  // same pixels on every processor
     jpeg_calc_output_dimensions(&jpeg);
     return true;
 }
@@ -104,8 +104,8 @@ Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown)
     if (!read_rows(decoder, image.pixels.data())) fail();
     if (components != 4) return image;
 
-    // CMYK to RGB. The inks are stored inverted (255: none), as Adobe does. Files without Adobe's marker are
-    // read the same way, as Pillow and browsers read them.
+    // CMYK to RGB. Inks are read as inverted (255: none), like Adobe stores them, with or without Adobe's
+    // marker, as Pillow and browsers do.
     for (index_t p = 0; p < H * W; ++p) {
         const std::uint8_t* from = image.pixels.data() + 4 * p;
         std::uint8_t rgb[3];

@@ -1,4 +1,4 @@
-// JPEG files through libjpeg.
+// JPEG decoder (libjpeg).
 #pragma once
 
 #include <span>
@@ -10,9 +10,9 @@ namespace glow {
 
 inline constexpr index_t kJpegPixelLimit = kPngPixelLimit;
 
-// Gray pictures have C = 1, all others become RGB: CMYK without a color profile, its inks inverted as Adobe
-// stores them, with Adobe's marker or without. EXIF orientation is ignored. InputError: no JPEG, truncated,
-// damaged, above the limit, more than 200 scans. Errors speak of `shown`.
+// Gray pictures have C = 1; all others become RGB. CMYK is converted without a color profile, inks inverted
+// as Adobe stores them. EXIF orientation is ignored. Throws InputError if the data is not a JPEG, truncated,
+// damaged, above the pixel limit or has more than 200 scans. `shown` names the file in messages.
 Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown);
 
 }  // namespace glow

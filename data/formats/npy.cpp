@@ -1,4 +1,3 @@
-// A small parser of the header's dictionary, and integers of every width.
 #include "data/formats/npy.h"
 
 #include <fmt/format.h>
@@ -13,9 +12,9 @@ namespace {
 
 constexpr index_t kLongestHeader = 1 << 16, kMostElements = index_t{1} << 50;
 constexpr std::size_t kMostAxes = 32;   // NumPy's own limit
-constexpr std::size_t kMostNames = 20;  // of arrays in a message
+constexpr std::size_t kMostNames = 20;  // array names listed in a message
 
-// {'descr': '|u1', 'fortran_order': False, 'shape': (100, 3072), }
+// Parses {'descr': '|u1', 'fortran_order': False, 'shape': (100, 3072), }.
 class Parser {
   public:
     Parser(const std::string& text, const std::string& shown) : text_(text), shown_(shown) {}
@@ -37,7 +36,7 @@ class Parser {
                 shape = true;
                 tuple(header);
             } else {
-                refuse(fmt::format("has the key '{:.20}' where none or another is expected", key));
+                refuse(fmt::format("has an unexpected key '{:.20}'", key));
             }
             if (!accept(',')) {
                 expect('}');
@@ -45,8 +44,8 @@ class Parser {
             }
         }
         skip();
-        if (at_ != text_.size()) refuse("goes on after its end");
-        if (!descr || !order || !shape) refuse("lacks descr, fortran_order or shape");
+        if (at_ != text_.size()) refuse("has text after its end");
+        if (!descr || !order || !shape) refuse("has no descr, fortran_order or shape");
         return header;
     }
 
@@ -64,14 +63,14 @@ class Parser {
         return true;
     }
     void expect(char character) {
-        if (!accept(character)) refuse(fmt::format("has no {} at byte {}", character, at_));
+        if (!accept(character)) refuse(fmt::format("lacks '{}' at byte {}", character, at_));
     }
     std::string string() {
         skip();
         const char quote = at_ < text_.size() ? text_[at_] : ' ';
         const std::size_t end =
             quote == '\'' || quote == '"' ? text_.find(quote, at_ + 1) : std::string::npos;
-        if (end == std::string::npos) refuse("holds something that is no string (a type of several fields?)");
+        if (end == std::string::npos) refuse("has a value that is not a string (a structured type?)");
         const std::string value = text_.substr(at_ + 1, end - at_ - 1);
         at_ = end + 1;
         return value;
@@ -84,7 +83,7 @@ class Parser {
             at_ += word.size();
             return value;
         }
-        refuse("has a fortran_order that is neither True nor False");
+        refuse("has a fortran_order other than True or False");
     }
     index_t number() {
         skip();
@@ -92,10 +91,10 @@ class Parser {
         const std::size_t first = at_;
         while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') {
             value = 10 * value + (text_[at_++] - '0');
-            if (value > kMostElements) refuse("claims more elements than can be");
+            if (value > kMostElements) refuse("claims too many elements");
         }
-        if (at_ == first) refuse("has a shape that is no tuple of numbers");
-        if (at_ < text_.size() && text_[at_] == 'L') ++at_;  // Python 2's long
+        if (at_ == first) refuse("has a shape that is not a tuple of numbers");
+        if (at_ < text_.size() && text_[at_] == 'L') ++at_;  // Python 2 long
         return value;
     }
     void tuple(NpyHeader& header) {
@@ -110,8 +109,7 @@ class Parser {
         }
         header.elements = 1;
         for (const index_t size : header.shape) {
-            if (size != 0 && header.elements > kMostElements / size)
-                refuse("claims more elements than can be");
+            if (size != 0 && header.elements > kMostElements / size) refuse("claims too many elements");
             header.elements *= size;
         }
     }
@@ -136,7 +134,7 @@ const ZipEntry* find(const std::vector<ZipEntry>& entries, const std::string& na
     return found == entries.end() ? nullptr : &*found;
 }
 
-// The arrays of an archive, for messages: "x, y".
+// Array names for messages: "x, y".
 std::string names_of(const std::vector<ZipEntry>& entries) {
     if (entries.empty()) return "none";
     std::string text;
@@ -165,30 +163,30 @@ NpyReader::NpyReader(const std::filesystem::path& path, const std::vector<ZipEnt
     const ZipEntry* const entry = find(entries, name);
     if (entry == nullptr)
         throw InputError(
-            fmt::format("{}: there is no array \"{}\": it holds {}", path.string(), name, names_of(entries)));
+            fmt::format("{}: no array \"{}\"; the archive has {}", path.string(), name, names_of(entries)));
     reader_ = std::make_unique<ZipReader>(path, *entry);
     std::uint8_t start[12] = {};
     reader_->read(8, start);
     if (std::string(start, start + 6) != "\x93NUMPY" || start[6] < 1 || start[6] > 3)
-        throw InputError(shown_ + ": is no NumPy array of format 1 to 3");
+        throw InputError(shown_ + ": is not a NumPy array of format 1 to 3");
     const int length_bytes = start[6] == 1 ? 2 : 4;
     reader_->read(length_bytes, start + 8);
     index_t length = 0;
     for (int i = length_bytes - 1; i >= 0; --i) length = length << 8 | start[8 + i];
     if (length > kLongestHeader)
-        throw InputError(fmt::format("{}: its NumPy header claims {} bytes", shown_, length));
+        throw InputError(fmt::format("{}: its NumPy header claims to have {} bytes", shown_, length));
     std::string text(static_cast<std::size_t>(length), ' ');
     reader_->read(length, text.data());
     header_ = parse_npy_header(text, shown_);
     if (header_.elements * header_.element_bytes != reader_->bytes_left())
-        throw InputError(fmt::format("{}: claims {} elements of {} bytes, and {} bytes are there", shown_,
+        throw InputError(fmt::format("{}: claims {} elements of {} bytes but has {} bytes", shown_,
                                      header_.elements, header_.element_bytes, reader_->bytes_left()));
 }
 
 std::vector<std::int64_t> NpyReader::read_integers() {
     if (header_.kind != 'u' && header_.kind != 'i')
         throw InputError(shown_ + ": expected integers, found another type");
-    // Piece by piece: what the header claims is believed as it arrives.
+    // Read in pieces: allocate only as data arrives, not by what the header claims.
     constexpr index_t kPiece = index_t{1} << 16;
     const int bytes = header_.element_bytes;
     std::vector<std::uint8_t> piece(static_cast<std::size_t>(kPiece * bytes));

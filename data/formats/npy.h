@@ -1,5 +1,5 @@
-// Arrays of NumPy's .npz archives: a ZIP archive of .npy files, each a header (a Python dictionary of type,
-// order and shape) and the elements (NEP 1).
+// Reads arrays from NumPy .npz archives: ZIP files of .npy files, each a header (a Python dictionary with
+// type, order and shape) and the elements (NEP 1).
 #pragma once
 
 #include <cstdint>
@@ -21,23 +21,23 @@ struct NpyHeader {
     index_t elements = 1;
 };
 
-// The dictionary of a header. InputError (the message begins with `shown`) for anything but one of these
-// three keys, each once, with a simple type.
+// Parses the dictionary of a header. Throws InputError, prefixed by `shown`, unless it has exactly these
+// three keys and a simple type.
 NpyHeader parse_npy_header(const std::string& text, const std::string& shown);
 
-// One array of an archive, read from front to end. InputError: no such array, damaged, elements that its
-// bytes do not hold exactly.
+// One array of an archive, read sequentially. Throws InputError if the array is missing or damaged, or its
+// size does not match its shape.
 class NpyReader {
   public:
-    // `name` without ".npy".
+    // `name` without ".npy"
     NpyReader(const std::filesystem::path& path, const std::vector<ZipEntry>& entries,
               const std::string& name);
 
     const NpyHeader& header() const { return header_; }
     const std::string& shown() const { return shown_; }
-    // The next elements, as they are.
+    // The next elements, unconverted.
     void read(index_t elements, void* to) { reader_->read(elements * header_.element_bytes, to); }
-    // All elements, of any integer type that is in range.
+    // All elements of any integer type; values must fit.
     std::vector<std::int64_t> read_integers();
 
   private:
@@ -46,7 +46,7 @@ class NpyReader {
     NpyHeader header_;
 };
 
-// Is there an array of this name?
+// Does the archive have an array of this name?
 bool has_array(const std::vector<ZipEntry>& entries, const std::string& name);
 
 }  // namespace glow

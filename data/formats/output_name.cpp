@@ -26,7 +26,7 @@ constexpr const char* kPictureSuffixes[] = {".png",  ".jpg", ".jpeg", ".gif",  "
 void require_png_name(const std::filesystem::path& path) {
     if (suffix_of(path) != ".png")
         throw InputError(
-            fmt::format("{}: pictures are written as PNG files; the name must end in .png", path.string()));
+            fmt::format("{}: pictures are written as PNG; the name must end in .png", path.string()));
 }
 
 void require_png_or_hdf5_name(const std::filesystem::path& path) {
@@ -39,7 +39,7 @@ void refuse_picture_name(const std::filesystem::path& path, const char* format) 
     const std::string suffix = suffix_of(path);
     if (std::find(std::begin(kPictureSuffixes), std::end(kPictureSuffixes), suffix) !=
         std::end(kPictureSuffixes))
-        throw InputError(fmt::format("{}: this output is {}, and the name ends in {} as a picture's",
+        throw InputError(fmt::format("{}: this output is {}, but the name ends in {}, which means a picture",
                                      path.string(), format, suffix));
 }
 

@@ -1,18 +1,18 @@
-// What the suffix of an output's name says about its format. Suffixes count in any case.
+// Checks that an output's suffix matches its format. Suffixes are case-insensitive.
 #pragma once
 
 #include <filesystem>
 
 namespace glow {
 
-// Pictures are written as PNG files only. InputError unless the name ends in .png.
+// Throws InputError unless the name ends in .png, the only picture format written.
 void require_png_name(const std::filesystem::path& path);
 
-// For commands that write a picture or HDF5. InputError unless the name ends in .png, .h5 or .hdf5.
+// For commands that write a picture or HDF5: throws InputError unless the name ends in .png, .h5 or .hdf5.
 void require_png_or_hdf5_name(const std::filesystem::path& path);
 
-// For files of other formats. InputError where the name ends as that of a picture (.png, .jpg, .pdf, ...).
-// `format`, for the message: "an HDF5 file".
+// For other formats: throws InputError if the name ends in a picture's suffix (.png, .jpg, .pdf, ...).
+// `format` is for the message: "an HDF5 file".
 void refuse_picture_name(const std::filesystem::path& path, const char* format);
 
 // .h5 or .hdf5

@@ -11,8 +11,8 @@
 namespace glow {
 namespace {
 
-// Where S equal parts of 0 .. n, in units of 1 / S, meet whole pixels: pixel i has weight `weight` in part
-// `part`. Calls add(i, part, weight) for each pair that overlaps.
+// Splits 0 .. n into S equal parts and calls add(i, part, weight) for every pixel i that overlaps a part.
+// Weights are overlap lengths in units of 1 / S pixel.
 template <class Add>
 void for_each_overlap(index_t n, index_t S, const Add& add) {
     for (index_t part = 0; part < S; ++part) {
@@ -31,7 +31,7 @@ Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown
     };
     if (begins({0xff, 0xd8, 0xff})) return with_channels(decode_jpeg(bytes, shown), C);
     if (begins({0x89, 'P', 'N', 'G'})) return with_channels(decode_png(bytes, shown), C);
-    throw InputError(fmt::format("{}: is neither a PNG nor a JPEG file", shown));
+    throw InputError(fmt::format("{}: is not a PNG or JPEG file", shown));
 }
 
 Image read_photo(const std::filesystem::path& path, index_t C) {
@@ -43,7 +43,7 @@ void crop_and_shrink(const Image& image, index_t S, std::uint8_t* result) {
     if (S < 1 || n < S)
         throw Error(fmt::format("crop_and_shrink: {} x {} pixels cannot become {}", image.W, image.H, S));
     const index_t top = (image.H - n) / 2, left = (image.W - n) / 2;
-    // Along rows, then along columns; a row's sums are below 2^8 n, the whole ones below 2^8 n^2.
+    // Rows first, then columns. Integer sums: below 2^8 n per row, 2^8 n^2 in total.
     std::vector<std::uint64_t> sums(static_cast<std::size_t>(S * S * C)),
         row(static_cast<std::size_t>(S * C));
     for_each_overlap(n, S, [&](index_t y, index_t part_y, index_t weight_y) {

@@ -1,20 +1,19 @@
-// Photographs of any size from files, and what becomes of them in a data set: the square in the middle,
-// scaled down.
+// Reads photographs of any size and turns them into data set images: center crop to a square, then downscale.
 #pragma once
 
 #include "data/formats/png.h"
 
 namespace glow {
 
-// A PNG or JPEG file, told apart by its first bytes, whatever its name. C = 1: gray, 3: RGB; converted as
-// with_channels does. InputError: missing, empty, neither of the two, damaged, above a limit.
+// Reads a PNG or JPEG file, identified by its first bytes, not its name. C = 1: gray, 3: RGB, converted as in
+// with_channels. Throws InputError if it is missing, empty, of another format, damaged or above a limit.
 Image read_photo(const std::filesystem::path& path, index_t C);
 // The same from the bytes of a file.
 Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C);
 
-// The largest square in the middle (where the rest is odd, the smaller part is cut off above and on the
-// left), each of S x S pixels of the result [S, S, C] the mean of the area it covers, rounded to nearest:
-// whole numbers throughout, so the same on every machine. Error where a side of the image is below S.
+// Crops the largest centered square (an odd remainder cuts less at the top and left) and averages areas down
+// to S x S pixels, result [S, S, C], rounded to nearest. Integer arithmetic, so equal on every machine.
+// Throws Error if a side of the image is below S.
 void crop_and_shrink(const Image& image, index_t S, std::uint8_t* result);
 
 }  // namespace glow

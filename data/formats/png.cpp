@@ -1,7 +1,7 @@
 // Reads through libpng's classic interface and writes through its simplified one.
 //
-// The simplified interface also reads, but gets 16-bit interlaced images wrong since the fix of
-// CVE-2025-65018 (pnggroup/libpng#853), applies gAMA, and composites alpha in linear light.
+// The simplified interface also reads, but since the fix of CVE-2025-65018 (pnggroup/libpng#853) it decodes
+// 16-bit interlaced images wrongly; it also applies gAMA and composites alpha in linear light.
 #include "data/formats/png.h"
 
 #include <fmt/format.h>
@@ -21,12 +21,12 @@
 namespace glow {
 namespace {
 
-constexpr index_t kDeflateRatio = 1032;  // deflate cannot compress better: 258 bytes in two bits
+constexpr index_t kDeflateRatio = 1032;  // deflate's maximum: 258 bytes in two bits
 constexpr png_alloc_size_t kChunkBytesLimit = 64 << 20;
 constexpr png_uint_32 kChunksLimit = 1000;
 
-// A file in memory. libpng reports errors by longjmp: between setjmp and a call of the library no object with
-// a destructor is alive.
+// A file in memory. libpng reports errors by longjmp, so no object with a destructor may live between setjmp
+// and a library call.
 struct Reader {
     const std::uint8_t* next;
     std::size_t left;
@@ -49,7 +49,7 @@ struct Reader {
         std::snprintf(self->message, sizeof self->message, "%s", text);
         png_longjmp(png, 1);
     }
-    // Warnings are of chunks that are ignored anyway, except tRNS: without it the pixels would be wrong.
+    // Warnings concern ignored chunks, except tRNS: without it pixels would be wrong.
     static void on_warning(png_structp png, png_const_charp text) {
         if (std::strncmp(text, "tRNS: ", 6) == 0 && std::strstr(text, "with alpha channel") == nullptr)
             on_error(png, text);
@@ -63,18 +63,18 @@ struct Reader {
     }
 };
 
-// All chunks before the pixels.
+// Reads all chunks before the pixels.
 bool read_header(Reader& reader) {
     if (reader.png == nullptr || reader.info == nullptr) return false;
     if (setjmp(png_jmpbuf(reader.png)) != 0) return false;
     png_set_read_fn(reader.png, &reader, Reader::on_read);
     png_set_benign_errors(reader.png, 1);
-    // decode_png checks the size itself, to name it.
+    // decode_png checks the size itself for a better message.
     png_set_user_limits(reader.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_set_chunk_cache_max(reader.png, kChunksLimit);
     png_set_chunk_malloc_max(reader.png, kChunkBytesLimit);
 #ifdef PNG_SET_UNKNOWN_CHUNKS_SUPPORTED
-    // Skips all chunks that do not change the encoded pixels, compressed ones among them.
+    // Skip chunks that do not change the encoded pixels, including compressed ones.
     png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
 #endif
     png_read_info(reader.png, reader.info);
@@ -99,7 +99,7 @@ unsigned over_black(unsigned value, unsigned alpha) {
     return (value * alpha + 127) / 255;
 }
 
-// libpng's struct for writing, freed on every way out.
+// libpng's writer, freed on every path.
 struct PngImage : png_image {
     explicit PngImage(const Image& image) : png_image{} {
         constexpr png_uint_32 kFormats[] = {0, PNG_FORMAT_GRAY, PNG_FORMAT_GA, PNG_FORMAT_RGB,
@@ -174,7 +174,7 @@ Image with_channels(Image image, index_t C) {
                to_alpha = C % 2 == 0;
     std::vector<std::uint8_t> larger(static_cast<std::size_t>(C > image.C ? pixels * C : 0));
     const std::uint8_t* from = image.pixels.data();
-    std::uint8_t* to = C > image.C ? larger.data() : image.pixels.data();  // fewer channels: in place
+    std::uint8_t* to = C > image.C ? larger.data() : image.pixels.data();  // dropping channels works in place
     for (index_t p = 0; p < pixels; ++p, from += image.C, to += C) {
         const unsigned alpha = from_alpha ? from[image.C - 1] : 255;
         unsigned rgb[3];
@@ -207,8 +207,7 @@ void write_png(const std::filesystem::path& path, const Image& image) {
     if (image.C < 1 || image.C > 4 || image.H < 1 || image.W < 1 || image.H * image.W > kPngPixelLimit ||
         static_cast<index_t>(image.pixels.size()) != image.H * image.W * image.C)
         throw Error(fmt::format(
-            "cannot write {}: expected a picture of 1..4 channels and at most {} pixels, found [{}, "
-            "{}, {}]",
+            "cannot write {}: expected a picture of 1..4 channels and at most {} pixels, found [{}, {}, {}]",
             path.string(), kPngPixelLimit, image.H, image.W, image.C));
     write_atomically(path, [&](const std::filesystem::path& temporary) {
         PngImage png(image);

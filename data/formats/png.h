@@ -1,4 +1,4 @@
-// PNG files: every kind is read as 8 bits a channel; 8-bit pictures are written.
+// PNG files: reads every kind as 8 bits per channel, writes 8-bit pictures.
 #pragma once
 
 #include <cstdint>
@@ -17,31 +17,34 @@ struct Image {
     std::vector<std::uint8_t> pixels;  // [H, W, C]
 };
 
-// Pictures of more pixels, or with a longer side, are refused before memory is allocated.
+// Pictures with more pixels or a longer side are refused before memory is allocated.
 inline constexpr index_t kPngPixelLimit = index_t{1} << 28;
 inline constexpr index_t kPngSideLimit = 1000000;
-// Image files above this size are refused.
+// Larger image files are refused.
 inline constexpr index_t kImageBytesLimit = index_t{1} << 30;
 
-// The bytes of an image file. InputError: missing, not a regular file, above kImageBytesLimit.
+// The bytes of an image file. Throws InputError if it is missing, not a regular file or above
+// kImageBytesLimit.
 std::vector<std::uint8_t> read_image_bytes(const std::filesystem::path& path);
 
-// C = 0 keeps the file's own channels (a palette becomes RGB, a tRNS chunk alpha); 1..4 converts as
-// with_channels does. InputError: not a PNG file, truncated, damaged, above a limit; errors name `shown`.
+// Decodes a PNG file. C = 0 keeps the file's channels (a palette becomes RGB, tRNS becomes alpha); C in 1..4
+// converts as in with_channels. Throws InputError, naming `shown`, if the data is not PNG, truncated, damaged
+// or above a limit.
 //
-// Pixels are the encoded values: gAMA, sRGB, cHRM, iCCP and bKGD are ignored. 16 bits become 8 first, as
-// round(v / 257); alpha is composited after that.
+// Pixels are the encoded values: gAMA, sRGB, cHRM, iCCP and bKGD are ignored. 16 bits become 8 by round(v /
+// 257), before alpha is composited.
 Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C = 0);
 Image read_png(const std::filesystem::path& path, index_t C = 0);
 
-// The image with C channels, 1..4. Alpha that is dropped is composited over black in the encoded values,
-// round(value * alpha / 255); alpha that is added is opaque. Colors become gray by BT.601 luminance.
+// Converts the image to C channels, 1..4. Dropped alpha is composited over black in encoded values,
+// round(value * alpha / 255); added alpha is opaque. Colors become gray by BT.601 luminance.
 Image with_channels(Image image, index_t C);
 
-// Bytes of its file, which is not written.
+// Size of the encoded file, without writing it.
 std::size_t png_bytes(const Image& image);
 
-// Atomic. InputError: the name does not end in .png, or it cannot be written there; Error: disk full.
+// Writes atomically. Throws InputError if the name does not end in .png or cannot be written, Error if the
+// disk is full.
 void write_png(const std::filesystem::path& path, const Image& image);
 
 }  // namespace glow

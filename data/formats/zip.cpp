@@ -1,4 +1,3 @@
-// The end record, the central directory, and one entry's data through zlib.
 #include "data/formats/zip.h"
 
 #include <fmt/format.h>
@@ -26,7 +25,7 @@ constexpr std::size_t kPiece = std::size_t{1} << 20;  // compressed bytes read a
     throw InputError(fmt::format("{}: {}", path.string(), what));
 }
 
-// Little-endian numbers of some bytes of the file.
+// Little-endian numbers in a range of the file.
 class Bytes {
   public:
     explicit Bytes(std::vector<char> bytes) : bytes_(std::move(bytes)) {}
@@ -75,8 +74,8 @@ struct Directory {
     index_t first, bytes, entries;
 };
 
-// A number of the archive that must be a place in a file or a size.
-index_t exec(const std::filesystem::path& path, std::uint64_t value) {
+// Checks that an offset or size of the archive fits index_t.
+index_t checked_size(const std::filesystem::path& path, std::uint64_t value) {
     if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
         refuse_file(path, "is a damaged ZIP archive: a size is too large");
     return static_cast<index_t>(value);
@@ -89,7 +88,7 @@ Directory find_directory(InputFile& file) {
     const Bytes tail = file.read(tail_at, tail_bytes);
     index_t at = tail_bytes - kEndBytes;
     while (at >= 0 && !(tail.u32(at) == kEnd && at + kEndBytes + tail.u16(at + 20) == tail_bytes)) --at;
-    if (at < 0) refuse_file(path, "is no ZIP archive (an .npz file is one), or is truncated");
+    if (at < 0) refuse_file(path, "is not a ZIP archive (.npz files are) or is truncated");
     if (tail.u16(at + 4) != 0 && tail.u16(at + 4) != 0xffff)
         refuse_file(path, "is one of several volumes of a ZIP archive");
     Directory found{static_cast<index_t>(tail.u32(at + 16)), static_cast<index_t>(tail.u32(at + 12)),
@@ -100,10 +99,10 @@ Directory find_directory(InputFile& file) {
         const Bytes locator = file.read(locator_at, kLocatorBytes);
         if (locator.u32(0) != kLocator)
             refuse_file(path, "is a damaged ZIP archive: its ZIP64 record is missing");
-        const Bytes end = file.read(exec(path, locator.number(8, 8)), kEnd64Bytes);
+        const Bytes end = file.read(checked_size(path, locator.number(8, 8)), kEnd64Bytes);
         if (end.u32(0) != kEnd64) refuse_file(path, "is a damaged ZIP archive: its ZIP64 record is missing");
-        found = {exec(path, end.number(48, 8)), exec(path, end.number(40, 8)),
-                 exec(path, end.number(32, 8))};
+        found = {checked_size(path, end.number(48, 8)), checked_size(path, end.number(40, 8)),
+                 checked_size(path, end.number(32, 8))};
     }
     if (found.entries > kMostEntries || found.entries * kDirectoryBytes > found.bytes)
         refuse_file(path, fmt::format("is a damaged ZIP archive: {} entries in a directory of {} bytes",
@@ -111,7 +110,7 @@ Directory find_directory(InputFile& file) {
     return found;
 }
 
-// Sizes that did not fit into 32 bits, from the entry's extra field.
+// Reads sizes that do not fit in 32 bits from the entry's extra field.
 void read_zip64(const std::filesystem::path& path, const Bytes& directory, index_t at, index_t end,
                 ZipEntry& entry) {
     while (at + 4 <= end) {
@@ -123,7 +122,7 @@ void read_zip64(const std::filesystem::path& path, const Bytes& directory, index
             for (index_t* value : {&entry.bytes, &entry.compressed, &entry.header}) {
                 if (*value != 0xffffffff) continue;
                 if (at + 8 > next) refuse_file(path, "is a damaged ZIP archive: a ZIP64 field is too short");
-                *value = exec(path, directory.number(at, 8));
+                *value = checked_size(path, directory.number(at, 8));
                 at += 8;
             }
             return;
@@ -142,10 +141,12 @@ std::vector<ZipEntry> list_zip(const std::filesystem::path& path) {
     index_t at = 0;
     for (index_t n = 0; n < where.entries; ++n) {
         if (at + kDirectoryBytes > directory.size() || directory.u32(at) != kDirectory)
-            refuse_file(path, fmt::format("is a damaged ZIP archive: entry {} of its directory is none", n));
+            refuse_file(path,
+                        fmt::format("is a damaged ZIP archive: entry {} of its directory is invalid", n));
         const index_t name = directory.u16(at + 28), extra = directory.u16(at + 30),
                       comment = directory.u16(at + 32), next = at + kDirectoryBytes + name + extra + comment;
-        if (next > directory.size()) refuse_file(path, "is a damaged ZIP archive: its directory is cut");
+        if (next > directory.size())
+            refuse_file(path, "is a damaged ZIP archive: its directory is truncated");
         ZipEntry entry{directory.text(at + kDirectoryBytes, name),
                        directory.u16(at + 10),
                        directory.u32(at + 16),
@@ -186,19 +187,19 @@ ZipReader::ZipReader(const std::filesystem::path& path, const ZipEntry& entry)
       stream_(std::make_unique<Stream>()) {
     InputFile file(path);
     const Bytes local = file.read(entry.header, kLocalBytes);
-    if (local.u32(0) != kLocal) refuse("is damaged: its local header is none");
+    if (local.u32(0) != kLocal) refuse("is damaged: its local header is invalid");
     const index_t data = entry.header + kLocalBytes + local.u16(26) + local.u16(28);
     if (entry.compressed > file.bytes - data || data > file.bytes)
         refuse(fmt::format("claims {} bytes beyond the archive's end", entry.compressed));
     if (entry.method != 0 && entry.method != 8)
         refuse(fmt::format("is compressed by method {}: expected 0 (stored) or 8 (deflated)", entry.method));
     if (entry.method == 0 && entry.compressed != entry.bytes)
-        refuse(fmt::format("is stored as {} bytes and claims {}", entry.compressed, entry.bytes));
+        refuse(fmt::format("is stored as {} bytes but claims {}", entry.compressed, entry.bytes));
     stream_->file = std::move(file.stream);
     stream_->file.seekg(data);
     stream_->compressed_left = entry.compressed;
     if (entry.method == 8) {
-        if (inflateInit2(&stream_->z, -MAX_WBITS) != Z_OK) throw Error("zlib cannot start: no memory");
+        if (inflateInit2(&stream_->z, -MAX_WBITS) != Z_OK) throw Error("zlib cannot start: out of memory");
         stream_->inflating = true;
         stream_->piece.resize(kPiece);
     }
@@ -222,7 +223,7 @@ void ZipReader::inflate_piece(std::uint8_t* to, index_t bytes) {
         if (z.avail_out == 0) return;
         if (code == Z_STREAM_END) refuse(fmt::format("ends {} bytes early", left_ - (bytes - z.avail_out)));
         if (code != Z_OK && code != Z_BUF_ERROR)
-            refuse(fmt::format("is damaged: {}", z.msg != nullptr ? z.msg : "zlib does not say why"));
+            refuse(fmt::format("is damaged: {}", z.msg != nullptr ? z.msg : "zlib gave no reason"));
         if (z.avail_in == 0 && stream_->compressed_left == 0) refuse("is truncated");
     }
 }
@@ -243,7 +244,7 @@ void ZipReader::read(index_t bytes, void* to) {
         bytes -= piece;
         left_ -= piece;
     }
-    if (left_ == 0 && stream_->crc != entry_.crc) refuse("is damaged: its check sum does not fit");
+    if (left_ == 0 && stream_->crc != entry_.crc) refuse("is damaged: its checksum does not match");
 }
 
 }  // namespace glow

@@ -1,6 +1,6 @@
-// ZIP archives as NumPy writes them: entries stored or deflated, also beyond 4 GiB (ZIP64). An archive from
-// elsewhere is not trusted: places and sizes are compared with the file, and check sums are compared.
-// PKWARE's APPNOTE.TXT 6.3, sections 4.3 and 4.5.3.
+// ZIP archives as NumPy writes them: stored or deflated entries, also above 4 GiB (ZIP64). Archives are
+// untrusted: offsets and sizes are checked against the file, and checksums are verified. Format: PKWARE
+// APPNOTE.TXT 6.3, sections 4.3 and 4.5.3.
 #pragma once
 
 #include <cstdint>
@@ -17,15 +17,14 @@ struct ZipEntry {
     std::string name;
     int method = 0;  // 0 stored, 8 deflated
     std::uint32_t crc = 0;
-    index_t compressed = 0, bytes = 0, header = 0;  // header: where in the file its local header begins
+    index_t compressed = 0, bytes = 0, header = 0;  // header: offset of the local header
 };
 
-// The entries by the central directory. InputError: missing, no archive, damaged, in several volumes, more
-// than 65,535 entries, encrypted.
+// Lists the entries of the central directory. Throws InputError if the file is missing, not an archive,
+// damaged, split into volumes, encrypted, or has more than 65,535 entries.
 std::vector<ZipEntry> list_zip(const std::filesystem::path& path);
 
-// One entry from front to end. InputError: a method that is none of the two, damaged, shorter than the
-// directory says, another check sum.
+// One entry, read sequentially. Throws InputError for another method, damage, early end or a wrong checksum.
 class ZipReader {
   public:
     ZipReader(const std::filesystem::path& path, const ZipEntry& entry);
@@ -34,7 +33,7 @@ class ZipReader {
     ZipReader& operator=(const ZipReader&) = delete;
 
     index_t bytes_left() const { return left_; }
-    // The next bytes. With the last one the check sum is compared.
+    // The next bytes. Verifies the checksum after the last one.
     void read(index_t bytes, void* to);
 
   private:

@@ -1,11 +1,12 @@
 /// @file
-/// Glow as a library: exact likelihoods, samples, latents and training of invertible flows, for programs that
+/// The Glow library: exact likelihoods, samples, latents and training of invertible flows. In CMake:
 /// `find_package(glow)` and link `glow::glow`.
 ///
-/// Images are 8-bit, channels last: `[N, H, W, C]`, row by row, N of them one after the other. Every function
-/// throws `std::runtime_error` with a message that says what was expected, what came and the way out. An
-/// object is for one thread at a time; it uses several within. Any thread may call it, also inside an OpenMP
-/// parallel region: there it computes on the calling thread alone, and results may differ by rounding.
+/// Images are 8-bit, channels last, row-major: `[N, H, W, C]`. Functions throw `std::runtime_error` with a
+/// message that says what was expected, what was found and how to fix it.
+///
+/// Objects are not thread-safe, but each runs on several threads internally. Inside an OpenMP parallel region
+/// an object runs on the calling thread only, and results may differ by rounding.
 #pragma once
 
 #include <cstdint>
@@ -13,79 +14,79 @@
 #include <string>
 #include <vector>
 
-/// Everything of Glow. What this header does not declare is no part of the interface.
+/// All of Glow. Only names declared in this header are part of the interface.
 namespace glow {
 
-/// The shape of a model's images and what it was built with.
+/// Image shape and architecture of a model.
 struct ModelShape {
-    std::int64_t height = 32;   ///< of an image, in pixels
-    std::int64_t width = 32;    ///< of an image, in pixels
-    std::int64_t channels = 3;  ///< of an image, 1..4
-    int n_bits = 8;             ///< of a pixel that the model sees, 1..8
-    std::int64_t levels = 3;    ///< L of the paper: height and width divide by 2^L
-    std::int64_t depth = 32;    ///< K of the paper: flow steps a level
+    std::int64_t height = 32;   ///< image height in pixels
+    std::int64_t width = 32;    ///< image width in pixels
+    std::int64_t channels = 3;  ///< image channels, 1..4
+    int n_bits = 8;             ///< bits per channel that the model uses, 1..8
+    std::int64_t levels = 3;    ///< L in the paper; height and width must be multiples of 2^L
+    std::int64_t depth = 32;    ///< K in the paper: flow steps per level
     std::int64_t hidden = 512;  ///< channels of the coupling networks
-    std::int64_t classes = 0;   ///< 0: not conditional
+    std::int64_t classes = 0;   ///< number of classes; 0: not conditional
 
-    /// Values of an image, and of its latents.
+    /// Number of values in an image, and in its latents.
     std::int64_t dimensions() const { return height * width * channels; }
 };
 
-/// How a checkpoint is loaded and run.
+/// How to load and run a checkpoint.
 struct LoadOptions {
-    bool averaged = true;         ///< the averaged weights where the checkpoint has them, else the raw ones
-    std::string device = "auto";  ///< "cpu", "cuda", or "auto": the GPU where there is one
-    std::string precision = "fp32";  ///< of the coupling networks: "fp32", "tf32" (GPUs) or "bf16"
-    std::int64_t batch = 64;         ///< images that pass at once; memory grows with it
-    int threads = 0;                 ///< 0: the processors that this process may use
+    bool averaged = true;            ///< use averaged weights if the checkpoint has them
+    std::string device = "auto";     ///< "cpu", "cuda", or "auto" (a GPU if available)
+    std::string precision = "fp32";  ///< coupling networks: "fp32", "tf32" (GPUs) or "bf16"
+    std::int64_t batch = 64;         ///< images per pass; memory grows with it
+    int threads = 0;                 ///< CPU threads; 0: all processors available to the process
 };
 
-/// A trained model, ready to use.
+/// A trained model.
 class TrainedModel {
   public:
-    /// @param checkpoint a file, or the folder of a run (its `latest.h5`)
-    /// @param options which weights, and where and how they run
+    /// @param checkpoint a checkpoint file, or a run folder (its `latest.h5`)
+    /// @param options which weights to use, and how to run
     explicit TrainedModel(const std::string& checkpoint, const LoadOptions& options = {});
     ~TrainedModel();
     TrainedModel(TrainedModel&&) noexcept;             ///< Moves.
     TrainedModel& operator=(TrainedModel&&) noexcept;  ///< Moves.
 
-    /// What the checkpoint says.
+    /// Shape of the loaded model.
     ModelShape shape() const;
-    /// Threads on the CPU, decided at construction: `LoadOptions::threads`, or fewer where the system,
-    /// OpenMP's environment or a surrounding parallel region does not allow as many.
+    /// CPU threads, decided at construction: `LoadOptions::threads`, or fewer if the system, OpenMP's
+    /// environment or an enclosing parallel region limits them.
     int threads() const;
 
-    /// log p of each image as a discrete one, in nats: with uniform noise in each pixel's bin (a lower bound,
-    /// as published results have it), a function of `seed` and the image's place.
+    /// Log-likelihood of each discrete image in nats: a lower bound from uniform noise in each pixel's bin, as
+    /// in published results. Depends on `seed` and the image's index.
     /// @param images `[N, H, W, C]`
-    /// @param labels `[N]` classes where the model is conditional, else empty
-    /// @param seed of the noise
+    /// @param labels `[N]` classes for a conditional model, otherwise empty
+    /// @param seed seed of the noise
     /// @return `[N]`
     std::vector<double> log_prob(const std::vector<std::uint8_t>& images,
                                  const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
-    /// The same in bits/dim: `-log_prob / (dimensions ln 2)`; what `glow_eval --bpd` averages.
+    /// The same in bits/dim: `-log_prob / (dimensions ln 2)`. `glow_eval --bpd` reports the mean.
     std::vector<double> bits_per_dim(const std::vector<std::uint8_t>& images,
                                      const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
 
     /// Draws images.
-    /// @param N how many
-    /// @param temperature the deviation of every latent; 0.7 is usual
-    /// @param seed of the latents
-    /// @param labels one a sample where the model is conditional
-    /// @return `[N, H, W, C]`; sample i is a function of seed and i alone. One that is not finite, as some of
-    /// a young model are at temperature 1, has a white cross over it
+    /// @param N number of images
+    /// @param temperature standard deviation of every latent; 0.7 is common
+    /// @param seed seed of the latents
+    /// @param labels `[N]` classes for a conditional model, otherwise empty
+    /// @return `[N, H, W, C]`; sample i depends only on seed and i. Non-finite samples, which occur at
+    /// temperature 1 early in training, are marked with a white cross
     std::vector<std::uint8_t> sample(std::int64_t N, double temperature = 0.7, std::uint64_t seed = 0,
                                      const std::vector<std::int32_t>& labels = {});
 
-    /// Images to latents: standard normal numbers under the model.
-    /// @return `[N, dimensions]`; an image's begin with the deepest level's
+    /// Images to latents, which are standard normal under the model.
+    /// @return `[N, dimensions]`, per image from the deepest level to the shallowest
     std::vector<double> encode(const std::vector<std::uint8_t>& images,
                                const std::vector<std::int32_t>& labels = {});
     /// Latents to images: `decode(encode(images))` is `images`.
     /// @param latents `[N, dimensions]`
     /// @param labels as in log_prob()
-    /// @return `[N, H, W, C]`, a white cross over one that is not finite
+    /// @return `[N, H, W, C]`; non-finite images are marked with a white cross
     std::vector<std::uint8_t> decode(const std::vector<double>& latents,
                                      const std::vector<std::int32_t>& labels = {});
 
@@ -94,44 +95,44 @@ class TrainedModel {
     std::unique_ptr<State> state_;
 };
 
-/// How a model is trained; the defaults are the published ones.
+/// Training settings; the defaults are the published ones.
 struct TrainOptions {
-    ModelShape shape;                    ///< of the images, and how large a model
-    std::int64_t batch = 64;             ///< images of a step
-    double learning_rate = 1e-3;         ///< of Adamax
-    double beta2 = 0.999;                ///< decay of its second moment, and of the average of the weights
-    std::int64_t warmup_images = 50000;  ///< over which the learning rate grows linearly; 0: none
-    std::uint64_t seed = 0;              ///< of the initial weights and all noise
+    ModelShape shape;                    ///< image shape and architecture
+    std::int64_t batch = 64;             ///< images per step
+    double learning_rate = 1e-3;         ///< learning rate of Adamax
+    double beta2 = 0.999;                ///< decay of Adamax's second moment and of the weight average
+    std::int64_t warmup_images = 50000;  ///< length of the linear learning-rate warm-up; 0: none
+    std::uint64_t seed = 0;              ///< seed of the initial weights and all noise
     std::string device = "auto";         ///< as in LoadOptions
     std::string precision = "fp32";      ///< as in LoadOptions
-    int threads = 0;                     ///< 0: the processors that this process may use
+    int threads = 0;                     ///< as in LoadOptions
 };
 
-/// A model in training: `initialize` once, then `step` for each batch, `save` now and then. Memory does not
-/// grow with depth: activations are rebuilt, not stored.
+/// A model in training: call `initialize` once, then `step` for each batch, and `save` as needed. Memory does
+/// not grow with depth, because activations are reconstructed instead of stored.
 class ModelTrainer {
   public:
-    /// Takes all memory of its steps.
+    /// Allocates all memory needed for training.
     explicit ModelTrainer(const TrainOptions& options);
     ~ModelTrainer();
     ModelTrainer(ModelTrainer&&) noexcept;             ///< Moves.
     ModelTrainer& operator=(ModelTrainer&&) noexcept;  ///< Moves.
 
-    /// Random weights from the seed, and actnorms such that these images give them mean 0 and variance 1.
-    /// @param images `[N, H, W, C]`, `batch` of them at most; a batch of training images
-    /// @param labels `[N]` classes of a conditional model
+    /// Draws random weights, and sets every actnorm to mean 0 and variance 1 on these images.
+    /// @param images `[N, H, W, C]`, a batch of training images with N <= `batch`
+    /// @param labels `[N]` classes for a conditional model
     void initialize(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels = {});
 
-    /// One step of the optimizer on the mean bits/dim of a batch.
+    /// One optimizer step on the mean bits/dim of a batch.
     /// @param images `[batch, H, W, C]`
-    /// @param labels `[batch]` classes of a conditional model
-    /// @return the mean bits/dim before the update
+    /// @param labels `[batch]` classes for a conditional model
+    /// @return mean bits/dim before the update
     double step(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels = {});
 
-    /// As TrainedModel::threads().
+    /// See TrainedModel::threads().
     int threads() const;
 
-    /// Writes a checkpoint that TrainedModel and all commands read: whole or not at all.
+    /// Writes a checkpoint atomically. TrainedModel and all commands can read it.
     void save(const std::string& file) const;
 
   private:
@@ -139,7 +140,7 @@ class ModelTrainer {
     std::unique_ptr<State> state_;
 };
 
-/// The version of the library, "0.1.0" or with the commit it was built from.
+/// Version of the library, "0.1.0", possibly with the commit it was built from.
 std::string version();
 
 }  // namespace glow

@@ -1,4 +1,3 @@
-// Augmentation.
 #include "data/augment.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +16,7 @@ namespace {
 
 using Pixels = std::vector<std::uint8_t>;
 
-// [H, W, C] in which every row, column and channel can be told from its value (sizes below 12, 12, 2).
+// [H, W, C] with a distinct value at every row, column and channel (sizes below 12, 12, 2).
 Pixels picture(index_t H, index_t W, index_t C) {
     Pixels pixels;
     for (index_t y = 0; y < H; ++y)
@@ -34,7 +33,7 @@ Pixels augmented(const char* kind, std::uint64_t seed, std::uint64_t number, con
     return result;
 }
 
-// The definition, pixel by pixel.
+// Reference implementation, pixel by pixel.
 Pixels shifted(const Pixels& source, index_t H, index_t W, index_t C, index_t down, index_t right,
                bool flip) {
     Pixels result(source.size());
@@ -51,12 +50,12 @@ Pixels shifted(const Pixels& source, index_t H, index_t W, index_t C, index_t do
     return result;
 }
 
-TEST(Augment, NoneCopies) {
+TEST(Augment, NoneCopiesInput) {
     const Pixels source = picture(10, 11, 3);
     for (std::uint64_t n = 0; n < 50; ++n) EXPECT_EQ(augmented("none", 1, n, source, 10, 11, 3), source);
 }
 
-TEST(Augment, FlipMirrorsHalfOfTheImages) {
+TEST(Augment, FlipMirrorsHalfTheImages) {
     const Pixels source = picture(6, 5, 3), mirrored = shifted(source, 6, 5, 3, 0, 0, true);
     int flips = 0;
     constexpr int images = 10000;
@@ -70,7 +69,7 @@ TEST(Augment, FlipMirrorsHalfOfTheImages) {
     EXPECT_NEAR(flips, images / 2, 5 * std::sqrt(images) / 2);  // five standard deviations
 }
 
-TEST(Augment, ShiftsUpToATenthWithEdgesReplicated) {
+TEST(Augment, ShiftsUpToTenPercentWithEdgeReplication) {
     constexpr index_t H = 32, W = 20, C = 1;
     Pixels source(H * W);
     for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<std::uint8_t>(i * 37 + i / 7);
@@ -92,7 +91,7 @@ TEST(Augment, ShiftsUpToATenthWithEdgesReplicated) {
             }
             ASSERT_TRUE(found);
         }
-        EXPECT_EQ(counts.size(), expected.size());  // all 35 or 70 happen
+        EXPECT_EQ(counts.size(), expected.size());  // all 35 or 70 shifts occur
     }
 }
 
@@ -101,7 +100,7 @@ TEST(Augment, SmallImagesAreNotShifted) {
     for (std::uint64_t n = 0; n < 50; ++n) EXPECT_EQ(augmented("shift", 1, n, source, 9, 9, 2), source);
 }
 
-TEST(Augment, DependsOnSeedAndImageNumberAlone) {
+TEST(Augment, DependsOnlyOnSeedAndImageNumber) {
     const Pixels source = picture(10, 10, 2);
     std::set<std::string> by_number, by_seed;
     const auto text = [](const Pixels& pixels) { return std::string(pixels.begin(), pixels.end()); };
@@ -115,7 +114,7 @@ TEST(Augment, DependsOnSeedAndImageNumberAlone) {
     EXPECT_EQ(by_seed.size(), 18u);
 }
 
-TEST(Augment, NamesAreReadBack) {
+TEST(Augment, NamesRoundTrip) {
     for (const char* name : {"none", "flip", "shift", "shift+flip"})
         EXPECT_EQ(to_string(parse_name<Augmentation>(name)), name);
     for (const char* name : {"", "Flip", "flip+shift", "rotate"})

@@ -1,4 +1,3 @@
-// CIFAR-10's binary records.
 #include "data/cifar10.h"
 
 #include "tests/data/files.h"
@@ -14,7 +13,7 @@ std::string record(int label) {
     return bytes;
 }
 
-TEST(Cifar10, PlanesBecomeChannels) {
+TEST(Cifar10, ConvertsPlanesToChannels) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", record(3) + record(9) + record(0));
     const Cifar10Folder found = find_cifar10(folder.path());
@@ -30,7 +29,7 @@ TEST(Cifar10, PlanesBecomeChannels) {
                       static_cast<std::uint8_t>(p + 80 * c));
 }
 
-TEST(Cifar10, OfficialNamesComeFirst) {
+TEST(Cifar10, PrefersOfficialNames) {
     const TemporaryFolder folder;
     for (const char* name : {"data_batch_2.bin", "data_batch_5.bin", "test_batch.bin", "train_x.bin"})
         write_bytes(folder / name, record(1));
@@ -41,7 +40,7 @@ TEST(Cifar10, OfficialNamesComeFirst) {
     EXPECT_EQ(found.test_images(), 1);
 }
 
-TEST(Cifar10, OtherNamesAreTakenSorted) {
+TEST(Cifar10, SortsOtherNames) {
     const TemporaryFolder folder;
     for (const char* name : {"train_b.bin", "train_a.bin", "test.bin", "train.txt", "other.bin"})
         write_bytes(folder / name, record(1));
@@ -51,14 +50,14 @@ TEST(Cifar10, OtherNamesAreTakenSorted) {
     EXPECT_EQ(found.test.size(), 1u);
 }
 
-TEST(Cifar10, LooksIntoTheFolderOfTheArchive) {
+TEST(Cifar10, FindsArchiveSubfolder) {
     const TemporaryFolder folder;
     std::filesystem::create_directory(folder / "cifar-10-batches-bin");
     write_bytes(folder / "cifar-10-batches-bin/data_batch_1.bin", record(1));
     EXPECT_EQ(find_cifar10(folder.path()).train_images(), 1);
 }
 
-TEST(Cifar10, RefusesWhatIsNoWholeNumberOfRecords) {
+TEST(Cifar10, RejectsPartialRecords) {
     for (const std::string& bytes :
          {std::string(), std::string(100, 'x'), record(1).substr(1), record(1) + "x"}) {
         const TemporaryFolder folder;
@@ -67,7 +66,7 @@ TEST(Cifar10, RefusesWhatIsNoWholeNumberOfRecords) {
     }
 }
 
-TEST(Cifar10, RefusesALabelAboveNine) {
+TEST(Cifar10, RejectsLabelAboveNine) {
     const TemporaryFolder folder;
     write_bytes(folder / "data_batch_1.bin", record(1) + record(10));
     const Cifar10Folder found = find_cifar10(folder.path());
@@ -77,7 +76,7 @@ TEST(Cifar10, RefusesALabelAboveNine) {
                              {"data_batch_1.bin", "0..9", "found 10 in record 1"});
 }
 
-TEST(Cifar10, RefusesFoldersWithoutTrainingFiles) {
+TEST(Cifar10, RejectsFoldersWithoutTrainingFiles) {
     const TemporaryFolder folder;
     expect_throw<InputError>([&] { find_cifar10(folder.path()); }, {"no training file"});
     write_bytes(folder / "test_batch.bin", record(1));
@@ -86,7 +85,7 @@ TEST(Cifar10, RefusesFoldersWithoutTrainingFiles) {
     expect_throw<InputError>([&] { find_cifar10(folder / "test_batch.bin"); }, {"no folder"});
 }
 
-TEST(Cifar10, LinksAndFoldersInPlaceOfFilesAreNamedOrLookedInto) {
+TEST(Cifar10, HandlesLinksAndFoldersNamedLikeFiles) {
     namespace fs = std::filesystem;
     const TemporaryFolder folder;
     for (const char* name : {"data_batch_1.bin", "test_batch.bin"}) write_bytes(folder / name, record(1));
@@ -102,7 +101,7 @@ TEST(Cifar10, LinksAndFoldersInPlaceOfFilesAreNamedOrLookedInto) {
         EXPECT_EQ(find_cifar10(folder.path()).train_images(), name == "test_batch.bin" ? 2 : 2);
     }
     EXPECT_EQ(find_cifar10(folder.path()).test[0].path, folder / "test_batch.bin/test_batch.bin");
-    // Under other names, and in the folder of the archive.
+    // Under other names, and in the archive's subfolder.
     const TemporaryFolder other;
     write_bytes(other / "train_1.bin", record(1));
     fs::create_symlink("train_2.bin", other / "train_2.bin");
@@ -113,7 +112,7 @@ TEST(Cifar10, LinksAndFoldersInPlaceOfFilesAreNamedOrLookedInto) {
                              {"cifar-10-batches-bin", "dangling symbolic link to /annex/c"});
 }
 
-TEST(Cifar10, AFileThatShrankIsRefused) {
+TEST(Cifar10, RejectsShrunkFile) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", record(1) + record(2));
     const Cifar10Folder found = find_cifar10(folder.path());
@@ -124,7 +123,7 @@ TEST(Cifar10, AFileThatShrankIsRefused) {
                              {"train.bin"});
 }
 
-TEST(Cifar10, TheRealImagesAreRead) {
+TEST(Cifar10, ReadsRealImages) {
     const auto data = test_data_folder() / "cifar10";
     if (!std::filesystem::exists(data))
         GTEST_SKIP() << "no real images at " << data << " (set GLOW_TEST_DATA)";
@@ -137,7 +136,7 @@ TEST(Cifar10, TheRealImagesAreRead) {
     std::vector<int> counts(10);
     for (const std::int32_t label : labels) ++counts[static_cast<std::size_t>(label)];
     for (const int count : counts) EXPECT_NEAR(count, 800, 100);
-    // Neighbors in a row are alike, which planes mistaken for channels would not be.
+    // Neighbors in a row are similar; misinterpreted planes would not be.
     double step = 0;
     for (std::size_t i = 3; i < images.size(); ++i) step += std::abs(images[i] - images[i - 3]);
     EXPECT_LT(step / static_cast<double>(images.size()), 16);

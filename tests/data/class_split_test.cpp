@@ -1,4 +1,3 @@
-// Draws and limits that lose no class.
 #include "data/class_split.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +13,7 @@ namespace {
 
 using Labels = std::vector<std::int32_t>;
 
-// Images with class c: sizes[c], sorted by class.
+// Labels with sizes[c] images of class c, sorted by class.
 Labels sorted_labels(const std::vector<index_t>& sizes) {
     Labels labels;
     for (std::size_t c = 0; c < sizes.size(); ++c)
@@ -22,7 +21,7 @@ Labels sorted_labels(const std::vector<index_t>& sizes) {
     return labels;
 }
 
-// How many of each class are drawn.
+// Number of images drawn per class.
 std::vector<index_t> drawn_of(const std::vector<index_t>& sizes, index_t count, std::uint64_t seed,
                               index_t stay = 1) {
     const Labels labels = sorted_labels(sizes);
@@ -33,7 +32,7 @@ std::vector<index_t> drawn_of(const std::vector<index_t>& sizes, index_t count, 
     return drawn;
 }
 
-TEST(ClassSplit, WithoutLossTheDrawIsThePlainOne) {
+TEST(ClassSplit, EqualsPlainDrawIfNoClassIsLost) {
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
         const Labels labels = sorted_labels({40, 50, 60});
         std::vector<bool> plain(150);
@@ -43,11 +42,11 @@ TEST(ClassSplit, WithoutLossTheDrawIsThePlainOne) {
     }
 }
 
-TEST(ClassSplit, EveryClassStaysInBothParts) {
+TEST(ClassSplit, KeepsEveryClassInBothParts) {
     for (std::uint64_t seed = 0; seed < 50; ++seed) {
         const std::vector<index_t> sizes = {100, 1, 2, 3, 200}, drawn = drawn_of(sizes, 30, seed);
         EXPECT_EQ(std::accumulate(drawn.begin(), drawn.end(), index_t{0}), 30);
-        EXPECT_EQ(drawn[1], 0);  // the only image of its class stays for training
+        EXPECT_EQ(drawn[1], 0);  // a class's only image stays for training
         for (const std::size_t c : {0u, 2u, 3u, 4u}) {
             EXPECT_GE(drawn[c], 1) << seed << c;
             EXPECT_LT(drawn[c], sizes[c]) << seed << c;
@@ -55,7 +54,7 @@ TEST(ClassSplit, EveryClassStaysInBothParts) {
     }
 }
 
-TEST(ClassSplit, ASmallDrawTakesWhatItCanAndALargeOneLeavesOneEach) {
+TEST(ClassSplit, DrawsEveryClassAndLeavesOneOfEach) {
     for (std::uint64_t seed = 0; seed < 20; ++seed) {
         const std::vector<index_t> few = drawn_of({10, 10, 10, 10}, 3, seed);
         EXPECT_EQ(std::accumulate(few.begin(), few.end(), index_t{0}), 3);
@@ -66,7 +65,7 @@ TEST(ClassSplit, ASmallDrawTakesWhatItCanAndALargeOneLeavesOneEach) {
     }
 }
 
-TEST(ClassSplit, LimitsAreSpreadEvenly) {
+TEST(ClassSplit, SpreadsLimitsEvenly) {
     const auto spread = [](const std::vector<index_t>& sizes, index_t limit) {
         return shape_text(spread_over_classes(sizes, limit));
     };

@@ -1,4 +1,3 @@
-// Data sets: round trip, what is refused, streaming.
 #include "data/dataset.h"
 
 #include <algorithm>
@@ -29,7 +28,7 @@ std::vector<std::uint8_t> some_images(index_t N, index_t bytes, std::uint8_t fir
     return images;
 }
 
-TEST(Dataset, IsReadAsItWasWritten) {
+TEST(Dataset, RoundTrips) {
     const TemporaryFolder folder;
     const auto train = some_images(10, 24, 0), test = some_images(3, 24, 100);
     const std::vector<std::int32_t> labels = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4};
@@ -90,7 +89,7 @@ TEST(Dataset, IsReadAsItWasWritten) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"a.h5"});
 }
 
-TEST(Dataset, WithoutLabelsNameAndEntropyIsADataSet) {
+TEST(Dataset, OptionalPartsMayBeMissing) {
     const TemporaryFolder folder;
     DatasetInfo info;
     info.H = info.W = info.C = 1;
@@ -105,7 +104,7 @@ TEST(Dataset, WithoutLabelsNameAndEntropyIsADataSet) {
     EXPECT_FALSE(describe_dataset(folder / "a.h5").entropy_bpd);
 }
 
-TEST(Dataset, WithoutCommitNothingAppears) {
+TEST(Dataset, NothingAppearsWithoutCommit) {
     const TemporaryFolder folder;
     {
         DatasetWriter writer(folder / "a.h5", small_info());
@@ -114,7 +113,7 @@ TEST(Dataset, WithoutCommitNothingAppears) {
     EXPECT_TRUE(folder.names().empty());
 }
 
-TEST(Dataset, AFullDiskIsAnErrorAndLeavesNothing) {
+TEST(Dataset, FullDiskLeavesNoFile) {
     const TemporaryFolder folder;
     const FullDisk full(300000);
     const auto images = some_images(1000, 1024 * 3, 0);
@@ -131,7 +130,7 @@ TEST(Dataset, AFullDiskIsAnErrorAndLeavesNothing) {
     EXPECT_TRUE(folder.names().empty());
 }
 
-// A valid file of two splits, spoilt by `change` before it is closed.
+// A valid file with two splits; `change` corrupts it before it is closed.
 struct Parts {
     std::vector<index_t> train_shape = {4, 2, 2, 3}, test_shape = {2, 2, 2, 3};
     std::vector<std::int32_t> train_labels = {0, 1, 2, 3};
@@ -177,20 +176,20 @@ void expect_refused(const std::function<void(Parts&)>& change, const std::vector
     expect_throw<InputError>([&] { load_split(folder / "bad.h5", "train"); }, all);
 }
 
-TEST(Dataset, TheUnspoiltFileIsRead) {
+TEST(Dataset, ValidFileIsAccepted) {
     const TemporaryFolder folder;
     write_parts(folder / "good.h5", {});
     EXPECT_EQ(load_split(folder / "good.h5", "train").labels, (std::vector<std::int32_t>{0, 1, 2, 3}));
 }
 
-TEST(Dataset, RefusesAnotherFormatOrVersion) {
+TEST(Dataset, RejectsOtherFormatOrVersion) {
     expect_refused([](Parts& p) { p.with_format = false; }, {"format is missing"});
     expect_refused([](Parts& p) { p.format = "glow-checkpoint"; }, {"glow-dataset", "glow-checkpoint"});
     expect_refused([](Parts& p) { p.with_version = false; }, {"version is missing"});
     expect_refused([](Parts& p) { p.version = 2; }, {"expected version 1", "found 2"});
 }
 
-TEST(Dataset, RefusesWrongImages) {
+TEST(Dataset, RejectsWrongImages) {
     expect_refused([](Parts& p) { p.with_train = false; }, {"/train/images is missing"});
     expect_refused([](Parts& p) { p.float_images = true; }, {"/train/images", "expected uint8"});
     expect_refused([](Parts& p) { p.train_shape = {4, 2, 2}; }, {"[N, H, W, C]", "[4, 2, 2]"});
@@ -208,7 +207,7 @@ TEST(Dataset, RefusesWrongImages) {
     expect_refused([](Parts& p) { p.test_shape = {0, 2, 2, 3}; }, {"/test/images", "[0, 2, 2, 3]"});
 }
 
-TEST(Dataset, RefusesWrongLabels) {
+TEST(Dataset, RejectsWrongLabels) {
     expect_refused(
         [](Parts& p) {
             p.train_labels = {0, 1, 2};
@@ -228,12 +227,12 @@ TEST(Dataset, RefusesWrongLabels) {
     expect_refused([](Parts& p) { p.test_classes = 3; }, {"/test/labels", "n_classes = 4", "found 3"});
 }
 
-TEST(Dataset, RefusesAnEntropyThatIsNoNumber) {
+TEST(Dataset, RejectsNonFiniteEntropy) {
     expect_refused([](Parts& p) { p.entropy = std::numeric_limits<double>::quiet_NaN(); },
                    {"entropy_bpd", "finite"});
 }
 
-TEST(Dataset, RefusesWrongSizesWhenWriting) {
+TEST(Dataset, WriterRejectsWrongSizes) {
     const TemporaryFolder folder;
     for (const auto& [H, W, C] :
          {std::tuple{0, 2, 3}, {2, 0, 3}, {2, 2, 0}, {2, 2, 5}, {65536, 65536, 4}, {-1, 2, 1}}) {

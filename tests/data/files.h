@@ -1,5 +1,4 @@
-// Helpers of the tests that touch files: a folder of their own, whole files as bytes, a full disk, the real
-// images.
+// Helpers for tests with files: temporary folder, whole files as bytes, full disk, real images.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -34,7 +33,7 @@ class TemporaryFolder {
 
     std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
     const std::filesystem::path& path() const { return path_; }
-    // Everything in the folder, hidden files too.
+    // Everything in the folder, including hidden files.
     std::vector<std::string> names() const {
         std::vector<std::string> names;
         for (const auto& entry : std::filesystem::directory_iterator(path_))
@@ -55,7 +54,7 @@ inline void write_bytes(const std::filesystem::path& path, const std::string& by
     std::ofstream(path, std::ios::binary) << bytes;
 }
 
-// While it lives, writing beyond `bytes` in any file fails, as on a full disk.
+// While it lives, writing more than `bytes` to any file fails as on a full disk.
 class FullDisk {
   public:
     explicit FullDisk(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
@@ -75,14 +74,14 @@ class FullDisk {
     rlimit before_{};
 };
 
-// The folder of real images (environment variable GLOW_TEST_DATA, else shared/data beside the repository).
+// The folder of real images: environment variable GLOW_TEST_DATA, or shared/data next to the repository.
 inline std::filesystem::path test_data_folder() {
     const char* folder = std::getenv("GLOW_TEST_DATA");
     return folder != nullptr ? std::filesystem::path(folder)
                              : std::filesystem::path(GLOW_SOURCE_FOLDER) / "../shared/data";
 }
 
-// Runs `action`, which must throw an exception of type Expected whose message holds every one of `parts`.
+// Expects `action` to throw an Expected whose message contains every one of `parts`.
 template <class Expected, class Action>
 void expect_throw(Action&& action, const std::vector<std::string>& parts) {
     try {

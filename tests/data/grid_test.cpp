@@ -1,4 +1,3 @@
-// Sheets of images.
 #include "data/grid.h"
 
 #include <set>
@@ -12,7 +11,7 @@ std::uint8_t pixel(const Image& image, index_t y, index_t x, index_t c = 0) {
     return image.pixels[static_cast<std::size_t>((y * image.W + x) * image.C + c)];
 }
 
-TEST(Grid, SizesAreRead) {
+TEST(Grid, ParsesSizes) {
     EXPECT_EQ(parse_grid("8x4").rows, 8);
     EXPECT_EQ(parse_grid("8x4").columns, 4);
     EXPECT_EQ(parse_grid("1x1000").tiles(), 1000);
@@ -21,8 +20,8 @@ TEST(Grid, SizesAreRead) {
         expect_throw<InputError>([&] { parse_grid(text); }, {"8x8", std::string("\"") + text + "\""});
 }
 
-TEST(Grid, TilesStandInRowsWithGapsOfTwo) {
-    // Three images of 1 x 2 pixels, two channels, enlarged by 3, in 2 x 2 places.
+TEST(Grid, PlacesTilesInRowsWithGaps) {
+    // Three images of 1 x 2 pixels with two channels, enlarged by 3, in a 2 x 2 grid.
     const std::uint8_t images[] = {1, 101, 2, 102, 3, 103, 4, 104, 5, 105, 6, 106};
     const Image sheet = tile_images(images, 3, 1, 2, 2, {2, 2}, 3);
     ASSERT_EQ(sheet.H, 2 + 2 * (3 + 2));
@@ -40,7 +39,7 @@ TEST(Grid, TilesStandInRowsWithGapsOfTwo) {
     }
 }
 
-TEST(Grid, ACrossGoesFromCornerToCornerAndShowsOnAnyGround) {
+TEST(Grid, CrossIsDiagonalAndVisible) {
     for (const index_t C : {1, 2, 3, 4})
         for (const std::uint8_t ground : {std::uint8_t{0}, std::uint8_t{255}}) {
             Image image{8, 12, C, std::vector<std::uint8_t>(static_cast<std::size_t>(8 * 12 * C), ground)};
@@ -60,7 +59,7 @@ TEST(Grid, ACrossGoesFromCornerToCornerAndShowsOnAnyGround) {
         }
 }
 
-TEST(Grid, AutomaticScaleMakesTilesVisible) {
+TEST(Grid, AutomaticScaleEnlargesTiles) {
     const std::vector<std::uint8_t> images(100 * 100);
     const auto side = [&](index_t size) {
         return tile_images(images.data(), 1, size, size, 1, {1, 1}).H - 4;
@@ -72,7 +71,7 @@ TEST(Grid, AutomaticScaleMakesTilesVisible) {
     EXPECT_EQ(side(100), 100);
 }
 
-TEST(Grid, ImagesBeyondTheGridAreLeftOut) {
+TEST(Grid, IgnoresImagesBeyondGrid) {
     const std::vector<std::uint8_t> images(4, 9);
     const Image sheet = tile_images(images.data(), 4, 1, 1, 1, {1, 2}, 1);
     index_t dark = 0;
@@ -80,7 +79,7 @@ TEST(Grid, ImagesBeyondTheGridAreLeftOut) {
     EXPECT_EQ(dark, 2);
 }
 
-TEST(Grid, TooLargeASheetIsRefused) {
+TEST(Grid, RejectsTooLargeSheet) {
     const std::vector<std::uint8_t> images(64 * 64);
     expect_throw<InputError>(
         [&] {
@@ -89,7 +88,7 @@ TEST(Grid, TooLargeASheetIsRefused) {
         {"too large"});
 }
 
-TEST(Grid, PanelsStandSideBySideUnderTheirLabels) {
+TEST(Grid, PlacesLabeledPanelsSideBySide) {
     const std::uint8_t gray = 9;
     const Image tile = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 100);
     const Image sheet = side_by_side({{"T = 0.7", tile}, {"", tile}});
@@ -106,23 +105,23 @@ TEST(Grid, PanelsStandSideBySideUnderTheirLabels) {
     EXPECT_EQ(side_by_side({{"", tile}}).pixels, tile.pixels);
 }
 
-TEST(Grid, PanelsFillRowsOfAGivenNumber) {
+TEST(Grid, PanelsWrapIntoRows) {
     const std::uint8_t gray = 9;
     const Image small = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 40);
     const Image large = tile_images(&gray, 1, 1, 1, 1, {1, 1}, 60);
     const Image sheet = side_by_side({{"A", small}, {"B", small}, {"C", large}}, 2);
-    const index_t label = sheet.H - small.H - large.H - 8;  // of two rows
+    const index_t label = sheet.H - small.H - large.H - 8;  // height of two label rows
     EXPECT_EQ(label, 2 * 22);
     EXPECT_EQ(sheet.W, large.W + 8 + small.W);
     EXPECT_EQ(pixel(sheet, 22 + 2, 2), 9);
-    EXPECT_EQ(pixel(sheet, 22 + 2, large.W + 8 + 2), 9);  // beside the wider panel of the column
+    EXPECT_EQ(pixel(sheet, 22 + 2, large.W + 8 + 2), 9);  // next to the wider panel of the column
     EXPECT_EQ(pixel(sheet, 22 + small.H + 8 + 22 + 2, 2), 9);
-    EXPECT_EQ(pixel(sheet, sheet.H - 3, sheet.W - 3), 255);  // no fourth
+    EXPECT_EQ(pixel(sheet, sheet.H - 3, sheet.W - 3), 255);  // no fourth panel
     EXPECT_EQ(side_by_side({{"A", small}, {"B", small}}, 5).pixels,
               side_by_side({{"A", small}, {"B", small}}).pixels);
 }
 
-TEST(Grid, EveryPrintableLetterOfALabelLooksDifferent) {
+TEST(Grid, PrintableCharactersHaveDistinctGlyphs) {
     const Image tile = {1, 1, 1, {255}};
     const std::string letters =
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz .,:-+=/()%_<>*";
@@ -133,10 +132,10 @@ TEST(Grid, EveryPrintableLetterOfALabelLooksDifferent) {
     };
     for (const char letter : letters) seen.insert(drawn({letter, '|'}));
     EXPECT_EQ(seen.size(), letters.size());
-    EXPECT_TRUE(seen.insert(drawn("\x01|")).second);  // a box
+    EXPECT_TRUE(seen.insert(drawn("\x01|")).second);  // unknown characters become a box
 }
 
-TEST(Grid, PanelsOfDifferentChannelsAreAnError) {
+TEST(Grid, RejectsPanelsWithDifferentChannels) {
     EXPECT_THROW(side_by_side({}), Error);
     EXPECT_THROW(side_by_side({{"", {1, 1, 1, {0}}}, {"", {1, 1, 3, {0, 0, 0}}}}), Error);
 }

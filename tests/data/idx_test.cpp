@@ -1,4 +1,3 @@
-// IDX files, plain and compressed, and MNIST made of them.
 #include "data/idx.h"
 
 #include <algorithm>
@@ -19,7 +18,7 @@ std::string read_all(const std::filesystem::path& path, index_t step) {
     return values;
 }
 
-TEST(Idx, PlainAndCompressedFilesAreRead) {
+TEST(Idx, ReadsPlainAndCompressedFiles) {
     const TemporaryFolder folder;
     const std::string elements = make::pixels(7 * 3 * 5);
     write_bytes(folder / "plain", make::idx({7, 3, 5}, elements));
@@ -34,10 +33,10 @@ TEST(Idx, PlainAndCompressedFilesAreRead) {
     EXPECT_EQ(read_all(folder / "one", 4), "abcd");
 }
 
-TEST(Idx, ADamagedEndIsFoundWithTheLastRow) {
+TEST(Idx, DetectsDamageAtEnd) {
     const TemporaryFolder folder;
     std::string packed = make::gzip(make::idx({100, 10}, make::pixels(1000)));
-    packed[packed.size() - 6] ^= 1;  // gzip's check sum
+    packed[packed.size() - 6] ^= 1;  // gzip's checksum
     write_bytes(folder / "sum.gz", packed);
     expect_throw<InputError>([&] { read_all(folder / "sum.gz", 1); }, {"sum.gz", "damaged"});
     write_bytes(folder / "long.gz", make::gzip(make::idx({100, 10}, make::pixels(1001))));
@@ -63,7 +62,7 @@ struct Mnist : testing::Test {
     TemporaryFolder folder;
 };
 
-TEST_F(Mnist, ImagesArePaddedEvenly) {
+TEST_F(Mnist, PadsImagesEvenly) {
     write("train", 6, 28, 28, 0);
     write("t10k", 4, 28, 28, 7, ".gz");
     MnistSource source(folder.path());
@@ -90,7 +89,7 @@ TEST_F(Mnist, ImagesArePaddedEvenly) {
     EXPECT_EQ(labels, (std::vector<std::int32_t>{7, 8, 9, 7}));
 }
 
-TEST_F(Mnist, RefusesWhatDoesNotFit) {
+TEST_F(Mnist, RejectsMismatchedFiles) {
     const auto refuse = [&](const std::vector<std::string>& parts) {
         expect_throw<InputError>([&] { MnistSource{folder.path()}; }, parts);
     };
@@ -107,8 +106,8 @@ TEST_F(Mnist, RefusesWhatDoesNotFit) {
     expect_throw<InputError>([&] { MnistSource{folder / "none"}; }, {"none"});
 }
 
-// Kaggle's archive of MNIST has folders of the files' names, with the files in them or beside them.
-TEST_F(Mnist, AFolderOfAFilesNameDoesNotHideTheFile) {
+// Kaggle's MNIST archive has folders with the files' names, containing the files or next to them.
+TEST_F(Mnist, FolderOfSameNameDoesNotHideFile) {
     namespace fs = std::filesystem;
     write("train", 5, 28, 28, 0);
     write("t10k", 4, 28, 28, 0);
@@ -116,13 +115,13 @@ TEST_F(Mnist, AFolderOfAFilesNameDoesNotHideTheFile) {
     const auto kind = [](const std::string& stem) {
         return std::string(stem.ends_with("images") ? "idx3-ubyte" : "idx1-ubyte");
     };
-    for (const std::string& stem : stems) {  // folders beside files with a dot
+    for (const std::string& stem : stems) {  // folders next to files with a dot in the name
         fs::rename(folder / (stem + "-" + kind(stem)), folder / (stem + "." + kind(stem)));
         fs::create_directory(folder / (stem + "-" + kind(stem)));
     }
     EXPECT_EQ(MnistSource(folder.path()).info().train, 5);
     EXPECT_EQ(MnistSource(folder.path()).info().test, 4);
-    for (const char* joint : {"-", "."}) {  // files in folders, under any of their names
+    for (const char* joint : {"-", "."}) {  // files inside folders, under either name
         for (const std::string& stem : stems) {
             const auto inner = folder / (stem + "-" + kind(stem)) / (stem + joint + kind(stem));
             fs::rename(folder / (stem + "." + kind(stem)), inner);
@@ -133,22 +132,22 @@ TEST_F(Mnist, AFolderOfAFilesNameDoesNotHideTheFile) {
             fs::rename(folder / (stem + "-" + kind(stem)) / (stem + joint + kind(stem)),
                        folder / (stem + "." + kind(stem)));
     }
-    // With a file beside a folder that holds one too, the file beside it counts.
+    // A file takes precedence over a folder of the same name.
     write_bytes(folder / "train-images-idx3-ubyte/train-images-idx3-ubyte", "other");
     EXPECT_EQ(MnistSource(folder.path()).info().train, 5);
     fs::remove(folder / "train-images.idx3-ubyte");
     expect_throw<InputError>([&] { MnistSource{folder.path()}; },
-                             {"train-images-idx3-ubyte/train-images-idx3-ubyte", "is no IDX file"});
+                             {"train-images-idx3-ubyte/train-images-idx3-ubyte", "is not an IDX file"});
     fs::remove(folder / "train-images-idx3-ubyte/train-images-idx3-ubyte");
     expect_throw<InputError>([&] { MnistSource{folder.path()}; }, {"train-images-idx3-ubyte", "a folder"});
 }
 
-TEST_F(Mnist, ADanglingLinkIsNamed) {
+TEST_F(Mnist, ReportsDanglingLink) {
     write("train", 5, 28, 28, 0);
     std::filesystem::create_symlink("/annex/1", folder / "t10k-images-idx3-ubyte");
     expect_throw<InputError>([&] { MnistSource{folder.path()}; },
                              {"t10k-images-idx3-ubyte", "dangling symbolic link to /annex/1"});
-    write("t10k", 4, 28, 28, 0, ".gz");  // the same file in another spelling is there
+    write("t10k", 4, 28, 28, 0, ".gz");  // the same file exists under another spelling
     EXPECT_EQ(MnistSource(folder.path()).info().test, 4);
     std::filesystem::remove(folder / "train-labels-idx1-ubyte");
     std::filesystem::create_symlink("/annex/2", folder / "train-labels.idx1-ubyte");

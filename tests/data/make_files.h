@@ -1,12 +1,12 @@
-// Small files of the formats that data sets are made from, as bytes: IDX, gzip, ZIP, NumPy, PNG, JPEG,
-// CIFAR-10. Every field can be set, so that tests can also make files that lie.
+// Small files as bytes, in the formats that data sets are made from: IDX, gzip, ZIP, NumPy, PNG, JPEG,
+// CIFAR-10. Every field can be set, so that tests can also write inconsistent files.
 #pragma once
 
 #include <fmt/format.h>
 #include <jpeglib.h>
 #include <zlib.h>
 
-#include <cstdio>  // jpeglib.h needs it
+#include <cstdio>  // required by jpeglib.h
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -31,7 +31,7 @@ inline std::uint32_t check_sum(const std::string& bytes) {
     return static_cast<std::uint32_t>(
         crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
 }
-// count bytes: 0, 7, 14, ... from `first` on.
+// `count` bytes: first, first + 7, first + 14, ...
 inline std::string pixels(index_t count, int first = 0) {
     std::string bytes;
     for (index_t i = 0; i < count; ++i) bytes += static_cast<char>(first + 7 * i);
@@ -72,14 +72,14 @@ inline std::string idx(const std::vector<std::uint64_t>& shape, const std::strin
 struct Entry {
     std::string name, content;
     bool deflate = false;
-    int method = -1, flags = 0;                                       // -1: as `deflate` says
-    std::int64_t bytes = -1, crc = -1, compressed = -1, header = -1;  // -1: the true ones
-    bool zip64 = false;                                               // sizes and place in a ZIP64 field
+    int method = -1, flags = 0;                                       // -1: chosen by `deflate`
+    std::int64_t bytes = -1, crc = -1, compressed = -1, header = -1;  // -1: correct values
+    bool zip64 = false;                                               // sizes and offset in a ZIP64 field
 };
 
 struct Archive {
     std::vector<Entry> entries;
-    std::int64_t count = -1, directory = -1, directory_bytes = -1;  // -1: the true ones
+    std::int64_t count = -1, directory = -1, directory_bytes = -1;  // -1: correct values
     bool zip64 = false;                                             // a ZIP64 end record
     std::string comment;
 };
@@ -158,8 +158,7 @@ inline std::string npz(const std::string& data, const std::string& labels, bool 
 inline std::string png_chunk(const std::string& type, const std::string& data) {
     return big_endian(data.size(), 4) + type + data + big_endian(check_sum(type + data), 4);
 }
-// color: 0 gray, 2 RGB, 3 palette, 4 gray and alpha, 6 RGB and alpha. rows: each with a 0 (no filter) before
-// it.
+// color: 0 gray, 2 RGB, 3 palette, 4 gray and alpha, 6 RGB and alpha. rows: each preceded by 0 (no filter).
 inline std::string png(std::uint64_t width, std::uint64_t height, int bits, int color,
                        const std::string& rows, const std::string& chunks = "") {
     return "\x89PNG\r\n\x1a\n" +
@@ -180,7 +179,7 @@ inline std::string png(const Image& image) {
                rows);
 }
 
-// C: 1 gray, 3 RGB, 4 CMYK (with Adobe's marker, so the values are stored as they are), or YCCK from the same.
+// C: 1 gray, 3 RGB, 4 CMYK (with Adobe's marker, so values are stored unchanged) or YCCK converted from it.
 inline std::string jpeg(const Image& image, int quality = 95, bool progressive = false, bool ycck = false) {
     jpeg_compress_struct jpeg{};
     jpeg_error_mgr errors{};
@@ -215,7 +214,7 @@ inline std::string jpeg(const Image& image, int quality = 95, bool progressive =
 
 // ---- Pictures ------------------------------------------------------------------------------------
 
-// Smooth: what a lossy format keeps well.
+// Smooth images survive lossy compression well.
 inline Image smooth(index_t H, index_t W, index_t C, int first = 0) {
     Image image{H, W, C, {}};
     for (index_t y = 0; y < H; ++y)
@@ -225,7 +224,7 @@ inline Image smooth(index_t H, index_t W, index_t C, int first = 0) {
     return image;
 }
 
-// CIFAR-10 records, image n all of the byte n.
+// CIFAR-10 records; image n consists of bytes n.
 inline std::string cifar10(int count, int label = 1) {
     std::string bytes;
     for (int n = 0; n < count; ++n)

@@ -1,4 +1,3 @@
-// NumPy archives: the ZIP around them, the arrays in them, the images made of them.
 #include "data/npz.h"
 
 #include "tests/data/files.h"
@@ -8,7 +7,7 @@
 namespace glow {
 namespace {
 
-TEST(Zip, EntriesOfEveryKindAreRead) {
+TEST(Zip, ReadsEveryEntryKind) {
     const TemporaryFolder folder;
     const std::string content = make::pixels(5000);
     for (const bool deflate : {false, true})
@@ -34,7 +33,7 @@ TEST(Zip, EntriesOfEveryKindAreRead) {
             }
 }
 
-TEST(Npy, HeadersOfEveryVersionAreParsed) {
+TEST(Npy, ParsesEveryHeaderVersion) {
     const NpyHeader header =
         parse_npy_header("{'descr': '>i4', 'fortran_order': True, 'shape': (3, 4), }  \n", "x");
     EXPECT_EQ(header.kind, 'i');
@@ -57,7 +56,7 @@ TEST(Npy, HeadersOfEveryVersionAreParsed) {
     }
 }
 
-TEST(Npy, IntegersOfEveryWidthAreRead) {
+TEST(Npy, ReadsEveryIntegerWidth) {
     const TemporaryFolder folder;
     for (const int bytes : {1, 2, 4, 8})
         for (const bool is_signed : {true, false})
@@ -81,7 +80,7 @@ TEST(Npy, IntegersOfEveryWidthAreRead) {
 }
 
 struct Npz : testing::Test {
-    // N images of 2 x 2 in planes, labels first_label, first_label + 1, ... as 64-bit numbers.
+    // N images of 2 x 2 in planes, 64-bit labels first_label, first_label + 1, ...
     void write(const std::string& name, int N, int first_pixel, int first_label, bool deflate = false) {
         std::string labels;
         for (int n = 0; n < N; ++n)
@@ -93,14 +92,14 @@ struct Npz : testing::Test {
     TemporaryFolder folder;
 };
 
-TEST_F(Npz, FilesFollowEachOtherAndPlanesBecomePixels) {
+TEST_F(Npz, JoinsFilesAndConvertsPlanes) {
     write("train_1.npz", 3, 0, 1);
     write("val.npz", 2, 100, 4);
     write("train_2.npz", 2, 50, 7, true);
     NpzSource source({folder / "train_1.npz", folder / "val.npz", folder / "train_2.npz"});
     const SourceInfo& info = source.info();
     EXPECT_EQ((std::vector<index_t>{info.H, info.W, info.C, info.train, info.test, info.n_classes}),
-              (std::vector<index_t>{2, 2, 3, 5, 2, 8}));  // labels 1..8 are counted from 0
+              (std::vector<index_t>{2, 2, 3, 5, 2, 8}));  // labels 1..8 are shifted to start at 0
     std::vector<std::uint8_t> images(5 * 12), usable(5, 1);
     std::vector<std::int32_t> labels(5);
     source.read(Part::train, 0, 2, images.data(), labels.data(), usable.data());
@@ -118,7 +117,7 @@ TEST_F(Npz, FilesFollowEachOtherAndPlanesBecomePixels) {
     EXPECT_EQ(images[0], 100);
 }
 
-TEST_F(Npz, ALimitLeavesOutTheRestOfTheTrainingFiles) {
+TEST_F(Npz, LimitSkipsRemainingTrainingFiles) {
     write("a.npz", 3, 0, 0);
     write("b.npz", 3, 0, 0);
     write("test.npz", 1, 42, 2);
@@ -131,7 +130,7 @@ TEST_F(Npz, ALimitLeavesOutTheRestOfTheTrainingFiles) {
     EXPECT_EQ(label, 2);
 }
 
-TEST_F(Npz, OtherShapesAreImagesToo) {
+TEST_F(Npz, AcceptsOtherImageShapes) {
     const auto shape = [&](const std::string& text, index_t elements) {
         write_bytes(folder / "a.npz", make::npz(make::npy("|u1", text, make::pixels(elements)), ""));
         NpzSource source({folder / "a.npz"});
@@ -147,7 +146,7 @@ TEST_F(Npz, OtherShapesAreImagesToo) {
     EXPECT_EQ(shape("(2, 3, 5, 4)", 120), (std::vector<index_t>{3, 5, 4}));
 }
 
-TEST_F(Npz, RefusesFilesThatDoNotGoTogether) {
+TEST_F(Npz, RejectsMismatchedFiles) {
     write("a.npz", 2, 0, 0);
     write_bytes(folder / "wide.npz", make::npz(make::npy("|u1", "(1, 27)", make::pixels(27)), ""));
     write_bytes(folder / "bare.npz", make::npz(make::npy("|u1", "(1, 12)", make::pixels(12)), ""));
@@ -168,7 +167,7 @@ TEST_F(Npz, RefusesFilesThatDoNotGoTogether) {
                              {"at least one file of training images"});
 }
 
-TEST(NpzNames, SayTrainingOrTestInAnyCase) {
+TEST(NpzNames, RecognizeTrainingAndTest) {
     for (const char* name :
          {"val_data",    "Validation",   "VAL_data",        "valid",          "VALID_1",   "Test",
           "test10",      "TESTING",      "imagenet_val_64", "Imagenet32_Val", "x_test",    "evalSet",
@@ -185,7 +184,7 @@ TEST(NpzNames, SayTrainingOrTestInAnyCase) {
         EXPECT_EQ(said_part(name), SaidPart::nothing) << name;
 }
 
-TEST(NpzNames, FoldersSayItWhereTheyDiffer) {
+TEST(NpzNames, FolderNamesDecideIfTheyDiffer) {
     std::vector<std::string> warnings;
     using Files = std::vector<std::filesystem::path>;
     EXPECT_EQ(which_are_test(Files{"train/1.npz", "Val/1.npz"}, warnings), (std::vector<bool>{false, true}));
@@ -200,7 +199,7 @@ TEST(NpzNames, FoldersSayItWhereTheyDiffer) {
                              {"Train_VAL.npz", "both"});
 }
 
-TEST_F(Npz, NamesInAnyCaseMakeTheTestPart) {
+TEST_F(Npz, TestNamesAreCaseInsensitive) {
     write("p1.npz", 3, 0, 0);
     write("Validation.npz", 2, 100, 0);
     const NpzSource source({folder / "Validation.npz", folder / "p1.npz"});
@@ -210,13 +209,13 @@ TEST_F(Npz, NamesInAnyCaseMakeTheTestPart) {
     EXPECT_EQ(source.files()[1].path, folder / "Validation.npz");
 }
 
-TEST_F(Npz, AMissingArrayListsThoseThatAreThere) {
+TEST_F(Npz, MissingArrayListsExistingOnes) {
     make::Archive archive;
     for (const char* name : {"arr_0.npy", "arr_1.npy", "notes.txt"})
         archive.entries.push_back({.name = name, .content = make::npy("|u1", "(1, 12)", make::pixels(12))});
     write_bytes(folder / "a.npz", make::zip(archive));
     expect_throw<InputError>([&] { NpzSource({folder / "a.npz"}); },
-                             {"a.npz: there is no array \"data\": it holds arr_0, arr_1, notes.txt"});
+                             {"a.npz: no array \"data\"; the archive has arr_0, arr_1, notes.txt"});
     for (int n = 0; n < 40; ++n)
         archive.entries.push_back({.name = fmt::format("x{}.npy", n), .content = ""});
     write_bytes(folder / "a.npz", make::zip(archive));

@@ -1,4 +1,4 @@
-// Entries of a folder that are no files, and a user who may not read everything.
+// Folder entries that are not regular files, and a user with limited permissions.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@
 
 namespace glow {
 
-// Names and what is said of them.
+// Names and the expected descriptions.
 inline const std::vector<std::pair<std::string, std::string>> kOddEntries = {
     {"dangling", "dangling symbolic link to /nowhere/1"},
     {"far", "dangling symbolic link to "},
@@ -27,7 +27,7 @@ inline const std::vector<std::pair<std::string, std::string>> kOddEntries = {
     {"device", "a device, not a file"},
 };
 
-// Makes them, with `end` after each name.
+// Creates them, with `end` appended to each name.
 inline void make_odd_entries(const std::filesystem::path& folder, const std::string& end,
                              const std::string& before = "") {
     namespace fs = std::filesystem;
@@ -48,7 +48,7 @@ inline void make_odd_entries(const std::filesystem::path& folder, const std::str
     close(socket_file);
 }
 
-// While it lives, root has the rights of a user who may look into the folder and owns nothing.
+// While it lives, root has the rights of a user who can list the folder but owns nothing.
 class Unprivileged {
   public:
     explicit Unprivileged(const std::filesystem::path& folder) : user_(geteuid()) {

@@ -1,4 +1,3 @@
-// Order of the images.
 #include "data/shuffle.h"
 
 #include <gtest/gtest.h>
@@ -52,13 +51,13 @@ TEST(Shuffle, SeedsAndPassesGiveDifferentOrders) {
          {permutation(1, 1, N), permutation(2, 0, N), permutation(1, std::uint64_t{1} << 32, N)}) {
         index_t equal = 0;
         for (std::size_t n = 0; n < base.size(); ++n) equal += base[n] == other[n];
-        EXPECT_LT(equal, 10);  // one expected; ten or more has probability 1e-7
+        EXPECT_LT(equal, 10);  // one expected; ten or more have probability 1e-7
     }
     EXPECT_EQ(base, permutation(1, 0, N));
 }
 
-// A resumed run must see the order it had: these numbers are part of the format.
-TEST(Shuffle, KeepsItsNumbers) {
+// Resumed runs depend on these values: they are part of the format.
+TEST(Shuffle, MatchesKnownValues) {
     EXPECT_EQ(permutation(0, 0, 10), (std::vector<index_t>{3, 4, 7, 1, 9, 0, 5, 2, 6, 8}));
     EXPECT_EQ(shuffled(123, 4, 50000, 49999), 46093);
     EXPECT_EQ(shuffled(std::uint64_t{1} << 63, 1, index_t{1} << 61, 12345), 2021631178567933217);
@@ -76,7 +75,7 @@ TEST(Shuffle, EveryElementIsEquallyLikelyAtEveryPosition) {
         for (const double count : row)
             chi_squared += (count - passes / 10.0) * (count - passes / 10.0) / (passes / 10.0);
     }
-    // 81 degrees of freedom: mean 81, standard deviation 12.7; five of them away is one in a million.
+    // 81 degrees of freedom: mean 81, standard deviation 12.7; five deviations are one in a million.
     EXPECT_LT(chi_squared, 81 + 5 * 12.7);
 }
 
@@ -99,7 +98,7 @@ TEST(Shuffle, NeighborsAreUncorrelated) {
     EXPECT_LT(std::abs(product / (N * variance)), 5 / std::sqrt(N));  // five standard deviations
 }
 
-TEST(Shuffle, ImagesOfARunGoThroughEachPassWhole) {
+TEST(Shuffle, EveryPassVisitsAllImages) {
     constexpr index_t N = 37;
     for (index_t pass = 0; pass < 3; ++pass) {
         std::vector<index_t> images;
@@ -109,7 +108,7 @@ TEST(Shuffle, ImagesOfARunGoThroughEachPassWhole) {
     }
 }
 
-TEST(Shuffle, RefusesWhatIsOutOfRange) {
+TEST(Shuffle, RejectsOutOfRange) {
     EXPECT_THROW(shuffled(0, 0, 0, 0), Error);
     EXPECT_THROW(shuffled(0, 0, -5, 0), Error);
     EXPECT_THROW(shuffled(0, 0, 5, 5), Error);

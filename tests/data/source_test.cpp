@@ -1,4 +1,3 @@
-// From sources to data sets: limits, the validation split, images left out; shapes.
 #include "data/source.h"
 
 #include <algorithm>
@@ -13,8 +12,7 @@
 namespace glow {
 namespace {
 
-// Image n of a part is four bytes n and has the label n % 3; images whose number is in `broken` cannot be
-// used.
+// Image n of a part consists of four bytes n and has label n % 3. Images listed in `broken` are unusable.
 class Numbered : public ImageSource {
   public:
     Numbered(index_t train, index_t test, std::set<index_t> broken = {})
@@ -47,7 +45,7 @@ std::multiset<int> numbers_of(const std::filesystem::path& path, const std::stri
     return numbers;
 }
 
-TEST(WriteDataset, EveryImageIsInOneSplit) {
+TEST(WriteDataset, PutsEveryImageInOneSplit) {
     const TemporaryFolder folder;
     Numbered source(100, 20);
     SplitOptions options;
@@ -66,7 +64,7 @@ TEST(WriteDataset, EveryImageIsInOneSplit) {
     EXPECT_EQ(numbers_of(folder / "a.h5", "test").size(), 20u);
 }
 
-TEST(WriteDataset, LimitsTakeTheFirstImages) {
+TEST(WriteDataset, LimitsUseFirstImages) {
     const TemporaryFolder folder;
     Numbered source(100, 20);
     SplitOptions options;
@@ -81,7 +79,7 @@ TEST(WriteDataset, LimitsTakeTheFirstImages) {
     EXPECT_EQ(numbers_of(folder / "a.h5", "test"), (std::multiset<int>{0, 1, 2}));
 }
 
-TEST(WriteDataset, UnusableImagesAreInNoSplit) {
+TEST(WriteDataset, SkipsUnusableImages) {
     const TemporaryFolder folder;
     Numbered source(10, 0, {2, 3, 9});
     SplitOptions options;
@@ -90,7 +88,7 @@ TEST(WriteDataset, UnusableImagesAreInNoSplit) {
     EXPECT_EQ(numbers_of(folder / "a.h5", "train"), (std::multiset<int>{0, 1, 4, 5, 6, 7, 8}));
 }
 
-TEST(WriteDataset, RefusesWhatLeavesNothingForTraining) {
+TEST(WriteDataset, RejectsEmptyTrainingSplit) {
     const TemporaryFolder folder;
     const auto refuse = [&](Numbered source, double valid, const std::string& part) {
         SplitOptions options;
@@ -123,7 +121,7 @@ TEST(Cifar10Source, ReadsAcrossFiles) {
     EXPECT_EQ(labels[1], 3);
 }
 
-TEST(Shapes, DependOnSeedAndNumberAlone) {
+TEST(Shapes, DependOnlyOnSeedAndNumber) {
     ShapesSource one(16, 3, 20, 5, 7, 1), many(16, 3, 20, 5, 7, 2);
     std::vector<std::uint8_t> a(20 * 768), b(a), usable(20, 1);
     std::vector<std::int32_t> label_a(20), label_b(20);
@@ -140,19 +138,20 @@ TEST(Shapes, DependOnSeedAndNumberAlone) {
     EXPECT_THROW(ShapesSource(16, 2, 1, 1, 0, 1), InputError);
 }
 
-// The share of bright pixels tells the shapes apart as their areas do: pi, 2.56, 1.3 and 2.04 of the radius'
-// square.
-TEST(Shapes, HaveTheAreasOfTheirClasses) {
+// The fraction of bright pixels matches the areas of the shapes: pi, 2.56, 1.3 and 2.04 times the squared
+// radius.
+TEST(Shapes, HaveAreasOfTheirClasses) {
     double share[4] = {}, count[4] = {};
     std::vector<std::uint8_t> image(64 * 64);
     for (std::uint64_t n = 0; n < 400; ++n) {
         const std::int32_t label = make_shape(1, n, 64, 1, image.data());
-        for (const std::uint8_t pixel : image) share[label] += pixel > 107;  // ground: below 0.42 of 256
+        // background stays below 0.42 * 256
+        for (const std::uint8_t pixel : image) share[label] += pixel > 107;
         ++count[label];
     }
     for (int c = 0; c < 4; ++c)
-        share[c] /= count[c] * 64 * 64 * 0.0867;  // mean of the radius' square / size^2
-    EXPECT_NEAR(share[0], 3.14, 0.25);            // 100 images each: radii vary
+        share[c] /= count[c] * 64 * 64 * 0.0867;  // mean of radius^2 / size^2
+    EXPECT_NEAR(share[0], 3.14, 0.25);            // 100 images per class: radii vary
     EXPECT_NEAR(share[1], 2.56, 0.25);
     EXPECT_NEAR(share[2], 1.30, 0.2);
     EXPECT_NEAR(share[3], 2.04, 0.2);

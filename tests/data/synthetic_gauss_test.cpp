@@ -1,4 +1,3 @@
-// Gaussian images: covariance, entropy, independence of their number.
 #include "data/synthetic_gauss.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +13,7 @@ namespace {
 
 using Matrix = std::vector<std::vector<double>>;
 
-// Covariance of [H, W, C] by its definition.
+// Covariance matrix of [H, W, C] by definition.
 Matrix covariance(index_t H, index_t W, index_t C) {
     const index_t D = H * W * C;
     Matrix result(static_cast<std::size_t>(D), std::vector<double>(static_cast<std::size_t>(D)));
@@ -47,7 +46,7 @@ std::vector<std::uint8_t> make(std::uint64_t seed, index_t first, index_t count,
     return images;
 }
 
-TEST(SyntheticGauss, EntropyIsThatOfTheCovariance) {
+TEST(SyntheticGauss, EntropyMatchesCovariance) {
     for (const auto& [H, W, C] : {std::tuple{1, 1, 1}, {4, 3, 2}, {3, 5, 3}, {1, 6, 4}, {6, 6, 1}}) {
         const Matrix l = cholesky(covariance(H, W, C));
         double nats = 0;
@@ -57,13 +56,13 @@ TEST(SyntheticGauss, EntropyIsThatOfTheCovariance) {
     }
 }
 
-TEST(SyntheticGauss, EveryConditionalDeviationIsAboveSixGreyLevels) {
+TEST(SyntheticGauss, ConditionalDeviationExceedsSixGrayLevels) {
     for (const auto& [H, W, C] : {std::tuple{1, 1, 1}, {2, 2, 2}, {5, 5, 3}, {7, 4, 4}, {3, 1, 3}}) {
         const Matrix l = cholesky(covariance(H, W, C));
         const std::size_t D = l.size();
         double smallest = 1e9;
         for (std::size_t i = 0; i < D; ++i) {
-            // Entry i, i of the inverse: |L^-1 e_i|^2.
+            // Element (i, i) of the inverse: |L^-1 e_i|^2.
             std::vector<double> x(D);
             double precision = 0;
             for (std::size_t r = i; r < D; ++r) {
@@ -80,8 +79,8 @@ TEST(SyntheticGauss, EveryConditionalDeviationIsAboveSixGreyLevels) {
     EXPECT_GT(gauss_conditional_sd(256, 256, 4), 6.0);
 }
 
-// Moments of pixels: variance and correlations against the covariance.
-TEST(SyntheticGauss, PixelsHaveTheCovariance) {
+// Compares variances and correlations of pixels with the covariance.
+TEST(SyntheticGauss, PixelsHaveSpecifiedCovariance) {
     constexpr index_t N = 20000, H = 3, W = 3, C = 3, D = H * W * C;
     const auto images = make(3, 0, N, H, W, C);
     const Matrix expected = covariance(H, W, C);
@@ -89,7 +88,7 @@ TEST(SyntheticGauss, PixelsHaveTheCovariance) {
         for (index_t j = 0; j <= i; ++j) {
             double sum = 0, sum_i = 0;
             for (index_t n = 0; n < N; ++n) {
-                // A floored pixel lies 1/2 below its value on average.
+                // Flooring lowers a pixel by 1/2 on average.
                 const double a = images[static_cast<std::size_t>(n * D + i)] + 0.5 - kGaussMean;
                 const double b = images[static_cast<std::size_t>(n * D + j)] + 0.5 - kGaussMean;
                 sum += a * b;
@@ -105,7 +104,7 @@ TEST(SyntheticGauss, PixelsHaveTheCovariance) {
     }
 }
 
-// Bits/dim that the true density gives to the 8-bit pixels with uniform noise: no model does better.
+// Bits/dim of the true density on 8-bit pixels with uniform noise: the best any model can reach.
 double bits_per_dim_of_the_truth(const std::vector<std::uint8_t>& images, index_t H, index_t W, index_t C) {
     const index_t D = H * W * C;
     double squares = 0;
@@ -128,18 +127,18 @@ double bits_per_dim_of_the_truth(const std::vector<std::uint8_t>& images, index_
         whiten(1, H, W * C, kGaussRhoH);
         for (const double n : y) squares += n * n;
     }
-    // log p = -|n|^2 / 2 - D/2 ln(2 pi) - ln det, and the last two are the entropy less D/2.
+    // log p = -|n|^2 / 2 - D/2 ln(2 pi) - ln det; the last two terms are the entropy minus D/2.
     const double mean_square = squares / static_cast<double>(images.size());
     return gauss_entropy_bpd(H, W, C) + (mean_square - 1) / (2 * std::numbers::ln2);
 }
 
-TEST(SyntheticGauss, TheTrueDensityNeedsTheStoredBits) {
+TEST(SyntheticGauss, TrueDensityMatchesStoredEntropy) {
     constexpr index_t N = 2000, H = 32, W = 32, C = 3;
     auto images = make(1, 0, N, H, W, C);
     // Standard error sqrt(1/2) / ln 2 / sqrt(N D) = 0.0004 bits, rounding to 8 bits 0.0014: within the
-    // promised 0.005.
+    // documented 0.005.
     EXPECT_NEAR(bits_per_dim_of_the_truth(images, H, W, C), gauss_entropy_bpd(H, W, C), 0.005);
-    // The sabotaged twin: pixels of half the correlation along columns cost more.
+    // Sabotaged twin: pixels with half the correlation along columns cost more.
     for (std::size_t i = 0; i < images.size(); i += 7) images[i] = images[images.size() - 1 - i];
     EXPECT_GT(bits_per_dim_of_the_truth(images, H, W, C), gauss_entropy_bpd(H, W, C) + 0.1);
 }
@@ -148,11 +147,11 @@ TEST(SyntheticGauss, ClippingIsNegligible) {
     const auto images = make(2, 0, 1000, 32, 32, 3);
     index_t edge = 0;
     for (const std::uint8_t pixel : images) edge += pixel == 0 || pixel == 255;
-    // 2 Q(5.29) = 1.2e-7 of 3.1 million pixels at the edges or beyond: 0.4 expected.
+    // 2 Q(5.29) = 1.2e-7 of 3.1 million pixels are clipped: 0.4 expected.
     EXPECT_LE(edge, 6);
 }
 
-TEST(SyntheticGauss, AnImageDependsOnItsNumberAndSeedAlone) {
+TEST(SyntheticGauss, DependsOnlyOnSeedAndNumber) {
     constexpr index_t D = 8 * 8 * 3;
     const auto all = make(4, 100, 20, 8, 8, 3, 2);
     EXPECT_EQ(all, make(4, 100, 20, 8, 8, 3, 1));

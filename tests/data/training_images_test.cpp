@@ -1,4 +1,3 @@
-// The stream of training images.
 #include "data/training_images.h"
 
 #include <chrono>
@@ -11,7 +10,7 @@
 namespace glow {
 namespace {
 
-// Image n consists of the bytes n, n, n, ...; row 0 is brighter by 100, column 0 by 50.
+// Image n consists of bytes n, with row 0 brighter by 100 and column 0 by 50.
 ImageSet numbered(index_t N, bool plain) {
     ImageSet set{N, 4, 4, 1, {}, {}, 0};
     for (index_t n = 0; n < N; ++n)
@@ -21,7 +20,7 @@ ImageSet numbered(index_t N, bool plain) {
     return set;
 }
 
-TEST(TrainingImages, WithoutShufflingComeInTheFilesOrder) {
+TEST(TrainingImages, FollowFileOrderWithoutShuffling) {
     TrainingImages images(numbered(5, true), {}, false, 1);
     const Batch batch = images.take(3, 9);  // crosses two passes
     for (index_t i = 0; i < 9; ++i) {
@@ -30,7 +29,7 @@ TEST(TrainingImages, WithoutShufflingComeInTheFilesOrder) {
     }
 }
 
-TEST(TrainingImages, ShufflingIsAPermutationInEveryPass) {
+TEST(TrainingImages, ShufflingPermutesEveryPass) {
     TrainingImages images(numbered(50, true), {}, true, 1);
     std::vector<std::vector<int>> passes;
     for (index_t pass = 0; pass < 3; ++pass) {
@@ -59,13 +58,13 @@ TEST(TrainingImages, DoNotDependOnTheBatchSize) {
     }
 }
 
-TEST(TrainingImages, AnotherSeedIsAnotherOrder) {
+TEST(TrainingImages, SeedChangesOrder) {
     TrainingImages a(numbered(50, true), {}, true, 1), b(numbered(50, true), {}, true, 2);
     const Batch x = a.take(0, 50), y = b.take(0, 50);
     EXPECT_FALSE(std::equal(x.pixels, x.pixels + 50 * 16, y.pixels));
 }
 
-// A data set of N numbered images as a file.
+// A data set file of N numbered images.
 void write_numbered(const std::filesystem::path& path, index_t N) {
     const ImageSet set = numbered(N, false);
     DatasetInfo info;
@@ -76,8 +75,8 @@ void write_numbered(const std::filesystem::path& path, index_t N) {
     writer.commit();
 }
 
-// Whatever is asked for, also what the thread that reads ahead did not expect.
-TEST(TrainingImages, ReadAheadAreTheSame) {
+// Holds for any request, including those the prefetching thread did not predict.
+TEST(TrainingImages, PrefetchedEqualDirect) {
     const TemporaryFolder folder;
     write_numbered(folder / "a.h5", 50);
     for (const bool shuffle : {true, false}) {
@@ -95,7 +94,7 @@ TEST(TrainingImages, ReadAheadAreTheSame) {
                 EXPECT_TRUE(std::equal(x.numbers, x.numbers + count, y.numbers)) << s;
             }
         }
-        // One process of several: the same number of images, further apart.
+        // One process of several: the same count with a larger stride.
         for (index_t s = 4; s < 400; s += 24) {
             const Batch x = memory.take(s, 8), y = disk.take(s, 8);
             EXPECT_TRUE(std::equal(x.pixels, x.pixels + 8 * 16, y.pixels)) << s;
@@ -103,8 +102,8 @@ TEST(TrainingImages, ReadAheadAreTheSame) {
     }
 }
 
-// A step's images stay as they are while those of the next one are read.
-TEST(TrainingImages, StayWhileTheNextAreReadAhead) {
+// A batch stays unchanged while the next one is read.
+TEST(TrainingImages, StayValidWhilePrefetching) {
     const TemporaryFolder folder;
     write_numbered(folder / "a.h5", 200);
     TrainingImages memory(numbered(200, false), {}, true, 3, true),
@@ -119,8 +118,8 @@ TEST(TrainingImages, StayWhileTheNextAreReadAhead) {
         }
 }
 
-// The thread that reads ahead shares HDF5 with the one that writes checkpoints and opens files.
-TEST(TrainingImages, FromDiskAreReadWhileOtherFilesAreInUse) {
+// The prefetching thread shares HDF5 with threads that write checkpoints and open files.
+TEST(TrainingImages, ReadDiskWhileOtherFilesAreInUse) {
     const TemporaryFolder folder;
     write_numbered(folder / "a.h5", 200);
     TrainingImages memory(numbered(200, false), {}, true, 3),
@@ -137,9 +136,9 @@ TEST(TrainingImages, FromDiskAreReadWhileOtherFilesAreInUse) {
     }
 }
 
-TEST(TrainingImages, AFileThatGoesBadIsAnErrorOfTheNextCall) {
+TEST(TrainingImages, DamagedFileThrowsOnNextCall) {
     const TemporaryFolder folder;
-    write_numbered(folder / "a.h5", 400000);  // 6 MB: more than HDF5 keeps in memory
+    write_numbered(folder / "a.h5", 400000);  // 6 MB: more than HDF5 caches
     TrainingImages disk(SplitImages(folder / "a.h5", "train"), {}, true, 3);
     disk.take(0, 10);
     std::filesystem::resize_file(folder / "a.h5", 5000);

@@ -1,4 +1,4 @@
-// Checkpoints: the description and every tensor, for the model that the file itself claims, if that is small.
+// Checkpoints: description and all tensors, for the model that the file claims if it is small.
 #include "inference/model_file.h"
 
 #include <vector>

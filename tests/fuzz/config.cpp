@@ -1,4 +1,4 @@
-// Configurations: a run's config.toml as the command reads it (a first byte of 0) and a checkpoint's JSON.
+// Configurations: a run's config.toml as the command reads it (first byte 0), or a checkpoint's JSON.
 #include <cstdlib>
 
 #include "tests/fuzz/input.h"
@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
         add_training_options(app, options);
         apply_config(app, "config.toml", text);
         check(options);
-        // What is written is read back to the same.
+        // Written options must read back unchanged.
         const std::string written = to_toml(options);
         TrainingOptions again;
         CLI::App second;

@@ -10,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     const fuzz::MemoryFile file(bytes, size);
     return fuzz::attempt([&] {
         IdxReader reader(file.path());
-        if (reader.row_bytes() > 1 << 20) return;  // a reader's memory, not the file's
+        if (reader.row_bytes() > 1 << 20) return;  // bounds the reader's memory
         std::vector<std::uint8_t> row(static_cast<std::size_t>(reader.row_bytes()));
         for (index_t n = 0; n < reader.rows(); ++n) reader.read(1, row.data());
     });

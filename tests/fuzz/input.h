@@ -1,4 +1,4 @@
-// What all fuzz targets share: the bytes as a file in memory, and what counts as a refusal.
+// Shared by all fuzz targets: input bytes as a file in memory, and the accepted kind of error.
 #pragma once
 
 #include <sys/mman.h>
@@ -13,7 +13,7 @@
 
 namespace glow::fuzz {
 
-// A file without a name that holds these bytes.
+// An unnamed file with these bytes.
 class MemoryFile {
   public:
     MemoryFile(const std::uint8_t* bytes, std::size_t size) : file_(memfd_create("input", MFD_CLOEXEC)) {
@@ -32,7 +32,7 @@ class MemoryFile {
     int file_;
 };
 
-// Reads something; InputError is the only exception that may come of bad input.
+// Calls a reader; InputError is the only exception that bad input may cause.
 template <class Read>
 int attempt(const Read& read) {
     try {

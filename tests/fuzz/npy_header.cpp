@@ -1,4 +1,4 @@
-// The dictionary at the head of a .npy file, without the check sum before it that random bytes do not pass.
+// The dictionary of a .npy header, without the checksum that random bytes never pass.
 #include "tests/fuzz/input.h"
 #include "data/formats/npy.h"
 

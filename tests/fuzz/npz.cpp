@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     return fuzz::attempt([&] {
         NpzSource source({file.path()});
         const SourceInfo& info = source.info();
-        if (info.image_bytes() > 1 << 20) return;  // a reader's memory, not the file's
+        if (info.image_bytes() > 1 << 20) return;  // bounds the reader's memory
         std::vector<std::uint8_t> image(static_cast<std::size_t>(info.image_bytes()));
         std::uint8_t usable = 1;
         std::int32_t label = 0;

@@ -1,4 +1,4 @@
-// PNG and JPEG files, the crop and the mean over areas.
+// PNG and JPEG files, cropping and area averaging.
 #include "data/formats/photo.h"
 
 #include <algorithm>

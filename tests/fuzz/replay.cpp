@@ -1,4 +1,4 @@
-// Runs a fuzz target on files: the kept corpus, without libFuzzer. Arguments: files or folders of files.
+// Runs a fuzz target on its corpus without libFuzzer. Arguments: files, or folders of files.
 #include <cstdio>
 #include <fstream>
 #include <iterator>

@@ -33,7 +33,7 @@ mkdir -p build/fuzz/broken
 for target in "${targets[@]}"; do
     mkdir -p "build/fuzz/found/$target"
     log=build/fuzz/$target.log
-    # Leaks are HDF5's own, in files it could not open to the end.
+    # HDF5 itself leaks memory for files that it cannot open completely.
     if ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 "build/fuzz/tests/fuzz/fuzz_$target" -max_total_time="$seconds" \
         -timeout=60 -rss_limit_mb=4096 -max_len=65536 -artifact_prefix=build/fuzz/broken/$target- \
         -print_final_stats=1 "build/fuzz/found/$target" "build/fuzz/tests/fuzz/corpus/$target" >"$log" 2>&1; then

@@ -1,4 +1,4 @@
-// The stack of bits: exact both ways, at the length that information theory gives.
+// The bit stack is exact in both directions, at the length that information theory predicts.
 #include "inference/bit_stack.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 namespace glow {
 namespace {
 
-// Ranges of every size, those around powers of two and the ends among them.
+// Ranges of every size, including those around powers of two and the extremes.
 std::uint64_t random_range(test::Random& random) {
     const std::uint64_t top = std::uint64_t{1} << 32;
     switch (random.integer(0, 5)) {
@@ -33,12 +33,12 @@ std::uint64_t random_below(test::Random& random, std::uint64_t range) {
     return std::min(range - 1, static_cast<std::uint64_t>(random.uniform(0, 1) * static_cast<double>(range)));
 }
 
-TEST(BitStack, PushAndPopUndoEachOtherInAnyMixture) {
+TEST(BitStack, PushAndPopAreInverse) {
     struct Call {
         bool push;
         std::uint64_t value, range;
     };
-    for (const double share : {0.9, 0.5, 0.2}) {  // of pushes: the last lives off the supply
+    for (const double share : {0.9, 0.5, 0.2}) {  // fraction of pushes; the last case consumes initial bits
         test::Random random(static_cast<std::uint64_t>(100 * share));
         BitStack stack;
         std::vector<Call> calls;
@@ -68,7 +68,7 @@ TEST(BitStack, PushAndPopUndoEachOtherInAnyMixture) {
     }
 }
 
-TEST(BitStack, NumbersTakeTheLogarithmOfTheirRange) {
+TEST(BitStack, NumbersCostLogOfRange) {
     test::Random random(2);
     BitStack stack;
     double bits = 0;
@@ -83,19 +83,19 @@ TEST(BitStack, NumbersTakeTheLogarithmOfTheirRange) {
     EXPECT_EQ(stack.supplied(), 0u);
 }
 
-TEST(BitStack, WhatIsPoppedOffTheSupplyIsEven) {
+TEST(BitStack, InitialBitsAreUniform) {
     BitStack stack;
     constexpr int kRange = 10, kCount = 20000;
     std::vector<int> seen(kRange);
     for (int i = 0; i < kCount; ++i) ++seen[stack.pop(kRange)];
-    // Chi squared of 9 degrees of freedom: above 33.7 once in 10,000 seeds, and there is one seed.
+    // Chi squared with 9 degrees of freedom exceeds 33.7 for one seed in 10,000; the seed is fixed.
     double chi = 0;
     for (const int count : seen) chi += std::pow(count - kCount / kRange, 2) / (kCount / kRange);
     EXPECT_LT(chi, 33.7);
     EXPECT_NEAR(static_cast<double>(stack.supplied()), kCount * std::log2(10.0) / 32, 2);
 }
 
-TEST(BitStack, ADamagedOneIsRefused) {
+TEST(BitStack, RejectsDamagedData) {
     EXPECT_THROW(BitStack({}, 5, 0), InputError);
     BitStack empty({}, std::uint64_t{1} << 32, 0);
     EXPECT_TRUE(empty.is_as_it_began());

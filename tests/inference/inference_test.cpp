@@ -1,4 +1,4 @@
-// Likelihoods and samples of more images than the buffers hold, and their mean.
+// Likelihoods and samples of more images than the buffers hold, and their means.
 #include "inference/inference.h"
 
 #include "tests/train/training.h"
@@ -6,9 +6,9 @@
 namespace glow {
 namespace {
 
-TEST(Inference, MoreImagesThanTheBuffersHoldAreTakenInParts) {
+TEST(Inference, ProcessesLargeBatchesInParts) {
     TrainingOptions options = small_options();
-    options.batch = 3;  // what the buffers hold
+    options.batch = 3;  // buffer size
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
     const Images images(8, options.model, 4);
@@ -20,12 +20,12 @@ TEST(Inference, MoreImagesThanTheBuffersHoldAreTakenInParts) {
         return bits;
     };
     const std::vector<double> all = bits_of(0, 8);
-    // LayerHarness or beside others: float networks in products of another size.
+    // Alone or in a batch: float networks with differently sized products.
     for (index_t n = 0; n < 8; ++n) EXPECT_NEAR(bits_of(n, 1)[0], all[n], 1e-6) << n;
     for (index_t n = 1; n < 8; ++n) EXPECT_NE(all[n], all[0]);
 }
 
-TEST(Inference, SamplesDependOnTheirNumberAlone) {
+TEST(Inference, SamplesDependOnlyOnNumber) {
     TrainingOptions options = small_options();
     options.batch = 3;
     Training training(options);
@@ -49,15 +49,14 @@ TEST(Inference, SamplesDependOnTheirNumberAlone) {
     }
 }
 
-TEST(Inference, EveryLatentOfASampleHasNoiseOfItsOwn) {
+TEST(Inference, SampleLatentsHaveDistinctNoise) {
     TrainingOptions options = small_options();
     options.batch = 2;
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
     const index_t D = options.model.dimensions();
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(2 * D));
-    // What sample() leaves in the buffer is the images before they become pixels: encoding gives the noise
-    // back.
+    // sample() leaves the images in the buffer before quantization, so encoding recovers the noise.
     sample(trainer.runnable(), {2, 1.0, 1}, pixels.data());
     Flow flow = trainer.buffers().flow(2);
     trainer.glow().encode(trainer.context(), flow);
@@ -68,7 +67,7 @@ TEST(Inference, EveryLatentOfASampleHasNoiseOfItsOwn) {
     EXPECT_GT(eps.back(), 2);
 }
 
-// The last coupling on the way to an image divides by scales of sigmoid(logit), or about.
+// The last coupling on the way to an image divides by scales of about sigmoid(logit).
 void break_scales(Training& training, float logit) {
     const Tensor& tensor = training.tensor("level0/step0/coupling/conv3/bias");
     for (index_t i = 1; i < tensor.count; i += 2) training.params()[tensor.offset + i] = logit;
@@ -76,7 +75,7 @@ void break_scales(Training& training, float logit) {
     training.trainer.use(false);
 }
 
-TEST(Inference, SamplesThatAreNoImagesAreTold) {
+TEST(Inference, ReportsNonFiniteSamples) {
     TrainingOptions options = small_options();
     options.batch = 3;
     Training training(options);
@@ -95,7 +94,7 @@ TEST(Inference, SamplesThatAreNoImagesAreTold) {
     found.add(N, good.data());
     EXPECT_FALSE(found.any());
     EXPECT_EQ(found.text(), "");
-    // The last ones are those in the buffer still.
+    // The last images are still in the buffer.
     for (index_t n = 3; n < N; ++n) {
         double largest = 0;
         for (index_t i = 0; i < D; ++i)
@@ -127,7 +126,7 @@ TEST(Inference, SamplesThatAreNoImagesAreTold) {
     }
 }
 
-TEST(Inference, TheMeanHasItsStandardError) {
+TEST(Inference, ReportsStandardError) {
     const double values[] = {1, 2, 4, 9};
     const Mean mean = mean_of(values, 4);
     EXPECT_EQ(mean.value, 4);

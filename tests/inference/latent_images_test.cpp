@@ -1,4 +1,4 @@
-// Edits of latents against what they should be, and directions against classes that are known.
+// Latent edits against reference results, and directions for known classes.
 #include "inference/latent_images.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ double length(const Latent& x) {
     return std::sqrt(std::inner_product(x.begin(), x.end(), x.begin(), 0.0));
 }
 
-TEST(LatentEdits, InterpolationEndsAtItsEnds) {
+TEST(LatentEdits, InterpolationReachesEndpoints) {
     test::Random random(1);
     const Latent a = random.normals(50), b = random.normals(50, 2);
     for (const auto between : {between_linear, between_spherical})
@@ -28,7 +28,7 @@ TEST(LatentEdits, InterpolationEndsAtItsEnds) {
     EXPECT_NEAR(between_linear(a, b, 0.25)[3], 0.75 * a[3] + 0.25 * b[3], 1e-15);
 }
 
-TEST(LatentEdits, TheSphericalPathKeepsLengthAndTurnsEvenly) {
+TEST(LatentEdits, SphericalPathHasConstantLengthAndSpeed) {
     test::Random random(2);
     const Latent a = random.normals(300), b = random.normals(300);
     const auto angle = [&](const Latent& x, const Latent& y) {
@@ -39,9 +39,9 @@ TEST(LatentEdits, TheSphericalPathKeepsLengthAndTurnsEvenly) {
         EXPECT_NEAR(length(x), (1 - t) * length(a) + t * length(b), 1e-9);
         EXPECT_NEAR(angle(a, x), t * angle(a, b), 1e-9);
     }
-    // Two independent vectors: the chord's middle is shorter by some sqrt(1/2).
+    // Two independent vectors: the middle of the chord is shorter by about sqrt(1/2).
     EXPECT_LT(length(between_linear(a, b, 0.5)), 0.85 * length(a));
-    // The same way, and opposite, there is no circle: a chord.
+    // Parallel and opposite vectors span no circle: use the chord.
     Latent twice = a, opposite = a;
     for (double& value : twice) value *= 2;
     for (double& value : opposite) value = -value;
@@ -49,7 +49,7 @@ TEST(LatentEdits, TheSphericalPathKeepsLengthAndTurnsEvenly) {
     EXPECT_NEAR(length(between_spherical(a, opposite, 0.5)), 0, 1e-12);
 }
 
-TEST(LatentEdits, LevelsAreScaledAndExchangedAlone) {
+TEST(LatentEdits, ScalesAndSwapsSingleLevels) {
     ModelConfig model;
     model.image_height = model.image_width = 16;
     model.levels = 3;
@@ -63,7 +63,7 @@ TEST(LatentEdits, LevelsAreScaledAndExchangedAlone) {
     for (const LatentPart& part : latent_parts(model))
         for (index_t i = 0; i < part.shape.size(); ++i)
             level_of[part.offset + i] = static_cast<int>(part.level);
-    // Level 0 holds half of all, level 1 a quarter, the top a quarter.
+    // Level 0 holds half of the values, level 1 a quarter, the top a quarter.
     EXPECT_EQ(std::count(level_of.begin(), level_of.end(), 0), model.dimensions() / 2);
     EXPECT_EQ(std::count(level_of.begin(), level_of.end(), 2), model.dimensions() / 4);
     constexpr double kFactor[] = {2, 3, 0};
@@ -73,7 +73,7 @@ TEST(LatentEdits, LevelsAreScaledAndExchangedAlone) {
     }
 }
 
-// Two classes of normal numbers of a known covariance, unequally many.
+// Two classes of normal numbers with known covariance and unequal sizes.
 struct Classes {
     static constexpr index_t D = 20, N = 4000;
     Classes() {
@@ -93,7 +93,7 @@ struct Classes {
     std::vector<std::uint8_t> has;
 };
 
-TEST(Direction, TheMeansDifferenceIsThatOfTheClasses) {
+TEST(Direction, IsDifferenceOfClassMeans) {
     const Classes classes;
     Direction direction(Classes::D);
     for (index_t n = 0; n < Classes::N; ++n)
@@ -108,13 +108,13 @@ TEST(Direction, TheMeansDifferenceIsThatOfTheClasses) {
     EXPECT_THROW(empty.mean_difference(), InputError);
 }
 
-TEST(Direction, TheClassifierSubtractsWhatTheCoordinatesShare) {
+TEST(Direction, ClassifierRemovesCommonOffset) {
     const Classes classes;
     const Latent w = linear_direction(classes.latents, Classes::D, classes.has, 1e-6);
-    // Best weights of this covariance [[10, 9], [9, 10]] for a difference of (1, 0): (10, -9) / 19.
+    // Optimal weights for covariance [[10, 9], [9, 10]] and difference (1, 0): (10, -9) / 19.
     EXPECT_NEAR(w[1] / w[0], -0.9, 0.05);
     for (index_t i = 2; i < Classes::D; ++i) EXPECT_LT(std::fabs(w[i]), 0.35 * w[0]);  // 5 deviations
-    // A step of 1 moves the classifier as far as the means lie apart: w.w = w.difference.
+    // A step of 1 moves the classifier by the distance of the means: w.w = w.difference.
     Direction means(Classes::D);
     for (index_t n = 0; n < Classes::N; ++n)
         means.add({&classes.latents[n * Classes::D], &classes.latents[n * Classes::D] + Classes::D},
@@ -122,20 +122,20 @@ TEST(Direction, TheClassifierSubtractsWhatTheCoordinatesShare) {
     const Latent apart = means.mean_difference();
     EXPECT_NEAR(std::inner_product(w.begin(), w.end(), apart.begin(), 0.0),
                 std::inner_product(w.begin(), w.end(), w.begin(), 0.0), 1e-9);
-    // Much regularisation: the direction of the means' difference.
+    // Strong regularization gives the direction of the mean difference.
     const Latent ridged = linear_direction(classes.latents, Classes::D, classes.has, 1e6);
     EXPECT_NEAR(
         std::inner_product(ridged.begin(), ridged.end(), apart.begin(), 0.0) / length(ridged) / length(apart),
         1, 1e-4);
 }
 
-// The normal equations themselves, at the solution.
-TEST(Direction, TheClassifierMinimizesItsLoss) {
+// Checks the normal equations at the solution.
+TEST(Direction, ClassifierMinimizesLoss) {
     const Classes classes;
     const double ridge = 0.5;
     const Latent w = linear_direction(classes.latents, Classes::D, classes.has, ridge);
     const auto loss = [&](const Latent& weights) {
-        // b in the middle between the classes, both of them counted alike.
+        // b lies halfway between the classes, with equal class weights.
         double scores[2] = {0, 0}, counts[2] = {0, 0};
         std::vector<double> score(static_cast<std::size_t>(Classes::N));
         for (index_t n = 0; n < Classes::N; ++n) {
@@ -150,7 +150,7 @@ TEST(Direction, TheClassifierMinimizesItsLoss) {
             sum += 0.5 / counts[classes.has[n]] * std::pow(score[n] + b - (classes.has[n] ? 1 : -1), 2);
         return sum + ridge * std::inner_product(weights.begin(), weights.end(), weights.begin(), 0.0);
     };
-    // Its length was changed: the best length again, by a parabola through three.
+    // The length was rescaled: find the optimal length by a parabola through three points.
     const auto scaled = [&](double s) {
         Latent x = w;
         for (double& value : x) value *= s;

@@ -1,4 +1,4 @@
-// The public library in programs with OpenMP settings, threads and parallel regions of their own.
+// The public library in programs with their own OpenMP settings, threads and parallel regions.
 #include <gtest/gtest.h>
 #include <omp.h>
 
@@ -34,7 +34,7 @@ struct Library : testing::Test {
     TrainedModel model(int threads) const {
         return TrainedModel(file, {.averaged = false, .device = "cpu", .batch = 16, .threads = threads});
     }
-    // Largest difference to the right likelihoods, NaN where one is not a number.
+    // Largest difference from the correct likelihoods; NaN if one is NaN.
     double error(TrainedModel& model) const {
         const std::vector<double> found = model.bits_per_dim(images);
         double largest = 0;
@@ -45,14 +45,14 @@ struct Library : testing::Test {
         return largest;
     }
 
-    static constexpr double kRounding = 1e-5;  // sums of float products in another order
+    static constexpr double kRounding = 1e-5;  // float products summed in another order
     TemporaryFolder folder;
     std::string file = (folder / "model.h5").string();
     std::vector<std::uint8_t> images;
     std::vector<double> right;
 };
 
-TEST_F(Library, AnotherThreadGetsTheSameBits) {
+TEST_F(Library, OtherThreadsGetSameBits) {
     TrainedModel used = model(4), fresh = model(4);
     EXPECT_EQ(error(used), 0);
     std::thread([&] {
@@ -63,7 +63,7 @@ TEST_F(Library, AnotherThreadGetsTheSameBits) {
     EXPECT_EQ(used.threads(), 4);
 }
 
-TEST_F(Library, SettingsOfTheProgramChangeNoBit) {
+TEST_F(Library, OpenMpSettingsChangeNothing) {
     TrainedModel opened_before = model(4);
     const int before = omp_get_max_threads();
     for (const int threads : {1, 2, 9}) {
@@ -79,7 +79,7 @@ TEST_F(Library, SettingsOfTheProgramChangeNoBit) {
     omp_set_num_threads(before);
 }
 
-TEST_F(Library, InsideAParallelRegion) {
+TEST_F(Library, WorksInParallelRegion) {
     TrainedModel used = model(4), fresh = model(4);
     EXPECT_EQ(error(used), 0);
 #pragma omp parallel num_threads(2)
@@ -92,7 +92,7 @@ TEST_F(Library, InsideAParallelRegion) {
     EXPECT_EQ(error(fresh), 0);
 }
 
-TEST_F(Library, AModelForEveryThreadOfAParallelRegion) {
+TEST_F(Library, OneModelPerThreadOfParallelRegion) {
     double largest[3] = {};
     int threads[3] = {};
     std::vector<std::unique_ptr<TrainedModel>> models(3);
@@ -112,7 +112,7 @@ TEST_F(Library, AModelForEveryThreadOfAParallelRegion) {
     }
 }
 
-TEST_F(Library, TrainsInsideAParallelRegion) {
+TEST_F(Library, TrainsInParallelRegion) {
     ModelTrainer normal(options(4)), inside(options(4));
     normal.initialize(images);
     inside.initialize(images);

@@ -1,4 +1,5 @@
-// Lossless coding: every bijection is undone exactly, costs what its density says, and so do whole images.
+// Lossless coding: every bijection inverts exactly and costs what its density predicts, and so do whole
+// images.
 #include "inference/lossless.h"
 
 #include <cmath>
@@ -17,10 +18,10 @@ double bits_of(const BitStack& stack) {
            32.0 * static_cast<double>(stack.supplied());
 }
 
-TEST(Lossless, ScalingIsUndoneAndCostsItsLogDeterminant) {
+TEST(Lossless, ScalingInvertsAndCostsLogDeterminant) {
     for (const double s : {1e-5, 0.01, 0.3, 0.999, 1.0, 1.5, 40.0, 3000.0}) {
         const Ratio ratio = ratio_of(s);
-        const double error = std::max(s, 1 / s) * 0x1p-25;  // relative, of R / S
+        const double error = std::max(s, 1 / s) * 0x1p-25;  // relative error of R / S
         test::Random random(1);
         BitStack stack;
         std::vector<std::int64_t> before, after;
@@ -29,7 +30,7 @@ TEST(Lossless, ScalingIsUndoneAndCostsItsLogDeterminant) {
         for (int i = 0; i < kCount; ++i) {
             before.push_back(static_cast<std::int64_t>(1e6 * random.normal()));
             after.push_back(scale_up(stack, ratio, before.back()));
-            // A cell goes to a cell that its scaled self meets.
+            // A cell maps to a cell that its scaled image overlaps.
             const double exact = s * static_cast<double>(before.back());
             EXPECT_LE(std::fabs(static_cast<double>(after.back()) - exact), s + 1 + error * std::fabs(exact));
         }
@@ -40,7 +41,7 @@ TEST(Lossless, ScalingIsUndoneAndCostsItsLogDeterminant) {
     }
 }
 
-TEST(Lossless, StatesBeyondTheRangeAreRefused) {
+TEST(Lossless, RejectsStatesOutOfRange) {
     BitStack stack;
     const std::int64_t large = std::int64_t{1} << 38;
     EXPECT_THROW(scale_up(stack, ratio_of(0.5), large), InputError);
@@ -48,7 +49,7 @@ TEST(Lossless, StatesBeyondTheRangeAreRefused) {
     EXPECT_THROW(scale_back(stack, ratio_of(0.5), -large + 1), InputError);
 }
 
-TEST(Lossless, MixingFollowsItsMatrixAndIsUndone) {
+TEST(Lossless, MixingMatchesMatrixAndInverts) {
     test::Random random(4);
     for (const index_t C : {1, 4, 12, 24}) {
         const std::vector<double> matrix = random.normals(C * C), shift = random.normals(C);
@@ -69,10 +70,10 @@ TEST(Lossless, MixingFollowsItsMatrixAndIsUndone) {
                     y += matrix[o * C + i] * static_cast<double>(before[row * C + i]);
                     reach += 4 * std::fabs(matrix[o * C + i]);
                 }
-                // Rounded in every factor, and those by a matrix whose condition is that of a random one.
+                // Rounded in every factor, amplified by the condition of a random matrix.
                 EXPECT_NEAR(static_cast<double>(x[row * C + o]), y, 100 * reach) << C;
             }
-        // log2 |det| from the diagonal of the factors, whose product the matrix above pins down.
+        // log2 |det| from the diagonals of the factors, whose product was checked above.
         double log_det = 0;
         for (const Ratio& ratio : mixing.diagonal)
             log_det += std::log2(static_cast<double>(ratio.R) / static_cast<double>(ratio.S));
@@ -85,7 +86,7 @@ TEST(Lossless, MixingFollowsItsMatrixAndIsUndone) {
     EXPECT_THROW(IntegerMixing::of(2, singular.data(), zero.data(), "level0/step0"), InputError);
 }
 
-TEST(Lossless, NormalNumbersTakeTheirEntropy) {
+TEST(Lossless, NormalNumbersCostTheirEntropy) {
     const NormalCode code;
     test::Random random(3);
     BitStack stack;
@@ -100,7 +101,7 @@ TEST(Lossless, NormalNumbersTakeTheirEntropy) {
         code.push(stack, numbers.back());
     }
     EXPECT_NEAR((bits_of(stack) - start) / kCount, ideal / kCount, 3e-4);  // 6e-5 of the buckets, and noise
-    // Far out and at the edges of the buckets, at a cost that grows with the logarithm alone.
+    // Far values and bucket boundaries cost only logarithmically more.
     for (const double eps : {-8.0, 7.9999999, 8.0, -8.0001, 30.0, -1000.0, 1e5, -1e5}) {
         const double before = bits_of(stack);
         numbers.push_back(static_cast<std::int64_t>(std::floor(eps * cells)));
@@ -120,7 +121,7 @@ struct Case {
 
 struct LosslessModel : testing::TestWithParam<Case> {};
 
-// A checkpoint of random weights, and images for it.
+// A checkpoint with random weights, and matching images.
 struct Compressing {
     explicit Compressing(const std::function<void(ModelConfig&)>& change, std::uint64_t seed = 3)
         : options(small_options()) {
@@ -180,7 +181,7 @@ std::vector<std::uint8_t> decompressed(LoadedModel& model, const CompressedImage
     return pixels;
 }
 
-TEST_P(LosslessModel, ImagesComeBackAndTakeWhatTheirLikelihoodSays) {
+TEST_P(LosslessModel, RoundTripsAtSizeOfLikelihood) {
     const Compressing at(GetParam().change);
     LoadedModel model = at.load();
     const CompressedImages images = compress(model, at.set, 2, Precision::fp32);
@@ -195,7 +196,8 @@ TEST_P(LosslessModel, ImagesComeBackAndTakeWhatTheirLikelihoodSays) {
     double bits = 8 * static_cast<double>(images.bytes() - images.start_up());
     if (at.options.model.y_cond)
         bits -= static_cast<double>(at.set.N) * std::log2(static_cast<double>(at.options.model.n_classes));
-    // 17,280 values, each of a standard deviation of some 0.3 bits in its noise: 0.002 bits/dim; and the last
+    // 17,280 values, each with a standard deviation of about 0.3 bits from its noise: 0.002 bits/dim; plus
+    // the last word.
     // word.
     EXPECT_NEAR(bits / values, reported, 0.008 + 32 / values);
 }
@@ -226,7 +228,7 @@ INSTANTIATE_TEST_SUITE_P(
                          }}),
     [](const auto& info) { return info.param.name; });
 
-TEST(Lossless, TheSameImagesTheSameFile) {
+TEST(Lossless, IsDeterministic) {
     const Compressing at([](ModelConfig&) {});
     LoadedModel model = at.load(), again = at.load();
     const CompressedImages first = compress(model, at.set, 2, Precision::fp32),
@@ -235,37 +237,37 @@ TEST(Lossless, TheSameImagesTheSameFile) {
     EXPECT_EQ(first.batches, second.batches);
 }
 
-TEST(Lossless, ImagesOfMoreBitsThanTheModelSeesAreRefused) {
+TEST(Lossless, RejectsImagesWithTooManyBits) {
     Compressing at([](ModelConfig& model) { model.n_bits = 5; });
     LoadedModel model = at.load();
     at.set.images[100] |= 1;
     EXPECT_THROW(compress(model, at.set, 2, Precision::fp32), InputError);
 }
 
-TEST(Lossless, OtherWeightsAreRefused) {
+TEST(Lossless, RejectsOtherWeights) {
     const Compressing at([](ModelConfig&) {}), other([](ModelConfig&) {}, 4);
     LoadedModel model = at.load(), wrong = other.load();
     EXPECT_THROW(decompressed(wrong, compress(model, at.set, 2, Precision::fp32)), InputError);
 }
 
-// What a build with other floating-point numbers would meet: the stack does not fit, and that is said.
-TEST(Lossless, AStackThatDoesNotFitIsAnErrorAndNeverAnImage) {
+// A build with different floating-point results finds a stack that does not fit, and must report it.
+TEST(Lossless, MismatchedStackIsError) {
     const Compressing at([](ModelConfig&) {});
     LoadedModel model = at.load();
     const CompressedImages images = compress(model, at.set, 2, Precision::fp32);
     const auto expect_error = [&](const CompressedImages& changed) {
         try {
             decompressed(model, changed);
-            ADD_FAILURE() << "nothing was noticed";
+            ADD_FAILURE() << "the change was not detected";
         } catch (const InputError& error) {
             ADD_FAILURE() << error.what();
         } catch (const Error& error) {
-            EXPECT_NE(std::string(error.what()).find("what came out is not what was compressed"),
+            EXPECT_NE(std::string(error.what()).find("the decompressed images differ from the originals"),
                       std::string::npos);
         }
     };
     CompressedImages changed = images;
-    changed.words[0] ^= 1;  // the last to be read: the last image alone, or the supply
+    changed.words[0] ^= 1;  // the last word read: affects only the last image, or the initial bits
     expect_error(changed);
     changed = images;
     changed.words.back() ^= 1 << 20;
@@ -278,7 +280,7 @@ TEST(Lossless, AStackThatDoesNotFitIsAnErrorAndNeverAnImage) {
     expect_error(changed);
 }
 
-TEST(CompressedFile, RoundTripAndEveryDamage) {
+TEST(CompressedFile, RoundTripsAndRejectsDamage) {
     const Compressing at([](ModelConfig&) {});
     LoadedModel model = at.load();
     const CompressedImages images = compress(model, at.set, 2, Precision::fp32);
@@ -296,7 +298,7 @@ TEST(CompressedFile, RoundTripAndEveryDamage) {
     test::Random random(1);
     for (int i = 0; i < 300; ++i) {
         std::string bytes = whole;
-        // The header byte by byte, then anywhere.
+        // The header byte by byte, then random positions.
         const std::size_t exec =
             i < 120 ? static_cast<std::size_t>(i)
                     : static_cast<std::size_t>(random.integer(0, static_cast<int>(whole.size()) - 1));
@@ -311,7 +313,7 @@ TEST(CompressedFile, RoundTripAndEveryDamage) {
     EXPECT_THROW(read_compressed(at.folder / "none.glow"), InputError);
     EXPECT_THROW(read_compressed(at.folder.path()), InputError);
 
-    // A right check sum around wrong parts.
+    // A correct checksum over wrong contents.
     const auto refused = [&](const std::function<void(CompressedImages&)>& change) {
         CompressedImages wrong = images;
         change(wrong);

@@ -1,4 +1,4 @@
-// The sheet of samples: which image stands where, and made of which noise.
+// The sheet of samples: the position of each image, and the noise it is made from.
 #include "inference/sample_sheet.h"
 
 #include "tests/train/training.h"
@@ -6,7 +6,7 @@
 namespace glow {
 namespace {
 
-TEST(SampleSheet, EveryPanelIsItsTemperaturesSamplesOfTheSameNoise) {
+TEST(SampleSheet, PanelsShareNoiseAcrossTemperatures) {
     const TrainingOptions options = small_options();
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
@@ -33,7 +33,7 @@ TEST(SampleSheet, EveryPanelIsItsTemperaturesSamplesOfTheSameNoise) {
     EXPECT_EQ(sheet->image.pixels, side_by_side(panels, 4).pixels);
 }
 
-TEST(SampleSheet, SamplesThatAreNotFiniteAreToldAndCrossedOut) {
+TEST(SampleSheet, ReportsNonFiniteSamples) {
     const TrainingOptions options = small_options();
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
@@ -48,7 +48,7 @@ TEST(SampleSheet, SamplesThatAreNotFiniteAreToldAndCrossedOut) {
     EXPECT_NE(broken.no_images.find("T = 0.9: 16 of 16 not finite (crossed out); T = 1: 16 of 16"),
               std::string::npos)
         << broken.no_images;
-    // The last tile of the last panel: its corner is white, and the pixel right of it black.
+    // The last tile of the last panel: its corner is white, the pixel to its right black.
     const Image& image = broken.image;
     const index_t tile_h = options.model.image_height * 8, tile_w = options.model.image_width * 8;
     const std::uint8_t* const corner =
@@ -57,7 +57,7 @@ TEST(SampleSheet, SamplesThatAreNotFiniteAreToldAndCrossedOut) {
     EXPECT_EQ(corner[8 * 3], 0);
 }
 
-TEST(SampleSheet, ItsNoiseIsThatOfTheSeedWhateverTheWeights) {
+TEST(SampleSheet, NoiseDependsOnlyOnSeed) {
     const TrainingOptions options = small_options();
     Training training(options), other(options);
     training.random_start(3);
@@ -67,7 +67,7 @@ TEST(SampleSheet, ItsNoiseIsThatOfTheSeedWhateverTheWeights) {
         trainer.use(false);
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(4 * of.options.model.dimensions()));
         sample_sheet(trainer.runnable(), of.options.seed);
-        // What the last batch of the last panel (temperature 1) left in the buffer, encoded: its noise.
+        // Encode what the last batch of the last panel (temperature 1) left in the buffer: its noise.
         Flow flow = trainer.buffers().flow(4);
         trainer.glow().encode(trainer.context(), flow);
         return std::vector<double>(flow.h, flow.h + 4 * of.options.model.dimensions());
@@ -76,7 +76,7 @@ TEST(SampleSheet, ItsNoiseIsThatOfTheSeedWhateverTheWeights) {
     for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-4) << i;
 }
 
-TEST(SampleSheet, ClassesHaveAColumnEach) {
+TEST(SampleSheet, HasOneColumnPerClass) {
     TrainingOptions options = small_options();
     options.model.y_cond = true;
     options.model.n_classes = 3;
@@ -87,13 +87,13 @@ TEST(SampleSheet, ClassesHaveAColumnEach) {
     Batch init_images = training.init_images.batch();
     init_images.labels = labels.data();
     trainer.initialize(init_images);
-    test::Random random(3);  // classes that differ
+    test::Random random(3);  // classes differ
     for (index_t i = 0; i < trainer.glow().parameters().size(); ++i)
         training.params()[i] += static_cast<float>(0.05 * random.normal());
     trainer.weights_changed();
     trainer.use(false);
     const Image sheet = sample_sheet(trainer.runnable(), options.seed).value().image;
-    // At temperature 0 an image is its class's alone: equal down a column, different between columns.
+    // At temperature 0 an image depends only on its class: equal within a column, different between columns.
     const index_t tile_h = options.model.image_height * 8, tile_w = options.model.image_width * 8;
     const auto tile = [&](index_t row, index_t column) {
         std::vector<std::uint8_t> pixels;
@@ -110,7 +110,7 @@ TEST(SampleSheet, ClassesHaveAColumnEach) {
     }
 }
 
-TEST(SampleSheet, LargeImagesAreFewer) {
+TEST(SampleSheet, HasFewerLargeImages) {
     const auto grid = [](index_t size, index_t classes = 0) {
         ModelConfig model;
         model.image_height = model.image_width = size;

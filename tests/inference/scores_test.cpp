@@ -1,4 +1,4 @@
-// Ranks, areas and sizes of small examples.
+// Ranks, areas and sizes for small examples.
 #include "inference/scores.h"
 
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 namespace glow {
 namespace {
 
-TEST(Scores, TheAreaIsTheShareOfPairsInOrder) {
+TEST(Scores, AurocIsFractionOfOrderedPairs) {
     test::Random random(1);
     std::vector<double> low, high;
     for (int i = 0; i < 200; ++i) {
@@ -27,18 +27,18 @@ TEST(Scores, TheAreaIsTheShareOfPairsInOrder) {
     EXPECT_EQ(auroc({1}, {1}), 0.5);
 }
 
-TEST(Scores, CorrelationIsOneOfLinesAndNoneOfConstants) {
+TEST(Scores, CorrelationOfLinesAndConstants) {
     EXPECT_NEAR(correlation({1, 2, 5}, {3, 5, 11}), 1, 1e-15);
     EXPECT_NEAR(correlation({1, 2, 5}, {-3, -5, -11}), -1, 1e-15);
     EXPECT_EQ(correlation({1, 2}, {4, 4}), 0);
     EXPECT_NEAR(correlation({1, 0, -1, 0}, {0, 1, 0, -1}), 0, 1e-15);
 }
 
-TEST(Scores, TheOrderRisesAndKeepsTies) {
+TEST(Scores, SortIsAscendingAndStable) {
     EXPECT_EQ(rising_order({3, 1, 2, 1}), (std::vector<index_t>{1, 3, 2, 0}));
 }
 
-TEST(Scores, PngSizesFollowTheComplexity) {
+TEST(Scores, PngSizeFollowsComplexity) {
     ImageSet set{2, 32, 32, 3, std::vector<std::uint8_t>(2 * 32 * 32 * 3, 77), {}, 0};
     test::Random random(1);
     for (index_t i = 0; i < set.image_bytes(); ++i)

@@ -21,7 +21,7 @@ namespace {
 
 constexpr real kNaN = std::numeric_limits<real>::quiet_NaN();
 
-TEST(FoldActnorm, ScalesWeightsAndPutsTheBiasInItsColumn) {
+TEST(FoldActnorm, ScalesWeightsAndAppendsBiasColumn) {
     test::Random random(1);
     const index_t out = 7, K = 13;
     const std::vector<real> W = random.normals<real>(out * K), bias = random.normals<real>(out),
@@ -39,7 +39,7 @@ TEST(FoldActnorm, ScalesWeightsAndPutsTheBiasInItsColumn) {
     }
 }
 
-TEST(UnfoldActnorm, AccumulatesTheGradientsOfItsFormula) {
+TEST(UnfoldActnorm, AccumulatesGradients) {
     test::Random random(2);
     const index_t out = 5, K = 11, stride = 16;
     const std::vector<real> W = random.normals<real>(out * K), bias = random.normals<real>(out),
@@ -62,7 +62,7 @@ TEST(UnfoldActnorm, AccumulatesTheGradientsOfItsFormula) {
     }
 }
 
-// Levels of different shapes, several networks each, with other parameters between theirs.
+// Levels of different shapes with several networks each, and other parameters between them.
 template <class Map>
 void expect_folded_networks(TapOrder order, bool edge, double rounding) {
     test::Random random(3);
@@ -155,7 +155,7 @@ void expect_folded_networks(TapOrder order, bool edge, double rounding) {
                             1e-14 * level.scale3[n * C + c]);
         }
 }
-TEST(FoldNetworks, IsTheFormulaForEveryNetworkOfEveryLevel) {
+TEST(FoldNetworks, MatchesFormulaForAllNetworks) {
     for (const TapOrder order : {TapOrder::taps_first, TapOrder::outputs_first})
         for (const bool edge : {false, true}) {
             SCOPED_TRACE(testing::Message() << "edge " << edge << " order " << static_cast<int>(order));
@@ -163,12 +163,12 @@ TEST(FoldNetworks, IsTheFormulaForEveryNetworkOfEveryLevel) {
             expect_folded_networks<bfloat16>(order, edge, 4e-3);
         }
 }
-TEST(FoldNetworks, RefusesMoreLevelsThanAKernelsArgumentsHold) {
+TEST(FoldNetworks, RejectsTooManyLevels) {
     const std::vector<NetworkFolding<real>> levels(kMostFoldings + 1);
     EXPECT_THROW(fold_networks<real>(test::cpu(), levels), Error);
 }
 
-TEST(UnpackTaps, AddsEveryRowToItsWeightAndLeavesTheEdgeAlone) {
+TEST(UnpackTaps, AddsRowsExceptEdge) {
     test::Random random(4);
     const index_t C = 3, w = 5;
     for (const bool edge : {false, true})
@@ -218,7 +218,7 @@ TEST(ReluBackward, MasksAndSums) {
     expect_relu_backward<bfloat16>();
 }
 
-TEST(Moments, GiveAnActnormWithMeanZeroAndVarianceOne) {
+TEST(Moments, NormalizeActnorm) {
     test::Random random(5);
     const index_t rows = 5000, C = 6, stride = 8;
     std::vector<double> x(rows * stride, std::numeric_limits<double>::quiet_NaN());
@@ -226,7 +226,7 @@ TEST(Moments, GiveAnActnormWithMeanZeroAndVarianceOne) {
         for (index_t c = 0; c < C; ++c)
             x[row * stride + c] = c == 5 ? 3.0 : 10.0 * c + std::pow(10.0, c - 2) * random.normal();
     std::vector<double> moments(2 * C, 0.0), partial(column_scratch(2, C));
-    add_moments(test::cpu(), 2000, C, x.data(), stride, moments.data(), partial.data());  // in two parts
+    add_moments(test::cpu(), 2000, C, x.data(), stride, moments.data(), partial.data());  // in two calls
     add_moments(test::cpu(), rows - 2000, C, x.data() + 2000 * stride, stride, moments.data(),
                 partial.data());
     std::vector<real> bias(C), logs(C);
@@ -238,17 +238,17 @@ TEST(Moments, GiveAnActnormWithMeanZeroAndVarianceOne) {
             mean += y / rows;
             square += y * y / rows;
         }
-        // bias is a float: 6e-8 of the mean, in units of the deviation (0.01 c at c = 0: none; 1: 0.1 ...).
+        // bias is a float: error 6e-8 of the mean, in units of the deviation (0.01 c).
         EXPECT_NEAR(mean, 0, 1e-5);
         // A constant channel has deviation 0: the scale is bounded by 1e6 and the output stays zero.
         if (c < 5)
-            EXPECT_NEAR(square, 1, 3e-4);  // the 1e-6 beside the smallest deviation, 0.01
+            EXPECT_NEAR(square, 1, 3e-4);  // 1e-6 is added to the smallest deviation, 0.01
         else
             EXPECT_NEAR(logs[c], std::log(1e6) / 3, 1e-5);
     }
 }
 
-TEST(Fill, AndCopyTouchExactlyTheirElements) {
+TEST(Fill, FillAndCopyTouchOnlyTheirElements) {
     std::vector<float> values(20001, 1.0f), other(20001, 5.0f);
     fill(test::cpu(), 20000, 2.0f, values.data());
     EXPECT_EQ(values, [] {

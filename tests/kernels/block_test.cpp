@@ -1,5 +1,5 @@
-// The driver of block functors, on the CPU: phases, rounds, shared memory, and that a race shows.
-#define GLOW_HOST_ONLY  // run_blocks() takes the host's loop, on host memory, in a CUDA build too
+// The block-functor driver on the CPU: phases, rounds, shared memory, and detection of races.
+#define GLOW_HOST_ONLY  // use the host loop of run_blocks() on host memory in a CUDA build too
 #include "kernels/block.cuh"
 
 #include <gtest/gtest.h>
@@ -28,7 +28,7 @@ struct Reverse {
         *element(at, at.thread) = static_cast<double*>(at.shared)[kThreads - 1 - at.thread];
     }
 };
-// The same without the phases that it needs: wrong on a GPU.
+// The same without the required phases: wrong on a GPU.
 struct RacyReverse : Reverse {
     static constexpr int kPhases = 1;
     void run(Phase<0> first, const BlockThread& at, Locals& own) const {
@@ -59,7 +59,7 @@ TEST(Blocks, RacesShow) {
     EXPECT_FALSE(reverses<RacyReverse>());
 }
 
-// Sums numbers tile by tile: repeated phases, locals that outlive them.
+// Sums numbers tile by tile: repeated phases, and locals that outlive them.
 struct TiledSum {
     static constexpr const char* name = "tiled_sum";
     static constexpr int kThreads = 4, kBlocks = 1, kPhases = 4, kLoopPhases = 2;
@@ -69,7 +69,7 @@ struct TiledSum {
     int tiles;
     const double* x;
     double* sums;
-    int rounds(const BlockThread& at) const { return tiles - at.x; }  // block 1 leaves out the last tile
+    int rounds(const BlockThread& at) const { return tiles - at.x; }  // block 1 skips the last tile
     void run(Phase<0>, const BlockThread& at, Locals& own) const {
         if (at.round == 0) own.sum = 0;
         static_cast<double*>(at.shared)[at.thread] = x[at.round * kThreads + at.thread];

@@ -1,5 +1,5 @@
-// im2col and col2im against convolutions written out pixel by pixel. The data are small whole numbers,
-// for which float arithmetic is exact: results are compared for equality.
+// im2col and col2im against direct convolution. The data are small integers, for which float arithmetic is
+// exact, so results are compared for equality.
 #include "kernels/reduce.h"
 #include "kernels/convolution.h"
 
@@ -23,14 +23,14 @@ struct Size {
 const Size kSizes[] = {{1, 1, 1}, {2, 1, 2}, {2, 2, 1}, {2, 2, 2},
                        {3, 3, 1}, {2, 1, 5}, {2, 3, 4}, {3, 5, 3}};
 
-// Blocks of image rows [begin, end), `step` at a time: they cut images wherever step does not divide H.
+// Blocks of image rows [begin, end), `step` at a time; they cut images if step does not divide H.
 template <class F>
 void for_each_block(const Size& size, index_t step, F f) {
     for (index_t begin = 0; begin < size.N * size.H; begin += step)
         f(ImageRows{size.H, size.W, begin, std::min(begin + step, size.N * size.H)});
 }
 
-// y [N*H*W, O]: the convolution of the specification, weight [O, 3, 3, C + edge].
+// y [N*H*W, O]: reference convolution by the specification, weight [O, 3, 3, C + edge].
 std::vector<double> convolve(const Size& size, index_t C, bool edge, index_t O, const std::vector<double>& x,
                              index_t x_stride, const std::vector<double>& weight) {
     const auto& [N, H, W] = size;
@@ -68,7 +68,7 @@ void expect_im2col_convolves() {
                         std::vector<double> x = random.integers<double>(pixels * x_stride);
                         const std::vector<double> w = random.integers<double>(O * 9 * layout.per_tap());
                         std::vector<S> source(x.begin(), x.end());
-                        for (index_t p = 0; p < pixels; ++p)  // not to be read
+                        for (index_t p = 0; p < pixels; ++p)  // must not be read
                             for (index_t c = C; c < x_stride; ++c) source[p * x_stride + c] = S(kNaN);
                         const std::vector<double> y = convolve(size, C, edge, O, x, x_stride, w);
 
@@ -91,14 +91,14 @@ void expect_im2col_convolves() {
                     }
 }
 
-TEST(Im2col, TimesWeightsIsTheConvolutionWithItsEdgeChannel) {
+TEST(Im2col, TimesWeightsIsConvolution) {
     expect_im2col_convolves<state_t, real>();
     expect_im2col_convolves<real, real>();
     expect_im2col_convolves<state_t, bfloat16>();
     expect_im2col_convolves<real, bfloat16>();
 }
 
-TEST(Im2col, RoundsTheStateToTheNetworksType) {
+TEST(Im2col, RoundsStateToNetworkType) {
     const double x = 1.0 + 0x1p-30;
     float column[9];
     im2col(test::cpu(), {1, 1, 0, 1}, {1, false, false, 9}, false, &x, 1, column);
@@ -110,7 +110,7 @@ TEST(Im2col, RoundsTheStateToTheNetworksType) {
 }
 
 // The last convolution: columns = x W^T with a column per tap and output, then shifted and added.
-TEST(Col2im, OfTapColumnsIsTheConvolution) {
+TEST(Col2im, TapColumnsGiveConvolution) {
     test::Random random(2);
     for (const Size& size : kSizes)
         for (const index_t O : {1, 3})
@@ -143,7 +143,7 @@ TEST(Col2im, OfTapColumnsIsTheConvolution) {
 }
 
 // <A x, d> = <x, A^T d>, exactly, for both pairs that the backward pass uses.
-TEST(Col2im, MirroredIsTheTransposeOfIm2col) {
+TEST(Col2im, MirroredIsTransposeOfIm2col) {
     test::Random random(3);
     for (const Size& size : kSizes)
         for (const bool edge : {false, true})
@@ -170,7 +170,7 @@ TEST(Col2im, MirroredIsTheTransposeOfIm2col) {
             }
 }
 
-TEST(Im2col, MirroredIsTheTransposeOfShiftAdd) {
+TEST(Im2col, MirroredIsTransposeOfCol2im) {
     test::Random random(4);
     for (const Size& size : kSizes)
         for (const index_t step : {1, 2, 100}) {
@@ -192,14 +192,14 @@ TEST(Im2col, MirroredIsTheTransposeOfShiftAdd) {
         }
 }
 
-TEST(ZeroConvolution, AddsEdgeAndBiasAndScales) {
+TEST(ZeroConvolution, AddsEdgeAndBiasThenScales) {
     test::Random random(5);
     for (const Size& size : kSizes) {
         const index_t pixels = size.N * size.H * size.W, C = 2, depth = 3;
         const std::vector<real> weight = random.integers<real>(C * 9 * depth),
                                 bias = random.integers<real>(C);
         const std::vector<real> logs = random.normals<real>(C, 0.2), in = random.integers<real>(pixels * C);
-        // Only the edge channel, the last, acts in a convolution of zeros.
+        // Only the edge channel, the last one, contributes to a convolution of zeros.
         const std::vector<double> edge =
             convolve(size, depth - 1, true, C, std::vector<double>(pixels * (depth - 1), 0.0), depth - 1,
                      std::vector<double>(weight.begin(), weight.end()));
@@ -214,7 +214,7 @@ TEST(ZeroConvolution, AddsEdgeAndBiasAndScales) {
                 for (index_t c = 0; c < C; ++c) {
                     const double sum = in[p * C + c] + bias[c] + (with_edge ? edge[p * C + c] : 0.0);
                     const real expected = static_cast<real>(sum * std::exp(3.0 * logs[c]));
-                    // One rounding to float of a value that is right to 1e-15.
+                    // One rounding to float of a value accurate to 1e-15.
                     ASSERT_NEAR(out[p * C + c], expected, 1e-7 * std::abs(expected));
                 }
         }
@@ -222,7 +222,7 @@ TEST(ZeroConvolution, AddsEdgeAndBiasAndScales) {
 }
 
 // out = (pre + bias) s, s = exp(3 logs): dpre = dout s, dbias = sum dpre, dlogs = 3 sum dout out.
-TEST(ZeroConvolution, BackwardAccumulatesItsParametersGradients) {
+TEST(ZeroConvolution, BackwardAccumulatesParameterGradients) {
     test::Random random(6);
     const index_t rows = 150, C = 5;
     const std::vector<real> logs = random.normals<real>(C, 0.2), out = random.normals<real>(rows * C),
@@ -251,7 +251,7 @@ TEST(ZeroConvolution, BackwardAccumulatesItsParametersGradients) {
 }
 
 // The output is linear in the edge weights: <edge(e), d> = <e, edge_weight_backward(d)>.
-TEST(ZeroConvolution, EdgeWeightBackwardIsTheTransposeOfTheEdge) {
+TEST(ZeroConvolution, EdgeWeightBackwardIsTranspose) {
     test::Random random(7);
     for (const Size& size : kSizes) {
         const index_t pixels = size.N * size.H * size.W, C = 2, stride = 3;
@@ -262,7 +262,7 @@ TEST(ZeroConvolution, EdgeWeightBackwardIsTheTransposeOfTheEdge) {
         std::vector<double> partial(column_scratch(9, C));
         zero_convolution_finish(test::cpu(), {size.H, size.W, 0, size.N * size.H}, C, edge.data(), stride,
                                 zero.data(), one.data(), out.data());
-        for (int time = 0; time < 2; ++time)  // it accumulates
+        for (int time = 0; time < 2; ++time)  // the second call accumulates
             edge_weight_backward(test::cpu(), size.N, size.H, size.W, C, d.data(), dedge.data(), stride,
                                  partial.data());
         double out_side = 0, edge_side = 0;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr index_t kN = 3, kPixels = 11, kRows = kN * kPixels, kC = 6;
 
-TEST(AffineCoupling, FollowsTheSpecificationsFormulaAndItsInverseUndoesIt) {
+TEST(AffineCoupling, MatchesSpecificationAndInverts) {
     test::Random random(1);
     const std::vector<real> out = random.normals<real>(kRows * kC);
     const std::vector<double> x = random.normals(kRows * kC);
@@ -33,7 +33,7 @@ TEST(AffineCoupling, FollowsTheSpecificationsFormulaAndItsInverseUndoesIt) {
     for (std::size_t i = 0; i < h.size(); ++i) ASSERT_NEAR(h[i], x[i], 1e-14);  // divided by scales above 0.1
 }
 
-TEST(AffineCoupling, BackwardGivesInputAndGradients) {
+TEST(AffineCoupling, BackwardReturnsInputAndGradients) {
     test::Random random(2);
     const std::vector<real> out = random.normals<real>(kRows * kC), dy = random.normals<real>(kRows * kC);
     const std::vector<double> x = random.normals(kRows * kC);
@@ -49,7 +49,7 @@ TEST(AffineCoupling, BackwardGivesInputAndGradients) {
             const double scale = 1 / (1 + std::exp(-(out[o + 1] + 2.0)));
             ASSERT_NEAR(h[b], x[b], 1e-14);
             ASSERT_EQ(dh[a], dy[a]);
-            // y = (x + shift) scale; each is rounded to float once.
+            // y = (x + shift) scale, each rounded to float once.
             ASSERT_NEAR(dh[b], dy[b] * scale, 1e-6);
             ASSERT_NEAR(dout[o], dy[b] * scale, 1e-6);
             ASSERT_NEAR(dout[o + 1], dy[b] * (x[b] + out[o]) * scale * (1 - scale) + dlogdet * (1 - scale),
@@ -57,7 +57,7 @@ TEST(AffineCoupling, BackwardGivesInputAndGradients) {
         }
 }
 
-TEST(AdditiveCoupling, AddsAndSubtractsAndPassesTheGradient) {
+TEST(AdditiveCoupling, InverseAndGradient) {
     test::Random random(3);
     const std::vector<real> out = random.normals<real>(kRows * kC / 2), dy = random.normals<real>(kRows * kC);
     const std::vector<double> x = random.normals(kRows * kC);

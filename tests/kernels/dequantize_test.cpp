@@ -18,7 +18,7 @@ std::vector<std::uint8_t> all_pixels(index_t count) {
     return pixels;
 }
 
-TEST(Dequantize, FollowsTheSpecificationsFormula) {
+TEST(Dequantize, MatchesSpecification) {
     const index_t N = 3, D = 257;  // not a multiple of the four words of a Philox block
     const std::uint64_t item[3] = {5, 0, std::uint64_t{1} << 40};
     const std::vector<std::uint8_t> pixels = all_pixels(N * D);
@@ -38,7 +38,7 @@ TEST(Dequantize, FollowsTheSpecificationsFormula) {
         }
 }
 
-TEST(Dequantize, QuantizeGivesBackThePixelsBin) {
+TEST(Dequantize, QuantizeRestoresBin) {
     const index_t N = 4, D = 256;
     const std::uint64_t item[4] = {0, 1, 2, 3};
     const std::vector<std::uint8_t> pixels = all_pixels(N * D);
@@ -54,7 +54,7 @@ TEST(Dequantize, QuantizeGivesBackThePixelsBin) {
         }
 }
 
-TEST(Quantize, ClipsAndTurnsNaNIntoZero) {
+TEST(Quantize, ClipsAndMapsNaNToZero) {
     const double infinity = std::numeric_limits<double>::infinity();
     const std::vector<double> h = {
         -0.6, -1e300, -infinity, 0.499999, 0.5, 7, 1e300, infinity, std::numeric_limits<double>::quiet_NaN()};
@@ -65,7 +65,7 @@ TEST(Quantize, ClipsAndTurnsNaNIntoZero) {
     EXPECT_EQ(pixels, (std::vector<std::uint8_t>{0, 0, 0, 248, 255, 255, 255, 255, 0}));
 }
 
-TEST(DequantizeDifference, IsTheLargestOfAnImage) {
+TEST(DequantizeDifference, IsMaximumPerImage) {
     const index_t N = 4, D = 101;
     const std::uint64_t item[4] = {9, 8, 7, 6};
     const Noise noise{true, 2, Purpose::dequantize, item};
@@ -85,7 +85,7 @@ TEST(DequantizeDifference, IsTheLargestOfAnImage) {
     EXPECT_EQ(difference[3], 0);
 }
 
-TEST(LargestValues, AreThoseOfEveryImageAndInfiniteWhereOneIsNotFinite) {
+TEST(LargestValues, AreMaximumOrInfinitePerImage) {
     const index_t N = 5, D = 101;
     const double infinity = std::numeric_limits<double>::infinity();
     std::vector<double> h(N * D, 0.25), largest(N, -1), partial(group_scratch(N));

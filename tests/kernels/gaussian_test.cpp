@@ -11,7 +11,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// Latents beside other numbers, and their parameters in either of the two layouts.
+// Latents interleaved with other numbers, and their parameters in either layout.
 struct Problem {
     explicit Problem(bool shared, index_t z_stride)
         : latents{3, 10, 4, z_stride},
@@ -46,7 +46,7 @@ void for_each_latent(const Problem& p, F f) {
 class Gaussian : public testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(Shared, Gaussian, testing::Bool());
 
-TEST_P(Gaussian, LogDensityIsTheFormula) {
+TEST_P(Gaussian, LogDensityMatchesFormula) {
     const Problem p(GetParam(), 7);
     std::vector<double> logp(3, 10.0), expected(3, 10.0), partial(group_scratch(3));
     gaussian_log_density(test::cpu(), p.latents, {p.layout, p.mean(), p.logs()}, p.z.data(), logp.data(),
@@ -59,7 +59,7 @@ TEST_P(Gaussian, LogDensityIsTheFormula) {
     for (int n = 0; n < 3; ++n) EXPECT_NEAR(logp[n], expected[n], 1e-12 * std::abs(expected[n]));  // 40 terms
 }
 
-TEST_P(Gaussian, DecodeUndoesEncode) {
+TEST_P(Gaussian, DecodeInvertsEncode) {
     const Problem p(GetParam(), 7);
     std::vector<double> z = p.z;
     gaussian_encode(test::cpu(), p.latents, {p.layout, p.mean(), p.logs()}, z.data());
@@ -69,11 +69,11 @@ TEST_P(Gaussian, DecodeUndoesEncode) {
         ASSERT_NEAR(z[p.at(n, row, c)], eps, 1e-15 * (1 + std::abs(eps)));
     });
     gaussian_decode(test::cpu(), p.latents, {p.layout, p.mean(), p.logs()}, z.data());
-    // Elements beside the latents are untouched; the latents come back to two roundings.
+    // Interleaved elements are unchanged; latents match up to two roundings.
     for (std::size_t i = 0; i < z.size(); ++i) ASSERT_NEAR(z[i], p.z[i], 1e-15 * (2 + std::abs(p.z[i])));
 }
 
-TEST_P(Gaussian, BackwardIsTheDerivativeOfTheDensity) {
+TEST_P(Gaussian, BackwardMatchesDerivative) {
     Problem p(GetParam(), 7);
     const double dlogp = -0.3;
     std::vector<real> dz(p.z.size(), real{9}), d(p.parameters.size(), real{9});
@@ -93,13 +93,13 @@ TEST_P(Gaussian, BackwardIsTheDerivativeOfTheDensity) {
     for (std::size_t i = 0; i < dz.size(); ++i) ASSERT_TRUE(i % 7 < 4 || dz[i] == 9);
 }
 
-TEST(GaussianNoise, IsAFunctionOfSeedImageAndPlace) {
-    const Latents latents{3, 5, 3, 3};  // 15 numbers an image: the last block is cut
+TEST(GaussianNoise, DependsOnSeedImageAndPosition) {
+    const Latents latents{3, 5, 3, 3};  // 15 numbers per image: the last block is cut
     std::vector<double> z(45, 100.0), later(45, 100.0), cold(45, 100.0);
     gaussian_noise(test::cpu(), latents, 4, 20, 0, 1.0, z.data());
     gaussian_noise(test::cpu(), latents, 4, 21, 0, 1.0, later.data());
     gaussian_noise(test::cpu(), latents, 4, 20, 0, 0.5, cold.data());
-    for (index_t i = 0; i < 30; ++i) EXPECT_EQ(later[i], z[i + 15]);  // image 21 is image 21 in any batch
+    for (index_t i = 0; i < 30; ++i) EXPECT_EQ(later[i], z[i + 15]);  // image 21 is the same in any batch
     for (index_t i = 0; i < 45; ++i) EXPECT_EQ(cold[i], 0.5 * z[i]);
     const PhiloxWords words = philox_block(4, Purpose::sample, 21, 3);
     EXPECT_EQ(z[15 + 12], philox_normal(words.word[0], words.word[1]).first);

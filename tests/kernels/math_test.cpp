@@ -1,4 +1,4 @@
-// The elementary functions against long double's. Errors are counted in units of 2^-52 of the exact value.
+// Elementary functions against long double ones. Errors are in units of 2^-52 of the exact value.
 #include "kernels/math.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@ double error_units(double value, long double exact) {
     return static_cast<double>(std::abs((static_cast<long double>(value) - exact) / exact) * 0x1p52L);
 }
 
-TEST(Math, ExponentialIsAccurateOverTheWholeRange) {
+TEST(Math, ExponentialIsAccurate) {
     test::Random random(1);
     double worst = 0;
     for (int i = 0; i < 300000; ++i) {
@@ -35,7 +35,7 @@ TEST(Math, ExponentialIsAccurateOverTheWholeRange) {
     EXPECT_EQ(exp_of(kSmallest), 1.0);
 }
 
-TEST(Math, ExponentialUnderflowsThroughDenormalsToZero) {
+TEST(Math, ExponentialUnderflowsGradually) {
     test::Random random(2);
     for (int i = 0; i < 100000; ++i) {
         const double x = random.uniform(-746, -708);
@@ -48,7 +48,7 @@ TEST(Math, ExponentialUnderflowsThroughDenormalsToZero) {
     EXPECT_EQ(exp_of(-kInfinity), 0.0);
 }
 
-TEST(Math, ExponentialOverflowsToInfinityAndKeepsNaN) {
+TEST(Math, ExponentialOverflowsAndPropagatesNaN) {
     EXPECT_TRUE(std::isfinite(exp_of(709.78)));
     EXPECT_EQ(exp_of(709.79), kInfinity);
     EXPECT_EQ(exp_of(1e300), kInfinity);
@@ -56,7 +56,7 @@ TEST(Math, ExponentialOverflowsToInfinityAndKeepsNaN) {
     EXPECT_TRUE(std::isnan(exp_of(kNaN)));
 }
 
-TEST(Math, LogOnePlusIsAccurateOnTheUnitInterval) {
+TEST(Math, Log1pIsAccurateOnUnitInterval) {
     test::Random random(3);
     double worst = 0;
     for (int i = 0; i < 300000; ++i) {
@@ -72,7 +72,7 @@ TEST(Math, LogOnePlusIsAccurateOnTheUnitInterval) {
     EXPECT_TRUE(std::isnan(log1p_unit(kNaN)));
 }
 
-TEST(Math, TurnsAreAccurateAndExactAtQuarters) {
+TEST(Math, SineAndCosineAreAccurate) {
     const long double two_pi = 6.283185307179586476925286766559L;
     test::Random random(4);
     double worst = 0;
@@ -93,7 +93,7 @@ TEST(Math, TurnsAreAccurateAndExactAtQuarters) {
     }
 }
 
-TEST(Math, ScaleAndItsLogarithmAreAccurateOnBothSides) {
+TEST(Math, ScaleAndLogarithmAreAccurate) {
     test::Random random(5);
     double worst_value = 0, worst_log = 0;
     for (int i = 0; i < 300000; ++i) {
@@ -111,7 +111,7 @@ TEST(Math, ScaleAndItsLogarithmAreAccurateOnBothSides) {
     EXPECT_LE(worst_log, 5);    // the exponential's two and the logarithm's three
 }
 
-TEST(Math, ScaleKeepsItsLogarithmWhereItRoundsToOneOrZero) {
+TEST(Math, SaturatedScaleKeepsLogarithm) {
     EXPECT_EQ(sigmoid_scale(40).value, 1.0);
     EXPECT_NEAR(sigmoid_scale(40).log / -std::exp(-40.0), 1, 1e-15);
     EXPECT_EQ(sigmoid_scale(-1000).value, 0.0);
@@ -133,7 +133,7 @@ float float_of(std::uint32_t bits) {
     return x;
 }
 
-TEST(Bfloat16, EveryValueSurvivesTheRoundTrip) {
+TEST(Bfloat16, EveryValueRoundTrips) {
     for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) {
         const bfloat16 value{static_cast<std::uint16_t>(bits)};
         const float x = widen(value);
@@ -144,7 +144,7 @@ TEST(Bfloat16, EveryValueSurvivesTheRoundTrip) {
     }
 }
 
-TEST(Bfloat16, RoundsToNearestAndTiesToEven) {
+TEST(Bfloat16, RoundsToNearestEven) {
     test::Random random(6);
     std::vector<std::uint32_t> patterns = {0x3f808000u, 0x3f818000u, 0x3f807fffu, 0x3f808001u, 0xbf808000u,
                                            0x00008000u, 0x00018000u, 0x7f7f7fffu, 0x7f7f8000u, 0x7f7fffffu};
@@ -155,7 +155,7 @@ TEST(Bfloat16, RoundsToNearestAndTiesToEven) {
         const float x = float_of(bits);
         if (!std::isfinite(x)) continue;
         const std::uint32_t low = bits & 0xffff0000u, high = low + 0x10000u;
-        // Beyond the largest value the next one would be 2^128; reaching it means infinity.
+        // Above the largest value the next one would be 2^128; reaching it means infinity.
         const double above = (high & 0x7fffffffu) == 0x7f800000u ? std::copysign(0x1p128, x)
                                                                  : static_cast<double>(float_of(high));
         const double down = std::abs(static_cast<double>(x) - float_of(low)), up = std::abs(above - x);

@@ -9,8 +9,8 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// Channels and rows around the sizes that the driver takes together (4 outputs, 8 rows).
-TEST(AffineRows, IsAMatrixTimesEveryRow) {
+// Channels and rows around the driver's block sizes (4 outputs, 8 rows).
+TEST(AffineRows, MatchesMatrixProduct) {
     test::Random random(1);
     for (const index_t C : {1, 2, 3, 4, 5, 12, 48})
         for (const index_t rows : {1, 7, 8, 9, 100}) {
@@ -27,7 +27,7 @@ TEST(AffineRows, IsAMatrixTimesEveryRow) {
         }
 }
 
-TEST(AffineRowsGradient, IsTheTransposedMatrixTimesEveryRow) {
+TEST(AffineRowsGradient, MatchesTransposedMatrixProduct) {
     test::Random random(2);
     for (const index_t C : {1, 3, 4, 5, 12, 48})
         for (const index_t rows : {1, 7, 8, 9, 100}) {
@@ -44,7 +44,7 @@ TEST(AffineRowsGradient, IsTheTransposedMatrixTimesEveryRow) {
         }
 }
 
-TEST(CastWithOne, PutsAColumnOfOnesBesideTheRows) {
+TEST(CastWithOne, AppendsColumnOfOnes) {
     const std::vector<double> h = test::Random(3).normals(7 * 3);
     std::vector<real> out(7 * 4);
     cast_with_one(test::cpu(), 7, 3, h.data(), out.data());
@@ -53,7 +53,7 @@ TEST(CastWithOne, PutsAColumnOfOnesBesideTheRows) {
             EXPECT_EQ(out[row * 4 + c], c < 3 ? static_cast<real>(h[row * 3 + c]) : real{1});
 }
 
-// The chain rule through M = W diag(s), c = W diag(s) b, written out entry by entry.
+// Reference: chain rule through M = W diag(s), c = W diag(s) b, element by element.
 struct UnfoldMixing : testing::Test {
     test::Random random{4};
     const index_t C = 5;
@@ -61,13 +61,13 @@ struct UnfoldMixing : testing::Test {
     const std::vector<real> dMc = random.normals<real>(C * (C + 1)), bias = random.normals<real>(C),
                             logs = random.normals<real>(C, 0.2);
     const std::vector<double> W = random.normals(C * C), inverse = random.normals(C * C);
-    // dL/dW but for the log-determinant.
+    // dL/dW without the log-determinant.
     double G(index_t o, index_t i) const {
         return std::exp(3.0 * logs[i]) * (dMc[o * (C + 1) + i] + double{dMc[o * (C + 1) + C]} * bias[i]);
     }
 };
 
-TEST_F(UnfoldMixing, AccumulatesTheGradientsOfItsFormula) {
+TEST_F(UnfoldMixing, AccumulatesGradients) {
     std::vector<real> dW(C * C, real{1}), dbias(C, real{2}), dlogs(C, real{3});
     dense_weight_gradient(test::cpu(), C, dMc.data(), inverse.data(), bias.data(), logs.data(), dlogdet,
                           dW.data());
@@ -85,8 +85,8 @@ TEST_F(UnfoldMixing, AccumulatesTheGradientsOfItsFormula) {
     }
 }
 
-// W = P A B with A = L + I, B = U + D: dA = P^T G B^T, dB = A^T P^T G, by whole matrices.
-TEST_F(UnfoldMixing, GoesThroughTheFactors) {
+// W = P A B with A = L + I, B = U + D: dA = P^T G B^T, dB = A^T P^T G, as full matrices.
+TEST_F(UnfoldMixing, SupportsLuFactors) {
     const std::vector<real> permutation = {3, 0, 4, 1, 2}, sign = {1, -1, 1, -1, -1},
                             log_diag = random.normals<real>(C, 0.3), lower = random.normals<real>(C * C),
                             upper = random.normals<real>(C * C);

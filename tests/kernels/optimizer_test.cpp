@@ -13,7 +13,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// The formulas of the specification, in long double, one number at a time.
+// Reference: formulas of the specification in long double, one number at a time.
 struct Scalar {
     long double w, m = 0, v = 0, ema = 0;
     void step(const OptimizerStep& s, long double gradient) {
@@ -27,7 +27,7 @@ struct Scalar {
 
 class Optimizer : public testing::TestWithParam<std::tuple<bool, double, double>> {};
 
-TEST_P(Optimizer, EqualsTheScalarFormulas) {
+TEST_P(Optimizer, MatchesScalarFormulas) {
     const auto [adam, weight_decay, gradient_scale] = GetParam();
     const index_t count = 20000;  // enough for several threads
     const int steps = 20;
@@ -46,7 +46,7 @@ TEST_P(Optimizer, EqualsTheScalarFormulas) {
         step.gradient_scale = gradient_scale;
         step.ema_rate = (1 - decay) / (1 - std::pow(decay, t));
         std::vector<real> g = random.normals<real>(count);
-        g[0] = 0;  // a weight that never has a gradient must not move by itself
+        g[0] = 0;  // a weight without gradient must not move
         optimizer_step(test::cpu(), count, step, g.data(),
                        OptimizerArrays{w.data(), m.data(), v.data(), ema.data()});
         optimizer_step(test::cpu(), count, step, g.data(),
@@ -57,7 +57,7 @@ TEST_P(Optimizer, EqualsTheScalarFormulas) {
     }
     EXPECT_EQ(plain_w, w);
     for (index_t i = 0; i < count; ++i) {
-        // Each step rounds each number to float once: `steps` half units of 6e-8.
+        // Each step rounds each number to float once: `steps` times half a unit of 6e-8.
         ASSERT_NEAR(w[i], static_cast<double>(scalar[i].w), 1e-6 * (1 + std::abs(scalar[i].w)));
         ASSERT_NEAR(m[i], static_cast<double>(scalar[i].m), 1e-6);
         ASSERT_NEAR(v[i], static_cast<double>(scalar[i].v), 1e-6 * (1 + scalar[i].v));
@@ -82,7 +82,7 @@ struct Narrow {
     std::vector<real> ema, g;
 };
 
-TEST(Bf16Moments, DecayOnAverageWhereRoundingToTheNearestHoldsThemForEver) {
+TEST(Bf16Moments, StochasticRoundingPreservesDecay) {
     Narrow a(8000);
     std::fill(a.v.begin(), a.v.end(), round_to<bfloat16>(1.0));
     for (const bool adam : {false, true}) {
@@ -97,13 +97,13 @@ TEST(Bf16Moments, DecayOnAverageWhereRoundingToTheNearestHoldsThemForEver) {
         }
         double mean = 0;
         for (const bfloat16 v : a.v) mean += widen(v) / static_cast<double>(a.v.size());
-        // 1000 roundings of at most half a step of 0.004 each: 0.02 off in one element, 0.0007 in the mean of
+        // 1000 roundings of at most half a step of 0.004: error 0.02 in one element, 0.0007 in the mean of
         // 8000 (three standard deviations).
         EXPECT_NEAR(mean, std::pow(step.beta2, 1000), 1e-3);
     }
 }
 
-TEST(Bf16Moments, RoundToANeighborAndZeroToZero) {
+TEST(Bf16Moments, RoundsToNeighborsAndKeepsZero) {
     Narrow a(4096);
     test::Random random(4);
     for (real& g : a.g) g = static_cast<real>(random.normal());
@@ -120,15 +120,15 @@ TEST(Bf16Moments, RoundToANeighborAndZeroToZero) {
         ASSERT_EQ(widen(a.m[i]), widen(round_to<bfloat16>((1 - step.beta1) * a.g[i])));
     }
     EXPECT_EQ(widen(a.v[0]), 0);
-    EXPECT_NEAR(up, 2048, 150);  // both ways alike: five standard deviations
-    // Infinity stays what it is, to be found.
+    EXPECT_NEAR(up, 2048, 150);  // rounds up and down equally often: five standard deviations
+    // Infinity is preserved so that it can be detected.
     a.g[5] = std::numeric_limits<real>::infinity();
     a.step(step);
     EXPECT_TRUE(std::isinf(widen(a.v[5])));
 }
 
-TEST(Bf16Moments, WeightsFollowThoseOfWideMoments) {
-    const index_t count = 4001;  // groups of eight do not fit
+TEST(Bf16Moments, WeightsTrackFloatMoments) {
+    const index_t count = 4001;  // not a multiple of groups of eight
     Narrow narrow(count);
     std::vector<real> w = test::Random(5).normals<real>(count), m(count), v(count);
     narrow.w = w;
@@ -143,11 +143,11 @@ TEST(Bf16Moments, WeightsFollowThoseOfWideMoments) {
                              OptimizerArrays{w.data(), m.data(), v.data(), nullptr});
     }
     for (index_t i = 0; i < count; ++i)
-        ASSERT_NEAR(narrow.w[i], w[i], 1e-3) << i;  // 2% of the way of 50 steps
+        ASSERT_NEAR(narrow.w[i], w[i], 1e-3) << i;  // 2% of the distance moved in 50 steps
     EXPECT_NE(narrow.w, w);
 }
 
-TEST(Bf16Moments, RoundingsFollowTheStepAndTheElementAlone) {
+TEST(Bf16Moments, RoundingDependsOnlyOnStepAndElement) {
     const index_t count = 4000, first = 1600;
     OptimizerStep step;
     step.number = 3;
@@ -180,9 +180,9 @@ TEST(Bf16Moments, RoundingsFollowTheStepAndTheElementAlone) {
     EXPECT_NE(run(false, 1), whole);
 }
 
-// ---- Amid a step -----------------------------------------------------------------------------------------
+// ---- Guarded update --------------------------------------------------------------------------------------
 
-TEST(OptimizerAmidAStep, IsTheSameAndStopsAtWhatIsNotFinite) {
+TEST(GuardedOptimizer, MatchesAndStopsAtNonFinite) {
     const index_t count = 1000;
     OptimizerStep step;
     step.lr_t = 1e-3;
@@ -217,7 +217,7 @@ TEST(OptimizerAmidAStep, IsTheSameAndStopsAtWhatIsNotFinite) {
     compare(bfloat16{});
 }
 
-TEST(SumOfSquares, IsTheSquareOfTheNorm) {
+TEST(SumOfSquares, IsSquaredNorm) {
     test::Random random(2);
     for (const index_t count : {1, 255, 256, 257, 100003}) {
         const std::vector<real> x = random.normals<real>(count);
@@ -231,7 +231,7 @@ TEST(SumOfSquares, IsTheSquareOfTheNorm) {
     }
 }
 
-TEST(SumOfSquares, ShowsInfinityAndNaN) {
+TEST(SumOfSquares, PropagatesInfinityAndNaN) {
     std::vector<real> x(1000, real{1});
     std::vector<double> partial(square_scratch());
     double result = 0;
@@ -241,13 +241,13 @@ TEST(SumOfSquares, ShowsInfinityAndNaN) {
     x[3] = std::numeric_limits<real>::quiet_NaN();
     sum_of_squares(test::cpu(), 1000, x.data(), &result, partial.data());
     EXPECT_TRUE(std::isnan(result));
-    // Squares beyond float's range are no overflow.
+    // Squares beyond float's range must not overflow.
     x.assign(1000, real{1e30f});
     sum_of_squares(test::cpu(), 1000, x.data(), &result, partial.data());
     EXPECT_NEAR(result, 1e63, 1e57);
 }
 
-TEST(Checksum, ChangesWithAnyBitOfAnyElement) {
+TEST(Checksum, DependsOnEveryBit) {
     std::vector<double> partial(static_cast<std::size_t>(square_scratch()));
     for (const index_t count : {1, 256, 1000}) {
         std::vector<real> x = test::Random(4).normals<real>(count);

@@ -1,5 +1,5 @@
-// Every kernel on a GPU against the same kernel on the CPU, whose results the other tests check. Where there
-// is no GPU, what is written for one still runs: its functors, through the drivers' host loops.
+// Every kernel on a GPU against the same kernel on the CPU, which the other tests check. Without a GPU, the
+// GPU functors run through the drivers' host loops.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -32,8 +32,8 @@ namespace {
 using test::Random;
 using test::DeviceSide;
 
-// Results in double differ by the order of their sums and by contracted operations; float ones are then
-// rounded, bf16 ones to 8 bits. Long sums have a bound of their own: test::sum_error.
+// Double results differ by summation order and fused operations; float results are then rounded, bf16 ones to
+// 8 bits. Long sums have their own bound: test::sum_error.
 constexpr double kDouble = 1e-12, kFloat = 1e-6, kNarrow = 8e-3;
 template <class T>
 constexpr double kRounding = sizeof(T) == 8   ? kDouble
@@ -85,7 +85,7 @@ class KernelParity : public test::SideTest {
             });
         }
     }
-    // Two levels, of three networks and of one; a width above and one below a block's threads.
+    // Two levels, with three networks and one; widths above and below a block's threads.
     template <class Map>
     void expect_folded_networks(bool edge, TapOrder order) {
         SCOPED_TRACE(testing::Message() << edge << static_cast<int>(order));
@@ -149,7 +149,7 @@ class KernelParity : public test::SideTest {
         };
         run(d, false, 0, {0});
         run(d, true, kRounding<real>, test::column_sum_errors<real>(rows, C, C, d));
-        // Sums of small whole numbers are exact in any order: no row is lost or taken twice.
+        // Sums of small integers are exact in any order: no row is lost or counted twice.
         run(rounded<Map>(random.integers<double>(rows * C)), true, 0, {0});
     }
     template <class Map>
@@ -157,14 +157,14 @@ class KernelParity : public test::SideTest {
         SCOPED_TRACE(testing::Message() << rows << " " << C);
         Random random(18);
         auto h = random.normals(rows * C);
-        for (index_t i = 0; i < rows * C; i += 5) {  // on the edge of a rounding, and tiny
+        for (index_t i = 0; i < rows * C; i += 5) {  // on a rounding boundary, and tiny
             const auto q = static_cast<float>(h[i]);
             h[i] = i % 2 == 0 ? 0.5 * (static_cast<double>(q) + std::nextafter(q, 10.0f)) : 1e-9 * h[i];
         }
         auto rebuilt = h;
         for (double& x : rebuilt) x += 1e-10 * random.normal();
         const index_t words = rounding_words(rows, C);
-        // Words as halves, so that every bit is compared.
+        // Compare words as halves, so that every bit counts.
         const std::vector<std::uint32_t> halves(static_cast<std::size_t>(2 * words), 0x5a5a5a5a);
         expect_parity(0, [&](DeviceSide& side) {
             auto* const saved = reinterpret_cast<std::uint64_t*>(side.out(halves));
@@ -191,7 +191,7 @@ class KernelParity : public test::SideTest {
 INSTANTIATE_TEST_SUITE_P(Targets, KernelParity, testing::Values(test::kGpuPaths, test::kCuda),
                          test::target_name);
 
-// Strides of whole packs, where 16 bytes go at a time, and others.
+// Strides in whole packs (16 bytes at a time) and others.
 TEST_P(KernelParity, Im2col) {
     for (const index_t C : {1, 6, 24})
         for (const bool edge : {false, true})
@@ -205,8 +205,8 @@ TEST_P(KernelParity, Im2col) {
                     }
 }
 
-// The published shapes, images wider than a tile, blocks that begin within an image, and so many channels that a
-// tile is one pixel (and too many for one).
+// The published shapes, images wider than a tile, blocks that start within an image, and so many channels
+// that a tile is one pixel or less.
 TEST_P(KernelParity, Im2colTiles) {
     for (const auto& [C, rows] : {std::pair<index_t, ImageRows>{6, {16, 16, 0, 32}},
                                   {12, {8, 8, 0, 16}},
@@ -228,7 +228,7 @@ TEST_P(KernelParity, Col2im) {
     const ImageRows rows{H, W, 3, 11};
     const auto columns = random.normals<real>(rows.pixels() * stride),
                target = random.normals<real>(N * H * W * target_stride);
-    // Ten terms each, of normal numbers: none above 5.
+    // Ten terms of normal numbers, each below 5.
     const double error = test::sum_error<real>(10, std::vector<double>(10, 5.0));
     for (const bool mirror : {false, true})
         expect_parity(0, [&](DeviceSide& side) {
@@ -262,9 +262,9 @@ TEST_P(KernelParity, ZeroConvolution) {
                                  side.scratch<double>(column_scratch(9, C)));
         });
     }
-    // Images of one row or one column are all edge.
+    // Images of one row or column consist only of edge pixels.
     for (const auto& size : {std::pair<index_t, index_t>{1, 1}, {1, 4}, {4, 1}, {2, 2}}) {
-        const index_t H = size.first, W = size.second;  // clang 14 captures no structured binding
+        const index_t H = size.first, W = size.second;  // clang 14 cannot capture structured bindings
         const auto dpre = random.normals<real>(3 * H * W * 2);
         expect_parity(kFloat, [&](DeviceSide& side) {
             edge_weight_backward(side.exec, 3, H, W, 2, side.in(dpre),
@@ -370,7 +370,7 @@ TEST_P(KernelParity, Gaussians) {
         });
 }
 
-// Channels around the sizes at which a GPU takes fewer rows at a time.
+// Channels around the sizes at which a GPU block takes fewer rows.
 TEST_P(KernelParity, AffineRows) {
     Random random(10);
     for (const index_t C : {1, 2, 3, 12, 48, 95, 96, 200, 400})
@@ -379,7 +379,7 @@ TEST_P(KernelParity, AffineRows) {
                        h = random.normals(rows * C);
             const auto dh = random.normals<real>(rows * C);
             SCOPED_TRACE(testing::Message() << C << " channels, " << rows << " rows");
-            // Of every row's C products, and what is added to them.
+            // Errors of C products per row and their sum.
             std::vector<double> errors, gradient_errors;
             for (index_t row = 0; row < rows; ++row)
                 for (index_t c = 0; c < C; ++c) {
@@ -561,7 +561,8 @@ TEST_P(KernelParity, Optimizer) {
                                    OptimizerArrays{side.out(w), side.out(m), side.out(v),
                                                    averaged ? side.out(ema) : nullptr});
                 });
-                // bf16: equal bits, unless what is rounded differs in its last place; amid a step too.
+                // bf16: equal bits unless the rounded value differs in its last digit; also for guarded
+                // updates.
                 std::vector<bfloat16> m_bf16, v_bf16;
                 for (const real x : m) m_bf16.push_back(round_to<bfloat16>(x));
                 for (const real x : v) v_bf16.push_back(round_to<bfloat16>(x));
@@ -583,14 +584,14 @@ TEST_P(KernelParity, Optimizer) {
             sum_of_squares(side.exec, count, side.in(x), side.out(nans<double>(1)),
                            side.scratch<double>(square_scratch()));
         });
-        expect_parity(0, [&](DeviceSide& side) {  // whole numbers: exact in any order
+        expect_parity(0, [&](DeviceSide& side) {  // integers: exact in any order
             checksum(side.exec, count, side.in(x), side.out(nans<double>(1)),
                      side.scratch<double>(square_scratch()));
         });
     }
 }
 
-// Derived values of K steps whose parameters lie apart, and the gradients of one.
+// Derived values of K steps with separated parameters, and gradients of one.
 TEST_P(KernelParity, Mixings) {
     Random random(15);
     for (const index_t C : {2, 12, 48}) {
@@ -698,7 +699,7 @@ TEST_P(KernelParity, StepSums) {
         Random random(17);
         const auto logdet = random.normals(N), prior = random.normals(N), bits = random.normals(N);
         auto difference = random.normals(N);
-        // The densities' sum has both sets of terms.
+        // The density sum contains both sets of terms.
         const double error = test::sum_error<double>(2 * N + 1, logdet) +
                              test::sum_error<double>(2 * N + 1, prior) + test::sum_error<double>(N, bits);
         for (const bool broken : {false, true}) {
@@ -729,7 +730,7 @@ TEST_P(KernelParity, Matrices) {
     }
     expect_parity(0, [&](DeviceSide& side) { cast(side.exec, m, side.in(C), side.out(nans<bfloat16>(m))); });
     expect_parity(0, [&](DeviceSide& side) { identity(side.exec, n, side.out(nans<double>(n * n))); });
-    // Addresses differ from place to place; what stands there does not.
+    // Addresses differ between devices, contents must not.
     const std::vector<double> matrices = random.normals(count * n);
     for (const Exec& exec : {test::cpu(), target()}) {
         DeviceSide side(exec);

@@ -18,7 +18,7 @@ void expect_words(const PhiloxWords& words, std::uint32_t w0, std::uint32_t w1, 
 }
 
 // The known answers published with Random123 (kat_vectors, philox4x32 10).
-TEST(Philox, GivesThePublishedAnswers) {
+TEST(Philox, MatchesPublishedVectors) {
     const std::uint32_t ones = 0xffffffffu;
     expect_words(philox4x32({{0, 0, 0, 0}}, 0, 0), 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8);
     expect_words(philox4x32({{ones, ones, ones, ones}}, ones, ones), 0x408f276d, 0x41c83b0e, 0xa20bc7c6,
@@ -27,7 +27,7 @@ TEST(Philox, GivesThePublishedAnswers) {
                  0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1);
 }
 
-TEST(Philox, StreamsOfOtherSeedsPurposesItemsAndBlocksDiffer) {
+TEST(Philox, StreamsDiffer) {
     std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>> seen;
     int streams = 0;
     for (const std::uint64_t seed : {0ull, 1ull, 1ull << 32})
@@ -41,14 +41,14 @@ TEST(Philox, StreamsOfOtherSeedsPurposesItemsAndBlocksDiffer) {
     EXPECT_EQ(static_cast<int>(seen.size()), streams);
 }
 
-TEST(Philox, UniformNumbersLieOnTheGridOfTheSpecification) {
+TEST(Philox, UniformNumbersLieOnSpecifiedGrid) {
     EXPECT_EQ(philox_uniform(0), 0x1p-25);
     EXPECT_EQ(philox_uniform(0xff), 0x1p-25);
     EXPECT_EQ(philox_uniform(0x100), 3 * 0x1p-25);
     EXPECT_EQ(philox_uniform(0xffffffffu), 1.0 - 0x1p-25);
 }
 
-TEST(Philox, NormalNumbersAreFiniteAtTheEndsOfTheWords) {
+TEST(Philox, NormalNumbersAreFiniteAtExtremes) {
     for (const std::uint32_t word0 : {0u, 1u, 0xffffffffu})
         for (const std::uint32_t word1 : {0u, 0x3fffffffu, 0x80000000u, 0xffffffffu}) {
             const NormalPair pair = philox_normal(word0, word1);
@@ -58,7 +58,7 @@ TEST(Philox, NormalNumbersAreFiniteAtTheEndsOfTheWords) {
     EXPECT_NEAR(philox_normal(0, 0).first, std::sqrt(66 * std::log(2.0)), 1e-9);
 }
 
-TEST(Philox, NormalNumbersHaveTheMomentsOfANormalDistribution) {
+TEST(Philox, NormalNumbersHaveNormalMoments) {
     const int blocks = 250000;
     const double n = 4.0 * blocks;
     double moment[5] = {}, product = 0;

@@ -1,5 +1,5 @@
-// The drivers behind the kernels: sums have a fixed number of partials, so nothing depends on the number of
-// threads, and nothing runs on Device::count_only.
+// Reduction drivers: the number of partial sums is fixed, so results do not depend on threads. Nothing runs
+// on Device::count_only.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -41,7 +41,7 @@ TEST(Reductions, ColumnSumsDoNotDependOnThreads) {
     }
 }
 
-TEST(Reductions, ColumnSumsAreSums) {
+TEST(Reductions, ColumnSumsMatch) {
     for (const index_t rows : {1, 63, 64, 65, 5000}) {
         const index_t C = 3;
         const std::vector<double> x = test::Random(2).integers<double>(rows * C);
@@ -74,7 +74,7 @@ TEST(Reductions, GroupSumsDoNotDependOnThreads) {
     });
 }
 
-TEST(Reductions, GroupSumsDoNotDependOnTheOtherGroups) {
+TEST(Reductions, GroupSumsAreIndependent) {
     const std::vector<double> z = test::Random(6).normals(4 * 30 * 5);
     const std::vector<real> parameters = test::Random(7).normals<real>(30 * 10, 0.3);
     const auto density = [&](index_t first, index_t N) {
@@ -99,9 +99,9 @@ TEST(Reductions, RowProductsDoNotDependOnThreads) {
     });
 }
 
-TEST(Drivers, RunNothingOnDeviceNone) {
+TEST(Drivers, RunNothingWhenCounting) {
     const Exec none{Device::count_only, 2, nullptr};
-    double* const nowhere = reinterpret_cast<double*>(64);  // an address of a counting arena
+    double* const nowhere = reinterpret_cast<double*>(64);  // address as returned by a counting arena
     real* const nothing = reinterpret_cast<real*>(64);
     fill(none, 1000, 1.0, nowhere);
     copy(none, 1000, nowhere, nowhere);

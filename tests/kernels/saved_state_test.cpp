@@ -1,4 +1,3 @@
-// Roundings of a state, kept in a bit each, against a state that drifted.
 #include "kernels/saved_state.h"
 
 #include <gtest/gtest.h>
@@ -17,13 +16,13 @@ using test::Random;
 
 const Exec kExec{Device::cpu, 2, nullptr};
 
-// Elements of all sizes: of order one, tiny, exactly on and next to the edge of a rounding, 0.
+// Elements of all sizes: order one, tiny, exactly on and next to rounding boundaries, 0.
 std::vector<double> state(index_t count, std::uint64_t seed) {
     Random random(seed);
     std::vector<double> h = random.normals(count);
     for (index_t i = 0; i < count; ++i) {
         if (i % 7 == 1) h[i] *= std::exp(-30 * std::abs(random.normal()));
-        if (i % 11 == 2) {  // the middle between two floats, or beside it
+        if (i % 11 == 2) {  // halfway between two floats, or next to it
             const auto q = static_cast<float>(h[i]);
             h[i] = 0.5 * (static_cast<double>(q) + std::nextafter(q, 10.0f)) + 1e-15 * (i % 3 - 1.0);
         }
@@ -32,7 +31,7 @@ std::vector<double> state(index_t count, std::uint64_t seed) {
     return h;
 }
 
-// Half a step of round_state<T>() at x, at least.
+// Lower bound of half a step of round_state<T>() at x.
 template <class T>
 double half_step(double x) {
     return 0.5 * std::max(0x1p-30, std::abs(x) * (sizeof(T) == 2 ? 0x1p-8 : 0x1p-24));
@@ -43,7 +42,7 @@ double seen(double x) {
     return widen(round_state<T>(x));
 }
 
-TEST(RoundState, IsTheTypesRoundingNoFinerThanItsGrid) {
+TEST(RoundState, MatchesTypeRoundingAboveGrid) {
     for (const double x : state(20000, 1)) {
         const double error = std::abs(seen<float>(x) - x);
         EXPECT_LE(error, std::max(0x1p-31, std::abs(x) * 0x1p-24)) << x;
@@ -56,11 +55,11 @@ TEST(RoundState, IsTheTypesRoundingNoFinerThanItsGrid) {
     }
     EXPECT_TRUE(std::isnan(round_state<float>(std::nan(""))));
     EXPECT_TRUE(std::isinf(round_state<float>(-HUGE_VAL)));
-    for (double x = -0.1; x < 0.1; x += 1.7e-6)  // never down again
+    for (double x = -0.1; x < 0.1; x += 1.7e-6)  // monotonic
         EXPECT_LE(seen<float>(x), seen<float>(std::nextafter(x, 1.0)));
 }
 
-// A rebuilt state: the true one, each element moved by up to `share` of half a step.
+// A reconstructed state: the true one with each element moved by up to `share` of half a step.
 template <class T>
 std::vector<double> drifted(const std::vector<double>& h, double share, std::uint64_t seed) {
     Random random(seed);
@@ -83,7 +82,7 @@ void expect_network_inputs_restored(index_t rows, index_t C) {
             if (i % C >= C / 2) continue;
             moved += seen<Map>(before[i]) != seen<Map>(h[i]);
             wrong += seen<Map>(rebuilt[i]) != seen<Map>(h[i]);
-            // Never further than it had drifted, but for the guard over rows in float, which may err.
+            // Never moved further than it had drifted, except by the parity over float rows, which may err.
             if (sizeof(Map) == 4 && share < 0.1) {
                 EXPECT_LE(std::abs(rebuilt[i] - h[i]), std::abs(before[i] - h[i]) * (1 + 1e-9));
             }
@@ -95,7 +94,7 @@ void expect_network_inputs_restored(index_t rows, index_t C) {
     }
 }
 
-TEST(Roundings, NetworkInputsAreRestoredWhateverDriftsByLessThanHalfAStep) {
+TEST(SavedRoundings, RestoreNetworkInputsWithinHalfStep) {
     for (const auto& [rows, C] :
          {std::pair<index_t, index_t>{1000, 12}, {61, 4}, {62, 4}, {63, 4}, {1, 24}, {700, 48}}) {
         expect_network_inputs_restored<float>(rows, C);
@@ -103,13 +102,12 @@ TEST(Roundings, NetworkInputsAreRestoredWhateverDriftsByLessThanHalfAStep) {
     }
 }
 
-TEST(Roundings, EveryRoundingToFloatIsRestoredAfterSmallDrift) {
+TEST(SavedRoundings, RestoreFloatsAfterSmallDrift) {
     const index_t rows = 5000, C = 24;
     Random random(9);
     std::vector<double> h = random.normals(rows * C);
     std::vector<double> rebuilt = h;
-    // Drift of 3e-15, as after a few steps, where it matters: at every 1100th element, which lies on the edge
-    // of a rounding.
+    // A drift of 3e-15, as after a few steps, at every 1100th element, which lies on a rounding boundary.
     for (index_t i = 2; i < rows * C; i += 1100) {
         const auto q = static_cast<float>(h[i]);
         h[i] = 0.5 * (static_cast<double>(q) + std::nextafter(q, 10.0f));
@@ -126,14 +124,14 @@ TEST(Roundings, EveryRoundingToFloatIsRestoredAfterSmallDrift) {
     save_roundings<float>(kExec, rows, C, h.data(), words.data());
     restore_roundings<float>(kExec, rows, C, words.data(), rebuilt.data());
     EXPECT_EQ(flips(rebuilt), 0);
-    // With narrow networks the roundings to float are guarded as well.
+    // With bf16 networks the roundings to float have parities too.
     rebuilt = before;
     save_roundings<bfloat16>(kExec, rows, C, h.data(), words.data());
     restore_roundings<bfloat16>(kExec, rows, C, words.data(), rebuilt.data());
     EXPECT_EQ(flips(rebuilt), 0);
 }
 
-TEST(Roundings, AStateThatDidNotDriftStaysAsItIs) {
+TEST(SavedRoundings, KeepExactStates) {
     const index_t rows = 333, C = 12;
     std::vector<double> h = state(rows * C, 3);
     const std::vector<double> before = h;
@@ -143,13 +141,13 @@ TEST(Roundings, AStateThatDidNotDriftStaysAsItIs) {
     EXPECT_EQ(h, before);
 }
 
-TEST(Roundings, TakeABitForANetworkInput) {
+TEST(SavedRoundings, UseOneBitPerNetworkInput) {
     const index_t rows = 62 * 100, C = 24;
     EXPECT_EQ(rounding_words(rows, C) * 62, rows * C / 2);
     EXPECT_EQ(rounding_words(rows + 1, C), rounding_words(rows, C) + C / 2);
 }
 
-TEST(SaveFloat, IsWhatGradientsSee) {
+TEST(SaveFloat, MatchesGradientRounding) {
     const std::vector<double> h = state(5000, 4);
     std::vector<float> saved(h.size());
     std::vector<double> back(h.size());

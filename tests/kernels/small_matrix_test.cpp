@@ -14,7 +14,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-TEST(BiasRelu, AddsAndCutsInsideTheMatrixOnly) {
+TEST(BiasRelu, TouchesOnlyTheMatrix) {
     const index_t m = 5, n = 7, stride = 9;
     const std::vector<float> C = test::Random(1).normals<float>(m * stride),
                              bias = test::Random(2).normals<float>(n);
@@ -30,7 +30,7 @@ TEST(BiasRelu, AddsAndCutsInsideTheMatrixOnly) {
     }
 }
 
-TEST(BiasRelu, RoundsNarrowResultsOnce) {
+TEST(BiasRelu, RoundsBf16ResultOnce) {
     std::vector<bfloat16> C = {round_to<bfloat16>(1.0), round_to<bfloat16>(-2.0)};
     const std::vector<float> bias = {0x1p-7f, 1};
     bias_relu(test::cpu(), 1, 2, 2, bias.data(), C.data());
@@ -38,9 +38,9 @@ TEST(BiasRelu, RoundsNarrowResultsOnce) {
     EXPECT_EQ(widen(C[1]), 0.0f);
 }
 
-TEST(ConditionNumbers, AreProductsOfNormsAndInfWhereNothingIsValid) {
+TEST(ConditionNumbers, MatchNormsAndReportInvalid) {
     const double nan = std::numeric_limits<double>::quiet_NaN(), inf = HUGE_VAL;
-    // diag(1, 2); a failure of either factorisation; an entry that is not finite; a condition of 1e15.
+    // diag(1, 2); failure of either factorization; a non-finite entry; a condition of 1e15.
     const std::vector<double> W = {1, 0, 0, 2, 1, 0, 0, 2, 1, 0, 0, 2, 1, nan, 0, 2, 1e8, 0, 0, 1},
                               inverse = {1, -3, 0, .5, 1, 0, 0, .5, 1, 0, 0, .5, 1, 0, 0, .5, 1, 0, 0, 1e7};
     const std::vector<int> failed = {0, 1, 0, 0, 0}, failed_too = {0, 0, 2, 0, 0};
@@ -51,7 +51,7 @@ TEST(ConditionNumbers, AreProductsOfNormsAndInfWhereNothingIsValid) {
     EXPECT_EQ(condition, (std::vector<double>{2 * 3.5, inf, inf, inf, inf}));
 }
 
-TEST(LogAbsDiagonal, SumsTheLogarithms) {
+TEST(LogAbsDiagonal, SumsLogarithms) {
     const std::vector<double> lu = {2, 9, 9, -3, 0.5, 9, 9, 1};
     std::vector<double> result(2);
     log_abs_diagonal(test::cpu(), 2, 2, lu.data(), result.data());

@@ -9,13 +9,13 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-TEST(Squeeze, OrdersChannelsAsTheSpecificationByHand) {
-    // One image 4x4x1 with the numbers 0..15 row by row.
+TEST(Squeeze, MatchesSpecificationByHand) {
+    // One 4x4x1 image with the numbers 0..15 in row order.
     std::vector<double> h(16), scratch(16);
     std::iota(h.begin(), h.end(), 0.0);
     squeeze(test::cpu(), 1, 4, 4, 1, h.data(), scratch.data());
     EXPECT_EQ(h, (std::vector<double>{0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15}));
-    // One image 2x2x2: channels (0, 1), (2, 3), (4, 5), (6, 7) of its pixels.
+    // One 2x2x2 image: channels (0, 1), (2, 3), (4, 5), (6, 7) of its pixels.
     std::vector<float> two(8), scratch_two(8);
     std::iota(two.begin(), two.end(), 0.0f);
     squeeze(test::cpu(), 1, 2, 2, 2, two.data(), scratch_two.data());
@@ -27,7 +27,7 @@ struct Size {
 };
 const Size kSizes[] = {{1, 4, 4, 1}, {2, 4, 4, 2}, {3, 4, 4, 3}, {2, 2, 6, 5}, {1, 2, 2, 1}, {2, 64, 32, 3}};
 
-TEST(Squeeze, PutsChannelCTimesFourPlusDyTimesTwoPlusDx) {
+TEST(Squeeze, OrdersChannels) {
     for (const auto& [N, H, W, C] : kSizes) {
         const std::vector<double> x = test::Random(1).normals(N * H * W * C);
         std::vector<double> y = x, scratch(x.size());
@@ -54,7 +54,7 @@ void expect_unsqueeze_undoes_squeeze() {
     }
 }
 
-TEST(Squeeze, UnsqueezeUndoesIt) {
+TEST(Squeeze, UnsqueezeInverts) {
     expect_unsqueeze_undoes_squeeze<double>();
     expect_unsqueeze_undoes_squeeze<float>();
 }
@@ -74,7 +74,7 @@ void expect_halves() {
     EXPECT_EQ(y, x);
 }
 
-TEST(SplitHalves, PutsFirstHalvesFirstAndMergeUndoesIt) {
+TEST(SplitHalves, SeparatesHalvesAndInverts) {
     expect_halves<double>();
     expect_halves<float>();
 }

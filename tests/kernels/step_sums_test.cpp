@@ -12,7 +12,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-TEST(StepSums, AddUpOverMicroBatchesAndKeepTheLargestDrift) {
+TEST(StepSums, AddUpOverMicroBatches) {
     StepSums sums;
     sums.squares = 11;
     std::vector<double> partial(group_scratch(1));
@@ -30,8 +30,8 @@ TEST(StepSums, AddUpOverMicroBatchesAndKeepTheLargestDrift) {
     EXPECT_EQ(sums.squares, 11);
 }
 
-// A state that is not a number anywhere is drift beyond any tolerance.
-TEST(StepSums, ShowDriftThatIsNoNumber) {
+// A NaN anywhere in the state counts as infinite drift.
+TEST(StepSums, ReportNonFiniteDrift) {
     for (const double bad : {std::numeric_limits<double>::quiet_NaN(), HUGE_VAL}) {
         StepSums sums;
         std::vector<double> partial(group_scratch(1));

@@ -44,7 +44,7 @@ TEST_P(ActnormMixingTest, GradientsMatchDifferences) {
     for (const Shape& shape : kShapes) AloneMixing(3, shape, GetParam()).expect_right_gradients();
 }
 
-TEST_P(ActnormMixingTest, BackwardRebuildsInput) {
+TEST_P(ActnormMixingTest, BackwardReconstructsInput) {
     for (const Shape& shape : kShapes) AloneMixing(3, shape, GetParam()).expect_rebuilt_input();
 }
 
@@ -52,12 +52,12 @@ TEST_P(ActnormMixingTest, GradientsAccumulate) {
     AloneMixing(3, kShapes[1], GetParam()).expect_accumulating_gradients();
 }
 
-TEST_P(ActnormMixingTest, LogDeterminantIsThatOfTheJacobian) {
+TEST_P(ActnormMixingTest, LogDeterminantMatchesJacobian) {
     AloneMixing(2, {2, 2, 4}, GetParam()).expect_log_determinant();
     AloneMixing(2, {2, 1, 6}, GetParam()).expect_log_determinant();
 }
 
-TEST_P(ActnormMixingTest, LogDeterminantsOfItsPartsAddUp) {
+TEST_P(ActnormMixingTest, LogDeterminantIsSumOfParts) {
     AloneMixing alone(2, {4, 3, 4}, GetParam());
     alone.loss();
     const MixingValues& values = alone.mixing->values();
@@ -71,7 +71,7 @@ TEST_P(ActnormMixingTest, LogDeterminantsOfItsPartsAddUp) {
     }
 }
 
-// W as the specification writes it, entry by entry.
+// Reference: W by the specification, element by element.
 std::vector<double> specified_weight(const AloneMixing& alone, Permutation permutation, index_t C) {
     std::vector<double> W(static_cast<std::size_t>(C * C), 0.0);
     if (permutation == Permutation::invconv)
@@ -99,8 +99,8 @@ std::vector<double> specified_weight(const AloneMixing& alone, Permutation permu
     return W;
 }
 
-// y_o = sum_i W[o,i] (x_i + b_i) exp(3 logs_i), entry by entry.
-TEST_P(ActnormMixingTest, FollowsTheSpecificationsFormula) {
+// Reference: y_o = sum_i W[o,i] (x_i + b_i) exp(3 logs_i).
+TEST_P(ActnormMixingTest, MatchesSpecification) {
     for (const index_t C : {1, 4, 7}) {
         AloneMixing alone(2, {2, 3, C}, GetParam());
         alone.loss();
@@ -117,8 +117,8 @@ TEST_P(ActnormMixingTest, FollowsTheSpecificationsFormula) {
     }
 }
 
-// Steps that are prepared together have the values of steps prepared one by one.
-TEST_P(ActnormMixingTest, TogetherOrOneByOneIsTheSame) {
+// Deriving steps together gives the same values as one by one.
+TEST_P(ActnormMixingTest, BatchedEqualsIndividual) {
     const index_t K = 3, C = 6;
     Machine machine;
     Parameters parameters;
@@ -127,7 +127,7 @@ TEST_P(ActnormMixingTest, TogetherOrOneByOneIsTheSame) {
     for (index_t k = 0; k < K; ++k) {
         layers.push_back(std::make_unique<ActnormMixing>(Shape{2, 2, C}, GetParam(),
                                                          "step" + std::to_string(k), parameters));
-        parameters.add("between" + std::to_string(k), {5}, Init::zeros);  // as a coupling's tensors
+        parameters.add("between" + std::to_string(k), {5}, Init::zeros);  // like the tensors of a coupling
         steps.push_back(layers.back().get());
     }
     const Values values(parameters, machine.backend.solver(), 5);
@@ -152,7 +152,7 @@ TEST_P(ActnormMixingTest, TogetherOrOneByOneIsTheSame) {
     EXPECT_EQ(all(), together);
 }
 
-TEST(ActnormMixing, GradientsMatchDifferencesOverSeveralBlocksOfRows) {
+TEST(ActnormMixing, GradientsMatchDifferencesAcrossRowBlocks) {
     AloneMixing(3, {64, 48, 2}).expect_right_gradients();  // 9216 rows; a block is 8192
 }
 
@@ -167,7 +167,7 @@ double condition_with(Permutation permutation, const std::string& name, index_t 
     return alone.condition;
 }
 
-TEST(ActnormMixing, PrepareSaysWhenTheLayerCannotRun) {
+TEST(ActnormMixing, DeriveReportsUnusableLayer) {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     for (const Permutation permutation :
          {Permutation::invconv, Permutation::invconv_lu, Permutation::shuffle, Permutation::reverse}) {

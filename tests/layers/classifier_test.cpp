@@ -52,7 +52,7 @@ TEST(Classifier, GradientsMatchDifferencesAndAccumulate) {
         alone.loss();
         Gradient gradient{alone.dz.data(), 0, 0.7, {alone.values.gradient.data()}};
         alone.classifier.backward(alone.machine.context, alone.flow, gradient);
-        for (real& value : alone.dz) value -= real{0.25};  // what was there before
+        for (real& value : alone.dz) value -= real{0.25};  // subtract the initial value
         std::vector<Block> blocks = parameter_blocks(alone.parameters, alone.values.gradient);
         blocks.push_back({"z", alone.z.data(), alone.dz.data(), 5 * shape.size()});
         check_gradients(blocks, [&] { return alone.loss(); });
@@ -63,8 +63,8 @@ TEST(Classifier, GradientsMatchDifferencesAndAccumulate) {
     }
 }
 
-// -log2 softmax((mean z W + b) exp(3 logs))[y], and whether another class is as likely.
-TEST(Classifier, FollowsTheSpecificationsFormula) {
+// -log2 softmax((mean z W + b) exp(3 logs))[y], and whether another class is equally likely.
+TEST(Classifier, MatchesSpecification) {
     const Shape shape{2, 3, 4};
     for (const index_t classes : {1, 2, 7}) {
         AloneClassifier alone(classes, 5, shape);
@@ -92,9 +92,8 @@ TEST(Classifier, FollowsTheSpecificationsFormula) {
     }
 }
 
-// A classifier that cannot tell classes apart is wrong, not right by the order of the classes; huge logits
-// overflow nowhere.
-TEST(Classifier, TiesAreErrorsAndLargeLogitsStayFinite) {
+// A tie counts as an error regardless of class order, and huge logits do not overflow.
+TEST(Classifier, CountsTiesAsErrorsAndHandlesLargeLogits) {
     AloneClassifier alone(4, 3, {1, 2, 3});
     std::fill(alone.values.value.begin(), alone.values.value.end(), real{0});
     alone.loss();

@@ -10,7 +10,7 @@
 namespace glow {
 namespace {
 
-TEST(Config, ShapesOfTheLevelsAreThoseOfThePaper) {
+TEST(Config, LevelShapesMatchPaper) {
     const ModelConfig config;  // 32x32x3, three levels
     const index_t expected[3][3] = {{16, 16, 12}, {8, 8, 24}, {4, 4, 48}};
     for (index_t l = 0; l < 3; ++l) {
@@ -35,7 +35,7 @@ void expect_refused(F change, const std::string& word) {
     EXPECT_THROW(Glow(config, {}), InputError);
 }
 
-TEST(Config, RefusesWhatDoesNotHoldTogether) {
+TEST(Config, RejectsInconsistentValues) {
     EXPECT_NO_THROW(check(ModelConfig{}));
     expect_refused([](ModelConfig& c) { c.image_height = 36; }, "--levels");
     expect_refused([](ModelConfig& c) { c.image_width = 4; }, "--levels");
@@ -53,7 +53,7 @@ TEST(Config, RefusesWhatDoesNotHoldTogether) {
     expect_refused([](ModelConfig& c) { c.weight_y = std::nan(""); }, "--weight-y");
 }
 
-TEST(Config, NamesParseBackAndUnknownOnesListTheKnown) {
+TEST(Config, ParsesNamesAndListsKnownOnes) {
     for (const Permutation p :
          {Permutation::invconv, Permutation::invconv_lu, Permutation::shuffle, Permutation::reverse})
         EXPECT_EQ(parse_name<Permutation>(to_string(p)), p);

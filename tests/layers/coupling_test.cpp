@@ -1,4 +1,3 @@
-// The coupling layers and their network.
 #include "layers/coupling.h"
 
 #include <stdexcept>
@@ -48,9 +47,9 @@ TEST_P(CouplingTest, GradientsMatchDifferences) {
     AloneCoupling(config(8), 2, {2, 1, 6}, 0).expect_right_gradients();
 }
 
-// The other engine, its library played by the convolution's own sums: the same layer, to rounding, in
-// blocks of whole images, and right gradients.
-TEST_P(CouplingTest, ALibrarysConvolutionGivesTheSameLayer) {
+// The vendor-convolution engine, with direct sums in place of the library: the same layer up to rounding, in
+// blocks of whole images, with correct gradients.
+TEST_P(CouplingTest, LibraryConvolutionIsEquivalent) {
     for (const index_t block_pixels : {1, 39, 40, 8192}) {
         const index_t N = 3;
         const Shape shape{4, 5, 4};
@@ -69,7 +68,7 @@ TEST_P(CouplingTest, ALibrarysConvolutionGivesTheSameLayer) {
     }
 }
 
-TEST_P(CouplingTest, BackwardRebuildsInput) {
+TEST_P(CouplingTest, BackwardReconstructsInput) {
     AloneCoupling(config(7), 3, {4, 5, 4}, 2).expect_rebuilt_input();
     AloneCoupling(config(8), 2, {1, 1, 2}, 0).expect_rebuilt_input();
 }
@@ -78,11 +77,11 @@ TEST_P(CouplingTest, GradientsAccumulate) {
     AloneCoupling(config(6), 3, {3, 4, 4}, 1).expect_accumulating_gradients();
 }
 
-TEST_P(CouplingTest, LogDeterminantIsThatOfTheJacobian) {
+TEST_P(CouplingTest, LogDeterminantMatchesJacobian) {
     AloneCoupling(config(6), 2, {2, 2, 4}, 1).expect_log_determinant();
 }
 
-TEST_P(CouplingTest, IsTheSpecificationsNetworkWrittenOut) {
+TEST_P(CouplingTest, MatchesSpecification) {
     const Shape shape{3, 4, 6};
     const index_t N = 3, w = 9, half = shape.C / 2, rows = N * shape.pixels();
     const bool affine = std::get<0>(GetParam()) == CouplingKind::affine, edge = std::get<1>(GetParam());
@@ -107,8 +106,8 @@ TEST_P(CouplingTest, IsTheSpecificationsNetworkWrittenOut) {
     EXPECT_LE(largest_difference(alone.logdet, logdet), 1e-12);
 }
 
-// A wide image, whose im2col blocks (8192 pixels) cut it within a tile.
-TEST(Coupling, LargeImagesAreTakenInBlocksWithoutASeam) {
+// A wide image that im2col blocks (8192 pixels) cut within a tile.
+TEST(Coupling, BlockedLargeImagesHaveNoSeam) {
     const Shape shape{70, 128, 2};
     const index_t N = 2, w = 3;
     AloneCoupling alone(config_of(CouplingKind::affine, true, w), N, shape, 2);
@@ -125,8 +124,8 @@ TEST(Coupling, LargeImagesAreTakenInBlocksWithoutASeam) {
     alone.expect_right_gradients(true);
 }
 
-// What the policy `store` does, and the recomputation: bit for bit the same.
-TEST_P(CouplingTest, KeptMapsGiveTheSameGradientsAsRecomputedOnes) {
+// Policy `store` and recomputation are bit-equal.
+TEST_P(CouplingTest, SavedMapsGiveSameGradients) {
     AloneCoupling alone(config(8), 3, {4, 4, 4}, 2);
     alone.loss();
     const std::vector<double> y = alone.h, logdet = alone.logdet;
@@ -148,11 +147,11 @@ TEST_P(CouplingTest, KeptMapsGiveTheSameGradientsAsRecomputedOnes) {
     EXPECT_EQ(alone.values.gradient, gradient);
 }
 
-TEST(Coupling, InverseCanBeFedWithAnotherNetworkInput) {
+TEST(Coupling, InverseAcceptsSeparateNetworkInput) {
     AloneCoupling alone(config_of(CouplingKind::affine, true, 8), 3, {4, 4, 4}, 2);
     alone.loss();
     std::vector<double> y = alone.h;
-    // The a half of y is spoilt: the network must not look at it.
+    // Corrupt the a half of y: the network must not read it.
     for (std::size_t i = 0; i < y.size(); ++i)
         if (i % 4 < 2) y[i] += 1;
     alone.run(y, [&](Flow& flow) { alone.coupling->inverse(alone.machine.context, flow, alone.x.data()); });
@@ -160,14 +159,14 @@ TEST(Coupling, InverseCanBeFedWithAnotherNetworkInput) {
         ASSERT_NEAR(alone.h[i], alone.x[i] + (i % 4 < 2 ? 1 : 0), 1e-12);
 }
 
-TEST(Coupling, RefusesPrecisionsThatDoNotExistHere) {
+TEST(Coupling, RejectsUnsupportedPrecisions) {
     Parameters parameters;
     const ModelConfig config = config_of(CouplingKind::affine, true, 8);
     EXPECT_THROW(Coupling(config, {4, 4, 4}, Precision::tf32, Engine::products, 0, "step", parameters),
                  std::runtime_error);
 }
 
-TEST(ImagesPerTile, FollowsItsRule) {
+TEST(ImagesPerTile, FollowsRule) {
     EXPECT_EQ(images_per_tile(3, 1, 1, 100), 3);
     EXPECT_EQ(images_per_tile(30, 1, 1, 10), 10);
     EXPECT_EQ(images_per_tile(0, 256, 512, 100), 16);

@@ -1,5 +1,5 @@
-// The whole flow on a GPU against the CPU, for every variant of the model and every precision. Where there is
-// no GPU its rehearsal runs instead: the CPU with the kernels and the block sizes written for one.
+// The whole flow on a GPU against the CPU, for every model variant and precision. Without a GPU, the CPU runs
+// with the kernels and block sizes written for one.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace {
 using test::Target;
 using Numbers = std::vector<double>;
 
-// What a model makes of some images.
+// Everything a model computes from a few images.
 struct Outcome {
     Numbers latents, logdet, prior, bits_y, rebuilt, dx, gradient, eps, decoded;
 };
@@ -35,10 +35,10 @@ double relative_error(const Numbers& x, const Numbers& y) {
     return norm(y) > 0 ? norm(difference) / norm(y) : norm(difference);
 }
 
-// A model whose arrays all lie in the memory of a target.
+// A model with all arrays in device memory.
 class ExecCase {
   public:
-    // zero_networks: couplings and splits whose networks give 0, so that all that is left is in double.
+    // zero_networks: the networks of couplings and splits output 0, so that everything is computed in double.
     ExecCase(const ModelConfig& config, index_t N, const Target& target, Precision precision,
            bool zero_networks = false)
         : backend_(target.device, 1),
@@ -168,7 +168,7 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
     const Target& target() const { return std::get<0>(GetParam()); }
     ModelConfig config() const { return config_of(std::get<1>(GetParam())); }
 
-    // Bounds on relative errors: of states, of densities, of gradients.
+    // Bounds on relative errors of states, densities and gradients.
     void expect_parity(Precision precision, double state, double density, double gradient, const MemoryPolicy& policy,
                        bool zero_networks = false) {
         ExecCase plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, zero_networks);
@@ -184,13 +184,13 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
         EXPECT_LE(relative_error(found.eps, expected.eps), state);
         EXPECT_LE(relative_error(found.decoded, other.x()), state);
         EXPECT_GT(norm(expected.gradient), 0);
-        // The bounds can fail: 1% of a gradient is no rounding, unless the networks have 8 bits.
+        // The bounds can fail: 1% of a gradient exceeds rounding, except for networks with 8 bits.
         Numbers wrong = found.gradient;
         for (double& g : wrong) g *= 1.01;
         if (precision == Precision::fp32) {
             EXPECT_GT(relative_error(wrong, expected.gradient), gradient);
         }
-        // The same bits again.
+        // A second run gives the same bits.
         const Outcome again = other.run(policy);
         EXPECT_EQ(again.latents, found.latents);
         EXPECT_EQ(again.logdet, found.logdet);
@@ -208,12 +208,12 @@ INSTANTIATE_TEST_SUITE_P(Targets, DeviceParity,
                                     std::get<1>(info.param).name;
                          });
 
-// Sums of up to some hundred float products in another order: 6e-8 each, and their square root.
+// Sums of a few hundred float products in another order: 6e-8 each, times the square root of their number.
 TEST_P(DeviceParity, InFloat) {
     expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, {});
 }
 
-TEST_P(DeviceParity, InFloatWithStatesAndMapsKept) {
+TEST_P(DeviceParity, InFloatWithSavedStatesAndMaps) {
     MemoryPolicy policy;
     policy.anchor_every = 1;
     expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy);
@@ -221,13 +221,13 @@ TEST_P(DeviceParity, InFloatWithStatesAndMapsKept) {
     expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy);
 }
 
-// Without networks everything that touches the state is in double; gradients stay float.
+// Without networks, everything that touches the state is in double; gradients stay float.
 TEST_P(DeviceParity, InDouble) {
     expect_parity(Precision::fp32, 1e-10, 1e-10, 1e-4, {}, true);
 }
 
-// 10 bits of mantissa in the operands, 5e-4 each, and 8 bits, 2e-3 to 4e-3, against float networks: the
-// errors of three products in a row and of what follows from them, with room for unlucky signs.
+// tf32 has 10 mantissa bits in the operands, 5e-4 each; bf16 has 8 bits, 2e-3 to 4e-3. The bounds cover three
+// consecutive products and what follows, with room for unlucky signs.
 TEST_P(DeviceParity, InTf32) {
     if (target().device != Device::cuda) GTEST_SKIP() << "CPUs have no tf32";
     expect_parity(Precision::tf32, 2e-3, 2e-3, 1e-2, {});

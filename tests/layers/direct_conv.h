@@ -1,5 +1,5 @@
-// A library's convolutions played by their own sums (runtime/conv.h), of float, double or bf16: with it the
-// layers' second engine runs where there is no library.
+// A Conv (runtime/conv.h) that computes direct sums in float, double or bf16, so that the vendor-convolution
+// engine can be tested without a library.
 #pragma once
 
 #include "kernels/math.h"

@@ -1,4 +1,5 @@
-// The coupling network written out pixel by pixel (spec section 1, NN), independent of the layers' products.
+// Reference coupling network, pixel by pixel (spec section 1, NN), independent of the layers' matrix
+// products.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +17,8 @@ inline const real* tensor_values(const Parameters& parameters, const std::string
     return nullptr;
 }
 
-// y [N*H*W, out]: kernel x kernel convolution of x [N*H*W] pixels of `stride`, the first `in` channels, zero
-// padded; with an edge channel that is 1 on the padding and 0 inside.
+// y [N*H*W, out]: kernel x kernel convolution, zero-padded, of the first `in` channels of x [N*H*W] with
+// pixel stride `stride`; the edge channel is 1 on the padding and 0 inside.
 inline std::vector<double> naive_convolution(const Shape& shape, index_t N, index_t kernel, bool edge,
                                              index_t in, index_t out, const double* x, index_t stride,
                                              const real* weight) {
@@ -43,7 +44,7 @@ inline std::vector<double> naive_convolution(const Shape& shape, index_t N, inde
 }
 
 struct DirectNetwork {
-    std::vector<double> normal1, normal2;  // [N*H*W, w] after the hidden actnorms, before their ReLU
+    std::vector<double> normal1, normal2;  // [N*H*W, w] after the hidden actnorms, before ReLU
     std::vector<double> out;               // [N*H*W, outputs]
 };
 

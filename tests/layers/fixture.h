@@ -1,5 +1,5 @@
-// What the tests of the layers share: a CPU backend, arenas whose blocks are guarded and start as NaN, random
-// numbers and random parameters. For float and double layers alike.
+// Shared by the layer tests, float and double: CPU backend, arenas with guards and NaN-filled blocks, random
+// numbers and parameters.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,8 +15,8 @@ namespace glow::inline GLOW_REAL {
 
 using test::Random;
 
-// Arenas reserve addresses and commit what is touched. One thread unless a test is about threads: the maps
-// are so small that threads would mostly wait for each other.
+// Arenas reserve addresses and commit what is touched. One thread unless a test is about threads: with such
+// small maps, threads would mostly wait for each other.
 struct Machine {
     static constexpr std::size_t kBytes = std::size_t{1} << 30;
     explicit Machine(int threads = 1) : backend(Device::cpu, threads) {}
@@ -28,9 +28,8 @@ struct Machine {
     Context context = backend.context(workspace);
 };
 
-// Values for the tensors of a model or of one layer, none of them zero: logs 0.1 N(0, 1), biases 0.3 N(0, 1),
-// weights that keep the size of what goes through them, W orthogonal plus a perturbation that leaves it well
-// conditioned.
+// Nonzero values for all tensors of a model or layer: logs 0.1 N(0, 1), biases 0.3 N(0, 1), weights that
+// preserve the size of activations, W orthogonal plus a perturbation that keeps it well conditioned.
 struct Values {
     explicit Values(Parameters& parameters, Solver& solver, std::uint64_t seed, double logs_scale = 0.1)
         : value(parameters.size()), gradient(parameters.size()), fixed(parameters.fixed_size()) {
@@ -80,7 +79,7 @@ double largest_difference(const std::vector<T>& x, const std::vector<T>& y) {
     double largest = x.size() == y.size() ? 0 : HUGE_VAL;
     for (std::size_t i = 0; i < x.size() && i < y.size(); ++i) {
         const double difference = std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i]));
-        if (!(difference <= largest)) largest = difference;  // NaN too
+        if (!(difference <= largest)) largest = difference;  // also catches NaN
     }
     return largest;
 }

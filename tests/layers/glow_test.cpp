@@ -1,4 +1,3 @@
-// The whole flow in double.
 #include "layers/glow.h"
 
 #include <tuple>
@@ -81,8 +80,8 @@ TEST_P(GlowVariant, GradientsAccumulate) {
         ASSERT_NEAR(model.values.gradient[i], 2 * once[i], 1e-11 * (1 + std::abs(once[i])));
 }
 
-// The memory policies: `checkpoint` and `store` bit for bit, `reconstruct` and anchors to the drift.
-TEST_P(GlowVariant, KeepingMoreChangesNothing) {
+// Memory policies: `checkpoint` and `store` are bit-equal; `reconstruct` and anchors agree up to drift.
+TEST_P(GlowVariant, SavingMoreChangesNothing) {
     ModelConfig deep = config(8, 8, 3);
     deep.depth = 5;
     Model model(deep, 3, {Precision::fp32, 2});
@@ -96,7 +95,7 @@ TEST_P(GlowVariant, KeepingMoreChangesNothing) {
     for (const index_t every : {0, 2, 3, 16}) {
         model.run({every, false});
         EXPECT_EQ(sum(model.logdet) + sum(model.prior), logp);
-        // Rebuilt states err by 1e-14; gradients are sums of some thousand terms.
+        // Reconstructed states have errors of 1e-14; gradients are sums of about a thousand terms.
         EXPECT_LE(largest_difference(model.h, model.x), 1e-12);
         EXPECT_LE(largest_difference(model.dh, dx), 1e-11);
         for (std::size_t i = 0; i < gradient.size(); ++i)
@@ -106,7 +105,7 @@ TEST_P(GlowVariant, KeepingMoreChangesNothing) {
     EXPECT_EQ(model.machine.workspace.used(), 0u);
 }
 
-TEST_P(GlowVariant, InverseUndoesForward) {
+TEST_P(GlowVariant, InverseReconstructsInput) {
     Model model(config(8, 8, 3), 3, {Precision::fp32, 2});
     model.forward();
     const std::vector<double> logdet = model.logdet;
@@ -115,7 +114,7 @@ TEST_P(GlowVariant, InverseUndoesForward) {
     EXPECT_EQ(model.logdet, logdet);
 }
 
-TEST_P(GlowVariant, DecodeUndoesEncodeAndEncodeHasForwardsDensity) {
+TEST_P(GlowVariant, EncodeDecodeAndDensityAgree) {
     Model model(config(8, 8, 3), 3, {Precision::fp32, 2});
     model.forward();
     const std::vector<double> logdet = model.logdet, prior = model.prior;
@@ -127,7 +126,7 @@ TEST_P(GlowVariant, DecodeUndoesEncodeAndEncodeHasForwardsDensity) {
     EXPECT_LE(largest_difference(model.h, model.x), 1e-12);
 }
 
-TEST_P(GlowVariant, TilesChangeNothingButRounding) {
+TEST_P(GlowVariant, TilesChangeOnlyRounding) {
     Model whole(config(8, 8, 3), 5, {Precision::fp32, 5});
     whole.run({});
     for (const index_t tile : {1, 2, 3}) {
@@ -142,7 +141,7 @@ TEST_P(GlowVariant, TilesChangeNothingButRounding) {
     }
 }
 
-TEST_P(GlowVariant, AnImageDoesNotDependOnItsNeighbors) {
+TEST_P(GlowVariant, ImagesAreIndependent) {
     const ModelConfig small = config(8, 8, 3);
     const index_t D = small.dimensions();
     Model all(small, 3), one(small, 1);
@@ -156,7 +155,7 @@ TEST_P(GlowVariant, AnImageDoesNotDependOnItsNeighbors) {
     }
 }
 
-TEST_P(GlowVariant, LogDeterminantIsThatOfTheJacobian) {
+TEST_P(GlowVariant, LogDeterminantMatchesJacobian) {
     const auto [height, width, channels, levels] = std::tuple<index_t, index_t, index_t, index_t>{4, 4, 1, 2};
     for (const index_t shallow : {false, true}) {
         ModelConfig tiny = config(height, width, channels);
@@ -173,13 +172,14 @@ TEST_P(GlowVariant, LogDeterminantIsThatOfTheJacobian) {
         model.glow.encode(model.machine.context, model.flow);
         const std::vector<double> eps = model.h;
         for (index_t n = 0; n < 2; ++n) {
-            // Entries err by e^2 = 1e-10 times third derivatives; 256 of them, times the inverse's entries.
+            // Entries have errors of e^2 = 1e-10 times third derivatives; 256 of them, times the entries of
+            // the inverse.
             EXPECT_NEAR(logdet[n],
                         jacobian_log_determinant(
                             model, n, D, [&] { model.glow.forward(model.machine.context, model.flow); }),
                         1e-6);
         }
-        // The same density seen from the standard normal latents: sum over both images.
+        // The same density in terms of standard normal latents, summed over both images.
         double density = 0;
         for (const double e : eps) density += -0.5 * std::log(2 * M_PI) - 0.5 * e * e;
         for (index_t n = 0; n < 2; ++n)
@@ -189,9 +189,8 @@ TEST_P(GlowVariant, LogDeterminantIsThatOfTheJacobian) {
     }
 }
 
-TEST(Glow, LatentsLieDeepestFirst) {
-    // With additive couplings whose networks are zero, W = 1 and actnorms of the identity the flow only
-    // permutes.
+TEST(Glow, LatentsAreDeepestFirst) {
+    // With additive couplings, zero networks, W = 1 and identity actnorms, the flow only permutes.
     ModelConfig config = make_config(8, 8, 1, 3, 1, 4);
     config.coupling = CouplingKind::additive;
     Model model(config, 2);
@@ -203,8 +202,8 @@ TEST(Glow, LatentsLieDeepestFirst) {
     model.prepare();
     for (std::size_t i = 0; i < model.x.size(); ++i) model.x[i] = static_cast<double>(i);
     model.forward();
-    // Sizes: top 2 x [1, 1, 16], then b of level 1 2 x [2, 2, 4], then b of level 0 2 x [4, 4, 2]. Channels
-    // of a squeeze are c*4 + dy*2 + dx: level 0's b holds the odd rows (dy = 1) of the image.
+    // Sizes: top 2 x [1, 1, 16], then b of level 1, 2 x [2, 2, 4], then b of level 0, 2 x [4, 4, 2]. Squeezed
+    // channels are c*4 + dy*2 + dx, so b of level 0 holds the odd rows (dy = 1) of the image.
     const auto& z = model.h;
     const index_t top = 2 * 16, middle = 2 * 16;
     for (index_t n = 0; n < 2; ++n)
@@ -213,7 +212,7 @@ TEST(Glow, LatentsLieDeepestFirst) {
                 for (index_t dx = 0; dx < 2; ++dx)
                     EXPECT_EQ(z[top + middle + ((n * 4 + y) * 4 + x) * 2 + dx],
                               n * 64 + (2 * y + 1) * 8 + 2 * x + dx);
-    // Level 1's b: channels 4..7 of its squeeze, that is c = 1 (dx = 1 of level 0) of level 0's a half.
+    // b of level 1: channels 4..7 of its squeeze, i.e. c = 1 (dx = 1 of level 0) of level 0's a half.
     for (index_t n = 0; n < 2; ++n)
         for (index_t y = 0; y < 2; ++y)
             for (index_t x = 0; x < 2; ++x)
@@ -224,7 +223,7 @@ TEST(Glow, LatentsLieDeepestFirst) {
     EXPECT_EQ(z[16], 64);
 }
 
-TEST(Glow, BitsPerDimensionCountThePixelsBins) {
+TEST(Glow, BitsPerDimIncludesBins) {
     const ModelConfig config = make_config(8, 8, 3, 2, 1, 4);
     const Glow glow(config, {});
     const double D = 192;
@@ -233,7 +232,7 @@ TEST(Glow, BitsPerDimensionCountThePixelsBins) {
     EXPECT_NEAR(glow.config().bits_per_dim(D * std::log(256.0)), 0, 1e-14);
 }
 
-TEST(Glow, PrepareNamesTheBadLayer) {
+TEST(Glow, DeriveNamesBadLayer) {
     Model model(make_config(8, 8, 1, 2, 3, 4), 1);
     EXPECT_EQ(model.glow.derive_and_check(model.machine.context).bad_layer, "");
     for (const Tensor& tensor : model.glow.parameters().tensors())

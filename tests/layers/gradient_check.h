@@ -1,9 +1,8 @@
-// Gradients against a function's values, in double. Two measures, both taken along random directions v:
-//   order: the remainder |f(p + e v) - f(p) - e <gradient, v>| falls as e^2 where the gradient is right and
-//   as e
-//     where it is not;
+// Checks gradients against function values in double, along random directions v, by two measures:
+//   order: the remainder |f(p + e v) - f(p) - e <gradient, v>| falls as e^2 for a correct gradient and as e
+//     otherwise;
 //   error: of <gradient, v> relative to the central difference.
-// Every check also runs its sabotaged twins, gradient x 1.01 and - gradient, which have to fail by both.
+// Every check also runs sabotaged twins, gradient x 1.01 and -gradient, which must fail by both measures.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,7 +18,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-// Numbers that the function depends on, and its gradient with respect to them.
+// Inputs of the function, and its gradient with respect to them.
 struct Block {
     std::string name;
     double* value;
@@ -31,34 +30,34 @@ struct Slope {
     double error, order;
 };
 
-// f's values along one direction, and what the gradient says about it.
+// Values of f along one direction, compared with the gradient.
 struct Ray {
-    // The steps of the Taylor test: so small that 1% of the gradient outweighs the curvature and that few
-    // ReLUs switch within them, so large that the remainder is far above rounding.
+    // Steps of the Taylor test: small enough that 1% of the gradient outweighs curvature and few ReLUs
+    // switch, large enough that the remainder is far above rounding.
     static constexpr double kStep = 0x1p-14, kSmall = 0x1p-16, kCentral = 1e-5;
 
     double here, step, small, plus, minus;
     double derivative;  // <gradient, v>
-    double typical;     // the gradient's root mean square: what |<gradient, v>| is for most v
+    double typical;     // root mean square of the gradient: typical |<gradient, v>|
     double noise;       // rounding of f
 
-    // For `factor` times the gradient.
+    // For the gradient times `factor`.
     Slope slope(double factor) const {
         const double claimed = factor * derivative;
         const double difference = (plus - minus) / (2 * kCentral);
         const double scale = std::max({std::abs(difference), typical, 1e-12});
-        // What rounding alone does to the difference is no error.
+        // Do not count differences that rounding explains.
         const double error = std::max(0.0, std::abs(claimed - difference) - noise / kCentral) / scale;
         const double remainder = std::abs(step - here - kStep * claimed);
         const double smaller = std::abs(small - here - kSmall * claimed);
-        // A function that is all but linear leaves nothing but rounding.
+        // For a nearly linear function only rounding remains.
         const double order =
             remainder <= 20 * noise ? 2 : std::log2(remainder / std::max(smaller, noise)) / 2;
         return {error, order};
     }
 };
 
-// Values of f, of which the block is an argument, along a direction of length 1.
+// Evaluates f, a function of the blocks, along a unit direction.
 inline Ray shoot(const Block& block, const std::function<double()>& f, double here, Random& random) {
     const std::vector<double> p(block.value, block.value + block.count);
     std::vector<double> v = random.normals(block.count);
@@ -81,7 +80,7 @@ inline Ray shoot(const Block& block, const std::function<double()>& f, double he
     ray.minus = at(-Ray::kCentral);
     ray.derivative = derivative;
     ray.typical = std::sqrt(gradient_norm / static_cast<double>(block.count));
-    // So close that f cannot have changed by more than rounding and its slope.
+    // Small enough that f changes only by rounding and its slope.
     constexpr double kClose = 1e-12;
     ray.noise = 1e-15 * std::abs(here);
     for (const double e : {kClose, -kClose, 2 * kClose})
@@ -90,9 +89,9 @@ inline Ray shoot(const Block& block, const std::function<double()>& f, double he
     return ray;
 }
 
-// f() at the blocks' present values; their gradients belong to these. The median of five directions counts: a
-// ReLU that switches within a step spoils a direction now and then, a wrong gradient spoils them all.
-// many_relus: so many units that some always switch: the order means nothing then, and is left out.
+// Checks the gradients of f() at the blocks' current values. Uses the median of five directions: a ReLU that
+// switches within a step occasionally spoils one, a wrong gradient spoils all. many_relus: some units always
+// switch, so the order is meaningless and skipped.
 inline void check_gradients(const std::vector<Block>& blocks, const std::function<double()>& f,
                             bool many_relus = false) {
     constexpr int kRays = 5;
@@ -115,7 +114,7 @@ inline void check_gradients(const std::vector<Block>& blocks, const std::functio
         };
         const Slope right = judge(1), scaled = judge(1.01), flipped = judge(-1);
         EXPECT_GT(rays[0].typical, 0) << block.name << ": the gradient is zero";
-        // 1e-6: the central difference itself errs by about 1e-9 here.
+        // The central difference itself has an error of about 1e-9.
         EXPECT_LE(right.error, 1e-6) << block.name;
         EXPECT_GT(scaled.error, 1e-4) << block.name << ": the gradient x 1.01 passes";
         EXPECT_GT(flipped.error, 1e-2) << block.name << ": the gradient's negative passes";
@@ -126,7 +125,7 @@ inline void check_gradients(const std::vector<Block>& blocks, const std::functio
     }
 }
 
-// One block a tensor.
+// One block per tensor.
 inline std::vector<Block> parameter_blocks(const Parameters& parameters, std::vector<real>& gradient) {
     std::vector<Block> blocks;
     for (const Tensor& tensor : parameters.tensors())

@@ -1,4 +1,4 @@
-// Data-dependent initialization, walked through by hand.
+// Data-dependent initialization, compared with a manual walk through the layers.
 #include "tests/layers/model.h"
 #include "tests/layers/direct_network.h"
 
@@ -32,12 +32,12 @@ struct Fresh : Model {
     }
 };
 
-TEST(Initialize, GivesEveryActnormMeanZeroAndVarianceOne) {
+TEST(Initialize, NormalizesEveryActnorm) {
     for (const index_t tile : {0, 2}) {
         Fresh model(5, tile);
         model.initialize();
         const std::vector<double> z = model.h;
-        // A second pass by hand, through the layers as they now are.
+        // Second pass by hand, through the initialized layers.
         const Parameters& parameters = model.glow.parameters();
         model.h = model.x;
         for (std::size_t l = 0; l < 2; ++l) {
@@ -71,17 +71,17 @@ TEST(Initialize, DoesNotDependOnTiles) {
     for (const index_t tile : {1, 2, 0}) {
         Fresh tiled(5, tile);
         tiled.initialize();
-        // Moments are summed in another order, and each layer works on the one before.
+        // Moments are summed in another order, and each layer depends on the previous one.
         EXPECT_LE(largest_difference(tiled.values.value, all.values.value), 1e-10);
         EXPECT_LE(largest_difference(tiled.h, all.h), 1e-10);
     }
 }
 
-TEST(Initialize, LeavesTheModelReadyAndEqualToForward) {
+TEST(Initialize, EqualsForward) {
     Fresh model(4, 0);
     model.initialize();
     const std::vector<double> z = model.h, logdet = model.logdet, prior = model.prior;
-    model.forward();  // without a prepare() between
+    model.forward();  // without derive() in between
     EXPECT_EQ(model.h, z);
     EXPECT_EQ(model.logdet, logdet);
     EXPECT_EQ(model.prior, prior);
@@ -90,7 +90,7 @@ TEST(Initialize, LeavesTheModelReadyAndEqualToForward) {
     EXPECT_EQ(model.h, z);
 }
 
-TEST(Initialize, TakesTheActnormsFromTheDataAlone) {
+TEST(Initialize, DependsOnlyOnData) {
     Fresh once(4, 0), twice(4, 0);
     once.initialize();
     twice.initialize();
@@ -99,7 +99,7 @@ TEST(Initialize, TakesTheActnormsFromTheDataAlone) {
     EXPECT_EQ(twice.h, once.h);
 }
 
-TEST(Parameters, StartAsTheSpecificationSays) {
+TEST(Parameters, InitialValuesMatchSpecification) {
     Fresh model(1, 0);
     const Parameters& parameters = model.glow.parameters();
     index_t end = 0, count = 0;
@@ -133,7 +133,7 @@ TEST(Parameters, StartAsTheSpecificationSays) {
     }
     EXPECT_EQ(parameters.count(), count);
     EXPECT_LE(end, parameters.size());
-    // Another seed, other numbers; the same seed, the same.
+    // Different seeds give different numbers, equal seeds equal ones.
     const std::vector<double> first = model.values.value;
     parameters.start(10, model.machine.backend.solver());
     EXPECT_NE(model.values.value, first);
@@ -141,7 +141,7 @@ TEST(Parameters, StartAsTheSpecificationSays) {
     EXPECT_EQ(model.values.value, first);
 }
 
-TEST(Parameters, HiddenWeightsHaveTheirDeviation) {
+TEST(Parameters, HiddenWeightsHaveStandardDeviation) {
     ModelConfig config = make_config(2, 2, 1, 1, 1, 512);
     Glow glow(config, {});
     Machine machine;
@@ -154,12 +154,12 @@ TEST(Parameters, HiddenWeightsHaveTheirDeviation) {
         for (index_t i = 0; i < tensor.count; ++i) squares += first[i] * first[i];
         count += static_cast<double>(tensor.count);
     }
-    // 2.8e5 numbers: the estimate's own deviation is 1 / sqrt(2 n), 0.13%.
+    // 2.8e5 numbers: the estimate has standard deviation 1 / sqrt(2 n), 0.13%.
     EXPECT_GT(count, 2.7e5);
     EXPECT_NEAR(std::sqrt(squares / count) / 0.05, 1, 0.005);
 }
 
-TEST(Parameters, HaveTheCheckpointsNamesAndShapes) {
+TEST(Parameters, HaveCheckpointNamesAndShapes) {
     ModelConfig config = make_config(8, 8, 1, 2, 1, 6);
     const Glow glow(config, {});
     const auto text = [&] {

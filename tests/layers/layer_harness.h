@@ -1,5 +1,5 @@
-// One layer by itself, with random parameters and data, and what every layer has to satisfy (architecture
-// section 4): gradients, rebuilt inputs, accumulation, inverse, log-determinant. In double.
+// A single layer with random parameters and data, and the properties every layer must satisfy (architecture
+// section 4): gradients, reconstructed input, accumulation, inverse, log-determinant. In double.
 #pragma once
 
 #include <functional>
@@ -11,7 +11,7 @@
 namespace glow::inline GLOW_REAL {
 
 struct LayerHarness {
-    // make(parameters) gives the layer; prepare() its derived values where it has some.
+    // make(parameters) creates the layer; prepare() computes its derived values, if any.
     template <class Make>
     LayerHarness(index_t N, const Shape& shape, Make make, std::uint64_t seed = 5)
         : machine(),
@@ -33,15 +33,15 @@ struct LayerHarness {
         for (std::size_t i = 0; i < h.size(); ++i) total += g[i] * h[i];
         return static_cast<double>(total);
     }
-    // From the state h that loss() left: h is the rebuilt x, dh and the parameters' gradients those of the
-    // loss.
+    // Runs backward from the state h left by loss(): h becomes the reconstructed x, dh and parameter
+    // gradients are those of the loss.
     void backward() {
         dh = g;
         Flow flow{N, h.data(), logdet.data(), prior.data()};
         Gradient gradient{dh.data(), dlogp, 0, {values.gradient.data()}};
         layer->backward(machine.context, flow, gradient);
     }
-    // h = f(from), with logdet and prior from zero.
+    // h = f(from), with logdet and prior starting at zero.
     template <class F>
     void run(const std::vector<double>& from, F f) {
         h = from;
@@ -61,7 +61,7 @@ struct LayerHarness {
             blocks, [&] { return loss(); }, many_relus);
     }
 
-    // 1e-12: some hundred roundings of numbers of size 1.
+    // 1e-12: a few hundred roundings of numbers of size 1.
     void expect_rebuilt_input() {
         loss();
         const std::vector<double> y = h, logdet_before = logdet, prior_before = prior;
@@ -74,7 +74,7 @@ struct LayerHarness {
         EXPECT_EQ(sum(logdet), 0);
     }
 
-    // Twice the same gradient is twice the gradient, up to the rounding of one addition.
+    // Accumulating twice doubles the gradient, up to the rounding of one addition.
     void expect_accumulating_gradients() {
         loss();
         const std::vector<double> y = h;
@@ -88,7 +88,7 @@ struct LayerHarness {
             ASSERT_NEAR(values.gradient[i], 2 * once[i], 1e-12 * (1 + std::abs(once[i])));
     }
 
-    // log|det dy/dx| of every image, from central differences of the whole Jacobian.
+    // log|det dy/dx| of every image from central differences of the full Jacobian.
     void expect_log_determinant() {
         loss();
         const std::vector<double> logdet_claimed = logdet;
@@ -107,7 +107,7 @@ struct LayerHarness {
                 for (index_t o = 0; o < size; ++o)
                     jacobian[o * size + i] = (plus[n * size + o] - h[n * size + o]) / (2 * e);
             }
-            // Entries err by about e^2 = 1e-10, size^2 of them add up.
+            // Entries have errors of about e^2 = 1e-10; size^2 of them add up.
             EXPECT_NEAR(logdet_claimed[n], log_abs_det(machine.backend.solver(), size, jacobian), 1e-7);
         }
     }

@@ -1,4 +1,4 @@
-// What the memory policies keep, and what each of them costs and buys: network work, bytes, equal gradients.
+// What the memory policies save, and their cost: network work, bytes, equal gradients.
 #include "layers/memory_policy.h"
 
 #include <algorithm>
@@ -21,7 +21,7 @@ MemoryPolicy with_bits(MemoryPolicy policy) {
     return policy;
 }
 
-// Channel mixings that shrink every other output: the inverse magnifies every rounding, step by step.
+// Channel mixings that shrink every other output, so that the inverse magnifies rounding step by step.
 void make_ill_conditioned(Model& model, double factor) {
     for (const Tensor& tensor : model.glow.parameters().tensors())
         if (tensor.name.find("invconv/weight") != std::string::npos)
@@ -58,8 +58,7 @@ TEST(RoundingBits, ReconstructEqualsStoreBitForBit) {
         EXPECT_EQ(different_bits(gradients(with_bits(policy(0))), store), 0) << to_string(precision);
         EXPECT_EQ(different_bits(gradients(with_bits(policy(5))), store), 0) << to_string(precision);
         EXPECT_LT(largest_difference(model.h, model.x), 1e-9) << "more drift than the bits are for";
-        // Without them it is not so: some network input rounds to another value. (To another bf16 hardly
-        // any.)
+        // Without rounding bits, some network input rounds to another value (for bf16 rarely).
         const index_t without = different_bits(gradients(policy(0)), store);
         if (precision == Precision::fp32) {
             EXPECT_GT(without, 0);
@@ -67,7 +66,7 @@ TEST(RoundingBits, ReconstructEqualsStoreBitForBit) {
     }
 }
 
-TEST(RoundingBits, TakeASixtyFourthOfStatesInFloat) {
+TEST(RoundingBits, UseOneSixtyFourthOfFloatStates) {
     const Backend backend(Device::cpu, 1);
     const auto stored = [&](MemoryPolicy policy) {
         Memory memory;
@@ -88,7 +87,7 @@ TEST(RoundingBits, TakeASixtyFourthOfStatesInFloat) {
     EXPECT_NEAR(bits / floats, 1.0 / 64, 0.05 / 64);  // 62 of 64 bits; whole words, whole cache lines
 }
 
-TEST(FloatStates, GiveStoresGradientsBitForBit) {
+TEST(FloatStates, GiveStoreGradients) {
     for (const Precision precision : precisions()) {
         Model model(make_config(16, 16, 3, 2, 6, 16), 4, {precision, 0});
         model.run(policy(1, true));
@@ -96,13 +95,13 @@ TEST(FloatStates, GiveStoresGradientsBitForBit) {
         MemoryPolicy in_float = policy(1);
         in_float.float_states = true;
         model.run(in_float);
-        // Networks and gradients see no more of a state than its float.
+        // Networks and gradients read a state only as float.
         EXPECT_EQ(different_bits(model.values.gradient, store), 0);
         EXPECT_GT(largest_difference(model.h, model.x), 1e-9);
     }
 }
 
-// Multiply-adds of all products that pass.
+// Counts multiply-adds of all products.
 class CountingBlas : public Blas {
   public:
     explicit CountingBlas(Blas& blas) : blas_(blas) {}
@@ -119,9 +118,9 @@ class CountingBlas : public Blas {
     Blas& blas_;
 };
 
-TEST(NetworkWork, IsThreeUnitsStoredAndFourRebuiltNeverFive) {
-    // Widths at which no product is padded (9 * 8 outputs, and 9 * 4 + 1 -> 40 columns stay near 36), no
-    // splits and no edge channel: what is left is the networks' work and, a few per cent, the mixings'.
+TEST(NetworkWork, CostsThreeUnitsStoredAndFourReconstructed) {
+    // Widths without padding (9 * 8 outputs; 9 * 4 + 1 -> 40 columns stays near 36), no splits and no edge
+    // channel: only the networks' work remains, plus a few percent for the mixings.
     ModelConfig config = make_config(16, 16, 2, 1, 6, 128);
     config.edge_bias = false;
     Model model(config, 4);
@@ -144,7 +143,7 @@ TEST(NetworkWork, IsThreeUnitsStoredAndFourRebuiltNeverFive) {
     EXPECT_NEAR(units(policy(1, true)), 3, 0.05);
     for (const MemoryPolicy& recomputed : {policy(0), policy(1), policy(3), with_bits(policy(0))})
         EXPECT_NEAR(units(recomputed), 4, 0.05);
-    // What is told is what is done, also in between.
+    // The reported work equals the actual work, also for intermediate budgets.
     for (const index_t steps : {0, 2, 6}) {
         MemoryPolicy some;
         some.last_maps = {steps};
@@ -155,7 +154,7 @@ TEST(NetworkWork, IsThreeUnitsStoredAndFourRebuiltNeverFive) {
     EXPECT_EQ(model.glow.network_units(policy(0)), 4);
 }
 
-TEST(Auto, SpendsItsBytesOnTheDeepestMapsFirst) {
+TEST(AutoPolicy, FillsDeepestLevelFirst) {
     const ModelConfig config = make_config(32, 32, 3, 3, 4, 24);
     const Backend backend(Device::cpu, 1);
     Glow glow(config, {});
@@ -182,7 +181,7 @@ TEST(Auto, SpendsItsBytesOnTheDeepestMapsFirst) {
         EXPECT_LE(glow.network_units(chosen), units);
         units = glow.network_units(chosen);
     }
-    // A byte of maps saves more work the deeper its level.
+    // A byte of maps saves more work at deeper levels.
     for (index_t l = 1; l < 3; ++l) {
         const auto work_per_byte = [&](index_t level) {
             const Shape shape = level_shape(config, level);
@@ -192,7 +191,7 @@ TEST(Auto, SpendsItsBytesOnTheDeepestMapsFirst) {
     }
 }
 
-TEST(Auto, GivesStoresGradients) {
+TEST(AutoPolicy, GradientsEqualStore) {
     Model model(make_config(16, 16, 3, 3, 3, 16), 4);
     model.run(policy(1, true));
     const std::vector<real> store = model.values.gradient;

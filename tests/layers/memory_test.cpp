@@ -1,5 +1,4 @@
-// The workspace does not grow with depth, and a counting step takes exactly what a real one does: the memory plan
-// counts a step.
+// The workspace does not grow with depth, and a counting step uses exactly as much memory as a real one.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,7 +9,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// Everything a training step takes from its arenas, on real or counting ones.
+// Everything a training step takes from its arenas, real or counting.
 void step(const Backend& backend, bool count_only, Memory& memory, const ModelConfig& config,
           const Execution& execution, index_t N, const MemoryPolicy& policy, bool initialize) {
     const Context context =
@@ -103,13 +102,13 @@ std::vector<Case> cases() {
     return result;
 }
 
-TEST(MemoryPlan, ADryRunCountsExactlyWhatARealRunTakes) {
+TEST(MemoryPlan, EqualsMeasuredPeak) {
     const Backend backend(Device::cpu, 2);
     for (const Case& c : cases()) {
         Memory counting;
         step(backend, true, counting, c.config, c.execution, c.N, c.policy, c.initialize);
         const MemoryBytes plan = counting.peak();
-        // Exactly the planned sizes: one byte more would throw.
+        // Exactly the planned sizes: one more byte would throw.
         Memory memory(Device::cpu, plan);
         step(backend, false, memory, c.config, c.execution, c.N, c.policy, c.initialize);
         EXPECT_EQ(memory.peak(), plan);
@@ -121,7 +120,7 @@ TEST(MemoryPlan, ADryRunCountsExactlyWhatARealRunTakes) {
     }
 }
 
-TEST(MemoryPlan, WorkspaceAndStateDoNotGrowWithDepth) {
+TEST(MemoryPlan, PlannedWorkspaceIsConstantInDepth) {
     const Backend backend(Device::cpu, 2);
     const auto peak = [&](index_t depth, const MemoryPolicy& policy) {
         Memory memory;
@@ -132,14 +131,14 @@ TEST(MemoryPlan, WorkspaceAndStateDoNotGrowWithDepth) {
     for (const Category category : {Category::workspace, Category::state, Category::stored})
         EXPECT_EQ(at(deep, category), at(shallow, category));
     EXPECT_GT(at(deep, Category::parameters), 7 * at(shallow, Category::parameters));
-    // Under one z in all is stored by default: the states entering levels 1 and 2.
+    // Less than one latent in total is saved by default: the states entering levels 1 and 2.
     EXPECT_LT(at(deep, Category::stored), 4 * 32 * 32 * 3 * sizeof(state_t));
-    // The policies that store grow with depth.
+    // Policies that save more grow with depth.
     EXPECT_GT(at(peak(32, {1, false}), Category::stored), 7 * at(peak(4, {1, false}), Category::stored));
     EXPECT_GT(at(peak(32, {1, true}), Category::stored), at(peak(32, {1, false}), Category::stored));
 }
 
-TEST(MemoryPlan, WorkspaceOfARealRunDoesNotGrowWithDepth) {
+TEST(MemoryPlan, MeasuredWorkspaceIsConstantInDepth) {
     const Backend backend(Device::cpu, 2);
     std::size_t workspace[2];
     for (const index_t depth : {4, 32}) {
@@ -153,12 +152,12 @@ TEST(MemoryPlan, WorkspaceOfARealRunDoesNotGrowWithDepth) {
     EXPECT_EQ(workspace[0], workspace[1]);
 }
 
-TEST(MemoryPlan, NoLayerWritesPastItsBlocks) {
+TEST(MemoryPlan, LayersStayWithinBlocks) {
     const Backend backend(Device::cpu, 2);
     for (const Case& c : cases()) {
         MemoryBytes room;
         room.fill(std::size_t{1} << 28);
-        Memory memory(Device::cpu, room, true);  // guards abort
+        Memory memory(Device::cpu, room, true);  // guards abort on overrun
         step(backend, false, memory, c.config, c.execution, c.N, c.policy, c.initialize);
     }
 }

@@ -43,24 +43,24 @@ struct Model {
     Model& operator=(const Model&) = delete;
 
     void prepare() { ASSERT_EQ(glow.derive_and_check(machine.context).bad_layer, ""); }
-    // h: x -> z; the sum of log p but for the pixels' constant.
+    // h: x -> z; returns the sum of log p without the constant of the pixels' bins.
     double forward(SavedActivations* saved = nullptr) {
         h = x;
         glow.forward(machine.context, flow, saved);
         return sum(logdet) + sum(prior);
     }
-    // What backward() differentiates.
+    // The function that backward() differentiates.
     double loss(double dlogp) {
         const double logp = forward();
         return dlogp * logp + (glow.has_classifier() ? kBitsWeight * sum(bits_y) : 0.0);
     }
-    // h: z -> rebuilt x; dh and the parameters' gradients (+=) of dlogp * sum of log p + kBitsWeight * sum of
-    // bits_y.
+    // h: z -> reconstructed x; dh and the parameter gradients (+=) of dlogp * sum of log p + kBitsWeight *
+    // sum of bits_y.
     void backward(const SavedActivations& saved, double dlogp) {
         Gradient gradient{dh.data(), dlogp, kBitsWeight, {values.gradient.data()}};
         glow.backward(machine.context, flow, gradient, saved);
     }
-    // Forward and backward from zero gradients.
+    // Forward and backward, starting from zero gradients.
     void run(const MemoryPolicy& policy, double dlogp = -0.7) {
         std::fill(values.gradient.begin(), values.gradient.end(), real{0});
         std::fill(dh.begin(), dh.end(), std::numeric_limits<real>::quiet_NaN());
@@ -80,13 +80,13 @@ struct Model {
     Flow flow;
 };
 
-// log|det| of image n's Jacobian [D, D], by central differences through `transform` (forward or encode).
+// log|det| of image n's Jacobian [D, D], from central differences of `transform` (forward or encode).
 template <class Transform>
 double jacobian_log_determinant(Model& model, index_t n, index_t D, Transform transform) {
     constexpr double e = 1e-5;
     std::vector<double> jacobian(D * D);
     const index_t N = model.flow.N;
-    // Where image n's latents lie: part by part, each [N, part].
+    // Positions of image n's latents, part by part, each [N, part].
     std::vector<index_t> places;
     const auto& config = model.glow.config();
     for (index_t l = config.levels, offset = 0; l-- > 0;) {

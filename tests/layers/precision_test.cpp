@@ -1,5 +1,5 @@
-// Networks in float and bf16 against networks in double, and what must not change a run: repetition, tiles,
-// neighbors, what is kept.
+// Float and bf16 networks against double ones, and what must not affect results: repetition, tiles,
+// neighboring images, saved activations.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -91,10 +91,10 @@ INSTANTIATE_TEST_SUITE_P(Variants, FloatTest,
                                          Variant{"bare", CouplingKind::affine, false, false, 2, 16}),
                          [](const auto& info) { return std::string(info.param.name); });
 
-TEST_P(FloatTest, EqualsDoubleToFloatsPrecision) {
+TEST_P(FloatTest, MatchesDoubleToFloatPrecision) {
     const ModelResult narrow = run_model_f32(probe()), wide = run_model_f64(probe());
-    // 12 steps, each adding a float network's relative error of about 1e-7 to the state: 2e-7 were seen, and
-    // up to 2e-6 in what is derived from it. Ten times that is allowed.
+    // 12 steps, each adding a float network's relative error of about 1e-7 to the state: 2e-7 was observed,
+    // up to 2e-6 in derived values. Ten times that is allowed.
     EXPECT_LE(relative_error(narrow.latents, wide.latents), kStateError);
     EXPECT_LE(relative_error(narrow.logdet, wide.logdet), kDensityError);
     EXPECT_LE(relative_error(narrow.prior, wide.prior), kDensityError);
@@ -112,23 +112,23 @@ TEST_P(FloatTest, EqualsDoubleToFloatsPrecision) {
                 relative_error(narrow.latents, wide.latents), relative_error(narrow.logdet, wide.logdet),
                 relative_error(narrow.prior, wide.prior), relative_error(narrow.dx, wide.dx), worst,
                 where.c_str());
-    // Now and then a ReLU falls on the other side of zero; a tensor with cancelling terms shows it most.
+    // Occasionally a ReLU switches sides; tensors with cancelling terms show it most.
     EXPECT_LE(worst, 2e-4);
     EXPECT_GE(cosine(all_gradients(narrow), all_gradients(wide)), 1 - 1e-8);
 }
 
-TEST_P(FloatTest, RepeatsBitForBit) {
+TEST_P(FloatTest, IsDeterministic) {
     expect_same_bits(run_model_f32(probe()), run_model_f32(probe()));
 }
 
-TEST_P(FloatTest, CheckpointAndStoreGiveTheSameBits) {
+TEST_P(FloatTest, CheckpointAndStoreAreBitEqual) {
     ModelCase store = probe(), checkpoint = probe();
     store.anchor_every = checkpoint.anchor_every = 1;
     store.maps = true;
     expect_same_bits(run_model_f32(store), run_model_f32(checkpoint));
 }
 
-TEST_P(FloatTest, ReconstructionHasCheckpointsGradient) {
+TEST_P(FloatTest, ReconstructMatchesCheckpointGradient) {
     ModelCase checkpoint = probe();
     checkpoint.anchor_every = 1;
     const ModelResult exact = run_model_f32(checkpoint);
@@ -138,13 +138,13 @@ TEST_P(FloatTest, ReconstructionHasCheckpointsGradient) {
         const ModelResult rebuilt = run_model_f32(rebuilding);
         EXPECT_EQ(rebuilt.latents, exact.latents);
         EXPECT_LE(largest_difference(rebuilt.rebuilt, exact.rebuilt),
-                  1e-5);  // the drift a float's flip leaves
+                  1e-5);  // drift from a flipped float rounding
         EXPECT_GE(cosine(all_gradients(rebuilt), all_gradients(exact)), 1 - 1e-8);
         EXPECT_LE(relative_error(rebuilt.dx, exact.dx), 1e-4);
     }
 }
 
-TEST_P(FloatTest, TilesAndThreadsChangeNothingButRounding) {
+TEST_P(FloatTest, TilesAndThreadsChangeOnlyRounding) {
     const ModelResult reference = run_model_f64(probe());
     for (const index_t tile : {1, 2, 0})
         for (const int threads : {1, 3}) {
@@ -161,7 +161,7 @@ TEST_P(FloatTest, TilesAndThreadsChangeNothingButRounding) {
         }
 }
 
-TEST_P(FloatTest, AnImageDoesNotDependOnItsNeighbors) {
+TEST_P(FloatTest, ImagesAreIndependent) {
     const ModelCase together = probe();
     const ModelResult all = run_model_f32(together);
     const index_t D = together.config.dimensions();
@@ -177,7 +177,7 @@ TEST_P(FloatTest, AnImageDoesNotDependOnItsNeighbors) {
     }
 }
 
-class NarrowTest : public testing::Test {
+class Bf16Test : public testing::Test {
   protected:
     void SetUp() override {
         if (!make_cpu_blas(1)->has_bf16())
@@ -190,23 +190,23 @@ class NarrowTest : public testing::Test {
     }
 };
 
-TEST_F(NarrowTest, RepeatsBitForBit) {
+TEST_F(Bf16Test, IsDeterministic) {
     expect_same_bits(run_model_f32(probe()), run_model_f32(probe()));
 }
 
-TEST_F(NarrowTest, CheckpointAndStoreGiveTheSameBits) {
+TEST_F(Bf16Test, CheckpointAndStoreAreBitEqual) {
     ModelCase store = probe(), checkpoint = probe();
     store.anchor_every = checkpoint.anchor_every = 1;
     store.maps = true;
     expect_same_bits(run_model_f32(store), run_model_f32(checkpoint));
 }
 
-TEST_F(NarrowTest, GradientPointsWhereDoublesDoes) {
+TEST_F(Bf16Test, GradientAlignsWithDouble) {
     for (const CouplingKind kind : {CouplingKind::affine, CouplingKind::additive}) {
         ModelCase narrow_case = probe(), wide_case = small_case();
         narrow_case.config.coupling = wide_case.config.coupling = kind;
         const ModelResult narrow = run_model_f32(narrow_case), wide = run_model_f64(wide_case);
-        // bf16 has 8 bits: 4e-3 a rounding.
+        // bf16 has 8 bits: 4e-3 per rounding.
         EXPECT_LE(relative_error(narrow.latents, wide.latents), 0.05);
         EXPECT_LE(relative_error(narrow.logdet, wide.logdet), 0.01);
         EXPECT_GE(cosine(narrow.dx, wide.dx), 0.999);

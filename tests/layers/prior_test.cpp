@@ -19,7 +19,7 @@ struct ConfigOf : ModelConfig {
     }
 };
 
-// The top prior is no invertible layer: it only reads z and sets its gradient.
+// Adapter: the top prior is not an invertible layer. It only reads z and sets its gradient.
 struct AlonePrior {
     AlonePrior(bool learn, bool edge, index_t classes, index_t N, const Shape& shape)
         : top(ConfigOf(learn, edge, classes), shape, parameters),
@@ -29,7 +29,7 @@ struct AlonePrior {
           prior(N),
           labels(N),
           flow{N, z.data(), nullptr, prior.data(), labels.data()} {
-        // Some class twice, some not at all.
+        // Some classes twice, some never.
         for (index_t n = 0; n < N; ++n)
             labels[n] = classes > 0 ? static_cast<std::int32_t>(n * n % classes) : -1;
         top.allocate(machine.derived);
@@ -85,13 +85,13 @@ TEST_P(TopPriorTest, GradientsAccumulateOverCalls) {
         ASSERT_NEAR(alone.values.gradient[i], 2 * once[i], 1e-13 * 100);
 }
 
-TEST_P(TopPriorTest, IsTheSpecificationsConvolutionOfZeros) {
+TEST_P(TopPriorTest, MatchesSpecification) {
     const auto [learn, edge, classes] = GetParam();
     const Shape shape{4, 3, 4};
     const index_t N = 3, C = shape.C;
     AlonePrior alone(learn, edge, classes, N, shape);
     alone.loss();
-    // [H*W, 2C], with a weight of the edge channel alone.
+    // [H*W, 2C]; only the edge channel has weights.
     std::vector<double> map(shape.pixels() * 2 * C, 0.0);
     if (learn && edge)
         map = naive_convolution(shape, 1, 3, true, 0, 2 * C, nullptr, 0,
@@ -101,7 +101,7 @@ TEST_P(TopPriorTest, IsTheSpecificationsConvolutionOfZeros) {
             map[i] = (map[i] + tensor_values(alone.parameters, "prior/top/bias")[i % (2 * C)]) *
                      std::exp(3 * tensor_values(alone.parameters, "prior/top/logs")[i % (2 * C)]);
     std::vector<double> expected(N, 0.0), eps(alone.z.size());
-    // What the image's class adds to every pixel: (Wc[y] + bias) exp(3 logs).
+    // Added at every pixel for the image's class: (Wc[y] + bias) exp(3 logs).
     const auto added = [&, classes = classes](index_t n, index_t j) {
         if (classes == 0) return 0.0;
         return (tensor_values(alone.parameters, "prior/class/weight")[alone.labels[n] * 2 * C + j] +

@@ -1,5 +1,4 @@
-// Properties of the whole flow that hold for every shape and every option, tried on models drawn at random.
-// In double.
+// Properties of the whole flow that hold for every shape and option, tested on random models in double.
 #include <algorithm>
 
 #include "tests/layers/gradient_check.h"
@@ -19,7 +18,7 @@ void for_random_models(std::uint64_t first, int count, index_t most_dimensions, 
     }
 }
 
-TEST(Property, RandomModelsHaveEverything) {
+TEST(Property, RandomModelsCoverEveryOption) {
     bool seen[4][2] = {}, edge[2] = {}, top[2] = {}, classifier[2] = {};
     for_random_models(0, 40, 500, [&](const RandomModel& drawn) {
         check(drawn.config);
@@ -31,13 +30,13 @@ TEST(Property, RandomModelsHaveEverything) {
     EXPECT_TRUE(edge[0] && edge[1] && top[0] && top[1] && classifier[0] && classifier[1]);
 }
 
-TEST(Property, InverseUndoesForwardAndDecodeEncode) {
+TEST(Property, InverseAndDecodeReconstruct) {
     for_random_models(0, 40, 500, [](const RandomModel& drawn) {
         Model model(drawn.config, drawn.N, {Precision::fp32, drawn.tile});
         model.forward();
         const std::vector<double> logdet = model.logdet, prior = model.prior;
-        // Up to 9 steps, each of which magnifies a rounding of 1e-16 by its condition, 10 or so; few in a row
-        // do.
+        // Up to 9 steps; each magnifies a rounding error of 1e-16 by its condition, typically 10, though
+        // rarely many in a row.
         model.glow.inverse(model.machine.context, model.flow);
         EXPECT_LE(largest_difference(model.h, model.x), 1e-11);
         model.h = model.x;
@@ -49,14 +48,14 @@ TEST(Property, InverseUndoesForwardAndDecodeEncode) {
     });
 }
 
-TEST(Property, LogDeterminantIsThatOfTheJacobian) {
+TEST(Property, LogDeterminantMatchesJacobian) {
     for_random_models(100, 16, 64, [](const RandomModel& drawn) {
         Model model(drawn.config, drawn.N, {Precision::fp32, drawn.tile});
         model.forward();
         const std::vector<double> logdet = model.logdet;
         const index_t D = drawn.config.dimensions(), n = drawn.N - 1;
-        // Entries of the Jacobian err by 1e-10 times third derivatives; D of them, times the inverse's
-        // entries.
+        // Entries of the Jacobian have errors of 1e-10 times third derivatives; D of them, times the entries
+        // of the inverse.
         EXPECT_NEAR(logdet[n],
                     jacobian_log_determinant(model, n, D,
                                              [&] { model.glow.forward(model.machine.context, model.flow); }),
@@ -70,7 +69,8 @@ TEST(Property, GradientsMatchDifferences) {
         Model model(drawn.config, drawn.N, {Precision::fp32, drawn.tile});
         model.run(drawn.policy, dlogp);
         EXPECT_LE(largest_difference(model.h, model.x), 1e-11);  // as the inverse above
-        // All parameters together: one that is wrong by 1% shows where it makes up 1e-4 of the gradient.
+        // All parameters at once: a parameter that is wrong by 1% shows if it contributes 1e-4 of the
+        // gradient.
         const Parameters& parameters = model.glow.parameters();
         const std::vector<Block> blocks = {
             {"parameters", parameters.values(), model.values.gradient.data(), parameters.size()},
@@ -82,7 +82,7 @@ TEST(Property, GradientsMatchDifferences) {
     });
 }
 
-TEST(Property, AnImageDoesNotDependOnItsNeighbors) {
+TEST(Property, ImagesAreIndependent) {
     for_random_models(300, 40, 500, [](const RandomModel& drawn) {
         const index_t D = drawn.config.dimensions();
         Model all(drawn.config, drawn.N, {Precision::fp32, drawn.tile}), one(drawn.config, 1);
@@ -91,7 +91,7 @@ TEST(Property, AnImageDoesNotDependOnItsNeighbors) {
             one.x.assign(all.x.begin() + n * D, all.x.begin() + (n + 1) * D);
             one.labels[0] = all.labels[n];
             one.forward();
-            // Sums of some thousand terms of order one, in another order.
+            // Sums of about a thousand terms of order one, in another order.
             EXPECT_NEAR(one.logdet[0], all.logdet[n], 1e-10);
             EXPECT_NEAR(one.prior[0], all.prior[n], 1e-9);
             if (!all.glow.has_classifier()) continue;
@@ -101,7 +101,7 @@ TEST(Property, AnImageDoesNotDependOnItsNeighbors) {
     });
 }
 
-TEST(Property, GradientsOfABatchAreTheSumOfItsImages) {
+TEST(Property, BatchGradientIsSumOverImages) {
     for_random_models(400, 16, 300, [](const RandomModel& drawn) {
         const index_t D = drawn.config.dimensions();
         Model all(drawn.config, drawn.N, {Precision::fp32, drawn.tile}), one(drawn.config, 1);

@@ -1,4 +1,4 @@
-// Models drawn at random, for properties that hold whatever the shape and the options.
+// Random models for property tests, covering shapes and options.
 #pragma once
 
 #include <fmt/format.h>
@@ -12,7 +12,7 @@ namespace glow::inline GLOW_REAL {
 
 struct RandomModel {
     ModelConfig config;
-    index_t N, tile;  // images; images per tile, 0: the rule
+    index_t N, tile;  // images; images per tile, 0: default rule
     MemoryPolicy policy;
 
     std::string describe() const {
@@ -26,9 +26,9 @@ struct RandomModel {
     }
 };
 
-// Number `seed` of an endless series: images of at most `most` dimensions, 1 to 4 channels, 1 to 3 levels of
-// 1 to 3 steps, hidden widths 1 to 9 and, option by option, everything a model can have. The permutation and
-// the coupling go round, so that any eight in a row have all pairs.
+// Model number `seed`: images of at most `most` dimensions, 1 to 4 channels, 1 to 3 levels of 1 to 3 steps,
+// hidden widths 1 to 9, and all options at random. Permutation and coupling cycle, so that any eight
+// consecutive models cover all pairs.
 inline RandomModel random_model(std::uint64_t seed, index_t most) {
     test::Random random(1000 + seed);
     RandomModel model{};

@@ -1,4 +1,4 @@
-// Walks through a deep model and back: how exactly the inverse rebuilds what forward saw.
+// Walks through a deep model and back, measuring how exactly the inverse reconstructs what forward saw.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@ namespace glow::inline GLOW_REAL {
 struct RoundTrip : Model {
     using Model::Model;
 
-    // Forward by hand; the state every coupling sees, in order.
+    // Forward by hand, recording the state that every coupling reads.
     std::vector<std::vector<double>> walk_forward() {
         std::vector<std::vector<double>> inputs;
         h = x;
@@ -27,8 +27,8 @@ struct RoundTrip : Model {
         }
         return inputs;
     }
-    // Back again; with `fed`, every network gets forward's input. Returns how many network inputs differ from
-    // forward's once rounded to the network's type, which is all that a network sees of them.
+    // The way back; with `fed`, every network gets forward's input. Returns how many network inputs differ
+    // from forward's after rounding to the network's type, which is all that a network reads.
     template <class Map>
     std::vector<index_t> walk_back(std::vector<std::vector<double>> inputs, bool fed) {
         std::vector<index_t> flips(static_cast<std::size_t>(flow.N));
@@ -50,7 +50,7 @@ struct RoundTrip : Model {
         }
         return flips;
     }
-    // The largest error of every image.
+    // The largest error of each image.
     std::vector<double> errors() const {
         const index_t D = glow.config().dimensions();
         std::vector<double> result;
@@ -64,9 +64,9 @@ struct RoundTrip : Model {
     }
 };
 
-// What the state's own arithmetic allows (`exact`), fed with forward's network inputs or not, and what the
-// networks' precision allows for an image one of whose network inputs rounds to another value than in forward
-// (`worst`). `median`: of the errors of the images.
+// Tolerances. exact: from the state's own arithmetic, with or without forward's network inputs. worst: from
+// the networks' precision, for images with a network input that rounds differently than in forward. median:
+// of the errors over images.
 template <class Map>
 void expect_inverse(RoundTrip& model, double exact, double worst, double median) {
     const std::size_t middle = static_cast<std::size_t>(model.flow.N / 2);
@@ -78,8 +78,8 @@ void expect_inverse(RoundTrip& model, double exact, double worst, double median)
     const std::vector<double> z = model.h;
     ASSERT_LT(largest_difference(z, std::vector<double>(z.size(), 0.0)), 1e3) << "the state has exploded";
 
-    // Fed with forward's inputs the networks give forward's outputs, and only the double arithmetic of the
-    // state is left: 1e-14 after 96 steps, and what the mixings amplify.
+    // With forward's inputs the networks reproduce forward's outputs. Only the state's double arithmetic
+    // remains: 1e-14 after 96 steps, times what the mixings amplify.
     model.walk_back<Map>(inputs, true);
     const std::vector<double> fed = sorted(model.errors());
     std::printf("fed with forward's network inputs: median %.1e, worst %.1e\n", fed[middle], fed.back());
@@ -99,12 +99,12 @@ void expect_inverse(RoundTrip& model, double exact, double worst, double median)
         "another value\n",
         free[middle], free.back(), static_cast<long long>(flipped), static_cast<long long>(entries),
         static_cast<long long>(images), static_cast<long long>(model.flow.N));
-    // Only an image of which an input rounds to another value is off by more than the state's arithmetic.
+    // Only images with an input that rounds differently may exceed the state's arithmetic.
     for (index_t n = 0; n < model.flow.N; ++n)
         EXPECT_LE(errors[n], flips[n] == 0 ? exact : worst) << "image " << n;
     EXPECT_LE(free[middle], median);
 
-    // The layers' own inverse is the same walk.
+    // The layers' own inverse takes the same path.
     std::vector<double> rebuilt = model.h;
     model.h = z;
     model.glow.inverse(model.machine.context, model.flow);

@@ -15,7 +15,7 @@ struct AloneSplit : LayerHarness {
               config.edge_bias = edge;
               return std::make_unique<Split>(config, shape, tile, "split", parameters);
           }) {
-        // The gradient of the part that has left is set by backward; what comes in there does not count.
+        // Backward sets the gradient of the split-off part; the incoming value is ignored.
         std::fill(g.begin() + N * shape.size() / 2, g.end(), 0.0);
     }
     Split* split = static_cast<Split*>(layer.get());
@@ -29,11 +29,11 @@ TEST_P(SplitTest, GradientsMatchDifferences) {
     AloneSplit(GetParam(), 2, {1, 2, 6}, 0).expect_right_gradients();
 }
 
-TEST_P(SplitTest, BackwardRebuildsInput) {
+TEST_P(SplitTest, BackwardReconstructsInput) {
     AloneSplit(GetParam(), 3, {4, 3, 4}, 2).expect_rebuilt_input();
 }
 
-TEST_P(SplitTest, BackwardIgnoresTheGradientThatComesInForTheLatent) {
+TEST_P(SplitTest, BackwardIgnoresIncomingLatentGradient) {
     AloneSplit alone(GetParam(), 3, {4, 3, 4}, 2);
     alone.loss();
     const std::vector<double> y = alone.h;
@@ -49,7 +49,7 @@ TEST_P(SplitTest, GradientsAccumulate) {
     AloneSplit(GetParam(), 3, {4, 3, 4}, 2).expect_accumulating_gradients();
 }
 
-TEST_P(SplitTest, IsAPermutationAndItsPriorTheSpecificationsFormula) {
+TEST_P(SplitTest, MatchesSpecification) {
     const Shape shape{3, 4, 6};
     const index_t N = 3, half = shape.C / 2, rows = N * shape.pixels();
     AloneSplit alone(GetParam(), N, shape, 2);
@@ -89,11 +89,11 @@ TEST_P(SplitTest, IsAPermutationAndItsPriorTheSpecificationsFormula) {
     EXPECT_LE(largest_difference(alone.h, y), 1e-12);
 }
 
-TEST(Split, LargeImagesAreTakenInBlocksWithoutASeam) {
+TEST(Split, BlockedLargeImagesHaveNoSeam) {
     AloneSplit whole(true, 2, {70, 128, 2}, 2), apart(true, 2, {70, 128, 2}, 1);
     whole.loss();
     apart.loss();
-    // The blocks of 64 rows lie differently in a tile of two images and in two tiles of one.
+    // Blocks of 64 rows are placed differently in one tile of two images and in two tiles of one.
     EXPECT_EQ(whole.h, apart.h);
     EXPECT_LE(largest_difference(whole.prior, apart.prior), 1e-9);  // sums of 9000 terms
     whole.expect_right_gradients(true);

@@ -13,7 +13,7 @@ TEST(Squeeze, GradientsMatchDifferences) {
     alone({4, 6, 3}).expect_right_gradients();
 }
 
-TEST(Squeeze, BackwardRebuildsInput) {
+TEST(Squeeze, BackwardReconstructsInput) {
     alone({4, 6, 3}).expect_rebuilt_input();
 }
 

@@ -1,4 +1,4 @@
-// One run of a whole model, forward and backward, behind an interface that float and double builds share:
+// One forward and backward run of a whole model behind an interface shared by float and double builds:
 // whole_model_run.cpp is compiled once for each.
 #pragma once
 
@@ -15,7 +15,7 @@ struct ModelCase {
     bool maps = false;
     Precision precision = Precision::fp32;
     int threads = 2;
-    index_t first = 0;  // the images are numbers `first` .. of an endless series
+    index_t first = 0;  // number of the first image in an endless series
 };
 
 struct ModelResult {
@@ -27,7 +27,7 @@ struct ModelResult {
     std::vector<Tensor> tensors;
 };
 
-// Parameters are random, the same in both, and representable in float. The loss is -0.01 * sum of log p.
+// Random parameters, equal in both and representable in float. Loss: -0.01 * sum of log p.
 ModelResult run_model_f32(const ModelCase& probe);
 ModelResult run_model_f64(const ModelCase& probe);
 

@@ -21,20 +21,20 @@ struct Case {
     const char* name;
     Scalar in, out;
     Device device = Device::cpu;
-    bool fused = true;  // on CUDA: epilogues in the product, or in kernels of their own
+    bool fused = true;  // on CUDA: epilogues in the product or as separate kernels
 };
 void PrintTo(const Case& c, std::ostream* out) {
     *out << c.name;
 }
 
-// A product of random matrices inside larger ones, and the same product in double, one entry at a time.
+// A product of random matrices inside larger ones, with a reference in double, element by element.
 template <class In, class Out>
 class Problem {
   public:
     Problem(Gemm gemm, std::uint64_t seed) : gemm_(gemm), engine_(seed) {
         const index_t a_rows = gemm.transpose_a ? gemm.k : gemm.m,
                       b_rows = gemm.transpose_b ? gemm.n : gemm.k;
-        // What lies beside a matrix is NaN: it must not be read, and of C it must not be written.
+        // Surroundings of a matrix are NaN: they must not be read, and around C not written.
         a_ = matrix<In>(a_rows, gemm.transpose_a ? gemm.m : gemm.k, gemm.lda);
         b_ = matrix<In>(b_rows, gemm.transpose_b ? gemm.k : gemm.n, gemm.ldb);
         c_ = matrix<Out>(gemm.m, gemm.n, gemm.ldc);
@@ -59,16 +59,16 @@ class Problem {
         return downloaded(exec, static_cast<index_t>(c_.size()), c);
     }
 
-    // unit: rounding of the sums' type and of the products; out_unit: of the result's. The result is rounded
-    // to its type twice: at the end, and before that either the bias (in a fused epilogue) or the product
-    // (when a kernel of its own adds the bias).
+    // unit: rounding of the accumulator and the products; out_unit: of the result. The result is rounded to
+    // its type twice: at the end, and before that either the bias (fused epilogue) or the product (separate
+    // bias kernel).
     void expect_right(const std::vector<Out>& c, double unit, double out_unit) const {
         const Gemm& g = gemm_;
         for (index_t i = 0; i < g.m; ++i)
             for (index_t j = 0; j < g.ldc; ++j) {
                 const std::size_t at = i * g.ldc + j;
                 if (j >= g.n) {
-                    ASSERT_EQ(std::memcmp(&c[at], &c_[at], sizeof(Out)), 0) << "written beside C";
+                    ASSERT_EQ(std::memcmp(&c[at], &c_[at], sizeof(Out)), 0) << "written outside C";
                     continue;
                 }
                 double exact = g.accumulate ? widen(c_[at]) : 0.0, size = std::abs(exact), first = 0;
@@ -85,8 +85,7 @@ class Problem {
                     size += std::abs(bias);
                 }
                 if (g.epilogue != Epilogue::none) exact = std::max(exact, 0.0);
-                // Rounding of a sum of k terms whose absolute values add up to `size`: sqrt(k) units, with
-                // room.
+                // Rounding of a sum of k terms with absolute sum `size`: sqrt(k) units, with a margin.
                 const double tolerance = 4 * std::sqrt(static_cast<double>(g.k) + 1) * unit * size +
                                          out_unit * (std::abs(exact) + (1 + out_unit) * first);
                 ASSERT_NEAR(widen(c[at]), exact, tolerance) << i << " " << j;
@@ -128,7 +127,7 @@ class BlasTest : public testing::TestWithParam<Case> {
                                                  : make_cpu_blas(2);
     }
 
-    // f(problem, unit, out_unit) for a product of the parameter's types.
+    // Calls f(problem, unit, out_unit) for the types of the parameter.
     template <class F>
     void with_problem(Gemm gemm, F f) {
         gemm.in = GetParam().in;
@@ -167,11 +166,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"cuda_bf16_apart", Scalar::bf16, Scalar::bf16, Device::cuda, false}),
     [](const auto& info) { return std::string(info.param.name); });
 
-// Sizes of the networks and odd ones.
+// Sizes of the networks, and odd ones.
 const index_t kSizes[][3] = {{1, 1, 1},    {2, 3, 5},     {7, 1, 64},    {1, 17, 9},    {33, 31, 29},
                              {64, 64, 64}, {12, 13, 500}, {200, 72, 56}, {512, 64, 64}, {130, 512, 8}};
 
-TEST_P(BlasTest, EqualsTheNaiveProductForAllTransposesAndStrides) {
+TEST_P(BlasTest, MatchesNaiveProductForAllLayouts) {
     for (const auto& [m, n, k] : kSizes)
         for (const bool ta : {false, true})
             for (const bool tb : {false, true})
@@ -224,7 +223,7 @@ TEST(CpuBlas, HasNoTf32) {
     EXPECT_FALSE(make_cpu_blas(1)->has_tf32());
 }
 
-TEST_P(BlasTest, RepeatsBitForBit) {
+TEST_P(BlasTest, IsDeterministic) {
     for (const auto& [m, n, k] : {std::array<index_t, 3>{300, 64, 56}, std::array<index_t, 3>{64, 64, 3000}})
         for (const bool ta : {false, true})
             with_problem(

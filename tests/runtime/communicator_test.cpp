@@ -1,5 +1,5 @@
-// Sums, copies and their order, on as many processes as the launcher starts; every process runs the same
-// tests.
+// Reductions, copies and their order, on as many processes as the launcher starts; every process runs the
+// same tests.
 #include "runtime/communicator.h"
 
 #include <gtest/gtest.h>
@@ -19,15 +19,15 @@
 namespace glow {
 namespace {
 
-Communicator* g_processes = nullptr;  // opened by main(), for MPI can be opened once
+Communicator* g_processes = nullptr;  // opened by main(), because MPI can only be initialized once
 
-// What rank r brings: reproducible everywhere.
+// Reproducible values of rank r.
 template <class T>
 std::vector<T> brought(int r, index_t count) {
     return test::Random(static_cast<std::uint64_t>(17 + r)).normals<T>(count);
 }
 
-// Added in the order of the ranks, which is what is promised.
+// Reference: added in rank order, as documented.
 template <class T>
 std::vector<T> added(index_t count) {
     std::vector<T> sum = brought<T>(0, count);
@@ -49,10 +49,10 @@ struct Scratch {
     std::vector<std::byte> memory;
 };
 
-// Fewer elements than processes, one bucket, a little more and many.
+// Fewer elements than processes, one bucket, slightly more, and many.
 const index_t kCounts[] = {0, 1, 3, 1000, kBucketElements, kBucketElements + 1, 3 * kBucketElements + 12345};
 
-TEST(Communicator, HostSumsAreTakenInTheOrderOfTheRanks) {
+TEST(Communicator, HostSumsFollowRankOrder) {
     for (const index_t count : {0, 1, 3, 1000, 30001}) {
         std::vector<double> values = brought<double>(g_processes->rank(), count);
         g_processes->all_reduce_sum(count, values.data());
@@ -64,7 +64,7 @@ TEST(Communicator, HostSumsAreTakenInTheOrderOfTheRanks) {
     EXPECT_EQ(g_processes->all_reduce_sum(1.5), 1.5 * g_processes->size());
 }
 
-TEST(Communicator, StartedSumsAreTakenInTheOrderOfTheRanks) {
+TEST(Communicator, AsyncSumsFollowRankOrder) {
     Scratch scratch;
     for (const index_t count : kCounts) {
         std::vector<float> values = brought<float>(g_processes->rank(), count);
@@ -74,7 +74,7 @@ TEST(Communicator, StartedSumsAreTakenInTheOrderOfTheRanks) {
     }
 }
 
-TEST(Communicator, ManySumsMayBeUnderWayTogether) {
+TEST(Communicator, SupportsConcurrentAllReduces) {
     Scratch scratch;
     const index_t count = 50000;
     std::vector<float> values = brought<float>(g_processes->rank(), 10 * count);
@@ -85,7 +85,7 @@ TEST(Communicator, ManySumsMayBeUnderWayTogether) {
     EXPECT_EQ(values, added<float>(10 * count));
 }
 
-TEST(Communicator, TheMaximumIsNaNWhereOneIs) {
+TEST(Communicator, MaximumPropagatesNaN) {
     const int r = g_processes->rank(), last = g_processes->size() - 1;
     std::vector<double> values = {static_cast<double>(r), -static_cast<double>(r), r == last ? NAN : 1.0,
                                   r == 0 ? NAN : 5.0, r == last ? INFINITY : -INFINITY};
@@ -98,7 +98,7 @@ TEST(Communicator, TheMaximumIsNaNWhereOneIs) {
     EXPECT_EQ(g_processes->all_reduce_max(r), last);
 }
 
-TEST(Communicator, BroadcastGivesEveryoneTheBytesOfTheFirst) {
+TEST(Communicator, BroadcastSendsRootBytes) {
     for (const std::size_t count : {0, 1, 2, 5, 999, 1 << 20}) {
         const std::vector<float> first = brought<float>(0, static_cast<index_t>(count));
         std::vector<float> values = brought<float>(g_processes->rank(), static_cast<index_t>(count));
@@ -107,7 +107,7 @@ TEST(Communicator, BroadcastGivesEveryoneTheBytesOfTheFirst) {
     }
 }
 
-TEST(Communicator, GatherPutsEveryPartInItsPlace) {
+TEST(Communicator, AllGatherPlacesEverySlice) {
     for (const index_t total : {0, 1, 4, 1000}) {
         std::vector<double> values(static_cast<std::size_t>(total), -1), expected;
         for (index_t i = 0; i < total; ++i) expected.push_back(std::sqrt(i));
@@ -118,7 +118,7 @@ TEST(Communicator, GatherPutsEveryPartInItsPlace) {
     }
 }
 
-TEST(Communicator, TheFirstTextIsTold) {
+TEST(Communicator, ReturnsFirstText) {
     const int r = g_processes->rank(), last = g_processes->size() - 1;
     EXPECT_EQ(broadcast_text(*g_processes, r == 0 ? "what the first one says" : std::string(100, 'x')),
               "what the first one says");
@@ -128,7 +128,7 @@ TEST(Communicator, TheFirstTextIsTold) {
     EXPECT_EQ(first_text(*g_processes, std::string(static_cast<std::size_t>(r + 1), 'a')), "a");
 }
 
-TEST(Communicator, EveryoneKnowsTheOthers) {
+TEST(Communicator, KnowsRankAndSize) {
     const ProcessGroup& group = g_processes->group();
     EXPECT_EQ(group.hosts.size(), static_cast<std::size_t>(group.size));
     EXPECT_EQ(group.local_size, group.size);  // one machine
@@ -138,7 +138,7 @@ TEST(Communicator, EveryoneKnowsTheOthers) {
     EXPECT_EQ(g_processes->all_reduce_sum(group.rank), ranks);
 }
 
-TEST(Communicator, UnknownKindsAndAbsentDevicesAreRefused) {
+TEST(Communicator, RejectsUnknownKindsAndAbsentDevices) {
     EXPECT_THROW(open_communicator("smoke", Device::cpu), InputError);
     EXPECT_THROW(open_communicator("nccl", Device::cpu), InputError);
 }
@@ -150,7 +150,7 @@ int main(int argc, char** argv) {
     testing::InitGoogleTest(&argc, argv);
     const auto processes = glow::open_communicator("auto", glow::Device::cpu);
     glow::g_processes = processes.get();
-    // As where NCCL finds a fault: the watchdog ends the run, after what is to be done before.
+    // Like a fault reported by NCCL: the watchdog ends the run after calling the handler.
     if (std::getenv("GLOW_TEST_FAULT") != nullptr) {
         if (processes->is_root())
             processes->watch([] { return "a made-up fault"; },

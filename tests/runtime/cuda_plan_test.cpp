@@ -1,4 +1,4 @@
-// What can be known of the GPU's products and solver without a GPU: descriptors, alignment, scratch, rules.
+// GPU-independent parts of CUDA products and solver: descriptors, alignment, scratch, rules.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -58,9 +58,9 @@ struct Matrix {
 
 const index_t kSizes[][3] = {{1, 1, 1}, {2, 3, 5}, {7, 1, 8}, {1, 9, 4}, {12, 13, 6}};
 
-// The product as cuBLASLt defines it, D = op(A) op(B) on column-major matrices, carried out from the
-// descriptors, with B's memory first as run() hands it over: it is the row-major product that was asked for.
-TEST(CudaDescription, SaysTheRowMajorProduct) {
+// Evaluates the product as cuBLASLt defines it, D = op(A) op(B) on column-major matrices, from the
+// descriptors, with B's memory first as in run(). The result must be the requested row-major product.
+TEST(CudaDescription, DescribesRowMajorProduct) {
     test::Random random(1);
     for (const auto& [m, n, k] : kSizes)
         for (const bool ta : {false, true})
@@ -104,7 +104,7 @@ TEST(CudaDescription, SaysTheRowMajorProduct) {
             }
 }
 
-TEST(CudaDescription, HasTheTypesThatWereAskedFor) {
+TEST(CudaDescription, HasRequestedTypes) {
     const auto check = [](Scalar in, Scalar out, cudaDataType of_in, cudaDataType of_out,
                           cublasComputeType_t compute, cudaDataType scale) {
         const Description d({.m = 8, .n = 16, .k = 8, .lda = 8, .ldb = 16, .ldc = 16, .in = in, .out = out},
@@ -124,7 +124,7 @@ TEST(CudaDescription, HasTheTypesThatWereAskedFor) {
     check(Scalar::f64, Scalar::f64, CUDA_R_64F, CUDA_R_64F, CUBLAS_COMPUTE_64F, CUDA_R_64F);
 }
 
-TEST(CudaDescription, HasItsEpilogueOnlyWhereItIsFused) {
+TEST(CudaDescription, HasEpilogueOnlyIfFused) {
     const auto epilogue = [](Epilogue wanted, bool fused) {
         const Description d({.m = 8, .n = 8, .k = 8, .lda = 8, .ldb = 8, .ldc = 8, .epilogue = wanted},
                             fused);
@@ -138,8 +138,8 @@ TEST(CudaDescription, HasItsEpilogueOnlyWhereItIsFused) {
     EXPECT_EQ(epilogue(Epilogue::bias_relu, false), CUBLASLT_EPILOGUE_DEFAULT);
 }
 
-// Two runs add in the same order: no algorithm that sums in place, by counters.
-TEST(CudaDescription, AllowsOnlyAlgorithmsThatRepeat) {
+// Results must repeat: no algorithm that accumulates in place using counters.
+TEST(CudaDescription, AllowsOnlyDeterministicAlgorithms) {
     const Description d(
         {.m = 512, .n = 512, .k = 65536, .transpose_a = true, .lda = 512, .ldb = 512, .ldc = 512}, true);
     EXPECT_EQ(attribute<uint32_t>(d.preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK),
@@ -147,7 +147,7 @@ TEST(CudaDescription, AllowsOnlyAlgorithmsThatRepeat) {
     EXPECT_EQ(attribute<uint64_t>(d.preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES), kBlasWorkspace);
 }
 
-TEST(CudaDescription, PromisesTheAlignmentOfRows) {
+TEST(CudaDescription, StatesRowAlignment) {
     EXPECT_EQ(alignment_of(Scalar::bf16, 512), 64u);
     EXPECT_EQ(alignment_of(Scalar::bf16, 112), 32u);
     EXPECT_EQ(alignment_of(Scalar::f32, 13), 4u);
@@ -160,7 +160,7 @@ TEST(CudaDescription, PromisesTheAlignmentOfRows) {
     EXPECT_EQ(attribute<uint32_t>(d.preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES), 16u);
 }
 
-TEST(CudaBlas, ScratchHoldsWorkspaceAndNarrowBias) {
+TEST(CudaBlas, ScratchHoldsWorkspaceAndBf16Bias) {
     Gemm g{.m = 64, .n = 200, .k = 64, .lda = 64, .ldb = 200, .ldc = 200};
     EXPECT_EQ(blas_scratch_bytes(g), kBlasWorkspace + kScratchAlignment);
     g.epilogue = Epilogue::bias_relu;
@@ -170,7 +170,7 @@ TEST(CudaBlas, ScratchHoldsWorkspaceAndNarrowBias) {
     EXPECT_EQ(make_blas({Device::cuda, 1, nullptr})->scratch_bytes(g), blas_scratch_bytes(g));
 }
 
-TEST(CudaSolver, ScratchPartsAreAlignedAndApart) {
+TEST(CudaSolver, ScratchPartsAreAlignedAndDisjoint) {
     for (const index_t n : {12, 48, 128, 129, 384})
         for (const index_t count : {1, 3, 32}) {
             const SolverScratch s = solver_scratch(count, n, 1000);
@@ -189,7 +189,7 @@ TEST(CudaSolver, ScratchPartsAreAlignedAndApart) {
     EXPECT_FALSE(is_batched(192));
 }
 
-TEST(CudaBackend, PlansWithoutAGpu) {
+TEST(CudaBackend, PlansWithoutGpu) {
     const Backend backend = Backend::for_plans(Device::cuda);
     EXPECT_EQ(backend.exec().device, Device::cuda);
     Arena workspace(Device::count_only, Category::workspace, 0);
@@ -199,7 +199,7 @@ TEST(CudaBackend, PlansWithoutAGpu) {
     EXPECT_GE(workspace.peak(), kBlasWorkspace);
 }
 
-TEST(CudaErrors, NameTheCallAndItsPlace) {
+TEST(CudaErrors, NameCallFileAndLine) {
     try {
         GLOW_CUDA(cublasLtMatrixLayoutCreate(nullptr, CUDA_R_32F, 1, 1, 1));
         FAIL() << "nothing was thrown";

@@ -1,4 +1,4 @@
-// What can be known of cuDNN's convolutions without a GPU: descriptors, engines that are allowed, workspace.
+// GPU-independent parts of cuDNN convolutions: descriptors, allowed engines, workspace.
 #include <gtest/gtest.h>
 
 #include "kernels/error.h"
@@ -25,7 +25,7 @@ class CudnnDescription : public testing::Test {
     std::shared_ptr<const Cudnn> cudnn_;
 };
 
-// A tensor as its descriptor has it, in cuDNN's order N, C, H, W.
+// A tensor as described by its descriptor, in cuDNN's order N, C, H, W.
 struct Tensor4 {
     explicit Tensor4(const CudnnDescriptor& d)
         : sizes(d.get<index_t>(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 8)),
@@ -40,9 +40,9 @@ struct Tensor4 {
     cudnnDataType_t type;
 };
 
-// The convolution as cuDNN defines it (its mode, cross-correlation, cannot be read back), carried out from
-// the descriptors' own attributes, is that of runtime/conv.h.
-TEST_F(CudnnDescription, SaysTheConvolution) {
+// Evaluates the convolution as cuDNN defines it (its mode, cross-correlation, cannot be read back) from the
+// descriptors' attributes; it must match runtime/conv.h.
+TEST_F(CudnnDescription, DescribesConvolution) {
     const Convolution c{.N = 2, .H = 4, .W = 3, .in = 5, .out = 6};
     const ConvDescription d(cudnn(), c);
     const Tensor4 x(d.x), w(d.w), y(d.y);
@@ -88,8 +88,8 @@ TEST_F(CudnnDescription, SaysTheConvolution) {
                 }
 }
 
-// The operation of a pass, its tensors, and the factors of result = 1 * pass + 0 * what was there.
-TEST_F(CudnnDescription, HasThePassesOperation) {
+// The operation of a pass, its tensors, and the factors of result = 1 * pass + 0 * old result.
+TEST_F(CudnnDescription, HasOperationOfPass) {
     struct Names {
         Pass pass;
         cudnnBackendAttributeName_t x, w, y, alpha, beta;
@@ -114,7 +114,7 @@ TEST_F(CudnnDescription, HasThePassesOperation) {
             cudnnBackendDescriptor_t handle = tensor.handle();
             d.operation.get(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &handle);
             std::vector<index_t> sizes = Tensor4(tensor).sizes;
-            if (sizes.size() == 5) sizes.erase(sizes.begin());  // one group, as the library sees it
+            if (sizes.size() == 5) sizes.erase(sizes.begin());  // the library reports a single group
             return sizes;
         };
         EXPECT_EQ(sizes_of(names.x), Tensor4(d.x).sizes);
@@ -128,8 +128,8 @@ TEST_F(CudnnDescription, HasThePassesOperation) {
     }
 }
 
-// Operands in bf16, sums and what is asked for in float; data gradients of bf16 networks are bf16 again.
-TEST_F(CudnnDescription, HasTheTypesThatWereAskedFor) {
+// bf16 operands, float sums and results; data gradients of bf16 networks are bf16.
+TEST_F(CudnnDescription, HasRequestedTypes) {
     const auto types = [&](Pass pass, Scalar operands, Scalar result) {
         const ConvDescription d(cudnn(), {.pass = pass,
                                           .N = 1,
@@ -152,8 +152,8 @@ TEST_F(CudnnDescription, HasTheTypesThatWereAskedFor) {
     EXPECT_EQ(types(Pass::weight_gradient, Scalar::bf16, Scalar::f32), (Types{bf16, f32, bf16}));
 }
 
-// Operands begin at pixels of arena blocks.
-TEST(CudnnAlignment, IsThatOfAPixelsChannels) {
+// Operands start at pixels of arena blocks.
+TEST(CudnnAlignment, FollowsChannelsOfOnePixel) {
     EXPECT_EQ(pixel_alignment(CUDNN_DATA_FLOAT, 512), 64);
     EXPECT_EQ(pixel_alignment(CUDNN_DATA_BFLOAT16, 512), 64);
     EXPECT_EQ(pixel_alignment(CUDNN_DATA_FLOAT, 12), 16);
@@ -161,7 +161,7 @@ TEST(CudnnAlignment, IsThatOfAPixelsChannels) {
     EXPECT_EQ(pixel_alignment(CUDNN_DATA_BFLOAT16, 7), 2);
 }
 
-TEST(CudnnEngines, AreThoseThatRepeatAndKeepThePrecision) {
+TEST(CudnnEngines, MustBeDeterministicAndKeepPrecision) {
     const auto allowed = [](Scalar operands, std::vector<cudnnBackendNumericalNote_t> notes) {
         return engine_allowed(operands, notes);
     };
@@ -181,7 +181,7 @@ TEST(CudnnEngines, AreThoseThatRepeatAndKeepThePrecision) {
     EXPECT_FALSE(allowed(Scalar::bf16, {CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS}));
 }
 
-TEST(CudnnConv, CountsItsWorkspaceWithoutAGpu) {
+TEST(CudnnConv, CountsWorkspaceWithoutGpu) {
     EXPECT_EQ(make_conv({Device::cuda, 1, nullptr})->scratch_bytes(), kConvWorkspace + kConvAlignment);
     const Backend backend = Backend::for_plans(Device::cuda);
     Arena workspace(Device::count_only, Category::workspace, 0);
@@ -190,7 +190,7 @@ TEST(CudnnConv, CountsItsWorkspaceWithoutAGpu) {
     EXPECT_EQ(workspace.peak(), kConvWorkspace + kConvAlignment);
 }
 
-TEST_F(CudnnDescription, RefusalsNameTheCall) {
+TEST_F(CudnnDescription, ErrorsNameTheCall) {
     try {
         CudnnDescriptor tensor(cudnn(), CUDNN_BACKEND_TENSOR_DESCRIPTOR);
         tensor.finalize();

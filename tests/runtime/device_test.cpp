@@ -16,7 +16,7 @@
 namespace glow {
 namespace {
 
-TEST(Device, IsChosenByName) {
+TEST(Device, ParsesNames) {
     EXPECT_EQ(parse_device("cpu"), Device::cpu);
     EXPECT_EQ(parse_device("cuda"), Device::cuda);
     EXPECT_EQ(parse_device("auto"), cuda_problem().empty() ? Device::cuda : Device::cpu);
@@ -25,8 +25,8 @@ TEST(Device, IsChosenByName) {
     EXPECT_EQ(to_string(Device::cuda), "cuda");
 }
 
-// A build or machine without a GPU refuses, says why and what to do, and never falls back in silence.
-TEST(Device, WithoutAGpuEveryUseOfOneIsRefused) {
+// Without a GPU, requests for one fail with a reason and a remedy; there is no silent fallback.
+TEST(Device, RejectsGpuUseWithoutGpu) {
     const std::string problem = cuda_problem();
     if (problem.empty()) GTEST_SKIP() << "this machine has a GPU";
     EXPECT_EQ(present_devices(), std::vector<Device>{Device::cpu});
@@ -43,7 +43,7 @@ TEST(Device, WithoutAGpuEveryUseOfOneIsRefused) {
     EXPECT_THROW(Arena(Device::cuda, Category::state, 64), Error);
 }
 
-TEST(Device, VersionsAreTold) {
+TEST(Device, ReportsVersions) {
     const auto versions = cuda::library_versions();
     ASSERT_EQ(versions.size(), 3u);
     EXPECT_EQ(versions[0].first, "cuBLAS");
@@ -71,7 +71,7 @@ class OnDevice : public testing::TestWithParam<Device> {
 INSTANTIATE_TEST_SUITE_P(Devices, OnDevice, testing::Values(Device::cpu, Device::cuda),
                          [](const auto& info) { return to_string(info.param); });
 
-TEST_P(OnDevice, WhatGoesThereComesBack) {
+TEST_P(OnDevice, CopiesRoundTrip) {
     Arena arena(GetParam(), Category::state, 1 << 16);
     std::vector<int> numbers(1000);
     std::iota(numbers.begin(), numbers.end(), 5);
@@ -86,7 +86,7 @@ TEST_P(OnDevice, WhatGoesThereComesBack) {
     EXPECT_EQ(pinned[999], 1004);
 }
 
-TEST_P(OnDevice, CopiesFollowTheKernelsBeforeThem) {
+TEST_P(OnDevice, CopiesFollowEarlierKernels) {
     Arena arena(GetParam(), Category::state, 1 << 22);
     float* const x = arena.take<float>(1 << 19);
     for (const float value : {1.0f, 2.0f, 3.0f}) {
@@ -96,8 +96,8 @@ TEST_P(OnDevice, CopiesFollowTheKernelsBeforeThem) {
     synchronize(exec());
 }
 
-// What is captured depends on its arguments' addresses, not on the values there.
-TEST_P(OnDevice, AReplayedGraphDoesTheWorkAgain) {
+// A captured graph depends on its arguments' addresses, not on the values there.
+TEST_P(OnDevice, ReplayedGraphRepeatsWork) {
     for (const bool enabled : {false, true}) {
         Arena arena(GetParam(), Category::state, 1 << 16);
         double* const x = arena.take<double>(100);
@@ -121,8 +121,8 @@ TEST_P(OnDevice, AReplayedGraphDoesTheWorkAgain) {
     }
 }
 
-// What stands between two graphs runs every time and may change from time to time; the order stays.
-TEST_P(OnDevice, WorkBetweenTwoGraphsKeepsItsOrder) {
+// Work between two graphs runs every time and may vary; the order is preserved.
+TEST_P(OnDevice, WorkBetweenGraphsKeepsOrder) {
     for (const bool enabled : {false, true}) {
         Arena arena(GetParam(), Category::state, 1 << 16);
         double* const x = arena.take<double>(100);
@@ -144,8 +144,8 @@ TEST_P(OnDevice, WorkBetweenTwoGraphsKeepsItsOrder) {
     }
 }
 
-// Kernels of two streams in the order that fork and join say.
-TEST_P(OnDevice, AForkedStreamKeepsTheOrderOfForkAndJoin) {
+// Kernels on two streams run in the order given by fork and join.
+TEST_P(OnDevice, ForkedStreamKeepsOrder) {
     constexpr index_t kCount = 1 << 20;
     Arena arena(GetParam(), Category::state, std::size_t{1} << 25);
     double* const x = arena.take<double>(kCount);
@@ -163,7 +163,7 @@ TEST_P(OnDevice, AForkedStreamKeepsTheOrderOfForkAndJoin) {
     EXPECT_EQ(side.exec().stream != exec().stream, GetParam() == Device::cuda);
 }
 
-TEST_P(OnDevice, AFailureDuringCaptureLeavesTheStreamUsable) {
+TEST_P(OnDevice, FailedCaptureLeavesStreamUsable) {
     Arena arena(GetParam(), Category::state, 1 << 16);
     double* const x = arena.take<double>(100);
     CudaGraph graph;
@@ -183,7 +183,7 @@ TEST_P(OnDevice, AFailureDuringCaptureLeavesTheStreamUsable) {
     EXPECT_EQ(downloaded(exec(), 100, x), std::vector<double>(100, 7.0));
 }
 
-TEST(HostArrays, OfTheCpuAreMemory) {
+TEST(HostArrays, CpuUsesPlainMemory) {
     const HostArray<double> array(Device::cpu, 10);
     array[9] = 3;
     EXPECT_EQ(array.data()[9], 3);
@@ -191,7 +191,7 @@ TEST(HostArrays, OfTheCpuAreMemory) {
     EXPECT_EQ(HostArray<int>().data(), nullptr);
 }
 
-TEST(Traces, CostNothingWithoutAProfiler) {
+TEST(Traces, CostNothingWithoutProfiler) {
     const Trace outer("outer");
     const Trace inner("inner");
 }

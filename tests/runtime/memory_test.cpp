@@ -11,7 +11,7 @@
 namespace glow {
 namespace {
 
-TEST(Arena, BlocksAreAlignedAndApart) {
+TEST(Arena, BlocksAreAlignedAndDisjoint) {
     for (const bool guards : {false, true}) {
         Arena arena(Device::cpu, Category::workspace, 1 << 16, guards);
         double* const x = arena.take<double>(3);
@@ -27,7 +27,7 @@ TEST(Arena, BlocksAreAlignedAndApart) {
     }
 }
 
-TEST(Arena, ScopesGiveBackAndThePeakStays) {
+TEST(Arena, ScopesReleaseMemoryAndKeepPeak) {
     Arena arena(Device::cpu, Category::state, 1 << 16);
     float* const kept = arena.take<float>(16);
     EXPECT_EQ(arena.used(), 64u);
@@ -49,7 +49,7 @@ TEST(Arena, ScopesGiveBackAndThePeakStays) {
     EXPECT_EQ(arena.category(), Category::state);
 }
 
-TEST(Arena, WithoutGuardsHoldsExactlyItsCapacity) {
+TEST(Arena, HoldsExactCapacityWithoutGuards) {
     Arena arena(Device::cpu, Category::workspace, 256);
     arena.take_bytes(192);
     arena.take_bytes(64);
@@ -58,7 +58,7 @@ TEST(Arena, WithoutGuardsHoldsExactlyItsCapacity) {
     EXPECT_EQ(arena.peak(), 256u);
 }
 
-TEST(Arena, ThatIsFullThrowsAndNamesItself) {
+TEST(Arena, ThrowsWhenFull) {
     Arena arena(Device::cpu, Category::moments, 256);
     arena.take_bytes(200);
     try {
@@ -76,16 +76,16 @@ TEST(Arena, ThatIsFullThrowsAndNamesItself) {
     EXPECT_NO_THROW(guarded.take_bytes(0));
 }
 
-TEST(Arena, OfImpossibleSizeIsRefused) {
+TEST(Arena, RejectsImpossibleSize) {
     EXPECT_THROW(Arena(Device::cpu, Category::state, ~std::size_t{0}), InputError);
     EXPECT_THROW(Arena(Device::cpu, Category::state, ~std::size_t{0} / 8), InputError);
 }
 
-TEST(Arena, TakesWhatItHasInReserveWhenItIsEnlarged) {
-    constexpr std::size_t kReserve = std::size_t{1} << 26;  // more than guards make of the arena
+TEST(Arena, EnlargeUsesReserve) {
+    constexpr std::size_t kReserve = std::size_t{1} << 26;  // more than guards add to the arena
     for (const bool guards : {false, true}) {
         Arena arena(Device::cpu, Category::stored, 128, guards);
-        arena.enlarge();  // nothing in reserve: it stays as it is
+        arena.enlarge();  // nothing reserved: unchanged
         arena.reserve(kReserve);
         if (!guards) {
             EXPECT_THROW(arena.take_bytes(129), Error);
@@ -106,7 +106,7 @@ TEST(Arena, TakesWhatItHasInReserveWhenItIsEnlarged) {
     }
 }
 
-TEST(Arena, ThatCountsHasNoLimitAndCountsTheSame) {
+TEST(Arena, CountingArenaIsUnlimitedAndAgrees) {
     Arena counting(Device::count_only, Category::workspace, 0), real(Device::cpu, Category::workspace, 1 << 20);
     for (Arena* const arena : {&counting, &real}) {
         arena->take<double>(1000);
@@ -127,7 +127,7 @@ TEST(Arena, GuardedBlocksStartAsNaN) {
     for (int i = 0; i < 10; ++i) EXPECT_TRUE(std::isnan(x[i]) && std::isnan(y[i]));
 }
 
-TEST(ArenaDeathTest, GuardsCatchAWriteBehindABlock) {
+TEST(ArenaDeathTest, GuardsDetectOverrun) {
     testing::FLAGS_gtest_death_test_style = "threadsafe";
     EXPECT_DEATH(
         {
@@ -140,7 +140,7 @@ TEST(ArenaDeathTest, GuardsCatchAWriteBehindABlock) {
         "workspace arena was written past its end");
 }
 
-TEST(Arena, GuardsLetCorrectUseThrough) {
+TEST(Arena, GuardsAllowCorrectUse) {
     Arena arena(Device::cpu, Category::workspace, 1 << 12, true);
     for (int time = 0; time < 3; ++time) {
         const Arena::Scope scope(arena);
@@ -151,7 +151,7 @@ TEST(Arena, GuardsLetCorrectUseThrough) {
     EXPECT_EQ(arena.used(), 0u);
 }
 
-TEST(Memory, HasAnArenaPerCategoryOfExactlyThePlannedSize) {
+TEST(Memory, ArenasHavePlannedSizes) {
     MemoryBytes plan{};
     for (int i = 0; i < kCategories; ++i) plan[i] = 64 * (i + 1);
     Memory memory(Device::cpu, plan);
@@ -166,7 +166,7 @@ TEST(Memory, HasAnArenaPerCategoryOfExactlyThePlannedSize) {
     EXPECT_EQ(at(plan, Category::parameters), 64u);
 }
 
-TEST(Memory, ProcessPeakGrowsWithTouchedMemoryOnly) {
+TEST(Memory, ProcessPeakCountsTouchedMemory) {
     const std::size_t before = process_peak_bytes();
     ASSERT_GT(before, 0u);
     const std::size_t bytes = std::size_t{64} << 20;
@@ -176,14 +176,14 @@ TEST(Memory, ProcessPeakGrowsWithTouchedMemoryOnly) {
     EXPECT_GE(process_peak_bytes(), bytes);
 }
 
-TEST(Memory, BytesAreReadable) {
+TEST(Memory, FormatsBytes) {
     EXPECT_EQ(human_bytes(12), "12 B");
     EXPECT_EQ(human_bytes(1536), "1.5 KiB");
     EXPECT_EQ(human_bytes(std::size_t{5} << 19), "2.5 MiB");
     EXPECT_EQ(human_bytes(std::size_t{9} << 29), "4.50 GiB");
 }
 
-TEST(Backend, DryContextsRunNothing) {
+TEST(Backend, CountingContextRunsNothing) {
     const Backend backend(Device::cpu, 2);
     Arena workspace(Device::count_only, Category::workspace, 0);
     const Context context = backend.counting_context(workspace);

@@ -19,7 +19,7 @@ std::vector<double> normals(index_t n, std::uint64_t seed) {
     return values;
 }
 
-// Determinant by elimination with pivoting, in long double.
+// Reference: determinant by elimination with pivoting, in long double.
 long double determinant(index_t n, const std::vector<double>& matrix) {
     std::vector<long double> m(matrix.begin(), matrix.end());
     long double product = 1;
@@ -48,7 +48,7 @@ Inverse invert(Solver& solver, index_t n, const double* W, double* inverse) {
     return result;
 }
 
-TEST(Solver, InvertsAndGivesTheLogDeterminant) {
+TEST(Solver, InvertsAndReturnsLogDeterminant) {
     const auto solver = make_cpu_solver();
     for (const index_t n : {1, 2, 3, 4, 12, 48, 96}) {
         const std::vector<double> W = normals(n, 10 + n);
@@ -71,13 +71,13 @@ TEST(Solver, InvertsAndGivesTheLogDeterminant) {
             norm = std::max(norm, sum);
             inverse_norm = std::max(inverse_norm, inverse_sum);
         }
-        // The residual of an LU solution: n units in the last place times the condition number.
+        // Residual of an LU solution: n units in the last place times the condition number.
         EXPECT_LE(worst, 1e-16 * static_cast<double>(n) * result.condition + 1e-15);
         EXPECT_NEAR(result.condition / (norm * inverse_norm), 1, 1e-12);
     }
 }
 
-TEST(Solver, RefusesSingularMatrices) {
+TEST(Solver, RejectsSingularMatrices) {
     const auto solver = make_cpu_solver();
     std::vector<double> inverse(9);
     const std::vector<double> zero(9, 0.0), rank_one = {1, 2, 3, 2, 4, 6, 3, 6, 9},
@@ -85,7 +85,7 @@ TEST(Solver, RefusesSingularMatrices) {
     EXPECT_TRUE(invert(*solver, 3, zero.data(), inverse.data()).singular());
     EXPECT_TRUE(invert(*solver, 3, rank_one.data(), inverse.data()).singular());
     EXPECT_TRUE(invert(*solver, 3, nearly.data(), inverse.data()).singular());
-    // Small is not singular.
+    // Small values are not singular.
     const std::vector<double> small = {1e-200, 0, 0, 0, 1e-200, 0, 0, 0, 1e-200};
     const Inverse result = invert(*solver, 3, small.data(), inverse.data());
     EXPECT_FALSE(result.singular());
@@ -93,7 +93,7 @@ TEST(Solver, RefusesSingularMatrices) {
     EXPECT_NEAR(result.condition, 1, 1e-12);
 }
 
-TEST(Solver, RefusesMatricesThatAreNotFinite) {
+TEST(Solver, RejectsNonFiniteMatrices) {
     const auto solver = make_cpu_solver();
     for (const double bad :
          {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
@@ -104,15 +104,15 @@ TEST(Solver, RefusesMatricesThatAreNotFinite) {
         }
 }
 
-TEST(Solver, OrthogonaliseGivesAnOrthogonalMatrixOfTheSameFlag) {
+TEST(Solver, OrthogonalizeSpansSameSubspaces) {
     const auto solver = make_cpu_solver();
     int negative = 0;
     for (const index_t n : {1, 2, 3, 12, 48})
         for (std::uint64_t seed = 0; seed < 8; ++seed) {
             const std::vector<double> A = normals(n, seed);
             std::vector<double> Q = A, again = A;
-            solver->orthogonalise(n, Q.data());
-            solver->orthogonalise(n, again.data());
+            solver->orthogonalize(n, Q.data());
+            solver->orthogonalize(n, again.data());
             EXPECT_EQ(Q, again);
             // Q^T Q = 1, and R = Q^T A is upper triangular with a positive diagonal.
             for (index_t i = 0; i < n; ++i)
@@ -128,12 +128,12 @@ TEST(Solver, OrthogonaliseGivesAnOrthogonalMatrixOfTheSameFlag) {
                 }
             negative += determinant(n, Q) < 0;
         }
-    // Determinants of both signs: 40 fair coins.
+    // Determinants of both signs: 40 fair coin flips.
     EXPECT_GT(negative, 5);
     EXPECT_LT(negative, 35);
 }
 
-// Many matrices are inverted as each by itself, a singular one among them.
+// A batch gives the same results as single matrices, including a singular one.
 TEST(Solver, InvertsManyAtOnce) {
     const auto solver = make_cpu_solver();
     const index_t n = 5, count = 4;
@@ -154,13 +154,13 @@ TEST(Solver, InvertsManyAtOnce) {
     }
 }
 
-TEST(Solver, FactorsMultiplyToTheMatrix) {
+TEST(Solver, FactorsMultiplyToMatrix) {
     const auto solver = make_cpu_solver();
     for (const index_t n : {1, 2, 3, 12, 48}) {
         const std::vector<double> W = normals(n, 90 + n);
         std::vector<double> LU = W;
         std::vector<index_t> permutation(n);
-        solver->factorise(n, LU.data(), permutation.data());
+        solver->factorize(n, LU.data(), permutation.data());
         for (index_t r = 0; r < n; ++r)
             for (index_t c = 0; c < n; ++c) {
                 const index_t row = permutation[r];

@@ -28,9 +28,9 @@
 namespace glow {
 namespace {
 
-// ---- Products whose result is known -----------------------------------------------------------------
+// ---- Products with known results --------------------------------------------------------------------
 
-// [m, k] x [k, n] of small whole numbers, which are exact in float whatever the order of summation.
+// [m, k] x [k, n] of small integers, exact in float for any summation order.
 struct Known {
     Known(index_t m, index_t n, index_t k) {
         product.m = m;
@@ -49,12 +49,12 @@ struct Known {
 };
 
 const std::vector<Known>& known() {
-    // The narrow ones were wrong most often; the last is divided along k.
+    // Narrow products failed most often; the last is divided along k.
     static const std::vector<Known> all = {{64, 117, 16}, {256, 16, 64}, {1024, 64, 512}, {16, 16, 8192}};
     return all;
 }
 
-// Elements that are wrong, of all products.
+// Number of wrong elements over all products.
 index_t wrong_elements(const Backend& backend) {
     index_t wrong = 0;
     for (const Known& one : known()) {
@@ -66,7 +66,7 @@ index_t wrong_elements(const Backend& backend) {
     return wrong;
 }
 
-// The largest error of W^-1 W, by LAPACK, and of a product in double.
+// The largest error of W^-1 W by LAPACK, and of a product in double.
 double solver_error(const Backend& backend) {
     const index_t n = 96;
     test::Random random(3);
@@ -88,14 +88,14 @@ void expect_right(const Backend& backend) {
     EXPECT_LT(solver_error(backend), 1e-12);  // 96 roundings of condition 3
 }
 
-// ---- The environment, which OpenMP reads when a program starts ----------------------------------------
+// ---- Environment variables that OpenMP reads at program start ------------------------------------------
 
 struct Child {
     int code = 0;
     std::string text;
 };
 
-// This program again, with one of the tests below that need an environment of their own.
+// Runs this program again with one of the tests below that need their own environment.
 Child run_again(const std::string& test, const std::vector<std::string>& environment,
                 const std::function<void()>& before = {}) {
     int pipes[2];
@@ -132,7 +132,7 @@ int asked() {
     return text ? std::atoi(text) : 4;
 }
 
-TEST(ThreadsChild, DISABLED_ProductsAreRight) {
+TEST(ThreadsChild, DISABLED_ProductsAreCorrect) {
     const Backend backend(Device::cpu, asked());
     std::printf("threads %s\n", describe(backend.threads()).c_str());
     expect_right(backend);
@@ -141,7 +141,7 @@ TEST(ThreadsChild, DISABLED_ProductsAreRight) {
 
 struct Setting {
     std::vector<std::string> environment;
-    std::string threads;  // what is told
+    std::string threads;  // the reported thread count
     int asked = 4;
 };
 void PrintTo(const Setting& setting, std::ostream* out) {
@@ -151,10 +151,10 @@ void PrintTo(const Setting& setting, std::ostream* out) {
 
 class ThreadsEnvironment : public testing::TestWithParam<Setting> {};
 
-TEST_P(ThreadsEnvironment, ProductsAreRightAndTheNumberIsTold) {
+TEST_P(ThreadsEnvironment, ProductsAreCorrectAndCountIsReported) {
     auto environment = GetParam().environment;
     environment.push_back("GLOW_TEST_THREADS=" + std::to_string(GetParam().asked));
-    const Child child = run_again("ThreadsChild.DISABLED_ProductsAreRight", environment);
+    const Child child = run_again("ThreadsChild.DISABLED_ProductsAreCorrect", environment);
     EXPECT_EQ(child.code, 0) << child.text;
     EXPECT_NE(child.text.find("threads " + GetParam().threads + "\n"), std::string::npos) << child.text;
 }
@@ -175,7 +175,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Setting{{"OMP_PROC_BIND=spread", "OMP_PLACES=cores"}, "4"},
                     Setting{{"GOMP_CPU_AFFINITY=0"}, "3", 3}));
 
-TEST(Threads, AnAffinityMaskLowersTheDefaultAlone) {
+TEST(Threads, AffinityMaskLowersOnlyDefault) {
     const auto on_one_processor = [] {
         cpu_set_t mask;
         CPU_ZERO(&mask);
@@ -187,7 +187,7 @@ TEST(Threads, AnAffinityMaskLowersTheDefaultAlone) {
         sched_setaffinity(0, sizeof(mask), &mask);
     };
     const auto child = [&](const char* threads) {
-        return run_again("ThreadsChild.DISABLED_ProductsAreRight", {threads}, on_one_processor);
+        return run_again("ThreadsChild.DISABLED_ProductsAreCorrect", {threads}, on_one_processor);
     };
     const Child three = child("GLOW_TEST_THREADS=3"), automatic = child("GLOW_TEST_THREADS=0");
     EXPECT_EQ(three.code, 0) << three.text;
@@ -196,15 +196,15 @@ TEST(Threads, AnAffinityMaskLowersTheDefaultAlone) {
     EXPECT_NE(automatic.text.find("threads 1"), std::string::npos) << automatic.text;
 }
 
-// A limit of one more thread than there are, for a user whom limits bind. It holds for this process alone.
-TEST(ThreadsChild, DISABLED_NoMoreThreadsThanTheSystemStarts) {
+// A limit of one additional thread, as a user whom limits apply to. For this process only.
+TEST(ThreadsChild, DISABLED_ThreadLimit) {
     const uid_t nobody = 54321;
     if (geteuid() == 0 && setresuid(nobody, nobody, nobody) != 0) GTEST_SKIP() << "cannot change the user";
-    prctl(PR_SET_DUMPABLE, 1);  // or the leak checker of a sanitized build fails
+    prctl(PR_SET_DUMPABLE, 1);  // needed by the leak checker of sanitizer builds
     rlimit limit{}, before{};
     getrlimit(RLIMIT_NPROC, &before);
     limit = before;
-    // Another user's processes are not known: no thread at all then.
+    // Other users' processes count too; possibly no thread is left.
     limit.rlim_cur = 1;
     if (getuid() == nobody)
         limit.rlim_cur +=
@@ -214,22 +214,22 @@ TEST(ThreadsChild, DISABLED_NoMoreThreadsThanTheSystemStarts) {
         const Backend backend(Device::cpu, 4);
         std::printf("threads %s\n", describe(backend.threads()).c_str());
         EXPECT_LT(backend.threads().used, 4);
-        EXPECT_NE(backend.threads().limit.find("the system starts no more threads"), std::string::npos);
+        EXPECT_NE(backend.threads().limit.find("the system cannot start more threads"), std::string::npos);
         expect_right(backend);
     }
     setrlimit(RLIMIT_NPROC, &before);
 }
 
-TEST(Threads, ASystemThatStartsNoMoreThreadsLowersTheNumber) {
-    const Child child = run_again("ThreadsChild.DISABLED_NoMoreThreadsThanTheSystemStarts", {});
+TEST(Threads, ThreadLimitLowersCount) {
+    const Child child = run_again("ThreadsChild.DISABLED_ThreadLimit", {});
     EXPECT_EQ(child.code, 0) << child.text;
-    EXPECT_NE(child.text.find("asked for 4; the system starts no more threads"), std::string::npos)
+    EXPECT_NE(child.text.find("asked for 4; the system cannot start more threads"), std::string::npos)
         << child.text;
 }
 
-// ---- A program's own settings -------------------------------------------------------------------------
+// ---- Settings of the calling program ------------------------------------------------------------------
 
-// Runs f with settings of the calling program, which are this thread's.
+// Calls f with OpenMP settings of the calling program, which are per thread.
 template <class F>
 void with_settings(int threads, int dynamic, int levels, F f) {
     const int before[] = {omp_get_max_threads(), omp_get_dynamic(), omp_get_max_active_levels()};
@@ -245,7 +245,7 @@ void with_settings(int threads, int dynamic, int levels, F f) {
     omp_set_max_active_levels(before[2]);
 }
 
-TEST(Threads, SettingsOfTheProgramChangeNothingAndAreLeftAlone) {
+TEST(Threads, IgnoresAndKeepsProgramSettings) {
     const Backend backend(Device::cpu, 4);
     for (const int threads : {1, 2, 7})
         for (const int dynamic : {0, 1})
@@ -260,17 +260,17 @@ TEST(Threads, SettingsOfTheProgramChangeNothingAndAreLeftAlone) {
     });
 }
 
-TEST(Threads, BackendsOfDifferentNumbersTakeTurns) {
+TEST(Threads, BackendsWithDifferentCountsCoexist) {
     const Backend one(Device::cpu, 1), four(Device::cpu, 4), three(Device::cpu, 3);
     for (int turn = 0; turn < 2; ++turn)
         for (const Backend* backend : {&four, &one, &three}) expect_right(*backend);
 }
 
-TEST(Threads, AnotherThreadThanTheOneThatOpened) {
+TEST(Threads, WorksFromOtherThread) {
     const Backend backend(Device::cpu, 4);
     std::thread([&] { expect_right(backend); }).join();
     expect_right(backend);
-    // A primitive's first use is there.
+    // First use of an oneDNN primitive happens there.
     const Backend fresh(Device::cpu, 3);
     std::thread([&] {
         omp_set_num_threads(5);
@@ -279,7 +279,7 @@ TEST(Threads, AnotherThreadThanTheOneThatOpened) {
     expect_right(fresh);
 }
 
-TEST(Threads, InsideAParallelRegion) {
+TEST(Threads, InsideParallelRegion) {
     const Backend backend(Device::cpu, 4);
     expect_right(backend);
     for (const int levels : {1, 4})
@@ -293,7 +293,7 @@ TEST(Threads, InsideAParallelRegion) {
     expect_right(backend);
 }
 
-TEST(Threads, OpenedInsideAParallelRegion) {
+TEST(Threads, OpenedInsideParallelRegion) {
     std::atomic<index_t> wrong = 0;
     std::atomic<int> threads = 0;
 #pragma omp parallel num_threads(3)
@@ -312,7 +312,7 @@ TEST(Threads, OpenedInsideAParallelRegion) {
     expect_right(*opened_there);
 }
 
-TEST(Threads, APlanMayBeForMoreThreadsThanThisMachineHas) {
+TEST(Threads, PlansForMoreThreadsThanMachine) {
     const Backend plans = Backend::for_plans(Device::cpu, 64);
     EXPECT_EQ(plans.threads().used, 64);
     Arena workspace(Device::count_only, Category::workspace, std::size_t{1} << 40);
@@ -337,7 +337,7 @@ class Cgroups : public testing::Test {
     std::filesystem::path root_;
 };
 
-TEST_F(Cgroups, NoneIsNoLimit) {
+TEST_F(Cgroups, UnlimitedWithoutQuota) {
     EXPECT_EQ(cgroup_processors(root_), 0);
     write("proc/self/cgroup", "0::/user\n");
     write("proc/self/mountinfo", "nonsense\n31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
@@ -346,7 +346,7 @@ TEST_F(Cgroups, NoneIsNoLimit) {
     EXPECT_EQ(cgroup_processors(root_), 0);
 }
 
-TEST_F(Cgroups, Version2TakesTheLeastOfAllFoldersRoundedUp) {
+TEST_F(Cgroups, Version2UsesSmallestQuotaRoundedUp) {
     write("proc/self/cgroup", "0::/a/b\n");
     write("proc/self/mountinfo", "31 23 0:28 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n");
     write("sys/fs/cgroup/a/cpu.max", "150000 100000\n");
@@ -366,7 +366,7 @@ TEST_F(Cgroups, Version2InAContainer) {
 
 TEST_F(Cgroups, Version1) {
     write("proc/self/cgroup", "9:cpuset:/\n4:cpu,cpuacct:/docker/abc/job\n1:name=systemd:/\n");
-    // The container sees its own part of the tree.
+    // The container sees only its part of the tree.
     write("proc/self/mountinfo",
           "30 23 0:27 /other /sys/fs/cgroup/cpuset ro - cgroup cgroup rw,cpuset\n"
           "31 23 0:28 /docker/abc /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n");
@@ -378,7 +378,7 @@ TEST_F(Cgroups, Version1) {
     EXPECT_EQ(cgroup_processors(root_), 5);
 }
 
-TEST(Threads, SharedByTheProcessesOfAHost) {
+TEST(Threads, SharedByProcessesOfHost) {
     const ThreadCount all = planned_threads(0), shared = planned_threads(0, 1000);
     EXPECT_GE(all.used, 1);
     EXPECT_LE(all.used, all.processors);

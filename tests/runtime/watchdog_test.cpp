@@ -1,4 +1,4 @@
-// Shares, launchers and the watchdog: what needs one process only.
+// Slices, launchers and the watchdog, in a single process.
 #include "runtime/watchdog.h"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(Slice, PartsAreConsecutiveAndDifferByOneAtMost) {
+TEST(Slice, AreConsecutiveAndBalanced) {
     for (const index_t total : {0, 1, 2, 7, 64, 1000})
         for (const int size : {1, 2, 3, 5, 8}) {
             index_t next = 0;
@@ -31,7 +31,7 @@ TEST(Slice, PartsAreConsecutiveAndDifferByOneAtMost) {
         }
 }
 
-// Environment variables for the time of a test.
+// Sets environment variables for the duration of a test.
 struct Launcher : testing::Test {
     Launcher() {
         for (const char* name : kNames) unsetenv(name);
@@ -45,13 +45,13 @@ struct Launcher : testing::Test {
         "GLOW_WATCHDOG_SECONDS"};
 };
 
-TEST_F(Launcher, ByHandThereIsOneProcess) {
+TEST_F(Launcher, OneProcessWithoutLauncher) {
     EXPECT_EQ(detect_launch().launcher, "");
     EXPECT_EQ(open_communicator("auto", Device::cpu)->size(), 1);
     EXPECT_EQ(open_communicator("auto", Device::cpu)->name(), "one process");
 }
 
-TEST_F(Launcher, LaunchersAreRecognized) {
+TEST_F(Launcher, RecognizesLaunchers) {
     setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
     setenv("PMIX_RANK", "0", 1);
     EXPECT_EQ(detect_launch().size, 4);
@@ -62,8 +62,8 @@ TEST_F(Launcher, LaunchersAreRecognized) {
     EXPECT_EQ(detect_launch().size, 3);
 }
 
-TEST_F(Launcher, AnAllocationOfSlurmIsNoLauncherButItsStepIs) {
-    setenv("SLURM_PROCID", "0", 1);  // as sbatch's own script sees it
+TEST_F(Launcher, SlurmStepIsLauncherButAllocationIsNot) {
+    setenv("SLURM_PROCID", "0", 1);  // as sbatch sets it for its own script
     setenv("SLURM_NTASKS", "8", 1);
     EXPECT_EQ(detect_launch().launcher, "");
     setenv("SLURM_STEP_ID", "0", 1);
@@ -72,7 +72,7 @@ TEST_F(Launcher, AnAllocationOfSlurmIsNoLauncherButItsStepIs) {
     EXPECT_EQ(detect_launch().size, 8);
 }
 
-TEST_F(Launcher, AWrongWatchdogTimeIsRefused) {
+TEST_F(Launcher, RejectsInvalidWatchdogTime) {
     setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
     for (const char* text : {"", "soon", "-1", "0.5", "nan", "45s"}) {
         setenv("GLOW_WATCHDOG_SECONDS", text, 1);
@@ -92,14 +92,14 @@ struct Watch {
     }
 };
 
-TEST(Watchdog, SilenceIsNoticedAndNamed) {
+TEST(Watchdog, NamesSilentThread) {
     Watch watch;
     watch.watchdog.watch(watch.heartbeat, "rank 7 on host");
     ASSERT_TRUE(watch.ended(30s));
     EXPECT_TRUE(watch.reason.get().starts_with("rank 7 on host has been silent for 0.4"));
 }
 
-TEST(Watchdog, BeatsKeepItQuiet) {
+TEST(Watchdog, HeartbeatsPreventTimeout) {
     Watch watch;
     watch.watchdog.watch(watch.heartbeat, "x");
     for (int i = 0; i < 40; ++i) {
@@ -108,7 +108,7 @@ TEST(Watchdog, BeatsKeepItQuiet) {
     }
 }
 
-TEST(Watchdog, AnAllowanceIsForItsTimeOnly) {
+TEST(Watchdog, ScopedTimeoutExpires) {
     Watch watch;
     watch.watchdog.watch(watch.heartbeat, "x");
     {
@@ -125,7 +125,7 @@ TEST(Watchdog, AnAllowanceIsForItsTimeOnly) {
     EXPECT_NE(second.reason.get().find("(writing)"), std::string::npos);
 }
 
-TEST(Watchdog, ItAsksToo) {
+TEST(Watchdog, PollsCallback) {
     Watch watch;
     std::atomic<bool> broken{false};
     watch.watchdog.ask([&] { return std::string(broken ? "broken" : ""); });

@@ -1,5 +1,4 @@
-// glow_train, glow_eval and glow_sample as programs: what they print and write, and that runs repeat to the
-// bit.
+// glow_train, glow_eval and glow_sample as programs: their output and files, and bit-exact reproducibility.
 #include <fmt/format.h>
 #include <hdf5.h>
 
@@ -14,11 +13,11 @@ namespace {
 
 using nlohmann::json;
 
-const Words kTimes = {"images_per_s", "step_ms"};  // the columns that no two runs share
+const Words kTimes = {"images_per_s", "step_ms"};  // columns that differ between runs
 
-// ---- What is printed and written -------------------------------------------------------------------------
+// ---- Output and files ------------------------------------------------------------------------------------
 
-TEST_F(Commands, TrainWritesTheFolderOfTheSpecification) {
+TEST_F(Commands, TrainWritesSpecifiedFiles) {
     const Outcome outcome = train(run_words("run", 12) + Words{"--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_EQ(all_files(),
@@ -53,12 +52,12 @@ TEST_F(Commands, TrainWritesTheFolderOfTheSpecification) {
     EXPECT_EQ(std::to_string(result["peak_bytes"].get<std::size_t>()), rows.back().at("peak_bytes"));
     EXPECT_NEAR(result["bpd"], std::stod(rows.back().at("bpd")), 1e-7);
     EXPECT_EQ(read_csv(folder / "run/eval.csv").size(), 2u);  // raw and EMA
-    // No control characters where nobody watches.
+    // No control characters unless on a terminal.
     EXPECT_EQ(outcome.err.find('\r'), std::string::npos);
     EXPECT_EQ(outcome.err.find('\033'), std::string::npos);
 }
 
-TEST_F(Commands, QuietIsQuietAndEvaluationsRepeat) {
+TEST_F(Commands, QuietPrintsNothingAndEvalRepeats) {
     make_run("run", 3,
              {"--eval-every", "2", "--sample-every", "2", "--checkpoint-every", "1", "--keep", "2"});
     const Table rows = read_csv(folder / "run/eval.csv");
@@ -72,7 +71,7 @@ TEST_F(Commands, QuietIsQuietAndEvaluationsRepeat) {
     EXPECT_NEAR(json::parse(outcome.out)["bpd"], std::stod(rows[3].at("bpd")), 1e-6);
 }
 
-TEST_F(Commands, KeepLeavesTheNewestAndTheBest) {
+TEST_F(Commands, KeepRetainsNewestAndBest) {
     // A large learning rate after a good start: the best checkpoint is an early one.
     make_run("run", 8,
              {"--eval-every", "1", "--checkpoint-every", "1", "--keep", "2", "--lr", "0.02",
@@ -95,7 +94,7 @@ TEST_F(Commands, KeepLeavesTheNewestAndTheBest) {
     EXPECT_LE(kept, 3u);
 }
 
-TEST_F(Commands, EvalPrintsTheKeysOfTheSpecification) {
+TEST_F(Commands, EvalPrintsSpecifiedKeys) {
     make_run("run", 2);
     const Words base = {"--bpd", "--checkpoint", "run", "--data", "d.h5"};
     const Outcome outcome = eval(base + Words{"--json", "--per-image", "i.csv", "--dequant-samples", "2"});
@@ -136,7 +135,7 @@ TEST_F(Commands, EvalPrintsTheKeysOfTheSpecification) {
     EXPECT_EQ(bpd({"--split", "valid", "--split", "test"}), bpd({}));
 }
 
-TEST_F(Commands, SampleDrawsTheGridAndRepeats) {
+TEST_F(Commands, SampleIsDeterministic) {
     make_run("run", 2);
     const auto draw = [&](const std::string& file, const Words& more) {
         const Outcome outcome =
@@ -163,7 +162,7 @@ TEST_F(Commands, SampleDrawsTheGridAndRepeats) {
     EXPECT_EQ(read_bytes(folder / "f.png"), read_bytes(folder / "a.png"));
 }
 
-TEST_F(Commands, SamplesThatAreNoImagesAreToldCountedAndCrossedOut) {
+TEST_F(Commands, SampleReportsNonFiniteImages) {
     make_run("run", 2);
     CheckpointEdit edit(folder / "run/latest.h5");
     std::vector<float>& bias = edit.tensor("/params/level1/step0/coupling/conv3/bias").values;
@@ -191,7 +190,7 @@ TEST_F(Commands, SamplesThatAreNoImagesAreToldCountedAndCrossedOut) {
     const std::vector<std::uint8_t> pixels =
         Hdf5File::open(folder / "x.h5").read<std::uint8_t>("/images", {10, 8, 8, 3});
     EXPECT_EQ(pixels[0], 255);  // of the cross; not black
-    // Between two of them.
+    // Between two checkpoints.
     const Outcome between = latent(Words{"interpolate", "--data", "d.h5", "--images", "0,1", "--steps", "3",
                                          "--batch", "2", "-o", "i.png", "--quiet"} +
                                    broken);
@@ -199,11 +198,11 @@ TEST_F(Commands, SamplesThatAreNoImagesAreToldCountedAndCrossedOut) {
     EXPECT_NE(between.err.find("images: 3 of 3 not finite"), std::string::npos) << between.err;
 }
 
-TEST_F(Commands, HelpShowsDefaultsAndVersionNamesLibraries) {
+TEST_F(Commands, HelpAndVersion) {
     const Outcome help = train({"--help"});
     EXPECT_EQ(help.code, 0);
     EXPECT_EQ(help.err, "");
-    // CLI11 2.1 writes a default as INT=3, newer ones as INT [3].
+    // CLI11 2.1 writes defaults as INT=3, newer versions as INT [3].
     const auto shows = [](const Outcome& shown, const std::string& option, const std::string& value) {
         return shown.out.find(option + "=" + value) != std::string::npos ||
                shown.out.find(option + " [" + value + "]") != std::string::npos;
@@ -226,7 +225,7 @@ TEST_F(Commands, HelpShowsDefaultsAndVersionNamesLibraries) {
     }
 }
 
-TEST_F(Commands, ThePlanIsPrintedAndNothingElseHappens) {
+TEST_F(Commands, PlanOnlyPrints) {
     const Outcome outcome = train(run_words("run", 5) + Words{"--plan", "--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     const json plan = json::parse(outcome.out);
@@ -241,7 +240,7 @@ TEST_F(Commands, ThePlanIsPrintedAndNothingElseHappens) {
               plan["total"]);
 }
 
-TEST_F(Commands, ADryRunTimesStepsAndWritesNothing) {
+TEST_F(Commands, EstimateWritesNothing) {
     const auto rehearse = [&](const Words& more) {
         const Outcome outcome = train(kSmall + Words{"--out", "run", "--dry-run", "--json"} + more);
         EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -261,12 +260,12 @@ TEST_F(Commands, ADryRunTimesStepsAndWritesNothing) {
     EXPECT_NEAR(result["epoch_seconds"].get<double>() / step, 5, 1e-9);
     EXPECT_NEAR(result["seconds_left"].get<double>() / step, 500, 1e-6);
     EXPECT_EQ(rehearse({"--max-minutes", "0.0001"})["seconds_left"], 0.006);
-    // As long as the published run: 6.8 days at 8 times 29 images/s.
+    // The length of the published run: 6.8 days at 8 times 29 images/s.
     const json published = rehearse({"--preset", "cifar10", "--batch", "8"});
     EXPECT_NEAR(published["published_epochs"].get<double>(), 2726, 1);
     EXPECT_NEAR(published["published_seconds"].get<double>() * published["images_per_s"].get<double>(),
                 1.363e8, 1e5);
-    // Beside a run that is there, and of one that goes on.
+    // Next to an existing run, and for a resumed one.
     make_run("run", 3);
     const Words files = all_files();
     const std::string rows = read_bytes(folder / "run/metrics.csv");
@@ -283,7 +282,7 @@ TEST_F(Commands, ADryRunTimesStepsAndWritesNothing) {
     EXPECT_NE(told.out.find("for 50 steps"), std::string::npos) << told.out;
 }
 
-TEST_F(Commands, TheLastOfARepeatedOptionWins) {
+TEST_F(Commands, LastRepeatedOptionWins) {
     make_run("run", 1,
              {"--lr", "0.5", "--lr", "0.001", "--warmup-epochs", "0", "--no-shuffle", "--shuffle",
               "--edge-bias", "--no-edge-bias", "--max-steps", "7", "--max-steps", "2", "--out", "other"});
@@ -295,8 +294,8 @@ TEST_F(Commands, TheLastOfARepeatedOptionWins) {
     EXPECT_EQ(config["training"]["shuffle"], true);
 }
 
-TEST_F(Commands, ConfigTomlReproducesTheRun) {
-    // Every kind of value away from its default, and names that only quotes can hold.
+TEST_F(Commands, ConfigTomlReproducesRun) {
+    // Every kind of value differs from its default, and names need quotes.
     std::filesystem::rename(folder / "d.h5", folder / "it's 1, x=2.h5");
     make_run("run", 3,
              {"--data", "it's 1, x=2.h5", "--no-edge-bias", "--no-learn-top", "--no-shuffle", "--augment",
@@ -316,9 +315,9 @@ TEST_F(Commands, ConfigTomlReproducesTheRun) {
 
 // ---- Names in config.toml --------------------------------------------------------------------------------
 
-// A run in a folder of its own, beside a data set.
-struct RunsFromElsewhere : Commands {
-    RunsFromElsewhere() {
+// A run in its own folder, next to a data set.
+struct MovedRuns : Commands {
+    MovedRuns() {
         for (const char* name : {"project", "elsewhere"}) std::filesystem::create_directory(folder / name);
         std::filesystem::rename(folder / "d.h5", folder / "project/d.h5");
         const Outcome outcome = in("project", run_words("run", 1));
@@ -331,7 +330,7 @@ struct RunsFromElsewhere : Commands {
         EXPECT_EQ(read_csv(folder / (run + "/metrics.csv")).size(), steps);
     }
     std::string toml(const std::string& run) const { return read_bytes(folder / (run + "/config.toml")); }
-    // As it was written before names were absolute.
+    // The format from before names were absolute.
     void make_names_relative(const std::string& run) const {
         std::string text = toml(run);
         for (const char* name : {"d.h5", "run"}) {
@@ -344,7 +343,7 @@ struct RunsFromElsewhere : Commands {
     }
 };
 
-TEST_F(RunsFromElsewhere, ConfigTomlHoldsAbsoluteNames) {
+TEST_F(MovedRuns, ConfigTomlHoldsAbsolutePaths) {
     const std::string names = fmt::format("data = '{0}/project/d.h5'\nout = '{0}/project/run'\n",
                                           std::filesystem::canonical(folder.path()).string());
     EXPECT_NE(toml("project/run").find(names), std::string::npos) << toml("project/run");
@@ -353,7 +352,7 @@ TEST_F(RunsFromElsewhere, ConfigTomlHoldsAbsoluteNames) {
     EXPECT_EQ(outcome.err.find("data is"), std::string::npos) << outcome.err;  // it is the same as before
     expect_steps("project/run", 2);
     EXPECT_NE(toml("project/run").find(names), std::string::npos) << toml("project/run");
-    // The same name on the command line is no change either, another one is.
+    // The same name on the command line is not a change; a different one is.
     const Outcome same = in("project", {"--data", "d.h5", "--out", "run", "--resume", "--max-steps", "3"});
     EXPECT_EQ(same.code, 0) << same.err;
     EXPECT_EQ(same.err.find("data is"), std::string::npos) << same.err;
@@ -364,9 +363,9 @@ TEST_F(RunsFromElsewhere, ConfigTomlHoldsAbsoluteNames) {
     EXPECT_NE(other.err.find("data is"), std::string::npos) << other.err;
 }
 
-TEST_F(RunsFromElsewhere, RelativeNamesOfEarlierVersionsAreFound) {
+TEST_F(MovedRuns, FindsRelativePathsOfEarlierVersions) {
     make_names_relative("project/run");
-    // A data set of the same name where the command is given is another one.
+    // A data set of the same name in the current folder is a different one.
     make_dataset(folder / "elsewhere/d.h5", 16, 16, 3, 10, 0, 0);
     const Outcome outcome = in("elsewhere", {"--out", "../project/run", "--resume", "--max-steps", "2"});
     EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -377,7 +376,7 @@ TEST_F(RunsFromElsewhere, RelativeNamesOfEarlierVersionsAreFound) {
     EXPECT_EQ(in("project", {"--out", "run", "--resume", "--max-steps", "3", "--quiet"}).err, "");
 }
 
-TEST_F(RunsFromElsewhere, TheDataSetMovesWithTheRun) {
+TEST_F(MovedRuns, FindsDataSetMovedWithRun) {
     std::filesystem::rename(folder / "project", folder / "moved");
     const Outcome outcome = train({"--out", "moved/run", "--resume", "--max-steps", "2"});
     EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -385,7 +384,7 @@ TEST_F(RunsFromElsewhere, TheDataSetMovesWithTheRun) {
     EXPECT_NE(toml("moved/run").find("/moved/run'\n"), std::string::npos);
 }
 
-TEST_F(RunsFromElsewhere, ADataSetThatIsGoneIsNamedWithTheFileThatNamesIt) {
+TEST_F(MovedRuns, NamesMissingDataSetAndItsConfig) {
     std::filesystem::rename(folder / "project/d.h5", folder / "elsewhere/e.h5");
     const std::string before = toml("project/run");
     const Words resume = {"--out", "run", "--resume", "--max-steps", "2"};
@@ -398,7 +397,7 @@ TEST_F(RunsFromElsewhere, ADataSetThatIsGoneIsNamedWithTheFileThatNamesIt) {
                      std::filesystem::canonical(folder.path()).string() + ": say where it is with --data");
 }
 
-TEST_F(Commands, AnyNameIsReadBackFromConfigToml) {
+TEST_F(Commands, ConfigTomlPreservesAnyName) {
     for (const std::string name :
          {"run #3", "a\"b", "it's", "it's \"both\"", "back\\slash", "two\nlines", "tab\t", "\x01\x7f", "[x]",
           "{x}", "$HOME", "~", "caf\xc3\xa9", " ", "a,b", "a=b"}) {
@@ -411,7 +410,7 @@ TEST_F(Commands, AnyNameIsReadBackFromConfigToml) {
         EXPECT_EQ(outcome.code, 0) << name << outcome.err;
         EXPECT_EQ(outcome.err.find("data is"), std::string::npos) << outcome.err;
         EXPECT_EQ(read_csv(folder / (run + "/metrics.csv")).size(), 2u);
-        // What is printed is read back to the same.
+        // Printed options must read back unchanged.
         const Words print = {"--print-config"};
         outcome = train(print + Words{"--data", name, "--out", run});
         write_bytes(folder / "c.toml", outcome.out);
@@ -419,7 +418,7 @@ TEST_F(Commands, AnyNameIsReadBackFromConfigToml) {
     }
 }
 
-TEST_F(Commands, ConfigComesFromAPipeToo) {
+TEST_F(Commands, ReadsConfigFromPipe) {
     write_bytes(folder / "c.toml", "depth = 5\n");
     const Outcome outcome =
         Process(folder.path(), "/bin/bash",
@@ -428,16 +427,16 @@ TEST_F(Commands, ConfigComesFromAPipeToo) {
     EXPECT_NE(outcome.out.find("depth = 5\n"), std::string::npos) << outcome.err;
 }
 
-// ---- Runs repeat -----------------------------------------------------------------------------------------
+// ---- Reproducibility -------------------------------------------------------------------------------------
 
-TEST_F(Commands, PresetsArePrintedAsAConfiguration) {
+TEST_F(Commands, PrintsPresets) {
     const Outcome printed = train({"--preset", "celeba256", "--print-config"});
     ASSERT_EQ(printed.code, 0) << printed.err;
     for (const char* line : {"levels = 6\n", "depth = 32\n", "coupling = 'additive'\n", "n-bits = 5\n",
                              "batch = 40\n", "epoch-images = 50000\n", "augment = 'none'\n"})
         EXPECT_NE(printed.out.find(line), std::string::npos) << line << printed.out;
     EXPECT_EQ(printed.out.find("data ="), std::string::npos);
-    // What was printed is a --config that means the same.
+    // The printed text is an equivalent --config file.
     write_bytes(folder / "c.toml", printed.out);
     EXPECT_EQ(train({"--config", "c.toml", "--print-config"}).out, printed.out);
     const json object = json::parse(train({"--preset=cifar10", "--print-config", "--json"}).out);
@@ -447,7 +446,7 @@ TEST_F(Commands, PresetsArePrintedAsAConfiguration) {
     expect_error(train({"--preset"}), 2, "--preset");
 }
 
-TEST_F(Commands, TheCommandLineComesBeforeTheConfigurationAndThatBeforeThePreset) {
+TEST_F(Commands, CommandLineOverridesConfigOverridesPreset) {
     write_bytes(folder / "c.toml", "depth = 5\nwidth = 6\ncoupling = 'affine'\n");
     const auto options = [&](const Words& words) {
         return json::parse(train(words + Words{"--print-config", "--json"}).out);
@@ -461,7 +460,7 @@ TEST_F(Commands, TheCommandLineComesBeforeTheConfigurationAndThatBeforeThePreset
     EXPECT_EQ(conditional["y_cond"], true);
     EXPECT_EQ(conditional["weight_y"], 0.01);
     EXPECT_EQ(options({"--preset", "cifar10-conditional", "--no-y-cond"})["y_cond"], false);
-    // A run from a preset is resumed with what it was begun with.
+    // A run started from a preset resumes with its own options.
     const Words small = {"--preset", "quick",   "--data", "d.h5",      "--levels",
                          "2",        "--width", "8",      "--threads", "2"};
     ASSERT_EQ(train(small + Words{"--out", "run", "--max-steps", "1", "--quiet"}).code, 0);
@@ -469,7 +468,7 @@ TEST_F(Commands, TheCommandLineComesBeforeTheConfigurationAndThatBeforeThePreset
     EXPECT_NE(read_bytes(folder / "run/config.toml").find("depth = 8\n"), std::string::npos);
 }
 
-TEST_F(Commands, TheSameSeedGivesTheSameRun) {
+TEST_F(Commands, SameSeedGivesSameRun) {
     for (const char* out : {"a", "b"}) make_run(out, 8, {"--eval-every", "4"});
     EXPECT_EQ(without(read_csv(folder / "a/metrics.csv"), kTimes),
               without(read_csv(folder / "b/metrics.csv"), kTimes));
@@ -482,7 +481,7 @@ TEST_F(Commands, TheSameSeedGivesTheSameRun) {
               read_csv(folder / "c/metrics.csv")[7].at("bpd"));
 }
 
-TEST_F(Commands, ReadingFromDiskChangesNothing) {
+TEST_F(Commands, DiskAccessChangesNoResult) {
     const Words words = {"--augment", "shift+flip", "--eval-every", "3"};
     make_run("memory", 7, words + Words{"--data-access", "memory"});
     make_run("disk", 7, words + Words{"--data-access", "disk"});
@@ -490,7 +489,7 @@ TEST_F(Commands, ReadingFromDiskChangesNothing) {
               without(read_csv(folder / "memory/metrics.csv"), kTimes));
     EXPECT_EQ(read_bytes(folder / "disk/eval.csv"), read_bytes(folder / "memory/eval.csv"));
     expect_equal_weights("disk/latest.h5", "memory/latest.h5");
-    // Also where a run in memory is resumed from disk.
+    // Also if a run in memory is resumed from disk.
     make_run("memory", 9, words + Words{"--resume", "--data-access", "disk"});
     make_run("disk", 9, words + Words{"--resume", "--data-access", "memory"});
     expect_equal_weights("disk/latest.h5", "memory/latest.h5");
@@ -498,7 +497,7 @@ TEST_F(Commands, ReadingFromDiskChangesNothing) {
               std::string::npos);
 }
 
-TEST_F(Commands, CompressedChunksOfManyImagesAreWarnedOfOnDisk) {
+TEST_F(Commands, WarnsOfCompressedChunksOnDisk) {
     const ImageSet set = load_split(folder / "d.h5", "train");
     const auto write = [&](const std::string& name, hsize_t rows, bool gzip) {
         {
@@ -542,14 +541,14 @@ TEST_F(Commands, CompressedChunksOfManyImagesAreWarnedOfOnDisk) {
     EXPECT_EQ(err("plain.h5", "disk"), "");
 }
 
-TEST_F(Commands, AResumedRunIsTheUninterruptedOne) {
+TEST_F(Commands, ResumedRunEqualsUninterrupted) {
     // Flips, shifts and noise, several passes over the data, evaluations in between.
     const Words options = {"--augment",   "shift+flip", "--eval-every", "5",
                            "--optimizer", "adam",       "--clip-norm",  "1"};
     make_run("whole", 20, options);
     make_run("parts", 10, options);
     make_run("parts", 20, options + Words{"--resume", "auto"});
-    // The peak of a process that did not initialize is its own.
+    // Peak memory is per process.
     const Words own = kTimes + Words{"peak_bytes"};
     EXPECT_EQ(without(read_csv(folder / "parts/metrics.csv"), own),
               without(read_csv(folder / "whole/metrics.csv"), own));
@@ -559,14 +558,14 @@ TEST_F(Commands, AResumedRunIsTheUninterruptedOne) {
     expect_equal_weights("parts/latest.h5", "whole/latest.h5");
 }
 
-TEST_F(Commands, ResumeNeedsNothingButTheFolder) {
+TEST_F(Commands, ResumeNeedsOnlyFolder) {
     make_run("run", 3, {"--no-edge-bias", "--augment", "none"});
     Outcome outcome = train({"--out", "run", "--resume", "--max-steps", "5"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("resumed from run/latest.h5 at step 3"), std::string::npos) << outcome.err;
     EXPECT_NE(outcome.err.find("max-steps is 5 and was 3"), std::string::npos) << outcome.err;
     EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 5u);
-    // Nothing left to do: all stays as it is.
+    // Nothing left to do: nothing changes.
     const std::string evaluations = read_bytes(folder / "run/eval.csv");
     outcome = train({"--out", "run", "--resume", "--quiet", "--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
@@ -576,23 +575,23 @@ TEST_F(Commands, ResumeNeedsNothingButTheFolder) {
     EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 5u);
 }
 
-TEST_F(Commands, ResumeTakesAnyCheckpoint) {
+TEST_F(Commands, ResumesFromAnyCheckpoint) {
     make_run("run", 4, {"--checkpoint-every", "1", "--keep", "9"});
-    // An earlier one of the same run: the rows after it are dropped, latest.h5 goes back.
+    // An earlier checkpoint of the same run: later rows are dropped, latest.h5 points back.
     make_run("run", 2, {"--resume", "run/checkpoints/step-00000002.h5"});
     EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 2u);
     EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 2);
-    // One of another folder, even where no step is left.
+    // A checkpoint from another folder, even if no step is left.
     make_run("other", 2, {"--resume", "run/checkpoints/step-00000002.h5"});
     EXPECT_EQ(CheckpointEdit(folder / "other/latest.h5").step, 2);
     EXPECT_EQ(CheckpointEdit(folder / "other/best.h5").step, 2);
     expect_equal_weights("other/latest.h5", "run/latest.h5");
-    // And where there is none yet.
+    // And if the folder has no checkpoint yet.
     make_run("fresh", 2, {"--resume", "auto"});
     EXPECT_EQ(CheckpointEdit(folder / "fresh/latest.h5").step, 2);
 }
 
-TEST_F(Commands, InitFromTakesTheRawWeightsAlone) {
+TEST_F(Commands, InitFromUsesRawWeightsOnly) {
     make_run("run", 5);
     make_run("new", 1, {"--init-from", "run", "--lr", "0"});
     const CheckpointEdit from(folder / "run/latest.h5"), to(folder / "new/latest.h5");
@@ -609,9 +608,9 @@ TEST_F(Commands, InitFromTakesTheRawWeightsAlone) {
     EXPECT_TRUE(averages_differ);
 }
 
-// ---- Runs that are stopped -------------------------------------------------------------------------------
+// ---- Interrupted runs ------------------------------------------------------------------------------------
 
-TEST_F(Commands, ASignalEndsTheRunWithACheckpoint) {
+TEST_F(Commands, SignalWritesCheckpoint) {
     for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) {
         const std::string out = "run" + std::to_string(signal);
         Process process(folder.path(), GLOW_TRAIN_PROGRAM, kSmall + Words{"--out", out, "--quiet", "--json"});
@@ -629,7 +628,7 @@ TEST_F(Commands, ASignalEndsTheRunWithACheckpoint) {
     }
 }
 
-TEST_F(Commands, AKilledRunLosesOnlyWhatFollowedItsLastCheckpoint) {
+TEST_F(Commands, KilledRunResumesFromLastCheckpoint) {
     const Words options = kSmall + Words{"--out", "run", "--quiet", "--resume", "--checkpoint-every", "2"};
     for (const std::size_t rows : {5, 9, 14}) {
         Process process(folder.path(), GLOW_TRAIN_PROGRAM, options);
@@ -646,7 +645,7 @@ TEST_F(Commands, AKilledRunLosesOnlyWhatFollowedItsLastCheckpoint) {
     }
     const int steps = static_cast<int>(CheckpointEdit(folder / "run/latest.h5").step) + 3;
     write_bytes(folder / "run/checkpoints/.glow-1-0.tmp",
-                "half a checkpoint");  // as a kill while writing leaves it
+                "half a checkpoint");  // as left by a kill during writing
     make_run("run", steps, {"--resume", "--checkpoint-every", "2"});
     make_run("whole", steps, {"--checkpoint-every", "2"});
     expect_equal_weights("run/latest.h5", "whole/latest.h5");
@@ -656,21 +655,21 @@ TEST_F(Commands, AKilledRunLosesOnlyWhatFollowedItsLastCheckpoint) {
     for (const std::string& name : all_files()) EXPECT_EQ(name.find(".tmp"), std::string::npos) << name;
 }
 
-TEST_F(Commands, ARunThatDivergesIsAFailureAndKeepsItsGoodCheckpoints) {
+TEST_F(Commands, DivergedRunKeepsGoodCheckpoints) {
     make_run("run", 3);
     const Outcome outcome = train({"--out", "run", "--resume", "--quiet", "--max-steps", "50", "--lr", "1e6",
                                    "--checkpoint-every", "1", "--rollbacks", "0"});
     expect_error(outcome, 1, "--lr");
-    // Whatever was saved since can be read, and the last one before it went wrong is still there.
+    // All checkpoints saved since are readable, and the last one before the failure still exists.
     EXPECT_EQ(eval({"--bpd", "--checkpoint", "run/checkpoints/step-00000003.h5", "--data", "d.h5"}).code, 0);
     const Outcome again = train({"--out", "run", "--resume", "run/checkpoints/step-00000003.h5", "--quiet",
                                  "--max-steps", "5", "--lr", "1e-3"});
     EXPECT_EQ(again.code, 0) << again.err;
 }
 
-// ---- Small and strange runs ------------------------------------------------------------------------------
+// ---- Unusual runs ----------------------------------------------------------------------------------------
 
-TEST_F(Commands, SmallAndStrangeRunsWork) {
+TEST_F(Commands, RunsUnusualConfigurations) {
     make_dataset(folder / "gray.h5", 4, 16, 1, 3, 1, 1);
     make_dataset(folder / "alpha.h5", 8, 2, 4, 5, 0, 2);
     make_dataset(folder / "dot.h5", 2, 2, 1, 1, 1, 1);
@@ -695,7 +694,7 @@ TEST_F(Commands, SmallAndStrangeRunsWork) {
     works({"--width", "1", "--depth", "1", "--batch", "1"});
     works({"--init-batch", "1"});
     works({"--init-batch", "16777216"});
-    works({"--batch", "100"});  // beyond the data set
+    works({"--batch", "100"});  // more than the data set has
     works({"--batch", "7", "--micro-batch", "2", "--tile", "3"});
     works({"--n-bits", "1"});
     works({"--memory", "store"});
@@ -709,7 +708,7 @@ TEST_F(Commands, SmallAndStrangeRunsWork) {
     works({"--threads", "5"});
 }
 
-TEST_F(Commands, TheSheetOfLargeImagesStaysWithinThePromisedMemory) {
+TEST_F(Commands, SheetOfLargeImagesFitsPlannedMemory) {
     make_dataset(folder / "large.h5", 512, 512, 3, 2, 0, 0);
     const Outcome outcome = train({"--data", "large.h5", "--out", "run", "--levels", "1", "--depth", "1",
                                    "--width", "4", "--batch", "1", "--max-steps", "1", "--quiet", "--json"});
@@ -721,7 +720,7 @@ TEST_F(Commands, TheSheetOfLargeImagesStaysWithinThePromisedMemory) {
     EXPECT_EQ(sheet.H, 2 * (22 + 2 + 514) + 8);  // one row a temperature instead of four
 }
 
-TEST_F(Commands, AProgressLineIsForTerminalsOnly) {
+TEST_F(Commands, ShowsProgressOnlyOnTerminals) {
     const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
     ASSERT_GE(terminal, 0);
     ASSERT_EQ(grantpt(terminal), 0);

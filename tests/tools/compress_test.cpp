@@ -14,7 +14,7 @@ struct Compress : Commands {
     static inline const Words kFrom = {"--checkpoint", "run", "--data", "d.h5", "--no-ema"};
 };
 
-TEST_F(Compress, ImagesComeBackBitForBitAndTheFileHasTheReportedSize) {
+TEST_F(Compress, RoundTripsAndReportsSize) {
     make_run("run", 20);
     for (const Words& more : {Words{}, Words{"--batch", "3", "--threads", "1"}}) {
         const Outcome outcome =
@@ -32,7 +32,7 @@ TEST_F(Compress, ImagesComeBackBitForBitAndTheFileHasTheReportedSize) {
             eval(kFrom + Words{"--bpd", "--split", "train", "--dequant-samples", "8", "--json", "--quiet"});
         ASSERT_EQ(evaluated.code, 0) << evaluated.err;
         const double bits = nlohmann::json::parse(evaluated.out)["bpd"];
-        // The noise of 40 small images: each value's bits have a deviation of some 0.4 in it.
+        // Noise over 40 small images: the bits of each value have a deviation of about 0.4.
         EXPECT_NEAR(result["bpd_without_start_up"].get<double>(), bits, 0.01 * bits);
 
         const Outcome back = decompress({"--checkpoint", "run", "x.glow", "-o", "back.h5", "--quiet"});
@@ -43,7 +43,7 @@ TEST_F(Compress, ImagesComeBackBitForBitAndTheFileHasTheReportedSize) {
     }
 }
 
-TEST_F(Compress, WhatIsWrongIsRefusedAndLeavesNothing) {
+TEST_F(Compress, RejectsBadInput) {
     make_run("run", 2);
     make_run("other", 3);
     make_dataset(folder / "large.h5", 16, 16, 3, 10, 0, 0);
@@ -76,13 +76,13 @@ TEST_F(Compress, WhatIsWrongIsRefusedAndLeavesNothing) {
     const auto from = [&](const std::string& file, const std::string& checkpoint = "run") {
         return decompress({"--checkpoint", checkpoint, file, "-o", "y.h5", "--quiet"});
     };
-    refused(from("damaged.glow"), "check sum");
-    refused(from("cut.glow"), "check sum");
+    refused(from("damaged.glow"), "checksum");
+    refused(from("cut.glow"), "checksum");
     refused(from("empty.glow"), "GLOWBITS");
     refused(from("none.glow"), "no such file");
     refused(from("."), "no such file");
     refused(from("d.h5"), "GLOWBITS");
-    refused(from("x.glow", "other"), "other weights");
+    refused(from("x.glow", "other"), "different weights");
     refused(from("x.glow", "sixteen"), "16x16x3");
     refused(decompress({"--checkpoint", "run", "-o", "y.h5"}), "input");
     refused(decompress({"--checkpoint", "run", "x.glow", "-o", "none/y.h5"}), "none");

@@ -1,4 +1,4 @@
-// Options from TOML text: what is read, and what is refused with file, line and key.
+// Options from TOML text: accepted forms, and errors with file, line and key.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -15,14 +15,14 @@
 namespace glow {
 namespace {
 
-// The options of glow_train, as a file changes them.
+// The options of glow_train, as a file sets them.
 struct Configured {
     Configured() {
         app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
         add_training_options(app, options);
         app.add_option("--device", device)->configurable(false);
     }
-    // The options as they would be written, or the message of what is wrong.
+    // The options as written back, or the error message.
     std::string read(const std::string& text) {
         try {
             origins = apply_config(app, "c.toml", text);
@@ -43,7 +43,7 @@ struct Case {
     std::string text, expected;
 };
 
-TEST(Config, TakesWhatTomlMeans) {
+TEST(Config, FollowsToml) {
     const Case cases[] = {
         {"", "\nlevels = 3\n"},
         {"# nothing but a comment", "\nlevels = 3\n"},
@@ -91,9 +91,9 @@ TEST(Config, TakesWhatTomlMeans) {
     }
 }
 
-TEST(Config, RefusesEverythingElseWithFileLineAndKey) {
+TEST(Config, RejectsOtherContentWithFileLineAndKey) {
     const Case cases[] = {
-        // The four that were taken wrongly without a word.
+        // Four cases that were once misread silently.
         {"lr = 0,002\n", "c.toml:1: lr must be one number, got '0,002'"},
         {"depth = 3\nbatch = 1,024\n", "c.toml:2: batch must be one integer, got '1,024'"},
         {"levels = [2, 4]\n", "c.toml:1: levels must be one integer, got an array"},
@@ -192,13 +192,13 @@ TEST(Config, RefusesEverythingElseWithFileLineAndKey) {
     }
 }
 
-// The first line that is wrong is told, whatever the order of the names.
-TEST(Config, TellsTheFirstFault) {
+// Reports the first wrong line, independent of the order of the names.
+TEST(Config, ReportsFirstError) {
     EXPECT_TRUE(Configured().read("width = 'w'\nlevels = 'l'\n").starts_with("c.toml:1: width"));
     EXPECT_TRUE(Configured().read("levels = 'l'\nwidth = 'w'\n").starts_with("c.toml:1: levels"));
 }
 
-TEST(Config, TheCommandLineReplacesWhatTheFileGives) {
+TEST(Config, CommandLineOverridesFile) {
     Configured configured;
     configured.read("levels = 2\nlr = 0.5\nshuffle = false\neval-every = '7m'\naugment = 'none'\n");
     EXPECT_EQ(configured.app.get_option("--levels")->count(), 0u);
@@ -208,14 +208,14 @@ TEST(Config, TheCommandLineReplacesWhatTheFileGives) {
     for (const char* line :
          {"levels = 4", "lr = 0.5", "shuffle = true", "eval-every = '9'", "augment = 'none'"})
         EXPECT_NE(text.find(fmt::format("\n{}\n", line)), std::string::npos) << line << text;
-    // A check that comes later knows where the value is from.
+    // A later check knows the origin of the value.
     EXPECT_EQ(with_origin(configured.app, configured.origins, "--lr 7: it must be less"),
               "c.toml:2: --lr 7: it must be less");
     EXPECT_EQ(with_origin(configured.app, configured.origins, "--levels is 4; no"), "--levels is 4; no");
     EXPECT_EQ(with_origin(configured.app, configured.origins, "no file"), "no file");
 }
 
-TEST(Config, ReadsBackWhatIsWritten) {
+TEST(Config, RoundTrips) {
     const std::vector<std::string> names = {"plain",
                                             "it's",
                                             "both ' and \"",
@@ -269,20 +269,20 @@ TEST(Config, ReadsBackWhatIsWritten) {
 }
 
 TEST(Config, ReadsFilesOfEarlierVersions) {
-    // The one that lies beside a published run.
+    // The config.toml of a published run.
     const std::string old =
         read_bytes(std::string(GLOW_SOURCE_FOLDER) + "/docs/reference/cifar10-quick/config.toml");
     ASSERT_TRUE(old.starts_with("# The options of a run. Once more, elsewhere: "));
     Configured configured;
     const std::string text = configured.read(old);
-    // Every line of it is there again.
+    // Every line is preserved.
     for (std::size_t begin = old.find('\n'); begin + 1 < old.size();) {
         const std::size_t end = old.find('\n', begin + 1);
         const std::string line = old.substr(begin, end - begin + 1);
         EXPECT_NE(text.find(line), std::string::npos) << line << "is missing in" << text;
         begin = end;
     }
-    // What such files may hold besides: what is no TOML, and quotes of the other kind.
+    // Such files may also contain invalid TOML and other quotes.
     const std::string first = old.substr(0, old.find('\n') + 1);
     Configured odd;
     odd.read(
@@ -297,7 +297,7 @@ TEST(Config, ReadsFilesOfEarlierVersions) {
     EXPECT_EQ(odd.options.condition_jump, 1e15);
 }
 
-TEST(Config, RefusesWhatIsNoFileToRead) {
+TEST(Config, RejectsUnreadablePaths) {
     const TemporaryFolder folder;
     const auto refused = [&](const std::filesystem::path& path, const std::string& part) {
         Configured configured;
@@ -315,7 +315,7 @@ TEST(Config, RefusesWhatIsNoFileToRead) {
     std::filesystem::create_symlink("loop", folder / "loop");
     refused(folder / "loop", "symbolic links");
     ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
-    refused(folder / "pipe", "the pipe is empty");  // nobody writes: it does not wait
+    refused(folder / "pipe", "the pipe is empty");  // must not wait for a writer
     refused("/dev/zero", "larger than");
     write_bytes(folder / "large", std::string(2 << 20, '#'));
     refused(folder / "large", "larger than");
@@ -324,7 +324,7 @@ TEST(Config, RefusesWhatIsNoFileToRead) {
     if (open((folder / "secret").c_str(), O_RDONLY) < 0) refused(folder / "secret", "ermission");  // not root
 }
 
-TEST(Config, ReadsAPipeThatIsWrittenTo) {
+TEST(Config, ReadsPipe) {
     int ends[2];
     ASSERT_EQ(pipe(ends), 0);
     std::thread writer([&ends] {

@@ -13,7 +13,7 @@ struct Csv : testing::Test {
         write_bytes(folder / "f.csv", text);
         return CsvTable(folder / "f.csv");
     }
-    // The cells of "index" and "a", and the lines of the rows: "0,1@2;".
+    // Cells of "index" and "a", and line numbers: "0,1@2;".
     std::string values(const std::string& text) {
         const CsvTable found = table(text);
         std::string all;
@@ -28,7 +28,7 @@ struct Csv : testing::Test {
     TemporaryFolder folder;
 };
 
-TEST_F(Csv, IsReadInEveryDress) {
+TEST_F(Csv, ReadsEveryDialect) {
     const std::string expected = "0,1@2;1,-0.5@3;";
     for (const char* text : {
              "index,a\n0,1\n1,-0.5\n",
@@ -51,7 +51,7 @@ TEST_F(Csv, IsReadInEveryDress) {
     EXPECT_TRUE(table("index,a\n").rows().empty());
 }
 
-TEST_F(Csv, RefusalsNameTheLineAndTheColumn) {
+TEST_F(Csv, ErrorsNameLineAndColumn) {
     refused("index,a\n0,1\n1,yes\n", {"f.csv:3: a must be a number", "\"yes\""});
     refused("index;a\n0;1\n1;0,5\n", {"f.csv:3: a must be a number with a decimal point", "\"0,5\""});
     refused("index,a\n0,\n", {"f.csv:2: a is empty"});
@@ -67,13 +67,13 @@ TEST_F(Csv, RefusalsNameTheLineAndTheColumn) {
     refused("index,a\n0,\"1\"2\n", {"f.csv:2: text follows the end of a quoted cell"});
 }
 
-TEST_F(Csv, ColumnsThatAreNotThereAreNamedWithThoseThatAre) {
+TEST_F(Csv, ListsColumnsIfOneIsMissing) {
     refused("index,b,c\n0,1,2\n", {"f.csv: has no column \"a\": it has index, b, c"});
     refused("name,a\n0,1\n", {"f.csv: has no column \"index\": it has name, a"});
     refused("index,a,a\n0,1,2\n", {"f.csv: has two columns \"a\""});
 }
 
-TEST_F(Csv, RefusesWhatIsNoTable) {
+TEST_F(Csv, RejectsNonTables) {
     for (const char* text : {"", "\n", "\xef\xbb\xbf", "\r\n\r\n"}) refused(text, {"f.csv", "first line"});
     refused(std::string("\xff\xfe"
                         "i\0n\0",

@@ -39,7 +39,7 @@ struct Editing : Commands {
     static inline const Words kFrom = kModel + Words{"--data", "classes.h5"};
 };
 
-TEST_F(Editing, InterpolationBeginsAndEndsWithTheImages) {
+TEST_F(Editing, InterpolationEndsAtImages) {
     for (const std::string path : {"linear", "spherical"}) {
         done(Words{"interpolate"} + kFrom +
              Words{"--images", "3,5,1", "--steps", "5", "--path", path, "-o", "x.h5", "--frames", "frames"});
@@ -53,7 +53,7 @@ TEST_F(Editing, InterpolationBeginsAndEndsWithTheImages) {
     }
 }
 
-TEST_F(Editing, FourImagesAreTheCornersOfAGrid) {
+TEST_F(Editing, InterpolatesFourImagesOnGrid) {
     done(Words{"interpolate"} + kFrom + Words{"--images", "0,1,2,3", "--steps", "4", "-o", "x.h5"});
     const std::vector<std::uint8_t> images = images_of("x.h5", 16);
     for (const auto& [exec, image] : {std::pair{0, 0}, {3, 1}, {12, 2}, {15, 3}})
@@ -62,10 +62,10 @@ TEST_F(Editing, FourImagesAreTheCornersOfAGrid) {
     EXPECT_GT(read_png(folder / "x.png").W, 4 * 64);
 }
 
-TEST_F(Editing, FilesAreImagesToo) {
+TEST_F(Editing, AcceptsImageFiles) {
     write_png(folder / "a.png", {8, 8, 3, test_image(0)});
     Image large{16, 24, 3,
-                std::vector<std::uint8_t>(16 * 24 * 3, 90)};  // its middle square is taken, and halved
+                std::vector<std::uint8_t>(16 * 24 * 3, 90)};  // center-cropped and halved
     write_png(folder / "b.png", large);
     done(Words{"interpolate"} + kModel + Words{"--files", "a.png,b.png", "--steps", "2", "-o", "x.h5"});
     const std::vector<std::uint8_t> images = images_of("x.h5", 2);
@@ -73,8 +73,8 @@ TEST_F(Editing, FilesAreImagesToo) {
     EXPECT_EQ(part(images, 1), std::vector<std::uint8_t>(192, 90));
 }
 
-TEST_F(Editing, ADirectionMovesImagesTowardsItsClass) {
-    // The data set's classes are brightnesses: 90, 110 and 130 of 256.
+TEST_F(Editing, DirectionMovesImagesTowardClass) {
+    // The data set's classes are brightness levels: 90, 110 and 130 of 256.
     std::string csv = "index,other,bright\n";
     for (int n = 0; n < 40; ++n) csv += fmt::format("{},5,{}\n", n, n % 3 == 2 ? 1 : -1);
     write_bytes(folder / "attributes.csv", csv);
@@ -90,7 +90,7 @@ TEST_F(Editing, ADirectionMovesImagesTowardsItsClass) {
             EXPECT_EQ(part(images, 3 * n + 1), test_image(n));  // alpha = 0
             EXPECT_GT(mean(part(images, 3 * n + 2)), mean(part(images, 3 * n)) + 2);
         }
-        // Some levels alone: less, and nothing of the others.
+        // Some levels only: a smaller change, and none in other levels.
         done(Words{"manipulate"} + kFrom +
              Words{"--images", "0", "--direction", "bright.h5", "--alpha", "0,1", "--levels", "0,1", "-o",
                    "y.h5"});
@@ -98,7 +98,7 @@ TEST_F(Editing, ADirectionMovesImagesTowardsItsClass) {
     }
 }
 
-TEST_F(Editing, AttributesFromASpreadsheetAreTheSame) {
+TEST_F(Editing, ReadsAttributesFromSpreadsheetCsv) {
     const auto write = [&](const std::string& name, const std::string& begin, const std::string& row) {
         std::string csv = begin;
         for (int n = 0; n < 40; ++n) csv += fmt::format(fmt::runtime(row), n, n % 3 == 2 ? 1 : 0);
@@ -113,7 +113,7 @@ TEST_F(Editing, AttributesFromASpreadsheetAreTheSame) {
     EXPECT_EQ(read_bytes(folder / "plain.h5"), read_bytes(folder / "excel.h5"));
 }
 
-TEST_F(Editing, TemperaturesOfLevels) {
+TEST_F(Editing, ScalesLevelTemperatures) {
     done(Words{"manipulate"} + kFrom + Words{"--images", "2", "--level-temperature", "1,1", "-o", "x.h5"});
     EXPECT_EQ(images_of("x.h5", 1), test_image(2));
     done(Words{"manipulate"} + kFrom + Words{"--images", "2,3", "--level-temperature", "0,0", "-o", "x.h5"});
@@ -121,18 +121,18 @@ TEST_F(Editing, TemperaturesOfLevels) {
     EXPECT_EQ(part(images, 0), part(images, 1));  // nothing is left of the two
 }
 
-TEST_F(Editing, ExchangedLevelsGiveTheOtherImageWhenAllAreExchanged) {
+TEST_F(Editing, SwappingAllLevelsSwapsImages) {
     done(Words{"exchange"} + kFrom + Words{"--images", "4,5", "-o", "x.h5"});
     const std::vector<std::uint8_t> images = images_of("x.h5", 6);
     EXPECT_EQ(part(images, 0), test_image(4));
     EXPECT_EQ(part(images, 3), test_image(5));
     EXPECT_NE(part(images, 1), test_image(4));
-    // Level 0 of the one in the other and level 1 of the other in the one are the same mixture of two levels.
+    // Swapping level 0 one way equals swapping level 1 the other way, for two levels.
     EXPECT_EQ(part(images, 1), part(images, 5));
     EXPECT_EQ(part(images, 2), part(images, 4));
 }
 
-TEST_F(Editing, WhatIsWrongIsRefusedAndLeavesNothing) {
+TEST_F(Editing, RejectsBadInput) {
     make_run("other", 2, {"--depth", "1"});
     done(Words{"direction"} + kFrom + Words{"--positive", "1", "-o", "one.h5"});
     write_bytes(folder / "text.csv", "index,a\n0,1,2\n");

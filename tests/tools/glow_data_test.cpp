@@ -22,7 +22,7 @@ struct Outcome {
     std::string out, err;
 };
 
-// Runs glow_data in a folder. `output`: where standard output goes instead of Outcome::out. `path`: another
+// Runs glow_data in a folder. `output`: replaces standard output instead of Outcome::out. `path`: another
 // PATH.
 Outcome run(const TemporaryFolder& folder, const std::vector<std::string>& arguments,
             const char* output = nullptr, const char* path = nullptr) {
@@ -53,7 +53,7 @@ Outcome run(const TemporaryFolder& folder, const std::vector<std::string>& argum
             read_bytes(streams / "err")};
 }
 
-// Exit code, nothing on stdout, and one line on stderr that holds `part`.
+// Checks the exit code, empty stdout, and one line on stderr that contains `part`.
 void expect_error(const Outcome& outcome, int code, const std::string& part) {
     EXPECT_EQ(outcome.code, code) << outcome.err;
     EXPECT_EQ(outcome.out, "");
@@ -70,7 +70,7 @@ std::string records(int count, int label = 1) {
     return bytes;
 }
 
-TEST(GlowData, MakesCifar10WithAValidationSplit) {
+TEST(GlowData, MakesCifar10WithValidation) {
     const TemporaryFolder folder;
     write_bytes(folder / "data_batch_1.bin", records(60));
     write_bytes(folder / "data_batch_3.bin", records(40));
@@ -98,14 +98,14 @@ TEST(GlowData, MakesCifar10WithAValidationSplit) {
     EXPECT_EQ(found, expected);
     EXPECT_EQ(load_split(folder / "a.h5", "test").labels[6], 2);
 
-    // The same seed gives the same file, another one another split.
+    // The same seed gives the same file, another seed another split.
     EXPECT_EQ(run(folder, {"cifar10", ".", "-o", "b.h5"}).code, 0);
     EXPECT_EQ(run(folder, {"cifar10", ".", "-o", "c.h5", "--seed", "1"}).code, 0);
     EXPECT_EQ(read_bytes(folder / "a.h5"), read_bytes(folder / "b.h5"));
     EXPECT_NE(load_split(folder / "a.h5", "valid").images, load_split(folder / "c.h5", "valid").images);
 }
 
-TEST(GlowData, LimitsAreTakenBeforeTheValidationSplit) {
+TEST(GlowData, LimitsApplyBeforeValidationSplit) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(50));
     write_bytes(folder / "test.bin", records(9));
@@ -143,7 +143,7 @@ TEST(GlowData, MakesGaussianImagesOfKnownEntropy) {
     EXPECT_NEAR(object["entropy_bpd"].get<double>(), *info.entropy_bpd, 1e-12);
 }
 
-TEST(GlowData, DescribesOnStdout) {
+TEST(GlowData, DescribesDataSet) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(30));
     ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5"}).code, 0);
@@ -172,7 +172,7 @@ TEST(GlowData, ViewsAGrid) {
     EXPECT_FALSE(std::filesystem::exists(folder / "w.png"));
 }
 
-TEST(GlowData, PicturesAndDataSetsAreNamedByTheirFormat) {
+TEST(GlowData, OutputSuffixMustMatchFormat) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(30));
     ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5"}).code, 0);
@@ -184,8 +184,8 @@ TEST(GlowData, PicturesAndDataSetsAreNamedByTheirFormat) {
     EXPECT_EQ(folder.names().size(), 3u);
 }
 
-// Random pixels, so that a row or column in the wrong place is seen.
-TEST(GlowData, SixteenBitInterlacedImagesAreExact) {
+// Random pixels, so that a misplaced row or column is detected.
+TEST(GlowData, Reads16BitInterlacedExactly) {
     const TemporaryFolder folder;
     std::filesystem::create_directory(folder / "images");
     for (const auto& [name, image] : make::png_kinds(16, 16)) {
@@ -222,7 +222,7 @@ TEST(GlowData, HelpAndVersionGoToStdout) {
     }
 }
 
-TEST(GlowData, BadUsageIsExitCodeTwo) {
+TEST(GlowData, BadUsageExitsTwo) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(30));
     expect_error(run(folder, {}), 2, "subcommand");
@@ -242,7 +242,7 @@ TEST(GlowData, BadUsageIsExitCodeTwo) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"train.bin"});
 }
 
-TEST(GlowData, BadInputIsExitCodeTwoAndLeavesNothing) {
+TEST(GlowData, BadInputExitsTwoAndWritesNothing) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(30).substr(1));
     expect_error(run(folder, {"cifar10", ".", "-o", "a.h5"}), 2, "train.bin");
@@ -255,7 +255,7 @@ TEST(GlowData, BadInputIsExitCodeTwoAndLeavesNothing) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"train.bin"});
 }
 
-TEST(GlowData, UnwritableOutputIsExitCodeTwoAndLeavesNothing) {
+TEST(GlowData, UnwritableOutputExitsTwo) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(30));
     for (const char* output : {"none/a.h5", "train.bin/a.h5", ".", "/dev/full", "/proc/a.h5"}) {
@@ -265,7 +265,7 @@ TEST(GlowData, UnwritableOutputIsExitCodeTwoAndLeavesNothing) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"train.bin"});
 }
 
-TEST(GlowData, AFullDiskIsExitCodeOneAndLeavesTheOldFile) {
+TEST(GlowData, FullDiskKeepsOldFileAndExitsOne) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(200));
     write_bytes(folder / "a.h5", "old");
@@ -280,7 +280,7 @@ TEST(GlowData, AFullDiskIsExitCodeOneAndLeavesTheOldFile) {
     EXPECT_EQ(run(folder, {"--help"}, "/dev/full").code, 1);
 }
 
-// Programs that stand for curl and md5sum, first in PATH.
+// Stubs for curl and md5sum, first in PATH.
 void put_program(const std::filesystem::path& path, const std::string& script) {
     write_bytes(path, "#!/bin/sh\n" + script);
     std::filesystem::permissions(path, std::filesystem::perms::owner_all);
@@ -298,7 +298,7 @@ TEST(GlowData, DownloadsVerifiesAndUnpacks) {
                               .c_str()),
               0);
     const std::string path = programs.path().string() + ":" + std::getenv("PATH");
-    // The name after --output, and last the address.
+    // Arguments: the name after --output, and the URL last.
     put_program(programs / "curl",
                 "while [ \"$1\" != --output ]; do shift; done\n"
                 "case $3 in https://www.cs.toronto.edu/*) cp " +
@@ -313,7 +313,7 @@ TEST(GlowData, DownloadsVerifiesAndUnpacks) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_EQ(describe_dataset(folder / "a.h5").test, 10);
     EXPECT_EQ(folder.names().size(), 2u);
-    // Complete: nothing is fetched again.
+    // Complete: nothing is downloaded again.
     put_program(programs / "curl", "exit 6\n");
     EXPECT_EQ(run(folder, {"cifar10", "n; touch x", "--download", "-o", "a.h5"}, nullptr, path.c_str()).code,
               0);
@@ -344,7 +344,7 @@ TEST(GlowData, MakesMnist) {
     EXPECT_EQ(load_split(folder / "a.h5", "valid").labels[3], 9);
 }
 
-TEST(GlowData, MakesDataSetsOfOwnImages) {
+TEST(GlowData, MakesDataSetsFromImageFolders) {
     const TemporaryFolder folder;
     for (int n = 0; n < 20; ++n) {
         const std::string name = fmt::format("p/{}/{:02}", n % 2 == 0 ? "even" : "odd", n);
@@ -372,7 +372,7 @@ TEST(GlowData, MakesDataSetsOfOwnImages) {
     EXPECT_EQ((std::vector<index_t>{info.H, info.W, info.C, info.n_classes}),
               (std::vector<index_t>{8, 8, 3, 2}));
     EXPECT_EQ(info.name, "p");
-    // Whatever the number of threads, the same bytes.
+    // The same bytes for any number of threads.
     ASSERT_EQ(with({"-o", "b.h5", "--threads", "1"}).code, 0);
     ASSERT_EQ(with({"-o", "c.h5", "--threads", "3"}).code, 0);
     EXPECT_EQ(read_bytes(folder / "b.h5"), read_bytes(folder / "c.h5"));
@@ -389,7 +389,7 @@ TEST(GlowData, MakesDataSetsOfOwnImages) {
     EXPECT_FALSE(std::filesystem::exists(folder / "d.h5"));
 }
 
-TEST(GlowData, EntriesThatAreNoFilesAreLeftOutOrStrictlyRefused) {
+TEST(GlowData, SkipsNonFilesUnlessStrict) {
     const TemporaryFolder folder;
     std::filesystem::create_directory(folder / "p");
     make_odd_entries(folder / "p", ".png");
@@ -426,7 +426,7 @@ TEST(GlowData, EntriesThatAreNoFilesAreLeftOutOrStrictlyRefused) {
     EXPECT_FALSE(std::filesystem::exists(folder / "a.h5"));
 }
 
-TEST(GlowData, LimitsAndPartsOfClassFoldersLoseNoClass) {
+TEST(GlowData, LimitsKeepEveryClass) {
     const TemporaryFolder folder;
     const std::vector<int> sizes = {12, 8, 3, 20};
     for (std::size_t c = 0; c < sizes.size(); ++c)
@@ -435,7 +435,7 @@ TEST(GlowData, LimitsAndPartsOfClassFoldersLoseNoClass) {
             std::filesystem::create_directories(path.parent_path());
             write_bytes(path, make::png(make::smooth(8, 8, 3, n)));
         }
-    // How many images of each class a split has.
+    // Number of images of each class in a split.
     const auto counts = [&](const std::vector<std::string>& more, const char* split) {
         std::vector<std::string> words = {"images", "p", "--size", "8", "-o", "a.h5", "--quiet"};
         words.insert(words.end(), more.begin(), more.end());
@@ -458,7 +458,7 @@ TEST(GlowData, LimitsAndPartsOfClassFoldersLoseNoClass) {
     EXPECT_EQ(limited("30"), (std::vector<int>{10, 8, 3, 9}));
     EXPECT_EQ(limited("1000"), sizes);
     EXPECT_EQ(counts({"--test", "0.3", "--limit-test", "4"}, "test"), (std::vector<int>{1, 1, 1, 1}));
-    // The first files of each class, whatever the seed.
+    // The first files of each class, for any seed.
     limited("8");
     const std::string first = read_bytes(folder / "a.h5");
     auto words = all;
@@ -478,7 +478,7 @@ TEST(GlowData, LimitsAndPartsOfClassFoldersLoseNoClass) {
         << few.err;
 }
 
-TEST(GlowData, NamesOfArchivesInAnyCaseMakeTestImages) {
+TEST(GlowData, ArchiveNamesAreCaseInsensitive) {
     const TemporaryFolder folder;
     for (const char* name : {"p1.npz", "Validation.npz", "latest.npz", "train_val.npz"})
         write_bytes(folder / name, make::npz(make::npy("|u1", "(12, 192)", make::pixels(12 * 192)), ""));
@@ -500,7 +500,7 @@ TEST(GlowData, NamesOfArchivesInAnyCaseMakeTestImages) {
                  "gone.npz: cannot be read: dangling symbolic link to /annex/1");
 }
 
-TEST(GlowData, AFolderWithoutAUsableImageIsRefused) {
+TEST(GlowData, RejectsFolderWithoutUsableImage) {
     const TemporaryFolder folder;
     write_bytes(folder / "a.png", "no picture");
     const Outcome outcome = run(folder, {"images", ".", "--size", "8", "--test", "0", "-o", "a.h5"});
@@ -510,7 +510,7 @@ TEST(GlowData, AFolderWithoutAUsableImageIsRefused) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"a.png"});
 }
 
-TEST(GlowData, MakesDataSetsOfNumPyArchives) {
+TEST(GlowData, MakesDataSetsFromNumPyArchives) {
     const TemporaryFolder folder;
     const auto archive = [](int N, int first_label) {
         std::string labels;
@@ -530,7 +530,7 @@ TEST(GlowData, MakesDataSetsOfNumPyArchives) {
     EXPECT_EQ(
         (std::vector<index_t>{info.train, info.valid, info.test, info.H, info.W, info.C, info.n_classes}),
         (std::vector<index_t>{18, 6, 5, 8, 8, 3, 10}));
-    expect_error(run(folder, {"npz", "a.h5", "-o", "b.h5"}), 2, "no ZIP archive");
+    expect_error(run(folder, {"npz", "a.h5", "-o", "b.h5"}), 2, "not a ZIP archive");
     expect_error(run(folder, {"npz", "-o", "b.h5"}), 2, "FILES");
 }
 
@@ -550,7 +550,7 @@ TEST(GlowData, MakesLabeledShapes) {
     expect_error(run(folder, {"synthetic", "shapes", "--channels", "2", "-o", "c.h5"}), 2, "--channels");
 }
 
-TEST(GlowData, ConvertsTheRealImages) {
+TEST(GlowData, ConvertsRealImages) {
     const auto data = test_data_folder() / "cifar10";
     if (!std::filesystem::exists(data))
         GTEST_SKIP() << "no real images at " << data << " (set GLOW_TEST_DATA)";

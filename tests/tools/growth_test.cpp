@@ -1,10 +1,10 @@
-// The memory of the published CIFAR-10 model: minutes of work on a few cores.
+// The memory of the published CIFAR-10 model: takes minutes on a few cores.
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
 namespace {
 
-TEST_F(Commands, TheCifar10ModelTrainsWithinItsPlan) {
+TEST_F(Commands, Cifar10ModelTrainsWithinPlan) {
     make_dataset(folder / "cifar.h5", 32, 32, 3, 256, 0, 0);
     const Outcome outcome =
         train({"--data", "cifar.h5", "--out", "run", "--levels", "3", "--depth", "32", "--width", "512",

@@ -1,5 +1,5 @@
-// Runs that are left alone: killed at any moment, on a full disk, without permission, without their folder,
-// with a damaged checkpoint. What was good stays, and a resumed run is the one that was never stopped.
+// Unattended runs: killed at any moment, on a full disk, without permission, without their folder, with a
+// damaged checkpoint. Good checkpoints survive, and a resumed run equals an uninterrupted one.
 #include <sys/mount.h>
 
 #include <cstdio>
@@ -17,9 +17,9 @@ using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-const Words kOwn = {"images_per_s", "step_ms", "peak_bytes"};  // columns of this process alone
+const Words kOwn = {"images_per_s", "step_ms", "peak_bytes"};  // columns that depend on the process
 
-struct Lasting : Commands {
+struct KillAndResume : Commands {
     void expect_equal_runs(const std::string& a, const std::string& b) const {
         expect_equal_weights(a + "/latest.h5", b + "/latest.h5");
         EXPECT_EQ(without(read_csv(folder / a / "metrics.csv"), kOwn),
@@ -27,7 +27,7 @@ struct Lasting : Commands {
         EXPECT_EQ(read_bytes(folder / a / "eval.csv"), read_bytes(folder / b / "eval.csv"));
         EXPECT_EQ(fs::read_symlink(folder / a / "best.h5"), fs::read_symlink(folder / b / "best.h5"));
     }
-    // Is, or was until it was killed, a process writing a checkpoint?
+    // Is a process writing a checkpoint, or was it until it was killed?
     bool writes(const std::string& out, pid_t process) const {
         const std::string temporary = ".glow-" + std::to_string(process) + "-";
         std::error_code ignored;
@@ -35,8 +35,8 @@ struct Lasting : Commands {
             if (entry.path().filename().string().starts_with(temporary)) return true;
         return false;
     }
-    // A run to its end through at most `kills` kills, up to so many seconds after a start, every third while
-    // a checkpoint is being written. How many there were before the run reached its end, and while writing.
+    // Runs to the end through at most `kills` kills, each within a few seconds of a start, every third during
+    // a checkpoint. Returns the number of kills in total and during writing.
     struct Kills {
         int all = 0, writing = 0;
     };
@@ -51,7 +51,7 @@ struct Lasting : Commands {
                                                   std::uniform_real_distribution<>(0, longest)(random));
             while (process.running() && (at_writer ? !writes(out, pid) : Clock::now() < until))
                 std::this_thread::sleep_for(at_writer ? 50us : 1000us);
-            if (!process.running()) {  // the machine is quick
+            if (!process.running()) {  // a fast machine
                 EXPECT_EQ(process.wait().code, 0);
                 break;
             }
@@ -59,7 +59,7 @@ struct Lasting : Commands {
             EXPECT_EQ(process.wait().code, -SIGKILL);
             ++done.all;
             done.writing += writes(out, pid);
-            // Whatever the moment: what latest.h5 names is whole.
+            // At any moment latest.h5 points to a complete checkpoint.
             if (fs::exists(fs::symlink_status(folder / out / "latest.h5"))) {
                 EXPECT_NO_THROW(CheckpointEdit(folder / out / "latest.h5")) << done.all;
             }
@@ -72,7 +72,7 @@ struct Lasting : Commands {
     }
 };
 
-TEST_F(Lasting, AnyKillLeavesTheRunThatWasNeverStopped) {
+TEST_F(KillAndResume, KilledRunResumesExactly) {
     const Words words = run_words("run", 400) +
                         Words{"--checkpoint-every", "3",          "--eval-every", "20", "--sample-every", "0",
                               "--augment",          "shift+flip", "--quiet"};
@@ -85,8 +85,8 @@ TEST_F(Lasting, AnyKillLeavesTheRunThatWasNeverStopped) {
     expect_equal_runs("run", "whole");
 }
 
-// The specification's twenty, on a model whose checkpoints take a while.
-TEST_F(Lasting, SlowTwentyKills) {
+// The specification's twenty kills, with a model whose checkpoints take a while.
+TEST_F(KillAndResume, SlowTwentyKills) {
     const Words options = {"--width",        "64", "--checkpoint-every", "5",         "--eval-every", "25",
                            "--sample-every", "50", "--augment",          "shift+flip"};
     const Kills kills =
@@ -100,8 +100,8 @@ TEST_F(Lasting, SlowTwentyKills) {
 
 // ---- Damaged checkpoints ---------------------------------------------------------------------------------
 
-struct Damaged : Lasting {
-    Damaged() {
+struct DamagedCheckpoints : KillAndResume {
+    DamagedCheckpoints() {
         make_run("whole", 9, options);
         make_run("run", 7, options);  // checkpoints 3, 5 and 7 (the last step), best.h5 one of them
     }
@@ -119,27 +119,27 @@ struct Damaged : Lasting {
     }
 };
 
-TEST_F(Damaged, ATruncatedOneIsPassedOver) {
+TEST_F(DamagedCheckpoints, TruncatedCheckpointIsSkipped) {
     fs::resize_file(checkpoint(7), fs::file_size(checkpoint(7)) / 2);
     goes_on("going on from run/checkpoints/step-00000006.h5");
-    // Not counted among those that are kept, and not lost.
+    // Neither counted among the kept checkpoints nor deleted.
     EXPECT_TRUE(fs::exists(checkpoint(7).string() + ".damaged"));
 }
 
-TEST_F(Damaged, SeveralArePassedOver) {
+TEST_F(DamagedCheckpoints, SeveralCheckpointsAreSkipped) {
     fs::resize_file(checkpoint(7), 0);
     write_bytes(checkpoint(6), "no checkpoint");
     goes_on("going on from run/checkpoints/step-00000004.h5");
 }
 
-TEST_F(Damaged, ValuesThatAreNoneArePassedOver) {
+TEST_F(DamagedCheckpoints, NonFiniteCheckpointIsSkipped) {
     CheckpointEdit edit(checkpoint(7));
     edit.tensor("/optimizer/v/prior/top/bias").values[0] = std::numeric_limits<float>::quiet_NaN();
     edit.write(checkpoint(7));
     goes_on("going on from run/checkpoints/step-00000006.h5");
 }
 
-TEST_F(Damaged, AMissingLinkOrTargetIsNoMissingRun) {
+TEST_F(DamagedCheckpoints, MissingLinkOrTargetIsTolerated) {
     fs::remove(folder / "run/latest.h5");
     goes_on("going on from run/checkpoints/step-00000007.h5: there is no latest.h5");
     fs::remove_all(folder / "run");
@@ -148,7 +148,7 @@ TEST_F(Damaged, AMissingLinkOrTargetIsNoMissingRun) {
     goes_on("going on from run/checkpoints/step-00000006.h5");
 }
 
-TEST_F(Damaged, ACopyWithoutLinksGoesOn) {
+TEST_F(DamagedCheckpoints, CopyWithoutLinksResumes) {
     const fs::path latest = folder / "run/latest.h5";
     fs::remove(latest);
     fs::copy_file(checkpoint(7), latest);
@@ -156,7 +156,7 @@ TEST_F(Damaged, ACopyWithoutLinksGoesOn) {
     EXPECT_TRUE(fs::is_symlink(latest));
 }
 
-TEST_F(Damaged, WithNoneThatIsWholeNothingIsTouched) {
+TEST_F(DamagedCheckpoints, NothingChangesWithoutValidCheckpoint) {
     for (const auto& entry : fs::directory_iterator(folder / "run/checkpoints"))
         fs::resize_file(entry.path(), 100);
     const Words before = all_files();
@@ -172,19 +172,19 @@ TEST_F(Damaged, WithNoneThatIsWholeNothingIsTouched) {
 
 // ---- Files that cannot be written ------------------------------------------------------------------------
 
-// A run at work on which something is done after a few checkpoints.
-struct Hindered : Lasting {
+// Starts a run and does something to it after a few checkpoints.
+struct WriteFailures : KillAndResume {
     const Words options = {"--checkpoint-every", "5", "--eval-every", "0", "--sample-every", "0"};
     std::size_t rows() const {
         const std::string text = read_bytes(folder / "run/metrics.csv");
         return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
     }
-    // By its name: the file itself may be replaced while it is being read.
+    // By name: the file may be replaced while being read.
     std::int64_t latest_step() const {
         const std::string name = fs::read_symlink(folder / "run/latest.h5").stem().string();
         return std::stoll(name.substr(std::string("step-").size()));
     }
-    // The run with the step at which it was told to end.
+    // The run, and the step at which it was asked to stop.
     std::pair<Outcome, std::int64_t> stopped(Process& process) const {
         process.kill(SIGTERM);
         const Outcome outcome = process.wait();
@@ -198,7 +198,7 @@ struct Hindered : Lasting {
     }
 };
 
-TEST_F(Hindered, ADeletedFolderIsMadeAgainAndTold) {
+TEST_F(WriteFailures, DeletedFolderIsRecreated) {
     Process process(folder.path(), GLOW_TRAIN_PROGRAM,
                     kSmall + options + Words{"--out", "run", "--quiet", "--json"});
     ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); }));
@@ -215,8 +215,8 @@ TEST_F(Hindered, ADeletedFolderIsMadeAgainAndTold) {
     make_run("run", static_cast<int>(step) + 1, options + Words{"--resume"});
 }
 
-// As on a full disk, also where nobody may mount one.
-TEST_F(Hindered, FilesThatCannotGrowAreToldAndTheRunGoesOn) {
+// Like a full disk, for users who cannot mount one.
+TEST_F(WriteFailures, FileSizeLimitIsReported) {
     Process process(folder.path(), GLOW_TRAIN_PROGRAM,
                     kSmall + options + Words{"--out", "run", "--quiet", "--json"},
                     {.stderr_path = "", .largest_file = rlim_t{1} << 30});
@@ -224,7 +224,7 @@ TEST_F(Hindered, FilesThatCannotGrowAreToldAndTheRunGoesOn) {
     const rlimit small{30000, rlim_t{1} << 30}, large{rlim_t{1} << 30, rlim_t{1} << 30};
     ASSERT_EQ(prlimit(process.pid(), RLIMIT_FSIZE, &small, nullptr), 0);
     ASSERT_TRUE(process.wait_until([&] { return process.err().find("step-") != std::string::npos; }));
-    const std::int64_t good = CheckpointEdit(folder / "run/latest.h5").step;  // whole, as it was
+    const std::int64_t good = CheckpointEdit(folder / "run/latest.h5").step;  // still complete
     ASSERT_EQ(prlimit(process.pid(), RLIMIT_FSIZE, &large, nullptr), 0);
     ASSERT_TRUE(process.wait_until([&] { return latest_step() > good + 5; }));
     const auto [outcome, step] = stopped(process);
@@ -235,7 +235,7 @@ TEST_F(Hindered, FilesThatCannotGrowAreToldAndTheRunGoesOn) {
               without(read_csv(folder / "whole/metrics.csv"), kOwn));
 }
 
-// A file system of so many bytes, where this user may mount one.
+// A file system of this size, if this user may mount one.
 struct SmallDisk {
     SmallDisk(const fs::path& folder, const std::string& size) : folder(folder) {
         fs::create_directory(folder);
@@ -249,21 +249,21 @@ struct SmallDisk {
     bool mounted = false;
 };
 
-TEST_F(Hindered, AFullDiskIsToldAndTheRunGoesOnUntilThereIsRoom) {
+TEST_F(WriteFailures, FullDiskIsRetried) {
     const SmallDisk disk(folder / "disk", "4m");
     if (!disk.mounted) GTEST_SKIP() << "this user may not mount a tmpfs";
     fs::create_symlink("disk/run", folder / "run");
     const Words words = kSmall + options + Words{"--out", "disk/run", "--quiet", "--json"};
     Process process(folder.path(), GLOW_TRAIN_PROGRAM, words);
     ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); }));
-    {  // fill what is left
+    {  // use up the remaining space
         std::ofstream file(folder / "disk/filler", std::ios::binary);
         const std::string block(1024, 'x');
         while (file << block << std::flush) {
         }
     }
     ASSERT_TRUE(process.wait_until([&] { return process.err().find("step-") != std::string::npos; }));
-    const std::int64_t good = CheckpointEdit(folder / "run/latest.h5").step;  // whole, as it was
+    const std::int64_t good = CheckpointEdit(folder / "run/latest.h5").step;  // still complete
     fs::remove(folder / "disk/filler");
     ASSERT_TRUE(process.wait_until([&] { return latest_step() > good + 5; }));
     const auto [outcome, step] = stopped(process);
@@ -276,7 +276,7 @@ TEST_F(Hindered, AFullDiskIsToldAndTheRunGoesOnUntilThereIsRoom) {
               without(read_csv(folder / "whole/metrics.csv"), kOwn));
 }
 
-TEST_F(Hindered, AFullDiskAtTheEndIsAFailureThatKeepsTheLastCheckpoint) {
+TEST_F(WriteFailures, FullDiskAtEndKeepsLastCheckpoint) {
     const SmallDisk disk(folder / "disk", "4m");
     if (!disk.mounted) GTEST_SKIP() << "this user may not mount a tmpfs";
     make_run("disk/run", 5, options);
@@ -297,14 +297,14 @@ TEST_F(Hindered, AFullDiskAtTheEndIsAFailureThatKeepsTheLastCheckpoint) {
     expect_equal_weights("disk/run/latest.h5", "whole/latest.h5");
 }
 
-TEST_F(Hindered, AFileSystemThatBecomesReadOnlyIsTold) {
+TEST_F(WriteFailures, ReadOnlyFileSystemIsReported) {
     const SmallDisk disk(folder / "disk", "4m");
     if (!disk.mounted) GTEST_SKIP() << "this user may not mount a tmpfs";
     fs::create_symlink("disk/run", folder / "run");
     Process process(folder.path(), GLOW_TRAIN_PROGRAM,
                     kSmall + options + Words{"--out", "disk/run", "--quiet", "--json"});
     ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); }));
-    // A writer at work refuses it for a moment.
+    // An active writer delays it for a moment.
     ASSERT_TRUE(process.wait_until(
         [&] { return mount("none", disk.folder.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=4m") == 0; }));
     ASSERT_TRUE(process.wait_until([&] { return process.err().find("step-") != std::string::npos; }));
@@ -316,7 +316,7 @@ TEST_F(Hindered, AFileSystemThatBecomesReadOnlyIsTold) {
     const int good = static_cast<int>(CheckpointEdit(folder / "run/latest.h5").step);
     make_run("disk/run", good + 3, options + Words{"--resume"});
     expect_the_whole_run(good + 3);
-    // From the start it is refused.
+    // Read-only from the start.
     ASSERT_EQ(mount("none", disk.folder.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=4m"), 0);
     expect_error(train(run_words("disk/other", 2) + Words{"--quiet"}), 2, "disk/other");
     expect_error(train(run_words("disk/run", good + 5) + Words{"--quiet", "--resume"}), 2, "disk/run");

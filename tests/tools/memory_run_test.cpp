@@ -1,13 +1,13 @@
-// Runs that save memory: updates amid backward, moments in bf16, audits.
+// Runs with memory-saving options: fused updates, bf16 moments, audits.
 #include "kernels/math.h"
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
 namespace {
 
-// Not a fixture of its own: these are runs of the commands' small data set.
+// Shares the commands' fixture with its small data set.
 struct MemoryRuns : Commands {
-    // A run's checkpoint whose channel mixings shrink every other output: reconstruction drifts.
+    // A run's checkpoint with channel mixings that shrink every other output, so that reconstruction drifts.
     void make_ill_conditioned(const std::string& out) const {
         make_run("start", 1, {"--levels", "1", "--depth", "8"});
         CheckpointEdit edit(folder / "start/latest.h5");
@@ -20,7 +20,7 @@ struct MemoryRuns : Commands {
     }
 };
 
-TEST_F(MemoryRuns, FusedUpdatesGiveTheSameRun) {
+TEST_F(MemoryRuns, FusedUpdatesGiveSameRun) {
     make_run("plain", 4, {"--eval-every", "2"});
     make_run("fused", 4, {"--eval-every", "2", "--fused-update"});
     make_run("fused-parts", 2, {"--fused-update"});
@@ -30,9 +30,9 @@ TEST_F(MemoryRuns, FusedUpdatesGiveTheSameRun) {
     EXPECT_EQ(read_bytes(folder / "fused/eval.csv"), read_bytes(folder / "plain/eval.csv"));
 }
 
-TEST_F(MemoryRuns, DriftSendsAFusedRunBackAndKeepsMoreFromThenOn) {
+TEST_F(MemoryRuns, FusedRunRollsBackOnDrift) {
     make_ill_conditioned("ill.h5");
-    // How far 60^8 carries a rounding, here some 1e-5, differs with the libraries: a tolerance far below it.
+    // How far 60^8 amplifies rounding, about 1e-5 here, depends on the libraries; use a tolerance far below.
     const Words words = {
         "--levels",    "1",      "--depth", "8",   "--fused-update", "--drift-tolerance", "1e-8",
         "--init-from", "ill.h5", "--lr",    "1e-6"};
@@ -47,7 +47,7 @@ TEST_F(MemoryRuns, DriftSendsAFusedRunBackAndKeepsMoreFromThenOn) {
         EXPECT_EQ(metrics[i].at("step"), std::to_string(i + 1));
         EXPECT_LE(std::stod(metrics[i].at("drift")), 1e-8);
     }
-    // The same run as if every state had been kept from the start; and so it goes on when it is resumed.
+    // Equals a run that saved every state from the start, and continues that way when resumed.
     make_run("exact", 3, words + Words{"--memory", "checkpoint"});
     expect_equal_weights("run/latest.h5", "exact/latest.h5");
     const Outcome resumed = train({"--out", "run", "--resume", "--max-steps", "4"});
@@ -55,7 +55,7 @@ TEST_F(MemoryRuns, DriftSendsAFusedRunBackAndKeepsMoreFromThenOn) {
     EXPECT_EQ(resumed.err.find("back at step"), std::string::npos) << resumed.err;
 }
 
-TEST_F(MemoryRuns, AFusedStepThatIsNeverFiniteEndsTheRunWithItsCheckpointsWhole) {
+TEST_F(MemoryRuns, FusedNonFiniteStepKeepsCheckpoints) {
     make_run("run", 2, {"--fused-update"});
     const Outcome outcome = train(run_words("run", 50) + Words{"--fused-update", "--resume", "auto", "--lr",
                                                                "1e30", "--warmup-epochs", "0"});
@@ -63,7 +63,7 @@ TEST_F(MemoryRuns, AFusedStepThatIsNeverFiniteEndsTheRunWithItsCheckpointsWhole)
     EXPECT_EQ(eval({"--bpd", "--checkpoint", "run", "--data", "d.h5", "--split", "test"}).code, 0);
 }
 
-TEST_F(MemoryRuns, AFusedPlanHasTheGradientsOfOneLayerAndHolds) {
+TEST_F(MemoryRuns, FusedPlanHasGradientsOfOneLayer) {
     const auto plan = [&](const Words& more) {
         const Outcome outcome =
             train(run_words("run", 2) + Words{"--depth", "8", "--quiet", "--json"} + more);
@@ -79,13 +79,13 @@ TEST_F(MemoryRuns, AFusedPlanHasTheGradientsOfOneLayerAndHolds) {
     EXPECT_EQ(run["planned_bytes"], fused["total"]);
 }
 
-TEST_F(MemoryRuns, NarrowMomentsResumeBitForBitAndAreFloatsInTheFile) {
+TEST_F(MemoryRuns, Bf16MomentsResumeExactlyAndAreSavedAsFloats) {
     const Words narrow = {"--moments", "bf16"};
     make_run("whole", 6, narrow);
     make_run("parts", 3, narrow);
     make_run("parts", 6, narrow + Words{"--resume", "auto"});
     expect_equal_weights("parts/latest.h5", "whole/latest.h5");
-    // m and v are numbers that bf16 has, the averages are not.
+    // m and v are representable in bf16, the averages are not.
     const CheckpointEdit file(folder / "whole/latest.h5");
     index_t narrow_values = 0, ema_values = 0;
     const auto is_narrow = [](float x) { return static_cast<double>(x) == widen(round_to<bfloat16>(x)); };
@@ -99,13 +99,13 @@ TEST_F(MemoryRuns, NarrowMomentsResumeBitForBitAndAreFloatsInTheFile) {
         }
     EXPECT_GT(narrow_values, 1000);
     EXPECT_GT(ema_values, 1000);
-    // Wide moments go on from there, and are told apart.
+    // Float moments continue from there, and the results differ.
     const Outcome wide = train(run_words("parts", 7) + Words{"--resume", "auto", "--moments", "fp32"});
     EXPECT_EQ(wide.code, 0) << wide.err;
     EXPECT_NE(wide.err.find("moments is \"fp32\" and was \"bf16\""), std::string::npos) << wide.err;
 }
 
-TEST_F(MemoryRuns, AuditsAreTold) {
+TEST_F(MemoryRuns, AuditsAreReported) {
     const Outcome outcome = train(run_words("run", 5) + Words{"--audit-every", "2"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("step 4: audit of 4 images"), std::string::npos) << outcome.err;
@@ -115,11 +115,11 @@ TEST_F(MemoryRuns, AuditsAreTold) {
     EXPECT_EQ(audits.back().at("step"), "4");
     EXPECT_EQ(audits.back().at("layer"), "all");
     EXPECT_GE(std::stod(audits.back().at("cosine")), 0.9999);
-    // They change nothing.
+    // They have no side effects.
     make_run("plain", 5);
     expect_equal_weights("run/latest.h5", "plain/latest.h5");
 
-    // A failure: drift that nothing mends.
+    // A failure: drift without a remedy.
     make_ill_conditioned("ill.h5");
     CheckpointEdit edit(folder / "ill.h5");
     for (auto& [name, tensor] : edit.tensors)
@@ -133,7 +133,7 @@ TEST_F(MemoryRuns, AuditsAreTold) {
     EXPECT_NE(failed.err.find("FAILED"), std::string::npos) << failed.err;
 }
 
-TEST_F(MemoryRuns, WhatExcludesFusedUpdatesIsRefused) {
+TEST_F(MemoryRuns, RejectsOptionsIncompatibleWithFusedUpdates) {
     expect_error(train(run_words("run", 1) + Words{"--fused-update", "--clip-norm", "1"}), 2, "--clip-norm");
     expect_error(train(run_words("run", 1) + Words{"--fused-update", "--micro-batch", "2"}), 2,
                  "--micro-batch");

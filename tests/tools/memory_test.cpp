@@ -1,11 +1,11 @@
-// glow_memory as a program: constant memory, measured in processes of their own, and its command line.
+// glow_memory as a program: constant memory, measured in separate processes, and its command line.
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
 namespace {
 
 struct MemoryScaling : testing::Test {
-    // The rows of a run, by depth.
+    // The rows of a run by depth.
     std::map<index_t, nlohmann::json> rows(const Words& arguments) const {
         const Outcome outcome =
             Process(folder.path(), GLOW_MEMORY_PROGRAM, arguments + Words{"--json"}).wait();
@@ -26,8 +26,8 @@ struct MemoryScaling : testing::Test {
     TemporaryFolder folder;
 };
 
-// One state of an image is 24 KiB, half of that after each split: a network of 512 steps a level that kept them
-// all would take 21 MiB an image. On a GPU there are enough images to make this more than the context.
+// One state of an image is 24 KiB, half of that after each split: saving all of them for 512 steps per level
+// would take 21 MiB per image. On a GPU the batch is large enough to exceed the CUDA context.
 struct Setting {
     index_t batch = cuda_problem().empty() ? 32 : 4;
     Words words = {"--sizes",  "32", "--batches", std::to_string(batch),
@@ -36,7 +36,7 @@ struct Setting {
     double states = static_cast<double>(batch) * 512 * 1.75 * 24 * 1024;
 };
 
-TEST_F(MemoryScaling, ActivationBytesAreEqualAtEveryDepth) {
+TEST_F(MemoryScaling, ActivationBytesAreConstantInDepth) {
     const Setting setting;
     const auto measured = rows(setting.words + Words{"--modes", "reconstruct", "--depths", "4,32,128,512"});
     ASSERT_EQ(measured.size(), 4u);
@@ -47,16 +47,16 @@ TEST_F(MemoryScaling, ActivationBytesAreEqualAtEveryDepth) {
     for (const auto& [depth, row] : measured) {
         EXPECT_EQ(without_model(row, "peak_bytes"), without_model(shallow, "peak_bytes")) << depth;
         EXPECT_EQ(row["peak_bytes"], row["predicted_bytes"]) << depth;
-        // What the process itself grew by, its own tables and libraries' included.
+        // Growth of the process, including its own tables and libraries.
         EXPECT_NEAR(without_model(row, "process_bytes"), flat, room) << depth;
         EXPECT_LE(row["process_bytes"].get<double>(), allowed_growth(row["predicted_bytes"])) << depth;
-        // The arenas are what it grew by: no activations beside them.
+        // The arenas account for it: no activations outside them.
         EXPECT_GE(row["process_bytes"].get<double>(), row["peak_bytes"].get<double>()) << depth;
     }
     EXPECT_GT(measured.at(512)["params_bytes"].get<double>(), 100 * shallow["params_bytes"].get<double>());
 }
 
-TEST_F(MemoryScaling, KeepingStatesIsSeen) {
+TEST_F(MemoryScaling, SavedStatesAreCounted) {
     const Setting setting;
     const auto measured = rows(setting.words + Words{"--modes", "checkpoint", "--depths", "4,512"});
     ASSERT_EQ(measured.size(), 2u);
@@ -66,7 +66,7 @@ TEST_F(MemoryScaling, KeepingStatesIsSeen) {
     EXPECT_GT(without_model(measured.at(512), "process_bytes"), 1.05 * flat + (64 << 20));
 }
 
-TEST_F(MemoryScaling, FusedUpdatesAndNarrowMomentsTakeWhatThePlanSays) {
+TEST_F(MemoryScaling, FusedUpdatesAndBf16MomentsMatchPlan) {
     const Words with_optimizer =
         Setting().words + Words{"--modes", "reconstruct", "--depths", "16", "--with-optimizer"};
     const auto plain = rows(with_optimizer).at(16);
@@ -78,7 +78,7 @@ TEST_F(MemoryScaling, FusedUpdatesAndNarrowMomentsTakeWhatThePlanSays) {
     EXPECT_EQ(lean["ema_bytes"], plain["ema_bytes"]);
 }
 
-TEST_F(MemoryScaling, OfARepeatedListTheLastOneWins) {
+TEST_F(MemoryScaling, LastRepeatedListWins) {
     const Words dry = {"--predict", "--modes", "store",    "--modes", "reconstruct",
                        "--depths",  "2,3",     "--depths", "4,5"};
     const auto predicted = rows(dry);
@@ -86,7 +86,7 @@ TEST_F(MemoryScaling, OfARepeatedListTheLastOneWins) {
     for (const index_t depth : {4, 5}) EXPECT_EQ(predicted.at(depth)["mode"], "reconstruct");
 }
 
-TEST_F(MemoryScaling, BadListsAreRefused) {
+TEST_F(MemoryScaling, RejectsBadLists) {
     for (const Words& bad :
          {Words{"--depths", "4,x"}, Words{"--depths", "4,,5"}, Words{"--depths", "0"}, Words{"--depths", ""},
           Words{"--sizes", "99999999999999999999"}, Words{"--under", "-1"}, Words{"--modes", "nothing"},

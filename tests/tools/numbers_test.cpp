@@ -1,4 +1,4 @@
-// Numbers are decimal in every option of every command: all options that --help lists are tried.
+// Numbers are decimal in every option of every command; covers all options listed by --help.
 #include "tools/numbers.h"
 
 #include <fmt/format.h>
@@ -79,7 +79,7 @@ TEST(ParseDecimal, Numbers) {
     for (const char* text : {"1e999", "-1e999", "1e-999"}) EXPECT_EQ(parsed<double>(text), "range") << text;
 }
 
-TEST(Bytes, TakeUnits) {
+TEST(Bytes, ParsesUnits) {
     const CLI::Validator validator = as_bytes();
     for (const auto& [text, bytes] : {std::pair{"0", "0"},
                                       {"1024", "1024"},
@@ -100,8 +100,8 @@ TEST(Bytes, TakeUnits) {
         EXPECT_NE(validator(text), "") << text;
 }
 
-// A new type name of an option must be entered in kind_of(), or the program does not start.
-TEST(Options, OfAnUnknownKindAreAFault) {
+// New option types must be added to kind_of(), or the program does not start.
+TEST(Options, UnknownKindsAreErrors) {
     CLI::App app;
     int value = 0;
     CLI::Option* const option = app.add_option("--new", value);
@@ -110,7 +110,7 @@ TEST(Options, OfAnUnknownKindAreAFault) {
     EXPECT_THROW(require_decimal_numbers(app), std::logic_error);
 }
 
-class EveryCommand : public testing::Test {
+class NumericOptions : public testing::Test {
   protected:
     Outcome run(const Words& command, const Words& more) const {
         Words arguments(command.begin() + 1, command.end());
@@ -118,7 +118,7 @@ class EveryCommand : public testing::Test {
         return Process(folder.path(), std::string(GLOW_TOOLS_FOLDER) + "/" + command.front(), arguments)
             .wait();
     }
-    // The command and, below it, all its subcommands, with what --help says.
+    // The command and all its subcommands, with their --help texts.
     void visit(const Words& command, const std::function<void(const Words&, const std::string&)>& see) const {
         const std::string help = run(command, {"--help"}).out;
         ASSERT_NE(help.find("--help"), std::string::npos) << command.back();
@@ -138,7 +138,7 @@ class EveryCommand : public testing::Test {
     TemporaryFolder folder;
 };
 
-TEST_F(EveryCommand, TakesDecimalNumbersInEveryOption) {
+TEST_F(NumericOptions, AcceptsDecimalNumbersInEveryOption) {
     int integers = 0, numbers = 0;
     std::istringstream tools(GLOW_TOOLS);
     for (std::string tool; std::getline(tools, tool, ',');) {
@@ -151,7 +151,7 @@ TEST_F(EveryCommand, TakesDecimalNumbersInEveryOption) {
                 const std::string name = match[1];
                 const bool integer = match[2] != "FLOAT" && match[2] != "FRACTION";
                 ++(integer ? integers : numbers);
-                // The check that refuses this is the one that removes leading zeros.
+                // Rejected by the check that also removes leading zeros.
                 const Outcome outcome = run(command, {name, "0x10"});
                 EXPECT_EQ(outcome.code, 2) << tool << " " << name;
                 const std::string refusal =
@@ -164,7 +164,7 @@ TEST_F(EveryCommand, TakesDecimalNumbersInEveryOption) {
     EXPECT_GT(numbers, 15);
 }
 
-TEST_F(EveryCommand, ReadsLeadingZerosAsDecimal) {
+TEST_F(NumericOptions, ParsesLeadingZerosAsDecimal) {
     const auto options = [this](const Words& more) {
         return nlohmann::json::parse(run({"glow_train", "--print-config", "--json"}, more).out);
     };
@@ -207,7 +207,7 @@ TEST_F(EveryCommand, ReadsLeadingZerosAsDecimal) {
     }
 }
 
-TEST_F(EveryCommand, RefusesWhatIsNoDecimalNumber) {
+TEST_F(NumericOptions, RejectsNonDecimalNumbers) {
     const auto refused = [this](const std::string& option, const std::string& text, const std::string& part) {
         expect_error(run({"glow_train", "--print-config"}, {option, text}), 2, part);
     };

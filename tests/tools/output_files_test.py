@@ -46,7 +46,7 @@ class ClaimOutputs(unittest.TestCase):
 
     def test_refuses_folders_and_missing_folders(self):
         self.refused(self.folder, "it is a folder")
-        self.refused(self.folder / "missing" / "p.png", "there is no folder")
+        self.refused(self.folder / "missing" / "p.png", "no folder")
 
     def test_refuses_files_of_a_run(self):
         run = self.folder / "run"

@@ -9,11 +9,11 @@ namespace {
 
 using json = nlohmann::json;
 
-struct OwnData : Commands {
+struct UserData : Commands {
     Outcome data(const Words& arguments) const {
         return Process(folder.path(), GLOW_DATA_PROGRAM, arguments).wait();
     }
-    // Three steps of a small model, then evaluation of the test images, samples, and the run's own sheet.
+    // Three steps of a small model, then evaluation of the test images, samples, and the run's sample sheet.
     void expect_works(const std::string& set, const Words& more = {}) const {
         const DatasetInfo info = describe_dataset(folder / set);
         const std::string run = set + ".run";
@@ -39,7 +39,7 @@ struct OwnData : Commands {
         ASSERT_EQ(sampled.code, 0) << sampled.err;
         EXPECT_EQ(read_png(folder / (set + ".png")).C, info.C);
     }
-    // N pictures of every kind and of sizes of their own: JPEG, RGB, gray, with alpha.
+    // N pictures of every kind and different sizes: JPEG, RGB, gray, with alpha.
     void write_pictures(const std::string& to, int N) const {
         std::filesystem::create_directories(folder / to);
         for (int n = 0; n < N; ++n) {
@@ -54,7 +54,7 @@ struct OwnData : Commands {
         write_bytes(folder / (to + "/notes.txt"), "a list of the pictures");
         write_bytes(folder / (to + "/cut.png"), make::png(make::smooth(40, 40, 3)).substr(0, 200));
     }
-    // Exactly the broken file is named and left out; the text file is counted.
+    // Exactly the broken file is reported and skipped; the text file is counted.
     static void expect_left_out(const Outcome& made, const std::string& broken) {
         ASSERT_EQ(made.code, 0) << made.err;
         EXPECT_NE(made.err.find("1 other files"), std::string::npos) << made.err;
@@ -64,7 +64,7 @@ struct OwnData : Commands {
     }
 };
 
-TEST_F(OwnData, AFolderOfPicturesOfEveryKind) {
+TEST_F(UserData, FolderWithEveryPictureKind) {
     write_pictures("pictures", 20);
     write_what_is_no_picture("pictures");
     const Words words = {"images", "pictures", "--size", "16", "--test", "0.2", "--valid", "0.2", "--json"};
@@ -78,7 +78,7 @@ TEST_F(OwnData, AFolderOfPicturesOfEveryKind) {
     expect_works("gray.h5");
 }
 
-TEST_F(OwnData, FoldersAreClassesOfAConditionalModel) {
+TEST_F(UserData, FoldersTrainConditionalModel) {
     for (const char* name : {"sets/ants", "sets/bees", "sets/cats"}) write_pictures(name, 10);
     const Outcome made = data({"images", "sets", "--size", "16", "--valid", "0.2", "-o", "classes.h5"});
     ASSERT_EQ(made.code, 0) << made.err;
@@ -89,7 +89,7 @@ TEST_F(OwnData, FoldersAreClassesOfAConditionalModel) {
     expect_error(sample({"--checkpoint", "classes.h5.run", "--class", "3", "-o", "none.png"}), 2, "0..2");
 }
 
-TEST_F(OwnData, IdxFilesGzippedOrNot) {
+TEST_F(UserData, IdxFiles) {
     for (const bool gzip : {false, true}) {
         const std::string name = gzip ? "zipped" : "plain", ending = gzip ? ".gz" : "";
         std::filesystem::create_directory(folder / name);
@@ -112,7 +112,7 @@ TEST_F(OwnData, IdxFilesGzippedOrNot) {
     EXPECT_EQ(read_bytes(folder / "plain.h5"), read_bytes(folder / "zipped.h5"));
 }
 
-TEST_F(OwnData, TheKodakPhotographs) {
+TEST_F(UserData, KodakPhotographs) {
     const auto photographs = test_data_folder() / "kodak";
     if (!std::filesystem::exists(photographs))
         GTEST_SKIP() << "no photographs at " << photographs << " (set GLOW_TEST_DATA)";
@@ -126,7 +126,7 @@ TEST_F(OwnData, TheKodakPhotographs) {
     expect_works("kodak.h5");
 }
 
-TEST_F(OwnData, EvaluationHoldsNoSplitInMemory) {
+TEST_F(UserData, EvaluationStreamsSplits) {
     make_dataset(folder / "large.h5", 512, 512, 3, 1, 0, 32);  // 24 MiB of test images
     const Outcome trained = train({"--data", "large.h5", "--out", "run", "--levels", "1", "--depth", "1",
                                    "--width", "2", "--batch", "1", "--max-steps", "1", "--quiet"});

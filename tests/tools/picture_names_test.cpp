@@ -1,4 +1,4 @@
-// Every command that writes a picture refuses a name that is not a PNG file's, before any work.
+// Every command that writes a picture rejects names that do not end in .png, before any work.
 #include "tests/tools/run_fixture.h"
 #include "data/formats/png.h"
 
@@ -15,11 +15,11 @@ struct PictureNames : Commands {
     static inline const Words kWrong = {"a.jpg", "a.JPEG", "a", "a.gif", "a.png.txt"};
 };
 
-TEST_F(PictureNames, OtherFormatsAreRefused) {
+TEST_F(PictureNames, RejectsOtherFormats) {
     const Words sheet = kFrom + Words{"--images", "0,1", "-o"};
     for (const std::string& name : kWrong + Words{"a.h5"}) {
         SCOPED_TRACE(name);
-        // The checkpoint is not looked at.
+        // The checkpoint is not read.
         refused(sample({"--checkpoint", "none", "-o", name}), name);
         refused(latent({"reconstruct", "--checkpoint", "none", "--data", "d.h5", "-o", name}), name);
         refused(eval({"--bpd", "--checkpoint", "none", "--data", "d.h5", "--extremes", name}), name);
@@ -32,7 +32,7 @@ TEST_F(PictureNames, OtherFormatsAreRefused) {
     }
 }
 
-TEST_F(PictureNames, OtherFilesAreNotNamedAsPictures) {
+TEST_F(PictureNames, RejectsPictureNamesForOtherFiles) {
     for (const std::string name : {"a.png", "a.jpg", "a.PNG"}) {
         SCOPED_TRACE(name);
         refused(latent(Words{"encode", "-o", name} + kFrom), name);
@@ -48,7 +48,7 @@ TEST_F(PictureNames, OtherFilesAreNotNamedAsPictures) {
     }
 }
 
-TEST_F(PictureNames, SuffixesCountInAnyCase) {
+TEST_F(PictureNames, SuffixesAreCaseInsensitive) {
     EXPECT_EQ(sample({"--checkpoint", "run", "--grid", "1x1", "-o", "a.PNG"}).code, 0);
     EXPECT_EQ(read_png(folder / "a.PNG").C, 3);
     EXPECT_EQ(latent(Words{"exchange", "--images", "0,1", "-o", "a.H5"} + kFrom).code, 0);
@@ -58,8 +58,8 @@ TEST_F(PictureNames, SuffixesCountInAnyCase) {
     EXPECT_EQ(Hdf5File::open(folder / "b.hdf5").describe("/images").shape[0], 10);
 }
 
-// As the published code draws them: with 1 bit, 0 and 128.
-TEST_F(PictureNames, PixelsAreTheLowerEndsOfTheirBins) {
+// As drawn by the published code: with 1 bit, 0 and 128.
+TEST_F(PictureNames, PixelsAreLowerBinEdges) {
     make_run("one", 2, {"--n-bits", "1"});
     const Outcome outcome = latent(
         {"exchange", "--checkpoint", "one", "--no-ema", "--data", "d.h5", "--images", "0,1", "-o", "a.h5"});

@@ -1,4 +1,4 @@
-// Runs the built commands and looks at what they leave: exit code, both streams, files.
+// Runs the built commands and captures exit code, both streams and files.
 #pragma once
 
 #include <fcntl.h>
@@ -23,16 +23,16 @@ namespace glow {
 struct Outcome {
     int code = 0;  // exit code, or -signal
     std::string out, err;
-    index_t peak_bytes = 0;  // of memory
+    index_t peak_bytes = 0;  // peak memory
 };
 
 struct Surroundings {
-    std::string stderr_path;              // instead of Outcome::err; a terminal, say
-    rlim_t largest_file = RLIM_INFINITY;  // bytes, as on a full disk
+    std::string stderr_path;              // replaces Outcome::err; may be a terminal
+    rlim_t largest_file = RLIM_INFINITY;  // in bytes, as on a full disk
 };
 
-// A program at work in a folder; it ends with its object and with the test, however that ends. A bundle's
-// programs are elsewhere than those it was built with: in the folder of GLOW_PROGRAMS, where it is set.
+// A running program in a folder; it ends with its object and with the test, even if that crashes.
+// GLOW_PROGRAMS, if set, is the folder of a bundle's programs.
 class Process {
   public:
     Process(const std::filesystem::path& folder, const std::string& program,
@@ -106,7 +106,7 @@ class Process {
     pid_t child_ = 0;
 };
 
-// Exit code, nothing on stdout, and one line on stderr that holds `part`.
+// Checks the exit code, empty stdout, and one line on stderr that contains `part`.
 inline void expect_error(const Outcome& outcome, int code, const std::string& part) {
     EXPECT_EQ(outcome.code, code) << outcome.err;
     EXPECT_EQ(outcome.out, "");

@@ -1,5 +1,5 @@
-// glow_train as several processes: the same losses as one, and how such a run ends: killed, stopped, asked
-// to.
+// glow_train on several processes: losses equal to one process, and how such a run ends when killed, stopped
+// or interrupted.
 #include <dirent.h>
 
 #include <cmath>
@@ -16,7 +16,7 @@ using Clock = std::chrono::steady_clock;
 
 const Words kTimes = {"images_per_s", "step_ms"};
 
-// The ranks that a launcher started, by its process tree.
+// The ranks that a launcher started, from its process tree.
 std::map<int, pid_t> ranks_of(pid_t launcher) {
     std::map<pid_t, pid_t> parents;
     std::map<int, pid_t> ranks;
@@ -40,7 +40,7 @@ std::map<int, pid_t> ranks_of(pid_t launcher) {
     return ranks;
 }
 
-// A variable of the environment for the time of an object.
+// Sets an environment variable while it lives.
 struct Variable {
     Variable(const char* name, const std::string& value) : name(name) { setenv(name, value.c_str(), 1); }
     ~Variable() { unsetenv(name); }
@@ -67,7 +67,7 @@ struct Processes : Commands {
                      "--warmup-epochs", "0"} +
                more;
     }
-    // Losses of a run to its end.
+    // Losses of a complete run.
     std::vector<double> losses(int processes, const std::string& out, const Words& arguments) const {
         const Outcome outcome = processes == 1 ? train(arguments) : start(processes, arguments).wait();
         EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -76,7 +76,7 @@ struct Processes : Commands {
             losses.push_back(std::stod(row.at("bpd")));
         return losses;
     }
-    // Float training is chaotic after some twenty steps, so both here and there only so many are compared.
+    // Float training is chaotic after about twenty steps, so only the first ones are compared.
     static void expect_near(const std::vector<double>& a, const std::vector<double>& b,
                             const std::string& what) {
         ASSERT_EQ(a.size(), b.size()) << what;
@@ -88,8 +88,8 @@ struct Processes : Commands {
                   without(read_csv(folder / b / "metrics.csv"), kTimes));
     }
 
-    // Runs on 4 processes until `when(process)`, then `strike(ranks)`: all must end, not with 0, within
-    // `seconds`.
+    // Runs on 4 processes until `when(process)`, then calls `strike(ranks)`: all must end within `seconds`
+    // with a nonzero status.
     template <class When, class Strike>
     Outcome struck(const Words& arguments, double seconds, When when, Strike strike) const {
         const Variable quick("GLOW_WATCHDOG_SECONDS", "6");
@@ -102,13 +102,13 @@ struct Processes : Commands {
         const Outcome outcome = run.wait();
         EXPECT_LT(std::chrono::duration<double>(Clock::now() - then).count(), seconds);
         EXPECT_NE(outcome.code, 0) << outcome.err;
-        for (int i = 0; i < 500; ++i) {  // nobody is left
+        for (int i = 0; i < 500; ++i) {  // none may remain
             bool gone = true;
             for (const auto& [rank, pid] : ranks) gone = gone && ::kill(pid, 0) != 0;
             if (gone) return outcome;
             std::this_thread::sleep_for(10ms);
         }
-        ADD_FAILURE() << "a rank goes on";
+        ADD_FAILURE() << "a rank is still running";
         return outcome;
     }
     static bool steps_are_logged(const Process& run, int steps) {
@@ -120,10 +120,10 @@ struct Processes : Commands {
     }
 };
 
-// ---- The same results
-// --------------------------------------------------------------------------------------
+// ---- Equal results
+// -----------------------------------------------------------------------------------------
 
-TEST_F(Processes, AnyNumberOfThemHasTheLossesOfOne) {
+TEST_F(Processes, LossesDoNotDependOnRanks) {
     const std::vector<double> one = losses(1, "1", words("1", 20));
     for (const int processes : {2, 3, 4, 5, 8}) {
         const std::string out = std::to_string(processes);
@@ -132,7 +132,7 @@ TEST_F(Processes, AnyNumberOfThemHasTheLossesOfOne) {
     losses(3, "again", words("again", 20));
     expect_equal_metrics("again", "3");
     expect_equal_weights("again/latest.h5", "3/latest.h5");
-    // Evaluations see all images, and samples are drawn, by all together.
+    // Evaluation and sampling are distributed over all processes.
     const Table evaluation = read_csv(folder / "1/eval.csv"), shared = read_csv(folder / "5/eval.csv");
     ASSERT_EQ(shared.size(), evaluation.size());
     for (std::size_t i = 0; i < shared.size(); ++i) {
@@ -142,17 +142,17 @@ TEST_F(Processes, AnyNumberOfThemHasTheLossesOfOne) {
     EXPECT_TRUE(std::filesystem::exists(folder / "5/samples/step-00000020.png"));
 }
 
-TEST_F(Processes, SomeMayHaveNoImage) {
+TEST_F(Processes, RanksMayHaveNoImages) {
     const Words few = {"--batch", "2", "--init-batch", "3", "--clip-norm", "0.5"};
     expect_near(losses(4, "4", words("4", 5, few)), losses(1, "1", words("1", 5, few)), "4 processes");
 }
 
-TEST_F(Processes, MicroBatchesAndClassesAreSharedToo) {
+TEST_F(Processes, SupportsMicroBatchesAndClasses) {
     const Words more = {"--micro-batch", "2", "--augment", "shift+flip", "--anchor-every", "1"};
     expect_near(losses(3, "3", words("3", 8, more)), losses(1, "1", words("1", 8, more)), "3 processes");
 }
 
-// CIFAR-10, as the issue asks; labeled slow.
+// CIFAR-10; labeled slow.
 TEST_F(Processes, SlowCifar10) {
     const char* const data = std::getenv("GLOW_TEST_DATA");
     const std::filesystem::path file =
@@ -180,9 +180,9 @@ TEST_F(Processes, SlowCifar10) {
 }
 
 // ---- Bad input
-// -----------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------
 
-TEST_F(Processes, BadInputIsToldOnceAndRefused) {
+TEST_F(Processes, BadInputIsReportedOnce) {
     const Outcome outcome = start(3, words("x", 2, {"--data", "nowhere.h5"})).wait();
     EXPECT_EQ(outcome.code, 2) << outcome.err;
     const std::size_t told = outcome.err.find("glow_train: error: rank 0 on ");
@@ -191,7 +191,7 @@ TEST_F(Processes, BadInputIsToldOnceAndRefused) {
     EXPECT_FALSE(std::filesystem::exists(folder / "x"));
 }
 
-TEST_F(Processes, BadUsageAndHelpAreToldOnceToo) {
+TEST_F(Processes, BadUsageAndHelpArePrintedOnce) {
     const auto count = [](const std::string& text, const std::string& part) {
         int n = 0;
         for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++n;
@@ -199,26 +199,26 @@ TEST_F(Processes, BadUsageAndHelpAreToldOnceToo) {
     };
     const Outcome refused = start(3, words("x", 2, {"--no-such-option"})).wait();
     EXPECT_EQ(refused.code, 2) << refused.err;
-    // The first one at once; a launcher that is slow to end the others, on a busy machine, may let one more
-    // speak.
+    // The root reports first; a launcher that is slow to end the others, on a busy machine, may let another
+    // report too.
     EXPECT_GE(count(refused.err, "glow_train: error:"), 1) << refused.err;
     EXPECT_LE(count(refused.err, "glow_train: error:"), 2) << refused.err;
     const Outcome help = start(3, {"--help"}).wait();
     EXPECT_EQ(help.code, 0) << help.err;
     EXPECT_EQ(count(help.out, "Usage:"), 1) << help.out;
-    // What only the last one does not know, it says itself.
+    // Errors known only to the last rank are reported by it.
     const Words one = words("x", 2), other = words("x", 2, {"--no-such-option"});
     const Outcome alone = start(1, one + Words{":", "-n", "1", GLOW_TRAIN_PROGRAM} + other).wait();
     EXPECT_EQ(alone.code, 2) << alone.err;
     EXPECT_EQ(count(alone.err, "--no-such-option"), 1) << alone.err;
 }
 
-TEST_F(Processes, AFolderThatHoldsARunIsRefusedByAll) {
+TEST_F(Processes, AllRanksRejectExistingRun) {
     make_run("run", 1);
     EXPECT_EQ(start(2, words("run", 2)).wait().code, 2);
 }
 
-TEST_F(Processes, AllNeedTheSameOptions) {
+TEST_F(Processes, RanksNeedSameOptions) {
     const Words one = words("x", 2, {"--seed", "1"}), other = words("x", 2, {"--seed", "2"});
     const Outcome outcome = start(1, one + Words{":", "-n", "1", GLOW_TRAIN_PROGRAM} + other).wait();
     EXPECT_EQ(outcome.code, 2) << outcome.err;
@@ -227,7 +227,7 @@ TEST_F(Processes, AllNeedTheSameOptions) {
         << outcome.err;
 }
 
-TEST_F(Processes, AnotherLauncherIsNoticed) {
+TEST_F(Processes, DetectsOtherLauncher) {
     const Variable launcher("PMI_SIZE", "2");
     const Outcome outcome = train(words("x", 2));
     EXPECT_EQ(outcome.code, 2) << outcome.err;
@@ -237,7 +237,7 @@ TEST_F(Processes, AnotherLauncherIsNoticed) {
 // ---- Failures
 // ----------------------------------------------------------------------------------------------
 
-TEST_F(Processes, AKilledOrStoppedRankEndsTheRunWhichResumes) {
+TEST_F(Processes, LostRankEndsRunWhichResumes) {
     const Words saving = {"--checkpoint-every", "3", "--eval-every", "0", "--sample-every", "0"};
     losses(4, "whole", words("whole", 40, saving));
     for (const int signal : {SIGKILL, SIGSTOP}) {
@@ -246,20 +246,21 @@ TEST_F(Processes, AKilledOrStoppedRankEndsTheRunWhichResumes) {
             words(out, 100000, saving), 20, [](const Process& run) { return steps_are_logged(run, 14); },
             [&](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(2), signal); });
         EXPECT_NE(outcome.err.find("rank 2 "), std::string::npos) << outcome.err;
-        const std::string told = signal == SIGSTOP ? ": rank 2 on " : "";  // the launcher tells of the dead
+        // launchers report dead ranks themselves
+        const std::string told = signal == SIGSTOP ? ": rank 2 on " : "";
         EXPECT_NE(outcome.err.find(told), std::string::npos) << outcome.err;
-        // As far as the run that was never disturbed: a checkpoint at most.
+        // As far as an undisturbed run, except for at most one checkpoint.
         const int saved = static_cast<int>(CheckpointEdit(folder / out / "latest.h5").step);
         ASSERT_GE(saved, 12);
-        if (saved > 40) continue;  // a fast machine beside a slow test
+        if (saved > 40) continue;  // a fast machine and a slow test
         losses(4, out, words(out, 40, saving + Words{"--resume", "auto"}));
         expect_equal_metrics(out, "whole");
         expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
     }
 }
 
-TEST_F(Processes, ARankThatThrowsEndsTheRun) {
-    // The last rank works where the data set is not.
+TEST_F(Processes, ThrowingRankEndsRun) {
+    // The last rank runs in a folder without the data set.
     std::filesystem::create_directory(folder / "elsewhere");
     const Words arguments = words("run", 100000);
     const Words elsewhere = {":", "-n", "1", "sh", "-c", "cd elsewhere; exec " GLOW_TRAIN_PROGRAM " \"$@\"",
@@ -270,7 +271,7 @@ TEST_F(Processes, ARankThatThrowsEndsTheRun) {
     EXPECT_NE(outcome.err.find("d.h5"), std::string::npos) << outcome.err;
 }
 
-TEST_F(Processes, DuringInitializationToo) {
+TEST_F(Processes, LostRankDuringInitialization) {
     make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
     const Words slow = {"--data",  "large.h5", "--levels",     "3",   "--depth",      "16",
                         "--width", "256",      "--init-batch", "400", "--eval-every", "0"};
@@ -284,14 +285,14 @@ TEST_F(Processes, DuringInitializationToo) {
         EXPECT_EQ(outcome.err.find("step  "), std::string::npos)
             << "not in the initialization: " << outcome.err;
         EXPECT_NE(outcome.err.find("rank 1 "), std::string::npos) << outcome.err;
-        // There is no checkpoint yet: the run starts again, as if nothing had been.
+        // Without a checkpoint the run starts again from the beginning.
         losses(4, out, words(out, 1, slow + Words{"--resume", "auto"}));
         expect_equal_metrics(out, "whole");
         expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
     }
 }
 
-// The file system takes longer for a checkpoint than the watchdog waits for signs of life.
+// The file system takes longer for a checkpoint than the watchdog timeout.
 struct SlowFiles : Processes {
     const Words saving = {"--checkpoint-every", "2", "--eval-every", "0", "--sample-every", "0"};
     const Variable preload{"LD_PRELOAD", GLOW_SLOW_FSYNC};
@@ -304,25 +305,25 @@ struct SlowFiles : Processes {
     }
 };
 
-TEST_F(SlowFiles, ALongWriteIsNoFailure) {
+TEST_F(SlowFiles, LongWriteIsNotFailure) {
     const Variable slow("GLOW_SLOW_FSYNC_SECONDS", "5"), quick("GLOW_WATCHDOG_SECONDS", "2");
     const Outcome outcome = start(2, words("run", 2, saving)).wait();
     EXPECT_EQ(outcome.code, 0) << outcome.err;
 }
 
-TEST_F(SlowFiles, AKilledOrStoppedRankWhileTheFirstOneWrites) {
+TEST_F(SlowFiles, LostRankWhileRootWrites) {
     losses(4, "whole", words("whole", 8, saving));
     for (const int signal : {SIGKILL, SIGSTOP})
         for (const int rank : {0, 3}) {
             const std::string out = "run" + std::to_string(signal) + std::to_string(rank);
             {
-                const Variable slow("GLOW_SLOW_FSYNC_SECONDS", "1.5");  // two a checkpoint
+                const Variable slow("GLOW_SLOW_FSYNC_SECONDS", "1.5");  // two per checkpoint
                 struck(
                     words(out, 100000, saving), 30,
                     [&](const Process& run) { return writes(run, folder / out / "checkpoints"); },
                     [&](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(rank), signal); });
             }
-            // The checkpoint before is whole, and the run goes on from there as if nothing had been.
+            // The previous checkpoint is complete, and the run resumes from it.
             EXPECT_GE(CheckpointEdit(folder / out / "latest.h5").step, 2);
             const Outcome resumed = start(4, words(out, 8, saving + Words{"--resume", "auto"})).wait();
             EXPECT_EQ(resumed.code, 0) << resumed.err;
@@ -333,9 +334,9 @@ TEST_F(SlowFiles, AKilledOrStoppedRankWhileTheFirstOneWrites) {
 }
 
 // ---- Pre-emption
-// -----------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------
 
-TEST_F(Processes, SignalsLeaveACheckpointAndExitWithSuccess) {
+TEST_F(Processes, SignalsWriteCheckpointAndExitZero) {
     const auto stop = [&](const std::string& out, auto signal) {
         Process run = start(3, words(out, 100000, {"--eval-every", "0", "--sample-every", "0"}));
         EXPECT_TRUE(run.wait_until([&] { return steps_are_logged(run, 5); })) << run.err();
@@ -347,19 +348,20 @@ TEST_F(Processes, SignalsLeaveACheckpointAndExitWithSuccess) {
         const index_t step = CheckpointEdit(folder / out / "latest.h5").step;
         EXPECT_EQ(std::to_string(step), read_csv(folder / out / "metrics.csv").back().at("step"));
         const Outcome resumed =
-            start(2, words(out, static_cast<int>(step) + 1, {"--resume", "auto"})).wait();  // another number
+            // different number of ranks
+            start(2, words(out, static_cast<int>(step) + 1, {"--resume", "auto"})).wait();
         EXPECT_EQ(resumed.code, 0) << resumed.err;
     };
     stop("usr1", [](const Process& run) { run.kill(SIGUSR1); });
     stop("usr2", [](const Process& run) { run.kill(SIGUSR2); });
-    // As srun does, to all; and to one alone.
+    // Signals to all ranks, as srun sends them, and to a single one.
     stop("term", [](const Process& run) {
         for (const auto& [rank, pid] : ranks_of(run.pid())) ::kill(pid, SIGTERM);
     });
     stop("int", [](const Process& run) { ::kill(ranks_of(run.pid()).at(2), SIGINT); });
 }
 
-TEST_F(Processes, ASecondInterruptLeavesAtOnce) {
+TEST_F(Processes, SecondInterruptExitsImmediately) {
     make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
     Process run = start(2, words("run", 100000,
                                  {"--data", "large.h5", "--levels", "3", "--depth", "16", "--width", "256",

@@ -7,8 +7,8 @@
 namespace glow {
 namespace {
 
-struct Refusals : Commands {
-    // Each command line ends in `code` with a line that holds the text beside it, and leaves no trace.
+struct InvalidUsage : Commands {
+    // Each command line exits with `code` and a line containing the given text, and writes nothing.
     template <class Run>
     void refuse(Run&& run, const Words& base, const std::vector<std::pair<Words, std::string>>& cases,
                 int code = 2) {
@@ -31,7 +31,7 @@ struct Refusals : Commands {
         damage(edit);
         edit.write(folder / to);
     }
-    // What is no HDF5 file at all.
+    // Not an HDF5 file.
     void make_bad_files() {
         write_bytes(folder / "empty.h5", "");
         write_bytes(folder / "text.h5", "not HDF5\n");
@@ -43,7 +43,7 @@ struct Refusals : Commands {
     }
 };
 
-TEST_F(Refusals, TrainFiles) {
+TEST_F(InvalidUsage, TrainFiles) {
     make_bad_files();
     make_dataset(folder / "odd.h5", 6, 8, 3, 10, 0, 0);
     refuse_train({{{"--data", "none.h5"}, "none.h5"},
@@ -74,7 +74,7 @@ TEST_F(Refusals, TrainFiles) {
                   {{"--resume", "auto", "--init-from", "d.h5"}, "exclude each other"}});
 }
 
-TEST_F(Refusals, TrainOptions) {
+TEST_F(InvalidUsage, TrainOptions) {
     refuse_train({{{"--frobnicate"}, "--frobnicate"},
                   {{"word"}, "word"},
                   {{std::string(100000, 'x')}, "not expected"},
@@ -134,7 +134,7 @@ TEST_F(Refusals, TrainOptions) {
     expect_error(train({"--data", "d.h5"}), 2, "--out");
 }
 
-TEST_F(Refusals, TrainConfigFiles) {
+TEST_F(InvalidUsage, TrainConfigFiles) {
     const auto refuse_config = [&](const std::string& text, const std::string& part) {
         write_bytes(folder / "c.toml", text);
         refuse_train({{{"--config", "c.toml"}, part}});
@@ -153,14 +153,14 @@ TEST_F(Refusals, TrainConfigFiles) {
                   {{"--config", "c.toml", "--lr", "-2"}, "error: --lr -2: it must be"}});
 }
 
-TEST_F(Refusals, TrainIntoAFolderThatHoldsARun) {
+TEST_F(InvalidUsage, TrainIntoExistingRun) {
     make_run("run", 2);
     const std::string metrics = read_bytes(folder / "run/metrics.csv");
     refuse_train({{{"--out", "run"}, "--resume"}});
     EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), metrics);
 }
 
-TEST_F(Refusals, ResumingWithOtherSettings) {
+TEST_F(InvalidUsage, ResumingWithOtherSettings) {
     make_run("run", 2);
     make_dataset(folder / "wide.h5", 8, 16, 3, 10, 0, 0);
     const std::string metrics = read_bytes(folder / "run/metrics.csv"),
@@ -177,14 +177,14 @@ TEST_F(Refusals, ResumingWithOtherSettings) {
     EXPECT_EQ(read_bytes(folder / "run/config.toml"), config);
 }
 
-TEST_F(Refusals, StartingFromAnotherModel) {
+TEST_F(InvalidUsage, StartingFromAnotherModel) {
     make_run("run", 1);
     refuse_train({{{"--init-from", "run", "--width", "9"}, "--init-from"},
                   {{"--init-from", "run", "--depth", "1"}, "--init-from"},
                   {{"--init-from", "run/latest.h5", "--no-learn-top"}, "--init-from"}});
 }
 
-TEST_F(Refusals, DamagedCheckpoints) {
+TEST_F(InvalidUsage, DamagedCheckpoints) {
     make_run("run", 1);
     const float nan = std::numeric_limits<float>::quiet_NaN();
     const std::string W = "/params/level0/step1/invconv/weight";
@@ -212,7 +212,7 @@ TEST_F(Refusals, DamagedCheckpoints) {
     }
 }
 
-TEST_F(Refusals, Eval) {
+TEST_F(InvalidUsage, Eval) {
     make_run("run", 1);
     make_bad_files();
     make_dataset(folder / "wide.h5", 8, 16, 3, 10, 0, 2);
@@ -225,7 +225,7 @@ TEST_F(Refusals, Eval) {
             {{"--data", "train.h5"}, "test"},
             {{"--data", "none.h5"}, "none.h5"},
             {{"--data", "cut.h5"}, "cut.h5"},
-            {{"--data", "run/latest.h5"}, "no data set"},
+            {{"--data", "run/latest.h5"}, "not a Glow data set"},
             {{"--checkpoint", "d.h5"}, "not a checkpoint"},
             {{"--checkpoint", "hollow"}, "latest.h5"},
             {{"--checkpoint", "none"}, "none"},
@@ -247,7 +247,7 @@ TEST_F(Refusals, Eval) {
     expect_error(eval({"--checkpoint", "run", "--data", "d.h5"}), 2, "--bpd");
 }
 
-TEST_F(Refusals, Sample) {
+TEST_F(InvalidUsage, Sample) {
     make_run("run", 1);
     make_bad_files();
     refuse([this](const Words& words) { return sample(words); }, {"--checkpoint", "run", "-o", "s.png"},
@@ -274,7 +274,7 @@ TEST_F(Refusals, Sample) {
     expect_error(sample({}), 2, "required");
 }
 
-TEST_F(Refusals, WhatWantsAGpuWhereThereIsNone) {
+TEST_F(InvalidUsage, GpuOptionsWithoutGpu) {
     if (cuda_problem().empty()) GTEST_SKIP() << "this machine has a GPU";
     make_run("run", 1);
     const std::vector<std::pair<Words, std::string>> cases = {{{"--device", "cuda"}, "cuda"},
@@ -286,19 +286,19 @@ TEST_F(Refusals, WhatWantsAGpuWhereThereIsNone) {
            {cases[0]});
 }
 
-TEST_F(Refusals, AFullDiskIsAFailureAtRunTimeThatLeavesNoHalfFile) {
-    for (const rlim_t bytes : {rlim_t{3000}, rlim_t{30000}}) {  // below, clang's libomp cannot start
+TEST_F(InvalidUsage, FullDiskLeavesNoPartialFile) {
+    for (const rlim_t bytes : {rlim_t{3000}, rlim_t{30000}}) {  // with less, clang's libomp cannot start
         const std::string out = "full" + std::to_string(bytes);
         const Outcome outcome =
             train(run_words(out, 2) + Words{"--quiet"}, {.stderr_path = "", .largest_file = bytes});
-        // The message itself goes to a file too.
+        // The message also goes to a file.
         EXPECT_TRUE(outcome.code == 1) << bytes << " " << outcome.code << " " << outcome.err;
         for (const std::string& name : all_files()) {
             EXPECT_EQ(name.find(".tmp"), std::string::npos) << name;
             EXPECT_EQ(name.find("step-"), std::string::npos) << name;
             EXPECT_EQ(name.find("latest"), std::string::npos) << name;
         }
-        // The run can go on once there is room.
+        // The run can continue once there is space.
         const Outcome again = train(run_words(out, 2) + Words{"--quiet", "--resume"});
         EXPECT_EQ(again.code, 0) << again.err;
         std::filesystem::remove_all(folder / out);

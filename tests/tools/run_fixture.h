@@ -1,4 +1,4 @@
-// A folder with small data sets, in which glow_train, glow_eval and glow_sample are run.
+// A folder with small data sets in which glow_train, glow_eval and glow_sample run.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,7 @@ inline Words operator+(Words a, const Words& b) {
     return a;
 }
 
-// Images of smooth random pixels; with classes where n_classes > 0, the larger the brighter.
+// Images of smooth random pixels; if n_classes > 0, with classes: the larger the class, the brighter.
 inline void make_dataset(const std::filesystem::path& path, index_t H, index_t W, index_t C, index_t train,
                          index_t valid, index_t test, std::int32_t n_classes = 0) {
     DatasetInfo info;
@@ -75,12 +75,12 @@ inline Table without(Table table, const Words& columns) {
     return table;
 }
 
-// On a GPU a process takes its CUDA context, and the code and workspaces that libraries load on first use,
-// besides its arenas: 174 to 186 MiB on an H200. 0 where there is no GPU.
+// Memory of a GPU process outside its arenas: CUDA context, code and workspaces that libraries load on first
+// use; 174 to 186 MiB on an H200. 0 without a GPU.
 inline double cuda_context_bytes() {
     return cuda_problem().empty() ? 256.0 * (1 << 20) : 0.0;
 }
-// What a process that planned so many bytes may grow by: 5% more, and 64 MiB for tables and libraries.
+// Allowed growth of a process that planned this many bytes: 5% more, plus 64 MiB for tables and libraries.
 inline double allowed_growth(double planned) {
     return 1.05 * planned + 64.0 * (1 << 20) + cuda_context_bytes();
 }
@@ -100,7 +100,7 @@ struct Commands : testing::Test {
     Outcome latent(const Words& arguments) const {
         return Process(folder.path(), GLOW_LATENT_PROGRAM, arguments).wait();
     }
-    // A small run to the end.
+    // Runs a small training to the end.
     Words run_words(const std::string& out, int steps) const {
         return kSmall + Words{"--out", out, "--max-steps", std::to_string(steps)};
     }
@@ -109,7 +109,7 @@ struct Commands : testing::Test {
         ASSERT_EQ(outcome.code, 0) << outcome.err;
         EXPECT_EQ(outcome.err, "");
     }
-    // Everything below the folder.
+    // Lists everything below the folder.
     Words all_files() const {
         Words names;
         for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path()))

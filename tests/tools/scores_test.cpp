@@ -1,12 +1,12 @@
-// glow_eval's scores of single images as a program.
+// Per-image scores of glow_eval as a program.
 #include "tests/tools/run_fixture.h"
 #include "data/formats/png.h"
 
 namespace glow {
 namespace {
 
-struct ScoresOfEval : Commands {
-    ScoresOfEval() { make_run("run", 15); }
+struct EvalScores : Commands {
+    EvalScores() { make_run("run", 15); }
     static inline const Words kFrom = {"--bpd", "--checkpoint", "run",   "--no-ema", "--data",
                                        "d.h5",  "--split",      "train", "--json",   "--quiet"};
     static std::vector<double> column(const Table& table, const std::string& name) {
@@ -21,7 +21,7 @@ struct ScoresOfEval : Commands {
     }
 };
 
-TEST_F(ScoresOfEval, SortedLinesAreTheSameLinesByRisingBits) {
+TEST_F(EvalScores, SortsLinesByBits) {
     ASSERT_EQ(eval(kFrom + Words{"--per-image", "plain.csv", "--complexity"}).code, 0);
     ASSERT_EQ(eval(kFrom + Words{"--per-image", "sorted.csv", "--complexity", "--sort"}).code, 0);
     const Table plain = read_csv(folder / "plain.csv"), sorted = read_csv(folder / "sorted.csv");
@@ -34,14 +34,14 @@ TEST_F(ScoresOfEval, SortedLinesAreTheSameLinesByRisingBits) {
                     1e-7);
 }
 
-TEST_F(ScoresOfEval, TheExtremesAreInThePicture) {
+TEST_F(EvalScores, PictureShowsExtremes) {
     ASSERT_EQ(
         eval(kFrom + Words{"--per-image", "sorted.csv", "--sort", "--extremes", "e.png", "--show", "1"}).code,
         0);
     const Image picture = read_png(folder / "e.png");
     const ImageSet set = load_split(folder / "d.h5", "train");
     const Table sorted = read_csv(folder / "sorted.csv");
-    // One tile of 8 x 8, each pixel 8 x 8, after a gap of 2 and below a label; then the other.
+    // One tile of 8 x 8 pixels, enlarged by 8, after a gap of 2 and below a label; then the next.
     const auto shows = [&](index_t left, index_t image) {
         for (index_t top = 2; top < picture.H - 64; ++top) {
             bool same = true;
@@ -64,8 +64,8 @@ TEST_F(ScoresOfEval, TheExtremesAreInThePicture) {
     EXPECT_TRUE(anywhere(picture.W / 2 - 64, picture.W - 64, worst));
 }
 
-TEST_F(ScoresOfEval, AnotherDataSetIsToldApart) {
-    // Noise of every value is far less likely than the smooth images that the model learned from.
+TEST_F(EvalScores, SeparatesAnotherDataSet) {
+    // Noise is far less likely than the smooth images that the model was trained on.
     DatasetInfo info;
     info.H = info.W = 8;
     info.C = 3;
@@ -86,7 +86,7 @@ TEST_F(ScoresOfEval, AnotherDataSetIsToldApart) {
     EXPECT_EQ(nlohmann::json::parse(same.out)["against"]["auroc"], 0.5);
 }
 
-TEST_F(ScoresOfEval, WhatIsWrongIsRefusedAndLeavesNothing) {
+TEST_F(EvalScores, RejectsBadInput) {
     make_dataset(folder / "large.h5", 16, 16, 3, 10, 0, 0);
     const Words before = all_files();
     const auto refused = [&](const Words& words, const std::string& part) {

@@ -322,7 +322,7 @@ else
     verdict odd healthy
     variant torn && head -c 100 "$work/good.png" >"$work/torn/samples/step-00000600.png" && printf '610,0.6' >>"$work/torn/metrics.csv"
     page_of torn
-    says err "no whole PNG" "page: torn"
+    says err "not a complete PNG" "page: torn"
     says err "last line" "page: torn"
     check "page: only whole sheets" pictures 3
     expect 0 "page: of one row" plot "$work/one" -o "$work/page.html"
@@ -481,7 +481,7 @@ if [ -n "$python" ]; then
     rm "$copy/interrupt"
     : >"$copy/log"
     expect 0 "quickstart: after an interruption" quickstart
-    says err "going on with runs/quickstart" "quickstart: after an interruption"
+    says err "continuing runs/quickstart" "quickstart: after an interruption"
     check "quickstart: trains on" logged ^glow_train
 
     quickstart_copy
@@ -563,8 +563,8 @@ if [ -n "$python" ]; then
         "quickstart: a GPU and no nvcc"
     check "quickstart: a GPU and no nvcc: on the CPU" logged "^glow_train .*--device cpu --levels 3 --depth 8"
 
-    for problem in "the NVIDIA driver of this machine knows CUDA 11.8, and this build needs 13.0: install a newer driver" \
-        "this machine has no NVIDIA driver" "the GPU has compute capability 7.5, and Glow needs 8.0 (A100) or newer"; do
+    for problem in "this machine's NVIDIA driver supports CUDA 11.8, but this build needs 13.0: install a newer driver" \
+        "this machine has no NVIDIA driver" "the GPU has compute capability 7.5; Glow needs 8.0 (A100) or newer"; do
         quickstart_copy
         touch "$copy/network"
         echo "$problem" >"$copy/no_gpu"

@@ -1,5 +1,5 @@
-// Files that several users or processes share: two processes in one folder or with one output, outputs that
-// are inputs, a data set that changes between start and resume, readers and terminals that go away.
+// Files shared by users or processes: two processes with one folder or output, outputs that are inputs, a
+// data set that changes before resume, readers and terminals that disappear.
 #include <cerrno>
 
 #include "tests/tools/run_fixture.h"
@@ -12,7 +12,7 @@ using nlohmann::json;
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
-struct Sharing : Commands {
+struct SharedFolder : Commands {
     Process start(const std::string& program, const Words& words) const {
         return Process(folder.path(), program, words);
     }
@@ -36,7 +36,7 @@ struct Sharing : Commands {
     static std::string in_use(const Process& holder) {
         return "in use by process " + std::to_string(holder.pid()) + " on host ";
     }
-    // A command line in a shell; GLOW_... are the programs.
+    // Runs a command line in a shell; GLOW_... are the programs.
     Outcome shell(const std::string& line) const {
         return Process(folder.path(), "/bin/sh", {"-c", line}).wait();
     }
@@ -47,14 +47,14 @@ struct Sharing : Commands {
     }
 };
 
-// ---- Two processes, one run ----------------------------------------------------------------------
+// ---- Two processes, one run ------------------------------------------------------------------------------
 
-TEST_F(Sharing, ASecondTrainingInTheFolderIsRefusedUntouched) {
+TEST_F(SharedFolder, RejectsSecondTrainingInFolder) {
     make_dataset(folder / "other.h5", 8, 8, 3, 20, 0, 0);
     Process first = start_run("run");
     ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
     const std::string config = read_bytes(folder / "run/config.toml");
-    write_bytes(folder / "run/samples/.glow-1-0.tmp", "not theirs to remove");
+    write_bytes(folder / "run/samples/.glow-1-0.tmp", "owned by someone else");
     expect_error(train(endless("run") + Words{"--resume", "auto", "--lr", "0.0001"}), 2, in_use(first));
     expect_error(train(endless("run")), 2, "choose another --out");
     expect_error(train(endless("run/") + Words{"--data", "other.h5"}), 2, in_use(first));
@@ -67,7 +67,7 @@ TEST_F(Sharing, ASecondTrainingInTheFolderIsRefusedUntouched) {
     for (std::size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(rows[i].at("step"), std::to_string(i + 1));
 }
 
-TEST_F(Sharing, OthersMayReadARunAtWork) {
+TEST_F(SharedFolder, AllowsReadingActiveRun) {
     Process first = start_run("run");
     ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
     EXPECT_EQ(train(endless("run") + Words{"--plan"}).code, 0);
@@ -77,11 +77,11 @@ TEST_F(Sharing, OthersMayReadARunAtWork) {
     EXPECT_TRUE(first.running());
 }
 
-TEST_F(Sharing, AKilledRunIsNotInTheWay) {
+TEST_F(SharedFolder, KilledRunReleasesFolder) {
     {
         Process first = start_run("run");
         ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
-        first.kill(SIGKILL);  // not waited for
+        first.kill(SIGKILL);  // without waiting for it
         const int step = static_cast<int>(CheckpointEdit(folder / "run/latest.h5").step) + 50;
         const Outcome second = train(run_words("run", step) + Words{"--resume", "auto", "--quiet"});
         EXPECT_EQ(second.code, 0) << second.err;
@@ -89,7 +89,7 @@ TEST_F(Sharing, AKilledRunIsNotInTheWay) {
     EXPECT_FALSE(fs::exists(folder / "run/run.lock"));
 }
 
-TEST_F(Sharing, OfTwoStartedAtOnceOneTrains) {
+TEST_F(SharedFolder, OneOfTwoSimultaneousStartsTrains) {
     fs::create_directory(folder / "empty");
     for (const std::string out : {"empty", "none"}) {
         Process a = start_run(out), b = start_run(out);
@@ -106,7 +106,7 @@ TEST_F(Sharing, OfTwoStartedAtOnceOneTrains) {
     }
 }
 
-TEST_F(Sharing, AFolderThatWasReplacedIsNotWrittenTo) {
+TEST_F(SharedFolder, DoesNotWriteToReplacedFolder) {
     Process first = start_run("run");
     ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
     fs::rename(folder / "run", folder / "away");
@@ -117,7 +117,7 @@ TEST_F(Sharing, AFolderThatWasReplacedIsNotWrittenTo) {
         EXPECT_EQ(entry.path().filename(), "run.lock");
 }
 
-TEST_F(Sharing, WithoutLocksARunIsToldOnceAndGoesOn) {
+TEST_F(SharedFolder, WarnsOnceWithoutLocks) {
     setenv("LD_PRELOAD", GLOW_NO_LOCKS, 1);
     for (const int error : {ENOLCK, ENOTSUP, ENOSYS, EINVAL, 524, EAGAIN}) {
         setenv("GLOW_FLOCK_ERRNO", std::to_string(error).c_str(), 1);
@@ -145,7 +145,7 @@ TEST_F(Sharing, WithoutLocksARunIsToldOnceAndGoesOn) {
 // ---- Two processes, one output -------------------------------------------------------------------
 
 // Every command with an output, which is the last word.
-struct Outputs : Sharing {
+struct Outputs : SharedFolder {
     struct Case {
         std::string program;
         Words words;
@@ -185,7 +185,7 @@ struct Outputs : Sharing {
     }
 };
 
-TEST_F(Outputs, AreRefusedWhileAnotherProcessWritesThem) {
+TEST_F(Outputs, AreRejectedWhileBeingWritten) {
     std::vector<std::unique_ptr<FileLock>> held;
     std::vector<std::unique_ptr<Process>> processes;
     const Words before = all_files();
@@ -202,7 +202,7 @@ TEST_F(Outputs, AreRefusedWhileAnotherProcessWritesThem) {
     for (const std::string& name : all_files()) EXPECT_EQ(name.find(".lock"), std::string::npos) << name;
 }
 
-TEST_F(Outputs, ASecondGlowDataIsRefusedAndTheFirstOneCompletes) {
+TEST_F(Outputs, SecondGlowDataIsRejected) {
     Process first =
         start(GLOW_DATA_PROGRAM, {"synthetic", "shapes", "--train", "20000", "-o", "s.h5", "--quiet"});
     ASSERT_TRUE(first.wait_until([&] { return fs::exists(folder / ".s.h5.lock"); })) << first.err();
@@ -273,7 +273,7 @@ TEST_F(Outputs, NeverReplaceAnInput) {
     EXPECT_EQ(all_files(), names);
 }
 
-TEST_F(Sharing, TrainingDoesNotReplaceItsInputs) {
+TEST_F(SharedFolder, TrainingKeepsItsInputs) {
     make_run("run", 1);
     fs::create_directory(folder / "new");
     for (const std::string name : {"latest.h5", "best.h5", "run.lock", "eval.csv"}) {
@@ -290,14 +290,14 @@ TEST_F(Sharing, TrainingDoesNotReplaceItsInputs) {
 
 // ---- A data set that changes ---------------------------------------------------------------------
 
-struct ChangedData : Sharing {
+struct ChangedData : SharedFolder {
     ChangedData() { make_run("run", 2); }
     Outcome resume(int step, const Words& more = {}) const {
         return train(run_words("run", step) + Words{"--resume", "auto", "--quiet"} + more);
     }
 };
 
-TEST_F(ChangedData, IsRefusedOnResumeUnlessAccepted) {
+TEST_F(ChangedData, ResumeRejectsUnlessAccepted) {
     const std::string checkpoint = read_bytes(folder / "run/latest.h5"),
                       config = read_bytes(folder / "run/config.toml");
     make_dataset(folder / "d.h5", 8, 8, 3, 30, 6, 10);
@@ -314,7 +314,7 @@ TEST_F(ChangedData, IsRefusedOnResumeUnlessAccepted) {
     expect_error(resume(5), 2, "--accept-new-data");
 }
 
-TEST_F(ChangedData, OneOtherPixelIsSeenInMemory) {
+TEST_F(ChangedData, ResumeDetectsOnePixelInMemory) {
     ImageSet train_set = load_split(folder / "d.h5", "train"), valid = load_split(folder / "d.h5", "valid");
     const auto rewrite = [&] {
         DatasetInfo info;
@@ -329,15 +329,15 @@ TEST_F(ChangedData, OneOtherPixelIsSeenInMemory) {
     EXPECT_EQ(resume(3).code, 0) << "the same images in a new file";
     valid.images[5] ^= 1;
     rewrite();
-    expect_error(resume(4), 2, "has other images");
-    expect_error(resume(4, {"--data-access", "disk"}), 2, "has other images");
+    expect_error(resume(4), 2, "has different images");
+    expect_error(resume(4, {"--data-access", "disk"}), 2, "has different images");
     valid.images[5] ^= 1;
     rewrite();
     EXPECT_EQ(resume(4, {"--data-access", "disk"}).code, 0);
     EXPECT_EQ(resume(5).code, 0);
 }
 
-TEST_F(ChangedData, ASetThatMovedOrThatTheUserNamesIsAccepted) {
+TEST_F(ChangedData, AcceptsMovedOrExplicitDataSet) {
     fs::rename(folder / "d.h5", folder / "moved.h5");
     const Outcome moved = resume(3, {"--data", "moved.h5"});
     EXPECT_EQ(moved.code, 0) << moved.err;
@@ -348,7 +348,7 @@ TEST_F(ChangedData, ASetThatMovedOrThatTheUserNamesIsAccepted) {
     EXPECT_NE(other.err.find("now 16 training and 0 validation"), std::string::npos) << other.err;
 }
 
-TEST_F(ChangedData, LabelsCountToo) {
+TEST_F(ChangedData, ResumeDetectsChangedLabels) {
     make_dataset(folder / "c.h5", 8, 8, 3, 40, 6, 0, 2);
     make_run("classes", 2, {"--data", "c.h5", "--y-cond"});
     ImageSet set = load_split(folder / "c.h5", "train");
@@ -363,10 +363,10 @@ TEST_F(ChangedData, LabelsCountToo) {
     writer.append("valid", valid.N, valid.images.data(), valid.labels.data());
     writer.commit();
     expect_error(train(run_words("classes", 3) + Words{"--data", "c.h5", "--y-cond", "--resume", "--quiet"}),
-                 2, "has other labels");
+                 2, "has different labels");
 }
 
-TEST_F(ChangedData, CheckpointsWithoutAFingerprintAreReadAsBefore) {
+TEST_F(ChangedData, AcceptsCheckpointsWithoutFingerprint) {
     CheckpointEdit edit(folder / "run/latest.h5");
     json config = json::parse(edit.config);
     ASSERT_EQ(config.erase("data_set"), 1u);
@@ -379,7 +379,7 @@ TEST_F(ChangedData, CheckpointsWithoutAFingerprintAreReadAsBefore) {
 
 // ---- Terminals and readers that go away ----------------------------------------------------------
 
-TEST_F(Sharing, AHangupLeavesACheckpointAndNohupIsRespected) {
+TEST_F(SharedFolder, HangupWritesCheckpointUnlessNohup) {
     Process run = start(GLOW_TRAIN_PROGRAM, endless("run") + Words{"--checkpoint-every", "0", "--json"});
     const auto steps = [&](const std::string& out) {
         return fs::exists(folder / out / "metrics.csv") && read_csv(folder / out / "metrics.csv").size() > 3;
@@ -401,7 +401,7 @@ TEST_F(Sharing, AHangupLeavesACheckpointAndNohupIsRespected) {
         nohup.wait_until([&] { return read_csv(folder / "nohup/metrics.csv").size() > before + 20; }));
 }
 
-TEST_F(Sharing, AReaderThatGoesAwayLeavesACheckpoint) {
+TEST_F(SharedFolder, ClosedPipeWritesCheckpoint) {
     const std::string words =
         joined(kSmall) + "--max-steps 1000000 --checkpoint-every 0 --eval-every 0 --out ";
     const Outcome both =
@@ -417,7 +417,7 @@ TEST_F(Sharing, AReaderThatGoesAwayLeavesACheckpoint) {
     EXPECT_NE(read_bytes(folder / "result").find("ended by signal"), std::string::npos);
 }
 
-TEST_F(Sharing, CommandsWithAClosedOutputFailQuietly) {
+TEST_F(SharedFolder, ClosedOutputFailsQuietly) {
     make_run("run", 1);
     int ends[2];
     ASSERT_EQ(pipe(ends), 0);

@@ -64,7 +64,7 @@ struct FewerThreads : Commands {
     }
 };
 
-TEST_F(FewerThreads, LikelihoodsAreRightInEveryEnvironment) {
+TEST_F(FewerThreads, LikelihoodIsCorrectInEveryEnvironment) {
     make_model();
     const Outcome normal = evaluate({"--threads", "4", "--quiet"});
     ASSERT_EQ(normal.code, 0) << normal.err;
@@ -101,7 +101,7 @@ TEST_F(FewerThreads, LikelihoodsAreRightInEveryEnvironment) {
     EXPECT_NE(eval({"--version"}).out.find("\nthreads  1"), std::string::npos);
 }
 
-TEST_F(FewerThreads, SamplesAndReconstructionsAreThoseOfTheSameNumber) {
+TEST_F(FewerThreads, SamplesMatchSameThreadCount) {
     make_model();
     const auto samples = [&](const std::string& file, const Words& threads) {
         const Outcome outcome =
@@ -123,7 +123,7 @@ TEST_F(FewerThreads, SamplesAndReconstructionsAreThoseOfTheSameNumber) {
     EXPECT_EQ(samples("limit.png", {"--threads", "4"}), two);
 }
 
-TEST_F(FewerThreads, TrainingIsThatOfTheSameNumberAndResumeTellsAnother) {
+TEST_F(FewerThreads, TrainingMatchesSameThreadCountAndResumeWarns) {
     const auto run = [&](const std::string& out, int threads, const Words& more) {
         const Outcome outcome = train(words(out, threads) + Words{"--max-steps", "3"} + more);
         EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -156,7 +156,7 @@ TEST_F(FewerThreads, TrainingIsThatOfTheSameNumberAndResumeTellsAnother) {
     EXPECT_EQ(read_csv(folder / "two/metrics.csv").size(), 4u);
 }
 
-TEST_F(FewerThreads, CompressedImagesComeBackOrAreRefused) {
+TEST_F(FewerThreads, DecompressionIsExactOrRejected) {
     make_model();
     const Outcome made =
         Process(folder.path(), GLOW_COMPRESS_PROGRAM,

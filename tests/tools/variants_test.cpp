@@ -44,7 +44,7 @@ struct Variants : Commands, testing::WithParamInterface<Variant> {
 INSTANTIATE_TEST_SUITE_P(All, Variants, testing::ValuesIn(kVariants),
                          [](const auto& info) { return std::string(info.param.name); });
 
-TEST_P(Variants, TrainsResumesEvaluatesSamplesEncodesAndDecodes) {
+TEST_P(Variants, SupportEveryCommand) {
     ASSERT_EQ(train(words("whole", 4)).code, 0);
     ASSERT_EQ(train(words("run", 2)).code, 0);
     const Outcome resumed = train({"--out", "run", "--resume", "--max-steps", "4", "--quiet"});
@@ -101,7 +101,7 @@ struct Conditional : Commands {
     }
 };
 
-TEST_F(Conditional, ClassesOfSamplesAreColumnsOrOne) {
+TEST_F(Conditional, SamplesEveryClassOrOne) {
     const auto draw = [&](const std::string& file, const Words& more) {
         const Outcome outcome =
             sample(Words{"--checkpoint", "run", "--no-ema", "--grid", "2x3", "-o", file} + more);
@@ -113,7 +113,7 @@ TEST_F(Conditional, ClassesOfSamplesAreColumnsOrOne) {
     EXPECT_NE(draw("d.png", {"--class", "1"}), draw("c.png", {"--class", "2"}));
 }
 
-TEST_F(Conditional, WhatDoesNotFitIsRefused) {
+TEST_F(Conditional, RejectsMismatchedLabels) {
     make_run("plain", 1);
     expect_error(sample({"--checkpoint", "run", "-o", "s.png", "--class", "3"}), 2, "0..2");
     expect_error(sample({"--checkpoint", "run", "-o", "s.png", "--class", "-1"}), 2, "0..2");
@@ -131,7 +131,7 @@ TEST_F(Conditional, WhatDoesNotFitIsRefused) {
 
 // ---- Likelihoods -----------------------------------------------------------------------------------------
 
-TEST_F(Commands, ABoundFromMoreDrawsIsTighterAndNeverAboveTheMean) {
+TEST_F(Commands, EvalBoundTightensWithSamples) {
     make_run("run", 20, {"--warmup-epochs", "0"});
     const auto bits = [&](const Words& more) {
         const Outcome outcome =
@@ -159,7 +159,7 @@ TEST_F(Commands, ABoundFromMoreDrawsIsTighterAndNeverAboveTheMean) {
     EXPECT_EQ(bits({"--iw-samples", "1"}), bits({}));
 }
 
-TEST_F(Commands, DrawsThatMeanNothingAreRefused) {
+TEST_F(Commands, RejectsMeaninglessSampleCounts) {
     make_run("run", 1);
     const Words base = {"--bpd", "--checkpoint", "run", "--data", "d.h5"};
     expect_error(eval(base + Words{"--iw-samples", "2", "--dequant", "center"}), 2, "--iw-samples");
@@ -170,7 +170,7 @@ TEST_F(Commands, DrawsThatMeanNothingAreRefused) {
 
 // ---- Latents ---------------------------------------------------------------------------------------------
 
-TEST_F(Commands, DecodesIntoAFolderOfPictures) {
+TEST_F(Commands, DecodesToPictures) {
     make_run("run", 2);
     ASSERT_EQ(latent({"encode", "--checkpoint", "run", "--data", "d.h5", "-o", "z.h5", "--limit", "3"}).code,
               0);
@@ -186,7 +186,7 @@ TEST_F(Commands, DecodesIntoAFolderOfPictures) {
 }
 
 // A file of latents with one thing wrong.
-TEST_F(Commands, RefusesLatentsThatAreNone) {
+TEST_F(Commands, RejectsInvalidLatents) {
     make_run("run", 1);
     make_run("other", 1, {"--width", "9"});
     ASSERT_EQ(latent({"encode", "--checkpoint", "run", "--data", "d.h5", "-o", "z.h5", "--limit", "3"}).code,

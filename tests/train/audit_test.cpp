@@ -1,4 +1,4 @@
-// The audit sees what the memory policies do to gradients, and leaves everything alone.
+// The audit measures how memory policies affect gradients, without side effects.
 #include "train/audit.h"
 
 #include "tests/train/training.h"
@@ -14,7 +14,7 @@ TrainingOptions audited(MemoryMode memory, index_t depth = 3) {
     return options;
 }
 
-// Channel mixings that shrink every other output: the inverse magnifies every rounding, step by step.
+// Channel mixings that shrink every other output, so that the inverse magnifies rounding step by step.
 void make_ill_conditioned(Training& training, double factor) {
     for (const Tensor& tensor : training.tensors())
         if (tensor.name.find("invconv") != std::string::npos)
@@ -24,7 +24,7 @@ void make_ill_conditioned(Training& training, double factor) {
     training.trainer.restart();
 }
 
-TEST(Audit, OfExactStatesFindsNothing) {
+TEST(Audit, ReportsZeroForExactStates) {
     for (const MemoryMode memory : {MemoryMode::checkpoint, MemoryMode::store}) {
         Training training(audited(memory));
         training.random_start();
@@ -38,7 +38,7 @@ TEST(Audit, OfExactStatesFindsNothing) {
     }
 }
 
-TEST(Audit, OfRebuiltStatesIsWithinTheDrift) {
+TEST(Audit, ReconstructedStatesStayWithinDrift) {
     Training training(audited(MemoryMode::reconstruct));
     training.random_start();
     const Audit audit = training.trainer.audit(training.images.batch());
@@ -48,7 +48,7 @@ TEST(Audit, OfRebuiltStatesIsWithinTheDrift) {
     EXPECT_TRUE(audit.holds());
 }
 
-TEST(Audit, SeesAGradientThatDriftSpoils) {
+TEST(Audit, DetectsGradientErrorFromDrift) {
     TrainingOptions options = audited(MemoryMode::reconstruct, 8);
     Training training(options);
     training.random_start();
@@ -56,7 +56,7 @@ TEST(Audit, SeesAGradientThatDriftSpoils) {
     const Audit audit = training.trainer.audit(training.images.batch());
     EXPECT_FALSE(audit.holds()) << audit.cosine;
     EXPECT_GT(audit.relative_l2, 1e-2);
-    // It begins exactly at the top and grows on the way down; the state entering level 1 is kept.
+    // Exact at the top, growing downward; the state entering level 1 is saved.
     EXPECT_EQ(audit.layers[0].name, "prior/top");
     EXPECT_EQ(audit.layers[0].state_error, 0);
     EXPECT_EQ(audit.layers[8].name, "level1/step0");
@@ -66,7 +66,7 @@ TEST(Audit, SeesAGradientThatDriftSpoils) {
     EXPECT_GT(audit.layers.back().state_error, 100 * audit.layers[10].state_error);
 }
 
-TEST(Audit, ChangesNothingAndIsInThePlan) {
+TEST(Audit, HasNoSideEffectsAndIsPlanned) {
     for (const bool fused : {false, true})
         for (const bool auditing : {false, true}) {
             TrainingOptions options = audited(MemoryMode::reconstruct);
@@ -89,7 +89,7 @@ TEST(Audit, ChangesNothingAndIsInThePlan) {
         }
 }
 
-TEST(Audit, OfFewerImagesTakesThoseThereAre) {
+TEST(Audit, HandlesFewerImages) {
     TrainingOptions options = audited(MemoryMode::reconstruct);
     options.batch = 2;
     Training training(options);

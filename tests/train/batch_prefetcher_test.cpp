@@ -1,4 +1,4 @@
-// Batches arrive in order with their contents, whatever is uploaded meanwhile.
+// Batches arrive in order with correct contents, independent of concurrent uploads.
 #include "train/batch_prefetcher.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 namespace glow {
 namespace {
 
-// Where batches are used, and whether they are uploaded: on the CPU plain copies take the place of uploads.
+// The device that uses the batches, and whether they are uploaded; on the CPU uploads are plain copies.
 struct Target {
     const char* name;
     Device exec, device;
@@ -33,8 +33,8 @@ class Prefetcher : public testing::TestWithParam<Target> {
             std::make_unique<BatchPrefetcher>(backend_->exec(), GetParam().device, *arena_, model_, kBatch,
                                               kShare, [this](index_t first) { return images(first); });
     }
-    // Image s has pixels s, s + 1, ..., number s and class s mod 3. As TrainingImages does, this overwrites the batch
-    // before the last one.
+    // Image s has pixels s, s + 1, ..., number s and class s mod 3. Like TrainingImages, this overwrites the
+    // batch before last.
     Batch images(index_t first) {
         Space& space = spaces_[reads_++ % 2];
         const index_t D = model_.dimensions();
@@ -115,7 +115,7 @@ TEST_P(Prefetcher, ImagesMayHaveNoClassesOrBeNone) {
     EXPECT_THROW(batches_->next(), Error);
 }
 
-// Reads one batch ahead where it uploads, and none where it does not.
+// Reads one batch ahead if it uploads, otherwise none.
 TEST_P(Prefetcher, ReadsAheadOnlyToUpload) {
     batches_->next();
     EXPECT_EQ(reads_, GetParam().device == Device::cuda ? 2 : 1);

@@ -1,7 +1,7 @@
-// What communication costs a step: run as N processes, it times steps with and without the sums over the
-// processes in turn and prints the ratio of the medians.
+// Measures the cost of communication per step: run as N processes, it times steps with and without all-reduce
+// alternately and prints the ratio of medians.
 //
-//     tests/run_processes.sh 2 build/release/tests/train/bench_overlap [depth 32] [images a process 4]
+//     tests/run_processes.sh 2 build/release/tests/train/bench_overlap [depth 32] [images per process 4]
 //     [rounds 7]
 #include <algorithm>
 #include <chrono>
@@ -23,7 +23,7 @@ struct Model {
     Trainer trainer;
 };
 
-// The element that `part` of the others are below.
+// The quantile `part` of the values.
 double quantile(std::vector<double> values, double part) {
     std::sort(values.begin(), values.end());
     return values[static_cast<std::size_t>(part * static_cast<double>(values.size() - 1) + 0.5)];
@@ -45,7 +45,7 @@ void bench(index_t depth, index_t images, int rounds) {
             processes->barrier();
             const auto start = std::chrono::steady_clock::now();
             (communicating ? with : without).trainer.step(mine.batch(), {});
-            processes->barrier();  // the slowest one counts, with and without
+            processes->barrier();  // the slowest process determines the time
             const double seconds =
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
             if (round >= 0) times[communicating].push_back(seconds);
@@ -54,7 +54,7 @@ void bench(index_t depth, index_t images, int rounds) {
     std::vector<double> ratios;
     for (std::size_t i = 0; i < times[0].size(); ++i) ratios.push_back(times[1][i] / times[0][i]);
     std::printf(
-        "%d processes, %lld gradients, %lld images each, %d rounds: %.3f s a step with and %.3f s without "
+        "%d processes, %lld gradients, %lld images each, %d rounds: %.3f s per step with and %.3f s without "
         "sums; "
         "ratio %.3f (quartiles %.3f to %.3f)\n",
         processes->size(), static_cast<long long>(with.trainer.glow().parameters().size()),

@@ -1,4 +1,4 @@
-// A checkpoint in memory, to be damaged and written again.
+// A checkpoint in memory that tests can modify and write again.
 #pragma once
 
 #include <filesystem>
@@ -15,7 +15,7 @@ struct CheckpointEdit {
     struct Values {
         std::vector<index_t> shape;
         std::vector<float> values;
-        ElementType type = ElementType::float32;  // to be written as
+        ElementType type = ElementType::float32;  // type to write
     };
 
     explicit CheckpointEdit(const std::filesystem::path& path) {

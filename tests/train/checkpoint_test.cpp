@@ -1,4 +1,4 @@
-// Checkpoints: the round trip, every kind of damage, the atomic write.
+// Checkpoints: round trip, every kind of damage, atomic writes.
 #include "inference/model_file.h"
 
 #include <chrono>
@@ -7,7 +7,7 @@
 #include "tests/train/checkpoint_edit.h"
 #include "tests/train/training.h"
 
-// HDF5 itself leaks when it cannot write to a full disk.
+// HDF5 leaks if it cannot write to a full disk.
 extern "C" const char* __lsan_default_suppressions();
 extern "C" const char* __lsan_default_suppressions() {
     return "leak:libhdf5";
@@ -36,7 +36,7 @@ struct CheckpointTest : testing::Test {
         load_checkpoint(path, training.trainer.glow().parameters(), training.backend.exec(),
                         training.trainer.weights());
     }
-    // A damaged copy is refused with a message that holds every part, and leaves what was in memory usable.
+    // Loading a damaged copy throws a message with every part, and leaves the weights in memory usable.
     void refuse(const std::function<void(CheckpointEdit&)>& damage, std::vector<std::string> parts) {
         CheckpointEdit edit(folder / "good.h5");
         damage(edit);
@@ -65,12 +65,12 @@ TEST_F(CheckpointTest, RoundTripIsBitExact) {
     EXPECT_EQ(info.progress.epoch, 0.25);
 }
 
-TEST_F(CheckpointTest, AnUnchangedCopyLoads) {
+TEST_F(CheckpointTest, UnchangedCopyLoads) {
     CheckpointEdit(folder / "good.h5").write(folder / "copy.h5");
     EXPECT_NO_THROW(load(folder / "copy.h5"));
 }
 
-TEST_F(CheckpointTest, TreesNotAskedForAreCheckedAllTheSame) {
+TEST_F(CheckpointTest, ChecksTensorsThatAreNotLoaded) {
     CheckpointEdit edit(folder / "good.h5");
     edit.tensor("/ema/level0/split/bias").values[0] = std::numeric_limits<float>::quiet_NaN();
     edit.write(folder / "bad.h5");
@@ -82,7 +82,7 @@ TEST_F(CheckpointTest, TreesNotAskedForAreCheckedAllTheSame) {
         {"/ema/level0/split/bias", "not finite"});
 }
 
-TEST_F(CheckpointTest, WeightsAloneAreEnoughToStartFrom) {
+TEST_F(CheckpointTest, InitializesFromWeightsOnly) {
     CheckpointEdit edit(folder / "good.h5");
     std::erase_if(edit.tensors, [](const auto& entry) { return !entry.first.starts_with("/params/"); });
     edit.write(folder / "weights.h5");
@@ -94,7 +94,7 @@ TEST_F(CheckpointTest, WeightsAloneAreEnoughToStartFrom) {
     EXPECT_FALSE(model.used_ema());
 }
 
-TEST_F(CheckpointTest, MissingAndExtraTensors) {
+TEST_F(CheckpointTest, RejectsMissingAndExtraTensors) {
     refuse([](CheckpointEdit& e) { e.tensors.erase("/params/prior/top/logs"); },
            {"/params/prior/top/logs is missing"});
     refuse(
@@ -109,7 +109,7 @@ TEST_F(CheckpointTest, MissingAndExtraTensors) {
         {"/params/level2/step0/actnorm/bias is not part of this model"});
 }
 
-TEST_F(CheckpointTest, WrongShapeOrType) {
+TEST_F(CheckpointTest, RejectsWrongShapeOrType) {
     refuse(
         [](CheckpointEdit& e) {
             e.tensor("/params/level0/step0/actnorm/bias") = {{2, 2}, {1, 2, 3, 4}};
@@ -127,7 +127,7 @@ TEST_F(CheckpointTest, WrongShapeOrType) {
            {"/params/level0/step0/actnorm/bias", "another type", "float32"});
 }
 
-TEST_F(CheckpointTest, BadValues) {
+TEST_F(CheckpointTest, RejectsBadValues) {
     for (const char* tree : {"/params", "/ema", "/optimizer/m", "/optimizer/v"})
         for (const float bad :
              {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
@@ -146,7 +146,7 @@ TEST_F(CheckpointTest, BadValues) {
             },
             {name, "singular"});
     }
-    // A singular moment of W is nothing special.
+    // A singular moment matrix of W is allowed.
     CheckpointEdit edit(folder / "good.h5");
     auto& m = edit.tensor("/optimizer/m/level1/step0/invconv/weight").values;
     std::fill(m.begin(), m.end(), 0.0f);
@@ -154,7 +154,7 @@ TEST_F(CheckpointTest, BadValues) {
     EXPECT_NO_THROW(load(folder / "fine.h5"));
 }
 
-TEST_F(CheckpointTest, ShowsTwentyDifferencesAndTheirNumber) {
+TEST_F(CheckpointTest, ListsTwentyDifferencesAndTotal) {
     const std::size_t tensors = training.tensors().size();
     CheckpointEdit edit(folder / "good.h5");
     std::erase_if(edit.tensors, [](const auto& entry) { return entry.first.starts_with("/optimizer/v/"); });
@@ -175,7 +175,7 @@ TEST_F(CheckpointTest, ShowsTwentyDifferencesAndTheirNumber) {
     }
 }
 
-TEST_F(CheckpointTest, NotACheckpointOrNotThisVersion) {
+TEST_F(CheckpointTest, RejectsOtherFormatsAndVersions) {
     refuse([](CheckpointEdit& e) { e.format = "glow-dataset"; }, {"not a checkpoint", "glow-checkpoint"});
     refuse([](CheckpointEdit& e) { e.format = ""; }, {"not a checkpoint"});
     refuse([](CheckpointEdit& e) { e.version = 2; }, {"version 2", "version 1"});
@@ -186,7 +186,7 @@ TEST_F(CheckpointTest, NotACheckpointOrNotThisVersion) {
     refuse([](CheckpointEdit& e) { e.epoch = std::numeric_limits<double>::quiet_NaN(); }, {"epoch"});
 }
 
-TEST_F(CheckpointTest, BadConfig) {
+TEST_F(CheckpointTest, RejectsBadConfig) {
     const auto set = [](const char* key, nlohmann::ordered_json value) {
         return [=](CheckpointEdit& e) {
             nlohmann::ordered_json config = nlohmann::ordered_json::parse(e.config);
@@ -196,7 +196,7 @@ TEST_F(CheckpointTest, BadConfig) {
     };
     refuse([](CheckpointEdit& e) { e.config = "levels = 3"; }, {"config", "not JSON"});
     refuse([](CheckpointEdit& e) { e.config = ""; }, {"config", "not JSON"});
-    refuse([](CheckpointEdit& e) { e.config = "[]"; }, {"config", "no JSON object"});
+    refuse([](CheckpointEdit& e) { e.config = "[]"; }, {"config", "not a JSON object"});
     refuse([](CheckpointEdit& e) { e.config = std::string(1000000, '['); }, {"config", "nested"});
     refuse(
         [](CheckpointEdit& e) {
@@ -219,7 +219,7 @@ TEST_F(CheckpointTest, BadConfig) {
     refuse(set("image_height", 6), {"divisible"});
     refuse(set("n_bits", 0), {"n-bits"});
     refuse(set("permutation", "magic"), {"magic"});
-    // Another model than the tensors'.
+    // A config for a different model than the tensors.
     const auto other = [&](const char* key, nlohmann::ordered_json value, std::vector<std::string> parts) {
         CheckpointEdit edit(folder / "good.h5");
         set(key, value)(edit);
@@ -236,8 +236,8 @@ TEST_F(CheckpointTest, BadConfig) {
     other("coupling", "additive", {"conv3/bias"});
 }
 
-// What a config claims costs nothing before the file has shown to hold it.
-TEST_F(CheckpointTest, AbsurdModelsAreRefusedAtOnce) {
+// Sizes claimed by a config must not allocate memory before the file proves them.
+TEST_F(CheckpointTest, RejectsAbsurdModelSizes) {
     const std::size_t before = process_peak_bytes();
     const auto refuse_model = [&](const std::vector<std::pair<const char*, index_t>>& changes) {
         CheckpointEdit edit(folder / "good.h5");
@@ -260,11 +260,11 @@ TEST_F(CheckpointTest, AbsurdModelsAreRefusedAtOnce) {
     refuse_model(
         {{"image_height", 65536}, {"image_width", 65536}, {"levels", 1}, {"depth", 1}, {"width", 65536}});
     refuse_model({{"levels", 1}, {"depth", 1}, {"width", 65536}});
-    // The files claim terabytes; a sanitizer keeps freed memory for a while.
+    // The files claim terabytes; sanitizers hold freed memory for a while.
     EXPECT_LT(process_peak_bytes() - before, std::size_t{256} << 20);
 }
 
-TEST_F(CheckpointTest, TruncatedFiles) {
+TEST_F(CheckpointTest, RejectsTruncatedFiles) {
     const std::string bytes = read_bytes(folder / "good.h5");
     for (const std::size_t size :
          {std::size_t{0}, std::size_t{7}, std::size_t{100}, bytes.size() / 2, bytes.size() - 1}) {
@@ -273,7 +273,7 @@ TEST_F(CheckpointTest, TruncatedFiles) {
     }
 }
 
-TEST_F(CheckpointTest, OtherFiles) {
+TEST_F(CheckpointTest, RejectsOtherFiles) {
     write_bytes(folder / "text.h5", "step,bpd\n1,2\n");
     expect_throw<InputError>([&] { load(folder / "text.h5"); }, {"text.h5", "HDF5"});
     expect_throw<InputError>([&] { load(folder / "none.h5"); }, {"none.h5", "No such file"});
@@ -282,11 +282,11 @@ TEST_F(CheckpointTest, OtherFiles) {
     std::filesystem::create_symlink("good.h5", folder / "latest.h5");
     EXPECT_EQ(find_checkpoint(folder.path()), folder / "latest.h5");
     EXPECT_EQ(find_checkpoint(folder / "good.h5"), folder / "good.h5");
-    std::filesystem::remove(folder / "good.h5");  // a link that leads nowhere
+    std::filesystem::remove(folder / "good.h5");  // now a dangling link
     expect_throw<InputError>([&] { find_checkpoint(folder.path()); }, {"latest.h5"});
 }
 
-TEST_F(CheckpointTest, AFullDiskLeavesThePreviousCheckpointWhole) {
+TEST_F(CheckpointTest, FullDiskKeepsPreviousCheckpoint) {
     const std::string before = read_bytes(folder / "good.h5");
     training.params()[0] += 1;
     for (const rlim_t bytes : {rlim_t{0}, rlim_t{1000}, static_cast<rlim_t>(before.size() / 2)}) {
@@ -301,7 +301,7 @@ TEST_F(CheckpointTest, AFullDiskLeavesThePreviousCheckpointWhole) {
     EXPECT_NO_THROW(load(folder / "good.h5"));
 }
 
-TEST_F(CheckpointTest, CannotBeWrittenBelowAFile) {
+TEST_F(CheckpointTest, RejectsPathBelowFile) {
     expect_throw<InputError>([&] { save(folder / "good.h5/x.h5"); }, {"good.h5/x.h5", "Not a directory"});
     expect_throw<InputError>([&] { save(folder / "none/x.h5"); }, {"none/x.h5"});
 }

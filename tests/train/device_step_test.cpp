@@ -1,4 +1,4 @@
-// Training on a GPU against the CPU, and what needs no GPU: the memory plan of a run on one.
+// Training on a GPU against the CPU, and what can be tested without a GPU: the memory plan.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,7 +12,7 @@
 namespace glow {
 namespace {
 
-// A trainer on memory of exactly the planned size, on any device.
+// A trainer on any device, with memory of exactly the planned size.
 struct OnDevice {
     OnDevice(const TrainingOptions& options, Device device)
         : options(options),
@@ -64,8 +64,8 @@ TrainingOptions options_with(Precision precision, index_t micro_batch = 0) {
     return options;
 }
 
-// The loss of the first steps: rounding of float networks, and what two updates make of it.
-TEST_F(DeviceStep, TrainsAsTheCpuDoes) {
+// Losses of the first steps differ by rounding of float networks, amplified by two updates.
+TEST_F(DeviceStep, TrainsLikeCpu) {
     for (const index_t micro_batch : {0, 3}) {
         OnDevice cpu(options_with(Precision::fp32, micro_batch), Device::cpu),
             gpu(options_with(Precision::fp32, micro_batch), Device::cuda);
@@ -79,7 +79,7 @@ TEST_F(DeviceStep, TrainsAsTheCpuDoes) {
     }
 }
 
-TEST_F(DeviceStep, TheRecordedStepIsThePlainOneToTheLastBit) {
+TEST_F(DeviceStep, GraphStepIsBitEqual) {
     for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16})
         for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::store})
             for (const index_t micro_batch : {0, 3}) {
@@ -97,10 +97,10 @@ TEST_F(DeviceStep, TheRecordedStepIsThePlainOneToTheLastBit) {
             }
 }
 
-// Images that the prefetcher uploaded are those that the step uploads itself.
+// Prefetched images equal those that the step uploads itself.
 TEST_F(DeviceStep, TakesBatchesFromItsOwnMemory) {
     for (const index_t micro_batch : {0, 3}) {
-        const TrainingOptions options = options_with("fp32", micro_batch);
+        const TrainingOptions options = options_with(Precision::fp32, micro_batch);
         OnDevice uploaded(options, Device::cuda), host(options, Device::cuda);
         uploaded.start();
         host.start();
@@ -116,7 +116,7 @@ TEST_F(DeviceStep, TakesBatchesFromItsOwnMemory) {
     }
 }
 
-TEST_F(DeviceStep, RepeatsBitForBit) {
+TEST_F(DeviceStep, IsDeterministic) {
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {
         OnDevice once(options_with(precision), Device::cuda), again(options_with(precision), Device::cuda);
         once.start();
@@ -126,8 +126,8 @@ TEST_F(DeviceStep, RepeatsBitForBit) {
     }
 }
 
-// A checkpoint that a GPU wrote is one that a CPU reads, and back.
-TEST_F(DeviceStep, WeightsMoveBetweenDevices) {
+// Checkpoints written on a GPU load on a CPU, and vice versa.
+TEST_F(DeviceStep, CheckpointsMoveBetweenDevices) {
     const TemporaryFolder folder;
     OnDevice gpu(options_with(Precision::fp32), Device::cuda),
         cpu(options_with(Precision::fp32), Device::cpu);
@@ -143,8 +143,8 @@ TEST_F(DeviceStep, WeightsMoveBetweenDevices) {
     EXPECT_NEAR(cpu.losses(1)[0], gpu.losses(1)[0], 1e-4);
 }
 
-// Evaluation and samples: bits/dim of the CPU's, pixels that differ where a value lies on a bin's edge.
-TEST_F(DeviceStep, EvaluatesAndSamplesAsTheCpuDoes) {
+// Bits/dim match the CPU's; pixels differ only if a value lies on a bin edge.
+TEST_F(DeviceStep, EvaluatesAndSamplesLikeCpu) {
     OnDevice gpu(options_with(Precision::fp32), Device::cuda),
         cpu(options_with(Precision::fp32), Device::cpu);
     std::vector<double> bits[2];
@@ -168,33 +168,31 @@ TEST_F(DeviceStep, EvaluatesAndSamplesAsTheCpuDoes) {
 }
 
 #if defined(GLOW_WITH_CUDA)
-// A run on a GPU, planned on a machine that need not have one.
-TEST(DevicePlan, CountsWhatAGpuNeedsBesides) {
+// A run on a GPU, planned on a machine that may not have one.
+TEST(DevicePlan, IncludesGpuOverhead) {
     TrainingOptions options = options_with(Precision::fp32);
     const Backend cpu = Backend::for_plans(Device::cpu, 2), gpu = Backend::for_plans(Device::cuda, 2);
     const MemoryBytes here = memory_plan(options, 6, cpu).bytes, there = memory_plan(options, 6, gpu).bytes;
     for (const Category same :
          {Category::parameters, Category::gradients, Category::moments, Category::ema, Category::stored})
         EXPECT_EQ(at(there, same), at(here, same));
-    // The networks' weights as they are multiplied, folded ahead for both steps of a level together: conv1
-    // [16, 64] and [16, 120], conv2 [16, 16], its bias, conv3 [112, 16] and [216, 16], and in double scales
-    // of 12 and 24 channels.
+    // The folded network weights of both steps of a level: conv1 [16, 64] and [16, 120], conv2 [16, 16] with
+    // bias, conv3 [112, 16] and [216, 16], and in double the scales of 12 and 24 channels.
     const std::size_t floats = 2 * (16 * (64 + 120) + 2 * (16 * 16 + 16) + 16 * (112 + 216));
     EXPECT_EQ(at(there, Category::derived), at(here, Category::derived) + 4 * floats + 8 * 2 * (12 + 24));
     // The images of a pass: 6 of 288 bytes, and their numbers.
     EXPECT_EQ(at(there, Category::state), at(here, Category::state) + 1728 + 64);
-    // A run's batch and the next one: 4 images, their numbers and labels.
+    // The current and the next batch: 4 images, numbers and labels each.
     const MemoryBytes of_run = memory_plan(options, 6, gpu, PlanScope::run).bytes;
     EXPECT_EQ(at(of_run, Category::state), at(there, Category::state) + 2 * (4 * (288 + 8 + 4) + 16));
     EXPECT_EQ(memory_plan(options, 6, cpu, PlanScope::run).bytes, here);
-    // The products' workspace.
+    // Workspace of the matrix products.
     EXPECT_GE(at(there, Category::workspace), std::size_t{32} << 20);
     EXPECT_LE(at(there, Category::workspace), at(here, Category::workspace) + (std::size_t{34} << 20));
 }
 
-// The published model at the batch of its publication fits any GPU that Glow runs on; depth costs parameters
-// only.
-TEST(DevicePlan, OfThePublishedModel) {
+// The published model at its published batch size fits every supported GPU; depth costs only parameters.
+TEST(DevicePlan, PublishedModel) {
     TrainingOptions options;
     options.batch = 512;
     options.precision = Precision::bf16;

@@ -1,6 +1,5 @@
-// What rebuilding does to states and gradients with weights that are hard on it: trained ones, W of bad
-// condition, large scales. Beside the flow's double state the same walk with a state in float, which such
-// weights break.
+// Reconstruction error of states and gradients with difficult weights: trained ones, ill-conditioned W, large
+// scales. Compared with a float state, which fails for such weights.
 #include <cstdio>
 
 #include "tests/train/training.h"
@@ -22,7 +21,7 @@ TrainingOptions deep_options() {
     return options;
 }
 
-// Images with something to learn: two smooth waves, a disc, little noise.
+// Images with learnable structure: two smooth waves, a disc, some noise.
 struct Pictures : Images {
     Pictures(index_t N, const ModelConfig& model, std::uint64_t seed) : Images(N, model, seed) {
         test::Random random(seed + 100);
@@ -44,7 +43,7 @@ struct Pictures : Images {
     }
 };
 
-// Weights after so many steps, made once for all tests.
+// Weights after training, computed once for all tests.
 const std::vector<float>& trained_weights() {
     static const std::vector<float> weights = [] {
         const TrainingOptions options = deep_options();
@@ -83,19 +82,19 @@ struct Hard : Training {
         for (const Tensor& tensor : tensors()) {
             const auto is = [&](const char* part) { return tensor.name.find(part) != std::string::npos; };
             float* const values = params() + tensor.offset;
-            // Every other output smaller: each step's inverse magnifies errors by so much.
+            // Shrink every other output: each step's inverse magnifies errors by this factor.
             if (kind == Kind::ill_conditioned && is("invconv/weight"))
                 for (index_t o = 0; o < tensor.shape[0]; o += 2)
                     for (index_t i = 0; i < tensor.shape[0]; ++i) values[o * tensor.shape[0] + i] /= 4.0f;
-            // Scales of the couplings far from 1: what the inverse divides by.
+            // Coupling scales far from 1, which the inverse divides by.
             if (kind == Kind::large_scales && is("coupling/conv3/logs"))
                 for (index_t i = 1; i < tensor.count; i += 2) values[i] += kLargeLogs;
         }
         trainer.restart();
     }
 
-    // Forward and back by hand on the test's images, every state rounded by `round` where it passes from one
-    // layer to the next; the largest error of the rebuilt images.
+    // Forward and back by hand on the test's images, with every state rounded by `round` between layers;
+    // returns the largest error of the reconstructed images.
     template <class Round>
     double round_trip_error(Round round) {
         trainer.use(false);
@@ -141,7 +140,7 @@ struct Hard : Training {
 
 constexpr Kind kAll[] = {Kind::trained, Kind::ill_conditioned, Kind::large_scales};
 
-TEST(Drift, TheStateInDoubleHoldsWhereOneInFloatDoesNot) {
+TEST(Drift, DoubleStateSurvivesWhereFloatFails) {
     for (const Kind kind : kAll) {
         Hard model(kind, deep_options());
         const double in_double = model.round_trip_error([](double h) { return h; });
@@ -149,7 +148,7 @@ TEST(Drift, TheStateInDoubleHoldsWhereOneInFloatDoesNot) {
             model.round_trip_error([](double h) { return static_cast<double>(static_cast<float>(h)); });
         std::printf("%s: rebuilt images are off by %.1e, with a state in float by %.1e\n", name_of(kind),
                     in_double, in_float);
-        // What no step is redone for.
+        // within the tolerance that would repeat a step
         EXPECT_LE(in_double, 1e-5) << name_of(kind);
         if (kind == Kind::trained)
             EXPECT_GT(in_float, 100 * in_double);  // trained weights are gentle
@@ -158,8 +157,8 @@ TEST(Drift, TheStateInDoubleHoldsWhereOneInFloatDoesNot) {
     }
 }
 
-// Without anchors beyond the starts of levels, without a step redone.
-TEST(Drift, GradientsOfRebuiltStatesAreThoseOfStoredOnes) {
+// Without anchors other than level starts, and without repeated steps.
+TEST(Drift, ReconstructedGradientsMatchStored) {
     for (const Kind kind : kAll) {
         TrainingOptions options = deep_options();
         options.drift_tolerance = 1e30;
@@ -179,7 +178,7 @@ TEST(Drift, GradientsOfRebuiltStatesAreThoseOfStoredOnes) {
     }
 }
 
-TEST(Drift, RoundingBitsGiveStoresGradientsBitForBit) {
+TEST(Drift, RoundingBitsGiveStoreGradients) {
     for (const Kind kind : kAll)
         for (const Precision precision : {Precision::fp32, Precision::bf16}) {
             TrainingOptions options = deep_options();

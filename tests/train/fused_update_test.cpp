@@ -1,5 +1,5 @@
-// Updates amid backward: the unfused step's bits, the gradients of one layer in memory, and what becomes of a
-// step that cannot be redone.
+// Fused updates: bit-equal to unfused steps, gradients of only one layer in memory, and failures in steps
+// that cannot be repeated.
 #include "train/update.h"
 
 #include "tests/train/training.h"
@@ -34,7 +34,7 @@ Ended after_steps(const TrainingOptions& options, int steps) {
     return ended;
 }
 
-TEST(FusedUpdate, IsTheUnfusedStepBitForBit) {
+TEST(FusedUpdate, EqualsUnfusedBitForBit) {
     for (const Optimizer optimizer : {Optimizer::adamax, Optimizer::adam})
         for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::store})
             for (const MomentPrecision moments : {MomentPrecision::fp32, MomentPrecision::bf16}) {
@@ -50,12 +50,12 @@ TEST(FusedUpdate, IsTheUnfusedStepBitForBit) {
                 EXPECT_EQ(other.last.loss, plain.last.loss);
                 // The same squares in another order.
                 EXPECT_NEAR(other.last.grad_norm / plain.last.grad_norm, 1, 1e-12);
-                options.beta1 = 0.8;  // it is no comparison of a thing with itself
+                options.beta1 = 0.8;  // make sure that the runs can differ
                 EXPECT_FALSE(same_bits(after_steps(options, 4).weights, plain.weights));
             }
 }
 
-TEST(FusedUpdate, ConditionalModelsAndClassifiersTakePart) {
+TEST(FusedUpdate, SupportsConditionalModels) {
     TrainingOptions options = small_options();
     options.model.y_cond = true;
     options.model.n_classes = 3;
@@ -76,7 +76,7 @@ TEST(FusedUpdate, ConditionalModelsAndClassifiersTakePart) {
     EXPECT_TRUE(same_bits(ends[0], ends[1]));
 }
 
-TEST(FusedUpdate, GradientsTakeTheRoomOfOneLayerAtAnyDepth) {
+TEST(FusedUpdate, GradientMemoryIsOneLayerAtAnyDepth) {
     const auto gradient_bytes = [](index_t depth) {
         Training training(fused(small_options(16, 16, 3, 2, depth, 16)));
         training.trainer.initialize(training.init_images.batch());
@@ -92,7 +92,7 @@ TEST(FusedUpdate, GradientsTakeTheRoomOfOneLayerAtAnyDepth) {
     EXPECT_GT(at(whole.plan.bytes, Category::gradients), 8 * gradient_bytes(8));
 }
 
-TEST(FusedUpdate, ALossThatIsNotFiniteIsTroubleThatSaysWhere) {
+TEST(FusedUpdate, ReportsNonFiniteLoss) {
     Training training(fused(small_options()));
     training.random_start();
     const Tensor& logs = training.tensor("level0/split/logs");
@@ -108,15 +108,15 @@ TEST(FusedUpdate, ALossThatIsNotFiniteIsTroubleThatSaysWhere) {
     }
     EXPECT_NE(message.find("not finite"), std::string::npos) << message;
     EXPECT_NE(message.find("level0/split"), std::string::npos) << message;
-    // No piece took up what is not finite.
+    // No block was updated with non-finite values.
     for (const float value : training.everything()) ASSERT_TRUE(std::isfinite(value));
 }
 
-TEST(FusedUpdate, AGradientThatIsNotFiniteIsTroubleFromItsPieceOn) {
+TEST(FusedUpdate, ReportsFirstNonFiniteGradientBlock) {
     Training training(fused(small_options()));
     training.random_start();
     const std::vector<float> before = training.copy(training.params());
-    // Finite forward, gradients of the hidden layers that overflow.
+    // Finite forward, but gradients of the hidden layers overflow.
     const Tensor& conv3 = training.tensor("level0/step1/coupling/conv3/logs");
     const Tensor& conv1 = training.tensor("level0/step1/coupling/conv1/weight");
     std::fill_n(training.params() + conv3.offset, conv3.count, -25.0f);
@@ -130,13 +130,13 @@ TEST(FusedUpdate, AGradientThatIsNotFiniteIsTroubleFromItsPieceOn) {
     } catch (const StepFailure& failure) {
         EXPECT_NE(std::string(failure.what()).find("level0/step1"), std::string::npos) << failure.what();
     }
-    // The pieces above it were updated: such weights must be read again.
+    // The blocks above were updated: such weights must be reloaded.
     const Tensor& top = training.tensor("prior/top/bias");
     EXPECT_NE(training.params()[top.offset], before[top.offset]);
     for (const float value : training.everything()) ASSERT_TRUE(std::isfinite(value));
 }
 
-TEST(FusedUpdate, DriftLosesTheStepAndMoreIsKeptFromThenOn) {
+TEST(FusedUpdate, DriftDiscardsStepAndSavesMore) {
     TrainingOptions options = fused(small_options());
     options.drift_tolerance = 1e-300;
     Training training(options);
@@ -151,7 +151,7 @@ TEST(FusedUpdate, DriftLosesTheStepAndMoreIsKeptFromThenOn) {
         }
         EXPECT_EQ(training.trainer.policy().anchor_every, anchor_every);
     }
-    // In the memory that the plan has for it; and then there is no more to be done.
+    // Fits the planned memory; afterwards there is no further fallback.
     EXPECT_THROW(
         {
             try {

@@ -1,6 +1,5 @@
-// The golden files against the same sources with double networks: two programs written apart, and nothing but
-// the rounding of doubles between them (tests/reference/README.md). The float networks are in
-// golden_test.cpp.
+// The golden files against the double build: two independent programs that differ only by double rounding
+// (tests/reference/README.md). Float networks: golden_test.cpp.
 #include <algorithm>
 #include <cstdio>
 
@@ -30,7 +29,7 @@ double relative_l2(const double* a, const std::vector<double>& b) {
     return std::sqrt(difference / norm);
 }
 
-// A golden checkpoint's model, with its weights and, as x, its images.
+// A golden checkpoint's model with its weights, and its images as x.
 struct GoldenModel {
     explicit GoldenModel(const std::string& name)
         : file(Hdf5File::open(std::string(GLOW_GOLDEN_FOLDER) + "/" + name + ".h5")),
@@ -59,7 +58,7 @@ struct GoldenModel {
     static void fill_from(const std::vector<T>& from, real* to) {
         std::copy(from.begin(), from.end(), to);
     }
-    // The largest relative error of a tensor's gradient, with the expected ones times `factor`.
+    // The largest relative error of a tensor's gradient, with expected gradients scaled by `factor`.
     double gradient_error(const MemoryPolicy& policy, double factor) {
         std::fill(model.values.gradient.begin(), model.values.gradient.end(), 0.0);
         SavedActivations saved(model.machine.stored, policy);
@@ -101,7 +100,7 @@ TEST_P(GoldenDouble, LikelihoodAndLatents) {
         const auto bits_y = read<double>(golden.file, "/golden/bits_y");
         for (index_t n = 0; n < golden.N; ++n) EXPECT_NEAR(model.bits_y[n], bits_y[n], kTolerance);
     }
-    std::vector<double> eps;  // deepest level first, as the flow has it
+    std::vector<double> eps;  // deepest level first, as in the flow
     for (index_t l = golden.config.levels; l-- > 0;) {
         const auto part = read<double>(golden.file, "/golden/eps/level" + std::to_string(l));
         eps.insert(eps.end(), part.begin(), part.end());

@@ -1,4 +1,4 @@
-// The golden files: what an independent model in PyTorch, in double, makes of the same checkpoints
+// The golden files: results of an independent PyTorch model in double for the same checkpoints
 // (tests/reference/README.md).
 #include "tests/train/training.h"
 #include "data/formats/hdf5_file.h"
@@ -23,7 +23,7 @@ TrainingOptions golden_options(const std::string& name) {
     return options;
 }
 
-// Classes of the images; -1, which no kernel may look at, where the model is not conditional.
+// Classes of the images, or -1, which no kernel may read, if the model is not conditional.
 std::vector<std::int32_t> golden_labels(const Hdf5File& file) {
     if (!file.exists("/golden/labels")) return std::vector<std::int32_t>(4, -1);
     return read<std::int32_t>(file, "/golden/labels");
@@ -35,7 +35,7 @@ class Golden : public testing::TestWithParam<std::string> {
 
     std::vector<std::uint8_t> images() const { return read<std::uint8_t>(file_, "/golden/images"); }
     std::vector<std::int32_t> labels() const { return golden_labels(file_); }
-    // /golden/eps in the flow's order: deepest level first.
+    // /golden/eps in the flow's order, deepest level first.
     std::vector<double> eps(index_t levels) const {
         std::vector<double> all;
         for (index_t l = levels; l-- > 0;) {
@@ -58,8 +58,7 @@ TEST_P(Golden, BitsPerDim) {
     evaluate(model.runnable(), {4, pixels.data(), numbers, classes.data()}, {false, 0, {}, nullptr},
              {.bits_per_dim = bits.data(), .bits_y = bits_y.data()});
     const auto expected = read<double>(file_, "/golden/bpd");
-    // Networks in float: a unit in the last place, 6e-8, of values of order one in some dozen network
-    // outputs.
+    // Float networks: 6e-8 relative in about a dozen network outputs of order one.
     for (int n = 0; n < 4; ++n) EXPECT_NEAR(bits[n], expected[n], 1e-6);
     ASSERT_EQ(model.glow().has_classifier(), file_.exists("/golden/bits_y"));
     if (!model.glow().has_classifier()) return;
@@ -67,7 +66,7 @@ TEST_P(Golden, BitsPerDim) {
     for (int n = 0; n < 4; ++n) EXPECT_NEAR(bits_y[n], expected_y[n], 1e-5);
 }
 
-TEST_P(Golden, EncodingGivesTheLatents) {
+TEST_P(Golden, EncodingMatchesLatents) {
     const Backend backend(Device::cpu, 2);
     LoadedModel model(golden(GetParam()), false, Precision::fp32, 4, backend);
     const index_t D = model.info().model.dimensions();
@@ -79,11 +78,11 @@ TEST_P(Golden, EncodingGivesTheLatents) {
     model.glow().encode(model.context(), flow);
     const auto expected = eps(model.info().model.levels);
     ASSERT_EQ(static_cast<index_t>(expected.size()), 4 * D);
-    // As above, seen through scales of up to 10.
+    // As above, amplified by scales of up to 10.
     for (index_t i = 0; i < 4 * D; ++i) ASSERT_NEAR(flow.h[i], expected[i], 1e-5) << i;
 }
 
-TEST_P(Golden, DecodingTheLatentsGivesTheImages) {
+TEST_P(Golden, DecodingRestoresImages) {
     const Backend backend(Device::cpu, 2);
     LoadedModel model(golden(GetParam()), false, Precision::fp32, 4, backend);
     const int n_bits = model.info().model.n_bits;
@@ -94,13 +93,13 @@ TEST_P(Golden, DecodingTheLatentsGivesTheImages) {
     model.glow().decode(model.context(), flow);
     std::vector<std::uint8_t> pixels(expected.size());
     quantize(model.context().exec, static_cast<index_t>(pixels.size()), n_bits, flow.h, pixels.data());
-    // The center of a bin is 1/512 or more from its ends: float rounding does not reach them.
+    // Bin centers are at least 1/512 from the edges, more than float rounding.
     auto wanted = images();
     for (auto& pixel : wanted) pixel = static_cast<std::uint8_t>(pixel >> (8 - n_bits) << (8 - n_bits));
     EXPECT_EQ(pixels, wanted);
 }
 
-// The largest relative error of a tensor's gradient, with the expected gradients times `factor`.
+// The largest relative error of a tensor's gradient, with expected gradients scaled by `factor`.
 double gradient_error(const std::string& name, const Hdf5File& file, MemoryMode memory, double factor) {
     TrainingOptions options = golden_options(name);
     options.memory = memory;
@@ -113,7 +112,7 @@ double gradient_error(const std::string& name, const Hdf5File& file, MemoryMode 
     const std::uint64_t numbers[4] = {};
     StepResult result;
     const auto gradient = training.gradient({4, pixels.data(), numbers, classes.data()}, &result);
-    // A float network in each; see BitsPerDim.
+    // Float networks; see BitsPerDim.
     EXPECT_NEAR(result.loss, read<double>(file, "/golden/loss")[0], 1e-6);
     EXPECT_EQ(file.arrays("/golden/gradients").size(), training.tensors().size());
     double worst = 0;
@@ -128,7 +127,7 @@ double gradient_error(const std::string& name, const Hdf5File& file, MemoryMode 
 
 TEST_P(Golden, GradientOfEveryTensor) {
     for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::checkpoint, MemoryMode::store})
-        // Sums of some thousand float products, 1e-6 of their norm; no unit of these models lies at its kink.
+        // Sums of about a thousand float products, 1e-6 of their norm; no unit of these models sits at its kink.
         EXPECT_LT(gradient_error(GetParam(), file_, memory, 1.0), 1e-5) << to_string(memory);
     EXPECT_GT(gradient_error(GetParam(), file_, MemoryMode::reconstruct, 1.01),
               5e-3);  // what is wrong by 1% is seen

@@ -1,5 +1,5 @@
-// A table of malformed inputs by kind: every one is refused with InputError (the commands' exit status 2) in
-// one line that names the file. tests/tools runs a sample of them through the commands themselves.
+// Malformed inputs by kind: each throws InputError (exit status 2 of the commands) with one line that names
+// the file. tests/tools runs a sample of them through the commands.
 #include <functional>
 #include <limits>
 
@@ -20,7 +20,7 @@ namespace {
 using nlohmann::ordered_json;
 using Path = std::filesystem::path;
 
-// Counts what is refused and tells what is not.
+// Counts errors and reports inputs that were accepted.
 struct Malformed : testing::Test {
     void refuse(const std::string& kind, const std::string& name, const std::function<void()>& read) {
         ++tried;
@@ -37,15 +37,15 @@ struct Malformed : testing::Test {
             ADD_FAILURE() << kind << ": refused as " << error.what();
             return;
         }
-        ADD_FAILURE() << kind << ": not refused";
+        ADD_FAILURE() << kind << ": accepted";
     }
-    // The file `name` with these bytes.
+    // Writes the file `name` with these bytes.
     void refuse_bytes(const std::string& kind, const std::string& name, const std::string& bytes,
                       const std::function<void(const Path&)>& read) {
         write_bytes(folder / name, bytes);
         refuse(kind, name, [&] { read(folder / name); });
     }
-    // `bytes` cut at `count` places from the front to just before the last byte that is needed.
+    // Truncates `bytes` at `count` positions, from the start to just before the last required byte.
     void refuse_cuts(const std::string& name, const std::string& bytes, std::size_t needed, std::size_t count,
                      const std::function<void(const Path&)>& read) {
         for (std::size_t i = 0; i < count; ++i) {
@@ -54,7 +54,7 @@ struct Malformed : testing::Test {
                          read);
         }
     }
-    // Each of these values in place of the bytes at `at`.
+    // Replaces the bytes at `at` by each of these values.
     void refuse_values(const std::string& name, const std::string& bytes, std::size_t at,
                        const std::vector<std::string>& values, const std::function<void(const Path&)>& read) {
         for (const std::string& value : values) {
@@ -157,8 +157,8 @@ TEST_F(Malformed, NumPyArchives) {
     for (const int method : {1, 2, 9, 12, 14, 99})
         archive("method", [&](auto& a) { a.entries[0].method = method; });
     archive("encrypted", [](auto& a) { a.entries[1].flags = 1; });
-    archive("check sum", [](auto& a) { a.entries[0].crc = 12345; });
-    archive("check sum of labels", [](auto& a) { a.entries[1].crc = 12345; });
+    archive("checksum", [](auto& a) { a.entries[0].crc = 12345; });
+    archive("checksum of labels", [](auto& a) { a.entries[1].crc = 12345; });
     archive("bytes: more", [](auto& a) { a.entries[0].bytes = 1000; });
     archive("bytes: fewer", [](auto& a) { a.entries[0].bytes = 100; });
     archive("bytes: huge", [](auto& a) { a.entries[0].bytes = 0xfffffff0; });
@@ -231,7 +231,7 @@ TEST_F(Malformed, Photographs) {
     refuse_cuts("a.png", png, png.size() - 12, 20, read);
     refuse_cuts("a.jpg", jpeg, jpeg.size() - 2, 20, read);
     refuse_values("a.png", png, 4, {"\n", "x"}, read);  // signature
-    refuse_values("a.png", png, 29, {"xxxx"}, read);    // check sum
+    refuse_values("a.png", png, 29, {"xxxx"}, read);    // checksum
     refuse_bytes("no pixels", "a.png", png.substr(0, 33) + make::png_chunk("IEND", ""), read);
     for (const auto& [width, height] : {std::pair{0u, 4u},
                                         {4u, 0u},
@@ -265,8 +265,7 @@ TEST_F(Malformed, Photographs) {
     expect_at_least(70);
 }
 
-// What the data-set reader is tested for in dataset_test.cpp and hdf5_file_test.cpp is not repeated but for
-// cuts.
+// The data-set reader is tested in dataset_test.cpp and hdf5_file_test.cpp; only truncation is repeated here.
 TEST_F(Malformed, DataSets) {
     const auto read = [](const Path& path) { load_split(path, "train"); };
     DatasetInfo info;
@@ -315,7 +314,7 @@ TEST_F(Malformed, Checkpoints) {
     for (const double epoch :
          {-1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
         damage("epoch", [&](auto& e) { e.epoch = epoch; });
-    // The configuration as it is read: each key missing, of another type, out of range.
+    // The configuration: each key missing, of another type, out of range.
     const ordered_json config = ordered_json::parse(good.config);
     const auto configure = [&](const std::string& kind, const ordered_json& changed) {
         damage("config: " + kind, [&](auto& e) { e.config = changed.dump(); });
@@ -336,7 +335,7 @@ TEST_F(Malformed, Checkpoints) {
          {"", "{", "[]", "null", "3", "\"text\"", "{} {}", "{\"levels\": 1e999}", "\xff\xfe"})
         damage(std::string("config ") + text, [&](auto& e) { e.config = text; });
     damage("config: deep", [](auto& e) { e.config = std::string(100000, '['); });
-    // Tensors: each kind missing, of another shape or type, with values that cannot be.
+    // Tensors: each kind missing, of another shape or type, with invalid values.
     for (const auto& [name, tensor] : good.tensors) {
         if (name.find("level0") == std::string::npos || name.find("/ema") == 0) continue;
         damage(name + " missing", [&, name = name](auto& e) { e.tensors.erase(name); });

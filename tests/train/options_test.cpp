@@ -10,7 +10,7 @@
 namespace glow {
 namespace {
 
-TEST(Intervals, AreStepsOrMinutes) {
+TEST(Intervals, ParseStepsOrMinutes) {
     EXPECT_EQ(parse_interval("100"), (Interval{100, false}));
     EXPECT_EQ(parse_interval("2.5m"), (Interval{2.5, true}));
     EXPECT_EQ(parse_interval("0"), (Interval{0, false}));
@@ -24,7 +24,7 @@ TEST(Intervals, AreStepsOrMinutes) {
         EXPECT_EQ(parse_interval(to_string(interval)), interval);
 }
 
-TEST(Options, ValuesOutOfRangeAreRefusedByName) {
+TEST(Options, RejectsValuesOutOfRangeByName) {
     const double nan = std::numeric_limits<double>::quiet_NaN(),
                  inf = std::numeric_limits<double>::infinity();
     const auto refused = [](const std::string& name, const auto& change) {
@@ -108,7 +108,7 @@ TEST(Options, JsonHoldsTheModelAndEveryOption) {
     EXPECT_EQ(json["training"].size(), count);
 }
 
-TEST(Options, ABadConfigIsRefusedByKey) {
+TEST(Options, RejectsBadConfigByKey) {
     const nlohmann::ordered_json good = to_json(small_options().model);
     for (const auto& [key, value] : good.items()) {
         nlohmann::ordered_json bad = good;
@@ -133,14 +133,14 @@ TEST(Options, ABadConfigIsRefusedByKey) {
     refused("depth", 1000000000, "depth");
     refused("coupling", "multiplicative", "coupling");
     refused("edge_bias", 1, "wrong type");
-    expect_throw<InputError>([] { model_from_json(nlohmann::ordered_json::array()); }, {"no JSON object"});
+    expect_throw<InputError>([] { model_from_json(nlohmann::ordered_json::array()); }, {"not a JSON object"});
 }
 
 TEST(Options, ConfigTomlHoldsEveryOption) {
     TrainingOptions o = small_options();
     o.data = "it's here, with = and ;.h5";
     o.out = "run";
-    o.engines = "products,products";  // no line where there is no value
+    o.engines = "products,products";  // empty values are not written
     o.model.edge_bias = false;
     const std::string text = std::string("\n").append(to_toml(o));
     visit_training_options(o, [&](const char* name, const auto&, OnResume, const char*) {
@@ -151,7 +151,7 @@ TEST(Options, ConfigTomlHoldsEveryOption) {
     EXPECT_NE(text.find("\nedge-bias = false\n"), std::string::npos);
     EXPECT_NE(text.find("\nlearn-top = true\n"), std::string::npos);
     EXPECT_NE(text.find("\nshuffle = true\n"), std::string::npos);
-    o.seed = std::uint64_t{1} << 63;  // larger than TOML's integers
+    o.seed = std::uint64_t{1} << 63;  // exceeds TOML's integers
     for (const auto& [name, line] : {std::pair{"two\nlines", R"(data = "two\nlines")"},
                                      {"both ' and \"", R"(data = "both ' and \"")"},
                                      {"no # comment", "data = 'no # comment'"},

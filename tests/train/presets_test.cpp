@@ -1,4 +1,3 @@
-// The presets: the published numbers, and that every one can be run.
 #include "train/presets.h"
 
 #include <set>
@@ -9,7 +8,7 @@
 namespace glow {
 namespace {
 
-TEST(Presets, AllCanBeRun) {
+TEST(Presets, AllAreValid) {
     std::set<std::string> texts;
     for (const Preset& preset : presets()) {
         TrainingOptions options = preset_options(preset.name);
@@ -26,18 +25,18 @@ TEST(Presets, AllCanBeRun) {
     EXPECT_EQ(texts.size(), presets().size());  // no two are the same
 }
 
-TEST(Presets, AnotherNameIsRefusedWithTheList) {
+TEST(Presets, UnknownNameListsPresets) {
     expect_throw<InputError>([] { preset_options("cifar100"); },
                              {"cifar100", "cifar10-conditional", "quick"});
     EXPECT_THROW(preset_options(""), InputError);
 }
 
-TEST(Presets, TakeThePublishedSteps) {
+TEST(Presets, MatchPublishedSteps) {
     const auto schedule = [](const char* name) {
         TrainingOptions options = preset_options(name);
         return std::pair{options, make_schedule(options, 1000000)};
     };
-    // 98 steps an epoch, 980 steps of warm-up, whatever the size of the images; 20 and 200 on 40 GPUs.
+    // 98 steps per epoch, 980 warm-up steps for any image size; 20 and 200 on 40 GPUs.
     for (const auto& [name, steps] : {std::pair{"cifar10", 98.0},
                                       {"imagenet32", 98.0},
                                       {"imagenet64", 98.0},

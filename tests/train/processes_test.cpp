@@ -1,5 +1,5 @@
-// A trainer on several processes against one alone, in every process: the same statistics, gradients and
-// decisions. Every process runs the same tests; the launcher says how many there are.
+// A trainer on several processes against a single one, in every process: equal statistics, gradients and
+// decisions. Every process runs the same tests; the launcher sets their number.
 #include <cmath>
 
 #include "tests/train/training.h"
@@ -11,7 +11,7 @@ namespace {
 
 Communicator* g_processes = nullptr;  // opened by main()
 
-// This process's share of the images.
+// This process's slice of the images.
 Batch slice_of_images(const Images& images, const ModelConfig& model) {
     const Slice mine = g_processes->slice(images.N);
     return images.batch().part(mine.first, mine.count, model.dimensions());
@@ -34,7 +34,7 @@ struct Shared {
     Trainer trainer;
 };
 
-// Both, initialized and moved off the start alike.
+// Both trainers, initialized and moved off the initial weights in the same way.
 struct Pair {
     explicit Pair(const TrainingOptions& options) : alone(options, 1), shared(options) {
         alone.trainer.initialize(alone.init_images.batch());
@@ -61,7 +61,7 @@ TrainingOptions options_of(index_t batch) {
 }
 
 // More images than processes, and fewer.
-TEST(TrainerOnProcesses, StatisticsAndGradientsAreThoseOfOne) {
+TEST(DistributedTrainer, MatchSingleProcess) {
     for (const index_t batch : {7, 2}) {
         Pair pair(options_of(batch));
         EXPECT_LT(relative_l2(pair.initialized_shared, pair.initialized_alone), 1e-6);  // a float's rounding
@@ -73,7 +73,7 @@ TEST(TrainerOnProcesses, StatisticsAndGradientsAreThoseOfOne) {
         EXPECT_LT(relative_l2(pair.shared.copy(pair.shared.trainer.weights().m), gradient), 1e-5);
         EXPECT_NEAR(shared.bits_per_dim, alone.bits_per_dim, 1e-9);  // sums of doubles
         EXPECT_NEAR(shared.grad_norm / alone.grad_norm, 1, 1e-5);
-        // All processes have the same to the last bit.
+        // All processes agree bit for bit.
         EXPECT_EQ(g_processes->all_reduce_max(shared.bits_per_dim), shared.bits_per_dim);
         EXPECT_EQ(g_processes->all_reduce_max(shared.grad_norm), shared.grad_norm);
         EXPECT_EQ(g_processes->all_reduce_max(shared.drift), shared.drift);
@@ -81,8 +81,8 @@ TEST(TrainerOnProcesses, StatisticsAndGradientsAreThoseOfOne) {
     }
 }
 
-// Sums piece by piece beside backward, then the same updates; also where a process has no image.
-TEST(TrainerOnProcesses, FusedUpdatesAreTheUnfusedOnesBitForBit) {
+// All-reduce block by block during backward, then the same updates; also if a process has no images.
+TEST(DistributedTrainer, FusedUpdatesAreBitEqual) {
     for (const index_t batch : {7, 2})
         for (const MomentPrecision moments : {MomentPrecision::fp32, MomentPrecision::bf16}) {
             TrainingOptions options = options_of(batch);
@@ -102,7 +102,7 @@ TEST(TrainerOnProcesses, FusedUpdatesAreTheUnfusedOnesBitForBit) {
             EXPECT_TRUE(same_bits(fused.shared.copy(found.params), plain.shared.copy(expected.params)));
             EXPECT_TRUE(same_bits(fused.shared.copy(found.ema), plain.shared.copy(expected.ema)));
             EXPECT_NO_THROW(fused.shared.trainer.check_equal());
-            // Two pieces' worth of gradients, one where nobody is waited for.
+            // Memory for two blocks of gradients, or one in a single process.
             const std::size_t bytes = at(fused.shared.memory.peak(), Category::gradients);
             index_t largest = 0;
             for (const ParameterBlock& block : fused.shared.trainer.glow().blocks())
@@ -112,7 +112,7 @@ TEST(TrainerOnProcesses, FusedUpdatesAreTheUnfusedOnesBitForBit) {
         }
 }
 
-TEST(TrainerOnProcesses, ThePlanCountsCommunicationAndHoldsForAll) {
+TEST(DistributedTrainer, PlanIncludesCommunication) {
     for (const bool fused : {false, true}) {
         TrainingOptions options = options_of(7);
         options.fused_update = fused;
@@ -129,7 +129,7 @@ TEST(TrainerOnProcesses, ThePlanCountsCommunicationAndHoldsForAll) {
     }
 }
 
-TEST(TrainerOnProcesses, AllLoseAStepThatDriftedOnOne) {
+TEST(DistributedTrainer, DriftOnOneRankDiscardsStepOnAll) {
     TrainingOptions options = options_of(7);
     options.fused_update = true;
     options.drift_tolerance = 1e-300;
@@ -139,7 +139,7 @@ TEST(TrainerOnProcesses, AllLoseAStepThatDriftedOnOne) {
     EXPECT_EQ(g_processes->all_reduce_sum(1), g_processes->size());
 }
 
-TEST(TrainerOnProcesses, AllRedoAStepThatDriftedOnOne) {
+TEST(DistributedTrainer, DriftOnOneRankRetriesStepOnAll) {
     TrainingOptions options = options_of(7);
     options.drift_tolerance = 1e-300;
     Pair pair(options);
@@ -147,7 +147,7 @@ TEST(TrainerOnProcesses, AllRedoAStepThatDriftedOnOne) {
     EXPECT_EQ(g_processes->all_reduce_sum(1), g_processes->size());  // and nobody is left behind in it
 }
 
-TEST(TrainerOnProcesses, AllTellTheSameOfALossThatIsNotFinite) {
+TEST(DistributedTrainer, RanksAgreeOnNonFiniteLoss) {
     Pair pair(options_of(7));
     const Tensor& logs = pair.alone.tensor("level0/split/logs");
     pair.shared.trainer.weights().params[logs.offset] = 300;  // exp(900) overflows
@@ -162,7 +162,7 @@ TEST(TrainerOnProcesses, AllTellTheSameOfALossThatIsNotFinite) {
     EXPECT_EQ(broadcast_text(*g_processes, message), message);
 }
 
-TEST(TrainerOnProcesses, ADifferentBitIsNamed) {
+TEST(DistributedTrainer, NamesRankThatDiffers) {
     if (g_processes->size() == 1) GTEST_SKIP() << "one process is equal to itself";
     Pair pair(options_of(7));
     const int last = g_processes->size() - 1;
@@ -186,8 +186,8 @@ TEST(TrainerOnProcesses, ADifferentBitIsNamed) {
     }
 }
 
-// A whole run with a fault that every process has, put in once.
-TEST(TrainerOnProcesses, AllGoBackTogether) {
+// A whole run with a single fault injected on every process.
+TEST(DistributedTrainer, AllRanksRollBack) {
     const TemporaryFolder own;
     const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
     if (g_processes->is_root()) {

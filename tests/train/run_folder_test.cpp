@@ -1,4 +1,4 @@
-// The files of a run: logs cut back on resume, old checkpoints removed, links.
+// The files of a run: logs truncated on resume, old checkpoints removed, links.
 #include "train/run_folder.h"
 
 #include "tests/train/training.h"
@@ -6,7 +6,7 @@
 namespace glow {
 namespace {
 
-TEST(CsvLog, StartsWithItsHeaderAndGrows) {
+TEST(CsvLog, WritesHeaderAndAppends) {
     const TemporaryFolder folder;
     {
         CsvLog log(folder / "a.csv", "step,x", 0);
@@ -19,7 +19,7 @@ TEST(CsvLog, StartsWithItsHeaderAndGrows) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"a.csv"});
 }
 
-TEST(CsvLog, DropsWhatAResumedRunRepeats) {
+TEST(CsvLog, DropsRowsThatResumeRepeats) {
     const TemporaryFolder folder;
     write_bytes(folder / "a.csv", "step,x\n1,a\n10,b\n10,c\n11,d\n20,e\n");
     CsvLog(folder / "a.csv", "step,x", 10).row("11,new");
@@ -28,9 +28,9 @@ TEST(CsvLog, DropsWhatAResumedRunRepeats) {
     EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n");
 }
 
-TEST(CsvLog, DropsALineCutByACrash) {
+TEST(CsvLog, DropsTruncatedLastLine) {
     const TemporaryFolder folder;
-    // Cut within the number: 12 may have been 123.
+    // Cut within a number: 12 may have been 123.
     write_bytes(folder / "a.csv", "step,x\n1,a\n12");
     CsvLog(folder / "a.csv", "step,x", 100).row("2,b");
     EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n2,b\n");
@@ -42,7 +42,7 @@ TEST(CsvLog, DropsALineCutByACrash) {
     }
 }
 
-TEST(CsvLog, LeavesTheFileOfAnotherProgramAlone) {
+TEST(CsvLog, KeepsForeignFile) {
     const TemporaryFolder folder;
     write_bytes(folder / "a.csv", "time,loss\n1,2\n");
     expect_throw<InputError>([&] { CsvLog(folder / "a.csv", "step,x", 10); },
@@ -50,7 +50,7 @@ TEST(CsvLog, LeavesTheFileOfAnotherProgramAlone) {
     EXPECT_EQ(read_bytes(folder / "a.csv"), "time,loss\n1,2\n");
 }
 
-TEST(CsvLog, AFullDiskIsAnErrorAndLosesNothing) {
+TEST(CsvLog, FullDiskLosesNoRows) {
     const TemporaryFolder folder;
     CsvLog log(folder / "a.csv", "step,x", 0);
     log.row("1,a");
@@ -79,7 +79,7 @@ struct RunFolderTest : testing::Test {
     RunFolder run;
 };
 
-TEST_F(RunFolderTest, NamesHaveEightDigitsAndMore) {
+TEST_F(RunFolderTest, NamesHaveAtLeastEightDigits) {
     EXPECT_EQ(run.checkpoint(42).filename(), "step-00000042.h5");
     EXPECT_EQ(run.checkpoint(1234567890).filename(), "step-1234567890.h5");
 }
@@ -92,11 +92,11 @@ TEST_F(RunFolderTest, LinksAreRelativeAndReplaced) {
     run.link(run.latest(), 2);
     EXPECT_EQ(read_bytes(run.latest()), "2");
     EXPECT_EQ(std::filesystem::read_symlink(run.latest()), "checkpoints/step-00000002.h5");
-    std::filesystem::rename(folder / "run", folder / "moved");  // a run's folder can be moved
+    std::filesystem::rename(folder / "run", folder / "moved");  // run folders can be moved
     EXPECT_EQ(read_bytes(folder / "moved/latest.h5"), "2");
 }
 
-TEST_F(RunFolderTest, ALeftOverTemporaryLinkIsNoHindrance) {
+TEST_F(RunFolderTest, ReplacesLeftoverTemporaryLink) {
     save(1);
     std::filesystem::create_symlink("nowhere", run.latest().string() + ".new");
     run.link(run.latest(), 1);
@@ -104,10 +104,10 @@ TEST_F(RunFolderTest, ALeftOverTemporaryLinkIsNoHindrance) {
     EXPECT_FALSE(std::filesystem::is_symlink(run.latest().string() + ".new"));
 }
 
-TEST_F(RunFolderTest, PruningKeepsTheNewestAndTheLinked) {
+TEST_F(RunFolderTest, PruningKeepsNewestAndLinked) {
     for (const index_t step : {1, 2, 3, 4, 5, 6}) save(step);
     write_bytes(run.checkpoints() / "notes.txt", "mine");
-    run.link(run.latest(), 3);  // resumed from an earlier one, say
+    run.link(run.latest(), 3);  // as if resumed from an earlier one
     run.link(run.best(), 1);
     run.prune(2, index_t{1} << 40);
     EXPECT_EQ(kept(), (std::vector<std::string>{"notes.txt", "step-00000001.h5", "step-00000003.h5",
@@ -116,26 +116,26 @@ TEST_F(RunFolderTest, PruningKeepsTheNewestAndTheLinked) {
     EXPECT_EQ(kept().size(), 5u);
 }
 
-TEST_F(RunFolderTest, PruningCountsBeyondEightDigits) {
+TEST_F(RunFolderTest, PruningHandlesLongerNames) {
     for (const index_t step : {99999998, 99999999, 100000000}) save(step);
     run.prune(2, index_t{1} << 40);
     EXPECT_EQ(kept(), (std::vector<std::string>{"step-100000000.h5", "step-99999999.h5"}));
 }
 
-TEST_F(RunFolderTest, KnowsWhetherItHoldsARun) {
+TEST_F(RunFolderTest, DetectsExistingRun) {
     EXPECT_TRUE(run.holds_run());
     std::filesystem::create_directory(folder / "empty");
     EXPECT_FALSE(RunFolder(folder / "empty").holds_run());
     EXPECT_FALSE(RunFolder(folder / "none").holds_run());
 }
 
-TEST_F(RunFolderTest, CannotBeMadeBelowAFile) {
+TEST_F(RunFolderTest, RejectsPathBelowFile) {
     write_bytes(folder / "file", "x");
     expect_throw<InputError>([&] { RunFolder(folder / "file/run").create(); },
                              {"file/run", "Not a directory"});
 }
 
-TEST_F(RunFolderTest, ConfigIsReplacedWhole) {
+TEST_F(RunFolderTest, ReplacesConfigAtomically) {
     run.write_config("a = 1\n");
     run.write_config("b = 2\n");
     EXPECT_EQ(read_bytes(run.config()), "b = 2\n");

@@ -1,4 +1,3 @@
-// What a run decides before it starts.
 #include "train/run_plan.h"
 
 #include <gtest/gtest.h>
@@ -6,7 +5,7 @@
 namespace glow {
 namespace {
 
-TEST(DataAccess, AutoKeepsImagesInMemoryWhereDiskIsSlowAndMemorySuffices) {
+TEST(DataAccess, AutoLoadsSlowFilesThatFitInMemory) {
     constexpr std::size_t kMachine = 1000;
     ChunkInfo slow, fast;
     slow.rows_unpacked = 6000;

@@ -1,5 +1,4 @@
-// Runs in which something goes wrong: each fault is put in by a hand in the works, found, told with its layer
-// and tensor, and left behind.
+// Recovery: each injected fault is detected, reported with layer and tensor, and overcome.
 #include "train/run.h"
 
 #include <cmath>
@@ -17,8 +16,8 @@ namespace {
 
 using nlohmann::json;
 
-struct Runs : testing::Test {
-    Runs() {
+struct Recovery : testing::Test {
+    Recovery() {
         DatasetInfo info;
         info.H = info.W = 8;
         info.C = 3;
@@ -41,11 +40,11 @@ struct Runs : testing::Test {
         request.options.checkpoint_every = {2, false};
         request.options.eval_every = {3, false};
         request.options.sample_every = {0, false};
-        request.options.rollback_lr = 1;  // what is repeated is then what a good run does
+        request.options.rollback_lr = 1;  // repeated steps then equal those of a good run
         request.warn = [this](const std::string& line) { warnings.push_back(line); };
         return request;
     }
-    // A good run to compare with.
+    // A reference run without faults.
     void make_good(index_t steps) { run_training(request("good", steps)); }
 
     static float* tensor(Trainer& trainer, const std::string& name, float* values,
@@ -58,7 +57,7 @@ struct Runs : testing::Test {
         throw Error("no tensor " + name);
     }
     using Fault = std::function<void(Trainer&)>;
-    // Once, before a step.
+    // Called once, before a step.
     static std::function<void(index_t, Trainer&)> once(index_t step, const Fault& fault) {
         return [=, done = std::make_shared<bool>(false)](index_t t, Trainer& trainer) {
             if (t != step || std::exchange(*done, true)) return;
@@ -77,7 +76,7 @@ struct Runs : testing::Test {
         for (std::string row; std::getline(text, row);) rows.push_back(row);
         return rows;
     }
-    // The columns that no two runs share are images_per_s and step_ms.
+    // images_per_s and step_ms differ between runs.
     std::vector<std::string> metrics(const std::string& out) const {
         std::vector<std::string> rows = this->rows(out + "/metrics.csv");
         for (std::string& row : rows) {
@@ -105,7 +104,7 @@ struct Runs : testing::Test {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-TEST_F(Runs, AFaultIsNamedReportedAndLeftBehind) {
+TEST_F(Recovery, RecoversFromFault) {
     make_good(12);
     const std::string name = "level0/step1/coupling/conv1/weight";
     RunRequest faulty = request("run", 12);
@@ -116,7 +115,7 @@ TEST_F(Runs, AFaultIsNamedReportedAndLeftBehind) {
     expect_the_good_run("run");
 
     ASSERT_EQ(warnings.size(), 1u);
-    // Whether a NaN passes a ReLU, and so reaches the loss too, is the matrix library's choice.
+    // Whether a NaN survives ReLU and reaches the loss depends on the matrix library.
     for (const char* part : {"step 7: the ", " is not finite", "level0/step1/coupling/conv1/weight", "1 NaN",
                              "back at step 6", "trouble/step-00000007-1.json", "1 of 5"})
         EXPECT_NE(warnings[0].find(part), std::string::npos) << part << " in: " << warnings[0];
@@ -133,7 +132,7 @@ TEST_F(Runs, AFaultIsNamedReportedAndLeftBehind) {
     EXPECT_EQ(told["images"]["first"], 48);
 }
 
-TEST_F(Runs, EveryKindOfFaultIsNamed) {
+TEST_F(Recovery, NamesEveryKindOfFault) {
     make_good(20);
     struct Case {
         const char* kind;
@@ -154,7 +153,7 @@ TEST_F(Runs, EveryKindOfFaultIsNamed) {
     const Case cases[] = {
         {"weights", "level1/step0/actnorm", "/params/level1/step0/actnorm/logs",
          poison("level1/step0/actnorm/logs", inf)},
-        // Found after the update that it spoils.
+        // Found after the update that it corrupts.
         {"weights", "prior/top", "/params/prior/top/bias", moment("prior/top/bias", kNaN)},
         {"loss", "level0/split", "/params/level0/split/logs", fill_tensor("level0/split/logs", 300)},
         {"mixing", "level1/step1/mixing", "/params/level1/step1/invconv/weight",
@@ -171,7 +170,7 @@ TEST_F(Runs, EveryKindOfFaultIsNamed) {
         SCOPED_TRACE(one.kind + (" " + one.layer));
         const std::string out = "run" + std::to_string(number++);
         RunRequest faulty = request(out, 20);
-        // Far enough for losses to have a known deviation.
+        // Late enough for losses to have a known deviation.
         faulty.before_step = once(18, one.fault);
         warnings.clear();
         EXPECT_EQ(run_training(faulty).rollbacks, 1);
@@ -186,11 +185,11 @@ TEST_F(Runs, EveryKindOfFaultIsNamed) {
     }
 }
 
-TEST_F(Runs, AGradientThatOverflowsIsNamed) {
+TEST_F(Recovery, NamesOverflowingGradient) {
     make_good(6);
     RunRequest faulty = request("run", 6);
     faulty.options.loss_jump = faulty.options.condition_jump = 0;
-    // A scale of the coupling that saturates at 1: nothing in forward, 0 times infinity on the way back.
+    // A coupling scale saturated at 1: harmless in forward, 0 times infinity in backward.
     faulty.before_step = once(5, [](Trainer& trainer) {
         tensor(trainer, "level0/step1/coupling/conv3/logs", trainer.weights().params)[1] = 28.7f;
         tensor(trainer, "level0/step1/coupling/conv3/bias", trainer.weights().params)[1] = 34;
@@ -204,14 +203,14 @@ TEST_F(Runs, AGradientThatOverflowsIsNamed) {
     EXPECT_EQ(told["statistics"]["nan"], 1);
 }
 
-TEST_F(Runs, BeforeTheFirstCheckpointItBeginsAgain) {
+TEST_F(Recovery, RestartsBeforeFirstCheckpoint) {
     make_good(5);
     RunRequest faulty = request("run", 5);
     faulty.before_step = once(2, poison("level0/split/bias", kNaN));
     EXPECT_EQ(run_training(faulty).rollbacks, 1);
     expect_the_good_run("run");
     EXPECT_NE(warnings[0].find("back at step 0"), std::string::npos) << warnings[0];
-    // Of --init-from and of a run resumed from elsewhere the beginning is that checkpoint.
+    // With --init-from, or resumed from elsewhere, the run restarts from that checkpoint.
     for (const bool resume : {false, true}) {
         const std::string out = resume ? "resumed" : "init";
         for (const char* name : {"a", "b"}) {
@@ -230,7 +229,7 @@ TEST_F(Runs, BeforeTheFirstCheckpointItBeginsAgain) {
     }
 }
 
-TEST_F(Runs, TheLearningRateIsLoweredAndStaysSoWhenResumed) {
+TEST_F(Recovery, LoweredLearningRateSurvivesResume) {
     const auto with_fault = [&](const std::string& out, index_t steps) {
         RunRequest faulty = request(out, steps);
         faulty.options.rollback_lr = 0.5;
@@ -250,19 +249,19 @@ TEST_F(Runs, TheLearningRateIsLoweredAndStaysSoWhenResumed) {
     rest.resume = true;
     EXPECT_EQ(run_training(rest).lr_scale, 0.5);
     expect_the_good_run("run");
-    // A learning rate that is given anew is taken as it is.
+    // A learning rate given on resume is used unchanged.
     rest.options.max_steps = 13;
     rest.options.lr = 2e-3;
     EXPECT_EQ(run_training(rest).lr_scale, 1);
 }
 
-TEST_F(Runs, GivesUpAfterSoManyTriesEachFromFurtherBack) {
+TEST_F(Recovery, GivesUpAfterRollingBackFurtherEachTime) {
     RunRequest faulty = request("run", 12);
     faulty.options.keep = 3;
     faulty.options.rollbacks = 4;
     faulty.options.rollback_lr = 0.5;
     faulty.before_step = [this](index_t t, Trainer& trainer) {
-        if (t == 7) {  // nothing of a past that went wrong is left
+        if (t == 7) {  // remove the earlier failures
             EXPECT_FALSE(std::filesystem::exists(folder / "run/checkpoints/step-00000008.h5"));
         }
         if (t != 9) return;
@@ -280,7 +279,7 @@ TEST_F(Runs, GivesUpAfterSoManyTriesEachFromFurtherBack) {
         EXPECT_EQ(told["action"]["lr_scale"], std::pow(0.5, i)) << i;
     }
     EXPECT_EQ(report("run/trouble/step-00000009-5.json")["action"], "given up");
-    // What was good is there, and can be gone on with.
+    // Good checkpoints remain and can be resumed.
     EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 8);
     RunRequest rest = request("run", 12);
     rest.resume = true;
@@ -291,14 +290,14 @@ TEST_F(Runs, GivesUpAfterSoManyTriesEachFromFurtherBack) {
     expect_throw<Error>([&] { run_training(faulty); }, {"step 9", "given up", "--lr"});
 }
 
-TEST_F(Runs, TriesAreCountedAnewAfterAnEpoch) {
+TEST_F(Recovery, RetryCountResetsAfterEpoch) {
     RunRequest faulty = request("run", 24);
     faulty.options.rollbacks = 1;
     auto first = once(3, poison("level0/split/bias", kNaN)),
          second = once(9, poison("level0/split/bias", kNaN));
     faulty.before_step = [&](index_t t, Trainer& trainer) {
         first(t, trainer);
-        second(t, trainer);  // 5 steps an epoch
+        second(t, trainer);  // 5 steps per epoch
     };
     EXPECT_EQ(run_training(faulty).rollbacks, 2);
     first = once(3, poison("level0/split/bias", kNaN));
@@ -307,7 +306,7 @@ TEST_F(Runs, TriesAreCountedAnewAfterAnEpoch) {
     expect_throw<Error>([&] { run_training(faulty); }, {"step 8", "given up after 1"});
 }
 
-TEST_F(Runs, AveragesThatAreNotFiniteAreFoundBeforeTheyAreSaved) {
+TEST_F(Recovery, NonFiniteAveragesAreNotSaved) {
     make_good(6);
     RunRequest faulty = request("run", 6);
     faulty.before_step = once(
@@ -317,7 +316,7 @@ TEST_F(Runs, AveragesThatAreNotFiniteAreFoundBeforeTheyAreSaved) {
     EXPECT_NE(warnings[0].find("/ema/level0/split/bias is not finite"), std::string::npos) << warnings[0];
 }
 
-TEST_F(Runs, ADamagedCheckpointIsNotGoneBackTo) {
+TEST_F(Recovery, RollbackSkipsDamagedCheckpoint) {
     make_good(10);
     RunRequest faulty = request("run", 10);
     faulty.before_step = once(7, [this](Trainer& trainer) {
@@ -329,7 +328,7 @@ TEST_F(Runs, ADamagedCheckpointIsNotGoneBackTo) {
     EXPECT_EQ(report("run/trouble/step-00000007-1.json")["action"]["to_step"], 4);
 }
 
-TEST_F(Runs, ALearningRateOf1000IsGivenUpWithAReason) {
+TEST_F(Recovery, GivesUpWithHugeLearningRate) {
     for (const double lr : {1e3, 1e6}) {
         RunRequest wild = request("run" + std::to_string(static_cast<int>(lr)), 200);
         wild.options.lr = lr;
@@ -340,7 +339,7 @@ TEST_F(Runs, ALearningRateOf1000IsGivenUpWithAReason) {
         EXPECT_EQ(warnings.size(), 5u);
         warnings.clear();
     }
-    // With enough tries it is lowered until it trains.
+    // With enough attempts it is lowered until training succeeds.
     RunRequest wild = request("tamed", 60);
     wild.options.lr = 1e3;
     wild.options.warmup_epochs = 0;
@@ -353,7 +352,7 @@ TEST_F(Runs, ALearningRateOf1000IsGivenUpWithAReason) {
 
 // ---- What counts as a jump -------------------------------------------------------------------------------
 
-TEST(TrainingHistoryTest, FollowsMeanAndVarianceOfTheLastSteps) {
+TEST(TrainingHistoryTest, TracksMeanAndVariance) {
     TrainingHistory course;
     test::Random random(3);
     std::vector<double> losses;
@@ -370,8 +369,8 @@ TEST(TrainingHistoryTest, FollowsMeanAndVarianceOfTheLastSteps) {
     EXPECT_TRUE(std::isinf(limits_of(course, options).condition));
 }
 
-TEST(TrainingHistoryTest, AnOrdinaryRunNeverJumps) {
-    // Falling losses with noise, and a few outliers: a million steps without a false alarm.
+TEST(TrainingHistoryTest, OrdinaryRunNeverJumps) {
+    // Falling losses with noise and a few outliers: a million steps without a false alarm.
     TrainingHistory course;
     test::Random random(4);
     const TrainingOptions options;
@@ -397,7 +396,7 @@ TEST(TrainingHistoryTest, EarlyLossesMayJumpFurther) {
     }
 }
 
-TEST(TrainingHistoryTest, IsTheSameThroughJson) {
+TEST(TrainingHistoryTest, RoundTripsThroughJson) {
     TrainingHistory course;
     course.lr_scale = 0.1;
     course.rollbacks = 3;

@@ -7,7 +7,7 @@
 namespace glow {
 namespace {
 
-TEST(Schedule, StepsOfAnEpochAreRoundedUp) {
+TEST(Schedule, RoundsStepsPerEpochUp) {
     TrainingOptions o = small_options();
     o.batch = 64;
     EXPECT_EQ(make_schedule(o, 50000).steps_per_epoch, 782);  // 781.25
@@ -33,7 +33,7 @@ TEST(Schedule, DecaysDefaultToOneEpoch) {
     EXPECT_EQ(make_schedule(o, 50000).ema_decay, 0.5);
 }
 
-TEST(Schedule, ImagesOfTheInitialization) {
+TEST(Schedule, InitializationImages) {
     TrainingOptions o;  // 32x32x3
     o.batch = 64;
     EXPECT_EQ(make_schedule(o, 50000).init_images, 256);
@@ -47,7 +47,7 @@ TEST(Schedule, ImagesOfTheInitialization) {
     EXPECT_EQ(make_schedule(o, 3).init_images, 3);
 }
 
-TEST(Schedule, WarmUpIsLinearInImagesSeen) {
+TEST(Schedule, WarmUpIsLinearInImages) {
     TrainingOptions o = small_options();
     o.batch = 10;
     o.lr = 2e-3;
@@ -84,7 +84,7 @@ TEST(Schedule, BiasCorrectionAndAverageAtEveryStep) {
     EXPECT_TRUE(optimizer_at(o, s, 1).adam);
 }
 
-TEST(Schedule, OneStepAnEpochKeepsEverythingFinite) {
+TEST(Schedule, OneStepPerEpochStaysFinite) {
     TrainingOptions o = small_options();
     o.batch = 100;
     const Schedule s = make_schedule(o, 10);
@@ -94,7 +94,7 @@ TEST(Schedule, OneStepAnEpochKeepsEverythingFinite) {
     EXPECT_EQ(step.ema_rate, 1);
 }
 
-// The formulas of the specification in double, one number at a time.
+// Reference: formulas of the specification in double, one number at a time.
 struct Scalar {
     double w = 0, m = 0, v = 0, ema = 0;
     void step(const TrainingOptions& o, double t, double g) {
@@ -115,7 +115,7 @@ void follow_scalar_model(Optimizer optimizer, double sabotage, bool& followed) {
     o.beta2 = 0.9;
     o.ema_decay = 0.8;
     o.weight_decay = 1e-3;
-    o.clip_norm = 0.3;  // below the gradient's norm, about 1
+    o.clip_norm = 0.3;  // below the gradient norm of about 1
     Training training(o), twin(o);
     training.random_start();
     const Schedule s = make_schedule(o, 100);
@@ -124,7 +124,7 @@ void follow_scalar_model(Optimizer optimizer, double sabotage, bool& followed) {
     for (std::size_t i = 0; i < start.size(); ++i) scalar[i] = {start[i], 0, 0, start[i]};
     for (index_t t = 1; t <= 6; ++t) {
         const Images images(o.batch, o.model, 10 + static_cast<std::uint64_t>(t));
-        // The gradient, from a twin that takes no step.
+        // The gradient, from a twin trainer without updates.
         std::copy_n(training.params(), start.size(), twin.params());
         twin.trainer.weights_changed();
         StepResult result;
@@ -152,7 +152,7 @@ void follow_scalar_model(Optimizer optimizer, double sabotage, bool& followed) {
     }
 }
 
-TEST(OptimizerSteps, FollowTheScalarModel) {
+TEST(OptimizerSteps, MatchScalarModel) {
     for (const Optimizer optimizer : {Optimizer::adamax, Optimizer::adam}) {
         bool followed = false;
         follow_scalar_model(optimizer, 1.0, followed);

@@ -1,4 +1,4 @@
-// The training step: memory, gradients under every memory policy, drift and its rescue, failures.
+// The training step: memory, gradients under every memory policy, drift and fallback, failures.
 #include "tests/train/training.h"
 #include "train/schedule.h"
 
@@ -14,7 +14,7 @@ OptimizerStep update_of(double lr_t) {
 
 // ---- Memory ----------------------------------------------------------------------------------------------
 
-TEST(TrainerMemory, ThePlanIsThePeakToTheByte) {
+TEST(TrainerMemory, PlanEqualsPeak) {
     for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::checkpoint, MemoryMode::store})
         for (const index_t micro_batch : {0, 3})
             for (const index_t init_batch : {1, 9})
@@ -56,7 +56,7 @@ TEST(TrainerMemory, ActivationsDoNotGrowWithDepth) {
     EXPECT_GT(activations(32, MemoryMode::store), 4 * activations(4, MemoryMode::store));
 }
 
-TEST(TrainerMemory, TheFallbackIsWhatARescuedStepTakes) {
+TEST(TrainerMemory, FallbackPlanMatchesRetriedStep) {
     TrainingOptions options = small_options();
     options.drift_tolerance = 1e-300;
     Training training(options);
@@ -80,12 +80,13 @@ TEST(TrainerGradient, StoreAndCheckpointAreBitEqual) {
     EXPECT_TRUE(same_bits(gradients[0], gradients[1]));
     EXPECT_EQ(results[0].bits_per_dim, results[1].bits_per_dim);
     EXPECT_EQ(results[0].bits_per_dim, results[2].bits_per_dim);
-    // States rebuilt to 1e-15; rarely one crosses the rounding of a network's float input (6e-8).
+    // Reconstructed states have errors of 1e-15; rarely one crosses a rounding boundary of a float input
+    // (6e-8).
     EXPECT_LT(relative_l2(gradients[2], gradients[0]), 1e-6);
     EXPECT_LT(results[2].drift, 1e-7);
 }
 
-TEST(TrainerGradient, MicroBatchesAddUpToTheBatch) {
+TEST(TrainerGradient, MicroBatchesSumToBatch) {
     TrainingOptions options = small_options();
     options.batch = 8;
     StepResult whole, parts;
@@ -95,14 +96,14 @@ TEST(TrainerGradient, MicroBatchesAddUpToTheBatch) {
         options.micro_batch = micro_batch;
         Training training(options);
         const std::vector<float> gradient = training.random_start().gradient(&parts);
-        // The same images in float sums of another order.
+        // The same images, with float sums in another order.
         EXPECT_LT(relative_l2(gradient, expected), 1e-6) << micro_batch;
         EXPECT_NEAR(parts.bits_per_dim, whole.bits_per_dim, 1e-7) << micro_batch;
         EXPECT_NEAR(parts.grad_norm, whole.grad_norm, 1e-6 * whole.grad_norm) << micro_batch;
     }
 }
 
-TEST(TrainerGradient, IsTheDerivativeOfTheLoss) {
+TEST(TrainerGradient, IsDerivativeOfLoss) {
     Training training(small_options());
     training.random_start();
     const std::vector<float> g = training.gradient(), start = training.copy(training.params());
@@ -117,11 +118,12 @@ TEST(TrainerGradient, IsTheDerivativeOfTheLoss) {
         return result.bits_per_dim;
     };
     const double t = 1e-3, slope = (loss_at(t) - loss_at(-t)) / (2 * t);
-    // A central difference errs by t^2 of the third derivative and 1e-7 / t of float networks: 1e-3 and less.
+    // Error of the central difference: t^2 of the third derivative plus 1e-7 / t from float networks, below
+    // 1e-3.
     EXPECT_NEAR(slope, std::sqrt(squares), 2e-3 * std::sqrt(squares));
 }
 
-TEST(TrainerGradient, TheNormIsThatOfTheGradient) {
+TEST(TrainerGradient, NormMatchesGradient) {
     Training training(small_options());
     StepResult result;
     const std::vector<float> g = training.random_start().gradient(&result);
@@ -130,7 +132,7 @@ TEST(TrainerGradient, TheNormIsThatOfTheGradient) {
     EXPECT_NEAR(result.grad_norm, std::sqrt(squares), 1e-12 * result.grad_norm);
 }
 
-TEST(TrainerGradient, ThreadsChangeNothingButRounding) {
+TEST(TrainerGradient, ThreadsChangeOnlyRounding) {
     TrainingOptions options = small_options();
     Training one(options, 1), three(options, 3), again(options, 3);
     const std::vector<float> a = one.random_start().gradient(), b = three.random_start().gradient();
@@ -140,7 +142,7 @@ TEST(TrainerGradient, ThreadsChangeNothingButRounding) {
 
 // ---- The whole step --------------------------------------------------------------------------------------
 
-TEST(TrainerStep, SameSeedSameBits) {
+TEST(TrainerStep, IsDeterministic) {
     const TrainingOptions options = small_options();
     std::vector<std::vector<float>> ends;
     for (int run = 0; run < 2; ++run) {
@@ -174,7 +176,7 @@ TEST(TrainerStep, EvaluatingBetweenStepsChangesNothing) {
     EXPECT_TRUE(same_bits(ends[0], ends[1]));
 }
 
-TEST(TrainerStep, ClippingScalesTheGradientDownAndNeverUp) {
+TEST(TrainerStep, ClippingOnlyScalesDown) {
     TrainingOptions options = small_options();
     StepResult result;
     Training training(options);
@@ -191,7 +193,7 @@ TEST(TrainerStep, ClippingScalesTheGradientDownAndNeverUp) {
     }
 }
 
-TEST(TrainerStep, LowersTheLossOfARepeatedBatch) {
+TEST(TrainerStep, LowersLossOnRepeatedBatch) {
     Training training(small_options());
     training.trainer.initialize(training.init_images.batch());
     double first = 0, last = 0;
@@ -202,12 +204,12 @@ TEST(TrainerStep, LowersTheLossOfARepeatedBatch) {
     EXPECT_LT(last, first - 0.1);
 }
 
-TEST(TrainerStep, EvaluationUsesTheWeightsAskedFor) {
+TEST(TrainerStep, EvaluationUsesRequestedWeights) {
     Training training(small_options());
     Trainer& trainer = training.trainer;
     training.random_start();
     StepResult step;
-    training.gradient(&step);  // lr 0: the weights stay
+    training.gradient(&step);  // lr 0: weights are unchanged
     for (std::size_t i = 0; i < training.copy(training.params()).size(); ++i)
         trainer.weights().ema[i] *= 1.1f;
     std::vector<double> raw(4), ema(4);
@@ -221,7 +223,7 @@ TEST(TrainerStep, EvaluationUsesTheWeightsAskedFor) {
     EXPECT_GT(std::abs(mean_of(ema.data(), 4).value - step.bits_per_dim), 1e-3);
 }
 
-TEST(TrainerInitialization, NormalizesTheFirstActnorm) {
+TEST(TrainerInitialization, NormalizesFirstActnorm) {
     TrainingOptions options = small_options();
     options.dequant = Dequantization::center;
     Training training(options);
@@ -247,7 +249,7 @@ TEST(TrainerInitialization, NormalizesTheFirstActnorm) {
 
 // ---- Drift -----------------------------------------------------------------------------------------------
 
-// Channel mixings from step `first` on that shrink half of their outputs: the inverse magnifies every
+// Channel mixings from step `first` on that shrink half of their outputs, so that the inverse magnifies
 // rounding.
 void make_ill_conditioned(Training& training, index_t first, double factor) {
     for (const Tensor& tensor : training.tensors()) {
@@ -263,7 +265,7 @@ void make_ill_conditioned(Training& training, index_t first, double factor) {
     training.trainer.restart();
 }
 
-TEST(TrainerDrift, AnImpossibleToleranceIsAnErrorThatSaysSo) {
+TEST(TrainerDrift, ImpossibleToleranceIsError) {
     TrainingOptions options = small_options();
     options.drift_tolerance = 1e-300;
     for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::checkpoint, MemoryMode::store}) {
@@ -277,7 +279,7 @@ TEST(TrainerDrift, AnImpossibleToleranceIsAnErrorThatSaysSo) {
     }
 }
 
-TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
+TEST(TrainerDrift, RedoesStepWithAllStatesSaved) {
     TrainingOptions options = small_options(8, 8, 3, 1, 8, 8);
     Training training(options);
     training.random_start();
@@ -288,7 +290,7 @@ TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
     EXPECT_LT(rescued.drift, 1e-5);
     EXPECT_GT(rescued.max_condition, 60);
 
-    // It did drift...
+    // It drifted...
     options.drift_tolerance = 1e30;
     Training drifting(options);
     drifting.random_start();
@@ -298,7 +300,7 @@ TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
     EXPECT_EQ(drifted.policy.anchor_every, 0);
     EXPECT_GT(drifted.drift, 1e-5);
 
-    // ... and what the rescue computes is what a run with every state kept computes.
+    // ... and the retried step equals a step with every state saved.
     options.memory = MemoryMode::checkpoint;
     Training exact(options);
     exact.random_start();
@@ -306,8 +308,8 @@ TEST(TrainerDrift, IsSeenAndTheStepRedoneWithEveryStateKept) {
     EXPECT_TRUE(same_bits(exact.gradient(), gradient));
 }
 
-// As on a GPU, where memory that is never touched is taken all the same.
-TEST(TrainerDrift, ARescueTakesItsMemoryWhenItIsNeeded) {
+// As on a GPU, where untouched memory counts as used.
+TEST(TrainerDrift, FallbackAllocatesMemoryOnDemand) {
     TrainingOptions options = small_options(8, 8, 3, 1, 8, 8);
     Training exact(options);
     exact.random_start();
@@ -325,7 +327,7 @@ TEST(TrainerDrift, ARescueTakesItsMemoryWhenItIsNeeded) {
     trainer.restart();
     OptimizerStep update;
     update.beta1 = 0;              // m = g
-    for (int t = 0; t < 2; ++t) {  // the first state of the second step is in the larger memory too
+    for (int t = 0; t < 2; ++t) {  // the second step already starts in the larger memory
         const StepResult result = trainer.step(exact.images.batch(), update);
         EXPECT_EQ(result.policy.anchor_every, 1);
         EXPECT_TRUE(same_bits(exact.copy(trainer.weights().m), gradient));
@@ -333,7 +335,7 @@ TEST(TrainerDrift, ARescueTakesItsMemoryWhenItIsNeeded) {
     EXPECT_EQ(at(memory.peak(), Category::stored), plan.fallback_stored);
 }
 
-TEST(TrainerDrift, AnchorsEverySixteenStepsComeFirst) {
+TEST(TrainerDrift, FirstFallbackIsAnchorsEverySixteenSteps) {
     const TrainingOptions options = small_options(4, 4, 3, 1, 24, 8);
     Training training(options);
     training.random_start(3, 0.005);
@@ -346,7 +348,7 @@ TEST(TrainerDrift, AnchorsEverySixteenStepsComeFirst) {
 
 // ---- Failures --------------------------------------------------------------------------------------------
 
-TEST(TrainerFailure, ANaNIsAnErrorThatNamesItsLayerAndChangesNothing) {
+TEST(TrainerFailure, NaNNamesLayerAndKeepsWeights) {
     Training training(small_options());
     training.random_start();
     const std::vector<float> good = training.copy(training.params());
@@ -367,7 +369,7 @@ TEST(TrainerFailure, ANaNIsAnErrorThatNamesItsLayerAndChangesNothing) {
     }
 }
 
-TEST(TrainerFailure, ASingularMixingIsAnErrorThatNamesItsLayer) {
+TEST(TrainerFailure, SingularMixingNamesLayer) {
     Training training(small_options());
     training.random_start();
     const Tensor& W = training.tensor("level1/step1/invconv/weight");
@@ -379,7 +381,7 @@ TEST(TrainerFailure, ASingularMixingIsAnErrorThatNamesItsLayer) {
     EXPECT_TRUE(same_bits(training.everything(), before));
 }
 
-TEST(TrainerFailure, AHugeLearningRateEndsInAnErrorThatNamesALayer) {
+TEST(TrainerFailure, HugeLearningRateNamesLayer) {
     for (const double lr : {1e3, 1e6, 1e30}) {
         Training training(small_options());
         training.trainer.initialize(training.init_images.batch());
@@ -402,7 +404,7 @@ TEST(TrainerFailure, AHugeLearningRateEndsInAnErrorThatNamesALayer) {
     }
 }
 
-TEST(TrainerFailure, AStrangeImageIsNoTroubleButStrangeWeightsAre) {
+TEST(TrainerFailure, UnusualImagesAreFineUnusualWeightsAreNot) {
     for (const index_t micro_batch : {0, 3}) {
         TrainingOptions options = small_options();
         options.batch = 5;
@@ -431,7 +433,7 @@ TEST(TrainerFailure, AStrangeImageIsNoTroubleButStrangeWeightsAre) {
     }
 }
 
-TEST(TrainerFailure, UnusableWeightsAreFoundBeforeTheyAreSaved) {
+TEST(TrainerFailure, UnusableWeightsAreNotSaved) {
     Training training(small_options());
     training.random_start();
     EXPECT_NO_THROW(training.trainer.check_usable());
@@ -453,7 +455,7 @@ TEST(TrainerFailure, UnusableWeightsAreFoundBeforeTheyAreSaved) {
     expect_throw<Error>([&] { training.trainer.check_usable(); }, {"level0/step1", "singular"});
 }
 
-TEST(TrainerFailure, WhatThisMachineLacksIsBadInput) {
+TEST(TrainerFailure, MissingHardwareIsBadInput) {
     TrainingOptions options = small_options();
     options.precision = Precision::tf32;
     expect_throw<InputError>([&] { Training training(options); }, {"tf32"});

@@ -1,5 +1,5 @@
-// The inverse with trained weights at L = 3 and K = 32. Training makes the networks act and takes W from
-// where it started, orthogonal; both amplify an error of the state.
+// The inverse with trained weights at L = 3 and K = 32. In training, networks start to act and W moves away
+// from orthogonal; both amplify errors of the state.
 #include "tests/layers/round_trip.h"
 #include "tests/train/training.h"
 #include "data/cifar10.h"
@@ -17,8 +17,7 @@ TrainingOptions deep_options(index_t hidden, index_t batch) {
     return options;
 }
 
-// Trains on batches that follow each other through `pixels` [n, D], then encodes `images` of them, with
-// noise, and decodes.
+// Trains on consecutive batches from `pixels` [n, D], then encodes `images` of them, with noise, and decodes.
 void expect_inverse_after(index_t steps, const TrainingOptions& options,
                           const std::vector<std::uint8_t>& pixels, index_t images) {
     const index_t D = options.model.dimensions(), n = static_cast<index_t>(pixels.size()) / D;
@@ -51,7 +50,7 @@ void expect_inverse_after(index_t steps, const TrainingOptions& options,
     expect_inverse<float>(model, 1e-12, 1e-5, 1e-12);
 }
 
-TEST(TrainedInverse, UndoesForward) {
+TEST(TrainedInverse, ReconstructsInput) {
     const TrainingOptions options = deep_options(16, 8);
     const index_t n = 64, D = options.model.dimensions();
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(n * D));
@@ -60,8 +59,8 @@ TEST(TrainedInverse, UndoesForward) {
     expect_inverse_after(60, options, pixels, 16);
 }
 
-// By hand (`ctest -L slow`): minutes.
-TEST(SlowTrainedInverse, UndoesForwardOnCifar10) {
+// Run by hand (`ctest -L slow`): takes minutes.
+TEST(SlowTrainedInverse, ReconstructsCifar10) {
     const std::filesystem::path data = test_data_folder() / "cifar10";
     if (!std::filesystem::exists(data))
         GTEST_SKIP() << "no real images at " << data << " (set GLOW_TEST_DATA)";

@@ -1,4 +1,4 @@
-// A trainer on memory of exactly the planned size, with images of its own.
+// A trainer with memory of exactly the planned size, and its own images.
 #pragma once
 
 #include <algorithm>
@@ -48,7 +48,7 @@ struct Images {
 };
 
 struct Training {
-    // conv: a second engine for convolutions, of which a CPU has none.
+    // conv: vendor convolutions, which a CPU does not have.
     explicit Training(const TrainingOptions& options, int threads = 2, std::unique_ptr<Conv> conv = nullptr)
         : options(options),
           backend(cpu(threads, std::move(conv))),
@@ -70,8 +70,8 @@ struct Training {
         return bytes;
     }
 
-    // Initialized from data, then every parameter moved by random numbers, so that no gradient is 0 and no
-    // two tensors look alike.
+    // Initialized from data, then every parameter is perturbed, so that no gradient is 0 and no two tensors
+    // look alike.
     Training& random_start(std::uint64_t seed = 3, double scale = 0.02) {
         trainer.initialize(init_images.batch());
         test::Random random(seed);
@@ -81,7 +81,7 @@ struct Training {
         trainer.restart();
         return *this;
     }
-    // The gradient at the present weights, which stay; the moments do not.
+    // Computes the gradient without changing the weights; moments do change.
     std::vector<float> gradient(const Batch& batch, StepResult* result = nullptr) {
         OptimizerStep update;
         update.beta1 = 0;  // m = g
@@ -142,7 +142,7 @@ inline double relative_l2(const std::vector<float>& a, const std::vector<float>&
     return relative_l2(a.data(), b.data(), std::min(a.size(), b.size()));
 }
 
-// Bit for bit, so that a NaN equals itself.
+// Compares bits, so that NaN equals itself.
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
     return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](float x, float y) {
                return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y);

@@ -1,4 +1,4 @@
-// The choice between the engines of the convolutions. The library is played on the CPU.
+// Engine selection for the convolutions, with a stub library on the CPU.
 #include "train/tune.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 namespace glow {
 namespace {
 
-TEST(Engines, AreNamedOnePerLevel) {
+TEST(Engines, ListOneNamePerLevel) {
     const std::vector<Engine> engines = {Engine::products, Engine::library};
     EXPECT_EQ(to_string(engines), "products,cudnn");
     EXPECT_EQ(parse_engines("products,cudnn", 2), engines);
@@ -25,7 +25,7 @@ TEST(Engines, AreNamedOnePerLevel) {
     EXPECT_THROW(check(options), InputError);
 }
 
-// A library that takes no time, or more than any network here. What it computes nobody looks at.
+// A library that takes no time, or more than any network here. Its results are ignored.
 struct Stopwatch : Conv {
     explicit Stopwatch(bool available = true, bool slow = false) : available(available), slow(slow) {}
     bool has(const Convolution& c) override {
@@ -56,7 +56,7 @@ Backend with(Arguments... arguments) {
     return backend;
 }
 
-TEST(MeasuredEngines, AreTheFasterOnes) {
+TEST(MeasuredEngines, AreFaster) {
     std::vector<std::string> said;
     const auto measured = [&](const Backend& backend) {
         said.clear();
@@ -71,8 +71,8 @@ TEST(MeasuredEngines, AreTheFasterOnes) {
     EXPECT_NE(said[0].find("not available"), std::string::npos) << said[0];
 }
 
-// The library is asked for what a step of the run asks it for.
-TEST(MeasuredEngines, AreAskedForTheStepsOwnConvolutions) {
+// The library is measured on the convolutions of a training step.
+TEST(MeasuredEngines, MeasureConvolutionsOfStep) {
     const Backend backend = with<Stopwatch>(false);
     TrainingOptions options = wide_outputs();
     options.batch = 6;
@@ -102,7 +102,7 @@ Asked engines_with(const TrainingOptions& options, bool resuming, const std::str
     return result;
 }
 
-TEST(EnginesOfARun, AreItsOwnThenTheCheckpointsThenTheRule) {
+TEST(EngineSelection, PrecedenceIsRunCheckpointRule) {
     const Backend library = with<DirectConv>(), none(Device::cpu, 1);
     TrainingOptions options = wide_outputs();
     EXPECT_EQ(engines_with(options, false, "", none).engines, "");
@@ -110,14 +110,15 @@ TEST(EnginesOfARun, AreItsOwnThenTheCheckpointsThenTheRule) {
     options.engines = "cudnn,products";
     EXPECT_EQ(engines_with(options, false, "", library).engines, "cudnn,products");
     EXPECT_EQ(engines_with(options, true, "products,cudnn", library).engines, "cudnn,products");
-    // A device without them: a resumed run may come from another one, a new one asks for what is not there.
+    // A device without vendor convolutions: a resumed run falls back, a new run with an explicit request
+    // fails.
     EXPECT_THROW(engines_with(options, false, "", none), InputError);
     const Asked moved = engines_with(options, true, "cudnn,products", none);
     EXPECT_EQ(moved.engines, "products,products");
     EXPECT_NE(moved.said.find("matrix products instead"), std::string::npos) << moved.said;
 }
 
-TEST(EnginesOfARun, OnTheCpuThereIsNothingToTune) {
+TEST(EngineSelection, CpuHasNothingToTune) {
     const Backend none(Device::cpu, 1);
     TrainingOptions options = wide_outputs();
     options.tune = true;
@@ -126,9 +127,9 @@ TEST(EnginesOfARun, OnTheCpuThereIsNothingToTune) {
     EXPECT_NE(asked.said.find("one engine"), std::string::npos) << asked.said;
 }
 
-// A step by the library is a step by matrix products, to the rounding of float sums; what is stored is what
-// is computed again, bit for bit.
-TEST(Engines, AStepByTheLibraryIsTheSameStep) {
+// Steps with vendor convolutions match matrix products up to float rounding; stored and recomputed
+// activations are bit-equal.
+TEST(Engines, LibraryStepIsEquivalent) {
     TrainingOptions options = wide_outputs();
     Training products(options);
     const std::vector<float> expected = products.random_start().gradient();

@@ -1,4 +1,3 @@
-// Atomic files: all or nothing.
 #include "data/formats/atomic_file.h"
 
 #include "tests/data/files.h"
@@ -10,7 +9,7 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
     write_atomically(path, [&](const std::filesystem::path& temporary) { write_bytes(temporary, text); });
 }
 
-TEST(AtomicFile, ReplacesTheFileWhole) {
+TEST(AtomicFile, ReplacesFile) {
     const TemporaryFolder folder;
     write_text(folder / "a", "one");
     EXPECT_EQ(read_bytes(folder / "a"), "one");
@@ -19,7 +18,7 @@ TEST(AtomicFile, ReplacesTheFileWhole) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"a"});
 }
 
-TEST(AtomicFile, AFailedWriterLeavesThePreviousFileAndNothingElse) {
+TEST(AtomicFile, FailedWriteKeepsPreviousFile) {
     const TemporaryFolder folder;
     write_text(folder / "a", "one");
     EXPECT_THROW(write_atomically(folder / "a",
@@ -32,7 +31,7 @@ TEST(AtomicFile, AFailedWriterLeavesThePreviousFileAndNothingElse) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"a"});
 }
 
-TEST(AtomicFile, TheTargetIsUntouchedUntilCommit) {
+TEST(AtomicFile, TargetUnchangedBeforeCommit) {
     const TemporaryFolder folder;
     write_text(folder / "a", "one");
     {
@@ -46,13 +45,13 @@ TEST(AtomicFile, TheTargetIsUntouchedUntilCommit) {
     EXPECT_EQ(read_bytes(folder / "a"), "two");
 }
 
-TEST(AtomicFile, TwoAtOnceDoNotMeet) {
+TEST(AtomicFile, ConcurrentWritersDoNotCollide) {
     const TemporaryFolder folder;
     AtomicFile first(folder / "a"), second(folder / "a");
     EXPECT_NE(first.temporary(), second.temporary());
 }
 
-TEST(AtomicFile, FollowsALinkInsteadOfReplacingIt) {
+TEST(AtomicFile, FollowsLinks) {
     const TemporaryFolder folder;
     write_text(folder / "a", "one");
     std::filesystem::create_symlink("a", folder / "link");
@@ -61,7 +60,7 @@ TEST(AtomicFile, FollowsALinkInsteadOfReplacingIt) {
     EXPECT_EQ(read_bytes(folder / "a"), "two");
 }
 
-TEST(AtomicFile, RefusesWhatCannotBeWritten) {
+TEST(AtomicFile, RejectsUnwritablePaths) {
     const TemporaryFolder folder;
     write_text(folder / "file", "x");
     const auto try_to_write = [](const std::filesystem::path& path) {
@@ -77,8 +76,8 @@ TEST(AtomicFile, RefusesWhatCannotBeWritten) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"file"});
 }
 
-TEST(AtomicFile, RefusesAFolderWithoutPermission) {
-    if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+TEST(AtomicFile, RejectsReadOnlyFolder) {
+    if (geteuid() == 0) GTEST_SKIP() << "root can write everywhere";
     const TemporaryFolder folder;
     std::filesystem::permissions(folder.path(),
                                  std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
@@ -86,7 +85,7 @@ TEST(AtomicFile, RefusesAFolderWithoutPermission) {
     std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
 }
 
-TEST(AtomicFile, AVanishedTemporaryFileIsAnError) {
+TEST(AtomicFile, DeletedTemporaryFileIsError) {
     const TemporaryFolder folder;
     AtomicFile file(folder / "a");
     std::filesystem::remove(file.temporary());

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""compare_with_pillow.py FOLDER: the files that write_pictures made, with our pixels beside each, against Pillow's.
+"""Usage: compare_with_pillow.py FOLDER
 
-Pillow's pixels are laid over black by Image.alpha_composite. Exact, with two exceptions. Of 16 bits RGB(A) and gray with
-alpha, Pillow takes the high byte and we round to the nearest of 257: one gray level apart, two after alpha. Of JPEG files
-two levels are allowed, for another version of libjpeg.
+Compares the pixels that write_pictures decoded with Pillow's, composited over black by Image.alpha_composite. They must be
+equal with two exceptions. For 16-bit RGB(A) and gray with alpha, Pillow takes the high byte and we round: one gray level
+apart, two after alpha. JPEG files may differ by two levels between versions of libjpeg.
 """
 
 import struct
@@ -30,12 +30,12 @@ def over_black(image):
 
 
 def png(path):
-    """RGB over black by Pillow, and how far we may be from it; None where Pillow has too few bits for the file's color key."""
+    """Pillow's RGB over black and the allowed difference; None if Pillow has too few bits for the file's color key."""
     parts = chunks(path.read_bytes())
     bits, color = parts[b"IHDR"][8], parts[b"IHDR"][9]
     image = Image.open(path)
     image.load()
-    # Pillow compares the color key after bringing the pixels to 8 bits: only right at 8 bits, so it is done here.
+    # Pillow compares the color key after reduction to 8 bits, which is wrong for other depths, so do it here.
     image.info.pop("transparency", None) if color != 3 else None
     key = parts.get(b"tRNS") if color in (0, 2) else None
     if color == 0:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# compare_with_pillow.sh WRITE_PICTURES: pictures of every kind as we read them and as Pillow does, with the first of
-# $GLOW_PYTHON, python3, /usr/bin/python3 that has Pillow and NumPy. Exit status 77: none has.
+# Usage: compare_with_pillow.sh WRITE_PICTURES
+# Compares our decoded pixels of every kind of picture with Pillow's, using the first of $GLOW_PYTHON, python3
+# and /usr/bin/python3 that has Pillow and NumPy. Exits with 77 if none has.
 set -euo pipefail
 
 for python in ${GLOW_PYTHON:+"$GLOW_PYTHON"} python3 /usr/bin/python3; do

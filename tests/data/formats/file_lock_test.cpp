@@ -1,4 +1,4 @@
-// Locks between processes; a second descriptor stands for another process.
+// Locks between processes. A second descriptor stands for another process.
 #include "data/formats/file_lock.h"
 
 #include <sys/file.h>
@@ -10,7 +10,7 @@
 namespace glow {
 namespace {
 
-TEST(FileLock, NamesItsHolderAndIsFreeAfterwards) {
+TEST(FileLock, NamesHolderUntilReleased) {
     const TemporaryFolder folder;
     {
         const FileLock held(folder / "lock", "the run", "choose another");
@@ -23,12 +23,12 @@ TEST(FileLock, NamesItsHolderAndIsFreeAfterwards) {
     const FileLock again(folder / "lock", "the run", "choose another");
 }
 
-TEST(FileLock, AKilledHolderIsNone) {
+TEST(FileLock, KilledHolderReleasesLock) {
     const TemporaryFolder folder;
     const pid_t child = fork();
     if (child == 0) {
         const FileLock held(folder / "lock", "the run", "choose another");
-        _exit(0);  // no destructor, as when killed
+        _exit(0);  // no destructors, as if killed
     }
     waitpid(child, nullptr, 0);
     EXPECT_EQ(folder.names(), std::vector<std::string>{"lock"});
@@ -36,7 +36,7 @@ TEST(FileLock, AKilledHolderIsNone) {
     EXPECT_TRUE(folder.names().empty());
 }
 
-TEST(FileLock, NoticesThatTheFileWasReplaced) {
+TEST(FileLock, DetectsReplacedFile) {
     const TemporaryFolder folder;
     const FileLock lock(folder / "lock", "the run", "choose another");
     EXPECT_TRUE(lock.is_current());
@@ -47,7 +47,7 @@ TEST(FileLock, NoticesThatTheFileWasReplaced) {
     EXPECT_TRUE(other.is_current());
 }
 
-TEST(FileLock, LeavesAForeignFileAsItIs) {
+TEST(FileLock, KeepsForeignFile) {
     const TemporaryFolder folder;
     write_bytes(folder / "lock", "shopping list\n");
     { const FileLock lock(folder / "lock", "the run", "choose another"); }

@@ -1,4 +1,3 @@
-// HDF5 files: what is written is read back, and what is wrong with a file is said, never crashed on.
 #include "data/formats/hdf5_file.h"
 
 #include <fmt/format.h>
@@ -10,7 +9,7 @@
 #include "tests/data/files.h"
 #include "data/formats/atomic_file.h"
 
-// HDF5 keeps what belongs to a file that it could not close (the tests with a full disk).
+// HDF5 leaks memory of files that it could not close (full-disk tests).
 extern "C" const char* __lsan_default_suppressions() {
     return "leak:libhdf5";
 }
@@ -18,7 +17,7 @@ extern "C" const char* __lsan_default_suppressions() {
 namespace glow {
 namespace {
 
-// A file made through HDF5's own interface, for what our writer never does.
+// Writes files through the HDF5 C interface, for content that our writer never produces.
 class RawFile {
   public:
     explicit RawFile(const std::filesystem::path& path)
@@ -28,7 +27,7 @@ class RawFile {
     RawFile& operator=(const RawFile&) = delete;
     operator hid_t() const { return id_; }
 
-    // An array that is created but, without values, never written.
+    // An array; without values it is created but never written.
     void array(const char* name, hid_t type, const std::vector<hsize_t>& shape, const void* values = nullptr,
                hid_t create = H5P_DEFAULT) const {
         const hid_t space = H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr);
@@ -52,7 +51,7 @@ class RawFile {
     hid_t id_;
 };
 
-// A data set creation list with chunks.
+// Creation properties of a chunked data set.
 hid_t chunked(const std::vector<hsize_t>& chunk) {
     const hid_t create = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_chunk(create, static_cast<int>(chunk.size()), chunk.data());
@@ -77,14 +76,14 @@ void expect_round_trip(const std::vector<T>& values) {
     EXPECT_EQ(rows, std::vector<T>(values.begin() + 1, values.begin() + 3));
 }
 
-TEST(Hdf5File, ReadsWhatItWrote) {
+TEST(Hdf5File, RoundTrips) {
     expect_round_trip<std::uint8_t>({0, 1, 128, 255});
     expect_round_trip<std::int32_t>({std::numeric_limits<std::int32_t>::min(), -1, 0, 2147483647});
     expect_round_trip<float>({-0.0f, 1e-45f, 3.4e38f, std::numeric_limits<float>::infinity()});
     expect_round_trip<double>({0.1, 5e-324, -1.7e308, 3});
 }
 
-TEST(Hdf5File, ManyRowsInManyAppendsAreInOrder) {
+TEST(Hdf5File, AppendsKeepRowOrder) {
     const TemporaryFolder folder;
     Hdf5File file = Hdf5File::create(folder / "a.h5");
     file.create_growing<std::int32_t>("/a", {3});
@@ -98,7 +97,7 @@ TEST(Hdf5File, ManyRowsInManyAppendsAreInOrder) {
     EXPECT_EQ(Hdf5File::open(folder / "a.h5").read<std::int32_t>("/a", {17354, 3}), all);
 }
 
-TEST(Hdf5File, RowsInAnyOrderWithRunsAndGapsAreRead) {
+TEST(Hdf5File, ReadsRowsInAnyOrder) {
     const TemporaryFolder folder;
     Hdf5File file = Hdf5File::create(folder / "a.h5");
     file.create_growing<std::uint8_t>("/a", {2});
@@ -121,7 +120,7 @@ TEST(Hdf5File, RowsInAnyOrderWithRunsAndGapsAreRead) {
                              {"0..99", "found 100"});
 }
 
-TEST(Hdf5File, ScalarsAndEmptyArraysAreArrays) {
+TEST(Hdf5File, SupportsScalarsAndEmptyArrays) {
     const TemporaryFolder folder;
     const double value = 2.5;
     Hdf5File file = Hdf5File::create(folder / "a.h5");
@@ -135,7 +134,7 @@ TEST(Hdf5File, ScalarsAndEmptyArraysAreArrays) {
     EXPECT_TRUE(read.read<double>("/empty", {0, 4}).empty());
 }
 
-TEST(Hdf5File, AttributesOfAllKindsAreRead) {
+TEST(Hdf5File, ReadsAllAttributeTypes) {
     const TemporaryFolder folder;
     Hdf5File file = Hdf5File::create(folder / "a.h5");
     file.create_group("/g");
@@ -155,7 +154,7 @@ TEST(Hdf5File, AttributesOfAllKindsAreRead) {
     EXPECT_FALSE(read.has_attribute("/g", "text"));
 }
 
-TEST(Hdf5File, AttributesOfOtherProgramsAreRead) {
+TEST(Hdf5File, ReadsForeignAttributes) {
     const TemporaryFolder folder;
     {
         const RawFile raw(folder / "a.h5");
@@ -197,7 +196,7 @@ TEST(Hdf5File, AttributesOfOtherProgramsAreRead) {
     expect_throw<InputError>([&] { file.string_attribute("/", "none"); }, {"a.h5", "none", "missing"});
 }
 
-TEST(Hdf5File, ListsAllArraysSorted) {
+TEST(Hdf5File, ListsArraysSorted) {
     const TemporaryFolder folder;
     const float value = 1;
     Hdf5File file = Hdf5File::create(folder / "a.h5");
@@ -217,7 +216,7 @@ TEST(Hdf5File, ListsAllArraysSorted) {
     expect_throw<InputError>([&] { read.arrays("/other"); }, {"expected a group"});
 }
 
-TEST(Hdf5File, TheSameContentGivesTheSameBytes) {
+TEST(Hdf5File, SameContentGivesSameBytes) {
     const TemporaryFolder folder;
     for (const char* name : {"a.h5", "b.h5"}) {
         Hdf5File file = Hdf5File::create(folder / name);
@@ -229,7 +228,7 @@ TEST(Hdf5File, TheSameContentGivesTheSameBytes) {
     EXPECT_EQ(read_bytes(folder / "a.h5"), read_bytes(folder / "b.h5"));
 }
 
-TEST(Hdf5File, BigEndianAndCompressedArraysAreRead) {
+TEST(Hdf5File, ReadsBigEndianAndCompressedArrays) {
     const TemporaryFolder folder;
     const std::vector<float> values(100000, 1.5f);
     {
@@ -255,7 +254,7 @@ TEST(Hdf5File, BigEndianAndCompressedArraysAreRead) {
     EXPECT_EQ(file.read<float>("/big", {100000}), values);
 }
 
-TEST(Hdf5File, SaysHowMuchIsUnpackedToReadARow) {
+TEST(Hdf5File, ReportsBytesUnpackedPerRow) {
     const TemporaryFolder folder;
     {
         const std::vector<std::uint8_t> values(60 * 8 * 8 * 3, 1);
@@ -282,13 +281,13 @@ TEST(Hdf5File, SaysHowMuchIsUnpackedToReadARow) {
     for (const char* name : {"contiguous", "plain_one", "plain_all", "plain_split", "plain_odd", "gzip_one"})
         EXPECT_EQ(file.chunks("/" + std::string(name)).rows_unpacked, 1) << name;
     EXPECT_EQ(file.chunks("/gzip_all").rows_unpacked, 60);
-    EXPECT_EQ(file.chunks("/gzip_split").rows_unpacked, 20);  // six chunks hold an image
-    EXPECT_EQ(file.chunks("/gzip_odd").rows_unpacked, 25);    // two, the second partly empty
+    EXPECT_EQ(file.chunks("/gzip_split").rows_unpacked, 20);  // an image spans six chunks
+    EXPECT_EQ(file.chunks("/gzip_odd").rows_unpacked, 25);    // two chunks, the second partly empty
     EXPECT_TRUE(file.chunks("/gzip_odd").packed);
     EXPECT_FALSE(file.chunks("/plain_odd").packed);
 }
 
-TEST(Hdf5File, RefusesWhatIsNoHdf5File) {
+TEST(Hdf5File, RejectsNonHdf5Files) {
     const TemporaryFolder folder;
     const auto open = [](const std::filesystem::path& path) { return [path] { Hdf5File::open(path); }; };
     write_bytes(folder / "text", "hello");
@@ -321,7 +320,7 @@ void read_all(const std::filesystem::path& path) {
     for (const std::string& name : names) file.read<float>(name, {8});
 }
 
-TEST(Hdf5File, RefusesTruncatedFiles) {
+TEST(Hdf5File, RejectsTruncatedFiles) {
     const TemporaryFolder folder;
     const std::string bytes = small_file(folder);
     EXPECT_NO_THROW(read_all(folder / "small.h5"));
@@ -331,7 +330,7 @@ TEST(Hdf5File, RefusesTruncatedFiles) {
     }
 }
 
-// Random bytes in small files: HDF5 crashes on some of them, which a child process finds out.
+// HDF5 crashes on some of these randomly damaged files; the probe in a child process must catch that.
 TEST(Hdf5File, SurvivesRandomDamage) {
     const TemporaryFolder folder;
     const std::string bytes = small_file(folder);
@@ -352,10 +351,10 @@ TEST(Hdf5File, SurvivesRandomDamage) {
             ++refused;
         }
     }
-    EXPECT_GT(refused, 5);  // the damage does reach the directory
+    EXPECT_GT(refused, 5);  // make sure that the damage reaches the directory
 }
 
-TEST(Hdf5File, RefusesOtherTypesAndShapes) {
+TEST(Hdf5File, RejectsOtherTypesAndShapes) {
     const TemporaryFolder folder;
     {
         const RawFile raw(folder / "a.h5");
@@ -399,7 +398,7 @@ TEST(Hdf5File, RefusesOtherTypesAndShapes) {
     expect_throw<InputError>([&] { file.read_rows<float>("/float32", -1, 2, rows); }, {"[4, 2]"});
 }
 
-TEST(Hdf5File, RefusesMoreElementsThanTheFileHolds) {
+TEST(Hdf5File, RejectsMoreElementsThanFileHolds) {
     const TemporaryFolder folder;
     const hid_t create = chunked({1024, 1024});
     const hid_t gzip = chunked({1024, 1024}), sparse = chunked({10, 10}), sparse_gzip = chunked({10, 10}),
@@ -414,7 +413,7 @@ TEST(Hdf5File, RefusesMoreElementsThanTheFileHolds) {
         raw.array("gzip", H5T_IEEE_F32LE, {large, 1024}, nullptr, gzip);
         raw.array("overflow", H5T_IEEE_F32LE, {large, large, large}, nullptr, chunked({1, 1, 1}));
         raw.array("giant_chunk", H5T_STD_U8LE, {1u << 15, 1u << 15}, nullptr, giant);
-        // Some chunks are there, others not; compressed, the bytes alone do not tell.
+        // Some chunks exist, others do not; with compression the byte count alone does not show it.
         for (const auto& [name, list] : {std::pair{"sparse", sparse}, {"sparse_gzip", sparse_gzip}}) {
             raw.array(name, H5T_STD_U8LE, {10, 1000}, nullptr, list);
             const hid_t data = H5Dopen2(raw, name, H5P_DEFAULT);
@@ -438,7 +437,7 @@ TEST(Hdf5File, RefusesMoreElementsThanTheFileHolds) {
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 
-TEST(Hdf5File, RefusesToReadOutsideTheFile) {
+TEST(Hdf5File, RejectsExternalData) {
     const TemporaryFolder folder;
     write_bytes(folder / "secret", std::string(100, 'x'));
     {
@@ -470,12 +469,12 @@ TEST(Hdf5File, RefusesToReadOutsideTheFile) {
     expect_throw<InputError>(read("/external"), {"/external", "another file"});
     expect_throw<InputError>(read("/link"), {"/link", "another file"});
     expect_throw<InputError>(read("/group/data"), {"/group", "another file"});
-    expect_throw<InputError>(read("/soft"), {"/soft", "out of the file"});
+    expect_throw<InputError>(read("/soft"), {"/soft", "leaves the file"});
     expect_throw<InputError>(read("/virtual"), {"/virtual", "is a virtual data set"});
     expect_throw<InputError>([&] { file.arrays(); }, {"link"});
 }
 
-TEST(Hdf5File, FollowsSymbolicLinksWithinTheFile) {
+TEST(Hdf5File, FollowsInternalLinks) {
     const TemporaryFolder folder;
     {
         const RawFile raw(folder / "a.h5");
@@ -491,7 +490,7 @@ TEST(Hdf5File, FollowsSymbolicLinksWithinTheFile) {
     expect_throw<InputError>([&] { file.read<std::uint8_t>("/loop", {1}); }, {"/loop"});
 }
 
-TEST(Hdf5File, RefusesGroupsInACircle) {
+TEST(Hdf5File, RejectsGroupCycles) {
     const TemporaryFolder folder;
     {
         const RawFile raw(folder / "a.h5");
@@ -500,10 +499,10 @@ TEST(Hdf5File, RefusesGroupsInACircle) {
             H5Lcreate_hard(raw, "/g", raw, name, H5P_DEFAULT, H5P_DEFAULT);
     }
     const Hdf5File file = Hdf5File::open(folder / "a.h5");
-    expect_throw<InputError>([&] { file.arrays(); }, {"a.h5", "circle"});
+    expect_throw<InputError>([&] { file.arrays(); }, {"a.h5", "cycle"});
 }
 
-TEST(Hdf5File, AFullDiskIsAnErrorAndLeavesNothing) {
+TEST(Hdf5File, FullDiskLeavesNoFile) {
     const TemporaryFolder folder;
     const std::vector<double> values(100000, 1.0);
     for (int round = 0; round < 2; ++round) {

@@ -1,5 +1,5 @@
-// What is no file: links that lead nowhere or in a circle, pipes, sockets, devices, what may not be read.
-// None of the readers may wait for a pipe; that a test would then not end is the check.
+// Paths that are not files: dangling and circular links, pipes, sockets, devices, unreadable entries. A
+// reader that blocks on a pipe would hang its test.
 #include "data/formats/input_path.h"
 
 #include "tests/data/files.h"
@@ -19,7 +19,7 @@ void expect_holds(const std::string& text, const std::string& part) {
     EXPECT_NE(text.find(part), std::string::npos) << "\"" << part << "\" is missing in: " << text;
 }
 
-TEST(InputPath, NamesWhatAPathIs) {
+TEST(InputPath, NamesKindOfPath) {
     const TemporaryFolder folder;
     make_odd_entries(folder.path(), "");
     for (const auto& [name, reason] : kOddEntries) expect_holds(file_problem(folder / name), reason);
@@ -39,13 +39,13 @@ TEST(InputPath, NamesWhatAPathIs) {
     expect_holds(file_problem(folder / "file"), "Permission denied");
 }
 
-TEST(InputPath, ProblemsInOneLineAreAFew) {
+TEST(InputPath, LimitsListedProblems) {
     EXPECT_EQ(join_problems({"a", "b"}), "a; b");
     const std::string many = join_problems(std::vector<std::string>(25, "a"));
     expect_holds(many, "; and 15 more");
 }
 
-TEST(InputPath, ReadersNameWhatIsNoFile) {
+TEST(InputPath, ReadersReportNonFiles) {
     const TemporaryFolder folder;
     make_odd_entries(folder.path(), "");
     for (const auto& [name, reason] : kOddEntries) {
@@ -58,7 +58,7 @@ TEST(InputPath, ReadersNameWhatIsNoFile) {
     expect_throw<InputError>([&] { find_cifar10(folder / "dangling"); }, {"/nowhere/1"});
 }
 
-TEST(InputPath, AFolderOfAFilesNameMayHoldTheFile) {
+TEST(InputPath, FindsFileInFolderOfSameName) {
     const TemporaryFolder folder;
     EXPECT_EQ(find_input_file(folder.path(), {"a.bin"}), fs::path());
     fs::create_directory(folder / "a.bin");
@@ -68,13 +68,13 @@ TEST(InputPath, AFolderOfAFilesNameMayHoldTheFile) {
     fs::remove(folder / "a.bin/a.bin");
     write_bytes(folder / "a.bin/b.bin", "x");
     EXPECT_EQ(find_input_file(folder.path(), {"a.bin", "b.bin"}), folder / "a.bin/b.bin");
-    write_bytes(folder / "b.bin", "x");  // a file comes before a folder
+    write_bytes(folder / "b.bin", "x");  // a file takes precedence over a folder
     EXPECT_EQ(find_input_file(folder.path(), {"a.bin", "b.bin"}), folder / "b.bin");
 }
 
 // ---- Folders of images ---------------------------------------------------------------------------
 
-struct OddImages : testing::Test {
+struct UnusableImages : testing::Test {
     void put(const std::string& name) {
         fs::create_directories((folder / name).parent_path());
         write_bytes(folder / name, make::png(make::smooth(8, 8, 3)));
@@ -82,7 +82,7 @@ struct OddImages : testing::Test {
     static ImageFolderOptions options(bool strict = false) {
         return {.size = 8, .test = 0, .strict = strict, .threads = 2};
     }
-    // What is left out, in lines.
+    // Skipped files, one per line.
     std::string skipped() {
         ImageFolder source(folder.path(), options());
         std::vector<std::uint8_t> images(static_cast<std::size_t>(source.info().train * 192)),
@@ -102,7 +102,7 @@ struct OddImages : testing::Test {
     std::vector<std::string> left_out, classes;
 };
 
-TEST_F(OddImages, AreNamedAndLeftOutAndStrictlyRefused) {
+TEST_F(UnusableImages, AreSkippedUnlessStrict) {
     put("good.png");
     make_odd_entries(folder.path(), ".JPG");
     make_odd_entries(folder.path(), ".hidden.png", ".");
@@ -115,7 +115,7 @@ TEST_F(OddImages, AreNamedAndLeftOutAndStrictlyRefused) {
     }
 }
 
-TEST_F(OddImages, AlsoInFoldersOfClasses) {
+TEST_F(UnusableImages, AreReportedInClassFolders) {
     put("cats/good.png");
     put("dogs/good.png");
     make_odd_entries(folder / "dogs", ".png");
@@ -128,7 +128,7 @@ TEST_F(OddImages, AlsoInFoldersOfClasses) {
     expect_strict_names("cats/folder.png");
 }
 
-TEST_F(OddImages, AloneTheyAreNamedInTheError) {
+TEST_F(UnusableImages, OnlyUnusableImagesAreError) {
     for (const char* name : {"img1.png", "img2.jpeg"}) fs::create_symlink("/annex/1", folder / name);
     expect_throw<InputError>(
         [&] { ImageFolder(folder.path(), options()); },
@@ -138,12 +138,12 @@ TEST_F(OddImages, AloneTheyAreNamedInTheError) {
     expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, {"and 32 more"});
 }
 
-TEST_F(OddImages, AClassFolderThatIsABrokenLinkIsNamed) {
+TEST_F(UnusableImages, ReportsClassFolderThatIsBrokenLink) {
     put("cats/1.png");
     put("dogs/1.png");
     fs::create_symlink("/annex/birds", folder / "birds");
     fs::create_symlink("loop", folder / "loop");
-    fs::create_symlink("/annex/notes", folder / "cats/notes.txt");  // no image, and no place for a class
+    fs::create_symlink("/annex/notes", folder / "cats/notes.txt");  // not an image, and not a class
     const std::string text = skipped();
     EXPECT_EQ(left_out.size(), 2u) << text;
     expect_holds(text, "birds: cannot be read: dangling symbolic link to /annex/birds");
@@ -152,15 +152,15 @@ TEST_F(OddImages, AClassFolderThatIsABrokenLinkIsNamed) {
     expect_strict_names("birds");
 }
 
-TEST_F(OddImages, ALinkToAFolderThatHoldsItIsNoClass) {
+TEST_F(UnusableImages, LinkToParentIsNotClass) {
     put("1.png");
     fs::create_directory_symlink(".", folder / "self");
     fs::create_directory_symlink("..", folder / "parent");
     const std::string text = skipped();
     EXPECT_EQ(left_out.size(), 2u) << text;
-    expect_holds(text, "self: symbolic link to a folder that holds it");
+    expect_holds(text, "self: symbolic link to one of its parent folders");
     expect_strict_names("parent");
-    // Any other link to a folder is one.
+    // A link to any other folder is a class.
     const TemporaryFolder elsewhere;
     write_bytes(elsewhere / "a.png", make::png(make::smooth(8, 8, 3)));
     fs::remove(folder / "1.png");
@@ -170,17 +170,17 @@ TEST_F(OddImages, ALinkToAFolderThatHoldsItIsNoClass) {
     EXPECT_EQ(classes, (std::vector<std::string>{"away", "cats"}));
 }
 
-TEST_F(OddImages, WhatMayNotBeReadIsNamed) {
+TEST_F(UnusableImages, ReportsUnreadableEntries) {
     for (const char* name : {"cats/1.png", "cats/2.png", "dogs/1.png", "locked/1.png", "dark/1.png"})
         put(name);
     fs::permissions(folder / "cats/2.png", fs::perms::none);
     fs::permissions(folder / "locked", fs::perms::none);
     fs::permissions(folder / "dark", fs::perms::owner_read | fs::perms::group_read |
-                                         fs::perms::others_read);  // names, but no files
+                                         fs::perms::others_read);  // names are visible, files are not
     {
         const Unprivileged user(folder.path());
         const std::string text = skipped();
-        expect_holds(text, "locked: the folder cannot be listed: Permission denied");
+        expect_holds(text, "locked: cannot list the folder: Permission denied");
         expect_holds(text, "cats/2.png: cannot be read: Permission denied");
         expect_holds(text, "dark/1.png: cannot be read: Permission denied");
         EXPECT_EQ(left_out.size(), 3u) << text;
@@ -190,7 +190,7 @@ TEST_F(OddImages, WhatMayNotBeReadIsNamed) {
     fs::permissions(folder / "dark", fs::perms::owner_all);
 }
 
-TEST_F(OddImages, AFileThatVanishesIsNamed) {
+TEST_F(UnusableImages, ReportsVanishedFile) {
     put("1.png");
     put("2.png");
     for (const bool strict : {false, true}) {

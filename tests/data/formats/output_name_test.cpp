@@ -1,4 +1,3 @@
-// Names of outputs against their formats.
 #include "data/formats/output_name.h"
 
 #include "tests/data/files.h"
@@ -7,14 +6,14 @@
 namespace glow {
 namespace {
 
-TEST(OutputName, PicturesAreNamedPng) {
+TEST(OutputName, PicturesMustEndInPng) {
     for (const char* name : {"a.png", "a.PNG", "x/b.jpg.Png", "/tmp/.hidden.png"}) require_png_name(name);
     for (const char* name : {"a.jpg", "a.jpeg", "a.h5", "a.png.h5", "a", "", ".png", "png", "a.png/b",
                              "a.png ", "a.", "a.apng", "a.pn", "/dev/stdout", "-"})
         expect_throw<InputError>([&] { require_png_name(name); }, {name, ".png"});
 }
 
-TEST(OutputName, SheetsAreNamedPngOrHdf5) {
+TEST(OutputName, SheetsMustEndInPngOrHdf5) {
     for (const char* name : {"a.png", "a.PNG", "a.h5", "a.H5", "a.hdf5"}) require_png_or_hdf5_name(name);
     for (const char* name : {"a.jpg", "a.csv", "a", "h5", ".h5"})
         expect_throw<InputError>([&] { require_png_or_hdf5_name(name); }, {name, ".png", ".h5"});
@@ -22,14 +21,14 @@ TEST(OutputName, SheetsAreNamedPngOrHdf5) {
     EXPECT_FALSE(is_hdf5_name("a.png"));
 }
 
-TEST(OutputName, OtherFilesAreNotNamedAsPictures) {
+TEST(OutputName, RejectsPictureNamesForOtherFiles) {
     for (const char* name : {"", "a", "a.h5", "a.csv", "a.glow", "png", "frames.d"})
         refuse_picture_name(name, "an HDF5 file");
     for (const char* name : {"a.png", "a.JPG", "a.jpeg", "a.svg", "a.pdf", "a.webp"})
         expect_throw<InputError>([&] { refuse_picture_name(name, "an HDF5 file"); }, {name, "an HDF5 file"});
 }
 
-TEST(OutputName, WritePngRefusesOtherNames) {
+TEST(OutputName, WritePngRejectsOtherNames) {
     const TemporaryFolder folder;
     const Image image{1, 1, 1, {5}};
     expect_throw<InputError>([&] { write_png(folder / "a.jpg", image); }, {"a.jpg", ".png"});

@@ -1,4 +1,3 @@
-// Photographs: PNG of every kind, JPEG, the crop, the mean over areas; folders of them.
 #include "data/formats/photo.h"
 
 #include <algorithm>
@@ -23,15 +22,15 @@ std::vector<std::uint8_t> decoded(const std::string& bytes, index_t C) {
 }
 using Pixels = std::vector<std::uint8_t>;
 
-TEST(Photo, EveryKindOfPngIsRead) {
+TEST(Photo, ReadsEveryKindOfPng) {
     using namespace std::string_literals;
-    // 16 bits without a gamma: the high byte, rounded; not darkened as linear light.
+    // 16 bits without gamma: the rounded high byte, not darkened as in linear light.
     EXPECT_EQ(decoded(make::png(2, 1, 16, 2, "\0\x80\0\x40\0\x20\0\xff\xff\0\0\x10\0"s), 3),
               (Pixels{128, 64, 32, 255, 0, 16}));
     EXPECT_EQ(decoded(make::png(2, 1, 16, 0, "\0\x80\0\xff\xff"s), 1), (Pixels{128, 255}));
     const std::string palette = make::png_chunk("PLTE", "\x0a\x14\x1e\xc8\x64\x32"s);
     EXPECT_EQ(decoded(make::png(2, 1, 1, 3, "\0\x40"s, palette), 3), (Pixels{10, 20, 30, 200, 100, 50}));
-    // A palette with alpha, laid over black.
+    // A palette with alpha, composited over black.
     EXPECT_EQ(decoded(make::png(2, 1, 1, 3, "\0\x40"s, palette + make::png_chunk("tRNS", "\0"s)), 3),
               (Pixels{0, 0, 0, 200, 100, 50}));
     EXPECT_EQ(decoded(make::png(4, 1, 2, 0, "\0\x1b"s), 1), (Pixels{0, 85, 170, 255}));
@@ -39,7 +38,7 @@ TEST(Photo, EveryKindOfPngIsRead) {
     EXPECT_EQ(decoded(make::png({1, 1, 3, {100, 150, 200}}), 3), (Pixels{100, 150, 200}));
 }
 
-TEST(Photo, JpegIsReadToItsPrecision) {
+TEST(Photo, DecodesJpegAccurately) {
     for (const bool progressive : {false, true})
         for (const index_t C : {1, 3}) {
             const Image image = make::smooth(40, 56, C);
@@ -48,7 +47,7 @@ TEST(Photo, JpegIsReadToItsPrecision) {
             for (std::size_t i = 0; i < image.pixels.size(); ++i)
                 ASSERT_NEAR(read.pixels[i], image.pixels[i], 4) << i;  // 98% quality: a few gray levels
         }
-    // Inks: 255 is none; light is the product of what color and black let through.
+    // Inks: 255 means none; light is the product of what color and black transmit.
     const Image inks{16, 16, 4, [] {
                          Pixels pixels;
                          for (int p = 0; p < 256; ++p) pixels.insert(pixels.end(), {255, 128, 0, 128});
@@ -56,7 +55,7 @@ TEST(Photo, JpegIsReadToItsPrecision) {
                      }()};
     for (const bool ycck : {false, true})
         for (const bool marker : {true, false}) {
-            if (ycck && !marker) continue;  // would be read as CMYK
+            if (ycck && !marker) continue;  // would be decoded as CMYK
             const Image read = decode_jpeg(span_of(make::inks_jpeg(inks, ycck, marker)), "x");
             ASSERT_EQ(read.C, 3);
             EXPECT_NEAR(read.pixels[0], 128, 3);
@@ -65,14 +64,14 @@ TEST(Photo, JpegIsReadToItsPrecision) {
         }
 }
 
-TEST(Photo, GrayAndColorBecomeOneAnother) {
+TEST(Photo, ConvertsGrayAndColor) {
     EXPECT_EQ(decoded(make::png({1, 2, 1, {7, 200}}), 3), (Pixels{7, 7, 7, 200, 200, 200}));
     EXPECT_EQ(decoded(make::png({1, 3, 3, {255, 0, 0, 0, 255, 0, 9, 9, 9}}), 1), (Pixels{76, 150, 9}));
     const Image gray = make::smooth(16, 16, 1);
     EXPECT_EQ(decode_photo(span_of(make::jpeg(gray)), "x", 3).C, 3);
 }
 
-TEST(Photo, FormatsAreToldByContentNotByName) {
+TEST(Photo, DetectsFormatByContent) {
     const TemporaryFolder folder;
     write_bytes(folder / "a.png", make::jpeg(make::smooth(16, 16, 3)));
     EXPECT_EQ(read_photo(folder / "a.png", 3).H, 16);
@@ -84,14 +83,14 @@ TEST(Photo, FormatsAreToldByContentNotByName) {
     expect_throw<InputError>([&] { read_photo(folder.path(), 3); }, {"cannot read"});
 }
 
-TEST(Photo, ACutJpegIsRefused) {
+TEST(Photo, RejectsTruncatedJpeg) {
     const std::string bytes = make::jpeg(make::smooth(64, 64, 3));
     for (std::size_t length = 0; length + 3 < bytes.size(); length += 11)
         expect_throw<InputError>([&] { decode_jpeg(span_of(bytes.substr(0, length)), "cut.jpg"); },
                                  {"cut.jpg"});
 }
 
-TEST(Photo, AJpegAboveThePixelLimitIsRefusedBeforeTakingMemory) {
+TEST(Photo, RejectsHugeJpegBeforeAllocating) {
     std::string bytes = make::jpeg(make::smooth(16, 16, 1));
     const std::size_t frame = bytes.find("\xff\xc0");
     ASSERT_NE(frame, std::string::npos);
@@ -99,8 +98,8 @@ TEST(Photo, AJpegAboveThePixelLimitIsRefusedBeforeTakingMemory) {
     expect_throw<InputError>([&] { decode_jpeg(span_of(bytes), "huge.jpg"); }, {"huge.jpg", "65280 x 65280"});
 }
 
-// One scan more, again and again: each is a pass over the whole picture.
-TEST(Photo, AJpegOfManyScansIsRefused) {
+// Each repeated scan is a pass over all pixels.
+TEST(Photo, RejectsJpegWithManyScans) {
     const std::string bytes = make::jpeg(make::smooth(16, 16, 1), 95, true);
     const std::size_t scan = bytes.rfind("\xff\xda"), end = bytes.rfind("\xff\xd9");
     std::string many = bytes.substr(0, end);
@@ -109,16 +108,16 @@ TEST(Photo, AJpegOfManyScansIsRefused) {
     expect_throw<InputError>([&] { decode_jpeg(span_of(many), "scans.jpg"); }, {"scans.jpg"});
 }
 
-TEST(CropAndShrink, IsTheMeanOverTheMiddleSquare) {
-    // 2 x 6: the middle 2 x 2, one pixel.
+TEST(CropAndShrink, AveragesCenterSquare) {
+    // 2 x 6: the center 2 x 2 becomes one pixel.
     Pixels result(1);
     crop_and_shrink({2, 6, 1, {9, 9, 10, 20, 9, 9, 9, 9, 30, 41, 9, 9}}, 1, result.data());
     EXPECT_EQ(result, (Pixels{25}));  // 101 / 4 = 25.25
-    // 3 x 3 to 2 x 2: the middle row and column go half and half.
+    // 3 x 3 to 2 x 2: the middle row and column are split in half.
     result.resize(4);
     crop_and_shrink({3, 3, 1, {0, 90, 180, 90, 90, 90, 90, 90, 90}}, 2, result.data());
     EXPECT_EQ(result, (Pixels{50, 130, 90, 90}));
-    // The same size: the same pixels.
+    // Equal size: pixels are unchanged.
     const Image image = make::smooth(8, 9, 3);
     result.resize(192);
     crop_and_shrink(image, 8, result.data());
@@ -128,8 +127,8 @@ TEST(CropAndShrink, IsTheMeanOverTheMiddleSquare) {
                       image.pixels[static_cast<std::size_t>(y * 27 + i)]);
 }
 
-// Against the definition, in floating point, for sizes that do not divide each other.
-TEST(CropAndShrink, AgreesWithTheIntegral) {
+// Compared with a floating-point reference for sizes that do not divide each other.
+TEST(CropAndShrink, MatchesAreaIntegral) {
     test::Random random(1);
     for (const auto& [H, W, S] : {std::tuple{7, 11, 3}, {13, 13, 12}, {100, 64, 17}, {31, 40, 31}}) {
         Image image{H, W, 1, {}};
@@ -155,14 +154,14 @@ TEST(CropAndShrink, AgreesWithTheIntegral) {
     }
 }
 
-struct Folder : testing::Test {
+struct PhotoFolder : testing::Test {
     ImageFolderOptions options() const {
         ImageFolderOptions options;
         options.size = 8;
         options.threads = 2;
         return options;
     }
-    // All images of a part, and their labels.
+    // All images of a part and their labels.
     std::pair<Pixels, std::vector<std::int32_t>> read(ImageFolder& source, Part part, Pixels& usable) {
         const index_t N = source.info().images(part);
         Pixels images(static_cast<std::size_t>(N * source.info().image_bytes()));
@@ -180,7 +179,7 @@ struct Folder : testing::Test {
     TemporaryFolder folder;
 };
 
-TEST_F(Folder, FilesComeInTheOrderOfTheirNames) {
+TEST_F(PhotoFolder, SortsFilesByName) {
     put("b.png", 20);
     put("a.PNG", 10);
     std::filesystem::rename(folder / "a.PNG", folder / "A.Png");
@@ -203,11 +202,11 @@ TEST_F(Folder, FilesComeInTheOrderOfTheirNames) {
     EXPECT_EQ(usable, (Pixels{1, 1, 1}));
 }
 
-TEST_F(Folder, FoldersAreClasses) {
+TEST_F(PhotoFolder, SubfoldersAreClasses) {
     put("dog/1.png", 30);
     put("cat/1.png", 10);
     put("cat/2.png", 20);
-    put("cat/deeper/3.png", 20);  // not looked at
+    put("cat/deeper/3.png", 20);  // ignored
     std::filesystem::create_directory(folder / "empty");
     ImageFolderOptions all = options();
     all.test = 0;
@@ -219,16 +218,16 @@ TEST_F(Folder, FoldersAreClasses) {
     EXPECT_EQ(images[384], 30);
     put("top.png", 1);
     expect_throw<InputError>([&] { ImageFolder(folder.path(), all); },
-                             {"holds images, and folders of images"});
+                             {"has images and also folders of images"});
 }
 
-TEST_F(Folder, OneFolderOfImagesIsNoClass) {
+TEST_F(PhotoFolder, SingleSubfolderIsNotClass) {
     put("all/1.png", 30);
     put("all/2.png", 30);
     EXPECT_EQ(ImageFolder(folder.path(), options()).info().n_classes, 0);
 }
 
-TEST_F(Folder, TheTestPartIsDrawnBySeed) {
+TEST_F(PhotoFolder, TestPartDependsOnSeed) {
     for (int n = 0; n < 40; ++n) put(fmt::format("{:02}.png", n), n);
     ImageFolderOptions quarter = options();
     quarter.test = 0.25;
@@ -248,7 +247,7 @@ TEST_F(Folder, TheTestPartIsDrawnBySeed) {
     EXPECT_NE(read(other, Part::test, usable).first, test);
 }
 
-TEST_F(Folder, BrokenAndSmallImagesAreNamedAndLeftOut) {
+TEST_F(PhotoFolder, SkipsAndReportsBrokenAndSmallImages) {
     for (int n = 0; n < 6; ++n) put(fmt::format("{}.png", n), 10 * n);
     write_bytes(folder / "1.png", read_bytes(folder / "1.png").substr(0, 60));
     write_bytes(folder / "3.png", "a text");
@@ -262,7 +261,7 @@ TEST_F(Folder, BrokenAndSmallImagesAreNamedAndLeftOut) {
     const std::vector<std::string> skipped = source.take_skipped();
     ASSERT_EQ(skipped.size(), 3u);
     EXPECT_NE(skipped[0].find("1.png"), std::string::npos);
-    EXPECT_NE(skipped[1].find("3.png: is neither"), std::string::npos) << skipped[1];
+    EXPECT_NE(skipped[1].find("3.png: is not a PNG"), std::string::npos) << skipped[1];
     EXPECT_NE(skipped[2].find("4.png: 7 x 7 pixels are less than 8 x 8"), std::string::npos) << skipped[2];
     EXPECT_TRUE(source.take_skipped().empty());
     all.strict = true;
@@ -270,7 +269,7 @@ TEST_F(Folder, BrokenAndSmallImagesAreNamedAndLeftOut) {
     expect_throw<InputError>([&] { read(strict, Part::train, usable); }, {"1.png", "--strict"});
 }
 
-TEST_F(Folder, RefusesFoldersWithoutImages) {
+TEST_F(PhotoFolder, RejectsFoldersWithoutImages) {
     expect_throw<InputError>([&] { ImageFolder(folder / "none", options()); }, {"none"});
     expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, {"found no .png"});
     put("1.png", 1);

@@ -1,4 +1,4 @@
-// PNG files of every kind, written without libpng, and the pixels that they hold by the PNG specification.
+// PNG files of every kind, written without libpng, and their pixels by the PNG specification.
 #pragma once
 
 #include <fmt/format.h>
@@ -25,8 +25,8 @@ struct PngCase {
     bool interlaced = false;
     std::vector<unsigned> samples = {};  // [H, W, channels], as stored
     std::vector<std::array<std::uint8_t, 3>> palette = {};
-    std::vector<std::uint8_t> palette_alpha = {};  // of the first colors; the others are opaque
-    std::vector<unsigned> key = {};                // tRNS of gray and RGB: the color that is transparent
+    std::vector<std::uint8_t> palette_alpha = {};  // for the first colors; the others are opaque
+    std::vector<unsigned> key = {};                // tRNS of gray and RGB: the transparent color
     std::string before_palette = {}, before_pixels = {};  // other chunks
 
     index_t channels() const { return png_channels(color); }
@@ -34,7 +34,7 @@ struct PngCase {
 
 // ---- The file ------------------------------------------------------------------------------------
 
-// One pass: rows of `pixels` [height, width], with a filter, the next of the five for each row.
+// One pass: rows of `pixels` [height, width], cycling through the five filters.
 inline std::string png_pass(const PngCase& image, const std::vector<index_t>& pixels, index_t width) {
     if (width == 0) return "";
     const index_t channels = image.channels(), row_bytes = (width * channels * image.bits + 7) / 8,
@@ -127,7 +127,7 @@ inline std::array<int, 4> png_pixel(const PngCase& image, index_t pixel) {
     return result;
 }
 
-// C: 1 gray, 3 RGB, both over black; 0 as stored, with alpha where there is some.
+// C = 1 gray or 3 RGB, composited over black; 0 as stored, with alpha if present.
 inline Image png_image(const PngCase& image, index_t C) {
     const bool alpha = image.color >= 4 || !image.key.empty() || !image.palette_alpha.empty();
     const bool gray = image.color == 0 || image.color == 4;
@@ -154,13 +154,13 @@ inline std::string png_gamma(std::uint64_t gamma) {
     return png_chunk("gAMA", big_endian(gamma, 4));
 }
 
-// Chunks that do not change pixels, by name: those before PLTE and those after it.
+// Named chunks that do not change pixels: those before PLTE and those after it.
 struct PngExtras {
     std::string name, before_palette, before_pixels;
 };
 inline std::vector<PngExtras> png_extras(int color) {
     using namespace std::string_literals;
-    // A profile of 132 bytes: a header and no tags.
+    // A profile of 132 bytes: header without tags.
     std::string profile = big_endian(132, 4) + "none" + "\4\0\0\0"s + "mntrRGB XYZ " + std::string(12, '\0') +
                           "acsp" + std::string(40 - 12, '\0');
     profile.resize(132, '\0');
@@ -212,11 +212,11 @@ inline std::vector<NamedPng> png_kinds(index_t H, index_t W) {
                         image.palette.push_back({byte(), byte(), byte()});
                     }
                     if (transparency != "opaque" && color == 3) {
-                        // Shorter than the palette, or as long.
+                        // Shorter than the palette, or equally long.
                         for (int n = 0; n < (transparency == "trns" ? (colors + 1) / 2 : colors); ++n)
                             image.palette_alpha.push_back(static_cast<std::uint8_t>(draw(255)));
                     } else if (transparency != "opaque") {
-                        // The color of the first pixel; the second one differs in its last bit only.
+                        // The color of the first pixel; the second one differs only in its last bit.
                         image.key.assign(image.samples.begin(), image.samples.begin() + image.channels());
                         if (H * W > 1) {
                             std::copy(image.key.begin(), image.key.end(),
@@ -232,7 +232,7 @@ inline std::vector<NamedPng> png_kinds(index_t H, index_t W) {
     return kinds;
 }
 
-// A 4:4:4 JPEG file of four inks. transform: 0 CMYK, 2 YCCK; marker: with Adobe's.
+// A 4:4:4 JPEG with four inks. transform: 0 CMYK, 2 YCCK; marker: Adobe's.
 inline std::string inks_jpeg(const Image& inks, bool ycck, bool marker) {
     std::string bytes = jpeg(inks, 98, false, ycck);
     if (marker) return bytes;

@@ -21,7 +21,7 @@ void expect_same(const Image& read, const Image& truth) {
     EXPECT_EQ(read.pixels, truth.pixels);
 }
 
-// Sizes at which some of Adam7's passes are empty, and larger ones.
+// Sizes with empty Adam7 passes, and larger ones.
 TEST(PngKinds, PixelsAreExact) {
     int files = 0;
     for (const auto& [H, W] : {std::pair<index_t, index_t>{1, 1},
@@ -47,8 +47,8 @@ TEST(PngKinds, PixelsAreExact) {
     EXPECT_EQ(files, 13 * 60);
 }
 
-// gAMA, sRGB, cHRM, iCCP (also a broken one), sBIT, bKGD, text.
-TEST(PngKinds, OtherChunksDoNotChangePixels) {
+// gAMA, sRGB, cHRM, iCCP (also damaged), sBIT, bKGD, text.
+TEST(PngKinds, IgnoresOtherChunks) {
     for (const auto& [name, image] : make::png_kinds(5, 7))
         for (const auto& [extra, before_palette, before_pixels] : make::png_extras(image.color)) {
             SCOPED_TRACE(name + " " + extra);
@@ -60,7 +60,7 @@ TEST(PngKinds, OtherChunksDoNotChangePixels) {
         }
 }
 
-TEST(PngKinds, SixteenBitsAreRoundedToTheNearestOfEight) {
+TEST(PngKinds, RoundsSixteenBitsToNearest) {
     for (const bool interlaced : {false, true}) {
         make::PngCase image{.H = 256, .W = 256, .color = 0, .bits = 16, .interlaced = interlaced};
         for (unsigned value = 0; value < 65536; ++value) image.samples.push_back(value);
@@ -70,7 +70,7 @@ TEST(PngKinds, SixteenBitsAreRoundedToTheNearestOfEight) {
     }
 }
 
-TEST(PngKinds, AlphaIsCompositedOverBlackInEncodedValues) {
+TEST(PngKinds, CompositesAlphaOverBlackInEncodedValues) {
     make::PngCase image{.H = 256, .W = 256, .color = 4};
     for (unsigned value = 0; value < 256; ++value)
         for (unsigned alpha = 0; alpha < 256; ++alpha)
@@ -82,8 +82,8 @@ TEST(PngKinds, AlphaIsCompositedOverBlackInEncodedValues) {
                 << value << " " << alpha;
 }
 
-// What Pillow gives: Image.alpha_composite over black, then convert("RGB").
-TEST(PngKinds, PillowsPixels) {
+// Pillow's result: Image.alpha_composite over black, then convert("RGB").
+TEST(PngKinds, MatchesPillow) {
     const auto rgb = [](int color, int bits, const std::vector<unsigned>& samples,
                         const std::string& chunk = "") {
         make::PngCase image{.color = color, .bits = bits, .samples = samples};
@@ -104,36 +104,37 @@ TEST(PngKinds, PillowsPixels) {
     EXPECT_EQ(decoded(make::png_file(palette), 3).pixels, (Pixels{0, 0, 0, 128, 128, 128, 200, 100, 50}));
 }
 
-TEST(PngKinds, SixteenBitsBecomeEightBeforeAlphaIsComposited) {
+TEST(PngKinds, ReducesSixteenBitsBeforeCompositing) {
     const auto gray = [](unsigned value, unsigned alpha) {
         return decoded(make::png_file({.color = 4, .bits = 16, .samples = {value, alpha}}), 1).pixels[0];
     };
     EXPECT_EQ(gray(0xffff, 0x8080), 128);
-    // 40.49 and alpha 205.51 become 40 and 206: 40 * 206 / 255 = 32.31. The other order gives 32.63,
-    // rounded 33.
+    // 40.49 and alpha 205.51 become 40 and 206: 40 * 206 / 255 = 32.31. The opposite order would give 32.63,
+    // rounded to 33.
     EXPECT_EQ(gray(40 * 257 + 126, 0xce4f), 32);
-    // 0.75 and alpha 128.2 become 1 and 128: 0.502, rounded 1. The other order gives 0.38, rounded 0.
+    // 0.75 and alpha 128.2 become 1 and 128: 0.502, rounded to 1. The opposite order would give 0.38, rounded
+    // to 0.
     EXPECT_EQ(gray(0x00c2, 0x8033), 1);
 }
 
-TEST(PngKinds, ColorKeysAreComparedAtFullDepth) {
+TEST(PngKinds, ComparesColorKeysAtFullDepth) {
     make::PngCase image{.W = 3, .color = 2, .bits = 16};
     image.samples = {0x1234, 0x5678, 0x9abc, 0x1234, 0x5678, 0x9abd, 0x1235, 0x5678, 0x9abc};
     image.key = {0x1234, 0x5678, 0x9abc};
     EXPECT_EQ(decoded(make::png_file(image), 3).pixels, (Pixels{0, 0, 0, 18, 86, 154, 18, 86, 154}));
-    // Bits above the depth do not count.
+    // Bits above the depth are ignored.
     make::PngCase gray{.W = 4, .color = 0, .bits = 2, .samples = {0, 1, 2, 3}};
     gray.key = {0xfffe};
     EXPECT_EQ(decoded(make::png_file(gray), 1).pixels, (Pixels{0, 85, 0, 255}));
 }
 
-TEST(PngKinds, ColorsBeyondThePaletteAreBlack) {
+TEST(PngKinds, ColorsBeyondPaletteAreBlack) {
     make::PngCase image{.W = 3, .color = 3, .bits = 4, .samples = {1, 2, 15}};
     image.palette = {{1, 2, 3}, {4, 5, 6}};
     EXPECT_EQ(decoded(make::png_file(image), 3).pixels, (Pixels{4, 5, 6, 0, 0, 0, 0, 0, 0}));
 }
 
-TEST(PngKinds, EveryCutOfEveryKindIsRefused) {
+TEST(PngKinds, RejectsEveryTruncation) {
     for (const auto& [name, image] : make::png_kinds(7, 9)) {
         SCOPED_TRACE(name);
         const std::string bytes = make::png_file(image);
@@ -144,8 +145,8 @@ TEST(PngKinds, EveryCutOfEveryKindIsRefused) {
     }
 }
 
-// Also in tRNS, without which the pixels would be opaque. Other optional chunks do not matter.
-TEST(PngKinds, WrongCheckSumsAreRefusedWherePixelsDependOnThem) {
+// Includes tRNS, without which the pixels would be opaque. Other optional chunks do not matter.
+TEST(PngKinds, RejectsWrongChecksumsOfPixelData) {
     make::PngCase image{.W = 2, .color = 3, .bits = 8, .samples = {0, 1}};
     image.palette = {{1, 2, 3}, {4, 5, 6}};
     image.palette_alpha = {0};
@@ -162,11 +163,11 @@ TEST(PngKinds, WrongCheckSumsAreRefusedWherePixelsDependOnThem) {
         else
             expect_throw<InputError>([&] { decoded(wrong, 3); }, {"x.png", "CRC"});
     }
-    image.palette_alpha = {0, 0, 0};  // more than colors
+    image.palette_alpha = {0, 0, 0};  // more entries than colors
     expect_throw<InputError>([&] { decoded(make::png_file(image), 3); }, {"x.png", "tRNS"});
 }
 
-TEST(PngKinds, HugeSizesAndCompressedChunksTakeNoMemory) {
+TEST(PngKinds, HugeSizesAllocateNothing) {
     const std::string rows(100, '\0');
     expect_throw<InputError>([&] { decoded(make::png(30000, 30000, 8, 2, rows), 3); }, {"30000 x 30000"});
     expect_throw<InputError>([&] { decoded(make::png(2000000, 1, 1, 0, rows), 3); }, {"2000000 x 1"});
@@ -174,7 +175,7 @@ TEST(PngKinds, HugeSizesAndCompressedChunksTakeNoMemory) {
     // Within the limits, but more pixels than its bytes can hold.
     expect_throw<InputError>([&] { decoded(make::png(16384, 16384, 16, 6, rows), 3); },
                              {"16384 x 16384", "do not fit"});
-    // 64 MB of profile and text in 64 kB each: skipped, not inflated.
+    // 64 MB of profile and text compressed to 64 kB each must be skipped, not inflated.
     const std::string bomb = make::deflated(std::string(64 << 20, 'x'), 15);
     make::PngCase image{.samples = {7}};
     image.before_palette = make::png_chunk("iCCP", "profile\0\0"s + bomb) +
@@ -183,8 +184,8 @@ TEST(PngKinds, HugeSizesAndCompressedChunksTakeNoMemory) {
     EXPECT_EQ(decoded(make::png_file(image), 1).pixels, (Pixels{7}));
 }
 
-// Whatever the bytes: an image or an InputError, with any of the sanitizers silent.
-TEST(PngKinds, ChangedBytesAreReadOrRefused) {
+// Any bytes give an image or an InputError, clean under sanitizers.
+TEST(PngKinds, SurvivesChangedBytes) {
     test::Random random(3);
     int read = 0, refused = 0;
     for (const auto& [name, image] : make::png_kinds(9, 5)) {
@@ -194,7 +195,7 @@ TEST(PngKinds, ChangedBytesAreReadOrRefused) {
             for (int i = random.integer(1, 3); i > 0; --i)
                 changed[static_cast<std::size_t>(random.integer(8, static_cast<int>(bytes.size()) - 1))] =
                     static_cast<char>(random.integer(0, 255));
-            // Valid check sums let the changes through to the decoder.
+            // Valid checksums let the changes reach the decoder.
             for (std::size_t at = 8; at + 12 <= changed.size();) {
                 std::size_t length = 0;
                 for (std::size_t i = 0; i < 4; ++i)
@@ -217,7 +218,7 @@ TEST(PngKinds, ChangedBytesAreReadOrRefused) {
     EXPECT_GT(refused, 0);
 }
 
-TEST(WithChannels, ConvertsBetweenAll) {
+TEST(WithChannels, ConvertsBetweenAllCounts) {
     const Image rgba{1, 2, 4, {200, 100, 50, 128, 255, 255, 255, 255}};
     EXPECT_EQ(with_channels(rgba, 4).pixels, rgba.pixels);
     EXPECT_EQ(with_channels(rgba, 3).pixels, (Pixels{100, 50, 25, 255, 255, 255}));

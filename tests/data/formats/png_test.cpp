@@ -1,4 +1,3 @@
-// PNG files.
 #include "data/formats/png.h"
 
 #include "tests/data/files.h"
@@ -13,7 +12,7 @@ Image picture(index_t H, index_t W, index_t C) {
     return image;
 }
 
-TEST(Png, IsReadAsItWasWritten) {
+TEST(Png, RoundTrips) {
     const TemporaryFolder folder;
     for (index_t C = 1; C <= 4; ++C) {
         const Image image = picture(7, 5, C);
@@ -27,7 +26,7 @@ TEST(Png, IsReadAsItWasWritten) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"a.png"});
 }
 
-TEST(Png, ChannelsAreConvertedOnDemand) {
+TEST(Png, ConvertsChannels) {
     const TemporaryFolder folder;
     write_png(folder / "gray.png", {1, 2, 1, {0, 200}});
     EXPECT_EQ(read_png(folder / "gray.png", 3).pixels, (std::vector<std::uint8_t>{0, 0, 0, 200, 200, 200}));
@@ -35,7 +34,7 @@ TEST(Png, ChannelsAreConvertedOnDemand) {
     EXPECT_EQ(read_png(folder / "alpha.png", 3).pixels, (std::vector<std::uint8_t>{10, 20, 30, 0, 0, 0}));
 }
 
-TEST(Png, RefusesWhatIsNoPicture) {
+TEST(Png, RejectsOtherFiles) {
     const TemporaryFolder folder;
     write_png(folder / "good.png", picture(20, 20, 3));
     const std::string bytes = read_bytes(folder / "good.png");
@@ -52,11 +51,11 @@ TEST(Png, RefusesWhatIsNoPicture) {
     }
 }
 
-TEST(Png, RefusesMorePixelsThanTheLimitBeforeTakingMemory) {
+TEST(Png, RejectsHugeImagesBeforeAllocating) {
     const TemporaryFolder folder;
     write_png(folder / "a.png", picture(1, 1, 1));
     std::string bytes = read_bytes(folder / "a.png");
-    // Width and height follow the signature and the first chunk's header; its check sum follows 13 bytes of
+    // Width and height follow the signature and the first chunk's header; the checksum follows 13 bytes of
     // data.
     for (const std::size_t at : {16u, 20u}) bytes.replace(at, 4, std::string("\x00\x0f\x00\x00", 4));
     std::uint32_t sum = 0xffffffffu;
@@ -72,7 +71,7 @@ TEST(Png, RefusesMorePixelsThanTheLimitBeforeTakingMemory) {
                              {"huge.png", "pixels", "983040 x 983040"});
 }
 
-TEST(Png, WrongPicturesAndFullDisksAreErrors) {
+TEST(Png, ReportsInvalidPicturesAndFullDisk) {
     const TemporaryFolder folder;
     EXPECT_THROW(write_png(folder / "a.png", {2, 2, 3, {1, 2, 3}}), Error);
     EXPECT_THROW(write_png(folder / "a.png", {0, 2, 3, {}}), Error);
@@ -84,7 +83,7 @@ TEST(Png, WrongPicturesAndFullDisksAreErrors) {
     EXPECT_TRUE(folder.names().empty());
 }
 
-TEST(Png, RealPhotographsAreRead) {
+TEST(Png, ReadsRealPhotographs) {
     const auto data = test_data_folder() / "kodak/kodim01.png";
     if (!std::filesystem::exists(data))
         GTEST_SKIP() << "no real images at " << data << " (set GLOW_TEST_DATA)";

@@ -1,5 +1,6 @@
-// write_pictures FOLDER: PNG and JPEG files of every kind, and beside each NAME its pixels as we read them:
-// NAME.raw, "H W\n" and RGB.
+// Usage: write_pictures FOLDER
+// Writes PNG and JPEG files of every kind, and for each NAME its decoded pixels as NAME.raw: "H W\
+// " and RGB.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
