@@ -40,7 +40,7 @@ chroot "$root" sh -ec '
     apt-get -q -y install --no-install-recommends /tmp/glow.deb >/tmp/install.log 2>&1 || { tail -20 /tmp/install.log; exit 1; }
     echo "packages in the root: $(dpkg-query -W | wc -l)"
     for program in /usr/bin/glow_*; do $program --version | head -1; done
-    # For the example: a compiler and CMake, but no -dev package of Glow's dependencies.
+    # For the example: a compiler and CMake, but no -dev package of the dependencies.
     apt-get -q -y install --no-install-recommends g++ cmake make >/tmp/install.log 2>&1 || { tail -20 /tmp/install.log; exit 1; }
     ! dpkg-query -W | grep -E "^(libhdf5|libopenblas|libpng|libfmt|libcli11|nlohmann).*-dev" || exit 1
     cmake -S /usr/share/glow/examples -B /tmp/example -DCMAKE_BUILD_TYPE=Release >/dev/null
