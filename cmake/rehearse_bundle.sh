@@ -5,7 +5,7 @@
 # then moves CUDA's libraries through the places where machines have them, including Python environments.
 # Needs root, bash-static and busybox-static.
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n 2,5p "$0" | cut -c3-; exit 2; }
+[ $# -ge 2 ] || { sed -n 2,6p "$0" | cut -c3-; exit 2; }
 archive=$(realpath "$1") cuda=$(realpath "$2") root=${3:-$(mktemp -d)}
 for tool in bash-static busybox; do
     command -v $tool >/dev/null || { echo "rehearse_bundle: $tool is missing (apt-get install bash-static busybox-static)" >&2; exit 2; }
