@@ -1,5 +1,5 @@
-# Target bundle: programs, tests, scripts and every shared library they need besides glibc's and CUDA's, in one archive that
-# runs from any folder of a machine with a GPU (preset gpu).
+# Target bundle: one archive of programs, tests, scripts and all shared libraries they need except glibc and
+# CUDA, which runs from any folder of a machine with a GPU (preset gpu).
 get_property(programs GLOBAL PROPERTY glow_programs)
 set(files "")
 foreach(program ${programs})

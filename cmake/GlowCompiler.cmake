@@ -1,4 +1,4 @@
-# Compiler flags. Warnings are errors, nvcc's included.
+# Compiler flags. Warnings are errors, also for nvcc.
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
@@ -7,8 +7,8 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
     set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
 endif()
 
-# -fno-math-errno and -fno-trapping-math let loops vectorize; nothing here changes a result's meaning
-# (NaN and inf keep theirs).
+# -fno-math-errno and -fno-trapping-math allow vectorization without changing results (NaN and inf are
+# preserved).
 set(glow_flags -Wall -Wextra -Werror -fno-math-errno -fno-trapping-math)
 if(GLOW_SANITIZE)
     list(APPEND glow_flags -O1 -g1)  # quick to compile, and reports still name lines
@@ -18,7 +18,7 @@ endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     list(APPEND glow_flags -Wno-psabi)
 elseif(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-    # The simd pragmas are permissions: clang warns where its cost model declines one.
+    # The simd pragmas are optional: clang warns if its cost model declines one.
     list(APPEND glow_flags -Wno-pass-failed -ffp-contract=fast)
 endif()
 if(GLOW_NATIVE)

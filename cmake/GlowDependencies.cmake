@@ -1,5 +1,6 @@
-# What the build borrows. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, toml++, libpng, libjpeg-turbo, zlib.
-# Optional: CUDA, cuDNN, NCCL, MPI, oneDNN, Google Benchmark; what is missing is replaced by a stub file and named in the summary.
+# Dependencies. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, toml++, libpng, libjpeg-turbo,
+# zlib. Optional: CUDA, cuDNN, NCCL, MPI, oneDNN, Google Benchmark; a stub file replaces a missing one, and
+# the summary lists it.
 include(GlowOptional)
 find_package(PkgConfig)
 
@@ -8,7 +9,7 @@ function(glow_missing what debian)
                         "(tools/install_dependencies.sh installs everything).")
 endfunction()
 
-# CUDA: its toolkit, by way of nvcc.
+# CUDA: finds the toolkit by its nvcc.
 set(glow_nvcc_at_least 12.4)
 macro(glow_find_cuda)
     include(CheckLanguage)
@@ -33,7 +34,7 @@ macro(glow_find_cuda)
             set(CMAKE_CUDA_STANDARD_REQUIRED ON)
             find_package(CUDAToolkit)
             foreach(library cudart_static cublas cublasLt cusolver)
-                if(NOT TARGET CUDA::${library})  # nvcc alone may be installed
+                if(NOT TARGET CUDA::${library})  # nvcc may be installed without libraries
                     set(found_version "")
                     set(found_problem "the toolkit of ${CMAKE_CUDA_COMPILER} has no ${library}")
                 endif()
@@ -46,8 +47,8 @@ macro(glow_find_cuda)
     endif()
 endmacro()
 
-# Sets CUDACXX, which CMake obeys, to the first nvcc that is new enough: of PATH, else of the folders where toolkits are installed
-# without being in PATH. Otherwise found_problem names the older ones.
+# Sets CUDACXX, which CMake respects, to the first nvcc that is new enough: from PATH, then from common
+# install folders outside PATH. Otherwise found_problem lists the older ones.
 function(glow_find_nvcc)
     file(GLOB toolkits /usr/local/cuda-[0-9]*)
     list(SORT toolkits COMPARE NATURAL ORDER DESCENDING)
@@ -87,7 +88,8 @@ if(glow_have_cuda)
 endif()
 set(GLOW_CUDA_FOUND "${glow_cuda_text}" CACHE INTERNAL "For tools/quickstart.sh")
 
-# cuDNN: its headers alone, for the library is looked for when a program runs. They may lie beside CUDA or in a Python package.
+# cuDNN: headers only, because the library is located at run time. They may be next to CUDA or in a Python
+# package.
 macro(glow_find_cudnn)
     find_path(GLOW_CUDNN_INCLUDE cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV CUDNN_ROOT PATH_SUFFIXES include)
     glow_borrowed(glow_cudnn INCLUDE ${GLOW_CUDNN_INCLUDE} VERSION_IN cudnn_version.h CUDNN_MAJOR CUDNN_MINOR CUDNN_PATCHLEVEL)
@@ -103,7 +105,7 @@ add_library(glow_hdf5 INTERFACE)
 target_include_directories(glow_hdf5 SYSTEM INTERFACE ${HDF5_INCLUDE_DIRS})
 target_link_libraries(glow_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
 
-# BLAS (cblas interface) and LAPACKE. OpenBLAS carries both; a reference BLAS works too.
+# BLAS (cblas interface) and LAPACKE. OpenBLAS has both; a reference BLAS works too.
 find_path(GLOW_CBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas openblas-pthread x86_64-linux-gnu)
 find_path(GLOW_LAPACKE_INCLUDE lapacke.h PATH_SUFFIXES openblas lapacke)
 find_library(GLOW_BLAS_LIBRARY NAMES openblas blas)
@@ -121,7 +123,7 @@ check_symbol_exists(openblas_set_num_threads cblas.h GLOW_BLAS_IS_OPENBLAS)
 unset(CMAKE_REQUIRED_INCLUDES)
 unset(CMAKE_REQUIRED_LIBRARIES)
 
-# oneDNN, by hand: the distributions' dnnl-config.cmake demands OpenCL's development files.
+# oneDNN without its dnnl-config.cmake, which requires OpenCL's development files in distributions.
 macro(glow_find_onednn)
     find_path(GLOW_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp)
     find_library(GLOW_DNNL_LIBRARY NAMES dnnl)
@@ -130,7 +132,7 @@ macro(glow_find_onednn)
 endmacro()
 glow_optional(ONEDNN AT_LEAST 2.5 BELOW 4 WITHOUT "BLAS computes matrix products, slower" HINT "install libdnnl-dev")
 
-# MPI: the C interface, which C++ sources may call, needs no library for C++.
+# MPI: the C interface, callable from C++, needs no C++ library.
 macro(glow_find_mpi)
     find_package(MPI COMPONENTS C QUIET)
     set(found_version "${MPI_C_VERSION}")
@@ -142,7 +144,8 @@ macro(glow_find_mpi)
 endmacro()
 glow_optional(MPI WITHOUT "one process" HINT "install libopenmpi-dev")
 
-# NCCL connects CUDA devices; its id travels by MPI. It may lie beside CUDA or in a Python package.
+# NCCL connects CUDA devices and needs MPI to distribute its id. It may be next to CUDA or in a Python
+# package.
 macro(glow_find_nccl)
     find_path(GLOW_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV NCCL_ROOT PATH_SUFFIXES include)
     find_library(GLOW_NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${CUDAToolkit_LIBRARY_DIR} ENV NCCL_ROOT PATH_SUFFIXES lib)
@@ -163,7 +166,7 @@ find_package(nlohmann_json CONFIG QUIET)
 if(NOT nlohmann_json_FOUND)
     glow_missing("nlohmann-json" nlohmann-json3-dev)
 endif()
-# toml++ 2.5 or newer, its headers alone: not every distribution has a file for CMake.
+# toml++ 2.5 or newer, headers only: some distributions have no CMake file for it.
 find_path(GLOW_TOMLPLUSPLUS_INCLUDE toml++/toml.h)
 if(NOT GLOW_TOMLPLUSPLUS_INCLUDE)
     glow_missing("toml++" libtomlplusplus-dev)

@@ -1,5 +1,6 @@
-# cmake --install: programs, the library with its header and CMake package, the example and the documents; cpack: a .deb.
-# The library is one shared object that shows the public header's classes alone, so that what links it needs nothing else.
+# cmake --install: programs, the library with header and CMake package, the example and the documents; cpack:
+# a .deb. The library is one shared object that exports only the public header's classes, so that programs
+# need to link nothing else.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS glow EXPORT glow LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -17,7 +18,7 @@ install(EXPORT glow NAMESPACE glow:: DESTINATION ${package} FILE glow-config.cma
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/glow-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/glow-config-version.cmake DESTINATION ${package})
 
-# The reference of the public header, where Doxygen is: cmake --build ... --target reference.
+# API reference of the public header, if Doxygen is available: cmake --build ... --target reference.
 find_package(Doxygen QUIET)
 if(DOXYGEN_FOUND)
     set(DOXYGEN_PROJECT_NAME Glow)
@@ -41,7 +42,7 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Training of invertible flows: exact likel
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-# glow_convert and the plotting scripts; the compiler is the example's.
+# For glow_convert and the plotting scripts; the compiler is for the example.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "python3-numpy, python3-h5py")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "g++, cmake")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)

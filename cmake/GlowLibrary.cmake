@@ -1,5 +1,6 @@
-# glow_library(NAME sources... [LINK libraries...]): a static library of one folder. Its .cu files go to nvcc when CUDA is
-# there and to the C++ compiler when not, or always with HOST_ONLY (the double-precision twins for gradient checks).
+# glow_library(NAME sources... [LINK libraries...]): the static library of one folder. Its .cu files are
+# compiled by nvcc if CUDA is available, otherwise (or always with HOST_ONLY, for the double-precision
+# library) by the C++ compiler.
 function(glow_library name)
     cmake_parse_arguments(ARG "HOST_ONLY;DOUBLE" "" "SOURCES;LINK" ${ARGN})
     set(cuda OFF)
@@ -8,7 +9,7 @@ function(glow_library name)
     endif()
     foreach(source ${ARG_SOURCES})
         if(source MATCHES "\\.cu$" AND NOT cuda)
-            # Source properties belong to a folder, not to a target: host-only twins live in a folder of their own.
+            # Source properties are per folder, not per target, so host-only twins have their own folder.
             set_source_files_properties(${source} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
         endif()
     endforeach()
@@ -24,8 +25,9 @@ function(glow_library name)
     if(cuda)
         target_compile_definitions(${name} PUBLIC GLOW_WITH_CUDA)
         target_link_libraries(${name} PUBLIC CUDA::cudart_static)
-        # No kernel has a stack frame, spilled registers or local memory: with -Werror below a build fails where one has.
-        # For the compiler that they were written with; another one may allocate registers otherwise.
+        # Kernels must not use stack frames, spilled registers or local memory: with -Werror below, such a
+        # kernel fails the build. Checked only for the compiler they were tuned for, because others allocate
+        # registers differently.
         if(CMAKE_CUDA_COMPILER_VERSION MATCHES "^13\\.")
             target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-warn-spills,-warn-lmem-usage>)
         endif()
@@ -37,8 +39,7 @@ function(glow_target_flags name)
     target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${glow_flags}>)
     if(glow_have_cuda)
         set(host ${glow_flags})
-        # nvcc's generated host code uses line directives and names that -Wpedantic-like warnings dislike; -Wall
-        # and -Wextra stay.
+        # nvcc's generated host code triggers -Wpedantic warnings; keep -Wall and -Wextra.
         list(JOIN host "," host)
         target_compile_options(${name} PRIVATE
             "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;--expt-relaxed-constexpr;-Xcompiler=${host},-fopenmp>")
@@ -57,9 +58,10 @@ function(glow_tool name)
     set_property(GLOBAL APPEND PROPERTY glow_tools ${name})
 endfunction()
 
-# glow_precompile(NAME HEADERS...) or glow_precompile(NAME REUSE OTHER): headers that take seconds to parse, once for all
-# sources of a target, or of several with the same flags. Sources include what they use all the same: with a compiler
-# launcher there are no precompiled headers, since ccache does not cache what uses them.
+# glow_precompile(NAME HEADERS...) or glow_precompile(NAME REUSE OTHER): precompiles headers that take seconds
+# to parse, for all sources of a target or of several targets with the same flags. Sources still include what
+# they use: there are no precompiled headers with a compiler launcher, because ccache cannot cache their
+# users.
 function(glow_precompile name)
     if(CMAKE_CXX_COMPILER_LAUNCHER)
         return()
@@ -71,8 +73,8 @@ function(glow_precompile name)
     endif()
 endfunction()
 
-# glow_executable_headers(NAME HEADERS...): precompiled headers for executables to reuse. An object library, for what reuses
-# a target's headers waits until that whole target is built.
+# glow_executable_headers(NAME HEADERS...): precompiled headers that executables reuse. An object library,
+# because users of a target's headers wait until that whole target is built.
 function(glow_executable_headers name)
     target_link_libraries(${name} PRIVATE OpenMP::OpenMP_CXX)
     set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)

@@ -1,10 +1,10 @@
-# Parts of the build that may be missing: what GLOW_NAME=AUTO, ON and OFF mean, once for all of them.
+# Optional parts of the build: the meaning of GLOW_NAME=AUTO, ON and OFF.
 
 # glow_optional(NAME [NEEDS OTHERS...] [AT_LEAST V] [BELOW V] [WITHOUT TEXT] HINT TEXT)
-# Calls glow_find_<name>(), which sets found_version, or leaves it empty and may give the reason in found_problem. Sets
-# glow_have_<name>, glow_<name>_version (or "no") and, for the summary, glow_<name>_text.
-# WITHOUT: what replaces a missing part. HINT: what to do where GLOW_NAME=ON does not find it.
-# Macros, because glow_find_cuda() enables a language, which only file scope may.
+# Calls glow_find_<name>(), which sets found_version, or leaves it empty and may set found_problem to the
+# reason. Sets glow_have_<name>, glow_<name>_version (or "no") and, for the summary, glow_<name>_text.
+# WITHOUT: the replacement for a missing part. HINT: what to do if GLOW_NAME=ON does not find it.
+# Macros, because glow_find_cuda() enables a language, which is only possible at file scope.
 macro(glow_optional name)
     cmake_parse_arguments(part "" "AT_LEAST;BELOW;WITHOUT;HINT" "NEEDS" ${ARGN})
     string(TOLOWER ${name} part_lower)
@@ -47,13 +47,14 @@ macro(glow_optional name)
         endif()
         if(GLOW_${name} STREQUAL "ON")
             message(FATAL_ERROR "GLOW_${name}=ON, but ${name} cannot be used: ${found_problem}. "
-                                "To help: ${part_HINT}; or configure with -DGLOW_${name}=OFF.")
+                                "To fix this, ${part_HINT}, or configure with -DGLOW_${name}=OFF.")
         endif()
     endif()
 endmacro()
 
-# glow_borrowed(TARGET INCLUDE FOLDER [LIBRARY FILE] VERSION_IN HEADER MACROS...): if find_path and find_library succeeded, makes an
-# interface library of the two and sets found_version to what the macros of the header say.
+# glow_borrowed(TARGET INCLUDE FOLDER [LIBRARY FILE] VERSION_IN HEADER MACROS...): if find_path and
+# find_library succeeded, creates an interface library from them and sets found_version from macros of the
+# header.
 function(glow_borrowed target)
     cmake_parse_arguments(ARG "" "INCLUDE;LIBRARY" "VERSION_IN" ${ARGN})
     list(POP_FRONT ARG_VERSION_IN header)

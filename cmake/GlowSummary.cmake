@@ -1,4 +1,4 @@
-# What the configuration found, one line each.
+# Prints the configuration, one line per part.
 message(STATUS "Glow ${PROJECT_VERSION}, ${CMAKE_BUILD_TYPE}, ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, native ${GLOW_NATIVE}")
 message(STATUS "  CUDA    ${glow_cuda_text}")
 message(STATUS "  cuDNN   ${glow_cudnn_text}")

@@ -1,5 +1,5 @@
-# The version from git: of the last tag vX.Y.Z, or 0.1.<number of commits> where there is none; with the commit's name
-# in --version. Without git (an archive of the sources): 0.1.0.
+# The version from git: the last tag vX.Y.Z, or 0.1.<number of commits> without tags; --version adds the
+# commit's hash. Without git (a source archive): 0.1.0.
 set(glow_version 0.1.0)
 set(glow_version_text ${glow_version})
 find_package(Git QUIET)

@@ -1,12 +1,13 @@
 #!/bin/sh
-# bundle.sh SOURCE BUILD PROGRAM...: packs BUILD/glow-gpu.tar.xz from programs of the build, the scripts that go with them
-# and the shared libraries they need. glibc's and CUDA's are left out: the first belong to a machine, the second are
-# looked for where it runs (bin/ holds small scripts that do so).
+# Usage: bundle.sh SOURCE BUILD PROGRAM...
+# Packs BUILD/glow-gpu.tar.xz from programs of the build, their scripts and the shared libraries they need,
+# except those of glibc and CUDA. The target machine provides glibc; small scripts in bin/ locate CUDA's
+# libraries there.
 set -eu
 source=$1
 build=$2
 shift 2
-command -v patchelf >/dev/null || { echo "bundle: patchelf is needed (apt-get install patchelf)" >&2; exit 1; }
+command -v patchelf >/dev/null || { echo "bundle: patchelf is required (apt-get install patchelf)" >&2; exit 1; }
 stage=$build/bundle/glow-gpu
 rm -rf "$build/bundle"
 mkdir -p "$stage/bin" "$stage/lib" "$stage/libexec" "$stage/tools" "$stage/tests/reference"
@@ -22,15 +23,16 @@ is_system() {
 for program in "$@"; do
     name=$(basename "$program")
     cp "$program" "$stage/libexec/$name"
-    # The closure: ldd follows the libraries' own needs too.
+    # ldd also lists the libraries' own dependencies.
     ldd "$program" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }' | while read -r needed path; do
         is_system "$needed" || cp -Ln "$path" "$stage/lib/$needed"
     done
     ln -s run "$stage/bin/$name"
 done
 strip --strip-unneeded "$stage"/libexec/* "$stage"/lib/*
-# RPATH, not RUNPATH: it also serves the libraries' own needs, and comes before LD_LIBRARY_PATH. cuDNN's libraries have a
-# RUNPATH of their own, which hides ours, and need libz: where a machine has none, the program's own is loaded already.
+# RPATH, not RUNPATH: it also applies to the libraries' own dependencies and precedes LD_LIBRARY_PATH. cuDNN's
+# libraries have their own RUNPATH, which hides ours, and need libz: on a machine without it, the program's
+# own is already loaded.
 for file in "$stage"/libexec/*; do patchelf --force-rpath --set-rpath '$ORIGIN/../lib' --add-needed libz.so.1 "$file"; done
 for file in "$stage"/lib/*; do patchelf --force-rpath --set-rpath '$ORIGIN' "$file"; done
 glibc=$(objdump -T "$stage"/libexec/* "$stage"/lib/* | grep -o 'GLIBC_2[.0-9]*' | sort -uV | tail -1)
@@ -38,14 +40,14 @@ cublas=$(ldd "$stage/libexec/glow_train" | awk '/^\tlibcublasLt\.so/ { print $1 
 
 sed "s/@CUBLAS@/$cublas/" >"$stage/bin/run" <<'RUN'
 #!/bin/sh
-# Starts the program of the name it is called by, with CUDA's libraries from CUDA_HOME, LD_LIBRARY_PATH, the system, a
-# toolkit or a Python environment, the first that has them; all from one place, for several versions share file names.
-# GLOW_UNDER="cuda-gdb --args", say, starts it under another program.
+# Starts the program it is named after with CUDA's libraries from the first place that has them: CUDA_HOME,
+# LD_LIBRARY_PATH, the system, a toolkit or a Python environment. All come from one place, because versions
+# share file names. GLOW_UNDER="cuda-gdb --args", for example, starts the program under another one.
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 name=${0##*/}
 needed=@CUBLAS@ folders=
 
-# The folder where the dynamic linker finds a library that the program needs; nothing where it finds none.
+# Prints the folder where the dynamic linker finds a library the program needs, if any.
 linked() {
     LD_TRACE_LOADED_OBJECTS=1 "$here/libexec/$name" 2>/dev/null | awk -v name="$needed" '
         $1 == name && $3 ~ /^\// { sub(/\/[^\/]*$/, "", $3); print $3; exit }'
@@ -54,7 +56,7 @@ toolkits() {
     printf '%s\n' /usr/local/cuda /usr/local/cuda-*[0-9] /opt/cuda
     nvcc=$(command -v nvcc) && dirname "$(dirname "$(readlink -f "$nvcc")")"
 }
-# NVIDIA's wheels have a folder a library (nvidia/cublas/lib), or one for most of them (nvidia/cu13/lib).
+# NVIDIA's wheels have one folder per library (nvidia/cublas/lib), or one for most of them (nvidia/cu13/lib).
 wheels() {
     for python in python3 python; do
         command -v $python >/dev/null 2>&1 && $python -c 'import glob, site, sys
@@ -89,7 +91,7 @@ if [ -z "$folders" ]; then
         *"$needed"*) for folder in $found; do add "$folder"; done ;;
     esac
 else
-    # cuDNN, which a toolkit need not have, may lie in a Python environment all the same.
+    # cuDNN is not part of toolkits and may be in a Python environment.
     known=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null)
     case $known:$(IFS=:; ls $folders $LD_LIBRARY_PATH 2>/dev/null) in
         *libcudnn.so.9*) ;;
@@ -99,7 +101,7 @@ else
     esac
 fi
 [ -n "$folders" ] && export LD_LIBRARY_PATH="$folders${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-# Where containers have the driver's own library, whether or not the dynamic linker was told.
+# Where containers mount the driver's library, even if the dynamic linker does not know.
 for folder in /usr/local/nvidia/lib64 /usr/lib/wsl/lib; do
     [ -e "$folder/libcuda.so.1" ] && export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder"
 done

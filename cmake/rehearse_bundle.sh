@@ -1,10 +1,11 @@
 #!/bin/bash
-# rehearse_bundle.sh ARCHIVE CUDA_LIBRARIES [ROOT]: unpacks a bundle into an empty root with nothing in it but glibc, static
-# copies of bash and busybox, and CUDA's libraries, and there starts every program and every part of gpu_check.sh, once as
-# on a machine whose GPU is missing and once on the CPU; then moves CUDA's libraries through the places where machines have
-# them, some of these in a Python environment. As root; bash-static and busybox-static are needed.
+# Usage: rehearse_bundle.sh ARCHIVE CUDA_LIBRARIES [ROOT]
+# Unpacks a bundle into a root that contains only glibc, static bash and busybox, and CUDA's libraries. Starts
+# every program and every part of gpu_check.sh there, once as if the GPU were missing and once on the CPU,
+# then moves CUDA's libraries through the places where machines have them, including Python environments.
+# Needs root, bash-static and busybox-static.
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n 2,5p "$0" | cut -c3-; exit 2; }
+[ $# -ge 2 ] || { sed -n 2,6p "$0" | cut -c3-; exit 2; }
 archive=$(realpath "$1") cuda=$(realpath "$2") root=${3:-$(mktemp -d)}
 for tool in bash-static busybox; do
     command -v $tool >/dev/null || { echo "rehearse_bundle: $tool is missing (apt-get install bash-static busybox-static)" >&2; exit 2; }
@@ -15,7 +16,7 @@ cp "$(command -v bash-static)" "$root/bin/bash"
 cp "$(command -v busybox)" "$root/bin/busybox"
 chroot "$root" /bin/busybox --install -s /bin
 ln -sf /bin/env "$root/usr/bin/env"
-# glibc's own libraries, as on any machine.
+# glibc's libraries, as on any machine.
 for library in libc.so.6 libm.so.6 libdl.so.2 libpthread.so.0 librt.so.1 libresolv.so.2 libutil.so.1; do
     cp -L "/lib/x86_64-linux-gnu/$library" "$root/lib/x86_64-linux-gnu/"
 done
@@ -38,7 +39,7 @@ failure() {
     echo "FAILED  $*"
     failed=1
 }
-# status, command[, what it prints]
+# Arguments: exit status, command[, expected output].
 expect() {
     local status=0
     inside "$2" >"$root/tmp/out" 2>&1 || status=$?
@@ -71,8 +72,9 @@ for part in tests speed memory train; do
     [ -s "$root/home/elsewhere/rehearsed/$part.log" ] || failure "$part.log"
 done
 
-# Where machines have CUDA's libraries. The Python is this machine's with its standard library; what else it needs is for
-# it alone, libz above all: a machine may have none, and cuDNN needs the bundle's then.
+# Places of CUDA's libraries on real machines. The Python is this machine's with its standard library; its
+# other dependencies are reserved for it, especially libz: a machine may lack it, and cuDNN must then use the
+# bundle's.
 python=$(realpath /usr/bin/python3)
 version=$(basename "$python")
 packages=$root/usr/local/lib/$version/dist-packages/nvidia
@@ -84,7 +86,7 @@ printf '#!/bin/sh\nLD_LIBRARY_PATH=/usr/lib/beside exec /usr/bin/%s "$@"\n' "$ve
 chmod +x "$root/bin/python3"
 everything=$root/libraries
 mv "$toolkit" "$everything"
-place() {  # folder, names: puts libraries there; cuDNN is several
+place() {  # Arguments: folder, names. Puts libraries there; cuDNN is several.
     mkdir -p "$1"
     for name in "${@:2}"; do
         ln "$everything/lib$name".so.[0-9]* "$1"
@@ -98,7 +100,7 @@ told='^cuDNN *9\.'
 echo "-- nowhere"
 clear
 expect 2 "$version" "not found: libcublas"
-echo "-- a toolkit of another version beside the right one, without cuDNN; cuDNN in a Python environment"
+echo "-- a toolkit of another version next to the right one, without cuDNN; cuDNN in a Python environment"
 place "$root/usr/local/cuda-99.0/lib64" cublas cublasLt cusolver cusparse nvJitLink
 mkdir -p "$root/usr/local/cuda/lib64"
 echo "no library" >"$root/usr/local/cuda/lib64/libcublasLt.so.12"
@@ -112,7 +114,7 @@ echo "-- LD_LIBRARY_PATH, after a folder of another version"
 mkdir -p "$root/opt/old"
 echo "no library" >"$root/opt/old/libcublasLt.so.12"
 expect 0 "LD_LIBRARY_PATH=/opt/old:/opt/somewhere/lib $version" "$told"
-echo "-- a Python environment, a folder a library"
+echo "-- a Python environment, one folder per library"
 clear
 place "$packages/cublas/lib" cublas cublasLt
 place "$packages/cusolver/lib" cusolver
@@ -131,7 +133,7 @@ mv "$packages" "$root/opt/environment/lib/python3.12/site-packages/"
 mv "$root/bin/python3" "$root/bin/nowhere"
 expect 0 "VIRTUAL_ENV=/opt/environment $version" "$told"
 mv "$root/bin/nowhere" "$root/bin/python3"
-echo "-- cuDNN in part: as if there were none"
+echo "-- incomplete cuDNN: treated as missing"
 clear
 place "$packages/cu13/lib" cublas cublasLt cusolver cusparse nvJitLink cudnn
 rm "$packages"/cu13/lib/libcudnn_*

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# run_processes.sh N PROGRAM ARGUMENTS...: PROGRAM as N processes of MPI on this machine, also as root and on few cores.
-# Exit status 77, which CTest takes for skipped, where there is no launcher. For tests: on a cluster use its own launcher.
+# Usage: run_processes.sh N PROGRAM ARGUMENTS...
+# Runs PROGRAM as N MPI processes on this machine, also as root and on few cores. Exits with 77 (CTest:
+# skipped) without a launcher. For tests only: on a cluster use its own launcher.
 set -euo pipefail
 if ! mpirun=$(command -v "${GLOW_MPIRUN:-mpirun}"); then
-    echo "skipped: there is no mpirun here (install openmpi-bin)"
+    echo "skipped: no mpirun found (install openmpi-bin)"
     exit 77
 fi
 processes=$1

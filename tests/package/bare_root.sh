@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Sourced by scripts that test in a bare Debian: debootstrap's minbase variant and nothing else. Each distribution is built
-# once and kept as a tarball in $GLOW_ROOTS (default: ~/.cache/glow/roots), so later roots take seconds.
-# The environment names the programs where they are not installed: DEBOOTSTRAP and DEBOOTSTRAP_DIR, its own variable.
+# Sourced by scripts that test in a bare Debian: debootstrap's minbase variant only. Each distribution is
+# built once and stored as a tarball in $GLOW_ROOTS (default: ~/.cache/glow/roots), so that later roots take
+# seconds. If debootstrap is not installed, set DEBOOTSTRAP and its own variable DEBOOTSTRAP_DIR.
 
-bare_root_debootstrap() {  # prints the program; fails where there is none
+bare_root_debootstrap() {  # prints the program; fails if there is none
     local program
     for program in ${DEBOOTSTRAP:+"$DEBOOTSTRAP"} debootstrap /usr/sbin/debootstrap; do
         command -v "$program" && return
@@ -11,10 +11,10 @@ bare_root_debootstrap() {  # prints the program; fails where there is none
     return 1
 }
 
-# bare_root_problem: prints why no root can be made here; nothing where one can.
+# bare_root_problem: prints why a root cannot be made here, if so.
 bare_root_problem() {
     if [ "$(id -u)" != 0 ]; then
-        echo "a bare root needs the rights of root"
+        echo "a bare root requires root privileges"
     elif ! bare_root_debootstrap >/dev/null; then
         echo "debootstrap is not installed (apt-get install debootstrap, or set DEBOOTSTRAP)"
     elif ! unshare --mount --pid --fork true 2>/dev/null; then
@@ -22,8 +22,8 @@ bare_root_problem() {
     fi
 }
 
-# bare_root_tarball SUITE: prints the path of the tarball, made first if it is not there. The mirror is debootstrap's own, or
-# $GLOW_MIRROR.
+# bare_root_tarball SUITE: prints the path of the tarball and creates it if needed, from debootstrap's mirror
+# or $GLOW_MIRROR.
 bare_root_tarball() {
     local suite=$1 folder=${GLOW_ROOTS:-$HOME/.cache/glow/roots} log
     local tarball=$folder/$suite.tar
@@ -44,19 +44,20 @@ bare_root_tarball() {
     printf '%s\n' "$tarball"
 }
 
-# bare_root_make SUITE FOLDER: a new root in FOLDER with the host's name resolution and apt's settings for downloads (a proxy).
+# bare_root_make SUITE FOLDER: a new root in FOLDER with the host's name resolution and apt download settings
+# (proxy).
 bare_root_make() {
     local suite=$1 root=$2 tarball
     tarball=$(bare_root_tarball "$suite") || return 1
     mkdir -p "$root"
     tar -C "$root" --numeric-owner -xf "$tarball"
     cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-    echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/90fast"  # no fsync for each file of a root that is deleted
+    echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/90fast"  # no fsync per file in a temporary root
     grep -hs '^Acquire::' /etc/apt/apt.conf /etc/apt/apt.conf.d/* >"$root/etc/apt/apt.conf.d/90host" || true
 }
 
-# bare_root_mount FOLDER: what programs expect of a running system. In a mount namespace of its own (unshare --mount --pid
-# --fork), so that nothing is left mounted afterwards.
+# bare_root_mount FOLDER: mounts what programs expect of a running system. Run in a separate mount namespace
+# (unshare --mount --pid --fork), so that nothing stays mounted.
 bare_root_mount() {
     local root=$1 device
     mount -t proc proc "$root/proc"

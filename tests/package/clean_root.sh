@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# clean_root.sh BUILD [MIRROR]: makes the .deb of a build, installs it with its declared dependencies alone into a new Debian
-# root (bare_root.sh; from MIRROR or debootstrap's own), builds the example there against the installed tree, and
-# runs it. As root; needs the network and some ten minutes, so it is run by hand. Of a build without CUDA, whose libraries are
-# no packages of Debian (-DGLOW_CUDA=OFF); for another machine, with -DGLOW_NATIVE=OFF.
+# Usage: clean_root.sh BUILD [MIRROR]
+# Makes the .deb of a build, installs it with its declared dependencies only into a new Debian root
+# (bare_root.sh; from MIRROR or debootstrap's own), builds the example there against the installed files and
+# runs it. Needs root, network and about ten minutes, so it is run by hand. Requires a build without CUDA,
+# whose libraries are not Debian packages (-DGLOW_CUDA=OFF); for other machines, with -DGLOW_NATIVE=OFF.
 set -euo pipefail
 build=$(readlink -f "$1")
 GLOW_MIRROR=${2:-${GLOW_MIRROR:-}}
@@ -14,7 +15,7 @@ if [ -n "$problem" ]; then
     exit 2
 fi
 if grep -q '^CMAKE_CUDA_COMPILER:' "$build/CMakeCache.txt"; then
-    echo "clean_root: $build has CUDA, whose libraries no package of Debian declares: configure with -DGLOW_CUDA=OFF"
+    echo "clean_root: $build has CUDA, whose libraries are not Debian packages: configure with -DGLOW_CUDA=OFF"
     exit 2
 fi
 # shellcheck disable=SC1091
@@ -39,7 +40,7 @@ chroot "$root" sh -ec '
     apt-get -q -y install --no-install-recommends /tmp/glow.deb >/tmp/install.log 2>&1 || { tail -20 /tmp/install.log; exit 1; }
     echo "packages in the root: $(dpkg-query -W | wc -l)"
     for program in /usr/bin/glow_*; do $program --version | head -1; done
-    # The example: a compiler and CMake, and no -dev package of anything that Glow is made of.
+    # For the example: a compiler and CMake, but no -dev package of the dependencies.
     apt-get -q -y install --no-install-recommends g++ cmake make >/tmp/install.log 2>&1 || { tail -20 /tmp/install.log; exit 1; }
     ! dpkg-query -W | grep -E "^(libhdf5|libopenblas|libpng|libfmt|libcli11|nlohmann).*-dev" || exit 1
     cmake -S /usr/share/glow/examples -B /tmp/example -DCMAKE_BUILD_TYPE=Release >/dev/null

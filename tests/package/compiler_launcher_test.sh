@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# compiler_launcher_test.sh CMAKE NVCC: the project configures and compiles one CUDA and one C++ file with no compiler launcher
-# and no ccache in PATH, with ccache, and with other launchers. Exit status 77 (skipped) without nvcc.
+# Usage: compiler_launcher_test.sh CMAKE NVCC
+# Configures the project and compiles one CUDA and one C++ file without a compiler launcher or ccache, with
+# ccache, and with other launchers. Exits with 77 (skipped) without nvcc.
 set -euo pipefail
 cmake=$1 nvcc=${2-}
 source_tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -15,7 +16,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 ccache=$(command -v ccache || true)
 
-# A PATH with everything that is in this one but ccache.
+# A copy of PATH without ccache.
 mkdir "$work/path"
 IFS=: read -ra folders <<<"$PATH"
 for ((i = ${#folders[@]} - 1; i >= 0; --i)); do
@@ -26,7 +27,7 @@ export PATH=$work/path CUDACXX=$nvcc CCACHE_DIR=$work/cache
 unset CMAKE_C_COMPILER_LAUNCHER CMAKE_CXX_COMPILER_LAUNCHER CMAKE_CUDA_COMPILER_LAUNCHER
 if command -v ccache; then echo "FAILED: ccache is still in PATH"; exit 1; fi
 
-# A launcher that notes the compilers it starts and refuses empty words.
+# A launcher that records the compilers it starts and rejects empty words.
 launcher() {
     cat >"$1" <<LAUNCHER
 #!/bin/sh
@@ -43,7 +44,7 @@ if [ -z "$ccache" ]; then
     launcher "$ccache"
 fi
 
-# smallest SUFFIX: the object file of the build's smallest source of this kind, wherever the sources lie.
+# smallest SUFFIX: the object file of the smallest source of this kind in the build.
 smallest() {
     local object source
     ninja -C "$work/build" -t targets all | sed -n "s/^\([^:]*\.$1\.o\): .*/\1/p" | while read -r object; do
@@ -56,7 +57,7 @@ failed=0
 compile() {  # name, launcher (a CMake list; may be empty)
     local name=$1 launcher=$2 language options=() targets
     for language in CXX CUDA; do options+=("-DCMAKE_${language}_COMPILER_LAUNCHER=$launcher"); done
-    # The first time, "none" must mean variables that are not defined at all.
+    # At first, "none" must mean undefined variables.
     [ -n "$launcher" ] || [ -e "$work/build" ] || options=()
     : >"$work/launched"
     if "$cmake" -S "$source_tree" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DGLOW_CUDA=ON \
@@ -70,10 +71,10 @@ compile() {  # name, launcher (a CMake list; may be empty)
         tail -n 20 "$work/output"
     fi
 }
-launched() {  # name: both compilers went through the launcher
+launched() {  # name: checks that both compilers used the launcher
     grep -q '\.cu\.o' "$work/launched" && grep -q '\.cpp\.o' "$work/launched" && return
     failed=1
-    echo "FAILED: $1: it started not both compilers:"
+    echo "FAILED: $1: it did not start both compilers:"
     cat "$work/launched"
 }
 compile "no launcher, variables not defined" ""

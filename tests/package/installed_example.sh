@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# installed_example.sh BUILD CMAKE: installs the build into an empty folder, builds the examples against what lies there, with
-# nothing of the source tree in sight, and runs them; an installed command must read what the library wrote and agree with it.
+# Usage: installed_example.sh BUILD CMAKE
+# Installs the build into an empty folder, builds the examples against the installed files only, and runs
+# them; an installed command must read what the library wrote and agree with it.
 set -euo pipefail
 build=$1 cmake=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,7 +11,7 @@ fail() { echo "FAILED: $1"; exit 1; }
 
 "$cmake" --install "$build" --prefix "$folder/root" >"$folder/install.log"
 example=$(find "$folder/root" -path '*share/glow/examples')
-[ "$(find "$folder/root" -name '*.h')" = "$folder/root/include/glow/glow.h" ] || fail "other headers than glow/glow.h are installed"
+[ "$(find "$folder/root" -name '*.h')" = "$folder/root/include/glow/glow.h" ] || fail "headers other than glow/glow.h are installed"
 "$cmake" -S "$example" -B "$folder/example" -G Ninja -DCMAKE_PREFIX_PATH="$folder/root" -DCMAKE_BUILD_TYPE=Release >"$folder/configure.log" ||
     { cat "$folder/configure.log"; fail "the example's configuration"; }
 "$cmake" --build "$folder/example" >"$folder/build.log" || { cat "$folder/build.log"; fail "the example's build"; }
@@ -18,17 +19,17 @@ grep -q "$(cat "$build/CMakeCache.txt" | sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNA
     "$folder/root"/lib*/*/cmake/glow/*.cmake 2>/dev/null && fail "the installed package names the source tree"
 cd "$folder"
 OMP_NUM_THREADS=2 example/likelihood | tee output
-grep -q "latents give the images back: yes" output || fail "the example"
+grep -q "decoding the latents restores the images: yes" output || fail "the example"
 first=$(sed -n 's/^step 1: \(.*\) bits.*/\1/p' output) last=$(sed -n 's/^step 20: \(.*\) bits.*/\1/p' output)
 awk "BEGIN { exit !($last < $first - 0.1) }" || fail "20 steps went from $first to $last bits/dim"
 "$folder/root/bin/glow_sample" --checkpoint example.h5 --no-ema --grid 2x2 -o samples.png --quiet
 [ -s samples.png ] || fail "no samples of the example's checkpoint"
 version=$("$folder/root/bin/glow_sample" --version | sed -n '1s/glow_sample //p')
-grep -q "Glow $version" output || fail "the library is of another version than the commands ($version)"
+grep -q "Glow $version" output || fail "library and commands have different versions ($version)"
 if "$here/../../tools/find_python.sh" numpy h5py >/dev/null; then
     "$folder/root/bin/glow_convert" --to npz example.h5 -o example.npz >/dev/null || fail "the installed glow_convert"
 fi
-# What is hidden stays hidden: nothing of the inner namespaces is exported.
+# Only the public interface is exported, nothing from inner namespaces.
 library=$(readlink -f "$(find "$folder/root" -name libglow.so)")
 if nm -DC --defined-only "$library" | grep -E ' [TD] ' | grep -qE 'glow::(f32|f64|cuda)::'; then fail "inner symbols are exported"; fi
 echo "passed"

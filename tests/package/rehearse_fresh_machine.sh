@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the README's two commands as a new user would: in a bare Debian with nothing but a checkout, with and without the CUDA
-# toolkit, as root and as a user with sudo.
+# Runs the README's two commands like a new user: in a bare Debian with only a checkout, with and without the
+# CUDA toolkit, as root and as a user with sudo.
 set -euo pipefail
 
 usage() {
@@ -33,9 +33,10 @@ source_tree=$(cd "$here/../.." && pwd)
 # shellcheck source=tests/package/bare_root.sh
 source "$here/bare_root.sh"
 
-# ---- inside: one combination, in a mount namespace of its own ------------------------------------------------------------
+# ---- inside: one combination, in a separate mount namespace
+# ---------------------------------------------------------------
 
-# The commands themselves run in the root with an environment of their own, as after a login.
+# The commands run inside the root with a fresh environment, as after a login.
 run_in_root() {  # root, user, cuda (folder or nothing), command line
     local root=$1 user=$2 cuda=$3 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin home=/root
     [ -z "$cuda" ] || path=/usr/local/cuda/bin:$path
@@ -83,7 +84,7 @@ inside() {  # root, user, cuda, cifar10, minutes, logs, name, command...
     fi
     for command in "$@"; do
         case $command in
-            # One object of each kind, by the names that the build gives them.
+            # One object of each kind, by its name in the build.
             configure) line='tools/install_dependencies.sh --with-tests && cmake --preset release -DGLOW_NATIVE=ON &&
                 targets=$(ninja -C build/release -t targets all) && ninja -C build/release \
                 $(grep -o -m1 "^[^:]*/device\.cpp\.o" <<<"$targets") $(grep -o -m1 "^[^:]*\.cu\.o" <<<"$targets")' ;;
@@ -104,7 +105,8 @@ if [ "${1-}" = --inside ]; then
     exit
 fi
 
-# ---- what is asked ---------------------------------------------------------------------------------------------------
+# ---- options
+# ---------------------------------------------------------------------------------------------------------
 
 nvcc=$(command -v nvcc || true)
 distributions=bookworm,trixie cudas=yes,no users=root,sudo commands=quickstart,test minutes=5 cifar10='' keep=no
@@ -135,18 +137,18 @@ among --cuda "$cudas" "yes no"
 among --user "$users" "root sudo"
 among --only "$commands" "configure quickstart quick test"
 [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || { say "--minutes $minutes: not a number"; exit 2; }
-[ -z "$cifar10" ] || cifar10=$(cd "$cifar10" && pwd) || { say "--cifar10: there is no such folder"; exit 2; }
+[ -z "$cifar10" ] || cifar10=$(cd "$cifar10" && pwd) || { say "--cifar10: no such folder"; exit 2; }
 problem=$(bare_root_problem)
-case ,$cudas, in *,yes,*) [ -n "$nvcc" ] || problem="no nvcc is in PATH, whose toolkit --cuda yes needs" ;; esac
+case ,$cudas, in *,yes,*) [ -n "$nvcc" ] || problem="--cuda yes needs a toolkit, but nvcc is not in PATH" ;; esac
 if [ -n "$problem" ]; then
     echo "skipped: $problem"
     exit 77
 fi
 if ! git -C "$source_tree" rev-parse HEAD >/dev/null 2>&1; then
-    echo "skipped: $source_tree is no checkout of git, which this script clones"
+    echo "skipped: $source_tree is not a git checkout, which this script clones"
     exit 77
 fi
-[ -z "$(git -C "$source_tree" status --porcelain)" ] || say "changes that are not committed are not part of the rehearsal"
+[ -z "$(git -C "$source_tree" status --porcelain)" ] || say "uncommitted changes are not included"
 
 # ---- all combinations --------------------------------------------------------------------------------------------------
 
@@ -173,7 +175,7 @@ for distribution in $(each "$distributions"); do
     done
 done
 
-# What a log says of its own outcome: the quickstart's result, CTest's totals, or the last line.
+# The outcome from a log: the quickstart's result, CTest's totals, or the last line.
 outcome() {
     local text
     text=$(grep -E '^result: |tests passed, ' "$1" | tail -n 3 | paste -sd ';') || true

@@ -130,7 +130,7 @@ def loss(p, config, x, dtype, run=None):
         matrices = torch.stack([p[f"{name}/invconv/weight"] for name in names])
         logs = torch.stack([p[f"{name}/actnorm/logs"] for name in names])
         log_p = log_p + N * H * W * (torch.linalg.slogdet(matrices)[1].sum() + 3 * logs.sum())
-        folded = matrices * torch.exp(3 * logs)[:, None, :]  # the actnorm acts first: scale the columns
+        folded = matrices * torch.exp(3 * logs)[:, None, :]  # the actnorm comes first: scale the columns
         for k, name in enumerate(names):
             step = functools.partial(flow_step, p, name, folded[k], config, dtype)
             x, logdet = run(step, x) if run else step(x)
@@ -175,7 +175,8 @@ def measure(options):
                                coupling=options.coupling, edge_bias=options.edge_bias)
     x = torch.rand(options.batch, options.size, options.size, options.channels) - 0.5
     model = glow.Glow(config, files.random_parameters(config, 1), torch.float32)
-    model.initialize_from_data(x[:8])  # a deep model's states would overflow without, and denormal numbers are slow
+    # otherwise a deep model's states would overflow, and denormal numbers are slow
+    model.initialize_from_data(x[:8])
     p = arrange(model.params)
     optimizer = Adamax(list(p.values()))
     times = []
@@ -221,7 +222,8 @@ def main():
     options = parser.parse_args()
     tuned = dict(MALLOC_MMAP_THRESHOLD_="4294967296", MALLOC_TRIM_THRESHOLD_="17179869184", MALLOC_TOP_PAD_="67108864")
     if options.malloc == "tuned" and any(os.environ.get(key) != value for key, value in tuned.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **tuned})  # glibc reads them at start
+        # glibc reads these at start
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **tuned})
     print(json.dumps(measure(options)))
     return 0
 

@@ -22,7 +22,7 @@ import bench_pytorch as bench
 import glow_files as files
 import glow_reference as glow
 
-STEP = "step"  # the name that all steps of flow have when they run: their own would be a reason to compile again
+STEP = "step"  # common name of all flow steps at run time: distinct names would cause recompilation
 
 
 def step_of(config, dtype, compiled, checkpointed):
@@ -33,7 +33,8 @@ def step_of(config, dtype, compiled, checkpointed):
 
     inner = plain
     if compiled:
-        torch._dynamo.reset()  # else the variants together pass its limit of shapes, and it goes on without a word, eager
+        # otherwise the variants together exceed its limit of shapes, and it silently continues in eager mode
+        torch._dynamo.reset()
         inner = torch.compile(plain, dynamic=False, fullgraph=True)
 
     def run(step, x):
@@ -121,7 +122,7 @@ def main():
     if device.type != "cpu":
         torch.set_default_device(device)
     start = time.perf_counter()
-    # What matters most first: time may end, and a compilation takes its time.
+    # Most important first: time may run out during compilation.
     for precision in options.precisions.split(","):
         for batch in map(int, options.batches.split(",")):
             for mode in options.modes.split(","):
@@ -133,7 +134,7 @@ def main():
                     try:
                         row = measure(options, config, model, device, batch, precision, mode == "compile",
                                       memory == "checkpoint")
-                    except Exception as error:  # out of memory; a compiler that is missing or fails; an old PyTorch
+                    except Exception as error:  # out of memory, missing or failing compiler, old PyTorch
                         reason = str(error).strip().split("\n")[0]
                         row = dict(variant, error=f"{type(error).__name__}: {reason}"[:200])
                     if options.dry and "bpd" in row:

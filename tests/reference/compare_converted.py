@@ -41,7 +41,7 @@ def convert(*arguments):
 
 
 def evaluate(folder, checkpoint):
-    # At the same place each time: what is wrong shows as a difference, not as an old file.
+    # Always the same file name, so that errors show as differences, not as an old file.
     (folder / "bits.csv").unlink(missing_ok=True)
     command = [PROGRAMS / "glow_eval", "--bpd", "--checkpoint", checkpoint, "--data", folder / "data.h5", "--dequant", "center",
                "--per-image", folder / "bits.csv", "--quiet", "--threads", "1"]
@@ -198,7 +198,7 @@ def whole_checkpoints(folder, pixels):
     trees = trees_of(folder / "whole.h5")[0] if done.returncode == 0 else {}
     report("openai/glow, whole, LU", trees.keys() == {"params", "ema"} and "moments" in done.stderr, done.stderr.strip()[:110])
 
-    # A run goes on from the converted one.
+    # Resume from the converted checkpoint.
     tensors, _, _ = openai_checkpoint(foreign.OpenAI(levels=1))
     from_openai(folder, tensors, "--batch", "2")
     write_dataset(folder / "data.h5", train=pixels, test=pixels)
@@ -244,14 +244,14 @@ def openai_refusals(folder):
         ("an average of another shape", whole | {average: np.ones((1, 2))}, (), "shape does not match"),
         ("indices out of range", shuffle | {indices: shuffle[indices] + 1}, (), "not a permutation of 0 .. 11"),
         ("indices twice", shuffle | {indices: 0 * shuffle[indices]}, (), "not a permutation of 0 .. 11"),
-        ("indices that are no whole numbers", shuffle | {indices: shuffle[indices] + 0.5}, (), "not a permutation of 0 .. 11"),
+        ("non-integer indices", shuffle | {indices: shuffle[indices] + 0.5}, (), "not a permutation of 0 .. 11"),
         ("too few indices", shuffle | {indices: np.arange(10), indices + "_inverse": np.arange(10)}, (), "expected [12]"),
         ("another inverse", shuffle | {indices + "_inverse": shuffle[indices + "_inverse"][::-1]}, (), "not the inverse"),
         ("a step without its shuffle", without(shuffle, indices, indices + "_inverse"), (), "different ways"),
         ("a matrix and a shuffle", shuffle | {"model/0/0/invconv/W": np.eye(12)}, (), "different ways"),
         ("no permutation", reverse, (), "say --permutation reverse"),
         ("a reversal where matrices are", weights, ("--permutation", "reverse"), "--permutation reverse: but the file has"),
-        ("a P that is no permutation", lu | {P: 0.5 * lu[P]}, (), "not a permutation matrix"),
+        ("a P that is not a permutation", lu | {P: 0.5 * lu[P]}, (), "not a permutation matrix"),
         ("a P with a row twice", lu | {P: np.repeat(lu[P][:1], len(lu[P]), axis=0)}, (), "not a permutation matrix"),
         ("a sign of 0.5", lu | {sign: 0.5 * lu[sign]}, (), "other than 1 or -1"),
         ("a factor of another shape", lu | {"model/1/0/invconv/U": np.eye(23)}, (), "expected [24, 24]"),
@@ -264,7 +264,7 @@ def openai_refusals(folder):
         ("--weight-y 0 with a classifier", classes, ("--weight-y", "0"), "has a classifier"),
         ("a negative --weight-y", classes, ("--weight-y", "-1"), "--weight-y"),
         ("an infinite --weight-y", classes, ("--weight-y", "inf"), "--weight-y"),
-        ("a --weight-y that is no number", classes, ("--weight-y", "x"), "--weight-y"),
+        ("a non-numeric --weight-y", classes, ("--weight-y", "x"), "--weight-y"),
         ("a --batch of 0", whole, ("--batch", "0"), "--batch"),
     ]
     for name, tensors, options, part in cases:

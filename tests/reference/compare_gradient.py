@@ -104,7 +104,8 @@ def compare_gradients(options, model, x, labels, measured, gradients):
         slack = kink_slack(model, x, labels, options, gradients, scale)
     ok = {name: error[name] <= options.tensor_tolerance + slack[name] for name in error}
 
-    worst_first = sorted(error, key=lambda name: (ok[name], -error[name]))  # what failed, NaN too, comes first
+    # failures, including NaN, come first
+    worst_first = sorted(error, key=lambda name: (ok[name], -error[name]))
     print(f"{'relative L2':>12} {'kink slack':>12} {'norm':>12}  tensor (the worst of {len(error)})")
     for name in worst_first[: options.show]:
         print(f"{error[name]:12.3e} {slack[name]:12.3e} {norm([expected[name]]):12.3e}  {name}: {verdict(ok[name])}")
@@ -132,11 +133,11 @@ def check_optimizer(options, checkpoints):
             g = (m1 - options.beta1 * m0) / (1 - options.beta1)
             arguments = (t, options.lr, options.beta1, options.beta2, options.weight_decay)
             _, _, v = step_function(w0, g, m0, v0, *arguments)
-            # m is stored in float: g carries its rounding, magnified by 1 / (1 - beta1).
+            # m is stored in float: g contains its rounding error times 1 / (1 - beta1).
             g_error = 1e-6 * (m0.abs() + m1.abs()) / (1 - options.beta1)
             v_allowed = g_error if options.optimizer == "adamax" else 4 * g_error * g.abs() + 2 * g_error**2
             v_allowed = v_allowed + 1e-6 * v + 1e-30
-            # From here on with the stored m and v, so that a small v does not magnify its rounding.
+            # Continue with the stored m and v, so that a small v does not magnify rounding.
             root = v1 if options.optimizer == "adamax" else v1.sqrt()
             update = glow.lr_at(options.lr, t, options.beta1, options.beta2) * m1 / (root + 1e-8)
             w = (1 - options.weight_decay) * w0 - update

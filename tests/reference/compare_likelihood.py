@@ -57,7 +57,7 @@ def parse(arguments=None):
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("extra", nargs="*", help="after --: more options for glow_eval")
     options = parser.parse_args(arguments)
-    if options.checkpoint.is_dir():  # a run's folder, or its checkpoints/
+    if options.checkpoint.is_dir():  # a run folder, or its checkpoints/
         options.checkpoint = next(iter(sorted(options.checkpoint.rglob("latest.h5"))), options.checkpoint / "latest.h5")
     return options
 
@@ -74,7 +74,7 @@ def compare(options):
         return False, float("nan")
     expected = reference_bpd(files.read_config(options.checkpoint), params, images, labels, options.chunk)
     difference = [abs(measured[i] - expected[i]) for i in range(len(images))]
-    # A NaN is the worst of all, and no comparison with it holds.
+    # NaN counts as the worst; no comparison with it is true.
     worst = max(range(len(images)), key=lambda i: difference[i] if difference[i] == difference[i] else float("inf"))
     passed = all(d <= options.tolerance for d in difference)
     mean = sum(measured.values()) / len(images)

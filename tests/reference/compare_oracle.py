@@ -34,19 +34,21 @@ HALF_ULP = 2.0**-24
 # Its log-densities are float sums in nats of order 2000, a unit of 2.4e-4; a bit/dim is 133 nats in images of 8x8.
 BITS_TOLERANCE = 5e-6
 CLASS_BITS_TOLERANCE = 3e-6  # logarithms of a softmax of order 4
-# Latents passed up to six float networks: some roundings of the largest, which every channel mixing spreads to all.
+# Latents have passed up to six float networks: a few roundings of the largest value, spread to all by every
+# mixing.
 LATENT_TOLERANCE = 1.5e-6
 # A tensor's moment is a float sum over up to 512 pixels of products through the whole network, relative to its L2 norm.
 GRADIENT_TOLERANCE = 1e-5
-# The same after three updates, each from weights that differ by a rounding.
+# The same after three updates, each from slightly different weights.
 MOMENT_TOLERANCE = 2e-5
-# A step moves a weight by a ratio of moments times lr. The moves of a tensor's weights, relative to their L2 norm, are as
-# exact as its moments; one of them, with a gradient near the optimizer's epsilon of 1e-8, may be less so, relative to lr.
+# A step moves a weight by lr times a ratio of moments. Relative to their L2 norm, a tensor's moves are as
+# exact as its moments; a single move with a gradient near the optimizer's epsilon of 1e-8 may be less exact,
+# relative to lr.
 MOVE_TOLERANCE = 2e-4
 UPDATE_TOLERANCE = 2e-4
 # The statistics of the initialization are float sums over float hidden maps.
 INITIALIZATION_TOLERANCE = 3e-6
-# A decoded value that lies within rounding of the edge of a bin may end in the next one: so many pixels of each 1000.
+# A decoded value within rounding of a bin edge may fall into the next bin: allowed pixels per 1000.
 PIXELS_AT_EDGES = 2 / 1000
 
 FIXED = ("P", "sign_S", "indices", "indices_inverse")
@@ -73,7 +75,7 @@ class Report:
         self.name, self.worst, self.failures = name, {}, []
 
     def add(self, what, excess, detail):
-        if not excess <= self.worst.get(what, -1):  # NaN too
+        if not excess <= self.worst.get(what, -1):  # also catches NaN
             self.worst[what] = excess
         if not excess <= 1:
             self.failures.append(f"{what}: {detail}, {excess:.2g} times what is allowed")
@@ -159,7 +161,8 @@ class Tools:
 
     def evaluate(self, checkpoint, data):
         """(glow_eval's JSON, bits/dim of each image), of the raw weights."""
-        csv_file = data.with_name(f"{checkpoint.stem}-{data.stem}.csv")  # not into a run's folder, which is refused
+        # not in a run folder, which is rejected
+        csv_file = data.with_name(f"{checkpoint.stem}-{data.stem}.csv")
         result = json.loads(run(self.programs / "glow_eval", "--bpd", "--json", "--checkpoint", checkpoint, "--data", data, "--dequant",
                                 "center", "--per-image", csv_file, "--no-ema", "--threads", 1, "--device", "cpu", "--quiet"))
         with open(csv_file) as file:
@@ -194,11 +197,11 @@ class Tools:
                    *([] if config["learntop"] else ["--no-learn-top"]),
                    *(["--y-cond", "--weight-y", config["weight_y"]] if config["ycond"] else []),
                    "--optimizer", config["optimizer"], "--lr", config["lr"], "--beta1", config["beta1"], "--beta2", config["beta2"],
-                   # Theirs is the factor of the old weight, ours what is taken away.
+                   # Theirs is the factor of the old weight, ours one minus it.
                    "--weight-decay", 1 - config["weight_decay"],
                    "--batch", config["batch"], "--warmup-epochs", 0, "--augment", "none", "--dequant", "center", "--no-shuffle",
                    "--checkpoint-every", 1, "--keep", steps + 1, "--log-every", 1, "--eval-every", 0, "--sample-every", 0,
-                   # Steps of these models may grow the loss by more than a run in earnest allows.
+                   # Steps of these models may increase the loss by more than a real run allows.
                    "--loss-jump", 0, "--condition-jump", 0, "--threads", 1, "--device", "cpu", "--quiet"]
         run(self.programs / "glow_train", "--data", data, "--out", out, "--max-steps", steps, *start, *options)
         return {step: out / "checkpoints" / f"step-{step:08d}.h5" for step in range(1, steps + 1)}
@@ -213,7 +216,7 @@ def compare_scores(report, model, found, expected_key, what):
     report.compare(what, found["bpd"], bits_x, BITS_TOLERANCE)
     has_classifier = model.config["ycond"] and model.config["weight_y"] > 0
     if has_classifier != ("bits_y" in found):
-        report.add(what, np.inf, "bits_y where there is no classifier, or none where there is one")
+        report.add(what, np.inf, "bits_y without a classifier, or none with one")
     elif has_classifier:
         report.compare(f"{what}: classes", found["bits_y"], bits_y, CLASS_BITS_TOLERANCE)
         report.compare(f"{what}: classes", found["error_y"], error, 1e-6)
@@ -286,7 +289,7 @@ def compare_averages(report, what, theirs, ours, weights, decay, skip=()):
             continue
         tensor = [w[name] for w in weights]
         e = theirs[name].astype(np.float64)
-        # Each update rounds the stored average once. Weights differ as compare_weights says.
+        # Each update rounds the stored average once. Weights differ as in compare_weights.
         allowed = HALF_ULP * steps * np.abs(e) + (1 - decay**steps) * 4 * HALF_ULP * np.abs(e) + 1e-9
         moved = max(np.abs(w.astype(np.float64) - tensor[0]).max() for w in tensor)
         allowed += UPDATE_TOLERANCE * (1 - decay**steps) * moved
@@ -400,7 +403,7 @@ def check_lu_training(report, model, tools, folder, start, data):
         expected = {part: gradient[f"{layer}/{part}"] for part in factors}
         compare_tree(report, "LU gradient", factors, expected, GRADIENT_TOLERANCE)
 
-    # The whole checkpoint after three steps: its likelihood, and that nothing of it is refused.
+    # The complete checkpoint after three steps: its likelihood, and that all of it is accepted.
     converted = tools.convert(model, checkpoint_of(model, 3), folder / "original3.h5")
     compare_scores(report, model, tools.evaluate(converted, data)[0], "test_stats_after_step3", "scores 3")
 
@@ -444,7 +447,7 @@ def check_initialization(model, tools, folder):
             weights |= zero_convolution(f"model/pool{level}/conv", C // 2 + 1, C)
             C *= 2
     weights |= zero_convolution("model/prior/p", 2 * C + 1, 2 * C)
-    # Not a whole checkpoint: nothing but weights, without averages.
+    # Incomplete checkpoint: only weights, without averages.
     start = tools.convert(model, weights | given, folder / "given.h5")
     run(tools.initialize, start, write_data(model, folder), folder / "initialized.h5")
     expected = tools.convert(model, weights | given | initialized, folder / "expected.h5")
@@ -525,7 +528,7 @@ def main():
     options = parser.parse_args()
     folder = Path(os.environ.get("GLOW_ORACLE_FOLDER") or options.oracle or "none")
     if not folder.is_dir():
-        print(f"skipped: {folder}: there is no such folder of openai/glow's numbers (CMake's or the environment's GLOW_ORACLE_FOLDER)")
+        print(f"skipped: {folder}: no folder of openai/glow's numbers (CMake's or the environment's GLOW_ORACLE_FOLDER)")
         return 77
     paths = sorted(folder.glob("*.npz"))
     chosen = [path for path in paths if not options.only or any(word in path.stem for word in options.only)]
@@ -543,7 +546,7 @@ def main():
                 report = check_initialization(model, tools, Path(temporary))
         return report.lines(options.verbose)
 
-    # The programs run on one thread each.
+    # Each program runs on one thread.
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(check, path) for path in chosen]
         if not options.only:

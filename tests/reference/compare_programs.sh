@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# compare_programs.sh PROGRAMS quick|full: the built commands in folder PROGRAMS against the reference. quick: small models
-# of every kind; full: the CIFAR-10 model, which takes minutes. 77: no PyTorch here.
+# Usage: compare_programs.sh PROGRAMS quick|full
+# Compares the built commands in folder PROGRAMS with the reference. quick: small models of every kind; full:
+# the CIFAR-10 model, which takes minutes. Exits with 77 without PyTorch.
 set -euo pipefail
 programs=$(cd "$1" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -24,8 +24,8 @@ import glow_files as files
 import glow_programs
 import glow_reference as glow
 
-# name: (image channels, options of compare_gradient.py, options of glow_train). All 8 depths of color, 1 to 4 channels
-# and both optimizers come about beside the permutations and couplings.
+# name: (image channels, options of compare_gradient.py, options of glow_train). Together they cover all 8 bit
+# depths, 1 to 4 channels, both optimizers, and all permutations and couplings.
 VARIANTS = {
     "invconv affine": (3, "--n-bits 8", ""),
     "invconv additive": (1, "--n-bits 1 --coupling additive --optimizer adam", ""),
@@ -82,7 +82,7 @@ def check_variant(programs, folder, name, verbose):
                                        "--width", "16", "--show", "1", *model.split(), *extra])
     (ok, worst, whole), text = quietly(compare_gradient.compare, gradient, run)
     difference = 0.0
-    # A model with all parameters random, and the same after two steps, averaged.
+    # A model with random parameters, and its average after two steps.
     for checkpoint, flags in ((run / "start.h5", []), (run / "steps2", ["--ema"])):
         options = compare_likelihood.parse(["--glow-eval", str(programs / "glow_eval"), "--checkpoint", str(checkpoint),
                                             "--data", str(data), *flags])
@@ -98,7 +98,8 @@ def check_variant(programs, folder, name, verbose):
 def check_initialization(programs, folder, channels, flags):
     """glow_train's actnorms after the initialization from data against the reference's, from the same weights and images."""
     data, run, batch = make_data(folder, channels), folder / f"initialized{channels}", 12
-    # A step that changes nothing: its learning rate vanishes beside every float but 0, and zeros stay of that size.
+    # A step without effect: its learning rate vanishes next to every float except 0, and zeros stay that
+    # small.
     glow_programs.run([str(programs / "glow_train"), "--data", str(data), "--out", str(run), "--levels", "2", "--depth", "3",
                        "--width", "16", "--max-steps", "1", "--batch", "4", "--init-batch", str(batch), "--lr", "1e-30",
                        "--warmup-epochs", "0", "--dequant", "center", "--augment", "none", "--no-shuffle", *flags.split()])

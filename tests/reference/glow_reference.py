@@ -84,7 +84,7 @@ class Glow:
         self.initializing = False
         self.kink = 0.0  # where relu begins; moved a little, it tells which units a rounding could switch
 
-    # Each part works on the state x and returns the new state, and its logdet [N] or scalar where it has one.
+    # Each part takes the state x and returns the new state and its logdet, [N] or scalar, if it has one.
 
     def actnorm(self, x, name):
         """(x + b) exp(3 logs). While initializing from data, b and logs are first set for zero mean, unit variance."""
@@ -167,7 +167,7 @@ class Glow:
         N, H, W, C = shape
         h = torch.zeros(N, H, W, 2 * C, dtype=self.dtype)
         if self.config["learn_top"]:
-            if self.config["edge_bias"]:  # an input of no channels: only the edge channel is left
+            if self.config["edge_bias"]:  # an input without channels: only the edge channel remains
                 h = h + self.zero_conv(torch.zeros(N, H, W, 0, dtype=self.dtype), "prior/top")
             else:
                 h = h + self.scaled(h, "prior/top")
@@ -206,7 +206,7 @@ class Glow:
                 x = self.step_inverse(x, f"level{level}/step{step}")
         return unsqueeze(x)
 
-    # What is reported and what is differentiated.
+    # Reported and differentiated values.
 
     def bits_per_dim(self, x, labels=None):
         """x [N,H,W,C] -> bits/dim [N] of the discrete image, D ln(n_bins) included."""
@@ -251,7 +251,7 @@ class Glow:
     def initialize_from_data(self, x):
         """Sets every actnorm, the networks' own included, from the images x, in the order of the forward pass."""
         self.initializing = True
-        self.encode(x, torch.zeros(len(x), dtype=torch.long))  # labels act behind the last actnorm
+        self.encode(x, torch.zeros(len(x), dtype=torch.long))  # labels only matter after the last actnorm
         self.initializing = False
 
 

@@ -1,5 +1,6 @@
-// initialize_checkpoint CHECKPOINT DATA OUT: the initialization from data of a checkpoint's weights, which
-// the commands only do for weights drawn from a seed. Takes all of /train/images, with u = 1/2.
+// Usage: initialize_checkpoint CHECKPOINT DATA OUT
+// Data-dependent initialization of a given checkpoint's weights; the commands only do this for weights drawn
+// from a seed. Uses all of /train/images, with u = 1/2.
 #include <cstdio>
 #include <exception>
 

@@ -24,7 +24,7 @@ import glow_reference as glow
 
 FOLDER = Path(__file__).resolve().parent / "golden"
 
-# Neither height and width nor width and channels are equal, so that no two of them can be exchanged unseen.
+# Height and width, and width and channels, differ, so that swapping them is detected.
 BASE = dict(image_height=8, image_width=12, channels=3, levels=2, depth=1, width=6)
 
 VARIANTS = {

@@ -55,7 +55,7 @@ def plain_glow(options, device):
 
     config = files.make_config(image_height=options.size, image_width=options.size, channels=options.channels,
                                levels=options.levels, depth=options.depth, width=options.width)  # fmt: skip
-    # Its states must be of order one; the initialization from data runs on few small images of the same depth.
+    # States must be of order one; the initialization from data uses a few small images at the same depth.
     small = dict(config, image_height=32, image_width=32) if options.size > 32 and options.levels <= 4 else config
     model = glow.Glow(small, files.random_parameters(small, 1), torch.float32)
     model.initialize_from_data(torch.rand(2, small["image_height"], small["image_width"], options.channels) - 0.5)
@@ -110,13 +110,13 @@ def measure(options):
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
-    # What the first products and the random numbers load belongs to the libraries, not to the model.
+    # What the first products and random numbers load belongs to the libraries, not the model.
     warm = torch.nn.functional.conv2d(torch.rand(1, 4, 8, 8, device=device), torch.rand(4, 4, 3, 3, device=device))
     del warm
     before = torch.cuda.memory_allocated() if cuda else resident("VmRSS")
     params, loss = (normflows_glow if options.mode == "normflows" else plain_glow)(options, device)
     x = (torch.rand(options.batch, options.size, options.size, options.channels) - 0.5).to(device)
-    if options.mode == "normflows":  # its actnorms are set by the first batch
+    if options.mode == "normflows":  # the first batch sets its actnorms
         with torch.no_grad():
             loss(x[:1])
     torch.cuda.reset_peak_memory_stats() if cuda else reset_peak()
@@ -169,7 +169,7 @@ def main():
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the networks (not of normflows)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--steps", type=int, default=1, help="passes of which the median time is reported")
+    parser.add_argument("--steps", type=int, default=1, help="passes; the median time is reported")
     parser.add_argument("--under", type=float, metavar="GiB", help="address space a point may use on a CPU; beyond it: out of memory")
     parser.add_argument("--csv", required=True, metavar="F.csv")
     parser.add_argument("--point", help=argparse.SUPPRESS)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# run_with_torch.sh SCRIPT ARGUMENTS...: runs a Python script with the first Python that has PyTorch, h5py and numpy, or the
-# modules that GLOW_PYTHON_MODULES names. Exit status 77 where there is none: CTest counts the test as skipped.
+# Usage: run_with_torch.sh SCRIPT ARGUMENTS...
+# Runs a Python script with the first Python that has PyTorch, h5py and NumPy, or the modules in
+# GLOW_PYTHON_MODULES. Exits with 77 (CTest: skipped) if there is none.
 set -euo pipefail
 modules=${GLOW_PYTHON_MODULES:-torch, h5py, numpy}
 # shellcheck disable=SC2086

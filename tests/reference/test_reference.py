@@ -143,7 +143,7 @@ def taylor_order(sabotage):
 
 @test
 def gradient_passes_the_taylor_test():
-    # A step small enough to cross no kink of a relu, large enough for rounding; 1.01 x the gradient brings 2 to 1.
+    # A step small enough to cross no ReLU kink, large enough for rounding; 1.01 x the gradient lowers 2 to 1.
     assert all(abs(order - 2) < 0.1 for order in taylor_order(1.0)), taylor_order(1.0)
     assert all(abs(order - 1) < 0.2 for order in taylor_order(1.01)), taylor_order(1.01)
 
@@ -168,7 +168,7 @@ def initialization_normalizes_every_actnorm():
     def checking(x, name):
         y = actnorm(x, name)
         mean, std = y.mean(dim=(0, 1, 2)), y.std(dim=(0, 1, 2), unbiased=False)
-        # The 1e-6 beside a standard deviation of 0.05 and more is 2e-5 of it.
+        # The 1e-6 added to standard deviations of at least 0.05 is 2e-5 of them.
         assert mean.abs().max() < 1e-10 and (std - 1).abs().max() < 1e-4, name
         seen.append(name)
         return y
@@ -197,7 +197,7 @@ def mixing_permutes_as_specified():
     W, _ = model.mixing("level1/step0", 8)
     indices = model.params["level1/step0/shuffle/indices"].tolist()
     assert (W @ x).tolist() == [x[i].item() for i in indices]
-    assert [indices[i] for i in indices] != list(range(8))  # else its inverse would pass too
+    assert [indices[i] for i in indices] != list(range(8))  # otherwise its inverse would pass too
     model, _ = tiny(permutation="invconv_lu")
     name = "level1/step0/invconv"
     lower, upper, sign, log_diag, rows = (model.params[f"{name}/{part}"].numpy() for part in
@@ -326,7 +326,7 @@ def main():
     for f in tests:
         try:
             f()
-        except Exception as error:  # one line a failure; the rest still runs
+        except Exception as error:  # one line per failure; the rest still runs
             failed += 1
             print(f"FAILED {f.__name__}: {type(error).__name__}: {error}")
     print(f"{len(tests) - failed} passed, {failed} failed")
