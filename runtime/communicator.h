@@ -96,9 +96,8 @@ class Communicator {
 // Elements of the pieces in which large sums are best started: measured 1.7 times faster than one call.
 inline constexpr index_t kBucketElements = index_t{1} << 20;
 
-// The first process's text, and the text of the first process that has one. Collective.
+// The text of rank 0. Collective.
 std::string broadcast_text(Communicator& processes, const std::string& mine);
-std::string first_text(Communicator& processes, const std::string& mine);
 
 // kind: auto (under a launcher MPI, for CUDA devices NCCL beside it, else one process), mpi, nccl. Throws
 // InputError where the build lacks it or the launcher belongs to another MPI. GLOW_WATCHDOG_SECONDS: silence

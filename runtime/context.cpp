@@ -29,7 +29,9 @@ void Context::sum_over_processes(index_t count, double* values) const {
     if (!counting()) communicator.all_reduce_sum(exec, count, values);
 }
 
-Backend::Backend(Device device, int threads, int ordinal, Communicator* communicator) : ordinal_(ordinal) {
+Backend::Backend(Device device, int threads, int ordinal, Communicator* communicator,
+                 std::unique_ptr<Conv> conv)
+    : ordinal_(ordinal), conv_(std::move(conv)) {
     if (device == Device::cuda) stream_ = cuda::open_stream(ordinal);
     open_libraries(device, threads, communicator, decide_threads);
 }
@@ -52,7 +54,8 @@ void Backend::open_libraries(Device device, int threads, Communicator* communica
     exec_ = {device, threads_.used, stream_ != nullptr ? cuda::native_handle(*stream_) : nullptr};
     blas_ = exec_.device == Device::cuda ? cuda::make_blas(exec_) : make_cpu_blas(exec_.threads);
     solver_ = exec_.device == Device::cuda ? cuda::make_solver(exec_) : make_cpu_solver(exec_.threads);
-    conv_ = exec_.device == Device::cuda ? cuda::make_conv(exec_) : std::make_unique<Conv>();
+    if (conv_ == nullptr)
+        conv_ = exec_.device == Device::cuda ? cuda::make_conv(exec_) : std::make_unique<Conv>();
 }
 
 }  // namespace glow
