@@ -46,11 +46,8 @@ class NcclCommunicator : public Communicator {
         cudaStreamSynchronize(stream_);
         ncclResult_t state = ncclCommFinalize(nccl_);
         for (; state == ncclInProgress; state = asked()) sleep_briefly();
-        // What could not be finished in order is not waited for.
-        if (state == ncclSuccess)
-            ncclCommDestroy(nccl_);
-        else
-            ncclCommAbort(nccl_);
+        // Otherwise it is aborted, which waits for nobody.
+        if (state == ncclSuccess) ncclCommDestroy(nccl_.release());
     }
 
     std::string name() const override { return "NCCL"; }
@@ -122,7 +119,7 @@ class NcclCommunicator : public Communicator {
         mpi_->broadcast(sizeof(id), &id);
         ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
         config.blocking = 0;
-        call([&] { return ncclCommInitRankConfig(&nccl_, size(), id, rank(), &config); });
+        call([&] { return ncclCommInitRankConfig(nccl_.out(), size(), id, rank(), &config); });
     }
 
     // Issues a call and waits until NCCL has accepted it, which a dead peer can delay for ever: the watchdog
@@ -167,7 +164,7 @@ class NcclCommunicator : public Communicator {
 
     std::unique_ptr<Communicator> mpi_;
     std::mutex mutex_;
-    ncclComm_t nccl_ = nullptr;
+    cuda::Handle<ncclComm_t, ncclCommAbort> nccl_;
     cuda::StreamHandle stream_;
     cuda::EventHandle ready_, done_;
 };
