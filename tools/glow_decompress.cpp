@@ -7,7 +7,6 @@
 #include "tools/command_line.h"
 #include "tools/output_files.h"
 #include "tools/progress.h"
-#include "tools/thread_policy.h"
 #include "inference/compressed_file.h"
 #include "data/formats/atomic_file.h"
 #include "data/formats/hdf5_file.h"
@@ -59,7 +58,6 @@ void run(const CommandLine& command, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    wait_without_spinning(argv);
     return run_tool(
         argc, argv, "Decompresses images, with the checkpoint that compressed them.",
         [](CommandLine& command) {

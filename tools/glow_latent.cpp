@@ -10,7 +10,6 @@
 #include "tools/latent_editing.h"
 #include "tools/output_files.h"
 #include "tools/progress.h"
-#include "tools/thread_policy.h"
 #include "data/grid.h"
 #include "data/formats/output_name.h"
 #include "inference/latent_images.h"
@@ -296,7 +295,6 @@ void add_images(CLI::App& app, Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    wait_without_spinning(argv);
     return run_tool(argc, argv, "Images to latents of a trained Glow, and back.", [](CommandLine& command) {
         const auto options = std::make_shared<Options>();
         CLI::App* const to = command.subcommand("encode", "Latents of images, as standard normal numbers",

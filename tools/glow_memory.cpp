@@ -16,7 +16,6 @@
 #include "tools/command_line.h"
 #include "tools/numbers.h"
 #include "tools/output_files.h"
-#include "tools/thread_policy.h"
 #include "train/memory_point.h"
 #include "train/run_plan.h"
 
@@ -384,7 +383,6 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    wait_without_spinning(argv);
     const std::vector<std::string> arguments(argv, argv + argc);
     return run_tool(
         argc, argv, "Memory of forward and backward against depth, image size and batch.",

@@ -6,7 +6,6 @@
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/output_files.h"
-#include "tools/thread_policy.h"
 #include "data/grid.h"
 #include "data/formats/decimal.h"
 #include "data/formats/output_name.h"
@@ -110,7 +109,6 @@ void run(const CommandLine& command, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    wait_without_spinning(argv);
     return run_tool(argc, argv, "Samples images from a trained Glow.", [](CommandLine& command) {
         const auto options = std::make_shared<Options>();
         CLI::App& app = command.app();
