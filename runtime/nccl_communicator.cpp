@@ -56,7 +56,6 @@ class NcclCommunicator : public Communicator {
     void all_reduce_max(index_t count, double* values) override { mpi_->all_reduce_max(count, values); }
     void broadcast(std::size_t bytes, void* data) override { mpi_->broadcast(bytes, data); }
     void all_gather(const std::vector<std::size_t>& begin, void* data) override { mpi_->all_gather(begin, data); }
-    Heartbeat& heartbeat() override { return mpi_->heartbeat(); }
     void watch(std::function<std::string()> fault, std::function<void()> before_end) override {
         mpi_->watch(std::move(fault), std::move(before_end));
     }
@@ -113,7 +112,7 @@ class NcclCommunicator : public Communicator {
     }
 
     void open() {
-        const Heartbeat::ScopedTimeout timeout(heartbeat(), kOpeningSeconds, "opening NCCL");
+        const ScopedTimeout timeout("opening NCCL", kOpeningSeconds);
         ncclUniqueId id{};
         if (is_root()) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
         mpi_->broadcast(sizeof(id), &id);
