@@ -7,6 +7,7 @@ install(TARGETS glow EXPORT glow LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/glow/glow.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/glow)
 get_property(programs GLOBAL PROPERTY glow_tools)
 install(TARGETS ${programs} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS glow_hdf5_probe RUNTIME DESTINATION libexec/glow)
 install(PROGRAMS ${CMAKE_BINARY_DIR}/bin/glow_convert DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY examples/ DESTINATION ${CMAKE_INSTALL_DATADIR}/glow/examples)
 install(FILES tools/python_packages.py DESTINATION ${CMAKE_INSTALL_DATADIR}/glow/tools)  # of examples/glow_torch.py

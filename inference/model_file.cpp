@@ -12,6 +12,7 @@
 #include "kernels/small_matrix.h"
 #include "layers/glow.h"
 #include "runtime/solver.h"
+#include "runtime/watchdog.h"
 #include "data/formats/atomic_file.h"
 #include "data/formats/hdf5_file.h"
 #include "inference/host_weights.h"
@@ -238,6 +239,7 @@ nlohmann::ordered_json parse_config(const std::string& text) {
 }
 
 CheckpointInfo read_checkpoint_info(const fs::path& path) {
+    const ScopedTimeout timeout("reading a checkpoint");
     const Hdf5File file = Hdf5File::open(path);
     if (!file.has_attribute("/", "format") || file.string_attribute("/", "format") != kFormat)
         throw InputError(
@@ -272,6 +274,7 @@ CheckpointInfo read_checkpoint_info(const fs::path& path) {
 }
 
 CheckpointInfo check_checkpoint(const fs::path& path) {
+    const ScopedTimeout timeout("reading a checkpoint");
     const CheckpointInfo info = read_checkpoint_info(path);
     const Glow glow(info.model, {});
     const Hdf5File file = Hdf5File::open(path);
@@ -283,6 +286,7 @@ CheckpointInfo check_checkpoint(const fs::path& path) {
 
 void load_checkpoint(const fs::path& path, const Parameters& parameters, const Exec& exec,
                      const Weights& device) {
+    const ScopedTimeout timeout("reading a checkpoint");
     const Hdf5File file = Hdf5File::open(path);
     Report report(path);
     const HostWeights host(exec, parameters, device);

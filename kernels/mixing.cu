@@ -78,12 +78,12 @@ struct MixingBackwardTile {
         const index_t tiles = (rows + tile_rows - 1) / tile_rows;
         // Few enough blocks that their sums are small compared with the state.
         const index_t most = std::clamp<index_t>((index_t{1} << 19) / (C * (C + 1)), 128, 384);
-        const index_t rounds = (tiles + most - 1) / most;
+        const index_t rounds = std::max<index_t>(1, (tiles + most - 1) / most);
         return {rows,
                 static_cast<int>(C),
                 static_cast<int>(tile_rows),
                 static_cast<int>(tiles),
-                static_cast<int>((tiles + rounds - 1) / std::max<index_t>(rounds, 1)),
+                static_cast<int>((tiles + rounds - 1) / rounds),
                 static_cast<int>(C | 1),
                 C % kSide == 0,
                 Divisor(line),

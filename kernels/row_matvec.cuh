@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "kernels/block.cuh"
@@ -120,6 +121,8 @@ void run_row_matvec_tiles(const Exec& exec, index_t rows, index_t n, const F& f)
     const auto staged = RowMatvecTile<F, kOutputs, true>::fit(rows, n, f);
     if (staged.grid().shared_bytes <= kSharedBytes) return run_blocks(exec, staged.grid(), staged);
     const auto tile = RowMatvecTile<F, kOutputs, false>::fit(rows, n, f);
+    if (tile.groups > tile.kThreads)
+        throw_error(std::string(F::name) + ": " + std::to_string(n) + " channels are too many for a GPU");
     run_blocks(exec, tile.grid(), tile);
 }
 

@@ -74,7 +74,7 @@ void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* save
     });
 }
 
-void Coupling::inverse(const Context& context, Flow& flow, const state_t* network_input) {
+void Coupling::inverse(const Context& context, Flow& flow) {
     const Trace trace("coupling inverse");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
@@ -83,9 +83,8 @@ void Coupling::inverse(const Context& context, Flow& flow, const state_t* networ
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
-        const state_t* const a = network_input != nullptr ? network_input + n * shape_.size() : h;
         real* const out = arena.take<real>(rows * network_->outputs());
-        network_->forward(context, folded, {images, a, C}, out);
+        network_->forward(context, folded, {images, h, C}, out);
         if (kind_ == CouplingKind::affine)
             affine_coupling_inverse(context.exec, rows, C, out, h);
         else

@@ -25,7 +25,7 @@ class Coupling : public Layer {
 
     void initialize(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override { forward(context, flow, nullptr); }
-    void inverse(const Context& context, Flow& flow) override { inverse(context, flow, nullptr); }
+    void inverse(const Context& context, Flow& flow) override;
     // Recomputes the network once, for both the layer's inverse and the gradient.
     void backward(const Context& context, Flow& flow, Gradient& gradient) override {
         backward(context, flow, gradient, nullptr);
@@ -36,9 +36,6 @@ class Coupling : public Layer {
     SavedMaps take_maps(const Blocking& blocking, Arena& arena, index_t N) const;
     void forward(const Context& context, Flow& flow, const SavedMaps* saved);
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* saved);
-
-    // network_input: another state of the same shape whose a half is fed to the network.
-    void inverse(const Context& context, Flow& flow, const state_t* network_input);
 
     // The network's output for states h [N, H, W, C], of which it reads the first C/2 channels: out [N*H*W,
     // outputs()] (kernels/coupling.h). Overwrites only out.

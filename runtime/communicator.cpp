@@ -54,20 +54,6 @@ std::string broadcast_text(Communicator& processes, const std::string& mine) {
     return text;
 }
 
-std::string first_text(Communicator& processes, const std::string& mine) {
-    const int nobody = processes.size();
-    const int owner = -static_cast<int>(processes.all_reduce_max(mine.empty() ? -nobody : -processes.rank()));
-    if (owner == nobody) return "";
-    const bool own = processes.rank() == owner;
-    std::string text(static_cast<std::size_t>(processes.all_reduce_sum(own ? static_cast<double>(mine.size()) : 0)),
-                     ' ');
-    if (own) text = mine;
-    std::vector<std::size_t> begin(static_cast<std::size_t>(processes.size()) + 1, 0);
-    std::fill(begin.begin() + owner + 1, begin.end(), text.size());
-    processes.all_gather(begin, text.data());
-    return text;
-}
-
 namespace {
 
 double watchdog_seconds() {

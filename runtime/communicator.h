@@ -1,8 +1,8 @@
 // The processes of a run, the last of the narrow interfaces: one process, MPI, or NCCL beside MPI.
 //
 // All functions below that pass data between processes are collective: every process calls the same ones in
-// the same order with the same counts. They end a run whose processes die, throw or hang
-// (runtime/watchdog.h); none of them throws because of another process.
+// the same order with the same counts. If a rank dies, hangs or throws, the run ends in bounded time
+// (runtime/watchdog.h); no function throws because of another process.
 #pragma once
 
 #include <cstddef>
@@ -64,7 +64,7 @@ class Communicator {
     }
     // Rank 0's bytes to all.
     virtual void broadcast(std::size_t bytes, void* data);
-    // All parts of `data` to all processes: rank r has bytes begin[r] to begin[r + 1] - 1.
+    // All parts of `data`, at most 2 GiB, to all processes: rank r has bytes begin[r] to begin[r + 1] - 1.
     virtual void all_gather(const std::vector<std::size_t>& begin, void* data);
     // Where every process has its share() of `total` items.
     void all_gather_slices(index_t total, std::size_t item_bytes, void* data);
@@ -80,10 +80,7 @@ class Communicator {
     // Whether the last three may be recorded with the launches around them (runtime/recording.h).
     virtual bool graph_capturable() const { return true; }
 
-    // Signs of life of the calling thread, for the watchdog. Nobody looks where there is one process.
-    virtual Heartbeat& heartbeat() { return heartbeat_; }
-    // For the watchdog: what it asks at every turn, and what it does before it ends the process. nullptr: no
-    // more.
+    // For the watchdog: what to check on every turn, and what to do before it ends the process. nullptr: nothing.
     virtual void watch(std::function<std::string()> fault, std::function<void()> before_end);
     // Ends all processes with an exit status; what was wrong should have been told. With one process, this
     // one.
@@ -92,19 +89,18 @@ class Communicator {
   protected:
     virtual void end_all(int) {}
     ProcessGroup group_;
-    Heartbeat heartbeat_;
 };
 
 // Elements of the pieces in which large sums are best started: measured 1.7 times faster than one call.
 inline constexpr index_t kBucketElements = index_t{1} << 20;
 
-// The first process's text, and the text of the first process that has one. Collective.
+// The text of rank 0. Collective.
 std::string broadcast_text(Communicator& processes, const std::string& mine);
-std::string first_text(Communicator& processes, const std::string& mine);
 
 // kind: auto (under a launcher MPI, for CUDA devices NCCL beside it, else one process), mpi, nccl. Throws
 // InputError where the build lacks it or the launcher belongs to another MPI. GLOW_WATCHDOG_SECONDS: silence
-// after which a process counts as hung, 45 unless set; 0: never.
+// after which a process counts as hung, 45 unless set; 0: never. The watchdog watches the calling thread, which
+// must destroy the communicator.
 std::unique_ptr<Communicator> open_communicator(const std::string& kind, Device device);
 
 // Its parts. NCCL takes over an MPI communicator; its processes have a CUDA device each, device_number().

@@ -3,6 +3,7 @@
 #include "runtime/cuda.h"
 #include "runtime/cudnn.h"
 #include "runtime/device.h"
+#include "runtime/watchdog.h"
 
 namespace glow {
 
@@ -11,7 +12,7 @@ void Context::gemm(const Gemm& product, const void* a, const void* b, void* c, c
     void* const scratch = workspace.take_bytes(blas.scratch_bytes(product));
     if (counting()) return;
     blas.run(product, a, b, c, bias, scratch);
-    communicator.heartbeat().beat();  // 98% of a step are products, none of which takes long
+    Heartbeat::of_this_thread().beat();  // 98% of a step are products, none of which takes long
 }
 
 void Context::convolve(const Convolution& convolution, const void* first, const void* second,
@@ -29,7 +30,9 @@ void Context::sum_over_processes(index_t count, double* values) const {
     if (!counting()) communicator.all_reduce_sum(exec, count, values);
 }
 
-Backend::Backend(Device device, int threads, int ordinal, Communicator* communicator) : ordinal_(ordinal) {
+Backend::Backend(Device device, int threads, int ordinal, Communicator* communicator,
+                 std::unique_ptr<Conv> conv)
+    : ordinal_(ordinal), conv_(std::move(conv)) {
     if (device == Device::cuda) stream_ = cuda::open_stream(ordinal);
     open_libraries(device, threads, communicator, decide_threads);
 }
@@ -52,7 +55,8 @@ void Backend::open_libraries(Device device, int threads, Communicator* communica
     exec_ = {device, threads_.used, stream_ != nullptr ? cuda::native_handle(*stream_) : nullptr};
     blas_ = exec_.device == Device::cuda ? cuda::make_blas(exec_) : make_cpu_blas(exec_.threads);
     solver_ = exec_.device == Device::cuda ? cuda::make_solver(exec_) : make_cpu_solver(exec_.threads);
-    conv_ = exec_.device == Device::cuda ? cuda::make_conv(exec_) : std::make_unique<Conv>();
+    if (conv_ == nullptr)
+        conv_ = exec_.device == Device::cuda ? cuda::make_conv(exec_) : std::make_unique<Conv>();
 }
 
 }  // namespace glow

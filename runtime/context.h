@@ -55,8 +55,9 @@ struct Context {
 class Backend {
   public:
     // threads: see decide_threads(). ordinal: GPU number. Without a communicator there is only this process.
-    // Throws InputError if this build or machine lacks the device.
-    explicit Backend(Device device, int threads = 0, int ordinal = 0, Communicator* communicator = nullptr);
+    // conv: replaces the device's library convolutions. Throws InputError if this build or machine lacks the device.
+    explicit Backend(Device device, int threads = 0, int ordinal = 0, Communicator* communicator = nullptr,
+                     std::unique_ptr<Conv> conv = nullptr);
     // Creates only counting contexts and needs no device: plans memory for other machines.
     static Backend for_plans(Device device, int threads = 0, Communicator* communicator = nullptr);
 
@@ -77,8 +78,6 @@ class Backend {
     Blas& blas() const { return *blas_; }
     Solver& solver() const { return *solver_; }
     Conv& conv() const { return *conv_; }
-    // Replaces the library convolutions, for tests.
-    void set_conv(std::unique_ptr<Conv> conv) { conv_ = std::move(conv); }
     Communicator& communicator() const { return *communicator_; }
 
   private:

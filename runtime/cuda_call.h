@@ -35,6 +35,8 @@ class Handle {
         reset();
         return &value_;
     }
+    // Gives the handle up to the caller.
+    T release() { return std::exchange(value_, nullptr); }
     operator T() const { return value_; }
     explicit operator bool() const { return value_ != nullptr; }
 

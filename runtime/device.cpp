@@ -29,12 +29,6 @@ void require_device(Device device) {
     if (!reason.empty()) throw InputError("--device cuda: " + reason + "; or use --device cpu");
 }
 
-std::vector<Device> present_devices() {
-    std::vector<Device> devices = {Device::cpu};
-    if (cuda_problem().empty()) devices.push_back(Device::cuda);
-    return devices;
-}
-
 void synchronize(const Exec& exec) {
     if (exec.device == Device::cuda) cuda::synchronize(exec);
 }

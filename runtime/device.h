@@ -18,8 +18,6 @@ std::string to_string(Device device);
 std::string cuda_problem();
 // Throws InputError, with the reason and what to do, if the device cannot be used.
 void require_device(Device device);
-// The CPU, and CUDA if usable.
-std::vector<Device> present_devices();
 
 // Waits for all work on the stream. Throws Error if any of it failed.
 void synchronize(const Exec& exec);

@@ -1,20 +1,18 @@
-// Processes by MPI. One thread of each process, the communication thread, makes all calls to MPI, in the
-// order in which they were asked for: MPI needs MPI_THREAD_FUNNELED alone, and sums run beside the
-// computation.
+// Processes connected by MPI. In each process one thread, the communication thread, makes all calls to MPI
+// (MPI_THREAD_FUNNELED) in the order of the requests, so that sums overlap with the computation.
 //
-// Sums and copies are made of non-blocking messages between pairs, in two rounds: every rank gets its share
-// of the elements from all others and adds them in the order of the ranks, then all shares go to all. MPI's
-// own collectives may add in another order from call to call, and cannot be left while a process is dead.
+// Collectives are non-blocking and polled: while it waits, the thread answers the other ranks' questions, and one that
+// is dead or stopped cannot block it. MPI only moves data: its reductions may add in another order from call to call.
 #include <fmt/format.h>
 #include <mpi.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <climits>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <deque>
 #include <exception>
 #include <future>
@@ -40,21 +38,21 @@ void check_mpi(int code, const char* call, int line) {
 }
 #define GLOW_MPI(call) check_mpi(call, #call, __LINE__)
 
-constexpr double kOpeningSeconds = 300;              // processes may start minutes apart on a large machine
-constexpr milliseconds kGrace(3000);                 // for MPI_Abort to reach everyone
-constexpr index_t kHostElements = index_t{1} << 13;  // doubles summed at once in host memory
-constexpr std::size_t kPieceBytes = std::size_t{1} << 26;  // of copies: counts of MPI are 32 bits
+constexpr double kOpeningSeconds = 300;  // processes may start minutes apart on a large machine
+constexpr double kCollectiveSeconds = 2 * ScopedTimeout::kFileSeconds;  // another rank may be at a file
+constexpr milliseconds kGrace(3000);                                     // for MPI_Abort to reach all ranks
+constexpr index_t kHostElements = index_t{1} << 13;        // doubles reduced at once in host memory
+constexpr std::size_t kPieceBytes = std::size_t{1} << 26;  // of a broadcast: MPI counts are 32-bit
 
-// Elements of the largest share of `count`, and of room for the shares of all others.
-index_t room(index_t count, int size) {
+// Elements of `count` that one rank receives from all others to reduce its slice.
+index_t scratch_elements(index_t count, int size) {
     return slice_of(count, 0, size).count * (size - 1);
 }
 
-// Waits for messages: at first without sleeping, then with ever longer naps, for the processors are the
-// computation's.
+// Waits between polls: first without sleeping, then for up to 0.2 ms, because the computation needs the processors.
 class Backoff {
   public:
-    void take() {
+    void pause() {
         if (++turns_ < 16) {
             std::this_thread::yield();
             return;
@@ -68,14 +66,23 @@ class Backoff {
 
 struct Sum {
     template <class T>
-    static T join(T a, T b) {
+    static T reduce(T a, T b) {
         return a + b;
     }
 };
-struct Maximum {
+struct Max {
     template <class T>
-    static T join(T a, T b) {
+    static T reduce(T a, T b) {
         return a >= b || std::isnan(a) ? a : b;
+    }
+};
+
+// What each rank has of an array, as MPI wants it.
+struct Parts {
+    std::vector<int> count, offset;
+    void add(index_t first, index_t elements) {
+        count.push_back(static_cast<int>(elements));
+        offset.push_back(static_cast<int>(first));
     }
 };
 
@@ -92,14 +99,15 @@ class MpiCommunicator : public Communicator {
             throw;
         }
         if (!watchdog_) return;
-        watchdog_->watch(heartbeat_, "its computation");
-        if (size() > 1) watchdog_->watch(neighbor_, who(previous()));
+        watchdog_->watch(Heartbeat::of_this_thread(), "its computation");
+        for (int r = 0; r < size(); ++r)
+            if (r != rank()) watchdog_->watch(peers_[static_cast<std::size_t>(r)], who(r), limit_ / 2);
     }
 
-    // Collective. All that was started must have been finished.
+    // Collective, on the thread that made it. All that was started must have been finished.
     ~MpiCommunicator() override {
-        const Heartbeat::ScopedTimeout timeout(heartbeat_, 2 * Heartbeat::kFileTimeout, "waiting for other ranks");
-        post([this] { part(); });
+        const ScopedTimeout timeout("waiting for other ranks", kCollectiveSeconds);
+        post([this] { leave_together(); });
         {
             const std::lock_guard lock(mutex_);
             closing_ = true;
@@ -110,51 +118,52 @@ class MpiCommunicator : public Communicator {
 
     std::string name() const override { return "MPI"; }
 
-    void all_reduce_sum(index_t count, double* values) override {
-        for (index_t done = 0; done < count; done += kHostElements)
-            ask([=, this] {
-                join<Sum>(std::min(kHostElements, count - done), values + done, host_scratch_.data(),
-                          MPI_DOUBLE);
-            });
-    }
-    void all_reduce_max(index_t count, double* values) override {
-        for (index_t done = 0; done < count; done += kHostElements)
-            ask([=, this] {
-                join<Maximum>(std::min(kHostElements, count - done), values + done, host_scratch_.data(),
-                              MPI_DOUBLE);
-            });
-    }
+    void all_reduce_sum(index_t count, double* values) override { reduce_on_host<Sum>(count, values); }
+    void all_reduce_max(index_t count, double* values) override { reduce_on_host<Max>(count, values); }
     void broadcast(std::size_t bytes, void* data) override {
-        ask([=, this] { copy_from_first(bytes, static_cast<std::byte*>(data)); });
+        run([=, this] {
+            for (std::size_t done = 0; done < bytes; done += kPieceBytes)
+                wait([&](MPI_Request* request) {
+                    GLOW_MPI(MPI_Ibcast(static_cast<std::byte*>(data) + done,
+                                        static_cast<int>(std::min(kPieceBytes, bytes - done)), MPI_BYTE, 0,
+                                        world_, request));
+                });
+        });
     }
     void all_gather(const std::vector<std::size_t>& begin, void* data) override {
-        ask([&] { exchange(begin, static_cast<std::byte*>(data)); });
+        if (begin.back() > INT_MAX) throw Error("all_gather: at most 2 GiB");
+        Parts parts;
+        for (std::size_t r = 0; r + 1 < begin.size(); ++r)
+            parts.add(static_cast<index_t>(begin[r]), static_cast<index_t>(begin[r + 1] - begin[r]));
+        run([&] { gather(parts, data, MPI_BYTE); });
     }
 
-    // Of the CPU alone: sums over a GPU's memory go through host memory of this object.
+    // For the CPU alone: sums over a GPU's memory use host memory of this object.
     std::size_t scratch_bytes(const Exec& exec, index_t count) const override {
         if (exec.device == Device::cuda) return 0;
-        return static_cast<std::size_t>(room(std::min(count, kBucketElements), size())) * sizeof(float);
+        return static_cast<std::size_t>(scratch_elements(std::min(count, kBucketElements), size())) *
+               sizeof(float);
     }
     bool graph_capturable() const override { return false; }
     void all_reduce_sum(const Exec& exec, index_t count, double* values) override {
         if (exec.device != Device::cuda) return all_reduce_sum(count, values);
-        std::vector<double> here = downloaded(exec, count, values);
-        all_reduce_sum(count, here.data());
-        upload(exec, count, here.data(), values);
+        std::vector<double> host = downloaded(exec, count, values);
+        all_reduce_sum(count, host.data());
+        upload(exec, count, host.data(), values);
     }
     void all_reduce_async(const Exec& exec, index_t count, float* values, void* scratch) override {
         for (index_t done = 0; done < count; done += kBucketElements) {
             const index_t bucket = std::min(kBucketElements, count - done);
             if (exec.device == Device::cuda)
-                sum_through_host(exec, bucket, values + done);
+                reduce_through_host(exec, bucket, values + done);
             else
-                post(
-                    [=, this] { join<Sum>(bucket, values + done, static_cast<float*>(scratch), MPI_FLOAT); });
+                post([=, this] {
+                    all_reduce<Sum>(bucket, values + done, static_cast<float*>(scratch), MPI_FLOAT);
+                });
         }
     }
     void finish_all_reduces(const Exec&) override {
-        ask([] {});
+        run([] {});
     }
 
     void watch(std::function<std::string()> fault, std::function<void()> before_end) override {
@@ -179,10 +188,10 @@ class MpiCommunicator : public Communicator {
         wake_.notify_all();
     }
 
-    // Runs `job` on the communication thread, behind all that was posted before.
+    // Runs `job` on the communication thread, after all jobs posted before, and waits for it.
     template <class Job>
-    void ask(Job job) {
-        const Heartbeat::ScopedTimeout timeout(heartbeat_, 2 * Heartbeat::kFileTimeout, "waiting for other ranks");
+    void run(Job job) {
+        const ScopedTimeout timeout("waiting for other ranks", kCollectiveSeconds);
         std::promise<void> done;
         post([&] {
             job();
@@ -200,7 +209,7 @@ class MpiCommunicator : public Communicator {
                 std::function<void()> job;
                 {
                     std::unique_lock lock(mutex_);
-                    wake_.wait_for(lock, beat_interval() / 2,
+                    wake_.wait_for(lock, poll_interval(),
                                    [this] { return !jobs_.empty() || closing_ || ending_; });
                     if (!jobs_.empty()) {
                         job = std::move(jobs_.front());
@@ -210,11 +219,9 @@ class MpiCommunicator : public Communicator {
                     }
                 }
                 if (job) job();
-                stay_alive();
+                poll();
             }
-            // All is done, and the neighbor has said its last.
-            const Heartbeat::ScopedTimeout own(thread_heartbeat_, kOpeningSeconds, "closing MPI"),
-                neighbors(neighbor_, kOpeningSeconds, "closing MPI");
+            const ScopedTimeout timeout("closing MPI", kOpeningSeconds, heartbeat_);
             MPI_Finalize();
         } catch (const std::exception& error) {
             if (starting != nullptr)
@@ -225,17 +232,16 @@ class MpiCommunicator : public Communicator {
     }
 
     void open() {
-        const Heartbeat::ScopedTimeout timeout(thread_heartbeat_, kOpeningSeconds, "opening MPI");
-        if (watchdog_) watchdog_->watch(thread_heartbeat_, "the communication thread");
+        const ScopedTimeout timeout("opening MPI", kOpeningSeconds, heartbeat_);
+        if (watchdog_) watchdog_->watch(heartbeat_, "its communication thread");
         int provided = 0;
         if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
             throw Error("MPI_Init_thread failed");
         MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
         if (provided < MPI_THREAD_FUNNELED)
             throw Error("this MPI allows no threads; Glow needs MPI_THREAD_FUNNELED");
-        // Messages of the computation and signs of life must not be mixed up.
         GLOW_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &world_));
-        GLOW_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &beats_));
+        GLOW_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &questions_));
         ProcessGroup group;
         GLOW_MPI(MPI_Comm_rank(world_, &group.rank));
         GLOW_MPI(MPI_Comm_size(world_, &group.size));
@@ -254,62 +260,81 @@ class MpiCommunicator : public Communicator {
         for (int r = 0; r < group.size; ++r) group.hosts.emplace_back(names.data() + r * kName);
         group_ = group;
 
-        host_scratch_.resize(static_cast<std::size_t>(std::max<index_t>(1, room(kHostElements, size()))));
-        requests_.reserve(static_cast<std::size_t>(2 * size()));
-        if (size() > 1) GLOW_MPI(MPI_Irecv(&heard_, 1, MPI_INT, previous(), 0, beats_, &hearing_));
+        host_scratch_.resize(static_cast<std::size_t>(scratch_elements(kHostElements, size())));
+        peers_ = std::vector<Heartbeat>(static_cast<std::size_t>(size()));
+        for (Heartbeat& peer : peers_) peer.pause();
+        heard_ = Clock::now();
     }
 
-    // ---- Signs of life: around the ring, each rank to the next -----------------------------------------
+    // ---- Who is missing: ranks that have not been heard for a while are asked, and must answer ----------------
 
     std::string who(int r) const { return fmt::format("rank {} on {}", r, group_.hosts[r]); }
-    int previous() const { return (rank() + size() - 1) % size(); }
-    int next() const { return (rank() + 1) % size(); }
-    std::chrono::duration<double> beat_interval() const {
-        return std::chrono::duration<double>(limit_ > 0 ? std::min(1.0, limit_ / 10) : 1.0);
+    std::chrono::duration<double> poll_interval() const {
+        return std::chrono::duration<double>(limit_ > 0 ? std::min(0.25, limit_ / 40) : 0.25);
     }
 
-    // To be called again and again by the communication thread, also while it waits.
-    void stay_alive() {
-        thread_heartbeat_.beat();
+    // Called by the communication thread again and again, also while it waits.
+    void poll() {
+        heartbeat_.beat();
         if (ending_) MPI_Abort(MPI_COMM_WORLD, status_);
         const Clock::time_point now = Clock::now();
-        if (size() == 1 || now < next_beat_) return;
-        next_beat_ = now + std::chrono::duration_cast<Clock::duration>(beat_interval() / 4);
-        int done = 0;
-        GLOW_MPI(MPI_Test(&hearing_, &done, MPI_STATUS_IGNORE));
-        if (done) {
-            neighbor_.beat();
-            if (heard_ != kLastBeat)
-                GLOW_MPI(MPI_Irecv(&heard_, 1, MPI_INT, previous(), 0, beats_, &hearing_));
-        }
-        GLOW_MPI(MPI_Test(&telling_, &done, MPI_STATUS_IGNORE));
-        if (done && told_ != kLastBeat) tell(kBeat);
+        if (size() == 1 || now < next_poll_) return;
+        next_poll_ = now + std::chrono::duration_cast<Clock::duration>(poll_interval());
+        receive_questions();
+        if (limit_ > 0 && !leaving_ && unanswered_ == 0 &&
+            std::chrono::duration<double>(now - heard_).count() > limit_ / 4)
+            question_all();
     }
 
-    void tell(int beat) {
-        told_ = beat;
-        GLOW_MPI(MPI_Isend(&told_, 1, MPI_INT, next(), 0, beats_, &telling_));
-    }
-
-    // Nobody leaves before all have come, and no message is left under way.
-    void part() {
-        double nothing = 0;
-        join<Sum>(1, &nothing, host_scratch_.data(), MPI_DOUBLE);
-        if (size() == 1) return;
-        Backoff backoff;
-        for (int done = 0; !done; backoff.take()) {
-            thread_heartbeat_.beat();
-            GLOW_MPI(MPI_Test(&telling_, &done, MPI_STATUS_IGNORE));
-        }
-        tell(kLastBeat);
-        for (int told = 0; !told || heard_ != kLastBeat; backoff.take()) {
-            stay_alive();
-            if (!told) GLOW_MPI(MPI_Test(&telling_, &told, MPI_STATUS_IGNORE));
+    void question_all() {
+        for (int r = 0; r < size(); ++r) {
+            if (r == rank()) continue;
+            send(kQuestion, r);
+            peers_[static_cast<std::size_t>(r)].expect();
+            ++unanswered_;
         }
     }
 
-    // From any thread. MPI_Abort is the communication thread's; if that hangs, the launcher and the neighbor
-    // notice that this process is gone.
+    void receive_questions() {
+        for (;;) {
+            int found = 0;
+            MPI_Status message;
+            GLOW_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, questions_, &found, &message));
+            if (!found) return;
+            GLOW_MPI(MPI_Recv(nullptr, 0, MPI_BYTE, message.MPI_SOURCE, message.MPI_TAG, questions_,
+                              MPI_STATUS_IGNORE));
+            if (message.MPI_TAG == kQuestion) {
+                send(kAnswer, message.MPI_SOURCE);
+                continue;
+            }
+            peers_[static_cast<std::size_t>(message.MPI_SOURCE)].pause();
+            --unanswered_;
+            heard_ = Clock::now();
+        }
+    }
+
+    // An empty message needs no buffer, so its request can be given up at once.
+    void send(int tag, int to) {
+        MPI_Request request;
+        GLOW_MPI(MPI_Isend(nullptr, 0, MPI_BYTE, to, tag, questions_, &request));
+        GLOW_MPI(MPI_Request_free(&request));
+    }
+
+    // Waits for all ranks, and leaves no message behind for MPI_Finalize. After the first barrier no rank asks any more;
+    // before the second each has its answers.
+    void leave_together() {
+        barrier_of_threads();
+        leaving_ = true;
+        for (Backoff backoff; unanswered_ > 0; backoff.pause()) poll();
+        barrier_of_threads();
+    }
+
+    void barrier_of_threads() {
+        wait([this](MPI_Request* request) { GLOW_MPI(MPI_Ibarrier(world_, request)); });
+    }
+
+    // Callable from any thread. Only the communication thread may call MPI_Abort; if that hangs, the launcher and the other
+    // ranks notice that this process is gone.
     [[noreturn]] void end_run(int status, const std::string& reason) {
         if (!reason.empty()) {
             const std::string line = fmt::format("glow: error: {}: {}; the run ends\n", who(rank()), reason);
@@ -341,121 +366,99 @@ class MpiCommunicator : public Communicator {
         done->get_future().wait_for(kGrace / 3);
     }
 
-    // Complete at return: the calling thread's device works on nothing else meanwhile.
-    void sum_through_host(const Exec& exec, index_t count, float* values) {
-        if (size() == 1) return;
-        if (staging_.data() == nullptr)
-            staging_ = HostArray<float>(exec.device, kBucketElements + room(kBucketElements, size()));
-        download(exec, count, values, staging_.data());
-        ask([=, this] { join<Sum>(count, staging_.data(), staging_.data() + kBucketElements, MPI_FLOAT); });
-        upload(exec, count, staging_.data(), values);
-    }
+    // ---- Collectives ---------------------------------------------------------------------------------
 
-    // ---- Messages ------------------------------------------------------------------------------------
-
-    MPI_Request* request() { return &requests_.emplace_back(MPI_REQUEST_NULL); }
-
-    void wait_for_messages() {
+    // start(request) starts a collective; this waits for its end.
+    template <class Start>
+    void wait(Start start) {
+        MPI_Request request;
+        start(&request);
         Backoff backoff;
-        for (int done = 0;; backoff.take()) {
-            GLOW_MPI(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done,
-                                 MPI_STATUSES_IGNORE));
-            stay_alive();
+        for (int done = 0;; backoff.pause()) {
+            GLOW_MPI(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
             if (done) break;
+            poll();
         }
-        requests_.clear();
+        heard_ = Clock::now();
     }
 
-    // values = join over the ranks of values. scratch: room(count, size) elements.
-    template <class Join, class T>
-    void join(index_t count, T* values, T* scratch, MPI_Datatype type) {
+    // values = the ranks' values, reduced in rank order. scratch: scratch_elements(count, size()) elements.
+    template <class Op, class T>
+    void all_reduce(index_t count, T* values, T* scratch, MPI_Datatype type) {
         if (size() == 1) return;
         const Slice mine = slice(count);
-        const auto part = [&](int r) { return scratch + mine.count * (r < rank() ? r : r - 1); };
-        for (int i = 1; i < size(); ++i) {
-            const int to = (rank() + i) % size(), from = (rank() + size() - i) % size();
-            const Slice theirs = slice_of(count, to, size());
-            if (mine.count > 0)
-                GLOW_MPI(MPI_Irecv(part(from), static_cast<int>(mine.count), type, from, kJoin, world_,
-                                   request()));
-            if (theirs.count > 0)
-                GLOW_MPI(MPI_Isend(values + theirs.first, static_cast<int>(theirs.count), type, to, kJoin,
-                                   world_, request()));
+        Parts slices, sent, received;
+        for (int r = 0; r < size(); ++r) {
+            const Slice theirs = slice_of(count, r, size());
+            slices.add(theirs.first, theirs.count);
+            sent.add(theirs.first, r == rank() ? 0 : theirs.count);
+            received.add(mine.count * (r < rank() ? r : r - 1), r == rank() ? 0 : mine.count);
         }
-        wait_for_messages();
+        received.offset[0] = 0;  // rank 0 has -1 there for itself, unused
+        wait([&](MPI_Request* request) {
+            GLOW_MPI(MPI_Ialltoallv(values, sent.count.data(), sent.offset.data(), type, scratch,
+                                    received.count.data(), received.offset.data(), type, world_, request));
+        });
 
         T* const own = values + mine.first;
         constexpr index_t kBlock = 1024;
-        T joined[kBlock];
+        T reduced[kBlock];
         for (index_t first = 0; first < mine.count; first += kBlock) {
             const index_t block = std::min(kBlock, mine.count - first);
             for (int r = 0; r < size(); ++r) {
-                const T* const x = (r == rank() ? own : part(r)) + first;
+                const T* const x = (r == rank() ? own : scratch + received.offset[r]) + first;
                 if (r == 0)
-                    std::copy(x, x + block, joined);
+                    std::copy(x, x + block, reduced);
                 else
-                    for (index_t i = 0; i < block; ++i) joined[i] = Join::join(joined[i], x[i]);
+                    for (index_t i = 0; i < block; ++i) reduced[i] = Op::reduce(reduced[i], x[i]);
             }
-            std::copy(joined, joined + block, own + first);
+            std::copy(reduced, reduced + block, own + first);
         }
-
-        exchange(slice_offsets(count, size(), sizeof(T)), reinterpret_cast<std::byte*>(values));
+        gather(slices, values, type);
     }
 
-    void exchange(const std::vector<std::size_t>& begin, std::byte* data) {
-        std::size_t longest = 0;
-        for (int r = 0; r < size(); ++r) longest = std::max(longest, begin[r + 1] - begin[r]);
-        // Bytes of a rank's part from `done` on, as one message.
-        const auto piece = [&](int r, std::size_t done) {
-            const std::size_t bytes = begin[r + 1] - begin[r];
-            return static_cast<int>(done < bytes ? std::min(kPieceBytes, bytes - done) : 0);
-        };
-        for (std::size_t done = 0; done < longest; done += kPieceBytes) {
-            for (int i = 1; i < size(); ++i) {
-                const int to = (rank() + i) % size(), from = (rank() + size() - i) % size();
-                if (const int bytes = piece(from, done); bytes > 0)
-                    GLOW_MPI(MPI_Irecv(data + begin[from] + done, bytes, MPI_BYTE, from, kExchange, world_,
-                                       request()));
-                if (const int bytes = piece(rank(), done); bytes > 0)
-                    GLOW_MPI(MPI_Isend(data + begin[rank()] + done, bytes, MPI_BYTE, to, kExchange, world_,
-                                       request()));
-            }
-            wait_for_messages();
-        }
+    // Every rank's part of `data` to all ranks, in place.
+    void gather(const Parts& parts, void* data, MPI_Datatype type) {
+        if (size() == 1) return;
+        wait([&](MPI_Request* request) {
+            GLOW_MPI(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, parts.count.data(),
+                                     parts.offset.data(), type, world_, request));
+        });
     }
 
-    // Rank 0 sends each rank its share, then all shares go to all: no process sends the whole more than
-    // twice.
-    void copy_from_first(std::size_t bytes, std::byte* data) {
-        for (std::size_t done = 0; done < bytes; done += kPieceBytes) {
-            const auto piece = static_cast<index_t>(std::min(kPieceBytes, bytes - done));
-            for (int r = 0; r < size(); ++r) {
-                const Slice theirs = slice_of(piece, r, size());
-                std::byte* const part = data + done + theirs.first;
-                if (theirs.count == 0 || r == 0) continue;
-                if (rank() == 0)
-                    GLOW_MPI(MPI_Isend(part, static_cast<int>(theirs.count), MPI_BYTE, r, kCopy, world_,
-                                       request()));
-                else if (rank() == r)
-                    GLOW_MPI(MPI_Irecv(part, static_cast<int>(theirs.count), MPI_BYTE, 0, kCopy, world_,
-                                       request()));
-            }
-            wait_for_messages();
-            exchange(slice_offsets(piece, size(), 1), data + done);
-        }
+    template <class Op>
+    void reduce_on_host(index_t count, double* values) {
+        for (index_t done = 0; done < count; done += kHostElements)
+            run([=, this] {
+                all_reduce<Op>(std::min(kHostElements, count - done), values + done, host_scratch_.data(),
+                               MPI_DOUBLE);
+            });
     }
 
-    static constexpr int kJoin = 1, kExchange = 2, kCopy = 3;  // tags
-    static constexpr int kBeat = 1, kLastBeat = 2;
+    // Complete on return; the device is idle meanwhile.
+    void reduce_through_host(const Exec& exec, index_t count, float* values) {
+        if (size() == 1) return;
+        if (staging_.data() == nullptr)
+            staging_ =
+                HostArray<float>(exec.device, kBucketElements + scratch_elements(kBucketElements, size()));
+        download(exec, count, values, staging_.data());
+        run([=, this] {
+            all_reduce<Sum>(count, staging_.data(), staging_.data() + kBucketElements, MPI_FLOAT);
+        });
+        upload(exec, count, staging_.data(), values);
+    }
 
-    double limit_;
-    MPI_Comm world_ = MPI_COMM_NULL, beats_ = MPI_COMM_NULL;
+    static constexpr int kQuestion = 1, kAnswer = 2;  // tags
+
+    double limit_;  // seconds; 0: none
+    MPI_Comm world_ = MPI_COMM_NULL, questions_ = MPI_COMM_NULL;
     std::vector<double> host_scratch_;
     HostArray<float> staging_;
-    std::vector<MPI_Request> requests_;
-    int heard_ = 0, told_ = 0;
-    MPI_Request hearing_ = MPI_REQUEST_NULL, telling_ = MPI_REQUEST_NULL;
-    Clock::time_point next_beat_{};
+
+    // Of the communication thread.
+    Clock::time_point heard_{}, next_poll_{};
+    int unanswered_ = 0;
+    bool leaving_ = false;
 
     std::mutex mutex_;
     std::condition_variable wake_;
@@ -465,9 +468,10 @@ class MpiCommunicator : public Communicator {
     std::atomic<bool> ending_{false};
     std::atomic<int> status_{1};
 
-    Heartbeat thread_heartbeat_, neighbor_;
+    Heartbeat heartbeat_;           // of the communication thread
+    std::vector<Heartbeat> peers_;  // of the other ranks: due while a question is open
     std::thread thread_;
-    std::optional<Watchdog> watchdog_;  // ends before what it watches
+    std::optional<Watchdog> watchdog_;  // destroyed before what it watches
 };
 
 }  // namespace

@@ -46,11 +46,8 @@ class NcclCommunicator : public Communicator {
         cudaStreamSynchronize(stream_);
         ncclResult_t state = ncclCommFinalize(nccl_);
         for (; state == ncclInProgress; state = asked()) sleep_briefly();
-        // What could not be finished in order is not waited for.
-        if (state == ncclSuccess)
-            ncclCommDestroy(nccl_);
-        else
-            ncclCommAbort(nccl_);
+        // Otherwise it is aborted, which waits for nobody.
+        if (state == ncclSuccess) ncclCommDestroy(nccl_.release());
     }
 
     std::string name() const override { return "NCCL"; }
@@ -59,7 +56,6 @@ class NcclCommunicator : public Communicator {
     void all_reduce_max(index_t count, double* values) override { mpi_->all_reduce_max(count, values); }
     void broadcast(std::size_t bytes, void* data) override { mpi_->broadcast(bytes, data); }
     void all_gather(const std::vector<std::size_t>& begin, void* data) override { mpi_->all_gather(begin, data); }
-    Heartbeat& heartbeat() override { return mpi_->heartbeat(); }
     void watch(std::function<std::string()> fault, std::function<void()> before_end) override {
         mpi_->watch(std::move(fault), std::move(before_end));
     }
@@ -116,13 +112,13 @@ class NcclCommunicator : public Communicator {
     }
 
     void open() {
-        const Heartbeat::ScopedTimeout timeout(heartbeat(), kOpeningSeconds, "opening NCCL");
+        const ScopedTimeout timeout("opening NCCL", kOpeningSeconds);
         ncclUniqueId id{};
         if (is_root()) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
         mpi_->broadcast(sizeof(id), &id);
         ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
         config.blocking = 0;
-        call([&] { return ncclCommInitRankConfig(&nccl_, size(), id, rank(), &config); });
+        call([&] { return ncclCommInitRankConfig(nccl_.out(), size(), id, rank(), &config); });
     }
 
     // Issues a call and waits until NCCL has accepted it, which a dead peer can delay for ever: the watchdog
@@ -167,7 +163,7 @@ class NcclCommunicator : public Communicator {
 
     std::unique_ptr<Communicator> mpi_;
     std::mutex mutex_;
-    ncclComm_t nccl_ = nullptr;
+    cuda::Handle<ncclComm_t, ncclCommAbort> nccl_;
     cuda::StreamHandle stream_;
     cuda::EventHandle ready_, done_;
 };

@@ -1,4 +1,3 @@
-// The watchdog's turns.
 #include "runtime/watchdog.h"
 
 #include <fmt/format.h>
@@ -6,8 +5,18 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 namespace glow {
+
+void Heartbeat::pause() {
+    expect(std::numeric_limits<double>::infinity());
+}
+
+Heartbeat& Heartbeat::of_this_thread() {
+    static thread_local Heartbeat heartbeat;
+    return heartbeat;
+}
 
 Watchdog::Watchdog(double limit_seconds, std::function<void(const std::string&)> end)
     : limit_(limit_seconds), end_(std::move(end)), thread_(thread_without_signals([this] { run(); })) {}
@@ -21,9 +30,10 @@ Watchdog::~Watchdog() {
     thread_.join();
 }
 
-void Watchdog::watch(const Heartbeat& heartbeat, std::string who) {
+void Watchdog::watch(const Heartbeat& heartbeat, std::string who, double limit_seconds) {
     const std::lock_guard lock(mutex_);
-    watched_.push_back({&heartbeat, std::move(who), heartbeat.beats_, 0});
+    watched_.push_back(
+        {&heartbeat, std::move(who), limit_seconds > 0 ? limit_seconds : limit_, heartbeat.beats_, 0});
 }
 
 void Watchdog::ask(std::function<std::string()> fault) {
@@ -38,7 +48,7 @@ void Watchdog::run() {
     std::unique_lock lock(mutex_);
     while (!stop_.wait_for(lock, turn, [this] { return stopping_; })) {
         const Clock::time_point now = Clock::now();
-        // A longer turn means that this process was not running: then nobody could be heard.
+        // A longer turn means that this process did not run, so it could not notice heartbeats either.
         const double elapsed = std::min(std::chrono::duration<double>(now - last), 4 * turn).count();
         last = now;
         if (const std::string reason = fault(elapsed); !reason.empty()) {
@@ -58,8 +68,7 @@ std::string Watchdog::fault(double elapsed) {
             continue;
         }
         watched.silent += elapsed;
-        const double allowed = watched.heartbeat->allowed_;
-        if (watched.silent <= (allowed > 0 ? std::max(allowed, limit_) : limit_)) continue;
+        if (watched.silent <= std::max<double>(watched.heartbeat->allowed_, watched.limit)) continue;
         const std::string doing = watched.heartbeat->doing_.load();
         return fmt::format("{} has been silent for {:.3g} s{}", watched.who, watched.silent,
                            doing.empty() ? "" : " (" + doing + ")");

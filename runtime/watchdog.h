@@ -1,4 +1,4 @@
-// Who works must be heard of: a thread that ends the process when one of those it watches falls silent.
+// Watchdog: a thread that ends the process when a watched thread or rank stops sending heartbeats.
 #pragma once
 
 #include <atomic>
@@ -12,63 +12,71 @@
 
 namespace glow {
 
-// Signs of life of one thread or process. beat() costs a few nanoseconds and may be called by one thread
-// while another one looks.
+// Counts the signs of life of one thread or rank. beat() costs a few nanoseconds; one thread may beat while another reads.
 class Heartbeat {
   public:
     void beat() { beats_.store(beats_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
 
-    static constexpr double kFileTimeout = 1800;  // seconds that reading or writing a file may take
-
-    // While it lives, `seconds` of silence are fine instead of the watchdog's own limit. `doing` is a
-    // literal.
-    class ScopedTimeout {
-      public:
-        ScopedTimeout(Heartbeat& heartbeat, double seconds, const char* doing)
-            : heartbeat_(heartbeat), seconds_(heartbeat.allowed_), doing_(heartbeat.doing_) {
-            heartbeat_.set(seconds, doing);
-        }
-        ~ScopedTimeout() { heartbeat_.set(seconds_, doing_); }
-        ScopedTimeout(const ScopedTimeout&) = delete;
-        ScopedTimeout& operator=(const ScopedTimeout&) = delete;
-
-      private:
-        Heartbeat& heartbeat_;
-        double seconds_;
-        const char* doing_;
-    };
-
-  private:
-    friend class Watchdog;
-    void set(double seconds, const char* doing) {
+    // A beat is due after at most `seconds`, or the watchdog's limit if that is longer. `doing` must be a literal.
+    void expect(double seconds = 0, const char* doing = "") {
         allowed_ = seconds;
         doing_ = doing;
         beat();
     }
+    // No beat is due until expect().
+    void pause();
 
+    // The heartbeat of the calling thread.
+    static Heartbeat& of_this_thread();
+
+  private:
+    friend class ScopedTimeout;
+    friend class Watchdog;
     std::atomic<std::uint64_t> beats_{0};
-    std::atomic<double> allowed_{0};  // seconds; 0: the watchdog's limit
+    std::atomic<double> allowed_{0};
     std::atomic<const char*> doing_{""};
+};
+
+// While it lives, a thread may be silent for longer than the watchdog's limit. `doing` must be a literal.
+class ScopedTimeout {
+  public:
+    static constexpr double kFileSeconds = 1800;  // for reading or writing files
+
+    explicit ScopedTimeout(const char* doing, double seconds = kFileSeconds,
+                           Heartbeat& heartbeat = Heartbeat::of_this_thread())
+        : heartbeat_(heartbeat), seconds_(heartbeat.allowed_), doing_(heartbeat.doing_) {
+        heartbeat_.expect(seconds, doing);
+    }
+    ~ScopedTimeout() { heartbeat_.expect(seconds_, doing_); }
+    ScopedTimeout(const ScopedTimeout&) = delete;
+    ScopedTimeout& operator=(const ScopedTimeout&) = delete;
+
+  private:
+    Heartbeat& heartbeat_;
+    double seconds_;
+    const char* doing_;
 };
 
 class Watchdog {
   public:
-    // `end(reason)` is called once, on the watchdog's thread, and should not come back. Time is counted in
-    // the watchdog's own turns, so that none passes while this process itself is stopped or suspended.
+    // Calls end(reason) once, on its own thread; it should not return. Time advances only while this process runs: a
+    // process that was stopped or suspended does not blame the others.
     Watchdog(double limit_seconds, std::function<void(const std::string&)> end);
     ~Watchdog();
     Watchdog(const Watchdog&) = delete;
     Watchdog& operator=(const Watchdog&) = delete;
 
-    // The reason for the end will be "`who` has been silent for 45 s". The pulse must outlive the watchdog.
-    void watch(const Heartbeat& heartbeat, std::string who);
-    // Asked at every turn, on the watchdog's thread: what is wrong, or nothing. nullptr: no more.
+    // Ends the process with "`who` has been silent for 45 s". limit_seconds: instead of the watchdog's, if not 0. The
+    // heartbeat must outlive the watchdog.
+    void watch(const Heartbeat& heartbeat, std::string who, double limit_seconds = 0);
+    // Called on every turn of the watchdog's thread; returns what is wrong, or nothing. nullptr: none.
     void ask(std::function<std::string()> fault);
 
   private:
     struct Watched {
         const Heartbeat* heartbeat;
         std::string who;
+        double limit;  // seconds
         std::uint64_t beats;
         double silent;  // seconds
     };
@@ -85,7 +93,7 @@ class Watchdog {
     std::thread thread_;
 };
 
-// A thread that leaves all signals to the others.
+// A thread that receives no signals.
 std::thread thread_without_signals(std::function<void()> body);
 
 }  // namespace glow

@@ -13,6 +13,7 @@
 #include "runtime/cuda.h"
 #include "runtime/launcher.h"
 #include "tools/numbers.h"
+#include "tools/thread_policy.h"
 #include "data/formats/hdf5_file.h"
 
 namespace glow {
@@ -136,6 +137,7 @@ void CommandLine::parse_and_run(int argc, char** argv) {
 
 int run_tool(int argc, char** argv, const std::string& description,
              const std::function<void(CommandLine&)>& define) {
+    wait_without_spinning(argv);
     survive_closed_pipes();
     CommandLine command(argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "glow", description);
     try {

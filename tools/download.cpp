@@ -1,20 +1,13 @@
-// The programs are started directly, never through a shell.
 #include "tools/download.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "kernels/error.h"
-
-extern char** environ;
+#include "tools/run_program.h"
 
 namespace glow {
 namespace {
@@ -25,53 +18,17 @@ constexpr const char* kFolderInArchive = "cifar-10-batches-bin/";
 constexpr const char* kFiles[] = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
                                   "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"};
 
-constexpr int kNotFound = -1;
-
-// Runs a program found in PATH and waits: its exit code, 128 + signal, or kNotFound. Its output goes to
-// stderr, or into `output`.
-int run_program(const std::vector<std::string>& words, std::string* output = nullptr) {
-    std::vector<char*> arguments;
-    for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
-    int ends[2] = {-1, -1};
-    if (output != nullptr && pipe2(ends, O_CLOEXEC) != 0)
-        throw Error(fmt::format("cannot run {}: {}", words[0], std::strerror(errno)));
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, output != nullptr ? ends[1] : STDERR_FILENO, STDOUT_FILENO);
-    pid_t child = 0;
-    const int failed = posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (output != nullptr) {
-        close(ends[1]);
-        char buffer[4096];
-        ssize_t count = 0;
-        while (failed == 0 &&
-               ((count = read(ends[0], buffer, sizeof buffer)) > 0 || (count < 0 && errno == EINTR)))
-            if (count > 0) output->append(buffer, static_cast<std::size_t>(count));
-        close(ends[0]);
-    }
-    if (failed == ENOENT) return kNotFound;
-    if (failed != 0) throw Error(fmt::format("cannot run {}: {}", words[0], std::strerror(failed)));
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR)
-            throw Error(fmt::format("cannot wait for {}: {}", words[0], std::strerror(errno)));
-    }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 void fetch(const std::filesystem::path& archive, bool quiet) {
     const char* program = "curl";
     int code = run_program({"curl", "--fail", "--location", "--retry", "3", "--connect-timeout", "20",
                             quiet ? "--silent" : "--progress-bar", "--show-error", "--output",
                             archive.string(), kUrl});
-    if (code == kNotFound) {
+    if (code == kProgramNotFound) {
         program = "wget";
         code = run_program({"wget", quiet ? "--no-verbose" : "--progress=bar", "--timeout=20", "--tries=3",
                             "--output-document=" + archive.string(), kUrl});
     }
-    if (code == kNotFound)
+    if (code == kProgramNotFound)
         throw Error(fmt::format(
             "--download needs curl or wget, and found neither: fetch {} by hand, unpack it and run "
             "again without --download",
@@ -117,7 +74,7 @@ void download_cifar10(const std::filesystem::path& folder, bool quiet) {
                                           "-C",  work.string(), "--no-same-owner"};
         for (const char* name : kFiles) words.push_back(std::string(kFolderInArchive) + name);
         const int unpacked = run_program(words);
-        if (unpacked == kNotFound) throw Error("--download needs tar to unpack the archive, and found none");
+        if (unpacked == kProgramNotFound) throw Error("--download needs tar to unpack the archive, and found none");
         if (unpacked != 0)
             throw Error(
                 fmt::format("cannot unpack the downloaded archive (tar ended with code {})", unpacked));

@@ -17,7 +17,6 @@
 #include "tools/command_line.h"
 #include "tools/model_options.h"
 #include "tools/numbers.h"
-#include "tools/thread_policy.h"
 #include "train/run_plan.h"
 #include "train/schedule.h"
 #include "train/tune.h"
@@ -385,7 +384,6 @@ void run(const CommandLine& command, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    wait_without_spinning(argv);
     return run_tool(
         argc, argv, "Speed of networks and training steps, as a share of the machine's peak.",
         [](CommandLine& command) {

@@ -11,7 +11,6 @@
 #include "tools/model_options.h"
 #include "tools/output_files.h"
 #include "tools/progress.h"
-#include "tools/thread_policy.h"
 
 namespace {
 
@@ -57,7 +56,6 @@ void run(const CommandLine& command, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    wait_without_spinning(argv);
     return run_tool(
         argc, argv, "Decompresses images, with the checkpoint that compressed them.",
         [](CommandLine& command) {

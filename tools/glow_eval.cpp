@@ -9,7 +9,6 @@
 #include "tools/numbers.h"
 #include "tools/output_files.h"
 #include "tools/progress.h"
-#include "tools/thread_policy.h"
 
 namespace {
 
@@ -132,7 +131,6 @@ void run(const CommandLine& command, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    wait_without_spinning(argv);
     return run_tool(
         argc, argv, "Exact likelihoods of images under a trained Glow.", [](CommandLine& command) {
             const auto options = std::make_shared<Options>();

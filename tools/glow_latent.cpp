@@ -1,10 +1,8 @@
 // glow_latent: images to latents and back, what each level of the latents holds, and edits in between.
 #include "tools/command_line.h"
 #include "tools/latent_commands.h"
-#include "tools/thread_policy.h"
 
 int main(int argc, char** argv) {
-    glow::wait_without_spinning(argv);
     return glow::run_tool(argc, argv, "Images to latents of a trained Glow, and back.",
                           [](glow::CommandLine& command) {
                               glow::add_encode(command);

@@ -1,9 +1,6 @@
 // glow_memory: the memory-scaling experiment: bytes of forward and backward against depth, image size and
 // batch, under the memory policies. Every point runs in a process of its own, so that the growth of the
 // process is the point's.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -17,7 +14,7 @@
 #include "tools/model_options.h"
 #include "tools/numbers.h"
 #include "tools/output_files.h"
-#include "tools/thread_policy.h"
+#include "tools/run_program.h"
 #include "train/memory_point.h"
 #include "train/run_plan.h"
 
@@ -161,31 +158,12 @@ struct Elsewhere {
 };
 Elsewhere run_elsewhere(const std::vector<std::string>& arguments, const Point& p) {
     std::vector<std::string> words = arguments;
+    words[0] = std::filesystem::read_symlink("/proc/self/exe").string();
     words.push_back("--point");
     words.push_back(nlohmann::json{p.mode, p.levels, p.depth, p.size, p.batch}.dump());
-    std::vector<char*> pointers;
-    for (std::string& word : words) pointers.push_back(word.data());
-    pointers.push_back(nullptr);
-    int ends[2];
-    if (pipe(ends) != 0) throw Error("no pipe to another process");
-    const pid_t child = fork();
-    if (child < 0) throw Error("no further process can be started");
-    if (child == 0) {
-        dup2(ends[1], STDOUT_FILENO);
-        close(ends[0]);
-        close(ends[1]);
-        execv("/proc/self/exe", pointers.data());
-        _exit(127);
-    }
-    close(ends[1]);
     std::string text;
-    char buffer[4096];
-    for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
-        text.append(buffer, static_cast<std::size_t>(n));
-    close(ends[0]);
-    int status = 0;
-    waitpid(child, &status, 0);
-    return {text.substr(0, text.find('\n')), WIFEXITED(status) ? WEXITSTATUS(status) : 1};
+    const int status = run_program(words, &text);
+    return {text.substr(0, text.find('\n')), status <= 127 ? status : 1};
 }
 
 // ---- The axes ------------------------------------------------------------------------------------------
@@ -251,18 +229,11 @@ void plot(const Request& request) {
          {"plot_memory.py", "../share/glow/plot_memory.py", "../../../tools/plot_memory.py"}) {
         const fs::path script = program / exec;
         if (!fs::exists(script)) continue;
-        const pid_t child = fork();
-        if (child == 0) {
-            const char* const python =
-                std::getenv("GLOW_PYTHON") != nullptr ? std::getenv("GLOW_PYTHON") : "python3";
-            execlp(python, python, script.c_str(), request.csv.c_str(), "-o", request.plot.c_str(), nullptr);
-            _exit(127);
-        }
-        int status = 0;
-        if (child > 0) waitpid(child, &status, 0);
-        if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 2)
-            throw InputError("--plot: nothing was drawn (plot_memory.py says why, above)");
-        if (child < 0 || status != 0)
+        const char* const python = std::getenv("GLOW_PYTHON");
+        const int status = run_program(
+            {python != nullptr ? python : "python3", script.string(), request.csv, "-o", request.plot});
+        if (status == 2) throw InputError("--plot: nothing was drawn (plot_memory.py says why, above)");
+        if (status != 0)
             throw Error(
                 "--plot: plot_memory.py failed; it needs a python3 with matplotlib (GLOW_PYTHON names one)");
         return;
@@ -414,7 +385,6 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    wait_without_spinning(argv);
     const std::vector<std::string> arguments(argv, argv + argc);
     return run_tool(
         argc, argv, "Memory of forward and backward against depth, image size and batch.",

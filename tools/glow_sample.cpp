@@ -10,7 +10,6 @@
 #include "tools/model_options.h"
 #include "tools/numbers.h"
 #include "tools/output_files.h"
-#include "tools/thread_policy.h"
 
 namespace {
 
@@ -99,7 +98,6 @@ void run(const CommandLine& command, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    wait_without_spinning(argv);
     return run_tool(argc, argv, "Samples images from a trained Glow.", [](CommandLine& command) {
         const auto options = std::make_shared<Options>();
         CLI::App& app = command.app();

@@ -13,7 +13,6 @@
 #include "tools/command_line.h"
 #include "tools/config_file.h"
 #include "tools/output_files.h"
-#include "tools/thread_policy.h"
 #include "tools/training_options.h"
 #include "train/presets.h"
 #include "train/resume.h"
@@ -287,7 +286,6 @@ void train(CommandLine& command, Request& request) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    wait_without_spinning(argv);
     return run_tool(argc, argv, "Trains a Glow on a data set.", [argc, argv](CommandLine& command) {
         const LookAhead given = look_ahead(argc, argv);
         const auto request = std::make_shared<Request>();

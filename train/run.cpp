@@ -97,7 +97,7 @@ class Run {
     void keep_more(const DriftError& lost);
     std::size_t bytes_taken() const;
 
-    Heartbeat::ScopedTimeout allow_time(const char* doing) { return {processes_.heartbeat(), Heartbeat::kFileTimeout, doing}; }
+    static ScopedTimeout allow_time(const char* doing) { return ScopedTimeout(doing); }
 
     const RunRequest request_;
     Communicator alone_;
@@ -645,7 +645,7 @@ void Run::take_step() {
     const index_t t = progress_.step;
     result_.bits_per_dim = step.bits_per_dim;
     remember(step);
-    log_->step(progress_, step, total(memory_->peak()), processes_.heartbeat());
+    log_->step(progress_, step, total(memory_->peak()));
     const auto [evaluation_due, samples_due, checkpoint_due] =
         first_says<3>({evaluate_timer_->due(t), sample_timer_->due(t), save_timer_->due(t)});
     if (evaluation_due) evaluate_valid();

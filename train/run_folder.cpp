@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "kernels/error.h"
+#include "runtime/watchdog.h"
 #include "data/formats/atomic_file.h"
 #include "train/toml_text.h"
 
@@ -39,6 +40,7 @@ index_t step_of_row(const std::string& row) {
 }
 
 void write_text(const fs::path& path, const std::string& text) {
+    const ScopedTimeout timeout("writing the run's files");
     write_atomically(path, [&](const fs::path& temporary) {
         std::ofstream file(temporary, std::ios::binary);
         file << text << std::flush;
@@ -57,6 +59,7 @@ struct OpenFile {
 };
 
 void make_folder(const fs::path& folder) {
+    const ScopedTimeout timeout("writing the run's files");
     std::error_code failed;
     fs::create_directories(folder, failed);
     if (failed)
@@ -71,6 +74,7 @@ bool is_left(const fs::path& temporary) {
 
 // Appends a text, all of it or nothing; false where that does not work, with errno.
 bool append(const fs::path& path, const std::string& text) {
+    const ScopedTimeout timeout("writing the run's files");
     const OpenFile file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
     if (file.descriptor < 0) return false;
     const off_t before = lseek(file.descriptor, 0, SEEK_END);
@@ -171,6 +175,7 @@ void RunFolder::make() const {
 }
 
 void RunFolder::create() const {
+    const ScopedTimeout timeout("writing the run's files");
     std::error_code failed;
     for (const fs::path& folder : {path_, checkpoints(), path_ / "samples"}) {
         make_folder(folder);
@@ -204,6 +209,7 @@ void RunFolder::write_report(const fs::path& file, const std::string& text) cons
 }
 
 void RunFolder::link(const fs::path& link, index_t step) const {
+    const ScopedTimeout timeout("writing the run's files");
     // A new link beside the old one, then a rename: there is always one.
     const fs::path temporary = link.string() + ".new";
     std::error_code failed;
@@ -246,6 +252,7 @@ fs::path RunFolder::set_aside(const fs::path& file) const {
 }
 
 void RunFolder::go_back_to(index_t step) const {
+    const ScopedTimeout timeout("writing the run's files");
     std::error_code ignored;
     if (fs::exists(checkpoint(step), ignored))
         link(latest(), step);

@@ -10,6 +10,7 @@
 
 #include "inference/model_file.h"
 #include "kernels/error.h"
+#include "runtime/watchdog.h"
 
 namespace glow {
 namespace {
@@ -60,6 +61,7 @@ std::string describe(const Settings& s) {
 }
 
 bool RetryingWrite::operator()(const std::function<void()>& action) {
+    const ScopedTimeout timeout("writing the run's files");
     try {
         action();
     } catch (const Error& error) {
@@ -98,16 +100,13 @@ void RunLog::start(const TrainingProgress& progress) {
     first_fraction_ = std::max(0.0, total_fraction(progress));
 }
 
-void RunLog::step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes, Heartbeat& heartbeat) {
+void RunLog::step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
     ++steps_since_row_;
     if (step.redone)
         request_.say(
             fmt::format("step {}: rebuilt images drifted; the step was redone with {}", progress.step,
                         step.policy.anchor_every == 1 ? "every state kept" : "a state kept every 16 steps"));
-    if (progress.step == 1 || progress.step % options_.log_every == 0) {
-        const Heartbeat::ScopedTimeout timeout(heartbeat, Heartbeat::kFileTimeout, "writing metrics.csv");
-        row(progress, step, peak_bytes);
-    }
+    if (progress.step == 1 || progress.step % options_.log_every == 0) row(progress, step, peak_bytes);
     draw(progress);
 }
 

@@ -51,7 +51,7 @@ class RunLog {
     // From here on steps follow `progress`.
     void start(const TrainingProgress& progress);
     // After every step; it is logged where --log-every says so. peak_bytes: of the arenas.
-    void step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes, Heartbeat& heartbeat);
+    void step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes);
     // Nothing more comes. Error where rows could not be written to the last.
     void end();
     double minutes() const { return seconds_since(start_) / 60; }

@@ -142,7 +142,7 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
             say("--tune: this device has one engine for convolutions, matrix products");
             return "";
         }
-        const Heartbeat::ScopedTimeout timeout(processes.heartbeat(), Heartbeat::kFileTimeout, "measuring engines");
+        const ScopedTimeout timeout("measuring engines");
         std::string measured;
         if (processes.is_root()) measured = to_string(measured_engines(options, backend, say));
         return broadcast_text(processes, measured);

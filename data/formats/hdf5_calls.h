@@ -16,8 +16,7 @@ static_assert(sizeof(hid_t) == sizeof(std::int64_t), "HDF5 1.10 or newer");
 
 namespace glow::hdf5 {
 
-// Locked by every public function and around fork. Not recursive: glibc's recursive mutex stores the owner's
-// thread id, which differs in a child.
+// Locked by every public function: HDF5 is for one thread at a time.
 std::mutex& library();
 using Lock = std::lock_guard<std::mutex>;
 

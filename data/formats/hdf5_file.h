@@ -41,8 +41,10 @@ std::string shape_text(const std::vector<index_t>& shape);
 class Hdf5File {
   public:
     // Opens for reading. Throws InputError if the file is missing, a folder, not HDF5, truncated, or damaged
-    // so that HDF5 itself crashes or loops (tested in a child process).
+    // so that HDF5 itself crashes or loops (hdf5_probe.h).
     static Hdf5File open(const std::filesystem::path& path);
+    // Reads the structure of any file, as readers do, without its elements. For glow_hdf5_probe: HDF5 may crash.
+    static void read_structure(const std::filesystem::path& path);
     // Creates or overwrites; combine with AtomicFile. `shown` is the final name, used in error messages.
     static Hdf5File create(const std::filesystem::path& path, const std::filesystem::path& shown = {});
 

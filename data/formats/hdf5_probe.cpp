@@ -1,16 +1,25 @@
-// A look at a file by a child process, because HDF5 itself does not survive every damaged one.
+#include "data/formats/hdf5_probe.h"
+
+#include <dlfcn.h>
 #include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
+#include <link.h>
+#include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include <cerrno>
 #include <csignal>
+#include <ctime>
+#include <mutex>
+#include <set>
+#include <system_error>
+#include <tuple>
 
-#include "kernels/error.h"
 #include "data/formats/hdf5_objects.h"
+#include "kernels/error.h"
 
 namespace glow {
 
@@ -18,99 +27,108 @@ using namespace hdf5;
 
 namespace {
 
-constexpr rlim_t kProbeSeconds = 6;                // of processor time
-constexpr index_t kProbeBytes = index_t{1} << 29;  // of memory
-constexpr int kTooMuchMemory = 3;                  // exit code of the child
-
-// Does what readers do with an object and all below it, but for the elements, whatever is wrong with some of
-// them.
-void look_at_everything(const Hdf5File& file, hid_t object, const std::string& name, int depth,
-                        std::size_t& links) {
-    const auto attempt = [](auto look) {
-        try {
-            look();
-        } catch (const InputError&) {
-        }
-    };
-    std::vector<std::string> attributes;
-    H5Aiterate2(
-        object, H5_INDEX_NAME, H5_ITER_INC, nullptr,
-        [](hid_t, const char* attribute, const H5A_info_t*, void* out) -> herr_t {
-            static_cast<std::vector<std::string>*>(out)->push_back(attribute);
-            return 0;
-        },
-        &attributes);
-    for (const std::string& attribute : attributes) {
-        attempt([&] { file.string_attribute(name, attribute); });
-        attempt([&] { file.number_attribute(name, attribute); });
+// The shared library that holds this function, or the program.
+std::filesystem::path this_module() {
+    Dl_info info;
+    void* extra = nullptr;
+    if (dladdr1(reinterpret_cast<void*>(&this_module), &info, &extra, RTLD_DL_LINKMAP) != 0) {
+        const char* const name = static_cast<const link_map*>(extra)->l_name;
+        if (name != nullptr && *name != '\0') return name;
     }
-    const H5I_type_t kind = H5Iget_type(object);
-    if (kind == H5I_DATASET) attempt([&] { file.describe(name); });
-    if (kind != H5I_GROUP || depth > kDeepestGroup) return;
-    bool complete = false;
-    for (const Entry& entry : entries_of(object, complete)) {
-        if (++links > kMostLinks) return;
-        if (!entry.hard) continue;
-        const Handle inner(H5Oopen(object, entry.name.c_str(), H5P_DEFAULT), H5Oclose);
-        if (!inner.bad())
-            look_at_everything(file, inner, (depth == 0 ? "" : name) + "/" + entry.name, depth + 1, links);
-    }
+    std::error_code ignored;
+    return std::filesystem::read_symlink("/proc/self/exe", ignored);
 }
 
-// The most memory this process ever had, in bytes.
-index_t peak_memory() {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    return index_t{1024} * usage.ru_maxrss;
+// A file as it was at a time. Its last change tells versions apart only once the clock of its file system has moved on.
+using Version = std::tuple<dev_t, ino_t, off_t, time_t, long>;
+constexpr time_t kSettledSeconds = 2;
+
+bool settled_version(const std::filesystem::path& path, Version& version) {
+    struct stat status {};
+    if (stat(path.c_str(), &status) != 0) return false;
+    version = {status.st_dev, status.st_ino, status.st_size, status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
+    return std::time(nullptr) - status.st_ctim.tv_sec > kSettledSeconds;
 }
 
 }  // namespace
 
-// HDF5 itself crashes, loops or takes all memory on some damaged files (1.10.8: one in 400 of those with
-// random bytes in their directory). So a child process looks at everything first; its fate, not its findings,
-// is what counts. A child cannot be had where memory is short: the file is then taken as it is.
-void Hdf5File::refuse_if_deadly(const std::filesystem::path& path) {
-    library().lock();  // no other thread is within HDF5 when the child is copied
-    const pid_t child = fork();
-    library().unlock();
-    if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);  // it shares the parent's locks, and must not outlive it
-        const int nowhere = ::open("/dev/null", O_WRONLY);
-        dup2(nowhere, STDERR_FILENO);  // nobody wants to read of its crash
-        const rlimit no_core{0, 0}, cpu_seconds{kProbeSeconds, kProbeSeconds + 5};
-        setrlimit(RLIMIT_CORE, &no_core);
-        setrlimit(RLIMIT_CPU, &cpu_seconds);
-        for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGXCPU}) std::signal(signal, SIG_DFL);
-        try {
-            const Hdf5File file = open_unchecked(path);
-            const Handle root(H5Oopen(file.id_, "/", H5P_DEFAULT), H5Oclose);
-            std::size_t links = 0;
-            const index_t before = peak_memory();
-            if (!root.bad()) look_at_everything(file, root, "/", 0, links);
-            if (peak_memory() - before > kProbeBytes) _exit(kTooMuchMemory);
-        } catch (...) {
-            // The parent will find the same.
-        }
-        _exit(0);
-    }
+std::filesystem::path hdf5::probe_program() {
+    std::error_code ignored;
+    const std::filesystem::path folder = std::filesystem::weakly_canonical(this_module(), ignored).parent_path();
+    for (const char* const place : {".", "../libexec/glow", "../../libexec/glow"})
+        if (const auto program = folder / place / "glow_hdf5_probe"; access(program.c_str(), X_OK) == 0)
+            return program;
+    return {};
+}
+
+// posix_spawn, not fork: this process may have threads, GPU memory and MPI.
+std::string hdf5::probe(const std::filesystem::path& program, const std::filesystem::path& file) {
+    std::string name = program.string(), argument = file.string();
+    char* const arguments[] = {name.data(), argument.data(), nullptr};
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);  // text of a crash
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    sigset_t signals;
+    sigemptyset(&signals);
+    posix_spawnattr_setsigmask(&attributes, &signals);
+    sigfillset(&signals);
+    posix_spawnattr_setsigdefault(&attributes, &signals);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    pid_t child = 0;
+    const int failed = posix_spawn(&child, name.c_str(), &actions, &attributes, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    if (failed != 0) return "";
+
     int status = 0;
-    while (child > 0 && waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR) return;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR) return "";
+    const char* const crash = "crashes on it";
+    if (WIFSIGNALED(status)) switch (WTERMSIG(status)) {
+            case SIGXCPU:
+                return "does not end on it";
+            case SIGSEGV:
+            case SIGBUS:
+            case SIGFPE:
+            case SIGILL:
+            case SIGABRT:
+            case SIGKILL:  // out of memory
+                return crash;
+            default:  // from outside
+                return "";
+        }
+    switch (WEXITSTATUS(status)) {
+        case 0:
+        case 127:  // from the dynamic linker
+            return "";
+        case kTooMuchMemory:
+            return "asks for gigabytes to read its directory";
+        default:
+            return crash;  // as a sanitizer reports it
     }
-    if (child <= 0) return;
-    const auto damaged = [&](const char* what) {
-        throw InputError(
-            fmt::format("cannot open {} as an HDF5 file: it is damaged (HDF5 {})", path.string(), what));
+}
+
+void Hdf5File::refuse_if_deadly(const std::filesystem::path& path) {
+    static const std::filesystem::path program = probe_program();
+    static std::mutex mutex;
+    static std::set<Version> harmless;
+    if (program.empty()) return;
+
+    Version version;
+    const bool settled = settled_version(path, version);
+    const auto known = [&] {
+        const std::lock_guard lock(mutex);
+        return harmless.contains(version);
     };
-    if (WIFEXITED(status) && WEXITSTATUS(status) == kTooMuchMemory)
-        damaged("asks for gigabytes to read its directory");
-    if (WIFEXITED(status) && WEXITSTATUS(status) != 0) damaged("crashes on it");  // a sanitizer's exit
-    if (!WIFSIGNALED(status)) return;
-    const int signal = WTERMSIG(status);
-    if (signal == SIGXCPU) damaged("does not end on it");
-    // SIGKILL: out of memory.
-    for (const int crash : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGKILL})
-        if (signal == crash) damaged("crashes on it");
+    if (settled && known()) return;
+    if (const std::string fate = probe(program, path); !fate.empty())
+        throw InputError(
+            fmt::format("cannot open {} as an HDF5 file: it is damaged (HDF5 {})", path.string(), fate));
+    if (!settled) return;
+    const std::lock_guard lock(mutex);
+    harmless.insert(version);
 }
 
 }  // namespace glow

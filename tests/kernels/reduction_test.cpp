@@ -8,6 +8,7 @@
 #include "kernels/actnorm_init.h"
 #include "kernels/reduce.h"
 #include "kernels/elementwise.h"
+#include "kernels/error.h"
 #include "kernels/convolution.h"
 #include "kernels/coupling.h"
 #include "kernels/gaussian.h"
@@ -99,8 +100,7 @@ TEST(Reductions, RowProductsDoNotDependOnThreads) {
     });
 }
 
-TEST(Drivers, RunNothingWhenCounting) {
-    const Exec none{Device::count_only, 2, nullptr};
+void run_nothing(const Exec& none) {
     double* const nowhere = reinterpret_cast<double*>(64);  // address as returned by a counting arena
     real* const nothing = reinterpret_cast<real*>(64);
     fill(none, 1000, 1.0, nowhere);
@@ -111,6 +111,17 @@ TEST(Drivers, RunNothingWhenCounting) {
     im2col(none, {4, 4, 0, 8}, {2, true, true, 32}, false, nowhere, 4, nothing);
     col2im(none, {4, 4, 0, 8}, {2, true, true, 32}, true, nothing, nothing, 4);
     sum_of_squares(none, 1000, nothing, nowhere, nowhere);
+    mixing_backward(none, 100, 4, {}, nowhere, nullptr, nothing, nothing, nothing, 1.0, {}, nowhere);
+}
+
+TEST(Drivers, RunNothingWhenCounting) {
+    for (const bool use_gpu_paths : {false, true})
+        run_nothing({Device::count_only, 2, nullptr, use_gpu_paths});
+}
+
+TEST(Drivers, RefuseMoreChannelsThanABlockHasThreadsFor) {
+    const Exec gpu_paths{Device::cpu, 1, nullptr, true};
+    EXPECT_THROW(affine_rows(gpu_paths, 1, 1537, nullptr, nullptr, nullptr), Error);
 }
 
 }  // namespace

@@ -24,6 +24,8 @@ first=$(sed -n 's/^step 1: \(.*\) bits.*/\1/p' output) last=$(sed -n 's/^step 20
 awk "BEGIN { exit !($last < $first - 0.1) }" || fail "20 steps went from $first to $last bits/dim"
 "$folder/root/bin/glow_sample" --checkpoint example.h5 --no-ema --grid 2x2 -o samples.png --quiet
 [ -s samples.png ] || fail "no samples of the example's checkpoint"
+probe=$(find "$folder/root" -name glow_hdf5_probe)
+"$probe" example.h5 || fail "the probe of HDF5 files"
 version=$("$folder/root/bin/glow_sample" --version | sed -n '1s/glow_sample //p')
 grep -q "Glow $version" output || fail "library and commands have different versions ($version)"
 if "$here/../../tools/find_python.sh" numpy h5py >/dev/null; then

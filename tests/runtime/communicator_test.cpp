@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <string>
 #include <thread>
 
 #include "kernels/error.h"
@@ -118,14 +120,11 @@ TEST(Communicator, AllGatherPlacesEverySlice) {
     }
 }
 
-TEST(Communicator, ReturnsFirstText) {
-    const int r = g_processes->rank(), last = g_processes->size() - 1;
+TEST(Communicator, BroadcastsTheTextOfRank0) {
+    const int r = g_processes->rank();
     EXPECT_EQ(broadcast_text(*g_processes, r == 0 ? "what the first one says" : std::string(100, 'x')),
               "what the first one says");
     EXPECT_EQ(broadcast_text(*g_processes, r == 0 ? "" : "x"), "");
-    EXPECT_EQ(first_text(*g_processes, ""), "");
-    EXPECT_EQ(first_text(*g_processes, r == last ? "the last one's" : ""), "the last one's");
-    EXPECT_EQ(first_text(*g_processes, std::string(static_cast<std::size_t>(r + 1), 'a')), "a");
 }
 
 TEST(Communicator, KnowsRankAndSize) {
@@ -146,16 +145,29 @@ TEST(Communicator, RejectsUnknownKindsAndAbsentDevices) {
 }  // namespace
 }  // namespace glow
 
+// What ends a run (CMakeLists.txt says with which message); 60 s later than it should, it ends well.
+void misbehave(const std::string& how, glow::Communicator& processes) {
+    const bool last = processes.rank() == processes.size() - 1;
+    const auto sleep = [] { std::this_thread::sleep_for(std::chrono::seconds(60)); };
+    if (how == "fault" && processes.is_root())  // as NCCL reports one
+        processes.watch([] { return "a made-up fault"; }, [] { std::fputs("before the end\n", stderr); });
+    if (how == "stop" && last) raise(SIGSTOP);
+    if (how == "stop while rank 0 writes") {
+        if (last) raise(SIGSTOP);
+        const glow::ScopedTimeout timeout("writing");
+        if (processes.is_root()) sleep();
+    }
+    if (how == "hang" && last) sleep();
+    if (how == "fault") sleep();
+    processes.barrier();
+}
+
 int main(int argc, char** argv) {
     testing::InitGoogleTest(&argc, argv);
     const auto processes = glow::open_communicator("auto", glow::Device::cpu);
     glow::g_processes = processes.get();
-    // Like a fault reported by NCCL: the watchdog ends the run after calling the handler.
-    if (std::getenv("GLOW_TEST_FAULT") != nullptr) {
-        if (processes->is_root())
-            processes->watch([] { return "a made-up fault"; },
-                             [] { std::fputs("before the end\n", stderr); });
-        std::this_thread::sleep_for(std::chrono::seconds(20));
+    if (const char* const how = std::getenv("GLOW_TEST_FAULT")) {
+        misbehave(how, *processes);
         return 0;
     }
     if (!processes->is_root()) testing::GTEST_FLAG(brief) = true;

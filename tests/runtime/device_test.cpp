@@ -29,7 +29,6 @@ TEST(Device, ParsesNames) {
 TEST(Device, RejectsGpuUseWithoutGpu) {
     const std::string problem = cuda_problem();
     if (problem.empty()) GTEST_SKIP() << "this machine has a GPU";
-    EXPECT_EQ(present_devices(), std::vector<Device>{Device::cpu});
     try {
         const Backend backend(Device::cuda);
         FAIL() << "a backend without a device";

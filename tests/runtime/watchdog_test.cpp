@@ -112,7 +112,7 @@ TEST(Watchdog, ScopedTimeoutExpires) {
     Watch watch;
     watch.watchdog.watch(watch.heartbeat, "x");
     {
-        const Heartbeat::ScopedTimeout timeout(watch.heartbeat, 60, "writing");
+        const ScopedTimeout timeout("writing", 60, watch.heartbeat);
         ASSERT_FALSE(watch.ended(1000ms));
     }
     ASSERT_TRUE(watch.ended(30s));
@@ -120,9 +120,32 @@ TEST(Watchdog, ScopedTimeoutExpires) {
 
     Watch second;
     second.watchdog.watch(second.heartbeat, "x");
-    const Heartbeat::ScopedTimeout timeout(second.heartbeat, 0.6, "writing");
+    const ScopedTimeout timeout("writing", 0.6, second.heartbeat);
     ASSERT_TRUE(second.ended(30s));
     EXPECT_NE(second.reason.get().find("(writing)"), std::string::npos);
+}
+
+TEST(Watchdog, APausedHeartbeatIsNotDue) {
+    Watch watch;
+    watch.heartbeat.pause();
+    watch.watchdog.watch(watch.heartbeat, "rank 1 on host", 0.2);
+    ASSERT_FALSE(watch.ended(1000ms));
+    watch.heartbeat.expect();
+    ASSERT_TRUE(watch.ended(30s));
+    EXPECT_TRUE(watch.reason.get().starts_with("rank 1 on host has been silent for 0.2"));
+}
+
+TEST(Watchdog, TimeoutsAreOfTheCallingThread) {
+    Watch watch;
+    watch.watchdog.watch(Heartbeat::of_this_thread(), "x");
+    const ScopedTimeout timeout("reading");
+    std::thread([] { const ScopedTimeout other("writing", 0.1); }).join();
+    ASSERT_FALSE(watch.ended(1000ms));
+    {
+        const ScopedTimeout inner("writing", 0.6);
+        ASSERT_TRUE(watch.ended(30s));
+    }
+    EXPECT_NE(watch.reason.get().find("(writing)"), std::string::npos);
 }
 
 TEST(Watchdog, PollsCallback) {

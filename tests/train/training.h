@@ -51,18 +51,12 @@ struct Training {
     // conv: vendor convolutions, which a CPU does not have.
     explicit Training(const TrainingOptions& options, int threads = 2, std::unique_ptr<Conv> conv = nullptr)
         : options(options),
-          backend(cpu(threads, std::move(conv))),
+          backend(Device::cpu, threads, 0, nullptr, std::move(conv)),
           plan(memory_plan(options, options.init_batch, backend)),
           memory(Device::cpu, capacity(plan)),
           trainer(options, backend, memory),
           init_images(options.init_batch, options.model, 1),
           images(options.batch, options.model, 2) {}
-
-    static Backend cpu(int threads, std::unique_ptr<Conv> conv) {
-        Backend backend(Device::cpu, threads);
-        if (conv != nullptr) backend.set_conv(std::move(conv));
-        return backend;
-    }
 
     static MemoryBytes capacity(const MemoryPlan& plan) {
         MemoryBytes bytes = plan.bytes;

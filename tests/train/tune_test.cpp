@@ -51,9 +51,7 @@ TrainingOptions wide_outputs() {
 
 template <class Library, class... Arguments>
 Backend with(Arguments... arguments) {
-    Backend backend(Device::cpu, 1);
-    backend.set_conv(std::make_unique<Library>(arguments...));
-    return backend;
+    return Backend(Device::cpu, 1, 0, nullptr, std::make_unique<Library>(arguments...));
 }
 
 TEST(MeasuredEngines, AreFaster) {

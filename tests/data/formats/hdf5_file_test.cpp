@@ -4,10 +4,13 @@
 #include <hdf5.h>
 
 #include <chrono>
+#include <cstring>
 #include <limits>
 
 #include "tests/data/files.h"
 #include "data/formats/atomic_file.h"
+#include "data/formats/hdf5_probe.h"
+#include "kernels/error.h"
 
 // HDF5 leaks memory of files that it could not close (full-disk tests).
 extern "C" const char* __lsan_default_suppressions() {
@@ -330,7 +333,67 @@ TEST(Hdf5File, RejectsTruncatedFiles) {
     }
 }
 
-// HDF5 crashes on some of these randomly damaged files; the probe in a child process must catch that.
+// ---- Files that HDF5 itself does not survive ----------------------------------------------------------------
+
+TEST(Hdf5Probe, TheProgramIsFound) {
+    EXPECT_EQ(hdf5::probe_program().filename(), "glow_hdf5_probe");
+}
+
+TEST(Hdf5Probe, HowTheProgramEndsTellsWhatHdf5Does) {
+    const TemporaryFolder folder;
+    const auto fate = [&](const std::string& ending) {
+        const std::filesystem::path program = folder / "program";
+        write_bytes(program, "#!/bin/sh\n" + ending + "\n");
+        std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+        return hdf5::probe(program, folder / "file");
+    };
+    for (const char* const good : {"exit 0", "exit 127", "kill -INT $$", "kill -TERM $$"})
+        EXPECT_EQ(fate(good), "") << good;
+    for (const char* const crash : {"kill -SEGV $$", "kill -ABRT $$", "kill -KILL $$", "exit 1", "exit 23"})
+        EXPECT_EQ(fate(crash), "crashes on it") << crash;
+    EXPECT_EQ(fate("kill -XCPU $$"), "does not end on it");
+    EXPECT_EQ(fate("exit 3"), "asks for gigabytes to read its directory");
+    EXPECT_EQ(fate("test \"$1\" = " + (folder / "file").string()), "");
+    EXPECT_EQ(hdf5::probe(folder / "none", folder / "file"), "");
+}
+
+// A string of variable length is kept in a heap: its length (4 bytes), the heap's address (8) and an index (4). HDF5 1.10.8
+// crashes if the index is out of range.
+std::string with_string_index_out_of_range(std::string bytes) {
+    const std::size_t heap = bytes.find("GCOL");
+    std::string reference = {4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0};  // to "test", the first string
+    std::memcpy(reference.data() + 4, &heap, 8);
+    const std::size_t at = bytes.find(reference);
+    if (at == std::string::npos) throw Error("no string in the file");
+    bytes[at + 15] = '\x7f';
+    return bytes;
+}
+
+TEST(Hdf5Probe, AFileThatCrashesHdf5IsRefused) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "damaged.h5", with_string_index_out_of_range(small_file(folder)));
+    if (hdf5::probe(hdf5::probe_program(), folder / "damaged.h5").empty())
+        GTEST_SKIP() << "HDF5 " << Hdf5File::library_version() << " survives the damage";
+    for (int i = 0; i < 2; ++i)
+        expect_throw<InputError>([&] { Hdf5File::open(folder / "damaged.h5"); },
+                                 {"damaged.h5", "it is damaged (HDF5 crashes on it)"});
+}
+
+TEST(Hdf5Probe, AFileIsProbedAgainOnceItHasChanged) {
+    const TemporaryFolder folder;
+    const std::string bytes = small_file(folder), damaged = with_string_index_out_of_range(bytes);
+    write_bytes(folder / "damaged.h5", damaged);
+    if (hdf5::probe(hdf5::probe_program(), folder / "damaged.h5").empty())
+        GTEST_SKIP() << "HDF5 " << Hdf5File::library_version() << " survives the damage";
+    for (int i = 0; i < 3; ++i) {  // within a tick of the file system's clock
+        write_bytes(folder / "small.h5", bytes);
+        EXPECT_NO_THROW(Hdf5File::open(folder / "small.h5"));
+        write_bytes(folder / "small.h5", damaged);
+        EXPECT_THROW(Hdf5File::open(folder / "small.h5"), InputError);
+    }
+}
+
+// Random bytes in small files: HDF5 crashes on some of them.
 TEST(Hdf5File, SurvivesRandomDamage) {
     const TemporaryFolder folder;
     const std::string bytes = small_file(folder);

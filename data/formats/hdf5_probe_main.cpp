@@ -1,0 +1,42 @@
+// glow_hdf5_probe FILE: reads the structure of an HDF5 file. Its fate is the result (hdf5_probe.h); whether the file is valid
+// is not.
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <string>
+
+#include "data/formats/hdf5_file.h"
+#include "data/formats/hdf5_probe.h"
+
+namespace {
+
+constexpr rlim_t kSeconds = 6;           // of processor time
+constexpr long kKilobytes = 512 * 1024;  // of memory
+
+// The most memory this program ever had. getrusage() would count the memory of the process that started it.
+long peak_kilobytes() {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;)
+        if (long peak = 0; word == "VmHWM:" && status >> peak) return peak;
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 2) return 2;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    const rlimit no_core{0, 0}, seconds{kSeconds, kSeconds + 5};
+    setrlimit(RLIMIT_CORE, &no_core);
+    setrlimit(RLIMIT_CPU, &seconds);
+    const long before = peak_kilobytes();
+    try {
+        glow::Hdf5File::read_structure(argv[1]);
+    } catch (...) {
+        // Whoever opens the file will find the same.
+    }
+    _exit(peak_kilobytes() - before > kKilobytes ? glow::hdf5::kTooMuchMemory : 0);
+}

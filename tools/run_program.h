@@ -1,0 +1,15 @@
+// Other programs, started directly and never through a shell. posix_spawn, not fork: the process may have threads and use a GPU.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace glow {
+
+inline constexpr int kProgramNotFound = -1;
+
+// Runs a program, found in PATH unless its name has a slash, and waits: its exit code, 128 + signal, or kProgramNotFound. Its
+// standard output goes to stderr, or into `output`.
+int run_program(const std::vector<std::string>& words, std::string* output = nullptr);
+
+}  // namespace glow
