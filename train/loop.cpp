@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
+#include <utility>
 
 #include "inference/sample_sheet.h"
 #include "kernels/error.h"
@@ -126,7 +128,7 @@ void TrainingLoop::evaluate() {
         session_.retrying([&] { session_.folder.link(session_.folder.best(), step); });
 }
 
-// The sheet is compressed and written during the steps that follow; now where no thread can be started.
+// The sheet is compressed and written during the steps that follow, or after them where no thread can be started.
 void TrainingLoop::draw_samples() {
     Trainer& trainer = *session_.trainer;
     trainer.use(true);
@@ -137,10 +139,13 @@ void TrainingLoop::draw_samples() {
     const index_t step = session_.progress.step;
     if (!sheet->no_images.empty())
         session_.request.say(
-            fmt::format("samples of step {}: {} (docs/runs.md says why)", step, sheet->no_images));
-    sheet_ = std::async(
-        std::launch::async | std::launch::deferred,
-        [path = session_.folder.samples(step), image = std::move(sheet->image)] { write_png(path, image); });
+            fmt::format("samples of step {}: {} (docs/using.md says why)", step, sheet->no_images));
+    // Copyable and an lvalue, for where it falls back to `deferred` libstdc++ 12 would call what it moved from.
+    const auto write = [path = session_.folder.samples(step),
+                        image = std::make_shared<const Image>(std::move(sheet->image))] {
+        write_png(path, *image);
+    };
+    sheet_ = std::async(std::launch::async | std::launch::deferred, write);
 }
 
 void TrainingLoop::wait_for_samples() {

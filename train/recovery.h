@@ -25,7 +25,7 @@ struct StepResult;
 struct StepFailure : Error {
     // `found` has kind, layer, tensor and statistics at least; the message goes into it.
     StepFailure(const std::string& message, nlohmann::ordered_json found);
-    nlohmann::ordered_json found;  // docs/runs.md lists what stands in it
+    nlohmann::ordered_json found;  // docs/formats.md lists its keys
 };
 
 // Drift with fused updates: a step that cannot be redone has changed the weights, which must be read again from a
