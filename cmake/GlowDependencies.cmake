@@ -96,6 +96,18 @@ macro(glow_find_cudnn)
 endmacro()
 glow_optional(CUDNN NEEDS CUDA AT_LEAST 9 BELOW 10 HINT "set CUDNN_ROOT to the folder with cuDNN's headers")
 
+# CUPTI, for glow_bench --kernels: its header alone, as of cuDNN.
+set(glow_have_cupti OFF)
+if(glow_have_cuda)
+    find_path(GLOW_CUPTI_INCLUDE cupti.h HINTS ${CUDAToolkit_INCLUDE_DIRS}
+        PATHS ${CUDAToolkit_LIBRARY_ROOT}/extras/CUPTI/include ${CUDAToolkit_TARGET_DIR}/../../extras/CUPTI/include)
+    if(GLOW_CUPTI_INCLUDE)
+        set(glow_have_cupti ON)
+        add_library(glow_cupti INTERFACE)
+        target_include_directories(glow_cupti SYSTEM INTERFACE ${GLOW_CUPTI_INCLUDE})
+    endif()
+endif()
+
 set(HDF5_PREFER_PARALLEL OFF)
 find_package(HDF5 COMPONENTS C)
 if(NOT HDF5_FOUND)

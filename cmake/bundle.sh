@@ -1,13 +1,14 @@
 #!/bin/sh
-# Usage: bundle.sh SOURCE BUILD PROGRAM...
-# Packs BUILD/glow-gpu.tar.xz from programs of the build, their scripts and the shared libraries they need,
-# except those of glibc and CUDA. The target machine provides glibc; small scripts in bin/ locate CUDA's
-# libraries there.
+# bundle.sh SOURCE BUILD DATA PROGRAM...: packs BUILD/glow-gpu.tar.xz from programs of the build, the scripts that go with them
+# and the shared libraries they need, with Open MPI and its launcher where they are built with it, and a data set DATA (HDF5; "": none).
+# glibc's and CUDA's libraries are left out: the first belong to a machine, the second are looked for where it runs (bin/ holds
+# small scripts that do so).
 set -eu
 source=$1
 build=$2
-shift 2
-command -v patchelf >/dev/null || { echo "bundle: patchelf is required (apt-get install patchelf)" >&2; exit 1; }
+data=$3
+shift 3
+command -v patchelf >/dev/null || { echo "bundle: patchelf is needed (apt-get install patchelf)" >&2; exit 1; }
 stage=$build/bundle/glow-gpu
 rm -rf "$build/bundle"
 mkdir -p "$stage/bin" "$stage/lib" "$stage/libexec" "$stage/tools" "$stage/tests/reference"
@@ -20,25 +21,54 @@ is_system() {
     return 1
 }
 
-for program in "$@"; do
-    name=$(basename "$program")
-    cp "$program" "$stage/libexec/$name"
-    # ldd also lists the libraries' own dependencies.
-    ldd "$program" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }' | while read -r needed path; do
+# The closure: ldd follows the libraries' own needs too.
+copy_libraries() {
+    ldd "$1" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }' | while read -r needed path; do
         is_system "$needed" || cp -Ln "$path" "$stage/lib/$needed"
     done
-    ln -s run "$stage/bin/$name"
+}
+add_program() { # file, name
+    cp -L "$1" "$stage/libexec/$2"
+    copy_libraries "$1"
+    ln -s run "$stage/bin/$2"
+}
+
+for program in "$@"; do add_program "$program" "$(basename "$program")"; done
+
+# Open MPI finds its plugins and messages by OPAL_PREFIX, at the same places below it as below its own prefix. The plugins for
+# fabrics need those fabrics' libraries, which belong to a machine; shared memory and TCP need none.
+plugins=
+if ldd "$stage/libexec/glow_train" | grep -q '[[:space:]]libmpi\.so'; then
+    command -v ompi_info >/dev/null || { echo "bundle: of MPI only Open MPI can be moved (-DGLOW_MPI=OFF)" >&2; exit 1; }
+    place_of() { OPAL_PREFIX="$1" ompi_info --path "$2" --parsable | sed -n "s/^path:$2://p" | tail -1; }
+    plugins=$stage$(place_of / pkglibdir | sed 's,^//,/,')
+    messages=$stage$(place_of / pkgdatadir | sed 's,^//,/,')
+    mkdir -p "$plugins" "$messages"
+    unset OPAL_PREFIX
+    for plugin in "$(ompi_info --path pkglibdir --parsable | sed -n 's/^path:pkglibdir://p' | tail -1)"/mca_*.so; do
+        if ldd "$plugin" | grep -qE 'libuc[pst]|libfabric|libpsm|libibverbs|librdmacm|liboshmem|libflux|not found'; then continue; fi
+        cp -L "$plugin" "$plugins/"
+        copy_libraries "$plugin"
+    done
+    cp "$(ompi_info --path pkgdatadir --parsable | sed -n 's/^path:pkgdatadir://p' | tail -1)"/*.txt "$messages/"
+    for program in mpirun orted; do add_program "$(readlink -f "$(command -v $program)")" $program; done
+    strip --strip-unneeded "$plugins"/*
+    up=$(printf '%s' "${plugins#"$stage"/}" | sed 's,[^/]*,..,g')
+    for file in "$plugins"/*; do patchelf --force-rpath --set-rpath "\$ORIGIN/$up/lib" "$file"; done
+fi
+find "$stage/libexec" "$stage/lib" -maxdepth 1 -type f -exec strip --strip-unneeded {} +
+# RPATH, not RUNPATH: it also serves the libraries' own needs, and comes before LD_LIBRARY_PATH. cuDNN's libraries have a
+# RUNPATH of their own, which hides ours, and need libz: where a machine has none, the program's own is loaded already.
+# In two calls: patchelf 0.14 puts the one's string into the other's place where a program's strings are few.
+for file in "$stage"/libexec/*; do
+    patchelf --add-needed libz.so.1 "$file"
+    patchelf --force-rpath --set-rpath '$ORIGIN/../lib' "$file"
 done
-strip --strip-unneeded "$stage"/libexec/* "$stage"/lib/*
-# RPATH, not RUNPATH: it also applies to the libraries' own dependencies and precedes LD_LIBRARY_PATH. cuDNN's
-# libraries have their own RUNPATH, which hides ours, and need libz: on a machine without it, the program's
-# own is already loaded.
-for file in "$stage"/libexec/*; do patchelf --force-rpath --set-rpath '$ORIGIN/../lib' --add-needed libz.so.1 "$file"; done
-for file in "$stage"/lib/*; do patchelf --force-rpath --set-rpath '$ORIGIN' "$file"; done
-glibc=$(objdump -T "$stage"/libexec/* "$stage"/lib/* | grep -o 'GLIBC_2[.0-9]*' | sort -uV | tail -1)
+find "$stage/lib" -maxdepth 1 -type f | while read -r file; do patchelf --force-rpath --set-rpath '$ORIGIN' "$file"; done
+glibc=$(find "$stage/libexec" "$stage/lib" -type f -exec objdump -T {} + | grep -o 'GLIBC_2[.0-9]*' | sort -uV | tail -1)
 cublas=$(ldd "$stage/libexec/glow_train" | awk '/^\tlibcublasLt\.so/ { print $1 }')
 
-sed "s/@CUBLAS@/$cublas/" >"$stage/bin/run" <<'RUN'
+sed -e "s/@CUBLAS@/$cublas/" -e "s/@MAJOR@/${cublas##*.}/" >"$stage/bin/run" <<'RUN'
 #!/bin/sh
 # Starts the program it is named after with CUDA's libraries from the first place that has them: CUDA_HOME,
 # LD_LIBRARY_PATH, the system, a toolkit or a Python environment. All come from one place, because versions
@@ -46,6 +76,8 @@ sed "s/@CUBLAS@/$cublas/" >"$stage/bin/run" <<'RUN'
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 name=${0##*/}
 needed=@CUBLAS@ folders=
+# What a toolkit need not have: cuDNN and NVRTC, with which it compiles some of its engines, NCCL, and CUPTI for glow_bench --kernels.
+others="libcudnn.so.9 libnvrtc.so.@MAJOR@ libnccl.so.2 libcupti.so.@MAJOR@"
 
 # Prints the folder where the dynamic linker finds a library the program needs, if any.
 linked() {
@@ -91,20 +123,38 @@ if [ -z "$folders" ]; then
         *"$needed"*) for folder in $found; do add "$folder"; done ;;
     esac
 else
-    # cuDNN is not part of toolkits and may be in a Python environment.
+    for folder in $(IFS=:; printf '%s\n' $folders); do
+        for cupti in "$folder/../extras/CUPTI/lib64" "$folder/../../../extras/CUPTI/lib64"; do
+            if [ -d "$cupti" ]; then add "$cupti"; fi
+        done
+    done
     known=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null)
-    case $known:$(IFS=:; ls $folders $LD_LIBRARY_PATH 2>/dev/null) in
-        *libcudnn.so.9*) ;;
-        *) for folder in $(wheels); do
-               if [ -e "$folder/libcudnn.so.9" ]; then add "$folder"; break; fi
-           done ;;
-    esac
+    known=$known:$(IFS=:; ls $folders $LD_LIBRARY_PATH 2>/dev/null)
+    lacking=
+    for library in $others; do
+        case $known in *"$library"*) ;; *) lacking="$lacking $library" ;; esac
+    done
+    # They may lie in a Python environment all the same; they come after the others' folders.
+    if [ -n "$lacking" ]; then
+        found=$(wheels)
+        for library in $lacking; do
+            for folder in $found; do
+                if [ -e "$folder/$library" ]; then add "$folder"; break; fi
+            done
+        done
+    fi
 fi
 [ -n "$folders" ] && export LD_LIBRARY_PATH="$folders${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 # Where containers mount the driver's library, even if the dynamic linker does not know.
 for folder in /usr/local/nvidia/lib64 /usr/lib/wsl/lib; do
     [ -e "$folder/libcuda.so.1" ] && export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder"
 done
+if [ -e "$here/libexec/mpirun" ]; then
+    # Open MPI finds its plugins from here; PMIx lacks one for zlib, and says so at length.
+    export OPAL_PREFIX="$here" PMIX_MCA_pcompress_base_silence_warning=1
+    # It will not start processes here where it could start none elsewhere.
+    command -v ssh >/dev/null 2>&1 || command -v rsh >/dev/null 2>&1 || export OMPI_MCA_plm=isolated
+fi
 missing=$(LD_TRACE_LOADED_OBJECTS=1 "$here/libexec/$name" 2>/dev/null | awk '/not found/ { print $1 }' | sort -u | tr '\n' ' ')
 if [ -n "$missing" ]; then
     echo "$name: not found: $missing(CUDA's libraries: set CUDA_HOME, or LD_LIBRARY_PATH, or install NVIDIA's wheels)" >&2
@@ -117,7 +167,8 @@ for script in gpu_check.sh memory_figures.sh output_files.py plot_memory.py find
 cp "$source"/tools/report*.py "$stage/tools/"
 cp "$source"/tests/reference/*.py "$stage/tests/reference/"
 cp "$source"/LICENSE "$stage/"
-tar -C "$build/bundle" -cf - glow-gpu | xz -T0 -2 >"$build/glow-gpu.tar.xz"
+if [ -n "$data" ]; then mkdir "$stage/data" && cp "$data" "$stage/data/cifar10.h5"; fi
+tar -C "$build/bundle" -cf - glow-gpu | xz -T0 -3 >"$build/glow-gpu.tar.xz"
 bytes=$(stat -c %s "$build/glow-gpu.tar.xz")
 echo "$build/glow-gpu.tar.xz: $((bytes / 1048576)) MiB, for machines with $cublas and glibc ${glibc#GLIBC_} or newer"
 [ "$bytes" -lt $((64 * 1048576)) ] || { echo "bundle: more than 64 MiB" >&2; exit 1; }

@@ -1,9 +1,8 @@
 #!/bin/bash
-# Usage: rehearse_bundle.sh ARCHIVE CUDA_LIBRARIES [ROOT]
-# Unpacks a bundle into a root that contains only glibc, static bash and busybox, and CUDA's libraries. Starts
-# every program and every part of gpu_check.sh there, once as if the GPU were missing and once on the CPU,
-# then moves CUDA's libraries through the places where machines have them, including Python environments.
-# Needs root, bash-static and busybox-static.
+# rehearse_bundle.sh ARCHIVE CUDA_LIBRARIES [ROOT]: unpacks a bundle into an empty root with nothing in it but glibc, static
+# copies of bash and busybox, and CUDA's libraries, and there starts every program and gpu_check.sh, once as on a machine whose GPU
+# is missing and once as a smoke test on the CPU; then moves CUDA's libraries through the places where machines have them, some of
+# these in a Python environment. As root; bash-static and busybox-static are needed.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n 2,6p "$0" | cut -c3-; exit 2; }
 archive=$(realpath "$1") cuda=$(realpath "$2") root=${3:-$(mktemp -d)}
@@ -23,7 +22,10 @@ done
 cp -L /lib64/ld-linux-x86-64.so.2 "$root/lib64/"
 toolkit=$root/usr/local/cuda/lib64
 mkdir -p "$toolkit"
-for library in "$cuda"/lib{cublas,cublasLt,cusolver,cusparse,nvJitLink,cudnn,cudnn_*,nvrtc}.so.[0-9]*; do
+# A bundle with MPI needs NCCL to start.
+with_mpi=no nccl=
+if tar -tf "$archive" | grep -q '/libexec/mpirun$'; then with_mpi=yes nccl=nccl; fi
+for library in "$cuda"/lib{cublas,cublasLt,cusolver,cusparse,nvJitLink,cudnn,cudnn_*,nvrtc,cupti,$nccl}.so.[0-9]*; do
     ln -f "$(realpath "$library")" "$toolkit/$(basename "$library")" 2>/dev/null || cp -L "$library" "$toolkit/"
 done
 mknod -m 666 "$root/dev/null" c 1 3 2>/dev/null || true
@@ -59,18 +61,24 @@ for program in "$root$bundle"/libexec/glow_*; do
 done
 expect 2 "$bundle/bin/glow_sample --device cuda --checkpoint nowhere -o x.png" "no NVIDIA driver"
 expect 2 "$bundle/bin/glow_sample --device auto --checkpoint nowhere -o x.png" "cannot open nowhere"
-for part in tests speed memory train; do
-    expect 2 "$bundle/tools/gpu_check.sh --part $part --out refused" "no GPU that can be used: .*no NVIDIA driver"
+expect 2 "$bundle/tools/gpu_check.sh --part all --out refused" "no usable GPU: .*no NVIDIA driver"
+expect 0 "$bundle/tools/gpu_check.sh --part all --out smoke --smoke 2>smoke.progress" "^gpu_check: smoke test"
+cat "$root/tmp/out"
+grep took "$root/home/elsewhere/smoke.progress"
+[ "$(wc -c <"$root/tmp/out")" -lt 10000 ] || failure "the table is longer than 10,000 characters"
+for part in tests steps kernels twin memory processes engines train sanitizer; do
+    grep -q "^== $part" "$root/tmp/out" || failure "no part $part"
 done
-for part in tests speed memory train; do
-    seconds=$SECONDS
-    expect 0 "$bundle/tools/gpu_check.sh --part $part --out rehearsed --rehearse"
-    seconds=$((SECONDS - seconds))
-    tail -40 "$root/tmp/out"
-    [ $seconds -lt 360 ] || failure "part $part took $seconds s"
-    python3 -m json.tool "$root/home/elsewhere/rehearsed/$part.json" >/dev/null || failure "$part.json"
-    [ -s "$root/home/elsewhere/rehearsed/$part.log" ] || failure "$part.log"
+tar -tzf "$root/home/elsewhere/smoke/gpu_check.tar.gz" | sort >"$root/tmp/list"
+for file in table.txt gpu_check.json logs/tests.log logs/train.log run/metrics.csv; do
+    grep -qx "./$file" "$root/tmp/list" || failure "$file is not in the archive"
 done
+python3 -m json.tool "$root/home/elsewhere/smoke/gpu_check.json" >/dev/null || failure "gpu_check.json"
+if [ $with_mpi = yes ]; then
+    for processes in 2 8; do
+        grep -q "^mpi_$processes .* bits/dim apart" "$root/tmp/out" || failure "no losses of $processes processes"
+    done
+fi
 
 # Places of CUDA's libraries on real machines. The Python is this machine's with its standard library; its
 # other dependencies are reserved for it, especially libz: a machine may lack it, and cuDNN must then use the
@@ -93,12 +101,16 @@ place() {  # Arguments: folder, names. Puts libraries there; cuDNN is several.
         if [ "$name" = cudnn ]; then ln "$everything"/libcudnn_*.so.[0-9]* "$1"; fi
     done
 }
-clear() { rm -rf "$packages" "$root"/usr/local/cuda* "$root/opt"; }
+clear() {
+    rm -rf "$packages" "$root"/usr/local/cuda* "$root/opt"
+    if [ $with_mpi = yes ]; then place "$packages/nccl/lib" nccl; fi  # as everywhere else, so that the places below tell of the others
+}
 version="$bundle/bin/glow_train --version"
 told='^cuDNN *9\.'
 
 echo "-- nowhere"
 clear
+rm -rf "$packages/nccl"
 expect 2 "$version" "not found: libcublas"
 echo "-- a toolkit of another version next to the right one, without cuDNN; cuDNN in a Python environment"
 place "$root/usr/local/cuda-99.0/lib64" cublas cublasLt cusolver cusparse nvJitLink

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "runtime/blas.h"
 
@@ -34,6 +36,8 @@ class Conv {
     // has() is false.
     virtual void run(const Convolution& convolution, const void* first, const void* second, void* result,
                      void* scratch);
+    // Where the library's answers go, a line an engine, when it is first asked for a convolution.
+    virtual void set_log(std::function<void(const std::string&)>) {}
 };
 
 }  // namespace glow

@@ -1,10 +1,11 @@
-// Conv on cuDNN's graph API: a graph with one operation. Uses the first engine from the heuristic that is
-// deterministic, keeps the requested precision and fits the fixed workspace.
+// Conv on cuDNN's graph API: of the engines that its heuristics name, the first one that repeats its results,
+// keeps the precision asked for and needs no more than the fixed workspace.
 #include "runtime/cudnn_conv.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
@@ -21,28 +22,36 @@ cudnnDataType_t type_of(Scalar scalar) {
     return scalar == Scalar::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
 }
 
-void check(const Cudnn& cudnn, cudnnStatus_t status, const char* call, int line) {
-    if (status == CUDNN_STATUS_SUCCESS) return;
+std::string last_error(const Cudnn& cudnn) {
     char details[256] = "";
     cudnn.last_error_string(details, sizeof details);
+    return details;
+}
+void check(const Cudnn& cudnn, cudnnStatus_t status, const char* call, int line) {
+    if (status == CUDNN_STATUS_SUCCESS) return;
     throw_cuda_error(call, static_cast<int>(status),
-                     fmt::format("{} {}", cudnn.error_string(status), details).c_str(), __FILE__, line);
+                     fmt::format("{} {}", cudnn.error_string(status), last_error(cudnn)).c_str(), __FILE__,
+                     line);
 }
 #define GLOW_CUDNN(cudnn, call) check(cudnn, (cudnn).call, #call, __LINE__)
 
 std::string text_of(const Convolution& c) {
-    return fmt::format("convolution of {} images {}x{}, {} to {} channels", c.N, c.H, c.W, c.in, c.out);
+    const char* const passes[] = {"", ", data gradient", ", weight gradient"};
+    return fmt::format("convolution of {} images {}x{}, {} to {} channels{}", c.N, c.H, c.W, c.in, c.out,
+                       passes[static_cast<int>(c.pass)]);
 }
 
 // cuDNN lists shapes as N, C, H, W for any memory layout; the strides make it channels last.
 CudnnDescriptor tensor(const Cudnn& cudnn, index_t number, cudnnDataType_t type, index_t N, index_t C,
-                       index_t H, index_t W) {
+                       index_t H, index_t W, bool in_memory = true) {
     CudnnDescriptor t(cudnn, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
     t.set_data_type(CUDNN_ATTR_TENSOR_DATA_TYPE, type);
     t.set(CUDNN_ATTR_TENSOR_DIMENSIONS, {N, C, H, W});
     t.set(CUDNN_ATTR_TENSOR_STRIDES, {H * W * C, 1, W * C, C});
     t.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, {number});
     t.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, {pixel_alignment(type, C)});
+    const bool is_virtual = !in_memory;
+    t.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual);
     t.finalize();
     return t;
 }
@@ -106,7 +115,33 @@ CudnnDescriptor operation_of(const Cudnn& cudnn, Convolution::Pass pass, const C
     return operation;
 }
 
-// Memory type of x, w or y: the result type for the pass's result, otherwise the operand type.
+// The float sums of bf16 products, as the convolution's result and the identity's argument.
+std::optional<CudnnDescriptor> sums_of(const Cudnn& cudnn, const Convolution& c) {
+    constexpr index_t kSums = 4;
+    if (c.operands != Scalar::bf16) return std::nullopt;
+    if (c.pass == Convolution::Pass::forward)
+        return tensor(cudnn, kSums, CUDNN_DATA_FLOAT, c.N, c.out, c.H, c.W, false);
+    if (c.pass == Convolution::Pass::data_gradient)
+        return tensor(cudnn, kSums, CUDNN_DATA_FLOAT, c.N, c.in, c.H, c.W, false);
+    return tensor(cudnn, kSums, CUDNN_DATA_FLOAT, c.out, c.in, 3, 3, false);
+}
+
+// to = from, rounded to its type.
+CudnnDescriptor identity_of(const Cudnn& cudnn, const CudnnDescriptor& from, const CudnnDescriptor& to) {
+    CudnnDescriptor pointwise(cudnn, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+    const cudnnPointwiseMode_t mode = CUDNN_POINTWISE_IDENTITY;
+    pointwise.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+    pointwise.set_data_type(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT);
+    pointwise.finalize();
+    CudnnDescriptor operation(cudnn, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, from);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, to);
+    operation.finalize();
+    return operation;
+}
+
+// The type in memory of one of x, w, y: that of the operands, unless it is the pass's result.
 cudnnDataType_t type_in(const Convolution& c, Convolution::Pass where_result) {
     return type_of(c.pass == where_result ? c.result : c.operands);
 }
@@ -153,7 +188,59 @@ ConvDescription::ConvDescription(const Cudnn& cudnn, const Convolution& c)
       w(tensor(cudnn, kW, type_in(c, Convolution::Pass::weight_gradient), c.out, c.in, 3, 3)),
       y(tensor(cudnn, kY, type_in(c, Convolution::Pass::forward), c.N, c.out, c.H, c.W)),
       window(window_of(cudnn)),
-      operation(operation_of(cudnn, c.pass, x, w, y, window)) {}
+      sums(sums_of(cudnn, c)),
+      operation(operation_of(cudnn, c.pass, sums && c.pass == Convolution::Pass::data_gradient ? *sums : x,
+                             sums && c.pass == Convolution::Pass::weight_gradient ? *sums : w,
+                             sums && c.pass == Convolution::Pass::forward ? *sums : y, window)),
+      graph(cudnn, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) {
+    std::vector<cudnnBackendDescriptor_t> operations = {operation.handle()};
+    if (sums) {
+        const CudnnDescriptor* const results[] = {&y, &x, &w};  // of forward, data_gradient, weight_gradient
+        identity.emplace(identity_of(cudnn, *sums, *results[static_cast<int>(c.pass)]));
+        operations.push_back(identity->handle());
+    }
+    graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, std::ssize(operations),
+              operations.data());
+}
+
+std::vector<OfferedEngine> offered_engines(const Cudnn& cudnn, const CudnnDescriptor& graph,
+                                           const CudnnDescriptor* device, std::string& problem) {
+    constexpr index_t kMost = 16;
+    std::vector<OfferedEngine> engines;
+    for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
+        CudnnDescriptor heuristic(cudnn, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+        heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+        heuristic.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+        if (device != nullptr) heuristic.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, *device);
+        if (!heuristic.try_finalize()) {
+            problem = last_error(cudnn);
+            continue;
+        }
+        // The library fills descriptors that are there.
+        std::vector<CudnnDescriptor> configurations;
+        std::vector<cudnnBackendDescriptor_t> handles;
+        for (index_t i = 0; i < kMost; ++i) {
+            configurations.emplace_back(cudnn, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+            handles.push_back(configurations.back().handle());
+        }
+        const index_t count = heuristic.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                            kMost, handles.data());
+        if (count == 0) problem = last_error(cudnn);
+        for (index_t i = 0; i < count; ++i) {
+            CudnnDescriptor& configuration = configurations[static_cast<std::size_t>(i)];
+            const CudnnDescriptor engine(cudnn, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+            cudnnBackendDescriptor_t handle = engine.handle();
+            configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &handle);
+            const auto number = engine.get<index_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1);
+            engines.push_back({number.empty() ? -1 : number[0],
+                               engine.get<cudnnBackendNumericalNote_t>(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
+                                                                       CUDNN_TYPE_NUMERICAL_NOTE,
+                                                                       CUDNN_NUMERICAL_NOTE_TYPE_COUNT),
+                               std::move(configuration)});
+        }
+    }
+    return engines;
+}
 
 index_t pixel_alignment(cudnnDataType_t type, index_t channels) {
     const index_t bytes = channels * (type == CUDNN_DATA_BFLOAT16 ? 2 : 4);
@@ -187,7 +274,7 @@ namespace {
 // A plan and the descriptors that must outlive it.
 struct Plan {
     std::optional<ConvDescription> description;
-    std::optional<CudnnDescriptor> graph, configuration, execution;
+    std::optional<CudnnDescriptor> configuration, execution;
 };
 
 class CudnnConv : public Conv {
@@ -229,12 +316,15 @@ class CudnnConv : public Conv {
         GLOW_CUDNN(*cudnn_, execute(handle_, plan_of(c).execution->handle(), pack.handle()));
     }
 
+    void set_log(std::function<void(const std::string&)> log) override { log_ = std::move(log); }
+
   private:
     void open() {
         if (opened_) return;
         opened_ = true;
         cudnn_ = load_cudnn(problem_);
         if (cudnn_ == nullptr) {
+            log_("no cuDNN: " + problem_);
             problem_ = ": " + problem_;
             return;
         }
@@ -252,59 +342,50 @@ class CudnnConv : public Conv {
     Plan make_plan(const Convolution& c) {
         Plan plan;
         if (c.operands == Scalar::f64) return plan;
-        plan.description.emplace(*cudnn_, c);
-        CudnnDescriptor& graph = plan.graph.emplace(*cudnn_, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-        graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, plan.description->operation);
+        CudnnDescriptor& graph = plan.description.emplace(*cudnn_, c).graph;
         graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
-        if (!graph.try_finalize()) return plan;
-        for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
-            CudnnDescriptor heuristic(*cudnn_, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-            heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
-            heuristic.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-            if (!heuristic.try_finalize()) continue;
-            if (choose(c, heuristic, plan)) break;
+        if (!graph.try_finalize()) {
+            log_(fmt::format("{}: cuDNN takes no such graph: {}", text_of(c), last_error(*cudnn_)));
+            return plan;
+        }
+        std::string problem;
+        std::vector<OfferedEngine> engines = offered_engines(*cudnn_, graph, nullptr, problem);
+        if (engines.empty()) log_(fmt::format("{}: cuDNN names no engine: {}", text_of(c), problem));
+        for (OfferedEngine& engine : engines) {
+            const std::string answer = try_engine(c, engine, plan);
+            log_(fmt::format("{}: cuDNN engine {}: {}", text_of(c), engine.number, answer));
+            if (plan.execution) break;
         }
         return plan;
     }
 
-    // Stores the first allowed engine that accepts the graph in `plan`; returns false if there is none.
-    bool choose(const Convolution& c, const CudnnDescriptor& heuristic, Plan& plan) {
-        constexpr index_t kMost = 16;
-        // The library fills existing descriptors.
-        std::vector<CudnnDescriptor> configurations;
-        std::vector<cudnnBackendDescriptor_t> handles;
-        for (index_t i = 0; i < kMost; ++i) {
-            configurations.emplace_back(*cudnn_, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-            handles.push_back(configurations.back().handle());
+    // Puts the engine into `plan` if it is allowed and takes the graph; says what became of it.
+    std::string try_engine(const Convolution& c, OfferedEngine& engine, Plan& plan) {
+        if (!engine_allowed(c.operands, engine.notes)) {
+            std::string notes;
+            for (const cudnnBackendNumericalNote_t note : engine.notes)
+                notes += fmt::format(" {}", static_cast<int>(note));
+            return "not allowed, numerical notes" + notes;
         }
-        const index_t count = heuristic.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                                            kMost, handles.data());
-        for (index_t i = 0; i < count; ++i) {
-            CudnnDescriptor& configuration = configurations[static_cast<std::size_t>(i)];
-            CudnnDescriptor engine(*cudnn_, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
-            cudnnBackendDescriptor_t engine_handle = engine.handle();
-            configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &engine_handle);
-            const auto notes = engine.get<cudnnBackendNumericalNote_t>(
-                CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
-            if (!engine_allowed(c.operands, notes)) continue;
-            CudnnDescriptor execution(*cudnn_, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-            execution.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
-            execution.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
-            // The heuristic may list engines that reject this graph.
-            if (!execution.try_finalize()) continue;
-            const auto bytes =
-                execution.get<index_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1);
-            if (bytes.empty() || bytes[0] > static_cast<index_t>(kConvWorkspace)) continue;
-            plan.configuration.emplace(std::move(configuration));
-            plan.execution.emplace(std::move(execution));
-            return true;
-        }
-        return false;
+        CudnnDescriptor execution(*cudnn_, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+        execution.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine.configuration);
+        execution.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
+        // An engine may be named and still not take this very graph.
+        if (!execution.try_finalize()) return "refused: " + last_error(*cudnn_);
+        const auto bytes =
+            execution.get<index_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1);
+        if (bytes.empty() || bytes[0] > static_cast<index_t>(kConvWorkspace))
+            return fmt::format("wants {} bytes of workspace, more than {}", bytes.empty() ? -1 : bytes[0],
+                               kConvWorkspace);
+        plan.configuration.emplace(std::move(engine.configuration));
+        plan.execution.emplace(std::move(execution));
+        return fmt::format("taken, {} bytes of workspace", bytes[0]);
     }
 
     Exec exec_;
     bool opened_ = false;
     std::string problem_;
+    std::function<void(const std::string&)> log_ = [](const std::string&) {};
     std::shared_ptr<const Cudnn> cudnn_;
     cudnnHandle_t handle_ = nullptr;
     std::map<Convolution, Plan> plans_;

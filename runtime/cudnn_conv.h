@@ -1,6 +1,8 @@
 // GPU-independent parts of a cuDNN convolution, exposed for tests: descriptors, engine selection, workspace.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "runtime/conv.h"
@@ -46,15 +48,33 @@ class CudnnDescriptor {
     cudnnBackendDescriptor_t handle_ = nullptr;
 };
 
-// cuDNN's description of a convolution: three tensors, identified by number when pointers are passed, and the
-// operation.
+// All that cuDNN is told of a convolution: three tensors, each with the number that the pointers are given
+// by, the operation, and the graph of it. Of bf16 operands it has engines for float results only where the
+// sums are a virtual tensor that a second operation, the identity, stores; those engines use the tensor cores
+// in every pass and are compiled by NVRTC when they are first wanted.
 struct ConvDescription {
     static constexpr index_t kX = 1, kW = 2, kY = 3;  // or their gradients
     ConvDescription(const Cudnn& cudnn, const Convolution& convolution);
-    CudnnDescriptor x, w, y, window, operation;
+    CudnnDescriptor x, w, y, window;
+    std::optional<CudnnDescriptor> sums;
+    CudnnDescriptor operation;
+    std::optional<CudnnDescriptor> identity;
+    // Not finalized: it wants a handle where it is to be run.
+    CudnnDescriptor graph;
 };
 
-// Guaranteed alignment in bytes of a tensor's address: operands start at pixels of arena blocks.
+// An engine that cuDNN's heuristics name for a graph, best first.
+struct OfferedEngine {
+    index_t number;
+    std::vector<cudnnBackendNumericalNote_t> notes;
+    CudnnDescriptor configuration;
+};
+// device: a description of one that is not here (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR); nullptr: the handle's.
+// problem: what the library said where it names none.
+std::vector<OfferedEngine> offered_engines(const Cudnn& cudnn, const CudnnDescriptor& graph,
+                                           const CudnnDescriptor* device, std::string& problem);
+
+// Bytes that a tensor's address is a multiple of: operands begin at pixels of blocks of arenas.
 index_t pixel_alignment(cudnnDataType_t type, index_t channels);
 
 // May an engine with these notes be used? Excludes nondeterministic engines and, for float operands, rounded

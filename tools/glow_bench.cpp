@@ -2,19 +2,22 @@
 // machine's peak. The peak is a square product of the same library (on the CPU float, 2048 x 2048 x 2048),
 // timed in turn with each measurement, so that a busy or throttled machine slows both. Operations are those
 // of the mathematics: padding and recomputation of the policy counted as what they are (recomputation is
-// work, padding is not).
+// work, padding is not). With --kernels nothing is timed but the kernels of a GPU, each by itself.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "kernels/elementwise.h"
 #include "kernels/math.h"
 #include "kernels/philox.h"
 #include "runtime/device.h"
+#include "runtime/kernel_profiler.h"
 #include "tools/command_line.h"
+#include "tools/kernel_table.h"
 #include "tools/model_options.h"
 #include "tools/numbers.h"
 #include "train/run_plan.h"
@@ -33,7 +36,7 @@ struct Options {
     std::string filter = ".", device = "auto";
     double min_seconds = 2;
     int threads = 0, repetitions = 1;
-    bool graph = true;
+    bool graph = true, kernels = false;
 };
 
 // Until the device has done it.
@@ -106,11 +109,75 @@ class Peak {
 
 constexpr int kLeastRuns = 3;
 
+// The kernels of benchmarks, in place of their times.
+class KernelReport {
+  public:
+    explicit KernelReport(std::unique_ptr<KernelProfiler> profiler) : profiler_(std::move(profiler)) {}
+
+    void record(const std::string& name, const Backend& backend, const std::function<void()>& work) {
+        constexpr int kPasses = 5;
+        if (bandwidth_ == 0) bandwidth_ = copy_bandwidth(backend.exec());
+        for (int warm_up = 0; warm_up < kLeastRuns; ++warm_up) work();
+        synchronize(backend.exec());
+        profiler_->take();
+        for (int pass = 0; pass < kPasses; ++pass) work();
+        synchronize(backend.exec());
+        const std::vector<KernelRow> rows = kernel_table(profiler_->take(), {}, kPasses);
+        text_ += fmt::format("{}\n{}", name, describe(rows, bandwidth_));
+        nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
+        for (const KernelRow& row : rows)
+            kernels.push_back({{"kernel", row.name},
+                               {"ms", 1e3 * row.seconds},
+                               {"calls", row.calls},
+                               {"bytes", row.bytes},
+                               {"share_of_bandwidth",
+                                row.bytes > 0 ? row.bytes / row.seconds_of_bytes / bandwidth_ : 0.0}});
+        json_.push_back({{"name", name}, {"copy_bytes_per_s", bandwidth_}, {"kernels", std::move(kernels)}});
+    }
+    void print(const CommandLine& command) const { command.result(text_, {{"benchmarks", json_}}); }
+
+  private:
+    // Bytes read and written a second by a copy that no cache holds.
+    static double copy_bandwidth(const Exec& exec) {
+        constexpr index_t kCount = index_t{1} << 28;
+        const auto from = device_memory(kCount * sizeof(float)), to = device_memory(kCount * sizeof(float));
+        fill(exec, kCount, 1.0f, static_cast<float*>(from.get()));
+        double best = 0;
+        for (int run = 0; run < 5; ++run) {
+            const double taken = seconds(exec, [&] {
+                copy(exec, kCount, static_cast<const float*>(from.get()), static_cast<float*>(to.get()));
+            });
+            best = std::max(best, 2.0 * kCount * sizeof(float) / taken);
+        }
+        return best;
+    }
+
+    std::unique_ptr<KernelProfiler> profiler_;
+    double bandwidth_ = 0;
+    std::string text_;
+    nlohmann::ordered_json json_ = nlohmann::ordered_json::array();
+};
+
+// How a benchmark is measured: against the peak, or kernel by kernel.
+struct Meter {
+    std::string name;
+    Peak& peak;
+    KernelReport* kernels = nullptr;
+};
+
 // Times `work` of `flop` operations against the peak, in turn, for `min_seconds` in all. To Google Benchmark this
 // is one iteration: it would count the seconds of the work alone (a small network waits for thousands of the
 // peak's products) and set everything up anew for each number of iterations that it tries.
-void measure(benchmark::State& state, const Backend& backend, Peak& peak, double min_seconds, double flop,
-             double images, const std::function<void()>& work) {
+void measure(benchmark::State& state, const Backend& backend, const Meter& meter, double min_seconds,
+             double flop, double images, const std::function<void()>& work) {
+    if (meter.kernels != nullptr) {
+        for (auto _ : state) {
+            meter.kernels->record(meter.name, backend, work);
+            state.SetIterationTime(1);  // nobody reads it
+        }
+        return;
+    }
+    Peak& peak = meter.peak;
     for (int warm_up = 0; warm_up < (backend.exec().device == Device::cuda ? 3 : 1); ++warm_up) work();
     double worked = 0, peaked = 0, runs = 0;
     const Clock::time_point start = Clock::now();
@@ -179,8 +246,8 @@ ModelConfig model_of(const Options& options) {
 }
 
 // One coupling network: forward with its maps kept, then backward, in the tiles that the layer uses.
-void bench_network(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak,
-                   index_t level, bool backward) {
+void bench_network(benchmark::State& state, const Options& options, const Backend& backend,
+                   const Meter& meter, index_t level, bool backward) {
     const ModelConfig model = model_of(options);
     const Shape shape = level_shape(model, level);
     const index_t tile = images_per_tile(options.tile, shape.pixels(), options.width, options.batch,
@@ -232,7 +299,8 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
     const index_t tiles = (options.batch + tile - 1) / tile;
     const double flop =
         2.0 * static_cast<double>(tiles * rows) * network_multiplies(model, shape) * (backward ? 3 : 1);
-    measure(state, backend, peak, options.min_seconds, flop, static_cast<double>(tiles * tile), [&] { pass(context); });
+    measure(state, backend, meter, options.min_seconds, flop, static_cast<double>(tiles * tile),
+            [&] { pass(context); });
 }
 
 // Forward and backward of a whole model on images of one batch.
@@ -324,7 +392,7 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
 }
 
 // A whole training step of the model, optimizer and EMA included.
-void bench_step(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak,
+void bench_step(benchmark::State& state, const Options& options, const Backend& backend, const Meter& meter,
                 MemoryMode mode) {
     TrainingOptions training;
     training.model = model_of(options);
@@ -332,7 +400,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     training.memory = mode;
     training.precision = options.precision;
     training.tile = options.tile;
-    training.graph = options.graph;
+    training.graph = options.graph && !options.kernels;
     training.engines = to_string(std::vector(static_cast<std::size_t>(options.levels), options.engine));
     training.drift_tolerance = 1e9;  // a redone step would be two
     MemoryPlan plan = memory_plan(training, options.batch, backend);
@@ -349,36 +417,56 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     index_t t = 0;
     const double flop = 2.0 * static_cast<double>(options.batch) * model_multiplies(training.model) *
                         (mode == MemoryMode::store ? 3 : 4);
-    measure(state, backend, peak, options.min_seconds, flop, static_cast<double>(options.batch),
+    measure(state, backend, meter, options.min_seconds, flop, static_cast<double>(options.batch),
             [&] { trainer.step(batch, optimizer_at(training, schedule, ++t)); });
     state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
 }
 
+// Google Benchmark's reports are of times.
+class NoReport : public benchmark::BenchmarkReporter {
+    bool ReportContext(const Context&) override { return true; }
+    void ReportRuns(const std::vector<Run>&) override {}
+};
+
 void run(const CommandLine& command, const Options& options) {
-    const Backend backend = open_backend(command, parse_device(options.device), options.threads);
+    const Device device = parse_device(options.device);
+    std::optional<KernelReport> kernels;
+    if (options.kernels) {
+        if (device != Device::cuda)
+            throw InputError("--kernels: it records the kernels of a GPU, and this runs on the CPU");
+        kernels.emplace(open_kernel_profiler());
+    }
+    const Backend backend = open_backend(command, device, options.threads);
     Peak peak(backend, options.precision);
     std::vector<benchmark::internal::Benchmark*> all;
+    const auto add = [&](const std::string& name, auto bench) {
+        all.push_back(benchmark::RegisterBenchmark(name.c_str(), [&, name, bench](benchmark::State& state) {
+            bench(state, Meter{name, peak, kernels ? &*kernels : nullptr});
+        }));
+    };
     for (index_t level = 0; level < options.levels; ++level)
         for (const bool backward : {false, true})
-            all.push_back(benchmark::RegisterBenchmark(
-                fmt::format("network/level{}/{}", level, backward ? "forward+backward" : "forward").c_str(),
-                [&, level, backward](benchmark::State& state) {
-                    bench_network(state, options, backend, peak, level, backward);
-                }));
+            add(fmt::format("network/level{}/{}", level, backward ? "forward+backward" : "forward"),
+                [&, level, backward](benchmark::State& state, const Meter& meter) {
+                    bench_network(state, options, backend, meter, level, backward);
+                });
     for (const MemoryMode mode : {MemoryMode::store, MemoryMode::reconstruct})
-        all.push_back(benchmark::RegisterBenchmark(
-            fmt::format("step/{}", to_string(mode)).c_str(),
-            [&, mode](benchmark::State& state) { bench_step(state, options, backend, peak, mode); }));
-    benchmark::RegisterBenchmark(
-        "products", [&](benchmark::State& state) { bench_products(state, options, backend, peak); })
-        ->Unit(benchmark::kMillisecond)
-        ->Iterations(3);
+        add(fmt::format("step/{}", to_string(mode)), [&, mode](benchmark::State& state, const Meter& meter) {
+            bench_step(state, options, backend, meter, mode);
+        });
+    if (!kernels)
+        benchmark::RegisterBenchmark(
+            "products", [&](benchmark::State& state) { bench_products(state, options, backend, peak); })
+            ->Unit(benchmark::kMillisecond)
+            ->Iterations(3);
     for (auto* one : all) {
         one->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
         if (options.repetitions > 1) one->Repetitions(options.repetitions);
     }
-    if (benchmark::RunSpecifiedBenchmarks() == 0)
+    NoReport none;
+    if ((kernels ? benchmark::RunSpecifiedBenchmarks(&none) : benchmark::RunSpecifiedBenchmarks()) == 0)
         throw InputError(fmt::format("--filter {}: no benchmark has such a name", options.filter));
+    if (kernels) kernels->print(command);
 }
 
 }  // namespace
@@ -402,6 +490,10 @@ int main(int argc, char** argv) {
             add_device(app, options->device);
             add_threads(app, options->threads);
             app.add_option("--min-seconds", options->min_seconds, "Seconds of each measurement, and at least three runs");
+            app.add_flag(
+                   "--kernels", options->kernels,
+                   "A table of the time by kernel on a GPU (CUPTI) in place of the measurements; without the graph")
+                ->default_str("");
             app.add_option("--repetitions", options->repetitions,
                            "Repetitions, with mean, median and deviation");
             app.add_option("--filter", options->filter,

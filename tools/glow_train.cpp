@@ -53,6 +53,10 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
            "--communicator", request->communicator,
            "Between processes: mpi, nccl, or auto: what fits the device, under a launcher such as mpirun")
         ->configurable(false);
+    app.add_flag("-v,--verbose", request->verbose,
+                 "With --tune: say what cuDNN answers for each of its engines")
+        ->default_str("")
+        ->configurable(false);
     app.add_option("--resume", request->resume_text,
                    "Go on: from a checkpoint, or `auto` for the folder's latest, afresh where there is none")
         ->expected(0, 1)

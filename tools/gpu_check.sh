@@ -1,67 +1,84 @@
 #!/usr/bin/env bash
-# What is to be measured on a machine with a GPU, in parts of at most six minutes.
+# What to measure on a machine with a GPU, the most important first, within eight minutes.
 set -uo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: tools/gpu_check.sh --part tests|speed|memory|train [--out DIR] [--data F.h5] [--seconds S] [--rehearse]
+usage: tools/gpu_check.sh [--part all|PART[,PART...]] [--out DIR] [--data F.h5] [--seconds S] [--smoke]
 
-Runs one part on this machine's GPU and leaves PART.json and PART.log in DIR (default: gpu_check); the table that it
-prints last is the JSON's rows. Programs are those of the bundle this script lies in, or of build/gpu or build/release.
+Runs parts on this machine's GPU, each within a time of its own; what is left over is skipped and named. Prints one table (under
+10,000 characters) and leaves DIR/gpu_check.tar.gz: the table, its rows as JSON, every program's output. Programs are those of the
+bundle this script lies in, or of build/gpu or build/release. A part that fails does not stop the next.
 
-  tests    every test program; on the GPU where a test can run there; a small step under compute-sanitizer
-  speed    networks and whole steps as shares of the GEMM peak, with and without the CUDA graph, batches of 64, 256
-           and 512; each matrix product; images/s of the published CIFAR model beside a PyTorch twin (GLOW_PYTHON or
-           python3, where it has torch, numpy and h5py)
-  memory   bytes of a step against depth and policy, planned and measured
-  train    minutes of training with its bits/dim: --data (made by glow_data), else a synthetic set of known entropy
+  tests      the tests that use the GPU, on all processors at once                                         70 s
+  steps      whole training steps of the published models: ms, images/s, share of the GEMM peak            60 s
+  kernels    time by kernel of a step (CUPTI)                                                              20 s
+  twin       PyTorch twins, the strongest and the ordinary (GLOW_PYTHON or python3, with torch)            75 s
+  memory     bytes of a step of 256x256 images against depth, and of 1024x1024                             35 s
+  processes  2 and 8 MPI processes on one GPU, NCCL with one rank: their losses (a bundle with MPI)        20 s
+  engines    what cuDNN says of each engine, and whether one wins (--tune -v)                              20 s
+  train      training with its bits/dim over --data or the bundle's images, else a synthetic set          148 s
+  sanitizer  compute-sanitizer memcheck and racecheck of small steps                                       30 s
 
-  --seconds S   time for the part (330)
-  --rehearse    the same on the CPU with a tiny model: every line runs once, the numbers mean nothing
+  --out DIR     default gpu_check
+  --seconds S   for all parts together (470)
+  --smoke       the same on the CPU with tiny models: every line runs once, the numbers mean nothing
 
-Exit status: 0 all well, 1 a test failed or a program broke, 2 no GPU that can be used.
+Exit status: 0 all well, 1 a test failed or a program broke, 2 no usable GPU.
 TEXT
 }
 
-part='' out=gpu_check data='' limit=330
-kind=cuda shape=() batches="512 64 256" precisions="bf16 tf32 fp32" depths="4 8 16 32 48" seconds=1 memory_batch=64
-train_batch=256
+all=(tests steps kernels twin memory processes engines train sanitizer)
+declare -A seconds_of=([tests]=70 [steps]=60 [kernels]=20 [twin]=75 [memory]=35 [processes]=20 [engines]=20 [train]=148 [sanitizer]=30)
+parts=all out=gpu_check data='' total=470 kind=cuda
 while [ $# -gt 0 ]; do
     case $1 in
-        --part) part=${2-}; shift ;;
+        --part) parts=${2-}; shift ;;
         --out) out=${2-}; shift ;;
         --data) data=${2-}; shift ;;
-        --seconds) limit=${2-}; shift ;;
-        --rehearse)
-            kind=cpu shape=(--width 16 --levels 2) batches=8 precisions=fp32 depths="1 2" seconds=0.01
-            memory_batch=8 train_batch=8 ;;
+        --seconds) total=${2-}; shift ;;
+        --smoke) kind=cpu ;;
         --help | -h) usage; exit 0 ;;
         *) echo "gpu_check: unknown option $1 (see --help)" >&2; exit 2 ;;
     esac
     shift
 done
-case $part in
-    tests | speed | memory | train) ;;
-    *) echo "gpu_check: --part tests, speed, memory or train (see --help)" >&2; exit 2 ;;
-esac
+[[ $total =~ ^[0-9]+$ ]] || { echo "gpu_check: --seconds $total: not a whole number" >&2; exit 2; }
+if [ "$parts" = all ]; then wanted=("${all[@]}"); else IFS=, read -ra wanted <<<"$parts"; fi
+for part in ${wanted[@]+"${wanted[@]}"} "${parts:-none}"; do
+    case " ${all[*]} $parts " in *" $part "*) ;; *) part='' ;; esac
+    [ -n "$part" ] && [ -n "$parts" ] || { echo "gpu_check: --part: all, or some of ${all[*]} (see --help)" >&2; exit 2; }
+done
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-mkdir -p "$out" && [ -w "$out" ] || { echo "gpu_check: cannot write in $out (see --out)" >&2; exit 2; }
+mkdir -p "$out/logs" && [ -w "$out" ] || { echo "gpu_check: cannot write in $out (see --out)" >&2; exit 2; }
 out=$(cd "$out" && pwd)
-log=$out/$part.log rows=$out/$part.rows
-: >"$log"
+begun=$SECONDS status=0 part=start rows=$out/rows.tsv
+log=$out/logs/start.log
 : >"$rows"
-start=$SECONDS status=0
+: >"$log"
 [ -w "${TMPDIR:-/tmp}" ] || export TMPDIR=$out
 # Where drivers and toolkits keep what may not be on PATH: nvidia-smi, compute-sanitizer.
 PATH=$PATH:/usr/local/nvidia/bin:${CUDA_HOME:-/usr/local/cuda}/bin
-python=$("$root/tools/find_python.sh" torch numpy h5py) || python=python3
+python=$("$root/tools/find_python.sh" torch numpy h5py 2>/dev/null) || python=
+export OMP_WAIT_POLICY=passive
+
+# The published models, or tiny ones.
+cifar=(--levels 3 --depth 32 --width 512 --size 32) large=(--levels 3 --depth 32 --width 256 --size 256 --batch 8)
+fast=bf16 batches="512 256 64" min_seconds=0.7
+patience=1  # a machine without a GPU may have few processors
+if [ $kind = cpu ]; then
+    patience=4
+    [ "$total" != 470 ] || total=$((470 * patience))
+    cifar=(--levels 2 --depth 2 --width 16 --size 16) large=(--levels 2 --depth 2 --width 16 --size 32 --batch 2)
+    fast=fp32 batches="8 4" min_seconds=0.01
+fi
 
 # A program of the bundle (bin/) or of a build.
 program() {
     local folder
     if [ -x "$root/bin/$1" ]; then echo "$root/bin/$1"; return; fi
-    for folder in "$root/build/gpu" "$root/build/release"; do
+    for folder in "$root/build/gpu" "$root/build/gpu-mpi" "$root/build/release"; do
         [ -d "$folder" ] || continue
         find "$folder" -path "$folder/bundle" -prune -o -type f -name "$1" -perm -u+x -print 2>/dev/null | head -1 |
             grep . && return
@@ -69,50 +86,73 @@ program() {
     echo "gpu_check: $1 is not built" >&2
     return 1
 }
-left() { local s=$((limit - (SECONDS - start))); echo $((s > 1 ? s : 1)); }
 say() { printf '%s\n' "$*" | tee -a "$log" >&2; }
-# name, what, value, unit: one line of the table and of the JSON.
-row() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" >>"$rows"; }
+# name, what, value[, remark]: a row of the table and of the JSON.
+row() { printf '%s\t%s\t%s\t%s\t%s\n' "$part" "$1" "$2" "$3" "${4-}" >>"$rows"; }
+broken() { status=1; row "$@"; }
+# What is left of the part's time.
+left() { local s=$((part_end - SECONDS)); echo $((s > 1 ? s : 1)); }
+# Whether a measurement of so many seconds still fits; a row says so where it does not.
+fits() {
+    [ "$(left)" -ge "$1" ] && return
+    row "$2" skipped "no time"
+    return 1
+}
 # Runs a command in what is left of the part's time: in the background, so that a signal to this script is handled at once.
-child=
 bounded() {
-    local code=0
-    timeout -s TERM -k 10 "$(left)" "$@" &
+    local code=0 child
+    timeout -s TERM -k 5 "$(left)" "$@" &
     child=$!
     wait $child || code=$?
-    child=
     return $code
 }
-# timeout passes a signal on to its command's process group; tests end the programs that they started.
-stop_child() {
-    [ -n "$child" ] || return 0
-    kill $child 2>/dev/null
-    wait $child 2>/dev/null
-}
-# The same with all it prints in the log.
+# The same with all that it prints in the log.
 run() { bounded "$@" >>"$log" 2>&1; }
+# timeout passes a signal on to its command's process group; tests end the programs that they started.
+stop_children() {
+    local children
+    children=$(jobs -p)
+    # shellcheck disable=SC2086
+    [ -z "$children" ] || { kill $children 2>/dev/null; wait $children 2>/dev/null; }
+}
+# The last line of a file that says something, for a row.
+last_words() { grep -v '^[[:space:]]*$' "$1" | tail -1 | tr '\t"\\' '   ' | cut -c1-110; }
+# Values of one-line or indented JSON on standard input, by name.
+json_value() { sed -n "s/.*\"$1\": *\"\{0,1\}\([-0-9.e+]*\).*/\1/p" | head -1; }
+mib() { awk -v b="${1:-0}" 'BEGIN { printf "%.0f", b / 1048576 }'; }
 
 finish() {
+    local archive=$out/gpu_check.tar.gz packed
     {
-        printf '{"part": "%s", "date": "%s", "seconds": %d, "status": %d, "device": "%s", "rows": [' "$part" \
-            "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $((SECONDS - start)) "$status" "$device"
+        printf '{"date": "%s", "seconds": %d, "status": %d, "device": "%s", "rows": [' \
+            "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $((SECONDS - begun)) "$status" "$device"
         awk -F'\t' '
             function quoted(x) { return "\"" x "\"" }
             { gsub(/["\\]/, "\\\\&")
-              value = $3 ~ /^-?[0-9][0-9.]*([eE][-+]?[0-9]+)?$/ ? $3 : quoted($3)
-              printf "%s\n  {%s: %s, %s: %s, %s: %s, %s: %s}", (NR > 1 ? "," : ""), quoted("name"), quoted($1),
-                  quoted("what"), quoted($2), quoted("value"), value, quoted("unit"), quoted($4) }' "$rows"
+              value = $4 ~ /^-?[0-9][0-9.]*([eE][-+]?[0-9]+)?$/ ? $4 : quoted($4)
+              printf "%s\n  {%s: %s, %s: %s, %s: %s, %s: %s, %s: %s}", (NR > 1 ? "," : ""), quoted("part"), quoted($1),
+                  quoted("name"), quoted($2), quoted("what"), quoted($3), quoted("value"), value, quoted("remark"), quoted($5) }' "$rows"
         printf '\n]}\n'
-    } >"$out/$part.json"
-    echo "== $part: $device, $((SECONDS - start)) s, status $status ($out/$part.json, $log)"
-    awk -F'\t' '{ printf "%-44s %-22s %14s %s\n", $1, $2, $3, $4 }' "$rows"
+    } >"$out/gpu_check.json"
+    {
+        echo "gpu_check: $device, $((SECONDS - begun)) s, status $status ($archive)"
+        awk -F'\t' '$1 != last { print "== " $1; last = $1 }
+            $3 == "" { printf "%-12s %s\n", $2, $5; next }
+            { printf "%-40s %-14s %10s %s\n", $2, $3, $4, $5 }' "$rows"
+    } >"$out/table.txt"
+    # Packed outside of the folder, which must not change meanwhile.
+    packed=$(mktemp) && tar czf "$packed" -C "$out" --exclude=./gpu_check.tar.gz --exclude=./scratch . 2>>"$log" && mv "$packed" "$archive"
+    chmod 644 "$archive"
+    # Those who read it may see the first 10,000 characters.
+    if [ "$(wc -c <"$out/table.txt")" -lt 9900 ]; then
+        cat "$out/table.txt"
+    else
+        head -c 9800 "$out/table.txt" | sed '$d'
+        echo "(the rest is in table.txt of the archive)"
+    fi
+    rm -rf "$out/scratch"
     exit $status
 }
-
-device=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -1)
-[ -n "$device" ] || device=$(sed -n 's/^Model:[[:space:]]*//p' /proc/driver/nvidia/gpus/*/information 2>/dev/null | head -1)
-device=${device:-a GPU that has told no name}
-[ $kind = cuda ] || device="rehearsal on the CPU"
 
 # What a reader of the log will want to know of the machine.
 describe_machine() {
@@ -125,64 +165,333 @@ describe_machine() {
         echo "LD_LIBRARY_PATH=${LD_LIBRARY_PATH-} CUDA_HOME=${CUDA_HOME-} CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-}"
         nvidia-smi
         nvcc --version
-        "$python" -c 'import sys, torch; print(sys.executable, torch.__version__, torch.version.cuda, torch.backends.cudnn.version())'
+        [ -z "$python" ] || "$python" -c 'import sys, torch; print(sys.executable, torch.__version__, torch.version.cuda, torch.backends.cudnn.version())'
         "$(program glow_train)" --version
     } >>"$log" 2>&1
 }
 
+# ---- tests -------------------------------------------------------------------------------------------------------------
+
+# program, shards, filter: those that use the GPU. On the CPU, a few that show that the line works.
+gpu_tests() {
+    if [ $kind = cpu ]; then
+        echo "test_kernels 2 *Relu*:*Squeeze*"
+        echo "test_runtime 1 Devices/*"
+        return
+    fi
+    cat <<'TESTS'
+test_devices 12 *cuda*
+test_train 6 DeviceStep.*:*cuda*:*Cuda*
+test_kernels 4 *cuda*:*Cuda*
+test_runtime 3 *cuda*:*Cuda*
+test_precision 1 *cuda*:*Cuda*
+test_layers 1 *cuda*:*Cuda*
+test_commands 10 *Variants.*:*TheSameSeed*:*AResumedRun*:*SampleDraws*:MemoryScaling.*:*LargeImagesStays*
+TESTS
+}
+
 # Result lines of GoogleTest that begin so.
-results() { grep -c "^\[ *$1 *\] .*ms)" "$2"; }
+results() { cat "${@:2}" | grep -c "^\[ *$1 *\] .*ms)"; }
 
 part_tests() {
-    local name binary code which each=$out/$part.one
-    # Those of kernels and layers run on the CPU and on the GPU, side by side; those of commands on what they find.
-    for name in test_kernels test_runtime test_devices test_train test_precision test_layers test_layers_f64 \
-        test_commands; do
-        # Files of the source tree are not in a bundle; hostile files and tests that take minutes are for other days.
-        which="-*Golden*:*Slow*:Malformed.*"
-        [ $name = test_commands ] &&
-            which="*Variants.*:*SameSeed*:*ResumedRunEquals*:*SampleIs*:*Quiet*:*Estimate*:MemoryRuns.Bf16*:*WithoutGpu"
-        binary=$(program $name 2>>"$log") || { row "$name" missing - ""; status=1; continue; }
-        if [ "$(left)" -lt 90 ]; then row "$name" "not run" "no time" ""; status=1; continue; fi
-        say "== $name"
-        GLOW_PROGRAMS=$root/bin bounded "$binary" --gtest_filter="$which" >"$each" 2>&1
-        code=$?
-        cat "$each" >>"$log"
-        row "$name" passed "$(results OK "$each")" tests
-        row "$name" failed "$(results FAILED "$each")" tests
-        row "$name" skipped "$(results SKIPPED "$each")" tests
-        sed -n 's/^\[  FAILED  \] \([^ ,]*\).* (.*ms)$/\1/p' "$each" | while read -r test; do row "$name" FAILED "$test" ""; done
-        if [ $code != 0 ]; then
-            status=1
-            # 0 and 1 are GoogleTest's own.
-            [ $code = 1 ] || row "$name" broke "exit $code in $(sed -n 's/^\[ RUN *\] //p' "$each" | tail -1)" ""
-        fi
+    local name shards filter shard binary file code failed children=() scratch=$out/logs/tests
+    local workers
+    workers=$(nproc)
+    rm -rf "$scratch"
+    mkdir -p "$scratch"
+    warm_up_twin
+    while read -r name shards filter; do
+        if ! binary=$(program "$name" 2>>"$log"); then broken "$name" missing -; continue; fi
+        for ((shard = 0; shard < shards; ++shard)); do
+            while [ "$(jobs -rp | grep -cvx "${twin_child:-none}")" -ge "$workers" ]; do sleep 0.1; done
+            GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard GLOW_PROGRAMS=$root/bin \
+                timeout -s TERM -k 5 "$(left)" "$binary" --gtest_filter="$filter" >"$scratch/$name.$shard.log" 2>&1 </dev/null &
+            children+=("$name.$shard $!")
+        done
+    done < <(gpu_tests)
+    for file in ${children[@]+"${children[@]}"}; do
+        code=0
+        wait "${file##* }" || code=$?
+        echo $code >"$scratch/${file% *}.code"
     done
-    rm -f "$each"
-    [ $kind = cpu ] || part_sanitizer
+    while read -r name shards filter; do
+        [ -f "$scratch/$name.0.log" ] || continue
+        failed=$(results FAILED "$scratch/$name".*.log)
+        row "$name" passed "$(results OK "$scratch/$name".*.log)" "$failed failed, $(results SKIPPED "$scratch/$name".*.log) skipped"
+        [ "$failed" = 0 ] || status=1
+        cat "$scratch/$name".*.log | sed -n 's/^\[  FAILED  \] \([^ ,]*\).* (.*ms)$/\1/p' | head -12 |
+            while read -r test; do row "$name" FAILED "$test"; done
+        # 0 and 1 are GoogleTest's own; 77: all skipped.
+        for file in "$scratch/$name".*.code; do
+            code=$(cat "$file")
+            case $code in
+                0 | 1 | 77) ;;
+                124) broken "$name" "no time" "$(sed -n 's/^\[ RUN *\] //p' "${file%code}log" | tail -1)" ;;
+                *) broken "$name" "exit $code" "$(sed -n 's/^\[ RUN *\] //p' "${file%code}log" | tail -1)" ;;
+            esac
+        done
+    done < <(gpu_tests)
 }
 
-part_sanitizer() {
-    local tool code before
-    if ! command -v compute-sanitizer >/dev/null; then row compute-sanitizer absent - ""; return; fi
-    for tool in memcheck racecheck; do
-        say "== compute-sanitizer $tool"
-        before=$(wc -l <"$log")
-        under "compute-sanitizer --tool $tool --target-processes all --error-exitcode 9" test_devices \
-            --gtest_filter='*InFloat/cuda_published'
+# ---- steps -------------------------------------------------------------------------------------------------------------
+
+# label, options of glow_bench: a row of one benchmark's time.
+bench() {
+    local label=$1 json=$out/logs/bench.json images=$2 ms
+    shift 2
+    fits 8 "$label" || return
+    if ! bounded "$(program glow_bench)" --device $kind --json --min-seconds $min_seconds "$@" >"$json" 2>>"$log"; then
+        broken "$label" FAILED - "$(last_words "$log")"
+        return
+    fi
+    cat "$json" >>"$log"
+    ms=$(json_value ms_per_image <"$json")
+    row "$label" ms "$(awk -v ms="$ms" -v n="$images" 'BEGIN { printf "%.2f", ms * n }')" "$(awk -v ms="$ms" \
+        -v share="$(json_value share_of_peak <"$json")" -v peak="$(json_value 'peak_GFLOP\/s' <"$json")" -v mib="$(json_value peak_MiB <"$json")" '
+        BEGIN { printf "%.0f images/s, %.3f of %.3g TFLOP/s, %.0f MiB", 1000 / ms, share, peak / 1000, mib }')"
+    rm -f "$json"
+}
+
+part_steps() {
+    local batch policy
+    for batch in $batches; do
+        for policy in reconstruct store; do
+            [ "$batch $policy" = "256 store" ] && continue
+            bench "$fast $batch $policy" "$batch" "${cifar[@]}" --batch "$batch" --precision $fast --filter "step/$policy"
+        done
+    done
+    for policy in reconstruct store; do
+        bench "256x256 8 fp32 $policy" "${large[-1]}" "${large[@]}" --precision fp32 --filter "step/$policy"
+    done
+    [ $kind = cpu ] && return
+    bench "bf16 64 reconstruct, no graph" 64 "${cifar[@]}" --batch 64 --precision bf16 --no-graph --filter step/reconstruct
+    bench "tf32 512 reconstruct" 512 "${cifar[@]}" --batch 512 --precision tf32 --filter step/reconstruct
+    bench "fp32 512 reconstruct" 512 "${cifar[@]}" --batch 512 --precision fp32 --filter step/reconstruct
+}
+
+# ---- kernels -----------------------------------------------------------------------------------------------------------
+
+part_kernels() {
+    local batch file code
+    for batch in $batches; do
+        [ "$batch" = 256 ] && continue
+        fits 8 "batch $batch" || continue
+        file=$out/logs/kernels_$batch.txt
+        bounded "$(program glow_bench)" --device $kind --kernels "${cifar[@]}" --batch "$batch" --precision $fast --filter step/reconstruct \
+            >"$file" 2>>"$log"
         code=$?
-        if [ $code = 0 ]; then
-            row compute-sanitizer $tool clean ""
-        elif [ $code = 124 ]; then
-            row compute-sanitizer $tool "no time" ""
-        elif tail -n +"$before" "$log" | grep -qi 'not supported\|failed to initialize'; then
-            row compute-sanitizer $tool "refused here" ""  # as in some virtual machines: nothing of ours
+        if [ $kind = cpu ]; then
+            # There is nothing to record; the program must say so.
+            [ $code = 2 ] && row "batch $batch" refused "as it must" || broken "batch $batch" FAILED "exit $code"
+            continue
+        fi
+        if [ $code != 0 ]; then broken "batch $batch" FAILED "exit $code" "$(last_words "$log")"; continue; fi
+        # The heaviest, and the sum.
+        { head -12 "$file" | tail -n +2; tail -1 "$file"; } | cut -c1-110 | while IFS= read -r line; do row "batch $batch" "" "" "$line"; done
+    done
+}
+
+# ---- PyTorch -----------------------------------------------------------------------------------------------------------
+
+twin_child=
+twin_options() { if [ $kind = cpu ]; then echo "--smoke"; else echo "--batches 512,64 --precisions bf16"; fi; }
+
+# torch.compile takes longer than the steps that it is measured by: it fills its cache while the tests run.
+warm_up_twin() {
+    [ $kind = cuda ] && [ -n "$python" ] && [[ " ${wanted[*]} " = *" twin "* ]] || return 0
+    export TORCHINDUCTOR_CACHE_DIR=$out/scratch/inductor TRITON_CACHE_DIR=$out/scratch/triton
+    mkdir -p "$TORCHINDUCTOR_CACHE_DIR" "$TRITON_CACHE_DIR"
+    nice timeout -s TERM -k 5 150 "$python" "$root/tests/reference/bench_pytorch_gpu.py" --prepare --variants gemm-graph,conv-compile \
+        --batches 512,64 --precisions bf16 --memory store --warmup 1 >"$out/logs/twin_prepare.log" 2>&1 &
+    twin_child=$!
+}
+
+part_twin() {
+    local code reference=$root/tests/reference/bench_pytorch_gpu.py
+    if [ -z "$python" ]; then row "PyTorch" absent - "no python3 with torch, numpy and h5py"; return; fi
+    [ -z "$twin_child" ] || { wait "$twin_child" 2>/dev/null; twin_child=; }
+    # shellcheck disable=SC2046
+    bounded "$python" "$reference" $(twin_options) --seconds $(($(left) - 20)) >"$out/logs/twin.jsonl" 2>>"$log"
+    code=$?
+    cat "$out/logs/twin.jsonl" >>"$log"
+    "$python" - "$out/logs/twin.jsonl" "$rows" <<'PYTHON' >"$out/logs/twin.rows" 2>>"$log"
+import collections
+import json
+import sys
+
+twins = [json.loads(line) for line in open(sys.argv[1])]
+for r in twins:
+    name = f"{r['mode']} {r['precision']} {r['batch']} {r['memory']}"
+    if "ms_per_step" in r:
+        remark = f"{r['images_per_s']:.0f} images/s, {r['peak_bytes'] / 2**20:.0f} MiB, loss {r['bpd']}, ready in {r['prepared_s']:.0f} s"
+        print(name, "ms", f"{r['ms_per_step']:.2f}", remark, sep="\t")
+    else:
+        print(name, "skipped", " ".join(r.get("error", r.get("skipped", "-")).split())[:110], "", sep="\t")
+# Ours over theirs: at equal policy, and at equal memory (ours reconstructs, theirs recomputes).
+ours = {}
+for line in open(sys.argv[2]):
+    part, name, what, value = line.rstrip("\n").split("\t")[:4]
+    if part == "steps" and what == "ms":
+        ours[name] = float(value)
+for kind, modes in (("strongest", None), ("ordinary", ("conv-compile", "conv-eager"))):
+    best = collections.defaultdict(lambda: (float("inf"), ""))
+    for r in twins:
+        if "ms_per_step" in r and (modes is None or r["mode"] in modes):
+            key = (r["precision"], r["batch"], r["memory"])
+            best[key] = min(best[key], (r["ms_per_step"], r["mode"]))
+    for (precision, batch, memory), (ms, mode) in sorted(best.items()):
+        policy = "store" if memory == "store" else "reconstruct"
+        mine = ours.get(f"{precision} {batch} {policy}")
+        if mine:
+            print(f"{kind} {precision} {batch} {memory}", "times glow's", f"{ms / mine:.2f}", f"{mode} / {policy}", sep="\t")
+PYTHON
+    while IFS=$'\t' read -r name what value remark; do row "$name" "$what" "$value" "$remark"; done <"$out/logs/twin.rows"
+    rm -f "$out/logs/twin.rows"
+    case $code in 0) ;; 124) row "PyTorch" "not all" "no time" ;; *) broken "PyTorch" FAILED "exit $code" "$(last_words "$log")" ;; esac
+}
+
+# ---- memory ------------------------------------------------------------------------------------------------------------
+
+part_memory() {
+    local csv=$out/memory-depth.csv depths=4,32,128 size=256 width=256 batch=8 huge=1024
+    [ $kind = cuda ] || depths=1,2 size=16 width=16 batch=2 huge=32
+    rm -f "$csv" "$out/memory-size.csv"
+    run "$(program glow_memory)" --device $kind --modes reconstruct --depths "${depths%%,*}" --sizes $huge --width $width --batches $batch \
+        --no-cosine --csv "$out/memory-size.csv" || broken "$huge x $huge" FAILED - "$(last_words "$log")"
+    run "$(program glow_memory)" --device $kind --modes reconstruct,checkpoint,store --depths $depths --sizes $size --width $width \
+        --batches $batch --no-cosine --csv "$csv" || broken "depths $depths" FAILED - "$(last_words "$log")"
+    for csv in "$out/memory-depth.csv" "$out/memory-size.csv"; do
+        [ -f "$csv" ] || continue
+        awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) at[$i] = i; next }
+            { printf "%s %dx%d\t%d\t%.0f\t%s\t%.0f\t%.1f\n", $at["mode"], $at["image"], $at["image"], $at["depth"], $at["peak_bytes"] / 1048576,
+                $at["peak_bytes"] == $at["predicted_bytes"] ? "as predicted" : "NOT as predicted", $at["process_bytes"] / 1048576, $at["step_ms"] }' "$csv" |
+            while IFS=$'\t' read -r mode depth peak exact process ms; do
+                row "$mode K $depth" MiB "$peak" "$exact, process grew by $process, $ms ms"
+            done
+    done
+    if [ -n "$python" ] && [ -s "$out/memory-depth.csv" ] && "$python" -c 'import matplotlib' 2>/dev/null; then
+        run "$python" "$root/tools/plot_memory.py" "$out/memory-depth.csv" -o "$out/memory-depth.png"
+    fi
+}
+
+# ---- processes ---------------------------------------------------------------------------------------------------------
+
+# A data set for runs: --data, the bundle's, else Gaussian pixels of known entropy.
+data_set() {
+    [ -n "$data" ] && return
+    data=$root/data/cifar10.h5
+    [ -f "$data" ] && [ $kind = cuda ] && return
+    data=$out/scratch/gauss.h5
+    mkdir -p "$out/scratch"
+    local images=4096 size=32
+    [ $kind = cuda ] || images=64 size=16
+    [ -f "$data" ] || run "$(program glow_data)" synthetic gauss --size $size --channels 3 --train $images --test $((images / 8)) -o "$data"
+}
+
+# name, glow_train with what starts it: some steps; the losses go to $out/scratch/NAME.losses.
+few_steps() {
+    local name=$1 folder=$out/scratch/$1 shape=(--depth 4 --width 64 --batch 64 --max-steps 20)
+    [ $kind = cuda ] || shape=(--depth 1 --width 8 --batch 16 --max-steps 4)
+    shift
+    rm -rf "$folder"
+    run "$@" --device $kind --data "$data" --out "$folder" --levels 2 "${shape[@]}" --precision fp32 --seed 1 --lr 1e-4 \
+        --log-every 1 --eval-every 0 --sample-every 0 --checkpoint-every 0 --quiet || return
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) if ($i == "bpd") c = i; next } { print $c }' "$folder/metrics.csv" >"$out/scratch/$name.losses"
+}
+# name, bound, remark: the largest difference to the losses of one process.
+same_losses() {
+    local apart
+    apart=$(paste "$out/scratch/one.losses" "$out/scratch/$1.losses" | awk 'NF != 2 { bad = 1 } { d = $1 - $2; if (d < 0) d = -d; if (d > m) m = d }
+        END { printf NR == 0 || bad ? "incomplete" : "%.2g", m }')
+    if [ "$apart" != incomplete ] && awk -v a="$apart" -v b="$2" 'BEGIN { exit !(a <= b) }'; then
+        row "$1" "bits/dim apart" "$apart" "$3"
+    else
+        broken "$1" "bits/dim apart" "$apart" "more than $2 $3"
+    fi
+}
+
+part_processes() {
+    local train mpirun count
+    train=$(program glow_train) || { broken glow_train missing -; return; }
+    if [ -x "$root/bin/mpirun" ]; then mpirun=$root/bin/mpirun; else mpirun=$(command -v mpirun); fi
+    if [ -z "$mpirun" ] || "$train" --version | grep -qi '^MPI  *no'; then row MPI absent - "no mpirun here, or programs without MPI"; return; fi
+    data_set
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
+    if ! few_steps one "$train"; then broken "one process" FAILED - "$(last_words "$log")"; return; fi
+    # Gradients are added in another order: rounding, which the steps enlarge.
+    for count in 2 8; do
+        fits 5 "mpirun -n $count" || continue
+        if few_steps mpi_$count "$mpirun" -n $count --oversubscribe --bind-to none "$train" --communicator mpi; then
+            same_losses mpi_$count 1e-3 "mpirun -n $count, one GPU"
         else
-            row compute-sanitizer $tool FAILED "exit $code"
-            status=1
+            broken "mpirun -n $count" FAILED - "$(last_words "$log")"
+        fi
+    done
+    [ $kind = cuda ] || { row NCCL skipped "needs a GPU"; return; }
+    for count in --graph --no-graph; do
+        fits 5 "NCCL $count" || continue
+        if few_steps nccl"$count" "$mpirun" -n 1 "$train" --communicator nccl $count; then
+            same_losses nccl"$count" 0 "one rank"
+        else
+            broken "NCCL $count" FAILED - "$(last_words "$log")"
         fi
     done
 }
+
+# ---- engines -----------------------------------------------------------------------------------------------------------
+
+part_engines() {
+    local precision file width=512 batch=256
+    [ $kind = cuda ] || width=16 batch=8
+    data_set
+    for precision in bf16 tf32 fp32; do
+        [ "$kind $precision" = "cpu tf32" ] && continue
+        fits 5 "$precision" || continue
+        file=$out/logs/tune_$precision.log
+        bounded "$(program glow_train)" --device $kind --data "$data" --out "$out/scratch/tuned" --levels 3 --depth 1 --width $width \
+            --batch $batch --precision $precision --tune -v --max-steps 1 --eval-every 0 --sample-every 0 --checkpoint-every 0 >"$file" 2>&1 ||
+            broken "$precision" FAILED - "$(last_words "$file")"
+        rm -rf "$out/scratch/tuned"
+        sed -n 's/.*tuned level \([0-9]\): /level \1: /p' "$file" | cut -c1-90 | while IFS= read -r line; do row "$precision" "" "" "$line"; done
+        # Why engines were turned down, the commonest reasons.
+        sed -n 's/.*cuDNN engine [0-9]*[^:]*: //p' "$file" | cut -c1-80 | sort | uniq -c | sort -rn | head -4 |
+            while read -r count reason; do row "$precision" "engines" "$count" "$reason"; done
+    done
+}
+
+# ---- train -------------------------------------------------------------------------------------------------------------
+
+part_train() {
+    local minutes shape=() metrics json images bpd batch=256
+    data_set
+    # Two minutes at most; evaluation and samples want their share.
+    minutes=$(awk -v s="$(left)" 'BEGIN { s = s > 145 ? 120 : s - 25; printf "%.3f", (s < 5 ? 5 : s) / 60 }')
+    [ $kind = cuda ] || minutes=0.05 batch=8 shape=(--levels 2 --depth 2 --width 16)
+    rm -rf "$out/run"
+    run "$(program glow_train)" --device $kind --data "$data" --out "$out/run" ${shape[@]+"${shape[@]}"} --precision $fast \
+        --batch $batch --warmup-epochs 5 --max-minutes "$minutes" --eval-every 0 --sample-every 0 --checkpoint-every 0 ||
+        broken glow_train FAILED - "$(last_words "$log")"
+    metrics=$out/run/metrics.csv
+    if [ -f "$metrics" ]; then
+        # Training bits/dim along the way: the mean of the rows within 5% of so many images.
+        for images in 100000 200000 400000 800000; do
+            awk -F, -v n=$images 'NR > 1 && $3 > 0.95 * n && $3 < 1.05 * n { s += $4; ++k } END { if (k) printf "%.3f\n", s / k }' "$metrics" |
+                while read -r bpd; do row "training, $images images" bits/dim "$bpd"; done
+        done
+        row "training" images "$(awk -F, 'END { print $3 }' "$metrics")" \
+            "$(awk -F, 'NR > 2 { n++; s += $8 } END { if (n) printf "%.0f images/s", s / n }' "$metrics")"
+    fi
+    json=$out/logs/eval.json
+    bounded "$(program glow_eval)" --bpd --device $kind --precision $fast --checkpoint "$out/run" --data "$data" --split test --json >"$json" 2>>"$log" ||
+        broken glow_eval FAILED - "$(last_words "$log")"
+    row "test, EMA" bits/dim "$(json_value bpd <"$json")" "$(basename "$data")$(json_value entropy_bpd <"$json" | sed 's/^\(.\)/, entropy \1/')"
+    run "$(program glow_sample)" --device $kind --checkpoint "$out/run" --grid 8x8 --temperature 0.7 -o "$out/samples.png" ||
+        broken glow_sample FAILED - "$(last_words "$log")"
+    rm -rf "$out/run/checkpoints" "$out/run"/*.h5
+}
+
+# ---- compute-sanitizer -------------------------------------------------------------------------------------------------
+
 # A tool's command line, a program, its arguments: the program under the tool.
 under() {
     local tool=$1 binary
@@ -196,196 +505,66 @@ under() {
     fi
 }
 
-# Rows of glow_bench's JSON: name, share of the peak, milliseconds an image.
-bench() {
-    local label=$1 json
-    shift
-    json=$out/bench.json
-    if [ "$(left)" -lt 30 ]; then row "$label" "not measured" "no time" ""; return; fi
-    if ! bounded "$(program glow_bench)" --device $kind --json --min-seconds $seconds "${shape[@]}" "$@" >"$json" 2>>"$log"; then
-        row "$label" glow_bench FAILED "$(tail -1 "$log" | tr '\t' ' ' | cut -c1-100)"
-        status=1
-        return
-    fi
-    cat "$json" >>"$log"
-    awk -v label="$label" -F'[:,]' '
-        /"name":/ { gsub(/[" ]/, "", $2); name = $2; sub(/\/(iterations|manual_time).*/, "", name) }
-        /"ms_per_image":/ { ms = $2 } /"share_of_peak":/ { share = $2 } /"peak_GFLOP\/s":/ { peak = $2 }
-        /":/ && /_x[0-9.]+":/ {
-            gsub(/[" ]/, "", $1)
-            split($1, word, "_")  # shape_type_ms_xcalls: one number a product, its share of the peak
-            times = substr(word[4], 2)
-            printf "%s product %s %s\tshare of peak\t%.4f\t%s x %s ms a pass\n", label, word[1], word[2], $2, times, word[3] }
-        /^    }/ { if (ms != "") {
-            printf "%s %s\timages/s\t%.1f\t\n", label, name, 1000 / ms
-            printf "%s %s\tshare of peak\t%.4f\t\n", label, name, share
-            printf "%s %s\tpeak\t%.0f\tGFLOP/s\n", label, name, peak }
-            ms = "" }' "$json" >>"$rows"
-    rm -f "$json"
+part_sanitizer() {
+    local tool test filter code before
+    [ $kind = cpu ] && { row compute-sanitizer skipped "needs a GPU"; return; }
+    if ! command -v compute-sanitizer >/dev/null; then row compute-sanitizer absent -; return; fi
+    while read -r tool test filter; do
+        fits 5 "$tool $test $filter" || continue
+        before=$(($(wc -l <"$log") + 1))
+        under "compute-sanitizer --tool $tool --target-processes all --error-exitcode 9" "$test" --gtest_filter="$filter"
+        code=$?
+        if [ $code = 0 ]; then
+            row "$tool $test" clean - "$filter"
+        elif [ $code = 124 ]; then
+            row "$tool $test" skipped "no time" "$filter"
+        elif tail -n +"$before" "$log" | grep -qi 'not supported\|failed to initialize'; then
+            row "$tool $test" "refused here" - "$filter"  # as in some virtual machines: nothing of ours
+        else
+            broken "$tool $test" FAILED "exit $code" "$filter"
+        fi
+    done <<'RUNS'
+memcheck test_devices *InFloat/cuda_published:*InBf16/cuda_published
+racecheck test_devices *InBf16/cuda_published
+memcheck test_kernels *cuda*
+RUNS
 }
 
-part_speed() {
-    local precision batch
-    local depth=${depths##* } first=${batches%% *} fast=${precisions%% *} engine
-    [ $kind = cuda ] && depth=32
-    for batch in $batches; do
-        for precision in $precisions; do
-            # The twin wants its share of the time.
-            if [ "$(left)" -lt 200 ]; then row "glow $precision batch $batch" "not measured" "no time" ""; continue; fi
-            bench "glow $precision batch $batch" --depth "$depth" --batch "$batch" --precision "$precision" \
-                --filter step/reconstruct
-        done
-    done
-    for batch in $batches; do
-        [ "$batch" = 256 ] && continue
-        bench "glow $fast batch $batch, no graph" --depth "$depth" --batch "$batch" --precision "$fast" --no-graph \
-            --filter step/reconstruct
-        gaps "glow $fast batch $batch" "$batch"
-    done
-    bench "glow $fast batch $first, stored" --depth "$depth" --batch "$first" --precision "$fast" --filter step/store
-    bench "glow $fast batch $first" --batch "$first" --precision "$fast" --filter products
-    if [ "$(left)" -gt 150 ]; then
-        for engine in products cudnn; do
-            [ "$engine $kind" = "cudnn cpu" ] && continue
-            bench "glow $fast batch $first, $engine" --batch "$first" --precision "$fast" --engine $engine --filter network
-        done
-    fi
-    twin
-    best
-}
+# ---- all ---------------------------------------------------------------------------------------------------------------
 
-# What a step waits for launches: its time without the graph less that with it.
-gaps() {
-    awk -F'\t' -v with="$1 step/reconstruct" -v without="$1, no graph step/reconstruct" -v batch="$2" '
-        $2 == "images/s" && $1 == with { a = $3 }
-        $2 == "images/s" && $1 == without { b = $3 }
-        END { if (a > 0 && b > 0) printf "%.3f\n", 1000 * batch * (1 / b - 1 / a) }' "$rows" |
-        while read -r ms; do row "$1" "launch gaps" "$ms" "ms a step, gone with the graph"; done
-}
-
-twin() {
-    if ! "$python" -c 'import torch, numpy, h5py' 2>>"$log"; then
-        row "PyTorch twin" absent - ""
-        return
-    fi
-    local code how=(--batches "512,64" --precisions "bf16,tf32,fp32")
-    [ $kind = cpu ] && how=(--dry)
-    bounded "$python" "$root/tests/reference/bench_pytorch_gpu.py" "${how[@]}" \
-        --seconds $(($(left) - 40)) >"$out/twin.jsonl" 2>>"$log"
-    code=$?
-    cat "$out/twin.jsonl" >>"$log"
-    "$python" - "$out/twin.jsonl" >>"$rows" <<'PYTHON'
-import json
-import sys
-for line in open(sys.argv[1]):
-    r = json.loads(line)
-    name = f"PyTorch {r['mode']} {r['memory']} {r['precision']} batch {r['batch']}"
-    if "images_per_s" in r:
-        print(name, "images/s", r["images_per_s"], "", sep="\t")
-        print(name, "peak memory", round(r["peak_bytes"] / 2**20), "MiB", sep="\t")
-        print(name, "bits/dim", r["bpd"], "", sep="\t")
-    else:
-        print(name, "not measured", " ".join(r.get("error", r.get("skipped", "-")).split()), "", sep="\t")
-PYTHON
-    rm -f "$out/twin.jsonl"
-    if [ $code = 124 ]; then
-        row "PyTorch twin" "not all" "no time" ""
-    elif [ $code != 0 ]; then
-        row "PyTorch twin" FAILED "exit $code" ""
-        status=1
-    fi
-}
-
-# Ours beside the fastest of PyTorch's, by precision and batch.
-best() {
-    awk -F'\t' '
-        $2 == "images/s" && split($1, word, " ") {
-            if ($1 ~ /^PyTorch/) {
-                key = word[4] " batch " word[6]
-                if ($3 > fastest[key]) { fastest[key] = $3; variant[key] = word[2] " " word[3] }
-            } else if ($1 ~ /^glow [a-z0-9]+ batch [0-9]+ step\/reconstruct$/) ours[word[2] " batch " word[4]] = $3 }
-        END { for (key in ours) if (fastest[key] > 0)
-            printf "%s: glow over PyTorch\timages/s\t%.2f\ttimes the fastest, %s\n", key, ours[key] / fastest[key], variant[key] }' \
-        "$rows" >"$rows.best"
-    sort "$rows.best" >>"$rows"
-    rm -f "$rows.best"
-}
-
-# A data set for runs: --data, else Gaussian pixels of known entropy.
-data_set() {
-    [ -n "$data" ] && return
-    data=$out/gauss.h5
-    local images=4096
-    [ $kind = cpu ] && images=64
-    [ -f "$data" ] || run "$(program glow_data)" synthetic gauss --size 32 --channels 3 --train $images --test 512 \
-        -o "$data"
-}
-
-part_memory() {
-    local depth memory json
-    data_set
-    for memory in reconstruct checkpoint store; do
-        for depth in $depths; do
-            [ "$(left)" -lt 40 ] && break
-            rm -rf "$out/memory_run"
-            bounded "$(program glow_train)" --device $kind --data "$data" --out "$out/memory_run" \
-                "${shape[@]}" --depth "$depth" --batch $memory_batch --precision "${precisions%% *}" --memory $memory \
-                --max-steps 3 --eval-every 0 --sample-every 0 --checkpoint-every 0 --quiet --json >"$out/result" 2>>"$log"
-            json=$(cat "$out/result")
-            if [ -z "$json" ]; then row "depth $depth, $memory" glow_train FAILED ""; status=1; continue; fi
-            printf '%s\n' "$json" >>"$log"
-            for what in planned_bytes peak_bytes process_growth_bytes; do
-                row "depth $depth, $memory" $what \
-                    "$(printf '%s' "$json" | sed -n "s/.*\"$what\": *\([0-9]*\).*/\1/p")" bytes
-            done
-        done
-    done
-    rm -rf "$out/memory_run" "$out/result"
-}
-
-part_train() {
-    local minutes depth=()
-    data_set
-    minutes=$(awk -v s="$(left)" 'BEGIN { printf "%.2f", (s > 90 ? s - 60 : s / 3) / 60 }')
-    rm -rf "$out/run"
-    [ $kind = cpu ] && minutes=0.1 depth=(--depth 2)
-    run "$(program glow_train)" --device $kind --data "$data" --out "$out/run" "${shape[@]}" "${depth[@]}" \
-        --precision "${precisions%% *}" --batch $train_batch --tune --warmup-epochs 0.5 --max-minutes "$minutes" --eval-every 0 \
-        --sample-every 0 --checkpoint-every 0 || status=1
-    row glow_train bits/dim "$(awk -F, 'END { print $4 }' "$out/run/metrics.csv" 2>/dev/null)" "last step"
-    row glow_train images "$(awk -F, 'END { print $3 }' "$out/run/metrics.csv" 2>/dev/null)" seen
-    row glow_train images/s "$(awk -F, 'NR > 2 { n++; s += $8 } END { if (n) printf "%.1f", s / n }' "$out/run/metrics.csv" 2>/dev/null)" ""
-    local json
-    bounded "$(program glow_eval)" --bpd --device $kind --precision "${precisions%% *}" --checkpoint "$out/run" \
-        --data "$data" --split test --json >"$out/result" 2>>"$log" || status=1
-    json=$(cat "$out/result")
-    rm -f "$out/result"
-    printf '%s\n' "$json" >>"$log"
-    row glow_eval bits/dim "$(printf '%s' "$json" | sed -n 's/.*"bpd": *\([0-9.]*\).*/\1/p')" "test, EMA"
-    row "$(basename "$data")" entropy "$(printf '%s' "$json" | sed -n 's/.*"entropy_bpd": *\([0-9.]*\).*/\1/p')" \
-        "bits/dim: no model is better"
-    rm -rf "$out/run/checkpoints"
-}
-
-say "gpu_check --part $part on: $device"
+device=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -1)
+[ -n "$device" ] || device=$(sed -n 's/^Model:[[:space:]]*//p' /proc/driver/nvidia/gpus/*/information 2>/dev/null | head -1)
+device=${device:-a GPU without a name}
+[ $kind = cuda ] || device="smoke test on the CPU"
+part_end=$((SECONDS + 60 * patience))
 describe_machine
 exec 3>&1  # the signal may come while output goes to the log
-trap 'status=1; stop_child; row gpu_check stopped "by a signal" ""; finish >&3' INT TERM HUP
+trap 'stop_children; broken gpu_check stopped "by a signal"; finish >&3' INT TERM HUP
 # Does a program find the GPU? Refusals are the programs' own; this one goes on to miss the checkpoint.
-binary=$(program glow_sample) || { status=2; row glow_sample missing - ""; finish; }
+binary=$(program glow_sample) || { status=2; row glow_sample missing -; finish; }
 probe=$("$binary" --device $kind --checkpoint /nonexistent -o "$out/probe.png" 2>&1)
 printf '%s\n' "$probe" >>"$log"
 case $probe in *"cannot open /nonexistent"*) ;; *)
-    say "gpu_check: no GPU that can be used: $probe"
+    say "gpu_check: no usable GPU: $probe"
     status=2
-    row "--device $kind" refused - ""
+    row "--device $kind" refused -
     finish ;;
 esac
 # Does a kernel run there? A message now, not in the middle of a table.
 if ! run "$(program glow_bench)" --device $kind --width 16 --levels 1 --batch 8 --min-seconds 0.001 --filter level0/forward/; then
-    say "gpu_check: the first kernels fail: $(tail -1 "$log")"
-    row "first kernels" FAILED - ""
-    status=1
+    broken "first kernels" FAILED - "$(last_words "$log")"
+    say "gpu_check: the first kernels fail: $(last_words "$log")"
 fi
-"part_$part"
+for part in "${wanted[@]}"; do
+    log=$out/logs/$part.log
+    : >"$log"
+    budget=$((${seconds_of[$part]} * patience)) remaining=$((total - (SECONDS - begun)))
+    [ $budget -le $remaining ] || budget=$remaining
+    if [ $budget -lt 5 ]; then row "$part" skipped "no time"; continue; fi
+    part_end=$((SECONDS + budget))
+    started=$SECONDS
+    say "== $part, at most $budget s"
+    "part_$part"
+    say "== $part took $((SECONDS - started)) s"
+done
 finish

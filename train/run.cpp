@@ -252,6 +252,7 @@ void Run::start_model() {
     backend_ = std::make_unique<Backend>(request_.device, options_.threads, ordinal, &processes_);
     options_.threads = backend_->exec().threads;  // recorded, and reused on resume
     if (backend_->threads().fewer_than_asked()) warn_of_fewer_threads();
+    if (request_.verbose) backend_->conv().set_log(request_.say);
     options_.engines = engines_of_run(options_, resuming_, resumed_ ? engines_of(resumed_->checkpoint) : "",
                                       *backend_, request_.say);
     if (resumed_) {

@@ -21,6 +21,7 @@ struct RunRequest {
     std::function<void(const std::string&)> say;  // a line for people
     std::function<void(const std::string&)>
         warn;               // ... about what they should know, also where they want quiet
+    bool verbose = false;   // say what libraries answer too
     bool terminal = false;  // a progress line may be redrawn on stderr
     // Of several processes, which all make the same request; nullptr: this process alone. The first one reads
     // and writes the run's folder and should be the one that says anything.

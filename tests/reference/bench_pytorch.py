@@ -24,8 +24,10 @@ import torch.nn.functional as F
 
 import glow_files as files
 import glow_reference as glow
+import pytorch_gemm as gemm
 
 CHANNELS_LAST = dict(memory_format=torch.channels_last)
+STEP = "step"  # the name that all steps of flow have when they run: their own would be a reason to compile again
 
 
 def arrange(params):
@@ -115,10 +117,10 @@ def flow_step(p, name, matrix, config, dtype, x):
     return torch.cat([a, b], dim=1).contiguous(**CHANNELS_LAST), logdet
 
 
-def loss(p, config, x, dtype, run=None):
+def loss(p, config, x, dtype, run=None, logdet=gemm.library_logdet):
     """Mean bits/dim of x [N,H,W,C] float, already dequantized; p as arrange() gives it; invconv, learn-top.
 
-    run(step, x), where given, runs each step of flow: torch.utils.checkpoint, say.
+    run(step, x), where given, runs each step of flow: torch.utils.checkpoint, say. logdet(W [K,C,C]): log|det| [K].
     """
     N, H, W, C = x.shape
     D, edge, levels, depth = H * W * C, config["edge_bias"], config["levels"], config["depth"]
@@ -129,42 +131,82 @@ def loss(p, config, x, dtype, run=None):
         names = [f"level{level}/step{step}" for step in range(depth)]
         matrices = torch.stack([p[f"{name}/invconv/weight"] for name in names])
         logs = torch.stack([p[f"{name}/actnorm/logs"] for name in names])
-        log_p = log_p + N * H * W * (torch.linalg.slogdet(matrices)[1].sum() + 3 * logs.sum())
-        folded = matrices * torch.exp(3 * logs)[:, None, :]  # the actnorm comes first: scale the columns
+        log_p = log_p + N * H * W * (logdet(matrices).sum() + 3 * logs.sum())
+        folded = matrices * torch.exp(3 * logs)[:, None, :]  # the actnorm acts first: scale the columns
         for k, name in enumerate(names):
             step = functools.partial(flow_step, p, name, folded[k], config, dtype)
-            x, logdet = run(step, x) if run else step(x)
-            log_p = log_p + logdet
+            x, log_scale = run(step, x) if run else step(x)
+            log_p = log_p + log_scale
         if level < levels - 1:
             a, b = x.chunk(2, dim=1)
             h = zero_conv(p, f"level{level}/split", a, edge)
             log_p = log_p + log_normal(b, h[:, 0::2], h[:, 1::2])
             x = squeeze(a)
+    h = p["prior/top/bias"][:, None, None]  # the top's convolution sees the edge channel alone
     if edge:
-        h = zero_conv(p, "prior/top", x[:1, :0], edge)
-    else:
-        h = (p["prior/top/bias"] * torch.exp(3 * p["prior/top/logs"]))[None, :, None, None]
+        h = h + (p["prior/top/weight"].reshape(-1, 9) @ border_taps(*x.shape[2:]).T).reshape(-1, *x.shape[2:])
+    h = (h * torch.exp(3 * p["prior/top/logs"])[:, None, None])[None]
     mean, logs = (half.expand(N, -1, H, W) for half in h.chunk(2, dim=1))
     return -(log_p + log_normal(x, mean, logs)) / (N * D * glow.LN2)
 
 
-class Adamax:
-    """The specified Adamax over all tensors at once; a tiny lr keeps the model as it is while it is timed."""
+class ConvModel:
+    """loss(x) in the form of this file; arguments as those of pytorch_gemm.Model."""
 
-    def __init__(self, params):
-        self.w, self.t = params, 0
+    def __init__(self, p, config, dtype, wrap=lambda f: f, run=None, logdet=gemm.library_logdet):
+        self.p, self.config, self.dtype, self.logdet = p, config, dtype, logdet
+        self.run = run or (lambda f, *x: f(*x))
+        self.step = wrap(lambda p, matrix, x: flow_step(p, STEP, matrix, config, dtype, x))
+        # Once, not at every step: a scan of all names takes as long as many kernels.
+        names = {f"level{level}/step{step}" for level in range(config["levels"]) for step in range(config["depth"])}
+        self.steps = {name: {} for name in names}
+        for key, value in p.items():
+            name = "/".join(key.split("/")[:2])
+            if name in names:
+                self.steps[name][STEP + key[len(name):]] = value
+
+    def loss(self, x):
+        def run(step, x):
+            _, name, matrix = step.args[:3]
+            return self.run(self.step, self.steps[name], matrix, x)
+
+        return loss(self.p, self.config, x, self.dtype, run, self.logdet)
+
+
+def make_model(form, params, config, dtype, device="cpu", **how):
+    """The twin with these parameters, in form conv (this file) or gemm (pytorch_gemm.py), on a device."""
+    p = arrange(params)
+    if form == "gemm":
+        p = gemm.stack(p, config)
+    p = {name: value.detach().to(device).requires_grad_(True) for name, value in p.items()}
+    return (gemm.Model if form == "gemm" else ConvModel)(p, config, dtype, **how)
+
+
+def adamax_update(w, g, m, v, size, beta1, beta2):
+    torch._foreach_mul_(m, beta1)
+    torch._foreach_add_(m, g, alpha=1 - beta1)
+    torch._foreach_mul_(v, beta2)
+    torch._foreach_maximum_(v, torch._foreach_abs(g))
+    update = torch._foreach_div(m, torch._foreach_add(v, 1e-8))
+    torch._foreach_mul_(update, size)
+    torch._foreach_sub_(w, update)
+
+
+class Adamax:
+    """The specified Adamax over all tensors at once; a tiny lr keeps the model as it is while it is timed. The number of the
+    step and its size are tensors: a step can be captured in a CUDA graph."""
+
+    def __init__(self, params, lr=1e-6, beta1=0.9, beta2=0.999, update=adamax_update):
+        self.w, self.lr, self.betas, self.update = params, lr, (beta1, beta2), update
+        self.t = torch.zeros((), dtype=torch.float64, device=params[0].device)
         self.m, self.v = ([torch.zeros_like(w) for w in params] for _ in range(2))
 
     @torch.no_grad()
-    def step(self, lr=1e-6, beta1=0.9, beta2=0.999):
+    def step(self):
+        beta1, beta2 = self.betas
         self.t += 1
-        g = [w.grad for w in self.w]
-        torch._foreach_mul_(self.m, beta1)
-        torch._foreach_add_(self.m, g, alpha=1 - beta1)
-        for v, gradient in zip(self.v, g):
-            torch.maximum(v.mul_(beta2), gradient.abs(), out=v)
-        lr_t = glow.lr_at(lr, self.t, beta1, beta2)
-        torch._foreach_addcdiv_(self.w, self.m, torch._foreach_add(self.v, 1e-8), value=-lr_t)
+        size = self.lr * torch.sqrt(1 - beta2**self.t) / (1 - beta1**self.t)
+        self.update(self.w, [w.grad for w in self.w], self.m, self.v, size.float(), beta1, beta2)
 
 
 def measure(options):
@@ -175,16 +217,18 @@ def measure(options):
                                coupling=options.coupling, edge_bias=options.edge_bias)
     x = torch.rand(options.batch, options.size, options.size, options.channels) - 0.5
     model = glow.Glow(config, files.random_parameters(config, 1), torch.float32)
-    # otherwise a deep model's states would overflow, and denormal numbers are slow
-    model.initialize_from_data(x[:8])
-    p = arrange(model.params)
-    optimizer = Adamax(list(p.values()))
+    model.initialize_from_data(x[:8])  # a deep model's states would overflow without, and denormal numbers are slow
+    def wrap(f):
+        return torch.compile(f, dynamic=False, fullgraph=True) if options.compile else f
+
+    twin = make_model(options.form, model.params, config, dtype, wrap=wrap)
+    optimizer = Adamax(list(twin.p.values()), update=wrap(adamax_update))
     times = []
     for step in range(options.warmup + options.steps):
         start = time.perf_counter()
         for w in optimizer.w:
             w.grad = None
-        value = loss(p, config, x, dtype)
+        value = twin.loss(x)
         value.backward()
         if options.with_optimizer:
             optimizer.step()
@@ -194,7 +238,8 @@ def measure(options):
     median = statistics.median(times)
     return dict(levels=options.levels, depth=options.depth, width=options.width, batch=options.batch, size=options.size,
                 channels=options.channels, coupling=options.coupling, edge_bias=options.edge_bias, dtype=options.dtype,
-                threads=options.threads, malloc=options.malloc, with_optimizer=options.with_optimizer,
+                form=options.form, compile=options.compile, threads=options.threads,
+                malloc=options.malloc, with_optimizer=options.with_optimizer,
                 load_average=round(os.getloadavg()[0], 2), steps=options.steps,
                 ms_per_step=round(median, 3), ms_per_step_min=round(min(times), 3),
                 ms_per_image=round(median / options.batch, 4), final_bpd=round(value.item(), 4),
@@ -216,6 +261,8 @@ def main():
     parser.add_argument("--warmup", type=int, default=2, help="steps before them")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="of the coupling networks")
+    parser.add_argument("--form", choices=("conv", "gemm"), default="conv", help="convolutions, or products (pytorch_gemm.py)")
+    parser.add_argument("--compile", action="store_true", help="steps of flow and optimizer by torch.compile")
     parser.add_argument("--with-optimizer", action="store_true", help="Adamax inside the step")
     parser.add_argument("--malloc", choices=("default", "tuned"), default="default",
                         help="tuned: glibc keeps freed memory, which saves the page faults of fresh allocations")

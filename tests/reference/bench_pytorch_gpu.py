@@ -1,10 +1,16 @@
 #!/usr/bin/env python3
-"""Times training steps of the PyTorch twin (bench_pytorch.py) on a GPU: eager and torch.compile, float, tf32 and bf16
-networks in channels-last memory, everything stored or each step of flow recomputed (torch.utils.checkpoint). One JSON
-object a variant, a line each. All variants begin with the same weights and images; `bpd` is the loss of their first step.
+"""Times training steps of PyTorch twins on a GPU. One JSON object a variant, a line each. All variants begin with the same weights
+and images; `bpd` is the loss before the first update, of the captured graph where there is one.
 
---dry runs every variant on the CPU and ends with 1 if a loss is not the reference's (glow_reference.py), which in turn is
-held against the C++ by other scripts; a variant that fails on its way says why and does not end the rest.
+  gemm-graph      the strongest: products (pytorch_gemm.py), compiled, the whole step with Adamax in one CUDA graph
+  gemm-autotune   the same with torch.compile's max-autotune: Triton's products beside the library's
+  conv-graph      convolutions in channels-last memory (bench_pytorch.py), not compiled, the whole step in one CUDA graph
+  conv-compile    the ordinary twin, steps of flow compiled
+  conv-eager      the ordinary twin
+
+Each with everything stored, or each step of flow recomputed (torch.utils.checkpoint, inside the graph); float, tf32 or bf16
+networks. --smoke runs every variant on the CPU, without capture, and ends with 1 if a loss is not the reference's
+(glow_reference.py), which in turn is held against the C++ by other scripts. A variant that fails says why and does not end the rest.
 """
 
 import argparse
@@ -21,30 +27,40 @@ import torch.utils.checkpoint
 import bench_pytorch as bench
 import glow_files as files
 import glow_reference as glow
+import pytorch_gemm as gemm
 
-STEP = "step"  # common name of all flow steps at run time: distinct names would cause recompilation
+# name: (form, torch.compile's mode or None, whether in a CUDA graph)
+VARIANTS = {
+    "gemm-graph": ("gemm", "default", True),
+    "gemm-autotune": ("gemm", "max-autotune-no-cudagraphs", True),
+    "conv-graph": ("conv", None, True),
+    "conv-compile": ("conv", "default", False),
+    "conv-eager": ("conv", None, False),
+}
 
 
-def step_of(config, dtype, compiled, checkpointed):
-    """What runs a step of flow in bench.loss, as one compiled function for all steps of a shape, or recomputed."""
+class Compiler:
+    """torch.compile of the functions of one variant, precision and batch, once for both memory policies."""
 
-    def plain(p, matrix, x):
-        return bench.flow_step(p, STEP, matrix, config, dtype, x)
+    def __init__(self):
+        self.key, self.compiled = None, {}
 
-    inner = plain
-    if compiled:
-        # otherwise the variants together exceed its limit of shapes, and it silently continues in eager mode
-        torch._dynamo.reset()
-        inner = torch.compile(plain, dynamic=False, fullgraph=True)
+    def wrap(self, mode, key):
+        if key != self.key:
+            torch._dynamo.reset()  # together the variants pass its limit of shapes, and it goes on without a word, eager
+            self.key, self.compiled = key, {}
 
-    def run(step, x):
-        p, name, matrix = step.args[:3]
-        mine = {STEP + key[len(name):]: value for key, value in p.items() if key.startswith(name + "/")}
-        if checkpointed:
-            return torch.utils.checkpoint.checkpoint(inner, mine, matrix, x, use_reentrant=False)
-        return inner(mine, matrix, x)
+        def compiled(f):
+            if f not in self.compiled:
+                self.compiled[f] = torch.compile(f, dynamic=False, fullgraph=True, mode=mode)
+            return self.compiled[f]
 
-    return run
+        return compiled
+
+
+def recomputed(f, *x):
+    # No random numbers: saving their state is a copy to the CPU, which cannot be captured.
+    return torch.utils.checkpoint.checkpoint(f, *x, use_reentrant=False, preserve_rng_state=False)
 
 
 def prepare(options):
@@ -60,39 +76,100 @@ def images(batch):
     return torch.rand(batch, 32, 32, 3, generator=torch.Generator("cpu").manual_seed(batch), device="cpu") - 0.5
 
 
-def measure(options, config, model, device, batch, precision, compiled, checkpointed):
-    def wait():
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+class Step:
+    """A training step: loss, gradients, update."""
 
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    p = {name: value.detach().to(device).requires_grad_(True) for name, value in bench.arrange(model.params).items()}
-    x = images(batch).to(device)
-    run = step_of(config, dtype, compiled, checkpointed)
-    optimizer = bench.Adamax(list(p.values()))
-    times = []
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    for step in range(options.warmup + options.steps):
-        wait()
-        start = time.perf_counter()
-        for w in optimizer.w:
+    def __init__(self, twin, x, update):
+        self.twin, self.x = twin, x
+        self.w = list(twin.p.values())
+        self.optimizer = bench.Adamax(self.w, update=update)
+        self.graph = None
+
+    def run(self):
+        """The loss before the update."""
+        for w in self.w:
             w.grad = None
-        value = bench.loss(p, config, x, dtype, run)
+        value = self.twin.loss(self.x)
         value.backward()
-        optimizer.step()
-        wait()
-        if step == 0:
-            bpd = value.item()
-        if step >= options.warmup:
-            times.append(time.perf_counter() - start)
-    seconds = statistics.median(times)
-    return dict(program="PyTorch " + torch.__version__, mode="compile" if compiled else "eager",
-                memory="checkpoint" if checkpointed else "store", precision=precision, batch=batch,
-                depth=options.depth, ms_per_step=round(1e3 * seconds, 3), images_per_s=round(batch / seconds, 1),
-                peak_bytes=torch.cuda.max_memory_allocated() if device.type == "cuda" else 0,
-                bpd=round(bpd, 5))
+        self.optimizer.step()
+        return value.detach()
+
+    def capture(self):
+        """The whole step in one CUDA graph: gradients and activations lie in its own memory, at the same addresses each time."""
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.value = self.run()
+
+    def __call__(self):
+        if self.graph is None:
+            return self.run()
+        self.graph.replay()
+        return self.value
+
+
+def measure(options, compiler, config, model, device, batch, precision, variant, memory, logdet):
+    cuda = device.type == "cuda"
+    form, mode, graph = VARIANTS[variant]
+    graph = graph and cuda
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = True
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    wrap = compiler.wrap(mode, (variant, precision, batch)) if mode else lambda f: f
+    twin = bench.make_model(form, model.params, config, dtype, device, wrap=wrap,
+                            run=recomputed if memory == "checkpoint" else None, logdet=logdet)
+    step = Step(twin, images(batch).to(device), wrap(bench.adamax_update))
+    start = time.perf_counter()
+    first = [w.detach().clone() for w in step.w]
+    bpd = None
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream() if cuda else None):  # what will be captured must not have run on the default stream
+        for _ in range(options.warmup):
+            value = step.run()
+            bpd = value.item() if bpd is None else bpd
+    if cuda:
+        torch.cuda.synchronize()
+    if graph:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        step.capture()
+        with torch.no_grad():
+            for w, value in zip(step.w, first):
+                w.copy_(value)
+        bpd = step().item()
+    prepared = time.perf_counter() - start
+    times = []
+    while not options.prepare and len(times) < options.steps:
+        start = time.perf_counter()
+        step()
+        if cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    seconds = statistics.median(times) if times else float("nan")
+    row = dict(program="PyTorch " + torch.__version__, mode=variant, memory=memory, precision=precision, batch=batch,
+               depth=options.depth, prepared_s=round(prepared, 1), bpd=round(bpd, 5),
+               logdet="library" if logdet is gemm.library_logdet else "elimination",
+               peak_bytes=torch.cuda.max_memory_allocated() if cuda else 0)
+    if times:
+        row.update(ms_per_step=round(1e3 * seconds, 3), images_per_s=round(batch / seconds, 1))
+    return row
+
+
+def attempt(options, compiler, config, model, device, batch, precision, variant, memory):
+    """measure(), with the elimination of pytorch_gemm.py where the library's determinant cannot be captured."""
+    try:
+        return measure(options, compiler, config, model, device, batch, precision, variant, memory, gemm.library_logdet)
+    except RuntimeError as error:
+        if device.type != "cuda" or not VARIANTS[variant][2] or isinstance(error, torch.cuda.OutOfMemoryError):
+            raise
+        print(f"bench_pytorch_gpu: {variant}: {first_line(error)}; again without the library's determinant", file=sys.stderr)
+    torch.cuda.synchronize()
+    return measure(options, compiler, config, model, device, batch, precision, variant, memory, gemm.LogAbsDet.apply)
+
+
+def first_line(error):
+    return f"{type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]}"[:200]
 
 
 def main():
@@ -100,44 +177,46 @@ def main():
     parser.add_argument("--levels", type=int, default=3)
     parser.add_argument("--depth", type=int, default=32)
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--batches", default="64,512")
-    parser.add_argument("--precisions", default="fp32,tf32,bf16")
-    parser.add_argument("--modes", default="eager,compile")
+    parser.add_argument("--batches", default="512,64")
+    parser.add_argument("--precisions", default="bf16")
+    parser.add_argument("--variants", default="gemm-graph,conv-eager,conv-graph,conv-compile,gemm-autotune")
     parser.add_argument("--memory", default="store,checkpoint")
-    parser.add_argument("--steps", type=int, default=5, help="measured steps, whose median is reported")
-    parser.add_argument("--warmup", type=int, default=3, help="steps before them")
+    parser.add_argument("--steps", type=int, default=7, help="measured steps, whose median is reported")
+    parser.add_argument("--warmup", type=int, default=2, help="steps before them")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--dry", action="store_true", help="every variant once on the CPU, with a tiny model")
+    parser.add_argument("--prepare", action="store_true", help="measure nothing: fill torch.compile's cache on disk")
+    parser.add_argument("--smoke", action="store_true", help="every variant once on the CPU, with a tiny model")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no further variant after so long")
     options = parser.parse_args()
-    if options.dry:
-        options.device, options.levels, options.depth, options.width = "cpu", 2, 1, 8
+    if options.smoke:
+        options.device, options.levels, options.depth, options.width = "cpu", 2, 2, 8
         options.batches, options.precisions, options.steps, options.warmup = "2", "bf16,fp32", 1, 1
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         print("bench_pytorch_gpu: PyTorch sees no GPU", file=sys.stderr)
         return 2
     config, model = prepare(options)
+    compiler = Compiler()
     wrong = 0
     if device.type != "cpu":
         torch.set_default_device(device)
     start = time.perf_counter()
-    # Most important first: time may run out during compilation.
-    for precision in options.precisions.split(","):
-        for batch in map(int, options.batches.split(",")):
-            for mode in options.modes.split(","):
+    # What matters most first: time may end, and a compilation takes its time.
+    for variant in options.variants.split(","):
+        for precision in options.precisions.split(","):
+            for batch in map(int, options.batches.split(",")):
                 for memory in options.memory.split(","):
-                    variant = dict(mode=mode, memory=memory, precision=precision, batch=batch)
+                    what = dict(mode=variant, memory=memory, precision=precision, batch=batch)
                     if time.perf_counter() - start > options.seconds:
-                        print(json.dumps(dict(variant, skipped="out of time")), flush=True)
+                        print(json.dumps(dict(what, skipped="out of time")), flush=True)
                         continue
                     try:
-                        row = measure(options, config, model, device, batch, precision, mode == "compile",
-                                      memory == "checkpoint")
-                    except Exception as error:  # out of memory, missing or failing compiler, old PyTorch
-                        reason = str(error).strip().split("\n")[0]
-                        row = dict(variant, error=f"{type(error).__name__}: {reason}"[:200])
-                    if options.dry and "bpd" in row:
+                        row = attempt(options, compiler, config, model, device, batch, precision, variant, memory)
+                    except Exception as error:  # out of memory; a compiler that is missing or fails; an old PyTorch
+                        row = dict(what, error=first_line(error))
+                        # Only a compiler may be missing on a CPU.
+                        wrong = wrong or (options.smoke and VARIANTS[variant][1] is None)
+                    if options.smoke and "bpd" in row:
                         row["reference_bpd"] = round(model.bits_per_dim(images(batch)).mean().item(), 5)
                         # Rounding of a sum of float terms, and of maps and weights to 8 bits.
                         if not abs(row["bpd"] - row["reference_bpd"]) < (2e-2 if precision == "bf16" else 1e-4):
@@ -146,7 +225,7 @@ def main():
                     print(json.dumps(row), flush=True)
                     if device.type == "cuda":
                         torch.cuda.empty_cache()
-    return wrong
+    return int(wrong)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import bench_pytorch
+import pytorch_gemm
 import glow_files as files
 import glow_reference as glow
 import make_golden
@@ -303,21 +304,48 @@ def golden_files_are_current():
             assert np.allclose(stored[key], value, rtol=1e-9, atol=1e-11), f"{name}: {key}"
 
 
+def fast_gradient(fast, name):
+    """The gradient of the reference's tensor `name` from a twin's, whose edge weights stand apart and whose steps may be stacked."""
+    parts = []
+    for part in dict.fromkeys((name, name.replace("conv3/weight", "conv3/edge"))):
+        level, _, key = part.partition("/step")
+        step, _, key = key.partition("/")
+        if part in fast:
+            parts.append(fast[part].grad)
+        elif f"{level}/steps/{key}" in fast:
+            parts.append(fast[f"{level}/steps/{key}"].grad[int(step)])
+    return torch.cat(parts, dim=-1)
+
+
 @test
-def benchmark_computes_the_same_loss_and_gradient():
+def benchmarks_compute_the_same_loss_and_gradient():
     for changes in (dict(), dict(coupling="additive"), dict(edge_bias=False)):
         model, pixels = tiny(channels=3, **changes)
-        fast = bench_pytorch.arrange(model.params)
         loss, gradients = model.gradient(glow.dequantize(pixels, 8))
         x = glow.dequantize(pixels, 8, dtype=torch.float32)
-        fast_loss = bench_pytorch.loss(fast, model.config, x, torch.float32)
-        fast_loss.backward()
-        assert abs(fast_loss.item() - loss) < 1e-5 * abs(loss)
-        for name, g in gradients.items():
-            parts = [fast[n].grad for n in (name, name.replace("conv3/weight", "conv3/edge")) if n in fast]
-            fast_g = torch.cat(parts, dim=-1) if name.endswith("conv3/weight") else parts[0]
-            # Float sums of some hundred terms.
-            assert (fast_g - g).norm() < 1e-4 * g.norm(), name
+        for form, logdet in (("conv", pytorch_gemm.library_logdet), ("gemm", pytorch_gemm.library_logdet),
+                             ("gemm", pytorch_gemm.LogAbsDet.apply)):  # fmt: skip
+            twin = bench_pytorch.make_model(form, model.params, model.config, torch.float32, logdet=logdet)
+            fast_loss = twin.loss(x)
+            fast_loss.backward()
+            assert abs(fast_loss.item() - loss) < 1e-5 * abs(loss), form
+            for name, g in gradients.items():
+                # Float sums of some hundred terms.
+                assert (fast_gradient(twin.p, name) - g).norm() < 1e-4 * g.norm(), f"{form}: {name}"
+
+
+@test
+def benchmarks_update_as_specified():
+    w, g = torch.randn(3, 2, 7), [torch.randn(2, 7) for _ in range(3)]
+    mine = list(w.clone().unbind())
+    optimizer = bench_pytorch.Adamax(mine, lr=0.1)
+    m, v = torch.zeros(3, 2, 7), torch.zeros(3, 2, 7)
+    for t in (1, 2, 3):
+        for tensor, gradient in zip(mine, g):
+            tensor.grad = gradient * t
+        optimizer.step()
+        w, m, v = glow.adamax_step(w, torch.stack(g) * t, m, v, t, 0.1, 0.9, 0.999)
+    assert (torch.stack(mine) - w).abs().max() < 1e-5
 
 
 def main():

@@ -64,7 +64,7 @@ stub "$work/gpu/bin/glow_sample" <<<"echo 'cannot open /nonexistent' >&2; exit 2
 stub "$work/gpu/bin/glow_bench" <<<"echo \$\$ >'$work/gpu/pid'; sleep 600; true"
 mkdir "$work/gpu/tools"
 cp "$tools/gpu_check.sh" "$work/gpu/tools"
-"$work/gpu/tools/gpu_check.sh" --part speed --rehearse --out "$work/gpu/out" >"$work/out" 2>"$work/err" </dev/null &
+"$work/gpu/tools/gpu_check.sh" --part steps --smoke --out "$work/gpu/out" >"$work/out" 2>"$work/err" </dev/null &
 gpu_check=$!
 for _ in $(seq 600); do [ -s "$work/gpu/pid" ] && break; sleep 0.1; done
 check "gpu_check: runs a program" test -s "$work/gpu/pid"
