@@ -107,7 +107,7 @@ OpenArray open_array(hid_t file, const std::filesystem::path& shown, index_t byt
             bad_input(
                 shown, name,
                 fmt::format(
-                    "claims {} of {}, but {} bytes of the file's {} belong to it: truncated, damaged or "
+                    "claims {} of {}, but only {} of the file's {} bytes belong to it: truncated, damaged or "
                     "never written",
                     shape_text(result.info.shape), result.type_text, stored, bytes));
     };
