@@ -36,7 +36,7 @@ nlohmann::ordered_json split_fingerprint(const SplitImages& images) {
     return split;
 }
 
-// Reads a member of untrusted JSON from a checkpoint; null if it is missing or of another type.
+// A member of untrusted JSON from a checkpoint; null if missing.
 nlohmann::ordered_json member(const nlohmann::ordered_json& object, const char* key) {
     return object.is_object() && object.contains(key) ? object[key] : nlohmann::ordered_json();
 }

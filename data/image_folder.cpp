@@ -127,7 +127,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));
 }
 
-// Draws the test part.
+// Moves randomly drawn files of each class to the test part.
 void ImageFolder::split(std::vector<File> files) {
     const index_t test = std::llround(options_.test * static_cast<double>(files.size()));
     std::vector<std::int32_t> labels;

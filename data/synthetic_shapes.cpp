@@ -13,7 +13,7 @@ namespace glow {
 namespace {
 
 constexpr int kSamples = 4;  // per side of a pixel
-constexpr std::uint64_t kTestInit = std::uint64_t{1} << 41;
+constexpr std::uint64_t kTestStart = std::uint64_t{1} << 41;
 
 // Is the point inside the shape? Coordinates are relative to its size and rotation.
 bool inside(std::int32_t shape, double x, double y) {
@@ -85,7 +85,7 @@ ShapesSource::ShapesSource(index_t size, index_t channels, index_t train, index_
 
 void ShapesSource::read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
                         std::uint8_t*) {
-    const std::uint64_t start = (part == Part::test ? kTestInit : 0) + static_cast<std::uint64_t>(first);
+    const std::uint64_t start = (part == Part::test ? kTestStart : 0) + static_cast<std::uint64_t>(first);
 #pragma omp parallel for num_threads(threads_)
     for (index_t n = 0; n < count; ++n)
         labels[n] = make_shape(seed_, start + static_cast<std::uint64_t>(n), info_.H, info_.C,
