@@ -11,8 +11,8 @@ namespace glow {
 inline constexpr index_t kJpegPixelLimit = kPngPixelLimit;
 
 // Gray pictures have C = 1, all others become RGB: CMYK without a color profile, its inks inverted as Adobe
-// stores them, with Adobe's marker or without. EXIF orientation is ignored. InputError: no JPEG, truncated,
-// damaged, above the limit, more than 200 scans. Errors speak of `shown`.
+// stores them, with Adobe's marker or without. The picture is upright: EXIF orientation is applied. InputError:
+// no JPEG, truncated, damaged, above the limit, more than 200 scans. Errors speak of `shown`.
 Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown);
 
 }  // namespace glow

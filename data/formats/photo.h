@@ -16,5 +16,8 @@ Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown
 // left), each of S x S pixels of the result [S, S, C] the mean of the area it covers, rounded to nearest:
 // whole numbers throughout, so the same on every machine. Error where a side of the image is below S.
 void crop_and_shrink(const Image& image, index_t S, std::uint8_t* result);
+// The same of the square of `side` pixels whose top left pixel is (x, y). Error where it is not within the image or
+// smaller than S.
+void shrink_square(const Image& image, index_t x, index_t y, index_t side, index_t S, std::uint8_t* result);
 
 }  // namespace glow

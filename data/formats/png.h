@@ -30,7 +30,7 @@ std::vector<std::uint8_t> read_image_bytes(const std::filesystem::path& path);
 // with_channels does. InputError: not a PNG file, truncated, damaged, above a limit; errors name `shown`.
 //
 // Pixels are the encoded values: gAMA, sRGB, cHRM, iCCP and bKGD are ignored. 16 bits become 8 first, as
-// round(v / 257); alpha is composited after that.
+// round(v / 257); alpha is composited after that. The picture is upright: the orientation of eXIf is applied.
 Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C = 0);
 Image read_png(const std::filesystem::path& path, index_t C = 0);
 
