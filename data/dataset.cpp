@@ -7,8 +7,8 @@
 #include <cstring>
 #include <numeric>
 
-#include "kernels/error.h"
 #include "data/formats/output_name.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {
@@ -52,6 +52,13 @@ void describe_split(const Hdf5File& file, const std::string& split, DatasetInfo&
                                  info.H, info.W, info.C, shape_text(shape)));
     count_of(info, split) = shape[0];
 
+    const std::string names = fmt::format("/{}/names", split);
+    if (file.exists(names)) {
+        if (const auto found = file.describe(names).shape; found != std::vector<index_t>{shape[0]})
+            refuse(file,
+                   fmt::format("{}: expected shape [{}], found {}", names, shape[0], shape_text(found)));
+        (split == "train" ? info.train_names : split == "valid" ? info.valid_names : info.test_names) = true;
+    }
     if (!file.exists(labels)) return;
     const ArrayInfo label_array = file.describe(labels);
     if (label_array.type != ElementType::int32) refuse(file, labels + ": expected int32, found another type");
@@ -95,6 +102,11 @@ bool DatasetInfo::labels(const std::string& split) const {
     return split == "train" ? train_labels : split == "valid" ? valid_labels : test_labels;
 }
 
+bool DatasetInfo::names(const std::string& split) const {
+    check_split_name(split);
+    return split == "train" ? train_names : split == "valid" ? valid_names : test_names;
+}
+
 DatasetReader::DatasetReader(const std::filesystem::path& path) : file_(Hdf5File::open(path)) {
     check_is_dataset(file_);
     if (file_.has_attribute("/", "name")) info_.name = file_.string_attribute("/", "name");
@@ -133,6 +145,13 @@ std::vector<std::int32_t> DatasetReader::read_labels(const std::string& split, i
                                       info_.n_classes - 1, label, n));
     }
     return labels;
+}
+
+std::vector<std::string> DatasetReader::read_names(const std::string& split, index_t count) const {
+    if (!info_.names(split)) return {};
+    std::vector<std::string> names = file_.read_strings(fmt::format("/{}/names", split));
+    names.resize(static_cast<std::size_t>(std::clamp<index_t>(count, 0, std::ssize(names))));
+    return names;
 }
 
 DatasetInfo describe_dataset(const std::filesystem::path& path) {
@@ -211,9 +230,12 @@ DatasetWriter::DatasetWriter(const std::filesystem::path& path, const DatasetInf
 }
 
 void DatasetWriter::append(const std::string& split, index_t count, const std::uint8_t* images,
-                           const std::int32_t* labels) {
+                           const std::int32_t* labels, const std::vector<std::string>& names) {
     check_split_name(split);
     if (count == 0) return;
+    if (!names.empty() && std::ssize(names) != count)
+        throw Error(fmt::format("DatasetWriter: expected {} names, found {}", count, names.size()));
+    names_[split].insert(names_[split].end(), names.begin(), names.end());
     if ((labels != nullptr) != (info_.n_classes > 0))
         throw Error("DatasetWriter: labels and n_classes go together, for every split");
     const std::string image_name = fmt::format("/{}/images", split),
@@ -233,7 +255,9 @@ void DatasetWriter::append(const std::string& split, index_t count, const std::u
 
 void DatasetWriter::commit() {
     if (info_.train == 0)
-        throw Error(fmt::format("{}: a data set needs at least one training image", file_.path().string()));
+        throw Error(fmt::format("{}: a data set needs a training image", file_.path().string()));
+    for (const auto& [split, names] : names_)
+        if (!names.empty()) file_.write_strings(fmt::format("/{}/names", split), names);
     file_.close();
     atomic_.commit();
 }

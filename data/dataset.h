@@ -1,9 +1,10 @@
-// Data sets of 8-bit images in one HDF5 file (spec section 3): /train/images and optionally /valid and /test,
-// uint8 [N, H, W, C] with C in 1..4; optional labels, int32 [N] with attribute n_classes.
+// Data sets of 8-bit images (spec section 3): /train/images and perhaps /valid and /test, uint8 [N, H, W, C]
+// with C in 1..4, perhaps labels (int32 [N], attribute n_classes) and names (strings [N]), in one HDF5 file.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,12 +24,14 @@ struct DatasetInfo {
     index_t H = 0, W = 0, C = 0;
     index_t train = 0, valid = 0, test = 0;
     bool train_labels = false, valid_labels = false, test_labels = false;
+    bool train_names = false, valid_names = false, test_names = false;
     std::int32_t n_classes = 0;
     std::optional<double> entropy_bpd;  // bits/dim, of synthetic sets
 
     // Throws InputError for any other name.
     index_t images(const std::string& split) const;
     bool labels(const std::string& split) const;
+    bool names(const std::string& split) const;
 };
 
 // Images in memory. Without labels, `labels` is empty and n_classes is 0.
@@ -59,6 +62,8 @@ class DatasetReader {
                         std::uint8_t* images) const;
     // The first `count` labels of a split, checked to be in 0 .. n_classes - 1.
     std::vector<std::int32_t> read_labels(const std::string& split, index_t count) const;
+    // What the first `count` images of a split are called; empty where the file has no names.
+    std::vector<std::string> read_names(const std::string& split, index_t count) const;
 
   private:
     Hdf5File file_;
@@ -101,16 +106,17 @@ class DatasetWriter {
     // `info` supplies name, H, W, C, n_classes (0: no labels) and entropy_bpd; its counts are ignored.
     DatasetWriter(const std::filesystem::path& path, const DatasetInfo& info);
 
-    // images [count, H, W, C]; labels [count], or null when n_classes is 0.
+    // images [count, H, W, C]; labels [count], or null when n_classes is 0; names: `count` of them, or none in all calls.
     void append(const std::string& split, index_t count, const std::uint8_t* images,
-                const std::int32_t* labels);
-    // Throws Error without a training image or if the disk is full.
+                const std::int32_t* labels, const std::vector<std::string>& names = {});
+    // Error without a training image, or where the disk is full.
     void commit();
 
   private:
     AtomicFile atomic_;
     Hdf5File file_;
     DatasetInfo info_;
+    std::map<std::string, std::vector<std::string>> names_;  // by split; written by commit()
 };
 
 }  // namespace glow

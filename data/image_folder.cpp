@@ -1,3 +1,4 @@
+// Listing once, decoding batch by batch on all threads.
 #include "data/image_folder.h"
 
 #include <fmt/format.h>
@@ -8,153 +9,306 @@
 #include <exception>
 #include <iterator>
 #include <mutex>
+#include <optional>
 
 #include "data/class_split.h"
 #include "data/formats/input_path.h"
 #include "data/formats/photo.h"
 #include "kernels/error.h"
+#include "kernels/philox.h"
 
 namespace glow {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr index_t kLargeBytes = index_t{1} << 22;  // larger files are decoded one at a time to limit memory
-constexpr index_t kStay = 2;            // minimum images per class kept for training and validation
-constexpr std::uint64_t kTestPass = 1;  // pass of shuffled(); pass 0 draws the validation images
+constexpr index_t kLargeBytes = index_t{1} << 22;  // files above are decoded one at a time: they may be huge
+constexpr index_t kStay = 2;            // images of a class that are not for testing: training and validation
+constexpr std::uint64_t kTestPass = 1;  // of shuffled(); pass 0 draws the validation images
 
-bool is_image_name(const fs::path& path) {
+std::string lower_ending(const fs::path& path) {
     std::string ending = path.extension().string();
     for (char& character : ending)
         character = static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
+    return ending;
+}
+
+bool is_image_name(const fs::path& path) {
+    const std::string ending = lower_ending(path);
     return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
 }
 
-// Does the link point to `folder` or one of its parents? Listing it would add other classes' images as a
-// class.
-bool leads_back(const fs::directory_entry& entry, const fs::path& folder) {
-    std::error_code failed;
-    if (!entry.is_symlink(failed)) return false;
-    const fs::path target = fs::canonical(entry.path(), failed);
-    const fs::path inside = fs::canonical(folder, failed).lexically_relative(target);
+// f(n, one_large) for n = 0 .. count - 1 on all threads. What f throws is thrown by the calling thread.
+template <class F>
+void for_each_photo(index_t count, int threads, const F& f) {
+    std::exception_ptr failure;
+    std::mutex one_large, one_failure;
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (index_t n = 0; n < count; ++n) {
+        try {
+            f(n, one_large);
+        } catch (...) {  // out of memory, for example: nothing may leave the parallel loop
+            const std::lock_guard lock(one_failure);
+            failure = std::current_exception();
+        }
+    }
+    if (failure) std::rethrow_exception(failure);
+}
+
+// The photograph, or none and the reason. Large files are decoded one at a time.
+std::optional<Image> read_or_explain(const fs::path& path, index_t channels, std::mutex& one_large,
+                                     std::string& problem) {
+    try {
+        std::error_code ignored;
+        std::unique_lock<std::mutex> lock(one_large, std::defer_lock);
+        if (static_cast<index_t>(fs::file_size(path, ignored)) > kLargeBytes) lock.lock();
+        return read_photo(path, channels);
+    } catch (const InputError& error) {
+        problem = file_problem(path);
+        problem =
+            problem.empty() ? error.what() : fmt::format("{}: cannot be read: {}", path.string(), problem);
+        return {};
+    }
+}
+
+std::string too_small(const fs::path& path, const Image& photo, index_t side) {
+    return fmt::format("{}: {} x {} pixels are less than {} x {}", path.string(), photo.W, photo.H, side,
+                       side);
+}
+
+// Of the path itself, or of what is in it.
+bool is_within(const fs::path& path, const fs::path& folder) {
+    const fs::path inside = path.lexically_relative(folder);
     return !inside.empty() && *inside.begin() != "..";
+}
+
+// How many tiles of `side` fit along `length` where each begins `stride` after the one before.
+index_t tiles_along(index_t length, index_t side, index_t stride) {
+    return length < side ? 0 : (length - side) / stride + 1;
+}
+
+index_t stride_of(index_t side, double overlap) {
+    return std::max<index_t>(1, std::llround(static_cast<double>(side) * (1 - overlap)));
 }
 
 }  // namespace
 
-void ImageFolder::list(const fs::path& below, std::int32_t label, std::vector<File>& files,
-                       std::vector<std::string>* folders) {
-    const std::size_t first = files.size();
+// Files of the folder `below` and of the folders in it; links to folders go to `links`.
+void ImageFolder::list(const fs::path& below, std::vector<File>& files, std::vector<fs::path>& links) {
     const fs::path listed = folder_ / below;
     std::error_code failed, ignored;
+    std::vector<fs::path> folders;
     for (fs::directory_iterator entry(listed, failed), end; !failed && entry != end;
          entry.increment(failed)) {
-        const std::string name = entry->path().filename().string();
-        if (name.starts_with('.')) continue;
+        const fs::path name = below / entry->path().filename();
+        if (name.filename().string().starts_with('.')) continue;
         const auto skip = [&](const std::string& problem) {
             skipped_.push_back(fmt::format("{}: {}", entry->path().string(), problem));
         };
         if (entry->is_directory(ignored)) {
-            if (folders == nullptr && is_image_name(entry->path()))
-                skip("cannot be read: a folder, not a file");
-            else if (folders != nullptr && leads_back(*entry, listed))
-                skip("symbolic link to one of its parent folders");
-            else if (folders != nullptr)
-                folders->push_back(name);
+            (entry->is_symlink(ignored) ? links : folders).push_back(name);
         } else if (entry->is_regular_file(ignored)) {
-            if (is_image_name(entry->path()))
-                files.push_back({(below / name).string(), label});
+            if (is_image_name(name))
+                files.push_back({name.string()});
             else
-                ++other_files_;
-        } else if (is_image_name(entry->path()) ||
-                   (folders != nullptr && entry->is_symlink(ignored) && !entry->exists(ignored))) {
+                ++other_files_[lower_ending(name)];
+        } else if (is_image_name(name) || (entry->is_symlink(ignored) && !entry->exists(ignored))) {
             const std::string problem = file_problem(entry->path());
-            skip("cannot be read: " + (problem.empty() ? "it changed while it was read" : problem));
+            skip("cannot be read: " + (problem.empty() ? "it changed meanwhile" : problem));
         } else {
-            ++other_files_;
+            ++other_files_[lower_ending(name)];
         }
     }
-    if (failed) {
-        if (below.empty())
-            throw InputError(fmt::format("cannot open folder {}: {}", listed.string(), failed.message()));
-        skipped_.push_back(fmt::format("{}: cannot list the folder: {}", listed.string(), failed.message()));
+    if (failed && below.empty())
+        throw InputError(fmt::format("cannot look into {}: {}", listed.string(), failed.message()));
+    if (failed)
+        skipped_.push_back(
+            fmt::format("{}: the folder cannot be listed: {}", listed.string(), failed.message()));
+    for (const fs::path& folder : folders) list(folder, files, links);
+}
+
+// Links to folders come after all real folders. One to a folder that was read, is within one or holds one would read its
+// photographs twice, perhaps on both sides of a split.
+void ImageFolder::list_all(std::vector<File>& files) {
+    std::vector<fs::path> links, read = {fs::canonical(folder_)};
+    list("", files, links);
+    for (std::size_t n = 0; n < links.size(); ++n) {
+        std::sort(links.begin() + static_cast<std::ptrdiff_t>(n), links.end());
+        const fs::path link = links[n], target = fs::canonical(folder_ / link);
+        const auto repeats = [&](const fs::path& folder) {
+            return is_within(target, folder) || is_within(folder, target);
+        };
+        if (std::any_of(read.begin(), read.end(), repeats)) {
+            skipped_.push_back(
+                fmt::format("{}: symbolic link to a folder that is read already or holds one that is",
+                            (folder_ / link).string()));
+            continue;
+        }
+        read.push_back(target);
+        list(link, files, links);
     }
-    std::sort(files.begin() + static_cast<std::ptrdiff_t>(first), files.end(),
-              [](const File& a, const File& b) { return a.name < b.name; });
+    std::sort(files.begin(), files.end(),
+              [](const File& a, const File& b) { return fs::path(a.name) < fs::path(b.name); });
+}
+
+// Labels from the first folder of each path. Files in no folder are left out.
+void ImageFolder::set_classes() {
+    const auto in_no_folder = [](const File& file) { return !fs::path(file.name).has_parent_path(); };
+    const bool mixed = std::any_of(files_.begin(), files_.end(), in_no_folder);
+    if (files_.empty() || !options_.classes.value_or(!mixed)) return;
+    const auto lost = std::erase_if(files_, in_no_folder);
+    for (File& file : files_) {
+        const std::string name = fs::path(file.name).begin()->string();
+        if (classes_.empty() || classes_.back() != name) classes_.push_back(name);
+        file.label = static_cast<std::int32_t>(classes_.size()) - 1;
+    }
+    if (lost > 0)
+        skipped_.push_back(
+            fmt::format("{}: {} images are in no folder, so of no class", folder_.string(), lost));
+    if (classes_.size() >= 2) return;
+    if (options_.classes)
+        throw InputError(fmt::format("--classes: expected two folders of images or more in {}, found {}",
+                                     folder_.string(), classes_.size()));
+    classes_.clear();
 }
 
 ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& options) try
-    : folder_(folder), options_(options) {
+    : folder_(folder), options_(options), side_(options.crop_side > 0 ? options.crop_side : options.size) {
     if (!(options.test >= 0.0 && options.test < 1.0))
         throw InputError(
             fmt::format("--test: expected a fraction from 0 to below 1, found {}", options.test));
+    if (!(options.overlap >= 0.0 && options.overlap < 1.0))
+        throw InputError(
+            fmt::format("--overlap: expected a fraction from 0 to below 1, found {}", options.overlap));
+    if (side_ < options.size)
+        throw InputError(fmt::format("--crop-side {} is smaller than --size {}: images are not enlarged",
+                                     side_, options.size));
     if (const std::string problem = folder_problem(folder); !problem.empty())
         throw InputError(
-            fmt::format("expected a folder of images, found no folder at {}: {}", folder.string(), problem));
-    std::vector<File> files;
-    std::vector<std::string> folders;
-    list("", 0, files, &folders);
-    const std::size_t at_top = files.size();
-    std::sort(folders.begin(), folders.end());
-    for (const std::string& name : folders) {
-        const std::size_t before = files.size();
-        list(name, static_cast<std::int32_t>(classes_.size()), files, nullptr);
-        if (files.size() > before) classes_.push_back(name);
-    }
+            fmt::format("expected a folder of images, found no folder {}: {}", folder.string(), problem));
+    list_all(files_);
+    set_classes();
+    if (options.tile) measure();
     std::sort(skipped_.begin(), skipped_.end());
     if (options.strict && !skipped_.empty()) throw InputError(join_problems(skipped_) + " (--strict)");
-    if (files.empty() && !skipped_.empty())
+    if (files_.empty() && !skipped_.empty())
         throw InputError(
             fmt::format("{}: no image can be read: {}", folder.string(), join_problems(skipped_)));
-    if (files.empty())
-        throw InputError(
-            fmt::format("{}: found no .png, .jpg or .jpeg file in it or in its subfolders", folder.string()));
-    if (at_top > 0 && !classes_.empty())
-        throw InputError(fmt::format(
-            "{}: has images and also folders of images ({}); use one folder per class, or no subfolders",
-            folder.string(), classes_.front()));
-    if (classes_.size() < 2) classes_.clear();
-    split(std::move(files));
+    if (files_.empty())
+        throw InputError(fmt::format("{}: found no .png, .jpg or .jpeg file in it", folder.string()));
+    split();
     limit(train_, options.limit_train);
     limit(test_, options.limit_test);
     info_.name = fs::weakly_canonical(folder).filename().string();
     info_.H = info_.W = options.size;
     info_.C = options.channels;
     info_.n_classes = static_cast<std::int32_t>(classes_.size());
-    info_.train = static_cast<index_t>(train_.size());
-    info_.test = static_cast<index_t>(test_.size());
+    info_.train = std::ssize(train_);
+    info_.test = std::ssize(test_);
 } catch (const fs::filesystem_error& error) {
-    throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));
+    throw InputError(fmt::format("cannot look into {}: {}", folder.string(), error.code().message()));
 }
 
-// Moves randomly drawn files of each class to the test part.
-void ImageFolder::split(std::vector<File> files) {
-    const index_t test = std::llround(options_.test * static_cast<double>(files.size()));
+// Sizes of all photographs, which decide how many tiles each has. Those that cannot be read or tiled are left out.
+void ImageFolder::measure() {
+    std::vector<std::string> problems(files_.size());
+    for_each_photo(std::ssize(files_), options_.threads, [&](index_t n, std::mutex& one_large) {
+        File& file = files_[static_cast<std::size_t>(n)];
+        std::string& problem = problems[static_cast<std::size_t>(n)];
+        const std::optional<Image> photo =
+            read_or_explain(folder_ / file.name, options_.channels, one_large, problem);
+        if (!photo) return;
+        file.H = photo->H;
+        file.W = photo->W;
+        if (!square_of(n, 0, file.H, file.W)) problem = too_small(folder_ / file.name, *photo, side_);
+    });
+    std::vector<File> usable;
+    for (std::size_t n = 0; n < files_.size(); ++n) {
+        if (problems[n].empty())
+            usable.push_back(std::move(files_[n]));
+        else
+            skipped_.push_back(std::move(problems[n]));
+    }
+    files_ = std::move(usable);
+}
+
+index_t ImageFolder::images_of(const File& file) const {
+    if (!options_.tile) return std::max<index_t>(1, options_.crops);
+    const index_t stride = stride_of(side_, options_.overlap);
+    return tiles_along(file.H, side_, stride) * tiles_along(file.W, side_, stride);
+}
+
+// The square that image number `crop` of a photograph of H x W pixels shows; none where the photograph is too small.
+std::optional<ImageFolder::Square> ImageFolder::square_of(index_t file, index_t crop, index_t H,
+                                                          index_t W) const {
+    const bool whole = !options_.tile && options_.crops == 0;
+    const index_t smaller = std::min(H, W), side = whole ? smaller : side_;
+    if (smaller < options_.size || smaller < side) return {};
+    if (whole) return Square{(W - side) / 2, (H - side) / 2, side};
+    if (options_.tile) {
+        const index_t stride = stride_of(side, options_.overlap), columns = tiles_along(W, side, stride),
+                      rows = tiles_along(H, side, stride);
+        const index_t left = (W - side - (columns - 1) * stride) / 2,
+                      top = (H - side - (rows - 1) * stride) / 2;
+        return Square{left + crop % columns * stride, top + crop / columns * stride, side};
+    }
+    const PhiloxWords words = philox_block(options_.seed, Purpose::crop, static_cast<std::uint64_t>(file),
+                                           static_cast<std::uint64_t>(crop));
+    const auto drawn = [](std::uint32_t word, index_t choices) {
+        return static_cast<index_t>(philox_uniform(word) * static_cast<double>(choices));
+    };
+    return Square{drawn(words.word[0], W - side + 1), drawn(words.word[1], H - side + 1), side};
+}
+
+// Draws the test files.
+void ImageFolder::split() {
+    const index_t test = std::llround(options_.test * static_cast<double>(files_.size()));
     std::vector<std::int32_t> labels;
-    for (const File& file : files) labels.push_back(file.label);
+    for (const File& file : files_) labels.push_back(file.label);
     const std::vector<bool> is_test =
         draw_part(labels, static_cast<std::int32_t>(classes_.size()), test, kStay, options_.seed, kTestPass);
-    for (std::size_t n = 0; n < files.size(); ++n)
-        (is_test[n] ? test_ : train_).push_back(std::move(files[n]));
+    for (index_t n = 0; n < std::ssize(files_); ++n)
+        for (index_t crop = 0; crop < images_of(files_[static_cast<std::size_t>(n)]); ++crop)
+            (is_test[static_cast<std::size_t>(n)] ? test_ : train_).push_back({n, crop});
 }
 
-// Limits the files, spread evenly over the classes.
-void ImageFolder::limit(std::vector<File>& files, index_t most) const {
+// Keeps the first images of each class, as evenly as there are enough.
+void ImageFolder::limit(std::vector<Item>& items, index_t most) const {
     if (most < 0) return;
     std::vector<index_t> sizes(std::max<std::size_t>(1, classes_.size()), 0);
-    const auto number = [&](const File& file) {
-        return classes_.empty() ? 0 : static_cast<std::size_t>(file.label);
+    const auto number = [&](const Item& item) {
+        return static_cast<std::size_t>(files_[static_cast<std::size_t>(item.file)].label);
     };
-    for (const File& file : files) ++sizes[number(file)];
+    for (const Item& item : items) ++sizes[number(item)];
     std::vector<index_t> quotas = spread_over_classes(sizes, most);
-    std::erase_if(files, [&](const File& file) { return quotas[number(file)]-- <= 0; });
+    std::erase_if(items, [&](const Item& item) { return quotas[number(item)]-- <= 0; });
 }
 
 std::vector<std::int32_t> ImageFolder::labels(Part part) const {
     std::vector<std::int32_t> labels;
     if (classes_.empty()) return labels;
-    for (const File& file : part == Part::train ? train_ : test_) labels.push_back(file.label);
+    for (const Item& item : items(part)) labels.push_back(files_[static_cast<std::size_t>(item.file)].label);
     return labels;
+}
+
+std::vector<fs::path> ImageFolder::files() const {
+    std::vector<fs::path> files;
+    for (const File& file : files_) files.push_back(folder_ / file.name);
+    return files;
+}
+
+std::vector<index_t> ImageFolder::groups(Part part) const {
+    std::vector<index_t> groups;
+    for (const Item& item : items(part)) groups.push_back(item.file);
+    return groups;
+}
+
+std::string ImageFolder::name(Part part, index_t n) const {
+    const Item& item = items(part)[static_cast<std::size_t>(n)];
+    const std::string& file = files_[static_cast<std::size_t>(item.file)].name;
+    if (!options_.tile && options_.crops == 0) return file;
+    const Square& square = item.square;
+    return fmt::format("{0}[{1}x{1}+{2}+{3}]", file, square.side, square.x, square.y);
 }
 
 std::vector<std::string> ImageFolder::untrained_classes() const {
@@ -168,39 +322,33 @@ std::vector<std::string> ImageFolder::untrained_classes() const {
 
 void ImageFolder::read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
                        std::uint8_t* usable) {
-    const std::vector<File>& files = part == Part::train ? train_ : test_;
-    const index_t S = options_.size;
-    std::vector<std::string> problems(static_cast<std::size_t>(count));
-    std::exception_ptr failure;
-    std::mutex one_large, one_failure;
-#pragma omp parallel for schedule(dynamic) num_threads(options_.threads)
-    for (index_t n = 0; n < count; ++n) {
-        const File& file = files[static_cast<std::size_t>(first + n)];
-        const auto at = static_cast<std::size_t>(n);
-        if (labels != nullptr) labels[n] = file.label;
-        try {
-            const fs::path path = folder_ / file.name;
-            std::error_code ignored;
-            std::unique_lock<std::mutex> lock(one_large, std::defer_lock);
-            if (static_cast<index_t>(fs::file_size(path, ignored)) > kLargeBytes) lock.lock();
-            const Image image = read_photo(path, options_.channels);
-            if (std::min(image.H, image.W) < S)
-                problems[at] = fmt::format("{}: {} x {} pixels are less than {} x {}", path.string(), image.W,
-                                           image.H, S, S);
-            else
-                crop_and_shrink(image, S, images + n * info_.image_bytes());
-        } catch (const InputError& error) {
-            const std::string problem = file_problem(folder_ / file.name);
-            problems[at] = problem.empty() ? error.what()
-                                           : fmt::format("{}: cannot be read: {}",
-                                                         (folder_ / file.name).string(), problem);
-        } catch (...) {  // out of memory, for example; exceptions must not leave the parallel loop
-            const std::lock_guard lock(one_failure);
-            failure = std::current_exception();
+    Item* const batch = (part == Part::train ? train_ : test_).data() + first;
+    // A photograph is decoded once for all of its images in the batch.
+    std::vector<index_t> begin;
+    for (index_t n = 0; n < count; ++n)
+        if (n == 0 || batch[n].file != batch[n - 1].file) begin.push_back(n);
+    const index_t photos = std::ssize(begin);
+    begin.push_back(count);
+    std::vector<std::string> problems(static_cast<std::size_t>(photos));
+    for_each_photo(photos, options_.threads, [&](index_t p, std::mutex& one_large) {
+        const index_t last = begin[static_cast<std::size_t>(p) + 1];
+        index_t n = begin[static_cast<std::size_t>(p)];
+        const File& file = files_[static_cast<std::size_t>(batch[n].file)];
+        const fs::path path = folder_ / file.name;
+        std::string& problem = problems[static_cast<std::size_t>(p)];
+        const std::optional<Image> photo = read_or_explain(path, options_.channels, one_large, problem);
+        for (; n < last; ++n) {
+            if (labels != nullptr) labels[n] = file.label;
+            const auto square =
+                photo ? square_of(batch[n].file, batch[n].crop, photo->H, photo->W) : std::nullopt;
+            usable[n] = square ? 1 : 0;
+            if (!square) continue;
+            batch[n].square = *square;
+            shrink_square(*photo, square->x, square->y, square->side, options_.size,
+                          images + n * info_.image_bytes());
         }
-    }
-    if (failure) std::rethrow_exception(failure);
-    for (index_t n = 0; n < count; ++n) usable[n] = problems[static_cast<std::size_t>(n)].empty() ? 1 : 0;
+        if (photo && usable[last - 1] == 0) problem = too_small(path, *photo, std::max(side_, options_.size));
+    });
     std::erase(problems, "");
     if (options_.strict && !problems.empty()) throw InputError(join_problems(problems) + " (--strict)");
     std::move(problems.begin(), problems.end(), std::back_inserter(skipped_));

@@ -19,22 +19,47 @@ constexpr index_t kBatchBytes = index_t{1} << 27;  // maximum pixel bytes per ba
 struct Packed {
     std::vector<std::uint8_t> images;
     std::vector<std::int32_t> labels;
+    std::vector<std::string> names;
     index_t count = 0;
 
     void clear() {
         images.clear();
         labels.clear();
+        names.clear();
         count = 0;
     }
-    void add(const std::uint8_t* image, index_t bytes, const std::int32_t* label) {
+    void add(const std::uint8_t* image, index_t bytes, const std::int32_t* label, const std::string& name) {
         images.insert(images.end(), image, image + bytes);
         if (label != nullptr) labels.push_back(*label);
+        if (!name.empty()) names.push_back(name);
         ++count;
     }
     void write(DatasetWriter& writer, const std::string& split, bool labeled) const {
-        writer.append(split, count, images.data(), labeled ? labels.data() : nullptr);
+        writer.append(split, count, images.data(), labeled ? labels.data() : nullptr, names);
     }
 };
+
+// Which of the first `train` training images are for validation: whole photographs, where several images are of one.
+std::vector<bool> draw_validation(const ImageSource& source, index_t train, const SplitOptions& options) {
+    std::vector<std::int32_t> labels = source.labels(Part::train), of_group;
+    const std::int32_t classes = labels.empty() ? 0 : source.info().n_classes;
+    labels.resize(static_cast<std::size_t>(train));
+    std::vector<index_t> groups = source.groups(Part::train);
+    std::vector<std::size_t> number(labels.size());  // of an image's group, from 0
+    for (std::size_t n = 0; n < labels.size(); ++n) {
+        if (groups.empty() || n == 0 || groups[n] != groups[n - 1]) of_group.push_back(labels[n]);
+        number[n] = of_group.size() - 1;
+    }
+    const index_t count = std::ssize(of_group),
+                  valid = std::llround(options.valid * static_cast<double>(count));
+    if (count < 1 || valid >= count)
+        throw InputError(fmt::format("{} {} with --valid {} leave none for training", count,
+                                     count < train ? "photographs" : "images", options.valid));
+    const std::vector<bool> drawn = draw_part(of_group, classes, valid, 1, options.seed, 0);
+    std::vector<bool> taken(labels.size());
+    for (std::size_t n = 0; n < taken.size(); ++n) taken[n] = drawn[number[n]];
+    return taken;
+}
 
 }  // namespace
 
@@ -49,14 +74,7 @@ DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source
     };
     const index_t train = limited(options.limit_train, from.train);
     const index_t test = limited(options.limit_test, from.test);
-    const index_t valid = std::llround(options.valid * static_cast<double>(train));
-    if (train < 1 || valid >= train)
-        throw InputError(
-            fmt::format("--valid {} of {} images leaves none for training", options.valid, train));
-    std::vector<std::int32_t> known = source.labels(Part::train);
-    const std::int32_t classes = known.empty() ? 0 : from.n_classes;
-    known.resize(static_cast<std::size_t>(train));
-    const std::vector<bool> take_out = draw_part(known, classes, valid, 1, options.seed, 0);
+    const std::vector<bool> take_out = draw_validation(source, train, options);
 
     DatasetInfo info;
     info.name = from.name;
@@ -71,30 +89,32 @@ DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source
     std::vector<std::uint8_t> images(static_cast<std::size_t>(batch * bytes));
     std::vector<std::int32_t> labels(static_cast<std::size_t>(batch));
     std::vector<std::uint8_t> usable(labels.size());
-    Packed kept, out;
+    Packed rest, out;
     for (const Part part : {Part::train, Part::test}) {
         const index_t N = part == Part::train ? train : test;
         for (index_t first = 0; first < N; first += batch) {
             const index_t count = std::min(batch, N - first);
             std::fill_n(usable.begin(), count, std::uint8_t{1});
             source.read(part, first, count, images.data(), labeled ? labels.data() : nullptr, usable.data());
-            kept.clear();
+            rest.clear();
             out.clear();
             for (index_t n = 0; n < count; ++n) {
                 if (usable[static_cast<std::size_t>(n)] == 0) continue;
                 const bool taken = part == Part::train && take_out[static_cast<std::size_t>(first + n)];
-                (taken ? out : kept)
-                    .add(images.data() + n * bytes, bytes, labeled ? labels.data() + n : nullptr);
+                (taken ? out : rest)
+                    .add(images.data() + n * bytes, bytes, labeled ? labels.data() + n : nullptr,
+                         source.name(part, first + n));
             }
-            kept.write(writer, part == Part::train ? "train" : "test", labeled);
+            rest.write(writer, part == Part::train ? "train" : "test", labeled);
             out.write(writer, "valid", labeled);
-            (part == Part::train ? info.train : info.test) += kept.count;
+            (part == Part::train ? info.train : info.test) += rest.count;
             info.valid += out.count;
             if (progress) progress((part == Part::train ? 0 : train) + first + count, train + test);
         }
     }
     if (info.train == 0)
-        throw InputError(fmt::format("none of the {} training images can be used", train - valid));
+        throw InputError(fmt::format("none of the {} training images can be used",
+                                     std::count(take_out.begin(), take_out.end(), false)));
     writer.commit();
     return info;
 }

@@ -36,6 +36,7 @@ enum class Purpose : std::uint32_t {
     evaluate = 7,
     moments = 8,
     compress = 9,
+    crop = 10,
 };
 
 // Words 4*block .. 4*block+3 of stream `item` (an image or tensor number) of `purpose`.

@@ -3,24 +3,25 @@
 #include <cctype>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <vector>
 
+#include "data/cifar10.h"
+#include "data/dataset.h"
+#include "data/formats/output_name.h"
+#include "data/grid.h"
+#include "data/image_folder.h"
+#include "data/mnist.h"
+#include "data/npz.h"
+#include "data/synthetic_gauss.h"
+#include "data/synthetic_shapes.h"
 #include "kernels/error.h"
 #include "runtime/threads.h"
 #include "tools/command_line.h"
 #include "tools/download.h"
 #include "tools/output_files.h"
 #include "tools/progress.h"
-#include "data/cifar10.h"
-#include "data/dataset.h"
-#include "data/grid.h"
-#include "data/image_folder.h"
-#include "data/mnist.h"
-#include "data/npz.h"
-#include "data/formats/output_name.h"
-#include "data/synthetic_gauss.h"
-#include "data/synthetic_shapes.h"
 
 namespace {
 
@@ -34,10 +35,12 @@ struct MakeOptions {
     std::string output;
     glow::SplitOptions split;
     int threads = 0;
+    bool force = false;
 };
 
 void add_make_options(CLI::App* app, MakeOptions& options, const std::string& valid_text) {
     app->add_option("-o,--output", options.output, "The data set to write (HDF5)")->required();
+    app->add_flag("--force", options.force, "Replace the data set if it exists")->default_str("");
     app->add_option("--valid", options.split.valid, valid_text)->type_name("FRACTION");
     glow::add_seed(*app, options.split.seed, "Seed of the random numbers");
 }
@@ -67,11 +70,25 @@ int threads_of(const MakeOptions& options) {
     return glow::decide_threads(options.threads).used;
 }
 
+// Data sets took work, and runs depend on them: none is replaced by accident.
+void refuse_existing(const MakeOptions& options) {
+    std::error_code ignored;
+    if (!options.force && std::filesystem::is_regular_file(options.output, ignored))
+        throw glow::InputError(
+            fmt::format("{} exists: choose another name, or replace it with --force", options.output));
+}
+
+constexpr index_t kFewImages = 50;  // fewer for validation: the standard error of bits/dim is some 0.1
+
 void report(const CommandLine& command, const std::string& output,
             const nlohmann::ordered_json& more = nlohmann::ordered_json::object()) {
     const glow::DatasetInfo info = glow::describe_dataset(output);
     command.say("{}: {} training, {} validation and {} test images of {} x {} x {}", output, info.train,
                 info.valid, info.test, info.H, info.W, info.C);
+    if (info.valid > 0 && info.valid < kFewImages)
+        command.warn(
+            "{} validation images are few: their bits/dim will say little (--valid takes a larger part)",
+            info.valid);
     if (!command.json()) return;
     nlohmann::ordered_json object = {
         {"output", output}, {"train", info.train}, {"valid", info.valid}, {"test", info.test}};
@@ -83,6 +100,7 @@ void report(const CommandLine& command, const std::string& output,
 void make(const CommandLine& command, const MakeOptions& options, glow::ImageSource& source,
           const std::vector<glow::NamedPath>& inputs) {
     const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
+    refuse_existing(options);
     glow::ProgressLine line(command, "images");
     glow::write_dataset(options.output, source, options.split,
                         [&line](index_t done, index_t all) { line.show(done, all); });
@@ -134,13 +152,15 @@ void add_mnist(CommandLine& command) {
 struct ImagesOptions : MakeOptions {
     std::string folder;
     glow::ImageFolderOptions images;
+    bool classes = false, no_classes = false;
 };
 
-bool is_image_name(const std::filesystem::path& path) {
-    std::string ending = path.extension().string();
-    for (char& character : ending)
-        character = static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
-    return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
+// "3 .webp, 1 .txt"
+std::string described(const std::map<std::string, index_t>& endings) {
+    std::vector<std::string> parts;
+    for (const auto& [ending, count] : endings)
+        parts.push_back(fmt::format("{} {}", count, ending.empty() ? "without an ending" : ending));
+    return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 void make_images(const ImagesOptions& options, const CommandLine& command) {
@@ -149,12 +169,17 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     images.threads = threads_of(options);
     images.limit_train = options.split.limit_train;
     images.limit_test = options.split.limit_test;
+    if (options.classes || options.no_classes) images.classes = options.classes;
+    if (images.crop_side > 0 && images.crops == 0 && !images.tile)
+        throw glow::InputError("--crop-side is for --crops and --tile");
     glow::ImageFolder source(options.folder, images);
-    const glow::OutputFiles outputs(command, glow::files_of(options.folder, is_image_name),
-                                    {{"--output", options.output}});
-    if (source.other_files() > 0)
-        command.say("{}: {} other files are no .png, .jpg or .jpeg and are left alone", options.folder,
-                    source.other_files());
+    std::vector<glow::NamedPath> inputs;
+    for (const std::filesystem::path& file : source.files()) inputs.push_back({"the input", file});
+    const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
+    refuse_existing(options);
+    if (!source.other_files().empty())
+        command.say("{}: files that are not .png, .jpg or .jpeg are left out: {}", options.folder,
+                    described(source.other_files()));
     if (!source.classes().empty())
         command.say("{} classes: {}", source.classes().size(), fmt::join(source.classes(), ", "));
     if (const auto without = source.untrained_classes(); !without.empty())
@@ -186,16 +211,42 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
 
 void add_images(CommandLine& command) {
     const auto options = std::make_shared<ImagesOptions>();
-    CLI::App* app = command.subcommand(
-        "images", "Your own PNG and JPEG files: the square in the middle, scaled down to one size",
-        [options, &command] { make_images(*options, command); });
-    app->add_option("DIR", options->folder, "Folder of images, or of folders of images, one a class")
-        ->required();
+    CLI::App* app =
+        command.subcommand("images", "Your own PNG and JPEG files: squares of them, scaled down to one size",
+                           [options, &command] { make_images(*options, command); });
+    app->add_option("DIR", options->folder, "Folder of images; the folders in it are read too")->required();
     app->add_option("--size", options->images.size, "Height and width; smaller images are left out")
         ->check(CLI::Range(1, 4096))
         ->required();
-    app->add_option("--channels", options->images.channels, "3: RGB, 1: gray; alpha is laid over black")
+    app->add_option("--channels", options->images.channels, "3: RGB, 1: gray; alpha is composited over black")
         ->check(CLI::IsMember({1, 3}));
+    CLI::Option* const classes =
+        app->add_flag(
+               "--classes", options->classes,
+               "Each folder in DIR is a class, labeled in the order of their names (default if DIR holds only folders)")
+            ->default_str("");
+    app->add_flag("--no-classes", options->no_classes, "Folders are no classes")
+        ->default_str("")
+        ->excludes(classes);
+    CLI::Option* const crops =
+        app->add_option("--crops", options->images.crops,
+                        "Cut this many random squares from each image, drawn by --seed")
+            ->type_name("N")
+            ->check(CLI::Range(1, 1000000))
+            ->default_str("the square in the middle");
+    CLI::Option* const tile =
+        app->add_flag("--tile", options->images.tile, "Cut each image into a grid of squares")
+            ->default_str("")
+            ->excludes(crops);
+    app->add_option("--overlap", options->images.overlap,
+                    "Overlap of neighboring tiles, as a part of their side")
+        ->type_name("FRACTION")
+        ->needs(tile);
+    app->add_option("--crop-side", options->images.crop_side,
+                    "Side of crops and tiles in the image, scaled to --size")
+        ->type_name("N")
+        ->check(CLI::Range(1, 1000000))
+        ->default_str("--size");
     app->add_option("--test", options->images.test, "Part of the images for testing, drawn by --seed")
         ->type_name("FRACTION");
     app->add_flag(
@@ -264,6 +315,7 @@ void make_gauss(const SyntheticOptions& options, const CommandLine& command) {
     info.C = channels;
     info.entropy_bpd = glow::gauss_entropy_bpd(size, size, channels);
     const glow::OutputFiles outputs(command, {}, {{"--output", options.output}});
+    refuse_existing(options);
     const index_t counts[] = {options.train, valid_images(options), options.test};
 
     glow::DatasetWriter writer(options.output, info);

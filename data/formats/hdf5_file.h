@@ -91,6 +91,10 @@ class Hdf5File {
     void append(const std::string& name, index_t rows, const T* values);
     void create_group(const std::string& name);
 
+    // An array [N] of strings: written in UTF-8, padded to the longest; read also where their lengths vary.
+    void write_strings(const std::string& name, const std::vector<std::string>& strings);
+    std::vector<std::string> read_strings(const std::string& name) const;
+
     // Attributes of an array or group ("/" is the root). Reads strings of fixed or variable length, integers
     // of any type that fits, and numbers of any floating or integer type.
     bool has_attribute(const std::string& object, const std::string& name) const;

@@ -7,14 +7,17 @@
 #include <jpeglib.h>
 
 #include <csetjmp>
-#include <cstdio>  // required by jpeglib.h
+#include <cstdio>  // jpeglib.h needs it
+#include <cstring>
 
+#include "data/formats/exif.h"
 #include "kernels/error.h"
 
 namespace glow {
 namespace {
 
-constexpr int kMostScans = 200;  // each scan of a progressive file is a pass over all pixels
+constexpr int kExifMarker = JPEG_APP0 + 1;
+constexpr int kMostScans = 200;  // each scan of a progressive file is a pass over the whole picture
 
 struct Decoder {
     jpeg_decompress_struct jpeg{};
@@ -62,6 +65,7 @@ bool read_header(Decoder& decoder, const std::uint8_t* bytes, unsigned long coun
     jpeg_create_decompress(&decoder.jpeg);
     decoder.jpeg.progress = &decoder.progress;
     jpeg_mem_src(&decoder.jpeg, bytes, count);
+    jpeg_save_markers(&decoder.jpeg, kExifMarker, 0xffff);
     jpeg_read_header(&decoder.jpeg, TRUE);
     jpeg_decompress_struct& jpeg = decoder.jpeg;
     const bool inks = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
@@ -69,6 +73,15 @@ bool read_header(Decoder& decoder, const std::uint8_t* bytes, unsigned long coun
     jpeg.dct_method = JDCT_ISLOW;  // same pixels on every processor
     jpeg_calc_output_dimensions(&jpeg);
     return true;
+}
+
+// Of the first EXIF marker; 1 (upright) where there is none.
+int orientation_of(const jpeg_decompress_struct& jpeg) {
+    for (jpeg_saved_marker_ptr marker = jpeg.marker_list; marker != nullptr; marker = marker->next)
+        if (marker->marker == kExifMarker && marker->data_length >= 6 &&
+            std::memcmp(marker->data, "Exif\0\0", 6) == 0)
+            return exif_orientation({marker->data, marker->data_length});
+    return 1;
 }
 
 // rows [H, W, components]
@@ -101,8 +114,9 @@ Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown)
         throw InputError(
             fmt::format("{}: expected at most {} pixels, found {} x {}", shown, kJpegPixelLimit, W, H));
     Image image{H, W, components, std::vector<std::uint8_t>(static_cast<std::size_t>(H * W * components))};
+    const int orientation = orientation_of(decoder.jpeg);  // reading the pixels frees the markers
     if (!read_rows(decoder, image.pixels.data())) fail();
-    if (components != 4) return image;
+    if (components != 4) return upright(std::move(image), orientation);
 
     // CMYK to RGB. Inks are read as inverted (255: none), like Adobe stores them, with or without Adobe's
     // marker, as Pillow and browsers do.
@@ -114,7 +128,7 @@ Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown)
     }
     image.C = 3;
     image.pixels.resize(static_cast<std::size_t>(3 * H * W));
-    return image;
+    return upright(std::move(image), orientation);
 }
 
 }  // namespace glow

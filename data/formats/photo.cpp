@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <initializer_list>
 
-#include "kernels/error.h"
 #include "data/formats/jpeg.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {
@@ -39,11 +39,18 @@ Image read_photo(const std::filesystem::path& path, index_t C) {
 }
 
 void crop_and_shrink(const Image& image, index_t S, std::uint8_t* result) {
-    const index_t n = std::min(image.H, image.W), C = image.C;
-    if (S < 1 || n < S)
-        throw Error(fmt::format("crop_and_shrink: {} x {} pixels cannot become {}", image.W, image.H, S));
-    const index_t top = (image.H - n) / 2, left = (image.W - n) / 2;
-    // Rows first, then columns. Integer sums: below 2^8 n per row, 2^8 n^2 in total.
+    const index_t side = std::min(image.H, image.W);
+    shrink_square(image, (image.W - side) / 2, (image.H - side) / 2, side, S, result);
+}
+
+void shrink_square(const Image& image, index_t left, index_t top, index_t n, index_t S,
+                   std::uint8_t* result) {
+    const index_t C = image.C;
+    if (S < 1 || n < S || left < 0 || top < 0 || left + n > image.W || top + n > image.H)
+        throw Error(
+            fmt::format("shrink_square: the square of {} at ({}, {}) of {} x {} pixels cannot become {}", n,
+                        left, top, image.W, image.H, S));
+    // Along rows, then along columns; a row's sums are below 2^8 n, the whole ones below 2^8 n^2.
     std::vector<std::uint64_t> sums(static_cast<std::size_t>(S * S * C)),
         row(static_cast<std::size_t>(S * C));
     for_each_overlap(n, S, [&](index_t y, index_t part_y, index_t weight_y) {

@@ -15,5 +15,8 @@ Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown
 // to S x S pixels, result [S, S, C], rounded to nearest. Integer arithmetic, so equal on every machine.
 // Throws Error if a side of the image is below S.
 void crop_and_shrink(const Image& image, index_t S, std::uint8_t* result);
+// The same of the square of `side` pixels whose top left pixel is (x, y). Error where it is not within the image or
+// smaller than S.
+void shrink_square(const Image& image, index_t x, index_t y, index_t side, index_t S, std::uint8_t* result);
 
 }  // namespace glow

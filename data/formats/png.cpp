@@ -14,9 +14,10 @@
 #include <cstring>
 #include <fstream>
 
-#include "kernels/error.h"
 #include "data/formats/atomic_file.h"
+#include "data/formats/exif.h"
 #include "data/formats/output_name.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {
@@ -74,8 +75,12 @@ bool read_header(Reader& reader) {
     png_set_chunk_cache_max(reader.png, kChunksLimit);
     png_set_chunk_malloc_max(reader.png, kChunkBytesLimit);
 #ifdef PNG_SET_UNKNOWN_CHUNKS_SUPPORTED
-    // Skip chunks that do not change the encoded pixels, including compressed ones.
+    // Skips all chunks that change neither the encoded pixels nor their orientation, compressed ones among them.
     png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+#ifdef PNG_READ_eXIf_SUPPORTED
+    png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_AS_DEFAULT,
+                                reinterpret_cast<const png_byte*>("eXIf"), 1);
+#endif
 #endif
     png_read_info(reader.png, reader.info);
     return true;
@@ -93,6 +98,18 @@ bool read_pixels(Reader& reader, std::uint8_t* pixels, std::size_t row_bytes) {
     for (int pass = 0; pass < passes; ++pass)
         for (png_uint_32 y = 0; y < H; ++y) png_read_row(reader.png, pixels + y * row_bytes, nullptr);
     return true;
+}
+
+// eXIf may stand before or after the pixels. Damage behind the pixels is no error: they are complete.
+int orientation_of(Reader& reader) {
+#ifdef PNG_READ_eXIf_SUPPORTED
+    if (setjmp(png_jmpbuf(reader.png)) == 0) png_read_end(reader.png, reader.info);
+    png_uint_32 count = 0;
+    png_bytep exif = nullptr;
+    if (setjmp(png_jmpbuf(reader.png)) != 0) return 1;
+    if (png_get_eXIf_1(reader.png, reader.info, &count, &exif) != 0) return exif_orientation({exif, count});
+#endif
+    return 1;
 }
 
 unsigned over_black(unsigned value, unsigned alpha) {
@@ -159,6 +176,7 @@ Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, 
     Image image{H, W, ((color & PNG_COLOR_MASK_COLOR) != 0 ? 3 : 1) + alpha, {}};
     image.pixels.resize(static_cast<std::size_t>(H * W * image.C));
     if (!read_pixels(reader, image.pixels.data(), static_cast<std::size_t>(W * image.C))) fail();
+    image = upright(std::move(image), orientation_of(reader));
     return C == 0 ? std::move(image) : with_channels(std::move(image), C);
 }
 

@@ -31,8 +31,8 @@ std::vector<std::uint8_t> read_image_bytes(const std::filesystem::path& path);
 // converts as in with_channels. Throws InputError, naming `shown`, if the data is not PNG, truncated, damaged
 // or above a limit.
 //
-// Pixels are the encoded values: gAMA, sRGB, cHRM, iCCP and bKGD are ignored. 16 bits become 8 by round(v /
-// 257), before alpha is composited.
+// Pixels are the encoded values: gAMA, sRGB, cHRM, iCCP and bKGD are ignored. 16 bits become 8 first, as
+// round(v / 257); alpha is composited after that. The picture is upright: the orientation of eXIf is applied.
 Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C = 0);
 Image read_png(const std::filesystem::path& path, index_t C = 0);
 

@@ -2,17 +2,18 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "tests/process_guard.h"
-#include "tests/data/files.h"
-#include "tests/data/make_files.h"
-#include "tests/data/odd_entries.h"
-#include "tests/data/formats/png_cases.h"
 #include "data/dataset.h"
 #include "data/formats/png.h"
 #include "data/synthetic_gauss.h"
+#include "tests/data/files.h"
+#include "tests/data/formats/png_cases.h"
+#include "tests/data/make_files.h"
+#include "tests/data/odd_entries.h"
+#include "tests/process_guard.h"
 
 namespace glow {
 namespace {
@@ -77,7 +78,7 @@ TEST(GlowData, MakesCifar10WithValidation) {
     write_bytes(folder / "test_batch.bin", records(7, 2));
     const Outcome outcome = run(folder, {"cifar10", ".", "-o", "a.h5", "--json", "--quiet"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
-    EXPECT_EQ(outcome.err, "");
+    EXPECT_NE(outcome.err.find("warning: 5 validation images are few"), std::string::npos) << outcome.err;
     const auto object = nlohmann::json::parse(outcome.out);
     EXPECT_EQ(object["train"], 95);
     EXPECT_EQ(object["valid"], 5);
@@ -105,7 +106,38 @@ TEST(GlowData, MakesCifar10WithValidation) {
     EXPECT_NE(load_split(folder / "a.h5", "valid").images, load_split(folder / "c.h5", "valid").images);
 }
 
-TEST(GlowData, LimitsApplyBeforeValidationSplit) {
+TEST(GlowData, CropsOfAPhotographStayInOneSplitAndCarryItsName) {
+    const TemporaryFolder folder;
+    for (int n = 0; n < 20; ++n) {
+        const auto path = folder / fmt::format("p/{}/{:02}.png", n % 2 == 0 ? "a" : "b", n);
+        std::filesystem::create_directories(path.parent_path());
+        write_bytes(path, make::png(make::smooth(24, 16, 3, n)));
+    }
+    const Outcome outcome = run(folder, {"images", "p", "--size", "8", "--crops", "3", "--no-classes",
+                                         "--valid", "0.25", "--test", "0.2", "-o", "a.h5", "--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const DatasetReader reader(folder / "a.h5");
+    EXPECT_EQ(reader.info().n_classes, 0);
+    EXPECT_EQ((std::vector<index_t>{reader.info().train, reader.info().valid, reader.info().test}),
+              (std::vector<index_t>{36, 12, 12}));
+    std::map<std::string, std::set<std::string>> splits;  // of each file
+    for (const char* split : kSplits) {
+        const std::vector<std::string> names = reader.read_names(split, 1000);
+        ASSERT_EQ(std::ssize(names), reader.info().images(split));
+        for (const std::string& name : names) {
+            EXPECT_NE(name.find("[8x8+"), std::string::npos) << name;
+            splits[name.substr(0, name.find('['))].insert(split);
+        }
+    }
+    EXPECT_EQ(splits.size(), 20u);
+    for (const auto& [file, in] : splits) EXPECT_EQ(in.size(), 1u) << file;
+    expect_error(run(folder, {"images", "p", "--size", "8", "--crop-side", "9", "-o", "b.h5"}), 2,
+                 "--crop-side");
+    expect_error(run(folder, {"images", "p", "--size", "8", "--crops", "2", "--tile", "-o", "b.h5"}), 2,
+                 "--tile");
+}
+
+TEST(GlowData, LimitsAreTakenBeforeTheValidationSplit) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(50));
     write_bytes(folder / "test.bin", records(9));
@@ -115,7 +147,8 @@ TEST(GlowData, LimitsApplyBeforeValidationSplit) {
               0);
     const DatasetInfo info = describe_dataset(folder / "a.h5");
     EXPECT_EQ((std::vector<index_t>{info.train, info.valid, info.test}), (std::vector<index_t>{15, 5, 3}));
-    ASSERT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5", "--limit-test", "0", "--valid", "0"}).code, 0);
+    ASSERT_EQ(
+        run(folder, {"cifar10", ".", "-o", "a.h5", "--force", "--limit-test", "0", "--valid", "0"}).code, 0);
     const DatasetInfo whole = describe_dataset(folder / "a.h5");
     EXPECT_EQ((std::vector<index_t>{whole.train, whole.valid, whole.test}), (std::vector<index_t>{50, 0, 0}));
 }
@@ -193,10 +226,10 @@ TEST(GlowData, Reads16BitInterlacedExactly) {
         std::filesystem::create_directory(folder / "images");
         if (!image.interlaced || image.bits != 16) continue;
         write_bytes(folder / "images/a.png", make::png_file(image));
-        ASSERT_EQ(
-            run(folder, {"images", "images", "--size", "16", "--test", "0", "--valid", "0", "-o", "a.h5"})
-                .code,
-            0);
+        ASSERT_EQ(run(folder, {"images", "images", "--size", "16", "--test", "0", "--valid", "0", "-o",
+                               "a.h5", "--force"})
+                      .code,
+                  0);
         EXPECT_EQ(load_split(folder / "a.h5", "train").images, make::png_image(image, 3).pixels) << name;
     }
 }
@@ -271,11 +304,13 @@ TEST(GlowData, FullDiskKeepsOldFileAndExitsOne) {
     write_bytes(folder / "a.h5", "old");
     {
         const FullDisk full(100000);
-        expect_error(run(folder, {"cifar10", ".", "-o", "a.h5"}), 1, "a.h5");
+        expect_error(run(folder, {"cifar10", ".", "-o", "a.h5", "--force"}), 1, "a.h5");
     }
     EXPECT_EQ(read_bytes(folder / "a.h5"), "old");
+    expect_error(run(folder, {"cifar10", ".", "-o", "a.h5"}), 2, "a.h5 exists");
+    EXPECT_EQ(read_bytes(folder / "a.h5"), "old");
     EXPECT_EQ(folder.names().size(), 2u);
-    EXPECT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5"}).code, 0);
+    EXPECT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5", "--force"}).code, 0);
     EXPECT_EQ(run(folder, {"info", "a.h5"}, "/dev/full").code, 1);
     EXPECT_EQ(run(folder, {"--help"}, "/dev/full").code, 1);
 }
@@ -315,8 +350,10 @@ TEST(GlowData, DownloadsVerifiesAndUnpacks) {
     EXPECT_EQ(folder.names().size(), 2u);
     // Complete: nothing is downloaded again.
     put_program(programs / "curl", "exit 6\n");
-    EXPECT_EQ(run(folder, {"cifar10", "n; touch x", "--download", "-o", "a.h5"}, nullptr, path.c_str()).code,
-              0);
+    EXPECT_EQ(
+        run(folder, {"cifar10", "n; touch x", "--download", "-o", "a.h5", "--force"}, nullptr, path.c_str())
+            .code,
+        0);
     expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5"}, nullptr, path.c_str()), 1,
                  "is there a network?");
     expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5"}, nullptr, "/nowhere"), 1,
@@ -363,7 +400,7 @@ TEST(GlowData, MakesDataSetsFromImageFolders) {
     const Outcome outcome = with({"-o", "a.h5", "--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("2 classes: even, odd"), std::string::npos) << outcome.err;
-    EXPECT_NE(outcome.err.find("1 other files"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("are left out: 1 .txt"), std::string::npos) << outcome.err;
     EXPECT_NE(outcome.err.find("warning: left out: p/even/broken.png"), std::string::npos) << outcome.err;
     const auto object = nlohmann::json::parse(outcome.out);
     EXPECT_EQ(object["train"].get<int>() + object["test"].get<int>(), 20);
@@ -437,7 +474,7 @@ TEST(GlowData, LimitsKeepEveryClass) {
         }
     // Number of images of each class in a split.
     const auto counts = [&](const std::vector<std::string>& more, const char* split) {
-        std::vector<std::string> words = {"images", "p", "--size", "8", "-o", "a.h5", "--quiet"};
+        std::vector<std::string> words = {"images", "p", "--size", "8", "-o", "a.h5", "--force", "--quiet"};
         words.insert(words.end(), more.begin(), more.end());
         const Outcome outcome = run(folder, words);
         EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -470,8 +507,8 @@ TEST(GlowData, LimitsKeepEveryClass) {
             for (const int count : counts({"--test", "0.2", "--valid", "0.2", "--seed", seed}, split))
                 EXPECT_GE(count, 1) << seed << split;
 
-    const Outcome few =
-        run(folder, {"images", "p", "--size", "8", "--limit-train", "3", "--valid", "0", "-o", "a.h5"});
+    const Outcome few = run(folder, {"images", "p", "--size", "8", "--limit-train", "3", "--valid", "0", "-o",
+                                     "a.h5", "--force"});
     EXPECT_EQ(few.code, 0);
     EXPECT_NE(few.err.find("warning: --limit-train 3 is less than the 4 classes: no training image of c3"),
               std::string::npos)

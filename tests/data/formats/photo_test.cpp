@@ -1,15 +1,19 @@
 #include "data/formats/photo.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <limits>
+#include <map>
+#include <set>
 #include <tuple>
 
-#include "tests/support.h"
-#include "tests/data/files.h"
-#include "tests/data/make_files.h"
-#include "tests/data/formats/png_cases.h"
-#include "data/image_folder.h"
+#include "data/formats/exif.h"
 #include "data/formats/jpeg.h"
+#include "data/image_folder.h"
+#include "tests/data/files.h"
+#include "tests/data/formats/png_cases.h"
+#include "tests/data/make_files.h"
+#include "tests/support.h"
 
 namespace glow {
 namespace {
@@ -64,7 +68,58 @@ TEST(Photo, DecodesJpegAccurately) {
         }
 }
 
-TEST(Photo, ConvertsGrayAndColor) {
+// A TIFF structure with one entry: the orientation.
+std::string exif(int orientation, bool big_endian) {
+    using namespace std::string_literals;
+    const char value = static_cast<char>(orientation);
+    return big_endian ? "MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"s + value + "\0\0\0\0\0\0"s
+                      : "II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"s + value + "\0\0\0\0\0\0\0"s;
+}
+
+// Corners of an upright picture with one dark corner, by the definitions of TIFF 6.0: what the stored row 0 and column 0
+// are to the eye.
+TEST(Photo, IsTurnedUprightByItsExifOrientation) {
+    const auto dark_corner = [](const Image& image) {
+        const auto dark = [&](index_t y, index_t x) {
+            return image.pixels[static_cast<std::size_t>((y * image.W + x) * image.C)] < 100;
+        };
+        const index_t H = image.H - 1, W = image.W - 1;
+        return std::string(dark(0, 0)   ? "top left"
+                           : dark(0, W) ? "top right"
+                           : dark(H, 0) ? "bottom left"
+                                        : "bottom right");
+    };
+    const char* const expected[] = {"top left", "top left",  "top right",    "bottom right", "bottom left",
+                                    "top left", "top right", "bottom right", "bottom left"};
+    Image stored{16, 32, 3, Pixels(16 * 32 * 3, 200)};
+    for (index_t y = 0; y < 8; ++y)
+        for (index_t x = 0; x < 24; ++x) stored.pixels[static_cast<std::size_t>(y * 96 + x)] = 10;
+    for (int orientation = 1; orientation <= 8; ++orientation)
+        for (const bool big_endian : {false, true}) {
+            const std::string block = exif(orientation, big_endian);
+            std::string jpeg = make::jpeg(stored, 95);
+            const std::size_t length = block.size() + 8;
+            jpeg.insert(2, std::string("\xff\xe1") + static_cast<char>(length >> 8) +
+                               static_cast<char>(length) + std::string("Exif\0\0", 6) + block);
+            const std::string png = make::png(stored), chunk = make::png_chunk("eXIf", block);
+            std::string before = png, after = png;
+            before.insert(33, chunk);              // behind IHDR
+            after.insert(png.size() - 12, chunk);  // before IEND
+            for (const std::string& bytes : {jpeg, before, after}) {
+                const Image image = decode_photo(span_of(bytes), "x", 3);
+                EXPECT_EQ(image.H, orientation < 5 ? 16 : 32);
+                EXPECT_EQ(image.W, orientation < 5 ? 32 : 16);
+                EXPECT_EQ(dark_corner(image), expected[orientation]) << orientation;
+            }
+        }
+    // Damaged blocks mean nothing.
+    for (std::size_t cut = 0; cut < 20; ++cut)
+        EXPECT_EQ(exif_orientation(span_of(exif(6, true).substr(0, cut))), 1);
+    EXPECT_EQ(exif_orientation(span_of(exif(9, true))), 1);
+    EXPECT_EQ(exif_orientation(span_of(exif(0, false))), 1);
+}
+
+TEST(Photo, GrayAndColorBecomeOneAnother) {
     EXPECT_EQ(decoded(make::png({1, 2, 1, {7, 200}}), 3), (Pixels{7, 7, 7, 200, 200, 200}));
     EXPECT_EQ(decoded(make::png({1, 3, 3, {255, 0, 0, 0, 255, 0, 9, 9, 9}}), 1), (Pixels{76, 150, 9}));
     const Image gray = make::smooth(16, 16, 1);
@@ -192,7 +247,7 @@ TEST_F(PhotoFolder, SortsFilesByName) {
     all.test = 0;
     ImageFolder source(folder.path(), all);
     EXPECT_EQ(source.info().train, 3);
-    EXPECT_EQ(source.other_files(), 1);
+    EXPECT_EQ(source.other_files(), (std::map<std::string, index_t>{{".txt", 1}}));
     EXPECT_EQ(source.info().n_classes, 0);
     Pixels usable;
     const Pixels images = read(source, Part::train, usable).first;
@@ -202,29 +257,141 @@ TEST_F(PhotoFolder, SortsFilesByName) {
     EXPECT_EQ(usable, (Pixels{1, 1, 1}));
 }
 
-TEST_F(PhotoFolder, SubfoldersAreClasses) {
-    put("dog/1.png", 30);
-    put("cat/1.png", 10);
-    put("cat/2.png", 20);
-    put("cat/deeper/3.png", 20);  // ignored
+TEST_F(Folder, ReadsFoldersRecursivelyInTheOrderOfTheirPaths) {
+    put("top.png", 40);
+    put("b/1.png", 30);
+    put("a/deeper/2.png", 20);
+    put("a/1.png", 10);
     std::filesystem::create_directory(folder / "empty");
     ImageFolderOptions all = options();
     all.test = 0;
+    ImageFolder source(folder.path(), all);
+    EXPECT_EQ(source.info().n_classes, 0);
+    Pixels usable;
+    const Pixels images = read(source, Part::train, usable).first;
+    std::vector<std::string> names;
+    for (index_t n = 0; n < source.info().train; ++n) {
+        names.push_back(source.name(Part::train, n));
+        EXPECT_EQ(images[static_cast<std::size_t>(n * 192)], 10 * (n + 1));
+    }
+    EXPECT_EQ(names, (std::vector<std::string>{"a/1.png", "a/deeper/2.png", "b/1.png", "top.png"}));
+}
+
+TEST_F(Folder, LinkedFoldersAreReadOnce) {
+    const TemporaryFolder elsewhere;
+    put("a/1.png", 10);
+    write_bytes(elsewhere / "2.png", read_bytes(folder / "a/1.png"));
+    std::filesystem::create_directory_symlink(elsewhere.path(), folder / "outside");
+    std::filesystem::create_directory_symlink(elsewhere.path(), folder / "again");
+    std::filesystem::create_directory_symlink("a", folder / "twice");
+    std::filesystem::create_directory_symlink("..", folder / "a/up");
+    std::filesystem::create_directory_symlink("/", folder / "root");
+    ImageFolder source(folder.path(), options());
+    EXPECT_EQ(source.files().size(), 2u);
+    const std::vector<std::string> skipped = source.take_skipped();
+    ASSERT_EQ(skipped.size(), 4u);
+    for (const std::string& problem : skipped)
+        EXPECT_NE(problem.find("symbolic link to a folder that is read already"), std::string::npos)
+            << problem;
+}
+
+TEST_F(Folder, WithClassesTheFirstFolderOfAPathIsItsClass) {
+    put("dog/1.png", 30);
+    put("cat/1.png", 10);
+    put("cat/deeper/3.png", 20);
+    put("top.png", 1);
+    ImageFolderOptions all = options();
+    all.test = 0;
+    all.classes = true;
     ImageFolder source(folder.path(), all);
     EXPECT_EQ(source.classes(), (std::vector<std::string>{"cat", "dog"}));
     Pixels usable;
     const auto [images, labels] = read(source, Part::train, usable);
     EXPECT_EQ(labels, (std::vector<std::int32_t>{0, 0, 1}));
     EXPECT_EQ(images[384], 30);
-    put("top.png", 1);
-    expect_throw<InputError>([&] { ImageFolder(folder.path(), all); },
-                             {"has images and also folders of images"});
+    const std::vector<std::string> skipped = source.take_skipped();
+    ASSERT_EQ(skipped.size(), 1u);
+    EXPECT_NE(skipped[0].find("1 images are in no folder"), std::string::npos) << skipped[0];
+    all.classes.reset();  // images beside the folders: no classes
+    EXPECT_EQ(ImageFolder(folder.path(), all).info().n_classes, 0);
+    EXPECT_EQ(ImageFolder(folder.path(), all).info().train, 4);
+    std::filesystem::remove(folder / "top.png");
+    EXPECT_EQ(ImageFolder(folder.path(), all).info().n_classes, 2);
+    all.classes = false;
+    EXPECT_EQ(ImageFolder(folder.path(), all).info().n_classes, 0);
+    std::filesystem::remove_all(folder / "dog");
+    all.classes.reset();
+    EXPECT_EQ(ImageFolder(folder.path(), all).info().n_classes, 0);
+    all.classes = true;
+    expect_throw<InputError>([&] { ImageFolder(folder.path(), all); }, {"--classes", "found 1"});
 }
 
-TEST_F(PhotoFolder, SingleSubfolderIsNotClass) {
-    put("all/1.png", 30);
-    put("all/2.png", 30);
-    EXPECT_EQ(ImageFolder(folder.path(), options()).info().n_classes, 0);
+TEST_F(Folder, CropsAreSquaresOfTheirPhotographAndStayTogether) {
+    for (int n = 0; n < 12; ++n) put(fmt::format("{:02}.png", n), 10 * n, 20);
+    ImageFolderOptions crops = options();
+    crops.test = 0.25;
+    crops.crops = 5;
+    crops.crop_side = 10;  // 20 pixels leave 11 positions along each side
+    ImageFolder source(folder.path(), crops);
+    EXPECT_EQ(source.info().train, 45);
+    EXPECT_EQ(source.info().test, 15);
+    std::set<std::string> trained, squares;
+    for (const Part part : {Part::train, Part::test}) {
+        Pixels usable;
+        const Pixels images = read(source, part, usable).first;
+        const std::vector<index_t> groups = source.groups(part);
+        for (index_t n = 0; n < source.info().images(part); ++n) {
+            const std::string name = source.name(part, n);
+            char file[16] = "";
+            index_t side = 0, side_again = 0, x = -1, y = -1;
+            ASSERT_EQ(std::sscanf(name.c_str(), "%6s[%ldx%ld+%ld+%ld]", file, &side, &side_again, &x, &y), 5)
+                << name;
+            ASSERT_TRUE(side == 10 && side_again == 10 && x >= 0 && x <= 10 && y >= 0 && y <= 10) << name;
+            squares.insert(fmt::format("{} {}", x, y));
+            Pixels expected(192);
+            shrink_square(read_photo(folder / file, 3), x, y, side, 8, expected.data());
+            ASSERT_TRUE(std::equal(expected.begin(), expected.end(), images.begin() + n * 192)) << name;
+            if (part == Part::train)
+                trained.insert(file);
+            else
+                EXPECT_EQ(trained.count(file), 0u) << name;
+            EXPECT_EQ(groups[static_cast<std::size_t>(n)], std::atoi(file));
+        }
+    }
+    EXPECT_GT(squares.size(), 30u);  // of 121
+    ++crops.seed;
+    crops.test = 0;
+    ImageFolder other(folder.path(), crops);
+    Pixels usable;
+    read(other, Part::train, usable);
+    EXPECT_NE(other.name(Part::train, 0), source.name(Part::train, 0));
+}
+
+TEST_F(Folder, TilesFormACenteredGrid) {
+    const auto squares = [&](const ImageFolderOptions& tiled) {
+        ImageFolder source(folder.path(), tiled);
+        Pixels usable;
+        read(source, Part::train, usable);
+        std::vector<std::string> names;
+        for (index_t n = 0; n < source.info().train; ++n) names.push_back(source.name(Part::train, n));
+        return names;
+    };
+    const Image image{19, 27, 3, Pixels(19 * 27 * 3, 100)};
+    write_bytes(folder / "a.png", make::png(image));
+    put("too-small.png", 1, 7);
+    ImageFolderOptions tiled = options();
+    tiled.test = 0;
+    tiled.tile = true;
+    using Names = std::vector<std::string>;
+    EXPECT_EQ(squares(tiled), (Names{"a.png[8x8+1+1]", "a.png[8x8+9+1]", "a.png[8x8+17+1]", "a.png[8x8+1+9]",
+                                     "a.png[8x8+9+9]", "a.png[8x8+17+9]"}));
+    tiled.overlap = 0.5;  // every 4 pixels
+    EXPECT_EQ(squares(tiled).size(), 5u * 3u);
+    tiled.crop_side = 19;
+    tiled.overlap = 0;
+    EXPECT_EQ(squares(tiled), (Names{"a.png[19x19+4+0]"}));
+    tiled.crop_side = 4;
+    expect_throw<InputError>([&] { ImageFolder(folder.path(), tiled); }, {"--crop-side 4", "--size 8"});
 }
 
 TEST_F(PhotoFolder, TestPartDependsOnSeed) {

@@ -1,0 +1,67 @@
+#include "data/formats/exif.h"
+
+#include <algorithm>
+#include <string_view>
+
+namespace glow {
+namespace {
+
+constexpr std::uint32_t kOrientation = 0x0112, kShort = 3, kMagic = 42, kEntryBytes = 12;
+
+// Numbers of 2 or 4 bytes in the order that the structure declares; 0 outside it.
+struct TiffBytes {
+    std::span<const std::uint8_t> bytes;
+    bool big_endian;
+
+    std::uint32_t number(std::size_t at, int count) const {
+        if (at > bytes.size() || bytes.size() - at < static_cast<std::size_t>(count)) return 0;
+        std::uint32_t value = 0;
+        for (int i = 0; i < count; ++i)
+            value = value << 8 | bytes[at + static_cast<std::size_t>(big_endian ? i : count - 1 - i)];
+        return value;
+    }
+};
+
+}  // namespace
+
+int exif_orientation(std::span<const std::uint8_t> bytes) {
+    const auto begins = [&](std::string_view text) {
+        return bytes.size() >= text.size() && std::equal(text.begin(), text.end(), bytes.begin());
+    };
+    if (begins({"Exif\0\0", 6})) bytes = bytes.subspan(6);
+    if (!begins("II") && !begins("MM")) return 1;
+    const TiffBytes tiff{bytes, begins("MM")};
+    if (tiff.number(2, 2) != kMagic) return 1;
+    const std::size_t directory = tiff.number(4, 4);
+    const std::uint32_t entries = tiff.number(directory, 2);
+    for (std::uint32_t i = 0; i < entries; ++i) {
+        const std::size_t entry = directory + 2 + std::size_t{i} * kEntryBytes;
+        if (entry >= bytes.size()) break;
+        if (tiff.number(entry, 2) != kOrientation || tiff.number(entry + 2, 2) != kShort) continue;
+        const std::uint32_t value = tiff.number(entry + 8, 2);
+        return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
+    }
+    return 1;
+}
+
+Image upright(Image image, int orientation) {
+    if (orientation <= 1 || orientation > 8) return image;
+    const bool transposed = orientation >= 5;
+    // The first row of the result is the last stored row (or column, where transposed), and likewise for columns.
+    const bool from_last_row = orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
+    const bool from_last_column =
+        orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
+    Image result{transposed ? image.W : image.H, transposed ? image.H : image.W, image.C, {}};
+    result.pixels.resize(image.pixels.size());
+    std::uint8_t* to = result.pixels.data();
+    for (index_t y = 0; y < result.H; ++y)
+        for (index_t x = 0; x < result.W; ++x, to += image.C) {
+            const index_t row = from_last_row ? result.H - 1 - y : y,
+                          column = from_last_column ? result.W - 1 - x : x;
+            const index_t at = transposed ? column * image.W + row : row * image.W + column;
+            std::copy_n(image.pixels.data() + at * image.C, image.C, to);
+        }
+    return result;
+}
+
+}  // namespace glow

@@ -1,0 +1,19 @@
+// The orientation of a photograph, which cameras store in EXIF instead of turning the pixels.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "data/formats/png.h"
+
+namespace glow {
+
+// Tag 0x0112 (Orientation, 1..8) of the first directory of a TIFF structure, which may begin with "Exif\0\0".
+// 1, upright, where the tag is missing or the bytes are damaged.
+int exif_orientation(std::span<const std::uint8_t> bytes);
+
+// The picture as it is to be seen: stored with `orientation` 1..8 (TIFF 6.0, page 36) -> upright. Orientations
+// 5 to 8 exchange height and width.
+Image upright(Image image, int orientation);
+
+}  // namespace glow
