@@ -114,16 +114,16 @@ void ImageFolder::list(const fs::path& below, std::vector<File>& files, std::vec
                 ++other_files_[lower_ending(name)];
         } else if (is_image_name(name) || (entry->is_symlink(ignored) && !entry->exists(ignored))) {
             const std::string problem = file_problem(entry->path());
-            skip("cannot be read: " + (problem.empty() ? "it changed meanwhile" : problem));
+            skip("cannot be read: " + (problem.empty() ? "it changed while it was read" : problem));
         } else {
             ++other_files_[lower_ending(name)];
         }
     }
     if (failed && below.empty())
-        throw InputError(fmt::format("cannot look into {}: {}", listed.string(), failed.message()));
+        throw InputError(fmt::format("cannot open folder {}: {}", listed.string(), failed.message()));
     if (failed)
         skipped_.push_back(
-            fmt::format("{}: the folder cannot be listed: {}", listed.string(), failed.message()));
+            fmt::format("{}: cannot list the folder: {}", listed.string(), failed.message()));
     for (const fs::path& folder : folders) list(folder, files, links);
 }
 
@@ -185,7 +185,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
                                      side_, options.size));
     if (const std::string problem = folder_problem(folder); !problem.empty())
         throw InputError(
-            fmt::format("expected a folder of images, found no folder {}: {}", folder.string(), problem));
+            fmt::format("expected a folder of images, found no folder at {}: {}", folder.string(), problem));
     list_all(files_);
     set_classes();
     if (options.tile) measure();
@@ -195,7 +195,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
         throw InputError(
             fmt::format("{}: no image can be read: {}", folder.string(), join_problems(skipped_)));
     if (files_.empty())
-        throw InputError(fmt::format("{}: found no .png, .jpg or .jpeg file in it", folder.string()));
+        throw InputError(fmt::format("{}: found no .png, .jpg or .jpeg file in it or in its subfolders", folder.string()));
     split();
     limit(train_, options.limit_train);
     limit(test_, options.limit_test);
@@ -206,7 +206,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     info_.train = std::ssize(train_);
     info_.test = std::ssize(test_);
 } catch (const fs::filesystem_error& error) {
-    throw InputError(fmt::format("cannot look into {}: {}", folder.string(), error.code().message()));
+    throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));
 }
 
 // Sizes of all photographs, which decide how many tiles each has. Those that cannot be read or tiled are left out.

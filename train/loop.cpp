@@ -64,8 +64,7 @@ void TrainingLoop::step_and_log() {
     const StepResult result = step();
     result_.bits_per_dim = result.bits_per_dim;
     recovery_.remember(step_, result);
-    session_.log->step(session_.progress, result, total(session_.memory->peak()),
-                       session_.processes.heartbeat());
+    session_.log->step(session_.progress, result, total(session_.memory->peak()));
     const auto [evaluation_due, samples_due, checkpoint_due] = session_.root_decides<3>(
         {evaluate_timer_.due(step_), sample_timer_.due(step_), save_timer_.due(step_)});
     if (evaluation_due) evaluate();
@@ -133,7 +132,7 @@ void TrainingLoop::draw_samples() {
     Trainer& trainer = *session_.trainer;
     trainer.use(true);
     std::optional<SampleSheet> sheet =
-        sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), session_.options.seed);
+        sample_sheet(trainer.runnable(), session_.options.seed);
     wait_for_samples();
     if (!sheet) return;
     const index_t step = session_.progress.step;

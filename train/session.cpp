@@ -217,7 +217,7 @@ void Session::open_data() {
     if (processes.is_root()) data_ = data_fingerprint(train, valid ? &*valid : nullptr);
     // On a GPU the host would wait for the step while it could prepare the next images.
     const bool read_ahead = on_disk_ || request.device == Device::cuda;
-    images.emplace(std::move(train), parse_augmentation(options.augment), options.shuffle, options.seed,
+    images.emplace(std::move(train), options.augment, options.shuffle, options.seed,
                    read_ahead);
     schedule = make_schedule(options, train_images_);
 }

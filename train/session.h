@@ -51,8 +51,8 @@ class Session {
         return answers;
     }
     // While it lives, the watchdog allows time for a file. `doing` is a literal.
-    Heartbeat::ScopedTimeout file_timeout(const char* doing) {
-        return {processes.heartbeat(), Heartbeat::kFileTimeout, doing};
+    static ScopedTimeout file_timeout(const char* doing) {
+        return ScopedTimeout(doing);
     }
     // Memory in use since the session began: of this process (CPU), of the whole device (GPU).
     std::size_t memory_growth() const;
