@@ -147,6 +147,10 @@ bool read_json(const nlohmann::ordered_json& json, T& value) {
     if constexpr (std::is_same_v<T, Interval>) {
         if (!json.is_string()) return false;
         value = parse_interval(json.get<std::string>());
+    } else if constexpr (Named<T>) {
+        const std::optional<T> found = json.is_string() ? find_name<T>(json.get<std::string>()) : std::nullopt;
+        if (!found) return false;
+        value = *found;
     } else if constexpr (std::is_same_v<T, std::string>) {
         if (!json.is_string()) return false;
         value = json.get<std::string>();
