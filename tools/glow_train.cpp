@@ -29,7 +29,7 @@ struct Request : RunRequest {
     std::string device_text = "auto", communicator = "auto", permutation = "invconv", coupling = "affine",
                 resume_text;
     std::string preset, config;
-    bool plan = false, dry_run = false, print_config = false;
+    bool plan = false, estimate = false, print_config = false;
     ValueOrigins origins;    // of the values that a file gave
     std::string moved_data;  // said where the run's data set is found elsewhere
 };
@@ -67,11 +67,10 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
                    "Start from the raw weights of a checkpoint (file or run folder)")
         ->configurable(false);
     app.add_flag("--plan", request->plan, "Print the memory plan and stop")->configurable(false);
-    app.add_flag("--dry-run", request->dry_run,
-                 "Print the memory plan, and what a step takes and how long the run will take by some steps "
-                 "on the data; "
-                 "write nothing")
+    app.add_flag("--estimate", request->estimate,
+                 "Print the memory plan, and how long a step and the run take by some steps on the data; write nothing")
         ->configurable(false);
+    app.add_flag("--dry-run", request->estimate, "The former name of --estimate")->group("")->configurable(false);
 }
 
 // What the command line says of the options that decide what the others begin with. Nothing where one is not
@@ -128,8 +127,8 @@ void begin_with_config(CommandLine& command, Request& request, const LookAhead& 
     request.options.data = data;
 }
 
-void rehearse(const CommandLine& command, const Request& request) {
-    const Rehearsal r = rehearse_training(request);
+void estimate(const CommandLine& command, const Request& request) {
+    const Estimate r = estimate_run(request);
     if (!request.processes->is_root()) return;
     nlohmann::ordered_json json = {{"planned_bytes", total(r.plan.bytes)},
                                    {"peak_bytes", r.peak_bytes},
@@ -164,7 +163,7 @@ void rehearse(const CommandLine& command, const Request& request) {
 }
 
 void plan_or_run(const CommandLine& command, const Request& request) {
-    if (request.dry_run) return rehearse(command, request);
+    if (request.estimate) return estimate(command, request);
     if (request.plan) {
         const PlannedRun planned = plan_run(request);
         const MemoryPlan& plan = planned.plan;
@@ -270,7 +269,7 @@ void train(CommandLine& command, Request& request) {
             "--resume and --init-from exclude each other: the first goes on with a run, the second starts "
             "one");
 
-    if (!request.plan && !request.dry_run)
+    if (!request.plan && !request.estimate)
         refuse_overwriting({{"--data", request.options.data}, {"--init-from", request.init_from}},
                            files_of_run(request.options.out));
 

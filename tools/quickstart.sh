@@ -193,7 +193,7 @@ weights=$run_dir/latest.h5
 try_gpu() {
     local log status=0
     log=$(mktemp)
-    timeout 300 $bin/glow_train --data $data --out $run_dir --device cuda "${published[@]}" --dry-run >"$log" 2>&1 || status=$?
+    timeout 300 $bin/glow_train --data $data --out $run_dir --device cuda "${published[@]}" --estimate >"$log" 2>&1 || status=$?
     [ $interrupted = no ] || { rm -f "$log"; fail 130 "interrupted; run the same command again to continue"; }
     problem=''
     if [ $status = 0 ]; then

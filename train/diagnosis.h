@@ -8,9 +8,12 @@
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "inference/model_file.h"
-#include "train/failure.h"
+#include "train/recovery.h"
 
 namespace glow {
+
+// As JSON, which has no numbers for these: "nan", "inf", "-inf".
+nlohmann::ordered_json json_number(double value);
 
 // What is looked at. Of several processes all look at the same time, each at its images.
 struct FailureContext {

@@ -10,10 +10,6 @@ namespace glow {
 namespace {
 
 constexpr double kRemembered = 64;  // steps
-constexpr index_t kKnown = 16;      // steps after which the deviation of losses is known
-constexpr double kEarlyJump = 10;   // bits/dim, until then
-constexpr double kDeviations = 8;
-constexpr index_t kFewest = 4;  // images of a batch: of fewer, one strange image makes a loss
 
 // visitor(name, member) for everything of a history.
 template <class C, class Visitor>
@@ -37,18 +33,6 @@ void TrainingHistory::add(double new_loss, double condition) {
     loss += weight * difference;
     loss_variance = (1 - weight) * (loss_variance + weight * difference * difference);
     log_condition += weight * (std::log(std::max(1.0, condition)) - log_condition);
-}
-
-Limits limits_of(const TrainingHistory& history, const TrainingOptions& options) {
-    Limits limits;
-    if (history.steps == 0) return limits;
-    if (options.loss_jump > 0 && options.batch >= kFewest)
-        limits.loss =
-            history.loss + std::max({options.loss_jump, kDeviations * std::sqrt(history.loss_variance),
-                                    history.steps < kKnown ? kEarlyJump : 0.0});
-    if (options.condition_jump > 0)
-        limits.condition = options.condition_jump * std::exp(history.log_condition);
-    return limits;
 }
 
 nlohmann::ordered_json to_json(const TrainingHistory& history) {

@@ -2,7 +2,6 @@
 // so that a resumed run judges as an uninterrupted one.
 #pragma once
 
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "inference/model_file.h"
@@ -25,15 +24,6 @@ struct TrainingHistory {
     void add(double loss, double condition);
     bool operator==(const TrainingHistory&) const = default;
 };
-
-// What a step may come to before it counts as gone wrong; infinite where nothing is known yet.
-struct Limits {
-    double loss = std::numeric_limits<double>::infinity();       // bits/dim
-    double condition = std::numeric_limits<double>::infinity();  // of any W
-};
-// A loss above the mean by more than --loss-jump bits/dim and 8 standard deviations, of batches of at least
-// 4; a condition number above the mean by a factor of more than --condition-jump. 0: no limit.
-Limits limits_of(const TrainingHistory& history, const TrainingOptions& options);
 
 nlohmann::ordered_json to_json(const TrainingHistory& history);
 // InputError for anything else than the JSON of a history.

@@ -10,7 +10,7 @@
 namespace glow {
 namespace {
 
-MemoryPlan dry_run(const TrainingOptions& options, index_t init_images, const Backend& backend,
+MemoryPlan count(const TrainingOptions& options, index_t init_images, const Backend& backend,
                    PlanScope scope) {
     Memory memory;
     Trainer trainer(options, backend, memory, true, scope != PlanScope::gradients);
@@ -42,11 +42,11 @@ MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, cons
                        PlanScope scope) {
     TrainingOptions planned = options;
     planned.init_batch = init_images;
-    MemoryPlan plan = dry_run(planned, init_images, backend, scope);
+    MemoryPlan plan = count(planned, init_images, backend, scope);
     if (options.memory == "reconstruct" || options.memory == "auto" || options.float_states) {
         planned.memory = "checkpoint";
         planned.float_states = planned.rounding_bits = false;
-        const MemoryPlan checkpoint = dry_run(planned, init_images, backend, scope);
+        const MemoryPlan checkpoint = count(planned, init_images, backend, scope);
         plan.fallback_stored = std::max(plan.fallback_stored, checkpoint.fallback_stored);
     }
     return plan;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "data/augment.h"
 #include "data/formats/decimal.h"
@@ -155,6 +156,44 @@ std::string to_toml(const TrainingOptions& options) {
         line(name, value);
     });
     return text;
+}
+
+namespace {
+
+// False where the JSON is of another kind than the member.
+template <class T>
+bool read_json(const nlohmann::ordered_json& json, T& value) {
+    if constexpr (std::is_same_v<T, Interval>) {
+        if (!json.is_string()) return false;
+        value = parse_interval(json.get<std::string>());
+    } else if constexpr (std::is_same_v<T, std::string>) {
+        if (!json.is_string()) return false;
+        value = json.get<std::string>();
+    } else if constexpr (std::is_same_v<T, bool>) {
+        if (!json.is_boolean()) return false;
+        value = json.get<bool>();
+    } else if constexpr (std::is_floating_point_v<T>) {
+        if (!json.is_number()) return false;
+        value = json.get<T>();
+    } else {
+        if (!json.is_number_integer()) return false;
+        value = json.get<T>();
+        return nlohmann::ordered_json(value) == json;  // not cut off
+    }
+    return true;
+}
+
+}  // namespace
+
+TrainingOptions training_from_json(const nlohmann::ordered_json& config, const TrainingOptions& otherwise) {
+    TrainingOptions options = otherwise;
+    const nlohmann::ordered_json training = config.value("training", nlohmann::ordered_json::object());
+    visit_training_options(options, [&](const char* name, auto& value, OnResume, const char*) {
+        const auto found = training.find(name);
+        if (found != training.end() && !read_json(*found, value))
+            throw InputError(fmt::format("the training option {} cannot be {}", name, found->dump()));
+    });
+    return options;
 }
 
 }  // namespace glow

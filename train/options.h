@@ -165,6 +165,9 @@ void check(const TrainingOptions& options);
 
 // The checkpoint's `config`: the model's keys (spec section 3) and, under "training", every option above.
 nlohmann::ordered_json to_json(const TrainingOptions& options);
+// The training options of a checkpoint's `config`; those that it lacks, and the model, are those of `otherwise`.
+// InputError for a value of the wrong type.
+TrainingOptions training_from_json(const nlohmann::ordered_json& config, const TrainingOptions& otherwise);
 // All options of the command line as a config.toml. InputError for a name that is not UTF-8.
 std::string to_toml(const TrainingOptions& options);
 

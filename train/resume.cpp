@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "data/data_fingerprint.h"
 #include "inference/model_file.h"
 #include "kernels/error.h"
 
@@ -18,9 +19,20 @@ namespace fs = std::filesystem;
 
 namespace {
 
+ResumedRun resumed_run(const fs::path& from, CheckpointInfo checkpoint, const RunRequest& request) {
+    ResumedRun resumed{from, std::move(checkpoint), {}, {}};
+    try {
+        resumed.options = training_from_json(resumed.checkpoint.config, request.options);
+        resumed.options.model = resumed.checkpoint.model;
+        check(resumed.options);
+    } catch (const InputError& error) {
+        throw InputError(fmt::format("{}: attribute config: {}", from.string(), error.what()));
+    }
+    return resumed;
+}
+
 // The newest whole checkpoint of the folder, from latest.h5 backwards.
-std::optional<ResumedRun> newest_whole(const RunFolder& folder,
-                                       const std::function<void(const std::string&)>& warn) {
+std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest& request) {
     std::error_code ignored;
     std::vector<fs::path> candidates;
     const bool has_latest = fs::exists(fs::symlink_status(folder.latest(), ignored));
@@ -30,23 +42,23 @@ std::optional<ResumedRun> newest_whole(const RunFolder& folder,
         if (!linked || saved.step < *linked)
             candidates.push_back(saved.path);  // not what a run went back from
 
-    ResumedRun found;
+    std::vector<fs::path> damaged;
     std::string problems;
     for (const fs::path& path : candidates) {
         try {
-            found.checkpoint = check_checkpoint(path);
-            found.from = path;
+            ResumedRun found = resumed_run(path, check_checkpoint(path), request);
+            found.damaged = damaged;
+            if (!has_latest || path != folder.latest())
+                request.warn(
+                    fmt::format("going on from {}: {}", path.string(),
+                                has_latest ? "the newest checkpoint that is whole" : "there is no latest.h5"));
+            return found;
         } catch (const InputError& error) {
-            warn(fmt::format("{}; looking for an older checkpoint", error.what()));
+            request.warn(fmt::format("{}; looking for an older checkpoint", error.what()));
             problems += fmt::format("; {}", error.what());
             const fs::path file = fs::weakly_canonical(path, ignored);
-            if (fs::is_regular_file(file, ignored)) found.damaged.push_back(file);
-            continue;
+            if (fs::is_regular_file(file, ignored)) damaged.push_back(file);
         }
-        if (!has_latest || path != folder.latest())
-            warn(fmt::format("going on from {}: {}", path.string(),
-                             has_latest ? "the newest checkpoint that is whole" : "there is no latest.h5"));
-        return found;
     }
     if (candidates.empty()) return {};
     throw InputError(
@@ -60,9 +72,9 @@ std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const Ru
         throw InputError(fmt::format(
             "{}: the folder holds a run; go on with --resume, or choose another --out", request.options.out));
     if (!request.resume) return {};
-    if (request.resume_from.empty()) return newest_whole(folder, request.warn);
+    if (request.resume_from.empty()) return newest_whole(folder, request);
     const fs::path from = find_checkpoint(request.resume_from);
-    return ResumedRun{from, read_checkpoint_info(from), {}};
+    return resumed_run(from, read_checkpoint_info(from), request);
 }
 
 std::string find_data_of_run(const TrainingOptions& configured, const RunFolder& folder) {
@@ -77,38 +89,37 @@ std::string find_data_of_run(const TrainingOptions& configured, const RunFolder&
     return found.string();
 }
 
-int threads_of(const CheckpointInfo& checkpoint) {
-    const nlohmann::ordered_json training =
-        checkpoint.config.value("training", nlohmann::ordered_json::object());
-    if (!training.contains("threads") || !training["threads"].is_number_integer()) return 0;
-    const std::int64_t threads = training["threads"];
-    return threads > 0 && threads <= 4096 ? static_cast<int>(threads) : 0;
+TrainingProgress ResumedRun::progress(const TrainingOptions& now) const {
+    TrainingProgress progress = training_progress(checkpoint);
+    if (options.lr != now.lr) {
+        progress.history.lr_scale = 1;
+        progress.history.rollbacks = 0;
+    }
+    return progress;
 }
 
-std::string engines_of(const CheckpointInfo& checkpoint) {
-    const nlohmann::ordered_json training =
-        checkpoint.config.value("training", nlohmann::ordered_json::object());
-    const auto found = training.find("engines");
-    return found != training.end() && found->is_string() ? found->get<std::string>() : "";
+bool ResumedRun::is_latest_of(const RunFolder& folder) const {
+    std::error_code ignored;
+    return fs::equivalent(folder.latest(), from, ignored) &&
+           fs::equivalent(folder.checkpoint(checkpoint.progress.step), from, ignored);
 }
 
-void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& options,
+void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
                      const std::function<void(const std::string&)>& say) {
-    const nlohmann::ordered_json now = to_json(options), then = checkpoint.config;
-    const nlohmann::ordered_json model = to_json(options.model);
     std::string refused;
     std::vector<std::string> changes;
-    for (const auto& [key, value] : model.items())
-        if (then.value(key, nlohmann::ordered_json()) != value)
-            refused += fmt::format("{} is {} and was {}; ", key, value.dump(),
-                                   then.value(key, nlohmann::ordered_json()).dump());
-    const nlohmann::ordered_json training = then.value("training", nlohmann::ordered_json::object());
+    const nlohmann::ordered_json model = to_json(options.model);
+    for (const auto& [key, value] : model.items()) {
+        const nlohmann::ordered_json was = resumed.checkpoint.config.value(key, nlohmann::ordered_json());
+        if (was != value) refused += fmt::format("{} is {} and was {}; ", key, value.dump(), was.dump());
+    }
+    TrainingOptions before = resumed.options;
+    if (before.threads == 0) before.threads = options.threads;  // not recorded
+    const nlohmann::ordered_json now = to_json(options)["training"], then = to_json(before)["training"];
     visit_training_options(options, [&](const char* name, const auto&, OnResume on_resume, const char*) {
-        if (on_resume == OnResume::free || !training.contains(name)) return;
-        const nlohmann::ordered_json &was = training[name], &is = now["training"][name];
-        if (was == is) return;
-        if (std::string_view(name) == "data" && was.is_string() &&
-            absolute_name(was.get<std::string>()) == absolute_name(options.data))
+        const nlohmann::ordered_json &was = then[name], &is = now[name];
+        if (on_resume == OnResume::free || was == is) return;
+        if (std::string_view(name) == "data" && absolute_name(resumed.options.data) == absolute_name(options.data))
             return;
         const std::string change = fmt::format("{} is {} and was {}", name, is.dump(), was.dump());
         if (on_resume == OnResume::fixed)
@@ -124,15 +135,20 @@ void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& op
     for (const std::string& change : changes) say("changed on resume: " + change);
 }
 
-TrainingHistory resumed_history(const CheckpointInfo& checkpoint, const TrainingOptions& options) {
-    TrainingHistory history = training_progress(checkpoint).history;
-    const nlohmann::ordered_json training =
-        checkpoint.config.value("training", nlohmann::ordered_json::object());
-    if (training.value("lr", nlohmann::ordered_json(options.lr)) != nlohmann::ordered_json(options.lr)) {
-        history.lr_scale = 1;
-        history.rollbacks = 0;
-    }
-    return history;
+void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data, const RunRequest& request) {
+    const std::string difference =
+        data_difference(resumed.checkpoint.config.value("data_set", nlohmann::ordered_json()), data);
+    if (difference.empty()) return;
+    std::error_code ignored;
+    const bool same_file = fs::weakly_canonical(resumed.options.data, ignored) ==
+                           fs::weakly_canonical(request.options.data, ignored);
+    if (same_file && !request.accept_new_data)
+        throw InputError(fmt::format(
+            "{}: the data set has changed since the run began ({}); put the old one back, or go on "
+            "with the new one by --accept-new-data",
+            request.options.data, difference));
+    request.warn(
+        fmt::format("{}: not the data set that the run began with ({})", request.options.data, difference));
 }
 
 Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,7 +17,13 @@ namespace glow {
 struct ResumedRun {
     std::filesystem::path from;
     CheckpointInfo checkpoint;
+    TrainingOptions options;  // the checkpoint's; those that it lacks are the request's
     std::vector<std::filesystem::path> damaged;  // newer checkpoints of the folder that cannot be used
+
+    // Counters and history to continue with: the checkpoint's, but with the whole learning rate where `now` gives
+    // another one.
+    TrainingProgress progress(const TrainingOptions& now) const;
+    bool is_latest_of(const RunFolder& folder) const;
 };
 // The checkpoint that a request goes on from; none where it starts afresh. In the run's own folder that is
 // latest.h5, or where this is damaged or gone the newest older checkpoint that is whole, which is told.
@@ -29,21 +36,16 @@ std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const Ru
 // were absolute), the file that lies at the same place as seen from the run's folder, if there is one.
 std::string find_data_of_run(const TrainingOptions& configured, const RunFolder& folder);
 
-// The number of threads that a checkpoint was made with, 0 where it does not say.
-int threads_of(const CheckpointInfo& checkpoint);
-// Its `engines` (train/tune.h), "" where it does not say.
-std::string engines_of(const CheckpointInfo& checkpoint);
-
 // Changes between a checkpoint's options and those of now: told, or refused with an InputError.
-void compare_options(const CheckpointInfo& checkpoint, const TrainingOptions& options,
+void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
                      const std::function<void(const std::string&)>& say);
-// The course to go on with: the checkpoint's, but with the whole learning rate where that is a new one.
-TrainingHistory resumed_history(const CheckpointInfo& checkpoint, const TrainingOptions& options);
+// Another data set, by its fingerprint, is accepted where the request names another file or says so. InputError.
+void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data, const RunRequest& request);
 
 // What was done before a run stopped at a checkpoint: bits/dim of the validation images in eval.csv.
 struct Evaluated {
     std::optional<double> raw, ema;  // at the checkpoint's step
-    double best = 1e300;             // EMA, of all; where there is a best.h5
+    double best = std::numeric_limits<double>::infinity();  // EMA, of all; where there is a best.h5
 };
 Evaluated read_evaluations(const RunFolder& folder, index_t step);
 

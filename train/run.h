@@ -40,13 +40,13 @@ struct RunResult {
     double lr_scale = 1;  // what they left of the learning rate
 };
 
-// A step that goes wrong (train/failure.h) sends the run back to its last checkpoint, with a lower learning
+// A step that goes wrong (train/recovery.h) sends the run back to its last checkpoint, with a lower learning
 // rate and a report in the folder; Error after options.rollbacks of them in a row. What cannot be written on
 // the way is told and tried again at the next occasion; Error where that is the end of the run.
 RunResult run_training(const RunRequest& request);
 
-// A rehearsal: the run's first steps on its data, timed. Nothing is written and nothing of it stays.
-struct Rehearsal {
+// What a run will take, by its first steps on its data. Nothing is written.
+struct Estimate {
     MemoryPlan plan;
     std::size_t peak_bytes = 0, process_growth_bytes = 0;
     index_t timed_steps = 0;
@@ -56,6 +56,6 @@ struct Rehearsal {
     index_t steps_left = 0;   // to the nearest of --epochs and --max-steps; 0: without limit
     double seconds_left = 0;  // likewise, and not beyond --max-minutes; without evaluations and checkpoints
 };
-Rehearsal rehearse_training(const RunRequest& request);
+Estimate estimate_run(const RunRequest& request);
 
 }  // namespace glow

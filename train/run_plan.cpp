@@ -28,17 +28,9 @@ void fit_model(const DatasetInfo& info, TrainingOptions& options) {
     check(model);
 }
 
-index_t act_budget(const TrainingOptions& options, const std::optional<CheckpointInfo>& resumed) {
+index_t act_budget(const TrainingOptions& options, index_t resumed) {
     if (options.memory != "auto" || options.act_budget > 0) return options.act_budget;
-    if (resumed) {
-        const nlohmann::ordered_json training =
-            resumed->config.value("training", nlohmann::ordered_json::object());
-        if (training.contains("act-budget") && training["act-budget"].is_number_integer()) {
-            const index_t bytes = training["act-budget"];
-            if (bytes > 0 && bytes <= index_t{1} << 60) return bytes;
-        }
-    }
-    return static_cast<index_t>(machine_memory_bytes() / 4);
+    return resumed > 0 ? resumed : static_cast<index_t>(machine_memory_bytes() / 4);
 }
 
 void refuse_beyond_machine(std::size_t each, int processes) {
@@ -100,7 +92,7 @@ PlannedRun plan_run(const RunRequest& request) {
     fit_model(info, options);
     const Backend backend = Backend::for_plans(request.device, options.threads, request.processes);
     const auto sharing = static_cast<std::size_t>(backend.communicator().group().local_size);
-    options.act_budget = act_budget(options, {});
+    options.act_budget = act_budget(options, 0);
     const auto plan = [&](const TrainingOptions& planned) {
         return memory_plan(planned, make_schedule(planned, info.train).init_images, backend, PlanScope::run);
     };

@@ -15,9 +15,9 @@ namespace glow {
 // the model does not suit it.
 void fit_model(const DatasetInfo& info, TrainingOptions& options);
 
-// Bytes of maps that `auto` keeps: the option, else those of the run that is resumed, else a quarter of the
+// Bytes of maps that `auto` keeps: the option, else those of the run that is resumed (0: none), else a quarter of the
 // machine's memory.
-index_t act_budget(const TrainingOptions& options, const std::optional<CheckpointInfo>& resumed);
+index_t act_budget(const TrainingOptions& options, index_t resumed);
 
 // Where the images are while a run trains, and what to warn of (else empty).
 struct DataAccess {

@@ -9,20 +9,6 @@
 namespace glow {
 namespace {
 
-// Memory policies to try in order: the requested one, then safer ones if the reconstruction drifts. Those save no
-// maps, so their bytes are at most those of the policy checkpoint.
-std::vector<MemoryPolicy> fallback_policies(const MemoryPolicy& asked) {
-    std::vector<MemoryPolicy> all = {asked};
-    MemoryPolicy more;
-    for (const index_t anchor_every : {16, 1}) {
-        more.anchor_every = anchor_every;
-        if (asked.anchor_every == 0 || asked.anchor_every > anchor_every || !asked.last_maps.empty())
-            all.push_back(more);
-    }
-    if (asked.float_states && asked.anchor_every == 1) all.push_back(more);
-    return all;
-}
-
 OptimizerStep clipped(OptimizerStep step, double clip_norm, double grad_norm) {
     if (clip_norm > 0) step.gradient_scale = std::min(1.0, clip_norm / grad_norm);
     return step;
@@ -66,41 +52,6 @@ void Trainer::summarize(const StepSums& sums, double N, StepResult& result) cons
     result.error_y = sums.error_y / N;
     result.loss = result.bits_per_dim + glow_.config().weight_y * result.bits_y;
     result.grad_norm = std::sqrt(sums.squares);
-}
-
-// Returns the largest condition number.
-double Trainer::check_mixings(double largest_condition) {
-    const Glow::Conditioning& found = derived_.check(context_);
-    const bool bad = !found.bad_layer.empty();
-    if (!bad && found.max_condition <= largest_condition) return found.max_condition;
-    const index_t worst = found.worst_step, K = glow_.config().depth;
-    FailureContext failed = failure_context();
-    failed.weights.params = glow_.parameters().values();
-    throw diagnose_mixing(
-        failed, bad ? found.bad_layer : fmt::format("level{}/step{}", worst / K, worst % K),
-        bad ? std::numeric_limits<double>::infinity() : found.max_condition, largest_condition);
-}
-
-// Throws where the step must not change the weights (or, with fused updates, has spoiled them).
-void Trainer::check_step(const Batch& batch, const StepResult& result, const Limits& limits) {
-    const bool fused = update_->during_backward();
-    if (!std::isfinite(result.loss)) throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
-    if (result.loss > limits.loss) {
-        derived_.update(context_, weights_.params);
-        check_mixings(std::numeric_limits<double>::infinity());
-        if (typical_loss(failure_context(batch)) > limits.loss)
-            throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
-    }
-    if (!std::isfinite(result.grad_norm))
-        throw fused ? diagnose_fused_gradient(failure_context(batch), update_->bad_block())
-                    : diagnose_gradient(failure_context(batch));
-    if (result.drift <= drift_tolerance_) return;
-    const std::vector<MemoryPolicy> safer = fallback_policies(policy_);
-    if (!fused || safer.size() == 1) throw diagnose_drift(failure_context(batch), result.drift, drift_tolerance_);
-    policy_ = safer[1];
-    throw DriftError(
-        fmt::format("rebuilt images differ by {:.1e} from the true ones (--drift-tolerance {:.1e})",
-                    result.drift, drift_tolerance_));
 }
 
 }  // namespace glow

@@ -1,13 +1,11 @@
 // One training step: the page to read first is step.cpp.
 #pragma once
 
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "kernels/error.h"
 #include "kernels/optimizer.h"
 #include "layers/derived_weights.h"
 #include "layers/glow.h"
@@ -15,12 +13,12 @@
 #include "runtime/memory.h"
 #include "train/audit.h"
 #include "inference/model_file.h"
-#include "train/history.h"
 #include "train/diagnosis.h"
 #include "train/gradient_pass.h"
 #include "inference/inference.h"
 #include "train/memory_plan.h"
 #include "train/options.h"
+#include "train/recovery.h"
 #include "train/update.h"
 
 namespace glow {
@@ -34,12 +32,6 @@ struct StepResult {
     double max_condition = 0;        // of the channel mixings W used by this step
     MemoryPolicy policy;             // the one that the step ended with
     bool redone = false;             // drift made the step start over with a safer policy
-};
-
-// Drift with fused updates: a step that cannot be redone has changed the weights, which must be read again from a
-// checkpoint. The trainer saves more states from then on.
-struct DriftError : Error {
-    using Error::Error;
 };
 
 // A model in training: its weights, moments and averages, and the buffers of a step, each from the arena of its
@@ -96,7 +88,9 @@ class Trainer {
   private:
     std::vector<MemoryPolicy> policies_to_try() const;
     void summarize(const StepSums& sums, double N, StepResult& result) const;
+    // In recovery.cpp. Returns the largest condition number.
     double check_mixings(double largest_condition);
+    // Throws where the step must not change the weights (or, with fused updates, has spoiled them).
     void check_step(const Batch& batch, const StepResult& result, const Limits& limits);
     void derive(float* values);
     // For Troubles. The batch is the step's, whose arrays must outlive it.

@@ -241,16 +241,16 @@ TEST_F(Commands, PlanOnlyPrints) {
 }
 
 TEST_F(Commands, EstimateWritesNothing) {
-    const auto rehearse = [&](const Words& more) {
-        const Outcome outcome = train(kSmall + Words{"--out", "run", "--dry-run", "--json"} + more);
+    const auto estimate = [&](const Words& more) {
+        const Outcome outcome = train(kSmall + Words{"--out", "run", "--estimate", "--json"} + more);
         EXPECT_EQ(outcome.code, 0) << outcome.err;
         EXPECT_EQ(all_files(), Words{"d.h5"});
         return json::parse(outcome.out);
     };
-    const json endless = rehearse({});
+    const json endless = estimate({});
     EXPECT_TRUE(endless["steps_left"].is_null());
     EXPECT_TRUE(endless["seconds_left"].is_null());
-    const json result = rehearse({"--epochs", "100", "--max-steps", "600"});
+    const json result = estimate({"--epochs", "100", "--max-steps", "600"});
     EXPECT_EQ(result["planned_bytes"], result["peak_bytes"]);
     EXPECT_EQ(result["timed_steps"], 20);
     EXPECT_EQ(result["steps_left"], 500);  // 40 images an epoch, 8 a step
@@ -259,9 +259,9 @@ TEST_F(Commands, EstimateWritesNothing) {
     EXPECT_NEAR(result["images_per_s"].get<double>() * step, 8, 1e-9);
     EXPECT_NEAR(result["epoch_seconds"].get<double>() / step, 5, 1e-9);
     EXPECT_NEAR(result["seconds_left"].get<double>() / step, 500, 1e-6);
-    EXPECT_EQ(rehearse({"--max-minutes", "0.0001"})["seconds_left"], 0.006);
+    EXPECT_EQ(estimate({"--max-minutes", "0.0001"})["seconds_left"], 0.006);
     // The length of the published run: 6.8 days at 8 times 29 images/s.
-    const json published = rehearse({"--preset", "cifar10", "--batch", "8"});
+    const json published = estimate({"--preset", "cifar10", "--batch", "8"});
     EXPECT_NEAR(published["published_epochs"].get<double>(), 2726, 1);
     EXPECT_NEAR(published["published_seconds"].get<double>() * published["images_per_s"].get<double>(),
                 1.363e8, 1e5);
@@ -270,14 +270,14 @@ TEST_F(Commands, EstimateWritesNothing) {
     const Words files = all_files();
     const std::string rows = read_bytes(folder / "run/metrics.csv");
     for (const Words& more : {Words{}, Words{"--resume"}}) {
-        const Outcome outcome = train(run_words("run", 10) + Words{"--dry-run", "--json", "--quiet"} + more);
+        const Outcome outcome = train(run_words("run", 10) + Words{"--estimate", "--json", "--quiet"} + more);
         ASSERT_EQ(outcome.code, 0) << outcome.err;
         EXPECT_EQ(outcome.err, "");
         EXPECT_EQ(json::parse(outcome.out)["steps_left"], more.empty() ? 10 : 7);
         EXPECT_EQ(all_files(), files);
         EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), rows);
     }
-    const Outcome told = train(kSmall + Words{"--out", "new", "--dry-run", "--max-steps", "50"});
+    const Outcome told = train(kSmall + Words{"--out", "new", "--estimate", "--max-steps", "50"});
     EXPECT_NE(told.out.find("s a step"), std::string::npos) << told.out;
     EXPECT_NE(told.out.find("for 50 steps"), std::string::npos) << told.out;
 }

@@ -385,7 +385,7 @@ case "\$*" in *"--device cuda"*)
     [ -e $copy/gpu ] || { echo "glow_train: error: --device cuda: \$(cat $copy/no_gpu); or use --device cpu" >&2; exit 2; }
     case "\$*" in
         *--print-config*) echo levels = 3; exit 0 ;;
-        *--dry-run*)
+        *--estimate*)
             [ ! -e $copy/gpu_error ] || { cat $copy/gpu_error >&2; exit 1; }
             echo "  machine       cuda: NVIDIA H200, compute capability 9.0, 139.8 GiB, 16 threads, bf16 networks" >&2
             echo "0.0732 s a step (median of 20), 3.5e+03 images/s, an epoch takes 14 s"

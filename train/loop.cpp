@@ -1,0 +1,196 @@
+#include "train/loop.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "inference/sample_sheet.h"
+#include "kernels/error.h"
+#include "train/inspect.h"
+#include "train/stop_signals.h"
+
+namespace glow {
+namespace {
+
+// Steps after which several processes compare their weights; they do so before every checkpoint too.
+constexpr index_t kCompareEvery = 1000;
+
+}  // namespace
+
+TrainingLoop::TrainingLoop(Session& session)
+    : session_(session),
+      batches_(
+          session.backend->exec(), session.request.device, (*session.memory)[Category::state],
+          session.options.model, session.options.batch, session.processes.slice(session.options.batch).count,
+          [&images = *session.images, mine = session.processes.slice(session.options.batch)](index_t first) {
+              return images.take(first + mine.first, mine.count);
+          }),
+      recovery_(session),
+      evaluate_timer_(session.options.eval_every),
+      sample_timer_(session.options.sample_every),
+      save_timer_(session.options.checkpoint_every) {
+    batches_.seek(session.progress.images_seen);
+}
+
+RunResult TrainingLoop::run() {
+    session_.log->start(session_.progress);
+    for (bool done = false; !done;) {
+        try {
+            while ((result_.ended = limit_reached()).empty()) step_and_log();
+            finish();
+            done = true;
+        } catch (const StepFailure& failure) {
+            recovery_.roll_back(failure, step_);
+        } catch (const DriftError& drift) {
+            recovery_.save_more_states(drift, step_);
+        }
+        batches_.seek(session_.progress.images_seen);
+    }
+    result_.progress = session_.progress;
+    result_.lr_scale = session_.progress.history.lr_scale;
+    result_.rollbacks = recovery_.rollbacks();
+    result_.valid_ema = session_.done.valid_ema;
+    result_.valid_raw = session_.done.valid_raw;
+    result_.planned_bytes = total(session_.plan.bytes);
+    result_.peak_bytes = total(session_.memory->peak());
+    result_.process_growth_bytes = session_.memory_growth();
+    result_.checkpoint = session_.folder.checkpoint(session_.progress.step).string();
+    return result_;
+}
+
+void TrainingLoop::step_and_log() {
+    const StepResult result = step();
+    result_.bits_per_dim = result.bits_per_dim;
+    recovery_.remember(step_, result);
+    session_.log->step(session_.progress, result, total(session_.memory->peak()));
+    const auto [evaluation_due, samples_due, checkpoint_due] = session_.root_decides<3>(
+        {evaluate_timer_.due(step_), sample_timer_.due(step_), save_timer_.due(step_)});
+    if (evaluation_due) evaluate();
+    if (samples_due) draw_samples();
+    if (checkpoint_due) save();
+    if (step_ % kCompareEvery == 0) session_.trainer->check_equal();
+}
+
+StepResult TrainingLoop::step() {
+    TrainingProgress& progress = session_.progress;
+    const TrainingOptions& options = session_.options;
+    step_ = progress.step + 1;
+    if (session_.request.before_step) session_.request.before_step(step_, *session_.trainer);
+    const Batch& batch = batches_.next();
+    const Limits limits = limits_of(progress.history, options);
+    const StepResult result = session_.trainer->step(
+        batch, optimizer_at(options, session_.schedule, step_, progress.history.lr_scale), limits);
+    progress.step = step_;
+    progress.images_seen += options.batch;
+    progress.epoch = static_cast<double>(progress.images_seen) / session_.schedule.epoch_images;
+    progress.history.add(std::min(result.loss, limits.loss),
+                         result.max_condition);  // strange images count less
+    if (session_.audits && step_ % options.audit_every == 0) audit(batch);
+    return result;
+}
+
+// The name of the limit; empty while there is none.
+std::string TrainingLoop::limit_reached() {
+    const TrainingOptions& options = session_.options;
+    const TrainingProgress& progress = session_.progress;
+    if (session_.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0)
+        return "signal";  // to any process
+    if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
+    if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
+    if (options.max_minutes > 0 &&
+        session_.root_decides<1>({session_.log->minutes() >= options.max_minutes})[0])
+        return "max-minutes";
+    return "";
+}
+
+void TrainingLoop::evaluate() {
+    Session::Done& done = session_.done;
+    const index_t step = session_.progress.step;
+    if (!session_.valid || done.evaluated == step) return;
+    done.evaluated = step;
+    for (const bool ema : {false, true}) {
+        const Mean mean = mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema);
+        (ema ? done.valid_ema : done.valid_raw) = mean;
+        const ScopedTimeout timeout("writing eval.csv");
+        const std::string row = fmt::format("{},valid,{:.9g},{:.6g},{},{}", step, mean.value,
+                                            mean.standard_error, mean.count, ema ? "ema" : "raw");
+        if (session_.evaluations) session_.retrying([&] { session_.evaluations->row(row); });
+    }
+    session_.request.say(fmt::format("  validation: {:.4f} bits/dim (EMA), {:.4f} (raw), {} images",
+                                     done.valid_ema->value, done.valid_raw->value, session_.valid->N()));
+    if (!(done.valid_ema->value < done.best) || !save()) return;
+    done.best = done.valid_ema->value;
+    const ScopedTimeout timeout("linking a checkpoint");
+    if (session_.processes.is_root())
+        session_.retrying([&] { session_.folder.link(session_.folder.best(), step); });
+}
+
+// The sheet is compressed and written during the steps that follow, or after them where no thread can be started.
+void TrainingLoop::draw_samples() {
+    Trainer& trainer = *session_.trainer;
+    trainer.use(true);
+    std::optional<SampleSheet> sheet =
+        sample_sheet(trainer.context(), trainer.glow(), trainer.buffers(), session_.options.seed);
+    wait_for_samples();
+    if (!sheet) return;
+    const index_t step = session_.progress.step;
+    if (!sheet->no_images.empty())
+        session_.request.say(
+            fmt::format("samples of step {}: {} (docs/using.md says why)", step, sheet->no_images));
+    // Copyable and an lvalue, for where it falls back to `deferred` libstdc++ 12 would call what it moved from.
+    const auto write = [path = session_.folder.samples(step),
+                        image = std::make_shared<const Image>(std::move(sheet->image))] {
+        write_png(path, *image);
+    };
+    sheet_ = std::async(std::launch::async | std::launch::deferred, write);
+}
+
+void TrainingLoop::wait_for_samples() {
+    const ScopedTimeout timeout("writing samples");
+    if (sheet_.valid()) session_.retrying([&] { sheet_.get(); });
+}
+
+// False where the checkpoint cannot be written now.
+bool TrainingLoop::save() {
+    if (session_.done.saved == session_.progress.step) return true;
+    session_.trainer->check_usable();
+    session_.trainer->check_equal();
+    wait_for_samples();  // its temporary file would pass for one that a killed process left
+    return session_.save();
+}
+
+// On the root process, which always has images; the others wait for it in the next step.
+void TrainingLoop::audit(const Batch& batch) {
+    const ScopedTimeout timeout("auditing the gradients");
+    const Audit audit = session_.trainer->audit(batch);
+    const std::string text = fmt::format("step {}: {}", step_, describe(audit));
+    (audit.holds() ? session_.request.say : session_.request.warn)(text);
+    session_.retrying([&] {
+        for (const std::string& row : rows(audit, step_)) session_.audits->row(row);
+    });
+}
+
+void TrainingLoop::finish() {
+    if (!save())
+        throw Error(fmt::format(
+            "the run ends at step {}, whose checkpoint cannot be written: {}", session_.progress.step,
+            session_.processes.is_root() ? session_.retrying.told() : "see the first process"));
+    if (result_.ended != "signal") {
+        evaluate();
+        draw_samples();
+    }
+    wait_for_samples();
+    session_.log->end();
+    if (session_.evaluations) session_.evaluations->flush();
+    // Until the root process has written everything: another signal must not end the others before.
+    session_.processes.barrier();
+}
+
+RunResult run_training(const RunRequest& request) {
+    Session session(request, Session::Mode::train);
+    return TrainingLoop(session).run();
+}
+
+}  // namespace glow

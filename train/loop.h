@@ -1,0 +1,41 @@
+// The training loop: steps until a limit, and between them evaluations, samples and checkpoints.
+#pragma once
+
+#include <future>
+#include <string>
+
+#include "train/batch_prefetcher.h"
+#include "train/recovery.h"
+#include "train/session.h"
+#include "train/timer.h"
+
+namespace glow {
+
+class TrainingLoop {
+  public:
+    explicit TrainingLoop(Session& session);
+
+    RunResult run();
+    // One step on the next batch. Throws StepFailure and DriftError as Trainer::step does.
+    StepResult step();
+
+  private:
+    std::string limit_reached();
+    void step_and_log();
+    void evaluate();
+    void draw_samples();
+    void wait_for_samples();
+    bool save();
+    void audit(const Batch& batch);
+    void finish();
+
+    Session& session_;
+    BatchPrefetcher batches_;
+    Recovery recovery_;
+    Timer evaluate_timer_, sample_timer_, save_timer_;
+    index_t step_ = 0;  // the one at work
+    std::future<void> sheet_;
+    RunResult result_;
+};
+
+}  // namespace glow

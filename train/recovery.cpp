@@ -1,0 +1,223 @@
+#include "train/recovery.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "train/diagnosis.h"
+#include "train/session.h"
+#include "train/step.h"
+
+namespace glow {
+namespace {
+
+constexpr index_t kEarlySteps = 16;  // until then the deviation of losses is not known
+constexpr double kEarlyJump = 10;    // bits/dim, until then
+constexpr double kDeviations = 8;
+constexpr index_t kFewestImages = 4;          // of fewer, one strange image makes a batch's loss
+constexpr std::size_t kRememberedSteps = 32;  // in a report
+
+}  // namespace
+
+StepFailure::StepFailure(const std::string& message, nlohmann::ordered_json what)
+    : Error(message + "; lower --lr or resume from an earlier checkpoint"), found(std::move(what)) {
+    found["message"] = message;
+}
+
+// ---- Is a step good? -----------------------------------------------------------------------------
+
+Limits limits_of(const TrainingHistory& history, const TrainingOptions& options) {
+    Limits limits;
+    if (history.steps == 0) return limits;
+    if (options.loss_jump > 0 && options.batch >= kFewestImages)
+        limits.loss =
+            history.loss + std::max({options.loss_jump, kDeviations * std::sqrt(history.loss_variance),
+                                     history.steps < kEarlySteps ? kEarlyJump : 0.0});
+    if (options.condition_jump > 0)
+        limits.condition = options.condition_jump * std::exp(history.log_condition);
+    return limits;
+}
+
+std::vector<MemoryPolicy> fallback_policies(const MemoryPolicy& requested) {
+    std::vector<MemoryPolicy> all = {requested};
+    MemoryPolicy safer;
+    for (const index_t anchor_every : {16, 1}) {
+        safer.anchor_every = anchor_every;
+        if (requested.anchor_every == 0 || requested.anchor_every > anchor_every ||
+            !requested.last_maps.empty())
+            all.push_back(safer);
+    }
+    if (requested.float_states && requested.anchor_every == 1) all.push_back(safer);
+    return all;
+}
+
+double Trainer::check_mixings(double largest_condition) {
+    const Glow::Conditioning& found = derived_.check(context_);
+    const bool bad = !found.bad_layer.empty();
+    if (!bad && found.max_condition <= largest_condition) return found.max_condition;
+    const index_t worst = found.worst_step, K = glow_.config().depth;
+    FailureContext failed = failure_context();
+    failed.weights.params = glow_.parameters().values();
+    throw diagnose_mixing(failed, bad ? found.bad_layer : fmt::format("level{}/step{}", worst / K, worst % K),
+                          bad ? std::numeric_limits<double>::infinity() : found.max_condition,
+                          largest_condition);
+}
+
+void Trainer::check_step(const Batch& batch, const StepResult& result, const Limits& limits) {
+    const bool fused = update_->during_backward();
+    if (!std::isfinite(result.loss)) throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
+    if (result.loss > limits.loss) {
+        derived_.update(context_, weights_.params);
+        check_mixings(std::numeric_limits<double>::infinity());
+        if (typical_loss(failure_context(batch)) > limits.loss)
+            throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
+    }
+    if (!std::isfinite(result.grad_norm))
+        throw fused ? diagnose_fused_gradient(failure_context(batch), update_->bad_block())
+                    : diagnose_gradient(failure_context(batch));
+    if (result.drift <= drift_tolerance_) return;
+    const std::vector<MemoryPolicy> safer = fallback_policies(policy_);
+    if (!fused || safer.size() == 1)
+        throw diagnose_drift(failure_context(batch), result.drift, drift_tolerance_);
+    policy_ = safer[1];
+    throw DriftError(
+        fmt::format("rebuilt images differ by {:.1e} from the true ones (--drift-tolerance {:.1e})",
+                    result.drift, drift_tolerance_));
+}
+
+// ---- Back to a checkpoint ------------------------------------------------------------------------
+
+void Recovery::remember(index_t step, const StepResult& result) {
+    last_steps_.push_back(
+        {static_cast<double>(step), result.loss, result.grad_norm, result.max_condition, result.drift});
+    if (last_steps_.size() > kRememberedSteps) last_steps_.pop_front();
+}
+
+void Recovery::roll_back(const StepFailure& failure, index_t step) {
+    const TrainingOptions& options = session_.options;
+    TrainingHistory history = session_.progress.history;
+    if (step > history.failed_step + session_.schedule.steps_per_epoch) history.rollbacks = 0;
+    const bool again = history.rollbacks > 0 && step <= history.failed_step;
+    const bool gives_up = history.rollbacks >= options.rollbacks;
+    ++history.rollbacks;
+    history.lr_scale *= options.rollback_lr;
+
+    nlohmann::ordered_json report = report_of(failure, step);
+    const std::filesystem::path file = session_.folder.report(step, history.rollbacks);
+    const auto write = [&](const nlohmann::ordered_json& action) {
+        report["action"] = action;
+        if (!session_.processes.is_root()) return;
+        const ScopedTimeout timeout("writing a report");
+        session_.retrying([&] { session_.folder.write_report(file, report.dump(1) + "\n"); });
+    };
+    const std::string message = failure.found.value("message", "");
+    if (gives_up) {
+        write("given up");
+        const std::string tries =
+            options.rollbacks > 0
+                ? fmt::format(" after {} roll-backs in a row (--rollbacks)", options.rollbacks)
+                : "";
+        throw Error(fmt::format(
+            "step {}: {}; given up{}, report in {}; lower --lr or resume from an earlier checkpoint", step,
+            message, tries, file.string()));
+    }
+    write("going back");
+    reload(again ? history.rolled_back_to - 1 : step, step);
+    // The averages stay those of the checkpoint: the next losses are compared with them.
+    TrainingProgress& progress = session_.progress;
+    progress.history.lr_scale = history.lr_scale;
+    progress.history.rollbacks = history.rollbacks;
+    progress.history.failed_step = step;
+    progress.history.rolled_back_to = progress.step;
+    ++rollbacks_;
+    write({{"roll_back", history.rollbacks},
+           {"of", options.rollbacks},
+           {"to_step", progress.step},
+           {"lr_scale", history.lr_scale}});
+    session_.request.warn(fmt::format(
+        "step {}: {}; back at step {} with {:.3g} times the learning rate (roll-back {} of {} in a row), report in {}",
+        step, message, progress.step, history.lr_scale, history.rollbacks, options.rollbacks, file.string()));
+}
+
+void Recovery::save_more_states(const DriftError& drift, index_t step) {
+    const index_t anchor_every = session_.trainer->policy().anchor_every;
+    reload(step, step);
+    session_.save_more_states(anchor_every);
+    session_.request.warn(fmt::format(
+        "step {}: {}; back at step {}, {} from now on", step, drift.what(), session_.progress.step,
+        anchor_every == 1 ? "every state is kept" : "a state every 16 steps is kept"));
+}
+
+nlohmann::ordered_json Recovery::report_of(const StepFailure& failure, index_t step) const {
+    const TrainingOptions& options = session_.options;
+    const TrainingProgress& progress = session_.progress;
+    const Limits limits = limits_of(progress.history, options);
+    nlohmann::ordered_json report = {{"format", "glow-flight-report"}, {"version", 1}, {"step", step}};
+    report.update(failure.found);
+    report["epoch"] = progress.epoch;
+    report["images"] = {{"first", (step - 1) * options.batch}, {"count", options.batch}};
+    report["lr"] = learning_rate(options, session_.schedule, step, progress.history.lr_scale);
+    report["limits"] = {{"loss", json_number(limits.loss)}, {"condition", json_number(limits.condition)}};
+    for (const auto& [earlier, loss, norm, condition, drift] : last_steps_)
+        report["last_steps"].push_back({{"step", static_cast<index_t>(earlier)},
+                                        {"loss", json_number(loss)},
+                                        {"grad_norm", json_number(norm)},
+                                        {"max_condition", json_number(condition)},
+                                        {"drift", json_number(drift)}});
+    return report;
+}
+
+// To the newest whole checkpoint up to step `newest`; where there is none so old to the oldest, and where there is
+// none at all to the beginning. Weights, averages, moments, counters and logs are then as they were. step: the one
+// that went wrong.
+void Recovery::reload(index_t newest, index_t step) {
+    Session& s = session_;
+    struct {
+        bool found;
+        TrainingProgress progress;
+    } target = {false, {}};
+    if (s.processes.is_root()) {
+        const ScopedTimeout timeout("reading a checkpoint");
+        std::vector<RunFolder::Saved> saved = s.folder.saved();
+        // Later ones are of another past, which the run was taken back from by hand.
+        const index_t own = RunFolder::step_of(s.folder.latest()).value_or(step);
+        std::erase_if(saved, [&](const auto& one) { return one.step > own; });
+        if (!saved.empty()) newest = std::max(newest, saved.back().step);
+        for (std::size_t i = 0; i < saved.size() && !target.found; ++i)
+            if (saved[i].step <= newest) target.found = load(saved[i], target.progress);
+    }
+    s.processes.broadcast(sizeof(target), &target);
+    if (target.found) {
+        s.progress = target.progress;
+        s.trainer->broadcast_weights();
+    } else {
+        s.begin_again();
+    }
+    if (s.processes.is_root()) {
+        const ScopedTimeout timeout("cutting the logs");
+        s.folder.go_back_to(s.progress.step);
+        s.log->go_back_to(s.progress.step);
+        s.evaluations->drop_after(s.progress.step);
+        if (s.audits) s.audits->drop_after(s.progress.step);
+    }
+    s.recall(target.found);
+}
+
+// False, with a warning, where the file is damaged.
+bool Recovery::load(const RunFolder::Saved& saved, TrainingProgress& progress) {
+    Trainer& trainer = *session_.trainer;
+    try {
+        const CheckpointInfo info = read_checkpoint_info(saved.path);
+        load_checkpoint(saved.path, trainer.glow().parameters(), session_.backend->exec(), trainer.weights());
+        trainer.weights_changed();
+        trainer.check_usable();
+        progress = training_progress(info);
+        return true;
+    } catch (const Error& error) {
+        session_.request.warn(error.what());
+        return false;
+    }
+}
+
+}  // namespace glow

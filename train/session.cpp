@@ -1,0 +1,303 @@
+#include "train/session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "data/data_fingerprint.h"
+#include "kernels/error.h"
+#include "runtime/cuda.h"
+#include "runtime/device.h"
+#include "train/run_plan.h"
+#include "train/tune.h"
+
+namespace glow {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Replaces missing callbacks by no-ops.
+RunRequest complete(RunRequest request) {
+    if (!request.say) request.say = [](const std::string&) {};
+    if (!request.warn) request.warn = request.say;
+    return request;
+}
+
+// Memory in use: of this process (CPU), of the whole device (GPU).
+std::size_t bytes_in_use(Device device) {
+    return device == Device::cuda ? device_bytes_in_use() : process_peak_bytes();
+}
+
+}  // namespace
+
+Session::Session(const RunRequest& given, Mode mode)
+    : request(complete(given)),
+      processes(given.processes != nullptr ? *given.processes : alone_),
+      options(given.options),
+      folder(given.options.out),
+      mode_(mode),
+      configured_(given.options) {
+    configured_.data = absolute_name(options.data);
+    configured_.out = absolute_name(options.out);
+    check(options);
+    compare_requests();
+    open_folder();
+    open_data();
+    signals_.emplace();
+    open_model();
+    log.emplace(request, options, schedule);
+    // A run that starts afresh computes its weights, which takes a while, only when nothing can be refused any more.
+    if (!is_fresh()) begin_again();
+    processes.barrier();
+    if (processes.is_root() && mode_ == Mode::train) open_files();
+    if (is_fresh()) begin_again();
+    if (resuming_) recall(processes.is_root() && resumed_->is_latest_of(folder));
+}
+
+// A launcher may start its programs with different arguments, and config.toml may differ elsewhere.
+void Session::compare_requests() {
+    const std::string mine = fmt::format("{}resume {} {}\ninit-from {}\n", to_toml(options), request.resume,
+                                         request.resume_from, request.init_from);
+    const std::string root = broadcast_text(processes, mine);
+    if (root == mine) return;
+    const auto [at_mine, at_root] = std::mismatch(mine.begin(), mine.end(), root.begin(), root.end());
+    const auto line = [](const std::string& text, std::string::const_iterator at) {
+        const auto position = static_cast<std::size_t>(at - text.begin());
+        const std::size_t begin = position == 0 ? 0 : text.rfind('\n', position - 1) + 1;
+        return text.substr(begin, text.find('\n', position) - begin);
+    };
+    throw InputError(
+        fmt::format("this process was started with \"{}\" and the first one with \"{}\": all need the same "
+                    "options, and the run's folder on a file system that they share",
+                    line(mine, at_mine), line(root, at_root)));
+}
+
+// ---- Folder and checkpoints ----------------------------------------------------------------------
+
+void Session::open_folder() {
+    std::error_code ignored;
+    // A folder that does not exist yet is locked when it is made.
+    if (processes.is_root() && mode_ == Mode::train && fs::is_directory(options.out, ignored)) {
+        const ScopedTimeout timeout("locking the run's folder");
+        lock_folder();
+    }
+    if (processes.is_root() && (request.resume || mode_ == Mode::train)) {
+        const ScopedTimeout timeout("reading a checkpoint");
+        resumed_ = find_run_to_resume(request, folder);
+    }
+    struct {
+        bool resuming;
+        int threads;
+        TrainingProgress progress;
+    } found = {resumed_.has_value(), options.threads, {}};
+    if (resumed_) {
+        found.progress = resumed_->progress(options);
+        if (found.threads == 0) found.threads = resumed_->options.threads;
+    }
+    processes.broadcast(sizeof(found), &found);
+    resuming_ = found.resuming;
+    options.threads = found.threads;
+    progress = beginning_ = found.progress;
+}
+
+// The folder is for one process at a time. Locks it again where it was replaced.
+void Session::lock_folder() {
+    if (lock_ && lock_->is_current()) return;
+    const bool is_first_time = !lock_;
+    lock_ = std::make_unique<FileLock>(folder.lock(), options.out, "choose another --out");
+    if (is_first_time && !lock_->problem().empty())
+        request.warn(
+            fmt::format("{}: its file system has no locks ({}): nothing stops another process from "
+                        "training in this folder too",
+                        options.out, lock_->problem()));
+}
+
+void Session::open_files() {
+    const ScopedTimeout timeout("making the run's folder");
+    if (!lock_) {
+        folder.make();
+        lock_folder();
+        if (folder.holds_run())
+            throw InputError(fmt::format(
+                "{}: another process began a run in the folder; go on with --resume, or choose another --out",
+                options.out));
+    }
+    folder.create();
+    folder.write_config(to_toml(configured_));
+    if (resumed_) {
+        for (const fs::path& file : resumed_->damaged)
+            request.warn(fmt::format("renamed to {}", folder.set_aside(file).string()));
+        std::error_code ignored;
+        if (fs::equivalent(folder.checkpoint(progress.step), resumed_->from, ignored))
+            folder.link(folder.latest(), progress.step);
+    }
+    log->open(folder, progress.step, lock_);
+    evaluations.emplace(folder.evaluations(), "step,split,bpd,stderr,images,weights", progress.step, &lock_);
+    if (options.audit_every > 0) audits.emplace(folder.audits(), kAuditColumns, progress.step, &lock_);
+}
+
+void Session::recall(bool saved) {
+    struct {
+        bool saved;
+        Evaluated evaluated;
+    } known = {saved, {}};
+    if (processes.is_root()) known.evaluated = read_evaluations(folder, progress.step);
+    processes.broadcast(sizeof(known), &known);
+    const auto mean = [&](const std::optional<double>& bits) {
+        return bits ? std::optional(Mean{*bits, 0, valid ? valid->N() : 0}) : std::nullopt;
+    };
+    done.saved = known.saved ? progress.step : -1;
+    done.best = known.evaluated.best;
+    done.valid_raw = mean(known.evaluated.raw);
+    done.valid_ema = mean(known.evaluated.ema);
+    done.evaluated = done.valid_ema && done.valid_raw ? progress.step : -1;
+}
+
+bool Session::save() {
+    bool saved = true;
+    if (processes.is_root()) {
+        const ScopedTimeout timeout("writing a checkpoint");
+        saved = retrying([&] { write_checkpoint(); });
+    }
+    saved = root_decides<1>({saved})[0];
+    if (saved) done.saved = progress.step;
+    return saved;
+}
+
+void Session::write_checkpoint() {
+    folder.make();
+    lock_folder();
+    if (!folder.holds_run()) {
+        request.warn(fmt::format("{}: the run's folder is gone, and is made again", options.out));
+        folder.create();
+        folder.write_config(to_toml(configured_));
+    }
+    folder.create();
+    TrainingOptions recorded = options;
+    recorded.data = configured_.data;
+    recorded.out = configured_.out;
+    nlohmann::ordered_json config = to_json(recorded);
+    config["data_set"] = data_;
+    save_checkpoint(folder.checkpoint(progress.step), config, progress, to_json(progress.history),
+                    trainer->glow().parameters(), backend->exec(), trainer->weights());
+    folder.link(folder.latest(), progress.step);
+    folder.prune(options.keep, progress.step);
+}
+
+void Session::save_more_states(index_t anchor_every) {
+    options.anchor_every = configured_.anchor_every = anchor_every;
+    if (!processes.is_root()) return;
+    const ScopedTimeout timeout("writing the run's options");
+    retrying([&] { folder.write_config(to_toml(configured_)); });
+}
+
+// ---- Data ----------------------------------------------------------------------------------------
+
+void Session::open_data() {
+    const ScopedTimeout timeout("reading the data set");
+    const DatasetReader reader(options.data);
+    const DatasetInfo& info = reader.info();
+    fit_model(info, options);
+    train_images_ = info.train;
+    const auto image_bytes = static_cast<std::size_t>((info.train + info.valid) * info.H * info.W * info.C);
+    ChunkInfo chunks = reader.chunks("train");
+    if (info.valid > 0)
+        if (const ChunkInfo of_valid = reader.chunks("valid"); of_valid.rows_unpacked > chunks.rows_unpacked)
+            chunks = of_valid;
+    const DataAccess access =
+        choose_data_access(options.data_access, options.data, image_bytes, machine_memory_bytes(),
+                           processes.group().local_size, chunks);
+    if (!access.warning.empty()) request.warn(access.warning);
+    on_disk_ = access.on_disk;
+    const auto split = [&](const char* name) {
+        return on_disk_ ? SplitImages(options.data, name) : SplitImages(load_split(options.data, name));
+    };
+    if (info.valid > 0) valid.emplace(split("valid"));
+    SplitImages train = split("train");
+    if (processes.is_root()) data_ = data_fingerprint(train, valid ? &*valid : nullptr);
+    // On a GPU the host would wait for the step while it could prepare the next images.
+    const bool read_ahead = on_disk_ || request.device == Device::cuda;
+    images.emplace(std::move(train), parse_augmentation(options.augment), options.shuffle, options.seed,
+                   read_ahead);
+    schedule = make_schedule(options, train_images_);
+}
+
+// ---- Model ---------------------------------------------------------------------------------------
+
+void Session::open_model() {
+    const int ordinal = device_number(processes.group(), cuda::device_count());
+    backend = std::make_unique<Backend>(request.device, options.threads, ordinal, &processes);
+    options.threads = backend->exec().threads;  // recorded, and reused on resume
+    if (backend->threads().fewer_than_asked())
+        request.warn(
+            fmt::format("threads {}{}", describe(backend->threads()),
+                        resuming_ ? ": the run goes on, and from here its losses differ by rounding" : ""));
+    options.engines =
+        engines_of_run(options, resuming_, resumed_ ? resumed_->options.engines : "", *backend, request.say);
+    if (resumed_) {
+        compare_options(*resumed_, options, request.say);
+        compare_data(*resumed_, data_, request);
+    }
+    options.act_budget = act_budget(options, resumed_ ? resumed_->options.act_budget : 0);
+    processes.broadcast(sizeof(options.act_budget), &options.act_budget);
+
+    TrainingOptions sized = options;
+    sized.init_batch = schedule.init_images;
+    plan = memory_plan(sized, schedule.init_images, *backend, PlanScope::run);
+    request.say(describe(Settings{options, schedule, train_images_, valid ? valid->N() : 0, on_disk_,
+                                  backend->description(), backend->threads(), processes}));
+    request.say(describe(plan));
+    if (request.device == Device::cpu)  // a GPU refuses by itself
+        refuse_beyond_machine(total(plan.bytes), processes.group().local_size);
+    MemoryBytes capacity = plan.bytes;
+    // More states after drift: on the CPU only addresses until they are used, on a GPU memory.
+    if (request.device == Device::cpu) at(capacity, Category::stored) = plan.fallback_stored;
+    bytes_before_ = bytes_in_use(request.device);
+    memory = std::make_unique<Memory>(request.device, capacity);
+    (*memory)[Category::stored].reserve(plan.fallback_stored);
+    trainer = std::make_unique<Trainer>(sized, *backend, *memory);
+}
+
+void Session::begin_again() {
+    progress = beginning_;
+    if (is_fresh()) {
+        request.say(fmt::format("initializing the actnorms from {} images", schedule.init_images));
+        const Slice mine = processes.slice(schedule.init_images);
+        trainer->initialize(images->take(mine.first, mine.count));
+    } else {
+        if (processes.is_root()) load_weights();
+        trainer->broadcast_weights();
+    }
+}
+
+// From the checkpoint to resume from, or that of --init-from.
+void Session::load_weights() {
+    const ScopedTimeout timeout("reading a checkpoint");
+    Parameters& parameters = trainer->glow().parameters();
+    if (resumed_) {
+        load_checkpoint(resumed_->from, parameters, backend->exec(), trainer->weights());
+        trainer->weights_changed();
+        try {
+            trainer->check_usable();
+        } catch (const Error& error) {
+            throw InputError(fmt::format("{}: {}", resumed_->from.string(), error.what()));
+        }
+        request.say(fmt::format("resumed from {} at step {}", resumed_->from.string(), progress.step));
+    } else {
+        const fs::path file = find_checkpoint(request.init_from);
+        const CheckpointInfo info = read_checkpoint_info(file);
+        if (!(info.model == options.model))
+            throw InputError(fmt::format("--init-from {}: its model is {}, not {}", file.string(),
+                                         to_json(info.model).dump(), to_json(options.model).dump()));
+        load_checkpoint(file, parameters, backend->exec(),
+                        {.params = trainer->weights().params, .fixed = trainer->weights().fixed});
+        trainer->restart();
+        request.say(fmt::format("weights from {}", file.string()));
+    }
+}
+
+std::size_t Session::memory_growth() const {
+    return bytes_in_use(request.device) - bytes_before_;
+}
+
+}  // namespace glow
