@@ -46,8 +46,8 @@ Batch TrainingImages::take(index_t s, index_t count) {
     } else {
         current_ = fill(s, count, std::move(current_));
     }
-    if (read_ahead_)
-        next_ = std::async(std::launch::async, [this, following = s + (step > 0 ? step : count), count] {
+    if (read_ahead_)  // on this thread, when asked for, where no other one can be started
+        next_ = std::async(std::launch::async | std::launch::deferred, [this, following = s + (step > 0 ? step : count), count] {
             return fill(following, count, std::move(spare_));
         });
     return {count, current_.pixels.data(), current_.numbers.data(),

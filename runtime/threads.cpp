@@ -47,7 +47,7 @@ int startable(int wanted, std::string& reason) {
     try {
         while (static_cast<int>(started.size()) + 1 < wanted) started.emplace_back([&] { done.wait(false); });
     } catch (const std::system_error& error) {
-        reason = fmt::format("the system cannot start more threads: {}", error.code().message());
+        reason = fmt::format("the system cannot start more threads (ulimit -u): {}", error.code().message());
     }
     const int count = static_cast<int>(started.size()) + 1;
     done = true;

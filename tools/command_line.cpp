@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <new>
+#include <system_error>
 #include <thread>
 
 #include "kernels/error.h"
@@ -58,6 +59,15 @@ void write_line(std::FILE* file, const std::string& text) {
 struct ClosedOutput : Error {
     using Error::Error;
 };
+
+constexpr const char* kThreadLimit =
+    "the system cannot start more threads: end other processes, or raise the limit of this user or container "
+    "(ulimit -u)";
+
+bool is_thread_limit(const std::exception& error) {
+    const auto* const failed = dynamic_cast<const std::system_error*>(&error);
+    return failed != nullptr && failed->code() == std::errc::resource_unavailable_try_again;
+}
 
 // What was printed has reached its destination, which may be a full disk.
 void flush_results() {
@@ -157,7 +167,7 @@ int run_tool(int argc, char** argv, const std::string& description,
         return 1;
     } catch (const std::exception& error) {
         let_first_speak();
-        command.complain("error", error.what());
+        command.complain("error", is_thread_limit(error) ? kThreadLimit : error.what());
         return 1;
     }
 }

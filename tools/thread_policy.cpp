@@ -4,17 +4,50 @@
 #include <omp.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 
 namespace glow {
+namespace {
+
+// OpenBLAS starts its threads while it is loaded, before main(), and where it cannot it raises SIGINT. That must not end
+// the process: OpenBLAS needs one thread only here.
+void survive_loading(int, char**, char**) {
+    struct sigaction action {};
+    sigaction(SIGINT, nullptr, &action);
+    if (action.sa_handler != SIG_DFL) return;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    action.sa_sigaction = [](int, siginfo_t* info, void*) {
+        if (info->si_pid == getpid()) return;
+        std::signal(SIGINT, SIG_DFL);  // the user's
+        std::raise(SIGINT);
+    };
+    sigaction(SIGINT, &action, nullptr);
+}
+__attribute__((section(".preinit_array"), used)) void (*const g_survive_loading)(int, char**,
+                                                                                 char**) = survive_loading;
+
+void restore_interrupt() {
+    struct sigaction action {};
+    sigaction(SIGINT, nullptr, &action);
+    if (action.sa_handler != SIG_IGN) std::signal(SIGINT, SIG_DFL);
+}
+
+}  // namespace
 
 void wait_without_spinning(char** argv) {
+    restore_interrupt();
     // Teams of varying size make libgomp end and start threads for every loop.
     omp_set_dynamic(0);
-    if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
-    setenv("OMP_WAIT_POLICY", "passive", 1);
-    setenv("GOMP_SPINCOUNT", "2000", 1);
+    const bool has_policy =
+        std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr;
+    if (has_policy && std::getenv("OPENBLAS_NUM_THREADS") != nullptr) return;
+    if (!has_policy) {
+        setenv("OMP_WAIT_POLICY", "passive", 1);
+        setenv("GOMP_SPINCOUNT", "2000", 1);
+    }
+    setenv("OPENBLAS_NUM_THREADS", "1", 0);  // it would start one a processor, and again after every fork
     std::error_code failed;
     const std::filesystem::path self =
         std::filesystem::read_symlink("/proc/self/exe", failed);  // keeps its name in `ps`

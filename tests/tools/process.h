@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,6 +30,8 @@ struct Outcome {
 struct Surroundings {
     std::string stderr_path;              // replaces Outcome::err; may be a terminal
     rlim_t largest_file = RLIM_INFINITY;  // in bytes, as on a full disk
+    // Of processes and threads; the program then runs as a user of its own, since root has no such limit.
+    rlim_t most_threads = RLIM_INFINITY;
 };
 
 // A running program in a folder; it ends with its object and with the test, even if that crashes.
@@ -49,6 +52,13 @@ class Process {
             const rlimit limit{surroundings.largest_file, surroundings.largest_file};
             std::signal(SIGXFSZ, SIG_IGN);
             setrlimit(RLIMIT_FSIZE, &limit);
+        }
+        if (surroundings.most_threads != RLIM_INFINITY) {
+            constexpr uid_t kNobodysUser = 47'311;
+            const rlimit limit{surroundings.most_threads, surroundings.most_threads};
+            if (chmod(".", 0777) != 0 || setrlimit(RLIMIT_NPROC, &limit) != 0 || setgid(kNobodysUser) != 0 ||
+                setuid(kNobodysUser) != 0)
+                _exit(97);
         }
         const std::string there = found(program);
         std::vector<char*> words = {const_cast<char*>(there.c_str())};
