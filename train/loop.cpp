@@ -113,7 +113,7 @@ void TrainingLoop::evaluate() {
     for (const bool ema : {false, true}) {
         const Mean mean = mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema);
         (ema ? done.valid_ema : done.valid_raw) = mean;
-        const auto timeout = session_.file_timeout("writing eval.csv");
+        const ScopedTimeout timeout("writing eval.csv");
         const std::string row = fmt::format("{},valid,{:.9g},{:.6g},{},{}", step, mean.value,
                                             mean.standard_error, mean.count, ema ? "ema" : "raw");
         if (session_.evaluations) session_.retrying([&] { session_.evaluations->row(row); });
@@ -122,7 +122,7 @@ void TrainingLoop::evaluate() {
                                      done.valid_ema->value, done.valid_raw->value, session_.valid->N()));
     if (!(done.valid_ema->value < done.best) || !save()) return;
     done.best = done.valid_ema->value;
-    const auto timeout = session_.file_timeout("linking a checkpoint");
+    const ScopedTimeout timeout("linking a checkpoint");
     if (session_.processes.is_root())
         session_.retrying([&] { session_.folder.link(session_.folder.best(), step); });
 }
@@ -148,7 +148,7 @@ void TrainingLoop::draw_samples() {
 }
 
 void TrainingLoop::wait_for_samples() {
-    const auto timeout = session_.file_timeout("writing samples");
+    const ScopedTimeout timeout("writing samples");
     if (sheet_.valid()) session_.retrying([&] { sheet_.get(); });
 }
 
@@ -163,7 +163,7 @@ bool TrainingLoop::save() {
 
 // On the root process, which always has images; the others wait for it in the next step.
 void TrainingLoop::audit(const Batch& batch) {
-    const auto timeout = session_.file_timeout("auditing the gradients");
+    const ScopedTimeout timeout("auditing the gradients");
     const Audit audit = session_.trainer->audit(batch);
     const std::string text = fmt::format("step {}: {}", step_, describe(audit));
     (audit.holds() ? session_.request.say : session_.request.warn)(text);

@@ -108,7 +108,7 @@ void Recovery::roll_back(const StepFailure& failure, index_t step) {
     const auto write = [&](const nlohmann::ordered_json& action) {
         report["action"] = action;
         if (!session_.processes.is_root()) return;
-        const auto timeout = session_.file_timeout("writing a report");
+        const ScopedTimeout timeout("writing a report");
         session_.retrying([&] { session_.folder.write_report(file, report.dump(1) + "\n"); });
     };
     const std::string message = failure.found.value("message", "");
@@ -178,7 +178,7 @@ void Recovery::reload(index_t newest, index_t step) {
         TrainingProgress progress;
     } target = {false, {}};
     if (s.processes.is_root()) {
-        const auto timeout = s.file_timeout("reading a checkpoint");
+        const ScopedTimeout timeout("reading a checkpoint");
         std::vector<RunFolder::Saved> saved = s.folder.saved();
         // Later ones are of another past, which the run was taken back from by hand.
         const index_t own = RunFolder::step_of(s.folder.latest()).value_or(step);
@@ -195,7 +195,7 @@ void Recovery::reload(index_t newest, index_t step) {
         s.begin_again();
     }
     if (s.processes.is_root()) {
-        const auto timeout = s.file_timeout("cutting the logs");
+        const ScopedTimeout timeout("cutting the logs");
         s.folder.go_back_to(s.progress.step);
         s.log->go_back_to(s.progress.step);
         s.evaluations->drop_after(s.progress.step);

@@ -78,11 +78,11 @@ void Session::open_folder() {
     std::error_code ignored;
     // A folder that does not exist yet is locked when it is made.
     if (processes.is_root() && mode_ == Mode::train && fs::is_directory(options.out, ignored)) {
-        const auto timeout = file_timeout("locking the run's folder");
+        const ScopedTimeout timeout("locking the run's folder");
         lock_folder();
     }
     if (processes.is_root() && (request.resume || mode_ == Mode::train)) {
-        const auto timeout = file_timeout("reading a checkpoint");
+        const ScopedTimeout timeout("reading a checkpoint");
         resumed_ = find_run_to_resume(request, folder);
     }
     struct {
@@ -113,7 +113,7 @@ void Session::lock_folder() {
 }
 
 void Session::open_files() {
-    const auto timeout = file_timeout("making the run's folder");
+    const ScopedTimeout timeout("making the run's folder");
     if (!lock_) {
         folder.make();
         lock_folder();
@@ -156,7 +156,7 @@ void Session::recall(bool saved) {
 bool Session::save() {
     bool saved = true;
     if (processes.is_root()) {
-        const auto timeout = file_timeout("writing a checkpoint");
+        const ScopedTimeout timeout("writing a checkpoint");
         saved = retrying([&] { write_checkpoint(); });
     }
     saved = root_decides<1>({saved})[0];
@@ -187,14 +187,14 @@ void Session::write_checkpoint() {
 void Session::save_more_states(index_t anchor_every) {
     options.anchor_every = configured_.anchor_every = anchor_every;
     if (!processes.is_root()) return;
-    const auto timeout = file_timeout("writing the run's options");
+    const ScopedTimeout timeout("writing the run's options");
     retrying([&] { folder.write_config(to_toml(configured_)); });
 }
 
 // ---- Data ----------------------------------------------------------------------------------------
 
 void Session::open_data() {
-    const auto timeout = file_timeout("reading the data set");
+    const ScopedTimeout timeout("reading the data set");
     const DatasetReader reader(options.data);
     const DatasetInfo& info = reader.info();
     fit_model(info, options);
@@ -272,7 +272,7 @@ void Session::begin_again() {
 
 // From the checkpoint to resume from, or that of --init-from.
 void Session::load_weights() {
-    const auto timeout = file_timeout("reading a checkpoint");
+    const ScopedTimeout timeout("reading a checkpoint");
     Parameters& parameters = trainer->glow().parameters();
     if (resumed_) {
         load_checkpoint(resumed_->from, parameters, backend->exec(), trainer->weights());

@@ -9,7 +9,6 @@
 
 #include "data/formats/file_lock.h"
 #include "data/training_images.h"
-#include "runtime/watchdog.h"
 #include "train/resume.h"
 #include "train/run.h"
 #include "train/run_folder.h"
@@ -50,10 +49,6 @@ class Session {
     std::array<bool, N> root_decides(std::array<bool, N> answers) {
         processes.broadcast(sizeof(answers), answers.data());
         return answers;
-    }
-    // While it lives, the watchdog allows time for a file. `doing` is a literal.
-    static ScopedTimeout file_timeout(const char* doing) {
-        return ScopedTimeout(doing);
     }
     // Memory in use since the session began: of this process (CPU), of the whole device (GPU).
     std::size_t memory_growth() const;
