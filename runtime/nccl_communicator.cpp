@@ -106,7 +106,7 @@ class NcclCommunicator : public Communicator {
                 if (ids[r] == ids[other])
                     throw InputError(
                         fmt::format("ranks {} and {} on {} share one GPU ({} processes and {} visible "
-                                    "devices), which NCCL cannot: "
+                                    "devices), which NCCL does not support: "
                                     "start one process a GPU, or use --communicator mpi",
                                     other, r, group_.hosts[r], group_.local_size, devices));
     }

@@ -1,4 +1,4 @@
-// A step that went wrong, and where: which layer and tensor, with their statistics.
+// A failed training step and its location: layer and tensor, with statistics.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -9,7 +9,7 @@
 
 namespace glow {
 
-// Of some values; the last four of the finite ones.
+// Statistics of some values; the last four members cover finite values only.
 struct Statistics {
     index_t count = 0, nan = 0, infinite = 0;
     double smallest = 0, largest = 0, mean = 0, rms = 0;
@@ -17,16 +17,16 @@ struct Statistics {
 Statistics statistics_of(index_t count, const float* values);  // [count], host memory
 std::string describe(const Statistics& statistics);
 nlohmann::ordered_json to_json(const Statistics& statistics);
-// As JSON, which has no word for these: "nan", "inf", "-inf".
+// A JSON number; NaN and infinities become strings: "nan", "inf", "-inf".
 nlohmann::ordered_json json_number(double value);
 
-// What is thrown for it: a loss, gradient or weight that is not finite, a singular W, a jump of the loss or
-// of a condition number, drift that nothing helps against. The weights may be the cause: whoever goes on must
-// take earlier ones. Of several processes all throw the same.
+// Thrown for a non-finite loss, gradient or weight, a singular W, a jump of the loss or of a condition
+// number, or unrecoverable drift. The weights may be the cause: continue only from an earlier checkpoint. All
+// processes throw the same.
 struct StepFailure : Error {
-    // `found` has kind, layer, tensor and statistics at least; the message goes into it.
+    // `found` must have kind, layer, tensor and statistics; the message is added.
     StepFailure(const std::string& message, nlohmann::ordered_json found);
-    nlohmann::ordered_json found;  // docs/formats.md lists its keys
+    nlohmann::ordered_json found;  // keys: see docs/formats.md
 };
 
 }  // namespace glow
