@@ -40,7 +40,7 @@ TEST(Idx, DetectsDamageAtEnd) {
     write_bytes(folder / "sum.gz", packed);
     expect_throw<InputError>([&] { read_all(folder / "sum.gz", 1); }, {"sum.gz", "damaged"});
     write_bytes(folder / "long.gz", make::gzip(make::idx({100, 10}, make::pixels(1001))));
-    expect_throw<InputError>([&] { read_all(folder / "long.gz", 100); }, {"long.gz", "goes on"});
+    expect_throw<InputError>([&] { read_all(folder / "long.gz", 100); }, {"long.gz", "has data after"});
     write_bytes(folder / "cut.gz", packed.substr(0, packed.size() / 2));
     expect_throw<InputError>([&] { read_all(folder / "cut.gz", 100); }, {"cut.gz", "ends before"});
 }

@@ -278,7 +278,7 @@ TEST_F(Commands, EstimateWritesNothing) {
         EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), rows);
     }
     const Outcome told = train(kSmall + Words{"--out", "new", "--estimate", "--max-steps", "50"});
-    EXPECT_NE(told.out.find("s a step"), std::string::npos) << told.out;
+    EXPECT_NE(told.out.find("s per step"), std::string::npos) << told.out;
     EXPECT_NE(told.out.find("for 50 steps"), std::string::npos) << told.out;
 }
 

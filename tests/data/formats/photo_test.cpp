@@ -131,9 +131,9 @@ TEST(Photo, DetectsFormatByContent) {
     write_bytes(folder / "a.png", make::jpeg(make::smooth(16, 16, 3)));
     EXPECT_EQ(read_photo(folder / "a.png", 3).H, 16);
     write_bytes(folder / "b.png", "a text");
-    expect_throw<InputError>([&] { read_photo(folder / "b.png", 3); }, {"b.png", "neither"});
+    expect_throw<InputError>([&] { read_photo(folder / "b.png", 3); }, {"b.png", "not a PNG or JPEG"});
     write_bytes(folder / "c.png", "");
-    expect_throw<InputError>([&] { read_photo(folder / "c.png", 3); }, {"c.png", "neither"});
+    expect_throw<InputError>([&] { read_photo(folder / "c.png", 3); }, {"c.png", "not a PNG or JPEG"});
     expect_throw<InputError>([&] { read_photo(folder / "none.png", 3); }, {"none.png"});
     expect_throw<InputError>([&] { read_photo(folder.path(), 3); }, {"cannot read"});
 }
