@@ -1,4 +1,4 @@
-# Target bundle: programs, tests, scripts and every shared library they need besides glibc's and CUDA's, in one archive that
+# Target bundle: one archive of programs, tests, scripts and all shared libraries they need except glibc and CUDA, which
 # runs from any folder of a machine with a GPU (presets gpu, and gpu-mpi with Open MPI inside).
 set(GLOW_BUNDLE_DATA "" CACHE FILEPATH "A data set (HDF5) for the bundle's gpu_check.sh to train on")
 get_property(programs GLOBAL PROPERTY glow_programs)

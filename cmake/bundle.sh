@@ -1,14 +1,14 @@
 #!/bin/sh
-# bundle.sh SOURCE BUILD DATA PROGRAM...: packs BUILD/glow-gpu.tar.xz from programs of the build, the scripts that go with them
-# and the shared libraries they need, with Open MPI and its launcher where they are built with it, and a data set DATA (HDF5; "": none).
-# glibc's and CUDA's libraries are left out: the first belong to a machine, the second are looked for where it runs (bin/ holds
-# small scripts that do so).
+# Usage: bundle.sh SOURCE BUILD DATA PROGRAM...
+# Packs BUILD/glow-gpu.tar.xz from programs of the build, their scripts, the shared libraries they need, Open MPI with its
+# launcher if the build uses it, and the data set DATA (HDF5; "": none). The target machine provides glibc; small scripts in
+# bin/ locate CUDA's libraries there.
 set -eu
 source=$1
 build=$2
 data=$3
 shift 3
-command -v patchelf >/dev/null || { echo "bundle: patchelf is needed (apt-get install patchelf)" >&2; exit 1; }
+command -v patchelf >/dev/null || { echo "bundle: patchelf is required (apt-get install patchelf)" >&2; exit 1; }
 stage=$build/bundle/glow-gpu
 rm -rf "$build/bundle"
 mkdir -p "$stage/bin" "$stage/lib" "$stage/libexec" "$stage/tools" "$stage/tests/reference"
@@ -21,7 +21,7 @@ is_system() {
     return 1
 }
 
-# The closure: ldd follows the libraries' own needs too.
+# ldd also lists the libraries' own dependencies.
 copy_libraries() {
     ldd "$1" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }' | while read -r needed path; do
         is_system "$needed" || cp -Ln "$path" "$stage/lib/$needed"
@@ -35,8 +35,8 @@ add_program() { # file, name
 
 for program in "$@"; do add_program "$program" "$(basename "$program")"; done
 
-# Open MPI finds its plugins and messages by OPAL_PREFIX, at the same places below it as below its own prefix. The plugins for
-# fabrics need those fabrics' libraries, which belong to a machine; shared memory and TCP need none.
+# Open MPI finds its plugins and messages below OPAL_PREFIX, laid out as below its own prefix. Plugins for fabrics need
+# libraries of the target machine and are omitted; shared memory and TCP need none.
 plugins=
 if ldd "$stage/libexec/glow_train" | grep -q '[[:space:]]libmpi\.so'; then
     command -v ompi_info >/dev/null || { echo "bundle: of MPI only Open MPI can be moved (-DGLOW_MPI=OFF)" >&2; exit 1; }

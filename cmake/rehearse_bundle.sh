@@ -1,8 +1,8 @@
 #!/bin/bash
-# rehearse_bundle.sh ARCHIVE CUDA_LIBRARIES [ROOT]: unpacks a bundle into an empty root with nothing in it but glibc, static
-# copies of bash and busybox, and CUDA's libraries, and there starts every program and gpu_check.sh, once as on a machine whose GPU
-# is missing and once as a smoke test on the CPU; then moves CUDA's libraries through the places where machines have them, some of
-# these in a Python environment. As root; bash-static and busybox-static are needed.
+# Usage: rehearse_bundle.sh ARCHIVE CUDA_LIBRARIES [ROOT]
+# Unpacks a bundle into a root that contains only glibc, static bash and busybox, and CUDA's libraries. Starts every program
+# and gpu_check.sh there, once as if the GPU were missing and once as a smoke test on the CPU, then moves CUDA's libraries
+# through the places where machines have them, including Python environments. Needs root, bash-static and busybox-static.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n 2,6p "$0" | cut -c3-; exit 2; }
 archive=$(realpath "$1") cuda=$(realpath "$2") root=${3:-$(mktemp -d)}

@@ -127,8 +127,8 @@ void ImageFolder::list(const fs::path& below, std::vector<File>& files, std::vec
     for (const fs::path& folder : folders) list(folder, files, links);
 }
 
-// Links to folders come after all real folders. One to a folder that was read, is within one or holds one would read its
-// photographs twice, perhaps on both sides of a split.
+// Links to folders come after all real folders. A link to a folder that was read, or is inside or around one, would read
+// photographs twice, possibly on both sides of a split.
 void ImageFolder::list_all(std::vector<File>& files) {
     std::vector<fs::path> links, read = {fs::canonical(folder_)};
     list("", files, links);
@@ -140,7 +140,7 @@ void ImageFolder::list_all(std::vector<File>& files) {
         };
         if (std::any_of(read.begin(), read.end(), repeats)) {
             skipped_.push_back(
-                fmt::format("{}: symbolic link to a folder that is read already or holds one that is",
+                fmt::format("{}: symbolic link to a folder that is already read or contains one that is",
                             (folder_ / link).string()));
             continue;
         }
@@ -209,7 +209,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));
 }
 
-// Sizes of all photographs, which decide how many tiles each has. Those that cannot be read or tiled are left out.
+// Reads the sizes of all photographs, which determine their numbers of tiles. Skips those that cannot be read or tiled.
 void ImageFolder::measure() {
     std::vector<std::string> problems(files_.size());
     for_each_photo(std::ssize(files_), options_.threads, [&](index_t n, std::mutex& one_large) {

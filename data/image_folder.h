@@ -1,4 +1,4 @@
-// A folder of photographs, with all folders below it, as a source of square images.
+// ImageSource of square images from a folder of photographs and its subfolders.
 #pragma once
 
 #include <map>
@@ -12,27 +12,28 @@ namespace glow {
 struct ImageFolderOptions {
     index_t size = 0;      // side of the images made, in pixels
     index_t channels = 3;  // 1 or 3
-    double test = 0.1;     // part of the files that becomes the test part, drawn by seed
+    double test = 0.1;     // fraction of the files drawn by seed for the test part
     std::uint64_t seed = 0;
-    index_t limit_train = -1, limit_test = -1;  // most images of a part, spread over the classes; -1: all
-    bool strict = false;                        // a file that cannot be used is an error
+    index_t limit_train = -1, limit_test = -1;  // maximum images per part, spread over the classes; -1: all
+    bool strict = false;                        // unusable files are errors
     int threads = 1;
 
-    // Are the folders in the folder classes? Unless told: yes where there are two or more and no image beside them.
+    // Are subfolders classes? Default: yes if there are at least two and no image next to them.
     std::optional<bool> classes = {};
-    index_t crops = 0;      // random squares of each file; 0: the largest square in the middle
-    bool tile = false;      // instead: a grid of squares, as many as fit, in the middle of the file
-    double overlap = 0;     // of neighboring tiles, part of their side, 0 to below 1
+    index_t crops = 0;      // random squares per file; 0: the largest centered square
+    bool tile = false;      // instead: a centered grid of as many squares as fit
+    double overlap = 0;     // of neighboring tiles, as a fraction of their side, 0 to below 1
     index_t crop_side = 0;  // side of crops and tiles before scaling, in pixels; 0: size
 };
 
-// The images *.png, *.jpg and *.jpeg (in any case) of a folder and of the folders in it, sorted by path. Hidden entries are
-// left out, other files are counted. A link to a folder is followed unless the folder is read anyway. A batch is decoded,
-// cropped and shrunk when it is asked for; all images of a file are on the same side of every split.
+// Reads *.png, *.jpg and *.jpeg files (any case) of a folder and its subfolders, sorted by path. Hidden
+// entries are ignored, other files are counted. Links to folders are followed unless the folder is read
+// anyway. Batches are decoded, cropped and scaled on request; all images of a file belong to the same split.
 //
-// Left out, or with `strict` refused: a file that is damaged, unreadable or smaller than a square of it, an image's name
-// that is a dangling link, a pipe or the like, a folder that cannot be listed, and with `classes` images in no folder.
-// InputError: no such folder, no image in it, fewer than two classes where they are asked for.
+// Skipped, or an error with `strict`: files that are damaged, unreadable or smaller than one square, image
+// names that are dangling links, pipes or similar, folders that cannot be listed, and with `classes` images
+// outside a subfolder. Throws InputError without a folder or an image, or if classes are requested and there
+// are fewer than two.
 class ImageFolder : public ImageSource {
   public:
     ImageFolder(const std::filesystem::path& folder, const ImageFolderOptions& options);
@@ -41,26 +42,26 @@ class ImageFolder : public ImageSource {
               std::uint8_t* usable) override;
     std::vector<std::int32_t> labels(Part part) const override;
     std::vector<index_t> groups(Part part) const override;
-    // The file's path below the folder; of a crop or tile with its square: "holiday/1.jpg[64x64+128+0]" (width x height + x + y
-    // in the upright photograph).
+    // The file's path relative to the folder; for crops and tiles with the square:
+    // "holiday/1.jpg[64x64+128+0]" (width x height + x + y in the upright photograph).
     std::string name(Part part, index_t n) const override;
 
-    // The files that are used, training and test.
+    // Files in use: training and test.
     std::vector<std::filesystem::path> files() const;
-    // Class by class, the folders' names; empty without classes.
+    // Subfolder names in class order; empty without classes.
     const std::vector<std::string>& classes() const { return classes_; }
-    // Files that are not called images, by their endings.
+    // Numbers of files without an image suffix, by suffix.
     const std::map<std::string, index_t>& other_files() const { return other_files_; }
-    // The classes of which no image is in the training part: --limit-train is below the number of classes.
+    // Classes without a training image, because --limit-train is below the number of classes.
     std::vector<std::string> untrained_classes() const;
-    // What was left out so far and why, in order; the list is then emptied.
+    // Returns and clears the list of skipped files with reasons, in order.
     std::vector<std::string> take_skipped() { return std::exchange(skipped_, {}); }
 
   private:
     struct File {
-        std::string name;  // path below the folder
+        std::string name;  // path relative to the folder
         std::int32_t label = 0;
-        index_t H = 0, W = 0;  // of a photograph that is tiled
+        index_t H = 0, W = 0;  // size of a tiled photograph
     };
     struct Square {
         index_t x = 0, y = 0, side = 0;
@@ -69,7 +70,7 @@ class ImageFolder : public ImageSource {
     struct Item {
         index_t file;
         index_t crop;
-        Square square{};  // known once it was read
+        Square square{};  // known after reading
     };
 
     void list(const std::filesystem::path& below, std::vector<File>& files,

@@ -216,8 +216,7 @@ void decompress(LoadedModel& model, const CompressedImages& images,
                 const std::function<void(index_t, index_t, const std::uint8_t*)>& f) {
     if (fingerprint(model) != images.model)
         throw InputError(
-            "these images were compressed with different weights: use the checkpoint that "
-            "compressed them");
+            "these images were compressed with different weights: use the checkpoint that compressed them");
     LosslessCoder coder(model);
     BitStack stack(images.words, images.head, images.supplied);
     const std::string other =

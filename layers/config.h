@@ -88,7 +88,7 @@ void visit_model_options(Config& c, Visitor&& visitor) {
     visitor("y_cond", c.y_cond, "Top prior by class; the data set must have labels");
     visitor("n_classes", c.n_classes, nullptr);
     visitor("weight_y", c.weight_y,
-            "Weight of the classifier's cross-entropy in the loss, in bits; with --y-cond; 0: none");
+            "Weight of the classifier's cross-entropy (bits) in the loss; requires --y-cond; 0: none");
 }
 // "edge-bias", the option of the field edge_bias.
 std::string option_name(const char* field);

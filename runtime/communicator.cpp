@@ -1,4 +1,3 @@
-// One process, and the choice between it, MPI and NCCL.
 #include "runtime/communicator.h"
 
 #include <fmt/format.h>
@@ -24,7 +23,7 @@ std::vector<std::size_t> slice_offsets(index_t total, int size, std::size_t item
     return offsets;
 }
 
-// One process has nobody to talk to.
+// A single process needs no communication.
 void Communicator::all_reduce_sum(index_t, double*) {}
 void Communicator::all_reduce_max(index_t, double*) {}
 void Communicator::broadcast(std::size_t, void*) {}
@@ -77,7 +76,7 @@ std::unique_ptr<Communicator> open_communicator(const std::string& kind, Device 
     if (kind == "auto" && launch.launcher.empty()) return std::make_unique<Communicator>();
 
     std::unique_ptr<Communicator> mpi = make_mpi_communicator(watchdog_seconds());
-    // Each of them would otherwise train alone, into the same folder.
+    // Otherwise each process would train alone, into the same folder.
     if (launch.size > 0 && mpi->size() != launch.size)
         throw InputError(fmt::format(
             "{} started {} processes, but MPI sees {}: start them with the launcher of the MPI that this "

@@ -345,7 +345,7 @@ class CudnnConv : public Conv {
         CudnnDescriptor& graph = plan.description.emplace(*cudnn_, c).graph;
         graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
         if (!graph.try_finalize()) {
-            log_(fmt::format("{}: cuDNN takes no such graph: {}", text_of(c), last_error(*cudnn_)));
+            log_(fmt::format("{}: cuDNN rejects the graph: {}", text_of(c), last_error(*cudnn_)));
             return plan;
         }
         std::string problem;
@@ -375,7 +375,7 @@ class CudnnConv : public Conv {
         const auto bytes =
             execution.get<index_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1);
         if (bytes.empty() || bytes[0] > static_cast<index_t>(kConvWorkspace))
-            return fmt::format("wants {} bytes of workspace, more than {}", bytes.empty() ? -1 : bytes[0],
+            return fmt::format("needs {} bytes of workspace, more than {}", bytes.empty() ? -1 : bytes[0],
                                kConvWorkspace);
         plan.configuration.emplace(std::move(engine.configuration));
         plan.execution.emplace(std::move(execution));

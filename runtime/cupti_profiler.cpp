@@ -62,7 +62,7 @@ Cupti load(const std::string& file) {
                        find(library, "cuptiActivityPushExternalCorrelationId", cupti.push_correlation) &&
                        find(library, "cuptiActivityPopExternalCorrelationId", cupti.pop_correlation) &&
                        find(library, "cuptiGetResultString", cupti.result_string);
-    if (!whole) throw InputError("libcupti lacks functions that are needed: another version?");
+    if (!whole) throw InputError("libcupti does not have the required functions: check its version");
     return cupti;
 }
 

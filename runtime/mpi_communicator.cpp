@@ -77,7 +77,7 @@ struct Max {
     }
 };
 
-// What each rank has of an array, as MPI wants it.
+// The extent of each rank's part of an array, as MPI expects it.
 struct Parts {
     std::vector<int> count, offset;
     void add(index_t first, index_t elements) {
@@ -104,7 +104,7 @@ class MpiCommunicator : public Communicator {
             if (r != rank()) watchdog_->watch(peers_[static_cast<std::size_t>(r)], who(r), limit_ / 2);
     }
 
-    // Collective, on the thread that made it. All that was started must have been finished.
+    // Collective, on the thread that created it. All sums must be finished.
     ~MpiCommunicator() override {
         const ScopedTimeout timeout("waiting for other ranks", kCollectiveSeconds);
         post([this] { leave_together(); });
@@ -138,7 +138,7 @@ class MpiCommunicator : public Communicator {
         run([&] { gather(parts, data, MPI_BYTE); });
     }
 
-    // For the CPU alone: sums over a GPU's memory use host memory of this object.
+    // For the CPU only: sums over GPU memory use host memory of this object.
     std::size_t scratch_bytes(const Exec& exec, index_t count) const override {
         if (exec.device == Device::cuda) return 0;
         return static_cast<std::size_t>(scratch_elements(std::min(count, kBucketElements), size())) *
@@ -273,7 +273,7 @@ class MpiCommunicator : public Communicator {
         return std::chrono::duration<double>(limit_ > 0 ? std::min(0.25, limit_ / 40) : 0.25);
     }
 
-    // Called by the communication thread again and again, also while it waits.
+    // Called repeatedly by the communication thread, also while it waits.
     void poll() {
         heartbeat_.beat();
         if (ending_) MPI_Abort(MPI_COMM_WORLD, status_);

@@ -1,9 +1,9 @@
-// Processes with a CUDA device each: sums over device memory by NCCL, everything else by MPI beside it. The
-// sums of a step run on a stream of their own, and the computation's stream waits for them at the end alone.
+// NCCL for sums over device memory, MPI for everything else; one CUDA device per process. The sums of a step
+// run on a separate stream, which the computation's stream waits for only at the end.
 //
-// All calls of NCCL are non-blocking, for a peer may be dead: they are polled, and the watchdog asks for
-// errors that show later (docs.nvidia.com/deeplearning/nccl: "Fault Tolerance"). One thread at a time uses
-// the communicator ("Thread Safety"): no call holds the mutex for long.
+// NCCL calls are non-blocking because a peer may be dead: they are polled, and the watchdog checks for
+// asynchronous errors (docs.nvidia.com/deeplearning/nccl: "Fault Tolerance"). One thread at a time uses the
+// communicator ("Thread Safety"); no call holds the mutex for long.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 #include <nccl.h>
@@ -21,7 +21,7 @@
 namespace glow {
 namespace {
 
-constexpr double kOpeningSeconds = 300;  // on a thousand devices
+constexpr double kOpeningSeconds = 300;  // enough for a thousand devices
 
 cudaStream_t stream_of(const Exec& exec) {
     return static_cast<cudaStream_t>(exec.stream);
@@ -36,17 +36,17 @@ class NcclCommunicator : public Communicator {
         GLOW_CUDA(cudaStreamCreateWithFlags(stream_.out(), cudaStreamNonBlocking));
         GLOW_CUDA(cudaEventCreateWithFlags(ready_.out(), cudaEventDisableTiming));
         GLOW_CUDA(cudaEventCreateWithFlags(done_.out(), cudaEventDisableTiming));
-        // ncclCommAbort alone may be called while another thread is in a call, which it ends.
+        // Only ncclCommAbort may be called while another thread is in an NCCL call, which it ends.
         mpi_->watch([this] { return fault(); }, [this] { ncclCommAbort(nccl_); });
     }
 
-    // Collective. Graphs that hold its sums must be gone.
+    // Collective. Graphs that contain its sums must be destroyed first.
     ~NcclCommunicator() override {
         mpi_->watch(nullptr, nullptr);
         cudaStreamSynchronize(stream_);
         ncclResult_t state = ncclCommFinalize(nccl_);
         for (; state == ncclInProgress; state = asked()) sleep_briefly();
-        // Otherwise it is aborted, which waits for nobody.
+        // Otherwise abort, which does not wait for other ranks.
         if (state == ncclSuccess) ncclCommDestroy(nccl_.release());
     }
 
@@ -87,8 +87,8 @@ class NcclCommunicator : public Communicator {
   private:
     static void sleep_briefly() { std::this_thread::sleep_for(std::chrono::microseconds(100)); }
 
-    // The processes of a host take its devices in turn. Slurm may show each its own device as number 0, so
-    // devices are told apart by UUID: NCCL hangs or fails with two ranks on one.
+    // Devices are assigned round robin to the processes of a host. Slurm may show each process its own device
+    // as number 0, so compare UUIDs: NCCL hangs or fails with two ranks on one device.
     void choose_device() {
         int devices = 0;
         GLOW_CUDA(cudaGetDeviceCount(&devices));
@@ -106,8 +106,8 @@ class NcclCommunicator : public Communicator {
                 if (ids[r] == ids[other])
                     throw InputError(
                         fmt::format("ranks {} and {} on {} share one GPU ({} processes and {} visible "
-                                    "devices), which NCCL cannot: "
-                                    "start one process a GPU, or use --communicator mpi",
+                                    "devices), which NCCL does not support: "
+                                    "start one process per GPU, or use --communicator mpi",
                                     other, r, group_.hosts[r], group_.local_size, devices));
     }
 
@@ -121,8 +121,8 @@ class NcclCommunicator : public Communicator {
         call([&] { return ncclCommInitRankConfig(nccl_.out(), size(), id, rank(), &config); });
     }
 
-    // Issues a call and waits until NCCL has accepted it, which a dead peer can delay for ever: the watchdog
-    // counts.
+    // Issues a call and waits until NCCL has accepted it. A dead peer can delay that indefinitely; the
+    // watchdog limits it.
     template <class F>
     void call(F f) {
         ncclResult_t state = locked(f);
@@ -139,7 +139,7 @@ class NcclCommunicator : public Communicator {
         return f();
     }
 
-    // What is wrong, ncclInProgress, or ncclSuccess.
+    // The error, ncclInProgress, or ncclSuccess.
     ncclResult_t asked() const {
         ncclResult_t state = ncclSuccess;
         const ncclResult_t result = ncclCommGetAsyncError(nccl_, &state);
@@ -152,7 +152,7 @@ class NcclCommunicator : public Communicator {
                 fmt::format("{} failed: {} ({})", what, ncclGetErrorString(code), ncclGetLastError(nccl_)));
     }
 
-    // The watchdog's question. If the other thread is in a call, its own polls will tell.
+    // Called by the watchdog. If the other thread is in a call, its own polls report errors.
     std::string fault() {
         const std::unique_lock lock(mutex_, std::try_to_lock);
         if (!lock.owns_lock()) return "";

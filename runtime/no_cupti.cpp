@@ -5,7 +5,8 @@
 namespace glow {
 
 std::unique_ptr<KernelProfiler> open_kernel_profiler(const std::string&) {
-    throw InputError("this build cannot record kernels: it needs CUDA and the header of CUPTI, which a toolkit has");
+    throw InputError(
+        "this build cannot record kernels: that needs CUDA and CUPTI's header, which is part of the toolkit");
 }
 
 }  // namespace glow

@@ -5,9 +5,8 @@ namespace glow {
 
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator>) {
     throw InputError(
-        "this build has no NCCL; configure with -DGLOW_NCCL=ON, or use --communicator mpi, which takes the "
-        "way through "
-        "the host's memory");
+        "this build has no NCCL; configure with -DGLOW_NCCL=ON, or use --communicator mpi, which copies "
+        "through host memory");
 }
 
 }  // namespace glow

@@ -1,4 +1,3 @@
-// One place for usage, output and errors of every command.
 #include "tools/command_line.h"
 
 #include <cerrno>
@@ -10,12 +9,12 @@
 #include <system_error>
 #include <thread>
 
+#include "data/formats/hdf5_file.h"
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/launcher.h"
 #include "tools/numbers.h"
 #include "tools/thread_policy.h"
-#include "data/formats/hdf5_file.h"
 
 namespace glow {
 namespace {
@@ -29,7 +28,7 @@ std::string version_text(const std::string& name) {
 
 volatile std::sig_atomic_t g_closed_pipe = 0;
 
-// A closed pipe is an error of the write instead of the end of the process. A handler, unlike SIG_IGN, is not
+// Turns a closed pipe into a write error instead of ending the process. Unlike SIG_IGN, a handler is not
 // inherited by programs that are started.
 void survive_closed_pipes() {
     struct sigaction action {};
@@ -41,8 +40,8 @@ void survive_closed_pipes() {
     sigaction(SIGPIPE, &action, nullptr);
 }
 
-// Of the processes of a launcher, which say the same, the first one speaks. What only another one has to say
-// it says late: an error of the first ends it before.
+// Under a launcher all processes report the same, so only rank 0 prints. Errors of other ranks appear only if
+// they come late: an error of rank 0 ends the others first.
 bool is_root() {
     return detect_launch().rank == 0;
 }
@@ -55,7 +54,7 @@ void write_line(std::FILE* file, const std::string& text) {
     std::fputc('\n', file);
 }
 
-// The reader of the standard output went away, as `head` does.
+// The reader of standard output is gone, as after `head`.
 struct ClosedOutput : Error {
     using Error::Error;
 };
@@ -69,7 +68,7 @@ bool is_thread_limit(const std::exception& error) {
     return failed != nullptr && failed->code() == std::errc::resource_unavailable_try_again;
 }
 
-// What was printed has reached its destination, which may be a full disk.
+// Makes sure that printed output reached its destination, which may be a full disk.
 void flush_results() {
     errno = 0;
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
@@ -88,9 +87,9 @@ CommandLine::CommandLine(std::string name, const std::string& description)
     const auto program = name_;
     app_.set_version_flag(
         "--version", [program] { return version_text(program); },
-        "Versions of Glow and its libraries; threads used by default");
-    app_.add_flag("--quiet", quiet_, "No text for people, but warnings and errors")->default_str("");
-    app_.add_flag("--json", json_, "The result as one JSON object")->default_str("");
+        "Print the versions of Glow and its libraries, and the default number of threads");
+    app_.add_flag("--quiet", quiet_, "Print only results, warnings and errors")->default_str("");
+    app_.add_flag("--json", json_, "Print the result as one JSON object")->default_str("");
 }
 
 CLI::App* CommandLine::subcommand(const std::string& name, const std::string& description,
@@ -98,13 +97,13 @@ CLI::App* CommandLine::subcommand(const std::string& name, const std::string& de
     if (parent == nullptr) parent = &app_;
     parent->require_subcommand(1);
     CLI::App* sub = parent->add_subcommand(name, description);
-    sub->footer(fmt::format("--quiet, --json and --version may follow too: see {} --help.", name_));
+    sub->footer(fmt::format("--quiet, --json and --version also work here: see {} --help.", name_));
     if (run) sub->final_callback([this, run = std::move(run)] { run_ = run; });
     return sub;
 }
 
 void CommandLine::result(const std::string& text, const nlohmann::ordered_json& object) const {
-    // A name that is not UTF-8 must not stop the program: its odd bytes are replaced.
+    // Invalid UTF-8 in a name must not stop the program: replace the bytes.
     write_line(stdout, json_ ? object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : text);
     flush_results();
 }
@@ -133,12 +132,12 @@ void CommandLine::parse_and_run(int argc, char** argv) {
         if (is_root()) std::fwrite(text.data(), 1, text.size(), stdout);
         return flush_results();
     } catch (const CLI::RequiredError& error) {
-        // A subcommand that does not exist counts as none; say which one it was.
+        // CLI11 treats an unknown subcommand as missing; name it.
         const auto unknown = app_.remaining(true);
         throw InputError(unknown.empty()
                              ? fmt::format("{} ({} --help lists the options)", error.what(), name_)
-                             : fmt::format("{}, and found \"{}\" ({} --help lists what there is)",
-                                           error.what(), unknown.front(), name_));
+                             : fmt::format("{}, found \"{}\" ({} --help lists the subcommands)", error.what(),
+                                           unknown.front(), name_));
     } catch (const CLI::ParseError& error) {
         throw InputError(fmt::format("{} ({} --help lists the options)", error.what(), name_));
     }
@@ -173,7 +172,7 @@ int run_tool(int argc, char** argv, const std::string& description,
 }
 
 CLI::Option* add_device(CLI::App& app, std::string& device) {
-    return app.add_option("--device", device, "auto (the GPU where there is one), cpu or cuda");
+    return app.add_option("--device", device, "auto (a GPU if available), cpu or cuda");
 }
 
 Backend open_backend(const CommandLine& command, Device device, int threads) {

@@ -1,6 +1,5 @@
-// What every command shares: --help --version --quiet --json, one place that catches errors, and the exit
-// codes (0 success, 1 failure at run time, 2 bad usage or input). Human text goes to stderr, results to
-// stdout.
+// Shared by all commands: --help --version --quiet --json, error handling, and exit codes (0 success, 1
+// run-time failure, 2 bad usage or input). Messages go to stderr, results to stdout.
 #pragma once
 
 #include <fmt/format.h>
@@ -17,7 +16,7 @@
 
 namespace glow {
 
-// The command line of one program: its options, what to run, and where its output goes.
+// The command line of a program: its options, its action and its output.
 //
 //     int main(int argc, char** argv) {
 //         return glow::run_tool(argc, argv, "Measures bits/dim.", [](glow::CommandLine& command) {
@@ -32,35 +31,35 @@ class CommandLine {
     CommandLine(const CommandLine&) = delete;
     CommandLine& operator=(const CommandLine&) = delete;
 
-    // Options added here show their defaults in --help, and the last one of a repeated option wins. The
-    // variables they are bound to must live as long as the action: let it share them.
+    // Options added here show their defaults in --help; the last of a repeated option wins. Bound variables
+    // must outlive the action: let it share them.
     CLI::App& app() { return app_; }
     const std::string& name() const { return name_; }
 
-    // What runs once the command line is read, for a command without subcommands.
+    // Sets the action of a command without subcommands.
     void action(std::function<void()> run) { run_ = std::move(run); }
-    // A subcommand and what runs when it is chosen. Below another one (`synthetic gauss`): pass the outer
-    // one. One of the subcommands is then required. --quiet, --json and --version may stand after it.
+    // Adds a subcommand and its action. For nested subcommands (`synthetic gauss`), pass the outer one. One
+    // subcommand is then required. --quiet, --json and --version may follow it.
     CLI::App* subcommand(const std::string& name, const std::string& description, std::function<void()> run,
                          CLI::App* parent = nullptr);
 
     bool quiet() const { return quiet_; }
     bool json() const { return json_; }
 
-    // A line for people, on stderr, unless --quiet.
+    // Prints a message to stderr, unless --quiet.
     template <class... Args>
     void say(fmt::format_string<Args...> format, Args&&... args) const {
         say_line(fmt::format(format, std::forward<Args>(args)...));
     }
-    // A warning, on stderr, also with --quiet: "name: warning: ...".
+    // Prints "name: warning: ..." to stderr, even with --quiet.
     template <class... Args>
     void warn(fmt::format_string<Args...> format, Args&&... args) const {
         complain("warning", fmt::format(format, std::forward<Args>(args)...));
     }
-    // The result, on stdout: `text` (a newline is added), or with --json the object, on one line.
+    // Prints the result to stdout: `text` and a newline, or with --json the object on one line.
     void result(const std::string& text, const nlohmann::ordered_json& object) const;
 
-    // "name: kind: text" on stderr, newlines in text replaced by spaces.
+    // Prints "name: kind: text" to stderr, with newlines in text replaced by spaces.
     void complain(const std::string& kind, const std::string& text) const;
 
   private:
@@ -74,23 +73,22 @@ class CommandLine {
     std::function<void()> run_;
 };
 
-// The whole of a main(): `define` adds options and says what to run; then the command line is read and it
-// runs. Returns the exit code. Errors become one line on stderr: usage, InputError: 2; Error, any other
-// exception, out of memory: 1.
+// The body of main(): `define` adds options and sets the action; then the command line is parsed and the
+// action runs. Returns the exit code. Errors become one line on stderr: usage and InputError return 2; Error,
+// other exceptions and out of memory return 1.
 int run_tool(int argc, char** argv, const std::string& description,
              const std::function<void(CommandLine&)>& define);
 
-// The option --device and what it means; InputError for a name that is none. A GPU that is not there is
-// refused by Backend, with the reason.
+// Adds --device. Invalid names throw InputError; Backend reports a missing GPU.
 CLI::Option* add_device(CLI::App& app, std::string& device);
 
-// Opens the device; warns where it gets fewer threads than asked for.
+// Opens the device; warns if it gets fewer threads than requested.
 Backend open_backend(const CommandLine& command, Device device, int threads);
 
-// The option --seed.
+// Adds --seed.
 CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description);
 
-// {"cuBLAS", "no"}, ..., {"HDF5", "1.10.8"}: the libraries of this build, in the order of --version.
+// {"cuBLAS", "no"}, ..., {"HDF5", "1.10.8"}: the libraries of this build in the order of --version.
 std::vector<std::pair<std::string, std::string>> library_versions();
 
 // "0.1.0"

@@ -1,4 +1,4 @@
-// The only file that includes toml++, as a header-only library. Versions 2.5 to 3.4 will do.
+// The only file that includes toml++ (header-only). Works with versions 2.5 to 3.4.
 #include "tools/config_file.h"
 
 #define TOML_ENABLE_FORMATTERS 0
@@ -32,8 +32,8 @@ constexpr int kPipeMilliseconds = 30000;
 
 // ---- The file ------------------------------------------------------------------------------------
 
-// A pipe is read to its end (--config <(sed ... config.toml)); one that nobody writes to is refused, for it
-// would be waited for without end.
+// Reads a pipe to its end (--config <(sed ... config.toml)). A pipe without a writer is an error, because
+// reading it would block forever.
 std::string read_text(const std::filesystem::path& path) {
     const auto refuse = [&path](const std::string& why) {
         throw InputError(fmt::format("{}: cannot read the options: {}", path.string(), why));
@@ -58,7 +58,7 @@ std::string read_text(const std::filesystem::path& path) {
             return text;
         } else if (errno == EAGAIN) {
             pollfd waiting{file.number, POLLIN, 0};
-            if (poll(&waiting, 1, kPipeMilliseconds) == 0) refuse("nothing comes through the pipe");
+            if (poll(&waiting, 1, kPipeMilliseconds) == 0) refuse("no data arrives through the pipe");
         } else if (errno != EINTR) {
             refuse(std::strerror(errno));
         }
@@ -67,7 +67,7 @@ std::string read_text(const std::filesystem::path& path) {
     return text;
 }
 
-// One line of a message: what a terminal would not show is replaced, and a long text is cut.
+// Formats text for one line of a message: replaces unprintable characters and truncates long text.
 std::string shown(std::string_view text) {
     std::string line;
     for (const char c : text.substr(0, 60)) {
@@ -75,7 +75,7 @@ std::string shown(std::string_view text) {
         line += byte < 0x20 || byte == 0x7f ? '?' : c;
     }
     while (text.size() > 60 && !line.empty() && (static_cast<unsigned char>(line.back()) & 0xc0) == 0x80)
-        line.pop_back();  // no half character
+        line.pop_back();  // do not split a character
     return text.size() > 60 ? line + "..." : line;
 }
 
@@ -86,7 +86,7 @@ std::string_view line_of_text(std::string_view text, std::size_t number) {
     return text.ends_with('\r') ? text.substr(0, text.size() - 1) : text;
 }
 
-// What every version of the library must refuse, in our words.
+// Checks that toml++ versions do differently, with our messages.
 void require_text(const std::string& name, std::string_view text) {
     if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff"))
         throw InputError(name + ": it is UTF-16: save it as UTF-8");
@@ -95,17 +95,17 @@ void require_text(const std::string& name, std::string_view text) {
         return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(position), '\n');
     };
     if (zero < valid)
-        throw InputError(fmt::format("{}:{}: it holds a byte of 0, and is no text", name, line_at(zero)));
+        throw InputError(fmt::format("{}:{}: it contains a zero byte and is not text", name, line_at(zero)));
     if (valid < text.size()) throw InputError(fmt::format("{}:{}: it is not UTF-8", name, line_at(valid)));
     for (std::size_t at = text.find('\r'); at != std::string_view::npos; at = text.find('\r', at + 1))
         if (at + 1 == text.size() || text[at + 1] != '\n')
             throw InputError(
-                fmt::format("{}:{}: a line ends with a carriage return alone: save it with line feeds", name,
-                            line_at(at)));
+                fmt::format("{}:{}: a line ends with only a carriage return: save the file with line feeds",
+                            name, line_at(at)));
 }
 
-// Glow before this version wrote two things that are not TOML: control characters in quotes, and seeds above
-// the largest integer of TOML. Its files are known by their first line.
+// Earlier versions of Glow wrote two things that are not TOML: control characters in quotes, and seeds above
+// TOML's largest integer. Their files are recognized by the first line.
 std::string without_old_forms(std::string text) {
     constexpr std::string_view kFirstLine =
         "# The options of a run. Once more, elsewhere: glow_train --config THIS --out FOLDER\n";
@@ -133,7 +133,7 @@ std::string without_old_forms(std::string text) {
 
 // ---- Keys ----------------------------------------------------------------------------------------
 
-// Insertions, deletions, replacements and exchanges of neighbors that turn one text into the other.
+// Edit distance: insertions, deletions, replacements and swaps of neighboring characters.
 std::size_t distance(const std::string& a, const std::string& b) {
     std::vector<std::size_t> before, last(b.size() + 1), now(b.size() + 1);
     std::iota(last.begin(), last.end(), 0);
@@ -150,7 +150,7 @@ std::size_t distance(const std::string& a, const std::string& b) {
     return last[b.size()];
 }
 
-// The names that a file may use: those of the command line, without the -- and the --no-NAME of flags.
+// Option names in a file: as on the command line, without -- and without the --no-NAME form of flags.
 std::string file_name_of(const CLI::Option& option) {
     return option.get_lnames().empty() ? "" : option.get_lnames().front();
 }
@@ -160,7 +160,7 @@ std::string nearest_option(CLI::App& app, std::string key) {
                    [](unsigned char c) { return c == '_' ? '-' : static_cast<char>(std::tolower(c)); });
     key.erase(0, std::min(key.find_first_not_of('-'), key.size()));
     std::string nearest;
-    std::size_t least = key.size() / 3 + 2;  // more changes than this make another word of it
+    std::size_t least = key.size() / 3 + 2;  // more edits than this make it another word
     for (const CLI::Option* const option : app.get_options()) {
         const std::string name = file_name_of(*option);
         if (name.empty() || !option->get_configurable()) continue;
@@ -176,7 +176,7 @@ std::string nearest_option(CLI::App& app, std::string key) {
 CLI::Option* find_option(CLI::App& app, const std::string& where, const std::string& key) {
     CLI::Option* const option = key.empty() ? nullptr : app.get_option_no_throw("--" + key);
     if (option != nullptr && !option->get_configurable())
-        throw InputError(fmt::format("{}: '{}' is an option of the command line alone", where, key));
+        throw InputError(fmt::format("{}: '{}' can only be given on the command line", where, key));
     if (option != nullptr && file_name_of(*option) == key) return option;
     if (option != nullptr)
         throw InputError(
@@ -190,7 +190,7 @@ CLI::Option* find_option(CLI::App& app, const std::string& where, const std::str
 
 // ---- Values --------------------------------------------------------------------------------------
 
-// How messages name a value.
+// Formats a value for messages.
 std::string shown(const toml::node& value) {
     if (const auto* text = value.as_string()) return '"' + shown(text->get()) + '"';
     if (const auto* integer = value.as_integer()) return fmt::format("{}", integer->get());
@@ -205,7 +205,7 @@ std::string shown(const toml::node& value) {
     return "a date or time";
 }
 
-// The text that the command line would hold, or nothing where the type is another one.
+// The value as command-line text; empty if its type does not fit.
 std::optional<std::string> option_text(ValueKind kind, const toml::node& value) {
     const auto* const text = value.as_string();
     const auto* const integer = value.as_integer();
@@ -216,7 +216,7 @@ std::optional<std::string> option_text(ValueKind kind, const toml::node& value) 
             if (flag != nullptr) return flag->get() ? "true" : "false";
             break;
         case ValueKind::unsigned_integer: {
-            // Half of them are above the largest integer of TOML, and stand in quotes.
+            // Half of the seeds exceed TOML's largest integer and are quoted.
             std::uint64_t large = 0;
             if (text != nullptr && parse_decimal(text->get(), large) == std::errc() &&
                 large > std::uint64_t{INT64_MAX})
@@ -242,7 +242,7 @@ std::optional<std::string> option_text(ValueKind kind, const toml::node& value) 
     return {};
 }
 
-// As CLI11 does it for a default value, but whatever goes wrong the command line finds the option untouched.
+// Like CLI11's default values, but leaves the option untouched if an error occurs.
 void set_option(CLI::Option& option, const std::string& where, const std::string& key,
                 const std::string& text) {
     std::string problem;
@@ -265,7 +265,7 @@ void set_option(CLI::Option& option, const std::string& where, const std::string
 
 std::size_t line_of(const toml::node& node) {
     if (node.source().begin.line > 0) return node.source().begin.line;
-    std::size_t line = 0;  // of a table that dotted keys make: its first value's
+    std::size_t line = 0;  // for a table created by dotted keys: line of its first value
     const auto take = [&line](const toml::node& child) {
         const std::size_t other = line_of(child);
         if (other > 0 && (line == 0 || other < line)) line = other;
@@ -283,7 +283,8 @@ struct Entry {
     const toml::node* value;
 };
 
-// An error of the library. `lr = 0,002` and `memory = store` are common: there the option says what it takes.
+// Reports a syntax error. For common cases like `lr = 0,002` and `memory = store`, says what the option
+// accepts.
 [[noreturn]] void refuse_syntax(CLI::App& app, const std::string& name, const std::string& text,
                                 const toml::parse_error& error) {
     const std::size_t number = error.source().begin.line;
@@ -302,7 +303,7 @@ struct Entry {
             key.find_first_of(" \t'\".") == std::string::npos && !key.empty() && key[0] != '#'
                 ? app.get_option_no_throw("--" + key)
                 : nullptr;
-        bool alone = false;  // the line itself is TOML, and what is around it is not
+        bool alone = false;  // the line itself is valid TOML; the error is elsewhere
         try {
             static_cast<void>(toml::parse(std::string_view(line)));
             alone = true;
@@ -349,15 +350,16 @@ ValueOrigins apply_config(CLI::App& app, const std::string& name, std::string te
     std::vector<Entry> entries;
     for (auto&& [key, value] : table)
         entries.push_back({line_of(value), std::string(std::string_view(key)), &value});
-    // The table is sorted by key; of several faults the first one is told.
+    // Sorted by line, to report the first error: the table itself is sorted by key.
     std::stable_sort(entries.begin(), entries.end(),
                      [](const Entry& a, const Entry& b) { return a.line < b.line; });
     ValueOrigins origins;
     for (const Entry& entry : entries) {
         const std::string where = fmt::format("{}:{}", name, entry.line);
         if (entry.value->is_table() && app.get_option_no_throw("--" + entry.key) == nullptr)
-            throw InputError(fmt::format("{}: '{}' is a table: options stand alone, without a section", where,
-                                         shown(entry.key)));
+            throw InputError(
+                fmt::format("{}: '{}' is a table: options belong at top level, without a section", where,
+                            shown(entry.key)));
         CLI::Option* const option = find_option(app, where, entry.key);
         const ValueKind kind = kind_of(*option);
         const std::optional<std::string> value = option_text(kind, *entry.value);
@@ -365,7 +367,7 @@ ValueOrigins apply_config(CLI::App& app, const std::string& name, std::string te
             throw InputError(fmt::format("{}: {} must be {}, got {}", where, entry.key, description(kind),
                                          shown(*entry.value)));
         if (value->find('\0') != std::string::npos)
-            throw InputError(fmt::format("{}: {} holds a character of 0", where, entry.key));
+            throw InputError(fmt::format("{}: {} contains a zero character", where, entry.key));
         set_option(*option, where, entry.key, *value);
         origins[entry.key] = where;
     }

@@ -1,5 +1,5 @@
-// Options from a TOML file (glow_train --config, a run's config.toml). A key is the name of an option of the
-// command line, and its value passes the same checks and conversion as there.
+// Options from a TOML file (glow_train --config, a run's config.toml). Keys are names of command-line
+// options; values pass the same checks and conversions.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -9,18 +9,18 @@
 
 namespace glow {
 
-// Where an option's value comes from: "config.toml:3", by the option's name.
+// Origin of option values by option name: "config.toml:3".
 using ValueOrigins = std::map<std::string, std::string>;
 
-// Gives the options of `app` the values of the file, as if they were their defaults: to be called before the
-// command line is parsed, whose values replace them. InputError with file, line and key for what is not TOML,
-// for an unknown key, and for a value that the option does not take.
+// Sets options of `app` from the file as if they were defaults. Call before parsing the command line, whose
+// values override them. Throws InputError with file, line and key for invalid TOML, unknown keys and invalid
+// values.
 ValueOrigins apply_config(CLI::App& app, const std::filesystem::path& path);
-// The same for the text of a file of this name.
+// The same for text; `name` is the file name in messages.
 ValueOrigins apply_config(CLI::App& app, const std::string& name, std::string text);
 
-// The message of an error about "--NAME ..." with the place in front where the file gave NAME its value,
-// unless the command line gave it another.
+// Prepends the origin to an error message about "--NAME ..." if the value came from the file and was not
+// overridden on the command line.
 std::string with_origin(const CLI::App& app, const ValueOrigins& origins, const std::string& message);
 
 }  // namespace glow

@@ -16,13 +16,13 @@ namespace glow {
 namespace {
 
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-constexpr std::size_t kMostNames = 50;  // of columns in a message
+constexpr std::size_t kMostNames = 50;  // column names listed in a message
 
 bool is_blank(char character) {
     return character == ' ' || character == '\t';
 }
 
-// Splits a text into rows. What is wrong is told by `refuse(line, what)`.
+// Splits text into rows. Errors are reported by `refuse(line, what)`.
 template <class Refuse>
 class Parser {
   public:
@@ -75,7 +75,7 @@ class Parser {
             if (character == '\n' || (character == '\r' && (done() || text_[at_] != '\n'))) ++line_;
             cell += character;
         }
-        refuse_(opened, "a quoted cell begins here and does not end");
+        refuse_(opened, "a quoted cell starts here but does not end");
         return cell;
     }
 
@@ -86,7 +86,7 @@ class Parser {
     const Refuse& refuse_;
 };
 
-// The separator of a table whose first line begins here.
+// Determines the separator from the first line.
 char find_separator(std::string_view text) {
     bool quoted = false;
     std::string_view found = ",;\t";
@@ -105,7 +105,7 @@ bool has_text(const CsvTable::Row& row) {
                        [](const std::string& cell) { return !cell.empty(); });
 }
 
-// The whole text, with an optional plus sign, as a number.
+// Parses the complete text as a number with an optional plus sign.
 template <class T>
 bool parse(std::string_view text, T& value) {
     if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);
@@ -122,7 +122,7 @@ CsvTable::CsvTable(const std::filesystem::path& path) : shown_(path.string()) {
     const std::string bytes{std::istreambuf_iterator<char>(file), {}};
     std::string_view text = bytes;
     if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff") || text.find('\0') != text.npos)
-        throw InputError(fmt::format("{}: is no text in UTF-8 (UTF-16?): save it as \"CSV UTF-8\"", shown_));
+        throw InputError(fmt::format("{}: is not UTF-8 text (UTF-16?): save it as \"CSV UTF-8\"", shown_));
     if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
     std::int64_t line = 1;
     char separator = '\0';
@@ -136,8 +136,7 @@ CsvTable::CsvTable(const std::filesystem::path& path) : shown_(path.string()) {
     Parser parser(text, line, separator, refuse_line);
     if (!parser.done()) names_ = parser.row().cells;
     if (names_.empty() || (names_.size() == 1 && names_[0].empty()))
-        throw InputError(
-            fmt::format("{}: expected the columns' names in its first line, found none", shown_));
+        throw InputError(fmt::format("{}: expected column names in the first line, found none", shown_));
     while (!parser.done()) {
         Row row = parser.row();
         if (!has_text(row)) continue;
@@ -152,7 +151,7 @@ std::size_t CsvTable::column(const std::string& name) const {
     const auto found = std::find(names_.begin(), names_.end(), name);
     if (found == names_.end()) {
         const auto last = names_.begin() + static_cast<std::ptrdiff_t>(std::min(names_.size(), kMostNames));
-        throw InputError(fmt::format("{}: has no column \"{}\": it has {}{}", shown_, name,
+        throw InputError(fmt::format("{}: has no column \"{}\"; columns are {}{}", shown_, name,
                                      fmt::join(names_.begin(), last, ", "),
                                      last == names_.end() ? "" : ", ..."));
     }

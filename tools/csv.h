@@ -1,5 +1,5 @@
-// Tables in CSV files (RFC 4180) as spreadsheets and scripts write them: quoted cells, any end of line, a
-// byte order mark, and commas, semicolons or tabs between the cells.
+// CSV files (RFC 4180) as spreadsheets and scripts write them: quoted cells, any line ending, an optional
+// byte order mark, and commas, semicolons or tabs as separators.
 #pragma once
 
 #include <cstdint>
@@ -12,26 +12,26 @@ namespace glow {
 class CsvTable {
   public:
     struct Row {
-        std::int64_t line;  // of the file, from 1
+        std::int64_t line;  // line number in the file, from 1
         std::vector<std::string> cells;
     };
 
-    // Reads a whole file. The first line names the columns; a line "sep=;" before it, as Excel writes it,
-    // sets the separator, which is else the first of comma, semicolon and tab that the first line has. Cells
-    // lose blanks around them unless they are quoted. Rows without any text are left out. InputError, with
-    // the line: no file, no first line, UTF-16, a quote that does not end or is followed by text, rows of
-    // another number of cells.
+    // Reads a file. The first line names the columns. A line "sep=;" before it, as written by Excel, sets the
+    // separator; otherwise it is the first of comma, semicolon and tab found in the first line. Unquoted
+    // cells are trimmed, and empty rows skipped. Throws InputError, with the line, if the file or its first
+    // line is missing, for UTF-16, for quotes that do not end or are followed by text, and for rows with a
+    // different number of cells.
     explicit CsvTable(const std::filesystem::path& path);
 
     const std::vector<std::string>& names() const { return names_; }
     const std::vector<Row>& rows() const { return rows_; }
 
-    // The number of a column. InputError where there is none (the message lists those that are there) or two.
+    // The index of a column. Throws InputError if it does not exist (listing those that do) or exists twice.
     std::size_t column(const std::string& name) const;
-    // Cells as numbers. InputError with line and column: empty, no number, out of range.
+    // Cells as numbers. Throws InputError with line and column for empty, invalid or out-of-range cells.
     std::int64_t integer(const Row& row, std::size_t column, std::int64_t low, std::int64_t high) const;
     double number(const Row& row, std::size_t column) const;
-    // InputError about a row: "F.csv:7: ...".
+    // Throws InputError about a row: "F.csv:7: ...".
     [[noreturn]] void refuse(std::int64_t line, const std::string& what) const;
 
   private:

@@ -1,4 +1,4 @@
-// The latents of a data set's images, batch by batch.
+// Encodes the images of a data set, batch by batch.
 #pragma once
 
 #include <filesystem>
@@ -16,7 +16,7 @@ struct DatasetEncoding {
           set(fitting_split(data, checkpoint)),
           model(options.load(checkpoint, set.N, backend)) {}
 
-    // f(first image, flow in host memory whose h holds the eps of some images).
+    // Calls f(first image, flow in host memory with the images' eps in h).
     template <class F>
     void each_batch(F f) {
         std::vector<state_t> eps;

@@ -13,7 +13,7 @@ namespace glow {
 namespace {
 
 constexpr const char* kUrl = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz";
-constexpr const char* kMd5 = "c32a1d4ab5d03f1284b67883e8d87530";  // as published on the same site
+constexpr const char* kMd5 = "c32a1d4ab5d03f1284b67883e8d87530";  // published on the same site
 constexpr const char* kFolderInArchive = "cifar-10-batches-bin/";
 constexpr const char* kFiles[] = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
                                   "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"};
@@ -30,12 +30,12 @@ void fetch(const std::filesystem::path& archive, bool quiet) {
     }
     if (code == kProgramNotFound)
         throw Error(fmt::format(
-            "--download needs curl or wget, and found neither: fetch {} by hand, unpack it and run "
+            "--download needs curl or wget, but found neither: download {} by hand, unpack it and run "
             "again without --download",
             kUrl));
     if (code != 0)
         throw Error(fmt::format(
-            "cannot download {} ({} ended with code {}; is there a network?): fetch it elsewhere, "
+            "cannot download {} ({} ended with code {}; check the network): download it elsewhere, "
             "unpack it and run again without --download",
             kUrl, program, code));
 }
@@ -43,8 +43,8 @@ void fetch(const std::filesystem::path& archive, bool quiet) {
 void verify(const std::filesystem::path& archive) {
     std::string sum;
     const int code = run_program({"md5sum", archive.string()}, &sum);
-    if (code != 0) throw Error("cannot verify the downloaded archive: md5sum does not run");
-    // A file name with odd characters puts a backslash before the sum.
+    if (code != 0) throw Error("cannot verify the downloaded archive: cannot run md5sum");
+    // md5sum puts a backslash before the sum if the file name has special characters.
     if (sum.starts_with('\\')) sum.erase(0, 1);
     if (!sum.starts_with(kMd5))
         throw Error(fmt::format(
@@ -62,7 +62,7 @@ void download_cifar10(const std::filesystem::path& folder, bool quiet) {
 
     const bool made = std::filesystem::create_directories(folder, code);
     if (code) throw InputError(fmt::format("cannot make folder {}: {}", folder.string(), code.message()));
-    // An absolute name, so that one beginning with '-' is not taken for an option.
+    // An absolute path, so that a name starting with '-' is not taken for an option.
     const auto work = std::filesystem::absolute(folder) / fmt::format(".glow-download-{}", getpid());
     std::filesystem::create_directory(work, code);
     if (code) throw InputError(fmt::format("cannot write to folder {}: {}", folder.string(), code.message()));
@@ -74,7 +74,8 @@ void download_cifar10(const std::filesystem::path& folder, bool quiet) {
                                           "-C",  work.string(), "--no-same-owner"};
         for (const char* name : kFiles) words.push_back(std::string(kFolderInArchive) + name);
         const int unpacked = run_program(words);
-        if (unpacked == kProgramNotFound) throw Error("--download needs tar to unpack the archive, and found none");
+        if (unpacked == kProgramNotFound)
+            throw Error("--download needs tar to unpack the archive, but found none");
         if (unpacked != 0)
             throw Error(
                 fmt::format("cannot unpack the downloaded archive (tar ended with code {})", unpacked));

@@ -30,16 +30,16 @@ ImageSet from_data(const EditOptions& options, const std::filesystem::path& chec
     return set;
 }
 
-// Of the model's size; square models take the middle square of larger ones, scaled down.
+// Resizes to the model's size; square models center-crop and downscale larger images.
 ImageSet from_files(const EditOptions& options, const ModelConfig& model) {
     ImageSet set{0, model.image_height, model.image_width, model.channels, {}, {}, 0};
     for (const std::string& file : split_text(options.files)) {
         if (model.channels != 1 && model.channels != 3)
-            throw InputError("--files: the model's images have neither 1 nor 3 channels");
+            throw InputError("--files: requires a model with 1 or 3 channels");
         const Image image = read_photo(file, model.channels);
         const bool fits = image.H == set.H && image.W == set.W;
         if (!fits && (set.H != set.W || std::min(image.H, image.W) < set.H))
-            throw InputError(fmt::format("{}: {}x{} pixels, and the model takes {}x{}", file, image.H,
+            throw InputError(fmt::format("{}: has {}x{} pixels, but the model takes {}x{}", file, image.H,
                                          image.W, set.H, set.W));
         set.images.resize(set.images.size() + static_cast<std::size_t>(set.image_bytes()));
         std::uint8_t* const to = set.images.data() + set.N * set.image_bytes();
@@ -55,7 +55,7 @@ ImageSet from_files(const EditOptions& options, const ModelConfig& model) {
 ImageSet chosen_images(const EditOptions& options, const std::filesystem::path& checkpoint) {
     const ModelConfig model = read_checkpoint_info(checkpoint).model;
     if (options.files.empty() == options.data.empty())
-        throw InputError("give either --data with --images, or --files");
+        throw InputError("give either --data with --images or --files");
     ImageSet set = options.files.empty() ? from_data(options, checkpoint, model) : from_files(options, model);
     if (!model.y_cond) set.labels.clear();
     if (!options.label.empty()) {
@@ -67,7 +67,7 @@ ImageSet chosen_images(const EditOptions& options, const std::filesystem::path& 
         set.labels.assign(static_cast<std::size_t>(set.N), label);
     }
     if (model.y_cond && set.labels.empty())
-        throw InputError("the model is conditional on classes, and files have none: give --class");
+        throw InputError("the model is conditional on classes, but files have none: give --class");
     return set;
 }
 
@@ -88,17 +88,17 @@ void add_edit_options(CLI::App& app, EditOptions& options) {
     add_model_options(app, options.model);
     app.add_option("--data", options.data, "Data set (HDF5)");
     app.add_option("--split", options.split, "train, valid or test");
-    app.add_option("--images", options.images, "Numbers of its images, separated by commas");
-    app.add_option("--files", options.files, "PNG or JPEG files instead, separated by commas");
+    app.add_option("--images", options.images, "Indices of images, separated by commas");
+    app.add_option("--files", options.files, "PNG or JPEG files separated by commas, instead of --data");
     app.add_option("--class", options.label,
-                   "Class of all images, for conditional models; the data set's else");
+                   "Class of all images, for conditional models; default: the data set's");
     app.add_option("-o,--output", options.output, "NAME.png: a sheet; NAME.h5: images in /images")
         ->required();
-    app.add_option("--frames", options.frames, "Folder for each image as a PNG file");
+    app.add_option("--frames", options.frames, "Folder to write each image to as a PNG file");
 }
 
 void add_steps(CLI::App& app, EditOptions& options) {
-    app.add_option("--steps", options.steps, "Images in a row")->check(CLI::Range(1, 1000));
+    app.add_option("--steps", options.steps, "Images per row")->check(CLI::Range(1, 1000));
 }
 
 EditInput::EditInput(const CommandLine& command, const EditOptions& options)
@@ -116,7 +116,7 @@ void write_edited(const CommandLine& command, const EditOptions& options, EditIn
         input.model(), edited.latents, model.y_cond ? edited.labels : std::vector<std::int32_t>(), &largest);
     SampleHealth found;
     found.add(N, largest.data());
-    if (found.any()) command.warn("images: {} (docs/using.md says why)", found.text());
+    if (found.any()) command.warn("images: {} (see docs/using.md)", found.text());
     cross_out_not_finite(model, N, largest.data(), pixels.data());
     if (is_hdf5_name(options.output)) {
         ImageSink sink(options.output, model);

@@ -1,5 +1,5 @@
-// What an edit of latents starts from and ends in: a few images of a data set or of picture files, the model that
-// they pass, and the sheet of decoded images.
+// Input and output of latent edits: images from a data set or picture files, the model, and a sheet of
+// decoded images.
 #pragma once
 
 #include <string>
@@ -14,13 +14,13 @@ namespace glow {
 
 struct EditOptions {
     ModelOptions model;
-    std::string data, split = "test", images;  // their numbers, "3,5"
+    std::string data, split = "test", images;  // image indices, "3,5"
     std::string files;                         // or these
-    std::string label;                         // of all of them
+    std::string label;                         // class of all images
     std::string output, frames;
     index_t steps = 8;
 
-    // The outputs; `inputs`: files that a command reads besides the checkpoint and the images.
+    // Checks the outputs; `inputs`: other files that a command reads besides the checkpoint and images.
     OutputFiles claim_outputs(const CommandLine& command, std::vector<NamedPath> inputs = {}) const;
 };
 void add_edit_options(CLI::App& app, EditOptions& options);
@@ -44,19 +44,19 @@ class EditInput {
     LoadedModel model_;
 };
 
-// Decoded images in the order of a sheet, row by row.
+// Decoded images in sheet order, row by row.
 struct EditedLatents {
     GridSize grid;
     std::vector<Latent> latents;
-    std::vector<std::int32_t> labels;  // read by conditional models
+    std::vector<std::int32_t> labels;  // for conditional models
 
     void add(Latent latent, std::int32_t label) {
         latents.push_back(std::move(latent));
         labels.push_back(label);
     }
 };
-// Decodes them to a PNG picture or to /images of NAME.h5, and one by one to the folder of --frames. result: what
-// the command says of them, with --json.
+// Decodes and writes a PNG picture or /images of NAME.h5, and optionally single images to the folder of
+// --frames. result: the command's JSON result.
 void write_edited(const CommandLine& command, const EditOptions& options, EditInput& input,
                   const EditedLatents& edited, nlohmann::ordered_json result);
 

@@ -1,18 +1,17 @@
-// Files, pictures and the comparison.
 #include "tools/eval_scores.h"
 
 #include <algorithm>
 #include <fstream>
 
-#include "kernels/error.h"
-#include "data/grid.h"
 #include "data/formats/output_name.h"
+#include "data/grid.h"
 #include "inference/scores.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {
 
-// index,bpd[,label][,png_bpd,corrected], in the file's order or by rising bits/dim. png: empty without
+// index,bpd[,label][,png_bpd,corrected], in file order or by ascending bits/dim. png: empty without
 // --complexity.
 void write_per_image(const std::string& path, const std::vector<double>& bits,
                      const std::vector<std::int32_t>& labels, const std::vector<double>& png, bool sort) {
@@ -34,7 +33,7 @@ void write_per_image(const std::string& path, const std::vector<double>& bits,
     });
 }
 
-// The most and the least likely images side by side, the extreme ones first.
+// The most and least likely images side by side, most extreme first.
 void write_extremes(const ScoreOptions& options, const SplitImages& images, const std::vector<double>& bits) {
     std::vector<index_t> order = rising_order(bits);
     const index_t shown = std::min(options.show, images.N());
@@ -62,8 +61,7 @@ std::vector<double> difference(const std::vector<double>& a, const std::vector<d
 }  // namespace
 
 void ScoreOptions::check() const {
-    if (sort && per_image.empty())
-        throw InputError("--sort orders the lines of --per-image, which is not there");
+    if (sort && per_image.empty()) throw InputError("--sort needs --per-image, whose lines it orders");
     if (!against_per_image.empty() && against.empty())
         throw InputError("--against-per-image needs --against, the other data set");
 }
@@ -82,23 +80,22 @@ std::vector<NamedPath> ScoreOptions::outputs() const {
 }
 
 void add_score_options(CLI::App& app, ScoreOptions& options) {
-    app.add_option("--per-image", options.per_image, "CSV file of every image's bits/dim");
-    app.add_flag("--sort", options.sort, "... with the most likely image first");
+    app.add_option("--per-image", options.per_image, "Write every image's bits/dim to a CSV file");
+    app.add_flag("--sort", options.sort, "Sort the CSV file, most likely image first");
     app.add_flag("--complexity", options.complexity,
-                 "... with bits/dim of the image as a PNG file, and ours without them: a score that smooth "
-                 "images do not win");
-    app.add_option("--extremes", options.extremes,
-                   "Picture of the most and the least likely images, NAME.png");
-    app.add_option("--show", options.show, "Images of each kind in it")->check(CLI::Range(1, 400));
+                 "Add PNG bits/dim, and the difference from ours: a score that does not favor smooth images");
+    app.add_option("--extremes", options.extremes, "Draw the most and least likely images, NAME.png");
+    app.add_option("--show", options.show, "Number of images of each kind")->check(CLI::Range(1, 400));
     app.add_option("--against", options.against,
-                   "Another data set: how well do bits/dim tell its images from those of --data? (AUROC)");
+                   "Compare with another data set: how well do bits/dim separate it from --data (AUROC)");
     app.add_option("--against-split", options.against_split, "Its split");
-    app.add_option("--against-per-image", options.against_per_image, "CSV file of its images' bits/dim");
+    app.add_option("--against-per-image", options.against_per_image,
+                   "Write the bits/dim of its images to a CSV file");
 }
 
 namespace {
 
-// The scores of another data set against ours. png: of our images.
+// Compares another data set's scores with ours. png: PNG sizes of our images.
 void compare(const ScoreOptions& options, const std::vector<double>& bits, const std::vector<double>& png,
              const ScoredImages& others, EvalResult& result) {
     const std::vector<double> other_png = png_bits_per_dim(others.images);

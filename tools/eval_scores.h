@@ -1,5 +1,4 @@
-// What glow_eval does with bits/dim of single images: the CSV file, the picture of extremes, another data
-// set.
+// Uses of per-image bits/dim in glow_eval: CSV file, picture of extremes, comparison with another data set.
 #pragma once
 
 #include <functional>
@@ -12,7 +11,7 @@
 
 namespace glow {
 
-// What a command says at its end, for people and with --json.
+// The result of a command, as text and JSON.
 struct EvalResult {
     std::string text;
     nlohmann::ordered_json json;
@@ -21,24 +20,24 @@ struct EvalResult {
 struct ScoreOptions {
     std::string per_image, extremes, against, against_split = "test", against_per_image;
     bool sort = false, complexity = false;
-    index_t show = 16;  // images a panel of extremes
+    index_t show = 16;  // images per panel of extremes
 
-    // InputError for options that do not go together.
+    // Throws InputError for incompatible options.
     void check() const;
-    // Throws InputError where a picture or a CSV file has the suffix of something else.
+    // Throws InputError if an output has a suffix of another format.
     void check_names() const;
     std::vector<NamedPath> outputs() const;
 };
 void add_score_options(CLI::App& app, ScoreOptions& options);
 
-// Images and the bits/dim of each.
+// Images with their bits/dim.
 struct ScoredImages {
     SplitImages images;
     std::vector<double> bits;
 };
 
-// Does what the options ask for and extends the result. score: loads the images of a data set, which must fit
-// the model, and evaluates them.
+// Applies the options and extends the result. score: loads the images of a data set, which must fit the
+// model, and evaluates them.
 void use_scores(const ScoreOptions& options, const ScoredImages& scored,
                 const std::function<ScoredImages(const DataOptions&)>& score, index_t limit,
                 EvalResult& result);

@@ -1,8 +1,7 @@
-// glow_bench: speed of the coupling networks and of whole training steps, in GFLOP/s and as a share of this
-// machine's peak. The peak is a square product of the same library (on the CPU float, 2048 x 2048 x 2048),
-// timed in turn with each measurement, so that a busy or throttled machine slows both. Operations are those
-// of the mathematics: padding and recomputation of the policy counted as what they are (recomputation is
-// work, padding is not). With --kernels nothing is timed but the kernels of a GPU, each by itself.
+// glow_bench: speed of coupling networks and training steps, in GFLOP/s and relative to this machine's peak.
+// The peak is a square product by the same library (on the CPU float, 2048 x 2048 x 2048), timed alternately
+// with each measurement, so that a busy or throttled machine slows both. Operations are those of the
+// mathematics: recomputation counts, padding does not. --kernels times only the individual kernels of a GPU.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -39,7 +38,7 @@ struct Options {
     bool graph = true, kernels = false;
 };
 
-// Until the device has done it.
+// Waits until the device is done.
 double seconds(const Exec& exec, const std::function<void()>& work) {
     synchronize(exec);
     const auto start = Clock::now();
@@ -48,7 +47,7 @@ double seconds(const Exec& exec, const std::function<void()>& work) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// The yardstick: a square product by the same library; on a GPU one that fills it, in the networks'
+// The reference: a square product by the same library; on a GPU large enough to fill it, in the networks'
 // precision.
 class Peak {
   public:
@@ -68,7 +67,7 @@ class Peak {
         scratch_ = arena_->take_bytes(scratch);
         run();
     }
-    // One product; its seconds.
+    // Runs one product; returns its seconds.
     double run() {
         return seconds(backend_.exec(), [&] { backend_.blas().run(gemm_, a_, b_, c_, nullptr, scratch_); });
     }
@@ -78,7 +77,7 @@ class Peak {
     }
 
   private:
-    // Zeros would be multiplied faster than numbers; a million of them, repeated, are as slow as others.
+    // Zeros would multiply faster; a repeated block of a million numbers does not.
     void* numbers(index_t count) {
         constexpr std::size_t kDifferent = 1 << 20;
         std::vector<float> values(static_cast<std::size_t>(count));
@@ -109,7 +108,7 @@ class Peak {
 
 constexpr int kLeastRuns = 3;
 
-// The kernels of benchmarks, in place of their times.
+// Prints the kernels of benchmarks instead of times.
 class KernelReport {
   public:
     explicit KernelReport(std::unique_ptr<KernelProfiler> profiler) : profiler_(std::move(profiler)) {}
@@ -137,7 +136,7 @@ class KernelReport {
     void print(const CommandLine& command) const { command.result(text_, {{"benchmarks", json_}}); }
 
   private:
-    // Bytes read and written a second by a copy that no cache holds.
+    // Bytes per second read and written by a copy too large for any cache.
     static double copy_bandwidth(const Exec& exec) {
         constexpr index_t kCount = index_t{1} << 28;
         const auto from = device_memory(kCount * sizeof(float)), to = device_memory(kCount * sizeof(float));
@@ -158,22 +157,22 @@ class KernelReport {
     nlohmann::ordered_json json_ = nlohmann::ordered_json::array();
 };
 
-// How a benchmark is measured: against the peak, or kernel by kernel.
+// How to measure a benchmark: relative to the peak, or kernel by kernel.
 struct Meter {
     std::string name;
     Peak& peak;
     KernelReport* kernels = nullptr;
 };
 
-// Times `work` of `flop` operations against the peak, in turn, for `min_seconds` in all. To Google Benchmark this
-// is one iteration: it would count the seconds of the work alone (a small network waits for thousands of the
-// peak's products) and set everything up anew for each number of iterations that it tries.
+// Times `work` of `flop` operations alternately with the peak, for `min_seconds` in total. To Google
+// Benchmark this is a single iteration: it would count only the seconds of the work (a small network takes as
+// long as thousands of peak products) and repeat the setup for every number of iterations.
 void measure(benchmark::State& state, const Backend& backend, const Meter& meter, double min_seconds,
              double flop, double images, const std::function<void()>& work) {
     if (meter.kernels != nullptr) {
         for (auto _ : state) {
             meter.kernels->record(meter.name, backend, work);
-            state.SetIterationTime(1);  // nobody reads it
+            state.SetIterationTime(1);  // dummy value
         }
         return;
     }
@@ -197,8 +196,8 @@ void measure(benchmark::State& state, const Backend& backend, const Meter& meter
     state.counters["runs"] = runs;
 }
 
-// Products of another Blas, each timed by itself: on a GPU several in a row, for the wait takes as long as a
-// small one. (Those that accumulate then do so as often: what is timed here is not looked at.)
+// Times every product of another Blas separately, on a GPU several in a row, because a wait takes as long as
+// a small product. (Accumulating products then accumulate repeatedly; results are ignored.)
 class TimedBlas : public Blas {
   public:
     TimedBlas(Blas& blas, const Exec& exec) : blas_(blas), exec_(exec) {}
@@ -245,7 +244,7 @@ ModelConfig model_of(const Options& options) {
     return model;
 }
 
-// One coupling network: forward with its maps kept, then backward, in the tiles that the layer uses.
+// One coupling network in the layer's tiles: forward with saved maps, then backward.
 void bench_network(benchmark::State& state, const Options& options, const Backend& backend,
                    const Meter& meter, index_t level, bool backward) {
     const ModelConfig model = model_of(options);
@@ -261,7 +260,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
     parameters.start(1, backend.solver());
     const Exec& exec = backend.exec();
     std::vector<std::shared_ptr<void>> allocations;
-    // Where the kernels run.
+    // Copies to the device.
     const auto to_device = [&]<class T>(std::vector<T>& host) {
         if (exec.device == Device::cpu) return host.data();
         allocations.push_back(device_memory(host.size() * sizeof(T)));
@@ -303,7 +302,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
             [&] { pass(context); });
 }
 
-// Forward and backward of a whole model on images of one batch.
+// Forward and backward of a whole model on one batch.
 class ModelPass {
   public:
     explicit ModelPass(const Options& options)
@@ -352,7 +351,7 @@ class ModelPass {
     std::vector<double> images_;
 };
 
-// One number a product: its share of the peak; its name has shape, type, ms and how often a pass runs it.
+// One number per product, its fraction of the peak; the name has shape, type, ms and calls per pass.
 void report(benchmark::State& state, const TimedBlas& blas, double passes, double peak_rate) {
     double products = 0;
     for (const auto& [g, times] : blas.all) {
@@ -368,7 +367,7 @@ void report(benchmark::State& state, const TimedBlas& blas, double passes, doubl
     state.counters["products_ms"] = 1e3 * products;
 }
 
-// Every matrix product of a forward and backward, by its shape: which of them is far from the peak?
+// Times every matrix product of forward and backward by shape, to find those far below the peak.
 void bench_products(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak) {
     ModelPass pass(options);
     Memory counting;
@@ -378,7 +377,7 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
     const Context plain = backend.context(memory[Category::workspace]);
     const Context context{plain.exec,     blas,          plain.solver, plain.conv, plain.communicator,
                           plain.workspace, plain.blocking};
-    pass(context, memory);  // the libraries load what they need
+    pass(context, memory);  // libraries load what they need
     for (auto& [gemm, times] : blas.all) times = {};
     double passes = 0, peaked = 0;
     for (auto _ : state) {
@@ -391,7 +390,7 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
     report(state, blas, passes, peak_rate);
 }
 
-// A whole training step of the model, optimizer and EMA included.
+// A complete training step including optimizer and EMA.
 void bench_step(benchmark::State& state, const Options& options, const Backend& backend, const Meter& meter,
                 MemoryMode mode) {
     TrainingOptions training;
@@ -402,7 +401,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     training.tile = options.tile;
     training.graph = options.graph && !options.kernels;
     training.engines = to_string(std::vector(static_cast<std::size_t>(options.levels), options.engine));
-    training.drift_tolerance = 1e9;  // a redone step would be two
+    training.drift_tolerance = 1e9;  // a repeated step would count twice
     MemoryPlan plan = memory_plan(training, options.batch, backend);
     Memory memory(backend.exec().device, plan.bytes);
     Trainer trainer(training, backend, memory);
@@ -422,7 +421,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
 }
 
-// Google Benchmark's reports are of times.
+// Google Benchmark reports times.
 class NoReport : public benchmark::BenchmarkReporter {
     bool ReportContext(const Context&) override { return true; }
     void ReportRuns(const std::vector<Run>&) override {}
@@ -465,7 +464,7 @@ void run(const CommandLine& command, const Options& options) {
     }
     NoReport none;
     if ((kernels ? benchmark::RunSpecifiedBenchmarks(&none) : benchmark::RunSpecifiedBenchmarks()) == 0)
-        throw InputError(fmt::format("--filter {}: no benchmark has such a name", options.filter));
+        throw InputError(fmt::format("--filter {}: no benchmark matches", options.filter));
     if (kernels) kernels->print(command);
 }
 
@@ -478,28 +477,29 @@ int main(int argc, char** argv) {
             const auto options = std::make_shared<Options>();
             CLI::App& app = command.app();
             app.add_option("--levels", options->levels, "Levels L");
-            app.add_option("--depth", options->depth, "Steps of flow per level, of the whole steps");
+            app.add_option("--depth", options->depth, "Steps of flow per level, for whole training steps");
             app.add_option("--width", options->width, "Hidden channels");
             app.add_option("--batch", options->batch, "Images");
             app.add_option("--size", options->size, "Height and width of the images");
-            app.add_option("--tile", options->tile, "Images per tile of the networks; 0: the rule");
+            app.add_option("--tile", options->tile, "Images per tile of the networks; 0: default rule");
             add_precision(app, options->precision);
             add_choice(app, "--engine", options->engine,
-                       "Of the networks' last convolutions: products, or cudnn where a GPU has it");
+                       "Engine of the networks' last convolutions: products, or cudnn on a GPU");
             app.add_flag("--graph,!--no-graph", options->graph, "Replay a step on a GPU as one CUDA graph");
             add_device(app, options->device);
             add_threads(app, options->threads);
-            app.add_option("--min-seconds", options->min_seconds, "Seconds of each measurement, and at least three runs");
+            app.add_option("--min-seconds", options->min_seconds,
+                           "Seconds per measurement, at least three runs");
             app.add_flag(
                    "--kernels", options->kernels,
                    "A table of the time by kernel on a GPU (CUPTI) in place of the measurements; without the graph")
                 ->default_str("");
             app.add_option("--repetitions", options->repetitions,
-                           "Repetitions, with mean, median and deviation");
+                           "Repetitions; prints mean, median and standard deviation");
             app.add_option("--filter", options->filter,
-                           "Regular expression: which benchmarks, as network/level0 or step/store");
+                           "Regular expression that selects benchmarks such as network/level0 or step/store");
             command.action([&command, options] {
-                // Google Benchmark has a command line of its own.
+                // Google Benchmark has its own command line.
                 std::vector<std::string> arguments = {command.name(), "--benchmark_filter=" + options->filter,
                                                       "--benchmark_counters_tabular=true"};
                 if (command.json()) arguments.push_back("--benchmark_format=json");

@@ -1,4 +1,4 @@
-// glow_compress: images to a file without loss, by the model's own likelihood.
+// glow_compress: lossless compression of images using the model's likelihood.
 #include <memory>
 
 #include "data/formats/output_name.h"

@@ -1,4 +1,4 @@
-// glow_data: makes, describes and shows data sets (spec section 4).
+// glow_data: makes, describes and displays data sets (spec section 4).
 #include <algorithm>
 #include <cctype>
 #include <cmath>
@@ -28,9 +28,9 @@ namespace {
 using glow::CommandLine;
 using glow::index_t;
 
-constexpr index_t kBatch = 1024;  // Gaussian images made and written at once
+constexpr index_t kBatch = 1024;  // Gaussian images per batch
 
-// What all makers of data sets have in common.
+// Options shared by all commands that make a data set.
 struct MakeOptions {
     std::string output;
     glow::SplitOptions split;
@@ -45,11 +45,11 @@ void add_make_options(CLI::App* app, MakeOptions& options, const std::string& va
     glow::add_seed(*app, options.split.seed, "Seed of the random numbers");
 }
 
-// The same for images that come from files.
+// The same for images from files.
 void add_file_options(CLI::App* app, MakeOptions& options) {
     app->add_option(
            "--limit-train", options.split.limit_train,
-           "Take the first N training images, before --valid (with a folder a class: evenly over them)")
+           "Take the first N training images, before --valid (with class folders: evenly over the classes)")
         ->type_name("N")
         ->check(CLI::PositiveNumber)
         ->default_str("all");
@@ -57,8 +57,7 @@ void add_file_options(CLI::App* app, MakeOptions& options) {
         ->type_name("N")
         ->check(CLI::NonNegativeNumber)
         ->default_str("all");
-    add_make_options(app, options,
-                     "Part of the training images to set apart for validation, drawn by --seed");
+    add_make_options(app, options, "Fraction of the training images used for validation, drawn by --seed");
 }
 
 void add_threads(CLI::App* app, MakeOptions& options) {
@@ -70,7 +69,7 @@ int threads_of(const MakeOptions& options) {
     return glow::decide_threads(options.threads).used;
 }
 
-// Data sets took work, and runs depend on them: none is replaced by accident.
+// Data sets take work to make, and runs depend on them: never replace one by accident.
 void refuse_existing(const MakeOptions& options) {
     std::error_code ignored;
     if (!options.force && std::filesystem::is_regular_file(options.output, ignored))
@@ -78,7 +77,8 @@ void refuse_existing(const MakeOptions& options) {
             fmt::format("{} exists: choose another name, or replace it with --force", options.output));
 }
 
-constexpr index_t kFewImages = 50;  // fewer for validation: the standard error of bits/dim is some 0.1
+// warn below this number of validation images: the standard error of bits/dim is then about 0.1
+constexpr index_t kFewImages = 50;
 
 void report(const CommandLine& command, const std::string& output,
             const nlohmann::ordered_json& more = nlohmann::ordered_json::object()) {
@@ -86,9 +86,8 @@ void report(const CommandLine& command, const std::string& output,
     command.say("{}: {} training, {} validation and {} test images of {} x {} x {}", output, info.train,
                 info.valid, info.test, info.H, info.W, info.C);
     if (info.valid > 0 && info.valid < kFewImages)
-        command.warn(
-            "{} validation images are few: their bits/dim will say little (--valid takes a larger part)",
-            info.valid);
+        command.warn("only {} validation images: their bits/dim will be imprecise (raise --valid)",
+                     info.valid);
     if (!command.json()) return;
     nlohmann::ordered_json object = {
         {"output", output}, {"train", info.train}, {"valid", info.valid}, {"test", info.test}};
@@ -96,7 +95,7 @@ void report(const CommandLine& command, const std::string& output,
     command.result("", object);
 }
 
-// Writes the data set, with a line of progress.
+// Writes the data set with a progress line.
 void make(const CommandLine& command, const MakeOptions& options, glow::ImageSource& source,
           const std::vector<glow::NamedPath>& inputs) {
     const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
@@ -125,9 +124,9 @@ void add_cifar10(CommandLine& command) {
             report(command, options->output);
         });
     app->add_option("DIR", options->folder,
-                    "Folder of data_batch_1..5.bin and test_batch.bin, or else of train*.bin and test*.bin")
+                    "Folder with data_batch_1..5.bin and test_batch.bin, or with train*.bin and test*.bin")
         ->required();
-    app->add_flag("--download", options->download, "First fetch the files into DIR (170 MB)")
+    app->add_flag("--download", options->download, "First download the files into DIR (170 MB)")
         ->default_str("");
     add_file_options(app, *options);
 }
@@ -135,7 +134,8 @@ void add_cifar10(CommandLine& command) {
 void add_mnist(CommandLine& command) {
     const auto options = std::make_shared<FolderOptions>();
     CLI::App* app = command.subcommand(
-        "mnist", "MNIST, Fashion-MNIST and their kin from IDX files, padded to 32x32", [options, &command] {
+        "mnist", "MNIST, Fashion-MNIST and similar data sets from IDX files, padded to 32x32",
+        [options, &command] {
             glow::MnistSource source(options->folder);
             make(command, *options, source, glow::files_of(options->folder, [](const auto& path) {
                      return path.filename().string().find("-ubyte") != std::string::npos;
@@ -143,8 +143,8 @@ void add_mnist(CommandLine& command) {
             report(command, options->output);
         });
     app->add_option("DIR", options->folder,
-                    "Folder of train-images-idx3-ubyte, train-labels-idx1-ubyte, and the same with t10k; "
-                    "perhaps with .gz")
+                    "Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, and the same with t10k, "
+                    "optionally with .gz")
         ->required();
     add_file_options(app, *options);
 }
@@ -178,7 +178,7 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
     refuse_existing(options);
     if (!source.other_files().empty())
-        command.say("{}: files that are not .png, .jpg or .jpeg are left out: {}", options.folder,
+        command.say("{}: files that are not .png, .jpg or .jpeg are skipped: {}", options.folder,
                     described(source.other_files()));
     if (!source.classes().empty())
         command.say("{} classes: {}", source.classes().size(), fmt::join(source.classes(), ", "));
@@ -191,7 +191,7 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
         const auto tell = [&] {
             for (std::string& problem : source.take_skipped()) {
                 line.clear();
-                command.warn("left out: {}", problem);
+                command.warn("skipped: {}", problem);
                 skipped.push_back(std::move(problem));
             }
         };
@@ -205,7 +205,7 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
             throw;
         }
     }
-    if (!skipped.empty()) command.warn("{} images or folders were left out", skipped.size());
+    if (!skipped.empty()) command.warn("skipped {} images or folders", skipped.size());
     report(command, options.output, {{"classes", source.classes()}, {"left_out", skipped}});
 }
 
@@ -214,8 +214,8 @@ void add_images(CommandLine& command) {
     CLI::App* app =
         command.subcommand("images", "Your own PNG and JPEG files: squares of them, scaled down to one size",
                            [options, &command] { make_images(*options, command); });
-    app->add_option("DIR", options->folder, "Folder of images; the folders in it are read too")->required();
-    app->add_option("--size", options->images.size, "Height and width; smaller images are left out")
+    app->add_option("DIR", options->folder, "Folder of images, read with its subfolders")->required();
+    app->add_option("--size", options->images.size, "Height and width; smaller images are skipped")
         ->check(CLI::Range(1, 4096))
         ->required();
     app->add_option("--channels", options->images.channels, "3: RGB, 1: gray; alpha is composited over black")
@@ -223,9 +223,9 @@ void add_images(CommandLine& command) {
     CLI::Option* const classes =
         app->add_flag(
                "--classes", options->classes,
-               "Each folder in DIR is a class, labeled in the order of their names (default if DIR holds only folders)")
+               "Make each folder in DIR a class, labeled in name order (default if DIR has only folders)")
             ->default_str("");
-    app->add_flag("--no-classes", options->no_classes, "Folders are no classes")
+    app->add_flag("--no-classes", options->no_classes, "Do not make folders classes")
         ->default_str("")
         ->excludes(classes);
     CLI::Option* const crops =
@@ -247,11 +247,11 @@ void add_images(CommandLine& command) {
         ->type_name("N")
         ->check(CLI::Range(1, 1000000))
         ->default_str("--size");
-    app->add_option("--test", options->images.test, "Part of the images for testing, drawn by --seed")
+    app->add_option("--test", options->images.test,
+                    "Fraction of the images used for testing, drawn by --seed")
         ->type_name("FRACTION");
-    app->add_flag(
-           "--strict", options->images.strict,
-           "An image that is broken, too small or cannot be read is an error; else it is named and left out")
+    app->add_flag("--strict", options->images.strict,
+                  "Make broken, too small or unreadable images an error instead of skipping them")
         ->default_str("");
     add_threads(app, *options);
     add_file_options(app, *options);
@@ -281,7 +281,7 @@ void add_npz(CommandLine& command) {
             report(command, options->output, {{"train_files", train}, {"test_files", test}});
         });
     app->add_option("FILES", options->files,
-                    "Archives, in this order; names that say val or test, in any case, make the test images")
+                    "Archives in this order; names with val or test (any case) become test images")
         ->required()
         ->expected(-1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -296,10 +296,10 @@ void add_synthetic_options(CLI::App* app, SyntheticOptions& options) {
     app->add_option("--train", options.train, "Training images")->check(CLI::PositiveNumber);
     app->add_option("--test", options.test, "Test images")->check(CLI::NonNegativeNumber);
     add_threads(app, options);
-    add_make_options(app, options, "Validation images, made besides, as a part of --train");
+    add_make_options(app, options, "Additional validation images, as a fraction of --train");
 }
 
-// How many validation images a synthetic set has besides.
+// Number of additional validation images of a synthetic set.
 index_t valid_images(const SyntheticOptions& options) {
     if (!(options.split.valid >= 0.0 && options.split.valid < 1.0))
         throw glow::InputError(
@@ -338,7 +338,7 @@ void make_gauss(const SyntheticOptions& options, const CommandLine& command) {
     report(command, options.output);
 }
 
-// Validation images come from the same stream as the training images, which is so much longer.
+// Validation images follow the training images in the same stream.
 void make_shapes(const SyntheticOptions& options, const CommandLine& command) {
     const index_t valid = valid_images(options), train = options.train + valid;
     glow::ShapesSource source(options.size, options.channels, train, options.test, options.split.seed,
@@ -350,7 +350,7 @@ void make_shapes(const SyntheticOptions& options, const CommandLine& command) {
 }
 
 void add_synthetic(CommandLine& command) {
-    CLI::App* synthetic = command.subcommand("synthetic", "Images made by formula", nullptr);
+    CLI::App* synthetic = command.subcommand("synthetic", "Synthetic images", nullptr);
     const auto gauss = std::make_shared<SyntheticOptions>();
     CLI::App* app = command.subcommand(
         "gauss", "Correlated Gaussian pixels of known entropy",
@@ -361,7 +361,7 @@ void add_synthetic(CommandLine& command) {
 
     const auto shapes = std::make_shared<SyntheticOptions>();
     app = command.subcommand(
-        "shapes", "A disc, square, triangle or cross on a shaded ground, labeled",
+        "shapes", "A disc, square, triangle or cross on a shaded background, labeled",
         [shapes, &command] { make_shapes(*shapes, command); }, synthetic);
     app->add_option("--size", shapes->size, "Height and width")->check(CLI::Range(8, 4096));
     app->add_option("--channels", shapes->channels, "Channels")->check(CLI::IsMember({1, 3}));
@@ -416,7 +416,7 @@ void view(const ViewOptions& options, const CommandLine& command) {
 
 void add_view(CommandLine& command) {
     const auto options = std::make_shared<ViewOptions>();
-    CLI::App* app = command.subcommand("view", "Show images of a data set as one picture",
+    CLI::App* app = command.subcommand("view", "Draw images of a data set as one picture",
                                        [options, &command] { view(*options, command); });
     app->add_option("F", options->path, "The data set")->required();
     app->add_option("--grid", options->grid, "Rows x columns")->type_name("RxC");

@@ -1,4 +1,4 @@
-// glow_decompress: the images of a file of glow_compress.
+// glow_decompress: restores the images of a glow_compress file.
 #include <algorithm>
 #include <memory>
 
@@ -32,7 +32,7 @@ void run(const CommandLine& command, const Options& options) {
     if (images.H != config.image_height || images.W != config.image_width || images.C != config.channels ||
         images.n_bits != config.n_bits)
         throw InputError(
-            fmt::format("{} holds images {}x{}x{} of {} bits, the model of {} takes {}x{}x{} of {}",
+            fmt::format("{} has images {}x{}x{} of {} bits, but the model of {} takes {}x{}x{} of {}",
                         options.input, images.H, images.W, images.C, images.n_bits, checkpoint.string(),
                         config.image_height, config.image_width, config.channels, config.n_bits));
     const Backend backend =
@@ -49,7 +49,7 @@ void run(const CommandLine& command, const Options& options) {
     progress.clear();
     file.close();
     atomic.commit();
-    command.result(fmt::format("{}: {} images, each as it was compressed", options.output, images.images),
+    command.result(fmt::format("{}: {} images, equal to the originals", options.output, images.images),
                    {{"output", options.output}, {"images", images.images}});
 }
 

@@ -27,21 +27,20 @@ struct Options {
 void check(const Options& options) {
     options.scores.check();
     const bool noise = options.dequant == Dequantization::uniform;
-    if (!options.bits_per_dim) throw InputError("say what to evaluate: --bpd");
+    if (!options.bits_per_dim) throw InputError("nothing to evaluate: give --bpd");
     if (options.iw_samples > 1 && !noise)
-        throw InputError("--iw-samples weighs draws of noise, and --dequant center has none");
+        throw InputError("--iw-samples needs noise, but --dequant center has none");
     if (options.iw_samples > 1 && options.breakdown)
-        throw InputError(
-            "--breakdown takes log p apart, which a bound of --iw-samples is not; leave one out");
+        throw InputError("--breakdown splits log p, not the bound of --iw-samples; use only one of them");
     if (options.dequant_samples * options.iw_samples > index_t{1} << 20)
-        throw InputError("--dequant-samples times --iw-samples: at most 2^20 draws an image");
+        throw InputError("--dequant-samples times --iw-samples: at most 2^20 draws per image");
 }
 
 LikelihoodRequest request_of(const Options& options) {
     LikelihoodRequest request;
     request.dequant = options.dequant;
     request.seed = options.seed;
-    // Without noise all draws are the same.
+    // Without noise all draws are equal.
     request.dequant_samples = options.dequant == Dequantization::uniform ? options.dequant_samples : 1;
     request.iw_samples = options.iw_samples;
     return request;
@@ -86,7 +85,7 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
          {"split", options.data.split},
          {"weights", weights},
          {"step", model.info().progress.step}}};
-    if (!noise) result.text += "; not a bound on the likelihood: --dequant center adds no noise";
+    if (!noise) result.text += "; not a bound on the likelihood, because --dequant center adds no noise";
     if (const std::optional<double> entropy = describe_dataset(options.data.data).entropy_bpd) {
         result.text += fmt::format("; the data's entropy is {:.4f}", *entropy);
         result.json["entropy_bpd"] = *entropy;
@@ -104,7 +103,7 @@ void run(const CommandLine& command, const Options& options) {
     options.scores.check_names();
     const Backend backend = options.model.open_backend(command);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
-    // On disk: one pass over images in the order of the file needs none of them in memory.
+    // Read from disk: a single pass in file order does not need the images in memory.
     const auto open = [&](const DataOptions& data) {
         data.require_fitting(checkpoint);
         return SplitImages(data.data, data.split, data.images());
@@ -136,18 +135,18 @@ int main(int argc, char** argv) {
             const auto options = std::make_shared<Options>();
             CLI::App& app = command.app();
             app.add_flag("--bpd", options->bits_per_dim,
-                         "Mean bits/dim, its standard error, the number of images");
+                         "Report mean bits/dim, its standard error and the number of images");
             add_model_options(app, options->model);
             add_data_options(app, options->data);
             add_choice(app, "--dequant", options->dequant,
-                       "uniform, or center: no noise, and bits/dim that are no bound");
-            app.add_option("--dequant-samples", options->dequant_samples, "Noise draws per image, averaged")
+                       "uniform, or center: no noise, so bits/dim are not a bound");
+            app.add_option("--dequant-samples", options->dequant_samples, "Noise draws per image to average")
                 ->check(CLI::Range(1, 1 << 20));
             app.add_option("--iw-samples", options->iw_samples,
-                           "Noise draws of an importance-weighted bound; more: tighter")
+                           "Noise draws per importance-weighted bound; more are tighter")
                 ->check(CLI::Range(1, 1 << 20));
             app.add_flag("--breakdown", options->breakdown,
-                         "What bits/dim consists of: prior, actnorm, mixing, coupling");
+                         "Split bits/dim into prior, actnorm, mixing and coupling");
             add_score_options(app, options->scores);
             add_seed(app, options->seed, "Seed of the noise");
             command.action([&command, options] { run(command, *options); });

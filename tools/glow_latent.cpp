@@ -1,4 +1,4 @@
-// glow_latent: images to latents and back, what each level of the latents holds, and edits in between.
+// glow_latent: converts images to latents and back, measures what each level holds, and edits latents.
 #include "tools/command_line.h"
 #include "tools/latent_commands.h"
 

@@ -1,6 +1,5 @@
-// glow_memory: the memory-scaling experiment: bytes of forward and backward against depth, image size and
-// batch, under the memory policies. Every point runs in a process of its own, so that the growth of the
-// process is the point's.
+// glow_memory: memory of forward and backward against depth, image size and batch, under each memory policy.
+// Every point runs in its own process, so that process growth is due to that point.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -20,7 +19,7 @@
 
 namespace glow {
 
-enum class Axis { depth, size, batch };  // of the experiment's points
+enum class Axis { depth, size, batch };  // axes of the experiment
 template <>
 struct Names<Axis> {
     static constexpr const char* what = "axis";
@@ -35,10 +34,7 @@ namespace {
 using namespace glow;
 
 constexpr const char* kColumns =
-    "mode,levels,depth,width,image,channels,batch,device,precision,peak_bytes,params_bytes,grads_bytes,"
-    "moments_bytes,ema_bytes,derived_bytes,state_bytes,workspace_bytes,stored_bytes,predicted_bytes,process_"
-    "bytes,"
-    "step_ms,images_per_s,grad_cosine,max_drift";
+    "mode,levels,depth,width,image,channels,batch,device,precision,peak_bytes,params_bytes,grads_bytes,moments_bytes,ema_bytes,derived_bytes,state_bytes,workspace_bytes,stored_bytes,predicted_bytes,process_bytes,step_ms,images_per_s,grad_cosine,max_drift";
 
 struct Request {
     std::vector<std::string> modes = {"reconstruct", "checkpoint", "store"};
@@ -56,7 +52,7 @@ struct Request {
     std::uint64_t seed = 1;
 };
 
-// A point on the axes. A mode is a memory policy, with ":N" behind it in tiles of N images.
+// A point on the axes. A mode is a memory policy, optionally ":N" for tiles of N images.
 struct Point {
     std::string mode;
     index_t levels = 0, depth = 0, size = 0, batch = 0;
@@ -83,8 +79,7 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     if (colon != std::string::npos) {
         const std::string tile = p.mode.substr(colon + 1);
         if (parse_decimal(tile, o.tile) != std::errc() || o.tile < 0 || o.tile > 1 << 30)
-            throw InputError(
-                fmt::format("--modes {}: a number of images is expected behind the colon", p.mode));
+            throw InputError(fmt::format("--modes {}: expected a number of images after the colon", p.mode));
     }
     o.batch = p.batch;
     o.precision = request.precision;
@@ -96,7 +91,7 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     o.fused_update = request.fused_update;
     o.moments = request.moments;
     if (!request.with_optimizer && (o.fused_update || o.moments != MomentPrecision::fp32))
-        throw InputError("--fused-update and --moments are about updates: they need --with-optimizer");
+        throw InputError("--fused-update and --moments need --with-optimizer");
     o.seed = request.seed;
     point.with_optimizer = request.with_optimizer;
     point.passes = request.passes;
@@ -105,7 +100,7 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     return point;
 }
 
-// What this machine has left: a point beyond it would be killed. (A GPU refuses by itself.)
+// Available memory of this machine: a larger point would be killed. (GPUs report errors themselves.)
 std::size_t available_bytes(Device device) {
     if (device == Device::cuda) return std::numeric_limits<std::size_t>::max();
     std::ifstream info("/proc/meminfo");
@@ -116,9 +111,9 @@ std::size_t available_bytes(Device device) {
     return bytes;
 }
 
-// ---- A point, in its own process -----------------------------------------------------------------------
+// ---- A point, in a separate process --------------------------------------------------------------------
 
-// The row of a point; without a result, what was counted.
+// The CSV row of a point; without a result, the counted values.
 std::string row(const Request& request, const Point& p, const MemoryPlan& plan, const MemoryResult* result,
                 std::optional<double> cosine) {
     const MemoryBytes& bytes = result != nullptr ? result->peak : plan.bytes;
@@ -151,7 +146,7 @@ void run_point(const CommandLine& command, const Request& request) {
     std::puts(row(request, p, plan, &result, cosine).c_str());
 }
 
-// This program once more, with the same arguments, for one point: its row, its exit status.
+// Runs this program again with the same arguments for one point; returns its row and exit status.
 struct Elsewhere {
     std::string row;
     int status;
@@ -168,7 +163,7 @@ Elsewhere run_elsewhere(const std::vector<std::string>& arguments, const Point& 
 
 // ---- The axes ------------------------------------------------------------------------------------------
 
-// The largest point along one axis whose plan stays below `bytes`; 0 where none does.
+// The largest point along one axis whose plan stays below `bytes`; 0 if there is none.
 index_t largest_under(const Request& request, Axis axis, Point p, double gib, const Backend& backend) {
     const std::size_t bytes = static_cast<std::size_t>(gib * double(1 << 30));
     const index_t unit = axis == Axis::size ? index_t{1} << p.levels : 1;
@@ -190,7 +185,7 @@ std::vector<Point> points(const Request& request, const Backend& backend) {
                 for (const index_t batch : request.batches)
                     for (const index_t depth : request.depths) {
                         const Point p{mode, levels, depth, size, batch};
-                        memory_point(request, p);  // refuses what does not hold together before anything runs
+                        memory_point(request, p);  // validates the point before anything runs
                         if (request.under.empty()) all.push_back(p);
                         for (const double gib : request.under) {
                             Point largest = p;
@@ -204,8 +199,8 @@ std::vector<Point> points(const Request& request, const Backend& backend) {
 }
 
 // The settings of the published figures: InvertibleNetworks.jl (JOSS 2024), 256x256x3, batch 8, L 3, width
-// 256. Of its figure of sizes the depth is not given; normflows' 13.0 GiB at 256x256 lie nearest to its 13.55
-// at K 16.
+// 256. The depth of its figure of sizes is not given; normflows' 13.0 GiB at 256x256 is closest to its 13.55
+// GiB at K 16.
 void apply_figure(Request& request, const CLI::App& app) {
     if (!request.figure) return;
     const auto free = [&app](const char* option) { return app.get_option(option)->count() == 0; };
@@ -221,7 +216,7 @@ void apply_figure(Request& request, const CLI::App& app) {
     }
 }
 
-// tools/plot_memory.py, beside the program or in the source tree that it was built in.
+// tools/plot_memory.py, next to the program or in the source tree of its build.
 void plot(const Request& request) {
     namespace fs = std::filesystem;
     const fs::path program = fs::read_symlink("/proc/self/exe").parent_path();
@@ -232,28 +227,28 @@ void plot(const Request& request) {
         const char* const python = std::getenv("GLOW_PYTHON");
         const int status = run_program(
             {python != nullptr ? python : "python3", script.string(), request.csv, "-o", request.plot});
-        if (status == 2) throw InputError("--plot: nothing was drawn (plot_memory.py says why, above)");
+        if (status == 2) throw InputError("--plot: nothing was drawn (see plot_memory.py's message above)");
         if (status != 0)
             throw Error(
                 "--plot: plot_memory.py failed; it needs a python3 with matplotlib (GLOW_PYTHON names one)");
         return;
     }
-    throw InputError("--plot: plot_memory.py is not beside this program; run it on the --csv file");
+    throw InputError("--plot: plot_memory.py is not next to this program; run it on the --csv file");
 }
 
-// The file of --csv, row by row; it may be a terminal or pipe.
+// The --csv file, written row by row; may be a terminal or pipe.
 class CsvOutput {
   public:
     CsvOutput(const CommandLine& command, const Request& request)
         : path_(request.csv), outputs_(command, {}, lockable(request.csv)) {
         if (path_.empty()) return;
         file_.open(path_);
-        if (!file_) throw InputError(fmt::format("--csv {}: it cannot be written", path_));
+        if (!file_) throw InputError(fmt::format("--csv {}: cannot be written", path_));
         line(kColumns);
     }
     void line(const std::string& text) {
         if (file_.is_open() && !(file_ << text << '\n' << std::flush))
-            throw Error(fmt::format("--csv {}: it cannot be written", path_));
+            throw Error(fmt::format("--csv {}: cannot be written", path_));
     }
     static std::vector<NamedPath> lockable(const std::string& path) {
         std::error_code ignored;
@@ -269,7 +264,7 @@ class CsvOutput {
     std::ofstream file_;
 };
 
-// A row of the CSV as an object.
+// A CSV row as a JSON object.
 nlohmann::ordered_json object_of(const std::string& line) {
     const std::vector<std::string> names = split_text(kColumns), values = split_text(line);
     nlohmann::ordered_json object;
@@ -282,13 +277,13 @@ nlohmann::ordered_json object_of(const std::string& line) {
     return object;
 }
 
-// The row of a point that was measured; nothing where the machine has no room for it or it failed, which
-// `failed` counts.
+// Measures a point and returns its row; empty if the machine has not enough memory or the point failed, which
+// increments `failed`.
 std::optional<std::string> measured_row(const CommandLine& command, const Point& p, std::size_t planned,
                                         Device device, const std::vector<std::string>& arguments,
                                         int& failed) {
     if (planned > available_bytes(device)) {
-        command.say("{}: needs {}, more than this machine has left", name_of(p), human_bytes(planned));
+        command.say("{}: needs {}, more than this machine has available", name_of(p), human_bytes(planned));
         return {};
     }
     const Elsewhere run = run_elsewhere(arguments, p);
@@ -301,14 +296,14 @@ std::optional<std::string> measured_row(const CommandLine& command, const Point&
 void experiment(CommandLine& command, Request& request, const std::vector<std::string>& arguments) {
     const Device device = parse_device(request.device);
     request.device = to_string(device);
-    if (!request.predict) require_device(device);  // a plan needs none
+    if (!request.predict) require_device(device);  // planning needs no device
     if (!request.point.empty()) return run_point(command, request);
     apply_figure(request, command.app());
     if (!request.plot.empty() && request.csv.empty())
-        throw InputError("--plot needs --csv, whose rows it draws");
+        throw InputError("--plot needs --csv, whose rows it plots");
     const Backend backend = Backend::for_plans(device, request.threads);
     const std::vector<Point> all = points(request, backend);
-    if (!request.plot.empty()) {  // locked by plot_memory.py itself
+    if (!request.plot.empty()) {  // plot_memory.py locks it itself
         std::vector<NamedPath> files = CsvOutput::lockable(request.csv);
         files.push_back({"--plot", request.plot});
         const OutputFiles writable(command, {}, files);
@@ -343,38 +338,38 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
 void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     CLI::App& app = command.app();
     add_list(app, "--modes", r->modes,
-             "Memory policies: reconstruct, checkpoint, store, auto; `reconstruct:2`: in tiles of 2 images");
+             "Memory policies: reconstruct, checkpoint, store, auto; `reconstruct:2` uses tiles of 2 images");
     add_list(app, "--depths", r->depths, "Steps of flow per level", CLI::Range(1, 1 << 12));
     add_list(app, "--sizes", r->sizes, "Height and width of the images", CLI::Range(2, 1 << 16));
-    add_list(app, "--batches", r->batches, "Images at once", CLI::Range(1, 1 << 20));
+    add_list(app, "--batches", r->batches, "Images per pass", CLI::Range(1, 1 << 20));
     add_list(app, "--levels", r->levels, "Levels", CLI::Range(1, 16));
     app.add_option("--width", r->width, "Hidden channels");
     app.add_option("--channels", r->channels, "Channels of the images");
     add_choice(app, "--coupling", r->coupling, "affine or additive");
-    app.add_option("--tile", r->tile, "Images per tile of the networks; 0: a fixed rule");
+    app.add_option("--tile", r->tile, "Images per tile of the networks; 0: default rule");
     app.add_option("--anchor-every", r->anchor_every, "As for glow_train");
     app.add_flag("--rounding-bits", r->rounding_bits, "As for glow_train");
     app.add_flag("--float-states", r->float_states, "As for glow_train");
     app.add_option("--act-budget", r->act_budget, "As for glow_train")
         ->transform(as_bytes())
         ->type_name("BYTES");
-    app.add_flag("--with-optimizer", r->with_optimizer, "Moments, EMA and the update too");
+    app.add_flag("--with-optimizer", r->with_optimizer, "Include moments, EMA and the update");
     app.add_flag("--fused-update", r->fused_update, "As for glow_train; --with-optimizer");
     add_choice(app, "--moments", r->moments, "As for glow_train; --with-optimizer");
     add_choice(app, "--figure", r->figure,
-               "depth or size: the settings of the published figures, where no other option changes them")
+               "depth or size: settings of the published figures, unless other options override them")
         ->check(CLI::IsMember({"depth", "size"}));
     add_list(app, "--under", r->under,
-             "GiB: for every combination the largest depth (or --largest) that stays below, by dry runs",
+             "GiB: find the largest depth (or --largest) below this for every combination, by planning",
              CLI::PositiveNumber);
-    add_choice(app, "--largest", r->largest, "depth, size or batch: what --under looks for");
-    app.add_flag("--predict", r->predict, "Dry runs alone: no measured columns");
+    add_choice(app, "--largest", r->largest, "depth, size or batch: the axis that --under searches");
+    app.add_flag("--predict", r->predict, "Plan only: no measured columns");
     app.add_flag("--cosine,!--no-cosine", r->cosine,
-                 "Compare the gradient with that of checkpoint (default on)");
-    app.add_option("--passes", r->passes, "Passes of a point, of which the fastest is reported")
+                 "Compare the gradient with policy checkpoint (default on)");
+    app.add_option("--passes", r->passes, "Passes per point; the fastest is reported")
         ->check(CLI::Range(1, 1000));
-    app.add_option("--csv", r->csv, "Write the rows to a file, one by one");
-    app.add_option("--plot", r->plot, "Draw them: a PNG, SVG or PDF (plot_memory.py, matplotlib)");
+    app.add_option("--csv", r->csv, "Write the rows to a file as they are measured");
+    app.add_option("--plot", r->plot, "Plot the rows as PNG, SVG or PDF (plot_memory.py, matplotlib)");
     add_device(app, r->device);
     add_precision(app, r->precision);
     add_threads(app, r->threads);

@@ -24,11 +24,11 @@ struct Options {
 std::vector<double> parse_temperatures(const std::string& text) {
     const std::vector<double> temperatures = parse_numbers("--temperature", text, 0.0, 100.0);
     if (temperatures.empty()) throw InputError("--temperature: a number is missing");
-    if (temperatures.size() > 16) throw InputError("--temperature: at most 16 stand side by side");
+    if (temperatures.size() > 16) throw InputError("--temperature: expected at most 16 values");
     return temperatures;
 }
 
-// The class of every sample: one for all, or each column of the sheet another. Empty: not conditional.
+// The class of every sample: one for all, or one per column of the sheet. Empty if not conditional.
 std::vector<std::int32_t> sample_classes(const std::string& text, const ModelConfig& model,
                                          const GridSize& grid) {
     if (!model.y_cond) {
@@ -61,7 +61,7 @@ void run(const CommandLine& command, const Options& options) {
             tile_images(pixels, images, model.image_height, model.image_width, model.channels, grid)};
     };
     const std::vector<std::int32_t> classes = sample_classes(options.classes, model, grid);
-    // A blank sheet first: one that is too large is refused before its images are made.
+    // Compute the sheet size first, to reject one that is too large before sampling.
     std::vector<Panel> panels;
     for (const double temperature : temperatures) panels.push_back(panel(temperature, nullptr, 0));
     side_by_side(panels);
@@ -79,8 +79,8 @@ void run(const CommandLine& command, const Options& options) {
         out_of_range.push_back(found.out_of_range);
         if (found.any())
             command.warn(
-                "samples at temperature {:g}: {}; fewer with a lower --temperature and with more "
-                "training (docs/using.md says why)",
+                "samples at temperature {:g}: {}; use a lower --temperature or train longer "
+                "(see docs/using.md)",
                 temperatures[i], found.text());
         cross_out_not_finite(model, grid.tiles(), largest.data(), pixels.data());
         panels[i] = panel(temperatures[i], pixels.data(), grid.tiles());
@@ -104,13 +104,13 @@ int main(int argc, char** argv) {
         add_model_options(app, options->model);
         app.add_option("--grid", options->grid, "Rows x columns");
         app.add_option("--temperature", options->temperatures,
-                       "Temperatures, separated by commas; several stand side by side");
+                       "Temperatures separated by commas, one panel each");
         app.add_option("--class", options->classes,
-                       "Of a conditional model: a class, or all, each column another (default)")
+                       "For conditional models: a class, or all for one class per column (default)")
             ->default_str("");
         app.add_option(
                "-o,--output", options->output,
-               "Picture to write, NAME.png. With --n-bits below 8, pixels are the lower ends of their "
+               "Picture to write, NAME.png. For models with fewer than 8 bits, pixels are the lower edges of their "
                "bins: white is 128 at 1 bit")
             ->required();
         add_seed(app, options->seed, "Seed of the samples");

@@ -29,8 +29,8 @@ struct Request : RunRequest {
     std::string device_text = "auto", communicator = "auto", resume_text;
     std::string preset, config;
     bool plan = false, estimate = false, print_config = false;
-    ValueOrigins origins;    // of the values that a file gave
-    std::string moved_data;  // said where the run's data set is found elsewhere
+    ValueOrigins origins;    // origins of values from a file
+    std::string moved_data;  // message if the run's data set was found elsewhere
 };
 
 void add_options(CommandLine& command, const std::shared_ptr<Request>& request) {
@@ -39,51 +39,52 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
     for (const Preset& preset : presets()) names += fmt::format("\n{}: {}", preset.name, preset.what);
     app.add_option(
            "--preset", request->preset,
-           "Begin with the settings of a published run; --config and other options come after" + names)
+           "Start from the settings of a published run; --config and other options override them" + names)
         ->configurable(false);
-    app.add_option("--config", request->config, "Options from a TOML file, as a run's config.toml")
+    app.add_option("--config", request->config, "Read options from a TOML file such as a run's config.toml")
         ->configurable(false);
-    app.add_flag("--print-config", request->print_config,
-                 "Print all options as they would be used (TOML) and stop")
+    app.add_flag("--print-config", request->print_config, "Print all effective options as TOML and exit")
         ->default_str("")
         ->configurable(false);
     add_training_options(app, request->options);
     add_device(app, request->device_text)->configurable(false);
     app.add_option(
            "--communicator", request->communicator,
-           "Between processes: mpi, nccl, or auto: what fits the device, under a launcher such as mpirun")
+           "Communication between processes: mpi, nccl, or auto (by device, under a launcher such as mpirun)")
         ->configurable(false);
     app.add_flag("-v,--verbose", request->verbose,
-                 "With --tune: say what cuDNN answers for each of its engines")
+                 "With --tune: print cuDNN's result for each of its engines")
         ->default_str("")
         ->configurable(false);
-    app.add_option("--resume", request->resume_text,
-                   "Go on: from a checkpoint, or `auto` for the folder's latest, afresh where there is none")
+    app.add_option(
+           "--resume", request->resume_text,
+           "Resume from a checkpoint, or with `auto` from the folder's latest, or start if there is none")
         ->expected(0, 1)
         ->default_str("")
         ->configurable(false);
     app.add_flag("--accept-new-data", request->accept_new_data,
-                 "With --resume: go on though the data set has changed since the run began")
+                 "With --resume: continue even if the data set has changed")
         ->default_str("")
         ->configurable(false);
     app.add_option("--init-from", request->init_from,
                    "Start from the raw weights of a checkpoint (file or run folder)")
         ->configurable(false);
-    app.add_flag("--plan", request->plan, "Print the memory plan and stop")->configurable(false);
-    app.add_flag("--estimate", request->estimate,
-                 "Print the memory plan, and how long a step and the run take by some steps on the data; write nothing")
+    app.add_flag("--plan", request->plan, "Print the memory plan and exit")->configurable(false);
+    app.add_flag(
+           "--estimate", request->estimate,
+           "Time a few steps on the data; print the memory plan and durations of a step and the run; write no files")
         ->configurable(false);
     app.add_flag("--dry-run", request->estimate, "The former name of --estimate")->group("")->configurable(false);
 }
 
-// What the command line says of the options that decide what the others begin with. Nothing where one is not
-// there, "" where no value follows it.
+// Options that determine the defaults of the others, from a first look at the command line. Empty if absent,
+// "" if no value follows.
 struct LookAhead {
     std::optional<std::string> preset, config, out;
     bool resume = false, help = false;
 };
 
-// By parsing the command line for once without an effect. What is wrong with it the real parse reports.
+// Parses the command line once without side effects. Errors are left to the real parse.
 LookAhead look_ahead(int argc, char** argv) {
     CommandLine command("glow_train", "");
     const auto request = std::make_shared<Request>();
@@ -102,8 +103,8 @@ LookAhead look_ahead(int argc, char** argv) {
             app.get_help_ptr()->count() > 0};
 }
 
-// The options of a file become those that the command line changes: of --config, else, for a run that goes on,
-// of its own config.toml.
+// Options from a file become defaults that the command line overrides: from --config, or for a resumed run
+// from its own config.toml.
 void begin_with_config(CommandLine& command, Request& request, const LookAhead& given) {
     if (given.config) {
         request.origins = apply_config(command.app(), std::filesystem::path(*given.config));
@@ -117,9 +118,10 @@ void begin_with_config(CommandLine& command, Request& request, const LookAhead& 
     if (!request.origins.contains("data")) return;
     const std::string data = find_data_of_run(request.options, folder);
     if (data == request.options.data) return;
-    request.moved_data = fmt::format("the run's data set {} is read from {}, at the same place as seen from "
-                                     "the run's folder",
-                                     request.options.data, data);
+    request.moved_data = fmt::format(
+        "using {1} for the run's data set {0}: the same path relative to "
+        "the run's folder",
+        request.options.data, data);
     request.options.data = data;
 }
 
@@ -134,7 +136,7 @@ void estimate(const CommandLine& command, const Request& request) {
                                    {"images_per_s", r.images_per_s},
                                    {"epoch_seconds", r.epoch_seconds}};
     std::string text = fmt::format(
-        "memory {} planned, {} at the peak\n{:.3g} s a step (median of {}), {:.3g} images/s, an epoch takes "
+        "memory {} planned, {} at the peak\n{:.3g} s per step (median of {}), {:.3g} images/s, one epoch takes "
         "{}\n",
         human_bytes(total(r.plan.bytes)), human_bytes(r.peak_bytes), r.step_seconds, r.timed_steps,
         r.images_per_s, duration_text(r.epoch_seconds));
@@ -142,17 +144,17 @@ void estimate(const CommandLine& command, const Request& request) {
     json["seconds_left"] =
         r.seconds_left > 0 ? nlohmann::ordered_json(r.seconds_left) : nlohmann::ordered_json();
     if (r.seconds_left > 0)
-        text += fmt::format("the run takes {}{}, evaluations and checkpoints aside",
+        text += fmt::format("the run takes {}{}, excluding evaluations and checkpoints",
                             duration_text(r.seconds_left),
                             r.steps_left > 0 ? fmt::format(" for {} steps", r.steps_left) : "");
     else
-        text += "the run has no end: no --epochs, --max-steps or --max-minutes is given";
+        text += "the run has no limit: give --epochs, --max-steps or --max-minutes";
     for (const Preset& preset : presets()) {
         if (preset.name != request.preset || preset.published_images == 0) continue;
         const double epochs = preset.published_images / request.options.epoch_images;
         json["published_epochs"] = epochs;
         json["published_seconds"] = preset.published_images / r.images_per_s;
-        text += fmt::format("\nas long as the published run, {:.0f} epochs (--epochs {:.0f}), takes {}",
+        text += fmt::format("\nthe length of the published run, {:.0f} epochs (--epochs {:.0f}), takes {}",
                             epochs, epochs, duration_text(preset.published_images / r.images_per_s));
     }
     command.result(text, json);
@@ -174,10 +176,8 @@ void plan_or_run(const CommandLine& command, const Request& request) {
         bytes["largest_depth"] = planned.largest_depth;
         if (!request.processes->is_root()) return;
         command.result(
-            fmt::format("{}\nof {} that this machine has; the largest batch at once that fits: {}, the "
-                        "largest depth: {}",
-                        describe(plan), human_bytes(planned.machine_bytes), planned.largest_batch,
-                        planned.largest_depth),
+            fmt::format("{}\nof {} available; largest batch that fits: {}, largest depth: {}", describe(plan),
+                        human_bytes(planned.machine_bytes), planned.largest_batch, planned.largest_depth),
             bytes);
         return;
     }
@@ -203,8 +203,8 @@ void plan_or_run(const CommandLine& command, const Request& request) {
     command.result(text + result.checkpoint, json);
 }
 
-// An error on one of several processes ends them all: the others wait for it. Where all fail alike, as on bad
-// input, the first one speaks for them.
+// An error on one process must end all of them, because the others wait for it. If all fail alike, as on bad
+// input, rank 0 reports it.
 [[noreturn]] void end_all(const CommandLine& command, Communicator& processes, const std::exception& error) {
     if (!processes.is_root()) std::this_thread::sleep_for(std::chrono::seconds(1));
     const ProcessGroup& group = processes.group();
@@ -213,18 +213,18 @@ void plan_or_run(const CommandLine& command, const Request& request) {
     processes.abort(dynamic_cast<const InputError*>(&error) != nullptr ? 2 : 1);
 }
 
-// Refuses the name of a data set that a file gave, perhaps one written in another folder.
+// Rejects a missing data set whose name came from a file, perhaps written in another folder.
 void require_data(const Request& request) {
     std::error_code failed;
     const std::filesystem::path data = request.options.data;
     if (std::filesystem::exists(data, failed)) return;
     const std::string here =
         data.is_absolute() ? "" : fmt::format(" in {}", std::filesystem::current_path(failed).string());
-    throw InputError(fmt::format("{}: the data set {} is not there{}: say where it is with --data",
+    throw InputError(fmt::format("{}: the data set {} does not exist{}: give its location with --data",
                                  request.origins.at("data"), data.string(), here));
 }
 
-// What a run writes or removes in its folder, where it is there.
+// Existing files that a run writes or removes in its folder.
 std::vector<NamedPath> files_of_run(const std::string& out) {
     const RunFolder run(out);
     std::vector<NamedPath> files;
@@ -241,7 +241,7 @@ std::vector<NamedPath> files_of_run(const std::string& out) {
 
 void train(CommandLine& command, Request& request) {
     request.device = parse_device(request.device_text);
-    if (!request.plan) require_device(request.device);  // a plan needs none
+    if (!request.plan) require_device(request.device);  // planning needs no device
     check(request.options);
     if (request.print_config) {
         command.result(to_toml(request.options), to_json(request.options));
@@ -254,14 +254,13 @@ void train(CommandLine& command, Request& request) {
                 fmt::format("--{0} is required ({1} --help lists the options)", option, command.name()));
     const bool data_of_file = command.app().get_option("--data")->count() == 0;
     if (data_of_file) require_data(request);
-    if (request.options.out.empty()) throw InputError("--out: the name of a folder is missing");
+    if (request.options.out.empty()) throw InputError("--out: expected the name of a folder");
     const CLI::Option* const resume = command.app().get_option("--resume");
     request.resume = resume->count() > 0;
     request.resume_from = request.resume_text == "auto" ? "" : request.resume_text;
     if (request.resume && !request.init_from.empty())
         throw InputError(
-            "--resume and --init-from exclude each other: the first goes on with a run, the second starts "
-            "one");
+            "--resume and --init-from exclude each other: the first continues a run, the second starts one");
 
     if (!request.plan && !request.estimate)
         refuse_overwriting({{"--data", request.options.data}, {"--init-from", request.init_from}},
@@ -292,7 +291,7 @@ int main(int argc, char** argv) {
     return run_tool(argc, argv, "Trains a Glow on a data set.", [argc, argv](CommandLine& command) {
         const LookAhead given = look_ahead(argc, argv);
         const auto request = std::make_shared<Request>();
-        if (given.preset) request->options = preset_options(*given.preset);  // --help shows them too
+        if (given.preset) request->options = preset_options(*given.preset);  // visible in --help
         add_options(command, request);
         if (!given.help) begin_with_config(command, *request, given);
         command.action([&command, request] {

@@ -13,7 +13,7 @@ PngFolder::PngFolder(const std::filesystem::path& folder, const ModelConfig& mod
     std::error_code failed;
     std::filesystem::create_directories(folder, failed);
     if (failed)
-        throw InputError(fmt::format("{}: the folder cannot be made: {}", folder.string(), failed.message()));
+        throw InputError(fmt::format("{}: cannot create the folder: {}", folder.string(), failed.message()));
     const AtomicFile writable(folder / "000000.png");
 }
 

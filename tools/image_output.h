@@ -1,4 +1,4 @@
-// Where a command puts images that a model made: a folder of PNG files, or /images of an HDF5 file.
+// Output of generated images: a folder of PNG files, or /images of an HDF5 file.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +11,8 @@
 
 namespace glow {
 
-// 000000.png, 000001.png, ...; the folder need not exist. InputError where it cannot be written.
+// Writes 000000.png, 000001.png, ... to a folder, created if needed. Throws InputError if it cannot be
+// written.
 class PngFolder {
   public:
     PngFolder(const std::filesystem::path& folder, const ModelConfig& model);
@@ -24,7 +25,7 @@ class PngFolder {
     index_t done_ = 0;
 };
 
-// The name decides: NAME.h5 is a file, written atomically, and anything else a folder.
+// By name: NAME.h5 is a file, written atomically; anything else is a folder.
 class ImageSink {
   public:
     ImageSink(const std::string& output, const ModelConfig& model);

@@ -10,8 +10,8 @@ namespace glow {
 
 std::vector<KernelRow> kernel_table(const std::vector<KernelRecord>& records,
                                     const std::vector<Launch>& launches, double passes) {
-    std::map<std::string, std::map<std::string, KernelRow>> rows;  // by launch ("": none is known) and kernel
-    std::vector<double> seconds(launches.size());  // of all kernels of a launch, which its bytes took
+    std::map<std::string, std::map<std::string, KernelRow>> rows;  // by launch ("": unknown) and kernel
+    std::vector<double> seconds(launches.size());  // time of all kernels of a launch that states its bytes
     for (const KernelRecord& record : records) {
         const bool marked = record.mark > 0 && record.mark <= launches.size();
         if (marked) seconds[record.mark - 1] += record.seconds;

@@ -1,4 +1,4 @@
-// The subcommands of glow_latent: encode and decode in latent_files.cpp, NAME in latent_NAME.cpp.
+// The subcommands of glow_latent. encode and decode are in latent_files.cpp, NAME is in latent_NAME.cpp.
 #pragma once
 
 #include "tools/command_line.h"

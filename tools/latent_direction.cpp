@@ -1,4 +1,4 @@
-// direction: the direction of an attribute among the latents, from images with it and images without it.
+// direction: finds the latent direction of an attribute, from images with and without it.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -28,8 +28,8 @@ namespace {
 struct Options {
     ModelOptions model;
     DataOptions data;
-    std::string positive, negative;     // by classes
-    std::string attributes, attribute;  // or by a column of a CSV file
+    std::string positive, negative;     // by class
+    std::string attributes, attribute;  // or by column of a CSV file
     DirectionMethod method = DirectionMethod::linear;
     double ridge = 1;
     std::string output;
@@ -37,14 +37,14 @@ struct Options {
 
 void check(const Options& options) {
     if (options.positive.empty() == options.attributes.empty())
-        throw InputError("give either --positive C (a class), or --attributes F.csv and --attribute NAME");
+        throw InputError("give either --positive C (a class) or --attributes F.csv and --attribute NAME");
     if (!options.attributes.empty() && options.attribute.empty())
         throw InputError("--attributes needs --attribute NAME");
 }
 
 constexpr std::uint8_t kWithout = 0, kWith = 1, kLeftOut = 2;
 
-// Of each image of a split's first N.
+// For each of a split's first N images.
 std::vector<std::uint8_t> by_attribute(const Options& options, index_t N) {
     const CsvTable table(options.attributes);
     const std::size_t index = table.column("index"), column = table.column(options.attribute);
@@ -55,15 +55,15 @@ std::vector<std::uint8_t> by_attribute(const Options& options, index_t N) {
         if (image >= N) continue;
         std::uint8_t& found = has[static_cast<std::size_t>(image)];
         if (found != kLeftOut && found != value)
-            table.refuse(row.line, fmt::format("image {} has another value of {} in a line above", image,
-                                               options.attribute));
+            table.refuse(row.line, fmt::format("image {} has a different value of {} in an earlier line",
+                                               image, options.attribute));
         found = value;
     }
     return has;
 }
 
 std::vector<std::uint8_t> by_label(const Options& options, const ImageSet& set) {
-    if (set.labels.empty()) throw InputError(options.data.data + ": it has no labels; give --attributes");
+    if (set.labels.empty()) throw InputError(options.data.data + ": no labels; give --attributes");
     const auto last = static_cast<std::int32_t>(set.n_classes - 1);
     const std::int32_t positive = parse_number<std::int32_t>("--positive", options.positive, 0, last);
     const std::int32_t negative =
@@ -75,7 +75,7 @@ std::vector<std::uint8_t> by_label(const Options& options, const ImageSet& set) 
     return has;
 }
 
-// Images and whether they have the attribute.
+// Images, and whether they have the attribute.
 struct Examples {
     ImageSet set;
     std::vector<std::uint8_t> has;  // kWith or kWithout
@@ -97,8 +97,7 @@ Examples load_examples(const Options& options) {
     const index_t with = used.with();
     if (with == 0 || with == used.set.N)
         throw InputError(
-            fmt::format("a direction needs images with the attribute and images without it, and of "
-                        "{} images {} have it",
+            fmt::format("a direction needs images with and without the attribute; of {} images {} have it",
                         used.set.N, with));
     return used;
 }
@@ -171,13 +170,15 @@ void direction(const CommandLine& command, const Options& options) {
 
 void add_direction(CommandLine& command) {
     const auto options = std::make_shared<Options>();
-    CLI::App* const app = command.subcommand("direction", "The direction of an attribute among the latents",
+    CLI::App* const app = command.subcommand("direction", "Find the latent direction of an attribute",
                                              [&command, options] { direction(command, *options); });
     add_model_options(*app, options->model);
     add_data_options(*app, options->data);
-    app->add_option("--positive", options->positive, "Class of images that have the attribute");
-    app->add_option("--negative", options->negative, "Class of images that do not; none: all other classes");
-    app->add_option("--attributes", options->attributes, "CSV file instead: index,NAME,...; above 0 has it");
+    app->add_option("--positive", options->positive, "Class of images with the attribute");
+    app->add_option("--negative", options->negative,
+                    "Class of images without it; default: all other classes");
+    app->add_option("--attributes", options->attributes,
+                    "CSV file instead: index,NAME,...; values above 0 have it");
     app->add_option("--attribute", options->attribute, "Column of the CSV file");
     add_choice(*app, "--method", options->method,
                "linear (a regularized classifier's weights) or mean (difference of means)");

@@ -1,4 +1,4 @@
-// exchange: two images with the latents of each level exchanged.
+// exchange: exchanges the latents of each level between two images.
 #include <memory>
 
 #include "kernels/error.h"
@@ -8,7 +8,7 @@
 namespace glow {
 namespace {
 
-// Two rows: each image, then itself with the latents of one level after the other from the other image.
+// Two rows: each image, then its versions with the latents of one level taken from the other image.
 void exchange(const CommandLine& command, const EditOptions& options) {
     const OutputFiles outputs = options.claim_outputs(command);
     EditInput input(command, options);
@@ -32,7 +32,7 @@ void exchange(const CommandLine& command, const EditOptions& options) {
 void add_exchange(CommandLine& command) {
     const auto options = std::make_shared<EditOptions>();
     CLI::App* const app =
-        command.subcommand("exchange", "Two images with the latents of each level exchanged",
+        command.subcommand("exchange", "Exchange the latents of each level between two images",
                            [&command, options] { exchange(command, *options); });
     add_edit_options(*app, *options);
 }

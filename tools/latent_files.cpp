@@ -1,4 +1,4 @@
-// encode and decode: images to a file of latents and back.
+// encode and decode: converts images to a file of latents and back.
 #include <algorithm>
 #include <memory>
 
@@ -81,13 +81,13 @@ void decode(const CommandLine& command, const DecodeOptions& options) {
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
     const LatentReader latents(options.latents);
     if (!(read_checkpoint_info(checkpoint).model == latents.model()))
-        throw InputError(fmt::format("{} holds latents of another model than that of {}", options.latents,
-                                     checkpoint.string()));
+        throw InputError(
+            fmt::format("{} has latents of a different model than {}", options.latents, checkpoint.string()));
     LoadedModel model = options.model.load(checkpoint, latents.images(), backend);
     ImageSink sink(options.output, latents.model());
     const SampleHealth found = decode_file(command, latents, model, sink);
     sink.commit();
-    if (found.any()) command.warn("images: {} (docs/using.md says why)", found.text());
+    if (found.any()) command.warn("images: {} (see docs/using.md)", found.text());
     command.result(fmt::format("{}: {} images", options.output, latents.images()),
                    {{"output", options.output},
                     {"images", latents.images()},

@@ -1,4 +1,4 @@
-// interpolate: images between images.
+// interpolate: interpolates between images.
 #include <memory>
 
 #include "kernels/error.h"
@@ -55,7 +55,7 @@ void interpolate(const CommandLine& command, const Options& options) {
 void add_interpolate(CommandLine& command) {
     const auto options = std::make_shared<Options>();
     CLI::App* const app = command.subcommand(
-        "interpolate", "Images between images: 2 and more one after the other, 4 as the corners of a grid",
+        "interpolate", "Interpolate between images: a chain, or 4 as the corners of a grid",
         [&command, options] { interpolate(command, *options); });
     add_edit_options(*app, *options);
     add_steps(*app, *options);

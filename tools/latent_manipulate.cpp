@@ -1,4 +1,4 @@
-// manipulate: images moved along a direction among the latents.
+// manipulate: moves images along a latent direction.
 #include <memory>
 
 #include "kernels/error.h"
@@ -36,7 +36,7 @@ Latent read_direction(const Options& options, const ModelConfig& model) {
     if (options.direction.empty()) return direction;
     const LatentReader reader(options.direction);
     if (!(reader.model() == model) || reader.images() != 1)
-        throw InputError(fmt::format("{}: no direction of this model", options.direction));
+        throw InputError(fmt::format("{}: not a direction for this model", options.direction));
     Flow flow;
     flow.N = 1;
     flow.h = direction.data();
@@ -59,7 +59,7 @@ void manipulate(const CommandLine& command, const Options& options) {
     const std::vector<double> temperature =
         parse_numbers("--level-temperature", options.temperature, 0.0, 100.0);
     if (!temperature.empty() && std::ssize(temperature) != input.config().levels)
-        throw InputError(fmt::format("--level-temperature: {} numbers, and the model has {} levels",
+        throw InputError(fmt::format("--level-temperature: {} numbers, but the model has {} levels",
                                      temperature.size(), input.config().levels));
     EditedLatents edited;
     edited.grid = {input.N(), std::ssize(alphas)};
@@ -78,15 +78,16 @@ void manipulate(const CommandLine& command, const Options& options) {
 
 void add_manipulate(CommandLine& command) {
     const auto options = std::make_shared<Options>();
-    CLI::App* const app = command.subcommand("manipulate", "Images moved along a direction, a row each",
+    CLI::App* const app = command.subcommand("manipulate", "Move images along a direction, one row each",
                                              [&command, options] { manipulate(command, *options); });
     add_edit_options(*app, *options);
     add_steps(*app, *options);
     app->add_option("--direction", options->direction, "File of a direction");
-    app->add_option("--alpha", options->alpha, "How far: A..B in --steps values, or numbers with commas");
-    app->add_option("--levels", options->levels, "Levels in which it acts, with commas; none: all");
+    app->add_option("--alpha", options->alpha,
+                    "Distances: A..B in --steps values, or numbers separated by commas");
+    app->add_option("--levels", options->levels, "Levels to change, separated by commas; default: all");
     app->add_option("--level-temperature", options->temperature,
-                    "Factors of the latents, one a level, level 0 (the finest) first");
+                    "Factors of the latents, one per level, level 0 (the finest) first");
 }
 
 }  // namespace glow

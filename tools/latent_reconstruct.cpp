@@ -1,4 +1,4 @@
-// reconstruct: how much of the images the deepest levels of the latents hold.
+// reconstruct: measures how much of the images the deepest levels hold.
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
@@ -20,7 +20,7 @@ struct Options {
     index_t show = 8;
 };
 
-// How far decoded pixels are from the true ones, in gray levels.
+// Difference between decoded and true pixels, in gray levels.
 struct PixelError {
     double sum = 0;
     index_t values = 0, wrong = 0;
@@ -37,12 +37,12 @@ struct PixelError {
     double mean() const { return sum / static_cast<double>(values); }
 };
 
-// From the latents of levels `deepest .. lowest` alone, those below at their mean (eps = 0).
+// Decodes only the latents of levels `deepest .. lowest`; lower levels are at their mean (eps = 0).
 struct Cut {
-    index_t kept;  // latents of an image that stay: they come first
+    index_t kept;  // number of leading latents of an image that are kept
     std::string name;
     PixelError error;
-    std::vector<std::uint8_t> shown;  // the first images, decoded
+    std::vector<std::uint8_t> shown;  // first images, decoded
 };
 
 std::vector<Cut> cuts_of(const ModelConfig& config) {
@@ -81,7 +81,7 @@ void decode_cuts(const CommandLine& command, DatasetEncoding& encoding, index_t 
     });
 }
 
-// A column of images for the data set and one for each cut.
+// Columns of the picture: the data set's images, then one per cut.
 void write_sheet(const std::string& output, const ImageSet& set, index_t shown,
                  const std::vector<Cut>& cuts) {
     const auto panel = [&](const std::string& label, const std::uint8_t* images) {
@@ -134,7 +134,7 @@ void reconstruct(const CommandLine& command, const Options& options) {
 void add_reconstruct(CommandLine& command) {
     const auto options = std::make_shared<Options>();
     CLI::App* const app = command.subcommand(
-        "reconstruct", "Decodes what encode gives, from all levels and from the deepest ones alone",
+        "reconstruct", "Encode and decode images using all levels, or only the deepest ones",
         [&command, options] { reconstruct(command, *options); });
     add_model_options(*app, options->model);
     add_data_options(*app, options->data);

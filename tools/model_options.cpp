@@ -10,13 +10,13 @@ namespace glow {
 
 Backend open_cpu_backend(const CommandLine& command, const std::string& device, int threads) {
     if (device != "auto" && parse_device(device) != Device::cpu)
-        throw InputError(fmt::format("--device {}: lossless coding runs on the CPU alone", device));
+        throw InputError(fmt::format("--device {}: lossless coding runs only on the CPU", device));
     return open_backend(command, Device::cpu, threads);
 }
 
 void add_precision(CLI::App& app, Precision& precision) {
     add_choice(app, "--precision", precision,
-               "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
+               "Precision of the coupling networks: fp32, tf32 (GPUs) or bf16");
 }
 
 CLI::Option* add_threads(CLI::App& app, int& threads, const std::string& help) {
@@ -29,7 +29,7 @@ void add_checkpoint(CLI::App& app, std::string& checkpoint) {
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
     add_checkpoint(app, options.checkpoint);
-    app.add_flag("--no-ema", options.no_ema, "Raw weights instead of their running average");
+    app.add_flag("--no-ema", options.no_ema, "Use raw weights instead of their moving average");
     add_precision(app, options.precision);
     app.add_option("--batch", options.batch, "Images at once")->check(CLI::Range(1, 1 << 20));
     add_device(app, options.device);
@@ -53,7 +53,7 @@ void DataOptions::require_fitting(const std::filesystem::path& checkpoint) const
 void add_data_options(CLI::App& app, DataOptions& options) {
     app.add_option("--data", options.data, "Data set (HDF5)")->required();
     app.add_option("--split", options.split, "train, valid or test");
-    app.add_option("--limit", options.limit, "Only the first so many images; 0: all")
+    app.add_option("--limit", options.limit, "Use only the first N images; 0: all")
         ->check(CLI::Range(index_t{0}, index_t{1} << 48));
 }
 

@@ -1,4 +1,5 @@
-// Options that all commands with a trained model share: which model, how it runs, and images of a data set.
+// Options shared by all commands that use a trained model: the model, how to run it, and images of a data
+// set.
 #pragma once
 
 #include <filesystem>
@@ -10,12 +11,12 @@
 
 namespace glow {
 
-// The help of --device where only a CPU will do.
-inline constexpr const char* kCpuAlone = "auto or cpu: coding runs on the CPU alone";
-// Opens the CPU; InputError where `device` is another one.
+// Help of --device for commands that only run on a CPU.
+inline constexpr const char* kCpuAlone = "auto or cpu: coding runs only on the CPU";
+// Opens the CPU; throws InputError for another `device`.
 Backend open_cpu_backend(const CommandLine& command, const std::string& device, int threads);
 
-// What runs the model, also without a checkpoint.
+// How to run a model; does not need a checkpoint.
 void add_precision(CLI::App& app, Precision& precision);
 CLI::Option* add_threads(CLI::App& app, int& threads,
                          const std::string& help = "Threads; 0: all usable processors");
@@ -28,9 +29,9 @@ struct ModelOptions {
     int threads = 0;
     index_t batch = 64;
 
-    // The device, with a warning where it has fewer threads than asked for.
+    // Opens the device; warns if it gets fewer threads than requested.
     Backend open_backend(const CommandLine& command) const;
-    // The checkpoint on a backend, for at most `batch` of `images` images at once.
+    // Loads the checkpoint for at most `batch` of `images` images per pass.
     LoadedModel load(const std::filesystem::path& file, index_t images, const Backend& backend) const;
 };
 // --checkpoint --no-ema --precision --batch --device --threads.
@@ -41,8 +42,8 @@ struct DataOptions {
     std::string data, split = "test";
     index_t limit = 0;
 
-    index_t images() const { return limit > 0 ? limit : -1; }  // as load_split() wants it
-    // InputError where the split does not fit the checkpoint's model.
+    index_t images() const { return limit > 0 ? limit : -1; }  // argument of load_split()
+    // Throws InputError if the split does not fit the checkpoint's model.
     void require_fitting(const std::filesystem::path& checkpoint) const;
 };
 // --data --split --limit.

@@ -13,9 +13,9 @@
 namespace glow {
 namespace {
 
-const char* const kValidator = "decimal";  // the name under which an option holds the check
+const char* const kValidator = "decimal";  // name of the check within an option
 
-// Without a plus sign and leading zeros, which CLI11 would take for the mark of an octal number.
+// Removes plus sign and leading zeros, which CLI11 would read as octal.
 std::string canonical_integer(const std::string& text) {
     const bool minus = text.starts_with('-');
     const std::size_t first = text.find_first_not_of("+-0");
@@ -23,7 +23,7 @@ std::string canonical_integer(const std::string& text) {
     return (minus ? "-" : "") + text.substr(first);
 }
 
-// CLI11 checks that the value fits a narrower type than these.
+// CLI11 then checks that the value fits the option's type.
 CLI::Validator decimal(ValueKind kind) {
     CLI::Validator validator(
         [kind](std::string& text) {
@@ -67,8 +67,7 @@ ValueKind kind_of(const CLI::Option& option) {
     const std::string type = option.get_type_name();  // followed by a colon and the checks
     const auto found = kinds.find(type.substr(0, type.find(':')));
     if (found == kinds.end())
-        throw std::logic_error(
-            fmt::format("{}: the kind of its values, {}, is not known", option.get_name(), type));
+        throw std::logic_error(fmt::format("{}: unknown value type {}", option.get_name(), type));
     return found->second;
 }
 
@@ -83,9 +82,9 @@ std::string description(ValueKind kind) {
         case ValueKind::number:
             return "one number";
         case ValueKind::bytes:
-            return "a number of bytes, as 1024, 500MiB or 4GiB";
+            return "a number of bytes such as 1024, 500MiB or 4GiB";
         case ValueKind::interval:
-            return "a number of steps (100), of minutes (10m), or 0";
+            return "a number of steps (100) or minutes (10m), or 0";
         case ValueKind::text:
             break;
     }
@@ -110,7 +109,7 @@ void require_decimal_numbers(CLI::App& app) {
         try {
             option->get_validator(kValidator);
         } catch (const CLI::OptionNotFound&) {
-            option->transform(decimal(kind));  // before the checks that the option has
+            option->transform(decimal(kind));  // runs before the option's other checks
         }
     }
     for (CLI::App* const sub : app.get_subcommands({})) require_decimal_numbers(*sub);

@@ -1,6 +1,5 @@
-// What kind of value an option takes, and one strict parser for all numbers of all commands. The parser of
-// the command line (CLI11) takes 010 for eight, 0x10 for sixteen and an empty text for zero, and each of its
-// versions differs.
+// Value types of options, and one strict number parser for all commands. CLI11 reads 010 as eight, 0x10 as
+// sixteen and an empty text as zero, differently in each version.
 #pragma once
 
 #include <fmt/format.h>
@@ -17,17 +16,17 @@ namespace glow {
 
 enum class ValueKind { flag, integer, unsigned_integer, number, bytes, interval, text };
 
-// By the option's type name, as --help shows it. std::logic_error for a name that is not known: a new option
-// with its own type name must be entered here.
+// Determined by the type name that --help shows. Throws std::logic_error for unknown names: options with a
+// new type name must be added here.
 ValueKind kind_of(const CLI::Option& option);
-// "one integer", "one number", "a string", ...: completes "must be ...".
+// Completes "must be ...": "one integer", "one number", "a string", ...
 std::string description(ValueKind kind);
 
-// Lets every option of `app` and of its subcommands that takes a number refuse what is not decimal, and hands
-// the others to CLI11 without leading zeros. Options that were treated before are left as they are.
+// Makes every numeric option of `app` and its subcommands reject non-decimal text, and pass the rest to CLI11
+// without leading zeros. Options already processed are unchanged.
 void require_decimal_numbers(CLI::App& app);
 
-// "" or what is wrong with a number of type T.
+// Checks a number of type T; returns "" or the problem.
 template <class T>
 std::string number_problem(const std::string& text) {
     T value{};
@@ -40,11 +39,10 @@ std::string number_problem(const std::string& text) {
     return "must be " + description(kind) + ", got '" + text + "'";
 }
 
-// Turns "500MiB", "4 g" or "1024" into a number of bytes. A unit is a power of 1024, with or without the i
-// and B.
+// Converts "500MiB", "4 g" or "1024" to bytes. Units are powers of 1024, with or without i and B.
 CLI::Validator as_bytes();
 
-// An option whose values are the names of an enum. Value: the enum, or std::optional of it.
+// An option whose values are names of an enum. Value: the enum, or std::optional of it.
 template <Named T, class Value>
 CLI::Option* add_choice_of(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
     const auto problem = [](const std::string& text) {
@@ -63,10 +61,10 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, std::optional<T>
     return add_choice_of<T>(app, name, value, help)->default_str(value ? to_string(*value) : "");
 }
 
-// "a,b,c" -> a, b, c; an empty text has no part.
+// Splits "a,b,c"; empty text has no parts.
 std::vector<std::string> split_text(const std::string& text, char separator = ',');
 
-// InputError, naming the option, for what is no number between low and high.
+// Throws InputError, naming the option, unless the text is a number between low and high.
 template <class T>
 T parse_number(const std::string& option, const std::string& text, T low, T high) {
     T value{};
@@ -83,8 +81,8 @@ std::vector<T> parse_numbers(const std::string& option, const std::string& text,
     return numbers;
 }
 
-// An option of values separated by commas, in one word: where it is repeated the last one wins, as of every
-// option (the parser's own lists would be joined). check: of every value.
+// An option of comma-separated values in one word; the last of a repeated option wins (CLI11's lists would be
+// concatenated). check: applied to every value.
 template <class T>
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<T>& values, const std::string& help,
                       const CLI::Validator& check = CLI::Validator("")) {

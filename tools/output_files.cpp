@@ -30,7 +30,7 @@ bool is_regular(const fs::path& path) {
     return fs::is_regular_file(path, ignored);
 }
 
-// A run's folder as an input is its latest checkpoint.
+// A run folder as an input means its latest checkpoint.
 fs::path file_of_input(const fs::path& path) {
     std::error_code ignored;
     return fs::is_directory(path, ignored) ? RunFolder(path).latest() : path;
@@ -46,7 +46,7 @@ bool is_checkpoint(const fs::path& file) {
     }
 }
 
-// The folder of the run that writes `file` itself; empty where there is none.
+// The folder of the run that writes `file`; empty if there is none.
 fs::path run_that_owns(const fs::path& file) {
     std::error_code ignored;
     const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
@@ -61,7 +61,7 @@ fs::path run_that_owns(const fs::path& file) {
         for (const fs::path& own : {run.latest(), run.best(), run.config(), run.metrics(), run.evaluations(),
                                     run.audits(), run.lock()})
             if (name == own.filename()) return folder;
-    // A folder to which checkpoints alone were copied.
+    // A folder with only copied checkpoints.
     if ((name == run.latest().filename() || name == run.best().filename()) && is_checkpoint(file))
         return folder;
     const fs::path around = folder / "..";
@@ -76,14 +76,14 @@ void refuse_files_of_runs(const NamedPath& output, const fs::path& target) {
                                      output.name, output.path.string(), run.string()));
 }
 
-// Of decoded images: 000012.png.
+// Decoded images: 000012.png.
 bool is_numbered_image(const fs::path& path) {
     const std::string stem = path.stem().string();
     return path.extension() == ".png" && stem.size() >= 6 &&
            stem.find_first_not_of("0123456789") == std::string::npos;
 }
 
-// ".NAME.lock" beside the file. A name too long for that gives way to its hash.
+// ".NAME.lock" next to the file; a hash replaces a name that would be too long.
 fs::path lock_of(const fs::path& target) {
     std::string name = target.filename().string();
     if (name.size() > 240) name = fmt::format("{:016x}", fingerprint(name.data(), name.size()));
@@ -131,7 +131,7 @@ void OutputFiles::add_folder(const NamedPath& folder) {
             images.push_back({folder.name, entry.path()});
     refuse_overwriting(inputs_, images);
     refuse_files_of_runs(folder, folder.path);
-    // The lock stands beside the folder, which may not exist yet; inside where only that can be written.
+    // The lock file is next to the folder, which may not exist yet, or inside it if only that is writable.
     fs::path target = fs::weakly_canonical(fs::absolute(folder.path, ignored), ignored);
     if (!target.has_filename()) target = target.parent_path();
     if (access(target.parent_path().c_str(), W_OK) != 0) target /= "images";
@@ -143,8 +143,9 @@ void OutputFiles::lock(const NamedPath& output, const fs::path& target) {
         lock_of(target), fmt::format("{} {}", output.name, output.path.string()), "choose another name"));
     if (held->problem().empty() || warned_) return;
     warned_ = true;
-    command_.warn("{}: its file system has no locks ({}): nothing stops another process from writing it too",
-                  output.path.string(), held->problem());
+    command_.warn(
+        "{}: its file system does not support locks ({}); another process could write it at the same time",
+        output.path.string(), held->problem());
 }
 
 }  // namespace glow

@@ -1,5 +1,5 @@
-// What a command reads and writes, checked before it starts: no output replaces an input or a file of a run,
-// and no other process writes the same file.
+// Checks a command's inputs and outputs before it starts: outputs must not replace inputs or files of a run,
+// or be written by another process at the same time.
 #pragma once
 
 #include <filesystem>
@@ -12,22 +12,22 @@
 
 namespace glow {
 
-// A path and the option that gave it, for messages: {"--data", "d.h5"}.
+// A path and its option, for messages: {"--data", "d.h5"}.
 struct NamedPath {
     std::string name;
     std::filesystem::path path;
 };
 
-// Holds a command's outputs until it is destroyed, after they are written.
+// Holds a command's outputs from the check until they are written.
 class OutputFiles {
   public:
-    // InputError where an output cannot be written, is one of the inputs or outputs (also through symbolic
-    // or hard links), belongs to the folder of a run, or is being written by another process. Inputs with an
-    // empty path are skipped; a run's folder stands for its latest checkpoint. A warning where the file
-    // system has no locks.
+    // Throws InputError if an output cannot be written, is one of the inputs or outputs (also through
+    // symbolic or hard links), belongs to a run folder, or is being written by another process. Inputs with
+    // an empty path are skipped; a run folder means its latest checkpoint. Warns if the file system does not
+    // support locks.
     OutputFiles(const CommandLine& command, const std::vector<NamedPath>& inputs,
                 const std::vector<NamedPath>& outputs);
-    // An output folder of images 000000.png, ... that need not exist.
+    // An output folder for images 000000.png, ...; it need not exist.
     void add_folder(const NamedPath& folder);
 
   private:
@@ -39,10 +39,10 @@ class OutputFiles {
     bool warned_ = false;
 };
 
-// The part about inputs alone: InputError where one of the outputs that exist is one of the inputs.
+// Only the check of inputs: throws InputError if an existing output is one of the inputs.
 void refuse_overwriting(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs);
 
-// The files of a folder and of the folders in it whose names `wanted` accepts, as inputs.
+// The files in a folder and its subfolders whose names `wanted` accepts, as inputs.
 template <class Wanted>
 std::vector<NamedPath> files_of(const std::filesystem::path& folder, Wanted wanted) {
     namespace fs = std::filesystem;

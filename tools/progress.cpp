@@ -1,4 +1,3 @@
-// Rate and time left.
 #include "tools/progress.h"
 
 #include <unistd.h>

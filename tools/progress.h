@@ -1,4 +1,4 @@
-// The progress of a long job on stderr: a line redrawn on a terminal, else a plain line now and then.
+// Progress of a long job on stderr: a redrawn line on a terminal, otherwise occasional plain lines.
 #pragma once
 
 #include <chrono>
@@ -9,18 +9,18 @@
 
 namespace glow {
 
-// Says nothing with --quiet, and nothing of a job that is over within seconds.
+// Prints nothing with --quiet, or if the job ends within seconds.
 class ProgressLine {
   public:
-    // what: "images", the things that are counted.
+    // what: the things being counted, "images".
     ProgressLine(const CommandLine& command, std::string what);
     ~ProgressLine();
     ProgressLine(const ProgressLine&) = delete;
     ProgressLine& operator=(const ProgressLine&) = delete;
 
-    // `done` of `all` things are done.
+    // Reports that `done` of `all` are done.
     void show(index_t done, index_t all);
-    // Takes the line off a terminal, for another line to stand there.
+    // Removes the line from a terminal before other output.
     void clear();
 
   private:

@@ -1,4 +1,5 @@
-// Other programs, started directly and never through a shell. posix_spawn, not fork: the process may have threads and use a GPU.
+// Runs other programs directly, without a shell. Uses posix_spawn, not fork: the process may have threads and
+// use a GPU.
 #pragma once
 
 #include <string>
@@ -8,8 +9,8 @@ namespace glow {
 
 inline constexpr int kProgramNotFound = -1;
 
-// Runs a program, found in PATH unless its name has a slash, and waits: its exit code, 128 + signal, or kProgramNotFound. Its
-// standard output goes to stderr, or into `output`.
+// Runs a program, from PATH unless its name has a slash, and waits. Returns its exit code, 128 + signal, or
+// kProgramNotFound. Its standard output goes to stderr, or to `output`.
 int run_program(const std::vector<std::string>& words, std::string* output = nullptr);
 
 }  // namespace glow

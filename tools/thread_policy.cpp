@@ -1,4 +1,4 @@
-// libgomp reads its environment when it is loaded, so the program has to start again.
+// libgomp reads its environment when it is loaded, so the program must restart.
 #include "tools/thread_policy.h"
 
 #include <omp.h>
@@ -11,8 +11,8 @@
 namespace glow {
 namespace {
 
-// OpenBLAS starts its threads while it is loaded, before main(), and where it cannot it raises SIGINT. That must not end
-// the process: OpenBLAS needs one thread only here.
+// OpenBLAS starts its threads while it is loaded, before main(), and raises SIGINT if it cannot. Ignore that:
+// OpenBLAS needs only one thread here.
 void survive_loading(int, char**, char**) {
     struct sigaction action {};
     sigaction(SIGINT, nullptr, &action);
@@ -20,7 +20,7 @@ void survive_loading(int, char**, char**) {
     action.sa_flags = SA_SIGINFO | SA_RESTART;
     action.sa_sigaction = [](int, siginfo_t* info, void*) {
         if (info->si_pid == getpid()) return;
-        std::signal(SIGINT, SIG_DFL);  // the user's
+        std::signal(SIGINT, SIG_DFL);  // later signals come from the user
         std::raise(SIGINT);
     };
     sigaction(SIGINT, &action, nullptr);
@@ -38,7 +38,7 @@ void restore_interrupt() {
 
 void wait_without_spinning(char** argv) {
     restore_interrupt();
-    // Teams of varying size make libgomp end and start threads for every loop.
+    // With dynamic team sizes libgomp ends and starts threads for every loop.
     omp_set_dynamic(0);
     const bool has_policy =
         std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr;
@@ -50,8 +50,8 @@ void wait_without_spinning(char** argv) {
     setenv("OPENBLAS_NUM_THREADS", "1", 0);  // it would start one a processor, and again after every fork
     std::error_code failed;
     const std::filesystem::path self =
-        std::filesystem::read_symlink("/proc/self/exe", failed);  // keeps its name in `ps`
-    if (!failed) execv(self.c_str(), argv);  // returns only if it fails: then the default policy it is
+        std::filesystem::read_symlink("/proc/self/exe", failed);  // keeps the program's name in `ps`
+    if (!failed) execv(self.c_str(), argv);  // returns only on failure; then keep the default policy
 }
 
 }  // namespace glow

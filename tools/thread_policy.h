@@ -1,4 +1,4 @@
-// How OpenMP's threads wait.
+// How OpenMP threads wait for work.
 #pragma once
 
 namespace glow {

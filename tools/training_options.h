@@ -1,4 +1,4 @@
-// The options of a training run, as command line and config.toml (tools/config_file.h) take them.
+// The options of a training run, for the command line and config.toml (tools/config_file.h).
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -7,7 +7,7 @@
 
 namespace glow {
 
-// Adds an option for each of visit_model_options() and visit_training_options(). `options` must live as long as
+// Adds an option for each of visit_model_options() and visit_training_options(). `options` must outlive
 // `app`.
 void add_training_options(CLI::App& app, TrainingOptions& options);
 

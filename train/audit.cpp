@@ -1,4 +1,4 @@
-// Two backwards in step, one of the run's policy and one from exact states.
+// Runs two backward passes in lockstep, one with the run's policy and one from exact states.
 #include "train/audit.h"
 
 #include <fmt/format.h>
@@ -13,7 +13,7 @@
 namespace glow {
 namespace {
 
-// NaN counts as infinitely far.
+// NaN counts as infinite.
 double largest_difference(const std::vector<state_t>& x, const std::vector<state_t>& y) {
     double largest = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
@@ -33,14 +33,14 @@ const Audit::Layer& Audit::worst() const {
 std::string describe(const Audit& audit) {
     return fmt::format(
         "audit of {} images against exact states: gradient cosine {:.9f}, relative L2 {:.1e}; states off by "
-        "at most "
-        "{:.1e} ({}){}",
+        "at most {:.1e} ({}){}",
         audit.images, audit.cosine, audit.relative_l2, audit.worst().state_error, audit.worst().name,
         audit.holds()
             ? ""
-            : fmt::format(": FAILED, the cosine is below {}; keep more (--anchor-every, --rounding-bits, "
-                          "--memory checkpoint)",
-                          Audit::kLeastCosine));
+            : fmt::format(
+                  ": FAILED, the cosine is below {}; save more states (--anchor-every, --rounding-bits, "
+                  "--memory checkpoint)",
+                  Audit::kLeastCosine));
 }
 
 std::vector<std::string> rows(const Audit& audit, index_t step) {

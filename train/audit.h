@@ -1,4 +1,4 @@
-// --audit-every: are the gradients of a run's memory policy those of exact states?
+// --audit-every: compares the gradients of a run's memory policy with those of exact states.
 #pragma once
 
 #include <string>
@@ -10,14 +10,14 @@
 
 namespace glow {
 
-// What was found on a few images, against the policy `checkpoint` with the same weights.
+// Results on a few images, relative to policy `checkpoint` with the same weights.
 struct Audit {
     static constexpr index_t kImages = 4;           // at most
-    static constexpr double kLeastCosine = 0.9999;  // below it the audit fails
+    static constexpr double kLeastCosine = 0.9999;  // the audit fails below this
 
     struct Layer {
         std::string name;                    // "level0/step3"
-        double state_error = 0;              // largest |rebuilt h - h| at its input
+        double state_error = 0;              // largest |reconstructed h - h| at its input
         double cosine = 1, relative_l2 = 0;  // of its gradient
     };
     std::vector<Layer> layers;           // in the order of backward
@@ -25,23 +25,23 @@ struct Audit {
     index_t images = 0;
 
     bool holds() const { return cosine >= kLeastCosine; }
-    // Where the state is furthest off.
+    // The layer with the largest state error.
     const Layer& worst() const;
 };
 
-// A line for people; rows of audit.csv, one a layer and one of `all`.
+// A message line, and rows of audit.csv: one per layer and one for `all`.
 std::string describe(const Audit& audit);
 inline constexpr const char* kAuditColumns = "step,layer,state_error,cosine,relative_l2";
 std::vector<std::string> rows(const Audit& audit, index_t step);
 
-// Runs both backwards side by side, block by block: two blocks of gradients are in memory, not two models.
+// Runs both backward passes block by block, so that memory holds two blocks of gradients, not two models.
 class Auditor {
   public:
-    // Takes a second state of that many images and two blocks of gradients.
+    // Allocates a second state of `images` images and two blocks of gradients.
     Auditor(const Context& context, Glow& glow, index_t images, Memory& memory);
 
-    // flow.h: at most so many images, which are rebuilt there; dh [flow.N, D]: scratch. The parameters must
-    // be prepared; they are left alone, and of their gradients nothing is left.
+    // flow.h: at most `images` images, overwritten by their reconstruction; dh [flow.N, D]: scratch.
+    // Parameters must be derived; they are unchanged, and their gradients are discarded.
     Audit operator()(Flow& flow, real* dh, const MemoryPolicy& policy);
 
   private:

@@ -39,14 +39,14 @@ const Batch& BatchPrefetcher::next() {
 
 Batch BatchPrefetcher::read() {
     const Batch images = source_(first_);
-    if (images.N > capacity_) throw Error("more images than the buffers of a batch hold");
+    if (images.N > capacity_) throw Error("more images than a batch buffer holds");
     first_ += batch_;
     return images;
 }
 
-// Into following_memory_, which the step launched last may still read: the copy waits for it.
+// Uploads to following_memory_, which the last launched step may still read: the copy waits for it.
 Batch BatchPrefetcher::upload(const Batch& images) {
-    synchronize(stream_.exec());  // the upload before has left the pinned memory
+    synchronize(stream_.exec());  // the previous upload must be done with the pinned memory
     const auto N = static_cast<std::size_t>(images.N), pixels = N * static_cast<std::size_t>(D_);
     if (N > 0) {
         std::memcpy(pinned_.data(), images.numbers, N * sizeof(std::uint64_t));

@@ -1,5 +1,5 @@
-// The batches of a training loop, in order. On a GPU the next batch is uploaded while a step runs on the current one:
-// from pinned host memory, on a stream of its own, into the one of two buffers that the step does not read.
+// The batches of a training loop, in order. On a GPU the next batch is uploaded during the current step: from
+// pinned host memory, on a separate stream, into the one of two buffers that the step does not read.
 #pragma once
 
 #include <functional>
@@ -15,18 +15,18 @@ namespace glow {
 
 class BatchPrefetcher {
   public:
-    // This process's images of the batch that starts at image number `first` of the run, in host memory. They must
-    // stay valid until the next call.
+    // Returns this process's images of the batch that starts at image `first` of the run, in host memory,
+    // valid until the next call.
     using Source = std::function<Batch(index_t first)>;
 
-    // batch: images of all processes; capacity: the most of them that the source returns. On a GPU both buffers come
-    // from `state`. device: what they are for, also where `exec` only counts.
+    // batch: images of all processes; capacity: maximum returned by the source. On a GPU both buffers come
+    // from `state`. device: where they will be used, even if `exec` only counts.
     BatchPrefetcher(const Exec& exec, Device device, Arena& state, const ModelConfig& model, index_t batch,
                     index_t capacity, Source source);
 
-    // The next batch, in the memory of the device, for work launched on `exec` from now on. Valid until the next call.
+    // The next batch in device memory, for later work on `exec`. Valid until the next call.
     const Batch& next();
-    // Continues with the batch that starts at image number `first` of the run.
+    // Continues with the batch that starts at image `first` of the run.
     void seek(index_t first);
 
   private:
@@ -43,11 +43,11 @@ class BatchPrefetcher {
     ForkedStream stream_;
     index_t D_, batch_, capacity_;
     Source source_;
-    index_t first_ = 0;  // of the batch to read next
+    index_t first_ = 0;  // first image of the batch to read next
     Batch current_;
-    std::optional<Batch> following_;  // uploaded, or on its way
+    std::optional<Batch> following_;  // uploaded or being uploaded
     HostArray<std::byte> pinned_;
-    std::byte *current_memory_ = nullptr, *following_memory_ = nullptr;  // of the device
+    std::byte *current_memory_ = nullptr, *following_memory_ = nullptr;  // device memory
 };
 
 }  // namespace glow

@@ -1,4 +1,3 @@
-// Passes forward with a look at every layer; tables of all tensors.
 #include "train/diagnosis.h"
 
 #include <fmt/format.h>
@@ -17,7 +16,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// Of some values; the last four of the finite ones.
+// Statistics of some values; the last four members cover finite values only.
 struct Statistics {
     index_t count = 0, nan = 0, infinite = 0;
     double smallest = 0, largest = 0, mean = 0, rms = 0;
@@ -68,7 +67,7 @@ nlohmann::ordered_json to_json(const Statistics& s) {
             {"rms", s.rms}};
 }
 
-// The largest |x|; infinite where one is not finite.
+// The largest |x|; infinity if a value is not finite.
 double largest_of(const Context& context, index_t count, const double* values) {
     double largest = 0;
     for (const double x : downloaded(context.exec, count, values))
@@ -79,11 +78,11 @@ double largest_of(const Context& context, index_t count, const double* values) {
 struct Stage {
     std::string name;       // "level0/step1/coupling"
     std::string words;      // "after level0/step1/coupling"
-    double largest = 0;     // |h| behind it
-    bool unusable = false;  // not finite: the state, its log-determinant or density
+    double largest = 0;     // |h| after it
+    bool unusable = false;  // the state, its log-determinant or density is not finite
 };
 
-// All layers of a model with the largest absolute value of the state behind each, over all processes' images.
+// All layers of a model with the largest absolute value of the state after each, over all processes' images.
 std::vector<Stage> pass_forward(const FailureContext& failed) {
     const Context& context = failed.context;
     Glow& glow = failed.glow;
@@ -126,7 +125,7 @@ std::vector<Stage> pass_forward(const FailureContext& failed) {
         first = false;
     };
     Flow none{};
-    pass(none);  // the names, which a process without images needs too
+    pass(none);  // a process without images needs the names too
     for (Flow flow{}; failed.next_images(flow);) pass(flow);
 
     std::vector<double> largest;
@@ -157,14 +156,14 @@ Statistics statistics(const Context& context, const Tensor& tensor, const T* val
     return statistics_of(tensor.count, wide.data());
 }
 
-// The layer that a tensor belongs to: "level0/step1/coupling", "level0/step1/actnorm", "prior/top".
+// The layer of a tensor: "level0/step1/coupling", "level0/step1/actnorm", "prior/top".
 std::string layer_of(const Tensor& tensor) {
     const std::size_t end = tensor.name.find('/', tensor.name.find("/step") + 1);
     if (tensor.name.find("/step") == std::string::npos) return tensor.name.substr(0, tensor.name.rfind('/'));
     return tensor.name.substr(0, tensor.name.find('/', end + 1));
 }
 
-// Of a layer's tensors the one with the largest weight; nullptr where the layer has none.
+// The layer's tensor with the largest weight; nullptr if it has none.
 const Tensor* largest_tensor(const FailureContext& failed, const std::string& layer) {
     const Tensor* found = nullptr;
     double largest = -1;
@@ -180,15 +179,15 @@ const Tensor* largest_tensor(const FailureContext& failed, const std::string& la
 
 struct Found {
     const char* kind;     // "loss", "gradient", "weights", "mixing", "loss jump", ...
-    std::string message;  // what is wrong and where
+    std::string message;  // problem and location
     std::string layer;
     const Tensor* tensor = nullptr;
     const char* tree = "params";
     const float* values = nullptr;     // of the tree
-    const bfloat16* bf16 = nullptr;  // in their place
+    const bfloat16* bf16 = nullptr;    // instead of values
 };
 
-// With the tensor's statistics, and tables of all layers and tensors.
+// Builds a failure with the tensor's statistics and tables of all layers and tensors.
 StepFailure failure(const FailureContext& failed, const Found& found, const std::vector<Stage>& layers = {}) {
     nlohmann::ordered_json json = {{"kind", found.kind}, {"message", ""}, {"layer", found.layer}};
     std::string message = found.message;
@@ -214,7 +213,7 @@ StepFailure failure(const FailureContext& failed, const Found& found, const std:
     return {message, json};
 }
 
-// Where any weight is not finite, that is the trouble, whatever followed from it.
+// If any weight is not finite, report it as the cause.
 const Tensor* bad_weights(const FailureContext& failed) {
     return bad_tensor(failed.context, failed.glow.parameters(), failed.weights.params);
 }
@@ -286,7 +285,7 @@ StepFailure diagnose_loss(const FailureContext& failed, double loss, double limi
         found.message += failed.glow.has_classifier() ? "of the classifier" : "its sum overflows";
         if (failed.glow.has_classifier()) found.layer = "classifier";
     } else {
-        // The layer behind which the state grew most.
+        // The layer at which the state grew most.
         found.kind = "loss jump";
         double before = 1, most = 0;
         for (const Stage& layer : layers) {
@@ -309,7 +308,7 @@ StepFailure diagnose_gradient(const FailureContext& failed) {
     Found found{"gradient",       "the gradient is not finite: its norm overflows", "", nullptr, "gradients",
                 failed.gradients};
     found.tensor = bad_tensor(failed.context, failed.glow.parameters(), failed.gradients, true);
-    if (found.tensor != nullptr) {  // the first on the way back
+    if (found.tensor != nullptr) {  // the first in backward order
         found.layer = layer_of(*found.tensor);
         found.message = "the gradient is not finite: from " + found.tensor->name + " on";
     }
@@ -352,14 +351,15 @@ StepFailure diagnose_mixing(const FailureContext& failed, const std::string& ste
 
 StepFailure diagnose_drift(const FailureContext& failed, double drift, double tolerance) {
     const std::vector<Stage> layers = pass_forward(failed);
-    Found found{"drift",
-                fmt::format("rebuilt images differ by {:.1e} from the true ones even with every state kept "
-                            "(--drift-tolerance {:.1e})",
-                            drift, tolerance),
-                "",
-                largest_tensor(failed, ""),
-                "params",
-                failed.weights.params};
+    Found found{
+        "drift",
+        fmt::format("reconstructed images differ by {:.1e} from the originals even with every state saved "
+                    "(--drift-tolerance {:.1e})",
+                    drift, tolerance),
+        "",
+        largest_tensor(failed, ""),
+        "params",
+        failed.weights.params};
     if (found.tensor != nullptr) found.layer = layer_of(*found.tensor);
     return failure(failed, found, layers);
 }

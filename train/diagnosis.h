@@ -1,5 +1,5 @@
-// Where bad numbers begin: looks through a model in training, layer by layer and tensor by tensor. Slow, and
-// called only once a step went wrong.
+// Finds where bad numbers originate, layer by layer and tensor by tensor. Slow; called only after a step has
+// failed.
 #pragma once
 
 #include <functional>
@@ -12,40 +12,41 @@
 
 namespace glow {
 
-// As JSON, which has no numbers for these: "nan", "inf", "-inf".
+// A JSON number; NaN and infinities become strings: "nan", "inf", "-inf".
 nlohmann::ordered_json json_number(double value);
 
-// What is looked at. Of several processes all look at the same time, each at its images.
+// The data to examine. On several processes all diagnose at the same time, each with its own images.
 struct FailureContext {
     const Context& context;
     Glow& glow;
-    Weights weights;  // whose params are bound and prepared, unless preparing them was the trouble
+    Weights weights;  // parameters bound and derived, unless deriving failed
     const float* gradients;
-    // Makes flow.h of the step's next images; false where there are no more (a process may have none).
+    // Loads the step's next images into flow.h; returns false if there are no more (a process may have none).
     // Overwrites the flow's buffers.
     std::function<bool(Flow&)> next_images;
 };
 
-// The first tensor of a flat array with a value that is not finite (the last one: the first on the way back);
-// nullptr where all are.
+// The first tensor in backward order (the last of the flat array) with a non-finite value; nullptr if there
+// is none.
 template <class T>
 const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const T* values,
                          bool last = false);
 
-// The median loss of the step's images, bits/dim: a few strange images do not move it, spoilt weights do.
+// The median loss of the step's images in bits/dim: insensitive to a few unusual images, but not to bad
+// weights.
 double typical_loss(const FailureContext& failed);
 
-// The step's loss is not finite, or above its limit.
+// The loss is not finite or above its limit.
 StepFailure diagnose_loss(const FailureContext& failed, double loss, double limit);
-// Its gradient is not finite.
+// The gradient is not finite.
 StepFailure diagnose_gradient(const FailureContext& failed);
-// The same of fused updates, whose gradients are gone: `piece` ("level0/step3") is the first on the way back
-// that had one, empty where only their norm overflows.
+// The same for fused updates, whose gradients no longer exist: `piece` ("level0/step3") is the first affected
+// block in backward order, empty if only the norm overflows.
 StepFailure diagnose_fused_gradient(const FailureContext& failed, const std::string& piece);
-// The mixing of a step of flow ("level0/step3") is singular or one of the step's parameters not finite, or
-// its condition number is above its limit.
+// The mixing of a step of flow ("level0/step3") is singular, one of the step's parameters is not finite, or
+// its condition number is above the limit.
 StepFailure diagnose_mixing(const FailureContext& failed, const std::string& step, double condition, double limit);
-// Rebuilt images differ from the true ones though every state was kept.
+// Reconstructed images differ from the originals even with every state saved.
 StepFailure diagnose_drift(const FailureContext& failed, double drift, double tolerance);
 // A tensor of a tree ("ema", "optimizer/m") is not finite.
 template <class T>

@@ -11,7 +11,7 @@ namespace {
 constexpr std::size_t kTimedSteps = 20;  // at most
 constexpr double kTimedSeconds = 60;
 
-// To the nearest of --max-steps and --epochs; 0 without a limit.
+// Steps to the nearest of --max-steps and --epochs; 0 without a limit.
 index_t steps_left(const Session& session) {
     const TrainingOptions& options = session.options;
     double last = options.max_steps > 0 ? static_cast<double>(options.max_steps) : HUGE_VAL;
@@ -31,7 +31,8 @@ Estimate estimate_run(const RunRequest& request) {
     estimate.plan = session.plan;
     estimate.steps_left = steps_left(session);
     TrainingLoop loop(session);
-    // The first two load libraries and capture graphs; a step also waits for work that the one before started.
+    // The first two steps load libraries and capture graphs; a step also waits for work started by the
+    // previous one.
     for (int i = 0; i < 2 && !StopSignals::asked(); ++i) loop.step();
     std::vector<double> seconds;
     const Clock::time_point start = Clock::now();

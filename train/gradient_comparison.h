@@ -1,4 +1,4 @@
-// How far a gradient is from another: cosine and relative L2 distance.
+// Difference between two gradients: cosine and relative L2 distance.
 #pragma once
 
 #include <cmath>
@@ -6,7 +6,7 @@
 
 namespace glow {
 
-// Sums over the elements of two gradients g and e, the exact one.
+// Sums over the elements of a gradient g and the exact gradient e.
 struct GradientComparison {
     double product = 0, squares = 0, exact_squares = 0, difference_squares = 0;
 
@@ -25,7 +25,7 @@ struct GradientComparison {
         exact_squares += other.exact_squares;
         difference_squares += other.difference_squares;
     }
-    // Two zeros point the same way.
+    // Two zero vectors count as parallel.
     double cosine() const {
         return squares == 0 && exact_squares == 0 ? 1 : product / std::sqrt(squares * exact_squares);
     }

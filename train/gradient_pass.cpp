@@ -19,7 +19,7 @@ GradientPass::GradientPass(const TrainingOptions& options, const Context& contex
       stored_(memory[Category::stored]),
       micro_batch_(micro_batch) {
     Arena& state = memory[Category::state];
-    // The initialization's images pass through the network together, once, before the first step.
+    // Initialization passes all its images through the network at once, before the first step.
     const index_t images = std::max(micro_batch, init_images);
     buffers_ = FlowBuffers::take(state, images, options.model, device);
     dh_ = state.take<real>(micro_batch * options.model.dimensions());
@@ -42,9 +42,9 @@ StepSums GradientPass::run(const Batch& batch, double batch_size, const MemoryPo
     return gather(update);
 }
 
-// One micro-batch: gradients += those of the sum over its images of (bits/dim + weight_y bits_y) / batch_size, and
-// sums_ += its sums. On a GPU the launches are captured and replayed: they depend on nothing but the number of
-// images, which come in buffers of their own.
+// One micro-batch: adds to the gradients those of the sum over its images of (bits/dim + weight_y bits_y) /
+// batch_size, and to sums_ its sums. On a GPU the launches are captured and replayed: they depend only on the
+// number of images, which are in fixed buffers.
 void GradientPass::accumulate(const Batch& images, double batch_size, const MemoryPolicy& policy,
                               Update& update, bool last) {
     const Exec& exec = context_.exec;
@@ -90,8 +90,8 @@ GradientPass::Graphs& GradientPass::graphs_of(index_t images, double batch_size,
     return graphs_.back();
 }
 
-// The sums on the host, once the step has ended: the one time that a step waits for its device. They are those of all
-// processes, and so is the largest drift: decisions on them are the same everywhere.
+// Copies the sums to the host at the end of the step, the only time a step waits for its device. Sums and
+// maximum drift cover all processes, so that all make the same decisions.
 StepSums GradientPass::gather(const Update& update) const {
     if (context_.counting()) return {};
     StepSums sums;

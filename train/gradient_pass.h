@@ -1,4 +1,4 @@
-// Forward and backward of a batch, micro-batch by micro-batch: the first half of a training step.
+// Forward and backward of a batch in micro-batches: the first half of a training step.
 #pragma once
 
 #include <memory>
@@ -15,30 +15,29 @@ namespace glow {
 
 class GradientPass {
   public:
-    // Takes the buffers of a step from the arena of states. micro_batch: images that a pass takes at once;
-    // init_images: that the initialization takes at once. device: what the buffers are for, also where the context
-    // only counts.
+    // Allocates the buffers of a step from the arena of states. micro_batch: images per pass; init_images:
+    // images of the initialization. device: where the buffers will be used, even if the context only counts.
     GradientPass(const TrainingOptions& options, const Context& context, Device device, Glow& glow,
                  DerivedWeights& derived, Memory& memory, index_t micro_batch, index_t init_images);
 
-    // The gradient of the mean of bits/dim + weight_y * bits_y over batch_size images, of which `batch` are this
-    // process's, goes to `update`; the sums over all processes are returned.
+    // Accumulates the gradient of the mean of bits/dim + weight_y * bits_y over batch_size images, of which
+    // `batch` belong to this process, into `update`. Returns sums over all processes.
     StepSums run(const Batch& batch, double batch_size, const MemoryPolicy& policy, const OptimizerStep& step,
                  Update& update);
 
-    // Dequantized images in the flow's buffers, ready for forward. At most micro_batch (before the first step:
-    // init_images) of them.
+    // Dequantized images in the flow's buffers, ready for forward: at most micro_batch, or init_images before
+    // the first step.
     Flow load(const Batch& images);
-    // After the initialization: micro-batches only.
+    // After the initialization only micro-batches are used.
     void end_initialization() { buffers_.capacity = micro_batch_; }
 
     index_t micro_batch() const { return micro_batch_; }
     const FlowBuffers& buffers() const { return buffers_; }
     real* dh() const { return dh_; }
-    double* partial() const { return partial_; }  // scratch of sums, at least square_scratch() doubles
+    double* partial() const { return partial_; }  // scratch of reductions, at least square_scratch() doubles
 
   private:
-    struct Graphs {  // of a micro-batch, by what its launches depend on
+    struct Graphs {  // graphs of a micro-batch, by what their launches depend on
         index_t images;
         double batch_size;
         MemoryPolicy policy;
@@ -61,7 +60,7 @@ class GradientPass {
     FlowBuffers buffers_;
     real* dh_;
     double *difference_, *partial_;
-    StepSums* sums_;  // of the step at work, in the memory of the device
+    StepSums* sums_;  // of the current step, in device memory
     std::vector<Graphs> graphs_;
 };
 

@@ -9,9 +9,9 @@
 namespace glow {
 namespace {
 
-constexpr double kRemembered = 64;  // steps
+constexpr double kRemembered = 64;  // averaging horizon in steps
 
-// visitor(name, member) for everything of a history.
+// visitor(name, member) for every member of a history.
 template <class C, class Visitor>
 void visit(C& history, Visitor&& visitor) {
     visitor("lr_scale", history.lr_scale);

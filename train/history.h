@@ -1,5 +1,5 @@
-// What a run remembers of its past steps to judge the next one: moving averages and roll-backs. Saved in checkpoints,
-// so that a resumed run judges as an uninterrupted one.
+// Statistics of past steps that judge the next one: moving averages and roll-backs. Saved in checkpoints, so
+// that a resumed run makes the same decisions.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -10,30 +10,30 @@
 namespace glow {
 
 struct TrainingHistory {
-    // What rolling back left behind.
-    double lr_scale = 1;         // factor of the learning rate
-    index_t rollbacks = 0;       // in a row
-    index_t failed_step = 0;    // that the last one was for
+    // State of roll-backs.
+    double lr_scale = 1;         // learning-rate factor
+    index_t rollbacks = 0;       // consecutive
+    index_t failed_step = 0;     // step that caused the last one
     index_t rolled_back_to = 0;  // step
 
-    // Of the steps since the start or the last roll-back, the last ones counting most.
+    // Exponential moving averages since the start or the last roll-back.
     index_t steps = 0;
     double loss = 0, loss_variance = 0;  // mean and variance, bits/dim
-    double log_condition = 0;            // mean of the logarithm of W's largest condition number
+    double log_condition = 0;            // mean log of W's largest condition number
 
     void add(double loss, double condition);
     bool operator==(const TrainingHistory&) const = default;
 };
 
 nlohmann::ordered_json to_json(const TrainingHistory& history);
-// InputError for anything else than the JSON of a history.
+// Throws InputError if the JSON is not a history.
 TrainingHistory history_from_json(const nlohmann::ordered_json& json);
 
-// How far a run is, with its history.
+// Progress of a run, with its history.
 struct TrainingProgress : Progress {
     TrainingHistory history{};
 };
-// InputError where the file's history is not usable. Files of other programs need none.
+// Throws InputError if the file's history is invalid. Files of other programs may have none.
 TrainingProgress training_progress(const CheckpointInfo& checkpoint);
 
 }  // namespace glow

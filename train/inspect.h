@@ -1,4 +1,4 @@
-// What a run knows of its model on the way: bits/dim of the validation images. Its sheets: sample_sheet.h.
+// Validation during training: mean bits/dim.
 #pragma once
 
 #include "data/dataset.h"
@@ -7,8 +7,8 @@
 
 namespace glow {
 
-// Mean bits/dim of all images with the raw or the averaged weights. Of several processes each calls it and
-// evaluates its share; the result is the same on all.
+// Mean bits/dim of all images with raw or averaged weights. Collective: each process evaluates its slice; all
+// return the same result.
 Mean mean_bits_per_dim(Trainer& trainer, const SplitImages& images, std::uint64_t seed, bool ema);
 
 }  // namespace glow

@@ -1,27 +1,25 @@
-// The public classes over what the commands are made of.
-#include "glow/glow.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "glow/glow.h"
+#include "inference/latent_images.h"
+#include "inference/likelihood.h"
 #include "inference/model_file.h"
 #include "kernels/error.h"
 #include "runtime/device.h"
-#include "inference/latent_images.h"
-#include "inference/likelihood.h"
 #include "train/schedule.h"
 #include "train/step.h"
 
 namespace glow {
 namespace {
 
-// Images and labels of the right number for a model; the number.
+// Checks images and labels against a model and packs them.
 ImageSet checked_set(const ModelConfig& model, const std::vector<std::uint8_t>& images,
                      const std::vector<std::int32_t>& labels) {
     const auto D = static_cast<std::size_t>(model.dimensions());
     if (images.empty() || images.size() % D != 0)
-        throw InputError(fmt::format("{} pixel values are no whole number of images of {}x{}x{}",
+        throw InputError(fmt::format("{} pixel values are not a whole number of {}x{}x{} images",
                                      images.size(), model.image_height, model.image_width, model.channels));
     ImageSet set{static_cast<index_t>(images.size() / D),
                  model.image_height,
@@ -46,7 +44,7 @@ void check_labels(const ModelConfig& model, index_t N, const std::vector<std::in
             throw InputError(fmt::format("label {} is not in 0..{}", label, model.n_classes - 1));
 }
 
-// copy(member of ModelShape, field of ModelConfig) for each that both have.
+// Calls copy(member of ModelShape, field of ModelConfig) for each shared member.
 template <class Shape, class Config, class Copy>
 void visit_shape(Shape& shape, Config& config, Copy copy) {
     copy(shape.height, config.image_height);
@@ -167,7 +165,8 @@ std::vector<std::uint8_t> TrainedModel::decode(const std::vector<double>& latent
                                                const std::vector<std::int32_t>& labels) {
     const index_t D = state_->config().dimensions(), N = std::ssize(latents) / D;
     if (N < 1 || N * D != std::ssize(latents))
-        throw InputError(fmt::format("{} numbers are no whole number of latents of {}", latents.size(), D));
+        throw InputError(
+            fmt::format("{} numbers are not a whole number of latents of size {}", latents.size(), D));
     check_labels(state_->config(), N, labels);
     std::vector<Latent> each;
     for (index_t n = 0; n < N; ++n) each.emplace_back(latents.begin() + n * D, latents.begin() + (n + 1) * D);
@@ -196,7 +195,8 @@ struct ModelTrainer::State {
         ImageSet set = checked_set(options.model, images, labels);
         check_labels(options.model, set.N, labels);
         if (set.N > options.batch || (what[0] == 's' && set.N != options.batch))
-            throw InputError(fmt::format("{}: {} images, and the batch is {}", what, set.N, options.batch));
+            throw InputError(
+                fmt::format("{}: {} images, but the batch size is {}", what, set.N, options.batch));
         return set;
     }
 
@@ -227,7 +227,7 @@ void ModelTrainer::initialize(const std::vector<std::uint8_t>& images,
 
 double ModelTrainer::step(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels) {
     const ImageSet set = state_->checked(images, labels, "step");
-    if (!state_->initialized) throw InputError("step: initialize() comes first");
+    if (!state_->initialized) throw InputError("step: call initialize() first");
     Progress& progress = state_->progress;
     const std::vector<std::uint64_t> numbers = numbers_from(progress.images_seen, set.N);
     const StepResult result = state_->trainer.step(
@@ -244,7 +244,7 @@ int ModelTrainer::threads() const {
 }
 
 void ModelTrainer::save(const std::string& file) const {
-    if (!state_->initialized) throw InputError("save: initialize() comes first");
+    if (!state_->initialized) throw InputError("save: call initialize() first");
     save_checkpoint(file, to_json(state_->options), state_->progress, nullptr, state_->trainer.glow().parameters(),
                     state_->backend.exec(), state_->trainer.weights());
 }

@@ -14,7 +14,7 @@
 namespace glow {
 namespace {
 
-// Steps after which several processes compare their weights; they do so before every checkpoint too.
+// Steps between comparisons of weights across processes, also done before every checkpoint.
 constexpr index_t kCompareEvery = 1000;
 
 }  // namespace
@@ -86,17 +86,17 @@ StepResult TrainingLoop::step() {
     progress.images_seen += options.batch;
     progress.epoch = static_cast<double>(progress.images_seen) / session_.schedule.epoch_images;
     progress.history.add(std::min(result.loss, limits.loss),
-                         result.max_condition);  // strange images count less
+                         result.max_condition);  // unusual images count less
     if (session_.audits && step_ % options.audit_every == 0) audit(batch);
     return result;
 }
 
-// The name of the limit; empty while there is none.
+// The name of the limit that was reached; empty if none.
 std::string TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
     if (session_.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0)
-        return "signal";  // to any process
+        return "signal";  // received by any process
     if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
     if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
     if (options.max_minutes > 0 &&
@@ -152,16 +152,16 @@ void TrainingLoop::wait_for_samples() {
     if (sheet_.valid()) session_.retrying([&] { sheet_.get(); });
 }
 
-// False where the checkpoint cannot be written now.
+// Returns false if the checkpoint cannot be written now.
 bool TrainingLoop::save() {
     if (session_.done.saved == session_.progress.step) return true;
     session_.trainer->check_usable();
     session_.trainer->check_equal();
-    wait_for_samples();  // its temporary file would pass for one that a killed process left
+    wait_for_samples();  // its temporary file would look like one left by a killed process
     return session_.save();
 }
 
-// On the root process, which always has images; the others wait for it in the next step.
+// On root, which always has images; the others wait for it in the next step.
 void TrainingLoop::audit(const Batch& batch) {
     const ScopedTimeout timeout("auditing the gradients");
     const Audit audit = session_.trainer->audit(batch);
@@ -175,7 +175,7 @@ void TrainingLoop::audit(const Batch& batch) {
 void TrainingLoop::finish() {
     if (!save())
         throw Error(fmt::format(
-            "the run ends at step {}, whose checkpoint cannot be written: {}", session_.progress.step,
+            "the run ends at step {}, but its checkpoint cannot be written: {}", session_.progress.step,
             session_.processes.is_root() ? session_.retrying.told() : "see the first process"));
     if (result_.ended != "signal") {
         evaluate();
@@ -184,7 +184,7 @@ void TrainingLoop::finish() {
     wait_for_samples();
     session_.log->end();
     if (session_.evaluations) session_.evaluations->flush();
-    // Until the root process has written everything: another signal must not end the others before.
+    // Wait until root has written everything, so that another signal cannot end the others first.
     session_.processes.barrier();
 }
 

@@ -16,7 +16,7 @@ class TrainingLoop {
     explicit TrainingLoop(Session& session);
 
     RunResult run();
-    // One step on the next batch. Throws StepFailure and DriftError as Trainer::step does.
+    // One step on the next batch. Throws StepFailure and DriftError like Trainer::step.
     StepResult step();
 
   private:
@@ -33,7 +33,7 @@ class TrainingLoop {
     BatchPrefetcher batches_;
     Recovery recovery_;
     Timer evaluate_timer_, sample_timer_, save_timer_;
-    index_t step_ = 0;  // the one at work
+    index_t step_ = 0;  // current step
     std::future<void> sheet_;
     RunResult result_;
 };

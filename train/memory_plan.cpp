@@ -15,7 +15,7 @@ MemoryPlan count(const TrainingOptions& options, index_t init_images, const Back
     Memory memory;
     Trainer trainer(options, backend, memory, true, scope != PlanScope::gradients);
     std::optional<BatchPrefetcher> batches;
-    const int processes = backend.communicator().size();  // the first one has the largest shares
+    const int processes = backend.communicator().size();  // rank 0 has the largest slices
     const index_t images = slice_of(options.batch, 0, processes).count;
     if (scope == PlanScope::run)
         batches.emplace(trainer.context().exec, backend.exec().device, memory[Category::state], options.model,

@@ -1,4 +1,4 @@
-// Bytes of a run by category, from counting its parts on arenas that only count.
+// Planned memory of a run by category, from running its parts on counting arenas.
 #pragma once
 
 #include "layers/memory_policy.h"
@@ -7,14 +7,14 @@
 
 namespace glow {
 
-// Of one process. fallback_stored: what `stored` grows to if drift makes a step save every state.
+// Plan of one process. fallback_stored: size of `stored` if drift makes a step save every state.
 struct MemoryPlan {
     MemoryBytes bytes{};
     std::size_t fallback_stored = 0;
-    MemoryPolicy policy;       // what was chosen for --memory
-    double network_units = 0;  // what that costs: Glow::network_units()
+    MemoryPolicy policy;       // policy chosen for --memory
+    double network_units = 0;  // its cost: Glow::network_units()
 };
-// What is counted: a trainer for gradients alone, one with updates, or that and the batches that a run's loop uploads.
+// What to count: gradients only, a trainer with updates, or that plus the batches uploaded by a run's loop.
 enum class PlanScope { gradients, trainer, run };
 MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,
                        PlanScope scope = PlanScope::trainer);

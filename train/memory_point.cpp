@@ -1,4 +1,3 @@
-// A trainer with random images; what is timed and measured is its step.
 #include "train/memory_point.h"
 
 #include <algorithm>
@@ -18,12 +17,12 @@ namespace {
 TrainingOptions options_of(const MemoryPoint& point) {
     TrainingOptions options = point.options;
     options.init_batch = options.batch;
-    // Drift is a result here, nothing to be mended.
+    // Drift is a result here, not an error.
     options.drift_tolerance = std::numeric_limits<double>::max();
     return options;
 }
 
-// Pixels that change smoothly from one to the next, with noise: neither flat nor white.
+// Smoothly varying pixels with noise: neither constant nor white noise.
 struct RandomImages {
     RandomImages(index_t N, const ModelConfig& model, std::uint64_t seed)
         : pixels(static_cast<std::size_t>(N * model.dimensions())), numbers(static_cast<std::size_t>(N)) {
@@ -49,8 +48,8 @@ struct RandomImages {
     std::vector<std::uint64_t> numbers;
 };
 
-// Fresh weights leave most gradients at 0: the networks end in zeros. The more steps, the smaller each move,
-// so that the states of a model of any depth stay of order one.
+// Initial networks output zeros, so most gradients would be 0. Moves shrink with the number of steps, so that
+// states of any depth stay of order one.
 void move_off_start(Trainer& trainer, const Exec& exec, index_t depth, std::uint64_t seed) {
     const double size = 0.01 / std::sqrt(static_cast<double>(depth));
     const Parameters& parameters = trainer.glow().parameters();
@@ -70,7 +69,7 @@ std::size_t bytes_taken(const Backend& backend) {
     return backend.exec().device == Device::cuda ? device_bytes_in_use() : process_peak_bytes();
 }
 
-// A counting trainer takes what a real one does.
+// Counting and real trainers use the same parts.
 struct Parts {
     Parts(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend)
         : options(options_of(point)),
@@ -100,7 +99,7 @@ MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Bac
     move_off_start(trainer, backend.exec(), point.options.model.depth, point.options.seed);
     trainer.restart();
     OptimizerStep update;
-    update.lr_t = 0;  // every pass sees the same weights
+    update.lr_t = 0;  // every pass uses the same weights
     result.step_ms = HUGE_VAL;
     for (int pass = 0; pass < point.passes; ++pass) {
         const auto start = Clock::now();

@@ -9,30 +9,29 @@
 namespace glow {
 
 struct MemoryPoint {
-    TrainingOptions
-        options;  // model, batch, precision, policy; what concerns data and updates is not looked at
-    bool with_optimizer = false;  // else parameters and gradients alone
-    int passes = 1;               // of which the fastest is reported
+    TrainingOptions options;      // model, batch, precision, policy; data and update options are ignored
+    bool with_optimizer = false;  // otherwise parameters and gradients only
+    int passes = 1;               // passes; the fastest is reported
 };
 
-// Options that the step is given, and its bytes by category, counted.
+// The effective options, and planned bytes by category.
 MemoryPlan predict(const MemoryPoint& point, const Backend& backend);
 
 struct MemoryResult {
     MemoryBytes peak{};  // of every arena, measured
-    // Growth since before the arenas were made: of the process (VmHWM), of a GPU's memory that is taken.
+    // Memory growth since before the arenas: of the process (VmHWM), or of GPU memory in use.
     std::size_t process_bytes = 0;
     double step_ms = 0;
-    double drift = 0;                      // largest |rebuilt x - x|
-    std::vector<float> params, gradients;  // no gradients where updates are fused
+    double drift = 0;                      // largest |reconstructed x - x|
+    std::vector<float> params, gradients;  // no gradients with fused updates
 };
-// Runs a point: initialized from its images (smooth random ones), every parameter moved off its start, no
-// step redone for drift. The arenas are gone when it returns.
+// Runs a point: smooth random images, data-dependent initialization, every parameter perturbed, no step
+// repeated for drift. Frees the arenas on return.
 MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend);
 
-// Cosine between the result's gradient and that of the policy checkpoint (of store for a point of checkpoint)
-// with the same weights; empty where the bytes that this takes are more than `available`. Measured
-// afterwards: it adds nothing to the result.
+// Cosine between the result's gradient and that of policy checkpoint (store for a checkpoint point) with the
+// same weights; empty if that needs more than `available` bytes. Measured afterwards, so it does not affect
+// the result.
 std::optional<double> gradient_cosine(const MemoryPoint& point, const MemoryResult& result,
                                       const Backend& backend, std::size_t available);
 

@@ -1,4 +1,3 @@
-// Options to and from JSON, and their ranges.
 #include "train/options.h"
 
 #include <fmt/format.h>
@@ -17,7 +16,7 @@
 namespace glow {
 namespace {
 
-constexpr double kMost = 1e15;  // images, steps, minutes: all sums of these stay exact in a double
+constexpr double kMost = 1e15;  // limit on images, steps and minutes, so that their sums stay exact in double
 
 }  // namespace
 
@@ -28,8 +27,8 @@ Interval parse_interval(const std::string& text) {
     const bool read = !number.starts_with('-') && parse_decimal(number, interval.count) == std::errc();
     const bool whole = interval.minutes || interval.count == std::floor(interval.count);
     if (!read || interval.count > kMost || !whole)
-        throw InputError(
-            fmt::format("\"{}\" is no interval: a number of steps (100), of minutes (10m), or 0", text));
+        throw InputError(fmt::format(
+            "\"{}\" is not an interval: expected a number of steps (100) or minutes (10m), or 0", text));
     return interval;
 }
 
@@ -41,7 +40,7 @@ void check(const TrainingOptions& o) {
     const auto require = [](bool fine, const char* option, const auto& value, const char* range) {
         if (!fine) throw InputError(fmt::format("--{} {}: it must be {}", option, value, range));
     };
-    const auto up_to = [](double value, double most) { return value >= 0 && value <= most; };  // no NaN
+    const auto up_to = [](double value, double most) { return value >= 0 && value <= most; };  // rejects NaN
     require(up_to(o.lr, 1e30), "lr", o.lr, "between 0 and 1e30");
     require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1, "in [0, 1)");
     require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "in [0, 1)");
@@ -56,13 +55,11 @@ void check(const TrainingOptions& o) {
     if (o.fused_update && o.clip_norm > 0)
         throw InputError(
             "--fused-update and --clip-norm exclude each other: the norm of the whole gradient is known only "
-            "when "
-            "the first layers are updated already");
+            "after when the first layers are updated");
     if (o.fused_update && o.micro_batch > 0 && o.micro_batch < o.batch)
         throw InputError(
-            "--fused-update and --micro-batch exclude each other: gradients are added up over micro-batches, "
-            "and "
-            "here their memory is used again within one");
+            "--fused-update and --micro-batch exclude each other: micro-batches accumulate gradients, whose "
+            "and memory a fused update reuses");
     require(o.init_batch >= 0 && o.init_batch <= 1 << 24, "init-batch", o.init_batch, "between 0 and 2^24");
     require(up_to(o.epochs, kMost), "epochs", o.epochs, "between 0 and 1e15");
     require(o.max_steps >= 0 && o.max_steps <= index_t{1} << 48, "max-steps", o.max_steps,
@@ -110,7 +107,7 @@ std::string toml_value(const Interval& value) {
     return toml_value(to_string(value));
 }
 std::string toml_value(std::uint64_t number) {
-    // Above the largest integer of TOML it stands in quotes.
+    // Quoted if it exceeds TOML's largest integer.
     const bool fits = number <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
     return fits ? fmt::format("{}", number) : fmt::format("'{}'", number);
 }
@@ -131,7 +128,7 @@ std::string to_toml(const TrainingOptions& options) {
         if (help != nullptr) line(option_name(name), value);
     });
     visit_training_options(options, [&](const char* name, const auto& value, OnResume, const char*) {
-        // A preset knows neither data nor folder.
+        // Presets set neither data nor folder.
         if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>)
             if (value.empty()) return;
         line(name, value);
@@ -141,7 +138,7 @@ std::string to_toml(const TrainingOptions& options) {
 
 namespace {
 
-// False where the JSON is of another kind than the member.
+// False if the JSON has another type than the member.
 template <class T>
 bool read_json(const nlohmann::ordered_json& json, T& value) {
     if constexpr (std::is_same_v<T, Interval>) {
@@ -163,7 +160,7 @@ bool read_json(const nlohmann::ordered_json& json, T& value) {
     } else {
         if (!json.is_number_integer()) return false;
         value = json.get<T>();
-        return nlohmann::ordered_json(value) == json;  // not cut off
+        return nlohmann::ordered_json(value) == json;  // exact conversion
     }
     return true;
 }

@@ -1,5 +1,5 @@
-// Every option of a training run, listed once: the command line, config.toml, the checkpoint's `training`
-// object and the comparison on resume are all made from visit_options().
+// All options of a training run, listed once. visit_training_options() generates the command line,
+// config.toml, the checkpoint's `training` object and the comparison on resume.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -12,8 +12,8 @@ namespace glow {
 
 enum class Optimizer { adamax, adam };
 enum class MomentPrecision { fp32, bf16 };
-enum class ImageAccess { automatic, memory, disk };  // where a run's images stay
-// What backward finds saved: nothing but the latents, every state, every state and map, or what fits a budget.
+enum class ImageAccess { automatic, memory, disk };  // location of a run's images
+// What backward finds saved: only the latents, every state, every state and map, or as much as fits a budget.
 enum class MemoryMode { reconstruct, checkpoint, store, automatic };
 
 template <>
@@ -43,7 +43,7 @@ struct Names<MemoryMode> {
                                                         {MemoryMode::automatic, "auto"}};
 };
 
-// How often something happens: every N steps, every N minutes ("10m"), or never ("0").
+// Interval of an action: every N steps, every N minutes ("10m"), or never ("0").
 struct Interval {
     double count = 0;
     bool minutes = false;
@@ -68,9 +68,9 @@ struct TrainingOptions {
     double ema_decay = 0;  // 0: beta2
 
     index_t batch = 64;
-    index_t micro_batch = 0;  // 0: the whole batch
+    index_t micro_batch = 0;  // 0: whole batch
     index_t init_batch = 0;   // 0: min(256, N_train, max(batch, 2^23 / D))
-    double epochs = 0;        // 0: no limit; the three limits below alike
+    double epochs = 0;        // 0: no limit, also for the next three
     index_t max_steps = 0;
     double max_minutes = 0;
 
@@ -83,17 +83,17 @@ struct TrainingOptions {
     int threads = 0;  // 0: all processors
     bool graph = true;
     bool tune = false;
-    std::string engines;  // train/tune.h; "": the rule
+    std::string engines;  // see train/tune.h; "": default rule
 
     MemoryMode memory = MemoryMode::reconstruct;
-    index_t act_budget = 0;    // bytes of maps that `auto` keeps; 0: a quarter of the machine's memory
-    index_t anchor_every = 0;  // 0: none beyond the level starts
+    index_t act_budget = 0;    // bytes of maps saved by `auto`; 0: a quarter of the machine's memory
+    index_t anchor_every = 0;  // 0: only level starts
     bool float_states = false, rounding_bits = false;
-    index_t tile = 0;            // 0: a fixed rule
+    index_t tile = 0;            // 0: default rule
     index_t audit_every = 0;     // steps; 0: never
     double drift_tolerance = 0;  // 0: 1e-5 for float networks, 1e-2 for bf16
 
-    index_t rollbacks = 5;  // in a row
+    index_t rollbacks = 5;  // consecutive
     double rollback_lr = 0.5;
     double loss_jump = 1;         // bits/dim; 0: no limit
     double condition_jump = 100;  // a factor; 0: no limit
@@ -103,14 +103,14 @@ struct TrainingOptions {
     int keep = 3;
 };
 
-// What resuming a run allows.
+// Whether an option may change on resume.
 enum class OnResume {
-    fixed,   // must be the checkpoint's
-    change,  // may differ; the change is told
-    free     // no matter
+    fixed,   // must equal the checkpoint's
+    change,  // may change; the change is reported
+    free     // ignored
 };
 
-// visitor(name, member, OnResume, help) for every option but the model's, group by group.
+// visitor(name, member, OnResume, help) for every option except the model's, in groups.
 template <class Options, class Visitor>
 void visit_files_options(Options& o, Visitor&& visitor) {
     visitor("data", o.data, OnResume::change, "Data set (HDF5, made by glow_data)");
@@ -123,40 +123,40 @@ void visit_update_options(Options& o, Visitor&& visitor) {
     visitor("beta1", o.beta1, OnResume::fixed, "Decay of the first moment");
     visitor("beta2", o.beta2, OnResume::fixed, "Decay of the second moment; 0: 1 - 1 / (steps per epoch)");
     visitor("warmup-epochs", o.warmup_epochs, OnResume::change,
-            "Epochs of linear warm-up of the learning rate; 0: none");
-    visitor("epoch-images", o.epoch_images, OnResume::fixed,
-            "Images of an epoch; 0: the training set's size");
+            "Epochs of linear learning-rate warm-up; 0: none");
+    visitor("epoch-images", o.epoch_images, OnResume::fixed, "Images per epoch; 0: size of the training set");
     visitor("weight-decay", o.weight_decay, OnResume::change,
-            "w <- (1 - d) w at every step, on all parameters");
-    visitor("clip-norm", o.clip_norm, OnResume::change, "Largest global L2 norm of the gradient; 0: off");
+            "Weight decay d: w <- (1 - d) w at every step, for all parameters");
+    visitor("clip-norm", o.clip_norm, OnResume::change, "Maximum global L2 norm of the gradient; 0: off");
     visitor(
         "fused-update", o.fused_update, OnResume::change,
-        "Update each layer as soon as its gradient is complete: gradients take the memory of one layer. Not "
+        "Update each layer as soon as its gradient is complete, so that gradients need memory for one layer; not "
         "with --clip-norm or --micro-batch");
-    visitor("moments", o.moments, OnResume::change,
-            "fp32, or bf16: the optimizer's moments in half the memory, the second rounded at random");
-    visitor("ema-decay", o.ema_decay, OnResume::fixed, "Decay of the average of the weights; 0: beta2");
+    visitor(
+        "moments", o.moments, OnResume::change,
+        "Precision of the optimizer's moments: fp32, or bf16 with half the memory (second moment rounded stochastically)");
+    visitor("ema-decay", o.ema_decay, OnResume::fixed, "Decay of the weight average; 0: beta2");
 }
 template <class Options, class Visitor>
 void visit_batch_options(Options& o, Visitor&& visitor) {
     visitor("batch", o.batch, OnResume::fixed, "Images per step");
     visitor("micro-batch", o.micro_batch, OnResume::fixed,
-            "Images at once, gradients accumulated; 0: the batch");
+            "Images per pass, with accumulated gradients; 0: the batch");
     visitor("init-batch", o.init_batch, OnResume::free,
-            "Images of the data-dependent initialization; 0: a rule");
-    visitor("epochs", o.epochs, OnResume::change, "Ends the run after so many epochs; 0: no limit");
+            "Images for data-dependent initialization; 0: default rule");
+    visitor("epochs", o.epochs, OnResume::change, "Stop after this many epochs; 0: no limit");
     visitor("max-steps", o.max_steps, OnResume::change,
-            "Ends the run after so many steps, resumed ones included; 0: no limit");
+            "Stop after this many steps, including resumed ones; 0: no limit");
     visitor("max-minutes", o.max_minutes, OnResume::change,
-            "Ends the run after so many minutes of this process; 0: no limit");
+            "Stop after this many minutes of this process; 0: no limit");
 }
 template <class Options, class Visitor>
 void visit_input_options(Options& o, Visitor&& visitor) {
     visitor("augment", o.augment, OnResume::fixed, "none, flip, shift or shift+flip");
-    visitor("dequant", o.dequant, OnResume::fixed, "uniform or center: noise added to the pixels");
+    visitor("dequant", o.dequant, OnResume::fixed, "Noise added to pixels: uniform or center");
     visitor("shuffle", o.shuffle, OnResume::fixed, "Draw the images in random order");
     visitor("data-access", o.data_access, OnResume::free,
-            "memory: read the images once; disk: each time, ahead of use; auto: memory where they take less "
+            "memory: load the images once; disk: read ahead on every use; auto: memory if they take less "
             "than a quarter of the machine's");
     visitor("seed", o.seed, OnResume::fixed, "Seed of all random numbers");
 }
@@ -167,53 +167,51 @@ void visit_compute_options(Options& o, Visitor&& visitor) {
     visitor("threads", o.threads, OnResume::change, "Threads; 0: all usable processors");
     visitor("graph", o.graph, OnResume::free, "Replay a step's launches on a GPU as one CUDA graph");
     visitor("tune", o.tune, OnResume::free,
-            "Where a GPU has cuDNN, measure it against matrix products before the first step, and keep the "
-            "faster one, level by level, for the whole run");
+            "On a GPU with cuDNN, time it against matrix products before the first step, and use the "
+            "faster one per level for the whole run");
     visitor(
         "engines", o.engines, OnResume::change,
-        "What --tune found, for each level: products or cudnn, as products,cudnn,products; empty: products");
+        "Convolution engine per level as found by --tune, such as products,cudnn,products; empty: products");
 }
 template <class Options, class Visitor>
 void visit_memory_options(Options& o, Visitor&& visitor) {
     visitor("memory", o.memory, OnResume::change,
-            "reconstruct, checkpoint, store or auto: what backward finds kept");
+            "Memory policy, what backward finds saved: reconstruct, checkpoint, store or auto");
     visitor("act-budget", o.act_budget, OnResume::change,
-            "Bytes of hidden maps that auto keeps (also 500MiB, 4GiB); 0: a quarter of the machine's memory");
+            "Bytes of hidden maps that auto saves (also 500MiB, 4GiB); 0: a quarter of the machine's memory");
     visitor("anchor-every", o.anchor_every, OnResume::change,
-            "Keep an exact state every so many steps of flow; 0: none");
+            "Save an exact state every N steps of flow; 0: none");
     visitor("float-states", o.float_states, OnResume::change,
-            "Keep states in float, half the bytes: gradients stay the same, drift grows to 1e-7");
-    visitor(
-        "rounding-bits", o.rounding_bits, OnResume::change,
-        "Keep a bit for every network input that is rebuilt: gradients are then those of store, bit for bit");
-    visitor("tile", o.tile, OnResume::fixed, "Images per tile of the coupling networks; 0: a fixed rule");
-    visitor(
-        "audit-every", o.audit_every, OnResume::free,
-        "Steps between audits: gradients of a few images against those of the policy checkpoint; 0: none");
+            "Save states in float, half the bytes: same gradients, drift up to 1e-7");
+    visitor("rounding-bits", o.rounding_bits, OnResume::change,
+            "Save one bit per reconstructed network input: gradients are then bit-equal to store");
+    visitor("tile", o.tile, OnResume::fixed, "Images per tile of the coupling networks; 0: default rule");
+    visitor("audit-every", o.audit_every, OnResume::free,
+            "Steps between audits, which compare gradients of a few images with policy checkpoint; 0: none");
     visitor("drift-tolerance", o.drift_tolerance, OnResume::change,
-            "Largest error of a rebuilt input, in units of x; 0: 1e-5, bf16: 1e-2");
+            "Maximum error of a reconstructed input, in units of x; 0: 1e-5, bf16: 1e-2");
 }
 template <class Options, class Visitor>
 void visit_recovery_options(Options& o, Visitor&& visitor) {
     visitor("rollbacks", o.rollbacks, OnResume::change,
-            "Times in a row that a step gone wrong sends the run back to a checkpoint, before it gives up");
-    visitor("rollback-lr", o.rollback_lr, OnResume::change, "Factor of the learning rate at each of them");
+            "Consecutive roll-backs to a checkpoint after failed steps before the run gives up");
+    visitor("rollback-lr", o.rollback_lr, OnResume::change, "Learning-rate factor at each roll-back");
     visitor("loss-jump", o.loss_jump, OnResume::change,
-            "A step has gone wrong with a loss so many bits/dim (and 8 deviations) above the last steps'; 0: "
-            "any");
+            "A step fails if its loss exceeds recent losses by this many bits/dim (and 8 standard "
+            "deviations); 0: off");
     visitor("condition-jump", o.condition_jump, OnResume::change,
-            "... with a condition number of a W so many times that of the last steps; 0: any");
+            "A step fails if a condition number of W exceeds recent ones by this factor; 0: off");
 }
 template <class Options, class Visitor>
 void visit_reporting_options(Options& o, Visitor&& visitor) {
     visitor("log-every", o.log_every, OnResume::free, "Steps between lines and rows of metrics.csv");
     visitor("eval-every", o.eval_every, OnResume::free,
-            "Steps (N) or minutes (Nm) between evaluations on /valid; 0: at the end only");
+            "Steps (N) or minutes (Nm) between evaluations on /valid; 0: only at the end");
     visitor("sample-every", o.sample_every, OnResume::free,
-            "Steps (N) or minutes (Nm) between sheets of samples; 0: at the end only");
+            "Steps (N) or minutes (Nm) between sheets of samples; 0: only at the end");
     visitor("checkpoint-every", o.checkpoint_every, OnResume::free,
-            "Steps (N) or minutes (Nm) between checkpoints; 0: at the end only");
-    visitor("keep", o.keep, OnResume::free, "Checkpoints kept, at least 2");
+            "Steps (N) or minutes (Nm) between checkpoints; 0: only at the end");
+    visitor("keep", o.keep, OnResume::free, "Number of checkpoints to keep, at least 2");
 }
 template <class Options, class Visitor>
 void visit_training_options(Options& o, Visitor&& visitor) {
@@ -227,15 +225,15 @@ void visit_training_options(Options& o, Visitor&& visitor) {
     visit_reporting_options(o, visitor);
 }
 
-// Throws InputError for a value out of range.
+// Throws InputError if a value is out of range.
 void check(const TrainingOptions& options);
 
-// The checkpoint's `config`: the model's keys (spec section 3) and, under "training", every option above.
+// The checkpoint's `config`: the model's keys (spec section 3), and all options above under "training".
 nlohmann::ordered_json to_json(const TrainingOptions& options);
-// The training options of a checkpoint's `config`; those that it lacks, and the model, are those of `otherwise`.
+// The training options in a checkpoint's `config`; missing ones, and the model, come from `otherwise`. Throws
 // InputError for a value of the wrong type.
 TrainingOptions training_from_json(const nlohmann::ordered_json& config, const TrainingOptions& otherwise);
-// All options of the command line as a config.toml. InputError for a name that is not UTF-8.
+// All command-line options as config.toml text. Throws InputError for names that are not UTF-8.
 std::string to_toml(const TrainingOptions& options);
 
 }  // namespace glow

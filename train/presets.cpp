@@ -1,11 +1,11 @@
-// Sources: the commands in the README of openai/glow and the defaults of its train.py, where not said
+// Sources: the commands in the README of openai/glow and the defaults of its train.py, unless noted
 // otherwise.
 //
-// There an epoch is 50,000 images whatever the data set, each counted as if it were of 32 x 32 pixels: a GPU
-// takes 64 (32 / size)^2 images a step and counts 64. So a step at 64 x 64 advances the epoch by 4 times its
-// images, at 256 x 256 by 64 times. Here an epoch is 50,000 images, and the two settings that follow the
-// published epoch are set such that a run takes the same steps: warm-up over 10 published epochs, beta2 (and
-// with it the average of the weights) = 1 - 1 / (steps per published epoch).
+// There an epoch is 50,000 images for any data set, each counted as if it were 32 x 32 pixels: a GPU
+// processes 64 (32 / size)^2 images per step and counts 64. A step at 64 x 64 therefore advances the epoch by
+// 4 times its images, at 256 x 256 by 64 times. Here an epoch is 50,000 images, and the two settings that
+// depend on the published epoch are adjusted to give the same steps: warm-up over 10 published epochs, and
+// beta2 (which also sets the weight average) = 1 - 1 / (steps per published epoch).
 #include "train/presets.h"
 
 #include <fmt/format.h>
@@ -21,7 +21,7 @@ constexpr double kEpochImages = 50000, kWarmupEpochs = 10;
 // 6.8 days at 29 images/s on each of 8 GPUs: 2,726 epochs.
 constexpr double kCifar10Images = 6.8 * 86400 * 8 * 29;
 
-// Levels, depth and the batch of all GPUs together.
+// Levels, depth, and the total batch of all GPUs.
 TrainingOptions published(index_t levels, index_t depth, index_t batch) {
     TrainingOptions options;
     options.model.levels = levels;
@@ -34,7 +34,7 @@ TrainingOptions published(index_t levels, index_t depth, index_t batch) {
     return options;
 }
 
-// Of images of another size than 32: `counted` images of a published epoch for each step's batch.
+// For images of a size other than 32: a step's batch counts as `counted` images of a published epoch.
 TrainingOptions at_size(TrainingOptions options, index_t counted) {
     const double steps = std::ceil(kEpochImages / static_cast<double>(counted));
     options.beta2 = 1 - 1 / steps;
@@ -82,10 +82,10 @@ TrainingOptions preset_options(const std::string& name) {
     }
     if (name == "mnist") {
         TrainingOptions options = preset_options("cifar10");
-        options.model.coupling = CouplingKind::additive;  // the code's default
+        options.model.coupling = CouplingKind::additive;  // default of the published code
         return options;
     }
-    if (name == "quick") {  // as tools/quickstart.sh
+    if (name == "quick") {  // the settings of tools/quickstart.sh
         TrainingOptions options = published(3, 8, 16);
         options.model.width = 128;
         options.warmup_epochs = 0.03;

@@ -1,4 +1,4 @@
-// The settings of published runs, by name, as starting points: --config and the command line come after them.
+// The settings of published runs by name, as starting points that --config and the command line override.
 #pragma once
 
 #include <string>
@@ -11,13 +11,13 @@ namespace glow {
 struct Preset {
     const char* name;
     const char* what;
-    double published_images = 0;  // that the published run saw, where that was told
+    double published_images = 0;  // images seen by the published run, if known
 };
 
-// All of them, in the order in which they are listed.
+// All presets, in listing order.
 const std::vector<Preset>& presets();
 
-// A run's options with those of a preset set. InputError, listing the names, for one that is not there.
+// A run's options with those of a preset applied. Throws InputError, listing the names, for an unknown name.
 TrainingOptions preset_options(const std::string& name);
 
 }  // namespace glow

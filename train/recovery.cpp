@@ -12,11 +12,12 @@
 namespace glow {
 namespace {
 
-constexpr index_t kEarlySteps = 16;  // until then the deviation of losses is not known
-constexpr double kEarlyJump = 10;    // bits/dim, until then
+constexpr index_t kEarlySteps = 16;  // steps before the deviation of losses is reliable
+constexpr double kEarlyJump = 10;    // limit in bits/dim until then
 constexpr double kDeviations = 8;
-constexpr index_t kFewestImages = 4;          // of fewer, one strange image makes a batch's loss
-constexpr std::size_t kRememberedSteps = 32;  // in a report
+// minimum batch size: with fewer, a single unusual image dominates the loss
+constexpr index_t kFewestImages = 4;
+constexpr std::size_t kRememberedSteps = 32;  // steps listed in a report
 
 }  // namespace
 
@@ -82,7 +83,7 @@ void Trainer::check_step(const Batch& batch, const StepResult& result, const Lim
         throw diagnose_drift(failure_context(batch), result.drift, drift_tolerance_);
     policy_ = safer[1];
     throw DriftError(
-        fmt::format("rebuilt images differ by {:.1e} from the true ones (--drift-tolerance {:.1e})",
+        fmt::format("reconstructed images differ by {:.1e} from the originals (--drift-tolerance {:.1e})",
                     result.drift, drift_tolerance_));
 }
 
@@ -124,7 +125,7 @@ void Recovery::roll_back(const StepFailure& failure, index_t step) {
     }
     write("going back");
     reload(again ? history.rolled_back_to - 1 : step, step);
-    // The averages stay those of the checkpoint: the next losses are compared with them.
+    // Keep the checkpoint's averages: later losses are compared with them.
     TrainingProgress& progress = session_.progress;
     progress.history.lr_scale = history.lr_scale;
     progress.history.rollbacks = history.rollbacks;
@@ -136,7 +137,7 @@ void Recovery::roll_back(const StepFailure& failure, index_t step) {
            {"to_step", progress.step},
            {"lr_scale", history.lr_scale}});
     session_.request.warn(fmt::format(
-        "step {}: {}; back at step {} with {:.3g} times the learning rate (roll-back {} of {} in a row), report in {}",
+        "step {}: {}; rolled back to step {} with {:.3g} times the learning rate (roll-back {} of {} in a row), report in {}",
         step, message, progress.step, history.lr_scale, history.rollbacks, options.rollbacks, file.string()));
 }
 
@@ -145,8 +146,8 @@ void Recovery::save_more_states(const DriftError& drift, index_t step) {
     reload(step, step);
     session_.save_more_states(anchor_every);
     session_.request.warn(fmt::format(
-        "step {}: {}; back at step {}, {} from now on", step, drift.what(), session_.progress.step,
-        anchor_every == 1 ? "every state is kept" : "a state every 16 steps is kept"));
+        "step {}: {}; rolled back to step {}, {} from now on", step, drift.what(), session_.progress.step,
+        anchor_every == 1 ? "saving every state" : "saving a state every 16 steps"));
 }
 
 nlohmann::ordered_json Recovery::report_of(const StepFailure& failure, index_t step) const {
@@ -168,9 +169,8 @@ nlohmann::ordered_json Recovery::report_of(const StepFailure& failure, index_t s
     return report;
 }
 
-// To the newest whole checkpoint up to step `newest`; where there is none so old to the oldest, and where there is
-// none at all to the beginning. Weights, averages, moments, counters and logs are then as they were. step: the one
-// that went wrong.
+// Rolls back to the newest valid checkpoint up to step `newest`, otherwise to the oldest one, otherwise to
+// the beginning. Restores weights, averages, moments, counters and logs. step: the one that failed.
 void Recovery::reload(index_t newest, index_t step) {
     Session& s = session_;
     struct {
@@ -180,7 +180,7 @@ void Recovery::reload(index_t newest, index_t step) {
     if (s.processes.is_root()) {
         const ScopedTimeout timeout("reading a checkpoint");
         std::vector<RunFolder::Saved> saved = s.folder.saved();
-        // Later ones are of another past, which the run was taken back from by hand.
+        // Later checkpoints belong to another past, from which the user rolled back by hand.
         const index_t own = RunFolder::step_of(s.folder.latest()).value_or(step);
         std::erase_if(saved, [&](const auto& one) { return one.step > own; });
         if (!saved.empty()) newest = std::max(newest, saved.back().step);
@@ -204,7 +204,7 @@ void Recovery::reload(index_t newest, index_t step) {
     s.recall(target.found);
 }
 
-// False, with a warning, where the file is damaged.
+// Returns false, with a warning, if the file is damaged.
 bool Recovery::load(const RunFolder::Saved& saved, TrainingProgress& progress) {
     Trainer& trainer = *session_.trainer;
     try {

@@ -1,4 +1,3 @@
-// Resuming.
 #include "train/resume.h"
 
 #include <fmt/format.h>
@@ -31,7 +30,7 @@ ResumedRun resumed_run(const fs::path& from, CheckpointInfo checkpoint, const Ru
     return resumed;
 }
 
-// The newest whole checkpoint of the folder, from latest.h5 backwards.
+// The newest valid checkpoint of the folder, starting from latest.h5.
 std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest& request) {
     std::error_code ignored;
     std::vector<fs::path> candidates;
@@ -40,7 +39,7 @@ std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest
     const std::optional<index_t> linked = RunFolder::step_of(folder.latest());
     for (const RunFolder::Saved& saved : folder.saved())
         if (!linked || saved.step < *linked)
-            candidates.push_back(saved.path);  // not what a run went back from
+            candidates.push_back(saved.path);  // not checkpoints that the run rolled back from
 
     std::vector<fs::path> damaged;
     std::string problems;
@@ -50,8 +49,8 @@ std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest
             found.damaged = damaged;
             if (!has_latest || path != folder.latest())
                 request.warn(
-                    fmt::format("going on from {}: {}", path.string(),
-                                has_latest ? "the newest checkpoint that is whole" : "there is no latest.h5"));
+                    fmt::format("resuming from {}: {}", path.string(),
+                                has_latest ? "the newest valid checkpoint" : "latest.h5 does not exist"));
             return found;
         } catch (const InputError& error) {
             request.warn(fmt::format("{}; looking for an older checkpoint", error.what()));
@@ -62,7 +61,7 @@ std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest
     }
     if (candidates.empty()) return {};
     throw InputError(
-        fmt::format("{}: none of the run's checkpoints can be used{}", folder.latest().string(), problems));
+        fmt::format("{}: none of the run's checkpoints is usable{}", folder.latest().string(), problems));
 }
 
 }  // namespace
@@ -70,7 +69,8 @@ std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest
 std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const RunFolder& folder) {
     if (!request.resume && folder.holds_run())
         throw InputError(fmt::format(
-            "{}: the folder holds a run; go on with --resume, or choose another --out", request.options.out));
+            "{}: the folder already contains a run; continue it with --resume, or choose another --out",
+            request.options.out));
     if (!request.resume) return {};
     if (request.resume_from.empty()) return newest_whole(folder, request);
     const fs::path from = find_checkpoint(request.resume_from);
@@ -111,7 +111,7 @@ void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
     const nlohmann::ordered_json model = to_json(options.model);
     for (const auto& [key, value] : model.items()) {
         const nlohmann::ordered_json was = resumed.checkpoint.config.value(key, nlohmann::ordered_json());
-        if (was != value) refused += fmt::format("{} is {} and was {}; ", key, value.dump(), was.dump());
+        if (was != value) refused += fmt::format("{} is {} but was {}; ", key, value.dump(), was.dump());
     }
     TrainingOptions before = resumed.options;
     if (before.threads == 0) before.threads = options.threads;  // not recorded
@@ -121,17 +121,17 @@ void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
         if (on_resume == OnResume::free || was == is) return;
         if (std::string_view(name) == "data" && absolute_name(resumed.options.data) == absolute_name(options.data))
             return;
-        const std::string change = fmt::format("{} is {} and was {}", name, is.dump(), was.dump());
+        const std::string change = fmt::format("{} is {} but was {}", name, is.dump(), was.dump());
         if (on_resume == OnResume::fixed)
             refused += change + "; ";
         else
             changes.push_back(change);
     });
     if (!refused.empty())
-        throw InputError(
-            fmt::format("the run cannot be resumed with other settings: {}give the checkpoint's, or start a "
-                        "new run with --init-from",
-                        refused));
+        throw InputError(fmt::format(
+            "the run cannot be resumed with different settings: {}use the checkpoint's, or start a "
+            "new run with --init-from",
+            refused));
     for (const std::string& change : changes) say("changed on resume: " + change);
 }
 
@@ -143,12 +143,12 @@ void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data,
     const bool same_file = fs::weakly_canonical(resumed.options.data, ignored) ==
                            fs::weakly_canonical(request.options.data, ignored);
     if (same_file && !request.accept_new_data)
-        throw InputError(fmt::format(
-            "{}: the data set has changed since the run began ({}); put the old one back, or go on "
-            "with the new one by --accept-new-data",
-            request.options.data, difference));
-    request.warn(
-        fmt::format("{}: not the data set that the run began with ({})", request.options.data, difference));
+        throw InputError(
+            fmt::format("{}: the data set has changed since the run began ({}); restore it, or continue "
+                        "with --accept-new-data",
+                        request.options.data, difference));
+    request.warn(fmt::format("{}: differs from the data set that the run began with ({})",
+                             request.options.data, difference));
 }
 
 Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {

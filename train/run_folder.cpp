@@ -1,4 +1,3 @@
-// Files of a run.
 #include "train/run_folder.h"
 
 #include <fcntl.h>
@@ -14,9 +13,9 @@
 #include <sstream>
 #include <utility>
 
+#include "data/formats/atomic_file.h"
 #include "kernels/error.h"
 #include "runtime/watchdog.h"
-#include "data/formats/atomic_file.h"
 #include "train/toml_text.h"
 
 namespace glow {
@@ -48,7 +47,7 @@ void write_text(const fs::path& path, const std::string& text) {
     });
 }
 
-// Descriptor of a file, closed at the end.
+// Descriptor of a file, closed on destruction.
 struct OpenFile {
     explicit OpenFile(int descriptor) : descriptor(descriptor) {}
     ~OpenFile() {
@@ -63,7 +62,7 @@ void make_folder(const fs::path& folder) {
     std::error_code failed;
     fs::create_directories(folder, failed);
     if (failed)
-        throw InputError(fmt::format("{}: the folder cannot be made: {}", folder.string(), failed.message()));
+        throw InputError(fmt::format("{}: cannot create the folder: {}", folder.string(), failed.message()));
 }
 
 // A temporary file that no process holds (atomic_file.h).
@@ -72,7 +71,7 @@ bool is_left(const fs::path& temporary) {
     return file.descriptor < 0 || lock_descriptor(file.descriptor);
 }
 
-// Appends a text, all of it or nothing; false where that does not work, with errno.
+// Appends text completely or not at all; returns false, with errno, on failure.
 bool append(const fs::path& path, const std::string& text) {
     const ScopedTimeout timeout("writing the run's files");
     const OpenFile file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
@@ -104,7 +103,7 @@ void CsvLog::drop_after(index_t last_step) {
     std::string kept = header_ + "\n";
     const auto keep_of = [&](std::istream& rows) {
         for (std::string line; std::getline(rows, line);) {
-            if (rows.eof()) break;  // a row without its end of line was cut by a crash
+            if (rows.eof()) break;  // a row without a line ending was truncated by a crash
             if (step_of_row(line) <= last_step) kept += line + "\n";
         }
     };
@@ -113,7 +112,7 @@ void CsvLog::drop_after(index_t last_step) {
         std::getline(old, line);
         const bool cut = old.eof() && header_.rfind(line, 0) == 0;
         if (line != header_ && !cut)
-            throw InputError(fmt::format("{}: its first line is not \"{}\": written by another program?",
+            throw InputError(fmt::format("{}: its first line is not \"{}\": it was not written by Glow",
                                          path_.string(), header_));
         keep_of(old);
     }
@@ -131,9 +130,9 @@ void CsvLog::flush() {
     if (waiting_.empty()) return;
     if (lock_ != nullptr && *lock_ && !(*lock_)->is_current())
         throw Error(
-            fmt::format("{}: its folder was moved, deleted or replaced; its rows wait", path_.string()));
+            fmt::format("{}: its folder was moved, deleted or replaced; rows are held back", path_.string()));
     bool written = append(path_, waiting_);
-    if (!written && errno == ENOENT) {  // the file is gone; its folder may be there, or there again
+    if (!written && errno == ENOENT) {  // the file is gone, but its folder may exist (again)
         const OpenFile made(open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
         written = made.descriptor >= 0 && append(path_, header_ + "\n" + waiting_);
         if (!written && made.descriptor >= 0) {
@@ -143,8 +142,8 @@ void CsvLog::flush() {
         }
     }
     if (!written)
-        throw Error(
-            fmt::format("{}: cannot be written: {}; its rows wait", path_.string(), std::strerror(errno)));
+        throw Error(fmt::format("{}: cannot be written: {}; rows are held back", path_.string(),
+                                std::strerror(errno)));
     waiting_.clear();
 }
 
@@ -152,7 +151,7 @@ std::string absolute_name(const std::string& name) {
     std::error_code failed;
     fs::path path = name.empty() ? fs::path() : fs::absolute(name, failed);
     if (name.empty() || failed) return name;
-    // A folder before a ".." may be a link: only the file system knows where that leads.
+    // The parent of a symbolic link is only known to the file system, so resolve ".." there.
     if (std::find(path.begin(), path.end(), "..") != path.end()) {
         const fs::path resolved = fs::weakly_canonical(path, failed);
         if (!failed) path = resolved;
@@ -179,7 +178,7 @@ void RunFolder::create() const {
     std::error_code failed;
     for (const fs::path& folder : {path_, checkpoints(), path_ / "samples"}) {
         make_folder(folder);
-        // What a killed process was writing (atomic_file.h), perhaps gigabytes.
+        // Temporary files of a killed process (atomic_file.h), possibly gigabytes.
         for (const auto& entry : fs::directory_iterator(folder, failed))
             if (const std::string name = entry.path().filename().string();
                 name.rfind(".glow-", 0) == 0 && entry.path().extension() == ".tmp" && is_left(entry.path()))
@@ -210,13 +209,13 @@ void RunFolder::write_report(const fs::path& file, const std::string& text) cons
 
 void RunFolder::link(const fs::path& link, index_t step) const {
     const ScopedTimeout timeout("writing the run's files");
-    // A new link beside the old one, then a rename: there is always one.
+    // Create a new link and rename it, so that one always exists.
     const fs::path temporary = link.string() + ".new";
     std::error_code failed;
     fs::remove(temporary, failed);
     fs::create_symlink(checkpoint(step).lexically_relative(path_), temporary, failed);
     if (!failed) fs::rename(temporary, link, failed);
-    if (failed) throw Error(fmt::format("{}: the link cannot be made: {}", link.string(), failed.message()));
+    if (failed) throw Error(fmt::format("{}: cannot create the link: {}", link.string(), failed.message()));
 }
 
 std::vector<RunFolder::Saved> RunFolder::saved() const {
@@ -257,7 +256,7 @@ void RunFolder::go_back_to(index_t step) const {
     if (fs::exists(checkpoint(step), ignored))
         link(latest(), step);
     else
-        fs::remove(latest(), ignored);  // to the beginning
+        fs::remove(latest(), ignored);  // back to the beginning
     if (const auto best_step = step_of(best()); best_step && *best_step > step) fs::remove(best(), ignored);
     for (const Saved& one : saved())
         if (one.step > step) fs::remove(one.path, ignored);

@@ -1,4 +1,3 @@
-// Lines and rows.
 #include "train/run_log.h"
 
 #include <fmt/format.h>
@@ -45,18 +44,18 @@ std::string describe(const Settings& s) {
     line("optimizer", fmt::format("{}, lr {}, beta1 {}, beta2 {:.6g}, warm-up {} epochs, EMA {:.6g}",
                                   to_string(o.optimizer), o.lr, o.beta1, s.schedule.beta2, o.warmup_epochs,
                                   s.schedule.ema_decay));
-    line("batch", fmt::format("{} images{}, {} steps an epoch of {:.0f} images", o.batch,
+    line("batch", fmt::format("{} images{}, {} steps per epoch of {:.0f} images", o.batch,
                               o.micro_batch > 0 ? fmt::format(" in micro-batches of {}", o.micro_batch) : "",
                               s.schedule.steps_per_epoch, s.schedule.epoch_images));
     line("machine", fmt::format("{}, threads {}, {} networks, memory policy {}", s.machine,
                                 describe(s.threads), to_string(o.precision), to_string(o.memory)));
     if (s.processes.size() > 1)
         line("processes",
-             fmt::format("{} by {}, {} on this host; threads and memory are of each", s.processes.size(),
+             fmt::format("{} by {}, {} on this host; threads and memory are per process", s.processes.size(),
                          s.processes.name(), s.processes.group().local_size));
     line("seed", fmt::format("{}", o.seed));
     if (o.dequant == Dequantization::center)
-        line("dequant", "center: no noise, so bits/dim are no bound on the likelihood");
+        line("dequant", "center: no noise, so bits/dim are not a bound on the likelihood");
     return text;
 }
 
@@ -83,8 +82,8 @@ RunLog::RunLog(const RunRequest& request, const TrainingOptions& options, const 
 void RunLog::open(const RunFolder& folder, index_t last_step, const std::unique_ptr<FileLock>& lock) {
     metrics_.emplace(
         folder.metrics(),
-        std::string("step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,"
-                    "max_condition") +
+        std::string(
+            "step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,max_condition") +
             (classifier_ ? ",bits_y,error_y" : ""),
         last_step, &lock);
 }
@@ -103,9 +102,9 @@ void RunLog::start(const TrainingProgress& progress) {
 void RunLog::step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
     ++steps_since_row_;
     if (step.redone)
-        request_.say(
-            fmt::format("step {}: rebuilt images drifted; the step was redone with {}", progress.step,
-                        step.policy.anchor_every == 1 ? "every state kept" : "a state kept every 16 steps"));
+        request_.say(fmt::format(
+            "step {}: reconstructed images drifted; repeated the step with {}", progress.step,
+            step.policy.anchor_every == 1 ? "every state saved" : "a state saved every 16 steps"));
     if (progress.step == 1 || progress.step % options_.log_every == 0) row(progress, step, peak_bytes);
     draw(progress);
 }
@@ -144,7 +143,7 @@ void RunLog::draw(const TrainingProgress& progress) {
     std::fflush(stderr);
 }
 
-// Fraction of the run that is done, by the nearest limit; below 0 without one.
+// Completed fraction of the run, by the nearest limit; below 0 without one.
 double RunLog::total_fraction(const TrainingProgress& progress) const {
     double fraction = -1;
     if (options_.max_steps > 0)

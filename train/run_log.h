@@ -1,5 +1,5 @@
-// What a run tells of itself: its settings, a row of metrics.csv and a line for every logged step, and on a
-// terminal a line of progress.
+// Logging of a run: its settings, a row of metrics.csv and a line for every logged step, and a progress line
+// on terminals.
 #pragma once
 
 #include <optional>
@@ -13,26 +13,26 @@
 
 namespace glow {
 
-// The options as they will be used, a line each.
+// The effective options, one per line.
 struct Settings {
     const TrainingOptions& options;
     const Schedule& schedule;
     index_t train_images, valid_images;
-    bool on_disk;         // the images are read each time
+    bool on_disk;         // images are read from disk each time
     std::string machine;  // Backend::description()
     const ThreadCount& threads;
     const Communicator& processes;
 };
 std::string describe(const Settings& settings);
 
-// Does what may fail for reasons outside, as a full disk: a failure is a warning, told once until another or
-// none follows.
+// Runs an action that may fail for external reasons, such as a full disk. A failure is a warning, printed
+// once until it changes or ends.
 class RetryingWrite {
   public:
     explicit RetryingWrite(const RunRequest& request) : request_(request) {}
-    // True where it worked.
+    // True on success.
     bool operator()(const std::function<void()>& action);
-    const std::string& told() const { return told_; }  // what went wrong last, where nothing worked since
+    const std::string& told() const { return told_; }  // the last error, if nothing succeeded since
 
   private:
     const RunRequest& request_;
@@ -41,18 +41,18 @@ class RetryingWrite {
 
 class RunLog {
   public:
-    // options: as they are used, in which those of the request were completed.
+    // options: the effective ones, completed from the request.
     RunLog(const RunRequest& request, const TrainingOptions& options, const Schedule& schedule);
 
-    // metrics.csv of a folder, on the process that writes: rows after last_step are dropped.
+    // Opens a folder's metrics.csv on the writing process; drops rows after last_step.
     void open(const RunFolder& folder, index_t last_step, const std::unique_ptr<FileLock>& lock);
-    // The run goes on from a step: later rows are dropped.
+    // Drops rows after a step, when the run is rolled back to it.
     void go_back_to(index_t step);
-    // From here on steps follow `progress`.
+    // Later steps follow `progress`.
     void start(const TrainingProgress& progress);
-    // After every step; it is logged where --log-every says so. peak_bytes: of the arenas.
+    // Called after every step; logs it according to --log-every. peak_bytes: of the arenas.
     void step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes);
-    // Nothing more comes. Error where rows could not be written to the last.
+    // Ends the log. Throws Error if rows could not be written.
     void end();
     double minutes() const { return seconds_since(start_) / 60; }
 

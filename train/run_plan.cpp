@@ -1,4 +1,3 @@
-// Plans of runs.
 #include "train/run_plan.h"
 
 #include <fmt/format.h>
@@ -12,7 +11,7 @@
 namespace glow {
 namespace {
 
-constexpr index_t kMostUnpacked = 16;  // images' worth of chunks unpacked to read one, before a warning
+constexpr index_t kMostUnpacked = 16;  // images unpacked per image read before a warning
 
 }  // namespace
 
@@ -23,7 +22,7 @@ void fit_model(const DatasetInfo& info, TrainingOptions& options) {
     model.channels = info.C;
     model.n_classes = model.y_cond ? info.n_classes : 0;
     if (model.y_cond && (!info.train_labels || (info.valid > 0 && !info.valid_labels)))
-        throw InputError(fmt::format("--y-cond: {} has no labels of its {} images", options.data,
+        throw InputError(fmt::format("--y-cond: {} has no labels for its {} images", options.data,
                                      info.train_labels ? "validation" : "training"));
     check(model);
 }
@@ -38,7 +37,7 @@ void refuse_beyond_machine(std::size_t each, int processes) {
     const std::size_t bytes = machine_memory_bytes();
     if (planned > bytes)
         throw InputError(fmt::format(
-            "the run needs {}{} and this machine has {}: take a smaller --batch, --micro-batch or model, or "
+            "the run needs {}{} but this machine has {}: use a smaller --batch, --micro-batch or model, or "
             "--memory reconstruct (--plan shows the bytes)",
             human_bytes(planned), processes > 1 ? fmt::format(" for {} processes", processes) : "",
             human_bytes(bytes)));
@@ -53,15 +52,15 @@ DataAccess choose_data_access(ImageAccess option, const std::string& data, std::
     const std::size_t needed = image_bytes * static_cast<std::size_t>(sharing);
     const bool fits = needed <= machine_bytes / 2;
     const std::string found = fmt::format(
-        "{}: each image read from disk unpacks compressed chunks as large as {} images ({})", data,
+        "{}: reading one image from disk unpacks compressed chunks as large as {} images ({})", data,
         chunks.rows_unpacked, human_bytes(static_cast<std::size_t>(chunks.rows_unpacked * chunks.row_bytes)));
     if (is_auto && fits) {
         access.on_disk = false;
-        access.warning = fmt::format("{}: the images are kept in memory instead ({} of {})", found,
+        access.warning = fmt::format("{}; loading the images into memory instead ({} of {})", found,
                                      human_bytes(needed), human_bytes(machine_bytes));
     } else {
         access.warning = fmt::format(
-            "{}, which is slow: {}rewrite the file with chunks of few images, as glow_data does (or with h5repack "
+            "{}, which is slow: {}rewrite the file with chunks of a few images, as glow_data does (or with h5repack "
             "-l train/images:CHUNK=16xHxWxC)",
             found, fits ? "use --data-access memory, or " : "");
     }
@@ -75,12 +74,12 @@ std::string describe(const MemoryPlan& plan) {
             text += fmt::format("\n  {:<14}{:>12}", kCategoryNames[i], human_bytes(plan.bytes[i]));
     text += fmt::format("\n  {:<14}{:>12}", "total", human_bytes(total(plan.bytes)));
     if (plan.fallback_stored > at(plan.bytes, Category::stored))
-        text += fmt::format("  (+ {} if drift makes a step keep every state)",
+        text += fmt::format("  (+ {} if drift makes a step save every state)",
                             human_bytes(plan.fallback_stored - at(plan.bytes, Category::stored)));
-    text += fmt::format("\n  {:<14}{:>12.2f}  units of forward (3 with all maps kept)", "network work",
+    text += fmt::format("\n  {:<14}{:>12.2f}  units of forward (3 with all maps saved)", "network work",
                         plan.network_units);
     for (std::size_t l = 0; l < plan.policy.last_maps.size(); ++l)
-        text += fmt::format("\n  {:<14}{:>12}  steps whose maps are kept", fmt::format("level {}", l),
+        text += fmt::format("\n  {:<14}{:>12}  steps whose maps are saved", fmt::format("level {}", l),
                             plan.policy.last_maps[l]);
     return text;
 }
@@ -104,7 +103,7 @@ PlannedRun plan_run(const RunRequest& request) {
             return total(plan(larger).bytes) * sharing <= result.machine_bytes;
         });
     };
-    // A batch that is taken at once: in micro-batches, any batch fits that has one of them fit.
+    // The batch passed at once: with micro-batches, any batch fits if one micro-batch does.
     result.largest_batch = largest(1 << 24, [](TrainingOptions& o, index_t x) {
         o.batch = x;
         o.micro_batch = 0;

@@ -22,7 +22,8 @@ Schedule make_schedule(const TrainingOptions& o, index_t train_images) {
 
 double learning_rate(const TrainingOptions& o, const Schedule& s, index_t t, double lr_scale) {
     const double warmup = o.warmup_epochs * s.epoch_images;
-    const double seen = static_cast<double>(t) * static_cast<double>(s.batch);  // this step's images included
+    // including the images of this step
+    const double seen = static_cast<double>(t) * static_cast<double>(s.batch);
     return o.lr * lr_scale * (warmup > 0 ? std::min(1.0, seen / warmup) : 1.0);
 }
 

@@ -46,7 +46,7 @@ Session::Session(const RunRequest& given, Mode mode)
     signals_.emplace();
     open_model();
     log.emplace(request, options, schedule);
-    // A run that starts afresh computes its weights, which takes a while, only when nothing can be refused any more.
+    // Initializing weights takes a while, so a new run does it only after all inputs have been accepted.
     if (!is_fresh()) begin_again();
     processes.barrier();
     if (processes.is_root() && mode_ == Mode::train) open_files();
@@ -54,7 +54,7 @@ Session::Session(const RunRequest& given, Mode mode)
     if (resuming_) recall(processes.is_root() && resumed_->is_latest_of(folder));
 }
 
-// A launcher may start its programs with different arguments, and config.toml may differ elsewhere.
+// A launcher may start its programs with different arguments, and config.toml may differ between hosts.
 void Session::compare_requests() {
     const std::string mine = fmt::format("{}resume {} {}\ninit-from {}\n", to_toml(options), request.resume,
                                          request.resume_from, request.init_from);
@@ -67,8 +67,8 @@ void Session::compare_requests() {
         return text.substr(begin, text.find('\n', position) - begin);
     };
     throw InputError(
-        fmt::format("this process was started with \"{}\" and the first one with \"{}\": all need the same "
-                    "options, and the run's folder on a file system that they share",
+        fmt::format("this process was started with \"{}\" but rank 0 with \"{}\": all ranks need the same "
+                    "options, and a run folder on a shared file system",
                     line(mine, at_mine), line(root, at_root)));
 }
 
@@ -76,7 +76,7 @@ void Session::compare_requests() {
 
 void Session::open_folder() {
     std::error_code ignored;
-    // A folder that does not exist yet is locked when it is made.
+    // A folder that does not exist yet is locked when it is created.
     if (processes.is_root() && mode_ == Mode::train && fs::is_directory(options.out, ignored)) {
         const ScopedTimeout timeout("locking the run's folder");
         lock_folder();
@@ -100,15 +100,15 @@ void Session::open_folder() {
     progress = beginning_ = found.progress;
 }
 
-// The folder is for one process at a time. Locks it again where it was replaced.
+// One process at a time uses the folder. Locks it again if it was replaced.
 void Session::lock_folder() {
     if (lock_ && lock_->is_current()) return;
     const bool is_first_time = !lock_;
     lock_ = std::make_unique<FileLock>(folder.lock(), options.out, "choose another --out");
     if (is_first_time && !lock_->problem().empty())
         request.warn(
-            fmt::format("{}: its file system has no locks ({}): nothing stops another process from "
-                        "training in this folder too",
+            fmt::format("{}: its file system does not support locks ({}); another process could "
+                        "train in this folder at the same time",
                         options.out, lock_->problem()));
 }
 
@@ -119,7 +119,7 @@ void Session::open_files() {
         lock_folder();
         if (folder.holds_run())
             throw InputError(fmt::format(
-                "{}: another process began a run in the folder; go on with --resume, or choose another --out",
+                "{}: another process started a run in the folder; continue it with --resume, or choose another --out",
                 options.out));
     }
     folder.create();
@@ -168,7 +168,7 @@ void Session::write_checkpoint() {
     folder.make();
     lock_folder();
     if (!folder.holds_run()) {
-        request.warn(fmt::format("{}: the run's folder is gone, and is made again", options.out));
+        request.warn(fmt::format("{}: the run's folder was deleted and has been recreated", options.out));
         folder.create();
         folder.write_config(to_toml(configured_));
     }
@@ -215,7 +215,7 @@ void Session::open_data() {
     if (info.valid > 0) valid.emplace(split("valid"));
     SplitImages train = split("train");
     if (processes.is_root()) data_ = data_fingerprint(train, valid ? &*valid : nullptr);
-    // On a GPU the host would wait for the step while it could prepare the next images.
+    // On a GPU the host would otherwise wait for the step instead of preparing the next images.
     const bool read_ahead = on_disk_ || request.device == Device::cuda;
     images.emplace(std::move(train), options.augment, options.shuffle, options.seed,
                    read_ahead);
@@ -231,7 +231,7 @@ void Session::open_model() {
     if (backend->threads().fewer_than_asked())
         request.warn(
             fmt::format("threads {}{}", describe(backend->threads()),
-                        resuming_ ? ": the run goes on, and from here its losses differ by rounding" : ""));
+                        resuming_ ? ": the run continues, and its losses now differ by rounding" : ""));
     options.engines =
         engines_of_run(options, resuming_, resumed_ ? resumed_->options.engines : "", *backend, request.say);
     if (resumed_) {
@@ -247,10 +247,10 @@ void Session::open_model() {
     request.say(describe(Settings{options, schedule, train_images_, valid ? valid->N() : 0, on_disk_,
                                   backend->description(), backend->threads(), processes}));
     request.say(describe(plan));
-    if (request.device == Device::cpu)  // a GPU refuses by itself
+    if (request.device == Device::cpu)  // a GPU reports this itself
         refuse_beyond_machine(total(plan.bytes), processes.group().local_size);
     MemoryBytes capacity = plan.bytes;
-    // More states after drift: on the CPU only addresses until they are used, on a GPU memory.
+    // Memory for saving more states after drift: on the CPU only addresses until used, on a GPU real memory.
     if (request.device == Device::cpu) at(capacity, Category::stored) = plan.fallback_stored;
     bytes_before_ = bytes_in_use(request.device);
     memory = std::make_unique<Memory>(request.device, capacity);
@@ -270,7 +270,7 @@ void Session::begin_again() {
     }
 }
 
-// From the checkpoint to resume from, or that of --init-from.
+// From the checkpoint to resume, or of --init-from.
 void Session::load_weights() {
     const ScopedTimeout timeout("reading a checkpoint");
     Parameters& parameters = trainer->glow().parameters();
@@ -287,7 +287,7 @@ void Session::load_weights() {
         const fs::path file = find_checkpoint(request.init_from);
         const CheckpointInfo info = read_checkpoint_info(file);
         if (!(info.model == options.model))
-            throw InputError(fmt::format("--init-from {}: its model is {}, not {}", file.string(),
+            throw InputError(fmt::format("--init-from {}: its model is {}, expected {}", file.string(),
                                          to_json(info.model).dump(), to_json(options.model).dump()));
         load_checkpoint(file, parameters, backend->exec(),
                         {.params = trainer->weights().params, .fixed = trainer->weights().fixed});

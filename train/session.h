@@ -1,4 +1,4 @@
-// A run that is open: its options, data, model and folder. train/loop.h trains it.
+// An open run: options, data, model and folder. train/loop.h trains it.
 #pragma once
 
 #include <array>
@@ -18,33 +18,34 @@
 
 namespace glow {
 
-// All functions are collective. Files are the root process's business, which has the members that say so.
+// All functions are collective. Only root accesses files and has the members marked so.
 class Session {
   public:
-    // estimate: nothing is written, and a run in the folder does not matter.
+    // estimate: writes nothing and ignores an existing run in the folder.
     enum class Mode { train, estimate };
 
-    // Opens data, model and folder, and makes or reads the weights that the next step starts from. Nothing is written
-    // before everything that can be refused was accepted by all processes.
+    // Opens data, model and folder, and initializes or reads the weights for the next step. Writes nothing
+    // before all processes have accepted all inputs.
     Session(const RunRequest& request, Mode mode);
 
-    // The weights, averages, moments and progress that this session began with.
+    // Restores the weights, averages, moments and progress at the start of this session.
     void begin_again();
-    // A checkpoint of progress.step, to which latest.h5 then links. False where it cannot be written now.
+    // Writes a checkpoint of progress.step and links latest.h5 to it. Returns false if it cannot be written
+    // now.
     bool save();
-    // Saves a state every so many steps of flow from now on, also when the run is resumed.
+    // Saves a state every N steps of flow from now on, also when resumed.
     void save_more_states(index_t anchor_every);
 
-    // What was done at progress.step already: its checkpoint, evaluations, and the best evaluation so far.
+    // What already exists for progress.step: its checkpoint, evaluations, and the best evaluation so far.
     struct Done {
         index_t saved = -1, evaluated = -1;                     // steps
         double best = std::numeric_limits<double>::infinity();  // bits/dim
         std::optional<Mean> valid_ema, valid_raw;
     } done;
-    // Sets it. saved: whether there is a checkpoint of progress.step (the root process's word counts).
+    // saved: does a checkpoint of progress.step exist (decided by root)?
     void recall(bool saved);
 
-    // The root process's answers: clocks and files are each process's own, and all must do the same.
+    // Broadcasts root's decisions: clocks and files differ between processes, but all must act the same.
     template <std::size_t N>
     std::array<bool, N> root_decides(std::array<bool, N> answers) {
         processes.broadcast(sizeof(answers), answers.data());
@@ -55,7 +56,7 @@ class Session {
 
     const RunRequest request;
     Communicator& processes;
-    TrainingOptions options;  // as they are used: completed by the data set, the machine and the checkpoint
+    TrainingOptions options;  // effective options: completed by data set, machine and checkpoint
     const RunFolder folder;
     std::optional<TrainingImages> images;
     std::optional<SplitImages> valid;
@@ -66,7 +67,7 @@ class Session {
     std::unique_ptr<Trainer> trainer;
     TrainingProgress progress;
     std::optional<RunLog> log;
-    std::optional<CsvLog> evaluations, audits;  // on the root process
+    std::optional<CsvLog> evaluations, audits;  // on root
     RetryingWrite retrying{request};
 
   private:
@@ -83,14 +84,14 @@ class Session {
 
     const Mode mode_;
     Communicator alone_;
-    TrainingOptions configured_;      // as they stand in config.toml
-    std::unique_ptr<FileLock> lock_;  // of the folder, on the root process
+    TrainingOptions configured_;      // as stored in config.toml
+    std::unique_ptr<FileLock> lock_;  // on the folder; root only
     std::optional<StopSignals> signals_;
-    nlohmann::ordered_json data_;  // fingerprint of the data set, on the root process
+    nlohmann::ordered_json data_;  // fingerprint of the data set; root only
     index_t train_images_ = 0;
-    bool on_disk_ = false;  // the images are read each time
+    bool on_disk_ = false;  // images are read from disk each time
     bool resuming_ = false;
-    std::optional<ResumedRun> resumed_;  // on the root process
+    std::optional<ResumedRun> resumed_;  // root only
     TrainingProgress beginning_;
     std::size_t bytes_before_ = 0;
 };

@@ -22,14 +22,15 @@ StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Li
 
     StepResult result;
     StepSums sums;
-    const double N = context_.total(static_cast<double>(batch.N));  // over all processes, which may have none
+    // over all processes, which may have no images
+    const double N = context_.total(static_cast<double>(batch.N));
     for (const MemoryPolicy& policy : policies_to_try()) {
         result.redone = !(policy == policy_);
         result.policy = policy;
         if (!(policy == planned_policy_)) memory_[Category::stored].enlarge();
         sums = gradient_.run(batch, N, policy, step, *update_);
         result.max_condition = check_mixings(limits.condition);
-        // Forward rebuilds nothing: what is not finite there stays so.
+        // Forward does not reconstruct, so a non-finite density cannot come from drift.
         if (sums.drift <= drift_tolerance_ || !std::isfinite(sums.log_density)) break;
     }
     summarize(sums, N, result);

@@ -1,4 +1,4 @@
-// One training step: the page to read first is step.cpp.
+// One training step. Read step.cpp first.
 #pragma once
 
 #include <memory>
@@ -26,62 +26,60 @@ namespace glow {
 struct StepResult {
     double bits_per_dim = 0;         // mean over the batch, before the update
     double loss = 0;                 // bits/dim + weight_y * bits_y
-    double bits_y = 0, error_y = 0;  // means of the classifier's cross-entropy in bits and of its errors
+    double bits_y = 0, error_y = 0;  // means of the classifier's cross-entropy in bits, and of its errors
     double grad_norm = 0;            // global L2, before clipping
-    double drift = 0;                // largest |rebuilt x - x| over images and pixels
+    double drift = 0;                // largest |reconstructed x - x| over images and pixels
     double max_condition = 0;        // of the channel mixings W used by this step
-    MemoryPolicy policy;             // the one that the step ended with
-    bool redone = false;             // drift made the step start over with a safer policy
+    MemoryPolicy policy;             // policy used in the end
+    bool redone = false;             // drift made the step repeat with a safer policy
 };
 
-// A model in training: its weights, moments and averages, and the buffers of a step, each from the arena of its
-// category.
+// A model in training: weights, moments, averages, and the buffers of a step, each from its category's arena.
 class Trainer {
   public:
-    // options.init_batch must be the number of images itself, no longer 0. count_only: nothing runs, memory is counted.
-    // updates: false for gradients alone, without moments, averages and update: step() then changes no weight and
-    // leaves its gradient in gradients().
+    // options.init_batch must be resolved (not 0). count_only: count memory without running. updates = false:
+    // gradients only, without moments, averages and updates; step() then leaves the weights unchanged and its
+    // gradient in gradients().
     Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool count_only = false,
             bool updates = true);
 
     Glow& glow() { return glow_; }
     const Weights& weights() const { return weights_; }
-    const float* gradients() const { return update_->gradients(); }  // nullptr where updates are fused
+    const float* gradients() const { return update_->gradients(); }  // nullptr with fused updates
     const MemoryPolicy& policy() const { return policy_; }
     const Context& context() const { return context_; }
 
-    // Of several processes each calls what follows with its share of the images; the results are the same on all.
-    // Errors that are thrown on one of them alone should end them all.
+    // Collective: with several processes each calls the following with its slice of the images, and results
+    // are equal. An error thrown on one process should end all.
 
     // Initial weights from the seed, actnorms from the data (spec section 1), then restart(). At most
-    // options.init_batch images, over all processes.
+    // options.init_batch images over all processes.
     void initialize(const Batch& init_images);
-    // EMA = raw weights, moments = 0: after the raw weights were set from outside.
+    // Sets EMA = raw weights and moments = 0, after raw weights were set from outside.
     void restart();
-    // To be called after weights() were written from outside in any other way.
+    // Call after writing weights() from outside in any other way.
     void weights_changed() { derived_.invalidate(); }
-    // The first process's weights, averages and moments to all.
+    // Copies root's weights, averages and moments to all processes.
     void broadcast_weights();
 
-    // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws StepFailure, the
-    // same on all processes, and leaves the weights as they are (but where updates are fused), where anything is not
-    // finite, a condition number is above its limit, or the loss of the batch and of half of its images is. With
-    // fused updates drift is a DriftError.
+    // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws
+    // StepFailure, the same on all processes, if a value is not finite, a condition number exceeds its limit,
+    // or the loss of the batch and of half of its images does; weights are then unchanged, except with fused
+    // updates. With fused updates drift throws DriftError.
     StepResult step(const Batch& batch, const OptimizerStep& step, const Limits& limits = {});
 
-    // The gradients of this policy against those of exact states, on the first few images of a batch of this process
-    // alone. Changes nothing but buffers. Only with options.audit_every.
+    // Compares this policy's gradients with those of exact states, on the first few images of this process's
+    // batch. Changes only buffers. Requires options.audit_every.
     Audit audit(const Batch& batch);
 
-    // Throws StepFailure where the weights are such that no checkpoint of them could be read again: not finite or a
-    // singular W, after an update with a huge learning rate.
+    // Throws StepFailure if a checkpoint of the weights could not be loaded: values not finite or a singular
+    // W, as after a huge learning rate.
     void check_usable();
 
-    // Throws Error, naming the tensor and the process, where weights, averages or moments of a process are not
-    // bit-equal to the first one's.
+    // Throws Error, naming tensor and process, if weights, averages or moments are not bit-equal to root's.
     void check_equal();
 
-    // Binds the raw or the averaged weights for evaluate() and sample(), and derives from them.
+    // Binds raw or averaged weights for evaluate() and sample(), and derives from them.
     void use(bool ema) { derive(ema ? weights_.ema : weights_.params); }
     const FlowBuffers& buffers() const { return gradient_.buffers(); }
     RunnableModel runnable() { return {context_, glow_, gradient_.buffers()}; }
@@ -91,12 +89,12 @@ class Trainer {
     void summarize(const StepSums& sums, double N, StepResult& result) const;
     // In recovery.cpp. Returns the largest condition number.
     double check_mixings(double largest_condition);
-    // Throws where the step must not change the weights (or, with fused updates, has spoiled them).
+    // Throws if the step must not change the weights (fused updates already have).
     void check_step(const Batch& batch, const StepResult& result, const Limits& limits);
     void derive(float* values);
-    // For Troubles. The batch is the step's, whose arrays must outlive it.
+    // For diagnosis. The batch is the step's; its arrays must outlive the context.
     FailureContext failure_context(const Batch& batch = {});
-    // Every array of the size of the parameters, with the name of its tree in a checkpoint.
+    // Calls f for every array of parameter size, with its tree name in a checkpoint.
     template <class F>
     void for_each_tree(F f) const;
 
@@ -109,8 +107,8 @@ class Trainer {
     GradientPass gradient_;
     std::unique_ptr<Update> update_;
     std::optional<Auditor> auditor_;
-    double* checksums_;                     // [tensors], on several processes
-    MemoryPolicy policy_, planned_policy_;  // the second what the run began with
+    double* checksums_;                     // [tensors], with several processes
+    MemoryPolicy policy_, planned_policy_;  // planned_policy_: the policy at the start
     double drift_tolerance_;
 };
 

@@ -1,4 +1,3 @@
-// Signal handlers.
 #include "train/stop_signals.h"
 
 #include <cstdlib>
@@ -6,7 +5,7 @@
 namespace glow {
 namespace {
 
-volatile std::sig_atomic_t g_stop = 0;  // a signal handler can reach nothing else
+volatile std::sig_atomic_t g_stop = 0;  // the only type a signal handler may write
 
 void on_signal(int signal) {
     if (g_stop != 0 && signal == SIGINT) std::_Exit(130);

@@ -1,6 +1,6 @@
-// Signals that ask a run to end: after the step at work, with a checkpoint. A second SIGINT leaves at once.
-// SIGHUP (the terminal is gone) and SIGPIPE (nobody reads the output any more) are among them, unless they
-// were ignored at the start, as under nohup.
+// Signals that stop a run after the current step, with a checkpoint. A second SIGINT exits immediately.
+// Includes SIGHUP (terminal closed) and SIGPIPE (reader of the output gone), unless they were ignored at the
+// start, as under nohup.
 #pragma once
 
 #include <array>
@@ -8,7 +8,7 @@
 
 namespace glow {
 
-// While it lives, the signals only ask. One at a time.
+// While it lives, signals only request a stop. One instance at a time.
 class StopSignals {
   public:
     StopSignals();

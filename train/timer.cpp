@@ -1,4 +1,3 @@
-// Steps and minutes.
 #include "train/timer.h"
 
 #include <fmt/format.h>

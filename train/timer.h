@@ -17,7 +17,7 @@ inline double seconds_since(Clock::time_point start) {
 // "3d04h", "1h05m", "2m09s"
 std::string duration_text(double seconds);
 
-// Is something due that happens every so many steps or minutes?
+// Is an action due that happens every so many steps or minutes?
 class Timer {
   public:
     explicit Timer(const Interval& interval) : interval_(interval) {}

@@ -26,7 +26,7 @@ std::size_t valid_utf8(std::string_view text) {
         if (length == 0 || text.size() - at < length) return at;
         for (std::size_t i = 1; i < length; ++i)
             if ((byte(at + i) & 0xc0) != 0x80) return at;
-        // Not overlong, no surrogate, not beyond U+10FFFF.
+        // Reject overlong encodings, surrogates and values beyond U+10FFFF.
         const unsigned char second = length > 1 ? byte(at + 1) : 0;
         if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
             (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
@@ -44,7 +44,7 @@ std::string toml_string(const std::string& text) {
                          ? std::string(1, c)
                          : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
         throw InputError(
-            fmt::format("the name {} is not UTF-8, and config.toml could not hold it: rename it", shown));
+            fmt::format("the name {} is not UTF-8 and cannot be stored in config.toml: rename it", shown));
     }
     bool plain = true;
     for (const char c : text) plain = plain && c != '\'' && !is_control(c);

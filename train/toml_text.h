@@ -7,11 +7,11 @@
 
 namespace glow {
 
-// How many bytes at the beginning are whole UTF-8 characters: all, if the text is UTF-8.
+// The length in bytes of the leading complete UTF-8 characters: all, if the text is UTF-8.
 std::size_t valid_utf8(std::string_view text);
 
-// A TOML string, quotes included: '...' where possible, "..." with escapes where the text has quotes or
-// control characters. InputError for a text that is not UTF-8, which no TOML file can hold.
+// Formats a TOML string with quotes: '...' if possible, "..." with escapes if the text has quotes or control
+// characters. Throws InputError for text that is not UTF-8, which TOML cannot store.
 std::string toml_string(const std::string& text);
 
 }  // namespace glow

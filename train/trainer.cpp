@@ -1,4 +1,4 @@
-// A trainer's memory, initial values and checks: everything of it but the step.
+// Everything of a trainer except the step: memory, initial values and checks.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,13 +26,13 @@ MemoryPolicy policy_of(const TrainingOptions& options, const Glow& glow, index_t
     return policy;
 }
 
-// Images of this process, the first of the largest shares, that a pass takes at once.
+// Maximum images per pass on root, which has the largest slice.
 index_t micro_batch_of(const TrainingOptions& options, const Communicator& processes) {
     const index_t mine = slice_of(options.batch, 0, processes.size()).count;
     return options.micro_batch > 0 ? std::min(mine, options.micro_batch) : mine;
 }
 
-// Where a rebuilt network input rounds differently, an image falls to the networks' precision.
+// If a reconstructed network input rounds differently, an image is only accurate to the networks' precision.
 double drift_tolerance_of(const TrainingOptions& options) {
     if (options.drift_tolerance > 0) return options.drift_tolerance;
     return options.precision == Precision::fp32 ? 1e-5 : 1e-2;
@@ -107,7 +107,7 @@ void Trainer::initialize(const Batch& init_images) {
     Flow flow = gradient_.load(init_images);
     glow_.initialize(context_, flow);
     restart();
-    broadcast_weights();  // no process computed other ones, unless their processors differ
+    broadcast_weights();  // no-op unless processors compute differently
 }
 
 void Trainer::restart() {
@@ -144,7 +144,7 @@ void Trainer::check_equal() {
     const auto count = std::ssize(tensors);
     for_each_tree([&](const char* tree, const auto* values) {
         for (index_t t = 0; t < count; ++t) {
-            // Tensors and the gaps behind them are whole words, also of bf16.
+            // Tensors and their gaps are whole words, also in bf16.
             constexpr index_t kPerWord = sizeof(float) / sizeof(*values);
             checksum(context_.exec, (tensors[t].count + kPerWord - 1) / kPerWord,
                      reinterpret_cast<const float*>(values + tensors[t].offset), checksums_ + t,
@@ -154,7 +154,7 @@ void Trainer::check_equal() {
         std::vector<double> first = mine;
         processes.broadcast(first.size() * sizeof(double), first.data());
         const index_t bad = std::mismatch(mine.begin(), mine.end(), first.begin()).first - mine.begin();
-        // The first tensor on the first process.
+        // The first tensor on the lowest rank.
         const double worst = static_cast<double>(count) * processes.size();
         const double exec = static_cast<double>(bad) * processes.size() + processes.rank();
         const double found = -processes.all_reduce_max(bad < count ? -exec : -worst);
@@ -162,8 +162,8 @@ void Trainer::check_equal() {
         const auto tensor = static_cast<index_t>(found) / processes.size();
         const int rank = static_cast<int>(static_cast<index_t>(found) % processes.size());
         throw Error(
-            fmt::format("/{}/{} of rank {} on {} is not the first process's: a fault of that machine or "
-                        "of the network; resume from the last checkpoint",
+            fmt::format("/{}/{} of rank {} on {} differs from rank 0: that machine may be faulty, or "
+                        "the network; resume from the last checkpoint",
                         tree, tensors[tensor].name, rank, processes.group().hosts[rank]));
     });
 }
@@ -210,7 +210,7 @@ void Trainer::check_usable() {
             throw diagnose_tree(failure_context(), tree, values, *bad);
     });
     derive(weights_.ema);
-    derive(weights_.params);  // as the next step wants them
+    derive(weights_.params);  // for the next step
 }
 
 }  // namespace glow

@@ -1,4 +1,3 @@
-// One network of each level, both ways, against the clock.
 #include "train/tune.h"
 
 #include <fmt/format.h>
@@ -15,7 +14,7 @@
 namespace glow {
 namespace {
 
-// A coupling network of a level, with memory and data of its own.
+// One coupling network of a level, with its own memory and data.
 class NetworkAlone {
   public:
     NetworkAlone(const TrainingOptions& options, index_t level, Engine engine, const Backend& backend)
@@ -33,7 +32,7 @@ class NetworkAlone {
         return network_->can_run(backend_.context(none), images_);
     }
 
-    // The seconds of a forward and backward, the median of a few; nothing where the device lacks the engine.
+    // Median seconds of forward and backward; empty if the device does not have the engine.
     std::optional<double> seconds() {
         if (!available()) return std::nullopt;
         Memory counting;
@@ -55,7 +54,7 @@ class NetworkAlone {
     }
 
   private:
-    // What the numbers are does not matter, but that they are small and not zero.
+    // Any values work if they are small and not zero.
     void pass(const Context& context) {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
@@ -111,7 +110,8 @@ std::vector<Engine> parse_engines(const std::string& text, index_t levels) {
         begin = end + 1;
     }
     if (std::ssize(engines) != levels)
-        throw InputError(fmt::format("--engines {}: {} engines for {} levels", text, engines.size(), levels));
+        throw InputError(
+            fmt::format("--engines {}: {} engines, but {} levels", text, engines.size(), levels));
     return engines;
 }
 
@@ -139,7 +139,7 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
     std::vector<Engine> engines = parse_engines(wanted, options.model.levels);
     if (engines.empty() && options.tune) {
         if (backend.exec().device != Device::cuda) {
-            say("--tune: this device has one engine for convolutions, matrix products");
+            say("--tune: this device has only one convolution engine, matrix products");
             return "";
         }
         const ScopedTimeout timeout("measuring engines");
@@ -158,10 +158,8 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
     if (processes.all_reduce_max(lacking) == 0) return wanted;
     if (!resuming)
         throw InputError(
-            fmt::format("--engines {}: this device or build has no cuDNN that can do it; leave "
-                        "the option out",
-                        wanted));
-    say("the convolutions' engines of the checkpoint are not here: matrix products instead");
+            fmt::format("--engines {}: this device or build has no suitable cuDNN; omit the option", wanted));
+    say("the checkpoint's convolution engines are not available here; using matrix products");
     return to_string(std::vector<Engine>(engines.size(), Engine::products));
 }
 

@@ -1,4 +1,4 @@
-// The engines of a run's convolutions: their names in its options, and the choice by measurement (--tune).
+// Engines of a run's convolutions: their names in options, and selection by timing (--tune).
 #pragma once
 
 #include <functional>
@@ -11,21 +11,21 @@
 
 namespace glow {
 
-// "products,cudnn,products", an engine a level, and back; "": the rule. Throws InputError for other names or
-// another number of levels.
+// Converts "products,cudnn,products", one engine per level, and back; "": default rule. Throws InputError for
+// other names or another number of levels.
 std::string to_string(const std::vector<Engine>& engines);
 std::vector<Engine> parse_engines(const std::string& text, index_t levels);
 
-// Times forward and backward of each level's networks, with as many images as a step of `options` passes at
-// once, by matrix products and by backend.conv(), and takes the latter where it has what is needed and is at
-// least 2% faster. Takes memory of its own meanwhile. say: a line a level.
+// Times forward and backward of each level's networks, with the images per pass of `options`, using matrix
+// products and backend.conv(). Selects the latter if it is supported and at least 2% faster. Allocates its
+// own memory temporarily. say: one line per level.
 std::vector<Engine> measured_engines(const TrainingOptions& options, const Backend& backend,
                                      const std::function<void(const std::string&)>& say);
 
-// What a run records as its `engines`: the options' own; else those of the checkpoint it resumes (`recorded`,
-// "" without one); else, with --tune, what the first process measures; else "", the rule. Engines that
-// this device lacks become products and are told when the run resumes, perhaps from another device, and are
-// an InputError otherwise. Collective.
+// The `engines` that a run records: the options' own; otherwise those of the resumed checkpoint (`recorded`,
+// or ""); otherwise, with --tune, what root measures; otherwise "", the default rule. Engines that this
+// device lacks become products, with a message, when resuming, possibly from another device; otherwise they
+// throw InputError. Collective.
 std::string engines_of_run(const TrainingOptions& options, bool resuming, const std::string& recorded,
                            const Backend& backend, const std::function<void(const std::string&)>& say);
 

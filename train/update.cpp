@@ -23,7 +23,7 @@ WholeModelUpdate::WholeModelUpdate(const Context& context, const Exec& exec, ind
       complete_(size),
       started_(size) {}
 
-// On a GPU only where the communicator's sums can be captured with the launches around them.
+// On a GPU only if the communicator's sums can be captured with the surrounding launches.
 bool WholeModelUpdate::overlaps() const {
     return context_.exec.device != Device::cuda || context_.communicator.graph_capturable();
 }
@@ -32,11 +32,11 @@ void WholeModelUpdate::begin_step(const OptimizerStep&) {
     fill(context_.exec, size_, 0.0f, gradients_);
 }
 
-// Nothing of the gradients may be touched from here to the end of the sums.
+// Gradients must not be touched from here to the end of the sums.
 void WholeModelUpdate::complete(const ParameterBlock& block) {
     if (!summing_) return;
     if (block.offset + block.count != complete_)
-        throw Error("backward completed its gradients in another order than that of the flat array");
+        throw Error("backward completed gradients in a different order than the flat array");
     complete_ = block.offset;
     while (started_ - complete_ >= kBucketElements) all_reduce_async(started_ - kBucketElements);
 }

@@ -1,5 +1,5 @@
-// From gradients to new weights: the second half of a training step. Two ways: the whole model after backward, or
-// block by block while backward still runs (--fused-update).
+// From gradients to new weights: the second half of a training step. Either the whole model after backward,
+// or block by block during backward (--fused-update).
 #pragma once
 
 #include <optional>
@@ -17,34 +17,35 @@ namespace glow {
 
 class Update : public GradientHook {
   public:
-    // Before the backward passes of a step, and again where the step is redone.
+    // Called before the backward passes of a step, and again if the step is repeated.
     virtual void begin_step(const OptimizerStep& step) = 0;
-    // Around every backward, whose hook this is; both calls may be captured in a CUDA graph with it. last: the
-    // step's last one, during which gradients may be summed over the processes.
+    // Called around every backward, whose hook this is; both calls may be captured in a CUDA graph with it.
+    // last: the step's last backward, during which gradients may be all-reduced.
     virtual void begin_backward(bool last) = 0;
     virtual void end_backward(bool last) = 0;
-    // After them: everything is summed over the processes. had_images: whether this process ran a backward.
-    // Leaves the squared gradient norm in sums->squares (device memory), or for squared_norm().
+    // Called afterwards: all-reduces everything. had_images: this process ran a backward. Leaves the squared
+    // gradient norm in sums->squares (device memory), or for squared_norm().
     virtual void reduce(bool had_images, StepSums* sums) = 0;
     virtual double squared_norm(const StepSums& sums) const { return sums.squares; }
-    // Changes the weights, and says whether it did: not where backward did already.
+    // Changes the weights; returns false if backward already did.
     virtual bool apply(const OptimizerStep& step) = 0;
 
-    // Whether weights change during backward: a step can then neither be redone nor refused.
+    // True if weights change during backward: such a step can be neither repeated nor rejected.
     virtual bool during_backward() const { return false; }
     virtual bool graph_capturable() const { return true; }
-    // The gradient of the whole model; nullptr where it is never there as a whole.
+    // The gradient of the whole model; nullptr if it never exists as a whole.
     virtual float* gradients() const { return nullptr; }
-    // The first block in the order of backward whose gradient is not finite, where it is known; else empty.
+    // The first block in backward order with a non-finite gradient, if known; otherwise empty.
     virtual std::string bad_block() const { return ""; }
 };
 
-// Keeps the gradient of the whole model. Buckets of it, counted from the end and equal on all processes, are summed
-// over the processes as soon as the last backward has completed them, concurrently with the rest of it.
+// Keeps the gradient of the whole model. Buckets, counted from the end and equal on all processes, are
+// all-reduced as soon as the last backward completes them, concurrently with the rest of backward.
 class WholeModelUpdate : public Update {
   public:
-    // Takes the gradients and the communicator's scratch from their arenas. place: where the run's arrays lie, also
-    // where the context only counts. updates: false for gradients alone. partial: square_scratch() doubles.
+    // Allocates gradients and the communicator's scratch from their arenas. exec: the device of the run's
+    // arrays, even if the context only counts. updates = false: gradients only. partial: square_scratch()
+    // doubles.
     WholeModelUpdate(const Context& context, const Exec& exec, index_t size, const Weights& weights,
                      Memory& memory, bool updates, double* partial);
 
@@ -71,17 +72,17 @@ class WholeModelUpdate : public Update {
     double* partial_;
     float* gradients_;
     void* scratch_;               // of the communicator
-    index_t complete_, started_;  // where the complete part begins, and the part whose sum was started
+    index_t complete_, started_;  // start of the completed part, and of the part whose sum was started
     bool summing_ = false;
 };
 
-// --fused-update: every block is updated as soon as backward has completed its gradient, whose memory then serves the
-// next block: gradients take the memory of the largest block. On several processes the sum of a block's gradient runs
-// concurrently with backward of the next block, in two such buffers. A block whose gradient is not finite is left as
-// it is; all others are updated even where the step turns out bad.
+// --fused-update: each block is updated as soon as backward completes its gradient, whose memory is then
+// reused: gradients need the memory of the largest block. With several processes, a block's all-reduce runs
+// concurrently with backward of the next block, using two buffers. A block with a non-finite gradient is not
+// updated; all others are, even if the step fails.
 class FusedUpdate : public Update {
   public:
-    // Takes its buffers from the arenas of gradients, state and communication.
+    // Allocates buffers from the arenas of gradients, state and communication.
     FusedUpdate(const Context& context, const Exec& exec, Glow& glow, const Weights& weights,
                 Memory& memory);
 
@@ -90,7 +91,7 @@ class FusedUpdate : public Update {
     ParameterGradients begin(const ParameterBlock& block) override;
     void complete(const ParameterBlock& block) override;
     void end_backward(bool) override { finish(); }
-    // A process without images contributes zeros and makes the same updates as the others.
+    // A process without images contributes zeros and makes the same updates.
     void reduce(bool had_images, StepSums* sums) override;
     double squared_norm(const StepSums&) const override;
     bool apply(const OptimizerStep&) override { return false; }
@@ -113,11 +114,11 @@ class FusedUpdate : public Update {
     Weights weights_;
     std::vector<float*> buffers_;  // [size of the largest block] each
     void* scratch_;                // of the communicator
-    OptimizerStep* step_;          // these three in the device memory
+    OptimizerStep* step_;          // these three are in device memory
     double* squares_;              // [blocks]
     double* partial_;
-    index_t number_ = 0;                // of the block at work
-    std::optional<Completed> summing_;  // the one before, being summed over the processes
+    index_t number_ = 0;                // of the current block
+    std::optional<Completed> summing_;  // the previous block, being all-reduced
 };
 
 }  // namespace glow

@@ -39,7 +39,8 @@ std::filesystem::path this_module() {
     return std::filesystem::read_symlink("/proc/self/exe", ignored);
 }
 
-// A file as it was at a time. Its last change tells versions apart only once the clock of its file system has moved on.
+// State of a file at some time. Modification times distinguish versions only after the file system's clock
+// has advanced.
 using Version = std::tuple<dev_t, ino_t, off_t, time_t, long>;
 constexpr time_t kSettledSeconds = 2;
 

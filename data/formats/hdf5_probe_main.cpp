@@ -16,7 +16,7 @@ namespace {
 constexpr rlim_t kSeconds = 6;           // of processor time
 constexpr long kKilobytes = 512 * 1024;  // of memory
 
-// The most memory this program ever had. getrusage() would count the memory of the process that started it.
+// Peak memory of this program. getrusage() would include the process that started it.
 long peak_kilobytes() {
     std::ifstream status("/proc/self/status");
     for (std::string word; status >> word;)
@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
     try {
         glow::Hdf5File::read_structure(argv[1]);
     } catch (...) {
-        // Whoever opens the file will find the same.
+        // Errors are reported when the file is opened.
     }
     _exit(peak_kilobytes() - before > kKilobytes ? glow::hdf5::kTooMuchMemory : 0);
 }

@@ -94,7 +94,7 @@ TEST(Blocks, RoundsRepeatTheFirstPhases) {
     EXPECT_EQ(sums, (std::vector<double>{4095, 255}));
 }
 
-TEST(Blocks, RefusesMoreSharedMemoryThanEveryGpuHas) {
+TEST(Blocks, RejectsTooMuchSharedMemory) {
     double x = 0;
     EXPECT_THROW(run_blocks(kGpuPaths, {1, 1, kSharedBytes + 1}, Reverse{&x}), Error);
 }

@@ -132,7 +132,7 @@ def loss(p, config, x, dtype, run=None, logdet=gemm.library_logdet):
         matrices = torch.stack([p[f"{name}/invconv/weight"] for name in names])
         logs = torch.stack([p[f"{name}/actnorm/logs"] for name in names])
         log_p = log_p + N * H * W * (logdet(matrices).sum() + 3 * logs.sum())
-        folded = matrices * torch.exp(3 * logs)[:, None, :]  # the actnorm acts first: scale the columns
+        folded = matrices * torch.exp(3 * logs)[:, None, :]  # the actnorm comes first: scale the columns
         for k, name in enumerate(names):
             step = functools.partial(flow_step, p, name, folded[k], config, dtype)
             x, log_scale = run(step, x) if run else step(x)
@@ -217,7 +217,7 @@ def measure(options):
                                coupling=options.coupling, edge_bias=options.edge_bias)
     x = torch.rand(options.batch, options.size, options.size, options.channels) - 0.5
     model = glow.Glow(config, files.random_parameters(config, 1), torch.float32)
-    model.initialize_from_data(x[:8])  # a deep model's states would overflow without, and denormal numbers are slow
+    model.initialize_from_data(x[:8])  # avoids overflowing states and slow denormals
     def wrap(f):
         return torch.compile(f, dynamic=False, fullgraph=True) if options.compile else f
 

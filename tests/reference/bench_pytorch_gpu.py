@@ -47,7 +47,7 @@ class Compiler:
 
     def wrap(self, mode, key):
         if key != self.key:
-            torch._dynamo.reset()  # together the variants pass its limit of shapes, and it goes on without a word, eager
+            torch._dynamo.reset()  # together the variants exceed its limit of shapes and would silently run in eager mode
             self.key, self.compiled = key, {}
 
         def compiled(f):
@@ -201,7 +201,7 @@ def main():
     if device.type != "cpu":
         torch.set_default_device(device)
     start = time.perf_counter()
-    # What matters most first: time may end, and a compilation takes its time.
+    # Most important first: time may run out during compilation.
     for variant in options.variants.split(","):
         for precision in options.precisions.split(","):
             for batch in map(int, options.batches.split(",")):
@@ -212,7 +212,7 @@ def main():
                         continue
                     try:
                         row = attempt(options, compiler, config, model, device, batch, precision, variant, memory)
-                    except Exception as error:  # out of memory; a compiler that is missing or fails; an old PyTorch
+                    except Exception as error:  # out of memory, missing or failing compiler, old PyTorch
                         row = dict(what, error=first_line(error))
                         # Only a compiler may be missing on a CPU.
                         wrong = wrong or (options.smoke and VARIANTS[variant][1] is None)

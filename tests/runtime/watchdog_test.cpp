@@ -125,7 +125,7 @@ TEST(Watchdog, ScopedTimeoutExpires) {
     EXPECT_NE(second.reason.get().find("(writing)"), std::string::npos);
 }
 
-TEST(Watchdog, APausedHeartbeatIsNotDue) {
+TEST(Watchdog, PausedHeartbeatIsNotDue) {
     Watch watch;
     watch.heartbeat.pause();
     watch.watchdog.watch(watch.heartbeat, "rank 1 on host", 0.2);

@@ -63,13 +63,13 @@ TEST_F(Csv, ErrorsNameLineAndColumn) {
                 {"f.csv:3: index must be a whole number from 0 to 99"});
     refused("index,a\n0,1\n0,1,2\n", {"f.csv:3: expected 2 cells as in the first line, found 3"});
     refused("index,a\n0\n", {"f.csv:2: expected 2 cells"});
-    refused("index,a\n0,\"1\n", {"f.csv:2: a quoted cell begins here and does not end"});
+    refused("index,a\n0,\"1\n", {"f.csv:2: a quoted cell starts here but does not end"});
     refused("index,a\n0,\"1\"2\n", {"f.csv:2: text follows the end of a quoted cell"});
 }
 
 TEST_F(Csv, ListsColumnsIfOneIsMissing) {
-    refused("index,b,c\n0,1,2\n", {"f.csv: has no column \"a\": it has index, b, c"});
-    refused("name,a\n0,1\n", {"f.csv: has no column \"index\": it has name, a"});
+    refused("index,b,c\n0,1,2\n", {"f.csv: has no column \"a\"; columns are index, b, c"});
+    refused("name,a\n0,1\n", {"f.csv: has no column \"index\"; columns are name, a"});
     refused("index,a,a\n0,1,2\n", {"f.csv: has two columns \"a\""});
 }
 

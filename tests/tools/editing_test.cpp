@@ -175,9 +175,9 @@ TEST_F(Editing, RejectsBadInput) {
     refused(find + Words{"--attributes", "text.csv", "--attribute", "b"}, "text.csv:2: ");
     refused(find + Words{"--attributes", "noindex.csv", "--attribute", "a"}, "index");
     refused(find + Words{"--attributes", "all.csv", "--attribute", "a"}, "without it");
-    refused(find + Words{"--attributes", "all.csv", "--attribute", "b"}, "it has index, a");
+    refused(find + Words{"--attributes", "all.csv", "--attribute", "b"}, "columns are index, a");
     refused(find + Words{"--attributes", "both.csv", "--attribute", "a"},
-            "both.csv:4: image 1 has another value");
+            "both.csv:4: image 1 has a different value");
     refused(find + Words{"--attributes", "all.csv"}, "--attribute");
     refused({"direction", "--checkpoint", "run", "--data", "d.h5", "--positive", "1"}, "no labels");
     refused(change + Words{"--images", "1"}, "--direction");
@@ -185,7 +185,7 @@ TEST_F(Editing, RejectsBadInput) {
     refused(change + Words{"--images", "1", "--direction", "cut.h5"}, "cut.h5");
     refused(change + Words{"--images", "1", "--direction", "d.h5"}, "d.h5");
     refused({"manipulate", "--checkpoint", "other", "--data", "d.h5", "--direction", "one.h5"},
-            "no direction");
+            "not a direction");
     refused(change + Words{"--images", "1", "--direction", "one.h5", "--alpha", "a..b"}, "--alpha");
     refused(change + Words{"--images", "1", "--direction", "one.h5", "--alpha", "nan"}, "--alpha");
     refused(change + Words{"--images", "1", "--direction", "one.h5", "--levels", "2"}, "--levels");

@@ -78,7 +78,7 @@ TEST(GlowData, MakesCifar10WithValidation) {
     write_bytes(folder / "test_batch.bin", records(7, 2));
     const Outcome outcome = run(folder, {"cifar10", ".", "-o", "a.h5", "--json", "--quiet"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
-    EXPECT_NE(outcome.err.find("warning: 5 validation images are few"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("warning: only 5 validation images"), std::string::npos) << outcome.err;
     const auto object = nlohmann::json::parse(outcome.out);
     EXPECT_EQ(object["train"], 95);
     EXPECT_EQ(object["valid"], 5);
@@ -106,7 +106,7 @@ TEST(GlowData, MakesCifar10WithValidation) {
     EXPECT_NE(load_split(folder / "a.h5", "valid").images, load_split(folder / "c.h5", "valid").images);
 }
 
-TEST(GlowData, CropsOfAPhotographStayInOneSplitAndCarryItsName) {
+TEST(GlowData, CropsKeepSplitAndName) {
     const TemporaryFolder folder;
     for (int n = 0; n < 20; ++n) {
         const auto path = folder / fmt::format("p/{}/{:02}.png", n % 2 == 0 ? "a" : "b", n);
@@ -137,7 +137,7 @@ TEST(GlowData, CropsOfAPhotographStayInOneSplitAndCarryItsName) {
                  "--tile");
 }
 
-TEST(GlowData, LimitsAreTakenBeforeTheValidationSplit) {
+TEST(GlowData, LimitsApplyBeforeValidationSplit) {
     const TemporaryFolder folder;
     write_bytes(folder / "train.bin", records(50));
     write_bytes(folder / "test.bin", records(9));
@@ -355,7 +355,7 @@ TEST(GlowData, DownloadsVerifiesAndUnpacks) {
             .code,
         0);
     expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5"}, nullptr, path.c_str()), 1,
-                 "is there a network?");
+                 "check the network");
     expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5"}, nullptr, "/nowhere"), 1,
                  "curl or wget");
     expect_error(run(folder, {"cifar10", "a.h5/x", "--download", "-o", "b.h5"}, nullptr, path.c_str()), 2,
@@ -400,8 +400,8 @@ TEST(GlowData, MakesDataSetsFromImageFolders) {
     const Outcome outcome = with({"-o", "a.h5", "--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("2 classes: even, odd"), std::string::npos) << outcome.err;
-    EXPECT_NE(outcome.err.find("are left out: 1 .txt"), std::string::npos) << outcome.err;
-    EXPECT_NE(outcome.err.find("warning: left out: p/even/broken.png"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("are skipped: 1 .txt"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("warning: skipped: p/even/broken.png"), std::string::npos) << outcome.err;
     const auto object = nlohmann::json::parse(outcome.out);
     EXPECT_EQ(object["train"].get<int>() + object["test"].get<int>(), 20);
     EXPECT_EQ(object["left_out"].size(), 1u);
@@ -449,7 +449,7 @@ TEST(GlowData, SkipsNonFilesUnlessStrict) {
     ASSERT_EQ(left_out.size(), kOddEntries.size()) << left_out;
     for (const auto& [name, reason] : kOddEntries) {
         const std::string warning =
-            fmt::format("warning: left out: p/{}.png: cannot be read: {}", name, reason);
+            fmt::format("warning: skipped: p/{}.png: cannot be read: {}", name, reason);
         EXPECT_NE(some.err.find(warning), std::string::npos) << some.err;
         EXPECT_NE(left_out.dump().find(fmt::format("p/{}.png: cannot be read: {}", name, reason)),
                   std::string::npos)
@@ -542,7 +542,7 @@ TEST(GlowData, RejectsFolderWithoutUsableImage) {
     write_bytes(folder / "a.png", "no picture");
     const Outcome outcome = run(folder, {"images", ".", "--size", "8", "--test", "0", "-o", "a.h5"});
     EXPECT_EQ(outcome.code, 2);
-    EXPECT_NE(outcome.err.find("left out: ./a.png"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("skipped: ./a.png"), std::string::npos) << outcome.err;
     EXPECT_NE(outcome.err.find("error: none of the 1 training images"), std::string::npos) << outcome.err;
     EXPECT_EQ(folder.names(), std::vector<std::string>{"a.png"});
 }

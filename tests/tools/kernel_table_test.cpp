@@ -46,7 +46,7 @@ TEST(KernelTable, SumsByNameAndSharesBandwidth) {
     EXPECT_NE(text.find("0.016  1.000      4.0"), std::string::npos) << text;
 }
 
-TEST(KernelProfiler, RefusesWhereThereIsNoCupti) {
+TEST(KernelProfiler, RejectsWithoutCupti) {
     try {
         open_kernel_profiler("/nonexistent/libcupti.so");
         FAIL();

@@ -121,7 +121,7 @@ struct DamagedCheckpoints : KillAndResume {
 
 TEST_F(DamagedCheckpoints, TruncatedCheckpointIsSkipped) {
     fs::resize_file(checkpoint(7), fs::file_size(checkpoint(7)) / 2);
-    goes_on("going on from run/checkpoints/step-00000006.h5");
+    goes_on("resuming from run/checkpoints/step-00000006.h5");
     // Neither counted among the kept checkpoints nor deleted.
     EXPECT_TRUE(fs::exists(checkpoint(7).string() + ".damaged"));
 }
@@ -129,23 +129,23 @@ TEST_F(DamagedCheckpoints, TruncatedCheckpointIsSkipped) {
 TEST_F(DamagedCheckpoints, SeveralCheckpointsAreSkipped) {
     fs::resize_file(checkpoint(7), 0);
     write_bytes(checkpoint(6), "no checkpoint");
-    goes_on("going on from run/checkpoints/step-00000004.h5");
+    goes_on("resuming from run/checkpoints/step-00000004.h5");
 }
 
 TEST_F(DamagedCheckpoints, NonFiniteCheckpointIsSkipped) {
     CheckpointEdit edit(checkpoint(7));
     edit.tensor("/optimizer/v/prior/top/bias").values[0] = std::numeric_limits<float>::quiet_NaN();
     edit.write(checkpoint(7));
-    goes_on("going on from run/checkpoints/step-00000006.h5");
+    goes_on("resuming from run/checkpoints/step-00000006.h5");
 }
 
 TEST_F(DamagedCheckpoints, MissingLinkOrTargetIsTolerated) {
     fs::remove(folder / "run/latest.h5");
-    goes_on("going on from run/checkpoints/step-00000007.h5: there is no latest.h5");
+    goes_on("resuming from run/checkpoints/step-00000007.h5: latest.h5 does not exist");
     fs::remove_all(folder / "run");
     make_run("run", 7, options);
     fs::remove(checkpoint(7));
-    goes_on("going on from run/checkpoints/step-00000006.h5");
+    goes_on("resuming from run/checkpoints/step-00000006.h5");
 }
 
 TEST_F(DamagedCheckpoints, CopyWithoutLinksResumes) {
@@ -163,7 +163,7 @@ TEST_F(DamagedCheckpoints, NothingChangesWithoutValidCheckpoint) {
     const std::string rows = read_bytes(folder / "run/metrics.csv");
     const Outcome outcome = train(run_words("run", 9) + options + Words{"--resume", "auto", "--quiet"});
     EXPECT_EQ(outcome.code, 2) << outcome.err;
-    EXPECT_NE(outcome.err.find("error: run/latest.h5: none of the run's checkpoints can be used"),
+    EXPECT_NE(outcome.err.find("error: run/latest.h5: none of the run's checkpoints is usable"),
               std::string::npos)
         << outcome.err;
     EXPECT_EQ(all_files(), before);
@@ -206,7 +206,7 @@ TEST_F(WriteFailures, DeletedFolderIsRecreated) {
     ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); })) << process.err();
     const auto [outcome, step] = stopped(process);
     EXPECT_EQ(outcome.code, 0) << outcome.err;
-    EXPECT_NE(outcome.err.find("the run's folder is gone, and is made again"), std::string::npos)
+    EXPECT_NE(outcome.err.find("the run's folder was deleted and has been recreated"), std::string::npos)
         << outcome.err;
     expect_the_whole_run(step);
     const Table rows = read_csv(folder / "run/metrics.csv");

@@ -38,8 +38,8 @@ TEST_F(MemoryRuns, FusedRunRollsBackOnDrift) {
         "--init-from", "ill.h5", "--lr",    "1e-6"};
     const Outcome outcome = train(run_words("run", 3) + words);
     ASSERT_EQ(outcome.code, 0) << outcome.err;
-    EXPECT_NE(outcome.err.find("step 1: rebuilt images differ"), std::string::npos) << outcome.err;
-    EXPECT_NE(outcome.err.find("back at step 0, every state is kept from now on"), std::string::npos)
+    EXPECT_NE(outcome.err.find("step 1: reconstructed images differ"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("rolled back to step 0, saving every state from now on"), std::string::npos)
         << outcome.err;
     const Table metrics = read_csv(folder / "run/metrics.csv");
     ASSERT_EQ(metrics.size(), 3u);
@@ -52,7 +52,7 @@ TEST_F(MemoryRuns, FusedRunRollsBackOnDrift) {
     expect_equal_weights("run/latest.h5", "exact/latest.h5");
     const Outcome resumed = train({"--out", "run", "--resume", "--max-steps", "4"});
     ASSERT_EQ(resumed.code, 0) << resumed.err;
-    EXPECT_EQ(resumed.err.find("back at step"), std::string::npos) << resumed.err;
+    EXPECT_EQ(resumed.err.find("rolled back to step"), std::string::npos) << resumed.err;
 }
 
 TEST_F(MemoryRuns, FusedNonFiniteStepKeepsCheckpoints) {
@@ -102,7 +102,7 @@ TEST_F(MemoryRuns, Bf16MomentsResumeExactlyAndAreSavedAsFloats) {
     // Float moments continue from there, and the results differ.
     const Outcome wide = train(run_words("parts", 7) + Words{"--resume", "auto", "--moments", "fp32"});
     EXPECT_EQ(wide.code, 0) << wide.err;
-    EXPECT_NE(wide.err.find("moments is \"fp32\" and was \"bf16\""), std::string::npos) << wide.err;
+    EXPECT_NE(wide.err.find("moments is \"fp32\" but was \"bf16\""), std::string::npos) << wide.err;
 }
 
 TEST_F(MemoryRuns, AuditsAreReported) {

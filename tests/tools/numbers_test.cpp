@@ -224,7 +224,7 @@ TEST_F(NumericOptions, RejectsNonDecimalNumbers) {
         refused("--lr", text, fmt::format("--lr: must be one number, got '{}'", text));
     refused("--lr", "1e999", "out of range");
     for (const char* const text : {"0x10", "0x10m", " 10", "10 ", "-0", "1_0m", "1e400"})
-        refused("--eval-every", text, "no interval");
+        refused("--eval-every", text, "not an interval");
 }
 
 }  // namespace

@@ -125,11 +125,11 @@ TEST_F(InvalidUsage, TrainOptions) {
                   {{"--precision", "fp16"}, "fp16"},
                   {{"--device", "quantum"}, "quantum"},
                   {{"--drift-tolerance", "nan"}, "--drift-tolerance"},
-                  {{"--checkpoint-every", "1e300"}, "no interval"},
-                  {{"--checkpoint-every", "nan"}, "no interval"},
-                  {{"--checkpoint-every", "-1"}, "no interval"},
-                  {{"--eval-every", "10s"}, "no interval"},
-                  {{"--sample-every", ""}, "no interval"}});
+                  {{"--checkpoint-every", "1e300"}, "not an interval"},
+                  {{"--checkpoint-every", "nan"}, "not an interval"},
+                  {{"--checkpoint-every", "-1"}, "not an interval"},
+                  {{"--eval-every", "10s"}, "not an interval"},
+                  {{"--sample-every", ""}, "not an interval"}});
     expect_error(train({}), 2, "required");
     expect_error(train({"--data", "d.h5"}), 2, "--out");
 }
@@ -165,14 +165,14 @@ TEST_F(InvalidUsage, ResumingWithOtherSettings) {
     make_dataset(folder / "wide.h5", 8, 16, 3, 10, 0, 0);
     const std::string metrics = read_bytes(folder / "run/metrics.csv"),
                       config = read_bytes(folder / "run/config.toml");
-    refuse_train({{{"--out", "run", "--resume", "--seed", "9"}, "seed is 9 and was 0"},
-                  {{"--out", "run", "--resume", "--batch", "4"}, "batch is 4 and was 8"},
-                  {{"--out", "run", "--resume", "--width", "9"}, "width is 9 and was 8"},
-                  {{"--out", "run", "--resume", "--no-edge-bias"}, "edge_bias is false and was true"},
+    refuse_train({{{"--out", "run", "--resume", "--seed", "9"}, "seed is 9 but was 0"},
+                  {{"--out", "run", "--resume", "--batch", "4"}, "batch is 4 but was 8"},
+                  {{"--out", "run", "--resume", "--width", "9"}, "width is 9 but was 8"},
+                  {{"--out", "run", "--resume", "--no-edge-bias"}, "edge_bias is false but was true"},
                   {{"--out", "run", "--resume", "--coupling", "additive"}, "coupling"},
                   {{"--out", "run", "--resume", "--optimizer", "adam"}, "optimizer"},
                   {{"--out", "run", "--resume", "--no-shuffle"}, "shuffle"},
-                  {{"--out", "run", "--resume", "--data", "wide.h5"}, "image_width is 16 and was 8"}});
+                  {{"--out", "run", "--resume", "--data", "wide.h5"}, "image_width is 16 but was 8"}});
     EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), metrics);
     EXPECT_EQ(read_bytes(folder / "run/config.toml"), config);
 }

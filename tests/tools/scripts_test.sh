@@ -388,7 +388,7 @@ case "\$*" in *"--device cuda"*)
         *--estimate*)
             [ ! -e $copy/gpu_error ] || { cat $copy/gpu_error >&2; exit 1; }
             echo "  machine       cuda: NVIDIA H200, compute capability 9.0, 139.8 GiB, 16 threads, bf16 networks" >&2
-            echo "0.0732 s a step (median of 20), 3.5e+03 images/s, an epoch takes 14 s"
+            echo "0.0732 s per step (median of 20), 3.5e+03 images/s, one epoch takes 14 s"
             exit 0 ;;
     esac ;;
 esac

@@ -99,7 +99,7 @@ TEST_F(SharedFolder, OneOfTwoSimultaneousStartsTrains) {
         const Outcome outcome = refused.wait();
         expect_error(
             outcome, 2,
-            out + (outcome.err.find("began a run") == std::string::npos ? " is in use by" : ": another"));
+            out + (outcome.err.find("started a run") == std::string::npos ? " is in use by" : ": another"));
         ASSERT_TRUE(at_work.wait_until([&] { return has_checkpoint(out); })) << at_work.err();
         at_work.kill(SIGTERM);
         EXPECT_EQ(at_work.wait().code, 0);
@@ -131,9 +131,9 @@ TEST_F(SharedFolder, WarnsOnceWithoutLocks) {
         }
         for (const Outcome* const each : {&outcome, &data}) {
             EXPECT_EQ(each->code, 0) << each->err;
-            const std::size_t told = each->err.find("its file system has no locks");
+            const std::size_t told = each->err.find("its file system does not support locks");
             ASSERT_NE(told, std::string::npos) << each->err;
-            EXPECT_EQ(each->err.find("no locks", told + 30), std::string::npos) << each->err;
+            EXPECT_EQ(each->err.find("not support locks", told + 30), std::string::npos) << each->err;
         }
     }
     unsetenv("LD_PRELOAD");
@@ -306,7 +306,7 @@ TEST_F(ChangedData, ResumeRejectsUnlessAccepted) {
     EXPECT_EQ(read_bytes(folder / "run/config.toml"), config);
     const Outcome accepted = resume(3, {"--accept-new-data"});
     EXPECT_EQ(accepted.code, 0) << accepted.err;
-    EXPECT_NE(accepted.err.find("not the data set that the run began with"), std::string::npos)
+    EXPECT_NE(accepted.err.find("differs from the data set that the run began with"), std::string::npos)
         << accepted.err;
     // From then on it is the run's.
     EXPECT_EQ(resume(4).code, 0);
@@ -341,7 +341,7 @@ TEST_F(ChangedData, AcceptsMovedOrExplicitDataSet) {
     fs::rename(folder / "d.h5", folder / "moved.h5");
     const Outcome moved = resume(3, {"--data", "moved.h5"});
     EXPECT_EQ(moved.code, 0) << moved.err;
-    EXPECT_EQ(moved.err.find("not the data set"), std::string::npos) << moved.err;
+    EXPECT_EQ(moved.err.find("differs from the data set"), std::string::npos) << moved.err;
     make_dataset(folder / "other.h5", 8, 8, 3, 16, 0, 0);
     const Outcome other = resume(4, {"--data", "other.h5"});
     EXPECT_EQ(other.code, 0) << other.err;

@@ -196,7 +196,7 @@ TEST_F(Commands, RejectsInvalidLatents) {
     expect_error(latent(decode + Words{"d.h5"}), 2, "config");
     expect_error(latent(decode + Words{"run/latest.h5"}), 2, "/eps/level1 is missing");
     expect_error(latent({"decode", "--checkpoint", "other", "-o", "x.h5", "--latents", "z.h5"}), 2,
-                 "another model");
+                 "different model");
     expect_error(latent({"decode", "--checkpoint", "run", "--latents", "z.h5", "-o", "none/x.h5"}), 2,
                  "none");
     const std::string whole = read_bytes(folder / "z.h5");

@@ -100,7 +100,7 @@ TEST_P(Prefetcher, SeeksBackAndForth) {
     expect_images(batches_->next(), 10 + 2 * kBatch);
 }
 
-TEST_P(Prefetcher, ImagesMayHaveNoClassesOrBeNone) {
+TEST_P(Prefetcher, SupportsMissingLabelsAndImages) {
     labeled_ = false;
     expect_images(batches_->next(), 0);
     count_ = 0;
@@ -116,7 +116,7 @@ TEST_P(Prefetcher, ImagesMayHaveNoClassesOrBeNone) {
 }
 
 // Reads one batch ahead if it uploads, otherwise none.
-TEST_P(Prefetcher, ReadsAheadOnlyToUpload) {
+TEST_P(Prefetcher, PrefetchesOnlyToUpload) {
     batches_->next();
     EXPECT_EQ(reads_, GetParam().device == Device::cuda ? 2 : 1);
     batches_->next();

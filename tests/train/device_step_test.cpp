@@ -98,7 +98,7 @@ TEST_F(DeviceStep, GraphStepIsBitEqual) {
 }
 
 // Prefetched images equal those that the step uploads itself.
-TEST_F(DeviceStep, TakesBatchesFromItsOwnMemory) {
+TEST_F(DeviceStep, UsesPrefetchedBatches) {
     for (const index_t micro_batch : {0, 3}) {
         const TrainingOptions options = options_with(Precision::fp32, micro_batch);
         OnDevice uploaded(options, Device::cuda), host(options, Device::cuda);

@@ -146,8 +146,8 @@ TEST(Drift, DoubleStateSurvivesWhereFloatFails) {
         const double in_double = model.round_trip_error([](double h) { return h; });
         const double in_float =
             model.round_trip_error([](double h) { return static_cast<double>(static_cast<float>(h)); });
-        std::printf("%s: rebuilt images are off by %.1e, with a state in float by %.1e\n", name_of(kind),
-                    in_double, in_float);
+        std::printf("%s: reconstructed images are off by %.1e, with a state in float by %.1e\n",
+                    name_of(kind), in_double, in_float);
         // within the tolerance that would repeat a step
         EXPECT_LE(in_double, 1e-5) << name_of(kind);
         if (kind == Kind::trained)

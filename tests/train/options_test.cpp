@@ -19,7 +19,7 @@ TEST(Intervals, ParseStepsOrMinutes) {
     for (const char* text :
          {"",       "m",   "-1",   "-1m",  "1.5",  "nan",   "nanm", "inf", "infm", "1e300",
           "1e300m", "10s", "10 m", "10mm", "0x10", "0x10m", " 10",  "-0",  "1_0",  "1e400"})
-        expect_throw<InputError>([&] { parse_interval(text); }, {text, "no interval"});
+        expect_throw<InputError>([&] { parse_interval(text); }, {text, "not an interval"});
     for (const Interval& interval : {Interval{100, false}, Interval{0.1, true}, Interval{1e15, false}})
         EXPECT_EQ(parse_interval(to_string(interval)), interval);
 }

@@ -46,7 +46,7 @@ TEST(CsvLog, KeepsForeignFile) {
     const TemporaryFolder folder;
     write_bytes(folder / "a.csv", "time,loss\n1,2\n");
     expect_throw<InputError>([&] { CsvLog(folder / "a.csv", "step,x", 10); },
-                             {"a.csv", "step,x", "another program"});
+                             {"a.csv", "step,x", "not written by Glow"});
     EXPECT_EQ(read_bytes(folder / "a.csv"), "time,loss\n1,2\n");
 }
 

@@ -117,7 +117,7 @@ TEST_F(Recovery, RecoversFromFault) {
     ASSERT_EQ(warnings.size(), 1u);
     // Whether a NaN survives ReLU and reaches the loss depends on the matrix library.
     for (const char* part : {"step 7: the ", " is not finite", "level0/step1/coupling/conv1/weight", "1 NaN",
-                             "back at step 6", "trouble/step-00000007-1.json", "1 of 5"})
+                             "rolled back to step 6", "trouble/step-00000007-1.json", "1 of 5"})
         EXPECT_NE(warnings[0].find(part), std::string::npos) << part << " in: " << warnings[0];
     const json told = report("run/trouble/step-00000007-1.json");
     EXPECT_EQ(told["step"], 7);
@@ -209,7 +209,7 @@ TEST_F(Recovery, RestartsBeforeFirstCheckpoint) {
     faulty.before_step = once(2, poison("level0/split/bias", kNaN));
     EXPECT_EQ(run_training(faulty).rollbacks, 1);
     expect_the_good_run("run");
-    EXPECT_NE(warnings[0].find("back at step 0"), std::string::npos) << warnings[0];
+    EXPECT_NE(warnings[0].find("rolled back to step 0"), std::string::npos) << warnings[0];
     // With --init-from, or resumed from elsewhere, the run restarts from that checkpoint.
     for (const bool resume : {false, true}) {
         const std::string out = resume ? "resumed" : "init";

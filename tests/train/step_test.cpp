@@ -274,7 +274,7 @@ TEST(TrainerDrift, ImpossibleToleranceIsError) {
         training.random_start();
         const std::vector<float> before = training.everything();
         expect_throw<Error>([&] { training.trainer.step(training.images.batch(), update_of(1e-3)); },
-                            {"rebuilt images differ", "--drift-tolerance"});
+                            {"reconstructed images differ", "--drift-tolerance"});
         EXPECT_TRUE(same_bits(training.everything(), before)) << to_string(memory);
     }
 }

@@ -113,7 +113,7 @@ TEST(EngineSelection, PrecedenceIsRunCheckpointRule) {
     EXPECT_THROW(engines_with(options, false, "", none), InputError);
     const Asked moved = engines_with(options, true, "cudnn,products", none);
     EXPECT_EQ(moved.engines, "products,products");
-    EXPECT_NE(moved.said.find("matrix products instead"), std::string::npos) << moved.said;
+    EXPECT_NE(moved.said.find("using matrix products"), std::string::npos) << moved.said;
 }
 
 TEST(EngineSelection, CpuHasNothingToTune) {
@@ -122,7 +122,7 @@ TEST(EngineSelection, CpuHasNothingToTune) {
     options.tune = true;
     const Asked asked = engines_with(options, false, "", none);
     EXPECT_EQ(asked.engines, "");
-    EXPECT_NE(asked.said.find("one engine"), std::string::npos) << asked.said;
+    EXPECT_NE(asked.said.find("only one convolution engine"), std::string::npos) << asked.said;
 }
 
 // Steps with vendor convolutions match matrix products up to float rounding; stored and recomputed

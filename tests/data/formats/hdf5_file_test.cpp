@@ -335,7 +335,7 @@ TEST(Hdf5File, RejectsTruncatedFiles) {
 
 // ---- Files that HDF5 itself does not survive ----------------------------------------------------------------
 
-TEST(Hdf5Probe, TheProgramIsFound) {
+TEST(Hdf5Probe, FindsProgram) {
     EXPECT_EQ(hdf5::probe_program().filename(), "glow_hdf5_probe");
 }
 
@@ -369,7 +369,7 @@ std::string with_string_index_out_of_range(std::string bytes) {
     return bytes;
 }
 
-TEST(Hdf5Probe, AFileThatCrashesHdf5IsRefused) {
+TEST(Hdf5Probe, RejectsFileThatCrashesHdf5) {
     const TemporaryFolder folder;
     write_bytes(folder / "damaged.h5", with_string_index_out_of_range(small_file(folder)));
     if (hdf5::probe(hdf5::probe_program(), folder / "damaged.h5").empty())
@@ -379,7 +379,7 @@ TEST(Hdf5Probe, AFileThatCrashesHdf5IsRefused) {
                                  {"damaged.h5", "it is damaged (HDF5 crashes on it)"});
 }
 
-TEST(Hdf5Probe, AFileIsProbedAgainOnceItHasChanged) {
+TEST(Hdf5Probe, ProbesChangedFileAgain) {
     const TemporaryFolder folder;
     const std::string bytes = small_file(folder), damaged = with_string_index_out_of_range(bytes);
     write_bytes(folder / "damaged.h5", damaged);

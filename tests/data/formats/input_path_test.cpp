@@ -157,7 +157,7 @@ TEST_F(UnusableImages, LinkToParentIsNotClass) {
     fs::create_directory_symlink("..", folder / "parent");
     const std::string text = skipped();
     EXPECT_EQ(left_out.size(), 2u) << text;
-    expect_holds(text, "self: symbolic link to a folder that is read already or holds one that is");
+    expect_holds(text, "self: symbolic link to a folder that is already read or contains one that is");
     expect_strict_names("parent");
     // A link to any other folder is a class.
     const TemporaryFolder elsewhere;

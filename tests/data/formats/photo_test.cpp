@@ -119,7 +119,7 @@ TEST(Photo, IsTurnedUprightByItsExifOrientation) {
     EXPECT_EQ(exif_orientation(span_of(exif(0, false))), 1);
 }
 
-TEST(Photo, GrayAndColorBecomeOneAnother) {
+TEST(Photo, ConvertsGrayAndColor) {
     EXPECT_EQ(decoded(make::png({1, 2, 1, {7, 200}}), 3), (Pixels{7, 7, 7, 200, 200, 200}));
     EXPECT_EQ(decoded(make::png({1, 3, 3, {255, 0, 0, 0, 255, 0, 9, 9, 9}}), 1), (Pixels{76, 150, 9}));
     const Image gray = make::smooth(16, 16, 1);
@@ -257,7 +257,7 @@ TEST_F(PhotoFolder, SortsFilesByName) {
     EXPECT_EQ(usable, (Pixels{1, 1, 1}));
 }
 
-TEST_F(Folder, ReadsFoldersRecursivelyInTheOrderOfTheirPaths) {
+TEST_F(PhotoFolder, ReadsRecursivelyInPathOrder) {
     put("top.png", 40);
     put("b/1.png", 30);
     put("a/deeper/2.png", 20);
@@ -277,7 +277,7 @@ TEST_F(Folder, ReadsFoldersRecursivelyInTheOrderOfTheirPaths) {
     EXPECT_EQ(names, (std::vector<std::string>{"a/1.png", "a/deeper/2.png", "b/1.png", "top.png"}));
 }
 
-TEST_F(Folder, LinkedFoldersAreReadOnce) {
+TEST_F(PhotoFolder, LinkedFoldersAreReadOnce) {
     const TemporaryFolder elsewhere;
     put("a/1.png", 10);
     write_bytes(elsewhere / "2.png", read_bytes(folder / "a/1.png"));
@@ -291,11 +291,11 @@ TEST_F(Folder, LinkedFoldersAreReadOnce) {
     const std::vector<std::string> skipped = source.take_skipped();
     ASSERT_EQ(skipped.size(), 4u);
     for (const std::string& problem : skipped)
-        EXPECT_NE(problem.find("symbolic link to a folder that is read already"), std::string::npos)
+        EXPECT_NE(problem.find("symbolic link to a folder that is already read"), std::string::npos)
             << problem;
 }
 
-TEST_F(Folder, WithClassesTheFirstFolderOfAPathIsItsClass) {
+TEST_F(PhotoFolder, TopFolderIsClass) {
     put("dog/1.png", 30);
     put("cat/1.png", 10);
     put("cat/deeper/3.png", 20);
@@ -326,7 +326,7 @@ TEST_F(Folder, WithClassesTheFirstFolderOfAPathIsItsClass) {
     expect_throw<InputError>([&] { ImageFolder(folder.path(), all); }, {"--classes", "found 1"});
 }
 
-TEST_F(Folder, CropsAreSquaresOfTheirPhotographAndStayTogether) {
+TEST_F(PhotoFolder, CropsStayInOneSplit) {
     for (int n = 0; n < 12; ++n) put(fmt::format("{:02}.png", n), 10 * n, 20);
     ImageFolderOptions crops = options();
     crops.test = 0.25;
@@ -367,7 +367,7 @@ TEST_F(Folder, CropsAreSquaresOfTheirPhotographAndStayTogether) {
     EXPECT_NE(other.name(Part::train, 0), source.name(Part::train, 0));
 }
 
-TEST_F(Folder, TilesFormACenteredGrid) {
+TEST_F(PhotoFolder, TilesFormACenteredGrid) {
     const auto squares = [&](const ImageFolderOptions& tiled) {
         ImageFolder source(folder.path(), tiled);
         Pixels usable;
