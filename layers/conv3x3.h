@@ -16,7 +16,7 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
     index_t step = std::max<index_t>(1, context.blocking.block_pixels / W);
     if (whole_images) step = std::max<index_t>(1, step / H) * H;
     const index_t rows = N * H;
-    for (index_t begin = 0; begin < rows; begin = next_block(context.counting(), begin, step, rows))
+    for (index_t begin = 0; begin < rows; begin = next_block(context.skips_blocks(), begin, step, rows))
         f(ImageRows{H, W, begin, std::min(begin + step, rows)});
 }
 

@@ -26,9 +26,9 @@ Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision prec
 
 // Calls f(first image, images) for every tile.
 template <class F>
-void Coupling::for_each_tile(const Blocking& blocking, bool count_only, index_t N, F f) const {
+void Coupling::for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const {
     const index_t images = images_per_tile(tile_, shape_.pixels(), width_, N, blocking);
-    for (index_t n = 0; n < N; n = next_block(count_only, n, images, N)) f(n, std::min(images, N - n));
+    for (index_t n = 0; n < N; n = next_block(skip, n, images, N)) f(n, std::min(images, N - n));
 }
 
 Coupling::SavedMaps Coupling::take_maps(const Blocking& blocking, Arena& arena, index_t N) const {
@@ -55,7 +55,7 @@ void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* save
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = this->folded(context);
     std::size_t tile = 0;
-    for_each_tile(context.blocking, context.counting(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
@@ -81,7 +81,7 @@ void Coupling::inverse(const Context& context, Flow& flow) {
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = this->folded(context);
-    for_each_tile(context.blocking, context.counting(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
@@ -97,7 +97,7 @@ void Coupling::inverse(const Context& context, Flow& flow) {
 void Coupling::predict(const Context& context, index_t N, const state_t* h, real* out) const {
     const Arena::Scope scope(context.workspace);
     const FoldedNetwork folded = this->folded(context);
-    for_each_tile(context.blocking, context.counting(), N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.skips_blocks(), N, [&](index_t n, index_t images) {
         network_->forward(context, folded, images, h + n * shape_.size(), shape_.C,
                           out + n * shape_.pixels() * network_->outputs());
     });
@@ -110,7 +110,7 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
     const FoldedNetwork folded = this->folded(context);
     const FoldedGradient dfolded = network_->zero_gradient(context);
     std::size_t tile = 0;
-    for_each_tile(context.blocking, context.counting(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();

@@ -141,7 +141,7 @@ class Network : public CouplingNetwork {
             fill(context.exec, w_, real{0}, bias.value());
             fill(context.exec, w_, real{0}, logs.value());
             fill(context.exec, 2 * w_, 0.0, moments);
-            for (index_t n = 0; n < N; n = next_block(context.counting(), n, tile, N))
+            for (index_t n = 0; n < N; n = next_block(context.skips_blocks(), n, tile, N))
                 add_raw_moments(context, std::min(tile, N - n), a + n * H_ * W_ * stride, stride, second,
                                 moments);
             context.sum_over_processes(2 * w_, moments);

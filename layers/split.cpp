@@ -48,7 +48,7 @@ void Split::with_prediction(const Context& context, index_t N, const state_t* a,
     const Arena::Scope scope(arena);
     const real* const folded = fold(context);
     const index_t tile = images_per_tile(tile_, shape_.pixels(), conv_.columns.stride, N, context.blocking);
-    for (index_t n = 0; n < N; n = next_block(context.counting(), n, tile, N)) {
+    for (index_t n = 0; n < N; n = next_block(context.skips_blocks(), n, tile, N)) {
         const Arena::Scope tile_scope(arena);
         const index_t images = std::min(tile, N - n);
         real* const out = arena.take<real>(images * shape_.size());
