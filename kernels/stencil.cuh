@@ -2,11 +2,9 @@
 #pragma once
 
 #include "kernels/block.cuh"
+#include "kernels/taps.h"
 
 namespace glow::inline GLOW_REAL {
-
-// Mask of existing taps: bit kh * 3 + kw.
-inline constexpr unsigned kAllTaps = 0x1ff;
 
 // On a GPU, a block processes a tile of image rows, full width or kTileWidth pixels; a thread iterates over
 // the channels of pixels.

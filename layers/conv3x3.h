@@ -44,11 +44,11 @@ struct NarrowInputConv {
                      expanded, weight, y);
     }
 
-    // dweight += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; x and dx: all images,
-    // `stride` elements per pixel.
+    // dweight = or += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; x and dx: all images, `stride`
+    // elements a pixel.
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const state_t* x, index_t stride,
-                  const Map* weight, const Map* dy, real* dweight, real* dx) const {
+                  const Map* weight, const Map* dy, bool accumulate, real* dweight, real* dx) const {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const index_t pixels = block.pixels();
@@ -56,8 +56,9 @@ struct NarrowInputConv {
             const Arena::Scope scope(arena);
             Map* const expanded = arena.take<Map>(pixels * columns.stride);
             im2col(exec, block, columns, false, x, stride, expanded);
-            context.gemm(gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).accumulating(),
-                         dy, expanded, dweight);
+            context.gemm(
+                gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).adding(accumulate), dy,
+                expanded, dweight);
         }
         const Arena::Scope scope(arena);
         real* const dexpanded = arena.take<real>(pixels * columns.stride);
@@ -80,23 +81,34 @@ struct NarrowOutputConv {
     void forward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
                  real* y) const {
         const Arena::Scope scope(context.workspace);
-        const index_t pixels = block.pixels();
-        real* const taps = context.workspace.take<real>(pixels * columns.stride);
-        context.gemm(gemm_nt(pixels, columns.stride, inputs, operands, scalar_of<real>), x, weight, taps);
+        real* const taps = context.workspace.take<real>(block.pixels() * columns.stride);
+        forward_taps(context, block.pixels(), x, weight, taps);
         col2im(context.exec, block, columns, false, taps, y, columns.C);
     }
+    // taps [pixels, columns.stride] = x W^T: what col2im adds up.
+    template <class Map>
+    void forward_taps(const Context& context, index_t pixels, const Map* x, const Map* weight,
+                      real* taps) const {
+        context.gemm(gemm_nt(pixels, columns.stride, inputs, operands, scalar_of<real>), x, weight, taps);
+    }
 
-    // dweight += columns(dy)^T x, dx = columns(dy) W. dy: all images [N*H*W, outputs]; x, dx [block pixels,
+    // dweight = or += columns(dy)^T x, dx = columns(dy) W. dy: all images [N*H*W, outputs]; x, dx [block pixels,
     // inputs].
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
-                  const real* dy, real* dweight, Map* dx) const {
+                  const real* dy, bool accumulate, real* dweight, Map* dx) const {
         const Arena::Scope scope(context.workspace);
         const index_t pixels = block.pixels();
         Map* const dtaps = context.workspace.take<Map>(pixels * columns.stride);
         im2col(context.exec, block, columns, true, dy, columns.C, dtaps);
-        context.gemm(gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).accumulating(), dtaps,
-                     x, dweight);
+        backward_taps(context, pixels, x, weight, dtaps, accumulate, dweight, dx);
+    }
+    // The same from dtaps = columns(dy) [pixels, columns.stride].
+    template <class Map>
+    void backward_taps(const Context& context, index_t pixels, const Map* x, const Map* weight,
+                       const Map* dtaps, bool accumulate, real* dweight, Map* dx) const {
+        context.gemm(gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).adding(accumulate),
+                     dtaps, x, dweight);
         context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>), dtaps, weight, dx);
     }
 };

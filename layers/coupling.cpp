@@ -20,9 +20,8 @@ Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision prec
       kind_(config.coupling),
       tile_(tile),
       width_(config.width),
-      network_(make_coupling_network(shape, shape.C / 2,
-                                     kind_ == CouplingKind::affine ? shape.C : shape.C / 2, config.width,
-                                     config.edge_bias, precision, engine, name + "/coupling", parameters)) {}
+      network_(make_coupling_network(shape, kind_, config.width, config.edge_bias, precision, engine,
+                                     name + "/coupling", parameters)) {}
 
 // Calls f(first image, images) for every tile.
 template <class F>
@@ -57,22 +56,8 @@ void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* save
     std::size_t tile = 0;
     for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
-        const index_t rows = images * shape_.pixels(), C = shape_.C;
-        state_t* const h = flow.h + n * shape_.size();
-        real* out;
-        if (saved != nullptr) {
-            const CouplingNetwork::Maps& maps = (*saved)[tile++];
-            out = maps.out;
-            network_->forward(context, folded, images, h, C, maps);
-        } else {
-            out = arena.take<real>(rows * network_->outputs());
-            network_->forward(context, folded, images, h, C, out);
-        }
-        if (kind_ == CouplingKind::affine)
-            affine_coupling_forward(context.exec, images, shape_.pixels(), C, out, h, flow.logdet + n,
-                                    arena.take<double>(group_scratch(images)));
-        else
-            additive_coupling_forward(context.exec, rows, C, out, h);
+        network_->couple(context, folded, images, flow.h + n * shape_.size(), flow.logdet + n,
+                         saved != nullptr ? &(*saved)[tile++] : nullptr);
     });
 }
 
@@ -108,26 +93,13 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = this->folded(context);
-    const FoldedGradient dfolded = network_->zero_gradient(context);
+    const FoldedGradient dfolded = network_->take_gradient(context, flow.N);
     std::size_t tile = 0;
     for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
-        const index_t rows = images * shape_.pixels(), C = shape_.C;
-        state_t* const h = flow.h + n * shape_.size();
-        real* const dh = gradient.dh + n * shape_.size();
-        CouplingNetwork::Maps maps;
-        if (saved != nullptr) {
-            maps = (*saved)[tile++];
-        } else {
-            maps = network_->take_maps(arena, images);
-            network_->forward(context, folded, images, h, C, maps);
-        }
-        real* const dout = arena.take<real>(rows * network_->outputs());
-        if (kind_ == CouplingKind::affine)
-            affine_coupling_backward(context.exec, rows, C, gradient.dlogp, maps.out, dout, h, dh);
-        else
-            additive_coupling_backward(context.exec, rows, C, maps.out, dout, h, dh);
-        network_->backward(context, folded, dfolded, images, h, C, maps, dout, dh, gradient.parameters);
+        network_->backward(context, folded, dfolded, n, images, flow.h + n * shape_.size(),
+                           gradient.dh + n * shape_.size(), gradient.dlogp,
+                           saved != nullptr ? &(*saved)[tile++] : nullptr, gradient.parameters);
     });
     network_->unfold(context, dfolded, gradient.parameters);
 }

@@ -6,35 +6,39 @@
 
 #include "kernels/activation.h"
 #include "kernels/actnorm_init.h"
+#include "kernels/coupling.h"
+#include "kernels/coupling_image.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/reduce.h"
 
 namespace glow::inline GLOW_REAL {
 
-CouplingNetwork::CouplingNetwork(const Shape& shape, index_t inputs, index_t outputs, index_t w, bool edge,
-                                 Scalar operands, Engine engine, const std::string& name, Parameters& all)
+CouplingNetwork::CouplingNetwork(const Shape& shape, CouplingKind kind, index_t w, bool edge, Scalar operands,
+                                 Engine engine, const std::string& name, Parameters& all)
     : H_(shape.H),
       W_(shape.W),
+      C_(shape.C),
       w_(w),
+      kind_(kind),
       edge_(edge),
       operands_(operands),
       engine_(engine),
-      first_{NarrowInputConv::layout(inputs, edge), w, operands},
-      last_{NarrowOutputConv::layout(outputs), w, operands},
-      parameters_{all.add(name + "/conv1/weight", {w, 3, 3, inputs + (edge ? 1 : 0)}, Init::normal),
+      first_{NarrowInputConv::layout(C_ / 2, edge), w, operands},
+      last_{NarrowOutputConv::layout(kind == CouplingKind::affine ? C_ : C_ / 2), w, operands},
+      parameters_{all.add(name + "/conv1/weight", {w, 3, 3, C_ / 2 + (edge ? 1 : 0)}, Init::normal),
                   all.add(name + "/conv1/actnorm/bias", {w}, Init::zeros),
                   all.add(name + "/conv1/actnorm/logs", {w}, Init::zeros),
                   all.add(name + "/conv2/weight", {w, 1, 1, w}, Init::normal),
                   all.add(name + "/conv2/actnorm/bias", {w}, Init::zeros),
                   all.add(name + "/conv2/actnorm/logs", {w}, Init::zeros),
-                  all.add(name + "/conv3/weight", {outputs, 3, 3, w + (edge ? 1 : 0)}, Init::zeros),
-                  all.add(name + "/conv3/bias", {outputs}, Init::zeros),
-                  all.add(name + "/conv3/logs", {outputs}, Init::zeros)},
+                  all.add(name + "/conv3/weight", {outputs(), 3, 3, w + (edge ? 1 : 0)}, Init::zeros),
+                  all.add(name + "/conv3/bias", {outputs()}, Init::zeros),
+                  all.add(name + "/conv3/logs", {outputs()}, Init::zeros)},
       layout_{.w = w,
               .K1 = 9 * first_.columns.per_tap(),
               .stride1 = first_.columns.stride,
-              .outputs = outputs,
+              .outputs = outputs(),
               .rows3 = last_.columns.stride,
               .edge = edge,
               .order = engine == Engine::library ? TapOrder::outputs_first : TapOrder::taps_first,
@@ -69,64 +73,60 @@ class Network : public CouplingNetwork {
         return {arena.take<Map>(rows * w_), arena.take<Map>(rows * w_), arena.take<real>(rows * outputs())};
     }
 
-    void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
-                 index_t stride, real* out) const override {
-        const Arena::Scope scope(context.workspace);
-        index_t rows = 0;  // rows of the largest block, the first one
-        each_block(context, N, [&](const ImageRows& block) { rows = std::max(rows, block.pixels()); });
-        Map* const hidden1 = context.workspace.take<Map>(rows * w_);
-        Map* const hidden2 = context.workspace.take<Map>(rows * w_);
-        run(context, folded, N, a, stride, hidden1, hidden2, false, out);
+    FoldedGradient take_gradient(const Context& context, index_t N) const override {
+        return take_folded_gradient(context, layout_, N, by_image(context));
     }
 
     void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
-                 index_t stride, const Maps& maps) const override {
-        run(context, folded, N, a, stride, static_cast<Map*>(maps.hidden1), static_cast<Map*>(maps.hidden2),
-            true, maps.out);
+                 index_t stride, real* out) const override {
+        const Arena::Scope scope(context.workspace);
+        network(context, folded, N, a, stride, take_hidden(context, largest_block(context, N)), out);
+    }
+
+    void couple(const Context& context, const FoldedNetwork& folded, index_t N, state_t* h, double* logdet,
+                const Maps* saved) const override {
+        Arena& arena = context.workspace;
+        const Arena::Scope scope(arena);
+        const Hidden hidden =
+            saved != nullptr ? hidden_of(*saved) : take_hidden(context, largest_block(context, N));
+        if (by_image(context)) return couple_images(context, folded, N, h, logdet, hidden, saved);
+        const index_t rows = N * H_ * W_;
+        real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
+        network(context, folded, N, h, C_, hidden, out);
+        if (kind_ == CouplingKind::affine)
+            affine_coupling_forward(context.exec, N, H_ * W_, C_, out, h, logdet,
+                                    arena.take<double>(group_scratch(N)));
+        else
+            additive_coupling_forward(context.exec, rows, C_, out, h);
     }
 
     // out = (col2im(h2 W3^T) + edge + bias) exp(3 logs), h2 = relu(h1 W2'^T + b2'), h1 = relu(columns(a) W1'^T)
     void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                  index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout, real* da,
+                  index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Maps* saved,
                   const ParameterGradients& gradients) const override {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
-        const index_t rows = N * H_ * W_, C = outputs();
-        Map* const hidden1 = static_cast<Map*>(maps.hidden1);
-        Map* const hidden2 = static_cast<Map*>(maps.hidden2);
-        Map* const dhidden2 = arena.take<Map>(rows * w_);
-        Map* const dhidden1 = hidden2;  // hidden2 is no longer needed at that point
-        double* const partial =
-            arena.take<double>(std::max({column_scratch(1, w_), column_scratch(2, C), column_scratch(9, C)}));
-        const NetworkParameters& p = parameters_;
-
-        // The last convolution: dout -> dpre, then dW3 and dh2.
-        zero_convolution_backward(exec, rows, C, folded.scale3, maps.out, dout, p.bias3.gradient(gradients),
-                                  p.logs3.gradient(gradients), partial);
-        const real* const dpre = dout;
-        if (edge_)
-            edge_weight_backward(exec, N, H_, W_, C, dpre, p.weight3.gradient(gradients) + w_, w_ + 1,
-                                 partial);
-        each_block(context, N, [&](const ImageRows& block) {
-            const Map* const h2 = hidden2 + block.begin * W_ * w_;
-            Map* const dh2 = dhidden2 + block.begin * W_ * w_;
-            if (engine_ == Engine::library)
-                library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2, gradients);
-            else
-                last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
-                               gradient.conv3, dh2);
-        });
+        const index_t rows = N * H_ * W_;
+        const Hidden hidden = saved != nullptr ? hidden_of(*saved) : take_hidden(context, rows);
+        // The coupling and the last convolution: dW3 and dh2.
+        Map* const dhidden2 =
+            by_image(context)
+                ? uncouple_images(context, folded, gradient, first, N, h, dh, dlogdet, hidden, saved)
+                : uncouple(context, folded, gradient, first, N, h, dh, dlogdet, hidden, saved, gradients);
+        Map* const dhidden1 = hidden.second;  // no longer needed by then
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
-        relu_backward(exec, rows, w_, hidden2, dhidden2, gradient.bias2, partial);
-        context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).accumulating(), dhidden2, hidden1,
-                     gradient.conv2);
+        double* const partial = arena.take<double>(column_scratch(1, w_));
+        relu_backward(exec, rows, w_, hidden.second, dhidden2, gradient.bias2, partial);
+        context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).adding(first > 0), dhidden2,
+                     hidden.first, gradient.conv2);
         context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
-        relu_backward<Map>(exec, rows, w_, hidden1, dhidden1, nullptr, nullptr);
-        // The first convolution: dW1' (its column of ones is the bias) and da.
+        relu_backward<Map>(exec, rows, w_, hidden.first, dhidden1, nullptr, nullptr);
+        // The first convolution: dW1' (its column of ones gives the bias) and da.
         each_block(context, N, [&](const ImageRows& block) {
-            first_.backward(context, block, a, stride, static_cast<const Map*>(folded.conv1),
-                            dhidden1 + block.begin * W_ * w_, gradient.conv1, da);
+            first_.backward(context, block, h, C_, static_cast<const Map*>(folded.conv1),
+                            dhidden1 + block.begin * W_ * w_, first > 0 || block.begin > 0, gradient.conv1,
+                            dh);
         });
     }
 
@@ -150,10 +150,34 @@ class Network : public CouplingNetwork {
     }
 
   private:
-    // Library convolutions work on whole images.
+    struct Hidden {
+        Map* first;   // [pixels, w]
+        Map* second;  // [pixels, w]
+        bool all;     // of all images, else of one block at a time
+    };
+    static Hidden hidden_of(const Maps& maps) {
+        return {static_cast<Map*>(maps.hidden1), static_cast<Map*>(maps.hidden2), true};
+    }
+    Hidden take_hidden(const Context& context, index_t rows) const {
+        Arena& arena = context.workspace;
+        return {arena.take<Map>(rows * w_), arena.take<Map>(rows * w_), false};
+    }
+
+    // Whether kernels take an image at once, from the taps of the last convolution to the state and back.
+    bool by_image(const Context& context) const {
+        return engine_ == Engine::products && context.exec.tuned_for_gpu() &&
+               coupling_image_fits<Map>(H_, W_, outputs());
+    }
+
+    // The library takes whole images, and so do kernels that take an image at once.
     template <class F>
     void each_block(const Context& context, index_t N, F f) const {
-        for_each_block(context, H_, W_, N, f, engine_ == Engine::library);
+        for_each_block(context, H_, W_, N, f, engine_ == Engine::library || by_image(context));
+    }
+    index_t largest_block(const Context& context, index_t N) const {
+        index_t rows = 0;
+        each_block(context, N, [&](const ImageRows& block) { rows = std::max(rows, block.pixels()); });
+        return rows;
     }
 
     Convolution convolution(Convolution::Pass pass, const ImageRows& block) const {
@@ -182,8 +206,17 @@ class Network : public CouplingNetwork {
         }
         real* const dfilters = arena.take<real>(9 * outputs() * w_);
         context.convolve(convolution(Convolution::Pass::weight_gradient, block), hidden2, dy, dfilters);
-        unpack_taps(context.exec, outputs(), w_, edge_, layout_.order, dfilters,
-                    parameters_.weight3.gradient(gradients));
+        unfold_network(context.exec, {}, {},
+                       {.C = outputs(),
+                        .w = w_,
+                        .edge = edge_,
+                        .order = layout_.order,
+                        .dpacked = dfilters,
+                        .sums = nullptr,
+                        .N = 0,
+                        .dW = parameters_.weight3.gradient(gradients),
+                        .dbias = nullptr,
+                        .dlogs = nullptr});
         context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
     }
 
@@ -195,18 +228,24 @@ class Network : public CouplingNetwork {
                      hidden2, folded.bias2);
     }
 
-    // The complete forward, block by block. `keep`: store hidden maps of all N images, otherwise of one
-    // block.
-    void run(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a, index_t stride,
-             Map* hidden1, Map* hidden2, bool keep, real* out) const {
+    // The hidden maps of a block: h1 = relu(columns(a) W1'^T), h2 = relu(h1 W2'^T + b2'). Returns h2.
+    Map* run_hidden(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
+                    const state_t* a, index_t stride, const Hidden& hidden) const {
+        const index_t offset = hidden.all ? block.begin * W_ * w_ : 0;
+        Map* const h1 = hidden.first + offset;
+        Map* const h2 = hidden.second + offset;
+        first_.forward(context, block, a, stride, static_cast<const Map*>(folded.conv1), Epilogue::relu, h1);
+        conv2(context, folded, block.pixels(), h1, Epilogue::bias_relu, h2);
+        return h2;
+    }
+
+    // out = NN(a), block by block.
+    void network(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
+                 index_t stride, const Hidden& hidden, real* out) const {
         const index_t C = outputs();
         if (engine_ == Engine::products) fill(context.exec, N * H_ * W_ * C, real{0}, out);
         each_block(context, N, [&](const ImageRows& block) {
-            Map* const h1 = keep ? hidden1 + block.begin * W_ * w_ : hidden1;
-            Map* const h2 = keep ? hidden2 + block.begin * W_ * w_ : hidden2;
-            first_.forward(context, block, a, stride, static_cast<const Map*>(folded.conv1), Epilogue::relu,
-                           h1);
-            conv2(context, folded, block.pixels(), h1, Epilogue::bias_relu, h2);
+            const Map* const h2 = run_hidden(context, folded, block, a, stride, hidden);
             if (engine_ == Engine::library)
                 context.convolve(convolution(Convolution::Pass::forward, block), h2, folded.conv3,
                                  out + block.begin * W_ * C);
@@ -218,8 +257,105 @@ class Network : public CouplingNetwork {
                                 parameters_.bias3.value(), folded.scale3, out);
     }
 
-    // moments += sums of the output of conv1 (`second`: of conv2, after the finished conv1) before its
-    // actnorm.
+    // The coupling's backward and the last convolution's, element by element. Returns dh2.
+    Map* uncouple(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
+                  index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Hidden& hidden,
+                  const Maps* saved, const ParameterGradients& gradients) const {
+        const Exec& exec = context.exec;
+        Arena& arena = context.workspace;
+        const index_t rows = N * H_ * W_, C = outputs();
+        const NetworkParameters& p = parameters_;
+        real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * C);
+        if (saved == nullptr) network(context, folded, N, h, C_, {hidden.first, hidden.second, true}, out);
+        real* const dout = arena.take<real>(rows * C);
+        if (kind_ == CouplingKind::affine)
+            affine_coupling_backward(exec, rows, C_, dlogdet, out, dout, h, dh);
+        else
+            additive_coupling_backward(exec, rows, C_, out, dout, h, dh);
+        Map* const dhidden2 = arena.take<Map>(rows * w_);
+        const Arena::Scope scope(arena);
+        double* const partial = arena.take<double>(std::max(column_scratch(2, C), column_scratch(9, C)));
+        zero_convolution_backward(exec, rows, C, folded.scale3, out, dout, p.bias3.gradient(gradients),
+                                  p.logs3.gradient(gradients), partial);
+        const real* const dpre = dout;
+        if (edge_)
+            edge_weight_backward(exec, N, H_, W_, C, dpre, p.weight3.gradient(gradients) + w_, w_ + 1,
+                                 partial);
+        each_block(context, N, [&](const ImageRows& block) {
+            const Map* const h2 = hidden.second + block.begin * W_ * w_;
+            Map* const dh2 = dhidden2 + block.begin * W_ * w_;
+            if (engine_ == Engine::library)
+                library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2, gradients);
+            else
+                last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
+                               first > 0 || block.begin > 0, gradient.conv3, dh2);
+        });
+        return dhidden2;
+    }
+
+    CouplingImages images_of(const FoldedNetwork& folded, const ImageRows& block, state_t* h) const {
+        return {.affine = kind_ == CouplingKind::affine,
+                .N = (block.end - block.begin) / H_,
+                .H = H_,
+                .W = W_,
+                .outputs = outputs(),
+                .stride = last_.columns.stride,
+                .edge_weight = edge_ ? parameters_.weight3.value() + w_ : nullptr,
+                .edge_stride = w_ + 1,
+                .bias = parameters_.bias3.value(),
+                .scale = folded.scale3,
+                .h = h + block.begin * W_ * C_};
+    }
+
+    void couple_images(const Context& context, const FoldedNetwork& folded, index_t N, state_t* h,
+                       double* logdet, const Hidden& hidden, const Maps* saved) const {
+        real* const taps = context.workspace.take<real>(largest_block(context, N) * last_.columns.stride);
+        each_block(context, N, [&](const ImageRows& block) {
+            const Map* const h2 = run_hidden(context, folded, block, h, C_, hidden);
+            last_.forward_taps(context, block.pixels(), h2, static_cast<const Map*>(folded.conv3), taps);
+            coupling_forward_image(context.exec, images_of(folded, block, h), taps, logdet + block.begin / H_,
+                                   saved != nullptr ? saved->out + block.begin * W_ * outputs() : nullptr);
+        });
+    }
+
+    // As uncouple(), an image at a time: neither out nor its gradient goes through memory. Returns dh2.
+    Map* uncouple_images(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
+                         index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Hidden& hidden,
+                         const Maps* saved) const {
+        Arena& arena = context.workspace;
+        const Map* const W3 = static_cast<const Map*>(folded.conv3);
+        const index_t stride = last_.columns.stride, C = outputs();
+        // A block's taps lie where its dh2 comes: they are read before it is written.
+        std::size_t bytes = 0;
+        each_block(context, N, [&](const ImageRows& block) {
+            const index_t begin = block.begin * W_ * w_ * static_cast<index_t>(sizeof(Map));
+            const index_t taps =
+                saved == nullptr ? block.pixels() * stride * static_cast<index_t>(sizeof(real)) : 0;
+            const index_t dh2 = block.pixels() * w_ * static_cast<index_t>(sizeof(Map));
+            bytes = std::max(bytes, static_cast<std::size_t>(begin + std::max(taps, dh2)));
+        });
+        Map* const dhidden2 = static_cast<Map*>(arena.take_bytes(bytes));
+        const Arena::Scope scope(arena);
+        Map* const dtaps = arena.take<Map>(largest_block(context, N) * stride);
+        each_block(context, N, [&](const ImageRows& block) {
+            const index_t pixels = block.pixels(), at = block.begin * W_;
+            Map* const dh2 = dhidden2 + at * w_;
+            real* const taps = reinterpret_cast<real*>(dh2);
+            const Map* const h2 = hidden.second + at * w_;
+            if (saved == nullptr) {
+                run_hidden(context, folded, block, h, C_, {hidden.first, hidden.second, true});
+                last_.forward_taps(context, pixels, h2, W3, taps);
+            }
+            coupling_backward_image(context.exec, images_of(folded, block, h), taps,
+                                    saved != nullptr ? saved->out + at * C : nullptr, dlogdet, dh + at * C_,
+                                    dtaps, gradient.output_sums + first + block.begin / H_, gradient.N);
+            last_.backward_taps(context, pixels, h2, W3, dtaps, first > 0 || block.begin > 0, gradient.conv3,
+                                dh2);
+        });
+        return dhidden2;
+    }
+
+    // moments += sums of the output of conv1 (second: of conv2, behind the finished conv1) before its actnorm.
     void add_raw_moments(const Context& context, index_t N, const state_t* a, index_t stride, bool second,
                          double* moments) const {
         Arena& arena = context.workspace;
@@ -251,22 +387,19 @@ double network_multiplies(const ModelConfig& config, const Shape& shape) {
     return 9 * (in + edge) * w + w * w + 9 * w * out;
 }
 
-std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index_t inputs, index_t outputs,
-                                                       index_t w, bool edge, Precision precision,
-                                                       Engine engine, const std::string& name,
-                                                       Parameters& parameters) {
+std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, CouplingKind kind, index_t w,
+                                                       bool edge, Precision precision, Engine engine,
+                                                       const std::string& name, Parameters& parameters) {
 #if !defined(GLOW_REAL_DOUBLE)
     if (precision == Precision::bf16)
-        return std::make_unique<Network<bfloat16>>(shape, inputs, outputs, w, edge, Scalar::bf16, engine,
-                                                   name, parameters);
+        return std::make_unique<Network<bfloat16>>(shape, kind, w, edge, Scalar::bf16, engine, name,
+                                                   parameters);
     if (precision == Precision::tf32)
-        return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, Scalar::tf32, engine, name,
-                                               parameters);
+        return std::make_unique<Network<real>>(shape, kind, w, edge, Scalar::tf32, engine, name, parameters);
 #endif
     if (precision != Precision::fp32)
         throw InputError("--precision " + to_string(precision) + ": double networks have no other precision");
-    return std::make_unique<Network<real>>(shape, inputs, outputs, w, edge, scalar_of<real>, engine, name,
-                                           parameters);
+    return std::make_unique<Network<real>>(shape, kind, w, edge, scalar_of<real>, engine, name, parameters);
 }
 
 }  // namespace glow::inline GLOW_REAL

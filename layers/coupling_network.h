@@ -19,8 +19,8 @@ enum class Engine { products, library };
 
 class CouplingNetwork {
   public:
-    CouplingNetwork(const Shape& shape, index_t inputs, index_t outputs, index_t w, bool edge,
-                    Scalar operands, Engine engine, const std::string& name, Parameters& all);
+    CouplingNetwork(const Shape& shape, CouplingKind kind, index_t w, bool edge, Scalar operands,
+                    Engine engine, const std::string& name, Parameters& all);
     virtual ~CouplingNetwork() = default;
 
     index_t outputs() const { return last_.columns.C; }
@@ -29,9 +29,8 @@ class CouplingNetwork {
 
     // Folds the weights into scratch for one call of a layer.
     FoldedNetwork fold_into_scratch(const Context& context) const;
-    FoldedGradient zero_gradient(const Context& context) const {
-        return zero_folded_gradient(context, layout_);
-    }
+    // In scratch, for backward() over N images and unfold().
+    virtual FoldedGradient take_gradient(const Context& context, index_t N) const = 0;
     // Parameter gradients += those of the folded weights.
     void unfold(const Context& context, const FoldedGradient& folded,
                 const ParameterGradients& gradients) const {
@@ -53,14 +52,16 @@ class CouplingNetwork {
     // channels. Overwrites out [N*H*W, outputs].
     virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
                          index_t stride, real* out) const = 0;
-    // The same, bit for bit, also storing the hidden maps.
-    virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
-                         index_t stride, const Maps& maps) const = 0;
-    // da += dL/da in the channels that forward reads, `stride` elements per pixel. Folded gradients and the
-    // last convolution's bias, logs and edge weights (library: all its weights) +=. Overwrites dout [N*H*W,
-    // outputs] and both hidden maps.
+
+    // The coupling layer of N images h [N, H, W, C]: b <- coupling of b by NN(a); affine: logdet [N] += sum of log
+    // scale (nats). saved: the maps to keep for backward(), or nullptr.
+    virtual void couple(const Context& context, const FoldedNetwork& folded, index_t N, state_t* h,
+                        double* logdet, const Maps* saved) const = 0;
+    // Its backward for images [first, first + N) of those of `gradient`; h and dh are theirs. h: y -> x, dh: dL/dy ->
+    // dL/dx, dlogdet = dL/dlogdet of every image. Folded gradients = (first tile) or += theirs; parameter gradients +=
+    // where they do not go through `gradient`. saved: maps of couple(), overwritten; nullptr: recomputed, bit for bit.
     virtual void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                          index_t N, const state_t* a, index_t stride, const Maps& maps, real* dout, real* da,
+                          index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Maps* saved,
                           const ParameterGradients& gradients) const = 0;
 
     // Data-dependent initialization of the hidden actnorms, layer by layer, over N images in tiles of `tile`.
@@ -68,7 +69,8 @@ class CouplingNetwork {
                             index_t stride) = 0;
 
   protected:
-    index_t H_, W_, w_;
+    index_t H_, W_, C_, w_;
+    CouplingKind kind_;
     bool edge_;
     Scalar operands_;
     Engine engine_;
@@ -81,11 +83,9 @@ class CouplingNetwork {
 // Multiply-adds of a coupling network's forward per pixel of `shape`. Backward takes twice as many.
 double network_multiplies(const ModelConfig& config, const Shape& shape);
 
-// inputs, outputs: channels; w: hidden width; `name` is the coupling's, "level0/step3/coupling". Ignores
-// shape.C.
-std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, index_t inputs, index_t outputs,
-                                                       index_t w, bool edge, Precision precision,
-                                                       Engine engine, const std::string& name,
-                                                       Parameters& parameters);
+// shape: of the state; w: hidden width; `name` is the coupling's, "level0/step3/coupling".
+std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, CouplingKind kind, index_t w,
+                                                       bool edge, Precision precision, Engine engine,
+                                                       const std::string& name, Parameters& parameters);
 
 }  // namespace glow::inline GLOW_REAL

@@ -34,9 +34,9 @@ struct Gemm {
         gemm.epilogue = added;
         return gemm;
     }
-    Gemm accumulating() const {
+    Gemm adding(bool accumulate) const {
         Gemm gemm = *this;
-        gemm.accumulate = true;
+        gemm.accumulate = accumulate;
         return gemm;
     }
 };

@@ -26,10 +26,9 @@ class NetworkAlone {
   public:
     NetworkAlone(const TrainingOptions& options, index_t level, Engine engine, const Backend& backend)
         : backend_(backend), shape_(level_shape(options.model, level)) {
-        const index_t outputs = options.model.coupling == CouplingKind::affine ? shape_.C : shape_.C / 2;
-        network_ =
-            make_coupling_network(shape_, shape_.C / 2, outputs, options.model.width, options.model.edge_bias,
-                                  parse_precision(options.precision), engine, "network", parameters_);
+        network_ = make_coupling_network(shape_, options.model.coupling, options.model.width,
+                                         options.model.edge_bias, parse_precision(options.precision), engine,
+                                         "network", parameters_);
         index_t images = slice_of(options.batch, 0, backend.communicator().size()).count;
         if (options.micro_batch > 0) images = std::min(images, options.micro_batch);
         images_ =
@@ -70,20 +69,20 @@ class NetworkAlone {
         const index_t rows = images_ * shape_.pixels();
         float* const values = arena.take<float>(parameters_.size());
         float* const gradients = arena.take<float>(parameters_.size());
-        state_t* const a = arena.take<state_t>(rows * shape_.C);
-        float* const dout = arena.take<float>(rows * network_->outputs());
-        float* const da = arena.take<float>(rows * shape_.C);
+        state_t* const h = arena.take<state_t>(rows * shape_.C);
+        float* const dh = arena.take<float>(rows * shape_.C);
+        double* const logdet = arena.take<double>(images_);
         fill(context.exec, parameters_.size(), 0.01f, values);
         fill(context.exec, parameters_.size(), 0.0f, gradients);
-        fill(context.exec, rows * shape_.C, 0.25, a);
-        fill(context.exec, rows * network_->outputs(), 1e-3f, dout);
-        fill(context.exec, rows * shape_.C, 0.0f, da);
+        fill(context.exec, rows * shape_.C, 0.25, h);
+        fill(context.exec, rows * shape_.C, 1e-3f, dh);
+        fill(context.exec, images_, 0.0, logdet);
         parameters_.bind(values);
         const FoldedNetwork folded = network_->fold_into_scratch(context);
-        const FoldedGradient gradient = network_->zero_gradient(context);
+        const FoldedGradient gradient = network_->take_gradient(context, images_);
         const CouplingNetwork::Maps maps = network_->take_maps(arena, images_);
-        network_->forward(context, folded, images_, a, shape_.C, maps);
-        network_->backward(context, folded, gradient, images_, a, shape_.C, maps, dout, da, {gradients});
+        network_->couple(context, folded, images_, h, logdet, &maps);
+        network_->backward(context, folded, gradient, 0, images_, h, dh, 0.1, &maps, {gradients});
         network_->unfold(context, gradient, {gradients});
     }
 
@@ -141,7 +140,8 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
 std::string engines_of_run(const TrainingOptions& options, bool resuming, const std::string& recorded,
                            const Backend& backend, const std::function<void(const std::string&)>& say) {
     Communicator& processes = backend.communicator();
-    const std::string wanted = broadcast_text(processes, options.engines.empty() ? recorded : options.engines);
+    const std::string wanted =
+        broadcast_text(processes, options.engines.empty() ? recorded : options.engines);
     std::vector<Engine> engines = parse_engines(wanted, options.model.levels);
     if (engines.empty() && options.tune) {
         if (backend.exec().device != Device::cuda) {

@@ -47,8 +47,8 @@ TEST(UnfoldActnorm, AccumulatesGradients) {
                             dc = random.normals<real>(out);
     for (const bool separate : {false, true}) {
         std::vector<real> dW(out * K, real{1}), dbias(out, real{2}), dlogs(out, real{3});
-        unfold_actnorm(test::cpu(), out, K, stride, W.data(), bias.data(), logs.data(), d.data(),
-                       separate ? dc.data() : nullptr, dW.data(), dbias.data(), dlogs.data());
+        unfold_actnorm(test::cpu(), {out, K, stride, W.data(), bias.data(), logs.data(), d.data(),
+                                     separate ? dc.data() : nullptr, dW.data(), dbias.data(), dlogs.data()});
         for (index_t o = 0; o < out; ++o) {
             const double s = std::exp(3.0 * logs[o]), c = separate ? dc[o] : d[o * stride + K];
             double sum = c * bias[o];
@@ -168,7 +168,7 @@ TEST(FoldNetworks, RejectsTooManyLevels) {
     EXPECT_THROW(fold_networks<real>(test::cpu(), levels), Error);
 }
 
-TEST(UnpackTaps, AddsRowsExceptEdge) {
+TEST(UnfoldNetwork, AddsRowsExceptEdge) {
     test::Random random(4);
     const index_t C = 3, w = 5;
     for (const bool edge : {false, true})
@@ -177,7 +177,8 @@ TEST(UnpackTaps, AddsRowsExceptEdge) {
             const std::vector<real> packed = random.normals<real>(9 * C * w);
             std::vector<real> dW(C * 9 * depth, real{1});
             for (int time = 0; time < 2; ++time)
-                unpack_taps(test::cpu(), C, w, edge, order, packed.data(), dW.data());
+                unfold_network(test::cpu(), {}, {},
+                               {C, w, edge, order, packed.data(), nullptr, 0, dW.data(), nullptr, nullptr});
             for (index_t c = 0; c < C; ++c)
                 for (index_t tap = 0; tap < 9; ++tap)
                     for (index_t i = 0; i < depth; ++i) {

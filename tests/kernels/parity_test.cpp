@@ -79,13 +79,64 @@ class KernelParity : public test::SideTest {
         for (const bool separate : {false, true}) {
             if (!separate && stride == K) continue;
             expect_parity(kRounding<real>, [&](DeviceSide& side) {
-                unfold_actnorm(side.exec, out, K, stride, side.in(W), side.in(bias), side.in(logs),
-                               side.in(d), separate ? side.in(dc) : nullptr, side.out(W), side.out(bias),
-                               side.out(logs));
+                unfold_actnorm(side.exec, {out, K, stride, side.in(W), side.in(bias), side.in(logs), side.in(d),
+                                           separate ? side.in(dc) : nullptr, side.out(W), side.out(bias),
+                                           side.out(logs)});
             });
         }
     }
-    // Two levels, with three networks and one; widths above and below a block's threads.
+    // All of a network's gradient in one call: both convolutions as each alone, and sums over images in the order of
+    // the last one's parameters. Sums of whole numbers are exact: no image is lost or taken twice.
+    void expect_unfolded_network(bool edge, TapOrder order) {
+        Random random(3);
+        const index_t C = 6, w = 150, K = 27, stride = 32, N = 300, depth = w + edge;
+        const auto W1 = random.normals<real>(w * K), W2 = random.normals<real>(w * w),
+                   bias = random.normals<real>(w), logs = random.normals<real>(w, 0.2),
+                   d1 = random.normals<real>(w * stride), d2 = random.normals<real>(w * w),
+                   d3 = random.normals<real>(9 * C * w), W3 = random.normals<real>(C * 9 * depth);
+        const auto sums = random.integers<double>((edge ? 11 : 2) * C * N);
+        std::vector<real> dbias3(C), dlogs3(C), dW3 = W3;
+        for (index_t c = 0; c < C; ++c)
+            for (index_t n = 0; n < N; ++n) {
+                dbias3[c] += static_cast<real>(sums[c * N + n]);
+                dlogs3[c] += static_cast<real>(3 * sums[(C + c) * N + n]);
+            }
+        for (index_t row = 0; row < 9 * C && edge; ++row) {
+            const index_t c = row / 9, kind = 2 + row % 9;
+            double sum = 0;
+            for (index_t n = 0; n < N; ++n) sum += sums[(kind * C + c) * N + n];
+            dW3[row * depth + w] += static_cast<real>(sum);
+        }
+        for (index_t c = 0; c < C; ++c)
+            for (index_t tap = 0; tap < 9; ++tap)
+                for (index_t i = 0; i < w; ++i)
+                    dW3[(c * 9 + tap) * depth + i] +=
+                        d3[(order == TapOrder::taps_first ? tap * C + c : c * 9 + tap) * w + i];
+        DeviceSide expected(test::cpu()), found(target());
+        const auto convolutions = [&](DeviceSide& side, auto run) {
+            const ActnormUnfolding conv1{w,           K,          stride,       side.in(W1), side.in(bias), side.in(logs),
+                                         side.in(d1), nullptr,    side.out(W1), side.out(bias), side.out(logs)};
+            const ActnormUnfolding conv2{w,           w,             w,            side.in(W2),    side.in(bias), side.in(logs),
+                                         side.in(d2), side.in(bias), side.out(W2), side.out(bias), side.out(logs)};
+            run(conv1, conv2);
+        };
+        convolutions(expected, [&](const ActnormUnfolding& conv1, const ActnormUnfolding& conv2) {
+            unfold_actnorm(expected.exec, conv1);
+            unfold_actnorm(expected.exec, conv2);
+            expected.out(dW3), expected.out(dbias3), expected.out(dlogs3);
+        });
+        convolutions(found, [&](const ActnormUnfolding& conv1, const ActnormUnfolding& conv2) {
+            unfold_network(found.exec, conv1, conv2,
+                           {C, w, edge, order, found.in(d3), found.in(sums), N, found.out(W3),
+                            found.out(std::vector<real>(C)), found.out(std::vector<real>(C))});
+        });
+        const auto a = expected.results(), b = found.results();
+        for (std::size_t array = 0; array < a.size(); ++array)
+            for (std::size_t i = 0; i < a[array].size(); ++i)
+                ASSERT_NEAR(b[array][i], a[array][i], kRounding<real> * (1 + std::abs(a[array][i])))
+                    << "array " << array << ", element " << i;
+    }
+    // Two levels, of three networks and of one; a width above and one below a block's threads.
     template <class Map>
     void expect_folded_networks(bool edge, TapOrder order) {
         SCOPED_TRACE(testing::Message() << edge << static_cast<int>(order));
@@ -481,8 +532,10 @@ TEST_P(KernelParity, Folding) {
             expect_folded_networks<bfloat16>(edge, order);
             const auto W = random.normals<real>(C * 9 * (w + edge)), d = random.normals<real>(stride * w);
             expect_parity(kFloat, [&](DeviceSide& side) {
-                unpack_taps(side.exec, C, w, edge, order, side.in(d), side.out(W));
+                unfold_network(side.exec, {}, {},
+                               {C, w, edge, order, side.in(d), nullptr, 0, side.out(W), nullptr, nullptr});
             });
+            expect_unfolded_network(edge, order);
         }
 }
 
