@@ -14,8 +14,9 @@ struct FoldedRow {
     double s, c;
     const real* from;
     Map* to;
-    real* bias = nullptr;     // <- c
-    double* scale = nullptr;  // <- scale3
+    real* bias = nullptr;         // <- c
+    Map* rounded_bias = nullptr;  // <- c
+    double* scale = nullptr;      // <- scale3
     double scale3 = 0;
     static constexpr index_t kSize = Pack<Map>::kSize;
     GLOW_HD Map value(index_t k) const { return round_to<Map>(k < K ? s * from[k] : k == K ? c : 0.0); }
@@ -30,13 +31,14 @@ struct FoldedRow {
     }
     GLOW_HD void finish() const {
         if (bias != nullptr) *bias = static_cast<real>(c);
+        if (rounded_bias != nullptr) *rounded_bias = round_to<Map>(static_cast<real>(c));
         if (scale != nullptr) *scale = scale3;
     }
 };
 
 template <class Map>
 GLOW_HD FoldedRow<Map> folded_row(index_t o, index_t K, index_t stride, const real* W, const real* bias,
-                                  const real* logs, Map* folded, real* folded_bias) {
+                                  const real* logs, Map* folded, real* folded_bias, Map* rounded_bias) {
     const double s = scale_of(logs[o]);
     return {stride,
             K,
@@ -44,7 +46,8 @@ GLOW_HD FoldedRow<Map> folded_row(index_t o, index_t K, index_t stride, const re
             s * bias[o],
             W + o * K,
             folded + o * stride,
-            folded_bias != nullptr ? folded_bias + o : nullptr};
+            folded_bias != nullptr ? folded_bias + o : nullptr,
+            rounded_bias != nullptr ? rounded_bias + o : nullptr};
 }
 
 struct FoldActnorm {
@@ -58,7 +61,7 @@ struct FoldActnorm {
     GLOW_HD index_t items(int) const { return 1; }
     GLOW_HD index_t rows(int) const { return out; }
     GLOW_HD FoldedRow<real> row(int, index_t, index_t o) const {
-        return folded_row<real>(o, K, stride, W, bias, logs, folded, nullptr);
+        return folded_row<real>(o, K, stride, W, bias, logs, folded, nullptr, nullptr);
     }
 };
 
@@ -121,11 +124,13 @@ struct FoldNetworks {
         const index_t at = network * f.step;
         if (row < f.w)
             return folded_row<Map>(row, f.K, f.stride, f.W1 + at, f.bias1 + at, f.logs1 + at,
-                                   f.conv1 + network * f.w * f.stride, nullptr);
+                                   f.conv1 + network * f.w * f.stride, nullptr, nullptr);
         row -= f.w;
         if (row < f.w)
-            return folded_row<Map>(row, f.w, f.w, f.W2 + at, f.bias2 + at, f.logs2 + at,
-                                   f.conv2 + network * f.w * f.w, f.bias2_folded + network * f.bias_step);
+            return folded_row<Map>(
+                row, f.w, f.w, f.W2 + at, f.bias2 + at, f.logs2 + at, f.conv2 + network * f.w * f.w,
+                f.bias2_folded + network * f.bias_step,
+                f.bias2_rounded != nullptr ? f.bias2_rounded + network * f.bias_step : nullptr);
         row -= f.w;
         Map* const matrix = f.conv3 + network * f.rows3 * f.w;
         if (row >= 9 * f.C) return {f.w, 0, 0.0, 0.0, nullptr, matrix + row * f.w};

@@ -44,7 +44,7 @@ void unfold_network(const Exec& exec, const ActnormUnfolding& conv1, const Actno
 // Folded weights of coupling networks of equal shape (one level). Reads the first network's parameters W1 [w,
 // K], W2 [w, w], each with bias and logs [w], W3 [C, 9, w + edge] and logs3 [C]; those of the next are `step`
 // elements further. Writes the networks consecutively: conv1 [w, stride] and conv2 [w, w] as in
-// fold_actnorm(), bias2 [w] every bias_step elements, conv3 [rows3, w] as above, scale3 [C] = exp(3 logs3).
+// fold_actnorm(), bias2 [w], also rounded, every bias_step elements, conv3 [rows3, w] as above, scale3 [C] = exp(3 logs3).
 template <class Map>
 struct NetworkFolding {
     index_t networks, step, w, K, stride, C, rows3;
@@ -55,6 +55,7 @@ struct NetworkFolding {
     real* bias2_folded;
     index_t bias_step;
     double* scale3;
+    Map* bias2_rounded = nullptr;  // bias2 in the products' type; nullptr: not wanted
 };
 // Folds all levels, at most kMostFoldings, in one kernel.
 inline constexpr std::size_t kMostFoldings = 15;

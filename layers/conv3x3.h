@@ -20,6 +20,10 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
         f(ImageRows{H, W, begin, std::min(begin + step, rows)});
 }
 
+inline Epilogue masked_by(const void* mask) {
+    return mask != nullptr ? Epilogue::masked : Epilogue::none;
+}
+
 // Few inputs: y = columns(x) W^T, columns(x) [pixels, columns.stride]. W [outputs, columns.stride] has the
 // bias in the column of ones.
 struct NarrowInputConv {
@@ -35,27 +39,37 @@ struct NarrowInputConv {
     // pixels, outputs], including the epilogue.
     template <class Map, class Out>
     void forward(const Context& context, const ImageRows& block, const state_t* x, index_t x_stride,
-                 const Map* weight, Epilogue epilogue, Out* y) const {
+                 const Map* weight, Epilogue epilogue, Out* y, void* mask = nullptr) const {
         const Arena::Scope scope(context.workspace);
-        const index_t pixels = block.pixels();
-        Map* const expanded = context.workspace.take<Map>(pixels * columns.stride);
+        Map* const expanded = context.workspace.take<Map>(block.pixels() * columns.stride);
+        forward(context, block, x, x_stride, weight, epilogue, y, mask, expanded);
+    }
+    // The same, leaving columns(x) in `expanded`.
+    template <class Map, class Out>
+    void forward(const Context& context, const ImageRows& block, const state_t* x, index_t x_stride,
+                 const Map* weight, Epilogue epilogue, Out* y, void* mask, Map* expanded) const {
         im2col(context.exec, block, columns, false, x, x_stride, expanded);
-        context.gemm(gemm_nt(pixels, outputs, columns.stride, operands, scalar_of<Out>).with(epilogue),
-                     expanded, weight, y);
+        context.gemm(
+            gemm_nt(block.pixels(), outputs, columns.stride, operands, scalar_of<Out>).with(epilogue),
+            expanded, weight, y, {.mask = mask});
     }
 
     // dweight = or += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; x and dx: all images, `stride`
-    // elements a pixel.
+    // elements a pixel. expanded: columns(x) of the forward; nullptr: made again.
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const state_t* x, index_t stride,
-                  const Map* weight, const Map* dy, bool accumulate, real* dweight, real* dx) const {
+                  const Map* weight, const Map* dy, bool accumulate, real* dweight, real* dx,
+                  const Map* expanded = nullptr) const {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const index_t pixels = block.pixels();
         {
             const Arena::Scope scope(arena);
-            Map* const expanded = arena.take<Map>(pixels * columns.stride);
-            im2col(exec, block, columns, false, x, stride, expanded);
+            if (expanded == nullptr) {
+                Map* const made = arena.take<Map>(pixels * columns.stride);
+                im2col(exec, block, columns, false, x, stride, made);
+                expanded = made;
+            }
             context.gemm(
                 gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).adding(accumulate), dy,
                 expanded, dweight);
@@ -96,20 +110,22 @@ struct NarrowOutputConv {
     // inputs].
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
-                  const real* dy, bool accumulate, real* dweight, Map* dx) const {
+                  const real* dy, bool accumulate, real* dweight, Map* dx, void* mask = nullptr) const {
         const Arena::Scope scope(context.workspace);
         const index_t pixels = block.pixels();
         Map* const dtaps = context.workspace.take<Map>(pixels * columns.stride);
         im2col(context.exec, block, columns, true, dy, columns.C, dtaps);
-        backward_taps(context, pixels, x, weight, dtaps, accumulate, dweight, dx);
+        backward_taps(context, pixels, x, weight, dtaps, accumulate, dweight, dx, mask);
     }
-    // The same from dtaps = columns(dy) [pixels, columns.stride].
+    // The same from dtaps = columns(dy) [pixels, columns.stride]. dx may be x. mask: of relu, where x is its result.
     template <class Map>
     void backward_taps(const Context& context, index_t pixels, const Map* x, const Map* weight,
-                       const Map* dtaps, bool accumulate, real* dweight, Map* dx) const {
+                       const Map* dtaps, bool accumulate, real* dweight, Map* dx,
+                       void* mask = nullptr) const {
         context.gemm(gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).adding(accumulate),
                      dtaps, x, dweight);
-        context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>), dtaps, weight, dx);
+        context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>).with(masked_by(mask)),
+                     dtaps, weight, dx, {.mask = mask});
     }
 };
 

@@ -11,6 +11,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/reduce.h"
+#include "kernels/relu_mask.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -58,14 +59,21 @@ class Network : public CouplingNetwork {
     using CouplingNetwork::CouplingNetwork;
 
     bool can_run(const Context& context, index_t N) const override {
-        if (engine_ == Engine::products) return true;
         bool all = true;
         each_block(context, N, [&](const ImageRows& block) {
-            for (const auto pass : {Convolution::Pass::forward, Convolution::Pass::data_gradient,
-                                    Convolution::Pass::weight_gradient})
-                all = all && context.conv->has(convolution(pass, block));
+            const index_t pixels = block.pixels();
+            if (engine_ == Engine::library)
+                for (const auto pass : {Convolution::Pass::forward, Convolution::Pass::data_gradient,
+                                        Convolution::Pass::weight_gradient})
+                    all = all && context.conv->has(convolution(pass, block));
+            if (engine_ == Engine::masked_products)
+                all = all && context.blas.fuses(conv1_product(pixels)) &&
+                      context.blas.fuses(conv2_product(pixels)) &&
+                      context.blas.fuses(gemm_nn(pixels, w_, last_.columns.stride, operands_, scalar_of<Map>)
+                                             .with(Epilogue::masked));
         });
-        return all;
+        return all &&
+               (engine_ != Engine::masked_products || context.blas.fuses(dhidden1_product(N * H_ * W_)));
     }
 
     Maps take_maps(Arena& arena, index_t N) const override {
@@ -87,8 +95,11 @@ class Network : public CouplingNetwork {
                 const Maps* saved) const override {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
-        const Hidden hidden =
-            saved != nullptr ? hidden_of(*saved) : take_hidden(context, largest_block(context, N));
+        Hidden hidden;
+        if (saved != nullptr)
+            hidden = hidden_of(*saved), take_masks(context, largest_block(context, N), hidden);
+        else
+            hidden = take_hidden(context, largest_block(context, N));
         if (by_image(context)) return couple_images(context, folded, N, h, logdet, hidden, saved);
         const index_t rows = N * H_ * W_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
@@ -108,25 +119,39 @@ class Network : public CouplingNetwork {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         const index_t rows = N * H_ * W_;
-        const Hidden hidden = saved != nullptr ? hidden_of(*saved) : take_hidden(context, rows);
+        Hidden hidden = saved != nullptr ? hidden_of(*saved) : take_hidden(context, rows);
+        hidden.all = hidden.all_masks = true;
+        // Where recomputation leaves masks, the maps' gradients can lie where the maps were.
+        const bool masked = hidden.mask1 != nullptr;
+        Map* const columns =
+            masked && by_image(context) ? arena.take<Map>(rows * first_.columns.stride) : nullptr;
+        hidden.columns = columns;
         // The coupling and the last convolution: dW3 and dh2.
         Map* const dhidden2 =
             by_image(context)
                 ? uncouple_images(context, folded, gradient, first, N, h, dh, dlogdet, hidden, saved)
                 : uncouple(context, folded, gradient, first, N, h, dh, dlogdet, hidden, saved, gradients);
-        Map* const dhidden1 = hidden.second;  // no longer needed by then
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
         double* const partial = arena.take<double>(column_scratch(1, w_));
-        relu_backward(exec, rows, w_, hidden.second, dhidden2, gradient.bias2, partial);
+        if (masked)
+            column_sums(exec, rows, w_, dhidden2, first > 0, gradient.bias2, partial);
+        else
+            relu_backward_sums(exec, rows, w_, hidden.second, dhidden2, first > 0, gradient.bias2, partial);
         context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).adding(first > 0), dhidden2,
                      hidden.first, gradient.conv2);
-        context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
-        relu_backward<Map>(exec, rows, w_, hidden.first, dhidden1, nullptr, nullptr);
+        Map* const dhidden1 = masked ? hidden.first : hidden.second;  // no longer needed
+        if (masked) {
+            context.gemm(dhidden1_product(rows), dhidden2, folded.conv2, dhidden1, {.mask = hidden.mask1});
+        } else {
+            context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
+            relu_backward(exec, rows, w_, hidden.first, dhidden1);
+        }
         // The first convolution: dW1' (its column of ones gives the bias) and da.
         each_block(context, N, [&](const ImageRows& block) {
-            first_.backward(context, block, h, C_, static_cast<const Map*>(folded.conv1),
-                            dhidden1 + block.begin * W_ * w_, first > 0 || block.begin > 0, gradient.conv1,
-                            dh);
+            first_.backward(
+                context, block, h, C_, static_cast<const Map*>(folded.conv1),
+                dhidden1 + block.begin * W_ * w_, first > 0 || block.begin > 0, gradient.conv1, dh,
+                columns != nullptr ? columns + block.begin * W_ * first_.columns.stride : nullptr);
         });
     }
 
@@ -150,22 +175,40 @@ class Network : public CouplingNetwork {
     }
 
   private:
+    // The hidden maps: of all images (`all`), else of one block at a time. Masks and columns(a) are optional.
     struct Hidden {
-        Map* first;   // [pixels, w]
-        Map* second;  // [pixels, w]
-        bool all;     // of all images, else of one block at a time
+        Map* first = nullptr;   // [pixels, w]
+        Map* second = nullptr;  // [pixels, w]
+        bool all = false;
+        std::uint8_t* mask1 = nullptr;  // [pixels, mask_row_bytes(w)]
+        std::uint8_t* mask2 = nullptr;
+        bool all_masks = false;
+        Map* columns = nullptr;  // [pixels, stride1], of all images
     };
     static Hidden hidden_of(const Maps& maps) {
-        return {static_cast<Map*>(maps.hidden1), static_cast<Map*>(maps.hidden2), true};
+        Hidden hidden;
+        hidden.first = static_cast<Map*>(maps.hidden1);
+        hidden.second = static_cast<Map*>(maps.hidden2);
+        hidden.all = true;
+        return hidden;
     }
+    // For `rows` pixels.
     Hidden take_hidden(const Context& context, index_t rows) const {
-        Arena& arena = context.workspace;
-        return {arena.take<Map>(rows * w_), arena.take<Map>(rows * w_), false};
+        Hidden hidden;
+        hidden.first = context.workspace.take<Map>(rows * w_);
+        hidden.second = context.workspace.take<Map>(rows * w_);
+        take_masks(context, rows, hidden);
+        return hidden;
+    }
+    void take_masks(const Context& context, index_t rows, Hidden& hidden) const {
+        if (engine_ != Engine::masked_products) return;
+        hidden.mask1 = context.workspace.take<std::uint8_t>(rows * mask_row_bytes(w_));
+        hidden.mask2 = context.workspace.take<std::uint8_t>(rows * mask_row_bytes(w_));
     }
 
     // Whether kernels take an image at once, from the taps of the last convolution to the state and back.
     bool by_image(const Context& context) const {
-        return engine_ == Engine::products && context.exec.tuned_for_gpu() &&
+        return engine_ != Engine::library && context.exec.tuned_for_gpu() &&
                coupling_image_fits<Map>(H_, W_, outputs());
     }
 
@@ -220,22 +263,39 @@ class Network : public CouplingNetwork {
         context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
     }
 
-    // h2 = epilogue(h1 W2'^T + b2').
-    template <class Out>
-    void conv2(const Context& context, const FoldedNetwork& folded, index_t pixels, const Map* hidden1,
-               Epilogue epilogue, Out* hidden2) const {
-        context.gemm(gemm_nt(pixels, w_, w_, operands_, scalar_of<Out>).with(epilogue), hidden1, folded.conv2,
-                     hidden2, folded.bias2);
+    // The products with relu in their epilogues, which the engine masked_products wants from the library.
+    Gemm conv1_product(index_t pixels) const {
+        return gemm_nt(pixels, w_, first_.columns.stride, operands_, scalar_of<Map>).with(relu1());
+    }
+    Gemm conv2_product(index_t pixels) const {
+        return gemm_nt(pixels, w_, w_, operands_, scalar_of<Map>).with(relu2());
+    }
+    Gemm dhidden1_product(index_t rows) const {
+        return gemm_nn(rows, w_, w_, operands_, scalar_of<Map>).with(Epilogue::masked);
+    }
+    Epilogue relu1() const {
+        return engine_ == Engine::masked_products ? Epilogue::relu_mask : Epilogue::relu;
+    }
+    Epilogue relu2() const {
+        return engine_ == Engine::masked_products ? Epilogue::bias_relu_mask : Epilogue::bias_relu;
     }
 
     // The hidden maps of a block: h1 = relu(columns(a) W1'^T), h2 = relu(h1 W2'^T + b2'). Returns h2.
     Map* run_hidden(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
                     const state_t* a, index_t stride, const Hidden& hidden) const {
-        const index_t offset = hidden.all ? block.begin * W_ * w_ : 0;
-        Map* const h1 = hidden.first + offset;
-        Map* const h2 = hidden.second + offset;
-        first_.forward(context, block, a, stride, static_cast<const Map*>(folded.conv1), Epilogue::relu, h1);
-        conv2(context, folded, block.pixels(), h1, Epilogue::bias_relu, h2);
+        const index_t at = block.begin * W_, mask_at = hidden.all_masks ? at * mask_row_bytes(w_) : 0;
+        Map* const h1 = hidden.first + (hidden.all ? at * w_ : 0);
+        Map* const h2 = hidden.second + (hidden.all ? at * w_ : 0);
+        std::uint8_t* const mask1 = hidden.mask1 != nullptr ? hidden.mask1 + mask_at : nullptr;
+        std::uint8_t* const mask2 = hidden.mask2 != nullptr ? hidden.mask2 + mask_at : nullptr;
+        const Map* const W1 = static_cast<const Map*>(folded.conv1);
+        if (hidden.columns != nullptr)
+            first_.forward(context, block, a, stride, W1, relu1(), h1, mask1,
+                           hidden.columns + at * first_.columns.stride);
+        else
+            first_.forward(context, block, a, stride, W1, relu1(), h1, mask1);
+        context.gemm(conv2_product(block.pixels()), h1, folded.conv2, h2,
+                     {.bias = folded.bias2, .rounded_bias = folded.bias2_rounded, .mask = mask2});
         return h2;
     }
 
@@ -243,7 +303,7 @@ class Network : public CouplingNetwork {
     void network(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
                  index_t stride, const Hidden& hidden, real* out) const {
         const index_t C = outputs();
-        if (engine_ == Engine::products) fill(context.exec, N * H_ * W_ * C, real{0}, out);
+        if (engine_ != Engine::library) fill(context.exec, N * H_ * W_ * C, real{0}, out);
         each_block(context, N, [&](const ImageRows& block) {
             const Map* const h2 = run_hidden(context, folded, block, a, stride, hidden);
             if (engine_ == Engine::library)
@@ -266,13 +326,13 @@ class Network : public CouplingNetwork {
         const index_t rows = N * H_ * W_, C = outputs();
         const NetworkParameters& p = parameters_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * C);
-        if (saved == nullptr) network(context, folded, N, h, C_, {hidden.first, hidden.second, true}, out);
+        if (saved == nullptr) network(context, folded, N, h, C_, hidden, out);
         real* const dout = arena.take<real>(rows * C);
         if (kind_ == CouplingKind::affine)
             affine_coupling_backward(exec, rows, C_, dlogdet, out, dout, h, dh);
         else
             additive_coupling_backward(exec, rows, C_, out, dout, h, dh);
-        Map* const dhidden2 = arena.take<Map>(rows * w_);
+        Map* const dhidden2 = hidden.mask2 != nullptr ? hidden.second : arena.take<Map>(rows * w_);
         const Arena::Scope scope(arena);
         double* const partial = arena.take<double>(std::max(column_scratch(2, C), column_scratch(9, C)));
         zero_convolution_backward(exec, rows, C, folded.scale3, out, dout, p.bias3.gradient(gradients),
@@ -288,9 +348,13 @@ class Network : public CouplingNetwork {
                 library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2, gradients);
             else
                 last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
-                               first > 0 || block.begin > 0, gradient.conv3, dh2);
+                               first > 0 || block.begin > 0, gradient.conv3, dh2, mask2_of(hidden, block));
         });
         return dhidden2;
+    }
+
+    std::uint8_t* mask2_of(const Hidden& hidden, const ImageRows& block) const {
+        return hidden.mask2 != nullptr ? hidden.mask2 + block.begin * W_ * mask_row_bytes(w_) : nullptr;
     }
 
     CouplingImages images_of(const FoldedNetwork& folded, const ImageRows& block, state_t* h) const {
@@ -325,32 +389,34 @@ class Network : public CouplingNetwork {
         Arena& arena = context.workspace;
         const Map* const W3 = static_cast<const Map*>(folded.conv3);
         const index_t stride = last_.columns.stride, C = outputs();
-        // A block's taps lie where its dh2 comes: they are read before it is written.
+        // With masks dh2 takes h2's place. Else it comes where a block's taps lie: they are read before it is written.
+        const bool masked = hidden.mask2 != nullptr;
         std::size_t bytes = 0;
         each_block(context, N, [&](const ImageRows& block) {
-            const index_t begin = block.begin * W_ * w_ * static_cast<index_t>(sizeof(Map));
             const index_t taps =
                 saved == nullptr ? block.pixels() * stride * static_cast<index_t>(sizeof(real)) : 0;
+            const index_t begin = block.begin * W_ * w_ * static_cast<index_t>(sizeof(Map));
             const index_t dh2 = block.pixels() * w_ * static_cast<index_t>(sizeof(Map));
-            bytes = std::max(bytes, static_cast<std::size_t>(begin + std::max(taps, dh2)));
+            bytes = std::max(bytes, static_cast<std::size_t>(masked ? taps : begin + std::max(taps, dh2)));
         });
-        Map* const dhidden2 = static_cast<Map*>(arena.take_bytes(bytes));
-        const Arena::Scope scope(arena);
-        Map* const dtaps = arena.take<Map>(largest_block(context, N) * stride);
+        Map* const shared = static_cast<Map*>(arena.take_bytes(bytes));
+        Map* const dhidden2 = masked ? hidden.second : shared;
         each_block(context, N, [&](const ImageRows& block) {
+            const Arena::Scope scope(arena);
             const index_t pixels = block.pixels(), at = block.begin * W_;
             Map* const dh2 = dhidden2 + at * w_;
-            real* const taps = reinterpret_cast<real*>(dh2);
+            real* const taps = reinterpret_cast<real*>(masked ? shared : dh2);
             const Map* const h2 = hidden.second + at * w_;
             if (saved == nullptr) {
-                run_hidden(context, folded, block, h, C_, {hidden.first, hidden.second, true});
+                run_hidden(context, folded, block, h, C_, hidden);
                 last_.forward_taps(context, pixels, h2, W3, taps);
             }
+            Map* const dtaps = arena.take<Map>(pixels * stride);
             coupling_backward_image(context.exec, images_of(folded, block, h), taps,
                                     saved != nullptr ? saved->out + at * C : nullptr, dlogdet, dh + at * C_,
                                     dtaps, gradient.output_sums + first + block.begin / H_, gradient.N);
             last_.backward_taps(context, pixels, h2, W3, dtaps, first > 0 || block.begin > 0, gradient.conv3,
-                                dh2);
+                                dh2, mask2_of(hidden, block));
         });
         return dhidden2;
     }
@@ -369,7 +435,8 @@ class Network : public CouplingNetwork {
             if (second) {
                 Map* const hidden1 = arena.take<Map>(block.pixels() * w_);
                 first_.forward(context, block, a, stride, W1, Epilogue::relu, hidden1);
-                conv2(context, folded, block.pixels(), hidden1, Epilogue::none, raw);
+                context.gemm(gemm_nt(block.pixels(), w_, w_, operands_, scalar_of<real>), hidden1,
+                             folded.conv2, raw);
             } else {
                 first_.forward(context, block, a, stride, W1, Epilogue::none, raw);
             }

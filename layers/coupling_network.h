@@ -15,7 +15,8 @@ namespace glow::inline GLOW_REAL {
 // Implementation of the last convolution: matrix products by Context::blas, or a library convolution by
 // Context::conv. It is the only 3x3 convolution of a wide map, so only here can a library avoid an extra pass
 // over that map. The choice applies to forward, recomputation and both gradients.
-enum class Engine { products, library };
+// masked_products: products whose epilogues write ReLU's mask and, in backward, apply it.
+enum class Engine { products, library, masked_products };
 
 class CouplingNetwork {
   public:
@@ -34,7 +35,7 @@ class CouplingNetwork {
     // Parameter gradients += those of the folded weights.
     void unfold(const Context& context, const FoldedGradient& folded,
                 const ParameterGradients& gradients) const {
-        glow::unfold(context, parameters_, layout_, folded, engine_ == Engine::products, gradients);
+        glow::unfold(context, parameters_, layout_, folded, engine_ != Engine::library, gradients);
     }
 
     // Intermediate maps of a forward over N images that backward needs.

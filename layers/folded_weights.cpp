@@ -11,13 +11,15 @@ namespace {
 constexpr index_t kLine = static_cast<index_t>(kAlignment / sizeof(real));
 
 index_t bias_step(const FoldedLayout& layout) {
-    return round_up(layout.w, kLine);
+    return round_up(layout.w, layout.bf16 ? 2 * kLine : kLine);
 }
 
 template <class Map>
 FoldedNetwork take(Arena& arena, const FoldedLayout& layout, index_t networks) {
     return {arena.take<Map>(networks * layout.w * layout.stride1),
-            arena.take<Map>(networks * layout.w * layout.w), arena.take<real>(networks * bias_step(layout)),
+            arena.take<Map>(networks * layout.w * layout.w),
+            arena.take<real>(networks * bias_step(layout)),
+            std::is_same_v<Map, real> ? nullptr : arena.take<Map>(networks * bias_step(layout)),
             arena.take<Map>(networks * layout.rows3 * layout.w),
             arena.take<double>(networks * layout.outputs)};
 }
@@ -27,6 +29,8 @@ FoldedNetwork one_of(const FoldedLayout& layout, const FoldedNetwork& all, index
     return {static_cast<Map*>(all.conv1) + network * layout.w * layout.stride1,
             static_cast<Map*>(all.conv2) + network * layout.w * layout.w,
             all.bias2 + network * bias_step(layout),
+            all.bias2_rounded != nullptr ? static_cast<Map*>(all.bias2_rounded) + network * bias_step(layout)
+                                         : nullptr,
             static_cast<Map*>(all.conv3) + network * layout.rows3 * layout.w,
             all.scale3 + network * layout.outputs};
 }
@@ -59,7 +63,8 @@ void fold_as(const Context& context, std::span<const FoldedLevel> levels) {
                             .conv3 = static_cast<Map*>(level.all.conv3),
                             .bias2_folded = level.all.bias2,
                             .bias_step = bias_step(layout),
-                            .scale3 = level.all.scale3});
+                            .scale3 = level.all.scale3,
+                            .bias2_rounded = static_cast<Map*>(level.all.bias2_rounded)});
     }
     fold_networks<Map>(context.exec, foldings);
 }
@@ -96,7 +101,6 @@ FoldedGradient take_folded_gradient(const Context& context, const FoldedLayout& 
                             nullptr,
                             N};
     if (by_image) gradient.output_sums = arena.take<double>((layout.edge ? 11 : 2) * layout.outputs * N);
-    fill(context.exec, layout.w, real{0}, gradient.bias2);
     return gradient;
 }
 

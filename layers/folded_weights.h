@@ -28,11 +28,12 @@ struct FoldedLayout {
 
 // Folded weights of one network.
 struct FoldedNetwork {
-    void* conv1;     // [w, stride1]; column K1 is the bias
-    void* conv2;     // [w, w]
-    real* bias2;     // [w]
-    void* conv3;     // [rows3, w]; row tap * outputs + o, or o * 9 + tap
-    double* scale3;  // [outputs] exp(3 logs) of the last convolution
+    void* conv1;          // [w, stride1]; column K1 is the bias
+    void* conv2;          // [w, w]
+    real* bias2;          // [w]
+    void* bias2_rounded;  // [w] of the products' type; nullptr where that is real
+    void* conv3;          // [rows3, w]; row tap * outputs + o, or o * 9 + tap
+    double* scale3;       // [outputs] exp(3 logs) of the last convolution
 };
 
 // Gradients of the folded weights, in scratch for one call of a layer.
@@ -61,7 +62,7 @@ struct FoldedLevel {
 // Folds the networks of all levels, which share a precision, in one kernel.
 void fold(const Context& context, std::span<const FoldedLevel> levels);
 
-// Scratch for the gradient over N images. bias2 is zero, the rest undefined: the first product overwrites it.
+// Scratch for the gradient over N images, undefined: the first tile overwrites it.
 // by_image: with output_sums.
 FoldedGradient take_folded_gradient(const Context& context, const FoldedLayout& layout, index_t N,
                                     bool by_image);

@@ -17,7 +17,22 @@ inline constexpr Scalar scalar_of<double> = Scalar::f64;
 template <>
 inline constexpr Scalar scalar_of<bfloat16> = Scalar::bf16;
 
-enum class Epilogue { none, relu, bias_relu };  // bias [n] is f32 (f64 for f64 products)
+// With a mask: bits of what relu let pass, [m] rows of mask_row_bytes(n) (kernels/relu_mask.h), which bias_relu_mask and
+// relu_mask write and `masked` reads, to keep C where they are set and make it 0 elsewhere.
+enum class Epilogue { none, relu, bias_relu, relu_mask, bias_relu_mask, masked };
+constexpr bool has_bias(Epilogue e) {
+    return e == Epilogue::bias_relu || e == Epilogue::bias_relu_mask;
+}
+constexpr bool has_mask(Epilogue e) {
+    return e == Epilogue::relu_mask || e == Epilogue::bias_relu_mask || e == Epilogue::masked;
+}
+// What epilogues read, and the mask.
+struct EpilogueData {
+    const void* bias = nullptr;  // [n] of type f32 (f64 for f64 products)
+    const void* rounded_bias =
+        nullptr;  // the same in C's type, which spares a library that wants it so a cast
+    void* mask = nullptr;
+};
 
 struct Gemm {
     index_t m = 0, n = 0, k = 0;
@@ -68,8 +83,10 @@ class Blas {
     // Scratch bytes that run() needs for this product. Size and algorithm are fixed per product.
     virtual std::size_t scratch_bytes(const Gemm& gemm) = 0;
     // Results are bit-equal for equal arguments and thread count.
-    virtual void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
+    virtual void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
                      void* scratch) = 0;
+    // Whether the library itself has the product's epilogue, instead of a kernel behind it. Needs the device.
+    virtual bool fuses(const Gemm&) { return false; }
     virtual bool has_bf16() const = 0;
     virtual bool has_tf32() const { return false; }
 };

@@ -40,7 +40,8 @@ struct Context {
     bool skips_blocks() const { return counting() && exec.observer == nullptr; }
 
     // Runs a product with scratch from the workspace; a counting context only counts the scratch.
-    void gemm(const Gemm& product, const void* a, const void* b, void* c, const void* bias = nullptr) const;
+    void gemm(const Gemm& product, const void* a, const void* b, void* c,
+              const EpilogueData& data = {}) const;
 
     // The same for a library convolution.
     void convolve(const Convolution& convolution, const void* first, const void* second, void* result) const;

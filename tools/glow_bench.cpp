@@ -63,7 +63,7 @@ class Peak {
     }
     // One product; its seconds.
     double run() {
-        return seconds(backend_.exec(), [&] { backend_.blas().run(gemm_, a_, b_, c_, nullptr, scratch_); });
+        return seconds(backend_.exec(), [&] { backend_.blas().run(gemm_, a_, b_, c_, {}, scratch_); });
     }
     double flop() const {
         return 2.0 * static_cast<double>(gemm_.m) * static_cast<double>(gemm_.n) *
@@ -132,13 +132,13 @@ class TimedBlas : public Blas {
   public:
     TimedBlas(Blas& blas, const Exec& exec) : blas_(blas), exec_(exec) {}
     std::size_t scratch_bytes(const Gemm& gemm) override { return blas_.scratch_bytes(gemm); }
-    void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
+    void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
              void* scratch) override {
         Times& times = all[gemm];
         const int row = exec_.device == Device::cuda ? 10 : 1;
         times.seconds += seconds(exec_,
                                  [&] {
-                                     for (int i = 0; i < row; ++i) blas_.run(gemm, a, b, c, bias, scratch);
+                                     for (int i = 0; i < row; ++i) blas_.run(gemm, a, b, c, data, scratch);
                                  }) /
                          row;
         ++times.count;

@@ -120,11 +120,12 @@ void visit_training_options(Options& o, Visitor&& visitor) {
     visitor("threads", o.threads, OnResume::change, "Threads; 0: all usable processors");
     visitor("graph", o.graph, OnResume::free, "Replay a step's launches on a GPU as one CUDA graph");
     visitor("tune", o.tune, OnResume::free,
-            "Where a GPU has cuDNN, measure it against matrix products before the first step, and keep the "
-            "faster one, level by level, for the whole run");
+            "Measure a GPU's engines (--engines) before the first step, and keep the fastest one, level by level, "
+            "for the whole run");
     visitor(
         "engines", o.engines, OnResume::change,
-        "What --tune found, for each level: products or cudnn, as products,cudnn,products; empty: products");
+        "For each level products, masked (products that keep ReLU's mask) or cudnn, as masked,masked,products; "
+        "empty: what --tune finds, else masked on GPUs whose cuBLAS has it, else products");
     visitor("memory", o.memory, OnResume::change,
             "reconstruct, checkpoint, store or auto: what backward finds kept");
     visitor("act-budget", o.act_budget, OnResume::change,

@@ -11,7 +11,7 @@
 
 namespace glow {
 
-// "products,cudnn,products", an engine a level, and back; "": the rule. Throws InputError for other names or
+// "products,cudnn,masked", an engine a level, and back; "": the rule. Throws InputError for other names or
 // another number of levels.
 std::string to_string(const std::vector<Engine>& engines);
 std::vector<Engine> parse_engines(const std::string& text, index_t levels);
@@ -21,6 +21,9 @@ std::vector<Engine> parse_engines(const std::string& text, index_t levels);
 // least 2% faster. Takes memory of its own meanwhile. say: a line a level.
 std::vector<Engine> measured_engines(const TrainingOptions& options, const Backend& backend,
                                      const std::function<void(const std::string&)>& say);
+
+// The rule on a GPU: masked products at each level for which its library has them, else products.
+std::vector<Engine> default_engines(const TrainingOptions& options, const Backend& backend);
 
 // What a run records as its `engines`: the options' own; else those of the checkpoint it resumes (`recorded`,
 // "" without one); else, with --tune, what the first process measures; else "", the rule. Engines that
