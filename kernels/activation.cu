@@ -89,17 +89,40 @@ struct ReluBackwardSumPack {
         store_pack(d, dmap + row * C + pack * kSums);
     }
 };
-template <int kSize>
-struct AddSumPack {
-    real* sums;
-    GLOW_HD void operator()(index_t pack, const double* sum) const {
-        for (int j = 0; j < kSize; ++j) sums[pack * kSize + j] += static_cast<real>(sum[j]);
+template <class Map>
+struct ColumnSum {
+    static constexpr const char* name = "column_sum";
+    static constexpr int kSums = 1;
+    using Sum = real;
+    index_t C;
+    const Map* map;
+    GLOW_HD Map load(index_t row, index_t c) const { return map[row * C + c]; }
+    GLOW_HD void operator()(index_t, index_t, const Map& value, real* sum) const { sum[0] += widen(value); }
+};
+template <class Map>
+struct ColumnSumPack {
+    static constexpr const char* name = "column_sum_pack";
+    static constexpr int kSums = Pack<Map>::kSize;
+    using Sum = real;
+    index_t C;
+    const Map* map;
+    GLOW_HD Pack<Map> load(index_t row, index_t pack) const {
+        return load_pack(map + row * C + pack * kSums);
+    }
+    GLOW_HD void operator()(index_t, index_t, const Pack<Map>& values, real* sum) const {
+        for (int j = 0; j < kSums; ++j) sum[j] += static_cast<real>(widen(values.value[j]));
     }
 };
-
-struct AddSum {
+template <int kSize>
+struct StoreSums {
+    bool accumulate;
     real* sums;
-    GLOW_HD void operator()(index_t c, const double* sum) const { sums[c] += static_cast<real>(sum[0]); }
+    GLOW_HD void operator()(index_t column, const double* sum) const {
+        for (int j = 0; j < kSize; ++j) {
+            real& total = sums[column * kSize + j];
+            total = (accumulate ? total : real{0}) + static_cast<real>(sum[j]);
+        }
+    }
 };
 
 }  // namespace
@@ -110,28 +133,49 @@ void bias_relu(const Exec& exec, index_t m, index_t n, index_t stride, const Bia
 }
 
 template <class Map>
-void relu_backward(const Exec& exec, index_t rows, index_t C, const Map* map, Map* dmap, real* sums,
-                   double* partial) {
+void relu_backward(const Exec& exec, index_t rows, index_t C, const Map* map, Map* dmap) {
     constexpr index_t kPack = Pack<Map>::kSize;
-    if (packs_fit(exec, C, map, dmap)) {
-        if (sums != nullptr)
-            sum_columns(exec, rows, C / kPack, partial, ReluBackwardSumPack<Map>{C, map, dmap},
-                        AddSumPack<kPack>{sums});
-        else
-            for_each(exec, rows * C / kPack, ReluBackwardPack<Map>{map, dmap});
-    } else if (sums != nullptr)
-        sum_columns(exec, rows, C, partial, ReluBackwardSum<Map>{C, map, dmap}, AddSum{sums});
+    if (packs_fit(exec, C, map, dmap))
+        for_each(exec, rows * C / kPack, ReluBackwardPack<Map>{map, dmap});
     else
         for_each(exec, rows * C, ReluBackward<Map>{map, dmap});
+}
+
+template <class Map>
+void relu_backward_sums(const Exec& exec, index_t rows, index_t C, const Map* map, Map* dmap, bool accumulate,
+                        real* sums, double* partial) {
+    constexpr index_t kPack = Pack<Map>::kSize;
+    if (packs_fit(exec, C, map, dmap))
+        sum_columns(exec, rows, C / kPack, partial, ReluBackwardSumPack<Map>{C, map, dmap},
+                    StoreSums<kPack>{accumulate, sums});
+    else
+        sum_columns(exec, rows, C, partial, ReluBackwardSum<Map>{C, map, dmap},
+                    StoreSums<1>{accumulate, sums});
+}
+
+template <class Map>
+void column_sums(const Exec& exec, index_t rows, index_t C, const Map* map, bool accumulate, real* sums,
+                 double* partial) {
+    constexpr index_t kPack = Pack<Map>::kSize;
+    if (packs_fit(exec, C, map))
+        sum_columns(exec, rows, C / kPack, partial, ColumnSumPack<Map>{C, map},
+                    StoreSums<kPack>{accumulate, sums});
+    else
+        sum_columns(exec, rows, C, partial, ColumnSum<Map>{C, map}, StoreSums<1>{accumulate, sums});
 }
 
 template void bias_relu<double, double>(const Exec&, index_t, index_t, index_t, const double*, double*);
 template void bias_relu<float, float>(const Exec&, index_t, index_t, index_t, const float*, float*);
 template void bias_relu<bfloat16, float>(const Exec&, index_t, index_t, index_t, const float*, bfloat16*);
-template void relu_backward<real>(const Exec&, index_t, index_t, const real*, real*, real*, double*);
+#define GLOW_INSTANTIATE(Map)                                                                           \
+    template void relu_backward<Map>(const Exec&, index_t, index_t, const Map*, Map*);                  \
+    template void relu_backward_sums<Map>(const Exec&, index_t, index_t, const Map*, Map*, bool, real*, \
+                                          double*);                                                     \
+    template void column_sums<Map>(const Exec&, index_t, index_t, const Map*, bool, real*, double*);
+GLOW_INSTANTIATE(real)
 #if !defined(GLOW_REAL_DOUBLE)
-template void relu_backward<bfloat16>(const Exec&, index_t, index_t, const bfloat16*, bfloat16*, real*,
-                                      double*);
+GLOW_INSTANTIATE(bfloat16)
 #endif
+#undef GLOW_INSTANTIATE
 
 }  // namespace glow::inline GLOW_REAL

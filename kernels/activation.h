@@ -9,10 +9,16 @@ namespace glow::inline GLOW_REAL {
 template <class T, class Bias>
 void bias_relu(const Exec& exec, index_t m, index_t n, index_t stride, const Bias* bias, T* C);
 
-// dmap <- dmap where map > 0, otherwise 0 (relu'(0) = 0). If sums is not nullptr, sums[c] += column sums of
-// the new dmap. [rows, C]; partial: column_scratch(1, C) doubles, unused without sums.
+// dmap <- dmap where map > 0, else 0 (relu'(0) = 0). [rows, C].
 template <class Map>
-void relu_backward(const Exec& exec, index_t rows, index_t C, const Map* map, Map* dmap, real* sums,
-                   double* partial);
+void relu_backward(const Exec& exec, index_t rows, index_t C, const Map* map, Map* dmap);
+// The same, and sums[c] = or += its column sums. partial: column_scratch(1, C) doubles.
+template <class Map>
+void relu_backward_sums(const Exec& exec, index_t rows, index_t C, const Map* map, Map* dmap, bool accumulate,
+                        real* sums, double* partial);
+// sums[c] = or += the column sums of map [rows, C]. partial: column_scratch(1, C) doubles.
+template <class Map>
+void column_sums(const Exec& exec, index_t rows, index_t C, const Map* map, bool accumulate, real* sums,
+                 double* partial);
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,8 +1,8 @@
 #include "kernels/actnorm_fold.h"
+#include "kernels/block.cuh"
 #include "kernels/for_each.cuh"
 #include "kernels/math.h"
 #include "kernels/pack.cuh"
-#include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -14,8 +14,9 @@ struct FoldedRow {
     double s, c;
     const real* from;
     Map* to;
-    real* bias = nullptr;     // <- c
-    double* scale = nullptr;  // <- scale3
+    real* bias = nullptr;         // <- c
+    Map* rounded_bias = nullptr;  // <- c
+    double* scale = nullptr;      // <- scale3
     double scale3 = 0;
     static constexpr index_t kSize = Pack<Map>::kSize;
     GLOW_HD Map value(index_t k) const { return round_to<Map>(k < K ? s * from[k] : k == K ? c : 0.0); }
@@ -30,13 +31,14 @@ struct FoldedRow {
     }
     GLOW_HD void finish() const {
         if (bias != nullptr) *bias = static_cast<real>(c);
+        if (rounded_bias != nullptr) *rounded_bias = round_to<Map>(static_cast<real>(c));
         if (scale != nullptr) *scale = scale3;
     }
 };
 
 template <class Map>
 GLOW_HD FoldedRow<Map> folded_row(index_t o, index_t K, index_t stride, const real* W, const real* bias,
-                                  const real* logs, Map* folded, real* folded_bias) {
+                                  const real* logs, Map* folded, real* folded_bias, Map* rounded_bias) {
     const double s = scale_of(logs[o]);
     return {stride,
             K,
@@ -44,7 +46,8 @@ GLOW_HD FoldedRow<Map> folded_row(index_t o, index_t K, index_t stride, const re
             s * bias[o],
             W + o * K,
             folded + o * stride,
-            folded_bias != nullptr ? folded_bias + o : nullptr};
+            folded_bias != nullptr ? folded_bias + o : nullptr,
+            rounded_bias != nullptr ? rounded_bias + o : nullptr};
 }
 
 struct FoldActnorm {
@@ -58,64 +61,41 @@ struct FoldActnorm {
     GLOW_HD index_t items(int) const { return 1; }
     GLOW_HD index_t rows(int) const { return out; }
     GLOW_HD FoldedRow<real> row(int, index_t, index_t o) const {
-        return folded_row<real>(o, K, stride, W, bias, logs, folded, nullptr);
+        return folded_row<real>(o, K, stride, W, bias, logs, folded, nullptr, nullptr);
     }
 };
 
-// Backward of fold_actnorm(). CPU and GPU differ only in which threads sum a row.
-struct Unfold {
-    index_t K, stride;
-    const real* W;
-    const real* bias;
-    const real* logs;
-    const real* dfolded;
-    const real* dfolded_bias;
-    real* dW;
-    real* dbias;
-    real* dlogs;
+// The gradient's way back through fold_actnorm(). CPU and GPU differ in who sums a row.
 
-    // One element of row o with scale s; returns its contribution to dlogs.
-    GLOW_HD double element(index_t o, index_t k, real s) const {
-        const real d = dfolded[o * stride + k];
-        dW[o * K + k] += s * d;
-        return static_cast<double>(d) * W[o * K + k];
-    }
-    GLOW_HD double bias_gradient(index_t o) const {
-        return dfolded_bias != nullptr ? dfolded_bias[o] : dfolded[o * stride + K];
-    }
-    // sum: over the row's elements, plus bias_gradient(o) * bias[o].
-    GLOW_HD void finish_row(index_t o, double s, double sum) const {
-        dbias[o] += static_cast<real>(s * bias_gradient(o));
-        dlogs[o] += static_cast<real>(kLogsFactor * s * sum);
-    }
-};
+// One element of row o, of scale s: its part of the sum that dlogs takes.
+GLOW_HD inline double unfold_element(const ActnormUnfolding& u, index_t o, index_t k, real s) {
+    const real d = u.dfolded[o * u.stride + k];
+    u.dW[o * u.K + k] += s * d;
+    return static_cast<double>(d) * u.W[o * u.K + k];
+}
+GLOW_HD inline double folded_bias_gradient(const ActnormUnfolding& u, index_t o) {
+    return u.dfolded_bias != nullptr ? u.dfolded_bias[o] : u.dfolded[o * u.stride + u.K];
+}
+// sum: of the row's elements and of folded_bias_gradient(o) * bias[o].
+GLOW_HD inline void finish_row(const ActnormUnfolding& u, index_t o, double s, double sum) {
+    u.dbias[o] += static_cast<real>(s * folded_bias_gradient(u, o));
+    u.dlogs[o] += static_cast<real>(kLogsFactor * s * sum);
+}
 
 struct UnfoldOnCpu {
     static constexpr const char* name = "unfold_actnorm";
-    Unfold unfold;
+    ActnormUnfolding u;
     GLOW_HD void operator()(index_t o) const {
-        const index_t K = unfold.K;
-        const double s = scale_of(unfold.logs[o]);
+        const index_t K = u.K;
+        const double s = scale_of(u.logs[o]);
         const real scale = static_cast<real>(s);
-        // Four running sums, so that additions do not wait for each other.
-        double sum[4] = {unfold.bias_gradient(o) * unfold.bias[o], 0, 0, 0};
+        // Four running sums: one would make the loop wait for each addition.
+        double sum[4] = {folded_bias_gradient(u, o) * u.bias[o], 0, 0, 0};
         index_t k = 0;
         for (; k + 4 <= K; k += 4)
-            for (index_t j = 0; j < 4; ++j) sum[j] += unfold.element(o, k + j, scale);
-        for (; k < K; ++k) sum[0] += unfold.element(o, k, scale);
-        unfold.finish_row(o, s, (sum[0] + sum[1]) + (sum[2] + sum[3]));
-    }
-};
-
-// One block sums one row.
-struct UnfoldOnGpu {
-    static constexpr const char* name = "unfold_actnorm_row";
-    Unfold unfold;
-    GLOW_HD double operator()(index_t o, index_t k) const {
-        return unfold.element(o, k, static_cast<real>(scale_of(unfold.logs[o])));
-    }
-    GLOW_HD void finish(index_t o, double sum) const {
-        unfold.finish_row(o, scale_of(unfold.logs[o]), sum + unfold.bias_gradient(o) * unfold.bias[o]);
+            for (index_t j = 0; j < 4; ++j) sum[j] += unfold_element(u, o, k + j, scale);
+        for (; k < K; ++k) sum[0] += unfold_element(u, o, k, scale);
+        finish_row(u, o, s, (sum[0] + sum[1]) + (sum[2] + sum[3]));
     }
 };
 
@@ -144,11 +124,13 @@ struct FoldNetworks {
         const index_t at = network * f.step;
         if (row < f.w)
             return folded_row<Map>(row, f.K, f.stride, f.W1 + at, f.bias1 + at, f.logs1 + at,
-                                   f.conv1 + network * f.w * f.stride, nullptr);
+                                   f.conv1 + network * f.w * f.stride, nullptr, nullptr);
         row -= f.w;
         if (row < f.w)
-            return folded_row<Map>(row, f.w, f.w, f.W2 + at, f.bias2 + at, f.logs2 + at,
-                                   f.conv2 + network * f.w * f.w, f.bias2_folded + network * f.bias_step);
+            return folded_row<Map>(
+                row, f.w, f.w, f.W2 + at, f.bias2 + at, f.logs2 + at, f.conv2 + network * f.w * f.w,
+                f.bias2_folded + network * f.bias_step,
+                f.bias2_rounded != nullptr ? f.bias2_rounded + network * f.bias_step : nullptr);
         row -= f.w;
         Map* const matrix = f.conv3 + network * f.rows3 * f.w;
         if (row >= 9 * f.C) return {f.w, 0, 0.0, 0.0, nullptr, matrix + row * f.w};
@@ -179,6 +161,88 @@ struct UnpackTaps {
     }
 };
 
+// All that ends a network's gradient, a row a block: rows of both convolutions with actnorm, each with its sum; rows of
+// the last one's weight, which are only added; and its sums over images.
+struct UnfoldNetwork {
+    static constexpr const char* name = "unfold_network";
+    static constexpr int kThreads = 128, kBlocks = 8, kPhases = 3;
+    static constexpr int kFold = 16;  // threads that add up the others' sums
+    struct Locals {};
+    ActnormUnfolding conv1, conv2;
+    OutputUnfolding conv3;
+    index_t weight_rows, sum_rows;
+
+    index_t rows() const { return conv1.out + conv2.out + weight_rows + sum_rows; }
+
+    // Weights and their gradients in, gradients out; rows of the last weight and sums over images.
+    double bytes() const {
+        const auto elements =
+            static_cast<double>(4 * (conv1.out * conv1.K + conv2.out * conv2.K) + 3 * weight_rows * conv3.w);
+        return elements * sizeof(real) + static_cast<double>(sum_rows * conv3.N) * sizeof(double);
+    }
+    // shared: the threads' sums [kThreads].
+    GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
+        static_cast<double*>(at.shared)[at.thread] = add_elements(at.x, at.thread);
+    }
+    GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
+        double* const sums = static_cast<double*>(at.shared);
+        if (at.thread >= kFold) return;
+        double sum = 0;
+        for (int t = at.thread; t < kThreads; t += kFold) sum += sums[t];
+        sums[at.thread] = sum;  // read by this thread alone
+    }
+    GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
+        if (at.thread > 0) return;
+        double sum = 0;
+        for (int t = 0; t < kFold; ++t) sum += static_cast<const double*>(at.shared)[t];
+        finish(at.x, sum);
+    }
+
+  private:
+    // A thread's elements of a row; returns their part of its sum.
+    GLOW_HD double add_elements(index_t row, int thread) const {
+        if (row < conv1.out) return unfold(conv1, row, thread);
+        row -= conv1.out;
+        if (row < conv2.out) return unfold(conv2, row, thread);
+        row -= conv2.out;
+        double sum = 0;
+        if (row < weight_rows) {
+            const index_t c = row / 9, depth = conv3.w + (conv3.edge ? 1 : 0);
+            const real* const from = conv3.dpacked + TapRows(conv3.order, conv3.C, conv3.w)(row - 9 * c, c);
+            real* const to = conv3.dW + row * depth;
+            for (index_t i = thread; i < conv3.w; i += kThreads) to[i] += from[i];
+        } else {
+            const double* const from = conv3.sums + (row - weight_rows) * conv3.N;
+            for (index_t n = thread; n < conv3.N; n += kThreads) sum += from[n];
+        }
+        return sum;
+    }
+    GLOW_HD static double unfold(const ActnormUnfolding& u, index_t o, int thread) {
+        const real s = static_cast<real>(scale_of(u.logs[o]));
+        double sum = 0;
+        for (index_t k = thread; k < u.K; k += kThreads) sum += unfold_element(u, o, k, s);
+        return sum;
+    }
+
+    GLOW_HD void finish(index_t row, double sum) const {
+        if (row < conv1.out) return finish_actnorm(conv1, row, sum);
+        row -= conv1.out;
+        if (row < conv2.out) return finish_actnorm(conv2, row, sum);
+        row -= conv2.out + weight_rows;
+        if (row < 0) return;
+        const index_t kind = row / conv3.C, c = row - kind * conv3.C;
+        if (kind == 0)
+            conv3.dbias[c] += static_cast<real>(sum);
+        else if (kind == 1)
+            conv3.dlogs[c] += static_cast<real>(kLogsFactor * sum);
+        else
+            conv3.dW[(c * 9 + kind - 2) * (conv3.w + 1) + conv3.w] += static_cast<real>(sum);
+    }
+    GLOW_HD static void finish_actnorm(const ActnormUnfolding& u, index_t o, double sum) {
+        finish_row(u, o, scale_of(u.logs[o]), sum + folded_bias_gradient(u, o) * u.bias[o]);
+    }
+};
+
 }  // namespace
 
 void fold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W, const real* bias,
@@ -186,14 +250,29 @@ void fold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, cons
     for_each_row(exec, FoldActnorm{out, K, stride, W, bias, logs, folded});
 }
 
-void unfold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W, const real* bias,
-                    const real* logs, const real* dfolded, const real* dfolded_bias, real* dW, real* dbias,
-                    real* dlogs) {
-    const Unfold unfold{K, stride, W, bias, logs, dfolded, dfolded_bias, dW, dbias, dlogs};
+void unfold_actnorm(const Exec& exec, const ActnormUnfolding& unfolding) {
     if (exec.tuned_for_gpu())
-        sum_rows(exec, out, K, UnfoldOnGpu{unfold});
+        unfold_network(exec, unfolding, {}, {});
     else
-        for_each(exec, out, UnfoldOnCpu{unfold}, stride);
+        for_each(exec, unfolding.out, UnfoldOnCpu{unfolding}, unfolding.stride);
+}
+
+void unfold_network(const Exec& exec, const ActnormUnfolding& conv1, const ActnormUnfolding& conv2,
+                    const OutputUnfolding& conv3) {
+    if (exec.tuned_for_gpu()) {
+        const index_t weight_rows = conv3.dpacked != nullptr ? 9 * conv3.C : 0;
+        const index_t sum_rows = conv3.sums != nullptr ? (conv3.edge ? 11 : 2) * conv3.C : 0;
+        const UnfoldNetwork kernel{conv1, conv2, conv3, weight_rows, sum_rows};
+        run_blocks(exec, {kernel.rows(), 1, UnfoldNetwork::kThreads * static_cast<index_t>(sizeof(double))},
+                   kernel);
+        return;
+    }
+    unfold_actnorm(exec, conv1);
+    unfold_actnorm(exec, conv2);
+    if (conv3.dpacked != nullptr)
+        for_each_group(exec, 9, conv3.C, conv3.w,
+                       UnpackTaps{TapRows(conv3.order, conv3.C, conv3.w), conv3.w + (conv3.edge ? 1 : 0),
+                                  conv3.dpacked, conv3.dW});
 }
 
 template <class Map>
@@ -202,11 +281,6 @@ void fold_networks(const Exec& exec, std::span<const NetworkFolding<Map>> levels
     FoldNetworks<Map> fold{levels.size(), {}};
     std::copy(levels.begin(), levels.end(), fold.level);
     for_each_row(exec, fold);
-}
-
-void unpack_taps(const Exec& exec, index_t C, index_t w, bool edge, TapOrder order, const real* dpacked,
-                 real* dW) {
-    for_each_group(exec, 9, C, w, UnpackTaps{TapRows(order, C, w), w + (edge ? 1 : 0), dpacked, dW});
 }
 
 template void fold_networks<real>(const Exec&, std::span<const NetworkFolding<real>>);

@@ -13,23 +13,38 @@ namespace glow::inline GLOW_REAL {
 void fold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W, const real* bias,
                   const real* logs, real* folded);
 
-// Backward of fold_actnorm, from the gradients of the folded weights (dfolded [out, stride]) and the folded
-// bias (its column K, or dfolded_bias): dW[o,k] += s dfolded[o,k], dbias += s dc, dlogs += 3 (sum_k dfolded W
-// s + dc s b).
-void unfold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W,
-                    const real* bias, const real* logs, const real* dfolded, const real* dfolded_bias,
-                    real* dW, real* dbias, real* dlogs);
+// Gradients through fold_actnorm(), from those of the folded weights (dfolded [out, stride]) and folded bias (its column
+// K, or dfolded_bias): dW[o,k] += s dfolded[o,k], dbias += s dc, dlogs += 3 (sum_k dfolded W s + dc s b).
+struct ActnormUnfolding {
+    index_t out, K, stride;
+    const real *W, *bias, *logs;
+    const real *dfolded, *dfolded_bias;
+    real *dW, *dbias, *dlogs;
+};
+void unfold_actnorm(const Exec& exec, const ActnormUnfolding& unfolding);
 
-// The last convolution's weight [C, 9, w + edge] as a matrix [rows, w], row tap * C + c or c * 9 + tap; zeros
-// from 9 C on, without the edge channel. unpack_taps() is the backward: dW += (edge entries unchanged).
+// The last convolution's weight [C, 9, w + edge] as a matrix [rows, w] for products, row tap * C + c or
+// c * 9 + tap (zeros from 9 C on; the edge channel's entries are left out). Its gradient's way back: dW += dpacked, where
+// that is not nullptr; and with the sums of kernels/coupling_image.h over N images, where these are not nullptr, dbias
+// += sum dpre, dlogs += 3 sum dout out, and the edge channel's dW += sum of dpre where its tap leaves the image.
 enum class TapOrder { taps_first, outputs_first };
-void unpack_taps(const Exec& exec, index_t C, index_t w, bool edge, TapOrder order, const real* dpacked,
-                 real* dW);
+struct OutputUnfolding {
+    index_t C, w;
+    bool edge;
+    TapOrder order;
+    const real* dpacked;
+    const double* sums;  // [(edge ? 11 : 2) * C, N]
+    index_t N;
+    real *dW, *dbias, *dlogs;
+};
+// All that ends the gradient of a coupling network; on a GPU one kernel.
+void unfold_network(const Exec& exec, const ActnormUnfolding& conv1, const ActnormUnfolding& conv2,
+                    const OutputUnfolding& conv3);
 
 // Folded weights of coupling networks of equal shape (one level). Reads the first network's parameters W1 [w,
 // K], W2 [w, w], each with bias and logs [w], W3 [C, 9, w + edge] and logs3 [C]; those of the next are `step`
 // elements further. Writes the networks consecutively: conv1 [w, stride] and conv2 [w, w] as in
-// fold_actnorm(), bias2 [w] every bias_step elements, conv3 [rows3, w] as above, scale3 [C] = exp(3 logs3).
+// fold_actnorm(), bias2 [w], also rounded, every bias_step elements, conv3 [rows3, w] as above, scale3 [C] = exp(3 logs3).
 template <class Map>
 struct NetworkFolding {
     index_t networks, step, w, K, stride, C, rows3;
@@ -40,6 +55,7 @@ struct NetworkFolding {
     real* bias2_folded;
     index_t bias_step;
     double* scale3;
+    Map* bias2_rounded = nullptr;  // bias2 in the products' type; nullptr: not wanted
 };
 // Folds all levels, at most kMostFoldings, in one kernel.
 inline constexpr std::size_t kMostFoldings = 15;

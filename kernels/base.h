@@ -34,13 +34,26 @@ struct bfloat16 {
 // Where and how a kernel runs. With Device::count_only it does not run: memory planning executes the step on
 // arenas that only count. `stream` is a cudaStream_t, unused on the CPU.
 enum class Device { cpu, cuda, count_only };
+class LaunchObserver;
 struct Exec {
     Device device = Device::cpu;
     int threads = 1;
     void* stream = nullptr;
     bool use_gpu_paths = false;  // test only: take the GPU code paths on the CPU
 
+    LaunchObserver* observer = nullptr;  // told of what a GPU would be given
+
     bool tuned_for_gpu() const { return device == Device::cuda || use_gpu_paths; }
+};
+
+// Told of every kernel, product and copy on its way to a device, for tests that count them. `bytes` that it must move
+// at least: 0 where it does not say.
+class LaunchObserver {
+  public:
+    virtual void launch(const char* name, double bytes) = 0;
+
+  protected:
+    ~LaunchObserver() = default;
 };
 
 }  // namespace glow

@@ -158,7 +158,7 @@ template <Functor F>
 void run_blocks(const Exec& exec, const BlockGrid& grid, const F& f) {
     static_assert(F::kThreads % 32 == 0 || F::kThreads < 32, "whole warps");
     static_assert(F::kBlocks >= 1 && F::kThreads * F::kBlocks <= 2048, "what a multiprocessor can hold");
-    if (exec.device == Device::count_only || grid.x <= 0 || grid.y <= 0) return;
+    if (grid.x <= 0 || grid.y <= 0 || !begin_launch(exec, f)) return;
     if (grid.shared_bytes > kSharedBytes || grid.x > (index_t{1} << 30) || grid.y > 65535)
         throw_error(std::string(F::name) + ": blocks too large or too many for a GPU");
 #if defined(__CUDACC__)

@@ -1,23 +1,14 @@
 #include <type_traits>
 
 #include "kernels/convolution.h"
+#include "kernels/coupling_math.h"
 #include "kernels/for_each.cuh"
-#include "kernels/math.h"
 #include "kernels/pack.cuh"
 #include "kernels/reduce.cuh"
 #include "kernels/stencil.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {
-
-// Taps of pixel (y, x) inside the image; sign -1 for mirrored taps.
-GLOW_HD inline unsigned image_taps(index_t H, index_t W, index_t sign, index_t y, index_t x) {
-    const bool above = y > 0, below = y + 1 < H, left = x > 0, right = x + 1 < W;
-    const bool first_row = sign > 0 ? above : below, last_row = sign > 0 ? below : above;
-    const bool first_column = sign > 0 ? left : right, last_column = sign > 0 ? right : left;
-    return ((first_row ? 0x007u : 0u) | 0x038u | (last_row ? 0x1c0u : 0u)) &
-           ((first_column ? 0x049u : 0u) | 0x092u | (last_column ? 0x124u : 0u));
-}
 
 // Column values, shared by both devices: channels (a state rounded as networks read it, a gradient rounded to
 // Map), the edge channel, and after the taps the constant 1 and zeros.
@@ -256,14 +247,11 @@ struct Finish {
     const double* scale;
     real* out;
     GLOW_HD unsigned taps(index_t, index_t y, index_t x) const {
-        return edge_weight != nullptr ? image_taps(rows.H, rows.W, 1, y, x) : kAllTaps;
+        return edge_weight != nullptr ? image_taps<index_t>(rows.H, rows.W, 1, y, x) : kAllTaps;
     }
     GLOW_HD void operator()(index_t q, index_t x, index_t c, unsigned taps) const {
         real& value = out[((q - rows.begin) * rows.W + x) * C + c];
-        double sum = static_cast<double>(value) + bias[c];
-        for (index_t tap = 0; tap < 9; ++tap)
-            if (!(taps >> tap & 1)) sum += edge_weight[(c * 9 + tap) * edge_stride];
-        value = static_cast<real>(sum * scale[c]);
+        value = zero_convolution_output(value, bias[c], edge_weight, c, edge_stride, taps, scale[c]);
     }
 };
 

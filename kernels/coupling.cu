@@ -1,6 +1,6 @@
 #include "kernels/coupling.h"
+#include "kernels/coupling_math.h"
 #include "kernels/for_each.cuh"
-#include "kernels/math.h"
 #include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
@@ -14,11 +14,7 @@ struct AffineForward {
     state_t* h;
     GLOW_HD double operator()(index_t n, index_t r, index_t c) const {
         const index_t row = n * rows + r;
-        const real* const o = out + row * C + 2 * c;
-        state_t& b = h[row * C + C / 2 + c];
-        const Scale scale = coupling_scale(o[1]);
-        b = (b + o[0]) * scale.value;
-        return scale.log;
+        return affine_forward(out + row * C + 2 * c, h[row * C + C / 2 + c]);
     }
 };
 
@@ -47,19 +43,9 @@ struct AffineBackward {
     real* dout;
     state_t* h;
     real* dh;
-    // y = (x + shift) scale, log scale in the logdet; d scale / dt = scale (1 - scale), d log scale / dt = 1
-    // - scale.
     GLOW_HD void operator()(index_t row, index_t c) const {
-        const real* const o = out + row * C + 2 * c;
-        real* const d = dout + row * C + 2 * c;
-        state_t& b = h[row * C + C / 2 + c];
-        real& db = dh[row * C + C / 2 + c];
-        const double scale = coupling_scale(o[1]).value;
-        const double shift = o[0], dy = db, y = b;
-        b = y / scale - shift;
-        db = static_cast<real>(dy * scale);
-        d[0] = static_cast<real>(dy * scale);
-        d[1] = static_cast<real>((dy * round_state<real>(y) + dlogdet) * (1.0 - scale));
+        affine_backward(out + row * C + 2 * c, dlogdet, h[row * C + C / 2 + c], dh[row * C + C / 2 + c],
+                        dout + row * C + 2 * c);
     }
 };
 
@@ -98,8 +84,8 @@ struct AdditiveBackward {
 
 }  // namespace
 
-void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C,
-                             const real* out, state_t* h, double* logdet, double* partial) {
+void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C, const real* out,
+                             state_t* h, double* logdet, double* partial) {
     reduce_groups(exec, N, rows_per_image, C / 2, partial, AffineForward{rows_per_image, C, out, h},
                   AddToLogdet{logdet});
 }

@@ -25,6 +25,17 @@ namespace glow::inline GLOW_REAL {
 template <class F>
 concept Functor = F::name[0] != '\0';
 
+// Tells the observer of a kernel. Whether to run it: not on a device that only counts.
+inline bool begin_launch(const Exec& exec, const char* name, double bytes = 0) {
+    if (exec.observer != nullptr) exec.observer->launch(name, bytes);
+    return exec.device != Device::count_only;
+}
+template <Functor F>
+bool begin_launch(const Exec& exec, const F& f) {
+    if constexpr (requires { f.bytes(); }) return begin_launch(exec, F::name, f.bytes());
+    return begin_launch(exec, F::name);
+}
+
 #if defined(__CUDACC__)
 inline constexpr int kBlockThreads = 256;
 

@@ -190,7 +190,9 @@ void fold_columns(const Exec& exec, index_t parts, index_t channels, const doubl
 template <Functor F, class Finish>
 void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t channels, double* partial, F f,
                    Finish finish) {
-    if (exec.device == Device::count_only || groups <= 0) return;
+    if (groups <= 0) return;
+    begin_launch(exec, f);
+    if (!begin_launch(exec, "fold_groups")) return;
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
         const dim3 grid(static_cast<unsigned>(kGroupParts),
@@ -235,7 +237,6 @@ void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t chann
 template <Functor F, class Finish>
 void sum_columns(const Exec& exec, index_t rows, index_t channels, double* partial, F f, Finish finish,
                  index_t work = 1) {
-    if (exec.device == Device::count_only) return;
     constexpr int kSums = F::kSums;
     if (exec.tuned_for_gpu()) {
         int lanes = 4;
@@ -244,6 +245,7 @@ void sum_columns(const Exec& exec, index_t rows, index_t channels, double* parti
         run_blocks(exec, {(channels + lanes - 1) / lanes, kColumnParts, sums.shared_bytes()}, sums);
         return fold_columns<kSums>(exec, kColumnParts, channels, partial, finish);
     }
+    if (!begin_launch(exec, f)) return;
     using Sum = typename F::Sum;
     Sum* const sums = reinterpret_cast<Sum*>(partial);  // [kColumnParts, kSums, channels]
 #pragma omp parallel for num_threads(exec.threads) schedule(static) if (rows * channels * work > 4096)
@@ -279,7 +281,7 @@ void sum_columns(const Exec& exec, index_t rows, index_t channels, double* parti
 // Sums over the columns of every row: f.finish(row, sum of f(row, column)); f may also write.
 template <Functor F>
 void sum_rows(const Exec& exec, index_t rows, index_t columns, F f) {
-    if (exec.device == Device::count_only || rows <= 0) return;
+    if (rows <= 0 || !begin_launch(exec, f)) return;
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
         row_sum_kernel<<<grid_size(rows, 1), kBlockThreads, 0, stream_of(exec)>>>(rows, columns, f);

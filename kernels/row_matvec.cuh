@@ -131,11 +131,12 @@ void run_row_matvec_tiles(const Exec& exec, index_t rows, index_t n, const F& f)
 template <Functor F>
 void row_matvec(const Exec& exec, index_t rows, index_t n, const F& f) {
     using T = typename F::Value;
-    if (exec.device == Device::count_only || rows <= 0) return;
+    if (rows <= 0) return;
     if (exec.tuned_for_gpu()) {
         if (n > 24) return run_row_matvec_tiles<8>(exec, rows, n, f);
         return run_row_matvec_tiles<4>(exec, rows, n, f);
     }
+    if (!begin_launch(exec, f)) return;
     constexpr index_t R = kMatvecRows;
 #pragma omp parallel num_threads(exec.threads) if (rows * n > 1024)
     {

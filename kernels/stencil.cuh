@@ -2,11 +2,9 @@
 #pragma once
 
 #include "kernels/block.cuh"
+#include "kernels/taps.h"
 
 namespace glow::inline GLOW_REAL {
-
-// Mask of existing taps: bit kh * 3 + kw.
-inline constexpr unsigned kAllTaps = 0x1ff;
 
 // On a GPU, a block processes a tile of image rows, full width or kTileWidth pixels; a thread iterates over
 // the channels of pixels.
@@ -56,11 +54,12 @@ struct StencilTile {
 template <Functor F>
 void for_each_stencil(const Exec& exec, index_t begin, index_t end, index_t height, index_t width,
                       index_t channels, F f) {
-    if (exec.device == Device::count_only || begin >= end || width <= 0 || channels <= 0) return;
+    if (begin >= end || width <= 0 || channels <= 0) return;
     if (exec.tuned_for_gpu()) {
         const auto tile = StencilTile<F>::fit(begin, end, height, width, channels, f);
         return run_blocks(exec, tile.grid(), tile);
     }
+    if (!begin_launch(exec, f)) return;
 #pragma omp parallel for num_threads(exec.threads) \
     schedule(static) if ((end - begin) * width * channels > 4096)
     for (index_t q = begin; q < end; ++q) {

@@ -155,7 +155,7 @@ void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x
     const index_t block = context.blocking.block_pixels;
     real* const dMc = context.workspace.take<real>(C * (C + 1));
     real* const x1 = context.workspace.take<real>(std::min(rows, block) * (C + 1));
-    for (index_t first = 0; first < rows; first = next_block(context.counting(), first, block, rows)) {
+    for (index_t first = 0; first < rows; first = next_block(context.skips_blocks(), first, block, rows)) {
         const index_t count = std::min(block, rows - first);
         cast_with_one(context.exec, count, C, x + first * C, x1);
         context.gemm({.m = C,

@@ -16,8 +16,12 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
     index_t step = std::max<index_t>(1, context.blocking.block_pixels / W);
     if (whole_images) step = std::max<index_t>(1, step / H) * H;
     const index_t rows = N * H;
-    for (index_t begin = 0; begin < rows; begin = next_block(context.counting(), begin, step, rows))
+    for (index_t begin = 0; begin < rows; begin = next_block(context.skips_blocks(), begin, step, rows))
         f(ImageRows{H, W, begin, std::min(begin + step, rows)});
+}
+
+inline Epilogue masked_by(const void* mask) {
+    return mask != nullptr ? Epilogue::masked : Epilogue::none;
 }
 
 // Few inputs: y = columns(x) W^T, columns(x) [pixels, columns.stride]. W [outputs, columns.stride] has the
@@ -35,29 +39,40 @@ struct NarrowInputConv {
     // pixels, outputs], including the epilogue.
     template <class Map, class Out>
     void forward(const Context& context, const ImageRows& block, const state_t* x, index_t x_stride,
-                 const Map* weight, Epilogue epilogue, Out* y) const {
+                 const Map* weight, Epilogue epilogue, Out* y, void* mask = nullptr) const {
         const Arena::Scope scope(context.workspace);
-        const index_t pixels = block.pixels();
-        Map* const expanded = context.workspace.take<Map>(pixels * columns.stride);
+        Map* const expanded = context.workspace.take<Map>(block.pixels() * columns.stride);
+        forward(context, block, x, x_stride, weight, epilogue, y, mask, expanded);
+    }
+    // The same, leaving columns(x) in `expanded`.
+    template <class Map, class Out>
+    void forward(const Context& context, const ImageRows& block, const state_t* x, index_t x_stride,
+                 const Map* weight, Epilogue epilogue, Out* y, void* mask, Map* expanded) const {
         im2col(context.exec, block, columns, false, x, x_stride, expanded);
-        context.gemm(gemm_nt(pixels, outputs, columns.stride, operands, scalar_of<Out>).with(epilogue),
-                     expanded, weight, y);
+        context.gemm(
+            gemm_nt(block.pixels(), outputs, columns.stride, operands, scalar_of<Out>).with(epilogue),
+            expanded, weight, y, {.mask = mask});
     }
 
-    // dweight += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; x and dx: all images,
-    // `stride` elements per pixel.
+    // dweight = or += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; x and dx: all images, `stride`
+    // elements a pixel. expanded: columns(x) of the forward; nullptr: made again.
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const state_t* x, index_t stride,
-                  const Map* weight, const Map* dy, real* dweight, real* dx) const {
+                  const Map* weight, const Map* dy, bool accumulate, real* dweight, real* dx,
+                  const Map* expanded = nullptr) const {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const index_t pixels = block.pixels();
         {
             const Arena::Scope scope(arena);
-            Map* const expanded = arena.take<Map>(pixels * columns.stride);
-            im2col(exec, block, columns, false, x, stride, expanded);
-            context.gemm(gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).accumulating(),
-                         dy, expanded, dweight);
+            if (expanded == nullptr) {
+                Map* const made = arena.take<Map>(pixels * columns.stride);
+                im2col(exec, block, columns, false, x, stride, made);
+                expanded = made;
+            }
+            context.gemm(
+                gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).adding(accumulate), dy,
+                expanded, dweight);
         }
         const Arena::Scope scope(arena);
         real* const dexpanded = arena.take<real>(pixels * columns.stride);
@@ -80,24 +95,37 @@ struct NarrowOutputConv {
     void forward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
                  real* y) const {
         const Arena::Scope scope(context.workspace);
-        const index_t pixels = block.pixels();
-        real* const taps = context.workspace.take<real>(pixels * columns.stride);
-        context.gemm(gemm_nt(pixels, columns.stride, inputs, operands, scalar_of<real>), x, weight, taps);
+        real* const taps = context.workspace.take<real>(block.pixels() * columns.stride);
+        forward_taps(context, block.pixels(), x, weight, taps);
         col2im(context.exec, block, columns, false, taps, y, columns.C);
     }
+    // taps [pixels, columns.stride] = x W^T: what col2im adds up.
+    template <class Map>
+    void forward_taps(const Context& context, index_t pixels, const Map* x, const Map* weight,
+                      real* taps) const {
+        context.gemm(gemm_nt(pixels, columns.stride, inputs, operands, scalar_of<real>), x, weight, taps);
+    }
 
-    // dweight += columns(dy)^T x, dx = columns(dy) W. dy: all images [N*H*W, outputs]; x, dx [block pixels,
+    // dweight = or += columns(dy)^T x, dx = columns(dy) W. dy: all images [N*H*W, outputs]; x, dx [block pixels,
     // inputs].
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
-                  const real* dy, real* dweight, Map* dx) const {
+                  const real* dy, bool accumulate, real* dweight, Map* dx, void* mask = nullptr) const {
         const Arena::Scope scope(context.workspace);
         const index_t pixels = block.pixels();
         Map* const dtaps = context.workspace.take<Map>(pixels * columns.stride);
         im2col(context.exec, block, columns, true, dy, columns.C, dtaps);
-        context.gemm(gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).accumulating(), dtaps,
-                     x, dweight);
-        context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>), dtaps, weight, dx);
+        backward_taps(context, pixels, x, weight, dtaps, accumulate, dweight, dx, mask);
+    }
+    // The same from dtaps = columns(dy) [pixels, columns.stride]. dx may be x. mask: of relu, where x is its result.
+    template <class Map>
+    void backward_taps(const Context& context, index_t pixels, const Map* x, const Map* weight,
+                       const Map* dtaps, bool accumulate, real* dweight, Map* dx,
+                       void* mask = nullptr) const {
+        context.gemm(gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).adding(accumulate),
+                     dtaps, x, dweight);
+        context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>).with(masked_by(mask)),
+                     dtaps, weight, dx, {.mask = mask});
     }
 };
 

@@ -20,14 +20,14 @@ Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision prec
       kind_(config.coupling),
       tile_(tile),
       width_(config.width),
-      network_(make_coupling_network(network_shape(config, shape), precision, engine, name + "/coupling",
-                                     parameters)) {}
+      network_(make_coupling_network(shape, kind_, config.width, config.edge_bias, precision, engine,
+                                     name + "/coupling", parameters)) {}
 
 // Calls f(first image, images) for every tile.
 template <class F>
-void Coupling::for_each_tile(const Blocking& blocking, bool count_only, index_t N, F f) const {
+void Coupling::for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const {
     const index_t images = images_per_tile(tile_, shape_.pixels(), width_, N, blocking);
-    for (index_t n = 0; n < N; n = next_block(count_only, n, images, N)) f(n, std::min(images, N - n));
+    for (index_t n = 0; n < N; n = next_block(skip, n, images, N)) f(n, std::min(images, N - n));
 }
 
 Coupling::SavedMaps Coupling::take_maps(const Blocking& blocking, Arena& arena, index_t N) const {
@@ -38,8 +38,9 @@ Coupling::SavedMaps Coupling::take_maps(const Blocking& blocking, Arena& arena, 
 }
 
 void Coupling::initialize(const Context& context, Flow& flow) {
-    network_->initialize(context, {flow.N, flow.h, shape_.C},
-                         images_per_tile(tile_, shape_.pixels(), width_, flow.N, context.blocking));
+    network_->initialize(context, flow.N,
+                         images_per_tile(tile_, shape_.pixels(), width_, flow.N, context.blocking), flow.h,
+                         shape_.C);
     if (folded_) {
         const FoldedLevel alone{&network_->parameters(), network_->layout(), 1, 0, *folded_};
         fold(context, {&alone, 1});
@@ -53,24 +54,10 @@ void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* save
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = this->folded(context);
     std::size_t tile = 0;
-    for_each_tile(context.blocking, context.counting(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
-        const index_t rows = images * shape_.pixels(), C = shape_.C;
-        state_t* const h = flow.h + n * shape_.size();
-        real* out;
-        if (saved != nullptr) {
-            const CouplingNetwork::Maps& maps = (*saved)[tile++];
-            out = maps.out;
-            network_->forward(context, folded, {images, h, C}, maps);
-        } else {
-            out = arena.take<real>(rows * network_->outputs());
-            network_->forward(context, folded, {images, h, C}, out);
-        }
-        if (kind_ == CouplingKind::affine)
-            affine_coupling_forward(context.exec, images, shape_.pixels(), C, out, h, flow.logdet + n,
-                                    arena.take<double>(group_scratch(images)));
-        else
-            additive_coupling_forward(context.exec, rows, C, out, h);
+        network_->couple(context, folded, images, flow.h + n * shape_.size(), flow.logdet + n,
+                         saved != nullptr ? &(*saved)[tile++] : nullptr);
     });
 }
 
@@ -79,12 +66,12 @@ void Coupling::inverse(const Context& context, Flow& flow) {
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = this->folded(context);
-    for_each_tile(context.blocking, context.counting(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
         real* const out = arena.take<real>(rows * network_->outputs());
-        network_->forward(context, folded, {images, h, C}, out);
+        network_->forward(context, folded, images, h, C, out);
         if (kind_ == CouplingKind::affine)
             affine_coupling_inverse(context.exec, rows, C, out, h);
         else
@@ -95,8 +82,8 @@ void Coupling::inverse(const Context& context, Flow& flow) {
 void Coupling::predict(const Context& context, index_t N, const state_t* h, real* out) const {
     const Arena::Scope scope(context.workspace);
     const FoldedNetwork folded = this->folded(context);
-    for_each_tile(context.blocking, context.counting(), N, [&](index_t n, index_t images) {
-        network_->forward(context, folded, {images, h + n * shape_.size(), shape_.C},
+    for_each_tile(context.blocking, context.skips_blocks(), N, [&](index_t n, index_t images) {
+        network_->forward(context, folded, images, h + n * shape_.size(), shape_.C,
                           out + n * shape_.pixels() * network_->outputs());
     });
 }
@@ -106,26 +93,13 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = this->folded(context);
-    const FoldedGradient dfolded = network_->zero_gradient(context);
+    const FoldedGradient dfolded = network_->take_gradient(context, flow.N);
     std::size_t tile = 0;
-    for_each_tile(context.blocking, context.counting(), flow.N, [&](index_t n, index_t images) {
+    for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
-        const index_t rows = images * shape_.pixels(), C = shape_.C;
-        state_t* const h = flow.h + n * shape_.size();
-        real* const dh = gradient.dh + n * shape_.size();
-        CouplingNetwork::Maps maps;
-        if (saved != nullptr) {
-            maps = (*saved)[tile++];
-        } else {
-            maps = network_->take_maps(arena, images);
-            network_->forward(context, folded, {images, h, C}, maps);
-        }
-        real* const dout = arena.take<real>(rows * network_->outputs());
-        if (kind_ == CouplingKind::affine)
-            affine_coupling_backward(context.exec, rows, C, gradient.dlogp, maps.out, dout, h, dh);
-        else
-            additive_coupling_backward(context.exec, rows, C, maps.out, dout, h, dh);
-        network_->backward(context, folded, dfolded, {images, h, C}, maps, dout, dh, gradient.parameters);
+        network_->backward(context, folded, dfolded, n, images, flow.h + n * shape_.size(),
+                           gradient.dh + n * shape_.size(), gradient.dlogp,
+                           saved != nullptr ? &(*saved)[tile++] : nullptr, gradient.parameters);
     });
     network_->unfold(context, dfolded, gradient.parameters);
 }

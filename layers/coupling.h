@@ -47,7 +47,7 @@ class Coupling : public Layer {
         return folded_ ? *folded_ : network_->fold_into_scratch(context);
     }
     template <class F>
-    void for_each_tile(const Blocking& blocking, bool count_only, index_t N, F f) const;
+    void for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const;
 
     Shape shape_;
     CouplingKind kind_;

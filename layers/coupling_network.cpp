@@ -6,43 +6,42 @@
 
 #include "kernels/activation.h"
 #include "kernels/actnorm_init.h"
+#include "kernels/coupling.h"
+#include "kernels/coupling_image.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/reduce.h"
+#include "kernels/relu_mask.h"
 
 namespace glow::inline GLOW_REAL {
 
-NetworkShape network_shape(const ModelConfig& config, const Shape& shape) {
-    return {shape.H,      shape.W,
-            shape.C / 2,  config.coupling == CouplingKind::affine ? shape.C : shape.C / 2,
-            config.width, config.edge_bias};
-}
-
-CouplingNetwork::CouplingNetwork(const NetworkShape& shape, Scalar operands, Engine engine,
-                                 const std::string& name, Parameters& all)
+CouplingNetwork::CouplingNetwork(const Shape& shape, CouplingKind kind, index_t w, bool edge, Scalar operands,
+                                 Engine engine, const std::string& name, Parameters& all)
     : H_(shape.H),
       W_(shape.W),
-      w_(shape.width),
-      edge_(shape.edge),
+      C_(shape.C),
+      w_(w),
+      kind_(kind),
+      edge_(edge),
       operands_(operands),
       engine_(engine),
-      first_{NarrowInputConv::layout(shape.inputs, edge_), w_, operands},
-      last_{NarrowOutputConv::layout(shape.outputs), w_, operands},
-      parameters_{all.add(name + "/conv1/weight", {w_, 3, 3, shape.inputs + (edge_ ? 1 : 0)}, Init::normal),
-                  all.add(name + "/conv1/actnorm/bias", {w_}, Init::zeros),
-                  all.add(name + "/conv1/actnorm/logs", {w_}, Init::zeros),
-                  all.add(name + "/conv2/weight", {w_, 1, 1, w_}, Init::normal),
-                  all.add(name + "/conv2/actnorm/bias", {w_}, Init::zeros),
-                  all.add(name + "/conv2/actnorm/logs", {w_}, Init::zeros),
-                  all.add(name + "/conv3/weight", {shape.outputs, 3, 3, w_ + (edge_ ? 1 : 0)}, Init::zeros),
-                  all.add(name + "/conv3/bias", {shape.outputs}, Init::zeros),
-                  all.add(name + "/conv3/logs", {shape.outputs}, Init::zeros)},
-      layout_{.w = w_,
+      first_{NarrowInputConv::layout(C_ / 2, edge), w, operands},
+      last_{NarrowOutputConv::layout(kind == CouplingKind::affine ? C_ : C_ / 2), w, operands},
+      parameters_{all.add(name + "/conv1/weight", {w, 3, 3, C_ / 2 + (edge ? 1 : 0)}, Init::normal),
+                  all.add(name + "/conv1/actnorm/bias", {w}, Init::zeros),
+                  all.add(name + "/conv1/actnorm/logs", {w}, Init::zeros),
+                  all.add(name + "/conv2/weight", {w, 1, 1, w}, Init::normal),
+                  all.add(name + "/conv2/actnorm/bias", {w}, Init::zeros),
+                  all.add(name + "/conv2/actnorm/logs", {w}, Init::zeros),
+                  all.add(name + "/conv3/weight", {outputs(), 3, 3, w + (edge ? 1 : 0)}, Init::zeros),
+                  all.add(name + "/conv3/bias", {outputs()}, Init::zeros),
+                  all.add(name + "/conv3/logs", {outputs()}, Init::zeros)},
+      layout_{.w = w,
               .K1 = 9 * first_.columns.per_tap(),
               .stride1 = first_.columns.stride,
-              .outputs = shape.outputs,
+              .outputs = outputs(),
               .rows3 = last_.columns.stride,
-              .edge = edge_,
+              .edge = edge,
               .order = engine == Engine::library ? TapOrder::outputs_first : TapOrder::taps_first,
               .bf16 = operands == Scalar::bf16} {}
 
@@ -60,14 +59,21 @@ class Network : public CouplingNetwork {
     using CouplingNetwork::CouplingNetwork;
 
     bool can_run(const Context& context, index_t N) const override {
-        if (engine_ == Engine::products) return true;
         bool all = true;
         each_block(context, N, [&](const ImageRows& block) {
-            for (const auto pass : {Convolution::Pass::forward, Convolution::Pass::data_gradient,
-                                    Convolution::Pass::weight_gradient})
-                all = all && context.conv->has(convolution(pass, block));
+            const index_t pixels = block.pixels();
+            if (engine_ == Engine::library)
+                for (const auto pass : {Convolution::Pass::forward, Convolution::Pass::data_gradient,
+                                        Convolution::Pass::weight_gradient})
+                    all = all && context.conv->has(convolution(pass, block));
+            if (engine_ == Engine::masked_products)
+                all = all && context.blas.fuses(conv1_product(pixels)) &&
+                      context.blas.fuses(conv2_product(pixels)) &&
+                      context.blas.fuses(gemm_nn(pixels, w_, last_.columns.stride, operands_, scalar_of<Map>)
+                                             .with(Epilogue::masked));
         });
-        return all;
+        return all &&
+               (engine_ != Engine::masked_products || context.blas.fuses(dhidden1_product(N * H_ * W_)));
     }
 
     Maps take_maps(Arena& arena, index_t N) const override {
@@ -75,91 +81,146 @@ class Network : public CouplingNetwork {
         return {arena.take<Map>(rows * w_), arena.take<Map>(rows * w_), arena.take<real>(rows * outputs())};
     }
 
-    void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
-                 real* out) const override {
-        const Arena::Scope scope(context.workspace);
-        index_t rows = 0;  // rows of the largest block, the first one
-        each_block(context, input.N, [&](const ImageRows& block) { rows = std::max(rows, block.pixels()); });
-        Map* const hidden1 = context.workspace.take<Map>(rows * w_);
-        Map* const hidden2 = context.workspace.take<Map>(rows * w_);
-        run(context, folded, input, {hidden1, hidden2, out}, false);
+    FoldedGradient take_gradient(const Context& context, index_t N) const override {
+        return take_folded_gradient(context, layout_, N, by_image(context));
     }
 
-    void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
-                 const Maps& maps) const override {
-        run(context, folded, input, maps, true);
+    void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
+                 index_t stride, real* out) const override {
+        const Arena::Scope scope(context.workspace);
+        network(context, folded, N, a, stride, take_hidden(context, largest_block(context, N)), out);
+    }
+
+    void couple(const Context& context, const FoldedNetwork& folded, index_t N, state_t* h, double* logdet,
+                const Maps* saved) const override {
+        Arena& arena = context.workspace;
+        const Arena::Scope scope(arena);
+        Hidden hidden;
+        if (saved != nullptr)
+            hidden = hidden_of(*saved), take_masks(context, largest_block(context, N), hidden);
+        else
+            hidden = take_hidden(context, largest_block(context, N));
+        if (by_image(context)) return couple_images(context, folded, N, h, logdet, hidden, saved);
+        const index_t rows = N * H_ * W_;
+        real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
+        network(context, folded, N, h, C_, hidden, out);
+        if (kind_ == CouplingKind::affine)
+            affine_coupling_forward(context.exec, N, H_ * W_, C_, out, h, logdet,
+                                    arena.take<double>(group_scratch(N)));
+        else
+            additive_coupling_forward(context.exec, rows, C_, out, h);
     }
 
     // out = (col2im(h2 W3^T) + edge + bias) exp(3 logs), h2 = relu(h1 W2'^T + b2'), h1 = relu(columns(a) W1'^T)
     void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                  const NetworkInput& input, const Maps& maps, real* dout, real* da,
+                  index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Maps* saved,
                   const ParameterGradients& gradients) const override {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
-        const index_t N = input.N, rows = N * H_ * W_, C = outputs();
-        Map* const hidden1 = static_cast<Map*>(maps.hidden1);
-        Map* const hidden2 = static_cast<Map*>(maps.hidden2);
-        Map* const dhidden2 = arena.take<Map>(rows * w_);
-        Map* const dhidden1 = hidden2;  // hidden2 is no longer needed at that point
-        double* const partial =
-            arena.take<double>(std::max({column_scratch(1, w_), column_scratch(2, C), column_scratch(9, C)}));
-        const NetworkParameters& p = parameters_;
-
-        // The last convolution: dout -> dpre, then dW3 and dh2.
-        zero_convolution_backward(exec, rows, C, folded.scale3, maps.out, dout, p.bias3.gradient(gradients),
-                                  p.logs3.gradient(gradients), partial);
-        const real* const dpre = dout;
-        if (edge_)
-            edge_weight_backward(exec, N, H_, W_, C, dpre, p.weight3.gradient(gradients) + w_, w_ + 1,
-                                 partial);
-        each_block(context, N, [&](const ImageRows& block) {
-            const Map* const h2 = hidden2 + block.begin * W_ * w_;
-            Map* const dh2 = dhidden2 + block.begin * W_ * w_;
-            if (engine_ == Engine::library)
-                library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2, gradients);
-            else
-                last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
-                               gradient.conv3, dh2);
-        });
+        const index_t rows = N * H_ * W_;
+        Hidden hidden = saved != nullptr ? hidden_of(*saved) : take_hidden(context, rows);
+        hidden.all = hidden.all_masks = true;
+        // Where recomputation leaves masks, the maps' gradients can lie where the maps were.
+        const bool masked = hidden.mask1 != nullptr;
+        Map* const columns =
+            masked && by_image(context) ? arena.take<Map>(rows * first_.columns.stride) : nullptr;
+        hidden.columns = columns;
+        // The coupling and the last convolution: dW3 and dh2.
+        Map* const dhidden2 =
+            by_image(context)
+                ? uncouple_images(context, folded, gradient, first, N, h, dh, dlogdet, hidden, saved)
+                : uncouple(context, folded, gradient, first, N, h, dh, dlogdet, hidden, saved, gradients);
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
-        relu_backward(exec, rows, w_, hidden2, dhidden2, gradient.bias2, partial);
-        context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).accumulating(), dhidden2, hidden1,
-                     gradient.conv2);
-        context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
-        relu_backward<Map>(exec, rows, w_, hidden1, dhidden1, nullptr, nullptr);
-        // The first convolution: dW1' (its column of ones is the bias) and da.
+        double* const partial = arena.take<double>(column_scratch(1, w_));
+        if (masked)
+            column_sums(exec, rows, w_, dhidden2, first > 0, gradient.bias2, partial);
+        else
+            relu_backward_sums(exec, rows, w_, hidden.second, dhidden2, first > 0, gradient.bias2, partial);
+        context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).adding(first > 0), dhidden2,
+                     hidden.first, gradient.conv2);
+        Map* const dhidden1 = masked ? hidden.first : hidden.second;  // no longer needed
+        if (masked) {
+            context.gemm(dhidden1_product(rows), dhidden2, folded.conv2, dhidden1, {.mask = hidden.mask1});
+        } else {
+            context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
+            relu_backward(exec, rows, w_, hidden.first, dhidden1);
+        }
+        // The first convolution: dW1' (its column of ones gives the bias) and da.
         each_block(context, N, [&](const ImageRows& block) {
-            first_.backward(context, block, input.a, input.stride, static_cast<const Map*>(folded.conv1),
-                            dhidden1 + block.begin * W_ * w_, gradient.conv1, da);
+            first_.backward(
+                context, block, h, C_, static_cast<const Map*>(folded.conv1),
+                dhidden1 + block.begin * W_ * w_, first > 0 || block.begin > 0, gradient.conv1, dh,
+                columns != nullptr ? columns + block.begin * W_ * first_.columns.stride : nullptr);
         });
     }
 
-    void initialize(const Context& context, const NetworkInput& input, index_t tile) override {
+    void initialize(const Context& context, index_t N, index_t tile, const state_t* a,
+                    index_t stride) override {
         const Arena::Scope scope(context.workspace);
         double* const moments = context.workspace.take<double>(2 * w_);
-        const double rows = context.total(static_cast<double>(input.N * H_ * W_));
+        const double rows = context.total(static_cast<double>(N * H_ * W_));
         for (const bool second : {false, true}) {
             const Parameter& bias = second ? parameters_.bias2 : parameters_.bias1;
             const Parameter& logs = second ? parameters_.logs2 : parameters_.logs1;
             fill(context.exec, w_, real{0}, bias.value());
             fill(context.exec, w_, real{0}, logs.value());
             fill(context.exec, 2 * w_, 0.0, moments);
-            for (index_t n = 0; n < input.N; n = next_block(context.counting(), n, tile, input.N))
-                add_raw_moments(
-                    context,
-                    {std::min(tile, input.N - n), input.a + n * H_ * W_ * input.stride, input.stride}, second,
-                    moments);
+            for (index_t n = 0; n < N; n = next_block(context.skips_blocks(), n, tile, N))
+                add_raw_moments(context, std::min(tile, N - n), a + n * H_ * W_ * stride, stride, second,
+                                moments);
             context.sum_over_processes(2 * w_, moments);
             actnorm_from_moments(context.exec, rows, w_, moments, bias.value(), logs.value());
         }
     }
 
   private:
-    // Library convolutions work on whole images.
+    // The hidden maps: of all images (`all`), else of one block at a time. Masks and columns(a) are optional.
+    struct Hidden {
+        Map* first = nullptr;   // [pixels, w]
+        Map* second = nullptr;  // [pixels, w]
+        bool all = false;
+        std::uint8_t* mask1 = nullptr;  // [pixels, mask_row_bytes(w)]
+        std::uint8_t* mask2 = nullptr;
+        bool all_masks = false;
+        Map* columns = nullptr;  // [pixels, stride1], of all images
+    };
+    static Hidden hidden_of(const Maps& maps) {
+        Hidden hidden;
+        hidden.first = static_cast<Map*>(maps.hidden1);
+        hidden.second = static_cast<Map*>(maps.hidden2);
+        hidden.all = true;
+        return hidden;
+    }
+    // For `rows` pixels.
+    Hidden take_hidden(const Context& context, index_t rows) const {
+        Hidden hidden;
+        hidden.first = context.workspace.take<Map>(rows * w_);
+        hidden.second = context.workspace.take<Map>(rows * w_);
+        take_masks(context, rows, hidden);
+        return hidden;
+    }
+    void take_masks(const Context& context, index_t rows, Hidden& hidden) const {
+        if (engine_ != Engine::masked_products) return;
+        hidden.mask1 = context.workspace.take<std::uint8_t>(rows * mask_row_bytes(w_));
+        hidden.mask2 = context.workspace.take<std::uint8_t>(rows * mask_row_bytes(w_));
+    }
+
+    // Whether kernels take an image at once, from the taps of the last convolution to the state and back.
+    bool by_image(const Context& context) const {
+        return engine_ != Engine::library && context.exec.tuned_for_gpu() &&
+               coupling_image_fits<Map>(H_, W_, outputs());
+    }
+
+    // The library takes whole images, and so do kernels that take an image at once.
     template <class F>
     void each_block(const Context& context, index_t N, F f) const {
-        for_each_block(context, H_, W_, N, f, engine_ == Engine::library);
+        for_each_block(context, H_, W_, N, f, engine_ == Engine::library || by_image(context));
+    }
+    index_t largest_block(const Context& context, index_t N) const {
+        index_t rows = 0;
+        each_block(context, N, [&](const ImageRows& block) { rows = std::max(rows, block.pixels()); });
+        return rows;
     }
 
     Convolution convolution(Convolution::Pass pass, const ImageRows& block) const {
@@ -188,34 +249,63 @@ class Network : public CouplingNetwork {
         }
         real* const dfilters = arena.take<real>(9 * outputs() * w_);
         context.convolve(convolution(Convolution::Pass::weight_gradient, block), hidden2, dy, dfilters);
-        unpack_taps(context.exec, outputs(), w_, edge_, layout_.order, dfilters,
-                    parameters_.weight3.gradient(gradients));
+        unfold_network(context.exec, {}, {},
+                       {.C = outputs(),
+                        .w = w_,
+                        .edge = edge_,
+                        .order = layout_.order,
+                        .dpacked = dfilters,
+                        .sums = nullptr,
+                        .N = 0,
+                        .dW = parameters_.weight3.gradient(gradients),
+                        .dbias = nullptr,
+                        .dlogs = nullptr});
         context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
     }
 
-    // h2 = epilogue(h1 W2'^T + b2').
-    template <class Out>
-    void conv2(const Context& context, const FoldedNetwork& folded, index_t pixels, const Map* hidden1,
-               Epilogue epilogue, Out* hidden2) const {
-        context.gemm(gemm_nt(pixels, w_, w_, operands_, scalar_of<Out>).with(epilogue), hidden1, folded.conv2,
-                     hidden2, folded.bias2);
+    // The products with relu in their epilogues, which the engine masked_products wants from the library.
+    Gemm conv1_product(index_t pixels) const {
+        return gemm_nt(pixels, w_, first_.columns.stride, operands_, scalar_of<Map>).with(relu1());
+    }
+    Gemm conv2_product(index_t pixels) const {
+        return gemm_nt(pixels, w_, w_, operands_, scalar_of<Map>).with(relu2());
+    }
+    Gemm dhidden1_product(index_t rows) const {
+        return gemm_nn(rows, w_, w_, operands_, scalar_of<Map>).with(Epilogue::masked);
+    }
+    Epilogue relu1() const {
+        return engine_ == Engine::masked_products ? Epilogue::relu_mask : Epilogue::relu;
+    }
+    Epilogue relu2() const {
+        return engine_ == Engine::masked_products ? Epilogue::bias_relu_mask : Epilogue::bias_relu;
     }
 
-    // The complete forward, block by block, into maps.out. `keep`: store hidden maps of all images, otherwise of
-    // one block.
-    void run(const Context& context, const FoldedNetwork& folded, const NetworkInput& input, const Maps& maps,
-             bool keep) const {
-        const index_t N = input.N, C = outputs();
-        Map* const hidden1 = static_cast<Map*>(maps.hidden1);
-        Map* const hidden2 = static_cast<Map*>(maps.hidden2);
-        real* const out = maps.out;
-        if (engine_ == Engine::products) fill(context.exec, N * H_ * W_ * C, real{0}, out);
+    // The hidden maps of a block: h1 = relu(columns(a) W1'^T), h2 = relu(h1 W2'^T + b2'). Returns h2.
+    Map* run_hidden(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
+                    const state_t* a, index_t stride, const Hidden& hidden) const {
+        const index_t at = block.begin * W_, mask_at = hidden.all_masks ? at * mask_row_bytes(w_) : 0;
+        Map* const h1 = hidden.first + (hidden.all ? at * w_ : 0);
+        Map* const h2 = hidden.second + (hidden.all ? at * w_ : 0);
+        std::uint8_t* const mask1 = hidden.mask1 != nullptr ? hidden.mask1 + mask_at : nullptr;
+        std::uint8_t* const mask2 = hidden.mask2 != nullptr ? hidden.mask2 + mask_at : nullptr;
+        const Map* const W1 = static_cast<const Map*>(folded.conv1);
+        if (hidden.columns != nullptr)
+            first_.forward(context, block, a, stride, W1, relu1(), h1, mask1,
+                           hidden.columns + at * first_.columns.stride);
+        else
+            first_.forward(context, block, a, stride, W1, relu1(), h1, mask1);
+        context.gemm(conv2_product(block.pixels()), h1, folded.conv2, h2,
+                     {.bias = folded.bias2, .rounded_bias = folded.bias2_rounded, .mask = mask2});
+        return h2;
+    }
+
+    // out = NN(a), block by block.
+    void network(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
+                 index_t stride, const Hidden& hidden, real* out) const {
+        const index_t C = outputs();
+        if (engine_ != Engine::library) fill(context.exec, N * H_ * W_ * C, real{0}, out);
         each_block(context, N, [&](const ImageRows& block) {
-            Map* const h1 = keep ? hidden1 + block.begin * W_ * w_ : hidden1;
-            Map* const h2 = keep ? hidden2 + block.begin * W_ * w_ : hidden2;
-            first_.forward(context, block, input.a, input.stride, static_cast<const Map*>(folded.conv1),
-                           Epilogue::relu, h1);
-            conv2(context, folded, block.pixels(), h1, Epilogue::bias_relu, h2);
+            const Map* const h2 = run_hidden(context, folded, block, a, stride, hidden);
             if (engine_ == Engine::library)
                 context.convolve(convolution(Convolution::Pass::forward, block), h2, folded.conv3,
                                  out + block.begin * W_ * C);
@@ -227,24 +317,128 @@ class Network : public CouplingNetwork {
                                 parameters_.bias3.value(), folded.scale3, out);
     }
 
-    // moments += sums of the output of conv1 (`second`: of conv2, after the finished conv1) before its
-    // actnorm.
-    void add_raw_moments(const Context& context, const NetworkInput& input, bool second,
+    // The coupling's backward and the last convolution's, element by element. Returns dh2.
+    Map* uncouple(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
+                  index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Hidden& hidden,
+                  const Maps* saved, const ParameterGradients& gradients) const {
+        const Exec& exec = context.exec;
+        Arena& arena = context.workspace;
+        const index_t rows = N * H_ * W_, C = outputs();
+        const NetworkParameters& p = parameters_;
+        real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * C);
+        if (saved == nullptr) network(context, folded, N, h, C_, hidden, out);
+        real* const dout = arena.take<real>(rows * C);
+        if (kind_ == CouplingKind::affine)
+            affine_coupling_backward(exec, rows, C_, dlogdet, out, dout, h, dh);
+        else
+            additive_coupling_backward(exec, rows, C_, out, dout, h, dh);
+        Map* const dhidden2 = hidden.mask2 != nullptr ? hidden.second : arena.take<Map>(rows * w_);
+        const Arena::Scope scope(arena);
+        double* const partial = arena.take<double>(std::max(column_scratch(2, C), column_scratch(9, C)));
+        zero_convolution_backward(exec, rows, C, folded.scale3, out, dout, p.bias3.gradient(gradients),
+                                  p.logs3.gradient(gradients), partial);
+        const real* const dpre = dout;
+        if (edge_)
+            edge_weight_backward(exec, N, H_, W_, C, dpre, p.weight3.gradient(gradients) + w_, w_ + 1,
+                                 partial);
+        each_block(context, N, [&](const ImageRows& block) {
+            const Map* const h2 = hidden.second + block.begin * W_ * w_;
+            Map* const dh2 = dhidden2 + block.begin * W_ * w_;
+            if (engine_ == Engine::library)
+                library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2, gradients);
+            else
+                last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
+                               first > 0 || block.begin > 0, gradient.conv3, dh2, mask2_of(hidden, block));
+        });
+        return dhidden2;
+    }
+
+    std::uint8_t* mask2_of(const Hidden& hidden, const ImageRows& block) const {
+        return hidden.mask2 != nullptr ? hidden.mask2 + block.begin * W_ * mask_row_bytes(w_) : nullptr;
+    }
+
+    CouplingImages images_of(const FoldedNetwork& folded, const ImageRows& block, state_t* h) const {
+        return {.affine = kind_ == CouplingKind::affine,
+                .N = (block.end - block.begin) / H_,
+                .H = H_,
+                .W = W_,
+                .outputs = outputs(),
+                .stride = last_.columns.stride,
+                .edge_weight = edge_ ? parameters_.weight3.value() + w_ : nullptr,
+                .edge_stride = w_ + 1,
+                .bias = parameters_.bias3.value(),
+                .scale = folded.scale3,
+                .h = h + block.begin * W_ * C_};
+    }
+
+    void couple_images(const Context& context, const FoldedNetwork& folded, index_t N, state_t* h,
+                       double* logdet, const Hidden& hidden, const Maps* saved) const {
+        real* const taps = context.workspace.take<real>(largest_block(context, N) * last_.columns.stride);
+        each_block(context, N, [&](const ImageRows& block) {
+            const Map* const h2 = run_hidden(context, folded, block, h, C_, hidden);
+            last_.forward_taps(context, block.pixels(), h2, static_cast<const Map*>(folded.conv3), taps);
+            coupling_forward_image(context.exec, images_of(folded, block, h), taps, logdet + block.begin / H_,
+                                   saved != nullptr ? saved->out + block.begin * W_ * outputs() : nullptr);
+        });
+    }
+
+    // As uncouple(), an image at a time: neither out nor its gradient goes through memory. Returns dh2.
+    Map* uncouple_images(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
+                         index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Hidden& hidden,
+                         const Maps* saved) const {
+        Arena& arena = context.workspace;
+        const Map* const W3 = static_cast<const Map*>(folded.conv3);
+        const index_t stride = last_.columns.stride, C = outputs();
+        // With masks dh2 takes h2's place. Else it comes where a block's taps lie: they are read before it is written.
+        const bool masked = hidden.mask2 != nullptr;
+        std::size_t bytes = 0;
+        each_block(context, N, [&](const ImageRows& block) {
+            const index_t taps =
+                saved == nullptr ? block.pixels() * stride * static_cast<index_t>(sizeof(real)) : 0;
+            const index_t begin = block.begin * W_ * w_ * static_cast<index_t>(sizeof(Map));
+            const index_t dh2 = block.pixels() * w_ * static_cast<index_t>(sizeof(Map));
+            bytes = std::max(bytes, static_cast<std::size_t>(masked ? taps : begin + std::max(taps, dh2)));
+        });
+        Map* const shared = static_cast<Map*>(arena.take_bytes(bytes));
+        Map* const dhidden2 = masked ? hidden.second : shared;
+        each_block(context, N, [&](const ImageRows& block) {
+            const Arena::Scope scope(arena);
+            const index_t pixels = block.pixels(), at = block.begin * W_;
+            Map* const dh2 = dhidden2 + at * w_;
+            real* const taps = reinterpret_cast<real*>(masked ? shared : dh2);
+            const Map* const h2 = hidden.second + at * w_;
+            if (saved == nullptr) {
+                run_hidden(context, folded, block, h, C_, hidden);
+                last_.forward_taps(context, pixels, h2, W3, taps);
+            }
+            Map* const dtaps = arena.take<Map>(pixels * stride);
+            coupling_backward_image(context.exec, images_of(folded, block, h), taps,
+                                    saved != nullptr ? saved->out + at * C : nullptr, dlogdet, dh + at * C_,
+                                    dtaps, gradient.output_sums + first + block.begin / H_, gradient.N);
+            last_.backward_taps(context, pixels, h2, W3, dtaps, first > 0 || block.begin > 0, gradient.conv3,
+                                dh2, mask2_of(hidden, block));
+        });
+        return dhidden2;
+    }
+
+    // moments += sums of the output of conv1 (second: of conv2, behind the finished conv1) before its actnorm.
+    void add_raw_moments(const Context& context, index_t N, const state_t* a, index_t stride, bool second,
                          double* moments) const {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         const FoldedNetwork folded = fold_into_scratch(context);
         const Map* const W1 = static_cast<const Map*>(folded.conv1);
         double* const partial = arena.take<double>(column_scratch(2, w_));
-        each_block(context, input.N, [&](const ImageRows& block) {
+        each_block(context, N, [&](const ImageRows& block) {
             const Arena::Scope block_scope(arena);
             real* const raw = arena.take<real>(block.pixels() * w_);
             if (second) {
                 Map* const hidden1 = arena.take<Map>(block.pixels() * w_);
-                first_.forward(context, block, input.a, input.stride, W1, Epilogue::relu, hidden1);
-                conv2(context, folded, block.pixels(), hidden1, Epilogue::none, raw);
+                first_.forward(context, block, a, stride, W1, Epilogue::relu, hidden1);
+                context.gemm(gemm_nt(block.pixels(), w_, w_, operands_, scalar_of<real>), hidden1,
+                             folded.conv2, raw);
             } else {
-                first_.forward(context, block, input.a, input.stride, W1, Epilogue::none, raw);
+                first_.forward(context, block, a, stride, W1, Epilogue::none, raw);
             }
             add_moments(context.exec, block.pixels(), w_, raw, w_, moments, partial);
         });
@@ -254,24 +448,25 @@ class Network : public CouplingNetwork {
 }  // namespace
 
 double network_multiplies(const ModelConfig& config, const Shape& shape) {
-    const NetworkShape network = network_shape(config, shape);
-    const double w = static_cast<double>(network.width), edge = network.edge ? 1 : 0;
-    const double in = static_cast<double>(network.inputs), out = static_cast<double>(network.outputs);
+    const double w = static_cast<double>(config.width), edge = config.edge_bias ? 1 : 0;
+    const double in = static_cast<double>(shape.C / 2);
+    const double out = static_cast<double>(config.coupling == CouplingKind::affine ? shape.C : shape.C / 2);
     return 9 * (in + edge) * w + w * w + 9 * w * out;
 }
 
-std::unique_ptr<CouplingNetwork> make_coupling_network(const NetworkShape& shape, Precision precision,
-                                                       Engine engine, const std::string& name,
-                                                       Parameters& parameters) {
+std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, CouplingKind kind, index_t w,
+                                                       bool edge, Precision precision, Engine engine,
+                                                       const std::string& name, Parameters& parameters) {
 #if !defined(GLOW_REAL_DOUBLE)
     if (precision == Precision::bf16)
-        return std::make_unique<Network<bfloat16>>(shape, Scalar::bf16, engine, name, parameters);
+        return std::make_unique<Network<bfloat16>>(shape, kind, w, edge, Scalar::bf16, engine, name,
+                                                   parameters);
     if (precision == Precision::tf32)
-        return std::make_unique<Network<real>>(shape, Scalar::tf32, engine, name, parameters);
+        return std::make_unique<Network<real>>(shape, kind, w, edge, Scalar::tf32, engine, name, parameters);
 #endif
     if (precision != Precision::fp32)
         throw InputError("--precision " + to_string(precision) + ": double networks have no other precision");
-    return std::make_unique<Network<real>>(shape, scalar_of<real>, engine, name, parameters);
+    return std::make_unique<Network<real>>(shape, kind, w, edge, scalar_of<real>, engine, name, parameters);
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -12,26 +12,10 @@
 
 namespace glow::inline GLOW_REAL {
 
-// H, W of its images; channels that come in and go out; hidden channels; edge channel (spec section 1).
-struct NetworkShape {
-    index_t H, W;
-    index_t inputs, outputs, width;
-    bool edge;
-};
-// The network of a coupling layer on `shape`.
-NetworkShape network_shape(const ModelConfig& config, const Shape& shape);
-
-// What a network reads: N images, their pixels `stride` state elements apart, of which the first `inputs` count.
-struct NetworkInput {
-    index_t N;
-    const state_t* a;
-    index_t stride;
-};
-
 class CouplingNetwork {
   public:
-    CouplingNetwork(const NetworkShape& shape, Scalar operands, Engine engine, const std::string& name,
-                    Parameters& all);
+    CouplingNetwork(const Shape& shape, CouplingKind kind, index_t w, bool edge, Scalar operands,
+                    Engine engine, const std::string& name, Parameters& all);
     virtual ~CouplingNetwork() = default;
 
     index_t outputs() const { return last_.columns.C; }
@@ -40,13 +24,12 @@ class CouplingNetwork {
 
     // Folds the weights into scratch for one call of a layer.
     FoldedNetwork fold_into_scratch(const Context& context) const;
-    FoldedGradient zero_gradient(const Context& context) const {
-        return zero_folded_gradient(context, layout_);
-    }
+    // In scratch, for backward() over N images and unfold().
+    virtual FoldedGradient take_gradient(const Context& context, index_t N) const = 0;
     // Parameter gradients += those of the folded weights.
     void unfold(const Context& context, const FoldedGradient& folded,
                 const ParameterGradients& gradients) const {
-        glow::unfold(context, parameters_, layout_, folded, engine_ == Engine::products, gradients);
+        glow::unfold(context, parameters_, layout_, folded, engine_ != Engine::library, gradients);
     }
 
     // Intermediate maps of a forward over N images that backward needs.
@@ -60,24 +43,29 @@ class CouplingNetwork {
     // Does the device support the engine for N images? Needs the device.
     virtual bool can_run(const Context& context, index_t N) const = 0;
 
-    // out = NN(a); overwrites out [N*H*W, outputs].
-    virtual void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
-                         real* out) const = 0;
-    // The same, bit for bit, also storing the hidden maps.
-    virtual void forward(const Context& context, const FoldedNetwork& folded, const NetworkInput& input,
-                         const Maps& maps) const = 0;
-    // da += dL/da in the channels that forward reads, laid out as the input. Folded gradients and the last
-    // convolution's bias, logs and edge weights (library: all its weights) +=. Overwrites dout [N*H*W, outputs]
-    // and both hidden maps.
+    // out = NN(a). a: [N*H*W] pixels of `stride` state elements; reads the first half of the layer's
+    // channels. Overwrites out [N*H*W, outputs].
+    virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
+                         index_t stride, real* out) const = 0;
+
+    // The coupling layer of N images h [N, H, W, C]: b <- coupling of b by NN(a); affine: logdet [N] += sum of log
+    // scale (nats). saved: the maps to keep for backward(), or nullptr.
+    virtual void couple(const Context& context, const FoldedNetwork& folded, index_t N, state_t* h,
+                        double* logdet, const Maps* saved) const = 0;
+    // Its backward for images [first, first + N) of those of `gradient`; h and dh are theirs. h: y -> x, dh: dL/dy ->
+    // dL/dx, dlogdet = dL/dlogdet of every image. Folded gradients = (first tile) or += theirs; parameter gradients +=
+    // where they do not go through `gradient`. saved: maps of couple(), overwritten; nullptr: recomputed, bit for bit.
     virtual void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                          const NetworkInput& input, const Maps& maps, real* dout, real* da,
+                          index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Maps* saved,
                           const ParameterGradients& gradients) const = 0;
 
     // Data-dependent initialization of the hidden actnorms, layer by layer, over N images in tiles of `tile`.
-    virtual void initialize(const Context& context, const NetworkInput& input, index_t tile) = 0;
+    virtual void initialize(const Context& context, index_t N, index_t tile, const state_t* a,
+                            index_t stride) = 0;
 
   protected:
-    index_t H_, W_, w_;
+    index_t H_, W_, C_, w_;
+    CouplingKind kind_;
     bool edge_;
     Scalar operands_;
     Engine engine_;
@@ -90,9 +78,9 @@ class CouplingNetwork {
 // Multiply-adds of a coupling network's forward per pixel of `shape`. Backward takes twice as many.
 double network_multiplies(const ModelConfig& config, const Shape& shape);
 
-// `name` is the coupling's, "level0/step3/coupling".
-std::unique_ptr<CouplingNetwork> make_coupling_network(const NetworkShape& shape, Precision precision,
-                                                       Engine engine, const std::string& name,
-                                                       Parameters& parameters);
+// shape: of the state; w: hidden width; `name` is the coupling's, "level0/step3/coupling".
+std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, CouplingKind kind, index_t w,
+                                                       bool edge, Precision precision, Engine engine,
+                                                       const std::string& name, Parameters& parameters);
 
 }  // namespace glow::inline GLOW_REAL

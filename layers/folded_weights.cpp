@@ -11,13 +11,15 @@ namespace {
 constexpr index_t kLine = static_cast<index_t>(kAlignment / sizeof(real));
 
 index_t bias_step(const FoldedLayout& layout) {
-    return round_up(layout.w, kLine);
+    return round_up(layout.w, layout.bf16 ? 2 * kLine : kLine);
 }
 
 template <class Map>
 FoldedNetwork take(Arena& arena, const FoldedLayout& layout, index_t networks) {
     return {arena.take<Map>(networks * layout.w * layout.stride1),
-            arena.take<Map>(networks * layout.w * layout.w), arena.take<real>(networks * bias_step(layout)),
+            arena.take<Map>(networks * layout.w * layout.w),
+            arena.take<real>(networks * bias_step(layout)),
+            std::is_same_v<Map, real> ? nullptr : arena.take<Map>(networks * bias_step(layout)),
             arena.take<Map>(networks * layout.rows3 * layout.w),
             arena.take<double>(networks * layout.outputs)};
 }
@@ -27,6 +29,8 @@ FoldedNetwork one_of(const FoldedLayout& layout, const FoldedNetwork& all, index
     return {static_cast<Map*>(all.conv1) + network * layout.w * layout.stride1,
             static_cast<Map*>(all.conv2) + network * layout.w * layout.w,
             all.bias2 + network * bias_step(layout),
+            all.bias2_rounded != nullptr ? static_cast<Map*>(all.bias2_rounded) + network * bias_step(layout)
+                                         : nullptr,
             static_cast<Map*>(all.conv3) + network * layout.rows3 * layout.w,
             all.scale3 + network * layout.outputs};
 }
@@ -59,7 +63,8 @@ void fold_as(const Context& context, std::span<const FoldedLevel> levels) {
                             .conv3 = static_cast<Map*>(level.all.conv3),
                             .bias2_folded = level.all.bias2,
                             .bias_step = bias_step(layout),
-                            .scale3 = level.all.scale3});
+                            .scale3 = level.all.scale3,
+                            .bias2_rounded = static_cast<Map*>(level.all.bias2_rounded)});
     }
     fold_networks<Map>(context.exec, foldings);
 }
@@ -86,27 +91,54 @@ void fold(const Context& context, std::span<const FoldedLevel> levels) {
     with_map(levels.front().layout, [&]<class Map>(Map) { fold_as<Map>(context, levels); });
 }
 
-FoldedGradient zero_folded_gradient(const Context& context, const FoldedLayout& layout) {
-    const index_t conv2 = round_up(layout.w * layout.stride1, kLine),
-                  bias2 = conv2 + round_up(layout.w * layout.w, kLine),
-                  conv3 = bias2 + round_up(layout.w, kLine), all = conv3 + layout.rows3 * layout.w;
-    real* const gradient = context.workspace.take<real>(all);
-    fill(context.exec, all, real{0}, gradient);
-    return {gradient, gradient + conv2, gradient + bias2, gradient + conv3};
+FoldedGradient take_folded_gradient(const Context& context, const FoldedLayout& layout, index_t N,
+                                    bool by_image) {
+    Arena& arena = context.workspace;
+    FoldedGradient gradient{arena.take<real>(layout.w * layout.stride1),
+                            arena.take<real>(layout.w * layout.w),
+                            arena.take<real>(layout.w),
+                            arena.take<real>(layout.rows3 * layout.w),
+                            nullptr,
+                            N};
+    if (by_image) gradient.output_sums = arena.take<double>((layout.edge ? 11 : 2) * layout.outputs * N);
+    return gradient;
 }
 
 void unfold(const Context& context, const NetworkParameters& p, const FoldedLayout& layout,
             const FoldedGradient& folded, bool with_conv3, const ParameterGradients& gradients) {
-    const Exec& exec = context.exec;
-    unfold_actnorm(exec, layout.w, layout.K1, layout.stride1, p.weight1.value(), p.bias1.value(),
-                   p.logs1.value(), folded.conv1, nullptr, p.weight1.gradient(gradients),
-                   p.bias1.gradient(gradients), p.logs1.gradient(gradients));
-    unfold_actnorm(exec, layout.w, layout.w, layout.w, p.weight2.value(), p.bias2.value(), p.logs2.value(),
-                   folded.conv2, folded.bias2, p.weight2.gradient(gradients), p.bias2.gradient(gradients),
-                   p.logs2.gradient(gradients));
-    if (with_conv3)
-        unpack_taps(exec, layout.outputs, layout.w, layout.edge, layout.order, folded.conv3,
-                    p.weight3.gradient(gradients));
+    const ActnormUnfolding conv1{.out = layout.w,
+                                 .K = layout.K1,
+                                 .stride = layout.stride1,
+                                 .W = p.weight1.value(),
+                                 .bias = p.bias1.value(),
+                                 .logs = p.logs1.value(),
+                                 .dfolded = folded.conv1,
+                                 .dfolded_bias = nullptr,
+                                 .dW = p.weight1.gradient(gradients),
+                                 .dbias = p.bias1.gradient(gradients),
+                                 .dlogs = p.logs1.gradient(gradients)};
+    const ActnormUnfolding conv2{.out = layout.w,
+                                 .K = layout.w,
+                                 .stride = layout.w,
+                                 .W = p.weight2.value(),
+                                 .bias = p.bias2.value(),
+                                 .logs = p.logs2.value(),
+                                 .dfolded = folded.conv2,
+                                 .dfolded_bias = folded.bias2,
+                                 .dW = p.weight2.gradient(gradients),
+                                 .dbias = p.bias2.gradient(gradients),
+                                 .dlogs = p.logs2.gradient(gradients)};
+    const OutputUnfolding conv3{.C = layout.outputs,
+                                .w = layout.w,
+                                .edge = layout.edge,
+                                .order = layout.order,
+                                .dpacked = with_conv3 ? folded.conv3 : nullptr,
+                                .sums = folded.output_sums,
+                                .N = folded.N,
+                                .dW = p.weight3.gradient(gradients),
+                                .dbias = p.bias3.gradient(gradients),
+                                .dlogs = p.logs3.gradient(gradients)};
+    unfold_network(context.exec, conv1, conv2, conv3);
 }
 
 void FoldedWeights::allocate(Arena& derived, std::vector<FoldedLevel> levels) {

@@ -28,11 +28,12 @@ struct FoldedLayout {
 
 // Folded weights of one network.
 struct FoldedNetwork {
-    void* conv1;     // [w, stride1]; column K1 is the bias
-    void* conv2;     // [w, w]
-    real* bias2;     // [w]
-    void* conv3;     // [rows3, w]; row tap * outputs + o, or o * 9 + tap
-    double* scale3;  // [outputs] exp(3 logs) of the last convolution
+    void* conv1;          // [w, stride1]; column K1 is the bias
+    void* conv2;          // [w, w]
+    real* bias2;          // [w]
+    void* bias2_rounded;  // [w] of the products' type; nullptr where that is real
+    void* conv3;          // [rows3, w]; row tap * outputs + o, or o * 9 + tap
+    double* scale3;       // [outputs] exp(3 logs) of the last convolution
 };
 
 // Gradients of the folded weights, in scratch for one call of a layer.
@@ -40,7 +41,11 @@ struct FoldedGradient {
     real* conv1;  // [w, stride1]
     real* conv2;  // [w, w]
     real* bias2;  // [w]
-    real* conv3;  // [rows3, w]; unused if a library computes the last convolution
+    real* conv3;  // [rows3, w]; unused where a library computes the last convolution
+    // Of the last convolution's bias, logs and edge weights where a kernel takes an image (kernels/coupling_image.h):
+    // [11 * outputs, N], or [2 * outputs, N] without edge. nullptr: these gradients go to the parameters directly.
+    double* output_sums;
+    index_t N;  // images
 };
 
 // Allocates arrays for `networks` networks of equal layout; folded_network() selects one.
@@ -57,9 +62,11 @@ struct FoldedLevel {
 // Folds the networks of all levels, which share a precision, in one kernel.
 void fold(const Context& context, std::span<const FoldedLevel> levels);
 
-// One block of scratch, zeroed by one kernel.
-FoldedGradient zero_folded_gradient(const Context& context, const FoldedLayout& layout);
-// Parameter gradients += those of the folded weights; with_conv3: including conv3.
+// Scratch for the gradient over N images, undefined: the first tile overwrites it.
+// by_image: with output_sums.
+FoldedGradient take_folded_gradient(const Context& context, const FoldedLayout& layout, index_t N,
+                                    bool by_image);
+// Parameter gradients += those of the folded weights. with_conv3: those of conv3 too.
 void unfold(const Context& context, const NetworkParameters& parameters, const FoldedLayout& layout,
             const FoldedGradient& folded, bool with_conv3, const ParameterGradients& gradients);
 

@@ -48,7 +48,7 @@ void Split::with_prediction(const Context& context, index_t N, const state_t* a,
     const Arena::Scope scope(arena);
     const real* const folded = fold(context);
     const index_t tile = images_per_tile(tile_, shape_.pixels(), conv_.columns.stride, N, context.blocking);
-    for (index_t n = 0; n < N; n = next_block(context.counting(), n, tile, N)) {
+    for (index_t n = 0; n < N; n = next_block(context.skips_blocks(), n, tile, N)) {
         const Arena::Scope tile_scope(arena);
         const index_t images = std::min(tile, N - n);
         real* const out = arena.take<real>(images * shape_.size());
@@ -97,7 +97,6 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
     const Arena::Scope scope(arena);
     const Columns& columns = conv_.columns;
     real* const dfolded = arena.take<real>(C * columns.stride);
-    fill(context.exec, C * columns.stride, real{0}, dfolded);
     with_prediction(
         context, flow.N, flow.h, C, [&](index_t n, index_t images, const real* out, const real* folded) {
             const Latents b{images, shape_.pixels(), C / 2, C};
@@ -107,12 +106,21 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
             gaussian_backward(context.exec, b, {interleaved_gaussian(C / 2), out, out + 1}, h + C / 2,
                               gradient.dlogp, dh + C / 2, dout, dout + 1);
             for_each_block(context, shape_.H, shape_.W, images, [&](const ImageRows& block) {
-                conv_.backward(context, block, h, C, folded, dout + block.begin * shape_.W * C, dfolded, dh);
+                conv_.backward(context, block, h, C, folded, dout + block.begin * shape_.W * C,
+                               n > 0 || block.begin > 0, dfolded, dh);
             });
         });
-    unfold_actnorm(context.exec, C, 9 * columns.per_tap(), columns.stride, weight_.value(), bias_.value(),
-                   logs_.value(), dfolded, nullptr, weight_.gradient(gradient.parameters),
-                   bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters));
+    unfold_actnorm(context.exec, {.out = C,
+                                  .K = 9 * columns.per_tap(),
+                                  .stride = columns.stride,
+                                  .W = weight_.value(),
+                                  .bias = bias_.value(),
+                                  .logs = logs_.value(),
+                                  .dfolded = dfolded,
+                                  .dfolded_bias = nullptr,
+                                  .dW = weight_.gradient(gradient.parameters),
+                                  .dbias = bias_.gradient(gradient.parameters),
+                                  .dlogs = logs_.gradient(gradient.parameters)});
 }
 
 void Split::encode(const Context& context, Flow& flow) {

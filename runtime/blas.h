@@ -17,7 +17,22 @@ inline constexpr Scalar scalar_of<double> = Scalar::f64;
 template <>
 inline constexpr Scalar scalar_of<bfloat16> = Scalar::bf16;
 
-enum class Epilogue { none, relu, bias_relu };  // bias [n] is f32 (f64 for f64 products)
+// With a mask: bits of what relu let pass, [m] rows of mask_row_bytes(n) (kernels/relu_mask.h), which bias_relu_mask and
+// relu_mask write and `masked` reads, to keep C where they are set and make it 0 elsewhere.
+enum class Epilogue { none, relu, bias_relu, relu_mask, bias_relu_mask, masked };
+constexpr bool has_bias(Epilogue e) {
+    return e == Epilogue::bias_relu || e == Epilogue::bias_relu_mask;
+}
+constexpr bool has_mask(Epilogue e) {
+    return e == Epilogue::relu_mask || e == Epilogue::bias_relu_mask || e == Epilogue::masked;
+}
+// What epilogues read, and the mask.
+struct EpilogueData {
+    const void* bias = nullptr;  // [n] of type f32 (f64 for f64 products)
+    const void* rounded_bias =
+        nullptr;  // the same in C's type, which spares a library that wants it so a cast
+    void* mask = nullptr;
+};
 
 struct Gemm {
     index_t m = 0, n = 0, k = 0;
@@ -34,9 +49,9 @@ struct Gemm {
         gemm.epilogue = added;
         return gemm;
     }
-    Gemm accumulating() const {
+    Gemm adding(bool accumulate) const {
         Gemm gemm = *this;
-        gemm.accumulate = true;
+        gemm.accumulate = accumulate;
         return gemm;
     }
 };
@@ -53,6 +68,13 @@ constexpr Gemm gemm_tn(index_t m, index_t n, index_t k, Scalar in, Scalar out) {
     return {.m = m, .n = n, .k = k, .transpose_a = true, .lda = m, .ldb = n, .ldc = n, .in = in, .out = out};
 }
 
+// What a product must read and write at least, epilogue excluded.
+constexpr double bytes_of(const Gemm& g) {
+    const auto size = [](Scalar s) { return s == Scalar::bf16 ? 2.0 : s == Scalar::f64 ? 8.0 : 4.0; };
+    const double m = static_cast<double>(g.m), n = static_cast<double>(g.n), k = static_cast<double>(g.k);
+    return size(g.in) * (m * k + k * n) + size(g.out) * m * n * (g.accumulate ? 2 : 1);
+}
+
 class Blas {
   public:
     virtual ~Blas() = default;
@@ -61,8 +83,10 @@ class Blas {
     // Scratch bytes that run() needs for this product. Size and algorithm are fixed per product.
     virtual std::size_t scratch_bytes(const Gemm& gemm) = 0;
     // Results are bit-equal for equal arguments and thread count.
-    virtual void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
+    virtual void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
                      void* scratch) = 0;
+    // Whether the library itself has the product's epilogue, instead of a kernel behind it. Needs the device.
+    virtual bool fuses(const Gemm&) { return false; }
     virtual bool has_bf16() const = 0;
     virtual bool has_tf32() const { return false; }
 };

@@ -7,11 +7,13 @@
 
 namespace glow {
 
-void Context::gemm(const Gemm& product, const void* a, const void* b, void* c, const void* bias) const {
+void Context::gemm(const Gemm& product, const void* a, const void* b, void* c,
+                   const EpilogueData& data) const {
     const Arena::Scope scope(workspace);
     void* const scratch = workspace.take_bytes(blas.scratch_bytes(product));
+    if (exec.observer != nullptr) exec.observer->launch("gemm", bytes_of(product));
     if (counting()) return;
-    blas.run(product, a, b, c, bias, scratch);
+    blas.run(product, a, b, c, data, scratch);
     Heartbeat::of_this_thread().beat();  // 98% of a step are products, none of which takes long
 }
 
@@ -19,6 +21,7 @@ void Context::convolve(const Convolution& convolution, const void* first, const 
                        void* result) const {
     const Arena::Scope scope(workspace);
     void* const scratch = workspace.take_bytes(conv->scratch_bytes());
+    if (exec.observer != nullptr) exec.observer->launch("convolution", 0);
     if (!counting()) conv->run(convolution, first, second, result, scratch);
 }
 

@@ -36,9 +36,12 @@ struct Context {
 
     // Nothing runs and memory is only counted; see Device::count_only.
     bool counting() const { return exec.device == Device::count_only; }
+    // Whether a loop over equal blocks may go from the first to the last: memory needs no more, an observer hears of all.
+    bool skips_blocks() const { return counting() && exec.observer == nullptr; }
 
     // Runs a product with scratch from the workspace; a counting context only counts the scratch.
-    void gemm(const Gemm& product, const void* a, const void* b, void* c, const void* bias = nullptr) const;
+    void gemm(const Gemm& product, const void* a, const void* b, void* c,
+              const EpilogueData& data = {}) const;
 
     // The same for a library convolution.
     void convolve(const Convolution& convolution, const void* first, const void* second, void* result) const;
@@ -66,10 +69,12 @@ class Backend {
     }
     Context counting_context(Arena& workspace) const {
         // Uses the device's code paths, which may need different scratch.
-        const Exec nowhere{Device::count_only, exec_.threads, nullptr, exec_.tuned_for_gpu()};
+        Exec nowhere = exec_;
+        nowhere.device = Device::count_only;
+        nowhere.use_gpu_paths = exec_.tuned_for_gpu();
         return {nowhere, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
-    const Blocking& blocking() const { return exec_.device == Device::cuda ? kGpuBlocking : kCpuBlocking; }
+    const Blocking& blocking() const { return exec_.tuned_for_gpu() ? kGpuBlocking : kCpuBlocking; }
     const Exec& exec() const { return exec_; }
     // Decided when the backend opened; exec().threads is the number in use.
     const ThreadCount& threads() const { return threads_; }
@@ -78,6 +83,10 @@ class Backend {
     Blas& blas() const { return *blas_; }
     Solver& solver() const { return *solver_; }
     Conv& conv() const { return *conv_; }
+    // Uses the GPU's code paths, kernels and block sizes, on the CPU too; for tests.
+    void use_gpu_paths() { exec_.use_gpu_paths = true; }
+    // Observes the launches of contexts created from now on.
+    void set_observer(LaunchObserver* observer) { exec_.observer = observer; }
     Communicator& communicator() const { return *communicator_; }
 
   private:

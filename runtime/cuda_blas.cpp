@@ -9,12 +9,13 @@
 #include <map>
 #include <string>
 
-#include "kernels/activation.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
+#include "kernels/relu_mask.h"
 #include "runtime/blas.h"
 #include "runtime/cuda.h"
 #include "runtime/cuda_call.h"
+#include "runtime/epilogue.h"
 
 namespace glow::cuda {
 
@@ -36,11 +37,29 @@ std::size_t round_up(std::size_t bytes) {
 }
 // The epilogue needs the bias in C's type.
 bool casts_bias(const Gemm& g) {
-    return g.epilogue == Epilogue::bias_relu && g.out == Scalar::bf16;
+    return has_bias(g.epilogue) && g.out == Scalar::bf16;
 }
 
 std::string text_of(const Gemm& g) {
     return fmt::format("[{}, {}] x [{}, {}]", g.m, g.k, g.k, g.n);
+}
+
+cublasLtEpilogue_t epilogue_of(Epilogue epilogue) {
+    switch (epilogue) {
+        case Epilogue::none:
+            return CUBLASLT_EPILOGUE_DEFAULT;
+        case Epilogue::relu:
+            return CUBLASLT_EPILOGUE_RELU;
+        case Epilogue::bias_relu:
+            return CUBLASLT_EPILOGUE_RELU_BIAS;
+        case Epilogue::relu_mask:
+            return CUBLASLT_EPILOGUE_RELU_AUX;
+        case Epilogue::bias_relu_mask:
+            return CUBLASLT_EPILOGUE_RELU_AUX_BIAS;
+        case Epilogue::masked:
+            return CUBLASLT_EPILOGUE_DRELU;
+    }
+    throw Error("unknown epilogue");
 }
 
 LtLayout make_layout(Scalar type, index_t rows, index_t columns, index_t stride) {
@@ -82,11 +101,14 @@ Description::Description(const Gemm& g, bool fused)
     set(product, CUBLASLT_MATMUL_DESC_TRANSA, g.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(product, CUBLASLT_MATMUL_DESC_TRANSB, g.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     if (fused && g.epilogue != Epilogue::none) {
-        set(product, CUBLASLT_MATMUL_DESC_EPILOGUE,
-            g.epilogue == Epilogue::relu ? CUBLASLT_EPILOGUE_RELU : CUBLASLT_EPILOGUE_RELU_BIAS);
-        // The heuristic checks only the pointer's alignment.
-        if (g.epilogue == Epilogue::bias_relu)
+        set(product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(g.epilogue));
+        // The heuristic checks only the pointers' alignment.
+        if (has_bias(g.epilogue))
             set(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(kAlignment));
+        if (has_mask(g.epilogue)) {
+            set(product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, reinterpret_cast<void*>(kAlignment));
+            set(product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, int64_t{8 * mask_row_bytes(g.n)});
+        }
     }
     GLOW_CUDA(cublasLtMatmulPreferenceCreate(preference.out()));
     set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kBlasWorkspace});
@@ -110,22 +132,28 @@ class CudaBlas : public Blas {
 
     std::size_t scratch_bytes(const Gemm& gemm) override { return blas_scratch_bytes(gemm); }
 
-    void run(const Gemm& g, const void* a, const void* b, void* c, const void* bias, void* scratch) override {
+    void run(const Gemm& g, const void* a, const void* b, void* c, const EpilogueData& data,
+             void* scratch) override {
         check_alignment(g, "A", g.in, g.lda, a);
         check_alignment(g, "B", g.in, g.ldb, b);
         check_alignment(g, "C", g.out, g.ldc, c);
         Plan& plan = plan_of(g);
         auto* memory = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::size_t>(scratch)));
-        if (plan.fused && g.epilogue == Epilogue::bias_relu) {
-            if (casts_bias(g)) {
-                auto* const rounded_bias = reinterpret_cast<bfloat16*>(memory);
+        if (plan.fused && has_bias(g.epilogue)) {
+            const void* bias = casts_bias(g) ? data.rounded_bias : data.bias;
+            if (bias == nullptr) {
+                auto* const rounded = reinterpret_cast<bfloat16*>(memory);
                 memory += round_up(static_cast<std::size_t>(g.n) * 2);
-                cast(exec_, g.n, static_cast<const float*>(bias), rounded_bias);
-                bias = rounded_bias;
-            } else {
-                check_alignment(g, "the bias", g.out, static_cast<index_t>(kAlignment), bias);
+                cast(exec_, g.n, static_cast<const float*>(data.bias), rounded);
+                bias = rounded;
             }
+            check_alignment(g, "the bias", g.out, static_cast<index_t>(kAlignment), bias);
             set(plan.description.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+        }
+        if (plan.fused && has_mask(g.epilogue)) {
+            if (reinterpret_cast<std::size_t>(data.mask) % 16 != 0)
+                throw_error("matrix product " + text_of(g) + ": the mask is not aligned to 16 bytes");
+            set(plan.description.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, data.mask);
         }
         const float one = 1, beta = g.accumulate ? 1 : 0;
         const double one64 = 1, beta64 = beta;
@@ -136,8 +164,10 @@ class CudaBlas : public Blas {
                                  d.first, a, d.second, wide ? static_cast<const void*>(&beta64) : &beta, c,
                                  d.result, c, d.result, &plan.algorithm, memory, kBlasWorkspace,
                                  static_cast<cudaStream_t>(exec_.stream)));
-        if (!plan.fused && g.epilogue != Epilogue::none) run_epilogue(g, c, bias);
+        if (!plan.fused) run_epilogue(exec_, g, data, c);
     }
+
+    bool fuses(const Gemm& gemm) override { return plan_of(gemm).fused; }
 
     bool has_bf16() const override {
         return true;  // guaranteed by cuda::problem()
@@ -184,19 +214,6 @@ class CudaBlas : public Blas {
         if (result.state != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kBlasWorkspace) return false;
         plan.algorithm = result.algo;
         return true;
-    }
-
-    void run_epilogue(const Gemm& g, void* c, const void* bias) const {
-        const bool with_bias = g.epilogue == Epilogue::bias_relu;
-        if (g.out == Scalar::f64)
-            bias_relu(exec_, g.m, g.n, g.ldc, with_bias ? static_cast<const double*>(bias) : nullptr,
-                      static_cast<double*>(c));
-        else if (g.out == Scalar::bf16)
-            bias_relu(exec_, g.m, g.n, g.ldc, with_bias ? static_cast<const float*>(bias) : nullptr,
-                      static_cast<bfloat16*>(c));
-        else
-            bias_relu(exec_, g.m, g.n, g.ldc, with_bias ? static_cast<const float*>(bias) : nullptr,
-                      static_cast<float*>(c));
     }
 
     Exec exec_;

@@ -50,6 +50,8 @@ void start_upload_bytes(const Exec& exec, std::size_t bytes, const void* host, v
 }
 
 void copy_bytes(const Exec& exec, std::size_t bytes, const void* from, void* to) {
+    if (exec.observer != nullptr && bytes > 0)
+        exec.observer->launch("copy", 2.0 * static_cast<double>(bytes));
     if (exec.device == Device::count_only || bytes == 0 || from == to) return;
     if (exec.device == Device::cuda)
         cuda::copy_within_device(exec, bytes, from, to);

@@ -13,6 +13,7 @@
 #include "kernels/math.h"
 #include "runtime/blas.h"
 #include "runtime/memory.h"
+#include "runtime/epilogue.h"
 #include "runtime/openblas.h"
 #include "runtime/threads.h"
 
@@ -70,21 +71,26 @@ class OneDnnBlas : public Blas {
           stream_(engine_) {}
 
     std::size_t scratch_bytes(const Gemm& gemm) override {
+        if (has_mask(gemm.epilogue)) return scratch_bytes(gemm.with(Epilogue::none));
         if (gemm.in == Scalar::f64) return double_->scratch_bytes(gemm);
         return has_strided_column(gemm) ? 0 : product(gemm, threads_).scratch_bytes;
     }
 
-    void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
+    void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
              void* scratch) override {
-        if (gemm.in == Scalar::f64) return double_->run(gemm, a, b, c, bias, scratch);
-        if (has_strided_column(gemm)) return run_plainly(gemm, a, b, c, static_cast<const float*>(bias));
+        if (has_mask(gemm.epilogue)) {
+            run(gemm.with(Epilogue::none), a, b, c, {}, scratch);
+            return run_epilogue({Device::cpu, threads_}, gemm, data, c);
+        }
+        if (gemm.in == Scalar::f64) return double_->run(gemm, a, b, c, data, scratch);
+        if (has_strided_column(gemm)) return run_plainly(gemm, a, b, c, static_cast<const float*>(data.bias));
         const int team = available_team(threads_);
         Product& p = product(gemm, team);
         p.a.set_data_handle(const_cast<void*>(a));
         p.b.set_data_handle(const_cast<void*>(b));
         p.c.set_data_handle(c);
         p.scratch.set_data_handle(p.own_scratch ? p.own_scratch.get() : scratch);
-        if (gemm.epilogue == Epilogue::bias_relu) p.bias.set_data_handle(const_cast<void*>(bias));
+        if (gemm.epilogue == Epilogue::bias_relu) p.bias.set_data_handle(const_cast<void*>(data.bias));
         const ScopedTeam scope(team);
         p.primitive.execute(stream_, p.arguments);
         stream_.wait();

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernels/error.h"
+#include "runtime/epilogue.h"
 
 namespace glow {
 namespace {
@@ -28,7 +29,12 @@ class OpenBlas : public Blas {
         return 0;
     }
 
-    void run(const Gemm& g, const void* a, const void* b, void* c, const void* bias, void*) override {
+    void run(const Gemm& g, const void* a, const void* b, void* c, const EpilogueData& data,
+             void* scratch) override {
+        if (has_mask(g.epilogue)) {
+            run(g.with(Epilogue::none), a, b, c, {}, scratch);
+            return run_epilogue({Device::cpu, threads_}, g, data, c);
+        }
         const auto ta = g.transpose_a ? CblasTrans : CblasNoTrans,
                    tb = g.transpose_b ? CblasTrans : CblasNoTrans;
         const int m = static_cast<int>(g.m), n = static_cast<int>(g.n), k = static_cast<int>(g.k);
@@ -40,12 +46,12 @@ class OpenBlas : public Blas {
             auto* const out = static_cast<double*>(c);
             cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, static_cast<const double*>(a), lda,
                         static_cast<const double*>(b), ldb, g.accumulate ? 1.0 : 0.0, out, ldc);
-            if (g.epilogue != Epilogue::none) epilogue(g, out, static_cast<const double*>(bias), threads_);
+            if (g.epilogue != Epilogue::none) epilogue(g, out, static_cast<const double*>(data.bias), threads_);
         } else if (g.in == Scalar::f32 && g.out == Scalar::f32) {
             auto* const out = static_cast<float*>(c);
             cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1.0f, static_cast<const float*>(a), lda,
                         static_cast<const float*>(b), ldb, g.accumulate ? 1.0f : 0.0f, out, ldc);
-            if (g.epilogue != Epilogue::none) epilogue(g, out, static_cast<const float*>(bias), threads_);
+            if (g.epilogue != Epilogue::none) epilogue(g, out, static_cast<const float*>(data.bias), threads_);
         } else {
             throw InputError(
                 "bf16 networks need oneDNN, which this build does not have; use --precision fp32");

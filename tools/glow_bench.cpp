@@ -69,7 +69,7 @@ class Peak {
     }
     // Runs one product; returns its seconds.
     double run() {
-        return seconds(backend_.exec(), [&] { backend_.blas().run(gemm_, a_, b_, c_, nullptr, scratch_); });
+        return seconds(backend_.exec(), [&] { backend_.blas().run(gemm_, a_, b_, c_, {}, scratch_); });
     }
     double flop() const {
         return 2.0 * static_cast<double>(gemm_.m) * static_cast<double>(gemm_.n) *
@@ -202,13 +202,13 @@ class TimedBlas : public Blas {
   public:
     TimedBlas(Blas& blas, const Exec& exec) : blas_(blas), exec_(exec) {}
     std::size_t scratch_bytes(const Gemm& gemm) override { return blas_.scratch_bytes(gemm); }
-    void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
+    void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
              void* scratch) override {
         Times& times = all[gemm];
         const int row = exec_.device == Device::cuda ? 10 : 1;
         times.seconds += seconds(exec_,
                                  [&] {
-                                     for (int i = 0; i < row; ++i) blas_.run(gemm, a, b, c, bias, scratch);
+                                     for (int i = 0; i < row; ++i) blas_.run(gemm, a, b, c, data, scratch);
                                  }) /
                          row;
         ++times.count;
@@ -253,8 +253,8 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                                          backend.blocking()),
                   rows = tile * shape.pixels();
     Parameters parameters;
-    const auto network = make_coupling_network(network_shape(model, shape), options.precision, options.engine,
-                                               "n", parameters);
+    const auto network = make_coupling_network(shape, model.coupling, model.width, model.edge_bias, options.precision,
+                                               options.engine, "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data());
     parameters.start(1, backend.solver());
@@ -270,24 +270,25 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
     };
     parameters.bind(to_device(values));
     float* const device_gradients = to_device(gradients);
-    std::vector<double> a(static_cast<std::size_t>(rows * shape.C), 0.25);
-    std::vector<float> dout(static_cast<std::size_t>(rows * shape.C), 1e-3f), da(dout.size());
-    for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;
-
-    double* const device_a = to_device(a);
-    float *const device_dout = to_device(dout), *const device_da = to_device(da);
+    // One tile's state stands for all, coupled and uncoupled again.
+    std::vector<double> h(static_cast<std::size_t>(rows * shape.C)), logdet(static_cast<std::size_t>(tile));
+    std::vector<float> dh(h.size(), 1e-3f);
+    for (std::size_t i = 0; i < h.size(); ++i) h[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;
+    double *const device_h = to_device(h), *const device_logdet = to_device(logdet);
+    float* const device_dh = to_device(dh);
 
     const auto pass = [&](const Context& context) {
         const Arena::Scope scope(context.workspace);
         const auto folded = network->fold_into_scratch(context);
-        const auto gradient = network->zero_gradient(context);
+        const auto gradient = network->take_gradient(context, options.batch);
         for (index_t n = 0; n < options.batch; n += tile) {
             const Arena::Scope tile_scope(context.workspace);
-            const auto maps = network->take_maps(context.workspace, tile);
-            network->forward(context, folded, {tile, device_a, shape.C}, maps);
+            const index_t images = std::min(tile, options.batch - n);
+            const auto maps = network->take_maps(context.workspace, images);
+            network->couple(context, folded, images, device_h, device_logdet, &maps);
             if (backward)
-                network->backward(context, folded, gradient, {tile, device_a, shape.C}, maps, device_dout,
-                                  device_da, {device_gradients});
+                network->backward(context, folded, gradient, n, images, device_h, device_dh, 1e-3, &maps,
+                                  {device_gradients});
         }
         if (backward) network->unfold(context, gradient, {device_gradients});
     };

@@ -167,11 +167,12 @@ void visit_compute_options(Options& o, Visitor&& visitor) {
     visitor("threads", o.threads, OnResume::change, "Threads; 0: all usable processors");
     visitor("graph", o.graph, OnResume::free, "Replay a step's launches on a GPU as one CUDA graph");
     visitor("tune", o.tune, OnResume::free,
-            "On a GPU with cuDNN, time it against matrix products before the first step, and use the "
-            "faster one per level for the whole run");
+            "Measure a GPU's engines (--engines) before the first step, and keep the fastest one, level by level, "
+            "for the whole run");
     visitor(
         "engines", o.engines, OnResume::change,
-        "Convolution engine per level as found by --tune, such as products,cudnn,products; empty: products");
+        "For each level products, masked (products that keep ReLU's mask) or cudnn, as masked,masked,products; "
+        "empty: what --tune finds, else masked on GPUs whose cuBLAS has it, else products");
 }
 template <class Options, class Visitor>
 void visit_memory_options(Options& o, Visitor&& visitor) {

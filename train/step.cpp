@@ -34,7 +34,10 @@ StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Li
         if (sums.drift <= drift_tolerance_ || !std::isfinite(sums.log_density)) break;
     }
     summarize(sums, N, result);
-    if (context_.counting()) return result;
+    if (context_.counting()) {
+        update_->apply(step);
+        return result;
+    }
 
     if (update_->during_backward()) derived_.invalidate();  // weights may already be partly updated
     check_step(batch, result, limits);                      // throws; weights unchanged unless fused

@@ -67,7 +67,7 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
                           : backend.context(memory[Category::workspace])),
       glow_(options.model,
             {options.precision, options.tile, parse_engines(options.engines, options.model.levels),
-             backend.exec().device == Device::cuda}),
+             backend.exec().tuned_for_gpu()}),
       derived_(glow_),
       weights_(take_weights(options, glow_.parameters(), memory, updates)),
       gradient_(options_, context_, backend.exec().device, glow_, derived_, memory,

@@ -19,7 +19,8 @@ class NetworkAlone {
   public:
     NetworkAlone(const TrainingOptions& options, index_t level, Engine engine, const Backend& backend)
         : backend_(backend), shape_(level_shape(options.model, level)) {
-        network_ = make_coupling_network(network_shape(options.model, shape_), options.precision, engine,
+        network_ = make_coupling_network(shape_, options.model.coupling, options.model.width,
+                                         options.model.edge_bias, options.precision, engine,
                                          "network", parameters_);
         index_t images = slice_of(options.batch, 0, backend.communicator().size()).count;
         if (options.micro_batch > 0) images = std::min(images, options.micro_batch);
@@ -61,20 +62,20 @@ class NetworkAlone {
         const index_t rows = images_ * shape_.pixels();
         float* const values = arena.take<float>(parameters_.size());
         float* const gradients = arena.take<float>(parameters_.size());
-        state_t* const a = arena.take<state_t>(rows * shape_.C);
-        float* const dout = arena.take<float>(rows * network_->outputs());
-        float* const da = arena.take<float>(rows * shape_.C);
+        state_t* const h = arena.take<state_t>(rows * shape_.C);
+        float* const dh = arena.take<float>(rows * shape_.C);
+        double* const logdet = arena.take<double>(images_);
         fill(context.exec, parameters_.size(), 0.01f, values);
         fill(context.exec, parameters_.size(), 0.0f, gradients);
-        fill(context.exec, rows * shape_.C, 0.25, a);
-        fill(context.exec, rows * network_->outputs(), 1e-3f, dout);
-        fill(context.exec, rows * shape_.C, 0.0f, da);
+        fill(context.exec, rows * shape_.C, 0.25, h);
+        fill(context.exec, rows * shape_.C, 1e-3f, dh);
+        fill(context.exec, images_, 0.0, logdet);
         parameters_.bind(values);
         const FoldedNetwork folded = network_->fold_into_scratch(context);
-        const FoldedGradient gradient = network_->zero_gradient(context);
+        const FoldedGradient gradient = network_->take_gradient(context, images_);
         const CouplingNetwork::Maps maps = network_->take_maps(arena, images_);
-        network_->forward(context, folded, {images_, a, shape_.C}, maps);
-        network_->backward(context, folded, gradient, {images_, a, shape_.C}, maps, dout, da, {gradients});
+        network_->couple(context, folded, images_, h, logdet, &maps);
+        network_->backward(context, folded, gradient, 0, images_, h, dh, 0.1, &maps, {gradients});
         network_->unfold(context, gradient, {gradients});
     }
 
@@ -122,20 +123,36 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
         const auto seconds = [&](Engine engine) {
             return NetworkAlone(options, level, engine, backend).seconds();
         };
-        const std::optional<double> products = seconds(Engine::products), library = seconds(Engine::library);
-        const bool faster = library && *library < 0.98 * *products;
-        engines.push_back(faster ? Engine::library : Engine::products);
-        say(fmt::format("tuned level {}: products {:.3f} ms, cudnn {}: {}", level, *products * 1e3,
-                        library ? fmt::format("{:.3f} ms", *library * 1e3) : "not available",
-                        to_string(engines.back())));
+        const double products = *seconds(Engine::products);
+        Engine best = Engine::products;
+        double fastest = 0.98 * products;  // what another engine has to be below
+        std::string line = fmt::format("tuned level {}: products {:.3f} ms", level, products * 1e3);
+        for (const Engine engine : {Engine::masked_products, Engine::library}) {
+            const std::optional<double> found = seconds(engine);
+            line += found ? fmt::format(", {} {:.3f} ms", to_string(engine), *found * 1e3)
+                          : fmt::format(", {} not available", to_string(engine));
+            if (found && *found < fastest) best = engine, fastest = *found;
+        }
+        engines.push_back(best);
+        say(line + ": " + to_string(best));
     }
+    return engines;
+}
+
+std::vector<Engine> default_engines(const TrainingOptions& options, const Backend& backend) {
+    std::vector<Engine> engines;
+    for (index_t level = 0; level < options.model.levels; ++level)
+        engines.push_back(NetworkAlone(options, level, Engine::masked_products, backend).available()
+                              ? Engine::masked_products
+                              : Engine::products);
     return engines;
 }
 
 std::string engines_of_run(const TrainingOptions& options, bool resuming, const std::string& recorded,
                            const Backend& backend, const std::function<void(const std::string&)>& say) {
     Communicator& processes = backend.communicator();
-    const std::string wanted = broadcast_text(processes, options.engines.empty() ? recorded : options.engines);
+    const std::string wanted =
+        broadcast_text(processes, options.engines.empty() ? recorded : options.engines);
     std::vector<Engine> engines = parse_engines(wanted, options.model.levels);
     if (engines.empty() && options.tune) {
         if (backend.exec().device != Device::cuda) {
@@ -146,6 +163,11 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
         std::string measured;
         if (processes.is_root()) measured = to_string(measured_engines(options, backend, say));
         return broadcast_text(processes, measured);
+    }
+    if (engines.empty() && backend.exec().device == Device::cuda) {
+        std::string found;
+        if (processes.is_root()) found = to_string(default_engines(options, backend));
+        return broadcast_text(processes, found);
     }
     bool lacking = false;
     for (index_t level = 0; level < std::ssize(engines); ++level) {
@@ -158,7 +180,7 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
     if (processes.all_reduce_max(lacking) == 0) return wanted;
     if (!resuming)
         throw InputError(
-            fmt::format("--engines {}: this device or build has no suitable cuDNN; omit the option", wanted));
+            fmt::format("--engines {}: this device or build lacks them; omit the option", wanted));
     say("the checkpoint's convolution engines are not available here; using matrix products");
     return to_string(std::vector<Engine>(engines.size(), Engine::products));
 }

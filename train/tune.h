@@ -11,8 +11,8 @@
 
 namespace glow {
 
-// Converts "products,cudnn,products", one engine per level, and back; "": default rule. Throws InputError for
-// other names or another number of levels.
+// "products,cudnn,masked", an engine a level, and back; "": the rule. Throws InputError for other names or
+// another number of levels.
 std::string to_string(const std::vector<Engine>& engines);
 std::vector<Engine> parse_engines(const std::string& text, index_t levels);
 
@@ -21,6 +21,9 @@ std::vector<Engine> parse_engines(const std::string& text, index_t levels);
 // own memory temporarily. say: one line per level.
 std::vector<Engine> measured_engines(const TrainingOptions& options, const Backend& backend,
                                      const std::function<void(const std::string&)>& say);
+
+// The rule on a GPU: masked products at each level for which its library has them, else products.
+std::vector<Engine> default_engines(const TrainingOptions& options, const Backend& backend);
 
 // The `engines` that a run records: the options' own; otherwise those of the resumed checkpoint (`recorded`,
 // or ""); otherwise, with --tune, what root measures; otherwise "", the default rule. Engines that this

@@ -1,4 +1,6 @@
 
+#include "kernels/actnorm_fold.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,13 +9,12 @@
 #include <tuple>
 #include <utility>
 
-#include "kernels/actnorm_init.h"
 #include "kernels/activation.h"
-#include "kernels/actnorm_fold.h"
-#include "kernels/reduce.h"
+#include "kernels/actnorm_init.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/math.h"
+#include "kernels/reduce.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
@@ -47,8 +48,8 @@ TEST(UnfoldActnorm, AccumulatesGradients) {
                             dc = random.normals<real>(out);
     for (const bool separate : {false, true}) {
         std::vector<real> dW(out * K, real{1}), dbias(out, real{2}), dlogs(out, real{3});
-        unfold_actnorm(test::cpu(), out, K, stride, W.data(), bias.data(), logs.data(), d.data(),
-                       separate ? dc.data() : nullptr, dW.data(), dbias.data(), dlogs.data());
+        unfold_actnorm(test::cpu(), {out, K, stride, W.data(), bias.data(), logs.data(), d.data(),
+                                     separate ? dc.data() : nullptr, dW.data(), dbias.data(), dlogs.data()});
         for (index_t o = 0; o < out; ++o) {
             const double s = std::exp(3.0 * logs[o]), c = separate ? dc[o] : d[o * stride + K];
             double sum = c * bias[o];
@@ -137,8 +138,8 @@ void expect_folded_networks(TapOrder order, bool edge, double rounding) {
                 const double s1 = std::exp(3.0 * at[2][o]), s2 = std::exp(3.0 * at[5][o]);
                 for (index_t k = 0; k < stride; ++k)
                     expect(widen(level.conv1[(n * w + o) * stride + k]), k < K    ? s1 * at[0][o * K + k]
-                                                                            : k == K ? s1 * at[1][o]
-                                                                                     : 0);
+                                                                         : k == K ? s1 * at[1][o]
+                                                                                  : 0);
                 for (index_t k = 0; k < w; ++k)
                     expect(widen(level.conv2[(n * w + o) * w + k]), s2 * at[3][o * w + k]);
                 ASSERT_NEAR(level.bias2[n * (w + 3) + o], s2 * at[4][o], 1e-7 * std::abs(s2 * at[4][o]));
@@ -168,7 +169,7 @@ TEST(FoldNetworks, RejectsTooManyLevels) {
     EXPECT_THROW(fold_networks<real>(test::cpu(), levels), Error);
 }
 
-TEST(UnpackTaps, AddsRowsExceptEdge) {
+TEST(UnfoldNetwork, AddsRowsExceptEdge) {
     test::Random random(4);
     const index_t C = 3, w = 5;
     for (const bool edge : {false, true})
@@ -177,7 +178,8 @@ TEST(UnpackTaps, AddsRowsExceptEdge) {
             const std::vector<real> packed = random.normals<real>(9 * C * w);
             std::vector<real> dW(C * 9 * depth, real{1});
             for (int time = 0; time < 2; ++time)
-                unpack_taps(test::cpu(), C, w, edge, order, packed.data(), dW.data());
+                unfold_network(test::cpu(), {}, {},
+                               {C, w, edge, order, packed.data(), nullptr, 0, dW.data(), nullptr, nullptr});
             for (index_t c = 0; c < C; ++c)
                 for (index_t tap = 0; tap < 9; ++tap)
                     for (index_t i = 0; i < depth; ++i) {
@@ -198,8 +200,9 @@ void expect_relu_backward() {
     std::vector<Map> plain = d, summed = d;
     std::vector<real> sums(C, real{1});
     std::vector<double> partial(column_scratch(1, C));
-    relu_backward<Map>(test::cpu(), rows, C, map.data(), plain.data(), nullptr, nullptr);
-    relu_backward<Map>(test::cpu(), rows, C, map.data(), summed.data(), sums.data(), partial.data());
+    relu_backward<Map>(test::cpu(), rows, C, map.data(), plain.data());
+    relu_backward_sums<Map>(test::cpu(), rows, C, map.data(), summed.data(), true, sums.data(),
+                            partial.data());
     for (index_t c = 0; c < C; ++c) {
         double sum = 1;
         for (index_t row = 0; row < rows; ++row) {

@@ -8,20 +8,21 @@
 #include <numeric>
 #include <utility>
 
-#include "kernels/actnorm_init.h"
 #include "kernels/activation.h"
 #include "kernels/actnorm_fold.h"
-#include "kernels/reduce.h"
-#include "kernels/elementwise.h"
+#include "kernels/actnorm_init.h"
 #include "kernels/class_conditioning.h"
 #include "kernels/convolution.h"
 #include "kernels/coupling.h"
 #include "kernels/dequantize.h"
+#include "kernels/elementwise.h"
 #include "kernels/gaussian.h"
-#include "kernels/saved_state.h"
-#include "kernels/small_matrix.h"
 #include "kernels/mixing.h"
 #include "kernels/optimizer.h"
+#include "kernels/reduce.h"
+#include "kernels/relu_mask.h"
+#include "kernels/saved_state.h"
+#include "kernels/small_matrix.h"
 #include "kernels/squeeze_split.h"
 #include "kernels/step_sums.h"
 #include "tests/device_parity.h"
@@ -29,8 +30,8 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::Random;
 using test::DeviceSide;
+using test::Random;
 
 // Double results differ by summation order and fused operations; float results are then rounded, bf16 ones to
 // 8 bits. Long sums have their own bound: test::sum_error.
@@ -79,13 +80,74 @@ class KernelParity : public test::SideTest {
         for (const bool separate : {false, true}) {
             if (!separate && stride == K) continue;
             expect_parity(kRounding<real>, [&](DeviceSide& side) {
-                unfold_actnorm(side.exec, out, K, stride, side.in(W), side.in(bias), side.in(logs),
-                               side.in(d), separate ? side.in(dc) : nullptr, side.out(W), side.out(bias),
-                               side.out(logs));
+                unfold_actnorm(side.exec, {out, K, stride, side.in(W), side.in(bias), side.in(logs),
+                                           side.in(d), separate ? side.in(dc) : nullptr, side.out(W),
+                                           side.out(bias), side.out(logs)});
             });
         }
     }
-    // Two levels, with three networks and one; widths above and below a block's threads.
+    // All of a network's gradient in one call: both convolutions as each alone, and sums over images in the order of
+    // the last one's parameters. Sums of whole numbers are exact: no image is lost or taken twice.
+    void expect_unfolded_network(bool edge, TapOrder order) {
+        Random random(3);
+        const index_t C = 6, w = 150, K = 27, stride = 32, N = 300, depth = w + edge;
+        const auto W1 = random.normals<real>(w * K), W2 = random.normals<real>(w * w),
+                   bias = random.normals<real>(w), logs = random.normals<real>(w, 0.2),
+                   d1 = random.normals<real>(w * stride), d2 = random.normals<real>(w * w),
+                   d3 = random.normals<real>(9 * C * w), W3 = random.normals<real>(C * 9 * depth);
+        const auto sums = random.integers<double>((edge ? 11 : 2) * C * N);
+        std::vector<real> dbias3(C), dlogs3(C), dW3 = W3;
+        for (index_t c = 0; c < C; ++c)
+            for (index_t n = 0; n < N; ++n) {
+                dbias3[c] += static_cast<real>(sums[c * N + n]);
+                dlogs3[c] += static_cast<real>(3 * sums[(C + c) * N + n]);
+            }
+        for (index_t row = 0; row < 9 * C && edge; ++row) {
+            const index_t c = row / 9, kind = 2 + row % 9;
+            double sum = 0;
+            for (index_t n = 0; n < N; ++n) sum += sums[(kind * C + c) * N + n];
+            dW3[row * depth + w] += static_cast<real>(sum);
+        }
+        for (index_t c = 0; c < C; ++c)
+            for (index_t tap = 0; tap < 9; ++tap)
+                for (index_t i = 0; i < w; ++i)
+                    dW3[(c * 9 + tap) * depth + i] +=
+                        d3[(order == TapOrder::taps_first ? tap * C + c : c * 9 + tap) * w + i];
+        DeviceSide expected(test::cpu()), found(target());
+        const auto convolutions = [&](DeviceSide& side, auto run) {
+            const ActnormUnfolding conv1{
+                w,           K,       stride,       side.in(W1),    side.in(bias), side.in(logs),
+                side.in(d1), nullptr, side.out(W1), side.out(bias), side.out(logs)};
+            const ActnormUnfolding conv2{w,
+                                         w,
+                                         w,
+                                         side.in(W2),
+                                         side.in(bias),
+                                         side.in(logs),
+                                         side.in(d2),
+                                         side.in(bias),
+                                         side.out(W2),
+                                         side.out(bias),
+                                         side.out(logs)};
+            run(conv1, conv2);
+        };
+        convolutions(expected, [&](const ActnormUnfolding& conv1, const ActnormUnfolding& conv2) {
+            unfold_actnorm(expected.exec, conv1);
+            unfold_actnorm(expected.exec, conv2);
+            expected.out(dW3), expected.out(dbias3), expected.out(dlogs3);
+        });
+        convolutions(found, [&](const ActnormUnfolding& conv1, const ActnormUnfolding& conv2) {
+            unfold_network(found.exec, conv1, conv2,
+                           {C, w, edge, order, found.in(d3), found.in(sums), N, found.out(W3),
+                            found.out(std::vector<real>(C)), found.out(std::vector<real>(C))});
+        });
+        const auto a = expected.results(), b = found.results();
+        for (std::size_t array = 0; array < a.size(); ++array)
+            for (std::size_t i = 0; i < a[array].size(); ++i)
+                ASSERT_NEAR(b[array][i], a[array][i], kRounding<real> * (1 + std::abs(a[array][i])))
+                    << "array " << array << ", element " << i;
+    }
+    // Two levels, of three networks and of one; a width above and one below a block's threads.
     template <class Map>
     void expect_folded_networks(bool edge, TapOrder order) {
         SCOPED_TRACE(testing::Message() << edge << static_cast<int>(order));
@@ -126,7 +188,8 @@ class KernelParity : public test::SideTest {
                                     side.out(nans<Map>(n * rows3 * w)),
                                     side.out(std::vector<real>(n * (w + 8))),
                                     w + 8,
-                                    side.out(nans<double>(n * C))});
+                                    side.out(nans<double>(n * C)),
+                                    side.out(std::vector<Map>(n * (w + 8)))});
             }
             fold_networks<Map>(side.exec, foldings);
         });
@@ -142,15 +205,50 @@ class KernelParity : public test::SideTest {
         const auto run = [&](const std::vector<Map>& d, bool summed, double tolerance,
                              const std::vector<double>& errors) {
             expect_parity(tolerance, [&](DeviceSide& side) {
-                relu_backward<Map>(side.exec, rows, C, side.in(map), side.out(d),
-                                   summed ? side.out(std::vector<real>(C, real{1}), errors) : nullptr,
-                                   summed ? side.scratch<double>(column_scratch(1, C)) : nullptr);
+                Map* const dmap = side.out(d);
+                if (!summed) return relu_backward<Map>(side.exec, rows, C, side.in(map), dmap);
+                double* const partial = side.scratch<double>(column_scratch(1, C));
+                for (const bool accumulate : {false, true})
+                    relu_backward_sums<Map>(side.exec, rows, C, side.in(map), dmap, accumulate,
+                                            side.out(std::vector<real>(C, real{1}), errors), partial);
+                column_sums<Map>(side.exec, rows, C, dmap, true,
+                                 side.out(std::vector<real>(C, real{1}), errors), partial);
             });
         };
         run(d, false, 0, {0});
         run(d, true, kRounding<real>, test::column_sum_errors<real>(rows, C, C, d));
         // Sums of small integers are exact in any order: no row is lost or counted twice.
         run(rounded<Map>(random.integers<double>(rows * C)), true, 0, {0});
+    }
+    // ReLU with its mask, then the mask on other values: widths of whole masks' rows, of whole bytes, and others.
+    template <class Map, class Bias>
+    void expect_masks(index_t n) {
+        SCOPED_TRACE(testing::Message() << n);
+        Random random(5);
+        const index_t m = 9, stride = n + 3;
+        auto values = rounded<Map>(random.normals(m * stride));
+        values[1] = round_to<Map>(std::numeric_limits<double>::quiet_NaN());
+        const auto bias = random.normals<Bias>(n);
+        const auto other = rounded<Map>(random.normals(m * stride));
+        for (const bool with_bias : {false, true})
+            expect_parity(0, [&](DeviceSide& side) {
+                std::uint8_t* const mask = side.scratch<std::uint8_t>(m * mask_row_bytes(n));
+                bias_relu_mask(side.exec, m, n, stride, with_bias ? side.in(bias) : nullptr, side.out(values),
+                               mask);
+                apply_relu_mask(side.exec, m, n, stride, mask, side.out(other));
+            });
+        // The mask is that of the values: relu of what is kept keeps it.
+        DeviceSide side(target());
+        std::uint8_t* const mask = side.scratch<std::uint8_t>(m * mask_row_bytes(n));
+        Map* const C = side.in(values);
+        Map* const masked = side.in(values);
+        bias_relu_mask<Map, Bias>(side.exec, m, n, stride, nullptr, C, mask);
+        apply_relu_mask(side.exec, m, n, stride, mask, masked);
+        const auto relu = downloaded(side.exec, m * stride, C),
+                   kept = downloaded(side.exec, m * stride, masked);
+        for (index_t row = 0; row < m; ++row)
+            for (index_t c = 0; c < n; ++c)
+                ASSERT_EQ(widen(kept[row * stride + c]), widen(relu[row * stride + c])) << row << " " << c;
     }
     template <class Map>
     void expect_roundings(index_t rows, index_t C) {
@@ -233,7 +331,7 @@ TEST_P(KernelParity, Col2im) {
     for (const bool mirror : {false, true})
         expect_parity(0, [&](DeviceSide& side) {
             col2im(side.exec, rows, {C, false, false, stride}, mirror, side.in(columns),
-                      side.out(target, {error}), target_stride);
+                   side.out(target, {error}), target_stride);
         });
 }
 
@@ -245,8 +343,9 @@ TEST_P(KernelParity, ZeroConvolution) {
                    weight = random.normals<real>(C * 9 * 3), out = random.normals<real>(rows * C),
                    dout = random.normals<real>(rows * C);
         const auto scale = random.normals(C);
-        expect_parity(
-            kDouble, [&](DeviceSide& side) { exp_scale(side.exec, C, side.in(logs), side.out(nans<double>(C))); });
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            exp_scale(side.exec, C, side.in(logs), side.out(nans<double>(C)));
+        });
         for (const bool edge : {false, true})
             expect_parity(kFloat, [&](DeviceSide& side) {
                 zero_convolution_finish(side.exec, {H, W, 0, N * H}, C, edge ? side.in(weight) : nullptr, 3,
@@ -442,9 +541,10 @@ TEST_P(KernelParity, MixingBackward) {
                 expect_parity(0, [&](DeviceSide& side) {
                     state_t* const h = side.out(y, {state});
                     real* const dh = side.out(dy, {gradient});
-                    const MixingGradients gradients{
-                        side.out(std::vector<real>(C * (C + 1)), errors), side.out(rounded<real>(W), dW_errors),
-                        side.out(bias, dbias_errors), side.out(logs, dlogs_errors)};
+                    const MixingGradients gradients{side.out(std::vector<real>(C * (C + 1)), errors),
+                                                    side.out(rounded<real>(W), dW_errors),
+                                                    side.out(bias, dbias_errors),
+                                                    side.out(logs, dlogs_errors)};
                     MixingValues values{};
                     values.W = side.in(W);
                     values.W_inverse = side.in(W_inverse);
@@ -459,7 +559,8 @@ TEST_P(KernelParity, MixingBackward) {
                     if (!given) std::copy(x.begin(), x.end(), h);
                     affine_rows_gradient(side.exec, rows, C, values.M, dh);
                     std::copy(dMc.begin(), dMc.end(), gradients.dMc);
-                    dense_weight_gradient(side.exec, C, dMc.data(), values.W_inverse, b, l, 0.7, gradients.dW);
+                    dense_weight_gradient(side.exec, C, dMc.data(), values.W_inverse, b, l, 0.7,
+                                          gradients.dW);
                     actnorm_gradient(side.exec, C, dMc.data(), values.W, b, l, 0.7, gradients.dbias,
                                      gradients.dlogs);
                 });
@@ -481,9 +582,19 @@ TEST_P(KernelParity, Folding) {
             expect_folded_networks<bfloat16>(edge, order);
             const auto W = random.normals<real>(C * 9 * (w + edge)), d = random.normals<real>(stride * w);
             expect_parity(kFloat, [&](DeviceSide& side) {
-                unpack_taps(side.exec, C, w, edge, order, side.in(d), side.out(W));
+                unfold_network(side.exec, {}, {},
+                               {C, w, edge, order, side.in(d), nullptr, 0, side.out(W), nullptr, nullptr});
             });
+            expect_unfolded_network(edge, order);
         }
+}
+
+TEST_P(KernelParity, ReluMasks) {
+    for (const index_t n : {1, 8, 21, 128, 130}) {
+        expect_masks<float, float>(n);
+        expect_masks<double, double>(n);
+        expect_masks<bfloat16, float>(n);
+    }
 }
 
 TEST_P(KernelParity, Relu) {

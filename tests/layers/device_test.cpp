@@ -7,9 +7,9 @@
 #include <tuple>
 
 #include "kernels/elementwise.h"
+#include "tests/device_parity.h"
 #include "tests/layers/fixture.h"
 #include "tests/layers/model.h"
-#include "tests/device_parity.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -40,12 +40,13 @@ class ExecCase {
   public:
     // zero_networks: the networks of couplings and splits output 0, so that everything is computed in double.
     ExecCase(const ModelConfig& config, index_t N, const Target& target, Precision precision,
-           bool zero_networks = false)
+             bool zero_networks = false, Engine engine = Engine::products)
         : backend_(target.device, 1),
           arena_(target.device, Category::state, std::size_t{1} << 28),
           workspace_(target.device, Category::workspace, std::size_t{1} << 29),
           context_(backend_.context(workspace_)),
-          glow_(config, {precision, 0, {}, target.use_gpu_paths || target.device == Device::cuda}),
+          glow_(config, {precision, 0, std::vector<Engine>(static_cast<std::size_t>(config.levels), engine),
+                         target.use_gpu_paths || target.device == Device::cuda}),
           N_(N),
           size_(N * config.dimensions()) {
         context_.exec.use_gpu_paths = target.use_gpu_paths;
@@ -169,10 +170,11 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
     ModelConfig config() const { return config_of(std::get<1>(GetParam())); }
 
     // Bounds on relative errors of states, densities and gradients.
-    void expect_parity(Precision precision, double state, double density, double gradient, const MemoryPolicy& policy,
-                       bool zero_networks = false) {
+    void expect_parity(Precision precision, double state, double density, double gradient,
+                       const MemoryPolicy& policy, bool zero_networks = false,
+                       Engine engine = Engine::products) {
         ExecCase plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, zero_networks);
-        ExecCase other(config(), 5, target(), precision, zero_networks);
+        ExecCase other(config(), 5, target(), precision, zero_networks, engine);
         const Outcome expected = plain.run(policy), found = other.run(policy);
         EXPECT_LE(relative_error(found.latents, expected.latents), state);
         EXPECT_LE(relative_error(found.logdet, expected.logdet), density);
@@ -219,6 +221,15 @@ TEST_P(DeviceParity, InFloatWithSavedStatesAndMaps) {
     expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy);
     policy.maps = true;
     expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy);
+}
+
+// Masks of ReLU instead of its results: the maps' gradients overwrite the maps, and stored maps come without masks.
+TEST_P(DeviceParity, WithMaskedProducts) {
+    MemoryPolicy store;
+    store.anchor_every = 1;
+    store.maps = true;
+    for (const MemoryPolicy& policy : {MemoryPolicy{}, store})
+        expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy, false, Engine::masked_products);
 }
 
 // Without networks, everything that touches the state is in double; gradients stay float.

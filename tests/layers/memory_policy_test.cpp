@@ -106,10 +106,10 @@ class CountingBlas : public Blas {
   public:
     explicit CountingBlas(Blas& blas) : blas_(blas) {}
     std::size_t scratch_bytes(const Gemm& gemm) override { return blas_.scratch_bytes(gemm); }
-    void run(const Gemm& gemm, const void* a, const void* b, void* c, const void* bias,
+    void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
              void* scratch) override {
         multiplies += static_cast<double>(gemm.m * gemm.n * gemm.k);
-        blas_.run(gemm, a, b, c, bias, scratch);
+        blas_.run(gemm, a, b, c, data, scratch);
     }
     bool has_bf16() const override { return blas_.has_bf16(); }
     double multiplies = 0;

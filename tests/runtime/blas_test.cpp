@@ -54,7 +54,7 @@ class Problem {
         };
         const In *const a = to_device(a_), *const b = to_device(b_);
         Out* const c = to_device(c_);
-        blas.run(gemm_, a, b, c, gemm_.epilogue == Epilogue::bias_relu ? to_device(bias_) : nullptr,
+        blas.run(gemm_, a, b, c, {.bias = gemm_.epilogue == Epilogue::bias_relu ? to_device(bias_) : nullptr},
                  arena.take_bytes(scratch_bytes));
         return downloaded(exec, static_cast<index_t>(c_.size()), c);
     }

@@ -1,0 +1,380 @@
+#include "kernels/block.cuh"
+#include "kernels/coupling_image.h"
+#include "kernels/coupling_math.h"
+#include "kernels/pack.cuh"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+constexpr int kFold = 16;  // threads that add up the others' sums
+
+// Successive channels of a pixel, loaded and stored at once, 16 bytes at a time.
+template <class T, int kCount>
+struct alignas(kCount * sizeof(T) < 16 ? kCount * sizeof(T) : 16) Lanes {
+    T value[kCount];
+};
+template <int kCount, class T>
+GLOW_HD Lanes<T, kCount>& lanes(T* at) {
+    return *reinterpret_cast<Lanes<T, kCount>*>(at);
+}
+template <int kCount, class T>
+GLOW_HD const Lanes<T, kCount>& lanes(const T* at) {
+    return *reinterpret_cast<const Lanes<T, kCount>*>(at);
+}
+
+// Keeps values as rounded to their type: where it vectorizes, g++ 12 drops the step through float from double to double.
+template <class T>
+GLOW_HD void keep_rounding([[maybe_unused]] T& values) {
+#if !defined(__CUDA_ARCH__)
+    asm volatile("" : "+m"(values));
+#endif
+}
+
+// Lanes of an image dealt out to threads: a thread keeps its channels and takes every so manyth pixel.
+struct ImageWalk {
+    int W, y, x, y_step, x_step;
+    int slot, slots, first_channel;  // slot == slots: a thread with nothing to do
+
+    // groups: of channels, at most `threads`.
+    GLOW_HD ImageWalk(int thread, int threads, int W, int groups, int channels_each) : W(W) {
+        slots = threads / groups;
+        slot = thread / groups;
+        first_channel = (thread - slot * groups) * channels_each;
+        slot = slot < slots ? slot : slots;
+        y = slot / W, x = slot - y * W;
+        y_step = slots / W, x_step = slots - y_step * W;
+    }
+    GLOW_HD bool idle() const { return slot == slots; }
+    GLOW_HD void next() {
+        y += y_step, x += x_step;
+        if (x >= W) x -= W, ++y;
+    }
+};
+
+// What both kernels share: where things are, in 32 bits within an image, and the network's output from its taps.
+template <int kCount>
+struct Image {
+    using Values = Lanes<real, kCount>;
+
+    index_t pixels;  // of all images
+    int H, W, outputs, stride;
+    const real* edge_weight;
+    int edge_stride;
+    const real* bias;
+    const double* scale;
+
+    explicit Image(const CouplingImages& i)
+        : pixels(i.N * i.H * i.W),
+          H(static_cast<int>(i.H)),
+          W(static_cast<int>(i.W)),
+          outputs(static_cast<int>(i.outputs)),
+          stride(static_cast<int>(i.stride)),
+          edge_weight(i.edge_weight),
+          edge_stride(static_cast<int>(i.edge_stride)),
+          bias(i.bias),
+          scale(i.scale) {}
+
+    GLOW_HD int groups() const { return outputs / kCount; }
+    double values(double bytes_a_pixel) const { return static_cast<double>(pixels) * bytes_a_pixel; }
+    GLOW_HD index_t first_pixel(int n) const { return index_t{n} * H * W; }
+
+    // taps: of the image. All nine loads are issued before the first sum; the sum is col2im's, in its order.
+    GLOW_HD Values output(const real* taps, int y, int x, int c) const {
+        Values tap[9];
+        const unsigned inside = image_taps(H, W, 1, y, x);
+        const real* const center = taps + (y * W + x) * stride + c;
+        for (int kh = 0; kh < 3; ++kh)
+            for (int kw = 0; kw < 3; ++kw) {
+                const int t = kh * 3 + kw;
+                tap[t] = inside >> t & 1
+                             ? lanes<kCount>(center + ((kh - 1) * W + kw - 1) * stride + t * outputs)
+                             : Values{};
+            }
+        Values out;
+        const unsigned taps_inside = edge_weight != nullptr ? inside : kAllTaps;
+        for (int j = 0; j < kCount; ++j) {
+            real sum = 0;
+            for (int t = 0; t < 9; ++t) sum += tap[t].value[j];
+            out.value[j] = zero_convolution_output(sum, bias[c + j], edge_weight, c + j, edge_stride,
+                                                   taps_inside, scale[c + j]);
+        }
+        return out;
+    }
+};
+
+template <bool kAffine, int kCount>
+struct CouplingForwardImage {
+    static constexpr const char* name =
+        kAffine ? "affine_coupling_forward_image" : "additive_coupling_forward_image";
+    static constexpr int kThreads = 192, kBlocks = 4, kPhases = kAffine ? 3 : 1;
+    static constexpr int kState =
+        kAffine ? kCount / 2 : kCount;  // channels of b that a thread updates at once
+    struct Locals {};
+    Image<kCount> image;
+    const real* taps;
+    state_t* h;
+    double* logdet;
+    real* out;
+
+    // Taps in, b in and out, out where it is kept.
+    double bytes() const {
+        return image.values(9.0 * image.outputs * sizeof(real) +
+                            2.0 * image.groups() * kState * sizeof(state_t) +
+                            (out != nullptr ? 1.0 * image.outputs * sizeof(real) : 0.0));
+    }
+    // shared: the threads' sums of log scale [kThreads].
+    static constexpr index_t shared_bytes() {
+        return kAffine ? kThreads * static_cast<index_t>(sizeof(double)) : 0;
+    }
+    GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
+        const double sum = couple(at.x, at.thread);
+        if constexpr (kAffine) static_cast<double*>(at.shared)[at.thread] = sum;
+    }
+    GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
+        double* const sums = static_cast<double*>(at.shared);
+        if (at.thread >= kFold) return;
+        double sum = 0;
+        for (int t = at.thread; t < kThreads; t += kFold) sum += sums[t];
+        sums[at.thread] = sum;  // read by this thread alone
+    }
+    GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
+        if (at.thread > 0) return;
+        double sum = 0;
+        for (int t = 0; t < kFold; ++t) sum += static_cast<const double*>(at.shared)[t];
+        logdet[at.x] += sum;
+    }
+
+  private:
+    // Returns the sum of this thread's log scales.
+    GLOW_HD double couple(int n, int thread) const {
+        const index_t first = image.first_pixel(n);
+        const int channels = kAffine ? image.outputs : 2 * image.outputs, W = image.W;
+        const real* const image_taps = taps + first * image.stride;
+        double sum = 0;
+        ImageWalk at(thread, kThreads, W, image.groups(), kCount);
+        for (const int c = at.first_channel; !at.idle() && at.y < image.H; at.next()) {
+            const index_t pixel = first + at.y * W + at.x;
+            const Lanes<real, kCount> o = image.output(image_taps, at.y, at.x, c);
+            if (out != nullptr) lanes<kCount>(out + pixel * image.outputs + c) = o;
+            auto& memory = lanes<kState>(h + pixel * channels + channels / 2 + (kAffine ? c / 2 : c));
+            Lanes<state_t, kState> b = memory;
+            for (int j = 0; j < kState; ++j) {
+                if constexpr (kAffine)
+                    sum += affine_forward(o.value + 2 * j, b.value[j]);
+                else
+                    b.value[j] += o.value[j];
+            }
+            memory = b;
+        }
+        return sum;
+    }
+};
+
+template <class Map, bool kAffine, int kCount>
+struct CouplingBackwardImage {
+    static constexpr const char* name =
+        kAffine ? "affine_coupling_backward_image" : "additive_coupling_backward_image";
+    static constexpr int kThreads = 192, kBlocks = 3, kPhases = 2;
+    static constexpr int kState = kAffine ? kCount / 2 : kCount;
+    static constexpr int kParts = static_cast<int>(Pack<Map>::kSize) / kCount;  // lanes of a pack of dtaps
+    static constexpr int kSums = 2;  // that threads keep; the sums by tap are taken from the frame
+    using Frame = Lanes<Map, kCount>;
+    struct Locals {};
+    Image<kCount> image;
+    const real* taps;
+    const real* out;
+    double dlogdet;
+    state_t* h;
+    real* dh;
+    Map* dtaps;
+    double* sums;
+    index_t sums_stride;
+
+    // Taps or out in, b in and out, its gradient in (and out), dtaps out.
+    double bytes() const {
+        return image.values((out != nullptr ? 1.0 : 9.0) * image.outputs * sizeof(real) +
+                            image.groups() * kState *
+                                (2.0 * sizeof(state_t) + (kAffine ? 2.0 : 1.0) * sizeof(real)) +
+                            1.0 * image.stride * sizeof(Map));
+    }
+    static constexpr index_t shared_bytes(index_t H, index_t W, index_t outputs) {
+        return kSums * kCount * kThreads * static_cast<index_t>(sizeof(double)) +
+               (H + 2) * (W + 2) * outputs * static_cast<index_t>(sizeof(Map));
+    }
+    // [slots, kSums, outputs]
+    GLOW_HD static double* partial(const BlockThread& at) { return static_cast<double*>(at.shared); }
+    // dpre [H + 2, W + 2, outputs], 0 around the image
+    GLOW_HD static Frame* frame(const BlockThread& at) {
+        return reinterpret_cast<Frame*>(partial(at) + kSums * kCount * kThreads);
+    }
+
+    GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
+        clear_border(at.thread, frame(at));
+        uncouple(at.x, at.thread, partial(at), frame(at));
+    }
+    GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
+        store_sums(at.x, at.thread, partial(at), frame(at));
+        store_dtaps(at.x, at.thread, frame(at));
+    }
+
+  private:
+    GLOW_HD void clear_border(int thread, Frame* frame) const {
+        const int groups = image.groups(), line = (image.W + 2) * groups;
+        for (int i = thread; i < line; i += kThreads) frame[i] = frame[(image.H + 1) * line + i] = Frame{};
+        for (int y = thread + 1; y <= image.H; y += kThreads)
+            for (int g = 0; g < groups; ++g)
+                frame[y * line + g] = frame[(y + 1) * line - groups + g] = Frame{};
+    }
+
+    GLOW_HD void uncouple(int n, int thread, double* partial, Frame* frame) const {
+        const index_t first = image.first_pixel(n);
+        const int channels = kAffine ? image.outputs : 2 * image.outputs, W = image.W,
+                  groups = image.groups();
+        const real* const image_taps = taps + first * image.stride;
+        double sum[kCount] = {}, sum_out[kCount] = {};
+        ImageWalk at(thread, kThreads, W, groups, kCount);
+        if (at.idle()) return;
+        const int c = at.first_channel;
+        for (; at.y < image.H; at.next()) {
+            const index_t pixel = first + at.y * W + at.x;
+            const Lanes<real, kCount> o = out != nullptr ? lanes<kCount>(out + pixel * image.outputs + c)
+                                                         : image.output(image_taps, at.y, at.x, c);
+            const index_t b_at = pixel * channels + channels / 2 + (kAffine ? c / 2 : c);
+            Lanes<state_t, kState> b = lanes<kState>(h + b_at);
+            Lanes<real, kState> db = lanes<kState>(dh + b_at);
+            Lanes<real, kCount> d;
+            for (int j = 0; j < kState; ++j) {
+                if constexpr (kAffine)
+                    affine_backward(o.value + 2 * j, dlogdet, b.value[j], db.value[j], d.value + 2 * j);
+                else
+                    b.value[j] -= o.value[j], d.value[j] = db.value[j];
+            }
+            lanes<kState>(h + b_at) = b;
+            if constexpr (kAffine) lanes<kState>(dh + b_at) = db;
+            keep_rounding(d);
+            Frame& dpre = frame[((at.y + 1) * (W + 2) + at.x + 1) * groups + c / kCount];
+            for (int j = 0; j < kCount; ++j) {
+                const double dout = d.value[j], scaled = dout * image.scale[c + j];
+                sum[j] += scaled;
+                sum_out[j] += dout * o.value[j];
+                dpre.value[j] = round_to<Map>(static_cast<real>(scaled));
+            }
+        }
+        for (int j = 0; j < kCount; ++j) {
+            partial[(at.slot * kSums + 0) * image.outputs + c + j] = sum[j];
+            partial[(at.slot * kSums + 1) * image.outputs + c + j] = sum_out[j];
+        }
+    }
+
+    GLOW_HD void store_sums(int n, int thread, const double* partial, const Frame* frame) const {
+        const int C = image.outputs, H = image.H, W = image.W, slots = kThreads / image.groups();
+        const int count = (image.edge_weight != nullptr ? 11 : 2) * C;
+        const auto dpre = [&](int y, int x, int c) {
+            return static_cast<double>(
+                widen(frame[(y * (W + 2) + x) * image.groups() + c / kCount].value[c % kCount]));
+        };
+        for (int s = thread; s < count; s += kThreads) {
+            const int kind = s / C, c = s - kind * C;
+            double sum = 0;
+            if (kind < kSums) {
+                for (int slot = 0; slot < slots; ++slot) sum += partial[slot * kSums * C + s];
+            } else {  // the row and the column of pixels whose tap lies outside, the corner once
+                const int kh = (kind - kSums) / 3, kw = kind - kSums - 3 * kh;
+                const int row = kh == 0 ? 1 : H, column = kw == 0 ? 1 : W;
+                if (kh != 1)
+                    for (int x = 1; x <= W; ++x) sum += dpre(row, x, c);
+                if (kw != 1)
+                    for (int y = 1; y <= H; ++y)
+                        if (kh == 1 || y != row) sum += dpre(y, column, c);
+            }
+            sums[s * sums_stride + n] = sum;
+        }
+    }
+
+    // The mirrored im2col of dpre, 16 bytes at a time: a thread keeps its columns.
+    GLOW_HD void store_dtaps(int n, int thread, const Frame* frame) const {
+        const int W = image.W, groups = image.groups(), pixels = image.H * W;
+        const int packs = image.stride / (kParts * kCount), columns = packs < kThreads ? packs : kThreads;
+        const int step = kThreads / columns, slot = thread / columns;
+        if (slot >= step) return;
+        Map* const image_dtaps = dtaps + image.first_pixel(n) * image.stride;
+        for (int pack = thread - slot * columns; pack < packs; pack += columns) {
+            int from[kParts];  // from the frame's cell above and left of the pixel; below 0: padding
+            for (int k = 0; k < kParts; ++k) {
+                const int group = pack * kParts + k, tap = group / groups, kh = tap / 3, kw = tap - 3 * kh;
+                from[k] = tap < 9 ? ((2 - kh) * (W + 2) + 2 - kw) * groups + group - tap * groups : -1;
+            }
+            for (int pixel = slot, y = slot / W, x = slot - y * W; pixel < pixels; pixel += step) {
+                const Frame* const corner = frame + (y * (W + 2) + x) * groups;
+                Pack<Map> packed;
+                for (int k = 0; k < kParts; ++k) {
+                    const Frame part = from[k] >= 0 ? corner[from[k]] : Frame{};
+                    for (int j = 0; j < kCount; ++j) packed.value[k * kCount + j] = part.value[j];
+                }
+                store_pack(packed, image_dtaps + pixel * image.stride + pack * kParts * kCount);
+                for (x += step; x >= W; x -= W) ++y;
+            }
+        }
+    }
+};
+
+// f<kCount>() with the widest lanes that divide the outputs: 16 bytes, or two elements, as a shift and a scale are.
+template <class F>
+void with_lanes(index_t outputs, F f) {
+    constexpr int kWide = static_cast<int>(Pack<real>::kSize);
+    if (kWide > 2 && outputs % kWide == 0) return f.template operator()<kWide>();
+    f.template operator()<2>();
+}
+
+template <class F>
+void with_kind(const CouplingImages& images, F f) {
+    with_lanes(images.outputs, [&]<int kCount>() {
+        images.affine ? f.template operator()<true, kCount>() : f.template operator()<false, kCount>();
+    });
+}
+
+}  // namespace
+
+template <class Map>
+bool coupling_image_fits(index_t H, index_t W, index_t outputs) {
+    bool fits = false;
+    if (outputs % 2 == 0)
+        with_lanes(outputs, [&]<int kCount>() {
+            using Kernel = CouplingBackwardImage<Map, true, kCount>;
+            fits =
+                outputs / kCount <= Kernel::kThreads && Kernel::shared_bytes(H, W, outputs) <= kSharedBytes;
+        });
+    return fits;
+}
+
+void coupling_forward_image(const Exec& exec, const CouplingImages& images, const real* taps, double* logdet,
+                            real* out) {
+    with_kind(images, [&]<bool kAffine, int kCount>() {
+        using Kernel = CouplingForwardImage<kAffine, kCount>;
+        run_blocks(exec, {images.N, 1, Kernel::shared_bytes()},
+                   Kernel{Image<kCount>(images), taps, images.h, logdet, out});
+    });
+}
+
+template <class Map>
+void coupling_backward_image(const Exec& exec, const CouplingImages& images, const real* taps,
+                             const real* out, double dlogdet, real* dh, Map* dtaps, double* sums,
+                             index_t sums_stride) {
+    with_kind(images, [&]<bool kAffine, int kCount>() {
+        using Kernel = CouplingBackwardImage<Map, kAffine, kCount>;
+        run_blocks(exec, {images.N, 1, Kernel::shared_bytes(images.H, images.W, images.outputs)},
+                   Kernel{Image<kCount>(images), taps, out, dlogdet, images.h, dh, dtaps, sums, sums_stride});
+    });
+}
+
+#define GLOW_INSTANTIATE(Map)                                                                                \
+    template bool coupling_image_fits<Map>(index_t, index_t, index_t);                                       \
+    template void coupling_backward_image<Map>(const Exec&, const CouplingImages&, const real*, const real*, \
+                                               double, real*, Map*, double*, index_t);
+GLOW_INSTANTIATE(real)
+#if !defined(GLOW_REAL_DOUBLE)
+GLOW_INSTANTIATE(bfloat16)
+#endif
+#undef GLOW_INSTANTIATE
+
+}  // namespace glow::inline GLOW_REAL

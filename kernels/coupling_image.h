@@ -1,0 +1,45 @@
+// The coupling layer from the taps of the network's last convolution, for a GPU: one kernel forward, one backward, an
+// image a block. Between taps and state nothing goes through memory. Same element formulas as kernels/coupling.h and
+// kernels/convolution.h, same bits.
+#pragma once
+
+#include "kernels/base.h"
+
+namespace glow::inline GLOW_REAL {
+
+// A tile of images of a coupling layer and its network's last convolution. Channels of the state: outputs (affine) or
+// 2 outputs (additive); a is the first half, b the second.
+struct CouplingImages {
+    bool affine;
+    index_t N, H, W;
+    index_t outputs;          // channels of the network's output
+    index_t stride;           // elements of a pixel's taps, of which tap * outputs + c are used
+    const real* edge_weight;  // [(c * 9 + tap) * edge_stride]; nullptr: no edge channel
+    index_t edge_stride;
+    const real* bias;     // [outputs]
+    const double* scale;  // [outputs]
+    state_t* h;           // [N*H*W, channels]
+
+    index_t channels() const { return affine ? outputs : 2 * outputs; }
+    // Sums over images that the backward kernel leaves for each output: of dpre, of dout * out, of dpre by tap outside.
+    index_t sums() const { return (edge_weight != nullptr ? 11 : 2) * outputs; }
+};
+
+// Whether the backward kernel's shared memory holds an image. Map: type of the taps' gradient.
+template <class Map>
+bool coupling_image_fits(index_t H, index_t W, index_t outputs);
+
+// b <- coupling of b by out = (taps summed + edge + bias) scale; affine: logdet[n] += sum of log scale (nats).
+// taps [N*H*W, stride]. out [N*H*W, outputs] is written where it is not nullptr.
+void coupling_forward_image(const Exec& exec, const CouplingImages& images, const real* taps, double* logdet,
+                            real* out);
+
+// h: y -> x, dh: dL/dy -> dL/dx in the b half; dtaps [N*H*W, stride] = dL/d taps, rounded to Map, zeros in the padding;
+// sums[s * sums_stride + n] = image n's part of sum s = kind * outputs + c, kind as in CouplingImages::sums(); the sums
+// by tap are of dpre rounded to Map, as the weights' gradient takes it. Reads out, if not nullptr, instead of taps.
+template <class Map>
+void coupling_backward_image(const Exec& exec, const CouplingImages& images, const real* taps,
+                             const real* out, double dlogdet, real* dh, Map* dtaps, double* sums,
+                             index_t sums_stride);
+
+}  // namespace glow::inline GLOW_REAL

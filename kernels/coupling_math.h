@@ -1,0 +1,48 @@
+// Element formulas of the coupling layer and of the network's last convolution, shared by every kernel that applies
+// them: element by element or an image a block.
+#pragma once
+
+#include "kernels/math.h"
+#include "kernels/taps.h"
+
+// Before a loop: the device compiler leaves it a loop.
+#if defined(__CUDA_ARCH__)
+#define GLOW_ROLLED _Pragma("unroll 1")
+#else
+#define GLOW_ROLLED
+#endif
+
+namespace glow::inline GLOW_REAL {
+
+// Output of a zero-initialized convolution from the sum of its taps: (sum + bias + edge) scale, with the edge weights
+// of the taps outside the image, edge_weight[(c * 9 + tap) * edge_stride]. These are not read where all taps lie inside.
+template <class Index>
+GLOW_HD inline real zero_convolution_output(real sum_of_taps, real bias, const real* edge_weight, Index c,
+                                            Index edge_stride, unsigned taps, double scale) {
+    double sum = static_cast<double>(sum_of_taps) + bias;
+    if (taps == kAllTaps) return static_cast<real>(sum * scale);
+    GLOW_ROLLED  // few pixels come here, and nine addresses a channel cost registers
+        for (Index tap = 0; tap < 9; ++tap) if (!(taps >> tap & 1)) sum +=
+        edge_weight[(c * 9 + tap) * edge_stride];
+    return static_cast<real>(sum * scale);
+}
+
+// b <- (b + shift) scale; returns log scale. o: the network's (shift, scale) outputs.
+GLOW_HD inline double affine_forward(const real* o, state_t& b) {
+    const Scale scale = coupling_scale(o[1]);
+    b = (b + o[0]) * scale.value;
+    return scale.log;
+}
+
+// y = (x + shift) scale, log scale in the logdet; d scale / dt = scale (1 - scale), d log scale / dt = 1 - scale.
+// b: y -> x, db: dL/dy -> dL/dx, d = (dL/do[0], dL/do[1]).
+GLOW_HD inline void affine_backward(const real* o, double dlogdet, state_t& b, real& db, real* d) {
+    const double scale = coupling_scale(o[1]).value;
+    const double shift = o[0], dy = db, y = b;
+    b = y / scale - shift;
+    db = static_cast<real>(dy * scale);
+    d[0] = static_cast<real>(dy * scale);
+    d[1] = static_cast<real>((dy * round_state<real>(y) + dlogdet) * (1.0 - scale));
+}
+
+}  // namespace glow::inline GLOW_REAL

@@ -1,0 +1,11 @@
+// Epilogues of products by kernels of our own, where the library has none.
+#pragma once
+
+#include "runtime/blas.h"
+
+namespace glow {
+
+// C [m, n] <- the product's epilogue of C.
+void run_epilogue(const Exec& exec, const Gemm& gemm, const EpilogueData& data, void* c);
+
+}  // namespace glow

@@ -1,0 +1,113 @@
+// Kernels that a step gives to a GPU, counted without one: at small batches their number is the step's time. A product
+// counts as one, whatever the library makes of it (it adds a kernel where it splits the sum over k, and a memset for some
+// tiles). Not counted: what the library's wrapper does around a product, the inverses of W, which run concurrently, and
+// copies from and to the host.
+#include <gtest/gtest.h>
+
+#include <iostream>
+#include <map>
+#include <string>
+
+#include "train/memory_plan.h"
+#include "train/step.h"
+
+namespace glow {
+namespace {
+
+class LaunchLog : public LaunchObserver {
+  public:
+    void launch(const char* name, double bytes) override {
+        auto& [count, moved] = kernels_[name];
+        ++count;
+        moved += bytes;
+    }
+    void clear() { kernels_.clear(); }
+    int total() const {
+        int sum = 0;
+        for (const auto& [name, kernel] : kernels_) sum += kernel.first;
+        return sum;
+    }
+    friend std::ostream& operator<<(std::ostream& out, const LaunchLog& log) {
+        for (const auto& [name, kernel] : log.kernels_)
+            out << name << ": " << kernel.first << ", " << kernel.second / 1e6 << " MB\n";
+        return out << log.total() << " in all\n";
+    }
+
+  private:
+    std::map<std::string, std::pair<int, double>> kernels_;
+};
+
+// Launches of one step, and what that step is made of: gradient and update.
+template <class Prepare>
+LaunchLog launches(const TrainingOptions& options, const Backend& backend, LaunchLog& log,
+                   Prepare memory_of) {
+    Memory memory = memory_of();
+    Trainer trainer(options, backend, memory, backend.exec().device != Device::cpu);
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(options.batch * options.model.dimensions()), 7);
+    std::vector<std::uint64_t> numbers(static_cast<std::size_t>(options.batch), 3);
+    const Batch batch{options.batch, pixels.data(), numbers.data()};
+    trainer.initialize(batch);
+    log.clear();
+    trainer.step(batch, {});
+    return log;
+}
+
+LaunchLog launches_on_gpu(const TrainingOptions& options) {
+    LaunchLog log;
+    Backend backend = Backend::for_plans(Device::cuda, 1);
+    backend.set_observer(&log);
+    return launches(options, backend, log, [] { return Memory(); });
+}
+
+TrainingOptions published(index_t batch, const std::string& memory) {
+    TrainingOptions options;
+    options.model.image_height = options.model.image_width = 32;
+    options.batch = options.init_batch = batch;
+    options.precision = "bf16";
+    options.memory = memory;
+    return options;
+}
+
+#if defined(GLOW_WITH_CUDA)
+// Most of them with matrix products, and with products that keep masks (layers/coupling_network.h).
+TEST(LaunchCount, OfThePublishedModel) {
+    struct Size {
+        index_t batch;
+        const char* memory;
+        int products, masked;
+    };
+    for (const auto& [batch, memory, products, masked] :
+         {Size{512, "reconstruct", 3193, 2937}, Size{64, "reconstruct", 2513, 2321},
+          Size{512, "store", 2869, 2869}, Size{64, "store", 2317, 2317}})
+        for (const bool masks : {false, true}) {
+            TrainingOptions options = published(batch, memory);
+            if (masks) options.engines = "masked,masked,masked";
+            const LaunchLog log = launches_on_gpu(options);
+            EXPECT_LE(log.total(), masks ? masked : products) << memory << " at batch " << batch << ":\n"
+                                                              << log;
+            RecordProperty(std::string(memory) + "_" + std::to_string(batch) + (masks ? "_masked" : ""),
+                           log.total());
+        }
+}
+
+// A counting run tells of what a run on the same paths really launches.
+TEST(LaunchCount, IsThatOfARun) {
+    TrainingOptions options = published(6, "reconstruct");
+    options.model.image_height = options.model.image_width = 16;
+    options.model.depth = 2;
+    options.model.width = 16;
+    options.precision = "fp32";
+    LaunchLog log;
+    Backend cpu(Device::cpu, 1);
+    cpu.use_gpu_paths();
+    cpu.set_observer(&log);
+    const LaunchLog run = launches(options, cpu, log, [&] {
+        return Memory(Device::cpu, memory_plan(options, options.batch, cpu).bytes);
+    });
+    const LaunchLog counted = launches_on_gpu(options);
+    EXPECT_EQ(run.total(), counted.total()) << run << counted;
+}
+#endif
+
+}  // namespace
+}  // namespace glow
