@@ -147,18 +147,6 @@ TEST_P(CouplingTest, SavedMapsGiveSameGradients) {
     EXPECT_EQ(alone.values.gradient, gradient);
 }
 
-TEST(Coupling, InverseAcceptsSeparateNetworkInput) {
-    AloneCoupling alone(config_of(CouplingKind::affine, true, 8), 3, {4, 4, 4}, 2);
-    alone.loss();
-    std::vector<double> y = alone.h;
-    // Corrupt the a half of y: the network must not read it.
-    for (std::size_t i = 0; i < y.size(); ++i)
-        if (i % 4 < 2) y[i] += 1;
-    alone.run(y, [&](Flow& flow) { alone.coupling->inverse(alone.machine.context, flow, alone.x.data()); });
-    for (std::size_t i = 0; i < y.size(); ++i)
-        ASSERT_NEAR(alone.h[i], alone.x[i] + (i % 4 < 2 ? 1 : 0), 1e-12);
-}
-
 TEST(Coupling, RejectsUnsupportedPrecisions) {
     Parameters parameters;
     const ModelConfig config = config_of(CouplingKind::affine, true, 8);

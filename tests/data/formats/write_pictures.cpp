@@ -1,6 +1,6 @@
 // Usage: write_pictures FOLDER
-// Writes PNG and JPEG files of every kind, and for each NAME its decoded pixels as NAME.raw: "H W\
-// " and RGB.
+// Writes PNG and JPEG files of every kind, and for each NAME its decoded pixels as NAME.raw: "H W" in a line
+// and RGB.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
