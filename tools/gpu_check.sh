@@ -140,8 +140,9 @@ finish() {
             $3 == "" { printf "%-12s %s\n", $2, $5; next }
             { printf "%-40s %-14s %10s %s\n", $2, $3, $4, $5 }' "$rows"
     } >"$out/table.txt"
+    rm -rf "$out/scratch" "$archive"
     # Packed outside of the folder, which must not change meanwhile.
-    packed=$(mktemp) && tar czf "$packed" -C "$out" --exclude=./gpu_check.tar.gz --exclude=./scratch . 2>>"$log" && mv "$packed" "$archive"
+    packed=$(mktemp) && tar czf "$packed" -C "$out" . && mv "$packed" "$archive"
     chmod 644 "$archive"
     # Those who read it may see the first 10,000 characters.
     if [ "$(wc -c <"$out/table.txt")" -lt 9900 ]; then
@@ -150,7 +151,6 @@ finish() {
         head -c 9800 "$out/table.txt" | sed '$d'
         echo "(the rest is in table.txt of the archive)"
     fi
-    rm -rf "$out/scratch"
     exit $status
 }
 
@@ -208,7 +208,7 @@ part_tests() {
                 timeout -s TERM -k 5 "$(left)" "$binary" --gtest_filter="$filter" >"$scratch/$name.$shard.log" 2>&1 </dev/null &
             children+=("$name.$shard $!")
         done
-    done < <(gpu_tests)
+    done <<<"$(gpu_tests)"
     for file in ${children[@]+"${children[@]}"}; do
         code=0
         wait "${file##* }" || code=$?
@@ -230,7 +230,7 @@ part_tests() {
                 *) broken "$name" "exit $code" "$(sed -n 's/^\[ RUN *\] //p' "${file%code}log" | tail -1)" ;;
             esac
         done
-    done < <(gpu_tests)
+    done <<<"$(gpu_tests)"
 }
 
 # ---- steps -------------------------------------------------------------------------------------------------------------
@@ -402,8 +402,8 @@ few_steps() {
 same_losses() {
     local apart
     apart=$(paste "$out/scratch/one.losses" "$out/scratch/$1.losses" | awk 'NF != 2 { bad = 1 } { d = $1 - $2; if (d < 0) d = -d; if (d > m) m = d }
-        END { printf NR == 0 || bad ? "incomplete" : "%.2g", m }')
-    if [ "$apart" != incomplete ] && awk -v a="$apart" -v b="$2" 'BEGIN { exit !(a <= b) }'; then
+        END { if (NR == 0 || bad) print "incomplete"; else printf "%.2g\n", m }')
+    if [[ $apart == [0-9]* ]] && awk -v a="$apart" -v b="$2" 'BEGIN { exit !(a <= b) }'; then
         row "$1" "bits/dim apart" "$apart" "$3"
     else
         broken "$1" "bits/dim apart" "$apart" "more than $2 $3"
@@ -453,6 +453,7 @@ part_engines() {
             broken "$precision" FAILED - "$(last_words "$file")"
         rm -rf "$out/scratch/tuned"
         sed -n 's/.*tuned level \([0-9]\): /level \1: /p' "$file" | cut -c1-90 | while IFS= read -r line; do row "$precision" "" "" "$line"; done
+        grep -q 'tuned level' "$file" || row "$precision" "" "" "no choice of engines: $(grep -m1 -e '--tune' "$file" | cut -c1-80)"
         # Why engines were turned down, the commonest reasons.
         sed -n 's/.*cuDNN engine [0-9]*[^:]*: //p' "$file" | cut -c1-80 | sort | uniq -c | sort -rn | head -4 |
             while read -r count reason; do row "$precision" "engines" "$count" "$reason"; done

@@ -222,7 +222,7 @@ TEST_F(Npz, MissingArrayListsExistingOnes) {
     expect_throw<InputError>([&] { NpzSource({folder / "a.npz"}); }, {"x16 and 23 more"});
     archive.entries.clear();
     write_bytes(folder / "a.npz", make::zip(archive));
-    expect_throw<InputError>([&] { NpzSource({folder / "a.npz"}); }, {"holds none"});
+    expect_throw<InputError>([&] { NpzSource({folder / "a.npz"}); }, {"the archive has none"});
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ struct UserData : Commands {
     // Exactly the broken file is reported and skipped; the text file is counted.
     static void expect_left_out(const Outcome& made, const std::string& broken) {
         ASSERT_EQ(made.code, 0) << made.err;
-        EXPECT_NE(made.err.find("1 other files"), std::string::npos) << made.err;
+        EXPECT_NE(made.err.find("are skipped: 1 .txt"), std::string::npos) << made.err;
         const json left_out = json::parse(made.out)["left_out"];
         ASSERT_EQ(left_out.size(), 1u) << left_out;
         EXPECT_NE(left_out[0].get<std::string>().find(broken), std::string::npos) << left_out;

@@ -227,7 +227,7 @@ TEST_F(Commands, RejectsInvalidLatents) {
     for (const auto& [what, part] : {std::pair{"config", "config has no"},
                                      {"nan", "not finite"},
                                      {"shape", "is not float32"},
-                                     {"fewer", "holds"},
+                                     {"fewer", "has 2 images"},
                                      {"empty", "no image"},
                                      {"type", "is not float32"},
                                      {"missing", "is missing"}})

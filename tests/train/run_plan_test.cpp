@@ -26,7 +26,7 @@ TEST(DataAccess, AutoLoadsSlowFilesThatFitInMemory) {
 
     const DataAccess kept = choose("auto", 500, 1, slow);
     EXPECT_FALSE(kept.on_disk);
-    EXPECT_NE(kept.warning.find("as large as 6000 images (17.6 MiB): the images are kept in memory"),
+    EXPECT_NE(kept.warning.find("as large as 6000 images (17.6 MiB); loading the images into memory"),
               std::string::npos)
         << kept.warning;
     for (const DataAccess& access : {choose("auto", 501, 1, slow), choose("auto", 300, 2, slow)}) {
