@@ -156,7 +156,7 @@ struct Outputs : SharedFolder {
         return {
             {GLOW_DATA_PROGRAM, {"view", "d.h5", "--grid", "2x2", "-o"}, "png"},
             {GLOW_DATA_PROGRAM, {"synthetic", "gauss", "--train", "9", "--size", "8", "-o"}, "h5"},
-            {GLOW_DATA_PROGRAM, {"images", "pictures", "--size", "8", "-o"}, "h5"},
+            {GLOW_DATA_PROGRAM, {"images", "pictures", "--size", "8", "--force", "-o"}, "h5"},
             {GLOW_EVAL_PROGRAM, Words{"--bpd"} + model + images + Words{"--per-image"}, "csv"},
             {GLOW_EVAL_PROGRAM, Words{"--bpd"} + model + images + Words{"--extremes"}, "png"},
             {GLOW_SAMPLE_PROGRAM, model + Words{"--grid", "1x2", "-o"}, "png"},
