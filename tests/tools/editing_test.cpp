@@ -174,7 +174,7 @@ TEST_F(Editing, RejectsBadInput) {
     refused(find + Words{"--attributes", "word.csv", "--attribute", "a"}, "word.csv:2: a must be a number");
     refused(find + Words{"--attributes", "text.csv", "--attribute", "b"}, "text.csv:2: ");
     refused(find + Words{"--attributes", "noindex.csv", "--attribute", "a"}, "index");
-    refused(find + Words{"--attributes", "all.csv", "--attribute", "a"}, "without it");
+    refused(find + Words{"--attributes", "all.csv", "--attribute", "a"}, "without the attribute");
     refused(find + Words{"--attributes", "all.csv", "--attribute", "b"}, "columns are index, a");
     refused(find + Words{"--attributes", "both.csv", "--attribute", "a"},
             "both.csv:4: image 1 has a different value");

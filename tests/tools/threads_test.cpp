@@ -149,7 +149,7 @@ TEST_F(FewerThreads, TrainingMatchesSameThreadCountAndResumeWarns) {
         const Environment environment({"OMP_THREAD_LIMIT=1"});
         const Outcome outcome = train(resume);
         EXPECT_EQ(outcome.code, 0) << outcome.err;
-        EXPECT_NE(outcome.err.find("threads 1 (asked for 2; OMP_THREAD_LIMIT=1): the run goes on"),
+        EXPECT_NE(outcome.err.find("threads 1 (asked for 2; OMP_THREAD_LIMIT=1): the run continues"),
                   std::string::npos)
             << outcome.err;
     }
