@@ -164,7 +164,7 @@ TEST(Config, RejectsOtherContentWithFileLineAndKey) {
         {"levels =\n", "c.toml:1: not TOML"},
         {"= 2\n", "c.toml:1: not TOML"},
         {"memory = store\n", "c.toml:1: memory must be a string in quotes, got 'store'"},
-        {"eval-every = 30m # often\n", "c.toml:1: eval-every must be a number of steps (100), of minutes"},
+        {"eval-every = 30m # often\n", "c.toml:1: eval-every must be a number of steps (100) or minutes"},
         {"lr = 0x1p3\n", "c.toml:1: lr must be one number, got '0x1p3'"},
         {"lr = .5\n", "c.toml:1: lr must be one number, got '.5'"},
         {"shuffle = True\n", "c.toml:1: shuffle must be true or false, got 'True'"},

@@ -59,11 +59,11 @@ LaunchLog launches_on_gpu(const TrainingOptions& options) {
     return launches(options, backend, log, [] { return Memory(); });
 }
 
-TrainingOptions published(index_t batch, const std::string& memory) {
+TrainingOptions published(index_t batch, MemoryMode memory) {
     TrainingOptions options;
     options.model.image_height = options.model.image_width = 32;
     options.batch = options.init_batch = batch;
-    options.precision = "bf16";
+    options.precision = Precision::bf16;
     options.memory = memory;
     return options;
 }
@@ -73,30 +73,31 @@ TrainingOptions published(index_t batch, const std::string& memory) {
 TEST(LaunchCount, OfThePublishedModel) {
     struct Size {
         index_t batch;
-        const char* memory;
+        MemoryMode memory;
         int products, masked;
     };
     for (const auto& [batch, memory, products, masked] :
-         {Size{512, "reconstruct", 3193, 2937}, Size{64, "reconstruct", 2513, 2321},
-          Size{512, "store", 2869, 2869}, Size{64, "store", 2317, 2317}})
+         {Size{512, MemoryMode::reconstruct, 3193, 2937}, Size{64, MemoryMode::reconstruct, 2513, 2321},
+          Size{512, MemoryMode::store, 2869, 2869}, Size{64, MemoryMode::store, 2317, 2317}})
         for (const bool masks : {false, true}) {
             TrainingOptions options = published(batch, memory);
             if (masks) options.engines = "masked,masked,masked";
             const LaunchLog log = launches_on_gpu(options);
-            EXPECT_LE(log.total(), masks ? masked : products) << memory << " at batch " << batch << ":\n"
-                                                              << log;
-            RecordProperty(std::string(memory) + "_" + std::to_string(batch) + (masks ? "_masked" : ""),
+            EXPECT_LE(log.total(), masks ? masked : products)
+                << to_string(memory) << " at batch " << batch << ":\n"
+                << log;
+            RecordProperty(to_string(memory) + "_" + std::to_string(batch) + (masks ? "_masked" : ""),
                            log.total());
         }
 }
 
 // A counting run tells of what a run on the same paths really launches.
 TEST(LaunchCount, IsThatOfARun) {
-    TrainingOptions options = published(6, "reconstruct");
+    TrainingOptions options = published(6, MemoryMode::reconstruct);
     options.model.image_height = options.model.image_width = 16;
     options.model.depth = 2;
     options.model.width = 16;
-    options.precision = "fp32";
+    options.precision = Precision::fp32;
     LaunchLog log;
     Backend cpu(Device::cpu, 1);
     cpu.use_gpu_paths();
