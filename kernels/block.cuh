@@ -116,8 +116,8 @@ class HostBlock {
 
     void run(int x, int y) {
         constexpr int kLoop = loop_phases<F>();
-        std::memset(shared_.data(), 0xff,
-                    shared_.size() * sizeof(Unit));  // fill with NaN to expose uninitialized reads
+        if (!shared_.empty())  // fill with NaN to expose uninitialized reads
+            std::memset(shared_.data(), 0xff, shared_.size() * sizeof(Unit));
         at_ = {0, x, y, 0, shared_.data()};
         if constexpr (kLoop > 0)
             for (const int rounds = f_.rounds(at_); at_.round != rounds; ++at_.round)
