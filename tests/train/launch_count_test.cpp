@@ -52,6 +52,7 @@ LaunchLog launches(const TrainingOptions& options, const Backend& backend, Launc
     return log;
 }
 
+#if defined(GLOW_WITH_CUDA)
 LaunchLog launches_on_gpu(const TrainingOptions& options) {
     LaunchLog log;
     Backend backend = Backend::for_plans(Device::cuda, 1);
@@ -68,7 +69,6 @@ TrainingOptions published(index_t batch, MemoryMode memory) {
     return options;
 }
 
-#if defined(GLOW_WITH_CUDA)
 // Most of them with matrix products, and with products that keep masks (layers/coupling_network.h).
 TEST(LaunchCount, OfThePublishedModel) {
     struct Size {
