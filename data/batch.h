@@ -15,7 +15,8 @@ struct Batch {
 
     // Images first .. first + count - 1, of D pixels each.
     Batch part(index_t first, index_t count, index_t D) const {
-        return {count, pixels + first * D, numbers + first, labels != nullptr ? labels + first : nullptr, on_device};
+        return {count, pixels + first * D, numbers + first, labels != nullptr ? labels + first : nullptr,
+                on_device};
     }
 };
 

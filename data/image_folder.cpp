@@ -122,8 +122,7 @@ void ImageFolder::list(const fs::path& below, std::vector<File>& files, std::vec
     if (failed && below.empty())
         throw InputError(fmt::format("cannot open folder {}: {}", listed.string(), failed.message()));
     if (failed)
-        skipped_.push_back(
-            fmt::format("{}: cannot list the folder: {}", listed.string(), failed.message()));
+        skipped_.push_back(fmt::format("{}: cannot list the folder: {}", listed.string(), failed.message()));
     for (const fs::path& folder : folders) list(folder, files, links);
 }
 
@@ -195,7 +194,8 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
         throw InputError(
             fmt::format("{}: no image can be read: {}", folder.string(), join_problems(skipped_)));
     if (files_.empty())
-        throw InputError(fmt::format("{}: found no .png, .jpg or .jpeg file in it or in its subfolders", folder.string()));
+        throw InputError(
+            fmt::format("{}: found no .png, .jpg or .jpeg file in it or in its subfolders", folder.string()));
     split();
     limit(train_, options.limit_train);
     limit(test_, options.limit_test);

@@ -47,9 +47,10 @@ Batch TrainingImages::take(index_t s, index_t count) {
         current_ = fill(s, count, std::move(current_));
     }
     if (read_ahead_)  // on this thread, when asked for, where no other one can be started
-        next_ = std::async(std::launch::async | std::launch::deferred, [this, following = s + (step > 0 ? step : count), count] {
-            return fill(following, count, std::move(spare_));
-        });
+        next_ = std::async(std::launch::async | std::launch::deferred,
+                           [this, following = s + (step > 0 ? step : count), count] {
+                               return fill(following, count, std::move(spare_));
+                           });
     return {count, current_.pixels.data(), current_.numbers.data(),
             current_.labels.empty() ? nullptr : current_.labels.data()};
 }

@@ -33,9 +33,8 @@ struct CompressedImages {
     std::uint64_t supplied = 0, head = 0;  // state of the stack
     std::vector<std::uint32_t> words;
 
-    std::uint64_t bytes() const;  // file size
-    std::uint64_t start_up()
-        const;  // overhead: header, batches, checksum and initial stack words
+    std::uint64_t bytes() const;     // file size
+    std::uint64_t start_up() const;  // overhead: header, batches, checksum and initial stack words
 };
 
 // Writes atomically. Throws InputError if the file cannot be written, Error if the disk is full.

@@ -51,7 +51,7 @@ Batch FlowBuffers::to_device(const Exec& exec, const Batch& batch, index_t D) co
 }
 
 const std::int32_t* FlowBuffers::labels_to_device(const Exec& exec, index_t N,
-                                              const std::int32_t* classes) const {
+                                                  const std::int32_t* classes) const {
     if (exec.device != Device::cuda) return classes;
     if (classes == nullptr || labels == nullptr) return nullptr;  // models without classes ignore labels
     upload(exec, N, classes, labels);

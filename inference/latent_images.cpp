@@ -15,7 +15,8 @@ void encode_images(LoadedModel& model, index_t N, const std::uint8_t* pixels, co
     const ModelConfig& config = model.glow().config();
     const Exec& exec = model.context().exec;
     const std::vector<std::uint64_t> unused(static_cast<std::size_t>(N));
-    const Batch batch = model.buffers().to_device(exec, {N, pixels, unused.data(), labels}, config.dimensions());
+    const Batch batch =
+        model.buffers().to_device(exec, {N, pixels, unused.data(), labels}, config.dimensions());
     Flow flow = model.buffers().flow(N, batch.labels);
     dequantize(exec, {N, config.dimensions(), config.n_bits, batch.pixels}, {.uniform = false}, flow.h);
     model.glow().encode(model.context(), flow);

@@ -57,8 +57,8 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
         const bool complete = (draw + 1) % request.iw_samples == 0;
         for (std::size_t i = 0; i < N; ++i) {
             if (!std::isfinite(logdet[i] + prior[i]))
-                throw Error(fmt::format(
-                    "the likelihood of image {} is not finite: the run may have diverged", i));
+                throw Error(
+                    fmt::format("the likelihood of image {} is not finite: the run may have diverged", i));
             bounds[i].add(logdet[i] + prior[i]);
             if (complete)
                 result.bits_per_dim[i] +=

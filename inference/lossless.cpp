@@ -47,8 +47,7 @@ std::int64_t floor_divide(std::int64_t v, std::int64_t n) {
 std::int64_t in_cells(double value) {
     const double cells = value * kCells;
     if (!(std::fabs(cells) < static_cast<double>(kLargest)))
-        throw InputError(
-            "a network's output is not finite or far out of range: the run may have diverged");
+        throw InputError("a network's output is not finite or far out of range: the run may have diverged");
     return std::llround(cells);
 }
 

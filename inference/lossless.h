@@ -68,9 +68,8 @@ class NormalCode {
     std::int64_t pop(BitStack& stack) const;
 
   private:
-    std::vector<std::uint32_t> first_;  // [kBuckets + 2] of 2^24: cumulative frequencies, the escape last
-    std::vector<std::uint16_t>
-        bucket_;  // first possible bucket for the leading 12 bits of a frequency
+    std::vector<std::uint32_t> first_;   // [kBuckets + 2] of 2^24: cumulative frequencies, the escape last
+    std::vector<std::uint16_t> bucket_;  // first possible bucket for the leading 12 bits of a frequency
 };
 
 class LosslessCoder {

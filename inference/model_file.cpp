@@ -27,15 +27,14 @@ constexpr std::int64_t kVersion = 1;
 
 struct Tree {
     const char* path;
-    float* values;               // nullptr: only checked
+    float* values;             // nullptr: only checked
     bfloat16* bf16 = nullptr;  // replaces values
 
     bool is_wanted() const { return values != nullptr || bf16 != nullptr; }
 };
 std::array<Tree, 4> trees_of(const Weights& weights) {
     return {Tree{"/params", weights.params}, Tree{"/ema", weights.ema},
-            Tree{"/optimizer/m", weights.m, weights.m_bf16},
-            Tree{"/optimizer/v", weights.v, weights.v_bf16}};
+            Tree{"/optimizer/m", weights.m, weights.m_bf16}, Tree{"/optimizer/v", weights.v, weights.v_bf16}};
 }
 
 // Collects differences between a file and its expected contents into one message.
@@ -91,7 +90,8 @@ void check_values(const Tree& tree, const Tensor& tensor, const std::vector<floa
         double log_abs_det, condition;
         solver.invert(1, tensor.shape[0], W.data(), inverse.data(), &log_abs_det, &condition);
         if (!std::isfinite(condition))
-            report.add(fmt::format("{} is singular or nearly so (condition number above {:g})", name, kSingularCondition));
+            report.add(fmt::format("{} is singular or nearly so (condition number above {:g})", name,
+                                   kSingularCondition));
     }
     const bool lower = ends_with(tensor.name, "invconv/lower");
     if ((lower || ends_with(tensor.name, "invconv/upper")) &&
@@ -206,8 +206,7 @@ void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config,
             } else {
                 const bfloat16* const bf16 = tree.bf16 + tensor.offset;
                 wide.resize(static_cast<std::size_t>(tensor.count));
-                std::transform(bf16, bf16 + tensor.count, wide.begin(),
-                               [](bfloat16 x) { return widen(x); });
+                std::transform(bf16, bf16 + tensor.count, wide.begin(), [](bfloat16 x) { return widen(x); });
                 values = wide.data();
             }
             file.write<float>(std::string(tree.path) + "/" + tensor.name, tensor.shape, values);

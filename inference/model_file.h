@@ -50,8 +50,8 @@ struct CheckpointInfo {
 std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_folder);
 
 void save_checkpoint(const std::filesystem::path& path, const nlohmann::ordered_json& config,
-                     const Progress& progress, const nlohmann::ordered_json& history, const Parameters& parameters,
-                     const Exec& exec, const Weights& weights);
+                     const Progress& progress, const nlohmann::ordered_json& history,
+                     const Parameters& parameters, const Exec& exec, const Weights& weights);
 
 // Reads format, version, config and counters, but no tensors. Throws InputError.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);

@@ -8,7 +8,7 @@ namespace glow {
 namespace {
 
 constexpr auto kPanels = static_cast<index_t>(std::size(kSheetTemperatures));
-constexpr index_t kMostClasses = 10;                 // columns of a panel
+constexpr index_t kMostClasses = 10;  // columns of a panel
 // limit on pixels of all tiles, if fewer tiles are possible
 constexpr index_t kSheetPixels = index_t{1} << 22;
 constexpr index_t kLargestSheet = index_t{1} << 26;  // limit with one tile per panel

@@ -215,8 +215,8 @@ void class_vectors(const Exec& exec, index_t classes, index_t J, const real* wei
     for_each_row_channel(exec, classes, J, Vectors{J, weight, bias, logs, vectors});
 }
 
-void class_maps(const Exec& exec, index_t N, index_t pixels, index_t J, const real* map,
-                const real* vectors, const std::int32_t* labels, real* maps) {
+void class_maps(const Exec& exec, index_t N, index_t pixels, index_t J, const real* map, const real* vectors,
+                const std::int32_t* labels, real* maps) {
     for_each_group(exec, N, pixels, J, Maps{pixels, J, map, vectors, labels, maps});
 }
 

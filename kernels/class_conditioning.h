@@ -17,8 +17,8 @@ struct LinearGradient {
 void class_vectors(const Exec& exec, index_t classes, index_t J, const real* weight, const real* bias,
                    const real* logs, real* vectors);
 // maps[n, p, j] = map[p, j] + vectors[labels[n], j], [N, pixels, J].
-void class_maps(const Exec& exec, index_t N, index_t pixels, index_t J, const real* map,
-                const real* vectors, const std::int32_t* labels, real* maps);
+void class_maps(const Exec& exec, index_t N, index_t pixels, index_t J, const real* map, const real* vectors,
+                const std::int32_t* labels, real* maps);
 // Backward of class_maps, from dmaps [N, pixels, J]: dmap[p, j] = sum over images (overwrites), image_sums[n,
 // j] = sum over pixels (overwrites).
 void class_maps_backward(const Exec& exec, index_t N, index_t pixels, index_t J, const real* dmaps,

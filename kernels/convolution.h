@@ -33,8 +33,8 @@ void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool
 // target[pixel, c] += sum over taps of columns[pixel (y + kh - 1, x + kw - 1), tap * per_tap + c], for taps
 // whose pixel is inside the image and in [begin, end); mirror: pixel (y - kh + 1, x - kw + 1). Ignores the
 // edge channel. columns are real; target: [N*H*W] pixels with stride target_stride.
-void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror,
-            const real* columns, real* target, index_t target_stride);
+void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const real* columns,
+            real* target, index_t target_stride);
 
 // scale[c] = exp(3 logs[c]), for the next two functions.
 void exp_scale(const Exec& exec, index_t C, const real* logs, double* scale);

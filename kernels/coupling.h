@@ -8,8 +8,8 @@
 namespace glow::inline GLOW_REAL {
 
 // b <- (b + shift) * scale; logdet[n] += sum of log scale over image n (nats).
-void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C,
-                             const real* out, state_t* h, double* logdet, double* partial);
+void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C, const real* out,
+                             state_t* h, double* logdet, double* partial);
 // b <- b / scale - shift.
 void affine_coupling_inverse(const Exec& exec, index_t rows, index_t C, const real* out, state_t* h);
 // h: y -> x and dh: dL/dy -> dL/dx in the b half; dout = dL/dout (overwrites). dlogdet = dL/dlogdet, equal

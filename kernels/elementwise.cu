@@ -46,7 +46,7 @@ void cast(const Exec& exec, index_t count, const From* from, To* to) {
     for_each(exec, count, Cast<From, To>{from, to});
 }
 
-#define GLOW_INSTANTIATE(T)                              \
+#define GLOW_INSTANTIATE(T)                             \
     template void fill<T>(const Exec&, index_t, T, T*); \
     template void copy<T>(const Exec&, index_t, const T*, T*);
 GLOW_INSTANTIATE(double)

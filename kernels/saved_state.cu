@@ -145,7 +145,7 @@ void restore_float(const Exec& exec, index_t count, const float* from, state_t* 
     for_each(exec, count, RestoreFloat{from, to});
 }
 
-#define GLOW_INSTANTIATE(Map)                                                                          \
+#define GLOW_INSTANTIATE(Map)                                                                         \
     template void save_roundings<Map>(const Exec&, index_t, index_t, const state_t*, std::uint64_t*); \
     template void restore_roundings<Map>(const Exec&, index_t, index_t, const std::uint64_t*, state_t*);
 GLOW_INSTANTIATE(float)

@@ -88,7 +88,7 @@ void merge_halves(const Exec& exec, index_t rows, index_t C, T* h, T* scratch) {
     for_each_row_channel(exec, rows, C / 2, MergeHalves<T>{rows, C / 2, scratch, h});
 }
 
-#define GLOW_INSTANTIATE(T)                                                               \
+#define GLOW_INSTANTIATE(T)                                                              \
     template void squeeze<T>(const Exec&, index_t, index_t, index_t, index_t, T*, T*);   \
     template void unsqueeze<T>(const Exec&, index_t, index_t, index_t, index_t, T*, T*); \
     template void split_halves<T>(const Exec&, index_t, index_t, T*, T*);                \

@@ -47,9 +47,8 @@ struct Names<Dequantization> {
 template <>
 struct Names<Engine> {
     static constexpr const char* what = "engine";
-    static constexpr NamedValue<Engine> values[] = {{Engine::products, "products"},
-                                                    {Engine::library, "cudnn"},
-                                                    {Engine::masked_products, "masked"}};
+    static constexpr NamedValue<Engine> values[] = {
+        {Engine::products, "products"}, {Engine::library, "cudnn"}, {Engine::masked_products, "masked"}};
 };
 
 struct ModelConfig {

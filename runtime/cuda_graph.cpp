@@ -2,8 +2,7 @@
 
 namespace glow {
 
-CudaGraph::Capture::Capture(CudaGraph& graph, const Exec& exec, bool enabled)
-    : graph_(graph), exec_(exec) {
+CudaGraph::Capture::Capture(CudaGraph& graph, const Exec& exec, bool enabled) : graph_(graph), exec_(exec) {
     if (exec.device != Device::cuda || !enabled || !graph.ran_) return;
     mode_ = graph.captured() ? Mode::replay : Mode::capture;
     if (mode_ == Mode::capture) {

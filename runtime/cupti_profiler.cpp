@@ -41,7 +41,8 @@ Cupti load(const std::string& file) {
     if (file.empty()) {
         files = {name};
         const char* const home = std::getenv("CUDA_HOME");
-        for (const std::string& toolkit : {std::string(home != nullptr ? home : ""), std::string("/usr/local/cuda")})
+        for (const std::string& toolkit :
+             {std::string(home != nullptr ? home : ""), std::string("/usr/local/cuda")})
             if (!toolkit.empty()) files.push_back(toolkit + "/extras/CUPTI/lib64/" + name);
     }
     void* library = nullptr;
@@ -51,9 +52,10 @@ Cupti load(const std::string& file) {
         if (library == nullptr && problem.empty()) problem = dlerror();
     }
     if (library == nullptr)
-        throw InputError(fmt::format("no CUPTI to record kernels with: {}; it is in a toolkit's extras/CUPTI/lib64 or a "
-                                     "Python package's nvidia/*/lib, for LD_LIBRARY_PATH",
-                                     problem));
+        throw InputError(
+            fmt::format("no CUPTI to record kernels with: {}; it is in a toolkit's extras/CUPTI/lib64 or a "
+                        "Python package's nvidia/*/lib, for LD_LIBRARY_PATH",
+                        problem));
     Cupti cupti{};
     const bool whole = find(library, "cuptiActivityRegisterCallbacks", cupti.register_callbacks) &&
                        find(library, "cuptiActivityEnable", cupti.enable) &&
@@ -87,8 +89,9 @@ class CuptiProfiler : public KernelProfiler {
         try {
             // Calls are recorded as well, for marks are attached to them.
             for (const CUpti_ActivityKind kind :
-                 {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY, CUPTI_ACTIVITY_KIND_MEMSET,
-                  CUPTI_ACTIVITY_KIND_EXTERNAL_CORRELATION, CUPTI_ACTIVITY_KIND_RUNTIME, CUPTI_ACTIVITY_KIND_DRIVER})
+                 {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY,
+                  CUPTI_ACTIVITY_KIND_MEMSET, CUPTI_ACTIVITY_KIND_EXTERNAL_CORRELATION,
+                  CUPTI_ACTIVITY_KIND_RUNTIME, CUPTI_ACTIVITY_KIND_DRIVER})
                 check(cupti_.enable(kind), "cuptiActivityEnable");
         } catch (...) {
             g_profiler = nullptr;
@@ -109,7 +112,8 @@ class CuptiProfiler : public KernelProfiler {
     std::vector<KernelRecord> take() override {
         check(cupti_.flush_all(1), "cuptiActivityFlushAll");
         const std::lock_guard lock(mutex_);
-        std::stable_sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.begin < b.begin; });
+        std::stable_sort(entries_.begin(), entries_.end(),
+                         [](const Entry& a, const Entry& b) { return a.begin < b.begin; });
         std::vector<KernelRecord> records;
         for (Entry& entry : entries_) {
             const auto found = marks_.find(entry.correlation);
@@ -140,18 +144,21 @@ class CuptiProfiler : public KernelProfiler {
         *size = *buffer != nullptr ? kBufferBytes : 0;
         *records = 0;
     }
-    static void CUPTIAPI take_buffer(CUcontext, std::uint32_t, std::uint8_t* buffer, std::size_t, std::size_t filled) {
+    static void CUPTIAPI take_buffer(CUcontext, std::uint32_t, std::uint8_t* buffer, std::size_t,
+                                     std::size_t filled) {
         if (g_profiler != nullptr) g_profiler->read(buffer, filled);
         std::free(buffer);
     }
     void read(std::uint8_t* buffer, std::size_t filled) {
         const std::lock_guard lock(mutex_);
-        for (CUpti_Activity* record = nullptr; cupti_.next_record(buffer, filled, &record) == CUPTI_SUCCESS;) {
+        for (CUpti_Activity* record = nullptr;
+             cupti_.next_record(buffer, filled, &record) == CUPTI_SUCCESS;) {
             switch (record->kind) {
                 case CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL:
                 case CUPTI_ACTIVITY_KIND_KERNEL: {
                     const auto& kernel = *reinterpret_cast<const CUpti_ActivityKernel9*>(record);
-                    entries_.push_back({name_of(kernel.name), kernel.start, kernel.end, kernel.correlationId});
+                    entries_.push_back(
+                        {name_of(kernel.name), kernel.start, kernel.end, kernel.correlationId});
                     break;
                 }
                 case CUPTI_ACTIVITY_KIND_MEMCPY: {
@@ -176,7 +183,8 @@ class CuptiProfiler : public KernelProfiler {
     }
     const std::string& name_of(const char* mangled) {
         const auto found = names_.find(mangled);
-        return found != names_.end() ? found->second : names_.emplace(mangled, demangled(mangled)).first->second;
+        return found != names_.end() ? found->second
+                                     : names_.emplace(mangled, demangled(mangled)).first->second;
     }
 
     Cupti cupti_;

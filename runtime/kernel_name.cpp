@@ -8,9 +8,10 @@ namespace glow {
 std::string short_kernel_name(const std::string& name) {
     std::string text = name;
     // The parameters: the last parenthesis outside of template arguments; "(anonymous namespace)" is none.
-    for (const std::string& noise : {std::string("(anonymous namespace)::"), std::string("void "), std::string("glow::"),
-                                     std::string("f32::"), std::string("f64::")})
-        for (std::size_t at = 0; (at = text.find(noise, at)) != std::string::npos;) text.erase(at, noise.size());
+    for (const std::string& noise : {std::string("(anonymous namespace)::"), std::string("void "),
+                                     std::string("glow::"), std::string("f32::"), std::string("f64::")})
+        for (std::size_t at = 0; (at = text.find(noise, at)) != std::string::npos;)
+            text.erase(at, noise.size());
     int depth = 0;
     for (std::size_t i = 0; i < text.size(); ++i) {
         if (text[i] == '<') ++depth;

@@ -129,7 +129,8 @@ std::array<Arena, kCategories> make_arenas(Device device, const MemoryBytes& cap
 
 }  // namespace
 
-Memory::Memory() : arenas_(make_arenas(Device::count_only, {}, false, std::make_index_sequence<kCategories>())) {}
+Memory::Memory()
+    : arenas_(make_arenas(Device::count_only, {}, false, std::make_index_sequence<kCategories>())) {}
 
 Memory::Memory(Device device, const MemoryBytes& capacity, bool guards)
     : arenas_(make_arenas(device, capacity, guards, std::make_index_sequence<kCategories>())) {}

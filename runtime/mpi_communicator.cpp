@@ -40,7 +40,7 @@ void check_mpi(int code, const char* call, int line) {
 
 constexpr double kOpeningSeconds = 300;  // processes may start minutes apart on a large machine
 constexpr double kCollectiveSeconds = 2 * ScopedTimeout::kFileSeconds;  // another rank may be at a file
-constexpr milliseconds kGrace(3000);                                     // for MPI_Abort to reach all ranks
+constexpr milliseconds kGrace(3000);                                    // for MPI_Abort to reach all ranks
 constexpr index_t kHostElements = index_t{1} << 13;        // doubles reduced at once in host memory
 constexpr std::size_t kPieceBytes = std::size_t{1} << 26;  // of a broadcast: MPI counts are 32-bit
 

@@ -55,7 +55,9 @@ class NcclCommunicator : public Communicator {
     void all_reduce_sum(index_t count, double* values) override { mpi_->all_reduce_sum(count, values); }
     void all_reduce_max(index_t count, double* values) override { mpi_->all_reduce_max(count, values); }
     void broadcast(std::size_t bytes, void* data) override { mpi_->broadcast(bytes, data); }
-    void all_gather(const std::vector<std::size_t>& begin, void* data) override { mpi_->all_gather(begin, data); }
+    void all_gather(const std::vector<std::size_t>& begin, void* data) override {
+        mpi_->all_gather(begin, data);
+    }
     void watch(std::function<std::string()> fault, std::function<void()> before_end) override {
         mpi_->watch(std::move(fault), std::move(before_end));
     }

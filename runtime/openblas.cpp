@@ -25,9 +25,7 @@ class OpenBlas : public Blas {
   public:
     explicit OpenBlas(int threads) : threads_(threads) {}
 
-    std::size_t scratch_bytes(const Gemm&) override {
-        return 0;
-    }
+    std::size_t scratch_bytes(const Gemm&) override { return 0; }
 
     void run(const Gemm& g, const void* a, const void* b, void* c, const EpilogueData& data,
              void* scratch) override {
@@ -46,21 +44,21 @@ class OpenBlas : public Blas {
             auto* const out = static_cast<double*>(c);
             cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, static_cast<const double*>(a), lda,
                         static_cast<const double*>(b), ldb, g.accumulate ? 1.0 : 0.0, out, ldc);
-            if (g.epilogue != Epilogue::none) epilogue(g, out, static_cast<const double*>(data.bias), threads_);
+            if (g.epilogue != Epilogue::none)
+                epilogue(g, out, static_cast<const double*>(data.bias), threads_);
         } else if (g.in == Scalar::f32 && g.out == Scalar::f32) {
             auto* const out = static_cast<float*>(c);
             cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1.0f, static_cast<const float*>(a), lda,
                         static_cast<const float*>(b), ldb, g.accumulate ? 1.0f : 0.0f, out, ldc);
-            if (g.epilogue != Epilogue::none) epilogue(g, out, static_cast<const float*>(data.bias), threads_);
+            if (g.epilogue != Epilogue::none)
+                epilogue(g, out, static_cast<const float*>(data.bias), threads_);
         } else {
             throw InputError(
                 "bf16 networks need oneDNN, which this build does not have; use --precision fp32");
         }
     }
 
-    bool has_bf16() const override {
-        return false;
-    }
+    bool has_bf16() const override { return false; }
 
   private:
     int threads_;

@@ -64,7 +64,7 @@ class DeviceSide {
         Array array;
         array.bytes = bytes;
         array.memory = exec.device == Device::cuda ? device_memory(bytes + kGuardBytes)
-                                                    : host_memory(Device::cpu, bytes + kGuardBytes);
+                                                   : host_memory(Device::cpu, bytes + kGuardBytes);
         std::vector<std::byte> filled(bytes + kGuardBytes, kGuard);
         if (bytes > 0) std::memcpy(filled.data(), values.data(), bytes);
         upload_bytes(exec, filled.size(), filled.data(), array.memory.get());

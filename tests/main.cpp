@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
     testing::UnitTest& all = *testing::UnitTest::GetInstance();
     all.listeners().Append(new SkipReasons);
     const int status = RUN_ALL_TESTS();
-    const bool only_skips = all.skipped_test_count() > 0 && all.skipped_test_count() == all.test_to_run_count();
+    const bool only_skips =
+        all.skipped_test_count() > 0 && all.skipped_test_count() == all.test_to_run_count();
     return status == 0 && only_skips ? 77 : status;
 }

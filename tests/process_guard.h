@@ -59,7 +59,8 @@ class ProcessGuard {
     // Marks of a nested guard begin with the outer guard's mark, so that the outer one ends them too.
     ProcessGuard() {
         const char* const outer = std::getenv(kVariable);
-        mark_ = (outer != nullptr ? std::string(outer) : std::string()) + "/" + std::to_string(getpid()) + "/";
+        mark_ =
+            (outer != nullptr ? std::string(outer) : std::string()) + "/" + std::to_string(getpid()) + "/";
         std::array<int, 2> ends{};
         if (pipe2(ends.data(), O_CLOEXEC) != 0) return;
         std::fflush(nullptr);

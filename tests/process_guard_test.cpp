@@ -105,8 +105,9 @@ TEST(ProcessGuard, OtherProcessesSurvive) {
 TEST(RunGuarded, KeepsExitStatusAndEndsChildren) {
     const Family family;
     Process guarded(family.folder.path(), GLOW_RUN_GUARDED,
-                    {"/bin/sh", "-c", "setsid sh -c 'echo $$ > session; exec sleep 600' & "
-                                      "while [ ! -s session ]; do sleep 0.05; done; echo out; exit 77"});
+                    {"/bin/sh", "-c",
+                     "setsid sh -c 'echo $$ > session; exec sleep 600' & "
+                     "while [ ! -s session ]; do sleep 0.05; done; echo out; exit 77"});
     const Outcome outcome = guarded.wait();
     EXPECT_EQ(outcome.code, 77);
     EXPECT_EQ(outcome.out, "out\n");

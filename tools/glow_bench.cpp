@@ -185,7 +185,8 @@ void measure(benchmark::State& state, const Backend& backend, const Meter& meter
             peaked += peak.run();
             worked += seconds(backend.exec(), work);
             ++runs;
-        } while (runs < kLeastRuns || std::chrono::duration<double>(Clock::now() - start).count() < min_seconds);
+        } while (runs < kLeastRuns ||
+                 std::chrono::duration<double>(Clock::now() - start).count() < min_seconds);
         state.SetIterationTime(worked / runs);
     }
     const double rate = flop * runs / worked, peak_rate = peak.flop() * runs / peaked;
@@ -253,8 +254,8 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                                          backend.blocking()),
                   rows = tile * shape.pixels();
     Parameters parameters;
-    const auto network = make_coupling_network(shape, model.coupling, model.width, model.edge_bias, options.precision,
-                                               options.engine, "n", parameters);
+    const auto network = make_coupling_network(shape, model.coupling, model.width, model.edge_bias,
+                                               options.precision, options.engine, "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data());
     parameters.start(1, backend.solver());
@@ -376,7 +377,7 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
     Memory memory(backend.exec().device, counting.peak());
     TimedBlas blas(backend.blas(), backend.exec());
     const Context plain = backend.context(memory[Category::workspace]);
-    const Context context{plain.exec,     blas,          plain.solver, plain.conv, plain.communicator,
+    const Context context{plain.exec,      blas,          plain.solver, plain.conv, plain.communicator,
                           plain.workspace, plain.blocking};
     pass(context, memory);  // libraries load what they need
     for (auto& [gemm, times] : blas.all) times = {};

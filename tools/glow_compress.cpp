@@ -56,16 +56,15 @@ void run(const CommandLine& command, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    return run_tool(
-        argc, argv, "Compresses images without loss, by the likelihood of a trained Glow.",
-        [](CommandLine& command) {
-            const auto options = std::make_shared<Options>();
-            CLI::App& app = command.app();
-            add_model_options(app, options->model);
-            app.get_option("--batch")->check(CLI::Range(1u, kLargestBatch));
-            app.get_option("--device")->description(kCpuAlone);
-            add_data_options(app, options->data);
-            app.add_option("-o,--output", options->output, "Compressed file")->required();
-            command.action([&command, options] { run(command, *options); });
-        });
+    return run_tool(argc, argv, "Compresses images without loss, by the likelihood of a trained Glow.",
+                    [](CommandLine& command) {
+                        const auto options = std::make_shared<Options>();
+                        CLI::App& app = command.app();
+                        add_model_options(app, options->model);
+                        app.get_option("--batch")->check(CLI::Range(1u, kLargestBatch));
+                        app.get_option("--device")->description(kCpuAlone);
+                        add_data_options(app, options->data);
+                        app.add_option("-o,--output", options->output, "Compressed file")->required();
+                        command.action([&command, options] { run(command, *options); });
+                    });
 }

@@ -74,7 +74,9 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
            "--estimate", request->estimate,
            "Time a few steps on the data; print the memory plan and durations of a step and the run; write no files")
         ->configurable(false);
-    app.add_flag("--dry-run", request->estimate, "The former name of --estimate")->group("")->configurable(false);
+    app.add_flag("--dry-run", request->estimate, "The former name of --estimate")
+        ->group("")
+        ->configurable(false);
 }
 
 // Options that determine the defaults of the others, from a first look at the command line. Empty if absent,

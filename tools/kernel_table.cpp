@@ -43,18 +43,21 @@ std::string describe(const std::vector<KernelRow>& rows, double bandwidth) {
         sum.calls += row.calls;
         sum.seconds += row.seconds;
     }
-    std::string text = fmt::format("{:>9} {:>6} {:>8} {:>9} {:>9} {:>6}  kernel\n", "ms", "share", "calls", "us each", "MB each", "of bw");
+    std::string text = fmt::format("{:>9} {:>6} {:>8} {:>9} {:>9} {:>6}  kernel\n", "ms", "share", "calls",
+                                   "us each", "MB each", "of bw");
     for (const KernelRow& row : rows) {
         std::string bytes, share;
         if (row.bytes > 0) {
             bytes = fmt::format("{:.2f}", row.bytes / row.calls * 1e-6);
             share = fmt::format("{:.2f}", row.bytes / row.seconds_of_bytes / bandwidth);
         }
-        text += fmt::format("{:9.3f} {:6.3f} {:8.1f} {:9.2f} {:>9} {:>6}  {}\n", row.seconds * 1e3, row.seconds / sum.seconds, row.calls,
-                            row.seconds / row.calls * 1e6, bytes, share, row.name);
+        text += fmt::format("{:9.3f} {:6.3f} {:8.1f} {:9.2f} {:>9} {:>6}  {}\n", row.seconds * 1e3,
+                            row.seconds / sum.seconds, row.calls, row.seconds / row.calls * 1e6, bytes, share,
+                            row.name);
     }
-    return text + fmt::format("{:9.3f} {:6.3f} {:8.1f}{:>35}all kernels of a pass; a copy moves {:.2f} TB/s\n", sum.seconds * 1e3, 1.0, sum.calls, "",
-                              bandwidth * 1e-12);
+    return text +
+           fmt::format("{:9.3f} {:6.3f} {:8.1f}{:>35}all kernels of a pass; a copy moves {:.2f} TB/s\n",
+                       sum.seconds * 1e3, 1.0, sum.calls, "", bandwidth * 1e-12);
 }
 
 }  // namespace glow

@@ -22,7 +22,8 @@ struct KernelRow {
 };
 
 // Rows by name, slowest first. Uses launch names if records carry a mark.
-std::vector<KernelRow> kernel_table(const std::vector<KernelRecord>& records, const std::vector<Launch>& launches, double passes);
+std::vector<KernelRow> kernel_table(const std::vector<KernelRecord>& records,
+                                    const std::vector<Launch>& launches, double passes);
 
 // Formats the rows with their sum. bandwidth: bytes/s of a copy on this device.
 std::string describe(const std::vector<KernelRow>& rows, double bandwidth);

@@ -183,8 +183,8 @@ struct Found {
     std::string layer;
     const Tensor* tensor = nullptr;
     const char* tree = "params";
-    const float* values = nullptr;     // of the tree
-    const bfloat16* bf16 = nullptr;    // instead of values
+    const float* values = nullptr;   // of the tree
+    const bfloat16* bf16 = nullptr;  // instead of values
 };
 
 // Builds a failure with the tensor's statistics and tables of all layers and tensors.
@@ -192,9 +192,8 @@ StepFailure failure(const FailureContext& failed, const Found& found, const std:
     nlohmann::ordered_json json = {{"kind", found.kind}, {"message", ""}, {"layer", found.layer}};
     std::string message = found.message;
     if (found.tensor != nullptr) {
-        const Statistics s = found.bf16 != nullptr
-                                 ? statistics(failed.context, *found.tensor, found.bf16)
-                                 : statistics(failed.context, *found.tensor, found.values);
+        const Statistics s = found.bf16 != nullptr ? statistics(failed.context, *found.tensor, found.bf16)
+                                                   : statistics(failed.context, *found.tensor, found.values);
         message += fmt::format(" (/{}/{}: {})", found.tree, found.tensor->name, describe(s));
         json["tensor"] = fmt::format("/{}/{}", found.tree, found.tensor->name);
         json["statistics"] = to_json(s);
@@ -305,7 +304,7 @@ StepFailure diagnose_loss(const FailureContext& failed, double loss, double limi
 StepFailure diagnose_gradient(const FailureContext& failed) {
     if (const Tensor* const bad = bad_weights(failed))
         return failure(failed, of_weights(failed, "the gradient is not finite: ", *bad));
-    Found found{"gradient",       "the gradient is not finite: its norm overflows", "", nullptr, "gradients",
+    Found found{"gradient",      "the gradient is not finite: its norm overflows", "", nullptr, "gradients",
                 failed.gradients};
     found.tensor = bad_tensor(failed.context, failed.glow.parameters(), failed.gradients, true);
     if (found.tensor != nullptr) {  // the first in backward order
@@ -328,7 +327,8 @@ StepFailure diagnose_fused_gradient(const FailureContext& failed, const std::str
     return failure(failed, found);
 }
 
-StepFailure diagnose_mixing(const FailureContext& failed, const std::string& step, double condition, double limit) {
+StepFailure diagnose_mixing(const FailureContext& failed, const std::string& step, double condition,
+                            double limit) {
     Found found{"mixing", "", step + "/mixing", nullptr, "params", failed.weights.params};
     const std::vector<Tensor>& tensors = failed.glow.parameters().tensors();
     if (std::isfinite(condition)) {

@@ -45,7 +45,8 @@ StepFailure diagnose_gradient(const FailureContext& failed);
 StepFailure diagnose_fused_gradient(const FailureContext& failed, const std::string& piece);
 // The mixing of a step of flow ("level0/step3") is singular, one of the step's parameters is not finite, or
 // its condition number is above the limit.
-StepFailure diagnose_mixing(const FailureContext& failed, const std::string& step, double condition, double limit);
+StepFailure diagnose_mixing(const FailureContext& failed, const std::string& step, double condition,
+                            double limit);
 // Reconstructed images differ from the originals even with every state saved.
 StepFailure diagnose_drift(const FailureContext& failed, double drift, double tolerance);
 // A tensor of a tree ("ema", "optimizer/m") is not finite.

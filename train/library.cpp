@@ -245,8 +245,8 @@ int ModelTrainer::threads() const {
 
 void ModelTrainer::save(const std::string& file) const {
     if (!state_->initialized) throw InputError("save: call initialize() first");
-    save_checkpoint(file, to_json(state_->options), state_->progress, nullptr, state_->trainer.glow().parameters(),
-                    state_->backend.exec(), state_->trainer.weights());
+    save_checkpoint(file, to_json(state_->options), state_->progress, nullptr,
+                    state_->trainer.glow().parameters(), state_->backend.exec(), state_->trainer.weights());
 }
 
 std::string version() {

@@ -131,8 +131,7 @@ void TrainingLoop::evaluate() {
 void TrainingLoop::draw_samples() {
     Trainer& trainer = *session_.trainer;
     trainer.use(true);
-    std::optional<SampleSheet> sheet =
-        sample_sheet(trainer.runnable(), session_.options.seed);
+    std::optional<SampleSheet> sheet = sample_sheet(trainer.runnable(), session_.options.seed);
     wait_for_samples();
     if (!sheet) return;
     const index_t step = session_.progress.step;

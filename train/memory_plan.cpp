@@ -11,7 +11,7 @@ namespace glow {
 namespace {
 
 MemoryPlan count(const TrainingOptions& options, index_t init_images, const Backend& backend,
-                   PlanScope scope) {
+                 PlanScope scope) {
     Memory memory;
     Trainer trainer(options, backend, memory, true, scope != PlanScope::gradients);
     std::optional<BatchPrefetcher> batches;

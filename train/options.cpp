@@ -145,7 +145,8 @@ bool read_json(const nlohmann::ordered_json& json, T& value) {
         if (!json.is_string()) return false;
         value = parse_interval(json.get<std::string>());
     } else if constexpr (Named<T>) {
-        const std::optional<T> found = json.is_string() ? find_name<T>(json.get<std::string>()) : std::nullopt;
+        const std::optional<T> found =
+            json.is_string() ? find_name<T>(json.get<std::string>()) : std::nullopt;
         if (!found) return false;
         value = *found;
     } else if constexpr (std::is_same_v<T, std::string>) {

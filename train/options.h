@@ -166,9 +166,10 @@ void visit_compute_options(Options& o, Visitor&& visitor) {
             "fp32, tf32 (GPUs) or bf16: precision of the coupling networks");
     visitor("threads", o.threads, OnResume::change, "Threads; 0: all usable processors");
     visitor("graph", o.graph, OnResume::free, "Replay a step's launches on a GPU as one CUDA graph");
-    visitor("tune", o.tune, OnResume::free,
-            "Measure a GPU's engines (--engines) before the first step, and keep the fastest one, level by level, "
-            "for the whole run");
+    visitor(
+        "tune", o.tune, OnResume::free,
+        "Measure a GPU's engines (--engines) before the first step, and keep the fastest one, level by level, "
+        "for the whole run");
     visitor(
         "engines", o.engines, OnResume::change,
         "For each level products, masked (products that keep ReLU's mask) or cudnn, as masked,masked,products; "

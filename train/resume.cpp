@@ -119,7 +119,8 @@ void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
     visit_training_options(options, [&](const char* name, const auto&, OnResume on_resume, const char*) {
         const nlohmann::ordered_json &was = then[name], &is = now[name];
         if (on_resume == OnResume::free || was == is) return;
-        if (std::string_view(name) == "data" && absolute_name(resumed.options.data) == absolute_name(options.data))
+        if (std::string_view(name) == "data" &&
+            absolute_name(resumed.options.data) == absolute_name(options.data))
             return;
         const std::string change = fmt::format("{} is {} but was {}", name, is.dump(), was.dump());
         if (on_resume == OnResume::fixed)

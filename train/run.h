@@ -15,13 +15,13 @@ struct RunRequest {
     Device device = Device::cpu;
     // Resume from resume_from, or from the folder's latest.h5; start a new run if there is none.
     bool resume = false;
-    bool accept_new_data = false;                 // resume even if the data set has changed
-    std::string resume_from;                      // a checkpoint; empty: the folder's latest.h5
-    std::string init_from;                        // a checkpoint whose raw weights to start from
-    std::function<void(const std::string&)> say;  // message line
+    bool accept_new_data = false;                  // resume even if the data set has changed
+    std::string resume_from;                       // a checkpoint; empty: the folder's latest.h5
+    std::string init_from;                         // a checkpoint whose raw weights to start from
+    std::function<void(const std::string&)> say;   // message line
     std::function<void(const std::string&)> warn;  // warning line, printed even with --quiet
     bool verbose = false;                          // print messages of libraries too
-    bool terminal = false;  // a progress line may be redrawn on stderr
+    bool terminal = false;                         // a progress line may be redrawn on stderr
     // With several processes, all make the same request; nullptr: only this process. Root reads and writes
     // the run's folder and should print the messages.
     Communicator* processes = nullptr;

@@ -217,8 +217,7 @@ void Session::open_data() {
     if (processes.is_root()) data_ = data_fingerprint(train, valid ? &*valid : nullptr);
     // On a GPU the host would otherwise wait for the step instead of preparing the next images.
     const bool read_ahead = on_disk_ || request.device == Device::cuda;
-    images.emplace(std::move(train), options.augment, options.shuffle, options.seed,
-                   read_ahead);
+    images.emplace(std::move(train), options.augment, options.shuffle, options.seed, read_ahead);
     schedule = make_schedule(options, train_images_);
 }
 

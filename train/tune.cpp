@@ -19,9 +19,9 @@ class NetworkAlone {
   public:
     NetworkAlone(const TrainingOptions& options, index_t level, Engine engine, const Backend& backend)
         : backend_(backend), shape_(level_shape(options.model, level)) {
-        network_ = make_coupling_network(shape_, options.model.coupling, options.model.width,
-                                         options.model.edge_bias, options.precision, engine,
-                                         "network", parameters_);
+        network_ =
+            make_coupling_network(shape_, options.model.coupling, options.model.width,
+                                  options.model.edge_bias, options.precision, engine, "network", parameters_);
         index_t images = slice_of(options.batch, 0, backend.communicator().size()).count;
         if (options.micro_batch > 0) images = std::min(images, options.micro_batch);
         images_ =

@@ -83,8 +83,7 @@ class WholeModelUpdate : public Update {
 class FusedUpdate : public Update {
   public:
     // Allocates buffers from the arenas of gradients, state and communication.
-    FusedUpdate(const Context& context, const Exec& exec, Glow& glow, const Weights& weights,
-                Memory& memory);
+    FusedUpdate(const Context& context, const Exec& exec, Glow& glow, const Weights& weights, Memory& memory);
 
     void begin_step(const OptimizerStep& step) override;
     void begin_backward(bool) override {}

@@ -117,7 +117,7 @@ class Hdf5File {
     void close_quietly() noexcept;
 
     struct SavedArray;
-    std::int64_t id_;                          // hid_t; -1 when closed
+    std::int64_t id_;                           // hid_t; -1 when closed
     mutable std::unique_ptr<SavedArray> kept_;  // for read_scattered_rows()
     std::filesystem::path shown_;
     index_t bytes_;  // file size when reading, -1 when writing

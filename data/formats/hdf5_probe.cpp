@@ -55,7 +55,8 @@ bool settled_version(const std::filesystem::path& path, Version& version) {
 
 std::filesystem::path hdf5::probe_program() {
     std::error_code ignored;
-    const std::filesystem::path folder = std::filesystem::weakly_canonical(this_module(), ignored).parent_path();
+    const std::filesystem::path folder =
+        std::filesystem::weakly_canonical(this_module(), ignored).parent_path();
     for (const char* const place : {".", "../libexec/glow", "../../libexec/glow"})
         if (const auto program = folder / place / "glow_hdf5_probe"; access(program.c_str(), X_OK) == 0)
             return program;

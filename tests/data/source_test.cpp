@@ -149,9 +149,8 @@ TEST(Shapes, HaveAreasOfTheirClasses) {
         for (const std::uint8_t pixel : image) share[label] += pixel > 107;
         ++count[label];
     }
-    for (int c = 0; c < 4; ++c)
-        share[c] /= count[c] * 64 * 64 * 0.0867;  // mean of radius^2 / size^2
-    EXPECT_NEAR(share[0], 3.14, 0.25);            // 100 images per class: radii vary
+    for (int c = 0; c < 4; ++c) share[c] /= count[c] * 64 * 64 * 0.0867;  // mean of radius^2 / size^2
+    EXPECT_NEAR(share[0], 3.14, 0.25);                                    // 100 images per class: radii vary
     EXPECT_NEAR(share[1], 2.56, 0.25);
     EXPECT_NEAR(share[2], 1.30, 0.2);
     EXPECT_NEAR(share[3], 2.04, 0.2);

@@ -88,7 +88,7 @@ TEST_P(CouplingTest, MatchesSpecification) {
     AloneCoupling alone(config(w), N, shape, 2);
     alone.loss();
     const DirectNetwork network = naive_network(alone.parameters, "step/coupling", shape, N, w,
-                                               affine ? shape.C : half, edge, alone.x.data());
+                                                affine ? shape.C : half, edge, alone.x.data());
     std::vector<double> logdet(N, 0.0);
     for (index_t row = 0; row < rows; ++row)
         for (index_t c = 0; c < shape.C; ++c) {

@@ -50,7 +50,7 @@ struct DirectNetwork {
 
 // name: "level0/step0/coupling". x: [N*H*W, C] state whose first C/2 channels are the input.
 inline DirectNetwork naive_network(const Parameters& parameters, const std::string& name, const Shape& shape,
-                                  index_t N, index_t w, index_t outputs, bool edge, const double* x) {
+                                   index_t N, index_t w, index_t outputs, bool edge, const double* x) {
     const auto value = [&](const std::string& tensor) { return tensor_values(parameters, name + tensor); };
     const auto normalize = [&](std::vector<double>& y, const std::string& actnorm) {
         const real* const bias = value(actnorm + "/bias");

@@ -129,8 +129,8 @@ inline void check_gradients(const std::vector<Block>& blocks, const std::functio
 inline std::vector<Block> parameter_blocks(const Parameters& parameters, std::vector<real>& gradient) {
     std::vector<Block> blocks;
     for (const Tensor& tensor : parameters.tensors())
-        blocks.push_back({tensor.name, parameters.values() + tensor.offset,
-                          gradient.data() + tensor.offset, tensor.count});
+        blocks.push_back({tensor.name, parameters.values() + tensor.offset, gradient.data() + tensor.offset,
+                          tensor.count});
     return blocks;
 }
 

@@ -12,8 +12,8 @@ namespace {
 // Everything a training step takes from its arenas, real or counting.
 void step(const Backend& backend, bool count_only, Memory& memory, const ModelConfig& config,
           const Execution& execution, index_t N, const MemoryPolicy& policy, bool initialize) {
-    const Context context =
-        count_only ? backend.counting_context(memory[Category::workspace]) : backend.context(memory[Category::workspace]);
+    const Context context = count_only ? backend.counting_context(memory[Category::workspace])
+                                       : backend.context(memory[Category::workspace]);
     Glow glow(config, execution);
     Parameters& parameters = glow.parameters();
     parameters.bind(memory[Category::parameters].take<real>(parameters.size()));
@@ -76,7 +76,8 @@ std::vector<Case> cases() {
         one.initialize = initialize;
     };
     const ModelConfig small = make_config(16, 16, 3, 3, 2, 24), flat = make_config(4, 64, 1, 2, 3, 17);
-    for (const MemoryPolicy& policy : {MemoryPolicy{}, MemoryPolicy{1, false}, MemoryPolicy{1, true}, MemoryPolicy{2, false}})
+    for (const MemoryPolicy& policy :
+         {MemoryPolicy{}, MemoryPolicy{1, false}, MemoryPolicy{1, true}, MemoryPolicy{2, false}})
         for (const bool initialize : {false, true}) add(small, {}, 5, policy, initialize);
     for (const index_t tile : {1, 2, 7}) add(flat, {Precision::fp32, tile}, 7, {}, false);
     ModelConfig bare = small;

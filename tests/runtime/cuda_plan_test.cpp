@@ -130,7 +130,8 @@ TEST(CudaDescription, HasEpilogueOnlyIfFused) {
                             fused);
         const bool bias = attribute<const void*>(d.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER) != nullptr;
         EXPECT_EQ(bias, fused && has_bias(wanted));
-        const bool mask = attribute<const void*>(d.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER) != nullptr;
+        const bool mask =
+            attribute<const void*>(d.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER) != nullptr;
         EXPECT_EQ(mask, fused && has_mask(wanted));
         // A line of the mask is a row of ours: whole words of 128 bits.
         if (mask) {

@@ -185,8 +185,8 @@ TEST(CudnnConv, CountsWorkspaceWithoutGpu) {
     EXPECT_EQ(make_conv({Device::cuda, 1, nullptr})->scratch_bytes(), kConvWorkspace + kConvAlignment);
     const Backend backend = Backend::for_plans(Device::cuda);
     Arena workspace(Device::count_only, Category::workspace, 0);
-    backend.counting_context(workspace).convolve({.N = 1, .H = 2, .W = 2, .in = 8, .out = 4}, nullptr, nullptr,
-                                            nullptr);
+    backend.counting_context(workspace).convolve({.N = 1, .H = 2, .W = 2, .in = 8, .out = 4}, nullptr,
+                                                 nullptr, nullptr);
     EXPECT_EQ(workspace.peak(), kConvWorkspace + kConvAlignment);
 }
 

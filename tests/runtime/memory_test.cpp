@@ -107,7 +107,8 @@ TEST(Arena, EnlargeUsesReserve) {
 }
 
 TEST(Arena, CountingArenaIsUnlimitedAndAgrees) {
-    Arena counting(Device::count_only, Category::workspace, 0), real(Device::cpu, Category::workspace, 1 << 20);
+    Arena counting(Device::count_only, Category::workspace, 0),
+        real(Device::cpu, Category::workspace, 1 << 20);
     for (Arena* const arena : {&counting, &real}) {
         arena->take<double>(1000);
         const Arena::Scope scope(*arena);

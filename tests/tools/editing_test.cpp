@@ -64,8 +64,7 @@ TEST_F(Editing, InterpolatesFourImagesOnGrid) {
 
 TEST_F(Editing, AcceptsImageFiles) {
     write_png(folder / "a.png", {8, 8, 3, test_image(0)});
-    Image large{16, 24, 3,
-                std::vector<std::uint8_t>(16 * 24 * 3, 90)};  // center-cropped and halved
+    Image large{16, 24, 3, std::vector<std::uint8_t>(16 * 24 * 3, 90)};  // center-cropped and halved
     write_png(folder / "b.png", large);
     done(Words{"interpolate"} + kModel + Words{"--files", "a.png,b.png", "--steps", "2", "-o", "x.h5"});
     const std::vector<std::uint8_t> images = images_of("x.h5", 2);

@@ -24,7 +24,8 @@ void add(const Record& record) {
 
 extern "C" {
 
-CUptiResult CUPTIAPI cuptiActivityRegisterCallbacks(CUpti_BuffersCallbackRequestFunc request, CUpti_BuffersCallbackCompleteFunc complete) {
+CUptiResult CUPTIAPI cuptiActivityRegisterCallbacks(CUpti_BuffersCallbackRequestFunc request,
+                                                    CUpti_BuffersCallbackCompleteFunc complete) {
     g_request = request;
     g_complete = complete;
     return CUPTI_SUCCESS;
@@ -36,7 +37,8 @@ CUptiResult CUPTIAPI cuptiActivityPushExternalCorrelationId(CUpti_ExternalCorrel
     g_marks.push_back(id);
     return CUPTI_SUCCESS;
 }
-CUptiResult CUPTIAPI cuptiActivityPopExternalCorrelationId(CUpti_ExternalCorrelationKind, std::uint64_t* last) {
+CUptiResult CUPTIAPI cuptiActivityPopExternalCorrelationId(CUpti_ExternalCorrelationKind,
+                                                           std::uint64_t* last) {
     *last = g_marks.back();
     g_marks.pop_back();
     return CUPTI_SUCCESS;
@@ -58,7 +60,8 @@ CUptiResult CUPTIAPI cuptiActivityFlushAll(std::uint32_t) {
     g_records.clear();
     return CUPTI_SUCCESS;
 }
-CUptiResult CUPTIAPI cuptiActivityGetNextRecord(std::uint8_t* buffer, std::size_t filled, CUpti_Activity** record) {
+CUptiResult CUPTIAPI cuptiActivityGetNextRecord(std::uint8_t* buffer, std::size_t filled,
+                                                CUpti_Activity** record) {
     if (*record != nullptr || filled == 0) return CUPTI_ERROR_MAX_LIMIT_REACHED;
     *record = reinterpret_cast<CUpti_Activity*>(buffer);
     return CUPTI_SUCCESS;

@@ -531,7 +531,8 @@ TEST(GlowData, ArchiveNamesAreCaseInsensitive) {
         << outcome.err;
     EXPECT_NE(outcome.err.find("warning: latest.npz: treated as training images"), std::string::npos)
         << outcome.err;
-    expect_error(run(folder, {"npz", "train_val.npz", "-o", "b.h5"}), 2, "train_val.npz: its name means both");
+    expect_error(run(folder, {"npz", "train_val.npz", "-o", "b.h5"}), 2,
+                 "train_val.npz: its name means both");
     std::filesystem::create_symlink("/annex/1", folder / "gone.npz");
     expect_error(run(folder, {"npz", "p1.npz", "gone.npz", "-o", "b.h5"}), 2,
                  "gone.npz: cannot be read: dangling symbolic link to /annex/1");

@@ -10,9 +10,12 @@ namespace glow {
 namespace {
 
 TEST(KernelName, LeavesOutNamespacesAndParameters) {
-    EXPECT_EQ(short_kernel_name("void glow::f32::flat_kernel<glow::f32::(anonymous namespace)::Fill<float> >(long, glow::f32::Fill<float>)"),
-              "flat_kernel<Fill<float> >");
-    EXPECT_EQ(short_kernel_name("void cutlass::Kernel2<cutlass_80_simt>(cutlass_80_simt::Params)"), "cutlass::Kernel2<cutlass_80_simt>");
+    EXPECT_EQ(
+        short_kernel_name(
+            "void glow::f32::flat_kernel<glow::f32::(anonymous namespace)::Fill<float> >(long, glow::f32::Fill<float>)"),
+        "flat_kernel<Fill<float> >");
+    EXPECT_EQ(short_kernel_name("void cutlass::Kernel2<cutlass_80_simt>(cutlass_80_simt::Params)"),
+              "cutlass::Kernel2<cutlass_80_simt>");
     EXPECT_EQ(short_kernel_name("nvjet_hsh_256x128"), "nvjet_hsh_256x128");
     EXPECT_EQ(short_kernel_name("[copy]"), "[copy]");
 }
@@ -59,7 +62,8 @@ TEST(KernelProfiler, RejectsWithoutCupti) {
 TEST(KernelProfiler, RecordsKernelsWithTheirMarks) {
     const auto profiler = open_kernel_profiler(GLOW_FAKE_CUPTI);
     void* const library = dlopen(GLOW_FAKE_CUPTI, RTLD_NOW);
-    const auto launch = reinterpret_cast<void (*)(const char*, std::uint64_t, std::uint64_t)>(dlsym(library, "fake_launch"));
+    const auto launch =
+        reinterpret_cast<void (*)(const char*, std::uint64_t, std::uint64_t)>(dlsym(library, "fake_launch"));
     ASSERT_NE(launch, nullptr);
     launch("_Z6unfoldi", 100, 350);
     profiler->mark(7);

@@ -30,9 +30,8 @@ struct MemoryScaling : testing::Test {
 // would take 21 MiB per image. On a GPU the batch is large enough to exceed the CUDA context.
 struct Setting {
     index_t batch = cuda_problem().empty() ? 32 : 4;
-    Words words = {"--sizes",  "32", "--batches", std::to_string(batch),
-                   "--levels", "3",  "--width",   "16",
-                   "--no-cosine"};
+    Words words = {"--sizes", "32",      "--batches", std::to_string(batch), "--levels",
+                   "3",       "--width", "16",        "--no-cosine"};
     double states = static_cast<double>(batch) * 512 * 1.75 * 24 * 1024;
 };
 

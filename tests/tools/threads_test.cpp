@@ -186,7 +186,8 @@ TEST_F(FewerThreads, TrainsUnderALimitOfTheUsersThreads) {
     if (geteuid() != 0) GTEST_SKIP() << "only root can be another user";
     const auto run = [&](rlim_t most) {
         const std::string out = "most" + std::to_string(most);
-        return train(words(out, 2) + Words{"--max-steps", "2", "--sample-every", "1", "--data-access", "disk", "--quiet"},
+        return train(words(out, 2) +
+                         Words{"--max-steps", "2", "--sample-every", "1", "--data-access", "disk", "--quiet"},
                      {.stderr_path = "", .most_threads = most});
     };
     const Outcome enough = run(20);
@@ -197,7 +198,8 @@ TEST_F(FewerThreads, TrainsUnderALimitOfTheUsersThreads) {
     EXPECT_EQ(two.code, 0) << two.err;
     expect_equal_weights("most2/latest.h5", "most20/latest.h5");
     EXPECT_EQ(one.code, 0) << one.err;
-    EXPECT_NE(one.err.find("threads 1 (asked for 2; the system cannot start more threads"), std::string::npos) << one.err;
+    EXPECT_NE(one.err.find("threads 1 (asked for 2; the system cannot start more threads"), std::string::npos)
+        << one.err;
     for (const char* run : {"most1", "most2", "most20"})
         EXPECT_TRUE(std::filesystem::exists(folder / run / "samples/step-00000002.png")) << run;
 }

@@ -28,8 +28,9 @@ struct CheckpointTest : testing::Test {
         save(folder / "good.h5");
     }
     void save(const std::filesystem::path& path) {
-        save_checkpoint(path, to_json(training.options), {2, 8, 0.25}, nullptr, training.trainer.glow().parameters(),
-                        training.backend.exec(), training.trainer.weights());
+        save_checkpoint(path, to_json(training.options), {2, 8, 0.25}, nullptr,
+                        training.trainer.glow().parameters(), training.backend.exec(),
+                        training.trainer.weights());
     }
     void load(const std::filesystem::path& path) {
         read_checkpoint_info(path);

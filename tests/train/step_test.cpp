@@ -425,10 +425,11 @@ TEST(TrainerFailure, UnusualImagesAreFineUnusualWeightsAreNot) {
         EXPECT_EQ(loss({.loss = (usual + strange) / 2}), strange);
         for (index_t i = 0; i < D; ++i)  // three
             training.images.pixels[static_cast<std::size_t>(3 * D + i)] = i % 2 == 0 ? 0 : 255;
-        expect_throw<StepFailure>([&] { loss({.loss = (usual + strange) / 2}); }, {"the loss jumps to", "above"});
+        expect_throw<StepFailure>([&] { loss({.loss = (usual + strange) / 2}); },
+                                  {"the loss jumps to", "above"});
         const std::vector<float> before = training.everything();
         expect_throw<StepFailure>([&] { loss({.condition = 1}); },
-                              {"the condition number of level", "jumps to", "above 1"});
+                                  {"the condition number of level", "jumps to", "above 1"});
         EXPECT_TRUE(same_bits(training.everything(), before));
     }
 }

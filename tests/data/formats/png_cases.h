@@ -25,8 +25,8 @@ struct PngCase {
     bool interlaced = false;
     std::vector<unsigned> samples = {};  // [H, W, channels], as stored
     std::vector<std::array<std::uint8_t, 3>> palette = {};
-    std::vector<std::uint8_t> palette_alpha = {};  // for the first colors; the others are opaque
-    std::vector<unsigned> key = {};                // tRNS of gray and RGB: the transparent color
+    std::vector<std::uint8_t> palette_alpha = {};         // for the first colors; the others are opaque
+    std::vector<unsigned> key = {};                       // tRNS of gray and RGB: the transparent color
     std::string before_palette = {}, before_pixels = {};  // other chunks
 
     index_t channels() const { return png_channels(color); }
