@@ -102,7 +102,7 @@ STUB
     stub "$fake/bin/g++" <<<'! grep -q "[/.]h"'
     sed 's/ /\n/g' >"$fake/known" <<<"g++ cmake ninja-build pkg-config libdnnl-dev libopenblas-dev liblapacke-dev libhdf5-dev \
 libcli11-dev libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libpng-dev libjpeg-dev zlib1g-dev libgtest-dev libbenchmark-dev patchelf xz-utils \
-dpkg-dev file libopenmpi-dev openmpi-bin python3-numpy python3-matplotlib python3-h5py python3-torch curl ca-certificates"
+dpkg-dev file libopenmpi-dev openmpi-bin python3-numpy python3-matplotlib python3-h5py python3-torch bash-static busybox-static curl ca-certificates"
     cp "$fake/known" "$fake/installed"
 }
 lacks() { local p; for p in "$@"; do sed -i "/^$(printf '%s' "$p" | sed 's/[+.]/\\&/g')\$/d" "$fake/installed"; done; }
@@ -396,6 +396,7 @@ while [ \$# -gt 0 ]; do [ "\$1" = --out ] && out=\$2; shift; done
 mkdir -p \$out/checkpoints
 cp $work/run/*.csv \$out/
 touch \$out/checkpoints/step-00000600.h5
+sleep 0.02  # file times have ticks of milliseconds, and evaluation must be later
 [ -e \$out/latest.h5 ] || ln -s checkpoints/step-00000600.h5 \$out/latest.h5
 [ -e $copy/diverge ] && { echo "NaN in layer 3" >&2; exit 1; }
 [ -e $copy/interrupt ] && kill -INT \$PPID && sleep 0.2
