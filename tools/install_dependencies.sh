@@ -64,6 +64,8 @@ required | python3-h5py                   | python                         | scr
 '
 if [ $with_tests = yes ]; then
     parts+='optional | python3-torch       | module torch                   | tests against PyTorch
+optional | bash-static            | command bash-static            | rehearsal of the bundle
+optional | busybox-static         | command busybox                | rehearsal of the bundle
 '
 fi
 
