@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <vector>
 
-#include "kernels/base.h"
 #include "data/source.h"
+#include "kernels/base.h"
 
 namespace glow {
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <string_view>
 
-#include "kernels/error.h"
 #include "data/formats/decimal.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {

@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "kernels/error.h"
 #include "data/formats/input_path.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/error.h"
 #include "data/npz_names.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "data/augment.h"
-#include "data/dataset.h"
 #include "data/batch.h"
+#include "data/dataset.h"
 
 namespace glow {
 

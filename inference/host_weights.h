@@ -5,9 +5,9 @@
 #include <cstddef>
 #include <vector>
 
+#include "inference/model_file.h"
 #include "layers/parameters.h"
 #include "runtime/device.h"
-#include "inference/model_file.h"
 
 namespace glow {
 

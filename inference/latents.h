@@ -5,10 +5,10 @@
 #include <filesystem>
 #include <vector>
 
-#include "layers/layer.h"
-#include "inference/model_file.h"
 #include "data/formats/atomic_file.h"
 #include "data/formats/hdf5_file.h"
+#include "inference/model_file.h"
+#include "layers/layer.h"
 
 namespace glow {
 

@@ -7,15 +7,15 @@
 #include <cmath>
 #include <set>
 
+#include "data/formats/atomic_file.h"
+#include "data/formats/hdf5_file.h"
+#include "inference/host_weights.h"
 #include "kernels/error.h"
 #include "kernels/math.h"
 #include "kernels/small_matrix.h"
 #include "layers/glow.h"
 #include "runtime/solver.h"
 #include "runtime/watchdog.h"
-#include "data/formats/atomic_file.h"
-#include "data/formats/hdf5_file.h"
-#include "inference/host_weights.h"
 
 namespace glow {
 namespace {

@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "layers/parameters.h"
 #include "inference/model_config.h"
+#include "layers/parameters.h"
 
 namespace glow {
 

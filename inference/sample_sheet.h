@@ -5,9 +5,9 @@
 #include <optional>
 #include <string>
 
-#include "runtime/context.h"
 #include "data/grid.h"
 #include "inference/inference.h"
+#include "runtime/context.h"
 
 namespace glow {
 

@@ -1,7 +1,7 @@
 // Stores rounding parities and snaps reconstructed states back to them.
 #include "kernels/for_each.cuh"
-#include "kernels/saved_state.h"
 #include "kernels/math.h"
+#include "kernels/saved_state.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

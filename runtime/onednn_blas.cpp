@@ -12,8 +12,8 @@
 #include "kernels/error.h"
 #include "kernels/math.h"
 #include "runtime/blas.h"
-#include "runtime/memory.h"
 #include "runtime/epilogue.h"
+#include "runtime/memory.h"
 #include "runtime/openblas.h"
 #include "runtime/threads.h"
 

@@ -19,9 +19,9 @@
 #include <string_view>
 #include <vector>
 
+#include "data/formats/decimal.h"
 #include "kernels/error.h"
 #include "tools/numbers.h"
-#include "data/formats/decimal.h"
 #include "train/toml_text.h"
 
 namespace glow {

@@ -9,8 +9,8 @@
 #include <iterator>
 #include <string_view>
 
-#include "kernels/error.h"
 #include "data/formats/input_path.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {

@@ -6,10 +6,10 @@
 #include <optional>
 #include <utility>
 
-#include "kernels/error.h"
-#include "inference/model_file.h"
-#include "inference/compressed_file.h"
 #include "data/formats/atomic_file.h"
+#include "inference/compressed_file.h"
+#include "inference/model_file.h"
+#include "kernels/error.h"
 #include "train/run_folder.h"
 
 namespace glow {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "tools/command_line.h"
 #include "data/formats/file_lock.h"
+#include "tools/command_line.h"
 
 namespace glow {
 

@@ -5,9 +5,9 @@
 #include <functional>
 #include <string>
 
+#include "inference/model_file.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
-#include "inference/model_file.h"
 #include "train/recovery.h"
 
 namespace glow {

@@ -4,10 +4,10 @@
 #include <memory>
 #include <vector>
 
+#include "inference/inference.h"
 #include "kernels/step_sums.h"
 #include "layers/derived_weights.h"
 #include "runtime/cuda_graph.h"
-#include "inference/inference.h"
 #include "train/options.h"
 #include "train/update.h"
 

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/base.h"
 #include "data/formats/file_lock.h"
+#include "kernels/base.h"
 
 namespace glow {
 

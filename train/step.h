@@ -6,16 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "inference/inference.h"
+#include "inference/model_file.h"
 #include "kernels/optimizer.h"
 #include "layers/derived_weights.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "runtime/memory.h"
 #include "train/audit.h"
-#include "inference/model_file.h"
 #include "train/diagnosis.h"
 #include "train/gradient_pass.h"
-#include "inference/inference.h"
 #include "train/memory_plan.h"
 #include "train/options.h"
 #include "train/recovery.h"

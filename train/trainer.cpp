@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "inference/host_weights.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "runtime/device.h"
-#include "inference/host_weights.h"
 #include "train/step.h"
 #include "train/tune.h"
 

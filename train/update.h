@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "inference/model_file.h"
 #include "kernels/optimizer.h"
 #include "kernels/step_sums.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "runtime/memory.h"
-#include "inference/model_file.h"
 
 namespace glow {
 

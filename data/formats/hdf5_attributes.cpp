@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernels/error.h"
 #include "data/formats/hdf5_objects.h"
+#include "kernels/error.h"
 
 namespace glow {
 

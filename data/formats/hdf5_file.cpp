@@ -9,8 +9,8 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/error.h"
 #include "data/formats/hdf5_objects.h"
+#include "kernels/error.h"
 
 namespace glow {
 

@@ -7,8 +7,8 @@
 #include <fstream>
 #include <limits>
 
-#include "kernels/error.h"
 #include "data/formats/input_path.h"
+#include "kernels/error.h"
 
 namespace glow {
 namespace {

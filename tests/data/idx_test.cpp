@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "data/mnist.h"
 #include "tests/data/files.h"
 #include "tests/data/make_files.h"
-#include "data/mnist.h"
 
 namespace glow {
 namespace {

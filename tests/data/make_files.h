@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "data/formats/png.h"
 #include "kernels/base.h"
 #include "kernels/error.h"
-#include "data/formats/png.h"
 
 namespace glow::make {
 

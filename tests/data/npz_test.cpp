@@ -1,8 +1,8 @@
 #include "data/npz.h"
 
+#include "data/npz_names.h"
 #include "tests/data/files.h"
 #include "tests/data/make_files.h"
-#include "data/npz_names.h"
 
 namespace glow {
 namespace {

@@ -4,10 +4,10 @@
 #include <limits>
 #include <set>
 
-#include "tests/data/files.h"
-#include "tests/data/make_files.h"
 #include "data/cifar10.h"
 #include "data/synthetic_shapes.h"
+#include "tests/data/files.h"
+#include "tests/data/make_files.h"
 
 namespace glow {
 namespace {

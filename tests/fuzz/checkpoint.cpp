@@ -1,8 +1,7 @@
 // Checkpoints: description and all tensors, for the model that the file claims if it is small.
-#include "inference/model_file.h"
-
 #include <vector>
 
+#include "inference/model_file.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
 #include "tests/fuzz/input.h"

@@ -1,10 +1,10 @@
 // Configurations: a run's config.toml as the command reads it (first byte 0), or a checkpoint's JSON.
 #include <cstdlib>
 
+#include "inference/model_file.h"
 #include "tests/fuzz/input.h"
 #include "tools/config_file.h"
 #include "tools/training_options.h"
-#include "inference/model_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
     using namespace glow;

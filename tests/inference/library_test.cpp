@@ -6,8 +6,8 @@
 #include <memory>
 #include <thread>
 
-#include "tests/data/files.h"
 #include "glow/glow.h"
+#include "tests/data/files.h"
 
 namespace glow {
 namespace {

@@ -4,11 +4,11 @@
 
 #include <cmath>
 
+#include "inference/compressed_file.h"
+#include "inference/likelihood.h"
 #include "kernels/error.h"
 #include "tests/data/files.h"
 #include "tests/train/training.h"
-#include "inference/compressed_file.h"
-#include "inference/likelihood.h"
 
 namespace glow {
 namespace {

@@ -1,6 +1,5 @@
 // im2col and col2im against direct convolution. The data are small integers, for which float arithmetic is
 // exact, so results are compared for equality.
-#include "kernels/reduce.h"
 #include "kernels/convolution.h"
 
 #include <gtest/gtest.h>
@@ -10,6 +9,7 @@
 #include <limits>
 
 #include "kernels/math.h"
+#include "kernels/reduce.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {

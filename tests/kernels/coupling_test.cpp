@@ -1,10 +1,10 @@
-#include "kernels/reduce.h"
 #include "kernels/coupling.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "kernels/reduce.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {

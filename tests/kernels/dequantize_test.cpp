@@ -1,4 +1,3 @@
-#include "kernels/reduce.h"
 #include "kernels/dequantize.h"
 
 #include <gtest/gtest.h>
@@ -7,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/reduce.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {

@@ -1,4 +1,3 @@
-#include "kernels/reduce.h"
 #include "kernels/gaussian.h"
 
 #include <gtest/gtest.h>
@@ -6,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/philox.h"
+#include "kernels/reduce.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {

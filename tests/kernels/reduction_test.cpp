@@ -6,14 +6,14 @@
 #include <cstring>
 
 #include "kernels/actnorm_init.h"
-#include "kernels/reduce.h"
-#include "kernels/elementwise.h"
-#include "kernels/error.h"
 #include "kernels/convolution.h"
 #include "kernels/coupling.h"
+#include "kernels/elementwise.h"
+#include "kernels/error.h"
 #include "kernels/gaussian.h"
 #include "kernels/mixing.h"
 #include "kernels/optimizer.h"
+#include "kernels/reduce.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {

@@ -1,5 +1,3 @@
-#include "kernels/activation.h"
-#include "kernels/reduce.h"
 #include "kernels/small_matrix.h"
 
 #include <gtest/gtest.h>
@@ -8,7 +6,9 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/activation.h"
 #include "kernels/math.h"
+#include "kernels/reduce.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {

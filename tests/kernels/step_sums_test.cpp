@@ -1,4 +1,3 @@
-#include "kernels/reduce.h"
 #include "kernels/step_sums.h"
 
 #include <gtest/gtest.h>
@@ -7,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/reduce.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {

@@ -1,8 +1,8 @@
 #include "layers/classifier.h"
 
+#include "tests/layers/direct_network.h"
 #include "tests/layers/fixture.h"
 #include "tests/layers/gradient_check.h"
-#include "tests/layers/direct_network.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

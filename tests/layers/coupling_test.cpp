@@ -3,9 +3,9 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "tests/layers/layer_harness.h"
-#include "tests/layers/direct_network.h"
 #include "tests/layers/direct_conv.h"
+#include "tests/layers/direct_network.h"
+#include "tests/layers/layer_harness.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

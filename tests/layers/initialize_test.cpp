@@ -1,6 +1,6 @@
 // Data-dependent initialization, compared with a manual walk through the layers.
-#include "tests/layers/model.h"
 #include "tests/layers/direct_network.h"
+#include "tests/layers/model.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

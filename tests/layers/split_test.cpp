@@ -2,8 +2,8 @@
 
 #include <limits>
 
-#include "tests/layers/layer_harness.h"
 #include "tests/layers/direct_network.h"
+#include "tests/layers/layer_harness.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

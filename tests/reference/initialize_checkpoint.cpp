@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <exception>
 
-#include "kernels/dequantize.h"
 #include "data/dataset.h"
+#include "kernels/dequantize.h"
 #include "train/run_plan.h"
 #include "train/step.h"
 

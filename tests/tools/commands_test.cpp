@@ -5,8 +5,8 @@
 #include <cmath>
 #include <utility>
 
-#include "tests/tools/run_fixture.h"
 #include "data/formats/png.h"
+#include "tests/tools/run_fixture.h"
 
 namespace glow {
 namespace {

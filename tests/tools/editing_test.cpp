@@ -1,8 +1,8 @@
 // glow_latent interpolate, direction, manipulate and exchange as programs.
 #include <fmt/format.h>
 
-#include "tests/tools/run_fixture.h"
 #include "data/formats/png.h"
+#include "tests/tools/run_fixture.h"
 
 namespace glow {
 namespace {

@@ -10,8 +10,8 @@
 #include <set>
 #include <sstream>
 
-#include "tests/tools/process.h"
 #include "data/dataset.h"
+#include "tests/tools/process.h"
 #include "train/options.h"
 
 namespace glow {

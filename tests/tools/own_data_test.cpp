@@ -1,8 +1,8 @@
 // Images of every origin through all commands: made into a data set, trained on, evaluated, sampled.
 #include <cmath>
 
-#include "tests/tools/run_fixture.h"
 #include "tests/data/make_files.h"
+#include "tests/tools/run_fixture.h"
 
 namespace glow {
 namespace {

@@ -1,6 +1,6 @@
 // Every command that writes a picture rejects names that do not end in .png, before any work.
-#include "tests/tools/run_fixture.h"
 #include "data/formats/png.h"
+#include "tests/tools/run_fixture.h"
 
 namespace glow {
 namespace {

@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "kernels/base.h"
-#include "tests/process_guard.h"
 #include "tests/data/files.h"
+#include "tests/process_guard.h"
 
 namespace glow {
 

@@ -6,11 +6,11 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "data/dataset.h"
 #include "runtime/device.h"
 #include "tests/support.h"
 #include "tests/tools/process.h"
 #include "tests/train/checkpoint_edit.h"
-#include "data/dataset.h"
 
 namespace glow {
 

@@ -1,6 +1,6 @@
 // Per-image scores of glow_eval as a program.
-#include "tests/tools/run_fixture.h"
 #include "data/formats/png.h"
+#include "tests/tools/run_fixture.h"
 
 namespace glow {
 namespace {

@@ -2,8 +2,8 @@
 // data set that changes before resume, readers and terminals that disappear.
 #include <cerrno>
 
-#include "tests/tools/run_fixture.h"
 #include "data/formats/file_lock.h"
+#include "tests/tools/run_fixture.h"
 
 namespace glow {
 namespace {

@@ -1,8 +1,8 @@
 // Every variant of the model trains, resumes, evaluates, samples, encodes and decodes.
 #include <cmath>
 
-#include "tests/tools/run_fixture.h"
 #include "data/formats/png.h"
+#include "tests/tools/run_fixture.h"
 
 namespace glow {
 namespace {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/error.h"
 #include "data/formats/hdf5_file.h"
+#include "kernels/error.h"
 
 namespace glow {
 

@@ -1,9 +1,8 @@
 // Checkpoints: round trip, every kind of damage, atomic writes.
-#include "inference/model_file.h"
-
 #include <chrono>
 #include <functional>
 
+#include "inference/model_file.h"
 #include "tests/train/checkpoint_edit.h"
 #include "tests/train/training.h"
 

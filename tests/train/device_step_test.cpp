@@ -3,9 +3,9 @@
 
 #include <cmath>
 
+#include "inference/host_weights.h"
 #include "runtime/device.h"
 #include "tests/train/training.h"
-#include "inference/host_weights.h"
 #include "train/batch_prefetcher.h"
 #include "train/schedule.h"
 

@@ -1,9 +1,8 @@
 // Fused updates: bit-equal to unfused steps, gradients of only one layer in memory, and failures in steps
 // that cannot be repeated.
-#include "train/update.h"
-
 #include "tests/train/training.h"
 #include "train/schedule.h"
+#include "train/update.h"
 
 namespace glow {
 namespace {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "kernels/dequantize.h"
-#include "tests/layers/model.h"
 #include "data/formats/hdf5_file.h"
 #include "inference/model_config.h"
+#include "kernels/dequantize.h"
+#include "tests/layers/model.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {

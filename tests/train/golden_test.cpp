@@ -1,7 +1,7 @@
 // The golden files: results of an independent PyTorch model in double for the same checkpoints
 // (tests/reference/README.md).
-#include "tests/train/training.h"
 #include "data/formats/hdf5_file.h"
+#include "tests/train/training.h"
 
 namespace glow {
 namespace {

@@ -3,15 +3,15 @@
 #include <functional>
 #include <limits>
 
-#include "tests/train/checkpoint_edit.h"
-#include "tests/data/make_files.h"
-#include "tests/train/training.h"
 #include "data/augment.h"
 #include "data/cifar10.h"
+#include "data/formats/photo.h"
 #include "data/grid.h"
 #include "data/mnist.h"
 #include "data/npz.h"
-#include "data/formats/photo.h"
+#include "tests/data/make_files.h"
+#include "tests/train/checkpoint_edit.h"
+#include "tests/train/training.h"
 #include "train/run.h"
 
 namespace glow {

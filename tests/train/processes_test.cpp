@@ -2,8 +2,8 @@
 // decisions. Every process runs the same tests; the launcher sets their number.
 #include <cmath>
 
-#include "tests/train/training.h"
 #include "data/dataset.h"
+#include "tests/train/training.h"
 #include "train/run.h"
 
 namespace glow {

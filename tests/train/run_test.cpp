@@ -4,11 +4,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "data/dataset.h"
+#include "tests/data/files.h"
 #include "tests/support.h"
 #include "tests/train/checkpoint_edit.h"
-#include "tests/data/files.h"
 #include "tests/train/training.h"
-#include "data/dataset.h"
 #include "train/run_folder.h"
 
 namespace glow {

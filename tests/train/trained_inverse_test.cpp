@@ -1,9 +1,9 @@
 // The inverse with trained weights at L = 3 and K = 32. In training, networks start to act and W moves away
 // from orthogonal; both amplify errors of the state.
-#include "tests/layers/round_trip.h"
-#include "tests/train/training.h"
 #include "data/cifar10.h"
 #include "data/synthetic_shapes.h"
+#include "tests/layers/round_trip.h"
+#include "tests/train/training.h"
 #include "train/schedule.h"
 
 namespace glow {

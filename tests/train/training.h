@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "kernels/math.h"
-#include "tests/support.h"
 #include "tests/data/files.h"
+#include "tests/support.h"
 #include "train/step.h"
 
 namespace glow {

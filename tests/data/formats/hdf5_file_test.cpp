@@ -7,10 +7,10 @@
 #include <cstring>
 #include <limits>
 
-#include "tests/data/files.h"
 #include "data/formats/atomic_file.h"
 #include "data/formats/hdf5_probe.h"
 #include "kernels/error.h"
+#include "tests/data/files.h"
 
 // HDF5 leaks memory of files that it could not close (full-disk tests).
 extern "C" const char* __lsan_default_suppressions() {

@@ -1,7 +1,7 @@
 #include "data/formats/output_name.h"
 
-#include "tests/data/files.h"
 #include "data/formats/png.h"
+#include "tests/data/files.h"
 
 namespace glow {
 namespace {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "tests/support.h"
 #include "tests/data/make_files.h"
+#include "tests/support.h"
 
 namespace glow::make {
 

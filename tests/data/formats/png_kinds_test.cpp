@@ -1,7 +1,7 @@
 // PNG files of every kind against the pixels of the specification, alpha, and damaged files.
+#include "data/formats/photo.h"
 #include "tests/data/files.h"
 #include "tests/data/formats/png_cases.h"
-#include "data/formats/photo.h"
 
 namespace glow {
 namespace {

@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/data/formats/png_cases.h"
 #include "data/formats/photo.h"
+#include "tests/data/formats/png_cases.h"
 
 namespace {
 
