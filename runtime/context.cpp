@@ -57,7 +57,7 @@ void Backend::open_libraries(Device device, int threads, Communicator* communica
     threads_ = count_threads(threads, communicator_->group().local_size);
     exec_ = {device, threads_.used, stream_ != nullptr ? cuda::native_handle(*stream_) : nullptr};
     blas_ = exec_.device == Device::cuda ? cuda::make_blas(exec_) : make_cpu_blas(exec_.threads);
-    solver_ = exec_.device == Device::cuda ? cuda::make_solver(exec_) : make_cpu_solver(exec_.threads);
+    solver_ = exec_.device == Device::cuda ? cuda::make_solver(exec_) : make_cpu_solver();
     if (conv_ == nullptr)
         conv_ = exec_.device == Device::cuda ? cuda::make_conv(exec_) : std::make_unique<Conv>();
 }

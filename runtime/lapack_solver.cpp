@@ -22,17 +22,15 @@ double norm1(index_t n, const double* W) {
 
 class LapackSolver : public Solver {
   public:
-    explicit LapackSolver(int threads) : threads_(threads) {}
-
     void invert(index_t count, index_t n, const double* W, double* inverse, double* log_abs_det,
                 double* condition) override {
-        const ScopedBlasThreads scope(threads_);
+        const ScopedBlasThreads one_thread;
         for (index_t k = 0; k < count; ++k)
             condition[k] = invert_one(n, W + k * n * n, inverse + k * n * n, log_abs_det[k]);
     }
 
     void orthogonalize(index_t n, double* matrix) override {
-        const ScopedBlasThreads scope(threads_);
+        const ScopedBlasThreads one_thread;
         const auto order = static_cast<lapack_int>(n);
         std::vector<double> tau(n), sign(n);
         if (LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, order, order, matrix, order, tau.data()) != 0)
@@ -45,7 +43,7 @@ class LapackSolver : public Solver {
     }
 
     void factorize(index_t n, double* matrix, index_t* permutation) override {
-        const ScopedBlasThreads scope(threads_);
+        const ScopedBlasThreads one_thread;
         const auto order = static_cast<lapack_int>(n);
         pivots_.resize(n);
         if (LAPACKE_dgetrf(LAPACK_ROW_MAJOR, order, order, matrix, order, pivots_.data()) < 0)
@@ -73,14 +71,13 @@ class LapackSolver : public Solver {
     }
 
     static constexpr double kSingular = std::numeric_limits<double>::infinity();
-    int threads_;
     std::vector<lapack_int> pivots_;
 };
 
 }  // namespace
 
-std::unique_ptr<Solver> make_cpu_solver(int threads) {
-    return std::make_unique<LapackSolver>(threads);
+std::unique_ptr<Solver> make_cpu_solver() {
+    return std::make_unique<LapackSolver>();
 }
 
 }  // namespace glow

@@ -4,6 +4,8 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <limits>
+#include <type_traits>
 
 #include "kernels/error.h"
 #include "runtime/epilogue.h"
@@ -21,6 +23,23 @@ void epilogue(const Gemm& g, T* c, const T* bias, int threads) {
         }
 }
 
+constexpr index_t kTile = 16;  // columns or rows of OpenBLAS's inner products
+
+// c (m x n) from a part of the product g that starts at a, b and c; without epilogue.
+template <class T>
+void gemm(const Gemm& g, index_t m, index_t n, const T* a, const T* b, T* c) {
+    const auto ta = g.transpose_a ? CblasTrans : CblasNoTrans, tb = g.transpose_b ? CblasTrans : CblasNoTrans;
+    const auto product = [&](auto cblas_gemm) {
+        cblas_gemm(CblasRowMajor, ta, tb, static_cast<int>(m), static_cast<int>(n), static_cast<int>(g.k),
+                   T{1}, a, static_cast<int>(g.lda), b, static_cast<int>(g.ldb), g.accumulate ? T{1} : T{0},
+                   c, static_cast<int>(g.ldc));
+    };
+    if constexpr (std::is_same_v<T, double>)
+        product(cblas_dgemm);
+    else
+        product(cblas_sgemm);
+}
+
 class OpenBlas : public Blas {
   public:
     explicit OpenBlas(int threads) : threads_(threads) {}
@@ -33,25 +52,15 @@ class OpenBlas : public Blas {
             run(g.with(Epilogue::none), a, b, c, {}, scratch);
             return run_epilogue({Device::cpu, threads_}, g, data, c);
         }
-        const auto ta = g.transpose_a ? CblasTrans : CblasNoTrans,
-                   tb = g.transpose_b ? CblasTrans : CblasNoTrans;
-        const int m = static_cast<int>(g.m), n = static_cast<int>(g.n), k = static_cast<int>(g.k);
-        const int lda = static_cast<int>(g.lda), ldb = static_cast<int>(g.ldb), ldc = static_cast<int>(g.ldc);
-        if (m != g.m || n != g.n || k != g.k)
+        if (std::max({g.m, g.n, g.k, g.lda, g.ldb, g.ldc}) > std::numeric_limits<int>::max())
             throw Error("a matrix product is too large for this BLAS (2^31 rows)");
-        const ScopedBlasThreads scope(threads_);
+        const ScopedBlasThreads one_thread;
         if (g.in == Scalar::f64 && g.out == Scalar::f64) {
-            auto* const out = static_cast<double*>(c);
-            cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, static_cast<const double*>(a), lda,
-                        static_cast<const double*>(b), ldb, g.accumulate ? 1.0 : 0.0, out, ldc);
-            if (g.epilogue != Epilogue::none)
-                epilogue(g, out, static_cast<const double*>(data.bias), threads_);
+            product(g, static_cast<const double*>(a), static_cast<const double*>(b), static_cast<double*>(c),
+                    static_cast<const double*>(data.bias));
         } else if (g.in == Scalar::f32 && g.out == Scalar::f32) {
-            auto* const out = static_cast<float*>(c);
-            cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1.0f, static_cast<const float*>(a), lda,
-                        static_cast<const float*>(b), ldb, g.accumulate ? 1.0f : 0.0f, out, ldc);
-            if (g.epilogue != Epilogue::none)
-                epilogue(g, out, static_cast<const float*>(data.bias), threads_);
+            product(g, static_cast<const float*>(a), static_cast<const float*>(b), static_cast<float*>(c),
+                    static_cast<const float*>(data.bias));
         } else {
             throw InputError(
                 "bf16 networks need oneDNN, which this build does not have; use --precision fp32");
@@ -61,23 +70,34 @@ class OpenBlas : public Blas {
     bool has_bf16() const override { return false; }
 
   private:
+    // Every thread of the team computes some rows or columns of c. OpenBLAS's own threads would wait forever
+    // for those that the system did not start.
+    template <class T>
+    void product(const Gemm& g, const T* a, const T* b, T* c, const T* bias) const {
+        constexpr index_t kLeastWork = 1 << 16;  // multiply-adds that are worth a team
+        const int team = g.m * g.n * g.k < kLeastWork ? 1 : available_team(threads_);
+        const bool by_rows = g.m >= g.n;
+        const index_t extent = by_rows ? g.m : g.n, part = round_up((extent + team - 1) / team, kTile);
+#pragma omp parallel for num_threads(team) schedule(static)
+        for (int i = 0; i < team; ++i) {
+            const index_t begin = std::min(i * part, extent), size = std::min(part, extent - begin);
+            if (size == 0) continue;
+            const index_t row = by_rows ? begin : 0, column = by_rows ? 0 : begin;
+            gemm(g, by_rows ? size : g.m, by_rows ? g.n : size, a + row * (g.transpose_a ? 1 : g.lda),
+                 b + column * (g.transpose_b ? g.ldb : 1), c + row * g.ldc + column);
+        }
+        if (g.epilogue != Epilogue::none) epilogue(g, c, bias, available_team(threads_));
+    }
+
     int threads_;
 };
 
-int blas_threads([[maybe_unused]] int threads) {
-#if defined(GLOW_OPENBLAS_THREADS)
-    return available_team(GLOW_OPENBLAS_THREADS);
-#else
-    return available_team(threads);
-#endif
-}
-
 }  // namespace
 
-ScopedBlasThreads::ScopedBlasThreads(int threads) : team_(blas_threads(threads)) {
+ScopedBlasThreads::ScopedBlasThreads() : team_(1) {
 #if defined(GLOW_BLAS_IS_OPENBLAS)
-    // A process-wide setting that other backends or the calling program may have changed.
-    if (openblas_get_num_threads() != blas_threads(threads)) openblas_set_num_threads(blas_threads(threads));
+    // A process-wide setting that the calling program may have changed.
+    if (openblas_get_num_threads() != 1) openblas_set_num_threads(1);
 #endif
 }
 

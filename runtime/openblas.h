@@ -8,14 +8,13 @@ namespace glow {
 
 std::unique_ptr<Blas> make_openblas(int threads);
 
-// While this object lives, BLAS and LAPACK use the threads of a backend with `threads`, or the part available
-// here (available_team()). One thread if oneDNN does the large products.
+// While this object lives, a BLAS or LAPACK function that this thread calls runs in this thread alone.
 class ScopedBlasThreads {
   public:
-    explicit ScopedBlasThreads(int threads);
+    ScopedBlasThreads();
 
   private:
-    ScopedTeam team_;  // OpenBLAS may use OpenMP
+    ScopedTeam team_;  // BLAS may use OpenMP
 };
 
 }  // namespace glow

@@ -29,6 +29,6 @@ class Solver {
     virtual void factorize(index_t n, double* matrix, index_t* permutation) = 0;
 };
 
-std::unique_ptr<Solver> make_cpu_solver(int threads = 1);
+std::unique_ptr<Solver> make_cpu_solver();
 
 }  // namespace glow
