@@ -3,6 +3,7 @@
 
     glow_convert --from rosinality F.npz --size 32 --n-bits 5 -o C.h5
     glow_convert --to safetensors RUN -o F.safetensors
+    glow_convert --to onnx --what log_prob RUN -o F.onnx
 
 Reads state dicts of the PyTorch Glows of rosinality, y0ast and chaiyujin, and the variables of openai/glow, from .npz or
 HDF5 files with the original names. Tensors that are not part of our model are errors.
@@ -27,6 +28,7 @@ require_packages("numpy", "h5py")
 import h5py
 import numpy as np
 
+from onnx_export import onnx_model
 from output_files import OutputRefused, claim_outputs, write_atomically
 
 VERSION = "@PROJECT_VERSION@"
@@ -680,7 +682,7 @@ def import_foreign(kind, arguments):
     wrong = [name for name, value in tensors.items() if np.asarray(value).dtype.kind not in "fiub"]
     if wrong:
         raise InputError(f"{arguments.input}: {wrong[0]} is not numeric")
-    source, height, width = Source(tensors), *size_of(arguments.size)
+    source, (height, width) = Source(tensors), size_of(arguments.size or "32")
     config = dict(image_height=height, image_width=width, channels=3, n_bits=arguments.n_bits, levels=1, depth=1, width=1,
                   permutation=arguments.permutation or "invconv", coupling="affine", edge_bias=True, learn_top=True, y_cond=False,
                   n_classes=0, weight_y=0.0)
@@ -731,9 +733,50 @@ def size_of(text):
     return int(match[1]), int(match[2] or match[1])
 
 
-def run(arguments):
+def check_size(size, config):
+    step = 2 ** config["levels"]
+    if not all(size) or any(side % step for side in size):
+        raise InputError(f"--size {size[0]}x{size[1]}: {config['levels']} levels need sides divisible by {step}")
+
+
+def export_onnx(arguments, config, params):
+    """Function that writes the graph to a path."""
+    size = config["image_height"], config["image_width"]
+    if arguments.size:
+        size = None if arguments.size == "any" else size_of(arguments.size)
+    if size:
+        check_size(size, config)
+    if sum(value.nbytes for value in params.values()) > 0.99 * 2**31:
+        raise InputError("the weights exceed the 2 GiB of an ONNX file")
+    try:
+        model = onnx_model(config, params, arguments.what, size, arguments.dequant == "input", arguments.state)
+    except np.linalg.LinAlgError:
+        raise InputError("a 1x1 convolution is singular: the model has no inverse") from None
+    return lambda temporary: Path(temporary).write_bytes(model.SerializeToString())
+
+
+ONNX_OPTIONS = {"what": None, "dequant": "center", "state": "float64"}
+
+
+def check_options(arguments):
     if (arguments.source is None) == (arguments.target is None):
         raise InputError("give either --from KIND or --to KIND")
+    if arguments.target != "onnx":
+        for name in ONNX_OPTIONS:
+            if getattr(arguments, name) is not None:
+                raise InputError(f"--{name} needs --to onnx")
+        return
+    if arguments.what is None:
+        raise InputError("--to onnx needs --what log_prob, encode or decode")
+    if arguments.what == "decode" and arguments.dequant:
+        raise InputError("--dequant: --what decode has no pixels as input")
+    for name, value in ONNX_OPTIONS.items():
+        setattr(arguments, name, getattr(arguments, name) or value)
+    require_packages("numpy", "h5py", "onnx")
+
+
+def run(arguments):
+    check_options(arguments)
     latest = Path(arguments.input) / "latest.h5"
     claim_outputs([("the input", latest if latest.exists() else arguments.input)], [("--output", arguments.output)])
     if arguments.source:
@@ -742,16 +785,16 @@ def run(arguments):
             raise InputError(f"--weight-y: an {arguments.source} file holds its own")
         config, trees, counters, notes = (import_foreign if foreign else import_ours)(arguments.source, arguments)
         params = trees["params"]
-        step = 2 ** config["levels"]
-        if config["image_height"] % step or config["image_width"] % step or not config["image_height"] or not config["image_width"]:
-            raise InputError(f"--size {arguments.size}: {config['levels']} levels need sides divisible by {step}")
+        check_size((config["image_height"], config["image_width"]), config)
         write_checkpoint(arguments.output, config, trees, counters)
     else:
         trees, notes = {}, []
         config, params = read_checkpoint(arguments.input, not arguments.no_ema)
         params = check(config, params)
         text = json.dumps(config)
-        if arguments.target == "npz":
+        if arguments.target == "onnx":
+            write = export_onnx(arguments, config, params)
+        elif arguments.target == "npz":
             def write(temporary):
                 with open(temporary, "wb") as file:
                     np.savez(file, config=np.array(text), **params)
@@ -798,14 +841,20 @@ def main():
     parser = Parser("glow_convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", help="the file to convert, or a run folder (its latest checkpoint)")
     parser.add_argument("--from", dest="source", choices=[*FOREIGN, "npz", "safetensors"], help="source format of the weights")
-    parser.add_argument("--to", dest="target", choices=["npz", "safetensors"], help="format to convert our checkpoint to")
+    parser.add_argument("--to", dest="target", choices=["npz", "safetensors", "onnx"], help="format to convert our checkpoint to")
     parser.add_argument("-o", "--output", required=True)
-    parser.add_argument("--size", default="32", help="image size S or HxW, which foreign files do not store (default 32)")
+    parser.add_argument("--size", help="image size S or HxW, which foreign files do not store (default 32); with --to onnx: the size of "
+                        "the input, or 'any' (default: the size the model was trained at)")
     parser.add_argument("--n-bits", type=int, choices=range(1, 9), default=8, help="bits per channel (default 8)")
     parser.add_argument("--permutation", choices=["reverse"], help="permutation used if there are no 1x1 convolutions")
     parser.add_argument("--weight-y", type=weight, help="classifier's weight in the loss, which foreign files do not store (default 0.01)")
     parser.add_argument("--batch", type=whole_number, default=64,
                         help="images per step, to compute how many a checkpoint has seen (default 64)")
+    parser.add_argument("--what", choices=["log_prob", "encode", "decode"], help="with --to onnx: what the graph computes")
+    parser.add_argument("--dequant", choices=["center", "input"],
+                        help="with --to onnx: u in x = (k + u) / 2^n_bits - 1/2 is 1/2, or an input of the graph (default center)")
+    parser.add_argument("--state", choices=["float64", "float32"],
+                        help="with --to onnx: type of the state between the networks, which are float32 (default float64, as glow_eval)")
     parser.add_argument("--no-ema", action="store_true", help="with --to: raw weights instead of averages")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="accepted for consistency; has no effect")

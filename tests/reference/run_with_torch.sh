@@ -6,5 +6,5 @@ set -euo pipefail
 modules=${GLOW_PYTHON_MODULES:-torch, h5py, numpy}
 # shellcheck disable=SC2086
 if python=$("$(dirname "${BASH_SOURCE[0]}")/../../tools/find_python.sh" ${modules//,/ }); then exec "$python" -B "$@"; fi
-echo "skipped: no python3 with $modules was found (Debian: python3-torch python3-h5py python3-numpy)"
+echo "skipped: no python3 with $modules was found (name one in GLOW_PYTHON)"
 exit 77
