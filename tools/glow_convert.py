@@ -6,7 +6,7 @@
     glow_convert --to onnx --what log_prob RUN -o F.onnx
 
 Reads state dicts of the PyTorch Glows of rosinality, y0ast and chaiyujin, and the variables of openai/glow, from .npz or
-HDF5 files with the original names. Tensors that are not part of our model are errors.
+HDF5 files with the original names, and TensorFlow's checkpoints (the prefix of F.index and F.data-*). Tensors that are not part of our model are errors.
 Writes /params. A complete openai/glow checkpoint also provides averages, moments and step, so that glow_train --resume
 continues the run. Without moments, continue training with --init-from.
 
@@ -30,6 +30,7 @@ import numpy as np
 
 from onnx_export import onnx_model
 from output_files import OutputRefused, claim_outputs, write_atomically
+from tf_checkpoint import TensorFlowFileError, read_tf_checkpoint, tf_checkpoint_files
 
 VERSION = "@PROJECT_VERSION@"
 EPOCH_IMAGES = 50000  # openai/glow's epoch length, for any data set
@@ -45,7 +46,12 @@ class InputError(Exception):
 
 
 def read_named(path):
-    """{name: array} of an .npz, an HDF5 or a .safetensors file."""
+    """{name: array} of an .npz or an HDF5 file, or of a TensorFlow checkpoint."""
+    if tf_checkpoint_files(path):
+        try:
+            return read_tf_checkpoint(path)
+        except TensorFlowFileError as error:
+            raise InputError(error) from None
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
     try:
@@ -61,7 +67,7 @@ def read_named(path):
         raise
     except Exception as error:  # a damaged archive fails in many ways
         raise InputError(f"{path}: cannot be read: {error}") from None
-    raise InputError(f"{path}: neither an .npz nor an HDF5 file (a .pt file: numpy.savez(F, **{{k: v.numpy() for k, v in "
+    raise InputError(f"{path}: neither an .npz nor an HDF5 file nor a TensorFlow checkpoint (a .pt file: numpy.savez(F, **{{k: v.numpy() for k, v in "
                      "torch.load(P).items()}))")
 
 
@@ -778,7 +784,8 @@ def check_options(arguments):
 def run(arguments):
     check_options(arguments)
     latest = Path(arguments.input) / "latest.h5"
-    claim_outputs([("the input", latest if latest.exists() else arguments.input)], [("--output", arguments.output)])
+    files = tf_checkpoint_files(arguments.input) or [latest if latest.exists() else arguments.input]
+    claim_outputs([("the input", file) for file in files], [("--output", arguments.output)])
     if arguments.source:
         foreign = arguments.source in FOREIGN
         if arguments.weight_y is not None and not foreign:
