@@ -43,8 +43,8 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Training of invertible flows: exact likel
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-# For glow_convert and the plotting scripts; the compiler is for the example.
+# For glow_convert and the plotting scripts; the compiler is for the example, onnx for glow_convert --to onnx.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "python3-numpy, python3-h5py")
-set(CPACK_DEBIAN_PACKAGE_SUGGESTS "g++, cmake")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "g++, cmake, python3-onnx")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 include(CPack)

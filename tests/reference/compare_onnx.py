@@ -2,7 +2,7 @@
 
 For every variant of the model, with random weights: bits/dim of each image against `glow_eval --dequant center`, latents against
 `glow_latent encode`, decoded pixels against `glow_latent decode`. Then a model that glow_train made, with and without its averages;
-images of another size; the noise input; float32 states. At the end single values of a graph are changed: the comparison must
+images of another size; the noise input; float32 states; onnx's own evaluator. At the end single values of a graph are changed: the comparison must
 notice each.
 """
 
@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 import onnx
 import onnxruntime
+from onnx.reference import ReferenceEvaluator
 
 from glow_files import make_config, random_parameters, read_config, write_checkpoint, write_dataset
 
@@ -57,6 +58,7 @@ def export(checkpoint, what, output, *options):
     done = convert("--to", "onnx", "--what", what, checkpoint, "-o", output, *options)
     if done.returncode:
         raise SystemExit(f"FAILED: glow_convert --to onnx --what {what}: {done.stderr}")
+    onnx.checker.check_model(str(output), full_check=True)  # also the types and shapes of all values
     return output
 
 
@@ -171,6 +173,10 @@ def inputs_and_sizes(folder, labels):
     checkpoint, config = checkpoint_of(folder, {})
     images = images_of(config)
     expected = Expected(folder, checkpoint, images, labels)
+    # A second implementation of the operators: onnx's own, in NumPy.
+    graph = ReferenceEvaluator(str(export(checkpoint, "log_prob", folder / "log_prob.onnx")))
+    error = bits_error(dict(zip(("log_prob", "bits_per_dim"), graph.run(None, {"images": images}))), expected.bits, images)
+    report("in onnx's reference evaluator", error < BITS_TOLERANCE, f"bits/dim {error:.1e}")
     # Noise of 1.5 in a bin is 1/2 in the next.
     noisy = export(checkpoint, "log_prob", folder / "noise.onnx", "--dequant", "input")
     found = evaluate(noisy, images=np.maximum(images, 1) - np.uint8(1), noise=np.where(images > 0, 1.5, 0.5).astype(np.float32))
