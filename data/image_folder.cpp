@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <exception>
 #include <iterator>
@@ -14,6 +13,7 @@
 #include "data/class_split.h"
 #include "data/formats/input_path.h"
 #include "data/formats/photo.h"
+#include "data/photo_files.h"
 #include "kernels/error.h"
 #include "kernels/philox.h"
 
@@ -25,18 +25,6 @@ namespace fs = std::filesystem;
 constexpr index_t kLargeBytes = index_t{1} << 22;  // files above are decoded one at a time: they may be huge
 constexpr index_t kStay = 2;            // images of a class that are not for testing: training and validation
 constexpr std::uint64_t kTestPass = 1;  // of shuffled(); pass 0 draws the validation images
-
-std::string lower_ending(const fs::path& path) {
-    std::string ending = path.extension().string();
-    for (char& character : ending)
-        character = static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
-    return ending;
-}
-
-bool is_image_name(const fs::path& path) {
-    const std::string ending = lower_ending(path);
-    return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
-}
 
 // f(n, one_large) for n = 0 .. count - 1 on all threads. What f throws is thrown by the calling thread.
 template <class F>
@@ -76,12 +64,6 @@ std::string too_small(const fs::path& path, const Image& photo, index_t side) {
                        side);
 }
 
-// Of the path itself, or of what is in it.
-bool is_within(const fs::path& path, const fs::path& folder) {
-    const fs::path inside = path.lexically_relative(folder);
-    return !inside.empty() && *inside.begin() != "..";
-}
-
 // How many tiles of `side` fit along `length` where each begins `stride` after the one before.
 index_t tiles_along(index_t length, index_t side, index_t stride) {
     return length < side ? 0 : (length - side) / stride + 1;
@@ -92,63 +74,6 @@ index_t stride_of(index_t side, double overlap) {
 }
 
 }  // namespace
-
-// Files of the folder `below` and of the folders in it; links to folders go to `links`.
-void ImageFolder::list(const fs::path& below, std::vector<File>& files, std::vector<fs::path>& links) {
-    const fs::path listed = folder_ / below;
-    std::error_code failed, ignored;
-    std::vector<fs::path> folders;
-    for (fs::directory_iterator entry(listed, failed), end; !failed && entry != end;
-         entry.increment(failed)) {
-        const fs::path name = below / entry->path().filename();
-        if (name.filename().string().starts_with('.')) continue;
-        const auto skip = [&](const std::string& problem) {
-            skipped_.push_back(fmt::format("{}: {}", entry->path().string(), problem));
-        };
-        if (entry->is_directory(ignored)) {
-            (entry->is_symlink(ignored) ? links : folders).push_back(name);
-        } else if (entry->is_regular_file(ignored)) {
-            if (is_image_name(name))
-                files.push_back({name.string()});
-            else
-                ++other_files_[lower_ending(name)];
-        } else if (is_image_name(name) || (entry->is_symlink(ignored) && !entry->exists(ignored))) {
-            const std::string problem = file_problem(entry->path());
-            skip("cannot be read: " + (problem.empty() ? "it changed while it was read" : problem));
-        } else {
-            ++other_files_[lower_ending(name)];
-        }
-    }
-    if (failed && below.empty())
-        throw InputError(fmt::format("cannot open folder {}: {}", listed.string(), failed.message()));
-    if (failed)
-        skipped_.push_back(fmt::format("{}: cannot list the folder: {}", listed.string(), failed.message()));
-    for (const fs::path& folder : folders) list(folder, files, links);
-}
-
-// Links to folders come after all real folders. A link to a folder that was read, or is inside or around one, would read
-// photographs twice, possibly on both sides of a split.
-void ImageFolder::list_all(std::vector<File>& files) {
-    std::vector<fs::path> links, read = {fs::canonical(folder_)};
-    list("", files, links);
-    for (std::size_t n = 0; n < links.size(); ++n) {
-        std::sort(links.begin() + static_cast<std::ptrdiff_t>(n), links.end());
-        const fs::path link = links[n], target = fs::canonical(folder_ / link);
-        const auto repeats = [&](const fs::path& folder) {
-            return is_within(target, folder) || is_within(folder, target);
-        };
-        if (std::any_of(read.begin(), read.end(), repeats)) {
-            skipped_.push_back(
-                fmt::format("{}: symbolic link to a folder that is already read or contains one that is",
-                            (folder_ / link).string()));
-            continue;
-        }
-        read.push_back(target);
-        list(link, files, links);
-    }
-    std::sort(files.begin(), files.end(),
-              [](const File& a, const File& b) { return fs::path(a.name) < fs::path(b.name); });
-}
 
 // Labels from the first folder of each path. Files in no folder are left out.
 void ImageFolder::set_classes() {
@@ -182,10 +107,10 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     if (side_ < options.size)
         throw InputError(fmt::format("--crop-side {} is smaller than --size {}: images are not enlarged",
                                      side_, options.size));
-    if (const std::string problem = folder_problem(folder); !problem.empty())
-        throw InputError(
-            fmt::format("expected a folder of images, found no folder at {}: {}", folder.string(), problem));
-    list_all(files_);
+    PhotoFiles listed = list_photos(folder);
+    for (std::string& name : listed.names) files_.push_back({std::move(name)});
+    skipped_ = std::move(listed.skipped);
+    other_files_ = std::move(listed.other_files);
     set_classes();
     if (options.tile) measure();
     std::sort(skipped_.begin(), skipped_.end());

@@ -73,9 +73,6 @@ class ImageFolder : public ImageSource {
         Square square{};  // known after reading
     };
 
-    void list(const std::filesystem::path& below, std::vector<File>& files,
-              std::vector<std::filesystem::path>& links);
-    void list_all(std::vector<File>& files);
     void set_classes();
     void measure();
     void split();

@@ -1,0 +1,107 @@
+#include "data/photo_files.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "data/formats/input_path.h"
+#include "kernels/error.h"
+
+namespace glow {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string lower_ending(const fs::path& path) {
+    std::string ending = path.extension().string();
+    for (char& character : ending)
+        character = static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
+    return ending;
+}
+
+bool is_image_name(const fs::path& path) {
+    const std::string ending = lower_ending(path);
+    return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
+}
+
+// Of the path itself, or of what is in it.
+bool is_within(const fs::path& path, const fs::path& folder) {
+    const fs::path inside = path.lexically_relative(folder);
+    return !inside.empty() && *inside.begin() != "..";
+}
+
+// Files of the folder `below` and of the folders in it; links to folders go to `links`.
+void list(const fs::path& root, const fs::path& below, PhotoFiles& files, std::vector<fs::path>& links) {
+    const fs::path listed = root / below;
+    std::error_code failed, ignored;
+    std::vector<fs::path> folders;
+    for (fs::directory_iterator entry(listed, failed), end; !failed && entry != end;
+         entry.increment(failed)) {
+        const fs::path name = below / entry->path().filename();
+        if (name.filename().string().starts_with('.')) continue;
+        if (entry->is_directory(ignored)) {
+            (entry->is_symlink(ignored) ? links : folders).push_back(name);
+        } else if (entry->is_regular_file(ignored)) {
+            if (is_image_name(name))
+                files.names.push_back(name.string());
+            else
+                ++files.other_files[lower_ending(name)];
+        } else if (is_image_name(name) || (entry->is_symlink(ignored) && !entry->exists(ignored))) {
+            const std::string problem = file_problem(entry->path());
+            files.skipped.push_back(fmt::format("{}: cannot be read: {}", entry->path().string(),
+                                                problem.empty() ? "it changed while it was read" : problem));
+        } else {
+            ++files.other_files[lower_ending(name)];
+        }
+    }
+    if (failed && below.empty())
+        throw InputError(fmt::format("cannot open folder {}: {}", listed.string(), failed.message()));
+    if (failed)
+        files.skipped.push_back(
+            fmt::format("{}: cannot list the folder: {}", listed.string(), failed.message()));
+    for (const fs::path& folder : folders) list(root, folder, files, links);
+}
+
+}  // namespace
+
+// Links to folders come after all real folders. A link to a folder that was read, or is inside or around one,
+// would read photographs twice, possibly on both sides of a split.
+PhotoFiles list_photos(const fs::path& folder) try {
+    if (const std::string problem = folder_problem(folder); !problem.empty())
+        throw InputError(
+            fmt::format("expected a folder of images, found no folder at {}: {}", folder.string(), problem));
+    PhotoFiles files;
+    std::vector<fs::path> links, read = {fs::canonical(folder)};
+    list(folder, "", files, links);
+    for (std::size_t n = 0; n < links.size(); ++n) {
+        std::sort(links.begin() + static_cast<std::ptrdiff_t>(n), links.end());
+        const fs::path link = links[n], target = fs::canonical(folder / link);
+        const auto repeats = [&](const fs::path& other) {
+            return is_within(target, other) || is_within(other, target);
+        };
+        if (std::any_of(read.begin(), read.end(), repeats)) {
+            files.skipped.push_back(
+                fmt::format("{}: symbolic link to a folder that is already read or contains one that is",
+                            (folder / link).string()));
+            continue;
+        }
+        read.push_back(target);
+        list(folder, link, files, links);
+    }
+    std::sort(files.names.begin(), files.names.end(),
+              [](const std::string& a, const std::string& b) { return fs::path(a) < fs::path(b); });
+    std::sort(files.skipped.begin(), files.skipped.end());
+    return files;
+} catch (const fs::filesystem_error& error) {
+    throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));
+}
+
+std::string describe_suffixes(const std::map<std::string, index_t>& numbers) {
+    std::vector<std::string> parts;
+    for (const auto& [ending, count] : numbers)
+        parts.push_back(fmt::format("{} {}", count, ending.empty() ? "without a suffix" : ending));
+    return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+}  // namespace glow

@@ -1,0 +1,27 @@
+// Lists the photographs in a folder and its subfolders.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kernels/base.h"
+
+namespace glow {
+
+struct PhotoFiles {
+    std::vector<std::string> names;    // paths relative to the folder, sorted
+    std::vector<std::string> skipped;  // "PATH: reason": unreadable files and folders, repeated links
+    std::map<std::string, index_t> other_files;  // numbers of files without an image suffix, by suffix
+};
+
+// Lists *.png, *.jpg and *.jpeg files (any case). Hidden entries are ignored. Links to folders are followed
+// unless the folder is read anyway. Skips image names that are dangling links, pipes or similar, and folders
+// that cannot be listed. Throws InputError without a folder.
+PhotoFiles list_photos(const std::filesystem::path& folder);
+
+// "3 .webp, 1 .txt"
+std::string describe_suffixes(const std::map<std::string, index_t>& numbers);
+
+}  // namespace glow
