@@ -1,4 +1,5 @@
-// Losslessly compressed images (F.glow): a header, the batches, the bit stack, a checksum.
+// Losslessly compressed images (F.glow): a header, the batches, the bit stack, the photographs if the images
+// are their tiles (photo_archive.h), a checksum.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,21 @@ std::uint64_t fingerprint(LoadedModel& model);
 
 inline constexpr std::uint32_t kLargestBatch = 4096;  // limit on the images of a batch
 
+struct CompressedPhoto {
+    // Where decompressing writes it, relative to the output folder: "holiday/1.png".
+    std::string name;
+    index_t H = 0, W = 0;      // without padding
+    bool gray = false;         // written with one channel
+    std::uint64_t pixels = 0;  // fingerprint of the pixels [H, W, C], C of the model
+
+    // Number of tiles of H x W pixels.
+    index_t tiles(index_t tile_H, index_t tile_W) const;
+};
+
+// What is wrong with the name of a photograph in an archive; empty if it is a relative path of a PNG file that
+// stays below the folder it is relative to.
+std::string photo_name_problem(const std::string& name);
+
 struct CompressedImages {
     index_t images = 0, H = 0, W = 0, C = 0;
     int n_bits = 8;
@@ -27,14 +43,15 @@ struct CompressedImages {
     bool ema = false;
     Precision precision = Precision::fp32;
     int threads = 1;
-    std::uint64_t pixels = 0;  // fingerprint of the images [N, H, W, C]
+    std::uint64_t pixels = 0;  // fingerprint of the images [N, H, W, C]; unused with photographs
     // Images per batch, first batch first. The stack holds them in reverse order.
     std::vector<std::uint32_t> batches;
     std::uint64_t supplied = 0, head = 0;  // state of the stack
     std::vector<std::uint32_t> words;
+    std::vector<CompressedPhoto> photos;  // whose tiles the images are, in order; empty: images of a data set
 
     std::uint64_t bytes() const;     // file size
-    std::uint64_t start_up() const;  // overhead: header, batches, checksum and initial stack words
+    std::uint64_t start_up() const;  // overhead: all but the words that the images add
 };
 
 // Writes atomically. Throws InputError if the file cannot be written, Error if the disk is full.
@@ -42,14 +59,29 @@ void write_compressed(const std::filesystem::path& path, const CompressedImages&
 // Throws InputError if the file is missing, of another kind, truncated, or fails its checksum.
 CompressedImages read_compressed(const std::filesystem::path& path);
 
-// Compresses a set in batches of at most `batch` images, limited by the bits available to borrow, last images
-// first, so that decoding returns the first ones first. progress(images done) may be empty.
+// Images [N, H, W, C] to compress, read from the last to the first.
+struct ImageStream {
+    index_t N = 0;
+    const std::int32_t* labels = nullptr;  // [N] for a conditional model
+    std::function<void(index_t first, index_t count, std::uint8_t* pixels)> read;
+};
+
+// Compresses images in batches as large as the bits available to borrow allow, last images first, so that
+// decoding returns the first ones first. Leaves `pixels` and `photos` to the caller. progress(images done) may
+// be empty. Throws InputError if the images have more bits per pixel than the model.
+CompressedImages compress(LoadedModel& model, const ImageStream& images, int threads, Precision precision,
+                          const std::function<void(index_t)>& progress = {});
 CompressedImages compress(LoadedModel& model, const ImageSet& set, int threads, Precision precision,
                           const std::function<void(index_t)>& progress = {});
-// Calls f(first image, count, pixels [count, H, W, C]) in order. Throws InputError if the file belongs to
-// another model, and Error, at the end, if the result differs from the original because of another build,
-// machine or number of threads.
+
+// Calls f(first image, count, pixels [count, H, W, C]) in order, without comparing pixels with the originals.
+// Throws InputError if the file belongs to another model, and Error if the stack does not decode.
+void decode_batches(LoadedModel& model, const CompressedImages& images,
+                    const std::function<void(index_t, index_t, const std::uint8_t*)>& f);
+// The same for images of a data set; throws Error, at the end, if the pixels differ from the originals.
 void decompress(LoadedModel& model, const CompressedImages& images,
                 const std::function<void(index_t, index_t, const std::uint8_t*)>& f);
+// Error for pixels that differ from the originals: another build or kind of processor.
+[[noreturn]] void refuse_other_pixels();
 
 }  // namespace glow

@@ -24,13 +24,13 @@ constexpr const char* kPictureSuffixes[] = {".png",  ".jpg", ".jpeg", ".gif",  "
 }  // namespace
 
 void require_png_name(const std::filesystem::path& path) {
-    if (suffix_of(path) != ".png")
+    if (!is_png_name(path))
         throw InputError(
             fmt::format("{}: pictures are written as PNG; the name must end in .png", path.string()));
 }
 
 void require_png_or_hdf5_name(const std::filesystem::path& path) {
-    if (suffix_of(path) != ".png" && !is_hdf5_name(path))
+    if (!is_png_name(path) && !is_hdf5_name(path))
         throw InputError(fmt::format("{}: the name must end in .png (a picture) or .h5 (an array of images)",
                                      path.string()));
 }
@@ -41,6 +41,10 @@ void refuse_picture_name(const std::filesystem::path& path, const char* format) 
         std::end(kPictureSuffixes))
         throw InputError(fmt::format("{}: this output is {}, but the name ends in {}, which means a picture",
                                      path.string(), format, suffix));
+}
+
+bool is_png_name(const std::filesystem::path& path) {
+    return suffix_of(path) == ".png";
 }
 
 bool is_hdf5_name(const std::filesystem::path& path) {

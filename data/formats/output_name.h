@@ -15,6 +15,7 @@ void require_png_or_hdf5_name(const std::filesystem::path& path);
 // `format` is for the message: "an HDF5 file".
 void refuse_picture_name(const std::filesystem::path& path, const char* format);
 
+bool is_png_name(const std::filesystem::path& path);
 // .h5 or .hdf5
 bool is_hdf5_name(const std::filesystem::path& path);
 

@@ -22,16 +22,48 @@ void for_each_overlap(index_t n, index_t S, const Add& add) {
     }
 }
 
+bool begins(std::span<const std::uint8_t> bytes, std::initializer_list<std::uint8_t> magic) {
+    return bytes.size() >= magic.size() && std::equal(magic.begin(), magic.end(), bytes.begin());
+}
+bool is_png(std::span<const std::uint8_t> bytes) {
+    return begins(bytes, {0x89, 'P', 'N', 'G'});
+}
+
+// With the file's own channels.
+Image decode_any(std::span<const std::uint8_t> bytes, const std::string& shown) {
+    if (begins(bytes, {0xff, 0xd8, 0xff})) return decode_jpeg(bytes, shown);
+    if (is_png(bytes)) return decode_png(bytes, shown);
+    throw InputError(fmt::format("{}: is not a PNG or JPEG file", shown));
+}
+
+// What would be lost with C channels of 8 bits; empty if nothing.
+std::string loss_with(std::span<const std::uint8_t> bytes, const Image& image, index_t C) {
+    constexpr std::size_t kPngBitDepth = 24;  // position of IHDR's bit depth
+    if (is_png(bytes) && bytes.size() > kPngBitDepth && bytes[kPngBitDepth] == 16)
+        return "it has 16 bits a channel";
+    const bool color = image.C >= 3, alpha = image.C % 2 == 0;
+    for (auto pixel = image.pixels.begin(); pixel != image.pixels.end(); pixel += image.C) {
+        if (alpha && pixel[image.C - 1] != 255) return "it has transparent pixels";
+        if (C == 1 && color && (pixel[0] != pixel[1] || pixel[0] != pixel[2]))
+            return "it has colors, but the model is for gray images";
+    }
+    return "";
+}
+
 }  // namespace
 
 Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C) {
     if (C != 1 && C != 3) throw Error(fmt::format("read_photo: expected 1 or 3 channels, found {}", C));
-    const auto begins = [&](std::initializer_list<std::uint8_t> magic) {
-        return bytes.size() >= magic.size() && std::equal(magic.begin(), magic.end(), bytes.begin());
-    };
-    if (begins({0xff, 0xd8, 0xff})) return with_channels(decode_jpeg(bytes, shown), C);
-    if (begins({0x89, 'P', 'N', 'G'})) return with_channels(decode_png(bytes, shown), C);
-    throw InputError(fmt::format("{}: is not a PNG or JPEG file", shown));
+    return with_channels(decode_any(bytes, shown), C);
+}
+
+ExactPhoto read_photo_exactly(const std::filesystem::path& path, index_t C) {
+    const std::vector<std::uint8_t> bytes = read_image_bytes(path);
+    Image image = decode_any(bytes, path.string());
+    if (const std::string loss = loss_with(bytes, image, C); !loss.empty())
+        throw InputError(fmt::format("{}: cannot be coded without loss: {}", path.string(), loss));
+    const bool gray = image.C < 3 || C == 1;
+    return {with_channels(std::move(image), C), gray};
 }
 
 Image read_photo(const std::filesystem::path& path, index_t C) {

@@ -11,6 +11,15 @@ Image read_photo(const std::filesystem::path& path, index_t C);
 // The same from the bytes of a file.
 Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C);
 
+// The same for coding without loss: throws InputError where conversion to C channels would lose something of
+// the picture, that is 16 bits a channel, transparency, or colors if C = 1. `gray` is true if the file has no
+// colors; for C = 3 its three channels are then equal.
+struct ExactPhoto {
+    Image image;
+    bool gray = false;
+};
+ExactPhoto read_photo_exactly(const std::filesystem::path& path, index_t C);
+
 // Crops the largest centered square (an odd remainder cuts less at the top and left) and averages areas down
 // to S x S pixels, result [S, S, C], rounded to nearest. Integer arithmetic, so equal on every machine.
 // Throws Error if a side of the image is below S.

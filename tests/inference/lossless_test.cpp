@@ -3,11 +3,15 @@
 #include "inference/lossless.h"
 
 #include <cmath>
+#include <cstring>
+#include <tuple>
 
 #include "inference/compressed_file.h"
 #include "inference/likelihood.h"
+#include "inference/photo_archive.h"
 #include "kernels/error.h"
 #include "tests/data/files.h"
+#include "tests/data/make_files.h"
 #include "tests/train/training.h"
 
 namespace glow {
@@ -329,6 +333,138 @@ TEST(CompressedFile, RoundTripsAndRejectsDamage) {
         wrong.batches.clear();
         wrong.images = 0;
     });
+}
+
+// ---- Photographs ---------------------------------------------------------------------------------
+
+// Smooth pictures of several sizes, and a gray one, in files below a folder.
+struct PhotoArchive : testing::Test {
+    PhotoArchive() {
+        std::filesystem::create_directories(folder / "a/b");
+        const std::vector<std::tuple<std::string, index_t, index_t, index_t>> files = {
+            {"one.png", 8, 8, 3},
+            {"a/large.png", 21, 30, 3},
+            {"a/b/tiny.png", 1, 3, 3},
+            {"gray.png", 9, 7, 1}};
+        for (const auto& [name, H, W, C] : files) {
+            originals.push_back(make::smooth(H, W, C));
+            write_png(folder / name, originals.back());
+            const ExactPhoto photo = read_codable_photo(folder / name, at.options.model);
+            photos.push_back({folder / name, describe_photo(photo, name)});
+        }
+    }
+    CompressedImages compressed(index_t batch) const {
+        LoadedModel model = at.load(batch);
+        return compress_photos(model, photos, 2, Precision::fp32);
+    }
+    void expect_originals(const CompressedImages& images) const {
+        LoadedModel model = at.load();
+        std::size_t count = 0;
+        decompress_photos(model, images, [&](index_t number, const Image& image) {
+            ASSERT_EQ(number, static_cast<index_t>(count));
+            const Image& original = originals.at(count++);
+            EXPECT_EQ(image.H, original.H);
+            EXPECT_EQ(image.W, original.W);
+            EXPECT_EQ(image.C, original.C);
+            EXPECT_TRUE(image.pixels == original.pixels) << number;
+        });
+        EXPECT_EQ(count, originals.size());
+    }
+
+    Compressing at{[](ModelConfig&) {}};
+    TemporaryFolder folder;
+    std::vector<Image> originals;
+    std::vector<PhotoFile> photos;
+};
+
+TEST_F(PhotoArchive, RestoresEveryPixel) {
+    const index_t H = at.options.model.image_height, W = at.options.model.image_width;
+    for (const index_t batch : {1, 3, 8}) {  // batches of tiles of several photographs
+        CompressedImages images = compressed(batch);
+        index_t tiles = 0;
+        for (const Image& image : originals) tiles += (image.H + H - 1) / H * ((image.W + W - 1) / W);
+        EXPECT_EQ(images.images, tiles);
+        expect_originals(images);
+        write_compressed(folder / "x.glow", images);
+        EXPECT_EQ(std::filesystem::file_size(folder / "x.glow"), images.bytes());
+        images = read_compressed(folder / "x.glow");
+        EXPECT_EQ(images.photos.at(1).name, "a/large.png");
+        expect_originals(images);
+    }
+}
+
+TEST_F(PhotoArchive, RejectsOtherPixelsBeforeTheyAreUsed) {
+    CompressedImages images = compressed(8);
+    images.photos[1].pixels ^= 1;
+    LoadedModel model = at.load();
+    index_t used = 0;
+    EXPECT_THROW(decompress_photos(model, images, [&](index_t, const Image&) { ++used; }), Error);
+    EXPECT_EQ(used, 1);
+    // A file that changes while it is compressed.
+    write_png(photos[2].path, make::smooth(1, 3, 3, 9));
+    EXPECT_THROW(compressed(8), InputError);
+}
+
+TEST_F(PhotoArchive, RejectsLossAndDamage) {
+    // Photographs that the model cannot code without loss.
+    write_png(folder / "alpha.png", make::smooth(4, 4, 4));
+    EXPECT_THROW(read_codable_photo(folder / "alpha.png", at.options.model), InputError);
+    write_bytes(folder / "deep.png", make::png(1, 1, 16, 0, std::string(3, '\0')));
+    EXPECT_THROW(read_codable_photo(folder / "deep.png", at.options.model), InputError);
+    ModelConfig other = at.options.model;
+    other.channels = 1;
+    EXPECT_THROW(read_codable_photo(folder / "one.png", other), InputError);
+    EXPECT_TRUE(read_codable_photo(folder / "gray.png", other).gray);
+    other = at.options.model;
+    other.n_bits = 5;
+    EXPECT_THROW(read_codable_photo(folder / "one.png", other), InputError);
+    // An opaque alpha channel is no loss.
+    Image opaque{1, 2, 4, {10, 20, 30, 255, 40, 50, 60, 255}};
+    write_png(folder / "alpha.png", opaque);
+    EXPECT_EQ(read_codable_photo(folder / "alpha.png", at.options.model).image.pixels,
+              (std::vector<std::uint8_t>{10, 20, 30, 40, 50, 60}));
+
+    // A correct checksum over wrong contents.
+    const CompressedImages images = compressed(8);
+    const auto refused = [&](const std::function<void(CompressedImages&)>& change) {
+        CompressedImages wrong = images;
+        change(wrong);
+        write_compressed(folder / "x.glow", wrong);
+        EXPECT_THROW(read_compressed(folder / "x.glow"), InputError);
+    };
+    for (const std::string name :
+         {"", "/etc/x.png", "../x.png", "a/../../x.png", "a//x.png", "./x.png", "x.h5", "x", "a/", "one.png"})
+        refused([&](CompressedImages& wrong) { wrong.photos[1].name = name; });
+    refused([](CompressedImages& wrong) { wrong.photos[1].name = std::string("a\0.png", 6); });
+    refused([](CompressedImages& wrong) { wrong.photos[1].H = 0; });
+    refused([](CompressedImages& wrong) { wrong.photos[1].W += 100; });
+    refused([](CompressedImages& wrong) { wrong.photos.pop_back(); });
+    // Any change of bytes is found by the checksum; here the list of photographs with a new one.
+    write_compressed(folder / "x.glow", images);
+    const std::string whole = read_bytes(folder / "x.glow");
+    const std::size_t list = whole.find("one.png") - 8;
+    test::Random random(2);
+    LoadedModel model = at.load();
+    for (std::size_t position = list; position + 8 < whole.size(); ++position) {
+        std::string bytes = whole;
+        bytes[position] = static_cast<char>(bytes[position] ^ (1 << random.integer(0, 7)));
+        const std::uint64_t sum = fingerprint(bytes.data(), bytes.size() - 8);
+        std::memcpy(bytes.data() + bytes.size() - 8, &sum, 8);
+        write_bytes(folder / "x.glow", bytes);
+        try {
+            decompress_photos(model, read_compressed(folder / "x.glow"), [](index_t, const Image&) {});
+        } catch (const Error&) {  // a name may change unnoticed, nothing else
+        }
+    }
+}
+
+TEST(ArchiveNames, ArePngFilesAndUnique) {
+    EXPECT_EQ(
+        archive_names({"a.jpg", "a.jpeg", "a.png", "b/c.JPG", "b/d.PNG", "b/c.d.jpg"}),
+        (std::vector<std::string>{"a.jpg.png", "a.jpeg.png", "a.png", "b/c.png", "b/d.PNG", "b/c.d.png"}));
+    EXPECT_EQ(archive_names({"x.jpeg", "x.jpg"}), (std::vector<std::string>{"x.png", "x.jpg.png"}));
+    EXPECT_EQ(archive_names({"x.jpg", "x.jpg.png", "x.png"}),
+              (std::vector<std::string>{"x.jpg.png.png", "x.jpg.png", "x.png"}));
 }
 
 }  // namespace

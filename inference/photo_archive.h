@@ -1,0 +1,33 @@
+// Photographs of any size, compressed as tiles of the model's size, row by row. Tiles that reach beyond the
+// right or lower edge repeat the last column or row; decoding leaves that padding out.
+#pragma once
+
+#include "data/formats/photo.h"
+#include "inference/compressed_file.h"
+
+namespace glow {
+
+// Names in an archive for photographs with these paths, in order: as PNG files, "holiday/1.jpg" ->
+// "holiday/1.png". Where two would be equal, the one that is no PNG file keeps its suffix: "holiday/1.jpg.png".
+std::vector<std::string> archive_names(const std::vector<std::string>& paths);
+
+// Reads a photograph. Throws InputError if it cannot be read, or coded by the model without loss.
+ExactPhoto read_codable_photo(const std::filesystem::path& path, const ModelConfig& model);
+CompressedPhoto describe_photo(const ExactPhoto& photo, const std::string& name);
+
+struct PhotoFile {
+    std::filesystem::path path;
+    CompressedPhoto photo;
+};
+// Reads the photographs again, one at a time, last first. progress(tiles done, all tiles) may be empty. Throws
+// InputError if a file changed since it was described.
+CompressedImages compress_photos(LoadedModel& model, const std::vector<PhotoFile>& photos, int threads,
+                                 Precision precision,
+                                 const std::function<void(index_t, index_t)>& progress = {});
+
+// Calls f(number, picture) for each photograph in order, once its pixels are known to equal the original's.
+// Throws as decompress().
+void decompress_photos(LoadedModel& model, const CompressedImages& images,
+                       const std::function<void(index_t, Image)>& f);
+
+}  // namespace glow
