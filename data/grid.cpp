@@ -128,7 +128,20 @@ bool is_color(index_t channel, index_t C) {
     return C % 2 == 1 || channel != C - 1;
 }
 
-void draw_label(const std::string& label, Image& image, index_t top, index_t left) {
+std::vector<std::string> lines_of(const std::string& label) {
+    std::vector<std::string> lines;
+    for (std::size_t begin = 0; begin < label.size();) {
+        const std::size_t end = std::min(label.find('\n', begin), label.size());
+        lines.push_back(label.substr(begin, end - begin));
+        // A character of UTF-8 takes one place: its first byte.
+        std::erase_if(lines.back(),
+                      [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; });
+        begin = end + 1;
+    }
+    return lines;
+}
+
+void draw_line(const std::string& label, Image& image, index_t top, index_t left) {
     for (std::size_t n = 0; n < label.size(); ++n) {
         const char* dots = dots_of(label[n]);
         const index_t x0 = left + static_cast<index_t>(n) * kLetterAdvance;
@@ -206,9 +219,11 @@ Image side_by_side(const std::vector<Panel>& panels, index_t a_row) {
     for (index_t n = 0; n < count; ++n) {
         const auto& [label, image] = panels[n];
         if (image.C != C) throw Error("side_by_side: expected panels with equal numbers of channels");
-        if (!label.empty()) label_height = kLabelHeight;
+        const std::vector<std::string> lines = lines_of(label);
+        label_height = std::max(label_height, std::ssize(lines) * kLabelHeight);
         index_t &W = widths[n % columns], &H = heights[n / columns];
-        W = std::max({W, image.W, 2 * kGap + static_cast<index_t>(label.size()) * kLetterAdvance});
+        W = std::max(W, image.W);
+        for (const std::string& line : lines) W = std::max(W, 2 * kGap + std::ssize(line) * kLetterAdvance);
         H = std::max(H, image.H);
     }
     index_t sheet_H = -kPanelGap, sheet_W = -kPanelGap;
@@ -218,7 +233,11 @@ Image side_by_side(const std::vector<Panel>& panels, index_t a_row) {
     index_t top = 0, left = 0;
     for (index_t n = 0; n < count; ++n) {
         const auto& [label, image] = panels[n];
-        draw_label(label, sheet, top + (label_height - kLetterScale * kLetterH) / 2, left + kGap);
+        index_t line_top = top + (kLabelHeight - kLetterScale * kLetterH) / 2;
+        for (const std::string& line : lines_of(label)) {
+            draw_line(line, sheet, line_top, left + kGap);
+            line_top += kLabelHeight;
+        }
         for (index_t y = 0; y < image.H; ++y)
             std::copy_n(image.pixels.data() + y * image.W * C, image.W * C,
                         sheet.pixels.data() + ((top + label_height + y) * sheet.W + left) * C);

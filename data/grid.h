@@ -30,7 +30,8 @@ Image tile_images(const std::uint8_t* images, index_t N, index_t H, index_t W, i
 void cross_out(std::uint8_t* image, index_t H, index_t W, index_t C);
 
 struct Panel {
-    std::string label;  // printable ASCII; no label row if empty on all panels
+    // Lines separated by \n; a box replaces what is not printable ASCII. No label row if empty on all panels.
+    std::string label;
     Image image;
 };
 

@@ -49,7 +49,8 @@ void LatentWriter::append(const Flow& flow) {
     if (model_.y_cond) file_.append<std::int32_t>("/labels", flow.N, flow.labels);
 }
 
-void LatentWriter::commit() {
+void LatentWriter::commit(const std::vector<std::string>& names) {
+    if (!names.empty()) file_.write_strings("/names", names);
     file_.close();
     atomic_.commit();
 }

@@ -1,5 +1,6 @@
 // Files of latents (spec section 3): /eps/level{l} float32 [N, H_l, W_l, C_l], half of the level's channels,
-// at the top all of them; /labels int32 [N] for conditional models; attribute config as in a checkpoint.
+// at the top all of them; /labels int32 [N] for conditional models; perhaps /names, strings [N]; attribute config
+// as in a checkpoint.
 #pragma once
 
 #include <filesystem>
@@ -28,7 +29,8 @@ class LatentWriter {
                  const ModelConfig& model);
     // flow.h: eps of flow.N images in host memory; flow.labels for conditional models.
     void append(const Flow& flow);
-    void commit();
+    // names: of the images, or none.
+    void commit(const std::vector<std::string>& names = {});
 
   private:
     AtomicFile atomic_;

@@ -115,6 +115,13 @@ bool parse(std::string_view text, T& value) {
 
 }  // namespace
 
+std::string quoted_cell(const std::string& text) {
+    if (text.find_first_of("\",; \t\r\n") == std::string::npos) return text;
+    std::string quoted = "\"";
+    for (const char character : text) quoted += character == '"' ? "\"\"" : std::string(1, character);
+    return quoted + "\"";
+}
+
 CsvTable::CsvTable(const std::filesystem::path& path) : shown_(path.string()) {
     if (const std::string problem = file_problem(path); !problem.empty())
         throw InputError(fmt::format("{}: cannot be read: {}", shown_, problem));

@@ -9,6 +9,9 @@
 
 namespace glow {
 
+// A cell as written: in quotes, if it contains a quote, separator, space or line break.
+std::string quoted_cell(const std::string& text);
+
 class CsvTable {
   public:
     struct Row {

@@ -1,11 +1,11 @@
-// Encodes the images of a data set, batch by batch.
+// Encodes the images of a data set or folder, batch by batch.
 #pragma once
 
 #include <filesystem>
 #include <vector>
 
 #include "inference/latent_images.h"
-#include "tools/model_options.h"
+#include "tools/folder_images.h"
 
 namespace glow {
 
@@ -13,7 +13,8 @@ struct DatasetEncoding {
     DatasetEncoding(const CommandLine& command, const ModelOptions& options, const DataOptions& data)
         : backend(options.open_backend(command)),
           checkpoint(find_checkpoint(options.checkpoint)),
-          set(fitting_split(data, checkpoint)),
+          images(load_images(command, data, checkpoint, backend.exec().threads)),
+          set(images.set),
           model(options.load(checkpoint, set.N, backend)) {}
 
     // Calls f(first image, flow in host memory with the images' eps in h).
@@ -35,14 +36,9 @@ struct DatasetEncoding {
 
     Backend backend;
     std::filesystem::path checkpoint;
-    ImageSet set;
+    NamedImages images;
+    const ImageSet& set;
     LoadedModel model;
-
-  private:
-    static ImageSet fitting_split(const DataOptions& data, const std::filesystem::path& checkpoint) {
-        data.require_fitting(checkpoint);
-        return load_split(data.data, data.split, data.images());
-    }
 };
 
 }  // namespace glow

@@ -7,25 +7,29 @@
 #include "data/grid.h"
 #include "inference/scores.h"
 #include "kernels/error.h"
+#include "tools/csv.h"
 
 namespace glow {
 namespace {
 
-// index,bpd[,label][,png_bpd,corrected], in file order or by ascending bits/dim. png: empty without
+// index,bpd[,label][,png_bpd,corrected][,name], in file order or by ascending bits/dim. png: empty without
 // --complexity.
-void write_per_image(const std::string& path, const std::vector<double>& bits,
-                     const std::vector<std::int32_t>& labels, const std::vector<double>& png, bool sort) {
+void write_per_image(const std::string& path, const ScoredImages& scored, const std::vector<double>& png,
+                     bool sort) {
+    const std::vector<double>& bits = scored.bits;
+    const std::vector<std::int32_t>& labels = scored.images.set().labels;
     std::vector<index_t> order(bits.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<index_t>(i);
     if (sort) order = rising_order(bits);
     write_atomically(path, [&](const std::filesystem::path& temporary) {
         std::ofstream file(temporary);
         file << "index,bpd" << (labels.empty() ? "" : ",label") << (png.empty() ? "" : ",png_bpd,corrected")
-             << "\n";
+             << (scored.names.empty() ? "" : ",name") << "\n";
         for (const index_t i : order) {
             file << fmt::format("{},{:.9g}", i, bits[i]);
             if (!labels.empty()) file << fmt::format(",{}", labels[i]);
             if (!png.empty()) file << fmt::format(",{:.9g},{:.9g}", png[i], bits[i] - png[i]);
+            if (!scored.names.empty()) file << "," << quoted_cell(scored.names[i]);
             file << "\n";
         }
         file << std::flush;
@@ -33,18 +37,36 @@ void write_per_image(const std::string& path, const std::vector<double>& bits,
     });
 }
 
-// The most and least likely images side by side, most extreme first.
-void write_extremes(const ScoreOptions& options, const SplitImages& images, const std::vector<double>& bits) {
-    std::vector<index_t> order = rising_order(bits);
+// The end of a name that fits above a picture, without the suffix.
+std::string short_name(const std::string& name) {
+    constexpr std::size_t kLetters = 14;
+    const std::string stem = std::filesystem::path(name).replace_extension().string();
+    const std::string& shown = name.ends_with(']') ? name : stem;  // a square's place, not a suffix
+    return shown.size() <= kLetters ? shown : ".." + shown.substr(shown.size() - kLetters + 2);
+}
+
+// The most and least likely images side by side, most extreme first, each below its bits/dim and name.
+void write_extremes(const ScoreOptions& options, const ScoredImages& scored) {
+    const SplitImages& images = scored.images;
+    std::vector<index_t> order = rising_order(scored.bits);
     const index_t shown = std::min(options.show, images.N());
     index_t columns = 1;
     while (columns * columns < shown) ++columns;
     const ImageSet& shape = images.set();
+    // About as wide as a name.
+    const index_t side = std::min(shape.H, shape.W), scale = scored.names.empty() ? 0 : (127 + side) / side;
     const auto panel = [&](const std::string& label) {
-        std::vector<std::uint8_t> pixels(static_cast<std::size_t>(shown * shape.image_bytes()));
-        images.gather(order.data(), shown, pixels.data());
-        return Panel{label, tile_images(pixels.data(), shown, shape.H, shape.W, shape.C,
-                                        {(shown + columns - 1) / columns, columns})};
+        std::vector<std::uint8_t> pixels(static_cast<std::size_t>(shape.image_bytes()));
+        std::vector<Panel> pictures;
+        for (index_t n = 0; n < shown; ++n) {
+            const auto image = static_cast<std::size_t>(order[static_cast<std::size_t>(n)]);
+            images.gather(&order[static_cast<std::size_t>(n)], 1, pixels.data());
+            std::string text = fmt::format("{:.4f}", scored.bits[image]);
+            if (!scored.names.empty()) text += "\n" + short_name(scored.names[image]);
+            pictures.push_back(
+                {text, tile_images(pixels.data(), 1, shape.H, shape.W, shape.C, {1, 1}, scale)});
+        }
+        return Panel{label, side_by_side(pictures, columns)};
     };
     std::vector<Panel> panels = {panel("most likely")};
     std::reverse(order.begin(), order.end());
@@ -100,16 +122,16 @@ void compare(const ScoreOptions& options, const std::vector<double>& bits, const
              const ScoredImages& others, EvalResult& result) {
     const std::vector<double> other_png = png_bits_per_dim(others.images);
     if (!options.against_per_image.empty())
-        write_per_image(options.against_per_image, others.bits, others.images.set().labels,
+        write_per_image(options.against_per_image, others,
                         options.complexity ? other_png : std::vector<double>(), options.sort);
     const double plain = auroc(bits, others.bits),
                  corrected = auroc(difference(bits, png), difference(others.bits, other_png));
     const Mean mean = mean_of(others.bits.data(), others.images.N());
     result.text += fmt::format(
-        "\nagainst {} {} images of {}: {:.4f} +- {:.4f} bits/dim"
+        "\nagainst {} {} of {}: {:.4f} +- {:.4f} bits/dim"
         "\nAUROC (theirs above ours): {:.4f} by bits/dim, {:.4f} corrected by the size as PNG",
-        mean.count, options.against_split, options.against, mean.value, mean.standard_error, plain,
-        corrected);
+        mean.count, DataOptions{options.against, options.against_split}.what(), options.against, mean.value,
+        mean.standard_error, plain, corrected);
     result.json["against"] = {{"data", options.against},       {"split", options.against_split},
                               {"images", mean.count},          {"bpd", mean.value},
                               {"stderr", mean.standard_error}, {"auroc", plain},
@@ -124,9 +146,9 @@ void use_scores(const ScoreOptions& options, const ScoredImages& scored,
     std::vector<double> png;
     if (options.complexity || !options.against.empty()) png = png_bits_per_dim(scored.images);
     if (!options.per_image.empty())
-        write_per_image(options.per_image, scored.bits, scored.images.set().labels,
-                        options.complexity ? png : std::vector<double>(), options.sort);
-    if (!options.extremes.empty()) write_extremes(options, scored.images, scored.bits);
+        write_per_image(options.per_image, scored, options.complexity ? png : std::vector<double>(),
+                        options.sort);
+    if (!options.extremes.empty()) write_extremes(options, scored);
     if (!png.empty()) {
         const double r = correlation(scored.bits, png);
         result.text +=

@@ -33,6 +33,7 @@ void add_score_options(CLI::App& app, ScoreOptions& options);
 // Images with their bits/dim.
 struct ScoredImages {
     SplitImages images;
+    std::vector<std::string> names;  // empty if they have none
     std::vector<double> bits;
 };
 

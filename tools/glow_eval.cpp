@@ -5,6 +5,7 @@
 #include "kernels/error.h"
 #include "tools/command_line.h"
 #include "tools/eval_scores.h"
+#include "tools/folder_images.h"
 #include "tools/model_options.h"
 #include "tools/numbers.h"
 #include "tools/output_files.h"
@@ -73,8 +74,8 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
     const char* const weights = model.used_ema() ? "ema" : "raw";
     const Mean mean = mean_of(found.bits_per_dim.data(), std::ssize(found.bits_per_dim));
     EvalResult result{
-        fmt::format("{:.4f} +- {:.4f} bits/dim over {} {} images ({} weights)", mean.value,
-                    mean.standard_error, mean.count, options.data.split, model.used_ema() ? "EMA" : "raw"),
+        fmt::format("{:.4f} +- {:.4f} bits/dim over {} {} ({} weights)", mean.value, mean.standard_error,
+                    mean.count, options.data.what(), model.used_ema() ? "EMA" : "raw"),
         {{"bpd", mean.value},
          {"stderr", mean.standard_error},
          {"images", mean.count},
@@ -82,10 +83,12 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
          {"dequant_samples", request_of(options).dequant_samples},
          {"iw_samples", options.iw_samples},
          {"checkpoint", checkpoint},
-         {"split", options.data.split},
+         {"split",
+          options.data.is_folder() ? nlohmann::ordered_json() : nlohmann::ordered_json(options.data.split)},
          {"weights", weights},
          {"step", model.info().progress.step}}};
     if (!noise) result.text += "; not a bound on the likelihood, because --dequant center adds no noise";
+    if (options.data.is_folder()) return result;
     if (const std::optional<double> entropy = describe_dataset(options.data.data).entropy_bpd) {
         result.text += fmt::format("; the data's entropy is {:.4f}", *entropy);
         result.json["entropy_bpd"] = *entropy;
@@ -103,27 +106,34 @@ void run(const CommandLine& command, const Options& options) {
     options.scores.check_names();
     const Backend backend = options.model.open_backend(command);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
-    // Read from disk: a single pass in file order does not need the images in memory.
-    const auto open = [&](const DataOptions& data) {
+    const auto open = [&](const DataOptions& data) -> ScoredImages {
+        if (data.is_folder()) {
+            NamedImages found = load_images(command, data, checkpoint, backend.exec().threads);
+            return {std::move(found.set), std::move(found.names), {}};
+        }
+        // Read from disk: a single pass in file order does not need the images in memory.
         data.require_fitting(checkpoint);
-        return SplitImages(data.data, data.split, data.images());
+        SplitImages images(data.data, data.split, data.images());
+        std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, images.N());
+        return {std::move(images), std::move(names), {}};
     };
-    SplitImages images = open(options.data);
-    LoadedModel model = options.model.load(checkpoint, images.N(), backend);
+    ScoredImages scored = open(options.data);
+    LoadedModel model = options.model.load(checkpoint, scored.images.N(), backend);
 
     ProgressLine progress(command, "images");
     LikelihoodRequest request = request_of(options);
     request.progress = [&](index_t done, index_t all) { progress.show(done, all); };
-    const Likelihoods found = likelihoods(model, images, request);
+    const Likelihoods found = likelihoods(model, scored.images, request);
+    scored.bits = found.bits_per_dim;
     EvalResult result = summarize(options, model, checkpoint.string(), found);
     if (model.glow().has_classifier()) add_classifier(found, result);
     if (options.breakdown) add_breakdown(break_down(model, found), result);
     const auto score = [&](const DataOptions& data) {
-        SplitImages others = open(data);
-        std::vector<double> bits = likelihoods(model, others, request).bits_per_dim;
-        return ScoredImages{std::move(others), std::move(bits)};
+        ScoredImages others = open(data);
+        others.bits = likelihoods(model, others.images, request).bits_per_dim;
+        return others;
     };
-    use_scores(options.scores, {std::move(images), found.bits_per_dim}, score, options.data.limit, result);
+    use_scores(options.scores, scored, score, options.data.limit, result);
     command.result(result.text, result.json);
 }
 
@@ -137,7 +147,7 @@ int main(int argc, char** argv) {
             app.add_flag("--bpd", options->bits_per_dim,
                          "Report mean bits/dim, its standard error and the number of images");
             add_model_options(app, options->model);
-            add_data_options(app, options->data);
+            add_data_options(app, options->data, true);
             add_choice(app, "--dequant", options->dequant,
                        "uniform, or center: no noise, so bits/dim are not a bound");
             app.add_option("--dequant-samples", options->dequant_samples, "Noise draws per image to average")

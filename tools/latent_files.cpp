@@ -31,13 +31,12 @@ void encode(const CommandLine& command, const EncodeOptions& options) {
         writer.append(flow);
         progress.show(first + flow.N, encoding.set.N);
     });
-    writer.commit();
-    command.result(
-        fmt::format("{}: latents of {} {} images", options.output, encoding.set.N, options.data.split),
-        {{"output", options.output},
-         {"images", encoding.set.N},
-         {"split", options.data.split},
-         {"checkpoint", encoding.checkpoint.string()}});
+    writer.commit(encoding.images.names);
+    command.result(fmt::format("{}: latents of {} {}", options.output, encoding.set.N, options.data.what()),
+                   {{"output", options.output},
+                    {"images", encoding.set.N},
+                    {"split", options.data.split},
+                    {"checkpoint", encoding.checkpoint.string()}});
 }
 
 struct DecodeOptions {
@@ -102,7 +101,7 @@ void add_encode(CommandLine& command) {
     CLI::App* const app = command.subcommand("encode", "Latents of images, as standard normal numbers",
                                              [&command, options] { encode(command, *options); });
     add_model_options(*app, options->model);
-    add_data_options(*app, options->data);
+    add_data_options(*app, options->data, true);
     app->add_option("-o,--output", options->output, "File of latents (HDF5)")->required();
 }
 

@@ -137,7 +137,7 @@ void add_reconstruct(CommandLine& command) {
         "reconstruct", "Encode and decode images using all levels, or only the deepest ones",
         [&command, options] { reconstruct(command, *options); });
     add_model_options(*app, options->model);
-    add_data_options(*app, options->data);
+    add_data_options(*app, options->data, true);
     app->add_option("-o,--output", options->output, "Picture of the first images, level by level, NAME.png");
     app->add_option("--show", options->show, "Images in the picture")->check(CLI::Range(1, 64));
 }

@@ -50,9 +50,29 @@ void DataOptions::require_fitting(const std::filesystem::path& checkpoint) const
                           read_checkpoint_info(checkpoint).model);
 }
 
-void add_data_options(CLI::App& app, DataOptions& options) {
-    app.add_option("--data", options.data, "Data set (HDF5)")->required();
-    app.add_option("--split", options.split, "train, valid or test");
+bool DataOptions::is_folder() const {
+    std::error_code ignored;
+    return std::filesystem::is_directory(data, ignored);
+}
+
+void DataOptions::refuse_split(const char* why) const {
+    if (split_given) throw InputError(fmt::format("--split is for data sets, but {} {}", data, why));
+}
+
+std::string DataOptions::what() const {
+    return is_folder() ? "photographs" : split + " images";
+}
+
+void add_data_options(CLI::App& app, DataOptions& options, bool folder) {
+    app.add_option("--data", options.data,
+                   folder
+                       ? "Data set (HDF5), or a folder of photographs: their centered squares, scaled to the "
+                         "model's size"
+                       : "Data set (HDF5)")
+        ->required();
+    app.add_option("--split", options.split, "train, valid or test")->each([&options](const std::string&) {
+        options.split_given = true;
+    });
     app.add_option("--limit", options.limit, "Use only the first N images; 0: all")
         ->check(CLI::Range(index_t{0}, index_t{1} << 48));
 }

@@ -41,12 +41,18 @@ void add_checkpoint(CLI::App& app, std::string& checkpoint);
 struct DataOptions {
     std::string data, split = "test";
     index_t limit = 0;
+    bool split_given = false;
 
+    bool is_folder() const;  // of photographs
+    // Throws InputError if --split was given: `why` there is none, "is a folder".
+    void refuse_split(const char* why) const;
+    // "test images", or "photographs" of a folder
+    std::string what() const;
     index_t images() const { return limit > 0 ? limit : -1; }  // argument of load_split()
     // Throws InputError if the split does not fit the checkpoint's model.
     void require_fitting(const std::filesystem::path& checkpoint) const;
 };
-// --data --split --limit.
-void add_data_options(CLI::App& app, DataOptions& options);
+// --data --split --limit. `folder`: describe --data also as a folder.
+void add_data_options(CLI::App& app, DataOptions& options, bool folder = false);
 
 }  // namespace glow

@@ -39,6 +39,20 @@ TEST(Grid, PlacesTilesInRowsWithGaps) {
     }
 }
 
+TEST(Grid, LabelsHaveLines) {
+    const Image image{10, 60, 1, std::vector<std::uint8_t>(600, 7)};
+    const Image a = side_by_side({{"ab", image}}), b = side_by_side({{"c", image}}),
+                both = side_by_side({{"ab\nc", image}, {"c", image}});
+    const index_t label = a.H - image.H;
+    ASSERT_EQ(both.H, 2 * label + image.H);
+    for (index_t y = 0; y < label; ++y)
+        for (index_t x = 0; x < image.W; ++x) {
+            EXPECT_EQ(pixel(both, y, x), pixel(a, y, x));
+            EXPECT_EQ(pixel(both, label + y, x), pixel(b, y, x));
+        }
+    EXPECT_EQ(pixel(both, 2 * label, 0), 7);
+}
+
 TEST(Grid, CrossIsDiagonalAndVisible) {
     for (const index_t C : {1, 2, 3, 4})
         for (const std::uint8_t ground : {std::uint8_t{0}, std::uint8_t{255}}) {

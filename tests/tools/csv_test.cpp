@@ -28,6 +28,15 @@ struct Csv : testing::Test {
     TemporaryFolder folder;
 };
 
+TEST_F(Csv, ReadsCellsAsQuoted) {
+    for (const std::string text : {"a.jpg", "a,b.jpg", "a \"b\".jpg", "a;b", " a ", "a\nb", "", "\""}) {
+        const CsvTable found = table("index,name\n0," + quoted_cell(text) + "\n");
+        ASSERT_EQ(found.rows().size(), 1u);
+        EXPECT_EQ(found.rows()[0].cells[1], text);
+    }
+    EXPECT_EQ(quoted_cell("a.jpg"), "a.jpg");
+}
+
 TEST_F(Csv, ReadsEveryDialect) {
     const std::string expected = "0,1@2;1,-0.5@3;";
     for (const char* text : {

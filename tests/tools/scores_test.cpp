@@ -1,6 +1,9 @@
 // Per-image scores of glow_eval as a program.
+#include <fmt/format.h>
+
 #include "data/formats/png.h"
 #include "tests/tools/run_fixture.h"
+#include "tools/csv.h"
 
 namespace glow {
 namespace {
@@ -62,6 +65,62 @@ TEST_F(EvalScores, PictureShowsExtremes) {
     const index_t best = std::stol(sorted.front().at("index")), worst = std::stol(sorted.back().at("index"));
     EXPECT_TRUE(anywhere(0, picture.W / 2, best));
     EXPECT_TRUE(anywhere(picture.W / 2 - 64, picture.W - 64, worst));
+}
+
+// The same images with names, as a data set and as a folder.
+TEST_F(EvalScores, ReportsNames) {
+    const ImageSet set = load_split(folder / "d.h5", "train");
+    DatasetInfo info;
+    info.H = info.W = 8;
+    info.C = 3;
+    DatasetWriter writer(folder / "named.h5", info);
+    std::vector<std::string> names;
+    for (index_t n = 0; n < set.N; ++n) {
+        names.push_back(fmt::format("day 1/{:02d}, beach.png", n));
+        std::filesystem::create_directories(folder / "photos/day 1");
+        write_png(folder / "photos" / names.back(),
+                  {8, 8, 3, {set.image(n), set.image(n) + set.image_bytes()}});
+    }
+    write_bytes(folder / "photos/broken.jpg", "\xff\xd8\xff");
+    write_bytes(folder / "photos/notes.txt", "x");
+    writer.append("train", set.N, set.images.data(), nullptr, names);
+    writer.commit();
+    const Words outputs = {"--per-image", "x.csv", "--extremes", "x.png", "--show", "2"};
+    const Words from = {"--bpd", "--checkpoint", "run", "--no-ema", "--json", "--quiet", "--data"};
+
+    const Outcome plain = eval(kFrom + outputs);
+    ASSERT_EQ(plain.code, 0);
+    const CsvTable expected(folder / "x.csv");
+    const Image small = read_png(folder / "x.png");
+    const Outcome data = eval(from + Words{"named.h5", "--split", "train"} + outputs);
+    ASSERT_EQ(data.code, 0) << data.err;
+    const std::string csv = read_bytes(folder / "x.csv"), picture = read_bytes(folder / "x.png");
+    const CsvTable table(folder / "x.csv");
+    ASSERT_EQ(table.rows().size(), names.size());
+    for (std::size_t n = 0; n < names.size(); ++n) {
+        EXPECT_EQ(table.rows()[n].cells[table.column("name")], names[n]);
+        EXPECT_EQ(table.rows()[n].cells[1], expected.rows()[n].cells[1]);
+    }
+    EXPECT_GT(read_png(folder / "x.png").H, small.H);  // a line more
+
+    const Outcome photos = eval(from + Words{"photos"} + outputs);
+    ASSERT_EQ(photos.code, 0) << photos.err;
+    EXPECT_NE(photos.err.find("skipped: cannot read photos/broken.jpg"), std::string::npos) << photos.err;
+    EXPECT_EQ(nlohmann::json::parse(photos.out)["bpd"], nlohmann::json::parse(data.out)["bpd"]);
+    EXPECT_EQ(nlohmann::json::parse(photos.out)["images"], set.N);
+    EXPECT_TRUE(nlohmann::json::parse(photos.out)["split"].is_null());
+    EXPECT_EQ(read_bytes(folder / "x.csv"), csv);
+    EXPECT_EQ(read_bytes(folder / "x.png"), picture);
+    const Outcome against = eval(from + Words{"d.h5", "--split", "train", "--against", "photos"});
+    ASSERT_EQ(against.code, 0) << against.err;
+    EXPECT_EQ(nlohmann::json::parse(against.out)["against"]["auroc"], 0.5);
+    expect_error(eval(from + Words{"photos", "--split", "train"}), 2, "--split");
+
+    // Latents of a folder keep the names.
+    const Outcome encoded =
+        latent({"encode", "--checkpoint", "run", "--data", "photos", "-o", "z.h5", "--quiet"});
+    ASSERT_EQ(encoded.code, 0) << encoded.err;
+    EXPECT_EQ(Hdf5File::open(folder / "z.h5").read_strings("/names"), names);
 }
 
 TEST_F(EvalScores, SeparatesAnotherDataSet) {

@@ -1,0 +1,76 @@
+#include "tools/folder_images.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "data/image_folder.h"
+#include "data/photo_files.h"
+#include "kernels/error.h"
+
+namespace glow {
+namespace {
+
+constexpr index_t kBatch = 256;  // photographs decoded between two reports of skipped ones
+
+void check_model(const std::string& folder, const ModelConfig& model) {
+    const auto refuse = [&](const std::string& what) {
+        throw InputError(fmt::format("{} is a folder of photographs, but the model {}; make a data set with "
+                                     "glow_data images",
+                                     folder, what));
+    };
+    if (model.image_height != model.image_width)
+        refuse(fmt::format("takes {}x{} pixels, not squares", model.image_height, model.image_width));
+    if (model.channels != 1 && model.channels != 3)
+        refuse(fmt::format("has {} channels, not 1 or 3", model.channels));
+    if (model.y_cond) refuse("is conditional on classes");
+}
+
+}  // namespace
+
+NamedImages load_folder(const CommandLine& command, const DataOptions& data, const ModelConfig& model,
+                        int threads) {
+    check_model(data.data, model);
+    data.refuse_split("is a folder");
+    ImageFolderOptions options;
+    options.size = model.image_height;
+    options.channels = model.channels;
+    options.test = 0;
+    options.limit_train = data.images();
+    options.threads = threads;
+    options.classes = false;
+    ImageFolder source(data.data, options);
+    if (!source.other_files().empty())
+        command.say("{}: files that are not .png, .jpg or .jpeg are skipped: {}", data.data,
+                    describe_suffixes(source.other_files()));
+    const index_t all = source.info().train, bytes = source.info().image_bytes();
+    NamedImages found;
+    found.set = {0, options.size, options.size, options.channels, {}, {}, 0};
+    std::vector<std::uint8_t> pixels;
+    for (index_t first = 0; first < all; first += kBatch) {
+        const index_t count = std::min(kBatch, all - first);
+        pixels.resize(static_cast<std::size_t>(count * bytes));
+        std::vector<std::uint8_t> usable(static_cast<std::size_t>(count), 1);
+        source.read(Part::train, first, count, pixels.data(), nullptr, usable.data());
+        for (const std::string& problem : source.take_skipped()) command.warn("skipped: {}", problem);
+        for (index_t n = 0; n < count; ++n) {
+            if (usable[static_cast<std::size_t>(n)] == 0) continue;
+            const std::uint8_t* const image = pixels.data() + n * bytes;
+            found.set.images.insert(found.set.images.end(), image, image + bytes);
+            found.names.push_back(source.name(Part::train, first + n));
+            ++found.set.N;
+        }
+    }
+    if (found.set.N == 0) throw InputError(fmt::format("{}: no photograph can be used", data.data));
+    return found;
+}
+
+NamedImages load_images(const CommandLine& command, const DataOptions& data,
+                        const std::filesystem::path& checkpoint, int threads) {
+    if (data.is_folder()) return load_folder(command, data, read_checkpoint_info(checkpoint).model, threads);
+    data.require_fitting(checkpoint);
+    ImageSet set = load_split(data.data, data.split, data.images());
+    std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, set.N);
+    return {std::move(set), std::move(names)};
+}
+
+}  // namespace glow

@@ -1,0 +1,26 @@
+// The photographs in a folder as images of a model's size, without making a data set.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tools/model_options.h"
+
+namespace glow {
+
+struct NamedImages {
+    ImageSet set;
+    std::vector<std::string> names;  // [N] paths relative to the folder; of a data set, or empty if it has none
+};
+
+// All photographs below data.data, or the first data.limit, prepared as by glow_data images: the largest
+// centered square, scaled down. Warns of files that cannot be used. Throws InputError for models that are not
+// square, not gray or RGB, or conditional on classes, and if --split was given.
+NamedImages load_folder(const CommandLine& command, const DataOptions& data, const ModelConfig& model,
+                        int threads);
+
+// Loads a folder, or a split of a data set, which must fit the checkpoint.
+NamedImages load_images(const CommandLine& command, const DataOptions& data,
+                        const std::filesystem::path& checkpoint, int threads);
+
+}  // namespace glow
