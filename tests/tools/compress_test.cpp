@@ -1,4 +1,9 @@
 // glow_compress and glow_decompress as programs.
+#include <fmt/format.h>
+
+#include "data/formats/jpeg.h"
+#include "data/formats/png.h"
+#include "tests/data/make_files.h"
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
@@ -27,6 +32,11 @@ TEST_F(Compress, RoundTripsAndReportsSize) {
         const double values = 40 * 8 * 8 * 3, bytes = result["bytes"], start_up = result["start_up_bytes"];
         EXPECT_NEAR(result["bpd"].get<double>(), 8 * bytes / values, 1e-9);
         EXPECT_NEAR(result["bpd_without_start_up"].get<double>(), 8 * (bytes - start_up) / values, 1e-9);
+        std::size_t png = 0;
+        const ImageSet set = load_split(folder / "d.h5", "train");
+        for (index_t n = 0; n < set.N; ++n)
+            png += png_bytes({8, 8, 3, {set.image(n), set.image(n) + set.image_bytes()}});
+        EXPECT_EQ(result["png_bytes"], png);
 
         const Outcome evaluated =
             eval(kFrom + Words{"--bpd", "--split", "train", "--dequant-samples", "8", "--json", "--quiet"});
@@ -41,6 +51,145 @@ TEST_F(Compress, RoundTripsAndReportsSize) {
         EXPECT_TRUE(file.read<std::uint8_t>("/images", {40, 8, 8, 3}) ==
                     load_split(folder / "d.h5", "train").images);
     }
+    // A folder instead of NAME.h5: numbered pictures. --threads has no effect.
+    const Words into = {"--checkpoint", "run", "x.glow", "--threads", "2", "-o", "pictures", "--quiet"};
+    ASSERT_EQ(decompress(into).code, 0);
+    const ImageSet set = load_split(folder / "d.h5", "train");
+    for (const index_t n : {0, 39})
+        EXPECT_EQ(read_png(folder / fmt::format("pictures/{:06d}.png", n)).pixels,
+                  (std::vector<std::uint8_t>(set.image(n), set.image(n) + set.image_bytes())));
+    expect_error(decompress(into), 2, "--force");
+}
+
+// Photographs in folders, each of its own size.
+struct CompressPhotos : Compress {
+    CompressPhotos() {
+        make_run("run", 5);
+        std::filesystem::create_directories(folder / "photos/holiday/day 1");
+        picture("photos/a.png", make::smooth(20, 33, 3));
+        picture("photos/holiday/b.png", make::smooth(8, 8, 3, 20));
+        picture("photos/holiday/day 1/\xc3\xbc.png", make::smooth(3, 5, 1));
+        write_bytes(folder / "photos/holiday/c.jpg", make::jpeg(make::smooth(17, 9, 3)));
+        pictures["holiday/c.png"] = decode_jpeg(bytes_of("photos/holiday/c.jpg"), "c.jpg");
+    }
+    void picture(const std::string& name, const Image& image) {
+        write_png(folder / name, image);
+        pictures[name.substr(7)] = image;
+    }
+    std::vector<std::uint8_t> bytes_of(const std::string& name) const {
+        const std::string bytes = read_bytes(folder / name);
+        return {bytes.begin(), bytes.end()};
+    }
+    void expect_pictures(const std::string& where) const {
+        std::size_t files = 0;
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(folder / where))
+            files += entry.is_regular_file();
+        EXPECT_EQ(files, pictures.size());
+        for (const auto& [name, image] : pictures) {
+            const Image read = read_png(folder / where / name);
+            EXPECT_EQ((std::vector<index_t>{read.H, read.W, read.C}),
+                      (std::vector<index_t>{image.H, image.W, image.C}));
+            EXPECT_TRUE(read.pixels == image.pixels) << name;
+        }
+    }
+    Outcome archive(const std::string& input, const std::string& output, const Words& more = {}) const {
+        return compress(Words{"--checkpoint", "run", input, "-o", output} + more);
+    }
+    Outcome restore(const std::string& input, const std::string& output, const Words& more = {}) const {
+        return decompress(Words{"--checkpoint", "run", input, "-o", output, "--quiet"} + more);
+    }
+    std::map<std::string, Image> pictures;
+};
+
+TEST_F(CompressPhotos, RestoresFolderWithNames) {
+    const Outcome outcome = archive("photos", "p.glow", {"--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("only with this checkpoint, by this build"), std::string::npos);
+    const auto result = nlohmann::json::parse(outcome.out);
+    EXPECT_EQ(result["images"], 4);
+    EXPECT_EQ(result["tiles"], 3 * 5 + 1 + 1 + 3 * 2);
+    EXPECT_EQ(result["image_bytes"], 20 * 33 * 3 + 8 * 8 * 3 + 15 + 17 * 9 * 3);
+    EXPECT_EQ(result["bytes"], std::filesystem::file_size(folder / "p.glow"));
+    std::size_t png = 0, files = 0;
+    for (const auto& [name, image] : pictures) png += png_bytes(image);
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder / "photos"))
+        if (entry.is_regular_file()) files += entry.file_size();
+    EXPECT_EQ(result["png_bytes"], png);
+    EXPECT_EQ(result["file_bytes"], files);
+
+    ASSERT_EQ(restore("p.glow", "back/").code, 0);
+    expect_pictures("back");
+    // The number of threads of the archive counts, not this one.
+    ASSERT_EQ(archive("photos", "q.glow", {"--threads", "2", "--batch", "5", "--quiet"}).code, 0);
+    ASSERT_EQ(restore("q.glow", "again/deeper", {"--threads", "1"}).code, 0);
+    expect_pictures("again/deeper");
+}
+
+TEST_F(CompressPhotos, NeverOverwritesOrLeavesTheFolder) {
+    ASSERT_EQ(archive("photos", "p.glow", {"--quiet"}).code, 0);
+    ASSERT_EQ(restore("p.glow", "back").code, 0);
+    write_bytes(folder / "back/a.png", "mine");
+    std::filesystem::remove(folder / "back/holiday/b.png");
+    Words before = all_files();
+    expect_error(restore("p.glow", "back"), 2, "--force");
+    EXPECT_EQ(all_files(), before);
+    EXPECT_EQ(read_bytes(folder / "back/a.png"), "mine");
+    ASSERT_EQ(restore("p.glow", "back", {"--force"}).code, 0);
+    expect_pictures("back");
+    // Symbolic links lead elsewhere, and folders in place of files stay.
+    std::filesystem::create_directories(folder / "linked");
+    std::filesystem::create_directories(folder / "outside");
+    std::filesystem::create_directory_symlink(folder / "outside", folder / "linked/holiday");
+    std::filesystem::create_directories(folder / "taken/a.png");
+    write_bytes(folder / "file", "");
+    before = all_files();
+    expect_error(restore("p.glow", "linked", {"--force"}), 2, "symbolic link");
+    expect_error(restore("p.glow", "taken", {"--force"}), 2, "expected a file");
+    expect_error(restore("p.glow", "file"), 2, "file");
+    expect_error(restore("p.glow", "back.h5"), 2, "folder");
+    expect_error(restore("p.glow", "back.png"), 2, ".png");
+    EXPECT_EQ(all_files(), before);
+}
+
+TEST_F(CompressPhotos, NamesFilesItCannotKeep) {
+    write_png(folder / "photos/clear.png", make::smooth(8, 8, 4));
+    write_bytes(folder / "photos/deep.png", make::png(1, 1, 16, 0, std::string(3, '\0')));
+    write_bytes(folder / "photos/broken.jpg", read_bytes(folder / "photos/holiday/c.jpg").substr(0, 300));
+    write_bytes(folder / "photos/empty.png", "");
+    write_bytes(folder / "photos/film.mp4", "x");
+    const Words before = all_files();
+    const Outcome refused = archive("photos", "p.glow", {"--quiet"});
+    EXPECT_EQ(refused.code, 2);
+    for (const std::string text :
+         {"1 .mp4", "clear.png: cannot be coded without loss: it has transparent pixels", "--skip"})
+        EXPECT_NE(refused.err.find(text), std::string::npos) << refused.err;
+    EXPECT_EQ(all_files(), before);
+    const Outcome outcome = archive("photos", "p.glow", {"--quiet", "--json", "--skip"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(nlohmann::json::parse(outcome.out)["left_out"].size(), 4u);
+    for (const std::string text :
+         {"clear.png", "deep.png: cannot be coded without loss: it has 16 bits", "broken.jpg", "empty.png"})
+        EXPECT_NE(outcome.err.find(text), std::string::npos) << outcome.err;
+    ASSERT_EQ(restore("p.glow", "back").code, 0);
+    expect_pictures("back");
+}
+
+TEST_F(CompressPhotos, RejectsBadInput) {
+    std::filesystem::create_directories(folder / "none");
+    std::filesystem::create_directories(folder / "text");
+    write_bytes(folder / "text/a.txt", "x");
+    const Words before = all_files();
+    const auto refused = [&](const Outcome& outcome, const std::string& part) {
+        expect_error(outcome, 2, part);
+        EXPECT_EQ(all_files(), before);
+    };
+    refused(archive("none", "p.glow", {"--quiet"}), "found no .png");
+    refused(archive("text", "p.glow", {"--quiet"}), "found no .png");
+    refused(archive("nowhere", "p.glow", {"--quiet"}), "nowhere");
+    refused(archive("photos", "p.glow", {"--data", "d.h5"}), "once");
+    refused(archive("photos", "p.glow", {"--split", "valid"}), "--split");
+    refused(archive("photos", "photos/a.png", {"--force"}), "--force");
+    refused(archive("photos", "photos/a.png"), "would overwrite");
 }
 
 TEST_F(Compress, RejectsBadInput) {
