@@ -4,7 +4,9 @@
 
 #include "data/formats/output_name.h"
 #include "data/formats/photo.h"
+#include "data/photo_files.h"
 #include "kernels/error.h"
+#include "tools/folder_images.h"
 #include "tools/image_output.h"
 #include "tools/numbers.h"
 
@@ -31,9 +33,17 @@ ImageSet from_data(const EditOptions& options, const std::filesystem::path& chec
 }
 
 // Resizes to the model's size; square models center-crop and downscale larger images.
-ImageSet from_files(const EditOptions& options, const ModelConfig& model) {
+ImageSet from_files(const CommandLine& command, const EditOptions& options, const ModelConfig& model,
+                    int threads) {
     ImageSet set{0, model.image_height, model.image_width, model.channels, {}, {}, 0};
-    for (const std::string& file : split_text(options.files)) {
+    for (const std::string& file : options.file_words()) {
+        const DataOptions folder{file};
+        if (folder.is_folder()) {
+            const ImageSet some = load_folder(command, folder, model, threads).set;
+            set.images.insert(set.images.end(), some.images.begin(), some.images.end());
+            set.N += some.N;
+            continue;
+        }
         if (model.channels != 1 && model.channels != 3)
             throw InputError("--files: requires a model with 1 or 3 channels");
         const Image image = read_photo(file, model.channels);
@@ -52,11 +62,13 @@ ImageSet from_files(const EditOptions& options, const ModelConfig& model) {
     return set;
 }
 
-ImageSet chosen_images(const EditOptions& options, const std::filesystem::path& checkpoint) {
+ImageSet chosen_images(const CommandLine& command, const EditOptions& options,
+                       const std::filesystem::path& checkpoint, int threads) {
     const ModelConfig model = read_checkpoint_info(checkpoint).model;
     if (options.files.empty() == options.data.empty())
         throw InputError("give either --data with --images or --files");
-    ImageSet set = options.files.empty() ? from_data(options, checkpoint, model) : from_files(options, model);
+    ImageSet set = options.files.empty() ? from_data(options, checkpoint, model)
+                                         : from_files(command, options, model, threads);
     if (!model.y_cond) set.labels.clear();
     if (!options.label.empty()) {
         if (!model.y_cond)
@@ -73,10 +85,30 @@ ImageSet chosen_images(const EditOptions& options, const std::filesystem::path& 
 
 }  // namespace
 
+std::vector<std::string> EditOptions::file_words() const {
+    std::vector<std::string> words;
+    std::error_code ignored;
+    for (const std::string& word : files) {
+        if (std::filesystem::exists(word, ignored)) {
+            words.push_back(word);
+            continue;
+        }
+        for (const std::string& part : split_text(word)) words.push_back(part);
+    }
+    return words;
+}
+
 OutputFiles EditOptions::claim_outputs(const CommandLine& command, std::vector<NamedPath> inputs) const {
     inputs.push_back({"--checkpoint", model.checkpoint});
     inputs.push_back({"--data", data});
-    for (const std::string& file : split_text(files)) inputs.push_back({"--files", file});
+    for (const std::string& file : file_words()) {
+        if (!DataOptions{file}.is_folder()) {
+            inputs.push_back({"--files", file});
+            continue;
+        }
+        for (const std::string& name : list_photos(file).names)
+            inputs.push_back({"--files", std::filesystem::path(file) / name});
+    }
     OutputFiles outputs(command, inputs, {{"--output", output}});
     if (!frames.empty()) outputs.add_folder({"--frames", frames});
     require_png_or_hdf5_name(output);
@@ -89,7 +121,10 @@ void add_edit_options(CLI::App& app, EditOptions& options) {
     app.add_option("--data", options.data, "Data set (HDF5)");
     app.add_option("--split", options.split, "train, valid or test");
     app.add_option("--images", options.images, "Indices of images, separated by commas");
-    app.add_option("--files", options.files, "PNG or JPEG files separated by commas, instead of --data");
+    app.add_option("--files", options.files,
+                   "PNG or JPEG files, or folders of them, instead of --data: --files A.png B.png")
+        ->expected(-1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_option("--class", options.label,
                    "Class of all images, for conditional models; default: the data set's");
     app.add_option("-o,--output", options.output, "NAME.png: a sheet; NAME.h5: images in /images")
@@ -104,20 +139,27 @@ void add_steps(CLI::App& app, EditOptions& options) {
 EditInput::EditInput(const CommandLine& command, const EditOptions& options)
     : backend_(options.model.open_backend(command)),
       checkpoint_(find_checkpoint(options.model.checkpoint)),
-      set_(chosen_images(options, checkpoint_)),
+      set_(chosen_images(command, options, checkpoint_, backend_.exec().threads)),
       model_(options.model.load(checkpoint_, options.model.batch, backend_)) {}
 
+SampleHealth decode(EditInput& input, EditedLatents& edited) {
+    if (edited.pixels.empty())
+        edited.pixels =
+            decode_all(input.model(), edited.latents,
+                       input.config().y_cond ? edited.labels : std::vector<std::int32_t>(), &edited.largest);
+    SampleHealth found;
+    found.add(std::ssize(edited.largest), edited.largest.data());
+    return found;
+}
+
 void write_edited(const CommandLine& command, const EditOptions& options, EditInput& input,
-                  const EditedLatents& edited, nlohmann::ordered_json result) {
+                  EditedLatents& edited, nlohmann::ordered_json result) {
     const ModelConfig& model = input.config();
     const index_t N = std::ssize(edited.latents);
-    std::vector<double> largest;
-    std::vector<std::uint8_t> pixels = decode_all(
-        input.model(), edited.latents, model.y_cond ? edited.labels : std::vector<std::int32_t>(), &largest);
-    SampleHealth found;
-    found.add(N, largest.data());
+    const SampleHealth found = decode(input, edited);
+    std::vector<std::uint8_t>& pixels = edited.pixels;
     if (found.any()) command.warn("images: {} (see docs/using.md)", found.text());
-    cross_out_not_finite(model, N, largest.data(), pixels.data());
+    cross_out_not_finite(model, N, edited.largest.data(), pixels.data());
     if (is_hdf5_name(options.output)) {
         ImageSink sink(options.output, model);
         sink.append(pixels.data(), N);

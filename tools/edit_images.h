@@ -15,11 +15,13 @@ namespace glow {
 struct EditOptions {
     ModelOptions model;
     std::string data, split = "test", images;  // image indices, "3,5"
-    std::string files;                         // or these
+    std::vector<std::string> files;            // or these: pictures, folders of photographs
     std::string label;                         // class of all images
     std::string output, frames;
     index_t steps = 8;
 
+    // The words of --files: separated by commas too, unless a file has the comma in its name.
+    std::vector<std::string> file_words() const;
     // Checks the outputs; `inputs`: other files that a command reads besides the checkpoint and images.
     OutputFiles claim_outputs(const CommandLine& command, std::vector<NamedPath> inputs = {}) const;
 };
@@ -49,15 +51,21 @@ struct EditedLatents {
     GridSize grid;
     std::vector<Latent> latents;
     std::vector<std::int32_t> labels;  // for conditional models
+    // Decoded images [N, H, W, C], and the largest value of each, as of sample(); empty before decode().
+    std::vector<std::uint8_t> pixels;
+    std::vector<double> largest;
 
     void add(Latent latent, std::int32_t label) {
         latents.push_back(std::move(latent));
         labels.push_back(label);
     }
 };
+// Decodes the images, unless they are, and tells which are not finite.
+SampleHealth decode(EditInput& input, EditedLatents& edited);
+
 // Decodes and writes a PNG picture or /images of NAME.h5, and optionally single images to the folder of
 // --frames. result: the command's JSON result.
 void write_edited(const CommandLine& command, const EditOptions& options, EditInput& input,
-                  const EditedLatents& edited, nlohmann::ordered_json result);
+                  EditedLatents& edited, nlohmann::ordered_json result);
 
 }  // namespace glow

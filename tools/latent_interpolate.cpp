@@ -1,5 +1,6 @@
 // interpolate: interpolates between images.
 #include <memory>
+#include <optional>
 
 #include "kernels/error.h"
 #include "tools/edit_images.h"
@@ -19,17 +20,13 @@ struct Names<InterpolationPath> {
 namespace {
 
 struct Options : EditOptions {
-    InterpolationPath path = InterpolationPath::spherical;
+    std::optional<InterpolationPath> path;  // none: spherical, or linear where that is not finite
 };
 
-void interpolate(const CommandLine& command, const Options& options) {
-    const OutputFiles outputs = options.claim_outputs(command);
-    EditInput input(command, options);
-    const index_t N = input.N(), S = options.steps;
-    if (N < 2 || S < 2)
-        throw InputError("interpolate needs 2 images, or 4 for the corners of a grid, and 2 --steps");
-    const auto between = options.path == InterpolationPath::linear ? between_linear : between_spherical;
-    const std::vector<Latent> ends = input.encode();
+EditedLatents images_between(const EditInput& input, const std::vector<Latent>& ends, index_t S,
+                             InterpolationPath path) {
+    const auto between = path == InterpolationPath::linear ? between_linear : between_spherical;
+    const index_t N = std::ssize(ends);
     const auto part = [&](index_t i) { return static_cast<double>(i) / static_cast<double>(S - 1); };
     EditedLatents edited;
     edited.grid = {N == 4 ? S : N - 1, S};
@@ -47,7 +44,34 @@ void interpolate(const CommandLine& command, const Options& options) {
             for (index_t i = 0; i < S; ++i)
                 edited.add(between(ends[n], ends[n + 1], part(i)), input.label(2 * i < S ? n : n + 1));
     }
-    write_edited(command, options, input, edited, {{"path", to_string(options.path)}});
+    return edited;
+}
+
+void interpolate(const CommandLine& command, const Options& options) {
+    const OutputFiles outputs = options.claim_outputs(command);
+    EditInput input(command, options);
+    if (input.N() < 2 || options.steps < 2)
+        throw InputError("interpolate needs 2 images, or 4 for the corners of a grid, and 2 --steps");
+    const std::vector<Latent> ends = input.encode();
+    InterpolationPath path = options.path.value_or(InterpolationPath::spherical);
+    EditedLatents edited = images_between(input, ends, options.steps, path);
+    if (!options.path) {
+        // The inverse of a model that was trained little overflows away from images. A chord's middle is closer to
+        // the mean, where it does so less.
+        const SampleHealth found = decode(input, edited);
+        EditedLatents chords;
+        if (found.not_finite > 0)
+            chords = images_between(input, ends, options.steps, InterpolationPath::linear);
+        if (found.not_finite > 0 && decode(input, chords).not_finite < found.not_finite) {
+            command.warn(
+                "{} of {} images on the spherical path are not finite, as of a model that was trained little: took "
+                "the linear path (--path spherical keeps the other)",
+                found.not_finite, found.of);
+            path = InterpolationPath::linear;
+            edited = std::move(chords);
+        }
+    }
+    write_edited(command, options, input, edited, {{"path", to_string(path)}});
 }
 
 }  // namespace
@@ -59,7 +83,8 @@ void add_interpolate(CommandLine& command) {
         [&command, options] { interpolate(command, *options); });
     add_edit_options(*app, *options);
     add_steps(*app, *options);
-    add_choice(*app, "--path", options->path, "spherical (constant length) or linear");
+    add_choice(*app, "--path", options->path,
+               "spherical (constant length) or linear; default: spherical, or linear if that is not finite");
 }
 
 }  // namespace glow

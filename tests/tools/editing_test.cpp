@@ -70,6 +70,43 @@ TEST_F(Editing, AcceptsImageFiles) {
     const std::vector<std::uint8_t> images = images_of("x.h5", 2);
     EXPECT_EQ(part(images, 0), test_image(0));
     EXPECT_EQ(part(images, 1), std::vector<std::uint8_t>(192, 90));
+    // Words as a shell writes them, a comma in a name, and a folder.
+    write_png(folder / "c,d.png", {8, 8, 3, test_image(1)});
+    std::filesystem::create_directories(folder / "photos/more");
+    write_png(folder / "photos/more/e.png", {8, 8, 3, test_image(2)});
+    done(Words{"interpolate"} + kModel +
+         Words{"--files", "a.png", "c,d.png", "photos", "--steps", "2", "-o", "x.h5"});
+    const std::vector<std::uint8_t> more = images_of("x.h5", 4);
+    EXPECT_EQ(part(more, 1), test_image(1));
+    EXPECT_EQ(part(more, 3), test_image(2));
+}
+
+// A model whose inverse overflows far from images, as after few steps of training.
+TEST_F(Editing, FallsBackToLinearPath) {
+    const Words between =
+        Words{"interpolate", "--no-ema", "--data", "classes.h5", "--images", "0,1",          "--steps",
+              "9",           "-o",       "x.png",  "--json",     "--quiet",  "--checkpoint", "young.h5"};
+    const auto not_finite = [](const Outcome& outcome) {
+        const std::size_t at = outcome.err.find(" of 9 not finite");
+        return at == std::string::npos ? 0 : std::stoi(outcome.err.substr(outcome.err.rfind(' ', at - 1)));
+    };
+    bool fell_back = false;
+    for (float factor = 2; factor < 1e4F && !fell_back; factor *= 1.5F) {
+        CheckpointEdit edit(folder / "run/latest.h5");
+        for (const std::string level : {"level0", "level1"})
+            for (float& weight : edit.tensor("/params/" + level + "/step1/coupling/conv3/weight").values)
+                weight *= factor;
+        edit.write(folder / "young.h5");
+        const Outcome spherical = latent(between + Words{"--path", "spherical"}),
+                      linear = latent(between + Words{"--path", "linear"}), chosen = latent(between);
+        ASSERT_EQ(chosen.code, 0) << chosen.err;
+        const bool better = not_finite(linear) < not_finite(spherical);
+        EXPECT_EQ(nlohmann::json::parse(chosen.out)["path"], better ? "linear" : "spherical") << factor;
+        EXPECT_EQ(chosen.err.find("took the linear path") != std::string::npos, better) << chosen.err;
+        EXPECT_EQ(nlohmann::json::parse(spherical.out)["path"], "spherical");
+        fell_back = better;
+    }
+    EXPECT_TRUE(fell_back);
 }
 
 TEST_F(Editing, DirectionMovesImagesTowardClass) {
