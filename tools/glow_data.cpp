@@ -5,15 +5,18 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "data/cifar10.h"
 #include "data/dataset.h"
+#include "data/formats/hdf5_file.h"
 #include "data/formats/output_name.h"
 #include "data/grid.h"
 #include "data/image_folder.h"
 #include "data/mnist.h"
 #include "data/npz.h"
+#include "data/photo_files.h"
 #include "data/synthetic_gauss.h"
 #include "data/synthetic_shapes.h"
 #include "kernels/error.h"
@@ -155,14 +158,6 @@ struct ImagesOptions : MakeOptions {
     bool classes = false, no_classes = false;
 };
 
-// "3 .webp, 1 .txt"
-std::string described(const std::map<std::string, index_t>& endings) {
-    std::vector<std::string> parts;
-    for (const auto& [ending, count] : endings)
-        parts.push_back(fmt::format("{} {}", count, ending.empty() ? "without an ending" : ending));
-    return fmt::format("{}", fmt::join(parts, ", "));
-}
-
 void make_images(const ImagesOptions& options, const CommandLine& command) {
     glow::ImageFolderOptions images = options.images;
     images.seed = options.split.seed;
@@ -179,7 +174,7 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     refuse_existing(options);
     if (!source.other_files().empty())
         command.say("{}: files that are not .png, .jpg or .jpeg are skipped: {}", options.folder,
-                    described(source.other_files()));
+                    glow::describe_suffixes(source.other_files()));
     if (!source.classes().empty())
         command.say("{} classes: {}", source.classes().size(), fmt::join(source.classes(), ", "));
     if (const auto without = source.untrained_classes(); !without.empty())
@@ -395,16 +390,50 @@ void add_info(CommandLine& command) {
     app->add_option("F", *path, "The data set")->required();
 }
 
+constexpr index_t kViewSide = 8;  // rows and columns of a sheet, at most
+
 struct ViewOptions {
-    std::string path, grid = "8x8", split = "train", output;
+    std::string path, grid, split, output;
     index_t scale = 0;
 };
 
+// The first images of a split, or of /images of a file that is no data set.
+glow::ImageSet load_view(const ViewOptions& options, index_t most) {
+    {
+        const glow::Hdf5File file = glow::Hdf5File::open(options.path);
+        if (!file.exists("/train/images") && file.exists("/images")) {
+            if (!options.split.empty())
+                throw glow::InputError(
+                    fmt::format("{}: --split is for data sets; this file has only /images", options.path));
+            const auto [type, shape, elements] = file.describe("/images");
+            if (type != glow::ElementType::uint8 || shape.size() != 4 || elements == 0 || shape[3] > 4)
+                throw glow::InputError(fmt::format(
+                    "{}: /images: expected uint8 [N, H, W, C] with C in 1..4, found {}{}", options.path,
+                    type == glow::ElementType::uint8 ? "" : "another type, ", glow::shape_text(shape)));
+            glow::ImageSet set{std::min(most, shape[0]), shape[1], shape[2], shape[3], {}, {}, 0};
+            set.images.resize(static_cast<std::size_t>(set.N * set.image_bytes()));
+            file.read_rows("/images", 0, set.N, set.images.data());
+            return set;
+        }
+    }
+    return glow::load_split(options.path, options.split.empty() ? "train" : options.split, most);
+}
+
+// As square as possible, at most 8 x 8.
+glow::GridSize grid_of(index_t images) {
+    glow::GridSize grid{1, 1};
+    while (grid.columns < kViewSide && grid.columns * grid.columns < images) ++grid.columns;
+    while (grid.rows < kViewSide && grid.rows * grid.columns < images) ++grid.rows;
+    return grid;
+}
+
 void view(const ViewOptions& options, const CommandLine& command) {
-    const glow::GridSize grid = glow::parse_grid(options.grid);
+    const std::optional<glow::GridSize> asked =
+        options.grid.empty() ? std::nullopt : std::optional(glow::parse_grid(options.grid));
     const glow::OutputFiles outputs(command, {{"the input", options.path}}, {{"--output", options.output}});
     glow::require_png_name(options.output);
-    const glow::ImageSet set = glow::load_split(options.path, options.split, grid.tiles());
+    const glow::ImageSet set = load_view(options, asked ? asked->tiles() : kViewSide * kViewSide);
+    const glow::GridSize grid = asked ? *asked : grid_of(set.N);
     const glow::Image sheet =
         glow::tile_images(set.images.data(), set.N, set.H, set.W, set.C, grid, options.scale);
     glow::write_png(options.output, sheet);
@@ -418,9 +447,13 @@ void add_view(CommandLine& command) {
     const auto options = std::make_shared<ViewOptions>();
     CLI::App* app = command.subcommand("view", "Draw images of a data set as one picture",
                                        [options, &command] { view(*options, command); });
-    app->add_option("F", options->path, "The data set")->required();
-    app->add_option("--grid", options->grid, "Rows x columns")->type_name("RxC");
-    app->add_option("--split", options->split, "Split")->check(CLI::IsMember({"train", "valid", "test"}));
+    app->add_option("F", options->path, "The data set, or another HDF5 file with /images")->required();
+    app->add_option("--grid", options->grid, "Rows x columns")
+        ->type_name("RxC")
+        ->default_str("as needed, at most 8x8");
+    app->add_option("--split", options->split, "Split")
+        ->check(CLI::IsMember({"train", "valid", "test"}))
+        ->default_str("train");
     app->add_option("--scale", options->scale, "Enlargement, 0: sides of at least 64 pixels")
         ->check(CLI::Range(0, 64));
     app->add_option("-o,--output", options->output, "Picture to write, NAME.png")->required();

@@ -199,10 +199,41 @@ TEST(GlowData, ViewsAGrid) {
     EXPECT_EQ(image.W, 2 + 3 * 66);
     EXPECT_EQ(image.pixels[static_cast<std::size_t>((70 * image.W + 70) * 3)],
               4);  // second row, second column
+    // As many cells as images.
+    ASSERT_EQ(run(folder, {"view", "a.h5", "-o", "v.png"}).code, 0);
+    EXPECT_EQ(read_png(folder / "v.png").H, 2 + 5 * 66);
+    EXPECT_EQ(read_png(folder / "v.png").W, 2 + 6 * 66);
     expect_error(run(folder, {"view", "a.h5", "--split", "test", "-o", "w.png"}), 2, "\"test\"");
     expect_error(run(folder, {"view", "a.h5", "--split", "all", "-o", "w.png"}), 2, "all");
     expect_error(run(folder, {"view", "a.h5", "--grid", "8", "-o", "w.png"}), 2, "8x8");
     EXPECT_FALSE(std::filesystem::exists(folder / "w.png"));
+}
+
+// Such as glow_decompress and glow_sample write.
+TEST(GlowData, ViewsAnyFileWithImages) {
+    const TemporaryFolder folder;
+    const auto write = [&](const std::string& name, const std::vector<index_t>& shape) {
+        Hdf5File file = Hdf5File::create(folder / name);
+        index_t values = 1;
+        for (const index_t extent : shape) values *= extent;
+        const std::vector<std::uint8_t> pixels(static_cast<std::size_t>(values), 7);
+        file.write<std::uint8_t>("/images", shape, pixels.data());
+        file.close();
+    };
+    write("a.h5", {3, 64, 70, 1});
+    ASSERT_EQ(run(folder, {"view", "a.h5", "-o", "v.png"}).code, 0);
+    const Image image = read_png(folder / "v.png");
+    EXPECT_EQ(image.H, 2 + 2 * 66);
+    EXPECT_EQ(image.W, 2 + 2 * 72);
+    EXPECT_EQ(image.pixels[static_cast<std::size_t>(70 * image.W + 10)], 7);
+    EXPECT_EQ(image.pixels[static_cast<std::size_t>(70 * image.W + 80)], 255);  // the fourth cell
+    write("flat.h5", {3, 64, 70});
+    write("many.h5", {3, 4, 4, 5});
+    Hdf5File::create(folder / "empty.h5").close();
+    expect_error(run(folder, {"view", "a.h5", "--split", "train", "-o", "w.png"}), 2, "only /images");
+    expect_error(run(folder, {"view", "flat.h5", "-o", "w.png"}), 2, "[3, 64, 70]");
+    expect_error(run(folder, {"view", "many.h5", "-o", "w.png"}), 2, "[3, 4, 4, 5]");
+    expect_error(run(folder, {"view", "empty.h5", "-o", "w.png"}), 2, "empty.h5");
 }
 
 TEST(GlowData, OutputSuffixMustMatchFormat) {
