@@ -1,5 +1,5 @@
 # Dependencies. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, toml++, libpng, libjpeg-turbo,
-# zlib. Optional: CUDA, cuDNN, NCCL, MPI, oneDNN, Google Benchmark; a stub file replaces a missing one, and
+# zlib. Optional: CUDA, cuDNN, NCCL, MPI, oneDNN, libwebp, Google Benchmark; a stub file replaces a missing one, and
 # the summary lists it.
 include(GlowOptional)
 find_package(PkgConfig)
@@ -197,6 +197,13 @@ find_package(JPEG)
 if(NOT JPEG_FOUND)
     glow_missing("libjpeg-turbo" libjpeg-dev)
 endif()
+macro(glow_find_webp)
+    if(PkgConfig_FOUND)
+        pkg_check_modules(GLOW_LIBWEBP QUIET IMPORTED_TARGET libwebp)
+        set(found_version "${GLOW_LIBWEBP_VERSION}")
+    endif()
+endmacro()
+glow_optional(WEBP WITHOUT "WebP photographs are not read" HINT "install libwebp-dev")
 find_package(benchmark CONFIG QUIET)
 if(BUILD_TESTING)
     find_package(GTest)

@@ -119,8 +119,8 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
         throw InputError(
             fmt::format("{}: no image can be read: {}", folder.string(), join_problems(skipped_)));
     if (files_.empty())
-        throw InputError(
-            fmt::format("{}: found no .png, .jpg or .jpeg file in it or in its subfolders", folder.string()));
+        throw InputError(fmt::format("{}: found no {} file in it or in its subfolders", folder.string(),
+                                     photo_suffixes()));
     split();
     limit(train_, options.limit_train);
     limit(test_, options.limit_test);

@@ -26,7 +26,7 @@ struct ImageFolderOptions {
     index_t crop_side = 0;  // side of crops and tiles before scaling, in pixels; 0: size
 };
 
-// Reads *.png, *.jpg and *.jpeg files (any case) of a folder and its subfolders, sorted by path. Hidden
+// Reads the photographs (is_photo_name) of a folder and its subfolders, sorted by path. Hidden
 // entries are ignored, other files are counted. Links to folders are followed unless the folder is read
 // anyway. Batches are decoded, cropped and scaled on request; all images of a file belong to the same split.
 //

@@ -6,6 +6,7 @@
 #include <cctype>
 
 #include "data/formats/input_path.h"
+#include "data/formats/photo.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -18,11 +19,6 @@ std::string lower_ending(const fs::path& path) {
     for (char& character : ending)
         character = static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
     return ending;
-}
-
-bool is_image_name(const fs::path& path) {
-    const std::string ending = lower_ending(path);
-    return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
 }
 
 // Of the path itself, or of what is in it.
@@ -43,11 +39,11 @@ void list(const fs::path& root, const fs::path& below, PhotoFiles& files, std::v
         if (entry->is_directory(ignored)) {
             (entry->is_symlink(ignored) ? links : folders).push_back(name);
         } else if (entry->is_regular_file(ignored)) {
-            if (is_image_name(name))
+            if (is_photo_name(name))
                 files.names.push_back(name.string());
             else
                 ++files.other_files[lower_ending(name)];
-        } else if (is_image_name(name) || (entry->is_symlink(ignored) && !entry->exists(ignored))) {
+        } else if (is_photo_name(name) || (entry->is_symlink(ignored) && !entry->exists(ignored))) {
             const std::string problem = file_problem(entry->path());
             files.skipped.push_back(fmt::format("{}: cannot be read: {}", entry->path().string(),
                                                 problem.empty() ? "it changed while it was read" : problem));

@@ -16,7 +16,7 @@ struct PhotoFiles {
     std::map<std::string, index_t> other_files;  // numbers of files without an image suffix, by suffix
 };
 
-// Lists *.png, *.jpg and *.jpeg files (any case). Hidden entries are ignored. Links to folders are followed
+// Lists files with the suffix of a photograph (is_photo_name). Hidden entries are ignored. Links to folders are followed
 // unless the folder is read anyway. Skips image names that are dangling links, pipes or similar, and folders
 // that cannot be listed. Throws InputError without a folder.
 PhotoFiles list_photos(const std::filesystem::path& folder);

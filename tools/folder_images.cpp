@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "data/formats/photo.h"
 #include "data/image_folder.h"
 #include "data/photo_files.h"
 #include "kernels/error.h"
@@ -14,9 +15,10 @@ constexpr index_t kBatch = 256;  // photographs decoded between two reports of s
 
 void check_model(const std::string& folder, const ModelConfig& model) {
     const auto refuse = [&](const std::string& what) {
-        throw InputError(fmt::format("{} is a folder of photographs, but the model {}; make a data set with "
-                                     "glow_data images",
-                                     folder, what));
+        throw InputError(
+            fmt::format("{} is a folder of photographs, but the model {}; make a data set with "
+                        "glow_data images",
+                        folder, what));
     };
     if (model.image_height != model.image_width)
         refuse(fmt::format("takes {}x{} pixels, not squares", model.image_height, model.image_width));
@@ -40,7 +42,7 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
     options.classes = false;
     ImageFolder source(data.data, options);
     if (!source.other_files().empty())
-        command.say("{}: files that are not .png, .jpg or .jpeg are skipped: {}", data.data,
+        command.say("{}: files that are not {} are skipped: {}", data.data, photo_suffixes(),
                     describe_suffixes(source.other_files()));
     const index_t all = source.info().train, bytes = source.info().image_bytes();
     NamedImages found;

@@ -2,9 +2,11 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "data/formats/input_path.h"
 #include "data/formats/output_name.h"
+#include "data/formats/webp.h"
 #include "data/photo_files.h"
 #include "inference/photo_archive.h"
 #include "kernels/error.h"
@@ -40,10 +42,21 @@ std::string compared(std::uint64_t bytes, std::uint64_t other) {
 // The same images in other formats, a file each.
 struct OtherSizes {
     std::uint64_t png = 0;
+    std::optional<std::uint64_t> webp = 0;  // none where libwebp cannot write them all
 
-    void add(const Image& image) { png += png_bytes(image); }
+    void add(const Image& image) {
+        png += png_bytes(image);
+        const std::optional<std::size_t> bytes = webp ? webp_bytes(image) : std::nullopt;
+        webp = bytes ? std::optional(*webp + *bytes) : std::nullopt;
+    }
     std::string text(std::uint64_t bytes) const {
-        return fmt::format("{} as PNG files ({} bytes)", compared(bytes, png), png);
+        std::string text = fmt::format("{} as PNG files ({} bytes)", compared(bytes, png), png);
+        if (webp)
+            text += fmt::format("; {} as lossless WebP files ({} bytes)", compared(bytes, *webp), *webp);
+        return text;
+    }
+    nlohmann::ordered_json json_webp() const {
+        return webp ? nlohmann::ordered_json(*webp) : nlohmann::ordered_json();
     }
 };
 
@@ -78,6 +91,7 @@ void compress_dataset(const CommandLine& command, const Options& options, const 
          {"bpd", bits},
          {"bpd_without_start_up", net},
          {"png_bytes", others.png},
+         {"webp_bytes", others.json_webp()},
          {"checkpoint", checkpoint.string()},
          {"weights", model.used_ema() ? "ema" : "raw"}});
 }
@@ -126,9 +140,9 @@ void compress_folder(const CommandLine& command, const Options& options, const P
         throw InputError("the model is conditional on classes, which photographs in a folder do not have");
     if (files.names.empty())
         throw InputError(
-            fmt::format("{}: found no .png, .jpg or .jpeg file in it or in its subfolders", folder));
+            fmt::format("{}: found no {} file in it or in its subfolders", folder, photo_suffixes()));
     if (!files.other_files.empty())
-        command.warn("{}: files that are not .png, .jpg or .jpeg are left out: {}", folder,
+        command.warn("{}: files that are not {} are left out: {}", folder, photo_suffixes(),
                      describe_suffixes(files.other_files));
     const Survey survey = survey_photos(command, options, files, config);
     if (!survey.problems.empty() && !options.skip)
@@ -157,6 +171,7 @@ void compress_folder(const CommandLine& command, const Options& options, const P
          {"start_up_bytes", images.start_up()},
          {"bpd", bits},
          {"png_bytes", survey.others.png},
+         {"webp_bytes", survey.others.json_webp()},
          {"file_bytes", survey.file_bytes},
          {"left_out", survey.problems},
          {"checkpoint", checkpoint.string()},

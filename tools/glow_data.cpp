@@ -12,6 +12,7 @@
 #include "data/dataset.h"
 #include "data/formats/hdf5_file.h"
 #include "data/formats/output_name.h"
+#include "data/formats/photo.h"
 #include "data/grid.h"
 #include "data/image_folder.h"
 #include "data/mnist.h"
@@ -173,7 +174,7 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
     refuse_existing(options);
     if (!source.other_files().empty())
-        command.say("{}: files that are not .png, .jpg or .jpeg are skipped: {}", options.folder,
+        command.say("{}: files that are not {} are skipped: {}", options.folder, glow::photo_suffixes(),
                     glow::describe_suffixes(source.other_files()));
     if (!source.classes().empty())
         command.say("{} classes: {}", source.classes().size(), fmt::join(source.classes(), ", "));
@@ -206,9 +207,9 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
 
 void add_images(CommandLine& command) {
     const auto options = std::make_shared<ImagesOptions>();
-    CLI::App* app =
-        command.subcommand("images", "Your own PNG and JPEG files: squares of them, scaled down to one size",
-                           [options, &command] { make_images(*options, command); });
+    CLI::App* app = command.subcommand(
+        "images", "Your own PNG, JPEG and WebP files: squares of them, scaled down to one size",
+        [options, &command] { make_images(*options, command); });
     app->add_option("DIR", options->folder, "Folder of images, read with its subfolders")->required();
     app->add_option("--size", options->images.size, "Height and width; smaller images are skipped")
         ->check(CLI::Range(1, 4096))

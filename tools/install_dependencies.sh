@@ -47,6 +47,7 @@ required | nlohmann-json3-dev             | header nlohmann/json.hpp       | JSO
 required | libtomlplusplus-dev            | header toml++/toml.h           | config.toml
 required | libpng-dev                     | header png.h                   | pictures
 required | libjpeg-dev                    | header jpeglib.h               | photographs
+optional | libwebp-dev                    | header webp/decode.h           | WebP photographs
 required | zlib1g-dev                     | header zlib.h                  | compressed data
 required | libgtest-dev                   | header gtest/gtest.h           | tests
 optional | libbenchmark-dev               | header benchmark/benchmark.h   | glow_bench

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <initializer_list>
 
 #include "data/formats/jpeg.h"
+#include "data/formats/webp.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -33,7 +35,10 @@ bool is_png(std::span<const std::uint8_t> bytes) {
 Image decode_any(std::span<const std::uint8_t> bytes, const std::string& shown) {
     if (begins(bytes, {0xff, 0xd8, 0xff})) return decode_jpeg(bytes, shown);
     if (is_png(bytes)) return decode_png(bytes, shown);
-    throw InputError(fmt::format("{}: is not a PNG or JPEG file", shown));
+    const auto riff = [&](std::size_t at) { return bytes.size() >= 12 ? bytes.subspan(at) : bytes.last(0); };
+    if (begins(riff(0), {'R', 'I', 'F', 'F'}) && begins(riff(8), {'W', 'E', 'B', 'P'}))
+        return decode_webp(bytes, shown);
+    throw InputError(fmt::format("{}: is not a PNG, JPEG or WebP file", shown));
 }
 
 // What would be lost with C channels of 8 bits; empty if nothing.
@@ -51,6 +56,17 @@ std::string loss_with(std::span<const std::uint8_t> bytes, const Image& image, i
 }
 
 }  // namespace
+
+std::string photo_suffixes() {
+    return reads_webp() ? ".png, .jpg, .jpeg or .webp" : ".png, .jpg or .jpeg";
+}
+
+bool is_photo_name(const std::filesystem::path& path) {
+    std::string suffix = path.extension().string();
+    for (char& character : suffix)
+        character = static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
+    return suffix == ".png" || suffix == ".jpg" || suffix == ".jpeg" || (suffix == ".webp" && reads_webp());
+}
 
 Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C) {
     if (C != 1 && C != 3) throw Error(fmt::format("read_photo: expected 1 or 3 channels, found {}", C));

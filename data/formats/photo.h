@@ -5,7 +5,13 @@
 
 namespace glow {
 
-// Reads a PNG or JPEG file, identified by its first bytes, not its name. C = 1: gray, 3: RGB, converted as in
+// The suffixes of files that read_photo() reads: ".png, .jpg, .jpeg or .webp", without .webp in a build without
+// libwebp.
+std::string photo_suffixes();
+// Has the path one of them, in upper or lower case?
+bool is_photo_name(const std::filesystem::path& path);
+
+// Reads a PNG, JPEG or WebP file, identified by its first bytes, not its name. C = 1: gray, 3: RGB, converted as in
 // with_channels. Throws InputError if it is missing, empty, of another format, damaged or above a limit.
 Image read_photo(const std::filesystem::path& path, index_t C);
 // The same from the bytes of a file.

@@ -138,7 +138,7 @@ std::vector<std::uint8_t> read_image_bytes(const std::filesystem::path& path) {
     const std::filesystem::file_status status = std::filesystem::status(path, code);
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
         throw InputError(fmt::format(
-            "cannot read {}: expected a PNG or JPEG file, found a folder, device or pipe", path.string()));
+            "cannot read {}: expected an image file, found a folder, device or pipe", path.string()));
     const auto size = static_cast<index_t>(std::filesystem::file_size(path, code));
     if (code) throw InputError(fmt::format("cannot read {}: {}", path.string(), code.message()));
     if (size > kImageBytesLimit)

@@ -1,4 +1,4 @@
-// PNG and JPEG files, cropping and area averaging.
+// PNG, JPEG and WebP files, cropping and area averaging.
 #include "data/formats/photo.h"
 
 #include <algorithm>

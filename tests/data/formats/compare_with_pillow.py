@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def chunks(data):
@@ -64,6 +64,8 @@ def main():
         ours = np.frombuffer(pixels, np.uint8).reshape(*map(int, head.split()), 3).astype(int)
         if path.suffix == ".png":
             theirs, tolerance = png(path)
+        elif path.suffix == ".webp":
+            theirs, tolerance = over_black(ImageOps.exif_transpose(Image.open(path))), 0
         else:
             theirs, tolerance = np.asarray(Image.open(path).convert("RGB")).astype(int), 2
         if theirs is None:

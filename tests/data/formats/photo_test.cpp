@@ -9,9 +9,11 @@
 
 #include "data/formats/exif.h"
 #include "data/formats/jpeg.h"
+#include "data/formats/webp.h"
 #include "data/image_folder.h"
 #include "tests/data/files.h"
 #include "tests/data/formats/png_cases.h"
+#include "tests/data/formats/webp_cases.h"
 #include "tests/data/make_files.h"
 #include "tests/support.h"
 
@@ -66,6 +68,60 @@ TEST(Photo, DecodesJpegAccurately) {
             EXPECT_NEAR(read.pixels[1], 64, 3);
             EXPECT_NEAR(read.pixels[2], 0, 3);
         }
+}
+
+TEST(Photo, ReadsWebp) {
+    if (!reads_webp()) {
+        expect_throw<InputError>([] { decoded(make::webp_file("lossless"), 3); },
+                                 {"x", "WebP", "libwebp-dev"});
+        EXPECT_FALSE(is_photo_name("a.webp"));
+        return;
+    }
+    EXPECT_TRUE(is_photo_name("a.WebP"));
+    const auto value = [](index_t y, index_t x, index_t c) { return (37 * y + 23 * x + 60 * c) % 256; };
+    const Image plain = decode_photo(span_of(make::webp_file("lossless")), "x", 3),
+                turned = decode_photo(span_of(make::webp_file("turned")), "x", 3),
+                alpha = decode_photo(span_of(make::webp_file("lossless_alpha")), "x", 3),
+                lossy = decode_photo(span_of(make::webp_file("lossy")), "x", 3);
+    ASSERT_EQ((std::vector<index_t>{plain.H, plain.W, plain.C}), (std::vector<index_t>{5, 7, 3}));
+    ASSERT_EQ((std::vector<index_t>{turned.H, turned.W, turned.C}), (std::vector<index_t>{7, 5, 3}));
+    ASSERT_EQ((std::vector<index_t>{alpha.H, alpha.W, alpha.C}), (std::vector<index_t>{6, 4, 3}));
+    EXPECT_EQ((std::vector<index_t>{lossy.H, lossy.W, lossy.C}), (std::vector<index_t>{5, 7, 3}));
+    for (index_t y = 0; y < 5; ++y)
+        for (index_t x = 0; x < 7; ++x)
+            for (index_t c = 0; c < 3; ++c) {
+                EXPECT_EQ(plain.pixels[(y * 7 + x) * 3 + c], value(y, x, c));
+                // Orientation 6: the first row is the right side.
+                EXPECT_EQ(turned.pixels[(x * 5 + 4 - y) * 3 + c], value(y, x, c));
+            }
+    for (index_t y = 0; y < 6; ++y)
+        for (index_t x = 0; x < 4; ++x)
+            for (index_t c = 0; c < 3; ++c)
+                EXPECT_EQ(alpha.pixels[(y * 4 + x) * 3 + c], (value(y, x, c) * value(y, x, 3) + 127) / 255);
+
+    expect_throw<InputError>([] { decoded(make::webp_file("animation"), 3); }, {"x", "animation"});
+    for (const std::string name : {"lossless", "lossy", "lossless_alpha", "lossy_alpha"}) {
+        const std::string whole = make::webp_file(name);
+        for (std::size_t length = 0; length < whole.size() - 1; ++length)
+            EXPECT_THROW(decoded(whole.substr(0, length), 3), InputError) << name << ' ' << length;
+    }
+    // Damage may go unnoticed, as WebP has no check sums, but ends as a picture or as this error.
+    test::Random random(5);
+    for (const auto& [name, whole] : make::webp_files())
+        for (int i = 0; i < 300; ++i) {
+            std::string bytes = whole;
+            char& byte =
+                bytes[static_cast<std::size_t>(random.integer(0, static_cast<int>(whole.size()) - 1))];
+            byte = static_cast<char>(byte ^ (1 << random.integer(0, 7)));
+            try {
+                decoded(bytes, 3);
+            } catch (const InputError&) {
+            }
+        }
+    const Image image = make::smooth(40, 30, 3);
+    EXPECT_LT(webp_bytes(image).value(), png_bytes(image));
+    EXPECT_FALSE(webp_bytes({1, 16384, 1, Pixels(16384)}).has_value());
+    EXPECT_FALSE(webp_bytes(make::smooth(4, 4, 4)).has_value());
 }
 
 // A TIFF structure with one entry: the orientation.
@@ -131,9 +187,9 @@ TEST(Photo, DetectsFormatByContent) {
     write_bytes(folder / "a.png", make::jpeg(make::smooth(16, 16, 3)));
     EXPECT_EQ(read_photo(folder / "a.png", 3).H, 16);
     write_bytes(folder / "b.png", "a text");
-    expect_throw<InputError>([&] { read_photo(folder / "b.png", 3); }, {"b.png", "not a PNG or JPEG"});
+    expect_throw<InputError>([&] { read_photo(folder / "b.png", 3); }, {"b.png", "not a PNG, JPEG or WebP"});
     write_bytes(folder / "c.png", "");
-    expect_throw<InputError>([&] { read_photo(folder / "c.png", 3); }, {"c.png", "not a PNG or JPEG"});
+    expect_throw<InputError>([&] { read_photo(folder / "c.png", 3); }, {"c.png", "not a PNG, JPEG or WebP"});
     expect_throw<InputError>([&] { read_photo(folder / "none.png", 3); }, {"none.png"});
     expect_throw<InputError>([&] { read_photo(folder.path(), 3); }, {"cannot read"});
 }

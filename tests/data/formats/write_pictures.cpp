@@ -1,12 +1,14 @@
 // Usage: write_pictures FOLDER
-// Writes PNG and JPEG files of every kind, and for each NAME its decoded pixels as NAME.raw: "H W" in a line
+// Writes PNG, JPEG and WebP files of every kind, and for each NAME its decoded pixels as NAME.raw: "H W" in a line
 // and RGB.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 
 #include "data/formats/photo.h"
+#include "data/formats/webp.h"
 #include "tests/data/formats/png_cases.h"
+#include "tests/data/formats/webp_cases.h"
 
 namespace {
 
@@ -43,6 +45,8 @@ void write_all(const std::filesystem::path& folder) {
     write(folder / "ycck_adobe.jpg", make::inks_jpeg(inks, true, true));
     write(folder / "gray.jpg", make::jpeg(make::smooth(24, 40, 1)));
     write(folder / "rgb.jpg", make::jpeg(make::smooth(24, 40, 3)));
+    for (const auto& [name, bytes] : make::webp_files())
+        if (name != "animation" && reads_webp()) write(folder / (name + ".webp"), bytes);
     write(folder / "progressive.jpg", make::jpeg(make::smooth(24, 40, 3), 90, true));
 }
 

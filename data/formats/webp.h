@@ -1,0 +1,24 @@
+// WebP decoder and encoder (libwebp). Without libwebp, no_webp.cpp takes the place of webp.cpp.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "data/formats/png.h"
+
+namespace glow {
+
+// Was this program built with libwebp?
+bool reads_webp();
+
+// Pictures without alpha have C = 3, others C = 4. The picture is upright: EXIF orientation is applied.
+// InputError: damaged, truncated, an animation, or a build without libwebp. Errors speak of `shown`.
+Image decode_webp(std::span<const std::uint8_t> bytes, const std::string& shown);
+
+// Size of the picture as a lossless WebP file. None without libwebp, with alpha, or where a side is above
+// WebP's limit of 16383.
+std::optional<std::size_t> webp_bytes(const Image& image);
+
+}  // namespace glow
