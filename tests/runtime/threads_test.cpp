@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "runtime/context.h"
+#include "runtime/memory_limit.h"
 #include "tests/support.h"
 
 namespace glow {
@@ -376,6 +377,34 @@ TEST_F(Cgroups, Version1) {
     write("sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_quota_us", "410000\n");
     write("sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_period_us", "100000\n");
     EXPECT_EQ(cgroup_processors(root_), 5);
+}
+
+TEST_F(Cgroups, MemoryLimitVersion2) {
+    const std::size_t machine = host_memory_limit(root_).bytes;
+    EXPECT_EQ(host_memory_limit(root_).source, "this machine has");
+    write("proc/self/cgroup", "0::/system.slice/slurm/job_7/step_0\n");
+    write("proc/self/mountinfo", "31 23 0:28 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n");
+    write("sys/fs/cgroup/system.slice/memory.max", "max\n");
+    EXPECT_EQ(host_memory_limit(root_).bytes, machine);
+    write("sys/fs/cgroup/system.slice/slurm/job_7/memory.max", "33554432\n");
+    EXPECT_EQ(host_memory_limit(root_).bytes, 33554432u);
+    write("sys/fs/cgroup/system.slice/slurm/job_7/step_0/memory.max", "16777216\n");
+    EXPECT_EQ(host_memory_limit(root_).bytes, 16777216u);
+    EXPECT_NE(host_memory_limit(root_).source.find("control group"), std::string::npos);
+}
+
+TEST_F(Cgroups, MemoryLimitVersion1) {
+    const std::size_t machine = host_memory_limit(root_).bytes;
+    write("proc/self/cgroup", "9:memory:/slurm/job_7\n4:cpu,cpuacct:/slurm/job_8\n");
+    write("proc/self/mountinfo",
+          "30 23 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+          "31 23 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n");
+    write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    EXPECT_EQ(host_memory_limit(root_).bytes, machine);
+    write("sys/fs/cgroup/cpu/slurm/job_8/memory.limit_in_bytes", "1\n");
+    EXPECT_EQ(host_memory_limit(root_).bytes, machine);
+    write("sys/fs/cgroup/memory/slurm/job_7/memory.limit_in_bytes", "50331648\n");
+    EXPECT_EQ(host_memory_limit(root_).bytes, 50331648u);
 }
 
 TEST(Threads, SharedByProcessesOfHost) {
