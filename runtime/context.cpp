@@ -3,6 +3,7 @@
 #include "runtime/cuda.h"
 #include "runtime/cudnn.h"
 #include "runtime/device.h"
+#include "runtime/openblas.h"
 #include "runtime/watchdog.h"
 
 namespace glow {
@@ -38,6 +39,7 @@ Backend::Backend(Device device, int threads, int ordinal, Communicator* communic
     : ordinal_(ordinal), conv_(std::move(conv)) {
     if (device == Device::cuda) stream_ = cuda::open_stream(ordinal);
     open_libraries(device, threads, communicator, decide_threads);
+    if (device == Device::cpu) reserve_blas_buffers(exec_.threads);
 }
 
 std::string Backend::description() const {

@@ -2,13 +2,27 @@
 #include "runtime/openblas.h"
 
 #include <cblas.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <limits>
+#include <mutex>
 #include <type_traits>
+#include <vector>
 
 #include "kernels/error.h"
 #include "runtime/epilogue.h"
+#include "runtime/memory.h"
+#include "runtime/memory_limit.h"
+
+#if defined(GLOW_BLAS_IS_OPENBLAS)
+// OpenBLAS's pool of buffers. Exported, but in no header; weak in case a build of it hides them.
+extern "C" {
+__attribute__((weak)) void* blas_memory_alloc(int);
+__attribute__((weak)) void blas_memory_free(void*);
+}
+#endif
 
 namespace glow {
 namespace {
@@ -98,6 +112,58 @@ ScopedBlasThreads::ScopedBlasThreads() : team_(1) {
 #if defined(GLOW_BLAS_IS_OPENBLAS)
     // A process-wide setting that the calling program may have changed.
     if (openblas_get_num_threads() != 1) openblas_set_num_threads(1);
+#endif
+}
+
+namespace {
+
+constexpr std::size_t kBufferBytes = std::size_t{129} << 20;  // OpenBLAS's BUFFER_SIZE on x86-64, and a page
+constexpr int kMostBuffers = 64;                              // of its pool's 256 or more
+
+bool can_map(int buffers) {
+    std::vector<void*> mapped;
+    bool all = true;
+    for (int i = 0; i < buffers && all; ++i) {
+        void* const buffer =
+            mmap(nullptr, kBufferBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        all = buffer != MAP_FAILED;
+        if (all) mapped.push_back(buffer);
+    }
+    for (void* const buffer : mapped) munmap(buffer, kBufferBytes);
+    return all;
+}
+
+}  // namespace
+
+std::size_t blas_buffer_bytes([[maybe_unused]] int threads) {
+#if defined(GLOW_BLAS_IS_OPENBLAS)
+    return kBufferBytes * static_cast<std::size_t>(threads);
+#else
+    return 0;
+#endif
+}
+
+void reserve_blas_buffers([[maybe_unused]] int threads) {
+#if defined(GLOW_BLAS_IS_OPENBLAS)
+    static std::mutex mutex;
+    static int reserved = 0;  // like OpenBLAS's pool, of the process
+    const std::lock_guard lock(mutex);
+    if (threads <= reserved) return;
+    if (!can_map(threads - reserved)) {
+        const MemoryLimit limit = process_memory_limit();
+        throw InputError(
+            fmt::format("OpenBLAS needs {} of address space for {} thread{}, but {}: {} use fewer --threads",
+                        human_bytes(blas_buffer_bytes(threads - reserved)), threads, threads > 1 ? "s" : "",
+                        limit.source.empty() ? "the system does not provide it"
+                                             : fmt::format("{} {}", limit.source, human_bytes(limit.bytes)),
+                        limit.source.empty() ? "end other programs, or" : "raise the limit, or"));
+    }
+    reserved = threads;
+    if (blas_memory_alloc == nullptr || blas_memory_free == nullptr) return;
+    std::vector<void*> taken(static_cast<std::size_t>(std::min(threads, kMostBuffers)));
+    for (void*& buffer : taken) buffer = blas_memory_alloc(0);
+    for (void* const buffer : taken)
+        if (buffer != nullptr) blas_memory_free(buffer);  // back to the pool, still mapped
 #endif
 }
 

@@ -13,6 +13,8 @@
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/launcher.h"
+#include "runtime/memory.h"
+#include "runtime/memory_limit.h"
 #include "tools/numbers.h"
 #include "tools/thread_policy.h"
 
@@ -162,7 +164,10 @@ int run_tool(int argc, char** argv, const std::string& description,
         return 2;
     } catch (const std::bad_alloc&) {
         let_first_speak();
-        command.complain("error", "out of memory");
+        const MemoryLimit limit = process_memory_limit();
+        command.complain("error", limit.source.empty() ? "out of memory"
+                                                       : fmt::format("out of memory: {} {}", limit.source,
+                                                                     human_bytes(limit.bytes)));
         return 1;
     } catch (const std::exception& error) {
         let_first_speak();
