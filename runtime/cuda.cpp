@@ -163,6 +163,12 @@ std::size_t bytes_in_use() {
     return total - free;
 }
 
+std::size_t bytes() {
+    std::size_t free = 0, total = 0;
+    GLOW_CUDA(cudaMemGetInfo(&free, &total));
+    return total;
+}
+
 void start_copy_to_device(const Exec& exec, std::size_t bytes, const void* host, void* device) {
     GLOW_CUDA(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_of(exec)));
 }

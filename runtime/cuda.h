@@ -53,6 +53,7 @@ void release(void* memory) noexcept;
 void* allocate_pinned(std::size_t bytes);
 void release_pinned(void* memory) noexcept;
 std::size_t bytes_in_use();
+std::size_t bytes();  // of the device
 
 // Queued on the stream. start_copy_to_device() does not wait: keep `host`, pinned memory, unchanged until the
 // copy is done. copy_within_device() does not wait either; the others do.

@@ -83,4 +83,8 @@ std::size_t device_bytes_in_use() {
     return cuda_problem().empty() ? cuda::bytes_in_use() : 0;
 }
 
+std::size_t device_bytes() {
+    return cuda_problem().empty() ? cuda::bytes() : 0;
+}
+
 }  // namespace glow

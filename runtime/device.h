@@ -67,7 +67,8 @@ template <class T>
 HostArray<T>::HostArray(Device device, index_t count)
     : memory_(host_memory(device, static_cast<std::size_t>(count) * sizeof(T))) {}
 
-// GPU memory in use by all processes, in bytes; 0 without a GPU.
+// GPU memory in use by all processes, and in all, in bytes; 0 without a GPU.
 std::size_t device_bytes_in_use();
+std::size_t device_bytes();
 
 }  // namespace glow

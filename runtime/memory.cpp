@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -138,16 +137,6 @@ Memory::Memory(Device device, const MemoryBytes& capacity, bool guards)
 MemoryBytes Memory::peak() const {
     MemoryBytes bytes{};
     for (int i = 0; i < kCategories; ++i) bytes[i] = arenas_[i].peak();
-    return bytes;
-}
-
-std::size_t machine_memory_bytes() {
-    std::size_t bytes =
-        static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    for (const char* limit : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-        std::size_t group = 0;
-        if (std::ifstream(limit) >> group) bytes = std::min(bytes, group);
-    }
     return bytes;
 }
 

@@ -99,8 +99,6 @@ class Memory {
     std::array<Arena, kCategories> arenas_;
 };
 
-// Memory of this machine, or the limit of the process's control group, in bytes.
-std::size_t machine_memory_bytes();
 // Peak resident memory of the process in bytes (VmHWM), and formatting as "1.5 GiB".
 std::size_t process_peak_bytes();
 std::string human_bytes(std::size_t bytes);

@@ -51,6 +51,9 @@ void release_pinned(void*) noexcept {}
 std::size_t bytes_in_use() {
     return 0;
 }
+std::size_t bytes() {
+    return 0;
+}
 void start_copy_to_device(const Exec&, std::size_t, const void*, void*) {
     refuse();
 }

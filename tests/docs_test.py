@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = "(?:tools|tests|docs|examples|cmake|kernels|runtime|layers|data|inference|train|include)"
 # Options of other programs that pages name in running text.
-FOREIGN = {"--signal", "--n_train"}  # Slurm's, openai/glow's
+FOREIGN = {"--signal", "--mem", "--n_train"}  # Slurm's, openai/glow's
 
 problems = []
 

@@ -9,6 +9,7 @@
 
 #include "kernels/error.h"
 #include "runtime/device.h"
+#include "runtime/memory_limit.h"
 #include "tools/command_line.h"
 #include "tools/model_options.h"
 #include "tools/numbers.h"
@@ -84,7 +85,7 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     o.batch = p.batch;
     o.precision = request.precision;
     o.act_budget =
-        request.act_budget > 0 ? request.act_budget : static_cast<index_t>(machine_memory_bytes() / 4);
+        request.act_budget > 0 ? request.act_budget : static_cast<index_t>(memory_limit_bytes() / 4);
     o.anchor_every = request.anchor_every;
     o.rounding_bits = request.rounding_bits;
     o.float_states = request.float_states;
@@ -104,7 +105,7 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
 std::size_t available_bytes(Device device) {
     if (device == Device::cuda) return std::numeric_limits<std::size_t>::max();
     std::ifstream info("/proc/meminfo");
-    std::size_t bytes = machine_memory_bytes();
+    std::size_t bytes = memory_limit_bytes();
     for (std::string line; std::getline(info, line);)
         if (line.rfind("MemAvailable:", 0) == 0)
             bytes = std::min<std::size_t>(bytes, std::strtoull(line.c_str() + 13, nullptr, 10) * 1024);

@@ -173,14 +173,16 @@ void plan_or_run(const CommandLine& command, const Request& request) {
         bytes["stored_if_drift"] = plan.fallback_stored;
         bytes["network_units"] = plan.network_units;
         bytes["kept_maps"] = plan.policy.last_maps;
-        bytes["machine"] = planned.machine_bytes;
+        bytes["processes"] = planned.group.size;
+        bytes["processes_per_host"] = planned.group.local_size;
+        bytes["machine"] = planned.limit.bytes;
+        bytes["fits"] = planned.problem.empty();
+        bytes["micro_batch"] = planned.options.micro_batch;
+        bytes["act_budget"] = planned.options.act_budget;
         bytes["largest_batch"] = planned.largest_batch;
         bytes["largest_depth"] = planned.largest_depth;
-        if (!request.processes->is_root()) return;
-        command.result(
-            fmt::format("{}\nof {} available; largest batch that fits: {}, largest depth: {}", describe(plan),
-                        human_bytes(planned.machine_bytes), planned.largest_batch, planned.largest_depth),
-            bytes);
+        if (request.processes->is_root()) command.result(describe(planned), bytes);
+        if (!planned.problem.empty()) throw InputError(planned.problem);
         return;
     }
     const RunResult result = run_training(request);
@@ -244,6 +246,9 @@ std::vector<NamedPath> files_of_run(const std::string& out) {
 void train(CommandLine& command, Request& request) {
     request.device = parse_device(request.device_text);
     if (!request.plan) require_device(request.device);  // planning needs no device
+    if (request.options.max_memory > 0 && command.app().get_option("--memory")->count() == 0 &&
+        !request.origins.contains("memory"))
+        request.options.memory = MemoryMode::automatic;
     check(request.options);
     if (request.print_config) {
         command.result(to_toml(request.options), to_json(request.options));

@@ -20,7 +20,7 @@ void add_option(CLI::App& app, const std::string& name, T& value, const char* he
             ->default_str(to_string(value));
     } else {
         CLI::Option* const added = app.add_option(option, value, help);
-        if (name == "act-budget") added->transform(as_bytes())->type_name("BYTES");
+        if (name == "act-budget" || name == "max-memory") added->transform(as_bytes())->type_name("BYTES");
     }
 }
 

@@ -68,6 +68,8 @@ void check(const TrainingOptions& o) {
     require(o.threads >= 0 && o.threads <= 4096, "threads", o.threads, "between 0 and 4096");
     require(o.act_budget >= 0 && o.act_budget <= index_t{1} << 60, "act-budget", o.act_budget,
             "between 0 and 2^60 bytes");
+    require(o.max_memory >= 0 && o.max_memory <= index_t{1} << 60, "max-memory", o.max_memory,
+            "between 0 and 2^60 bytes");
     require(o.anchor_every >= 0, "anchor-every", o.anchor_every, "not below 0");
     require(o.tile >= 0, "tile", o.tile, "not below 0");
     require(o.audit_every >= 0, "audit-every", o.audit_every, "not below 0");

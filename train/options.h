@@ -87,6 +87,7 @@ struct TrainingOptions {
 
     MemoryMode memory = MemoryMode::reconstruct;
     index_t act_budget = 0;    // bytes of maps saved by `auto`; 0: a quarter of the machine's memory
+    index_t max_memory = 0;    // bytes of a host's processes, or of a GPU's; 0: no limit but the machine's
     index_t anchor_every = 0;  // 0: only level starts
     bool float_states = false, rounding_bits = false;
     index_t tile = 0;            // 0: default rule
@@ -181,6 +182,10 @@ void visit_memory_options(Options& o, Visitor&& visitor) {
             "Memory policy, what backward finds saved: reconstruct, checkpoint, store or auto");
     visitor("act-budget", o.act_budget, OnResume::change,
             "Bytes of hidden maps that auto saves (also 500MiB, 4GiB); 0: a quarter of the machine's memory");
+    visitor(
+        "max-memory", o.max_memory, OnResume::free,
+        "Memory for the run's processes on a host (on GPUs: for each process), as 8GiB: --micro-batch, and what auto "
+        "saves, are chosen to fit; 0: no limit");
     visitor("anchor-every", o.anchor_every, OnResume::change,
             "Save an exact state every N steps of flow; 0: none");
     visitor("float-states", o.float_states, OnResume::change,

@@ -3,15 +3,29 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "kernels/error.h"
 #include "runtime/device.h"
+#include "runtime/memory_limit.h"
+#include "runtime/openblas.h"
 #include "train/schedule.h"
 
 namespace glow {
 namespace {
 
-constexpr index_t kMostUnpacked = 16;  // images unpacked per image read before a warning
+constexpr index_t kMostUnpacked = 16;                     // images unpacked per image read before a warning
+constexpr std::size_t kMostSaved = std::size_t{1} << 46;  // bytes of maps
+
+std::size_t image_bytes_in_memory(const DatasetInfo& info, const TrainingOptions& options,
+                                  const ProcessGroup& group) {
+    const auto bytes = static_cast<std::size_t>((info.train + info.valid) * info.H * info.W * info.C);
+    return choose_data_access(options.data_access, options.data, bytes, memory_limit_bytes(),
+                              group.local_size, {})
+                   .on_disk
+               ? 0
+               : bytes;
+}
 
 }  // namespace
 
@@ -29,18 +43,66 @@ void fit_model(const DatasetInfo& info, TrainingOptions& options) {
 
 index_t act_budget(const TrainingOptions& options, index_t resumed) {
     if (options.memory != MemoryMode::automatic || options.act_budget > 0) return options.act_budget;
-    return resumed > 0 ? resumed : static_cast<index_t>(machine_memory_bytes() / 4);
+    return resumed > 0 ? resumed : static_cast<index_t>(memory_limit_bytes() / 4);
 }
 
-void refuse_beyond_machine(std::size_t each, int processes) {
+std::size_t fallback_bytes(const MemoryPlan& plan) {
+    return plan.fallback_stored - std::min(plan.fallback_stored, at(plan.bytes, Category::stored));
+}
+
+std::string memory_problem(std::size_t each, int processes, std::size_t more) {
+    constexpr const char* kAdvice =
+        "use a smaller --batch, --micro-batch or model, or --memory reconstruct (--plan shows the bytes, and "
+        "--max-memory fits a run to a budget)";
     const std::size_t planned = each * static_cast<std::size_t>(processes);
-    const std::size_t bytes = machine_memory_bytes();
-    if (planned > bytes)
-        throw InputError(fmt::format(
-            "the run needs {}{} but this machine has {}: use a smaller --batch, --micro-batch or model, or "
-            "--memory reconstruct (--plan shows the bytes)",
-            human_bytes(planned), processes > 1 ? fmt::format(" for {} processes", processes) : "",
-            human_bytes(bytes)));
+    if (const MemoryLimit host = host_memory_limit(); planned > host.bytes)
+        return fmt::format("the run needs {}{}, but {} {}: {}", human_bytes(planned),
+                           processes > 1 ? fmt::format(" for {} processes", processes) : "", host.source,
+                           human_bytes(host.bytes), kAdvice);
+    if (const MemoryLimit own = process_memory_limit(); each + more > own.bytes)
+        return fmt::format("the run needs {}, but {} {}: {}", human_bytes(each + more), own.source,
+                           human_bytes(own.bytes), kAdvice);
+    return "";
+}
+
+void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const TrainingOptions&)>& plan,
+                const ProcessGroup& group, Device device, std::size_t image_bytes) {
+    if (options.max_memory == 0) return;
+    // Libraries and stacks: 70 MiB were measured on a CPU, and 180 MiB with CUDA's context on an H200.
+    const bool on_cpu = device == Device::cpu;
+    const std::size_t besides = on_cpu ? (std::size_t{128} << 20) + image_bytes : std::size_t{256} << 20;
+    const auto each = static_cast<std::size_t>(options.max_memory) /
+                      static_cast<std::size_t>(on_cpu ? group.local_size : 1);
+    TrainingOptions fitted = options;
+    const auto needed = [&] { return total(plan(fitted).bytes) + besides; };
+    const bool is_auto = options.memory == MemoryMode::automatic;
+    const index_t most_saved =
+        options.act_budget > 0 ? options.act_budget : static_cast<index_t>(std::min(each, kMostSaved));
+    if (is_auto) fitted.act_budget = 1;  // no map
+    index_t pass = slice_of(options.batch, 0, group.size).count;
+    if (options.micro_batch > 0) pass = std::min(pass, options.micro_batch);
+    while (needed() > each) {
+        if (pass == 1 || options.fused_update)
+            throw InputError(fmt::format(
+                "--max-memory {}: a process needs {}{}: use a smaller model{}",
+                human_bytes(static_cast<std::size_t>(options.max_memory)), human_bytes(needed()),
+                on_cpu && group.local_size > 1 ? fmt::format(", and {} share it", group.local_size) : "",
+                options.fused_update ? ", a smaller --batch, or --no-fused-update for micro-batches"
+                : is_auto            ? ""
+                                     : " or --memory auto"));
+        pass = (pass + 1) / 2;
+        fitted.micro_batch = pass;
+    }
+    if (is_auto) {
+        // In MiB, and found without the last few: more than enough to choose among steps.
+        constexpr index_t kMiB = index_t{1} << 20;
+        const index_t best = largest_that_fits(std::max<index_t>(1, most_saved / kMiB), [&](index_t x) {
+            fitted.act_budget = x * kMiB;
+            return needed() <= each;
+        });
+        fitted.act_budget = std::max<index_t>(1, best * kMiB);
+    }
+    options = fitted;
 }
 
 DataAccess choose_data_access(ImageAccess option, const std::string& data, std::size_t image_bytes,
@@ -84,31 +146,80 @@ std::string describe(const MemoryPlan& plan) {
     return text;
 }
 
+std::string describe(const PlannedRun& planned) {
+    const int processes = planned.group.size, local = planned.group.local_size;
+    const TrainingOptions& o = planned.options;
+    std::string text = describe(planned.plan);
+    if (processes > 1) {
+        text.insert(std::string_view("memory plan").size(),
+                    fmt::format(" of each of {} processes", processes));
+        text += fmt::format("\n{} processes on this host: {}", local,
+                            human_bytes(total(planned.plan.bytes) * static_cast<std::size_t>(local)));
+    }
+    if (o.max_memory > 0)
+        text += fmt::format(
+            "\nchosen for --max-memory: {}{}",
+            o.micro_batch > 0 ? fmt::format("micro-batches of {}", o.micro_batch) : "the whole batch at once",
+            o.memory == MemoryMode::automatic
+                ? fmt::format(", {} for maps", human_bytes(static_cast<std::size_t>(o.act_budget)))
+                : "");
+    if (planned.limit.bytes > 0)
+        text += fmt::format("\n{} {}", planned.limit.source, human_bytes(planned.limit.bytes));
+    if (planned.largest_batch >= planned.train_images)
+        text += fmt::format("; a batch of all {} training images fits too", planned.train_images);
+    else if (planned.largest_batch > 0)
+        text += fmt::format("; the largest --batch{} that fits is {}",
+                            processes > 1 ? " of all processes" : "", planned.largest_batch);
+    if (planned.largest_depth > 0 && planned.largest_depth < kMostDepth)
+        text += fmt::format("; the largest --depth that fits is {}", planned.largest_depth);
+    return text;
+}
+
 PlannedRun plan_run(const RunRequest& request) {
-    TrainingOptions options = request.options;
+    PlannedRun result;
+    TrainingOptions& options = result.options = request.options;
     const DatasetInfo info = describe_dataset(options.data);
     check(options);
     fit_model(info, options);
     const Backend backend = Backend::for_plans(request.device, options.threads, request.processes);
-    const auto sharing = static_cast<std::size_t>(backend.communicator().group().local_size);
-    options.act_budget = act_budget(options, 0);
+    result.group = backend.communicator().group();
+    result.train_images = info.train;
+    const bool on_cpu = request.device == Device::cpu;
     const auto plan = [&](const TrainingOptions& planned) {
         return memory_plan(planned, make_schedule(planned, info.train).init_images, backend, PlanScope::run);
     };
-    PlannedRun result{plan(options), machine_memory_bytes(), 0, 0};
+    if (options.max_memory == 0) options.act_budget = act_budget(options, 0);
+    fit_memory(options, plan, result.group, request.device,
+               image_bytes_in_memory(info, options, result.group));
+    result.plan = plan(options);
+    const auto sharing = static_cast<std::size_t>(result.group.local_size);
+    if (on_cpu) {
+        const std::size_t more = blas_buffer_bytes(backend.exec().threads) + fallback_bytes(result.plan);
+        result.problem = memory_problem(total(result.plan.bytes), result.group.local_size, more);
+        result.limit = host_memory_limit();
+        if (const MemoryLimit own = process_memory_limit(); own.bytes < result.limit.bytes / sharing) {
+            const std::size_t left = own.bytes - std::min(own.bytes, more);
+            result.limit = {left * sharing, own.source + " for its arenas, and all of this host together"};
+            if (sharing == 1) result.limit.source = own.source + " for its arenas";
+        }
+    } else {
+        result.limit = {device_bytes(), "the GPU has"};
+    }
+    if (result.limit.bytes == 0) return result;
     const auto largest = [&](index_t most, auto&& with) {
         return largest_that_fits(most, [&](index_t x) {
             TrainingOptions larger = options;
             with(larger, x);
-            return total(plan(larger).bytes) * sharing <= result.machine_bytes;
+            return total(plan(larger).bytes) * (on_cpu ? sharing : 1) <= result.limit.bytes;
         });
     };
     // The batch passed at once: with micro-batches, any batch fits if one micro-batch does.
-    result.largest_batch = largest(1 << 24, [](TrainingOptions& o, index_t x) {
-        o.batch = x;
-        o.micro_batch = 0;
-    });
-    result.largest_depth = largest(1 << 12, [](TrainingOptions& o, index_t x) { o.model.depth = x; });
+    result.largest_batch = largest(std::max<index_t>(1, std::min<index_t>(info.train, 1 << 24)),
+                                   [](TrainingOptions& o, index_t x) {
+                                       o.batch = x;
+                                       o.micro_batch = 0;
+                                   });
+    result.largest_depth = largest(kMostDepth, [](TrainingOptions& o, index_t x) { o.model.depth = x; });
     return result;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "data/dataset.h"
+#include "runtime/memory_limit.h"
 #include "train/run.h"
 
 namespace glow {
@@ -32,17 +33,33 @@ DataAccess choose_data_access(ImageAccess option, const std::string& data, std::
 
 // Formats the plan.
 std::string describe(const MemoryPlan& plan);
-// Throws InputError if `processes` times `each` bytes exceed the machine's memory. Memory is committed only
-// when touched, so an oversized run would be killed hours later.
-void refuse_beyond_machine(std::size_t each, int processes);
+// Address space that a CPU run reserves in case drift makes a step save every state.
+std::size_t fallback_bytes(const MemoryPlan& plan);
 
-// The memory plan of a run, and the largest batch (per pass) and depth that fit this machine. Reads only the
-// shape of the data set.
+// Why `processes` processes of a host cannot have `each` bytes of arenas; empty if they can. more: address space
+// that each takes besides. Memory is committed only when touched, so an oversized run would be killed hours later.
+std::string memory_problem(std::size_t each, int processes, std::size_t more = 0);
+
+// Fits a run to options.max_memory, if given: chooses what `auto` saves, and micro-batches if the batch is too
+// large (which resumed runs keep). plan: of options. image_bytes: images in a process's memory. Throws InputError
+// if nothing fits.
+void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const TrainingOptions&)>& plan,
+                const ProcessGroup& group, Device device, std::size_t image_bytes);
+
+// The memory plan of a run, and the largest batch (per pass, up to the whole training set) and depth (up to
+// kMostDepth) that fit. Reads only the shape of the data set.
+inline constexpr index_t kMostDepth = 1 << 12;
 struct PlannedRun {
-    MemoryPlan plan;
-    std::size_t machine_bytes = 0;
+    TrainingOptions options;  // completed
+    MemoryPlan plan;          // of one process
+    ProcessGroup group;
+    MemoryLimit limit;    // of the processes of this host, or of a GPU; 0 bytes: unknown
+    std::string problem;  // why it does not fit; empty if it does
+    index_t train_images = 0;
     index_t largest_batch = 0, largest_depth = 0;  // 0: not even 1 fits
 };
+// Formats it.
+std::string describe(const PlannedRun& planned);
 PlannedRun plan_run(const RunRequest& request);
 // The largest x in 1..most with fits(x), for monotonic fits; 0 if there is none.
 index_t largest_that_fits(index_t most, const std::function<bool(index_t)>& fits);

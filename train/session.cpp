@@ -8,6 +8,7 @@
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
+#include "runtime/memory_limit.h"
 #include "train/run_plan.h"
 #include "train/tune.h"
 
@@ -199,14 +200,13 @@ void Session::open_data() {
     const DatasetInfo& info = reader.info();
     fit_model(info, options);
     train_images_ = info.train;
-    const auto image_bytes = static_cast<std::size_t>((info.train + info.valid) * info.H * info.W * info.C);
+    image_bytes_ = static_cast<std::size_t>((info.train + info.valid) * info.H * info.W * info.C);
     ChunkInfo chunks = reader.chunks("train");
     if (info.valid > 0)
         if (const ChunkInfo of_valid = reader.chunks("valid"); of_valid.rows_unpacked > chunks.rows_unpacked)
             chunks = of_valid;
-    const DataAccess access =
-        choose_data_access(options.data_access, options.data, image_bytes, machine_memory_bytes(),
-                           processes.group().local_size, chunks);
+    const DataAccess access = choose_data_access(options.data_access, options.data, image_bytes_,
+                                                 memory_limit_bytes(), processes.group().local_size, chunks);
     if (!access.warning.empty()) request.warn(access.warning);
     on_disk_ = access.on_disk;
     const auto split = [&](const char* name) {
@@ -233,12 +233,11 @@ void Session::open_model() {
                         resuming_ ? ": the run continues, and its losses now differ by rounding" : ""));
     options.engines =
         engines_of_run(options, resuming_, resumed_ ? resumed_->options.engines : "", *backend, request.say);
+    choose_memory();
     if (resumed_) {
         compare_options(*resumed_, options, request.say);
         compare_data(*resumed_, data_, request);
     }
-    options.act_budget = act_budget(options, resumed_ ? resumed_->options.act_budget : 0);
-    processes.broadcast(sizeof(options.act_budget), &options.act_budget);
 
     TrainingOptions sized = options;
     sized.init_batch = schedule.init_images;
@@ -247,7 +246,10 @@ void Session::open_model() {
                                   backend->description(), backend->threads(), processes}));
     request.say(describe(plan));
     if (request.device == Device::cpu)  // a GPU reports this itself
-        refuse_beyond_machine(total(plan.bytes), processes.group().local_size);
+        if (const std::string problem =
+                memory_problem(total(plan.bytes), processes.group().local_size, fallback_bytes(plan));
+            !problem.empty())
+            throw InputError(problem);
     MemoryBytes capacity = plan.bytes;
     // Memory for saving more states after drift: on the CPU only addresses until used, on a GPU real memory.
     if (request.device == Device::cpu) at(capacity, Category::stored) = plan.fallback_stored;
@@ -255,6 +257,24 @@ void Session::open_model() {
     memory = std::make_unique<Memory>(request.device, capacity);
     (*memory)[Category::stored].reserve(plan.fallback_stored);
     trainer = std::make_unique<Trainer>(sized, *backend, *memory);
+}
+
+// What the memory policy depends on: the machine, --max-memory, and the resumed run.
+void Session::choose_memory() {
+    if (resumed_ && options.max_memory > 0 && options.micro_batch == 0)
+        options.micro_batch = resumed_->options.micro_batch;
+    if (options.max_memory == 0)
+        options.act_budget = act_budget(options, resumed_ ? resumed_->options.act_budget : 0);
+    struct {
+        index_t micro_batch, act_budget;
+    } chosen = {options.micro_batch, options.act_budget};
+    processes.broadcast(sizeof(chosen), &chosen);
+    options.micro_batch = chosen.micro_batch;
+    options.act_budget = chosen.act_budget;
+    const auto planned = [&](const TrainingOptions& sized) {
+        return memory_plan(sized, schedule.init_images, *backend, PlanScope::run);
+    };
+    fit_memory(options, planned, processes.group(), request.device, on_disk_ ? 0 : image_bytes_);
 }
 
 void Session::begin_again() {

@@ -76,6 +76,7 @@ class Session {
     void lock_folder();
     void open_data();
     void open_model();
+    void choose_memory();
     void open_files();
     void load_weights();
     void write_checkpoint();
@@ -90,6 +91,7 @@ class Session {
     nlohmann::ordered_json data_;  // fingerprint of the data set; root only
     index_t train_images_ = 0;
     bool on_disk_ = false;  // images are read from disk each time
+    std::size_t image_bytes_ = 0;
     bool resuming_ = false;
     std::optional<ResumedRun> resumed_;  // root only
     TrainingProgress beginning_;
