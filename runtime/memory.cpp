@@ -15,6 +15,7 @@
 
 #include "kernels/error.h"
 #include "runtime/cuda.h"
+#include "runtime/memory_limit.h"
 
 namespace glow {
 namespace {
@@ -131,8 +132,21 @@ std::array<Arena, kCategories> make_arenas(Device device, const MemoryBytes& cap
 Memory::Memory()
     : arenas_(make_arenas(Device::count_only, {}, false, std::make_index_sequence<kCategories>())) {}
 
+namespace {
+
+void refuse_beyond_process(Device device, std::size_t bytes) {
+    if (device != Device::cpu) return;
+    if (const MemoryLimit limit = process_memory_limit(); bytes + kLibraryBytes > limit.bytes)
+        throw InputError(
+            fmt::format("{} are needed, but {} {}: use a smaller model or batch, or raise the limit",
+                        human_bytes(bytes + kLibraryBytes), limit.source, human_bytes(limit.bytes)));
+}
+
+}  // namespace
+
 Memory::Memory(Device device, const MemoryBytes& capacity, bool guards)
-    : arenas_(make_arenas(device, capacity, guards, std::make_index_sequence<kCategories>())) {}
+    : arenas_((refuse_beyond_process(device, total(capacity)),
+               make_arenas(device, capacity, guards, std::make_index_sequence<kCategories>()))) {}
 
 MemoryBytes Memory::peak() const {
     MemoryBytes bytes{};

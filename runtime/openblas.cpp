@@ -9,6 +9,7 @@
 #include <limits>
 #include <mutex>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "kernels/error.h"
@@ -120,16 +121,18 @@ namespace {
 constexpr std::size_t kBufferBytes = std::size_t{129} << 20;  // OpenBLAS's BUFFER_SIZE on x86-64, and a page
 constexpr int kMostBuffers = 64;                              // of its pool's 256 or more
 
+// Whether there is address space for buffers, and for what other libraries need.
 bool can_map(int buffers) {
-    std::vector<void*> mapped;
-    bool all = true;
-    for (int i = 0; i < buffers && all; ++i) {
-        void* const buffer =
-            mmap(nullptr, kBufferBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        all = buffer != MAP_FAILED;
-        if (all) mapped.push_back(buffer);
-    }
-    for (void* const buffer : mapped) munmap(buffer, kBufferBytes);
+    std::vector<std::pair<void*, std::size_t>> mapped;
+    const auto map = [&mapped](std::size_t bytes) {
+        void* const address =
+            mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (address != MAP_FAILED) mapped.emplace_back(address, bytes);
+        return address != MAP_FAILED;
+    };
+    bool all = map(kLibraryBytes);
+    for (int i = 0; i < buffers && all; ++i) all = map(kBufferBytes);
+    for (const auto& [address, bytes] : mapped) munmap(address, bytes);
     return all;
 }
 
@@ -151,12 +154,14 @@ void reserve_blas_buffers([[maybe_unused]] int threads) {
     if (threads <= reserved) return;
     if (!can_map(threads - reserved)) {
         const MemoryLimit limit = process_memory_limit();
-        throw InputError(
-            fmt::format("OpenBLAS needs {} of address space for {} thread{}, but {}: {} use fewer --threads",
-                        human_bytes(blas_buffer_bytes(threads - reserved)), threads, threads > 1 ? "s" : "",
-                        limit.source.empty() ? "the system does not provide it"
-                                             : fmt::format("{} {}", limit.source, human_bytes(limit.bytes)),
-                        limit.source.empty() ? "end other programs, or" : "raise the limit, or"));
+        throw InputError(fmt::format(
+            "OpenBLAS and other libraries need {} of address space for {} thread{}, but {}: {} use fewer "
+            "--threads",
+            human_bytes(kLibraryBytes + blas_buffer_bytes(threads - reserved)), threads,
+            threads > 1 ? "s" : "",
+            limit.source.empty() ? "the system does not provide it"
+                                 : fmt::format("{} {}", limit.source, human_bytes(limit.bytes)),
+            limit.source.empty() ? "end other programs, or" : "raise the limit, or"));
     }
     reserved = threads;
     if (blas_memory_alloc == nullptr || blas_memory_free == nullptr) return;

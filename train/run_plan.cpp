@@ -59,8 +59,9 @@ std::string memory_problem(std::size_t each, int processes, std::size_t more) {
         return fmt::format("the run needs {}{}, but {} {}: {}", human_bytes(planned),
                            processes > 1 ? fmt::format(" for {} processes", processes) : "", host.source,
                            human_bytes(host.bytes), kAdvice);
-    if (const MemoryLimit own = process_memory_limit(); each + more > own.bytes)
-        return fmt::format("the run needs {}, but {} {}: {}", human_bytes(each + more), own.source,
+    const std::size_t mapped = each + more + kLibraryBytes;
+    if (const MemoryLimit own = process_memory_limit(); mapped > own.bytes)
+        return fmt::format("the run needs {}, but {} {}: {}", human_bytes(mapped), own.source,
                            human_bytes(own.bytes), kAdvice);
     return "";
 }
@@ -198,7 +199,7 @@ PlannedRun plan_run(const RunRequest& request) {
         result.problem = memory_problem(total(result.plan.bytes), result.group.local_size, more);
         result.limit = host_memory_limit();
         if (const MemoryLimit own = process_memory_limit(); own.bytes < result.limit.bytes / sharing) {
-            const std::size_t left = own.bytes - std::min(own.bytes, more);
+            const std::size_t left = own.bytes - std::min(own.bytes, more + kLibraryBytes);
             result.limit = {left * sharing, own.source + " for its arenas, and all of this host together"};
             if (sharing == 1) result.limit.source = own.source + " for its arenas";
         }
