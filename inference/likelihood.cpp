@@ -45,14 +45,23 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
     }
     std::vector<double> logdet(N), prior(N), bits_y(N), error_y(N);
     std::vector<LogMeanExp> bounds;
+    Communicator& processes = model.context().communicator;
+    const Slice mine = processes.slice(images.N());
+    const auto gather = [&](std::vector<double>& values) {
+        processes.all_gather_slices(images.N(), sizeof(double), values.data());
+    };
     for (index_t draw = 0; draw < draws; ++draw) {
         if (draw % request.iw_samples == 0) bounds.assign(N, {});
-        evaluate_split(model.runnable(), images, {0, images.N()}, noise, static_cast<std::uint64_t>(draw),
-                       {nullptr, logdet.data(), prior.data(), bits_y.data(), error_y.data()},
-                       [&](index_t done) {
-                           if (request.progress)
-                               request.progress(draw * images.N() + done, draws * images.N());
-                       });
+        evaluate_split(
+            model.runnable(), images, mine, noise, static_cast<std::uint64_t>(draw),
+            {nullptr, logdet.data(), prior.data(), bits_y.data(), error_y.data()}, [&](index_t done) {
+                if (request.progress)
+                    request.progress(draw * images.N() + done * images.N() / mine.count, draws * images.N());
+            });
+        gather(logdet);
+        gather(prior);
+        if (classifies) gather(bits_y);
+        if (classifies) gather(error_y);
         const double share = 1.0 / static_cast<double>(draws);
         const bool complete = (draw + 1) % request.iw_samples == 0;
         for (std::size_t i = 0; i < N; ++i) {

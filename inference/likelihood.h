@@ -27,7 +27,8 @@ struct Likelihoods {
     double logdet = 0, prior = 0;         // nats per image, averaged over images and draws
 };
 // Reads images as needed, once per draw. They must fit the model (require_fitting). Throws Error, naming the
-// image, if a likelihood is not finite.
+// image, if a likelihood is not finite. Collective: the context's processes share the images, and all get the
+// results of all.
 Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const LikelihoodRequest& request);
 
 // Contributions to the mean bits/dim; `bins` is n_bits, from the pixels' bin width. Their sum is the mean

@@ -143,6 +143,10 @@ void CommandLine::parse_and_run(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         throw InputError(fmt::format("{} ({} --help lists the options)", error.what(), name_));
     }
+    if (const Launch launch = detect_launch(); launch.size > 1 && !allows_processes_)
+        throw InputError(fmt::format(
+            "{} started {} processes, each of which would do the whole work: start one, without it",
+            launch.launcher, launch.size));
     if (run_) run_();
 }
 
@@ -180,10 +184,25 @@ CLI::Option* add_device(CLI::App& app, std::string& device) {
     return app.add_option("--device", device, "auto (a GPU if available), cpu or cuda");
 }
 
-Backend open_backend(const CommandLine& command, Device device, int threads) {
-    Backend backend(device, threads);
-    if (backend.threads().fewer_than_asked()) command.warn("threads {}", describe(backend.threads()));
+Backend open_backend(const CommandLine& command, Device device, int threads, Communicator* processes) {
+    const int ordinal = processes != nullptr ? device_number(processes->group(), cuda::device_count()) : 0;
+    Backend backend(device, threads, ordinal, processes);
+    if (backend.threads().fewer_than_asked() && (processes == nullptr || processes->is_root()))
+        command.warn("threads {}", describe(backend.threads()));
     return backend;
+}
+
+void run_on_all(const CommandLine& command, Communicator& processes, const std::function<void()>& action) {
+    try {
+        action();
+    } catch (const std::exception& error) {
+        if (processes.size() == 1) throw;
+        if (!processes.is_root()) std::this_thread::sleep_for(std::chrono::seconds(1));
+        const ProcessGroup& group = processes.group();
+        command.complain("error",
+                         fmt::format("rank {} on {}: {}", group.rank, group.hosts[group.rank], error.what()));
+        processes.abort(dynamic_cast<const InputError*>(&error) != nullptr ? 2 : 1);
+    }
 }
 
 CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description) {

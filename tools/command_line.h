@@ -59,6 +59,10 @@ class CommandLine {
     // Prints the result to stdout: `text` and a newline, or with --json the object on one line.
     void result(const std::string& text, const nlohmann::ordered_json& object) const;
 
+    // Lets a launcher start several processes of the command, which then share its work; by default more than one
+    // is refused, because each would do all of it.
+    void allow_processes() { allows_processes_ = true; }
+
     // Prints "name: kind: text" to stderr, with newlines in text replaced by spaces.
     void complain(const std::string& kind, const std::string& text) const;
 
@@ -69,7 +73,7 @@ class CommandLine {
 
     std::string name_;
     CLI::App app_;
-    bool quiet_ = false, json_ = false;
+    bool quiet_ = false, json_ = false, allows_processes_ = false;
     std::function<void()> run_;
 };
 
@@ -82,8 +86,14 @@ int run_tool(int argc, char** argv, const std::string& description,
 // Adds --device. Invalid names throw InputError; Backend reports a missing GPU.
 CLI::Option* add_device(CLI::App& app, std::string& device);
 
-// Opens the device; warns if it gets fewer threads than requested.
-Backend open_backend(const CommandLine& command, Device device, int threads);
+// Opens the device; warns if it gets fewer threads than requested. processes: nullptr for a single one; each of
+// several on a host takes another GPU.
+Backend open_backend(const CommandLine& command, Device device, int threads,
+                     Communicator* processes = nullptr);
+
+// Runs an action on every process. An error on one ends all of them, because the others may wait for it; if all
+// fail alike, as on bad input, root reports it.
+void run_on_all(const CommandLine& command, Communicator& processes, const std::function<void()>& action);
 
 // Adds --seed.
 CLI::Option* add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description);

@@ -140,11 +140,10 @@ void compare(const ScoreOptions& options, const std::vector<double>& bits, const
 
 }  // namespace
 
-void use_scores(const ScoreOptions& options, const ScoredImages& scored,
-                const std::function<ScoredImages(const DataOptions&)>& score, index_t limit,
+void use_scores(const ScoreOptions& options, const ScoredImages& scored, const ScoredImages* others,
                 EvalResult& result) {
     std::vector<double> png;
-    if (options.complexity || !options.against.empty()) png = png_bits_per_dim(scored.images);
+    if (options.complexity || others != nullptr) png = png_bits_per_dim(scored.images);
     if (!options.per_image.empty())
         write_per_image(options.per_image, scored, options.complexity ? png : std::vector<double>(),
                         options.sort);
@@ -155,8 +154,7 @@ void use_scores(const ScoreOptions& options, const ScoredImages& scored,
             fmt::format("\ncorrelation with the size as PNG: {:.3f} (a likelihood prefers smooth images)", r);
         result.json["png_correlation"] = r;
     }
-    if (!options.against.empty())
-        compare(options, scored.bits, png, score({options.against, options.against_split, limit}), result);
+    if (others != nullptr) compare(options, scored.bits, png, *others, result);
 }
 
 }  // namespace glow

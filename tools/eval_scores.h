@@ -1,7 +1,6 @@
 // Uses of per-image bits/dim in glow_eval: CSV file, picture of extremes, comparison with another data set.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -37,10 +36,8 @@ struct ScoredImages {
     std::vector<double> bits;
 };
 
-// Applies the options and extends the result. score: loads the images of a data set, which must fit the
-// model, and evaluates them.
-void use_scores(const ScoreOptions& options, const ScoredImages& scored,
-                const std::function<ScoredImages(const DataOptions&)>& score, index_t limit,
+// Applies the options and extends the result. others: the images of --against, if given.
+void use_scores(const ScoreOptions& options, const ScoredImages& scored, const ScoredImages* others,
                 EvalResult& result);
 
 }  // namespace glow

@@ -1,8 +1,13 @@
 // glow_eval: exact likelihoods of a data set under a trained model.
+#include <algorithm>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "inference/likelihood.h"
 #include "kernels/error.h"
+#include "runtime/communicator.h"
+#include "runtime/launcher.h"
 #include "tools/command_line.h"
 #include "tools/eval_scores.h"
 #include "tools/folder_images.h"
@@ -96,15 +101,17 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
     return result;
 }
 
-void run(const CommandLine& command, const Options& options) {
-    check(options);
-    const OutputFiles outputs(command,
-                              {{"--checkpoint", options.model.checkpoint},
-                               {"--data", options.data.data},
-                               {"--against", options.scores.against}},
-                              options.scores.outputs());
+// Collective; root writes the outputs and prints the result.
+void evaluate_data(const CommandLine& command, const Options& options, Communicator& processes) {
+    std::optional<OutputFiles> outputs;
+    if (processes.is_root())
+        outputs.emplace(command,
+                        std::vector<NamedPath>{{"--checkpoint", options.model.checkpoint},
+                                               {"--data", options.data.data},
+                                               {"--against", options.scores.against}},
+                        options.scores.outputs());
     options.scores.check_names();
-    const Backend backend = options.model.open_backend(command);
+    const Backend backend = options.model.open_backend(command, &processes);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
     const auto open = [&](const DataOptions& data) -> ScoredImages {
         if (data.is_folder()) {
@@ -118,23 +125,34 @@ void run(const CommandLine& command, const Options& options) {
         return {std::move(images), std::move(names), {}};
     };
     ScoredImages scored = open(options.data);
-    LoadedModel model = options.model.load(checkpoint, scored.images.N(), backend);
+    const index_t mine = std::max<index_t>(1, processes.slice(scored.images.N()).count);
+    LoadedModel model = options.model.load(checkpoint, mine, backend);
 
     ProgressLine progress(command, "images");
     LikelihoodRequest request = request_of(options);
-    request.progress = [&](index_t done, index_t all) { progress.show(done, all); };
+    if (processes.is_root()) request.progress = [&](index_t done, index_t all) { progress.show(done, all); };
     const Likelihoods found = likelihoods(model, scored.images, request);
     scored.bits = found.bits_per_dim;
     EvalResult result = summarize(options, model, checkpoint.string(), found);
     if (model.glow().has_classifier()) add_classifier(found, result);
     if (options.breakdown) add_breakdown(break_down(model, found), result);
-    const auto score = [&](const DataOptions& data) {
-        ScoredImages others = open(data);
-        others.bits = likelihoods(model, others.images, request).bits_per_dim;
-        return others;
-    };
-    use_scores(options.scores, scored, score, options.data.limit, result);
+    std::optional<ScoredImages> others;
+    if (const ScoreOptions& scores = options.scores; !scores.against.empty()) {
+        others = open({scores.against, scores.against_split, options.data.limit});
+        others->bits = likelihoods(model, others->images, request).bits_per_dim;
+    }
+    if (!processes.is_root()) return;
+    const ScopedTimeout timeout("writing the scores");
+    use_scores(options.scores, scored, others ? &*others : nullptr, result);
     command.result(result.text, result.json);
+}
+
+void run(const CommandLine& command, const Options& options) {
+    check(options);
+    // NCCL would only connect what MPI has to gather anyway.
+    const std::unique_ptr<Communicator> processes =
+        open_communicator(detect_launch().launcher.empty() ? "auto" : "mpi", Device::cpu);
+    run_on_all(command, *processes, [&] { evaluate_data(command, options, *processes); });
 }
 
 }  // namespace
@@ -143,6 +161,7 @@ int main(int argc, char** argv) {
     return run_tool(
         argc, argv, "Exact likelihoods of images under a trained Glow.", [](CommandLine& command) {
             const auto options = std::make_shared<Options>();
+            command.allow_processes();
             CLI::App& app = command.app();
             app.add_flag("--bpd", options->bits_per_dim,
                          "Report mean bits/dim, its standard error and the number of images");

@@ -1,11 +1,9 @@
 // glow_train: trains a Glow.
 #include <unistd.h>
 
-#include <chrono>
 #include <fstream>
 #include <memory>
 #include <optional>
-#include <thread>
 
 #include "kernels/error.h"
 #include "runtime/communicator.h"
@@ -207,16 +205,6 @@ void plan_or_run(const CommandLine& command, const Request& request) {
     command.result(text + result.checkpoint, json);
 }
 
-// An error on one process must end all of them, because the others wait for it. If all fail alike, as on bad
-// input, rank 0 reports it.
-[[noreturn]] void end_all(const CommandLine& command, Communicator& processes, const std::exception& error) {
-    if (!processes.is_root()) std::this_thread::sleep_for(std::chrono::seconds(1));
-    const ProcessGroup& group = processes.group();
-    command.complain("error",
-                     fmt::format("rank {} on {}: {}", group.rank, group.hosts[group.rank], error.what()));
-    processes.abort(dynamic_cast<const InputError*>(&error) != nullptr ? 2 : 1);
-}
-
 // Rejects a missing data set whose name came from a file, perhaps written in another folder.
 void require_data(const Request& request) {
     std::error_code failed;
@@ -284,18 +272,14 @@ void train(CommandLine& command, Request& request) {
     };
     if (data_of_file && !request.moved_data.empty()) request.say(request.moved_data);
     request.terminal = isatty(STDERR_FILENO) && !command.quiet() && processes->is_root();
-    try {
-        plan_or_run(command, request);
-    } catch (const std::exception& error) {
-        if (processes->size() == 1) throw;
-        end_all(command, *processes, error);
-    }
+    run_on_all(command, *processes, [&] { plan_or_run(command, request); });
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     return run_tool(argc, argv, "Trains a Glow on a data set.", [argc, argv](CommandLine& command) {
+        command.allow_processes();
         const LookAhead given = look_ahead(argc, argv);
         const auto request = std::make_shared<Request>();
         if (given.preset) request->options = preset_options(*given.preset);  // visible in --help

@@ -36,8 +36,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
     add_threads(app, options.threads);
 }
 
-Backend ModelOptions::open_backend(const CommandLine& command) const {
-    return glow::open_backend(command, parse_device(device), threads);
+Backend ModelOptions::open_backend(const CommandLine& command, Communicator* processes) const {
+    return glow::open_backend(command, parse_device(device), threads, processes);
 }
 
 LoadedModel ModelOptions::load(const std::filesystem::path& file, index_t images,

@@ -30,7 +30,7 @@ struct ModelOptions {
     index_t batch = 64;
 
     // Opens the device; warns if it gets fewer threads than requested.
-    Backend open_backend(const CommandLine& command) const;
+    Backend open_backend(const CommandLine& command, Communicator* processes = nullptr) const;
     // Loads the checkpoint for at most `batch` of `images` images per pass.
     LoadedModel load(const std::filesystem::path& file, index_t images, const Backend& backend) const;
 };

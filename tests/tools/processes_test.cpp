@@ -361,6 +361,59 @@ TEST_F(Processes, SignalsWriteCheckpointAndExitZero) {
     stop("int", [](const Process& run) { ::kill(ranks_of(run.pid()).at(2), SIGINT); });
 }
 
+// ---- A trained model ------------------------------------------------------------------------------------
+
+TEST_F(Processes, EvaluationIsShared) {
+    make_dataset(folder / "other.h5", 8, 8, 3, 0, 0, 7);
+    make_run("run", 20);
+    const Words plain = {"--bpd",        "--json", "--checkpoint",      "run", "--data",    "d.h5",
+                         "--iw-samples", "2",      "--dequant-samples", "2",   "--threads", "1"};
+    const auto on = [&](int processes, const std::string& csv) {
+        const Words all = plain + Words{"--per-image", csv, "--against", "other.h5"};
+        const Outcome outcome = processes == 1
+                                    ? eval(all)
+                                    : Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
+                                              Words{std::to_string(processes), GLOW_EVAL_PROGRAM} + all)
+                                          .wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_EQ(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 1) << outcome.out;
+        return nlohmann::json::parse(outcome.out);
+    };
+    const nlohmann::json one = on(1, "1.csv");
+    const Table expected = read_csv(folder / "1.csv");
+    ASSERT_EQ(expected.size(), 10u);
+    for (const int processes : {2, 3, 12}) {  // more than images
+        const nlohmann::json shared = on(processes, "n.csv");
+        EXPECT_NEAR(shared["bpd"].get<double>(), one["bpd"].get<double>(), 1e-6);
+        EXPECT_NEAR(shared["stderr"].get<double>(), one["stderr"].get<double>(), 1e-6);
+        EXPECT_EQ(shared["images"], one["images"]);
+        EXPECT_NEAR(shared["against"]["bpd"].get<double>(), one["against"]["bpd"].get<double>(), 1e-6);
+        const Table table = read_csv(folder / "n.csv");
+        ASSERT_EQ(table.size(), expected.size());
+        for (std::size_t i = 0; i < table.size(); ++i) {
+            EXPECT_EQ(table[i].at("index"), std::to_string(i));
+            EXPECT_NEAR(std::stod(table[i].at("bpd")), std::stod(expected[i].at("bpd")), 1e-6);
+        }
+    }
+    // An error of root ends all.
+    const Outcome refused = Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
+                                    Words{"2", GLOW_EVAL_PROGRAM} + plain + Words{"--per-image", "d.h5"})
+                                .wait();
+    EXPECT_EQ(refused.code, 2) << refused.err;
+}
+
+TEST_F(Processes, OtherCommandsRefuseToRunTwice) {
+    make_run("run", 1);
+    const Outcome outcome = Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
+                                    {"2", GLOW_SAMPLE_PROGRAM, "--checkpoint", "run", "-o", "s.png"})
+                                .wait();
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find("started 2 processes, each of which would do the whole work"),
+              std::string::npos)
+        << outcome.err;
+    EXPECT_FALSE(std::filesystem::exists(folder / "s.png"));
+}
+
 TEST_F(Processes, SecondInterruptExitsImmediately) {
     make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
     Process run = start(2, words("run", 100000,
