@@ -14,7 +14,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <numeric>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -22,6 +21,7 @@
 #include "data/formats/decimal.h"
 #include "kernels/error.h"
 #include "tools/numbers.h"
+#include "tools/spelling.h"
 #include "train/toml_text.h"
 
 namespace glow {
@@ -133,23 +133,6 @@ std::string without_old_forms(std::string text) {
 
 // ---- Keys ----------------------------------------------------------------------------------------
 
-// Edit distance: insertions, deletions, replacements and swaps of neighboring characters.
-std::size_t distance(const std::string& a, const std::string& b) {
-    std::vector<std::size_t> before, last(b.size() + 1), now(b.size() + 1);
-    std::iota(last.begin(), last.end(), 0);
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        now[0] = i;
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            now[j] = std::min({last[j] + 1, now[j - 1] + 1, last[j - 1] + (a[i - 1] != b[j - 1])});
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                now[j] = std::min(now[j], before[j - 2] + 1);
-        }
-        before = last;
-        last = now;
-    }
-    return last[b.size()];
-}
-
 // Option names in a file: as on the command line, without -- and without the --no-NAME form of flags.
 std::string file_name_of(const CLI::Option& option) {
     return option.get_lnames().empty() ? "" : option.get_lnames().front();
@@ -164,7 +147,7 @@ std::string nearest_option(CLI::App& app, std::string key) {
     for (const CLI::Option* const option : app.get_options()) {
         const std::string name = file_name_of(*option);
         if (name.empty() || !option->get_configurable()) continue;
-        const std::size_t changes = distance(key, name);
+        const std::size_t changes = edit_distance(key, name);
         if (changes < least) {
             least = changes;
             nearest = name;

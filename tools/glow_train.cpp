@@ -11,6 +11,7 @@
 #include "tools/command_line.h"
 #include "tools/config_file.h"
 #include "tools/output_files.h"
+#include "tools/spelling.h"
 #include "tools/training_options.h"
 #include "train/presets.h"
 #include "train/resume.h"
@@ -26,7 +27,7 @@ using namespace glow;
 struct Request : RunRequest {
     std::string device_text = "auto", communicator = "auto", resume_text;
     std::string preset, config;
-    bool plan = false, estimate = false, print_config = false;
+    bool plan = false, estimate = false, print_config = false, save_limits = false;
     ValueOrigins origins;    // origins of values from a file
     std::string moved_data;  // message if the run's data set was found elsewhere
 };
@@ -58,6 +59,11 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
            "--resume", request->resume_text,
            "Resume from a checkpoint, or with `auto` from the folder's latest, or start if there is none")
         ->expected(0, 1)
+        ->default_str("")
+        ->configurable(false);
+    app.add_flag(
+           "--save-limits", request->save_limits,
+           "With --resume: keep --max-steps and --max-minutes given here for later parts of the run too")
         ->default_str("")
         ->configurable(false);
     app.add_flag("--accept-new-data", request->accept_new_data,
@@ -115,6 +121,7 @@ void begin_with_config(CommandLine& command, Request& request, const LookAhead& 
     const RunFolder folder(*given.out);
     if (!std::filesystem::exists(folder.config(), ignored)) return;
     request.origins = apply_config(command.app(), folder.config());
+    request.recorded_limits = RunLimits{request.options.max_steps, request.options.max_minutes};
     if (!request.origins.contains("data")) return;
     const std::string data = find_data_of_run(request.options, folder);
     if (data == request.options.data) return;
@@ -216,6 +223,18 @@ void require_data(const Request& request) {
                                  request.origins.at("data"), data.string(), here));
 }
 
+// Rejects --resume without --data where the folder has no run, whose config.toml would name its data set.
+[[noreturn]] void refuse_to_start(const std::string& out) {
+    std::error_code ignored;
+    const std::optional<std::filesystem::path> similar = similar_run(out);
+    throw InputError(fmt::format(
+        "--out {}: {}; {}or start a run there with --data", out,
+        std::filesystem::exists(out, ignored) ? "the folder has no run to resume"
+                                              : "there is no such folder, so no run to resume",
+        similar ? fmt::format("did you mean {}? Else give the folder of a run, ", similar->string())
+                : "give the folder of a run, "));
+}
+
 // Existing files that a run writes or removes in its folder.
 std::vector<NamedPath> files_of_run(const std::string& out) {
     const RunFolder run(out);
@@ -242,17 +261,23 @@ void train(CommandLine& command, Request& request) {
         command.result(to_toml(request.options), to_json(request.options));
         return;
     }
+    const CLI::Option* const resume = command.app().get_option("--resume");
+    request.resume = resume->count() > 0;
+    request.resume_from = request.resume_text == "auto" ? "" : request.resume_text;
+    const auto is_missing = [&](const char* option) {
+        return command.app().get_option(fmt::format("--{}", option))->count() == 0 &&
+               !request.origins.contains(option);
+    };
+    if (is_missing("data") && !is_missing("out") && request.resume && request.resume_from.empty())
+        refuse_to_start(request.options.out);
     for (const char* option : {"data", "out"})
-        if (command.app().get_option(fmt::format("--{}", option))->count() == 0 &&
-            !request.origins.contains(option))
+        if (is_missing(option))
             throw InputError(
                 fmt::format("--{0} is required ({1} --help lists the options)", option, command.name()));
     const bool data_of_file = command.app().get_option("--data")->count() == 0;
     if (data_of_file) require_data(request);
     if (request.options.out.empty()) throw InputError("--out: expected the name of a folder");
-    const CLI::Option* const resume = command.app().get_option("--resume");
-    request.resume = resume->count() > 0;
-    request.resume_from = request.resume_text == "auto" ? "" : request.resume_text;
+    if (request.save_limits) request.recorded_limits.reset();
     if (request.resume && !request.init_from.empty())
         throw InputError(
             "--resume and --init-from exclude each other: the first continues a run, the second starts one");
@@ -271,6 +296,11 @@ void train(CommandLine& command, Request& request) {
         if (processes->is_root()) command.warn("{}", line);
     };
     if (data_of_file && !request.moved_data.empty()) request.say(request.moved_data);
+    if (const auto& recorded = request.recorded_limits;
+        recorded && (recorded->max_steps != request.options.max_steps ||
+                     recorded->max_minutes != request.options.max_minutes))
+        request.say(
+            "--max-steps and --max-minutes given here limit only this part of the run (--save-limits keeps them)");
     request.terminal = isatty(STDERR_FILENO) && !command.quiet() && processes->is_root();
     run_on_all(command, *processes, [&] { plan_or_run(command, request); });
 }

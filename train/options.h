@@ -146,9 +146,9 @@ void visit_batch_options(Options& o, Visitor&& visitor) {
     visitor("init-batch", o.init_batch, OnResume::free,
             "Images for data-dependent initialization; 0: default rule");
     visitor("epochs", o.epochs, OnResume::change, "Stop after this many epochs; 0: no limit");
-    visitor("max-steps", o.max_steps, OnResume::change,
+    visitor("max-steps", o.max_steps, OnResume::free,
             "Stop after this many steps, including resumed ones; 0: no limit");
-    visitor("max-minutes", o.max_minutes, OnResume::change,
+    visitor("max-minutes", o.max_minutes, OnResume::free,
             "Stop after this many minutes of this process; 0: no limit");
 }
 template <class Options, class Visitor>

@@ -59,7 +59,13 @@ std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest
             if (fs::is_regular_file(file, ignored)) damaged.push_back(file);
         }
     }
-    if (candidates.empty()) return {};
+    if (candidates.empty()) {
+        request.say(fmt::format("{}: {}", request.options.out,
+                                fs::exists(folder.config(), ignored)
+                                    ? "the run has no checkpoint yet and starts again"
+                                    : "no run to resume; starting one"));
+        return {};
+    }
     throw InputError(
         fmt::format("{}: none of the run's checkpoints is usable{}", folder.latest().string(), problems));
 }

@@ -10,11 +10,18 @@
 
 namespace glow {
 
+struct RunLimits {
+    index_t max_steps = 0;
+    double max_minutes = 0;
+};
+
 struct RunRequest {
     TrainingOptions options;
     Device device = Device::cpu;
     // Resume from resume_from, or from the folder's latest.h5; start a new run if there is none.
     bool resume = false;
+    // The run's limits, to be recorded in place of the options', which then limit only this part of the run.
+    std::optional<RunLimits> recorded_limits;
     bool accept_new_data = false;                  // resume even if the data set has changed
     std::string resume_from;                       // a checkpoint; empty: the folder's latest.h5
     std::string init_from;                         // a checkpoint whose raw weights to start from

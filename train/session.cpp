@@ -40,6 +40,10 @@ Session::Session(const RunRequest& given, Mode mode)
       configured_(given.options) {
     configured_.data = absolute_name(options.data);
     configured_.out = absolute_name(options.out);
+    if (request.recorded_limits) {
+        configured_.max_steps = request.recorded_limits->max_steps;
+        configured_.max_minutes = request.recorded_limits->max_minutes;
+    }
     check(options);
     compare_requests();
     open_folder();
@@ -177,6 +181,8 @@ void Session::write_checkpoint() {
     TrainingOptions recorded = options;
     recorded.data = configured_.data;
     recorded.out = configured_.out;
+    recorded.max_steps = configured_.max_steps;
+    recorded.max_minutes = configured_.max_minutes;
     nlohmann::ordered_json config = to_json(recorded);
     config["data_set"] = data_;
     save_checkpoint(folder.checkpoint(progress.step), config, progress, to_json(progress.history),
