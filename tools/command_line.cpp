@@ -159,7 +159,7 @@ int run_tool(int argc, char** argv, const std::string& description,
         define(command);
         command.parse_and_run(argc, argv);
         flush_results();
-        return 0;
+        return command.exit_status_;
     } catch (const ClosedOutput&) {
         return 1;
     } catch (const InputError& error) {

@@ -1,4 +1,4 @@
-// Shared by all commands: --help --version --quiet --json, error handling, and exit codes (0 success, 1
+// Shared by all commands: --help --version --quiet --json, error handling, and exit statuses (0 success, 1
 // run-time failure, 2 bad usage or input). Messages go to stderr, results to stdout.
 #pragma once
 
@@ -62,6 +62,8 @@ class CommandLine {
     // Lets a launcher start several processes of the command, which then share its work; by default more than one
     // is refused, because each would do all of it.
     void allow_processes() { allows_processes_ = true; }
+    // The exit status of a success, 0 by default.
+    void set_exit_status(int status) { exit_status_ = status; }
 
     // Prints "name: kind: text" to stderr, with newlines in text replaced by spaces.
     void complain(const std::string& kind, const std::string& text) const;
@@ -74,6 +76,7 @@ class CommandLine {
     std::string name_;
     CLI::App app_;
     bool quiet_ = false, json_ = false, allows_processes_ = false;
+    int exit_status_ = 0;
     std::function<void()> run_;
 };
 

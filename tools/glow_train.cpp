@@ -28,6 +28,8 @@ struct Request : RunRequest {
     std::string device_text = "auto", communicator = "auto", resume_text;
     std::string preset, config;
     bool plan = false, estimate = false, print_config = false, save_limits = false;
+    int requeue_exit = 75;  // EX_TEMPFAIL of sysexits.h
+    bool requeue_max_minutes = false;
     ValueOrigins origins;    // origins of values from a file
     std::string moved_data;  // message if the run's data set was found elsewhere
 };
@@ -45,6 +47,10 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
     app.add_flag("--print-config", request->print_config, "Print all effective options as TOML and exit")
         ->default_str("")
         ->configurable(false);
+    app.footer(
+        "Exit status: 0 finished (--epochs, --max-steps or --max-minutes); 75 stopped by a signal, with a checkpoint\n"
+        "to resume from (--requeue-exit); 1 failure at run time; 2 bad usage or input. docs/parallel.md has a Slurm "
+        "script.");
     add_training_options(app, request->options);
     add_device(app, request->device_text)->configurable(false);
     app.add_option(
@@ -64,6 +70,15 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
     app.add_flag(
            "--save-limits", request->save_limits,
            "With --resume: keep --max-steps and --max-minutes given here for later parts of the run too")
+        ->default_str("")
+        ->configurable(false);
+    app.add_option(
+           "--requeue-exit", request->requeue_exit,
+           "Exit status after a signal, when the run has a checkpoint to resume from but is not finished")
+        ->check(CLI::Range(0, 255))
+        ->configurable(false);
+    app.add_flag("--requeue-max-minutes", request->requeue_max_minutes,
+                 "The same exit status after --max-minutes, for jobs that continue each other")
         ->default_str("")
         ->configurable(false);
     app.add_flag("--accept-new-data", request->accept_new_data,
@@ -167,7 +182,7 @@ void estimate(const CommandLine& command, const Request& request) {
     command.result(text, json);
 }
 
-void plan_or_run(const CommandLine& command, const Request& request) {
+void plan_or_run(CommandLine& command, const Request& request) {
     if (request.estimate) return estimate(command, request);
     if (request.plan) {
         const PlannedRun planned = plan_run(request);
@@ -191,7 +206,10 @@ void plan_or_run(const CommandLine& command, const Request& request) {
         return;
     }
     const RunResult result = run_training(request);
-    if (!request.processes->is_root()) return;
+    if (!request.processes->is_root()) return;  // mpirun reports the status of any rank
+    const bool unfinished =
+        result.ended == "signal" || (result.ended == "max-minutes" && request.requeue_max_minutes);
+    if (unfinished) command.set_exit_status(request.requeue_exit);
     nlohmann::ordered_json json = {
         {"ended", result.ended},           {"step", result.progress.step},
         {"epoch", result.progress.epoch},  {"images_seen", result.progress.images_seen},
@@ -209,6 +227,9 @@ void plan_or_run(const CommandLine& command, const Request& request) {
         text += fmt::format("validation {:.4f} bits/dim (EMA), {:.4f} (raw)\n", result.valid_ema->value,
                             result.valid_raw->value);
     }
+    if (unfinished)
+        command.say("the run is not finished (exit status {}): --resume auto continues it",
+                    request.requeue_exit);
     command.result(text + result.checkpoint, json);
 }
 

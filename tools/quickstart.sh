@@ -76,7 +76,7 @@ small=(--levels 3 --depth 8 --width 128 --batch 16 --epoch-images 50000 --warmup
 published_text="the published CIFAR-10 model (3 levels of 32 steps, width 512, bf16) on the GPU"
 small_text="a small model (3 levels of 8 steps, width 128) on the CPU"
 
-# Ctrl-C also reaches the running tool, which may save and exit with 0; do not start the next step then.
+# Ctrl-C also reaches the running tool, which may still succeed; do not start the next step then.
 interrupted=no
 trap 'interrupted=yes' INT TERM
 # command...: redirects its results to stderr, because stdout is for the result line; returns its status
@@ -253,8 +253,11 @@ else
         stage "training: $minutes minutes into $run_dir"
     fi
     mkdir -p $run_dir && echo "$model" >$run_dir/quickstart.model || fail 2 "cannot write to $PWD/$run_dir"
+    status=0
     run $bin/glow_train --data $data --out $run_dir --resume auto --device $device "${settings[@]}" --max-minutes "$minutes" \
-        --log-every 10 --checkpoint-every 2m || failed $? "the training failed (see above)"
+        --log-every 10 --checkpoint-every 2m || status=$?
+    [ $status != 75 ] || fail 75 "a signal stopped the training; run the same command again to continue"
+    [ $status = 0 ] || failed $status "the training failed (see above)"
     [ -e $weights ] || fail 1 "glow_train left no $weights"
     echo "$minutes" >$finished
 fi

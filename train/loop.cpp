@@ -61,10 +61,10 @@ RunResult TrainingLoop::run() {
 }
 
 void TrainingLoop::step_and_log() {
-    const StepResult result = step();
-    result_.bits_per_dim = result.bits_per_dim;
-    recovery_.remember(step_, result);
-    session_.log->step(session_.progress, result, total(session_.memory->peak()));
+    last_result_ = step();
+    result_.bits_per_dim = last_result_.bits_per_dim;
+    recovery_.remember(step_, last_result_);
+    session_.log->step(session_.progress, last_result_, total(session_.memory->peak()));
     const auto [evaluation_due, samples_due, checkpoint_due] = session_.root_decides<3>(
         {evaluate_timer_.due(step_), sample_timer_.due(step_), save_timer_.due(step_)});
     if (evaluation_due) evaluate();
@@ -172,6 +172,7 @@ void TrainingLoop::audit(const Batch& batch) {
 }
 
 void TrainingLoop::finish() {
+    session_.log->last_step(session_.progress, last_result_, total(session_.memory->peak()));
     if (!save())
         throw Error(fmt::format(
             "the run ends at step {}, but its checkpoint cannot be written: {}", session_.progress.step,

@@ -33,7 +33,8 @@ class TrainingLoop {
     BatchPrefetcher batches_;
     Recovery recovery_;
     Timer evaluate_timer_, sample_timer_, save_timer_;
-    index_t step_ = 0;  // current step
+    index_t step_ = 0;        // current step
+    StepResult last_result_;  // its result
     std::future<void> sheet_;
     RunResult result_;
 };

@@ -109,6 +109,10 @@ void RunLog::step(const TrainingProgress& progress, const StepResult& step, std:
     draw(progress);
 }
 
+void RunLog::last_step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
+    if (steps_since_row_ > 0) row(progress, step, peak_bytes);
+}
+
 void RunLog::row(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
     const double seconds = seconds_since(last_row_), steps = static_cast<double>(steps_since_row_);
     const double images_per_s = steps * static_cast<double>(options_.batch) / seconds;

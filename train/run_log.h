@@ -52,6 +52,8 @@ class RunLog {
     void start(const TrainingProgress& progress);
     // Called after every step; logs it according to --log-every. peak_bytes: of the arenas.
     void step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes);
+    // Logs the last step of the run, if that is not yet done.
+    void last_step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes);
     // Ends the log. Throws Error if rows could not be written.
     void end();
     double minutes() const { return seconds_since(start_) / 60; }

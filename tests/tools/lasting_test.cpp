@@ -189,7 +189,7 @@ struct WriteFailures : KillAndResume {
         process.kill(SIGTERM);
         const Outcome outcome = process.wait();
         std::int64_t step = -1;
-        if (outcome.code == 0) step = json::parse(outcome.out)["step"];
+        if (outcome.code == kUnfinished) step = json::parse(outcome.out)["step"];
         return {outcome, step};
     }
     void expect_the_whole_run(std::int64_t step) const {
@@ -205,7 +205,7 @@ TEST_F(WriteFailures, DeletedFolderIsRecreated) {
     fs::rename(folder / "run", folder / "away");
     ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "run/latest.h5"); })) << process.err();
     const auto [outcome, step] = stopped(process);
-    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.code, kUnfinished) << outcome.err;
     EXPECT_NE(outcome.err.find("the run's folder was deleted and has been recreated"), std::string::npos)
         << outcome.err;
     expect_the_whole_run(step);
@@ -228,7 +228,7 @@ TEST_F(WriteFailures, FileSizeLimitIsReported) {
     ASSERT_EQ(prlimit(process.pid(), RLIMIT_FSIZE, &large, nullptr), 0);
     ASSERT_TRUE(process.wait_until([&] { return latest_step() > good + 5; }));
     const auto [outcome, step] = stopped(process);
-    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.code, kUnfinished) << outcome.err;
     EXPECT_NE(outcome.err.find("File too large"), std::string::npos) << outcome.err;
     expect_the_whole_run(step);
     EXPECT_EQ(without(read_csv(folder / "run/metrics.csv"), kOwn),
@@ -268,7 +268,7 @@ TEST_F(WriteFailures, FullDiskIsRetried) {
     ASSERT_TRUE(process.wait_until([&] { return latest_step() > good + 5; }));
     const auto [outcome, step] = stopped(process);
     for (const std::string& name : all_files()) EXPECT_EQ(name.find(".glow-"), std::string::npos) << name;
-    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.code, kUnfinished) << outcome.err;
     EXPECT_NE(outcome.err.find("No space left"), std::string::npos) << outcome.err;
     expect_the_whole_run(step);
     // Every row is there.

@@ -16,6 +16,8 @@ namespace glow {
 
 using Words = std::vector<std::string>;
 
+constexpr int kUnfinished = 75;  // exit status of a run that a signal stopped
+
 inline Words operator+(Words a, const Words& b) {
     a.insert(a.end(), b.begin(), b.end());
     return a;

@@ -61,7 +61,7 @@ TEST_F(SharedFolder, RejectsSecondTrainingInFolder) {
     EXPECT_EQ(read_bytes(folder / "run/config.toml"), config);
     EXPECT_TRUE(first.running());
     first.kill(SIGTERM);
-    EXPECT_EQ(first.wait().code, 0);
+    EXPECT_EQ(first.wait().code, kUnfinished);
     EXPECT_FALSE(fs::exists(folder / "run/run.lock"));
     const Table rows = read_csv(folder / "run/metrics.csv");
     for (std::size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(rows[i].at("step"), std::to_string(i + 1));
@@ -102,7 +102,7 @@ TEST_F(SharedFolder, OneOfTwoSimultaneousStartsTrains) {
             out + (outcome.err.find("started a run") == std::string::npos ? " is in use by" : ": another"));
         ASSERT_TRUE(at_work.wait_until([&] { return has_checkpoint(out); })) << at_work.err();
         at_work.kill(SIGTERM);
-        EXPECT_EQ(at_work.wait().code, 0);
+        EXPECT_EQ(at_work.wait().code, kUnfinished);
     }
 }
 
@@ -387,7 +387,7 @@ TEST_F(SharedFolder, HangupWritesCheckpointUnlessNohup) {
     ASSERT_TRUE(run.wait_until([&] { return steps("run"); })) << run.err();
     run.kill(SIGHUP);
     const Outcome outcome = run.wait();
-    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.code, kUnfinished) << outcome.err;
     EXPECT_EQ(json::parse(outcome.out)["ended"], "signal");
     EXPECT_TRUE(has_checkpoint("run"));
 
@@ -413,7 +413,7 @@ TEST_F(SharedFolder, ClosedPipeWritesCheckpoint) {
                                "text 2>&3 >result; echo $? >text.code; } 3>&1 | head -3");
     EXPECT_EQ(std::count(text.out.begin(), text.out.end(), '\n'), 3) << text.out;
     EXPECT_TRUE(has_checkpoint("text"));
-    EXPECT_EQ(read_bytes(folder / "text.code"), "0\n");
+    EXPECT_EQ(read_bytes(folder / "text.code"), "75\n");
     EXPECT_NE(read_bytes(folder / "result").find("ended by signal"), std::string::npos);
 }
 

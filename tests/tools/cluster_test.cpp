@@ -1,0 +1,244 @@
+// What a scheduler sees of the commands: exit statuses, requeued jobs, limits of a part of a run, and limits on
+// memory.
+#include "tests/tools/run_fixture.h"
+
+namespace glow {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct Cluster : Commands {
+    Outcome shell(const std::string& line) const {
+        return Process(folder.path(), "/bin/bash", {"-c", line}).wait();
+    }
+    Words logged_steps(const std::string& run) const {
+        Words steps;
+        for (const auto& row : read_csv(folder / run / "metrics.csv")) steps.push_back(row.at("step"));
+        return steps;
+    }
+    std::string config_line(const std::string& run, const std::string& name) const {
+        std::istringstream lines(read_bytes(folder / run / "config.toml"));
+        for (std::string line; std::getline(lines, line);)
+            if (line.starts_with(name + " = ")) return line;
+        return "";
+    }
+    void write_program(const std::string& name, const std::string& text) const {
+        fs::create_directories((folder / name).parent_path());
+        write_bytes(folder / name, text);
+        fs::permissions(folder / name, fs::perms::owner_all);
+    }
+};
+
+// ---- Exit status and requeued jobs -----------------------------------------------------------------------
+
+TEST_F(Cluster, LastStepIsLogged) {
+    const Words words = kSmall + Words{"--out", "run", "--quiet", "--log-every", "10"};
+    ASSERT_EQ(train(words + Words{"--max-steps", "15"}).code, 0);
+    EXPECT_EQ(logged_steps("run"), (Words{"1", "10", "15"}));
+    ASSERT_EQ(train(words + Words{"--max-steps", "22", "--resume"}).code, 0);
+    EXPECT_EQ(logged_steps("run"), (Words{"1", "10", "15", "20", "22"}));
+    ASSERT_EQ(train(words + Words{"--max-steps", "22", "--resume"}).code, 0);
+    EXPECT_EQ(logged_steps("run"), (Words{"1", "10", "15", "20", "22"}));
+}
+
+TEST_F(Cluster, ExitStatusTellsFinishedFromUnfinished) {
+    const Words words = kSmall + Words{"--quiet", "--max-minutes", "0.002"};
+    EXPECT_EQ(train(words + Words{"--out", "a"}).code, 0);
+    EXPECT_EQ(train(words + Words{"--out", "b", "--requeue-max-minutes"}).code, kUnfinished);
+    EXPECT_EQ(
+        train(words + Words{"--out", "b", "--requeue-max-minutes", "--resume", "--requeue-exit", "99"}).code,
+        99);
+    EXPECT_EQ(train(words + Words{"--out", "c", "--requeue-max-minutes", "--epochs", "0.1"}).code, 0);
+    Process process(folder.path(), GLOW_TRAIN_PROGRAM,
+                    kSmall + Words{"--out", "d", "--quiet", "--requeue-exit", "0"});
+    ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder / "d/metrics.csv"); }));
+    process.kill(SIGTERM);
+    EXPECT_EQ(process.wait().code, 0);
+}
+
+// Stand-ins for srun, which signals the run once like a job at its end, and for scontrol.
+TEST_F(Cluster, SlurmScriptRequeuesUntilFinished) {
+    write_program("bin/glow_train", "#!/bin/sh\nexec " GLOW_TRAIN_PROGRAM " \"$@\"\n");
+    write_program("bin/scontrol", "#!/bin/sh\necho \"$@\" >>requeued\n");
+    write_program("bin/srun", R"(#!/bin/bash
+[ "$1" = --mpi=pmix ] || exit 97
+shift
+"$@" &
+if [ ! -e signaled ]; then
+    until [ "$(wc -l 2>/dev/null <run/metrics.csv)" -gt 3 ] 2>/dev/null; do kill -0 $! || exit 96; sleep 0.02; done
+    touch signaled
+    kill -USR1 $!
+fi
+wait $!
+)");
+    const auto job = [&](const Words& words) {
+        std::string line =
+            "PATH=$PWD/bin:$PATH SLURM_JOB_ID=47 bash " GLOW_SOURCE_FOLDER "/examples/slurm_train.sh";
+        for (const std::string& word : words) line += " " + word;
+        return shell(line);
+    };
+    const Words words = kSmall + Words{"--out", "run", "--quiet", "--eval-every", "0", "--log-every", "1"};
+    const Outcome first = job(words + Words{"--max-steps", "100000"});
+    EXPECT_EQ(first.code, kUnfinished) << first.err;
+    EXPECT_EQ(read_bytes(folder / "requeued"), "requeue 47\n");
+    const index_t step = CheckpointEdit(folder / "run/latest.h5").step;
+    EXPECT_GE(step, 3);
+    // The requeued job runs to the end and is not requeued again; neither is one that fails.
+    const Words to_the_end = words + Words{"--max-steps", std::to_string(step + 3)};
+    for (int i = 0; i < 2; ++i) {
+        const Outcome second = job(to_the_end);
+        EXPECT_EQ(second.code, 0) << second.err;
+        EXPECT_EQ(logged_steps("run").back(), std::to_string(step + 3));
+    }
+    EXPECT_EQ(job(to_the_end + Words{"--data", "missing.h5"}).code, 2);
+    EXPECT_EQ(read_bytes(folder / "requeued"), "requeue 47\n");
+}
+
+// ---- Resuming --------------------------------------------------------------------------------------------
+
+TEST_F(Cluster, LimitsOfResumedPartAreNotRecorded) {
+    make_run("run", 3);
+    const Words resume = {"--out", "run", "--quiet", "--resume"};
+    ASSERT_EQ(train(resume + Words{"--max-steps", "5", "--max-minutes", "60"}).code, 0);
+    EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 5);
+    EXPECT_EQ(config_line("run", "max-steps"), "max-steps = 3");
+    EXPECT_EQ(config_line("run", "max-minutes"), "max-minutes = 0");
+    const json recorded = json::parse(CheckpointEdit(folder / "run/latest.h5").config)["training"];
+    EXPECT_EQ(recorded["max-steps"], 3);
+    EXPECT_EQ(recorded["max-minutes"], 0);
+    ASSERT_EQ(train(resume + Words{"--max-steps", "6", "--save-limits"}).code, 0);
+    EXPECT_EQ(config_line("run", "max-steps"), "max-steps = 6");
+    // A changed file is a change of the run.
+    std::string config = read_bytes(folder / "run/config.toml");
+    config.replace(config.find("max-steps = 6"), 13, "max-steps = 8");
+    write_bytes(folder / "run/config.toml", config);
+    ASSERT_EQ(train(resume).code, 0);
+    EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 8);
+    EXPECT_EQ(config_line("run", "max-steps"), "max-steps = 8");
+}
+
+TEST_F(Cluster, MisspelledFolderOfResumedRun) {
+    fs::create_directories(folder / "user/runs");
+    make_run("user/runs/small", 1);
+    const Outcome outcome = train({"--resume", "auto", "--out", "user/rusn/small"});
+    expect_error(outcome, 2, "--out user/rusn/small: there is no such folder, so no run to resume");
+    EXPECT_NE(outcome.err.find("did you mean user/runs/small?"), std::string::npos) << outcome.err;
+    expect_error(train({"--resume", "auto", "--out", "elsewhere"}), 2,
+                 "no run to resume; give the folder of a run, or");
+    expect_error(train({"--resume", "auto", "--out", "user"}), 2,
+                 "--out user: the folder has no run to resume");
+    const Outcome fresh = train(run_words("rusn", 1) + Words{"--resume"});
+    EXPECT_EQ(fresh.code, 0);
+    EXPECT_NE(fresh.err.find("rusn: no run to resume; starting one"), std::string::npos) << fresh.err;
+}
+
+TEST_F(Cluster, ResumesFromAnotherFolder) {
+    fs::create_directories(folder / "there");
+    make_run("run", 1);
+    const Outcome outcome =
+        shell("cd there && " GLOW_TRAIN_PROGRAM " --resume auto --out ../run --max-steps 2 --quiet");
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 2);
+}
+
+// ---- Memory ----------------------------------------------------------------------------------------------
+
+TEST_F(Cluster, PlanThatDoesNotFitIsRefused) {
+    const Outcome outcome =
+        train(run_words("run", 1) + Words{"--plan", "--device", "cpu", "--batch", "16777216"});
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_NE(outcome.out.find("memory plan:"), std::string::npos) << outcome.out;
+    EXPECT_NE(outcome.err.find("glow_train: error: the run needs "), std::string::npos) << outcome.err;
+    const Outcome fits = train(run_words("run", 1) + Words{"--plan", "--device", "cpu"});
+    EXPECT_EQ(fits.code, 0);
+    EXPECT_NE(fits.out.find("a batch of all 40 training images fits too"), std::string::npos) << fits.out;
+}
+
+TEST_F(Cluster, PlanRespectsLimitsOfProcess) {
+    std::string words;
+    for (const std::string& word : run_words("run", 1) + Words{"--device", "cpu", "--batch", "30000"})
+        words += " " + word;
+    ASSERT_EQ(shell(GLOW_TRAIN_PROGRAM " --plan" + words).code, 0);
+    const Outcome outcome = shell("ulimit -d 500000; exec " GLOW_TRAIN_PROGRAM " --plan" + words);
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_NE(outcome.err.find("ulimit -d leaves each process"), std::string::npos) << outcome.err;
+    const Outcome small =
+        shell("ulimit -d 500000; exec " GLOW_TRAIN_PROGRAM " --plan --json" + words + " --batch 8");
+    ASSERT_EQ(small.code, 0) << small.err;
+    EXPECT_LT(json::parse(small.out)["machine"], 500 << 20);
+}
+
+TEST_F(Cluster, MaxMemoryFitsRun) {
+    make_dataset(folder / "l.h5", 32, 32, 3, 600, 0, 0);
+    const Words words =
+        kSmall + Words{"--data",       "l.h5", "--depth",     "4", "--width",  "64",  "--batch", "512",
+                       "--init-batch", "16",   "--max-steps", "1", "--device", "cpu", "--json",  "--quiet"};
+    const auto planned = [&](const Words& more) {
+        const Outcome outcome = train(words + Words{"--out", "none", "--plan"} + more);
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return json::parse(outcome.out);
+    };
+    const json whole = planned({"--memory", "auto", "--act-budget", "8GiB"}),
+               small = planned({"--max-memory", "256MiB"}), large = planned({"--max-memory", "1GiB"});
+    EXPECT_GT(whole["total"], 400 << 20) << whole;
+    EXPECT_LT(small["total"], 128 << 20);
+    EXPECT_GT(small["micro_batch"], 0);
+    EXPECT_LT(small["micro_batch"], 512);
+    EXPECT_GT(large["total"], small["total"]);
+    EXPECT_LE(large["total"], 896 << 20);
+    EXPECT_LT(large["network_units"], small["network_units"]) << "no maps saved";
+    // A run has what was planned, in less memory than allowed, and resumes.
+    const Outcome run = train(words + Words{"--out", "run", "--max-memory", "256MiB"});
+    ASSERT_EQ(run.code, 0) << run.err;
+    const json result = json::parse(run.out);
+    EXPECT_EQ(result["planned_bytes"], small["total"]);
+    EXPECT_EQ(result["peak_bytes"], small["total"]);
+    if (cuda_problem().find("no CUDA") != std::string::npos) EXPECT_LT(run.peak_bytes, 256 << 20);
+    const Outcome resumed =
+        train({"--out", "run", "--resume", "--max-steps", "2", "--quiet", "--device", "cpu"});
+    EXPECT_EQ(resumed.code, 0) << resumed.err;
+    expect_error(train(words + Words{"--out", "none", "--max-memory", "100MiB"}), 2,
+                 "--max-memory 100.0 MiB: a process needs");
+}
+
+// Every command works or says what is missing, whatever the limit. OpenBLAS would retry forever without its buffers.
+TEST_F(Cluster, LimitsOnMemoryAreReported) {
+    make_run("run", 1);
+    ASSERT_EQ(shell(GLOW_COMPRESS_PROGRAM " --checkpoint run --data d.h5 -o ok.glow --threads 2").code, 0);
+    const std::string device = " --device cpu --threads 2", model = device + " --checkpoint run";
+    const Words commands = {
+        GLOW_TRAIN_PROGRAM " --data d.h5 --out new --levels 2 --depth 2 --width 8 --batch 8 --max-steps 2" +
+            device,
+        GLOW_TRAIN_PROGRAM " --data d.h5 --out new --levels 2 --depth 2 --width 8 --batch 8 --plan" + device,
+        GLOW_EVAL_PROGRAM " --bpd --data d.h5" + model,
+        GLOW_SAMPLE_PROGRAM " --grid 2x2 -o s.png" + model,
+        GLOW_LATENT_PROGRAM " reconstruct --data d.h5 -o l.png" + model,
+        GLOW_COMPRESS_PROGRAM " --checkpoint run --data d.h5 -o x.glow --threads 2",
+        GLOW_DECOMPRESS_PROGRAM " --checkpoint run ok.glow -o x.h5 --threads 2",
+        GLOW_MEMORY_PROGRAM " --depths 1 --sizes 8 --batches 2 --width 8 --device cpu",
+        GLOW_DATA_PROGRAM " synthetic gauss --train 10 --test 2 --force -o g.h5"};
+    int worked = 0, refused = 0;
+    for (const char* const limit : {"-d", "-v"})
+        for (const int megabytes : {20, 60, 100, 150, 200, 300, 400, 600, 1000, 2000, 4000}) {
+            const std::string set =
+                "ulimit " + std::string(limit) + " " + std::to_string(megabytes * 1000) + "; ";
+            for (const std::string& command : commands) {
+                fs::remove_all(folder / "new");
+                const Outcome outcome = shell(set + "exec timeout -s KILL 60 " + command);
+                SCOPED_TRACE(set + command + "\n" + outcome.err);
+                if (outcome.code == 127) {  // the loader could not map the libraries, and said so
+                    EXPECT_NE(outcome.err.find("error while loading shared libraries"), std::string::npos);
+                    continue;
+                }
+                EXPECT_TRUE(outcome.code >= 0 && outcome.code <= 2) << outcome.code;
+                (outcome.code == 0 ? worked : refused) += 1;
+                if (outcome.code != 0) EXPECT_NE(outcome.err.find("error: "), std::string::npos);
+            }
+        }
+    EXPECT_GT(worked, 20);
+    EXPECT_GT(refused, 10);
+}
+
+}  // namespace
+}  // namespace glow
