@@ -186,6 +186,10 @@ PlannedRun plan_run(const RunRequest& request) {
     result.group = backend.communicator().group();
     result.train_images = info.train;
     const bool on_cpu = request.device == Device::cpu;
+    const MemoryLimit own = process_memory_limit();
+    if (own.bytes < kLibraryBytes)
+        throw InputError(fmt::format("planning needs {}, but {} {}", human_bytes(kLibraryBytes), own.source,
+                                     human_bytes(own.bytes)));
     const auto plan = [&](const TrainingOptions& planned) {
         return memory_plan(planned, make_schedule(planned, info.train).init_images, backend, PlanScope::run);
     };
@@ -198,7 +202,7 @@ PlannedRun plan_run(const RunRequest& request) {
         const std::size_t more = blas_buffer_bytes(backend.exec().threads) + fallback_bytes(result.plan);
         result.problem = memory_problem(total(result.plan.bytes), result.group.local_size, more);
         result.limit = host_memory_limit();
-        if (const MemoryLimit own = process_memory_limit(); own.bytes < result.limit.bytes / sharing) {
+        if (own.bytes < result.limit.bytes / sharing) {
             const std::size_t left = own.bytes - std::min(own.bytes, more + kLibraryBytes);
             result.limit = {left * sharing, own.source + " for its arenas, and all of this host together"};
             if (sharing == 1) result.limit.source = own.source + " for its arenas";
@@ -206,7 +210,8 @@ PlannedRun plan_run(const RunRequest& request) {
     } else {
         result.limit = {device_bytes(), "the GPU has"};
     }
-    if (result.limit.bytes == 0) return result;
+    // Many more plans take memory for oneDNN's code, which a limited process may lack.
+    if (result.limit.bytes == 0 || !own.source.empty()) return result;
     const auto largest = [&](index_t most, auto&& with) {
         return largest_that_fits(most, [&](index_t x) {
             TrainingOptions larger = options;
