@@ -162,7 +162,7 @@ std::string describe(const PlannedRun& planned) {
             "\nchosen for --max-memory: {}{}",
             o.micro_batch > 0 ? fmt::format("micro-batches of {}", o.micro_batch) : "the whole batch at once",
             o.memory == MemoryMode::automatic
-                ? fmt::format(", {} for maps", human_bytes(static_cast<std::size_t>(o.act_budget)))
+                ? fmt::format(", up to {} for maps", human_bytes(static_cast<std::size_t>(o.act_budget)))
                 : "");
     if (planned.limit.bytes > 0)
         text += fmt::format("\n{} {}", planned.limit.source, human_bytes(planned.limit.bytes));

@@ -61,7 +61,7 @@ TEST_F(Cluster, ExitStatusTellsFinishedFromUnfinished) {
 TEST_F(Cluster, SlurmScriptRequeuesUntilFinished) {
     write_program("bin/glow_train", "#!/bin/sh\nexec " GLOW_TRAIN_PROGRAM " \"$@\"\n");
     write_program("bin/scontrol", "#!/bin/sh\necho \"$@\" >>requeued\n");
-    write_program("bin/srun", R"(#!/bin/bash
+    write_program("bin/srun", R"sh(#!/bin/bash
 [ "$1" = --mpi=pmix ] || exit 97
 shift
 "$@" &
@@ -71,7 +71,7 @@ if [ ! -e signaled ]; then
     kill -USR1 $!
 fi
 wait $!
-)");
+)sh");
     const auto job = [&](const Words& words) {
         std::string line =
             "PATH=$PWD/bin:$PATH SLURM_JOB_ID=47 bash " GLOW_SOURCE_FOLDER "/examples/slurm_train.sh";
@@ -157,16 +157,16 @@ TEST_F(Cluster, PlanThatDoesNotFitIsRefused) {
 
 TEST_F(Cluster, PlanRespectsLimitsOfProcess) {
     std::string words;
-    for (const std::string& word : run_words("run", 1) + Words{"--device", "cpu", "--batch", "30000"})
+    for (const std::string& word : run_words("run", 1) + Words{"--device", "cpu", "--batch", "300000"})
         words += " " + word;
     ASSERT_EQ(shell(GLOW_TRAIN_PROGRAM " --plan" + words).code, 0);
-    const Outcome outcome = shell("ulimit -d 500000; exec " GLOW_TRAIN_PROGRAM " --plan" + words);
+    const Outcome outcome = shell("ulimit -d 900000; exec " GLOW_TRAIN_PROGRAM " --plan" + words);
     EXPECT_EQ(outcome.code, 2);
     EXPECT_NE(outcome.err.find("ulimit -d leaves each process"), std::string::npos) << outcome.err;
     const Outcome small =
-        shell("ulimit -d 500000; exec " GLOW_TRAIN_PROGRAM " --plan --json" + words + " --batch 8");
+        shell("ulimit -d 900000; exec " GLOW_TRAIN_PROGRAM " --plan --json" + words + " --batch 8");
     ASSERT_EQ(small.code, 0) << small.err;
-    EXPECT_LT(json::parse(small.out)["machine"], 500 << 20);
+    EXPECT_LT(json::parse(small.out)["machine"], 900 << 20);
 }
 
 TEST_F(Cluster, MaxMemoryFitsRun) {
@@ -180,21 +180,24 @@ TEST_F(Cluster, MaxMemoryFitsRun) {
         return json::parse(outcome.out);
     };
     const json whole = planned({"--memory", "auto", "--act-budget", "8GiB"}),
-               small = planned({"--max-memory", "256MiB"}), large = planned({"--max-memory", "1GiB"});
-    EXPECT_GT(whole["total"], 400 << 20) << whole;
-    EXPECT_LT(small["total"], 128 << 20);
+               small = planned({"--max-memory", "160MiB"}), large = planned({"--max-memory", "1GiB"});
+    EXPECT_GT(whole["total"], 300 << 20) << whole;
+    EXPECT_LT(small["total"], 32 << 20);
     EXPECT_GT(small["micro_batch"], 0);
     EXPECT_LT(small["micro_batch"], 512);
     EXPECT_GT(large["total"], small["total"]);
     EXPECT_LE(large["total"], 896 << 20);
     EXPECT_LT(large["network_units"], small["network_units"]) << "no maps saved";
     // A run has what was planned, in less memory than allowed, and resumes.
-    const Outcome run = train(words + Words{"--out", "run", "--max-memory", "256MiB"});
+    const Outcome run = train(words + Words{"--out", "run", "--max-memory", "160MiB"});
     ASSERT_EQ(run.code, 0) << run.err;
     const json result = json::parse(run.out);
     EXPECT_EQ(result["planned_bytes"], small["total"]);
     EXPECT_EQ(result["peak_bytes"], small["total"]);
-    if (cuda_problem().find("no CUDA") != std::string::npos) EXPECT_LT(run.peak_bytes, 256 << 20);
+    if (cuda_problem().find("no CUDA") !=
+        std::string::npos) {  // CUDA's libraries are larger than most budgets
+        EXPECT_LT(run.peak_bytes, 160 << 20);
+    }
     const Outcome resumed =
         train({"--out", "run", "--resume", "--max-steps", "2", "--quiet", "--device", "cpu"});
     EXPECT_EQ(resumed.code, 0) << resumed.err;
@@ -233,7 +236,9 @@ TEST_F(Cluster, LimitsOnMemoryAreReported) {
                 }
                 EXPECT_TRUE(outcome.code >= 0 && outcome.code <= 2) << outcome.code;
                 (outcome.code == 0 ? worked : refused) += 1;
-                if (outcome.code != 0) EXPECT_NE(outcome.err.find("error: "), std::string::npos);
+                if (outcome.code != 0) {
+                    EXPECT_NE(outcome.err.find("error: "), std::string::npos);
+                }
             }
         }
     EXPECT_GT(worked, 20);
