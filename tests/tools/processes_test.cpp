@@ -364,7 +364,7 @@ TEST_F(Processes, SignalsWriteCheckpoint) {
 // ---- A trained model ------------------------------------------------------------------------------------
 
 TEST_F(Processes, EvaluationIsShared) {
-    make_dataset(folder / "other.h5", 8, 8, 3, 0, 0, 7);
+    make_dataset(folder / "other.h5", 8, 8, 3, 1, 0, 7);
     make_run("run", 20);
     const Words plain = {"--bpd",        "--json", "--checkpoint",      "run", "--data",    "d.h5",
                          "--iw-samples", "2",      "--dequant-samples", "2",   "--threads", "1"};
