@@ -46,6 +46,7 @@ void check(const TrainingOptions& o) {
     require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "in [0, 1)");
     require(up_to(o.warmup_epochs, kMost), "warmup-epochs", o.warmup_epochs, "between 0 and 1e15");
     require(up_to(o.epoch_images, kMost), "epoch-images", o.epoch_images, "between 0 and 1e15");
+    require(up_to(o.schedule_images, kMost), "schedule-images", o.schedule_images, "between 0 and 1e15");
     require(o.weight_decay >= 0 && o.weight_decay < 1, "weight-decay", o.weight_decay, "in [0, 1)");
     require(up_to(o.clip_norm, 1e30), "clip-norm", o.clip_norm, "between 0 and 1e30");
     require(o.ema_decay >= 0 && o.ema_decay < 1, "ema-decay", o.ema_decay, "in [0, 1)");

@@ -60,7 +60,8 @@ struct TrainingOptions {
     double lr = 1e-3, beta1 = 0.9;
     double beta2 = 0;  // 0: 1 - 1 / (steps per epoch)
     double warmup_epochs = 10;
-    double epoch_images = 0;  // 0: size of the training set
+    double epoch_images = 0;     // 0: size of the training set
+    double schedule_images = 0;  // per epoch of warm-up and beta2; 0: epoch_images
     double weight_decay = 0;
     double clip_norm = 0;  // 0: off
     bool fused_update = false;
@@ -121,10 +122,16 @@ void visit_update_options(Options& o, Visitor&& visitor) {
     visitor("optimizer", o.optimizer, OnResume::fixed, "adamax or adam");
     visitor("lr", o.lr, OnResume::change, "Learning rate");
     visitor("beta1", o.beta1, OnResume::fixed, "Decay of the first moment");
-    visitor("beta2", o.beta2, OnResume::fixed, "Decay of the second moment; 0: 1 - 1 / (steps per epoch)");
+    visitor("beta2", o.beta2, OnResume::fixed,
+            "Decay of the second moment; 0: 1 - 1 / (steps per epoch, see --schedule-images)");
     visitor("warmup-epochs", o.warmup_epochs, OnResume::change,
-            "Epochs of linear learning-rate warm-up; 0: none");
-    visitor("epoch-images", o.epoch_images, OnResume::fixed, "Images per epoch; 0: size of the training set");
+            "Epochs of linear learning-rate warm-up (see --schedule-images); 0: none");
+    visitor("epoch-images", o.epoch_images, OnResume::fixed,
+            "Images per epoch, as counted and limited by --epochs; 0: size of the training set");
+    visitor(
+        "schedule-images", o.schedule_images, OnResume::fixed,
+        "Images per epoch for the warm-up and the defaults of --beta2 and --ema-decay, 50000 in presets; 0: "
+        "--epoch-images");
     visitor("weight-decay", o.weight_decay, OnResume::change,
             "Weight decay d: w <- (1 - d) w at every step, for all parameters");
     visitor("clip-norm", o.clip_norm, OnResume::change, "Maximum global L2 norm of the gradient; 0: off");
@@ -144,6 +151,9 @@ void visit_batch_options(Options& o, Visitor&& visitor) {
             "Images per pass, with accumulated gradients; 0: the batch");
     visitor("init-batch", o.init_batch, OnResume::free,
             "Images for data-dependent initialization; 0: default rule");
+}
+template <class Options, class Visitor>
+void visit_length_options(Options& o, Visitor&& visitor) {
     visitor("epochs", o.epochs, OnResume::change, "Stop after this many epochs; 0: no limit");
     visitor("max-steps", o.max_steps, OnResume::change,
             "Stop after this many steps, including resumed ones; 0: no limit");
@@ -207,12 +217,14 @@ void visit_recovery_options(Options& o, Visitor&& visitor) {
 template <class Options, class Visitor>
 void visit_reporting_options(Options& o, Visitor&& visitor) {
     visitor("log-every", o.log_every, OnResume::free, "Steps between lines and rows of metrics.csv");
-    visitor("eval-every", o.eval_every, OnResume::free,
-            "Steps (N) or minutes (Nm) between evaluations on /valid; 0: only at the end");
-    visitor("sample-every", o.sample_every, OnResume::free,
-            "Steps (N) or minutes (Nm) between sheets of samples; 0: only at the end");
+    visitor(
+        "eval-every", o.eval_every, OnResume::free,
+        "Steps (N) or minutes (Nm; the first ones come sooner) between evaluations on /valid; 0: only at the end");
+    visitor(
+        "sample-every", o.sample_every, OnResume::free,
+        "Steps (N) or minutes (Nm; the first ones come sooner) between sheets of samples; 0: only at the end");
     visitor("checkpoint-every", o.checkpoint_every, OnResume::free,
-            "Steps (N) or minutes (Nm) between checkpoints; 0: only at the end");
+            "Steps (N) or minutes (Nm; the first ones come sooner) between checkpoints; 0: only at the end");
     visitor("keep", o.keep, OnResume::free, "Number of checkpoints to keep, at least 2");
 }
 template <class Options, class Visitor>
@@ -220,6 +232,7 @@ void visit_training_options(Options& o, Visitor&& visitor) {
     visit_files_options(o, visitor);
     visit_update_options(o, visitor);
     visit_batch_options(o, visitor);
+    visit_length_options(o, visitor);
     visit_input_options(o, visitor);
     visit_compute_options(o, visitor);
     visit_memory_options(o, visitor);

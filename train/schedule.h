@@ -8,8 +8,8 @@ namespace glow {
 
 // The options with defaults resolved for a data set of N training images.
 struct Schedule {
-    double epoch_images, beta2, ema_decay;
-    index_t batch, steps_per_epoch;
+    double epoch_images, schedule_images, beta2, ema_decay;
+    index_t batch, steps_per_epoch;  // of epoch_images
     index_t init_images;
 };
 Schedule make_schedule(const TrainingOptions& options, index_t train_images);
