@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -13,6 +14,7 @@
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/launcher.h"
+#include "tools/help_format.h"
 #include "tools/numbers.h"
 #include "tools/thread_policy.h"
 
@@ -83,8 +85,9 @@ CommandLine::CommandLine(std::string name, const std::string& description)
     : name_(std::move(name)), app_(description, name_) {
     app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->always_capture_default();
     app_.fallthrough();
-    app_.get_formatter()->column_width(34);
+    app_.formatter(std::make_shared<HelpFormat>());
     const auto program = name_;
+    app_.get_help_ptr()->description("Print this text");
     app_.set_version_flag(
         "--version", [program] { return version_text(program); },
         "Print the versions of Glow and its libraries, and the default number of threads");
@@ -100,6 +103,13 @@ CLI::App* CommandLine::subcommand(const std::string& name, const std::string& de
     sub->footer(fmt::format("--quiet, --json and --version also work here: see {} --help.", name_));
     if (run) sub->final_callback([this, run = std::move(run)] { run_ = run; });
     return sub;
+}
+
+void CommandLine::examples(const std::string& lines) {
+    std::string text = "Examples:\n";
+    for (const std::string& line : split_text(lines, '\n')) text += "  " + line + "\n";
+    text.pop_back();
+    app_.footer(text);
 }
 
 void CommandLine::result(const std::string& text, const nlohmann::ordered_json& object) const {
@@ -172,7 +182,7 @@ int run_tool(int argc, char** argv, const std::string& description,
 }
 
 CLI::Option* add_device(CLI::App& app, std::string& device) {
-    return app.add_option("--device", device, "auto (a GPU if available), cpu or cuda");
+    return app.add_option("--device", device, "auto (a GPU if available), cpu or cuda")->group("Machine");
 }
 
 Backend open_backend(const CommandLine& command, Device device, int threads) {

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "inference/likelihood.h"
+#include "inference/message_text.h"
 #include "kernels/error.h"
 #include "tools/command_line.h"
 #include "tools/eval_scores.h"
@@ -16,7 +17,7 @@ namespace {
 using namespace glow;
 
 struct Options {
-    bool bits_per_dim = false, breakdown = false;
+    bool breakdown = false;
     ModelOptions model;
     DataOptions data;
     Dequantization dequant = Dequantization::uniform;
@@ -28,7 +29,6 @@ struct Options {
 void check(const Options& options) {
     options.scores.check();
     const bool noise = options.dequant == Dequantization::uniform;
-    if (!options.bits_per_dim) throw InputError("nothing to evaluate: give --bpd");
     if (options.iw_samples > 1 && !noise)
         throw InputError("--iw-samples needs noise, but --dequant center has none");
     if (options.iw_samples > 1 && options.breakdown)
@@ -74,8 +74,8 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
     const char* const weights = model.used_ema() ? "ema" : "raw";
     const Mean mean = mean_of(found.bits_per_dim.data(), std::ssize(found.bits_per_dim));
     EvalResult result{
-        fmt::format("{:.4f} +- {:.4f} bits/dim over {} {} ({} weights)", mean.value, mean.standard_error,
-                    mean.count, options.data.what(), model.used_ema() ? "EMA" : "raw"),
+        fmt::format("{} bits/dim over {} ({} weights)", mean_text(mean),
+                    counted(mean.count, options.data.what()), model.used_ema() ? "EMA" : "raw"),
         {{"bpd", mean.value},
          {"stderr", mean.standard_error},
          {"images", mean.count},
@@ -141,13 +141,14 @@ void run(const CommandLine& command, const Options& options) {
 
 int main(int argc, char** argv) {
     return run_tool(
-        argc, argv, "Exact likelihoods of images under a trained Glow.", [](CommandLine& command) {
+        argc, argv,
+        "Mean bits/dim of images under a trained Glow, its standard error, and scores of single images.",
+        [](CommandLine& command) {
             const auto options = std::make_shared<Options>();
             CLI::App& app = command.app();
-            app.add_flag("--bpd", options->bits_per_dim,
-                         "Report mean bits/dim, its standard error and the number of images");
             add_model_options(app, options->model);
             add_data_options(app, options->data, true);
+            app.option_defaults()->group("Likelihood");
             add_choice(app, "--dequant", options->dequant,
                        "uniform, or center: no noise, so bits/dim are not a bound");
             app.add_option("--dequant-samples", options->dequant_samples, "Noise draws per image to average")
@@ -157,8 +158,14 @@ int main(int argc, char** argv) {
                 ->check(CLI::Range(1, 1 << 20));
             app.add_flag("--breakdown", options->breakdown,
                          "Split bits/dim into prior, actnorm, mixing and coupling");
-            add_score_options(app, options->scores);
             add_seed(app, options->seed, "Seed of the noise");
+            app.option_defaults()->group("Scores");
+            add_score_options(app, options->scores);
+            app.option_defaults()->group("Options");
+            app.add_flag("--bpd")->description("The default; accepted for older scripts");
+            command.examples(
+                "glow_eval --checkpoint runs/quick --data datasets/cifar10.h5\n"
+                "glow_eval --checkpoint runs/quick --data datasets/cifar10.h5 --per-image bits.csv --sort");
             command.action([&command, options] { run(command, *options); });
         });
 }
