@@ -18,6 +18,7 @@
 #include "train/resume.h"
 #include "train/run.h"
 #include "train/run_folder.h"
+#include "train/run_log.h"
 #include "train/run_plan.h"
 #include "train/timer.h"
 
@@ -35,11 +36,15 @@ struct Request : RunRequest {
 
 void add_options(CommandLine& command, const std::shared_ptr<Request>& request) {
     CLI::App& app = command.app();
+    command.examples(
+        "glow_train --preset quick --data datasets/cifar10.h5 --out runs/quick --max-minutes 3\n"
+        "glow_train --preset quick --data datasets/cifar10.h5 --out runs/quick --max-minutes 3 --resume auto\n"
+        "glow_train --preset cifar10 --data datasets/cifar10.h5 --out runs/cifar10 --estimate");
+    app.option_defaults()->group("Run");
     std::string names;
     for (const Preset& preset : presets()) names += fmt::format("\n{}: {}", preset.name, preset.what);
-    app.add_option(
-           "--preset", request->preset,
-           "Start from the settings of a published run; --config and other options override them" + names)
+    app.add_option("--preset", request->preset,
+                   "Start from these settings; --config and other options override them" + names)
         ->configurable(false);
     app.add_option("--config", request->config, "Read options from a TOML file such as a run's config.toml")
         ->configurable(false);
@@ -47,6 +52,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
         ->default_str("")
         ->configurable(false);
     add_training_options(app, request->options);
+    app.option_defaults()->group("Machine");
     add_device(app, request->device_text)->configurable(false);
     app.add_option(
            "--communicator", request->communicator,
@@ -56,6 +62,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
                  "With --tune: print cuDNN's result for each of its engines")
         ->default_str("")
         ->configurable(false);
+    app.option_defaults()->group("Run");
     app.add_option(
            "--resume", request->resume_text,
            "Resume from a checkpoint, or with `auto` from the folder's latest, or start if there is none")
@@ -153,7 +160,7 @@ void estimate(const CommandLine& command, const Request& request) {
         text += "the run has no limit: give --epochs, --max-steps or --max-minutes";
     for (const Preset& preset : presets()) {
         if (preset.name != request.preset || preset.published_images == 0) continue;
-        const double epochs = preset.published_images / request.options.epoch_images;
+        const double epochs = preset.published_images / (r.epoch_seconds * r.images_per_s);
         json["published_epochs"] = epochs;
         json["published_seconds"] = preset.published_images / r.images_per_s;
         text += fmt::format("\nthe length of the published run, {:.0f} epochs (--epochs {:.0f}), takes {}",
@@ -199,8 +206,10 @@ void plan_or_run(const CommandLine& command, const Request& request) {
     if (result.valid_ema) {
         json["valid_bpd_ema"] = result.valid_ema->value;
         json["valid_bpd_raw"] = result.valid_raw->value;
-        text += fmt::format("validation {:.4f} bits/dim (EMA), {:.4f} (raw)\n", result.valid_ema->value,
-                            result.valid_raw->value);
+        json["valid_stderr_ema"] = result.valid_ema->standard_error;
+        json["valid_stderr_raw"] = result.valid_raw->standard_error;
+        json["valid_images"] = result.valid_ema->count;
+        text += fmt::format("validation {}\n", validation_text(*result.valid_ema, *result.valid_raw));
     }
     command.result(text + result.checkpoint, json);
 }
@@ -278,7 +287,8 @@ void train(CommandLine& command, Request& request) {
         if (processes->is_root()) command.warn("{}", line);
     };
     if (data_of_file && !request.moved_data.empty()) request.say(request.moved_data);
-    request.terminal = isatty(STDERR_FILENO) && !command.quiet() && processes->is_root();
+    request.answer_signals = !command.quiet() && processes->is_root();
+    request.terminal = request.answer_signals && isatty(STDERR_FILENO);
     try {
         plan_or_run(command, request);
     } catch (const std::exception& error) {

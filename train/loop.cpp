@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "inference/message_text.h"
 #include "inference/sample_sheet.h"
 #include "kernels/error.h"
 #include "train/inspect.h"
@@ -28,9 +29,9 @@ TrainingLoop::TrainingLoop(Session& session)
               return images.take(first + mine.first, mine.count);
           }),
       recovery_(session),
-      evaluate_timer_(session.options.eval_every),
-      sample_timer_(session.options.sample_every),
-      save_timer_(session.options.checkpoint_every) {
+      evaluate_timer_(session.options.eval_every, first_seconds(session.options)),
+      sample_timer_(session.options.sample_every, first_seconds(session.options)),
+      save_timer_(session.options.checkpoint_every, first_seconds(session.options)) {
     batches_.seek(session.progress.images_seen);
 }
 
@@ -67,9 +68,13 @@ void TrainingLoop::step_and_log() {
     session_.log->step(session_.progress, result, total(session_.memory->peak()));
     const auto [evaluation_due, samples_due, checkpoint_due] = session_.root_decides<3>(
         {evaluate_timer_.due(step_), sample_timer_.due(step_), save_timer_.due(step_)});
-    if (evaluation_due) evaluate();
-    if (samples_due) draw_samples();
-    if (checkpoint_due) save();
+    const auto act = [](Timer& timer, auto&& action) {
+        action();
+        timer.done();
+    };
+    if (evaluation_due) act(evaluate_timer_, [&] { evaluate(); });
+    if (samples_due) act(sample_timer_, [&] { draw_samples(); });
+    if (checkpoint_due) act(save_timer_, [&] { save(); });
     if (step_ % kCompareEvery == 0) session_.trainer->check_equal();
 }
 
@@ -110,6 +115,7 @@ void TrainingLoop::evaluate() {
     const index_t step = session_.progress.step;
     if (!session_.valid || done.evaluated == step) return;
     done.evaluated = step;
+    session_.log->doing("validation");
     for (const bool ema : {false, true}) {
         const Mean mean = mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema);
         (ema ? done.valid_ema : done.valid_raw) = mean;
@@ -118,8 +124,9 @@ void TrainingLoop::evaluate() {
                                             mean.standard_error, mean.count, ema ? "ema" : "raw");
         if (session_.evaluations) session_.retrying([&] { session_.evaluations->row(row); });
     }
-    session_.request.say(fmt::format("  validation: {:.4f} bits/dim (EMA), {:.4f} (raw), {} images",
-                                     done.valid_ema->value, done.valid_raw->value, session_.valid->N()));
+    session_.request.say(fmt::format("step {:>6}  validation {}, {}", step,
+                                     validation_text(*done.valid_ema, *done.valid_raw),
+                                     counted(session_.valid->N(), "image")));
     if (!(done.valid_ema->value < done.best) || !save()) return;
     done.best = done.valid_ema->value;
     const ScopedTimeout timeout("linking a checkpoint");
@@ -130,6 +137,7 @@ void TrainingLoop::evaluate() {
 // The sheet is compressed and written during the steps that follow, or after them where no thread can be started.
 void TrainingLoop::draw_samples() {
     Trainer& trainer = *session_.trainer;
+    session_.log->doing("samples");
     trainer.use(true);
     std::optional<SampleSheet> sheet = sample_sheet(trainer.runnable(), session_.options.seed);
     wait_for_samples();
@@ -137,7 +145,7 @@ void TrainingLoop::draw_samples() {
     const index_t step = session_.progress.step;
     if (!sheet->no_images.empty())
         session_.request.say(
-            fmt::format("samples of step {}: {} (docs/using.md says why)", step, sheet->no_images));
+            fmt::format("samples of step {}: {} (usual early in training)", step, sheet->no_images));
     // Copyable and an lvalue, for where it falls back to `deferred` libstdc++ 12 would call what it moved from.
     const auto write = [path = session_.folder.samples(step),
                         image = std::make_shared<const Image>(std::move(sheet->image))] {

@@ -21,7 +21,8 @@ struct RunRequest {
     std::function<void(const std::string&)> say;   // message line
     std::function<void(const std::string&)> warn;  // warning line, printed even with --quiet
     bool verbose = false;                          // print messages of libraries too
-    bool terminal = false;                         // a progress line may be redrawn on stderr
+    bool terminal = false;        // stderr is one: a progress line instead of a line per logged step
+    bool answer_signals = false;  // the first signal to stop is answered on stderr
     // With several processes, all make the same request; nullptr: only this process. Root reads and writes
     // the run's folder and should print the messages.
     Communicator* processes = nullptr;

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "data/data_fingerprint.h"
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
+#include "train/progress_bar.h"
 #include "train/run_plan.h"
 #include "train/tune.h"
 
@@ -16,10 +18,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Replaces missing callbacks by no-ops.
+// Replaces missing callbacks by no-ops. On a terminal, every line first removes the progress line.
 RunRequest complete(RunRequest request) {
     if (!request.say) request.say = [](const std::string&) {};
     if (!request.warn) request.warn = request.say;
+    if (request.terminal)
+        for (auto* const print : {&request.say, &request.warn})
+            *print = [print = *print](const std::string& line) {
+                std::fputs(kEraseLine, stderr);
+                print(line);
+            };
     return request;
 }
 
@@ -43,7 +51,9 @@ Session::Session(const RunRequest& given, Mode mode)
     compare_requests();
     open_folder();
     open_data();
-    signals_.emplace();
+    const char* const answer = mode_ == Mode::train ? "stopping after this step, then writing a checkpoint"
+                                                    : "stopping after this step";
+    signals_.emplace(request.answer_signals ? answer : nullptr, request.terminal);
     open_model();
     log.emplace(request, options, schedule);
     // Initializing weights takes a while, so a new run does it only after all inputs have been accepted.
@@ -143,13 +153,10 @@ void Session::recall(bool saved) {
     } known = {saved, {}};
     if (processes.is_root()) known.evaluated = read_evaluations(folder, progress.step);
     processes.broadcast(sizeof(known), &known);
-    const auto mean = [&](const std::optional<double>& bits) {
-        return bits ? std::optional(Mean{*bits, 0, valid ? valid->N() : 0}) : std::nullopt;
-    };
     done.saved = known.saved ? progress.step : -1;
     done.best = known.evaluated.best;
-    done.valid_raw = mean(known.evaluated.raw);
-    done.valid_ema = mean(known.evaluated.ema);
+    done.valid_raw = known.evaluated.raw;
+    done.valid_ema = known.evaluated.ema;
     done.evaluated = done.valid_ema && done.valid_raw ? progress.step : -1;
 }
 

@@ -3,6 +3,7 @@
 #include <hdf5.h>
 
 #include <cmath>
+#include <regex>
 #include <utility>
 
 #include "data/formats/png.h"
@@ -42,8 +43,9 @@ TEST_F(Commands, TrainWritesSpecifiedFiles) {
         EXPECT_LT(std::stod(rows[i].at("drift")), 1e-5);
     }
     const json result = json::parse(outcome.out);
-    for (const char* key : {"ended", "step", "epoch", "images_seen", "bpd", "planned_bytes", "peak_bytes",
-                            "process_growth_bytes", "checkpoint", "valid_bpd_ema", "valid_bpd_raw"})
+    for (const char* key :
+         {"ended", "step", "epoch", "images_seen", "bpd", "planned_bytes", "peak_bytes",
+          "process_growth_bytes", "checkpoint", "valid_bpd_ema", "valid_bpd_raw", "valid_stderr_ema"})
         EXPECT_TRUE(result.contains(key)) << key;
     EXPECT_EQ(result["ended"], "max-steps");
     EXPECT_EQ(result["step"], 12);
@@ -262,7 +264,7 @@ TEST_F(Commands, EstimateWritesNothing) {
     EXPECT_EQ(estimate({"--max-minutes", "0.0001"})["seconds_left"], 0.006);
     // The length of the published run: 6.8 days at 8 times 29 images/s.
     const json published = estimate({"--preset", "cifar10", "--batch", "8"});
-    EXPECT_NEAR(published["published_epochs"].get<double>(), 2726, 1);
+    EXPECT_NEAR(40 * published["published_epochs"].get<double>(), 1.363e8, 1e5);
     EXPECT_NEAR(published["published_seconds"].get<double>() * published["images_per_s"].get<double>(),
                 1.363e8, 1e5);
     // Next to an existing run, and for a resumed one.
@@ -626,6 +628,23 @@ TEST_F(Commands, SignalWritesCheckpoint) {
     }
 }
 
+TEST_F(Commands, FirstSignalIsAnsweredAtOnce) {
+    for (const auto& [signal, answer] :
+         {std::pair{SIGINT, "stopping after this step, then writing a checkpoint; again: leave now\n"},
+          {SIGTERM, "stopping after this step, then writing a checkpoint\n"}}) {
+        const std::string out = "run" + std::to_string(signal);
+        Process process(folder.path(), GLOW_TRAIN_PROGRAM, kSmall + Words{"--out", out});
+        ASSERT_TRUE(process.wait_until([&] { return read_csv(folder / out / "metrics.csv").size() >= 3; }));
+        process.kill(signal);
+        const Outcome outcome = process.wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        const std::size_t at = outcome.err.find(answer);
+        ASSERT_NE(at, std::string::npos) << outcome.err;
+        EXPECT_EQ(outcome.err[at - 1], '\n') << outcome.err;
+        EXPECT_EQ(outcome.err.find("stopping after", at + 1), std::string::npos) << outcome.err;
+    }
+}
+
 TEST_F(Commands, KilledRunResumesFromLastCheckpoint) {
     const Words options = kSmall + Words{"--out", "run", "--quiet", "--resume", "--checkpoint-every", "2"};
     for (const std::size_t rows : {5, 9, 14}) {
@@ -738,8 +757,18 @@ TEST_F(Commands, ShowsProgressOnlyOnTerminals) {
     drain();
     EXPECT_EQ(process.wait().code, 0);
     close(terminal);
-    EXPECT_NE(shown.find("\r\033[Kstep "), std::string::npos) << shown;
-    EXPECT_NE(shown.find("left"), std::string::npos) << shown;
+    const auto has = [&shown](const char* pattern) { return std::regex_search(shown, std::regex(pattern)); };
+    // One line that redraws itself, instead of a line per logged step.
+    EXPECT_TRUE(
+        has("\r\033\\[K\\[#*-*\\] +[0-9]+%  step [0-9]+  [0-9.]+ bits/dim  [0-9.]+ images/s  0m0[0-9]s left"))
+        << shown;
+    EXPECT_FALSE(has("step +[0-9]+  epoch")) << shown;
+    // The first evaluation comes early, with its error, on a line of its own.
+    EXPECT_TRUE(has(
+        "\r\033\\[Kstep +[0-9]+  validation [0-9.]+ \\+- [0-9.]+ bits/dim \\(EMA\\), [0-9.]+ \\+- [0-9.]+ \\(raw\\), "
+        "6 images\r\n"))
+        << shown;
+    EXPECT_GE(read_csv(folder / "run/eval.csv").size(), 4u);
 }
 
 }  // namespace
