@@ -26,6 +26,8 @@ namespace {
 
 using namespace glow;
 
+constexpr double kFaster = 1.05;  // what --estimate reports of another policy
+
 struct Request : RunRequest {
     std::string device_text = "auto", communicator = "auto", resume_text;
     std::string preset, config;
@@ -149,6 +151,12 @@ void estimate(const CommandLine& command, const Request& request) {
         "{}\n",
         human_bytes(total(r.plan.bytes)), human_bytes(r.peak_bytes), r.step_seconds, r.timed_steps,
         r.images_per_s, duration_text(r.epoch_seconds));
+    if (r.store) {
+        json["store"] = {{"more_bytes", r.store->more_bytes}, {"speedup", r.store->speedup}};
+        if (r.store->speedup >= kFaster)
+            text += fmt::format("--memory store: {:.2f}x faster with {} more\n", r.store->speedup,
+                                human_bytes(r.store->more_bytes));
+    }
     json["steps_left"] = r.steps_left > 0 ? nlohmann::ordered_json(r.steps_left) : nlohmann::ordered_json();
     json["seconds_left"] =
         r.seconds_left > 0 ? nlohmann::ordered_json(r.seconds_left) : nlohmann::ordered_json();
@@ -183,11 +191,18 @@ void plan_or_run(const CommandLine& command, const Request& request) {
         bytes["machine"] = planned.machine_bytes;
         bytes["largest_batch"] = planned.largest_batch;
         bytes["largest_depth"] = planned.largest_depth;
+        std::string offer;
+        if (planned.store) {
+            bytes["store_more_bytes"] = planned.store->more_bytes;
+            offer = fmt::format(
+                "\n--memory store: {:.0f}% less network work with {} more (--estimate measures it)",
+                100 * (1 - planned.store->work), human_bytes(planned.store->more_bytes));
+        }
         if (!request.processes->is_root()) return;
-        command.result(
-            fmt::format("{}\nof {} available; largest batch that fits: {}, largest depth: {}", describe(plan),
-                        human_bytes(planned.machine_bytes), planned.largest_batch, planned.largest_depth),
-            bytes);
+        command.result(fmt::format("{}\nof {} available; largest batch that fits: {}, largest depth: {}{}",
+                                   describe(plan), human_bytes(planned.machine_bytes), planned.largest_batch,
+                                   planned.largest_depth, offer),
+                       bytes);
         return;
     }
     const RunResult result = run_training(request);

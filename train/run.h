@@ -47,6 +47,10 @@ struct RunResult {
 RunResult run_training(const RunRequest& request);
 
 // Estimates a run's memory and duration from its first steps on its data. Writes no files.
+struct StoreEstimate {
+    std::size_t more_bytes = 0;
+    double speedup = 1;  // median over pairs of steps
+};
 struct Estimate {
     MemoryPlan plan;
     std::size_t peak_bytes = 0, process_growth_bytes = 0;
@@ -56,6 +60,8 @@ struct Estimate {
     double epoch_seconds = 0;
     index_t steps_left = 0;   // to the nearest of --epochs and --max-steps; 0: no limit
     double seconds_left = 0;  // the same, limited by --max-minutes; without evaluations and checkpoints
+    // The same run with policy store, where that may be faster, fits, and steps are short enough to measure it too.
+    std::optional<StoreEstimate> store;
 };
 Estimate estimate_run(const RunRequest& request);
 

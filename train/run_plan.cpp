@@ -84,6 +84,21 @@ std::string describe(const MemoryPlan& plan) {
     return text;
 }
 
+std::optional<StoreOffer> store_offer(const TrainingOptions& options, index_t init_images,
+                                      const Backend& backend, const MemoryPlan& plan) {
+    if (options.memory == MemoryMode::store) return {};
+    StoreOffer offer{options, 0, 1};
+    offer.options.memory = MemoryMode::store;
+    const MemoryPlan stored = memory_plan(offer.options, init_images, backend, PlanScope::run);
+    const auto sharing = static_cast<std::size_t>(backend.communicator().group().local_size);
+    const bool fits = total(stored.bytes) * sharing <= machine_memory_bytes();
+    if (!fits || stored.network_units >= plan.network_units || total(stored.bytes) < total(plan.bytes))
+        return {};
+    offer.more_bytes = total(stored.bytes) - total(plan.bytes);
+    offer.work = stored.network_units / plan.network_units;
+    return offer;
+}
+
 PlannedRun plan_run(const RunRequest& request) {
     TrainingOptions options = request.options;
     const DatasetInfo info = describe_dataset(options.data);
@@ -95,7 +110,8 @@ PlannedRun plan_run(const RunRequest& request) {
     const auto plan = [&](const TrainingOptions& planned) {
         return memory_plan(planned, make_schedule(planned, info.train).init_images, backend, PlanScope::run);
     };
-    PlannedRun result{plan(options), machine_memory_bytes(), 0, 0};
+    PlannedRun result{plan(options), machine_memory_bytes(), 0, 0, {}};
+    result.store = store_offer(options, make_schedule(options, info.train).init_images, backend, result.plan);
     const auto largest = [&](index_t most, auto&& with) {
         return largest_that_fits(most, [&](index_t x) {
             TrainingOptions larger = options;

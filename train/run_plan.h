@@ -36,12 +36,23 @@ std::string describe(const MemoryPlan& plan);
 // when touched, so an oversized run would be killed hours later.
 void refuse_beyond_machine(std::size_t each, int processes);
 
+// What policy `store` would take, for a run that rebuilds network maps; empty if it rebuilds none, or if that exceeds the
+// memory of this machine.
+struct StoreOffer {
+    TrainingOptions options;     // the run's, with policy store
+    std::size_t more_bytes = 0;  // than the run's plan, per process
+    double work = 1;             // network work of a step, as a fraction of the run's
+};
+std::optional<StoreOffer> store_offer(const TrainingOptions& options, index_t init_images,
+                                      const Backend& backend, const MemoryPlan& plan);
+
 // The memory plan of a run, and the largest batch (per pass) and depth that fit this machine. Reads only the
 // shape of the data set.
 struct PlannedRun {
     MemoryPlan plan;
     std::size_t machine_bytes = 0;
     index_t largest_batch = 0, largest_depth = 0;  // 0: not even 1 fits
+    std::optional<StoreOffer> store;
 };
 PlannedRun plan_run(const RunRequest& request);
 // The largest x in 1..most with fits(x), for monotonic fits; 0 if there is none.

@@ -236,6 +236,11 @@ TEST_F(Commands, PlanOnlyPrints) {
                             "stored", "communication"})
         sum += plan[key].get<std::size_t>();
     EXPECT_EQ(plan["total"], sum);
+    // What policy store would take, as planned for it.
+    const json stored =
+        json::parse(train(kSmall + Words{"--out", "run", "--plan", "--json", "--memory", "store"}).out);
+    EXPECT_EQ(plan["store_more_bytes"].get<std::size_t>(), stored["total"].get<std::size_t>() - sum);
+    EXPECT_FALSE(stored.contains("store_more_bytes"));
     EXPECT_EQ(plan["moments"].get<std::size_t>(), 2 * plan["parameters"].get<std::size_t>());
     EXPECT_EQ(all_files(), Words{"d.h5"});
     EXPECT_EQ(json::parse(train(run_words("run", 5) + Words{"--json", "--quiet"}).out)["planned_bytes"],
@@ -255,6 +260,9 @@ TEST_F(Commands, EstimateWritesNothing) {
     const json result = estimate({"--epochs", "100", "--max-steps", "600"});
     EXPECT_EQ(result["planned_bytes"], result["peak_bytes"]);
     EXPECT_EQ(result["timed_steps"], 20);
+    EXPECT_GT(result["store"]["more_bytes"].get<double>(), 0);
+    EXPECT_GT(result["store"]["speedup"].get<double>(), 0.1);
+    EXPECT_FALSE(estimate({"--memory", "store"}).contains("store"));
     EXPECT_EQ(result["steps_left"], 500);  // 40 images an epoch, 8 a step
     const double step = result["step_seconds"];
     EXPECT_GT(step, 1e-5);
