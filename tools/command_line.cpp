@@ -79,6 +79,13 @@ void flush_results() {
     throw Error(what);
 }
 
+// "glow_data images --help", of the subcommand that was given.
+std::string help_command(const CLI::App& app, const std::string& name) {
+    const auto given = app.get_subcommands();
+    return given.empty() ? name + " --help"
+                         : help_command(*given.front(), name + " " + given.front()->get_name());
+}
+
 }  // namespace
 
 CommandLine::CommandLine(std::string name, const std::string& description)
@@ -142,14 +149,14 @@ void CommandLine::parse_and_run(int argc, char** argv) {
         if (is_root()) std::fwrite(text.data(), 1, text.size(), stdout);
         return flush_results();
     } catch (const CLI::RequiredError& error) {
+        const std::string help = help_command(app_, name_);
         // CLI11 treats an unknown subcommand as missing; name it.
         const auto unknown = app_.remaining(true);
-        throw InputError(unknown.empty()
-                             ? fmt::format("{} ({} --help lists the options)", error.what(), name_)
-                             : fmt::format("{}, found \"{}\" ({} --help lists the subcommands)", error.what(),
-                                           unknown.front(), name_));
+        throw InputError(unknown.empty() ? fmt::format("{} ({} lists the options)", error.what(), help)
+                                         : fmt::format("{}, found \"{}\" ({} lists the subcommands)",
+                                                       error.what(), unknown.front(), help));
     } catch (const CLI::ParseError& error) {
-        throw InputError(fmt::format("{} ({} --help lists the options)", error.what(), name_));
+        throw InputError(fmt::format("{} ({} lists the options)", error.what(), help_command(app_, name_)));
     }
     if (run_) run_();
 }

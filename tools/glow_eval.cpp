@@ -1,5 +1,7 @@
 // glow_eval: exact likelihoods of a data set under a trained model.
+#include <cmath>
 #include <memory>
+#include <utility>
 
 #include "inference/likelihood.h"
 #include "inference/message_text.h"
@@ -58,9 +60,12 @@ void add_classifier(const Likelihoods& found, EvalResult& result) {
 }
 
 void add_breakdown(const Breakdown& parts, EvalResult& result) {
-    result.text +=
-        fmt::format("\n= {:.4f} bins + {:.4f} prior + {:.4f} actnorm + {:.4f} mixing + {:.4f} coupling",
-                    parts.bins, parts.prior, parts.actnorm, parts.mixing, parts.coupling);
+    result.text += fmt::format("\n= {:.4f} bins", parts.bins);
+    for (const auto& [name, part] : {std::pair{"prior", parts.prior},
+                                     {"actnorm", parts.actnorm},
+                                     {"mixing", parts.mixing},
+                                     {"coupling", parts.coupling}})
+        result.text += fmt::format(" {} {:.4f} {}", part < 0 ? '-' : '+', std::abs(part), name);
     result.json["breakdown"] = {{"bins", parts.bins},
                                 {"prior", parts.prior},
                                 {"actnorm", parts.actnorm},

@@ -140,7 +140,7 @@ def page(run, references, against, title, smooth, sheet_count):
         for step, data in shown:
             body.append(f"<figure>{embedded(data, f'samples at step {step}')}<figcaption>step {step}</figcaption></figure>")
     if run.flights:
-        body.append("<h2>Flight recorder</h2>")
+        body.append("<h2>Failed steps</h2>")
         body += [f"<pre>{html.escape(flight['text'])}</pre>" for flight in run.flights[-5:]]
     if run.config:
         options = "\n".join(f"{name} = {value}" for name, value in run.config.items())

@@ -148,7 +148,7 @@ def speed(run):
 
 
 def rollbacks(run):
-    limit = "the flight recorder had nothing to report"
+    limit = "no step failed: trouble/ has no report"
     if not run.flights:
         return Check("roll-backs", OK, "none", limit)
     last = run.flights[-1]
