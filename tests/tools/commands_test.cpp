@@ -106,6 +106,7 @@ TEST_F(Commands, EvalPrintsSpecifiedKeys) {
          {"bpd", "stderr", "images", "dequant_samples", "iw_samples", "checkpoint", "split"})
         EXPECT_TRUE(result.contains(key)) << key;
     EXPECT_EQ(result["images"], 10);
+    EXPECT_EQ(eval({"--checkpoint", "run", "--data", "d.h5"}).out, eval(base).out);  // --bpd is the default
     EXPECT_EQ(result["dequant_samples"], 2);
     EXPECT_EQ(result["split"], "test");
     const Table rows = read_csv(folder / "i.csv");

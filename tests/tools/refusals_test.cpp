@@ -244,7 +244,6 @@ TEST_F(InvalidUsage, Eval) {
             {{"--frobnicate"}, "--frobnicate"},
             {{"word"}, "word"}});
     expect_error(eval({}), 2, "required");
-    expect_error(eval({"--checkpoint", "run", "--data", "d.h5"}), 2, "--bpd");
 }
 
 TEST_F(InvalidUsage, Sample) {
