@@ -694,7 +694,7 @@ def import_foreign(kind, arguments):
                   n_classes=0, weight_y=0.0)
     try:
         imported = FOREIGN[kind](source, config)
-    except (ValueError, IndexError, np.AxisError) as error:
+    except (ValueError, IndexError) as error:  # both bases of NumPy's AxisError
         raise InputError(f"{arguments.input}: a tensor's shape does not match the layout: {error}") from None
     source.finish()
     if not isinstance(imported, Imported):
