@@ -276,11 +276,10 @@ struct FinishBackward {
     }
 };
 struct StoreFinish {
-    real* dbias;
-    real* dlogs;
+    OutputGradients gradients;
     GLOW_HD void operator()(index_t c, const double* sum) const {
-        if (dbias != nullptr) dbias[c] += static_cast<real>(sum[0]);
-        dlogs[c] += static_cast<real>(kLogsFactor * sum[1]);
+        if (gradients.bias != nullptr) gradients.bias[c] += static_cast<real>(sum[0]);
+        gradients.logs[c] += static_cast<real>(kLogsFactor * sum[1]);
     }
 };
 
@@ -379,18 +378,19 @@ void zero_convolution_finish(const Exec& exec, const ImageRows& rows, index_t C,
 }
 
 void zero_convolution_backward(const Exec& exec, index_t rows, index_t C, const double* scale,
-                               const real* out, real* dout, real* dbias, real* dlogs, double* partial) {
-    sum_columns(exec, rows, C, partial, FinishBackward{C, scale, out, dout}, StoreFinish{dbias, dlogs});
+                               const real* out, real* dout, const OutputGradients& gradients,
+                               double* partial) {
+    sum_columns(exec, rows, C, partial, FinishBackward{C, scale, out, dout}, StoreFinish{gradients});
 }
 
-void edge_weight_backward(const Exec& exec, index_t N, index_t H, index_t W, index_t C, const real* dpre,
+void edge_weight_backward(const Exec& exec, const ImageRows& images, index_t C, const real* dpre,
                           real* dedge_weight, index_t edge_stride, double* partial) {
+    const index_t rows = images.end - images.begin, H = images.H, W = images.W;
+    const StoreEdge store{dedge_weight, edge_stride};
     if (exec.tuned_for_gpu())
-        sum_columns(exec, N * H, C, partial, EdgeBackwardRow{H, W, C, dpre},
-                    StoreEdge{dedge_weight, edge_stride});
+        sum_columns(exec, rows, C, partial, EdgeBackwardRow{H, W, C, dpre}, store);
     else
-        sum_columns(exec, N, C, partial, EdgeBackward{H, W, C, dpre}, StoreEdge{dedge_weight, edge_stride},
-                    2 * (H + W));
+        sum_columns(exec, rows / H, C, partial, EdgeBackward{H, W, C, dpre}, store, 2 * (H + W));
 }
 
 #define GLOW_INSTANTIATE(S, Map)                                                                         \

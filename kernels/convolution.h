@@ -11,6 +11,7 @@ struct ImageRows {
     index_t H, W;
     index_t begin, end;
     index_t pixels() const { return (end - begin) * W; }
+    static ImageRows of_images(index_t N, index_t H, index_t W) { return {H, W, 0, N * H}; }
 };
 
 // Columns of an im2col row: 9 taps x (C channels, then the edge channel if `edge`), a constant 1 if `one`
@@ -43,13 +44,18 @@ void exp_scale(const Exec& exec, index_t C, const real* logs, double* scale);
 // edge channel or if `out` already includes it.
 void zero_convolution_finish(const Exec& exec, const ImageRows& rows, index_t C, const real* edge_weight,
                              index_t edge_stride, const real* bias, const double* scale, real* out);
-// Backward of zero_convolution_finish: dout <- dout scale =: dpre; dbias += sum dpre; dlogs += 3 sum dout *
-// out. dbias may be nullptr. rows * C values; partial: column_scratch(2, C) doubles.
+struct OutputGradients {
+    real* bias;  // [C]; may be nullptr
+    real* logs;  // [C]
+};
+// Backward of zero_convolution_finish: dout <- dout scale =: dpre; bias += sum dpre; logs += 3 sum dout * out.
+// rows * C values; partial: column_scratch(2, C) doubles.
 void zero_convolution_backward(const Exec& exec, index_t rows, index_t C, const double* scale,
-                               const real* out, real* dout, real* dbias, real* dlogs, double* partial);
-// dedge_weight[(c * 9 + tap) * edge_stride] += sum of dpre over pixels whose tap is outside the image, N
-// images [N, H, W, C]. partial: column_scratch(9, C) doubles.
-void edge_weight_backward(const Exec& exec, index_t N, index_t H, index_t W, index_t C, const real* dpre,
+                               const real* out, real* dout, const OutputGradients& gradients,
+                               double* partial);
+// dedge_weight[(c * 9 + tap) * edge_stride] += sum of dpre over pixels whose tap is outside the image. images: all
+// rows of N whole images, dpre [N, H, W, C]. partial: column_scratch(9, C) doubles.
+void edge_weight_backward(const Exec& exec, const ImageRows& images, index_t C, const real* dpre,
                           real* dedge_weight, index_t edge_stride, double* partial);
 
 }  // namespace glow::inline GLOW_REAL

@@ -6,6 +6,8 @@
 #include <span>
 
 #include "kernels/mixing.h"
+#include "kernels/mixing_gradient.h"
+#include "kernels/mixing_values.h"
 #include "layers/layer.h"
 
 namespace glow::inline GLOW_REAL {
@@ -55,6 +57,8 @@ class ActnormMixing : public Layer {
                         const Gradient& gradient) const;
     void factors_gradient(const Context& context, const real* dMc, double dlogdet,
                           const Gradient& gradient) const;
+    ActnormParameters actnorm() const;
+    ActnormGradients actnorm_gradients(const Gradient& gradient) const;
     LuFactors factors() const;
     // Distance in elements between the parameters of this step and the next.
     index_t stride_to(const ActnormMixing& next) const { return next.bias_.offset() - bias_.offset(); }

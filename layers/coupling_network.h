@@ -52,12 +52,19 @@ class CouplingNetwork {
     // scale (nats). saved: the maps to keep for backward(), or nullptr.
     virtual void couple(const Context& context, const FoldedNetwork& folded, index_t N, state_t* h,
                         double* logdet, const Maps* saved) const = 0;
-    // Its backward for images [first, first + N) of those of `gradient`; h and dh are theirs. h: y -> x, dh: dL/dy ->
-    // dL/dx, dlogdet = dL/dlogdet of every image. Folded gradients = (first tile) or += theirs; parameter gradients +=
-    // where they do not go through `gradient`. saved: maps of couple(), overwritten; nullptr: recomputed, bit for bit.
-    virtual void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                          index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Maps* saved,
-                          const ParameterGradients& gradients) const = 0;
+    // Images [first, first + N) of a batch, in backward.
+    struct Tile {
+        index_t first, N;
+        state_t* h;         // [N, H, W, C] y -> x
+        real* dh;           // [N, H, W, C] dL/dy -> dL/dx
+        double dlogdet;     // dL/dlogdet of every image
+        const Maps* saved;  // of couple(), overwritten; nullptr: recomputed, bit for bit
+        bool accumulates() const { return first > 0; }
+    };
+    // Its backward. Folded gradients = (first tile) or += the tile's; parameter gradients += where they do not go
+    // through `gradient`.
+    virtual void backward(const Context& context, const FoldedNetwork& folded, const Tile& tile,
+                          const FoldedGradient& gradient, const ParameterGradients& gradients) const = 0;
 
     // Data-dependent initialization of the hidden actnorms, layer by layer, over N images in tiles of `tile`.
     virtual void initialize(const Context& context, index_t N, index_t tile, const state_t* a,

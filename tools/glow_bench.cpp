@@ -288,7 +288,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
             const auto maps = network->take_maps(context.workspace, images);
             network->couple(context, folded, images, device_h, device_logdet, &maps);
             if (backward)
-                network->backward(context, folded, gradient, n, images, device_h, device_dh, 1e-3, &maps,
+                network->backward(context, folded, {n, images, device_h, device_dh, 1e-3, &maps}, gradient,
                                   {device_gradients});
         }
         if (backward) network->unfold(context, gradient, {device_gradients});
