@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/base.h"
+#include "kernels/enum_names.h"
 #include "runtime/watchdog.h"
 
 namespace glow {
@@ -98,11 +99,19 @@ inline constexpr index_t kBucketElements = index_t{1} << 20;
 // Returns rank 0's text on all processes. Collective.
 std::string broadcast_text(Communicator& processes, const std::string& mine);
 
-// kind: auto (MPI under a launcher, plus NCCL for CUDA devices; otherwise a single process), mpi, nccl.
-// Throws InputError if the build does not support it or the launcher belongs to another MPI.
+enum class CommunicatorKind { automatic, mpi, nccl };
+template <>
+struct Names<CommunicatorKind> {
+    static constexpr const char* what = "communicator";
+    static constexpr NamedValue<CommunicatorKind> values[] = {{CommunicatorKind::automatic, "auto"},
+                                                              {CommunicatorKind::mpi, "mpi"},
+                                                              {CommunicatorKind::nccl, "nccl"}};
+};
+
+// automatic: MPI under a launcher, plus NCCL for CUDA devices; otherwise a single process. Throws InputError if the build does not support it or the launcher belongs to another MPI.
 // GLOW_WATCHDOG_SECONDS: silence after which a process counts as hung, default 45; 0: never. The watchdog
 // watches the calling thread, which must destroy the communicator.
-std::unique_ptr<Communicator> open_communicator(const std::string& kind, Device device);
+std::unique_ptr<Communicator> open_communicator(CommunicatorKind kind, Device device);
 
 // The implementations. NCCL takes over an MPI communicator; each process uses the CUDA device
 // device_number().

@@ -26,7 +26,8 @@ namespace {
 using namespace glow;
 
 struct Request : RunRequest {
-    std::string device_text = "auto", communicator = "auto", resume_text;
+    std::string device_text = "auto", resume_text;
+    CommunicatorKind communicator = CommunicatorKind::automatic;
     std::string preset, config;
     bool plan = false, estimate = false, print_config = false;
     ValueOrigins origins;    // origins of values from a file
@@ -48,9 +49,9 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
         ->configurable(false);
     add_training_options(app, request->options);
     add_device(app, request->device_text)->configurable(false);
-    app.add_option(
-           "--communicator", request->communicator,
-           "Communication between processes: mpi, nccl, or auto (by device, under a launcher such as mpirun)")
+    add_choice(
+        app, "--communicator", request->communicator,
+        "Communication between processes: mpi, nccl, or auto (by device, under a launcher such as mpirun)")
         ->configurable(false);
     app.add_flag("-v,--verbose", request->verbose,
                  "With --tune: print cuDNN's result for each of its engines")

@@ -76,6 +76,7 @@ TEST_F(InvalidUsage, TrainFiles) {
 
 TEST_F(InvalidUsage, TrainOptions) {
     refuse_train({{{"--frobnicate"}, "--frobnicate"},
+                  {{"--communicator", "smoke"}, "auto, mpi or nccl"},
                   {{"word"}, "word"},
                   {{std::string(100000, 'x')}, "not expected"},
                   {{"--batch", "0"}, "--batch"},
