@@ -7,6 +7,7 @@ namespace glow::inline GLOW_REAL {
 
 struct AffineRows {
     static constexpr const char* name = "affine_rows";
+    static constexpr double kBytes = 2 * sizeof(state_t);
     using Value = double;
     index_t C;
     const double* M;
@@ -20,6 +21,7 @@ struct AffineRows {
 
 struct AffineRowsGradient {
     static constexpr const char* name = "affine_rows_gradient";
+    static constexpr double kBytes = 2 * sizeof(real);
     using Value = real;
     index_t C;
     const double* M;

@@ -151,6 +151,10 @@ struct MixingBackwardTile {
                 rows.x,
                 partial};
     }
+    // The state (in and out, or in alone), its gradient in and out.
+    double bytes() const {
+        return static_cast<double>(rows * C) * ((kInverse ? 2 : 1) * sizeof(state_t) + 2 * sizeof(real));
+    }
     BlockGrid grid() const {
         const index_t staged = states_size() * static_cast<index_t>(sizeof(double)) +
                                (index_t{C} * line.divisor + tile_rows * (line.divisor + in_line.divisor)) *

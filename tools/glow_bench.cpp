@@ -111,7 +111,11 @@ constexpr int kLeastRuns = 3;
 // Prints the kernels of benchmarks instead of times.
 class KernelReport {
   public:
-    explicit KernelReport(std::unique_ptr<KernelProfiler> profiler) : profiler_(std::move(profiler)) {}
+    explicit KernelReport(std::unique_ptr<KernelProfiler> profiler)
+        : profiler_(std::move(profiler)), launches_(*profiler_) {}
+
+    // For the backend that is measured.
+    LaunchObserver* observer() { return &launches_; }
 
     void record(const std::string& name, const Backend& backend, const std::function<void()>& work) {
         constexpr int kPasses = 5;
@@ -119,9 +123,10 @@ class KernelReport {
         for (int warm_up = 0; warm_up < kLeastRuns; ++warm_up) work();
         synchronize(backend.exec());
         profiler_->take();
+        launches_.clear();
         for (int pass = 0; pass < kPasses; ++pass) work();
         synchronize(backend.exec());
-        const std::vector<KernelRow> rows = kernel_table(profiler_->take(), {}, kPasses);
+        const std::vector<KernelRow> rows = kernel_table(profiler_->take(), launches_.launches(), kPasses);
         text_ += fmt::format("{}\n{}", name, describe(rows, bandwidth_));
         nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
         for (const KernelRow& row : rows)
@@ -152,6 +157,7 @@ class KernelReport {
     }
 
     std::unique_ptr<KernelProfiler> profiler_;
+    MarkedLaunches launches_;
     double bandwidth_ = 0;
     std::string text_;
     nlohmann::ordered_json json_ = nlohmann::ordered_json::array();
@@ -437,7 +443,8 @@ void run(const CommandLine& command, const Options& options) {
             throw InputError("--kernels: it records the kernels of a GPU, and this runs on the CPU");
         kernels.emplace(open_kernel_profiler());
     }
-    const Backend backend = open_backend(command, device, options.threads);
+    Backend backend = open_backend(command, device, options.threads);
+    if (kernels) backend.set_observer(kernels->observer());
     Peak peak(backend, options.precision);
     std::vector<benchmark::internal::Benchmark*> all;
     const auto add = [&](const std::string& name, auto bench) {

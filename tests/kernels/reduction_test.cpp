@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <string>
 
 #include "kernels/actnorm_init.h"
 #include "kernels/convolution.h"
@@ -119,6 +121,26 @@ void run_nothing(const Exec& none) {
 TEST(Drivers, RunNothingWhenCounting) {
     for (const bool use_gpu_paths : {false, true})
         run_nothing({Device::count_only, 2, nullptr, use_gpu_paths});
+}
+
+// Plain paths and a GPU's, which cut the work into tiles, state the same bytes.
+TEST(Drivers, TellObserversBytesMoved) {
+    class Log : public LaunchObserver {
+      public:
+        void launch(const char* name, double bytes) override { this->bytes[name] += bytes; }
+        std::map<std::string, double> bytes;
+    };
+    for (const bool use_gpu_paths : {false, true}) {
+        Log log;
+        run_nothing({Device::count_only, 2, nullptr, use_gpu_paths, &log});
+        EXPECT_EQ(log.bytes["fill"], 1000 * sizeof(double));
+        EXPECT_EQ(log.bytes["copy"], 2 * 1000 * sizeof(double));
+        EXPECT_EQ(log.bytes["affine_rows"], 2 * 100 * 4 * sizeof(state_t));
+        EXPECT_EQ(log.bytes["col2im"], 8 * 4 * 2 * 11 * sizeof(real));
+        if (!use_gpu_paths) continue;
+        EXPECT_EQ(log.bytes["im2col_tile"], 32 * (2 * sizeof(state_t) + 32 * sizeof(real)));
+        EXPECT_EQ(log.bytes["mixing_backward"], 100 * 4 * (2 * sizeof(state_t) + 2 * sizeof(real)));
+    }
 }
 
 TEST(Drivers, RefuseMoreChannelsThanABlockHasThreadsFor) {
