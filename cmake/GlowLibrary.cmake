@@ -1,3 +1,13 @@
+# Headers that most sources of the libraries include, precompiled.
+function(glow_library_headers)
+    file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/library_headers.cpp CONTENT "")
+    add_library(glow_library_headers OBJECT EXCLUDE_FROM_ALL ${CMAKE_CURRENT_BINARY_DIR}/library_headers.cpp)
+    glow_target_flags(glow_library_headers)
+    target_link_libraries(glow_library_headers PRIVATE fmt::fmt nlohmann_json::nlohmann_json OpenMP::OpenMP_CXX)
+    glow_precompile(glow_library_headers <algorithm> <cmath> <filesystem> <fmt/format.h> <fstream> <functional> <memory>
+        <nlohmann/json.hpp> <optional> <string> <vector>)
+endfunction()
+
 # glow_library(NAME sources... [LINK libraries...]): the static library of one folder. Its .cu files are
 # compiled by nvcc if CUDA is available, otherwise (or always with HOST_ONLY, for the double-precision
 # library) by the C++ compiler.
@@ -33,6 +43,10 @@ function(glow_library name)
         endif()
     endif()
     target_link_libraries(${name} PUBLIC ${ARG_LINK} OpenMP::OpenMP_CXX)
+    # Kernels include little, and the double-precision twins have definitions of their own.
+    if(NOT ARG_SOURCES MATCHES "\\.cu" AND NOT ARG_DOUBLE)
+        glow_precompile(${name} REUSE glow_library_headers)
+    endif()
 endfunction()
 
 function(glow_target_flags name)
