@@ -1,6 +1,5 @@
-// The state's affine maps per pixel, in double: actnorm folded into the channel mixing (architecture section
-// 3). With s = exp(3 logs): y = W diag(s) (x + b) = M x + c, M = W diag(s), c = M b. Rows are pixels, [rows,
-// C].
+// The state's affine maps per pixel, in double: actnorm folded into the channel mixing. With s = exp(3 logs):
+// y = W diag(s) (x + b) = M x + c, M = W diag(s), c = M b. Rows are pixels, [rows, C].
 #pragma once
 
 #include "kernels/base.h"

@@ -1,8 +1,8 @@
 // Gradients of a step's actnorm and mixing.
 //
-// For y = W diag(s) (x + b), from dMc [C, C + 1] = (dM, dc), dM[o,i] = sum dy_o x_i, dc[o] = sum dy_o. With G
-// = (dM + dc b^T) diag(s), the gradient of W is G + n W^-T, where n = dlogdet = (sum over images of
-// dL/dlogdet) * H * W.
+// For y = W diag(s) (x + b) they follow from dMc [C, C + 1] = (dM, dc), sums over all pixels:
+// dM[o,i] = sum dy_o x_i, dc[o] = sum dy_o. The gradient of W is G + n W^-T, with
+// G = (dM + dc b^T) diag(s) and n = dlogdet = (sum over images of dL/dlogdet) * H * W.
 #pragma once
 
 #include "kernels/mixing_values.h"
@@ -13,7 +13,7 @@ namespace glow::inline GLOW_REAL {
 void dense_weight_gradient(const Exec& exec, index_t C, const real* dMc, const double* W_inverse,
                            const ActnormParameters& actnorm, double dlogdet, real* dW);
 
-// Through the factors. With A = L + I, B = U + D and dLU = P^T G: lower += strict lower triangle of dLU B^T,
+// Gradients of the LU factors. With A = L + I, B = U + D and dLU = P^T G: lower += strict lower triangle of dLU B^T,
 // upper += strict upper triangle of A^T dLU, log_diag += diag(A^T dLU) D + n. scratch: C * C doubles.
 struct LuGradients {
     real* log_diag;  // [C]
@@ -32,7 +32,7 @@ struct ActnormGradients {
 void actnorm_gradient(const Exec& exec, index_t C, const real* dMc, const double* W,
                       const ActnormParameters& actnorm, double dlogdet, const ActnormGradients& gradients);
 
-// The complete backward in two kernels, if has_mixing_backward().
+// All of the layer's backward in two kernels, if has_mixing_backward().
 struct MixingRows {
     index_t count;     // N H W
     state_t* h;        // [count, C] y -> x; not read if x is given

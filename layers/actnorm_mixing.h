@@ -1,6 +1,6 @@
-// Actnorm followed by channel mixing (paper sections 3.1 and 3.2) as one affine map per pixel, in double: y =
-// W diag(s) (x + b), s = exp(3 logs), logdet = H W (sum 3 logs + log|det W|). W is an invertible 1x1
-// convolution, plain or as LU factors, or a fixed permutation.
+// Actnorm followed by channel mixing (paper sections 3.1 and 3.2) as one affine map per pixel, in double:
+// y = W diag(s) (x + b), s = exp(3 logs). The log-determinant is (sum 3 logs + log|det W|) per pixel.
+// W is an invertible 1x1 convolution, plain or as LU factors, or a fixed permutation.
 #pragma once
 
 #include <span>
@@ -31,8 +31,8 @@ class ActnormMixing : public Layer {
         start_deriving(context, steps);
         finish_deriving(context, steps);
     }
-    // The two halves of derive(). After the first, only forward() without log-determinants may run, while a GPU
-    // computes determinants and inverses. Everything else requires the second.
+    // The two halves of derive(). After the first, a GPU is still computing determinants and inverses: only
+    // forward() without log-determinants may be called. Everything else requires the second.
     static void start_deriving(const Context& context, Steps steps);
     static void finish_deriving(const Context& context, Steps steps);
 

@@ -1,4 +1,4 @@
-// 3x3 convolutions as matrix products (architecture section 3). The map with few channels is expanded to its
+// 3x3 convolutions as matrix products. The map with few channels is expanded to its
 // nine taps (im2col) or summed from them (col2im); the wide map is never expanded. Works on blocks of image
 // rows to bound the expanded map. Map is the storage type of the wide map and the weights: real or bfloat16.
 #pragma once

@@ -46,9 +46,9 @@ CouplingNetwork::CouplingNetwork(const Shape& shape, CouplingKind kind, index_t 
               .bf16 = operands == Scalar::bf16} {}
 
 FoldedNetwork CouplingNetwork::fold_into_scratch(const Context& context) const {
-    const FoldedLevel alone{&parameters_, layout_, 1, 0, take_folded(context.workspace, layout_, 1)};
-    fold(context, {&alone, 1});
-    return alone.all;
+    const FoldedLevel single{&parameters_, layout_, 1, 0, take_folded(context.workspace, layout_, 1)};
+    fold(context, {&single, 1});
+    return single.all;
 }
 
 namespace {
@@ -96,10 +96,12 @@ class Network : public CouplingNetwork {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         Hidden hidden;
-        if (saved != nullptr)
-            hidden = hidden_of(*saved), take_masks(context, largest_block(context, N), hidden);
-        else
+        if (saved != nullptr) {
+            hidden = hidden_of(*saved);
+            take_masks(context, largest_block(context, N), hidden);
+        } else {
             hidden = take_hidden(context, largest_block(context, N));
+        }
         if (by_image(context)) return couple_images(context, folded, N, h, logdet, hidden, saved);
         const index_t rows = N * H_ * W_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
@@ -120,7 +122,7 @@ class Network : public CouplingNetwork {
         const index_t rows = tile.N * H_ * W_;
         Hidden hidden = tile.saved != nullptr ? hidden_of(*tile.saved) : take_hidden(context, rows);
         hidden.all = hidden.all_masks = true;
-        // Where recomputation leaves masks, the maps' gradients can lie where the maps were.
+        // Recomputation with masks: backward needs only the masks, so gradients can overwrite the maps.
         const bool masked = hidden.mask1 != nullptr;
         Map* const columns =
             masked && by_image(context) ? arena.take<Map>(rows * first_.columns.stride) : nullptr;
@@ -138,7 +140,7 @@ class Network : public CouplingNetwork {
                                partial);
         context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).adding(tile.accumulates()), dhidden2,
                      hidden.first, gradient.conv2);
-        Map* const dhidden1 = masked ? hidden.first : hidden.second;  // no longer needed
+        Map* const dhidden1 = masked ? hidden.first : hidden.second;  // this map is not needed any more
         if (masked) {
             context.gemm(dhidden1_product(rows), dhidden2, folded.conv2, dhidden1, {.mask = hidden.mask1});
         } else {
@@ -174,7 +176,8 @@ class Network : public CouplingNetwork {
     }
 
   private:
-    // The hidden maps: of all images (`all`), else of one block at a time. Masks and columns(a) are optional.
+    // Hidden maps and masks. They cover all images if `all` (for masks: all_masks), otherwise one block at a
+    // time. Masks and columns(a) are optional.
     struct Hidden {
         Map* first = nullptr;   // [pixels, w]
         Map* second = nullptr;  // [pixels, w]
@@ -191,7 +194,7 @@ class Network : public CouplingNetwork {
         hidden.all = true;
         return hidden;
     }
-    // For `rows` pixels.
+    // Allocates scratch for `rows` pixels.
     Hidden take_hidden(const Context& context, index_t rows) const {
         Hidden hidden;
         hidden.first = context.workspace.take<Map>(rows * w_);
@@ -205,13 +208,14 @@ class Network : public CouplingNetwork {
         hidden.mask2 = context.workspace.take<std::uint8_t>(rows * mask_row_bytes(w_));
     }
 
-    // Whether kernels take an image at once, from the taps of the last convolution to the state and back.
+    // Whether fused kernels, with a thread block per image, compute the state from the taps of the last
+    // convolution, and the gradients back (kernels/coupling_image.h).
     bool by_image(const Context& context) const {
         return engine_ != Engine::library && context.exec.tuned_for_gpu() &&
                coupling_image_fits<Map>(H_, W_, outputs());
     }
 
-    // The library takes whole images, and so do kernels that take an image at once.
+    // Library convolutions, and the kernels with a thread block per image, need blocks of whole images.
     template <class F>
     void each_block(const Context& context, index_t N, F f) const {
         for_each_block(context, H_, W_, N, f, engine_ == Engine::library || by_image(context));
@@ -234,7 +238,7 @@ class Network : public CouplingNetwork {
                 .result = wide ? scalar_of<Map> : scalar_of<real>};
     }
 
-    // The last convolution's gradients for one block: dh2 = and dW3 +=.
+    // Backward of the last convolution for one block: overwrites dh2 and adds to dW3.
     void library_backward(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
                           const Map* hidden2, const real* dpre, Map* dhidden2,
                           const ParameterGradients& gradients) const {
@@ -262,7 +266,7 @@ class Network : public CouplingNetwork {
         context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
     }
 
-    // The products with relu in their epilogues, which the engine masked_products wants from the library.
+    // Products with relu epilogues. The engine masked_products requires a library that fuses them.
     Gemm conv1_product(index_t pixels) const {
         return gemm_nt(pixels, w_, first_.columns.stride, operands_, scalar_of<Map>).with(relu1());
     }
@@ -313,7 +317,7 @@ class Network : public CouplingNetwork {
                                 parameters_.bias3.value(), folded.scale3, out);
     }
 
-    // The coupling's backward and the last convolution's, element by element. Returns dh2.
+    // Backward of the coupling and of the last convolution, in separate kernels. Returns dh2.
     Map* uncouple(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                   const FoldedGradient& gradient, const Hidden& hidden,
                   const ParameterGradients& gradients) const {
@@ -379,13 +383,14 @@ class Network : public CouplingNetwork {
         });
     }
 
-    // As uncouple(), an image at a time: neither out nor its gradient goes through memory. Returns dh2.
+    // Like uncouple(), with a fused kernel that writes neither out nor its gradient to memory. Returns dh2.
     Map* uncouple_images(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                          const FoldedGradient& gradient, const Hidden& hidden) const {
         Arena& arena = context.workspace;
         const Map* const W3 = static_cast<const Map*>(folded.conv3);
         const index_t stride = last_.columns.stride, C = outputs();
-        // With masks dh2 takes h2's place. Else it comes where a block's taps lie: they are read before it is written.
+        // With masks, dh2 overwrites h2. Otherwise it shares memory with the block's taps, which are read
+        // before dh2 is written.
         const bool masked = hidden.mask2 != nullptr;
         std::size_t bytes = 0;
         each_block(context, tile.N, [&](const ImageRows& block) {
@@ -419,7 +424,8 @@ class Network : public CouplingNetwork {
         return dhidden2;
     }
 
-    // moments += sums of the output of conv1 (second: of conv2, behind the finished conv1) before its actnorm.
+    // moments += sums of the output of conv1 before its actnorm. second: of conv2 instead, with conv1 already
+    // initialized.
     void add_raw_moments(const Context& context, index_t N, const state_t* a, index_t stride, bool second,
                          double* moments) const {
         Arena& arena = context.workspace;
@@ -463,7 +469,8 @@ std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, Coupl
         return std::make_unique<Network<real>>(shape, kind, w, edge, Scalar::tf32, engine, name, parameters);
 #endif
     if (precision != Precision::fp32)
-        throw InputError("--precision " + to_string(precision) + ": double networks have no other precision");
+        throw InputError("--precision " + to_string(precision) +
+                         ": the double-precision build supports only fp32");
     return std::make_unique<Network<real>>(shape, kind, w, edge, scalar_of<real>, engine, name, parameters);
 }
 

@@ -1,4 +1,4 @@
-// glow_data: makes, describes and displays data sets (spec section 4).
+// glow_data: makes, describes and displays data sets.
 #include <algorithm>
 #include <cctype>
 #include <cmath>

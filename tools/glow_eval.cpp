@@ -30,11 +30,11 @@ void check(const Options& options) {
     const bool noise = options.dequant == Dequantization::uniform;
     if (!options.bits_per_dim) throw InputError("nothing to evaluate: give --bpd");
     if (options.iw_samples > 1 && !noise)
-        throw InputError("--iw-samples needs noise, but --dequant center has none");
+        throw InputError("--iw-samples needs noise: use --dequant uniform instead of center");
     if (options.iw_samples > 1 && options.breakdown)
-        throw InputError("--breakdown splits log p, not the bound of --iw-samples; use only one of them");
+        throw InputError("--breakdown and --iw-samples cannot be combined: use only one of them");
     if (options.dequant_samples * options.iw_samples > index_t{1} << 20)
-        throw InputError("--dequant-samples times --iw-samples: at most 2^20 draws per image");
+        throw InputError("--dequant-samples times --iw-samples must be at most 2^20 draws per image");
 }
 
 LikelihoodRequest request_of(const Options& options) {
@@ -153,10 +153,10 @@ int main(int argc, char** argv) {
             app.add_option("--dequant-samples", options->dequant_samples, "Noise draws per image to average")
                 ->check(CLI::Range(1, 1 << 20));
             app.add_option("--iw-samples", options->iw_samples,
-                           "Noise draws per importance-weighted bound; more are tighter")
+                           "Noise draws per importance-weighted bound; more make it tighter")
                 ->check(CLI::Range(1, 1 << 20));
             app.add_flag("--breakdown", options->breakdown,
-                         "Split bits/dim into prior, actnorm, mixing and coupling");
+                         "Split bits/dim into bins, prior, actnorm, mixing and coupling");
             add_score_options(app, options->scores);
             add_seed(app, options->seed, "Seed of the noise");
             command.action([&command, options] { run(command, *options); });

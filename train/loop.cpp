@@ -14,7 +14,7 @@
 namespace glow {
 namespace {
 
-// Steps between comparisons of weights across processes, also done before every checkpoint.
+// Weights are compared across processes every this many steps, and before every checkpoint.
 constexpr index_t kCompareEvery = 1000;
 
 }  // namespace
@@ -85,8 +85,8 @@ StepResult TrainingLoop::step() {
     progress.step = step_;
     progress.images_seen += options.batch;
     progress.epoch = static_cast<double>(progress.images_seen) / session_.schedule.epoch_images;
-    progress.history.add(std::min(result.loss, limits.loss),
-                         result.max_condition);  // unusual images count less
+    // Clip the loss so that an outlier barely moves the average that later losses are compared with.
+    progress.history.add(std::min(result.loss, limits.loss), result.max_condition);
     if (session_.audits && step_ % options.audit_every == 0) audit(batch);
     return result;
 }
@@ -95,8 +95,8 @@ StepResult TrainingLoop::step() {
 std::string TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
-    if (session_.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0)
-        return "signal";  // received by any process
+    // A signal to any process stops all.
+    if (session_.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0) return "signal";
     if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
     if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
     if (options.max_minutes > 0 &&
@@ -127,7 +127,8 @@ void TrainingLoop::evaluate() {
         session_.retrying([&] { session_.folder.link(session_.folder.best(), step); });
 }
 
-// The sheet is compressed and written during the steps that follow, or after them where no thread can be started.
+// The sheet is compressed and written by a background thread during later steps. If no thread can be started,
+// wait_for_samples() writes it.
 void TrainingLoop::draw_samples() {
     Trainer& trainer = *session_.trainer;
     trainer.use(true);
@@ -137,8 +138,9 @@ void TrainingLoop::draw_samples() {
     const index_t step = session_.progress.step;
     if (!sheet->no_images.empty())
         session_.request.say(
-            fmt::format("samples of step {}: {} (docs/using.md says why)", step, sheet->no_images));
-    // Copyable and an lvalue, for where it falls back to `deferred` libstdc++ 12 would call what it moved from.
+            fmt::format("samples of step {}: {} (see docs/using.md)", step, sheet->no_images));
+    // Pass a copyable lvalue: when std::async falls back to `deferred`, libstdc++ 12 would call a moved-from
+    // function object.
     const auto write = [path = session_.folder.samples(step),
                         image = std::make_shared<const Image>(std::move(sheet->image))] {
         write_png(path, *image);
@@ -156,11 +158,11 @@ bool TrainingLoop::save() {
     if (session_.done.saved == session_.progress.step) return true;
     session_.trainer->check_usable();
     session_.trainer->check_equal();
-    wait_for_samples();  // its temporary file would look like one left by a killed process
+    wait_for_samples();  // saving removes temporary files that look left over, and would take this one
     return session_.save();
 }
 
-// On root, which always has images; the others wait for it in the next step.
+// Called on root only, which always has images. The other processes wait for it in their next step.
 void TrainingLoop::audit(const Batch& batch) {
     const ScopedTimeout timeout("auditing the gradients");
     const Audit audit = session_.trainer->audit(batch);
@@ -175,7 +177,7 @@ void TrainingLoop::finish() {
     if (!save())
         throw Error(fmt::format(
             "the run ends at step {}, but its checkpoint cannot be written: {}", session_.progress.step,
-            session_.processes.is_root() ? session_.retrying.told() : "see the first process"));
+            session_.processes.is_root() ? session_.retrying.told() : "see the message of rank 0"));
     if (result_.ended != "signal") {
         evaluate();
         draw_samples();
@@ -183,7 +185,7 @@ void TrainingLoop::finish() {
     wait_for_samples();
     session_.log->end();
     if (session_.evaluations) session_.evaluations->flush();
-    // Wait until root has written everything, so that another signal cannot end the others first.
+    // Wait until root has written everything: if another signal ended a process now, root would end too.
     session_.processes.barrier();
 }
 

@@ -1,4 +1,4 @@
-// The training loop: steps until a limit, and between them evaluations, samples and checkpoints.
+// The training loop: runs steps until a limit, with evaluations, samples and checkpoints in between.
 #pragma once
 
 #include <future>
@@ -33,8 +33,8 @@ class TrainingLoop {
     BatchPrefetcher batches_;
     Recovery recovery_;
     Timer evaluate_timer_, sample_timer_, save_timer_;
-    index_t step_ = 0;  // current step
-    std::future<void> sheet_;
+    index_t step_ = 0;         // current step
+    std::future<void> sheet_;  // writes the latest sample sheet in the background
     RunResult result_;
 };
 

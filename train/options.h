@@ -230,7 +230,7 @@ void visit_training_options(Options& o, Visitor&& visitor) {
 // Throws InputError if a value is out of range.
 void check(const TrainingOptions& options);
 
-// The checkpoint's `config`: the model's keys (spec section 3), and all options above under "training".
+// The checkpoint's `config`: the model's keys (docs/formats.md), and all options above under "training".
 nlohmann::ordered_json to_json(const TrainingOptions& options);
 // The training options in a checkpoint's `config`; missing ones, and the model, come from `otherwise`. Throws
 // InputError for a value of the wrong type.

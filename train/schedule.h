@@ -1,4 +1,4 @@
-// Epochs, learning rate and derived constants (spec section 1, optimizers).
+// Epochs, learning rate and derived constants.
 #pragma once
 
 #include "kernels/optimizer.h"
