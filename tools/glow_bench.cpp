@@ -425,7 +425,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     const double flop = 2.0 * static_cast<double>(options.batch) * model_multiplies(training.model) *
                         (mode == MemoryMode::store ? 3 : 4);
     measure(state, backend, meter, options.min_seconds, flop, static_cast<double>(options.batch),
-            [&] { trainer.step(batch, optimizer_at(training, schedule, ++t)); });
+            [&] { trainer.step(batch, optimizer_at(training, schedule, {++t})); });
     state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
 }
 

@@ -28,6 +28,7 @@ TrainingLoop::TrainingLoop(Session& session)
               return images.take(first + mine.first, mine.count);
           }),
       recovery_(session),
+      minutes_before_(session.progress.minutes),
       evaluate_timer_(session.options.eval_every),
       sample_timer_(session.options.sample_every),
       save_timer_(session.options.checkpoint_every) {
@@ -80,15 +81,25 @@ StepResult TrainingLoop::step() {
     if (session_.request.before_step) session_.request.before_step(step_, *session_.trainer);
     const Batch& batch = batches_.next();
     const Limits limits = limits_of(progress.history, options);
-    const StepResult result = session_.trainer->step(
-        batch, optimizer_at(options, session_.schedule, step_, progress.history.lr_scale), limits);
+    const StepTime time{step_, progress.history.lr_scale, clock()};
+    const StepResult result =
+        session_.trainer->step(batch, optimizer_at(options, session_.schedule, time), limits);
     progress.step = step_;
+    progress.minutes = time.minutes;
     progress.images_seen += options.batch;
     progress.epoch = static_cast<double>(progress.images_seen) / session_.schedule.epoch_images;
     // Clip the loss so that an outlier barely moves the average that later losses are compared with.
     progress.history.add(std::min(result.loss, limits.loss), result.max_condition);
     if (session_.audits && step_ % options.audit_every == 0) audit(batch);
     return result;
+}
+
+// Minutes of the run, equal in all processes where they matter.
+double TrainingLoop::clock() {
+    const auto& hook = session_.request.minutes;
+    double minutes = minutes_before_ + (hook ? hook() : session_.log->minutes());
+    if (session_.options.max_minutes > 0) session_.processes.broadcast(sizeof(minutes), &minutes);
+    return minutes;
 }
 
 // The name of the limit that was reached; empty if none.
@@ -99,9 +110,11 @@ std::string TrainingLoop::limit_reached() {
     if (session_.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0) return "signal";
     if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
     if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
-    if (options.max_minutes > 0 &&
-        session_.root_decides<1>({session_.log->minutes() >= options.max_minutes})[0])
-        return "max-minutes";
+    if (options.max_minutes > 0) {
+        const double whole_run = clock();
+        const bool decays = options.lr_schedule != LrSchedule::constant;
+        if (whole_run - (decays ? 0 : minutes_before_) >= options.max_minutes) return "max-minutes";
+    }
     return "";
 }
 

@@ -20,6 +20,7 @@ class TrainingLoop {
     StepResult step();
 
   private:
+    double clock();
     std::string limit_reached();
     void step_and_log();
     void evaluate();
@@ -33,8 +34,9 @@ class TrainingLoop {
     BatchPrefetcher batches_;
     Recovery recovery_;
     Timer evaluate_timer_, sample_timer_, save_timer_;
-    index_t step_ = 0;         // current step
-    std::future<void> sheet_;  // writes the latest sample sheet in the background
+    const double minutes_before_;  // on the run's clock, of earlier processes
+    index_t step_ = 0;             // current step
+    std::future<void> sheet_;      // writes the latest sample sheet in the background
     RunResult result_;
 };
 

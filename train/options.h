@@ -15,12 +15,19 @@ enum class MomentPrecision { fp32, bf16 };
 enum class ImageAccess { automatic, memory, disk };  // location of a run's images
 // What backward finds saved: only the latents, every state, every state and map, or as much as fits a budget.
 enum class MemoryMode { reconstruct, checkpoint, store, automatic };
+enum class LrSchedule { constant, cosine, linear };
 
 template <>
 struct Names<Optimizer> {
     static constexpr const char* what = "optimizer";
     static constexpr NamedValue<Optimizer> values[] = {{Optimizer::adamax, "adamax"},
                                                        {Optimizer::adam, "adam"}};
+};
+template <>
+struct Names<LrSchedule> {
+    static constexpr const char* what = "lr-schedule";
+    static constexpr NamedValue<LrSchedule> values[] = {
+        {LrSchedule::constant, "constant"}, {LrSchedule::cosine, "cosine"}, {LrSchedule::linear, "linear"}};
 };
 template <>
 struct Names<MomentPrecision> {
@@ -59,7 +66,10 @@ struct TrainingOptions {
     Optimizer optimizer = Optimizer::adamax;
     double lr = 1e-3, beta1 = 0.9;
     double beta2 = 0;  // 0: 1 - 1 / (steps per epoch)
+    LrSchedule lr_schedule = LrSchedule::constant;
+    double lr_final = 0;  // at the end of the run, unless constant
     double warmup_epochs = 10;
+    index_t warmup_steps = 0;  // 0: warmup_epochs
     double epoch_images = 0;  // 0: size of the training set
     double weight_decay = 0;
     double clip_norm = 0;  // 0: off
@@ -120,10 +130,15 @@ template <class Options, class Visitor>
 void visit_update_options(Options& o, Visitor&& visitor) {
     visitor("optimizer", o.optimizer, OnResume::fixed, "adamax or adam");
     visitor("lr", o.lr, OnResume::change, "Learning rate");
+    visitor("lr-schedule", o.lr_schedule, OnResume::change,
+            "constant, or cosine or linear decay of the learning rate to --lr-final at the end of the run: "
+            "the nearest of --max-steps, --epochs and --max-minutes");
+    visitor("lr-final", o.lr_final, OnResume::change, "Learning rate at the end of a decay");
     visitor("beta1", o.beta1, OnResume::fixed, "Decay of the first moment");
     visitor("beta2", o.beta2, OnResume::fixed, "Decay of the second moment; 0: 1 - 1 / (steps per epoch)");
     visitor("warmup-epochs", o.warmup_epochs, OnResume::change,
             "Epochs of linear learning-rate warm-up; 0: none");
+    visitor("warmup-steps", o.warmup_steps, OnResume::change, "Steps of warm-up; 0: --warmup-epochs");
     visitor("epoch-images", o.epoch_images, OnResume::fixed, "Images per epoch; 0: size of the training set");
     visitor("weight-decay", o.weight_decay, OnResume::change,
             "Weight decay d: w <- (1 - d) w at every step, for all parameters");
@@ -148,7 +163,7 @@ void visit_batch_options(Options& o, Visitor&& visitor) {
     visitor("max-steps", o.max_steps, OnResume::change,
             "Stop after this many steps, including resumed ones; 0: no limit");
     visitor("max-minutes", o.max_minutes, OnResume::change,
-            "Stop after this many minutes of this process; 0: no limit");
+            "Stop after this many minutes: of this process or, with --lr-schedule, of the run; 0: no limit");
 }
 template <class Options, class Visitor>
 void visit_input_options(Options& o, Visitor&& visitor) {

@@ -27,6 +27,8 @@ struct RunRequest {
     Communicator* processes = nullptr;
     // Test hook, called before every step on every process.
     std::function<void(index_t step, Trainer& trainer)> before_step;
+    // Test hook: minutes of training in this process; empty: the real clock.
+    std::function<double()> minutes;
 };
 
 struct RunResult {

@@ -41,9 +41,15 @@ std::string describe(const Settings& s) {
         model += fmt::format("{}{} {}", model.empty() ? "" : ", ", option_name(name), log_text(value));
     });
     line("model", model);
-    line("optimizer", fmt::format("{}, lr {}, beta1 {}, beta2 {:.6g}, warm-up {} epochs, EMA {:.6g}",
-                                  to_string(o.optimizer), o.lr, o.beta1, s.schedule.beta2, o.warmup_epochs,
-                                  s.schedule.ema_decay));
+    const std::string decay =
+        o.lr_schedule == LrSchedule::constant
+            ? ""
+            : fmt::format(" ({} to {} at the end)", to_string(o.lr_schedule), o.lr_final);
+    const std::string warmup = o.warmup_steps > 0 ? fmt::format("{} steps", o.warmup_steps)
+                                                  : fmt::format("{} epochs", o.warmup_epochs);
+    line("optimizer",
+         fmt::format("{}, lr {}{}, beta1 {}, beta2 {:.6g}, warm-up {}, EMA {:.6g}", to_string(o.optimizer),
+                     o.lr, decay, o.beta1, s.schedule.beta2, warmup, s.schedule.ema_decay));
     line("batch", fmt::format("{} images{}, {} steps per epoch of {:.0f} images", o.batch,
                               o.micro_batch > 0 ? fmt::format(" in micro-batches of {}", o.micro_batch) : "",
                               s.schedule.steps_per_epoch, s.schedule.epoch_images));
@@ -112,7 +118,7 @@ void RunLog::step(const TrainingProgress& progress, const StepResult& step, std:
 void RunLog::row(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
     const double seconds = seconds_since(last_row_), steps = static_cast<double>(steps_since_row_);
     const double images_per_s = steps * static_cast<double>(options_.batch) / seconds;
-    const double lr = learning_rate(options_, schedule_, progress.step, progress.history.lr_scale);
+    const double lr = learning_rate(options_, schedule_, progress.time_of_last_step());
     const std::string cells = fmt::format(
         "{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}{}", progress.step,
         progress.epoch, progress.images_seen, step.bits_per_dim, step.loss, step.grad_norm, lr, images_per_s,

@@ -178,7 +178,7 @@ void Session::write_checkpoint() {
     recorded.out = configured_.out;
     nlohmann::ordered_json config = to_json(recorded);
     config["data_set"] = data_;
-    save_checkpoint(folder.checkpoint(progress.step), config, progress, to_json(progress.history),
+    save_checkpoint(folder.checkpoint(progress.step), config, progress, to_json(progress),
                     trainer->glow().parameters(), backend->exec(), trainer->weights());
     folder.link(folder.latest(), progress.step);
     folder.prune(options.keep, progress.step);
