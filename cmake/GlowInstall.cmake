@@ -10,7 +10,8 @@ install(TARGETS ${programs} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS glow_hdf5_probe RUNTIME DESTINATION libexec/glow)
 install(PROGRAMS ${CMAKE_BINARY_DIR}/bin/glow_convert DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY examples/ DESTINATION ${CMAKE_INSTALL_DATADIR}/glow/examples)
-install(FILES tools/python_packages.py DESTINATION ${CMAKE_INSTALL_DATADIR}/glow/tools)  # of examples/glow_torch.py
+# Of examples/glow_torch.py and glow_memory --plot.
+install(FILES tools/output_files.py tools/plot_memory.py tools/python_packages.py DESTINATION ${CMAKE_INSTALL_DATADIR}/glow/tools)
 install(FILES README.md CHANGELOG.md CONTRIBUTING.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

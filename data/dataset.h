@@ -1,4 +1,4 @@
-// Data sets of 8-bit images (spec section 3): /train/images and perhaps /valid and /test, uint8 [N, H, W, C]
+// Data sets of 8-bit images (docs/formats.md): /train/images and perhaps /valid and /test, uint8 [N, H, W, C]
 // with C in 1..4, perhaps labels (int32 [N], attribute n_classes) and names (strings [N]), in one HDF5 file.
 #pragma once
 

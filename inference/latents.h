@@ -1,4 +1,4 @@
-// Files of latents (spec section 3): /eps/level{l} float32 [N, H_l, W_l, C_l], half of the level's channels,
+// Files of latents (docs/formats.md): /eps/level{l} float32 [N, H_l, W_l, C_l], half of the level's channels,
 // at the top all of them; /labels int32 [N] for conditional models; perhaps /names, strings [N]; attribute config
 // as in a checkpoint.
 #pragma once

@@ -14,9 +14,9 @@ struct LikelihoodRequest {
     // uniform: draw d of image i uses Philox stream (seed, Purpose::evaluate, i + 2^40 d).
     Dequantization dequant = Dequantization::uniform;
     std::uint64_t seed = 0;
-    // For every image: the mean over dequant_samples bounds, each from iw_samples separate draws, log
-    // p(image) >= E[log (1/S) sum_s p(x + u_s)]. More draws per bound make it tighter in expectation. Bound d
-    // uses draws d S .. d S + S - 1.
+    // The result for an image is the mean of dequant_samples bounds. Each bound uses S = iw_samples draws of
+    // its own: log p(image) >= E[log (1/S) sum_s p(x + u_s)], tighter for larger S. Bound d uses draws
+    // d S .. d S + S - 1.
     index_t dequant_samples = 1, iw_samples = 1;
     std::function<void(index_t done, index_t all)> progress;  // counts images times draws; may be empty
 };
@@ -26,9 +26,9 @@ struct Likelihoods {
     std::vector<double> bits_y, error_y;  // [N] with a classifier, otherwise empty
     double logdet = 0, prior = 0;         // nats per image, averaged over images and draws
 };
-// Reads images as needed, once per draw. They must fit the model (require_fitting). Throws Error, naming the
-// image, if a likelihood is not finite. Collective: the context's processes share the images, and all get the
-// results of all.
+// Reads the images as needed, once per draw. Their shape and labels must fit the model (require_fitting). Throws
+// Error, naming the image, if a likelihood is not finite. Collective: the context's processes share the images, and
+// all get the results of all.
 Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const LikelihoodRequest& request);
 
 // Contributions to the mean bits/dim; `bins` is n_bits, from the pixels' bin width. Their sum is the mean

@@ -29,7 +29,7 @@ constexpr std::uint64_t kTotal = std::uint64_t{1} << kTotalBits;
 
 [[noreturn]] void refuse_range() {
     throw InputError(
-        "a state of the flow exceeds the integer range: the run diverged, or the file is damaged file");
+        "a state of the flow exceeds the integer range: the run diverged, or the file is damaged");
 }
 
 void check_range(std::int64_t x) {

@@ -1,14 +1,14 @@
-// The flow in integers, for lossless compression: bits-back coding of images with the model's likelihood
-// (local bits-back coding, Ho et al. 2019, section 3.4, layer by layer; in the exact form with uniform coding
-// of Zhang et al. 2021, "iFlow").
+// The flow in integer arithmetic, for lossless compression by bits-back coding with the model's likelihood.
+// Local bits-back coding (Ho et al. 2019, section 3.4) is applied to each layer, in the exact form with
+// uniform coding of iFlow (Zhang et al. 2021).
 //
 // A state is an integer x that stands for the cell [x, x + 1) 2^-kFractionBits. Every layer is a bijection of
-// states together with the bits on a stack. encode() and decode() run it in opposite directions on integers
-// only, so no information is lost to rounding. Floating-point values (shifts, scales, means and deviations,
-// from networks with equal inputs in both directions) only select the bijection. With the same build and
-// number of threads they are equal in both directions.
+// the states and the bits on a stack. encode() and decode() run it in opposite directions on integers only,
+// so nothing is lost to rounding. Floating-point values (shifts, scales, means and standard deviations) only
+// select the bijection. They come from networks with the same inputs in both directions, so they are equal if
+// the build and the number of threads are the same.
 //
-//   pixels       pop the noise below a pixel: borrows log2 of the cells of its bin
+//   pixels       pop the dequantization noise of a pixel: borrows log2(cells per bin) bits
 //   scale s      x -> floor((R x + r) / S) with R/S = s; pop r (of R), push the remainder (of S): adds
 //                log2(S/R) = -log2 s bits, the log-determinant
 //   mixing       M = P L D U: two integer shears around such a scaling
@@ -34,12 +34,12 @@ struct Ratio {
     std::int64_t R, S;
 };
 Ratio ratio_of(double s);
-// x <-> floor((R x + r) / S), popping r and pushing the remainder. Throws InputError or Error if |x| exceeds
-// the range of states.
+// x <-> floor((R x + r) / S), popping r and pushing the remainder. Throws InputError if |x| exceeds the range
+// of states.
 std::int64_t scale_up(BitStack& stack, const Ratio& ratio, std::int64_t x);
 std::int64_t scale_back(BitStack& stack, const Ratio& ratio, std::int64_t y);
 
-// A matrix [C, C] as rows of P (I + L) D (I + U) for integers: y[rows[i]] = ((I + L) D (I + U) x)[i].
+// A matrix [C, C] as integer factors P (I + L) D (I + U): y[rows[i]] = ((I + L) D (I + U) x)[i].
 struct IntegerMixing {
     index_t C = 0;
     std::vector<std::int64_t> lower, upper;  // [C, C] strict triangles, times 2^24
@@ -48,8 +48,8 @@ struct IntegerMixing {
     std::vector<index_t> rows;               // [C]
     std::vector<std::int64_t> shift;         // [C] in cells, added last
 
-    // matrix [C, C], shift [C]. Throws Error, naming `name`, if the matrix is too close to singular for
-    // integer factors.
+    // matrix [C, C], shift [C]. Throws InputError, with `name` in its message, if the matrix is too close to
+    // singular for integer factors.
     static IntegerMixing of(index_t C, const double* matrix, const double* shift, const std::string& name);
     // x [C] in place.
     void forward(BitStack& stack, std::int64_t* x) const;
@@ -59,8 +59,8 @@ struct IntegerMixing {
     mutable std::vector<std::int64_t> scratch_ = {};
 };
 
-// Codes an integer distributed like floor(eps 2^kFractionBits), eps standard normal: a bucket of 1/32 by its
-// frequency, then uniform within it (4e-5 nats above the true entropy).
+// Codes an integer distributed like floor(eps 2^kFractionBits), eps standard normal: first its bucket, of
+// width 1/32, by frequency, then its position in the bucket uniformly (4e-5 nats above the true entropy).
 class NormalCode {
   public:
     NormalCode();
@@ -77,9 +77,9 @@ class LosslessCoder {
     // The model must be on the CPU (InputError otherwise) and outlive this object.
     explicit LosslessCoder(LoadedModel& model);
 
-    // Encodes images onto the stack and decodes them. pixels [N, H, W, C] with n_bits each (low bits 0);
-    // labels [N] for a conditional model, coded too. N <= model.buffers().capacity, and decode() needs the
-    // same N as its encode().
+    // Encode images onto the stack and decode them. pixels [N, H, W, C] with n_bits each (low bits 0);
+    // labels [N] for a conditional model, also encoded. N <= model.buffers().capacity, and decode() needs the
+    // same N as encode().
     struct Borrowed {
         std::uint64_t bits = 0;  // how far the stack dropped below its start
     };

@@ -7,7 +7,7 @@
 
 namespace glow {
 
-// The model's keys for `config` (spec section 3).
+// The model's keys for `config` (docs/formats.md).
 nlohmann::ordered_json to_json(const ModelConfig& model);
 // Throws InputError, naming the key, for a missing key, wrong type or invalid value.
 ModelConfig model_from_json(const nlohmann::ordered_json& config);

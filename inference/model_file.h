@@ -1,4 +1,4 @@
-// The model file (a checkpoint, spec section 3): one HDF5 file, written atomically, validated completely when
+// The model file (a checkpoint, docs/formats.md): one HDF5 file, written atomically, validated completely when
 // read. Training state (options, moments, history) is carried along without being interpreted.
 #pragma once
 

@@ -29,6 +29,7 @@ GLOW_HD Map relu_gradient(Map y, Map dy) {
 template <class Map>
 struct ReluBackward {
     static constexpr const char* name = "relu_backward";
+    static constexpr double kBytes = 3 * sizeof(Map);
     const Map* map;
     Map* dmap;
     GLOW_HD void operator()(index_t i) const { dmap[i] = relu_gradient(map[i], dmap[i]); }
@@ -37,6 +38,7 @@ struct ReluBackward {
 template <class Map>
 struct ReluBackwardSum {
     static constexpr const char* name = "relu_backward_sum";
+    static constexpr double kBytes = 3 * sizeof(Map);
     static constexpr int kSums = 1;
     using Sum = real;
     index_t C;
@@ -56,6 +58,7 @@ struct ReluBackwardSum {
 template <class Map>
 struct ReluBackwardPack {
     static constexpr const char* name = "relu_backward_pack";
+    static constexpr double kBytes = 3 * sizeof(Pack<Map>);
     const Map* map;
     Map* dmap;
     GLOW_HD void operator()(index_t i) const {
@@ -68,6 +71,7 @@ struct ReluBackwardPack {
 template <class Map>
 struct ReluBackwardSumPack {
     static constexpr const char* name = "relu_backward_sum_pack";
+    static constexpr double kBytes = 3 * sizeof(Pack<Map>);
     static constexpr int kSums = Pack<Map>::kSize;
     using Sum = real;
     index_t C;
@@ -92,6 +96,7 @@ struct ReluBackwardSumPack {
 template <class Map>
 struct ColumnSum {
     static constexpr const char* name = "column_sum";
+    static constexpr double kBytes = sizeof(Map);
     static constexpr int kSums = 1;
     using Sum = real;
     index_t C;
@@ -102,6 +107,7 @@ struct ColumnSum {
 template <class Map>
 struct ColumnSumPack {
     static constexpr const char* name = "column_sum_pack";
+    static constexpr double kBytes = sizeof(Pack<Map>);
     static constexpr int kSums = Pack<Map>::kSize;
     using Sum = real;
     index_t C;

@@ -36,18 +36,12 @@ struct FoldedRow {
     }
 };
 
+// Row o of diag(s) W; s bias follows if the stride leaves room.
 template <class Map>
 GLOW_HD FoldedRow<Map> folded_row(index_t o, index_t K, index_t stride, const real* W, const real* bias,
-                                  const real* logs, Map* folded, real* folded_bias, Map* rounded_bias) {
+                                  const real* logs, Map* folded) {
     const double s = scale_of(logs[o]);
-    return {stride,
-            K,
-            s,
-            s * bias[o],
-            W + o * K,
-            folded + o * stride,
-            folded_bias != nullptr ? folded_bias + o : nullptr,
-            rounded_bias != nullptr ? rounded_bias + o : nullptr};
+    return {stride, K, s, s * bias[o], W + o * K, folded + o * stride};
 }
 
 struct FoldActnorm {
@@ -61,7 +55,7 @@ struct FoldActnorm {
     GLOW_HD index_t items(int) const { return 1; }
     GLOW_HD index_t rows(int) const { return out; }
     GLOW_HD FoldedRow<real> row(int, index_t, index_t o) const {
-        return folded_row<real>(o, K, stride, W, bias, logs, folded, nullptr, nullptr);
+        return folded_row<real>(o, K, stride, W, bias, logs, folded);
     }
 };
 
@@ -124,13 +118,16 @@ struct FoldNetworks {
         const index_t at = network * f.step;
         if (row < f.w)
             return folded_row<Map>(row, f.K, f.stride, f.W1 + at, f.bias1 + at, f.logs1 + at,
-                                   f.conv1 + network * f.w * f.stride, nullptr, nullptr);
+                                   f.conv1 + network * f.w * f.stride);
         row -= f.w;
-        if (row < f.w)
-            return folded_row<Map>(
-                row, f.w, f.w, f.W2 + at, f.bias2 + at, f.logs2 + at, f.conv2 + network * f.w * f.w,
-                f.bias2_folded + network * f.bias_step,
-                f.bias2_rounded != nullptr ? f.bias2_rounded + network * f.bias_step : nullptr);
+        if (row < f.w) {
+            FoldedRow<Map> folded = folded_row<Map>(row, f.w, f.w, f.W2 + at, f.bias2 + at, f.logs2 + at,
+                                                    f.conv2 + network * f.w * f.w);
+            const index_t bias_at = network * f.bias_step + row;
+            folded.bias = f.bias2_folded + bias_at;
+            if (f.bias2_rounded != nullptr) folded.rounded_bias = f.bias2_rounded + bias_at;
+            return folded;
+        }
         row -= f.w;
         Map* const matrix = f.conv3 + network * f.rows3 * f.w;
         if (row >= 9 * f.C) return {f.w, 0, 0.0, 0.0, nullptr, matrix + row * f.w};

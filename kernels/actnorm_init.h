@@ -1,4 +1,4 @@
-// Data-dependent initialization of actnorm (spec section 1): moments over rows of pixels, then bias and logs.
+// Data-dependent initialization of actnorm: moments over rows of pixels, then bias and logs.
 #pragma once
 
 #include "kernels/base.h"
@@ -10,7 +10,7 @@ namespace glow::inline GLOW_REAL {
 template <class T>
 void add_moments(const Exec& exec, index_t rows, index_t C, const T* x, index_t stride, double* moments,
                  double* partial);
-// Data-dependent initialization (spec section 1) from the moments of `count` rows: bias = -mean,
+// Data-dependent initialization from the moments of `count` rows: bias = -mean,
 // 3 logs = -log(s + 1e-6), s = sqrt(mean((x + bias)^2)).
 void actnorm_from_moments(const Exec& exec, double count, index_t C, const double* moments, real* bias,
                           real* logs);

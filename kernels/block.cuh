@@ -5,17 +5,18 @@
 //
 //     static constexpr int kThreads, kBlocks;  // threads per block; minimum blocks per multiprocessor
 //     static constexpr int kPhases;
-//     struct Locals { ... };                   // a thread's variables that outlive a phase: registers
+//     struct Locals { ... };                   // a thread's variables that last from phase to phase
 //     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals& own) const;  // one run() per phase
 //
-// Optionally the first kLoopPhases phases repeat rounds(at) times, equal for all threads of a block:
+// Optionally the first kLoopPhases phases form a loop that runs rounds(at) times. rounds() must return the
+// same number for all threads of a block:
 //
 //     static constexpr int kLoopPhases;
 //     GLOW_HD int rounds(const BlockThread& at) const;
 //
-// With Exec::use_gpu_paths the CPU runs each phase for one thread after another in scrambled order, from the
-// same source as the GPU, so that tests can compare it with a plain functor. If a phase reads what the same
-// phase writes, some threads read it too early and the results differ.
+// With Exec::use_gpu_paths a CPU runs the same source, each phase for one thread after another in scrambled
+// order, so that tests can compare the results with those of a plain functor. This exposes races: if a phase
+// reads what another thread writes in the same phase, some threads read it too early and the results differ.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Class conditioning (spec section 1): the class-dependent shift of the top prior, and the classifier of the
+// Class conditioning: the class-dependent shift of the top prior, and the classifier of the
 // top latents. labels [N] are classes 0 .. classes - 1 in device memory.
 #pragma once
 

@@ -99,10 +99,10 @@ struct Im2colTile {
     static Im2colTile fit(const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
                           index_t source_stride, Map* columns) {
         index_t width = std::min(rows.W, kTileWidth);
-        while (width > 1 && bytes(1, width, layout) > kSharedBytes) width /= 2;
+        while (width > 1 && shared_bytes(1, width, layout) > kSharedBytes) width /= 2;
         index_t height = std::max<index_t>(1, kTilePixels / width);
         while (rows.H % height != 0 || rows.begin % height != 0 ||
-               bytes(height, width, layout) > kSharedBytes)
+               shared_bytes(height, width, layout) > kSharedBytes)
             --height;
         const auto packs = static_cast<int>(layout.stride / kSize);
         return {rows,
@@ -128,8 +128,12 @@ struct Im2colTile {
         const index_t used = (width + 2) * layout.per_tap();
         return used + (kShift + kBanks - used % kBanks) % kBanks;
     }
-    static index_t bytes(index_t height, index_t width, const Columns& layout) {
+    static index_t shared_bytes(index_t height, index_t width, const Columns& layout) {
         return ((height + 2) * line_of(width, layout) + 2) * static_cast<index_t>(sizeof(Map));
+    }
+    double bytes() const {
+        return static_cast<double>(rows.pixels()) *
+               (static_cast<double>(C) * sizeof(S) + static_cast<double>(packs) * sizeof(Pack<Map>));
     }
     BlockGrid grid() const {
         return {(rows.end - rows.begin + tile_rows - 1) / tile_rows,
@@ -202,6 +206,7 @@ struct Im2colTile {
 
 struct Col2im {
     static constexpr const char* name = "col2im";
+    static constexpr double kBytes = 11 * sizeof(real);  // nine taps in, their sum in and out
     ImageRows rows;
     index_t per_tap, stride, sign;
     const real* columns;
@@ -239,6 +244,7 @@ struct ExpScale {
 
 struct Finish {
     static constexpr const char* name = "zero_convolution_finish";
+    static constexpr double kBytes = 2 * sizeof(real);
     ImageRows rows;
     index_t C;
     const real* edge_weight;
@@ -257,6 +263,7 @@ struct Finish {
 
 struct FinishBackward {
     static constexpr const char* name = "zero_convolution_backward";
+    static constexpr double kBytes = 3 * sizeof(real);
     static constexpr int kSums = 2;
     using Sum = double;
     index_t C;
@@ -276,11 +283,10 @@ struct FinishBackward {
     }
 };
 struct StoreFinish {
-    real* dbias;
-    real* dlogs;
+    OutputGradients gradients;
     GLOW_HD void operator()(index_t c, const double* sum) const {
-        if (dbias != nullptr) dbias[c] += static_cast<real>(sum[0]);
-        dlogs[c] += static_cast<real>(kLogsFactor * sum[1]);
+        if (gradients.bias != nullptr) gradients.bias[c] += static_cast<real>(sum[0]);
+        gradients.logs[c] += static_cast<real>(kLogsFactor * sum[1]);
     }
 };
 
@@ -343,7 +349,8 @@ template <class S, class Map>
 void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
             index_t source_stride, Map* columns) {
     const index_t sign = mirror ? -1 : 1;
-    if (packs_fit(exec, layout.stride, columns) && Im2colTile<S, Map>::bytes(1, 1, layout) <= kSharedBytes) {
+    if (packs_fit(exec, layout.stride, columns) &&
+        Im2colTile<S, Map>::shared_bytes(1, 1, layout) <= kSharedBytes) {
         const auto tile = Im2colTile<S, Map>::fit(rows, layout, mirror, source, source_stride, columns);
         return run_blocks(exec, tile.grid(), tile);
     }
@@ -379,18 +386,19 @@ void zero_convolution_finish(const Exec& exec, const ImageRows& rows, index_t C,
 }
 
 void zero_convolution_backward(const Exec& exec, index_t rows, index_t C, const double* scale,
-                               const real* out, real* dout, real* dbias, real* dlogs, double* partial) {
-    sum_columns(exec, rows, C, partial, FinishBackward{C, scale, out, dout}, StoreFinish{dbias, dlogs});
+                               const real* out, real* dout, const OutputGradients& gradients,
+                               double* partial) {
+    sum_columns(exec, rows, C, partial, FinishBackward{C, scale, out, dout}, StoreFinish{gradients});
 }
 
-void edge_weight_backward(const Exec& exec, index_t N, index_t H, index_t W, index_t C, const real* dpre,
+void edge_weight_backward(const Exec& exec, const ImageRows& images, index_t C, const real* dpre,
                           real* dedge_weight, index_t edge_stride, double* partial) {
+    const index_t rows = images.end - images.begin, H = images.H, W = images.W;
+    const StoreEdge store{dedge_weight, edge_stride};
     if (exec.tuned_for_gpu())
-        sum_columns(exec, N * H, C, partial, EdgeBackwardRow{H, W, C, dpre},
-                    StoreEdge{dedge_weight, edge_stride});
+        sum_columns(exec, rows, C, partial, EdgeBackwardRow{H, W, C, dpre}, store);
     else
-        sum_columns(exec, N, C, partial, EdgeBackward{H, W, C, dpre}, StoreEdge{dedge_weight, edge_stride},
-                    2 * (H + W));
+        sum_columns(exec, rows / H, C, partial, EdgeBackward{H, W, C, dpre}, store, 2 * (H + W));
 }
 
 #define GLOW_INSTANTIATE(S, Map)                                                                         \

@@ -1,6 +1,7 @@
-// 3x3 convolutions as matrix products (architecture section 3): im2col, col2im, and bias and scale of the
-// zero-initialized convolution. Images are [N, H, W, C]. An image row is q = n * H + y; calls work on image
-// rows [begin, end) to bound buffers for large images. tap = kh * 3 + kw.
+// Parts of 3x3 convolutions as matrix products (layers/conv3x3.h): im2col, col2im, and the bias and scale of
+// the zero-initialized convolution. Images are [N, H, W, C]. Image row y of image n has number q = n * H + y;
+// calls work on image rows [begin, end), so that buffers for large images stay small. A tap is a position of
+// the 3x3 kernel: tap = kh * 3 + kw.
 #pragma once
 
 #include "kernels/base.h"
@@ -11,6 +12,7 @@ struct ImageRows {
     index_t H, W;
     index_t begin, end;
     index_t pixels() const { return (end - begin) * W; }
+    static ImageRows of_images(index_t N, index_t H, index_t W) { return {H, W, 0, N * H}; }
 };
 
 // Columns of an im2col row: 9 taps x (C channels, then the edge channel if `edge`), a constant 1 if `one`
@@ -43,13 +45,18 @@ void exp_scale(const Exec& exec, index_t C, const real* logs, double* scale);
 // edge channel or if `out` already includes it.
 void zero_convolution_finish(const Exec& exec, const ImageRows& rows, index_t C, const real* edge_weight,
                              index_t edge_stride, const real* bias, const double* scale, real* out);
-// Backward of zero_convolution_finish: dout <- dout scale =: dpre; dbias += sum dpre; dlogs += 3 sum dout *
-// out. dbias may be nullptr. rows * C values; partial: column_scratch(2, C) doubles.
+struct OutputGradients {
+    real* bias;  // [C]; may be nullptr
+    real* logs;  // [C]
+};
+// Backward of zero_convolution_finish, for out and dout [rows, C]: dout <- dout scale, called dpre below;
+// bias += sum dpre; logs += 3 sum dout * out. partial: column_scratch(2, C) doubles.
 void zero_convolution_backward(const Exec& exec, index_t rows, index_t C, const double* scale,
-                               const real* out, real* dout, real* dbias, real* dlogs, double* partial);
-// dedge_weight[(c * 9 + tap) * edge_stride] += sum of dpre over pixels whose tap is outside the image, N
-// images [N, H, W, C]. partial: column_scratch(9, C) doubles.
-void edge_weight_backward(const Exec& exec, index_t N, index_t H, index_t W, index_t C, const real* dpre,
+                               const real* out, real* dout, const OutputGradients& gradients,
+                               double* partial);
+// dedge_weight[(c * 9 + tap) * edge_stride] += sum of dpre over pixels whose tap is outside the image.
+// images: from ImageRows::of_images(); dpre [N, H, W, C]. partial: column_scratch(9, C) doubles.
+void edge_weight_backward(const Exec& exec, const ImageRows& images, index_t C, const real* dpre,
                           real* dedge_weight, index_t edge_stride, double* partial);
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,4 +1,4 @@
-// The pointwise half of the coupling layers (spec section 1). h [rows, C] is the state, rows = N *
+// The pointwise half of the coupling layers. h [rows, C] is the state, rows = N *
 // rows_per_image pixels; a = first C/2 channels (unchanged), b = last C/2. `out` is the network's output:
 // [rows, C] for affine (shift = out[2c], scale = sigmoid(out[2c+1] + 2)), [rows, C/2] for additive.
 #pragma once

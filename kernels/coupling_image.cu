@@ -183,12 +183,8 @@ struct CouplingBackwardImage {
     Image<kCount> image;
     const real* taps;
     const real* out;
-    double dlogdet;
     state_t* h;
-    real* dh;
-    Map* dtaps;
-    double* sums;
-    index_t sums_stride;
+    CouplingImagesGradient<Map> gradient;
 
     // Taps or out in, b in and out, its gradient in (and out), dtaps out.
     double bytes() const {
@@ -241,16 +237,17 @@ struct CouplingBackwardImage {
                                                          : image.output(image_taps, at.y, at.x, c);
             const index_t b_at = pixel * channels + channels / 2 + (kAffine ? c / 2 : c);
             Lanes<state_t, kState> b = lanes<kState>(h + b_at);
-            Lanes<real, kState> db = lanes<kState>(dh + b_at);
+            Lanes<real, kState> db = lanes<kState>(gradient.dh + b_at);
             Lanes<real, kCount> d;
             for (int j = 0; j < kState; ++j) {
                 if constexpr (kAffine)
-                    affine_backward(o.value + 2 * j, dlogdet, b.value[j], db.value[j], d.value + 2 * j);
+                    affine_backward(o.value + 2 * j, gradient.dlogdet, b.value[j], db.value[j],
+                                    d.value + 2 * j);
                 else
                     b.value[j] -= o.value[j], d.value[j] = db.value[j];
             }
             lanes<kState>(h + b_at) = b;
-            if constexpr (kAffine) lanes<kState>(dh + b_at) = db;
+            if constexpr (kAffine) lanes<kState>(gradient.dh + b_at) = db;
             keep_rounding(d);
             Frame& dpre = frame[((at.y + 1) * (W + 2) + at.x + 1) * groups + c / kCount];
             for (int j = 0; j < kCount; ++j) {
@@ -287,7 +284,7 @@ struct CouplingBackwardImage {
                     for (int y = 1; y <= H; ++y)
                         if (kh == 1 || y != row) sum += dpre(y, column, c);
             }
-            sums[s * sums_stride + n] = sum;
+            gradient.sums[s * gradient.sums_stride + n] = sum;
         }
     }
 
@@ -297,7 +294,7 @@ struct CouplingBackwardImage {
         const int packs = image.stride / (kParts * kCount), columns = packs < kThreads ? packs : kThreads;
         const int step = kThreads / columns, slot = thread / columns;
         if (slot >= step) return;
-        Map* const image_dtaps = dtaps + image.first_pixel(n) * image.stride;
+        Map* const image_dtaps = gradient.dtaps + image.first_pixel(n) * image.stride;
         for (int pack = thread - slot * columns; pack < packs; pack += columns) {
             int from[kParts];  // from the frame's cell above and left of the pixel; below 0: padding
             for (int k = 0; k < kParts; ++k) {
@@ -358,19 +355,18 @@ void coupling_forward_image(const Exec& exec, const CouplingImages& images, cons
 
 template <class Map>
 void coupling_backward_image(const Exec& exec, const CouplingImages& images, const real* taps,
-                             const real* out, double dlogdet, real* dh, Map* dtaps, double* sums,
-                             index_t sums_stride) {
+                             const real* out, const CouplingImagesGradient<Map>& gradient) {
     with_kind(images, [&]<bool kAffine, int kCount>() {
         using Kernel = CouplingBackwardImage<Map, kAffine, kCount>;
         run_blocks(exec, {images.N, 1, Kernel::shared_bytes(images.H, images.W, images.outputs)},
-                   Kernel{Image<kCount>(images), taps, out, dlogdet, images.h, dh, dtaps, sums, sums_stride});
+                   Kernel{Image<kCount>(images), taps, out, images.h, gradient});
     });
 }
 
 #define GLOW_INSTANTIATE(Map)                                                                                \
     template bool coupling_image_fits<Map>(index_t, index_t, index_t);                                       \
     template void coupling_backward_image<Map>(const Exec&, const CouplingImages&, const real*, const real*, \
-                                               double, real*, Map*, double*, index_t);
+                                               const CouplingImagesGradient<Map>&);
 GLOW_INSTANTIATE(real)
 #if !defined(GLOW_REAL_DOUBLE)
 GLOW_INSTANTIATE(bfloat16)

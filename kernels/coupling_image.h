@@ -34,12 +34,19 @@ bool coupling_image_fits(index_t H, index_t W, index_t outputs);
 void coupling_forward_image(const Exec& exec, const CouplingImages& images, const real* taps, double* logdet,
                             real* out);
 
-// h: y -> x, dh: dL/dy -> dL/dx in the b half; dtaps [N*H*W, stride] = dL/d taps, rounded to Map, zeros in the padding;
-// sums[s * sums_stride + n] = image n's part of sum s = kind * outputs + c, kind as in CouplingImages::sums(); the sums
-// by tap are of dpre rounded to Map, as the weights' gradient takes it. Reads out, if not nullptr, instead of taps.
+template <class Map>
+struct CouplingImagesGradient {
+    double dlogdet;  // of every image
+    real* dh;        // [N*H*W, channels] dL/dy -> dL/dx in the b half
+    Map* dtaps;      // [N*H*W, stride] = dL/d taps, rounded to Map, zeros in the padding
+    // sums[s * sums_stride + n] = image n's part of sum s = kind * outputs + c, kind as in CouplingImages::sums(). The
+    // sums by tap are of dpre rounded to Map, as the weights' gradient takes it.
+    double* sums;
+    index_t sums_stride;
+};
+// h: y -> x, and the gradient. Reads out, if not nullptr, instead of taps.
 template <class Map>
 void coupling_backward_image(const Exec& exec, const CouplingImages& images, const real* taps,
-                             const real* out, double dlogdet, real* dh, Map* dtaps, double* sums,
-                             index_t sums_stride);
+                             const real* out, const CouplingImagesGradient<Map>& gradient);
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,4 +1,4 @@
-// Conversion between pixels and real numbers (spec section 1). Images are [N, D] bytes, D = H*W*C; states are
+// Conversion between pixels and real numbers. Images are [N, D] bytes, D = H*W*C; states are
 // [N, D].
 #pragma once
 

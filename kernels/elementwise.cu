@@ -8,6 +8,7 @@ namespace {
 template <class T>
 struct Fill {
     static constexpr const char* name = "fill";
+    static constexpr double kBytes = sizeof(T);
     T value;
     T* values;
     GLOW_HD void operator()(index_t i) const { values[i] = value; }
@@ -16,6 +17,7 @@ struct Fill {
 template <class T>
 struct Copy {
     static constexpr const char* name = "copy";
+    static constexpr double kBytes = 2 * sizeof(T);
     const T* from;
     T* to;
     GLOW_HD void operator()(index_t i) const { to[i] = from[i]; }
@@ -24,6 +26,7 @@ struct Copy {
 template <class From, class To>
 struct Cast {
     static constexpr const char* name = "cast";
+    static constexpr double kBytes = sizeof(From) + sizeof(To);
     const From* from;
     To* to;
     GLOW_HD void operator()(index_t i) const { to[i] = round_to<To>(static_cast<double>(from[i])); }

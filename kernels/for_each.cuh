@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kBlockThreads) rows_kernel(index_t count, cons
 // f(row, channel) for every row and channel.
 template <Functor F>
 void for_each_row_channel(const Exec& exec, index_t rows, index_t channels, F f) {
-    if (rows <= 0 || channels <= 0 || !begin_launch(exec, f)) return;
+    if (rows <= 0 || channels <= 0 || !begin_launch(exec, f, rows * channels)) return;
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
         const dim3 block = row_channel_block(channels);
@@ -90,7 +90,7 @@ void for_each_row_channel(const Exec& exec, index_t rows, index_t channels, F f)
 // f(i) for 0 <= i < count: flat arrays, or items that access `work` elements each.
 template <Functor F>
 void for_each(const Exec& exec, index_t count, F f, index_t work = 1) {
-    if (count <= 0 || !begin_launch(exec, f)) return;
+    if (count <= 0 || !begin_launch(exec, f, count)) return;
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
         flat_kernel<<<grid_size(count, kBlockThreads), kBlockThreads, 0, stream_of(exec)>>>(count, f);
@@ -111,7 +111,9 @@ void for_each(const Exec& exec, index_t count, F f, index_t work = 1) {
 template <Functor F>
 void for_each_image_row(const Exec& exec, index_t begin, index_t end, index_t height, index_t width,
                         index_t channels, F f) {
-    if (begin >= end || width <= 0 || channels <= 0 || !begin_launch(exec, f)) return;
+    if (begin >= end || width <= 0 || channels <= 0 ||
+        !begin_launch(exec, f, (end - begin) * width * channels))
+        return;
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
         image_row_kernel<<<grid_size(end - begin, 1), row_channel_block(channels), 0, stream_of(exec)>>>(
@@ -134,7 +136,7 @@ void for_each_image_row(const Exec& exec, index_t begin, index_t end, index_t he
 // f(group, row in group, channel) for every row of every group; a group is an image.
 template <Functor F>
 void for_each_group(const Exec& exec, index_t groups, index_t rows, index_t channels, F f) {
-    if (groups <= 0 || rows <= 0 || channels <= 0 || !begin_launch(exec, f)) return;
+    if (groups <= 0 || rows <= 0 || channels <= 0 || !begin_launch(exec, f, groups * rows * channels)) return;
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
         const dim3 block = row_channel_block(channels);

@@ -1,4 +1,4 @@
-// Diagonal Gaussian latents (spec section 1, split and top prior): log-density and reparametrization. log
+// Diagonal Gaussian latents (splits and top prior): log-density and reparametrization. log
 // N(z; mean, exp(logs)) = -1/2 log(2 pi) - logs - 1/2 eps^2, eps = (z - mean) exp(-logs).
 #pragma once
 

@@ -2,7 +2,8 @@
 // sizes. Only .cu files may include this header and the drivers (for_each, stencil, reduce, row_matvec): in a
 // CUDA build a .cpp would run the host loop on device pointers.
 //
-// A functor is a named struct with a GLOW_HD call operator and a `name`. Channels are innermost. Functors do
+// A functor is a named struct with a GLOW_HD call operator and a `name`, and kBytes if it is worth comparing with the
+// memory's bandwidth: what a call must move. Channels are innermost. Functors do
 // not divide or take remainders at run time: drivers pass every index they need.
 #pragma once
 
@@ -30,10 +31,17 @@ inline bool begin_launch(const Exec& exec, const char* name, double bytes = 0) {
     if (exec.observer != nullptr) exec.observer->launch(name, bytes);
     return exec.device != Device::count_only;
 }
+// Bytes that `calls` calls of a functor move, where it states those of one (kBytes); else 0.
+template <class F>
+double bytes_of(index_t calls) {
+    if constexpr (requires { F::kBytes; }) return static_cast<double>(calls) * F::kBytes;
+    return 0;
+}
+// A functor that is called `calls` times, or that knows its bytes.
 template <Functor F>
-bool begin_launch(const Exec& exec, const F& f) {
+bool begin_launch(const Exec& exec, const F& f, index_t calls = 0) {
     if constexpr (requires { f.bytes(); }) return begin_launch(exec, F::name, f.bytes());
-    return begin_launch(exec, F::name);
+    return begin_launch(exec, F::name, bytes_of<F>(calls));
 }
 
 #if defined(__CUDACC__)

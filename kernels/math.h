@@ -153,7 +153,7 @@ GLOW_HD inline Scale sigmoid_scale(double t) {
     return {numerator / (1.0 + e), (t < 0.0 ? t : 0.0) - log1p_unit(e)};
 }
 // Scale of the affine coupling from the network's output h. Shared by forward, inverse, backward and lossless
-// coding (spec section 1).
+// coding.
 GLOW_HD inline Scale coupling_scale(double h) {
     return sigmoid_scale(h + 2.0);
 }

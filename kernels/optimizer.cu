@@ -24,6 +24,8 @@ struct Arrays {
 
 struct Update : Arrays<real> {
     static constexpr const char* name = "optimizer_step";
+    static constexpr double kBytes =
+        9 * sizeof(real);  // the gradient in; weight, moments and average in and out
     GLOW_HD void operator()(index_t i) const {
         real average = ema != nullptr ? ema[i] : real{0};
         update(step, gradient[i], w[i], m[i], v[i], average);
@@ -53,6 +55,7 @@ struct Update : Arrays<real> {
 // GPU version, 16 bytes at a time.
 struct UpdatePack : Arrays<real> {
     static constexpr const char* name = "optimizer_step_pack";
+    static constexpr double kBytes = 9 * sizeof(Pack<real>);
     static constexpr index_t kSize = Pack<real>::kSize;
     GLOW_HD void operator()(index_t pack) const {
         const index_t i = pack * kSize;
@@ -82,6 +85,7 @@ GLOW_HD inline bfloat16 round_at_random(double x, std::uint32_t random16) {
 struct UpdateBf16 : Arrays<bfloat16> {
     static constexpr const char* name = "optimizer_step_bf16";
     static constexpr index_t kSize = 8;
+    static constexpr double kBytes = kSize * (5 * sizeof(real) + 4 * sizeof(bfloat16));
     index_t count, first;
     GLOW_HD void operator()(index_t group) const {
         const PhiloxWords random =
@@ -104,6 +108,7 @@ struct UpdateBf16 : Arrays<bfloat16> {
 template <class Base>
 struct GuardedUpdate {
     static constexpr const char* name = Base::name;
+    static constexpr double kBytes = Base::kBytes;
     Base base;
     const OptimizerStep* step;
     const double* squares;

@@ -1,4 +1,4 @@
-// Element-wise optimizer updates (spec section 1), one pass over the flat parameter array.
+// Element-wise optimizer updates, one pass over the flat parameter array.
 #pragma once
 
 #include "kernels/base.h"

@@ -48,7 +48,7 @@ GLOW_HD inline PhiloxWords philox_block(std::uint64_t seed, Purpose purpose, std
                       static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32));
 }
 
-// A number in (0, 1) on the grid (r + 1/2) 2^-24 (spec section 1): never 0, never 1, exact in float.
+// A number in (0, 1) on the grid (r + 1/2) 2^-24: never 0, never 1, exact in float.
 GLOW_HD inline double philox_uniform(std::uint32_t word) {
     return ((word >> 8) + 0.5) * 0x1p-24;
 }

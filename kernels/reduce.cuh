@@ -96,6 +96,7 @@ struct ColumnSums {
     double* partial;
     F f;
 
+    double bytes() const { return bytes_of<F>(rows * channels); }
     static constexpr index_t shared_bytes() {
         return F::kSums * kThreads * static_cast<index_t>(sizeof(Sum));
     }
@@ -191,7 +192,7 @@ template <Functor F, class Finish>
 void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t channels, double* partial, F f,
                    Finish finish) {
     if (groups <= 0) return;
-    begin_launch(exec, f);
+    begin_launch(exec, f, groups * rows * channels);
     if (!begin_launch(exec, "fold_groups")) return;
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
@@ -245,7 +246,7 @@ void sum_columns(const Exec& exec, index_t rows, index_t channels, double* parti
         run_blocks(exec, {(channels + lanes - 1) / lanes, kColumnParts, sums.shared_bytes()}, sums);
         return fold_columns<kSums>(exec, kColumnParts, channels, partial, finish);
     }
-    if (!begin_launch(exec, f)) return;
+    if (!begin_launch(exec, f, rows * channels)) return;
     using Sum = typename F::Sum;
     Sum* const sums = reinterpret_cast<Sum*>(partial);  // [kColumnParts, kSums, channels]
 #pragma omp parallel for num_threads(exec.threads) schedule(static) if (rows * channels * work > 4096)
@@ -281,7 +282,7 @@ void sum_columns(const Exec& exec, index_t rows, index_t channels, double* parti
 // Sums over the columns of every row: f.finish(row, sum of f(row, column)); f may also write.
 template <Functor F>
 void sum_rows(const Exec& exec, index_t rows, index_t columns, F f) {
-    if (rows <= 0 || !begin_launch(exec, f)) return;
+    if (rows <= 0 || !begin_launch(exec, f, rows * columns)) return;
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
         row_sum_kernel<<<grid_size(rows, 1), kBlockThreads, 0, stream_of(exec)>>>(rows, columns, f);

@@ -37,6 +37,7 @@ struct RowMatvecTile {
                 Divisor(std::max<index_t>(1, kThreads / groups)),
                 f};
     }
+    double bytes() const { return bytes_of<F>(rows * n.divisor); }
     BlockGrid grid() const {
         return {(rows + tile_rows.divisor - 1) / tile_rows.divisor, 1,
                 (matrix_size() + index_t{tile_rows.divisor} * line) * static_cast<index_t>(sizeof(T))};
@@ -136,7 +137,7 @@ void row_matvec(const Exec& exec, index_t rows, index_t n, const F& f) {
         if (n > 24) return run_row_matvec_tiles<8>(exec, rows, n, f);
         return run_row_matvec_tiles<4>(exec, rows, n, f);
     }
-    if (!begin_launch(exec, f)) return;
+    if (!begin_launch(exec, f, rows * n)) return;
     constexpr index_t R = kMatvecRows;
 #pragma omp parallel num_threads(exec.threads) if (rows * n > 1024)
     {

@@ -7,7 +7,7 @@
 namespace glow::inline GLOW_REAL {
 
 // A 2x2 block of channel c: its element i = dy*2 + dx is before(i) in [N, H, W, C] and after(i) in
-// [N, H/2, W/2, 4C], in channel c*4 + i (spec section 1). q = n * (H/2) + y: row of blocks; x: block of the row.
+// [N, H/2, W/2, 4C], in channel c*4 + i. q = n * (H/2) + y: row of blocks; x: block of the row.
 struct SqueezeBlock {
     index_t corner, first;  // of element 0, before and after
     index_t row, pixel;     // steps of dy and dx before the squeeze

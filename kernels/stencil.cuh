@@ -33,6 +33,7 @@ struct StencilTile {
                 Divisor(channels),
                 f};
     }
+    double bytes() const { return bytes_of<F>((end - begin) * width * channels.divisor); }
     BlockGrid grid() const {
         return {(end - begin + tile_rows - 1) / tile_rows,
                 (width + tile_width.divisor - 1) / tile_width.divisor, 0};
@@ -59,7 +60,7 @@ void for_each_stencil(const Exec& exec, index_t begin, index_t end, index_t heig
         const auto tile = StencilTile<F>::fit(begin, end, height, width, channels, f);
         return run_blocks(exec, tile.grid(), tile);
     }
-    if (!begin_launch(exec, f)) return;
+    if (!begin_launch(exec, f, (end - begin) * width * channels)) return;
 #pragma omp parallel for num_threads(exec.threads) \
     schedule(static) if ((end - begin) * width * channels > 4096)
     for (index_t q = begin; q < end; ++q) {

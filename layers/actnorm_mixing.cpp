@@ -37,6 +37,14 @@ index_t ActnormMixing::fixed_offset() const {
     return permutation_ == Permutation::invconv_lu ? lu_.permutation.offset() : indices_.offset();
 }
 
+ActnormParameters ActnormMixing::actnorm() const {
+    return {bias_.value(), logs_.value()};
+}
+
+ActnormGradients ActnormMixing::actnorm_gradients(const Gradient& gradient) const {
+    return {bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters)};
+}
+
 LuFactors ActnormMixing::factors() const {
     return {lu_.permutation.value(), lu_.sign.value(), lu_.log_diag.value(), lu_.lower.value(),
             lu_.upper.value()};
@@ -61,14 +69,14 @@ void ActnormMixing::start_deriving(const Context& context, Steps steps) {
         case Permutation::reverse:
             permutation_weight(exec, K, C, fixed_stride,
                                first.permutation_ == Permutation::shuffle ? first.indices_.value() : nullptr,
-                               v.W, v.W_inverse, v.mixing_logdet, v.condition);
+                               v);
             break;
     }
     const bool learned =
         first.permutation_ == Permutation::invconv || first.permutation_ == Permutation::invconv_lu;
     if (learned && !context.counting())
         context.solver.invert(K, C, v.W, v.W_inverse, v.mixing_logdet, v.condition);
-    fold_mixing(exec, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(), v);
+    fold_mixing(exec, K, C, first.shape_.pixels(), stride, first.actnorm(), v);
 }
 
 void ActnormMixing::finish_deriving(const Context& context, Steps steps) {
@@ -81,8 +89,7 @@ void ActnormMixing::finish_deriving(const Context& context, Steps steps) {
     if (!context.counting()) context.solver.finish();
     if (first.permutation_ == Permutation::invconv_lu)
         lu_log_determinant(exec, K, C, stride, first.lu_.log_diag.value(), v.mixing_logdet);
-    fold_mixing_inverse(exec, K, C, first.shape_.pixels(), stride, first.bias_.value(), first.logs_.value(),
-                        v);
+    fold_mixing_inverse(exec, K, C, first.shape_.pixels(), stride, first.actnorm(), v);
 }
 
 void ActnormMixing::initialize(const Context& context, Flow& flow) {
@@ -137,11 +144,10 @@ void ActnormMixing::fused_backward(const Context& context, index_t rows, state_t
     const MixingGradients gradients{
         .dMc = lu ? context.workspace.take<real>(C * (C + 1)) : nullptr,
         .dW = permutation_ == Permutation::invconv ? weight_.gradient(gradient.parameters) : nullptr,
-        .dbias = bias_.gradient(gradient.parameters),
-        .dlogs = logs_.gradient(gradient.parameters)};
+        .actnorm = actnorm_gradients(gradient)};
     const double dlogdet = gradient.dlogp * static_cast<double>(rows);
-    mixing_backward(context.exec, rows, C, values_, h, x, gradient.dh, bias_.value(), logs_.value(), dlogdet,
-                    gradients, context.workspace.take<double>(mixing_backward_scratch(rows, C)));
+    mixing_backward(context.exec, C, {rows, h, x, gradient.dh}, values_, actnorm(), dlogdet, gradients,
+                    context.workspace.take<double>(mixing_backward_scratch(rows, C)));
     if (lu) factors_gradient(context, gradients.dMc, dlogdet, gradient);
 }
 
@@ -172,23 +178,20 @@ void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x
     }
     affine_rows_gradient(context.exec, rows, C, values_.M, gradient.dh);  // dh: dL/dy -> M^T dL/dy
     const double dlogdet = gradient.dlogp * static_cast<double>(rows);
-    const real* const bias = bias_.value();
-    const real* const logs = logs_.value();
     if (permutation_ == Permutation::invconv)
-        dense_weight_gradient(context.exec, C, dMc, values_.W_inverse, bias, logs, dlogdet,
+        dense_weight_gradient(context.exec, C, dMc, values_.W_inverse, actnorm(), dlogdet,
                               weight_.gradient(gradient.parameters));
     if (permutation_ == Permutation::invconv_lu) factors_gradient(context, dMc, dlogdet, gradient);
-    actnorm_gradient(context.exec, C, dMc, values_.W, bias, logs, dlogdet,
-                     bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters));
+    actnorm_gradient(context.exec, C, dMc, values_.W, actnorm(), dlogdet, actnorm_gradients(gradient));
 }
 
 void ActnormMixing::factors_gradient(const Context& context, const real* dMc, double dlogdet,
                                      const Gradient& gradient) const {
     const Arena::Scope scope(context.workspace);
     const index_t C = shape_.C;
-    lu_gradient(context.exec, C, dMc, factors(), bias_.value(), logs_.value(), dlogdet,
-                context.workspace.take<double>(C * C), lu_.log_diag.gradient(gradient.parameters),
-                lu_.lower.gradient(gradient.parameters), lu_.upper.gradient(gradient.parameters));
+    lu_gradient(context.exec, C, dMc, factors(), actnorm(), dlogdet, context.workspace.take<double>(C * C),
+                {lu_.log_diag.gradient(gradient.parameters), lu_.lower.gradient(gradient.parameters),
+                 lu_.upper.gradient(gradient.parameters)});
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,11 +1,13 @@
-// Actnorm followed by channel mixing (paper sections 3.1 and 3.2) as one affine map per pixel, in double: y =
-// W diag(s) (x + b), s = exp(3 logs), logdet = H W (sum 3 logs + log|det W|). W is an invertible 1x1
-// convolution, plain or as LU factors, or a fixed permutation.
+// Actnorm followed by channel mixing (paper sections 3.1 and 3.2) as one affine map per pixel, in double:
+// y = W diag(s) (x + b), s = exp(3 logs). The log-determinant is (sum 3 logs + log|det W|) per pixel.
+// W is an invertible 1x1 convolution, plain or as LU factors, or a fixed permutation.
 #pragma once
 
 #include <span>
 
 #include "kernels/mixing.h"
+#include "kernels/mixing_gradient.h"
+#include "kernels/mixing_values.h"
 #include "layers/layer.h"
 
 namespace glow::inline GLOW_REAL {
@@ -29,8 +31,8 @@ class ActnormMixing : public Layer {
         start_deriving(context, steps);
         finish_deriving(context, steps);
     }
-    // The two halves of derive(). After the first, only forward() without log-determinants may run, while a GPU
-    // computes determinants and inverses. Everything else requires the second.
+    // The two halves of derive(). After the first, a GPU is still computing determinants and inverses: only
+    // forward() without log-determinants may be called. Everything else requires the second.
     static void start_deriving(const Context& context, Steps steps);
     static void finish_deriving(const Context& context, Steps steps);
 
@@ -55,6 +57,8 @@ class ActnormMixing : public Layer {
                         const Gradient& gradient) const;
     void factors_gradient(const Context& context, const real* dMc, double dlogdet,
                           const Gradient& gradient) const;
+    ActnormParameters actnorm() const;
+    ActnormGradients actnorm_gradients(const Gradient& gradient) const;
     LuFactors factors() const;
     // Distance in elements between the parameters of this step and the next.
     index_t stride_to(const ActnormMixing& next) const { return next.bias_.offset() - bias_.offset(); }

@@ -1,4 +1,4 @@
-// Classifier of a conditional model (spec section 1, --weight-y): a zero-initialized linear layer on the
+// Classifier of a conditional model (--weight-y): a zero-initialized linear layer on the
 // spatial mean of the top latents z, times exp(3 logs). Its cross-entropy is added to the loss; log p is
 // unaffected.
 #pragma once

@@ -1,4 +1,4 @@
-// The model's hyperparameters: the `config` of a checkpoint (spec section 3), validated here.
+// The model's hyperparameters: the `config` of a checkpoint (docs/formats.md), validated here.
 #pragma once
 
 #include <string>

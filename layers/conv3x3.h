@@ -1,4 +1,4 @@
-// 3x3 convolutions as matrix products (architecture section 3). The map with few channels is expanded to its
+// 3x3 convolutions as matrix products. The map with few channels is expanded to its
 // nine taps (im2col) or summed from them (col2im); the wide map is never expanded. Works on blocks of image
 // rows to bound the expanded map. Map is the storage type of the wide map and the weights: real or bfloat16.
 #pragma once
@@ -24,6 +24,17 @@ inline Epilogue masked_by(const void* mask) {
     return mask != nullptr ? Epilogue::masked : Epilogue::none;
 }
 
+// The state at all pixels, of which a convolution reads the first channels.
+struct StatePixels {
+    const state_t* values;
+    index_t stride;  // elements per pixel
+};
+
+struct WeightGradient {
+    real* values;
+    bool accumulate;  // values += instead of =
+};
+
 // Few inputs: y = columns(x) W^T, columns(x) [pixels, columns.stride]. W [outputs, columns.stride] has the
 // bias in the column of ones.
 struct NarrowInputConv {
@@ -35,50 +46,49 @@ struct NarrowInputConv {
         return {inputs, edge, true, round_up(9 * (inputs + (edge ? 1 : 0)) + 1, 8)};
     }
 
-    // x: all images, x_stride elements per pixel, of which the first `inputs` are read. Overwrites y [block
-    // pixels, outputs], including the epilogue.
+    // Overwrites y [block pixels, outputs], including the epilogue. Leaves columns(x) in `expanded` unless
+    // nullptr.
     template <class Map, class Out>
-    void forward(const Context& context, const ImageRows& block, const state_t* x, index_t x_stride,
-                 const Map* weight, Epilogue epilogue, Out* y, void* mask = nullptr) const {
+    void forward(const Context& context, const ImageRows& block, const StatePixels& x, const Map* weight,
+                 Epilogue epilogue, Out* y, void* mask = nullptr, Map* expanded = nullptr) const {
         const Arena::Scope scope(context.workspace);
-        Map* const expanded = context.workspace.take<Map>(block.pixels() * columns.stride);
-        forward(context, block, x, x_stride, weight, epilogue, y, mask, expanded);
-    }
-    // The same, leaving columns(x) in `expanded`.
-    template <class Map, class Out>
-    void forward(const Context& context, const ImageRows& block, const state_t* x, index_t x_stride,
-                 const Map* weight, Epilogue epilogue, Out* y, void* mask, Map* expanded) const {
-        im2col(context.exec, block, columns, false, x, x_stride, expanded);
+        if (expanded == nullptr)
+            expanded = expand<Map>(context, block, x);
+        else
+            im2col(context.exec, block, columns, false, x.values, x.stride, expanded);
         context.gemm(
             gemm_nt(block.pixels(), outputs, columns.stride, operands, scalar_of<Out>).with(epilogue),
             expanded, weight, y, {.mask = mask});
     }
 
-    // dweight = or += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; x and dx: all images, `stride`
-    // elements a pixel. expanded: columns(x) of the forward; nullptr: made again.
+    // dweight = or += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; dx: all images, x.stride
+    // elements per pixel. expanded: columns(x) of the forward; nullptr: made again.
     template <class Map>
-    void backward(const Context& context, const ImageRows& block, const state_t* x, index_t stride,
-                  const Map* weight, const Map* dy, bool accumulate, real* dweight, real* dx,
+    void backward(const Context& context, const ImageRows& block, const StatePixels& x, const Map* weight,
+                  const Map* dy, const WeightGradient& dweight, real* dx,
                   const Map* expanded = nullptr) const {
-        const Exec& exec = context.exec;
-        Arena& arena = context.workspace;
         const index_t pixels = block.pixels();
         {
-            const Arena::Scope scope(arena);
-            if (expanded == nullptr) {
-                Map* const made = arena.take<Map>(pixels * columns.stride);
-                im2col(exec, block, columns, false, x, stride, made);
-                expanded = made;
-            }
-            context.gemm(
-                gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).adding(accumulate), dy,
-                expanded, dweight);
+            const Arena::Scope scope(context.workspace);
+            if (expanded == nullptr) expanded = expand<Map>(context, block, x);
+            context.gemm(gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>)
+                             .adding(dweight.accumulate),
+                         dy, expanded, dweight.values);
         }
-        const Arena::Scope scope(arena);
-        real* const dexpanded = arena.take<real>(pixels * columns.stride);
+        const Arena::Scope scope(context.workspace);
+        real* const dexpanded = context.workspace.take<real>(pixels * columns.stride);
         context.gemm(gemm_nn(pixels, columns.stride, outputs, operands, scalar_of<real>), dy, weight,
                      dexpanded);
-        col2im(exec, block, columns, true, dexpanded, dx, stride);
+        col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
+    }
+
+  private:
+    // columns(x) in scratch.
+    template <class Map>
+    Map* expand(const Context& context, const ImageRows& block, const StatePixels& x) const {
+        Map* const expanded = context.workspace.take<Map>(block.pixels() * columns.stride);
+        im2col(context.exec, block, columns, false, x.values, x.stride, expanded);
+        return expanded;
     }
 };
 
@@ -110,20 +120,20 @@ struct NarrowOutputConv {
     // inputs].
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
-                  const real* dy, bool accumulate, real* dweight, Map* dx, void* mask = nullptr) const {
+                  const real* dy, const WeightGradient& dweight, Map* dx, void* mask = nullptr) const {
         const Arena::Scope scope(context.workspace);
         const index_t pixels = block.pixels();
         Map* const dtaps = context.workspace.take<Map>(pixels * columns.stride);
         im2col(context.exec, block, columns, true, dy, columns.C, dtaps);
-        backward_taps(context, pixels, x, weight, dtaps, accumulate, dweight, dx, mask);
+        backward_taps(context, pixels, x, weight, dtaps, dweight, dx, mask);
     }
     // The same from dtaps = columns(dy) [pixels, columns.stride]. dx may be x. mask: of relu, where x is its result.
     template <class Map>
     void backward_taps(const Context& context, index_t pixels, const Map* x, const Map* weight,
-                       const Map* dtaps, bool accumulate, real* dweight, Map* dx,
-                       void* mask = nullptr) const {
-        context.gemm(gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).adding(accumulate),
-                     dtaps, x, dweight);
+                       const Map* dtaps, const WeightGradient& dweight, Map* dx, void* mask = nullptr) const {
+        context.gemm(
+            gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).adding(dweight.accumulate),
+            dtaps, x, dweight.values);
         context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>).with(masked_by(mask)),
                      dtaps, weight, dx, {.mask = mask});
     }

@@ -97,9 +97,14 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
     std::size_t tile = 0;
     for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
-        network_->backward(context, folded, dfolded, n, images, flow.h + n * shape_.size(),
-                           gradient.dh + n * shape_.size(), gradient.dlogp,
-                           saved != nullptr ? &(*saved)[tile++] : nullptr, gradient.parameters);
+        network_->backward(context, folded,
+                           {.first = n,
+                            .N = images,
+                            .h = flow.h + n * shape_.size(),
+                            .dh = gradient.dh + n * shape_.size(),
+                            .dlogdet = gradient.dlogp,
+                            .saved = saved != nullptr ? &(*saved)[tile++] : nullptr},
+                           dfolded, gradient.parameters);
     });
     network_->unfold(context, dfolded, gradient.parameters);
 }

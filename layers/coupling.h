@@ -1,4 +1,4 @@
-// Affine and additive coupling layers (paper section 3.3 in the form of the published code; spec section 1):
+// Affine and additive coupling layers (paper section 3.3 in the form of the published code):
 // a is unchanged, b is transformed by a network of a. Runs tile by tile, so only one tile's hidden maps need
 // memory.
 #pragma once

@@ -46,9 +46,9 @@ CouplingNetwork::CouplingNetwork(const Shape& shape, CouplingKind kind, index_t 
               .bf16 = operands == Scalar::bf16} {}
 
 FoldedNetwork CouplingNetwork::fold_into_scratch(const Context& context) const {
-    const FoldedLevel alone{&parameters_, layout_, 1, 0, take_folded(context.workspace, layout_, 1)};
-    fold(context, {&alone, 1});
-    return alone.all;
+    const FoldedLevel single{&parameters_, layout_, 1, 0, take_folded(context.workspace, layout_, 1)};
+    fold(context, {&single, 1});
+    return single.all;
 }
 
 namespace {
@@ -96,10 +96,12 @@ class Network : public CouplingNetwork {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         Hidden hidden;
-        if (saved != nullptr)
-            hidden = hidden_of(*saved), take_masks(context, largest_block(context, N), hidden);
-        else
+        if (saved != nullptr) {
+            hidden = hidden_of(*saved);
+            take_masks(context, largest_block(context, N), hidden);
+        } else {
             hidden = take_hidden(context, largest_block(context, N));
+        }
         if (by_image(context)) return couple_images(context, folded, N, h, logdet, hidden, saved);
         const index_t rows = N * H_ * W_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
@@ -112,34 +114,33 @@ class Network : public CouplingNetwork {
     }
 
     // out = (col2im(h2 W3^T) + edge + bias) exp(3 logs), h2 = relu(h1 W2'^T + b2'), h1 = relu(columns(a) W1'^T)
-    void backward(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                  index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Maps* saved,
-                  const ParameterGradients& gradients) const override {
+    void backward(const Context& context, const FoldedNetwork& folded, const Tile& tile,
+                  const FoldedGradient& gradient, const ParameterGradients& gradients) const override {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
-        const index_t rows = N * H_ * W_;
-        Hidden hidden = saved != nullptr ? hidden_of(*saved) : take_hidden(context, rows);
+        const index_t rows = tile.N * H_ * W_;
+        Hidden hidden = tile.saved != nullptr ? hidden_of(*tile.saved) : take_hidden(context, rows);
         hidden.all = hidden.all_masks = true;
-        // Where recomputation leaves masks, the maps' gradients can lie where the maps were.
+        // Recomputation with masks: backward needs only the masks, so gradients can overwrite the maps.
         const bool masked = hidden.mask1 != nullptr;
         Map* const columns =
             masked && by_image(context) ? arena.take<Map>(rows * first_.columns.stride) : nullptr;
         hidden.columns = columns;
         // The coupling and the last convolution: dW3 and dh2.
-        Map* const dhidden2 =
-            by_image(context)
-                ? uncouple_images(context, folded, gradient, first, N, h, dh, dlogdet, hidden, saved)
-                : uncouple(context, folded, gradient, first, N, h, dh, dlogdet, hidden, saved, gradients);
+        Map* const dhidden2 = by_image(context)
+                                  ? uncouple_images(context, folded, tile, gradient, hidden)
+                                  : uncouple(context, folded, tile, gradient, hidden, gradients);
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
         double* const partial = arena.take<double>(column_scratch(1, w_));
         if (masked)
-            column_sums(exec, rows, w_, dhidden2, first > 0, gradient.bias2, partial);
+            column_sums(exec, rows, w_, dhidden2, tile.accumulates(), gradient.bias2, partial);
         else
-            relu_backward_sums(exec, rows, w_, hidden.second, dhidden2, first > 0, gradient.bias2, partial);
-        context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).adding(first > 0), dhidden2,
+            relu_backward_sums(exec, rows, w_, hidden.second, dhidden2, tile.accumulates(), gradient.bias2,
+                               partial);
+        context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).adding(tile.accumulates()), dhidden2,
                      hidden.first, gradient.conv2);
-        Map* const dhidden1 = masked ? hidden.first : hidden.second;  // no longer needed
+        Map* const dhidden1 = masked ? hidden.first : hidden.second;  // this map is not needed any more
         if (masked) {
             context.gemm(dhidden1_product(rows), dhidden2, folded.conv2, dhidden1, {.mask = hidden.mask1});
         } else {
@@ -147,11 +148,11 @@ class Network : public CouplingNetwork {
             relu_backward(exec, rows, w_, hidden.first, dhidden1);
         }
         // The first convolution: dW1' (its column of ones gives the bias) and da.
-        each_block(context, N, [&](const ImageRows& block) {
+        each_block(context, tile.N, [&](const ImageRows& block) {
             first_.backward(
-                context, block, h, C_, static_cast<const Map*>(folded.conv1),
-                dhidden1 + block.begin * W_ * w_, first > 0 || block.begin > 0, gradient.conv1, dh,
-                columns != nullptr ? columns + block.begin * W_ * first_.columns.stride : nullptr);
+                context, block, {tile.h, C_}, static_cast<const Map*>(folded.conv1),
+                dhidden1 + block.begin * W_ * w_, {gradient.conv1, tile.accumulates() || block.begin > 0},
+                tile.dh, columns != nullptr ? columns + block.begin * W_ * first_.columns.stride : nullptr);
         });
     }
 
@@ -175,7 +176,8 @@ class Network : public CouplingNetwork {
     }
 
   private:
-    // The hidden maps: of all images (`all`), else of one block at a time. Masks and columns(a) are optional.
+    // Hidden maps and masks. They cover all images if `all` (for masks: all_masks), otherwise one block at a
+    // time. Masks and columns(a) are optional.
     struct Hidden {
         Map* first = nullptr;   // [pixels, w]
         Map* second = nullptr;  // [pixels, w]
@@ -192,7 +194,7 @@ class Network : public CouplingNetwork {
         hidden.all = true;
         return hidden;
     }
-    // For `rows` pixels.
+    // Allocates scratch for `rows` pixels.
     Hidden take_hidden(const Context& context, index_t rows) const {
         Hidden hidden;
         hidden.first = context.workspace.take<Map>(rows * w_);
@@ -206,13 +208,14 @@ class Network : public CouplingNetwork {
         hidden.mask2 = context.workspace.take<std::uint8_t>(rows * mask_row_bytes(w_));
     }
 
-    // Whether kernels take an image at once, from the taps of the last convolution to the state and back.
+    // Whether fused kernels, with a thread block per image, compute the state from the taps of the last
+    // convolution, and the gradients back (kernels/coupling_image.h).
     bool by_image(const Context& context) const {
         return engine_ != Engine::library && context.exec.tuned_for_gpu() &&
                coupling_image_fits<Map>(H_, W_, outputs());
     }
 
-    // The library takes whole images, and so do kernels that take an image at once.
+    // Library convolutions, and the kernels with a thread block per image, need blocks of whole images.
     template <class F>
     void each_block(const Context& context, index_t N, F f) const {
         for_each_block(context, H_, W_, N, f, engine_ == Engine::library || by_image(context));
@@ -235,7 +238,7 @@ class Network : public CouplingNetwork {
                 .result = wide ? scalar_of<Map> : scalar_of<real>};
     }
 
-    // The last convolution's gradients for one block: dh2 = and dW3 +=.
+    // Backward of the last convolution for one block: overwrites dh2 and adds to dW3.
     void library_backward(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
                           const Map* hidden2, const real* dpre, Map* dhidden2,
                           const ParameterGradients& gradients) const {
@@ -263,7 +266,7 @@ class Network : public CouplingNetwork {
         context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
     }
 
-    // The products with relu in their epilogues, which the engine masked_products wants from the library.
+    // Products with relu epilogues. The engine masked_products requires a library that fuses them.
     Gemm conv1_product(index_t pixels) const {
         return gemm_nt(pixels, w_, first_.columns.stride, operands_, scalar_of<Map>).with(relu1());
     }
@@ -289,11 +292,8 @@ class Network : public CouplingNetwork {
         std::uint8_t* const mask1 = hidden.mask1 != nullptr ? hidden.mask1 + mask_at : nullptr;
         std::uint8_t* const mask2 = hidden.mask2 != nullptr ? hidden.mask2 + mask_at : nullptr;
         const Map* const W1 = static_cast<const Map*>(folded.conv1);
-        if (hidden.columns != nullptr)
-            first_.forward(context, block, a, stride, W1, relu1(), h1, mask1,
-                           hidden.columns + at * first_.columns.stride);
-        else
-            first_.forward(context, block, a, stride, W1, relu1(), h1, mask1);
+        first_.forward(context, block, {a, stride}, W1, relu1(), h1, mask1,
+                       hidden.columns != nullptr ? hidden.columns + at * first_.columns.stride : nullptr);
         context.gemm(conv2_product(block.pixels()), h1, folded.conv2, h2,
                      {.bias = folded.bias2, .rounded_bias = folded.bias2_rounded, .mask = mask2});
         return h2;
@@ -317,38 +317,39 @@ class Network : public CouplingNetwork {
                                 parameters_.bias3.value(), folded.scale3, out);
     }
 
-    // The coupling's backward and the last convolution's, element by element. Returns dh2.
-    Map* uncouple(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                  index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Hidden& hidden,
-                  const Maps* saved, const ParameterGradients& gradients) const {
+    // Backward of the coupling and of the last convolution, in separate kernels. Returns dh2.
+    Map* uncouple(const Context& context, const FoldedNetwork& folded, const Tile& tile,
+                  const FoldedGradient& gradient, const Hidden& hidden,
+                  const ParameterGradients& gradients) const {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
-        const index_t rows = N * H_ * W_, C = outputs();
+        const index_t rows = tile.N * H_ * W_, C = outputs();
         const NetworkParameters& p = parameters_;
-        real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * C);
-        if (saved == nullptr) network(context, folded, N, h, C_, hidden, out);
+        real* const out = tile.saved != nullptr ? tile.saved->out : arena.take<real>(rows * C);
+        if (tile.saved == nullptr) network(context, folded, tile.N, tile.h, C_, hidden, out);
         real* const dout = arena.take<real>(rows * C);
         if (kind_ == CouplingKind::affine)
-            affine_coupling_backward(exec, rows, C_, dlogdet, out, dout, h, dh);
+            affine_coupling_backward(exec, rows, C_, tile.dlogdet, out, dout, tile.h, tile.dh);
         else
-            additive_coupling_backward(exec, rows, C_, out, dout, h, dh);
+            additive_coupling_backward(exec, rows, C_, out, dout, tile.h, tile.dh);
         Map* const dhidden2 = hidden.mask2 != nullptr ? hidden.second : arena.take<Map>(rows * w_);
         const Arena::Scope scope(arena);
         double* const partial = arena.take<double>(std::max(column_scratch(2, C), column_scratch(9, C)));
-        zero_convolution_backward(exec, rows, C, folded.scale3, out, dout, p.bias3.gradient(gradients),
-                                  p.logs3.gradient(gradients), partial);
+        zero_convolution_backward(exec, rows, C, folded.scale3, out, dout,
+                                  {p.bias3.gradient(gradients), p.logs3.gradient(gradients)}, partial);
         const real* const dpre = dout;
         if (edge_)
-            edge_weight_backward(exec, N, H_, W_, C, dpre, p.weight3.gradient(gradients) + w_, w_ + 1,
-                                 partial);
-        each_block(context, N, [&](const ImageRows& block) {
+            edge_weight_backward(exec, ImageRows::of_images(tile.N, H_, W_), C, dpre,
+                                 p.weight3.gradient(gradients) + w_, w_ + 1, partial);
+        each_block(context, tile.N, [&](const ImageRows& block) {
             const Map* const h2 = hidden.second + block.begin * W_ * w_;
             Map* const dh2 = dhidden2 + block.begin * W_ * w_;
             if (engine_ == Engine::library)
                 library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2, gradients);
             else
                 last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
-                               first > 0 || block.begin > 0, gradient.conv3, dh2, mask2_of(hidden, block));
+                               {gradient.conv3, tile.accumulates() || block.begin > 0}, dh2,
+                               mask2_of(hidden, block));
         });
         return dhidden2;
     }
@@ -382,46 +383,49 @@ class Network : public CouplingNetwork {
         });
     }
 
-    // As uncouple(), an image at a time: neither out nor its gradient goes through memory. Returns dh2.
-    Map* uncouple_images(const Context& context, const FoldedNetwork& folded, const FoldedGradient& gradient,
-                         index_t first, index_t N, state_t* h, real* dh, double dlogdet, const Hidden& hidden,
-                         const Maps* saved) const {
+    // Like uncouple(), with a fused kernel that writes neither out nor its gradient to memory. Returns dh2.
+    Map* uncouple_images(const Context& context, const FoldedNetwork& folded, const Tile& tile,
+                         const FoldedGradient& gradient, const Hidden& hidden) const {
         Arena& arena = context.workspace;
         const Map* const W3 = static_cast<const Map*>(folded.conv3);
         const index_t stride = last_.columns.stride, C = outputs();
-        // With masks dh2 takes h2's place. Else it comes where a block's taps lie: they are read before it is written.
+        // With masks, dh2 overwrites h2. Otherwise it shares memory with the block's taps, which are read
+        // before dh2 is written.
         const bool masked = hidden.mask2 != nullptr;
         std::size_t bytes = 0;
-        each_block(context, N, [&](const ImageRows& block) {
+        each_block(context, tile.N, [&](const ImageRows& block) {
             const index_t taps =
-                saved == nullptr ? block.pixels() * stride * static_cast<index_t>(sizeof(real)) : 0;
+                tile.saved == nullptr ? block.pixels() * stride * static_cast<index_t>(sizeof(real)) : 0;
             const index_t begin = block.begin * W_ * w_ * static_cast<index_t>(sizeof(Map));
             const index_t dh2 = block.pixels() * w_ * static_cast<index_t>(sizeof(Map));
             bytes = std::max(bytes, static_cast<std::size_t>(masked ? taps : begin + std::max(taps, dh2)));
         });
         Map* const shared = static_cast<Map*>(arena.take_bytes(bytes));
         Map* const dhidden2 = masked ? hidden.second : shared;
-        each_block(context, N, [&](const ImageRows& block) {
+        each_block(context, tile.N, [&](const ImageRows& block) {
             const Arena::Scope scope(arena);
             const index_t pixels = block.pixels(), at = block.begin * W_;
             Map* const dh2 = dhidden2 + at * w_;
             real* const taps = reinterpret_cast<real*>(masked ? shared : dh2);
             const Map* const h2 = hidden.second + at * w_;
-            if (saved == nullptr) {
-                run_hidden(context, folded, block, h, C_, hidden);
+            if (tile.saved == nullptr) {
+                run_hidden(context, folded, block, tile.h, C_, hidden);
                 last_.forward_taps(context, pixels, h2, W3, taps);
             }
             Map* const dtaps = arena.take<Map>(pixels * stride);
-            coupling_backward_image(context.exec, images_of(folded, block, h), taps,
-                                    saved != nullptr ? saved->out + at * C : nullptr, dlogdet, dh + at * C_,
-                                    dtaps, gradient.output_sums + first + block.begin / H_, gradient.N);
-            last_.backward_taps(context, pixels, h2, W3, dtaps, first > 0 || block.begin > 0, gradient.conv3,
-                                dh2, mask2_of(hidden, block));
+            coupling_backward_image<Map>(context.exec, images_of(folded, block, tile.h), taps,
+                                         tile.saved != nullptr ? tile.saved->out + at * C : nullptr,
+                                         {tile.dlogdet, tile.dh + at * C_, dtaps,
+                                          gradient.output_sums + tile.first + block.begin / H_, gradient.N});
+            last_.backward_taps(context, pixels, h2, W3, dtaps,
+                                {gradient.conv3, tile.accumulates() || block.begin > 0}, dh2,
+                                mask2_of(hidden, block));
         });
         return dhidden2;
     }
 
-    // moments += sums of the output of conv1 (second: of conv2, behind the finished conv1) before its actnorm.
+    // moments += sums of the output of conv1 before its actnorm. second: of conv2 instead, with conv1 already
+    // initialized.
     void add_raw_moments(const Context& context, index_t N, const state_t* a, index_t stride, bool second,
                          double* moments) const {
         Arena& arena = context.workspace;
@@ -434,11 +438,11 @@ class Network : public CouplingNetwork {
             real* const raw = arena.take<real>(block.pixels() * w_);
             if (second) {
                 Map* const hidden1 = arena.take<Map>(block.pixels() * w_);
-                first_.forward(context, block, a, stride, W1, Epilogue::relu, hidden1);
+                first_.forward(context, block, {a, stride}, W1, Epilogue::relu, hidden1);
                 context.gemm(gemm_nt(block.pixels(), w_, w_, operands_, scalar_of<real>), hidden1,
                              folded.conv2, raw);
             } else {
-                first_.forward(context, block, a, stride, W1, Epilogue::none, raw);
+                first_.forward(context, block, {a, stride}, W1, Epilogue::none, raw);
             }
             add_moments(context.exec, block.pixels(), w_, raw, w_, moments, partial);
         });
@@ -465,7 +469,8 @@ std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, Coupl
         return std::make_unique<Network<real>>(shape, kind, w, edge, Scalar::tf32, engine, name, parameters);
 #endif
     if (precision != Precision::fp32)
-        throw InputError("--precision " + to_string(precision) + ": double networks have no other precision");
+        throw InputError("--precision " + to_string(precision) +
+                         ": the double-precision build supports only fp32");
     return std::make_unique<Network<real>>(shape, kind, w, edge, scalar_of<real>, engine, name, parameters);
 }
 

@@ -11,7 +11,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-// The parameters of one network (spec section 3).
+// The parameters of one network (docs/formats.md).
 struct NetworkParameters {
     Parameter weight1, bias1, logs1, weight2, bias2, logs2, weight3, bias3, logs3;
 };

@@ -1,4 +1,3 @@
-// Forward and backward are mirror images.
 #include "layers/glow.h"
 
 #include <algorithm>
@@ -12,7 +11,7 @@ namespace glow::inline GLOW_REAL {
 Glow::Glow(const ModelConfig& config, const Execution& execution)
     : config_(config), precision_(execution.precision), fold_ahead_(execution.fold_ahead) {
     check(config);
-    // Creates a block of the tensors added since the previous call.
+    // Groups the tensors added since the previous call into a block.
     auto add_block = [this, begin = index_t{0}](index_t level, index_t step) mutable {
         blocks_.push_back({level, step, begin, parameters_.size() - begin});
         begin = parameters_.size();
@@ -128,7 +127,7 @@ void Glow::initialize(const Context& context, Flow& flow) {
     if (classifier_) classifier_->forward(context, flow);
 }
 
-// Saves what backward needs of the input of step k of level l; nullptr if nothing is saved.
+// Saves from the input of step k of level l what backward needs. Returns nullptr if `saved` is nullptr.
 const SavedActivations::Step* Glow::save(const Context& context, SavedActivations* saved, index_t l,
                                          index_t k, const Flow& flow) {
     if (saved == nullptr) return nullptr;

@@ -22,13 +22,13 @@ struct Execution {
     Precision precision = Precision::fp32;  // of the coupling networks
     index_t tile = 0;                       // images per coupling-network tile; 0: images_per_tile()
     std::vector<Engine> engines = {};       // one per level; empty: matrix products everywhere
-    // GPUs: keep the folded and rounded network weights of all steps, one extra copy of the model, instead of
-    // launching two thousand small kernels per step.
+    // For GPUs: fold and round the weights of all networks at once and keep them, an extra copy of the model.
+    // This saves about two thousand small kernels per training step.
     bool fold_ahead = false;
 };
 
-// A contiguous range of Parameters' flat arrays that backward completes at once: the tensors of one step of
-// flow, of a split (step -1), or of everything at the top (level L).
+// A contiguous range of Parameters' flat arrays whose gradients backward completes together: the tensors of
+// one step of flow, of a split (step -1), or of the top prior and classifier (level L).
 struct ParameterBlock {
     index_t level, step;
     index_t offset, count;  // elements of the flat arrays
@@ -69,7 +69,7 @@ class Glow {
         finish_deriving(context);
     }
     // The two halves of derive(). A GPU computes W^-1 and log|det W| concurrently with work queued between
-    // the calls; of this class only transform() may run there.
+    // the two calls. Of this class, only transform() may be called between them.
     void start_deriving(const Context& context);
     void finish_deriving(const Context& context);
     // Result of derive(). Waits for the device.
@@ -115,7 +115,7 @@ class Glow {
     // latents -> reconstructed images; gradient.dh = dL/dx (previous contents are ignored);
     // gradient.parameters +=. `saved` comes from the matching forward.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved);
-    // The same, with each block's gradient placed by the hook.
+    // The same, with each block's gradient accumulated where hook.begin() says.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   GradientHook& hook);
     // One block of backward. blocks() is in the order of backward and covers the flat arrays from end to
@@ -124,15 +124,15 @@ class Glow {
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   const ParameterBlock& block);
 
-    // Policy "auto": saves maps of N images in at most `bytes`, where a byte saves most recomputation. That
-    // is the deepest level first, because a pixel's network work grows with its channels while its maps
-    // hardly do.
+    // Policy "auto": saves as many maps of N images as fit in `bytes`, deepest level first. Saving a byte
+    // there avoids the most recomputation: a pixel's network work grows with its number of channels, but the
+    // size of its maps hardly does.
     MemoryPolicy policy_within(index_t N, std::size_t bytes) const;
     // Network work of forward and backward under a policy, in units of one forward: 3 if all maps are saved,
     // 4 if every network is recomputed.
     double network_units(const MemoryPolicy& policy) const;
 
-    // One step of flow and one level, for code that walks the flow itself.
+    // One step of flow and one level, for code that iterates over the layers itself.
     struct Step {
         ActnormMixing mixing;
         Coupling coupling;
@@ -181,7 +181,7 @@ class Glow {
     Parameters parameters_;
     std::vector<Level> levels_;
     std::optional<TopPrior> top_;
-    FoldedWeights folded_;                  // of all coupling networks, if kept
+    FoldedWeights folded_;                  // of all coupling networks, if fold_ahead_
     std::optional<Classifier> classifier_;  // --weight-y
     std::vector<ParameterBlock> blocks_;    // from the top down
     double* conditions_ = nullptr;          // [L * K], of W, in device memory

@@ -1,4 +1,4 @@
-// The contract of the invertible layers (architecture section 4): layers work in place on one state, forward
+// The contract of the invertible layers: layers work in place on one state, forward
 // stores nothing, and backward turns a layer's output and its gradient into its input and its gradient.
 //
 // Throughout the code, parameter gradients accumulate (+=) and activations overwrite (=).
@@ -36,7 +36,7 @@ struct Gradient {
 class Layer {
   public:
     virtual ~Layer() = default;
-    // Sets the layer's actnorms from the data that reaches them on all processes (spec section 1), then runs
+    // Sets the layer's actnorms from the data that reaches them on all processes, then runs
     // forward. A process may have no images.
     virtual void initialize(const Context& context, Flow& flow) { forward(context, flow); }
     // h: x -> y, logdet += log|det dy/dx|.

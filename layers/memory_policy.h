@@ -1,4 +1,4 @@
-// What forward saves for backward: the memory policies of a run (spec section 2).
+// What forward saves for backward: the memory policies of a run.
 #pragma once
 
 #include <vector>

@@ -1,4 +1,4 @@
-// The model's tensors by checkpoint name (spec section 3). Trainable tensors share one flat array of `real`,
+// The model's tensors by checkpoint name (docs/formats.md). Trainable tensors share one flat array of `real`,
 // so that the optimizer is one pass; fixed ones (permutations, signs) share another. Layers hold handles, and
 // the arrays behind them can be exchanged (raw weights, EMA).
 #pragma once

@@ -85,10 +85,10 @@ void TopPrior::map_backward(const Context& context, real* dmap, const Gradient& 
     const index_t J = 2 * shape_.C;
     double* const partial = context.workspace.take<double>(column_scratch(9, J));
     zero_convolution_backward(context.exec, shape_.pixels(), J, scale_, map_, dmap,
-                              bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters),
+                              {bias_.gradient(gradient.parameters), logs_.gradient(gradient.parameters)},
                               partial);
     if (edge_)
-        edge_weight_backward(context.exec, 1, shape_.H, shape_.W, J, dmap,
+        edge_weight_backward(context.exec, ImageRows::of_images(1, shape_.H, shape_.W), J, dmap,
                              weight_.gradient(gradient.parameters), 1, partial);
 }
 

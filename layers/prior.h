@@ -1,4 +1,4 @@
-// The top prior (spec section 1): log N(z; mean, exp(logs)). With --learn-top, (mean, logs) is a
+// The top prior: log N(z; mean, exp(logs)). With --learn-top, (mean, logs) is a
 // zero-initialized 3x3 convolution of an all-zero input, so that only the edge channel, bias and logs matter:
 // one map for all images. With --y-cond, (onehot(y) Wc + bias) exp(3 logs) of the image's class is added at
 // every pixel.

@@ -36,7 +36,7 @@ const real* Split::fold(const Context& context) const {
 void Split::predict(const Context& context, const real* folded, index_t images, const state_t* a,
                     index_t stride, real* out) const {
     for_each_block(context, shape_.H, shape_.W, images, [&](const ImageRows& block) {
-        conv_.forward(context, block, a, stride, folded, Epilogue::none,
+        conv_.forward(context, block, {a, stride}, folded, Epilogue::none,
                       out + block.begin * shape_.W * shape_.C);
     });
 }
@@ -106,8 +106,8 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
                         gaussian_backward(context.exec, b, {interleaved_gaussian(C / 2), out, out + 1},
                                           h + C / 2, gradient.dlogp, dh + C / 2, dout, dout + 1);
                         for_each_block(context, shape_.H, shape_.W, images, [&](const ImageRows& block) {
-                            conv_.backward(context, block, h, C, folded, dout + block.begin * shape_.W * C,
-                                           n > 0 || block.begin > 0, dfolded, dh);
+                            conv_.backward(context, block, {h, C}, folded, dout + block.begin * shape_.W * C,
+                                           {dfolded, n > 0 || block.begin > 0}, dh);
                         });
                     });
     unfold_actnorm(context.exec, {.out = C,

@@ -1,4 +1,4 @@
-// Split (paper section 3.4, spec section 1): half b of the channels becomes a latent with density N(b;
+// Split (paper section 3.4): half b of the channels becomes a latent with density N(b;
 // mean(a), exp(logs(a))); (mean, logs) is a zero-initialized 3x3 convolution of the remaining half a.
 #pragma once
 

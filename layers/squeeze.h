@@ -1,4 +1,4 @@
-// Squeeze (spec section 1): [N, H, W, C] -> [N, H/2, W/2, 4C], a permutation.
+// Squeeze: [N, H, W, C] -> [N, H/2, W/2, 4C], a permutation.
 #pragma once
 
 #include "layers/layer.h"

@@ -67,13 +67,12 @@ double watchdog_seconds() {
 
 }  // namespace
 
-std::unique_ptr<Communicator> open_communicator(const std::string& kind, Device device) {
-    if (kind != "auto" && kind != "mpi" && kind != "nccl")
-        throw InputError(fmt::format("--communicator {}: it must be auto, mpi or nccl", kind));
-    if (kind == "nccl" && device != Device::cuda)
+std::unique_ptr<Communicator> open_communicator(CommunicatorKind kind, Device device) {
+    if (kind == CommunicatorKind::nccl && device != Device::cuda)
         throw InputError("--communicator nccl: it connects CUDA devices; use --communicator mpi on the CPU");
     const Launch launch = detect_launch();
-    if (kind == "auto" && launch.launcher.empty()) return std::make_unique<Communicator>();
+    if (kind == CommunicatorKind::automatic && launch.launcher.empty())
+        return std::make_unique<Communicator>();
 
     std::unique_ptr<Communicator> mpi = make_mpi_communicator(watchdog_seconds());
     // Otherwise each process would train alone, into the same folder.
@@ -83,7 +82,7 @@ std::unique_ptr<Communicator> open_communicator(const std::string& kind, Device 
             "program was "
             "built with (its mpirun, or srun --mpi=pmix or pmi2; srun --mpi=list shows what there is)",
             launch.launcher, launch.size, mpi->size()));
-    if (device != Device::cuda || kind == "mpi") return mpi;
+    if (device != Device::cuda || kind == CommunicatorKind::mpi) return mpi;
     return make_nccl_communicator(std::move(mpi));
 }
 

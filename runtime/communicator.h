@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/base.h"
+#include "kernels/enum_names.h"
 #include "runtime/watchdog.h"
 
 namespace glow {
@@ -73,16 +74,17 @@ class Communicator {
     void barrier() { all_reduce_sum(0); }
 
     // Sums over device memory, in place. all_reduce_async runs concurrently with later work of the calling
-    // thread, one call after the other; leave the values alone until finish_all_reduces(). `scratch`:
+    // thread, in the order of the calls; do not use the values before finish_all_reduces(). `scratch`:
     // scratch_bytes() of device memory for the largest count, shared by all sums.
     virtual std::size_t scratch_bytes(const Exec& exec, index_t count) const;
     virtual void all_reduce_sum(const Exec& exec, index_t count, double* values);
     virtual void all_reduce_async(const Exec& exec, index_t count, float* values, void* scratch);
     virtual void finish_all_reduces(const Exec& exec);
-    // Can the last three be captured in a CUDA graph with the launches around them (runtime/cuda_graph.h)?
+    // Whether the three functions above can be captured in a CUDA graph (runtime/cuda_graph.h).
     virtual bool graph_capturable() const { return true; }
 
-    // For the watchdog: a check for every turn, and an action before it ends the process. nullptr: none.
+    // Registers two callbacks with the watchdog. fault() is polled and returns an error, or an empty string;
+    // before_end() is called before the watchdog ends the process. nullptr: none.
     virtual void watch(std::function<std::string()> fault, std::function<void()> before_end);
     // Terminates all ranks with an exit status; report the error first.
     [[noreturn]] void abort(int status);
@@ -98,13 +100,23 @@ inline constexpr index_t kBucketElements = index_t{1} << 20;
 // Returns rank 0's text on all processes. Collective.
 std::string broadcast_text(Communicator& processes, const std::string& mine);
 
-// kind: auto (MPI under a launcher, plus NCCL for CUDA devices; otherwise a single process), mpi, nccl.
-// Throws InputError if the build does not support it or the launcher belongs to another MPI.
-// GLOW_WATCHDOG_SECONDS: silence after which a process counts as hung, default 45; 0: never. The watchdog
-// watches the calling thread, which must destroy the communicator.
-std::unique_ptr<Communicator> open_communicator(const std::string& kind, Device device);
+enum class CommunicatorKind { automatic, mpi, nccl };
+template <>
+struct Names<CommunicatorKind> {
+    static constexpr const char* what = "communicator";
+    static constexpr NamedValue<CommunicatorKind> values[] = {{CommunicatorKind::automatic, "auto"},
+                                                              {CommunicatorKind::mpi, "mpi"},
+                                                              {CommunicatorKind::nccl, "nccl"}};
+};
 
-// The implementations. NCCL takes over an MPI communicator; each process uses the CUDA device
+// automatic: MPI under a launcher, plus NCCL for CUDA devices; otherwise a single process. Throws InputError
+// if the build does not support `kind` or the launcher belongs to another MPI.
+//
+// The watchdog watches the calling thread, which must also destroy the communicator. The environment variable
+// GLOW_WATCHDOG_SECONDS is the silence after which a process counts as hung: 45 by default, 0 for never.
+std::unique_ptr<Communicator> open_communicator(CommunicatorKind kind, Device device);
+
+// The implementations. The NCCL communicator owns an MPI communicator, and each process uses the CUDA device
 // device_number().
 std::unique_ptr<Communicator> make_mpi_communicator(double watchdog_seconds);
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> mpi);

@@ -36,7 +36,8 @@ struct Context {
 
     // Nothing runs and memory is only counted; see Device::count_only.
     bool counting() const { return exec.device == Device::count_only; }
-    // Whether a loop over equal blocks may go from the first to the last: memory needs no more, an observer hears of all.
+    // Whether a loop over equal blocks may skip those between the first and the last: to count memory that is
+    // enough, but a launch observer needs every block.
     bool skips_blocks() const { return counting() && exec.observer == nullptr; }
 
     // Runs a product with scratch from the workspace; a counting context only counts the scratch.
@@ -46,10 +47,10 @@ struct Context {
     // The same for a library convolution.
     void convolve(const Convolution& convolution, const void* first, const void* second, void* result) const;
 
-    // Copies `count` values from device memory after earlier work; a counting context returns nothing.
+    // Waits for earlier work and copies `count` values from device memory. Empty for a counting context.
     std::vector<double> to_host(const double* values, index_t count) const;
 
-    // All-reduce sums, in place: device values, or a host number.
+    // Sums over all processes: of device values, in place, or of a host value.
     void sum_over_processes(index_t count, double* values) const;
     double total(double value) const { return counting() ? value : communicator.all_reduce_sum(value); }
 };
@@ -61,18 +62,17 @@ class Backend {
     // conv: replaces the device's library convolutions. Throws InputError if this build or machine lacks the device.
     explicit Backend(Device device, int threads = 0, int ordinal = 0, Communicator* communicator = nullptr,
                      std::unique_ptr<Conv> conv = nullptr);
-    // Creates only counting contexts and needs no device: plans memory for other machines.
+    // A backend for planning the memory of other machines: creates only counting contexts, needs no device.
     static Backend for_plans(Device device, int threads = 0, Communicator* communicator = nullptr);
 
     Context context(Arena& workspace) const {
         return {exec_, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
     Context counting_context(Arena& workspace) const {
-        // Uses the device's code paths, which may need different scratch.
-        Exec nowhere = exec_;
-        nowhere.device = Device::count_only;
-        nowhere.use_gpu_paths = exec_.tuned_for_gpu();
-        return {nowhere, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
+        Exec counted = exec_;
+        counted.device = Device::count_only;
+        counted.use_gpu_paths = exec_.tuned_for_gpu();  // GPU code paths may need different scratch
+        return {counted, *blas_, *solver_, conv_.get(), *communicator_, workspace, blocking()};
     }
     const Blocking& blocking() const { return exec_.tuned_for_gpu() ? kGpuBlocking : kCpuBlocking; }
     const Exec& exec() const { return exec_; }

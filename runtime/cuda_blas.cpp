@@ -32,7 +32,7 @@ cublasComputeType_t compute_type(const Gemm& g) {
     if (g.in == Scalar::f64) return CUBLAS_COMPUTE_64F;
     return g.in == Scalar::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
 }
-std::size_t round_up(std::size_t bytes) {
+std::size_t aligned(std::size_t bytes) {
     return (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
 }
 // The epilogue needs the bias in C's type.
@@ -87,7 +87,7 @@ std::size_t alignment_of(Scalar type, index_t stride) {
 }
 
 std::size_t blas_scratch_bytes(const Gemm& gemm) {
-    const std::size_t bias = casts_bias(gemm) ? round_up(static_cast<std::size_t>(gemm.n) * 2) : 0;
+    const std::size_t bias = casts_bias(gemm) ? aligned(static_cast<std::size_t>(gemm.n) * 2) : 0;
     return kScratchAlignment + bias + kBlasWorkspace;  // extra space to align the rest
 }
 
@@ -138,12 +138,12 @@ class CudaBlas : public Blas {
         check_alignment(g, "B", g.in, g.ldb, b);
         check_alignment(g, "C", g.out, g.ldc, c);
         Plan& plan = plan_of(g);
-        auto* memory = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::size_t>(scratch)));
+        auto* memory = reinterpret_cast<std::byte*>(aligned(reinterpret_cast<std::size_t>(scratch)));
         if (plan.fused && has_bias(g.epilogue)) {
             const void* bias = casts_bias(g) ? data.rounded_bias : data.bias;
             if (bias == nullptr) {
                 auto* const rounded = reinterpret_cast<bfloat16*>(memory);
-                memory += round_up(static_cast<std::size_t>(g.n) * 2);
+                memory += aligned(static_cast<std::size_t>(g.n) * 2);
                 cast(exec_, g.n, static_cast<const float*>(data.bias), rounded);
                 bias = rounded;
             }

@@ -12,18 +12,20 @@
 
 namespace glow {
 
-// Counts the signs of life of one thread or rank. beat() costs a few nanoseconds; one thread may beat while another reads.
+// Heartbeat counter of one thread or rank. beat() takes a few nanoseconds. Only one thread may call it, but
+// others may read the counter at the same time.
 class Heartbeat {
   public:
     void beat() { beats_.store(beats_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
 
-    // A beat is due after at most `seconds`, or the watchdog's limit if that is longer. `doing` must be a literal.
+    // Beats, and sets when the next beat is due: within `seconds`, or the watchdog's limit if that is longer.
+    // `doing`, a string literal, appears in the watchdog's message.
     void expect(double seconds = 0, const char* doing = "") {
         allowed_ = seconds;
         doing_ = doing;
         beat();
     }
-    // No beat is due until expect().
+    // Suspends the limit until expect() is called.
     void pause();
 
     // The heartbeat of the calling thread.
@@ -37,7 +39,8 @@ class Heartbeat {
     std::atomic<const char*> doing_{""};
 };
 
-// While it lives, a thread may be silent for longer than the watchdog's limit. `doing` must be a literal.
+// In its scope, a thread may be silent for longer than the watchdog's limit. `doing`, a string literal,
+// appears in the watchdog's message.
 class ScopedTimeout {
   public:
     static constexpr double kFileSeconds = 1800;  // for reading or writing files
@@ -59,17 +62,18 @@ class ScopedTimeout {
 
 class Watchdog {
   public:
-    // Calls end(reason) once, on its own thread; it should not return. Time advances only while this process runs: a
-    // process that was stopped or suspended does not blame the others.
+    // Calls end(reason) once, on its own thread; end() should not return. Time counts only while this process
+    // runs, so that a process that was suspended does not report the others as silent.
     Watchdog(double limit_seconds, std::function<void(const std::string&)> end);
     ~Watchdog();
     Watchdog(const Watchdog&) = delete;
     Watchdog& operator=(const Watchdog&) = delete;
 
-    // Ends the process with "`who` has been silent for 45 s". limit_seconds: instead of the watchdog's, if not 0. The
-    // heartbeat must outlive the watchdog.
+    // Watches a heartbeat, which must outlive the watchdog. If it stops, the reason given to end() is "`who`
+    // has been silent for 45 s". limit_seconds: replaces the watchdog's limit if not 0.
     void watch(const Heartbeat& heartbeat, std::string who, double limit_seconds = 0);
-    // Called on every turn of the watchdog's thread; returns what is wrong, or nothing. nullptr: none.
+    // Sets a check that the watchdog's thread polls. It returns an error, which ends the process, or an empty
+    // string. nullptr: none.
     void ask(std::function<std::string()> fault);
 
   private:

@@ -13,8 +13,9 @@ declare -A below=(
     [inference]="kernels runtime layers data data/formats"
     [train]="kernels runtime layers data data/formats inference glow"
     [tools]="kernels runtime layers data data/formats inference train"
+    [convert]=""
 )
-order="kernels runtime layers data data/formats inference train tools"
+order="kernels runtime layers data data/formats inference train tools convert"
 
 failed=0
 bad() { printf 'FAILED: %s\n' "$1"; failed=1; }

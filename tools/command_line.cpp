@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -15,6 +16,7 @@
 #include "runtime/launcher.h"
 #include "runtime/memory.h"
 #include "runtime/memory_limit.h"
+#include "tools/help_format.h"
 #include "tools/numbers.h"
 #include "tools/thread_policy.h"
 
@@ -79,14 +81,22 @@ void flush_results() {
     throw Error(what);
 }
 
+// "glow_data images --help", of the subcommand that was given.
+std::string help_command(const CLI::App& app, const std::string& name) {
+    const auto given = app.get_subcommands();
+    return given.empty() ? name + " --help"
+                         : help_command(*given.front(), name + " " + given.front()->get_name());
+}
+
 }  // namespace
 
 CommandLine::CommandLine(std::string name, const std::string& description)
     : name_(std::move(name)), app_(description, name_) {
     app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->always_capture_default();
     app_.fallthrough();
-    app_.get_formatter()->column_width(34);
+    app_.formatter(std::make_shared<HelpFormat>());
     const auto program = name_;
+    app_.get_help_ptr()->description("Print this text");
     app_.set_version_flag(
         "--version", [program] { return version_text(program); },
         "Print the versions of Glow and its libraries, and the default number of threads");
@@ -102,6 +112,13 @@ CLI::App* CommandLine::subcommand(const std::string& name, const std::string& de
     sub->footer(fmt::format("--quiet, --json and --version also work here: see {} --help.", name_));
     if (run) sub->final_callback([this, run = std::move(run)] { run_ = run; });
     return sub;
+}
+
+void CommandLine::examples(const std::string& lines) {
+    std::string text = "Examples:\n";
+    for (const std::string& line : split_text(lines, '\n')) text += "  " + line + "\n";
+    text.pop_back();
+    app_.footer(text);
 }
 
 void CommandLine::result(const std::string& text, const nlohmann::ordered_json& object) const {
@@ -134,14 +151,14 @@ void CommandLine::parse_and_run(int argc, char** argv) {
         if (is_root()) std::fwrite(text.data(), 1, text.size(), stdout);
         return flush_results();
     } catch (const CLI::RequiredError& error) {
+        const std::string help = help_command(app_, name_);
         // CLI11 treats an unknown subcommand as missing; name it.
         const auto unknown = app_.remaining(true);
-        throw InputError(unknown.empty()
-                             ? fmt::format("{} ({} --help lists the options)", error.what(), name_)
-                             : fmt::format("{}, found \"{}\" ({} --help lists the subcommands)", error.what(),
-                                           unknown.front(), name_));
+        throw InputError(unknown.empty() ? fmt::format("{} ({} lists the options)", error.what(), help)
+                                         : fmt::format("{}, found \"{}\" ({} lists the subcommands)",
+                                                       error.what(), unknown.front(), help));
     } catch (const CLI::ParseError& error) {
-        throw InputError(fmt::format("{} ({} --help lists the options)", error.what(), name_));
+        throw InputError(fmt::format("{} ({} lists the options)", error.what(), help_command(app_, name_)));
     }
     if (const Launch launch = detect_launch(); launch.size > 1 && !allows_processes_)
         throw InputError(fmt::format(
@@ -181,7 +198,7 @@ int run_tool(int argc, char** argv, const std::string& description,
 }
 
 CLI::Option* add_device(CLI::App& app, std::string& device) {
-    return app.add_option("--device", device, "auto (a GPU if available), cpu or cuda");
+    return app.add_option("--device", device, "auto (a GPU if available), cpu or cuda")->group("Machine");
 }
 
 Backend open_backend(const CommandLine& command, Device device, int threads, Communicator* processes) {

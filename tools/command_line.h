@@ -43,6 +43,9 @@ class CommandLine {
     CLI::App* subcommand(const std::string& name, const std::string& description, std::function<void()> run,
                          CLI::App* parent = nullptr);
 
+    // Shown at the end of --help: commands, one a line.
+    void examples(const std::string& lines);
+
     bool quiet() const { return quiet_; }
     bool json() const { return json_; }
 

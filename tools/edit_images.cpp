@@ -5,6 +5,7 @@
 #include "data/formats/output_name.h"
 #include "data/formats/photo.h"
 #include "data/photo_files.h"
+#include "inference/message_text.h"
 #include "kernels/error.h"
 #include "tools/folder_images.h"
 #include "tools/image_output.h"
@@ -158,7 +159,7 @@ void write_edited(const CommandLine& command, const EditOptions& options, EditIn
     const index_t N = std::ssize(edited.latents);
     const SampleHealth found = decode(input, edited);
     std::vector<std::uint8_t>& pixels = edited.pixels;
-    if (found.any()) command.warn("images: {} (see docs/using.md)", found.text());
+    if (found.any()) command.warn("images: {}", found.text());
     cross_out_not_finite(model, N, edited.largest.data(), pixels.data());
     if (is_hdf5_name(options.output)) {
         ImageSink sink(options.output, model);
@@ -174,9 +175,9 @@ void write_edited(const CommandLine& command, const EditOptions& options, EditIn
     result["columns"] = edited.grid.columns;
     result["images"] = N;
     result["checkpoint"] = input.checkpoint();
-    command.result(
-        fmt::format("{}: {} rows of {} images", options.output, edited.grid.rows, edited.grid.columns),
-        result);
+    command.result(fmt::format("{}: {} of {}", options.output, counted(edited.grid.rows, "row"),
+                               counted(edited.grid.columns, "image")),
+                   result);
 }
 
 }  // namespace glow

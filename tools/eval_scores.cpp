@@ -5,6 +5,7 @@
 
 #include "data/formats/output_name.h"
 #include "data/grid.h"
+#include "inference/message_text.h"
 #include "inference/scores.h"
 #include "kernels/error.h"
 #include "tools/csv.h"
@@ -128,10 +129,10 @@ void compare(const ScoreOptions& options, const std::vector<double>& bits, const
                  corrected = auroc(difference(bits, png), difference(others.bits, other_png));
     const Mean mean = mean_of(others.bits.data(), others.images.N());
     result.text += fmt::format(
-        "\nagainst {} {} of {}: {:.4f} +- {:.4f} bits/dim"
+        "\nagainst {} of {}: {} bits/dim"
         "\nAUROC (theirs above ours): {:.4f} by bits/dim, {:.4f} corrected by the size as PNG",
-        mean.count, DataOptions{options.against, options.against_split}.what(), options.against, mean.value,
-        mean.standard_error, plain, corrected);
+        counted(mean.count, DataOptions{options.against, options.against_split}.what()), options.against,
+        mean_text(mean), plain, corrected);
     result.json["against"] = {{"data", options.against},       {"split", options.against_split},
                               {"images", mean.count},          {"bpd", mean.value},
                               {"stderr", mean.standard_error}, {"auroc", plain},

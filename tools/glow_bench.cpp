@@ -111,7 +111,11 @@ constexpr int kLeastRuns = 3;
 // Prints the kernels of benchmarks instead of times.
 class KernelReport {
   public:
-    explicit KernelReport(std::unique_ptr<KernelProfiler> profiler) : profiler_(std::move(profiler)) {}
+    explicit KernelReport(std::unique_ptr<KernelProfiler> profiler)
+        : profiler_(std::move(profiler)), launches_(*profiler_) {}
+
+    // For the backend that is measured.
+    LaunchObserver* observer() { return &launches_; }
 
     void record(const std::string& name, const Backend& backend, const std::function<void()>& work) {
         constexpr int kPasses = 5;
@@ -119,9 +123,10 @@ class KernelReport {
         for (int warm_up = 0; warm_up < kLeastRuns; ++warm_up) work();
         synchronize(backend.exec());
         profiler_->take();
+        launches_.clear();
         for (int pass = 0; pass < kPasses; ++pass) work();
         synchronize(backend.exec());
-        const std::vector<KernelRow> rows = kernel_table(profiler_->take(), {}, kPasses);
+        const std::vector<KernelRow> rows = kernel_table(profiler_->take(), launches_.launches(), kPasses);
         text_ += fmt::format("{}\n{}", name, describe(rows, bandwidth_));
         nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
         for (const KernelRow& row : rows)
@@ -152,6 +157,7 @@ class KernelReport {
     }
 
     std::unique_ptr<KernelProfiler> profiler_;
+    MarkedLaunches launches_;
     double bandwidth_ = 0;
     std::string text_;
     nlohmann::ordered_json json_ = nlohmann::ordered_json::array();
@@ -288,7 +294,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
             const auto maps = network->take_maps(context.workspace, images);
             network->couple(context, folded, images, device_h, device_logdet, &maps);
             if (backward)
-                network->backward(context, folded, gradient, n, images, device_h, device_dh, 1e-3, &maps,
+                network->backward(context, folded, {n, images, device_h, device_dh, 1e-3, &maps}, gradient,
                                   {device_gradients});
         }
         if (backward) network->unfold(context, gradient, {device_gradients});
@@ -419,7 +425,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     const double flop = 2.0 * static_cast<double>(options.batch) * model_multiplies(training.model) *
                         (mode == MemoryMode::store ? 3 : 4);
     measure(state, backend, meter, options.min_seconds, flop, static_cast<double>(options.batch),
-            [&] { trainer.step(batch, optimizer_at(training, schedule, ++t)); });
+            [&] { trainer.step(batch, optimizer_at(training, schedule, {++t})); });
     state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
 }
 
@@ -437,7 +443,8 @@ void run(const CommandLine& command, const Options& options) {
             throw InputError("--kernels: it records the kernels of a GPU, and this runs on the CPU");
         kernels.emplace(open_kernel_profiler());
     }
-    const Backend backend = open_backend(command, device, options.threads);
+    Backend backend = open_backend(command, device, options.threads);
+    if (kernels) backend.set_observer(kernels->observer());
     Peak peak(backend, options.precision);
     std::vector<benchmark::internal::Benchmark*> all;
     const auto add = [&](const std::string& name, auto bench) {

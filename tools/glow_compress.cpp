@@ -8,6 +8,7 @@
 #include "data/formats/output_name.h"
 #include "data/formats/webp.h"
 #include "data/photo_files.h"
+#include "inference/message_text.h"
 #include "inference/photo_archive.h"
 #include "kernels/error.h"
 #include "tools/command_line.h"
@@ -78,10 +79,9 @@ void compress_dataset(const CommandLine& command, const Options& options, const 
     const double bits = 8 * static_cast<double>(images.bytes()) / values;
     const double net = 8 * static_cast<double>(images.bytes() - images.start_up()) / values;
     command.result(
-        fmt::format(
-            "{}: {} {} images, {} of {} bytes: {:.4f} bits/dim, {:.4f} without the {} bytes of start-up; {}",
-            options.output, set.N, options.data.split, images.bytes(), set.images.size(), bits, net,
-            images.start_up(), others.text(images.bytes())),
+        fmt::format("{}: {}, {} of {} bytes: {:.4f} bits/dim, {:.4f} without the {} bytes of start-up; {}",
+                    options.output, counted(set.N, options.data.split + " image"), images.bytes(),
+                    set.images.size(), bits, net, images.start_up(), others.text(images.bytes())),
         {{"output", options.output},
          {"images", set.N},
          {"split", options.data.split},
@@ -211,6 +211,9 @@ int main(int argc, char** argv) {
         [](CommandLine& command) {
             const auto options = std::make_shared<Options>();
             CLI::App& app = command.app();
+            command.examples(
+                "glow_compress PHOTOS --checkpoint runs/photos -o photos.glow\n"
+                "glow_compress datasets/cifar10.h5 --checkpoint runs/quick --limit 1000 -o test.glow");
             add_model_options(app, options->model);
             app.get_option("--batch")->check(CLI::Range(1u, kLargestBatch));
             app.get_option("--device")->description(kCpuAlone);

@@ -1,4 +1,4 @@
-// glow_data: makes, describes and displays data sets (spec section 4).
+// glow_data: makes, describes and displays data sets.
 #include <algorithm>
 #include <cctype>
 #include <cmath>
@@ -20,6 +20,7 @@
 #include "data/photo_files.h"
 #include "data/synthetic_gauss.h"
 #include "data/synthetic_shapes.h"
+#include "inference/message_text.h"
 #include "kernels/error.h"
 #include "runtime/threads.h"
 #include "tools/command_line.h"
@@ -438,7 +439,7 @@ void view(const ViewOptions& options, const CommandLine& command) {
     const glow::Image sheet =
         glow::tile_images(set.images.data(), set.N, set.H, set.W, set.C, grid, options.scale);
     glow::write_png(options.output, sheet);
-    command.say("{}: {} images, {} x {} pixels", options.output, set.N, sheet.W, sheet.H);
+    command.say("{}: {}, {} x {} pixels", options.output, glow::counted(set.N, "image"), sheet.W, sheet.H);
     if (command.json())
         command.result(
             "", {{"output", options.output}, {"images", set.N}, {"width", sheet.W}, {"height", sheet.H}});
@@ -464,6 +465,10 @@ void add_view(CommandLine& command) {
 
 int main(int argc, char** argv) {
     return glow::run_tool(argc, argv, "Makes, describes and shows data sets.", [](CommandLine& command) {
+        command.examples(
+            "glow_data cifar10 DIR -o datasets/cifar10.h5\n"
+            "glow_data images PHOTOS --size 64 -o datasets/photos.h5\n"
+            "glow_data view datasets/photos.h5 -o photos.png");
         add_cifar10(command);
         add_mnist(command);
         add_images(command);

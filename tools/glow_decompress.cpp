@@ -7,6 +7,7 @@
 #include "data/formats/input_path.h"
 #include "data/formats/output_name.h"
 #include "data/formats/png.h"
+#include "inference/message_text.h"
 #include "inference/photo_archive.h"
 #include "kernels/error.h"
 #include "tools/command_line.h"
@@ -129,8 +130,9 @@ void restore_dataset(const CommandLine& command, const Options& options, LoadedM
     progress.clear();
     file.close();
     atomic.commit();
-    command.result(fmt::format("{}: {} images, equal to the originals", options.output, images.images),
-                   {{"output", options.output}, {"images", images.images}});
+    command.result(
+        fmt::format("{}: {}, equal to the originals", options.output, counted(images.images, "image")),
+        {{"output", options.output}, {"images", images.images}});
 }
 
 void run(const CommandLine& command, const Options& options) {
@@ -169,6 +171,7 @@ int main(int argc, char** argv) {
                     [](CommandLine& command) {
                         const auto options = std::make_shared<Options>();
                         CLI::App& app = command.app();
+                        command.examples("glow_decompress --checkpoint runs/photos photos.glow -o PHOTOS");
                         add_checkpoint(app, options->checkpoint);
                         app.add_option("input", options->input, "Compressed file")->required();
                         app.add_option(

@@ -1,10 +1,13 @@
 // glow_eval: exact likelihoods of a data set under a trained model.
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "inference/likelihood.h"
+#include "inference/message_text.h"
 #include "kernels/error.h"
 #include "runtime/communicator.h"
 #include "runtime/launcher.h"
@@ -21,7 +24,7 @@ namespace {
 using namespace glow;
 
 struct Options {
-    bool bits_per_dim = false, breakdown = false;
+    bool breakdown = false;
     ModelOptions model;
     DataOptions data;
     Dequantization dequant = Dequantization::uniform;
@@ -33,13 +36,12 @@ struct Options {
 void check(const Options& options) {
     options.scores.check();
     const bool noise = options.dequant == Dequantization::uniform;
-    if (!options.bits_per_dim) throw InputError("nothing to evaluate: give --bpd");
     if (options.iw_samples > 1 && !noise)
-        throw InputError("--iw-samples needs noise, but --dequant center has none");
+        throw InputError("--iw-samples needs noise: use --dequant uniform instead of center");
     if (options.iw_samples > 1 && options.breakdown)
-        throw InputError("--breakdown splits log p, not the bound of --iw-samples; use only one of them");
+        throw InputError("--breakdown and --iw-samples cannot be combined: use only one of them");
     if (options.dequant_samples * options.iw_samples > index_t{1} << 20)
-        throw InputError("--dequant-samples times --iw-samples: at most 2^20 draws per image");
+        throw InputError("--dequant-samples times --iw-samples must be at most 2^20 draws per image");
 }
 
 LikelihoodRequest request_of(const Options& options) {
@@ -63,9 +65,12 @@ void add_classifier(const Likelihoods& found, EvalResult& result) {
 }
 
 void add_breakdown(const Breakdown& parts, EvalResult& result) {
-    result.text +=
-        fmt::format("\n= {:.4f} bins + {:.4f} prior + {:.4f} actnorm + {:.4f} mixing + {:.4f} coupling",
-                    parts.bins, parts.prior, parts.actnorm, parts.mixing, parts.coupling);
+    result.text += fmt::format("\n= {:.4f} bins", parts.bins);
+    for (const auto& [name, part] : {std::pair{"prior", parts.prior},
+                                     {"actnorm", parts.actnorm},
+                                     {"mixing", parts.mixing},
+                                     {"coupling", parts.coupling}})
+        result.text += fmt::format(" {} {:.4f} {}", part < 0 ? '-' : '+', std::abs(part), name);
     result.json["breakdown"] = {{"bins", parts.bins},
                                 {"prior", parts.prior},
                                 {"actnorm", parts.actnorm},
@@ -79,8 +84,8 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
     const char* const weights = model.used_ema() ? "ema" : "raw";
     const Mean mean = mean_of(found.bits_per_dim.data(), std::ssize(found.bits_per_dim));
     EvalResult result{
-        fmt::format("{:.4f} +- {:.4f} bits/dim over {} {} ({} weights)", mean.value, mean.standard_error,
-                    mean.count, options.data.what(), model.used_ema() ? "EMA" : "raw"),
+        fmt::format("{} bits/dim over {} ({} weights)", mean_text(mean),
+                    counted(mean.count, options.data.what()), model.used_ema() ? "EMA" : "raw"),
         {{"bpd", mean.value},
          {"stderr", mean.standard_error},
          {"images", mean.count},
@@ -151,7 +156,8 @@ void run(const CommandLine& command, const Options& options) {
     check(options);
     // NCCL would only connect what MPI has to gather anyway.
     const std::unique_ptr<Communicator> processes =
-        open_communicator(detect_launch().launcher.empty() ? "auto" : "mpi", Device::cpu);
+        open_communicator(detect_launch().launcher.empty() ? CommunicatorKind::automatic : CommunicatorKind::mpi,
+                          Device::cpu);
     run_on_all(command, *processes, [&] { evaluate_data(command, options, *processes); });
 }
 
@@ -159,25 +165,32 @@ void run(const CommandLine& command, const Options& options) {
 
 int main(int argc, char** argv) {
     return run_tool(
-        argc, argv, "Exact likelihoods of images under a trained Glow.", [](CommandLine& command) {
+        argc, argv,
+        "Mean bits/dim of images under a trained Glow, its standard error, and scores of single images.",
+        [](CommandLine& command) {
             const auto options = std::make_shared<Options>();
             command.allow_processes();
             CLI::App& app = command.app();
-            app.add_flag("--bpd", options->bits_per_dim,
-                         "Report mean bits/dim, its standard error and the number of images");
             add_model_options(app, options->model);
             add_data_options(app, options->data, true);
+            app.option_defaults()->group("Likelihood");
             add_choice(app, "--dequant", options->dequant,
                        "uniform, or center: no noise, so bits/dim are not a bound");
             app.add_option("--dequant-samples", options->dequant_samples, "Noise draws per image to average")
                 ->check(CLI::Range(1, 1 << 20));
             app.add_option("--iw-samples", options->iw_samples,
-                           "Noise draws per importance-weighted bound; more are tighter")
+                           "Noise draws per importance-weighted bound; more make it tighter")
                 ->check(CLI::Range(1, 1 << 20));
             app.add_flag("--breakdown", options->breakdown,
-                         "Split bits/dim into prior, actnorm, mixing and coupling");
-            add_score_options(app, options->scores);
+                         "Split bits/dim into bins, prior, actnorm, mixing and coupling");
             add_seed(app, options->seed, "Seed of the noise");
+            app.option_defaults()->group("Scores");
+            add_score_options(app, options->scores);
+            app.option_defaults()->group("Options");
+            app.add_flag("--bpd")->description("The default; accepted for older scripts");
+            command.examples(
+                "glow_eval --checkpoint runs/quick --data datasets/cifar10.h5\n"
+                "glow_eval --checkpoint runs/quick --data datasets/cifar10.h5 --per-image bits.csv --sort");
             command.action([&command, options] { run(command, *options); });
         });
 }

@@ -1,11 +1,13 @@
 // glow_memory: memory of forward and backward against depth, image size and batch, under each memory policy.
 // Every point runs in its own process, so that process growth is due to that point.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <memory>
+#include <string_view>
 
 #include "kernels/error.h"
 #include "runtime/device.h"
@@ -35,7 +37,7 @@ namespace {
 using namespace glow;
 
 constexpr const char* kColumns =
-    "mode,levels,depth,width,image,channels,batch,device,precision,peak_bytes,params_bytes,grads_bytes,moments_bytes,ema_bytes,derived_bytes,state_bytes,workspace_bytes,stored_bytes,predicted_bytes,process_bytes,step_ms,images_per_s,grad_cosine,max_drift";
+    "mode,levels,depth,width,image,channels,batch,device,precision,peak_bytes,params_bytes,grads_bytes,moments_bytes,ema_bytes,derived_bytes,state_bytes,workspace_bytes,stored_bytes,predicted_bytes,process_bytes,step_ms,images_per_s,grad_cosine,max_drift,repeats,images_per_s_q1,images_per_s_q3";
 
 struct Request {
     std::vector<std::string> modes = {"reconstruct", "checkpoint", "store"};
@@ -49,7 +51,7 @@ struct Request {
     std::vector<double> under;
     bool rounding_bits = false, float_states = false, with_optimizer = false, fused_update = false,
          cosine = true, predict = false;
-    int threads = 0, passes = 1;
+    int threads = 0, passes = 1, repeats = 1;
     std::uint64_t seed = 1;
 };
 
@@ -114,7 +116,7 @@ std::size_t available_bytes(Device device) {
 
 // ---- A point, in a separate process --------------------------------------------------------------------
 
-// The CSV row of a point; without a result, the counted values.
+// The CSV row of a point without the columns of repeats; without a result, the counted values.
 std::string row(const Request& request, const Point& p, const MemoryPlan& plan, const MemoryResult* result,
                 std::optional<double> cosine) {
     const MemoryBytes& bytes = result != nullptr ? result->peak : plan.bytes;
@@ -145,6 +147,31 @@ void run_point(const CommandLine& command, const Request& request) {
     if (request.cosine && !request.fused_update)
         cosine = gradient_cosine(point, result, backend, available_bytes(backend.exec().device));
     std::puts(row(request, p, plan, &result, cosine).c_str());
+}
+
+constexpr std::string_view kSpeedColumn = "images_per_s";
+
+// One row of several measurements of a point: the one of median speed, with the number and quartiles of the
+// speeds.
+std::string summarize_repeats(std::vector<std::string> rows) {
+    const std::vector<std::string> names = split_text(kColumns);
+    const auto column = std::find(names.begin(), names.end(), kSpeedColumn) - names.begin();
+    const auto speed = [column](const std::string& row) {
+        double value = 0;
+        parse_decimal(split_text(row)[static_cast<std::size_t>(column)], value);
+        return value;
+    };
+    std::sort(rows.begin(), rows.end(), [&](const auto& a, const auto& b) { return speed(a) < speed(b); });
+    // Interpolated between the nearest measurements, as NumPy's percentile().
+    const auto quantile = [&](double q) {
+        const double at = q * static_cast<double>(rows.size() - 1);
+        const auto below = static_cast<std::size_t>(at);
+        const std::size_t above = std::min(below + 1, rows.size() - 1);
+        return std::lerp(speed(rows[below]), speed(rows[above]), at - static_cast<double>(below));
+    };
+    const std::string quartiles =
+        rows.size() > 1 ? fmt::format("{:.4f},{:.4f}", quantile(0.25), quantile(0.75)) : ",";
+    return fmt::format("{},{},{}", rows[rows.size() / 2], rows.size(), quartiles);
 }
 
 // Runs this program again with the same arguments for one point; returns its row and exit status.
@@ -217,24 +244,30 @@ void apply_figure(Request& request, const CLI::App& app) {
     }
 }
 
-// tools/plot_memory.py, next to the program or in the source tree of its build.
-void plot(const Request& request) {
+// plot_memory.py of a build, an installation or a bundle.
+std::filesystem::path plot_script() {
     namespace fs = std::filesystem;
     const fs::path program = fs::read_symlink("/proc/self/exe").parent_path();
-    for (const char* exec :
-         {"plot_memory.py", "../share/glow/plot_memory.py", "../../../tools/plot_memory.py"}) {
-        const fs::path script = program / exec;
-        if (!fs::exists(script)) continue;
-        const char* const python = std::getenv("GLOW_PYTHON");
-        const int status = run_program(
-            {python != nullptr ? python : "python3", script.string(), request.csv, "-o", request.plot});
-        if (status == 2) throw InputError("--plot: nothing was drawn (see plot_memory.py's message above)");
-        if (status != 0)
-            throw Error(
-                "--plot: plot_memory.py failed; it needs a python3 with matplotlib (GLOW_PYTHON names one)");
-        return;
-    }
-    throw InputError("--plot: plot_memory.py is not next to this program; run it on the --csv file");
+    const fs::path candidates[] = {program / "../share/glow/tools/plot_memory.py",
+                                   program / "../tools/plot_memory.py", GLOW_SOURCE_TOOLS "/plot_memory.py"};
+    for (const fs::path& script : candidates)
+        if (fs::exists(script)) return fs::canonical(script);
+    throw InputError(fmt::format(
+        "--plot: plot_memory.py is not in {}; measure without --plot, and run it on the --csv file",
+        candidates[0].lexically_normal().parent_path().string()));
+}
+
+// Runs plot_memory.py; `more`: "--check" only checks that it can draw.
+void plot(const Request& request, const std::vector<std::string>& more = {}) {
+    const char* const python = std::getenv("GLOW_PYTHON");
+    std::vector<std::string> words = {python != nullptr ? python : "python3", plot_script().string(),
+                                      request.csv, "-o", request.plot};
+    words.insert(words.end(), more.begin(), more.end());
+    const int status = run_program(words);
+    if (status == 2) throw InputError("--plot: nothing can be drawn (see plot_memory.py's message above)");
+    if (status != 0)
+        throw Error(
+            "--plot: plot_memory.py failed; it needs a python3 with matplotlib (GLOW_PYTHON names one)");
 }
 
 // The --csv file, written row by row; may be a terminal or pipe.
@@ -302,6 +335,7 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
     apply_figure(request, command.app());
     if (!request.plot.empty() && request.csv.empty())
         throw InputError("--plot needs --csv, whose rows it plots");
+    if (!request.plot.empty()) plot(request, {"--check"});  // before hours of measuring
     const Backend backend = Backend::for_plans(device, request.threads);
     const std::vector<Point> all = points(request, backend);
     if (!request.plot.empty()) {  // plot_memory.py locks it itself
@@ -314,15 +348,29 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
     std::string text = kColumns;
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     int failed = 0;
-    for (const Point& p : all) {
+    std::vector<std::vector<std::string>> measured(all.size());
+    // All points in turn, so that other work on the machine disturbs them alike.
+    for (int round = 1; round < request.repeats && !request.predict; ++round)
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            if (std::ssize(measured[i]) + 1 < round) continue;  // failed in an earlier round
+            const MemoryPlan plan = predict(memory_point(request, all[i]), backend);
+            if (auto line = measured_row(command, all[i], total(plan.bytes), device, arguments, failed))
+                measured[i].push_back(*line);
+        }
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const Point& p = all[i];
         const MemoryPlan plan = predict(memory_point(request, p), backend);
-        const std::optional<std::string> line =
-            request.predict ? row(request, p, plan, nullptr, {})
-                            : measured_row(command, p, total(plan.bytes), device, arguments, failed);
-        if (!line) continue;
-        text += '\n' + *line;
-        csv.line(*line);
-        const nlohmann::ordered_json& object = rows.emplace_back(object_of(*line));
+        if (request.predict) {
+            measured[i] = {row(request, p, plan, nullptr, {})};
+        } else if (std::ssize(measured[i]) + 1 == request.repeats) {
+            if (auto line = measured_row(command, p, total(plan.bytes), device, arguments, failed))
+                measured[i].push_back(*line);
+        }
+        if (measured[i].empty()) continue;
+        const std::string line = request.predict ? measured[i][0] + ",,," : summarize_repeats(measured[i]);
+        text += '\n' + line;
+        csv.line(line);
+        const nlohmann::ordered_json& object = rows.emplace_back(object_of(line));
         if (request.predict)
             command.say("{}: {} predicted", name_of(p), human_bytes(total(plan.bytes)));
         else
@@ -367,7 +415,12 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     app.add_flag("--predict", r->predict, "Plan only: no measured columns");
     app.add_flag("--cosine,!--no-cosine", r->cosine,
                  "Compare the gradient with policy checkpoint (default on)");
-    app.add_option("--passes", r->passes, "Passes per point; the fastest is reported")
+    app.add_option(
+           "--repeats", r->repeats,
+           "Measurements of each point, each in its own process and all points in turn; the speed is their "
+           "median, with its quartiles")
+        ->check(CLI::Range(1, 1000));
+    app.add_option("--passes", r->passes, "Passes per measurement; the fastest is reported")
         ->check(CLI::Range(1, 1000));
     app.add_option("--csv", r->csv, "Write the rows to a file as they are measured");
     app.add_option("--plot", r->plot, "Plot the rows as PNG, SVG or PDF (plot_memory.py, matplotlib)");

@@ -78,10 +78,8 @@ void run(const CommandLine& command, const Options& options) {
         not_finite.push_back(found.not_finite);
         out_of_range.push_back(found.out_of_range);
         if (found.any())
-            command.warn(
-                "samples at temperature {:g}: {}; use a lower --temperature or train longer "
-                "(see docs/using.md)",
-                temperatures[i], found.text());
+            command.warn("samples at temperature {:g}: {}; use a lower --temperature or train longer",
+                         temperatures[i], found.text());
         cross_out_not_finite(model, grid.tiles(), largest.data(), pixels.data());
         panels[i] = panel(temperatures[i], pixels.data(), grid.tiles());
     }
@@ -101,7 +99,11 @@ int main(int argc, char** argv) {
     return run_tool(argc, argv, "Samples images from a trained Glow.", [](CommandLine& command) {
         const auto options = std::make_shared<Options>();
         CLI::App& app = command.app();
+        command.examples(
+            "glow_sample --checkpoint runs/quick --grid 8x8 -o samples.png\n"
+            "glow_sample --checkpoint runs/quick --temperature 0.5,0.7,1 -o temperatures.png");
         add_model_options(app, options->model);
+        app.option_defaults()->group("Samples");
         app.add_option("--grid", options->grid, "Rows x columns");
         app.add_option("--temperature", options->temperatures,
                        "Temperatures separated by commas, one panel each");

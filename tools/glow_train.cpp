@@ -10,6 +10,7 @@
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/config_file.h"
+#include "tools/numbers.h"
 #include "tools/output_files.h"
 #include "tools/spelling.h"
 #include "tools/training_options.h"
@@ -17,6 +18,7 @@
 #include "train/resume.h"
 #include "train/run.h"
 #include "train/run_folder.h"
+#include "train/run_log.h"
 #include "train/run_plan.h"
 #include "train/timer.h"
 
@@ -24,8 +26,11 @@ namespace {
 
 using namespace glow;
 
+constexpr double kFaster = 1.05;  // what --estimate reports of another policy
+
 struct Request : RunRequest {
-    std::string device_text = "auto", communicator = "auto", resume_text;
+    std::string device_text = "auto", resume_text;
+    CommunicatorKind communicator = CommunicatorKind::automatic;
     std::string preset, config;
     bool plan = false, estimate = false, print_config = false, save_limits = false;
     int requeue_exit = 75;  // EX_TEMPFAIL of sysexits.h
@@ -36,11 +41,15 @@ struct Request : RunRequest {
 
 void add_options(CommandLine& command, const std::shared_ptr<Request>& request) {
     CLI::App& app = command.app();
+    command.examples(
+        "glow_train --preset quick --data datasets/cifar10.h5 --out runs/quick --max-minutes 3\n"
+        "glow_train --preset quick --data datasets/cifar10.h5 --out runs/quick --max-minutes 3 --resume auto\n"
+        "glow_train --preset cifar10 --data datasets/cifar10.h5 --out runs/cifar10 --estimate");
+    app.option_defaults()->group("Run");
     std::string names;
     for (const Preset& preset : presets()) names += fmt::format("\n{}: {}", preset.name, preset.what);
-    app.add_option(
-           "--preset", request->preset,
-           "Start from the settings of a published run; --config and other options override them" + names)
+    app.add_option("--preset", request->preset,
+                   "Start from these settings; --config and other options override them" + names)
         ->configurable(false);
     app.add_option("--config", request->config, "Read options from a TOML file such as a run's config.toml")
         ->configurable(false);
@@ -52,15 +61,17 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
         "to resume from (--requeue-exit); 1 failure at run time; 2 bad usage or input. docs/parallel.md has a Slurm "
         "script.");
     add_training_options(app, request->options);
+    app.option_defaults()->group("Machine");
     add_device(app, request->device_text)->configurable(false);
-    app.add_option(
-           "--communicator", request->communicator,
-           "Communication between processes: mpi, nccl, or auto (by device, under a launcher such as mpirun)")
+    add_choice(
+        app, "--communicator", request->communicator,
+        "Communication between processes: mpi, nccl, or auto (by device, under a launcher such as mpirun)")
         ->configurable(false);
     app.add_flag("-v,--verbose", request->verbose,
                  "With --tune: print cuDNN's result for each of its engines")
         ->default_str("")
         ->configurable(false);
+    app.option_defaults()->group("Run");
     app.add_option(
            "--resume", request->resume_text,
            "Resume from a checkpoint, or with `auto` from the folder's latest, or start if there is none")
@@ -162,6 +173,12 @@ void estimate(const CommandLine& command, const Request& request) {
         "{}\n",
         human_bytes(total(r.plan.bytes)), human_bytes(r.peak_bytes), r.step_seconds, r.timed_steps,
         r.images_per_s, duration_text(r.epoch_seconds));
+    if (r.store) {
+        json["store"] = {{"more_bytes", r.store->more_bytes}, {"speedup", r.store->speedup}};
+        if (r.store->speedup >= kFaster)
+            text += fmt::format("--memory store: {:.2f}x faster with {} more\n", r.store->speedup,
+                                human_bytes(r.store->more_bytes));
+    }
     json["steps_left"] = r.steps_left > 0 ? nlohmann::ordered_json(r.steps_left) : nlohmann::ordered_json();
     json["seconds_left"] =
         r.seconds_left > 0 ? nlohmann::ordered_json(r.seconds_left) : nlohmann::ordered_json();
@@ -173,7 +190,7 @@ void estimate(const CommandLine& command, const Request& request) {
         text += "the run has no limit: give --epochs, --max-steps or --max-minutes";
     for (const Preset& preset : presets()) {
         if (preset.name != request.preset || preset.published_images == 0) continue;
-        const double epochs = preset.published_images / request.options.epoch_images;
+        const double epochs = preset.published_images / (r.epoch_seconds * r.images_per_s);
         json["published_epochs"] = epochs;
         json["published_seconds"] = preset.published_images / r.images_per_s;
         text += fmt::format("\nthe length of the published run, {:.0f} epochs (--epochs {:.0f}), takes {}",
@@ -201,6 +218,7 @@ void plan_or_run(CommandLine& command, const Request& request) {
         bytes["act_budget"] = planned.options.act_budget;
         bytes["largest_batch"] = planned.largest_batch;
         bytes["largest_depth"] = planned.largest_depth;
+        if (planned.store) bytes["store_more_bytes"] = planned.store->more_bytes;
         if (request.processes->is_root()) command.result(describe(planned), bytes);
         if (!planned.problem.empty()) throw InputError(planned.problem);
         return;
@@ -224,8 +242,10 @@ void plan_or_run(CommandLine& command, const Request& request) {
     if (result.valid_ema) {
         json["valid_bpd_ema"] = result.valid_ema->value;
         json["valid_bpd_raw"] = result.valid_raw->value;
-        text += fmt::format("validation {:.4f} bits/dim (EMA), {:.4f} (raw)\n", result.valid_ema->value,
-                            result.valid_raw->value);
+        json["valid_stderr_ema"] = result.valid_ema->standard_error;
+        json["valid_stderr_raw"] = result.valid_raw->standard_error;
+        json["valid_images"] = result.valid_ema->count;
+        text += fmt::format("validation {}\n", validation_text(*result.valid_ema, *result.valid_raw));
     }
     if (unfinished)
         command.say("the run is not finished (exit status {}): --resume auto continues it",
@@ -317,12 +337,8 @@ void train(CommandLine& command, Request& request) {
         if (processes->is_root()) command.warn("{}", line);
     };
     if (data_of_file && !request.moved_data.empty()) request.say(request.moved_data);
-    if (const auto& recorded = request.recorded_limits;
-        recorded && (recorded->max_steps != request.options.max_steps ||
-                     recorded->max_minutes != request.options.max_minutes))
-        request.say(
-            "--max-steps and --max-minutes given here limit only this part of the run (--save-limits keeps them)");
-    request.terminal = isatty(STDERR_FILENO) && !command.quiet() && processes->is_root();
+    request.answer_signals = !command.quiet() && processes->is_root();
+    request.terminal = request.answer_signals && isatty(STDERR_FILENO);
     run_on_all(command, *processes, [&] { plan_or_run(command, request); });
 }
 

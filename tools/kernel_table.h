@@ -15,6 +15,22 @@ struct Launch {
     double bytes = 0;  // bytes it must move; 0: unknown
 };
 
+// Marks a profiler's records with the launches that they come from.
+class MarkedLaunches : public LaunchObserver {
+  public:
+    explicit MarkedLaunches(KernelProfiler& profiler) : profiler_(profiler) {}
+    void launch(const char* name, double bytes) override {
+        launches_.push_back({name, bytes});
+        profiler_.mark(launches_.size());
+    }
+    void clear() { launches_.clear(); }
+    const std::vector<Launch>& launches() const { return launches_; }
+
+  private:
+    KernelProfiler& profiler_;
+    std::vector<Launch> launches_;
+};
+
 struct KernelRow {
     std::string name;
     double calls = 0, seconds = 0;           // per pass

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "data/formats/output_name.h"
+#include "inference/message_text.h"
 #include "kernels/error.h"
 #include "tools/dataset_encoding.h"
 #include "tools/image_output.h"
@@ -32,7 +33,7 @@ void encode(const CommandLine& command, const EncodeOptions& options) {
         progress.show(first + flow.N, encoding.set.N);
     });
     writer.commit(encoding.images.names);
-    command.result(fmt::format("{}: latents of {} {}", options.output, encoding.set.N, options.data.what()),
+    command.result(fmt::format("{}: latents of {}", options.output, counted(encoding.set.N, options.data.what())),
                    {{"output", options.output},
                     {"images", encoding.set.N},
                     {"split", options.data.split},
@@ -86,8 +87,8 @@ void decode(const CommandLine& command, const DecodeOptions& options) {
     ImageSink sink(options.output, latents.model());
     const SampleHealth found = decode_file(command, latents, model, sink);
     sink.commit();
-    if (found.any()) command.warn("images: {} (see docs/using.md)", found.text());
-    command.result(fmt::format("{}: {} images", options.output, latents.images()),
+    if (found.any()) command.warn("images: {}", found.text());
+    command.result(fmt::format("{}: {}", options.output, counted(latents.images(), "image")),
                    {{"output", options.output},
                     {"images", latents.images()},
                     {"not_finite", found.not_finite},

@@ -7,10 +7,11 @@ usage() {
     cat <<'TEXT'
 usage: tools/memory_figures.sh [--full] [--device cpu|cuda] [--bin DIR] [-o DIR]
 
-Measures with glow_memory, beside it with PyTorch where that is installed, and draws. Leaves in DIR (build/memory):
+Measures with glow_memory, and with PyTorch where that is installed, and draws. Leaves in DIR (build/memory):
   memory-depth.csv, .png    forward and backward against depth, K = 4 to 32 (reduced scale: 64x64x3, batch 8, L 3, width 64)
   memory-size.csv, .png     against image size, 32 to 128 pixels (reduced scale: batch 8, L 3, K 4, width 64)
-  memory-speed.csv, .png    images/s of the largest batch that fits under a number of GiB (reduced scale: 32x32x3, L 3, K 16, width 64)
+  memory-speed.csv, .png    images/s of the largest batch that fits under a number of GiB, median and quartiles of 5 (reduced scale:
+                            32x32x3, L 3, K 16, width 64)
   memory-*-pytorch.csv      the same by PyTorch, and by normflows where it is installed
 Takes under 20 minutes on two cores.
 
@@ -49,12 +50,12 @@ torch=$([ $pytorch = no ] || "$root/tools/find_python.sh" torch) || true
 mkdir -p "$out"
 
 if [ $full = yes ]; then
-    depth=(--figure depth) size=(--figure size) published=()
+    depth=(--figure depth) size=(--figure size)
     torch_depth=(--figure depth) torch_size=(--figure size)
     speed=(--sizes 256 --depths 32 --width 256 --under "1,2,4,8,16,32,64")
 else
     depth=(--sizes 64 --depths "4,8,16,32" --width 64) size=(--sizes "32,64,128" --depths 4 --width 64)
-    torch_depth=("${depth[@]}") torch_size=("${size[@]}") published=(--no-published)
+    torch_depth=("${depth[@]}") torch_size=("${size[@]}")
     speed=(--sizes 32 --depths 16 --width 64 --under "0.02,0.025,0.03,0.04")
 fi
 modes=reconstruct:1,reconstruct:8,checkpoint,store
@@ -77,10 +78,10 @@ draw() { # name options...
 
 memory depth --modes "$modes" "${depth[@]}"
 competitor depth "${torch_depth[@]}"
-draw depth ${published[@]+"${published[@]}"}
+draw depth
 memory size --modes "$modes" "${size[@]}"
 competitor size "${torch_size[@]}"
-draw size --x image ${published[@]+"${published[@]}"}
-memory speed --modes reconstruct,checkpoint,store --largest batch "${speed[@]}"
+draw size --x image
+memory speed --modes reconstruct,checkpoint,store --largest batch --passes 3 --repeats 5 "${speed[@]}"
 draw speed --speed
 say "figures and tables are in $out"

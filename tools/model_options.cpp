@@ -15,23 +15,26 @@ Backend open_cpu_backend(const CommandLine& command, const std::string& device, 
 }
 
 void add_precision(CLI::App& app, Precision& precision) {
-    add_choice(app, "--precision", precision,
-               "Precision of the coupling networks: fp32, tf32 (GPUs) or bf16");
+    add_choice(app, "--precision", precision, "Precision of the coupling networks: fp32, tf32 (GPUs) or bf16")
+        ->group("Machine");
 }
 
 CLI::Option* add_threads(CLI::App& app, int& threads, const std::string& help) {
-    return app.add_option("--threads", threads, help)->check(CLI::Range(0, 4096));
+    return app.add_option("--threads", threads, help)->check(CLI::Range(0, 4096))->group("Machine");
 }
 
 void add_checkpoint(CLI::App& app, std::string& checkpoint) {
-    app.add_option("--checkpoint", checkpoint, "Checkpoint file or run folder")->required();
+    app.add_option("--checkpoint", checkpoint, "Checkpoint file or run folder")->required()->group("Model");
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
     add_checkpoint(app, options.checkpoint);
-    app.add_flag("--no-ema", options.no_ema, "Use raw weights instead of their moving average");
+    app.add_flag("--no-ema", options.no_ema, "Use raw weights instead of their moving average")
+        ->group("Model");
     add_precision(app, options.precision);
-    app.add_option("--batch", options.batch, "Images at once")->check(CLI::Range(1, 1 << 20));
+    app.add_option("--batch", options.batch, "Images at once")
+        ->check(CLI::Range(1, 1 << 20))
+        ->group("Machine");
     add_device(app, options.device);
     add_threads(app, options.threads);
 }
@@ -60,7 +63,7 @@ void DataOptions::refuse_split(const char* why) const {
 }
 
 std::string DataOptions::what() const {
-    return is_folder() ? "photographs" : split + " images";
+    return is_folder() ? "photograph" : split + " image";
 }
 
 void add_data_options(CLI::App& app, DataOptions& options, bool folder) {
@@ -69,12 +72,14 @@ void add_data_options(CLI::App& app, DataOptions& options, bool folder) {
                        ? "Data set (HDF5), or a folder of photographs: their centered squares, scaled to the "
                          "model's size"
                        : "Data set (HDF5)")
-        ->required();
-    app.add_option("--split", options.split, "train, valid or test")->each([&options](const std::string&) {
-        options.split_given = true;
-    });
+        ->required()
+        ->group("Data");
+    app.add_option("--split", options.split, "train, valid or test")
+        ->each([&options](const std::string&) { options.split_given = true; })
+        ->group("Data");
     app.add_option("--limit", options.limit, "Use only the first N images; 0: all")
-        ->check(CLI::Range(index_t{0}, index_t{1} << 48));
+        ->check(CLI::Range(index_t{0}, index_t{1} << 48))
+        ->group("Data");
 }
 
 }  // namespace glow

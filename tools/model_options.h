@@ -46,7 +46,7 @@ struct DataOptions {
     bool is_folder() const;  // of photographs
     // Throws InputError if --split was given: `why` there is none, "is a folder".
     void refuse_split(const char* why) const;
-    // "test images", or "photographs" of a folder
+    // "test image", or "photograph" of a folder
     std::string what() const;
     index_t images() const { return limit > 0 ? limit : -1; }  // argument of load_split()
     // Throws InputError if the split does not fit the checkpoint's model.

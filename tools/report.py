@@ -24,7 +24,7 @@ from python_packages import require_packages
 PAGE, PICTURES = {".html", ".htm"}, {".png", ".svg", ".pdf"}
 SHEET_BYTES = 64 << 20  # a larger sheet of samples is named, not shown
 
-VERDICT = {"ok": "healthy", "look": "worth a look", "broken": "broken"}
+VERDICT = {"ok": "healthy", "young": "young", "look": "worth a look", "broken": "broken"}
 MARK = {"ok": "\N{CHECK MARK}", "look": "!", "broken": "\N{MULTIPLICATION SIGN}", "unknown": "\N{EN DASH}"}
 
 STYLE = """
@@ -32,6 +32,7 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 60rem; mar
 h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2rem; } p.about { margin-top: .3rem; color: #555; }
 .verdict { padding: .7rem 1rem; border-left: .5rem solid; font-size: 1.1rem; margin: 1rem 0; }
 .verdict.ok { border-color: #009E73; background: #E6F5F1; } .verdict.look { border-color: #E69F00; background: #FDF4E3; }
+.verdict.young { border-color: #0072B2; background: #E6F1F8; }
 .verdict.broken { border-color: #D55E00; background: #FBEDE4; }
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
@@ -87,9 +88,12 @@ def about(run):
     return ", ".join(parts)
 
 
-def verdict_line(checks, state):
-    names = [check.name for check in checks if check.state == state]
-    return VERDICT[state] if state == "ok" else f"{VERDICT[state]}: {', '.join(names)}"
+def verdict_line(checks, state, run):
+    if state == "ok":
+        return VERDICT[state]
+    if state == "young":
+        return f"{VERDICT[state]}: nothing wrong in its {run.rows} row{'s' * (run.rows != 1)}"
+    return f"{VERDICT[state]}: {', '.join(check.name for check in checks if check.state == state)}"
 
 
 def evaluations_table(run):
@@ -121,7 +125,7 @@ def page(run, references, against, title, smooth, sheet_count):
         for check in checks
     )
     body = [f"<h1>{html.escape(title)}</h1><p class=about>{html.escape(about(run))}</p>",
-            f"<div class='verdict {state}'><b>{html.escape(verdict_line(checks, state))}</b></div>",
+            f"<div class='verdict {state}'><b>{html.escape(verdict_line(checks, state, run))}</b></div>",
             f"<table>{rows}</table>",
             "<h2>Likelihood</h2>",
             embedded(figures.png(figures.curves(run, references, against, None, smooth)), "bits/dim, gradient norm, speed"),
@@ -136,7 +140,7 @@ def page(run, references, against, title, smooth, sheet_count):
         for step, data in shown:
             body.append(f"<figure>{embedded(data, f'samples at step {step}')}<figcaption>step {step}</figcaption></figure>")
     if run.flights:
-        body.append("<h2>Flight recorder</h2>")
+        body.append("<h2>Failed steps</h2>")
         body += [f"<pre>{html.escape(flight['text'])}</pre>" for flight in run.flights[-5:]]
     if run.config:
         options = "\n".join(f"{name} = {value}" for name, value in run.config.items())
@@ -256,7 +260,7 @@ def main():
         for check in checks:
             if check.state in ("look", "broken"):
                 say(f"{check.name}: {check.found} (expected: {check.limit})")
-        print(verdict_line(checks, state))
+        print(verdict_line(checks, state, run))
     except (BadInput, OutputRefused) as error:
         say(error)
         return 2

@@ -7,7 +7,7 @@ import numpy as np
 
 from report_read import smoothed
 
-OK, LOOK, BROKEN, UNKNOWN = "ok", "look", "broken", "unknown"
+OK, YOUNG, LOOK, BROKEN, UNKNOWN = "ok", "young", "look", "broken", "unknown"
 
 DRIFT_TOLERANCE = {"bf16": 1e-2}  # in units of x; 1e-5 for other networks (glow_train --drift-tolerance)
 CONDITION_LOOK, CONDITION_BROKEN = 1e4, 1e7  # four digits of a float lost in W^-1 x; all of them
@@ -17,6 +17,9 @@ GAP = 0.15  # bits/dim between validation and training images
 BEHIND = 0.05  # bits/dim of the averaged weights above the raw ones
 GROWTH = 1.01  # of the peak of memory, first row to last
 SLOWER = 0.5  # of the median speed
+FEW_ROWS = 20  # too few to judge a loss
+FIRST_EPOCHS = 2  # in which averaged weights are usually behind
+FIRST_MINUTES = 2  # of steps, in which a run writes its first checkpoint (glow_train: a minute, or a tenth of --max-minutes)
 SILENT = 600  # seconds without a row, at least; and 20 times the usual
 
 
@@ -47,7 +50,7 @@ def falling(run):
     limit = f"the last quarter's mean is at most {RISE} bits/dim, or two standard errors, above the quarter's before"
     y = run.metrics["bpd"]
     quarter = run.rows // 4
-    if quarter < 5:
+    if run.rows < FEW_ROWS:
         return Check("loss falls", UNKNOWN, f"{run.rows} rows are too few to say", limit)
     quarters = [y[run.rows - (i + 1) * quarter : run.rows - i * quarter] for i in range(4)]
     quarters = [part[np.isfinite(part)] for part in quarters]
@@ -82,7 +85,7 @@ def gap(run):
 
 
 def average(run):
-    limit = f"the averaged weights (EMA) are at most {BEHIND} bits/dim above the raw ones"
+    limit = f"the averaged weights (EMA) are at most {BEHIND} bits/dim above the raw ones after {FIRST_EPOCHS} epochs"
     steps, ema, _ = run.evaluated("valid", "ema")
     raw_steps, raw, _ = run.evaluated("valid", "raw")
     if not len(steps) or not len(raw_steps):
@@ -91,7 +94,9 @@ def average(run):
     found = f"{behind:+.3f} bits/dim at step {steps[-1]:.0f}"
     if behind <= BEHIND:
         return Check("average", OK, found, limit)
-    return Check("average", LOOK, f"{found}: usual in the first epochs, else --ema-decay is too close to 1", limit)
+    if run.last("epoch") < FIRST_EPOCHS:
+        return Check("average", OK, f"{found}: usual in the first epochs", limit)
+    return Check("average", LOOK, f"{found}: --ema-decay is too close to 1", limit)
 
 
 def drift_tolerance(run):
@@ -143,7 +148,7 @@ def speed(run):
 
 
 def rollbacks(run):
-    limit = "the flight recorder had nothing to report"
+    limit = "no step failed: trouble/ has no report"
     if not run.flights:
         return Check("roll-backs", OK, "none", limit)
     last = run.flights[-1]
@@ -178,9 +183,13 @@ def at_work(run):
 
 
 def checkpoint(run):
-    limit = "latest.h5 points to a checkpoint"
+    limit = f"latest.h5 points to a checkpoint after {FIRST_MINUTES} minutes of steps, or after --checkpoint-every steps"
     if run.has_latest:
         return Check("checkpoint", OK, f"{len(run.checkpoints)} kept", limit)
+    every = str(run.config.get("checkpoint-every", ""))
+    waits_for_step = every.isdigit() and (int(every) == 0 or run.last("step") < int(every))  # 0: at the end
+    if not reached(run) and (waits_for_step or run.minutes() < FIRST_MINUTES):
+        return Check("checkpoint", OK, "none yet, as expected so early", limit)
     return Check("checkpoint", LOOK, "none yet", limit)
 
 
@@ -192,7 +201,7 @@ def duration(seconds):
 
 
 def examine(run):
-    """All checks, and their worst state."""
+    """All checks, and their worst state; YOUNG if nothing is wrong with a run of too few rows."""
     checks = [check(run) for check in (finite, falling, gap, average, drift, condition, rollbacks, at_work, checkpoint, speed, memory)]
     states = [check.state for check in checks]
-    return checks, BROKEN if BROKEN in states else LOOK if LOOK in states else OK
+    return checks, BROKEN if BROKEN in states else LOOK if LOOK in states else YOUNG if run.rows < FEW_ROWS else OK

@@ -7,14 +7,24 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 
 namespace glow {
 namespace {
 
-// OpenBLAS starts its threads while it is loaded, before main(), and raises SIGINT if it cannot. Ignore that:
-// OpenBLAS needs only one thread here.
+// Signals that the caller may have set to be ignored, as nohup does.
+constexpr int kIgnorable[] = {SIGHUP, SIGPIPE};
+bool g_ignored[std::size(kIgnorable)];
+
+// Runs before libraries are loaded. Some replace signal handlers (libpsm2 of Open MPI that of SIGHUP), which
+// forgets what the caller ignored. OpenBLAS starts its threads while it is loaded, and raises SIGINT if it
+// cannot: ignore that, because OpenBLAS needs only one thread here.
 void survive_loading(int, char**, char**) {
     struct sigaction action {};
+    for (std::size_t i = 0; i < std::size(kIgnorable); ++i) {
+        sigaction(kIgnorable[i], nullptr, &action);
+        g_ignored[i] = action.sa_handler == SIG_IGN;
+    }
     sigaction(SIGINT, nullptr, &action);
     if (action.sa_handler != SIG_DFL) return;
     action.sa_flags = SA_SIGINFO | SA_RESTART;
@@ -28,8 +38,10 @@ void survive_loading(int, char**, char**) {
 __attribute__((section(".preinit_array"), used)) void (*const g_survive_loading)(int, char**,
                                                                                  char**) = survive_loading;
 
-void restore_interrupt() {
+void restore_signals() {
     struct sigaction action {};
+    for (std::size_t i = 0; i < std::size(kIgnorable); ++i)
+        if (g_ignored[i]) std::signal(kIgnorable[i], SIG_IGN);
     sigaction(SIGINT, nullptr, &action);
     if (action.sa_handler != SIG_IGN) std::signal(SIGINT, SIG_DFL);
 }
@@ -37,7 +49,7 @@ void restore_interrupt() {
 }  // namespace
 
 void wait_without_spinning(char** argv) {
-    restore_interrupt();
+    restore_signals();
     // With dynamic team sizes libgomp ends and starts threads for every loop.
     omp_set_dynamic(0);
     const bool has_policy =

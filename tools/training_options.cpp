@@ -27,12 +27,30 @@ void add_option(CLI::App& app, const std::string& name, T& value, const char* he
 }  // namespace
 
 void add_training_options(CLI::App& app, TrainingOptions& options) {
+    const auto group = [&app](const char* name) { app.option_defaults()->group(name); };
+    const auto add = [&app](const char* name, auto& value, OnResume, const char* help) {
+        add_option(app, name, value, help);
+    };
+    group("Run");
+    visit_files_options(options, add);
+    visit_length_options(options, add);
+    group("Model");
     visit_model_options(options.model, [&](const char* name, auto& value, const char* help) {
         if (help != nullptr) add_option(app, option_name(name), value, help);
     });
-    visit_training_options(options, [&](const char* name, auto& value, OnResume, const char* help) {
-        add_option(app, name, value, help);
-    });
+    group("Optimizer");
+    visit_update_options(options, add);
+    visit_batch_options(options, add);
+    group("Data");
+    visit_input_options(options, add);
+    group("Machine");
+    visit_compute_options(options, add);
+    group("Memory");
+    visit_memory_options(options, add);
+    group("Output");
+    visit_reporting_options(options, add);
+    group("Recovery");
+    visit_recovery_options(options, add);
 }
 
 }  // namespace glow

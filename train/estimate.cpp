@@ -1,15 +1,19 @@
 // Estimates a run's memory and duration from its first steps.
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <optional>
 #include <vector>
 
 #include "train/loop.h"
+#include "train/run_plan.h"
 
 namespace glow {
 namespace {
 
-constexpr std::size_t kTimedSteps = 20;  // at most
+constexpr std::size_t kTimedSteps = 20, kTimedPairs = 10;  // at most
 constexpr double kTimedSeconds = 60;
+constexpr double kShortStep = 3;  // seconds; longer steps are not timed with another policy too
 
 // Steps to the nearest of --max-steps and --epochs; 0 without a limit.
 index_t steps_left(const Session& session) {
@@ -22,6 +26,67 @@ index_t steps_left(const Session& session) {
     return std::max<index_t>(0, static_cast<index_t>(last) - session.progress.step);
 }
 
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+double seconds_of_step(TrainingLoop& loop) {
+    const Clock::time_point before = Clock::now();
+    loop.step();
+    return seconds_since(before);
+}
+
+// The first two steps load libraries and capture graphs.
+void warm_up(TrainingLoop& loop) {
+    for (int i = 0; i < 2 && !StopSignals::asked(); ++i) loop.step();
+}
+
+// Calls `time` until enough is timed; root decides.
+void repeat_timed(Session& session, std::size_t most, const std::function<void()>& time) {
+    const Clock::time_point start = Clock::now();
+    std::size_t times = 0;
+    do {
+        time();
+        ++times;
+    } while (session.root_decides<1>({times < most && seconds_since(start) < kTimedSeconds})[0] &&
+             !(session.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0));
+}
+
+// What policy `store` could buy, if both runs fit at once; decided by root.
+std::optional<StoreOffer> offer_to_time(Session& session, double step_seconds) {
+    const auto offer =
+        store_offer(session.options, session.schedule.init_images, *session.backend, session.plan);
+    const auto sharing = static_cast<std::size_t>(session.processes.group().local_size);
+    const bool possible =
+        offer && step_seconds <= kShortStep &&
+        (2 * total(session.plan.bytes) + offer->more_bytes) * sharing <= host_memory_limit().bytes &&
+        (session.request.device == Device::cpu || session.processes.size() == 1);
+    const bool stopped = session.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0;
+    return session.root_decides<1>({possible})[0] && !stopped ? offer : std::nullopt;
+}
+
+// Steps of both policies in turn, because other work on the machine changes the speed of both.
+std::optional<StoreEstimate> time_store(RunRequest request, Session& session, TrainingLoop& loop,
+                                        std::size_t more_bytes) {
+    request.options.memory = MemoryMode::store;
+    request.say = nullptr;
+    try {
+        Session stored(request, Session::Mode::estimate);
+        TrainingLoop stored_loop(stored);
+        warm_up(stored_loop);
+        std::vector<double> ratios;
+        repeat_timed(session, kTimedPairs, [&] {
+            const double before = seconds_of_step(loop);
+            ratios.push_back(before / seconds_of_step(stored_loop));
+        });
+        return StoreEstimate{more_bytes, median(ratios)};
+    } catch (const Error&) {
+        if (session.request.device == Device::cpu) throw;
+        return {};  // the GPU's memory is too small for both
+    }
+}
+
 }  // namespace
 
 Estimate estimate_run(const RunRequest& request) {
@@ -31,21 +96,11 @@ Estimate estimate_run(const RunRequest& request) {
     estimate.plan = session.plan;
     estimate.steps_left = steps_left(session);
     TrainingLoop loop(session);
-    // The first two steps load libraries and capture graphs; a step also waits for work started by the
-    // previous one.
-    for (int i = 0; i < 2 && !StopSignals::asked(); ++i) loop.step();
+    warm_up(loop);
     std::vector<double> seconds;
-    const Clock::time_point start = Clock::now();
-    do {
-        const Clock::time_point before = Clock::now();
-        loop.step();
-        seconds.push_back(seconds_since(before));
-    } while (
-        session.root_decides<1>({seconds.size() < kTimedSteps && seconds_since(start) < kTimedSeconds})[0] &&
-        !(session.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0));
-    std::sort(seconds.begin(), seconds.end());
+    repeat_timed(session, kTimedSteps, [&] { seconds.push_back(seconds_of_step(loop)); });
     estimate.timed_steps = std::ssize(seconds);
-    estimate.step_seconds = seconds[seconds.size() / 2];
+    estimate.step_seconds = median(seconds);
     estimate.images_per_s = static_cast<double>(options.batch) / estimate.step_seconds;
     estimate.epoch_seconds = session.schedule.epoch_images / estimate.images_per_s;
     estimate.seconds_left = static_cast<double>(estimate.steps_left) * estimate.step_seconds;
@@ -55,6 +110,8 @@ Estimate estimate_run(const RunRequest& request) {
                                     : options.max_minutes * 60;
     estimate.peak_bytes = total(session.memory->peak());
     estimate.process_growth_bytes = session.memory_growth();
+    if (const auto offer = offer_to_time(session, estimate.step_seconds))
+        estimate.store = time_store(request, session, loop, offer->more_bytes);
     return estimate;
 }
 

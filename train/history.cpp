@@ -35,9 +35,10 @@ void TrainingHistory::add(double new_loss, double condition) {
     log_condition += weight * (std::log(std::max(1.0, condition)) - log_condition);
 }
 
-nlohmann::ordered_json to_json(const TrainingHistory& history) {
+nlohmann::ordered_json to_json(const TrainingProgress& progress) {
     nlohmann::ordered_json json;
-    visit(history, [&](const char* name, const auto& value) { json[name] = value; });
+    visit(progress.history, [&](const char* name, const auto& value) { json[name] = value; });
+    json["minutes"] = progress.minutes;
     return json;
 }
 
@@ -60,9 +61,24 @@ TrainingHistory history_from_json(const nlohmann::ordered_json& json) {
     return history;
 }
 
+namespace {
+
+// 0 in files of versions that had no clock.
+double minutes_from_json(const nlohmann::ordered_json& json) {
+    const auto found = json.find("minutes");
+    if (found == json.end()) return 0;
+    if (!found->is_number() || !(found->get<double>() >= 0) || !std::isfinite(found->get<double>()))
+        throw InputError("attribute course has minutes out of range");
+    return found->get<double>();
+}
+
+}  // namespace
+
 TrainingProgress training_progress(const CheckpointInfo& checkpoint) {
     TrainingProgress progress{checkpoint.progress};
-    if (!checkpoint.history.is_null()) progress.history = history_from_json(checkpoint.history);
+    if (checkpoint.history.is_null()) return progress;
+    progress.history = history_from_json(checkpoint.history);
+    progress.minutes = minutes_from_json(checkpoint.history);
     return progress;
 }
 

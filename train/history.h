@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "inference/model_file.h"
-#include "train/options.h"
+#include "train/schedule.h"
 
 namespace glow {
 
@@ -25,14 +25,18 @@ struct TrainingHistory {
     bool operator==(const TrainingHistory&) const = default;
 };
 
-nlohmann::ordered_json to_json(const TrainingHistory& history);
 // Throws InputError if the JSON is not a history.
 TrainingHistory history_from_json(const nlohmann::ordered_json& json);
 
 // Progress of a run, with its history.
 struct TrainingProgress : Progress {
     TrainingHistory history{};
+    // The run's clock before the last step: minutes of training of all its processes, one after the other.
+    double minutes = 0;
+    StepTime time_of_last_step() const { return {step, history.lr_scale, minutes}; }
 };
+// What a checkpoint keeps beside Progress.
+nlohmann::ordered_json to_json(const TrainingProgress& progress);
 // Throws InputError if the file's history is invalid. Files of other programs may have none.
 TrainingProgress training_progress(const CheckpointInfo& checkpoint);
 

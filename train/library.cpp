@@ -232,7 +232,7 @@ double ModelTrainer::step(const std::vector<std::uint8_t>& images, const std::ve
     const std::vector<std::uint64_t> numbers = numbers_from(progress.images_seen, set.N);
     const StepResult result = state_->trainer.step(
         {set.N, set.images.data(), numbers.data(), labels.empty() ? nullptr : labels.data()},
-        optimizer_at(state_->options, state_->schedule, progress.step + 1));
+        optimizer_at(state_->options, state_->schedule, {progress.step + 1}));
     ++progress.step;
     progress.images_seen += set.N;
     progress.epoch = static_cast<double>(progress.images_seen) / state_->schedule.epoch_images;

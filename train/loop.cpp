@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "inference/message_text.h"
 #include "inference/sample_sheet.h"
 #include "kernels/error.h"
 #include "train/inspect.h"
@@ -14,7 +15,7 @@
 namespace glow {
 namespace {
 
-// Steps between comparisons of weights across processes, also done before every checkpoint.
+// Weights are compared across processes every this many steps, and before every checkpoint.
 constexpr index_t kCompareEvery = 1000;
 
 }  // namespace
@@ -28,9 +29,10 @@ TrainingLoop::TrainingLoop(Session& session)
               return images.take(first + mine.first, mine.count);
           }),
       recovery_(session),
-      evaluate_timer_(session.options.eval_every),
-      sample_timer_(session.options.sample_every),
-      save_timer_(session.options.checkpoint_every) {
+      evaluate_timer_(session.options.eval_every, first_seconds(session.options)),
+      sample_timer_(session.options.sample_every, first_seconds(session.options)),
+      save_timer_(session.options.checkpoint_every, first_seconds(session.options)),
+      minutes_before_(session.progress.minutes) {
     batches_.seek(session.progress.images_seen);
 }
 
@@ -67,9 +69,13 @@ void TrainingLoop::step_and_log() {
     session_.log->step(session_.progress, last_result_, total(session_.memory->peak()));
     const auto [evaluation_due, samples_due, checkpoint_due] = session_.root_decides<3>(
         {evaluate_timer_.due(step_), sample_timer_.due(step_), save_timer_.due(step_)});
-    if (evaluation_due) evaluate();
-    if (samples_due) draw_samples();
-    if (checkpoint_due) save();
+    const auto act = [](Timer& timer, auto&& action) {
+        action();
+        timer.done();
+    };
+    if (evaluation_due) act(evaluate_timer_, [&] { evaluate(); });
+    if (samples_due) act(sample_timer_, [&] { draw_samples(); });
+    if (checkpoint_due) act(save_timer_, [&] { save(); });
     if (step_ % kCompareEvery == 0) session_.trainer->check_equal();
 }
 
@@ -80,28 +86,39 @@ StepResult TrainingLoop::step() {
     if (session_.request.before_step) session_.request.before_step(step_, *session_.trainer);
     const Batch& batch = batches_.next();
     const Limits limits = limits_of(progress.history, options);
-    const StepResult result = session_.trainer->step(
-        batch, optimizer_at(options, session_.schedule, step_, progress.history.lr_scale), limits);
+    const StepTime time{step_, progress.history.lr_scale, clock()};
+    const StepResult result =
+        session_.trainer->step(batch, optimizer_at(options, session_.schedule, time), limits);
     progress.step = step_;
+    progress.minutes = time.minutes;
     progress.images_seen += options.batch;
     progress.epoch = static_cast<double>(progress.images_seen) / session_.schedule.epoch_images;
-    progress.history.add(std::min(result.loss, limits.loss),
-                         result.max_condition);  // unusual images count less
+    // Clip the loss so that an outlier barely moves the average that later losses are compared with.
+    progress.history.add(std::min(result.loss, limits.loss), result.max_condition);
     if (session_.audits && step_ % options.audit_every == 0) audit(batch);
     return result;
+}
+
+// Minutes of the run, equal in all processes where they matter.
+double TrainingLoop::clock() {
+    const auto& hook = session_.request.minutes;
+    double minutes = minutes_before_ + (hook ? hook() : session_.log->minutes());
+    if (session_.options.max_minutes > 0) session_.processes.broadcast(sizeof(minutes), &minutes);
+    return minutes;
 }
 
 // The name of the limit that was reached; empty if none.
 std::string TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
-    if (session_.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0)
-        return "signal";  // received by any process
+    // A signal to any process stops all.
+    if (session_.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0) return "signal";
     if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
     if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
-    if (options.max_minutes > 0 &&
-        session_.root_decides<1>({session_.log->minutes() >= options.max_minutes})[0])
-        return "max-minutes";
+    if (options.max_minutes > 0) {
+        const double earlier = minutes_of_whole_run(options, session_.schedule) ? 0 : minutes_before_;
+        if (clock() - earlier >= options.max_minutes) return "max-minutes";
+    }
     return "";
 }
 
@@ -110,6 +127,7 @@ void TrainingLoop::evaluate() {
     const index_t step = session_.progress.step;
     if (!session_.valid || done.evaluated == step) return;
     done.evaluated = step;
+    session_.log->doing("validation");
     for (const bool ema : {false, true}) {
         const Mean mean = mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema);
         (ema ? done.valid_ema : done.valid_raw) = mean;
@@ -118,8 +136,9 @@ void TrainingLoop::evaluate() {
                                             mean.standard_error, mean.count, ema ? "ema" : "raw");
         if (session_.evaluations) session_.retrying([&] { session_.evaluations->row(row); });
     }
-    session_.request.say(fmt::format("  validation: {:.4f} bits/dim (EMA), {:.4f} (raw), {} images",
-                                     done.valid_ema->value, done.valid_raw->value, session_.valid->N()));
+    session_.request.say(fmt::format("step {:>6}  validation {}, {}", step,
+                                     validation_text(*done.valid_ema, *done.valid_raw),
+                                     counted(session_.valid->N(), "image")));
     if (!(done.valid_ema->value < done.best) || !save()) return;
     done.best = done.valid_ema->value;
     const ScopedTimeout timeout("linking a checkpoint");
@@ -127,9 +146,11 @@ void TrainingLoop::evaluate() {
         session_.retrying([&] { session_.folder.link(session_.folder.best(), step); });
 }
 
-// The sheet is compressed and written during the steps that follow, or after them where no thread can be started.
+// The sheet is compressed and written by a background thread during later steps. If no thread can be started,
+// wait_for_samples() writes it.
 void TrainingLoop::draw_samples() {
     Trainer& trainer = *session_.trainer;
+    session_.log->doing("samples");
     trainer.use(true);
     std::optional<SampleSheet> sheet = sample_sheet(trainer.runnable(), session_.options.seed);
     wait_for_samples();
@@ -137,8 +158,9 @@ void TrainingLoop::draw_samples() {
     const index_t step = session_.progress.step;
     if (!sheet->no_images.empty())
         session_.request.say(
-            fmt::format("samples of step {}: {} (docs/using.md says why)", step, sheet->no_images));
-    // Copyable and an lvalue, for where it falls back to `deferred` libstdc++ 12 would call what it moved from.
+            fmt::format("samples of step {}: {} (usual early in training)", step, sheet->no_images));
+    // Pass a copyable lvalue: when std::async falls back to `deferred`, libstdc++ 12 would call a moved-from
+    // function object.
     const auto write = [path = session_.folder.samples(step),
                         image = std::make_shared<const Image>(std::move(sheet->image))] {
         write_png(path, *image);
@@ -156,11 +178,11 @@ bool TrainingLoop::save() {
     if (session_.done.saved == session_.progress.step) return true;
     session_.trainer->check_usable();
     session_.trainer->check_equal();
-    wait_for_samples();  // its temporary file would look like one left by a killed process
+    wait_for_samples();  // saving removes temporary files that look left over, and would take this one
     return session_.save();
 }
 
-// On root, which always has images; the others wait for it in the next step.
+// Called on root only, which always has images. The other processes wait for it in their next step.
 void TrainingLoop::audit(const Batch& batch) {
     const ScopedTimeout timeout("auditing the gradients");
     const Audit audit = session_.trainer->audit(batch);
@@ -176,7 +198,7 @@ void TrainingLoop::finish() {
     if (!save())
         throw Error(fmt::format(
             "the run ends at step {}, but its checkpoint cannot be written: {}", session_.progress.step,
-            session_.processes.is_root() ? session_.retrying.told() : "see the first process"));
+            session_.processes.is_root() ? session_.retrying.told() : "see the message of rank 0"));
     if (result_.ended != "signal") {
         evaluate();
         draw_samples();
@@ -184,7 +206,7 @@ void TrainingLoop::finish() {
     wait_for_samples();
     session_.log->end();
     if (session_.evaluations) session_.evaluations->flush();
-    // Wait until root has written everything, so that another signal cannot end the others first.
+    // Wait until root has written everything: if another signal ended a process now, root would end too.
     session_.processes.barrier();
 }
 

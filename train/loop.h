@@ -1,4 +1,4 @@
-// The training loop: steps until a limit, and between them evaluations, samples and checkpoints.
+// The training loop: runs steps until a limit, with evaluations, samples and checkpoints in between.
 #pragma once
 
 #include <future>
@@ -20,6 +20,7 @@ class TrainingLoop {
     StepResult step();
 
   private:
+    double clock();
     std::string limit_reached();
     void step_and_log();
     void evaluate();
@@ -33,9 +34,10 @@ class TrainingLoop {
     BatchPrefetcher batches_;
     Recovery recovery_;
     Timer evaluate_timer_, sample_timer_, save_timer_;
-    index_t step_ = 0;        // current step
-    StepResult last_result_;  // its result
-    std::future<void> sheet_;
+    const double minutes_before_;  // on the run's clock, of earlier processes
+    index_t step_ = 0;             // current step
+    StepResult last_result_;       // its result
+    std::future<void> sheet_;      // writes the latest sample sheet in the background
     RunResult result_;
 };
 

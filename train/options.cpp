@@ -42,10 +42,19 @@ void check(const TrainingOptions& o) {
     };
     const auto up_to = [](double value, double most) { return value >= 0 && value <= most; };  // rejects NaN
     require(up_to(o.lr, 1e30), "lr", o.lr, "between 0 and 1e30");
+    require(up_to(o.lr_final, 1e30), "lr-final", o.lr_final, "between 0 and 1e30");
+    require(o.warmup_steps >= 0 && o.warmup_steps <= index_t{1} << 48, "warmup-steps", o.warmup_steps,
+            "between 0 and 2^48");
+    if (o.lr_schedule != LrSchedule::constant && o.max_steps == 0 && o.epochs == 0 && o.max_minutes == 0)
+        throw InputError(
+            fmt::format("--lr-schedule {} decays until the run ends: give --max-steps, --epochs or "
+                        "--max-minutes",
+                        to_string(o.lr_schedule)));
     require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1, "in [0, 1)");
     require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "in [0, 1)");
     require(up_to(o.warmup_epochs, kMost), "warmup-epochs", o.warmup_epochs, "between 0 and 1e15");
     require(up_to(o.epoch_images, kMost), "epoch-images", o.epoch_images, "between 0 and 1e15");
+    require(up_to(o.schedule_images, kMost), "schedule-images", o.schedule_images, "between 0 and 1e15");
     require(o.weight_decay >= 0 && o.weight_decay < 1, "weight-decay", o.weight_decay, "in [0, 1)");
     require(up_to(o.clip_norm, 1e30), "clip-norm", o.clip_norm, "between 0 and 1e30");
     require(o.ema_decay >= 0 && o.ema_decay < 1, "ema-decay", o.ema_decay, "in [0, 1)");

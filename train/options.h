@@ -15,12 +15,19 @@ enum class MomentPrecision { fp32, bf16 };
 enum class ImageAccess { automatic, memory, disk };  // location of a run's images
 // What backward finds saved: only the latents, every state, every state and map, or as much as fits a budget.
 enum class MemoryMode { reconstruct, checkpoint, store, automatic };
+enum class LrSchedule { constant, cosine, linear };
 
 template <>
 struct Names<Optimizer> {
     static constexpr const char* what = "optimizer";
     static constexpr NamedValue<Optimizer> values[] = {{Optimizer::adamax, "adamax"},
                                                        {Optimizer::adam, "adam"}};
+};
+template <>
+struct Names<LrSchedule> {
+    static constexpr const char* what = "lr-schedule";
+    static constexpr NamedValue<LrSchedule> values[] = {
+        {LrSchedule::constant, "constant"}, {LrSchedule::cosine, "cosine"}, {LrSchedule::linear, "linear"}};
 };
 template <>
 struct Names<MomentPrecision> {
@@ -59,8 +66,12 @@ struct TrainingOptions {
     Optimizer optimizer = Optimizer::adamax;
     double lr = 1e-3, beta1 = 0.9;
     double beta2 = 0;  // 0: 1 - 1 / (steps per epoch)
+    LrSchedule lr_schedule = LrSchedule::constant;
+    double lr_final = 0;  // at the end of the run, unless constant
     double warmup_epochs = 10;
-    double epoch_images = 0;  // 0: size of the training set
+    index_t warmup_steps = 0;    // 0: warmup_epochs
+    double epoch_images = 0;     // 0: size of the training set
+    double schedule_images = 0;  // per epoch of warm-up and beta2; 0: epoch_images
     double weight_decay = 0;
     double clip_norm = 0;  // 0: off
     bool fused_update = false;
@@ -121,11 +132,22 @@ template <class Options, class Visitor>
 void visit_update_options(Options& o, Visitor&& visitor) {
     visitor("optimizer", o.optimizer, OnResume::fixed, "adamax or adam");
     visitor("lr", o.lr, OnResume::change, "Learning rate");
+    visitor("lr-schedule", o.lr_schedule, OnResume::change,
+            "constant, or cosine or linear decay of the learning rate to --lr-final at the end of the run: "
+            "the nearest of --max-steps, --epochs and --max-minutes");
+    visitor("lr-final", o.lr_final, OnResume::change, "Learning rate at the end of a decay");
     visitor("beta1", o.beta1, OnResume::fixed, "Decay of the first moment");
-    visitor("beta2", o.beta2, OnResume::fixed, "Decay of the second moment; 0: 1 - 1 / (steps per epoch)");
+    visitor("beta2", o.beta2, OnResume::fixed,
+            "Decay of the second moment; 0: 1 - 1 / (steps per epoch, see --schedule-images)");
     visitor("warmup-epochs", o.warmup_epochs, OnResume::change,
-            "Epochs of linear learning-rate warm-up; 0: none");
-    visitor("epoch-images", o.epoch_images, OnResume::fixed, "Images per epoch; 0: size of the training set");
+            "Epochs of linear learning-rate warm-up (see --schedule-images); 0: none");
+    visitor("warmup-steps", o.warmup_steps, OnResume::change, "Steps of warm-up; 0: --warmup-epochs");
+    visitor("epoch-images", o.epoch_images, OnResume::fixed,
+            "Images per epoch, as counted and limited by --epochs; 0: size of the training set");
+    visitor(
+        "schedule-images", o.schedule_images, OnResume::fixed,
+        "Images per epoch for the warm-up and the defaults of --beta2 and --ema-decay, 50000 in presets; 0: "
+        "--epoch-images");
     visitor("weight-decay", o.weight_decay, OnResume::change,
             "Weight decay d: w <- (1 - d) w at every step, for all parameters");
     visitor("clip-norm", o.clip_norm, OnResume::change, "Maximum global L2 norm of the gradient; 0: off");
@@ -145,11 +167,14 @@ void visit_batch_options(Options& o, Visitor&& visitor) {
             "Images per pass, with accumulated gradients; 0: the batch");
     visitor("init-batch", o.init_batch, OnResume::free,
             "Images for data-dependent initialization; 0: default rule");
+}
+template <class Options, class Visitor>
+void visit_length_options(Options& o, Visitor&& visitor) {
     visitor("epochs", o.epochs, OnResume::change, "Stop after this many epochs; 0: no limit");
     visitor("max-steps", o.max_steps, OnResume::free,
             "Stop after this many steps, including resumed ones; 0: no limit");
     visitor("max-minutes", o.max_minutes, OnResume::free,
-            "Stop after this many minutes of this process; 0: no limit");
+            "Stop after this many minutes: of this process or, with --lr-schedule, of the run; 0: no limit");
 }
 template <class Options, class Visitor>
 void visit_input_options(Options& o, Visitor&& visitor) {
@@ -212,12 +237,14 @@ void visit_recovery_options(Options& o, Visitor&& visitor) {
 template <class Options, class Visitor>
 void visit_reporting_options(Options& o, Visitor&& visitor) {
     visitor("log-every", o.log_every, OnResume::free, "Steps between lines and rows of metrics.csv");
-    visitor("eval-every", o.eval_every, OnResume::free,
-            "Steps (N) or minutes (Nm) between evaluations on /valid; 0: only at the end");
-    visitor("sample-every", o.sample_every, OnResume::free,
-            "Steps (N) or minutes (Nm) between sheets of samples; 0: only at the end");
+    visitor(
+        "eval-every", o.eval_every, OnResume::free,
+        "Steps (N) or minutes (Nm; the first ones come sooner) between evaluations on /valid; 0: only at the end");
+    visitor(
+        "sample-every", o.sample_every, OnResume::free,
+        "Steps (N) or minutes (Nm; the first ones come sooner) between sheets of samples; 0: only at the end");
     visitor("checkpoint-every", o.checkpoint_every, OnResume::free,
-            "Steps (N) or minutes (Nm) between checkpoints; 0: only at the end");
+            "Steps (N) or minutes (Nm; the first ones come sooner) between checkpoints; 0: only at the end");
     visitor("keep", o.keep, OnResume::free, "Number of checkpoints to keep, at least 2");
 }
 template <class Options, class Visitor>
@@ -225,6 +252,7 @@ void visit_training_options(Options& o, Visitor&& visitor) {
     visit_files_options(o, visitor);
     visit_update_options(o, visitor);
     visit_batch_options(o, visitor);
+    visit_length_options(o, visitor);
     visit_input_options(o, visitor);
     visit_compute_options(o, visitor);
     visit_memory_options(o, visitor);
@@ -235,7 +263,7 @@ void visit_training_options(Options& o, Visitor&& visitor) {
 // Throws InputError if a value is out of range.
 void check(const TrainingOptions& options);
 
-// The checkpoint's `config`: the model's keys (spec section 3), and all options above under "training".
+// The checkpoint's `config`: the model's keys (docs/formats.md), and all options above under "training".
 nlohmann::ordered_json to_json(const TrainingOptions& options);
 // The training options in a checkpoint's `config`; missing ones, and the model, come from `otherwise`. Throws
 // InputError for a value of the wrong type.

@@ -3,9 +3,10 @@
 //
 // There an epoch is 50,000 images for any data set, each counted as if it were 32 x 32 pixels: a GPU
 // processes 64 (32 / size)^2 images per step and counts 64. A step at 64 x 64 therefore advances the epoch by
-// 4 times its images, at 256 x 256 by 64 times. Here an epoch is 50,000 images, and the two settings that
-// depend on the published epoch are adjusted to give the same steps: warm-up over 10 published epochs, and
-// beta2 (which also sets the weight average) = 1 - 1 / (steps per published epoch).
+// 4 times its images, at 256 x 256 by 64 times. Here an epoch is the training set (--epoch-images 50000 counts as
+// published), and the two settings that depend on the published epoch give the published steps for any data
+// set: warm-up over 10 published epochs, and beta2 (which also sets the weight average) = 1 - 1 / (steps per
+// published epoch).
 #include "train/presets.h"
 
 #include <fmt/format.h>
@@ -28,7 +29,7 @@ TrainingOptions published(index_t levels, index_t depth, index_t batch) {
     options.model.depth = depth;
     options.model.width = 512;
     options.batch = batch;
-    options.epoch_images = kEpochImages;
+    options.schedule_images = kEpochImages;
     options.warmup_epochs = kWarmupEpochs;
     options.augment = {};
     return options;
@@ -46,14 +47,14 @@ TrainingOptions at_size(TrainingOptions options, index_t counted) {
 
 const std::vector<Preset>& presets() {
     static const std::vector<Preset> all = {
+        {"quick", "minutes on a few cores: L 3, K 8, width 128, batch 16"},
         {"cifar10", "published 3.35 bits/dim: 32x32, L 3, K 32, batch 512", kCifar10Images},
         {"imagenet32", "published 4.09: 32x32, L 3, K 48, batch 512"},
         {"imagenet64", "published 3.81: 64x64, L 4, K 48, batch 128"},
         {"lsun64", "published 2.38 to 2.67: 64x64, L 3, K 48, batch 128"},
         {"celeba256", "published 1.03 at 5 bits: 256x256, L 6, K 32, additive, batch 40"},
         {"cifar10-conditional", "published samples: additive, 5 bits, classes and a classifier"},
-        {"mnist", "the published code's defaults for MNIST, on gray images of 32x32"},
-        {"quick", "minutes on a few cores: L 3, K 8, width 128, batch 16"}};
+        {"mnist", "the published code's defaults for MNIST, on gray images of 32x32"}};
     return all;
 }
 

@@ -158,7 +158,8 @@ nlohmann::ordered_json Recovery::report_of(const StepFailure& failure, index_t s
     report.update(failure.found);
     report["epoch"] = progress.epoch;
     report["images"] = {{"first", (step - 1) * options.batch}, {"count", options.batch}};
-    report["lr"] = learning_rate(options, session_.schedule, step, progress.history.lr_scale);
+    report["lr"] =
+        learning_rate(options, session_.schedule, {step, progress.history.lr_scale, progress.minutes});
     report["limits"] = {{"loss", json_number(limits.loss)}, {"condition", json_number(limits.condition)}};
     for (const auto& [earlier, loss, norm, condition, drift] : last_steps_)
         report["last_steps"].push_back({{"step", static_cast<index_t>(earlier)},

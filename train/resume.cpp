@@ -165,13 +165,16 @@ Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
     std::ifstream rows(folder.evaluations());
     for (std::string row; std::getline(rows, row);) {
         long long step = 0;
-        double bits = 0;
+        Mean mean{};
+        long long images = 0;
         char weights[4] = "";
-        if (std::sscanf(row.c_str(), "%lld,valid,%lf,%*[^,],%*[^,],%3s", &step, &bits, weights) != 3)
+        if (std::sscanf(row.c_str(), "%lld,valid,%lf,%lf,%lld,%3s", &step, &mean.value, &mean.standard_error,
+                        &images, weights) != 5)
             continue;
+        mean.count = images;
         const bool ema = std::string_view(weights) == "ema";
-        if (ema && has_best) found.best = std::min(found.best, bits);
-        if (step == at_step) (ema ? found.ema : found.raw) = bits;
+        if (ema && has_best) found.best = std::min(found.best, mean.value);
+        if (step == at_step) (ema ? found.ema : found.raw) = mean;
     }
     return found;
 }

@@ -45,7 +45,7 @@ void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data,
 
 // Results up to a checkpoint: validation bits/dim from eval.csv.
 struct Evaluated {
-    std::optional<double> raw, ema;                         // at the checkpoint's step
+    std::optional<Mean> raw, ema;                           // at the checkpoint's step
     double best = std::numeric_limits<double>::infinity();  // EMA, of all evaluations, if best.h5 exists
 };
 Evaluated read_evaluations(const RunFolder& folder, index_t step);

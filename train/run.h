@@ -28,12 +28,15 @@ struct RunRequest {
     std::function<void(const std::string&)> say;   // message line
     std::function<void(const std::string&)> warn;  // warning line, printed even with --quiet
     bool verbose = false;                          // print messages of libraries too
-    bool terminal = false;                         // a progress line may be redrawn on stderr
+    bool terminal = false;        // stderr is one: a progress line instead of a line per logged step
+    bool answer_signals = false;  // the first signal to stop is answered on stderr
     // With several processes, all make the same request; nullptr: only this process. Root reads and writes
     // the run's folder and should print the messages.
     Communicator* processes = nullptr;
     // Test hook, called before every step on every process.
     std::function<void(index_t step, Trainer& trainer)> before_step;
+    // Test hook: minutes of training in this process; empty: the real clock.
+    std::function<double()> minutes;
 };
 
 struct RunResult {
@@ -53,6 +56,10 @@ struct RunResult {
 RunResult run_training(const RunRequest& request);
 
 // Estimates a run's memory and duration from its first steps on its data. Writes no files.
+struct StoreEstimate {
+    std::size_t more_bytes = 0;
+    double speedup = 1;  // median over pairs of steps
+};
 struct Estimate {
     MemoryPlan plan;
     std::size_t peak_bytes = 0, process_growth_bytes = 0;
@@ -62,6 +69,8 @@ struct Estimate {
     double epoch_seconds = 0;
     index_t steps_left = 0;   // to the nearest of --epochs and --max-steps; 0: no limit
     double seconds_left = 0;  // the same, limited by --max-minutes; without evaluations and checkpoints
+    // The same run with policy store, where that may be faster, fits, and steps are short enough to measure it too.
+    std::optional<StoreEstimate> store;
 };
 Estimate estimate_run(const RunRequest& request);
 

@@ -1,4 +1,4 @@
-// The folder of a run (spec section 3): config.toml, metrics.csv, eval.csv, audit.csv, checkpoints/,
+// The folder of a run (docs/formats.md): config.toml, metrics.csv, eval.csv, audit.csv, checkpoints/,
 // samples/, and the links latest.h5 and best.h5.
 #pragma once
 

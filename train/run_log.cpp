@@ -7,9 +7,11 @@
 #include <cstdio>
 #include <limits>
 
+#include "inference/message_text.h"
 #include "inference/model_file.h"
 #include "kernels/error.h"
 #include "runtime/watchdog.h"
+#include "train/progress_bar.h"
 
 namespace glow {
 namespace {
@@ -41,9 +43,14 @@ std::string describe(const Settings& s) {
         model += fmt::format("{}{} {}", model.empty() ? "" : ", ", option_name(name), log_text(value));
     });
     line("model", model);
-    line("optimizer", fmt::format("{}, lr {}, beta1 {}, beta2 {:.6g}, warm-up {} epochs, EMA {:.6g}",
-                                  to_string(o.optimizer), o.lr, o.beta1, s.schedule.beta2, o.warmup_epochs,
-                                  s.schedule.ema_decay));
+    const std::string decay =
+        o.lr_schedule == LrSchedule::constant
+            ? ""
+            : fmt::format(" ({} to {} at the end)", to_string(o.lr_schedule), o.lr_final);
+    line("optimizer",
+         fmt::format("{}, lr {}{}, beta1 {}, beta2 {:.6g}, warm-up {:.0f} images, EMA {:.6g}",
+                     to_string(o.optimizer), o.lr, decay, o.beta1, s.schedule.beta2,
+                     warmup_images(o, s.schedule), s.schedule.ema_decay));
     line("batch", fmt::format("{} images{}, {} steps per epoch of {:.0f} images", o.batch,
                               o.micro_batch > 0 ? fmt::format(" in micro-batches of {}", o.micro_batch) : "",
                               s.schedule.steps_per_epoch, s.schedule.epoch_images));
@@ -57,6 +64,10 @@ std::string describe(const Settings& s) {
     if (o.dequant == Dequantization::center)
         line("dequant", "center: no noise, so bits/dim are not a bound on the likelihood");
     return text;
+}
+
+std::string validation_text(const Mean& ema, const Mean& raw) {
+    return fmt::format("{} bits/dim (EMA), {} (raw)", mean_text(ema), mean_text(raw));
 }
 
 bool RetryingWrite::operator()(const std::function<void()>& action) {
@@ -79,6 +90,10 @@ RunLog::RunLog(const RunRequest& request, const TrainingOptions& options, const 
       classifier_(options.model.y_cond && options.model.weight_y > 0),
       attempt_(request) {}
 
+RunLog::~RunLog() {
+    erase();
+}
+
 void RunLog::open(const RunFolder& folder, index_t last_step, const std::unique_ptr<FileLock>& lock) {
     metrics_.emplace(
         folder.metrics(),
@@ -96,7 +111,9 @@ void RunLog::go_back_to(index_t step) {
 
 void RunLog::start(const TrainingProgress& progress) {
     start_ = last_row_ = last_draw_ = Clock::now();
+    steps_since_draw_ = 0;
     first_fraction_ = std::max(0.0, total_fraction(progress));
+    earlier_seconds_ = minutes_of_whole_run(options_, schedule_) ? progress.minutes * 60 : 0;
 }
 
 void RunLog::step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
@@ -106,7 +123,7 @@ void RunLog::step(const TrainingProgress& progress, const StepResult& step, std:
             "step {}: reconstructed images drifted; repeated the step with {}", progress.step,
             step.policy.anchor_every == 1 ? "every state saved" : "a state saved every 16 steps"));
     if (progress.step == 1 || progress.step % options_.log_every == 0) row(progress, step, peak_bytes);
-    draw(progress);
+    draw(progress, step);
 }
 
 void RunLog::last_step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
@@ -116,35 +133,58 @@ void RunLog::last_step(const TrainingProgress& progress, const StepResult& step,
 void RunLog::row(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
     const double seconds = seconds_since(last_row_), steps = static_cast<double>(steps_since_row_);
     const double images_per_s = steps * static_cast<double>(options_.batch) / seconds;
-    const double lr = learning_rate(options_, schedule_, progress.step, progress.history.lr_scale);
+    const double lr = learning_rate(options_, schedule_, progress.time_of_last_step());
     const std::string cells = fmt::format(
         "{},{:.6f},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.2f},{:.3f},{},{:.3g},{:.6g}{}", progress.step,
         progress.epoch, progress.images_seen, step.bits_per_dim, step.loss, step.grad_norm, lr, images_per_s,
         seconds * 1000 / steps, peak_bytes, step.drift, step.max_condition,
         classifier_ ? fmt::format(",{:.9g},{:.6g}", step.bits_y, step.error_y) : "");
     if (metrics_) attempt_([&] { metrics_->row(cells); });
-    if (request_.terminal) std::fputs("\r\033[K", stderr);
-    request_.say(fmt::format(
-        "step {:>6}  epoch {:>6.2f}  {:.4f} bits/dim  {}|g| {:<8.3g} lr {:.2e}  {:>6.1f} images/s  peak {}",
-        progress.step, progress.epoch, step.bits_per_dim,
-        classifier_ ? fmt::format("{:.3f} bits class, {:.0f}% wrong  ", step.bits_y, 100 * step.error_y) : "",
-        step.grad_norm, lr, images_per_s, human_bytes(peak_bytes)));
+    if (!request_.terminal)
+        request_.say(fmt::format(
+            "step {:>6}  epoch {:>6.2f}  {:.4f} bits/dim  {}|g| {:<8.3g} lr {:.2e}  {:>6.1f} images/s  peak {}",
+            progress.step, progress.epoch, step.bits_per_dim,
+            classifier_ ? fmt::format("{:.3f} bits class, {:.0f}% wrong  ", step.bits_y, 100 * step.error_y)
+                        : "",
+            step.grad_norm, lr, images_per_s, human_bytes(peak_bytes)));
     last_row_ = Clock::now();
     steps_since_row_ = 0;
 }
 
-void RunLog::draw(const TrainingProgress& progress) {
-    if (!request_.terminal || seconds_since(last_draw_) < 0.5) return;
-    last_draw_ = Clock::now();
-    const double elapsed = seconds_since(start_);
-    std::string eta = "no limit set";
+void RunLog::draw(const TrainingProgress& progress, const StepResult& step) {
+    ++steps_since_draw_;
+    const double since = seconds_since(last_draw_);
+    if (!request_.terminal || (drawn_ && since < 0.5)) return;
+    const double elapsed = seconds_since(start_), fraction = total_fraction(progress);
     double left = std::numeric_limits<double>::infinity();
-    const double fraction = total_fraction(progress);
     if (fraction > first_fraction_) left = elapsed * (1 - fraction) / (fraction - first_fraction_);
-    if (options_.max_minutes > 0) left = std::min(left, options_.max_minutes * 60 - elapsed);
-    if (std::isfinite(left)) eta = duration_text(std::max(0.0, left)) + " left";
-    std::fprintf(stderr, "\r\033[Kstep %lld, %s", static_cast<long long>(progress.step), eta.c_str());
+    bar_ = fraction;
+    if (options_.max_minutes > 0) {
+        const double limit = options_.max_minutes * 60, done = elapsed + earlier_seconds_;
+        left = std::min(left, limit - done);
+        bar_ = std::max(bar_, done / limit);
+    }
+    text_ = fmt::format("step {}  {:.4f} bits/dim  ", progress.step, step.bits_per_dim);
+    redraw(fmt::format("{:.1f} images/s  {}", static_cast<double>(steps_since_draw_ * options_.batch) / since,
+                       std::isfinite(left) ? duration_text(std::max(0.0, left)) + " left"
+                                           : "after " + duration_text(elapsed)));
+    drawn_ = true;
+    last_draw_ = Clock::now();
+    steps_since_draw_ = 0;
+}
+
+void RunLog::doing(const std::string& what) {
+    if (drawn_) redraw(what + " ...");
+}
+
+void RunLog::redraw(const std::string& more) const {
+    std::fprintf(stderr, "%s%s", kEraseLine, progress_bar(bar_, text_ + more, terminal_columns()).c_str());
     std::fflush(stderr);
+}
+
+void RunLog::erase() {
+    if (drawn_) std::fputs(kEraseLine, stderr);
+    drawn_ = false;
 }
 
 // Completed fraction of the run, by the nearest limit; below 0 without one.
@@ -158,7 +198,7 @@ double RunLog::total_fraction(const TrainingProgress& progress) const {
 }
 
 void RunLog::end() {
-    if (request_.terminal) std::fputs("\r\033[K", stderr);
+    erase();
     if (metrics_) metrics_->flush();
 }
 

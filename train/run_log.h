@@ -1,5 +1,5 @@
-// Logging of a run: its settings, a row of metrics.csv and a line for every logged step, and a progress line
-// on terminals.
+// Logging of a run: its settings, a row of metrics.csv for every logged step, and for the reader a line for each of them
+// or, on a terminal, one progress line.
 #pragma once
 
 #include <optional>
@@ -25,6 +25,9 @@ struct Settings {
 };
 std::string describe(const Settings& settings);
 
+// "4.5510 +- 0.0266 bits/dim (EMA), 4.5454 +- 0.0267 (raw)"
+std::string validation_text(const Mean& ema, const Mean& raw);
+
 // Runs an action that may fail for external reasons, such as a full disk. A failure is a warning, printed
 // once until it changes or ends.
 class RetryingWrite {
@@ -43,6 +46,9 @@ class RunLog {
   public:
     // options: the effective ones, completed from the request.
     RunLog(const RunRequest& request, const TrainingOptions& options, const Schedule& schedule);
+    ~RunLog();
+    RunLog(const RunLog&) = delete;
+    RunLog& operator=(const RunLog&) = delete;
 
     // Opens a folder's metrics.csv on the writing process; drops rows after last_step.
     void open(const RunFolder& folder, index_t last_step, const std::unique_ptr<FileLock>& lock);
@@ -52,6 +58,8 @@ class RunLog {
     void start(const TrainingProgress& progress);
     // Called after every step; logs it according to --log-every. peak_bytes: of the arenas.
     void step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes);
+    // Names what the run does between two steps, such as "validation", in the progress line.
+    void doing(const std::string& what);
     // Logs the last step of the run, if that is not yet done.
     void last_step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes);
     // Ends the log. Throws Error if rows could not be written.
@@ -60,7 +68,9 @@ class RunLog {
 
   private:
     void row(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes);
-    void draw(const TrainingProgress& progress);
+    void draw(const TrainingProgress& progress, const StepResult& step);
+    void redraw(const std::string& more) const;
+    void erase();
     double total_fraction(const TrainingProgress& progress) const;
 
     const RunRequest& request_;
@@ -71,7 +81,11 @@ class RunLog {
     RetryingWrite attempt_;
     Clock::time_point start_, last_row_, last_draw_;
     double first_fraction_ = 0;  // of the whole run, done before this process started
-    index_t steps_since_row_ = 0;
+    double earlier_seconds_ = 0;  // of --max-minutes, spent by earlier processes
+    index_t steps_since_row_ = 0, steps_since_draw_ = 0;
+    double bar_ = -1;   // of the progress line: completed fraction of the run,
+    std::string text_;  // and the step and its loss
+    bool drawn_ = false;
 };
 
 }  // namespace glow

@@ -147,6 +147,21 @@ std::string describe(const MemoryPlan& plan) {
     return text;
 }
 
+std::optional<StoreOffer> store_offer(const TrainingOptions& options, index_t init_images,
+                                      const Backend& backend, const MemoryPlan& plan) {
+    if (options.memory == MemoryMode::store) return {};
+    StoreOffer offer{options, 0, 1};
+    offer.options.memory = MemoryMode::store;
+    const MemoryPlan stored = memory_plan(offer.options, init_images, backend, PlanScope::run);
+    const auto sharing = static_cast<std::size_t>(backend.communicator().group().local_size);
+    const bool fits = total(stored.bytes) * sharing <= host_memory_limit().bytes;
+    if (!fits || stored.network_units >= plan.network_units || total(stored.bytes) < total(plan.bytes))
+        return {};
+    offer.more_bytes = total(stored.bytes) - total(plan.bytes);
+    offer.work = stored.network_units / plan.network_units;
+    return offer;
+}
+
 std::string describe(const PlannedRun& planned) {
     const int processes = planned.group.size, local = planned.group.local_size;
     const TrainingOptions& o = planned.options;
@@ -173,6 +188,10 @@ std::string describe(const PlannedRun& planned) {
                             processes > 1 ? " of all processes" : "", planned.largest_batch);
     if (planned.largest_depth > 0 && planned.largest_depth < kMostDepth)
         text += fmt::format("; the largest --depth that fits is {}", planned.largest_depth);
+    if (planned.store)
+        text +=
+            fmt::format("\n--memory store: {:.0f}% less network work with {} more (--estimate measures it)",
+                        100 * (1 - planned.store->work), human_bytes(planned.store->more_bytes));
     return text;
 }
 
@@ -197,6 +216,7 @@ PlannedRun plan_run(const RunRequest& request) {
     fit_memory(options, plan, result.group, request.device,
                image_bytes_in_memory(info, options, result.group));
     result.plan = plan(options);
+    result.store = store_offer(options, make_schedule(options, info.train).init_images, backend, result.plan);
     const auto sharing = static_cast<std::size_t>(result.group.local_size);
     if (on_cpu) {
         const std::size_t more = blas_buffer_bytes(backend.exec().threads) + fallback_bytes(result.plan);

@@ -36,6 +36,16 @@ std::string describe(const MemoryPlan& plan);
 // Address space that a CPU run reserves in case drift makes a step save every state.
 std::size_t fallback_bytes(const MemoryPlan& plan);
 
+// What policy `store` would take, for a run that rebuilds network maps; empty if it rebuilds none, or if that exceeds the
+// memory of this machine.
+struct StoreOffer {
+    TrainingOptions options;     // the run's, with policy store
+    std::size_t more_bytes = 0;  // than the run's plan, per process
+    double work = 1;             // network work of a step, as a fraction of the run's
+};
+std::optional<StoreOffer> store_offer(const TrainingOptions& options, index_t init_images,
+                                      const Backend& backend, const MemoryPlan& plan);
+
 // Why `processes` processes of a host cannot have `each` bytes of arenas; empty if they can. more: address space
 // that each takes besides. Memory is committed only when touched, so an oversized run would be killed hours later.
 std::string memory_problem(std::size_t each, int processes, std::size_t more = 0);
@@ -57,6 +67,7 @@ struct PlannedRun {
     std::string problem;  // why it does not fit; empty if it does
     index_t train_images = 0;
     index_t largest_batch = 0, largest_depth = 0;  // 0: not even 1 fits
+    std::optional<StoreOffer> store;
 };
 // Formats it.
 std::string describe(const PlannedRun& planned);

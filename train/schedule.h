@@ -1,4 +1,4 @@
-// Epochs, learning rate and derived constants (spec section 1, optimizers).
+// Epochs, learning rate and derived constants. The published code has no decay of the learning rate.
 #pragma once
 
 #include "kernels/optimizer.h"
@@ -8,18 +8,28 @@ namespace glow {
 
 // The options with defaults resolved for a data set of N training images.
 struct Schedule {
-    double epoch_images, beta2, ema_decay;
-    index_t batch, steps_per_epoch;
+    double epoch_images, schedule_images, beta2, ema_decay;
+    index_t batch, steps_per_epoch;  // of epoch_images
     index_t init_images;
+    double end_steps, end_images, end_minutes;  // where a decay ends; 0: not there
 };
 Schedule make_schedule(const TrainingOptions& options, index_t train_images);
 
-// The update of step t = 1, 2, ..., which sees images [(t-1) B, t B): warm-up, bias correction, zero-debiased
-// EMA, number of its random roundings. gradient_scale is 1. lr_scale: learning-rate factor from roll-backs.
-OptimizerStep optimizer_at(const TrainingOptions& options, const Schedule& schedule, index_t t,
-                           double lr_scale = 1);
-// The learning rate at step t, including warm-up.
-double learning_rate(const TrainingOptions& options, const Schedule& schedule, index_t t,
-                     double lr_scale = 1);
+// Where step t = 1, 2, ... stands in its run. It sees images [(t-1) B, t B).
+struct StepTime {
+    index_t t = 1;
+    double lr_scale = 1;  // learning-rate factor from roll-backs
+    double minutes = 0;   // the run's clock before the step
+};
+// The part of the run before the step, in [0, 1]: the largest among those of steps, images and minutes.
+double run_fraction(const Schedule& schedule, const StepTime& step);
+// Whether --max-minutes counts all parts of the run, because a decay ends with it.
+bool minutes_of_whole_run(const TrainingOptions& options, const Schedule& schedule);
+// Length of the warm-up in images.
+double warmup_images(const TrainingOptions& options, const Schedule& schedule);
+// The learning rate of the step: warm-up, times the decay by run_fraction().
+double learning_rate(const TrainingOptions& options, const Schedule& schedule, const StepTime& step);
+// The update of the step: bias correction, zero-debiased EMA, number of its random roundings. gradient_scale is 1.
+OptimizerStep optimizer_at(const TrainingOptions& options, const Schedule& schedule, const StepTime& step);
 
 }  // namespace glow

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "data/data_fingerprint.h"
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
+#include "train/progress_bar.h"
 #include "train/run_plan.h"
 #include "train/tune.h"
 
@@ -17,10 +19,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Replaces missing callbacks by no-ops.
+// Replaces missing callbacks by no-ops. On a terminal, every line first removes the progress line.
 RunRequest complete(RunRequest request) {
     if (!request.say) request.say = [](const std::string&) {};
     if (!request.warn) request.warn = request.say;
+    if (request.terminal)
+        for (auto* const print : {&request.say, &request.warn})
+            *print = [print = *print](const std::string& line) {
+                std::fputs(kEraseLine, stderr);
+                print(line);
+            };
     return request;
 }
 
@@ -48,7 +56,9 @@ Session::Session(const RunRequest& given, Mode mode)
     compare_requests();
     open_folder();
     open_data();
-    signals_.emplace();
+    const char* const answer = mode_ == Mode::train ? "stopping after this step, then writing a checkpoint"
+                                                    : "stopping after this step";
+    signals_.emplace(request.answer_signals ? answer : nullptr, request.terminal);
     open_model();
     log.emplace(request, options, schedule);
     // Initializing weights takes a while, so a new run does it only after all inputs have been accepted.
@@ -57,6 +67,10 @@ Session::Session(const RunRequest& given, Mode mode)
     if (processes.is_root() && mode_ == Mode::train) open_files();
     if (is_fresh()) begin_again();
     if (resuming_) recall(processes.is_root() && resumed_->is_latest_of(folder));
+    if (resuming_ &&
+        (configured_.max_steps != options.max_steps || configured_.max_minutes != options.max_minutes))
+        request.say(
+            "--max-steps and --max-minutes given here limit only this part of the run (--save-limits keeps them)");
 }
 
 // A launcher may start its programs with different arguments, and config.toml may differ between hosts.
@@ -148,13 +162,10 @@ void Session::recall(bool saved) {
     } known = {saved, {}};
     if (processes.is_root()) known.evaluated = read_evaluations(folder, progress.step);
     processes.broadcast(sizeof(known), &known);
-    const auto mean = [&](const std::optional<double>& bits) {
-        return bits ? std::optional(Mean{*bits, 0, valid ? valid->N() : 0}) : std::nullopt;
-    };
     done.saved = known.saved ? progress.step : -1;
     done.best = known.evaluated.best;
-    done.valid_raw = mean(known.evaluated.raw);
-    done.valid_ema = mean(known.evaluated.ema);
+    done.valid_raw = known.evaluated.raw;
+    done.valid_ema = known.evaluated.ema;
     done.evaluated = done.valid_ema && done.valid_raw ? progress.step : -1;
 }
 
@@ -185,7 +196,7 @@ void Session::write_checkpoint() {
     recorded.max_minutes = configured_.max_minutes;
     nlohmann::ordered_json config = to_json(recorded);
     config["data_set"] = data_;
-    save_checkpoint(folder.checkpoint(progress.step), config, progress, to_json(progress.history),
+    save_checkpoint(folder.checkpoint(progress.step), config, progress, to_json(progress),
                     trainer->glow().parameters(), backend->exec(), trainer->weights());
     folder.link(folder.latest(), progress.step);
     folder.prune(options.keep, progress.step);
@@ -225,6 +236,10 @@ void Session::open_data() {
     const bool read_ahead = on_disk_ || request.device == Device::cuda;
     images.emplace(std::move(train), options.augment, options.shuffle, options.seed, read_ahead);
     schedule = make_schedule(options, train_images_);
+    if (request.recorded_limits) {  // a decay ends with the run, not with this part of it
+        schedule.end_steps = static_cast<double>(request.recorded_limits->max_steps);
+        schedule.end_minutes = request.recorded_limits->max_minutes;
+    }
 }
 
 // ---- Model ---------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-// One training step. Read step.cpp first.
+// Trainer: a model with its optimizer state, and one training step. step.cpp has the step, trainer.cpp the
+// setup and checks, recovery.cpp the tests for a failed step. Read step.cpp first.
 #pragma once
 
 #include <memory>
@@ -30,7 +31,7 @@ struct StepResult {
     double grad_norm = 0;            // global L2, before clipping
     double drift = 0;                // largest |reconstructed x - x| over images and pixels
     double max_condition = 0;        // of the channel mixings W used by this step
-    MemoryPolicy policy;             // policy used in the end
+    MemoryPolicy policy;             // of the last attempt
     bool redone = false;             // drift made the step repeat with a safer policy
 };
 
@@ -49,10 +50,10 @@ class Trainer {
     const MemoryPolicy& policy() const { return policy_; }
     const Context& context() const { return context_; }
 
-    // Collective: with several processes each calls the following with its slice of the images, and results
-    // are equal. An error thrown on one process should end all.
+    // The following functions are collective: with several processes, each calls them with its slice of the
+    // images, and all get the same results. If one process throws, end the run on all.
 
-    // Initial weights from the seed, actnorms from the data (spec section 1), then restart(). At most
+    // Initializes the weights from the seed and the actnorms from the images, then calls restart(). At most
     // options.init_batch images over all processes.
     void initialize(const Batch& init_images);
     // Sets EMA = raw weights and moments = 0, after raw weights were set from outside.
@@ -72,14 +73,14 @@ class Trainer {
     // batch. Changes only buffers. Requires options.audit_every.
     Audit audit(const Batch& batch);
 
-    // Throws StepFailure if a checkpoint of the weights could not be loaded: values not finite or a singular
-    // W, as after a huge learning rate.
+    // Throws StepFailure if a checkpoint of these weights would be rejected on loading: a value is not finite
+    // or a W is singular, for example because the learning rate is far too high.
     void check_usable();
 
     // Throws Error, naming tensor and process, if weights, averages or moments are not bit-equal to root's.
     void check_equal();
 
-    // Binds raw or averaged weights for evaluate() and sample(), and derives from them.
+    // Selects the averaged or the raw weights for evaluation and sampling, and computes their derived values.
     void use(bool ema) { derive(ema ? weights_.ema : weights_.params); }
     const FlowBuffers& buffers() const { return gradient_.buffers(); }
     RunnableModel runnable() { return {context_, glow_, gradient_.buffers()}; }
@@ -89,12 +90,12 @@ class Trainer {
     void summarize(const StepSums& sums, double N, StepResult& result) const;
     // In recovery.cpp. Returns the largest condition number.
     double check_mixings(double largest_condition);
-    // Throws if the step must not change the weights (fused updates already have).
+    // Throws if the step failed, so that its update is not applied (fused updates already are).
     void check_step(const Batch& batch, const StepResult& result, const Limits& limits);
     void derive(float* values);
     // For diagnosis. The batch is the step's; its arrays must outlive the context.
     FailureContext failure_context(const Batch& batch = {});
-    // Calls f for every array of parameter size, with its tree name in a checkpoint.
+    // Calls f(group, values) for the weights, EMA and moments; group is their HDF5 group in a checkpoint.
     template <class F>
     void for_each_tree(F f) const;
 

@@ -1,21 +1,52 @@
 #include "train/stop_signals.h"
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdlib>
+#include <string_view>
+
+#include "train/progress_bar.h"
 
 namespace glow {
 namespace {
 
 volatile std::sig_atomic_t g_stop = 0;  // the only type a signal handler may write
+const char* g_answer = nullptr;
+bool g_terminal = false;
+
+// Async-signal-safe.
+void write_all(std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t written = write(STDERR_FILENO, text.data(), text.size());
+        if (written <= 0) return;
+        text.remove_prefix(static_cast<std::size_t>(written));
+    }
+}
+
+void answer(int signal) {
+    if (g_answer == nullptr) return;
+    const int error = errno;
+    if (g_terminal) write_all(kEraseLine);
+    write_all(g_answer);
+    write_all(signal == SIGINT ? "; again: leave now\n" : "\n");
+    errno = error;
+}
 
 void on_signal(int signal) {
     if (g_stop != 0 && signal == SIGINT) std::_Exit(130);
+    const bool is_first = g_stop == 0;
     g_stop = 1;
+    const bool has_reader = signal != SIGHUP && signal != SIGPIPE;
+    if (is_first && has_reader) answer(signal);
 }
 
 }  // namespace
 
-StopSignals::StopSignals() {
+StopSignals::StopSignals(const char* answer, bool terminal) {
     g_stop = 0;
+    g_answer = answer;
+    g_terminal = terminal;
     struct sigaction action {};
     action.sa_handler = on_signal;
     for (std::size_t i = 0; i < kSignals.size(); ++i) {

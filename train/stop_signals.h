@@ -11,7 +11,9 @@ namespace glow {
 // While it lives, signals only request a stop. One instance at a time.
 class StopSignals {
   public:
-    StopSignals();
+    // answer: text that the first signal prints on stderr at once, because a step may take minutes; must outlive the
+    // object, nullptr for none. terminal: erase the progress line before it.
+    explicit StopSignals(const char* answer = nullptr, bool terminal = false);
     ~StopSignals();
     StopSignals(const StopSignals&) = delete;
     StopSignals& operator=(const StopSignals&) = delete;

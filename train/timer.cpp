@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace glow {
 
 std::string duration_text(double seconds) {
@@ -11,12 +13,24 @@ std::string duration_text(double seconds) {
     return fmt::format("{}m{:02}s", s / 60, s % 60);
 }
 
+Timer::Timer(const Interval& interval, double first_seconds)
+    : interval_(interval), wait_(std::min(first_seconds, interval.count * 60)) {}
+
 bool Timer::due(index_t step) {
     if (interval_.count <= 0) return false;
     if (!interval_.minutes) return step % static_cast<index_t>(interval_.count) == 0;
-    if (seconds_since(last_) < interval_.count * 60) return false;
+    due_ = Clock::now();
+    return seconds_since(last_) >= wait_;
+}
+
+void Timer::done() {
     last_ = Clock::now();
-    return true;
+    const double took = std::chrono::duration<double>(last_ - due_).count();
+    wait_ = std::min(std::max(2 * wait_, kRest * took), interval_.count * 60);
+}
+
+double first_seconds(const TrainingOptions& options) {
+    return options.max_minutes > 0 ? std::min(60.0, 0.1 * 60 * options.max_minutes) : 60.0;
 }
 
 }  // namespace glow

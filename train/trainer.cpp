@@ -1,4 +1,4 @@
-// Everything of a trainer except the step: memory, initial values and checks.
+// Trainer (train/step.h) without its step: memory, initialization, and checks of the weights.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -32,7 +32,8 @@ index_t micro_batch_of(const TrainingOptions& options, const Communicator& proce
     return options.micro_batch > 0 ? std::min(mine, options.micro_batch) : mine;
 }
 
-// If a reconstructed network input rounds differently, an image is only accurate to the networks' precision.
+// A reconstructed network input may round differently from the original. The image is then off by a rounding
+// step of the networks' precision.
 double drift_tolerance_of(const TrainingOptions& options) {
     if (options.drift_tolerance > 0) return options.drift_tolerance;
     return options.precision == Precision::fp32 ? 1e-5 : 1e-2;
@@ -107,7 +108,7 @@ void Trainer::initialize(const Batch& init_images) {
     Flow flow = gradient_.load(init_images);
     glow_.initialize(context_, flow);
     restart();
-    broadcast_weights();  // no-op unless processors compute differently
+    broadcast_weights();  // changes nothing unless the processes' CPUs round differently
 }
 
 void Trainer::restart() {
@@ -144,7 +145,7 @@ void Trainer::check_equal() {
     const auto count = std::ssize(tensors);
     for_each_tree([&](const char* tree, const auto* values) {
         for (index_t t = 0; t < count; ++t) {
-            // Tensors and their gaps are whole words, also in bf16.
+            // Tensors are padded to whole float-sized words, in bf16 too.
             constexpr index_t kPerWord = sizeof(float) / sizeof(*values);
             checksum(context_.exec, (tensors[t].count + kPerWord - 1) / kPerWord,
                      reinterpret_cast<const float*>(values + tensors[t].offset), checksums_ + t,
@@ -154,16 +155,17 @@ void Trainer::check_equal() {
         std::vector<double> first = mine;
         processes.broadcast(first.size() * sizeof(double), first.data());
         const index_t bad = std::mismatch(mine.begin(), mine.end(), first.begin()).first - mine.begin();
-        // The first tensor on the lowest rank.
-        const double worst = static_cast<double>(count) * processes.size();
-        const double exec = static_cast<double>(bad) * processes.size() + processes.rank();
-        const double found = -processes.all_reduce_max(bad < count ? -exec : -worst);
-        if (found == worst) return;
+        // Find the first tensor that differs, and the lowest rank on which it does: the minimum over all
+        // processes of tensor * size + rank.
+        const double none = static_cast<double>(count) * processes.size();
+        const double here = static_cast<double>(bad) * processes.size() + processes.rank();
+        const double found = -processes.all_reduce_max(bad < count ? -here : -none);
+        if (found == none) return;
         const auto tensor = static_cast<index_t>(found) / processes.size();
         const int rank = static_cast<int>(static_cast<index_t>(found) % processes.size());
         throw Error(
-            fmt::format("/{}/{} of rank {} on {} differs from rank 0: that machine may be faulty, or "
-                        "the network; resume from the last checkpoint",
+            fmt::format("/{}/{} of rank {} on {} differs from rank 0: the machine or the network may be "
+                        "faulty; resume from the last checkpoint",
                         tree, tensors[tensor].name, rank, processes.group().hosts[rank]));
     });
 }

@@ -75,7 +75,7 @@ class NetworkAlone {
         const FoldedGradient gradient = network_->take_gradient(context, images_);
         const CouplingNetwork::Maps maps = network_->take_maps(arena, images_);
         network_->couple(context, folded, images_, h, logdet, &maps);
-        network_->backward(context, folded, gradient, 0, images_, h, dh, 0.1, &maps, {gradients});
+        network_->backward(context, folded, {0, images_, h, dh, 0.1, &maps}, gradient, {gradients});
         network_->unfold(context, gradient, {gradients});
     }
 

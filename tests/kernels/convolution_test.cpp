@@ -233,7 +233,7 @@ TEST(ZeroConvolution, BackwardAccumulatesParameterGradients) {
         std::vector<real> dpre = dout, dbias(C, real{2}), dlogs(C, real{3});
         std::vector<double> partial(column_scratch(2, C));
         zero_convolution_backward(test::cpu(), rows, C, scale.data(), out.data(), dpre.data(),
-                                  with_bias ? dbias.data() : nullptr, dlogs.data(), partial.data());
+                                  {with_bias ? dbias.data() : nullptr, dlogs.data()}, partial.data());
         for (index_t c = 0; c < C; ++c) {
             const double s = std::exp(3.0 * logs[c]);
             double bias_sum = 2, logs_sum = 3;
@@ -263,8 +263,8 @@ TEST(ZeroConvolution, EdgeWeightBackwardIsTranspose) {
         zero_convolution_finish(test::cpu(), {size.H, size.W, 0, size.N * size.H}, C, edge.data(), stride,
                                 zero.data(), one.data(), out.data());
         for (int time = 0; time < 2; ++time)  // the second call accumulates
-            edge_weight_backward(test::cpu(), size.N, size.H, size.W, C, d.data(), dedge.data(), stride,
-                                 partial.data());
+            edge_weight_backward(test::cpu(), ImageRows::of_images(size.N, size.H, size.W), C, d.data(),
+                                 dedge.data(), stride, partial.data());
         double out_side = 0, edge_side = 0;
         for (std::size_t i = 0; i < out.size(); ++i) out_side += out[i] * d[i];
         for (std::size_t i = 0; i < edge.size(); ++i) {

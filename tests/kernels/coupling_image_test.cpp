@@ -94,7 +94,7 @@ class Layer {
         const index_t C = c_.outputs;
         double* const partial = side_.scratch<double>(column_scratch(9, C));
         real* const logs = side_.scratch<real>(C);
-        zero_convolution_backward(exec, c_.pixels(), C, scale_, out_, dout, sums_, logs, partial);
+        zero_convolution_backward(exec, c_.pixels(), C, scale_, out_, dout, {sums_, logs}, partial);
         add(logs, C, 1.0 / kLogsFactor, sums_ + C);
         im2col(exec, rows(), Columns{C, false, false, c_.stride()}, true, dout, C, dtaps_);
         if (c_.edge) {  // of what the weights' gradient sees: dout rounded
@@ -102,7 +102,8 @@ class Layer {
             std::vector<real> rounded(exact.size());
             for (std::size_t i = 0; i < exact.size(); ++i) rounded[i] = widen(round_to<Map>(exact[i]));
             real* const by_output = side_.scratch<real>(9 * C);
-            edge_weight_backward(exec, c_.N, c_.H, c_.W, C, side_.in(rounded), by_output, 1, partial);
+            edge_weight_backward(exec, ImageRows::of_images(c_.N, c_.H, c_.W), C, side_.in(rounded),
+                                 by_output, 1, partial);
             const std::vector<real> found = downloaded(exec, 9 * C, by_output);
             std::vector<real> by_tap(found.size());
             for (index_t c = 0; c < C; ++c)
@@ -119,8 +120,8 @@ class Layer {
         CouplingImages images = this->images();
         change(images);
         double* const sums = side_.scratch<double>(images.sums() * c_.N);
-        coupling_backward_image(side_.exec, images, from_out ? nullptr : taps_, from_out ? out_ : nullptr,
-                                dlogdet, dh_, dtaps_, sums, c_.N);
+        coupling_backward_image<Map>(side_.exec, images, from_out ? nullptr : taps_,
+                                     from_out ? out_ : nullptr, {dlogdet, dh_, dtaps_, sums, c_.N});
         const std::vector<double> found = downloaded(side_.exec, images.sums() * c_.N, sums);
         std::vector<real> totals(static_cast<std::size_t>(images.sums()));
         for (index_t s = 0; s < images.sums(); ++s) {

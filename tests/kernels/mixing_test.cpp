@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "kernels/mixing_gradient.h"
+#include "kernels/mixing_values.h"
 #include "tests/support.h"
 
 namespace glow::inline GLOW_REAL {
@@ -69,10 +71,10 @@ struct UnfoldMixing : testing::Test {
 
 TEST_F(UnfoldMixing, AccumulatesGradients) {
     std::vector<real> dW(C * C, real{1}), dbias(C, real{2}), dlogs(C, real{3});
-    dense_weight_gradient(test::cpu(), C, dMc.data(), inverse.data(), bias.data(), logs.data(), dlogdet,
+    dense_weight_gradient(test::cpu(), C, dMc.data(), inverse.data(), {bias.data(), logs.data()}, dlogdet,
                           dW.data());
-    actnorm_gradient(test::cpu(), C, dMc.data(), W.data(), bias.data(), logs.data(), dlogdet, dbias.data(),
-                     dlogs.data());
+    actnorm_gradient(test::cpu(), C, dMc.data(), W.data(), {bias.data(), logs.data()}, dlogdet,
+                     {dbias.data(), dlogs.data()});
     for (index_t i = 0; i < C; ++i) {
         double db = 2, dl = 3 + 3 * dlogdet;
         for (index_t o = 0; o < C; ++o) {
@@ -101,8 +103,8 @@ TEST_F(UnfoldMixing, SupportsLuFactors) {
     std::vector<double> product(C * C);
     lu_weight(test::cpu(), 1, C, 0, 0, factors, product.data());
     std::vector<real> ddiag(C, real{1}), dlower(C * C, real{2}), dupper(C * C, real{3});
-    lu_gradient(test::cpu(), C, dMc.data(), factors, bias.data(), logs.data(), dlogdet, scratch.data(),
-                ddiag.data(), dlower.data(), dupper.data());
+    lu_gradient(test::cpu(), C, dMc.data(), factors, {bias.data(), logs.data()}, dlogdet, scratch.data(),
+                {ddiag.data(), dlower.data(), dupper.data()});
     for (index_t r = 0; r < C; ++r)
         for (index_t c = 0; c < C; ++c) {
             double w = 0, dA = 0, dB = 0;

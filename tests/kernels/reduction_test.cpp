@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <string>
 
 #include "kernels/actnorm_init.h"
 #include "kernels/convolution.h"
@@ -12,6 +14,8 @@
 #include "kernels/error.h"
 #include "kernels/gaussian.h"
 #include "kernels/mixing.h"
+#include "kernels/mixing_gradient.h"
+#include "kernels/mixing_values.h"
 #include "kernels/optimizer.h"
 #include "kernels/reduce.h"
 #include "tests/support.h"
@@ -111,12 +115,32 @@ void run_nothing(const Exec& none) {
     im2col(none, {4, 4, 0, 8}, {2, true, true, 32}, false, nowhere, 4, nothing);
     col2im(none, {4, 4, 0, 8}, {2, true, true, 32}, true, nothing, nothing, 4);
     sum_of_squares(none, 1000, nothing, nowhere, nowhere);
-    mixing_backward(none, 100, 4, {}, nowhere, nullptr, nothing, nothing, nothing, 1.0, {}, nowhere);
+    mixing_backward(none, 4, {100, nowhere, nullptr, nothing}, {}, {nothing, nothing}, 1.0, {}, nowhere);
 }
 
 TEST(Drivers, RunNothingWhenCounting) {
     for (const bool use_gpu_paths : {false, true})
         run_nothing({Device::count_only, 2, nullptr, use_gpu_paths});
+}
+
+// Plain paths and a GPU's, which cut the work into tiles, state the same bytes.
+TEST(Drivers, TellObserversBytesMoved) {
+    class Log : public LaunchObserver {
+      public:
+        void launch(const char* name, double bytes) override { this->bytes[name] += bytes; }
+        std::map<std::string, double> bytes;
+    };
+    for (const bool use_gpu_paths : {false, true}) {
+        Log log;
+        run_nothing({Device::count_only, 2, nullptr, use_gpu_paths, &log});
+        EXPECT_EQ(log.bytes["fill"], 1000 * sizeof(double));
+        EXPECT_EQ(log.bytes["copy"], 2 * 1000 * sizeof(double));
+        EXPECT_EQ(log.bytes["affine_rows"], 2 * 100 * 4 * sizeof(state_t));
+        EXPECT_EQ(log.bytes["col2im"], 8 * 4 * 2 * 11 * sizeof(real));
+        if (!use_gpu_paths) continue;
+        EXPECT_EQ(log.bytes["im2col_tile"], 32 * (2 * sizeof(state_t) + 32 * sizeof(real)));
+        EXPECT_EQ(log.bytes["mixing_backward"], 100 * 4 * (2 * sizeof(state_t) + 2 * sizeof(real)));
+    }
 }
 
 TEST(Drivers, RefuseMoreChannelsThanABlockHasThreadsFor) {

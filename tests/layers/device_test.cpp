@@ -1,5 +1,5 @@
-// The whole flow on a GPU against the CPU, for every model variant and precision. Without a GPU, the CPU runs
-// with the kernels and block sizes written for one.
+// Compares the whole flow on a GPU with the CPU, for every model variant and precision. Without a GPU, a CPU
+// runs the kernels and block sizes written for GPUs.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -36,11 +36,11 @@ double relative_error(const Numbers& x, const Numbers& y) {
 }
 
 // A model with all arrays in device memory.
-class ExecCase {
+class DeviceModel {
   public:
     // zero_networks: the networks of couplings and splits output 0, so that everything is computed in double.
-    ExecCase(const ModelConfig& config, index_t N, const Target& target, Precision precision,
-             bool zero_networks = false, Engine engine = Engine::products)
+    DeviceModel(const ModelConfig& config, index_t N, const Target& target, Precision precision,
+                bool zero_networks = false, Engine engine = Engine::products)
         : backend_(target.device, 1),
           arena_(target.device, Category::state, std::size_t{1} << 28),
           workspace_(target.device, Category::workspace, std::size_t{1} << 29),
@@ -108,9 +108,9 @@ class ExecCase {
   private:
     template <class T>
     T* put(const std::vector<T>& values) {
-        T* const there = arena_.take<T>(static_cast<index_t>(values.size()));
-        upload(context_.exec, static_cast<index_t>(values.size()), values.data(), there);
-        return there;
+        T* const copy = arena_.take<T>(static_cast<index_t>(values.size()));
+        upload(context_.exec, static_cast<index_t>(values.size()), values.data(), copy);
+        return copy;
     }
     static Numbers wide(const std::vector<real>& x) { return {x.begin(), x.end()}; }
 
@@ -173,8 +173,8 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
     void expect_parity(Precision precision, double state, double density, double gradient,
                        const MemoryPolicy& policy, bool zero_networks = false,
                        Engine engine = Engine::products) {
-        ExecCase plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, zero_networks);
-        ExecCase other(config(), 5, target(), precision, zero_networks, engine);
+        DeviceModel plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, zero_networks);
+        DeviceModel other(config(), 5, target(), precision, zero_networks, engine);
         const Outcome expected = plain.run(policy), found = other.run(policy);
         EXPECT_LE(relative_error(found.latents, expected.latents), state);
         EXPECT_LE(relative_error(found.logdet, expected.logdet), density);
@@ -186,7 +186,7 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
         EXPECT_LE(relative_error(found.eps, expected.eps), state);
         EXPECT_LE(relative_error(found.decoded, other.x()), state);
         EXPECT_GT(norm(expected.gradient), 0);
-        // The bounds can fail: 1% of a gradient exceeds rounding, except for networks with 8 bits.
+        // The fp32 gradient bound is tight enough to detect an error of 1%; the others are looser.
         Numbers wrong = found.gradient;
         for (double& g : wrong) g *= 1.01;
         if (precision == Precision::fp32) {
@@ -223,7 +223,8 @@ TEST_P(DeviceParity, InFloatWithSavedStatesAndMaps) {
     expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy);
 }
 
-// Masks of ReLU instead of its results: the maps' gradients overwrite the maps, and stored maps come without masks.
+// Backward reads ReLU masks instead of ReLU's results, and gradients overwrite the hidden maps. Saved maps
+// have no masks.
 TEST_P(DeviceParity, WithMaskedProducts) {
     MemoryPolicy store;
     store.anchor_every = 1;
@@ -232,13 +233,13 @@ TEST_P(DeviceParity, WithMaskedProducts) {
         expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy, false, Engine::masked_products);
 }
 
-// Without networks, everything that touches the state is in double; gradients stay float.
+// With networks that output 0, everything that touches the state is in double. Gradients stay float.
 TEST_P(DeviceParity, InDouble) {
     expect_parity(Precision::fp32, 1e-10, 1e-10, 1e-4, {}, true);
 }
 
-// tf32 has 10 mantissa bits in the operands, 5e-4 each; bf16 has 8 bits, 2e-3 to 4e-3. The bounds cover three
-// consecutive products and what follows, with room for unlucky signs.
+// Operands are rounded to 10 mantissa bits in tf32 (a relative error of 5e-4) and to 8 bits in bf16 (2e-3 to
+// 4e-3). The bounds allow for three consecutive products, and the work after them, whose errors add up.
 TEST_P(DeviceParity, InTf32) {
     if (target().device != Device::cuda) GTEST_SKIP() << "CPUs have no tf32";
     expect_parity(Precision::tf32, 2e-3, 2e-3, 1e-2, {});

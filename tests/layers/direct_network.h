@@ -1,4 +1,4 @@
-// Reference coupling network, pixel by pixel (spec section 1, NN), independent of the layers' matrix
+// Reference coupling network, pixel by pixel, independent of the layers' matrix
 // products.
 #pragma once
 

@@ -1,5 +1,5 @@
-// A single layer with random parameters and data, and the properties every layer must satisfy (architecture
-// section 4): gradients, reconstructed input, accumulation, inverse, log-determinant. In double.
+// A single layer with random parameters and data, and the properties every layer must satisfy: gradients,
+// reconstructed input, accumulation, inverse, log-determinant. In double.
 #pragma once
 
 #include <functional>

@@ -40,17 +40,20 @@ TEST(RoundTrip, LargeWeights) {
     expect_inverse_undoes_forward<double>(true, Precision::fp32, 1e-7, 1e-7);
 }
 #else
+// The state's rounding errors, which large weights amplify: 0.4e-12 to 1.3e-12, by compiler and processor.
+constexpr double kLargeWeights = 1e-11;
+
 TEST(RoundTrip, InitialWeights) {
     expect_inverse_undoes_forward<float>(false, Precision::fp32, 1e-12, 1e-5);
 }
 TEST(RoundTrip, LargeWeights) {
-    expect_inverse_undoes_forward<float>(true, Precision::fp32, 1e-12, 1e-5);
+    expect_inverse_undoes_forward<float>(true, Precision::fp32, kLargeWeights, 1e-5);
 }
 TEST(RoundTrip, Bf16Networks) {
     if (!Backend(Device::cpu, 1).blas().has_bf16())
         GTEST_SKIP() << "no bf16 products on this machine or in this build";
     expect_inverse_undoes_forward<bfloat16>(false, Precision::bf16, 1e-12, 1e-2);
-    expect_inverse_undoes_forward<bfloat16>(true, Precision::bf16, 1e-12, 1e-2);
+    expect_inverse_undoes_forward<bfloat16>(true, Precision::bf16, kLargeWeights, 1e-2);
 }
 #endif
 

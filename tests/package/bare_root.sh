@@ -66,7 +66,10 @@ bare_root_mount() {
         touch "$root/dev/$device"
         mount --bind "/dev/$device" "$root/dev/$device"
     done
-    mkdir "$root/dev/shm"
+    mkdir "$root/dev/shm" "$root/dev/pts"
+    mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
+    ln -s pts/ptmx "$root/dev/ptmx"
+    mount --rbind /sys "$root/sys"  # MPI reads the processors' topology
     mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
     ln -s /proc/self/fd "$root/dev/fd"
     ln -s fd/0 "$root/dev/stdin"

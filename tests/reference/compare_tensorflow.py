@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+sys.path += [str(Path(__file__).resolve().parents[2] / folder) for folder in ("tools", "convert")]
 from python_packages import require_packages
 
 require_packages("numpy", "h5py")

@@ -47,8 +47,8 @@ struct Launcher : testing::Test {
 
 TEST_F(Launcher, OneProcessWithoutLauncher) {
     EXPECT_EQ(detect_launch().launcher, "");
-    EXPECT_EQ(open_communicator("auto", Device::cpu)->size(), 1);
-    EXPECT_EQ(open_communicator("auto", Device::cpu)->name(), "one process");
+    EXPECT_EQ(open_communicator(CommunicatorKind::automatic, Device::cpu)->size(), 1);
+    EXPECT_EQ(open_communicator(CommunicatorKind::automatic, Device::cpu)->name(), "one process");
 }
 
 TEST_F(Launcher, RecognizesLaunchers) {
@@ -76,7 +76,7 @@ TEST_F(Launcher, RejectsInvalidWatchdogTime) {
     setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
     for (const char* text : {"", "soon", "-1", "0.5", "nan", "45s"}) {
         setenv("GLOW_WATCHDOG_SECONDS", text, 1);
-        EXPECT_THROW(open_communicator("auto", Device::cpu), InputError) << text;
+        EXPECT_THROW(open_communicator(CommunicatorKind::automatic, Device::cpu), InputError) << text;
     }
 }
 

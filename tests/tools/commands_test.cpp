@@ -3,6 +3,7 @@
 #include <hdf5.h>
 
 #include <cmath>
+#include <regex>
 #include <utility>
 
 #include "data/formats/png.h"
@@ -42,8 +43,9 @@ TEST_F(Commands, TrainWritesSpecifiedFiles) {
         EXPECT_LT(std::stod(rows[i].at("drift")), 1e-5);
     }
     const json result = json::parse(outcome.out);
-    for (const char* key : {"ended", "step", "epoch", "images_seen", "bpd", "planned_bytes", "peak_bytes",
-                            "process_growth_bytes", "checkpoint", "valid_bpd_ema", "valid_bpd_raw"})
+    for (const char* key :
+         {"ended", "step", "epoch", "images_seen", "bpd", "planned_bytes", "peak_bytes",
+          "process_growth_bytes", "checkpoint", "valid_bpd_ema", "valid_bpd_raw", "valid_stderr_ema"})
         EXPECT_TRUE(result.contains(key)) << key;
     EXPECT_EQ(result["ended"], "max-steps");
     EXPECT_EQ(result["step"], 12);
@@ -104,6 +106,7 @@ TEST_F(Commands, EvalPrintsSpecifiedKeys) {
          {"bpd", "stderr", "images", "dequant_samples", "iw_samples", "checkpoint", "split"})
         EXPECT_TRUE(result.contains(key)) << key;
     EXPECT_EQ(result["images"], 10);
+    EXPECT_EQ(eval({"--checkpoint", "run", "--data", "d.h5"}).out, eval(base).out);  // --bpd is the default
     EXPECT_EQ(result["dequant_samples"], 2);
     EXPECT_EQ(result["split"], "test");
     const Table rows = read_csv(folder / "i.csv");
@@ -234,6 +237,11 @@ TEST_F(Commands, PlanOnlyPrints) {
                             "stored", "communication"})
         sum += plan[key].get<std::size_t>();
     EXPECT_EQ(plan["total"], sum);
+    // What policy store would take, as planned for it.
+    const json stored =
+        json::parse(train(kSmall + Words{"--out", "run", "--plan", "--json", "--memory", "store"}).out);
+    EXPECT_EQ(plan["store_more_bytes"].get<std::size_t>(), stored["total"].get<std::size_t>() - sum);
+    EXPECT_FALSE(stored.contains("store_more_bytes"));
     EXPECT_EQ(plan["moments"].get<std::size_t>(), 2 * plan["parameters"].get<std::size_t>());
     EXPECT_EQ(all_files(), Words{"d.h5"});
     EXPECT_EQ(json::parse(train(run_words("run", 5) + Words{"--json", "--quiet"}).out)["planned_bytes"],
@@ -253,6 +261,9 @@ TEST_F(Commands, EstimateWritesNothing) {
     const json result = estimate({"--epochs", "100", "--max-steps", "600"});
     EXPECT_EQ(result["planned_bytes"], result["peak_bytes"]);
     EXPECT_EQ(result["timed_steps"], 20);
+    EXPECT_GT(result["store"]["more_bytes"].get<double>(), 0);
+    EXPECT_GT(result["store"]["speedup"].get<double>(), 0.1);
+    EXPECT_FALSE(estimate({"--memory", "store"}).contains("store"));
     EXPECT_EQ(result["steps_left"], 500);  // 40 images an epoch, 8 a step
     const double step = result["step_seconds"];
     EXPECT_GT(step, 1e-5);
@@ -262,7 +273,7 @@ TEST_F(Commands, EstimateWritesNothing) {
     EXPECT_EQ(estimate({"--max-minutes", "0.0001"})["seconds_left"], 0.006);
     // The length of the published run: 6.8 days at 8 times 29 images/s.
     const json published = estimate({"--preset", "cifar10", "--batch", "8"});
-    EXPECT_NEAR(published["published_epochs"].get<double>(), 2726, 1);
+    EXPECT_NEAR(40 * published["published_epochs"].get<double>(), 1.363e8, 1e5);
     EXPECT_NEAR(published["published_seconds"].get<double>() * published["images_per_s"].get<double>(),
                 1.363e8, 1e5);
     // Next to an existing run, and for a resumed one.
@@ -431,7 +442,7 @@ TEST_F(Commands, PrintsPresets) {
     const Outcome printed = train({"--preset", "celeba256", "--print-config"});
     ASSERT_EQ(printed.code, 0) << printed.err;
     for (const char* line : {"levels = 6\n", "depth = 32\n", "coupling = 'additive'\n", "n-bits = 5\n",
-                             "batch = 40\n", "epoch-images = 50000\n", "augment = 'none'\n"})
+                             "batch = 40\n", "schedule-images = 50000\n", "augment = 'none'\n"})
         EXPECT_NE(printed.out.find(line), std::string::npos) << line << printed.out;
     EXPECT_EQ(printed.out.find("data ="), std::string::npos);
     // The printed text is an equivalent --config file.
@@ -561,7 +572,9 @@ TEST_F(Commands, ResumeNeedsOnlyFolder) {
     Outcome outcome = train({"--out", "run", "--resume", "--max-steps", "5"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("resumed from run/latest.h5 at step 3"), std::string::npos) << outcome.err;
-    EXPECT_NE(outcome.err.find("max-steps is 5 but was 3"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("--max-steps and --max-minutes given here limit only this part"),
+              std::string::npos)
+        << outcome.err;
     EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 5u);
     // Nothing left to do: nothing changes.
     const std::string evaluations = read_bytes(folder / "run/eval.csv");
@@ -623,6 +636,23 @@ TEST_F(Commands, SignalWritesCheckpoint) {
         EXPECT_EQ(static_cast<std::int64_t>(read_csv(folder / out / "metrics.csv").size()), step);
         make_run(out, static_cast<int>(step) + 2, {"--resume"});
         EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, step + 2);
+    }
+}
+
+TEST_F(Commands, FirstSignalIsAnsweredAtOnce) {
+    for (const auto& [signal, answer] :
+         {std::pair{SIGINT, "stopping after this step, then writing a checkpoint; again: leave now\n"},
+          {SIGTERM, "stopping after this step, then writing a checkpoint\n"}}) {
+        const std::string out = "run" + std::to_string(signal);
+        Process process(folder.path(), GLOW_TRAIN_PROGRAM, kSmall + Words{"--out", out});
+        ASSERT_TRUE(process.wait_until([&] { return read_csv(folder / out / "metrics.csv").size() >= 3; }));
+        process.kill(signal);
+        const Outcome outcome = process.wait();
+        EXPECT_EQ(outcome.code, kUnfinished) << outcome.err;
+        const std::size_t at = outcome.err.find(answer);
+        ASSERT_NE(at, std::string::npos) << outcome.err;
+        EXPECT_EQ(outcome.err[at - 1], '\n') << outcome.err;
+        EXPECT_EQ(outcome.err.find("stopping after", at + 1), std::string::npos) << outcome.err;
     }
 }
 
@@ -738,8 +768,18 @@ TEST_F(Commands, ShowsProgressOnlyOnTerminals) {
     drain();
     EXPECT_EQ(process.wait().code, 0);
     close(terminal);
-    EXPECT_NE(shown.find("\r\033[Kstep "), std::string::npos) << shown;
-    EXPECT_NE(shown.find("left"), std::string::npos) << shown;
+    const auto has = [&shown](const char* pattern) { return std::regex_search(shown, std::regex(pattern)); };
+    // One line that redraws itself, instead of a line per logged step.
+    EXPECT_TRUE(
+        has("\r\033\\[K\\[#*-*\\] +[0-9]+%  step [0-9]+  [0-9.]+ bits/dim  [0-9.]+ images/s  0m0[0-9]s left"))
+        << shown;
+    EXPECT_FALSE(has("step +[0-9]+  epoch")) << shown;
+    // The first evaluation comes early, with its error, on a line of its own.
+    EXPECT_TRUE(has(
+        "\r\033\\[Kstep +[0-9]+  validation [0-9.]+ \\+- [0-9.]+ bits/dim \\(EMA\\), [0-9.]+ \\+- [0-9.]+ \\(raw\\), "
+        "6 images\r\n"))
+        << shown;
+    EXPECT_GE(read_csv(folder / "run/eval.csv").size(), 4u);
 }
 
 }  // namespace

@@ -84,6 +84,27 @@ TEST(KernelProfiler, RecordsKernelsWithTheirMarks) {
     expect(3, "nvjet", 200, 8);
     EXPECT_TRUE(profiler->take().empty());
 }
+
+TEST(KernelProfiler, TableSharesBandwidthOfMarkedLaunches) {
+    const auto profiler = open_kernel_profiler(GLOW_FAKE_CUPTI);
+    const auto run = reinterpret_cast<void (*)(const char*, std::uint64_t, std::uint64_t)>(
+        dlsym(dlopen(GLOW_FAKE_CUPTI, RTLD_NOW), "fake_launch"));
+    MarkedLaunches launches(*profiler);
+    launches.launch("warm-up", 1e9);
+    run("warm", 0, 100);
+    profiler->take();
+    launches.clear();
+    launches.launch("fill", 4e3);
+    run("flat", 100, 300);
+    launches.launch("gemm", 0);
+    run("nvjet", 300, 800);
+    const std::vector<KernelRow> rows = kernel_table(profiler->take(), launches.launches(), 1);
+    ASSERT_EQ(rows.size(), 2u);
+    EXPECT_EQ(rows[0].name, "gemm nvjet");
+    EXPECT_EQ(rows[1].name, "fill flat");
+    EXPECT_EQ(rows[1].bytes, 4e3);
+    EXPECT_NEAR(rows[1].seconds_of_bytes, 200e-9, 1e-15);
+}
 #endif
 
 }  // namespace

@@ -85,6 +85,32 @@ TEST_F(MemoryScaling, LastRepeatedListWins) {
     for (const index_t depth : {4, 5}) EXPECT_EQ(predicted.at(depth)["mode"], "reconstruct");
 }
 
+TEST_F(MemoryScaling, RepeatsGiveMedianAndQuartiles) {
+    const Words small = {"--sizes", "8",        "--batches", "2",       "--levels", "1",          "--width",
+                         "4",       "--depths", "1",         "--modes", "store",    "--no-cosine"};
+    const auto repeated = rows(small + Words{"--repeats", "3"});
+    ASSERT_EQ(repeated.size(), 1u);
+    const nlohmann::json& row = repeated.at(1);
+    EXPECT_EQ(row["repeats"], 3);
+    EXPECT_LE(row["images_per_s_q1"].get<double>(), row["images_per_s"].get<double>());
+    EXPECT_GE(row["images_per_s_q3"].get<double>(), row["images_per_s"].get<double>());
+    EXPECT_LT(row["images_per_s_q1"].get<double>(), row["images_per_s_q3"].get<double>());
+    const auto once = rows(small);
+    ASSERT_EQ(once.size(), 1u);
+    EXPECT_EQ(once.at(1)["repeats"], 1);
+    EXPECT_TRUE(once.at(1)["images_per_s_q1"].is_null());
+    EXPECT_EQ(once.at(1)["peak_bytes"], row["peak_bytes"]);
+}
+
+// A picture that cannot be drawn is an error before anything is measured.
+TEST_F(MemoryScaling, RefusesPlotBeforeMeasuring) {
+    const Outcome outcome =
+        Process(folder.path(), GLOW_MEMORY_PROGRAM, {"--csv", "rows.csv", "--plot", "rows.gif"}).wait();
+    EXPECT_NE(outcome.code, 0);
+    EXPECT_NE(outcome.err.find("--plot"), std::string::npos) << outcome.err;
+    EXPECT_FALSE(std::filesystem::exists(folder / "rows.csv"));
+}
+
 TEST_F(MemoryScaling, RejectsBadLists) {
     for (const Words& bad :
          {Words{"--depths", "4,x"}, Words{"--depths", "4,,5"}, Words{"--depths", "0"}, Words{"--depths", ""},

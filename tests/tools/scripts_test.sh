@@ -297,9 +297,22 @@ else
     variant overfit && sed -i 's/30.1,/31.1,/' "$work/overfit/eval.csv" && sed -i '2i 300,valid,30.1,0.01,100,raw' "$work/overfit/eval.csv"
     verdict overfit "worth a look: train and validation"
     variant behind && sed -i 's/30.12,/30.9,/' "$work/behind/eval.csv"
+    verdict behind healthy
+    sed -i 's/^600,0/600,2/' "$work/behind/metrics.csv"
     verdict behind "worth a look: average"
     variant none && rm "$work/none/latest.h5"
     verdict none "worth a look: checkpoint"
+    # A run that began just now.
+    variant first && sed -i '5,$d' "$work/first/metrics.csv" && : >"$work/first/eval.csv" && rm "$work/first/latest.h5"
+    verdict first "young: nothing wrong in its 3 rows"
+    page_of first
+    check "page: young" grep -qF "<div class='verdict young'>" "$work/page.html"
+    sed -i 's/max-steps = 600/max-steps = 30/' "$work/first/config.toml"
+    verdict first "worth a look: checkpoint"
+    variant late && sed -i 's/max-steps = 600/max-steps = 6000/' "$work/late/config.toml" && rm "$work/late/latest.h5"
+    verdict late "worth a look: checkpoint"
+    echo "checkpoint-every = '1000'" >>"$work/late/config.toml"
+    verdict late healthy
     variant stalled && sed -i 's/max-steps = 600/max-steps = 6000/' "$work/stalled/config.toml"
     verdict stalled healthy
     touch -d '2 hours ago' "$work/stalled/metrics.csv"
@@ -358,6 +371,51 @@ if [ -n "$python" ]; then
     done
     expect 0 "plot_scores: .PNG" "$python" "$tools/plot_scores.py" "$work/bits.csv" -o "$work/x.PNG"
     check "plot_scores: a PNG" is_png "$work/x.PNG"
+fi
+
+# ---- plot_memory.py: published curves, colors, spread -------------------------------------------------------------------
+
+if [ -n "$python" ]; then
+    columns=mode,levels,depth,width,image,channels,batch,peak_bytes,params_bytes,grads_bytes,moments_bytes,ema_bytes,derived_bytes
+    columns=$columns,predicted_bytes,images_per_s,images_per_s_q1,images_per_s_q3
+    memory_rows() {  # image batch moments mode...: a table of two depths
+        local image=$1 batch=$2 moments=$3 mode depth
+        shift 3
+        echo $columns
+        for mode; do
+            for depth in 4 8; do echo "$mode,3,$depth,256,$image,3,$batch,${depth}0000000,1000,1000,$moments,0,0,1,10.5,9.5,12"; done
+        done
+    }
+    draw_memory() { "$python" "$tools/plot_memory.py" "$work/memory.csv" -o "$work/memory.svg" "$@"; }
+    drawn() { grep -qiF -- "$1" "$work/memory.svg"; }
+    not_drawn() { ! drawn "$1"; }
+    memory_rows 256 8 0 reconstruct >"$work/memory.csv"
+    expect 0 "plot_memory: the published setting" draw_memory
+    check "plot_memory: published curves in their own setting" drawn "normflows, published (A100), raw"
+    expect 0 "plot_memory: --no-published" draw_memory --no-published
+    check "plot_memory: no published curves on request" not_drawn published
+    for setting in "64 8 0" "256 4 0" "256 8 5000"; do
+        # shellcheck disable=SC2086  # three words
+        memory_rows $setting reconstruct >"$work/memory.csv"
+        expect 0 "plot_memory: $setting" draw_memory
+        check "plot_memory: no published curves at $setting" not_drawn published
+    done
+    # A policy has one color, whatever else is drawn.
+    memory_rows 64 8 0 store >"$work/memory.csv"
+    expect 0 "plot_memory: store" draw_memory
+    check "plot_memory: the color of store" drawn d55e00
+    memory_rows 64 8 0 reconstruct:1 reconstruct:8 checkpoint store >"$work/memory.csv"
+    expect 0 "plot_memory: all" draw_memory
+    check "plot_memory: the same color of store" drawn d55e00
+    memory_rows 64 8 0 checkpoint store | awk -F, -v OFS=, 'NR > 1 { $3 = 4; $7 = NR }  1' >"$work/memory.csv"
+    expect 0 "plot_memory: --speed" draw_memory --speed
+    check "plot_memory: the spread is drawn" drawn "images/s, median and quartiles"
+    sed -i 's/,9.5,12$/,,/' "$work/memory.csv"
+    expect 0 "plot_memory: --speed without repeats" draw_memory --speed
+    check "plot_memory: no spread of single measurements" not_drawn quartiles
+    rm "$work/memory.svg"
+    expect 0 "plot_memory: --check" draw_memory --check
+    check "plot_memory: --check draws nothing" test ! -e "$work/memory.svg"
 fi
 
 # ---- quickstart --------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ double quantile(std::vector<double> values, double part) {
 }
 
 void bench(index_t depth, index_t images, int rounds) {
-    const auto processes = open_communicator("auto", Device::cpu);
+    const auto processes = open_communicator(CommunicatorKind::automatic, Device::cpu);
     TrainingOptions together = small_options(32, 32, 3, 3, depth, 512), alone;
     together.batch = together.init_batch = images * processes->size();
     alone = together;

@@ -29,7 +29,7 @@ struct OnDevice {
         const Schedule schedule = make_schedule(options, 1000);
         std::vector<double> losses;
         for (int t = 1; t <= steps; ++t) {
-            last = trainer.step(images.batch(), optimizer_at(options, schedule, t));
+            last = trainer.step(images.batch(), optimizer_at(options, schedule, {t}));
             losses.push_back(last.loss);
         }
         return losses;
@@ -110,7 +110,8 @@ TEST_F(DeviceStep, UsesPrefetchedBatches) {
         const Schedule schedule = make_schedule(options, 1000);
         std::vector<double> losses;
         for (int t = 1; t <= 4; ++t)
-            losses.push_back(uploaded.trainer.step(batches.next(), optimizer_at(options, schedule, t)).loss);
+            losses.push_back(
+                uploaded.trainer.step(batches.next(), optimizer_at(options, schedule, {t})).loss);
         EXPECT_EQ(losses, host.losses(4));
         EXPECT_EQ(uploaded.params(), host.params());
     }

@@ -56,7 +56,7 @@ const std::vector<float>& trained_weights() {
         for (int t = 1; t <= 200; ++t) {
             last = training.trainer
                        .step(pictures.batch().part((t - 1) % 40 * options.batch, options.batch, D),
-                             optimizer_at(options, schedule, t))
+                             optimizer_at(options, schedule, {t}))
                        .bits_per_dim;
             if (t == 1) first = last;
         }

@@ -28,7 +28,7 @@ Ended after_steps(const TrainingOptions& options, int steps) {
     const Schedule schedule = make_schedule(options, 40);
     Ended ended;
     for (int t = 1; t <= steps; ++t)
-        ended.last = training.trainer.step(training.images.batch(), optimizer_at(options, schedule, t));
+        ended.last = training.trainer.step(training.images.batch(), optimizer_at(options, schedule, {t}));
     ended.weights = training.everything();
     return ended;
 }

@@ -1,7 +1,7 @@
-// Kernels that a step gives to a GPU, counted without one: at small batches their number is the step's time. A product
-// counts as one, whatever the library makes of it (it adds a kernel where it splits the sum over k, and a memset for some
-// tiles). Not counted: what the library's wrapper does around a product, the inverses of W, which run concurrently, and
-// copies from and to the host.
+// Counts the kernels that a training step launches on a GPU, without needing one. At small batches their
+// number determines the step's time. A matrix product counts as one launch, although the library adds a
+// kernel if it splits the sum over k, and a memset for some tiles. Not counted: other work of our wrapper
+// around a product, the inverses of W, which run concurrently, and copies from and to the host.
 #include <gtest/gtest.h>
 
 #include <iostream>
@@ -37,7 +37,7 @@ class LaunchLog : public LaunchObserver {
     std::map<std::string, std::pair<int, double>> kernels_;
 };
 
-// Launches of one step, and what that step is made of: gradient and update.
+// The launches of one training step, gradient and update, without those of the initialization.
 template <class Prepare>
 LaunchLog launches(const TrainingOptions& options, const Backend& backend, LaunchLog& log,
                    Prepare memory_of) {
@@ -69,7 +69,7 @@ TrainingOptions published(index_t batch, MemoryMode memory) {
     return options;
 }
 
-// Most of them with matrix products, and with products that keep masks (layers/coupling_network.h).
+// Upper limits on the launches, for the engines products and masked (layers/coupling_network.h).
 TEST(LaunchCount, OfThePublishedModel) {
     struct Size {
         index_t batch;
@@ -91,8 +91,8 @@ TEST(LaunchCount, OfThePublishedModel) {
         }
 }
 
-// A counting run tells of what a run on the same paths really launches.
-TEST(LaunchCount, IsThatOfARun) {
+// A counting run reports as many launches as a real run of the same code paths.
+TEST(LaunchCount, CountingRunEqualsRealRun) {
     TrainingOptions options = published(6, MemoryMode::reconstruct);
     options.model.image_height = options.model.image_width = 16;
     options.model.depth = 2;

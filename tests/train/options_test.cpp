@@ -39,6 +39,7 @@ TEST(Options, RejectsValuesOutOfRangeByName) {
         refused("--beta2", [&](auto& o) { o.beta2 = bad; });
         refused("--warmup-epochs", [&](auto& o) { o.warmup_epochs = bad; });
         refused("--epoch-images", [&](auto& o) { o.epoch_images = bad; });
+        refused("--schedule-images", [&](auto& o) { o.schedule_images = bad; });
         refused("--weight-decay", [&](auto& o) { o.weight_decay = bad; });
         refused("--clip-norm", [&](auto& o) { o.clip_norm = bad; });
         refused("--ema-decay", [&](auto& o) { o.ema_decay = bad; });

@@ -19,7 +19,8 @@ TEST(Presets, AllAreValid) {
         options.model.channels = name == "mnist" ? 1 : 3;
         options.model.n_classes = options.model.y_cond ? 10 : 0;
         EXPECT_NO_THROW(check(options.model)) << preset.name;
-        EXPECT_EQ(options.epoch_images, 50000) << preset.name;
+        EXPECT_EQ(options.epoch_images, 0) << preset.name;
+        EXPECT_EQ(options.schedule_images, 50000) << preset.name;
         texts.insert(to_toml(options));
     }
     EXPECT_EQ(texts.size(), presets().size());  // no two are the same
@@ -45,9 +46,32 @@ TEST(Presets, MatchPublishedSteps) {
         const auto [options, s] = schedule(name);
         EXPECT_NEAR(s.beta2, 1 - 1 / steps, 1e-12) << name;
         EXPECT_NEAR(s.ema_decay, 1 - 1 / steps, 1e-12) << name;
-        const double warmup = options.warmup_epochs * s.epoch_images / static_cast<double>(s.batch);
+        const double warmup = options.warmup_epochs * s.schedule_images / static_cast<double>(s.batch);
         EXPECT_NEAR(warmup, 10 * 50000.0 / (name == std::string("celeba256") ? 2560 : 512), 1e-6) << name;
     }
+}
+
+// An epoch is the data set; warm-up and averages take as many steps as with the published 50,000 images.
+TEST(Presets, EpochsFollowDataSetButScheduleDoesNot) {
+    const TrainingOptions options = preset_options("quick");
+    const Schedule small = make_schedule(options, 1000), large = make_schedule(options, 1000000);
+    EXPECT_EQ(small.epoch_images, 1000);
+    EXPECT_EQ(small.steps_per_epoch, 63);
+    EXPECT_EQ(large.epoch_images, 1000000);
+    for (const Schedule& s : {small, large}) {
+        EXPECT_EQ(s.beta2, 1 - 1.0 / 3125);
+        EXPECT_EQ(s.ema_decay, 0.99);
+        EXPECT_DOUBLE_EQ(learning_rate(options, s, {47}), options.lr * 752 / 1500);
+        EXPECT_EQ(learning_rate(options, s, {94}), options.lr);
+    }
+    TrainingOptions published = options;
+    published.epoch_images = 50000;
+    EXPECT_EQ(make_schedule(published, 1000).steps_per_epoch, 3125);
+    // Runs of earlier versions had one number for both.
+    published.schedule_images = 0;
+    EXPECT_EQ(make_schedule(published, 1000).beta2, small.beta2);
+    EXPECT_EQ(learning_rate(published, make_schedule(published, 1000), {47}),
+              learning_rate(options, small, {47}));
 }
 
 }  // namespace

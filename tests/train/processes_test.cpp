@@ -232,7 +232,7 @@ TEST(DistributedTrainer, AllRanksRollBack) {
 
 int main(int argc, char** argv) {
     testing::InitGoogleTest(&argc, argv);
-    const auto processes = glow::open_communicator("auto", glow::Device::cpu);
+    const auto processes = glow::open_communicator(glow::CommunicatorKind::automatic, glow::Device::cpu);
     glow::g_processes = processes.get();
     if (!processes->is_root()) testing::GTEST_FLAG(brief) = true;
     const int failed = RUN_ALL_TESTS();

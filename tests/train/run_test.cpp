@@ -2,7 +2,9 @@
 #include "train/run.h"
 
 #include <cmath>
+#include <csignal>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "data/dataset.h"
 #include "tests/data/files.h"
@@ -255,6 +257,52 @@ TEST_F(Recovery, LoweredLearningRateSurvivesResume) {
     EXPECT_EQ(run_training(rest).lr_scale, 1);
 }
 
+// For each kind of end, with a clock of eight steps a minute.
+TEST_F(Recovery, StoppedRunsFollowTheSameDecay) {
+    enum End { by_steps, by_epochs, by_minutes };
+    const auto run = [&](const std::string& out, End end, index_t stop_at) {
+        RunRequest decaying = request(out, end == by_steps ? 12 : 0);
+        decaying.options.lr_schedule = LrSchedule::cosine;
+        decaying.options.lr_final = 1e-5;
+        decaying.options.warmup_epochs = 0;
+        decaying.options.epochs = end == by_epochs ? 2.4 : 0;  // 96 images
+        decaying.options.max_minutes = end == by_minutes ? 1.5 : 0;
+        decaying.resume = true;
+        const bool begins = !std::filesystem::exists(folder / out);
+        const index_t first = begins ? 1 : CheckpointEdit(folder / out / "latest.h5").step;
+        const auto minutes = std::make_shared<double>(0);
+        decaying.minutes = [=] { return *minutes; };
+        decaying.before_step = [=](index_t t, Trainer&) {
+            *minutes = static_cast<double>(t - first) / 8;
+            if (t == stop_at) std::raise(SIGTERM);
+        };
+        return run_training(decaying).progress.step;
+    };
+    for (const End end : {by_steps, by_epochs, by_minutes}) {
+        const std::string whole = "whole" + std::to_string(end), parts = "parts" + std::to_string(end);
+        const index_t last = end == by_minutes ? 13 : 12;
+        EXPECT_EQ(run(whole, end, 0), last);
+        EXPECT_EQ(run(parts, end, 3), 3);
+        EXPECT_EQ(run(parts, end, 8), 8);
+        EXPECT_EQ(run(parts, end, 0), last);
+        EXPECT_EQ(metrics(parts), metrics(whole));
+        const CheckpointEdit a(folder / whole / "latest.h5"), b(folder / parts / "latest.h5");
+        for (const auto& [name, tensor] : a.tensors)
+            EXPECT_EQ(tensor.values, b.tensors.at(name).values) << name;
+        // The learning rate falls at every step.
+        double before = 1;
+        for (const std::string& row : rows(whole + "/metrics.csv")) {
+            std::istringstream cells(row);
+            std::string cell;
+            for (int column = 0; column < 7; ++column) std::getline(cells, cell, ',');
+            if (cell == "lr") continue;
+            EXPECT_LT(std::stod(cell), before) << row;
+            before = std::stod(cell);
+        }
+        EXPECT_LT(before, 1e-4);
+    }
+}
+
 TEST_F(Recovery, GivesUpAfterRollingBackFurtherEachTime) {
     RunRequest faulty = request("run", 12);
     faulty.options.keep = 3;
@@ -401,18 +449,29 @@ TEST(TrainingHistoryTest, RoundTripsThroughJson) {
     course.lr_scale = 0.1;
     course.rollbacks = 3;
     for (int t = 0; t < 100; ++t) course.add(1.0 / (t + 3), t + 0.7);
-    const std::string text = to_json(course).dump();
-    EXPECT_EQ(history_from_json(nlohmann::ordered_json::parse(text)), course);
+    TrainingProgress progress;
+    progress.history = course;
+    progress.minutes = 0.1 + 0.2;
+    const auto read = [](const nlohmann::ordered_json& json) {
+        CheckpointInfo checkpoint;
+        checkpoint.history = json;
+        return training_progress(checkpoint);
+    };
+    const nlohmann::ordered_json good = nlohmann::ordered_json::parse(to_json(progress).dump());
+    EXPECT_EQ(read(good).history, course);
+    EXPECT_EQ(read(good).minutes, 0.1 + 0.2);
+    nlohmann::ordered_json without_clock = good;
+    without_clock.erase("minutes");
+    EXPECT_EQ(read(without_clock).minutes, 0);
     for (const char* bad : {"{}", "[]", "3", "null", "\"x\""})
         expect_throw<InputError>([&] { history_from_json(nlohmann::ordered_json::parse(bad)); }, {"course"});
-    const nlohmann::ordered_json good = to_json(course);
     for (const auto& [key, value] : good.items()) {
         nlohmann::ordered_json json = good;
         json[key] = "1";
-        expect_throw<InputError>([&] { history_from_json(json); }, {key});
+        expect_throw<InputError>([&] { read(json); }, {key});
         json[key] = -2;
         if (key != "loss" && key != "log_condition")
-            expect_throw<InputError>([&] { history_from_json(json); }, {"out of range"});
+            expect_throw<InputError>([&] { read(json); }, {"out of range"});
     }
 }
 

@@ -55,10 +55,72 @@ TEST(Schedule, WarmUpIsLinearInImages) {
     const Schedule s = make_schedule(o, 200);  // 100 images of warm-up
     for (index_t t = 1; t <= 20; ++t) {
         const double images_seen = 10.0 * static_cast<double>(t - 1);
-        EXPECT_DOUBLE_EQ(learning_rate(o, s, t), 2e-3 * std::min(1.0, (images_seen + 10) / (0.5 * 200))) << t;
+        EXPECT_DOUBLE_EQ(learning_rate(o, s, {t}), 2e-3 * std::min(1.0, (images_seen + 10) / (0.5 * 200)))
+            << t;
     }
     o.warmup_epochs = 0;
-    EXPECT_EQ(learning_rate(o, s, 1), 2e-3);
+    EXPECT_EQ(learning_rate(o, s, {1}), 2e-3);
+}
+
+TEST(Schedule, WarmUpStepsReplaceEpochs) {
+    TrainingOptions o = small_options();
+    o.batch = 10;
+    o.warmup_epochs = 3;
+    o.warmup_steps = 4;
+    const Schedule s = make_schedule(o, 200);
+    EXPECT_DOUBLE_EQ(learning_rate(o, s, {1}), o.lr / 4);
+    EXPECT_DOUBLE_EQ(learning_rate(o, s, {4}), o.lr);
+    EXPECT_DOUBLE_EQ(learning_rate(o, s, {40}), o.lr);
+}
+
+TEST(Schedule, DecaysFromFirstStepToEnd) {
+    TrainingOptions o = small_options();
+    o.batch = 10;
+    o.lr = 1e-2;
+    o.lr_final = 1e-3;
+    o.warmup_epochs = 0;
+    o.max_steps = 8;
+    const Schedule s = make_schedule(o, 200);
+    o.lr_schedule = LrSchedule::linear;
+    EXPECT_EQ(learning_rate(o, s, {1}), 1e-2);
+    EXPECT_DOUBLE_EQ(learning_rate(o, s, {3}), 1e-2 - 0.25 * 9e-3);
+    EXPECT_DOUBLE_EQ(learning_rate(o, s, {9}), 1e-3);
+    EXPECT_DOUBLE_EQ(learning_rate(o, s, {100}), 1e-3);
+    EXPECT_DOUBLE_EQ(learning_rate(o, s, {3, 0.5}), 0.5 * (1e-2 - 0.25 * 9e-3));
+    o.lr_schedule = LrSchedule::cosine;
+    EXPECT_EQ(learning_rate(o, s, {1}), 1e-2);
+    EXPECT_DOUBLE_EQ(learning_rate(o, s, {3}), 1e-3 + 9e-3 * (1 + std::sqrt(0.5)) / 2);
+    EXPECT_DOUBLE_EQ(learning_rate(o, s, {5}), 1e-3 + 9e-3 / 2);
+    EXPECT_NEAR(learning_rate(o, s, {9}), 1e-3, 1e-18);
+    o.warmup_steps = 4;
+    EXPECT_DOUBLE_EQ(learning_rate(o, s, {3}), 0.75 * (1e-3 + 9e-3 * (1 + std::sqrt(0.5)) / 2));
+}
+
+TEST(Schedule, DecaysTowardsTheNearestLimit) {
+    TrainingOptions o = small_options();
+    o.batch = 10;
+    o.lr_schedule = LrSchedule::linear;
+    const auto fraction = [&](double minutes) {
+        return run_fraction(make_schedule(o, 200), {7, 1, minutes});
+    };
+    EXPECT_EQ(fraction(3), 0);
+    o.max_steps = 12;
+    EXPECT_DOUBLE_EQ(fraction(3), 0.5);
+    o.epochs = 0.4;  // 80 images
+    EXPECT_DOUBLE_EQ(fraction(3), 0.75);
+    o.max_minutes = 3.75;
+    EXPECT_DOUBLE_EQ(fraction(3), 0.8);
+    EXPECT_EQ(fraction(5), 1);
+}
+
+TEST(Schedule, DecayNeedsAnEnd) {
+    TrainingOptions o = small_options();
+    o.lr_schedule = LrSchedule::cosine;
+    o.max_steps = 0;
+    o.epochs = o.max_minutes = 0;
+    expect_throw<InputError>([&] { check(o); }, {"--lr-schedule cosine", "--max-steps"});
+    o.max_minutes = 1;
+    check(o);
 }
 
 TEST(Schedule, BiasCorrectionAndAverageAtEveryStep) {
@@ -70,7 +132,7 @@ TEST(Schedule, BiasCorrectionAndAverageAtEveryStep) {
     o.weight_decay = 1e-4;
     const Schedule s = make_schedule(o, 1000);
     for (const index_t t : {1, 2, 17, 1000, 100000000}) {
-        const OptimizerStep step = optimizer_at(o, s, t);
+        const OptimizerStep step = optimizer_at(o, s, {t});
         const double T = static_cast<double>(t);
         EXPECT_DOUBLE_EQ(step.lr_t, 1e-3 * std::sqrt(1 - std::pow(0.99, T)) / (1 - std::pow(0.8, T)));
         EXPECT_DOUBLE_EQ(step.ema_rate, (1 - 0.95) / (1 - std::pow(0.95, T)));
@@ -79,9 +141,9 @@ TEST(Schedule, BiasCorrectionAndAverageAtEveryStep) {
         EXPECT_EQ(step.weight_decay, 1e-4);
         EXPECT_FALSE(step.adam);
     }
-    EXPECT_EQ(optimizer_at(o, s, 1).ema_rate, 1.0);  // the average starts as the weights
+    EXPECT_EQ(optimizer_at(o, s, {1}).ema_rate, 1.0);  // the average starts as the weights
     o.optimizer = Optimizer::adam;
-    EXPECT_TRUE(optimizer_at(o, s, 1).adam);
+    EXPECT_TRUE(optimizer_at(o, s, {1}).adam);
 }
 
 TEST(Schedule, OneStepPerEpochStaysFinite) {
@@ -89,7 +151,7 @@ TEST(Schedule, OneStepPerEpochStaysFinite) {
     o.batch = 100;
     const Schedule s = make_schedule(o, 10);
     EXPECT_EQ(s.beta2, 0);
-    const OptimizerStep step = optimizer_at(o, s, 3);
+    const OptimizerStep step = optimizer_at(o, s, {3});
     EXPECT_TRUE(std::isfinite(step.lr_t));
     EXPECT_EQ(step.ema_rate, 1);
 }
@@ -134,7 +196,7 @@ void follow_scalar_model(Optimizer optimizer, double sabotage, bool& followed) {
         double clipped = 0;
         for (const float value : g) clipped += std::pow(static_cast<double>(value), 2);
         EXPECT_NEAR(std::sqrt(clipped), o.clip_norm, 1e-6);
-        training.trainer.step(images.batch(), optimizer_at(o, s, t));
+        training.trainer.step(images.batch(), optimizer_at(o, s, {t}));
         for (std::size_t i = 0; i < start.size(); ++i)
             scalar[i].step(o, static_cast<double>(t), sabotage * static_cast<double>(g[i]));
     }

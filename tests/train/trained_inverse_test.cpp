@@ -34,7 +34,7 @@ void expect_inverse_after(index_t steps, const TrainingOptions& options,
     for (index_t t = 1; t <= steps; ++t) {
         const StepResult result =
             trainer.step(part((t - 1) * options.batch % (n - options.batch + 1), options.batch),
-                         optimizer_at(options, schedule, t));
+                         optimizer_at(options, schedule, {t}));
         (t == 1 ? first : last) = result.bits_per_dim;
     }
     std::printf("%lld steps: %.3f -> %.3f bits/dim\n", static_cast<long long>(steps), first, last);

@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""glow_convert: converts weights of other Glow programs to our checkpoints, and our checkpoints to plain files.
+
+    glow_convert --from rosinality F.npz --size 32 --n-bits 5 -o C.h5
+    glow_convert --to safetensors RUN -o F.safetensors
+    glow_convert --to onnx --what log_prob RUN -o F.onnx
+
+Reads state dicts of the PyTorch Glows of rosinality, y0ast and chaiyujin, and the variables of openai/glow, from .npz or
+HDF5 files with the original names, and TensorFlow's checkpoints (the prefix of F.index and F.data-*). Tensors that are
+not part of our model are errors.
+Writes /params. A complete openai/glow checkpoint also provides averages, moments and step, so that glow_train --resume
+continues the run. Without moments, continue training with --init-from.
+
+Exit status: 0 done, 1 failure while writing, 2 bad usage, or weights that our model cannot express (the message says why).
+"""
+
+import argparse
+import json
+import math
+import re
+import sys
+from pathlib import Path
+
+from python_packages import require_packages
+
+require_packages("numpy", "h5py")
+import h5py
+import numpy as np
+
+from tf_checkpoint import tf_checkpoint_files
+from output_files import OutputRefused, claim_outputs, write_atomically
+from model_files import InputError, check, shapes_of_config, read_checkpoint, read_named, read_safetensors, write_checkpoint, write_safetensors
+from foreign_tensors import Imported, Source
+from torch_models import chaiyujin, rosinality, y0ast
+from openai_glow import openai
+from onnx_export import onnx_model
+
+VERSION = "@PROJECT_VERSION@"
+EPOCH_IMAGES = 50000  # openai/glow's epoch length, for any data set
+FOREIGN = {"rosinality": rosinality, "y0ast": y0ast, "chaiyujin": chaiyujin, "openai": openai}
+
+
+def import_foreign(kind, arguments):
+    tensors = {name.removeprefix("module."): value for name, value in read_named(arguments.input).items()}
+    if not tensors:
+        raise InputError(f"{arguments.input}: it contains no tensors")
+    wrong = [name for name, value in tensors.items() if np.asarray(value).dtype.kind not in "fiub"]
+    if wrong:
+        raise InputError(f"{arguments.input}: {wrong[0]} is not numeric")
+    source, (height, width) = Source(tensors), size_of(arguments.size or "32")
+    config = dict(image_height=height, image_width=width, channels=3, n_bits=arguments.n_bits, levels=1, depth=1, width=1,
+                  permutation=arguments.permutation or "invconv", coupling="affine", edge_bias=True, learn_top=True, y_cond=False,
+                  n_classes=0, weight_y=0.0)
+    try:
+        imported = FOREIGN[kind](source, config)
+    except (ValueError, IndexError) as error:  # both bases of NumPy's AxisError
+        raise InputError(f"{arguments.input}: a tensor's shape does not match the layout: {error}") from None
+    source.finish()
+    if not isinstance(imported, Imported):
+        imported = Imported(imported)
+    config["weight_y"] = weight_of_classifier(arguments.weight_y, "classifier/weight" in imported.params)
+    trees = {"params": check(config, imported.params)}
+    trees |= {tree: check(config, tensors, True, f"{tree}: ") for tree, tensors in imported.trees.items() if tensors}
+    images = imported.step * arguments.batch
+    counters = {"step": imported.step, "images_seen": images, "epoch": images / EPOCH_IMAGES}
+    return config, trees, counters, imported.notes
+
+
+def weight_of_classifier(given, has_classifier):
+    if not has_classifier:
+        if given:
+            raise InputError(f"--weight-y {given:g}: the file has no classifier")
+        return 0.0
+    if given == 0:
+        raise InputError("--weight-y 0: the file has a classifier, whose weight in the loss is above 0")
+    return 0.01 if given is None else given
+
+
+def import_ours(kind, arguments):
+    """Reads a file written by --to."""
+    if kind == "safetensors":
+        tensors, metadata = read_safetensors(arguments.input)
+    else:
+        tensors = read_named(arguments.input)
+        metadata = {"config": str(tensors.pop("config", ""))}
+    try:
+        config = json.loads(metadata["config"])
+        config = {key: config[key] for key in shapes_of_config()}
+    except (KeyError, ValueError, TypeError):
+        raise InputError(f"{arguments.input}: it contains no Glow model configuration") from None
+    return config, {"params": check(config, tensors)}, {"step": 0, "images_seen": 0, "epoch": 0}, []
+
+
+def size_of(text):
+    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if not match:
+        raise InputError(f"--size {text}: expected S or HxW in pixels")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def check_size(size, config):
+    step = 2 ** config["levels"]
+    if not all(size) or any(side % step for side in size):
+        raise InputError(f"--size {size[0]}x{size[1]}: {config['levels']} levels need sides divisible by {step}")
+
+
+def export_onnx(arguments, config, params):
+    """Function that writes the graph to a path."""
+    size = config["image_height"], config["image_width"]
+    if arguments.size:
+        size = None if arguments.size == "any" else size_of(arguments.size)
+    if size:
+        check_size(size, config)
+    if sum(value.nbytes for value in params.values()) > 0.99 * 2**31:
+        raise InputError("the weights exceed the 2 GiB of an ONNX file")
+    try:
+        model = onnx_model(config, params, arguments.what, size, arguments.dequant == "input", arguments.state)
+    except np.linalg.LinAlgError:
+        raise InputError("a 1x1 convolution is singular: the model has no inverse") from None
+    return lambda temporary: Path(temporary).write_bytes(model.SerializeToString())
+
+
+ONNX_OPTIONS = {"what": None, "dequant": "center", "state": "float64"}
+
+
+def check_options(arguments):
+    if (arguments.source is None) == (arguments.target is None):
+        raise InputError("give either --from KIND or --to KIND")
+    if arguments.target != "onnx":
+        for name in ONNX_OPTIONS:
+            if getattr(arguments, name) is not None:
+                raise InputError(f"--{name} needs --to onnx")
+        return
+    if arguments.what is None:
+        raise InputError("--to onnx needs --what log_prob, encode or decode")
+    if arguments.what == "decode" and arguments.dequant:
+        raise InputError("--dequant: --what decode has no pixels as input")
+    for name, value in ONNX_OPTIONS.items():
+        setattr(arguments, name, getattr(arguments, name) or value)
+    require_packages("numpy", "h5py", "onnx")
+
+
+def run(arguments):
+    check_options(arguments)
+    latest = Path(arguments.input) / "latest.h5"
+    files = tf_checkpoint_files(arguments.input) or [latest if latest.exists() else arguments.input]
+    claim_outputs([("the input", file) for file in files], [("--output", arguments.output)])
+    if arguments.source:
+        foreign = arguments.source in FOREIGN
+        if arguments.weight_y is not None and not foreign:
+            raise InputError(f"--weight-y: an {arguments.source} file holds its own")
+        config, trees, counters, notes = (import_foreign if foreign else import_ours)(arguments.source, arguments)
+        params = trees["params"]
+        check_size((config["image_height"], config["image_width"]), config)
+        write_checkpoint(arguments.output, config, trees, counters)
+    else:
+        trees, notes = {}, []
+        config, params = read_checkpoint(arguments.input, not arguments.no_ema)
+        params = check(config, params)
+        text = json.dumps(config)
+        if arguments.target == "onnx":
+            write = export_onnx(arguments, config, params)
+        elif arguments.target == "npz":
+            def write(temporary):
+                with open(temporary, "wb") as file:
+                    np.savez(file, config=np.array(text), **params)
+        else:
+            def write(temporary):
+                write_safetensors(temporary, params, {"format": "glow", "config": text})
+        write_atomically(arguments.output, write)
+    count = sum(int(value.size) for value in params.values())
+    result = {"output": arguments.output, "tensors": len(params), "values": count, "config": config}
+    text = (f"{arguments.output}: {len(params)} tensors, {count} values; L {config['levels']}, K {config['depth']}, "
+            f"width {config['width']}, {config['permutation']}, {config['coupling']}")
+    if arguments.source:
+        result |= {"trees": list(trees), **counters}
+        names = {"ema": "averages", "optimizer/m": "moments"}
+        with_ = " and ".join(name for tree, name in names.items() if tree in trees)
+        text += f"; {with_}" * bool(with_) + f"; step {counters['step']}" * bool(counters["step"])
+    for note in notes:
+        print("glow_convert: note:", note, file=sys.stderr)
+    print(json.dumps(result) if arguments.json else text)
+
+
+def weight(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected a finite number that is not negative")
+    return value
+
+
+def whole_number(text):
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1 on")
+    return int(text)
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise InputError(f"{message} (glow_convert --help lists the options)")
+
+
+def main():
+    parser = Parser("glow_convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("input", help="the file to convert, or a run folder (its latest checkpoint)")
+    parser.add_argument("--from", dest="source", choices=[*FOREIGN, "npz", "safetensors"], help="source format of the weights")
+    parser.add_argument("--to", dest="target", choices=["npz", "safetensors", "onnx"], help="format to convert our checkpoint to")
+    parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("--size", help="image size S or HxW, which foreign files do not store (default 32); with --to onnx: the size of "
+                        "the input, or 'any' (default: the size the model was trained at)")
+    parser.add_argument("--n-bits", type=int, choices=range(1, 9), default=8, help="bits per channel (default 8)")
+    parser.add_argument("--permutation", choices=["reverse"], help="permutation used if there are no 1x1 convolutions")
+    parser.add_argument("--weight-y", type=weight, help="classifier's weight in the loss, which foreign files do not store (default 0.01)")
+    parser.add_argument("--batch", type=whole_number, default=64,
+                        help="images per step, to compute how many a checkpoint has seen (default 64)")
+    parser.add_argument("--what", choices=["log_prob", "encode", "decode"], help="with --to onnx: what the graph computes")
+    parser.add_argument("--dequant", choices=["center", "input"],
+                        help="with --to onnx: u in x = (k + u) / 2^n_bits - 1/2 is 1/2, or an input of the graph (default center)")
+    parser.add_argument("--state", choices=["float64", "float32"],
+                        help="with --to onnx: type of the state between the networks, which are float32 (default float64, as glow_eval)")
+    parser.add_argument("--no-ema", action="store_true", help="with --to: raw weights instead of averages")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="accepted for consistency; has no effect")
+    parser.add_argument("--version", action="version", version=f"glow_convert {VERSION}\nHDF5 {h5py.version.hdf5_version}\nNumPy {np.__version__}")
+    try:
+        run(parser.parse_args())
+        return 0
+    except (InputError, OutputRefused) as error:
+        print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except (OSError, MemoryError) as error:
+        print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""Our model's files: checkpoints, .npz and safetensors, and what tensors a model has."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+from output_files import write_atomically
+from tf_checkpoint import TensorFlowFileError, read_tf_checkpoint, tf_checkpoint_files
+
+INTEGER = ("permutation", "indices")
+FIXED = INTEGER + ("sign",)
+
+
+class InputError(Exception):
+    pass
+
+
+def read_named(path):
+    """{name: array} of an .npz or an HDF5 file, or of a TensorFlow checkpoint."""
+    if tf_checkpoint_files(path):
+        try:
+            return read_tf_checkpoint(path)
+        except TensorFlowFileError as error:
+            raise InputError(error) from None
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        if zipfile.is_zipfile(path):
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        if h5py.is_hdf5(path):
+            found = {}
+            with h5py.File(path, "r") as f:
+                f.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+            return found
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive fails in many ways
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    raise InputError(f"{path}: neither an .npz nor an HDF5 file nor a TensorFlow checkpoint (a .pt file: numpy.savez(F, **{{k: v.numpy() for k, v in "
+                     "torch.load(P).items()}))")
+
+
+SAFE = {"F32": np.float32, "I32": np.int32}
+
+
+def read_safetensors(path):
+    """({name: array}, metadata): 8 bytes of length, a JSON header, the tensors."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    data = Path(path).read_bytes()
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])
+        metadata, found = header.pop("__metadata__", {}), {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            array = np.frombuffer(data[8 + length :][begin:end], SAFE[entry["dtype"]])
+            found[name] = array.reshape(entry["shape"])
+        return found, metadata
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a safetensors file of float32 and int32 tensors: {error}") from None
+
+
+def write_safetensors(path, tensors, metadata):
+    header, begin = {"__metadata__": metadata}, 0
+    for name, value in tensors.items():
+        kind = "I32" if value.dtype == np.int32 else "F32"
+        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": [begin, begin + value.nbytes]}
+        begin += value.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for value in tensors.values():
+            file.write(np.ascontiguousarray(value).tobytes())
+
+
+def write_checkpoint(path, config, trees, counters):
+    def write(temporary):
+        with h5py.File(temporary, "w") as f:
+            f.attrs["format"], f.attrs["version"] = "glow-checkpoint", 1
+            f.attrs["config"] = json.dumps({**config, "training": {}})
+            f.attrs.update(counters)
+            for tree, tensors in trees.items():
+                for name, value in tensors.items():
+                    f[f"{tree}/{name}"] = value
+
+    write_atomically(path, write)
+
+
+def read_checkpoint(path, ema):
+    """(config, params), with averaged weights if requested and present."""
+    path = Path(path) / "latest.h5" if Path(path).is_dir() else Path(path)
+    if not path.is_file() or not h5py.is_hdf5(path):
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        with h5py.File(path, "r") as f:
+            if f.attrs.get("format") not in ("glow-checkpoint", b"glow-checkpoint"):
+                raise InputError(f"{path}: not a checkpoint")
+            config = json.loads(f.attrs["config"])
+            params = {}
+            f["params"].visititems(lambda n, item: params.update({n: item[()]}) if isinstance(item, h5py.Dataset) else None)
+            if ema and "ema" in f:
+                params.update({name: f[f"ema/{name}"][()] for name in params if name.rsplit("/", 1)[1] not in FIXED})
+        return {key: config[key] for key in shapes_of_config()}, params
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: incomplete checkpoint: {error}") from None
+
+
+def shapes_of_config():
+    return ("image_height image_width channels n_bits levels depth width permutation coupling edge_bias learn_top y_cond "
+            "n_classes weight_y").split()
+
+
+def parameter_shapes(c):
+    """{name: shape} of every tensor of a model with this configuration."""
+    w, edge, C, shapes = c["width"], int(c["edge_bias"]), 4 * c["channels"], {}
+    for level in range(c["levels"]):
+        out = C if c["coupling"] == "affine" else C // 2
+        for step in range(c["depth"]):
+            name = f"level{level}/step{step}"
+            shapes |= {f"{name}/actnorm/{part}": (C,) for part in ("bias", "logs")}
+            if c["permutation"] == "invconv":
+                shapes[f"{name}/invconv/weight"] = (C, C)
+            elif c["permutation"] == "invconv_lu":
+                shapes |= {f"{name}/invconv/{part}": (C,) for part in ("permutation", "sign", "log_diag")}
+                shapes |= {f"{name}/invconv/{part}": (C, C) for part in ("lower", "upper")}
+            elif c["permutation"] == "shuffle":
+                shapes[f"{name}/shuffle/indices"] = (C,)
+            net = f"{name}/coupling"
+            shapes |= {f"{net}/conv1/weight": (w, 3, 3, C // 2 + edge), f"{net}/conv2/weight": (w, 1, 1, w),
+                       f"{net}/conv3/weight": (out, 3, 3, w + edge), f"{net}/conv3/bias": (out,),
+                       f"{net}/conv3/logs": (out,)}
+            shapes |= {f"{net}/conv{i}/actnorm/{part}": (w,) for i in (1, 2) for part in ("bias", "logs")}
+        if level + 1 < c["levels"]:
+            shapes |= {f"level{level}/split/weight": (C, 3, 3, C // 2 + edge), f"level{level}/split/bias": (C,),
+                       f"level{level}/split/logs": (C,)}
+            C *= 2
+    if c["learn_top"]:
+        if edge:
+            shapes["prior/top/weight"] = (2 * C, 3, 3, 1)
+        shapes |= {f"prior/top/{part}": (2 * C,) for part in ("bias", "logs")}
+    if c["y_cond"]:
+        shapes |= {"prior/class/weight": (c["n_classes"], 2 * C), "prior/class/bias": (2 * C,), "prior/class/logs": (2 * C,)}
+        if c["weight_y"] > 0:
+            n = c["n_classes"]
+            shapes |= {"classifier/weight": (C, n), "classifier/bias": (n,), "classifier/logs": (n,)}
+    return shapes
+
+
+def check(config, params, trainable=False, tree=""):
+    """params in the types of a checkpoint. Rejects missing or extra tensors, wrong shapes and non-finite values."""
+    if not 1 <= config["channels"] <= 4 or config["width"] < 1:
+        raise InputError(f"the tensors are those of a model of {config['channels']} image channels and width {config['width']}: "
+                         "expected 1 to 4 channels and a width of 1 or more")
+    shapes, wrong = parameter_shapes(config), []
+    if trainable:
+        shapes = {name: shape for name, shape in shapes.items() if name.rsplit("/", 1)[1] not in FIXED}
+    wrong += [f"{name} is missing" for name in shapes if name not in params]
+    wrong += [f"{name} is not part of the model" for name in params if name not in shapes]
+    checked = {}
+    for name in shapes.keys() & params.keys():
+        value = np.asarray(params[name])
+        if value.shape != shapes[name]:
+            wrong.append(f"{name} is {list(value.shape)}, expected {list(shapes[name])}")
+        elif not np.isfinite(value).all():
+            wrong.append(f"{name} has a value that is not finite")
+        else:
+            checked[name] = np.ascontiguousarray(value, np.int32 if name.rsplit("/", 1)[1] in INTEGER else np.float32)
+    if wrong:
+        raise InputError(tree + "; ".join(sorted(wrong)[:5]) + (f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""))
+    return {name: checked[name] for name in shapes}
