@@ -73,6 +73,8 @@ def main():
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--processes", default="1,3", help="numbers of processes, comma separated")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--skip-downgrade", action="store_true",
+                        help="do not let OLD resume runs of NEW, which may have options that OLD does not know")
     parser.add_argument("--quick", action="store_true", help="one permutation and coupling only")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -94,6 +96,8 @@ def main():
             folder = pathlib.Path(scratch) / f"case{count}"
             pairs = {"old": (arguments.old, arguments.old), "new": (arguments.new, arguments.new),
                      "old-new": (arguments.old, arguments.new), "new-old": (arguments.new, arguments.old)}
+            if arguments.skip_downgrade:
+                del pairs["new-old"]
             for name, programs in pairs.items():
                 train(folder / name, data, programs, processes, arguments.steps, common + options)
             found = [f"{name}: {line}" for name in list(pairs)[1:] for line in differences(folder / "old", folder / name)]
