@@ -189,10 +189,15 @@ void write_compressed(const std::filesystem::path& path, const CompressedImages&
     });
 }
 
-CompressedImages read_compressed(const std::filesystem::path& path) {
-    const auto refuse = [&](const std::string& what) -> void {
-        throw InputError(fmt::format("{}: not usable as compressed images: {}", path.string(), what));
-    };
+namespace {
+
+[[noreturn]] void refuse_file(const std::filesystem::path& path, const std::string& what) {
+    throw InputError(fmt::format("{}: not usable as compressed images: {}", path.string(), what));
+}
+
+// The file, with its checksum compared.
+std::string checked_bytes(const std::filesystem::path& path) {
+    const auto refuse = [&](const std::string& what) { refuse_file(path, what); };
     std::error_code failed;
     if (!std::filesystem::is_regular_file(path, failed)) refuse("no such file");
     std::ifstream file(path, std::ios::binary);
@@ -204,7 +209,14 @@ CompressedImages read_compressed(const std::filesystem::path& path) {
     std::memcpy(&expected, bytes.data() + bytes.size() - 8, 8);
     if (fingerprint(bytes.data(), bytes.size() - 8) != expected)
         refuse("its checksum does not match: damaged or truncated");
+    return bytes;
+}
 
+}  // namespace
+
+CompressedImages read_compressed(const std::filesystem::path& path) {
+    const auto refuse = [&](const std::string& what) { refuse_file(path, what); };
+    const std::string bytes = checked_bytes(path);
     Reader reader(bytes);
     CompressedImages images;
     const auto version = reader.number<std::uint32_t>();

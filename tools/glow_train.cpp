@@ -39,6 +39,36 @@ struct Request : RunRequest {
     std::string moved_data;  // message if the run's data set was found elsewhere
 };
 
+void add_resume_options(CLI::App& app, Request& request) {
+    app.add_option(
+           "--resume", request.resume_text,
+           "Resume from a checkpoint, or with `auto` from the folder's latest, or start if there is none")
+        ->expected(0, 1)
+        ->default_str("")
+        ->configurable(false);
+    app.add_flag(
+           "--save-limits", request.save_limits,
+           "With --resume: keep --max-steps and --max-minutes given here for later parts of the run too")
+        ->default_str("")
+        ->configurable(false);
+    app.add_option(
+           "--requeue-exit", request.requeue_exit,
+           "Exit status after a signal, when the run has a checkpoint to resume from but is not finished")
+        ->check(CLI::Range(0, 255))
+        ->configurable(false);
+    app.add_flag("--requeue-max-minutes", request.requeue_max_minutes,
+                 "The same exit status after --max-minutes, for jobs that continue each other")
+        ->default_str("")
+        ->configurable(false);
+    app.add_flag("--accept-new-data", request.accept_new_data,
+                 "With --resume: continue even if the data set has changed")
+        ->default_str("")
+        ->configurable(false);
+    app.add_option("--init-from", request.init_from,
+                   "Start from the raw weights of a checkpoint (file or run folder)")
+        ->configurable(false);
+}
+
 void add_options(CommandLine& command, const std::shared_ptr<Request>& request) {
     CLI::App& app = command.app();
     command.examples(
@@ -72,33 +102,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& request) 
         ->default_str("")
         ->configurable(false);
     app.option_defaults()->group("Run");
-    app.add_option(
-           "--resume", request->resume_text,
-           "Resume from a checkpoint, or with `auto` from the folder's latest, or start if there is none")
-        ->expected(0, 1)
-        ->default_str("")
-        ->configurable(false);
-    app.add_flag(
-           "--save-limits", request->save_limits,
-           "With --resume: keep --max-steps and --max-minutes given here for later parts of the run too")
-        ->default_str("")
-        ->configurable(false);
-    app.add_option(
-           "--requeue-exit", request->requeue_exit,
-           "Exit status after a signal, when the run has a checkpoint to resume from but is not finished")
-        ->check(CLI::Range(0, 255))
-        ->configurable(false);
-    app.add_flag("--requeue-max-minutes", request->requeue_max_minutes,
-                 "The same exit status after --max-minutes, for jobs that continue each other")
-        ->default_str("")
-        ->configurable(false);
-    app.add_flag("--accept-new-data", request->accept_new_data,
-                 "With --resume: continue even if the data set has changed")
-        ->default_str("")
-        ->configurable(false);
-    app.add_option("--init-from", request->init_from,
-                   "Start from the raw weights of a checkpoint (file or run folder)")
-        ->configurable(false);
+    add_resume_options(app, *request);
     app.add_flag("--plan", request->plan, "Print the memory plan and exit")->configurable(false);
     app.add_flag(
            "--estimate", request->estimate,
