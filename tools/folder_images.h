@@ -10,7 +10,8 @@ namespace glow {
 
 struct NamedImages {
     ImageSet set;
-    std::vector<std::string> names;  // [N] paths relative to the folder; of a data set, or empty if it has none
+    // [N] paths relative to the folder; of a data set, or empty if it has none.
+    std::vector<std::string> names;
 };
 
 // All photographs below data.data, or the first data.limit, prepared as by glow_data images: the largest

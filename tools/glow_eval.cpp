@@ -83,20 +83,19 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
     const bool noise = options.dequant == Dequantization::uniform;
     const char* const weights = model.used_ema() ? "ema" : "raw";
     const Mean mean = mean_of(found.bits_per_dim.data(), std::ssize(found.bits_per_dim));
-    EvalResult result{
-        fmt::format("{} bits/dim over {} ({} weights)", mean_text(mean),
-                    counted(mean.count, options.data.what()), model.used_ema() ? "EMA" : "raw"),
-        {{"bpd", mean.value},
-         {"stderr", mean.standard_error},
-         {"images", mean.count},
-         {"bound", noise},
-         {"dequant_samples", request_of(options).dequant_samples},
-         {"iw_samples", options.iw_samples},
-         {"checkpoint", checkpoint},
-         {"split",
-          options.data.is_folder() ? nlohmann::ordered_json() : nlohmann::ordered_json(options.data.split)},
-         {"weights", weights},
-         {"step", model.info().progress.step}}};
+    EvalResult result{fmt::format("{} bits/dim over {} ({} weights)", mean_text(mean),
+                                  counted(mean.count, options.data.what()), model.used_ema() ? "EMA" : "raw"),
+                      {{"bpd", mean.value},
+                       {"stderr", mean.standard_error},
+                       {"images", mean.count},
+                       {"bound", noise},
+                       {"dequant_samples", request_of(options).dequant_samples},
+                       {"iw_samples", options.iw_samples},
+                       {"checkpoint", checkpoint},
+                       {"split", options.data.is_folder() ? nlohmann::ordered_json()
+                                                          : nlohmann::ordered_json(options.data.split)},
+                       {"weights", weights},
+                       {"step", model.info().progress.step}}};
     if (!noise) result.text += "; not a bound on the likelihood, because --dequant center adds no noise";
     if (options.data.is_folder()) return result;
     if (const std::optional<double> entropy = describe_dataset(options.data.data).entropy_bpd) {
@@ -155,9 +154,8 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
 void run(const CommandLine& command, const Options& options) {
     check(options);
     // NCCL would only connect what MPI has to gather anyway.
-    const std::unique_ptr<Communicator> processes =
-        open_communicator(detect_launch().launcher.empty() ? CommunicatorKind::automatic : CommunicatorKind::mpi,
-                          Device::cpu);
+    const std::unique_ptr<Communicator> processes = open_communicator(
+        detect_launch().launcher.empty() ? CommunicatorKind::automatic : CommunicatorKind::mpi, Device::cpu);
     run_on_all(command, *processes, [&] { evaluate_data(command, options, *processes); });
 }
 

@@ -33,11 +33,12 @@ void encode(const CommandLine& command, const EncodeOptions& options) {
         progress.show(first + flow.N, encoding.set.N);
     });
     writer.commit(encoding.images.names);
-    command.result(fmt::format("{}: latents of {}", options.output, counted(encoding.set.N, options.data.what())),
-                   {{"output", options.output},
-                    {"images", encoding.set.N},
-                    {"split", options.data.split},
-                    {"checkpoint", encoding.checkpoint.string()}});
+    command.result(
+        fmt::format("{}: latents of {}", options.output, counted(encoding.set.N, options.data.what())),
+        {{"output", options.output},
+         {"images", encoding.set.N},
+         {"split", options.data.split},
+         {"checkpoint", encoding.checkpoint.string()}});
 }
 
 struct DecodeOptions {

@@ -47,10 +47,9 @@ std::string describe(const Settings& s) {
         o.lr_schedule == LrSchedule::constant
             ? ""
             : fmt::format(" ({} to {} at the end)", to_string(o.lr_schedule), o.lr_final);
-    line("optimizer",
-         fmt::format("{}, lr {}{}, beta1 {}, beta2 {:.6g}, warm-up {:.0f} images, EMA {:.6g}",
-                     to_string(o.optimizer), o.lr, decay, o.beta1, s.schedule.beta2,
-                     warmup_images(o, s.schedule), s.schedule.ema_decay));
+    line("optimizer", fmt::format("{}, lr {}{}, beta1 {}, beta2 {:.6g}, warm-up {:.0f} images, EMA {:.6g}",
+                                  to_string(o.optimizer), o.lr, decay, o.beta1, s.schedule.beta2,
+                                  warmup_images(o, s.schedule), s.schedule.ema_decay));
     line("batch", fmt::format("{} images{}, {} steps per epoch of {:.0f} images", o.batch,
                               o.micro_batch > 0 ? fmt::format(" in micro-batches of {}", o.micro_batch) : "",
                               s.schedule.steps_per_epoch, s.schedule.epoch_images));

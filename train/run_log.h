@@ -80,7 +80,7 @@ class RunLog {
     std::optional<CsvLog> metrics_;
     RetryingWrite attempt_;
     Clock::time_point start_, last_row_, last_draw_;
-    double first_fraction_ = 0;  // of the whole run, done before this process started
+    double first_fraction_ = 0;   // of the whole run, done before this process started
     double earlier_seconds_ = 0;  // of --max-minutes, spent by earlier processes
     index_t steps_since_row_ = 0, steps_since_draw_ = 0;
     double bar_ = -1;   // of the progress line: completed fraction of the run,

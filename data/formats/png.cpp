@@ -137,8 +137,8 @@ std::vector<std::uint8_t> read_image_bytes(const std::filesystem::path& path) {
     std::error_code code;
     const std::filesystem::file_status status = std::filesystem::status(path, code);
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
-        throw InputError(fmt::format(
-            "cannot read {}: expected an image file, found a folder, device or pipe", path.string()));
+        throw InputError(fmt::format("cannot read {}: expected an image file, found a folder, device or pipe",
+                                     path.string()));
     const auto size = static_cast<index_t>(std::filesystem::file_size(path, code));
     if (code) throw InputError(fmt::format("cannot read {}: {}", path.string(), code.message()));
     if (size > kImageBytesLimit)

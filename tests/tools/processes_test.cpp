@@ -63,7 +63,8 @@ struct Processes : Commands {
     Process start_two(const std::string& first, const std::string& second) const {
         std::ofstream(folder / "by_rank.sh")
             << "case ${OMPI_COMM_WORLD_RANK-$PMI_RANK} in 0) " << first << ";; *) " << second << ";; esac\n";
-        return Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh", {"2", "sh", "by_rank.sh"});
+        return Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
+                       {"2", "sh", "by_rank.sh"});
     }
     static std::string train_command(const Words& words) {
         std::string command = "exec " GLOW_TRAIN_PROGRAM;
