@@ -31,8 +31,7 @@ using Clock = std::chrono::steady_clock;
 struct Options {
     index_t width = 512, depth = 4, levels = 3, batch = 64, size = 32, tile = 0;
     Precision precision = Precision::fp32;
-    Engine engine = Engine::products;
-    std::string filter = ".", device = "auto";
+    std::string engines, filter = ".", device = "auto";
     double min_seconds = 2;
     int threads = 0, repetitions = 1;
     bool graph = true, kernels = false;
@@ -251,6 +250,27 @@ ModelConfig model_of(const Options& options) {
     return model;
 }
 
+TrainingOptions training_of(const Options& options, MemoryMode mode) {
+    TrainingOptions training;
+    training.model = model_of(options);
+    training.batch = training.init_batch = options.batch;
+    training.memory = mode;
+    training.precision = options.precision;
+    training.tile = options.tile;
+    training.graph = options.graph && !options.kernels;
+    training.engines = options.engines;
+    training.drift_tolerance = 1e9;  // a repeated step would count twice
+    return training;
+}
+
+// The engines of a run with these options, one per level.
+std::vector<Engine> engines_of(const Options& options, const Backend& backend) {
+    const TrainingOptions training = training_of(options, MemoryMode::reconstruct);
+    const std::string run = engines_of_run(training, false, "", backend, [](const std::string&) {});
+    if (!run.empty()) return parse_engines(run, options.levels);
+    return std::vector(static_cast<std::size_t>(options.levels), Engine::products);
+}
+
 // One coupling network in the layer's tiles: forward with saved maps, then backward.
 void bench_network(benchmark::State& state, const Options& options, const Backend& backend,
                    const Meter& meter, index_t level, bool backward) {
@@ -260,8 +280,9 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                                          backend.blocking()),
                   rows = tile * shape.pixels();
     Parameters parameters;
+    const Engine engine = engines_of(options, backend)[static_cast<std::size_t>(level)];
     const auto network = make_coupling_network(shape, model.coupling, model.width, model.edge_bias,
-                                               options.precision, options.engine, "n", parameters);
+                                               options.precision, engine, "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data());
     parameters.start(1, backend.solver());
@@ -313,8 +334,10 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
 // Forward and backward of a whole model on one batch.
 class ModelPass {
   public:
-    explicit ModelPass(const Options& options)
-        : batch_(options.batch), glow_(model_of(options), {options.precision, options.tile}) {
+    ModelPass(const Options& options, const Backend& backend)
+        : batch_(options.batch),
+          glow_(model_of(options),
+                {.precision = options.precision, .tile = options.tile, .engines = engines_of(options, backend)}) {
         Parameters& parameters = glow_.parameters();
         values_.resize(static_cast<std::size_t>(parameters.size()));
         fixed_.resize(static_cast<std::size_t>(parameters.fixed_size()));
@@ -377,7 +400,7 @@ void report(benchmark::State& state, const TimedBlas& blas, double passes, doubl
 
 // Times every matrix product of forward and backward by shape, to find those far below the peak.
 void bench_products(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak) {
-    ModelPass pass(options);
+    ModelPass pass(options, backend);
     Memory counting;
     pass(backend.counting_context(counting[Category::workspace]), counting);
     Memory memory(backend.exec().device, counting.peak());
@@ -401,15 +424,8 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
 // A complete training step including optimizer and EMA.
 void bench_step(benchmark::State& state, const Options& options, const Backend& backend, const Meter& meter,
                 MemoryMode mode) {
-    TrainingOptions training;
-    training.model = model_of(options);
-    training.batch = training.init_batch = options.batch;
-    training.memory = mode;
-    training.precision = options.precision;
-    training.tile = options.tile;
-    training.graph = options.graph && !options.kernels;
-    training.engines = to_string(std::vector(static_cast<std::size_t>(options.levels), options.engine));
-    training.drift_tolerance = 1e9;  // a repeated step would count twice
+    TrainingOptions training = training_of(options, mode);
+    training.engines = to_string(engines_of(options, backend));
     MemoryPlan plan = memory_plan(training, options.batch, backend);
     Memory memory(backend.exec().device, plan.bytes);
     Trainer trainer(training, backend, memory);
@@ -492,8 +508,8 @@ int main(int argc, char** argv) {
             app.add_option("--size", options->size, "Height and width of the images");
             app.add_option("--tile", options->tile, "Images per tile of the networks; 0: default rule");
             add_precision(app, options->precision);
-            add_choice(app, "--engine", options->engine,
-                       "Engine of the networks' last convolutions: products, or cudnn on a GPU");
+            app.add_option("--engines", options->engines,
+                           "For each level products, masked or cudnn, as glow_train has it; empty: what a run takes");
             app.add_flag("--graph,!--no-graph", options->graph, "Replay a step on a GPU as one CUDA graph");
             add_device(app, options->device);
             add_threads(app, options->threads);

@@ -264,6 +264,10 @@ part_steps() {
         bench "256x256 8 fp32 $policy" "${large[-1]}" "${large[@]}" --precision fp32 --filter "step/$policy"
     done
     [ $kind = cpu ] && return
+    for batch in 512 64; do
+        bench "bf16 $batch reconstruct, engine products" "$batch" "${cifar[@]}" --batch "$batch" --precision bf16 \
+            --engines products,products,products --filter step/reconstruct
+    done
     bench "bf16 64 reconstruct, no graph" 64 "${cifar[@]}" --batch 64 --precision bf16 --no-graph --filter step/reconstruct
     bench "tf32 512 reconstruct" 512 "${cifar[@]}" --batch 512 --precision tf32 --filter step/reconstruct
     bench "fp32 512 reconstruct" 512 "${cifar[@]}" --batch 512 --precision fp32 --filter step/reconstruct
