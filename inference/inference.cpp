@@ -181,6 +181,10 @@ void check_precision(const Backend& backend, Precision precision) {
         throw InputError("--precision tf32: requires a GPU; use --precision fp32 or --device cuda");
 }
 
+double drift_tolerance(Precision precision) {
+    return precision == Precision::fp32 ? 1e-5 : 1e-2;
+}
+
 Mean mean_of(const double* values, index_t count) {
     Mean mean{0, 0, count};
     if (count == 0) return mean;
@@ -211,7 +215,7 @@ void require_fitting(const std::filesystem::path& data, const DatasetInfo& info,
 
 LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Precision precision,
                          index_t images, const Backend& backend)
-    : info_(read_checkpoint_info(checkpoint)) {
+    : info_(read_checkpoint_info(checkpoint)), precision_(precision) {
     check_precision(backend, precision);
     used_ema_ = ema && Hdf5File::open(checkpoint).exists("/ema");
     glow_ = std::make_unique<Glow>(info_.model,

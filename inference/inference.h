@@ -98,6 +98,10 @@ std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t
 // Throws InputError where the device has no products of that precision.
 void check_precision(const Backend& backend, Precision precision);
 
+// Largest error of a reconstructed image, in units of the state, that rounding explains. A reconstructed network input
+// may round differently from the original; the image is then off by a rounding step of the networks' precision.
+double drift_tolerance(Precision precision);
+
 // Mean and standard error of the mean.
 struct Mean {
     double value = 0, standard_error = 0;
@@ -121,12 +125,14 @@ class LoadedModel {
     Glow& glow() { return *glow_; }
     const CheckpointInfo& info() const { return info_; }
     bool used_ema() const { return used_ema_; }
+    Precision precision() const { return precision_; }
     const Context& context() const { return *context_; }
     const FlowBuffers& buffers() const { return buffers_; }
     RunnableModel runnable() { return {*context_, *glow_, buffers_}; }
 
   private:
     CheckpointInfo info_;
+    Precision precision_;
     bool used_ema_ = false;
     std::unique_ptr<Memory> memory_;
     std::unique_ptr<Context> context_;

@@ -82,6 +82,24 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
     return result;
 }
 
+std::vector<double> bits_per_dim(const RunnableModel& model, const PixelArray& images,
+                                 const LikelihoodRequest& request) {
+    const ModelConfig& config = model.glow.config();
+    const auto N = static_cast<std::size_t>(images.N);
+    std::vector<double> bits(N, 0.0), log_density(N);
+    std::vector<LogMeanExp> bounds;
+    const index_t S = request.iw_samples, draws = request.dequant_samples * S;
+    for (index_t draw = 0; draw < draws; ++draw) {
+        if (draw % S == 0) bounds.assign(N, {});
+        log_densities(model, images, request.seed, static_cast<std::uint64_t>(draw), log_density.data());
+        for (std::size_t i = 0; i < N; ++i) bounds[i].add(log_density[i]);
+        if ((draw + 1) % S != 0) continue;
+        for (std::size_t i = 0; i < N; ++i)
+            bits[i] += config.bits_per_dim(bounds[i].value()) / static_cast<double>(request.dequant_samples);
+    }
+    return bits;
+}
+
 Breakdown break_down(LoadedModel& model, const Likelihoods& likelihoods) {
     const ModelConfig& config = model.glow().config();
     const Glow::ConstantLogdets constant = model.glow().constant_logdets(model.context());

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "inference/image_arrays.h"
 #include "inference/inference.h"
 
 namespace glow {
@@ -30,6 +31,11 @@ struct Likelihoods {
 // Error, naming the image, if a likelihood is not finite. Collective: the context's processes share the images, and
 // all get the results of all.
 Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const LikelihoodRequest& request);
+
+// The bits/dim alone, [N], of images in the caller's memory; equal to those of likelihoods(). request.dequant is not
+// used: real numbers get no noise.
+std::vector<double> bits_per_dim(const RunnableModel& model, const PixelArray& images,
+                                 const LikelihoodRequest& request);
 
 // Contributions to the mean bits/dim; `bins` is n_bits, from the pixels' bin width. Their sum is the mean
 // without importance weights.

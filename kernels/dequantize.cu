@@ -81,6 +81,23 @@ struct Quantize {
     }
 };
 
+template <class T>
+struct PixelValuesToState {
+    static constexpr const char* name = "pixel_values_to_state";
+    static constexpr double kBytes = sizeof(T) + sizeof(state_t);
+    const T* values;
+    state_t* h;
+    GLOW_HD void operator()(index_t i) const { h[i] = static_cast<state_t>(values[i]) * 0x1p-8 - 0.5; }
+};
+
+struct Subtract {
+    static constexpr const char* name = "subtract";
+    static constexpr double kBytes = 3 * sizeof(state_t);
+    const state_t* x;
+    state_t* h;
+    GLOW_HD void operator()(index_t i) const { h[i] -= x[i]; }
+};
+
 }  // namespace
 
 void dequantize(const Exec& exec, const Pixels& pixels, const Noise& noise, state_t* h) {
@@ -102,6 +119,17 @@ void largest_values(const Exec& exec, index_t N, index_t D, const state_t* h, do
 void quantize(const Exec& exec, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels) {
     for_each(exec, count,
              Quantize{static_cast<double>(1 << n_bits), static_cast<double>(1 << (8 - n_bits)), h, pixels});
+}
+
+template <class T>
+void pixel_values_to_state(const Exec& exec, index_t count, const T* values, state_t* h) {
+    for_each(exec, count, PixelValuesToState<T>{values, h});
+}
+template void pixel_values_to_state<float>(const Exec&, index_t, const float*, state_t*);
+template void pixel_values_to_state<double>(const Exec&, index_t, const double*, state_t*);
+
+void subtract(const Exec& exec, index_t count, const state_t* x, state_t* h) {
+    for_each(exec, count, Subtract{x, h});
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -38,4 +38,12 @@ void largest_values(const Exec& exec, index_t N, index_t D, const state_t* h, do
 // pixels = clip(floor((h + 1/2) 2^n_bits) 2^(8 - n_bits), 0, 255); NaN becomes 0.
 void quantize(const Exec& exec, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels);
 
+// For images of real numbers in pixel units: an 8-bit pixel p covers [p, p + 1), whatever n_bits is.
+// h[i] = values[i] / 256 - 1/2. T: float or double.
+template <class T>
+void pixel_values_to_state(const Exec& exec, index_t count, const T* values, state_t* h);
+
+// h[i] -= x[i].
+void subtract(const Exec& exec, index_t count, const state_t* x, state_t* h);
+
 }  // namespace glow::inline GLOW_REAL

@@ -32,11 +32,9 @@ index_t micro_batch_of(const TrainingOptions& options, const Communicator& proce
     return options.micro_batch > 0 ? std::min(mine, options.micro_batch) : mine;
 }
 
-// A reconstructed network input may round differently from the original. The image is then off by a rounding
-// step of the networks' precision.
 double drift_tolerance_of(const TrainingOptions& options) {
     if (options.drift_tolerance > 0) return options.drift_tolerance;
-    return options.precision == Precision::fp32 ? 1e-5 : 1e-2;
+    return drift_tolerance(options.precision);
 }
 
 Weights take_weights(const TrainingOptions& options, const Parameters& parameters, Memory& memory,

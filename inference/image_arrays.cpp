@@ -1,0 +1,239 @@
+#include "inference/image_arrays.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "inference/latents.h"
+#include "kernels/elementwise.h"
+#include "kernels/error.h"
+#include "kernels/reduce.h"
+#include "runtime/device.h"
+
+namespace glow {
+namespace {
+
+template <class T>
+void load_values(const Exec& exec, index_t count, const T* values, bool on_device, state_t* h) {
+    if (exec.device != Device::cuda || on_device) return pixel_values_to_state(exec, count, values, h);
+    const std::shared_ptr<void> staged = device_memory(static_cast<std::size_t>(count) * sizeof(T));
+    upload(exec, count, values, static_cast<T*>(staged.get()));
+    pixel_values_to_state(exec, count, static_cast<const T*>(staged.get()), h);
+    synchronize(exec);  // before `staged` is freed
+}
+
+void load_bytes(const RunnableModel& model, index_t count, const std::uint8_t* pixels, bool on_device,
+                Noise noise, const std::vector<std::uint64_t>& numbers, state_t* h) {
+    const Exec& exec = model.context.exec;
+    const FlowBuffers& buffers = model.buffers;
+    const index_t D = model.glow.config().dimensions();
+    noise.item = numbers.data();
+    if (exec.device == Device::cuda) {
+        if (!on_device) {
+            upload(exec, count * D, pixels, buffers.pixels);
+            pixels = buffers.pixels;
+        }
+        upload(exec, count, numbers.data(), buffers.numbers);
+        noise.item = buffers.numbers;
+    }
+    dequantize(exec, {count, D, model.glow.config().n_bits, pixels}, noise, h);
+}
+
+// The state of images first .. first + count - 1, ready for forward. Draw d of byte image n has the noise of item n + 2^40
+// d.
+Flow load(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
+          const Noise& noise, std::uint64_t draw = 0) {
+    const Context& context = model.context;
+    const index_t D = model.glow.config().dimensions();
+    const std::int32_t* const labels = images.labels != nullptr ? images.labels + first : nullptr;
+    const Flow flow = model.buffers.flow(count, model.buffers.labels_to_device(context.exec, count, labels));
+    std::vector<std::uint64_t> numbers(static_cast<std::size_t>(count));
+    for (index_t n = 0; n < count; ++n) numbers[n] = static_cast<std::uint64_t>(first + n) | draw << 40;
+    std::visit(
+        [&](const auto* values) {
+            if constexpr (std::is_same_v<decltype(values), const std::uint8_t*>)
+                load_bytes(model, count, values + first * D, images.on_device, noise, numbers, flow.h);
+            else
+                load_values(context.exec, count * D, values + first * D, images.on_device, flow.h);
+        },
+        images.values);
+    return flow;
+}
+
+Noise uniform_noise(std::uint64_t seed) {
+    return {true, seed, Purpose::evaluate, nullptr};
+}
+
+// Calls f(first, count) for every pass.
+template <class F>
+void for_each_pass(const RunnableModel& model, index_t N, F f) {
+    for (index_t first = 0; first < N; first += model.buffers.capacity)
+        f(first, std::min(model.buffers.capacity, N - first));
+}
+
+// Log-densities of flow.N images after forward.
+void store_log_densities(const RunnableModel& model, const Flow& flow, const PixelArray& images,
+                         index_t first, double* log_density) {
+    const std::vector<double> logdet = model.context.to_host(flow.logdet, flow.N),
+                              prior = model.context.to_host(flow.prior, flow.N);
+    for (index_t n = 0; n < std::ssize(logdet); ++n) {
+        log_density[first + n] = logdet[n] + prior[n];
+        if (std::isfinite(log_density[first + n])) continue;
+        if (std::holds_alternative<const std::uint8_t*>(images.values))
+            throw Error(fmt::format("the likelihood of image {} is not finite: the run may have diverged",
+                                    first + n));
+        throw InputError(fmt::format(
+            "the log-density of image {} is not finite: expected finite values near 0 .. 256", first + n));
+    }
+}
+
+}  // namespace
+
+void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels) {
+    if (!model.y_cond) {
+        if (!labels.empty()) throw InputError("labels for a model that is not conditional on classes");
+        return;
+    }
+    if (std::ssize(labels) != N)
+        throw InputError(fmt::format("{} labels for {} images of a conditional model", labels.size(), N));
+    for (const std::int32_t label : labels)
+        if (label < 0 || label >= model.n_classes)
+            throw InputError(fmt::format("label {} is not in 0..{}", label, model.n_classes - 1));
+}
+
+void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,
+                   std::uint64_t draw, double* log_density) {
+    for_each_pass(model, images.N, [&](index_t first, index_t count) {
+        Flow flow = load(model, images, first, count, uniform_noise(seed), draw);
+        model.glow.forward(model.context, flow);
+        store_log_densities(model, flow, images, first, log_density);
+    });
+}
+
+void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels) {
+    for_each_pass(model, images.N, [&](index_t first, index_t count) {
+        Flow flow = load(model, images, first, count, {.uniform = false});
+        model.glow.encode(model.context, flow);
+        for (const LatentPart& part : latent_parts(model.glow.config()))
+            download(model.context.exec, count * part.shape.size(), flow.h + count * part.offset,
+                     levels[part.level] + first * part.shape.size());
+    });
+}
+
+void decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
+                   const std::int32_t* labels, std::uint8_t* pixels) {
+    const Exec& exec = model.context.exec;
+    const FlowBuffers& buffers = model.buffers;
+    const ModelConfig& config = model.glow.config();
+    const index_t D = config.dimensions();
+    std::vector<double> largest(static_cast<std::size_t>(N));
+    for_each_pass(model, N, [&](index_t first, index_t count) {
+        Flow flow = buffers.flow(
+            count, buffers.labels_to_device(exec, count, labels != nullptr ? labels + first : nullptr));
+        for (const LatentPart& part : latent_parts(config))
+            upload(exec, count * part.shape.size(), levels[part.level] + first * part.shape.size(),
+                   flow.h + count * part.offset);
+        model.glow.decode(model.context, flow);
+        std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + first * D;
+        quantize(exec, count * D, config.n_bits, flow.h, out);
+        download(exec, count * D, out, pixels + first * D);
+        largest_of_images(model.context, D, flow, largest.data() + first);
+    });
+    cross_out_not_finite(config, N, largest.data(), pixels);
+}
+
+// Forward and backward with the memory that one policy needs.
+class DensityGradient::Pass : private GradientHook {
+  public:
+    Pass(LoadedModel& model, const Backend& backend, const MemoryPolicy& policy)
+        : model_(model), policy_(policy) {
+        Memory counting;
+        const Context counting_context = backend.counting_context(counting[Category::workspace]);
+        take(counting);
+        const index_t capacity = model.buffers().capacity;
+        Flow flow = model.buffers().flow(capacity);
+        differentiate(counting_context, flow, counting[Category::stored]);
+        memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
+        context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
+        take(*memory_);
+        fill(context_->exec, block_size(), real{0}, parameters_);
+    }
+
+    // Overwrites log_density and gradient from image `first` on. Returns the largest error of the reconstructed images, in
+    // units of the state.
+    double run(const PixelArray& images, index_t first, index_t count, std::uint64_t seed,
+               double* log_density, float* gradient) {
+        const index_t values = count * model_.glow().config().dimensions();
+        const RunnableModel runnable{*context_, model_.glow(), model_.buffers()};
+        Flow flow = load(runnable, images, first, count, uniform_noise(seed));
+        differentiate(*context_, flow, (*memory_)[Category::stored]);
+        store_log_densities(runnable, flow, images, first, log_density);
+        gradient += first * model_.glow().config().dimensions();
+        if (images.on_device) {
+            copy_bytes(context_->exec, static_cast<std::size_t>(values) * sizeof(real), dh_, gradient);
+        } else {
+            download(context_->exec, values, dh_, gradient);
+        }
+        const std::vector<double> largest = context_->to_host(difference_, count);
+        return *std::max_element(largest.begin(), largest.end());
+    }
+
+  private:
+    void take(Memory& memory) {
+        const index_t capacity = model_.buffers().capacity, D = model_.glow().config().dimensions();
+        Arena& state = memory[Category::state];
+        x_ = state.take<state_t>(capacity * D);
+        dh_ = state.take<real>(capacity * D);
+        difference_ = state.take<double>(capacity);
+        partial_ = state.take<double>(group_scratch(capacity));
+        parameters_ = memory[Category::gradients].take<real>(block_size());
+    }
+    // Largest block of parameters.
+    index_t block_size() const {
+        index_t size = 0;
+        for (const ParameterBlock& block : model_.glow().blocks()) size = std::max(size, block.count);
+        return size;
+    }
+    void differentiate(const Context& context, Flow& flow, Arena& stored) {
+        Glow& glow = model_.glow();
+        const index_t D = glow.config().dimensions();
+        copy(context.exec, flow.N * D, flow.h, x_);
+        SavedActivations saved(stored, policy_);
+        glow.forward(context, flow, &saved);
+        Gradient gradient{dh_, 0x1p-8};  // the state is a pixel / 256 - 1/2
+        glow.backward(context, flow, gradient, saved, *this);
+        subtract(context.exec, flow.N * D, x_, flow.h);
+        largest_values(context.exec, flow.N, D, flow.h, difference_, partial_);
+    }
+    // The gradients of all parameters are discarded in one block of memory.
+    ParameterGradients begin(const ParameterBlock& block) override { return {parameters_, block.offset}; }
+    void complete(const ParameterBlock&) override {}
+
+    LoadedModel& model_;
+    const MemoryPolicy policy_;
+    std::unique_ptr<Memory> memory_;
+    std::unique_ptr<Context> context_;
+    state_t* x_ = nullptr;
+    real *dh_ = nullptr, *parameters_ = nullptr;
+    double *difference_ = nullptr, *partial_ = nullptr;
+};
+
+DensityGradient::DensityGradient(LoadedModel& model, const Backend& backend)
+    : model_(model), backend_(backend), pass_(std::make_unique<Pass>(model, backend, MemoryPolicy{})) {}
+DensityGradient::~DensityGradient() = default;
+
+void DensityGradient::run(const PixelArray& images, std::uint64_t seed, double* log_density,
+                          float* gradient) {
+    const double tolerance = drift_tolerance(model_.precision());
+    for_each_pass(model_.runnable(), images.N, [&](index_t first, index_t count) {
+        const double drift = pass_->run(images, first, count, seed, log_density, gradient);
+        if (drift <= tolerance || saves_states_) return;
+        saves_states_ = true;  // from now on
+        pass_.reset();
+        pass_ = std::make_unique<Pass>(model_, backend_, MemoryPolicy{.anchor_every = 1});
+        pass_->run(images, first, count, seed, log_density, gradient);
+    });
+}
+
+}  // namespace glow

@@ -1,0 +1,58 @@
+// Images in arrays of the caller: log-densities, their gradients to the images, and latents.
+#pragma once
+
+#include <memory>
+#include <variant>
+#include <vector>
+
+#include "inference/inference.h"
+
+namespace glow {
+
+// N images [N, H, W, C] in pixel units: bytes, to which uniform noise is added, or real numbers, where an
+// 8-bit pixel p covers [p, p + 1).
+struct PixelArray {
+    index_t N = 0;
+    std::variant<const std::uint8_t*, const float*, const double*> values;
+    const std::int32_t* labels = nullptr;  // [N] in host memory, for conditional models
+    bool on_device = false;                // values are in the memory of the model's GPU
+};
+
+// Throws InputError unless labels [N] fit the model; empty if it is not conditional.
+void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels);
+
+// log_density[n]: of image n, logdet + prior, in nats per unit of the state. Draw d of byte image n has the noise of
+// item n + 2^40 d, as in likelihoods(). Throws an Error that names the image if a result is not finite: InputError for
+// real numbers.
+void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,
+                   std::uint64_t draw, double* log_density);
+
+// Latents (eps) of images by level, level 0 first: levels[l] [N, H_l, W_l, C_l] in host memory. Bytes stand for the
+// centers of their bins.
+void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels);
+// Latents in host memory to pixels [N, H, W, C] in host memory; images that are not finite are crossed out. labels: [N] or
+// nullptr.
+void decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
+                   const std::int32_t* labels, std::uint8_t* pixels);
+
+// The gradient of log_densities(). It runs the backward pass of training, so its memory does not grow with depth unless
+// reconstruction drifts.
+class DensityGradient {
+  public:
+    // Uses the weights and buffers of `model`, which must outlive it, as must `backend`.
+    DensityGradient(LoadedModel& model, const Backend& backend);
+    ~DensityGradient();
+
+    // log_density [N] in host memory; gradient [N, H, W, C] in nats per gray level, in the memory of
+    // images.values.
+    void run(const PixelArray& images, std::uint64_t seed, double* log_density, float* gradient);
+
+  private:
+    class Pass;
+    LoadedModel& model_;
+    const Backend& backend_;
+    std::unique_ptr<Pass> pass_;  // with the memory of its policy
+    bool saves_states_ = false;   // because reconstruction drifted
+};
+
+}  // namespace glow
