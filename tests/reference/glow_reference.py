@@ -247,6 +247,12 @@ class Glow:
             p.requires_grad_(False).grad = None
         return total, gradients
 
+    def input_gradient(self, x, labels=None):
+        """d log p / d image, in nats per gray level: x is a gray level / 256 - 1/2."""
+        x = x.detach().requires_grad_(True)
+        nats = -self.bits_per_dim(x, labels) * math.log(2) * x[0].numel()
+        return torch.autograd.grad(nats.sum(), x)[0] / 256
+
     @torch.no_grad()
     def initialize_from_data(self, x):
         """Sets every actnorm, the networks' own included, from the images x, in the order of the forward pass."""

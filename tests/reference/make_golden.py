@@ -6,6 +6,7 @@ Each file is a valid checkpoint, and holds besides (center dequantization, doubl
     /golden/bpd               [N]  bits/dim            /golden/loss        scalar: mean of bpd + weight_y * bits_y
     /golden/eps/level{l}      [N,H_l,W_l,C_l]          /golden/bits_y      [N], where there is a classifier
     /golden/gradients/NAME    d loss / d parameter, for every trainable tensor
+    /golden/input_gradient    [N,H,W,C] d log p / d image, nats per gray level
     /golden/initialised/NAME  initialization.h5 only: every actnorm after the initialization from data with these images
 """
 
@@ -71,6 +72,7 @@ def compute(name):
         golden["bpd"] = bpd.numpy()
         if model.has_classifier():
             golden["bits_y"] = bits_y.numpy()
+    golden["input_gradient"] = model.input_gradient(x, labels).numpy()
     loss, gradients = model.gradient(x, labels)
     golden["loss"] = np.float64(loss)
     return golden | {f"gradients/{n}": g.numpy() for n, g in gradients.items()}

@@ -122,6 +122,19 @@ TEST_P(GoldenDouble, GradientOfEveryTensor) {
     EXPECT_GE(golden.gradient_error({}, 1.000001), 5e-7);  // what is wrong by a millionth is seen
 }
 
+TEST_P(GoldenDouble, GradientOfImages) {
+    GoldenModel golden(GetParam());
+    Model& model = golden.model;
+    SavedActivations saved(model.machine.stored, {});
+    model.forward(&saved);
+    Gradient gradient{model.dh.data(), 1.0 / 256, 0, {model.values.gradient.data()}};  // per gray level
+    model.glow.backward(model.machine.context, model.flow, gradient, saved);
+    const auto expected = read<double>(golden.file, "/golden/input_gradient");
+    EXPECT_LE(relative_l2(model.dh.data(), expected), kTolerance);
+    for (double& value : model.dh) value *= 1.000001;
+    EXPECT_GE(relative_l2(model.dh.data(), expected), 5e-7);
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, GoldenDouble,
                          testing::Values("affine", "additive", "no_edge_bias", "no_learn_top", "five_bit",
                                          "one_channel", "four_channels", "invconv_lu", "shuffle", "reverse",

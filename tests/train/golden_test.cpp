@@ -1,6 +1,7 @@
 // The golden files: results of an independent PyTorch model in double for the same checkpoints
 // (tests/reference/README.md).
 #include "data/formats/hdf5_file.h"
+#include "inference/image_arrays.h"
 #include "tests/train/training.h"
 
 namespace glow {
@@ -64,6 +65,34 @@ TEST_P(Golden, BitsPerDim) {
     if (!model.glow().has_classifier()) return;
     const auto expected_y = read<double>(file_, "/golden/bits_y");
     for (int n = 0; n < 4; ++n) EXPECT_NEAR(bits_y[n], expected_y[n], 1e-5);
+}
+
+TEST_P(Golden, GradientOfImages) {
+    const Backend backend(Device::cpu, 2);
+    LoadedModel model(golden(GetParam()), false, Precision::fp32, 3, backend);  // two passes
+    const ModelConfig& config = model.info().model;
+    const auto classes = labels();
+    std::vector<double> centers;  // of the pixels' bins
+    const double width = 1 << (8 - config.n_bits);
+    for (const std::uint8_t pixel : images()) centers.push_back((std::floor(pixel / width) + 0.5) * width);
+    std::vector<double> log_density(4);
+    std::vector<float> gradient(centers.size());
+    const PixelArray array{4, centers.data(), config.y_cond ? classes.data() : nullptr};
+    DensityGradient(model, backend).run(array, 0, log_density.data(), gradient.data());
+
+    const auto bits = read<double>(file_, "/golden/bpd");
+    for (int n = 0; n < 4; ++n) EXPECT_NEAR(config.bits_per_dim(log_density[n]), bits[n], 1e-6);
+    const auto expected = read<double>(file_, "/golden/input_gradient");
+    const auto error = [&](double factor) {
+        double difference = 0, norm = 0;
+        for (std::size_t i = 0; i < expected.size(); ++i) {
+            difference += std::pow(factor * gradient[i] - expected[i], 2);
+            norm += std::pow(expected[i], 2);
+        }
+        return std::sqrt(difference / norm);
+    };
+    EXPECT_LE(error(1), 1e-5);  // rounding of float networks
+    EXPECT_GE(error(1.0001), 5e-5);
 }
 
 TEST_P(Golden, EncodingMatchesLatents) {
