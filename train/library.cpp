@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "glow/glow.h"
+#include "inference/image_arrays.h"
 #include "inference/latent_images.h"
 #include "inference/likelihood.h"
 #include "inference/model_file.h"
@@ -14,14 +15,28 @@
 namespace glow {
 namespace {
 
+// The number of images in so many values.
+index_t count_images(const ModelConfig& model, std::size_t values) {
+    const auto D = static_cast<std::size_t>(model.dimensions());
+    if (values == 0 || values % D != 0)
+        throw InputError(fmt::format("{} pixel values are not a whole number of {}x{}x{} images", values,
+                                     model.image_height, model.image_width, model.channels));
+    return static_cast<index_t>(values / D);
+}
+
+// Checks images and labels against a model; refers to them.
+template <class T>
+PixelArray checked_array(const ModelConfig& model, const std::vector<T>& images,
+                         const std::vector<std::int32_t>& labels) {
+    const index_t N = count_images(model, images.size());
+    check_labels(model, N, labels);
+    return {N, images.data(), labels.empty() ? nullptr : labels.data()};
+}
+
 // Checks images and labels against a model and packs them.
 ImageSet checked_set(const ModelConfig& model, const std::vector<std::uint8_t>& images,
                      const std::vector<std::int32_t>& labels) {
-    const auto D = static_cast<std::size_t>(model.dimensions());
-    if (images.empty() || images.size() % D != 0)
-        throw InputError(fmt::format("{} pixel values are not a whole number of {}x{}x{} images",
-                                     images.size(), model.image_height, model.image_width, model.channels));
-    ImageSet set{static_cast<index_t>(images.size() / D),
+    ImageSet set{count_images(model, images.size()),
                  model.image_height,
                  model.image_width,
                  model.channels,
@@ -30,18 +45,6 @@ ImageSet checked_set(const ModelConfig& model, const std::vector<std::uint8_t>& 
                  static_cast<std::int32_t>(model.n_classes)};
     set.labels = labels;
     return set;
-}
-
-void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels) {
-    if (!model.y_cond) {
-        if (!labels.empty()) throw InputError("labels for a model that is not conditional on classes");
-        return;
-    }
-    if (std::ssize(labels) != N)
-        throw InputError(fmt::format("{} labels for {} images of a conditional model", labels.size(), N));
-    for (const std::int32_t label : labels)
-        if (label < 0 || label >= model.n_classes)
-            throw InputError(fmt::format("label {} is not in 0..{}", label, model.n_classes - 1));
 }
 
 // Calls copy(member of ModelShape, field of ModelConfig) for each shared member.
@@ -100,12 +103,25 @@ std::vector<std::uint64_t> numbers_from(index_t first, index_t N) {
 struct TrainedModel::State {
     State(const std::string& checkpoint, const LoadOptions& options)
         : backend(parse_device(options.device), options.threads),
-          model(find_checkpoint(checkpoint), options.averaged, parse_name<Precision>(options.precision),
+          model(find_checkpoint(checkpoint), options.averaged,
+                parse_name<Precision>(options.precision),
                 std::clamp<index_t>(options.batch, 1, index_t{1} << 20), backend) {}
     const ModelConfig& config() { return model.glow().config(); }
 
+    // images: as checked_array() returns them.
+    InputGradient input_gradient(const PixelArray& images, std::uint64_t seed) {
+        if (!gradient) gradient = std::make_unique<DensityGradient>(model, backend);
+        InputGradient result{std::vector<double>(static_cast<std::size_t>(images.N)),
+                             std::vector<float>(static_cast<std::size_t>(images.N * config().dimensions()))};
+        gradient->run(images, seed, result.log_prob.data(), result.gradient.data());
+        for (double& value : result.log_prob)
+            value = config().bits_per_dim(value) * -config().nats_per_bit_dim();
+        return result;
+    }
+
     Backend backend;
     LoadedModel model;
+    std::unique_ptr<DensityGradient> gradient;  // with the memory it needs
 };
 
 TrainedModel::TrainedModel(const std::string& checkpoint, const LoadOptions& options)
@@ -124,11 +140,10 @@ int TrainedModel::threads() const {
 
 std::vector<double> TrainedModel::bits_per_dim(const std::vector<std::uint8_t>& images,
                                                const std::vector<std::int32_t>& labels, std::uint64_t seed) {
-    ImageSet set = checked_set(state_->config(), images, labels);
-    check_labels(state_->config(), set.N, labels);
     LikelihoodRequest request;
     request.seed = seed;
-    return likelihoods(state_->model, std::move(set), request).bits_per_dim;
+    return glow::bits_per_dim(state_->model.runnable(), checked_array(state_->config(), images, labels),
+                              request);
 }
 
 std::vector<double> TrainedModel::log_prob(const std::vector<std::uint8_t>& images,
@@ -136,6 +151,16 @@ std::vector<double> TrainedModel::log_prob(const std::vector<std::uint8_t>& imag
     std::vector<double> result = bits_per_dim(images, labels, seed);
     for (double& value : result) value *= -state_->config().nats_per_bit_dim();
     return result;
+}
+
+InputGradient TrainedModel::input_gradient(const std::vector<std::uint8_t>& images,
+                                           const std::vector<std::int32_t>& labels, std::uint64_t seed) {
+    return state_->input_gradient(checked_array(state_->config(), images, labels), seed);
+}
+
+InputGradient TrainedModel::input_gradient(const std::vector<double>& images,
+                                           const std::vector<std::int32_t>& labels) {
+    return state_->input_gradient(checked_array(state_->config(), images, labels), 0);
 }
 
 std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, double temperature, std::uint64_t seed,

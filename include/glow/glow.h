@@ -41,6 +41,13 @@ struct LoadOptions {
     int threads = 0;                 ///< CPU threads; 0: all processors available to the process
 };
 
+/// Log-densities of images and their gradients.
+struct InputGradient {
+    /// `[N]` nats. An image of bytes has the value of TrainedModel::log_prob() with the same seed.
+    std::vector<double> log_prob;
+    std::vector<float> gradient;  ///< `[N, H, W, C]`: d log_prob[n] / d image n, in nats per gray level
+};
+
 /// A trained model.
 class TrainedModel {
   public:
@@ -68,6 +75,17 @@ class TrainedModel {
     /// The same in bits/dim: `-log_prob / (dimensions ln 2)`. `glow_eval --bpd` reports the mean.
     std::vector<double> bits_per_dim(const std::vector<std::uint8_t>& images,
                                      const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
+
+    /// Log-density of each image and its gradient to the image, for example for attacks, counterfactuals or scores.
+    /// Bytes get the noise of log_prob(). Memory does not grow with depth.
+    /// @param images `[N, H, W, C]`
+    /// @param labels as in log_prob()
+    /// @param seed as in log_prob()
+    InputGradient input_gradient(const std::vector<std::uint8_t>& images,
+                                 const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
+    /// The same at points between gray levels: a byte p stands for the values in [p, p + 1).
+    InputGradient input_gradient(const std::vector<double>& images,
+                                 const std::vector<std::int32_t>& labels = {});
 
     /// Draws images.
     /// @param N number of images
