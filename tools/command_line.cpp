@@ -18,7 +18,6 @@
 #include "runtime/memory_limit.h"
 #include "tools/help_format.h"
 #include "tools/numbers.h"
-#include "tools/thread_policy.h"
 
 namespace glow {
 namespace {
@@ -167,9 +166,8 @@ void CommandLine::parse_and_run(int argc, char** argv) {
     if (run_) run_();
 }
 
-int run_tool(int argc, char** argv, const std::string& description,
-             const std::function<void(CommandLine&)>& define) {
-    wait_without_spinning(argv);
+int run_command(int argc, char** argv, const std::string& description,
+                const std::function<void(CommandLine&)>& define) {
     survive_closed_pipes();
     CommandLine command(argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "glow", description);
     try {

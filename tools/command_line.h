@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/context.h"
+#include "tools/thread_policy.h"
 
 namespace glow {
 
@@ -34,6 +35,7 @@ class CommandLine {
     // Options added here show their defaults in --help; the last of a repeated option wins. Bound variables
     // must outlive the action: let it share them.
     CLI::App& app() { return app_; }
+    const CLI::App& app() const { return app_; }
     const std::string& name() const { return name_; }
 
     // Sets the action of a command without subcommands.
@@ -42,6 +44,9 @@ class CommandLine {
     // subcommand is then required. --quiet, --json and --version may follow it.
     CLI::App* subcommand(const std::string& name, const std::string& description, std::function<void()> run,
                          CLI::App* parent = nullptr);
+
+    // Parses the arguments and runs the action. run_tool() does this; throws InputError for bad usage.
+    void parse_and_run(int argc, char** argv);
 
     // Shown at the end of --help: commands, one a line.
     void examples(const std::string& lines);
@@ -72,9 +77,8 @@ class CommandLine {
     void complain(const std::string& kind, const std::string& text) const;
 
   private:
-    friend int run_tool(int, char**, const std::string&, const std::function<void(CommandLine&)>&);
+    friend int run_command(int, char**, const std::string&, const std::function<void(CommandLine&)>&);
     void say_line(const std::string& text) const;
-    void parse_and_run(int argc, char** argv);
 
     std::string name_;
     CLI::App app_;
@@ -86,8 +90,13 @@ class CommandLine {
 // The body of main(): `define` adds options and sets the action; then the command line is parsed and the
 // action runs. Returns the exit code. Errors become one line on stderr: usage and InputError return 2; Error,
 // other exceptions and out of memory return 1.
-int run_tool(int argc, char** argv, const std::string& description,
-             const std::function<void(CommandLine&)>& define);
+int run_command(int argc, char** argv, const std::string& description,
+                const std::function<void(CommandLine&)>& define);
+inline int run_tool(int argc, char** argv, const std::string& description,
+                    const std::function<void(CommandLine&)>& define) {
+    wait_without_spinning(argv);
+    return run_command(argc, argv, description, define);
+}
 
 // Adds --device. Invalid names throw InputError; Backend reports a missing GPU.
 CLI::Option* add_device(CLI::App& app, std::string& device);

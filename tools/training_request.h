@@ -1,0 +1,35 @@
+// The command line of glow_train, also for callers that build one themselves.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "runtime/communicator.h"
+#include "tools/command_line.h"
+#include "tools/config_file.h"
+#include "train/run.h"
+
+namespace glow {
+
+// A run as asked for on the command line.
+struct TrainingRequest : RunRequest {
+    std::string device_text = "auto", resume_text;
+    CommunicatorKind communicator = CommunicatorKind::automatic;
+    std::string preset, config;
+    bool plan = false, estimate = false, print_config = false, save_limits = false;
+    int requeue_exit = 75;  // EX_TEMPFAIL of sysexits.h
+    bool requeue_max_minutes = false;
+    ValueOrigins origins;    // origins of values from a file
+    std::string moved_data;  // message if the run's data set was found elsewhere, else empty
+};
+
+// Adds all options to `command`. Their defaults come from the preset, the file of --config, or the run to resume that the
+// arguments name; the arguments themselves are parsed later. request must outlive the command's options.
+void add_training_request(CommandLine& command, const std::shared_ptr<TrainingRequest>& request, int argc,
+                          char** argv);
+
+// After parsing: completes the request, and throws InputError if it cannot be run. With --print-config only the options
+// are checked.
+void complete_request(const CommandLine& command, TrainingRequest& request);
+
+}  // namespace glow
