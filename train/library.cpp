@@ -7,6 +7,7 @@
 #include "inference/latent_images.h"
 #include "inference/likelihood.h"
 #include "inference/model_file.h"
+#include "inference/safetensors.h"
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "train/schedule.h"
@@ -103,7 +104,7 @@ std::vector<std::uint64_t> numbers_from(index_t first, index_t N) {
 struct TrainedModel::State {
     State(const std::string& checkpoint, const LoadOptions& options)
         : backend(parse_device(options.device), options.threads),
-          model(find_checkpoint(checkpoint), options.averaged,
+          model(ModelFile(checkpoint).checkpoint(), options.averaged,
                 parse_name<Precision>(options.precision),
                 std::clamp<index_t>(options.batch, 1, index_t{1} << 20), backend) {}
     const ModelConfig& config() { return model.glow().config(); }

@@ -51,7 +51,8 @@ struct InputGradient {
 /// A trained model.
 class TrainedModel {
   public:
-    /// @param checkpoint a checkpoint file, or a run folder (its `latest.h5`)
+    /// @param checkpoint a checkpoint file, a run folder (its `latest.h5`), or what `glow_convert --to safetensors`
+    /// wrote
     /// @param options which weights to use, and how to run
     explicit TrainedModel(const std::string& checkpoint, const LoadOptions& options = {});
     ~TrainedModel();

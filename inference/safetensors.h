@@ -1,0 +1,42 @@
+// Models in safetensors files, as glow_convert --to safetensors writes them: 8 bytes of length, a JSON header with the
+// tensors' types, shapes and places, the tensors; metadata "config" as in a checkpoint.
+#pragma once
+
+#include <filesystem>
+
+namespace glow {
+
+// Writes the model as a checkpoint without training state. Throws InputError for a damaged file, and for tensors that
+// are not those of its configuration.
+void checkpoint_from_safetensors(const std::filesystem::path& safetensors,
+                                 const std::filesystem::path& checkpoint);
+
+// A new temporary folder, removed with its contents. A path that was never made is empty.
+class ScratchFolder {
+  public:
+    ScratchFolder() = default;
+    ~ScratchFolder();
+    ScratchFolder(const ScratchFolder&) = delete;
+    ScratchFolder& operator=(const ScratchFolder&) = delete;
+
+    void make();
+    const std::filesystem::path& path() const { return path_; }
+
+  private:
+    std::filesystem::path path_;
+};
+
+// The checkpoint of a run folder, a checkpoint file, or a safetensors file.
+class ModelFile {
+  public:
+    explicit ModelFile(const std::filesystem::path& name);
+
+    // Valid during the life of this object.
+    const std::filesystem::path& checkpoint() const { return checkpoint_; }
+
+  private:
+    ScratchFolder folder_;
+    std::filesystem::path checkpoint_;
+};
+
+}  // namespace glow
