@@ -112,7 +112,8 @@ std::string TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
     // A signal to any process stops all.
-    if (session_.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0) return "signal";
+    const bool asked = session_.request.stop ? session_.request.stop() : StopSignals::asked();
+    if (session_.processes.all_reduce_max(asked ? 1 : 0) > 0) return "signal";
     if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
     if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
     if (options.max_minutes > 0) {

@@ -30,6 +30,11 @@ struct RunRequest {
     bool verbose = false;                          // print messages of libraries too
     bool terminal = false;        // stderr is one: a progress line instead of a line per logged step
     bool answer_signals = false;  // the first signal to stop is answered on stderr
+    // Asked before every step, on the thread of the run: whether to end it with a checkpoint. Empty: a signal does
+    // (train/stop_signals.h).
+    std::function<bool()> stop;
+    // Called on root with every row of metrics.csv and the names of its columns.
+    std::function<void(const std::string& columns, const std::string& cells)> metrics;
     // With several processes, all make the same request; nullptr: only this process. Root reads and writes
     // the run's folder and should print the messages.
     Communicator* processes = nullptr;

@@ -87,6 +87,10 @@ RunLog::RunLog(const RunRequest& request, const TrainingOptions& options, const 
       options_(options),
       schedule_(schedule),
       classifier_(options.model.y_cond && options.model.weight_y > 0),
+      columns_(
+          std::string("step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,"
+                      "max_condition") +
+          (classifier_ ? ",bits_y,error_y" : "")),
       attempt_(request) {}
 
 RunLog::~RunLog() {
@@ -94,12 +98,7 @@ RunLog::~RunLog() {
 }
 
 void RunLog::open(const RunFolder& folder, index_t last_step, const std::unique_ptr<FileLock>& lock) {
-    metrics_.emplace(
-        folder.metrics(),
-        std::string(
-            "step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,max_condition") +
-            (classifier_ ? ",bits_y,error_y" : ""),
-        last_step, &lock);
+    metrics_.emplace(folder.metrics(), columns_, last_step, &lock);
 }
 
 void RunLog::go_back_to(index_t step) {
@@ -139,6 +138,7 @@ void RunLog::row(const TrainingProgress& progress, const StepResult& step, std::
         seconds * 1000 / steps, peak_bytes, step.drift, step.max_condition,
         classifier_ ? fmt::format(",{:.9g},{:.6g}", step.bits_y, step.error_y) : "");
     if (metrics_) attempt_([&] { metrics_->row(cells); });
+    if (request_.metrics) request_.metrics(columns_, cells);
     if (!request_.terminal)
         request_.say(fmt::format(
             "step {:>6}  epoch {:>6.2f}  {:.4f} bits/dim  {}|g| {:<8.3g} lr {:.2e}  {:>6.1f} images/s  peak {}",

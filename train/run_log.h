@@ -76,7 +76,8 @@ class RunLog {
     const RunRequest& request_;
     const TrainingOptions& options_;
     const Schedule& schedule_;
-    bool classifier_;
+    const bool classifier_;
+    const std::string columns_;  // of metrics.csv
     std::optional<CsvLog> metrics_;
     RetryingWrite attempt_;
     Clock::time_point start_, last_row_, last_draw_;

@@ -14,6 +14,7 @@ namespace {
 volatile std::sig_atomic_t g_stop = 0;  // the only type a signal handler may write
 const char* g_answer = nullptr;
 bool g_terminal = false;
+thread_local bool g_left_to_caller = false;
 
 // Async-signal-safe.
 void write_all(std::string_view text) {
@@ -43,7 +44,16 @@ void on_signal(int signal) {
 
 }  // namespace
 
-StopSignals::StopSignals(const char* answer, bool terminal) {
+SignalsLeftToCaller::SignalsLeftToCaller() {
+    g_left_to_caller = true;
+}
+
+SignalsLeftToCaller::~SignalsLeftToCaller() {
+    g_left_to_caller = false;
+}
+
+StopSignals::StopSignals(const char* answer, bool terminal) : installed_(!g_left_to_caller) {
+    if (!installed_) return;
     g_stop = 0;
     g_answer = answer;
     g_terminal = terminal;
@@ -57,6 +67,7 @@ StopSignals::StopSignals(const char* answer, bool terminal) {
 }
 
 StopSignals::~StopSignals() {
+    if (!installed_) return;
     for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &previous_[i], nullptr);
 }
 

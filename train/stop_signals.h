@@ -8,7 +8,17 @@
 
 namespace glow {
 
-// While it lives, signals only request a stop. One instance at a time.
+// While it lives, runs of this thread install no handlers: the program around them keeps its own, and stops a run by
+// RunRequest::stop.
+class SignalsLeftToCaller {
+  public:
+    SignalsLeftToCaller();
+    ~SignalsLeftToCaller();
+    SignalsLeftToCaller(const SignalsLeftToCaller&) = delete;
+    SignalsLeftToCaller& operator=(const SignalsLeftToCaller&) = delete;
+};
+
+// While it lives, signals only request a stop. One instance at a time, but for runs that leave signals to the caller.
 class StopSignals {
   public:
     // answer: text that the first signal prints on stderr at once, because a step may take minutes; must outlive the
@@ -22,6 +32,7 @@ class StopSignals {
 
   private:
     static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGPIPE};
+    const bool installed_;
     std::array<struct sigaction, kSignals.size()> previous_;
 };
 
