@@ -1,0 +1,17 @@
+"""Glow: exact likelihoods, latents, samples and training of an invertible flow for images.
+
+    import glow
+
+    model = glow.load("runs/cifar10")
+    model.bits_per_dim(images)                 # uint8 [N, H, W, C]
+    model.sample(16, temperature=0.7)
+
+Arrays of NumPy, PyTorch, JAX and CuPy go in, and results come back in the same kind.
+"""
+
+from ._extension import version as __version__
+from .data import save_dataset
+from .model import Model, load
+from .training import Run, Training, train
+
+__all__ = ["Model", "Run", "Training", "load", "save_dataset", "train", "__version__"]

@@ -1,0 +1,24 @@
+"""Loads the extension. Libraries read these variables once, when they are loaded."""
+
+import os
+
+# OpenMP's threads wait for milliseconds by spinning unless told otherwise, which starves other programs; and OpenBLAS would
+# start threads that nobody uses (tools/thread_policy.h).
+_SETTINGS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "2000", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _quiet_settings():
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
+        return {"OPENBLAS_NUM_THREADS": "1"}
+    return _SETTINGS
+
+
+_set = [name for name in _quiet_settings() if name not in os.environ]
+os.environ.update({name: _SETTINGS[name] for name in _set})
+try:
+    from ._glow import DeviceArray, Model, Training, cuda_problem, version, write_dataset
+finally:
+    for _name in _set:
+        os.environ.pop(_name, None)
+
+__all__ = ["DeviceArray", "Model", "Training", "cuda_problem", "version", "write_dataset"]

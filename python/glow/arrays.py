@@ -1,0 +1,147 @@
+"""Arrays of the caller and back: NumPy, PyTorch, JAX, CuPy, and everything else that NumPy or DLPack reads."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from ._extension import DeviceArray
+
+_CUDA = 2  # DLPack's number of the device type
+_DIRECT = (np.dtype("u1"), np.dtype("f4"), np.dtype("f8"))
+
+
+class Caller:
+    """The kind and device of an argument; results are returned in it."""
+
+    def __init__(self, like: Any = None) -> None:
+        module = type(like).__module__.split(".", 1)[0]
+        self.kind = "jax" if module in ("jax", "jaxlib") else module if module in ("torch", "cupy") else "numpy"
+        self.device = like.device if self.kind == "torch" else None
+        if self.kind == "jax":
+            self.device = next(iter(like.devices())) if hasattr(like, "devices") else None
+
+    def result(self, values: np.ndarray | DeviceArray) -> Any:
+        """values in the caller's kind, on its device; without a copy where they are there already."""
+        if self.kind == "numpy":
+            return values
+        if self.kind == "torch":
+            import torch
+
+            if isinstance(values, DeviceArray):
+                return torch.from_dlpack(values)
+            return torch.from_numpy(values).to(self.device)
+        if self.kind == "jax":
+            import jax
+
+            if isinstance(values, DeviceArray):
+                return jax.dlpack.from_dlpack(values)
+            return jax.device_put(values, self.device)
+        import cupy
+
+        return cupy.from_dlpack(values) if isinstance(values, DeviceArray) else cupy.asarray(values)
+
+
+def device_of(x: Any) -> tuple[int, int] | None:
+    """(type, number) of the device of x in DLPack's numbers; None for what has no DLPack."""
+    method = getattr(x, "__dlpack_device__", None)
+    if method is None:
+        return None
+    try:
+        kind, number = method()
+        return int(kind), int(number)
+    except Exception:  # not exportable, such as a sparse tensor
+        return None
+
+
+def _detached(x: Any) -> Any:
+    return x.detach() if type(x).__module__.split(".", 1)[0] == "torch" else x
+
+
+def _on_gpu(x: Any) -> DeviceArray:
+    """x on GPU 0 as it is."""
+    try:
+        # The consumer's stream is the default one, which then waits for the producer's work on x.
+        capsule = x.__dlpack__(stream=1)
+    except Exception as error:
+        raise ValueError(f"x: DLPack cannot export it: {error}") from None
+    wait = getattr(sys.modules.get(type(x).__module__.split(".", 1)[0]), "cuda", None)
+    if hasattr(wait, "current_stream"):  # torch
+        wait.current_stream(x.device).synchronize()
+    elif hasattr(wait, "get_current_stream"):  # cupy
+        wait.get_current_stream().synchronize()
+    elif hasattr(x, "block_until_ready"):  # jax
+        x.block_until_ready()
+    return DeviceArray(capsule)
+
+
+def to_host(x: Any, name: str) -> np.ndarray:
+    """x as a NumPy array, which shares its memory where that is host memory."""
+    x = _detached(x)
+    device = device_of(x)
+    try:
+        if type(x).__module__.split(".", 1)[0] == "torch":
+            return _of_torch(x)
+        if device is not None and device[0] == _CUDA and hasattr(x, "get"):
+            return x.get()  # cupy
+        return np.asarray(x)
+    except Exception as error:
+        raise ValueError(f"{name}: not an array: {error}") from None
+
+
+def _of_torch(x: Any) -> np.ndarray:
+    import torch
+
+    x = x.cpu()
+    if x.dtype in (torch.bfloat16, torch.float16):
+        x = x.float()
+    return x.resolve_conj().resolve_neg().numpy()
+
+
+def images(x: Any, gpu: bool) -> np.ndarray | DeviceArray:
+    """x for the extension: uint8, float32 or float64, contiguous; on the GPU if it is there and `gpu`."""
+    x = _detached(x)
+    device = device_of(x)
+    if gpu and device is not None and device[0] == _CUDA:
+        if str(x.dtype).rsplit(".", 1)[-1] in ("float16", "bfloat16"):
+            x = x.float() if hasattr(x, "float") else x.astype("float32")
+        if hasattr(x, "contiguous"):
+            x = x.contiguous()  # torch
+        elif hasattr(x, "flags") and not x.flags.c_contiguous:
+            x = x.copy()  # cupy
+        return _on_gpu(x)
+    array = to_host(x, "x")
+    if array.dtype not in _DIRECT or not array.dtype.isnative:
+        if array.dtype.kind != "f" and not (array.dtype.name == "bfloat16"):
+            raise ValueError(
+                f"x must be uint8 (pixels) or floating (pixel units, 0 .. 256), got {array.dtype}; convert it first"
+            )
+        array = array.astype(np.float32 if array.dtype.itemsize < 4 or array.dtype == np.float32 else np.float64)
+    return np.ascontiguousarray(array)
+
+
+def labels(values: Any, count: int) -> np.ndarray | None:
+    """Classes as int32 [N]; one class stands for all images."""
+    if values is None:
+        return None
+    array = to_host(values, "labels")
+    if array.dtype.kind not in "iu" or array.ndim > 1:
+        raise ValueError(f"labels must be whole numbers [N], got {array.dtype} {list(array.shape)}")
+    if array.size and (array.min() < -(2**31) or array.max() >= 2**31):
+        raise ValueError("labels must be classes of the model")
+    if array.ndim == 0:
+        array = np.full(count, array)
+    return np.ascontiguousarray(array, np.int32)
+
+
+def whole(value: Any, name: str, least: int = 0, most: int = 2**63 - 1) -> int:
+    """value as an int in least .. most."""
+    try:
+        number = value.__index__()
+    except (AttributeError, TypeError):
+        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+    if not least <= number <= most:
+        raise ValueError(f"{name} must be in {least} .. {most}, got {number}")
+    return number

@@ -1,0 +1,210 @@
+"""A trained model."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import Any, Sequence
+
+import numpy as np
+
+from . import _extension
+from .arrays import Caller, images, labels as checked_labels, to_host, whole
+
+_SEEDS = 2**64 - 1
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    averaged: bool = True,
+    batch: int = 64,
+    threads: int = 0,
+) -> Model:
+    """Loads a trained model.
+
+    path: a run's folder (its latest checkpoint), a checkpoint, or a file of `glow_convert --to safetensors`.
+    device: "cpu", "cuda", or "auto" (a GPU if this build and machine have one).
+    precision: of the coupling networks: "fp32", "tf32" (GPUs) or "bf16".
+    averaged: use the averaged weights where the checkpoint has them.
+    batch: images per pass; memory grows with it.
+    threads: of the CPU; 0: all usable processors.
+    """
+    return Model(path, device=device, precision=precision, averaged=averaged, batch=batch, threads=threads)
+
+
+class Model:
+    """A trained model. Made by load(); may be used from any thread, and works on one call at a time.
+
+    Images `x` are [N, H, W, C] as in `config`: uint8 pixels, or floating numbers in pixel units, where the pixel p
+    stands for the values from p to p + 1. Pixels get uniform noise, as in the published results; numbers are used as
+    they are. x may be an array of NumPy, PyTorch, JAX or CuPy; contiguous arrays of uint8, float32 or float64 on the
+    model's device are not copied, others are. Results come in the kind of x.
+
+    Conditional models need `labels`, whole numbers [N]; one number stands for all images.
+
+    Errors are ValueError (what was given) or RuntimeError (what happened), with the message of the command.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        precision: str = "fp32",
+        averaged: bool = True,
+        batch: int = 64,
+        threads: int = 0,
+    ) -> None:
+        self._model = _extension.Model(
+            _name(path),
+            bool(averaged),
+            str(device),
+            str(precision),
+            whole(batch, "batch", 1, 2**20),
+            whole(threads, "threads", 0, 2**20),
+        )
+        self.config: dict[str, Any] = json.loads(self._model.config)
+        """The model's hyperparameters, named as in a checkpoint (docs/formats.md)."""
+
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"<glow.Model {c['image_height']}x{c['image_width']}x{c['channels']}, {c['levels']} levels of {c['depth']} "
+            f"steps, width {c['width']}, on {self.device}>"
+        )
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
+        return self._model.device
+
+    @property
+    def step(self) -> int:
+        """The training step of the checkpoint."""
+        return self._model.step
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the weights are averaged ones."""
+        return self._model.averaged
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of an image."""
+        return self.config["image_height"], self.config["image_width"], self.config["channels"]
+
+    @property
+    def dimensions(self) -> int:
+        """Values in an image, and in its latents: H W C."""
+        return math.prod(self.shape)
+
+    def to(self, device: str) -> Model:
+        """Moves the model to "cpu" or "cuda", and returns it."""
+        self._model.move(str(device))
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the weights as a checkpoint without training state, which all commands read."""
+        self._model.save(_name(path))
+
+    def log_prob(self, x: Any, labels: Any = None, *, seed: int = 0) -> Any:
+        """Log-likelihood of each image in nats, float64 [N].
+
+        Of pixels: a lower bound from one draw of noise, which depends on seed and the image's index. Of numbers: the
+        log-density at x, per bin of the model's pixels (one gray level at 8 bits).
+        """
+        caller = Caller(x)
+        return caller.result(self._bits(x, labels, seed, 1, 1) * -(self.dimensions * math.log(2)))
+
+    def bits_per_dim(
+        self, x: Any, labels: Any = None, *, iw_samples: int = 1, dequant_samples: int = 1, seed: int = 0
+    ) -> Any:
+        """-log_prob in bits/dim, float64 [N]; equal to `glow_eval --per-image`.
+
+        iw_samples: draws per importance-weighted bound, tighter for more. dequant_samples: bounds to average.
+        """
+        caller = Caller(x)
+        return caller.result(self._bits(x, labels, seed, dequant_samples, iw_samples))
+
+    def _bits(self, x: Any, labels: Any, seed: int, dequant_samples: int, iw_samples: int) -> np.ndarray:
+        array, classes = self._inputs(x, labels)
+        return self._model.bits_per_dim(
+            array,
+            classes,
+            whole(seed, "seed", 0, _SEEDS),
+            whole(dequant_samples, "dequant_samples", 1, 2**20),
+            whole(iw_samples, "iw_samples", 1, 2**20),
+        )
+
+    def score(self, x: Any, labels: Any = None, *, seed: int = 0) -> tuple[Any, Any]:
+        """(log_prob, gradient): log_prob() [N], and its gradient to x, float32 [N, H, W, C] in nats per gray level.
+
+        One forward and one backward pass; memory does not grow with the model's depth.
+        """
+        caller = Caller(x)
+        array, classes = self._inputs(x, labels)
+        log_prob, gradient = self._model.score(array, classes, whole(seed, "seed", 0, _SEEDS))
+        return caller.result(log_prob), caller.result(gradient)
+
+    def encode(self, x: Any, labels: Any = None) -> list[Any]:
+        """Latents of images, standard normal under the model: float64 [N, H_l, W_l, C_l] for each level l, 0 first.
+
+        Level 0 holds the finest detail. Pixels stand for the centers of their bins, without noise.
+        """
+        caller = Caller(x)
+        array, classes = self._inputs(x, labels)
+        return [caller.result(level) for level in self._model.encode(array, classes)]
+
+    def decode(self, latents: Sequence[Any], labels: Any = None) -> Any:
+        """Images of latents, uint8 [N, H, W, C]: decode(encode(x)) is x. Images that are not finite are crossed out.
+
+        latents: floating arrays as encode() returns them, one for each level.
+        """
+        try:
+            levels = list(latents)
+        except TypeError:
+            raise ValueError("latents must be a list of arrays, one for each level") from None
+        host = [to_host(level, "latents") for level in levels]
+        for level in host:
+            if level.dtype.kind not in "fiu":
+                raise ValueError(f"latents must be floating numbers, got {level.dtype}")
+        host = [np.ascontiguousarray(level, np.float64) for level in host]
+        count = len(host[0]) if host and host[0].ndim else 0
+        caller = Caller(levels[0] if levels else None)
+        return caller.result(self._model.decode(host, checked_labels(labels, count)))
+
+    def sample(self, n: int, *, temperature: float = 0.7, labels: Any = None, seed: int = 0, like: Any = None) -> Any:
+        """n images drawn from the model, uint8 [n, H, W, C]; equal to `glow_sample`.
+
+        temperature: standard deviation of the latents; 0.7 is common. Image i depends only on seed and i (and its label).
+        Images that are not finite, which occur at temperature 1 early in training, are crossed out.
+        like: an array whose kind and device the result gets; by default that of labels, else NumPy's.
+        """
+        count = whole(n, "n", 0)
+        try:
+            spread = float(temperature)
+        except (TypeError, ValueError):
+            raise ValueError(f"temperature must be a number, got {temperature!r}") from None
+        caller = Caller(labels if like is None else like)
+        return caller.result(
+            self._model.sample(count, spread, checked_labels(labels, count), whole(seed, "seed", 0, _SEEDS))
+        )
+
+    def _inputs(self, x: Any, labels: Any) -> tuple[Any, np.ndarray | None]:
+        array = images(x, self.device == "cuda")
+        return array, checked_labels(labels, array.shape[0] if len(array.shape) else 0)
+
+
+def _name(path: str | os.PathLike[str]) -> str:
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        raise ValueError(f"expected the name of a file or folder, got {path!r}") from None
+    name = os.fsdecode(name)
+    if "\0" in name:
+        raise ValueError("the name of a file cannot contain a null character")
+    return name

@@ -1,0 +1,234 @@
+"""Training, and the folders of runs."""
+
+from __future__ import annotations
+
+import atexit
+import csv
+import json
+import logging
+import os
+import signal
+import threading
+import weakref
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+
+from . import _extension
+from .model import Model, _name, load
+
+log = logging.getLogger("glow")
+_running: weakref.WeakSet[Training] = weakref.WeakSet()
+
+
+def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **options: Any) -> Training:
+    """Starts to train a model, and returns an iterator over the rows of its metrics.csv (docs/formats.md).
+
+        for row in glow.train("cifar10.h5", out="runs/quick", preset="quick", max_steps=100):
+            print(row["step"], row["bpd"])
+
+    data: a data set, made by glow_data or save_dataset(). out: the run's folder.
+    options: those of glow_train, with underscores for dashes: preset="quick", lr=1e-3, depth=8, resume=True. True and
+    False are the flag and its --no- form; None is left out.
+
+    The training runs in a thread of its own, and its numbers are those of glow_train bit for bit. Ctrl-C ends it after the
+    current step with a checkpoint, and raises KeyboardInterrupt; train(..., resume=True) continues.
+    """
+    return Training(_arguments({"data": data, "out": out, **options}), out)
+
+
+class Training(Iterator[dict[str, Any]]):
+    """A run in progress: an iterator over its logged steps. Made by train().
+
+    result: after the end a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`, `checkpoint`
+    and, with a validation set, `valid_bpd_ema` and `valid_bpd_raw`; before None.
+    """
+
+    def __init__(self, arguments: list[str], out: str | os.PathLike[str]) -> None:
+        self.out = _name(out)
+        self.result: dict[str, Any] | None = None
+        self._training = _extension.Training(arguments)
+        self._handler: Any = None
+        _running.add(self)
+        self._catch_interrupts()
+
+    def __iter__(self) -> Training:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        try:
+            while True:
+                event = self._training.next(0.1)
+                if event is None:
+                    if not self._training.ended:
+                        continue
+                    self._release_interrupts()
+                    raise StopIteration
+                row = self._take(*event)
+                if row is not None:
+                    return row
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+        except Exception as error:
+            if not isinstance(error, StopIteration):
+                self._release_interrupts()
+            raise
+
+    def stop(self) -> dict[str, Any] | None:
+        """Ends the run after its current step with a checkpoint, waits for it, and returns result."""
+        self._training.stop()
+        while not self._training.ended:
+            event = self._training.next(0.1)
+            if event is not None:
+                self._take(*event)
+        self._release_interrupts()
+        return self.result
+
+    def model(self, **options: Any) -> Model:
+        """The model of the run's latest checkpoint. options: as of load()."""
+        return load(self.out, **options)
+
+    def __enter__(self) -> Training:
+        return self
+
+    def __exit__(self, *ignored: Any) -> None:
+        self.stop()
+
+    def _take(self, kind: str, text: str, columns: str) -> dict[str, Any] | None:
+        if kind == "metrics":
+            return {name: _number(cell) for name, cell in zip(columns.split(","), text.split(","))}
+        if kind == "end":
+            self.result = json.loads(text)
+        else:
+            log.log(logging.WARNING if kind == "warning" else logging.INFO, "%s", text)
+        return None
+
+    # Ctrl-C may come while the caller works on a row: the training must stop then too.
+    def _catch_interrupts(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        previous = signal.getsignal(signal.SIGINT)
+        if not callable(previous):
+            return
+        training = weakref.ref(self._training)
+
+        def handler(number: int, frame: Any) -> None:
+            run = training()
+            if run is not None:
+                run.stop()
+            previous(number, frame)
+
+        self._handler = (handler, previous)
+        signal.signal(signal.SIGINT, handler)
+
+    def _release_interrupts(self) -> None:
+        if self._handler is None or threading.current_thread() is not threading.main_thread():
+            return
+        handler, previous = self._handler
+        if signal.getsignal(signal.SIGINT) is handler:
+            signal.signal(signal.SIGINT, previous)
+        self._handler = None
+
+
+@atexit.register
+def _stop_all() -> None:
+    for training in list(_running):
+        training._training.stop()
+    for training in list(_running):
+        try:
+            training.stop()
+        except Exception as error:
+            log.warning("%s: %s", training.out, error)
+
+
+_COMMAND_ONLY = ("help", "version", "quiet", "json", "verbose", "plan", "estimate", "dry_run", "print_config")
+
+
+def _arguments(options: dict[str, Any]) -> list[str]:
+    """Options as arguments of glow_train."""
+    arguments = []
+    for key, value in options.items():
+        name = key.replace("_", "-")
+        if name.replace("-", "_") in _COMMAND_ONLY:
+            raise ValueError(f"{key} is an option of the command line only")
+        if value is None:
+            continue
+        if key == "resume":
+            if value is not False:
+                arguments.append("--resume=" + ("auto" if value is True else _name(value)))
+        elif value is True or value is False:
+            arguments.append(("--" if value else "--no-") + name)
+        else:
+            text = (
+                repr(float(value))
+                if isinstance(value, np.floating)
+                else os.fsdecode(value) if _is_name(value) else str(value)
+            )
+            if "\0" in text:
+                raise ValueError(f"{key}: null character")
+            arguments.append(f"--{name}={text}")
+    return arguments
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, (str, bytes, os.PathLike))
+
+
+def _number(cell: str) -> int | float:
+    try:
+        return int(cell)
+    except ValueError:
+        return float(cell)
+
+
+class Run:
+    """The folder of a run."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(_name(folder))
+        if not self.folder.is_dir():
+            raise ValueError(f"{self.folder}: no such folder")
+
+    def __repr__(self) -> str:
+        return f"glow.Run({str(self.folder)!r})"
+
+    @property
+    def metrics(self) -> Any:
+        """metrics.csv, one row a logged step: a pandas frame where pandas is installed, else a dict of arrays."""
+        return self._table("metrics.csv")
+
+    @property
+    def evaluations(self) -> Any:
+        """eval.csv, the evaluations on the validation images; like metrics."""
+        return self._table("eval.csv")
+
+    def model(self, **options: Any) -> Model:
+        """The model of the latest checkpoint. options: as of load()."""
+        return load(self.folder, **options)
+
+    def _table(self, name: str) -> Any:
+        try:
+            with open(self.folder / name, newline="", encoding="utf-8") as file:
+                header, *rows = [row for row in csv.reader(file) if row]
+        except OSError as error:
+            raise ValueError(f"{self.folder}: {name}: {error.strerror}") from None
+        except (ValueError, UnicodeDecodeError):
+            raise ValueError(f"{self.folder}: {name} is not a table of a run") from None
+        rows = [row for row in rows if len(row) == len(header)]  # the last one may be half written
+        table = {column: _column([row[i] for row in rows]) for i, column in enumerate(header)}
+        try:
+            import pandas
+        except ImportError:
+            return table
+        return pandas.DataFrame(table)
+
+
+def _column(cells: list[str]) -> np.ndarray:
+    for kind in (np.int64, np.float64):
+        try:
+            return np.array(cells, dtype=np.str_).astype(kind) if cells else np.array([], np.float64)
+        except ValueError:
+            continue
+    return np.array(cells)

@@ -1,0 +1,318 @@
+// glow._glow: the classes behind the Python package, which adapts arguments and results (glow/model.py).
+#include <fmt/format.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <mutex>
+
+#include "data/dataset.h"
+#include "inference/latent_images.h"
+#include "inference/likelihood.h"
+#include "inference/safetensors.h"
+#include "kernels/error.h"
+#include "python/arrays.h"
+#include "python/training.h"
+#include "runtime/device.h"
+#include "tools/command_line.h"
+
+namespace glow {
+namespace {
+
+// A model and the device that it runs on. One call at a time; others wait.
+class Model {
+  public:
+    Model(const std::string& file, bool averaged, const std::string& device, const std::string& precision,
+          index_t batch, int threads)
+        : precision_(parse_name<Precision>(precision)), batch_(batch), threads_(threads) {
+        if (batch < 1 || batch > index_t{1} << 20) throw InputError("batch: expected 1 .. 2^20 images");
+        const ModelFile found(file);
+        open(found.checkpoint(), averaged, device);
+        averaged_ = model_->used_ema();
+        config_ = model_->info().model;
+        step_ = model_->info().progress.step;
+    }
+
+    const ModelConfig& config() const { return config_; }
+    std::string config_json() const { return to_json(config_).dump(); }
+    std::string device() const { return to_string(device_); }
+    index_t step() const { return step_; }
+    bool averaged() const { return averaged_; }
+
+    void move(const std::string& device) {
+        const py::gil_scoped_release release;
+        const std::lock_guard lock(mutex_);
+        if (parse_device(device) == backend_->exec().device) return;
+        require_device(parse_device(device));
+        ScratchFolder folder;
+        folder.make();
+        save_weights(folder.path() / "model.h5", *model_);
+        open(folder.path() / "model.h5", false, device);
+    }
+    void save(const std::string& file) {
+        const py::gil_scoped_release release;
+        const std::lock_guard lock(mutex_);
+        save_weights(file, *model_);
+    }
+
+    py::array_t<double> bits_per_dim(const py::object& x, const py::object& labels, std::uint64_t seed,
+                                     index_t dequant_samples, index_t iw_samples) {
+        LikelihoodRequest request;
+        request.seed = seed;
+        request.dequant_samples = dequant_samples;
+        request.iw_samples = iw_samples;
+        const bool fine = std::min(dequant_samples, iw_samples) >= 1 &&
+                          std::max(dequant_samples, iw_samples) <= index_t{1} << 20;
+        if (!fine || dequant_samples * iw_samples > index_t{1} << 20)
+            throw InputError("dequant_samples and iw_samples: expected 1 .. 2^20 draws per image in all");
+        const PixelArray images = pixels(x, labels);
+        const bool bytes = std::holds_alternative<const std::uint8_t*>(images.values);
+        if (!bytes && dequant_samples * iw_samples > 1)
+            throw InputError("iw_samples and dequant_samples draw noise, which only uint8 images get");
+        std::vector<double> bits;
+        {
+            const py::gil_scoped_release release;
+            const std::lock_guard lock(mutex_);
+            bits = glow::bits_per_dim(model_->runnable(), images, request);
+        }
+        return py::array_t<double>(std::ssize(bits), bits.data());
+    }
+
+    py::tuple score(const py::object& x, const py::object& labels, std::uint64_t seed) {
+        const PixelArray images = pixels(x, labels);
+        py::array_t<double> log_prob(images.N);
+        double* const values = log_prob.mutable_data();
+        py::object gradient;
+        float* slopes = nullptr;
+        const std::vector<py::ssize_t> shape = {images.N, config().image_height, config().image_width,
+                                                config().channels};
+        if (images.on_device) {
+            gradient = py::cast(DeviceArray(shape));
+            slopes = static_cast<float*>(gradient.cast<const DeviceArray&>().data());
+        } else {
+            py::array_t<float> array(shape);
+            slopes = array.mutable_data();
+            gradient = array;
+        }
+        {
+            const py::gil_scoped_release release;
+            const std::lock_guard lock(mutex_);
+            if (!gradient_) gradient_ = std::make_unique<DensityGradient>(*model_, *backend_);
+            gradient_->run(images, seed, values, slopes);
+            for (index_t n = 0; n < images.N; ++n)
+                values[n] = config().bits_per_dim(values[n]) * -config().nats_per_bit_dim();
+            synchronize(backend_->exec());
+        }
+        return py::make_tuple(log_prob, gradient);
+    }
+
+    py::list encode(const py::object& x, const py::object& labels) {
+        const PixelArray images = pixels(x, labels);
+        py::list levels;
+        std::vector<double*> values(static_cast<std::size_t>(config().levels));
+        for (index_t l = 0; l < config().levels; ++l) {
+            const Shape shape = latent_shape(l);
+            py::array_t<double> level({images.N, shape.H, shape.W, shape.C});
+            values[l] = level.mutable_data();
+            levels.append(level);
+        }
+        const py::gil_scoped_release release;
+        const std::lock_guard lock(mutex_);
+        encode_levels(model_->runnable(), images, values);
+        return levels;
+    }
+
+    py::array_t<std::uint8_t> decode(const std::vector<py::array_t<double, py::array::c_style>>& levels,
+                                     const py::object& labels) {
+        if (std::ssize(levels) != config().levels)
+            throw InputError(fmt::format("{} arrays of latents, expected one for each of {} levels",
+                                         levels.size(), config().levels));
+        const index_t N = levels[0].ndim() > 0 ? levels[0].shape(0) : 0;
+        std::vector<const double*> values;
+        for (index_t l = 0; l < config().levels; ++l) {
+            const Shape shape = latent_shape(l);
+            const auto& level = levels[static_cast<std::size_t>(l)];
+            if (level.ndim() != 4 || level.shape(0) != N || level.shape(1) != shape.H ||
+                level.shape(2) != shape.W || level.shape(3) != shape.C)
+                throw InputError(
+                    fmt::format("latents of level {} must be [N, {}, {}, {}], with one N for all", l, shape.H,
+                                shape.W, shape.C));
+            values.push_back(level.data());
+        }
+        const std::int32_t* const classes = labels_of(config(), N, labels);
+        py::array_t<std::uint8_t> images = new_images(N);
+        std::uint8_t* const pixels = images.mutable_data();
+        const py::gil_scoped_release release;
+        const std::lock_guard lock(mutex_);
+        decode_levels(model_->runnable(), N, values, classes, pixels);
+        return images;
+    }
+
+    py::array_t<std::uint8_t> sample(index_t n, double temperature, const py::object& labels,
+                                     std::uint64_t seed) {
+        if (n < 0 || !(temperature >= 0 && temperature <= 100))
+            throw InputError("sample: expected n >= 0 and a temperature between 0 and 100");
+        const std::int32_t* const classes = labels_of(config(), n, labels);
+        py::array_t<std::uint8_t> images = new_images(n);
+        std::vector<double> largest(static_cast<std::size_t>(n));
+        std::uint8_t* const pixels = images.mutable_data();
+        const py::gil_scoped_release release;
+        const std::lock_guard lock(mutex_);
+        glow::sample(model_->runnable(), {n, temperature, seed, classes}, pixels, largest.data());
+        cross_out_not_finite(config(), n, largest.data(), pixels);
+        return images;
+    }
+
+  private:
+    static void save_weights(const std::filesystem::path& file, LoadedModel& model) {
+        nlohmann::ordered_json written = to_json(model.info().model);
+        written["training"] = nlohmann::ordered_json::object();
+        Parameters& parameters = model.glow().parameters();
+        save_checkpoint(file, written, model.info().progress, nullptr, parameters, model.context().exec,
+                        {.params = parameters.values(), .fixed = parameters.fixed()});
+    }
+    void open(const std::filesystem::path& checkpoint, bool averaged, const std::string& device) {
+        auto backend = std::make_unique<Backend>(parse_device(device), threads_);
+        auto model = std::make_unique<LoadedModel>(checkpoint, averaged, precision_, batch_, *backend);
+        gradient_.reset();
+        model_ = std::move(model);
+        backend_ = std::move(backend);
+        device_ = backend_->exec().device;
+    }
+    PixelArray pixels(const py::object& x, const py::object& labels) const {
+        const PixelArray images = pixels_of(config(), x, labels);
+        if (images.on_device && device_ != Device::cuda)
+            throw InputError("the array is on a GPU, but the model is on the CPU: use to(\"cuda\")");
+        return images;
+    }
+    Shape latent_shape(index_t level) const {
+        for (const LatentPart& part : latent_parts(config()))
+            if (part.level == level) return part.shape;
+        return {};
+    }
+    py::array_t<std::uint8_t> new_images(index_t n) const {
+        if (n > (index_t{1} << 52) / config().dimensions()) throw std::bad_alloc();
+        return py::array_t<std::uint8_t>({n, config().image_height, config().image_width, config().channels});
+    }
+
+    const Precision precision_;
+    const index_t batch_;
+    const int threads_;
+    ModelConfig config_;
+    index_t step_ = 0;
+    bool averaged_ = false;
+    std::atomic<Device> device_ = Device::cpu;
+    std::mutex mutex_;
+    std::unique_ptr<Backend> backend_;
+    std::unique_ptr<LoadedModel> model_;
+    std::unique_ptr<DensityGradient> gradient_;  // with the memory it needs
+};
+
+// splits: {name: (images uint8 [N, H, W, C], labels int32 [N] or None)}.
+void write_dataset(const std::string& file, const std::string& name, const py::dict& splits) {
+    struct Split {
+        std::string name;
+        py::array_t<std::uint8_t, py::array::c_style> images;
+        std::optional<py::array_t<std::int32_t, py::array::c_style>> labels;
+    };
+    std::vector<Split> all;
+    DatasetInfo info;
+    info.name = name;
+    for (const auto& [key, value] : splits) {
+        const auto pair = value.cast<py::tuple>();
+        Split split{
+            key.cast<std::string>(), pair[0].cast<py::array_t<std::uint8_t, py::array::c_style>>(), {}};
+        if (!pair[1].is_none()) split.labels = pair[1].cast<py::array_t<std::int32_t, py::array::c_style>>();
+        if (split.images.ndim() != 4 || split.images.size() == 0)
+            throw InputError(fmt::format("{}: images must be uint8 [N, H, W, C], with N > 0", split.name));
+        const bool first = all.empty();
+        const index_t H = split.images.shape(1), W = split.images.shape(2), C = split.images.shape(3);
+        if (!first && (H != info.H || W != info.W || C != info.C))
+            throw InputError("the images of all splits must have one shape");
+        if (!first && split.labels.has_value() != all[0].labels.has_value())
+            throw InputError("either all splits have labels or none");
+        info.H = H;
+        info.W = W;
+        info.C = C;
+        if (split.labels) {
+            const auto& labels = *split.labels;
+            if (labels.ndim() != 1 || labels.shape(0) != split.images.shape(0))
+                throw InputError(fmt::format("{}: expected one label for each image", split.name));
+            const auto [low, high] = std::minmax_element(labels.data(), labels.data() + labels.shape(0));
+            if (*low < 0 || *high >= 1 << 20)
+                throw InputError(fmt::format("{}: labels must be in 0 .. 2^20 - 1", split.name));
+            info.n_classes = std::max(info.n_classes, *high + 1);
+        }
+        all.push_back(std::move(split));
+    }
+    const py::gil_scoped_release release;
+    DatasetWriter writer(file, info);
+    for (const Split& split : all)
+        writer.append(split.name, split.images.shape(0), split.images.data(),
+                      split.labels ? split.labels->data() : nullptr);
+    writer.commit();
+}
+
+void set_errors() {
+    py::register_exception_translator([](std::exception_ptr thrown) {
+        try {
+            if (thrown) std::rethrow_exception(thrown);
+        } catch (const InputError& error) {
+            PyErr_SetString(PyExc_ValueError, error.what());
+        } catch (const Error& error) {
+            PyErr_SetString(PyExc_RuntimeError, error.what());
+        }
+    });
+}
+
+}  // namespace
+}  // namespace glow
+
+PYBIND11_MODULE(_glow, module) {
+    using namespace glow;
+    set_errors();
+    module.attr("version") = glow_version();
+    module.def("cuda_problem", &cuda_problem);
+    module.def("write_dataset", &write_dataset);
+
+    py::class_<DeviceArray>(module, "DeviceArray")
+        .def(py::init<const py::capsule&>())
+        .def_property_readonly("shape",
+                               [](const DeviceArray& array) { return py::tuple(py::cast(array.shape())); })
+        .def("__dlpack__",
+             [](const DeviceArray& array, const py::args&, const py::kwargs&) { return array.to_dlpack(); })
+        .def("__dlpack_device__", [](const DeviceArray&) { return py::make_tuple(2, 0); });
+
+    py::class_<Model>(module, "Model")
+        .def(py::init<const std::string&, bool, const std::string&, const std::string&, index_t, int>(),
+             py::call_guard<py::gil_scoped_release>())
+        .def_property_readonly("config", &Model::config_json)
+        .def_property_readonly("device", &Model::device)
+        .def_property_readonly("step", &Model::step)
+        .def_property_readonly("averaged", &Model::averaged)
+        .def("move", &Model::move)
+        .def("save", &Model::save)
+        .def("bits_per_dim", &Model::bits_per_dim)
+        .def("score", &Model::score)
+        .def("encode", &Model::encode)
+        .def("decode", &Model::decode)
+        .def("sample", &Model::sample);
+
+    py::class_<Training>(module, "Training")
+        .def(py::init<std::vector<std::string>>(), py::call_guard<py::gil_scoped_release>())
+        .def("next",
+             [](Training& training, double seconds) -> py::object {
+                 std::optional<TrainingEvent> event;
+                 {
+                     const py::gil_scoped_release release;
+                     event = training.next(seconds);
+                 }
+                 if (!event) return py::none();
+                 return py::make_tuple(event->kind, event->text, event->columns);
+             })
+        .def("stop", &Training::stop, py::call_guard<py::gil_scoped_release>())
+        .def_property_readonly("ended", &Training::ended);
+}

@@ -1,0 +1,108 @@
+#include "python/training.h"
+
+#include <chrono>
+
+#include "kernels/error.h"
+#include "runtime/watchdog.h"
+#include "train/stop_signals.h"
+
+namespace glow {
+namespace {
+
+std::string to_text(const RunResult& result) {
+    nlohmann::ordered_json json = {
+        {"ended", result.ended},          {"step", result.progress.step},
+        {"epoch", result.progress.epoch}, {"images_seen", result.progress.images_seen},
+        {"bpd", result.bits_per_dim},     {"checkpoint", result.checkpoint},
+        {"rollbacks", result.rollbacks}};
+    if (result.valid_ema) {
+        json["valid_bpd_ema"] = result.valid_ema->value;
+        json["valid_bpd_raw"] = result.valid_raw->value;
+    }
+    return json.dump();
+}
+
+}  // namespace
+
+Training::Training(std::vector<std::string> arguments) : request_(std::make_shared<TrainingRequest>()) {
+    CommandLine command("glow_train", "");
+    arguments.insert(arguments.begin(), "glow_train");
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    const int argc = static_cast<int>(argv.size());
+    add_training_request(command, request_, argc, argv.data());
+    bool complete = false;
+    command.action([&] {
+        try {
+            complete_request(command, *request_);
+            complete = true;
+        } catch (const InputError& error) {
+            throw InputError(with_origin(command.app(), request_->origins, error.what()));
+        }
+    });
+    command.parse_and_run(argc, argv.data());
+    if (!complete || request_->plan || request_->estimate || request_->print_config)
+        throw InputError("options that print something are for the command line only");
+
+    request_->say = [this](const std::string& line) { push({"message", line, ""}); };
+    request_->warn = [this](const std::string& line) { push({"warning", line, ""}); };
+    request_->metrics = [this](const std::string& columns, const std::string& cells) {
+        push({"metrics", cells, columns});
+    };
+    request_->stop = [this] {
+        const std::lock_guard lock(mutex_);
+        return stopping_;
+    };
+    if (!request_->moved_data.empty()) request_->say(request_->moved_data);
+    thread_ = thread_without_signals([this] { run(); });
+}
+
+Training::~Training() {
+    stop();
+    if (thread_.joinable()) thread_.join();
+}
+
+void Training::run() {
+    const SignalsLeftToCaller python_handles_signals;
+    std::exception_ptr failure;
+    try {
+        push({"end", to_text(run_training(*request_)), ""});
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    const std::lock_guard lock(mutex_);
+    failure_ = failure;
+    ended_ = true;
+    changed_.notify_all();
+}
+
+void Training::push(TrainingEvent event) {
+    const std::lock_guard lock(mutex_);
+    events_.push_back(std::move(event));
+    changed_.notify_all();
+}
+
+std::optional<TrainingEvent> Training::next(double seconds) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::duration<double>(seconds),
+                      [this] { return ended_ || !events_.empty(); });
+    if (!events_.empty()) {
+        TrainingEvent event = std::move(events_.front());
+        events_.pop_front();
+        return event;
+    }
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    return {};
+}
+
+void Training::stop() {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+}
+
+bool Training::ended() const {
+    const std::lock_guard lock(mutex_);
+    return ended_ && events_.empty() && !failure_;
+}
+
+}  // namespace glow

@@ -1,0 +1,52 @@
+// A training run in a thread of its own, as a source of events for Python.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "tools/training_request.h"
+
+namespace glow {
+
+// What a run reports: "metrics" with the columns and cells of a row of metrics.csv, "message" and "warning" with a line, and
+// at last "end" with the result as JSON.
+struct TrainingEvent {
+    std::string kind, text, columns;
+};
+
+class Training {
+  public:
+    // arguments: those of glow_train. Throws InputError for bad ones. Starts the run.
+    explicit Training(std::vector<std::string> arguments);
+    ~Training();  // stops the run, and waits for its checkpoint
+    Training(const Training&) = delete;
+    Training& operator=(const Training&) = delete;
+
+    // Waits for the next event, at most that long. Throws what ended the run; nothing after the end.
+    std::optional<TrainingEvent> next(double seconds);
+    // Asks the run to end after its current step, with a checkpoint.
+    void stop();
+    bool ended() const;
+
+  private:
+    void run();
+    void push(TrainingEvent event);
+
+    std::shared_ptr<TrainingRequest> request_;
+    mutable std::mutex mutex_;
+    std::condition_variable changed_;
+    std::deque<TrainingEvent> events_;
+    std::exception_ptr failure_;
+    bool stopping_ = false, ended_ = false;
+    std::thread thread_;
+};
+
+}  // namespace glow
