@@ -7,7 +7,7 @@ usage() {
     cat <<'TEXT'
 usage: tools/install_dependencies.sh [--with-tests] [--check]
 
-  --with-tests  also what only some tests use (python3-torch, where the distribution has it)
+  --with-tests  also what only some tests use (python3-torch, where the distribution has it; python3-dev, pybind11-dev)
   --check       install nothing: say what is missing
   --help        this text
 
@@ -65,6 +65,8 @@ required | python3-h5py                   | python                         | scr
 '
 if [ $with_tests = yes ]; then
     parts+='optional | python3-torch       | module torch                   | tests against PyTorch
+optional | python3-dev            | command python3-config         | the Python package in the build
+optional | pybind11-dev           | file /usr/include/pybind11/pybind11.h | the Python package in the build
 optional | bash-static            | command bash-static            | rehearsal of the bundle
 optional | busybox-static         | command busybox                | rehearsal of the bundle
 '

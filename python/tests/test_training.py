@@ -1,0 +1,128 @@
+"""train() and Run."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import unittest
+
+import numpy as np
+
+import glow
+from support import DATA, FOLDER, OPTIONS, make_run
+
+ERRORS = (ValueError, RuntimeError)
+ENDLESS = {**OPTIONS, "max_steps": 1_000_000, "log_every": 1, "lr": 1e-4}
+
+
+class Train(unittest.TestCase):
+    def test_rows_are_those_of_metrics(self):
+        make_run()
+        out = FOLDER / "rows"
+        training = glow.train(DATA, out=out, **OPTIONS)
+        self.assertIsNone(training.result)
+        rows = list(training)
+        metrics = glow.Run(out).metrics
+        for name in rows[0]:
+            np.testing.assert_array_equal([row[name] for row in rows], metrics[name])
+        self.assertEqual((training.result["ended"], training.result["step"]), ("max-steps", 20))
+        self.assertIn("valid_bpd_ema", training.result)
+        self.assertEqual(training.model(device="cpu").step, 20)
+        self.assertEqual(list(training), [])
+        self.assertEqual(len(glow.Run(out).evaluations["bpd"]), 2)
+
+    def test_interrupt_leaves_a_checkpoint(self):
+        make_run()
+        out = FOLDER / "interrupted"
+        training = glow.train(DATA, out=out, **ENDLESS)
+        before = signal.getsignal(signal.SIGINT)
+        with self.assertRaises(KeyboardInterrupt):
+            for row in training:
+                if row["step"] == 3:
+                    os.kill(os.getpid(), signal.SIGINT)  # in the body of the loop
+        self.assertEqual(training.stop()["ended"], "signal")
+        self.assertIsNot(signal.getsignal(signal.SIGINT), before)
+        step = glow.load(out, device="cpu").step
+        self.assertGreaterEqual(step, 3)
+        rows = list(glow.train(DATA, out=out, resume=True, **{**ENDLESS, "max_steps": step + 2}))
+        self.assertEqual([row["step"] for row in rows], [step + 1, step + 2])
+
+    def test_interrupt_while_waiting(self):
+        code = f"""
+import glow, os, signal, threading
+training = glow.train({str(DATA)!r}, out={str(FOLDER / "waiting")!r}, **{ {**ENDLESS, "log_every": 1000000}!r})
+next(training)
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    next(training)
+except KeyboardInterrupt:
+    print("step", glow.load(training.out, device="cpu").step == training.result["step"] > 1)
+"""
+        make_run()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        self.assertEqual((done.stdout, done.returncode), ("step True\n", 0), done.stderr)
+
+    def test_end_of_the_interpreter_leaves_a_checkpoint(self):
+        make_run()
+        code = f"import glow; training = glow.train({str(DATA)!r}, out={str(FOLDER / 'exit')!r}, **{ENDLESS!r}); next(training)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertGreaterEqual(glow.load(FOLDER / "exit", device="cpu").step, 1)
+
+    def test_forgotten_training_ends(self):
+        make_run()
+        training = glow.train(DATA, out=FOLDER / "forgotten", **ENDLESS)
+        next(training)
+        del training
+        gc.collect()
+        glow.load(FOLDER / "forgotten", device="cpu")
+
+    def test_with_statement(self):
+        make_run()
+        with glow.train(DATA, out=FOLDER / "with", **ENDLESS) as training:
+            next(training)
+        self.assertEqual(training.result["ended"], "signal")
+
+    def test_two_at_once(self):
+        make_run()
+        runs = [glow.train(DATA, out=FOLDER / f"pair{i}", **OPTIONS) for i in range(2)]
+        losses = [[row["bpd"] for row in run] for run in runs]
+        self.assertEqual(losses[0], losses[1])
+
+    def test_refusals(self):
+        make_run()
+        cases = [
+            (dict(lr="fast"), "lr"),
+            (dict(no_such_option=1), "no-such-option"),
+            (dict(levels=9), "levels"),
+            (dict(batch=0), "batch"),
+            (dict(memory="magic"), "memory"),
+            (dict(preset="huge"), "huge"),
+            (dict(plan=True), "plan"),
+            (dict(help=True), ""),
+            (dict(version=True), ""),
+            (dict(max_steps="1\0"), "max_steps"),
+            (dict(resume="/nonexistent.h5"), "nonexistent"),
+            (dict(init_from="/nonexistent"), "nonexistent"),
+            (dict(device="cuda:9"), "device"),
+        ]
+        for options, words in cases:
+            with self.assertRaisesRegex(ERRORS, words, msg=repr(options)):
+                list(glow.train(DATA, out=FOLDER / "refused", **{**OPTIONS, **options}))
+        for data, out in (
+            ("/nonexistent.h5", FOLDER / "refused"),
+            (DATA, make_run()),
+            (None, FOLDER / "refused"),
+            (DATA, "/proc/nonexistent"),
+        ):
+            with self.assertRaises(ERRORS, msg=f"{data} {out}"):
+                list(glow.train(data, out=out, **OPTIONS))
+        with self.assertRaises(ERRORS):
+            glow.Run("/nonexistent")
+        with self.assertRaises(ERRORS):
+            glow.Run(FOLDER).metrics
+
+
+if __name__ == "__main__":
+    unittest.main()
