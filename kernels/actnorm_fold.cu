@@ -61,11 +61,16 @@ struct FoldActnorm {
 
 // The gradient's way back through fold_actnorm(). CPU and GPU differ in who sums a row.
 
-// One element of row o, of scale s: its part of the sum that dlogs takes.
-GLOW_HD inline double unfold_element(const ActnormUnfolding& u, index_t o, index_t k, real s) {
-    const real d = u.dfolded[o * u.stride + k];
-    u.dW[o * u.K + k] += s * d;
-    return static_cast<double>(d) * u.W[o * u.K + k];
+// One element of row o.
+struct UnfoldElement {
+    real dfolded, W, dW;
+    // s: the row's scale.
+    GLOW_HD real gradient(real s) const { return dW + s * dfolded; }
+    // Its part of the sum that dlogs takes.
+    GLOW_HD double logs_part() const { return static_cast<double>(dfolded) * W; }
+};
+GLOW_HD inline UnfoldElement unfold_element(const ActnormUnfolding& u, index_t o, index_t k) {
+    return {u.dfolded[o * u.stride + k], u.W[o * u.K + k], u.dW[o * u.K + k]};
 }
 GLOW_HD inline double folded_bias_gradient(const ActnormUnfolding& u, index_t o) {
     return u.dfolded_bias != nullptr ? u.dfolded_bias[o] : u.dfolded[o * u.stride + u.K];
@@ -83,12 +88,17 @@ struct UnfoldOnCpu {
         const index_t K = u.K;
         const double s = scale_of(u.logs[o]);
         const real scale = static_cast<real>(s);
+        const auto unfold = [&](index_t k) {
+            const UnfoldElement element = unfold_element(u, o, k);
+            u.dW[o * K + k] = element.gradient(scale);
+            return element.logs_part();
+        };
         // Four running sums: one would make the loop wait for each addition.
         double sum[4] = {folded_bias_gradient(u, o) * u.bias[o], 0, 0, 0};
         index_t k = 0;
         for (; k + 4 <= K; k += 4)
-            for (index_t j = 0; j < 4; ++j) sum[j] += unfold_element(u, o, k + j, scale);
-        for (; k < K; ++k) sum[0] += unfold_element(u, o, k, scale);
+            for (index_t j = 0; j < 4; ++j) sum[j] += unfold(k + j);
+        for (; k < K; ++k) sum[0] += unfold(k);
         finish_row(u, o, s, (sum[0] + sum[1]) + (sum[2] + sum[3]));
     }
 };
@@ -164,6 +174,7 @@ struct UnfoldNetwork {
     static constexpr const char* name = "unfold_network";
     static constexpr int kThreads = 128, kBlocks = 8, kPhases = 3;
     static constexpr int kFold = 16;  // threads that add up the others' sums
+    static constexpr int kAhead = 4;  // loads in flight
     struct Locals {};
     ActnormUnfolding conv1, conv2;
     OutputUnfolding conv3;
@@ -207,17 +218,26 @@ struct UnfoldNetwork {
             const index_t c = row / 9, depth = conv3.w + (conv3.edge ? 1 : 0);
             const real* const from = conv3.dpacked + TapRows(conv3.order, conv3.C, conv3.w)(row - 9 * c, c);
             real* const to = conv3.dW + row * depth;
-            for (index_t i = thread; i < conv3.w; i += kThreads) to[i] += from[i];
+            copy_items<kThreads, kAhead>(
+                thread, static_cast<int>(conv3.w), [&](int i) { return to[i] + from[i]; },
+                [&](int i, real value) { to[i] = value; });
         } else {
             const double* const from = conv3.sums + (row - weight_rows) * conv3.N;
-            for (index_t n = thread; n < conv3.N; n += kThreads) sum += from[n];
+            copy_items<kThreads, kAhead>(
+                thread, static_cast<int>(conv3.N), [&](int n) { return from[n]; },
+                [&](int, double value) { sum += value; });
         }
         return sum;
     }
     GLOW_HD static double unfold(const ActnormUnfolding& u, index_t o, int thread) {
         const real s = static_cast<real>(scale_of(u.logs[o]));
         double sum = 0;
-        for (index_t k = thread; k < u.K; k += kThreads) sum += unfold_element(u, o, k, s);
+        copy_items<kThreads, kAhead>(
+            thread, static_cast<int>(u.K), [&](int k) { return unfold_element(u, o, k); },
+            [&](int k, const UnfoldElement& element) {
+                u.dW[o * u.K + k] = element.gradient(s);
+                sum += element.logs_part();
+            });
         return sum;
     }
 

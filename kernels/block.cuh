@@ -41,8 +41,8 @@ struct BlockThread {
     void* shared;   // aligned to 16 bytes, initially undefined
 };
 
-// Shared memory per block that every GPU provides without opt-in.
-inline constexpr index_t kSharedBytes = 48 << 10;
+// Shared memory per block that every GPU provides without opt-in, and with it (from compute capability 8.0 on).
+inline constexpr index_t kSharedBytes = 48 << 10, kMostSharedBytes = 96 << 10;
 
 // x by y blocks, each with `shared_bytes` of shared memory.
 struct BlockGrid {
@@ -160,11 +160,15 @@ void run_blocks(const Exec& exec, const BlockGrid& grid, const F& f) {
     static_assert(F::kThreads % 32 == 0 || F::kThreads < 32, "whole warps");
     static_assert(F::kBlocks >= 1 && F::kThreads * F::kBlocks <= 2048, "what a multiprocessor can hold");
     if (grid.x <= 0 || grid.y <= 0 || !begin_launch(exec, f)) return;
-    if (grid.shared_bytes > kSharedBytes || grid.x > (index_t{1} << 30) || grid.y > 65535)
+    if (grid.shared_bytes > kMostSharedBytes || grid.x > (index_t{1} << 30) || grid.y > 65535)
         throw_error(std::string(F::name) + ": blocks too large or too many for a GPU");
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
         const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y));
+        if (grid.shared_bytes > kSharedBytes)  // an error is reported with the launch's
+            static_cast<void>(cudaFuncSetAttribute(block_kernel<F>,
+                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                   static_cast<int>(grid.shared_bytes)));
         block_kernel<<<blocks, F::kThreads, static_cast<std::size_t>(grid.shared_bytes), stream_of(exec)>>>(
             f);
         check_launch(F::name, __FILE__, __LINE__);

@@ -106,7 +106,7 @@ template <bool kAffine, int kCount>
 struct CouplingForwardImage {
     static constexpr const char* name =
         kAffine ? "affine_coupling_forward_image" : "additive_coupling_forward_image";
-    static constexpr int kThreads = 192, kBlocks = 4, kPhases = kAffine ? 3 : 1;
+    static constexpr int kThreads = 384, kBlocks = 2, kPhases = kAffine ? 3 : 1;
     static constexpr int kState =
         kAffine ? kCount / 2 : kCount;  // channels of b that a thread updates at once
     struct Locals {};
@@ -174,7 +174,7 @@ template <class Map, bool kAffine, int kCount>
 struct CouplingBackwardImage {
     static constexpr const char* name =
         kAffine ? "affine_coupling_backward_image" : "additive_coupling_backward_image";
-    static constexpr int kThreads = 192, kBlocks = 3, kPhases = 2;
+    static constexpr int kThreads = 320, kBlocks = 2, kPhases = 2;
     static constexpr int kState = kAffine ? kCount / 2 : kCount;
     static constexpr int kParts = static_cast<int>(Pack<Map>::kSize) / kCount;  // lanes of a pack of dtaps
     static constexpr int kSums = 2;  // that threads keep; the sums by tap are taken from the frame
@@ -338,8 +338,8 @@ bool coupling_image_fits(index_t H, index_t W, index_t outputs) {
     if (outputs % 2 == 0)
         with_lanes(outputs, [&]<int kCount>() {
             using Kernel = CouplingBackwardImage<Map, true, kCount>;
-            fits =
-                outputs / kCount <= Kernel::kThreads && Kernel::shared_bytes(H, W, outputs) <= kSharedBytes;
+            fits = outputs / kCount <= Kernel::kThreads &&
+                   Kernel::shared_bytes(H, W, outputs) <= kMostSharedBytes;
         });
     return fits;
 }

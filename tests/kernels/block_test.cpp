@@ -96,7 +96,7 @@ TEST(Blocks, RoundsRepeatTheFirstPhases) {
 
 TEST(Blocks, RejectsTooMuchSharedMemory) {
     double x = 0;
-    EXPECT_THROW(run_blocks(kGpuPaths, {1, 1, kSharedBytes + 1}, Reverse{&x}), Error);
+    EXPECT_THROW(run_blocks(kGpuPaths, {1, 1, kMostSharedBytes + 1}, Reverse{&x}), Error);
 }
 
 TEST(Blocks, CopiesEveryItemOnce) {
