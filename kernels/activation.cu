@@ -20,12 +20,6 @@ struct BiasRelu {
     }
 };
 
-// dL/dx of y = max(x, 0) from dL/dy, using the sign of y; relu'(0) = 0.
-template <class Map>
-GLOW_HD Map relu_gradient(Map y, Map dy) {
-    return select_or_zero(widen(y) > 0, dy);
-}
-
 template <class Map>
 struct ReluBackward {
     static constexpr const char* name = "relu_backward";
@@ -93,32 +87,6 @@ struct ReluBackwardSumPack {
         store_pack(d, dmap + row * C + pack * kSums);
     }
 };
-template <class Map>
-struct ColumnSum {
-    static constexpr const char* name = "column_sum";
-    static constexpr double kBytes = sizeof(Map);
-    static constexpr int kSums = 1;
-    using Sum = real;
-    index_t C;
-    const Map* map;
-    GLOW_HD Map load(index_t row, index_t c) const { return map[row * C + c]; }
-    GLOW_HD void operator()(index_t, index_t, const Map& value, real* sum) const { sum[0] += widen(value); }
-};
-template <class Map>
-struct ColumnSumPack {
-    static constexpr const char* name = "column_sum_pack";
-    static constexpr double kBytes = sizeof(Pack<Map>);
-    static constexpr int kSums = Pack<Map>::kSize;
-    using Sum = real;
-    index_t C;
-    const Map* map;
-    GLOW_HD Pack<Map> load(index_t row, index_t pack) const {
-        return load_pack(map + row * C + pack * kSums);
-    }
-    GLOW_HD void operator()(index_t, index_t, const Pack<Map>& values, real* sum) const {
-        for (int j = 0; j < kSums; ++j) sum[j] += static_cast<real>(widen(values.value[j]));
-    }
-};
 template <int kSize>
 struct StoreSums {
     bool accumulate;
@@ -159,25 +127,13 @@ void relu_backward_sums(const Exec& exec, index_t rows, index_t C, const Map* ma
                     StoreSums<1>{accumulate, sums});
 }
 
-template <class Map>
-void column_sums(const Exec& exec, index_t rows, index_t C, const Map* map, bool accumulate, real* sums,
-                 double* partial) {
-    constexpr index_t kPack = Pack<Map>::kSize;
-    if (packs_fit(exec, C, map))
-        sum_columns(exec, rows, C / kPack, partial, ColumnSumPack<Map>{C, map},
-                    StoreSums<kPack>{accumulate, sums});
-    else
-        sum_columns(exec, rows, C, partial, ColumnSum<Map>{C, map}, StoreSums<1>{accumulate, sums});
-}
-
 template void bias_relu<double, double>(const Exec&, index_t, index_t, index_t, const double*, double*);
 template void bias_relu<float, float>(const Exec&, index_t, index_t, index_t, const float*, float*);
 template void bias_relu<bfloat16, float>(const Exec&, index_t, index_t, index_t, const float*, bfloat16*);
 #define GLOW_INSTANTIATE(Map)                                                                           \
     template void relu_backward<Map>(const Exec&, index_t, index_t, const Map*, Map*);                  \
     template void relu_backward_sums<Map>(const Exec&, index_t, index_t, const Map*, Map*, bool, real*, \
-                                          double*);                                                     \
-    template void column_sums<Map>(const Exec&, index_t, index_t, const Map*, bool, real*, double*);
+                                          double*);
 GLOW_INSTANTIATE(real)
 #if !defined(GLOW_REAL_DOUBLE)
 GLOW_INSTANTIATE(bfloat16)

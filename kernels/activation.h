@@ -16,9 +16,5 @@ void relu_backward(const Exec& exec, index_t rows, index_t C, const Map* map, Ma
 template <class Map>
 void relu_backward_sums(const Exec& exec, index_t rows, index_t C, const Map* map, Map* dmap, bool accumulate,
                         real* sums, double* partial);
-// sums[c] = or += the column sums of map [rows, C]. partial: column_scratch(1, C) doubles.
-template <class Map>
-void column_sums(const Exec& exec, index_t rows, index_t C, const Map* map, bool accumulate, real* sums,
-                 double* partial);
 
 }  // namespace glow::inline GLOW_REAL

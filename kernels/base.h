@@ -35,6 +35,8 @@ struct bfloat16 {
 // arenas that only count. `stream` is a cudaStream_t, unused on the CPU.
 enum class Device { cpu, cuda, count_only };
 class LaunchObserver;
+// Shared memory per block for our own matrix products: compute capability 8.0, 9.0 or 10.0.
+inline constexpr index_t kTensorCoreSharedBytes = 160 << 10;
 struct Exec {
     Device device = Device::cpu;
     int threads = 1;
@@ -42,6 +44,8 @@ struct Exec {
     bool use_gpu_paths = false;  // test only: take the GPU code paths on the CPU
 
     LaunchObserver* observer = nullptr;  // told of what a GPU would be given
+
+    bool tensor_cores = false;  // a GPU with kTensorCoreSharedBytes, or counting for one
 
     bool tuned_for_gpu() const { return device == Device::cuda || use_gpu_paths; }
 };

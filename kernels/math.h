@@ -206,6 +206,12 @@ GLOW_HD inline bfloat16 round_to<bfloat16>(double x) {
     return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
+// dL/dx of y = max(x, 0) from dL/dy, using the sign of y; relu'(0) = 0.
+template <class Map>
+GLOW_HD inline Map relu_gradient(Map y, Map dy) {
+    return select_or_zero(widen(y) > 0, dy);
+}
+
 // The rounded state that a network or gradient reads: x rounded to T, but never finer than multiples of
 // 2^-30. Near 0 a float's grid is so fine that a reconstructed state (off by 1e-14) can be many steps away;
 // on this grid it is always within half a step (kernels/saved_state.h).

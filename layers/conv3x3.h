@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernels/convolution.h"
+#include "kernels/narrow_conv_backward.h"
 #include "layers/layer.h"
 
 namespace glow::inline GLOW_REAL {
@@ -20,9 +21,8 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
         f(ImageRows{H, W, begin, std::min(begin + step, rows)});
 }
 
-inline Epilogue masked_by(const void* mask) {
-    return mask != nullptr ? Epilogue::masked : Epilogue::none;
-}
+// With fewer pixels the library's products and separate kernels are as fast as kernels/narrow_conv_backward.h.
+inline constexpr index_t kFusedPixels = 16384;
 
 // The state at all pixels, of which a convolution reads the first channels.
 struct StatePixels {
@@ -50,7 +50,7 @@ struct NarrowInputConv {
     // nullptr.
     template <class Map, class Out>
     void forward(const Context& context, const ImageRows& block, const StatePixels& x, const Map* weight,
-                 Epilogue epilogue, Out* y, void* mask = nullptr, Map* expanded = nullptr) const {
+                 Epilogue epilogue, Out* y, Map* expanded = nullptr) const {
         const Arena::Scope scope(context.workspace);
         if (expanded == nullptr)
             expanded = expand<Map>(context, block, x);
@@ -58,7 +58,7 @@ struct NarrowInputConv {
             im2col(context.exec, block, columns, false, x.values, x.stride, expanded);
         context.gemm(
             gemm_nt(block.pixels(), outputs, columns.stride, operands, scalar_of<Out>).with(epilogue),
-            expanded, weight, y, {.mask = mask});
+            expanded, weight, y);
     }
 
     // dweight = or += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; dx: all images, x.stride
@@ -79,6 +79,34 @@ struct NarrowInputConv {
         real* const dexpanded = context.workspace.take<real>(pixels * columns.stride);
         context.gemm(gemm_nn(pixels, columns.stride, outputs, operands, scalar_of<real>), dy, weight,
                      dexpanded);
+        col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
+    }
+
+    // The same in one kernel, with the gradient of the ReLU that follows: y are its results, dy their gradient.
+    bool fuses_relu(const Exec& exec, index_t pixels) const {
+        return pixels >= kFusedPixels && input_conv_backward_fits(exec, columns.stride, outputs);
+    }
+    void backward_of_relu(const Context& context, const ImageRows& block, const StatePixels& x,
+                          const bfloat16* weight, const bfloat16* y, const bfloat16* dy,
+                          const WeightGradient& dweight, real* dx, const bfloat16* expanded) const {
+        Arena& arena = context.workspace;
+        const Arena::Scope scope(arena);
+        const index_t pixels = block.pixels();
+        if (expanded == nullptr) expanded = expand<bfloat16>(context, block, x);
+        real* const dexpanded = arena.take<real>(pixels * columns.stride);
+        real* const scratch = arena.take<real>(input_conv_backward_scratch(pixels, columns.stride, outputs));
+        input_conv_backward(context.exec,
+                            {.rows = pixels,
+                             .columns = columns.stride,
+                             .width = outputs,
+                             .hidden = y,
+                             .dhidden = dy,
+                             .expanded = expanded,
+                             .weight = weight,
+                             .dexpanded = dexpanded,
+                             .accumulate = dweight.accumulate,
+                             .dweight = dweight.values},
+                            scratch);
         col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
     }
 
@@ -120,22 +148,46 @@ struct NarrowOutputConv {
     // inputs].
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
-                  const real* dy, const WeightGradient& dweight, Map* dx, void* mask = nullptr) const {
+                  const real* dy, const WeightGradient& dweight, Map* dx) const {
         const Arena::Scope scope(context.workspace);
         const index_t pixels = block.pixels();
         Map* const dtaps = context.workspace.take<Map>(pixels * columns.stride);
         im2col(context.exec, block, columns, true, dy, columns.C, dtaps);
-        backward_taps(context, pixels, x, weight, dtaps, dweight, dx, mask);
+        backward_taps(context, pixels, x, weight, dtaps, dweight, dx);
     }
-    // The same from dtaps = columns(dy) [pixels, columns.stride]. dx may be x. mask: of relu, where x is its result.
+    // The same from dtaps = columns(dy) [pixels, columns.stride].
     template <class Map>
     void backward_taps(const Context& context, index_t pixels, const Map* x, const Map* weight,
-                       const Map* dtaps, const WeightGradient& dweight, Map* dx, void* mask = nullptr) const {
+                       const Map* dtaps, const WeightGradient& dweight, Map* dx) const {
         context.gemm(
             gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).adding(dweight.accumulate),
             dtaps, x, dweight.values);
-        context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>).with(masked_by(mask)),
-                     dtaps, weight, dx, {.mask = mask});
+        context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>), dtaps, weight, dx);
+    }
+
+    // The same in one kernel, with the gradient of the ReLU whose results are x: dx is that of ReLU's argument, and
+    // dbias = or += its sum over pixels.
+    bool fuses_relu(const Exec& exec, index_t pixels) const {
+        return pixels >= kFusedPixels && output_conv_backward_fits(exec, columns.stride, inputs);
+    }
+    void backward_taps_and_relu(const Context& context, index_t pixels, const bfloat16* x,
+                                const bfloat16* weight, const bfloat16* dtaps, const WeightGradient& dweight,
+                                real* dbias, bfloat16* dx) const {
+        const Arena::Scope scope(context.workspace);
+        real* const scratch =
+            context.workspace.take<real>(output_conv_backward_scratch(pixels, columns.stride, inputs));
+        output_conv_backward(context.exec,
+                             {.rows = pixels,
+                              .taps = columns.stride,
+                              .width = inputs,
+                              .dtaps = dtaps,
+                              .weight = weight,
+                              .hidden = x,
+                              .dhidden = dx,
+                              .accumulate = dweight.accumulate,
+                              .dweight = dweight.values,
+                              .dbias = dbias},
+                             scratch);
     }
 };
 

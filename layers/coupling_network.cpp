@@ -11,7 +11,6 @@
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/reduce.h"
-#include "kernels/relu_mask.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -59,21 +58,14 @@ class Network : public CouplingNetwork {
     using CouplingNetwork::CouplingNetwork;
 
     bool can_run(const Context& context, index_t N) const override {
+        if (engine_ != Engine::library) return true;
         bool all = true;
         each_block(context, N, [&](const ImageRows& block) {
-            const index_t pixels = block.pixels();
-            if (engine_ == Engine::library)
-                for (const auto pass : {Convolution::Pass::forward, Convolution::Pass::data_gradient,
-                                        Convolution::Pass::weight_gradient})
-                    all = all && context.conv->has(convolution(pass, block));
-            if (engine_ == Engine::masked_products)
-                all = all && context.blas.fuses(conv1_product(pixels)) &&
-                      context.blas.fuses(conv2_product(pixels)) &&
-                      context.blas.fuses(gemm_nn(pixels, w_, last_.columns.stride, operands_, scalar_of<Map>)
-                                             .with(Epilogue::masked));
+            for (const auto pass : {Convolution::Pass::forward, Convolution::Pass::data_gradient,
+                                    Convolution::Pass::weight_gradient})
+                all = all && context.conv->has(convolution(pass, block));
         });
-        return all &&
-               (engine_ != Engine::masked_products || context.blas.fuses(dhidden1_product(N * H_ * W_)));
+        return all;
     }
 
     Maps take_maps(Arena& arena, index_t N) const override {
@@ -95,13 +87,8 @@ class Network : public CouplingNetwork {
                 const Maps* saved) const override {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
-        Hidden hidden;
-        if (saved != nullptr) {
-            hidden = hidden_of(*saved);
-            take_masks(context, largest_block(context, N), hidden);
-        } else {
-            hidden = take_hidden(context, largest_block(context, N));
-        }
+        const Hidden hidden =
+            saved != nullptr ? hidden_of(*saved) : take_hidden(context, largest_block(context, N));
         if (by_image(context)) return couple_images(context, folded, N, h, logdet, hidden, saved);
         const index_t rows = N * H_ * W_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
@@ -121,38 +108,36 @@ class Network : public CouplingNetwork {
         const Arena::Scope scope(arena);
         const index_t rows = tile.N * H_ * W_;
         Hidden hidden = tile.saved != nullptr ? hidden_of(*tile.saved) : take_hidden(context, rows);
-        hidden.all = hidden.all_masks = true;
-        // Recomputation with masks: backward needs only the masks, so gradients can overwrite the maps.
-        const bool masked = hidden.mask1 != nullptr;
-        Map* const columns =
-            masked && by_image(context) ? arena.take<Map>(rows * first_.columns.stride) : nullptr;
-        hidden.columns = columns;
+        hidden.all = true;
+        if (tile.saved == nullptr && by_image(context))
+            hidden.columns = arena.take<Map>(rows * first_.columns.stride);
         // The coupling and the last convolution: dW3 and dh2.
         Map* const dhidden2 = by_image(context)
                                   ? uncouple_images(context, folded, tile, gradient, hidden)
                                   : uncouple(context, folded, tile, gradient, hidden, gradients);
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
-        double* const partial = arena.take<double>(column_scratch(1, w_));
-        if (masked)
-            column_sums(exec, rows, w_, dhidden2, tile.accumulates(), gradient.bias2, partial);
-        else
+        if (!fuses_second_relu(context, rows)) {
+            const Arena::Scope partial_scope(arena);
             relu_backward_sums(exec, rows, w_, hidden.second, dhidden2, tile.accumulates(), gradient.bias2,
-                               partial);
+                               arena.take<double>(column_scratch(1, w_)));
+        }
         context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).adding(tile.accumulates()), dhidden2,
                      hidden.first, gradient.conv2);
-        Map* const dhidden1 = masked ? hidden.first : hidden.second;  // this map is not needed any more
-        if (masked) {
-            context.gemm(dhidden1_product(rows), dhidden2, folded.conv2, dhidden1, {.mask = hidden.mask1});
-        } else {
-            context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
-            relu_backward(exec, rows, w_, hidden.first, dhidden1);
-        }
+        Map* const dhidden1 = hidden.second;  // this map is not needed any more
+        context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
+        if (!fuses_first_relu(context, rows)) relu_backward(exec, rows, w_, hidden.first, dhidden1);
         // The first convolution: dW1' (its column of ones gives the bias) and da.
         each_block(context, tile.N, [&](const ImageRows& block) {
-            first_.backward(
-                context, block, {tile.h, C_}, static_cast<const Map*>(folded.conv1),
-                dhidden1 + block.begin * W_ * w_, {gradient.conv1, tile.accumulates() || block.begin > 0},
-                tile.dh, columns != nullptr ? columns + block.begin * W_ * first_.columns.stride : nullptr);
+            const index_t at = block.begin * W_;
+            const Map* const W1 = static_cast<const Map*>(folded.conv1);
+            const Map* const dy = dhidden1 + at * w_;
+            const WeightGradient dW1{gradient.conv1, tile.accumulates() || block.begin > 0};
+            const Map* const columns = columns_of(hidden, block);
+            if constexpr (kHasTensorCores)
+                if (fuses_first_relu(context, rows))
+                    return first_.backward_of_relu(context, block, {tile.h, C_}, W1, hidden.first + at * w_,
+                                                   dy, dW1, tile.dh, columns);
+            first_.backward(context, block, {tile.h, C_}, W1, dy, dW1, tile.dh, columns);
         });
     }
 
@@ -176,15 +161,11 @@ class Network : public CouplingNetwork {
     }
 
   private:
-    // Hidden maps and masks. They cover all images if `all` (for masks: all_masks), otherwise one block at a
-    // time. Masks and columns(a) are optional.
+    // Hidden maps. They cover all images if `all`, otherwise one block at a time. columns(a) is optional.
     struct Hidden {
         Map* first = nullptr;   // [pixels, w]
         Map* second = nullptr;  // [pixels, w]
         bool all = false;
-        std::uint8_t* mask1 = nullptr;  // [pixels, mask_row_bytes(w)]
-        std::uint8_t* mask2 = nullptr;
-        bool all_masks = false;
         Map* columns = nullptr;  // [pixels, stride1], of all images
     };
     static Hidden hidden_of(const Maps& maps) {
@@ -199,13 +180,11 @@ class Network : public CouplingNetwork {
         Hidden hidden;
         hidden.first = context.workspace.take<Map>(rows * w_);
         hidden.second = context.workspace.take<Map>(rows * w_);
-        take_masks(context, rows, hidden);
         return hidden;
     }
-    void take_masks(const Context& context, index_t rows, Hidden& hidden) const {
-        if (engine_ != Engine::masked_products) return;
-        hidden.mask1 = context.workspace.take<std::uint8_t>(rows * mask_row_bytes(w_));
-        hidden.mask2 = context.workspace.take<std::uint8_t>(rows * mask_row_bytes(w_));
+    Map* columns_of(const Hidden& hidden, const ImageRows& block) const {
+        return hidden.columns != nullptr ? hidden.columns + block.begin * W_ * first_.columns.stride
+                                         : nullptr;
     }
 
     // Whether fused kernels, with a thread block per image, compute the state from the taps of the last
@@ -213,6 +192,17 @@ class Network : public CouplingNetwork {
     bool by_image(const Context& context) const {
         return engine_ != Engine::library && context.exec.tuned_for_gpu() &&
                coupling_image_fits<Map>(H_, W_, outputs());
+    }
+
+    // Whether kernels of bf16 products take the gradients of the ReLUs, behind the first and the 1x1 convolution.
+    static constexpr bool kHasTensorCores = std::is_same_v<Map, bfloat16>;
+    bool fuses_first_relu(const Context& context, index_t rows) const {
+        if constexpr (kHasTensorCores) return first_.fuses_relu(context.exec, rows);
+        return false;
+    }
+    bool fuses_second_relu(const Context& context, index_t rows) const {
+        if constexpr (kHasTensorCores) return by_image(context) && last_.fuses_relu(context.exec, rows);
+        return false;
     }
 
     // Library convolutions, and the kernels with a thread block per image, need blocks of whole images.
@@ -266,36 +256,16 @@ class Network : public CouplingNetwork {
         context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
     }
 
-    // Products with relu epilogues. The engine masked_products requires a library that fuses them.
-    Gemm conv1_product(index_t pixels) const {
-        return gemm_nt(pixels, w_, first_.columns.stride, operands_, scalar_of<Map>).with(relu1());
-    }
-    Gemm conv2_product(index_t pixels) const {
-        return gemm_nt(pixels, w_, w_, operands_, scalar_of<Map>).with(relu2());
-    }
-    Gemm dhidden1_product(index_t rows) const {
-        return gemm_nn(rows, w_, w_, operands_, scalar_of<Map>).with(Epilogue::masked);
-    }
-    Epilogue relu1() const {
-        return engine_ == Engine::masked_products ? Epilogue::relu_mask : Epilogue::relu;
-    }
-    Epilogue relu2() const {
-        return engine_ == Engine::masked_products ? Epilogue::bias_relu_mask : Epilogue::bias_relu;
-    }
-
     // The hidden maps of a block: h1 = relu(columns(a) W1'^T), h2 = relu(h1 W2'^T + b2'). Returns h2.
     Map* run_hidden(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
                     const state_t* a, index_t stride, const Hidden& hidden) const {
-        const index_t at = block.begin * W_, mask_at = hidden.all_masks ? at * mask_row_bytes(w_) : 0;
+        const index_t at = block.begin * W_;
         Map* const h1 = hidden.first + (hidden.all ? at * w_ : 0);
         Map* const h2 = hidden.second + (hidden.all ? at * w_ : 0);
-        std::uint8_t* const mask1 = hidden.mask1 != nullptr ? hidden.mask1 + mask_at : nullptr;
-        std::uint8_t* const mask2 = hidden.mask2 != nullptr ? hidden.mask2 + mask_at : nullptr;
         const Map* const W1 = static_cast<const Map*>(folded.conv1);
-        first_.forward(context, block, {a, stride}, W1, relu1(), h1, mask1,
-                       hidden.columns != nullptr ? hidden.columns + at * first_.columns.stride : nullptr);
-        context.gemm(conv2_product(block.pixels()), h1, folded.conv2, h2,
-                     {.bias = folded.bias2, .rounded_bias = folded.bias2_rounded, .mask = mask2});
+        first_.forward(context, block, {a, stride}, W1, Epilogue::relu, h1, columns_of(hidden, block));
+        context.gemm(gemm_nt(block.pixels(), w_, w_, operands_, scalar_of<Map>).with(Epilogue::bias_relu), h1,
+                     folded.conv2, h2, {.bias = folded.bias2, .rounded_bias = folded.bias2_rounded});
         return h2;
     }
 
@@ -332,7 +302,7 @@ class Network : public CouplingNetwork {
             affine_coupling_backward(exec, rows, C_, tile.dlogdet, out, dout, tile.h, tile.dh);
         else
             additive_coupling_backward(exec, rows, C_, out, dout, tile.h, tile.dh);
-        Map* const dhidden2 = hidden.mask2 != nullptr ? hidden.second : arena.take<Map>(rows * w_);
+        Map* const dhidden2 = arena.take<Map>(rows * w_);
         const Arena::Scope scope(arena);
         double* const partial = arena.take<double>(std::max(column_scratch(2, C), column_scratch(9, C)));
         zero_convolution_backward(exec, rows, C, folded.scale3, out, dout,
@@ -348,14 +318,9 @@ class Network : public CouplingNetwork {
                 library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2, gradients);
             else
                 last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
-                               {gradient.conv3, tile.accumulates() || block.begin > 0}, dh2,
-                               mask2_of(hidden, block));
+                               {gradient.conv3, tile.accumulates() || block.begin > 0}, dh2);
         });
         return dhidden2;
-    }
-
-    std::uint8_t* mask2_of(const Hidden& hidden, const ImageRows& block) const {
-        return hidden.mask2 != nullptr ? hidden.mask2 + block.begin * W_ * mask_row_bytes(w_) : nullptr;
     }
 
     CouplingImages images_of(const FoldedNetwork& folded, const ImageRows& block, state_t* h) const {
@@ -383,30 +348,28 @@ class Network : public CouplingNetwork {
         });
     }
 
-    // Like uncouple(), with a fused kernel that writes neither out nor its gradient to memory. Returns dh2.
+    // Like uncouple(), with a fused kernel that writes neither out nor its gradient to memory. Returns dh2, with the
+    // second ReLU's gradient and db2' if fuses_second_relu().
     Map* uncouple_images(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                          const FoldedGradient& gradient, const Hidden& hidden) const {
         Arena& arena = context.workspace;
         const Map* const W3 = static_cast<const Map*>(folded.conv3);
         const index_t stride = last_.columns.stride, C = outputs();
-        // With masks, dh2 overwrites h2. Otherwise it shares memory with the block's taps, which are read
-        // before dh2 is written.
-        const bool masked = hidden.mask2 != nullptr;
+        // dh2 shares memory with the block's taps, which are read before it is written.
         std::size_t bytes = 0;
         each_block(context, tile.N, [&](const ImageRows& block) {
             const index_t taps =
                 tile.saved == nullptr ? block.pixels() * stride * static_cast<index_t>(sizeof(real)) : 0;
             const index_t begin = block.begin * W_ * w_ * static_cast<index_t>(sizeof(Map));
             const index_t dh2 = block.pixels() * w_ * static_cast<index_t>(sizeof(Map));
-            bytes = std::max(bytes, static_cast<std::size_t>(masked ? taps : begin + std::max(taps, dh2)));
+            bytes = std::max(bytes, static_cast<std::size_t>(begin + std::max(taps, dh2)));
         });
-        Map* const shared = static_cast<Map*>(arena.take_bytes(bytes));
-        Map* const dhidden2 = masked ? hidden.second : shared;
+        Map* const dhidden2 = static_cast<Map*>(arena.take_bytes(bytes));
         each_block(context, tile.N, [&](const ImageRows& block) {
             const Arena::Scope scope(arena);
             const index_t pixels = block.pixels(), at = block.begin * W_;
             Map* const dh2 = dhidden2 + at * w_;
-            real* const taps = reinterpret_cast<real*>(masked ? shared : dh2);
+            real* const taps = reinterpret_cast<real*>(dh2);
             const Map* const h2 = hidden.second + at * w_;
             if (tile.saved == nullptr) {
                 run_hidden(context, folded, block, tile.h, C_, hidden);
@@ -417,9 +380,12 @@ class Network : public CouplingNetwork {
                                          tile.saved != nullptr ? tile.saved->out + at * C : nullptr,
                                          {tile.dlogdet, tile.dh + at * C_, dtaps,
                                           gradient.output_sums + tile.first + block.begin / H_, gradient.N});
-            last_.backward_taps(context, pixels, h2, W3, dtaps,
-                                {gradient.conv3, tile.accumulates() || block.begin > 0}, dh2,
-                                mask2_of(hidden, block));
+            const WeightGradient dW3{gradient.conv3, tile.accumulates() || block.begin > 0};
+            if constexpr (kHasTensorCores)
+                if (fuses_second_relu(context, tile.N * H_ * W_))
+                    return last_.backward_taps_and_relu(context, pixels, h2, W3, dtaps, dW3, gradient.bias2,
+                                                        dh2);
+            last_.backward_taps(context, pixels, h2, W3, dtaps, dW3, dh2);
         });
         return dhidden2;
     }

@@ -35,8 +35,8 @@ void Context::sum_over_processes(index_t count, double* values) const {
 }
 
 Backend::Backend(Device device, int threads, int ordinal, Communicator* communicator,
-                 std::unique_ptr<Conv> conv)
-    : ordinal_(ordinal), conv_(std::move(conv)) {
+                 std::unique_ptr<Conv> conv, std::unique_ptr<Blas> blas)
+    : ordinal_(ordinal), blas_(std::move(blas)), conv_(std::move(conv)) {
     if (device == Device::cuda) stream_ = cuda::open_stream(ordinal);
     open_libraries(device, threads, communicator, decide_threads);
     if (device == Device::cpu) reserve_blas_buffers(exec_.threads);
@@ -58,7 +58,12 @@ void Backend::open_libraries(Device device, int threads, Communicator* communica
     communicator_ = communicator != nullptr ? communicator : alone_.get();
     threads_ = count_threads(threads, communicator_->group().local_size);
     exec_ = {device, threads_.used, stream_ != nullptr ? cuda::native_handle(*stream_) : nullptr};
-    blas_ = exec_.device == Device::cuda ? cuda::make_blas(exec_) : make_cpu_blas(exec_.threads);
+    // A plan is for a GPU that has everything.
+    exec_.tensor_cores =
+        device == Device::cuda &&
+        (stream_ == nullptr || cuda::shared_bytes_per_block(ordinal_) >= kTensorCoreSharedBytes);
+    if (blas_ == nullptr)
+        blas_ = exec_.device == Device::cuda ? cuda::make_blas(exec_) : make_cpu_blas(exec_.threads);
     solver_ = exec_.device == Device::cuda ? cuda::make_solver(exec_) : make_cpu_solver();
     if (conv_ == nullptr)
         conv_ = exec_.device == Device::cuda ? cuda::make_conv(exec_) : std::make_unique<Conv>();

@@ -59,9 +59,9 @@ struct Context {
 class Backend {
   public:
     // threads: see decide_threads(). ordinal: GPU number. Without a communicator there is only this process.
-    // conv: replaces the device's library convolutions. Throws InputError if this build or machine lacks the device.
+    // conv, blas: replace the device's library convolutions and products. Throws InputError if this build or machine lacks the device.
     explicit Backend(Device device, int threads = 0, int ordinal = 0, Communicator* communicator = nullptr,
-                     std::unique_ptr<Conv> conv = nullptr);
+                     std::unique_ptr<Conv> conv = nullptr, std::unique_ptr<Blas> blas = nullptr);
     // A backend for planning the memory of other machines: creates only counting contexts, needs no device.
     static Backend for_plans(Device device, int threads = 0, Communicator* communicator = nullptr);
 

@@ -120,6 +120,12 @@ void order(const Exec& first, const Exec& then, const Event& event) {
     GLOW_CUDA(cudaStreamWaitEvent(stream_of(then), event.handle, 0));
 }
 
+index_t shared_bytes_per_block(int ordinal) {
+    int bytes = 0;
+    GLOW_CUDA(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal));
+    return bytes;
+}
+
 std::string describe(int ordinal) {
     cudaDeviceProp properties{};
     GLOW_CUDA(cudaGetDeviceProperties(&properties, ordinal));

@@ -46,6 +46,8 @@ EventPtr open_event();
 void order(const Exec& first, const Exec& then, const Event& event);
 // "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.2 GiB"
 std::string describe(int ordinal);
+// Shared memory that a block of GPU `ordinal` can have.
+index_t shared_bytes_per_block(int ordinal);
 
 // Throw InputError if there is not enough memory.
 void* allocate(std::size_t bytes);

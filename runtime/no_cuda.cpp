@@ -37,6 +37,9 @@ EventPtr open_event() {
 void order(const Exec&, const Exec&, const Event&) {
     refuse();
 }
+index_t shared_bytes_per_block(int) {
+    refuse();
+}
 std::string describe(int) {
     refuse();
 }

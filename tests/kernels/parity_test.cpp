@@ -22,7 +22,6 @@
 #include "kernels/mixing_values.h"
 #include "kernels/optimizer.h"
 #include "kernels/reduce.h"
-#include "kernels/relu_mask.h"
 #include "kernels/saved_state.h"
 #include "kernels/small_matrix.h"
 #include "kernels/squeeze_split.h"
@@ -213,44 +212,12 @@ class KernelParity : public test::SideTest {
                 for (const bool accumulate : {false, true})
                     relu_backward_sums<Map>(side.exec, rows, C, side.in(map), dmap, accumulate,
                                             side.out(std::vector<real>(C, real{1}), errors), partial);
-                column_sums<Map>(side.exec, rows, C, dmap, true,
-                                 side.out(std::vector<real>(C, real{1}), errors), partial);
             });
         };
         run(d, false, 0, {0});
         run(d, true, kRounding<real>, test::column_sum_errors<real>(rows, C, C, d));
         // Sums of small integers are exact in any order: no row is lost or counted twice.
         run(rounded<Map>(random.integers<double>(rows * C)), true, 0, {0});
-    }
-    // ReLU with its mask, then the mask on other values: widths of whole masks' rows, of whole bytes, and others.
-    template <class Map, class Bias>
-    void expect_masks(index_t n) {
-        SCOPED_TRACE(testing::Message() << n);
-        Random random(5);
-        const index_t m = 9, stride = n + 3;
-        auto values = rounded<Map>(random.normals(m * stride));
-        values[1] = round_to<Map>(std::numeric_limits<double>::quiet_NaN());
-        const auto bias = random.normals<Bias>(n);
-        const auto other = rounded<Map>(random.normals(m * stride));
-        for (const bool with_bias : {false, true})
-            expect_parity(0, [&](DeviceSide& side) {
-                std::uint8_t* const mask = side.scratch<std::uint8_t>(m * mask_row_bytes(n));
-                bias_relu_mask(side.exec, m, n, stride, with_bias ? side.in(bias) : nullptr, side.out(values),
-                               mask);
-                apply_relu_mask(side.exec, m, n, stride, mask, side.out(other));
-            });
-        // The mask is that of the values: relu of what is kept keeps it.
-        DeviceSide side(target());
-        std::uint8_t* const mask = side.scratch<std::uint8_t>(m * mask_row_bytes(n));
-        Map* const C = side.in(values);
-        Map* const masked = side.in(values);
-        bias_relu_mask<Map, Bias>(side.exec, m, n, stride, nullptr, C, mask);
-        apply_relu_mask(side.exec, m, n, stride, mask, masked);
-        const auto relu = downloaded(side.exec, m * stride, C),
-                   kept = downloaded(side.exec, m * stride, masked);
-        for (index_t row = 0; row < m; ++row)
-            for (index_t c = 0; c < n; ++c)
-                ASSERT_EQ(widen(kept[row * stride + c]), widen(relu[row * stride + c])) << row << " " << c;
     }
     template <class Map>
     void expect_roundings(index_t rows, index_t C) {
@@ -589,14 +556,6 @@ TEST_P(KernelParity, Folding) {
             });
             expect_unfolded_network(edge, order);
         }
-}
-
-TEST_P(KernelParity, ReluMasks) {
-    for (const index_t n : {1, 8, 21, 128, 130}) {
-        expect_masks<float, float>(n);
-        expect_masks<double, double>(n);
-        expect_masks<bfloat16, float>(n);
-    }
 }
 
 TEST_P(KernelParity, Relu) {

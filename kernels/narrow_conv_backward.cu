@@ -1,0 +1,427 @@
+#include <string>
+
+#include "kernels/block.cuh"
+#include "kernels/for_each.cuh"
+#include "kernels/math.h"
+#include "kernels/narrow_conv_backward.h"
+#include "kernels/pack.cuh"
+
+#if defined(__CUDACC__)
+#include "kernels/tensor_core.cuh"
+#endif
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+constexpr int kRows = 64;  // pixels of a tile
+constexpr index_t kMostTaps = 112, kMostColumns = 64;
+constexpr int kSlice = 128;            // channels of a block of the last convolution's kernel
+constexpr int kMultiprocessors = 132;  // of an H100; a constant, because the order of sums depends on it
+
+int tiles_of(index_t rows) {
+    return static_cast<int>((rows + kRows - 1) / kRows);
+}
+// Parts of the pixels: each has a block, or a block for each slice of channels.
+int input_parts(index_t rows) {
+    return std::clamp(kMultiprocessors, 1, std::max(1, tiles_of(rows)));
+}
+int output_parts(index_t rows, index_t width) {
+    const int slices = static_cast<int>(width / kSlice);
+    return std::clamp(2 * kMultiprocessors / slices, 1, std::max(1, tiles_of(rows)));
+}
+
+// Adds the parts, in a fixed order.
+struct FoldParts {
+    static constexpr const char* name = "narrow_conv_backward_sums";
+    static constexpr int kAhead = 8;
+    index_t size, weights;  // of a part; of these, the first are weights
+    int parts;
+    const real* partial;
+    bool accumulate;
+    real *dweight, *dbias;
+
+    GLOW_HD void operator()(index_t i) const {
+        real sum = 0;
+        for (int part = 0; part < parts; part += kAhead) {
+            real ahead[kAhead];
+            for (int k = 0; k < kAhead; ++k) {
+                const real value = partial[(part + k < parts ? part + k : part) * size + i];
+                ahead[k] = part + k < parts ? value : real{0};
+            }
+            for (int k = 0; k < kAhead; ++k) sum += ahead[k];
+        }
+        real& total = i < weights ? dweight[i] : dbias[i - weights];
+        total = (accumulate ? total : real{0}) + sum;
+    }
+};
+
+#if defined(__CUDACC__)
+
+// The last convolution. A block computes a slice of channels over a part of the pixels, tile by tile: first its sums
+// dW += dtaps^T hidden, which stay in registers, then dhidden = dtaps W of the tile, which replaces `hidden` in shared
+// memory on its way out. At most 112 taps, so that the registers hold dW.
+struct OutputBlocking {
+    static constexpr int kThreads = 256, kWarps = kThreads / 32;
+    static constexpr int kTiles = 7, kTaps = 16 * kTiles, kColumns = kSlice / 8;  // column: 8 channels
+    // Elements of a row in shared memory: 16 bytes more than a multiple of 32, against bank conflicts.
+    static constexpr int kTapLine = kTaps + 8, kChannelLine = kSlice + 8;
+    static constexpr int kStageSize = kRows * (kTapLine + kChannelLine);  // elements of dtaps and hidden
+    static constexpr int kStages = 2;                                     // one of them loaded ahead
+    // Warps of the sums over pixels: 2 by 4, each with every second tile of taps and 4 columns.
+    static constexpr int kSumWarps = 2, kSumColumns = 4, kSumTiles = 4;
+    // Warps of dhidden: 2 by 4, each with 2 tiles of 16 pixels and 4 columns.
+    static constexpr int kOutWarps = 4, kOutColumns = 4, kRowTiles = 2;
+    static constexpr int kSums =
+        kWarps / kOutWarps * kSlice;  // of dhidden's columns, by warps below each other
+    static constexpr int kSharedBytes = 2 * (kStages * kStageSize + kTaps * kChannelLine) + 4 * kSums;
+    static_assert(kTaps == kMostTaps && kSharedBytes <= kTensorCoreSharedBytes);
+};
+
+// Starts to copy rows of kPacks packs, of which a row in memory has `packs`; zeros for the others and behind the last row.
+template <int kThreads, int kPacks>
+__device__ inline void copy_rows(bfloat16* to, int to_line, const bfloat16* from, index_t line, int rows,
+                                 int packs) {
+#pragma unroll 1  // few registers
+    for (int i = threadIdx.x; i < kRows * kPacks; i += kThreads) {
+        const int row = i / kPacks, pack = i % kPacks;
+        const bool present = row < rows && pack < packs;
+        copy_async(to + row * to_line + 8 * pack, present ? from + row * line + 8 * pack : from, present);
+    }
+}
+
+__global__ void __launch_bounds__(OutputBlocking::kThreads, 2)
+    output_conv_backward_kernel(const __grid_constant__ OutputConvBackward p, float* __restrict__ partial) {
+    using B = OutputBlocking;
+    extern __shared__ uint4 shared[];
+    bfloat16* const weight = reinterpret_cast<bfloat16*>(shared);  // [kTaps, kChannelLine]
+    float* const column_sums = reinterpret_cast<float*>(weight + B::kTaps * B::kChannelLine);  // [kSums]
+    bfloat16* const stages = reinterpret_cast<bfloat16*>(column_sums + B::kSums);
+    const auto dtaps_of = [&](int s) { return stages + s * B::kStageSize; };
+    const auto hidden_of = [&](int s) { return dtaps_of(s) + kRows * B::kTapLine; };
+
+    const int slice = blockIdx.x, part = blockIdx.y, parts = gridDim.y;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int tiles = (static_cast<int>(p.rows) + kRows - 1) / kRows;
+    const int begin = static_cast<int>(index_t{tiles} * part / parts),
+              end = static_cast<int>(index_t{tiles} * (part + 1) / parts);
+    const int taps = static_cast<int>(p.taps);
+
+    const auto stage = [&](int tile) {
+        const int s = (tile - begin) % B::kStages;
+        const index_t first = index_t{tile} * kRows;
+        const int rows = static_cast<int>(min(index_t{kRows}, p.rows - first));
+        copy_rows<B::kThreads, B::kTaps / 8>(dtaps_of(s), B::kTapLine, p.dtaps + first * taps, taps, rows,
+                                             taps / 8);
+        copy_rows<B::kThreads, B::kColumns>(hidden_of(s), B::kChannelLine,
+                                            p.hidden + first * p.width + slice * kSlice, p.width, rows,
+                                            B::kColumns);
+        commit_copies();
+    };
+    stage(begin);
+    for (int i = threadIdx.x; i < B::kTaps * B::kColumns; i += B::kThreads) {
+        const int tap = i / B::kColumns, pack = i - tap * B::kColumns;
+        uint4 value{};
+        if (tap < taps)
+            value = *reinterpret_cast<const uint4*>(p.weight + tap * p.width + index_t{slice} * kSlice +
+                                                    8 * pack);
+        *reinterpret_cast<uint4*>(weight + tap * B::kChannelLine + 8 * pack) = value;
+    }
+    const int sum_warp = warp % B::kSumWarps, sum_column = warp / B::kSumWarps * B::kSumColumns;
+    const int out_column = warp % B::kOutWarps * B::kOutColumns,
+              out_row = warp / B::kOutWarps * B::kRowTiles * 16;
+    for (int i = threadIdx.x; i < B::kSums; i += B::kThreads) column_sums[i] = 0;
+
+    // Addresses of this lane's part of the first factors.
+    const unsigned first_stage = shared_address(stages),
+                   hidden_right =
+                       2 * (kRows * B::kTapLine + 8 * sum_column) + right_offset(lane, B::kChannelLine),
+                   dtaps_left_transposed = 2 * 16 * sum_warp + left_transposed_offset(lane, B::kTapLine),
+                   dtaps_left = 2 * out_row * B::kTapLine + left_offset(lane, B::kTapLine),
+                   weight_right =
+                       shared_address(weight) + 2 * 8 * out_column + right_offset(lane, B::kChannelLine);
+    float dW[B::kSumTiles][B::kSumColumns][4] = {};
+
+    for (int tile = begin; tile < end; ++tile) {
+        const int s = (tile - begin) % B::kStages;
+        bfloat16* const hidden = hidden_of(s);
+        const unsigned at = first_stage + 2 * s * B::kStageSize;
+        wait_for_copies<0>();
+        __syncthreads();
+        if (tile + 1 < end) stage(tile + 1);
+
+#pragma unroll 1
+        for (int k = 0; k < kRows; k += 16) {
+            unsigned h[B::kSumColumns][2];
+            for (int n = 0; n < B::kSumColumns; n += 2)
+                load_right(h[n], h[n + 1], at + hidden_right + 2 * (k * B::kChannelLine + 8 * n));
+            for (int i = 0; i < B::kSumTiles; ++i) {
+                if (sum_warp + i * B::kSumWarps >= B::kTiles) break;
+                unsigned d[4];
+                load_left_transposed(
+                    d, at + dtaps_left_transposed + 2 * (k * B::kTapLine + 16 * i * B::kSumWarps));
+                for (int n = 0; n < B::kSumColumns; ++n) multiply_add(dW[i][n], d, h[n]);
+            }
+        }
+
+        float out[B::kRowTiles][B::kOutColumns][4] = {};
+#pragma unroll 7
+        for (int k = 0; k < B::kTaps; k += 16) {
+            unsigned w[B::kOutColumns][2];
+            for (int n = 0; n < B::kOutColumns; n += 2)
+                load_right(w[n], w[n + 1], weight_right + 2 * (k * B::kChannelLine + 8 * n));
+            for (int i = 0; i < B::kRowTiles; ++i) {
+                unsigned d[4];
+                load_left(d, at + dtaps_left + 2 * (16 * i * B::kTapLine + k));
+                for (int n = 0; n < B::kOutColumns; ++n) multiply_add(out[i][n], d, w[n]);
+            }
+        }
+        __syncthreads();  // `hidden` has been read as a factor
+
+        for (int n = 0; n < B::kOutColumns; ++n) {
+            const int column = 8 * (out_column + n) + lane % 4 * 2;
+            float sum[2] = {};
+            for (int i = 0; i < B::kRowTiles; ++i)
+                for (int half = 0; half < 2; ++half) {
+                    const int row = out_row + 16 * i + 8 * half + lane / 4;
+                    auto& pair = *reinterpret_cast<unsigned*>(hidden + row * B::kChannelLine + column);
+                    const unsigned rounded = pack_bf16(out[i][n][2 * half], out[i][n][2 * half + 1]);
+                    unsigned both = 0;
+                    for (int j = 0; j < 2; ++j) {
+                        const bfloat16 y{static_cast<std::uint16_t>(pair >> 16 * j)};
+                        const bfloat16 d =
+                            relu_gradient(y, bfloat16{static_cast<std::uint16_t>(rounded >> 16 * j)});
+                        sum[j] += widen(d);
+                        both |= unsigned{d.bits} << 16 * j;
+                    }
+                    pair = both;
+                }
+            for (int j = 0; j < 2; ++j) {  // over the lanes of a column
+                for (int distance = 4; distance < 32; distance *= 2)
+                    sum[j] += __shfl_xor_sync(~0u, sum[j], distance);
+                if (lane < 4) column_sums[warp / B::kOutWarps * kSlice + column + j] += sum[j];
+            }
+        }
+        __syncthreads();
+        for (int i = threadIdx.x; i < kRows * B::kColumns; i += B::kThreads) {
+            const int row = i / B::kColumns, pack = i - row * B::kColumns;
+            const index_t to = index_t{tile} * kRows + row;
+            if (to < p.rows)
+                *reinterpret_cast<uint4*>(p.dhidden + to * p.width + index_t{slice} * kSlice + 8 * pack) =
+                    *reinterpret_cast<const uint4*>(hidden + row * B::kChannelLine + 8 * pack);
+        }
+    }
+
+    // partial [parts, taps + 1, width]: dW, and the sums of dhidden in the last row.
+    float* const mine = partial + index_t{part} * (taps + 1) * p.width + index_t{slice} * kSlice;
+    for (int i = 0; i < B::kSumTiles; ++i) {
+        const int m = sum_warp + i * B::kSumWarps;
+        for (int n = 0; n < B::kSumColumns && m < B::kTiles; ++n)
+            for (int half = 0; half < 2; ++half) {
+                const int tap = 16 * m + 8 * half + lane / 4, column = 8 * (sum_column + n) + lane % 4 * 2;
+                if (tap < taps)
+                    *reinterpret_cast<float2*>(mine + tap * p.width + column) =
+                        float2{dW[i][n][2 * half], dW[i][n][2 * half + 1]};
+            }
+    }
+    __syncthreads();
+    for (int c = threadIdx.x; c < kSlice; c += B::kThreads) {
+        float sum = 0;
+        for (int r = 0; r < B::kWarps / B::kOutWarps; ++r) sum += column_sums[r * kSlice + c];
+        mine[taps * p.width + c] = sum;
+    }
+}
+
+// The first convolution. A block takes a part of the pixels and all channels, kChannels of them at a time; its sums dW
+// for all of them stay in registers.
+struct InputBlocking {
+    static constexpr int kThreads = 512;
+    static constexpr int kColumns = kMostColumns, kChannels = 64;  // at most; at a time
+    static constexpr int kLine = 64 + 8;                           // elements of a row in shared memory
+    static constexpr int kTileSize = 64 * kLine;
+    // Of dhidden, hidden and weight, all but one loaded ahead; and of expanded, for two steps or more.
+    static constexpr int kStages = 4, kExpanded = 3;
+    static constexpr int kSharedBytes = 2 * (3 * kStages + kExpanded) * kTileSize;
+    static_assert(kSharedBytes <= kTensorCoreSharedBytes && kRows == 64);
+};
+
+// kSteps: width / kChannels.
+template <int kSteps>
+__global__ void __launch_bounds__(InputBlocking::kThreads, 1)
+    input_conv_backward_kernel(const __grid_constant__ InputConvBackward p, float* __restrict__ partial) {
+    using B = InputBlocking;
+    constexpr int kPacks = B::kColumns / 8;
+    extern __shared__ uint4 shared[];
+    bfloat16* const memory = reinterpret_cast<bfloat16*>(shared);
+    const auto stage_of = [&](int stage) { return memory + stage * 3 * B::kTileSize; };
+    const auto expanded_of = [&](int stage) { return memory + (3 * B::kStages + stage) * B::kTileSize; };
+
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int part = blockIdx.x, parts = gridDim.x, tiles = (static_cast<int>(p.rows) + kRows - 1) / kRows;
+    const int begin = static_cast<int>(index_t{tiles} * part / parts),
+              end = static_cast<int>(index_t{tiles} * (part + 1) / parts);
+    const int columns = static_cast<int>(p.columns);
+
+    const int steps = (end - begin) * kSteps;
+    const auto load = [&](int step) {
+        if (step >= steps) return commit_copies();  // nothing, to be counted
+        const int tile = step / kSteps, channel = step % kSteps * B::kChannels;
+        const index_t first = index_t{begin + tile} * kRows;
+        const int rows = static_cast<int>(min(index_t{kRows}, p.rows - first));
+        bfloat16* const to = stage_of(step % B::kStages);
+        const index_t wide = first * p.width + channel;
+        copy_rows<B::kThreads, kPacks>(to, B::kLine, p.dhidden + wide, p.width, rows, kPacks);
+        copy_rows<B::kThreads, kPacks>(to + B::kTileSize, B::kLine, p.hidden + wide, p.width, rows, kPacks);
+        copy_rows<B::kThreads, kPacks>(to + 2 * B::kTileSize, B::kLine, p.weight + channel * columns, columns,
+                                       B::kChannels, columns / 8);
+        if (channel == 0)
+            copy_rows<B::kThreads, kPacks>(expanded_of(tile % B::kExpanded), B::kLine,
+                                           p.expanded + first * columns, columns, rows, columns / 8);
+        commit_copies();
+    };
+    // The packs of dhidden that this thread has copied.
+    const auto mask = [&](bfloat16* G, const bfloat16* hidden) {
+        for (int i = threadIdx.x; i < kRows * kPacks; i += B::kThreads) {
+            const int at = i / kPacks * B::kLine + 8 * (i % kPacks);
+            auto& d = *reinterpret_cast<Pack<bfloat16>*>(G + at);
+            const auto& y = *reinterpret_cast<const Pack<bfloat16>*>(hidden + at);
+            for (int j = 0; j < 8; ++j) d.value[j] = relu_gradient(y.value[j], d.value[j]);
+        }
+    };
+
+    // Warps: 4 by 4 over the rows and columns of both results.
+    const int row0 = warp / 4 * 16, column0 = warp % 4 * 16;
+    const unsigned first = shared_address(memory), right = 2 * column0 + right_offset(lane, B::kLine),
+                   left = 2 * row0 * B::kLine + left_offset(lane, B::kLine),
+                   left_transposed = 2 * row0 + left_transposed_offset(lane, B::kLine);
+    float dW[kSteps][2][4] = {};
+
+    for (int step = 0; step < B::kStages - 1; ++step) load(step);
+    for (int tile = 0; tile < end - begin; ++tile) {
+        const unsigned expanded = first + 2 * (3 * B::kStages + tile % B::kExpanded) * B::kTileSize;
+        float out[2][4] = {};
+#pragma unroll
+        for (int chunk = 0; chunk < kSteps; ++chunk) {
+            const int step = tile * kSteps + chunk;
+            bfloat16* const G = stage_of(step % B::kStages);
+            const unsigned at = first + 2 * 3 * (step % B::kStages) * B::kTileSize,
+                           weight = at + 2 * 2 * B::kTileSize;
+            wait_for_copies<B::kStages - 2>();
+            mask(G, G + B::kTileSize);
+            __syncthreads();
+            load(step + B::kStages - 1);
+            for (int k = 0; k < 64; k += 16) {
+                unsigned w[2][2], x[2][2], a[4];
+                load_right(w[0], w[1], weight + right + 2 * k * B::kLine);
+                load_right(x[0], x[1], expanded + right + 2 * k * B::kLine);
+                load_left(a, at + left + 2 * k);
+                for (int n = 0; n < 2; ++n) multiply_add(out[n], a, w[n]);
+                load_left_transposed(a, at + left_transposed + 2 * k * B::kLine);
+                for (int n = 0; n < 2; ++n) multiply_add(dW[chunk][n], a, x[n]);
+            }
+        }
+        for (int n = 0; n < 2; ++n)
+            for (int half = 0; half < 2; ++half) {
+                const index_t row = index_t{begin + tile} * kRows + row0 + 8 * half + lane / 4;
+                const int column = column0 + 8 * n + lane % 4 * 2;
+                if (row < p.rows && column < columns)
+                    *reinterpret_cast<float2*>(p.dexpanded + row * columns + column) =
+                        float2{out[n][2 * half], out[n][2 * half + 1]};
+            }
+    }
+
+    float* const mine = partial + index_t{part} * p.width * columns;
+#pragma unroll
+    for (int chunk = 0; chunk < kSteps; ++chunk)
+        for (int n = 0; n < 2; ++n)
+            for (int half = 0; half < 2; ++half) {
+                const int channel = chunk * B::kChannels + row0 + 8 * half + lane / 4,
+                          column = column0 + 8 * n + lane % 4 * 2;
+                if (column < columns)
+                    *reinterpret_cast<float2*>(mine + channel * columns + column) =
+                        float2{dW[chunk][n][2 * half], dW[chunk][n][2 * half + 1]};
+            }
+}
+
+struct Launch {
+    const char* name;
+    dim3 grid;
+    int threads, shared_bytes;
+};
+template <class P>
+void launch(const Exec& exec, const Launch& l, void (*kernel)(P, float*), const P& p, float* partial) {
+    // An error is reported with the launch's.
+    static_cast<void>(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, l.shared_bytes));
+    kernel<<<l.grid, l.threads, l.shared_bytes, stream_of(exec)>>>(p, partial);
+    check_launch(l.name, __FILE__, __LINE__);
+}
+#endif  // __CUDACC__
+
+// Calls f<kSteps>().
+template <class F>
+void with_steps(index_t width, F f) {
+    if (width == 512) return f.template operator()<8>();
+    if (width == 256) return f.template operator()<4>();
+    f.template operator()<2>();
+}
+
+}  // namespace
+
+bool output_conv_backward_fits(const Exec& exec, index_t taps, index_t width) {
+    return exec.tensor_cores && taps % 8 == 0 && taps <= kMostTaps && width > 0 && width % kSlice == 0;
+}
+bool input_conv_backward_fits(const Exec& exec, index_t columns, index_t width) {
+    return exec.tensor_cores && columns % 8 == 0 && columns <= kMostColumns &&
+           (width == 128 || width == 256 || width == 512);
+}
+
+index_t output_conv_backward_scratch(index_t rows, index_t taps, index_t width) {
+    return output_parts(rows, width) * (taps + 1) * width;
+}
+index_t input_conv_backward_scratch(index_t rows, index_t columns, index_t width) {
+    return input_parts(rows) * columns * width;
+}
+
+void output_conv_backward(const Exec& exec, const OutputConvBackward& p, real* scratch) {
+    if (!output_conv_backward_fits(exec, p.taps, p.width))
+        throw_error("output_conv_backward: not for " + std::to_string(p.taps) + " taps, " +
+                    std::to_string(p.width) + " channels, or this device");
+    const int parts = output_parts(p.rows, p.width);
+    const double wide = static_cast<double>(p.rows * p.width), narrow = static_cast<double>(p.rows * p.taps);
+    if (p.rows > 0 && begin_launch(exec, "output_conv_backward", 2 * (2 * wide + narrow))) {
+#if defined(__CUDACC__)
+        launch(exec,
+               {"output_conv_backward",
+                dim3(static_cast<unsigned>(p.width / kSlice), static_cast<unsigned>(parts)),
+                OutputBlocking::kThreads, OutputBlocking::kSharedBytes},
+               output_conv_backward_kernel, p, scratch);
+#endif
+    }
+    const index_t weights = p.taps * p.width, size = weights + p.width;
+    for_each(exec, size,
+             FoldParts{size, weights, p.rows > 0 ? parts : 0, scratch, p.accumulate, p.dweight, p.dbias});
+}
+
+void input_conv_backward(const Exec& exec, const InputConvBackward& p, real* scratch) {
+    if (!input_conv_backward_fits(exec, p.columns, p.width))
+        throw_error("input_conv_backward: not for " + std::to_string(p.columns) + " columns, " +
+                    std::to_string(p.width) + " channels, or this device");
+    const int parts = input_parts(p.rows);
+    const double wide = static_cast<double>(p.rows * p.width),
+                 narrow = static_cast<double>(p.rows * p.columns);
+    if (p.rows > 0 && begin_launch(exec, "input_conv_backward", 2 * 2 * wide + (2 + 4) * narrow)) {
+#if defined(__CUDACC__)
+        with_steps(p.width, [&]<int kSteps>() {
+            launch(exec,
+                   {"input_conv_backward", dim3(static_cast<unsigned>(parts)), InputBlocking::kThreads,
+                    InputBlocking::kSharedBytes},
+                   input_conv_backward_kernel<kSteps>, p, scratch);
+        });
+#endif
+    }
+    const index_t size = p.columns * p.width;
+    for_each(exec, size,
+             FoldParts{size, size, p.rows > 0 ? parts : 0, scratch, p.accumulate, p.dweight, nullptr});
+}
+
+}  // namespace glow::inline GLOW_REAL
