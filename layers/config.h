@@ -15,8 +15,7 @@ enum class Dequantization { uniform, center };  // noise added to pixels: unifor
 // Implementation of a coupling network's last convolution: matrix products by Context::blas, or a library
 // convolution by Context::conv. It is the only 3x3 convolution of a wide map, so only here can a library avoid an
 // extra pass over that map. The choice applies to forward, recomputation and both gradients.
-// masked_products: products whose epilogues write ReLU's mask and, in backward, apply it.
-enum class Engine { products, library, masked_products };
+enum class Engine { products, library };
 
 template <>
 struct Names<Permutation> {
@@ -47,8 +46,8 @@ struct Names<Dequantization> {
 template <>
 struct Names<Engine> {
     static constexpr const char* what = "engine";
-    static constexpr NamedValue<Engine> values[] = {
-        {Engine::products, "products"}, {Engine::library, "cudnn"}, {Engine::masked_products, "masked"}};
+    static constexpr NamedValue<Engine> values[] = {{Engine::products, "products"},
+                                                    {Engine::library, "cudnn"}};
 };
 
 struct ModelConfig {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "kernels/base.h"
+#include "kernels/enum_names.h"
 
 namespace glow {
 
@@ -16,22 +17,25 @@ template <>
 inline constexpr Scalar scalar_of<double> = Scalar::f64;
 template <>
 inline constexpr Scalar scalar_of<bfloat16> = Scalar::bf16;
+template <>
+struct Names<Scalar> {
+    static constexpr const char* what = "type";
+    static constexpr NamedValue<Scalar> values[] = {
+        {Scalar::f32, "f32"}, {Scalar::f64, "f64"}, {Scalar::bf16, "bf16"}, {Scalar::tf32, "tf32"}};
+};
 
-// With a mask: bits of what relu let pass, [m] rows of mask_row_bytes(n) (kernels/relu_mask.h), which bias_relu_mask and
-// relu_mask write and `masked` reads, to keep C where they are set and make it 0 elsewhere.
-enum class Epilogue { none, relu, bias_relu, relu_mask, bias_relu_mask, masked };
-constexpr bool has_bias(Epilogue e) {
-    return e == Epilogue::bias_relu || e == Epilogue::bias_relu_mask;
-}
-constexpr bool has_mask(Epilogue e) {
-    return e == Epilogue::relu_mask || e == Epilogue::bias_relu_mask || e == Epilogue::masked;
-}
-// What epilogues read, and the mask.
+enum class Epilogue { none, relu, bias_relu };
+template <>
+struct Names<Epilogue> {
+    static constexpr const char* what = "epilogue";
+    static constexpr NamedValue<Epilogue> values[] = {
+        {Epilogue::none, "none"}, {Epilogue::relu, "relu"}, {Epilogue::bias_relu, "bias_relu"}};
+};
+// What the epilogue bias_relu reads.
 struct EpilogueData {
     const void* bias = nullptr;  // [n] of type f32 (f64 for f64 products)
     const void* rounded_bias =
         nullptr;  // the same in C's type, which spares a library that wants it so a cast
-    void* mask = nullptr;
 };
 
 struct Gemm {
@@ -85,8 +89,11 @@ class Blas {
     // Results are bit-equal for equal arguments and thread count.
     virtual void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
                      void* scratch) = 0;
-    // Whether the library itself has the product's epilogue, instead of a kernel behind it. Needs the device.
-    virtual bool fuses(const Gemm&) { return false; }
+    // How many algorithms the library offers for a product, the one that it expects to be fastest first; they may
+    // round differently. Needs the device.
+    virtual int algorithms(const Gemm&) { return 1; }
+    // Which of them run() takes, from now on, instead of the first. Ignores others.
+    virtual void choose(const Gemm&, int /*algorithm*/) {}
     virtual bool has_bf16() const = 0;
     virtual bool has_tf32() const { return false; }
 };

@@ -6,12 +6,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
-#include "kernels/relu_mask.h"
 #include "runtime/blas.h"
 #include "runtime/cuda.h"
 #include "runtime/cuda_call.h"
@@ -37,7 +39,7 @@ std::size_t aligned(std::size_t bytes) {
 }
 // The epilogue needs the bias in C's type.
 bool casts_bias(const Gemm& g) {
-    return has_bias(g.epilogue) && g.out == Scalar::bf16;
+    return g.epilogue == Epilogue::bias_relu && g.out == Scalar::bf16;
 }
 
 std::string text_of(const Gemm& g) {
@@ -52,12 +54,6 @@ cublasLtEpilogue_t epilogue_of(Epilogue epilogue) {
             return CUBLASLT_EPILOGUE_RELU;
         case Epilogue::bias_relu:
             return CUBLASLT_EPILOGUE_RELU_BIAS;
-        case Epilogue::relu_mask:
-            return CUBLASLT_EPILOGUE_RELU_AUX;
-        case Epilogue::bias_relu_mask:
-            return CUBLASLT_EPILOGUE_RELU_AUX_BIAS;
-        case Epilogue::masked:
-            return CUBLASLT_EPILOGUE_DRELU;
     }
     throw Error("unknown epilogue");
 }
@@ -103,12 +99,8 @@ Description::Description(const Gemm& g, bool fused)
     if (fused && g.epilogue != Epilogue::none) {
         set(product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(g.epilogue));
         // The heuristic checks only the pointers' alignment.
-        if (has_bias(g.epilogue))
+        if (g.epilogue == Epilogue::bias_relu)
             set(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(kAlignment));
-        if (has_mask(g.epilogue)) {
-            set(product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, reinterpret_cast<void*>(kAlignment));
-            set(product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, int64_t{8 * mask_row_bytes(g.n)});
-        }
     }
     GLOW_CUDA(cublasLtMatmulPreferenceCreate(preference.out()));
     set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kBlasWorkspace});
@@ -139,7 +131,7 @@ class CudaBlas : public Blas {
         check_alignment(g, "C", g.out, g.ldc, c);
         Plan& plan = plan_of(g);
         auto* memory = reinterpret_cast<std::byte*>(aligned(reinterpret_cast<std::size_t>(scratch)));
-        if (plan.fused && has_bias(g.epilogue)) {
+        if (plan.fused && g.epilogue == Epilogue::bias_relu) {
             const void* bias = casts_bias(g) ? data.rounded_bias : data.bias;
             if (bias == nullptr) {
                 auto* const rounded = reinterpret_cast<bfloat16*>(memory);
@@ -150,11 +142,6 @@ class CudaBlas : public Blas {
             check_alignment(g, "the bias", g.out, static_cast<index_t>(kAlignment), bias);
             set(plan.description.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
         }
-        if (plan.fused && has_mask(g.epilogue)) {
-            if (reinterpret_cast<std::size_t>(data.mask) % 16 != 0)
-                throw_error("matrix product " + text_of(g) + ": the mask is not aligned to 16 bytes");
-            set(plan.description.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, data.mask);
-        }
         const float one = 1, beta = g.accumulate ? 1 : 0;
         const double one64 = 1, beta64 = beta;
         const bool wide = g.in == Scalar::f64;
@@ -162,12 +149,17 @@ class CudaBlas : public Blas {
         const Description& d = plan.description;
         GLOW_CUDA(cublasLtMatmul(handle_, d.product, wide ? static_cast<const void*>(&one64) : &one, b,
                                  d.first, a, d.second, wide ? static_cast<const void*>(&beta64) : &beta, c,
-                                 d.result, c, d.result, &plan.algorithm, memory, kBlasWorkspace,
+                                 d.result, c, d.result, &plan.algorithms[plan.chosen], memory, kBlasWorkspace,
                                  static_cast<cudaStream_t>(exec_.stream)));
         if (!plan.fused) run_epilogue(exec_, g, data, c);
     }
 
-    bool fuses(const Gemm& gemm) override { return plan_of(gemm).fused; }
+    int algorithms(const Gemm& gemm) override { return static_cast<int>(plan_of(gemm).algorithms.size()); }
+    void choose(const Gemm& gemm, int algorithm) override {
+        Plan& plan = plan_of(gemm);
+        const auto wanted = static_cast<std::size_t>(algorithm);
+        if (wanted < plan.algorithms.size()) plan.chosen = wanted;
+    }
 
     bool has_bf16() const override {
         return true;  // guaranteed by cuda::problem()
@@ -175,10 +167,12 @@ class CudaBlas : public Blas {
     bool has_tf32() const override { return true; }
 
   private:
+    static constexpr int kAlgorithms = 16;  // asked for
     struct Plan {
         Description description;
-        cublasLtMatmulAlgo_t algorithm{};
         bool fused = false;
+        std::vector<cublasLtMatmulAlgo_t> algorithms{};  // the library's, at least one
+        std::size_t chosen = 0;
     };
 
     // The algorithm assumes that operands start at rows of arena blocks.
@@ -195,25 +189,26 @@ class CudaBlas : public Blas {
         if (found != plans_.end()) return found->second;
         for (const bool fused : {true, false}) {
             if (fused && (!fused_ || gemm.epilogue == Epilogue::none)) continue;
-            Plan plan{Description(gemm, fused), {}, fused};
-            if (choose(plan)) return plans_.emplace(gemm, std::move(plan)).first->second;
+            Plan plan{Description(gemm, fused), fused};
+            if (find_algorithms(plan)) return plans_.emplace(gemm, std::move(plan)).first->second;
         }
         throw Error("cuBLASLt has no algorithm for the matrix product " + text_of(gemm));
     }
 
-    // Takes the first offered algorithm; returns false if there is none.
-    bool choose(Plan& plan) {
-        cublasLtMatmulHeuristicResult_t result{};
+    // Returns false if the library has none.
+    bool find_algorithms(Plan& plan) {
+        std::array<cublasLtMatmulHeuristicResult_t, kAlgorithms> results{};
         int count = 0;
         const Description& d = plan.description;
-        const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-            handle_, d.product, d.first, d.second, d.result, d.result, d.preference, 1, &result, &count);
-        if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0))
-            return false;
+        const cublasStatus_t status =
+            cublasLtMatmulAlgoGetHeuristic(handle_, d.product, d.first, d.second, d.result, d.result,
+                                           d.preference, kAlgorithms, results.data(), &count);
+        if (status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
         GLOW_CUDA(status);
-        if (result.state != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kBlasWorkspace) return false;
-        plan.algorithm = result.algo;
-        return true;
+        for (const auto& result : std::span(results).first(static_cast<std::size_t>(count)))
+            if (result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kBlasWorkspace)
+                plan.algorithms.push_back(result.algo);
+        return !plan.algorithms.empty();
     }
 
     Exec exec_;

@@ -71,17 +71,12 @@ class OneDnnBlas : public Blas {
           stream_(engine_) {}
 
     std::size_t scratch_bytes(const Gemm& gemm) override {
-        if (has_mask(gemm.epilogue)) return scratch_bytes(gemm.with(Epilogue::none));
         if (gemm.in == Scalar::f64) return double_->scratch_bytes(gemm);
         return has_strided_column(gemm) ? 0 : product(gemm, threads_).scratch_bytes;
     }
 
     void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
              void* scratch) override {
-        if (has_mask(gemm.epilogue)) {
-            run(gemm.with(Epilogue::none), a, b, c, {}, scratch);
-            return run_epilogue({Device::cpu, threads_}, gemm, data, c);
-        }
         if (gemm.in == Scalar::f64) return double_->run(gemm, a, b, c, data, scratch);
         if (has_strided_column(gemm)) return run_plainly(gemm, a, b, c, static_cast<const float*>(data.bias));
         const int team = available_team(threads_);

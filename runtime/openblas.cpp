@@ -62,11 +62,7 @@ class OpenBlas : public Blas {
     std::size_t scratch_bytes(const Gemm&) override { return 0; }
 
     void run(const Gemm& g, const void* a, const void* b, void* c, const EpilogueData& data,
-             void* scratch) override {
-        if (has_mask(g.epilogue)) {
-            run(g.with(Epilogue::none), a, b, c, {}, scratch);
-            return run_epilogue({Device::cpu, threads_}, g, data, c);
-        }
+             void* /*scratch*/) override {
         if (std::max({g.m, g.n, g.k, g.lda, g.ldb, g.ldc}) > std::numeric_limits<int>::max())
             throw Error("a matrix product is too large for this BLAS (2^31 rows)");
         const ScopedBlasThreads one_thread;

@@ -34,7 +34,7 @@ struct Options {
     std::string engines, filter = ".", device = "auto";
     double min_seconds = 2;
     int threads = 0, repetitions = 1;
-    bool graph = true, kernels = false;
+    bool graph = true, kernels = false, tune = false;
 };
 
 // Waits until the device is done.
@@ -263,11 +263,9 @@ TrainingOptions training_of(const Options& options, MemoryMode mode) {
     return training;
 }
 
-// The engines of a run with these options, one per level.
-std::vector<Engine> engines_of(const Options& options, const Backend& backend) {
-    const TrainingOptions training = training_of(options, MemoryMode::reconstruct);
-    const std::string run = engines_of_run(training, false, "", backend, [](const std::string&) {});
-    if (!run.empty()) return parse_engines(run, options.levels);
+// An engine per level.
+std::vector<Engine> engines_of(const Options& options) {
+    if (!options.engines.empty()) return parse_engines(options.engines, options.levels);
     return std::vector(static_cast<std::size_t>(options.levels), Engine::products);
 }
 
@@ -280,7 +278,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                                          backend.blocking()),
                   rows = tile * shape.pixels();
     Parameters parameters;
-    const Engine engine = engines_of(options, backend)[static_cast<std::size_t>(level)];
+    const Engine engine = engines_of(options)[static_cast<std::size_t>(level)];
     const auto network = make_coupling_network(shape, model.coupling, model.width, model.edge_bias,
                                                options.precision, engine, "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
@@ -334,10 +332,10 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
 // Forward and backward of a whole model on one batch.
 class ModelPass {
   public:
-    ModelPass(const Options& options, const Backend& backend)
+    explicit ModelPass(const Options& options)
         : batch_(options.batch),
           glow_(model_of(options),
-                {.precision = options.precision, .tile = options.tile, .engines = engines_of(options, backend)}) {
+                {.precision = options.precision, .tile = options.tile, .engines = engines_of(options)}) {
         Parameters& parameters = glow_.parameters();
         values_.resize(static_cast<std::size_t>(parameters.size()));
         fixed_.resize(static_cast<std::size_t>(parameters.fixed_size()));
@@ -400,7 +398,7 @@ void report(benchmark::State& state, const TimedBlas& blas, double passes, doubl
 
 // Times every matrix product of forward and backward by shape, to find those far below the peak.
 void bench_products(benchmark::State& state, const Options& options, const Backend& backend, Peak& peak) {
-    ModelPass pass(options, backend);
+    ModelPass pass(options);
     Memory counting;
     pass(backend.counting_context(counting[Category::workspace]), counting);
     Memory memory(backend.exec().device, counting.peak());
@@ -424,8 +422,8 @@ void bench_products(benchmark::State& state, const Options& options, const Backe
 // A complete training step including optimizer and EMA.
 void bench_step(benchmark::State& state, const Options& options, const Backend& backend, const Meter& meter,
                 MemoryMode mode) {
-    TrainingOptions training = training_of(options, mode);
-    training.engines = to_string(engines_of(options, backend));
+    const TrainingOptions training = training_of(options, mode);
+    if (options.tune) tuned_algorithms(training, backend);
     MemoryPlan plan = memory_plan(training, options.batch, backend);
     Memory memory(backend.exec().device, plan.bytes);
     Trainer trainer(training, backend, memory);
@@ -509,7 +507,10 @@ int main(int argc, char** argv) {
             app.add_option("--tile", options->tile, "Images per tile of the networks; 0: default rule");
             add_precision(app, options->precision);
             app.add_option("--engines", options->engines,
-                           "For each level products, masked or cudnn, as glow_train has it; empty: what a run takes");
+                           "For each level products or cudnn, as in glow_train; empty: products");
+            app.add_flag(
+                "--tune", options->tune,
+                "Steps with the fastest algorithms of their matrix products, as glow_train --tune has it");
             app.add_flag("--graph,!--no-graph", options->graph, "Replay a step on a GPU as one CUDA graph");
             add_device(app, options->device);
             add_threads(app, options->threads);

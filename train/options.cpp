@@ -91,6 +91,7 @@ void check(const TrainingOptions& o) {
     require(o.log_every >= 1, "log-every", o.log_every, "at least 1");
     require(o.keep >= 2, "keep", o.keep, "at least 2");
     parse_engines(o.engines, o.model.levels);
+    parse_algorithms(o.algorithms);
 }
 
 nlohmann::ordered_json to_json(const TrainingOptions& options) {

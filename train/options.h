@@ -94,7 +94,8 @@ struct TrainingOptions {
     int threads = 0;  // 0: all processors
     bool graph = true;
     bool tune = false;
-    std::string engines;  // see train/tune.h; "": default rule
+    std::string engines;     // see train/tune.h; "": products
+    std::string algorithms;  // see train/tune.h; "": the library's first choices
 
     MemoryMode memory = MemoryMode::reconstruct;
     index_t act_budget = 0;    // bytes of maps saved by `auto`; 0: a quarter of the machine's memory
@@ -194,12 +195,15 @@ void visit_compute_options(Options& o, Visitor&& visitor) {
     visitor("graph", o.graph, OnResume::free, "Replay a step's launches on a GPU as one CUDA graph");
     visitor(
         "tune", o.tune, OnResume::free,
-        "Measure a GPU's engines (--engines) before the first step, and keep the fastest one, level by level, "
-        "for the whole run");
+        "Measure a GPU's engines (--engines) and the algorithms of its matrix products (--algorithms) before the "
+        "first step, and keep the fastest ones for the whole run");
     visitor(
         "engines", o.engines, OnResume::change,
-        "For each level products, masked (products that keep ReLU's mask) or cudnn, as masked,masked,products; "
-        "empty: what --tune finds, else masked on GPUs whose cuBLAS has it, else products");
+        "For each level products or cudnn, as products,products,cudnn; empty: what --tune finds, else products");
+    visitor(
+        "algorithms", o.algorithms, OnResume::change,
+        "Algorithms of matrix products, as --tune records them; empty: what --tune finds, else cuBLAS's first "
+        "choices");
 }
 template <class Options, class Visitor>
 void visit_memory_options(Options& o, Visitor&& visitor) {

@@ -255,6 +255,8 @@ void Session::open_model() {
     options.engines =
         engines_of_run(options, resuming_, resumed_ ? resumed_->options.engines : "", *backend, request.say);
     choose_memory();
+    options.algorithms =
+        algorithms_of_run(options, resumed_ ? resumed_->options.algorithms : "", *backend, request.say);
     if (resumed_) {
         compare_options(*resumed_, options, request.say);
         compare_data(*resumed_, data_, request);

@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
+#include <sstream>
+#include <utility>
 
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
@@ -14,11 +17,63 @@
 namespace glow {
 namespace {
 
+double median_seconds(const Exec& exec, int warm_ups, int runs, const std::function<void()>& work) {
+    std::vector<double> all;
+    for (int run = 0; run < warm_ups + runs; ++run) {
+        synchronize(exec);
+        const auto start = std::chrono::steady_clock::now();
+        work();
+        synchronize(exec);
+        const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+        if (run >= warm_ups) all.push_back(elapsed.count());
+    }
+    std::nth_element(all.begin(), all.begin() + runs / 2, all.end());
+    return all[static_cast<std::size_t>(runs / 2)];
+}
+
+// Before the first run of each product, times every algorithm of the library on its operands and keeps the
+// fastest. Accumulating products accumulate repeatedly.
+class TuningBlas : public Blas {
+  public:
+    TuningBlas(Blas& blas, const Exec& exec, std::map<Gemm, int>& chosen)
+        : blas_(blas), exec_(exec), chosen_(chosen) {}
+    std::size_t scratch_bytes(const Gemm& gemm) override { return blas_.scratch_bytes(gemm); }
+    bool has_bf16() const override { return blas_.has_bf16(); }
+    bool has_tf32() const override { return blas_.has_tf32(); }
+    void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
+             void* scratch) override {
+        if (chosen_.find(gemm) == chosen_.end()) {
+            int best = 0;
+            double fastest = 0;
+            for (int algorithm = 0; algorithm < blas_.algorithms(gemm); ++algorithm) {
+                blas_.choose(gemm, algorithm);
+                const double seconds = median_seconds(exec_, 2, 7, [&] {
+                    for (int i = 0; i < kInARow; ++i) blas_.run(gemm, a, b, c, data, scratch);
+                });
+                // Another algorithm than the first must be clearly faster.
+                if (algorithm == 0) fastest = 0.98 * seconds;
+                if (algorithm > 0 && seconds < fastest) best = algorithm, fastest = seconds;
+            }
+            blas_.choose(gemm, best);
+            chosen_[gemm] = best;
+        }
+        blas_.run(gemm, a, b, c, data, scratch);
+    }
+
+  private:
+    static constexpr int kInARow = 10;  // a wait takes as long as a small product
+    Blas& blas_;
+    Exec exec_;
+    std::map<Gemm, int>& chosen_;
+};
+
 // One coupling network of a level, with its own memory and data.
 class NetworkAlone {
   public:
     NetworkAlone(const TrainingOptions& options, index_t level, Engine engine, const Backend& backend)
-        : backend_(backend), shape_(level_shape(options.model, level)) {
+        : backend_(backend),
+          shape_(level_shape(options.model, level)),
+          saves_maps_(options.memory == MemoryMode::store) {
         network_ =
             make_coupling_network(shape_, options.model.coupling, options.model.width,
                                   options.model.edge_bias, options.precision, engine, "network", parameters_);
@@ -36,26 +91,30 @@ class NetworkAlone {
     // Median seconds of forward and backward; empty if the device does not have the engine.
     std::optional<double> seconds() {
         if (!available()) return std::nullopt;
-        Memory counting;
-        pass(backend_.counting_context(counting[Category::workspace]));
-        Memory memory(backend_.exec().device, counting.peak());
-        const Context context = backend_.context(memory[Category::workspace]);
-        constexpr int kWarmUps = 2, kRuns = 7;
-        std::vector<double> all;
-        for (int run = 0; run < kWarmUps + kRuns; ++run) {
-            synchronize(context.exec);
-            const auto start = std::chrono::steady_clock::now();
-            pass(context);
-            synchronize(context.exec);
-            const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-            if (run >= kWarmUps) all.push_back(elapsed.count());
-        }
-        std::nth_element(all.begin(), all.begin() + kRuns / 2, all.end());
-        return all[kRuns / 2];
+        return with_memory([&](const Context& context) {
+            return median_seconds(context.exec, 2, 7, [&] { pass(context); });
+        });
+    }
+
+    // Adds the fastest algorithm of each product of forward and backward, and chooses it.
+    void tune_products(std::map<Gemm, int>& chosen) {
+        with_memory([&](const Context& context) {
+            TuningBlas blas(context.blas, context.exec, chosen);
+            pass({context.exec, blas, context.solver, context.conv, context.communicator, context.workspace,
+                  context.blocking});
+            return 0.0;
+        });
     }
 
   private:
-    // Any values work if they are small and not zero.
+    double with_memory(const std::function<double(const Context&)>& f) {
+        Memory counting;
+        pass(backend_.counting_context(counting[Category::workspace]));
+        Memory memory(backend_.exec().device, counting.peak());
+        return f(backend_.context(memory[Category::workspace]));
+    }
+
+    // As the run's memory policy has it. Any values work if they are small and not zero.
     void pass(const Context& context) {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
@@ -73,18 +132,44 @@ class NetworkAlone {
         parameters_.bind(values);
         const FoldedNetwork folded = network_->fold_into_scratch(context);
         const FoldedGradient gradient = network_->take_gradient(context, images_);
-        const CouplingNetwork::Maps maps = network_->take_maps(arena, images_);
-        network_->couple(context, folded, images_, h, logdet, &maps);
-        network_->backward(context, folded, {0, images_, h, dh, 0.1, &maps}, gradient, {gradients});
+        std::optional<CouplingNetwork::Maps> maps;
+        if (saves_maps_) maps = network_->take_maps(arena, images_);
+        const CouplingNetwork::Maps* const saved = maps ? &*maps : nullptr;
+        network_->couple(context, folded, images_, h, logdet, saved);
+        network_->backward(context, folded, {0, images_, h, dh, 0.1, saved}, gradient, {gradients});
         network_->unfold(context, gradient, {gradients});
     }
 
     const Backend& backend_;
     Shape shape_;
+    bool saves_maps_;
     Parameters parameters_;
     std::unique_ptr<CouplingNetwork> network_;
     index_t images_;
 };
+
+// "nt 65536 512 512 bf16 bf16 bias_relu set 3": a dense product and its algorithm.
+std::string text_of(const Gemm& g, int algorithm) {
+    return fmt::format("{}{} {} {} {} {} {} {} {} {}", g.transpose_a ? 't' : 'n', g.transpose_b ? 't' : 'n',
+                       g.m, g.n, g.k, to_string(g.in), to_string(g.out), to_string(g.epilogue),
+                       g.accumulate ? "add" : "set", algorithm);
+}
+
+std::pair<Gemm, int> parse_algorithm(const std::string& text) {
+    std::istringstream words(text);
+    std::string kind, in, out, epilogue, mode;
+    index_t m = 0, n = 0, k = 0;
+    int algorithm = -1;
+    words >> kind >> m >> n >> k >> in >> out >> epilogue >> mode >> algorithm;
+    const auto of = find_name<Scalar>(in), to = find_name<Scalar>(out);
+    const auto end = find_name<Epilogue>(epilogue);
+    std::string rest;
+    if (!words || (words >> rest) || !of || !to || !end || std::min({m, n, k}) < 1 || algorithm < 0 ||
+        (kind != "nn" && kind != "nt" && kind != "tn") || (mode != "add" && mode != "set"))
+        throw InputError("--algorithms: '" + text + "' is not an entry that --tune records");
+    const auto dense = kind == "nn" ? gemm_nn : kind == "nt" ? gemm_nt : gemm_tn;
+    return {dense(m, n, k, *of, *to).with(*end).adding(mode == "add"), algorithm};
+}
 
 }  // namespace
 
@@ -124,27 +209,13 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
             return NetworkAlone(options, level, engine, backend).seconds();
         };
         const double products = *seconds(Engine::products);
-        Engine best = Engine::products;
-        double fastest = 0.98 * products;  // what another engine has to be below
-        std::string line = fmt::format("tuned level {}: products {:.3f} ms", level, products * 1e3);
-        for (const Engine engine : {Engine::masked_products, Engine::library}) {
-            const std::optional<double> found = seconds(engine);
-            line += found ? fmt::format(", {} {:.3f} ms", to_string(engine), *found * 1e3)
-                          : fmt::format(", {} not available", to_string(engine));
-            if (found && *found < fastest) best = engine, fastest = *found;
-        }
-        engines.push_back(best);
-        say(line + ": " + to_string(best));
+        const std::optional<double> library = seconds(Engine::library);
+        const bool faster = library && *library < 0.98 * products;
+        engines.push_back(faster ? Engine::library : Engine::products);
+        say(fmt::format("tuned level {}: products {:.3f} ms, cudnn {}: {}", level, products * 1e3,
+                        library ? fmt::format("{:.3f} ms", *library * 1e3) : "not available",
+                        to_string(engines.back())));
     }
-    return engines;
-}
-
-std::vector<Engine> default_engines(const TrainingOptions& options, const Backend& backend) {
-    std::vector<Engine> engines;
-    for (index_t level = 0; level < options.model.levels; ++level)
-        engines.push_back(NetworkAlone(options, level, Engine::masked_products, backend).available()
-                              ? Engine::masked_products
-                              : Engine::products);
     return engines;
 }
 
@@ -164,11 +235,6 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
         if (processes.is_root()) measured = to_string(measured_engines(options, backend, say));
         return broadcast_text(processes, measured);
     }
-    if (engines.empty() && backend.exec().device == Device::cuda) {
-        std::string found;
-        if (processes.is_root()) found = to_string(default_engines(options, backend));
-        return broadcast_text(processes, found);
-    }
     bool lacking = false;
     for (index_t level = 0; level < std::ssize(engines); ++level) {
         Engine& engine = engines[static_cast<std::size_t>(level)];
@@ -183,6 +249,46 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
             fmt::format("--engines {}: this device or build lacks them; omit the option", wanted));
     say("the checkpoint's convolution engines are not available here; using matrix products");
     return to_string(std::vector<Engine>(engines.size(), Engine::products));
+}
+
+std::map<Gemm, int> parse_algorithms(const std::string& text) {
+    std::map<Gemm, int> algorithms;
+    for (std::size_t begin = 0; begin < text.size();) {
+        const std::size_t end = std::min(text.find(", ", begin), text.size());
+        algorithms.insert(parse_algorithm(text.substr(begin, end - begin)));
+        begin = end + 2;
+    }
+    return algorithms;
+}
+
+std::string tuned_algorithms(const TrainingOptions& options, const Backend& backend) {
+    const std::vector<Engine> engines = parse_engines(options.engines, options.model.levels);
+    std::map<Gemm, int> chosen;
+    for (index_t level = 0; level < options.model.levels; ++level)
+        NetworkAlone(options, level,
+                     engines.empty() ? Engine::products : engines[static_cast<std::size_t>(level)], backend)
+            .tune_products(chosen);
+    std::string text;
+    for (const auto& [gemm, algorithm] : chosen)
+        if (algorithm > 0) text += (text.empty() ? "" : ", ") + text_of(gemm, algorithm);
+    return text;
+}
+
+std::string algorithms_of_run(const TrainingOptions& options, const std::string& recorded,
+                              const Backend& backend, const std::function<void(const std::string&)>& say) {
+    if (backend.exec().device != Device::cuda) return options.algorithms;
+    Communicator& processes = backend.communicator();
+    std::string wanted = options.algorithms.empty() ? recorded : options.algorithms;
+    const bool measures = wanted.empty() && options.tune;
+    if (measures && processes.is_root()) wanted = tuned_algorithms(options, backend);
+    const ScopedTimeout timeout("measuring matrix products");
+    wanted = broadcast_text(processes, wanted);
+    const std::map<Gemm, int> algorithms = parse_algorithms(wanted);
+    for (const auto& [gemm, algorithm] : algorithms) backend.blas().choose(gemm, algorithm);
+    if (measures)
+        say(fmt::format("tuned matrix products: for {} of them another algorithm than cuBLAS's first choice",
+                        algorithms.size()));
+    return wanted;
 }
 
 }  // namespace glow

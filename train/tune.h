@@ -1,7 +1,9 @@
-// Engines of a run's convolutions: their names in options, and selection by timing (--tune).
+// Engines of a run's convolutions and algorithms of its matrix products: their names in options, and selection
+// by timing (--tune).
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,7 +13,7 @@
 
 namespace glow {
 
-// "products,cudnn,masked", an engine a level, and back; "": the rule. Throws InputError for other names or
+// "products,cudnn,products", an engine a level, and back; "": the rule. Throws InputError for other names or
 // another number of levels.
 std::string to_string(const std::vector<Engine>& engines);
 std::vector<Engine> parse_engines(const std::string& text, index_t levels);
@@ -22,14 +24,26 @@ std::vector<Engine> parse_engines(const std::string& text, index_t levels);
 std::vector<Engine> measured_engines(const TrainingOptions& options, const Backend& backend,
                                      const std::function<void(const std::string&)>& say);
 
-// The rule on a GPU: masked products at each level for which its library has them, else products.
-std::vector<Engine> default_engines(const TrainingOptions& options, const Backend& backend);
-
 // The `engines` that a run records: the options' own; otherwise those of the resumed checkpoint (`recorded`,
-// or ""); otherwise, with --tune, what root measures; otherwise "", the default rule. Engines that this
+// or ""); otherwise, with --tune, what root measures; otherwise "", products. Engines that this
 // device lacks become products, with a message, when resuming, possibly from another device; otherwise they
 // throw InputError. Collective.
 std::string engines_of_run(const TrainingOptions& options, bool resuming, const std::string& recorded,
                            const Backend& backend, const std::function<void(const std::string&)>& say);
+
+// The products for which a run on a GPU takes another algorithm than the library's first, as Blas::choose()
+// counts them. As text: one or more "nt 65536 512 512 bf16 bf16 bias_relu set 3" (transposes, m, n, k, operands,
+// result, epilogue, = or +=, algorithm) with ", " between. Throws InputError for other text.
+std::map<Gemm, int> parse_algorithms(const std::string& text);
+
+// Times the algorithms of all products in the networks' forward and backward, for the engines, batch and memory
+// policy of `options`, and chooses the fastest in backend.blas().
+std::string tuned_algorithms(const TrainingOptions& options, const Backend& backend);
+
+// The `algorithms` that a run records, chosen in backend.blas(): the options' own; otherwise those of the resumed
+// checkpoint; otherwise, with --tune, what root measures; otherwise "". An algorithm that this library does not
+// have is its first. On the CPU they are recorded and not used. Collective.
+std::string algorithms_of_run(const TrainingOptions& options, const std::string& recorded,
+                              const Backend& backend, const std::function<void(const std::string&)>& say);
 
 }  // namespace glow

@@ -223,16 +223,6 @@ TEST_P(DeviceParity, InFloatWithSavedStatesAndMaps) {
     expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy);
 }
 
-// Backward reads ReLU masks instead of ReLU's results, and gradients overwrite the hidden maps. Saved maps
-// have no masks.
-TEST_P(DeviceParity, WithMaskedProducts) {
-    MemoryPolicy store;
-    store.anchor_every = 1;
-    store.maps = true;
-    for (const MemoryPolicy& policy : {MemoryPolicy{}, store})
-        expect_parity(Precision::fp32, 1e-5, 1e-5, 1e-4, policy, false, Engine::masked_products);
-}
-
 // With networks that output 0, everything that touches the state is in double. Gradients stay float.
 TEST_P(DeviceParity, InDouble) {
     expect_parity(Precision::fp32, 1e-10, 1e-10, 1e-4, {}, true);

@@ -59,9 +59,8 @@ class Problem {
         return downloaded(exec, static_cast<index_t>(c_.size()), c);
     }
 
-    // unit: rounding of the accumulator and the products; out_unit: of the result. The result is rounded to
-    // its type twice: at the end, and before that either the bias (fused epilogue) or the product (separate
-    // bias kernel).
+    // unit: rounding of the accumulator and the products; out_unit: of the result's type. With a bias, the
+    // product, the bias and their sum are each rounded to that type: by a fused epilogue all three.
     void expect_right(const std::vector<Out>& c, double unit, double out_unit) const {
         const Gemm& g = gemm_;
         for (index_t i = 0; i < g.m; ++i)
@@ -80,7 +79,7 @@ class Problem {
                 }
                 if (g.epilogue == Epilogue::bias_relu) {
                     const double bias = bias_[j];
-                    first = std::max(std::abs(bias), std::abs(exact));
+                    first = std::abs(bias) + std::abs(exact);
                     exact += bias;
                     size += std::abs(bias);
                 }

@@ -142,6 +142,7 @@ TEST(Options, ConfigTomlHoldsEveryOption) {
     o.data = "it's here, with = and ;.h5";
     o.out = "run";
     o.engines = "products,products";  // empty values are not written
+    o.algorithms = "nt 64 8 16 bf16 f32 none set 3";
     o.model.edge_bias = false;
     const std::string text = std::string("\n").append(to_toml(o));
     visit_training_options(o, [&](const char* name, const auto&, OnResume, const char*) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <map>
 #include <thread>
 
 #include "kernels/error.h"
@@ -143,6 +144,60 @@ TEST(Engines, LibraryStepIsEquivalent) {
     EXPECT_GT(static_cast<DirectConv&>(rebuilt.backend.conv()).calls, 0);
     EXPECT_LE(relative_l2(stored.random_start().gradient(), found), 1e-6);
     EXPECT_EQ(total(rebuilt.memory.peak()), total(rebuilt.plan.bytes));
+}
+
+// Products by the CPU's library, with three algorithms, of which one takes no extra time.
+struct ThreeAlgorithms : Blas {
+    std::size_t scratch_bytes(const Gemm& gemm) override { return products->scratch_bytes(gemm); }
+    void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
+             void* scratch) override {
+        if (chosen[gemm] != fastest) std::this_thread::sleep_for(std::chrono::microseconds(200));
+        products->run(gemm, a, b, c, data, scratch);
+    }
+    int algorithms(const Gemm&) override { return 3; }
+    void choose(const Gemm& gemm, int algorithm) override { chosen[gemm] = algorithm; }
+    bool has_bf16() const override { return false; }
+    std::unique_ptr<Blas> products = make_cpu_blas(1);
+    std::map<Gemm, int> chosen;
+    int fastest = 2;
+};
+
+TEST(TunedAlgorithms, AreFastestOfEachProduct) {
+    auto stub = std::make_unique<ThreeAlgorithms>();
+    ThreeAlgorithms& blas = *stub;
+    const Backend backend(Device::cpu, 1, 0, nullptr, nullptr, std::move(stub));
+    TrainingOptions options = wide_outputs();
+    for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::store}) {
+        options.memory = memory;
+        blas.chosen.clear();
+        const std::map<Gemm, int> recorded = parse_algorithms(tuned_algorithms(options, backend));
+        EXPECT_GE(recorded.size(), 14u);  // seven of each level
+        EXPECT_EQ(recorded, blas.chosen);
+        for (const auto& [gemm, algorithm] : recorded) EXPECT_EQ(algorithm, 2);
+    }
+    blas.fastest = 0;
+    blas.chosen.clear();
+    EXPECT_EQ(tuned_algorithms(options, backend), "");
+}
+
+TEST(TunedAlgorithms, AreReadBack) {
+    const std::string text =
+        "nt 64 8 16 bf16 bf16 bias_relu set 3, tn 8 16 64 bf16 f32 none add 1, nn 4 4 4 tf32 f32 none set 0";
+    const std::map<Gemm, int> algorithms = parse_algorithms(text);
+    ASSERT_EQ(algorithms.size(), 3u);
+    const Gemm first = gemm_nt(64, 8, 16, Scalar::bf16, Scalar::bf16).with(Epilogue::bias_relu);
+    EXPECT_EQ(algorithms.at(first), 3);
+    EXPECT_EQ(algorithms.at(gemm_tn(8, 16, 64, Scalar::bf16, Scalar::f32).adding(true)), 1);
+    EXPECT_TRUE(parse_algorithms("").empty());
+    for (const char* wrong :
+         {"fast", "nt 64 8 16 bf16 bf16 bias_relu set", "nt 64 8 16 bf16 bf16 bias_relu set -1",
+          "xx 64 8 16 bf16 bf16 none set 1", "nt 0 8 16 bf16 bf16 none set 1",
+          "nt 64 8 16 bf17 bf16 none set 1", "nt 64 8 16 bf16 bf16 gelu set 1",
+          "nt 64 8 16 bf16 bf16 none put 1", "nt 64 8 16 bf16 bf16 none set 1 more", ", "})
+        EXPECT_THROW(parse_algorithms(wrong), InputError) << wrong;
+    TrainingOptions options;
+    options.algorithms = "fast";
+    EXPECT_THROW(check(options), InputError);
 }
 
 }  // namespace
