@@ -43,6 +43,22 @@ TrainingOptions at_size(TrainingOptions options, index_t counted) {
     return options;
 }
 
+// What a few minutes are best spent on: the learning rate decays to 0 until they are over.
+TrainingOptions timed(TrainingOptions options, double minutes, index_t warmup_steps) {
+    options.max_minutes = minutes;
+    options.lr_schedule = LrSchedule::cosine;
+    options.warmup_epochs = 0;
+    options.warmup_steps = warmup_steps;
+    options.augment = {.flip = true};
+    options.eval_every = options.sample_every = {0, false};
+    return options;
+}
+TrainingOptions timed_on_gpu(double minutes, index_t warmup_steps) {
+    TrainingOptions options = timed(published(3, 32, 256), minutes, warmup_steps);
+    options.precision = Precision::bf16;
+    return options;
+}
+
 }  // namespace
 
 const std::vector<Preset>& presets() {
@@ -54,7 +70,11 @@ const std::vector<Preset>& presets() {
         {"lsun64", "published 2.38 to 2.67: 64x64, L 3, K 48, batch 128"},
         {"celeba256", "published 1.03 at 5 bits: 256x256, L 6, K 32, additive, batch 40"},
         {"cifar10-conditional", "published samples: additive, 5 bits, classes and a classifier"},
-        {"mnist", "the published code's defaults for MNIST, on gray images of 32x32"}};
+        {"mnist", "the published code's defaults for MNIST, on gray images of 32x32"},
+        {"cifar10-1min", "the published model on one GPU for a minute: batch 256, bf16, cosine decay"},
+        {"cifar10-5min", "the same for 5 minutes"},
+        {"cifar10-1h", "the same for an hour"},
+        {"cpu-5min", "quick for 5 minutes with cosine decay"}};
     return all;
 }
 
@@ -94,6 +114,10 @@ TrainingOptions preset_options(const std::string& name) {
         options.augment = {.flip = true};
         return options;
     }
+    if (name == "cifar10-1min") return timed_on_gpu(1, 100);
+    if (name == "cifar10-5min") return timed_on_gpu(5, 200);
+    if (name == "cifar10-1h") return timed_on_gpu(60, 1000);
+    if (name == "cpu-5min") return timed(preset_options("quick"), 5, 100);
     std::string names;
     for (const Preset& preset : presets())
         names += fmt::format("{}{}", names.empty() ? "" : ", ", preset.name);

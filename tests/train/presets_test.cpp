@@ -51,6 +51,22 @@ TEST(Presets, MatchPublishedSteps) {
     }
 }
 
+// They end with their minutes, and the learning rate with them.
+TEST(Presets, TimedOnesDecay) {
+    for (const auto& [name, minutes] :
+         {std::pair{"cifar10-1min", 1.0}, {"cifar10-5min", 5.0}, {"cifar10-1h", 60.0}, {"cpu-5min", 5.0}}) {
+        const TrainingOptions options = preset_options(name);
+        EXPECT_EQ(options.max_minutes, minutes) << name;
+        EXPECT_EQ(options.epochs, 0) << name;
+        const Schedule s = make_schedule(options, 40000);
+        EXPECT_EQ(s.end_minutes, minutes) << name;
+        EXPECT_EQ(options.lr_final, 0) << name;
+        const double steps = warmup_images(options, s) / static_cast<double>(options.batch);
+        EXPECT_GE(steps, 100) << name;
+        EXPECT_LE(steps, 1000) << name;
+    }
+}
+
 // An epoch is the data set; warm-up and averages take as many steps as with the published 50,000 images.
 TEST(Presets, EpochsFollowDataSetButScheduleDoesNot) {
     const TrainingOptions options = preset_options("quick");
