@@ -108,7 +108,9 @@ MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Bac
             std::min(result.step_ms, std::chrono::duration<double, std::milli>(Clock::now() - start).count());
     }
     result.peak = parts.memory.peak();
-    result.process_bytes = bytes_taken(backend) - before;
+    const std::size_t after =
+        bytes_taken(backend);  // on a GPU of all processes: others may have given some back
+    result.process_bytes = after > before ? after - before : 0;
     const index_t size = trainer.glow().parameters().size();
     result.params = downloaded(backend.exec(), size, trainer.weights().params);
     if (trainer.gradients() != nullptr)
