@@ -40,8 +40,8 @@ void load_bytes(const RunnableModel& model, index_t count, const std::uint8_t* p
     dequantize(exec, {count, D, model.glow.config().n_bits, pixels}, noise, h);
 }
 
-// The state of images first .. first + count - 1, ready for forward. Draw d of byte image n has the noise of item n + 2^40
-// d.
+// The state of images first .. first + count - 1, ready for forward. Draw d of byte image n has the noise of item
+// number + n + 2^40 d.
 Flow load(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
           const Noise& noise, std::uint64_t draw = 0) {
     const Context& context = model.context;
@@ -49,7 +49,8 @@ Flow load(const RunnableModel& model, const PixelArray& images, index_t first, i
     const std::int32_t* const labels = images.labels != nullptr ? images.labels + first : nullptr;
     const Flow flow = model.buffers.flow(count, model.buffers.labels_to_device(context.exec, count, labels));
     std::vector<std::uint64_t> numbers(static_cast<std::size_t>(count));
-    for (index_t n = 0; n < count; ++n) numbers[n] = static_cast<std::uint64_t>(first + n) | draw << 40;
+    for (index_t n = 0; n < count; ++n)
+        numbers[n] = static_cast<std::uint64_t>(images.number + first + n) | draw << 40;
     std::visit(
         [&](const auto* values) {
             if constexpr (std::is_same_v<decltype(values), const std::uint8_t*>)
@@ -82,9 +83,10 @@ void store_log_densities(const RunnableModel& model, const Flow& flow, const Pix
         if (std::isfinite(log_density[first + n])) continue;
         if (std::holds_alternative<const std::uint8_t*>(images.values))
             throw Error(fmt::format("the likelihood of image {} is not finite: the run may have diverged",
-                                    first + n));
-        throw InputError(fmt::format(
-            "the log-density of image {} is not finite: expected finite values near 0 .. 256", first + n));
+                                    images.number + first + n));
+        throw InputError(
+            fmt::format("the log-density of image {} is not finite: expected finite values near 0 .. 256",
+                        images.number + first + n));
     }
 }
 
@@ -100,6 +102,15 @@ void check_labels(const ModelConfig& model, index_t N, const std::vector<std::in
     for (const std::int32_t label : labels)
         if (label < 0 || label >= model.n_classes)
             throw InputError(fmt::format("label {} is not in 0..{}", label, model.n_classes - 1));
+}
+
+PixelArray PixelArray::part(index_t first, index_t count, index_t D) const {
+    PixelArray part = *this;
+    part.N = count;
+    std::visit([&](auto* from) { part.values = from + first * D; }, values);
+    if (labels != nullptr) part.labels = labels + first;
+    part.number = number + first;
+    return part;
 }
 
 void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,

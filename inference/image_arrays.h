@@ -16,13 +16,17 @@ struct PixelArray {
     std::variant<const std::uint8_t*, const float*, const double*> values;
     const std::int32_t* labels = nullptr;  // [N] in host memory, for conditional models
     bool on_device = false;                // values are in the memory of the model's GPU
+    index_t number = 0;                    // of the first image, for noise and messages
+
+    // Images first .. first + count - 1, of D values each.
+    PixelArray part(index_t first, index_t count, index_t D) const;
 };
 
 // Throws InputError unless labels [N] fit the model; empty if it is not conditional.
 void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels);
 
 // log_density[n]: of image n, logdet + prior, in nats per unit of the state. Draw d of byte image n has the noise of
-// item n + 2^40 d, as in likelihoods(). Throws an Error that names the image if a result is not finite: InputError for
+// item number + n + 2^40 d, as in likelihoods(). Throws an Error that names the image if a result is not finite: InputError for
 // real numbers.
 void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,
                    std::uint64_t draw, double* log_density);

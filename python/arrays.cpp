@@ -113,9 +113,9 @@ const std::int32_t* labels_of(const ModelConfig& model, index_t N, const py::obj
         check_labels(model, N, {});
         return nullptr;
     }
-    const auto array = py::array::ensure(labels);
-    if (!array || array.ndim() != 1 || !py::dtype("i4").is(array.dtype()) ||
-        (array.flags() & py::array::c_style) == 0)
+    if (!py::isinstance<py::array>(labels)) throw InputError("labels must be an array");
+    const auto array = py::reinterpret_borrow<py::array>(labels);
+    if (array.ndim() != 1 || !py::dtype("i4").is(array.dtype()) || (array.flags() & py::array::c_style) == 0)
         throw InputError("labels must be a contiguous int32 array [N]");
     const auto* const values = static_cast<const std::int32_t*>(array.data());
     check_labels(model, N, {values, values + array.shape(0)});

@@ -72,13 +72,13 @@ class Model {
         const bool bytes = std::holds_alternative<const std::uint8_t*>(images.values);
         if (!bytes && dequant_samples * iw_samples > 1)
             throw InputError("iw_samples and dequant_samples draw noise, which only uint8 images get");
-        std::vector<double> bits;
-        {
-            const py::gil_scoped_release release;
-            const std::lock_guard lock(mutex_);
-            bits = glow::bits_per_dim(model_->runnable(), images, request);
-        }
-        return py::array_t<double>(std::ssize(bits), bits.data());
+        py::array_t<double> result(images.N);
+        double* const bits = result.mutable_data();
+        for_each_pass(images.N, [&](index_t first, index_t count) {
+            const PixelArray part = images.part(first, count, config().dimensions());
+            std::ranges::copy(glow::bits_per_dim(model_->runnable(), part, request), bits + first);
+        });
+        return result;
     }
 
     py::tuple score(const py::object& x, const py::object& labels, std::uint64_t seed) {
@@ -97,15 +97,14 @@ class Model {
             slopes = array.mutable_data();
             gradient = array;
         }
-        {
-            const py::gil_scoped_release release;
-            const std::lock_guard lock(mutex_);
+        for_each_pass(images.N, [&](index_t first, index_t count) {
             if (!gradient_) gradient_ = std::make_unique<DensityGradient>(*model_, *backend_);
-            gradient_->run(images, seed, values, slopes);
-            for (index_t n = 0; n < images.N; ++n)
+            const index_t D = config().dimensions();
+            gradient_->run(images.part(first, count, D), seed, values + first, slopes + first * D);
+            for (index_t n = first; n < first + count; ++n)
                 values[n] = config().bits_per_dim(values[n]) * -config().nats_per_bit_dim();
             synchronize(backend_->exec());
-        }
+        });
         return py::make_tuple(log_prob, gradient);
     }
 
@@ -119,9 +118,10 @@ class Model {
             values[l] = level.mutable_data();
             levels.append(level);
         }
-        const py::gil_scoped_release release;
-        const std::lock_guard lock(mutex_);
-        encode_levels(model_->runnable(), images, values);
+        for_each_pass(images.N, [&](index_t first, index_t count) {
+            encode_levels(model_->runnable(), images.part(first, count, config().dimensions()),
+                          from_image(values, first));
+        });
         return levels;
     }
 
@@ -145,9 +145,11 @@ class Model {
         const std::int32_t* const classes = labels_of(config(), N, labels);
         py::array_t<std::uint8_t> images = new_images(N);
         std::uint8_t* const pixels = images.mutable_data();
-        const py::gil_scoped_release release;
-        const std::lock_guard lock(mutex_);
-        decode_levels(model_->runnable(), N, values, classes, pixels);
+        for_each_pass(N, [&](index_t first, index_t count) {
+            decode_levels(model_->runnable(), count, from_image(values, first),
+                          classes != nullptr ? classes + first : nullptr,
+                          pixels + first * config().dimensions());
+        });
         return images;
     }
 
@@ -157,12 +159,15 @@ class Model {
             throw InputError("sample: expected n >= 0 and a temperature between 0 and 100");
         const std::int32_t* const classes = labels_of(config(), n, labels);
         py::array_t<std::uint8_t> images = new_images(n);
-        std::vector<double> largest(static_cast<std::size_t>(n));
         std::uint8_t* const pixels = images.mutable_data();
-        const py::gil_scoped_release release;
-        const std::lock_guard lock(mutex_);
-        glow::sample(model_->runnable(), {n, temperature, seed, classes}, pixels, largest.data());
-        cross_out_not_finite(config(), n, largest.data(), pixels);
+        for_each_pass(n, [&](index_t first, index_t count) {
+            std::vector<double> largest(static_cast<std::size_t>(count));
+            std::uint8_t* const part = pixels + first * config().dimensions();
+            glow::sample(model_->runnable(),
+                         {count, temperature, seed, classes != nullptr ? classes + first : nullptr, first},
+                         part, largest.data());
+            cross_out_not_finite(config(), count, largest.data(), part);
+        });
         return images;
     }
 
@@ -181,6 +186,23 @@ class Model {
         model_ = std::move(model);
         backend_ = std::move(backend);
         device_ = backend_->exec().device;
+    }
+    // Calls f(first, count) for every pass, without the GIL. In between Python handles signals: Ctrl-C ends a long call.
+    template <class F>
+    void for_each_pass(index_t N, F f) {
+        const py::gil_scoped_release release;
+        const std::lock_guard lock(mutex_);
+        for (index_t first = 0; first < N; first += batch_) {
+            f(first, std::min(batch_, N - first));
+            const py::gil_scoped_acquire acquire;
+            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+        }
+    }
+    // The latents of all levels from image `first` on.
+    template <class T>
+    std::vector<T*> from_image(std::vector<T*> levels, index_t first) const {
+        for (index_t l = 0; l < std::ssize(levels); ++l) levels[l] += first * latent_shape(l).size();
+        return levels;
     }
     PixelArray pixels(const py::object& x, const py::object& labels) const {
         const PixelArray images = pixels_of(config(), x, labels);

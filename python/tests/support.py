@@ -30,6 +30,7 @@ OPTIONS = dict(
     warmup_epochs=0,
     seed=3,
     device="cpu",
+    threads=1,  # more would mostly wait for each other
     log_every=5,
     eval_every=0,
     sample_every=0,
@@ -72,15 +73,17 @@ def make_conditional_run():
 
 
 def model(**options):
-    return glow.load(make_run(), device="cpu", **options)
+    return glow.load(make_run(), device="cpu", **{"threads": 1, **options})
 
 
 def command(name, *arguments):
-    """Standard output of a command of the build."""
+    """Standard output of a command of the build, with one thread."""
     program = Path(PROGRAMS) / name
     if not PROGRAMS or not program.exists():
         raise unittest.SkipTest(f"needs {name}: set GLOW_PROGRAMS to the folder of the commands")
-    return subprocess.run([program, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+    threads = [] if name == "glow_convert" else ["--threads", "1"]
+    words = [program, *map(str, arguments), *threads]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 def needs(module):

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -113,14 +114,14 @@ class Commands(unittest.TestCase):
             )
         for column in ("step", "bpd", "grad_norm", "max_condition"):
             np.testing.assert_array_equal(glow.Run(out).metrics[column], glow.Run(make_run()).metrics[column])
-        other = glow.load(out, device="cpu")
+        other = glow.load(out, device="cpu", threads=1)
         np.testing.assert_array_equal(other.log_prob(self.images), self.model.log_prob(self.images))
 
     def test_safetensors(self):
         out = FOLDER / "model.safetensors"
         command("glow_convert", "--to", "safetensors", make_run(), "-o", out)
         np.testing.assert_array_equal(
-            glow.load(out, device="cpu").log_prob(self.images), self.model.log_prob(self.images)
+            glow.load(out, device="cpu", threads=1).log_prob(self.images), self.model.log_prob(self.images)
         )
         whole = out.read_bytes()
         damaged = FOLDER / "damaged.safetensors"
@@ -128,16 +129,29 @@ class Commands(unittest.TestCase):
         for size in [0, 4, 8, 100, len(whole) // 2, len(whole) - 1]:
             damaged.write_bytes(whole[:size])
             with self.assertRaises(ERRORS):
-                glow.load(damaged, device="cpu")
+                glow.load(damaged, device="cpu", threads=1)
         for _ in range(60):  # changed bytes of the header: refused, or harmless
             changed = bytearray(whole)
             for place in rng.integers(0, 4000, 3):
                 changed[place] = rng.integers(0, 256)
             damaged.write_bytes(changed)
             try:
-                glow.load(damaged, device="cpu")
+                glow.load(damaged, device="cpu", threads=1)
             except ERRORS:
                 pass
+
+    def test_passes(self):
+        """Noise depends on the image's index, not on the pass that it is in."""
+        small = model(batch=7)
+        for call in ("bits_per_dim", "log_prob"):
+            np.testing.assert_allclose(
+                getattr(small, call)(self.images, seed=2), getattr(self.model, call)(self.images, seed=2), rtol=1e-7
+            )
+        np.testing.assert_allclose(
+            small.score(self.images)[1], self.model.score(self.images)[1], rtol=1e-3, atol=1e-5
+        )
+        np.testing.assert_array_equal(small.sample(20), self.model.sample(20))
+        np.testing.assert_array_equal(small.decode(small.encode(self.images)), self.images)
 
 
 class Arrays(unittest.TestCase):
@@ -276,7 +290,7 @@ class Gradient(unittest.TestCase):
             path = SOURCE / f"tests/reference/golden/{name}.h5"
             if not path.exists():
                 self.skipTest("needs the checkout")
-            owner = glow.load(path, device="cpu", averaged=False)
+            owner = glow.load(path, device="cpu", averaged=False, threads=1)
             with h5py.File(path) as file:
                 expected, images = file["golden/input_gradient"][()], file["golden/images"][()]
                 bpd = file["golden/bpd"][()]
@@ -295,7 +309,7 @@ class Gradient(unittest.TestCase):
 
 class Labels(unittest.TestCase):
     def test_conditional(self):
-        owner = glow.load(make_conditional_run(), device="cpu")
+        owner = glow.load(make_conditional_run(), device="cpu", threads=1)
         images, labels = make_images(5, 2), np.array([0, 1, 2, 0, 1])
         bits = owner.bits_per_dim(images, labels)
         np.testing.assert_array_equal(owner.bits_per_dim(images, labels.astype(np.uint8)), bits)
@@ -426,7 +440,7 @@ class Refusals(unittest.TestCase):
                 changed[place] = rng.integers(0, 256)
             damaged.write_bytes(changed)
             try:
-                glow.load(damaged, device="cpu")
+                glow.load(damaged, device="cpu", threads=1)
             except ERRORS:
                 pass
 
@@ -509,6 +523,21 @@ class Threads(unittest.TestCase):
         # With the GIL held during the call there would be two or three turns.
         self.assertGreater(turns, 10 if took > 0.1 else 2)
 
+    def test_ctrl_c_ends_a_long_call(self):
+        code = f"""
+import glow, numpy, os, signal, threading
+model = glow.load({str(make_run())!r}, device="cpu", batch=4, threads=1)
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+for call in (model.bits_per_dim, model.score):
+    try:
+        call(numpy.zeros((200000, 8, 8, 3), numpy.uint8))
+    except KeyboardInterrupt:
+        print("interrupted")
+        break
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.stdout, done.returncode), ("interrupted\n", 0), done.stderr)
+
     def test_one_model_in_many_threads(self):
         owner = model()
         images = make_images(12)
@@ -552,7 +581,7 @@ class Interface(unittest.TestCase):
         owner.save(FOLDER / "saved.h5")
         images = make_images(4)
         np.testing.assert_array_equal(
-            glow.load(FOLDER / "saved.h5", device="cpu").log_prob(images), owner.log_prob(images)
+            glow.load(FOLDER / "saved.h5", device="cpu", threads=1).log_prob(images), owner.log_prob(images)
         )
 
     def test_stubs_name_the_extension(self):
