@@ -207,4 +207,8 @@ def _name(path: str | os.PathLike[str]) -> str:
     name = os.fsdecode(name)
     if "\0" in name:
         raise ValueError("the name of a file cannot contain a null character")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the name of a file must be UTF-8, got {name!r}") from None
     return name

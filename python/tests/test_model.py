@@ -412,7 +412,7 @@ class Refusals(unittest.TestCase):
     def test_files(self):
         text = FOLDER / "text.h5"
         text.write_text("no model")
-        for path in ("", "/nonexistent", FOLDER, text, "a\0b", None, 3, "/dev/null", DATA):
+        for path in ("", "/nonexistent", FOLDER, text, "a\0b", b"\xff", None, 3, "/dev/null", DATA):
             with self.assertRaises(ERRORS, msg=repr(path)):
                 glow.load(path, device="cpu")
         run = make_run()
