@@ -365,7 +365,7 @@ part_memory() {
     rm -f "$csv" "$out/memory-size.csv"
     # Alone: a device counts the memory of all its processes.
     if [ $kind = cuda ]; then
-        bounded "$(program test_commands)" --gtest_filter='MemoryScaling.*:*LargeImagesStays*' >"$out/logs/memory_tests.log" 2>&1 ||
+        GLOW_PROGRAMS=$root/bin bounded "$(program test_commands)" --gtest_filter='MemoryScaling.*:*LargeImagesStays*' >"$out/logs/memory_tests.log" 2>&1 ||
             broken test_commands FAILED "$(sed -n 's/^\[  FAILED  \] \([^ ,]*\).* (.*ms)$/\1/p' "$out/logs/memory_tests.log" | head -1)"
         row test_commands passed "$(results OK "$out/logs/memory_tests.log")" "of memory"
     fi

@@ -59,7 +59,9 @@ python=$("$root/tools/find_python.sh") || fail 2 "python3 is missing"
 mkdir -p "$(dirname "$table")" || fail 2 "cannot write to $(dirname "$table")"
 
 run() { "$bin/$1" "${@:2}" || fail 1 "$1 failed (exit status $?)"; }
-run glow_train --preset "$preset" --data "$data" --out "$out" --seed "$seed" --resume auto ${options[@]+"${options[@]}"} >&2
+mkdir -p "$out"
+run glow_train --preset "$preset" --data "$data" --out "$out" --seed "$seed" --resume auto ${options[@]+"${options[@]}"} \
+    2> >(tee -a "$out/speedrun.log" >&2) >&2
 run glow_eval --checkpoint "$out" --data "$data" --json >"$out/speedrun-eval.json"
 if [ "$samples" -gt 0 ]; then
     run glow_eval --checkpoint "$out" --data "$data" --iw-samples "$samples" --json >"$out/speedrun-iw.json"
@@ -74,11 +76,13 @@ import csv, datetime, json, os, sys
 table, out, preset, seed, commit, samples, options = sys.argv[1:]
 evaluation = json.load(open(f"{out}/speedrun-eval.json"))
 weighted = json.load(open(f"{out}/speedrun-iw.json")) if samples != "0" else {}
+machines = [line.split(None, 1)[1] for line in open(f"{out}/speedrun.log") if line.startswith("  machine ")]
+device = machines[-1].split(", compute")[0].split(" networks")[0].strip() if machines else ""
 metrics = list(csv.DictReader(open(f"{out}/metrics.csv")))
 last = metrics[-1]
 rates = sorted(float(row["images_per_s"]) for row in metrics)
 row = {
-    "date": datetime.date.today().isoformat(), "commit": commit, "device": evaluation.get("device", ""), "preset": preset,
+    "date": datetime.date.today().isoformat(), "commit": commit, "device": device, "preset": preset,
     "options": options, "seed": seed, "images_per_s": f"{rates[len(rates) // 2]:.0f}", "steps": last["step"],
     "images": last["images_seen"], "test_images": evaluation["images"], "test_bpd": f"{evaluation['bpd']:.4f}",
     "stderr": f"{evaluation['stderr']:.4f}", "iw_samples": samples,
