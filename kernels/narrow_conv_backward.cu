@@ -89,81 +89,51 @@ __device__ inline void copy_rows(bfloat16* to, int to_line, const bfloat16* from
     }
 }
 
-__global__ void __launch_bounds__(OutputBlocking::kThreads, 2)
-    output_conv_backward_kernel(const __grid_constant__ OutputConvBackward p, float* __restrict__ partial) {
+// Tiles [begin, end) of a part.
+struct TileRange {
+    int begin, end;
+};
+__device__ inline TileRange tiles_of_part(index_t rows, int part, int parts) {
+    const int tiles = (static_cast<int>(rows) + kRows - 1) / kRows;
+    return {static_cast<int>(index_t{tiles} * part / parts),
+            static_cast<int>(index_t{tiles} * (part + 1) / parts)};
+}
+
+// A thread's place in a block of the last convolution, and addresses of its lane's part of the first factors: of
+// dtaps and hidden, in bytes from a stage.
+struct OutputThread {
     using B = OutputBlocking;
-    extern __shared__ uint4 shared[];
-    bfloat16* const weight = reinterpret_cast<bfloat16*>(shared);  // [kTaps, kChannelLine]
-    float* const column_sums = reinterpret_cast<float*>(weight + B::kTaps * B::kChannelLine);  // [kSums]
-    bfloat16* const stages = reinterpret_cast<bfloat16*>(column_sums + B::kSums);
-    const auto dtaps_of = [&](int s) { return stages + s * B::kStageSize; };
-    const auto hidden_of = [&](int s) { return dtaps_of(s) + kRows * B::kTapLine; };
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int sum_warp = warp % B::kSumWarps, sum_column = warp / B::kSumWarps * B::kSumColumns;
+    int out_column = warp % B::kOutWarps * B::kOutColumns, out_row = warp / B::kOutWarps * B::kRowTiles * 16;
+    unsigned hidden_right = 2 * (kRows * B::kTapLine + 8 * sum_column) + right_offset(lane, B::kChannelLine),
+             dtaps_left_transposed = 2 * 16 * sum_warp + left_transposed_offset(lane, B::kTapLine),
+             dtaps_left = 2 * out_row * B::kTapLine + left_offset(lane, B::kTapLine), weight_right;
 
-    const int slice = blockIdx.x, part = blockIdx.y, parts = gridDim.y;
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int tiles = (static_cast<int>(p.rows) + kRows - 1) / kRows;
-    const int begin = static_cast<int>(index_t{tiles} * part / parts),
-              end = static_cast<int>(index_t{tiles} * (part + 1) / parts);
-    const int taps = static_cast<int>(p.taps);
+    __device__ explicit OutputThread(const bfloat16* weight)
+        : weight_right(shared_address(weight) + 2 * 8 * out_column + right_offset(lane, B::kChannelLine)) {}
 
-    const auto stage = [&](int tile) {
-        const int s = (tile - begin) % B::kStages;
-        const index_t first = index_t{tile} * kRows;
-        const int rows = static_cast<int>(min(index_t{kRows}, p.rows - first));
-        copy_rows<B::kThreads, B::kTaps / 8>(dtaps_of(s), B::kTapLine, p.dtaps + first * taps, taps, rows,
-                                             taps / 8);
-        copy_rows<B::kThreads, B::kColumns>(hidden_of(s), B::kChannelLine,
-                                            p.hidden + first * p.width + slice * kSlice, p.width, rows,
-                                            B::kColumns);
-        commit_copies();
-    };
-    stage(begin);
-    for (int i = threadIdx.x; i < B::kTaps * B::kColumns; i += B::kThreads) {
-        const int tap = i / B::kColumns, pack = i - tap * B::kColumns;
-        uint4 value{};
-        if (tap < taps)
-            value = *reinterpret_cast<const uint4*>(p.weight + tap * p.width + index_t{slice} * kSlice +
-                                                    8 * pack);
-        *reinterpret_cast<uint4*>(weight + tap * B::kChannelLine + 8 * pack) = value;
-    }
-    const int sum_warp = warp % B::kSumWarps, sum_column = warp / B::kSumWarps * B::kSumColumns;
-    const int out_column = warp % B::kOutWarps * B::kOutColumns,
-              out_row = warp / B::kOutWarps * B::kRowTiles * 16;
-    for (int i = threadIdx.x; i < B::kSums; i += B::kThreads) column_sums[i] = 0;
+    using WeightSums = float[B::kSumTiles][B::kSumColumns][4];
+    using Outputs = float[B::kRowTiles][B::kOutColumns][4];
 
-    // Addresses of this lane's part of the first factors.
-    const unsigned first_stage = shared_address(stages),
-                   hidden_right =
-                       2 * (kRows * B::kTapLine + 8 * sum_column) + right_offset(lane, B::kChannelLine),
-                   dtaps_left_transposed = 2 * 16 * sum_warp + left_transposed_offset(lane, B::kTapLine),
-                   dtaps_left = 2 * out_row * B::kTapLine + left_offset(lane, B::kTapLine),
-                   weight_right =
-                       shared_address(weight) + 2 * 8 * out_column + right_offset(lane, B::kChannelLine);
-    float dW[B::kSumTiles][B::kSumColumns][4] = {};
-
-    for (int tile = begin; tile < end; ++tile) {
-        const int s = (tile - begin) % B::kStages;
-        bfloat16* const hidden = hidden_of(s);
-        const unsigned at = first_stage + 2 * s * B::kStageSize;
-        wait_for_copies<0>();
-        __syncthreads();
-        if (tile + 1 < end) stage(tile + 1);
-
+    // dW += dtaps^T hidden of the tile at `stage`.
+    __device__ void add_weight_gradient(unsigned stage, WeightSums& dW) const {
 #pragma unroll 1
         for (int k = 0; k < kRows; k += 16) {
             unsigned h[B::kSumColumns][2];
             for (int n = 0; n < B::kSumColumns; n += 2)
-                load_right(h[n], h[n + 1], at + hidden_right + 2 * (k * B::kChannelLine + 8 * n));
+                load_right(h[n], h[n + 1], stage + hidden_right + 2 * (k * B::kChannelLine + 8 * n));
             for (int i = 0; i < B::kSumTiles; ++i) {
                 if (sum_warp + i * B::kSumWarps >= B::kTiles) break;
                 unsigned d[4];
                 load_left_transposed(
-                    d, at + dtaps_left_transposed + 2 * (k * B::kTapLine + 16 * i * B::kSumWarps));
+                    d, stage + dtaps_left_transposed + 2 * (k * B::kTapLine + 16 * i * B::kSumWarps));
                 for (int n = 0; n < B::kSumColumns; ++n) multiply_add(dW[i][n], d, h[n]);
             }
         }
-
-        float out[B::kRowTiles][B::kOutColumns][4] = {};
+    }
+    // out += dtaps W
+    __device__ void multiply_by_weight(unsigned stage, Outputs& out) const {
 #pragma unroll 7
         for (int k = 0; k < B::kTaps; k += 16) {
             unsigned w[B::kOutColumns][2];
@@ -171,12 +141,13 @@ __global__ void __launch_bounds__(OutputBlocking::kThreads, 2)
                 load_right(w[n], w[n + 1], weight_right + 2 * (k * B::kChannelLine + 8 * n));
             for (int i = 0; i < B::kRowTiles; ++i) {
                 unsigned d[4];
-                load_left(d, at + dtaps_left + 2 * (16 * i * B::kTapLine + k));
+                load_left(d, stage + dtaps_left + 2 * (16 * i * B::kTapLine + k));
                 for (int n = 0; n < B::kOutColumns; ++n) multiply_add(out[i][n], d, w[n]);
             }
         }
-        __syncthreads();  // `hidden` has been read as a factor
-
+    }
+    // hidden <- out, rounded, where hidden > 0, else 0. Adds up the columns.
+    __device__ void replace_hidden(const Outputs& out, bfloat16* hidden, float* column_sums) const {
         for (int n = 0; n < B::kOutColumns; ++n) {
             const int column = 8 * (out_column + n) + lane % 4 * 2;
             float sum[2] = {};
@@ -201,28 +172,95 @@ __global__ void __launch_bounds__(OutputBlocking::kThreads, 2)
                 if (lane < 4) column_sums[warp / B::kOutWarps * kSlice + column + j] += sum[j];
             }
         }
-        __syncthreads();
-        for (int i = threadIdx.x; i < kRows * B::kColumns; i += B::kThreads) {
-            const int row = i / B::kColumns, pack = i - row * B::kColumns;
-            const index_t to = index_t{tile} * kRows + row;
-            if (to < p.rows)
-                *reinterpret_cast<uint4*>(p.dhidden + to * p.width + index_t{slice} * kSlice + 8 * pack) =
-                    *reinterpret_cast<const uint4*>(hidden + row * B::kChannelLine + 8 * pack);
+    }
+    // partial [taps, width]
+    __device__ void store_weight_gradient(const WeightSums& dW, int taps, index_t width,
+                                          float* partial) const {
+        for (int i = 0; i < B::kSumTiles; ++i) {
+            const int m = sum_warp + i * B::kSumWarps;
+            for (int n = 0; n < B::kSumColumns && m < B::kTiles; ++n)
+                for (int half = 0; half < 2; ++half) {
+                    const int tap = 16 * m + 8 * half + lane / 4,
+                              column = 8 * (sum_column + n) + lane % 4 * 2;
+                    if (tap < taps)
+                        *reinterpret_cast<float2*>(partial + tap * width + column) =
+                            float2{dW[i][n][2 * half], dW[i][n][2 * half + 1]};
+                }
         }
     }
+};
 
-    // partial [parts, taps + 1, width]: dW, and the sums of dhidden in the last row.
-    float* const mine = partial + index_t{part} * (taps + 1) * p.width + index_t{slice} * kSlice;
-    for (int i = 0; i < B::kSumTiles; ++i) {
-        const int m = sum_warp + i * B::kSumWarps;
-        for (int n = 0; n < B::kSumColumns && m < B::kTiles; ++n)
-            for (int half = 0; half < 2; ++half) {
-                const int tap = 16 * m + 8 * half + lane / 4, column = 8 * (sum_column + n) + lane % 4 * 2;
-                if (tap < taps)
-                    *reinterpret_cast<float2*>(mine + tap * p.width + column) =
-                        float2{dW[i][n][2 * half], dW[i][n][2 * half + 1]};
-            }
+// A slice of the weight, with zeros behind the last tap.
+__device__ inline void copy_weight(const OutputConvBackward& p, int slice, bfloat16* weight) {
+    using B = OutputBlocking;
+    for (int i = threadIdx.x; i < B::kTaps * B::kColumns; i += B::kThreads) {
+        const int tap = i / B::kColumns, pack = i - tap * B::kColumns;
+        uint4 value{};
+        if (tap < static_cast<int>(p.taps))
+            value = *reinterpret_cast<const uint4*>(p.weight + tap * p.width + index_t{slice} * kSlice +
+                                                    8 * pack);
+        *reinterpret_cast<uint4*>(weight + tap * B::kChannelLine + 8 * pack) = value;
     }
+}
+
+__device__ inline void store_dhidden(const OutputConvBackward& p, int slice, int tile,
+                                     const bfloat16* dhidden) {
+    using B = OutputBlocking;
+    for (int i = threadIdx.x; i < kRows * B::kColumns; i += B::kThreads) {
+        const int row = i / B::kColumns, pack = i - row * B::kColumns;
+        const index_t to = index_t{tile} * kRows + row;
+        if (to < p.rows)
+            *reinterpret_cast<uint4*>(p.dhidden + to * p.width + index_t{slice} * kSlice + 8 * pack) =
+                *reinterpret_cast<const uint4*>(dhidden + row * B::kChannelLine + 8 * pack);
+    }
+}
+
+// partial [parts, taps + 1, width]: dW, and the sums of dhidden in the last row.
+__global__ void __launch_bounds__(OutputBlocking::kThreads, 2)
+    output_conv_backward_kernel(const __grid_constant__ OutputConvBackward p, float* __restrict__ partial) {
+    using B = OutputBlocking;
+    extern __shared__ uint4 shared[];
+    bfloat16* const weight = reinterpret_cast<bfloat16*>(shared);  // [kTaps, kChannelLine]
+    float* const column_sums = reinterpret_cast<float*>(weight + B::kTaps * B::kChannelLine);  // [kSums]
+    bfloat16* const stages = reinterpret_cast<bfloat16*>(column_sums + B::kSums);
+    const auto dtaps_of = [&](int s) { return stages + s * B::kStageSize; };
+    const auto hidden_of = [&](int s) { return dtaps_of(s) + kRows * B::kTapLine; };
+
+    const int slice = blockIdx.x, part = blockIdx.y, taps = static_cast<int>(p.taps);
+    const TileRange tiles = tiles_of_part(p.rows, part, gridDim.y);
+    const auto load = [&](int tile) {
+        const int s = (tile - tiles.begin) % B::kStages;
+        const index_t first = index_t{tile} * kRows;
+        const int rows = static_cast<int>(min(index_t{kRows}, p.rows - first));
+        copy_rows<B::kThreads, B::kTaps / 8>(dtaps_of(s), B::kTapLine, p.dtaps + first * taps, taps, rows,
+                                             taps / 8);
+        copy_rows<B::kThreads, B::kColumns>(hidden_of(s), B::kChannelLine,
+                                            p.hidden + first * p.width + slice * kSlice, p.width, rows,
+                                            B::kColumns);
+        commit_copies();
+    };
+    load(tiles.begin);
+    copy_weight(p, slice, weight);
+    for (int i = threadIdx.x; i < B::kSums; i += B::kThreads) column_sums[i] = 0;
+
+    const OutputThread thread(weight);
+    OutputThread::WeightSums dW = {};
+    for (int tile = tiles.begin; tile < tiles.end; ++tile) {
+        const int s = (tile - tiles.begin) % B::kStages;
+        const unsigned stage = shared_address(stages) + 2 * s * B::kStageSize;
+        wait_for_copies<0>();
+        __syncthreads();
+        if (tile + 1 < tiles.end) load(tile + 1);
+        thread.add_weight_gradient(stage, dW);
+        OutputThread::Outputs out = {};
+        thread.multiply_by_weight(stage, out);
+        __syncthreads();  // `hidden` has been read as a factor
+        thread.replace_hidden(out, hidden_of(s), column_sums);
+        __syncthreads();
+        store_dhidden(p, slice, tile, hidden_of(s));
+    }
+    float* const mine = partial + index_t{part} * (taps + 1) * p.width + index_t{slice} * kSlice;
+    thread.store_weight_gradient(dW, taps, p.width, mine);
     __syncthreads();
     for (int c = threadIdx.x; c < kSlice; c += B::kThreads) {
         float sum = 0;
@@ -236,7 +274,8 @@ __global__ void __launch_bounds__(OutputBlocking::kThreads, 2)
 struct InputBlocking {
     static constexpr int kThreads = 512;
     static constexpr int kColumns = kMostColumns, kChannels = 64;  // at most; at a time
-    static constexpr int kLine = 64 + 8;                           // elements of a row in shared memory
+    static constexpr int kPacks = kColumns / 8;
+    static constexpr int kLine = 64 + 8;  // elements of a row in shared memory
     static constexpr int kTileSize = 64 * kLine;
     // Of dhidden, hidden and weight, all but one loaded ahead; and of expanded, for two steps or more.
     static constexpr int kStages = 4, kExpanded = 3;
@@ -244,102 +283,108 @@ struct InputBlocking {
     static_assert(kSharedBytes <= kTensorCoreSharedBytes && kRows == 64);
 };
 
-// kSteps: width / kChannels.
+// A thread's place in a block of the first convolution, and addresses of its lane's part of the first factors. Warps: 4
+// by 4 over the rows and columns of both results.
+struct InputThread {
+    using B = InputBlocking;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int row = warp / 4 * 16, column = warp % 4 * 16;
+    unsigned right = 2 * column + right_offset(lane, B::kLine),
+             left = 2 * row * B::kLine + left_offset(lane, B::kLine),
+             left_transposed = 2 * row + left_transposed_offset(lane, B::kLine);
+
+    using Sums = float[2][4];
+
+    // out += G weight, dW += G^T expanded, with G at `stage` and its weight two tiles behind.
+    __device__ void multiply(unsigned stage, unsigned expanded, Sums& out, Sums& dW) const {
+        const unsigned weight = stage + 2 * 2 * B::kTileSize;
+        for (int k = 0; k < kRows; k += 16) {
+            unsigned w[2][2], x[2][2], a[4];
+            load_right(w[0], w[1], weight + right + 2 * k * B::kLine);
+            load_right(x[0], x[1], expanded + right + 2 * k * B::kLine);
+            load_left(a, stage + left + 2 * k);
+            for (int n = 0; n < 2; ++n) multiply_add(out[n], a, w[n]);
+            load_left_transposed(a, stage + left_transposed + 2 * k * B::kLine);
+            for (int n = 0; n < 2; ++n) multiply_add(dW[n], a, x[n]);
+        }
+    }
+    // To rows of `columns` elements, of which there are `rows`.
+    __device__ void store(const Sums& sums, index_t rows, int columns, float* to) const {
+        for (int n = 0; n < 2; ++n)
+            for (int half = 0; half < 2; ++half) {
+                const int r = row + 8 * half + lane / 4, c = column + 8 * n + lane % 4 * 2;
+                if (r < rows && c < columns)
+                    *reinterpret_cast<float2*>(to + r * columns + c) =
+                        float2{sums[n][2 * half], sums[n][2 * half + 1]};
+            }
+    }
+};
+
+// G = dhidden where hidden > 0, else 0: the packs that this thread has copied.
+__device__ inline void mask_dhidden(bfloat16* dhidden, const bfloat16* hidden) {
+    using B = InputBlocking;
+    for (int i = threadIdx.x; i < kRows * B::kPacks; i += B::kThreads) {
+        const int at = i / B::kPacks * B::kLine + 8 * (i % B::kPacks);
+        auto& d = *reinterpret_cast<Pack<bfloat16>*>(dhidden + at);
+        const auto& y = *reinterpret_cast<const Pack<bfloat16>*>(hidden + at);
+        for (int j = 0; j < 8; ++j) d.value[j] = relu_gradient(y.value[j], d.value[j]);
+    }
+}
+
+// kSteps: width / kChannels. partial [parts, width, columns].
 template <int kSteps>
 __global__ void __launch_bounds__(InputBlocking::kThreads, 1)
     input_conv_backward_kernel(const __grid_constant__ InputConvBackward p, float* __restrict__ partial) {
     using B = InputBlocking;
-    constexpr int kPacks = B::kColumns / 8;
     extern __shared__ uint4 shared[];
     bfloat16* const memory = reinterpret_cast<bfloat16*>(shared);
-    const auto stage_of = [&](int stage) { return memory + stage * 3 * B::kTileSize; };
-    const auto expanded_of = [&](int stage) { return memory + (3 * B::kStages + stage) * B::kTileSize; };
+    const auto stage_of = [&](int step) { return memory + step % B::kStages * 3 * B::kTileSize; };
+    const auto expanded_of = [&](int tile) {
+        return memory + (3 * B::kStages + tile % B::kExpanded) * B::kTileSize;
+    };
 
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int part = blockIdx.x, parts = gridDim.x, tiles = (static_cast<int>(p.rows) + kRows - 1) / kRows;
-    const int begin = static_cast<int>(index_t{tiles} * part / parts),
-              end = static_cast<int>(index_t{tiles} * (part + 1) / parts);
-    const int columns = static_cast<int>(p.columns);
-
-    const int steps = (end - begin) * kSteps;
+    const int part = blockIdx.x, columns = static_cast<int>(p.columns);
+    const TileRange tiles = tiles_of_part(p.rows, part, gridDim.x);
+    const int count = tiles.end - tiles.begin, steps = count * kSteps;
     const auto load = [&](int step) {
         if (step >= steps) return commit_copies();  // nothing, to be counted
         const int tile = step / kSteps, channel = step % kSteps * B::kChannels;
-        const index_t first = index_t{begin + tile} * kRows;
+        const index_t first = index_t{tiles.begin + tile} * kRows;
         const int rows = static_cast<int>(min(index_t{kRows}, p.rows - first));
-        bfloat16* const to = stage_of(step % B::kStages);
+        const auto copy = [&](bfloat16* to, const bfloat16* from, index_t line, int present, int packs) {
+            copy_rows<B::kThreads, B::kPacks>(to, B::kLine, from, line, present, packs);
+        };
+        bfloat16* const to = stage_of(step);
         const index_t wide = first * p.width + channel;
-        copy_rows<B::kThreads, kPacks>(to, B::kLine, p.dhidden + wide, p.width, rows, kPacks);
-        copy_rows<B::kThreads, kPacks>(to + B::kTileSize, B::kLine, p.hidden + wide, p.width, rows, kPacks);
-        copy_rows<B::kThreads, kPacks>(to + 2 * B::kTileSize, B::kLine, p.weight + channel * columns, columns,
-                                       B::kChannels, columns / 8);
-        if (channel == 0)
-            copy_rows<B::kThreads, kPacks>(expanded_of(tile % B::kExpanded), B::kLine,
-                                           p.expanded + first * columns, columns, rows, columns / 8);
+        copy(to, p.dhidden + wide, p.width, rows, B::kPacks);
+        copy(to + B::kTileSize, p.hidden + wide, p.width, rows, B::kPacks);
+        copy(to + 2 * B::kTileSize, p.weight + channel * columns, columns, B::kChannels, columns / 8);
+        if (channel == 0) copy(expanded_of(tile), p.expanded + first * columns, columns, rows, columns / 8);
         commit_copies();
     };
-    // The packs of dhidden that this thread has copied.
-    const auto mask = [&](bfloat16* G, const bfloat16* hidden) {
-        for (int i = threadIdx.x; i < kRows * kPacks; i += B::kThreads) {
-            const int at = i / kPacks * B::kLine + 8 * (i % kPacks);
-            auto& d = *reinterpret_cast<Pack<bfloat16>*>(G + at);
-            const auto& y = *reinterpret_cast<const Pack<bfloat16>*>(hidden + at);
-            for (int j = 0; j < 8; ++j) d.value[j] = relu_gradient(y.value[j], d.value[j]);
-        }
-    };
 
-    // Warps: 4 by 4 over the rows and columns of both results.
-    const int row0 = warp / 4 * 16, column0 = warp % 4 * 16;
-    const unsigned first = shared_address(memory), right = 2 * column0 + right_offset(lane, B::kLine),
-                   left = 2 * row0 * B::kLine + left_offset(lane, B::kLine),
-                   left_transposed = 2 * row0 + left_transposed_offset(lane, B::kLine);
-    float dW[kSteps][2][4] = {};
-
+    const InputThread thread;
+    InputThread::Sums dW[kSteps] = {};
     for (int step = 0; step < B::kStages - 1; ++step) load(step);
-    for (int tile = 0; tile < end - begin; ++tile) {
-        const unsigned expanded = first + 2 * (3 * B::kStages + tile % B::kExpanded) * B::kTileSize;
-        float out[2][4] = {};
+    for (int tile = 0; tile < count; ++tile) {
+        InputThread::Sums out = {};
 #pragma unroll
         for (int chunk = 0; chunk < kSteps; ++chunk) {
             const int step = tile * kSteps + chunk;
-            bfloat16* const G = stage_of(step % B::kStages);
-            const unsigned at = first + 2 * 3 * (step % B::kStages) * B::kTileSize,
-                           weight = at + 2 * 2 * B::kTileSize;
+            bfloat16* const G = stage_of(step);
             wait_for_copies<B::kStages - 2>();
-            mask(G, G + B::kTileSize);
+            mask_dhidden(G, G + B::kTileSize);
             __syncthreads();
             load(step + B::kStages - 1);
-            for (int k = 0; k < 64; k += 16) {
-                unsigned w[2][2], x[2][2], a[4];
-                load_right(w[0], w[1], weight + right + 2 * k * B::kLine);
-                load_right(x[0], x[1], expanded + right + 2 * k * B::kLine);
-                load_left(a, at + left + 2 * k);
-                for (int n = 0; n < 2; ++n) multiply_add(out[n], a, w[n]);
-                load_left_transposed(a, at + left_transposed + 2 * k * B::kLine);
-                for (int n = 0; n < 2; ++n) multiply_add(dW[chunk][n], a, x[n]);
-            }
+            thread.multiply(shared_address(G), shared_address(expanded_of(tile)), out, dW[chunk]);
         }
-        for (int n = 0; n < 2; ++n)
-            for (int half = 0; half < 2; ++half) {
-                const index_t row = index_t{begin + tile} * kRows + row0 + 8 * half + lane / 4;
-                const int column = column0 + 8 * n + lane % 4 * 2;
-                if (row < p.rows && column < columns)
-                    *reinterpret_cast<float2*>(p.dexpanded + row * columns + column) =
-                        float2{out[n][2 * half], out[n][2 * half + 1]};
-            }
+        const index_t first = index_t{tiles.begin + tile} * kRows;
+        thread.store(out, p.rows - first, columns, p.dexpanded + first * columns);
     }
-
     float* const mine = partial + index_t{part} * p.width * columns;
 #pragma unroll
     for (int chunk = 0; chunk < kSteps; ++chunk)
-        for (int n = 0; n < 2; ++n)
-            for (int half = 0; half < 2; ++half) {
-                const int channel = chunk * B::kChannels + row0 + 8 * half + lane / 4,
-                          column = column0 + 8 * n + lane % 4 * 2;
-                if (column < columns)
-                    *reinterpret_cast<float2*>(mine + channel * columns + column) =
-                        float2{dW[chunk][n][2 * half], dW[chunk][n][2 * half + 1]};
-            }
+        thread.store(dW[chunk], B::kChannels, columns, mine + chunk * B::kChannels * columns);
 }
 
 struct Launch {
