@@ -207,7 +207,9 @@ glow_optional(WEBP WITHOUT "WebP photographs are not read" HINT "install libwebp
 # The Python package: pybind11's and Python's headers.
 macro(glow_find_python)
     find_package(Python3 3.10 COMPONENTS Interpreter Development.Module QUIET)
-    if(Python3_FOUND)
+    if(GLOW_SANITIZE)
+        set(found_problem "Python cannot load sanitized libraries")
+    elseif(Python3_FOUND)
         find_package(pybind11 2.9 CONFIG QUIET)
         set(found_version "${pybind11_VERSION}")
         set(found_problem "no pybind11 found")
