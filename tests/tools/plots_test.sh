@@ -1,0 +1,249 @@
+#!/usr/bin/env bash
+# Tests of report.py and the scripts that plot. Argument: the repository (default: here).
+# shellcheck source=script_checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/script_checks.sh"
+
+# ---- report ------------------------------------------------------------------------------------------------------------
+
+plot() { "$python" "$tools/report.py" "$@"; }
+
+if [ -z "$python" ]; then
+    skip "report: no Python with numpy and matplotlib here"
+else
+    run_folder run 60
+    expect 0 "plot" plot "$work/run" -o "$work/p.png" --reference '4.5:a line' --title "a run"
+    check "plot: a PNG" is_png "$work/p.png"
+    expect 0 "plot: SVG" plot "$work/run" -o "$work/p.svg" --smooth 1
+    check "plot: an SVG" grep -q '</svg>' "$work/p.svg"
+    expect 0 "plot: SVG again" plot "$work/run" -o "$work/q.svg" --smooth 1
+    check "plot: the same input gives the same SVG" cmp -s "$work/p.svg" "$work/q.svg"
+
+    run_folder one 1
+    rm "$work/one/eval.csv"
+    expect 0 "plot: one logged step, no eval.csv" plot "$work/one" -o "$work/p.png"
+    run_folder partial 12
+    printf '130,1.3,83' >>"$work/partial/metrics.csv"
+    expect 0 "plot: last line being written" plot "$work/partial" -o "$work/p.png"
+    says err "last line" "plot: last line being written"
+    printf '20,0.2,1280,140,0.2,8960,5.1\n140,,8960,nan,nan,inf,0.001,,,,,\n' >>"$work/partial/metrics.csv"
+    expect 0 "plot: broken line, NaN, empty fields" plot "$work/partial" -o "$work/p.png"
+    says err "line 14" "plot: broken line"
+    run_folder resumed 12
+    tail -n 4 "$work/resumed/metrics.csv" >"$work/tail"
+    cat "$work/tail" >>"$work/resumed/metrics.csv"
+    expect 0 "plot: steps logged again after a resume" plot "$work/resumed" -o "$work/p.svg" --smooth 1
+    run_folder once 12
+    expect 0 "plot: the same without a resume" plot "$work/once" -o "$work/q.svg" --smooth 1
+    check "plot: a resume leaves no trace" cmp -s "$work/p.svg" "$work/q.svg"
+    run_folder classifier 5
+    sed -i '1s/$/,bits_y,error_y/; 2,$s/$/,3.3,0.9/' "$work/classifier/metrics.csv"
+    expect 0 "plot: further columns" plot "$work/classifier" -o "$work/p.png"
+    : >"$work/classifier/eval.csv"
+    expect 0 "plot: empty eval.csv" plot "$work/classifier" -o "$work/p.png"
+
+    rm -f "$work/no.png"
+    expect 2 "plot: no such folder" plot "$work/nowhere" -o "$work/no.png"
+    mkdir "$work/empty" && : >"$work/empty/metrics.csv"
+    expect 2 "plot: empty metrics.csv" plot "$work/empty" -o "$work/no.png"
+    says err "is empty" "plot: empty metrics.csv"
+    echo $header >"$work/empty/metrics.csv"
+    expect 2 "plot: header alone" plot "$work/empty" -o "$work/no.png"
+    says err "nothing is logged" "plot: header alone"
+    printf '%s' step,epoch,ima >"$work/empty/metrics.csv"
+    expect 2 "plot: half a header" plot "$work/empty" -o "$work/no.png"
+    printf 'step,epoch\n1,2\n' >"$work/empty/metrics.csv"
+    expect 2 "plot: columns missing" plot "$work/empty" -o "$work/no.png"
+    says err "no column images_seen" "plot: columns missing"
+    printf '%s\n10,0,640,nan,nan,nan,0,0,0,0,0,0\n' $header >"$work/empty/metrics.csv"
+    expect 2 "plot: no finite value" plot "$work/empty" -o "$work/no.png"
+    head -c 3000 /dev/urandom >"$work/empty/metrics.csv"
+    expect 2 "plot: not a text file" plot "$work/empty" -o "$work/no.png"
+    expect 2 "plot: unknown kind of picture" plot "$work/run" -o "$work/no.gif"
+    expect 2 "plot: no folder for the picture" plot "$work/run" -o "$work/nowhere/no.png"
+    expect 2 "plot: reference without label" plot "$work/run" -o "$work/no.png" --reference 3.35
+    check "plot: a refusal writes no picture" test ! -e "$work/no.png"
+
+    # The page, of a run with everything: 60 rows of 10 steps, evaluations, two sheets of samples, a checkpoint.
+    run_folder good 60
+    expect 0 "page: a picture to stand for samples" plot "$work/run" -o "$work/good.png"
+    { echo $header
+      for ((i = 1; i <= 60; i++)); do echo "$((i * 10)),0.$i,$((i * 640)),$((90 - i)).$((i % 3)),4.5,50.5,0.001,300.5,213,123456,1e-14,3.5"; done
+    } >"$work/good/metrics.csv"
+    { echo step,split,bpd,stderr,images,weights; echo 600,valid,30.12,0.01,100,ema; echo 600,valid,30.1,0.01,100,raw; } >"$work/good/eval.csv"
+    printf "data = 'datasets/cifar10.h5'\nlevels = 3\nn-bits = 8\nmax-steps = 600\ndrift-tolerance = 0\ny-cond = false\n# <script>\n" \
+        >"$work/good/config.toml"
+    mkdir -p "$work/good/samples" "$work/good/checkpoints"
+    for step in 00000100 00000600; do cp "$work/good.png" "$work/good/samples/step-$step.png"; done
+    touch "$work/good/checkpoints/step-00000600.h5"
+    ln -s checkpoints/step-00000600.h5 "$work/good/latest.h5"
+    verdict() {  # verdict of the run of this name, which must be these words
+        expect 0 "verdict: $1" plot "$work/$1"
+        check "verdict: $1: $2" grep -qx "$2" "$work/out"
+    }
+    page_of() { expect 0 "page: $1" plot "$work/$1" -o "$work/page.html"; }
+    variant() {  # a copy of the good run under another name
+        rm -rf "${work:?}/$1" && cp -a "$work/good" "$work/$1"
+    }
+    page_of good
+    check "page: its verdict" grep -qF '<b>healthy</b>' "$work/page.html"
+    verdict good healthy
+    pictures() { [ "$(grep -o 'src="data:image/png;base64,' "$work/page.html" | wc -l)" = "$1" ]; }
+    check "page: two figures and two sheets" pictures 4
+    alone() { ! grep -qE '(src|href)="[^d]|<script|@import' "$1"; }
+    check "page: everything in one file" alone "$work/page.html"
+    cp "$work/page.html" "$work/same.html"
+    page_of good
+    check "page: the same run gives the same page" cmp -s "$work/page.html" "$work/same.html"
+    expect 0 "picture: the published value, where the data has one" plot "$work/good" -o "$work/p.svg"
+    check "picture: published 3.35" grep -q 'Glow, published: 3.35' "$work/p.svg"
+    variant other_bits && sed -i 's/n-bits = 8/n-bits = 5/' "$work/other_bits/config.toml"
+    expect 0 "picture: other bits" plot "$work/other_bits" -o "$work/p.svg"
+    not_published() { ! grep -q published "$work/p.svg"; }
+    check "picture: no published value for other bits" not_published
+    expect 0 "picture: against another run" plot "$work/good" -o "$work/p.svg" --against "$work/run"
+    check "picture: the other run is named" grep -q 'run, training batches' "$work/p.svg"
+
+    row() { echo "$((610 + 10 * $1)),0.6,$((39040 + 640 * $1)),$2,4.5,$3,0.001,$4,213,$5,$6,$7"; }
+    variant nan && row 0 nan 1 300 123456 1e-14 3.5 >>"$work/nan/metrics.csv"
+    verdict nan "broken: finite"
+    variant norm && row 0 30 inf 300 123456 1e-14 3.5 >>"$work/norm/metrics.csv" && row 1 30 1 300 123456 1e-14 3.5 >>"$work/norm/metrics.csv"
+    verdict norm "worth a look: finite"
+    variant drift && row 0 30 1 300 123456 1e-4 3.5 >>"$work/drift/metrics.csv"
+    verdict drift "worth a look: drift"
+    variant tolerant && cp "$work/drift/metrics.csv" "$work/tolerant/" && sed -i 's/drift-tolerance = 0/drift-tolerance = 0.01/' "$work/tolerant/config.toml"
+    verdict tolerant healthy
+    variant singular && row 0 30 1 300 123456 1e-14 1e9 >>"$work/singular/metrics.csv"
+    verdict singular "broken: condition"
+    variant leak && row 0 30 1 300 130000 1e-14 3.5 >>"$work/leak/metrics.csv"
+    verdict leak "worth a look: memory"
+    variant slow && for i in 0 1 2 3 4; do row $i 30 1 100 123456 1e-14 3.5 >>"$work/slow/metrics.csv"; done
+    verdict slow "worth a look: speed"
+    variant rising && awk -F, -v OFS=, 'NR > 1 { $4 = 30 + NR / 100 } 1' "$work/good/metrics.csv" >"$work/rising/metrics.csv"
+    verdict rising "worth a look: loss falls"
+    variant diverged && for ((i = 0; i < 25; i++)); do row $i 80.$i 1 300 123456 1e-14 3.5 >>"$work/diverged/metrics.csv"; done
+    verdict diverged "broken: loss falls"
+    variant overfit && sed -i 's/30.1,/31.1,/' "$work/overfit/eval.csv" && sed -i '2i 300,valid,30.1,0.01,100,raw' "$work/overfit/eval.csv"
+    verdict overfit "worth a look: train and validation"
+    variant behind && sed -i 's/30.12,/30.9,/' "$work/behind/eval.csv"
+    verdict behind healthy
+    sed -i 's/^600,0/600,2/' "$work/behind/metrics.csv"
+    verdict behind "worth a look: average"
+    variant none && rm "$work/none/latest.h5"
+    verdict none "worth a look: checkpoint"
+    # A run that began just now.
+    variant first && sed -i '5,$d' "$work/first/metrics.csv" && : >"$work/first/eval.csv" && rm "$work/first/latest.h5"
+    verdict first "young: nothing wrong in its 3 rows"
+    page_of first
+    check "page: young" grep -qF "<div class='verdict young'>" "$work/page.html"
+    sed -i 's/max-steps = 600/max-steps = 30/' "$work/first/config.toml"
+    verdict first "worth a look: checkpoint"
+    variant late && sed -i 's/max-steps = 600/max-steps = 6000/' "$work/late/config.toml" && rm "$work/late/latest.h5"
+    verdict late "worth a look: checkpoint"
+    echo "checkpoint-every = '1000'" >>"$work/late/config.toml"
+    verdict late healthy
+    variant stalled && sed -i 's/max-steps = 600/max-steps = 6000/' "$work/stalled/config.toml"
+    verdict stalled healthy
+    touch -d '2 hours ago' "$work/stalled/metrics.csv"
+    verdict stalled "worth a look: at work"
+    says err "no row for 2.0 hours" "page: stalled"
+    variant rolled && mkdir "$work/rolled/trouble"
+    echo '{"step": 37, "message": "the loss is <not> finite", "action": {"roll_back": 1}}' >"$work/rolled/trouble/step-00000037-1.json"
+    echo '{"step": 38, "mess' >"$work/rolled/trouble/step-00000038-1.json"
+    verdict rolled "worth a look: roll-backs"
+    says err "of step 37: the loss is <not> finite" "page: rolled"
+    page_of rolled
+    check "page: what the recorder says is escaped" grep -q '&lt;not&gt; finite' "$work/page.html"
+    sed -i 's/{"roll_back": 1}/"given up"/' "$work/rolled/trouble/step-00000037-1.json"
+    verdict rolled "broken: roll-backs"
+
+    variant bare && rm -r "$work/bare"/{eval.csv,config.toml,samples,checkpoints}
+    page_of bare
+    verdict bare "worth a look: checkpoint"
+    variant odd && sed -i 's/max-steps = 600/max-steps = six/; s/levels = 3/levels/; s/drift-tolerance = 0/drift-tolerance = nan/' "$work/odd/config.toml"
+    verdict odd healthy
+    variant torn && head -c 100 "$work/good.png" >"$work/torn/samples/step-00000600.png" && printf '610,0.6' >>"$work/torn/metrics.csv"
+    page_of torn
+    says err "not a complete PNG" "page: torn"
+    says err "last line" "page: torn"
+    check "page: only whole sheets" pictures 3
+    expect 0 "page: of one row" plot "$work/one" -o "$work/page.html"
+
+    # A stand-in for TensorBoard's writer notes what it is given.
+    mkdir -p "$work/modules/torch"
+    cat >"$work/modules/tensorboardX.py" <<'PY'
+class SummaryWriter:
+    def __init__(self, folder): self.file = open(folder, "w")
+    def add_scalar(self, name, value, step, walltime=None): print(name, value, step, file=self.file)
+    def add_image(self, name, image, step, dataformats): print(name, image.ndim, step, file=self.file)
+    def close(self): self.file.close()
+PY
+    expect 0 "tensorboard" env PYTHONPATH="$work/modules" "$python" "$tools/report.py" "$work/good" --tensorboard "$work/events"
+    for line in "train/bpd 30.0 600" "train/drift 1e-14 10" "valid/bpd_ema 30.12 600" "samples 3 100"; do
+        check "tensorboard: $line" grep -qx "$line" "$work/events"
+    done
+    for module in tensorboardX torch/__init__; do echo 'raise ImportError' >"$work/modules/$module.py"; done
+    expect 2 "tensorboard: no writer" env PYTHONPATH="$work/modules" "$python" "$tools/report.py" "$work/good" --tensorboard "$work/events"
+    says err "install tensorboardX" "tensorboard: no writer"
+fi
+
+# ---- names of pictures -------------------------------------------------------------------------------------------------
+
+if [ -n "$python" ]; then
+    printf 'index,bpd\n0,3.5\n1,4.5\n' >"$work/bits.csv"
+    for script in plot_scores plot_memory; do
+        for name in x.jpg x x.h5; do
+            expect 2 "$script: $name" "$python" "$tools/$script.py" "$work/bits.csv" -o "$work/$name"
+            says err ".png" "$script: $name"
+            check "$script: $name is not written" test ! -e "$work/$name" -a ! -e "$work/$name.png"
+        done
+    done
+    expect 0 "plot_scores: .PNG" "$python" "$tools/plot_scores.py" "$work/bits.csv" -o "$work/x.PNG"
+    check "plot_scores: a PNG" is_png "$work/x.PNG"
+fi
+
+# ---- plot_memory.py: published curves, colors, spread -------------------------------------------------------------------
+
+if [ -n "$python" ]; then
+    columns=mode,levels,depth,width,image,channels,batch,peak_bytes,params_bytes,grads_bytes,moments_bytes,ema_bytes,derived_bytes
+    columns=$columns,predicted_bytes,images_per_s,images_per_s_q1,images_per_s_q3
+    memory_rows() {  # image batch moments mode...: a table of two depths
+        local image=$1 batch=$2 moments=$3 mode depth
+        shift 3
+        echo $columns
+        for mode; do
+            for depth in 4 8; do echo "$mode,3,$depth,256,$image,3,$batch,${depth}0000000,1000,1000,$moments,0,0,1,10.5,9.5,12"; done
+        done
+    }
+    draw_memory() { "$python" "$tools/plot_memory.py" "$work/memory.csv" -o "$work/memory.svg" "$@"; }
+    drawn() { grep -qiF -- "$1" "$work/memory.svg"; }
+    not_drawn() { ! drawn "$1"; }
+    memory_rows 256 8 0 reconstruct >"$work/memory.csv"
+    expect 0 "plot_memory: the published setting" draw_memory
+    check "plot_memory: published curves in their own setting" drawn "normflows, published (A100), raw"
+    expect 0 "plot_memory: --no-published" draw_memory --no-published
+    check "plot_memory: no published curves on request" not_drawn published
+    for setting in "64 8 0" "256 4 0" "256 8 5000"; do
+        # shellcheck disable=SC2086  # three words
+        memory_rows $setting reconstruct >"$work/memory.csv"
+        expect 0 "plot_memory: $setting" draw_memory
+        check "plot_memory: no published curves at $setting" not_drawn published
+    done
+    # A policy has one color, whatever else is drawn.
+    memory_rows 64 8 0 store >"$work/memory.csv"
+    expect 0 "plot_memory: store" draw_memory
+    check "plot_memory: the color of store" drawn d55e00
+    memory_rows 64 8 0 reconstruct:1 reconstruct:8 checkpoint store >"$work/memory.csv"
+    expect 0 "plot_memory: all" draw_memory
+    check "plot_memory: the same color of store" drawn d55e00
+    memory_rows 64 8 0 checkpoint store | awk -F, -v OFS=, 'NR > 1 { $3 = 4; $7 = NR }  1' >"$work/memory.csv"
+    expect 0 "plot_memory: --speed" draw_memory --speed
+    check "plot_memory: the spread is drawn" drawn "images/s, median and quartiles"
+    sed -i 's/,9.5,12$/,,/' "$work/memory.csv"
+    expect 0 "plot_memory: --speed without repeats" draw_memory --speed
+    check "plot_memory: no spread of single measurements" not_drawn quartiles
+    rm "$work/memory.svg"
+    expect 0 "plot_memory: --check" draw_memory --check
+    check "plot_memory: --check draws nothing" test ! -e "$work/memory.svg"
+fi
+
+summary
