@@ -101,6 +101,15 @@ function(glow_precompile name)
     endif()
 endfunction()
 
+# glow_together(NAME): compiles the sources of a target in batches, because each that includes CLI11 or
+# nlohmann-json spends most of its time in them. As with precompiled headers, not with a compiler launcher: there
+# a change should recompile one file.
+function(glow_together name)
+    if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
+        set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
+    endif()
+endfunction()
+
 # glow_executable_headers(NAME HEADERS...): precompiled headers that executables reuse. An object library,
 # because users of a target's headers wait until that whole target is built.
 function(glow_executable_headers name)

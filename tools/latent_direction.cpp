@@ -25,7 +25,7 @@ struct Names<DirectionMethod> {
 
 namespace {
 
-struct Options {
+struct DirectionOptions {
     ModelOptions model;
     DataOptions data;
     std::string positive, negative;     // by class
@@ -35,7 +35,7 @@ struct Options {
     std::string output;
 };
 
-void check(const Options& options) {
+void check(const DirectionOptions& options) {
     if (options.positive.empty() == options.attributes.empty())
         throw InputError("give either --positive C (a class) or --attributes F.csv and --attribute NAME");
     if (!options.attributes.empty() && options.attribute.empty())
@@ -45,7 +45,7 @@ void check(const Options& options) {
 constexpr std::uint8_t kWithout = 0, kWith = 1, kLeftOut = 2;
 
 // For each of a split's first N images.
-std::vector<std::uint8_t> by_attribute(const Options& options, index_t N) {
+std::vector<std::uint8_t> by_attribute(const DirectionOptions& options, index_t N) {
     const CsvTable table(options.attributes);
     const std::size_t index = table.column("index"), column = table.column(options.attribute);
     std::vector<std::uint8_t> has(static_cast<std::size_t>(N), kLeftOut);
@@ -62,7 +62,7 @@ std::vector<std::uint8_t> by_attribute(const Options& options, index_t N) {
     return has;
 }
 
-std::vector<std::uint8_t> by_label(const Options& options, const ImageSet& set) {
+std::vector<std::uint8_t> by_label(const DirectionOptions& options, const ImageSet& set) {
     if (set.labels.empty()) throw InputError(options.data.data + ": no labels; give --attributes");
     const auto last = static_cast<std::int32_t>(set.n_classes - 1);
     const std::int32_t positive = parse_number<std::int32_t>("--positive", options.positive, 0, last);
@@ -82,7 +82,7 @@ struct Examples {
     index_t with() const { return std::count(has.begin(), has.end(), kWith); }
 };
 
-Examples load_examples(const Options& options) {
+Examples load_examples(const DirectionOptions& options) {
     const ImageSet set = load_split(options.data.data, options.data.split, options.data.images());
     const std::vector<std::uint8_t> all =
         options.attributes.empty() ? by_label(options, set) : by_attribute(options, set.N);
@@ -102,7 +102,7 @@ Examples load_examples(const Options& options) {
     return used;
 }
 
-Latent find_direction(const CommandLine& command, const Options& options, LoadedModel& model,
+Latent find_direction(const CommandLine& command, const DirectionOptions& options, LoadedModel& model,
                       const Examples& examples) {
     const ImageSet& set = examples.set;
     const index_t D = set.image_bytes(), batch = model.buffers().capacity;
@@ -137,7 +137,7 @@ void write_direction(const std::string& output, const LoadedModel& model, Latent
     writer.commit();
 }
 
-void direction(const CommandLine& command, const Options& options) {
+void direction(const CommandLine& command, const DirectionOptions& options) {
     const OutputFiles outputs(command,
                               {{"--checkpoint", options.model.checkpoint},
                                {"--data", options.data.data},
@@ -169,7 +169,7 @@ void direction(const CommandLine& command, const Options& options) {
 }  // namespace
 
 void add_direction(CommandLine& command) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<DirectionOptions>();
     CLI::App* const app = command.subcommand("direction", "Find the latent direction of an attribute",
                                              [&command, options] { direction(command, *options); });
     add_model_options(*app, options->model);

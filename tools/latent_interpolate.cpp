@@ -19,7 +19,7 @@ struct Names<InterpolationPath> {
 
 namespace {
 
-struct Options : EditOptions {
+struct InterpolateOptions : EditOptions {
     std::optional<InterpolationPath> path;  // none: spherical, or linear where that is not finite
 };
 
@@ -47,7 +47,7 @@ EditedLatents images_between(const EditInput& input, const std::vector<Latent>& 
     return edited;
 }
 
-void interpolate(const CommandLine& command, const Options& options) {
+void interpolate(const CommandLine& command, const InterpolateOptions& options) {
     const OutputFiles outputs = options.claim_outputs(command);
     EditInput input(command, options);
     if (input.N() < 2 || options.steps < 2)
@@ -77,7 +77,7 @@ void interpolate(const CommandLine& command, const Options& options) {
 }  // namespace
 
 void add_interpolate(CommandLine& command) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<InterpolateOptions>();
     CLI::App* const app = command.subcommand(
         "interpolate", "Interpolate between images: a chain, or 4 as the corners of a grid",
         [&command, options] { interpolate(command, *options); });

@@ -9,7 +9,7 @@
 namespace glow {
 namespace {
 
-struct Options : EditOptions {
+struct ManipulateOptions : EditOptions {
     std::string direction, alpha = "-1..1", levels, temperature;
 };
 
@@ -31,7 +31,7 @@ std::vector<double> parse_alphas(const std::string& text, index_t steps) {
     return alphas;
 }
 
-Latent read_direction(const Options& options, const ModelConfig& model) {
+Latent read_direction(const ManipulateOptions& options, const ModelConfig& model) {
     Latent direction(static_cast<std::size_t>(model.dimensions()), 0.0);
     if (options.direction.empty()) return direction;
     const LatentReader reader(options.direction);
@@ -48,7 +48,7 @@ Latent read_direction(const Options& options, const ModelConfig& model) {
     return chosen;
 }
 
-void manipulate(const CommandLine& command, const Options& options) {
+void manipulate(const CommandLine& command, const ManipulateOptions& options) {
     const OutputFiles outputs = options.claim_outputs(command, {{"--direction", options.direction}});
     if (options.direction.empty() && options.temperature.empty())
         throw InputError("manipulate needs --direction, --level-temperature or both");
@@ -77,7 +77,7 @@ void manipulate(const CommandLine& command, const Options& options) {
 }  // namespace
 
 void add_manipulate(CommandLine& command) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<ManipulateOptions>();
     CLI::App* const app = command.subcommand("manipulate", "Move images along a direction, one row each",
                                              [&command, options] { manipulate(command, *options); });
     add_edit_options(*app, *options);

@@ -13,7 +13,7 @@
 namespace glow {
 namespace {
 
-struct Options {
+struct ReconstructOptions {
     ModelOptions model;
     DataOptions data;
     std::string output;
@@ -92,7 +92,7 @@ void write_sheet(const std::string& output, const ImageSet& set, index_t shown,
     write_png(output, side_by_side(panels));
 }
 
-void reconstruct(const CommandLine& command, const Options& options) {
+void reconstruct(const CommandLine& command, const ReconstructOptions& options) {
     std::vector<NamedPath> files;
     if (!options.output.empty()) files.push_back({"--output", options.output});
     const OutputFiles outputs(
@@ -132,7 +132,7 @@ void reconstruct(const CommandLine& command, const Options& options) {
 }  // namespace
 
 void add_reconstruct(CommandLine& command) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<ReconstructOptions>();
     CLI::App* const app = command.subcommand(
         "reconstruct", "Encode and decode images using all levels, or only the deepest ones",
         [&command, options] { reconstruct(command, *options); });

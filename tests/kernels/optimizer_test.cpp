@@ -14,7 +14,7 @@ namespace glow::inline GLOW_REAL {
 namespace {
 
 // Reference: formulas of the specification in long double, one number at a time.
-struct Scalar {
+struct ScalarWeight {
     long double w, m = 0, v = 0, ema = 0;
     void step(const OptimizerStep& s, long double gradient) {
         const long double g = s.gradient_scale * gradient;
@@ -34,7 +34,7 @@ TEST_P(Optimizer, MatchesScalarFormulas) {
     const double lr = 1e-3, beta2 = 0.99, decay = 0.9;
     test::Random random(1);
     std::vector<real> w = random.normals<real>(count), m(count), v(count), ema(count);
-    std::vector<Scalar> scalar;
+    std::vector<ScalarWeight> scalar;
     for (const real value : w) scalar.push_back({value});
     std::vector<real> plain_w = w, plain_m = m, plain_v = v;
     for (int t = 1; t <= steps; ++t) {

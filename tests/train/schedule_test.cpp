@@ -157,7 +157,7 @@ TEST(Schedule, OneStepPerEpochStaysFinite) {
 }
 
 // Reference: formulas of the specification in double, one number at a time.
-struct Scalar {
+struct ScalarWeight {
     double w = 0, m = 0, v = 0, ema = 0;
     void step(const TrainingOptions& o, double t, double g) {
         m = o.beta1 * m + (1 - o.beta1) * g;
@@ -182,7 +182,7 @@ void follow_scalar_model(Optimizer optimizer, double sabotage, bool& followed) {
     training.random_start();
     const Schedule s = make_schedule(o, 100);
     const std::vector<float> start = training.copy(training.params());
-    std::vector<Scalar> scalar(start.size());
+    std::vector<ScalarWeight> scalar(start.size());
     for (std::size_t i = 0; i < start.size(); ++i) scalar[i] = {start[i], 0, 0, start[i]};
     for (index_t t = 1; t <= 6; ++t) {
         const Images images(o.batch, o.model, 10 + static_cast<std::uint64_t>(t));

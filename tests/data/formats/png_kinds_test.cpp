@@ -9,11 +9,11 @@ namespace {
 using Pixels = std::vector<std::uint8_t>;
 using namespace std::string_literals;
 
-std::span<const std::uint8_t> span_of(const std::string& bytes) {
+std::span<const std::uint8_t> png_bytes(const std::string& bytes) {
     return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
 }
-Image decoded(const std::string& bytes, index_t C) {
-    return decode_png(span_of(bytes), "x.png", C);
+Image decoded_png(const std::string& bytes, index_t C) {
+    return decode_png(png_bytes(bytes), "x.png", C);
 }
 void expect_same(const Image& read, const Image& truth) {
     ASSERT_EQ((std::vector<index_t>{read.H, read.W, read.C}),
@@ -40,8 +40,8 @@ TEST(PngKinds, PixelsAreExact) {
         for (const auto& [name, image] : make::png_kinds(H, W)) {
             SCOPED_TRACE(name);
             const std::string bytes = make::png_file(image);
-            for (const index_t C : {0, 1, 3}) expect_same(decoded(bytes, C), make::png_image(image, C));
-            expect_same(decode_photo(span_of(bytes), "x", 3), make::png_image(image, 3));
+            for (const index_t C : {0, 1, 3}) expect_same(decoded_png(bytes, C), make::png_image(image, C));
+            expect_same(decode_photo(png_bytes(bytes), "x", 3), make::png_image(image, 3));
             ++files;
         }
     EXPECT_EQ(files, 13 * 60);
@@ -55,8 +55,8 @@ TEST(PngKinds, IgnoresOtherChunks) {
             make::PngCase with = image;
             with.before_palette = before_palette;
             with.before_pixels = before_pixels;
-            expect_same(decoded(make::png_file(with), 0), make::png_image(image, 0));
-            expect_same(decoded(make::png_file(with), 3), make::png_image(image, 3));
+            expect_same(decoded_png(make::png_file(with), 0), make::png_image(image, 0));
+            expect_same(decoded_png(make::png_file(with), 3), make::png_image(image, 3));
         }
 }
 
@@ -64,7 +64,7 @@ TEST(PngKinds, RoundsSixteenBitsToNearest) {
     for (const bool interlaced : {false, true}) {
         make::PngCase image{.H = 256, .W = 256, .color = 0, .bits = 16, .interlaced = interlaced};
         for (unsigned value = 0; value < 65536; ++value) image.samples.push_back(value);
-        const Image read = decoded(make::png_file(image), 1);
+        const Image read = decoded_png(make::png_file(image), 1);
         for (unsigned value = 0; value < 65536; ++value)
             ASSERT_EQ(read.pixels[value], static_cast<unsigned>(std::lround(value / 257.0))) << value;
     }
@@ -75,7 +75,7 @@ TEST(PngKinds, CompositesAlphaOverBlackInEncodedValues) {
     for (unsigned value = 0; value < 256; ++value)
         for (unsigned alpha = 0; alpha < 256; ++alpha)
             image.samples.insert(image.samples.end(), {value, alpha});
-    const Image read = decoded(make::png_file(image), 1);
+    const Image read = decoded_png(make::png_file(image), 1);
     for (unsigned value = 0; value < 256; ++value)
         for (unsigned alpha = 0; alpha < 256; ++alpha)
             ASSERT_EQ(read.pixels[256 * value + alpha], std::lround(value * (alpha / 255.0)))
@@ -88,7 +88,7 @@ TEST(PngKinds, MatchesPillow) {
                         const std::string& chunk = "") {
         make::PngCase image{.color = color, .bits = bits, .samples = samples};
         image.before_palette = chunk;
-        return decoded(make::png_file(image), 3).pixels;
+        return decoded_png(make::png_file(image), 3).pixels;
     };
     EXPECT_EQ(rgb(6, 8, {255, 255, 255, 128}), (Pixels{128, 128, 128}));
     EXPECT_EQ(rgb(6, 8, {200, 100, 50, 77}), (Pixels{60, 30, 15}));
@@ -101,12 +101,12 @@ TEST(PngKinds, MatchesPillow) {
     make::PngCase palette{.W = 3, .color = 3, .bits = 2, .samples = {0, 1, 2}};
     palette.palette = {{10, 20, 30}, {255, 255, 255}, {200, 100, 50}};
     palette.palette_alpha = {0, 128};
-    EXPECT_EQ(decoded(make::png_file(palette), 3).pixels, (Pixels{0, 0, 0, 128, 128, 128, 200, 100, 50}));
+    EXPECT_EQ(decoded_png(make::png_file(palette), 3).pixels, (Pixels{0, 0, 0, 128, 128, 128, 200, 100, 50}));
 }
 
 TEST(PngKinds, ReducesSixteenBitsBeforeCompositing) {
     const auto gray = [](unsigned value, unsigned alpha) {
-        return decoded(make::png_file({.color = 4, .bits = 16, .samples = {value, alpha}}), 1).pixels[0];
+        return decoded_png(make::png_file({.color = 4, .bits = 16, .samples = {value, alpha}}), 1).pixels[0];
     };
     EXPECT_EQ(gray(0xffff, 0x8080), 128);
     // 40.49 and alpha 205.51 become 40 and 206: 40 * 206 / 255 = 32.31. The opposite order would give 32.63,
@@ -121,17 +121,17 @@ TEST(PngKinds, ComparesColorKeysAtFullDepth) {
     make::PngCase image{.W = 3, .color = 2, .bits = 16};
     image.samples = {0x1234, 0x5678, 0x9abc, 0x1234, 0x5678, 0x9abd, 0x1235, 0x5678, 0x9abc};
     image.key = {0x1234, 0x5678, 0x9abc};
-    EXPECT_EQ(decoded(make::png_file(image), 3).pixels, (Pixels{0, 0, 0, 18, 86, 154, 18, 86, 154}));
+    EXPECT_EQ(decoded_png(make::png_file(image), 3).pixels, (Pixels{0, 0, 0, 18, 86, 154, 18, 86, 154}));
     // Bits above the depth are ignored.
     make::PngCase gray{.W = 4, .color = 0, .bits = 2, .samples = {0, 1, 2, 3}};
     gray.key = {0xfffe};
-    EXPECT_EQ(decoded(make::png_file(gray), 1).pixels, (Pixels{0, 85, 0, 255}));
+    EXPECT_EQ(decoded_png(make::png_file(gray), 1).pixels, (Pixels{0, 85, 0, 255}));
 }
 
 TEST(PngKinds, ColorsBeyondPaletteAreBlack) {
     make::PngCase image{.W = 3, .color = 3, .bits = 4, .samples = {1, 2, 15}};
     image.palette = {{1, 2, 3}, {4, 5, 6}};
-    EXPECT_EQ(decoded(make::png_file(image), 3).pixels, (Pixels{4, 5, 6, 0, 0, 0, 0, 0, 0}));
+    EXPECT_EQ(decoded_png(make::png_file(image), 3).pixels, (Pixels{4, 5, 6, 0, 0, 0, 0, 0, 0}));
 }
 
 TEST(PngKinds, RejectsEveryTruncation) {
@@ -139,9 +139,9 @@ TEST(PngKinds, RejectsEveryTruncation) {
         SCOPED_TRACE(name);
         const std::string bytes = make::png_file(image);
         for (std::size_t length = 0; length < bytes.size() - 12; length += 7)  // 12: the empty last chunk
-            expect_throw<InputError>([&] { decoded(bytes.substr(0, length), 3); }, {"x.png"});
-        expect_throw<InputError>([&] { decoded(bytes.substr(0, bytes.size() - 13), 3); }, {"x.png"});
-        expect_same(decoded(bytes + "trailing", 3), make::png_image(image, 3));
+            expect_throw<InputError>([&] { decoded_png(bytes.substr(0, length), 3); }, {"x.png"});
+        expect_throw<InputError>([&] { decoded_png(bytes.substr(0, bytes.size() - 13), 3); }, {"x.png"});
+        expect_same(decoded_png(bytes + "trailing", 3), make::png_image(image, 3));
     }
 }
 
@@ -159,21 +159,21 @@ TEST(PngKinds, RejectsWrongChecksumsOfPixelData) {
         for (std::size_t i = 4; i > 0; --i) length = length << 8 | static_cast<std::uint8_t>(wrong[at - i]);
         wrong[at + 4 + length] ^= 1;
         if (type == "tEXt")
-            EXPECT_EQ(decoded(wrong, 3).pixels, (Pixels{0, 0, 0, 4, 5, 6}));
+            EXPECT_EQ(decoded_png(wrong, 3).pixels, (Pixels{0, 0, 0, 4, 5, 6}));
         else
-            expect_throw<InputError>([&] { decoded(wrong, 3); }, {"x.png", "CRC"});
+            expect_throw<InputError>([&] { decoded_png(wrong, 3); }, {"x.png", "CRC"});
     }
     image.palette_alpha = {0, 0, 0};  // more entries than colors
-    expect_throw<InputError>([&] { decoded(make::png_file(image), 3); }, {"x.png", "tRNS"});
+    expect_throw<InputError>([&] { decoded_png(make::png_file(image), 3); }, {"x.png", "tRNS"});
 }
 
 TEST(PngKinds, HugeSizesAllocateNothing) {
     const std::string rows(100, '\0');
-    expect_throw<InputError>([&] { decoded(make::png(30000, 30000, 8, 2, rows), 3); }, {"30000 x 30000"});
-    expect_throw<InputError>([&] { decoded(make::png(2000000, 1, 1, 0, rows), 3); }, {"2000000 x 1"});
-    expect_throw<InputError>([&] { decoded(make::png(1, 2000000, 1, 0, rows), 3); }, {"1 x 2000000"});
+    expect_throw<InputError>([&] { decoded_png(make::png(30000, 30000, 8, 2, rows), 3); }, {"30000 x 30000"});
+    expect_throw<InputError>([&] { decoded_png(make::png(2000000, 1, 1, 0, rows), 3); }, {"2000000 x 1"});
+    expect_throw<InputError>([&] { decoded_png(make::png(1, 2000000, 1, 0, rows), 3); }, {"1 x 2000000"});
     // Within the limits, but more pixels than its bytes can hold.
-    expect_throw<InputError>([&] { decoded(make::png(16384, 16384, 16, 6, rows), 3); },
+    expect_throw<InputError>([&] { decoded_png(make::png(16384, 16384, 16, 6, rows), 3); },
                              {"16384 x 16384", "do not fit"});
     // 64 MB of profile and text compressed to 64 kB each must be skipped, not inflated.
     const std::string bomb = make::deflated(std::string(64 << 20, 'x'), 15);
@@ -181,7 +181,7 @@ TEST(PngKinds, HugeSizesAllocateNothing) {
     image.before_palette = make::png_chunk("iCCP", "profile\0\0"s + bomb) +
                            make::png_chunk("zTXt", "Comment\0\0"s + bomb) +
                            make::png_chunk("iTXt", "Comment\0\1\0\0\0"s + bomb);
-    EXPECT_EQ(decoded(make::png_file(image), 1).pixels, (Pixels{7}));
+    EXPECT_EQ(decoded_png(make::png_file(image), 1).pixels, (Pixels{7}));
 }
 
 // Any bytes give an image or an InputError, clean under sanitizers.
@@ -206,7 +206,7 @@ TEST(PngKinds, SurvivesChangedBytes) {
                 at += 12 + length;
             }
             try {
-                const Image found = decoded(changed, n % 5);
+                const Image found = decoded_png(changed, n % 5);
                 EXPECT_EQ(found.pixels.size(), static_cast<std::size_t>(found.H * found.W * found.C));
                 ++read;
             } catch (const InputError&) {
