@@ -23,7 +23,7 @@ TEXT
 
 fail() { local status=$1; shift; echo "speedrun: $*" >&2; exit "$status"; }
 
-preset= data= out= table=runs/speedruns.csv seed=0 samples=16 options=()
+preset='' data='' out='' table=runs/speedruns.csv seed=0 samples=16 options=()
 while [ $# -gt 0 ]; do
     case $1 in
         --data | --out | --table | --seed | --iw-samples)
