@@ -14,6 +14,7 @@
 #include "runtime/blas.h"
 #include "runtime/epilogue.h"
 #include "runtime/memory.h"
+#include "runtime/memory_limit.h"
 #include "runtime/openblas.h"
 #include "runtime/threads.h"
 
@@ -61,6 +62,9 @@ std::shared_ptr<void> aligned_memory(std::size_t bytes) {
     return {operator new(bytes, alignment),
             [alignment](void* memory) { operator delete(memory, alignment); }};
 }
+
+// Enough for what oneDNN compiles for one product; it crashes where it cannot map that.
+constexpr std::size_t kCodeBytes = std::size_t{4} << 20;
 
 class OneDnnBlas : public Blas {
   public:
@@ -111,6 +115,10 @@ class OneDnnBlas : public Blas {
     Product& product(const Gemm& gemm, int team) {
         const auto found = products_.find({gemm, team});
         if (found != products_.end()) return found->second;
+        if (const MemoryLimit limit = process_memory_limit(); limit.bytes < kCodeBytes)
+            throw InputError("oneDNN needs " + human_bytes(kCodeBytes) +
+                             " for the code of a matrix product, but " + limit.source + " " +
+                             human_bytes(limit.bytes));
         try {
             return products_.emplace(std::pair(gemm, team), make(gemm, team)).first->second;
         } catch (const dnnl::error& e) {
