@@ -62,6 +62,10 @@ find "$stage/libexec" "$stage/lib" -maxdepth 1 -type f -exec strip --strip-unnee
 # In two calls: patchelf 0.14 puts the one's string into the other's place where a program's strings are few.
 for file in "$stage"/libexec/*; do
     patchelf --add-needed libz.so.1 "$file"
+    # Programs load these at first use. As needed libraries, bin/run finds where they are.
+    for library in $(grep -aoE 'lib(cublasLt|cublas|cusolver)\.so\.[0-9]+' "$file" | sort -u); do
+        patchelf --add-needed "$library" "$file"
+    done
     patchelf --force-rpath --set-rpath '$ORIGIN/../lib' "$file"
 done
 find "$stage/lib" -maxdepth 1 -type f | while read -r file; do patchelf --force-rpath --set-rpath '$ORIGIN' "$file"; done

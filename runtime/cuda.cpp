@@ -5,6 +5,7 @@
 
 #include "kernels/error.h"
 #include "runtime/cuda_call.h"
+#include "runtime/cuda_libraries.h"
 #include "runtime/cudnn.h"
 #include "runtime/device.h"
 #include "runtime/memory.h"
@@ -227,6 +228,7 @@ void end_range() noexcept {
 }
 
 std::vector<std::pair<std::string, std::string>> library_versions() {
+    if (const std::string problem = load_libraries(); !problem.empty()) return {{"CUDA", problem}};
     int solver = 0;
     GLOW_CUDA(cusolverGetVersion(&solver));
     return {{"cuBLAS", version_text(cublasLtGetVersion(), 10000)},
