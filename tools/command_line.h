@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "runtime/context.h"
-#include "tools/thread_policy.h"
+#include "tools/program_start.h"
 
 namespace glow {
 
@@ -94,7 +94,7 @@ int run_command(int argc, char** argv, const std::string& description,
                 const std::function<void(CommandLine&)>& define);
 inline int run_tool(int argc, char** argv, const std::string& description,
                     const std::function<void(CommandLine&)>& define) {
-    wait_without_spinning(argv);
+    begin_program();
     return run_command(argc, argv, description, define);
 }
 

@@ -223,7 +223,8 @@ TEST_F(Cluster, LimitsOnMemoryAreReported) {
         GLOW_DATA_PROGRAM " synthetic gauss --train 10 --test 2 --force -o g.h5"};
     int worked = 0, refused = 0;
     for (const char* const limit : {"-d", "-v"})
-        for (const int megabytes : {20, 60, 100, 150, 200, 300, 400, 600, 1000, 2000, 4000}) {
+        for (const int megabytes :
+             {20, 60, 100, 150, 200, 300, 400, 600, 1000, 1400, 1460, 1530, 2000, 4000}) {
             const std::string set =
                 "ulimit " + std::string(limit) + " " + std::to_string(megabytes * 1000) + "; ";
             for (const std::string& command : commands) {

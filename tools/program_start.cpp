@@ -1,0 +1,138 @@
+// Before constructors of libraries only the C library may be used.
+#include "tools/program_start.h"
+
+#include <fcntl.h>
+#include <omp.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+
+#include "runtime/memory_limit.h"
+
+namespace glow {
+namespace {
+
+// Signals that the caller may have set to be ignored, as nohup does.
+constexpr int kIgnorable[] = {SIGHUP, SIGPIPE};
+bool g_ignored[std::size(kIgnorable)];
+
+bool has_variable(char** environment, const char* name) {
+    const std::size_t length = std::strlen(name);
+    for (; *environment != nullptr; ++environment)
+        if (std::strncmp(*environment, name, length) == 0 && (*environment)[length] == '=') return true;
+    return false;
+}
+
+// libgomp and OpenBLAS read their environment when they are loaded. OpenBLAS would start a thread a processor, and again
+// after every fork.
+void restart_with_thread_policy(char** argv, char** environment) {
+    static char passive[] = "OMP_WAIT_POLICY=passive", spin[] = "GOMP_SPINCOUNT=2000",
+                one_thread[] = "OPENBLAS_NUM_THREADS=1";
+    const bool has_policy =
+        has_variable(environment, "OMP_WAIT_POLICY") || has_variable(environment, "GOMP_SPINCOUNT");
+    const bool has_threads = has_variable(environment, "OPENBLAS_NUM_THREADS");
+    if (has_policy && has_threads) return;
+    std::size_t count = 0;
+    while (environment[count] != nullptr) ++count;
+    auto** const extended = static_cast<char**>(std::malloc((count + 4) * sizeof(char*)));
+    if (extended == nullptr) return;
+    std::memcpy(extended, environment, count * sizeof(char*));
+    if (!has_policy) {
+        extended[count++] = passive;
+        extended[count++] = spin;
+    }
+    if (!has_threads) extended[count++] = one_thread;
+    extended[count] = nullptr;
+    char self[4096];  // its own path keeps the program's name in `ps`
+    const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length > 0) {
+        self[length] = '\0';
+        execve(self, argv, extended);  // returns only on failure; then keep the default policy
+    }
+    std::free(extended);
+}
+
+rlim_t limit_of(decltype(RLIMIT_AS) resource) {
+    rlimit limit{};
+    return getrlimit(resource, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
+}
+
+void require_room(rlim_t limit, const char* option, unsigned long used_pages, const char* program) {
+    if (limit == RLIM_INFINITY) return;
+    const rlim_t used = rlim_t{used_pages} * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)),
+                 needed = used + kLibraryBytes;
+    if (limit >= needed) return;
+    char line[256];
+    const int length = std::snprintf(
+        line, sizeof line,
+        "%s: error: ulimit %s allows %llu MiB, but the program and its libraries need %llu MiB to start\n",
+        program, option, static_cast<unsigned long long>(limit >> 20),
+        static_cast<unsigned long long>(needed >> 20) + 1);
+    if (length > 0) (void)!write(STDERR_FILENO, line, std::strlen(line));
+    _exit(2);
+}
+
+void require_room_for_libraries(const char* path) {
+    const rlim_t space = limit_of(RLIMIT_AS), writable = limit_of(RLIMIT_DATA);
+    if (space == RLIM_INFINITY && writable == RLIM_INFINITY) return;
+    char text[256] = "";
+    const int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return;
+    (void)!read(file, text, sizeof text - 1);
+    close(file);
+    // In pages: size, resident, shared, text, 0, data (private writable mappings).
+    unsigned long pages[6] = {};
+    char* at = text;
+    for (unsigned long& value : pages) value = std::strtoul(at, &at, 10);
+    const char* const slash = std::strrchr(path, '/');
+    const char* const program = slash != nullptr ? slash + 1 : path;
+    require_room(space, "-v", pages[0], program);
+    require_room(writable, "-d", pages[5], program);
+}
+
+// Some libraries replace signal handlers while they are loaded (libpsm2 of Open MPI that of SIGHUP), which forgets
+// what the caller ignored. OpenBLAS raises SIGINT if it cannot start its threads: ignore that, because it needs only
+// one here.
+void survive_loading() {
+    struct sigaction action {};
+    for (std::size_t i = 0; i < std::size(kIgnorable); ++i) {
+        sigaction(kIgnorable[i], nullptr, &action);
+        g_ignored[i] = action.sa_handler == SIG_IGN;
+    }
+    sigaction(SIGINT, nullptr, &action);
+    if (action.sa_handler != SIG_DFL) return;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    action.sa_sigaction = [](int, siginfo_t* info, void*) {
+        if (info->si_pid == getpid()) return;
+        std::signal(SIGINT, SIG_DFL);  // later signals come from the user
+        std::raise(SIGINT);
+    };
+    sigaction(SIGINT, &action, nullptr);
+}
+
+void before_libraries(int argc, char** argv, char** environment) {
+    restart_with_thread_policy(argv, environment);
+    require_room_for_libraries(argc > 0 ? argv[0] : "glow");
+    survive_loading();
+}
+__attribute__((section(".preinit_array"), used)) void (*const g_before_libraries)(int, char**,
+                                                                                  char**) = before_libraries;
+
+}  // namespace
+
+void begin_program() {
+    struct sigaction action {};
+    for (std::size_t i = 0; i < std::size(kIgnorable); ++i)
+        if (g_ignored[i]) std::signal(kIgnorable[i], SIG_IGN);
+    sigaction(SIGINT, nullptr, &action);
+    if (action.sa_handler != SIG_IGN) std::signal(SIGINT, SIG_DFL);
+    // With dynamic team sizes libgomp ends and starts threads for every loop.
+    omp_set_dynamic(0);
+}
+
+}  // namespace glow
