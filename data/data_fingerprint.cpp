@@ -41,15 +41,16 @@ nlohmann::ordered_json member(const nlohmann::ordered_json& object, const char* 
     return object.is_object() && object.contains(key) ? object[key] : nlohmann::ordered_json();
 }
 
+index_t images_of(const nlohmann::ordered_json& data, const char* split) {
+    const nlohmann::ordered_json count = member(member(data, split), "images");
+    return count.is_number_integer() ? count.get<index_t>() : 0;
+}
+
 std::string describe(const nlohmann::ordered_json& data) {
-    const auto images = [&](const char* split) {
-        const nlohmann::ordered_json count = member(member(data, split), "images");
-        return count.is_number_integer() ? count.get<index_t>() : 0;
-    };
     std::vector<std::string> sides;
     for (const auto& side : member(data, "shape")) sides.push_back(side.dump());
-    return fmt::format("{} training and {} validation images of {}", images("train"), images("valid"),
-                       fmt::join(sides, "x"));
+    return fmt::format("{} training and {} validation images of {}", images_of(data, "train"),
+                       images_of(data, "valid"), fmt::join(sides, "x"));
 }
 
 }  // namespace
@@ -60,6 +61,10 @@ nlohmann::ordered_json data_fingerprint(const SplitImages& train, const SplitIma
     if (!set.labels.empty()) data["n_classes"] = set.n_classes;
     if (valid != nullptr) data["valid"] = split_fingerprint(*valid);
     return data;
+}
+
+index_t training_images(const nlohmann::ordered_json& data) {
+    return std::max<index_t>(0, images_of(data, "train"));
 }
 
 std::string data_difference(const nlohmann::ordered_json& was, const nlohmann::ordered_json& now) {

@@ -110,6 +110,12 @@ bool ResumedRun::is_latest_of(const RunFolder& folder) const {
            fs::equivalent(folder.checkpoint(checkpoint.progress.step), from, ignored);
 }
 
+double ResumedRun::epoch_images() const {
+    if (options.epoch_images > 0) return options.epoch_images;
+    return static_cast<double>(
+        training_images(checkpoint.config.value("data_set", nlohmann::ordered_json())));
+}
+
 void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
                      const std::function<void(const std::string&)>& say) {
     std::string refused;

@@ -24,6 +24,8 @@ struct ResumedRun {
     // gives a new learning rate.
     TrainingProgress progress(const TrainingOptions& now) const;
     bool is_latest_of(const RunFolder& folder) const;
+    // Images per epoch: the option, or the number of training images that the run began with. 0 if unknown.
+    double epoch_images() const;
 };
 // The checkpoint to resume from; empty to start a new run. In the run's own folder that is latest.h5, or if
 // it is damaged or missing the newest valid checkpoint, with a warning. Throws InputError if the folder has a

@@ -107,15 +107,18 @@ void Session::open_folder() {
     struct {
         bool resuming;
         int threads;
+        double epoch_images;
         TrainingProgress progress;
     } found = {resumed_.has_value(), options.threads, {}};
     if (resumed_) {
         found.progress = resumed_->progress(options);
+        found.epoch_images = resumed_->epoch_images();
         if (found.threads == 0) found.threads = resumed_->options.threads;
     }
     processes.broadcast(sizeof(found), &found);
     resuming_ = found.resuming;
     options.threads = found.threads;
+    recorded_epoch_images_ = found.epoch_images;
     progress = beginning_ = found.progress;
 }
 
@@ -235,11 +238,30 @@ void Session::open_data() {
     // On a GPU the host would otherwise wait for the step instead of preparing the next images.
     const bool read_ahead = on_disk_ || request.device == Device::cuda;
     images.emplace(std::move(train), options.augment, options.shuffle, options.seed, read_ahead);
+    keep_epoch();
     schedule = make_schedule(options, train_images_);
     if (request.recorded_limits) {  // a decay ends with the run, not with this part of it
         schedule.end_steps = static_cast<double>(request.recorded_limits->max_steps);
         schedule.end_minutes = request.recorded_limits->max_minutes;
     }
+}
+
+// Defaults that depend on the number of training images (epoch, beta2, EMA decay, warm-up) stay those that the run
+// began with, also where it continues with another data set.
+void Session::keep_epoch() {
+    const double recorded = recorded_epoch_images_;
+    if (recorded == 0) return;  // a new run, or a checkpoint without this number
+    const auto images = static_cast<double>(train_images_);
+    if (options.epoch_images == 0 && images != recorded) {
+        options.epoch_images = configured_.epoch_images = recorded;
+        request.say(fmt::format(
+            "the data set has {} training images; an epoch stays {:.0f} images, as the run began, and so do the "
+            "defaults of beta2, EMA decay and warm-up",
+            train_images_, recorded));
+    }
+    // Equal epochs may be written differently: 0 is the size of the training set.
+    if (resumed_ && (options.epoch_images > 0 ? options.epoch_images : images) == recorded)
+        resumed_->options.epoch_images = options.epoch_images;
 }
 
 // ---- Model ---------------------------------------------------------------------------------------

@@ -51,6 +51,8 @@ class Session {
         processes.broadcast(sizeof(answers), answers.data());
         return answers;
     }
+    // Images that initialize the actnorms; 0 where the weights come from a checkpoint.
+    index_t init_images() const { return is_fresh() ? schedule.init_images : 0; }
     // Memory in use since the session began: of this process (CPU), of the whole device (GPU).
     std::size_t memory_growth() const;
 
@@ -75,12 +77,13 @@ class Session {
     void open_folder();
     void lock_folder();
     void open_data();
+    void keep_epoch();
+    void describe_limits();
     void open_model();
     void choose_memory();
     void open_files();
     void load_weights();
     void write_checkpoint();
-    void warn_of_fewer_threads();
     bool is_fresh() const { return !resuming_ && request.init_from.empty(); }
 
     const Mode mode_;
@@ -93,6 +96,7 @@ class Session {
     bool on_disk_ = false;  // images are read from disk each time
     std::size_t image_bytes_ = 0;
     bool resuming_ = false;
+    double recorded_epoch_images_ = 0;   // of the resumed run; 0: unknown, or a new run
     std::optional<ResumedRun> resumed_;  // root only
     TrainingProgress beginning_;
     std::size_t bytes_before_ = 0;

@@ -348,6 +348,28 @@ TEST_F(ChangedData, AcceptsMovedOrExplicitDataSet) {
     EXPECT_NE(other.err.find("now 16 training and 0 validation"), std::string::npos) << other.err;
 }
 
+// Epochs, beta2 and the EMA's decay stay those of the run, also in later parts.
+TEST_F(ChangedData, KeepsTheRunsEpoch) {
+    make_dataset(folder / "other.h5", 8, 8, 3, 160, 0, 0);
+    const Words more = {"--resume", "--device", "cpu"};
+    const Outcome other = train(run_words("run", 4) + more + Words{"--data", "other.h5"});
+    ASSERT_EQ(other.code, 0) << other.err;
+    EXPECT_NE(other.err.find("an epoch stays 40 images"), std::string::npos) << other.err;
+    EXPECT_NE(other.err.find("beta2 0.8,"), std::string::npos) << other.err;
+    const double images_per_step = 8;
+    EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").epoch, 4 * images_per_step / 40);
+    const Outcome later = train({"--out", "run", "--resume", "--max-steps", "6", "--device", "cpu"});
+    ASSERT_EQ(later.code, 0) << later.err;
+    EXPECT_NE(later.err.find("160 training images"), std::string::npos) << later.err;
+    EXPECT_NE(later.err.find("beta2 0.8,"), std::string::npos) << later.err;
+    EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").epoch, 6 * images_per_step / 40);
+    expect_error(train({"--out", "run", "--resume", "--epoch-images", "160", "--quiet"}), 2,
+                 "epoch-images is 160");
+    // A file without fingerprint does not say what the epoch was.
+    expect_error(train(run_words("run", 4) + Words{"--epoch-images", "20", "--resume", "--quiet"}), 2,
+                 "epoch-images is 20");
+}
+
 TEST_F(ChangedData, ResumeDetectsChangedLabels) {
     make_dataset(folder / "c.h5", 8, 8, 3, 40, 6, 0, 2);
     make_run("classes", 2, {"--data", "c.h5", "--y-cond"});
