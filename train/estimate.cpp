@@ -55,8 +55,7 @@ void repeat_timed(Session& session, std::size_t most, const std::function<void()
 
 // What policy `store` could buy, if both runs fit at once; decided by root.
 std::optional<StoreOffer> offer_to_time(Session& session, double step_seconds) {
-    const auto offer =
-        store_offer(session.options, session.schedule.init_images, *session.backend, session.plan);
+    const auto offer = store_offer(session.options, session.init_images(), *session.backend, session.plan);
     const auto sharing = static_cast<std::size_t>(session.processes.group().local_size);
     const bool possible =
         offer && step_seconds <= kShortStep &&

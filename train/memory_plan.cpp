@@ -24,7 +24,8 @@ MemoryPlan count(const TrainingOptions& options, index_t init_images, const Back
     const std::uint64_t number = 0;
     const std::int32_t label = 0;
     const Batch batch{images, &pixel, &number, &label};
-    trainer.initialize({slice_of(init_images, 0, processes).count, &pixel, &number, &label});
+    if (init_images > 0)
+        trainer.initialize({slice_of(init_images, 0, processes).count, &pixel, &number, &label});
     trainer.step(batch, {});
     if (options.audit_every > 0) trainer.audit(batch);
     evaluate(trainer.runnable(), batch, {}, {});

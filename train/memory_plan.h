@@ -16,6 +16,7 @@ struct MemoryPlan {
 };
 // What to count: gradients only, a trainer with updates, or that plus the batches uploaded by a run's loop.
 enum class PlanScope { gradients, trainer, run };
+// init_images: for Trainer::initialize(); 0: the weights come from a checkpoint.
 MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,
                        PlanScope scope = PlanScope::trainer);
 

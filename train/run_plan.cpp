@@ -9,6 +9,7 @@
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
 #include "runtime/openblas.h"
+#include "train/resume.h"
 #include "train/schedule.h"
 
 namespace glow {
@@ -27,6 +28,14 @@ std::size_t image_bytes_in_memory(const DatasetInfo& info, const TrainingOptions
                : bytes;
 }
 
+// The run that the request resumes, as run_training() finds it.
+std::optional<ResumedRun> run_to_resume(RunRequest request) {
+    if (!request.resume) return {};
+    if (!request.say) request.say = [](const std::string&) {};
+    if (!request.warn) request.warn = request.say;
+    return find_run_to_resume(request, RunFolder(request.options.out));
+}
+
 }  // namespace
 
 void fit_model(const DatasetInfo& info, TrainingOptions& options) {
@@ -41,9 +50,15 @@ void fit_model(const DatasetInfo& info, TrainingOptions& options) {
     check(model);
 }
 
-index_t act_budget(const TrainingOptions& options, index_t resumed) {
-    if (options.memory != MemoryMode::automatic || options.act_budget > 0) return options.act_budget;
-    return resumed > 0 ? resumed : static_cast<index_t>(memory_limit_bytes() / 4);
+void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed) {
+    if (options.max_memory > 0) {  // fit_memory() chooses what `auto` saves
+        if (resumed != nullptr && options.micro_batch == 0) options.micro_batch = resumed->micro_batch;
+        return;
+    }
+    if (options.memory != MemoryMode::automatic || options.act_budget > 0) return;
+    options.act_budget = resumed != nullptr && resumed->act_budget > 0
+                             ? resumed->act_budget
+                             : static_cast<index_t>(memory_limit_bytes() / 4);
 }
 
 std::size_t fallback_bytes(const MemoryPlan& plan) {
@@ -201,22 +216,28 @@ PlannedRun plan_run(const RunRequest& request) {
     const DatasetInfo info = describe_dataset(options.data);
     check(options);
     fit_model(info, options);
+    const std::optional<ResumedRun> resumed = run_to_resume(request);
+    if (resumed && options.threads == 0) options.threads = resumed->options.threads;
     const Backend backend = Backend::for_plans(request.device, options.threads, request.processes);
     result.group = backend.communicator().group();
     result.train_images = info.train;
     const bool on_cpu = request.device == Device::cpu;
+    const bool initializes = !resumed && request.init_from.empty();
+    const auto init_images = [&](const TrainingOptions& planned) {
+        return initializes ? make_schedule(planned, info.train).init_images : 0;
+    };
     const MemoryLimit own = process_memory_limit();
     if (own.bytes < kLibraryBytes)
         throw InputError(fmt::format("planning needs {}, but {} {}", human_bytes(kLibraryBytes), own.source,
                                      human_bytes(own.bytes)));
     const auto plan = [&](const TrainingOptions& planned) {
-        return memory_plan(planned, make_schedule(planned, info.train).init_images, backend, PlanScope::run);
+        return memory_plan(planned, init_images(planned), backend, PlanScope::run);
     };
-    if (options.max_memory == 0) options.act_budget = act_budget(options, 0);
+    keep_sizes(options, resumed ? &resumed->options : nullptr);
     fit_memory(options, plan, result.group, request.device,
                image_bytes_in_memory(info, options, result.group));
     result.plan = plan(options);
-    result.store = store_offer(options, make_schedule(options, info.train).init_images, backend, result.plan);
+    result.store = store_offer(options, init_images(options), backend, result.plan);
     const auto sharing = static_cast<std::size_t>(result.group.local_size);
     if (on_cpu) {
         const std::size_t more = blas_buffer_bytes(backend.exec().threads) + fallback_bytes(result.plan);

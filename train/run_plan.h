@@ -16,9 +16,9 @@ namespace glow {
 // InputError if the model does not fit it.
 void fit_model(const DatasetInfo& info, TrainingOptions& options);
 
-// Bytes of maps that `auto` saves: the option, otherwise that of the resumed run (0: none), otherwise a quarter of the
-// machine's memory.
-index_t act_budget(const TrainingOptions& options, index_t resumed);
+// Sets sizes that options leave open to those of the resumed run (nullptr: none): micro-batches with max_memory, and
+// without it the bytes of maps that `auto` saves, which are a quarter of the machine's memory for a new run.
+void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed);
 
 // Location of the images during training, and a warning (or empty).
 struct DataAccess {

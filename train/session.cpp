@@ -109,7 +109,7 @@ void Session::open_folder() {
         int threads;
         double epoch_images;
         TrainingProgress progress;
-    } found = {resumed_.has_value(), options.threads, {}};
+    } found = {resumed_.has_value(), options.threads, 0, {}};
     if (resumed_) {
         found.progress = resumed_->progress(options);
         found.epoch_images = resumed_->epoch_images();
@@ -285,8 +285,8 @@ void Session::open_model() {
     }
 
     TrainingOptions sized = options;
-    sized.init_batch = schedule.init_images;
-    plan = memory_plan(sized, schedule.init_images, *backend, PlanScope::run);
+    sized.init_batch = init_images();
+    plan = memory_plan(sized, init_images(), *backend, PlanScope::run);
     request.say(describe(Settings{options, schedule, train_images_, valid ? valid->N() : 0, on_disk_,
                                   backend->description(), backend->threads(), processes}));
     request.say(describe(plan));
@@ -306,10 +306,7 @@ void Session::open_model() {
 
 // What the memory policy depends on: the machine, --max-memory, and the resumed run.
 void Session::choose_memory() {
-    if (resumed_ && options.max_memory > 0 && options.micro_batch == 0)
-        options.micro_batch = resumed_->options.micro_batch;
-    if (options.max_memory == 0)
-        options.act_budget = act_budget(options, resumed_ ? resumed_->options.act_budget : 0);
+    keep_sizes(options, resumed_ ? &resumed_->options : nullptr);
     struct {
         index_t micro_batch, act_budget;
     } chosen = {options.micro_batch, options.act_budget};
@@ -317,7 +314,7 @@ void Session::choose_memory() {
     options.micro_batch = chosen.micro_batch;
     options.act_budget = chosen.act_budget;
     const auto planned = [&](const TrainingOptions& sized) {
-        return memory_plan(sized, schedule.init_images, *backend, PlanScope::run);
+        return memory_plan(sized, init_images(), *backend, PlanScope::run);
     };
     fit_memory(options, planned, processes.group(), request.device, on_disk_ ? 0 : image_bytes_);
 }
