@@ -10,6 +10,9 @@
 
 namespace glow {
 
+// Programs warn of fewer validation images: the standard error of their bits/dim is about 0.1.
+inline constexpr index_t kFewValidationImages = 50;
+
 class TrainingImages {
   public:
     // read_ahead: take() prefetches the images of the next call on another thread. Always on if the images

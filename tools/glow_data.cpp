@@ -20,6 +20,7 @@
 #include "data/photo_files.h"
 #include "data/synthetic_gauss.h"
 #include "data/synthetic_shapes.h"
+#include "data/training_images.h"
 #include "inference/message_text.h"
 #include "kernels/error.h"
 #include "runtime/threads.h"
@@ -82,17 +83,14 @@ void refuse_existing(const MakeOptions& options) {
             fmt::format("{} exists: choose another name, or replace it with --force", options.output));
 }
 
-// warn below this number of validation images: the standard error of bits/dim is then about 0.1
-constexpr index_t kFewImages = 50;
-
 void report(const CommandLine& command, const std::string& output,
             const nlohmann::ordered_json& more = nlohmann::ordered_json::object()) {
     const glow::DatasetInfo info = glow::describe_dataset(output);
     command.say("{}: {} training, {} validation and {} test images of {} x {} x {}", output, info.train,
                 info.valid, info.test, info.H, info.W, info.C);
-    if (info.valid > 0 && info.valid < kFewImages)
-        command.warn("only {} validation images: their bits/dim will be imprecise (raise --valid)",
-                     info.valid);
+    if (info.valid > 0 && info.valid < glow::kFewValidationImages)
+        command.warn("only {}: their bits/dim will be imprecise (raise --valid)",
+                     glow::counted(info.valid, "validation image"));
     if (!command.json()) return;
     nlohmann::ordered_json object = {
         {"output", output}, {"train", info.train}, {"valid", info.valid}, {"test", info.test}};
@@ -202,7 +200,9 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
             throw;
         }
     }
-    if (!skipped.empty()) command.warn("skipped {} images or folders", skipped.size());
+    if (!skipped.empty())
+        command.warn("skipped {}", skipped.size() == 1 ? "1 image or folder"
+                                                       : fmt::format("{} images or folders", skipped.size()));
     report(command, options.output, {{"classes", source.classes()}, {"left_out", skipped}});
 }
 

@@ -173,7 +173,7 @@ template <class Options, class Visitor>
 void visit_length_options(Options& o, Visitor&& visitor) {
     visitor("epochs", o.epochs, OnResume::change, "Stop after this many epochs; 0: no limit");
     visitor("max-steps", o.max_steps, OnResume::free,
-            "Stop after this many steps, including resumed ones; 0: no limit");
+            "Stop at this step, counted from the start of the run, also if it is resumed; 0: no limit");
     visitor("max-minutes", o.max_minutes, OnResume::free,
             "Stop after this many minutes: of this process or, with --lr-schedule, of the run; 0: no limit");
 }

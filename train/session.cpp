@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "data/data_fingerprint.h"
+#include "inference/message_text.h"
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
@@ -67,10 +68,26 @@ Session::Session(const RunRequest& given, Mode mode)
     if (processes.is_root() && mode_ == Mode::train) open_files();
     if (is_fresh()) begin_again();
     if (resuming_) recall(processes.is_root() && resumed_->is_latest_of(folder));
-    if (resuming_ &&
-        (configured_.max_steps != options.max_steps || configured_.max_minutes != options.max_minutes))
-        request.say(
-            "--max-steps and --max-minutes given here limit only this part of the run (--save-limits keeps them)");
+    if (resuming_) describe_limits();
+    if (const index_t images = valid ? valid->N() : 0; images < kFewValidationImages && mode_ == Mode::train)
+        request.say(images == 0
+                        ? "warning: the data set has no validation images, so the run has no validation "
+                          "and no best.h5"
+                        : fmt::format("warning: only {}: their bits/dim will be imprecise",
+                                      counted(images, "validation image")));
+}
+
+// Limits given for this part of the run only, which its config.toml does not keep.
+void Session::describe_limits() {
+    std::string text;
+    if (options.max_steps != configured_.max_steps && options.max_steps > 0)
+        text = fmt::format("at step {} (--max-steps counts from the start of the run)", options.max_steps);
+    if (options.max_minutes != configured_.max_minutes && options.max_minutes > 0)
+        text += fmt::format("{}after {} minutes", text.empty() ? "" : " or ", options.max_minutes);
+    if (!text.empty())
+        request.say(fmt::format(
+            "this part of the run ends {}; config.toml keeps the run's own limits (--save-limits replaces them)",
+            text));
 }
 
 // A launcher may start its programs with different arguments, and config.toml may differ between hosts.
