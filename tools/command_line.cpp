@@ -18,6 +18,7 @@
 #include "runtime/memory_limit.h"
 #include "tools/help_format.h"
 #include "tools/numbers.h"
+#include "tools/spelling.h"
 
 namespace glow {
 namespace {
@@ -28,6 +29,8 @@ std::string version_text(const std::string& name) {
         text += fmt::format("\n{:<9}{}", library, version);
     return text + fmt::format("\n{:<9}{}", "threads", describe(planned_threads(0)));
 }
+
+constexpr std::size_t kLongestName = 60;  // longer words are not compared with names
 
 volatile std::sig_atomic_t g_closed_pipe = 0;
 
@@ -85,6 +88,27 @@ std::string help_command(const CLI::App& app, const std::string& name) {
     const auto given = app.get_subcommands();
     return given.empty() ? name + " --help"
                          : help_command(*given.front(), name + " " + given.front()->get_name());
+}
+
+// "; did you mean --out instead of --oout?", or nothing.
+std::string did_you_mean(const CLI::App& app, const std::string& unknown) {
+    const std::string word = unknown.substr(0, unknown.find('='));
+    if (word.size() > kLongestName) return "";
+    const CLI::App* given = &app;
+    std::vector<std::string> names;
+    const bool is_option = unknown.starts_with("--");
+    for (;;) {
+        if (is_option)
+            for (const CLI::Option* const option : given->get_options())
+                for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+        const auto next = given->get_subcommands();
+        if (next.empty()) break;
+        given = next.front();
+    }
+    if (!is_option)
+        for (const CLI::App* const sub : given->get_subcommands({})) names.push_back(sub->get_name());
+    const std::string nearest = nearest_name(word, names);
+    return nearest.empty() ? "" : fmt::format("; did you mean {} instead of {}?", nearest, word);
 }
 
 }  // namespace
@@ -149,15 +173,15 @@ void CommandLine::parse_and_run(int argc, char** argv) {
         const std::string text = app_.help();
         if (is_root()) std::fwrite(text.data(), 1, text.size(), stdout);
         return flush_results();
-    } catch (const CLI::RequiredError& error) {
-        const std::string help = help_command(app_, name_);
-        // CLI11 treats an unknown subcommand as missing; name it.
-        const auto unknown = app_.remaining(true);
-        throw InputError(unknown.empty() ? fmt::format("{} ({} lists the options)", error.what(), help)
-                                         : fmt::format("{}, found \"{}\" ({} lists the subcommands)",
-                                                       error.what(), unknown.front(), help));
     } catch (const CLI::ParseError& error) {
-        throw InputError(fmt::format("{} ({} lists the options)", error.what(), help_command(app_, name_)));
+        // CLI11 reports what is missing before what is unknown, which may be the same thing misspelled.
+        const auto unknown = app_.remaining(true);
+        const std::string hint = unknown.empty() ? "" : did_you_mean(app_, unknown.front());
+        const bool subcommand = !unknown.empty() && !unknown.front().starts_with('-') &&
+                                dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+        throw InputError(fmt::format("{}{}{} ({} lists the {})", error.what(),
+                                     subcommand ? fmt::format(", found \"{}\"", unknown.front()) : "", hint,
+                                     help_command(app_, name_), subcommand ? "subcommands" : "options"));
     }
     if (const Launch launch = detect_launch(); launch.size > 1 && !allows_processes_)
         throw InputError(fmt::format(

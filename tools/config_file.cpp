@@ -138,22 +138,12 @@ std::string file_name_of(const CLI::Option& option) {
     return option.get_lnames().empty() ? "" : option.get_lnames().front();
 }
 
-std::string nearest_option(CLI::App& app, std::string key) {
-    std::transform(key.begin(), key.end(), key.begin(),
-                   [](unsigned char c) { return c == '_' ? '-' : static_cast<char>(std::tolower(c)); });
-    key.erase(0, std::min(key.find_first_not_of('-'), key.size()));
-    std::string nearest;
-    std::size_t least = key.size() / 3 + 2;  // more edits than this make it another word
-    for (const CLI::Option* const option : app.get_options()) {
-        const std::string name = file_name_of(*option);
-        if (name.empty() || !option->get_configurable()) continue;
-        const std::size_t changes = edit_distance(key, name);
-        if (changes < least) {
-            least = changes;
-            nearest = name;
-        }
-    }
-    return nearest;
+std::string nearest_option(CLI::App& app, const std::string& key) {
+    std::vector<std::string> names;
+    for (const CLI::Option* const option : app.get_options())
+        if (const std::string name = file_name_of(*option); !name.empty() && option->get_configurable())
+            names.push_back(name);
+    return nearest_name(key, names);
 }
 
 CLI::Option* find_option(CLI::App& app, const std::string& where, const std::string& key) {

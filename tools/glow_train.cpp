@@ -132,7 +132,8 @@ void train(CommandLine& command, TrainingRequest& request) {
     request.warn = [&command, &processes](const std::string& line) {
         if (processes->is_root()) command.warn("{}", line);
     };
-    if (!request.moved_data.empty()) request.say(request.moved_data);
+    for (const std::string& note : {request.mistaken_out, request.moved_data})
+        if (!note.empty()) request.say(note);
     request.answer_signals = !command.quiet() && processes->is_root();
     request.terminal = request.answer_signals && isatty(STDERR_FILENO);
     run_on_all(command, *processes, [&] { plan_or_run(command, request); });

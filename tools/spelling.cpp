@@ -1,6 +1,7 @@
 #include "tools/spelling.h"
 
 #include <algorithm>
+#include <cctype>
 #include <numeric>
 #include <vector>
 
@@ -24,6 +25,24 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
         last = now;
     }
     return last[b.size()];
+}
+
+std::string nearest_name(std::string text, const std::vector<std::string>& names) {
+    const auto plain = [](std::string name) {
+        std::transform(name.begin(), name.end(), name.begin(),
+                       [](unsigned char c) { return c == '_' ? '-' : static_cast<char>(std::tolower(c)); });
+        return name.substr(std::min(name.find_first_not_of('-'), name.size()));
+    };
+    text = plain(text);
+    std::string nearest;
+    std::size_t least = text.size() / 3 + 2;  // more edits than this make it another word
+    for (const std::string& name : names) {
+        const std::size_t changes = edit_distance(text, plain(name));
+        if (changes >= least) continue;
+        least = changes;
+        nearest = name;
+    }
+    return nearest;
 }
 
 namespace {
@@ -55,15 +74,33 @@ void follow(const fs::path& folder, const std::vector<std::string>& names, std::
     }
 }
 
-}  // namespace
-
-std::optional<fs::path> similar_run(const fs::path& missing) {
+std::optional<Found> nearest_run(const fs::path& missing) {
     std::vector<std::string> names;
     for (const fs::path& name : missing) names.push_back(name.string());
     std::optional<Found> best;
     follow({}, names, 0, 0, best);
-    if (!best) return {};
-    return best->path;
+    return best;
+}
+
+}  // namespace
+
+std::optional<fs::path> similar_run(const fs::path& missing) {
+    const std::optional<Found> found = nearest_run(missing);
+    if (!found) return {};
+    return found->path;
+}
+
+std::optional<fs::path> mistaken_run(const fs::path& missing) {
+    const std::optional<Found> found = nearest_run(missing);
+    const auto without_digits = [](std::string text) {
+        std::erase_if(text, [](unsigned char c) { return std::isdigit(c) != 0; });
+        return text;
+    };
+    const std::size_t length = missing.filename().string().size();
+    if (!found || 3 * found->changes >= length ||
+        without_digits(found->path.string()) == without_digits(missing.string()))
+        return {};
+    return found->path;
 }
 
 }  // namespace glow

@@ -217,6 +217,11 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
     if (request.resume && !request.init_from.empty())
         throw InputError(
             "--resume and --init-from exclude each other: the first continues a run, the second starts one");
+    if (const RunFolder run(request.options.out);
+        request.resume && request.resume_from.empty() && !run.holds_run())
+        if (const auto mistaken = mistaken_run(run.path()))
+            request.mistaken_out = fmt::format("--out {}: there is no run to resume, but {} has one",
+                                               request.options.out, mistaken->string());
     if (!request.plan && !request.estimate)
         refuse_overwriting({{"--data", request.options.data}, {"--init-from", request.init_from}},
                            files_of_run(request.options.out));

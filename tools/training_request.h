@@ -19,8 +19,9 @@ struct TrainingRequest : RunRequest {
     bool plan = false, estimate = false, print_config = false, save_limits = false;
     int requeue_exit = 75;  // EX_TEMPFAIL of sysexits.h
     bool requeue_max_minutes = false;
-    ValueOrigins origins;    // origins of values from a file
-    std::string moved_data;  // message if the run's data set was found elsewhere, else empty
+    ValueOrigins origins;      // origins of values from a file
+    std::string moved_data;    // message if the run's data set was found elsewhere, else empty
+    std::string mistaken_out;  // message if another folder of almost this name holds a run
 };
 
 // Adds all options to `command`. Their defaults come from the preset, the file of --config, or the run to resume that the

@@ -133,6 +133,51 @@ TEST_F(Cluster, MisspelledFolderOfResumedRun) {
     EXPECT_NE(fresh.err.find("rusn: no run to resume; starting one"), std::string::npos) << fresh.err;
 }
 
+TEST_F(Cluster, NewRunNamesTheOneThatWasPerhapsMeant) {
+    make_run("shapes-wide", 1);
+    const auto told = [&](const std::string& out, const Words& more) {
+        const Outcome outcome = train(run_words(out, 1) + more);
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return outcome.err.find("no run to resume, but shapes-wide has one") != std::string::npos;
+    };
+    EXPECT_TRUE(told("shapes-wdie", {"--resume"}));
+    EXPECT_FALSE(told("shapes-wied", {}));  // a new run was asked for
+    EXPECT_FALSE(told("shapes-wide2", {"--resume"})) << "numbered runs are not misspelled";
+    EXPECT_FALSE(told("faces", {"--resume"}));
+}
+
+TEST_F(Cluster, UnknownOptionsSuggestTheNearest) {
+    expect_error(train({"--oout", "run"}), 2, "did you mean --out instead of --oout?");
+    expect_error(eval({"--chekpoint=run", "--data", "d.h5"}), 2,
+                 "did you mean --checkpoint instead of --chekpoint?");
+    expect_error(latent({"interplate"}), 2, "did you mean interpolate instead of interplate?");
+    expect_error(latent({"encode", "--chekpoint", "run"}), 2,
+                 "did you mean --checkpoint instead of --chekpoint?");
+    EXPECT_EQ(train({"--quux"}).err.find("did you mean"), std::string::npos);
+}
+
+TEST_F(Cluster, PlanOfResumedRunIsExact) {
+    const Words words = run_words("run", 2) + Words{"--json", "--quiet", "--device", "cpu"};
+    const json first = json::parse(train(words).out);
+    const Words resume = {"--out", "run", "--resume", "--json", "--quiet", "--device", "cpu"};
+    const json planned = json::parse(train(resume + Words{"--plan"}).out),
+               resumed = json::parse(train(resume + Words{"--max-steps", "3"}).out);
+    EXPECT_LT(planned["total"], first["planned_bytes"]) << "it does not initialize";
+    EXPECT_EQ(planned["total"], resumed["planned_bytes"]);
+    EXPECT_EQ(resumed["planned_bytes"], resumed["peak_bytes"]);
+}
+
+TEST_F(Cluster, FewValidationImagesAreReported) {
+    const Outcome few = train(run_words("few", 1));
+    EXPECT_NE(few.err.find("warning: only 6 validation images"), std::string::npos) << few.err;
+    make_dataset(folder / "none.h5", 8, 8, 3, 40, 0, 0);
+    const Outcome none = train(run_words("none", 1) + Words{"--data", "none.h5"});
+    EXPECT_NE(none.err.find("has no validation images"), std::string::npos) << none.err;
+    make_dataset(folder / "many.h5", 8, 8, 3, 40, 50, 0);
+    const Outcome many = train(run_words("many", 1) + Words{"--data", "many.h5"});
+    EXPECT_EQ(many.err.find("validation images"), std::string::npos) << many.err;
+}
+
 TEST_F(Cluster, ResumesFromAnotherFolder) {
     fs::create_directories(folder / "there");
     make_run("run", 1);
