@@ -49,9 +49,12 @@ std::optional<std::int64_t> parse_bytes(const std::string& text) {
     if (power == std::string::npos) return {};
     unit.erase(0, 1);
     if (!unit.empty() && unit != "b" && unit != "i" && unit != "ib") return {};
-    const std::int64_t factor = std::int64_t{1} << (10 * (power + 1));
-    if (bytes > std::numeric_limits<std::int64_t>::max() / factor) return {};
-    return bytes * factor;
+    const std::int64_t step = unit == "b" ? 1000 : 1024;
+    for (std::size_t i = 0; i <= power; ++i) {
+        if (bytes > std::numeric_limits<std::int64_t>::max() / step) return {};
+        bytes *= step;
+    }
+    return bytes;
 }
 
 }  // namespace
@@ -82,7 +85,7 @@ std::string description(ValueKind kind) {
         case ValueKind::number:
             return "one number";
         case ValueKind::bytes:
-            return "a number of bytes such as 1024, 500MiB or 4GiB";
+            return "a number of bytes such as 1024, 500MiB or 4GiB (4GB is 10^9)";
         case ValueKind::interval:
             return "a number of steps (100) or minutes (10m), or 0";
         case ValueKind::text:

@@ -39,7 +39,7 @@ std::string number_problem(const std::string& text) {
     return "must be " + description(kind) + ", got '" + text + "'";
 }
 
-// Converts "500MiB", "4 g" or "1024" to bytes. Units are powers of 1024, with or without i and B.
+// Converts "500MiB", "4 g" or "1024" to bytes. As in the GNU tools, GB is 10^9 bytes; GiB and G are 2^30.
 CLI::Validator as_bytes();
 
 // An option whose values are names of an enum. Value: the enum, or std::optional of it.

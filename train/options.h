@@ -209,8 +209,9 @@ template <class Options, class Visitor>
 void visit_memory_options(Options& o, Visitor&& visitor) {
     visitor("memory", o.memory, OnResume::change,
             "Memory policy, what backward finds saved: reconstruct, checkpoint, store or auto");
-    visitor("act-budget", o.act_budget, OnResume::change,
-            "Bytes of hidden maps that auto saves (also 500MiB, 4GiB); 0: a quarter of the machine's memory");
+    visitor(
+        "act-budget", o.act_budget, OnResume::change,
+        "Bytes of hidden maps that auto saves (also 500MiB, 4GiB; 4GB is 4 x 10^9); 0: a quarter of the machine's memory");
     visitor(
         "max-memory", o.max_memory, OnResume::free,
         "Memory for the run's processes on a host (on GPUs: for each process), as 8GiB: --micro-batch, and what auto "

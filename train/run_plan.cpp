@@ -189,10 +189,11 @@ std::string describe(const PlannedRun& planned) {
     }
     if (o.max_memory > 0)
         text += fmt::format(
-            "\nchosen for --max-memory: {}{}",
+            "\nchosen for --max-memory {}: {}{}", human_bytes(static_cast<std::size_t>(o.max_memory)),
             o.micro_batch > 0 ? fmt::format("micro-batches of {}", o.micro_batch) : "the whole batch at once",
             o.memory == MemoryMode::automatic
-                ? fmt::format(", up to {} for maps", human_bytes(static_cast<std::size_t>(o.act_budget)))
+                ? fmt::format(", {} stored for backward",
+                              human_bytes(at(planned.plan.bytes, Category::stored)))
                 : "");
     if (planned.limit.bytes > 0)
         text += fmt::format("\n{} {}", planned.limit.source, human_bytes(planned.limit.bytes));

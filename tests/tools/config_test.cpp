@@ -72,7 +72,7 @@ TEST(Config, FollowsToml) {
         {"eval-every = '010m'\n", "\neval-every = '10m'\n"},
         {"act-budget = 4096\n", "\nact-budget = 4096\n"},
         {"act-budget = '500MiB'\n", "\nact-budget = 524288000\n"},
-        {"act-budget = '010 kb'\n", "\nact-budget = 10240\n"},
+        {"act-budget = '010 kib'\n", "\nact-budget = 10240\n"},
         {"out = \"run #3\" # a comment\n", "\nout = 'run #3'\n"},
         {"out = 'a \"b\" \\ c'\n", "\nout = 'a \"b\" \\ c'\n"},
         {"out = \"a\\u00e9\"\n", "\nout = 'a\xc3\xa9'\n"},
