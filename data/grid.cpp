@@ -103,8 +103,26 @@ constexpr Letter kLetters[] = {
     {'<', "...#...#...#...#.....#.....#.....#."},
     {'>', ".#.....#.....#.....#...#...#...#..."},
     {'*', ".......#..#.#.#.###.#.#.#..#......."},
+    {'\xdf', ".##..#..#.#..#.#.##.#...##...##.##."},  // sharp s
 };
 // clang-format on
+
+// Letters of Latin-1 from U+00C0 on as a base letter with an accent: grave, acute, circumflex, tilde, diaeresis, ring,
+// or - for none. ? has no glyph.
+constexpr char32_t kFirstAccented = 0xc0;
+constexpr std::string_view kBases =
+    "AAAAAAACEEEEIIIIDNOOOOOxOUUUUY?\xdf"
+    "aaaaaaaceeeeiiiidnooooo/ouuuuy?y";
+constexpr std::string_view kAccents =
+    "gactdr--gacdgacd-tgactd--gacda--"
+    "gactdr--gacdgacd-tgactd--gacda-d";
+struct Accent {
+    char name;
+    char32_t combining;  // as a character of its own, behind the letter
+    const char* dots;    // [5]
+};
+constexpr Accent kAccentDots[] = {{'g', 0x300, ".#..."}, {'a', 0x301, "...#."}, {'c', 0x302, ".###."},
+                                  {'t', 0x303, ".##.#"}, {'d', 0x308, ".#.#."}, {'r', 0x30a, "..#.."}};
 
 // An empty box replaces characters without a glyph.
 constexpr const char* kUnknown = "######...##...##...##...##...######";
@@ -128,31 +146,74 @@ bool is_color(index_t channel, index_t C) {
     return C % 2 == 1 || channel != C - 1;
 }
 
-std::vector<std::string> lines_of(const std::string& label) {
-    std::vector<std::string> lines;
-    for (std::size_t begin = 0; begin < label.size();) {
-        const std::size_t end = std::min(label.find('\n', begin), label.size());
-        lines.push_back(label.substr(begin, end - begin));
-        // A character of UTF-8 takes one place: its first byte.
-        std::erase_if(lines.back(),
-                      [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; });
-        begin = end + 1;
+// One place in a line.
+struct Glyph {
+    char letter;
+    const char* accent;  // dots above it, or nullptr
+};
+
+const char* accent_of(char name, char32_t combining) {
+    for (const Accent& accent : kAccentDots)
+        if (accent.name == name || accent.combining == combining) return accent.dots;
+    return nullptr;
+}
+
+// The first character of UTF-8, which is removed. 0 for a byte that begins none.
+char32_t take_character(std::string_view& text) {
+    const auto first = static_cast<unsigned char>(text.front());
+    const std::size_t length = first < 0x80    ? 1
+                               : first >= 0xf0 ? 4
+                               : first >= 0xe0 ? 3
+                               : first >= 0xc0 ? 2
+                                               : 0;
+    char32_t character = first < 0x80 ? first : first & (0x7fu >> length);
+    std::size_t taken = 1;
+    for (; taken < std::min(length, text.size()); ++taken) {
+        const auto next = static_cast<unsigned char>(text[taken]);
+        if ((next & 0xc0) != 0x80) break;
+        character = character << 6 | (next & 0x3f);
+    }
+    text.remove_prefix(taken);
+    return taken == length ? character : 0;
+}
+
+std::vector<std::vector<Glyph>> lines_of(std::string_view label) {
+    std::vector<std::vector<Glyph>> lines;
+    if (!label.empty()) lines.emplace_back();
+    while (!label.empty()) {
+        const char32_t character = take_character(label);
+        std::vector<Glyph>& line = lines.back();
+        const std::size_t accented = character - kFirstAccented;
+        if (character == '\n' && !label.empty())
+            lines.emplace_back();
+        else if (const char* const accent = accent_of('\0', character); accent != nullptr && !line.empty())
+            line.back().accent = accent;
+        else if (character >= kFirstAccented && accented < kBases.size())
+            line.push_back({kBases[accented], accent_of(kAccents[accented], 0)});
+        else if (character != '\n')
+            line.push_back({character < 0x80 ? static_cast<char>(character) : '\0', nullptr});
     }
     return lines;
 }
 
-void draw_line(const std::string& label, Image& image, index_t top, index_t left) {
-    for (std::size_t n = 0; n < label.size(); ++n) {
-        const char* dots = dots_of(label[n]);
-        const index_t x0 = left + static_cast<index_t>(n) * kLetterAdvance;
-        for (index_t y = 0; y < kLetterH * kLetterScale; ++y) {
-            for (index_t x = 0; x < kLetterW * kLetterScale; ++x) {
-                if (dots[y / kLetterScale * kLetterW + x / kLetterScale] != '#' || x0 + x >= image.W)
-                    continue;
-                std::uint8_t* pixel = image.pixels.data() + ((top + y) * image.W + x0 + x) * image.C;
-                for (index_t c = 0; c < image.C; ++c) pixel[c] = is_color(c, image.C) ? 0 : kWhite;
-            }
+// rows [H, 5] of dots
+void draw_dots(const char* dots, index_t H, Image& image, index_t top, index_t left) {
+    for (index_t y = 0; y < H * kLetterScale; ++y)
+        for (index_t x = 0; x < kLetterW * kLetterScale; ++x) {
+            if (dots[y / kLetterScale * kLetterW + x / kLetterScale] != '#' || left + x >= image.W) continue;
+            std::uint8_t* pixel = image.pixels.data() + ((top + y) * image.W + left + x) * image.C;
+            for (index_t c = 0; c < image.C; ++c) pixel[c] = is_color(c, image.C) ? 0 : kWhite;
         }
+}
+
+void draw_line(const std::vector<Glyph>& line, Image& image, index_t top, index_t left) {
+    for (const Glyph& glyph : line) {
+        draw_dots(dots_of(glyph.letter), kLetterH, image, top, left);
+        // Small letters leave two rows free, and a line two rows above it.
+        const bool is_small = glyph.letter >= 'a' && glyph.letter <= 'z';
+        if (glyph.accent != nullptr)
+            draw_dots(glyph.accent, 1, image, is_small ? top : top - 2 * kLetterScale, left);
+        left += kLetterAdvance;
     }
 }
 
@@ -219,11 +280,11 @@ Image side_by_side(const std::vector<Panel>& panels, index_t a_row) {
     for (index_t n = 0; n < count; ++n) {
         const auto& [label, image] = panels[n];
         if (image.C != C) throw Error("side_by_side: expected panels with equal numbers of channels");
-        const std::vector<std::string> lines = lines_of(label);
+        const auto lines = lines_of(label);
         label_height = std::max(label_height, std::ssize(lines) * kLabelHeight);
         index_t &W = widths[n % columns], &H = heights[n / columns];
         W = std::max(W, image.W);
-        for (const std::string& line : lines) W = std::max(W, 2 * kGap + std::ssize(line) * kLetterAdvance);
+        for (const auto& line : lines) W = std::max(W, 2 * kGap + std::ssize(line) * kLetterAdvance);
         H = std::max(H, image.H);
     }
     index_t sheet_H = -kPanelGap, sheet_W = -kPanelGap;
@@ -234,7 +295,7 @@ Image side_by_side(const std::vector<Panel>& panels, index_t a_row) {
     for (index_t n = 0; n < count; ++n) {
         const auto& [label, image] = panels[n];
         index_t line_top = top + (kLabelHeight - kLetterScale * kLetterH) / 2;
-        for (const std::string& line : lines_of(label)) {
+        for (const auto& line : lines_of(label)) {
             draw_line(line, sheet, line_top, left + kGap);
             line_top += kLabelHeight;
         }

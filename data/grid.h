@@ -30,7 +30,8 @@ Image tile_images(const std::uint8_t* images, index_t N, index_t H, index_t W, i
 void cross_out(std::uint8_t* image, index_t H, index_t W, index_t C);
 
 struct Panel {
-    // Lines separated by \n; a box replaces what is not printable ASCII. No label row if empty on all panels.
+    // Lines of UTF-8 separated by \n. A box replaces what is neither printable ASCII nor a letter of Western European
+    // languages (Latin-1, composed or not). No label row if empty on all panels.
     std::string label;
     Image image;
 };

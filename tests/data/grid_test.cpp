@@ -1,5 +1,6 @@
 #include "data/grid.h"
 
+#include <algorithm>
 #include <set>
 
 #include "tests/data/files.h"
@@ -51,6 +52,26 @@ TEST(Grid, LabelsHaveLines) {
             EXPECT_EQ(pixel(both, label + y, x), pixel(b, y, x));
         }
     EXPECT_EQ(pixel(both, 2 * label, 0), 7);
+}
+
+TEST(Grid, DrawsLettersWithAccents) {
+    const Image image{4, 60, 1, std::vector<std::uint8_t>(240, 7)};
+    const auto drawn = [&](const std::string& label) { return side_by_side({{label, image}}).pixels; };
+    const auto dark = [&](const std::string& label) {
+        const auto pixels = drawn(label);
+        return std::count(pixels.begin(), pixels.end(), 0);
+    };
+    const index_t dot = 4;  // pixels
+    EXPECT_EQ(dark("\u00fc"), dark("u") + 2 * dot);
+    EXPECT_EQ(dark("\u00c4"), dark("A") + 2 * dot);
+    EXPECT_EQ(dark("\u00e9"), dark("e") + dot);
+    EXPECT_EQ(drawn("u\u0308x"), drawn("\u00fcx")) << "as macOS writes names";
+    EXPECT_EQ(drawn("\u00e7"), drawn("c"));
+    EXPECT_NE(drawn("\u00df"), drawn("\u4e00"));
+    // One box for what has no letter, whether or not it is UTF-8.
+    EXPECT_EQ(drawn("\u4e00a"), drawn("\u0416a"));
+    EXPECT_EQ(drawn("\xff\x61"), drawn("\u4e00a"));
+    EXPECT_EQ(drawn("\xe4\xb8"), drawn("\u4e00")) << "cut";
 }
 
 TEST(Grid, CrossIsDiagonalAndVisible) {
