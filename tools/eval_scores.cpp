@@ -9,19 +9,33 @@
 #include "inference/scores.h"
 #include "kernels/error.h"
 #include "tools/csv.h"
+#include "tools/numbers.h"
 
 namespace glow {
 namespace {
 
-// index,bpd[,label][,png_bpd,corrected][,name], in file order or by ascending bits/dim. png: empty without
-// --complexity.
-void write_per_image(const std::string& path, const ScoredImages& scored, const std::vector<double>& png,
-                     bool sort) {
+std::vector<double> difference(const std::vector<double>& a, const std::vector<double>& b) {
+    std::vector<double> result(a.size());
+    for (std::size_t i = 0; i < a.size(); ++i) result[i] = a[i] - b[i];
+    return result;
+}
+
+// What --sort-by names. png: PNG sizes of the images.
+std::vector<double> order_score(const ScoreOptions& options, const ScoredImages& scored,
+                                const std::vector<double>& png) {
+    return options.sort_by == ScoreOrder::corrected ? difference(scored.bits, png) : scored.bits;
+}
+
+// index,bpd[,label][,png_bpd,corrected][,name], in file order or by ascending score. png: PNG sizes of the images,
+// written with --complexity.
+void write_per_image(const std::string& path, const ScoreOptions& options, const ScoredImages& scored,
+                     std::vector<double> png) {
     const std::vector<double>& bits = scored.bits;
     const std::vector<std::int32_t>& labels = scored.images.set().labels;
     std::vector<index_t> order(bits.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<index_t>(i);
-    if (sort) order = rising_order(bits);
+    if (options.sort) order = rising_order(order_score(options, scored, png));
+    if (!options.complexity) png.clear();
     write_atomically(path, [&](const std::filesystem::path& temporary) {
         std::ofstream file(temporary);
         file << "index,bpd" << (labels.empty() ? "" : ",label") << (png.empty() ? "" : ",png_bpd,corrected")
@@ -43,47 +57,51 @@ std::string short_name(const std::string& name) {
     constexpr std::size_t kLetters = 14;
     const std::string stem = std::filesystem::path(name).replace_extension().string();
     const std::string& shown = name.ends_with(']') ? name : stem;  // a square's place, not a suffix
-    return shown.size() <= kLetters ? shown : ".." + shown.substr(shown.size() - kLetters + 2);
+    std::vector<std::size_t> letters;                              // where the characters of UTF-8 begin
+    for (std::size_t i = 0; i < shown.size(); ++i)
+        if ((static_cast<unsigned char>(shown[i]) & 0xc0) != 0x80) letters.push_back(i);
+    if (letters.size() <= kLetters) return shown;
+    return ".." + shown.substr(letters[letters.size() - kLetters + 2]);
 }
 
-// The most and least likely images side by side, most extreme first, each below its bits/dim and name.
-void write_extremes(const ScoreOptions& options, const ScoredImages& scored) {
+// The images with the lowest and the highest score side by side, most extreme first, each below its score and name.
+// Few images are divided, so that none is shown twice.
+void write_extremes(const ScoreOptions& options, const ScoredImages& scored,
+                    const std::vector<double>& score) {
     const SplitImages& images = scored.images;
-    std::vector<index_t> order = rising_order(scored.bits);
-    const index_t shown = std::min(options.show, images.N());
+    std::vector<index_t> order = rising_order(score);
+    const index_t lowest = std::min(options.show, (images.N() + 1) / 2),
+                  highest = std::min(options.show, images.N() / 2);
     index_t columns = 1;
-    while (columns * columns < shown) ++columns;
+    while (columns * columns < lowest) ++columns;
     const ImageSet& shape = images.set();
     // About as wide as a name.
     const index_t side = std::min(shape.H, shape.W), scale = scored.names.empty() ? 0 : (127 + side) / side;
-    const auto panel = [&](const std::string& label) {
+    const auto panel = [&](const std::string& label, index_t shown) {
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(shape.image_bytes()));
         std::vector<Panel> pictures;
         for (index_t n = 0; n < shown; ++n) {
             const auto image = static_cast<std::size_t>(order[static_cast<std::size_t>(n)]);
             images.gather(&order[static_cast<std::size_t>(n)], 1, pixels.data());
-            std::string text = fmt::format("{:.4f}", scored.bits[image]);
+            std::string text = fmt::format("{:.4f}", score[image]);
             if (!scored.names.empty()) text += "\n" + short_name(scored.names[image]);
             pictures.push_back(
                 {text, tile_images(pixels.data(), 1, shape.H, shape.W, shape.C, {1, 1}, scale)});
         }
         return Panel{label, side_by_side(pictures, columns)};
     };
-    std::vector<Panel> panels = {panel("most likely")};
+    const bool corrected = options.sort_by == ScoreOrder::corrected;
+    std::vector<Panel> panels = {panel(corrected ? "least odd" : "most likely", lowest)};
     std::reverse(order.begin(), order.end());
-    panels.push_back(panel("least likely"));
+    if (highest > 0) panels.push_back(panel(corrected ? "oddest" : "least likely", highest));
     write_png(options.extremes, side_by_side(panels));
-}
-
-std::vector<double> difference(const std::vector<double>& a, const std::vector<double>& b) {
-    std::vector<double> result(a.size());
-    for (std::size_t i = 0; i < a.size(); ++i) result[i] = a[i] - b[i];
-    return result;
 }
 
 }  // namespace
 
 void ScoreOptions::check() const {
+    if (sort_by == ScoreOrder::corrected && !sort && extremes.empty())
+        throw InputError("--sort-by corrected needs --sort or --extremes, whose order it sets");
     if (sort && per_image.empty()) throw InputError("--sort needs --per-image, whose lines it orders");
     if (!against_per_image.empty() && against.empty())
         throw InputError("--against-per-image needs --against, the other data set");
@@ -105,6 +123,10 @@ std::vector<NamedPath> ScoreOptions::outputs() const {
 void add_score_options(CLI::App& app, ScoreOptions& options) {
     app.add_option("--per-image", options.per_image, "Write every image's bits/dim to a CSV file");
     app.add_flag("--sort", options.sort, "Sort the CSV file, most likely image first");
+    add_choice(
+        app, "--sort-by", options.sort_by,
+        "Order of --sort and --extremes: bpd, or corrected, the difference from PNG bits/dim: odd images have "
+        "a high one");
     app.add_flag("--complexity", options.complexity,
                  "Add PNG bits/dim, and the difference from ours: a score that does not favor smooth images");
     app.add_option("--extremes", options.extremes, "Draw the most and least likely images, NAME.png");
@@ -123,8 +145,7 @@ void compare(const ScoreOptions& options, const std::vector<double>& bits, const
              const ScoredImages& others, EvalResult& result) {
     const std::vector<double> other_png = png_bits_per_dim(others.images);
     if (!options.against_per_image.empty())
-        write_per_image(options.against_per_image, others,
-                        options.complexity ? other_png : std::vector<double>(), options.sort);
+        write_per_image(options.against_per_image, options, others, other_png);
     const double plain = auroc(bits, others.bits),
                  corrected = auroc(difference(bits, png), difference(others.bits, other_png));
     const Mean mean = mean_of(others.bits.data(), others.images.N());
@@ -144,11 +165,10 @@ void compare(const ScoreOptions& options, const std::vector<double>& bits, const
 void use_scores(const ScoreOptions& options, const ScoredImages& scored, const ScoredImages* others,
                 EvalResult& result) {
     std::vector<double> png;
-    if (options.complexity || others != nullptr) png = png_bits_per_dim(scored.images);
-    if (!options.per_image.empty())
-        write_per_image(options.per_image, scored, options.complexity ? png : std::vector<double>(),
-                        options.sort);
-    if (!options.extremes.empty()) write_extremes(options, scored);
+    if (options.complexity || options.sort_by == ScoreOrder::corrected || others != nullptr)
+        png = png_bits_per_dim(scored.images);
+    if (!options.per_image.empty()) write_per_image(options.per_image, options, scored, png);
+    if (!options.extremes.empty()) write_extremes(options, scored, order_score(options, scored, png));
     if (!png.empty()) {
         const double r = correlation(scored.bits, png);
         result.text +=

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/enum_names.h"
 #include "tools/command_line.h"
 #include "tools/model_options.h"
 #include "tools/output_files.h"
@@ -16,9 +17,18 @@ struct EvalResult {
     nlohmann::ordered_json json;
 };
 
+enum class ScoreOrder { bpd, corrected };
+template <>
+struct Names<ScoreOrder> {
+    static constexpr const char* what = "order";
+    static constexpr NamedValue<ScoreOrder> values[] = {{ScoreOrder::bpd, "bpd"},
+                                                        {ScoreOrder::corrected, "corrected"}};
+};
+
 struct ScoreOptions {
     std::string per_image, extremes, against, against_split = "test", against_per_image;
     bool sort = false, complexity = false;
+    ScoreOrder sort_by = ScoreOrder::bpd;
     index_t show = 16;  // images per panel of extremes
 
     // Throws InputError for incompatible options.

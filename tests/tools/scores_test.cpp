@@ -67,6 +67,65 @@ TEST_F(EvalScores, PictureShowsExtremes) {
     EXPECT_TRUE(anywhere(picture.W / 2 - 64, picture.W - 64, worst));
 }
 
+TEST_F(EvalScores, SortsByCorrectedScore) {
+    // Even images are flat, which both the model and PNG find easy; odd ones are noise.
+    constexpr index_t kImages = 12;
+    DatasetInfo info;
+    info.H = info.W = 8;
+    info.C = 3;
+    DatasetWriter writer(folder / "mixed.h5", info);
+    test::Random random(3);
+    std::vector<std::uint8_t> pixels(kImages * 192, 128);
+    for (std::size_t i = 0; i < pixels.size(); ++i)
+        if (i / 192 % 2 == 1) pixels[i] = static_cast<std::uint8_t>(random.integer(60, 190));
+    writer.append("train", kImages, pixels.data(), nullptr);
+    writer.commit();
+    const Words from = {"--checkpoint", "run", "--data", "mixed.h5", "--split", "train", "--quiet"};
+    const auto sorted = [&](const std::string& by, const Words& more) {
+        const Outcome outcome = eval(
+            from + Words{"--sort-by", by, "--per-image", by + ".csv", "--extremes", by + ".png", "--sort"} +
+            more);
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return read_csv(folder / (by + ".csv"));
+    };
+    const Table by_bits = sorted("bpd", {}), by_corrected = sorted("corrected", {"--complexity"});
+    const std::vector<double> corrected = column(by_corrected, "corrected");
+    EXPECT_TRUE(std::is_sorted(corrected.begin(), corrected.end()));
+    EXPECT_EQ(static_cast<int>(column(by_bits, "index").front()) % 2, 0);
+    EXPECT_EQ(static_cast<int>(column(by_corrected, "index").front()) % 2, 1);
+    EXPECT_NE(read_bytes(folder / "bpd.png"), read_bytes(folder / "corrected.png"));
+    // The order is the same where the column is not asked for.
+    EXPECT_EQ(column(sorted("corrected", {}), "index"), column(by_corrected, "index"));
+    expect_error(eval(kFrom + Words{"--sort-by", "corrected"}), 2,
+                 "--sort-by corrected needs --sort or --extremes");
+}
+
+// No image is in both halves of the picture.
+TEST_F(EvalScores, FewImagesAreShownOnce) {
+    const auto tiles = [&](const std::string& images) {
+        EXPECT_EQ(eval(kFrom + Words{"--limit", images, "--extremes", "few.png"}).code, 0);
+        const Image picture = read_png(folder / "few.png");
+        const ImageSet set = load_split(folder / "d.h5", "train");
+        index_t shown = 0;
+        for (index_t n = 0; n < std::stol(images); ++n)
+            for (index_t top = 0; top + 64 <= picture.H; ++top)
+                for (index_t left = 0; left + 64 <= picture.W; ++left) {
+                    bool same = true;
+                    for (index_t i = 0; same && i < 64; ++i)
+                        for (index_t c = 0; same && c < 3; ++c)
+                            same =
+                                picture.pixels[((top + i / 8 * 8) * picture.W + left + i % 8 * 8) * 3 + c] ==
+                                set.image(n)[i * 3 + c];
+                    shown += same ? 1 : 0;
+                    left += same ? 7 : 0;  // an enlarged pixel is found once
+                }
+        return shown;
+    };
+    const index_t kRows = 3;  // where a tile is found: from its top to the gap of 2 pixels below it
+    EXPECT_EQ(tiles("1"), kRows);
+    EXPECT_EQ(tiles("3"), 3 * kRows);
+}
+
 // The same images with names, as a data set and as a folder.
 TEST_F(EvalScores, ReportsNames) {
     const ImageSet set = load_split(folder / "d.h5", "train");
