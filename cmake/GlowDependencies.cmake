@@ -1,6 +1,6 @@
 # Dependencies. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, toml++, libpng, libjpeg-turbo,
-# zlib. Optional: CUDA, cuDNN, NCCL, MPI, oneDNN, libwebp, Google Benchmark; a stub file replaces a missing one, and
-# the summary lists it.
+# zlib. Optional: CUDA, cuDNN, NCCL, MPI, oneDNN, libwebp, libtiff, giflib, Google Benchmark; a stub file replaces a
+# missing one, and the summary lists it.
 include(GlowOptional)
 find_package(PkgConfig)
 
@@ -204,6 +204,20 @@ macro(glow_find_webp)
     endif()
 endmacro()
 glow_optional(WEBP WITHOUT "WebP photographs are not read" HINT "install libwebp-dev")
+macro(glow_find_tiff)
+    if(PkgConfig_FOUND)
+        pkg_check_modules(GLOW_LIBTIFF QUIET IMPORTED_TARGET libtiff-4)
+        set(found_version "${GLOW_LIBTIFF_VERSION}")
+    endif()
+endmacro()
+glow_optional(TIFF WITHOUT "TIFF photographs are not read" HINT "install libtiff-dev")
+macro(glow_find_gif)
+    find_package(GIF QUIET)
+    if(GIF_FOUND)
+        set(found_version "${GIF_VERSION}")
+    endif()
+endmacro()
+glow_optional(GIF AT_LEAST 5.1 WITHOUT "GIF pictures are not read" HINT "install libgif-dev 5.1 or newer")
 # The Python package: pybind11's and Python's headers.
 macro(glow_find_python)
     find_package(Python3 3.10 COMPONENTS Interpreter Development.Module QUIET)

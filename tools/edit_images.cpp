@@ -123,7 +123,7 @@ void add_edit_options(CLI::App& app, EditOptions& options) {
     app.add_option("--split", options.split, "train, valid or test");
     app.add_option("--images", options.images, "Indices of images, separated by commas");
     app.add_option("--files", options.files,
-                   "PNG, JPEG or WebP files, or folders of them, instead of --data: --files A.png B.png")
+                   "Photographs, or folders of them, instead of --data: --files A.png B.png")
         ->expected(-1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_option("--class", options.label,

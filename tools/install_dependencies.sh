@@ -48,6 +48,8 @@ required | libtomlplusplus-dev            | header toml++/toml.h           | con
 required | libpng-dev                     | header png.h                   | pictures
 required | libjpeg-dev                    | header jpeglib.h               | photographs
 optional | libwebp-dev                    | header webp/decode.h           | WebP photographs
+optional | libtiff-dev                    | header tiffio.h                | TIFF photographs
+optional | libgif-dev                     | header gif_lib.h               | GIF pictures
 required | zlib1g-dev                     | header zlib.h                  | compressed data
 required | libgtest-dev                   | header gtest/gtest.h           | tests
 optional | libbenchmark-dev               | header benchmark/benchmark.h   | glow_bench

@@ -6,7 +6,9 @@
 #include <cctype>
 #include <initializer_list>
 
+#include "data/formats/gif.h"
 #include "data/formats/jpeg.h"
+#include "data/formats/tiff.h"
 #include "data/formats/webp.h"
 #include "kernels/error.h"
 
@@ -31,14 +33,23 @@ bool is_png(std::span<const std::uint8_t> bytes) {
     return begins(bytes, {0x89, 'P', 'N', 'G'});
 }
 
-// With the file's own channels.
-Image decode_any(std::span<const std::uint8_t> bytes, const std::string& shown) {
+bool is_tiff(std::span<const std::uint8_t> bytes) {
+    constexpr std::uint8_t kClassic = 42, kBig = 43;
+    for (const std::uint8_t version : {kClassic, kBig})
+        if (begins(bytes, {'I', 'I', version, 0}) || begins(bytes, {'M', 'M', 0, version})) return true;
+    return false;
+}
+
+// With the file's own channels. lost: what decode_tiff and decode_gif say.
+Image decode_any(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr) {
     if (begins(bytes, {0xff, 0xd8, 0xff})) return decode_jpeg(bytes, shown);
     if (is_png(bytes)) return decode_png(bytes, shown);
     const auto riff = [&](std::size_t at) { return bytes.size() >= 12 ? bytes.subspan(at) : bytes.last(0); };
     if (begins(riff(0), {'R', 'I', 'F', 'F'}) && begins(riff(8), {'W', 'E', 'B', 'P'}))
         return decode_webp(bytes, shown);
-    throw InputError(fmt::format("{}: is not a PNG, JPEG or WebP file", shown));
+    if (is_tiff(bytes)) return decode_tiff(bytes, shown, lost);
+    if (begins(bytes, {'G', 'I', 'F', '8'})) return decode_gif(bytes, shown, lost);
+    throw InputError(fmt::format("{}: is not a PNG, JPEG, WebP, TIFF or GIF file", shown));
 }
 
 // What would be lost with C channels of 8 bits; empty if nothing.
@@ -55,17 +66,30 @@ std::string loss_with(std::span<const std::uint8_t> bytes, const Image& image, i
     return "";
 }
 
+// Of the formats that this build reads.
+std::vector<std::string> suffixes() {
+    std::vector<std::string> all = {".png", ".jpg", ".jpeg"};
+    if (reads_webp()) all.emplace_back(".webp");
+    if (reads_tiff()) all.insert(all.end(), {".tif", ".tiff"});
+    if (reads_gif()) all.emplace_back(".gif");
+    return all;
+}
+
 }  // namespace
 
 std::string photo_suffixes() {
-    return reads_webp() ? ".png, .jpg, .jpeg or .webp" : ".png, .jpg or .jpeg";
+    const std::vector<std::string> all = suffixes();
+    std::string text = all.front();
+    for (std::size_t i = 1; i < all.size(); ++i) text += (i + 1 < all.size() ? ", " : " or ") + all[i];
+    return text;
 }
 
 bool is_photo_name(const std::filesystem::path& path) {
     std::string suffix = path.extension().string();
     for (char& character : suffix)
         character = static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
-    return suffix == ".png" || suffix == ".jpg" || suffix == ".jpeg" || (suffix == ".webp" && reads_webp());
+    const std::vector<std::string> all = suffixes();
+    return std::find(all.begin(), all.end(), suffix) != all.end();
 }
 
 Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C) {
@@ -75,8 +99,10 @@ Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown
 
 ExactPhoto read_photo_exactly(const std::filesystem::path& path, index_t C) {
     const std::vector<std::uint8_t> bytes = read_image_bytes(path);
-    Image image = decode_any(bytes, path.string());
-    if (const std::string loss = loss_with(bytes, image, C); !loss.empty())
+    std::string loss;
+    Image image = decode_any(bytes, path.string(), &loss);
+    if (loss.empty()) loss = loss_with(bytes, image, C);
+    if (!loss.empty())
         throw InputError(fmt::format("{}: cannot be coded without loss: {}", path.string(), loss));
     const bool gray = image.C < 3 || C == 1;
     return {with_channels(std::move(image), C), gray};

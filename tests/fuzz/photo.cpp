@@ -1,4 +1,4 @@
-// PNG, JPEG and WebP files, cropping and area averaging.
+// PNG, JPEG, WebP, TIFF and GIF files, cropping and area averaging.
 #include "data/formats/photo.h"
 
 #include <algorithm>

@@ -8,11 +8,15 @@
 #include <tuple>
 
 #include "data/formats/exif.h"
+#include "data/formats/gif.h"
 #include "data/formats/jpeg.h"
+#include "data/formats/tiff.h"
 #include "data/formats/webp.h"
 #include "data/image_folder.h"
 #include "tests/data/files.h"
+#include "tests/data/formats/gif_cases.h"
 #include "tests/data/formats/png_cases.h"
+#include "tests/data/formats/tiff_cases.h"
 #include "tests/data/formats/webp_cases.h"
 #include "tests/data/make_files.h"
 #include "tests/support.h"
@@ -124,6 +128,186 @@ TEST(Photo, ReadsWebp) {
     EXPECT_FALSE(webp_bytes(make::smooth(4, 4, 4)).has_value());
 }
 
+// The picture as the encoded values of its samples say, over black.
+Image expected_pixels(const make::TiffCase& c) {
+    const int colors = c.photometric == 2 ? 3 : 1;
+    const bool alpha = c.samples > colors && (c.extra == 2 || c.extra == -1);
+    const auto eight = [&](std::uint32_t y, std::uint32_t x, int s) {
+        const std::uint32_t value = c.sample(y, x, s);
+        return c.bits == 16 ? (value + 128) / 257 : value;
+    };
+    Image image{c.H, c.W, 3, {}};
+    for (std::uint32_t y = 0; y < c.H; ++y)
+        for (std::uint32_t x = 0; x < c.W; ++x)
+            for (int s = 0; s < 3; ++s) {
+                std::uint32_t value = eight(y, x, std::min(s, colors - 1));
+                if (c.photometric == 0) value = 255 - value;
+                if (alpha) value = (value * eight(y, x, colors) + 127) / 255;
+                image.pixels.push_back(static_cast<std::uint8_t>(value));
+            }
+    return upright(std::move(image), c.orientation);
+}
+
+TEST(Photo, ReadsTiff) {
+    if (!reads_tiff()) {
+        expect_throw<InputError>([] { decoded(make::tiff({}), 3); }, {"x", "TIFF", "libtiff-dev"});
+        EXPECT_FALSE(is_photo_name("a.tif"));
+        return;
+    }
+    EXPECT_TRUE(is_photo_name("a.TIF"));
+    EXPECT_TRUE(is_photo_name("a.tiff"));
+    for (const auto& [name, one] : make::tiff_cases()) {
+        const Image read = decode_photo(span_of(make::tiff(one)), "x", 3), expected = expected_pixels(one);
+        EXPECT_EQ(read.H, expected.H) << name;
+        EXPECT_EQ(read.W, expected.W) << name;
+        EXPECT_EQ(read.pixels, expected.pixels) << name;
+    }
+    make::TiffCase gray;
+    gray.samples = gray.photometric = 1;
+    make::TiffCase alpha;
+    alpha.samples = 4;
+    EXPECT_EQ(decode_tiff(span_of(make::tiff(gray)), "x").C, 1);
+    EXPECT_EQ(decode_tiff(span_of(make::tiff(alpha)), "x").C, 4);
+
+    const make::NamedFiles compressed = make::compressed_tiff_files();
+    const auto pixels = [&](const std::string& name) {
+        return decoded(make::file_named(compressed, name), 3);
+    };
+    const Pixels rgb = expected_pixels({}).pixels;
+    for (const std::string name : {"rgb_lzw", "rgb_deflate", "rgb_packbits"})
+        EXPECT_EQ(pixels(name), rgb) << name;
+    EXPECT_EQ(pixels("gray_lzw"), expected_pixels(gray).pixels);
+    EXPECT_EQ(pixels("rgba_deflate"), expected_pixels(alpha).pixels);
+    EXPECT_EQ(pixels("palette").size(), rgb.size());
+    EXPECT_EQ(pixels("cmyk").size(), rgb.size());
+    for (const std::uint8_t value : pixels("bilevel_g4")) EXPECT_EQ(value % 255, 0);
+}
+
+TEST(Photo, RejectsBadTiff) {
+    if (!reads_tiff()) GTEST_SKIP() << "this build has no libtiff";
+    for (const int format : {2, 3}) {
+        make::TiffCase numbers;
+        numbers.format = format;
+        expect_throw<InputError>([&] { decoded(make::tiff(numbers), 3); }, {"x", "unsigned"});
+    }
+    const std::string whole = make::tiff({});
+    for (std::size_t length = 4; length < whole.size(); ++length)
+        expect_throw<InputError>([&] { decoded(whole.substr(0, length), 3); }, {"x", "TIFF"});
+    std::string wide = whole;
+    wide.replace(18, 4, std::string("\0\0\0\x7f", 4));  // the value of the first entry, the width
+    expect_throw<InputError>([&] { decoded(wide, 3); }, {"x"});
+    // Damage may go unnoticed, as TIFF has no check sums, but ends as a picture or as this error.
+    make::NamedFiles files = make::compressed_tiff_files();
+    for (const auto& [name, one] : make::tiff_cases()) files.emplace_back(name, make::tiff(one));
+    test::Random random(6);
+    for (const auto& [name, bytes] : files)
+        for (int i = 0; i < 200; ++i) {
+            std::string damaged = bytes;
+            char& byte = damaged[static_cast<std::size_t>(
+                random.integer(0, std::min(300, static_cast<int>(bytes.size()) - 1)))];
+            byte = static_cast<char>(byte ^ (1 << random.integer(0, 7)));
+            try {
+                decoded(damaged, 3);
+            } catch (const InputError&) {
+            }
+        }
+}
+
+TEST(Photo, ReadsGif) {
+    if (!reads_gif()) {
+        expect_throw<InputError>([] { decoded(make::gif_file("plain"), 3); }, {"x", "GIF", "libgif-dev"});
+        EXPECT_FALSE(is_photo_name("a.gif"));
+        return;
+    }
+    EXPECT_TRUE(is_photo_name("a.Gif"));
+    const Image plain = decode_gif(span_of(make::gif_file("plain")), "x"),
+                transparent = decode_gif(span_of(make::gif_file("transparent")), "x"),
+                rows = decode_gif(span_of(make::gif_file("interlaced")), "x");
+    ASSERT_EQ((std::vector<index_t>{plain.H, plain.W, plain.C}), (std::vector<index_t>{5, 7, 3}));
+    ASSERT_EQ((std::vector<index_t>{transparent.H, transparent.W, transparent.C}),
+              (std::vector<index_t>{5, 7, 4}));
+    index_t holes = 0;
+    for (std::size_t p = 0; p < 35; ++p) {
+        const bool hole = transparent.pixels[4 * p + 3] == 0;
+        holes += hole ? 1 : 0;
+        for (std::size_t c = 0; c < 3; ++c)
+            EXPECT_EQ(transparent.pixels[4 * p + c], hole ? 0 : plain.pixels[3 * p + c]);
+    }
+    EXPECT_GT(holes, 0);
+    EXPECT_LT(holes, 35);
+    // Every row was stored four times; the file has them in another order.
+    ASSERT_EQ((std::vector<index_t>{rows.H, rows.W}), (std::vector<index_t>{20, 20}));
+    for (index_t y = 0; y < 20; ++y)
+        EXPECT_TRUE(std::equal(rows.pixels.begin() + y * 60, rows.pixels.begin() + (y + 1) * 60,
+                               rows.pixels.begin() + y / 4 * 4 * 60))
+            << y;
+    std::string lost;
+    EXPECT_EQ(decode_gif(span_of(make::gif_file("animation")), "x", &lost).pixels, plain.pixels);
+    EXPECT_EQ(lost, "it is an animation");
+    lost.clear();
+    decode_gif(span_of(make::gif_file("plain")), "x", &lost);
+    EXPECT_EQ(lost, "");
+    // A canvas larger than the frame is transparent around it.
+    std::string larger = make::gif_file("plain");
+    larger[6] = 9;  // width
+    const Image around = decode_gif(span_of(larger), "x");
+    ASSERT_EQ((std::vector<index_t>{around.H, around.W, around.C}), (std::vector<index_t>{5, 9, 4}));
+    EXPECT_EQ(around.pixels[4 * 8 + 3], 0);
+    EXPECT_EQ(around.pixels[4 * 6 + 3], 255);
+}
+
+TEST(Photo, RejectsBadGif) {
+    if (!reads_gif()) GTEST_SKIP() << "this build has no giflib";
+    const std::string whole = make::gif_file("plain");
+    for (std::size_t length = 4; length + 3 < whole.size(); ++length)
+        expect_throw<InputError>([&] { decoded(whole.substr(0, length), 3); }, {"x", "GIF"});
+    std::string narrow = whole;
+    narrow[6] = 3;
+    expect_throw<InputError>([&] { decoded(narrow, 3); }, {"x", "outside its canvas"});
+    std::string no_palette = whole;
+    no_palette[10] = 0;
+    expect_throw<InputError>([&] { decoded(no_palette, 3); }, {"x", "GIF"});
+    test::Random random(7);
+    for (const auto& [name, bytes] : make::gif_files())
+        for (int i = 0; i < 300; ++i) {
+            std::string damaged = bytes;
+            char& byte =
+                damaged[static_cast<std::size_t>(random.integer(0, static_cast<int>(bytes.size()) - 1))];
+            byte = static_cast<char>(byte ^ (1 << random.integer(0, 7)));
+            try {
+                decoded(damaged, 3);
+            } catch (const InputError&) {
+            }
+        }
+}
+
+TEST(Photo, CodingWithoutLossRefusesPagesFramesAndDepth) {
+    const TemporaryFolder folder;
+    const auto refuse = [&](const std::string& bytes, const char* why) {
+        write_bytes(folder / "x", bytes);
+        expect_throw<InputError>([&] { read_photo_exactly(folder / "x", 3); }, {"without loss", why});
+    };
+    if (reads_tiff()) {
+        make::TiffCase deep, pages, alpha;
+        deep.bits = 16;
+        pages.pages = 2;
+        alpha.samples = 4;
+        alpha.extra = 1;
+        refuse(make::tiff(deep), "8 bits");
+        refuse(make::tiff(pages), "pages");
+        refuse(make::tiff(alpha), "transparent");
+        refuse(make::file_named(make::compressed_tiff_files(), "cmyk"), "not RGB");
+        write_bytes(folder / "fine", make::tiff({}));
+        EXPECT_FALSE(read_photo_exactly(folder / "fine", 3).gray);
+    }
+    if (reads_gif()) {
+        refuse(make::gif_file("animation"), "animation");
+        refuse(make::gif_file("transparent"), "transparent");
+        write_bytes(folder / "fine", make::gif_file("plain"));
+        EXPECT_EQ(read_photo_exactly(folder / "fine", 3).image.W, 7);
+    }
+}
+
 // A TIFF structure with one entry: the orientation.
 std::string exif(int orientation, bool big_endian) {
     using namespace std::string_literals;
@@ -187,9 +371,11 @@ TEST(Photo, DetectsFormatByContent) {
     write_bytes(folder / "a.png", make::jpeg(make::smooth(16, 16, 3)));
     EXPECT_EQ(read_photo(folder / "a.png", 3).H, 16);
     write_bytes(folder / "b.png", "a text");
-    expect_throw<InputError>([&] { read_photo(folder / "b.png", 3); }, {"b.png", "not a PNG, JPEG or WebP"});
+    expect_throw<InputError>([&] { read_photo(folder / "b.png", 3); },
+                             {"b.png", "not a PNG, JPEG, WebP, TIFF or GIF"});
     write_bytes(folder / "c.png", "");
-    expect_throw<InputError>([&] { read_photo(folder / "c.png", 3); }, {"c.png", "not a PNG, JPEG or WebP"});
+    expect_throw<InputError>([&] { read_photo(folder / "c.png", 3); },
+                             {"c.png", "not a PNG, JPEG, WebP, TIFF or GIF"});
     expect_throw<InputError>([&] { read_photo(folder / "none.png", 3); }, {"none.png"});
     expect_throw<InputError>([&] { read_photo(folder.path(), 3); }, {"cannot read"});
 }

@@ -1,16 +1,14 @@
 // WebP files written by libwebp 1.2.4 through Pillow 9.4, from the pixels (37 y + 23 x + 60 c) mod 256.
 #pragma once
 
-#include <string>
-#include <utility>
-#include <vector>
+#include "tests/data/formats/hex_files.h"
 
 namespace glow::make {
 
 // [5, 7, 3]: "lossless", "lossy", "turned" (lossless, EXIF orientation 6), "animation". [6, 4, 4]: "lossless_alpha",
 // "lossy_alpha".
-inline std::vector<std::pair<std::string, std::string>> webp_files() {
-    const std::vector<std::pair<std::string, std::string>> hexadecimal = {
+inline NamedFiles webp_files() {
+    const NamedFiles hexadecimal = {
         {"lossless",
          "524946462c000000574542505650384c200000002f06000100cd6444ff030ad948823096602dd69fecbb3318"
          "e2e18909d0c09217"},
@@ -42,18 +40,10 @@ inline std::vector<std::pair<std::string, std::string>> webp_files() {
          "ccead43b9efd9969df9199545566ca4caa2a33a92a11d1f8d7d4bfec3b3293bb7377f73fee0e0c02002c1b9b"
          "6deb8ce87ffcefb54709f7992d59b97af69a931a8da00838c530fc1e"},
     };
-    std::vector<std::pair<std::string, std::string>> files;
-    for (const auto& [name, digits] : hexadecimal) {
-        auto& bytes = files.emplace_back(name, "").second;
-        for (std::size_t i = 0; i < digits.size(); i += 2)
-            bytes += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
-    }
-    return files;
+    return from_hexadecimal(hexadecimal);
 }
 inline std::string webp_file(const std::string& name) {
-    for (const auto& [found, bytes] : webp_files())
-        if (found == name) return bytes;
-    return "";
+    return file_named(webp_files(), name);
 }
 
 }  // namespace glow::make

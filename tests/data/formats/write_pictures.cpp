@@ -1,13 +1,17 @@
 // Usage: write_pictures FOLDER
-// Writes PNG, JPEG and WebP files of every kind, and for each NAME its decoded pixels as NAME.raw: "H W" in a line
+// Writes PNG, JPEG, WebP, TIFF and GIF files of every kind, and for each NAME its decoded pixels as NAME.raw: "H W" in a line
 // and RGB.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 
+#include "data/formats/gif.h"
 #include "data/formats/photo.h"
+#include "data/formats/tiff.h"
 #include "data/formats/webp.h"
+#include "tests/data/formats/gif_cases.h"
 #include "tests/data/formats/png_cases.h"
+#include "tests/data/formats/tiff_cases.h"
 #include "tests/data/formats/webp_cases.h"
 
 namespace {
@@ -47,6 +51,13 @@ void write_all(const std::filesystem::path& folder) {
     write(folder / "rgb.jpg", make::jpeg(make::smooth(24, 40, 3)));
     for (const auto& [name, bytes] : make::webp_files())
         if (name != "animation" && reads_webp()) write(folder / (name + ".webp"), bytes);
+    if (reads_gif())
+        for (const auto& [name, bytes] : make::gif_files()) write(folder / (name + ".gif"), bytes);
+    if (reads_tiff()) {
+        for (const auto& [name, bytes] : make::compressed_tiff_files())
+            write(folder / (name + ".tif"), bytes);
+        for (const auto& [name, one] : make::tiff_cases()) write(folder / (name + ".tif"), make::tiff(one));
+    }
     write(folder / "progressive.jpg", make::jpeg(make::smooth(24, 40, 3), 90, true));
 }
 

@@ -1,0 +1,253 @@
+// Gray and RGB samples of 8 and 16 bits are read directly, because libtiff's conversion to RGBA truncates gray of 16
+// bits and drops its alpha. The conversion reads the other kinds: palettes, fewer bits, YCbCr, CMYK, L*a*b*.
+#include "data/formats/tiff.h"
+
+#include <fmt/format.h>
+#include <tiffio.h>
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "data/formats/exif.h"
+#include "kernels/error.h"
+
+namespace glow {
+namespace {
+
+// A file in memory. libtiff's handlers of errors are global; they get the Reader.
+struct Reader {
+    std::span<const std::uint8_t> bytes;
+    toff_t at = 0;
+    char message[256] = "";
+    TIFF* tiff = nullptr;
+
+    explicit Reader(std::span<const std::uint8_t> file) : bytes(file) {
+        static const bool quiet = [] {
+            TIFFSetErrorHandler(nullptr);
+            TIFFSetWarningHandler(nullptr);
+            TIFFSetErrorHandlerExt(on_error);
+            return true;
+        }();
+        (void)quiet;
+        tiff =
+            TIFFClientOpen("", "rm", this, on_read, on_write, on_seek, on_close, on_size, nullptr, nullptr);
+    }
+    ~Reader() {
+        if (tiff != nullptr) TIFFClose(tiff);
+    }
+    Reader(const Reader&) = delete;
+    Reader& operator=(const Reader&) = delete;
+
+    // Keeps the first error, which is the cause of the others.
+    static void on_error(thandle_t client, const char*, const char* format, va_list values) {
+        auto* const self = static_cast<Reader*>(client);
+        if (self != nullptr && self->message[0] == '\0')
+            std::vsnprintf(self->message, sizeof self->message, format, values);
+    }
+    static tmsize_t on_read(thandle_t client, void* to, tmsize_t count) {
+        auto* const self = static_cast<Reader*>(client);
+        const toff_t left = self->bytes.size() - std::min<toff_t>(self->at, self->bytes.size());
+        const toff_t taken = std::min<toff_t>(left, static_cast<toff_t>(std::max<tmsize_t>(count, 0)));
+        if (taken > 0) std::memcpy(to, self->bytes.data() + self->at, taken);
+        self->at += taken;
+        return static_cast<tmsize_t>(taken);
+    }
+    static tmsize_t on_write(thandle_t, void*, tmsize_t) { return -1; }
+    static toff_t on_seek(thandle_t client, toff_t offset, int whence) {
+        auto* const self = static_cast<Reader*>(client);
+        self->at = offset + (whence == SEEK_CUR ? self->at : whence == SEEK_END ? self->bytes.size() : 0);
+        return self->at;
+    }
+    static int on_close(thandle_t) { return 0; }
+    static toff_t on_size(thandle_t client) { return static_cast<Reader*>(client)->bytes.size(); }
+};
+
+struct Layout {
+    index_t H = 0, W = 0;
+    std::uint16_t bits = 1, samples = 1, photometric = 0, planar = PLANARCONFIG_CONTIG, extras = 0;
+    std::uint16_t format = SAMPLEFORMAT_UINT, orientation = ORIENTATION_TOPLEFT;
+    const std::uint16_t* kinds = nullptr;  // of the extra samples
+
+    bool gray() const { return photometric <= PHOTOMETRIC_MINISBLACK; }
+    index_t colors() const { return gray() ? 1 : 3; }
+    bool is_direct() const {
+        return (gray() || photometric == PHOTOMETRIC_RGB) && (bits == 8 || bits == 16) && samples >= colors();
+    }
+    // As Pillow: an extra sample without a declared kind is alpha only where all kinds are missing.
+    bool alpha() const {
+        if (samples <= colors()) return false;
+        return extras == 0 || kinds[0] == EXTRASAMPLE_ASSOCALPHA || kinds[0] == EXTRASAMPLE_UNASSALPHA;
+    }
+    bool premultiplied() const { return alpha() && extras > 0 && kinds[0] == EXTRASAMPLE_ASSOCALPHA; }
+};
+
+Layout layout_of(TIFF* tiff) {
+    Layout layout;
+    std::uint32_t H = 0, W = 0;
+    TIFFGetField(tiff, TIFFTAG_IMAGELENGTH, &H);
+    TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, &W);
+    layout.H = H;
+    layout.W = W;
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_BITSPERSAMPLE, &layout.bits);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_SAMPLESPERPIXEL, &layout.samples);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_PLANARCONFIG, &layout.planar);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_SAMPLEFORMAT, &layout.format);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_ORIENTATION, &layout.orientation);
+    if (TIFFGetField(tiff, TIFFTAG_PHOTOMETRIC, &layout.photometric) != 1)
+        layout.photometric = layout.samples < 3 ? PHOTOMETRIC_MINISBLACK : PHOTOMETRIC_RGB;
+    std::uint16_t* kinds = nullptr;
+    if (TIFFGetField(tiff, TIFFTAG_EXTRASAMPLES, &layout.extras, &kinds) != 1 || kinds == nullptr)
+        layout.extras = 0;
+    layout.kinds = kinds;
+    return layout;
+}
+
+// Reads a plane (all planes if they are interleaved) from strips or tiles and calls use(y, x, count, samples) for runs
+// of pixels. False if the file is damaged.
+template <class Use>
+bool for_each_run(TIFF* tiff, const Layout& layout, index_t plane, const Use& use) {
+    const auto sample = static_cast<std::uint16_t>(plane);
+    const auto fits = [](tmsize_t bytes) { return bytes > 0 && bytes <= kImageBytesLimit; };
+    if (TIFFIsTiled(tiff) == 0) {
+        const tmsize_t bytes = TIFFScanlineSize(tiff);
+        if (!fits(bytes)) return false;
+        std::vector<std::uint8_t> row(static_cast<std::size_t>(bytes));
+        for (index_t y = 0; y < layout.H; ++y) {
+            if (TIFFReadScanline(tiff, row.data(), static_cast<std::uint32_t>(y), sample) != 1) return false;
+            use(y, 0, layout.W, row.data());
+        }
+        return true;
+    }
+    std::uint32_t tile_W = 0, tile_H = 0;
+    TIFFGetField(tiff, TIFFTAG_TILEWIDTH, &tile_W);
+    TIFFGetField(tiff, TIFFTAG_TILELENGTH, &tile_H);
+    const tmsize_t bytes = TIFFTileSize(tiff), row_bytes = TIFFTileRowSize(tiff);
+    if (tile_W == 0 || tile_H == 0 || row_bytes <= 0 || !fits(bytes)) return false;
+    std::vector<std::uint8_t> tile(static_cast<std::size_t>(bytes));
+    for (index_t top = 0; top < layout.H; top += tile_H)
+        for (index_t left = 0; left < layout.W; left += tile_W) {
+            if (TIFFReadTile(tiff, tile.data(), static_cast<std::uint32_t>(left),
+                             static_cast<std::uint32_t>(top), 0, sample) < 0)
+                return false;
+            const index_t height = std::min<index_t>(tile_H, layout.H - top);
+            for (index_t y = 0; y < height; ++y)
+                use(top + y, left, std::min<index_t>(tile_W, layout.W - left), tile.data() + y * row_bytes);
+        }
+    return true;
+}
+
+// False if the file is damaged.
+bool read_direct(TIFF* tiff, const Layout& layout, Image& image) {
+    const index_t channels = layout.colors() + (layout.alpha() ? 1 : 0);
+    image = {layout.H, layout.W, channels,
+             std::vector<std::uint8_t>(static_cast<std::size_t>(layout.H * layout.W * channels))};
+    const bool interleaved = layout.planar == PLANARCONFIG_CONTIG || layout.samples == 1;
+    const index_t step = interleaved ? layout.samples : 1;
+    const auto sample = [&](const std::uint8_t* row, index_t i) -> std::uint8_t {
+        if (layout.bits == 8) return row[i];
+        std::uint16_t value = 0;  // in the order of this machine
+        std::memcpy(&value, row + 2 * i, sizeof value);
+        return static_cast<std::uint8_t>((value + 128u) / 257u);
+    };
+    const bool inverted = layout.photometric == PHOTOMETRIC_MINISWHITE;
+    const index_t read = interleaved ? channels : 1;  // channels of a plane
+    for (index_t plane = 0; plane < (interleaved ? 1 : channels); ++plane) {
+        const auto use = [&](index_t y, index_t x, index_t count, const std::uint8_t* row) {
+            std::uint8_t* to = image.pixels.data() + (y * layout.W + x) * channels + plane;
+            for (index_t i = 0; i < count; ++i, to += channels)
+                for (index_t c = 0; c < read; ++c) {
+                    const std::uint8_t value = sample(row, i * step + c);
+                    const bool color = plane + c < layout.colors();
+                    to[c] = inverted && color ? static_cast<std::uint8_t>(255 - value) : value;
+                }
+        };
+        if (!for_each_run(tiff, layout, plane, use)) return false;
+    }
+    return true;
+}
+
+bool read_converted(TIFF* tiff, const Layout& layout, Image& image, char (&message)[256]) {
+    char why[1024] = "";
+    TIFFRGBAImage reader;
+    if (TIFFRGBAImageOK(tiff, why) == 0 || TIFFRGBAImageBegin(&reader, tiff, 1, why) == 0) {
+        std::snprintf(message, sizeof message, "%s", why);
+        return false;
+    }
+    reader.orientation = reader.req_orientation = ORIENTATION_TOPLEFT;  // as stored
+    std::vector<std::uint32_t> packed(static_cast<std::size_t>(layout.H * layout.W));
+    const bool read = TIFFRGBAImageGet(&reader, packed.data(), static_cast<std::uint32_t>(layout.W),
+                                       static_cast<std::uint32_t>(layout.H)) != 0;
+    TIFFRGBAImageEnd(&reader);
+    if (!read) return false;
+    const index_t C = layout.colors();
+    image = {layout.H, layout.W, C, std::vector<std::uint8_t>(packed.size() * static_cast<std::size_t>(C))};
+    std::uint8_t* to = image.pixels.data();
+    for (const std::uint32_t pixel : packed)
+        for (index_t c = 0; c < C; ++c) *to++ = static_cast<std::uint8_t>(pixel >> (8 * c));
+    return true;
+}
+
+// The colors of a picture whose colors are already multiplied by alpha.
+Image over_black(const Image& image) {
+    const index_t colors = image.C - 1;
+    Image result{image.H, image.W, colors, {}};
+    result.pixels.reserve(static_cast<std::size_t>(image.H * image.W * colors));
+    for (auto pixel = image.pixels.begin(); pixel != image.pixels.end(); pixel += image.C)
+        result.pixels.insert(result.pixels.end(), pixel, pixel + colors);
+    return result;
+}
+
+bool has_transparency(const Image& image) {
+    for (auto pixel = image.pixels.begin(); pixel != image.pixels.end(); pixel += image.C)
+        if (pixel[image.C - 1] != 255) return true;
+    return false;
+}
+
+}  // namespace
+
+bool reads_tiff() {
+    return true;
+}
+
+Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost) {
+    Reader reader(bytes);
+    const auto fail = [&] {
+        const std::string_view text = reader.message;
+        const std::size_t begin = text.find_first_not_of(": ");  // behind the name of the file, which is empty
+        throw InputError(
+            fmt::format("cannot read {} as a TIFF file: {}", shown,
+                        begin < text.size() ? text.substr(begin) : "it is damaged or truncated"));
+    };
+    if (reader.tiff == nullptr) fail();
+    const Layout layout = layout_of(reader.tiff);
+    if (layout.H < 1 || layout.W < 1) fail();
+    if (layout.format != SAMPLEFORMAT_UINT && layout.format != SAMPLEFORMAT_VOID)
+        throw InputError(
+            fmt::format("cannot read {} as a TIFF file: its samples are not unsigned integers", shown));
+    if (layout.H > kPngPixelLimit || layout.W > kPngPixelLimit || layout.H * layout.W > kPngPixelLimit)
+        throw InputError(fmt::format("{}: expected at most {} pixels, found {} x {}", shown, kPngPixelLimit,
+                                     layout.W, layout.H));
+    Image image;
+    if (!(layout.is_direct() ? read_direct(reader.tiff, layout, image)
+                             : read_converted(reader.tiff, layout, image, reader.message)))
+        fail();
+    const auto lose = [&](const char* what) {
+        if (lost != nullptr) *lost = what;
+    };
+    if (layout.bits > 8) lose("it has more than 8 bits a channel");
+    if (!layout.is_direct() && !layout.gray() && layout.photometric != PHOTOMETRIC_RGB &&
+        layout.photometric != PHOTOMETRIC_PALETTE)
+        lose("its colors are not RGB");
+    if (layout.is_direct() && layout.premultiplied()) {
+        if (has_transparency(image)) lose("it has transparent pixels");
+        image = over_black(image);
+    }
+    if (TIFFLastDirectory(reader.tiff) == 0) lose("it has several pages");
+    return upright(std::move(image), layout.orientation);
+}
+
+}  // namespace glow

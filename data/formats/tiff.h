@@ -1,0 +1,21 @@
+// TIFF decoder (libtiff). Without libtiff, no_tiff.cpp takes the place of tiff.cpp.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "data/formats/png.h"
+
+namespace glow {
+
+// Was this program built with libtiff?
+bool reads_tiff();
+
+// The first page, upright: the orientation tag is applied. C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha;
+// pictures with premultiplied alpha are composited over black. 16 bits become 8 as round(v / 257). InputError:
+// damaged, truncated, above kPngPixelLimit, of a kind that libtiff cannot show (floats), or a build without libtiff.
+// Errors speak of `shown`. lost: what the file has and these pixels lack; left alone if nothing.
+Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr);
+
+}  // namespace glow
