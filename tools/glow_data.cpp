@@ -75,12 +75,13 @@ int threads_of(const MakeOptions& options) {
     return glow::decide_threads(options.threads).used;
 }
 
-// Data sets take work to make, and runs depend on them: never replace one by accident.
-void refuse_existing(const MakeOptions& options) {
+// Data sets take work to make, runs depend on them, and a picture's name may be a photograph's: never replace a file
+// by accident.
+void refuse_existing(const std::string& output, bool force) {
     std::error_code ignored;
-    if (!options.force && std::filesystem::is_regular_file(options.output, ignored))
+    if (!force && std::filesystem::is_regular_file(output, ignored))
         throw glow::InputError(
-            fmt::format("{} exists: choose another name, or replace it with --force", options.output));
+            fmt::format("{} exists: choose another name, or replace it with --force", output));
 }
 
 void report(const CommandLine& command, const std::string& output,
@@ -102,7 +103,7 @@ void report(const CommandLine& command, const std::string& output,
 void make(const CommandLine& command, const MakeOptions& options, glow::ImageSource& source,
           const std::vector<glow::NamedPath>& inputs) {
     const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
-    refuse_existing(options);
+    refuse_existing(options.output, options.force);
     glow::ProgressLine line(command, "images");
     glow::write_dataset(options.output, source, options.split,
                         [&line](index_t done, index_t all) { line.show(done, all); });
@@ -171,7 +172,7 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     std::vector<glow::NamedPath> inputs;
     for (const std::filesystem::path& file : source.files()) inputs.push_back({"the input", file});
     const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
-    refuse_existing(options);
+    refuse_existing(options.output, options.force);
     if (!source.other_files().empty())
         command.say("{}: files that are not {} are skipped: {}", options.folder, glow::photo_suffixes(),
                     glow::describe_suffixes(source.other_files()));
@@ -312,7 +313,7 @@ void make_gauss(const SyntheticOptions& options, const CommandLine& command) {
     info.C = channels;
     info.entropy_bpd = glow::gauss_entropy_bpd(size, size, channels);
     const glow::OutputFiles outputs(command, {}, {{"--output", options.output}});
-    refuse_existing(options);
+    refuse_existing(options.output, options.force);
     const index_t counts[] = {options.train, valid_images(options), options.test};
 
     glow::DatasetWriter writer(options.output, info);
@@ -397,6 +398,7 @@ constexpr index_t kViewSide = 8;  // rows and columns of a sheet, at most
 struct ViewOptions {
     std::string path, grid, split, output;
     index_t scale = 0;
+    bool force = false;
 };
 
 // The first images of a split, or of /images of a file that is no data set.
@@ -434,6 +436,7 @@ void view(const ViewOptions& options, const CommandLine& command) {
         options.grid.empty() ? std::nullopt : std::optional(glow::parse_grid(options.grid));
     const glow::OutputFiles outputs(command, {{"the input", options.path}}, {{"--output", options.output}});
     glow::require_png_name(options.output);
+    refuse_existing(options.output, options.force);
     const glow::ImageSet set = load_view(options, asked ? asked->tiles() : kViewSide * kViewSide);
     const glow::GridSize grid = asked ? *asked : grid_of(set.N);
     const glow::Image sheet =
@@ -459,6 +462,7 @@ void add_view(CommandLine& command) {
     app->add_option("--scale", options->scale, "Enlargement, 0: sides of at least 64 pixels")
         ->check(CLI::Range(0, 64));
     app->add_option("-o,--output", options->output, "Picture to write, NAME.png")->required();
+    app->add_flag("--force", options->force, "Replace an existing picture")->default_str("");
 }
 
 }  // namespace

@@ -200,7 +200,8 @@ TEST(GlowData, ViewsAGrid) {
     EXPECT_EQ(image.pixels[static_cast<std::size_t>((70 * image.W + 70) * 3)],
               4);  // second row, second column
     // As many cells as images.
-    ASSERT_EQ(run(folder, {"view", "a.h5", "-o", "v.png"}).code, 0);
+    expect_error(run(folder, {"view", "a.h5", "-o", "v.png"}), 2, "v.png exists");
+    ASSERT_EQ(run(folder, {"view", "a.h5", "-o", "v.png", "--force"}).code, 0);
     EXPECT_EQ(read_png(folder / "v.png").H, 2 + 5 * 66);
     EXPECT_EQ(read_png(folder / "v.png").W, 2 + 6 * 66);
     expect_error(run(folder, {"view", "a.h5", "--split", "test", "-o", "w.png"}), 2, "\"test\"");

@@ -154,7 +154,7 @@ struct Outputs : SharedFolder {
     std::vector<Case> cases() const {
         const Words model = {"--checkpoint", "run"}, images = {"--data", "d.h5"};
         return {
-            {GLOW_DATA_PROGRAM, {"view", "d.h5", "--grid", "2x2", "-o"}, "png"},
+            {GLOW_DATA_PROGRAM, {"view", "d.h5", "--grid", "2x2", "--force", "-o"}, "png"},
             {GLOW_DATA_PROGRAM, {"synthetic", "gauss", "--train", "9", "--size", "8", "-o"}, "h5"},
             {GLOW_DATA_PROGRAM, {"images", "pictures", "--size", "8", "--force", "-o"}, "h5"},
             {GLOW_EVAL_PROGRAM, Words{"--bpd"} + model + images + Words{"--per-image"}, "csv"},
