@@ -66,6 +66,10 @@ ImageSet from_files(const CommandLine& command, const EditOptions& options, cons
 ImageSet chosen_images(const CommandLine& command, const EditOptions& options,
                        const std::filesystem::path& checkpoint, int threads) {
     const ModelConfig model = read_checkpoint_info(checkpoint).model;
+    if (DataOptions{options.data}.is_folder())
+        throw InputError(fmt::format(
+            "--data {0}: is a folder, expected a data set: give photographs or folders of them with --files {0}",
+            options.data));
     if (options.files.empty() == options.data.empty())
         throw InputError("give either --data with --images or --files");
     ImageSet set = options.files.empty() ? from_data(options, checkpoint, model)

@@ -1,12 +1,14 @@
 // direction: finds the latent direction of an attribute, from images with and without it.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 
 #include "data/formats/output_name.h"
 #include "inference/latent_images.h"
 #include "kernels/error.h"
 #include "tools/csv.h"
+#include "tools/folder_images.h"
 #include "tools/latent_commands.h"
 #include "tools/model_options.h"
 #include "tools/numbers.h"
@@ -44,14 +46,25 @@ void check(const DirectionOptions& options) {
 
 constexpr std::uint8_t kWithout = 0, kWith = 1, kLeftOut = 2;
 
-// For each of a split's first N images.
-std::vector<std::uint8_t> by_attribute(const DirectionOptions& options, index_t N) {
+// For each of a split's first images, which the file names, or numbers if it has no column of names.
+std::vector<std::uint8_t> by_attribute(const DirectionOptions& options, const NamedImages& images) {
+    const index_t N = images.set.N;
     const CsvTable table(options.attributes);
-    const std::size_t index = table.column("index"), column = table.column(options.attribute);
+    const std::vector<std::string>& columns = table.names();
+    const bool by_name =
+        !images.names.empty() && std::find(columns.begin(), columns.end(), "name") != columns.end();
+    std::map<std::string, index_t> numbers;
+    for (index_t n = 0; by_name && n < N; ++n) numbers.emplace(images.names[static_cast<std::size_t>(n)], n);
+    const std::size_t key = table.column(by_name ? "name" : "index"),
+                      column = table.column(options.attribute);
     std::vector<std::uint8_t> has(static_cast<std::size_t>(N), kLeftOut);
     for (const CsvTable::Row& row : table.rows()) {
-        const index_t image = table.integer(row, index, 0, index_t{1} << 48);
         const std::uint8_t value = table.number(row, column) > 0 ? kWith : kWithout;
+        index_t image = N;
+        if (!by_name)
+            image = table.integer(row, key, 0, index_t{1} << 48);
+        else if (const auto found = numbers.find(row.cells[key]); found != numbers.end())
+            image = found->second;
         if (image >= N) continue;
         std::uint8_t& found = has[static_cast<std::size_t>(image)];
         if (found != kLeftOut && found != value)
@@ -63,7 +76,8 @@ std::vector<std::uint8_t> by_attribute(const DirectionOptions& options, index_t 
 }
 
 std::vector<std::uint8_t> by_label(const DirectionOptions& options, const ImageSet& set) {
-    if (set.labels.empty()) throw InputError(options.data.data + ": no labels; give --attributes");
+    if (set.labels.empty())
+        throw InputError(options.data.data + ": its images have no classes; give --attributes");
     const auto last = static_cast<std::int32_t>(set.n_classes - 1);
     const std::int32_t positive = parse_number<std::int32_t>("--positive", options.positive, 0, last);
     const std::int32_t negative =
@@ -82,10 +96,10 @@ struct Examples {
     index_t with() const { return std::count(has.begin(), has.end(), kWith); }
 };
 
-Examples load_examples(const DirectionOptions& options) {
-    const ImageSet set = load_split(options.data.data, options.data.split, options.data.images());
+Examples load_examples(const DirectionOptions& options, const NamedImages& images) {
+    const ImageSet& set = images.set;
     const std::vector<std::uint8_t> all =
-        options.attributes.empty() ? by_label(options, set) : by_attribute(options, set.N);
+        options.attributes.empty() ? by_label(options, set) : by_attribute(options, images);
     Examples used{{0, set.H, set.W, set.C, {}, {}, set.n_classes}, {}};
     for (index_t n = 0; n < set.N; ++n) {
         if (all[n] == kLeftOut) continue;
@@ -147,8 +161,8 @@ void direction(const CommandLine& command, const DirectionOptions& options) {
     check(options);
     const Backend backend = options.model.open_backend(command);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
-    options.data.require_fitting(checkpoint);
-    const Examples examples = load_examples(options);
+    const Examples examples =
+        load_examples(options, load_images(command, options.data, checkpoint, backend.exec().threads));
     LoadedModel model = options.model.load(checkpoint, examples.set.N, backend);
     const Latent found = find_direction(command, options, model, examples);
     double squares = 0;
@@ -173,12 +187,12 @@ void add_direction(CommandLine& command) {
     CLI::App* const app = command.subcommand("direction", "Find the latent direction of an attribute",
                                              [&command, options] { direction(command, *options); });
     add_model_options(*app, options->model);
-    add_data_options(*app, options->data);
+    add_data_options(*app, options->data, true);
     app->add_option("--positive", options->positive, "Class of images with the attribute");
     app->add_option("--negative", options->negative,
                     "Class of images without it; default: all other classes");
     app->add_option("--attributes", options->attributes,
-                    "CSV file instead: index,NAME,...; values above 0 have it");
+                    "CSV file instead: index,NAME,... or name,NAME,...; values above 0 have it");
     app->add_option("--attribute", options->attribute, "Column of the CSV file");
     add_choice(*app, "--method", options->method,
                "linear (a regularized classifier's weights) or mean (difference of means)");
