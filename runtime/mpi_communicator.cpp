@@ -337,7 +337,9 @@ class MpiCommunicator : public Communicator {
     // ranks notice that this process is gone.
     [[noreturn]] void end_run(int status, const std::string& reason) {
         if (!reason.empty()) {
-            const std::string line = fmt::format("glow: error: {}: {}; the run ends\n", who(rank()), reason);
+            const char* const erase = isatty(STDERR_FILENO) != 0 ? "\r\033[K" : "";  // a progress line
+            const std::string line =
+                fmt::format("{}glow: error: {}: {}; the run ends\n", erase, who(rank()), reason);
             std::fwrite(line.data(), 1, line.size(), stderr);
         }
         std::fflush(stdout);
