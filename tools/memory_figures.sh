@@ -13,7 +13,7 @@ Measures with glow_memory, and with PyTorch where that is installed, and draws. 
   memory-speed.csv, .png    images/s of the largest batch that fits under a number of GiB, median and quartiles of 5 (reduced scale:
                             32x32x3, L 3, K 16, width 64)
   memory-*-pytorch.csv      the same by PyTorch, and by normflows where it is installed
-Takes under 20 minutes on two cores.
+Takes a few minutes on two cores.
 
   --full         the published settings (256x256x3, batch 8, L 3, width 256; sizes to 1024 at K 16): hours on a CPU, for a GPU
   --device D     cpu (default) or cuda
