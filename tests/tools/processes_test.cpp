@@ -284,8 +284,8 @@ TEST_F(Processes, ThrowingRankEndsRun) {
 
 TEST_F(Processes, LostRankDuringInitialization) {
     make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
-    const Words slow = {"--data",  "large.h5", "--levels",     "3",   "--depth",      "16",
-                        "--width", "256",      "--init-batch", "400", "--eval-every", "0"};
+    const Words slow = {"--data",  "large.h5", "--levels",     "3",   "--depth",      "8",
+                        "--width", "256",      "--init-batch", "200", "--eval-every", "0"};
     losses(4, "whole", words("whole", 1, slow));
     for (const int signal : {SIGKILL, SIGSTOP}) {
         const std::string out = "run" + std::to_string(signal);
