@@ -99,9 +99,9 @@ Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown
 
 ExactPhoto read_photo_exactly(const std::filesystem::path& path, index_t C) {
     const std::vector<std::uint8_t> bytes = read_image_bytes(path);
-    std::string loss;
-    Image image = decode_any(bytes, path.string(), &loss);
-    if (loss.empty()) loss = loss_with(bytes, image, C);
+    std::string loss_of_decoding;
+    Image image = decode_any(bytes, path.string(), &loss_of_decoding);
+    const std::string loss = loss_of_decoding.empty() ? loss_with(bytes, image, C) : loss_of_decoding;
     if (!loss.empty())
         throw InputError(fmt::format("{}: cannot be coded without loss: {}", path.string(), loss));
     const bool gray = image.C < 3 || C == 1;
