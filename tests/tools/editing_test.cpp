@@ -215,7 +215,7 @@ TEST_F(Editing, RejectsBadInput) {
     refused(find + Words{"--attributes", "both.csv", "--attribute", "a"},
             "both.csv:4: image 1 has a different value");
     refused(find + Words{"--attributes", "all.csv"}, "--attribute");
-    refused({"direction", "--checkpoint", "run", "--data", "d.h5", "--positive", "1"}, "no labels");
+    refused({"direction", "--checkpoint", "run", "--data", "d.h5", "--positive", "1"}, "no classes");
     refused(change + Words{"--images", "1"}, "--direction");
     refused(change + Words{"--images", "1", "--direction", "none.h5"}, "none.h5");
     refused(change + Words{"--images", "1", "--direction", "cut.h5"}, "cut.h5");

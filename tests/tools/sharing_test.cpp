@@ -68,12 +68,14 @@ TEST_F(SharedFolder, RejectsSecondTrainingInFolder) {
 }
 
 TEST_F(SharedFolder, AllowsReadingActiveRun) {
-    Process first = start_run("run");
+    // Otherwise a checkpoint lasts for milliseconds, less than a command takes to open it on a busy machine.
+    Process first = start_run("run", {"--keep", "1000000"});
     ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
     EXPECT_EQ(train(endless("run") + Words{"--plan"}).code, 0);
     EXPECT_EQ(train(endless("run") + Words{"--dry-run"}).code, 0);
     EXPECT_EQ(eval({"--bpd", "--checkpoint", "run", "--data", "d.h5", "--per-image", "run/x.csv"}).code, 0);
-    EXPECT_EQ(sample({"--checkpoint", "run", "--grid", "1x2", "-o", "run/s.png"}).code, 0);
+    const Outcome drawn = sample({"--checkpoint", "run", "--grid", "1x2", "-o", "run/s.png"});
+    EXPECT_EQ(drawn.code, 0) << drawn.err;
     EXPECT_TRUE(first.running());
 }
 
