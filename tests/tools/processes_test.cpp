@@ -41,6 +41,16 @@ std::map<int, pid_t> ranks_of(pid_t launcher) {
     return ranks;
 }
 
+// Whether a process runs. One that has ended lasts as a zombie where no one waits for it, as in a container
+// whose first process is not an init.
+bool is_running(pid_t pid) {
+    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+    std::string text;
+    std::getline(stat, text);
+    const std::size_t name_end = text.rfind(") ");
+    return name_end != std::string::npos && text[name_end + 2] != 'Z';
+}
+
 // Sets an environment variable while it lives.
 struct Variable {
     Variable(const char* name, const std::string& value) : name(name) { setenv(name, value.c_str(), 1); }
@@ -118,7 +128,7 @@ struct Processes : Commands {
         EXPECT_NE(outcome.code, 0) << outcome.err;
         for (int i = 0; i < 500; ++i) {  // none may remain
             bool gone = true;
-            for (const auto& [rank, pid] : ranks) gone = gone && ::kill(pid, 0) != 0;
+            for (const auto& [rank, pid] : ranks) gone = gone && !is_running(pid);
             if (gone) return outcome;
             std::this_thread::sleep_for(10ms);
         }
