@@ -174,7 +174,7 @@ bool read_converted(TIFF* tiff, const Layout& layout, Image& image, char (&messa
     char why[1024] = "";
     TIFFRGBAImage reader;
     if (TIFFRGBAImageOK(tiff, why) == 0 || TIFFRGBAImageBegin(&reader, tiff, 1, why) == 0) {
-        std::snprintf(message, sizeof message, "%s", why);
+        std::snprintf(message, sizeof message, "%.255s", why);
         return false;
     }
     reader.orientation = reader.req_orientation = ORIENTATION_TOPLEFT;  // as stored
