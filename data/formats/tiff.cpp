@@ -217,7 +217,8 @@ Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown,
     Reader reader(bytes);
     const auto fail = [&] {
         const std::string_view text = reader.message;
-        const std::size_t begin = text.find_first_not_of(": ");  // behind the name of the file, which is empty
+        const std::size_t begin =
+            text.find_first_not_of(": ");  // behind the name of the file, which is empty
         throw InputError(
             fmt::format("cannot read {} as a TIFF file: {}", shown,
                         begin < text.size() ? text.substr(begin) : "it is damaged or truncated"));
