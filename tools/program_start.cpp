@@ -13,6 +13,7 @@
 #include <iterator>
 
 #include "runtime/memory_limit.h"
+#include "runtime/openblas.h"
 
 namespace glow {
 namespace {
@@ -21,32 +22,41 @@ namespace {
 constexpr int kIgnorable[] = {SIGHUP, SIGPIPE};
 bool g_ignored[std::size(kIgnorable)];
 
-bool has_variable(char** environment, const char* name) {
+// Whether `entry` of the environment, "NAME=value", has this name.
+bool is_named(const char* entry, const char* name) {
     const std::size_t length = std::strlen(name);
+    return std::strncmp(entry, name, length) == 0 && entry[length] == '=';
+}
+bool has_variable(char** environment, const char* name) {
     for (; *environment != nullptr; ++environment)
-        if (std::strncmp(*environment, name, length) == 0 && (*environment)[length] == '=') return true;
+        if (is_named(*environment, name)) return true;
+    return false;
+}
+bool has_entry(char** environment, const char* entry) {
+    for (; *environment != nullptr; ++environment)
+        if (std::strcmp(*environment, entry) == 0) return true;
     return false;
 }
 
 // libgomp and OpenBLAS read their environment when they are loaded. OpenBLAS would start a thread a processor, and again
-// after every fork.
+// after every fork, and map a buffer for each; Glow needs one, whatever the user has set for other programs.
 void restart_with_thread_policy(char** argv, char** environment) {
     static char passive[] = "OMP_WAIT_POLICY=passive", spin[] = "GOMP_SPINCOUNT=2000",
                 one_thread[] = "OPENBLAS_NUM_THREADS=1";
     const bool has_policy =
         has_variable(environment, "OMP_WAIT_POLICY") || has_variable(environment, "GOMP_SPINCOUNT");
-    const bool has_threads = has_variable(environment, "OPENBLAS_NUM_THREADS");
-    if (has_policy && has_threads) return;
-    std::size_t count = 0;
-    while (environment[count] != nullptr) ++count;
-    auto** const extended = static_cast<char**>(std::malloc((count + 4) * sizeof(char*)));
+    if (has_policy && has_entry(environment, one_thread)) return;
+    std::size_t size = 0, count = 0;
+    while (environment[size] != nullptr) ++size;
+    auto** const extended = static_cast<char**>(std::malloc((size + 4) * sizeof(char*)));
     if (extended == nullptr) return;
-    std::memcpy(extended, environment, count * sizeof(char*));
+    for (std::size_t i = 0; i < size; ++i)
+        if (!is_named(environment[i], "OPENBLAS_NUM_THREADS")) extended[count++] = environment[i];
     if (!has_policy) {
         extended[count++] = passive;
         extended[count++] = spin;
     }
-    if (!has_threads) extended[count++] = one_thread;
+    extended[count++] = one_thread;
     extended[count] = nullptr;
     char self[4096];  // its own path keeps the program's name in `ps`
     const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -65,7 +75,7 @@ rlim_t limit_of(decltype(RLIMIT_AS) resource) {
 void require_room(rlim_t limit, const char* option, unsigned long used_pages, const char* program) {
     if (limit == RLIM_INFINITY) return;
     const rlim_t used = rlim_t{used_pages} * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)),
-                 needed = used + kLibraryBytes;
+                 needed = used + kLibraryBytes + blas_buffer_bytes(1);
     if (limit >= needed) return;
     char line[256];
     const int length = std::snprintf(

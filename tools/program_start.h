@@ -11,8 +11,8 @@ namespace glow {
 //   wake-up for every parallel loop: 15% of a step's small networks on quiet cores. A spin of about 0.1 ms loses neither.
 //   So the program restarts once with OMP_WAIT_POLICY=passive and GOMP_SPINCOUNT=2000, unless the user has set a policy,
 //   and OPENBLAS_NUM_THREADS=1.
-// - Under ulimit -v or -d, libraries that get no memory crash: cuBLAS while it is loaded. The program refuses to start
-//   with exit status 2 if less than kLibraryBytes are left.
+// - Under ulimit -v or -d, libraries that get no memory crash (cuBLAS) or try forever (OpenBLAS) while they are loaded.
+//   The program refuses to start with exit status 2 if less than kLibraryBytes and OpenBLAS's buffer are left.
 // - Some libraries replace signal handlers. Signals that the caller ignored stay ignored.
 void begin_program();
 
