@@ -329,7 +329,12 @@ CompressedImages compress(LoadedModel& model, const ImageSet& set, int threads, 
     return out;
 }
 
-void refuse_other_pixels() {
+void refuse_other_pixels(LoadedModel& model, const CompressedImages& images) {
+    if (const int threads = model.context().exec.threads; threads != images.threads)
+        throw Error(fmt::format(
+            "the decompressed images differ from the originals: matrix products may depend on the number of "
+            "threads, which was {} when they were compressed and is {} here; decompress where {} can run",
+            images.threads, threads, images.threads));
     throw Error(
         "the decompressed images differ from the originals: this build or machine gives different floating-point "
         "results; decompress with the same build on the same kind of processor");
@@ -352,12 +357,12 @@ void decode_batches(LoadedModel& model, const CompressedImages& images,
         try {
             coder.decode(stack, count, pixels.data(), labels.data());
         } catch (const InputError&) {
-            refuse_other_pixels();  // the file is intact and belongs to the model
+            refuse_other_pixels(model, images);  // the file is intact and belongs to the model
         }
         f(first, count, pixels.data());
         first += count;
     }
-    if (!stack.is_as_it_began()) refuse_other_pixels();
+    if (!stack.is_as_it_began()) refuse_other_pixels(model, images);
 }
 
 void decompress(LoadedModel& model, const CompressedImages& images,
@@ -367,7 +372,7 @@ void decompress(LoadedModel& model, const CompressedImages& images,
         hash = fingerprint(pixels, static_cast<std::size_t>(count * images.H * images.W * images.C), hash);
         f(first, count, pixels);
     });
-    if (hash != images.pixels) refuse_other_pixels();
+    if (hash != images.pixels) refuse_other_pixels(model, images);
 }
 
 }  // namespace glow

@@ -81,7 +81,7 @@ void decode_batches(LoadedModel& model, const CompressedImages& images,
 // The same for images of a data set; throws Error, at the end, if the pixels differ from the originals.
 void decompress(LoadedModel& model, const CompressedImages& images,
                 const std::function<void(index_t, index_t, const std::uint8_t*)>& f);
-// Error for pixels that differ from the originals: another build or kind of processor.
-[[noreturn]] void refuse_other_pixels();
+// Error for pixels that differ from the originals: another number of threads, build or kind of processor.
+[[noreturn]] void refuse_other_pixels(LoadedModel& model, const CompressedImages& images);
 
 }  // namespace glow

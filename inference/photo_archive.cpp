@@ -129,7 +129,7 @@ void decompress_photos(LoadedModel& model, const CompressedImages& images,
             std::copy_n(pixels + y * W * C, inside * C,
                         image.pixels.data() + ((top + y) * photo.W + left) * C);
         if (++tile < photo.tiles(H, W)) return;
-        if (fingerprint_of(image) != photo.pixels) refuse_other_pixels();
+        if (fingerprint_of(image) != photo.pixels) refuse_other_pixels(model, images);
         f(number++, with_channels(std::move(image), photo.gray ? 1 : C));
         tile = 0;
     };
