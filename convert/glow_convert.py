@@ -29,7 +29,7 @@ import numpy as np
 
 from tf_checkpoint import tf_checkpoint_files
 from output_files import OutputRefused, claim_outputs, write_atomically
-from model_files import InputError, check, shapes_of_config, read_checkpoint, read_named, read_safetensors, write_checkpoint, write_safetensors
+from model_files import InputError, check, model_config, read_checkpoint, read_named, read_safetensors, write_checkpoint, write_safetensors
 from foreign_tensors import Imported, Source
 from torch_models import chaiyujin, rosinality, y0ast
 from openai_glow import openai
@@ -49,7 +49,7 @@ def import_foreign(kind, arguments):
         raise InputError(f"{arguments.input}: {wrong[0]} is not numeric")
     source, (height, width) = Source(tensors), size_of(arguments.size or "32")
     config = dict(image_height=height, image_width=width, channels=3, n_bits=arguments.n_bits, levels=1, depth=1, width=1,
-                  permutation=arguments.permutation or "invconv", coupling="affine", edge_bias=True, learn_top=True, y_cond=False,
+                  permutation=arguments.permutation or "invconv", coupling="affine", coupling_scale="sigmoid", edge_bias=True, learn_top=True, y_cond=False,
                   n_classes=0, weight_y=0.0)
     try:
         imported = FOREIGN[kind](source, config)
@@ -84,8 +84,7 @@ def import_ours(kind, arguments):
         tensors = read_named(arguments.input)
         metadata = {"config": str(tensors.pop("config", ""))}
     try:
-        config = json.loads(metadata["config"])
-        config = {key: config[key] for key in shapes_of_config()}
+        config = model_config(json.loads(metadata["config"]))
     except (KeyError, ValueError, TypeError):
         raise InputError(f"{arguments.input}: it contains no Glow model configuration") from None
     return config, {"params": check(config, tensors)}, {"step": 0, "images_seen": 0, "epoch": 0}, []

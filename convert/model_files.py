@@ -81,7 +81,8 @@ def write_safetensors(path, tensors, metadata):
 def write_checkpoint(path, config, trees, counters):
     def write(temporary):
         with h5py.File(temporary, "w") as f:
-            f.attrs["format"], f.attrs["version"] = "glow-checkpoint", 1
+            f.attrs["format"] = "glow-checkpoint"
+            f.attrs["version"] = 1 if config["coupling_scale"] == "sigmoid" else 2
             f.attrs["config"] = json.dumps({**config, "training": {}})
             f.attrs.update(counters)
             for tree, tensors in trees.items():
@@ -100,19 +101,26 @@ def read_checkpoint(path, ema):
         with h5py.File(path, "r") as f:
             if f.attrs.get("format") not in ("glow-checkpoint", b"glow-checkpoint"):
                 raise InputError(f"{path}: not a checkpoint")
-            config = json.loads(f.attrs["config"])
+            config = model_config(json.loads(f.attrs["config"]))
             params = {}
             f["params"].visititems(lambda n, item: params.update({n: item[()]}) if isinstance(item, h5py.Dataset) else None)
             if ema and "ema" in f:
                 params.update({name: f[f"ema/{name}"][()] for name in params if name.rsplit("/", 1)[1] not in FIXED})
-        return {key: config[key] for key in shapes_of_config()}, params
+        return config, params
     except (KeyError, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: incomplete checkpoint: {error}") from None
 
 
-def shapes_of_config():
-    return ("image_height image_width channels n_bits levels depth width permutation coupling edge_bias learn_top y_cond "
-            "n_classes weight_y").split()
+MODEL_KEYS = ("image_height image_width channels n_bits levels depth width permutation coupling coupling_scale edge_bias "
+              "learn_top y_cond n_classes weight_y").split()
+
+
+def model_config(config):
+    """The model's keys of a file's config. KeyError if one is missing, except coupling_scale: older files mean sigmoid."""
+    config = {"coupling_scale": "sigmoid"} | config
+    if config["coupling_scale"] not in ("sigmoid", "tanh"):
+        raise InputError(f"the coupling scale must be sigmoid or tanh, got {config['coupling_scale']!r}")
+    return {key: config[key] for key in MODEL_KEYS}
 
 
 def parameter_shapes(c):

@@ -98,6 +98,7 @@ class Exporter:
 
     def __init__(self, graph, config, params):
         self.graph, self.config, self.terms, self.per_pixel = graph, config, [], 0.0
+        self.bounded = config["coupling_scale"] == "tanh"
         self.params = {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in params.items()}
 
     # --- Layouts --------------------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ class Exporter:
         return self.graph.op("Concat", maps, level.ones, axis=1) if self.config["edge_bias"] else maps
 
     def network(self, a, level, name):
-        """NN(a); affine: shift and, below it, -(raw scale + 2)."""
+        """NN(a); affine: shift and, below it, -(h + 2) or, for the bounded scale, h / 2, h the raw scale."""
         h = self.network_input(a, level)
         h = self.graph.op("Relu", self.conv(h, f"{name}/conv1", *self.filters(f"{name}/conv1", f"{name}/conv1/actnorm")))
         weight, bias = self.filters(f"{name}/conv2", f"{name}/conv2/actnorm")
@@ -162,22 +163,29 @@ class Exporter:
         h = self.graph.op("Relu", self.conv(h, f"{name}/conv2", weight, bias))
         weight, bias = self.filters(f"{name}/conv3", f"{name}/conv3")
         if self.config["coupling"] == "affine":
-            weight, bias = np.concatenate([weight[0::2], -weight[1::2]]), np.concatenate([bias[0::2], -(bias[1::2] + 2)])
+            factor, offset = (0.5, 0) if self.bounded else (-1, -2)
+            weight = np.concatenate([weight[0::2], factor * weight[1::2]])
+            bias = np.concatenate([bias[0::2], factor * bias[1::2] + offset])
         return self.zero_conv(h, f"{name}/conv3", weight, bias)
 
     # --- Flow steps -----------------------------------------------------------------------------------------------
 
     def coupling(self, x, level, name, inverse=False):
-        """b <- (b + shift) scale, or b + NN(a). 1 / scale = 1 + exp(-(raw scale + 2)) serves both ways."""
+        """b <- (b + shift) scale, or b + NN(a). 1 / scale = 1 + exp(-(h + 2)), or exp(-2 tanh(h / 2)), serves both ways."""
         op = self.graph.op
         a, b = self.halves(x)
         h = self.network(a, level, name)
         if self.config["coupling"] == "additive":
             return op("Concat", a, op("Sub" if inverse else "Add", b, h), axis=1)
-        shift, minus_raw = self.halves(h)
-        divisor = op("Add", op("Exp", minus_raw), self.graph.number(1))
+        shift, raw = self.halves(h)
+        if self.bounded:
+            minus_log = op("Mul", op("Tanh", raw), self.graph.number(-2))
+            divisor = op("Exp", minus_log)
+        else:
+            divisor = op("Add", op("Exp", raw), self.graph.number(1))
+            minus_log = op("Log", divisor)
         if not inverse:
-            self.terms.append(op("Neg", op("Log", divisor)))
+            self.terms.append(op("Neg", minus_log))
         b = op("Sub", op("Mul", b, divisor), shift) if inverse else op("Div", op("Add", b, shift), divisor)
         return op("Concat", a, b, axis=1)
 

@@ -65,8 +65,10 @@ class Glow:
                     h = F.relu(self.scaled(self.conv(h, net + conv), net + conv + "/actnorm"))
                 h = self.scaled(self.conv(h, net + "/conv3"), net + "/conv3")
                 if c["coupling"] == "affine":
-                    total = total + F.logsigmoid(h[..., 1::2] + 2).sum((1, 2, 3))
-                    b = (b + h[..., ::2]) * torch.sigmoid(h[..., 1::2] + 2)
+                    bounded = c.get("coupling_scale", "sigmoid") == "tanh"
+                    log_scale = 2 * torch.tanh(h[..., 1::2] / 2) if bounded else F.logsigmoid(h[..., 1::2] + 2)
+                    total = total + log_scale.sum((1, 2, 3))
+                    b = (b + h[..., ::2]) * torch.exp(log_scale)
                 else:
                     b = b + h
                 x = torch.cat([x.chunk(2, 3)[0], b], 3)

@@ -140,10 +140,14 @@ std::string photo_name_problem(const std::string& name) {
 }
 
 std::uint64_t fingerprint(LoadedModel& model) {
-    // Of the config what decides how images are coded; weight_y only trains.
+    // Of the config what decides how images are coded; weight_y only trains. The default coupling_scale, which is newer
+    // than the first files, keeps their fingerprints.
     std::string shape;
-    visit_model_options(model.glow().config(), [&](const char* name, const auto& value, const char*) {
-        if (std::string_view(name) == "weight_y") return;
+    const ModelConfig& config = model.glow().config();
+    visit_model_options(config, [&](const char* name, const auto& value, const char*) {
+        const std::string_view field = name;
+        if (field == "weight_y") return;
+        if (field == "coupling_scale" && config.coupling_scale == CouplingScale::sigmoid) return;
         shape += fmt::format("{}{}", shape.empty() ? "" : " ", printable(value));
     });
     const Parameters& parameters = model.glow().parameters();

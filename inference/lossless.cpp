@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/coupling_scale.h"
 #include "kernels/error.h"
 #include "kernels/math.h"
 #include "kernels/squeeze_split.h"
@@ -68,8 +69,9 @@ struct Affine {
     Ratio scale;
 };
 
+template <CouplingScale kScale>
 [[gnu::noinline]] Affine affine_of_coupling(real shift, real scale) {
-    return {in_cells(shift), ratio_of(coupling_scale(scale).value)};
+    return {in_cells(shift), ratio_of(coupling_scale<kScale>(scale).value)};
 }
 
 [[gnu::noinline]] Affine affine_of_density(real mean, real logs) {
@@ -256,6 +258,9 @@ void LosslessCoder::couple(BitStack& stack, Way way, Glow::Level& level, Couplin
     predicted_.resize(static_cast<std::size_t>(rows * outputs));
     coupling.predict(model_.context(), N, states(), predicted_.data());
     const bool affine = config().coupling == CouplingKind::affine, forward = way == Way::forward;
+    const auto affine_of = config().coupling_scale == CouplingScale::tanh
+                               ? affine_of_coupling<CouplingScale::tanh>
+                               : affine_of_coupling<CouplingScale::sigmoid>;
     const index_t values = rows * (C / 2);
     for (index_t step = 0; step < values; ++step) {
         const index_t i = forward ? step : values - 1 - step, row = i / (C / 2), c = i % (C / 2);
@@ -266,7 +271,7 @@ void LosslessCoder::couple(BitStack& stack, Way way, Glow::Level& level, Couplin
             b += forward ? shift : -shift;
             continue;
         }
-        const Affine map = affine_of_coupling(out[2 * c], out[2 * c + 1]);
+        const Affine map = affine_of(out[2 * c], out[2 * c + 1]);
         b = forward ? scale_up(stack, map.scale, b + map.shift) : scale_back(stack, map.scale, b) - map.shift;
     }
 }

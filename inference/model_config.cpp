@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <type_traits>
 
 #include "kernels/error.h"
@@ -12,10 +13,16 @@
 namespace glow {
 namespace {
 
+// Keys newer than the first files; without one, a file means the default.
+constexpr std::string_view kOptionalKeys[] = {"coupling_scale"};
+
 template <class T>
 void read(const nlohmann::ordered_json& config, const char* key, T& value) {
     const auto found = config.find(key);
-    if (found == config.end()) throw InputError(fmt::format("config has no \"{}\"", key));
+    if (found == config.end()) {
+        if (std::ranges::find(kOptionalKeys, key) != std::end(kOptionalKeys)) return;
+        throw InputError(fmt::format("config has no \"{}\"", key));
+    }
     const bool fine = std::is_same_v<T, bool> ? found->is_boolean()
                       : Named<T>              ? found->is_string()
                       : std::is_integral_v<T> ? found->is_number_integer()

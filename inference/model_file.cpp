@@ -23,7 +23,11 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFormat = "glow-checkpoint";
-constexpr std::int64_t kVersion = 1;
+// Version 2: models that programs of version 1 would take for others.
+constexpr std::int64_t kNewestVersion = 2;
+std::int64_t version_for(const ModelConfig& model) {
+    return model.coupling_scale == CouplingScale::sigmoid ? 1 : 2;
+}
 
 struct Tree {
     const char* path;
@@ -190,7 +194,7 @@ void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config,
     AtomicFile atomic(path);
     Hdf5File file = Hdf5File::create(atomic.temporary(), path);
     file.set_string("/", "format", kFormat);
-    file.set_integer("/", "version", kVersion);
+    file.set_integer("/", "version", version_for(model_from_json(config)));
     file.set_string("/", "config", config.dump());
     file.set_integer("/", "step", progress.step);
     file.set_integer("/", "images_seen", progress.images_seen);
@@ -244,9 +248,9 @@ CheckpointInfo read_checkpoint_info(const fs::path& path) {
         throw InputError(
             fmt::format("{}: not a checkpoint (attribute format is not \"{}\")", path.string(), kFormat));
     const std::int64_t version = file.integer_attribute("/", "version");
-    if (version != kVersion)
-        throw InputError(fmt::format("{}: checkpoint version {}; this program reads version {}",
-                                     path.string(), version, kVersion));
+    if (version < 1 || version > kNewestVersion)
+        throw InputError(fmt::format("{}: checkpoint version {}; this program reads versions 1 to {}",
+                                     path.string(), version, kNewestVersion));
     CheckpointInfo info;
     try {
         info.config = parse_config(file.string_attribute("/", "config"));

@@ -6,6 +6,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
+template <CouplingScale kScale>
 struct AffineForward {
     static constexpr const char* name = "affine_coupling_forward";
     static constexpr bool kMaximum = false;
@@ -14,7 +15,7 @@ struct AffineForward {
     state_t* h;
     GLOW_HD double operator()(index_t n, index_t r, index_t c) const {
         const index_t row = n * rows + r;
-        return affine_forward(out + row * C + 2 * c, h[row * C + C / 2 + c]);
+        return affine_forward<kScale>(out + row * C + 2 * c, h[row * C + C / 2 + c]);
     }
 };
 
@@ -23,6 +24,7 @@ struct AddToLogdet {
     GLOW_HD void operator()(index_t n, double sum) const { logdet[n] += sum; }
 };
 
+template <CouplingScale kScale>
 struct AffineInverse {
     static constexpr const char* name = "affine_coupling_inverse";
     index_t C;
@@ -31,10 +33,11 @@ struct AffineInverse {
     GLOW_HD void operator()(index_t row, index_t c) const {
         const real* const o = out + row * C + 2 * c;
         state_t& b = h[row * C + C / 2 + c];
-        b = b / coupling_scale(o[1]).value - o[0];
+        b = b / coupling_scale<kScale>(o[1]).value - o[0];
     }
 };
 
+template <CouplingScale kScale>
 struct AffineBackward {
     static constexpr const char* name = "affine_coupling_backward";
     index_t C;
@@ -44,8 +47,8 @@ struct AffineBackward {
     state_t* h;
     real* dh;
     GLOW_HD void operator()(index_t row, index_t c) const {
-        affine_backward(out + row * C + 2 * c, dlogdet, h[row * C + C / 2 + c], dh[row * C + C / 2 + c],
-                        dout + row * C + 2 * c);
+        affine_backward<kScale>(out + row * C + 2 * c, dlogdet, h[row * C + C / 2 + c],
+                                dh[row * C + C / 2 + c], dout + row * C + 2 * c);
     }
 };
 
@@ -84,19 +87,26 @@ struct AdditiveBackward {
 
 }  // namespace
 
-void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C, const real* out,
-                             state_t* h, double* logdet, double* partial) {
-    reduce_groups(exec, N, rows_per_image, C / 2, partial, AffineForward{rows_per_image, C, out, h},
-                  AddToLogdet{logdet});
+void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C,
+                             const AffineOutput& output, state_t* h, double* logdet, double* partial) {
+    with_scale(output.scale, [&]<CouplingScale kScale>() {
+        reduce_groups(exec, N, rows_per_image, C / 2, partial,
+                      AffineForward<kScale>{rows_per_image, C, output.out, h}, AddToLogdet{logdet});
+    });
 }
 
-void affine_coupling_inverse(const Exec& exec, index_t rows, index_t C, const real* out, state_t* h) {
-    for_each_row_channel(exec, rows, C / 2, AffineInverse{C, out, h});
+void affine_coupling_inverse(const Exec& exec, index_t rows, index_t C, const AffineOutput& output,
+                             state_t* h) {
+    with_scale(output.scale, [&]<CouplingScale kScale>() {
+        for_each_row_channel(exec, rows, C / 2, AffineInverse<kScale>{C, output.out, h});
+    });
 }
 
-void affine_coupling_backward(const Exec& exec, index_t rows, index_t C, double dlogdet, const real* out,
-                              real* dout, state_t* h, real* dh) {
-    for_each_row_channel(exec, rows, C / 2, AffineBackward{C, dlogdet, out, dout, h, dh});
+void affine_coupling_backward(const Exec& exec, index_t rows, index_t C, double dlogdet,
+                              const AffineOutput& output, real* dout, state_t* h, real* dh) {
+    with_scale(output.scale, [&]<CouplingScale kScale>() {
+        for_each_row_channel(exec, rows, C / 2, AffineBackward<kScale>{C, dlogdet, output.out, dout, h, dh});
+    });
 }
 
 void additive_coupling_forward(const Exec& exec, index_t rows, index_t C, const real* out, state_t* h) {

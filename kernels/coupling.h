@@ -1,21 +1,29 @@
 // The pointwise half of the coupling layers. h [rows, C] is the state, rows = N *
 // rows_per_image pixels; a = first C/2 channels (unchanged), b = last C/2. `out` is the network's output:
-// [rows, C] for affine (shift = out[2c], scale = sigmoid(out[2c+1] + 2)), [rows, C/2] for additive.
+// [rows, C] for affine (shift = out[2c], scale = coupling_scale(out[2c+1])), [rows, C/2] for additive.
 #pragma once
 
 #include "kernels/base.h"
+#include "kernels/coupling_scale.h"
 
 namespace glow::inline GLOW_REAL {
 
+// The network's output, and what its scales are.
+struct AffineOutput {
+    CouplingScale scale;
+    const real* out;
+};
+
 // b <- (b + shift) * scale; logdet[n] += sum of log scale over image n (nats).
-void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C, const real* out,
-                             state_t* h, double* logdet, double* partial);
+void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C,
+                             const AffineOutput& output, state_t* h, double* logdet, double* partial);
 // b <- b / scale - shift.
-void affine_coupling_inverse(const Exec& exec, index_t rows, index_t C, const real* out, state_t* h);
+void affine_coupling_inverse(const Exec& exec, index_t rows, index_t C, const AffineOutput& output,
+                             state_t* h);
 // h: y -> x and dh: dL/dy -> dL/dx in the b half; dout = dL/dout (overwrites). dlogdet = dL/dlogdet, equal
 // for every image.
-void affine_coupling_backward(const Exec& exec, index_t rows, index_t C, double dlogdet, const real* out,
-                              real* dout, state_t* h, real* dh);
+void affine_coupling_backward(const Exec& exec, index_t rows, index_t C, double dlogdet,
+                              const AffineOutput& output, real* dout, state_t* h, real* dh);
 
 // b <- b + out; b <- b - out; and the backward of the first (h: y -> x, dout = dL/dout, overwrites; dh is
 // unchanged).

@@ -102,7 +102,8 @@ struct Image {
     }
 };
 
-template <bool kAffine, int kCount>
+// kScale: of an affine coupling; any for an additive one.
+template <bool kAffine, CouplingScale kScale, int kCount>
 struct CouplingForwardImage {
     static constexpr const char* name =
         kAffine ? "affine_coupling_forward_image" : "additive_coupling_forward_image";
@@ -160,7 +161,7 @@ struct CouplingForwardImage {
             Lanes<state_t, kState> b = memory;
             for (int j = 0; j < kState; ++j) {
                 if constexpr (kAffine)
-                    sum += affine_forward(o.value + 2 * j, b.value[j]);
+                    sum += affine_forward<kScale>(o.value + 2 * j, b.value[j]);
                 else
                     b.value[j] += o.value[j];
             }
@@ -170,7 +171,7 @@ struct CouplingForwardImage {
     }
 };
 
-template <class Map, bool kAffine, int kCount>
+template <class Map, bool kAffine, CouplingScale kScale, int kCount>
 struct CouplingBackwardImage {
     static constexpr const char* name =
         kAffine ? "affine_coupling_backward_image" : "additive_coupling_backward_image";
@@ -241,8 +242,8 @@ struct CouplingBackwardImage {
             Lanes<real, kCount> d;
             for (int j = 0; j < kState; ++j) {
                 if constexpr (kAffine)
-                    affine_backward(o.value + 2 * j, gradient.dlogdet, b.value[j], db.value[j],
-                                    d.value + 2 * j);
+                    affine_backward<kScale>(o.value + 2 * j, gradient.dlogdet, b.value[j], db.value[j],
+                                            d.value + 2 * j);
                 else
                     b.value[j] -= o.value[j], d.value[j] = db.value[j];
             }
@@ -326,7 +327,9 @@ void with_lanes(index_t outputs, F f) {
 template <class F>
 void with_kind(const CouplingImages& images, F f) {
     with_lanes(images.outputs, [&]<int kCount>() {
-        images.affine ? f.template operator()<true, kCount>() : f.template operator()<false, kCount>();
+        if (!images.affine) return f.template operator()<false, CouplingScale::sigmoid, kCount>();
+        with_scale(images.coupling_scale,
+                   [&]<CouplingScale kScale>() { f.template operator()<true, kScale, kCount>(); });
     });
 }
 
@@ -337,7 +340,7 @@ bool coupling_image_fits(index_t H, index_t W, index_t outputs) {
     bool fits = false;
     if (outputs % 2 == 0)
         with_lanes(outputs, [&]<int kCount>() {
-            using Kernel = CouplingBackwardImage<Map, true, kCount>;
+            using Kernel = CouplingBackwardImage<Map, true, CouplingScale::sigmoid, kCount>;
             fits = outputs / kCount <= Kernel::kThreads &&
                    Kernel::shared_bytes(H, W, outputs) <= kMostSharedBytes;
         });
@@ -346,8 +349,8 @@ bool coupling_image_fits(index_t H, index_t W, index_t outputs) {
 
 void coupling_forward_image(const Exec& exec, const CouplingImages& images, const real* taps, double* logdet,
                             real* out) {
-    with_kind(images, [&]<bool kAffine, int kCount>() {
-        using Kernel = CouplingForwardImage<kAffine, kCount>;
+    with_kind(images, [&]<bool kAffine, CouplingScale kScale, int kCount>() {
+        using Kernel = CouplingForwardImage<kAffine, kScale, kCount>;
         run_blocks(exec, {images.N, 1, Kernel::shared_bytes()},
                    Kernel{Image<kCount>(images), taps, images.h, logdet, out});
     });
@@ -356,8 +359,8 @@ void coupling_forward_image(const Exec& exec, const CouplingImages& images, cons
 template <class Map>
 void coupling_backward_image(const Exec& exec, const CouplingImages& images, const real* taps,
                              const real* out, const CouplingImagesGradient<Map>& gradient) {
-    with_kind(images, [&]<bool kAffine, int kCount>() {
-        using Kernel = CouplingBackwardImage<Map, kAffine, kCount>;
+    with_kind(images, [&]<bool kAffine, CouplingScale kScale, int kCount>() {
+        using Kernel = CouplingBackwardImage<Map, kAffine, kScale, kCount>;
         run_blocks(exec, {images.N, 1, Kernel::shared_bytes(images.H, images.W, images.outputs)},
                    Kernel{Image<kCount>(images), taps, out, images.h, gradient});
     });

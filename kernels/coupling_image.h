@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/base.h"
+#include "kernels/coupling_scale.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -11,6 +12,7 @@ namespace glow::inline GLOW_REAL {
 // 2 outputs (additive); a is the first half, b the second.
 struct CouplingImages {
     bool affine;
+    CouplingScale coupling_scale;  // of an affine coupling
     index_t N, H, W;
     index_t outputs;          // channels of the network's output
     index_t stride;           // elements of a pixel's taps, of which tap * outputs + c are used

@@ -2,7 +2,7 @@
 // them: element by element or an image a block.
 #pragma once
 
-#include "kernels/math.h"
+#include "kernels/coupling_scale.h"
 #include "kernels/taps.h"
 
 // Before a loop: the device compiler leaves it a loop.
@@ -27,22 +27,33 @@ GLOW_HD inline real zero_convolution_output(real sum_of_taps, real bias, const r
     return static_cast<real>(sum * scale);
 }
 
+// Calls f<scale>(), so that no kernel chooses element by element.
+template <class F>
+void with_scale(CouplingScale scale, F f) {
+    if (scale == CouplingScale::tanh)
+        f.template operator()<CouplingScale::tanh>();
+    else
+        f.template operator()<CouplingScale::sigmoid>();
+}
+
 // b <- (b + shift) scale; returns log scale. o: the network's (shift, scale) outputs.
+template <CouplingScale kScale>
 GLOW_HD inline double affine_forward(const real* o, state_t& b) {
-    const Scale scale = coupling_scale(o[1]);
+    const Scale scale = coupling_scale<kScale>(o[1]);
     b = (b + o[0]) * scale.value;
     return scale.log;
 }
 
-// y = (x + shift) scale, log scale in the logdet; d scale / dt = scale (1 - scale), d log scale / dt = 1 - scale.
+// y = (x + shift) scale, log scale in the logdet; slope = d log scale / do[1], d scale / do[1] = scale slope.
 // b: y -> x, db: dL/dy -> dL/dx, d = (dL/do[0], dL/do[1]).
+template <CouplingScale kScale>
 GLOW_HD inline void affine_backward(const real* o, double dlogdet, state_t& b, real& db, real* d) {
-    const double scale = coupling_scale(o[1]).value;
+    const Scale scale = coupling_scale<kScale>(o[1]);
     const double shift = o[0], dy = db, y = b;
-    b = y / scale - shift;
-    db = static_cast<real>(dy * scale);
-    d[0] = static_cast<real>(dy * scale);
-    d[1] = static_cast<real>((dy * round_state<real>(y) + dlogdet) * (1.0 - scale));
+    b = y / scale.value - shift;
+    db = static_cast<real>(dy * scale.value);
+    d[0] = static_cast<real>(dy * scale.value);
+    d[1] = static_cast<real>((dy * round_state<real>(y) + dlogdet) * coupling_scale_slope<kScale>(scale));
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -44,6 +44,9 @@ void check(const ModelConfig& config) {
     check_range("--levels", config.levels, 1, 15);
     check_range("--depth", config.depth, 1, 100000);
     check_range("--width", config.width, 1, 1 << 16);
+    if (config.coupling == CouplingKind::additive && config.coupling_scale != CouplingScale::sigmoid)
+        throw InputError(fmt::format("--coupling-scale {}: an additive coupling has no scale",
+                                     to_string(config.coupling_scale)));
     const index_t factor = index_t{1} << config.levels;
     if (config.image_height % factor != 0 || config.image_width % factor != 0)
         throw InputError(

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kernels/base.h"
+#include "kernels/coupling_scale.h"
 #include "kernels/enum_names.h"
 
 namespace glow {
@@ -32,6 +33,12 @@ struct Names<CouplingKind> {
                                                           {CouplingKind::additive, "additive"}};
 };
 template <>
+struct Names<CouplingScale> {
+    static constexpr const char* what = "coupling scale";
+    static constexpr NamedValue<CouplingScale> values[] = {{CouplingScale::sigmoid, "sigmoid"},
+                                                           {CouplingScale::tanh, "tanh"}};
+};
+template <>
 struct Names<Precision> {
     static constexpr const char* what = "precision";
     static constexpr NamedValue<Precision> values[] = {
@@ -50,18 +57,28 @@ struct Names<Engine> {
                                                     {Engine::library, "cudnn"}};
 };
 
+// What a coupling makes of its network's output.
+struct CouplingForm {
+    CouplingKind kind = CouplingKind::affine;
+    CouplingScale scale = CouplingScale::sigmoid;  // of an affine coupling
+
+    bool affine() const { return kind == CouplingKind::affine; }
+};
+
 struct ModelConfig {
     index_t image_height = 32, image_width = 32, channels = 3;
     int n_bits = 8;
     index_t levels = 3, depth = 32, width = 512;  // L, K per level, hidden channels
     Permutation permutation = Permutation::invconv;
     CouplingKind coupling = CouplingKind::affine;
+    CouplingScale coupling_scale = CouplingScale::sigmoid;
     bool edge_bias = true;
     bool learn_top = true;
     bool y_cond = false;
     index_t n_classes = 0;
     double weight_y = 0;
 
+    CouplingForm coupling_form() const { return {coupling, coupling_scale}; }
     index_t dimensions() const { return image_height * image_width * channels; }  // D
     // The nats in one bit/dim: D ln 2.
     double nats_per_bit_dim() const;
@@ -83,6 +100,8 @@ void visit_model_options(Config& c, Visitor&& visitor) {
     visitor("width", c.width, "Hidden channels of the coupling networks");
     visitor("permutation", c.permutation, "Channel mixing: invconv, invconv_lu, shuffle or reverse");
     visitor("coupling", c.coupling, "affine or additive");
+    visitor("coupling_scale", c.coupling_scale,
+            "sigmoid or tanh: an affine coupling's scale is sigmoid(h + 2) or exp(2 tanh(h / 2))");
     visitor("edge_bias", c.edge_bias, "3x3 convolutions see where the image ends");
     visitor("learn_top", c.learn_top, "Learned prior of the top latents");
     visitor("y_cond", c.y_cond, "Top prior by class; the data set must have labels");

@@ -17,10 +17,10 @@ index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N, 
 Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision precision, Engine engine,
                    index_t tile, const std::string& name, Parameters& parameters)
     : shape_(shape),
-      kind_(config.coupling),
+      form_(config.coupling_form()),
       tile_(tile),
       width_(config.width),
-      network_(make_coupling_network(shape, kind_, config.width, config.edge_bias, precision, engine,
+      network_(make_coupling_network(shape, form_, config.width, config.edge_bias, precision, engine,
                                      name + "/coupling", parameters)) {}
 
 // Calls f(first image, images) for every tile.
@@ -72,8 +72,8 @@ void Coupling::inverse(const Context& context, Flow& flow) {
         state_t* const h = flow.h + n * shape_.size();
         real* const out = arena.take<real>(rows * network_->outputs());
         network_->forward(context, folded, images, h, C, out);
-        if (kind_ == CouplingKind::affine)
-            affine_coupling_inverse(context.exec, rows, C, out, h);
+        if (form_.affine())
+            affine_coupling_inverse(context.exec, rows, C, {form_.scale, out}, h);
         else
             additive_coupling_inverse(context.exec, rows, C, out, h);
     });

@@ -50,7 +50,7 @@ class Coupling : public Layer {
     void for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const;
 
     Shape shape_;
-    CouplingKind kind_;
+    CouplingForm form_;
     index_t tile_, width_;
     std::unique_ptr<CouplingNetwork> network_;
     std::optional<FoldedNetwork> folded_;

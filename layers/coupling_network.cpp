@@ -14,18 +14,18 @@
 
 namespace glow::inline GLOW_REAL {
 
-CouplingNetwork::CouplingNetwork(const Shape& shape, CouplingKind kind, index_t w, bool edge, Scalar operands,
+CouplingNetwork::CouplingNetwork(const Shape& shape, CouplingForm form, index_t w, bool edge, Scalar operands,
                                  Engine engine, const std::string& name, Parameters& all)
     : H_(shape.H),
       W_(shape.W),
       C_(shape.C),
       w_(w),
-      kind_(kind),
+      form_(form),
       edge_(edge),
       operands_(operands),
       engine_(engine),
       first_{NarrowInputConv::layout(C_ / 2, edge), w, operands},
-      last_{NarrowOutputConv::layout(kind == CouplingKind::affine ? C_ : C_ / 2), w, operands},
+      last_{NarrowOutputConv::layout(form.affine() ? C_ : C_ / 2), w, operands},
       parameters_{all.add(name + "/conv1/weight", {w, 3, 3, C_ / 2 + (edge ? 1 : 0)}, Init::normal),
                   all.add(name + "/conv1/actnorm/bias", {w}, Init::zeros),
                   all.add(name + "/conv1/actnorm/logs", {w}, Init::zeros),
@@ -93,8 +93,8 @@ class Network : public CouplingNetwork {
         const index_t rows = N * H_ * W_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
         network(context, folded, N, h, C_, hidden, out);
-        if (kind_ == CouplingKind::affine)
-            affine_coupling_forward(context.exec, N, H_ * W_, C_, out, h, logdet,
+        if (form_.affine())
+            affine_coupling_forward(context.exec, N, H_ * W_, C_, {form_.scale, out}, h, logdet,
                                     arena.take<double>(group_scratch(N)));
         else
             additive_coupling_forward(context.exec, rows, C_, out, h);
@@ -298,8 +298,8 @@ class Network : public CouplingNetwork {
         real* const out = tile.saved != nullptr ? tile.saved->out : arena.take<real>(rows * C);
         if (tile.saved == nullptr) network(context, folded, tile.N, tile.h, C_, hidden, out);
         real* const dout = arena.take<real>(rows * C);
-        if (kind_ == CouplingKind::affine)
-            affine_coupling_backward(exec, rows, C_, tile.dlogdet, out, dout, tile.h, tile.dh);
+        if (form_.affine())
+            affine_coupling_backward(exec, rows, C_, tile.dlogdet, {form_.scale, out}, dout, tile.h, tile.dh);
         else
             additive_coupling_backward(exec, rows, C_, out, dout, tile.h, tile.dh);
         Map* const dhidden2 = arena.take<Map>(rows * w_);
@@ -324,7 +324,8 @@ class Network : public CouplingNetwork {
     }
 
     CouplingImages images_of(const FoldedNetwork& folded, const ImageRows& block, state_t* h) const {
-        return {.affine = kind_ == CouplingKind::affine,
+        return {.affine = form_.affine(),
+                .coupling_scale = form_.scale,
                 .N = (block.end - block.begin) / H_,
                 .H = H_,
                 .W = W_,
@@ -424,20 +425,20 @@ double network_multiplies(const ModelConfig& config, const Shape& shape) {
     return 9 * (in + edge) * w + w * w + 9 * w * out;
 }
 
-std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, CouplingKind kind, index_t w,
+std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, CouplingForm form, index_t w,
                                                        bool edge, Precision precision, Engine engine,
                                                        const std::string& name, Parameters& parameters) {
 #if !defined(GLOW_REAL_DOUBLE)
     if (precision == Precision::bf16)
-        return std::make_unique<Network<bfloat16>>(shape, kind, w, edge, Scalar::bf16, engine, name,
+        return std::make_unique<Network<bfloat16>>(shape, form, w, edge, Scalar::bf16, engine, name,
                                                    parameters);
     if (precision == Precision::tf32)
-        return std::make_unique<Network<real>>(shape, kind, w, edge, Scalar::tf32, engine, name, parameters);
+        return std::make_unique<Network<real>>(shape, form, w, edge, Scalar::tf32, engine, name, parameters);
 #endif
     if (precision != Precision::fp32)
         throw InputError("--precision " + to_string(precision) +
                          ": the double-precision build supports only fp32");
-    return std::make_unique<Network<real>>(shape, kind, w, edge, scalar_of<real>, engine, name, parameters);
+    return std::make_unique<Network<real>>(shape, form, w, edge, scalar_of<real>, engine, name, parameters);
 }
 
 }  // namespace glow::inline GLOW_REAL

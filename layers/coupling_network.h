@@ -15,7 +15,7 @@ namespace glow::inline GLOW_REAL {
 
 class CouplingNetwork {
   public:
-    CouplingNetwork(const Shape& shape, CouplingKind kind, index_t w, bool edge, Scalar operands,
+    CouplingNetwork(const Shape& shape, CouplingForm form, index_t w, bool edge, Scalar operands,
                     Engine engine, const std::string& name, Parameters& all);
     virtual ~CouplingNetwork() = default;
 
@@ -73,7 +73,7 @@ class CouplingNetwork {
 
   protected:
     index_t H_, W_, C_, w_;
-    CouplingKind kind_;
+    CouplingForm form_;
     bool edge_;
     Scalar operands_;
     Engine engine_;
@@ -87,7 +87,7 @@ class CouplingNetwork {
 double network_multiplies(const ModelConfig& config, const Shape& shape);
 
 // shape: of the state; w: hidden width; name: of the coupling, such as "level0/step3/coupling".
-std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, CouplingKind kind, index_t w,
+std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, CouplingForm form, index_t w,
                                                        bool edge, Precision precision, Engine engine,
                                                        const std::string& name, Parameters& parameters);
 

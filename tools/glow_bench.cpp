@@ -279,7 +279,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                   rows = tile * shape.pixels();
     Parameters parameters;
     const Engine engine = engines_of(options)[static_cast<std::size_t>(level)];
-    const auto network = make_coupling_network(shape, model.coupling, model.width, model.edge_bias,
+    const auto network = make_coupling_network(shape, model.coupling_form(), model.width, model.edge_bias,
                                                options.precision, engine, "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data());

@@ -71,7 +71,9 @@ def sheets(run, count):
 
 def about(run):
     """A line on what the run trains."""
-    c = run.config
+    c = dict(run.config)
+    if c.get("coupling-scale") == "tanh":
+        c["coupling"] = "affine (tanh scale)"
     parts = [f"data {run.data['name']}" if run.data else "data not known"]
     if "shape" in run.data:
         N, H, W, C = run.data["shape"]

@@ -120,9 +120,10 @@ void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
                      const std::function<void(const std::string&)>& say) {
     std::string refused;
     std::vector<std::string> changes;
-    const nlohmann::ordered_json model = to_json(options.model);
+    const nlohmann::ordered_json model = to_json(options.model),
+                                 model_before = to_json(resumed.checkpoint.model);
     for (const auto& [key, value] : model.items()) {
-        const nlohmann::ordered_json was = resumed.checkpoint.config.value(key, nlohmann::ordered_json());
+        const nlohmann::ordered_json& was = model_before[key];
         if (was != value) refused += fmt::format("{} is {} but was {}; ", key, value.dump(), was.dump());
     }
     TrainingOptions before = resumed.options;

@@ -75,7 +75,7 @@ class NetworkAlone {
           shape_(level_shape(options.model, level)),
           saves_maps_(options.memory == MemoryMode::store) {
         network_ =
-            make_coupling_network(shape_, options.model.coupling, options.model.width,
+            make_coupling_network(shape_, options.model.coupling_form(), options.model.width,
                                   options.model.edge_bias, options.precision, engine, "network", parameters_);
         index_t images = slice_of(options.batch, 0, backend.communicator().size()).count;
         if (options.micro_batch > 0) images = std::min(images, options.micro_batch);

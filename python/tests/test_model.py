@@ -286,7 +286,7 @@ class Gradient(unittest.TestCase):
         """The golden files hold gradients by autograd of an independent model in double."""
         import h5py
 
-        for name in ("affine", "additive", "invconv_lu", "five_bit", "one_channel", "conditional"):
+        for name in ("affine", "additive", "invconv_lu", "five_bit", "one_channel", "conditional", "bounded_scale"):
             path = SOURCE / f"tests/reference/golden/{name}.h5"
             if not path.exists():
                 self.skipTest("needs the checkout")

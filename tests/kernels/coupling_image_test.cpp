@@ -22,19 +22,31 @@ using Numbers = std::vector<std::vector<double>>;
 struct Case {
     bool affine, edge;
     index_t N, H, W, outputs;
+    CouplingScale scale = CouplingScale::sigmoid;
     index_t channels() const { return affine ? outputs : 2 * outputs; }
     index_t pixels() const { return N * H * W; }
     index_t stride() const { return round_up(9 * outputs, 8); }
 };
 std::ostream& operator<<(std::ostream& out, const Case& c) {
-    return out << (c.affine ? "affine " : "additive ") << (c.edge ? "with edge " : "") << c.N << " images "
-               << c.H << "x" << c.W << ", " << c.outputs << " outputs";
+    return out << (c.affine ? "affine " : "additive ") << (c.scale == CouplingScale::tanh ? "bounded " : "")
+               << (c.edge ? "with edge " : "") << c.N << " images " << c.H << "x" << c.W << ", " << c.outputs
+               << " outputs";
 }
 // The published model's levels, and what is small, thin, or not a multiple of anything.
-const Case kCases[] = {{true, true, 3, 16, 16, 12}, {true, true, 5, 8, 8, 24},   {true, true, 9, 4, 4, 48},
-                       {true, false, 2, 5, 7, 12},  {true, true, 2, 1, 1, 4},    {true, true, 2, 1, 9, 2},
-                       {true, true, 2, 6, 1, 6},    {false, true, 3, 16, 16, 6}, {false, false, 2, 3, 5, 8},
-                       {false, true, 4, 2, 2, 24},  {true, true, 1, 2, 3, 96},   {true, true, 2, 20, 20, 12}};
+const Case kCases[] = {{true, true, 3, 16, 16, 12},
+                       {true, true, 5, 8, 8, 24},
+                       {true, true, 9, 4, 4, 48},
+                       {true, false, 2, 5, 7, 12},
+                       {true, true, 2, 1, 1, 4},
+                       {true, true, 2, 1, 9, 2},
+                       {true, true, 2, 6, 1, 6},
+                       {false, true, 3, 16, 16, 6},
+                       {false, false, 2, 3, 5, 8},
+                       {false, true, 4, 2, 2, 24},
+                       {true, true, 1, 2, 3, 96},
+                       {true, true, 2, 20, 20, 12},
+                       {true, true, 3, 16, 16, 12, CouplingScale::tanh},
+                       {true, false, 2, 5, 7, 6, CouplingScale::tanh}};
 
 constexpr double kDlogdet = -0.03;
 
@@ -56,8 +68,9 @@ class Layer {
         sums_ = side_.out(std::vector<real>(11 * c.outputs));
     }
     CouplingImages images() const {
-        return {c_.affine, c_.N,  c_.H,   c_.W, c_.outputs, c_.stride(), c_.edge ? edge_weight_ : nullptr,
-                3,         bias_, scale_, h_};
+        return {c_.affine, c_.scale,   c_.N,        c_.H,
+                c_.W,      c_.outputs, c_.stride(), c_.edge ? edge_weight_ : nullptr,
+                3,         bias_,      scale_,      h_};
     }
     ImageRows rows() const { return {c_.H, c_.W, 0, c_.N * c_.H}; }
 
@@ -70,8 +83,8 @@ class Layer {
     Numbers forward() {
         make_out();
         if (c_.affine)
-            affine_coupling_forward(side_.exec, c_.N, c_.H * c_.W, c_.channels(), out_, h_, logdet_,
-                                    side_.scratch<double>(group_scratch(c_.N)));
+            affine_coupling_forward(side_.exec, c_.N, c_.H * c_.W, c_.channels(), {c_.scale, out_}, h_,
+                                    logdet_, side_.scratch<double>(group_scratch(c_.N)));
         else
             additive_coupling_forward(side_.exec, c_.pixels(), c_.channels(), out_, h_);
         return side_.results();
@@ -88,7 +101,8 @@ class Layer {
         make_out();
         real* const dout = side_.scratch<real>(c_.pixels() * c_.outputs);
         if (c_.affine)
-            affine_coupling_backward(exec, c_.pixels(), c_.channels(), kDlogdet, out_, dout, h_, dh_);
+            affine_coupling_backward(exec, c_.pixels(), c_.channels(), kDlogdet, {c_.scale, out_}, dout, h_,
+                                     dh_);
         else
             additive_coupling_backward(exec, c_.pixels(), c_.channels(), out_, dout, h_, dh_);
         const index_t C = c_.outputs;
@@ -207,10 +221,15 @@ TEST_P(CouplingImage, ComparisonFindsSabotage) {
     const Case edge = kCases[0];
     const auto transpose = [](CouplingImages& images) { std::swap(images.H, images.W); };
     const auto move_edge = [](CouplingImages& images) { images.edge_weight += 3; };
+    const auto swap_scale = [](CouplingImages& images) { images.coupling_scale = CouplingScale::tanh; };
     const Numbers forward = Layer<real>(target(), c).forward(),
                   backward = Layer<real>(target(), c).backward(),
                   with_edge = Layer<real>(target(), edge).backward();
     EXPECT_NE(difference(Layer<real>(target(), c).forward_image(transpose), forward, exact()), "");
+    EXPECT_NE(difference(Layer<real>(target(), c).forward_image(swap_scale), forward, exact()), "");
+    EXPECT_NE(
+        difference(Layer<real>(target(), c).backward_image(false, kDlogdet, swap_scale), backward, exact()),
+        "");
     EXPECT_NE(
         difference(Layer<real>(target(), c).backward_image(false, kDlogdet, transpose), backward, exact()),
         "");

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/coupling_scale.h"
 #include "tests/support.h"
 
 namespace glow {
@@ -109,6 +110,38 @@ TEST(Math, ScaleAndLogarithmAreAccurate) {
     }
     EXPECT_LE(worst_value, 3);  // the exponential's two, the sum and the quotient
     EXPECT_LE(worst_log, 5);    // the exponential's two and the logarithm's three
+}
+
+TEST(Math, BoundedScaleAndLogarithmAreAccurate) {
+    test::Random random(6);
+    double worst_value = 0, worst_log = 0, worst_slope = 0;
+    for (int i = 0; i < 300000; ++i) {
+        const double tiny = std::ldexp(random.uniform(-1, 1), random.integer(-300, 0));
+        for (const double t : {random.uniform(-700, 700), random.uniform(-10, 10), tiny}) {
+            const long double log = 2 * std::tanh(static_cast<long double>(t) / 2);
+            const Scale scale = tanh_scale(t);
+            worst_value = std::max(worst_value, error_units(scale.value, std::exp(log)));
+            worst_log = std::max(worst_log, std::abs(static_cast<double>(scale.log - log)));
+            const double slope = coupling_scale_slope<CouplingScale::tanh>(scale);
+            worst_slope = std::max(worst_slope, std::abs(static_cast<double>(slope - (1 - log * log / 4))));
+        }
+    }
+    // The logarithm's error, absolute as it enters a sum: some units of 2^-53 of numbers of up to 2.
+    EXPECT_LE(worst_log, 4 * 0x1p-52);
+    EXPECT_LE(worst_value, 8);  // the exponential's two, and the logarithm's error
+    EXPECT_LE(worst_slope, 4 * 0x1p-52);
+}
+
+TEST(Math, BoundedScaleSaturates) {
+    for (const double t : {40.0, 1e6, kInfinity}) {
+        EXPECT_EQ(tanh_scale(t).log, 2.0);
+        EXPECT_EQ(tanh_scale(-t).log, -2.0);
+        EXPECT_EQ(coupling_scale_slope<CouplingScale::tanh>(tanh_scale(t)), 0.0);
+    }
+    EXPECT_EQ(tanh_scale(0).value, 1.0);
+    EXPECT_EQ(tanh_scale(0).log, 0.0);
+    EXPECT_TRUE(std::isnan(tanh_scale(kNaN).value));
+    EXPECT_TRUE(std::isnan(tanh_scale(kNaN).log));
 }
 
 TEST(Math, SaturatedScaleKeepsLogarithm) {

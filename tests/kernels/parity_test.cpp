@@ -349,17 +349,19 @@ TEST_P(KernelParity, Couplings) {
         const auto out = random.normals<real>(N * rows * C),
                    additive = random.normals<real>(N * rows * C / 2), dh = random.normals<real>(N * rows * C);
         const auto h = random.normals(N * rows * C), logdet = random.normals(N);
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            affine_coupling_forward(side.exec, N, rows, C, side.in(out), side.out(h), side.out(logdet),
-                                    side.scratch<double>(group_scratch(N)));
-        });
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            affine_coupling_inverse(side.exec, N * rows, C, side.in(out), side.out(h));
-        });
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            affine_coupling_backward(side.exec, N * rows, C, -0.3, side.in(out),
-                                     side.out(nans<real>(N * rows * C)), side.out(h), side.out(dh));
-        });
+        for (const CouplingScale scale : {CouplingScale::sigmoid, CouplingScale::tanh}) {
+            expect_parity(kDouble, [&](DeviceSide& side) {
+                affine_coupling_forward(side.exec, N, rows, C, {scale, side.in(out)}, side.out(h),
+                                        side.out(logdet), side.scratch<double>(group_scratch(N)));
+            });
+            expect_parity(kDouble, [&](DeviceSide& side) {
+                affine_coupling_inverse(side.exec, N * rows, C, {scale, side.in(out)}, side.out(h));
+            });
+            expect_parity(kFloat, [&](DeviceSide& side) {
+                affine_coupling_backward(side.exec, N * rows, C, -0.3, {scale, side.in(out)},
+                                         side.out(nans<real>(N * rows * C)), side.out(h), side.out(dh));
+            });
+        }
         expect_parity(kDouble, [&](DeviceSide& side) {
             additive_coupling_forward(side.exec, N * rows, C, side.in(additive), side.out(h));
         });

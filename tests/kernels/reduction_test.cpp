@@ -111,7 +111,7 @@ void run_nothing(const Exec& none) {
     copy(none, 1000, nowhere, nowhere);
     affine_rows(none, 100, 4, nowhere, nowhere, nowhere);
     add_moments(none, 100, 4, nowhere, 4, nowhere, nowhere);
-    affine_coupling_forward(none, 2, 50, 4, nothing, nowhere, nowhere, nowhere);
+    affine_coupling_forward(none, 2, 50, 4, {CouplingScale::sigmoid, nothing}, nowhere, nowhere, nowhere);
     im2col(none, {4, 4, 0, 8}, {2, true, true, 32}, false, nowhere, 4, nothing);
     col2im(none, {4, 4, 0, 8}, {2, true, true, 32}, true, nothing, nothing, 4);
     sum_of_squares(none, 1000, nothing, nowhere, nowhere);

@@ -47,6 +47,12 @@ TEST(Config, RejectsInconsistentValues) {
     expect_refused([](ModelConfig& c) { c.levels = 100; }, "--levels");
     expect_refused([](ModelConfig& c) { c.depth = 0; }, "--depth");
     expect_refused([](ModelConfig& c) { c.width = -1; }, "--width");
+    expect_refused(
+        [](ModelConfig& c) {
+            c.coupling = CouplingKind::additive;
+            c.coupling_scale = CouplingScale::tanh;
+        },
+        "--coupling-scale tanh: an additive coupling has no scale");
     expect_refused([](ModelConfig& c) { c.y_cond = true; }, "classes");
     expect_refused([](ModelConfig& c) { c.weight_y = 0.1; }, "--y-cond");
     expect_refused([](ModelConfig& c) { c.weight_y = -0.1; }, "--weight-y");
@@ -59,6 +65,8 @@ TEST(Config, ParsesNamesAndListsKnownOnes) {
         EXPECT_EQ(parse_name<Permutation>(to_string(p)), p);
     for (const CouplingKind c : {CouplingKind::affine, CouplingKind::additive})
         EXPECT_EQ(parse_name<CouplingKind>(to_string(c)), c);
+    for (const CouplingScale s : {CouplingScale::sigmoid, CouplingScale::tanh})
+        EXPECT_EQ(parse_name<CouplingScale>(to_string(s)), s);
     for (const Precision p : {Precision::fp32, Precision::tf32, Precision::bf16})
         EXPECT_EQ(parse_name<Precision>(to_string(p)), p);
     try {

@@ -10,9 +10,22 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-ModelConfig config_of(CouplingKind kind, bool edge, index_t width) {
+struct Form {
+    const char* name;
+    CouplingKind kind;
+    CouplingScale scale = CouplingScale::sigmoid;
+};
+constexpr Form kAffine{"affine", CouplingKind::affine},
+    kBounded{"bounded", CouplingKind::affine, CouplingScale::tanh},
+    kAdditive{"additive", CouplingKind::additive};
+void PrintTo(const Form& form, std::ostream* out) {
+    *out << form.name;
+}
+
+ModelConfig config_of(const Form& form, bool edge, index_t width) {
     ModelConfig config;
-    config.coupling = kind;
+    config.coupling = form.kind;
+    config.coupling_scale = form.scale;
     config.edge_bias = edge;
     config.width = width;
     return config;
@@ -28,17 +41,21 @@ struct AloneCoupling : LayerHarness {
     Coupling* coupling = static_cast<Coupling*>(layer.get());
 };
 
-class CouplingTest : public testing::TestWithParam<std::tuple<CouplingKind, bool>> {
+// The scale of an affine coupling from the network's output, as specified.
+double expected_scale(CouplingScale scale, double h) {
+    return scale == CouplingScale::tanh ? std::exp(2 * std::tanh(h / 2)) : 1 / (1 + std::exp(-(h + 2)));
+}
+
+class CouplingTest : public testing::TestWithParam<std::tuple<Form, bool>> {
   protected:
     ModelConfig config(index_t width) const {
         return config_of(std::get<0>(GetParam()), std::get<1>(GetParam()), width);
     }
 };
 INSTANTIATE_TEST_SUITE_P(Kinds, CouplingTest,
-                         testing::Combine(testing::Values(CouplingKind::affine, CouplingKind::additive),
-                                          testing::Bool()),
+                         testing::Combine(testing::Values(kAffine, kBounded, kAdditive), testing::Bool()),
                          [](const auto& info) {
-                             return to_string(std::get<0>(info.param)) +
+                             return std::string(std::get<0>(info.param).name) +
                                     (std::get<1>(info.param) ? "_edge" : "_no_edge");
                          });
 
@@ -84,7 +101,8 @@ TEST_P(CouplingTest, LogDeterminantMatchesJacobian) {
 TEST_P(CouplingTest, MatchesSpecification) {
     const Shape shape{3, 4, 6};
     const index_t N = 3, w = 9, half = shape.C / 2, rows = N * shape.pixels();
-    const bool affine = std::get<0>(GetParam()) == CouplingKind::affine, edge = std::get<1>(GetParam());
+    const Form& form = std::get<0>(GetParam());
+    const bool affine = form.kind == CouplingKind::affine, edge = std::get<1>(GetParam());
     AloneCoupling alone(config(w), N, shape, 2);
     alone.loss();
     const DirectNetwork network = naive_network(alone.parameters, "step/coupling", shape, N, w,
@@ -95,7 +113,8 @@ TEST_P(CouplingTest, MatchesSpecification) {
             double y = alone.x[row * shape.C + c];
             if (c >= half && affine) {
                 const double shift = network.out[row * shape.C + 2 * (c - half)];
-                const double scale = 1 / (1 + std::exp(-2 - network.out[row * shape.C + 2 * (c - half) + 1]));
+                const double scale =
+                    expected_scale(form.scale, network.out[row * shape.C + 2 * (c - half) + 1]);
                 y = (y + shift) * scale;
                 logdet[row / shape.pixels()] += std::log(scale);
             } else if (c >= half) {
@@ -110,13 +129,13 @@ TEST_P(CouplingTest, MatchesSpecification) {
 TEST(Coupling, BlockedLargeImagesHaveNoSeam) {
     const Shape shape{70, 128, 2};
     const index_t N = 2, w = 3;
-    AloneCoupling alone(config_of(CouplingKind::affine, true, w), N, shape, 2);
+    AloneCoupling alone(config_of(kAffine, true, w), N, shape, 2);
     alone.loss();
     const DirectNetwork network =
         naive_network(alone.parameters, "step/coupling", shape, N, w, shape.C, true, alone.x.data());
     double worst = 0;
     for (index_t row = 0; row < N * shape.pixels(); ++row) {
-        const double scale = 1 / (1 + std::exp(-2 - network.out[row * 2 + 1]));
+        const double scale = expected_scale(CouplingScale::sigmoid, network.out[row * 2 + 1]);
         const double y = (alone.x[row * 2 + 1] + network.out[row * 2]) * scale;
         worst = std::max(worst, std::abs(alone.h[row * 2 + 1] - y));
     }
@@ -149,7 +168,7 @@ TEST_P(CouplingTest, SavedMapsGiveSameGradients) {
 
 TEST(Coupling, RejectsUnsupportedPrecisions) {
     Parameters parameters;
-    const ModelConfig config = config_of(CouplingKind::affine, true, 8);
+    const ModelConfig config = config_of(kAffine, true, 8);
     EXPECT_THROW(Coupling(config, {4, 4, 4}, Precision::tf32, Engine::products, 0, "step", parameters),
                  std::runtime_error);
 }

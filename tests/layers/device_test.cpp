@@ -131,6 +131,7 @@ struct Variant {
     Permutation permutation;
     bool edge, learn_top, classes;
     index_t channels, width;
+    CouplingScale scale = CouplingScale::sigmoid;
 };
 void PrintTo(const Variant& variant, std::ostream* out) {
     *out << variant.name;
@@ -138,6 +139,8 @@ void PrintTo(const Variant& variant, std::ostream* out) {
 const Variant kVariants[] = {
     {"published", CouplingKind::affine, Permutation::invconv, true, true, false, 3, 32},
     {"additive", CouplingKind::additive, Permutation::invconv, true, true, false, 3, 32},
+    {"bounded_scale", CouplingKind::affine, Permutation::invconv, true, true, false, 3, 32,
+     CouplingScale::tanh},
     {"lu", CouplingKind::affine, Permutation::invconv_lu, true, true, false, 3, 32},
     {"shuffle", CouplingKind::affine, Permutation::shuffle, true, true, false, 3, 32},
     {"reverse", CouplingKind::affine, Permutation::reverse, true, true, false, 3, 32},
@@ -150,6 +153,7 @@ const Variant kVariants[] = {
 ModelConfig config_of(const Variant& variant) {
     ModelConfig config = make_config(8, 16, variant.channels, 2, 2, variant.width);
     config.coupling = variant.coupling;
+    config.coupling_scale = variant.scale;
     config.permutation = variant.permutation;
     config.edge_bias = variant.edge;
     config.learn_top = variant.learn_top;

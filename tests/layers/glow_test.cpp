@@ -15,6 +15,7 @@ struct Variant {
     Permutation permutation = Permutation::invconv;
     index_t classes = 0;
     double weight_y = 0;
+    CouplingScale scale = CouplingScale::sigmoid;
 };
 
 class GlowVariant : public testing::TestWithParam<Variant> {
@@ -22,6 +23,7 @@ class GlowVariant : public testing::TestWithParam<Variant> {
     ModelConfig config(index_t image_height, index_t image_width, index_t channels) const {
         ModelConfig config = make_config(image_height, image_width, channels, 2, 2, GetParam().width);
         config.coupling = GetParam().affine ? CouplingKind::affine : CouplingKind::additive;
+        config.coupling_scale = GetParam().scale;
         config.edge_bias = GetParam().edge;
         config.learn_top = GetParam().learn_top;
         config.permutation = GetParam().permutation;
@@ -34,6 +36,7 @@ class GlowVariant : public testing::TestWithParam<Variant> {
 INSTANTIATE_TEST_SUITE_P(
     Variants, GlowVariant,
     testing::Values(Variant{"default", 7}, Variant{.name = "additive", .width = 8, .affine = false},
+                    Variant{.name = "bounded_scale", .width = 6, .scale = CouplingScale::tanh},
                     Variant{.name = "no_edge", .width = 6, .edge = false},
                     Variant{.name = "no_learn_top", .width = 8, .learn_top = false},
                     Variant{"additive_bare", 6, false, false, false},

@@ -68,6 +68,7 @@ struct Variant {
     CouplingKind coupling;
     bool edge, learn_top;
     index_t channels, width;
+    CouplingScale scale = CouplingScale::sigmoid;
 };
 
 constexpr double kStateError = 2e-6, kDensityError = 2e-5, kGradientError = 2e-5;
@@ -77,6 +78,7 @@ class FloatTest : public testing::TestWithParam<Variant> {
     ModelCase probe() const {
         ModelCase probe = small_case();
         probe.config.coupling = GetParam().coupling;
+        probe.config.coupling_scale = GetParam().scale;
         probe.config.edge_bias = GetParam().edge;
         probe.config.learn_top = GetParam().learn_top;
         probe.config.channels = GetParam().channels;
@@ -84,12 +86,13 @@ class FloatTest : public testing::TestWithParam<Variant> {
         return probe;
     }
 };
-INSTANTIATE_TEST_SUITE_P(Variants, FloatTest,
-                         testing::Values(Variant{"default", CouplingKind::affine, true, true, 3, 32},
-                                         Variant{"additive_odd_width", CouplingKind::additive, true, true, 1,
-                                                 27},
-                                         Variant{"bare", CouplingKind::affine, false, false, 2, 16}),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Variants, FloatTest,
+    testing::Values(Variant{"default", CouplingKind::affine, true, true, 3, 32},
+                    Variant{"bounded_scale", CouplingKind::affine, true, true, 3, 32, CouplingScale::tanh},
+                    Variant{"additive_odd_width", CouplingKind::additive, true, true, 1, 27},
+                    Variant{"bare", CouplingKind::affine, false, false, 2, 16}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 TEST_P(FloatTest, MatchesDoubleToFloatPrecision) {
     const ModelResult narrow = run_model_f32(probe()), wide = run_model_f64(probe());

@@ -19,15 +19,17 @@ void for_random_models(std::uint64_t first, int count, index_t most_dimensions, 
 }
 
 TEST(Property, RandomModelsCoverEveryOption) {
-    bool seen[4][2] = {}, edge[2] = {}, top[2] = {}, classifier[2] = {};
+    bool seen[4][2] = {}, scale[2] = {}, edge[2] = {}, top[2] = {}, classifier[2] = {};
     for_random_models(0, 40, 500, [&](const RandomModel& drawn) {
         check(drawn.config);
         seen[static_cast<int>(drawn.config.permutation)][static_cast<int>(drawn.config.coupling)] = true;
         edge[drawn.config.edge_bias] = top[drawn.config.learn_top] = true;
+        scale[static_cast<int>(drawn.config.coupling_scale)] = true;
         classifier[drawn.config.weight_y > 0] = true;
     });
     for (const auto& couplings : seen) EXPECT_TRUE(couplings[0] && couplings[1]);
-    EXPECT_TRUE(edge[0] && edge[1] && top[0] && top[1] && classifier[0] && classifier[1]);
+    EXPECT_TRUE(scale[0] && scale[1] && edge[0] && edge[1] && top[0] && top[1] && classifier[0] &&
+                classifier[1]);
 }
 
 TEST(Property, InverseAndDecodeReconstruct) {

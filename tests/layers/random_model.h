@@ -17,12 +17,13 @@ struct RandomModel {
 
     std::string describe() const {
         return fmt::format(
-            "{} images of {}x{}x{}, L {}, K {}, width {}, {}, {}, edge {}, learn top {}, classes {}, "
+            "{} images of {}x{}x{}, L {}, K {}, width {}, {}, {}, scale {}, edge {}, learn top {}, classes {}, "
             "weight_y "
             "{}, tile {}, anchor every {}, maps {}",
             N, config.image_height, config.image_width, config.channels, config.levels, config.depth,
-            config.width, to_string(config.permutation), to_string(config.coupling), config.edge_bias,
-            config.learn_top, config.n_classes, config.weight_y, tile, policy.anchor_every, policy.maps);
+            config.width, to_string(config.permutation), to_string(config.coupling),
+            to_string(config.coupling_scale), config.edge_bias, config.learn_top, config.n_classes,
+            config.weight_y, tile, policy.anchor_every, policy.maps);
     }
 };
 
@@ -56,6 +57,8 @@ inline RandomModel random_model(std::uint64_t seed, index_t most) {
     model.tile = random.integer(0, static_cast<int>(model.N));
     model.policy = {random.integer(0, 3), false};
     if (model.policy.anchor_every == 1) model.policy.maps = random.integer(0, 1) == 1;
+    if (config.coupling == CouplingKind::affine)
+        config.coupling_scale = static_cast<CouplingScale>(random.integer(0, 1));
     return model;
 }
 

@@ -109,7 +109,10 @@ def ours(folder, name, pixels, labels, **changes):
             if done.returncode != 0:
                 return report(f"{name}, {kind}", False, done.stderr)
         again = read_tree(back, "params")
-        same = again.keys() == params.keys() and all(np.array_equal(params[n], again[n]) and params[n].dtype == again[n].dtype for n in params)
+        with h5py.File(back) as f:
+            scale, version = json.loads(f.attrs["config"])["coupling_scale"], f.attrs["version"]
+        good = scale == config.get("coupling_scale", "sigmoid") and version == (1 if scale == "sigmoid" else 2)
+        same = good and again.keys() == params.keys() and all(np.array_equal(params[n], again[n]) and params[n].dtype == again[n].dtype for n in params)
         report(f"{name}, {kind} and back", same, f"{len(params)} tensors bit for bit")
         if kind in kinds:
             with torch.no_grad():
@@ -357,6 +360,7 @@ def main():
                 model = foreign.randomise(model)
             compare(folder, name, kind, float32(model), pixels, labels, **options)
         for name, changes in (("ours", {}), ("ours, LU, additive", dict(permutation="invconv_lu", coupling="additive")),
+                              ("ours, bounded scale", dict(coupling_scale="tanh")),
                               ("ours, shuffle, no edge", dict(permutation="shuffle", edge_bias=False)),
                               ("ours, reverse, no top, 5 bits", dict(permutation="reverse", learn_top=False, n_bits=5)),
                               ("ours, conditional", dict(y_cond=True, n_classes=CLASSES))):

@@ -30,7 +30,7 @@ def model_config(options, shape, data):
     _, H, W, C = shape
     return files.make_config(image_height=H, image_width=W, channels=C, n_bits=options.n_bits, levels=options.levels,
                              depth=options.depth, width=options.width, permutation=options.permutation,
-                             coupling=options.coupling, edge_bias=options.edge_bias, learn_top=options.learn_top,
+                             coupling=options.coupling, coupling_scale=options.coupling_scale, edge_bias=options.edge_bias, learn_top=options.learn_top,
                              y_cond=options.y_cond, n_classes=files.read_n_classes(data) if options.y_cond else 0,
                              weight_y=options.weight_y)
 
@@ -55,6 +55,7 @@ def train(options, start, out, steps):
                "--no-shuffle", "--warmup-epochs", "0", "--log-every", "1",
                "--levels", str(options.levels), "--depth", str(options.depth), "--width", str(options.width),
                "--n-bits", str(options.n_bits), "--permutation", options.permutation, "--coupling", options.coupling,
+               "--coupling-scale", options.coupling_scale,
                *model_flags, "--optimizer", options.optimizer, "--lr", str(options.lr), "--beta1", str(options.beta1),
                "--beta2", str(options.beta2), "--weight-decay", str(options.weight_decay),
                "--ema-decay", str(options.ema_decay), "--clip-norm", str(options.clip_norm), *options.extra]
@@ -172,6 +173,7 @@ def parse(arguments=None):
     model.add_argument("--n-bits", type=int, default=8)
     model.add_argument("--permutation", choices=("invconv", "invconv_lu", "shuffle", "reverse"), default="invconv")
     model.add_argument("--coupling", choices=("affine", "additive"), default="affine")
+    model.add_argument("--coupling-scale", choices=("sigmoid", "tanh"), default="sigmoid")
     model.add_argument("--no-edge-bias", dest="edge_bias", action="store_false")
     model.add_argument("--no-learn-top", dest="learn_top", action="store_false")
     model.add_argument("--y-cond", action="store_true")

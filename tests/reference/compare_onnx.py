@@ -134,6 +134,7 @@ def compare(name, folder, checkpoint, images, labels, *options, eval_options=(),
 VARIANTS = {
     "affine, 1x1 convolution": {},
     "additive, LU, 3 levels": dict(coupling="additive", permutation="invconv_lu", levels=3),
+    "bounded scale": dict(coupling_scale="tanh"),
     "LU": dict(permutation="invconv_lu"),
     "shuffle, no edge channel": dict(permutation="shuffle", edge_bias=False),
     "reverse, prior not learned, 5 bits": dict(permutation="reverse", learn_top=False, n_bits=5),

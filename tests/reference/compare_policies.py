@@ -49,6 +49,7 @@ def model_words(checkpoint):
     words = []
     for key in ("levels", "depth", "width", "permutation", "coupling"):
         words += [f"--{key}", str(config[key])]
+    words += ["--coupling-scale", config.get("coupling_scale", "sigmoid")]
     return words
 
 

@@ -35,6 +35,7 @@ VARIANTS = {
     "shuffle additive": (1, "--n-bits 5 --permutation shuffle --coupling additive", ""),
     "reverse affine": (2, "--n-bits 6 --permutation reverse --optimizer adam", ""),
     "reverse additive": (4, "--n-bits 7 --permutation reverse --coupling additive", ""),
+    "bounded scale": (3, "--coupling-scale tanh", ""),
     "no edge channel": (3, "--no-edge-bias", "--memory store"),
     "no learned top": (3, "--no-learn-top", "--memory checkpoint"),
     "neither": (3, "--no-edge-bias --no-learn-top --coupling additive", "--anchor-every 2"),

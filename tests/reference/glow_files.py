@@ -12,11 +12,12 @@ import numpy as np
 
 
 def make_config(**changes):
-    """All model keys of a checkpoint's config, with the command line's defaults, and `changes`."""
+    """All model keys of a checkpoint's config, with the command line's defaults, and `changes`. Files may lack coupling_scale,
+    which is then sigmoid: it is here only if given."""
     config = dict(image_height=32, image_width=32, channels=3, n_bits=8, levels=3, depth=32, width=512,
                   permutation="invconv", coupling="affine", edge_bias=True, learn_top=True, y_cond=False,
                   n_classes=0, weight_y=0.0)
-    unknown = set(changes) - set(config)
+    unknown = set(changes) - set(config) - {"coupling_scale"}
     if unknown:
         raise KeyError(f"no such configuration keys: {sorted(unknown)}")
     return {**config, **changes}
@@ -177,7 +178,7 @@ def write_checkpoint(path, config, params, training=None):
     trainable = {name: value for name, value in params.items() if is_trainable(name)}
     with create_file(path) as f:
         f.attrs["format"] = "glow-checkpoint"
-        f.attrs["version"] = 1
+        f.attrs["version"] = 1 if config.get("coupling_scale", "sigmoid") == "sigmoid" else 2
         f.attrs["config"] = json.dumps({**config, "training": training or {}}, indent=1)
         for counter in ("step", "images_seen", "epoch"):
             f.attrs[counter] = 0

@@ -129,9 +129,11 @@ class Glow:
         indices = p[f"{name}/shuffle/indices"] if kind == "shuffle" else torch.arange(C - 1, -1, -1)
         return identity[indices], 0.0  # y_c = x[indices[c]]
 
-    def log_scale(self, raw):
-        """log sigmoid(raw)."""
-        return -F.softplus(-raw)
+    def log_scale(self, h):
+        """log sigmoid(h + 2), or 2 tanh(h / 2)."""
+        if self.config.get("coupling_scale") == "tanh":
+            return 2 * torch.tanh(h / 2)
+        return -F.softplus(-(h + 2))
 
     def coupling(self, x, name, inverse=False):
         """b <- (b + shift) scale, or b + NN(a), with a the first half of the channels; (state, logdet [N])."""
@@ -139,7 +141,7 @@ class Glow:
         h = self.network(a, name)
         if self.config["coupling"] == "additive":
             return torch.cat([a, b - h if inverse else b + h], dim=3), 0.0
-        shift, log_scale = h[..., 0::2], self.log_scale(h[..., 1::2] + 2)
+        shift, log_scale = h[..., 0::2], self.log_scale(h[..., 1::2])
         scale = torch.exp(log_scale)
         b = b / scale - shift if inverse else (b + shift) * scale
         return torch.cat([a, b], dim=3), sum_image(log_scale)

@@ -41,6 +41,7 @@ VARIANTS = {
     "four_channels": dict(channels=4, width=4),
     "conditional": dict(y_cond=True, n_classes=3, weight_y=0.5),
     "initialization": {},
+    "bounded_scale": dict(coupling_scale="tanh"),
 }
 
 

@@ -26,21 +26,21 @@ class Watched(glow.Glow):
 
     lowest, highest = math.inf, -math.inf
 
-    def log_scale(self, raw):
-        log_scale = self.log_scale_of(raw)
+    def log_scale(self, h):
+        log_scale = self.log_scale_of(h)
         self.lowest = min(self.lowest, log_scale.min().item())
         self.highest = max(self.highest, log_scale.max().item())
         return log_scale
 
-    def log_scale_of(self, raw):
-        return super().log_scale(raw)
+    def log_scale_of(self, h):
+        return super().log_scale(h)
 
 
 class ExpScale(Watched):
     """Scale exp(h) instead of sigmoid(h + 2)."""
 
-    def log_scale_of(self, raw):
-        return raw - 2
+    def log_scale_of(self, h):
+        return h
 
 
 class ScaleThenShift(Watched):
@@ -49,7 +49,7 @@ class ScaleThenShift(Watched):
     def coupling(self, x, name, inverse=False):
         a, b = x.chunk(2, dim=3)
         h = self.network(a, name)
-        shift, log_scale = h[..., 0::2], self.log_scale(h[..., 1::2] + 2)
+        shift, log_scale = h[..., 0::2], self.log_scale(h[..., 1::2])
         b = (b - shift) * torch.exp(-log_scale) if inverse else b * torch.exp(log_scale) + shift
         return torch.cat([a, b], dim=3), glow.sum_image(log_scale)
 

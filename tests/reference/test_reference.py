@@ -33,7 +33,7 @@ def tiny(seed=1, **changes):
     return glow.Glow(config, files.random_parameters(config, seed)), torch.from_numpy(pixels)
 
 
-VARIANTS = [{}, dict(coupling="additive"), dict(edge_bias=False), dict(permutation="invconv_lu"),
+VARIANTS = [{}, dict(coupling="additive"), dict(coupling_scale="tanh"), dict(edge_bias=False), dict(permutation="invconv_lu"),
             dict(permutation="shuffle"), dict(permutation="reverse"), dict(learn_top=False),
             dict(learn_top=False, edge_bias=False), dict(channels=3, n_bits=5),
             dict(y_cond=True, n_classes=3, weight_y=0.5)]

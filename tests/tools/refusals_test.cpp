@@ -114,6 +114,8 @@ TEST_F(InvalidUsage, TrainOptions) {
                   {{"--n-bits", "0"}, "--n-bits"},
                   {{"--n-bits", "9"}, "--n-bits"},
                   {{"--coupling", "multiplicative"}, "multiplicative"},
+                  {{"--coupling-scale", "exp"}, "--coupling-scale"},
+                  {{"--coupling", "additive", "--coupling-scale", "tanh"}, "has no scale"},
                   {{"--permutation", "rotate"}, "rotate"},
                   {{"--y-cond"}, "no labels"},
                   {{"--weight-y", "0.1"}, "--y-cond"},
@@ -171,6 +173,7 @@ TEST_F(InvalidUsage, ResumingWithOtherSettings) {
                   {{"--out", "run", "--resume", "--width", "9"}, "width is 9 but was 8"},
                   {{"--out", "run", "--resume", "--no-edge-bias"}, "edge_bias is false but was true"},
                   {{"--out", "run", "--resume", "--coupling", "additive"}, "coupling"},
+                  {{"--out", "run", "--resume", "--coupling-scale", "tanh"}, "coupling_scale is"},
                   {{"--out", "run", "--resume", "--optimizer", "adam"}, "optimizer"},
                   {{"--out", "run", "--resume", "--no-shuffle"}, "shuffle"},
                   {{"--out", "run", "--resume", "--data", "wide.h5"}, "image_width is 16 but was 8"}});
@@ -194,14 +197,14 @@ TEST_F(InvalidUsage, DamagedCheckpoints) {
     write_damaged("run/latest.h5", "singular.h5",
                   [&](auto& e) { std::fill_n(e.tensor(W).values.begin(), 12, 0.0f); });
     write_damaged("run/latest.h5", "missing.h5", [&](auto& e) { e.tensors.erase(W); });
-    write_damaged("run/latest.h5", "future.h5", [&](auto& e) { e.version = 2; });
+    write_damaged("run/latest.h5", "future.h5", [&](auto& e) { e.version = 3; });
     write_damaged("run/latest.h5", "config.h5", [&](auto& e) { e.config = "no JSON"; });
     const std::string whole = read_bytes(folder / "run/latest.h5");
     write_bytes(folder / "cut.h5", whole.substr(0, whole.size() - 1));
     const std::pair<std::string, std::string> files[] = {{"nan.h5", "/params/level0/split/bias"},
                                                          {"singular.h5", W + " is singular"},
                                                          {"missing.h5", W + " is missing"},
-                                                         {"future.h5", "version 2"},
+                                                         {"future.h5", "version 3"},
                                                          {"config.h5", "not JSON"},
                                                          {"cut.h5", "cut.h5"}};
     for (const auto& [file, part] : files) {

@@ -17,6 +17,7 @@ struct Variant {
 // Every permutation and coupling, and every other option of the model at least once.
 const Variant kVariants[] = {
     {"invconv_additive", {"--coupling", "additive"}},
+    {"bounded_scale", {"--coupling-scale", "tanh"}},
     {"lu", {"--permutation", "invconv_lu", "--optimizer", "adam"}},
     {"lu_additive", {"--permutation", "invconv_lu", "--coupling", "additive", "--n-bits", "5"}},
     {"shuffle", {"--permutation", "shuffle", "--no-edge-bias"}},

@@ -65,6 +65,25 @@ TEST_F(CheckpointTest, RoundTripIsBitExact) {
     EXPECT_EQ(info.progress.epoch, 0.25);
 }
 
+// Programs that know no coupling_scale would take a model with another one for a sigmoid model.
+TEST_F(CheckpointTest, VersionTellsOlderProgramsWhatTheyCanRead) {
+    EXPECT_EQ(CheckpointEdit(folder / "good.h5").version, 1);
+    training.options.model.coupling_scale = CouplingScale::tanh;
+    save(folder / "tanh.h5");
+    EXPECT_EQ(CheckpointEdit(folder / "tanh.h5").version, 2);
+    EXPECT_EQ(read_checkpoint_info(folder / "tanh.h5").model.coupling_scale, CouplingScale::tanh);
+}
+
+TEST_F(CheckpointTest, FilesWithoutCouplingScaleMeanSigmoid) {
+    CheckpointEdit edit(folder / "good.h5");
+    nlohmann::ordered_json config = nlohmann::ordered_json::parse(edit.config);
+    ASSERT_EQ(config.erase("coupling_scale"), 1u);
+    edit.config = config.dump();
+    edit.write(folder / "old.h5");
+    EXPECT_NO_THROW(load(folder / "old.h5"));
+    EXPECT_EQ(read_checkpoint_info(folder / "old.h5").model, training.options.model);
+}
+
 TEST_F(CheckpointTest, UnchangedCopyLoads) {
     CheckpointEdit(folder / "good.h5").write(folder / "copy.h5");
     EXPECT_NO_THROW(load(folder / "copy.h5"));

@@ -138,7 +138,7 @@ TEST_P(GoldenDouble, GradientOfImages) {
 INSTANTIATE_TEST_SUITE_P(Variants, GoldenDouble,
                          testing::Values("affine", "additive", "no_edge_bias", "no_learn_top", "five_bit",
                                          "one_channel", "four_channels", "invconv_lu", "shuffle", "reverse",
-                                         "conditional"),
+                                         "conditional", "bounded_scale"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(GoldenDouble, InitializationFromData) {

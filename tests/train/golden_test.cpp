@@ -165,7 +165,7 @@ TEST_P(Golden, GradientOfEveryTensor) {
 INSTANTIATE_TEST_SUITE_P(Variants, Golden,
                          testing::Values("affine", "additive", "no_edge_bias", "no_learn_top", "five_bit",
                                          "one_channel", "four_channels", "invconv_lu", "shuffle", "reverse",
-                                         "conditional"),
+                                         "conditional", "bounded_scale"),
                          [](const auto& info) { return info.param; });
 
 TEST(GoldenInitialization, ActnormsFromData) {

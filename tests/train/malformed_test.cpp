@@ -319,7 +319,7 @@ TEST_F(Malformed, Checkpoints) {
     };
     damage("format", [](auto& e) { e.format = "glow-dataset"; });
     damage("no format", [](auto& e) { e.format = ""; });
-    for (const int version : {0, 2, -1}) damage("version", [&](auto& e) { e.version = version; });
+    for (const int version : {0, 3, -1}) damage("version", [&](auto& e) { e.version = version; });
     damage("step", [](auto& e) { e.step = -1; });
     damage("images", [](auto& e) { e.images_seen = -1; });
     damage("images: huge", [](auto& e) { e.images_seen = std::numeric_limits<std::int64_t>::max(); });
