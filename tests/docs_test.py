@@ -153,7 +153,9 @@ def check_command(where, line, programs):
                     problems.append(f"{where}: there is no {word}")
                 else:
                     text = script.read_text()
-                    for option in (w.split("=")[0] for w in words[i + 1:] if re.match(r"--[a-z]", w)):
+                    own = words[i + 1:]
+                    own = own[: own.index("--")] if "--" in own else own  # behind it: options of another program
+                    for option in (w.split("=")[0] for w in own if re.match(r"--[a-z]", w)):
                         if option != "--help" and not re.search(rf"{option}(?![\w-])", text):
                             problems.append(f"{where}: {word} has no option {option}")
                 break

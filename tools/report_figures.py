@@ -71,11 +71,19 @@ def draw_bits(axes, run, references, against, smooth):
     if against is not None:
         end = run.metrics["images_seen"][-1]
         other = smoothed(against.metrics["bpd"], max(1, against.rows // 25))
-        part = thinned(against.rows)
-        part = part[against.metrics["images_seen"][part] <= max(end, against.metrics["images_seen"][0])]
-        lines += axes.plot(against.metrics["images_seen"][part], other[part], color=GREY, linewidth=1.2,
-                           label=f"{against.folder.absolute().name}, training batches")  # fmt: skip
-        shown.append(other[part][np.isfinite(other[part])][len(part) // 20 :])
+        part, few = thinned(against.rows), against.rows < 20
+        within = np.searchsorted(against.metrics["images_seen"][part], end, side="right")
+        part = part[: max(1, within + few)]  # of a curve of few points also the first beyond the run, to draw a line to
+        seen, other = against.metrics["images_seen"][part], other[part]
+        is_run = np.isfinite(against.metrics["grad_norm"]).any()  # not a curve from elsewhere
+        label = against.folder.absolute().name + (", training batches" if is_run else "")
+        if few and seen[0] > 0:  # dots, and between them the logarithm of the images
+            between = np.geomspace(seen[0], seen[-1], 200)
+            axes.plot(between, np.interp(np.log(between), np.log(seen), other), ":", color=GREY, linewidth=1.2)
+            lines += axes.plot(seen, other, "o", color=GREY, markersize=4.5, label=label)
+        else:
+            lines += axes.plot(seen, other, color=GREY, linewidth=1.2, label=label)
+        shown.append(other[np.isfinite(other)][len(part) // 20 :])
     for value, label in references:
         lines.append(axes.axhline(value, color=GREY, linestyle=(0, (4, 3)), linewidth=1, label=f"{label}: {value:.4g}"))
         shown.append(np.array([value]))
@@ -95,7 +103,7 @@ def draw_bits(axes, run, references, against, smooth):
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: handles[i] in lines)  # what it is compared with last
     axes.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper right", fontsize=8, handlelength=2.2)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.05 * run.metrics["images_seen"][-1])
     images_axis(axes, 6)
 
 

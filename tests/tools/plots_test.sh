@@ -102,6 +102,8 @@ else
     check "picture: no published value for other bits" not_published
     expect 0 "picture: against another run" plot "$work/good" -o "$work/p.svg" --against "$work/run"
     check "picture: the other run is named" grep -q 'run, training batches' "$work/p.svg"
+    expect 0 "picture: against a curve of three points" plot "$work/good" -o "$work/p.svg" --against "$root/docs/reference/public-glow"
+    check "picture: names the curve" grep -q '>public-glow<' "$work/p.svg"
 
     row() { echo "$((610 + 10 * $1)),0.6,$((39040 + 640 * $1)),$2,4.5,$3,0.001,$4,213,$5,$6,$7"; }
     variant nan && row 0 nan 1 300 123456 1e-14 3.5 >>"$work/nan/metrics.csv"
