@@ -1,0 +1,401 @@
+#!/usr/bin/env python3
+"""Compares options of glow_train: trains every variant with every seed on the same number of images, and tabulates bits/dim.
+
+    tools/compare_options.py --data F.h5 --out DIR --images N --variant "NAME: OPTIONS" [...] [-- OPTIONS OF ALL RUNS]
+
+    tools/compare_options.py --data datasets/cifar10.h5 --out runs/rates --images 200000 --seeds 3 \\
+        --variant "lr 2e-3: --lr 2e-3" --variant "cosine: --lr-schedule cosine" -- --preset quick
+
+The base has the options of all runs; a variant adds its own. Runs with equal seeds see the same images in the same order, so a
+variant is judged by its differences to the base, seed by seed. The verdict comes from /valid, by a t-test at 95%; the test set is
+only reported. Evaluations use the averaged weights.
+
+DIR holds a folder for each run, results.csv (a row for each run) and results.md (the table, which is also printed). Finished runs
+are not repeated and interrupted ones continue, so seeds and variants may be added to a finished comparison. Programs: $GLOW_BIN,
+the bundle this script lies in, or build/release/bin.
+
+Exit status: 0 success, 1 a run failed (the table has the others), 2 wrong options or data, 75 stopped by a signal (repeat the command
+to continue).
+"""
+
+import argparse
+import csv
+import io
+import json
+import math
+import os
+import re
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from output_files import OutputRefused, claim_outputs, write_atomically
+
+BASE = "base"
+# What makes the runs comparable is set here.
+RESERVED = ("--data", "--out", "--seed", "--max-steps", "--max-minutes", "--epochs", "--resume", "--init-from", "--json", "--plan",
+            "--estimate", "--dry-run", "--print-config")
+# Two-sided 95% quantiles of Student's t for 1, 2, ... degrees of freedom: the mean of few seeds has a wide interval.
+T95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+class UsageError(Exception):
+    """Wrong options or data: exit status 2."""
+
+
+class RunFailed(Exception):
+    pass
+
+
+class Stopped(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    words: tuple  # options of glow_train besides those of all runs
+
+    @property
+    def folder(self):
+        return re.sub(r"[^A-Za-z0-9.+-]+", "-", self.name).strip("-.")
+
+
+def parse_variant(text):
+    name, colon, options = text.partition(":")
+    name = " ".join(name.split())
+    if not colon or not name:
+        raise UsageError(f"--variant '{text}': expected 'NAME: OPTIONS', such as 'lr 2e-3: --lr 2e-3'")
+    try:
+        words = tuple(shlex.split(options))
+    except ValueError as error:
+        raise UsageError(f"--variant '{text}': {error}") from None
+    if not words:
+        raise UsageError(f"--variant '{text}': it has no options; the base is always part of the comparison")
+    return Variant(name, words)
+
+
+def parse_seeds(text):
+    """'3' is 0, 1, 2; '4,7' is 4 and 7."""
+    if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", text):
+        raise UsageError(f"--seeds {text}: expected a number of seeds, or seeds separated by commas")
+    seeds = [int(seed) for seed in text.split(",")]
+    if "," not in text:
+        seeds = list(range(seeds[0]))
+    if not seeds or len(set(seeds)) < len(seeds) or len(seeds) > 1000:
+        raise UsageError(f"--seeds {text}: expected 1 to 1000 different seeds")
+    return seeds
+
+
+def check_variants(variants, common):
+    for where, words in [("options of all runs", common)] + [(f"variant '{v.name}'", v.words) for v in variants]:
+        for word in words:
+            if word.split("=")[0] in RESERVED:
+                raise UsageError(f"{where}: {word.split('=')[0]} is set by the comparison itself")
+    folders = {}
+    for variant in variants:
+        other = folders.setdefault(variant.folder, variant.name)
+        if not variant.folder:
+            raise UsageError(f"variant '{variant.name}': the name needs a letter or digit")
+        if other is not variant.name:
+            raise UsageError(f"variants '{other}' and '{variant.name}' have the same folder, '{variant.folder}': give them other names")
+
+
+def find_programs():
+    root = Path(__file__).resolve().parent.parent
+    folders = [os.environ["GLOW_BIN"]] if os.environ.get("GLOW_BIN") else [root / "bin", root / "build/release/bin"]
+    for folder in map(Path, folders):
+        if os.access(folder / "glow_train", os.X_OK):
+            return folder
+    raise UsageError(f"no glow_train in {' or '.join(map(str, folders))}; run: cmake --preset release && cmake --build --preset release")
+
+
+def error_of(text):
+    """The last line that is an error, or the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "error:" in line), lines[-1] if lines else "no output")
+
+
+def ask(command):
+    """The JSON that a command prints; UsageError with its message if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise UsageError(error_of(done.stderr))
+    return json.loads(done.stdout)
+
+
+class Comparison:
+    def __init__(self, arguments, common):
+        self.data, self.out, self.images = Path(arguments.data), Path(arguments.out), arguments.images
+        self.common, self.jobs, self.seeds = tuple(common), arguments.jobs, parse_seeds(arguments.seeds)
+        self.base = Variant(BASE, ())
+        self.variants = [self.base] + [parse_variant(text) for text in arguments.variant]
+        check_variants(self.variants, self.common)
+        self.bin = find_programs()
+        if not self.data.is_file():
+            raise UsageError(f"--data {self.data}: no such file")
+        described = ask([self.bin / "glow_data", "info", self.data, "--json"])
+        for split in ("valid", "test"):
+            if not described.get(split):
+                raise UsageError(f"--data {self.data}: no {split} images, by which variants are compared")
+        self.steps, self.threads = {}, []
+        for variant in self.variants:
+            self.steps[variant] = self.steps_of(variant)
+        if self.jobs > 1 and not option_in(self.common, "--threads"):
+            self.threads = ["--threads", str(max(1, len(os.sched_getaffinity(0)) // self.jobs))]
+        self.children, self.stopping, self.refused = set(), False, None
+        self.out.mkdir(parents=True, exist_ok=True)
+        claim_outputs([("--data", self.data)], [("--out", self.out / name) for name in ("results.csv", "results.md")])
+
+    def steps_of(self, variant):
+        """Also checks the variant's options, before anything is trained."""
+        try:
+            config = ask([self.bin / "glow_train", *self.common, *variant.words, "--max-steps", "1", "--max-minutes", "0", "--epochs", "0",
+                          "--print-config", "--json"])
+        except UsageError as error:
+            raise UsageError(f"variant '{variant.name}': {error}") from None
+        batch = config["training"]["batch"]
+        if self.images % batch:
+            raise UsageError(f"variant '{variant.name}': --images {self.images} is not a multiple of its batch of {batch}, so it would "
+                             "not train on as many images as the others")
+        return self.images // batch
+
+    # --- One run ----------------------------------------------------------------------------------------------------
+
+    def run(self, variant, seed):
+        """The record of a finished run: trains and evaluates it unless that is done."""
+        folder = self.out / variant.folder / f"seed-{seed}"
+        record_file, log = folder.with_suffix(".json"), folder.with_suffix(".log")
+        options = [*self.common, *variant.words, "--seed", str(seed), "--max-steps", str(self.steps[variant]), "--max-minutes", "0",
+                   "--epochs", "0"]
+        request = {"variant": variant.name, "options": shlex.join(options), "data": str(self.data.resolve())}
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        record = read_record(record_file)
+        if record:
+            different = [key for key in request if record.get(key) != request[key]]
+            if different:
+                raise UsageError(f"{record_file}: this run has other settings ({different[0]} '{record.get(different[0])}', now "
+                                 f"'{request[different[0]]}'): choose another --out, or another name for the variant")
+            if "test_bpd" in record:
+                return record
+        else:
+            write_text(record_file, json.dumps(request, indent=1))
+        begin, words = time.monotonic(), self.common + variant.words
+        self.call([self.bin / "glow_train", "--data", self.data, "--out", folder, *options, *self.threads, "--resume", "auto"], log)
+        result = dict(request, seed=seed, images=self.images, steps=self.steps[variant])
+        for split in ("valid", "test"):
+            text = self.call([self.bin / "glow_eval", "--checkpoint", folder, "--data", self.data, "--split", split, "--json",
+                              *option_in(words, "--device"), *(self.threads or option_in(words, "--threads"))], log)
+            scores = json.loads(text)
+            result |= {f"{split}_bpd": scores["bpd"], f"{split}_stderr": scores["stderr"]}
+        result["train_minutes"] = train_minutes(folder / "metrics.csv")
+        result["wall_minutes"] = round((time.monotonic() - begin) / 60, 2)
+        write_text(record_file, json.dumps(result, indent=1))
+        return result
+
+    def call(self, command, log):
+        """Runs a program, its messages to the end of the log; returns what it prints."""
+        if self.stopping:
+            raise Stopped()
+        with open(log, "ab") as messages:
+            begin = messages.tell()
+            # In a session of its own: a Ctrl-C reaches it once, through stop().
+            child = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages,
+                                     start_new_session=True)
+            self.children.add(child)
+            if self.stopping:
+                child.terminate()
+            printed = child.communicate()[0].decode(errors="replace")
+            self.children.discard(child)
+        if self.stopping:
+            raise Stopped()
+        if child.returncode != 0:
+            with open(log, "rb") as messages:
+                messages.seek(begin)
+                reason = error_of(messages.read().decode(errors="replace"))
+            raise RunFailed(f"{Path(command[0]).name} ended with exit status {child.returncode}: {reason} (log: {log})")
+        return printed
+
+    def stop(self, *_):
+        if not self.stopping:
+            self.stopping = True
+            print("compare_options: stopping; each run writes a checkpoint", file=sys.stderr, flush=True)
+            for child in list(self.children):
+                child.terminate()
+
+    # --- All of them ------------------------------------------------------------------------------------------------
+
+    def run_all(self):
+        """({(variant, seed): record}, number of failures). Seed by seed, so that a first table comes early."""
+        work = [(variant, seed) for seed in self.seeds for variant in self.variants]
+        records, failures = {}, 0
+        with ThreadPoolExecutor(self.jobs) as pool:
+            futures = {pool.submit(self.run, *task): task for task in work}
+            for count, future in enumerate(as_completed(futures), 1):
+                variant, seed = futures[future]
+                try:
+                    record = records[variant, seed] = future.result()
+                    text = f"valid {record['valid_bpd']:.4f}, test {record['test_bpd']:.4f} bits/dim"
+                except Stopped:
+                    continue
+                except UsageError as error:
+                    self.refused = self.refused or error
+                    self.stop()
+                    continue
+                except (RunFailed, OSError) as error:
+                    failures, text = failures + 1, f"FAILED: {error}"
+                print(f"[{count}/{len(work)}] {variant.name}, seed {seed}: {text}", file=sys.stderr, flush=True)
+                self.write(records)
+        return records, failures
+
+    def write(self, records):
+        ordered = [records[task] for task in ((v, s) for v in self.variants for s in self.seeds) if task in records]
+        write_text(self.out / "results.csv", csv_text(ordered))
+        write_text(self.out / "results.md", self.table(records))
+
+    def table(self, records):
+        """Markdown."""
+        lines = [f"{self.images} images, seeds {', '.join(map(str, self.seeds))}; all runs: `{shlex.join(self.common) or 'defaults'}`. "
+                 "bits/dim of the averaged weights: mean and standard error over seeds, and the mean difference to the base, seed by seed.",
+                 "",
+                 "| variant | options | valid | difference | verdict | test | difference |", "|---|---|---|---|---|---|---|"]
+        for variant in self.variants:
+            cells = [variant.name, f"`{shlex.join(variant.words)}`" if variant.words else ""]
+            mine = {seed: records[variant, seed] for seed in self.seeds if (variant, seed) in records}
+            base = {seed: records[self.base, seed] for seed in mine if (self.base, seed) in records}
+            for split in ("valid", "test"):
+                key = f"{split}_bpd"
+                differences = [mine[seed][key] - base[seed][key] for seed in base] if variant.words else []
+                cells += [summary([record[key] for record in mine.values()]), summary(differences, signed=True)]
+                if split == "valid":
+                    cells.append(verdict(differences) if variant.words else "")
+            if len(mine) < len(self.seeds):
+                cells[0] += f" ({len(mine)} of {len(self.seeds)} seeds)"
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        return "\n".join(lines) + "\n"
+
+
+def option_in(words, option):
+    """[option, value] as last given in the words, or []."""
+    found = []
+    for word, following in zip(words, (*words[1:], "")):
+        if word == option:
+            found = [option, following]
+        elif word.startswith(option + "="):
+            found = [option, word.split("=", 1)[1]]
+    return found
+
+
+def read_record(path):
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    if not isinstance(record, dict):
+        raise UsageError(f"{path}: not a record of a run")
+    return record
+
+
+def write_text(path, text):
+    write_atomically(path, lambda temporary: Path(temporary).write_text(text))
+
+
+def train_minutes(metrics):
+    """Training alone, without start, evaluations and checkpoints: logged images by their speed."""
+    seconds, before = 0.0, 0
+    with open(metrics, newline="") as file:
+        for row in csv.DictReader(file):
+            seen = int(row["images_seen"])
+            seconds += (seen - before) / float(row["images_per_s"])
+            before = seen
+    return round(seconds / 60, 2)
+
+
+def standard_error(values):
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def summary(values, signed=False):
+    if not values:
+        return ""
+    mean = f"{statistics.fmean(values):{'+' if signed else ''}.4f}"
+    return mean if len(values) < 2 else f"{mean} +- {standard_error(values):.4f}"
+
+
+def verdict(differences):
+    """Of differences to the base, seed by seed: lower is better."""
+    if len(differences) < 2:
+        return "one seed" if differences else ""
+    freedom, mean = len(differences) - 1, statistics.fmean(differences)
+    quantile = T95[freedom - 1] if freedom <= len(T95) else 1.96 + 2.8 / freedom  # slightly too large
+    if abs(mean) <= quantile * standard_error(differences):
+        return "open"
+    return "better" if mean < 0 else "worse"
+
+
+COLUMNS = ("variant", "seed", "options", "images", "steps", "valid_bpd", "valid_stderr", "test_bpd", "test_stderr", "train_minutes",
+           "wall_minutes")
+
+
+def csv_text(records):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def parse(words):
+    class Parser(argparse.ArgumentParser):
+        def error(self, message):
+            raise UsageError(f"{message} (see --help)")
+
+    def whole(low):
+        def parse(text):
+            if not re.fullmatch(r"\d{1,15}", text) or int(text) < low:
+                raise argparse.ArgumentTypeError(f"{text}: expected a whole number from {low} on")
+            return int(text)
+        return parse
+
+    split = words.index("--") if "--" in words else len(words)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS, allow_abbrev=False)
+    parser.add_argument("--data", required=True, metavar="F.h5", help="data set with /train, /valid and /test")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the comparison")
+    parser.add_argument("--images", required=True, type=whole(1), metavar="N", help="training images of each run, a multiple of every batch")
+    parser.add_argument("--variant", action="append", default=[], metavar="'NAME: OPTIONS'", help="a variant of the base; may be repeated")
+    parser.add_argument("--seeds", default="3", help="number of seeds, or a list such as 4,7 (default 3: seeds 0, 1, 2)")
+    parser.add_argument("--jobs", type=whole(1), default=1, metavar="N", help="runs at once, which share the processors (default 1)")
+    return parser.parse_args(words[:split]), words[split + 1:]
+
+
+def main():
+    try:
+        comparison = Comparison(*parse(sys.argv[1:]))
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, comparison.stop)
+        records, failures = comparison.run_all()
+        if comparison.refused:
+            raise comparison.refused
+    except (UsageError, OutputRefused) as error:
+        print(f"compare_options: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"compare_options: error: {error}", file=sys.stderr)
+        return 1
+    print(comparison.table(records), end="")
+    if comparison.stopping:
+        print("compare_options: stopped; the same command continues", file=sys.stderr)
+        return 75
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
