@@ -59,9 +59,9 @@ std::optional<Image> read_or_explain(const fs::path& path, index_t channels, std
     }
 }
 
-std::string too_small(const fs::path& path, const Image& photo, index_t side) {
-    return fmt::format("{}: {} x {} pixels are less than {} x {}", path.string(), photo.W, photo.H, side,
-                       side);
+std::string too_small(const fs::path& path, const Image& photo, const ImageSize& needed) {
+    return fmt::format("{}: {} x {} pixels are less than {} x {}", path.string(), photo.W, photo.H, needed.W,
+                       needed.H);
 }
 
 // How many tiles of `side` fit along `length` where each begins `stride` after the one before.
@@ -125,7 +125,8 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     limit(train_, options.limit_train);
     limit(test_, options.limit_test);
     info_.name = fs::weakly_canonical(folder).filename().string();
-    info_.H = info_.W = options.size;
+    info_.H = made().H;
+    info_.W = made().W;
     info_.C = options.channels;
     info_.n_classes = static_cast<std::int32_t>(classes_.size());
     info_.train = std::ssize(train_);
@@ -145,7 +146,7 @@ void ImageFolder::measure() {
         if (!photo) return;
         file.H = photo->H;
         file.W = photo->W;
-        if (!square_of(n, 0, file.H, file.W)) problem = too_small(folder_ / file.name, *photo, side_);
+        if (!part_of(n, 0, file.H, file.W)) problem = too_small(folder_ / file.name, *photo, smallest());
     });
     std::vector<File> usable;
     for (std::size_t n = 0; n < files_.size(); ++n) {
@@ -163,26 +164,24 @@ index_t ImageFolder::images_of(const File& file) const {
     return tiles_along(file.H, side_, stride) * tiles_along(file.W, side_, stride);
 }
 
-// The square that image number `crop` of a photograph of H x W pixels shows; none where the photograph is too small.
-std::optional<ImageFolder::Square> ImageFolder::square_of(index_t file, index_t crop, index_t H,
-                                                          index_t W) const {
-    const bool whole = !options_.tile && options_.crops == 0;
-    const index_t smaller = std::min(H, W), side = whole ? smaller : side_;
-    if (smaller < options_.size || smaller < side) return {};
-    if (whole) return Square{(W - side) / 2, (H - side) / 2, side};
+// The part that image number `crop` of a photograph of H x W pixels shows; none where the photograph is too small.
+std::optional<Crop> ImageFolder::part_of(index_t file, index_t crop, index_t H, index_t W) const {
+    if (H < smallest().H || W < smallest().W) return {};
+    if (whole()) return centered_crop({H, W}, made());
+    const index_t side = side_;
     if (options_.tile) {
         const index_t stride = stride_of(side, options_.overlap), columns = tiles_along(W, side, stride),
                       rows = tiles_along(H, side, stride);
         const index_t left = (W - side - (columns - 1) * stride) / 2,
                       top = (H - side - (rows - 1) * stride) / 2;
-        return Square{left + crop % columns * stride, top + crop / columns * stride, side};
+        return Crop{left + crop % columns * stride, top + crop / columns * stride, {side, side}};
     }
     const PhiloxWords words = philox_block(options_.seed, Purpose::crop, static_cast<std::uint64_t>(file),
                                            static_cast<std::uint64_t>(crop));
     const auto drawn = [](std::uint32_t word, index_t choices) {
         return static_cast<index_t>(philox_uniform(word) * static_cast<double>(choices));
     };
-    return Square{drawn(words.word[0], W - side + 1), drawn(words.word[1], H - side + 1), side};
+    return Crop{drawn(words.word[0], W - side + 1), drawn(words.word[1], H - side + 1), {side, side}};
 }
 
 // Draws the test files.
@@ -231,9 +230,9 @@ std::vector<index_t> ImageFolder::groups(Part part) const {
 std::string ImageFolder::name(Part part, index_t n) const {
     const Item& item = items(part)[static_cast<std::size_t>(n)];
     const std::string& file = files_[static_cast<std::size_t>(item.file)].name;
-    if (!options_.tile && options_.crops == 0) return file;
-    const Square& square = item.square;
-    return fmt::format("{0}[{1}x{1}+{2}+{3}]", file, square.side, square.x, square.y);
+    if (whole()) return file;
+    const auto& [x, y, size] = item.part;
+    return fmt::format("{}[{}x{}+{}+{}]", file, size.W, size.H, x, y);
 }
 
 std::vector<std::string> ImageFolder::untrained_classes() const {
@@ -264,15 +263,14 @@ void ImageFolder::read(Part part, index_t first, index_t count, std::uint8_t* im
         const std::optional<Image> photo = read_or_explain(path, options_.channels, one_large, problem);
         for (; n < last; ++n) {
             if (labels != nullptr) labels[n] = file.label;
-            const auto square =
-                photo ? square_of(batch[n].file, batch[n].crop, photo->H, photo->W) : std::nullopt;
-            usable[n] = square ? 1 : 0;
-            if (!square) continue;
-            batch[n].square = *square;
-            shrink_square(*photo, square->x, square->y, square->side, options_.size,
-                          images + n * info_.image_bytes());
+            const auto part =
+                photo ? part_of(batch[n].file, batch[n].crop, photo->H, photo->W) : std::nullopt;
+            usable[n] = part ? 1 : 0;
+            if (!part) continue;
+            batch[n].part = *part;
+            shrink(*photo, *part, made(), images + n * info_.image_bytes());
         }
-        if (photo && usable[last - 1] == 0) problem = too_small(path, *photo, std::max(side_, options_.size));
+        if (photo && usable[last - 1] == 0) problem = too_small(path, *photo, smallest());
     });
     std::erase(problems, "");
     if (options_.strict && !problems.empty()) throw InputError(join_problems(problems) + " (--strict)");

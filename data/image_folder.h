@@ -1,16 +1,18 @@
-// ImageSource of square images from a folder of photographs and its subfolders.
+// ImageSource of images from a folder of photographs and its subfolders.
 #pragma once
 
 #include <map>
 #include <optional>
 #include <utility>
 
+#include "data/formats/photo.h"
 #include "data/source.h"
 
 namespace glow {
 
 struct ImageFolderOptions {
-    index_t size = 0;      // side of the images made, in pixels
+    index_t size = 0;      // side of the images made, in pixels; their height where `width` is set
+    index_t width = 0;     // 0: size; crops and tiles are squares
     index_t channels = 3;  // 1 or 3
     double test = 0.1;     // fraction of the files drawn by seed for the test part
     std::uint64_t seed = 0;
@@ -20,7 +22,7 @@ struct ImageFolderOptions {
 
     // Are subfolders classes? Default: yes if there are at least two and no image next to them.
     std::optional<bool> classes = {};
-    index_t crops = 0;      // random squares per file; 0: the largest centered square
+    index_t crops = 0;      // random squares per file; 0: the largest centered part
     bool tile = false;      // instead: a centered grid of as many squares as fit
     double overlap = 0;     // of neighboring tiles, as a fraction of their side, 0 to below 1
     index_t crop_side = 0;  // side of crops and tiles before scaling, in pixels; 0: size
@@ -63,21 +65,22 @@ class ImageFolder : public ImageSource {
         std::int32_t label = 0;
         index_t H = 0, W = 0;  // size of a tiled photograph
     };
-    struct Square {
-        index_t x = 0, y = 0, side = 0;
-    };
     // One image of a part: number `crop` of a file.
     struct Item {
         index_t file;
         index_t crop;
-        Square square{};  // known after reading
+        Crop part{};  // known after reading
     };
 
     void set_classes();
     void measure();
     void split();
     index_t images_of(const File& file) const;
-    std::optional<Square> square_of(index_t file, index_t crop, index_t H, index_t W) const;
+    std::optional<Crop> part_of(index_t file, index_t crop, index_t H, index_t W) const;
+    bool whole() const { return !options_.tile && options_.crops == 0; }
+    // Of the images made, and of the smallest photographs that give one.
+    ImageSize made() const { return {options_.size, options_.width > 0 ? options_.width : options_.size}; }
+    ImageSize smallest() const { return whole() ? made() : ImageSize{side_, side_}; }
     void limit(std::vector<Item>& items, index_t most) const;
     const std::vector<Item>& items(Part part) const { return part == Part::train ? train_ : test_; }
 

@@ -57,7 +57,7 @@ ImageSet from_files(const CommandLine& command, const EditOptions& options, cons
         if (fits)
             std::copy(image.pixels.begin(), image.pixels.end(), to);
         else
-            crop_and_shrink(image, set.H, to);
+            crop_and_shrink(image, {set.H, set.W}, to);
         ++set.N;
     }
     return set;

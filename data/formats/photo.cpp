@@ -112,35 +112,45 @@ Image read_photo(const std::filesystem::path& path, index_t C) {
     return decode_photo(read_image_bytes(path), path.string(), C);
 }
 
-void crop_and_shrink(const Image& image, index_t S, std::uint8_t* result) {
-    const index_t side = std::min(image.H, image.W);
-    shrink_square(image, (image.W - side) / 2, (image.H - side) / 2, side, S, result);
+Crop centered_crop(const ImageSize& photo, const ImageSize& target) {
+    // Proportions as products: no rounding decides which side is cut.
+    ImageSize size = photo;
+    if (photo.H * target.W > photo.W * target.H)
+        size.H = (photo.W * target.H + target.W / 2) / target.W;
+    else
+        size.W = (photo.H * target.W + target.H / 2) / target.H;
+    return {(photo.W - size.W) / 2, (photo.H - size.H) / 2, size};
 }
 
-void shrink_square(const Image& image, index_t left, index_t top, index_t n, index_t S,
-                   std::uint8_t* result) {
+void crop_and_shrink(const Image& image, const ImageSize& size, std::uint8_t* result) {
+    shrink(image, centered_crop({image.H, image.W}, size), size, result);
+}
+
+void shrink(const Image& image, const Crop& part, const ImageSize& size, std::uint8_t* result) {
     const index_t C = image.C;
-    if (S < 1 || n < S || left < 0 || top < 0 || left + n > image.W || top + n > image.H)
-        throw Error(
-            fmt::format("shrink_square: the square of {} at ({}, {}) of {} x {} pixels cannot become {}", n,
-                        left, top, image.W, image.H, S));
-    // Along rows, then along columns; a row's sums are below 2^8 n, the whole ones below 2^8 n^2.
-    std::vector<std::uint64_t> sums(static_cast<std::size_t>(S * S * C)),
-        row(static_cast<std::size_t>(S * C));
-    for_each_overlap(n, S, [&](index_t y, index_t part_y, index_t weight_y) {
-        const std::uint8_t* from = image.pixels.data() + ((top + y) * image.W + left) * C;
+    const ImageSize& from = part.size;
+    if (size.H < 1 || size.W < 1 || from.H < size.H || from.W < size.W || part.x < 0 || part.y < 0 ||
+        part.x + from.W > image.W || part.y + from.H > image.H)
+        throw Error(fmt::format("shrink: {} x {} pixels at ({}, {}) of {} x {} cannot become {} x {}", from.W,
+                                from.H, part.x, part.y, image.W, image.H, size.W, size.H));
+    // Along rows, then along columns; a row's sums are below 2^8 W, the whole ones below 2^8 W H.
+    const index_t row_values = size.W * C;
+    std::vector<std::uint64_t> sums(static_cast<std::size_t>(size.H * row_values)),
+        row(static_cast<std::size_t>(row_values));
+    for_each_overlap(from.H, size.H, [&](index_t y, index_t part_y, index_t weight_y) {
+        const std::uint8_t* pixels = image.pixels.data() + ((part.y + y) * image.W + part.x) * C;
         std::fill(row.begin(), row.end(), 0);
-        for_each_overlap(n, S, [&](index_t x, index_t part_x, index_t weight_x) {
+        for_each_overlap(from.W, size.W, [&](index_t x, index_t part_x, index_t weight_x) {
             for (index_t c = 0; c < C; ++c)
                 row[static_cast<std::size_t>(part_x * C + c)] +=
-                    static_cast<std::uint64_t>(weight_x) * from[x * C + c];
+                    static_cast<std::uint64_t>(weight_x) * pixels[x * C + c];
         });
-        std::uint64_t* to = sums.data() + part_y * S * C;
-        for (index_t i = 0; i < S * C; ++i)
+        std::uint64_t* to = sums.data() + part_y * row_values;
+        for (index_t i = 0; i < row_values; ++i)
             to[i] += static_cast<std::uint64_t>(weight_y) * row[static_cast<std::size_t>(i)];
     });
-    const auto total = static_cast<std::uint64_t>(n) * static_cast<std::uint64_t>(n);
-    for (index_t i = 0; i < S * S * C; ++i)
+    const auto total = static_cast<std::uint64_t>(from.H) * static_cast<std::uint64_t>(from.W);
+    for (index_t i = 0; i < size.H * row_values; ++i)
         result[i] = static_cast<std::uint8_t>((sums[static_cast<std::size_t>(i)] + total / 2) / total);
 }
 

@@ -1,6 +1,7 @@
-// Reads photographs of any size and turns them into data set images: center crop to a square, then downscale.
+// Reads photographs of any size and turns them into images of one size: center crop, then downscale.
 #pragma once
 
+#include "data/formats/image_size.h"
 #include "data/formats/png.h"
 
 namespace glow {
@@ -26,12 +27,18 @@ struct ExactPhoto {
 };
 ExactPhoto read_photo_exactly(const std::filesystem::path& path, index_t C);
 
-// Crops the largest centered square (an odd remainder cuts less at the top and left) and averages areas down
-// to S x S pixels, result [S, S, C], rounded to nearest. Integer arithmetic, so equal on every machine.
-// Throws Error if a side of the image is below S.
-void crop_and_shrink(const Image& image, index_t S, std::uint8_t* result);
-// The same of the square of `side` pixels whose top left pixel is (x, y). Error where it is not within the image or
-// smaller than S.
-void shrink_square(const Image& image, index_t x, index_t y, index_t side, index_t S, std::uint8_t* result);
+// Part of a photograph: its top left pixel (x, y) and its size.
+struct Crop {
+    index_t x = 0, y = 0;
+    ImageSize size = {};
+};
+// The largest centered part of a photograph with the proportions of `target`, to whole pixels; an odd remainder cuts less
+// at the top and left.
+Crop centered_crop(const ImageSize& photo, const ImageSize& target);
+// Averages the areas of a part of the image down to `size`, result [H, W, C], rounded to nearest. Integer arithmetic, so
+// equal on every machine. Throws Error where the part is not within the image, or a side is shorter than that of `size`.
+void shrink(const Image& image, const Crop& part, const ImageSize& size, std::uint8_t* result);
+// The same of centered_crop().
+void crop_and_shrink(const Image& image, const ImageSize& size, std::uint8_t* result);
 
 }  // namespace glow

@@ -12,6 +12,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
         const Image image = decode_photo({bytes, size}, "input", size % 2 == 0 ? 1 : 3);
         const index_t S = std::min<index_t>({16, image.H, image.W});
         std::vector<std::uint8_t> small(static_cast<std::size_t>(S * S * image.C));
-        crop_and_shrink(image, S, small.data());
+        crop_and_shrink(image, {S, S}, small.data());
     });
 }

@@ -408,16 +408,16 @@ TEST(Photo, RejectsJpegWithManyScans) {
 TEST(CropAndShrink, AveragesCenterSquare) {
     // 2 x 6: the center 2 x 2 becomes one pixel.
     Pixels result(1);
-    crop_and_shrink({2, 6, 1, {9, 9, 10, 20, 9, 9, 9, 9, 30, 41, 9, 9}}, 1, result.data());
+    crop_and_shrink({2, 6, 1, {9, 9, 10, 20, 9, 9, 9, 9, 30, 41, 9, 9}}, {1, 1}, result.data());
     EXPECT_EQ(result, (Pixels{25}));  // 101 / 4 = 25.25
     // 3 x 3 to 2 x 2: the middle row and column are split in half.
     result.resize(4);
-    crop_and_shrink({3, 3, 1, {0, 90, 180, 90, 90, 90, 90, 90, 90}}, 2, result.data());
+    crop_and_shrink({3, 3, 1, {0, 90, 180, 90, 90, 90, 90, 90, 90}}, {2, 2}, result.data());
     EXPECT_EQ(result, (Pixels{50, 130, 90, 90}));
     // Equal size: pixels are unchanged.
     const Image image = make::smooth(8, 9, 3);
     result.resize(192);
-    crop_and_shrink(image, 8, result.data());
+    crop_and_shrink(image, {8, 8}, result.data());
     for (index_t y = 0; y < 8; ++y)
         for (index_t i = 0; i < 24; ++i)
             ASSERT_EQ(result[static_cast<std::size_t>(y * 24 + i)],
@@ -427,26 +427,40 @@ TEST(CropAndShrink, AveragesCenterSquare) {
 // Compared with a floating-point reference for sizes that do not divide each other.
 TEST(CropAndShrink, MatchesAreaIntegral) {
     test::Random random(1);
-    for (const auto& [H, W, S] : {std::tuple{7, 11, 3}, {13, 13, 12}, {100, 64, 17}, {31, 40, 31}}) {
+    struct Case {
+        int H, W;
+        ImageSize to;
+        int high, wide;  // the centered part of the same proportions
+    };
+    for (const auto& [H, W, to, high, wide] : {Case{7, 11, {3, 3}, 7, 7},
+                                               {13, 13, {12, 12}, 13, 13},
+                                               {100, 64, {17, 17}, 64, 64},
+                                               {31, 40, {31, 31}, 31, 31},
+                                               {31, 40, {8, 5}, 31, 19},
+                                               {40, 31, {8, 5}, 40, 25},
+                                               {90, 31, {8, 5}, 50, 31},
+                                               {9, 50, {9, 50}, 9, 50}}) {
         Image image{H, W, 1, {}};
         for (int i = 0; i < H * W; ++i)
             image.pixels.push_back(static_cast<std::uint8_t>(random.integer(0, 255)));
-        Pixels result(static_cast<std::size_t>(S * S));
-        crop_and_shrink(image, S, result.data());
-        const int n = std::min(H, W), top = (H - n) / 2, left = (W - n) / 2;
-        const double step = static_cast<double>(n) / S;
-        for (int y = 0; y < S; ++y)
-            for (int x = 0; x < S; ++x) {
+        Pixels result(static_cast<std::size_t>(to.H * to.W));
+        crop_and_shrink(image, to, result.data());
+        const int top = (H - high) / 2, left = (W - wide) / 2;
+        const double step_y = high / static_cast<double>(to.H), step_x = wide / static_cast<double>(to.W);
+        const auto overlap = [](int i, double begin, double end) {
+            return std::max(0.0, std::min(i + 1.0, end) - std::max<double>(i, begin));
+        };
+        for (index_t y = 0; y < to.H; ++y)
+            for (index_t x = 0; x < to.W; ++x) {
+                const auto at_y = static_cast<double>(y), at_x = static_cast<double>(x);
                 double sum = 0;
-                for (int i = 0; i < n; ++i)
-                    for (int j = 0; j < n; ++j) {
-                        const double high = std::min(i + 1.0, (y + 1) * step) - std::max<double>(i, y * step);
-                        const double wide = std::min(j + 1.0, (x + 1) * step) - std::max<double>(j, x * step);
-                        if (high > 0 && wide > 0)
-                            sum += high * wide *
-                                   image.pixels[static_cast<std::size_t>((top + i) * W + left + j)];
-                    }
-                ASSERT_NEAR(result[static_cast<std::size_t>(y * S + x)], sum / (step * step), 0.5 + 1e-9);
+                for (int i = 0; i < high; ++i)
+                    for (int j = 0; j < wide; ++j)
+                        sum += overlap(i, at_y * step_y, (at_y + 1) * step_y) *
+                               overlap(j, at_x * step_x, (at_x + 1) * step_x) *
+                               image.pixels[static_cast<std::size_t>((top + i) * W + left + j)];
+                ASSERT_NEAR(result[static_cast<std::size_t>(y * to.W + x)], sum / (step_y * step_x),
+                            0.5 + 1e-9);
             }
     }
 }
@@ -591,7 +605,7 @@ TEST_F(PhotoFolder, CropsStayInOneSplit) {
             ASSERT_TRUE(side == 10 && side_again == 10 && x >= 0 && x <= 10 && y >= 0 && y <= 10) << name;
             squares.insert(fmt::format("{} {}", x, y));
             Pixels expected(192);
-            shrink_square(read_photo(folder / file, 3), x, y, side, 8, expected.data());
+            shrink(read_photo(folder / file, 3), {x, y, {side, side}}, {8, 8}, expected.data());
             ASSERT_TRUE(std::equal(expected.begin(), expected.end(), images.begin() + n * 192)) << name;
             if (part == Part::train)
                 trained.insert(file);
