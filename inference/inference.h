@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "data/batch.h"
@@ -109,35 +110,58 @@ struct Mean {
 };
 Mean mean_of(const double* values, index_t count);
 
-// Does a split fit a checkpoint's model: shape of the images, and labels of the right number of classes where
-// the model is conditional? InputError says what does not.
+// Does a split fit a checkpoint's model: channels, a height and width divisible by 2^L, and labels of the right number of
+// classes where the model is conditional? InputError says what does not.
 void require_fitting(const std::filesystem::path& data, const DatasetInfo& info, const std::string& split,
                      const std::filesystem::path& checkpoint, const ModelConfig& model);
 
-// A checkpoint's model, ready to run.
+// How many images of a size pass at once: `batch`, or fewer where they are larger than those the model was trained on, so
+// that memory does not grow with the size. At least one.
+index_t images_at_once(const ModelConfig& trained, const ImageSize& size, index_t batch);
+
+// A checkpoint's model, ready to run on images of one size.
 class LoadedModel {
   public:
     // ema: the averaged weights where the checkpoint has them (`used_ema` tells), else the raw ones. images:
-    // how many pass at once. Throws InputError for a checkpoint that is not whole.
+    // how many pass at once. size: of the images; by default the size that the model was trained at. Throws InputError for a
+    // checkpoint that is not whole, a size that does not fit the model, or one that needs more memory than there is.
     LoadedModel(const std::filesystem::path& checkpoint, bool ema, Precision precision, index_t images,
-                const Backend& backend);
+                const Backend& backend, std::optional<ImageSize> size = {});
 
-    Glow& glow() { return *glow_; }
+    // Takes images of another size from now on, with the same weights. Invalidates what runnable(), glow(), context() and
+    // buffers() returned. Throws as the constructor and leaves the model as it was.
+    void resize(const ImageSize& size, index_t images);
+
+    Glow& glow() { return *run_.glow; }
+    const ModelConfig& config() const { return run_.glow->config(); }
+    // Of the checkpoint: the model has the size that it was trained at.
     const CheckpointInfo& info() const { return info_; }
+    // `config` of the checkpoint, with the size of the images instead.
+    nlohmann::ordered_json config_json() const;
     bool used_ema() const { return used_ema_; }
     Precision precision() const { return precision_; }
-    const Context& context() const { return *context_; }
-    const FlowBuffers& buffers() const { return buffers_; }
-    RunnableModel runnable() { return {*context_, *glow_, buffers_}; }
+    const Context& context() const { return *run_.context; }
+    const FlowBuffers& buffers() const { return run_.buffers; }
+    RunnableModel runnable() { return {*run_.context, *run_.glow, run_.buffers}; }
 
   private:
+    // What depends on the size.
+    struct Run {
+        std::unique_ptr<Glow> glow;
+        std::unique_ptr<Memory> memory;
+        std::unique_ptr<Context> context;
+        FlowBuffers buffers;
+    };
+    Run make_run(const ImageSize& size, index_t images) const;
+
+    std::filesystem::path checkpoint_;
     CheckpointInfo info_;
     Precision precision_;
+    const Backend* backend_;
     bool used_ema_ = false;
-    std::unique_ptr<Memory> memory_;
-    std::unique_ptr<Context> context_;
-    std::unique_ptr<Glow> glow_;
-    FlowBuffers buffers_;
+    std::unique_ptr<Memory> weights_memory_;
+    float *values_ = nullptr, *fixed_ = nullptr;  // the parameters
+    Run run_;
 };
 
 }  // namespace glow

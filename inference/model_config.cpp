@@ -57,4 +57,33 @@ ModelConfig model_from_json(const nlohmann::ordered_json& config) {
     return model;
 }
 
+ImageSize image_size(const ModelConfig& model) {
+    return {model.image_height, model.image_width};
+}
+
+ModelConfig with_image_size(ModelConfig model, const ImageSize& size) {
+    model.image_height = size.H;
+    model.image_width = size.W;
+    const index_t divisor = index_t{1} << model.levels;
+    if (size.H % divisor != 0 || size.W % divisor != 0)
+        throw InputError(
+            fmt::format("images of {}x{} do not fit the model: its {} levels need a height and width "
+                        "divisible by {}",
+                        size.H, size.W, model.levels, divisor));
+    check(model);
+    return model;
+}
+
+bool differ_in_image_size_only(ModelConfig a, const ModelConfig& b) {
+    a.image_height = b.image_height;
+    a.image_width = b.image_width;
+    return a == b;
+}
+
+std::string other_size_note(const ModelConfig& trained, const ImageSize& size) {
+    if (image_size(trained) == size) return "";
+    return fmt::format("the model was trained on {}x{} images; these are {}x{}", trained.image_height,
+                       trained.image_width, size.H, size.W);
+}
+
 }  // namespace glow

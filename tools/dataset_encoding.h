@@ -13,9 +13,9 @@ struct DatasetEncoding {
     DatasetEncoding(const CommandLine& command, const ModelOptions& options, const DataOptions& data)
         : backend(options.open_backend(command)),
           checkpoint(find_checkpoint(options.checkpoint)),
-          images(load_images(command, data, checkpoint, backend.exec().threads)),
+          images(load_images(command, options, data, checkpoint, backend.exec().threads)),
           set(images.set),
-          model(options.load(checkpoint, set.N, backend)) {}
+          model(options.load(command, checkpoint, {set.H, set.W}, set.N, backend)) {}
 
     // Calls f(first image, flow in host memory with the images' eps in h).
     template <class F>

@@ -14,11 +14,10 @@
 namespace glow {
 namespace {
 
-ImageSet from_data(const EditOptions& options, const std::filesystem::path& checkpoint,
-                   const ModelConfig& model) {
+ImageSet from_data(const EditOptions& options, const std::filesystem::path& checkpoint) {
+    DataOptions{options.data, options.split}.require_fitting(options.model, checkpoint);
     const DatasetReader reader(options.data);
     const DatasetInfo& info = reader.info();
-    require_fitting(options.data, info, options.split, checkpoint, model);
     const index_t all = info.images(options.split);
     if (all == 0) throw InputError(fmt::format("{} has no {} images", options.data, options.split));
     const std::vector<index_t> numbers =
@@ -33,7 +32,7 @@ ImageSet from_data(const EditOptions& options, const std::filesystem::path& chec
     return set;
 }
 
-// Resizes to the model's size; square models center-crop and downscale larger images.
+// Crops and scales larger images to the model's size.
 ImageSet from_files(const CommandLine& command, const EditOptions& options, const ModelConfig& model,
                     int threads) {
     ImageSet set{0, model.image_height, model.image_width, model.channels, {}, {}, 0};
@@ -48,16 +47,11 @@ ImageSet from_files(const CommandLine& command, const EditOptions& options, cons
         if (model.channels != 1 && model.channels != 3)
             throw InputError("--files: requires a model with 1 or 3 channels");
         const Image image = read_photo(file, model.channels);
-        const bool fits = image.H == set.H && image.W == set.W;
-        if (!fits && (set.H != set.W || std::min(image.H, image.W) < set.H))
-            throw InputError(fmt::format("{}: has {}x{} pixels, but the model takes {}x{}", file, image.H,
-                                         image.W, set.H, set.W));
+        if (image.H < set.H || image.W < set.W)
+            throw InputError(fmt::format("{}: has {}x{} pixels, fewer than {}x{}; --size sets another size",
+                                         file, image.H, image.W, set.H, set.W));
         set.images.resize(set.images.size() + static_cast<std::size_t>(set.image_bytes()));
-        std::uint8_t* const to = set.images.data() + set.N * set.image_bytes();
-        if (fits)
-            std::copy(image.pixels.begin(), image.pixels.end(), to);
-        else
-            crop_and_shrink(image, {set.H, set.W}, to);
+        crop_and_shrink(image, {set.H, set.W}, set.images.data() + set.N * set.image_bytes());
         ++set.N;
     }
     return set;
@@ -65,15 +59,15 @@ ImageSet from_files(const CommandLine& command, const EditOptions& options, cons
 
 ImageSet chosen_images(const CommandLine& command, const EditOptions& options,
                        const std::filesystem::path& checkpoint, int threads) {
-    const ModelConfig model = read_checkpoint_info(checkpoint).model;
+    const ModelConfig model = options.model.config(checkpoint);
     if (DataOptions{options.data}.is_folder())
         throw InputError(fmt::format(
             "--data {0}: is a folder, expected a data set: give photographs or folders of them with --files {0}",
             options.data));
     if (options.files.empty() == options.data.empty())
         throw InputError("give either --data with --images or --files");
-    ImageSet set = options.files.empty() ? from_data(options, checkpoint, model)
-                                         : from_files(command, options, model, threads);
+    ImageSet set =
+        options.files.empty() ? from_data(options, checkpoint) : from_files(command, options, model, threads);
     if (!model.y_cond) set.labels.clear();
     if (!options.label.empty()) {
         if (!model.y_cond)
@@ -123,6 +117,7 @@ OutputFiles EditOptions::claim_outputs(const CommandLine& command, std::vector<N
 
 void add_edit_options(CLI::App& app, EditOptions& options) {
     add_model_options(app, options.model);
+    add_size(app, options.model, kPhotoSize);
     app.add_option("--data", options.data, "Data set (HDF5)");
     app.add_option("--split", options.split, "train, valid or test");
     app.add_option("--images", options.images, "Indices of images, separated by commas");
@@ -145,7 +140,7 @@ EditInput::EditInput(const CommandLine& command, const EditOptions& options)
     : backend_(options.model.open_backend(command)),
       checkpoint_(find_checkpoint(options.model.checkpoint)),
       set_(chosen_images(command, options, checkpoint_, backend_.exec().threads)),
-      model_(options.model.load(checkpoint_, options.model.batch, backend_)) {}
+      model_(options.model.load(command, checkpoint_, {set_.H, set_.W}, options.model.batch, backend_)) {}
 
 SampleHealth decode(EditInput& input, EditedLatents& edited) {
     if (edited.pixels.empty())

@@ -20,8 +20,6 @@ void check_model(const std::string& folder, const ModelConfig& model) {
                         "glow_data images",
                         folder, what));
     };
-    if (model.image_height != model.image_width)
-        refuse(fmt::format("takes {}x{} pixels, not squares", model.image_height, model.image_width));
     if (model.channels != 1 && model.channels != 3)
         refuse(fmt::format("has {} channels, not 1 or 3", model.channels));
     if (model.y_cond) refuse("is conditional on classes");
@@ -35,6 +33,7 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
     data.refuse_split("is a folder");
     ImageFolderOptions options;
     options.size = model.image_height;
+    options.width = model.image_width;
     options.channels = model.channels;
     options.test = 0;
     options.limit_train = data.images();
@@ -46,7 +45,7 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
                     describe_suffixes(source.other_files()));
     const index_t all = source.info().train, bytes = source.info().image_bytes();
     NamedImages found;
-    found.set = {0, options.size, options.size, options.channels, {}, {}, 0};
+    found.set = {0, options.size, options.width, options.channels, {}, {}, 0};
     std::vector<std::uint8_t> pixels;
     for (index_t first = 0; first < all; first += kBatch) {
         const index_t count = std::min(kBatch, all - first);
@@ -66,10 +65,10 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
     return found;
 }
 
-NamedImages load_images(const CommandLine& command, const DataOptions& data,
+NamedImages load_images(const CommandLine& command, const ModelOptions& options, const DataOptions& data,
                         const std::filesystem::path& checkpoint, int threads) {
-    if (data.is_folder()) return load_folder(command, data, read_checkpoint_info(checkpoint).model, threads);
-    data.require_fitting(checkpoint);
+    if (data.is_folder()) return load_folder(command, data, options.config(checkpoint), threads);
+    data.require_fitting(options, checkpoint);
     ImageSet set = load_split(data.data, data.split, data.images());
     std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, set.N);
     return {std::move(set), std::move(names)};

@@ -15,13 +15,13 @@ struct NamedImages {
 };
 
 // All photographs below data.data, or the first data.limit, prepared as by glow_data images: the largest
-// centered square, scaled down. Warns of files that cannot be used. Throws InputError for models that are not
-// square, not gray or RGB, or conditional on classes, and if --split was given.
+// centered part with the proportions of the model's size, scaled down. Warns of files that cannot be used. Throws
+// InputError for models that are not gray or RGB, or conditional on classes, and if --split was given.
 NamedImages load_folder(const CommandLine& command, const DataOptions& data, const ModelConfig& model,
                         int threads);
 
-// Loads a folder, or a split of a data set, which must fit the checkpoint.
-NamedImages load_images(const CommandLine& command, const DataOptions& data,
+// Loads a folder, for --size, or a split of a data set, which must fit the checkpoint.
+NamedImages load_images(const CommandLine& command, const ModelOptions& options, const DataOptions& data,
                         const std::filesystem::path& checkpoint, int threads);
 
 }  // namespace glow

@@ -63,9 +63,9 @@ struct OtherSizes {
 
 void compress_dataset(const CommandLine& command, const Options& options, const Backend& backend,
                       const std::filesystem::path& checkpoint) {
-    options.data.require_fitting(checkpoint);
+    options.data.require_fitting(options.model, checkpoint);
     const ImageSet set = load_split(options.data.data, options.data.split, options.data.images());
-    LoadedModel model = options.model.load(checkpoint, set.N, backend);
+    LoadedModel model = options.model.load(command, checkpoint, {set.H, set.W}, set.N, backend);
     warn_of_lifetime(command, options.output);
     ProgressLine progress(command, "images");
     const CompressedImages images = compress(model, set, backend.exec().threads, options.model.precision,
@@ -131,7 +131,7 @@ Survey survey_photos(const CommandLine& command, const Options& options, const P
 
 void compress_folder(const CommandLine& command, const Options& options, const PhotoFiles& files,
                      const Backend& backend, const std::filesystem::path& checkpoint) {
-    const ModelConfig config = read_checkpoint_info(checkpoint).model;
+    const ModelConfig config = options.model.config(checkpoint);
     const std::string& folder = options.data.data;
     options.data.refuse_split("is a folder");
     if (config.channels != 1 && config.channels != 3)
@@ -149,7 +149,8 @@ void compress_folder(const CommandLine& command, const Options& options, const P
         throw InputError(join_problems(survey.problems) + " (--skip leaves such files out)");
     for (const std::string& problem : survey.problems) command.warn("left out: {}", problem);
     if (survey.photos.empty()) throw InputError(fmt::format("{}: no photograph can be coded", folder));
-    LoadedModel model = options.model.load(checkpoint, options.model.batch, backend);
+    LoadedModel model =
+        options.model.load(command, checkpoint, image_size(config), options.model.batch, backend);
     warn_of_lifetime(command, options.output);
     ProgressLine progress(command, "tiles");
     const CompressedImages images =
@@ -218,6 +219,10 @@ int main(int argc, char** argv) {
             app.get_option("--batch")->check(CLI::Range(1u, kLargestBatch));
             app.get_option("--device")->description(kCpuAlone);
             add_data_options(app, options->data);
+            add_size(
+                app, options->model,
+                "Size of the tiles of photographs, HxW, divisible by 2^levels; default: that of the training images")
+                ->group("Data");
             app.get_option("--data")->required(false)->description("The same as INPUT");
             app.add_option("INPUT", options->input,
                            "A folder of photographs, read with its subfolders, or a data set (HDF5)");

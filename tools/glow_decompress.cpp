@@ -148,16 +148,15 @@ void run(const CommandLine& command, const Options& options) {
             fmt::format("{} holds photographs, each of its own size: -o must name a folder", options.input));
     const auto checkpoint = find_checkpoint(options.checkpoint);
     const ModelConfig config = read_checkpoint_info(checkpoint).model;
-    if (images.H != config.image_height || images.W != config.image_width || images.C != config.channels ||
-        images.n_bits != config.n_bits)
-        throw InputError(
-            fmt::format("{} has images {}x{}x{} of {} bits, but the model of {} takes {}x{}x{} of {}",
-                        options.input, images.H, images.W, images.C, images.n_bits, checkpoint.string(),
-                        config.image_height, config.image_width, config.channels, config.n_bits));
+    if (images.C != config.channels || images.n_bits != config.n_bits)
+        throw InputError(fmt::format(
+            "{} has images of {} channels with {} bits, but the model of {} takes {} with {}", options.input,
+            images.C, images.n_bits, checkpoint.string(), config.channels, config.n_bits));
     // Products of matrices may depend on the number of threads, so it is always the one that compressed.
     const Backend backend = open_cpu_backend(command, options.device, images.threads);
     LoadedModel model(checkpoint, images.ema, images.precision,
-                      *std::max_element(images.batches.begin(), images.batches.end()), backend);
+                      *std::max_element(images.batches.begin(), images.batches.end()), backend,
+                      ImageSize{images.H, images.W});
     const auto restore = to_file                 ? restore_dataset
                          : images.photos.empty() ? restore_numbered
                                                  : restore_photos;

@@ -88,6 +88,7 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
                       {{"bpd", mean.value},
                        {"stderr", mean.standard_error},
                        {"images", mean.count},
+                       {"size", {model.config().image_height, model.config().image_width}},
                        {"bound", noise},
                        {"dequant_samples", request_of(options).dequant_samples},
                        {"iw_samples", options.iw_samples},
@@ -117,20 +118,21 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     options.scores.check_names();
     const Backend backend = options.model.open_backend(command, &processes);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
-    const auto open = [&](const DataOptions& data) -> ScoredImages {
+    const auto open = [&](const DataOptions& data, const ModelOptions& sized) -> ScoredImages {
         if (data.is_folder()) {
-            NamedImages found = load_images(command, data, checkpoint, backend.exec().threads);
+            NamedImages found = load_images(command, sized, data, checkpoint, backend.exec().threads);
             return {std::move(found.set), std::move(found.names), {}};
         }
         // Read from disk: a single pass in file order does not need the images in memory.
-        data.require_fitting(checkpoint);
+        data.require_fitting(sized, checkpoint);
         SplitImages images(data.data, data.split, data.images());
         std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, images.N());
         return {std::move(images), std::move(names), {}};
     };
-    ScoredImages scored = open(options.data);
+    ScoredImages scored = open(options.data, options.model);
     const index_t mine = std::max<index_t>(1, processes.slice(scored.images.N()).count);
-    LoadedModel model = options.model.load(checkpoint, mine, backend);
+    const ImageSize size{scored.images.set().H, scored.images.set().W};
+    LoadedModel model = options.model.load(command, checkpoint, size, mine, backend);
 
     ProgressLine progress(command, "images");
     LikelihoodRequest request = request_of(options);
@@ -142,7 +144,9 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     if (options.breakdown) add_breakdown(break_down(model, found), result);
     std::optional<ScoredImages> others;
     if (const ScoreOptions& scores = options.scores; !scores.against.empty()) {
-        others = open({scores.against, scores.against_split, options.data.limit});
+        ModelOptions same_size = options.model;
+        same_size.size = fmt::format("{}x{}", size.H, size.W);
+        others = open({scores.against, scores.against_split, options.data.limit}, same_size);
         others->bits = likelihoods(model, others->images, request).bits_per_dim;
     }
     if (!processes.is_root()) return;
@@ -171,6 +175,7 @@ int main(int argc, char** argv) {
             CLI::App& app = command.app();
             add_model_options(app, options->model);
             add_data_options(app, options->data, true);
+            add_size(app, options->model, kPhotoSize)->group("Data");
             app.option_defaults()->group("Likelihood");
             add_choice(app, "--dequant", options->dequant,
                        "uniform, or center: no noise, so bits/dim are not a bound");

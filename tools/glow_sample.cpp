@@ -53,8 +53,9 @@ void run(const CommandLine& command, const Options& options) {
     require_png_name(options.output);
     const Backend backend = options.model.open_backend(command);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
-    LoadedModel loaded = options.model.load(checkpoint, grid.tiles(), backend);
-    const ModelConfig& model = loaded.glow().config();
+    LoadedModel loaded = options.model.load(command, checkpoint, image_size(options.model.config(checkpoint)),
+                                            grid.tiles(), backend);
+    const ModelConfig& model = loaded.config();
     const auto panel = [&](double temperature, const std::uint8_t* pixels, index_t images) {
         return Panel{
             temperatures.size() > 1 ? fmt::format("T = {:g}", temperature) : "",
@@ -105,6 +106,8 @@ int main(int argc, char** argv) {
         add_model_options(app, options->model);
         app.option_defaults()->group("Samples");
         app.add_option("--grid", options->grid, "Rows x columns");
+        add_size(app, options->model,
+                 "Size of the images, HxW, divisible by 2^levels; default: that of the training images");
         app.add_option("--temperature", options->temperatures,
                        "Temperatures separated by commas, one panel each");
         app.add_option("--class", options->classes,

@@ -141,7 +141,7 @@ Latent find_direction(const CommandLine& command, const DirectionOptions& option
 }
 
 void write_direction(const std::string& output, const LoadedModel& model, Latent direction) {
-    LatentWriter writer(output, model.info().config, model.info().model);
+    LatentWriter writer(output, model.config_json(), model.config());
     const std::int32_t label = 0;
     Flow flow;
     flow.N = 1;
@@ -161,14 +161,15 @@ void direction(const CommandLine& command, const DirectionOptions& options) {
     check(options);
     const Backend backend = options.model.open_backend(command);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
-    const Examples examples =
-        load_examples(options, load_images(command, options.data, checkpoint, backend.exec().threads));
-    LoadedModel model = options.model.load(checkpoint, examples.set.N, backend);
+    const Examples examples = load_examples(
+        options, load_images(command, options.model, options.data, checkpoint, backend.exec().threads));
+    const ImageSet& set = examples.set;
+    LoadedModel model = options.model.load(command, checkpoint, {set.H, set.W}, set.N, backend);
     const Latent found = find_direction(command, options, model, examples);
     double squares = 0;
     for (const double value : found) squares += value * value;
     write_direction(options.output, model, found);
-    const index_t with = examples.with(), without = examples.set.N - with;
+    const index_t with = examples.with(), without = set.N - with;
     command.result(
         fmt::format("{}: direction from {} images with the attribute and {} without it, length {:.3f}",
                     options.output, with, without, std::sqrt(squares)),
@@ -188,6 +189,7 @@ void add_direction(CommandLine& command) {
                                              [&command, options] { direction(command, *options); });
     add_model_options(*app, options->model);
     add_data_options(*app, options->data, true);
+    add_size(*app, options->model, kPhotoSize);
     app->add_option("--positive", options->positive, "Class of images with the attribute");
     app->add_option("--negative", options->negative,
                     "Class of images without it; default: all other classes");

@@ -26,7 +26,7 @@ void encode(const CommandLine& command, const EncodeOptions& options) {
                               {{"--output", options.output}});
     refuse_picture_name(options.output, "an HDF5 file of latents");
     DatasetEncoding encoding(command, options.model, options.data);
-    LatentWriter writer(options.output, encoding.model.info().config, encoding.model.info().model);
+    LatentWriter writer(options.output, encoding.model.config_json(), encoding.model.config());
     ProgressLine progress(command, "images");
     encoding.each_batch([&](index_t first, const Flow& flow) {
         writer.append(flow);
@@ -81,10 +81,11 @@ void decode(const CommandLine& command, const DecodeOptions& options) {
     const Backend backend = options.model.open_backend(command);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
     const LatentReader latents(options.latents);
-    if (!(read_checkpoint_info(checkpoint).model == latents.model()))
+    if (!differ_in_image_size_only(read_checkpoint_info(checkpoint).model, latents.model()))
         throw InputError(
             fmt::format("{} has latents of a different model than {}", options.latents, checkpoint.string()));
-    LoadedModel model = options.model.load(checkpoint, latents.images(), backend);
+    LoadedModel model =
+        options.model.load(command, checkpoint, image_size(latents.model()), latents.images(), backend);
     ImageSink sink(options.output, latents.model());
     const SampleHealth found = decode_file(command, latents, model, sink);
     sink.commit();
@@ -104,6 +105,7 @@ void add_encode(CommandLine& command) {
                                              [&command, options] { encode(command, *options); });
     add_model_options(*app, options->model);
     add_data_options(*app, options->data, true);
+    add_size(*app, options->model, kPhotoSize);
     app->add_option("-o,--output", options->output, "File of latents (HDF5)")->required();
 }
 

@@ -36,7 +36,9 @@ Latent read_direction(const ManipulateOptions& options, const ModelConfig& model
     if (options.direction.empty()) return direction;
     const LatentReader reader(options.direction);
     if (!(reader.model() == model) || reader.images() != 1)
-        throw InputError(fmt::format("{}: not a direction for this model", options.direction));
+        throw InputError(fmt::format(
+            "{}: not a direction for this model and images of {}x{}; found one for {}x{}", options.direction,
+            model.image_height, model.image_width, reader.model().image_height, reader.model().image_width));
     Flow flow;
     flow.N = 1;
     flow.h = direction.data();

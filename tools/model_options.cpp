@@ -32,7 +32,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
     app.add_flag("--no-ema", options.no_ema, "Use raw weights instead of their moving average")
         ->group("Model");
     add_precision(app, options.precision);
-    app.add_option("--batch", options.batch, "Images at once")
+    app.add_option("--batch", options.batch, "Images of the training size at once")
         ->check(CLI::Range(1, 1 << 20))
         ->group("Machine");
     add_device(app, options.device);
@@ -43,14 +43,33 @@ Backend ModelOptions::open_backend(const CommandLine& command, Communicator* pro
     return glow::open_backend(command, parse_device(device), threads, processes);
 }
 
-LoadedModel ModelOptions::load(const std::filesystem::path& file, index_t images,
-                               const Backend& backend) const {
-    return LoadedModel(file, !no_ema, precision, std::min(batch, images), backend);
+CLI::Option* add_size(CLI::App& app, ModelOptions& options, const std::string& help) {
+    return app.add_option("--size", options.size, help)->default_str("");
 }
 
-void DataOptions::require_fitting(const std::filesystem::path& checkpoint) const {
-    glow::require_fitting(data, describe_dataset(data), split, checkpoint,
-                          read_checkpoint_info(checkpoint).model);
+ModelConfig ModelOptions::config(const std::filesystem::path& file) const {
+    const ModelConfig trained = read_checkpoint_info(file).model;
+    return size.empty() ? trained : with_image_size(trained, parse_image_size("--size", size));
+}
+
+LoadedModel ModelOptions::load(const CommandLine& command, const std::filesystem::path& file,
+                               const ImageSize& images_size, index_t images, const Backend& backend) const {
+    const ModelConfig trained = read_checkpoint_info(file).model;
+    LoadedModel model(file, !no_ema, precision, std::min(images_at_once(trained, images_size, batch), images),
+                      backend, images_size);
+    const std::string note = other_size_note(trained, images_size);
+    if (!note.empty() && model.context().communicator.is_root()) command.say("{}", note);
+    return model;
+}
+
+void DataOptions::require_fitting(const ModelOptions& options,
+                                  const std::filesystem::path& checkpoint) const {
+    const DatasetInfo info = describe_dataset(data);
+    glow::require_fitting(data, info, split, checkpoint, read_checkpoint_info(checkpoint).model);
+    if (!options.size.empty() && parse_image_size("--size", options.size) != ImageSize{info.H, info.W})
+        throw InputError(fmt::format(
+            "{} has images of {}x{}, expected {}: only photographs in a folder are scaled to a size", data,
+            info.H, info.W, options.size));
 }
 
 bool DataOptions::is_folder() const {
@@ -67,11 +86,11 @@ std::string DataOptions::what() const {
 }
 
 void add_data_options(CLI::App& app, DataOptions& options, bool folder) {
-    app.add_option("--data", options.data,
-                   folder
-                       ? "Data set (HDF5), or a folder of photographs: their centered squares, scaled to the "
-                         "model's size"
-                       : "Data set (HDF5)")
+    app.add_option(
+           "--data", options.data,
+           folder
+               ? "Data set (HDF5), or a folder of photographs, cropped and scaled to the model's size or --size"
+               : "Data set (HDF5)")
         ->required()
         ->group("Data");
     app.add_option("--split", options.split, "train, valid or test")

@@ -28,15 +28,25 @@ struct ModelOptions {
     std::string device = "auto";
     int threads = 0;
     index_t batch = 64;
+    std::string size;  // of commands with --size: of samples, of photographs once scaled, of tiles
 
     // Opens the device; warns if it gets fewer threads than requested.
     Backend open_backend(const CommandLine& command, Communicator* processes = nullptr) const;
-    // Loads the checkpoint for at most `batch` of `images` images per pass.
-    LoadedModel load(const std::filesystem::path& file, index_t images, const Backend& backend) const;
+    // The checkpoint's model, for images of --size where that was given.
+    ModelConfig config(const std::filesystem::path& file) const;
+    // Loads the checkpoint for at most `images` images of a size per pass (images_at_once). Says if the model was trained at
+    // another size.
+    LoadedModel load(const CommandLine& command, const std::filesystem::path& file, const ImageSize& size,
+                     index_t images, const Backend& backend) const;
 };
 // --checkpoint --no-ema --precision --batch --device --threads.
 void add_model_options(CLI::App& app, ModelOptions& options);
 void add_checkpoint(CLI::App& app, std::string& checkpoint);
+// --size
+CLI::Option* add_size(CLI::App& app, ModelOptions& options, const std::string& help);
+// The help of --size for commands that read photographs.
+inline constexpr const char* kPhotoSize =
+    "Scale photographs to this size, HxW, divisible by 2^levels; default: the size of the training images";
 
 struct DataOptions {
     std::string data, split = "test";
@@ -49,8 +59,8 @@ struct DataOptions {
     // "test image", or "photograph" of a folder
     std::string what() const;
     index_t images() const { return limit > 0 ? limit : -1; }  // argument of load_split()
-    // Throws InputError if the split does not fit the checkpoint's model.
-    void require_fitting(const std::filesystem::path& checkpoint) const;
+    // Throws InputError if the split does not fit the checkpoint's model, or is not of --size.
+    void require_fitting(const ModelOptions& options, const std::filesystem::path& checkpoint) const;
 };
 // --data --split --limit. `folder`: describe --data also as a folder.
 void add_data_options(CLI::App& app, DataOptions& options, bool folder = false);

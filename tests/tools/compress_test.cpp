@@ -195,8 +195,9 @@ TEST_F(CompressPhotos, RejectsBadInput) {
 TEST_F(Compress, RejectsBadInput) {
     make_run("run", 2);
     make_run("other", 3);
-    make_dataset(folder / "large.h5", 16, 16, 3, 10, 0, 0);
-    ASSERT_EQ(train({"--data", "large.h5", "--out", "sixteen", "--levels", "1", "--depth", "1", "--width",
+    make_dataset(folder / "odd.h5", 6, 8, 3, 10, 0, 0);
+    make_dataset(folder / "gray.h5", 16, 16, 1, 10, 0, 0);
+    ASSERT_EQ(train({"--data", "gray.h5", "--out", "gray", "--levels", "1", "--depth", "1", "--width",
                      "4", "--max-steps", "1", "--quiet"})
                   .code,
               0);
@@ -220,8 +221,8 @@ TEST_F(Compress, RejectsBadInput) {
     refused(compress(kFrom + Words{"-o", "y.glow", "--batch", "5000"}), "--batch");
     refused(compress(kFrom + Words{"-o", "y.glow", "--device", "cuda"}), "CPU");
     refused(compress(kFrom + Words{"-o", "y.glow", "--precision", "fp8"}), "fp8");
-    refused(compress({"--checkpoint", "run", "--data", "large.h5", "-o", "y.glow", "--split", "train"}),
-            "16x16x3");
+    refused(compress({"--checkpoint", "run", "--data", "odd.h5", "-o", "y.glow", "--split", "train"}),
+            "divisible by 4");
     const auto from = [&](const std::string& file, const std::string& checkpoint = "run") {
         return decompress({"--checkpoint", checkpoint, file, "-o", "y.h5", "--quiet"});
     };
@@ -232,7 +233,7 @@ TEST_F(Compress, RejectsBadInput) {
     refused(from("."), "no such file");
     refused(from("d.h5"), "GLOWBITS");
     refused(from("x.glow", "other"), "different weights");
-    refused(from("x.glow", "sixteen"), "16x16x3");
+    refused(from("x.glow", "gray"), "3 channels");
     refused(decompress({"--checkpoint", "run", "-o", "y.h5"}), "input");
     refused(decompress({"--checkpoint", "run", "x.glow", "-o", "none/y.h5"}), "none");
 }

@@ -219,13 +219,13 @@ TEST_F(InvalidUsage, DamagedCheckpoints) {
 TEST_F(InvalidUsage, Eval) {
     make_run("run", 1);
     make_bad_files();
-    make_dataset(folder / "wide.h5", 8, 16, 3, 10, 0, 2);
+    make_dataset(folder / "odd.h5", 6, 8, 3, 10, 0, 2);
     make_dataset(folder / "gray.h5", 8, 8, 1, 10, 0, 2);
     make_dataset(folder / "train.h5", 8, 8, 3, 10, 0, 0);
     refuse([this](const Words& words) { return eval(words); },
            {"--bpd", "--checkpoint", "run", "--data", "d.h5"},
-           {{{"--data", "wide.h5"}, "8x16x3"},
-            {{"--data", "gray.h5"}, "8x8x1"},
+           {{{"--data", "odd.h5"}, "divisible by 4"},
+            {{"--data", "gray.h5"}, "1 channel"},
             {{"--data", "train.h5"}, "test"},
             {{"--data", "none.h5"}, "none.h5"},
             {{"--data", "cut.h5"}, "cut.h5"},

@@ -216,7 +216,7 @@ TEST_F(EvalScores, RejectsBadInput) {
     refused({"--extremes", "none/e.png"}, "none");
     refused({"--show", "0"}, "--show");
     refused({"--against", "none.h5"}, "none.h5");
-    refused({"--against", "large.h5", "--against-split", "train"}, "16x16x3");
+    refused({"--against", "large.h5", "--against-split", "train"}, "images of 16x16, expected 8x8");
     refused({"--against", "d.h5", "--against-split", "all"}, "all");
 }
 
