@@ -47,12 +47,13 @@ PixelArray view(const std::string& type, index_t N, const void* data, bool on_de
     return array;
 }
 
-index_t check_shape(const ModelConfig& model, const std::vector<py::ssize_t>& shape) {
-    if (shape.size() != 4 || shape[1] != model.image_height || shape[2] != model.image_width ||
-        shape[3] != model.channels)
-        throw InputError(fmt::format("images must be [N, {}, {}, {}], got [{}]", model.image_height,
-                                     model.image_width, model.channels, fmt::join(shape, ", ")));
-    return shape[0];
+// The model for images of this shape.
+ModelConfig model_for(const ModelConfig& trained, const std::vector<py::ssize_t>& shape) {
+    if (shape.size() != 4 || shape[3] != trained.channels)
+        throw InputError(fmt::format(
+            "images must be [N, height, width, {}], such as [N, {}, {}, {}], got [{}]", trained.channels,
+            trained.image_height, trained.image_width, trained.channels, fmt::join(shape, ", ")));
+    return with_image_size(trained, {shape[1], shape[2]});
 }
 
 std::vector<py::ssize_t> shape_of(const py::array& array) {
@@ -122,24 +123,26 @@ const std::int32_t* labels_of(const ModelConfig& model, index_t N, const py::obj
     return values;
 }
 
-PixelArray pixels_of(const ModelConfig& model, const py::object& x, const py::object& labels) {
-    PixelArray array;
+GivenImages images_of(const ModelConfig& trained, const py::object& x, const py::object& labels) {
+    GivenImages given;
+    PixelArray& array = given.array;
     if (py::isinstance<DeviceArray>(x)) {
         const auto& device = x.cast<const DeviceArray&>();
-        array = view(device.type(), check_shape(model, device.shape()), device.data(), true);
+        given.model = model_for(trained, device.shape());
+        array = view(device.type(), device.shape()[0], device.data(), true);
     } else {
         if (!py::isinstance<py::array>(x)) throw InputError("images must be an array");
         const auto host = py::reinterpret_borrow<py::array>(x);
-        const index_t N = check_shape(model, shape_of(host));
+        given.model = model_for(trained, shape_of(host));
         if ((host.flags() & py::array::c_style) == 0) throw InputError("images must be contiguous");
         const py::dtype type = host.dtype();
         const std::string name = fmt::format("{}{}", type.kind(), type.itemsize());
         if (type.attr("isnative").cast<bool>() == false)
             throw InputError("images must be in the byte order of this machine");
-        array = view(name, N, host.data(), false);
+        array = view(name, host.shape(0), host.data(), false);
     }
-    array.labels = labels_of(model, array.N, labels);
-    return array;
+    array.labels = labels_of(trained, array.N, labels);
+    return given;
 }
 
 }  // namespace glow

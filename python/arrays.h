@@ -36,9 +36,14 @@ class DeviceArray {
     std::string type_;
 };
 
-// Views of x: a C-contiguous NumPy array or a DeviceArray, of uint8, float32 or float64 and shape [N, H, W, C] of the
-// model. Throws InputError for anything else. labels: int32 [N], or None; it must outlive the view.
-PixelArray pixels_of(const ModelConfig& model, const py::object& x, const py::object& labels);
+// Images, and the model for images of their size.
+struct GivenImages {
+    ModelConfig model;
+    PixelArray array;
+};
+// Views of x: a C-contiguous NumPy array or a DeviceArray, of uint8, float32 or float64 and shape [N, H, W, C] with the
+// model's channels. Throws InputError for anything else. labels: int32 [N], or None; it must outlive the view.
+GivenImages images_of(const ModelConfig& trained, const py::object& x, const py::object& labels);
 // nullptr for None. Throws InputError unless they are classes of the model, [N].
 const std::int32_t* labels_of(const ModelConfig& model, index_t N, const py::object& labels);
 

@@ -29,14 +29,13 @@ class Model {
           index_t batch, int threads)
         : precision_(parse_name<Precision>(precision)), batch_(batch), threads_(threads) {
         if (batch < 1 || batch > index_t{1} << 20) throw InputError("batch: expected 1 .. 2^20 images");
-        const ModelFile found(file);
-        open(found.checkpoint(), averaged, device);
+        const ModelFile stored(file);
+        open(stored.checkpoint(), averaged, device);
         averaged_ = model_->used_ema();
         config_ = model_->info().model;
         step_ = model_->info().progress.step;
     }
 
-    const ModelConfig& config() const { return config_; }
     std::string config_json() const { return to_json(config_).dump(); }
     std::string device() const { return to_string(device_); }
     index_t step() const { return step_; }
@@ -68,27 +67,31 @@ class Model {
                           std::max(dequant_samples, iw_samples) <= index_t{1} << 20;
         if (!fine || dequant_samples * iw_samples > index_t{1} << 20)
             throw InputError("dequant_samples and iw_samples: expected 1 .. 2^20 draws per image in all");
-        const PixelArray images = pixels(x, labels);
+        const GivenImages found = given(x, labels);
+        const ModelConfig& model = found.model;
+        const PixelArray& images = found.array;
         const bool bytes = std::holds_alternative<const std::uint8_t*>(images.values);
         if (!bytes && dequant_samples * iw_samples > 1)
             throw InputError("iw_samples and dequant_samples draw noise, which only uint8 images get");
         py::array_t<double> result(images.N);
         double* const bits = result.mutable_data();
-        for_each_pass(images.N, [&](index_t first, index_t count) {
-            const PixelArray part = images.part(first, count, config().dimensions());
+        for_each_pass(model, images.N, [&](index_t first, index_t count) {
+            const PixelArray part = images.part(first, count, model.dimensions());
             std::ranges::copy(glow::bits_per_dim(model_->runnable(), part, request), bits + first);
         });
         return result;
     }
 
     py::tuple score(const py::object& x, const py::object& labels, std::uint64_t seed) {
-        const PixelArray images = pixels(x, labels);
+        const GivenImages found = given(x, labels);
+        const ModelConfig& model = found.model;
+        const PixelArray& images = found.array;
         py::array_t<double> log_prob(images.N);
         double* const values = log_prob.mutable_data();
         py::object gradient;
         float* slopes = nullptr;
-        const std::vector<py::ssize_t> shape = {images.N, config().image_height, config().image_width,
-                                                config().channels};
+        const std::vector<py::ssize_t> shape = {images.N, model.image_height, model.image_width,
+                                                model.channels};
         if (images.on_device) {
             gradient = py::cast(DeviceArray(shape));
             slopes = static_cast<float*>(gradient.cast<const DeviceArray&>().data());
@@ -97,43 +100,49 @@ class Model {
             slopes = array.mutable_data();
             gradient = array;
         }
-        for_each_pass(images.N, [&](index_t first, index_t count) {
+        for_each_pass(model, images.N, [&](index_t first, index_t count) {
             if (!gradient_) gradient_ = std::make_unique<DensityGradient>(*model_, *backend_);
-            const index_t D = config().dimensions();
+            const index_t D = model.dimensions();
             gradient_->run(images.part(first, count, D), seed, values + first, slopes + first * D);
             for (index_t n = first; n < first + count; ++n)
-                values[n] = config().bits_per_dim(values[n]) * -config().nats_per_bit_dim();
+                values[n] = model.bits_per_dim(values[n]) * -model.nats_per_bit_dim();
             synchronize(backend_->exec());
         });
         return py::make_tuple(log_prob, gradient);
     }
 
     py::list encode(const py::object& x, const py::object& labels) {
-        const PixelArray images = pixels(x, labels);
+        const GivenImages found = given(x, labels);
+        const ModelConfig& model = found.model;
+        const PixelArray& images = found.array;
         py::list levels;
-        std::vector<double*> values(static_cast<std::size_t>(config().levels));
-        for (index_t l = 0; l < config().levels; ++l) {
-            const Shape shape = latent_shape(l);
+        std::vector<double*> values(static_cast<std::size_t>(model.levels));
+        for (index_t l = 0; l < model.levels; ++l) {
+            const Shape shape = latent_shape(model, l);
             py::array_t<double> level({images.N, shape.H, shape.W, shape.C});
             values[l] = level.mutable_data();
             levels.append(level);
         }
-        for_each_pass(images.N, [&](index_t first, index_t count) {
-            encode_levels(model_->runnable(), images.part(first, count, config().dimensions()),
-                          from_image(values, first));
+        for_each_pass(model, images.N, [&](index_t first, index_t count) {
+            encode_levels(model_->runnable(), images.part(first, count, model.dimensions()),
+                          from_image(model, values, first));
         });
         return levels;
     }
 
     py::array_t<std::uint8_t> decode(const std::vector<py::array_t<double, py::array::c_style>>& levels,
                                      const py::object& labels) {
-        if (std::ssize(levels) != config().levels)
+        if (std::ssize(levels) != config_.levels)
             throw InputError(fmt::format("{} arrays of latents, expected one for each of {} levels",
-                                         levels.size(), config().levels));
-        const index_t N = levels[0].ndim() > 0 ? levels[0].shape(0) : 0;
+                                         levels.size(), config_.levels));
+        const auto& finest = levels[0];
+        const index_t N = finest.ndim() > 0 ? finest.shape(0) : 0;
+        const ModelConfig model = finest.ndim() == 4
+                                      ? with_image_size(config_, {2 * finest.shape(1), 2 * finest.shape(2)})
+                                      : config_;
         std::vector<const double*> values;
-        for (index_t l = 0; l < config().levels; ++l) {
-            const Shape shape = latent_shape(l);
+        for (index_t l = 0; l < model.levels; ++l) {
+            const Shape shape = latent_shape(model, l);
             const auto& level = levels[static_cast<std::size_t>(l)];
             if (level.ndim() != 4 || level.shape(0) != N || level.shape(1) != shape.H ||
                 level.shape(2) != shape.W || level.shape(3) != shape.C)
@@ -142,31 +151,33 @@ class Model {
                                 shape.W, shape.C));
             values.push_back(level.data());
         }
-        const std::int32_t* const classes = labels_of(config(), N, labels);
-        py::array_t<std::uint8_t> images = new_images(N);
+        const std::int32_t* const classes = labels_of(model, N, labels);
+        py::array_t<std::uint8_t> images = new_images(model, N);
         std::uint8_t* const pixels = images.mutable_data();
-        for_each_pass(N, [&](index_t first, index_t count) {
-            decode_levels(model_->runnable(), count, from_image(values, first),
+        for_each_pass(model, N, [&](index_t first, index_t count) {
+            decode_levels(model_->runnable(), count, from_image(model, values, first),
                           classes != nullptr ? classes + first : nullptr,
-                          pixels + first * config().dimensions());
+                          pixels + first * model.dimensions());
         });
         return images;
     }
 
+    // height, width: 0 for those of the training images.
     py::array_t<std::uint8_t> sample(index_t n, double temperature, const py::object& labels,
-                                     std::uint64_t seed) {
+                                     std::uint64_t seed, index_t height, index_t width) {
         if (n < 0 || !(temperature >= 0 && temperature <= 100))
             throw InputError("sample: expected n >= 0 and a temperature between 0 and 100");
-        const std::int32_t* const classes = labels_of(config(), n, labels);
-        py::array_t<std::uint8_t> images = new_images(n);
+        const ModelConfig model = height > 0 ? with_image_size(config_, {height, width}) : config_;
+        const std::int32_t* const classes = labels_of(model, n, labels);
+        py::array_t<std::uint8_t> images = new_images(model, n);
         std::uint8_t* const pixels = images.mutable_data();
-        for_each_pass(n, [&](index_t first, index_t count) {
+        for_each_pass(model, n, [&](index_t first, index_t count) {
             std::vector<double> largest(static_cast<std::size_t>(count));
-            std::uint8_t* const part = pixels + first * config().dimensions();
+            std::uint8_t* const part = pixels + first * model.dimensions();
             glow::sample(model_->runnable(),
                          {count, temperature, seed, classes != nullptr ? classes + first : nullptr, first},
                          part, largest.data());
-            cross_out_not_finite(config(), count, largest.data(), part);
+            cross_out_not_finite(model, count, largest.data(), part);
         });
         return images;
     }
@@ -187,43 +198,50 @@ class Model {
         backend_ = std::move(backend);
         device_ = backend_->exec().device;
     }
-    // Calls f(first, count) for every pass, without the GIL. In between Python handles signals: Ctrl-C ends a long call.
+    // Calls f(first, count) for every pass over N images of a size, without the GIL. In between Python handles signals: Ctrl-C
+    // ends a long call.
     template <class F>
-    void for_each_pass(index_t N, F f) {
+    void for_each_pass(const ModelConfig& sized, index_t N, F f) {
         const py::gil_scoped_release release;
         const std::lock_guard lock(mutex_);
-        for (index_t first = 0; first < N; first += batch_) {
-            f(first, std::min(batch_, N - first));
+        const ImageSize size = image_size(sized);
+        if (size != image_size(model_->config())) {
+            gradient_.reset();
+            model_->resize(size, images_at_once(config_, size, batch_));
+        }
+        const index_t batch = model_->buffers().capacity;
+        for (index_t first = 0; first < N; first += batch) {
+            f(first, std::min(batch, N - first));
             const py::gil_scoped_acquire acquire;
             if (PyErr_CheckSignals() != 0) throw py::error_already_set();
         }
     }
     // The latents of all levels from image `first` on.
     template <class T>
-    std::vector<T*> from_image(std::vector<T*> levels, index_t first) const {
-        for (index_t l = 0; l < std::ssize(levels); ++l) levels[l] += first * latent_shape(l).size();
+    static std::vector<T*> from_image(const ModelConfig& model, std::vector<T*> levels, index_t first) {
+        for (index_t l = 0; l < std::ssize(levels); ++l) levels[l] += first * latent_shape(model, l).size();
         return levels;
     }
-    PixelArray pixels(const py::object& x, const py::object& labels) const {
-        const PixelArray images = pixels_of(config(), x, labels);
-        if (images.on_device && device_ != Device::cuda)
+    GivenImages given(const py::object& x, const py::object& labels) const {
+        const GivenImages images = images_of(config_, x, labels);
+        if (images.array.on_device && device_ != Device::cuda)
             throw InputError("the array is on a GPU, but the model is on the CPU: use to(\"cuda\")");
         return images;
     }
-    Shape latent_shape(index_t level) const {
-        for (const LatentPart& part : latent_parts(config()))
+    static Shape latent_shape(const ModelConfig& model, index_t level) {
+        for (const LatentPart& part : latent_parts(model))
             if (part.level == level) return part.shape;
         return {};
     }
-    py::array_t<std::uint8_t> new_images(index_t n) const {
-        if (n > (index_t{1} << 52) / config().dimensions()) throw std::bad_alloc();
-        return py::array_t<std::uint8_t>({n, config().image_height, config().image_width, config().channels});
+    static py::array_t<std::uint8_t> new_images(const ModelConfig& model, index_t n) {
+        if (n > (index_t{1} << 52) / model.dimensions()) throw std::bad_alloc();
+        return py::array_t<std::uint8_t>({n, model.image_height, model.image_width, model.channels});
     }
 
     const Precision precision_;
     const index_t batch_;
     const int threads_;
-    ModelConfig config_;
+    ModelConfig config_;  // of the checkpoint
     index_t step_ = 0;
     bool averaged_ = false;
     std::atomic<Device> device_ = Device::cpu;

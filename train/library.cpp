@@ -106,8 +106,9 @@ struct TrainedModel::State {
         : backend(parse_device(options.device), options.threads),
           model(ModelFile(checkpoint).checkpoint(), options.averaged,
                 parse_name<Precision>(options.precision),
-                std::clamp<index_t>(options.batch, 1, index_t{1} << 20), backend) {}
-    const ModelConfig& config() { return model.glow().config(); }
+                std::clamp<index_t>(options.batch, 1, index_t{1} << 20), backend),
+          batch(model.buffers().capacity) {}
+    const ModelConfig& config() { return model.config(); }
 
     // images: as checked_array() returns them.
     InputGradient input_gradient(const PixelArray& images, std::uint64_t seed) {
@@ -120,8 +121,14 @@ struct TrainedModel::State {
         return result;
     }
 
+    void set_image_size(const ImageSize& size) {
+        model.resize(size, images_at_once(model.info().model, size, batch));
+        gradient.reset();
+    }
+
     Backend backend;
     LoadedModel model;
+    const index_t batch;
     std::unique_ptr<DensityGradient> gradient;  // with the memory it needs
 };
 
@@ -133,6 +140,14 @@ TrainedModel& TrainedModel::operator=(TrainedModel&&) noexcept = default;
 
 ModelShape TrainedModel::shape() const {
     return shape_of(state_->config());
+}
+
+ModelShape TrainedModel::trained_shape() const {
+    return shape_of(state_->model.info().model);
+}
+
+void TrainedModel::set_image_size(std::int64_t height, std::int64_t width) {
+    state_->set_image_size({height, width});
 }
 
 int TrainedModel::threads() const {

@@ -37,7 +37,7 @@ struct LoadOptions {
     bool averaged = true;            ///< use averaged weights if the checkpoint has them
     std::string device = "auto";     ///< "cpu", "cuda", or "auto" (a GPU if available)
     std::string precision = "fp32";  ///< coupling networks: "fp32", "tf32" (GPUs) or "bf16"
-    std::int64_t batch = 64;         ///< images per pass; memory grows with it
+    std::int64_t batch = 64;         ///< images of the training size per pass; memory grows with it
     int threads = 0;                 ///< CPU threads; 0: all processors available to the process
 };
 
@@ -59,8 +59,14 @@ class TrainedModel {
     TrainedModel(TrainedModel&&) noexcept;             ///< Moves.
     TrainedModel& operator=(TrainedModel&&) noexcept;  ///< Moves.
 
-    /// Shape of the loaded model.
+    /// Shape of the loaded model, with the size of the images it takes.
     ModelShape shape() const;
+    /// Shape of the loaded model, with the size of the images it was trained on.
+    ModelShape trained_shape() const;
+    /// Takes images of another size from now on. The parameters fit any size; how good the model is there shows only in its
+    /// likelihoods and samples. At larger sizes fewer images pass at once than `LoadOptions::batch`.
+    /// @param height,width multiples of 2^levels, in pixels
+    void set_image_size(std::int64_t height, std::int64_t width);
     /// CPU threads, decided at construction: `LoadOptions::threads`, or fewer if the system, OpenMP's
     /// environment or an enclosing parallel region limits them.
     int threads() const;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from typing import Any, Sequence
 
 import numpy as np
@@ -30,7 +31,7 @@ def load(
     device: "cpu", "cuda", or "auto" (a GPU if this build and machine have one).
     precision: of the coupling networks: "fp32", "tf32" (GPUs) or "bf16".
     averaged: use the averaged weights where the checkpoint has them.
-    batch: images per pass; memory grows with it.
+    batch: images of the training size per pass; memory grows with it. Of larger images fewer pass at once.
     threads: of the CPU; 0: all usable processors.
     """
     return Model(path, device=device, precision=precision, averaged=averaged, batch=batch, threads=threads)
@@ -39,7 +40,8 @@ def load(
 class Model:
     """A trained model. Made by load(); may be used from any thread, and works on one call at a time.
 
-    Images `x` are [N, H, W, C] as in `config`: uint8 pixels, or floating numbers in pixel units, where the pixel p
+    Images `x` are [N, H, W, C], with the channels of `config` and a height and width divisible by 2^levels; the first images
+    of another size than those the model was trained on give a UserWarning. Their values are uint8 pixels, or floating numbers in pixel units, where the pixel p
     stands for the values from p to p + 1. Pixels get uniform noise, as in the published results; numbers are used as
     they are. x may be an array of NumPy, PyTorch, JAX or CuPy; contiguous arrays of uint8, float32 or float64 on the
     model's device are not copied, others are. Results come in the kind of x.
@@ -67,6 +69,7 @@ class Model:
             whole(batch, "batch", 1, 2**20),
             whole(threads, "threads", 0, 2**20),
         )
+        self._warned = False
         self.config: dict[str, Any] = json.loads(self._model.config)
         """The model's hyperparameters, named as in a checkpoint (docs/formats.md)."""
 
@@ -94,12 +97,12 @@ class Model:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of an image."""
+        """(H, W, C) of the images that the model was trained on."""
         return self.config["image_height"], self.config["image_width"], self.config["channels"]
 
     @property
     def dimensions(self) -> int:
-        """Values in an image, and in its latents: H W C."""
+        """Values in an image of that shape, and in its latents: H W C."""
         return math.prod(self.shape)
 
     def to(self, device: str) -> Model:
@@ -118,7 +121,9 @@ class Model:
         log-density at x, per bin of the model's pixels (one gray level at 8 bits).
         """
         caller = Caller(x)
-        return caller.result(self._bits(x, labels, seed, 1, 1) * -(self.dimensions * math.log(2)))
+        array, classes = self._inputs(x, labels)
+        bits = self._bits(array, classes, seed, 1, 1)
+        return caller.result(bits * -(math.prod(array.shape[1:]) * math.log(2)))
 
     def bits_per_dim(
         self, x: Any, labels: Any = None, *, iw_samples: int = 1, dequant_samples: int = 1, seed: int = 0
@@ -128,10 +133,12 @@ class Model:
         iw_samples: draws per importance-weighted bound, tighter for more. dequant_samples: bounds to average.
         """
         caller = Caller(x)
-        return caller.result(self._bits(x, labels, seed, dequant_samples, iw_samples))
-
-    def _bits(self, x: Any, labels: Any, seed: int, dequant_samples: int, iw_samples: int) -> np.ndarray:
         array, classes = self._inputs(x, labels)
+        return caller.result(self._bits(array, classes, seed, dequant_samples, iw_samples))
+
+    def _bits(
+        self, array: Any, classes: np.ndarray | None, seed: int, dequant_samples: int, iw_samples: int
+    ) -> np.ndarray:
         return self._model.bits_per_dim(
             array,
             classes,
@@ -175,13 +182,25 @@ class Model:
         host = [np.ascontiguousarray(level, np.float64) for level in host]
         count = len(host[0]) if host and host[0].ndim else 0
         caller = Caller(levels[0] if levels else None)
+        if host and host[0].ndim == 4:
+            self._warn_of_size(2 * host[0].shape[1], 2 * host[0].shape[2])
         return caller.result(self._model.decode(host, checked_labels(labels, count)))
 
-    def sample(self, n: int, *, temperature: float = 0.7, labels: Any = None, seed: int = 0, like: Any = None) -> Any:
+    def sample(
+        self,
+        n: int,
+        *,
+        temperature: float = 0.7,
+        labels: Any = None,
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+        like: Any = None,
+    ) -> Any:
         """n images drawn from the model, uint8 [n, H, W, C]; equal to `glow_sample`.
 
         temperature: standard deviation of the latents; 0.7 is common. Image i depends only on seed and i (and its label).
         Images that are not finite, which occur at temperature 1 early in training, are crossed out.
+        size: (height, width) of the images, divisible by 2^levels; by default that of the training images.
         like: an array whose kind and device the result gets; by default that of labels, else NumPy's.
         """
         count = whole(n, "n", 0)
@@ -189,14 +208,38 @@ class Model:
             spread = float(temperature)
         except (TypeError, ValueError):
             raise ValueError(f"temperature must be a number, got {temperature!r}") from None
+        height, width = self.shape[:2] if size is None else _pair(size)
         caller = Caller(labels if like is None else like)
+        self._warn_of_size(height, width)
         return caller.result(
-            self._model.sample(count, spread, checked_labels(labels, count), whole(seed, "seed", 0, _SEEDS))
+            self._model.sample(
+                count, spread, checked_labels(labels, count), whole(seed, "seed", 0, _SEEDS), height, width
+            )
         )
 
     def _inputs(self, x: Any, labels: Any) -> tuple[Any, np.ndarray | None]:
         array = images(x, self.device == "cuda")
+        if len(array.shape) == 4:
+            self._warn_of_size(array.shape[1], array.shape[2], 1)
         return array, checked_labels(labels, array.shape[0] if len(array.shape) else 0)
+
+    def _warn_of_size(self, height: int, width: int, deeper: int = 0) -> None:
+        trained = self.shape[:2]
+        if self._warned or (height, width) == trained:
+            return
+        self._warned = True
+        warnings.warn(
+            f"the model was trained on {trained[0]}x{trained[1]} images; these are {height}x{width}",
+            stacklevel=3 + deeper,
+        )
+
+
+def _pair(size: tuple[int, int]) -> tuple[int, int]:
+    try:
+        height, width = size
+    except (TypeError, ValueError):
+        raise ValueError(f"size must be (height, width), got {size!r}") from None
+    return whole(height, "height", 1, 2**16), whole(width, "width", 1, 2**16)
 
 
 def _name(path: str | os.PathLike[str]) -> str:

@@ -37,10 +37,10 @@ OPTIONS = dict(
 )
 
 
-def make_images(count, seed=0):
-    """Smooth colored images uint8 [count, 8, 8, 3]."""
+def make_images(count, seed=0, height=8, width=8):
+    """Smooth colored images uint8 [count, height, width, 3]."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:8, 0:8] / 8
+    y, x = np.mgrid[0:height, 0:width] / 8
     phase = rng.uniform(0, 6, (count, 1, 1, 3))
     slope = rng.uniform(1, 4, (count, 2))
     wave = np.sin(slope[:, :1, None] * x + slope[:, 1:, None] * y)[..., None] + 0.4 * np.sin(phase)

@@ -73,6 +73,29 @@ TEST_F(Library, InputGradientIsSlopeOfLogProb) {
     EXPECT_NEAR((along(0.05) - along(-0.05)) / 0.1 / std::sqrt(square), 1, 5e-3);
 }
 
+TEST_F(Library, TakesOtherImageSizes) {
+    TrainedModel trained = model(2);
+    trained.set_image_size(8, 24);
+    EXPECT_EQ(trained.shape().dimensions(), 8 * 24 * 3);
+    EXPECT_EQ(trained.trained_shape().dimensions(), 16 * 16 * 3);
+    const std::vector<std::uint8_t> others(images.begin(), images.begin() + 5 * 8 * 24 * 3);
+    const std::vector<double> bits = trained.bits_per_dim(others);
+    ASSERT_EQ(bits.size(), 5u);
+    const InputGradient gradient = trained.input_gradient(others);
+    EXPECT_EQ(gradient.log_prob, trained.log_prob(others));
+    EXPECT_EQ(gradient.gradient.size(), others.size());
+    EXPECT_EQ(trained.decode(trained.encode(others)), others);
+    EXPECT_EQ(trained.sample(2).size(), 2u * 8 * 24 * 3);
+
+    // A size that does not fit changes nothing.
+    for (const auto& [height, width] : {std::pair{8, 22}, {0, 8}, {1 << 17, 8}})
+        EXPECT_THROW(trained.set_image_size(height, width), std::runtime_error) << height;
+    EXPECT_EQ(trained.bits_per_dim(others), bits);
+    trained.set_image_size(16, 16);
+    EXPECT_EQ(trained.bits_per_dim(images), model(2).bits_per_dim(images));
+    EXPECT_EQ(trained.input_gradient(images).log_prob, trained.log_prob(images));
+}
+
 TEST_F(Library, InputGradientOfDistantImages) {
     // So far from images, float rounding makes reconstruction drift, and every state is saved instead.
     TrainedModel trained = model(2);
