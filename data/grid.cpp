@@ -269,6 +269,10 @@ void cross_out(std::uint8_t* image, index_t H, index_t W, index_t C) {
     }
 }
 
+void draw_text(Image& image, index_t top, index_t left, const std::string& text) {
+    draw_line(lines_of(text).at(0), image, top, left);
+}
+
 Image side_by_side(const std::vector<Panel>& panels, index_t a_row) {
     if (panels.empty()) throw Error("side_by_side: expected at least one panel");
     const auto count = std::ssize(panels);

@@ -36,6 +36,10 @@ struct Panel {
     Image image;
 };
 
+// Draws a line of text, black, as labels are; `top` and `left` are those of its first letter. Parts beyond the right edge
+// are left out; it needs 14 pixels of height.
+void draw_text(Image& image, index_t top, index_t left, const std::string& text);
+
 // Panels from left to right, `a_row` per row (0: all), with black labels on white above them (built-in 5x7
 // font). All panels must have the same C.
 Image side_by_side(const std::vector<Panel>& panels, index_t a_row = 0);

@@ -40,28 +40,6 @@ void load_bytes(const RunnableModel& model, index_t count, const std::uint8_t* p
     dequantize(exec, {count, D, model.glow.config().n_bits, pixels}, noise, h);
 }
 
-// The state of images first .. first + count - 1, ready for forward. Draw d of byte image n has the noise of item
-// number + n + 2^40 d.
-Flow load(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
-          const Noise& noise, std::uint64_t draw = 0) {
-    const Context& context = model.context;
-    const index_t D = model.glow.config().dimensions();
-    const std::int32_t* const labels = images.labels != nullptr ? images.labels + first : nullptr;
-    const Flow flow = model.buffers.flow(count, model.buffers.labels_to_device(context.exec, count, labels));
-    std::vector<std::uint64_t> numbers(static_cast<std::size_t>(count));
-    for (index_t n = 0; n < count; ++n)
-        numbers[n] = static_cast<std::uint64_t>(images.number + first + n) | draw << 40;
-    std::visit(
-        [&](const auto* values) {
-            if constexpr (std::is_same_v<decltype(values), const std::uint8_t*>)
-                load_bytes(model, count, values + first * D, images.on_device, noise, numbers, flow.h);
-            else
-                load_values(context.exec, count * D, values + first * D, images.on_device, flow.h);
-        },
-        images.values);
-    return flow;
-}
-
 Noise uniform_noise(std::uint64_t seed) {
     return {true, seed, Purpose::evaluate, nullptr};
 }
@@ -80,17 +58,40 @@ void store_log_densities(const RunnableModel& model, const Flow& flow, const Pix
                               prior = model.context.to_host(flow.prior, flow.N);
     for (index_t n = 0; n < std::ssize(logdet); ++n) {
         log_density[first + n] = logdet[n] + prior[n];
-        if (std::isfinite(log_density[first + n])) continue;
-        if (std::holds_alternative<const std::uint8_t*>(images.values))
-            throw Error(fmt::format("the likelihood of image {} is not finite: the run may have diverged",
-                                    images.number + first + n));
-        throw InputError(
-            fmt::format("the log-density of image {} is not finite: expected finite values near 0 .. 256",
-                        images.number + first + n));
+        if (!std::isfinite(log_density[first + n])) refuse_not_finite(images, first + n);
     }
 }
 
 }  // namespace
+
+Flow load_flow(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
+                 const Noise& noise, std::uint64_t draw) {
+    const Context& context = model.context;
+    const index_t D = model.glow.config().dimensions();
+    const std::int32_t* const labels = images.labels != nullptr ? images.labels + first : nullptr;
+    const Flow flow = model.buffers.flow(count, model.buffers.labels_to_device(context.exec, count, labels));
+    std::vector<std::uint64_t> numbers(static_cast<std::size_t>(count));
+    for (index_t n = 0; n < count; ++n)
+        numbers[n] = static_cast<std::uint64_t>(images.number + first + n) | draw << 40;
+    std::visit(
+        [&](const auto* values) {
+            if constexpr (std::is_same_v<decltype(values), const std::uint8_t*>)
+                load_bytes(model, count, values + first * D, images.on_device, noise, numbers, flow.h);
+            else
+                load_values(context.exec, count * D, values + first * D, images.on_device, flow.h);
+        },
+        images.values);
+    return flow;
+}
+
+void refuse_not_finite(const PixelArray& images, index_t n) {
+    if (std::holds_alternative<const std::uint8_t*>(images.values))
+        throw Error(fmt::format("the likelihood of image {} is not finite: the run may have diverged",
+                                images.number + n));
+    throw InputError(
+        fmt::format("the log-density of image {} is not finite: expected finite values near 0 .. 256",
+                    images.number + n));
+}
 
 void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels) {
     if (!model.y_cond) {
@@ -116,7 +117,7 @@ PixelArray PixelArray::part(index_t first, index_t count, index_t D) const {
 void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,
                    std::uint64_t draw, double* log_density) {
     for_each_pass(model, images.N, [&](index_t first, index_t count) {
-        Flow flow = load(model, images, first, count, uniform_noise(seed), draw);
+        Flow flow = load_flow(model, images, first, count, uniform_noise(seed), draw);
         model.glow.forward(model.context, flow);
         store_log_densities(model, flow, images, first, log_density);
     });
@@ -124,7 +125,7 @@ void log_densities(const RunnableModel& model, const PixelArray& images, std::ui
 
 void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels) {
     for_each_pass(model, images.N, [&](index_t first, index_t count) {
-        Flow flow = load(model, images, first, count, {.uniform = false});
+        Flow flow = load_flow(model, images, first, count, {.uniform = false});
         model.glow.encode(model.context, flow);
         for (const LatentPart& part : latent_parts(model.glow.config()))
             download(model.context.exec, count * part.shape.size(), flow.h + count * part.offset,
@@ -177,7 +178,7 @@ class DensityGradient::Pass : private GradientHook {
                double* log_density, float* gradient) {
         const index_t values = count * model_.glow().config().dimensions();
         const RunnableModel runnable{*context_, model_.glow(), model_.buffers()};
-        Flow flow = load(runnable, images, first, count, uniform_noise(seed));
+        Flow flow = load_flow(runnable, images, first, count, uniform_noise(seed));
         differentiate(*context_, flow, (*memory_)[Category::stored]);
         store_log_densities(runnable, flow, images, first, log_density);
         gradient += first * model_.glow().config().dimensions();

@@ -25,9 +25,15 @@ struct PixelArray {
 // Throws InputError unless labels [N] fit the model; empty if it is not conditional.
 void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels);
 
-// log_density[n]: of image n, logdet + prior, in nats per unit of the state. Draw d of byte image n has the noise of
-// item number + n + 2^40 d, as in likelihoods(). Throws an Error that names the image if a result is not finite: InputError for
-// real numbers.
+// The state of images first .. first + count - 1 in the model's buffers, ready for forward. Draw d of byte image n has the
+// noise of item number + n + 2^40 d.
+Flow load_flow(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
+                 const Noise& noise, std::uint64_t draw = 0);
+// For log-densities that are not finite. Throws an Error that names image n: InputError for real numbers.
+[[noreturn]] void refuse_not_finite(const PixelArray& images, index_t n);
+
+// log_density[n]: of image n, logdet + prior, in nats per unit of the state. The noise of byte
+// images is that of likelihoods(). Throws as refuse_not_finite().
 void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,
                    std::uint64_t draw, double* log_density);
 

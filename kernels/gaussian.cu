@@ -1,36 +1,21 @@
 #include "kernels/for_each.cuh"
-#include "kernels/gaussian.h"
+#include "kernels/gaussian_math.h"
 #include "kernels/philox.h"
 #include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {
 
-constexpr double kHalfLogTwoPi = 0.91893853320467274178;
-
-struct View {
-    Latents latents;
-    GaussianLayout layout;
-    GLOW_HD index_t z(index_t n, index_t row, index_t c) const {
-        return (n * latents.rows + row) * latents.z_stride + c;
-    }
-    GLOW_HD index_t parameter(index_t n, index_t row, index_t c) const {
-        return (n * latents.rows * layout.per_image + row) * layout.stride + c * layout.step;
-    }
-};
-
 struct LogDensity {
     static constexpr const char* name = "gaussian_log_density";
     static constexpr bool kMaximum = false;
-    View at;
+    GaussianView at;
     const real* mean;
     const real* logs;
     const state_t* z;
     GLOW_HD double operator()(index_t n, index_t row, index_t c) const {
         const index_t p = at.parameter(n, row, c);
-        const double log_sigma = logs[p];
-        const double eps = (z[at.z(n, row, c)] - mean[p]) * exp_of(-log_sigma);
-        return -kHalfLogTwoPi - log_sigma - 0.5 * eps * eps;
+        return gaussian_log_density_of(z[at.z(n, row, c)], mean[p], logs[p]);
     }
 };
 
@@ -41,7 +26,7 @@ struct AddToLogp {
 
 struct Encode {
     static constexpr const char* name = "gaussian_encode";
-    View at;
+    GaussianView at;
     const real* mean;
     const real* logs;
     state_t* z;
@@ -54,7 +39,7 @@ struct Encode {
 
 struct Decode {
     static constexpr const char* name = "gaussian_decode";
-    View at;
+    GaussianView at;
     const real* mean;
     const real* logs;
     state_t* z;
@@ -68,7 +53,7 @@ struct Decode {
 // d log N / dz = -eps / sigma, d / dmean = eps / sigma, d / dlogs = eps^2 - 1.
 struct BackwardLatent {
     static constexpr const char* name = "gaussian_backward_latent";
-    View at;
+    GaussianView at;
     const real* mean;
     const real* logs;
     const state_t* z;
@@ -85,7 +70,7 @@ struct BackwardLatent {
 // One thread per parameter: per image, or summed over all images if the map is shared.
 struct BackwardParameters {
     static constexpr const char* name = "gaussian_backward_parameters";
-    View at;
+    GaussianView at;
     const real* mean;
     const real* logs;
     const state_t* z;
@@ -146,7 +131,7 @@ void gaussian_decode(const Exec& exec, const Latents& latents, const Gaussian& g
 void gaussian_backward(const Exec& exec, const Latents& latents, const Gaussian& gaussian, const state_t* z,
                        double dlogp, real* dz, real* dmean, real* dlogs) {
     const auto& [layout, mean, logs] = gaussian;
-    const View at{latents, layout};
+    const GaussianView at{latents, layout};
     for_each_group(exec, latents.N, latents.rows, latents.C, BackwardLatent{at, mean, logs, z, dlogp, dz});
     for_each_group(exec, layout.per_image ? latents.N : 1, latents.rows, latents.C,
                    BackwardParameters{at, mean, logs, z, dlogp, dmean, dlogs});

@@ -52,18 +52,6 @@ void write_per_image(const std::string& path, const ScoreOptions& options, const
     });
 }
 
-// The end of a name that fits above a picture, without the suffix.
-std::string short_name(const std::string& name) {
-    constexpr std::size_t kLetters = 14;
-    const std::string stem = std::filesystem::path(name).replace_extension().string();
-    const std::string& shown = name.ends_with(']') ? name : stem;  // a square's place, not a suffix
-    std::vector<std::size_t> letters;                              // where the characters of UTF-8 begin
-    for (std::size_t i = 0; i < shown.size(); ++i)
-        if ((static_cast<unsigned char>(shown[i]) & 0xc0) != 0x80) letters.push_back(i);
-    if (letters.size() <= kLetters) return shown;
-    return ".." + shown.substr(letters[letters.size() - kLetters + 2]);
-}
-
 // The images with the lowest and the highest score side by side, most extreme first, each below its score and name.
 // Few images are divided, so that none is shown twice.
 void write_extremes(const ScoreOptions& options, const ScoredImages& scored,
@@ -98,6 +86,17 @@ void write_extremes(const ScoreOptions& options, const ScoredImages& scored,
 }
 
 }  // namespace
+
+std::string short_name(const std::string& name) {
+    constexpr std::size_t kLetters = 14;
+    const std::string stem = std::filesystem::path(name).replace_extension().string();
+    const std::string& shown = name.ends_with(']') ? name : stem;  // a square's place, not a suffix
+    std::vector<std::size_t> letters;                              // where the characters of UTF-8 begin
+    for (std::size_t i = 0; i < shown.size(); ++i)
+        if ((static_cast<unsigned char>(shown[i]) & 0xc0) != 0x80) letters.push_back(i);
+    if (letters.size() <= kLetters) return shown;
+    return ".." + shown.substr(letters[letters.size() - kLetters + 2]);
+}
 
 void ScoreOptions::check() const {
     if (sort_by == ScoreOrder::corrected && !sort && extremes.empty())

@@ -46,6 +46,9 @@ struct ScoredImages {
     std::vector<double> bits;
 };
 
+// The end of a name that fits above a picture, without the suffix.
+std::string short_name(const std::string& name);
+
 // Applies the options and extends the result. others: the images of --against, if given.
 void use_scores(const ScoreOptions& options, const ScoredImages& scored, const ScoredImages* others,
                 EvalResult& result);

@@ -12,6 +12,7 @@
 #include "runtime/communicator.h"
 #include "runtime/launcher.h"
 #include "tools/command_line.h"
+#include "tools/density_map_output.h"
 #include "tools/eval_scores.h"
 #include "tools/folder_images.h"
 #include "tools/model_options.h"
@@ -29,17 +30,22 @@ struct Options {
     DataOptions data;
     Dequantization dequant = Dequantization::uniform;
     ScoreOptions scores;
+    MapOptions maps;
     index_t dequant_samples = 1, iw_samples = 1;
     std::uint64_t seed = 0;
 };
 
 void check(const Options& options) {
     options.scores.check();
+    options.maps.check();
     const bool noise = options.dequant == Dequantization::uniform;
     if (options.iw_samples > 1 && !noise)
         throw InputError("--iw-samples needs noise: use --dequant uniform instead of center");
     if (options.iw_samples > 1 && options.breakdown)
         throw InputError("--breakdown and --iw-samples cannot be combined: use only one of them");
+    if (options.iw_samples > 1 && options.maps.any())
+        throw InputError(
+            "--map and --heatmap cannot be combined with --iw-samples, whose bound has no parts");
     if (options.dequant_samples * options.iw_samples > index_t{1} << 20)
         throw InputError("--dequant-samples times --iw-samples must be at most 2^20 draws per image");
 }
@@ -109,12 +115,16 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
 // Collective; root writes the outputs and prints the result.
 void evaluate_data(const CommandLine& command, const Options& options, Communicator& processes) {
     std::optional<OutputFiles> outputs;
-    if (processes.is_root())
+    if (processes.is_root()) {
+        std::vector<NamedPath> files = options.scores.outputs();
+        if (!options.maps.map.empty()) files.push_back({"--map", options.maps.map});
         outputs.emplace(command,
                         std::vector<NamedPath>{{"--checkpoint", options.model.checkpoint},
                                                {"--data", options.data.data},
                                                {"--against", options.scores.against}},
-                        options.scores.outputs());
+                        files);
+        if (!options.maps.heatmap.empty()) outputs->add_folder({"--heatmap", options.maps.heatmap});
+    }
     options.scores.check_names();
     const Backend backend = options.model.open_backend(command, &processes);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
@@ -142,6 +152,8 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     EvalResult result = summarize(options, model, checkpoint.string(), found);
     if (model.glow().has_classifier()) add_classifier(found, result);
     if (options.breakdown) add_breakdown(break_down(model, found), result);
+    std::vector<double> maps;
+    if (options.maps.any()) maps = density_maps(model, backend, scored.images, request);
     std::optional<ScoredImages> others;
     if (const ScoreOptions& scores = options.scores; !scores.against.empty()) {
         ModelOptions same_size = options.model;
@@ -152,6 +164,7 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     if (!processes.is_root()) return;
     const ScopedTimeout timeout("writing the scores");
     use_scores(options.scores, scored, others ? &*others : nullptr, result);
+    if (options.maps.any()) write_maps(options.maps, scored, model.config(), maps, result);
     command.result(result.text, result.json);
 }
 
@@ -189,6 +202,8 @@ int main(int argc, char** argv) {
             add_seed(app, options->seed, "Seed of the noise");
             app.option_defaults()->group("Scores");
             add_score_options(app, options->scores);
+            app.option_defaults()->group("Maps");
+            add_map_options(app, options->maps);
             app.option_defaults()->group("Options");
             app.add_flag("--bpd")->description("The default; accepted for older scripts");
             command.examples(

@@ -1,10 +1,14 @@
 #include "data/formats/npy.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <bit>
+#include <fstream>
 #include <limits>
 
+#include "data/formats/atomic_file.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -208,6 +212,25 @@ std::vector<std::int64_t> NpyReader::read_integers() {
         }
     }
     return values;
+}
+
+void write_npy(const std::filesystem::path& path, const std::vector<index_t>& shape,
+               const std::vector<double>& values) {
+    static_assert(std::endian::native == std::endian::little, "numbers are written in memory order");
+    constexpr std::size_t kPrefix = 10, kAlign = 64;  // the elements begin at a multiple of 64 bytes
+    std::string header = fmt::format("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}{}), }}",
+                                     fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+    header.append(kAlign - (kPrefix + header.size() + 1) % kAlign, ' ');
+    header += '\n';
+    write_atomically(path, [&](const std::filesystem::path& temporary) {
+        std::ofstream file(temporary, std::ios::binary);
+        file << "\x93NUMPY" << '\1' << '\0' << static_cast<char>(header.size() & 0xff)
+             << static_cast<char>(header.size() >> 8) << header;
+        file.write(reinterpret_cast<const char*>(values.data()),
+                   std::ssize(values) * static_cast<std::streamsize>(sizeof(double)));
+        file << std::flush;
+        if (!file) throw Error(fmt::format("{}: cannot be written (disk full?)", path.string()));
+    });
 }
 
 }  // namespace glow

@@ -1,5 +1,5 @@
-// Reads arrays from NumPy .npz archives: ZIP files of .npy files, each a header (a Python dictionary with
-// type, order and shape) and the elements (NEP 1).
+// Reads arrays from NumPy .npz archives, and writes .npy files: a header (a Python dictionary with type, order and
+// shape) and the elements (NEP 1). An archive is a ZIP file of them.
 #pragma once
 
 #include <cstdint>
@@ -45,6 +45,11 @@ class NpyReader {
     std::unique_ptr<ZipReader> reader_;
     NpyHeader header_;
 };
+
+// Writes values of a shape as a .npy file of float64, atomically. Throws InputError if the file cannot be written, Error
+// if the disk is full.
+void write_npy(const std::filesystem::path& path, const std::vector<index_t>& shape,
+               const std::vector<double>& values);
 
 // Does the archive have an array of this name?
 bool has_array(const std::vector<ZipEntry>& entries, const std::string& name);

@@ -14,6 +14,7 @@
 #include "kernels/class_conditioning.h"
 #include "kernels/convolution.h"
 #include "kernels/coupling.h"
+#include "kernels/density_map.h"
 #include "kernels/dequantize.h"
 #include "kernels/elementwise.h"
 #include "kernels/gaussian.h"
@@ -349,10 +350,15 @@ TEST_P(KernelParity, Couplings) {
         const auto out = random.normals<real>(N * rows * C),
                    additive = random.normals<real>(N * rows * C / 2), dh = random.normals<real>(N * rows * C);
         const auto h = random.normals(N * rows * C), logdet = random.normals(N);
+        const auto by_pixel = random.normals(N * rows);
         for (const CouplingScale scale : {CouplingScale::sigmoid, CouplingScale::tanh}) {
             expect_parity(kDouble, [&](DeviceSide& side) {
                 affine_coupling_forward(side.exec, N, rows, C, {scale, side.in(out)}, side.out(h),
                                         side.out(logdet), side.scratch<double>(group_scratch(N)));
+            });
+            expect_parity(kDouble, [&](DeviceSide& side) {
+                affine_coupling_forward_by_pixel(side.exec, N * rows, C, {scale, side.in(out)}, side.out(h),
+                                                 side.out(by_pixel));
             });
             expect_parity(kDouble, [&](DeviceSide& side) {
                 affine_coupling_inverse(side.exec, N * rows, C, {scale, side.in(out)}, side.out(h));
@@ -418,6 +424,12 @@ TEST_P(KernelParity, Gaussians) {
             gaussian_log_density(side.exec, latents, {layout, p, p + second}, side.in(z), side.out(logp),
                                  side.scratch<double>(group_scratch(N)));
         });
+        const auto by_pixel = random.normals(N * rows);
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            const real* const p = side.in(parameters);
+            gaussian_log_density_by_pixel(side.exec, latents, {layout, p, p + second}, side.in(z),
+                                          side.out(by_pixel));
+        });
         expect_parity(kDouble, [&](DeviceSide& side) {
             const real* const p = side.in(parameters);
             gaussian_encode(side.exec, latents, {layout, p, p + second}, side.out(z));
@@ -438,6 +450,18 @@ TEST_P(KernelParity, Gaussians) {
             gaussian_noise(side.exec, {3, 1, size, size}, 9, std::uint64_t{1} << 33, 2, 0.7,
                            side.out(nans<double>(3 * size)));
         });
+}
+
+TEST_P(KernelParity, BlockSums) {
+    Random random(11);
+    for (const index_t factor : {1, 2, 5}) {
+        const index_t rows = 6, columns = 7;
+        const auto fine = random.normals(rows * columns * factor * factor),
+                   coarse = random.normals(rows * columns);
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            add_block_sums(side.exec, rows, columns, factor, side.in(fine), side.out(coarse));
+        });
+    }
 }
 
 // Channels around the sizes at which a GPU block takes fewer rows.

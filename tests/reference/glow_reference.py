@@ -195,6 +195,38 @@ class Glow:
         eps.append((x - mean) * torch.exp(-logs))
         return eps, log_p + log_normal(eps[-1], logs), x
 
+    def density_map(self, x, labels=None):
+        """log p of the discrete image by position of the last level, [N,h,w] in nats; a position's terms are those of its
+        block of 2^L x 2^L pixels, and an equal part of what all positions share."""
+
+        def blocks(values):  # [N,H,W] -> [N,h,w]
+            factor = values.shape[1] // h
+            return values.reshape(len(values), h, factor, w, factor).sum(dim=(2, 4))
+
+        L, D = self.config["levels"], x[0].numel()
+        h, w = x.shape[1] >> L, x.shape[2] >> L
+        result = torch.zeros(len(x), h, w, dtype=self.dtype)
+        shared = torch.full((len(x),), -D * math.log(2 ** self.config["n_bits"]), dtype=self.dtype)
+        x = squeeze(x)
+        for level in range(L):
+            for step in range(self.config["depth"]):
+                name = f"level{level}/step{step}"
+                y, logdet = self.step(x, name)
+                own = torch.zeros(y.shape[:3], dtype=self.dtype)
+                if self.config["coupling"] == "affine":
+                    a = y.chunk(2, dim=3)[0]  # as the network saw it
+                    own = self.log_scale(self.network(a, f"{name}/coupling")[..., 1::2]).sum(dim=3)
+                result = result + blocks(own)
+                shared = shared + logdet - own.sum(dim=(1, 2))
+                x = y
+            last = level == L - 1
+            a, b = (None, x) if last else x.chunk(2, dim=3)
+            mean, logs = self.top_prior(x.shape, labels) if last else self.split_prior(a, level)
+            density = -0.5 * math.log(2 * math.pi) - logs - 0.5 * ((b - mean) * torch.exp(-logs)) ** 2
+            result = result + blocks(density.sum(dim=3))
+            x = x if last else squeeze(a)
+        return result + (shared / (h * w))[:, None, None]
+
     def decode(self, eps, labels=None):
         """The inverse of encode: eps of each level -> x."""
         mean, logs = self.top_prior(eps[-1].shape, labels)

@@ -1,0 +1,142 @@
+#include "inference/density_map.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/coupling.h"
+#include "kernels/density_map.h"
+#include "kernels/elementwise.h"
+#include "kernels/error.h"
+#include "runtime/device.h"
+
+namespace glow {
+
+ImageSize density_map_size(const ModelConfig& model) {
+    const Shape top = level_shape(model, model.levels - 1);
+    return {top.H, top.W};
+}
+
+DensityMaps::DensityMaps(LoadedModel& model, const Backend& backend)
+    : model_(model), positions_(density_map_size(model.config()).H * density_map_size(model.config()).W) {
+    const ModelConfig& config = model.config();
+    const Glow::ConstantLogdets constant = model.glow().constant_logdets(model.context());
+    // bits_per_dim() of log-density 0 is that of the bins.
+    constant_ = (constant.actnorm + constant.mixing - config.bits_per_dim(0) * config.nats_per_bit_dim()) /
+                static_cast<double>(positions_);
+    Memory counting;
+    const Context counting_context = backend.counting_context(counting[Category::workspace]);
+    take(counting);
+    Flow flow = model.buffers().flow(model.buffers().capacity);
+    compute(counting_context, flow);
+    memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
+    context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
+    take(*memory_);
+}
+
+void DensityMaps::take(Memory& memory) {
+    const index_t capacity = model_.buffers().capacity;
+    maps_ = memory[Category::state].take<double>(capacity * positions_);
+    pixels_ = memory[Category::state].take<double>(capacity * level_shape(model_.config(), 0).pixels());
+}
+
+// maps_ without the constant. The flow is that of Glow::transform(); only the sums differ.
+void DensityMaps::compute(const Context& context, Flow& flow) {
+    Glow& glow = model_.glow();
+    const ModelConfig& config = glow.config();
+    const Exec& exec = context.exec;
+    const ImageSize map = density_map_size(config);
+    const auto add_level = [&](const Shape& shape) {
+        add_block_sums(exec, flow.N * map.H, map.W, shape.H / map.H, pixels_, maps_);
+    };
+    fill(exec, flow.N * positions_, 0.0, maps_);
+    fill(exec, flow.N, 0.0, flow.prior);
+    glow.for_each_layer(
+        [&](Glow::Level& level) {
+            level.squeeze.forward(context, flow);
+            fill(exec, flow.N * level.shape.pixels(), 0.0, pixels_);
+        },
+        [&](Glow::Level& level, Glow::Step& step, index_t, index_t) {
+            step.mixing.forward(context, flow, false);
+            const Arena::Scope scope(context.workspace);
+            const index_t rows = flow.N * level.shape.pixels(), C = level.shape.C;
+            real* const out = context.workspace.take<real>(rows * step.coupling.outputs());
+            step.coupling.predict(context, flow.N, flow.h, out);
+            if (config.coupling == CouplingKind::affine)
+                affine_coupling_forward_by_pixel(exec, rows, C, {config.coupling_scale, out}, flow.h, pixels_);
+            else
+                additive_coupling_forward(exec, rows, C, out, flow.h);
+        },
+        [&](Glow::Level& level) {
+            {
+                const Arena::Scope scope(context.workspace);
+                const index_t half = level.shape.C / 2;
+                real* const out = context.workspace.take<real>(flow.N * level.shape.size());
+                level.split->predict(context, flow.N, flow.h, out);
+                gaussian_log_density_by_pixel(exec, {flow.N, level.shape.pixels(), half, level.shape.C},
+                                              {interleaved_gaussian(half), out, out + 1}, flow.h + half,
+                                              pixels_);
+            }
+            add_level(level.shape);
+            level.split->forward(context, flow);  // moves the latents out
+        });
+    const Shape& top = glow.levels().back().shape;
+    const Arena::Scope scope(context.workspace);
+    real* const out = context.workspace.take<real>(2 * flow.N * top.size());
+    glow.top().predict(context, flow.N, flow.labels, out);
+    gaussian_log_density_by_pixel(exec, {flow.N, top.pixels(), top.C, top.C},
+                                  {{2 * top.C, 1, 1}, out, out + top.C}, flow.h, pixels_);
+    add_level(top);
+}
+
+void DensityMaps::run(const PixelArray& images, const Noise& noise, std::uint64_t draw, double* maps) {
+    const RunnableModel runnable{*context_, model_.glow(), model_.buffers()};
+    for (index_t first = 0; first < images.N; first += model_.buffers().capacity) {
+        const index_t count = std::min(model_.buffers().capacity, images.N - first);
+        Flow flow = load_flow(runnable, images, first, count, noise, draw);
+        compute(*context_, flow);
+        double* const found = maps + first * positions_;
+        download(context_->exec, count * positions_, maps_, found);
+        for (index_t n = 0; n < count; ++n) {
+            double* const map = found + n * positions_;
+            std::for_each(map, map + positions_, [&](double& value) { value += constant_; });
+            if (!std::isfinite(std::accumulate(map, map + positions_, 0.0)))
+                refuse_not_finite(images, first + n);
+        }
+    }
+}
+
+std::vector<double> density_maps(LoadedModel& model, const Backend& backend, const SplitImages& images,
+                                 const LikelihoodRequest& request) {
+    const ImageSize size = density_map_size(model.config());
+    const index_t positions = size.H * size.W, draws = request.dequant_samples;
+    const Noise noise{request.dequant == Dequantization::uniform, request.seed, Purpose::evaluate, nullptr};
+    DensityMaps maps(model, backend);
+    std::vector<double> sums(static_cast<std::size_t>(images.N() * positions), 0.0);
+    Communicator& processes = model.context().communicator;
+    const Slice mine = processes.slice(images.N());
+    const index_t at_once = std::min(model.buffers().capacity, mine.count);
+    std::vector<index_t> numbers(static_cast<std::size_t>(at_once));
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(at_once * images.set().image_bytes()));
+    std::vector<double> found(static_cast<std::size_t>(at_once * positions));
+    for (index_t draw = 0; draw < draws; ++draw)
+        for (index_t done = 0; done < mine.count; done += at_once) {
+            const index_t count = std::min(at_once, mine.count - done), first = mine.first + done;
+            std::iota(numbers.begin(), numbers.begin() + count, first);
+            images.gather(numbers.data(), count, pixels.data());
+            maps.run({.N = count, .values = pixels.data(), .labels = images.labels(first), .number = first},
+                     noise, static_cast<std::uint64_t>(draw), found.data());
+            for (index_t i = 0; i < count * positions; ++i)
+                sums[first * positions + i] += found[i] / static_cast<double>(draws);
+            if (request.progress)
+                request.progress(draw * images.N() + (done + count) * images.N() / mine.count,
+                                 draws * images.N());
+        }
+    processes.all_gather_slices(images.N(), sizeof(double) * static_cast<std::size_t>(positions),
+                                sums.data());
+    return sums;
+}
+
+}  // namespace glow
