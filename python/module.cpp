@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "data/dataset.h"
+#include "inference/density_map.h"
 #include "inference/latent_images.h"
 #include "inference/likelihood.h"
 #include "inference/safetensors.h"
@@ -111,6 +112,21 @@ class Model {
         return py::make_tuple(log_prob, gradient);
     }
 
+    py::array_t<double> log_density_map(const py::object& x, const py::object& labels, std::uint64_t seed) {
+        const GivenImages found = given(x, labels);
+        const ModelConfig& model = found.model;
+        const PixelArray& images = found.array;
+        const ImageSize size = density_map_size(model);
+        py::array_t<double> result({images.N, size.H, size.W});
+        double* const values = result.mutable_data();
+        for_each_pass(model, images.N, [&](index_t first, index_t count) {
+            if (!maps_) maps_ = std::make_unique<DensityMaps>(*model_, *backend_);
+            maps_->run(images.part(first, count, model.dimensions()),
+                       {true, seed, Purpose::evaluate, nullptr}, 0, values + first * size.H * size.W);
+        });
+        return result;
+    }
+
     py::list encode(const py::object& x, const py::object& labels) {
         const GivenImages found = given(x, labels);
         const ModelConfig& model = found.model;
@@ -194,6 +210,7 @@ class Model {
         auto backend = std::make_unique<Backend>(parse_device(device), threads_);
         auto model = std::make_unique<LoadedModel>(checkpoint, averaged, precision_, batch_, *backend);
         gradient_.reset();
+        maps_.reset();
         model_ = std::move(model);
         backend_ = std::move(backend);
         device_ = backend_->exec().device;
@@ -207,6 +224,7 @@ class Model {
         const ImageSize size = image_size(sized);
         if (size != image_size(model_->config())) {
             gradient_.reset();
+            maps_.reset();
             model_->resize(size, images_at_once(config_, size, batch_));
         }
         const index_t batch = model_->buffers().capacity;
@@ -248,7 +266,9 @@ class Model {
     std::mutex mutex_;
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<LoadedModel> model_;
-    std::unique_ptr<DensityGradient> gradient_;  // with the memory it needs
+    // With the memory they need.
+    std::unique_ptr<DensityGradient> gradient_;
+    std::unique_ptr<DensityMaps> maps_;
 };
 
 // splits: {name: (images uint8 [N, H, W, C], labels int32 [N] or None)}.
@@ -337,6 +357,7 @@ PYBIND11_MODULE(_glow, module) {
         .def("save", &Model::save)
         .def("bits_per_dim", &Model::bits_per_dim)
         .def("score", &Model::score)
+        .def("log_density_map", &Model::log_density_map)
         .def("encode", &Model::encode)
         .def("decode", &Model::decode)
         .def("sample", &Model::sample);

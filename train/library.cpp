@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "glow/glow.h"
+#include "inference/density_map.h"
 #include "inference/image_arrays.h"
 #include "inference/latent_images.h"
 #include "inference/likelihood.h"
@@ -124,12 +125,15 @@ struct TrainedModel::State {
     void set_image_size(const ImageSize& size) {
         model.resize(size, images_at_once(model.info().model, size, batch));
         gradient.reset();
+        maps.reset();
     }
 
     Backend backend;
     LoadedModel model;
     const index_t batch;
-    std::unique_ptr<DensityGradient> gradient;  // with the memory it needs
+    // With the memory they need.
+    std::unique_ptr<DensityGradient> gradient;
+    std::unique_ptr<DensityMaps> maps;
 };
 
 TrainedModel::TrainedModel(const std::string& checkpoint, const LoadOptions& options)
@@ -167,6 +171,17 @@ std::vector<double> TrainedModel::log_prob(const std::vector<std::uint8_t>& imag
     std::vector<double> result = bits_per_dim(images, labels, seed);
     for (double& value : result) value *= -state_->config().nats_per_bit_dim();
     return result;
+}
+
+std::vector<double> TrainedModel::log_density_map(const std::vector<std::uint8_t>& images,
+                                                  const std::vector<std::int32_t>& labels,
+                                                  std::uint64_t seed) {
+    const PixelArray array = checked_array(state_->config(), images, labels);
+    if (!state_->maps) state_->maps = std::make_unique<DensityMaps>(state_->model, state_->backend);
+    const ImageSize size = density_map_size(state_->config());
+    std::vector<double> maps(static_cast<std::size_t>(array.N * size.H * size.W));
+    state_->maps->run(array, {true, seed, Purpose::evaluate, nullptr}, 0, maps.data());
+    return maps;
 }
 
 InputGradient TrainedModel::input_gradient(const std::vector<std::uint8_t>& images,

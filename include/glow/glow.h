@@ -83,6 +83,15 @@ class TrainedModel {
     std::vector<double> bits_per_dim(const std::vector<std::uint8_t>& images,
                                      const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
 
+    /// log_prob() by position: a block of 2^levels x 2^levels pixels has the terms of log p that belong to it, and an equal
+    /// part of those that all positions share. An image's map sums to its log_prob().
+    /// @param images `[N, H, W, C]`
+    /// @param labels as in log_prob()
+    /// @param seed as in log_prob()
+    /// @return `[N, H / 2^levels, W / 2^levels]` nats
+    std::vector<double> log_density_map(const std::vector<std::uint8_t>& images,
+                                        const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
+
     /// Log-density of each image and its gradient to the image, for example for attacks, counterfactuals or scores.
     /// Bytes get the noise of log_prob(). Memory does not grow with depth.
     /// @param images `[N, H, W, C]`

@@ -157,6 +157,15 @@ class Model:
         log_prob, gradient = self._model.score(array, classes, whole(seed, "seed", 0, _SEEDS))
         return caller.result(log_prob), caller.result(gradient)
 
+    def log_density_map(self, x: Any, labels: Any = None, *, seed: int = 0) -> Any:
+        """log_prob() by position, float64 [N, H / 2^levels, W / 2^levels] in nats; equal to `glow_eval --map`.
+
+        A position is a block of 2^levels x 2^levels pixels. A map sums to the image's log_prob().
+        """
+        caller = Caller(x)
+        array, classes = self._inputs(x, labels)
+        return caller.result(self._model.log_density_map(array, classes, whole(seed, "seed", 0, _SEEDS)))
+
     def encode(self, x: Any, labels: Any = None) -> list[Any]:
         """Latents of images, standard normal under the model: float64 [N, H_l, W_l, C_l] for each level l, 0 first.
 

@@ -368,6 +368,25 @@ class Sizes(unittest.TestCase):
         self.assertEqual(len(self.model.bits_per_dim(self.images)), 5)
 
 
+class Maps(unittest.TestCase):
+    def test_equal_command(self):
+        out = FOLDER / "maps.npy"
+        command(
+            "glow_eval", "--checkpoint", make_run(), "--data", DATA, "--device", "cpu", "--map", out, "--seed", "4"
+        )
+        maps = model().log_density_map(make_images(20, 2), seed=4)
+        self.assertEqual((maps.shape, maps.dtype), ((20, 2, 2), np.float64))
+        np.testing.assert_array_equal(maps, np.load(out))
+
+    def test_sum_to_log_prob(self):
+        owner = model()
+        for x in (make_images(3), make_images(3) + 0.5, make_images(3, 0, 12, 20)):
+            maps = owner.log_density_map(x, seed=9)
+            np.testing.assert_allclose(maps.sum((1, 2)), owner.log_prob(x, seed=9), rtol=1e-10)
+        with self.assertRaisesRegex(ValueError, "image 1"):
+            owner.log_density_map(np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), np.nan)]))
+
+
 class Labels(unittest.TestCase):
     def test_conditional(self):
         owner = glow.load(make_conditional_run(), device="cpu", threads=1)

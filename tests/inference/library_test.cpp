@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <thread>
 
 #include "glow/glow.h"
@@ -85,6 +86,11 @@ TEST_F(Library, TakesOtherImageSizes) {
     EXPECT_EQ(gradient.log_prob, trained.log_prob(others));
     EXPECT_EQ(gradient.gradient.size(), others.size());
     EXPECT_EQ(trained.decode(trained.encode(others)), others);
+    const std::vector<double> maps = trained.log_density_map(others), nats = trained.log_prob(others);
+    ASSERT_EQ(maps.size(), 5u * 2 * 6);
+    for (std::size_t n = 0; n < nats.size(); ++n)
+        EXPECT_NEAR(std::accumulate(&maps[12 * n], &maps[12 * n] + 12, 0.0), nats[n],
+                    1e-9 * std::abs(nats[n]));
     EXPECT_EQ(trained.sample(2).size(), 2u * 8 * 24 * 3);
 
     // A size that does not fit changes nothing.
