@@ -85,6 +85,31 @@ struct AdditiveBackward {
     }
 };
 
+struct JoinCondition {
+    static constexpr const char* name = "join_condition";
+    index_t C, E;
+    const state_t* h;
+    const real* condition;
+    state_t* input;
+    GLOW_HD void operator()(index_t row, index_t c) const {
+        const index_t half = C / 2;
+        input[row * (half + E) + c] = c < half ? h[row * C + c] : state_t{condition[row * E + c - half]};
+    }
+};
+
+struct JoinConditionBackward {
+    static constexpr const char* name = "join_condition_backward";
+    index_t C, E;
+    const real* dinput;
+    real* dh;
+    real* dcondition;
+    GLOW_HD void operator()(index_t row, index_t c) const {
+        const index_t half = C / 2;
+        real& to = c < half ? dh[row * C + c] : dcondition[row * E + c - half];
+        to += dinput[row * (half + E) + c];
+    }
+};
+
 }  // namespace
 
 void affine_coupling_forward(const Exec& exec, index_t N, index_t rows_per_image, index_t C,
@@ -120,6 +145,16 @@ void additive_coupling_inverse(const Exec& exec, index_t rows, index_t C, const 
 void additive_coupling_backward(const Exec& exec, index_t rows, index_t C, const real* out, real* dout,
                                 state_t* h, const real* dh) {
     for_each_row_channel(exec, rows, C / 2, AdditiveBackward{C, out, dout, h, dh});
+}
+
+void join_condition(const Exec& exec, index_t rows, index_t C, index_t E, const state_t* h,
+                    const real* condition, state_t* input) {
+    for_each_row_channel(exec, rows, C / 2 + E, JoinCondition{C, E, h, condition, input});
+}
+
+void join_condition_backward(const Exec& exec, index_t rows, index_t C, index_t E, const real* dinput,
+                             real* dh, real* dcondition) {
+    for_each_row_channel(exec, rows, C / 2 + E, JoinConditionBackward{C, E, dinput, dh, dcondition});
 }
 
 }  // namespace glow::inline GLOW_REAL

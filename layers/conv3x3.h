@@ -28,6 +28,8 @@ inline constexpr index_t kFusedPixels = 16384;
 struct StatePixels {
     const state_t* values;
     index_t stride;  // elements per pixel
+
+    StatePixels from(index_t pixel) const { return {values + pixel * stride, stride}; }
 };
 
 struct WeightGradient {
@@ -61,8 +63,8 @@ struct NarrowInputConv {
             expanded, weight, y);
     }
 
-    // dweight = or += dy^T columns(x), dx += col2im(dy W). dy [block pixels, outputs]; dx: all images, x.stride
-    // elements per pixel. expanded: columns(x) of the forward; nullptr: made again.
+    // dweight = or += dy^T columns(x), dx += col2im(dy W) unless nullptr. dy [block pixels, outputs]; dx: all images,
+    // x.stride elements per pixel. expanded: columns(x) of the forward; nullptr: made again.
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const StatePixels& x, const Map* weight,
                   const Map* dy, const WeightGradient& dweight, real* dx,
@@ -75,6 +77,7 @@ struct NarrowInputConv {
                              .adding(dweight.accumulate),
                          dy, expanded, dweight.values);
         }
+        if (dx == nullptr) return;
         const Arena::Scope scope(context.workspace);
         real* const dexpanded = context.workspace.take<real>(pixels * columns.stride);
         context.gemm(gemm_nn(pixels, columns.stride, outputs, operands, scalar_of<real>), dy, weight,
@@ -107,7 +110,7 @@ struct NarrowInputConv {
                              .accumulate = dweight.accumulate,
                              .dweight = dweight.values},
                             scratch);
-        col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
+        if (dx != nullptr) col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
     }
 
   private:

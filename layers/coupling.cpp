@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/coupling.h"
+#include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 #include "runtime/trace.h"
 
@@ -14,19 +15,28 @@ index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N, 
     return std::min(N, tile > 0 ? tile : rule);
 }
 
-Coupling::Coupling(const ModelConfig& config, const Shape& shape, Precision precision, Engine engine,
+Coupling::Coupling(const CouplingOptions& options, const Shape& shape, Precision precision, Engine engine,
                    index_t tile, const std::string& name, Parameters& parameters)
     : shape_(shape),
-      form_(config.coupling_form()),
+      options_(options),
       tile_(tile),
-      width_(config.width),
-      network_(make_coupling_network(shape, form_, config.width, config.edge_bias, precision, engine,
-                                     name + "/coupling", parameters)) {}
+      network_(make_network(network_shape(shape, options), options.form, precision, engine,
+                            name + "/coupling", parameters)) {}
+
+StatePixels Coupling::input(const Context& context, const Flow& flow, index_t n, index_t images) const {
+    const state_t* const h = flow.h + n * shape_.size();
+    const index_t E = options_.condition;
+    if (E == 0) return {h, shape_.C};
+    const index_t rows = images * shape_.pixels(), stride = network_->inputs();
+    state_t* const joined = context.workspace.take<state_t>(rows * stride);
+    join_condition(context.exec, rows, shape_.C, E, h, flow.condition + n * shape_.pixels() * E, joined);
+    return {joined, stride};
+}
 
 // Calls f(first image, images) for every tile.
 template <class F>
 void Coupling::for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const {
-    const index_t images = images_per_tile(tile_, shape_.pixels(), width_, N, blocking);
+    const index_t images = images_per_tile(tile_, shape_.pixels(), options_.width, N, blocking);
     for (index_t n = 0; n < N; n = next_block(skip, n, images, N)) f(n, std::min(images, N - n));
 }
 
@@ -38,12 +48,12 @@ Coupling::SavedMaps Coupling::take_maps(const Blocking& blocking, Arena& arena, 
 }
 
 void Coupling::initialize(const Context& context, Flow& flow) {
-    network_->initialize(context, flow.N,
-                         images_per_tile(tile_, shape_.pixels(), width_, flow.N, context.blocking), flow.h,
-                         shape_.C);
-    if (folded_) {
-        const FoldedLevel alone{&network_->parameters(), network_->layout(), 1, 0, *folded_};
-        fold(context, {&alone, 1});
+    {
+        const Arena::Scope scope(context.workspace);
+        network_->initialize(
+            context, flow.N,
+            images_per_tile(tile_, shape_.pixels(), options_.width, flow.N, context.blocking),
+            input(context, flow, 0, flow.N));
     }
     forward(context, flow);
 }
@@ -52,12 +62,12 @@ void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* save
     const Trace trace("coupling");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
-    const FoldedNetwork folded = this->folded(context);
+    const FoldedNetwork folded = network_->folded(context);
     std::size_t tile = 0;
     for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
-        network_->couple(context, folded, images, flow.h + n * shape_.size(), flow.logdet + n,
-                         saved != nullptr ? &(*saved)[tile++] : nullptr);
+        network_->couple(context, folded, images, input(context, flow, n, images), flow.h + n * shape_.size(),
+                         flow.logdet + n, saved != nullptr ? &(*saved)[tile++] : nullptr);
     });
 }
 
@@ -65,15 +75,15 @@ void Coupling::inverse(const Context& context, Flow& flow) {
     const Trace trace("coupling inverse");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
-    const FoldedNetwork folded = this->folded(context);
+    const FoldedNetwork folded = network_->folded(context);
     for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
         real* const out = arena.take<real>(rows * network_->outputs());
-        network_->forward(context, folded, images, h, C, out);
-        if (form_.affine())
-            affine_coupling_inverse(context.exec, rows, C, {form_.scale, out}, h);
+        network_->forward(context, folded, images, input(context, flow, n, images), out);
+        if (options_.form.affine())
+            affine_coupling_inverse(context.exec, rows, C, {options_.form.scale, out}, h);
         else
             additive_coupling_inverse(context.exec, rows, C, out, h);
     });
@@ -81,9 +91,9 @@ void Coupling::inverse(const Context& context, Flow& flow) {
 
 void Coupling::predict(const Context& context, index_t N, const state_t* h, real* out) const {
     const Arena::Scope scope(context.workspace);
-    const FoldedNetwork folded = this->folded(context);
+    const FoldedNetwork folded = network_->folded(context);
     for_each_tile(context.blocking, context.skips_blocks(), N, [&](index_t n, index_t images) {
-        network_->forward(context, folded, images, h + n * shape_.size(), shape_.C,
+        network_->forward(context, folded, images, {h + n * shape_.size(), shape_.C},
                           out + n * shape_.pixels() * network_->outputs());
     });
 }
@@ -92,19 +102,29 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
     const Trace trace("coupling backward");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
-    const FoldedNetwork folded = this->folded(context);
+    const FoldedNetwork folded = network_->folded(context);
     const FoldedGradient dfolded = network_->take_gradient(context, flow.N);
     std::size_t tile = 0;
     for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
+        const index_t rows = images * shape_.pixels(), C = shape_.C, E = options_.condition;
+        const StatePixels read = input(context, flow, n, images);
+        real* const dh = gradient.dh + n * shape_.size();
+        real* const dinput = E == 0 ? dh : arena.take<real>(rows * read.stride);
+        if (E > 0) fill(context.exec, rows * read.stride, real{0}, dinput);
         network_->backward(context, folded,
                            {.first = n,
                             .N = images,
+                            .input = read,
+                            .dinput = dinput,
                             .h = flow.h + n * shape_.size(),
-                            .dh = gradient.dh + n * shape_.size(),
+                            .dh = dh,
                             .dlogdet = gradient.dlogp,
                             .saved = saved != nullptr ? &(*saved)[tile++] : nullptr},
                            dfolded, gradient.parameters);
+        if (E > 0)
+            join_condition_backward(context.exec, rows, C, E, dinput, dh,
+                                    gradient.dcondition + n * shape_.pixels() * E);
     });
     network_->unfold(context, dfolded, gradient.parameters);
 }

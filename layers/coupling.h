@@ -1,10 +1,10 @@
 // Affine and additive coupling layers (paper section 3.3 in the form of the published code):
-// a is unchanged, b is transformed by a network of a. Runs tile by tile, so only one tile's hidden maps need
-// memory.
+// a is unchanged, b is transformed by a network of a. In a conditional coupling the network also sees a condition, feature
+// maps of something known, whose gradient backward gives (Ho et al. 2019, section 3.1). Runs tile by tile, so only one
+// tile's hidden maps need memory.
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,12 +16,11 @@ namespace glow::inline GLOW_REAL {
 class Coupling : public Layer {
   public:
     // tile: images per tile, 0 = images_per_tile().
-    Coupling(const ModelConfig& config, const Shape& shape, Precision precision, Engine engine, index_t tile,
-             const std::string& name, Parameters& parameters);
+    Coupling(const CouplingOptions& options, const Shape& shape, Precision precision, Engine engine,
+             index_t tile, const std::string& name, Parameters& parameters);
 
+    CouplingNetwork& network() { return *network_; }
     const CouplingNetwork& network() const { return *network_; }
-    // Uses folded weights maintained elsewhere instead of folding in every call.
-    void use(const FoldedNetwork& saved) { folded_ = saved; }
 
     void initialize(const Context& context, Flow& flow) override;
     void forward(const Context& context, Flow& flow) override { forward(context, flow, nullptr); }
@@ -38,22 +37,20 @@ class Coupling : public Layer {
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* saved);
 
     // The network's output for states h [N, H, W, C], of which it reads the first C/2 channels: out [N*H*W,
-    // outputs()] (kernels/coupling.h). Overwrites only out.
+    // outputs()] (kernels/coupling.h). Overwrites only out. Not of a conditional coupling.
     void predict(const Context& context, index_t N, const state_t* h, real* out) const;
     index_t outputs() const { return network_->outputs(); }
 
   private:
-    FoldedNetwork folded(const Context& context) const {
-        return folded_ ? *folded_ : network_->fold_into_scratch(context);
-    }
     template <class F>
     void for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const;
+    // What the network reads for `images` images from image n on: the state, or the state with its condition in scratch.
+    StatePixels input(const Context& context, const Flow& flow, index_t n, index_t images) const;
 
     Shape shape_;
-    CouplingForm form_;
-    index_t tile_, width_;
+    CouplingOptions options_;
+    index_t tile_;
     std::unique_ptr<CouplingNetwork> network_;
-    std::optional<FoldedNetwork> folded_;
 };
 
 }  // namespace glow::inline GLOW_REAL

@@ -14,33 +14,35 @@
 
 namespace glow::inline GLOW_REAL {
 
-CouplingNetwork::CouplingNetwork(const Shape& shape, CouplingForm form, index_t w, bool edge, Scalar operands,
+CouplingNetwork::CouplingNetwork(const NetworkShape& shape, std::optional<CouplingForm> form, Scalar operands,
                                  Engine engine, const std::string& name, Parameters& all)
     : H_(shape.H),
       W_(shape.W),
-      C_(shape.C),
-      w_(w),
-      form_(form),
-      edge_(edge),
+      w_(shape.width),
+      C_(!form            ? 0
+         : form->affine() ? shape.outputs
+                          : 2 * shape.outputs),
+      form_(form.value_or(CouplingForm{})),
+      edge_(shape.edge),
       operands_(operands),
       engine_(engine),
-      first_{NarrowInputConv::layout(C_ / 2, edge), w, operands},
-      last_{NarrowOutputConv::layout(form.affine() ? C_ : C_ / 2), w, operands},
-      parameters_{all.add(name + "/conv1/weight", {w, 3, 3, C_ / 2 + (edge ? 1 : 0)}, Init::normal),
-                  all.add(name + "/conv1/actnorm/bias", {w}, Init::zeros),
-                  all.add(name + "/conv1/actnorm/logs", {w}, Init::zeros),
-                  all.add(name + "/conv2/weight", {w, 1, 1, w}, Init::normal),
-                  all.add(name + "/conv2/actnorm/bias", {w}, Init::zeros),
-                  all.add(name + "/conv2/actnorm/logs", {w}, Init::zeros),
-                  all.add(name + "/conv3/weight", {outputs(), 3, 3, w + (edge ? 1 : 0)}, Init::zeros),
+      first_{NarrowInputConv::layout(shape.inputs, edge_), w_, operands},
+      last_{NarrowOutputConv::layout(shape.outputs), w_, operands},
+      parameters_{all.add(name + "/conv1/weight", {w_, 3, 3, shape.inputs + (edge_ ? 1 : 0)}, Init::normal),
+                  all.add(name + "/conv1/actnorm/bias", {w_}, Init::zeros),
+                  all.add(name + "/conv1/actnorm/logs", {w_}, Init::zeros),
+                  all.add(name + "/conv2/weight", {w_, 1, 1, w_}, Init::normal),
+                  all.add(name + "/conv2/actnorm/bias", {w_}, Init::zeros),
+                  all.add(name + "/conv2/actnorm/logs", {w_}, Init::zeros),
+                  all.add(name + "/conv3/weight", {outputs(), 3, 3, w_ + (edge_ ? 1 : 0)}, Init::zeros),
                   all.add(name + "/conv3/bias", {outputs()}, Init::zeros),
                   all.add(name + "/conv3/logs", {outputs()}, Init::zeros)},
-      layout_{.w = w,
+      layout_{.w = w_,
               .K1 = 9 * first_.columns.per_tap(),
               .stride1 = first_.columns.stride,
               .outputs = outputs(),
               .rows3 = last_.columns.stride,
-              .edge = edge,
+              .edge = edge_,
               .order = engine == Engine::library ? TapOrder::outputs_first : TapOrder::taps_first,
               .bf16 = operands == Scalar::bf16} {}
 
@@ -48,6 +50,13 @@ FoldedNetwork CouplingNetwork::fold_into_scratch(const Context& context) const {
     const FoldedLevel single{&parameters_, layout_, 1, 0, take_folded(context.workspace, layout_, 1)};
     fold(context, {&single, 1});
     return single.all;
+}
+
+void CouplingNetwork::initialize(const Context& context, index_t N, index_t tile, const StatePixels& input) {
+    initialize_hidden(context, N, tile, input);
+    if (!kept_) return;
+    const FoldedLevel alone{&parameters_, layout_, 1, 0, *kept_};
+    fold(context, {&alone, 1});
 }
 
 namespace {
@@ -77,22 +86,22 @@ class Network : public CouplingNetwork {
         return take_folded_gradient(context, layout_, N, by_image(context));
     }
 
-    void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
-                 index_t stride, real* out) const override {
+    void forward(const Context& context, const FoldedNetwork& folded, index_t N, const StatePixels& input,
+                 real* out) const override {
         const Arena::Scope scope(context.workspace);
-        network(context, folded, N, a, stride, take_hidden(context, largest_block(context, N)), out);
+        network(context, folded, N, input, take_hidden(context, largest_block(context, N)), out);
     }
 
-    void couple(const Context& context, const FoldedNetwork& folded, index_t N, state_t* h, double* logdet,
-                const Maps* saved) const override {
+    void couple(const Context& context, const FoldedNetwork& folded, index_t N, const StatePixels& input,
+                state_t* h, double* logdet, const Maps* saved) const override {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         const Hidden hidden =
             saved != nullptr ? hidden_of(*saved) : take_hidden(context, largest_block(context, N));
-        if (by_image(context)) return couple_images(context, folded, N, h, logdet, hidden, saved);
+        if (by_image(context)) return couple_images(context, folded, N, input, h, logdet, hidden, saved);
         const index_t rows = N * H_ * W_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
-        network(context, folded, N, h, C_, hidden, out);
+        network(context, folded, N, input, hidden, out);
         if (form_.affine())
             affine_coupling_forward(context.exec, N, H_ * W_, C_, {form_.scale, out}, h, logdet,
                                     arena.take<double>(group_scratch(N)));
@@ -135,14 +144,14 @@ class Network : public CouplingNetwork {
             const Map* const columns = columns_of(hidden, block);
             if constexpr (kHasTensorCores)
                 if (fuses_first_relu(context, rows))
-                    return first_.backward_of_relu(context, block, {tile.h, C_}, W1, hidden.first + at * w_,
-                                                   dy, dW1, tile.dh, columns);
-            first_.backward(context, block, {tile.h, C_}, W1, dy, dW1, tile.dh, columns);
+                    return first_.backward_of_relu(context, block, tile.input, W1, hidden.first + at * w_, dy,
+                                                   dW1, tile.dinput, columns);
+            first_.backward(context, block, tile.input, W1, dy, dW1, tile.dinput, columns);
         });
     }
 
-    void initialize(const Context& context, index_t N, index_t tile, const state_t* a,
-                    index_t stride) override {
+    void initialize_hidden(const Context& context, index_t N, index_t tile,
+                           const StatePixels& input) override {
         const Arena::Scope scope(context.workspace);
         double* const moments = context.workspace.take<double>(2 * w_);
         const double rows = context.total(static_cast<double>(N * H_ * W_));
@@ -153,8 +162,7 @@ class Network : public CouplingNetwork {
             fill(context.exec, w_, real{0}, logs.value());
             fill(context.exec, 2 * w_, 0.0, moments);
             for (index_t n = 0; n < N; n = next_block(context.skips_blocks(), n, tile, N))
-                add_raw_moments(context, std::min(tile, N - n), a + n * H_ * W_ * stride, stride, second,
-                                moments);
+                add_raw_moments(context, std::min(tile, N - n), input.from(n * H_ * W_), second, moments);
             context.sum_over_processes(2 * w_, moments);
             actnorm_from_moments(context.exec, rows, w_, moments, bias.value(), logs.value());
         }
@@ -190,7 +198,7 @@ class Network : public CouplingNetwork {
     // Whether fused kernels, with a thread block per image, compute the state from the taps of the last
     // convolution, and the gradients back (kernels/coupling_image.h).
     bool by_image(const Context& context) const {
-        return engine_ != Engine::library && context.exec.tuned_for_gpu() &&
+        return C_ > 0 && engine_ != Engine::library && context.exec.tuned_for_gpu() &&
                coupling_image_fits<Map>(H_, W_, outputs());
     }
 
@@ -256,26 +264,26 @@ class Network : public CouplingNetwork {
         context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
     }
 
-    // The hidden maps of a block: h1 = relu(columns(a) W1'^T), h2 = relu(h1 W2'^T + b2'). Returns h2.
+    // The hidden maps of a block: h1 = relu(columns(input) W1'^T), h2 = relu(h1 W2'^T + b2'). Returns h2.
     Map* run_hidden(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
-                    const state_t* a, index_t stride, const Hidden& hidden) const {
+                    const StatePixels& input, const Hidden& hidden) const {
         const index_t at = block.begin * W_;
         Map* const h1 = hidden.first + (hidden.all ? at * w_ : 0);
         Map* const h2 = hidden.second + (hidden.all ? at * w_ : 0);
         const Map* const W1 = static_cast<const Map*>(folded.conv1);
-        first_.forward(context, block, {a, stride}, W1, Epilogue::relu, h1, columns_of(hidden, block));
+        first_.forward(context, block, input, W1, Epilogue::relu, h1, columns_of(hidden, block));
         context.gemm(gemm_nt(block.pixels(), w_, w_, operands_, scalar_of<Map>).with(Epilogue::bias_relu), h1,
                      folded.conv2, h2, {.bias = folded.bias2, .rounded_bias = folded.bias2_rounded});
         return h2;
     }
 
-    // out = NN(a), block by block.
-    void network(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
-                 index_t stride, const Hidden& hidden, real* out) const {
+    // out = NN(input), block by block.
+    void network(const Context& context, const FoldedNetwork& folded, index_t N, const StatePixels& input,
+                 const Hidden& hidden, real* out) const {
         const index_t C = outputs();
         if (engine_ != Engine::library) fill(context.exec, N * H_ * W_ * C, real{0}, out);
         each_block(context, N, [&](const ImageRows& block) {
-            const Map* const h2 = run_hidden(context, folded, block, a, stride, hidden);
+            const Map* const h2 = run_hidden(context, folded, block, input, hidden);
             if (engine_ == Engine::library)
                 context.convolve(convolution(Convolution::Pass::forward, block), h2, folded.conv3,
                                  out + block.begin * W_ * C);
@@ -296,9 +304,11 @@ class Network : public CouplingNetwork {
         const index_t rows = tile.N * H_ * W_, C = outputs();
         const NetworkParameters& p = parameters_;
         real* const out = tile.saved != nullptr ? tile.saved->out : arena.take<real>(rows * C);
-        if (tile.saved == nullptr) network(context, folded, tile.N, tile.h, C_, hidden, out);
+        if (tile.saved == nullptr) network(context, folded, tile.N, tile.input, hidden, out);
         real* const dout = arena.take<real>(rows * C);
-        if (form_.affine())
+        if (C_ == 0)
+            copy(exec, rows * C, tile.dout, dout);
+        else if (form_.affine())
             affine_coupling_backward(exec, rows, C_, tile.dlogdet, {form_.scale, out}, dout, tile.h, tile.dh);
         else
             additive_coupling_backward(exec, rows, C_, out, dout, tile.h, tile.dh);
@@ -338,11 +348,12 @@ class Network : public CouplingNetwork {
                 .h = h + block.begin * W_ * C_};
     }
 
-    void couple_images(const Context& context, const FoldedNetwork& folded, index_t N, state_t* h,
-                       double* logdet, const Hidden& hidden, const Maps* saved) const {
+    void couple_images(const Context& context, const FoldedNetwork& folded, index_t N,
+                       const StatePixels& input, state_t* h, double* logdet, const Hidden& hidden,
+                       const Maps* saved) const {
         real* const taps = context.workspace.take<real>(largest_block(context, N) * last_.columns.stride);
         each_block(context, N, [&](const ImageRows& block) {
-            const Map* const h2 = run_hidden(context, folded, block, h, C_, hidden);
+            const Map* const h2 = run_hidden(context, folded, block, input, hidden);
             last_.forward_taps(context, block.pixels(), h2, static_cast<const Map*>(folded.conv3), taps);
             coupling_forward_image(context.exec, images_of(folded, block, h), taps, logdet + block.begin / H_,
                                    saved != nullptr ? saved->out + block.begin * W_ * outputs() : nullptr);
@@ -373,7 +384,7 @@ class Network : public CouplingNetwork {
             real* const taps = reinterpret_cast<real*>(dh2);
             const Map* const h2 = hidden.second + at * w_;
             if (tile.saved == nullptr) {
-                run_hidden(context, folded, block, tile.h, C_, hidden);
+                run_hidden(context, folded, block, tile.input, hidden);
                 last_.forward_taps(context, pixels, h2, W3, taps);
             }
             Map* const dtaps = arena.take<Map>(pixels * stride);
@@ -393,7 +404,7 @@ class Network : public CouplingNetwork {
 
     // moments += sums of the output of conv1 before its actnorm. second: of conv2 instead, with conv1 already
     // initialized.
-    void add_raw_moments(const Context& context, index_t N, const state_t* a, index_t stride, bool second,
+    void add_raw_moments(const Context& context, index_t N, const StatePixels& input, bool second,
                          double* moments) const {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
@@ -405,11 +416,11 @@ class Network : public CouplingNetwork {
             real* const raw = arena.take<real>(block.pixels() * w_);
             if (second) {
                 Map* const hidden1 = arena.take<Map>(block.pixels() * w_);
-                first_.forward(context, block, {a, stride}, W1, Epilogue::relu, hidden1);
+                first_.forward(context, block, input, W1, Epilogue::relu, hidden1);
                 context.gemm(gemm_nt(block.pixels(), w_, w_, operands_, scalar_of<real>), hidden1,
                              folded.conv2, raw);
             } else {
-                first_.forward(context, block, {a, stride}, W1, Epilogue::none, raw);
+                first_.forward(context, block, input, W1, Epilogue::none, raw);
             }
             add_moments(context.exec, block.pixels(), w_, raw, w_, moments, partial);
         });
@@ -425,20 +436,19 @@ double network_multiplies(const ModelConfig& config, const Shape& shape) {
     return 9 * (in + edge) * w + w * w + 9 * w * out;
 }
 
-std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, CouplingForm form, index_t w,
-                                                       bool edge, Precision precision, Engine engine,
-                                                       const std::string& name, Parameters& parameters) {
+std::unique_ptr<CouplingNetwork> make_network(const NetworkShape& shape, std::optional<CouplingForm> form,
+                                              Precision precision, Engine engine, const std::string& name,
+                                              Parameters& parameters) {
 #if !defined(GLOW_REAL_DOUBLE)
     if (precision == Precision::bf16)
-        return std::make_unique<Network<bfloat16>>(shape, form, w, edge, Scalar::bf16, engine, name,
-                                                   parameters);
+        return std::make_unique<Network<bfloat16>>(shape, form, Scalar::bf16, engine, name, parameters);
     if (precision == Precision::tf32)
-        return std::make_unique<Network<real>>(shape, form, w, edge, Scalar::tf32, engine, name, parameters);
+        return std::make_unique<Network<real>>(shape, form, Scalar::tf32, engine, name, parameters);
 #endif
     if (precision != Precision::fp32)
         throw InputError("--precision " + to_string(precision) +
                          ": the double-precision build supports only fp32");
-    return std::make_unique<Network<real>>(shape, form, w, edge, scalar_of<real>, engine, name, parameters);
+    return std::make_unique<Network<real>>(shape, form, scalar_of<real>, engine, name, parameters);
 }
 
 }  // namespace glow::inline GLOW_REAL

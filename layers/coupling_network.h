@@ -1,10 +1,12 @@
 // The coupling network, conv 3x3 -> actnorm -> relu -> conv 1x1 -> actnorm -> relu -> conv 3x3 (initially
 // zero), as three matrix products over pixels (layers/conv3x3.h). These products are 98% of the model's work.
 //
-// a and b are the first and second half of the state's channels: the network reads a, the coupling changes b.
+// a and b are the first and second half of the state's channels: the network reads a, or a and a condition, and the
+// coupling changes b. A network can also be used alone (layers/feature_network.h).
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "layers/conv3x3.h"
@@ -13,18 +15,49 @@
 
 namespace glow::inline GLOW_REAL {
 
+// Sizes of a network: feature maps H x W, channels of its input, hidden maps and output.
+struct NetworkShape {
+    index_t H, W, inputs, width, outputs;
+    bool edge;  // 3x3 convolutions see where the image ends
+};
+
+// What a coupling is, beside the shape of its state.
+struct CouplingOptions {
+    CouplingForm form = {};
+    index_t width = 512;    // hidden channels
+    bool edge_bias = true;  // 3x3 convolutions see where the image ends
+    index_t condition = 0;  // channels of Flow::condition; 0: not conditional
+};
+inline CouplingOptions coupling_options(const ModelConfig& config) {
+    return {.form = config.coupling_form(), .width = config.width, .edge_bias = config.edge_bias};
+}
+
+// Of the network of a coupling of states of shape `state`.
+inline NetworkShape network_shape(const Shape& state, const CouplingOptions& options) {
+    return {.H = state.H,
+            .W = state.W,
+            .inputs = state.C / 2 + options.condition,
+            .width = options.width,
+            .outputs = options.form.affine() ? state.C : state.C / 2,
+            .edge = options.edge_bias};
+}
+
 class CouplingNetwork {
   public:
-    CouplingNetwork(const Shape& shape, CouplingForm form, index_t w, bool edge, Scalar operands,
+    // form: of the coupling that couple() applies; empty: a network alone.
+    CouplingNetwork(const NetworkShape& shape, std::optional<CouplingForm> form, Scalar operands,
                     Engine engine, const std::string& name, Parameters& all);
     virtual ~CouplingNetwork() = default;
 
+    index_t inputs() const { return first_.columns.C; }
     index_t outputs() const { return last_.columns.C; }
     const NetworkParameters& parameters() const { return parameters_; }
     const FoldedLayout& layout() const { return layout_; }
 
-    // Folds the weights into scratch for one call of a layer.
-    FoldedNetwork fold_into_scratch(const Context& context) const;
+    // Uses folded weights maintained elsewhere instead of folding in every call.
+    void use(const FoldedNetwork& kept) { kept_ = kept; }
+    // The folded weights: kept elsewhere, or folded into scratch for one call of a layer.
+    FoldedNetwork folded(const Context& context) const { return kept_ ? *kept_ : fold_into_scratch(context); }
     // Allocates scratch for the gradients that backward() over N images fills and unfold() reads.
     virtual FoldedGradient take_gradient(const Context& context, index_t N) const = 0;
     // Parameter gradients += those of the folded weights.
@@ -44,35 +77,45 @@ class CouplingNetwork {
     // Whether the libraries support the engine for N images. Needs the device itself, not a counting context.
     virtual bool can_run(const Context& context, index_t N) const = 0;
 
-    // out = NN(a). a: [N*H*W] pixels of `stride` state elements; reads the first half of the layer's
-    // channels. Overwrites out [N*H*W, outputs].
-    virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N, const state_t* a,
-                         index_t stride, real* out) const = 0;
+    // out = NN(input). input: [N*H*W] pixels, whose first inputs() elements are read. Overwrites out [N*H*W, outputs].
+    virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N,
+                         const StatePixels& input, real* out) const = 0;
 
-    // Applies the coupling to N images h [N, H, W, C]: b <- coupling of b by NN(a); affine: logdet [N] += sum
+    // Applies the coupling to N images h [N, H, W, C]: b <- coupling of b by NN(input); affine: logdet [N] += sum
     // of log scale (nats). saved: receives the maps for backward(), or nullptr.
-    virtual void couple(const Context& context, const FoldedNetwork& folded, index_t N, state_t* h,
-                        double* logdet, const Maps* saved) const = 0;
+    virtual void couple(const Context& context, const FoldedNetwork& folded, index_t N,
+                        const StatePixels& input, state_t* h, double* logdet, const Maps* saved) const = 0;
     // Images [first, first + N) of a batch, in backward.
     struct Tile {
         index_t first, N;
-        state_t* h;         // [N, H, W, C] y -> x
-        real* dh;           // [N, H, W, C] dL/dy -> dL/dx
-        double dlogdet;     // dL/dlogdet of every image
-        const Maps* saved;  // from couple(), overwritten; nullptr: recompute them, with the same bits
+        StatePixels input;  // as in forward
+        real* dinput;       // dL/dinput +=, input.stride elements per pixel; nullptr: not needed
+        // Of a coupling:
+        state_t* h = nullptr;  // [N, H, W, C] y -> x
+        real* dh = nullptr;    // [N, H, W, C] dL/dy -> dL/dx
+        double dlogdet = 0;    // dL/dlogdet of every image
+        const Maps* saved =
+            nullptr;  // from couple(), overwritten; nullptr: recompute them, with the same bits
+        // Of a network alone:
+        const real* dout = nullptr;  // [N*H*W, outputs] dL/dout
         bool accumulates() const { return first > 0; }
     };
-    // Backward of couple(). The first tile overwrites the folded gradients and later tiles add to them.
-    // Gradients that are not part of `gradient` are added to `gradients`.
+    // Backward of couple(), or of forward() of a network alone. The first tile overwrites the folded gradients and
+    // later tiles add to them. Gradients that are not part of `gradient` are added to `gradients`.
     virtual void backward(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                           const FoldedGradient& gradient, const ParameterGradients& gradients) const = 0;
 
-    // Data-dependent initialization of the hidden actnorms, layer by layer, over N images in tiles of `tile`.
-    virtual void initialize(const Context& context, index_t N, index_t tile, const state_t* a,
-                            index_t stride) = 0;
+    // Data-dependent initialization of the hidden actnorms, layer by layer, over N images in tiles of `tile`. Then folds
+    // weights that are kept elsewhere.
+    void initialize(const Context& context, index_t N, index_t tile, const StatePixels& input);
 
   protected:
-    index_t H_, W_, C_, w_;
+    FoldedNetwork fold_into_scratch(const Context& context) const;
+    virtual void initialize_hidden(const Context& context, index_t N, index_t tile,
+                                   const StatePixels& input) = 0;
+
+    index_t H_, W_, w_;
+    index_t C_;  // channels of the coupling's state; 0: a network alone
     CouplingForm form_;
     bool edge_;
     Scalar operands_;
@@ -81,14 +124,15 @@ class CouplingNetwork {
     NarrowOutputConv last_;
     NetworkParameters parameters_;
     FoldedLayout layout_;
+    std::optional<FoldedNetwork> kept_;
 };
 
 // Multiply-adds of a coupling network's forward per pixel of `shape`. Backward takes twice as many.
 double network_multiplies(const ModelConfig& config, const Shape& shape);
 
-// shape: of the state; w: hidden width; name: of the coupling, such as "level0/step3/coupling".
-std::unique_ptr<CouplingNetwork> make_coupling_network(const Shape& shape, CouplingForm form, index_t w,
-                                                       bool edge, Precision precision, Engine engine,
-                                                       const std::string& name, Parameters& parameters);
+// form: of the coupling; empty: a network alone. name: of the coupling, such as "level0/step3/coupling".
+std::unique_ptr<CouplingNetwork> make_network(const NetworkShape& shape, std::optional<CouplingForm> form,
+                                              Precision precision, Engine engine, const std::string& name,
+                                              Parameters& parameters);
 
 }  // namespace glow::inline GLOW_REAL

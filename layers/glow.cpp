@@ -26,7 +26,8 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
             const std::string step = name + "/step" + std::to_string(k);
             level.steps.push_back(std::make_unique<Step>(
                 Step{ActnormMixing(shape, config.permutation, step, parameters_),
-                     Coupling(config, shape, execution.precision, engine, execution.tile, step, parameters_),
+                     Coupling(coupling_options(config), shape, execution.precision, engine, execution.tile, step,
+                              parameters_),
                      step}));
             add_block(l, k);
             level.mixings.push_back(&level.steps.back()->mixing);
@@ -72,7 +73,7 @@ void Glow::allocate_folded(Arena& derived) {
     folded_.allocate(derived, std::move(layouts));
     for (std::size_t l = 0; l < levels_.size(); ++l)
         for (std::size_t k = 0; k < levels_[l].steps.size(); ++k)
-            levels_[l].steps[k]->coupling.use(folded_.of(static_cast<index_t>(l), static_cast<index_t>(k)));
+            levels_[l].steps[k]->coupling.network().use(folded_.of(static_cast<index_t>(l), static_cast<index_t>(k)));
 }
 
 void Glow::start_deriving(const Context& context) {

@@ -22,6 +22,8 @@ struct Flow {
     const std::int32_t* labels = nullptr;  // [N] classes, 0 .. n_classes - 1
     double *bits_y = nullptr,
            *error_y = nullptr;  // [N] classifier: cross-entropy in bits, 1 if wrong
+    // Conditional couplings only: what their networks see beside the state, [N, H, W, coupling's condition channels].
+    const real* condition = nullptr;
 };
 
 // Gradient of the state. The loss is a sum over images, linear in each image's log p = ... + logdet + prior
@@ -31,6 +33,7 @@ struct Gradient {
     double dlogp = 0;                    // dL/dlog p, equal for every image
     double dbits_y = 0;                  // dL/dbits_y, equal for every image
     ParameterGradients parameters = {};  // += dL/dparameters
+    real* dcondition = nullptr;  // += dL/dcondition, in the layout of Flow's; conditional couplings only
 };
 
 class Layer {

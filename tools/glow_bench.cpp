@@ -279,8 +279,8 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                   rows = tile * shape.pixels();
     Parameters parameters;
     const Engine engine = engines_of(options)[static_cast<std::size_t>(level)];
-    const auto network = make_coupling_network(shape, model.coupling_form(), model.width, model.edge_bias,
-                                               options.precision, engine, "n", parameters);
+    const auto network = make_network(network_shape(shape, coupling_options(model)), model.coupling_form(),
+                                      options.precision, engine, "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data());
     parameters.start(1, backend.solver());
@@ -305,16 +305,18 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
 
     const auto pass = [&](const Context& context) {
         const Arena::Scope scope(context.workspace);
-        const auto folded = network->fold_into_scratch(context);
+        const auto folded = network->folded(context);
         const auto gradient = network->take_gradient(context, options.batch);
         for (index_t n = 0; n < options.batch; n += tile) {
             const Arena::Scope tile_scope(context.workspace);
             const index_t images = std::min(tile, options.batch - n);
             const auto maps = network->take_maps(context.workspace, images);
-            network->couple(context, folded, images, device_h, device_logdet, &maps);
+            network->couple(context, folded, images, {device_h, shape.C}, device_h, device_logdet, &maps);
             if (backward)
-                network->backward(context, folded, {n, images, device_h, device_dh, 1e-3, &maps}, gradient,
-                                  {device_gradients});
+                network->backward(
+                    context, folded,
+                    {n, images, {device_h, shape.C}, device_dh, device_h, device_dh, 1e-3, &maps}, gradient,
+                    {device_gradients});
         }
         if (backward) network->unfold(context, gradient, {device_gradients});
     };

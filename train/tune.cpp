@@ -75,8 +75,8 @@ class NetworkAlone {
           shape_(level_shape(options.model, level)),
           saves_maps_(options.memory == MemoryMode::store) {
         network_ =
-            make_coupling_network(shape_, options.model.coupling_form(), options.model.width,
-                                  options.model.edge_bias, options.precision, engine, "network", parameters_);
+            make_network(network_shape(shape_, coupling_options(options.model)),
+                         options.model.coupling_form(), options.precision, engine, "network", parameters_);
         index_t images = slice_of(options.batch, 0, backend.communicator().size()).count;
         if (options.micro_batch > 0) images = std::min(images, options.micro_batch);
         images_ =
@@ -130,13 +130,14 @@ class NetworkAlone {
         fill(context.exec, rows * shape_.C, 1e-3f, dh);
         fill(context.exec, images_, 0.0, logdet);
         parameters_.bind(values);
-        const FoldedNetwork folded = network_->fold_into_scratch(context);
+        const FoldedNetwork folded = network_->folded(context);
         const FoldedGradient gradient = network_->take_gradient(context, images_);
         std::optional<CouplingNetwork::Maps> maps;
         if (saves_maps_) maps = network_->take_maps(arena, images_);
         const CouplingNetwork::Maps* const saved = maps ? &*maps : nullptr;
-        network_->couple(context, folded, images_, h, logdet, saved);
-        network_->backward(context, folded, {0, images_, h, dh, 0.1, saved}, gradient, {gradients});
+        network_->couple(context, folded, images_, {h, shape_.C}, h, logdet, saved);
+        network_->backward(context, folded, {0, images_, {h, shape_.C}, dh, h, dh, 0.1, saved}, gradient,
+                           {gradients});
         network_->unfold(context, gradient, {gradients});
     }
 

@@ -381,6 +381,22 @@ TEST_P(KernelParity, Couplings) {
     }
 }
 
+TEST_P(KernelParity, ConditionOfCoupling) {
+    const index_t rows = 37, C = 6, E = 5;
+    Random random(10);
+    const auto h = random.normals(rows * C);
+    const auto condition = rounded<real>(random.normals(rows * E)),
+               dinput = rounded<real>(random.normals(rows * (C / 2 + E))),
+               dh = rounded<real>(random.normals(rows * C));
+    expect_parity(0, [&](DeviceSide& side) {
+        join_condition(side.exec, rows, C, E, side.in(h), side.in(condition),
+                       side.out(nans<state_t>(rows * (C / 2 + E))));
+    });
+    expect_parity(0, [&](DeviceSide& side) {
+        join_condition_backward(side.exec, rows, C, E, side.in(dinput), side.out(dh), side.out(condition));
+    });
+}
+
 TEST_P(KernelParity, Dequantization) {
     for (const index_t D : {1, 48, 51})
         for (const bool uniform : {false, true}) {

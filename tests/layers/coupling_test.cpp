@@ -35,8 +35,8 @@ struct AloneCoupling : LayerHarness {
     AloneCoupling(const ModelConfig& config, index_t N, const Shape& shape, index_t tile,
                   Engine engine = Engine::products)
         : LayerHarness(N, shape, [&](Parameters& parameters) {
-              return std::make_unique<Coupling>(config, shape, Precision::fp32, engine, tile, "step",
-                                                parameters);
+              return std::make_unique<Coupling>(coupling_options(config), shape, Precision::fp32, engine,
+                                                tile, "step", parameters);
           }) {}
     Coupling* coupling = static_cast<Coupling*>(layer.get());
 };
@@ -45,6 +45,19 @@ struct AloneCoupling : LayerHarness {
 double expected_scale(CouplingScale scale, double h) {
     return scale == CouplingScale::tanh ? std::exp(2 * std::tanh(h / 2)) : 1 / (1 + std::exp(-(h + 2)));
 }
+
+// A coupling whose network also sees 3 channels.
+struct ConditionalCoupling : LayerHarness {
+    ConditionalCoupling(const ModelConfig& config, index_t N, const Shape& shape, index_t tile)
+        : LayerHarness(N, shape, [&](Parameters& parameters) {
+              CouplingOptions options = coupling_options(config);
+              options.condition = 3;
+              return std::make_unique<Coupling>(options, shape, Precision::fp32, Engine::products, tile,
+                                                "step", parameters);
+          }) {
+        condition = Random(9).normals(N * shape.pixels() * 3);
+    }
+};
 
 class CouplingTest : public testing::TestWithParam<std::tuple<Form, bool>> {
   protected:
@@ -96,6 +109,40 @@ TEST_P(CouplingTest, GradientsAccumulate) {
 
 TEST_P(CouplingTest, LogDeterminantMatchesJacobian) {
     AloneCoupling(config(6), 2, {2, 2, 4}, 1).expect_log_determinant();
+}
+
+TEST_P(CouplingTest, ConditionIsPartOfTheInput) {
+    ConditionalCoupling(config(7), 3, {4, 5, 4}, 2).expect_right_gradients();
+    ConditionalCoupling(config(8), 2, {1, 1, 2}, 0).expect_rebuilt_input();
+    ConditionalCoupling(config(6), 3, {3, 4, 4}, 1).expect_accumulating_gradients();
+    ConditionalCoupling(config(6), 2, {2, 2, 4}, 1).expect_log_determinant();
+}
+
+// The network of a and the condition, computed pixel by pixel.
+TEST_P(CouplingTest, ConditionMatchesSpecification) {
+    const Shape shape{3, 4, 4};
+    const index_t N = 2, rows = N * shape.pixels(), E = 3;
+    ConditionalCoupling conditional(config(7), N, shape, 1);
+    conditional.loss();
+    std::vector<double> input(rows * 2 * (2 + E));  // whose first half naive_network() reads
+    for (index_t row = 0; row < rows; ++row) {
+        double* const to = &input[row * 2 * (2 + E)];
+        std::copy_n(&conditional.condition[row * E], E, std::copy_n(&conditional.x[row * 4], 2, to));
+    }
+    const Form& form = std::get<0>(GetParam());
+    const bool affine = form.kind == CouplingKind::affine, edge = std::get<1>(GetParam());
+    const DirectNetwork network = naive_network(conditional.parameters, "step/coupling", {3, 4, 2 * (2 + E)},
+                                                N, 7, affine ? 4 : 2, edge, input.data());
+    for (index_t row = 0; row < rows; ++row)
+        for (index_t c = 0; c < 2; ++c) {
+            double y = conditional.x[row * 4 + 2 + c];
+            if (affine)
+                y = (y + network.out[row * 4 + 2 * c]) *
+                    expected_scale(form.scale, network.out[row * 4 + 2 * c + 1]);
+            else
+                y += network.out[row * 2 + c];
+            ASSERT_NEAR(conditional.h[row * 4 + 2 + c], y, 1e-13);
+        }
 }
 
 TEST_P(CouplingTest, MatchesSpecification) {
@@ -169,7 +216,8 @@ TEST_P(CouplingTest, SavedMapsGiveSameGradients) {
 TEST(Coupling, RejectsUnsupportedPrecisions) {
     Parameters parameters;
     const ModelConfig config = config_of(kAffine, true, 8);
-    EXPECT_THROW(Coupling(config, {4, 4, 4}, Precision::tf32, Engine::products, 0, "step", parameters),
+    EXPECT_THROW(Coupling(coupling_options(config), {4, 4, 4}, Precision::tf32, Engine::products, 0, "step",
+                          parameters),
                  std::runtime_error);
 }
 

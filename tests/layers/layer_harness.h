@@ -37,8 +37,9 @@ struct LayerHarness {
     // gradients are those of the loss.
     void backward() {
         dh = g;
-        Flow flow{N, h.data(), logdet.data(), prior.data()};
-        Gradient gradient{dh.data(), dlogp, 0, {values.gradient.data()}};
+        dcondition.assign(condition.size(), 0.0);
+        Flow flow = flow_of_h();
+        Gradient gradient{dh.data(), dlogp, 0, {values.gradient.data()}, dcondition.data()};
         layer->backward(machine.context, flow, gradient);
     }
     // h = f(from), with logdet and prior starting at zero.
@@ -47,8 +48,15 @@ struct LayerHarness {
         h = from;
         logdet.assign(N, 0.0);
         prior.assign(N, 0.0);
-        Flow flow{N, h.data(), logdet.data(), prior.data()};
+        Flow flow = flow_of_h();
         f(flow);
+    }
+    Flow flow_of_h() {
+        return {.N = N,
+                .h = h.data(),
+                .logdet = logdet.data(),
+                .prior = prior.data(),
+                .condition = condition.data()};
     }
 
     void expect_right_gradients(bool many_relus = false) {
@@ -57,6 +65,8 @@ struct LayerHarness {
         backward();
         std::vector<Block> blocks = parameter_blocks(parameters, values.gradient);
         blocks.push_back({"x", x.data(), dh.data(), N * shape.size()});
+        if (!condition.empty())
+            blocks.push_back({"condition", condition.data(), dcondition.data(), std::ssize(condition)});
         check_gradients(
             blocks, [&] { return loss(); }, many_relus);
     }
@@ -121,6 +131,7 @@ struct LayerHarness {
     Shape shape;
     double dlogp = -0.7;
     std::vector<double> x, g, h, dh, logdet, prior;
+    std::vector<double> condition, dcondition;  // empty: the layer has none
 };
 
 }  // namespace glow::inline GLOW_REAL
