@@ -50,7 +50,7 @@ def import_foreign(kind, arguments):
     source, (height, width) = Source(tensors), size_of(arguments.size or "32")
     config = dict(image_height=height, image_width=width, channels=3, n_bits=arguments.n_bits, levels=1, depth=1, width=1,
                   permutation=arguments.permutation or "invconv", coupling="affine", coupling_scale="sigmoid", edge_bias=True, learn_top=True, y_cond=False,
-                  n_classes=0, weight_y=0.0)
+                  n_classes=0, weight_y=0.0, dequant_depth=0, dequant_width=32)
     try:
         imported = FOREIGN[kind](source, config)
     except (ValueError, IndexError) as error:  # both bases of NumPy's AxisError

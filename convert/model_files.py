@@ -82,7 +82,7 @@ def write_checkpoint(path, config, trees, counters):
     def write(temporary):
         with h5py.File(temporary, "w") as f:
             f.attrs["format"] = "glow-checkpoint"
-            f.attrs["version"] = 1 if config["coupling_scale"] == "sigmoid" else 2
+            f.attrs["version"] = 1 if config["coupling_scale"] == "sigmoid" and config["dequant_depth"] == 0 else 2
             f.attrs["config"] = json.dumps({**config, "training": {}})
             f.attrs.update(counters)
             for tree, tensors in trees.items():
@@ -112,12 +112,12 @@ def read_checkpoint(path, ema):
 
 
 MODEL_KEYS = ("image_height image_width channels n_bits levels depth width permutation coupling coupling_scale edge_bias "
-              "learn_top y_cond n_classes weight_y").split()
+              "learn_top y_cond n_classes weight_y dequant_depth dequant_width").split()
 
 
 def model_config(config):
-    """The model's keys of a file's config. KeyError if one is missing, except coupling_scale: older files mean sigmoid."""
-    config = {"coupling_scale": "sigmoid"} | config
+    """The model's keys of a file's config. KeyError if one is missing, except those that older files lack."""
+    config = {"coupling_scale": "sigmoid", "dequant_depth": 0, "dequant_width": 32} | config
     if config["coupling_scale"] not in ("sigmoid", "tanh"):
         raise InputError(f"the coupling scale must be sigmoid or tanh, got {config['coupling_scale']!r}")
     return {key: config[key] for key in MODEL_KEYS}
@@ -125,7 +125,21 @@ def model_config(config):
 
 def parameter_shapes(c):
     """{name: shape} of every tensor of a model with this configuration."""
-    w, edge, C, shapes = c["width"], int(c["edge_bias"]), 4 * c["channels"], {}
+    edge, C = int(c["edge_bias"]), 4 * c["channels"]
+
+    def network(name, inputs, w, outputs):
+        shapes = {f"{name}/conv1/weight": (w, 3, 3, inputs + edge), f"{name}/conv2/weight": (w, 1, 1, w),
+                  f"{name}/conv3/weight": (outputs, 3, 3, w + edge), f"{name}/conv3/bias": (outputs,),
+                  f"{name}/conv3/logs": (outputs,)}
+        return shapes | {f"{name}/conv{i}/actnorm/{part}": (w,) for i in (1, 2) for part in ("bias", "logs")}
+
+    shapes, w = {}, c["dequant_width"]
+    if c["dequant_depth"] > 0:
+        shapes |= network("dequantizer/features", C, w, w)
+    for step in range(c["dequant_depth"]):
+        name = f"dequantizer/step{step}"
+        shapes |= {f"{name}/actnorm/bias": (C,), f"{name}/actnorm/logs": (C,), f"{name}/invconv/weight": (C, C)}
+        shapes |= network(f"{name}/coupling", C // 2 + w, w, C)
     for level in range(c["levels"]):
         out = C if c["coupling"] == "affine" else C // 2
         for step in range(c["depth"]):
@@ -138,11 +152,7 @@ def parameter_shapes(c):
                 shapes |= {f"{name}/invconv/{part}": (C, C) for part in ("lower", "upper")}
             elif c["permutation"] == "shuffle":
                 shapes[f"{name}/shuffle/indices"] = (C,)
-            net = f"{name}/coupling"
-            shapes |= {f"{net}/conv1/weight": (w, 3, 3, C // 2 + edge), f"{net}/conv2/weight": (w, 1, 1, w),
-                       f"{net}/conv3/weight": (out, 3, 3, w + edge), f"{net}/conv3/bias": (out,),
-                       f"{net}/conv3/logs": (out,)}
-            shapes |= {f"{net}/conv{i}/actnorm/{part}": (w,) for i in (1, 2) for part in ("bias", "logs")}
+            shapes |= network(f"{name}/coupling", C // 2, c["width"], out)
         if level + 1 < c["levels"]:
             shapes |= {f"level{level}/split/weight": (C, 3, 3, C // 2 + edge), f"level{level}/split/bias": (C,),
                        f"level{level}/split/logs": (C,)}

@@ -140,13 +140,13 @@ std::string photo_name_problem(const std::string& name) {
 }
 
 std::uint64_t fingerprint(LoadedModel& model) {
-    // Of the config what decides how images are coded; weight_y only trains. The default coupling_scale, which is newer
-    // than the first files, keeps their fingerprints.
+    // Of the config what decides how images are coded; weight_y only trains, and a dequantizer is not used. The default
+    // coupling_scale, which is newer than the first files, keeps their fingerprints.
     std::string shape;
     const ModelConfig& config = model.glow().config();
     visit_model_options(config, [&](const char* name, const auto& value, const char*) {
         const std::string_view field = name;
-        if (field == "weight_y") return;
+        if (field == "weight_y" || field.starts_with("dequant_")) return;
         if (field == "coupling_scale" && config.coupling_scale == CouplingScale::sigmoid) return;
         shape += fmt::format("{}{}", shape.empty() ? "" : " ", printable(value));
     });

@@ -29,7 +29,7 @@ DensityMaps::DensityMaps(LoadedModel& model, const Backend& backend)
     Memory counting;
     const Context counting_context = backend.counting_context(counting[Category::workspace]);
     take(counting);
-    Flow flow = model.buffers().flow(model.buffers().capacity);
+    Flow flow = count_load_flow({counting_context, model.glow(), model.buffers()});
     compute(counting_context, flow);
     memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
     context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
@@ -65,7 +65,8 @@ void DensityMaps::compute(const Context& context, Flow& flow) {
             real* const out = context.workspace.take<real>(rows * step.coupling.outputs());
             step.coupling.predict(context, flow.N, flow.h, out);
             if (config.coupling == CouplingKind::affine)
-                affine_coupling_forward_by_pixel(exec, rows, C, {config.coupling_scale, out}, flow.h, pixels_);
+                affine_coupling_forward_by_pixel(exec, rows, C, {config.coupling_scale, out}, flow.h,
+                                                 pixels_);
             else
                 additive_coupling_forward(exec, rows, C, out, flow.h);
         },
@@ -99,9 +100,15 @@ void DensityMaps::run(const PixelArray& images, const Noise& noise, std::uint64_
         compute(*context_, flow);
         double* const found = maps + first * positions_;
         download(context_->exec, count * positions_, maps_, found);
+        std::vector<double> spread(static_cast<std::size_t>(count), constant_);
+        if (flow.minus_log_q != nullptr) {
+            model_.glow().add_logdets(*context_, flow);  // of the noise, on a GPU
+            const std::vector<double> minus_log_q = context_->to_host(flow.minus_log_q, count);
+            for (index_t n = 0; n < count; ++n) spread[n] += minus_log_q[n] / static_cast<double>(positions_);
+        }
         for (index_t n = 0; n < count; ++n) {
             double* const map = found + n * positions_;
-            std::for_each(map, map + positions_, [&](double& value) { value += constant_; });
+            std::for_each(map, map + positions_, [&](double& value) { value += spread[n]; });
             if (!std::isfinite(std::accumulate(map, map + positions_, 0.0)))
                 refuse_not_finite(images, first + n);
         }
@@ -112,7 +119,7 @@ std::vector<double> density_maps(LoadedModel& model, const Backend& backend, con
                                  const LikelihoodRequest& request) {
     const ImageSize size = density_map_size(model.config());
     const index_t positions = size.H * size.W, draws = request.dequant_samples;
-    const Noise noise{request.dequant == Dequantization::uniform, request.seed, Purpose::evaluate, nullptr};
+    const Noise noise = noise_of(model, request);
     DensityMaps maps(model, backend);
     std::vector<double> sums(static_cast<std::size_t>(images.N() * positions), 0.0);
     Communicator& processes = model.context().communicator;

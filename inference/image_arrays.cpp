@@ -24,7 +24,7 @@ void load_values(const Exec& exec, index_t count, const T* values, bool on_devic
 }
 
 void load_bytes(const RunnableModel& model, index_t count, const std::uint8_t* pixels, bool on_device,
-                Noise noise, const std::vector<std::uint64_t>& numbers, state_t* h) {
+                Noise noise, const std::vector<std::uint64_t>& numbers, Flow& flow) {
     const Exec& exec = model.context.exec;
     const FlowBuffers& buffers = model.buffers;
     const index_t D = model.glow.config().dimensions();
@@ -37,11 +37,8 @@ void load_bytes(const RunnableModel& model, index_t count, const std::uint8_t* p
         upload(exec, count, numbers.data(), buffers.numbers);
         noise.item = buffers.numbers;
     }
-    dequantize(exec, {count, D, model.glow.config().n_bits, pixels}, noise, h);
-}
-
-Noise uniform_noise(std::uint64_t seed) {
-    return {true, seed, Purpose::evaluate, nullptr};
+    model.glow.dequantize(model.context, {count, D, model.glow.config().n_bits, pixels}, noise, flow,
+                          {buffers.minus_log_q});
 }
 
 // Calls f(first, count) for every pass.
@@ -65,23 +62,29 @@ void store_log_densities(const RunnableModel& model, const Flow& flow, const Pix
 }  // namespace
 
 Flow load_flow(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
-                 const Noise& noise, std::uint64_t draw) {
+               const Noise& noise, std::uint64_t draw) {
     const Context& context = model.context;
     const index_t D = model.glow.config().dimensions();
     const std::int32_t* const labels = images.labels != nullptr ? images.labels + first : nullptr;
-    const Flow flow = model.buffers.flow(count, model.buffers.labels_to_device(context.exec, count, labels));
+    Flow flow = model.buffers.flow(count, model.buffers.labels_to_device(context.exec, count, labels));
     std::vector<std::uint64_t> numbers(static_cast<std::size_t>(count));
     for (index_t n = 0; n < count; ++n)
         numbers[n] = static_cast<std::uint64_t>(images.number + first + n) | draw << 40;
     std::visit(
         [&](const auto* values) {
             if constexpr (std::is_same_v<decltype(values), const std::uint8_t*>)
-                load_bytes(model, count, values + first * D, images.on_device, noise, numbers, flow.h);
+                load_bytes(model, count, values + first * D, images.on_device, noise, numbers, flow);
             else
                 load_values(context.exec, count * D, values + first * D, images.on_device, flow.h);
         },
         images.values);
     return flow;
+}
+
+Flow count_load_flow(const RunnableModel& model) {
+    const std::uint8_t pixel = 0;  // dummy: a counting run reads no image
+    return load_flow(model, {.values = &pixel}, 0, model.buffers.capacity,
+                     evaluation_noise(model.glow.config(), 0), 0);
 }
 
 void refuse_not_finite(const PixelArray& images, index_t n) {
@@ -117,7 +120,7 @@ PixelArray PixelArray::part(index_t first, index_t count, index_t D) const {
 void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,
                    std::uint64_t draw, double* log_density) {
     for_each_pass(model, images.N, [&](index_t first, index_t count) {
-        Flow flow = load_flow(model, images, first, count, uniform_noise(seed), draw);
+        Flow flow = load_flow(model, images, first, count, evaluation_noise(model.glow.config(), seed), draw);
         model.glow.forward(model.context, flow);
         store_log_densities(model, flow, images, first, log_density);
     });
@@ -125,7 +128,7 @@ void log_densities(const RunnableModel& model, const PixelArray& images, std::ui
 
 void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels) {
     for_each_pass(model, images.N, [&](index_t first, index_t count) {
-        Flow flow = load_flow(model, images, first, count, {.uniform = false});
+        Flow flow = load_flow(model, images, first, count, {.kind = Dequantization::center});
         model.glow.encode(model.context, flow);
         for (const LatentPart& part : latent_parts(model.glow.config()))
             download(model.context.exec, count * part.shape.size(), flow.h + count * part.offset,
@@ -163,8 +166,7 @@ class DensityGradient::Pass : private GradientHook {
         Memory counting;
         const Context counting_context = backend.counting_context(counting[Category::workspace]);
         take(counting);
-        const index_t capacity = model.buffers().capacity;
-        Flow flow = model.buffers().flow(capacity);
+        Flow flow = count_load_flow({counting_context, model.glow(), model.buffers()});
         differentiate(counting_context, flow, counting[Category::stored]);
         memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
         context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
@@ -178,7 +180,7 @@ class DensityGradient::Pass : private GradientHook {
                double* log_density, float* gradient) {
         const index_t values = count * model_.glow().config().dimensions();
         const RunnableModel runnable{*context_, model_.glow(), model_.buffers()};
-        Flow flow = load_flow(runnable, images, first, count, uniform_noise(seed));
+        Flow flow = load_flow(runnable, images, first, count, evaluation_noise(model_.config(), seed));
         differentiate(*context_, flow, (*memory_)[Category::stored]);
         store_log_densities(runnable, flow, images, first, log_density);
         gradient += first * model_.glow().config().dimensions();
@@ -204,7 +206,7 @@ class DensityGradient::Pass : private GradientHook {
     // Largest block of parameters.
     index_t block_size() const {
         index_t size = 0;
-        for (const ParameterBlock& block : model_.glow().blocks()) size = std::max(size, block.count);
+        for (const ParameterBlock& block : model_.glow().flow_blocks()) size = std::max(size, block.count);
         return size;
     }
     void differentiate(const Context& context, Flow& flow, Arena& stored) {

@@ -9,7 +9,7 @@
 
 namespace glow {
 
-// N images [N, H, W, C] in pixel units: bytes, to which uniform noise is added, or real numbers, where an
+// N images [N, H, W, C] in pixel units: bytes, to which the model's noise is added (dequantization_of), or real numbers, where an
 // 8-bit pixel p covers [p, p + 1).
 struct PixelArray {
     index_t N = 0;
@@ -28,7 +28,9 @@ void check_labels(const ModelConfig& model, index_t N, const std::vector<std::in
 // The state of images first .. first + count - 1 in the model's buffers, ready for forward. Draw d of byte image n has the
 // noise of item number + n + 2^40 d.
 Flow load_flow(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
-                 const Noise& noise, std::uint64_t draw = 0);
+               const Noise& noise, std::uint64_t draw = 0);
+// The same where the context only counts, for a full pass: bytes need the most memory.
+Flow count_load_flow(const RunnableModel& model);
 // For log-densities that are not finite. Throws an Error that names image n: InputError for real numbers.
 [[noreturn]] void refuse_not_finite(const PixelArray& images, index_t n);
 

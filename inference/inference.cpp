@@ -32,7 +32,16 @@ FlowBuffers FlowBuffers::take(Arena& state, index_t capacity, const ModelConfig&
         buffers.bits_y = state.take<double>(capacity);
         buffers.error_y = state.take<double>(capacity);
     }
+    if (model.dequant_depth > 0) buffers.minus_log_q = state.take<double>(capacity);
     return buffers;
+}
+
+Dequantization dequantization_of(const ModelConfig& model) {
+    return model.dequant_depth > 0 ? Dequantization::variational : Dequantization::uniform;
+}
+
+Noise evaluation_noise(const ModelConfig& model, std::uint64_t seed) {
+    return {dequantization_of(model), seed, Purpose::evaluate, nullptr};
 }
 
 Batch FlowBuffers::to_device(const Exec& exec, const Batch& batch, index_t D) const {
@@ -61,7 +70,7 @@ const std::int32_t* FlowBuffers::labels_to_device(const Exec& exec, index_t N,
 
 Scores Scores::from(index_t first) const {
     const auto at = [first](double* values) { return values != nullptr ? values + first : nullptr; };
-    return {at(bits_per_dim), at(logdet), at(prior), at(bits_y), at(error_y)};
+    return {at(bits_per_dim), at(logdet), at(prior), at(bits_y), at(error_y), at(minus_log_q)};
 }
 
 void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise, const Scores& scores) {
@@ -76,7 +85,8 @@ void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise
         Flow flow = buffers.flow(count, part.labels);
         Noise part_noise = noise;
         part_noise.item = part.numbers;
-        dequantize(context.exec, {count, D, config.n_bits, part.pixels}, part_noise, flow.h);
+        glow.dequantize(context, {count, D, config.n_bits, part.pixels}, part_noise, flow,
+                        {buffers.minus_log_q});
         glow.forward(context, flow);
         if (context.counting()) continue;
         if (scores.bits_per_dim != nullptr) {
@@ -92,6 +102,7 @@ void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise
         keep(flow.prior, scores.prior);
         keep(flow.bits_y, scores.bits_y);
         keep(flow.error_y, scores.error_y);
+        keep(flow.minus_log_q, scores.minus_log_q);
     }
 }
 
@@ -290,7 +301,7 @@ LoadedModel::Run LoadedModel::make_run(const ImageSize& size, index_t images) co
     const std::uint64_t number = 0;
     const std::int32_t label = 0;
     const RunnableModel counted{counting_context, *run.glow, run.buffers};
-    evaluate(counted, {images, &pixel, &number, &label}, {}, {});
+    evaluate(counted, {images, &pixel, &number, &label}, {.kind = dequantization_of(run.glow->config())}, {});
     std::uint8_t sampled = 0;
     double largest = 0;
     sample(counted, {.count = images, .labels = &label}, &sampled, &largest);

@@ -22,6 +22,7 @@ struct FlowBuffers {
     state_t* h = nullptr;                          // [capacity, D]
     double *logdet = nullptr, *prior = nullptr;    // [capacity]
     double *bits_y = nullptr, *error_y = nullptr;  // [capacity] with a classifier
+    double* minus_log_q = nullptr;                 // [capacity] with a dequantizer
     // On a GPU only: device copies of a batch.
     std::uint8_t* pixels = nullptr;    // [capacity, D]
     std::uint64_t* numbers = nullptr;  // [capacity]
@@ -37,6 +38,10 @@ struct FlowBuffers {
     }
 };
 
+// Noise that belongs to a model's likelihood: of its dequantizer, else uniform. The second gives it item numbers later.
+Dequantization dequantization_of(const ModelConfig& model);
+Noise evaluation_noise(const ModelConfig& model, std::uint64_t seed);
+
 // A model whose weights are bound and derived, and the buffers that images pass through.
 struct RunnableModel {
     const Context& context;
@@ -49,6 +54,7 @@ struct Scores {
     double* bits_per_dim = nullptr;
     double *logdet = nullptr, *prior = nullptr;    // nats
     double *bits_y = nullptr, *error_y = nullptr;  // unchanged without a classifier
+    double* minus_log_q = nullptr;  // nats, part of logdet; unchanged without variational noise
 
     Scores from(index_t first) const;  // those of images first, first + 1, ...
 };

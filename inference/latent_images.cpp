@@ -18,7 +18,8 @@ void encode_images(LoadedModel& model, index_t N, const std::uint8_t* pixels, co
     const Batch batch =
         model.buffers().to_device(exec, {N, pixels, unused.data(), labels}, config.dimensions());
     Flow flow = model.buffers().flow(N, batch.labels);
-    dequantize(exec, {N, config.dimensions(), config.n_bits, batch.pixels}, {.uniform = false}, flow.h);
+    dequantize(exec, {N, config.dimensions(), config.n_bits, batch.pixels}, {.kind = Dequantization::center},
+               flow.h);
     model.glow().encode(model.context(), flow);
     download(exec, N * config.dimensions(), flow.h, eps);
 }

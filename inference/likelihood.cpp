@@ -31,19 +31,28 @@ class LogMeanExp {
 
 }  // namespace
 
+Noise noise_of(LoadedModel& model, const LikelihoodRequest& request) {
+    Noise noise = evaluation_noise(model.glow().config(), request.seed);
+    noise.kind = request.dequant.value_or(noise.kind);
+    if (noise.kind == Dequantization::variational && !model.glow().has_dequantizer())
+        throw InputError("--dequant variational: the model was trained without it");
+    return noise;
+}
+
 Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const LikelihoodRequest& request) {
     const ModelConfig& config = model.glow().config();
     const bool classifies = model.glow().has_classifier();
     const auto N = static_cast<std::size_t>(images.N());
     const index_t draws = request.dequant_samples * request.iw_samples;
-    const Noise noise{request.dequant == Dequantization::uniform, request.seed, Purpose::evaluate, nullptr};
+    const Noise noise = noise_of(model, request);
+    const bool variational = noise.kind == Dequantization::variational;
     Likelihoods result;
     result.bits_per_dim.assign(N, 0.0);
     if (classifies) {
         result.bits_y.assign(N, 0.0);
         result.error_y.assign(N, 0.0);
     }
-    std::vector<double> logdet(N), prior(N), bits_y(N), error_y(N);
+    std::vector<double> logdet(N), prior(N), bits_y(N), error_y(N), minus_log_q(N);
     std::vector<LogMeanExp> bounds;
     Communicator& processes = model.context().communicator;
     const Slice mine = processes.slice(images.N());
@@ -54,7 +63,8 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
         if (draw % request.iw_samples == 0) bounds.assign(N, {});
         evaluate_split(
             model.runnable(), images, mine, noise, static_cast<std::uint64_t>(draw),
-            {nullptr, logdet.data(), prior.data(), bits_y.data(), error_y.data()}, [&](index_t done) {
+            {nullptr, logdet.data(), prior.data(), bits_y.data(), error_y.data(), minus_log_q.data()},
+            [&](index_t done) {
                 if (request.progress)
                     request.progress(draw * images.N() + done * images.N() / mine.count, draws * images.N());
             });
@@ -62,6 +72,7 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
         gather(prior);
         if (classifies) gather(bits_y);
         if (classifies) gather(error_y);
+        if (variational) gather(minus_log_q);
         const double share = 1.0 / static_cast<double>(draws);
         const bool complete = (draw + 1) % request.iw_samples == 0;
         for (std::size_t i = 0; i < N; ++i) {
@@ -74,6 +85,7 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
                     config.bits_per_dim(bounds[i].value()) / static_cast<double>(request.dequant_samples);
             result.logdet += logdet[i] * share / static_cast<double>(N);
             result.prior += prior[i] * share / static_cast<double>(N);
+            result.minus_log_q += minus_log_q[i] * share / static_cast<double>(N);
             if (!classifies) continue;
             result.bits_y[i] += bits_y[i] * share;
             result.error_y[i] += error_y[i] * share;
@@ -104,8 +116,12 @@ Breakdown break_down(LoadedModel& model, const Likelihoods& likelihoods) {
     const ModelConfig& config = model.glow().config();
     const Glow::ConstantLogdets constant = model.glow().constant_logdets(model.context());
     const auto bits = [&](double nats) { return -nats / config.nats_per_bit_dim(); };
-    return {static_cast<double>(config.n_bits), bits(likelihoods.prior), bits(constant.actnorm),
-            bits(constant.mixing), bits(likelihoods.logdet - constant.actnorm - constant.mixing)};
+    return {static_cast<double>(config.n_bits),
+            bits(likelihoods.prior),
+            bits(constant.actnorm),
+            bits(constant.mixing),
+            bits(likelihoods.logdet - likelihoods.minus_log_q - constant.actnorm - constant.mixing),
+            bits(likelihoods.minus_log_q)};
 }
 
 }  // namespace glow

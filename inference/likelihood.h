@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "data/dataset.h"
@@ -12,8 +13,8 @@
 namespace glow {
 
 struct LikelihoodRequest {
-    // uniform: draw d of image i uses Philox stream (seed, Purpose::evaluate, i + 2^40 d).
-    Dequantization dequant = Dequantization::uniform;
+    // Empty: dequantization_of() the model. Draw d of image i uses Philox stream (seed, Purpose::evaluate, i + 2^40 d).
+    std::optional<Dequantization> dequant;
     std::uint64_t seed = 0;
     // The result for an image is the mean of dequant_samples bounds. Each bound uses S = iw_samples draws of
     // its own: log p(image) >= E[log (1/S) sum_s p(x + u_s)], tighter for larger S. Bound d uses draws
@@ -26,14 +27,18 @@ struct Likelihoods {
     std::vector<double> bits_per_dim;     // [N]
     std::vector<double> bits_y, error_y;  // [N] with a classifier, otherwise empty
     double logdet = 0, prior = 0;         // nats per image, averaged over images and draws
+    double minus_log_q = 0;               // of variational noise, part of logdet
 };
+// The noise of a request; without item numbers. Throws InputError if the model does not have it.
+Noise noise_of(LoadedModel& model, const LikelihoodRequest& request);
+
 // Reads the images as needed, once per draw. Their shape and labels must fit the model (require_fitting). Throws
 // Error, naming the image, if a likelihood is not finite. Collective: the context's processes share the images, and
 // all get the results of all.
 Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const LikelihoodRequest& request);
 
 // The bits/dim alone, [N], of images in the caller's memory; equal to those of likelihoods(). request.dequant is not
-// used: real numbers get no noise.
+// used: bytes get the model's noise, real numbers none.
 std::vector<double> bits_per_dim(const RunnableModel& model, const PixelArray& images,
                                  const LikelihoodRequest& request);
 
@@ -41,6 +46,7 @@ std::vector<double> bits_per_dim(const RunnableModel& model, const PixelArray& i
 // without importance weights.
 struct Breakdown {
     double bins = 0, prior = 0, actnorm = 0, mixing = 0, coupling = 0;
+    double noise = 0;  // of variational noise
 };
 Breakdown break_down(LoadedModel& model, const Likelihoods& likelihoods);
 

@@ -14,7 +14,7 @@ namespace glow {
 namespace {
 
 // Keys newer than the first files; without one, a file means the default.
-constexpr std::string_view kOptionalKeys[] = {"coupling_scale"};
+constexpr std::string_view kOptionalKeys[] = {"coupling_scale", "dequant_depth", "dequant_width"};
 
 template <class T>
 void read(const nlohmann::ordered_json& config, const char* key, T& value) {

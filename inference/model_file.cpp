@@ -26,7 +26,7 @@ constexpr const char* kFormat = "glow-checkpoint";
 // Version 2: models that programs of version 1 would take for others.
 constexpr std::int64_t kNewestVersion = 2;
 std::int64_t version_for(const ModelConfig& model) {
-    return model.coupling_scale == CouplingScale::sigmoid ? 1 : 2;
+    return model.coupling_scale == CouplingScale::sigmoid && model.dequant_depth == 0 ? 1 : 2;
 }
 
 struct Tree {

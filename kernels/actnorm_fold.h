@@ -58,7 +58,7 @@ struct NetworkFolding {
     Map* bias2_rounded = nullptr;  // bias2 in the products' type; nullptr: not wanted
 };
 // Folds all levels, at most kMostFoldings, in one kernel.
-inline constexpr std::size_t kMostFoldings = 15;
+inline constexpr std::size_t kMostFoldings = 17;
 template <class Map>
 void fold_networks(const Exec& exec, std::span<const NetworkFolding<Map>> levels);
 

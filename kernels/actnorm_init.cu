@@ -35,13 +35,14 @@ struct FromMoments {
     const double* moments;
     real* bias;
     real* logs;
+    double log_spread;
     GLOW_HD void operator()(index_t c) const {
         const double mean = moments[c] / count;
         const double b = static_cast<real>(-mean);  // deviation about the bias as rounded for storage
         const double square = moments[C + c] / count + 2.0 * b * mean + b * b;
         const double s = sqrt_of(square > 0.0 ? square : 0.0);
         bias[c] = static_cast<real>(b);
-        logs[c] = static_cast<real>(-log_of(s + 1e-6) / 3.0);
+        logs[c] = static_cast<real>((log_spread - log_of(s + 1e-6)) / 3.0);
     }
 };
 
@@ -54,8 +55,8 @@ void add_moments(const Exec& exec, index_t rows, index_t C, const T* x, index_t 
 }
 
 void actnorm_from_moments(const Exec& exec, double count, index_t C, const double* moments, real* bias,
-                          real* logs) {
-    for_each(exec, C, FromMoments{count, C, moments, bias, logs});
+                          real* logs, double spread) {
+    for_each(exec, C, FromMoments{count, C, moments, bias, logs, log_of(spread)});
 }
 
 template void add_moments<double>(const Exec&, index_t, index_t, const double*, index_t, double*, double*);

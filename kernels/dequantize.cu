@@ -13,12 +13,12 @@ struct DequantizedPixels {
     Noise noise;
 
     GLOW_HD PhiloxWords words(index_t n, index_t block) const {
-        if (!noise.uniform) return {};
+        if (noise.kind == Dequantization::center) return {};
         return philox_block(noise.seed, noise.purpose, noise.item[n], static_cast<std::uint64_t>(block));
     }
     GLOW_HD double value(index_t n, index_t i, std::uint32_t word) const {
         const double k = pixels[n * D + i] >> (8 - n_bits);
-        const double u = noise.uniform ? philox_uniform(word) : 0.5;
+        const double u = noise.kind == Dequantization::center ? 0.5 : philox_uniform(word);
         return (k + u) / (1 << n_bits) - 0.5;  // exact: a power of two
     }
 };

@@ -3,16 +3,32 @@
 #pragma once
 
 #include "kernels/base.h"
+#include "kernels/enum_names.h"
 #include "kernels/philox.h"
+
+namespace glow {
+
+// Noise added to pixels: uniform in the bin, 1/2, or drawn by a model of the noise (layers/dequantizer.h).
+enum class Dequantization { uniform, center, variational };
+
+template <>
+struct Names<Dequantization> {
+    static constexpr const char* what = "dequantization";
+    static constexpr NamedValue<Dequantization> values[] = {{Dequantization::uniform, "uniform"},
+                                                            {Dequantization::center, "center"},
+                                                            {Dequantization::variational, "variational"}};
+};
+
+}  // namespace glow
 
 namespace glow::inline GLOW_REAL {
 
-// Noise of image n: uniform numbers from Philox stream (seed, purpose, item[n]), or the constant 1/2.
+// Noise of image n: of the numbers of Philox stream (seed, purpose, item[n]), or the constant 1/2.
 struct Noise {
-    bool uniform = true;
+    Dequantization kind = Dequantization::uniform;
     std::uint64_t seed = 0;
     Purpose purpose = Purpose::dequantize;
-    const std::uint64_t* item = nullptr;  // [N] in device memory; unused unless uniform
+    const std::uint64_t* item = nullptr;  // [N] in device memory; unused for `center`
 };
 
 // Images [N, D] of pixels, whose n_bits upper bits the model sees.
@@ -22,7 +38,7 @@ struct Pixels {
     const std::uint8_t* values;
 };
 
-// h[n, i] = (floor(pixel / 2^(8 - n_bits)) + u) / 2^n_bits - 1/2.
+// h[n, i] = (floor(pixel / 2^(8 - n_bits)) + u) / 2^n_bits - 1/2, with uniform noise or 1/2.
 void dequantize(const Exec& exec, const Pixels& pixels, const Noise& noise, state_t* h);
 
 // Drift of a reconstructed input: difference[n] = max over i of |h[n, i] - dequantized pixel|, inf if h has a

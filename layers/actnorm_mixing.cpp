@@ -92,7 +92,7 @@ void ActnormMixing::finish_deriving(const Context& context, Steps steps) {
     fold_mixing_inverse(exec, K, C, first.shape_.pixels(), stride, first.actnorm(), v);
 }
 
-void ActnormMixing::initialize(const Context& context, Flow& flow) {
+void ActnormMixing::initialize(const Context& context, Flow& flow, double spread) {
     const index_t rows = flow.N * shape_.pixels();
     {
         const Arena::Scope scope(context.workspace);
@@ -102,7 +102,7 @@ void ActnormMixing::initialize(const Context& context, Flow& flow) {
         add_moments(context.exec, rows, shape_.C, flow.h, shape_.C, moments, partial);
         context.sum_over_processes(2 * shape_.C, moments);
         actnorm_from_moments(context.exec, context.total(static_cast<double>(rows)), shape_.C, moments,
-                             bias_.value(), logs_.value());
+                             bias_.value(), logs_.value(), spread);
     }
     ActnormMixing* const self = this;
     derive(context, {&self, 1});

@@ -37,7 +37,9 @@ class ActnormMixing : public Layer {
     static void finish_deriving(const Context& context, Steps steps);
 
     // Sets the actnorm from the data, then runs derive() and forward().
-    void initialize(const Context& context, Flow& flow) override;
+    void initialize(const Context& context, Flow& flow) override { initialize(context, flow, 1); }
+    // spread: standard deviation that the actnorm gives each channel.
+    void initialize(const Context& context, Flow& flow, double spread);
     void forward(const Context& context, Flow& flow) override { forward(context, flow, true); }
     // Without log-determinants, call add_logdets() later for all steps together.
     void forward(const Context& context, Flow& flow, bool with_logdet);

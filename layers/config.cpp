@@ -56,6 +56,8 @@ void check(const ModelConfig& config) {
         throw InputError(fmt::format("--weight-y is {}; it must be between 0 and 1e6", config.weight_y));
     if (config.weight_y > 0 && !config.y_cond)
         throw InputError("--weight-y trains the classifier of a conditional model and requires --y-cond");
+    check_range("--dequant-depth", config.dequant_depth, 0, 1000);
+    check_range("--dequant-width", config.dequant_width, 1, 1 << 12);
     check_range("the number of classes", config.n_classes, config.y_cond ? 1 : 0, 1 << 20);
 }
 

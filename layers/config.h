@@ -12,7 +12,6 @@ namespace glow {
 enum class Permutation { invconv, invconv_lu, shuffle, reverse };
 enum class CouplingKind { affine, additive };
 enum class Precision { fp32, tf32, bf16 };
-enum class Dequantization { uniform, center };  // noise added to pixels: uniform in the bin, or 1/2
 // Implementation of a coupling network's last convolution: matrix products by Context::blas, or a library
 // convolution by Context::conv. It is the only 3x3 convolution of a wide map, so only here can a library avoid an
 // extra pass over that map. The choice applies to forward, recomputation and both gradients.
@@ -45,12 +44,6 @@ struct Names<Precision> {
         {Precision::fp32, "fp32"}, {Precision::tf32, "tf32"}, {Precision::bf16, "bf16"}};
 };
 template <>
-struct Names<Dequantization> {
-    static constexpr const char* what = "dequantization";
-    static constexpr NamedValue<Dequantization> values[] = {{Dequantization::uniform, "uniform"},
-                                                            {Dequantization::center, "center"}};
-};
-template <>
 struct Names<Engine> {
     static constexpr const char* what = "engine";
     static constexpr NamedValue<Engine> values[] = {{Engine::products, "products"},
@@ -77,6 +70,8 @@ struct ModelConfig {
     bool y_cond = false;
     index_t n_classes = 0;
     double weight_y = 0;
+    index_t dequant_depth = 0;   // steps of flow of the variational dequantizer; 0: none
+    index_t dequant_width = 32;  // hidden and condition channels of its networks
 
     CouplingForm coupling_form() const { return {coupling, coupling_scale}; }
     index_t dimensions() const { return image_height * image_width * channels; }  // D
@@ -108,6 +103,9 @@ void visit_model_options(Config& c, Visitor&& visitor) {
     visitor("n_classes", c.n_classes, nullptr);
     visitor("weight_y", c.weight_y,
             "Weight of the classifier's cross-entropy (bits) in the loss; requires --y-cond; 0: none");
+    visitor("dequant_depth", c.dequant_depth,
+            "Steps of flow of the noise of --dequant variational; 0: none, or 4 with --dequant variational");
+    visitor("dequant_width", c.dequant_width, "Hidden channels of the networks of --dequant variational");
 }
 // "edge-bias", the option of the field edge_bias.
 std::string option_name(const char* field);

@@ -16,6 +16,12 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
         blocks_.push_back({level, step, begin, parameters_.size() - begin});
         begin = parameters_.size();
     };
+    // First, because backward reaches it last.
+    if (config.dequant_depth > 0) {
+        dequantizer_.emplace(config, execution.precision, execution.tile, parameters_);
+        add_block(-1, -1);
+        parameters_.set_apart();
+    }
     for (index_t l = 0; l < config.levels; ++l) {
         const Shape shape = level_shape(config, l);
         Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, std::nullopt};
@@ -24,11 +30,11 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
             execution.engines.empty() ? Engine::products : execution.engines.at(static_cast<std::size_t>(l));
         for (index_t k = 0; k < config.depth; ++k) {
             const std::string step = name + "/step" + std::to_string(k);
-            level.steps.push_back(std::make_unique<Step>(
-                Step{ActnormMixing(shape, config.permutation, step, parameters_),
-                     Coupling(coupling_options(config), shape, execution.precision, engine, execution.tile, step,
-                              parameters_),
-                     step}));
+            level.steps.push_back(
+                std::make_unique<Step>(Step{ActnormMixing(shape, config.permutation, step, parameters_),
+                                            Coupling(coupling_options(config), shape, execution.precision,
+                                                     engine, execution.tile, step, parameters_),
+                                            step}));
             add_block(l, k);
             level.mixings.push_back(&level.steps.back()->mixing);
         }
@@ -47,15 +53,17 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
 
 std::string ParameterBlock::name(index_t levels) const {
     if (level == levels) return "prior/top";
+    if (level < 0) return "dequantizer";
     const std::string name = "level" + std::to_string(level);
     return step < 0 ? name + "/split" : name + "/step" + std::to_string(step);
 }
 
 void Glow::allocate(Arena& derived) {
-    conditions_ = derived.take<double>(config_.levels * config_.depth);
+    conditions_ = derived.take<double>(mixing_steps());
     for (std::size_t l = 0; l < levels_.size(); ++l)
         ActnormMixing::allocate(levels_[l].mixings, derived,
                                 conditions_ + static_cast<index_t>(l) * config_.depth);
+    if (dequantizer_) dequantizer_->allocate(derived, conditions_ + config_.levels * config_.depth);
     if (fold_ahead_) allocate_folded(derived);
     top_->allocate(derived);
 }
@@ -70,14 +78,19 @@ void Glow::allocate_folded(Arena& derived) {
         const index_t step = level.steps.size() > 1 ? offset(1) - offset(0) : 0;
         layouts.push_back({&first.parameters(), first.layout(), std::ssize(level.steps), step, {}});
     }
+    if (dequantizer_)
+        for (const FoldedLevel& networks : dequantizer_->networks()) layouts.push_back(networks);
     folded_.allocate(derived, std::move(layouts));
+    if (dequantizer_) dequantizer_->use(folded_, config_.levels);
     for (std::size_t l = 0; l < levels_.size(); ++l)
         for (std::size_t k = 0; k < levels_[l].steps.size(); ++k)
-            levels_[l].steps[k]->coupling.network().use(folded_.of(static_cast<index_t>(l), static_cast<index_t>(k)));
+            levels_[l].steps[k]->coupling.network().use(
+                folded_.of(static_cast<index_t>(l), static_cast<index_t>(k)));
 }
 
 void Glow::start_deriving(const Context& context) {
     for (Level& level : levels_) ActnormMixing::start_deriving(context, level.mixings);
+    if (dequantizer_) dequantizer_->start_deriving(context);
     if (folded_.allocated()) {
         const Trace trace("folded weights");
         folded_.update(context);
@@ -87,18 +100,25 @@ void Glow::start_deriving(const Context& context) {
 
 void Glow::finish_deriving(const Context& context) {
     for (Level& level : levels_) ActnormMixing::finish_deriving(context, level.mixings);
+    if (dequantizer_) dequantizer_->finish_deriving(context);
+}
+
+std::string Glow::conditioned_layer(index_t i) const {
+    const index_t of_levels = config_.levels * config_.depth;
+    if (i >= of_levels) return "dequantizer/step" + std::to_string(i - of_levels);
+    return "level" + std::to_string(i / config_.depth) + "/step" + std::to_string(i % config_.depth);
 }
 
 Glow::Conditioning Glow::conditioning(const Context& context) const {
     Conditioning found;
-    const std::vector<double> conditions = context.to_host(conditions_, config_.levels * config_.depth);
-    for (std::size_t i = 0; i < conditions.size(); ++i) {
-        const std::size_t depth = static_cast<std::size_t>(config_.depth);
-        if (conditions[i] > found.max_condition) found.worst_step = static_cast<index_t>(i);
+    const std::vector<double> conditions = context.to_host(conditions_, mixing_steps());
+    index_t worst = 0;
+    for (index_t i = 0; i < std::ssize(conditions); ++i) {
+        if (conditions[i] > found.max_condition) worst = i;
         found.max_condition = std::max(found.max_condition, conditions[i]);
-        if (!std::isfinite(conditions[i]) && found.bad_layer.empty())
-            found.bad_layer = "level" + std::to_string(i / depth) + "/step" + std::to_string(i % depth);
+        if (!std::isfinite(conditions[i]) && found.bad_layer.empty()) found.bad_layer = conditioned_layer(i);
     }
+    found.worst_layer = conditioned_layer(worst);
     return found;
 }
 
@@ -112,9 +132,29 @@ Glow::ConstantLogdets Glow::constant_logdets(const Context& context) const {
     return sums;
 }
 
+void Glow::dequantize(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
+                      const VariationalBuffers& buffers) {
+    if (noise.kind == Dequantization::variational)
+        return dequantizer_->forward(context, pixels, noise, flow, buffers.minus_log_q, buffers.logits);
+    glow::dequantize(context.exec, pixels, noise, flow.h);
+}
+
+void Glow::initialize_dequantizer(const Context& context, const Pixels& pixels, const Noise& noise,
+                                  Flow& flow, const VariationalBuffers& buffers) {
+    dequantizer_->initialize(context, pixels, noise, flow, buffers.minus_log_q);
+}
+
+// logdet starts with the log-determinant of variational noise.
+void Glow::start_logdet(const Context& context, Flow& flow) {
+    if (flow.minus_log_q != nullptr)
+        copy(context.exec, flow.N, flow.minus_log_q, flow.logdet);
+    else
+        fill(context.exec, flow.N, 0.0, flow.logdet);
+}
+
 void Glow::initialize(const Context& context, Flow& flow) {
     const Trace trace("initialize");
-    fill(context.exec, flow.N, 0.0, flow.logdet);
+    start_logdet(context, flow);
     fill(context.exec, flow.N, 0.0, flow.prior);
     for_each_layer([&](Level& level) { level.squeeze.forward(context, flow); },
                    [&](Level&, Step& step, index_t, index_t) {
@@ -156,7 +196,7 @@ void Glow::encode(const Context& context, Flow& flow) {
 // to_eps: convert the latents of splits to standard normal.
 void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps) {
     const bool with_logdets = !context.exec.tuned_for_gpu();
-    fill(context.exec, flow.N, 0.0, flow.logdet);
+    start_logdet(context, flow);
     fill(context.exec, flow.N, 0.0, flow.prior);
     for_each_layer([&](Level& level) { level.squeeze.forward(context, flow); },
                    [&](Level&, Step& step, index_t l, index_t k) {
@@ -176,12 +216,15 @@ void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations
 void Glow::add_logdets(const Context& context, Flow& flow) {
     if (!context.exec.tuned_for_gpu()) return;
     for (Level& level : levels_) ActnormMixing::add_logdets(context, level.mixings, flow);
+    if (flow.minus_log_q == nullptr) return;
+    for (double* const sums : {flow.logdet, flow.minus_log_q})
+        dequantizer_->add_logdets(context, flow.N, sums);
 }
 
 void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                     GradientHook& hook) {
     const Trace trace("backward");
-    for (const ParameterBlock& block : blocks_) {
+    for (const ParameterBlock& block : flow_blocks()) {
         gradient.parameters = hook.begin(block);
         backward(context, flow, gradient, saved, block);
         hook.complete(block);
@@ -190,7 +233,15 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
 
 void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved) {
     const Trace trace("backward");
-    for (const ParameterBlock& block : blocks_) backward(context, flow, gradient, saved, block);
+    for (const ParameterBlock& block : flow_blocks()) backward(context, flow, gradient, saved, block);
+}
+
+void Glow::backward_dequantizer(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
+                                const state_t* logits, Gradient& gradient, GradientHook& hook,
+                                double* difference) {
+    gradient.parameters = hook.begin(blocks_.back());
+    dequantizer_->backward(context, pixels, noise, flow, logits, gradient, difference);
+    hook.complete(blocks_.back());
 }
 
 void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,

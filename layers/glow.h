@@ -4,12 +4,14 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "layers/actnorm_mixing.h"
 #include "layers/classifier.h"
 #include "layers/coupling.h"
+#include "layers/dequantizer.h"
 #include "layers/memory_policy.h"
 #include "layers/prior.h"
 #include "layers/split.h"
@@ -28,12 +30,12 @@ struct Execution {
 };
 
 // A contiguous range of Parameters' flat arrays whose gradients backward completes together: the tensors of
-// one step of flow, of a split (step -1), or of the top prior and classifier (level L).
+// one step of flow, of a split (step -1), of the top prior and classifier (level L), or of the dequantizer (level -1).
 struct ParameterBlock {
     index_t level, step;
     index_t offset, count;  // elements of the flat arrays
 
-    // "level0/step3", "level0/split", "prior/top".
+    // "level0/step3", "level0/split", "prior/top", "dequantizer".
     std::string name(index_t levels) const;
 };
 
@@ -75,7 +77,7 @@ class Glow {
     // Result of derive(). Waits for the device.
     struct Conditioning {
         double max_condition = 0;  // of W over all steps: norm1(W) norm1(W^-1)
-        index_t worst_step = 0;    // the step with this condition, in 0 .. L * K - 1
+        std::string worst_layer;   // the step with this condition
         // The first step with a singular W or a non-finite value; empty if there is none.
         std::string bad_layer;
     };
@@ -92,6 +94,20 @@ class Glow {
 
     bool has_classifier() const { return classifier_.has_value(); }
 
+    // Images as states, ready for forward: flow.h = pixels with noise, flow.minus_log_q of variational noise. Variational
+    // noise needs a model with a dequantizer and what it leaves: minus_log_q [N], and logits [N, D] for
+    // backward_dequantizer(), or nullptr.
+    struct VariationalBuffers {
+        double* minus_log_q = nullptr;
+        state_t* logits = nullptr;
+    };
+    void dequantize(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
+                    const VariationalBuffers& buffers);
+    bool has_dequantizer() const { return dequantizer_.has_value(); }
+    // Data-dependent initialization of the dequantizer from these images, then dequantize().
+    void initialize_dequantizer(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
+                                const VariationalBuffers& buffers);
+
     // These functions convert flow.h [N, H, W, C] <-> latents in place. Conditional models read flow.labels.
     // Latents are stored deepest first: the top z [N, H_t, W_t, C_t], then b of level L-2, ..., b of level 0.
     //
@@ -104,7 +120,7 @@ class Glow {
         add_logdets(context, flow);
     }
     // The two halves of forward(). On a GPU, transform() does not need log|det W|; add_logdets() adds the
-    // log-determinants of all mixings. On a CPU transform() does all the work.
+    // log-determinants of all mixings, the dequantizer's included. On a CPU transform() does all the work.
     void transform(const Context& context, Flow& flow, SavedActivations* saved = nullptr);
     void add_logdets(const Context& context, Flow& flow);
     // latents -> images.
@@ -118,9 +134,19 @@ class Glow {
     // The same, with each block's gradient accumulated where hook.begin() says.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   GradientHook& hook);
-    // One block of backward. blocks() is in the order of backward and covers the flat arrays from end to
-    // start.
+    // Backward of dequantize() with variational noise, after that of the flow. flow.h are the reconstructed images.
+    // difference [N]: the largest error of an image or of the normal numbers behind its noise. Overwrites flow.h and
+    // gradient.dh.
+    void backward_dequantizer(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
+                              const state_t* logits, Gradient& gradient, GradientHook& hook,
+                              double* difference);
+    // All blocks, in the order of backward; they cover the flat arrays from end to start. flow_blocks(): without the
+    // dequantizer's, which is the last one.
     const std::vector<ParameterBlock>& blocks() const { return blocks_; }
+    std::span<const ParameterBlock> flow_blocks() const {
+        return {blocks_.data(), blocks_.size() - (dequantizer_ ? 1 : 0)};
+    }
+    // One block of backward, of flow_blocks().
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   const ParameterBlock& block);
 
@@ -169,22 +195,27 @@ class Glow {
     TopPrior& top() { return *top_; }
 
   private:
+    static void start_logdet(const Context& context, Flow& flow);
     void transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps);
     void invert_levels(const Context& context, Flow& flow, bool from_eps);
     const SavedActivations::Step* save(const Context& context, SavedActivations* saved, index_t l, index_t k,
                                        const Flow& flow);
     void allocate_folded(Arena& derived);
+    // "level0/step3" or "dequantizer/step0", of condition number i.
+    std::string conditioned_layer(index_t i) const;
+    index_t mixing_steps() const { return config_.levels * config_.depth + config_.dequant_depth; }
 
     ModelConfig config_;
     Precision precision_;
     bool fold_ahead_;
     Parameters parameters_;
+    std::optional<Dequantizer> dequantizer_;
     std::vector<Level> levels_;
     std::optional<TopPrior> top_;
     FoldedWeights folded_;                  // of all coupling networks, if fold_ahead_
     std::optional<Classifier> classifier_;  // --weight-y
     std::vector<ParameterBlock> blocks_;    // from the top down
-    double* conditions_ = nullptr;          // [L * K], of W, in device memory
+    double* conditions_ = nullptr;          // of W: [L * K], then the dequantizer's; in device memory
 };
 
 }  // namespace glow::inline GLOW_REAL

@@ -32,8 +32,8 @@ std::vector<index_t> random_permutation(std::uint64_t seed, std::uint64_t item, 
     return order;
 }
 
-// First stream number of fixed tensors; trainable tensors start at 0.
-constexpr std::uint64_t kFixedStreams = std::uint64_t{1} << 40;
+// First stream number of fixed tensors, and of tensors set apart; other trainable tensors start at 0.
+constexpr std::uint64_t kFixedStreams = std::uint64_t{1} << 40, kApartStreams = std::uint64_t{1} << 41;
 
 Tensor place_tensor(std::string name, std::vector<index_t> shape, Init start, index_t& size) {
     index_t count = 1;
@@ -59,7 +59,7 @@ Parameter Parameters::add_fixed(std::string name, std::vector<index_t> shape, In
 }
 
 Parameters::Lu Parameters::add_lu(const std::string& name, index_t C) {
-    const std::size_t number = tensors_.size();
+    const std::size_t number = tensors_.size() - apart_;
     const Lu lu{add_fixed(name + "/permutation", {C}, Init::lu, true),
                 add_fixed(name + "/sign", {C}, Init::lu, false), add(name + "/log_diag", {C}, Init::lu),
                 add(name + "/lower", {C, C}, Init::lu), add(name + "/upper", {C, C}, Init::lu)};
@@ -81,7 +81,7 @@ void Parameters::start(std::uint64_t seed, Solver& solver) const {
         const Tensor& tensor = tensors_[t];
         if (tensor.start != Init::normal && tensor.start != Init::orthogonal) continue;
         values.resize(tensor.count);
-        normal_numbers(seed, t, values);
+        normal_numbers(seed, t < apart_ ? kApartStreams + t : t - apart_, values);
         double scale = 0.05;
         if (tensor.start == Init::orthogonal) {
             solver.orthogonalize(tensor.shape[0], values.data());

@@ -68,6 +68,10 @@ class Parameters {
     };
     Lu add_lu(const std::string& name, index_t C);
 
+    // The tensors so far are an addition to a model: they draw initial values of their own, and the tensors that follow
+    // those that they have in a model without the addition.
+    void set_apart() { apart_ = tensors_.size(); }
+
     // Elements of the flat array, including gaps.
     index_t size() const { return size_; }
     index_t fixed_size() const { return fixed_size_; }
@@ -84,7 +88,7 @@ class Parameters {
     real* fixed() const { return fixed_; }
 
     // Writes initial values of every tensor, computed in double on the host from Philox (seed, tensor
-    // number), equal for every device. Overwrites all size() and fixed_size() elements.
+    // number), equal for every device. Tensors set apart have numbers of their own. Overwrites all size() and fixed_size() elements.
     void start(std::uint64_t seed, Solver& solver) const;
 
   private:
@@ -93,10 +97,11 @@ class Parameters {
     struct LuGroup {
         Lu parts;
         index_t C;
-        std::size_t number;  // index of its first trainable tensor
+        std::size_t number;  // index of its first trainable tensor, without those set apart
     };
     std::vector<Tensor> tensors_, fixed_tensors_;
     std::vector<LuGroup> lus_;
+    std::size_t apart_ = 0;  // tensors of an addition
     index_t size_ = 0, fixed_size_ = 0;
     real* values_ = nullptr;
     real* fixed_ = nullptr;

@@ -121,8 +121,8 @@ class Model {
         double* const values = result.mutable_data();
         for_each_pass(model, images.N, [&](index_t first, index_t count) {
             if (!maps_) maps_ = std::make_unique<DensityMaps>(*model_, *backend_);
-            maps_->run(images.part(first, count, model.dimensions()),
-                       {true, seed, Purpose::evaluate, nullptr}, 0, values + first * size.H * size.W);
+            maps_->run(images.part(first, count, model.dimensions()), evaluation_noise(model, seed), 0,
+                       values + first * size.H * size.W);
         });
         return result;
     }

@@ -27,7 +27,11 @@ struct Options {
     bool skip = false;
 };
 
-void warn_of_lifetime(const CommandLine& command, const std::string& output) {
+void warn_of_lifetime(const CommandLine& command, const std::string& output, const ModelConfig& model) {
+    if (model.dequant_depth > 0)
+        command.say(
+            "the model's variational noise is not used: pixels are coded with uniform noise, as glow_eval --dequant "
+            "uniform measures");
     command.say(
         "{} can be decompressed only with this checkpoint, by this build (glow {}), on this kind of "
         "processor: keep the originals",
@@ -66,7 +70,7 @@ void compress_dataset(const CommandLine& command, const Options& options, const 
     options.data.require_fitting(options.model, checkpoint);
     const ImageSet set = load_split(options.data.data, options.data.split, options.data.images());
     LoadedModel model = options.model.load(command, checkpoint, {set.H, set.W}, set.N, backend);
-    warn_of_lifetime(command, options.output);
+    warn_of_lifetime(command, options.output, model.info().model);
     ProgressLine progress(command, "images");
     const CompressedImages images = compress(model, set, backend.exec().threads, options.model.precision,
                                              [&](index_t done) { progress.show(done, set.N); });
@@ -151,7 +155,7 @@ void compress_folder(const CommandLine& command, const Options& options, const P
     if (survey.photos.empty()) throw InputError(fmt::format("{}: no photograph can be coded", folder));
     LoadedModel model =
         options.model.load(command, checkpoint, image_size(config), options.model.batch, backend);
-    warn_of_lifetime(command, options.output);
+    warn_of_lifetime(command, options.output, model.info().model);
     ProgressLine progress(command, "tiles");
     const CompressedImages images =
         compress_photos(model, survey.photos, backend.exec().threads, options.model.precision,

@@ -28,7 +28,7 @@ struct Options {
     bool breakdown = false;
     ModelOptions model;
     DataOptions data;
-    Dequantization dequant = Dequantization::uniform;
+    std::optional<Dequantization> dequant;  // empty: of the model
     ScoreOptions scores;
     MapOptions maps;
     index_t dequant_samples = 1, iw_samples = 1;
@@ -38,9 +38,9 @@ struct Options {
 void check(const Options& options) {
     options.scores.check();
     options.maps.check();
-    const bool noise = options.dequant == Dequantization::uniform;
+    const bool noise = options.dequant != Dequantization::center;
     if (options.iw_samples > 1 && !noise)
-        throw InputError("--iw-samples needs noise: use --dequant uniform instead of center");
+        throw InputError("--iw-samples needs noise: do not use --dequant center");
     if (options.iw_samples > 1 && options.breakdown)
         throw InputError("--breakdown and --iw-samples cannot be combined: use only one of them");
     if (options.iw_samples > 1 && options.maps.any())
@@ -55,7 +55,7 @@ LikelihoodRequest request_of(const Options& options) {
     request.dequant = options.dequant;
     request.seed = options.seed;
     // Without noise all draws are equal.
-    request.dequant_samples = options.dequant == Dequantization::uniform ? options.dequant_samples : 1;
+    request.dequant_samples = options.dequant != Dequantization::center ? options.dequant_samples : 1;
     request.iw_samples = options.iw_samples;
     return request;
 }
@@ -82,20 +82,26 @@ void add_breakdown(const Breakdown& parts, EvalResult& result) {
                                 {"actnorm", parts.actnorm},
                                 {"mixing", parts.mixing},
                                 {"coupling", parts.coupling}};
+    if (parts.noise == 0) return;
+    result.text += fmt::format(" {} {:.4f} noise", parts.noise < 0 ? '-' : '+', std::abs(parts.noise));
+    result.json["breakdown"]["noise"] = parts.noise;
 }
 
 EvalResult summarize(const Options& options, const LoadedModel& model, const std::string& checkpoint,
                      const Likelihoods& found) {
-    const bool noise = options.dequant == Dequantization::uniform;
+    const Dequantization dequant = options.dequant.value_or(dequantization_of(model.info().model));
+    const bool noise = dequant != Dequantization::center;
     const char* const weights = model.used_ema() ? "ema" : "raw";
     const Mean mean = mean_of(found.bits_per_dim.data(), std::ssize(found.bits_per_dim));
-    EvalResult result{fmt::format("{} bits/dim over {} ({} weights)", mean_text(mean),
-                                  counted(mean.count, options.data.what()), model.used_ema() ? "EMA" : "raw"),
+    EvalResult result{fmt::format("{} bits/dim over {} ({} weights{})", mean_text(mean),
+                                  counted(mean.count, options.data.what()), model.used_ema() ? "EMA" : "raw",
+                                  dequant == Dequantization::variational ? ", variational noise" : ""),
                       {{"bpd", mean.value},
                        {"stderr", mean.standard_error},
                        {"images", mean.count},
                        {"size", {model.config().image_height, model.config().image_width}},
                        {"bound", noise},
+                       {"dequant", to_string(dequant)},
                        {"dequant_samples", request_of(options).dequant_samples},
                        {"iw_samples", options.iw_samples},
                        {"checkpoint", checkpoint},
@@ -190,15 +196,17 @@ int main(int argc, char** argv) {
             add_data_options(app, options->data, true);
             add_size(app, options->model, kPhotoSize)->group("Data");
             app.option_defaults()->group("Likelihood");
-            add_choice(app, "--dequant", options->dequant,
-                       "uniform, or center: no noise, so bits/dim are not a bound");
+            add_choice(
+                app, "--dequant", options->dequant,
+                "uniform; variational, the default for models trained with it; or center: no noise, so "
+                "bits/dim are not a bound");
             app.add_option("--dequant-samples", options->dequant_samples, "Noise draws per image to average")
                 ->check(CLI::Range(1, 1 << 20));
             app.add_option("--iw-samples", options->iw_samples,
                            "Noise draws per importance-weighted bound; more make it tighter")
                 ->check(CLI::Range(1, 1 << 20));
             app.add_flag("--breakdown", options->breakdown,
-                         "Split bits/dim into bins, prior, actnorm, mixing and coupling");
+                         "Split bits/dim into bins, prior, actnorm, mixing, coupling and variational noise");
             add_seed(app, options->seed, "Seed of the noise");
             app.option_defaults()->group("Scores");
             add_score_options(app, options->scores);

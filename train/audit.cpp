@@ -94,7 +94,7 @@ Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
     Audit audit;
     audit.images = flow.N;
     GradientComparison whole;
-    for (const ParameterBlock& block : glow_.blocks()) {
+    for (const ParameterBlock& block : glow_.flow_blocks()) {
         GradientComparison part;
         const std::vector<float> g = backward(block, flow, gradient, saved, gradient_);
         part.add(g, backward(block, exact, exact_gradient, exact_saved, exact_gradient_));

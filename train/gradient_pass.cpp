@@ -23,6 +23,7 @@ GradientPass::GradientPass(const TrainingOptions& options, const Context& contex
     const index_t images = std::max(micro_batch, init_images);
     buffers_ = FlowBuffers::take(state, images, options.model, device);
     dh_ = state.take<real>(micro_batch * options.model.dimensions());
+    if (options.model.dequant_depth > 0) logits_ = state.take<state_t>(images * options.model.dimensions());
     difference_ = state.take<double>(images);
     partial_ = state.take<double>(std::max(group_scratch(images), square_scratch()));
     sums_ = state.take<StepSums>(1);
@@ -56,7 +57,7 @@ void GradientPass::accumulate(const Batch& images, double batch_size, const Memo
 
     CudaGraph::Capture transform(*graphs.transform, exec, graph);
     if (transform.issues()) {
-        dequantize_into(batch, flow);
+        glow_.dequantize(context_, pixels(batch), noise(batch), flow, noise_buffers());
         glow_.transform(context_, flow, &saved.emplace(stored_, policy));
     }
     transform.launch();
@@ -70,8 +71,7 @@ void GradientPass::accumulate(const Batch& images, double batch_size, const Memo
         Gradient gradient{dh_, -1.0 / (model.nats_per_bit_dim() * batch_size), model.weight_y / batch_size};
         update.begin_backward(last);
         glow_.backward(context_, flow, gradient, *saved, update);
-        dequantize_difference(exec, {images.N, model.dimensions(), model.n_bits, batch.pixels}, noise(batch),
-                              flow.h, difference_, partial_);
+        backward_noise(batch, flow, gradient, update);
         add_step_sums(exec, images.N, {flow.logdet, flow.prior, flow.bits_y, flow.error_y, difference_},
                       sums_, partial_);
         update.end_backward(last);
@@ -107,17 +107,33 @@ StepSums GradientPass::gather(const Update& update) const {
 Flow GradientPass::load(const Batch& images) {
     const Batch batch = buffers_.to_device(context_.exec, images, glow_.config().dimensions());
     Flow flow = buffers_.flow(batch.N, batch.labels);
-    dequantize_into(batch, flow);
+    glow_.dequantize(context_, pixels(batch), noise(batch), flow, noise_buffers());
     return flow;
 }
 
-Noise GradientPass::noise(const Batch& images) const {
-    return {options_.dequant == Dequantization::uniform, options_.seed, Purpose::dequantize, images.numbers};
+Flow GradientPass::initialize(const Batch& images) {
+    if (!glow_.has_dequantizer()) return load(images);
+    const Batch batch = buffers_.to_device(context_.exec, images, glow_.config().dimensions());
+    Flow flow = buffers_.flow(batch.N, batch.labels);
+    glow_.initialize_dequantizer(context_, pixels(batch), noise(batch), flow, noise_buffers());
+    return flow;
 }
 
-void GradientPass::dequantize_into(const Batch& images, Flow& flow) {
-    dequantize(context_.exec, {images.N, glow_.config().dimensions(), glow_.config().n_bits, images.pixels},
-               noise(images), flow.h);
+// The drift of the reconstructed images, and the gradient of variational noise.
+void GradientPass::backward_noise(const Batch& images, Flow& flow, Gradient& gradient, Update& update) {
+    if (glow_.has_dequantizer())
+        glow_.backward_dequantizer(context_, pixels(images), noise(images), flow, logits_, gradient, update,
+                                   difference_);
+    else
+        dequantize_difference(context_.exec, pixels(images), noise(images), flow.h, difference_, partial_);
+}
+
+Pixels GradientPass::pixels(const Batch& images) const {
+    return {images.N, glow_.config().dimensions(), glow_.config().n_bits, images.pixels};
+}
+
+Noise GradientPass::noise(const Batch& images) const {
+    return {options_.dequant, options_.seed, Purpose::dequantize, images.numbers};
 }
 
 }  // namespace glow

@@ -28,6 +28,8 @@ class GradientPass {
     // Dequantized images in the flow's buffers, ready for forward: at most micro_batch, or init_images before
     // the first step.
     Flow load(const Batch& images);
+    // The same before the first step, where the model's dequantizer has yet to be initialized from them.
+    Flow initialize(const Batch& images);
     // After the initialization only micro-batches are used.
     void end_initialization() { buffers_.capacity = micro_batch_; }
 
@@ -47,8 +49,10 @@ class GradientPass {
     void accumulate(const Batch& images, double batch_size, const MemoryPolicy& policy, Update& update,
                     bool last);
     Graphs& graphs_of(index_t images, double batch_size, const MemoryPolicy& policy, bool last);
-    void dequantize_into(const Batch& images, Flow& flow);
+    void backward_noise(const Batch& images, Flow& flow, Gradient& gradient, Update& update);
+    Pixels pixels(const Batch& images) const;
     Noise noise(const Batch& images) const;
+    Glow::VariationalBuffers noise_buffers() const { return {buffers_.minus_log_q, logits_}; }
     StepSums gather(const Update& update) const;
 
     const TrainingOptions& options_;
@@ -59,6 +63,7 @@ class GradientPass {
     index_t micro_batch_;
     FlowBuffers buffers_;
     real* dh_;
+    state_t* logits_ = nullptr;  // [images, D] of variational noise
     double *difference_, *partial_;
     StepSums* sums_;  // of the current step, in device memory
     std::vector<Graphs> graphs_;

@@ -9,7 +9,7 @@ Mean mean_bits_per_dim(Trainer& trainer, const SplitImages& images, std::uint64_
     Communicator& processes = trainer.context().communicator;
     trainer.use(ema);
     evaluate_split(trainer.runnable(), images, processes.slice(images.N()),
-                   {true, seed, Purpose::evaluate, nullptr}, 0, {.bits_per_dim = bits.data()});
+                   evaluation_noise(trainer.glow().config(), seed), 0, {.bits_per_dim = bits.data()});
     processes.all_gather_slices(images.N(), sizeof(double), bits.data());
     return mean_of(bits.data(), images.N());
 }

@@ -180,7 +180,7 @@ std::vector<double> TrainedModel::log_density_map(const std::vector<std::uint8_t
     if (!state_->maps) state_->maps = std::make_unique<DensityMaps>(state_->model, state_->backend);
     const ImageSize size = density_map_size(state_->config());
     std::vector<double> maps(static_cast<std::size_t>(array.N * size.H * size.W));
-    state_->maps->run(array, {true, seed, Purpose::evaluate, nullptr}, 0, maps.data());
+    state_->maps->run(array, evaluation_noise(state_->config(), seed), 0, maps.data());
     return maps;
 }
 

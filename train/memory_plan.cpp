@@ -28,7 +28,7 @@ MemoryPlan count(const TrainingOptions& options, index_t init_images, const Back
         trainer.initialize({slice_of(init_images, 0, processes).count, &pixel, &number, &label});
     trainer.step(batch, {});
     if (options.audit_every > 0) trainer.audit(batch);
-    evaluate(trainer.runnable(), batch, {}, {});
+    evaluate(trainer.runnable(), batch, {.kind = dequantization_of(options.model)}, {});
     double largest = 0;
     sample(trainer.runnable(), {.count = trainer.buffers().capacity, .labels = &label}, &pixel, &largest);
     const MemoryBytes bytes = memory.peak();

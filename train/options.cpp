@@ -90,6 +90,9 @@ void check(const TrainingOptions& o) {
             o.condition_jump, "0 or between 1 and 1e30");
     require(o.log_every >= 1, "log-every", o.log_every, "at least 1");
     require(o.keep >= 2, "keep", o.keep, "at least 2");
+    if (o.model.dequant_depth > 0 && o.dequant != Dequantization::variational)
+        throw InputError(fmt::format("--dequant-depth {} needs --dequant variational; it is {}",
+                                     o.model.dequant_depth, to_string(o.dequant)));
     parse_engines(o.engines, o.model.levels);
     parse_algorithms(o.algorithms);
 }

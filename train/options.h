@@ -6,6 +6,7 @@
 #include <string>
 
 #include "data/augment.h"
+#include "kernels/dequantize.h"
 #include "layers/config.h"
 
 namespace glow {
@@ -180,7 +181,9 @@ void visit_length_options(Options& o, Visitor&& visitor) {
 template <class Options, class Visitor>
 void visit_input_options(Options& o, Visitor&& visitor) {
     visitor("augment", o.augment, OnResume::fixed, "none, flip, shift or shift+flip");
-    visitor("dequant", o.dequant, OnResume::fixed, "Noise added to pixels: uniform or center");
+    visitor(
+        "dequant", o.dequant, OnResume::fixed,
+        "Noise added to pixels: uniform, center, or variational: drawn by a small flow that is trained along");
     visitor("shuffle", o.shuffle, OnResume::fixed, "Draw the images in random order");
     visitor("data-access", o.data_access, OnResume::free,
             "memory: load the images once; disk: read ahead on every use; auto: memory if they take less "

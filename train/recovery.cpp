@@ -57,10 +57,9 @@ double Trainer::check_mixings(double largest_condition) {
     const Glow::Conditioning& found = derived_.check(context_);
     const bool bad = !found.bad_layer.empty();
     if (!bad && found.max_condition <= largest_condition) return found.max_condition;
-    const index_t worst = found.worst_step, K = glow_.config().depth;
     FailureContext failed = failure_context();
     failed.weights.params = glow_.parameters().values();
-    throw diagnose_mixing(failed, bad ? found.bad_layer : fmt::format("level{}/step{}", worst / K, worst % K),
+    throw diagnose_mixing(failed, bad ? found.bad_layer : found.worst_layer,
                           bad ? std::numeric_limits<double>::infinity() : found.max_condition,
                           largest_condition);
 }

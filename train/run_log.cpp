@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <string_view>
 
 #include "inference/message_text.h"
 #include "inference/model_file.h"
@@ -39,7 +40,8 @@ std::string describe(const Settings& s) {
                              s.on_disk ? "read from disk" : "in memory"));
     std::string model;
     visit_model_options(m, [&](const char* name, const auto& value, const char* help) {
-        if (help == nullptr) return;
+        // the line "dequant" says it
+        if (help == nullptr || std::string_view(name).starts_with("dequant_")) return;
         model += fmt::format("{}{} {}", model.empty() ? "" : ", ", option_name(name), log_text(value));
     });
     line("model", model);
@@ -62,6 +64,10 @@ std::string describe(const Settings& s) {
     line("seed", fmt::format("{}", o.seed));
     if (o.dequant == Dequantization::center)
         line("dequant", "center: no noise, so bits/dim are not a bound on the likelihood");
+    if (o.dequant == Dequantization::variational)
+        line("dequant",
+             fmt::format("variational, {} steps of width {}; bits/dim are a bound on the likelihood",
+                         m.dequant_depth, m.dequant_width));
     return text;
 }
 

@@ -44,6 +44,7 @@ void fit_model(const DatasetInfo& info, TrainingOptions& options) {
     model.image_width = info.W;
     model.channels = info.C;
     model.n_classes = model.y_cond ? info.n_classes : 0;
+    if (options.dequant == Dequantization::variational && model.dequant_depth == 0) model.dequant_depth = 4;
     if (model.y_cond && (!info.train_labels || (info.valid > 0 && !info.valid_labels)))
         throw InputError(fmt::format("--y-cond: {} has no labels for its {} images", options.data,
                                      info.train_labels ? "validation" : "training"));

@@ -103,7 +103,7 @@ void Trainer::initialize(const Batch& init_images) {
     }
     parameters.bind(weights_.params);
     parameters.bind_fixed(weights_.fixed);
-    Flow flow = gradient_.load(init_images);
+    Flow flow = gradient_.initialize(init_images);
     glow_.initialize(context_, flow);
     restart();
     broadcast_weights();  // changes nothing unless the processes' CPUs round differently

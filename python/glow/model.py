@@ -40,11 +40,12 @@ def load(
 class Model:
     """A trained model. Made by load(); may be used from any thread, and works on one call at a time.
 
-    Images `x` are [N, H, W, C], with the channels of `config` and a height and width divisible by 2^levels; the first images
-    of another size than those the model was trained on give a UserWarning. Their values are uint8 pixels, or floating numbers in pixel units, where the pixel p
-    stands for the values from p to p + 1. Pixels get uniform noise, as in the published results; numbers are used as
-    they are. x may be an array of NumPy, PyTorch, JAX or CuPy; contiguous arrays of uint8, float32 or float64 on the
-    model's device are not copied, others are. Results come in the kind of x.
+    Images `x` are [N, H, W, C], with the channels of `config` and a height and width divisible by 2^levels; the first
+    images of another size than those the model was trained on give a UserWarning. Their values are uint8 pixels, or
+    floating numbers in pixel units, where the pixel p stands for the values from p to p + 1. Pixels get uniform noise, as
+    in the published results, or the noise of a model trained with --dequant variational; numbers are used as they are. x
+    may be an array of NumPy, PyTorch, JAX or CuPy; contiguous arrays of uint8, float32 or float64 on the model's device
+    are not copied, others are. Results come in the kind of x.
 
     Conditional models need `labels`, whole numbers [N]; one number stands for all images.
 

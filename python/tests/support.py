@@ -21,6 +21,7 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 DATA = FOLDER / "data.h5"
 RUN = FOLDER / "run"
 CONDITIONAL = FOLDER / "conditional"
+VARIATIONAL = FOLDER / "variational"
 OPTIONS = dict(
     levels=2,
     depth=2,
@@ -70,6 +71,13 @@ def make_conditional_run():
     if not CONDITIONAL.exists():
         list(glow.train(DATA, out=CONDITIONAL, y_cond=True, **OPTIONS))
     return CONDITIONAL
+
+
+def make_variational_run():
+    make_run()
+    if not VARIATIONAL.exists():
+        list(glow.train(DATA, out=VARIATIONAL, dequant="variational", dequant_depth=2, dequant_width=6, **OPTIONS))
+    return VARIATIONAL
 
 
 def model(**options):

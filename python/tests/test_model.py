@@ -13,7 +13,19 @@ from pathlib import Path
 import numpy as np
 
 import glow
-from support import DATA, FOLDER, SOURCE, command, make_conditional_run, make_images, make_run, model, needs
+from support import (
+    DATA,
+    FOLDER,
+    SOURCE,
+    VARIATIONAL,
+    command,
+    make_conditional_run,
+    make_images,
+    make_run,
+    make_variational_run,
+    model,
+    needs,
+)
 
 ERRORS = (ValueError, RuntimeError)
 
@@ -385,6 +397,31 @@ class Maps(unittest.TestCase):
             np.testing.assert_allclose(maps.sum((1, 2)), owner.log_prob(x, seed=9), rtol=1e-10)
         with self.assertRaisesRegex(ValueError, "image 1"):
             owner.log_density_map(np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), np.nan)]))
+
+
+class VariationalNoise(unittest.TestCase):
+    """Of a model trained with it: pixels get its own noise."""
+
+    def test_equal_command_and_maps_add_up(self):
+        owner, x = glow.load(make_variational_run(), device="cpu", threads=1), make_images(20, 2)
+        out = FOLDER / "variational.npy"
+        words = ["--checkpoint", VARIATIONAL, "--data", DATA, "--device", "cpu", "--seed", "4", "--json", "--map", out]
+        result = json.loads(command("glow_eval", *words))
+        self.assertEqual(result["dequant"], "variational")
+        bits = owner.bits_per_dim(x, seed=4)
+        self.assertEqual(sum(bits.tolist()) / len(bits), result["bpd"])
+        maps = owner.log_density_map(x, seed=4)
+        np.testing.assert_array_equal(maps, np.load(out))
+        np.testing.assert_allclose(maps.sum((1, 2)), owner.log_prob(x, seed=4), rtol=1e-10)
+        log_prob, gradient = owner.score(x, seed=4)
+        np.testing.assert_allclose(log_prob, owner.log_prob(x, seed=4), rtol=1e-12)
+        self.assertTrue(np.isfinite(gradient).all())
+
+    def test_other_size(self):
+        owner = glow.load(make_variational_run(), device="cpu", threads=1)
+        with self.assertWarns(UserWarning):
+            maps = owner.log_density_map(make_images(3, 0, 12, 20))
+        np.testing.assert_allclose(maps.sum((1, 2)), owner.log_prob(make_images(3, 0, 12, 20)), rtol=1e-10)
 
 
 class Labels(unittest.TestCase):

@@ -40,7 +40,7 @@ TEST_P(DensityMap, SumsToLogDensity) {
         const std::vector<std::uint8_t> pixels = random_pixels(N * config.dimensions());
         const PixelArray images{N, pixels.data(), config.y_cond ? labels.data() : nullptr};
         std::vector<double> maps(static_cast<std::size_t>(N * positions)), log_density(N);
-        DensityMaps(model, backend).run(images, {true, 7, Purpose::evaluate, nullptr}, 2, maps.data());
+        DensityMaps(model, backend).run(images, evaluation_noise(model.config(), 7), 2, maps.data());
         log_densities(model.runnable(), images, 7, 2, log_density.data());
         for (index_t n = 0; n < N; ++n) {
             const double* const map = maps.data() + n * positions;
@@ -66,7 +66,7 @@ class LargeDensityMap : public testing::Test {
     std::vector<double> map(const std::vector<std::uint8_t>& pixels) {
         std::vector<double> map(static_cast<std::size_t>(kSide * kSide));
         DensityMaps(model_, backend_)
-            .run({1, pixels.data(), nullptr}, {false, 0, Purpose::evaluate, nullptr}, 0, map.data());
+            .run({1, pixels.data(), nullptr}, {.kind = Dequantization::center}, 0, map.data());
         return map;
     }
 

@@ -12,7 +12,7 @@ TEST(Inference, ProcessesLargeBatchesInParts) {
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
     const Images images(8, options.model, 4);
-    const Noise noise{true, 1, Purpose::evaluate, nullptr};
+    const Noise noise{Dequantization::uniform, 1, Purpose::evaluate, nullptr};
     const auto bits_of = [&](index_t first, index_t count) {
         std::vector<double> bits(static_cast<std::size_t>(count));
         evaluate(trainer.runnable(), images.batch().part(first, count, options.model.dimensions()), noise,

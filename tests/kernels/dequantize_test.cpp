@@ -23,15 +23,16 @@ TEST(Dequantize, MatchesSpecification) {
     const std::uint64_t item[3] = {5, 0, std::uint64_t{1} << 40};
     const std::vector<std::uint8_t> pixels = all_pixels(N * D);
     for (int n_bits = 1; n_bits <= 8; ++n_bits)
-        for (const bool uniform : {true, false}) {
+        for (const Dequantization kind : {Dequantization::uniform, Dequantization::center}) {
             std::vector<double> h(N * D, -1);
-            dequantize(test::cpu(), {N, D, n_bits, pixels.data()}, {uniform, 11, Purpose::dequantize, item},
+            dequantize(test::cpu(), {N, D, n_bits, pixels.data()}, {kind, 11, Purpose::dequantize, item},
                        h.data());
             for (index_t n = 0; n < N; ++n)
                 for (index_t i = 0; i < D; ++i) {
                     const PhiloxWords words =
                         philox_block(11, Purpose::dequantize, item[n], static_cast<std::uint64_t>(i / 4));
-                    const double u = uniform ? ((words.word[i % 4] >> 8) + 0.5) / 16777216.0 : 0.5;
+                    const double u =
+                        kind == Dequantization::uniform ? ((words.word[i % 4] >> 8) + 0.5) / 16777216.0 : 0.5;
                     const double k = std::floor(pixels[n * D + i] / std::pow(2.0, 8 - n_bits));
                     ASSERT_EQ(h[n * D + i], (k + u) / std::pow(2.0, n_bits) - 0.5);
                 }
@@ -43,10 +44,10 @@ TEST(Dequantize, QuantizeRestoresBin) {
     const std::uint64_t item[4] = {0, 1, 2, 3};
     const std::vector<std::uint8_t> pixels = all_pixels(N * D);
     for (int n_bits = 1; n_bits <= 8; ++n_bits)
-        for (const bool uniform : {true, false}) {
+        for (const Dequantization kind : {Dequantization::uniform, Dequantization::center}) {
             std::vector<double> h(N * D);
             std::vector<std::uint8_t> back(N * D);
-            dequantize(test::cpu(), {N, D, n_bits, pixels.data()}, {uniform, 3, Purpose::evaluate, item},
+            dequantize(test::cpu(), {N, D, n_bits, pixels.data()}, {kind, 3, Purpose::evaluate, item},
                        h.data());
             quantize(test::cpu(), N * D, n_bits, h.data(), back.data());
             const int mask = 0xff & ~((1 << (8 - n_bits)) - 1);
@@ -68,7 +69,7 @@ TEST(Quantize, ClipsAndMapsNaNToZero) {
 TEST(DequantizeDifference, IsMaximumPerImage) {
     const index_t N = 4, D = 101;
     const std::uint64_t item[4] = {9, 8, 7, 6};
-    const Noise noise{true, 2, Purpose::dequantize, item};
+    const Noise noise{Dequantization::uniform, 2, Purpose::dequantize, item};
     const std::vector<std::uint8_t> pixels = all_pixels(N * D);
     std::vector<double> h(N * D), difference(N, -1), partial(group_scratch(N));
     dequantize(test::cpu(), {N, D, 8, pixels.data()}, noise, h.data());

@@ -20,6 +20,7 @@ using Numbers = std::vector<double>;
 // Everything a model computes from a few images.
 struct Outcome {
     Numbers latents, logdet, prior, bits_y, rebuilt, dx, gradient, eps, decoded;
+    Numbers minus_log_q, numbers, difference;  // with a dequantizer: -log q, rebuilt normal numbers, drift
 };
 
 double norm(const Numbers& x) {
@@ -77,12 +78,23 @@ class DeviceModel {
             flow_.error_y = put(Numbers(N, 0.0));
         }
         dh_ = put(std::vector<real>(size_, real{1}));
+        if (!glow_.has_dequantizer()) return;
+        pixels_ = {N, config.dimensions(), 8, put(Random(8).integers<std::uint8_t>(size_, 0, 255))};
+        noise_ = {Dequantization::variational, 3, Purpose::dequantize,
+                  put(std::vector<std::uint64_t>{4, 5, 6, 1, 2})};
+        buffers_ = {put(Numbers(N, -1.0)), put(Numbers(size_, -1.0))};
+        difference_ = put(Numbers(N, -1.0));
     }
 
     Outcome run(const MemoryPolicy& policy = {}) {
         Outcome outcome;
         const Exec& exec = context_.exec;
-        upload(exec, size_, x_.data(), flow_.h);
+        if (glow_.has_dequantizer()) {
+            glow_.dequantize(context_, pixels_, noise_, flow_, buffers_);
+            x_ = downloaded(exec, size_, flow_.h);
+        } else {
+            upload(exec, size_, x_.data(), flow_.h);
+        }
         fill(exec, glow_.parameters().size(), real{0}, gradient_);
         {
             SavedActivations saved(arena_, policy);
@@ -96,7 +108,9 @@ class DeviceModel {
         }
         outcome.rebuilt = downloaded(exec, size_, flow_.h);
         outcome.dx = wide(downloaded(exec, size_, dh_));
+        if (glow_.has_dequantizer()) run_backward_of_noise(outcome);
         outcome.gradient = wide(downloaded(exec, glow_.parameters().size(), gradient_));
+        if (glow_.has_dequantizer()) upload(exec, size_, outcome.rebuilt.data(), flow_.h);
         glow_.encode(context_, flow_);
         outcome.eps = downloaded(exec, size_, flow_.h);
         glow_.decode(context_, flow_);
@@ -106,6 +120,21 @@ class DeviceModel {
     const Numbers& x() const { return x_; }
 
   private:
+    struct WholeGradient : GradientHook {
+        real* values;
+        ParameterGradients begin(const ParameterBlock&) override { return {values}; }
+        void complete(const ParameterBlock&) override {}
+    };
+    void run_backward_of_noise(Outcome& outcome) {
+        WholeGradient hook;
+        hook.values = gradient_;
+        Gradient gradient{dh_, -0.7};
+        glow_.backward_dequantizer(context_, pixels_, noise_, flow_, buffers_.logits, gradient, hook,
+                                   difference_);
+        outcome.minus_log_q = downloaded(context_.exec, N_, buffers_.minus_log_q);
+        outcome.numbers = downloaded(context_.exec, size_, flow_.h);
+        outcome.difference = downloaded(context_.exec, N_, difference_);
+    }
     template <class T>
     T* put(const std::vector<T>& values) {
         T* const copy = arena_.take<T>(static_cast<index_t>(values.size()));
@@ -123,6 +152,10 @@ class DeviceModel {
     Flow flow_;
     real* gradient_;
     real* dh_;
+    Pixels pixels_{};
+    Noise noise_;
+    Glow::VariationalBuffers buffers_;
+    double* difference_ = nullptr;
 };
 
 struct Variant {
@@ -132,6 +165,7 @@ struct Variant {
     bool edge, learn_top, classes;
     index_t channels, width;
     CouplingScale scale = CouplingScale::sigmoid;
+    bool dequantizer = false;
 };
 void PrintTo(const Variant& variant, std::ostream* out) {
     *out << variant.name;
@@ -148,6 +182,8 @@ const Variant kVariants[] = {
     {"fixed_top", CouplingKind::affine, Permutation::invconv, true, false, false, 3, 32},
     {"classes", CouplingKind::additive, Permutation::invconv, true, true, true, 3, 32},
     {"odd_width", CouplingKind::affine, Permutation::invconv, true, true, false, 1, 21},
+    {"dequantizer", CouplingKind::affine, Permutation::invconv, true, true, false, 3, 32,
+     CouplingScale::sigmoid, true},
     {"four_channels", CouplingKind::affine, Permutation::invconv, true, true, false, 4, 24},
 };
 ModelConfig config_of(const Variant& variant) {
@@ -157,6 +193,10 @@ ModelConfig config_of(const Variant& variant) {
     config.permutation = variant.permutation;
     config.edge_bias = variant.edge;
     config.learn_top = variant.learn_top;
+    if (variant.dequantizer) {
+        config.dequant_depth = 2;
+        config.dequant_width = 16;
+    }
     if (variant.classes) {
         config.y_cond = true;
         config.n_classes = 3;
@@ -188,6 +228,10 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
         EXPECT_LE(relative_error(found.dx, expected.dx), gradient);
         EXPECT_LE(relative_error(found.gradient, expected.gradient), gradient);
         EXPECT_LE(relative_error(found.eps, expected.eps), state);
+        EXPECT_LE(relative_error(found.minus_log_q, expected.minus_log_q), density);
+        EXPECT_LE(relative_error(found.numbers, expected.numbers), state);
+        for (const double drift : found.difference)
+            EXPECT_LE(drift, precision == Precision::fp32 ? 1e-5 : 1e-2);
         EXPECT_LE(relative_error(found.decoded, other.x()), state);
         EXPECT_GT(norm(expected.gradient), 0);
         // The fp32 gradient bound is tight enough to detect an error of 1%; the others are looser.
@@ -203,6 +247,7 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
         EXPECT_EQ(again.rebuilt, found.rebuilt);
         EXPECT_EQ(again.gradient, found.gradient);
         EXPECT_EQ(again.decoded, found.decoded);
+        EXPECT_EQ(again.minus_log_q, found.minus_log_q);
     }
 };
 

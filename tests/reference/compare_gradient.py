@@ -24,20 +24,22 @@ import torch
 import glow_files as files
 import glow_programs
 import glow_reference as glow
+import variational
 
 
 def model_config(options, shape, data):
     _, H, W, C = shape
+    dequantizer = dict(dequant_depth=options.dequant_depth, dequant_width=8) if options.dequant == "variational" else {}
     return files.make_config(image_height=H, image_width=W, channels=C, n_bits=options.n_bits, levels=options.levels,
                              depth=options.depth, width=options.width, permutation=options.permutation,
                              coupling=options.coupling, coupling_scale=options.coupling_scale, edge_bias=options.edge_bias, learn_top=options.learn_top,
                              y_cond=options.y_cond, n_classes=files.read_n_classes(data) if options.y_cond else 0,
-                             weight_y=options.weight_y)
+                             weight_y=options.weight_y, **dequantizer)
 
 
 def starting_parameters(config, x, seed):
     """Random parameters under which even a deep model's states are of order one on the images x."""
-    model = glow.Glow(config, files.random_parameters(config, seed))
+    model = variational.model_of(config, files.random_parameters(config, seed))
     model.initialize_from_data(x)
     rng = np.random.default_rng(seed + 1)
     noise = lambda n, p: 0.02 * rng.standard_normal(p.shape) if "/actnorm/" in n else 0.0
@@ -50,13 +52,14 @@ def train(options, start, out, steps):
     model_flags = [] if options.edge_bias else ["--no-edge-bias"]
     model_flags += [] if options.learn_top else ["--no-learn-top"]
     model_flags += ["--y-cond", "--weight-y", str(options.weight_y)] if options.y_cond else []
+    dequantizer_flags = ["--dequant-depth", str(options.dequant_depth), "--dequant-width", "8"] if options.dequant == "variational" else []
     command = [options.glow_train, "--data", options.data, "--out", str(out), "--init-from", str(start),
-               "--max-steps", str(steps), "--batch", str(options.batch), "--dequant", "center", "--augment", "none",
+               "--max-steps", str(steps), "--batch", str(options.batch), "--dequant", options.dequant, "--augment", "none",
                "--no-shuffle", "--warmup-epochs", "0", "--log-every", "1",
                "--levels", str(options.levels), "--depth", str(options.depth), "--width", str(options.width),
                "--n-bits", str(options.n_bits), "--permutation", options.permutation, "--coupling", options.coupling,
                "--coupling-scale", options.coupling_scale,
-               *model_flags, "--optimizer", options.optimizer, "--lr", str(options.lr), "--beta1", str(options.beta1),
+               *model_flags, *dequantizer_flags, "--optimizer", options.optimizer, "--lr", str(options.lr), "--beta1", str(options.beta1),
                "--beta2", str(options.beta2), "--weight-decay", str(options.weight_decay),
                "--ema-decay", str(options.ema_decay), "--clip-norm", str(options.clip_norm), *options.extra]
     glow_programs.run(command, options.verbose)
@@ -178,6 +181,8 @@ def parse(arguments=None):
     model.add_argument("--no-learn-top", dest="learn_top", action="store_false")
     model.add_argument("--y-cond", action="store_true")
     model.add_argument("--weight-y", type=float, default=0.0)
+    model.add_argument("--dequant", choices=("center", "variational"), default="center")
+    model.add_argument("--dequant-depth", type=int, default=2, help="of --dequant variational")
     model.add_argument("--seed", type=int, default=1, help="of the random parameters")
     step = parser.add_argument_group("step")
     step.add_argument("--batch", type=int, default=8)
@@ -210,7 +215,7 @@ def compare(options, folder):
     if len(images) < options.batch:
         raise SystemExit(f"{options.data} has {len(images)} training images, fewer than --batch {options.batch}")
     config = model_config(options, images.shape, options.data)
-    x = glow.dequantize(torch.from_numpy(images), options.n_bits)
+    x = variational.input_of(config, images, variational.TRAINING)
     labels = torch.from_numpy(labels) if options.y_cond else None
 
     start = folder / "start.h5"
@@ -218,7 +223,7 @@ def compare(options, folder):
     files.write_checkpoint(start, config, params)
     checkpoints = [start] + [train(options, start, folder / f"steps{t}", t) for t in (1, 2)]
 
-    model = glow.Glow(config, params)
+    model = variational.model_of(config, params)
     loss, gradients = model.gradient(x, labels, options.chunk)
     gradients = {name: g.numpy() for name, g in gradients.items()}
     m = files.read_tree(checkpoints[1], "optimizer/m")

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compares `glow_eval --bpd --per-image` with the reference in double, image by image (center dequantization).
+"""Compares `glow_eval --bpd --per-image` with the reference in double, image by image: without noise, or with
+the noise of the model's dequantizer.
 
 Exit status: 0 if every image agrees within --tolerance bits/dim, 1 otherwise.
 """
@@ -16,27 +17,27 @@ import torch
 
 import glow_files as files
 import glow_programs
-import glow_reference as glow
+import variational
 
 
 def reference_bpd(config, params, images, labels, chunk):
     """[N] bits/dim, in double."""
-    model = glow.Glow(config, params)
+    model = variational.model_of(config, params)
     labels = torch.from_numpy(labels) if config["y_cond"] else None
     parts = []
     with torch.no_grad():
         for start in range(0, len(images), chunk):
-            x = glow.dequantize(torch.from_numpy(images[start : start + chunk]), config["n_bits"])
+            x = variational.input_of(config, images[start : start + chunk], variational.EVALUATION, start)
             parts.append(model.bits_per_dim(x, None if labels is None else labels[start : start + chunk]))
     return torch.cat(parts).numpy()
 
 
-def program_bpd(options):
+def program_bpd(options, dequant):
     """{index: bits/dim} from the program's CSV."""
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "per-image.csv"
         command = [options.glow_eval, "--bpd", "--checkpoint", str(options.checkpoint), "--data", options.data,
-                   "--split", options.split, "--per-image", str(table), "--dequant", "center",
+                   "--split", options.split, "--per-image", str(table), "--dequant", dequant,
                    *([] if options.ema else ["--no-ema"]),
                    *(["--limit", str(options.limit)] if options.limit else []), *options.extra]
         glow_programs.run(command)
@@ -68,11 +69,12 @@ def compare(options):
     params = files.read_tree(options.checkpoint, "params")
     if options.ema:
         params |= files.read_tree(options.checkpoint, "ema")
-    measured = program_bpd(options)
+    config = files.read_config(options.checkpoint)
+    measured = program_bpd(options, "variational" if config.get("dequant_depth") else "center")
     if sorted(measured) != list(range(len(images))):
         print(f"FAILED: expected one row for each of {len(images)} images, got {len(measured)} rows")
         return False, float("nan")
-    expected = reference_bpd(files.read_config(options.checkpoint), params, images, labels, options.chunk)
+    expected = reference_bpd(config, params, images, labels, options.chunk)
     difference = [abs(measured[i] - expected[i]) for i in range(len(images))]
     # NaN counts as the worst; no comparison with it is true.
     worst = max(range(len(images)), key=lambda i: difference[i] if difference[i] == difference[i] else float("inf"))

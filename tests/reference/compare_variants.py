@@ -36,6 +36,8 @@ VARIANTS = {
     "reverse affine": (2, "--n-bits 6 --permutation reverse --optimizer adam", ""),
     "reverse additive": (4, "--n-bits 7 --permutation reverse --coupling additive", ""),
     "bounded scale": (3, "--coupling-scale tanh", ""),
+    "variational noise": (3, "--dequant variational --n-bits 5", "--micro-batch 3"),
+    "variational, no edge channel": (1, "--dequant variational --dequant-depth 1 --no-edge-bias --optimizer adam", "--tile 3"),
     "no edge channel": (3, "--no-edge-bias", "--memory store"),
     "no learned top": (3, "--no-learn-top", "--memory checkpoint"),
     "neither": (3, "--no-edge-bias --no-learn-top --coupling additive", "--anchor-every 2"),

@@ -13,11 +13,11 @@ import numpy as np
 
 def make_config(**changes):
     """All model keys of a checkpoint's config, with the command line's defaults, and `changes`. Files may lack coupling_scale,
-    which is then sigmoid: it is here only if given."""
+    which is then sigmoid, and the keys of a dequantizer: they are here only if given."""
     config = dict(image_height=32, image_width=32, channels=3, n_bits=8, levels=3, depth=32, width=512,
                   permutation="invconv", coupling="affine", edge_bias=True, learn_top=True, y_cond=False,
                   n_classes=0, weight_y=0.0)
-    unknown = set(changes) - set(config) - {"coupling_scale"}
+    unknown = set(changes) - set(config) - {"coupling_scale", "dequant_depth", "dequant_width"}
     if unknown:
         raise KeyError(f"no such configuration keys: {sorted(unknown)}")
     return {**config, **changes}
@@ -28,11 +28,33 @@ def is_trainable(name):
     return name.rsplit("/", 1)[1] not in ("permutation", "sign", "indices")
 
 
+def network_shapes(name, inputs, width, outputs, edge):
+    """Of the three convolutions of a coupling."""
+    shapes = {f"{name}/conv1/weight": (width, 3, 3, inputs + edge)}
+    shapes |= {f"{name}/conv1/actnorm/{part}": (width,) for part in ("bias", "logs")}
+    shapes[f"{name}/conv2/weight"] = (width, 1, 1, width)
+    shapes |= {f"{name}/conv2/actnorm/{part}": (width,) for part in ("bias", "logs")}
+    shapes[f"{name}/conv3/weight"] = (outputs, 3, 3, width + edge)
+    return shapes | {f"{name}/conv3/{part}": (outputs,) for part in ("bias", "logs")}
+
+
+def dequantizer_shapes(config, C, edge):
+    """Of the flow of variational noise, at the resolution of level 0 with C channels; none without it."""
+    depth, width = config.get("dequant_depth", 0), config.get("dequant_width", 0)
+    shapes = network_shapes("dequantizer/features", C, width, width, edge) if depth else {}
+    for step in range(depth):
+        name = f"dequantizer/step{step}"
+        shapes |= {f"{name}/actnorm/{part}": (C,) for part in ("bias", "logs")}
+        shapes[f"{name}/invconv/weight"] = (C, C)
+        shapes |= network_shapes(f"{name}/coupling", C // 2 + width, width, C, edge)
+    return shapes
+
+
 def parameter_shapes(config):
     """{name: shape} of every tensor, trainable or not, in the order of the forward pass."""
     width, edge = config["width"], int(config["edge_bias"])
-    shapes = {}
     C = 4 * config["channels"]
+    shapes = dequantizer_shapes(config, C, edge)
     for level in range(config["levels"]):
         out = C if config["coupling"] == "affine" else C // 2
         for step in range(config["depth"]):
@@ -45,13 +67,7 @@ def parameter_shapes(config):
                 shapes |= {f"{name}/invconv/{part}": (C, C) for part in ("lower", "upper")}
             elif config["permutation"] == "shuffle":
                 shapes[f"{name}/shuffle/indices"] = (C,)
-            network = f"{name}/coupling"
-            shapes[f"{network}/conv1/weight"] = (width, 3, 3, C // 2 + edge)
-            shapes |= {f"{network}/conv1/actnorm/{part}": (width,) for part in ("bias", "logs")}
-            shapes[f"{network}/conv2/weight"] = (width, 1, 1, width)
-            shapes |= {f"{network}/conv2/actnorm/{part}": (width,) for part in ("bias", "logs")}
-            shapes[f"{network}/conv3/weight"] = (out, 3, 3, width + edge)
-            shapes |= {f"{network}/conv3/{part}": (out,) for part in ("bias", "logs")}
+            shapes |= network_shapes(f"{name}/coupling", C // 2, width, out, edge)
         if level < config["levels"] - 1:
             shapes[f"level{level}/split/weight"] = (C, 3, 3, C // 2 + edge)
             shapes |= {f"level{level}/split/{part}": (C,) for part in ("bias", "logs")}
@@ -178,7 +194,7 @@ def write_checkpoint(path, config, params, training=None):
     trainable = {name: value for name, value in params.items() if is_trainable(name)}
     with create_file(path) as f:
         f.attrs["format"] = "glow-checkpoint"
-        f.attrs["version"] = 1 if config.get("coupling_scale", "sigmoid") == "sigmoid" else 2
+        f.attrs["version"] = 2 if config.get("coupling_scale", "sigmoid") != "sigmoid" or config.get("dequant_depth") else 1
         f.attrs["config"] = json.dumps({**config, "training": training or {}}, indent=1)
         for counter in ("step", "images_seen", "epoch"):
             f.attrs[counter] = 0

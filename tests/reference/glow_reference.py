@@ -248,7 +248,7 @@ class Glow:
 
     def bits(self, x, labels=None):
         """(bits/dim [N], cross-entropy of the classifier in bits [N], zeros without one)."""
-        D = x[0].numel()
+        D = self.config["image_height"] * self.config["image_width"] * self.config["channels"]
         _, log_p, z = self.encode(x, labels)
         bpd = -(log_p - D * math.log(2 ** self.config["n_bits"])) / (D * LN2)
         if not self.has_classifier():

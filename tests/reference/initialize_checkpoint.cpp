@@ -34,7 +34,7 @@ void initialize(const char* from, const char* data, const char* to) {
     model.parameters().bind_fixed(weights.fixed);
     Flow flow = trainer.buffers().flow(images.N, images.labels.empty() ? nullptr : images.labels.data());
     dequantize(exec, {images.N, info.model.dimensions(), info.model.n_bits, images.images.data()},
-               {false, 0, {}, nullptr}, flow.h);
+               {.kind = Dequantization::center}, flow.h);
     model.initialize(trainer.context(), flow);
     save_checkpoint(to, info.config, {}, nullptr, model.parameters(), exec,
                     {.params = weights.params, .fixed = weights.fixed});

@@ -397,7 +397,7 @@ TEST_F(MovedRuns, NamesMissingDataSetAndItsConfig) {
     std::filesystem::rename(folder / "project/d.h5", folder / "elsewhere/e.h5");
     const std::string before = toml("project/run");
     const Words resume = {"--out", "run", "--resume", "--max-steps", "2"};
-    expect_error(in("project", resume), 2, "run/config.toml:12: the data set ");
+    expect_error(in("project", resume), 2, "run/config.toml:15: the data set ");
     EXPECT_EQ(toml("project/run"), before);
     EXPECT_EQ(in("project", resume + Words{"--data", "../elsewhere/e.h5", "--quiet"}).code, 0);
     write_bytes(folder / "c.toml", "levels = 2\ndata = 'none.h5'\n");

@@ -18,6 +18,7 @@ struct Variant {
 const Variant kVariants[] = {
     {"invconv_additive", {"--coupling", "additive"}},
     {"bounded_scale", {"--coupling-scale", "tanh"}},
+    {"variational", {"--dequant", "variational", "--dequant-depth", "2", "--dequant-width", "6"}},
     {"lu", {"--permutation", "invconv_lu", "--optimizer", "adam"}},
     {"lu_additive", {"--permutation", "invconv_lu", "--coupling", "additive", "--n-bits", "5"}},
     {"shuffle", {"--permutation", "shuffle", "--no-edge-bias"}},
@@ -68,7 +69,8 @@ TEST_P(Variants, SupportEveryCommand) {
     const json result = json::parse(scores.out);
     double sum = 0;
     for (const auto& [part, bits] : result["breakdown"].items()) sum += bits.get<double>();
-    EXPECT_EQ(result["breakdown"].size(), 5u);
+    EXPECT_EQ(result["breakdown"].size(), has("variational") ? 6u : 5u);
+    EXPECT_EQ(result["dequant"], has("variational") ? "variational" : "uniform");
     EXPECT_NEAR(sum, result["bpd"].get<double>(), 1e-10);
     EXPECT_EQ(result.contains("bits_y"), has("--weight-y"));
     EXPECT_EQ(result["breakdown"]["mixing"] == 0.0, has("reverse") || has("shuffle"));
@@ -158,6 +160,30 @@ TEST_F(Commands, EvalBoundTightensWithSamples) {
     }
     EXPECT_GT(gained, 1e-6 * static_cast<double>(mean.size()));
     EXPECT_EQ(bits({"--iw-samples", "1"}), bits({}));
+}
+
+// A model with a dequantizer is evaluated with it unless told otherwise, and coded without it.
+TEST_F(Commands, VariationalNoiseIsTheModelsDefault) {
+    make_run("run", 2, {"--dequant", "variational"});
+    make_run("plain", 1);
+    const Words base = {"--checkpoint", "run", "--data", "d.h5"};
+    const auto bits = [&](const Words& more) {
+        return json::parse(eval(base + Words{"--json"} + more).out)["bpd"];
+    };
+    EXPECT_EQ(bits({}), bits({"--dequant", "variational"}));
+    EXPECT_NE(bits({}), bits({"--dequant", "uniform"}));
+    EXPECT_LE(bits({"--iw-samples", "4"}), bits({"--dequant-samples", "4"}));
+    EXPECT_NE(eval(base).out.find("variational noise"), std::string::npos);
+    expect_error(eval({"--checkpoint", "plain", "--data", "d.h5", "--dequant", "variational"}), 2,
+                 "trained without it");
+    const Outcome coded =
+        Process(folder.path(), GLOW_COMPRESS_PROGRAM, base + Words{"-o", "x.glow", "--limit", "3"}).wait();
+    EXPECT_EQ(coded.code, 0) << coded.err;
+    EXPECT_NE(coded.err.find("uniform noise"), std::string::npos) << coded.err;
+    expect_error(train(run_words("other", 1) + Words{"--quiet", "--dequant-depth", "2"}), 2,
+                 "--dequant variational");
+    expect_error(train({"--out", "run", "--resume", "--dequant-width", "9", "--max-steps", "3"}), 2,
+                 "dequant_width");
 }
 
 TEST_F(Commands, RejectsMeaninglessSampleCounts) {

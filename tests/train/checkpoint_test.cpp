@@ -65,13 +65,18 @@ TEST_F(CheckpointTest, RoundTripIsBitExact) {
     EXPECT_EQ(info.progress.epoch, 0.25);
 }
 
-// Programs that know no coupling_scale would take a model with another one for a sigmoid model.
+// Programs that know no coupling_scale would take a model with another one for a sigmoid model; those that know no
+// dequantizer would not know its tensors.
 TEST_F(CheckpointTest, VersionTellsOlderProgramsWhatTheyCanRead) {
     EXPECT_EQ(CheckpointEdit(folder / "good.h5").version, 1);
     training.options.model.coupling_scale = CouplingScale::tanh;
     save(folder / "tanh.h5");
     EXPECT_EQ(CheckpointEdit(folder / "tanh.h5").version, 2);
     EXPECT_EQ(read_checkpoint_info(folder / "tanh.h5").model.coupling_scale, CouplingScale::tanh);
+    training.options.model.coupling_scale = CouplingScale::sigmoid;
+    training.options.model.dequant_depth = 2;
+    save(folder / "variational.h5");
+    EXPECT_EQ(CheckpointEdit(folder / "variational.h5").version, 2);
 }
 
 TEST_F(CheckpointTest, FilesWithoutCouplingScaleMeanSigmoid) {
@@ -197,7 +202,7 @@ TEST_F(CheckpointTest, ListsTwentyDifferencesAndTotal) {
 TEST_F(CheckpointTest, RejectsOtherFormatsAndVersions) {
     refuse([](CheckpointEdit& e) { e.format = "glow-dataset"; }, {"not a checkpoint", "glow-checkpoint"});
     refuse([](CheckpointEdit& e) { e.format = ""; }, {"not a checkpoint"});
-    refuse([](CheckpointEdit& e) { e.version = 2; }, {"version 2", "version 1"});
+    refuse([](CheckpointEdit& e) { e.version = 3; }, {"version 3", "versions 1 to 2"});
     refuse([](CheckpointEdit& e) { e.version = -1; }, {"version -1"});
     refuse([](CheckpointEdit& e) { e.step = -1; }, {"step -1", "out of range"});
     refuse([](CheckpointEdit& e) { e.images_seen = std::numeric_limits<std::int64_t>::max(); },

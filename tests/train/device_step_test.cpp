@@ -156,7 +156,8 @@ TEST_F(DeviceStep, EvaluatesAndSamplesLikeCpu) {
         one->trainer.use(false);
         Images images(7, one->options.model, 9);
         bits[side].resize(7);
-        evaluate(one->trainer.runnable(), images.batch(), {true, 3, Purpose::evaluate, nullptr},
+        evaluate(one->trainer.runnable(), images.batch(),
+                 {Dequantization::uniform, 3, Purpose::evaluate, nullptr},
                  {.bits_per_dim = bits[side].data()});
         pixels[side].resize(7 * one->options.model.dimensions());
         sample(one->trainer.runnable(), {7, 0.7, 5}, pixels[side].data());

@@ -102,7 +102,7 @@ struct Hard : Training {
         Glow& glow = trainer.glow();
         const index_t N = pictures.N, D = options.model.dimensions();
         Flow flow = trainer.buffers().flow(N);
-        dequantize(context.exec, {N, D, 8, pictures.pixels.data()}, {false, 0, {}, nullptr}, flow.h);
+        dequantize(context.exec, {N, D, 8, pictures.pixels.data()}, {.kind = Dequantization::center}, flow.h);
         const std::vector<double> x(flow.h, flow.h + N * D);
         const auto rounded = [&] {
             for (index_t i = 0; i < N * D; ++i) flow.h[i] = round(flow.h[i]);

@@ -52,7 +52,7 @@ struct GoldenModel {
         if (file.exists("/golden/labels")) model.labels = read<std::int32_t>(file, "/golden/labels");
         model.flow.labels = model.labels.data();
         dequantize(model.machine.context.exec, {N, config.dimensions(), config.n_bits, images.data()},
-                   {false, 0, {}, nullptr}, model.x.data());
+                   {.kind = Dequantization::center}, model.x.data());
     }
     template <class T>
     static void fill_from(const std::vector<T>& from, real* to) {

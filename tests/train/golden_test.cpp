@@ -56,7 +56,7 @@ TEST_P(Golden, BitsPerDim) {
     const auto classes = labels();
     const std::uint64_t numbers[4] = {};
     std::vector<double> bits(4), bits_y(4);
-    evaluate(model.runnable(), {4, pixels.data(), numbers, classes.data()}, {false, 0, {}, nullptr},
+    evaluate(model.runnable(), {4, pixels.data(), numbers, classes.data()}, {.kind = Dequantization::center},
              {.bits_per_dim = bits.data(), .bits_y = bits_y.data()});
     const auto expected = read<double>(file_, "/golden/bpd");
     // Float networks: 6e-8 relative in about a dozen network outputs of order one.
@@ -103,7 +103,7 @@ TEST_P(Golden, EncodingMatchesLatents) {
     const auto classes = labels();
     Flow flow = model.buffers().flow(4, classes.data());
     dequantize(model.context().exec, {4, D, model.info().model.n_bits, pixels.data()},
-               {false, 0, {}, nullptr}, flow.h);
+               {.kind = Dequantization::center}, flow.h);
     model.glow().encode(model.context(), flow);
     const auto expected = eps(model.info().model.levels);
     ASSERT_EQ(static_cast<index_t>(expected.size()), 4 * D);
@@ -178,7 +178,7 @@ TEST(GoldenInitialization, ActnormsFromData) {
     Flow flow = trainer.buffers().flow(4);
     const ModelConfig& model = training.options.model;
     dequantize(trainer.context().exec, {4, model.dimensions(), model.n_bits, pixels.data()},
-               {false, 0, {}, nullptr}, flow.h);
+               {.kind = Dequantization::center}, flow.h);
     trainer.glow().initialize(trainer.context(), flow);
     const auto names = file.arrays("/golden/initialised");
     std::size_t seen = 0;

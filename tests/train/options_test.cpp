@@ -80,7 +80,7 @@ TEST(Options, EnumsAreTheirNames) {
     EXPECT_EQ(names(o.optimizer), "adamax or adam");
     EXPECT_EQ(names(o.moments), "fp32 or bf16");
     EXPECT_EQ(names(o.augment), "none, flip, shift or shift+flip");
-    EXPECT_EQ(names(o.dequant), "uniform or center");
+    EXPECT_EQ(names(o.dequant), "uniform, center or variational");
     EXPECT_EQ(names(o.data_access), "auto, memory or disk");
     EXPECT_EQ(names(o.precision), "fp32, tf32 or bf16");
     EXPECT_EQ(names(o.memory), "reconstruct, checkpoint, store or auto");
@@ -97,9 +97,9 @@ TEST(Options, JsonHoldsTheModelAndEveryOption) {
     o.model.coupling = CouplingKind::additive;
     const nlohmann::ordered_json json = to_json(o);
     EXPECT_EQ(model_from_json(json), o.model);
-    for (const char* key :
-         {"image_height", "image_width", "channels", "n_bits", "levels", "depth", "width", "permutation",
-          "coupling", "coupling_scale", "edge_bias", "learn_top", "y_cond", "n_classes", "weight_y"})
+    for (const char* key : {"image_height", "image_width", "channels", "n_bits", "levels", "depth", "width",
+                            "permutation", "coupling", "coupling_scale", "edge_bias", "learn_top", "y_cond",
+                            "n_classes", "weight_y", "dequant_depth", "dequant_width"})
         EXPECT_TRUE(json.contains(key)) << key;
     std::size_t count = 0;
     visit_training_options(o, [&](const char* name, const auto&, OnResume, const char*) {
@@ -114,8 +114,8 @@ TEST(Options, RejectsBadConfigByKey) {
     for (const auto& [key, value] : good.items()) {
         nlohmann::ordered_json bad = good;
         bad.erase(key);
-        if (key == "coupling_scale")  // newer than the first files
-            EXPECT_EQ(model_from_json(bad).coupling_scale, CouplingScale::sigmoid);
+        if (key == "coupling_scale" || key.starts_with("dequant_"))  // newer than the first files
+            EXPECT_EQ(model_from_json(bad), small_options().model);
         else
             expect_throw<InputError>([&] { model_from_json(bad); }, {key});
         bad = good;
@@ -137,6 +137,7 @@ TEST(Options, RejectsBadConfigByKey) {
     refused("depth", 1000000000, "depth");
     refused("coupling", "multiplicative", "coupling");
     refused("coupling_scale", "exp", "coupling scale must be sigmoid or tanh, got 'exp'");
+    refused("dequant_depth", -1, "--dequant-depth");
     refused("edge_bias", 1, "wrong type");
     expect_throw<InputError>([] { model_from_json(nlohmann::ordered_json::array()); }, {"not a JSON object"});
 }

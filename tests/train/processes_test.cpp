@@ -81,6 +81,22 @@ TEST(DistributedTrainer, MatchSingleProcess) {
     }
 }
 
+TEST(DistributedTrainer, VariationalNoiseMatchesSingleProcess) {
+    TrainingOptions options = options_of(7);
+    options.dequant = Dequantization::variational;
+    options.model.dequant_depth = 2;
+    options.model.dequant_width = 6;
+    Pair pair(options);
+    EXPECT_LT(relative_l2(pair.initialized_shared, pair.initialized_alone), 1e-6);
+    StepResult alone;
+    const std::vector<float> gradient = pair.alone.gradient(&alone);
+    OptimizerStep update;
+    update.beta1 = 0;  // m = g
+    const StepResult shared = pair.step_shared(update);
+    EXPECT_LT(relative_l2(pair.shared.copy(pair.shared.trainer.weights().m), gradient), 1e-5);
+    EXPECT_NEAR(shared.bits_per_dim, alone.bits_per_dim, 1e-9);
+}
+
 // All-reduce block by block during backward, then the same updates; also if a process has no images.
 TEST(DistributedTrainer, FusedUpdatesAreBitEqual) {
     for (const index_t batch : {7, 2})

@@ -33,7 +33,7 @@ TEST(TrainerMemory, PlanEqualsPeak) {
                     trainer.step(training.images.batch(), update_of(1e-3));
                     trainer.use(true);
                     std::vector<double> bits(7);
-                    evaluate(trainer.runnable(), training.images.batch(), {true, 1},
+                    evaluate(trainer.runnable(), training.images.batch(), {Dequantization::uniform, 1},
                              {.bits_per_dim = bits.data()});
                     std::vector<std::uint8_t> pixels(7 * options.model.dimensions());
                     sample(trainer.runnable(), {7, 0.7, 1}, pixels.data());
@@ -166,7 +166,8 @@ TEST(TrainerStep, EvaluatingBetweenStepsChangesNothing) {
             if (!disturb) continue;
             trainer.use(t % 2 == 0);
             std::vector<double> bits(4);
-            evaluate(trainer.runnable(), training.images.batch(), {true, 1}, {.bits_per_dim = bits.data()});
+            evaluate(trainer.runnable(), training.images.batch(), {Dequantization::uniform, 1},
+                     {.bits_per_dim = bits.data()});
             std::vector<std::uint8_t> pixels(3 * options.model.dimensions());
             sample(trainer.runnable(), {3, 0.7, 1}, pixels.data());
             trainer.check_usable();
@@ -213,7 +214,7 @@ TEST(TrainerStep, EvaluationUsesRequestedWeights) {
     for (std::size_t i = 0; i < training.copy(training.params()).size(); ++i)
         trainer.weights().ema[i] *= 1.1f;
     std::vector<double> raw(4), ema(4);
-    const Noise noise{true, training.options.seed, Purpose::dequantize, nullptr};
+    const Noise noise{Dequantization::uniform, training.options.seed, Purpose::dequantize, nullptr};
     for (const bool averaged : {true, false}) {
         trainer.use(averaged);
         evaluate(trainer.runnable(), training.images.batch(), noise,
@@ -235,7 +236,7 @@ TEST(TrainerInitialization, NormalizesFirstActnorm) {
                  &logs = training.tensor("level0/step0/actnorm/logs");
     Flow flow = trainer.buffers().flow(N);
     dequantize(trainer.context().exec, {N, pixels * C, 8, training.init_images.pixels.data()},
-               {false, 0, {}, nullptr}, flow.h);
+               {.kind = Dequantization::center}, flow.h);
     trainer.glow().levels()[0].squeeze.forward(trainer.context(), flow);
     for (index_t c = 0; c < C; ++c) {
         double mean = 0, squares = 0;

@@ -44,7 +44,7 @@ void expect_inverse_after(index_t steps, const TrainingOptions& options,
     ASSERT_EQ(model.glow.parameters().size(), trainer.glow().parameters().size());
     std::copy_n(training.params(), model.values.value.size(), model.values.value.begin());
     model.prepare();
-    const Noise noise{true, options.seed, Purpose::dequantize, numbers.data()};
+    const Noise noise{Dequantization::uniform, options.seed, Purpose::dequantize, numbers.data()};
     dequantize(model.machine.context.exec, {images, D, options.model.n_bits, pixels.data()}, noise,
                model.x.data());
     expect_inverse<float>(model, 1e-12, 1e-5, 1e-12);
