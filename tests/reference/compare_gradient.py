@@ -56,6 +56,7 @@ def train(options, start, out, steps):
     command = [options.glow_train, "--data", options.data, "--out", str(out), "--init-from", str(start),
                "--max-steps", str(steps), "--batch", str(options.batch), "--dequant", options.dequant, "--augment", "none",
                "--no-shuffle", "--warmup-epochs", "0", "--log-every", "1",
+               "--loss-jump", "0", "--condition-jump", "0",  # a random deep model's loss does jump
                "--levels", str(options.levels), "--depth", str(options.depth), "--width", str(options.width),
                "--n-bits", str(options.n_bits), "--permutation", options.permutation, "--coupling", options.coupling,
                "--coupling-scale", options.coupling_scale,
