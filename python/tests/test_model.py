@@ -409,7 +409,10 @@ class VariationalNoise(unittest.TestCase):
         result = json.loads(command("glow_eval", *words))
         self.assertEqual(result["dequant"], "variational")
         bits = owner.bits_per_dim(x, seed=4)
-        self.assertEqual(sum(bits.tolist()) / len(bits), result["bpd"])
+        mean = 0.0
+        for value in bits:  # summed in the command's order; sum() of Python 3.12 compensates
+            mean += value
+        self.assertEqual(mean / len(bits), result["bpd"])
         maps = owner.log_density_map(x, seed=4)
         np.testing.assert_array_equal(maps, np.load(out))
         np.testing.assert_allclose(maps.sum((1, 2)), owner.log_prob(x, seed=4), rtol=1e-10)
