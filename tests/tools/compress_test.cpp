@@ -197,8 +197,8 @@ TEST_F(Compress, RejectsBadInput) {
     make_run("other", 3);
     make_dataset(folder / "odd.h5", 6, 8, 3, 10, 0, 0);
     make_dataset(folder / "gray.h5", 16, 16, 1, 10, 0, 0);
-    ASSERT_EQ(train({"--data", "gray.h5", "--out", "gray", "--levels", "1", "--depth", "1", "--width",
-                     "4", "--max-steps", "1", "--quiet"})
+    ASSERT_EQ(train({"--data", "gray.h5", "--out", "gray", "--levels", "1", "--depth", "1", "--width", "4",
+                     "--max-steps", "1", "--quiet"})
                   .code,
               0);
     ASSERT_EQ(compress(kFrom + Words{"-o", "x.glow", "--quiet"}).code, 0);
