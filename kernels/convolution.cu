@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 #include "kernels/convolution.h"
@@ -79,6 +81,76 @@ struct Padding {
         columns[row * stride + first + j] = padding_value<Map>(one, j);
     }
 };
+
+// Host version: rounds the three lines around an image row once, with a border of one pixel, and copies the
+// columns of each pixel from there, the three taps of a line at a time.
+template <class S, class Map>
+struct Im2colLines {
+    static constexpr const char* name = "im2col";
+    static constexpr index_t kStaged = 4096;  // elements of the lines, on a thread's stack
+    ImageRows rows;
+    Columns layout;
+    index_t sign;
+    const S* source;
+    index_t source_stride;
+    Map* columns;
+
+    // per_tap: C and the edge channel; both may be constants. Rows wider than the lines are processed in parts.
+    template <class Channels, class PerTap>
+    void row(index_t q, Channels C, PerTap per_tap) const {
+        Map staged[kStaged];  // [3, width + 2, per_tap]
+        const index_t most = std::min(rows.W, kStaged / (3 * per_tap) - 2);
+        for (index_t x0 = 0; x0 < rows.W; x0 += most) {
+            const index_t width = std::min(most, rows.W - x0), line = (width + 2) * per_tap;
+            for (index_t kh = 0; kh < 3; ++kh) stage(q, kh, x0, width, C, per_tap, staged + kh * line);
+            Map* to = columns + ((q - rows.begin) * rows.W + x0) * layout.stride;
+            for (index_t x = 0; x < width; ++x, to += layout.stride) {
+                const Map* const from = staged + (sign > 0 ? x : width - 1 - x) * per_tap;
+                for (index_t kh = 0; kh < 3; ++kh)
+                    memcpy(to + kh * 3 * per_tap, from + kh * line, sizeof(Map) * 3 * per_tap);
+                for (index_t j = 9 * per_tap; j < layout.stride; ++j)
+                    to[j] = padding_value<Map>(layout.one, j - 9 * per_tap);
+            }
+        }
+    }
+    // The line of the taps kh. Taps of a pixel lie side by side: slot s is pixel s - 1, or width - s with sign -1.
+    template <class Channels, class PerTap>
+    void stage(index_t q, index_t kh, index_t x0, index_t width, Channels C, PerTap per_tap,
+               Map* line) const {
+        const index_t y = q % rows.H + sign * (kh - 1);
+        const S* const pixels = source + (q + sign * (kh - 1)) * rows.W * source_stride;
+        for (index_t slot = 0; slot < width + 2; ++slot, line += per_tap) {
+            const index_t x = x0 + (sign > 0 ? slot - 1 : width - slot);
+            const bool inside = y >= 0 && y < rows.H && x >= 0 && x < rows.W;
+            if (inside) {
+#pragma omp simd
+                for (index_t c = 0; c < C; ++c) line[c] = channel_value<Map>(pixels[x * source_stride + c]);
+            } else {
+                for (index_t c = 0; c < C; ++c) line[c] = Map{};
+            }
+            if (per_tap > C) line[C] = edge_value<Map>(inside);
+        }
+    }
+};
+
+template <class S, class Map>
+void im2col_lines(const Exec& exec, const Im2colLines<S, Map>& lines) {
+    const ImageRows& rows = lines.rows;
+    const Columns& layout = lines.layout;
+    if (!begin_launch(exec, lines, rows.pixels() * layout.C)) return;
+    const auto run = [&](auto C, auto per_tap) {
+#pragma omp parallel for num_threads(exec.threads) schedule(static) if (rows.pixels() * C > 4096)
+        for (index_t q = rows.begin; q < rows.end; ++q) lines.row(q, C, per_tap);
+    };
+    with_channels(layout.C, [&]<class Channels>(Channels C) {
+        if constexpr (std::is_same_v<Channels, index_t>)
+            run(C, layout.per_tap());
+        else if (layout.edge)
+            run(C, std::integral_constant<index_t, Channels::value + 1>{});
+        else
+            run(C, C);
+    });
+}
 
 // GPU version: a block rounds a tile of pixels and a one-pixel border into shared memory, and assembles the
 // tile's columns from there, 16 bytes at a time. A column has the same offset from every pixel.
@@ -354,6 +426,9 @@ void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool
         const auto tile = Im2colTile<S, Map>::fit(rows, layout, mirror, source, source_stride, columns);
         return run_blocks(exec, tile.grid(), tile);
     }
+    if (exec.device == Device::cpu && !exec.tuned_for_gpu() &&
+        9 * layout.per_tap() <= Im2colLines<S, Map>::kStaged)
+        return im2col_lines(exec, Im2colLines<S, Map>{rows, layout, sign, source, source_stride, columns});
     for_each_stencil(exec, rows.begin, rows.end, rows.H, rows.W, layout.C,
                      Im2col<S, Map>{rows, layout.C, layout.per_tap(), layout.stride, sign, source,
                                     source_stride, columns});

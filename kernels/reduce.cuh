@@ -186,6 +186,34 @@ void fold_columns(const Exec& exec, index_t parts, index_t channels, const doubl
     run_blocks(exec, fold.grid(), fold);
 }
 
+// The host's reduction of f(group, row, channel) over rows [begin, end). Where channels are too few to fill a
+// vector, it holds the same channel of 16 rows.
+template <Functor F>
+double reduce_rows(index_t group, index_t begin, index_t end, index_t channels, const F& f) {
+    constexpr index_t kRows = 16, kFewChannels = 32;
+    double total = 0;
+    index_t row = begin;
+    if (channels < kFewChannels && row + kRows <= end) {
+        double sum[kRows] = {};
+        for (; row + kRows <= end; row += kRows)
+            for (index_t c = 0; c < channels; ++c) {
+#pragma omp simd
+                for (index_t k = 0; k < kRows; ++k) sum[k] = combine<F>(sum[k], f(group, row + k, c));
+            }
+        for (const double x : sum) total = combine<F>(total, x);
+    }
+    for (; row < end; ++row) {
+        if constexpr (F::kMaximum) {
+#pragma omp simd reduction(max : total)
+            for (index_t c = 0; c < channels; ++c) total = combine<F>(total, f(group, row, c));
+        } else {
+#pragma omp simd reduction(+ : total)
+            for (index_t c = 0; c < channels; ++c) total += f(group, row, c);
+        }
+    }
+    return total;
+}
+
 // Reduction over groups of rows: finish(group, sum of f(group, row, channel)), or the maximum (at least 0) if
 // F::kMaximum. f may also write. partial: groups * kGroupParts doubles.
 template <Functor F, class Finish>
@@ -207,26 +235,16 @@ void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t chann
         return;
     }
 #endif
+    const index_t parts = std::clamp<index_t>(rows / 64, 1, kGroupParts);
 #pragma omp parallel for num_threads(exec.threads) schedule(static) if (groups * rows * channels > 1024)
-    for (index_t task = 0; task < groups * kGroupParts; ++task) {
-        const index_t group = task / kGroupParts, part = task % kGroupParts;
-        const index_t last = part_begin(rows, kGroupParts, part + 1);
-        double sum = 0;
-        for (index_t row = part_begin(rows, kGroupParts, part); row < last; ++row) {
-            if constexpr (F::kMaximum) {
-#pragma omp simd reduction(max : sum)
-                for (index_t c = 0; c < channels; ++c) sum = combine<F>(sum, f(group, row, c));
-            } else {
-#pragma omp simd reduction(+ : sum)
-                for (index_t c = 0; c < channels; ++c) sum += f(group, row, c);
-            }
-        }
-        partial[task] = sum;
+    for (index_t task = 0; task < groups * parts; ++task) {
+        const index_t group = task / parts, part = task % parts;
+        partial[task] =
+            reduce_rows(group, part_begin(rows, parts, part), part_begin(rows, parts, part + 1), channels, f);
     }
     for (index_t group = 0; group < groups; ++group) {
         double sum = 0;
-        for (index_t part = 0; part < kGroupParts; ++part)
-            sum = combine<F>(sum, partial[group * kGroupParts + part]);
+        for (index_t part = 0; part < parts; ++part) sum = combine<F>(sum, partial[group * parts + part]);
         finish(group, sum);
     }
 }

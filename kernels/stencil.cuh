@@ -1,6 +1,8 @@
 // Calls a functor for every element of an image, with a mask of which of the 3x3 neighboring pixels exist.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/block.cuh"
 #include "kernels/taps.h"
 
@@ -50,6 +52,22 @@ struct StencilTile {
     }
 };
 
+// loop(channels), with the channels as a constant where a color image's levels have that many: loops shorter than a
+// vector are fast only if the compiler knows their length.
+template <class Loop>
+void with_channels(index_t channels, const Loop& loop) {
+    switch (channels) {
+        case 6:
+            return loop(std::integral_constant<index_t, 6>{});
+        case 12:
+            return loop(std::integral_constant<index_t, 12>{});
+        case 24:
+            return loop(std::integral_constant<index_t, 24>{});
+        default:
+            return loop(channels);
+    }
+}
+
 // f(q, x, channel, taps) for image rows q in [begin, end), with taps = f.taps(q, y, x). The host processes
 // pixels with all taps in a separate loop, where the compiler removes the tests.
 template <Functor F>
@@ -61,21 +79,22 @@ void for_each_stencil(const Exec& exec, index_t begin, index_t end, index_t heig
         return run_blocks(exec, tile.grid(), tile);
     }
     if (!begin_launch(exec, f, (end - begin) * width * channels)) return;
-#pragma omp parallel for num_threads(exec.threads) \
-    schedule(static) if ((end - begin) * width * channels > 4096)
-    for (index_t q = begin; q < end; ++q) {
-        const index_t y = q % height;
-        for (index_t x = 0; x < width; ++x) {
-            const unsigned taps = f.taps(q, y, x);
-            if (taps == kAllTaps) {
+    with_channels(channels, [&](auto C) {
+#pragma omp parallel for num_threads(exec.threads) schedule(static) if ((end - begin) * width * C > 4096)
+        for (index_t q = begin; q < end; ++q) {
+            const index_t y = q % height;
+            for (index_t x = 0; x < width; ++x) {
+                const unsigned taps = f.taps(q, y, x);
+                if (taps == kAllTaps) {
 #pragma omp simd
-                for (index_t c = 0; c < channels; ++c) f(q, x, c, kAllTaps);
-            } else {
+                    for (index_t c = 0; c < C; ++c) f(q, x, c, kAllTaps);
+                } else {
 #pragma omp simd
-                for (index_t c = 0; c < channels; ++c) f(q, x, c, taps);
+                    for (index_t c = 0; c < C; ++c) f(q, x, c, taps);
+                }
             }
         }
-    }
+    });
 }
 
 }  // namespace glow::inline GLOW_REAL

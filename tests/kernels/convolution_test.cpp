@@ -56,39 +56,45 @@ std::vector<double> convolve(const Size& size, index_t C, bool edge, index_t O, 
 }
 
 template <class S, class Map>
-void expect_im2col_convolves() {
+void expect_im2col_convolves(const Size& size, index_t C) {
     test::Random random(1);
-    for (const Size& size : kSizes)
-        for (const index_t C : {1, 3})
-            for (const bool edge : {false, true})
-                for (const bool one : {false, true})
-                    for (const index_t step : {1, 2, 3, 100}) {
-                        const index_t pixels = size.N * size.H * size.W, O = 2, x_stride = C + 2;
-                        const Columns layout{C, edge, one, (9 * (C + edge) + one + 7) / 8 * 8};
-                        std::vector<double> x = random.integers<double>(pixels * x_stride);
-                        const std::vector<double> w = random.integers<double>(O * 9 * layout.per_tap());
-                        std::vector<S> source(x.begin(), x.end());
-                        for (index_t p = 0; p < pixels; ++p)  // must not be read
-                            for (index_t c = C; c < x_stride; ++c) source[p * x_stride + c] = S(kNaN);
-                        const std::vector<double> y = convolve(size, C, edge, O, x, x_stride, w);
+    for (const bool edge : {false, true})
+        for (const bool one : {false, true})
+            for (const index_t step : {1, 2, 3, 100}) {
+                const index_t pixels = size.N * size.H * size.W, O = 2, x_stride = C + 2;
+                const Columns layout{C, edge, one, (9 * (C + edge) + one + 7) / 8 * 8};
+                std::vector<double> x = random.integers<double>(pixels * x_stride);
+                const std::vector<double> w = random.integers<double>(O * 9 * layout.per_tap());
+                std::vector<S> source(x.begin(), x.end());
+                for (index_t p = 0; p < pixels; ++p)  // must not be read
+                    for (index_t c = C; c < x_stride; ++c) source[p * x_stride + c] = S(kNaN);
+                const std::vector<double> y = convolve(size, C, edge, O, x, x_stride, w);
 
-                        for_each_block(size, step, [&](const ImageRows& rows) {
-                            std::vector<Map> columns(rows.pixels() * layout.stride, round_to<Map>(kNaN));
-                            im2col(test::cpu(), rows, layout, false, source.data(), x_stride, columns.data());
-                            const index_t used = 9 * layout.per_tap();
-                            for (index_t p = 0; p < rows.pixels(); ++p) {
-                                const Map* const column = &columns[p * layout.stride];
-                                for (index_t o = 0; o < O; ++o) {
-                                    double sum = 0;
-                                    for (index_t k = 0; k < used; ++k)
-                                        sum += w[o * used + k] * widen(column[k]);
-                                    ASSERT_EQ(sum, y[(rows.begin * size.W + p) * O + o]);
-                                }
-                                for (index_t k = used; k < layout.stride; ++k)
-                                    ASSERT_EQ(widen(column[k]), one && k == used ? 1 : 0);
-                            }
-                        });
+                for_each_block(size, step, [&](const ImageRows& rows) {
+                    std::vector<Map> columns(rows.pixels() * layout.stride, round_to<Map>(kNaN));
+                    im2col(test::cpu(), rows, layout, false, source.data(), x_stride, columns.data());
+                    const index_t used = 9 * layout.per_tap();
+                    for (index_t p = 0; p < rows.pixels(); ++p) {
+                        const Map* const column = &columns[p * layout.stride];
+                        for (index_t o = 0; o < O; ++o) {
+                            double sum = 0;
+                            for (index_t k = 0; k < used; ++k) sum += w[o * used + k] * widen(column[k]);
+                            ASSERT_EQ(sum, y[(rows.begin * size.W + p) * O + o]);
+                        }
+                        for (index_t k = used; k < layout.stride; ++k)
+                            ASSERT_EQ(widen(column[k]), one && k == used ? 1 : 0);
                     }
+                });
+            }
+}
+
+template <class S, class Map>
+void expect_im2col_convolves() {
+    for (const Size& size : kSizes)
+        for (const index_t C : {1, 3}) expect_im2col_convolves<S, Map>(size, C);
+    for (const index_t C : {6, 12, 24}) expect_im2col_convolves<S, Map>({2, 3, 4}, C);
+    expect_im2col_convolves<S, Map>({1, 2, 450}, 6);  // an image row in three parts
+    expect_im2col_convolves<S, Map>({1, 2, 3}, 456);  // taps too long for the lines
 }
 
 TEST(Im2col, TimesWeightsIsConvolution) {
@@ -170,26 +176,32 @@ TEST(Col2im, MirroredIsTransposeOfIm2col) {
             }
 }
 
-TEST(Im2col, MirroredIsTransposeOfCol2im) {
+void expect_transposes(const Size& size, index_t O) {
     test::Random random(4);
-    for (const Size& size : kSizes)
-        for (const index_t step : {1, 2, 100}) {
-            const index_t pixels = size.N * size.H * size.W, O = 3;
-            const Columns layout{O, false, false, (9 * O + 7) / 8 * 8};
-            const std::vector<real> dy = random.integers<real>(pixels * O);
-            std::vector<real> y(dy.size(), real{0});
-            double columns_side = 0;
-            for_each_block(size, step, [&](const ImageRows& rows) {
-                const std::vector<real> columns = random.integers<real>(rows.pixels() * layout.stride);
-                col2im(test::cpu(), rows, layout, false, columns.data(), y.data(), O);
-                std::vector<real> dcolumns(columns.size());
-                im2col(test::cpu(), rows, layout, true, dy.data(), O, dcolumns.data());
-                for (std::size_t i = 0; i < columns.size(); ++i) columns_side += columns[i] * dcolumns[i];
-            });
-            double y_side = 0;
-            for (std::size_t i = 0; i < y.size(); ++i) y_side += y[i] * dy[i];
-            ASSERT_EQ(columns_side, y_side);
-        }
+    for (const index_t step : {1, 2, 100}) {
+        const index_t pixels = size.N * size.H * size.W;
+        const Columns layout{O, false, false, (9 * O + 7) / 8 * 8};
+        const std::vector<real> dy = random.integers<real>(pixels * O);
+        std::vector<real> y(dy.size(), real{0});
+        double columns_side = 0;
+        for_each_block(size, step, [&](const ImageRows& rows) {
+            const std::vector<real> columns = random.integers<real>(rows.pixels() * layout.stride);
+            col2im(test::cpu(), rows, layout, false, columns.data(), y.data(), O);
+            std::vector<real> dcolumns(columns.size());
+            im2col(test::cpu(), rows, layout, true, dy.data(), O, dcolumns.data());
+            for (std::size_t i = 0; i < columns.size(); ++i) columns_side += columns[i] * dcolumns[i];
+        });
+        double y_side = 0;
+        for (std::size_t i = 0; i < y.size(); ++i) y_side += y[i] * dy[i];
+        ASSERT_EQ(columns_side, y_side);
+    }
+}
+
+TEST(Im2col, MirroredIsTransposeOfCol2im) {
+    for (const Size& size : kSizes) expect_transposes(size, 3);
+    for (const index_t O : {6, 12, 24}) expect_transposes({2, 3, 4}, O);
+    expect_transposes({1, 2, 450}, 6);  // an image row in two parts
+    expect_transposes({1, 2, 3}, 456);  // taps too long for the lines
 }
 
 TEST(ZeroConvolution, AddsEdgeAndBiasThenScales) {

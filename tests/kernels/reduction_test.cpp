@@ -79,6 +79,26 @@ TEST(Reductions, GroupSumsDoNotDependOnThreads) {
     });
 }
 
+// From one row to many, with channels that fill a vector or do not: every element is added once.
+TEST(Reductions, GroupSumsMatch) {
+    for (const index_t rows : {1, 15, 16, 17, 64, 100, 1100})
+        for (const index_t C : {1, 5, 40}) {
+            const Latents latents{2, rows, C, C};
+            const std::vector<double> z = test::Random(8).normals(2 * rows * C);
+            const std::vector<real> parameters(2 * rows * C * 2, real{0});  // standard normal
+            std::vector<double> logp(2, 0.0), partial(group_scratch(2));
+            gaussian_log_density(test::cpu(), latents,
+                                 {interleaved_gaussian(C), parameters.data(), parameters.data() + 1},
+                                 z.data(), logp.data(), partial.data());
+            for (index_t n = 0; n < 2; ++n) {
+                double expected = 0;
+                for (index_t i = n * rows * C; i < (n + 1) * rows * C; ++i)
+                    expected -= 0.5 * (std::log(2 * M_PI) + z[i] * z[i]);
+                EXPECT_NEAR(logp[n], expected, 1e-13 * std::abs(expected)) << rows << " rows, " << C;
+            }
+        }
+}
+
 TEST(Reductions, GroupSumsAreIndependent) {
     const std::vector<double> z = test::Random(6).normals(4 * 30 * 5);
     const std::vector<real> parameters = test::Random(7).normals<real>(30 * 10, 0.3);
