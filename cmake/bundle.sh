@@ -38,8 +38,9 @@ for program in "$@"; do add_program "$program" "$(basename "$program")"; done
 # Open MPI finds its plugins and messages below OPAL_PREFIX, laid out as below its own prefix. Plugins for fabrics need
 # libraries of the target machine and are omitted; shared memory and TCP need none.
 plugins=
-if ldd "$stage/libexec/glow_train" | grep -q '[[:space:]]libmpi\.so'; then
+if grep -qaE 'lib(mpi|mpich)[a-z_]*\.so\.[0-9]+' "$stage/libexec/glow_train"; then
     command -v ompi_info >/dev/null || { echo "bundle: of MPI only Open MPI can be moved (-DGLOW_MPI=OFF)" >&2; exit 1; }
+    copy_libraries "$(readlink -f "$(command -v ompi_info)")"  # programs load libmpi at its first use
     place_of() { OPAL_PREFIX="$1" ompi_info --path "$2" --parsable | sed -n "s/^path:$2://p" | tail -1; }
     plugins=$stage$(place_of / pkglibdir | sed 's,^//,/,')
     messages=$stage$(place_of / pkgdatadir | sed 's,^//,/,')

@@ -4,7 +4,6 @@
 // Collectives are non-blocking and polled: while it waits, the thread answers the other ranks' questions, and one that
 // is dead or stopped cannot block it. MPI only moves data: its reductions may add in another order from call to call.
 #include <fmt/format.h>
-#include <mpi.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +21,7 @@
 #include "kernels/error.h"
 #include "runtime/communicator.h"
 #include "runtime/device.h"
+#include "runtime/mpi_library.h"
 
 namespace glow {
 namespace {
