@@ -24,7 +24,9 @@ import foreign_models as foreign
 from glow_files import make_config, random_parameters, read_tree, write_checkpoint, write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests")]
+import forked_scripts  # noqa: E402
+
 PROGRAMS = Path(sys.argv[1])
 N, SIZE, CLASSES = 6, 8, 3
 failures = 0
@@ -37,7 +39,7 @@ def report(name, good, text):
 
 
 def convert(*arguments):
-    return subprocess.run([sys.executable, PROGRAMS / "glow_convert", *map(str, arguments)], capture_output=True, text=True)
+    return forked_scripts.run(PROGRAMS / "glow_convert", *arguments)
 
 
 def evaluate(folder, checkpoint):

@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/script_checks.sh"
 
 # ---- report ------------------------------------------------------------------------------------------------------------
 
-plot() { "$python" "$tools/report.py" "$@"; }
+plot() { forked "$tools/report.py" "$@"; }
 
 if [ -z "$python" ]; then
     skip "report: no Python with numpy and matplotlib here"
@@ -194,7 +194,7 @@ if [ -n "$python" ]; then
     printf 'index,bpd\n0,3.5\n1,4.5\n' >"$work/bits.csv"
     for script in plot_scores plot_memory; do
         for name in x.jpg x x.h5; do
-            expect 2 "$script: $name" "$python" "$tools/$script.py" "$work/bits.csv" -o "$work/$name"
+            expect 2 "$script: $name" forked "$tools/$script.py" "$work/bits.csv" -o "$work/$name"
             says err ".png" "$script: $name"
             check "$script: $name is not written" test ! -e "$work/$name" -a ! -e "$work/$name.png"
         done
@@ -216,7 +216,7 @@ if [ -n "$python" ]; then
             for depth in 4 8; do echo "$mode,3,$depth,256,$image,3,$batch,${depth}0000000,1000,1000,$moments,0,0,1,10.5,9.5,12"; done
         done
     }
-    draw_memory() { "$python" "$tools/plot_memory.py" "$work/memory.csv" -o "$work/memory.svg" "$@"; }
+    draw_memory() { forked "$tools/plot_memory.py" "$work/memory.csv" -o "$work/memory.svg" "$@"; }
     drawn() { grep -qiF -- "$1" "$work/memory.svg"; }
     not_drawn() { ! drawn "$1"; }
     memory_rows 256 8 0 reconstruct >"$work/memory.csv"

@@ -26,6 +26,19 @@ expect() {
     "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
     if [ $status = "$wanted" ]; then ok; else bad "$name: exit status $status, not $wanted"; fi
 }
+# forked SCRIPT ARGUMENTS...: the same as "$python" SCRIPT ARGUMENTS..., in a fork of one process that has imported
+# Matplotlib.
+forked() {
+    local out err status
+    if [ -z "${forks_PID-}" ]; then
+        coproc forks { exec "$python" "$root/tests/forked_scripts.py" matplotlib.pyplot 2>/dev/null; }
+    fi
+    exec {out}>&1 {err}>&2
+    printf '%s\0' $(($# + 2)) "/proc/$BASHPID/fd/$out" "/proc/$BASHPID/fd/$err" "$@" >&"${forks[1]}"
+    read -r status <&"${forks[0]}" || status=99
+    exec {out}>&- {err}>&-
+    return "$status"
+}
 says() { if grep -qF -- "$2" "$work/$1"; then ok; else bad "$3: no '$2' in std$1"; fi; }
 check() { local name=$1; shift; if "$@"; then ok; else bad "$name"; fi; }
 stub() { mkdir -p "$(dirname "$1")"; { echo '#!/usr/bin/env bash'; cat; } >"$1"; chmod +x "$1"; }
