@@ -60,25 +60,28 @@ TrainingOptions options_of(index_t batch) {
     return options;
 }
 
+// Initialization and a step on all processes give the parameters, loss and gradient of a single process, the
+// same bits on every rank.
+void expect_step_of_single_process(const TrainingOptions& options) {
+    Pair pair(options);
+    EXPECT_LT(relative_l2(pair.initialized_shared, pair.initialized_alone), 1e-6);  // a float's rounding
+    StepResult alone;
+    const std::vector<float> gradient = pair.alone.gradient(&alone);
+    OptimizerStep update;
+    update.beta1 = 0;  // m = g
+    const StepResult shared = pair.step_shared(update);
+    EXPECT_LT(relative_l2(pair.shared.copy(pair.shared.trainer.weights().m), gradient), 1e-5);
+    EXPECT_NEAR(shared.bits_per_dim, alone.bits_per_dim, 1e-9);  // sums of doubles
+    EXPECT_NEAR(shared.grad_norm / alone.grad_norm, 1, 1e-5);
+    EXPECT_EQ(g_processes->all_reduce_max(shared.bits_per_dim), shared.bits_per_dim);
+    EXPECT_EQ(g_processes->all_reduce_max(shared.grad_norm), shared.grad_norm);
+    EXPECT_EQ(g_processes->all_reduce_max(shared.drift), shared.drift);
+    EXPECT_NO_THROW(pair.shared.trainer.check_equal());
+}
+
 // More images than processes, and fewer.
 TEST(DistributedTrainer, MatchSingleProcess) {
-    for (const index_t batch : {7, 2}) {
-        Pair pair(options_of(batch));
-        EXPECT_LT(relative_l2(pair.initialized_shared, pair.initialized_alone), 1e-6);  // a float's rounding
-        StepResult alone;
-        const std::vector<float> gradient = pair.alone.gradient(&alone);
-        OptimizerStep update;
-        update.beta1 = 0;  // m = g
-        const StepResult shared = pair.step_shared(update);
-        EXPECT_LT(relative_l2(pair.shared.copy(pair.shared.trainer.weights().m), gradient), 1e-5);
-        EXPECT_NEAR(shared.bits_per_dim, alone.bits_per_dim, 1e-9);  // sums of doubles
-        EXPECT_NEAR(shared.grad_norm / alone.grad_norm, 1, 1e-5);
-        // All processes agree bit for bit.
-        EXPECT_EQ(g_processes->all_reduce_max(shared.bits_per_dim), shared.bits_per_dim);
-        EXPECT_EQ(g_processes->all_reduce_max(shared.grad_norm), shared.grad_norm);
-        EXPECT_EQ(g_processes->all_reduce_max(shared.drift), shared.drift);
-        EXPECT_NO_THROW(pair.shared.trainer.check_equal());
-    }
+    for (const index_t batch : {7, 2}) expect_step_of_single_process(options_of(batch));
 }
 
 TEST(DistributedTrainer, VariationalNoiseMatchesSingleProcess) {
@@ -86,15 +89,7 @@ TEST(DistributedTrainer, VariationalNoiseMatchesSingleProcess) {
     options.dequant = Dequantization::variational;
     options.model.dequant_depth = 2;
     options.model.dequant_width = 6;
-    Pair pair(options);
-    EXPECT_LT(relative_l2(pair.initialized_shared, pair.initialized_alone), 1e-6);
-    StepResult alone;
-    const std::vector<float> gradient = pair.alone.gradient(&alone);
-    OptimizerStep update;
-    update.beta1 = 0;  // m = g
-    const StepResult shared = pair.step_shared(update);
-    EXPECT_LT(relative_l2(pair.shared.copy(pair.shared.trainer.weights().m), gradient), 1e-5);
-    EXPECT_NEAR(shared.bits_per_dim, alone.bits_per_dim, 1e-9);
+    expect_step_of_single_process(options);
 }
 
 // All-reduce block by block during backward, then the same updates; also if a process has no images.
