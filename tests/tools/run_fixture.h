@@ -71,6 +71,7 @@ inline Table read_csv(const std::filesystem::path& path) {
     }
     return table;
 }
+inline const Words kTimes = {"images_per_s", "step_ms"};  // columns that differ between runs
 inline Table without(Table table, const Words& columns) {
     for (auto& row : table)
         for (const std::string& column : columns) EXPECT_EQ(row.erase(column), 1u) << column;

@@ -1,0 +1,120 @@
+// config.toml of a run: names, moved folders, and files given with --config.
+#include <fmt/format.h>
+
+#include "tests/tools/run_fixture.h"
+
+namespace glow {
+namespace {
+
+// A run in its own folder, next to a data set.
+struct MovedRuns : Commands {
+    MovedRuns() {
+        for (const char* name : {"project", "elsewhere"}) std::filesystem::create_directory(folder / name);
+        std::filesystem::rename(folder / "d.h5", folder / "project/d.h5");
+        const Outcome outcome = in("project", run_words("run", 1));
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+    }
+    Outcome in(const std::string& where, const Words& words) const {
+        return Process(folder / where, GLOW_TRAIN_PROGRAM, words).wait();
+    }
+    void expect_steps(const std::string& run, std::size_t steps) const {
+        EXPECT_EQ(read_csv(folder / (run + "/metrics.csv")).size(), steps);
+    }
+    std::string toml(const std::string& run) const { return read_bytes(folder / (run + "/config.toml")); }
+    // The format from before names were absolute.
+    void make_names_relative(const std::string& run) const {
+        std::string text = toml(run);
+        for (const char* name : {"d.h5", "run"}) {
+            const std::string absolute = (folder / ("project/" + std::string(name))).string();
+            const std::size_t at = text.find("'" + absolute + "'");
+            ASSERT_NE(at, std::string::npos) << text;
+            text.replace(at + 1, absolute.size(), name);
+        }
+        write_bytes(folder / (run + "/config.toml"), text);
+    }
+};
+
+TEST_F(MovedRuns, ConfigTomlHoldsAbsolutePaths) {
+    const std::string names = fmt::format("data = '{0}/project/d.h5'\nout = '{0}/project/run'\n",
+                                          std::filesystem::canonical(folder.path()).string());
+    EXPECT_NE(toml("project/run").find(names), std::string::npos) << toml("project/run");
+    const Outcome outcome = in("elsewhere", {"--out", "../project/run", "--resume", "--max-steps", "2"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.err.find("data is"), std::string::npos) << outcome.err;  // it is the same as before
+    expect_steps("project/run", 2);
+    EXPECT_NE(toml("project/run").find(names), std::string::npos) << toml("project/run");
+    // The same name on the command line is not a change; a different one is.
+    const Outcome same = in("project", {"--data", "d.h5", "--out", "run", "--resume", "--max-steps", "3"});
+    EXPECT_EQ(same.code, 0) << same.err;
+    EXPECT_EQ(same.err.find("data is"), std::string::npos) << same.err;
+    std::filesystem::copy_file(folder / "project/d.h5", folder / "project/copy.h5");
+    const Outcome other =
+        in("project", {"--data", "copy.h5", "--out", "run", "--resume", "--max-steps", "4"});
+    EXPECT_EQ(other.code, 0) << other.err;
+    EXPECT_NE(other.err.find("data is"), std::string::npos) << other.err;
+}
+
+TEST_F(MovedRuns, FindsRelativePathsOfEarlierVersions) {
+    make_names_relative("project/run");
+    // A data set of the same name in the current folder is a different one.
+    make_dataset(folder / "elsewhere/d.h5", 16, 16, 3, 10, 0, 0);
+    const Outcome outcome = in("elsewhere", {"--out", "../project/run", "--resume", "--max-steps", "2"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("for the run's data set"), std::string::npos) << outcome.err;
+    expect_steps("project/run", 2);
+    EXPECT_EQ(in("project", {"--out", "run", "--resume", "--max-steps", "3", "--quiet"}).err, "");
+}
+
+TEST_F(MovedRuns, FindsDataSetMovedWithRun) {
+    std::filesystem::rename(folder / "project", folder / "moved");
+    const Outcome outcome = train({"--out", "moved/run", "--resume", "--max-steps", "2"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("for the run's data set"), std::string::npos) << outcome.err;
+    EXPECT_NE(toml("moved/run").find("/moved/run'\n"), std::string::npos);
+}
+
+TEST_F(MovedRuns, NamesMissingDataSetAndItsConfig) {
+    std::filesystem::rename(folder / "project/d.h5", folder / "elsewhere/e.h5");
+    const std::string before = toml("project/run");
+    const Words resume = {"--out", "run", "--resume", "--max-steps", "2"};
+    expect_error(in("project", resume), 2, "run/config.toml:15: the data set ");
+    EXPECT_EQ(toml("project/run"), before);
+    EXPECT_EQ(in("project", resume + Words{"--data", "../elsewhere/e.h5", "--quiet"}).code, 0);
+    write_bytes(folder / "c.toml", "levels = 2\ndata = 'none.h5'\n");
+    expect_error(train({"--config", "c.toml", "--out", "new"}), 2,
+                 "c.toml:2: the data set none.h5 does not exist in " +
+                     std::filesystem::canonical(folder.path()).string() + ": give its location with --data");
+}
+
+TEST_F(Commands, ConfigTomlPreservesAnyName) {
+    for (const std::string name :
+         {"run #3", "a\"b", "it's", "it's \"both\"", "back\\slash", "two\nlines", "tab\t", "\x01\x7f", "[x]",
+          "{x}", "$HOME", "~", "caf\xc3\xa9", " ", "a,b", "a=b"}) {
+        std::filesystem::create_directory(folder / name);
+        std::filesystem::copy_file(folder / "d.h5", folder / (name + "/d.h5"));
+        const std::string run = name + "/run";
+        Outcome outcome = train(run_words(run, 1) + Words{"--data", name + "/d.h5", "--quiet"});
+        ASSERT_EQ(outcome.code, 0) << name << outcome.err;
+        outcome = train({"--out", run, "--resume", "--max-steps", "2"});
+        EXPECT_EQ(outcome.code, 0) << name << outcome.err;
+        EXPECT_EQ(outcome.err.find("data is"), std::string::npos) << outcome.err;
+        EXPECT_EQ(read_csv(folder / (run + "/metrics.csv")).size(), 2u);
+        // Printed options must read back unchanged.
+        const Words print = {"--print-config"};
+        outcome = train(print + Words{"--data", name, "--out", run});
+        write_bytes(folder / "c.toml", outcome.out);
+        EXPECT_EQ(train(print + Words{"--config", "c.toml"}).out, outcome.out);
+    }
+}
+
+TEST_F(Commands, ReadsConfigFromPipe) {
+    write_bytes(folder / "c.toml", "depth = 5\n");
+    const Outcome outcome =
+        Process(folder.path(), "/bin/bash",
+                {"-c", std::string(GLOW_TRAIN_PROGRAM) + " --print-config --config <(cat c.toml)"})
+            .wait();
+    EXPECT_NE(outcome.out.find("depth = 5\n"), std::string::npos) << outcome.err;
+}
+
+}  // namespace
+}  // namespace glow
