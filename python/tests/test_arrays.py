@@ -1,0 +1,150 @@
+"""Arrays of every layout, type and kind, also on a GPU."""
+
+import unittest
+
+import numpy as np
+
+import glow
+from support import make_images, model, needs
+
+ERRORS = (ValueError, RuntimeError)
+
+
+class Arrays(unittest.TestCase):
+    """Any layout, type and kind gives the same numbers."""
+
+    def setUp(self):
+        self.model = model()
+        self.images = make_images(6, 2)
+        self.bits = self.model.bits_per_dim(self.images)
+
+    def test_layouts(self):
+        wide = np.zeros((12, 8, 16, 3), np.uint8)
+        wide[::2, :, ::2] = self.images
+        locked = self.images.copy()
+        locked.flags.writeable = False
+        layouts = dict(
+            strided=wide[::2, :, ::2],
+            reversed=self.images[::-1].copy()[::-1],
+            read_only=locked,
+            fortran=np.asfortranarray(self.images),
+            channels_first=np.ascontiguousarray(self.images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1),
+        )
+        for name, x in layouts.items():
+            np.testing.assert_array_equal(self.model.bits_per_dim(x), self.bits, name)
+            np.testing.assert_array_equal(self.model.decode(self.model.encode(x)), self.images, name)
+
+    def test_types(self):
+        x = self.images + 0.5
+        expected = self.model.log_prob(x)
+        for kind in ("f2", "f4", "f8", ">f4", ">f8", "longdouble"):
+            np.testing.assert_array_equal(self.model.log_prob(x.astype(kind)), expected, kind)
+        # The pixel p stands for [p, p + 1).
+        self.assertTrue(np.all(np.abs(expected - self.model.log_prob(self.images)) < 60))
+
+    def test_no_copy(self):
+        from glow.arrays import images
+
+        for kind in (np.uint8, np.float32, np.float64):
+            x = self.images.astype(kind)
+            self.assertTrue(np.shares_memory(images(x, False), x))
+
+    def test_empty(self):
+        empty = self.images[:0]
+        self.assertEqual(self.model.log_prob(empty).shape, (0,))
+        self.assertEqual(self.model.score(empty)[1].shape, (0, 8, 8, 3))
+        self.assertEqual(self.model.decode(self.model.encode(empty)).shape, (0, 8, 8, 3))
+        self.assertEqual(self.model.sample(0).shape, (0, 8, 8, 3))
+
+    @needs("torch")
+    def test_torch(self):
+        import torch
+
+        from glow.arrays import images
+
+        x = torch.from_numpy(self.images)
+        self.assertEqual(images(x, False).ctypes.data, x.data_ptr())
+        bits = self.model.bits_per_dim(x)
+        self.assertIsInstance(bits, torch.Tensor)
+        np.testing.assert_array_equal(bits.numpy(), self.bits)
+        value = x.float().requires_grad_(True) * 1.0
+        log_prob, gradient = self.model.score(value)
+        self.assertEqual((log_prob.dtype, gradient.dtype), (torch.float64, torch.float32))
+        self.model.log_prob(value.to(torch.bfloat16))
+        latents = self.model.encode(x)
+        self.assertTrue(all(isinstance(level, torch.Tensor) for level in latents))
+        self.assertTrue(torch.equal(self.model.decode(latents), x))
+        self.assertTrue(
+            torch.equal(
+                self.model.decode([level.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1) for level in latents]),
+                x,
+            )
+        )
+        self.assertIsInstance(self.model.sample(2, like=x), torch.Tensor)
+
+    @needs("torch")
+    def test_autograd(self):
+        """The gradient as a PyTorch function, as docs/python.md shows it."""
+        import torch
+
+        owner = self.model
+
+        class LogProb(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                log_prob, gradient = owner.score(x)
+                ctx.save_for_backward(gradient)
+                return log_prob
+
+            @staticmethod
+            def backward(ctx, upstream):
+                (gradient,) = ctx.saved_tensors
+                return upstream.view(-1, 1, 1, 1) * gradient
+
+        x = torch.from_numpy(self.images + 0.5).requires_grad_(True)
+        LogProb.apply(x).sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), self.model.score(self.images + 0.5)[1], rtol=1e-6)
+
+    @needs("jax")
+    def test_jax(self):
+        import jax
+        import jax.numpy as jnp
+
+        x = jnp.asarray(self.images)
+        bits = self.model.bits_per_dim(x)
+        self.assertIsInstance(bits, jax.Array)
+        np.testing.assert_allclose(
+            np.asarray(bits), self.bits, rtol=1e-6
+        )  # JAX has float32 alone unless told otherwise
+        log_prob, gradient = self.model.score(x.astype(jnp.float32))
+        self.assertIsInstance(gradient, jax.Array)
+        self.assertTrue(bool((self.model.decode(self.model.encode(x)) == x).all()))
+
+
+@unittest.skipUnless(glow._extension.cuda_problem() == "", "needs a GPU")
+class Gpu(unittest.TestCase):
+    @needs("torch")
+    def test_cuda_arrays(self):
+        import torch
+
+        images = make_images(6, 2)
+        owner = model()
+        expected, slopes = owner.score(images + 0.5)
+        latents = owner.encode(images)
+        owner.to("cuda")
+        x = torch.from_numpy(images + 0.5).cuda()
+        log_prob, gradient = owner.score(x)
+        self.assertEqual((log_prob.device, gradient.device), (x.device, x.device))
+        np.testing.assert_allclose(log_prob.cpu(), expected, rtol=1e-4)
+        np.testing.assert_allclose(gradient.cpu(), slopes, atol=1e-3 * np.abs(slopes).max())
+        pixels = torch.from_numpy(images).cuda()
+        self.assertTrue(torch.equal(owner.decode(owner.encode(pixels)), pixels))
+        np.testing.assert_allclose(owner.encode(images)[0], latents[0], atol=1e-2)
+        for layout in (pixels.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1), pixels):
+            np.testing.assert_array_equal(owner.bits_per_dim(layout).cpu(), owner.bits_per_dim(images))
+        with self.assertRaises(ERRORS):
+            owner.log_prob(x[:, :4])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,56 @@
+"""What the package offers: descriptions, stubs, documentation."""
+
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+import glow
+from support import FOLDER, make_images, model
+
+
+class Interface(unittest.TestCase):
+    def test_description(self):
+        owner = model()
+        self.assertEqual((owner.shape, owner.dimensions, owner.step, owner.averaged), ((8, 8, 3), 192, 20, True))
+        self.assertEqual(owner.config["depth"], 2)
+        self.assertIn("8x8x3", repr(owner))
+        self.assertFalse(model(averaged=False).averaged)
+
+    def test_save(self):
+        owner = model()
+        owner.save(FOLDER / "saved.h5")
+        images = make_images(4)
+        np.testing.assert_array_equal(
+            glow.load(FOLDER / "saved.h5", device="cpu", threads=1).log_prob(images), owner.log_prob(images)
+        )
+
+    def test_stubs_name_the_extension(self):
+        import ast
+
+        from glow import _glow
+
+        stub = Path(glow.__file__).parent / "_glow.pyi"
+        for item in ast.parse(stub.read_text()).body:
+            if isinstance(item, ast.ClassDef):
+                names = {part.name for part in item.body if isinstance(part, ast.FunctionDef)} - {"__init__"}
+                found = {
+                    name
+                    for name in vars(getattr(_glow, item.name))
+                    if not name.startswith("_") or name.startswith("__dlpack")
+                }
+                self.assertEqual(names, found)
+
+    def test_everything_is_documented(self):
+        for name in glow.__all__:
+            value = getattr(glow, name)
+            if not callable(value):
+                continue
+            self.assertTrue(value.__doc__, name)
+            for part, method in vars(value).items() if isinstance(value, type) else ():
+                if not part.startswith("_"):
+                    self.assertTrue(getattr(method, "__doc__", None), f"{name}.{part}")
+
+
+if __name__ == "__main__":
+    unittest.main()

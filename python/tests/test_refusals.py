@@ -1,0 +1,163 @@
+"""Every bad argument is an error, never a crash."""
+
+import unittest
+
+import numpy as np
+
+import glow
+from support import DATA, FOLDER, make_images, make_run, model
+
+ERRORS = (ValueError, RuntimeError)
+
+
+class Refusals(unittest.TestCase):
+    def test_images(self):
+        owner = model()
+        good = make_images(2)
+        bad = [
+            None,
+            3,
+            "abc",
+            b"abc",
+            [],
+            [[1, 2], [3]],
+            object(),
+            good[0],
+            good[..., :2],
+            good[None],
+            good.astype(int),
+            good.astype(bool),
+            good.astype(complex),
+            good.astype(object),
+            good.astype("U3"),
+            np.float32(3),
+            np.zeros((2, 8, 8)),
+            np.zeros((0,)),
+            np.zeros((2, 0, 8, 3), np.uint8),
+            {"x": good},
+            iter([good]),
+        ]
+        for x in bad:
+            for call in (owner.log_prob, owner.bits_per_dim, owner.score, owner.encode):
+                with self.assertRaises(ERRORS, msg=f"{type(x)} {x!r:.60}"):
+                    call(x)
+        for value in (np.nan, np.inf, -np.inf, 1e300, -1e38):
+            x = good.astype(np.float64)
+            x[1, 2, 3, 0] = value
+            for call in (owner.log_prob, owner.score):
+                with self.assertRaisesRegex(ERRORS, "image 1", msg=str(value)):
+                    call(x)
+            owner.encode(x)  # has no numbers to refuse
+
+    def test_latents(self):
+        owner = model()
+        good = owner.encode(make_images(2))
+        bad = [
+            None,
+            3,
+            [],
+            good[:1],
+            good + good[:1],
+            [good[0], good[1][:1]],
+            [good[1], good[0]],
+            [good[0][0], good[1][0]],
+            ["a", "b"],
+            [level.astype(complex) for level in good],
+            [None, None],
+            np.zeros((2, 0)),
+            [good[0].astype(object), good[1]],
+        ]
+        for latents in bad:
+            with self.assertRaises(ERRORS, msg=repr(latents)[:60]):
+                owner.decode(latents)
+        crossed = owner.decode([np.full_like(level, np.nan) for level in good])
+        self.assertEqual(crossed.shape, (2, 8, 8, 3))
+
+    def test_samples(self):
+        owner = model()
+        for n in (-1, 1.5, "3", None, [1], 2**63, 2**200):
+            with self.assertRaises(ERRORS, msg=repr(n)):
+                owner.sample(n)
+        for n in (2**50, 2**62):
+            with self.assertRaises(MemoryError):
+                owner.sample(n)
+        for temperature in (-1, np.nan, np.inf, 1e9, "a", None):
+            with self.assertRaises(ERRORS, msg=repr(temperature)):
+                owner.sample(1, temperature=temperature)
+        for seed in (-1, 2**64, 0.5, "a"):
+            with self.assertRaises(ERRORS):
+                owner.sample(1, seed=seed)
+        owner.sample(1, seed=2**64 - 1)
+        for draws in (0, -1, 2**21, 2**63, 1.5):
+            with self.assertRaises(ERRORS):
+                owner.bits_per_dim(make_images(1), iw_samples=draws)
+        with self.assertRaises(ERRORS):
+            owner.bits_per_dim(make_images(1) + 0.5, iw_samples=2)
+
+    def test_files(self):
+        text = FOLDER / "text.h5"
+        text.write_text("no model")
+        for path in ("", "/nonexistent", FOLDER, text, "a\0b", b"\xff", None, 3, "/dev/null", DATA):
+            with self.assertRaises(ERRORS, msg=repr(path)):
+                glow.load(path, device="cpu")
+        run = make_run()
+        for options in (
+            dict(device="tpu"),
+            dict(precision="fp8"),
+            dict(precision="tf32"),
+            dict(batch=0),
+            dict(batch=2**40),
+            dict(threads=-1),
+            dict(batch="a"),
+        ):
+            with self.assertRaises(ERRORS, msg=repr(options)):
+                glow.load(run, **{"device": "cpu", **options})
+        with self.assertRaises(ERRORS):
+            model().save("/nonexistent/model.h5")
+
+    def test_damaged_checkpoint(self):
+        whole = (make_run() / "latest.h5").read_bytes()
+        damaged = FOLDER / "damaged.h5"
+        rng = np.random.default_rng(2)
+        for _ in range(12):
+            changed = bytearray(whole)
+            for place in rng.integers(0, 6000, 6):
+                changed[place] = rng.integers(0, 256)
+            damaged.write_bytes(changed)
+            try:
+                glow.load(damaged, device="cpu", threads=1)
+            except ERRORS:
+                pass
+
+    def test_datasets(self):
+        images = make_images(4)
+        bad = [
+            dict(train=images[:0]),
+            dict(train=images.astype(int)),
+            dict(train=images[0]),
+            dict(train="a"),
+            dict(train=np.zeros((2, 8, 8, 5), np.uint8)),
+            dict(train=images, valid=images[:, :4]),
+            dict(train=images, train_labels=[0]),
+            dict(train=images, train_labels=[0, 1, 2, -1]),
+            dict(train=images, valid=images, train_labels=[0] * 4),
+            dict(train=None),
+        ]
+        for arguments in bad:
+            with self.assertRaises(ERRORS, msg=repr(list(arguments))):
+                glow.save_dataset(FOLDER / "bad.h5", **arguments)
+        self.assertFalse((FOLDER / "bad.h5").exists())
+
+    @unittest.skipIf(glow._extension.cuda_problem() == "", "this machine has a GPU")
+    def test_no_gpu(self):
+        with self.assertRaisesRegex(ERRORS, "--device cuda"):
+            model().to("cuda")
+        with self.assertRaises(ERRORS):
+            model().to("tpu")
+        owner = model()
+        self.assertIs(owner.to("cpu"), owner)
+        self.assertEqual(owner.device, "cpu")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,85 @@
+"""Calls in threads, and what outlives them."""
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+import numpy as np
+
+from support import make_images, make_run, model
+
+
+class Threads(unittest.TestCase):
+    def test_interpreter_runs_meanwhile(self):
+        owner = model()
+        images = np.tile(make_images(16), (40, 1, 1, 1))
+        done = threading.Event()
+
+        def work():
+            owner.bits_per_dim(images, iw_samples=4)
+            done.set()
+
+        before = sys.getswitchinterval()
+        start = time.perf_counter()
+        worker = threading.Thread(target=work)
+        worker.start()
+        turns = 0
+        while not done.is_set():
+            time.sleep(0.001)
+            turns += 1
+        worker.join()
+        took = time.perf_counter() - start
+        self.assertEqual(before, sys.getswitchinterval())
+        # With the GIL held during the call there would be two or three turns.
+        self.assertGreater(turns, 10 if took > 0.1 else 2)
+
+    def test_ctrl_c_ends_a_long_call(self):
+        code = f"""
+import glow, numpy, os, signal, threading
+model = glow.load({str(make_run())!r}, device="cpu", batch=4, threads=1)
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+for call in (model.bits_per_dim, model.score):
+    try:
+        call(numpy.zeros((200000, 8, 8, 3), numpy.uint8))
+    except KeyboardInterrupt:
+        print("interrupted")
+        break
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.stdout, done.returncode), ("interrupted\n", 0), done.stderr)
+
+    def test_one_model_in_many_threads(self):
+        owner = model()
+        images = make_images(12)
+        expected = owner.log_prob(images)
+        wrong = []
+
+        def work():
+            for _ in range(5):
+                if (
+                    not np.array_equal(owner.log_prob(images), expected)
+                    or owner.score(images)[1].shape != images.shape
+                ):
+                    wrong.append(1)
+
+        workers = [threading.Thread(target=work) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        self.assertEqual(wrong, [])
+
+    def test_results_outlive_the_model(self):
+        owner = model()
+        gradient = owner.score(make_images(2))[1]
+        copy = gradient.copy()
+        del owner
+        gc.collect()
+        np.testing.assert_array_equal(gradient, copy)
+
+
+if __name__ == "__main__":
+    unittest.main()
