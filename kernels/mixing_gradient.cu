@@ -1,9 +1,7 @@
-#include "kernels/affine_rows.cuh"
-#include "kernels/block.cuh"
 #include "kernels/for_each.cuh"
 #include "kernels/lu_factors.cuh"
 #include "kernels/mixing_gradient.h"
-#include "kernels/pack.cuh"
+#include "kernels/row_tiles.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -75,11 +73,14 @@ struct ActnormSums {
         GW += unscaled_gradient(dM, dc, bias) * W;
         Wdc += W * dc;
     }
-    GLOW_HD void add_gradients(index_t i, const real* logs, double dlogdet,
-                               const ActnormGradients& gradients) const {
-        const double s = scale_of(logs[i]);
-        gradients.bias[i] += static_cast<real>(s * Wdc);
-        gradients.logs[i] += static_cast<real>(kLogsFactor * (s * GW + dlogdet));
+    GLOW_HD void add(const ActnormSums& other) {
+        GW += other.GW;
+        Wdc += other.Wdc;
+    }
+    // scale: of channel i.
+    GLOW_HD real bias_gradient(double scale) const { return static_cast<real>(scale * Wdc); }
+    GLOW_HD real logs_gradient(double scale, double dlogdet) const {
+        return static_cast<real>(kLogsFactor * (scale * GW + dlogdet));
     }
 };
 struct ActnormGradient {
@@ -94,275 +95,300 @@ struct ActnormGradient {
         ActnormSums sums;
         for (index_t o = 0; o < C; ++o)
             sums.add(dMc[o * (C + 1) + i], dMc[o * (C + 1) + C], actnorm.bias[i], W[o * C + i]);
-        sums.add_gradients(i, actnorm.logs, dlogdet, gradients);
+        const double scale = scale_of(actnorm.logs[i]);
+        gradients.bias[i] += sums.bias_gradient(scale);
+        gradients.logs[i] += sums.logs_gradient(scale, dlogdet);
     }
 };
 
 // The layer's backward on a GPU, in one pass over state and gradient: x = M^-1 y - b in place (kInverse;
 // otherwise x is given), dx = M^T dy in place, and (dM, dc) = dy^T (x, 1).
-// A block holds the matrices in shared memory and loads one tile of rows after another. First, each thread
-// computes kSide outputs of both products for one row; then it adds outer products of kSide elements of dy
-// and kSide of (x, 1) over every groups()th row. Finally the block's sums go to partial [blocks, C + 1, C],
-// by input.
+// A block holds the matrices in shared memory and takes one tile of rows after another; the next tile is
+// copied to shared memory while it computes. First, one half of the threads computes x and the other dx, each
+// thread kSide outputs of kSide rows; the results are staged, so that they leave in whole lines. Then each
+// thread adds outer products of kSide elements of dy and kSide of (x, 1) over every groups()th row. Finally
+// the block's sums go to partial [blocks, C + 1, C], by input.
 template <bool kInverse>
 struct MixingBackwardTile {
     static constexpr const char* name = kInverse ? "mixing_backward" : "mixing_gradient";
-    static constexpr int kThreads = 256, kBlocks = 3, kPhases = 5, kLoopPhases = 3, kSide = 4;
-    static constexpr int kPack = static_cast<int>(Pack<real>::kSize),
-                         kStatePack = static_cast<int>(Pack<double>::kSize);
+    static constexpr int kThreads = 192, kBlocks = 2, kPhases = 5, kLoopPhases = 3;
+    static constexpr index_t kElements = kThreads / 2 * kSide * kSide;  // of a tile, at most
+    static constexpr int kSumLine = kThreads + 1;                       // threads of a staged sum
+    static constexpr int kStates = kInverse ? 3 : 2;                    // staged tiles of states
     struct Locals {
         real sum[kSide][kSide];
     };
-    index_t rows;
-    int C, tile_rows, tiles, blocks,
-        state_line;         // elements of a staged state row; odd, to avoid bank conflicts
-    bool packed;            // rows consist of whole packs
-    Divisor line, in_line;  // elements of a staged dy, and of a staged (x, 1): multiples of kSide
-    // threads with kSide outputs; kSide groups of (x, 1); groups of (x, 1) times dy
-    Divisor row_tasks, in_sides, sides;
+    RowTiles tiles;
+    int C, state_line, line;
+    Divisor channels, packs, state_packs;  // of a row
+    Divisor slots;                         // threads with the same outputs; rows of a thread are as far apart
+    Divisor in_sides, sides;               // kSide groups of (x, 1); the same times those of dy
     AffineRows inverse;
     AffineRowsGradient gradient;
     const state_t* x;
-    double* partial;
+    real* partial;
 
     static MixingBackwardTile fit(const MixingRows& rows, index_t C, const MixingValues& values,
-                                  double* partial) {
-        const index_t line = round_up(C, kSide), in_line = round_up(C + 1, kSide);
-        index_t tile_rows = 64;
-        while (tile_rows > 1 && tile_rows * (line / kSide) > kThreads) tile_rows /= 2;
-        const index_t tiles = (rows.count + tile_rows - 1) / tile_rows;
-        // Few enough blocks that their sums are small compared with the state.
-        const index_t most = std::clamp<index_t>((index_t{1} << 19) / (C * (C + 1)), 128, 384);
-        const index_t rounds = std::max<index_t>(1, (tiles + most - 1) / most);
-        return {rows.count,
+                                  real* partial) {
+        const index_t tile_rows =
+            tile_rows_of(rows.count, C, kElements, [&](index_t tile) { return shared_bytes(tile, C); });
+        const index_t sides = C / kSide;
+        return {RowTiles(rows.count, tile_rows, kBlocks * kMultiprocessors),
                 static_cast<int>(C),
-                static_cast<int>(tile_rows),
-                static_cast<int>(tiles),
-                static_cast<int>((tiles + rounds - 1) / rounds),
-                static_cast<int>(C | 1),
-                C % kSide == 0,
-                Divisor(line),
-                Divisor(in_line),
-                Divisor(tile_rows),
-                Divisor(in_line / kSide),
-                Divisor(line / kSide * (in_line / kSide)),
+                static_cast<int>(staged_line<state_t>(C)),
+                static_cast<int>(staged_line<real>(C)),
+                Divisor(C),
+                packs_of<real>(C),
+                packs_of<state_t>(C),
+                Divisor(tile_rows / kSide),
+                Divisor(sides + 1),
+                Divisor(sides * (sides + 1)),
                 {C, values.M_inverse, values.minus_bias, rows.h},
                 {C, values.M, rows.dh},
                 rows.x,
                 partial};
     }
+    // Rows of whole packs, and threads and shared memory for a block's sums and matrices.
+    static bool fits(index_t C) {
+        return C % kSide == 0 && C / kSide * (C / kSide + 1) <= kThreads &&
+               shared_bytes(kSide, C) <= kMostSharedBytes;
+    }
+    static index_t shared_bytes(index_t tile_rows, index_t C) {
+        const index_t states = (kInverse ? C * (C + 1) : 0) + kStates * tile_rows * staged_line<state_t>(C);
+        const index_t reals = C * C + 4 * tile_rows * staged_line<real>(C);
+        const index_t sums = kSide * kSide * kSumLine;
+        return std::max(
+            states * static_cast<index_t>(sizeof(state_t)) + reals * static_cast<index_t>(sizeof(real)),
+            sums * static_cast<index_t>(sizeof(real)));
+    }
     // The state (in and out, or in alone), its gradient in and out.
     double bytes() const {
-        return static_cast<double>(rows * C) * ((kInverse ? 2 : 1) * sizeof(state_t) + 2 * sizeof(real));
+        return static_cast<double>(tiles.rows * C) *
+               ((kInverse ? 2 : 1) * sizeof(state_t) + 2 * sizeof(real));
     }
-    BlockGrid grid() const {
-        const index_t staged = states_size() * static_cast<index_t>(sizeof(double)) +
-                               (index_t{C} * line.divisor + tile_rows * (line.divisor + in_line.divisor)) *
-                                   static_cast<index_t>(sizeof(real));
-        return {blocks, 1, std::max(staged, kThreads * kSide * kSide * static_cast<index_t>(sizeof(real)))};
-    }
-    // A block's sums need at most kThreads threads.
-    bool fits() const { return sides.divisor <= kThreads && grid().shared_bytes <= kSharedBytes; }
+    BlockGrid grid() const { return {tiles.blocks, 1, shared_bytes(tiles.tile_rows, C)}; }
 
-    GLOW_HD index_t states_size() const {
-        return kInverse ? round_up(index_t{C} * line.divisor + tile_rows * state_line, kStatePack) : 0;
+    // Shared memory, in this order: M^-1 [C, C] and -b [C]; y of two tiles (or x, if it is given) and x of one,
+    // [tile_rows, state_line] each; M [C, C]; dy of two tiles, dx and rounded x of one, [tile_rows, line] each.
+    GLOW_HD double* M_inverse(const BlockThread& at) const { return static_cast<double*>(at.shared); }
+    GLOW_HD double* minus_bias(const BlockThread& at) const { return M_inverse(at) + C * C; }
+    GLOW_HD state_t* ys(const BlockThread& at, int round) const {
+        return M_inverse(at) + (kInverse ? C * (C + 1) : 0) + (round & 1) * tiles.tile_rows * state_line;
     }
-    GLOW_HD double* M_inverse(const BlockThread& at) const {
-        return static_cast<double*>(at.shared);
-    }  // [C, line], by input
-    GLOW_HD double* ys(const BlockThread& at) const {
-        return M_inverse(at) + C * line.divisor;
-    }                                               // [tile_rows, state_line]
-    GLOW_HD real* M(const BlockThread& at) const {  // [C, line], by output
-        return reinterpret_cast<real*>(M_inverse(at) + states_size());
+    GLOW_HD state_t* xs(const BlockThread& at) const { return ys(at, 0) + 2 * tiles.tile_rows * state_line; }
+    GLOW_HD real* M(const BlockThread& at) const {
+        return reinterpret_cast<real*>(ys(at, 0) + kStates * tiles.tile_rows * state_line);
     }
-    GLOW_HD real* dys(const BlockThread& at) const { return M(at) + C * line.divisor; }  // [tile_rows, line]
-    GLOW_HD real* xs(const BlockThread& at) const {
-        return dys(at) + tile_rows * line.divisor;
-    }  // [tile_rows, in_line]
-    GLOW_HD index_t first_row(const BlockThread& at) const {
-        return (index_t{at.x} + index_t{at.round} * blocks) * tile_rows;
+    GLOW_HD real* dys(const BlockThread& at, int round) const {
+        return M(at) + C * C + (round & 1) * tiles.tile_rows * line;
     }
-    GLOW_HD int count(const BlockThread& at) const {  // rows in the tile
-        const index_t left = rows - first_row(at);
-        return left < tile_rows ? static_cast<int>(left) : tile_rows;
-    }
+    GLOW_HD real* dxs(const BlockThread& at) const { return dys(at, 0) + 2 * tiles.tile_rows * line; }
+    GLOW_HD real* rounded_xs(const BlockThread& at) const { return dxs(at) + tiles.tile_rows * line; }
+
     GLOW_HD int groups() const { return kThreads / sides.divisor; }
-    GLOW_HD int rounds(const BlockThread& at) const { return (tiles - at.x + blocks - 1) / blocks; }
+    GLOW_HD int rounds(const BlockThread& at) const { return tiles.rounds(at.x); }
 
     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals& own) const {
-        const index_t first = first_row(at);
-        const int present_rows = count(at);
-        real* const dy = dys(at);
-        double* const y = ys(at);
-        real* const input = xs(at);
-        struct Element {
-            real dy;
-            double state;
-        };
-        // Rows past the last one, and padding, are 0, so they do not affect sums.
-        copy_items<kThreads, 4>(
-            at.thread, tile_rows * line.divisor,
-            [&](int k) {
-                const int r = line.quotient(k), c = k - r * line.divisor;
-                const bool present = r < present_rows && c < C;
-                const index_t row = first + (present ? r : 0), column = present ? c : 0;
-                const Element element{gradient.load(row, column),
-                                      kInverse ? inverse.load(row, column) : x[row * C + column]};
-                return present ? element : Element{0, 0};
-            },
-            [&](int k, const Element& element) {
-                const int r = line.quotient(k), c = k - r * line.divisor;
-                dy[k] = element.dy;
-                if (c >= C) return;
-                if (kInverse)
-                    y[r * state_line + c] = element.state;
-                else
-                    input[r * in_line.divisor + c] = round_state<real>(element.state);
-            });
-        for (int r = at.thread; r < tile_rows; r += kThreads)
-            for (int c = C; c < in_line.divisor; ++c)
-                input[r * in_line.divisor + c] = r < present_rows && c == C ? real{1} : real{0};
-        if (kInverse)  // rows that phase 1 does not reach
-            for (int k = at.thread + present_rows * in_line.divisor; k < tile_rows * in_line.divisor;
-                 k += kThreads)
-                input[k] = 0;
-        if (at.round > 0) return;
-        for (int o = 0; o < kSide; ++o)
-            for (int i = 0; i < kSide; ++i) own.sum[o][i] = 0;
-        double* const m_inverse = M_inverse(at);
-        real* const m = M(at);
-        for (int k = at.thread; k < C * line.divisor; k += kThreads) {
-            const int from = line.quotient(k), to = k - from * line.divisor;
-            if (kInverse) m_inverse[k] = to < C ? inverse.coefficient(to, from) : 0.0;
-            m[k] = to < C ? gradient.coefficient(to, from) : real{0};
+        if (at.round == 0) {
+            stage_tile(at, 0);
+            if constexpr (kInverse) {
+                stage_values<kThreads>(at.thread, C * C, inverse.M, M_inverse(at));
+                stage_values<kThreads>(at.thread, C, inverse.shift, minus_bias(at));
+            }
+            commit_copies();
         }
+        if (at.round + 1 < rounds(at)) stage_tile(at, at.round + 1);
+        commit_copies();
+        if (at.round == 0) {
+            stage_M(at);
+            for (int o = 0; o < kSide; ++o)
+                for (int i = 0; i < kSide; ++i) own.sum[o][i] = 0;
+        }
+        wait_for_copies<1>();
     }
     GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
-        const int side = row_tasks.quotient(at.thread), r = at.thread - side * tile_rows, c0 = side * kSide;
-        if (c0 >= C || r >= count(at)) return;
-        const index_t to = first_row(at) + r;
-        if constexpr (kInverse) {
-            double sum[kSide] = {};
-            const double* m = M_inverse(at) + c0;
-            const double* const y = ys(at) + r * state_line;
-            for (int i = 0; i < C; ++i, m += line.divisor)
-                for (int k = 0; k < kSide; k += kStatePack) {
-                    const Pack<double> ms = load_pack(m + k);
-                    for (int j = 0; j < kStatePack; ++j) sum[k + j] += ms.value[j] * y[i];
-                }
-            for (int k = 0; k < kSide; ++k) sum[k] = c0 + k < C ? inverse.result(c0 + k, sum[k]) : 0.0;
-            for (int k = 0; k < kSide; ++k)
-                if (c0 + k < C) xs(at)[r * in_line.divisor + c0 + k] = round_state<real>(sum[k]);
-            store_side(sum, inverse.h + to * C + c0, c0);
-        }
-        real sum[kSide] = {};
-        const real* m = M(at) + c0;
-        const real* const dy = dys(at) + r * line.divisor;
-        for (int o = 0; o < C; ++o, m += line.divisor)
-            for (int k = 0; k < kSide; k += kPack) {
-                const Pack<real> ms = load_pack(m + k);
-                for (int j = 0; j < kPack; ++j) sum[k + j] += ms.value[j] * dy[o];
-            }
-        store_side(sum, gradient.dh + to * C + c0, c0);
+        const int tasks = slots.divisor * (C / kSide);
+        if (at.thread < tasks)
+            compute_x(at, at.thread);
+        else if (at.thread < 2 * tasks)
+            compute_dx(at, at.thread - tasks);
     }
     GLOW_HD void run(Phase<2>, const BlockThread& at, Locals& own) const {
-        const int group = sides.quotient(at.thread), side = at.thread - group * sides.divisor;
-        const int out_side = in_sides.quotient(side), in_side = side - out_side * in_sides.divisor;
-        if (group >= groups()) return;
-        const real* const dy = dys(at) + out_side * kSide;
-        const real* const input = xs(at) + in_side * kSide;
-        for (int r = group; r < tile_rows; r += groups()) {
-            real d[kSide], v[kSide];
-            load_side(dy + r * line.divisor, d);
-            load_side(input + r * in_line.divisor, v);
-            for (int o = 0; o < kSide; ++o)
-                for (int i = 0; i < kSide; ++i) own.sum[o][i] += d[o] * v[i];
-        }
+        const index_t first = tiles.first_row(at.x, at.round);
+        const int count = tiles.count(first);
+        if constexpr (kInverse)
+            store_rows<kThreads>(at.thread, count, state_packs, xs(at), state_line, inverse.h + first * C);
+        store_rows<kThreads>(at.thread, count, packs, dxs(at), line, gradient.dh + first * C);
+        add_products(at, count, own);
     }
     GLOW_HD void run(Phase<3>, const BlockThread& at, Locals& own) const {
-        real* const sums = static_cast<real*>(at.shared) + at.thread;  // [kSide, kSide, kThreads]
+        real* const sums = static_cast<real*>(at.shared) + at.thread;  // [kSide, kSide, kSumLine]
         for (int o = 0; o < kSide; ++o)
-            for (int i = 0; i < kSide; ++i) sums[(o * kSide + i) * kThreads] = own.sum[o][i];
+            for (int i = 0; i < kSide; ++i) sums[(o * kSide + i) * kSumLine] = own.sum[o][i];
     }
     GLOW_HD void run(Phase<4>, const BlockThread& at, Locals&) const {
         const real* const sums = static_cast<const real*>(at.shared);
-        for (int k = at.thread; k < sides.divisor * kSide * kSide; k += kThreads) {
-            const int element = sides.quotient(k), side = k - element * sides.divisor;
-            const int out_side = in_sides.quotient(side), in_side = side - out_side * in_sides.divisor;
-            const int o = out_side * kSide + element / kSide, i = in_side * kSide + element % kSide;
+        real* const to = partial + index_t{at.x} * C * (C + 1);
+        for (int k = at.thread; k < C * (C + 1); k += kThreads) {
+            const int i = channels.quotient(k), o = k - i * C;
+            const int side = o / kSide * in_sides.divisor + i / kSide;
+            const real* const from = sums + (o % kSide * kSide + i % kSide) * kSumLine + side;
             double total = 0;
-            for (int g = 0; g < groups(); ++g) total += sums[element * kThreads + g * sides.divisor + side];
-            if (o < C && i <= C) partial[(index_t{at.x} * (C + 1) + i) * C + o] = total;
+            for (int g = 0; g < groups(); ++g) total += from[g * sides.divisor];
+            to[k] = static_cast<real>(total);
         }
     }
 
   private:
-    GLOW_HD static void load_side(const real* from, real* value) {
-        for (int k = 0; k < kSide; k += kPack) {
-            const Pack<real> pack = load_pack(from + k);
-            for (int j = 0; j < kPack; ++j) value[k + j] = pack.value[j];
+    // Rows past the last one are left as they are: what is computed from them goes nowhere.
+    GLOW_HD void stage_tile(const BlockThread& at, int round) const {
+        const index_t first = tiles.first_row(at.x, round);
+        const int count = tiles.count(first);
+        stage_rows<kThreads, state_t>(at.thread, count, state_packs, (kInverse ? inverse.h : x) + first * C,
+                                      ys(at, round), state_line);
+        stage_rows<kThreads, real>(at.thread, count, packs, gradient.dh + first * C, dys(at, round), line);
+    }
+    GLOW_HD void stage_M(const BlockThread& at) const {
+        constexpr int kSize = static_cast<int>(Pack<double>::kSize);
+        real* const m = M(at);
+        copy_items<kThreads, 6>(
+            at.thread, C * C / kSize, [&](int k) { return load_pack(gradient.M + k * kSize); },
+            [&](int k, const Pack<double>& pack) {
+                for (int j = 0; j < kSize; ++j) m[k * kSize + j] = static_cast<real>(pack.value[j]);
+            });
+    }
+
+    GLOW_HD void compute_x(const BlockThread& at, int task) const {
+        const int side = slots.quotient(task), slot = task - side * slots.divisor, c0 = side * kSide;
+        const state_t* const row = ys(at, at.round) + slot * state_line;
+        double value[kSide][kSide];  // of rows slot, slot + slots, ...
+        if constexpr (kInverse) {
+            affine_side({C, M_inverse(at), minus_bias(at), nullptr}, row, slots.divisor * state_line, c0,
+                        value);
+            for (int r = 0; r < kSide; ++r)
+                store_side(value[r], xs(at) + (slot + r * slots.divisor) * state_line + c0);
+        } else {
+            for (int r = 0; r < kSide; ++r) load_side(row + r * slots.divisor * state_line + c0, value[r]);
+        }
+        for (int r = 0; r < kSide; ++r) {
+            real rounded[kSide];
+            for (int o = 0; o < kSide; ++o) rounded[o] = round_state<real>(value[r][o]);
+            store_side(rounded, rounded_xs(at) + (slot + r * slots.divisor) * line + c0);
         }
     }
-    template <class T>
-    GLOW_HD void store_side(const T* value, T* to, int c0) const {
-        constexpr int kSize = static_cast<int>(Pack<T>::kSize);
-        if (packed)
-            for (int k = 0; k < kSide; k += kSize) {
-                Pack<T> pack;
-                for (int j = 0; j < kSize; ++j) pack.value[j] = value[k + j];
-                store_pack(pack, to + k);
+    GLOW_HD void compute_dx(const BlockThread& at, int task) const {
+        const int side = slots.quotient(task), slot = task - side * slots.divisor, c0 = side * kSide;
+        const real* const dy = dys(at, at.round) + slot * line;
+        const real* const m = M(at) + c0;
+        const int step = slots.divisor * line;
+        constexpr int kPack = static_cast<int>(Pack<real>::kSize);
+        real sum[kSide][kSide] = {};
+        for (int o = 0; o < C; o += kPack) {
+            Pack<real> d[kSide];
+            for (int r = 0; r < kSide; ++r) d[r] = load_pack(dy + r * step + o);
+            for (int j = 0; j < kPack; ++j) {
+                real ms[kSide];
+                load_side(m + (o + j) * C, ms);
+                for (int r = 0; r < kSide; ++r)
+                    for (int i = 0; i < kSide; ++i) sum[r][i] = multiply_add(ms[i], d[r].value[j], sum[r][i]);
             }
-        else
-            for (int k = 0; k < kSide; ++k)
-                if (c0 + k < C) to[k] = value[k];
+        }
+        for (int r = 0; r < kSide; ++r) store_side(sum[r], dxs(at) + (slot + r * slots.divisor) * line + c0);
+    }
+    GLOW_HD void add_products(const BlockThread& at, int count, Locals& own) const {
+        const int group = sides.quotient(at.thread), side = at.thread - group * sides.divisor;
+        const int out_side = in_sides.quotient(side), in_side = side - out_side * in_sides.divisor;
+        if (group >= groups()) return;
+        const bool of_x = in_side * kSide < C;  // otherwise of the 1
+        const real* const dy = dys(at, at.round) + out_side * kSide;
+        const real* const input = rounded_xs(at) + (of_x ? in_side * kSide : 0);
+        for (int r = group; r < count; r += groups()) {
+            real d[kSide], v[kSide];
+            load_side(dy + r * line, d);
+            load_side(input + r * line, v);
+            for (int i = 0; i < kSide; ++i) v[i] = of_x ? v[i] : i == 0 ? real{1} : real{0};
+            for (int o = 0; o < kSide; ++o)
+                for (int i = 0; i < kSide; ++i) own.sum[o][i] += d[o] * v[i];
+        }
     }
 };
+
 // Final stage of a mixing's backward on a GPU: each block handles one input channel, sums its dM and dc over
-// the blocks of MixingBackwardTile, and computes the parameter gradients.
+// the blocks of MixingBackwardTile, and computes the parameter gradients. What is read from memory is
+// requested at once, at the start.
 struct MixingFinish {
     static constexpr const char* name = "mixing_finish";
-    static constexpr int kThreads = 512, kBlocks = 2, kPhases = 4, kAhead = 8;
-    struct Locals {};
-    int C, parts;
-    Divisor outputs;        // threads per part: C of dM and C of dc
-    const double* partial;  // [parts, C + 1, C]
+    static constexpr int kThreads = 768, kBlocks = 1, kPhases = 4, kAhead = 16;
+    static constexpr int kMostSplits = 16;  // of the parts
+    static constexpr int kFold = 8;         // threads that add up the actnorm's sums
+    struct Locals {
+        double W, W_inverse, scale;
+        real dW, dbias, dlogs, bias, logs;
+    };
+    int C, parts, splits;
+    Divisor outputs;      // threads per split: C of dM and C of dc
+    const real* partial;  // [parts, C + 1, C]
     const double *W, *W_inverse;
     ActnormParameters actnorm;
     double dlogdet;
     MixingGradients gradients;
 
-    BlockGrid grid() const { return {C, 1, (kThreads + 2 * C) * static_cast<index_t>(sizeof(double))}; }
-    GLOW_HD int splits() const { return kThreads / outputs.divisor; }
-    GLOW_HD static double* sums(const BlockThread& at) {
-        return static_cast<double*>(at.shared);
-    }                                                                                 // [splits, 2 C]
-    GLOW_HD static double* dM(const BlockThread& at) { return sums(at) + kThreads; }  // [C], dc [C]
+    static MixingFinish fit(index_t C, index_t parts, const real* partial, const MixingValues& values,
+                            const ActnormParameters& actnorm, double dlogdet,
+                            const MixingGradients& gradients) {
+        return {static_cast<int>(C),
+                static_cast<int>(parts),
+                static_cast<int>(std::min<index_t>(kMostSplits, kThreads / (2 * C))),
+                Divisor(2 * C),
+                partial,
+                values.W,
+                values.W_inverse,
+                actnorm,
+                dlogdet,
+                gradients};
+    }
+    BlockGrid grid() const {
+        return {C, 1,
+                (splits * outputs.divisor + 3 * C) * static_cast<index_t>(sizeof(double)) +
+                    kFold * static_cast<index_t>(sizeof(ActnormSums))};
+    }
+    // Shared memory: sums of the splits [splits, 2 C]; dM [C] and dc [C]; W [C]; the actnorm's sums [kFold].
+    GLOW_HD static double* sums(const BlockThread& at) { return static_cast<double*>(at.shared); }
+    GLOW_HD double* dM(const BlockThread& at) const { return sums(at) + splits * outputs.divisor; }
+    GLOW_HD double* column_of_W(const BlockThread& at) const { return dM(at) + 2 * C; }
+    GLOW_HD ActnormSums* actnorm_sums(const BlockThread& at) const {
+        return reinterpret_cast<ActnormSums*>(column_of_W(at) + C);
+    }
 
-    GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
-        const int split = outputs.quotient(at.thread), j = at.thread - split * outputs.divisor;
-        if (split >= splits()) return;
-        const double* const from = partial + (j < C ? at.x * C + j : C * C + j - C);
-        const index_t part_size = index_t{C + 1} * C;
-        double sum = 0;
-        for (int part = split; part < parts; part += kAhead * splits()) {
-            double ahead[kAhead];
-            for (int k = 0; k < kAhead; ++k) {
-                const int p = part + k * splits();
-                const double value = from[(p < parts ? p : part) * part_size];
-                ahead[k] = p < parts ? value : 0.0;
+    GLOW_HD void run(Phase<0>, const BlockThread& at, Locals& own) const {
+        const int i = at.x;
+        own = {};
+        own.bias = actnorm.bias[i];
+        if (at.thread < C) {
+            const int k = at.thread * C + i;
+            own.logs = actnorm.logs[i];
+            own.W = W[k];
+            if (gradients.dW != nullptr) {
+                own.W_inverse = W_inverse[i * C + at.thread];
+                own.dW = gradients.dW[k];
             }
-            for (int half = kAhead / 2; half > 0; half /= 2)
-                for (int k = 0; k < half; ++k) ahead[k] += ahead[k + half];
-            sum += ahead[0];
+            if (at.thread == 0) {
+                own.dbias = gradients.actnorm.bias[i];
+                own.dlogs = gradients.actnorm.logs[i];
+            }
         }
-        sums(at)[at.thread] = sum;
+        const int split = outputs.quotient(at.thread), j = at.thread - split * outputs.divisor;
+        if (split < splits)
+            sums(at)[at.thread] = sum_parts(split, partial + (j < C ? i * C + j : C * C + j - C));
+        if (at.thread >= C) return;
+        own.scale = scale_of(own.logs);
+        column_of_W(at)[at.thread] = own.W;
     }
     GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
         const int j = at.thread, i = at.x;
         if (j >= outputs.divisor) return;
         double sum = 0;
-        for (int split = 0; split < splits(); ++split) sum += sums(at)[split * outputs.divisor + j];
+        for (int split = 0; split < splits; ++split) sum += sums(at)[split * outputs.divisor + j];
         const real total = static_cast<real>(sum);
         dM(at)[j] = total;
         if (gradients.dMc == nullptr) return;
@@ -371,21 +397,43 @@ struct MixingFinish {
         else if (i == 0)
             gradients.dMc[(j - C) * (C + 1) + C] = total;
     }
-    GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
+    GLOW_HD void run(Phase<2>, const BlockThread& at, Locals& own) const {
         const int o = at.thread, i = at.x;
-        if (o >= C) return;
-        const double G =
-            unscaled_gradient(dM(at)[o], dM(at)[C + o], actnorm.bias[i]) * scale_of(actnorm.logs[i]);
-        if (gradients.dW != nullptr)
-            gradients.dW[o * C + i] += static_cast<real>(G + dlogdet * W_inverse[i * C + o]);
-        sums(at)[o] = W[o * C + i];  // read by all threads simultaneously
-    }
-    GLOW_HD void run(Phase<3>, const BlockThread& at, Locals&) const {
-        if (at.thread > 0) return;
-        const int i = at.x;
+        if (o < C && gradients.dW != nullptr) {
+            const double G = unscaled_gradient(dM(at)[o], dM(at)[C + o], own.bias) * own.scale;
+            gradients.dW[o * C + i] = own.dW + static_cast<real>(G + dlogdet * own.W_inverse);
+        }
+        const int fold = at.thread - kThreads / 2;  // other warps than those with dW
+        if (fold < 0 || fold >= kFold) return;
         ActnormSums total;
-        for (int o = 0; o < C; ++o) total.add(dM(at)[o], dM(at)[C + o], actnorm.bias[i], sums(at)[o]);
-        total.add_gradients(i, actnorm.logs, dlogdet, gradients.actnorm);
+        for (int c = fold; c < C; c += kFold)
+            total.add(dM(at)[c], dM(at)[C + c], own.bias, column_of_W(at)[c]);
+        actnorm_sums(at)[fold] = total;
+    }
+    GLOW_HD void run(Phase<3>, const BlockThread& at, Locals& own) const {
+        if (at.thread > 0) return;
+        ActnormSums total;
+        for (int fold = 0; fold < kFold; ++fold) total.add(actnorm_sums(at)[fold]);
+        gradients.actnorm.bias[at.x] = own.dbias + total.bias_gradient(own.scale);
+        gradients.actnorm.logs[at.x] = own.dlogs + total.logs_gradient(own.scale, dlogdet);
+    }
+
+  private:
+    GLOW_HD double sum_parts(int split, const real* from) const {
+        const int part_size = C * (C + 1);
+        double sum = 0;
+        for (int part = split; part < parts; part += kAhead * splits) {
+            real ahead[kAhead];
+            for (int k = 0; k < kAhead; ++k) {
+                const int p = part + k * splits;
+                const real value = from[(p < parts ? p : part) * part_size];
+                ahead[k] = p < parts ? value : real{0};
+            }
+            for (int half = kAhead / 2; half > 0; half /= 2)
+                for (int k = 0; k < half; ++k) ahead[k] += ahead[k + half];
+            sum += ahead[0];
+        }
+        return sum;
     }
 };
 
@@ -409,22 +457,23 @@ void actnorm_gradient(const Exec& exec, index_t C, const real* dMc, const double
 }
 
 bool has_mixing_backward(const Exec& exec, index_t C) {
-    return exec.tuned_for_gpu() &&
-           MixingBackwardTile<true>::fit({1, nullptr, nullptr, nullptr}, C, {}, nullptr).fits();
+    return exec.tuned_for_gpu() && MixingBackwardTile<true>::fits(C);
 }
 
 index_t mixing_backward_scratch(index_t rows, index_t C) {
-    return MixingBackwardTile<true>::fit({rows, nullptr, nullptr, nullptr}, C, {}, nullptr).blocks * C *
-           (C + 1);
+    const MixingRows counted{rows, nullptr, nullptr, nullptr};
+    const int blocks = std::max(MixingBackwardTile<true>::fit(counted, C, {}, nullptr).tiles.blocks,
+                                MixingBackwardTile<false>::fit(counted, C, {}, nullptr).tiles.blocks);
+    return blocks * C * (C + 1);
 }
 
 void mixing_backward(const Exec& exec, index_t C, const MixingRows& rows, const MixingValues& values,
                      const ActnormParameters& actnorm, double dlogdet, const MixingGradients& gradients,
-                     double* partial) {
+                     real* partial) {
     const auto run = [&](const auto& tile) {
         run_blocks(exec, tile.grid(), tile);
-        const MixingFinish finish{static_cast<int>(C), tile.blocks, Divisor(2 * C), partial,  values.W,
-                                  values.W_inverse,    actnorm,     dlogdet,        gradients};
+        const auto finish =
+            MixingFinish::fit(C, tile.tiles.blocks, partial, values, actnorm, dlogdet, gradients);
         run_blocks(exec, finish.grid(), finish);
     };
     if (rows.x == nullptr)

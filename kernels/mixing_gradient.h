@@ -46,9 +46,9 @@ struct MixingGradients {
 };
 bool has_mixing_backward(const Exec& exec, index_t C);
 index_t mixing_backward_scratch(index_t rows, index_t C);
-// partial: mixing_backward_scratch(rows.count, C) doubles.
+// partial: mixing_backward_scratch(rows.count, C) elements.
 void mixing_backward(const Exec& exec, index_t C, const MixingRows& rows, const MixingValues& values,
                      const ActnormParameters& actnorm, double dlogdet, const MixingGradients& gradients,
-                     double* partial);
+                     real* partial);
 
 }  // namespace glow::inline GLOW_REAL

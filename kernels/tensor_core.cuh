@@ -1,32 +1,13 @@
-// A warp's products of bf16 matrices in shared memory, summed in float, and asynchronous copies to shared memory (PTX,
-// compute capability 8.0). An element's place in registers is that of mma.m16n8k16 in the PTX manual: of the result,
-// lane l holds rows l / 4 and l / 4 + 8, columns 2 (l % 4) and 2 (l % 4) + 1, in this order.
+// A warp's products of bf16 matrices in shared memory, summed in float (PTX, compute capability 8.0). An element's place
+// in registers is that of mma.m16n8k16 in the PTX manual: of the result, lane l holds rows l / 4 and l / 4 + 8, columns
+// 2 (l % 4) and 2 (l % 4) + 1, in this order.
 #pragma once
 
 #include <cstdint>
 
-#include "kernels/base.h"
+#include "kernels/async_copy.cuh"
 
 namespace glow::inline GLOW_REAL {
-
-__device__ inline unsigned shared_address(const void* pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
-}
-
-// 16 bytes from global memory, or zeros.
-__device__ inline void copy_async(void* shared, const void* global, bool present) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
-                 "r"(present ? 16 : 0));
-}
-// Ends a group of copies.
-__device__ inline void commit_copies() {
-    asm volatile("cp.async.commit_group;");
-}
-// Until all groups of this thread but the last kPending are there.
-template <int kPending>
-__device__ inline void wait_for_copies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
 
 // Factors, from a shared_address() with rows `line` elements apart. A lane passes the address of the matrix plus its own
 // offset, in bytes.

@@ -147,7 +147,7 @@ void ActnormMixing::fused_backward(const Context& context, index_t rows, state_t
         .actnorm = actnorm_gradients(gradient)};
     const double dlogdet = gradient.dlogp * static_cast<double>(rows);
     mixing_backward(context.exec, C, {rows, h, x, gradient.dh}, values_, actnorm(), dlogdet, gradients,
-                    context.workspace.take<double>(mixing_backward_scratch(rows, C)));
+                    context.workspace.take<real>(mixing_backward_scratch(rows, C)));
     if (lu) factors_gradient(context, gradients.dMc, dlogdet, gradient);
 }
 

@@ -55,6 +55,41 @@ TEST(CastWithOne, AppendsColumnOfOnes) {
             EXPECT_EQ(out[row * 4 + c], c < 3 ? static_cast<real>(h[row * 3 + c]) : real{1});
 }
 
+// A GPU's tiles on the CPU: state and gradient bit for bit. Its sums: KernelParity.MixingBackward.
+TEST(MixingBackward, TilesGiveTheSameBits) {
+    const Exec gpu_paths{Device::cpu, 2, nullptr, true};
+    test::Random random(7);
+    for (const index_t C : {4, 12, 24, 48})
+        for (const index_t rows : {1, 17, 1000, C == 48 ? 9001 : 2048}) {
+            SCOPED_TRACE(testing::Message() << rows << " rows of " << C);
+            ASSERT_TRUE(has_mixing_backward(gpu_paths, C));
+            std::vector<double> M = random.normals(C * C), M_inverse = random.normals(C * C),
+                                W = random.normals(C * C), minus_bias = random.normals(C);
+            const std::vector<double> y = random.normals(rows * C);
+            const std::vector<real> dy = random.normals<real>(rows * C), bias = random.normals<real>(C),
+                                    logs = random.normals<real>(C, 0.1);
+            std::vector<double> x = y;
+            std::vector<real> dx = dy;
+            affine_rows(test::cpu(), rows, C, M_inverse.data(), minus_bias.data(), x.data());
+            affine_rows_gradient(test::cpu(), rows, C, M.data(), dx.data());
+            MixingValues values{};
+            values.W = W.data();
+            values.M = M.data();
+            values.M_inverse = M_inverse.data();
+            values.minus_bias = minus_bias.data();
+            for (const bool given : {false, true}) {
+                std::vector<double> h = y;
+                std::vector<real> dh = dy, dbias(C), dlogs(C), partial(mixing_backward_scratch(rows, C));
+                mixing_backward(gpu_paths, C,
+                                {rows, given ? nullptr : h.data(), given ? x.data() : nullptr, dh.data()},
+                                values, {bias.data(), logs.data()}, 0.7,
+                                {nullptr, nullptr, {dbias.data(), dlogs.data()}}, partial.data());
+                EXPECT_EQ(dh, dx);
+                EXPECT_EQ(h, given ? y : x);
+            }
+        }
+}
+
 // Reference: chain rule through M = W diag(s), c = W diag(s) b, element by element.
 struct UnfoldMixing : testing::Test {
     test::Random random{4};

@@ -135,7 +135,7 @@ void run_nothing(const Exec& none) {
     im2col(none, {4, 4, 0, 8}, {2, true, true, 32}, false, nowhere, 4, nothing);
     col2im(none, {4, 4, 0, 8}, {2, true, true, 32}, true, nothing, nothing, 4);
     sum_of_squares(none, 1000, nothing, nowhere, nowhere);
-    mixing_backward(none, 4, {100, nowhere, nullptr, nothing}, {}, {nothing, nothing}, 1.0, {}, nowhere);
+    mixing_backward(none, 4, {100, nowhere, nullptr, nothing}, {}, {nothing, nothing}, 1.0, {}, nothing);
 }
 
 TEST(Drivers, RunNothingWhenCounting) {
