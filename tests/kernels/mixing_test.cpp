@@ -29,6 +29,21 @@ TEST(AffineRows, MatchesMatrixProduct) {
         }
 }
 
+// A GPU's tiles on the CPU, with one round of a block and with several, the last tile full or not.
+TEST(AffineRows, TilesGiveTheSameBits) {
+    const Exec gpu_paths{Device::cpu, 2, nullptr, true};
+    test::Random random(6);
+    for (const index_t C : {4, 12, 24, 48, 64})
+        for (const index_t rows : {0, 1, 17, 1000, C == 24 ? 34001 : 2048}) {
+            const std::vector<double> M = random.normals(C * C), shift = random.normals(C),
+                                      x = random.normals(rows * C);
+            std::vector<double> plain = x, tiled = x;
+            affine_rows(test::cpu(), rows, C, M.data(), shift.data(), plain.data());
+            affine_rows(gpu_paths, rows, C, M.data(), shift.data(), tiled.data());
+            EXPECT_EQ(plain, tiled) << rows << " rows of " << C;
+        }
+}
+
 TEST(AffineRowsGradient, MatchesTransposedMatrixProduct) {
     test::Random random(2);
     for (const index_t C : {1, 3, 4, 5, 12, 48})
@@ -55,7 +70,7 @@ TEST(CastWithOne, AppendsColumnOfOnes) {
             EXPECT_EQ(out[row * 4 + c], c < 3 ? static_cast<real>(h[row * 3 + c]) : real{1});
 }
 
-// A GPU's tiles on the CPU: state and gradient bit for bit. Its sums: KernelParity.MixingBackward.
+// The same for a whole backward: state and gradient bit for bit. Its sums: KernelParity.MixingBackward.
 TEST(MixingBackward, TilesGiveTheSameBits) {
     const Exec gpu_paths{Device::cpu, 2, nullptr, true};
     test::Random random(7);
