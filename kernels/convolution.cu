@@ -329,7 +329,8 @@ struct Finish {
     }
     GLOW_HD void operator()(index_t q, index_t x, index_t c, unsigned taps) const {
         real& value = out[((q - rows.begin) * rows.W + x) * C + c];
-        value = zero_convolution_output(value, bias[c], edge_weight, c, edge_stride, taps, scale[c]);
+        const auto edge = [&](index_t tap) { return edge_weight[(c * 9 + tap) * edge_stride]; };
+        value = zero_convolution_output(value, bias[c], taps, edge, scale[c]);
     }
 };
 

@@ -78,8 +78,24 @@ struct Image {
     double values(double bytes_a_pixel) const { return static_cast<double>(pixels) * bytes_a_pixel; }
     GLOW_HD index_t first_pixel(int n) const { return index_t{n} * H * W; }
 
+    // What every pixel needs, in shared memory [11, outputs]: bias, scale and the nine edge weights. From memory each edge
+    // weight would be a load that the next one waits for.
+    static constexpr index_t constants_bytes(index_t outputs) {
+        return 11 * outputs * static_cast<index_t>(sizeof(double));
+    }
+    template <int kThreads>
+    GLOW_HD void stage_constants(int thread, double* constants) const {
+        if (edge_weight != nullptr)
+            copy_items<kThreads, 2>(
+                thread, 9 * outputs, [&](int k) { return edge_weight[index_t{k} * edge_stride]; },
+                [&](int k, real weight) { constants[(2 + k % 9) * outputs + k / 9] = weight; });
+        for (int c = thread; c < outputs; c += kThreads)
+            constants[c] = bias[c], constants[outputs + c] = scale[c];
+    }
+    GLOW_HD const double* scales(const double* constants) const { return constants + outputs; }
+
     // taps: of the image. All nine loads are issued before the first sum; the sum is col2im's, in its order.
-    GLOW_HD Values output(const real* taps, int y, int x, int c) const {
+    GLOW_HD Values output(const double* constants, const real* taps, int y, int x, int c) const {
         Values tap[9];
         const unsigned inside = image_taps(H, W, 1, y, x);
         const real* const center = taps + (y * W + x) * stride + c;
@@ -95,19 +111,21 @@ struct Image {
         for (int j = 0; j < kCount; ++j) {
             real sum = 0;
             for (int t = 0; t < 9; ++t) sum += tap[t].value[j];
-            out.value[j] = zero_convolution_output(sum, bias[c + j], edge_weight, c + j, edge_stride,
-                                                   taps_inside, scale[c + j]);
+            const double* const of_channel = constants + c + j;
+            const auto edge = [&](int tap) { return of_channel[(2 + tap) * outputs]; };
+            out.value[j] =
+                zero_convolution_output(sum, of_channel[0], taps_inside, edge, of_channel[outputs]);
         }
         return out;
     }
 };
 
 // kScale: of an affine coupling; any for an additive one.
-template <bool kAffine, CouplingScale kScale, int kCount>
+template <bool kAffine, CouplingScale kScale, int kCount, int kWarps>
 struct CouplingForwardImage {
     static constexpr const char* name =
         kAffine ? "affine_coupling_forward_image" : "additive_coupling_forward_image";
-    static constexpr int kThreads = 384, kBlocks = 2, kPhases = kAffine ? 3 : 1;
+    static constexpr int kThreads = 32 * kWarps, kBlocks = 24 / kWarps, kPhases = kAffine ? 4 : 2;
     static constexpr int kState =
         kAffine ? kCount / 2 : kCount;  // channels of b that a thread updates at once
     struct Locals {};
@@ -123,31 +141,37 @@ struct CouplingForwardImage {
                             2.0 * image.groups() * kState * sizeof(state_t) +
                             (out != nullptr ? 1.0 * image.outputs * sizeof(real) : 0.0));
     }
-    // shared: the threads' sums of log scale [kThreads].
-    static constexpr index_t shared_bytes() {
-        return kAffine ? kThreads * static_cast<index_t>(sizeof(double)) : 0;
+    static constexpr index_t shared_bytes(index_t outputs) {
+        return Image<kCount>::constants_bytes(outputs) +
+               (kAffine ? kThreads * static_cast<index_t>(sizeof(double)) : 0);
     }
+    GLOW_HD static double* constants(const BlockThread& at) { return static_cast<double*>(at.shared); }
+    // The threads' sums of log scale [kThreads].
+    GLOW_HD double* sums(const BlockThread& at) const { return constants(at) + 11 * image.outputs; }
+
     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
-        const double sum = couple(at.x, at.thread);
-        if constexpr (kAffine) static_cast<double*>(at.shared)[at.thread] = sum;
+        image.template stage_constants<kThreads>(at.thread, constants(at));
     }
     GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
-        double* const sums = static_cast<double*>(at.shared);
-        if (at.thread >= kFold) return;
-        double sum = 0;
-        for (int t = at.thread; t < kThreads; t += kFold) sum += sums[t];
-        sums[at.thread] = sum;  // read by this thread alone
+        const double sum = couple(at.x, at.thread, constants(at));
+        if constexpr (kAffine) sums(at)[at.thread] = sum;
     }
     GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
+        if (at.thread >= kFold) return;
+        double sum = 0;
+        for (int t = at.thread; t < kThreads; t += kFold) sum += sums(at)[t];
+        sums(at)[at.thread] = sum;  // read by this thread alone
+    }
+    GLOW_HD void run(Phase<3>, const BlockThread& at, Locals&) const {
         if (at.thread > 0) return;
         double sum = 0;
-        for (int t = 0; t < kFold; ++t) sum += static_cast<const double*>(at.shared)[t];
+        for (int t = 0; t < kFold; ++t) sum += sums(at)[t];
         logdet[at.x] += sum;
     }
 
   private:
     // Returns the sum of this thread's log scales.
-    GLOW_HD double couple(int n, int thread) const {
+    GLOW_HD double couple(int n, int thread, const double* constants) const {
         const index_t first = image.first_pixel(n);
         const int channels = kAffine ? image.outputs : 2 * image.outputs, W = image.W;
         const real* const image_taps = taps + first * image.stride;
@@ -155,7 +179,7 @@ struct CouplingForwardImage {
         ImageWalk at(thread, kThreads, W, image.groups(), kCount);
         for (const int c = at.first_channel; !at.idle() && at.y < image.H; at.next()) {
             const index_t pixel = first + at.y * W + at.x;
-            const Lanes<real, kCount> o = image.output(image_taps, at.y, at.x, c);
+            const Lanes<real, kCount> o = image.output(constants, image_taps, at.y, at.x, c);
             if (out != nullptr) lanes<kCount>(out + pixel * image.outputs + c) = o;
             auto& memory = lanes<kState>(h + pixel * channels + channels / 2 + (kAffine ? c / 2 : c));
             Lanes<state_t, kState> b = memory;
@@ -171,11 +195,11 @@ struct CouplingForwardImage {
     }
 };
 
-template <class Map, bool kAffine, CouplingScale kScale, int kCount>
+template <class Map, bool kAffine, CouplingScale kScale, int kCount, int kWarps>
 struct CouplingBackwardImage {
     static constexpr const char* name =
         kAffine ? "affine_coupling_backward_image" : "additive_coupling_backward_image";
-    static constexpr int kThreads = 320, kBlocks = 2, kPhases = 2;
+    static constexpr int kThreads = 32 * kWarps, kBlocks = 24 / kWarps, kPhases = 3;
     static constexpr int kState = kAffine ? kCount / 2 : kCount;
     static constexpr int kParts = static_cast<int>(Pack<Map>::kSize) / kCount;  // lanes of a pack of dtaps
     static constexpr int kSums = 2;  // that threads keep; the sums by tap are taken from the frame
@@ -195,21 +219,26 @@ struct CouplingBackwardImage {
                             1.0 * image.stride * sizeof(Map));
     }
     static constexpr index_t shared_bytes(index_t H, index_t W, index_t outputs) {
-        return kSums * kCount * kThreads * static_cast<index_t>(sizeof(double)) +
+        return Image<kCount>::constants_bytes(outputs) +
+               kSums * kCount * kThreads * static_cast<index_t>(sizeof(double)) +
                (H + 2) * (W + 2) * outputs * static_cast<index_t>(sizeof(Map));
     }
+    GLOW_HD static double* constants(const BlockThread& at) { return static_cast<double*>(at.shared); }
     // [slots, kSums, outputs]
-    GLOW_HD static double* partial(const BlockThread& at) { return static_cast<double*>(at.shared); }
+    GLOW_HD double* partial(const BlockThread& at) const { return constants(at) + 11 * image.outputs; }
     // dpre [H + 2, W + 2, outputs], 0 around the image
-    GLOW_HD static Frame* frame(const BlockThread& at) {
+    GLOW_HD Frame* frame(const BlockThread& at) const {
         return reinterpret_cast<Frame*>(partial(at) + kSums * kCount * kThreads);
     }
 
     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
+        image.template stage_constants<kThreads>(at.thread, constants(at));
         clear_border(at.thread, frame(at));
-        uncouple(at.x, at.thread, partial(at), frame(at));
     }
     GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
+        uncouple(at.x, at.thread, constants(at), partial(at), frame(at));
+    }
+    GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
         store_sums(at.x, at.thread, partial(at), frame(at));
         store_dtaps(at.x, at.thread, frame(at));
     }
@@ -223,7 +252,7 @@ struct CouplingBackwardImage {
                 frame[y * line + g] = frame[(y + 1) * line - groups + g] = Frame{};
     }
 
-    GLOW_HD void uncouple(int n, int thread, double* partial, Frame* frame) const {
+    GLOW_HD void uncouple(int n, int thread, const double* constants, double* partial, Frame* frame) const {
         const index_t first = image.first_pixel(n);
         const int channels = kAffine ? image.outputs : 2 * image.outputs, W = image.W,
                   groups = image.groups();
@@ -235,7 +264,7 @@ struct CouplingBackwardImage {
         for (; at.y < image.H; at.next()) {
             const index_t pixel = first + at.y * W + at.x;
             const Lanes<real, kCount> o = out != nullptr ? lanes<kCount>(out + pixel * image.outputs + c)
-                                                         : image.output(image_taps, at.y, at.x, c);
+                                                         : image.output(constants, image_taps, at.y, at.x, c);
             const index_t b_at = pixel * channels + channels / 2 + (kAffine ? c / 2 : c);
             Lanes<state_t, kState> b = lanes<kState>(h + b_at);
             Lanes<real, kState> db = lanes<kState>(gradient.dh + b_at);
@@ -252,7 +281,7 @@ struct CouplingBackwardImage {
             keep_rounding(d);
             Frame& dpre = frame[((at.y + 1) * (W + 2) + at.x + 1) * groups + c / kCount];
             for (int j = 0; j < kCount; ++j) {
-                const double dout = d.value[j], scaled = dout * image.scale[c + j];
+                const double dout = d.value[j], scaled = dout * image.scales(constants)[c + j];
                 sum[j] += scaled;
                 sum_out[j] += dout * o.value[j];
                 dpre.value[j] = round_to<Map>(static_cast<real>(scaled));
@@ -324,12 +353,26 @@ void with_lanes(index_t outputs, F f) {
     f.template operator()<2>();
 }
 
+// Warps of a block; narrow: where half as many threads suffice for an image.
+constexpr int kWideWarps = 12, kNarrowWarps = 6;
+template <int kCount>
+bool is_narrow(index_t H, index_t W, index_t outputs) {
+    return H * W * (outputs / kCount) <= 32 * kNarrowWarps;
+}
+
 template <class F>
 void with_kind(const CouplingImages& images, F f) {
     with_lanes(images.outputs, [&]<int kCount>() {
-        if (!images.affine) return f.template operator()<false, CouplingScale::sigmoid, kCount>();
-        with_scale(images.coupling_scale,
-                   [&]<CouplingScale kScale>() { f.template operator()<true, kScale, kCount>(); });
+        const auto with_warps = [&]<int kWarps>() {
+            if (!images.affine) return f.template operator()<false, CouplingScale::sigmoid, kCount, kWarps>();
+            with_scale(images.coupling_scale, [&]<CouplingScale kScale>() {
+                f.template operator()<true, kScale, kCount, kWarps>();
+            });
+        };
+        if (is_narrow<kCount>(images.H, images.W, images.outputs))
+            with_warps.template operator()<kNarrowWarps>();
+        else
+            with_warps.template operator()<kWideWarps>();
     });
 }
 
@@ -340,7 +383,7 @@ bool coupling_image_fits(index_t H, index_t W, index_t outputs) {
     bool fits = false;
     if (outputs % 2 == 0)
         with_lanes(outputs, [&]<int kCount>() {
-            using Kernel = CouplingBackwardImage<Map, true, CouplingScale::sigmoid, kCount>;
+            using Kernel = CouplingBackwardImage<Map, true, CouplingScale::sigmoid, kCount, kWideWarps>;
             fits = outputs / kCount <= Kernel::kThreads &&
                    Kernel::shared_bytes(H, W, outputs) <= kMostSharedBytes;
         });
@@ -349,9 +392,9 @@ bool coupling_image_fits(index_t H, index_t W, index_t outputs) {
 
 void coupling_forward_image(const Exec& exec, const CouplingImages& images, const real* taps, double* logdet,
                             real* out) {
-    with_kind(images, [&]<bool kAffine, CouplingScale kScale, int kCount>() {
-        using Kernel = CouplingForwardImage<kAffine, kScale, kCount>;
-        run_blocks(exec, {images.N, 1, Kernel::shared_bytes()},
+    with_kind(images, [&]<bool kAffine, CouplingScale kScale, int kCount, int kWarps>() {
+        using Kernel = CouplingForwardImage<kAffine, kScale, kCount, kWarps>;
+        run_blocks(exec, {images.N, 1, Kernel::shared_bytes(images.outputs)},
                    Kernel{Image<kCount>(images), taps, images.h, logdet, out});
     });
 }
@@ -359,8 +402,8 @@ void coupling_forward_image(const Exec& exec, const CouplingImages& images, cons
 template <class Map>
 void coupling_backward_image(const Exec& exec, const CouplingImages& images, const real* taps,
                              const real* out, const CouplingImagesGradient<Map>& gradient) {
-    with_kind(images, [&]<bool kAffine, CouplingScale kScale, int kCount>() {
-        using Kernel = CouplingBackwardImage<Map, kAffine, kScale, kCount>;
+    with_kind(images, [&]<bool kAffine, CouplingScale kScale, int kCount, int kWarps>() {
+        using Kernel = CouplingBackwardImage<Map, kAffine, kScale, kCount, kWarps>;
         run_blocks(exec, {images.N, 1, Kernel::shared_bytes(images.H, images.W, images.outputs)},
                    Kernel{Image<kCount>(images), taps, out, images.h, gradient});
     });

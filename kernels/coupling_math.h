@@ -5,25 +5,20 @@
 #include "kernels/coupling_scale.h"
 #include "kernels/taps.h"
 
-// Before a loop: the device compiler leaves it a loop.
-#if defined(__CUDA_ARCH__)
-#define GLOW_ROLLED _Pragma("unroll 1")
-#else
-#define GLOW_ROLLED
-#endif
-
 namespace glow::inline GLOW_REAL {
 
-// Output of a zero-initialized convolution from the sum of its taps: (sum + bias + edge) scale, with the edge weights
-// of the taps outside the image, edge_weight[(c * 9 + tap) * edge_stride]. These are not read where all taps lie inside.
-template <class Index>
-GLOW_HD inline real zero_convolution_output(real sum_of_taps, real bias, const real* edge_weight, Index c,
-                                            Index edge_stride, unsigned taps, double scale) {
+// Output of a zero-initialized convolution from the sum of its taps: (sum + bias + edge) scale. edge(tap): the weight of
+// a tap outside the image.
+template <class Edge>
+GLOW_HD inline real zero_convolution_output(real sum_of_taps, double bias, unsigned taps, Edge edge,
+                                            double scale) {
     double sum = static_cast<double>(sum_of_taps) + bias;
     if (taps == kAllTaps) return static_cast<real>(sum * scale);
-    GLOW_ROLLED  // few pixels come here, and nine addresses a channel cost registers
-        for (Index tap = 0; tap < 9; ++tap) if (!(taps >> tap & 1)) sum +=
-        edge_weight[(c * 9 + tap) * edge_stride];
+#if defined(__CUDA_ARCH__)
+#pragma unroll 3  // all nine at once need too many registers
+#endif
+    for (int tap = 0; tap < 9; ++tap)
+        if (!(taps >> tap & 1)) sum += edge(tap);
     return static_cast<real>(sum * scale);
 }
 
