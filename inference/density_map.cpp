@@ -23,7 +23,7 @@ DensityMaps::DensityMaps(LoadedModel& model, const Backend& backend)
     : model_(model), positions_(density_map_size(model.config()).H * density_map_size(model.config()).W) {
     const ModelConfig& config = model.config();
     const Glow::ConstantLogdets constant = model.glow().constant_logdets(model.context());
-    // bits_per_dim() of log-density 0 is that of the bins.
+    // bits_per_dim(0) is the term of the bins' width.
     constant_ = (constant.actnorm + constant.mixing - config.bits_per_dim(0) * config.nats_per_bit_dim()) /
                 static_cast<double>(positions_);
     Memory counting;
@@ -42,7 +42,7 @@ void DensityMaps::take(Memory& memory) {
     pixels_ = memory[Category::state].take<double>(capacity * level_shape(model_.config(), 0).pixels());
 }
 
-// maps_ without the constant. The flow is that of Glow::transform(); only the sums differ.
+// Sets maps_ without the constant terms. Computes the same flow as Glow::transform(), but sums terms by position.
 void DensityMaps::compute(const Context& context, Flow& flow) {
     Glow& glow = model_.glow();
     const ModelConfig& config = glow.config();

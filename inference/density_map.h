@@ -1,10 +1,10 @@
-// Log-densities by position: how much each part of an image adds to its log-density.
+// Maps of log-density: the contribution of each part of an image to its log-density.
 //
-// A map has the grid of the last level: a position stands for a block of 2^L x 2^L pixels, because squeezing keeps
-// neighbors together. It holds every term of log p that belongs to the block: log scales of the couplings,
-// log-densities of the latents of all levels, and an equal part of what is the same for all positions (actnorms,
-// mixings, the width of the bins). A map sums to the image's log-density. Terms depend on the pixels around the block
-// too, because the networks see a neighborhood.
+// A map has the grid of the last level: a position is a block of 2^L x 2^L pixels, because squeezing keeps neighbors
+// together. Its value is the sum of the terms of log p that belong to the block (log scales of the couplings,
+// log-densities of the latents of all levels) and an equal share of the terms common to all positions (actnorms,
+// mixings, bin width and -log q of variational noise). A map sums to the image's log-density. Values also depend on
+// the pixels around the block, because the networks see a neighborhood.
 #pragma once
 
 #include <vector>
@@ -18,10 +18,11 @@ ImageSize density_map_size(const ModelConfig& model);
 
 class DensityMaps {
   public:
-    // Uses the weights and buffers of `model`, which must outlive it and keep its image size, as must `backend`.
+    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object; the model's image size
+    // must not change.
     DensityMaps(LoadedModel& model, const Backend& backend);
 
-    // maps [N, H, W] of density_map_size(), in nats, in host memory. Noise of byte images as in log_densities(), or none.
+    // maps: [N, H, W] of density_map_size(), in nats, in host memory. noise: for images of bytes; `draw` is its number.
     // Throws as log_densities().
     void run(const PixelArray& images, const Noise& noise, std::uint64_t draw, double* maps);
 
@@ -31,14 +32,14 @@ class DensityMaps {
 
     LoadedModel& model_;
     const index_t positions_;  // of an image
-    double constant_ = 0;      // the equal part of a position
+    double constant_ = 0;      // a position's share of the terms common to all images
     std::unique_ptr<Memory> memory_;
     std::unique_ptr<Context> context_;
     double *maps_ = nullptr, *pixels_ = nullptr;  // [capacity, positions], [capacity, H_0 * W_0]
 };
 
-// Maps of a set of images [N, H, W], averaged over request.dequant_samples draws of noise; iw_samples must be 1. With
-// `dequant_samples` 1 and the images in passes of the same size, equal to DensityMaps. Collective, as likelihoods().
+// Maps [N, H, W] of a set of images, averaged over request.dequant_samples draws of noise; iw_samples must be 1. Equal
+// to DensityMaps::run() for one draw and passes of the same size. Collective, as likelihoods().
 std::vector<double> density_maps(LoadedModel& model, const Backend& backend, const SplitImages& images,
                                  const LikelihoodRequest& request);
 

@@ -29,18 +29,18 @@ void check_labels(const ModelConfig& model, index_t N, const std::vector<std::in
 // noise of item number + n + 2^40 d.
 Flow load_flow(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
                const Noise& noise, std::uint64_t draw = 0);
-// The same where the context only counts, for a full pass: bytes need the most memory.
+// The same in a counting context, for a full pass. Images of bytes need the most memory.
 Flow count_load_flow(const RunnableModel& model);
-// For log-densities that are not finite. Throws an Error that names image n: InputError for real numbers.
+// Throws for a log-density that is not finite, naming image n: InputError for real-valued images, otherwise Error.
 [[noreturn]] void refuse_not_finite(const PixelArray& images, index_t n);
 
-// log_density[n]: of image n, logdet + prior, in nats per unit of the state. The noise of byte
-// images is that of likelihoods(). Throws as refuse_not_finite().
+// log_density[n] = logdet + prior of image n, in nats per unit of the state. Byte images get the noise of
+// likelihoods(). Throws as refuse_not_finite().
 void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,
                    std::uint64_t draw, double* log_density);
 
-// Latents (eps) of images by level, level 0 first: levels[l] [N, H_l, W_l, C_l] in host memory. Bytes stand for the
-// centers of their bins.
+// Latents (eps) of images by level, level 0 first: levels[l] [N, H_l, W_l, C_l] in host memory. Bytes are dequantized
+// to the centers of their bins.
 void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels);
 // Latents in host memory to pixels [N, H, W, C] in host memory; images that are not finite are crossed out. labels: [N] or
 // nullptr.

@@ -1,4 +1,4 @@
-// A thread adds all terms of a pixel or block, in order.
+// One thread adds all terms of a pixel or block, so their order is fixed.
 #include "kernels/coupling_math.h"
 #include "kernels/density_map.h"
 #include "kernels/for_each.cuh"

@@ -1,4 +1,4 @@
-// Log-densities by pixel instead of by image, and their sums over blocks of pixels: where in an image log p comes from.
+// Contributions to log p by pixel instead of by image, and their sums over blocks of pixels.
 #pragma once
 
 #include "kernels/coupling.h"

@@ -1,6 +1,6 @@
-// The ends of variational dequantization: standard normal numbers eps at the start, and noise u = sigmoid(logits) in the
-// pixels' bins at the end. States and logits are [N, D], D = H*W*C. log q(u) = log N(eps) - log|det df/deps| - sum of
-// log(u (1 - u)), of which these kernels add two terms to minus_log_q [N] (nats).
+// First and last operation of variational dequantization: drawing standard normal numbers eps, and adding the noise
+// u = sigmoid(logits) to pixels. States and logits are [N, D], D = H*W*C. log q(u) = log N(eps) - log|det df/deps| - sum
+// of log(u (1 - u)); these kernels compute the first and the last term, in nats, for minus_log_q [N].
 #pragma once
 
 #include "kernels/dequantize.h"
@@ -12,8 +12,8 @@ namespace glow::inline GLOW_REAL {
 void normal_noise(const Exec& exec, index_t N, index_t D, const Noise& noise, state_t* eps,
                   double* minus_log_q, double* partial);
 
-// Drift of reconstructed numbers: difference[n] = max(difference[n], max over i of |eps[n, i] - number|), inf if eps has a
-// NaN. partial: group_scratch(N) doubles.
+// Drift of a reconstructed eps: difference[n] = max(difference[n], max over i of |eps[n, i] - number drawn|), inf if an
+// eps is not finite. partial: group_scratch(N) doubles.
 void normal_noise_difference(const Exec& exec, index_t N, index_t D, const Noise& noise, const state_t* eps,
                              double* difference, double* partial);
 
@@ -22,11 +22,11 @@ void normal_noise_difference(const Exec& exec, index_t N, index_t D, const Noise
 void dequantize_by_logits(const Exec& exec, const Pixels& pixels, state_t* h, state_t* saved,
                           double* minus_log_q, double* partial);
 
-// Drift of a reconstructed input, as dequantize_difference().
+// difference[n] = largest error of reconstructed image h [N, D]; see dequantize_difference().
 void dequantize_by_logits_difference(const Exec& exec, const Pixels& pixels, const state_t* logits,
                                      const state_t* h, double* difference, double* partial);
 
-// dh [count]: dL/dx -> dL/dlogits, for a loss that depends on log q through dlogp * minus_log_q.
+// dh [count]: dL/dx -> dL/dlogits, where L includes dlogp * minus_log_q.
 void dequantize_by_logits_backward(const Exec& exec, index_t count, int n_bits, double dlogp,
                                    const state_t* logits, real* dh);
 

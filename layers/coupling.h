@@ -1,6 +1,6 @@
 // Affine and additive coupling layers (paper section 3.3 in the form of the published code):
-// a is unchanged, b is transformed by a network of a. In a conditional coupling the network also sees a condition, feature
-// maps of something known, whose gradient backward gives (Ho et al. 2019, section 3.1). Runs tile by tile, so only one
+// a is unchanged, b is transformed by a network of a. In a conditional coupling the network also sees a condition:
+// feature maps of known data, whose gradient backward also computes (Ho et al. 2019, section 3.1). Runs tile by tile, so only one
 // tile's hidden maps need memory.
 #pragma once
 
@@ -37,14 +37,14 @@ class Coupling : public Layer {
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* saved);
 
     // The network's output for states h [N, H, W, C], of which it reads the first C/2 channels: out [N*H*W,
-    // outputs()] (kernels/coupling.h). Overwrites only out. Not of a conditional coupling.
+    // outputs()] (kernels/coupling.h). Overwrites only out. Not for conditional couplings.
     void predict(const Context& context, index_t N, const state_t* h, real* out) const;
     index_t outputs() const { return network_->outputs(); }
 
   private:
     template <class F>
     void for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const;
-    // What the network reads for `images` images from image n on: the state, or the state with its condition in scratch.
+    // Input of the network for images n .. n + images - 1: the state, or state and condition joined in scratch.
     StatePixels input(const Context& context, const Flow& flow, index_t n, index_t images) const;
 
     Shape shape_;

@@ -11,8 +11,8 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// Standard deviation of the logits before the last coupling, which starts with scale 0.88 for half of them. The sigmoid of a
-// normal number is closest to uniform with a deviation of 1.75.
+// Standard deviation before the last coupling, whose initial scale of 0.88 applies to half of the channels: the logits then
+// have 1.74. The sigmoid of a normal variable is closest to uniform at a standard deviation of 1.75.
 constexpr double kLogitSpread = 1.85;
 
 Noise centers() {

@@ -4,7 +4,7 @@
 // log p(k) >= E[log p((k + u) / n_bins - 1/2) - log q(u)] - D ln n_bins. Uniform noise is the case log q = 0.
 //
 // f works at half the image's resolution: a squeeze, then steps of actnorm, 1x1 convolution and conditional affine
-// coupling. Backward rebuilds eps from the logits f(eps; c) of one batch, the only state that is kept.
+// coupling. Backward reconstructs eps from the logits f(eps; c), the only state that forward saves.
 #pragma once
 
 #include <memory>
@@ -25,31 +25,31 @@ class Dequantizer {
     // images_per_tile().
     Dequantizer(const ModelConfig& config, Precision precision, index_t tile, Parameters& parameters);
 
-    // Derived values, as Glow's. conditions: [dequant_depth].
+    // Derived values, as in Glow. conditions [dequant_depth]: receives the condition numbers of W.
     void allocate(Arena& derived, double* conditions) {
         ActnormMixing::allocate(mixings_, derived, conditions);
     }
     void start_deriving(const Context& context) { ActnormMixing::start_deriving(context, mixings_); }
     void finish_deriving(const Context& context) { ActnormMixing::finish_deriving(context, mixings_); }
-    // Its networks, for FoldedWeights: the steps' and the features'.
+    // The networks whose weights FoldedWeights folds: those of the steps, then the feature network.
     std::vector<FoldedLevel> networks();
     void use(const FoldedWeights& folded, index_t first_level);
 
-    // Sets the actnorms from these images and their eps, then runs forward(). Logits start with about the spread for
-    // which u is uniform. Needs no derived values.
+    // Initializes the actnorms from these images and their eps, so that u is about uniform, then runs forward().
+    // Needs no derived values.
     void initialize(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                     double* minus_log_q);
 
-    // flow.h [N, H, W, C] = dequantized images; flow.minus_log_q = minus_log_q [N]. logits [N, H, W, C]: f(eps; c), for
-    // backward; nullptr: not kept.
+    // flow.h [N, H, W, C] = dequantized images; flow.minus_log_q = minus_log_q [N]. logits [N, H, W, C]: receives
+    // f(eps; c) for backward, unless nullptr.
     // On a GPU the log-determinants of the 1x1 convolutions are added by add_logdets().
     void forward(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                  double* minus_log_q, state_t* logits);
     // sums [N] += what forward() left out on a GPU. Requires all derived values.
     void add_logdets(const Context& context, index_t N, double* sums) const;
 
-    // After backward of the flow: flow.h are its reconstructed images, gradient.dh = dL/dx; gradient.parameters +=.
-    // Overwrites both. difference [N]: the largest error of a reconstructed image or of a rebuilt eps.
+    // Call after backward of the main flow: flow.h holds the reconstructed images and gradient.dh = dL/dx; both are
+    // overwritten. gradient.parameters +=. difference [N]: largest error of the reconstructed image or eps.
     void backward(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                   const state_t* logits, const Gradient& gradient, double* difference);
 
@@ -61,13 +61,13 @@ class Dequantizer {
         Coupling coupling;
         std::string name;
     };
-    // The images as seen by the feature network: the bins' centers, squeezed. In scratch.
+    // The feature network's input, in scratch: the images at the bins' centers, squeezed.
     state_t* take_squeezed_pixels(const Context& context, const Pixels& pixels) const;
     real* take_features(const Context& context, index_t N) const;
-    // The flow of eps, drawn into flow.h, whose log-determinant is minus_log_q.
+    // Draws eps into flow.h. Returns the flow of eps, which accumulates its log-determinant in minus_log_q.
     Flow start(const Context& context, const Pixels& pixels, const Noise& noise, const Flow& flow,
                double* minus_log_q, const real* features) const;
-    // h: f(eps; c) -> dequantized images.
+    // flow.h: squeezed logits f(eps; c) -> dequantized images.
     void finish(const Context& context, const Pixels& pixels, Flow& flow, double* minus_log_q,
                 state_t* logits);
 
@@ -76,7 +76,7 @@ class Dequantizer {
     Squeeze squeeze_;
     FeatureNetwork network_;
     std::vector<std::unique_ptr<Step>> steps_;
-    std::vector<ActnormMixing*> mixings_;  // of the steps
+    std::vector<ActnormMixing*> mixings_;  // one per step
 };
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,5 +1,5 @@
-// A network of known values alone, without a coupling: conv 3x3 -> actnorm -> relu -> conv 1x1 -> actnorm -> relu ->
-// conv 3x3 (initially zero), as in the couplings. Its features are the condition of conditional couplings.
+// Network that computes the condition of conditional couplings from data: conv 3x3 -> actnorm -> relu -> conv 1x1 ->
+// actnorm -> relu -> conv 3x3 (initially zero), the architecture of the coupling networks.
 #pragma once
 
 #include "layers/coupling_network.h"
@@ -15,11 +15,11 @@ class FeatureNetwork {
     CouplingNetwork& network() { return *network_; }
     index_t outputs() const { return network_->outputs(); }
 
-    // Sets the hidden actnorms from x [N, H, W, inputs] on all processes.
+    // Initializes the hidden actnorms from the x [N, H, W, inputs] of all processes.
     void initialize(const Context& context, index_t N, const state_t* x);
     // features [N, H, W, outputs()] = NN(x).
     void forward(const Context& context, index_t N, const state_t* x, real* features) const;
-    // Parameter gradients += from dfeatures; recomputes the network. There is no gradient to x.
+    // Accumulates (+=) the parameter gradients; recomputes the network. Computes no gradient of x, which is data.
     void backward(const Context& context, index_t N, const state_t* x, const real* dfeatures,
                   const ParameterGradients& gradients) const;
 

@@ -16,7 +16,7 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
         blocks_.push_back({level, step, begin, parameters_.size() - begin});
         begin = parameters_.size();
     };
-    // First, because backward reaches it last.
+    // Its parameters come first, because backward reaches them last.
     if (config.dequant_depth > 0) {
         dequantizer_.emplace(config, execution.precision, execution.tile, parameters_);
         add_block(-1, -1);
@@ -144,7 +144,7 @@ void Glow::initialize_dequantizer(const Context& context, const Pixels& pixels, 
     dequantizer_->initialize(context, pixels, noise, flow, buffers.minus_log_q);
 }
 
-// logdet starts with the log-determinant of variational noise.
+// logdet = -log q of variational noise, or 0.
 void Glow::start_logdet(const Context& context, Flow& flow) {
     if (flow.minus_log_q != nullptr)
         copy(context.exec, flow.N, flow.minus_log_q, flow.logdet);

@@ -25,7 +25,7 @@ struct Execution {
     index_t tile = 0;                       // images per coupling-network tile; 0: images_per_tile()
     std::vector<Engine> engines = {};       // one per level; empty: matrix products everywhere
     // For GPUs: fold and round the weights of all networks at once and keep them, an extra copy of the model.
-    // This saves about two thousand small kernels per training step.
+    // This saves about 2,000 small kernels per training step.
     bool fold_ahead = false;
 };
 
@@ -94,9 +94,9 @@ class Glow {
 
     bool has_classifier() const { return classifier_.has_value(); }
 
-    // Images as states, ready for forward: flow.h = pixels with noise, flow.minus_log_q of variational noise. Variational
-    // noise needs a model with a dequantizer and what it leaves: minus_log_q [N], and logits [N, D] for
-    // backward_dequantizer(), or nullptr.
+    // Sets flow.h to the images with noise, ready for forward.
+    // Variational noise requires a dequantizer. It also sets flow.minus_log_q, and writes to `buffers`: minus_log_q [N]
+    // and, unless nullptr, logits [N, D] for backward_dequantizer().
     struct VariationalBuffers {
         double* minus_log_q = nullptr;
         state_t* logits = nullptr;
@@ -131,22 +131,22 @@ class Glow {
     // latents -> reconstructed images; gradient.dh = dL/dx (previous contents are ignored);
     // gradient.parameters +=. `saved` comes from the matching forward.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved);
-    // The same, with each block's gradient accumulated where hook.begin() says.
+    // The same, with each block's gradient accumulated where hook.begin() returns.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   GradientHook& hook);
-    // Backward of dequantize() with variational noise, after that of the flow. flow.h are the reconstructed images.
-    // difference [N]: the largest error of an image or of the normal numbers behind its noise. Overwrites flow.h and
-    // gradient.dh.
+    // Backward of dequantize() with variational noise, after backward(). flow.h holds the reconstructed images.
+    // difference [N]: largest error of the reconstructed image or eps.
+    // Overwrites flow.h and gradient.dh.
     void backward_dequantizer(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                               const state_t* logits, Gradient& gradient, GradientHook& hook,
                               double* difference);
-    // All blocks, in the order of backward; they cover the flat arrays from end to start. flow_blocks(): without the
-    // dequantizer's, which is the last one.
+    // All blocks, in the order of backward; they cover the flat arrays from end to start. flow_blocks() excludes the
+    // dequantizer, the last block.
     const std::vector<ParameterBlock>& blocks() const { return blocks_; }
     std::span<const ParameterBlock> flow_blocks() const {
         return {blocks_.data(), blocks_.size() - (dequantizer_ ? 1 : 0)};
     }
-    // One block of backward, of flow_blocks().
+    // Backward of one of flow_blocks().
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   const ParameterBlock& block);
 
@@ -172,7 +172,7 @@ class Glow {
         std::optional<Split> split;           // absent in the last level
     };
     std::vector<Level>& levels() { return levels_; }
-    // The order of forward: squeeze(level), step(level, step, l, k) for its steps, split(level) where it has one.
+    // In the order of forward: squeeze(level), step(level, step, l, k) for each step, split(level) unless it is the last.
     template <class OnSqueeze, class OnStep, class OnSplit>
     void for_each_layer(OnSqueeze squeeze, OnStep step, OnSplit split) {
         for (index_t l = 0; l < std::ssize(levels_); ++l) {
@@ -182,7 +182,7 @@ class Glow {
             if (level.split) split(level);
         }
     }
-    // The reverse order, of inverse.
+    // In the order of inverse.
     template <class OnSplit, class OnStep, class OnSqueeze>
     void for_each_layer_backwards(OnSplit split, OnStep step, OnSqueeze squeeze) {
         for (index_t l = std::ssize(levels_); l-- > 0;) {
@@ -201,7 +201,7 @@ class Glow {
     const SavedActivations::Step* save(const Context& context, SavedActivations* saved, index_t l, index_t k,
                                        const Flow& flow);
     void allocate_folded(Arena& derived);
-    // "level0/step3" or "dequantizer/step0", of condition number i.
+    // Layer of condition number i: "level0/step3" or "dequantizer/step0".
     std::string conditioned_layer(index_t i) const;
     index_t mixing_steps() const { return config_.levels * config_.depth + config_.dequant_depth; }
 

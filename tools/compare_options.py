@@ -7,8 +7,8 @@
         --variant "lr 2e-3: --lr 2e-3" --variant "cosine: --lr-schedule cosine" -- --preset quick
 
 The base has the options of all runs; a variant adds its own. Runs with equal seeds see the same images in the same order, so a
-variant is judged by its differences to the base, seed by seed. The verdict comes from /valid, by a t-test at 95%; the test set is
-only reported. Evaluations use the averaged weights.
+variant is judged by its differences from the base with the same seed. The verdict is a paired t-test at the 95% level on /valid;
+results on the test set are only reported. Evaluations use the averaged weights.
 
 DIR holds a folder for each run, results.csv (a row for each run) and results.md (the table, which is also printed). Finished runs
 are not repeated and interrupted ones continue, so seeds and variants may be added to a finished comparison. Programs: $GLOW_BIN,
@@ -38,10 +38,10 @@ from pathlib import Path
 from output_files import OutputRefused, claim_outputs, write_atomically
 
 BASE = "base"
-# What makes the runs comparable is set here.
+# Options that the comparison sets itself, so that runs are comparable.
 RESERVED = ("--data", "--out", "--seed", "--max-steps", "--max-minutes", "--epochs", "--resume", "--init-from", "--json", "--plan",
             "--estimate", "--dry-run", "--print-config")
-# Two-sided 95% quantiles of Student's t for 1, 2, ... degrees of freedom: the mean of few seeds has a wide interval.
+# Two-sided 95% quantiles of Student's t distribution for 1, 2, ... degrees of freedom.
 T95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
@@ -123,7 +123,7 @@ def error_of(text):
 
 
 def ask(command):
-    """The JSON that a command prints; UsageError with its message if it fails."""
+    """Returns the JSON that a command prints; raises UsageError with its message if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise UsageError(error_of(done.stderr))
@@ -143,7 +143,7 @@ class Comparison:
         described = ask([self.bin / "glow_data", "info", self.data, "--json"])
         for split in ("valid", "test"):
             if not described.get(split):
-                raise UsageError(f"--data {self.data}: no {split} images, by which variants are compared")
+                raise UsageError(f"--data {self.data}: no {split} images, which the comparison needs")
         self.steps, self.threads = {}, []
         for variant in self.variants:
             self.steps[variant] = self.steps_of(variant)
@@ -154,7 +154,7 @@ class Comparison:
         claim_outputs([("--data", self.data)], [("--out", self.out / name) for name in ("results.csv", "results.md")])
 
     def steps_of(self, variant):
-        """Also checks the variant's options, before anything is trained."""
+        """Steps of each of the variant's runs. Checks its options before any training starts."""
         try:
             config = ask([self.bin / "glow_train", *self.common, *variant.words, "--max-steps", "1", "--max-minutes", "0", "--epochs", "0",
                           "--print-config", "--json"])
@@ -169,7 +169,7 @@ class Comparison:
     # --- One run ----------------------------------------------------------------------------------------------------
 
     def run(self, variant, seed):
-        """The record of a finished run: trains and evaluates it unless that is done."""
+        """Trains and evaluates one run, unless it is finished. Returns its record."""
         folder = self.out / variant.folder / f"seed-{seed}"
         record_file, log = folder.with_suffix(".json"), folder.with_suffix(".log")
         options = [*self.common, *variant.words, "--seed", str(seed), "--max-steps", str(self.steps[variant]), "--max-minutes", "0",
@@ -200,12 +200,12 @@ class Comparison:
         return result
 
     def call(self, command, log):
-        """Runs a program, its messages to the end of the log; returns what it prints."""
+        """Runs a program, appends its messages to the log, and returns its output."""
         if self.stopping:
             raise Stopped()
         with open(log, "ab") as messages:
             begin = messages.tell()
-            # In a session of its own: a Ctrl-C reaches it once, through stop().
+            # In its own session, so that Ctrl-C reaches it only through stop().
             child = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages,
                                      start_new_session=True)
             self.children.add(child)
@@ -232,7 +232,7 @@ class Comparison:
     # --- All of them ------------------------------------------------------------------------------------------------
 
     def run_all(self):
-        """({(variant, seed): record}, number of failures). Seed by seed, so that a first table comes early."""
+        """Returns ({(variant, seed): record}, number of failures). Finishes one seed after another, so that a table is available early."""
         work = [(variant, seed) for seed in self.seeds for variant in self.variants]
         records, failures = {}, 0
         with ThreadPoolExecutor(self.jobs) as pool:
@@ -260,9 +260,9 @@ class Comparison:
         write_text(self.out / "results.md", self.table(records))
 
     def table(self, records):
-        """Markdown."""
+        """The results as a Markdown table."""
         lines = [f"{self.images} images, seeds {', '.join(map(str, self.seeds))}; all runs: `{shlex.join(self.common) or 'defaults'}`. "
-                 "bits/dim of the averaged weights: mean and standard error over seeds, and the mean difference to the base, seed by seed.",
+                 "bits/dim of the averaged weights, and differences from the base with the same seed: mean and standard error over seeds.",
                  "",
                  "| variant | options | valid | difference | verdict | test | difference |", "|---|---|---|---|---|---|---|"]
         for variant in self.variants:
@@ -309,7 +309,7 @@ def write_text(path, text):
 
 
 def train_minutes(metrics):
-    """Training alone, without start, evaluations and checkpoints: logged images by their speed."""
+    """Minutes of training without startup, evaluations and checkpoints: images of each logged row divided by its images/s."""
     seconds, before = 0.0, 0
     with open(metrics, newline="") as file:
         for row in csv.DictReader(file):
@@ -331,7 +331,7 @@ def summary(values, signed=False):
 
 
 def verdict(differences):
-    """Of differences to the base, seed by seed: lower is better."""
+    """Paired t-test of the differences from the base, one for each seed; lower is better."""
     if len(differences) < 2:
         return "one seed" if differences else ""
     freedom, mean = len(differences) - 1, statistics.fmean(differences)

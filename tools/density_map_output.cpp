@@ -45,7 +45,7 @@ ColorScale scale_of(const MapOptions& options, const std::vector<double>& bits) 
     return {low, high > low ? high : low + 1};
 }
 
-// A gray image [H, W, 1] under the colors of its map.
+// Blends the colors of a map over a gray image [H, W, 1].
 Image draw_over(const Image& gray, const ColorScale& scale, const ImageSize& map, const double* bits) {
     Image image{gray.H, gray.W, 3, {}};
     image.pixels.reserve(static_cast<std::size_t>(3 * gray.H * gray.W));
@@ -62,7 +62,7 @@ Image draw_over(const Image& gray, const ColorScale& scale, const ImageSize& map
     return image;
 }
 
-// The colors, high above, beside their numbers.
+// A color bar, highest value at the top, with tick labels to its right.
 Image draw_scale(const ColorScale& scale, index_t H) {
     Image image{H, kBarWidth + kTickWidth + kTextWidth, 3, {}};
     image.pixels.assign(static_cast<std::size_t>(3 * image.H * image.W), 255);
@@ -132,7 +132,7 @@ void MapOptions::check() const {
     refuse_picture_name(map, "a NumPy file");
     refuse_picture_name(heatmap, "a folder of PNG files");
     if (!range.empty() && heatmap.empty())
-        throw InputError("--heatmap-range needs --heatmap, whose colors it sets");
+        throw InputError("--heatmap-range needs --heatmap, whose color scale it sets");
     ends();
 }
 
@@ -141,7 +141,7 @@ std::optional<std::pair<double, double>> MapOptions::ends() const {
     const std::vector<double> numbers = parse_numbers("--heatmap-range", range, -1e6, 1e6);
     if (numbers.size() != 2 || !(numbers[0] < numbers[1]))
         throw InputError(
-            fmt::format("--heatmap-range \"{}\": expected two rising numbers of bits/dim, LOW,HIGH", range));
+            fmt::format("--heatmap-range \"{}\": expected LOW,HIGH in bits/dim, with LOW < HIGH", range));
     return std::pair(numbers[0], numbers[1]);
 }
 
@@ -151,11 +151,11 @@ void add_map_options(CLI::App& app, MapOptions& options) {
         "Write log-densities by position, float64 [images, H / 2^levels, W / 2^levels] in nats, to a NumPy "
         "file, NAME.npy");
     app.add_option("--heatmap", options.heatmap,
-                   "Folder for pictures of bits/dim by position over each image: bright is surprising");
+                   "Folder for pictures of bits/dim by position over each image, brighter for more");
     app.add_option(
         "--heatmap-range", options.range,
-        "Bits/dim of the darkest and brightest color, LOW,HIGH; default: what 1% and 99% of all positions "
-        "are below");
+        "Bits/dim of the darkest and brightest color, LOW,HIGH; default: the 1st and 99th percentile of all "
+        "positions");
 }
 
 void write_maps(const MapOptions& options, const ScoredImages& scored, const ModelConfig& model,

@@ -1,4 +1,4 @@
-// Maps of log-densities in glow_eval: a NumPy file, and heat maps over the images.
+// Output of glow_eval's log-density maps: a NumPy file, and heat maps over the images.
 #pragma once
 
 #include <array>
@@ -13,11 +13,11 @@
 namespace glow {
 
 struct MapOptions {
-    std::string map, heatmap;  // file and folder; empty: not wanted
+    std::string map, heatmap;  // file and folder; empty: not written
     std::string range;         // "LOW,HIGH" in bits/dim
 
     bool any() const { return !map.empty() || !heatmap.empty(); }
-    // Throws InputError for options that do not fit together.
+    // Throws InputError for a bad range, file name or combination of options.
     void check() const;
     // The ends of the color scale in bits/dim, if given.
     std::optional<std::pair<double, double>> ends() const;
@@ -28,7 +28,7 @@ void add_map_options(CLI::App& app, MapOptions& options);
 // lightness.
 std::array<std::uint8_t, 3> heat_color(double t);
 
-// Writes what the options name and extends the result. maps: of density_maps().
+// Writes the requested outputs and adds them to the result. maps: result of density_maps().
 void write_maps(const MapOptions& options, const ScoredImages& scored, const ModelConfig& model,
                 const std::vector<double>& maps, EvalResult& result);
 

@@ -43,9 +43,9 @@ StepSums GradientPass::run(const Batch& batch, double batch_size, const MemoryPo
     return gather(update);
 }
 
-// One micro-batch: adds to the gradients those of the sum over its images of (bits/dim + weight_y bits_y) /
-// batch_size, and to sums_ its sums. On a GPU the launches are captured and replayed: they depend only on the
-// number of images, which are in fixed buffers.
+// Accumulates one micro-batch: the gradient of the sum over its images of (bits/dim + weight_y bits_y) /
+// batch_size, and sums_. On a GPU the launches are captured and replayed; this works because the images are in
+// fixed buffers, so the launches depend only on the key of graphs_of().
 void GradientPass::accumulate(const Batch& images, double batch_size, const MemoryPolicy& policy,
                               Update& update, bool last) {
     const Exec& exec = context_.exec;
@@ -90,8 +90,8 @@ GradientPass::Graphs& GradientPass::graphs_of(index_t images, double batch_size,
     return graphs_.back();
 }
 
-// Copies the sums to the host at the end of the step, the only time a step waits for its device. Sums and
-// maximum drift cover all processes, so that all make the same decisions.
+// Copies the sums to the host, the only time a step waits for its device, and reduces them and the maximum
+// drift over all processes, so that all make the same decisions.
 StepSums GradientPass::gather(const Update& update) const {
     if (context_.counting()) return {};
     StepSums sums;
@@ -119,7 +119,7 @@ Flow GradientPass::initialize(const Batch& images) {
     return flow;
 }
 
-// The drift of the reconstructed images, and the gradient of variational noise.
+// Computes the drift of the reconstructed images, and the gradient of the dequantizer if there is one.
 void GradientPass::backward_noise(const Batch& images, Flow& flow, Gradient& gradient, Update& update) {
     if (glow_.has_dequantizer())
         glow_.backward_dequantizer(context_, pixels(images), noise(images), flow, logits_, gradient, update,

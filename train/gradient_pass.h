@@ -28,7 +28,7 @@ class GradientPass {
     // Dequantized images in the flow's buffers, ready for forward: at most micro_batch, or init_images before
     // the first step.
     Flow load(const Batch& images);
-    // The same before the first step, where the model's dequantizer has yet to be initialized from them.
+    // The same before the first step; also initializes the dequantizer, if any, from these images.
     Flow initialize(const Batch& images);
     // After the initialization only micro-batches are used.
     void end_initialization() { buffers_.capacity = micro_batch_; }
@@ -39,7 +39,7 @@ class GradientPass {
     double* partial() const { return partial_; }  // scratch of reductions, at least square_scratch() doubles
 
   private:
-    struct Graphs {  // graphs of a micro-batch, by what their launches depend on
+    struct Graphs {  // graphs of a micro-batch, with the values that their launches depend on
         index_t images;
         double batch_size;
         MemoryPolicy policy;
@@ -63,7 +63,7 @@ class GradientPass {
     index_t micro_batch_;
     FlowBuffers buffers_;
     real* dh_;
-    state_t* logits_ = nullptr;  // [images, D] of variational noise
+    state_t* logits_ = nullptr;  // [images, D], with a dequantizer
     double *difference_, *partial_;
     StepSums* sums_;  // of the current step, in device memory
     std::vector<Graphs> graphs_;

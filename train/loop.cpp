@@ -93,13 +93,13 @@ StepResult TrainingLoop::step() {
     progress.minutes = time.minutes;
     progress.images_seen += options.batch;
     progress.epoch = static_cast<double>(progress.images_seen) / session_.schedule.epoch_images;
-    // Clip the loss so that an outlier barely moves the average that later losses are compared with.
+    // Clip the loss so that an outlier barely changes the moving average, the reference for later losses.
     progress.history.add(std::min(result.loss, limits.loss), result.max_condition);
     if (session_.audits && step_ % options.audit_every == 0) audit(batch);
     return result;
 }
 
-// Minutes of the run, equal in all processes where they matter.
+// Minutes of the run. With --max-minutes, all processes use root's value.
 double TrainingLoop::clock() {
     const auto& hook = session_.request.minutes;
     double minutes = minutes_before_ + (hook ? hook() : session_.log->minutes());
@@ -107,7 +107,7 @@ double TrainingLoop::clock() {
     return minutes;
 }
 
-// The name of the limit that was reached; empty if none.
+// Name of the limit reached, or empty.
 std::string TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
@@ -179,11 +179,11 @@ bool TrainingLoop::save() {
     if (session_.done.saved == session_.progress.step) return true;
     session_.trainer->check_usable();
     session_.trainer->check_equal();
-    wait_for_samples();  // saving removes temporary files that look left over, and would take this one
+    wait_for_samples();  // saving deletes stale temporary files, and would delete that of the sheet
     return session_.save();
 }
 
-// Called on root only, which always has images. The other processes wait for it in their next step.
+// Called on root only, whose slice is never empty. The other processes wait for it in their next step.
 void TrainingLoop::audit(const Batch& batch) {
     const ScopedTimeout timeout("auditing the gradients");
     const Audit audit = session_.trainer->audit(batch);

@@ -64,11 +64,11 @@ void check(const TrainingOptions& o) {
     if (o.fused_update && o.clip_norm > 0)
         throw InputError(
             "--fused-update and --clip-norm exclude each other: the norm of the whole gradient is known only "
-            "after when the first layers are updated");
+            "after the first layers are updated");
     if (o.fused_update && o.micro_batch > 0 && o.micro_batch < o.batch)
         throw InputError(
             "--fused-update and --micro-batch exclude each other: micro-batches accumulate gradients, whose "
-            "and memory a fused update reuses");
+            "memory a fused update reuses");
     require(o.init_batch >= 0 && o.init_batch <= 1 << 24, "init-batch", o.init_batch, "between 0 and 2^24");
     require(up_to(o.epochs, kMost), "epochs", o.epochs, "between 0 and 1e15");
     require(o.max_steps >= 0 && o.max_steps <= index_t{1} << 48, "max-steps", o.max_steps,

@@ -22,7 +22,7 @@ StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Li
 
     StepResult result;
     StepSums sums;
-    // over all processes, which may have no images
+    // Sum over processes; one of them may have no images.
     const double N = context_.total(static_cast<double>(batch.N));
     for (const MemoryPolicy& policy : policies_to_try()) {
         result.redone = !(policy == policy_);

@@ -6,7 +6,7 @@
     model.bits_per_dim(images)                 # uint8 [N, H, W, C]
     model.sample(16, temperature=0.7)
 
-Arrays of NumPy, PyTorch, JAX and CuPy go in, and results come back in the same kind.
+Functions accept arrays of NumPy, PyTorch, JAX and CuPy, and return results of the same kind.
 """
 
 from ._extension import version as __version__

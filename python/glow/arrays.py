@@ -1,4 +1,4 @@
-"""Arrays of the caller and back: NumPy, PyTorch, JAX, CuPy, and everything else that NumPy or DLPack reads."""
+"""Conversion of the caller's arrays and of results: NumPy, PyTorch, JAX, CuPy, and all else that NumPy or DLPack reads."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from ._extension import DeviceArray
 
-_CUDA = 2  # DLPack's number of the device type
+_CUDA = 2  # DLPack's device type kDLCUDA
 _DIRECT = (np.dtype("u1"), np.dtype("f4"), np.dtype("f8"))
 
 
 class Caller:
-    """The kind and device of an argument; results are returned in it."""
+    """Array library and device of an argument, to which results are converted."""
 
     def __init__(self, like: Any = None) -> None:
         module = type(like).__module__.split(".", 1)[0]
@@ -24,7 +24,7 @@ class Caller:
             self.device = next(iter(like.devices())) if hasattr(like, "devices") else None
 
     def result(self, values: np.ndarray | DeviceArray) -> Any:
-        """values in the caller's kind, on its device; without a copy where they are there already."""
+        """values as an array of the caller's library on its device, without a copy if they are there already."""
         if self.kind == "numpy":
             return values
         if self.kind == "torch":
@@ -45,7 +45,7 @@ class Caller:
 
 
 def device_of(x: Any) -> tuple[int, int] | None:
-    """(type, number) of the device of x in DLPack's numbers; None for what has no DLPack."""
+    """DLPack's (device type, device id) of x; None if x does not support DLPack."""
     method = getattr(x, "__dlpack_device__", None)
     if method is None:
         return None
@@ -61,7 +61,7 @@ def _detached(x: Any) -> Any:
 
 
 def _on_gpu(x: Any) -> DeviceArray:
-    """x on GPU 0 as it is."""
+    """x, which is on GPU 0, without a copy."""
     try:
         # The consumer's stream is the default one, which then waits for the producer's work on x.
         capsule = x.__dlpack__(stream=1)
@@ -78,7 +78,7 @@ def _on_gpu(x: Any) -> DeviceArray:
 
 
 def to_host(x: Any, name: str) -> np.ndarray:
-    """x as a NumPy array, which shares its memory where that is host memory."""
+    """x as a NumPy array, without a copy if x is in host memory."""
     x = _detached(x)
     device = device_of(x)
     try:
@@ -101,7 +101,7 @@ def _of_torch(x: Any) -> np.ndarray:
 
 
 def images(x: Any, gpu: bool) -> np.ndarray | DeviceArray:
-    """x for the extension: uint8, float32 or float64, contiguous; on the GPU if it is there and `gpu`."""
+    """x as a contiguous uint8, float32 or float64 array for the extension; stays on the GPU if it is there and `gpu`."""
     x = _detached(x)
     device = device_of(x)
     if gpu and device is not None and device[0] == _CUDA:
@@ -123,7 +123,7 @@ def images(x: Any, gpu: bool) -> np.ndarray | DeviceArray:
 
 
 def labels(values: Any, count: int) -> np.ndarray | None:
-    """Classes as int32 [N]; one class stands for all images."""
+    """Labels as int32 [count]; a single label applies to all images."""
     if values is None:
         return None
     array = to_host(values, "labels")

@@ -31,25 +31,25 @@ def load(
     device: "cpu", "cuda", or "auto" (a GPU if this build and machine have one).
     precision: of the coupling networks: "fp32", "tf32" (GPUs) or "bf16".
     averaged: use the averaged weights where the checkpoint has them.
-    batch: images of the training size per pass; memory grows with it. Of larger images fewer pass at once.
+    batch: images of the training size per pass; memory grows with it. Larger images are processed fewer at a time.
     threads: of the CPU; 0: all usable processors.
     """
     return Model(path, device=device, precision=precision, averaged=averaged, batch=batch, threads=threads)
 
 
 class Model:
-    """A trained model. Made by load(); may be used from any thread, and works on one call at a time.
+    """A trained model. Made by load(). Any thread may use it; concurrent calls wait for each other.
 
     Images `x` are [N, H, W, C], with the channels of `config` and a height and width divisible by 2^levels; the first
     images of another size than those the model was trained on give a UserWarning. Their values are uint8 pixels, or
     floating numbers in pixel units, where the pixel p stands for the values from p to p + 1. Pixels get uniform noise, as
-    in the published results, or the noise of a model trained with --dequant variational; numbers are used as they are. x
-    may be an array of NumPy, PyTorch, JAX or CuPy; contiguous arrays of uint8, float32 or float64 on the model's device
-    are not copied, others are. Results come in the kind of x.
+    in published results, or the model's own noise if it was trained with --dequant variational; floating numbers are used
+    as they are. x may be an array of NumPy, PyTorch, JAX or CuPy; contiguous arrays of uint8, float32 or float64 on the
+    model's device are not copied, others are. Results are arrays of the same library.
 
-    Conditional models need `labels`, whole numbers [N]; one number stands for all images.
+    Conditional models need `labels`, whole numbers [N]; a single number applies to all images.
 
-    Errors are ValueError (what was given) or RuntimeError (what happened), with the message of the command.
+    Invalid arguments raise ValueError and failures at run time RuntimeError, with the message of the command.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class Model:
 
     @property
     def step(self) -> int:
-        """The training step of the checkpoint."""
+        """Number of training steps of the checkpoint."""
         return self._model.step
 
     @property
     def averaged(self) -> bool:
-        """Whether the weights are averaged ones."""
+        """Whether the model uses the averaged weights."""
         return self._model.averaged
 
     @property

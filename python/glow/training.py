@@ -30,7 +30,7 @@ def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **option
 
     data: a data set, made by glow_data or save_dataset(). out: the run's folder.
     options: those of glow_train, with underscores for dashes: preset="quick", lr=1e-3, depth=8, resume=True. True and
-    False are the flag and its --no- form; None is left out.
+    False give the flag and its --no- form; None omits the option.
 
     The training runs in a thread of its own, and its numbers are those of glow_train bit for bit. Ctrl-C ends it after the
     current step with a checkpoint, and raises KeyboardInterrupt; train(..., resume=True) continues.
@@ -41,8 +41,8 @@ def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **option
 class Training(Iterator[dict[str, Any]]):
     """A run in progress: an iterator over its logged steps. Made by train().
 
-    result: after the end a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`, `checkpoint`
-    and, with a validation set, `valid_bpd_ema` and `valid_bpd_raw`; before None.
+    result: None until the end, then a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`,
+    `checkpoint` and, with a validation set, `valid_bpd_ema` and `valid_bpd_raw`.
     """
 
     def __init__(self, arguments: list[str], out: str | os.PathLike[str]) -> None:
@@ -87,7 +87,7 @@ class Training(Iterator[dict[str, Any]]):
         return self.result
 
     def model(self, **options: Any) -> Model:
-        """The model of the run's latest checkpoint. options: as of load()."""
+        """The model of the run's latest checkpoint. options: those of load()."""
         return load(self.out, **options)
 
     def __enter__(self) -> Training:
@@ -105,7 +105,7 @@ class Training(Iterator[dict[str, Any]]):
             log.log(logging.WARNING if kind == "warning" else logging.INFO, "%s", text)
         return None
 
-    # Ctrl-C may come while the caller works on a row: the training must stop then too.
+    # Ctrl-C may arrive while the caller processes a row; the training must stop then too.
     def _catch_interrupts(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
@@ -205,7 +205,7 @@ class Run:
         return self._table("eval.csv")
 
     def model(self, **options: Any) -> Model:
-        """The model of the latest checkpoint. options: as of load()."""
+        """The model of the latest checkpoint. options: those of load()."""
         return load(self.folder, **options)
 
     def _table(self, name: str) -> Any:
@@ -216,7 +216,7 @@ class Run:
             raise ValueError(f"{self.folder}: {name}: {error.strerror}") from None
         except (ValueError, UnicodeDecodeError):
             raise ValueError(f"{self.folder}: {name} is not a table of a run") from None
-        rows = [row for row in rows if len(row) == len(header)]  # the last one may be half written
+        rows = [row for row in rows if len(row) == len(header)]  # the last one may be incomplete
         table = {column: _column([row[i] for row in rows]) for i, column in enumerate(header)}
         try:
             import pandas
