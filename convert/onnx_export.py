@@ -216,7 +216,7 @@ class Exporter:
     # --- Priors ---------------------------------------------------------------------------------------------------
 
     def split_prior(self, a, level, name):
-        """(mean, logs) of the half that leaves, from the half that goes on."""
+        """(mean, logs) of the half that becomes latents, predicted from the other half."""
         weight, bias = self.filters(name, name)
         order = np.r_[0 : len(bias) : 2, 1 : len(bias) : 2]
         return self.halves(self.zero_conv(self.network_input(a, level), name, weight[order], bias[order]))

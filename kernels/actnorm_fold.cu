@@ -59,14 +59,14 @@ struct FoldActnorm {
     }
 };
 
-// The gradient's way back through fold_actnorm(). CPU and GPU differ in who sums a row.
+// Backward of fold_actnorm(). CPU and GPU differ in how a row is summed.
 
 // One element of row o.
 struct UnfoldElement {
     real dfolded, W, dW;
     // s: the row's scale.
     GLOW_HD real gradient(real s) const { return dW + s * dfolded; }
-    // Its part of the sum that dlogs takes.
+    // Its term of the sum in dlogs.
     GLOW_HD double logs_part() const { return static_cast<double>(dfolded) * W; }
 };
 GLOW_HD inline UnfoldElement unfold_element(const ActnormUnfolding& u, index_t o, index_t k) {

@@ -21,7 +21,7 @@ struct NetworkShape {
     bool edge;  // 3x3 convolutions see where the image ends
 };
 
-// What a coupling is, beside the shape of its state.
+// Options of a coupling, other than the shape of its state.
 struct CouplingOptions {
     CouplingForm form = {};
     index_t width = 512;    // hidden channels

@@ -22,9 +22,9 @@ struct Flow {
     const std::int32_t* labels = nullptr;  // [N] classes, 0 .. n_classes - 1
     double *bits_y = nullptr,
            *error_y = nullptr;  // [N] classifier: cross-entropy in bits, 1 if wrong
-    // Of images with variational noise u, [N] nats: -log q(u), which logdet then includes.
+    // With variational noise u: [N] nats, -log q(u), which logdet then includes.
     double* minus_log_q = nullptr;
-    // Conditional couplings only: what their networks see beside the state, [N, H, W, coupling's condition channels].
+    // Conditional couplings only: additional input of their networks, [N, H, W, CouplingOptions::condition].
     const real* condition = nullptr;
 };
 

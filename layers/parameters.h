@@ -68,8 +68,8 @@ class Parameters {
     };
     Lu add_lu(const std::string& name, index_t C);
 
-    // The tensors so far are an addition to a model: they draw initial values of their own, and the tensors that follow
-    // those that they have in a model without the addition.
+    // Numbers the tensors added so far separately for initialization, so that the tensors that follow get the same
+    // initial values as in a model without them.
     void set_apart() { apart_ = tensors_.size(); }
 
     // Elements of the flat array, including gaps.
@@ -88,7 +88,7 @@ class Parameters {
     real* fixed() const { return fixed_; }
 
     // Writes initial values of every tensor, computed in double on the host from Philox (seed, tensor
-    // number), equal for every device. Tensors set apart have numbers of their own. Overwrites all size() and fixed_size() elements.
+    // number), equal for every device. Tensors set apart are numbered separately. Overwrites all size() and fixed_size() elements.
     void start(std::uint64_t seed, Solver& solver) const;
 
   private:
@@ -101,7 +101,7 @@ class Parameters {
     };
     std::vector<Tensor> tensors_, fixed_tensors_;
     std::vector<LuGroup> lus_;
-    std::size_t apart_ = 0;  // tensors of an addition
+    std::size_t apart_ = 0;  // number of tensors set apart
     index_t size_ = 0, fixed_size_ = 0;
     real* values_ = nullptr;
     real* fixed_ = nullptr;

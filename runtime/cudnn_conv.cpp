@@ -1,5 +1,5 @@
 // Conv on cuDNN's graph API: of the engines that its heuristics name, the first one that repeats its results,
-// keeps the precision asked for and needs no more than the fixed workspace.
+// has the requested precision and needs no more than the fixed workspace.
 #include "runtime/cudnn_conv.h"
 
 #include <fmt/format.h>

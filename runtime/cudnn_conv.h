@@ -48,10 +48,10 @@ class CudnnDescriptor {
     cudnnBackendDescriptor_t handle_ = nullptr;
 };
 
-// All that cuDNN is told of a convolution: three tensors, each with the number that the pointers are given
-// by, the operation, and the graph of it. Of bf16 operands it has engines for float results only where the
+// cuDNN's description of a convolution: three tensors, each with the id under which its pointer is passed,
+// the operation, and the operation graph. For bf16 operands cuDNN has engines with float results only if the
 // sums are a virtual tensor that a second operation, the identity, stores; those engines use the tensor cores
-// in every pass and are compiled by NVRTC when they are first wanted.
+// in every pass and are compiled by NVRTC at first use.
 struct ConvDescription {
     static constexpr index_t kX = 1, kW = 2, kY = 3;  // or their gradients
     ConvDescription(const Cudnn& cudnn, const Convolution& convolution);

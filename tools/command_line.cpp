@@ -60,7 +60,7 @@ void write_line(std::FILE* file, const std::string& text) {
     std::fputc('\n', file);
 }
 
-// The reader of standard output is gone, as after `head`.
+// The reader of standard output has exited, as `head` does.
 struct ClosedOutput : Error {
     using Error::Error;
 };

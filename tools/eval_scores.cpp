@@ -20,7 +20,7 @@ std::vector<double> difference(const std::vector<double>& a, const std::vector<d
     return result;
 }
 
-// What --sort-by names. png: PNG sizes of the images.
+// The score that --sort-by selects. png: PNG sizes of the images in bits/dim.
 std::vector<double> order_score(const ScoreOptions& options, const ScoredImages& scored,
                                 const std::vector<double>& png) {
     return options.sort_by == ScoreOrder::corrected ? difference(scored.bits, png) : scored.bits;
@@ -124,17 +124,17 @@ void add_score_options(CLI::App& app, ScoreOptions& options) {
     app.add_flag("--sort", options.sort, "Sort the CSV file, most likely image first");
     add_choice(
         app, "--sort-by", options.sort_by,
-        "Order of --sort and --extremes: bpd, or corrected, the difference from PNG bits/dim: odd images have "
-        "a high one");
+        "Order of --sort and --extremes: bpd, or corrected: bits/dim minus the PNG size in bits/dim, which is "
+        "high for odd images");
     app.add_flag("--complexity", options.complexity,
-                 "Add PNG bits/dim, and the difference from ours: a score that does not favor smooth images");
+                 "Add the PNG size in bits/dim, and bits/dim minus that: a score that does not favor smooth images");
     app.add_option("--extremes", options.extremes, "Draw the most and least likely images, NAME.png");
-    app.add_option("--show", options.show, "Number of images of each kind")->check(CLI::Range(1, 400));
+    app.add_option("--show", options.show, "Images of each kind in the picture of --extremes")->check(CLI::Range(1, 400));
     app.add_option("--against", options.against,
-                   "Compare with another data set: how well do bits/dim separate it from --data (AUROC)");
-    app.add_option("--against-split", options.against_split, "Its split");
+                   "Compare with another data set: AUROC of telling it from --data by bits/dim");
+    app.add_option("--against-split", options.against_split, "Split of the data set of --against");
     app.add_option("--against-per-image", options.against_per_image,
-                   "Write the bits/dim of its images to a CSV file");
+                   "Write every image's bits/dim in the data set of --against to a CSV file");
 }
 
 namespace {

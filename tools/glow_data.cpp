@@ -249,7 +249,7 @@ void add_images(CommandLine& command) {
                     "Fraction of the images used for testing, drawn by --seed")
         ->type_name("FRACTION");
     app->add_flag("--strict", options->images.strict,
-                  "Make broken, too small or unreadable images an error instead of skipping them")
+                  "Stop with an error at damaged, too small or unreadable images instead of skipping them")
         ->default_str("");
     add_threads(app, *options);
     add_file_options(app, *options);

@@ -349,7 +349,7 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     int failed = 0;
     std::vector<std::vector<std::string>> measured(all.size());
-    // All points in turn, so that other work on the machine disturbs them alike.
+    // Cycles through all points, so that other work on the machine slows them equally.
     for (int round = 1; round < request.repeats && !request.predict; ++round)
         for (std::size_t i = 0; i < all.size(); ++i) {
             if (std::ssize(measured[i]) + 1 < round) continue;  // failed in an earlier round
@@ -409,7 +409,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
                "depth or size: settings of the published figures, unless other options override them")
         ->check(CLI::IsMember({"depth", "size"}));
     add_list(app, "--under", r->under,
-             "GiB: find the largest depth (or --largest) below this for every combination, by planning",
+             "Limit in GiB: find the largest depth (or --largest) that fits, for every combination, by planning",
              CLI::PositiveNumber);
     add_choice(app, "--largest", r->largest, "depth, size or batch: the axis that --under searches");
     app.add_flag("--predict", r->predict, "Plan only: no measured columns");
@@ -417,7 +417,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
                  "Compare the gradient with policy checkpoint (default on)");
     app.add_option(
            "--repeats", r->repeats,
-           "Measurements of each point, each in its own process and all points in turn; the speed is their "
+           "Measurements of each point, each in its own process, cycling through all points; the speed is their "
            "median, with its quartiles")
         ->check(CLI::Range(1, 1000));
     app.add_option("--passes", r->passes, "Passes per measurement; the fastest is reported")

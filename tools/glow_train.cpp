@@ -20,7 +20,7 @@ namespace {
 
 using namespace glow;
 
-constexpr double kFaster = 1.05;  // what --estimate reports of another policy
+constexpr double kFaster = 1.05;  // smallest speedup of --memory store that --estimate reports
 
 void estimate(const CommandLine& command, const TrainingRequest& request) {
     const Estimate r = estimate_run(request);

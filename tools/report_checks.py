@@ -10,8 +10,8 @@ from report_read import smoothed
 OK, YOUNG, LOOK, BROKEN, UNKNOWN = "ok", "young", "look", "broken", "unknown"
 
 DRIFT_TOLERANCE = {"bf16": 1e-2}  # in units of x; 1e-5 for other networks (glow_train --drift-tolerance)
-CONDITION_LOOK, CONDITION_BROKEN = 1e4, 1e7  # four digits of a float lost in W^-1 x; all of them
-RISE = 0.01  # bits/dim: what counts as rising, beside two standard errors
+CONDITION_LOOK, CONDITION_BROKEN = 1e4, 1e7  # W^-1 x loses four digits of a float; all of them
+RISE = 0.01  # bits/dim: smallest rise that counts, if it also exceeds two standard errors
 DIVERGED = 1.0  # bits/dim above the run's best
 GAP = 0.15  # bits/dim between validation and training images
 BEHIND = 0.05  # bits/dim of the averaged weights above the raw ones
@@ -20,7 +20,7 @@ SLOWER = 0.5  # of the median speed
 FEW_ROWS = 20  # too few to judge a loss
 FIRST_EPOCHS = 2  # in which averaged weights are usually behind
 FIRST_MINUTES = 2  # of steps, in which a run writes its first checkpoint (glow_train: a minute, or a tenth of --max-minutes)
-SILENT = 600  # seconds without a row, at least; and 20 times the usual
+SILENT = 600  # seconds without a row that count, if they also exceed 20 times the usual interval
 
 
 @dataclass

@@ -15,7 +15,7 @@ METRICS = NEEDED + ["epoch", "loss", "grad_norm", "lr", "images_per_s", "step_ms
 EVAL = ["step", "split", "bpd", "stderr", "images", "weights"]
 TEXT = {"split", "weights"}
 
-# Test bits/dim of the published runs (Kingma & Dhariwal 2018, table 2), by the name of the data set, for models of so many bits.
+# (test bits/dim, bits of the pixels) of the published runs (Kingma & Dhariwal 2018, table 2), by name of the data set.
 PUBLISHED = {"cifar10": (3.35, 8), "imagenet32": (4.09, 8), "imagenet64": (3.81, 8)}
 
 

@@ -15,7 +15,7 @@ constexpr std::size_t kTimedSteps = 20, kTimedPairs = 10;  // at most
 constexpr double kTimedSeconds = 60;
 constexpr double kShortStep = 3;  // seconds; longer steps are not timed with another policy too
 
-// Steps to the nearest of --max-steps and --epochs; 0 without a limit.
+// Steps to the first of --max-steps and --epochs; 0 without a limit.
 index_t steps_left(const Session& session) {
     const TrainingOptions& options = session.options;
     double last = options.max_steps > 0 ? static_cast<double>(options.max_steps) : HUGE_VAL;
@@ -65,7 +65,7 @@ std::optional<StoreOffer> offer_to_time(Session& session, double step_seconds) {
     return session.root_decides<1>({possible})[0] && !stopped ? offer : std::nullopt;
 }
 
-// Steps of both policies in turn, because other work on the machine changes the speed of both.
+// Alternates steps of both policies, so that other work on the machine slows both equally.
 std::optional<StoreEstimate> time_store(RunRequest request, Session& session, TrainingLoop& loop,
                                         std::size_t more_bytes) {
     request.options.memory = MemoryMode::store;

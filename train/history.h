@@ -31,11 +31,11 @@ TrainingHistory history_from_json(const nlohmann::ordered_json& json);
 // Progress of a run, with its history.
 struct TrainingProgress : Progress {
     TrainingHistory history{};
-    // The run's clock before the last step: minutes of training of all its processes, one after the other.
+    // The run's clock before the last step: minutes of training, summed over all parts of the run.
     double minutes = 0;
     StepTime time_of_last_step() const { return {step, history.lr_scale, minutes}; }
 };
-// What a checkpoint keeps beside Progress.
+// The part that a checkpoint stores in addition to Progress.
 nlohmann::ordered_json to_json(const TrainingProgress& progress);
 // Throws InputError if the file's history is invalid. Files of other programs may have none.
 TrainingProgress training_progress(const CheckpointInfo& checkpoint);

@@ -17,7 +17,7 @@
 namespace glow {
 namespace {
 
-// The number of images in so many values.
+// Number of images in `values` pixel values; throws unless it is whole.
 index_t count_images(const ModelConfig& model, std::size_t values) {
     const auto D = static_cast<std::size_t>(model.dimensions());
     if (values == 0 || values % D != 0)

@@ -46,8 +46,8 @@ struct StoreOffer {
 std::optional<StoreOffer> store_offer(const TrainingOptions& options, index_t init_images,
                                       const Backend& backend, const MemoryPlan& plan);
 
-// Why `processes` processes of a host cannot have `each` bytes of arenas; empty if they can. more: address space
-// that each takes besides. Memory is committed only when touched, so an oversized run would be killed hours later.
+// Why `processes` processes of a host cannot have `each` bytes of arenas; empty if they can. more: additional
+// address space of each. Memory is committed only when touched, so an oversized run would be killed hours later.
 std::string memory_problem(std::size_t each, int processes, std::size_t more = 0);
 
 // Fits a run to options.max_memory, if given: chooses what `auto` saves, and micro-batches if the batch is too

@@ -17,9 +17,9 @@ inline double seconds_since(Clock::time_point start) {
 // "3d04h", "1h05m", "2m09s"
 std::string duration_text(double seconds);
 
-// Is an action due that happens every so many steps or minutes? Minutes begin small, so that a run soon has something
-// to show: after `first_seconds`, then after twice as long each time, but at least kRest times as long as the
-// action took, until the interval is reached.
+// Decides when an action that is repeated every N steps or minutes is due. An interval in minutes starts at
+// `first_seconds`, so that a run shows results early, and doubles each time up to the full interval; it is at least
+// kRest times as long as the action took.
 class Timer {
   public:
     Timer(const Interval& interval, double first_seconds);

@@ -32,8 +32,8 @@ struct Crop {
     index_t x = 0, y = 0;
     ImageSize size = {};
 };
-// The largest centered part of a photograph with the proportions of `target`, to whole pixels; an odd remainder cuts less
-// at the top and left.
+// The largest centered part of a photograph with the proportions of `target`, in whole pixels. An odd remainder is
+// split with the smaller part at the top and left.
 Crop centered_crop(const ImageSize& photo, const ImageSize& target);
 // Averages the areas of a part of the image down to `size`, result [H, W, C], rounded to nearest. Integer arithmetic, so
 // equal on every machine. Throws Error where the part is not within the image, or a side is shorter than that of `size`.

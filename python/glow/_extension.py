@@ -1,9 +1,9 @@
-"""Loads the extension. Libraries read these variables once, when they are loaded."""
+"""Loads the extension, with the environment variables that its libraries read when they are loaded."""
 
 import os
 
-# OpenMP's threads wait for milliseconds by spinning unless told otherwise, which starves other programs; and OpenBLAS would
-# start threads that nobody uses (tools/thread_policy.h).
+# By default, waiting OpenMP threads spin for milliseconds, which starves other programs, and OpenBLAS starts threads that
+# stay unused (tools/program_start.h).
 _SETTINGS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "2000", "OPENBLAS_NUM_THREADS": "1"}
 
 
