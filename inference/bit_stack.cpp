@@ -3,7 +3,6 @@
 // push(v, n): head' = head n + v, in 2^32 n .. 2^64 n. If it reaches 2^64, its low word moves to the stack,
 // and the rest is below 2^32 n for n <= 2^32. So pop() knows from head < 2^32 n that a word must return: the
 // cases never overlap, and every call can be undone exactly for any n.
-// to come back: the two cases never overlap, and each call is undone exactly, for any n.
 #include "inference/bit_stack.h"
 
 #include "kernels/error.h"

@@ -90,7 +90,7 @@ void write_photos(Writer& writer, const std::vector<CompressedPhoto>& photos) {
     }
 }
 
-// Appends to `photos`; returns what is wrong with the section, or an empty text. `end`: bytes behind it.
+// Appends to `photos`; returns an error message, or an empty string. `end`: bytes after the section.
 std::string read_photos(Reader& reader, std::size_t end, std::vector<CompressedPhoto>& photos) {
     const std::string truncated = "the list of its photographs is truncated";
     if (reader.left() < end + 4) return truncated;
@@ -140,8 +140,8 @@ std::string photo_name_problem(const std::string& name) {
 }
 
 std::uint64_t fingerprint(LoadedModel& model) {
-    // Of the config what decides how images are coded; weight_y only trains, and a dequantizer is not used. The default
-    // coupling_scale, which is newer than the first files, keeps their fingerprints.
+    // Only the configuration that affects coding: weight_y affects training only, and a dequantizer is not used. The
+    // default coupling_scale is left out, so that files older than this key keep their fingerprints.
     std::string shape;
     const ModelConfig& config = model.glow().config();
     visit_model_options(config, [&](const char* name, const auto& value, const char*) {

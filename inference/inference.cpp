@@ -236,7 +236,7 @@ index_t images_at_once(const ModelConfig& trained, const ImageSize& size, index_
 
 namespace {
 
-// Arenas of the CPU reserve more than the machine has without complaint.
+// CPU arenas only reserve addresses, so allocating more than the machine's memory would not fail.
 void refuse_beyond_host(const Backend& backend, const ImageSize& size, index_t images, std::size_t bytes) {
     if (backend.exec().device != Device::cpu) return;
     if (const MemoryLimit host = host_memory_limit(); bytes > host.bytes)

@@ -38,7 +38,7 @@ struct FlowBuffers {
     }
 };
 
-// Noise that belongs to a model's likelihood: of its dequantizer, else uniform. The second gives it item numbers later.
+// Noise for a model's likelihood: variational if it has a dequantizer, otherwise uniform. noise.item is not set.
 Dequantization dequantization_of(const ModelConfig& model);
 Noise evaluation_noise(const ModelConfig& model, std::uint64_t seed);
 
@@ -86,7 +86,7 @@ void largest_of_images(const Context& context, index_t D, const Flow& flow, doub
 // divides by scales that are exponential in a state (docs/using.md).
 struct SampleHealth {
     index_t of = 0;                       // number of images
-    index_t not_finite = 0;               // with an infinity or NaN (shown as black)
+    index_t not_finite = 0;               // with an infinity or NaN (crossed out)
     index_t out_of_range = 0;             // finite, but a value exceeds kFarOut
     static constexpr double kFarOut = 5;  // ten times the range of pixels
 
@@ -102,7 +102,7 @@ void cross_out_not_finite(const ModelConfig& model, index_t N, const double* lar
 // Classes of `count` samples in rows of `columns`: one class per column, cycling through the classes.
 std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes);
 
-// Throws InputError where the device has no products of that precision.
+// Throws InputError if the device has no matrix products of that precision.
 void check_precision(const Backend& backend, Precision precision);
 
 // Largest error of a reconstructed image, in units of the state, that rounding explains. A reconstructed network input
@@ -116,33 +116,33 @@ struct Mean {
 };
 Mean mean_of(const double* values, index_t count);
 
-// Does a split fit a checkpoint's model: channels, a height and width divisible by 2^L, and labels of the right number of
-// classes where the model is conditional? InputError says what does not.
+// Throws InputError, with the reason, unless a split fits a checkpoint's model: equal channels, height and width
+// divisible by 2^L and, for a conditional model, labels with the right number of classes.
 void require_fitting(const std::filesystem::path& data, const DatasetInfo& info, const std::string& split,
                      const std::filesystem::path& checkpoint, const ModelConfig& model);
 
-// How many images of a size pass at once: `batch`, or fewer where they are larger than those the model was trained on, so
-// that memory does not grow with the size. At least one.
+// Images of a size per pass: `batch`, or fewer if they are larger than the training images, so that memory does not
+// grow with the size. At least one.
 index_t images_at_once(const ModelConfig& trained, const ImageSize& size, index_t batch);
 
 // A checkpoint's model, ready to run on images of one size.
 class LoadedModel {
   public:
-    // ema: the averaged weights where the checkpoint has them (`used_ema` tells), else the raw ones. images:
-    // how many pass at once. size: of the images; by default the size that the model was trained at. Throws InputError for a
-    // checkpoint that is not whole, a size that does not fit the model, or one that needs more memory than there is.
+    // ema: use the averaged weights if the checkpoint has them (see used_ema()), otherwise the raw ones. images: per
+    // pass. size: of the images; by default that of the training images. Throws InputError for an incomplete
+    // checkpoint, a size that does not fit the model, or one that needs more memory than the host has.
     LoadedModel(const std::filesystem::path& checkpoint, bool ema, Precision precision, index_t images,
                 const Backend& backend, std::optional<ImageSize> size = {});
 
-    // Takes images of another size from now on, with the same weights. Invalidates what runnable(), glow(), context() and
-    // buffers() returned. Throws as the constructor and leaves the model as it was.
+    // Changes the image size, with the same weights. Invalidates the results of runnable(), glow(), context() and
+    // buffers(). Throws as the constructor does, and then leaves the model unchanged.
     void resize(const ImageSize& size, index_t images);
 
     Glow& glow() { return *run_.glow; }
     const ModelConfig& config() const { return run_.glow->config(); }
-    // Of the checkpoint: the model has the size that it was trained at.
+    // Contents of the checkpoint; its model has the size of the training images.
     const CheckpointInfo& info() const { return info_; }
-    // `config` of the checkpoint, with the size of the images instead.
+    // `config` of the checkpoint, with the current image size.
     nlohmann::ordered_json config_json() const;
     bool used_ema() const { return used_ema_; }
     Precision precision() const { return precision_; }
@@ -151,7 +151,7 @@ class LoadedModel {
     RunnableModel runnable() { return {*run_.context, *run_.glow, run_.buffers}; }
 
   private:
-    // What depends on the size.
+    // Everything that depends on the image size.
     struct Run {
         std::unique_ptr<Glow> glow;
         std::unique_ptr<Memory> memory;

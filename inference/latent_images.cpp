@@ -92,8 +92,8 @@ Latent between_spherical(const Latent& a, const Latent& b, double t) {
     const double length_a = std::sqrt(dot(a, a)), length_b = std::sqrt(dot(b, b));
     const double cosine = std::clamp(dot(a, b) / (length_a * length_b), -1.0, 1.0);
     const double angle = std::acos(cosine), sine = std::sin(angle);
-    if (!(sine > 1e-6)) return between_linear(a, b, t);  // the same way, or opposite: no circle, or any
-    // Of unit vectors, then the length in between.
+    if (!(sine > 1e-6)) return between_linear(a, b, t);  // parallel or opposite: the great circle is not unique
+    // Interpolates the directions, then the length.
     const double weight_a = std::sin((1 - t) * angle) / sine / length_a,
                  weight_b = std::sin(t * angle) / sine / length_b, length = (1 - t) * length_a + t * length_b;
     Latent result(a.size());
@@ -139,7 +139,7 @@ Latent linear_direction(const std::vector<float>& latents, index_t D, const std:
         means.add(x, has[n] != 0);
     }
     const Latent apart = means.mean_difference();  // refuses an empty one
-    // Both count alike, so the best b makes the middle of the two means 0: center there, and b = 0.
+    // Both groups have equal weight, so after centering at the midpoint of the two means the best b is 0.
     const double weight[2] = {0.5 / static_cast<double>(means.without()),
                               0.5 / static_cast<double>(means.with())};
     Latent middle(static_cast<std::size_t>(D), 0.0);

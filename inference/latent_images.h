@@ -11,16 +11,16 @@
 
 namespace glow {
 
-// N images [N, H, W, C], at most model.buffers().capacity, with labels [N] where the model is conditional, to
-// eps [N * D] as they lie in flow.h; no noise is added (--dequant center).
+// Encodes N <= model.buffers().capacity images [N, H, W, C], with labels [N] for a conditional model, to eps [N * D] in
+// the layout of flow.h. No noise is added (--dequant center).
 void encode_images(LoadedModel& model, index_t N, const std::uint8_t* pixels, const std::int32_t* labels,
                    state_t* eps);
-// here: N, h (eps) and labels in host memory. Overwrites pixels [N, H, W, C], and largest [N] as sample()
-// gives it, where it is wanted.
+// latents: N, h (eps) and labels in host memory. Sets pixels [N, H, W, C] and, unless nullptr, largest [N] as in
+// sample().
 void decode_images(LoadedModel& model, const Flow& latents, std::uint8_t* pixels, double* largest = nullptr);
 
 using Latent = std::vector<double>;
-// Any number of images, batch by batch; labels are empty or one an image; largest, where wanted, becomes [N].
+// For any number of images, batch by batch. labels: empty or one per image; largest, unless nullptr: resized to [N].
 std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set);
 std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Latent>& latents,
                                      const std::vector<std::int32_t>& labels,
@@ -28,8 +28,8 @@ std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Laten
 
 // ---- Edits ---------------------------------------------------------------------------------------
 
-// From a (t = 0) to b (t = 1), along the chord, or along the great circle with the length in between: vectors
-// of many normal numbers are all about as long, and a chord's middle is not.
+// From a (t = 0) to b (t = 1) along a straight line, or along a great circle with interpolated length: vectors of many
+// standard normal numbers have almost equal lengths, but the midpoint of a straight line between two is shorter.
 Latent between_linear(const Latent& a, const Latent& b, double t);
 Latent between_spherical(const Latent& a, const Latent& b, double t);
 
@@ -54,9 +54,9 @@ class Direction {
 };
 
 // The weights w of the linear classifier that minimizes mean((w x + b - y)^2) + ridge |w|^2 over latents x,
-// y = 1 with the attribute and -1 without, weighted so that both count alike; by conjugate gradients. As a
-// direction its length is such that a step of 1 moves the classifier as far as the two means lie apart.
-// latents [N, D] as floats. Error where one of the two is empty.
+// y = 1 with the attribute and -1 without, with equal total weight for both groups; by conjugate gradients. Scaled so
+// that a step of 1 changes the classifier's output by the distance between the means of the two groups.
+// latents [N, D] as floats. Throws if a group is empty.
 Latent linear_direction(const std::vector<float>& latents, index_t D, const std::vector<std::uint8_t>& has,
                         double ridge);
 

@@ -13,7 +13,7 @@
 namespace glow {
 namespace {
 
-// Keys newer than the first files; without one, a file means the default.
+// Keys that older files lack; a missing key has its default value.
 constexpr std::string_view kOptionalKeys[] = {"coupling_scale", "dequant_depth", "dequant_width"};
 
 template <class T>

@@ -23,7 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFormat = "glow-checkpoint";
-// Version 2: models that programs of version 1 would take for others.
+// Version 2: models that a program for version 1 would read as different models.
 constexpr std::int64_t kNewestVersion = 2;
 std::int64_t version_for(const ModelConfig& model) {
     return model.coupling_scale == CouplingScale::sigmoid && model.dequant_depth == 0 ? 1 : 2;

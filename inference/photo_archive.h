@@ -8,7 +8,7 @@
 namespace glow {
 
 // Names in an archive for photographs with these paths, in order: as PNG files, "holiday/1.jpg" ->
-// "holiday/1.png". Where two would be equal, the one that is no PNG file keeps its suffix: "holiday/1.jpg.png".
+// "holiday/1.png". If two would be equal, the one that is not a PNG file keeps its suffix: "holiday/1.jpg.png".
 std::vector<std::string> archive_names(const std::vector<std::string>& paths);
 
 // Reads a photograph. Throws InputError if it cannot be read, or coded by the model without loss.

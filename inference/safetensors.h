@@ -11,7 +11,7 @@ namespace glow {
 void checkpoint_from_safetensors(const std::filesystem::path& safetensors,
                                  const std::filesystem::path& checkpoint);
 
-// A new temporary folder, removed with its contents. A path that was never made is empty.
+// A temporary folder, removed with its contents by the destructor. The path is empty until the folder is made.
 class ScratchFolder {
   public:
     ScratchFolder() = default;

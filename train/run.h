@@ -30,8 +30,8 @@ struct RunRequest {
     bool verbose = false;                          // print messages of libraries too
     bool terminal = false;        // stderr is one: a progress line instead of a line per logged step
     bool answer_signals = false;  // the first signal to stop is answered on stderr
-    // Asked before every step, on the thread of the run: whether to end it with a checkpoint. Empty: a signal does
-    // (train/stop_signals.h).
+    // Called before every step, on the thread of the run: returns whether to end it with a checkpoint. Empty: signals
+    // decide (train/stop_signals.h).
     std::function<bool()> stop;
     // Called on root with every row of metrics.csv and the names of its columns.
     std::function<void(const std::string& columns, const std::string& cells)> metrics;
@@ -72,7 +72,7 @@ struct Estimate {
     double step_seconds = 0;  // median
     double images_per_s = 0;
     double epoch_seconds = 0;
-    index_t steps_left = 0;   // to the nearest of --epochs and --max-steps; 0: no limit
+    index_t steps_left = 0;   // to the first of --epochs and --max-steps; 0: no limit
     double seconds_left = 0;  // the same, limited by --max-minutes; without evaluations and checkpoints
     // The same run with policy store, where that may be faster, fits, and steps are short enough to measure it too.
     std::optional<StoreEstimate> store;

@@ -43,7 +43,7 @@ class RunFolder {
 
     const std::filesystem::path& path() const { return path_; }
 
-    // Does the folder contain parts of a run?
+    // Whether the folder contains files of a run.
     bool holds_run() const;
     // Creates the folder. Throws InputError if that fails.
     void make() const;

@@ -1,5 +1,5 @@
-// Logging of a run: its settings, a row of metrics.csv for every logged step, and for the reader a line for each of them
-// or, on a terminal, one progress line.
+// Logging of a run: its settings, a row of metrics.csv for every logged step, and on stderr a line for each of them or, on
+// a terminal, one progress line.
 #pragma once
 
 #include <optional>
@@ -28,8 +28,8 @@ std::string describe(const Settings& settings);
 // "4.5510 +- 0.0266 bits/dim (EMA), 4.5454 +- 0.0267 (raw)"
 std::string validation_text(const Mean& ema, const Mean& raw);
 
-// Runs an action that may fail for external reasons, such as a full disk. A failure is a warning, printed
-// once until it changes or ends.
+// Runs an action that may fail for external reasons, such as a full disk. Prints a failure as a warning,
+// and the same one again only after a success or another failure.
 class RetryingWrite {
   public:
     explicit RetryingWrite(const RunRequest& request) : request_(request) {}

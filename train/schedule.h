@@ -11,17 +11,17 @@ struct Schedule {
     double epoch_images, schedule_images, beta2, ema_decay;
     index_t batch, steps_per_epoch;  // of epoch_images
     index_t init_images;
-    double end_steps, end_images, end_minutes;  // where a decay ends; 0: not there
+    double end_steps, end_images, end_minutes;  // where a decay ends; 0: no such limit
 };
 Schedule make_schedule(const TrainingOptions& options, index_t train_images);
 
-// Where step t = 1, 2, ... stands in its run. It sees images [(t-1) B, t B).
+// Position of step t = 1, 2, ... in its run. The step uses images [(t-1) B, t B).
 struct StepTime {
     index_t t = 1;
     double lr_scale = 1;  // learning-rate factor from roll-backs
     double minutes = 0;   // the run's clock before the step
 };
-// The part of the run before the step, in [0, 1]: the largest among those of steps, images and minutes.
+// Completed fraction of the run before the step, in [0, 1]: the largest of those in steps, images and minutes.
 double run_fraction(const Schedule& schedule, const StepTime& step);
 // Whether --max-minutes counts all parts of the run, because a decay ends with it.
 bool minutes_of_whole_run(const TrainingOptions& options, const Schedule& schedule);

@@ -18,7 +18,7 @@
 
 namespace glow {
 
-// All functions are collective. Only root accesses files and has the members marked so.
+// All functions are collective. Only root accesses files; members marked "root only" are unset elsewhere.
 class Session {
   public:
     // estimate: writes nothing and ignores an existing run in the folder.
@@ -36,13 +36,13 @@ class Session {
     // Saves a state every N steps of flow from now on, also when resumed.
     void save_more_states(index_t anchor_every);
 
-    // What already exists for progress.step: its checkpoint, evaluations, and the best evaluation so far.
+    // Completed work at progress.step: its checkpoint and evaluations; also the best evaluation so far.
     struct Done {
         index_t saved = -1, evaluated = -1;                     // steps
         double best = std::numeric_limits<double>::infinity();  // bits/dim
         std::optional<Mean> valid_ema, valid_raw;
     } done;
-    // saved: does a checkpoint of progress.step exist (decided by root)?
+    // saved: whether a checkpoint of progress.step exists (decided by root).
     void recall(bool saved);
 
     // Broadcasts root's decisions: clocks and files differ between processes, but all must act the same.

@@ -38,7 +38,7 @@ struct StepResult {
 // A model in training: weights, moments, averages, and the buffers of a step, each from its category's arena.
 class Trainer {
   public:
-    // options.init_batch: the most images that initialize() gets; 0: it is not called. count_only: count memory
+    // options.init_batch: maximum number of images for initialize(); 0: it is not called. count_only: count memory
     // without running. updates = false: gradients only, without moments, averages and updates; step() then leaves
     // the weights unchanged and its gradient in gradients().
     Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool count_only = false,

@@ -8,8 +8,8 @@
 
 namespace glow {
 
-// While it lives, runs of this thread install no handlers: the program around them keeps its own, and stops a run by
-// RunRequest::stop.
+// During its lifetime, runs of this thread install no signal handlers: the calling program keeps its own, and stops a
+// run with RunRequest::stop.
 class SignalsLeftToCaller {
   public:
     SignalsLeftToCaller();
@@ -18,7 +18,7 @@ class SignalsLeftToCaller {
     SignalsLeftToCaller& operator=(const SignalsLeftToCaller&) = delete;
 };
 
-// While it lives, signals only request a stop. One instance at a time, but for runs that leave signals to the caller.
+// During its lifetime, signals only request a stop. One instance at a time, except in runs under SignalsLeftToCaller.
 class StopSignals {
   public:
     // answer: text that the first signal prints on stderr at once, because a step may take minutes; must outlive the

@@ -31,8 +31,8 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
 std::string engines_of_run(const TrainingOptions& options, bool resuming, const std::string& recorded,
                            const Backend& backend, const std::function<void(const std::string&)>& say);
 
-// The products for which a run on a GPU takes another algorithm than the library's first, as Blas::choose()
-// counts them. As text: one or more "nt 65536 512 512 bf16 bf16 bias_relu set 3" (transposes, m, n, k, operands,
+// The matrix products for which a run on a GPU does not use the library's first algorithm, with its index as in
+// Blas::choose(). As text: one or more "nt 65536 512 512 bf16 bf16 bias_relu set 3" (transposes, m, n, k, operands,
 // result, epilogue, = or +=, algorithm) with ", " between. Throws InputError for other text.
 std::map<Gemm, int> parse_algorithms(const std::string& text);
 
