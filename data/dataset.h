@@ -1,5 +1,5 @@
-// Data sets of 8-bit images (docs/formats.md): /train/images and perhaps /valid and /test, uint8 [N, H, W, C]
-// with C in 1..4, perhaps labels (int32 [N], attribute n_classes) and names (strings [N]), in one HDF5 file.
+// Data sets of 8-bit images (docs/formats.md): /train/images and optionally /valid and /test, uint8 [N, H, W, C]
+// with C in 1..4, optional labels (int32 [N], attribute n_classes) and names (strings [N]), in one HDF5 file.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +62,7 @@ class DatasetReader {
                         std::uint8_t* images) const;
     // The first `count` labels of a split, checked to be in 0 .. n_classes - 1.
     std::vector<std::int32_t> read_labels(const std::string& split, index_t count) const;
-    // What the first `count` images of a split are called; empty where the file has no names.
+    // Names of the first `count` images of a split; empty if the file has none.
     std::vector<std::string> read_names(const std::string& split, index_t count) const;
 
   private:

@@ -20,7 +20,7 @@ struct ImageFolderOptions {
     bool strict = false;                        // unusable files are errors
     int threads = 1;
 
-    // Are subfolders classes? Default: yes if there are at least two and no image next to them.
+    // Whether subfolders are classes. Default: yes if there are at least two and no image next to them.
     std::optional<bool> classes = {};
     index_t crops = 0;      // random squares per file; 0: the largest centered part
     bool tile = false;      // instead: a centered grid of as many squares as fit

@@ -21,7 +21,7 @@ std::string lower_ending(const fs::path& path) {
     return ending;
 }
 
-// Of the path itself, or of what is in it.
+// Whether the path is the folder or inside it.
 bool is_within(const fs::path& path, const fs::path& folder) {
     const fs::path inside = path.lexically_relative(folder);
     return !inside.empty() && *inside.begin() != "..";

@@ -15,7 +15,7 @@ namespace {
 constexpr int kSamples = 4;  // per side of a pixel
 constexpr std::uint64_t kTestStart = std::uint64_t{1} << 41;
 
-// Is the point inside the shape? Coordinates are relative to its size and rotation.
+// Whether the point is inside the shape. Coordinates are relative to its size and rotation.
 bool inside(std::int32_t shape, double x, double y) {
     switch (shape) {
         case 0:

@@ -46,7 +46,7 @@ Batch TrainingImages::take(index_t s, index_t count) {
     } else {
         current_ = fill(s, count, std::move(current_));
     }
-    if (read_ahead_)  // on this thread, when asked for, where no other one can be started
+    if (read_ahead_)  // if no thread can be started: on this one, at the next call
         next_ = std::async(std::launch::async | std::launch::deferred,
                            [this, following = s + (step > 0 ? step : count), count] {
                                return fill(following, count, std::move(spare_));

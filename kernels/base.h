@@ -43,15 +43,15 @@ struct Exec {
     void* stream = nullptr;
     bool use_gpu_paths = false;  // test only: take the GPU code paths on the CPU
 
-    LaunchObserver* observer = nullptr;  // told of what a GPU would be given
+    LaunchObserver* observer = nullptr;  // receives every launch; for tests
 
     bool tensor_cores = false;  // a GPU with kTensorCoreSharedBytes, or counting for one
 
     bool tuned_for_gpu() const { return device == Device::cuda || use_gpu_paths; }
 };
 
-// Told of every kernel, product and copy on its way to a device, for tests that count them. `bytes` that it must move
-// at least: 0 where it does not say.
+// Receives every kernel, product and copy that goes to a device, for tests that count them. bytes: the least that it
+// must move; 0 if not declared.
 class LaunchObserver {
   public:
     virtual void launch(const char* name, double bytes) = 0;

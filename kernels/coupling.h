@@ -8,7 +8,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-// The network's output, and what its scales are.
+// The network's output, and the form of its scales.
 struct AffineOutput {
     CouplingScale scale;
     const real* out;

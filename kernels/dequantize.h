@@ -31,7 +31,7 @@ struct Noise {
     const std::uint64_t* item = nullptr;  // [N] in device memory; unused for `center`
 };
 
-// Images [N, D] of pixels, whose n_bits upper bits the model sees.
+// Images [N, D] of pixels, of which the model uses the n_bits upper bits.
 struct Pixels {
     index_t N, D;
     int n_bits;
@@ -54,7 +54,7 @@ void largest_values(const Exec& exec, index_t N, index_t D, const state_t* h, do
 // pixels = clip(floor((h + 1/2) 2^n_bits) 2^(8 - n_bits), 0, 255); NaN becomes 0.
 void quantize(const Exec& exec, index_t count, int n_bits, const state_t* h, std::uint8_t* pixels);
 
-// For images of real numbers in pixel units: an 8-bit pixel p covers [p, p + 1), whatever n_bits is.
+// For images of real numbers in pixel units: an 8-bit pixel p covers [p, p + 1) for any n_bits.
 // h[i] = values[i] / 256 - 1/2. T: float or double.
 template <class T>
 void pixel_values_to_state(const Exec& exec, index_t count, const T* values, state_t* h);

@@ -27,7 +27,7 @@ inline GaussianLayout shared_gaussian(index_t C) {
     return {2 * C, 1, 0};
 }
 
-// Means and log-deviations, and how they lie.
+// Means and logarithms of standard deviations, and their layout in memory.
 struct Gaussian {
     GaussianLayout layout;
     const real* mean;

@@ -19,7 +19,7 @@ struct OutputConvBackward {
     real* dbias;                // [width] sum of the rows of dhidden, as rounded
 };
 
-// The first convolution, and the ReLU behind it. G = dhidden where hidden > 0, else 0.
+// The first convolution, and the ReLU after it. G = dhidden where hidden > 0, else 0.
 struct InputConvBackward {
     index_t rows, columns, width;
     const bfloat16* hidden;    // [rows, width] ReLU's results

@@ -50,7 +50,7 @@ struct Names<Engine> {
                                                     {Engine::library, "cudnn"}};
 };
 
-// What a coupling makes of its network's output.
+// How a coupling uses its network's output.
 struct CouplingForm {
     CouplingKind kind = CouplingKind::affine;
     CouplingScale scale = CouplingScale::sigmoid;  // of an affine coupling

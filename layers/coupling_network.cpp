@@ -202,7 +202,7 @@ class Network : public CouplingNetwork {
                coupling_image_fits<Map>(H_, W_, outputs());
     }
 
-    // Whether kernels of bf16 products take the gradients of the ReLUs, behind the first and the 1x1 convolution.
+    // Whether kernels of bf16 products compute the gradients of the ReLUs after the first and the 1x1 convolution.
     static constexpr bool kHasTensorCores = std::is_same_v<Map, bfloat16>;
     bool fuses_first_relu(const Context& context, index_t rows) const {
         if constexpr (kHasTensorCores) return first_.fuses_relu(context.exec, rows);

@@ -29,7 +29,7 @@ bool is_compact(const DLTensor& tensor) {
     return true;
 }
 
-// What a consumer of DeviceArray::to_dlpack() owns.
+// Owned by the consumer of DeviceArray::to_dlpack().
 struct Exported {
     DLManagedTensor managed{};
     std::shared_ptr<void> data;

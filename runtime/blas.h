@@ -89,10 +89,10 @@ class Blas {
     // Results are bit-equal for equal arguments and thread count.
     virtual void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
                      void* scratch) = 0;
-    // How many algorithms the library offers for a product, the one that it expects to be fastest first; they may
-    // round differently. Needs the device.
+    // Number of algorithms that the library offers for a product, in the order of expected speed. They may round
+    // differently. Needs the device.
     virtual int algorithms(const Gemm&) { return 1; }
-    // Which of them run() takes, from now on, instead of the first. Ignores others.
+    // Selects the algorithm that run() uses instead of the first. Ignores invalid indices.
     virtual void choose(const Gemm&, int /*algorithm*/) {}
     virtual bool has_bf16() const = 0;
     virtual bool has_tf32() const { return false; }

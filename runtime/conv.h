@@ -27,7 +27,7 @@ struct Convolution {
 class Conv {
   public:
     virtual ~Conv() = default;
-    // Is there a deterministic algorithm for this convolution? Needs the device.
+    // Whether the library has a deterministic algorithm for this convolution. Needs the device.
     virtual bool has(const Convolution&) { return false; }
     // Scratch bytes that run() needs. Equal for all convolutions, so that memory planning needs no device.
     virtual std::size_t scratch_bytes() const { return 0; }
@@ -36,7 +36,7 @@ class Conv {
     // has() is false.
     virtual void run(const Convolution& convolution, const void* first, const void* second, void* result,
                      void* scratch);
-    // Where the library's answers go, a line an engine, when it is first asked for a convolution.
+    // Sets the output for the library's result on each engine, one line each, at the first use of a convolution.
     virtual void set_log(std::function<void(const std::string&)>) {}
 };
 

@@ -24,7 +24,7 @@ class CudaGraph {
         Capture(const Capture&) = delete;
         Capture& operator=(const Capture&) = delete;
 
-        // Must the section issue its launches this time?
+        // Whether the section must issue its launches this time.
         bool issues() const { return mode_ != Mode::replay; }
         void launch();
 

@@ -359,7 +359,7 @@ class CudnnConv : public Conv {
         return plan;
     }
 
-    // Puts the engine into `plan` if it is allowed and takes the graph; says what became of it.
+    // Sets `plan` to the engine if it is allowed and supports the graph. Returns a description of the result.
     std::string try_engine(const Convolution& c, OfferedEngine& engine, Plan& plan) {
         if (!engine_allowed(c.operands, engine.notes)) {
             std::string notes;

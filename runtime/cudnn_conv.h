@@ -69,15 +69,15 @@ struct OfferedEngine {
     std::vector<cudnnBackendNumericalNote_t> notes;
     CudnnDescriptor configuration;
 };
-// device: a description of one that is not here (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR); nullptr: the handle's.
-// problem: what the library said where it names none.
+// device: a description of an absent device (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR); nullptr: the handle's.
+// problem: the library's message if it offers no engine.
 std::vector<OfferedEngine> offered_engines(const Cudnn& cudnn, const CudnnDescriptor& graph,
                                            const CudnnDescriptor* device, std::string& problem);
 
-// Bytes that a tensor's address is a multiple of: operands begin at pixels of blocks of arenas.
+// Alignment of a tensor's address in bytes: operands start at pixels in arena blocks.
 index_t pixel_alignment(cudnnDataType_t type, index_t channels);
 
-// May an engine with these notes be used? Excludes nondeterministic engines and, for float operands, rounded
+// Whether an engine with these notes may be used. Excludes nondeterministic engines and, for float operands, rounded
 // operands or sums and transforms that lose precision.
 bool engine_allowed(Scalar operands, const std::vector<cudnnBackendNumericalNote_t>& notes);
 

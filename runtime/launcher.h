@@ -7,8 +7,8 @@ namespace glow {
 
 struct Launch {
     std::string launcher;  // empty: started directly, one process
-    int size = 0;          // number of processes; 0 if the environment does not tell
-    int rank = 0;          // this process's number; 0 if the environment does not tell
+    int size = 0;          // number of processes; 0 if unknown
+    int rank = 0;          // this process's number; 0 if unknown
 };
 
 // Reads only the environment. In a Slurm allocation, a program started without srun counts as started

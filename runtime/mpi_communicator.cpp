@@ -266,7 +266,7 @@ class MpiCommunicator : public Communicator {
         heard_ = Clock::now();
     }
 
-    // ---- Who is missing: ranks that have not been heard for a while are asked, and must answer ----------------
+    // ---- Failure detection: a rank that was silent for a while is pinged and must answer ----------------------
 
     std::string who(int r) const { return fmt::format("rank {} on {}", r, group_.hosts[r]); }
     std::chrono::duration<double> poll_interval() const {
@@ -320,8 +320,8 @@ class MpiCommunicator : public Communicator {
         GLOW_MPI(MPI_Request_free(&request));
     }
 
-    // Waits for all ranks, and leaves no message behind for MPI_Finalize. After the first barrier no rank asks any more;
-    // before the second each has its answers.
+    // Waits for all ranks, and leaves no message pending for MPI_Finalize. After the first barrier no rank sends a ping;
+    // before the second, each rank has received all answers.
     void leave_together() {
         barrier_of_threads();
         leaving_ = true;
@@ -334,7 +334,7 @@ class MpiCommunicator : public Communicator {
     }
 
     // Callable from any thread. Only the communication thread may call MPI_Abort; if that hangs, the launcher and the other
-    // ranks notice that this process is gone.
+    // ranks notice that this process has exited.
     [[noreturn]] void end_run(int status, const std::string& reason) {
         if (!reason.empty()) {
             const char* const erase = isatty(STDERR_FILENO) != 0 ? "\r\033[K" : "";  // a progress line

@@ -27,7 +27,7 @@ memory::data_type type_of(Scalar scalar) {
     return scalar == Scalar::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
-// Is an operand a strided column? oneDNN 3 misreads the strides of such a matrix.
+// Whether an operand is a strided column. oneDNN 3 misreads the strides of such a matrix.
 bool has_strided_column(const Gemm& g) {
     const bool a = g.transpose_a ? g.m == 1 && g.lda > 1 : g.k == 1 && g.lda > 1;
     const bool b = g.transpose_b ? g.k == 1 && g.ldb > 1 : g.n == 1 && g.ldb > 1;
@@ -63,7 +63,7 @@ std::shared_ptr<void> aligned_memory(std::size_t bytes) {
             [alignment](void* memory) { operator delete(memory, alignment); }};
 }
 
-// Enough for what oneDNN compiles for one product; it crashes where it cannot map that.
+// Enough for the code that oneDNN compiles for one product; it crashes if it cannot map this much.
 constexpr std::size_t kCodeBytes = std::size_t{4} << 20;
 
 class OneDnnBlas : public Blas {

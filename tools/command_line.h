@@ -48,7 +48,7 @@ class CommandLine {
     // Parses the arguments and runs the action. run_tool() does this; throws InputError for bad usage.
     void parse_and_run(int argc, char** argv);
 
-    // Shown at the end of --help: commands, one a line.
+    // Example commands for the end of --help, one per line.
     void examples(const std::string& lines);
 
     bool quiet() const { return quiet_; }
@@ -101,13 +101,13 @@ inline int run_tool(int argc, char** argv, const std::string& description,
 // Adds --device. Invalid names throw InputError; Backend reports a missing GPU.
 CLI::Option* add_device(CLI::App& app, std::string& device);
 
-// Opens the device; warns if it gets fewer threads than requested. processes: nullptr for a single one; each of
-// several on a host takes another GPU.
+// Opens the device; warns if it gets fewer threads than requested. processes: nullptr for a single process. Each
+// process on a host uses a different GPU.
 Backend open_backend(const CommandLine& command, Device device, int threads,
                      Communicator* processes = nullptr);
 
 // Runs an action on every process. An error on one ends all of them, because the others may wait for it; if all
-// fail alike, as on bad input, root reports it.
+// fail with the same error, such as bad input, root reports it.
 void run_on_all(const CommandLine& command, Communicator& processes, const std::function<void()>& action);
 
 // Adds --seed.

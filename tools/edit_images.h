@@ -60,7 +60,7 @@ struct EditedLatents {
         labels.push_back(label);
     }
 };
-// Decodes the images, unless they are, and tells which are not finite.
+// Decodes the images, unless already decoded. Returns how many are not finite.
 SampleHealth decode(EditInput& input, EditedLatents& edited);
 
 // Decodes and writes a PNG picture or /images of NAME.h5, and optionally single images to the folder of

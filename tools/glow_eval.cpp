@@ -176,7 +176,7 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
 
 void run(const CommandLine& command, const Options& options) {
     check(options);
-    // NCCL would only connect what MPI has to gather anyway.
+    // MPI suffices: the processes only gather results on the host.
     const std::unique_ptr<Communicator> processes = open_communicator(
         detect_launch().launcher.empty() ? CommunicatorKind::automatic : CommunicatorKind::mpi, Device::cpu);
     run_on_all(command, *processes, [&] { evaluate_data(command, options, *processes); });

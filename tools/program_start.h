@@ -1,4 +1,4 @@
-// What a command does before its libraries are loaded: limits on memory, threads that wait, signals.
+// Setup before a command's libraries are loaded: memory limits, the policy of waiting threads, signals.
 #pragma once
 
 namespace glow {

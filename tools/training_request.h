@@ -11,7 +11,7 @@
 
 namespace glow {
 
-// A run as asked for on the command line.
+// A run as requested on the command line.
 struct TrainingRequest : RunRequest {
     std::string device_text = "auto", resume_text;
     CommunicatorKind communicator = CommunicatorKind::automatic;

@@ -53,7 +53,7 @@ void repeat_timed(Session& session, std::size_t most, const std::function<void()
              !(session.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0));
 }
 
-// What policy `store` could buy, if both runs fit at once; decided by root.
+// Policy `store`, if it may be faster and both runs fit in memory at once; decided by root.
 std::optional<StoreOffer> offer_to_time(Session& session, double step_seconds) {
     const auto offer = store_offer(session.options, session.init_images(), *session.backend, session.plan);
     const auto sharing = static_cast<std::size_t>(session.processes.group().local_size);

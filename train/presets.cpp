@@ -43,7 +43,7 @@ TrainingOptions at_size(TrainingOptions options, index_t counted) {
     return options;
 }
 
-// What a few minutes are best spent on: the learning rate decays to 0 until they are over.
+// Options for a fixed time: the learning rate decays to 0 by its end.
 TrainingOptions timed(TrainingOptions options, double minutes, index_t warmup_steps) {
     options.max_minutes = minutes;
     options.lr_schedule = LrSchedule::cosine;

@@ -26,7 +26,7 @@ StepFailure::StepFailure(const std::string& message, nlohmann::ordered_json what
     found["message"] = message;
 }
 
-// ---- Is a step good? -----------------------------------------------------------------------------
+// ---- Tests for a failed step ---------------------------------------------------------------------
 
 Limits limits_of(const TrainingHistory& history, const TrainingOptions& options) {
     Limits limits;

@@ -114,7 +114,7 @@ class NetworkAlone {
         return f(backend_.context(memory[Category::workspace]));
     }
 
-    // As the run's memory policy has it. Any values work if they are small and not zero.
+    // Forward and backward under the run's memory policy. Any small nonzero values serve as data.
     void pass(const Context& context) {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);

@@ -52,7 +52,7 @@ std::string self() {
     return fmt::format("process {} on host {} since {}", getpid(), host_name(), time);
 }
 
-// Has the process exited or released its memory? Known only for processes on this host.
+// Whether the process has exited or released its memory. Known only for processes on this host.
 bool is_exiting(const std::string& holder) {
     int pid = 0;
     char host[256] = "";

@@ -58,7 +58,7 @@ class Hdf5File {
 
     const std::filesystem::path& path() const { return shown_; }
 
-    // Does an array or group of this name ("/train/images") exist?
+    // Whether an array or group of this name ("/train/images") exists.
     bool exists(const std::string& name) const;
     // Full names of all arrays below the group at any depth, sorted: {"/params/...", ...}. Empty if the group
     // does not exist.

@@ -11,7 +11,7 @@ namespace glow::hdf5 {
 inline constexpr int kDeepestGroup = 64;           // nesting of groups; stops cycles of links
 inline constexpr std::size_t kMostLinks = 300000;  // links visited by one listing
 
-// Does the object exist inside this file? Throws if a link leaves the file. `shown` is the file name for
+// Whether the object exists inside this file. Throws if a link leaves the file. `shown` is the file name for
 // messages, here and below.
 bool find(hid_t file, const std::filesystem::path& shown, const std::string& name);
 Handle open_object(hid_t file, const std::filesystem::path& shown, const std::string& name);

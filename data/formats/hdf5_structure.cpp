@@ -8,7 +8,7 @@ using namespace hdf5;
 
 namespace {
 
-// Does what readers do with an object and all below it, except for the elements; ignores what is wrong with them.
+// Reads an object and all below it as readers do, except for the elements of arrays. Ignores errors.
 void read_object(const Hdf5File& file, hid_t object, const std::string& name, int depth, std::size_t& links) {
     const auto attempt = [](auto read) {
         try {

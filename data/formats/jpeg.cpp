@@ -75,7 +75,7 @@ bool read_header(Decoder& decoder, const std::uint8_t* bytes, unsigned long coun
     return true;
 }
 
-// Of the first EXIF marker; 1 (upright) where there is none.
+// Orientation in the first EXIF marker; 1 (upright) if there is none.
 int orientation_of(const jpeg_decompress_struct& jpeg) {
     for (jpeg_saved_marker_ptr marker = jpeg.marker_list; marker != nullptr; marker = marker->next)
         if (marker->marker == kExifMarker && marker->data_length >= 6 &&

@@ -51,7 +51,7 @@ class NpyReader {
 void write_npy(const std::filesystem::path& path, const std::vector<index_t>& shape,
                const std::vector<double>& values);
 
-// Does the archive have an array of this name?
+// Whether the archive has an array of this name.
 bool has_array(const std::vector<ZipEntry>& entries, const std::string& name);
 
 }  // namespace glow

@@ -40,7 +40,7 @@ bool is_tiff(std::span<const std::uint8_t> bytes) {
     return false;
 }
 
-// With the file's own channels. lost: what decode_tiff and decode_gif say.
+// With the file's own channels. lost: as in decode_tiff and decode_gif.
 Image decode_any(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr) {
     if (begins(bytes, {0xff, 0xd8, 0xff})) return decode_jpeg(bytes, shown);
     if (is_png(bytes)) return decode_png(bytes, shown);
@@ -52,7 +52,7 @@ Image decode_any(std::span<const std::uint8_t> bytes, const std::string& shown, 
     throw InputError(fmt::format("{}: is not a PNG, JPEG, WebP, TIFF or GIF file", shown));
 }
 
-// What would be lost with C channels of 8 bits; empty if nothing.
+// Describes what C channels of 8 bits would lose; empty if nothing.
 std::string loss_with(std::span<const std::uint8_t> bytes, const Image& image, index_t C) {
     constexpr std::size_t kPngBitDepth = 24;  // position of IHDR's bit depth
     if (is_png(bytes) && bytes.size() > kPngBitDepth && bytes[kPngBitDepth] == 16)

@@ -9,7 +9,7 @@ namespace glow {
 // The suffixes of files that read_photo() reads: ".png, .jpg, .jpeg, .webp, .tif, .tiff or .gif", without those of
 // libraries that the build lacks.
 std::string photo_suffixes();
-// Has the path one of them, in upper or lower case?
+// Whether the path has one of them, in upper or lower case.
 bool is_photo_name(const std::filesystem::path& path);
 
 // Reads a PNG, JPEG, WebP, TIFF or GIF file, identified by its first bytes, not its name. C = 1: gray, 3: RGB, converted as in
@@ -18,8 +18,8 @@ Image read_photo(const std::filesystem::path& path, index_t C);
 // The same from the bytes of a file.
 Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C);
 
-// The same for coding without loss: throws InputError where conversion to C channels would lose something of
-// the picture, that is 16 bits a channel, transparency, further pages or frames, or colors if C = 1. `gray` is true if the file has no
+// The same for coding without loss: throws InputError if conversion to C channels would lose part of the
+// picture: 16 bits a channel, transparency, further pages or frames, or colors if C = 1. `gray` is true if the file has no
 // colors; for C = 3 its three channels are then equal.
 struct ExactPhoto {
     Image image;

@@ -100,7 +100,7 @@ bool read_pixels(Reader& reader, std::uint8_t* pixels, std::size_t row_bytes) {
     return true;
 }
 
-// eXIf may stand before or after the pixels. Damage behind the pixels is no error: they are complete.
+// eXIf may be before or after the pixels. Damage after the pixels is not an error: they are complete.
 int orientation_of(Reader& reader) {
 #ifdef PNG_READ_eXIf_SUPPORTED
     if (setjmp(png_jmpbuf(reader.png)) == 0) png_read_end(reader.png, reader.info);

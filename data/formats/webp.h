@@ -10,7 +10,7 @@
 
 namespace glow {
 
-// Was this program built with libwebp?
+// Whether this program was built with libwebp.
 bool reads_webp();
 
 // Pictures without alpha have C = 3, others C = 4. The picture is upright: EXIF orientation is applied.
