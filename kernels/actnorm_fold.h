@@ -24,7 +24,7 @@ struct ActnormUnfolding {
 void unfold_actnorm(const Exec& exec, const ActnormUnfolding& unfolding);
 
 // The last convolution's weight [C, 9, w + edge] as a matrix [rows, w] for products, row tap * C + c or
-// c * 9 + tap (zeros from 9 C on; the edge channel's entries are left out). Its gradient's way back: dW += dpacked, where
+// c * 9 + tap (zeros from 9 C on; the edge channel's entries are left out). Backward: dW += dpacked, where
 // that is not nullptr; and with the sums of kernels/coupling_image.h over N images, where these are not nullptr, dbias
 // += sum dpre, dlogs += 3 sum dout out, and the edge channel's dW += sum of dpre where its tap leaves the image.
 enum class TapOrder { taps_first, outputs_first };

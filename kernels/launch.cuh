@@ -31,7 +31,7 @@ inline bool begin_launch(const Exec& exec, const char* name, double bytes = 0) {
     if (exec.observer != nullptr) exec.observer->launch(name, bytes);
     return exec.device != Device::count_only;
 }
-// Bytes that `calls` calls of a functor move, where it states those of one (kBytes); else 0.
+// Bytes moved by `calls` calls of a functor, if it declares those of one call (kBytes); otherwise 0.
 template <class F>
 double bytes_of(index_t calls) {
     if constexpr (requires { F::kBytes; }) return static_cast<double>(calls) * F::kBytes;

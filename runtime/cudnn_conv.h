@@ -59,7 +59,7 @@ struct ConvDescription {
     std::optional<CudnnDescriptor> sums;
     CudnnDescriptor operation;
     std::optional<CudnnDescriptor> identity;
-    // Not finalized: it wants a handle where it is to be run.
+    // Not finalized: that needs the handle of the device that runs it.
     CudnnDescriptor graph;
 };
 

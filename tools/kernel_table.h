@@ -15,7 +15,7 @@ struct Launch {
     double bytes = 0;  // bytes it must move; 0: unknown
 };
 
-// Marks a profiler's records with the launches that they come from.
+// Labels a profiler's records with the launches that caused them.
 class MarkedLaunches : public LaunchObserver {
   public:
     explicit MarkedLaunches(KernelProfiler& profiler) : profiler_(profiler) {}

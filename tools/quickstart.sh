@@ -321,7 +321,7 @@ the run's page    $run_dir/report.html
 What to run next:
   train on          $train_on
   more samples      $bin/glow_sample --checkpoint $run_dir --grid 8x8 --temperature 0.5,0.7,1 -o samples.png
-  each test image   $bin/glow_eval --bpd --checkpoint $run_dir --data $data --split test --per-image bpd.csv
+  each test image   $bin/glow_eval --checkpoint $run_dir --data $data --split test --per-image bpd.csv
   published run     $bin/glow_train --data datasets/cifar10.h5 --out runs/cifar10 --levels 3 --depth 32 --width 512 --batch 64
                     (the published training took 6.8 days on 8 GPUs of 2018)
   the data          $bin/glow_data view $data --grid 8x8 -o data.png

@@ -5,7 +5,7 @@
 /// Images are 8-bit, channels last, row-major: `[N, H, W, C]`. Functions throw `std::runtime_error` with a
 /// message that says what was expected, what was found and how to fix it.
 ///
-/// Objects are not thread-safe, but each runs on several threads internally. Inside an OpenMP parallel region
+/// Use an object from one thread at a time; it runs on several threads internally. Inside an OpenMP parallel region
 /// an object runs on the calling thread only, and results may differ by rounding.
 #pragma once
 
@@ -59,32 +59,32 @@ class TrainedModel {
     TrainedModel(TrainedModel&&) noexcept;             ///< Moves.
     TrainedModel& operator=(TrainedModel&&) noexcept;  ///< Moves.
 
-    /// Shape of the loaded model, with the size of the images it takes.
+    /// Shape of the loaded model, with the current size of images.
     ModelShape shape() const;
     /// Shape of the loaded model, with the size of the images it was trained on.
     ModelShape trained_shape() const;
-    /// Takes images of another size from now on. The parameters fit any size; how good the model is there shows only in its
-    /// likelihoods and samples. At larger sizes fewer images pass at once than `LoadOptions::batch`.
+    /// Sets the size of images for later calls. The parameters fit any size; check the likelihoods and samples to see how
+    /// good the model is at that size. Larger images are processed fewer at a time than `LoadOptions::batch`.
     /// @param height,width multiples of 2^levels, in pixels
     void set_image_size(std::int64_t height, std::int64_t width);
     /// CPU threads, decided at construction: `LoadOptions::threads`, or fewer if the system, OpenMP's
     /// environment or an enclosing parallel region limits them.
     int threads() const;
 
-    /// Log-likelihood of each discrete image in nats: a lower bound from uniform noise in each pixel's bin, as
-    /// in published results. Depends on `seed` and the image's index.
+    /// Log-likelihood of each discrete image in nats: a lower bound from noise in each pixel's bin, uniform as in
+    /// published results or the model's own (variational dequantization). Depends on `seed` and the image's index.
     /// @param images `[N, H, W, C]`
     /// @param labels `[N]` classes for a conditional model, otherwise empty
     /// @param seed seed of the noise
     /// @return `[N]`
     std::vector<double> log_prob(const std::vector<std::uint8_t>& images,
                                  const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
-    /// The same in bits/dim: `-log_prob / (dimensions ln 2)`. `glow_eval --bpd` reports the mean.
+    /// The same in bits/dim: `-log_prob / (dimensions ln 2)`. `glow_eval` reports the mean.
     std::vector<double> bits_per_dim(const std::vector<std::uint8_t>& images,
                                      const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
 
-    /// log_prob() by position: a block of 2^levels x 2^levels pixels has the terms of log p that belong to it, and an equal
-    /// part of those that all positions share. An image's map sums to its log_prob().
+    /// log_prob() by position: for each block of 2^levels x 2^levels pixels, the sum of its terms of log p and an equal share
+    /// of the terms common to all positions. An image's map sums to its log_prob().
     /// @param images `[N, H, W, C]`
     /// @param labels as in log_prob()
     /// @param seed as in log_prob()
@@ -92,14 +92,14 @@ class TrainedModel {
     std::vector<double> log_density_map(const std::vector<std::uint8_t>& images,
                                         const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
 
-    /// Log-density of each image and its gradient to the image, for example for attacks, counterfactuals or scores.
+    /// Log-density of each image and its gradient with respect to the image, for adversarial examples or score-based methods.
     /// Bytes get the noise of log_prob(). Memory does not grow with depth.
     /// @param images `[N, H, W, C]`
     /// @param labels as in log_prob()
     /// @param seed as in log_prob()
     InputGradient input_gradient(const std::vector<std::uint8_t>& images,
                                  const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
-    /// The same at points between gray levels: a byte p stands for the values in [p, p + 1).
+    /// The same at points between gray levels: a byte p represents the values in [p, p + 1).
     InputGradient input_gradient(const std::vector<double>& images,
                                  const std::vector<std::int32_t>& labels = {});
 
@@ -129,7 +129,7 @@ class TrainedModel {
     std::unique_ptr<State> state_;
 };
 
-/// Training settings; the defaults are the published ones.
+/// Training settings. The default model is the published one for CIFAR-10.
 struct TrainOptions {
     ModelShape shape;                    ///< image shape and architecture
     std::int64_t batch = 64;             ///< images per step
