@@ -6,9 +6,9 @@ usage() {
     cat <<'TEXT'
 usage: tools/gpu_check.sh [--part all|PART[,PART...]] [--out DIR] [--data F.h5] [--seconds S] [--smoke]
 
-Runs parts on this machine's GPU, each within a time of its own; what is left over is skipped and named. Prints one table (under
-10,000 characters) and leaves DIR/gpu_check.tar.gz: the table, its rows as JSON, every program's output. Programs are those of the
-bundle this script lies in, or of build/gpu or build/release. A part that fails does not stop the next.
+Runs parts on this machine's GPU, each within its own time limit; measurements that do not fit are skipped and listed. Prints one
+table (under 10,000 characters) and writes DIR/gpu_check.tar.gz: the table, its rows as JSON, every program's output. Programs are
+those of the bundle that contains this script, or of build/gpu or build/release. If a part fails, the next one still runs.
 
   tests      the tests that use the GPU, on all processors at once                                         70 s
   steps      whole training steps of the published models: ms, images/s, share of the GEMM peak            60 s
@@ -16,13 +16,13 @@ bundle this script lies in, or of build/gpu or build/release. A part that fails 
   twin       PyTorch twins, the strongest and the ordinary (GLOW_PYTHON or python3, with torch)            75 s
   memory     bytes of a step of 256x256 images against depth, and of 1024x1024                             35 s
   processes  2 and 8 MPI processes on one GPU, NCCL with one rank: their losses (a bundle with MPI)        20 s
-  engines    what cuDNN says of each engine, and whether one wins (--tune -v)                              20 s
+  engines    what cuDNN reports for each engine, and whether one is faster (--tune -v)                     20 s
   train      training with its bits/dim over --data or the bundle's images, else a synthetic set          148 s
   sanitizer  compute-sanitizer memcheck and racecheck of small steps                                       30 s
 
   --out DIR     default gpu_check
   --seconds S   for all parts together (470)
-  --smoke       the same on the CPU with tiny models: every line runs once, the numbers mean nothing
+  --smoke       the same on the CPU with tiny models: tests this script, the numbers mean nothing
 
 Exit status: 0 all well, 1 a test failed or a program broke, 2 no usable GPU.
 TEXT

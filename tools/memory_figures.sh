@@ -7,20 +7,20 @@ usage() {
     cat <<'TEXT'
 usage: tools/memory_figures.sh [--full] [--device cpu|cuda] [--bin DIR] [-o DIR]
 
-Measures with glow_memory, and with PyTorch where that is installed, and draws. Leaves in DIR (build/memory):
+Measures with glow_memory, and with PyTorch if it is installed, and draws the figures. Writes to DIR (build/memory):
   memory-depth.csv, .png    forward and backward against depth, K = 4 to 32 (reduced scale: 64x64x3, batch 8, L 3, width 64)
   memory-size.csv, .png     against image size, 32 to 128 pixels (reduced scale: batch 8, L 3, K 4, width 64)
-  memory-speed.csv, .png    images/s of the largest batch that fits under a number of GiB, median and quartiles of 5 (reduced scale:
+  memory-speed.csv, .png    images/s of the largest batch that fits a limit in GiB, median and quartiles of 5 (reduced scale:
                             32x32x3, L 3, K 16, width 64)
-  memory-*-pytorch.csv      the same by PyTorch, and by normflows where it is installed
+  memory-*-pytorch.csv      the same for PyTorch, and for normflows if it is installed
 Takes a few minutes on two cores.
 
   --full         the published settings (256x256x3, batch 8, L 3, width 256; sizes to 1024 at K 16): hours on a CPU, for a GPU
   --device D     cpu (default) or cuda
-  --bin DIR      where the programs are, default build/release/bin
-  -o DIR         where the figures go, default build/memory
-  --no-pytorch   without PyTorch
-GLOW_PYTHON names the Python with matplotlib (and PyTorch), where it is neither python3 nor /usr/bin/python3.
+  --bin DIR      folder of the programs, default build/release/bin
+  -o DIR         folder for the figures, default build/memory
+  --no-pytorch   do not measure PyTorch
+GLOW_PYTHON names a Python with matplotlib (and PyTorch), if it is neither python3 nor /usr/bin/python3.
 Exit status: 0 success; 1 failure; 2 bad usage.
 TEXT
 }

@@ -6,12 +6,12 @@ usage() {
     cat <<'TEXT'
 usage: tools/quickstart.sh [--cifar10 DIR | --synthetic] [--minutes M]
 
-Installs what is missing, builds build/release, makes a data set, trains a Glow for a few minutes, and leaves in the run's
-folder samples.png and training.png. On a GPU that the built program can use this is the published CIFAR-10 model (3 levels of
-32 steps, width 512) in bf16, else a small one (3 levels of 8 steps, width 128) on the CPU; the first line of the output says
-which, and why. Progress goes to stderr; stdout gets one line:
+Installs missing dependencies, builds build/release, makes a data set, trains a Glow for a few minutes, and writes samples.png
+and training.png to the run's folder. On a GPU that the built program can use, it trains the published CIFAR-10 model (3 levels
+of 32 steps, width 512) in bf16, otherwise a small one (3 levels of 8 steps, width 128) on the CPU; the first line of the output
+says which, and why. Progress goes to stderr; stdout gets one line:
   result: test bits/dim X +- S (EMA) Y (raw)
-with X by the averaged weights (EMA) and its standard error S, Y by the raw weights.
+with X from the averaged weights (EMA), its standard error S, and Y from the raw weights.
 
   --cifar10 DIR  CIFAR-10 from DIR: data_batch_1.bin .. data_batch_5.bin and test_batch.bin, or train*.bin and test*.bin
                  (environment: GLOW_CIFAR10_DIR)
@@ -19,12 +19,12 @@ with X by the averaged weights (EMA) and its standard error S, Y by the raw weig
   --minutes M    train for M minutes, default 5 (environment: GLOW_MINUTES)
   --help         this text
 
-With neither --cifar10 nor --synthetic CIFAR-10 is downloaded from its own site; without a network the synthetic set is used.
+Without --cifar10 and --synthetic, CIFAR-10 is downloaded from its official site; without a network, the synthetic set is used.
 CIFAR-10 goes to datasets/cifar10.h5 and runs/quickstart, the synthetic set to datasets/gauss.h5 and runs/quickstart-gauss.
-What is there is not done again: data set, finished training, evaluation. An interrupted training continues where it was, with
+Finished parts are not repeated: data set, training, evaluation. Interrupted training continues from its last checkpoint, with
 the same model on the same kind of device. CUDA_VISIBLE_DEVICES= (empty) hides a GPU.
-GLOW_PYTHON names the Python with numpy and matplotlib, if no python3 on PATH and not /usr/bin/python3 has them.
-Exit status: 0 success; 1 failure; 2 something you can put right (the message says what).
+GLOW_PYTHON names a Python with numpy and matplotlib, if neither a python3 on PATH nor /usr/bin/python3 has them.
+Exit status: 0 success; 1 failure; 2 a problem that you can fix (the message says how).
 TEXT
 }
 

@@ -6,16 +6,16 @@ usage() {
     cat <<'TEXT'
 usage: tools/speedrun.sh PRESET --data F.h5 [--out DIR] [--table F.csv] [--seed S] [--iw-samples K] [-- OPTION...]
 
-Trains with a preset that ends after some minutes (cifar10-1min, cifar10-5min, cifar10-1h, cpu-5min), evaluates all test images by
-the averaged weights, and appends a row to the table. OPTIONs go to glow_train, and stand in the row.
+Trains with a preset that ends after some minutes (cifar10-1min, cifar10-5min, cifar10-1h, cpu-5min), evaluates all test images with
+the averaged weights, and appends a row to the table. OPTIONs are passed to glow_train and recorded in the row.
 
   --data F.h5      data set (glow_data)
-  --out DIR        the run's folder; default runs/PRESET-SEED. A run that was interrupted there goes on
+  --out DIR        the run's folder; default runs/PRESET-SEED. An interrupted run there continues
   --table F.csv    default runs/speedruns.csv
   --seed S         default 0
-  --iw-samples K   also the importance-weighted bound of K draws per image; default 16, 0: not
+  --iw-samples K   also the importance-weighted bound of K draws per image; default 16, 0: none
 
-The minutes are those of training; starting, evaluation and pictures come on top. Programs: $GLOW_BIN, the bundle this script lies
+The minutes are those of training; startup, evaluation and pictures take additional time. Programs: $GLOW_BIN, the bundle this script lies
 in, or build/release/bin.
 Exit status: 0 success, 1 a program failed, 2 wrong options.
 TEXT

@@ -8,16 +8,16 @@ usage() {
     cat <<'TEXT'
 usage: tools/test.sh [--quick]
 
-Installs what is missing (tools/install_dependencies.sh --with-tests), then builds and runs, stopping at the first failure:
-  release   all tests but those labeled slow, in build/release (CUDA where nvcc 12.4 or newer is)
+Installs missing dependencies (tools/install_dependencies.sh --with-tests), then builds and runs, stopping at the first failure:
+  release   all tests except those labeled slow, in build/release (CUDA where nvcc 12.4 or newer is)
   asan      tests labeled sanitize under the address and undefined-behavior sanitizers, in build/asan
   minimal   without CUDA, MPI and oneDNN: tests labeled minimal, in build/minimal
 
   --quick   the release stage only
   --help    this text
 
-CMAKE_BUILD_PARALLEL_LEVEL bounds the compilers run at once, CTEST_PARALLEL_LEVEL the tests (default: the processors).
-ccache is used where it is.
+CMAKE_BUILD_PARALLEL_LEVEL limits the compilers that run at once, CTEST_PARALLEL_LEVEL the tests (default: one per processor).
+Uses ccache if it is installed.
 TEXT
 }
 
