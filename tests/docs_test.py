@@ -134,7 +134,7 @@ class Programs:
 def words_of(line):
     try:
         return shlex.split(line, comments=True)
-    except ValueError:  # an apostrophe, a quotation that goes on
+    except ValueError:  # an apostrophe, or a quotation that continues on the next line
         return line.split()
 
 

@@ -160,7 +160,7 @@ class Glow:
         return y * torch.exp(-self.logs_factor * self.params[f"{name}/actnorm/logs"]) - self.params[f"{name}/actnorm/bias"]
 
     def split_prior(self, a, level):
-        """(mean, logs) of the half that leaves, from the half that goes on."""
+        """(mean, logs) of the half that becomes latents, predicted from the other half."""
         h = self.zero_conv(a, f"level{level}/split")
         return h[..., 0::2], h[..., 1::2]
 

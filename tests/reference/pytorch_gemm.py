@@ -128,7 +128,7 @@ def log_normal(z, mean, logs):
 
 
 def split(p, name, x, edge_bias):
-    """The half of the channels that goes on, and the log-density of the other."""
+    """The half of the channels that stays in the flow, and the log-density of the other."""
     C = x.shape[3]
     a, b = x[..., :C // 2], x[..., C // 2:]
     h = zero_conv(p, name, a, edge_bias)
