@@ -70,9 +70,7 @@ bin=build/release/bin
 # The published model reached 3.58 bits/dim after 225 s on an H200 (790,000 images).
 published=(--levels 3 --depth 32 --width 512 --precision bf16 --batch 256 --lr 1e-3 --epoch-images 50000 --warmup-epochs 1
     --augment flip)
-# A run of minutes on a CPU needs many small steps, a warm-up of 1,500 images and an EMA horizon of a few
-# hundred steps: after 6,144 CIFAR-10 images, batches of 64, 32 and 16 reached 5.28, 5.06 and 4.87 bits/dim.
-small=(--levels 3 --depth 8 --width 128 --batch 16 --epoch-images 50000 --warmup-epochs 0.03 --ema-decay 0.99)
+small=(--preset quick)
 published_text="the published CIFAR-10 model (3 levels of 32 steps, width 512, bf16) on the GPU"
 small_text="a small model (3 levels of 8 steps, width 128) on the CPU"
 
@@ -248,6 +246,7 @@ if [ $trained = yes ]; then
     say "   $train_on"
 else
     if [ -e $weights ]; then
+        settings=()  # the run's own
         stage "training: continuing $run_dir for $minutes minutes"
     else
         stage "training: $minutes minutes into $run_dir"
