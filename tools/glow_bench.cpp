@@ -140,17 +140,15 @@ class KernelReport {
     void print(const CommandLine& command) const { command.result(text_, {{"benchmarks", json_}}); }
 
   private:
-    // Bytes per second read and written by a copy too large for any cache.
+    // Bytes per second read and written by the runtime's copy, too large for any cache.
     static double copy_bandwidth(const Exec& exec) {
-        constexpr index_t kCount = index_t{1} << 28;
-        const auto from = device_memory(kCount * sizeof(float)), to = device_memory(kCount * sizeof(float));
-        fill(exec, kCount, 1.0f, static_cast<float*>(from.get()));
+        constexpr std::size_t kBytes = std::size_t{1} << 30;
+        const auto from = device_memory(kBytes), to = device_memory(kBytes);
+        fill(exec, static_cast<index_t>(kBytes / sizeof(float)), 1.0f, static_cast<float*>(from.get()));
         double best = 0;
         for (int run = 0; run < 5; ++run) {
-            const double taken = seconds(exec, [&] {
-                copy(exec, kCount, static_cast<const float*>(from.get()), static_cast<float*>(to.get()));
-            });
-            best = std::max(best, 2.0 * kCount * sizeof(float) / taken);
+            const double taken = seconds(exec, [&] { copy_bytes(exec, kBytes, from.get(), to.get()); });
+            best = std::max(best, 2.0 * kBytes / taken);
         }
         return best;
     }
