@@ -92,7 +92,8 @@ Latent between_spherical(const Latent& a, const Latent& b, double t) {
     const double length_a = std::sqrt(dot(a, a)), length_b = std::sqrt(dot(b, b));
     const double cosine = std::clamp(dot(a, b) / (length_a * length_b), -1.0, 1.0);
     const double angle = std::acos(cosine), sine = std::sin(angle);
-    if (!(sine > 1e-6)) return between_linear(a, b, t);  // parallel or opposite: the great circle is not unique
+    if (!(sine > 1e-6))
+        return between_linear(a, b, t);  // parallel or opposite: the great circle is not unique
     // Interpolates the directions, then the length.
     const double weight_a = std::sin((1 - t) * angle) / sine / length_a,
                  weight_b = std::sin(t * angle) / sine / length_b, length = (1 - t) * length_a + t * length_b;

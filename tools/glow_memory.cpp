@@ -408,9 +408,10 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     add_choice(app, "--figure", r->figure,
                "depth or size: settings of the published figures, unless other options override them")
         ->check(CLI::IsMember({"depth", "size"}));
-    add_list(app, "--under", r->under,
-             "Limit in GiB: find the largest depth (or --largest) that fits, for every combination, by planning",
-             CLI::PositiveNumber);
+    add_list(
+        app, "--under", r->under,
+        "Limit in GiB: find the largest depth (or --largest) that fits, for every combination, by planning",
+        CLI::PositiveNumber);
     add_choice(app, "--largest", r->largest, "depth, size or batch: the axis that --under searches");
     app.add_flag("--predict", r->predict, "Plan only: no measured columns");
     app.add_flag("--cosine,!--no-cosine", r->cosine,
