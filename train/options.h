@@ -14,7 +14,7 @@ namespace glow {
 enum class Optimizer { adamax, adam };
 enum class MomentPrecision { fp32, bf16 };
 enum class ImageAccess { automatic, memory, disk };  // location of a run's images
-// What backward finds saved: only the latents, every state, every state and map, or as much as fits a budget.
+// What forward saves for backward: only the latents, every state, every state and map, or as much as fits a budget.
 enum class MemoryMode { reconstruct, checkpoint, store, automatic };
 enum class LrSchedule { constant, cosine, linear };
 
@@ -136,7 +136,7 @@ void visit_update_options(Options& o, Visitor&& visitor) {
     visitor("lr", o.lr, OnResume::change, "Learning rate");
     visitor("lr-schedule", o.lr_schedule, OnResume::change,
             "constant, or cosine or linear decay of the learning rate to --lr-final at the end of the run: "
-            "the nearest of --max-steps, --epochs and --max-minutes");
+            "when the first of --max-steps, --epochs and --max-minutes is reached");
     visitor("lr-final", o.lr_final, OnResume::change, "Learning rate at the end of a decay");
     visitor("beta1", o.beta1, OnResume::fixed, "Decay of the first moment");
     visitor("beta2", o.beta2, OnResume::fixed,
@@ -174,7 +174,7 @@ template <class Options, class Visitor>
 void visit_length_options(Options& o, Visitor&& visitor) {
     visitor("epochs", o.epochs, OnResume::change, "Stop after this many epochs; 0: no limit");
     visitor("max-steps", o.max_steps, OnResume::free,
-            "Stop at this step, counted from the start of the run, also if it is resumed; 0: no limit");
+            "Stop at this step, counted from the start of the run even after a resume; 0: no limit");
     visitor("max-minutes", o.max_minutes, OnResume::free,
             "Stop after this many minutes: of this process or, with --lr-schedule, of the run; 0: no limit");
 }
@@ -183,7 +183,7 @@ void visit_input_options(Options& o, Visitor&& visitor) {
     visitor("augment", o.augment, OnResume::fixed, "none, flip, shift or shift+flip");
     visitor(
         "dequant", o.dequant, OnResume::fixed,
-        "Noise added to pixels: uniform, center, or variational: drawn by a small flow that is trained along");
+        "Noise added to pixels: uniform; center (none); or variational, drawn by a small flow trained with the model");
     visitor("shuffle", o.shuffle, OnResume::fixed, "Draw the images in random order");
     visitor("data-access", o.data_access, OnResume::free,
             "memory: load the images once; disk: read ahead on every use; auto: memory if they take less "
@@ -211,14 +211,14 @@ void visit_compute_options(Options& o, Visitor&& visitor) {
 template <class Options, class Visitor>
 void visit_memory_options(Options& o, Visitor&& visitor) {
     visitor("memory", o.memory, OnResume::change,
-            "Memory policy, what backward finds saved: reconstruct, checkpoint, store or auto");
+            "What forward saves for backward: reconstruct, checkpoint, store or auto");
     visitor(
         "act-budget", o.act_budget, OnResume::change,
         "Bytes of hidden maps that auto saves (also 500MiB, 4GiB; 4GB is 4 x 10^9); 0: a quarter of the machine's memory");
     visitor(
         "max-memory", o.max_memory, OnResume::free,
-        "Memory for the run's processes on a host (on GPUs: for each process), as 8GiB: --micro-batch, and what auto "
-        "saves, are chosen to fit; 0: no limit");
+        "Memory for the run's processes on a host (on GPUs: for each process), such as 8GiB: chooses --micro-batch, and "
+        "what auto saves, to fit; 0: no limit");
     visitor("anchor-every", o.anchor_every, OnResume::change,
             "Save an exact state every N steps of flow; 0: none");
     visitor("float-states", o.float_states, OnResume::change,
