@@ -100,11 +100,11 @@ def check_variants(variants, common):
                 raise UsageError(f"{where}: {word.split('=')[0]} is set by the comparison itself")
     folders = {}
     for variant in variants:
-        other = folders.setdefault(variant.folder, variant.name)
+        other = folders.setdefault(variant.folder, variant)
         if not variant.folder:
             raise UsageError(f"variant '{variant.name}': the name needs a letter or digit")
-        if other is not variant.name:
-            raise UsageError(f"variants '{other}' and '{variant.name}' have the same folder, '{variant.folder}': give them other names")
+        if other is not variant:
+            raise UsageError(f"variants '{other.name}' and '{variant.name}' have the same folder, '{variant.folder}': give them other names")
 
 
 def find_programs():

@@ -173,6 +173,7 @@ class Compare(unittest.TestCase):
             (("--variant", "no options"), "expected 'NAME: OPTIONS'"), (("--variant", "empty:"), "no options"),
             (("--variant", "quote: --lr '1"), "No closing quotation"), (("--variant", "x: --seed 3"), "--seed is set by the comparison"),
             (("--variant", "x: --max-steps=3"), "--max-steps is set"), (("--variant", "a b: --lr 1", "--variant", "a-b: --lr 2"), "same folder"),
+            (("--variant", "a: --lr 1", "--variant", "a: --lr 2"), "same folder"),
             (("--variant", "base: --lr 1"), "same folder"), (("--variant", "?: --lr 1"), "needs a letter"),
             (("--variant", "x: --nonsense"), "variant 'x': glow_train: error: unknown option --nonsense"),
             (("--variant", "x: --batch 12"), "not a multiple of its batch of 12"), (("--seeds", "0"), "--seeds"), (("--seeds", "1,1"), "--seeds"),
