@@ -215,7 +215,7 @@ void SplitImages::gather(const index_t* numbers, index_t count, std::uint8_t* pi
 
 DatasetWriter::DatasetWriter(const std::filesystem::path& path, const DatasetInfo& info)
     : atomic_(path), file_(Hdf5File::create(atomic_.temporary(), path)), info_(info) {
-    refuse_picture_name(path, "an HDF5 file");
+    refuse_other_name(path, "an HDF5 file");
     if (info.H < 1 || info.W < 1 || info.C < 1 || info.C > 4 || info.H > 65536 || info.W > 65536 ||
         info.H * info.W * info.C > (index_t{1} << 31))
         throw InputError(

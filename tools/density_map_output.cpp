@@ -129,8 +129,8 @@ std::array<std::uint8_t, 3> heat_color(double t) {
 }
 
 void MapOptions::check() const {
-    refuse_picture_name(map, "a NumPy file");
-    refuse_picture_name(heatmap, "a folder of PNG files");
+    if (!map.empty()) require_npy_name(map);
+    refuse_other_name(heatmap, "a folder of PNG files");
     if (!range.empty() && heatmap.empty())
         throw InputError("--heatmap-range needs --heatmap, whose color scale it sets");
     ends();

@@ -4,7 +4,6 @@
 
 #include "data/formats/output_name.h"
 #include "data/formats/photo.h"
-#include "data/photo_files.h"
 #include "inference/message_text.h"
 #include "kernels/error.h"
 #include "tools/folder_images.h"
@@ -100,18 +99,11 @@ std::vector<std::string> EditOptions::file_words() const {
 OutputFiles EditOptions::claim_outputs(const CommandLine& command, std::vector<NamedPath> inputs) const {
     inputs.push_back({"--checkpoint", model.checkpoint});
     inputs.push_back({"--data", data});
-    for (const std::string& file : file_words()) {
-        if (!DataOptions{file}.is_folder()) {
-            inputs.push_back({"--files", file});
-            continue;
-        }
-        for (const std::string& name : list_photos(file).names)
-            inputs.push_back({"--files", std::filesystem::path(file) / name});
-    }
+    for (const std::string& file : file_words()) inputs.push_back({"--files", file});
     OutputFiles outputs(command, inputs, {{"--output", output}});
     if (!frames.empty()) outputs.add_folder({"--frames", frames});
     require_png_or_hdf5_name(output);
-    refuse_picture_name(frames, "a folder of PNG files");
+    refuse_other_name(frames, "a folder of PNG files");
     return outputs;
 }
 

@@ -109,7 +109,7 @@ void ScoreOptions::check() const {
 void ScoreOptions::check_names() const {
     if (!extremes.empty()) require_png_name(extremes);
     for (const std::string* const path : {&per_image, &against_per_image})
-        refuse_picture_name(*path, "a CSV file");
+        refuse_other_name(*path, "a CSV file");
 }
 
 std::vector<NamedPath> ScoreOptions::outputs() const {

@@ -188,18 +188,15 @@ void run(const CommandLine& command, Options options) {
         throw InputError("give a folder of photographs or a data set, once: glow_compress INPUT -o F.glow");
     if (options.data.data.empty()) options.data.data = options.input;
     PhotoFiles files;
-    std::vector<NamedPath> inputs = {{"--checkpoint", options.model.checkpoint}};
     if (options.data.is_folder()) {
         files = list_photos(options.data.data);
         if (options.data.limit > 0 && options.data.limit < std::ssize(files.names))
             files.names.resize(static_cast<std::size_t>(options.data.limit));
-        for (const std::string& name : files.names)
-            inputs.push_back({"the input", std::filesystem::path(options.data.data) / name});
-    } else {
-        inputs.push_back({"--data", options.data.data});
     }
-    const OutputFiles outputs(command, inputs, {{"--output", options.output}});
-    refuse_picture_name(options.output, "a compressed file");
+    const OutputFiles outputs(command,
+                              {{"--checkpoint", options.model.checkpoint}, {"--data", options.data.data}},
+                              {{"--output", options.output}});
+    refuse_other_name(options.output, "a compressed file");
     const Backend backend = open_cpu_backend(command, options.model.device, options.model.threads);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
     if (options.data.is_folder())

@@ -140,7 +140,7 @@ void run(const CommandLine& command, const Options& options) {
     std::vector<NamedPath> files;
     if (to_file) files.push_back({"--output", options.output});
     OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}, {"the input", options.input}}, files);
-    refuse_picture_name(options.output, "a folder of PNG files");
+    if (!to_file) refuse_other_name(options.output, "a folder of PNG files");
     if (!to_file) outputs.add_folder({"--output", options.output});
     const CompressedImages images = read_compressed(options.input);
     if (to_file && !images.photos.empty())

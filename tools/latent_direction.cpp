@@ -157,7 +157,7 @@ void direction(const CommandLine& command, const DirectionOptions& options) {
                                {"--data", options.data.data},
                                {"--attributes", options.attributes}},
                               {{"--output", options.output}});
-    refuse_picture_name(options.output, "an HDF5 file of a direction");
+    refuse_other_name(options.output, "an HDF5 file of a direction");
     check(options);
     const Backend backend = options.model.open_backend(command);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);

@@ -24,7 +24,7 @@ void encode(const CommandLine& command, const EncodeOptions& options) {
     const OutputFiles outputs(command,
                               {{"--checkpoint", options.model.checkpoint}, {"--data", options.data.data}},
                               {{"--output", options.output}});
-    refuse_picture_name(options.output, "an HDF5 file of latents");
+    refuse_other_name(options.output, "an HDF5 file of latents");
     DatasetEncoding encoding(command, options.model, options.data);
     LatentWriter writer(options.output, encoding.model.config_json(), encoding.model.config());
     ProgressLine progress(command, "images");
@@ -76,7 +76,7 @@ void decode(const CommandLine& command, const DecodeOptions& options) {
     if (is_hdf5_name(options.output)) files.push_back({"--output", options.output});
     OutputFiles outputs(command, {{"--checkpoint", options.model.checkpoint}, {"--latents", options.latents}},
                         files);
-    refuse_picture_name(options.output, "a folder of PNG files");
+    if (files.empty()) refuse_other_name(options.output, "a folder of PNG files");
     if (files.empty()) outputs.add_folder({"--output", options.output});
     const Backend backend = options.model.open_backend(command);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);

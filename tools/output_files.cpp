@@ -3,10 +3,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+#include <map>
 #include <optional>
 #include <utility>
 
 #include "data/formats/atomic_file.h"
+#include "data/photo_files.h"
 #include "inference/compressed_file.h"
 #include "inference/model_file.h"
 #include "kernels/error.h"
@@ -30,10 +34,35 @@ bool is_regular(const fs::path& path) {
     return fs::is_regular_file(path, ignored);
 }
 
-// A run folder as an input means its latest checkpoint.
-fs::path file_of_input(const fs::path& path) {
+// A run folder as an input means its latest checkpoint; another folder, the photographs in it.
+bool is_photo_folder(const fs::path& path) {
     std::error_code ignored;
-    return fs::is_directory(path, ignored) ? RunFolder(path).latest() : path;
+    return fs::is_directory(path, ignored) && !RunFolder(path).holds_run() &&
+           !fs::exists(RunFolder(path).latest(), ignored);
+}
+
+std::vector<NamedPath> input_files(const std::vector<NamedPath>& inputs) {
+    std::error_code ignored;
+    std::vector<NamedPath> files;
+    for (const NamedPath& input : inputs) {
+        if (input.path.empty()) continue;
+        if (is_photo_folder(input.path))
+            for (const std::string& photo : list_photos(input.path).names)
+                files.push_back({input.name, input.path / photo});
+        else if (fs::is_directory(input.path, ignored))
+            files.push_back({input.name, RunFolder(input.path).latest()});
+        else
+            files.push_back(input);
+    }
+    return files;
+}
+
+// Is the folder `path` the folder `around`, or below it?
+bool is_within(const fs::path& path, const fs::path& around) {
+    std::error_code ignored;
+    const fs::path inside =
+        fs::weakly_canonical(path, ignored).lexically_relative(fs::weakly_canonical(around, ignored));
+    return !inside.empty() && *inside.begin() != "..";
 }
 
 bool is_checkpoint(const fs::path& file) {
@@ -83,6 +112,20 @@ bool is_numbered_image(const fs::path& path) {
            stem.find_first_not_of("0123456789") == std::string::npos;
 }
 
+// An existing folder, or one that can be created.
+void require_writable_folder(const NamedPath& folder) {
+    std::error_code ignored;
+    fs::path existing = fs::absolute(folder.path, ignored);
+    while (!fs::exists(fs::symlink_status(existing, ignored)) && existing.has_relative_path())
+        existing = existing.parent_path();
+    const auto refuse = [&](const char* why) {
+        throw InputError(fmt::format("{} {}: cannot write pictures there: {}: {}", folder.name,
+                                     folder.path.string(), existing.string(), why));
+    };
+    if (!fs::is_directory(existing, ignored)) refuse("expected a folder");
+    if (access(existing.c_str(), W_OK | X_OK) != 0) refuse(std::strerror(errno));
+}
+
 // ".NAME.lock" next to the file; a hash replaces a name that would be too long.
 fs::path lock_of(const fs::path& target) {
     std::string name = target.filename().string();
@@ -93,14 +136,18 @@ fs::path lock_of(const fs::path& target) {
 }  // namespace
 
 void refuse_overwriting(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs) {
-    for (const NamedPath& output : outputs) {
-        const auto id = id_of(output.path);
-        if (!id) continue;
-        for (const NamedPath& input : inputs)
-            if (!input.path.empty() && id_of(file_of_input(input.path)) == id)
-                throw InputError(
-                    fmt::format("{} {} would overwrite {} {}: the two are the same file; choose another name",
-                                output.name, output.path.string(), input.name, input.path.string()));
+    std::map<FileId, const NamedPath*> existing;
+    for (const NamedPath& output : outputs)
+        if (const auto id = id_of(output.path)) existing.emplace(*id, &output);
+    if (existing.empty()) return;
+    for (const NamedPath& input : input_files(inputs)) {
+        const auto id = id_of(input.path);
+        const auto found = id ? existing.find(*id) : existing.end();
+        if (found == existing.end()) continue;
+        const NamedPath& output = *found->second;
+        throw InputError(
+            fmt::format("{} {} would overwrite {} {}: the two are the same file; choose another name",
+                        output.name, output.path.string(), input.name, input.path.string()));
     }
 }
 
@@ -125,12 +172,20 @@ OutputFiles::OutputFiles(const CommandLine& command, const std::vector<NamedPath
 
 void OutputFiles::add_folder(const NamedPath& folder) {
     std::error_code ignored;
+    require_writable_folder(folder);
     std::vector<NamedPath> images;
     for (const auto& entry : fs::directory_iterator(folder.path, ignored))
         if (is_numbered_image(entry.path()) && is_regular(entry.path()))
             images.push_back({folder.name, entry.path()});
     refuse_overwriting(inputs_, images);
     refuse_files_of_runs(folder, folder.path);
+    refuse_files_of_runs(folder, folder.path / "000000.png");
+    for (const NamedPath& input : inputs_)
+        if (is_photo_folder(input.path) && is_within(folder.path, input.path))
+            throw InputError(fmt::format(
+                "{0} {1} is inside {2} {3}: the next command that reads {3} would take these pictures for "
+                "photographs; choose a folder elsewhere",
+                folder.name, folder.path.string(), input.name, input.path.string()));
     // The lock file is next to the folder, which may not exist yet, or inside it if only that is writable.
     fs::path target = fs::weakly_canonical(fs::absolute(folder.path, ignored), ignored);
     if (!target.has_filename()) target = target.parent_path();

@@ -23,11 +23,12 @@ class OutputFiles {
   public:
     // Throws InputError if an output cannot be written, is one of the inputs or outputs (also through
     // symbolic or hard links), belongs to a run folder, or is being written by another process. Inputs with
-    // an empty path are skipped; a run folder means its latest checkpoint. Warns if the file system does not
-    // support locks.
+    // an empty path are skipped; a run folder means its latest checkpoint, another folder the photographs in
+    // it. Warns if the file system does not support locks.
     OutputFiles(const CommandLine& command, const std::vector<NamedPath>& inputs,
                 const std::vector<NamedPath>& outputs);
-    // An output folder for images 000000.png, ...; it need not exist.
+    // An output folder for images 000000.png, ...; it need not exist. Throws InputError as above, and if it is
+    // inside an input folder.
     void add_folder(const NamedPath& folder);
 
   private:

@@ -2,10 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <iterator>
-#include <string>
-
 #include "kernels/error.h"
 
 namespace glow {
@@ -18,8 +14,17 @@ std::string suffix_of(const std::filesystem::path& path) {
     return suffix;
 }
 
-constexpr const char* kPictureSuffixes[] = {".png",  ".jpg", ".jpeg", ".gif",  ".bmp", ".webp", ".tif",
-                                            ".tiff", ".ppm", ".pgm",  ".avif", ".svg", ".pdf",  ".eps"};
+struct Suffix {
+    const char *text, *format;
+};
+constexpr Suffix kSuffixes[] = {
+    {".png", "a picture"},     {".jpg", "a picture"},          {".jpeg", "a picture"},
+    {".gif", "a picture"},     {".bmp", "a picture"},          {".webp", "a picture"},
+    {".tif", "a picture"},     {".tiff", "a picture"},         {".ppm", "a picture"},
+    {".pgm", "a picture"},     {".avif", "a picture"},         {".svg", "a picture"},
+    {".pdf", "a picture"},     {".eps", "a picture"},          {".h5", "an HDF5 file"},
+    {".hdf5", "an HDF5 file"}, {".npy", "a NumPy file"},       {".npz", "a NumPy file"},
+    {".csv", "a CSV file"},    {".glow", "a compressed file"}, {".toml", "a configuration"}};
 
 }  // namespace
 
@@ -35,12 +40,18 @@ void require_png_or_hdf5_name(const std::filesystem::path& path) {
                                      path.string()));
 }
 
-void refuse_picture_name(const std::filesystem::path& path, const char* format) {
+void require_npy_name(const std::filesystem::path& path) {
+    if (suffix_of(path) != ".npy")
+        throw InputError(
+            fmt::format("{}: this output is a NumPy array; the name must end in .npy", path.string()));
+}
+
+void refuse_other_name(const std::filesystem::path& path, const std::string& format) {
     const std::string suffix = suffix_of(path);
-    if (std::find(std::begin(kPictureSuffixes), std::end(kPictureSuffixes), suffix) !=
-        std::end(kPictureSuffixes))
-        throw InputError(fmt::format("{}: this output is {}, but the name ends in {}, which means a picture",
-                                     path.string(), format, suffix));
+    for (const Suffix& known : kSuffixes)
+        if (suffix == known.text && !format.starts_with(known.format))
+            throw InputError(fmt::format("{}: this output is {}, but the name ends in {}, which means {}",
+                                         path.string(), format, suffix, known.format));
 }
 
 bool is_png_name(const std::filesystem::path& path) {

@@ -95,14 +95,16 @@ TEST_F(Maps, HeatmapsShareAScale) {
 }
 
 TEST_F(Maps, RejectBadOptions) {
+    std::filesystem::create_symlink("d.h5", folder / "d.npy");
     const Words before = all_files();
     const auto refused = [&](const Words& more, const std::string& part) {
         expect_error(eval(kEval + more), 2, part);
         EXPECT_EQ(all_files(), before);
     };
     refused({"--map", "m.npy", "--iw-samples", "2"}, "--iw-samples");
-    refused({"--map", "m.png"}, "NumPy");
-    refused({"--map", "d.h5"}, "--map");
+    for (const std::string name : {"m.png", "m.h5", "m", "m.npz"})
+        refused({"--map", name}, name + ": this output is a NumPy array");
+    refused({"--map", "d.npy"}, "--map d.npy would overwrite --data d.h5");
     refused({"--heatmap", "h.png"}, "folder");
     refused({"--heatmap-range", "1,2"}, "needs --heatmap");
     for (const char* const range : {"1", "2,1", "1,1", "a,b", "1,2,3"})

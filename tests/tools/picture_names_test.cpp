@@ -48,6 +48,14 @@ TEST_F(PictureNames, RejectsPictureNamesForOtherFiles) {
     }
 }
 
+// They would replace a data set.
+TEST_F(PictureNames, RejectsHdf5NamesForOtherFiles) {
+    refused(eval(Words{"--per-image", "a.h5"} + kFrom), "a.h5");
+    refused(eval(Words{"--map", "a.h5"} + kFrom), "a.h5");
+    refused(Process(folder.path(), GLOW_COMPRESS_PROGRAM, kFrom + Words{"-o", "a.h5"}).wait(), "a.h5");
+    refused(latent(Words{"encode", "-o", "a.csv"} + kFrom), "a.csv");
+}
+
 TEST_F(PictureNames, SuffixesAreCaseInsensitive) {
     EXPECT_EQ(sample({"--checkpoint", "run", "--grid", "1x1", "-o", "a.PNG"}).code, 0);
     EXPECT_EQ(read_png(folder / "a.PNG").C, 3);

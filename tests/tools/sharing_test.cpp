@@ -263,6 +263,16 @@ TEST_F(Outputs, NeverReplaceAnInput) {
     refused.emplace_back(GLOW_EVAL_PROGRAM,
                          Words{"--bpd", "--per-image", "same", "--extremes", "./same"} + model + images,
                          "--extremes");
+    // Photographs in a folder.
+    for (const std::string picture : {"frames/000000.png", "frames/../frames/000001.png"}) {
+        const Words photos = model + Words{"--data", "frames"};
+        refused.emplace_back(GLOW_EVAL_PROGRAM, photos + Words{"--extremes", picture}, picture);
+        refused.emplace_back(GLOW_LATENT_PROGRAM, Words{"reconstruct"} + photos + Words{"-o", picture},
+                             picture);
+    }
+    fs::create_directory_symlink("frames", folder / "link");
+    for (const std::string heat : {"frames", "link", "frames/heat", "run/checkpoints", "d.h5", "d.h5/heat"})
+        refused.emplace_back(GLOW_EVAL_PROGRAM, model + Words{"--data", "frames", "--heatmap", heat}, heat);
     std::map<std::string, std::string> before;
     const Words names = all_files();
     for (const std::string& name : names)

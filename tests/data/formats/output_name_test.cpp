@@ -21,11 +21,17 @@ TEST(OutputName, SheetsMustEndInPngOrHdf5) {
     EXPECT_FALSE(is_hdf5_name("a.png"));
 }
 
-TEST(OutputName, RejectsPictureNamesForOtherFiles) {
-    for (const char* name : {"", "a", "a.h5", "a.csv", "a.glow", "png", "frames.d"})
-        refuse_picture_name(name, "an HDF5 file");
-    for (const char* name : {"a.png", "a.JPG", "a.jpeg", "a.svg", "a.pdf", "a.webp"})
-        expect_throw<InputError>([&] { refuse_picture_name(name, "an HDF5 file"); }, {name, "an HDF5 file"});
+TEST(OutputName, RejectsNamesOfOtherFormats) {
+    for (const char* name : {"", "a", "a.h5", "a.H5", "a.data", "png", "frames.d"})
+        refuse_other_name(name, "an HDF5 file");
+    for (const char* name :
+         {"a.png", "a.JPG", "a.jpeg", "a.svg", "a.pdf", "a.webp", "a.csv", "a.npy", "a.glow"})
+        expect_throw<InputError>([&] { refuse_other_name(name, "an HDF5 file"); }, {name, "an HDF5 file"});
+    refuse_other_name("a.csv", "a CSV file");
+    refuse_other_name("a.glow", "a compressed file");
+    for (const char* format : {"a CSV file", "a compressed file", "a folder of PNG files"})
+        expect_throw<InputError>([&] { refuse_other_name("a.h5", format); },
+                                 {"a.h5", format, "an HDF5 file"});
 }
 
 TEST(OutputName, WritePngRejectsOtherNames) {
