@@ -141,6 +141,8 @@ void begin_program() {
         if (g_ignored[i]) std::signal(kIgnorable[i], SIG_IGN);
     sigaction(SIGINT, nullptr, &action);
     if (action.sa_handler != SIG_IGN) std::signal(SIGINT, SIG_DFL);
+    // A file that reaches its limit (ulimit -f) is a failed write with a message, like a full disk.
+    std::signal(SIGXFSZ, SIG_IGN);
     // With dynamic team sizes libgomp ends and starts threads for every loop.
     omp_set_dynamic(0);
 }

@@ -50,7 +50,6 @@ class Process {
         if (chdir(folder.c_str()) != 0) _exit(99);
         if (surroundings.largest_file != RLIM_INFINITY) {
             const rlimit limit{surroundings.largest_file, surroundings.largest_file};
-            std::signal(SIGXFSZ, SIG_IGN);
             setrlimit(RLIMIT_FSIZE, &limit);
         }
         if (surroundings.most_threads != RLIM_INFINITY) {
