@@ -50,6 +50,10 @@ void check(const TrainingOptions& o) {
             fmt::format("--lr-schedule {} decays until the run ends: give --max-steps, --epochs or "
                         "--max-minutes",
                         to_string(o.lr_schedule)));
+    if (o.lr_schedule == LrSchedule::constant && o.lr_final > 0)
+        throw InputError(fmt::format(
+            "--lr-final {} needs --lr-schedule cosine or linear, which decay to it; found constant",
+            o.lr_final));
     require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1, "in [0, 1)");
     require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "in [0, 1)");
     require(up_to(o.warmup_epochs, kMost), "warmup-epochs", o.warmup_epochs, "between 0 and 1e15");
@@ -91,8 +95,9 @@ void check(const TrainingOptions& o) {
     require(o.log_every >= 1, "log-every", o.log_every, "at least 1");
     require(o.keep >= 2, "keep", o.keep, "at least 2");
     if (o.model.dequant_depth > 0 && o.dequant != Dequantization::variational)
-        throw InputError(fmt::format("--dequant-depth {} needs --dequant variational; it is {}",
-                                     o.model.dequant_depth, to_string(o.dequant)));
+        throw InputError(fmt::format(
+            "--dequant-depth {} needs --dequant variational, whose noise it describes; found --dequant {}",
+            o.model.dequant_depth, to_string(o.dequant)));
     parse_engines(o.engines, o.model.levels);
     parse_algorithms(o.algorithms);
 }

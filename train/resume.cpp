@@ -116,6 +116,15 @@ double ResumedRun::epoch_images() const {
         training_images(checkpoint.config.value("data_set", nlohmann::ordered_json())));
 }
 
+std::string model_differences(const ModelConfig& found, const ModelConfig& expected) {
+    const nlohmann::ordered_json is = to_json(found), wanted = to_json(expected);
+    std::vector<std::string> differences;
+    for (const auto& [key, value] : wanted.items())
+        if (is[key] != value)
+            differences.push_back(fmt::format("{} is {}, expected {}", key, is[key].dump(), value.dump()));
+    return fmt::format("{}", fmt::join(differences, "; "));
+}
+
 void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
                      const std::function<void(const std::string&)>& say) {
     std::string refused;

@@ -38,6 +38,9 @@ std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const Ru
 // the same path relative to the run's folder, if it exists.
 std::string find_data_of_run(const TrainingOptions& configured, const RunFolder& folder);
 
+// "width is 16, expected 8; depth is 2, expected 4"; empty if the models are equal.
+std::string model_differences(const ModelConfig& found, const ModelConfig& expected);
+
 // Reports changed options between a checkpoint and now, or throws InputError.
 void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
                      const std::function<void(const std::string&)>& say);

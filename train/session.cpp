@@ -88,6 +88,20 @@ void Session::describe_limits() {
         request.say(fmt::format(
             "this part of the run ends {}; config.toml keeps the run's own limits (--save-limits replaces them)",
             text));
+    if (options.lr_schedule == LrSchedule::constant) return;
+    const double steps = static_cast<double>(options.max_steps);
+    const double minutes = progress.minutes + options.max_minutes;
+    std::string end;
+    if (schedule.end_steps > 0 && (steps == 0 || steps > schedule.end_steps))
+        end = fmt::format("at step {}", schedule.end_steps);
+    else if (schedule.end_minutes > 0 && options.max_minutes != schedule.end_minutes &&
+             (options.max_minutes == 0 || minutes > schedule.end_minutes))
+        end = fmt::format("after {} minutes of the run", schedule.end_minutes);
+    if (!end.empty())
+        request.warn(fmt::format(
+            "the decay of the learning rate ends {}, before this part of the run does: the steps after it train with "
+            "--lr-final {}; --save-limits moves the end of the decay, --lr-schedule constant keeps --lr",
+            end, options.lr_final));
 }
 
 // A launcher may start its programs with different arguments, and config.toml may differ between hosts.
@@ -365,8 +379,10 @@ void Session::load_weights() {
         const fs::path file = find_checkpoint(request.init_from);
         const CheckpointInfo info = read_checkpoint_info(file);
         if (!(info.model == options.model))
-            throw InputError(fmt::format("--init-from {}: its model is {}, expected {}", file.string(),
-                                         to_json(info.model).dump(), to_json(options.model).dump()));
+            throw InputError(fmt::format(
+                "--init-from {}: the model of the checkpoint differs from that of the run: {}; use the "
+                "checkpoint's options and images of its kind",
+                file.string(), model_differences(info.model, options.model)));
         load_checkpoint(file, parameters, backend->exec(),
                         {.params = trainer->weights().params, .fixed = trainer->weights().fixed});
         trainer->restart();

@@ -183,8 +183,8 @@ TEST_F(InvalidUsage, ResumingWithOtherSettings) {
 
 TEST_F(InvalidUsage, StartingFromAnotherModel) {
     make_run("run", 1);
-    refuse_train({{{"--init-from", "run", "--width", "9"}, "--init-from"},
-                  {{"--init-from", "run", "--depth", "1"}, "--init-from"},
+    refuse_train({{{"--init-from", "run", "--width", "9"}, "width is 8, expected 9; use"},
+                  {{"--init-from", "run", "--depth", "1"}, "--init-from run"},
                   {{"--init-from", "run/latest.h5", "--no-learn-top"}, "--init-from"}});
 }
 

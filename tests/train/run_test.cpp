@@ -303,6 +303,25 @@ TEST_F(Recovery, StoppedRunsFollowTheSameDecay) {
     }
 }
 
+TEST_F(Recovery, WarnsWhereADecayEndsBeforeAPart) {
+    RunRequest decaying = request("run", 4);
+    decaying.options.lr_schedule = LrSchedule::cosine;
+    run_training(decaying);
+    decaying.resume = true;
+    decaying.recorded_limits = RunLimits{.max_steps = 4};
+    run_training(decaying);
+    EXPECT_EQ(std::ssize(warnings), 0);
+    decaying.options.max_steps = 6;
+    run_training(decaying);
+    ASSERT_EQ(std::ssize(warnings), 1);
+    for (const char* const part : {"ends at step 4", "--lr-final 0", "--save-limits"})
+        EXPECT_NE(warnings[0].find(part), std::string::npos) << warnings[0];
+    decaying.options.max_steps = 7;
+    decaying.recorded_limits.reset();  // as by --save-limits
+    run_training(decaying);
+    EXPECT_EQ(std::ssize(warnings), 1);
+}
+
 TEST_F(Recovery, GivesUpAfterRollingBackFurtherEachTime) {
     RunRequest faulty = request("run", 12);
     faulty.options.keep = 3;

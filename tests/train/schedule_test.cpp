@@ -123,6 +123,15 @@ TEST(Schedule, DecayNeedsAnEnd) {
     check(o);
 }
 
+TEST(Schedule, FinalLearningRateNeedsADecay) {
+    TrainingOptions o = small_options();
+    o.lr_final = 1e-5;
+    expect_throw<InputError>([&] { check(o); }, {"--lr-final 1e-05", "--lr-schedule cosine or linear"});
+    o.lr_schedule = LrSchedule::linear;
+    o.max_steps = 10;
+    check(o);
+}
+
 TEST(Schedule, BiasCorrectionAndAverageAtEveryStep) {
     TrainingOptions o = small_options();
     o.warmup_epochs = 0;
