@@ -120,12 +120,26 @@ def export_onnx(arguments, config, params):
 
 
 ONNX_OPTIONS = {"what": None, "dequant": "center", "state": "float64"}
+FOREIGN_OPTIONS = "n_bits", "permutation", "weight_y", "batch"
+SUFFIXES = {"npz": (".npz",), "safetensors": (".safetensors",), "onnx": (".onnx",), None: (".h5", ".hdf5")}
+OTHER_SUFFIXES = ".npy", ".csv", ".png", ".toml", ".glow"
 
 
 def check_options(arguments):
     if (arguments.source is None) == (arguments.target is None):
         raise InputError("give either --from KIND or --to KIND")
-    if arguments.target != "onnx":
+    foreign, kind = arguments.source in FOREIGN, arguments.source or arguments.target
+    for name in () if foreign else FOREIGN_OPTIONS if kind == "onnx" else (*FOREIGN_OPTIONS, "size"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')}: {'a checkpoint' if arguments.target else f'the {kind} file'} holds its own")
+    if arguments.no_ema and arguments.source:
+        raise InputError("--no-ema needs --to: a checkpoint is written with all weights of the file")
+    suffix = Path(arguments.output).suffix.lower()
+    known = {*OTHER_SUFFIXES}.union(*SUFFIXES.values())
+    if suffix in known and suffix not in SUFFIXES[arguments.target]:
+        raise InputError(f"--output {arguments.output}: the name must end in {SUFFIXES[arguments.target][0]}, not in {suffix} of another format")
+    arguments.n_bits, arguments.batch = arguments.n_bits or 8, arguments.batch or 64
+    if kind != "onnx":
         for name in ONNX_OPTIONS:
             if getattr(arguments, name) is not None:
                 raise InputError(f"--{name} needs --to onnx")
@@ -145,10 +159,8 @@ def run(arguments):
     files = tf_checkpoint_files(arguments.input) or [latest if latest.exists() else arguments.input]
     claim_outputs([("the input", file) for file in files], [("--output", arguments.output)])
     if arguments.source:
-        foreign = arguments.source in FOREIGN
-        if arguments.weight_y is not None and not foreign:
-            raise InputError(f"--weight-y: an {arguments.source} file holds its own")
-        config, trees, counters, notes = (import_foreign if foreign else import_ours)(arguments.source, arguments)
+        read = import_foreign if arguments.source in FOREIGN else import_ours
+        config, trees, counters, notes = read(arguments.source, arguments)
         params = trees["params"]
         check_size((config["image_height"], config["image_width"]), config)
         write_checkpoint(arguments.output, config, trees, counters)
@@ -210,10 +222,10 @@ def main():
     parser.add_argument("-o", "--output", required=True)
     parser.add_argument("--size", help="image size S or HxW, which foreign files do not store (default 32); with --to onnx: the size of "
                         "the input, or 'any' (default: the size the model was trained at)")
-    parser.add_argument("--n-bits", type=int, choices=range(1, 9), default=8, help="bits per channel (default 8)")
+    parser.add_argument("--n-bits", type=int, choices=range(1, 9), help="bits per channel (default 8)")
     parser.add_argument("--permutation", choices=["reverse"], help="permutation used if there are no 1x1 convolutions")
     parser.add_argument("--weight-y", type=weight, help="classifier's weight in the loss, which foreign files do not store (default 0.01)")
-    parser.add_argument("--batch", type=whole_number, default=64,
+    parser.add_argument("--batch", type=whole_number,
                         help="images per step, to compute how many a checkpoint has seen (default 64)")
     parser.add_argument("--what", choices=["log_prob", "encode", "decode"], help="with --to onnx: what the graph computes")
     parser.add_argument("--dequant", choices=["center", "input"],

@@ -324,6 +324,12 @@ def refusals(folder):
         ("neither way", [folder / "c.h5"], "--from"),
         ("both ways", ["--from", "npz", "--to", "npz", folder / "c.h5"], "--from"),
         ("unknown kind", ["--from", "pickle", folder / "c.h5"], "pickle"),
+        ("bits of our own file", ["--from", "safetensors", folder / "s.safetensors", "--n-bits", "5"], "--n-bits: the safetensors file holds its own"),
+        ("size of our own file", ["--from", "safetensors", folder / "s.safetensors", "--size", "16"], "--size"),
+        ("size of a checkpoint", ["--to", "npz", folder / "c.h5", "--size", "16"], "--size: a checkpoint holds its own"),
+        ("averages into a checkpoint", ["--from", "y0ast", folder / "whole.npz", "--no-ema"], "--no-ema needs --to"),
+        ("a name of another format", ["--to", "npz", folder / "c.h5", "-o", folder / "out.h5"], "must end in .npz"),
+        ("a checkpoint named as an archive", ["--from", "y0ast", folder / "whole.npz", "-o", folder / "out.npz"], "must end in .h5"),
     ]
     for name, arguments, part in cases:
         given = arguments if "-o" in arguments else [*arguments, "-o", folder / "out"]
