@@ -17,7 +17,7 @@ the averaged weights, and appends a row to the table. OPTIONs are passed to glow
 
 The minutes are those of training; startup, evaluation and pictures take additional time. Programs: $GLOW_BIN, the bundle this script lies
 in, or build/release/bin.
-Exit status: 0 success, 1 a program failed, 2 wrong options.
+Exit status: 0 success, 2 wrong options, else that of the program that failed.
 TEXT
 }
 
@@ -58,7 +58,10 @@ done
 python=$("$root/tools/find_python.sh") || fail 2 "python3 is missing"
 mkdir -p "$(dirname "$table")" || fail 2 "cannot write to $(dirname "$table")"
 
-run() { "$bin/$1" "${@:2}" || fail 1 "$1 failed (exit status $?)"; }
+run() { "$bin/$1" "${@:2}" || fail $? "$1 failed (exit status $?)"; }
+settings=$(run glow_train --preset "$preset" ${options[@]+"${options[@]}"} --print-config)
+grep -qE '^(max-minutes|max-steps|epochs) = [0.]*[1-9]' <<<"$settings" ||
+    fail 2 "preset $preset has no end: take one of fixed duration (see --help), or add -- --max-minutes N"
 mkdir -p "$out"
 run glow_train --preset "$preset" --data "$data" --out "$out" --seed "$seed" --resume auto ${options[@]+"${options[@]}"} \
     2> >(tee -a "$out/speedrun.log" >&2) >&2

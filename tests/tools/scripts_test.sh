@@ -31,6 +31,26 @@ for name in install_dependencies memory_figures test quickstart; do
     says err "--nonsense" "$name --nonsense"
 done
 
+# ---- speedrun.sh: refuses wrong options before training ----------------------------------------------------------------
+
+stub "$work/speed/glow_train" <<'STUB'
+case "$*" in
+    *--print-config*) case "$*" in *wrong*) exit 2 ;; *cpu-5min* | *--max-steps*) echo 'max-minutes = 5' ;; *) echo 'max-minutes = 0' ;; esac ;;
+    *) echo trained; exit 75 ;;
+esac
+STUB
+: >"$work/speed/d.h5"
+speedrun() {
+    expect "$1" "speedrun $2" env GLOW_BIN="$work/speed" "$tools/speedrun.sh" "${@:2}" --data "$work/speed/d.h5" \
+        --out "$work/speed/run" --table "$work/speed/t.csv"
+}
+speedrun 2 wrong
+says err "glow_train failed (exit status 2)" "speedrun: wrong preset"
+speedrun 2 quick
+says err "preset quick has no end" "speedrun: endless preset"
+check "speedrun: no run after wrong options" test ! -e "$work/speed/run"
+speedrun 75 cpu-5min
+
 # ---- gpu_check.sh: a signal ends what it runs ---------------------------------------------------------------------------
 
 stub "$work/gpu/bin/glow_train" <<<"exit 0"
