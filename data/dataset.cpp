@@ -90,6 +90,16 @@ void check_is_dataset(const Hdf5File& file) {
     if (version != 1) refuse(file, fmt::format("expected version 1 of the format, found {}", version));
 }
 
+Hdf5File open_dataset(const std::filesystem::path& path) {
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored))
+        throw InputError(fmt::format(
+            "{}: expected a data set (an HDF5 file), found a folder; glow_data images makes one of "
+            "the photographs in it",
+            path.string()));
+    return Hdf5File::open(path);
+}
+
 }  // namespace
 
 index_t DatasetInfo::images(const std::string& split) const {
@@ -107,7 +117,7 @@ bool DatasetInfo::names(const std::string& split) const {
     return split == "train" ? train_names : split == "valid" ? valid_names : test_names;
 }
 
-DatasetReader::DatasetReader(const std::filesystem::path& path) : file_(Hdf5File::open(path)) {
+DatasetReader::DatasetReader(const std::filesystem::path& path) : file_(open_dataset(path)) {
     check_is_dataset(file_);
     if (file_.has_attribute("/", "name")) info_.name = file_.string_attribute("/", "name");
     if (file_.has_attribute("/", "entropy_bpd")) {

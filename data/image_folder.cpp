@@ -60,8 +60,8 @@ std::optional<Image> read_or_explain(const fs::path& path, index_t channels, std
 }
 
 std::string too_small(const fs::path& path, const Image& photo, const ImageSize& needed) {
-    return fmt::format("{}: {} x {} pixels are less than {} x {}", path.string(), photo.W, photo.H, needed.W,
-                       needed.H);
+    return fmt::format("{}: {}x{} pixels (height x width), fewer than {}x{}", path.string(), photo.H, photo.W,
+                       needed.H, needed.W);
 }
 
 // How many tiles of `side` fit along `length` where each begins `stride` after the one before.

@@ -84,6 +84,9 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
 Hdf5File Hdf5File::open_unchecked(const std::filesystem::path& path) {
     const Lock lock(library());
     silence();
+    if (path.empty())
+        throw InputError(
+            "expected the name of an HDF5 file, found an empty one: is a variable on the command line not set?");
     std::error_code code;
     const auto status = std::filesystem::status(path, code);
     if (!std::filesystem::exists(status))

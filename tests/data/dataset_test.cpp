@@ -182,6 +182,11 @@ TEST(Dataset, ValidFileIsAccepted) {
     EXPECT_EQ(load_split(folder / "good.h5", "train").labels, (std::vector<std::int32_t>{0, 1, 2, 3}));
 }
 
+TEST(Dataset, FolderIsRejectedWithTheCommandThatMakesOne) {
+    const TemporaryFolder folder;
+    expect_throw<InputError>([&] { DatasetReader(folder.path()); }, {"found a folder", "glow_data images"});
+}
+
 TEST(Dataset, RejectsOtherFormatOrVersion) {
     expect_refused([](Parts& p) { p.with_format = false; }, {"format is missing"});
     expect_refused([](Parts& p) { p.format = "glow-checkpoint"; }, {"glow-dataset", "glow-checkpoint"});

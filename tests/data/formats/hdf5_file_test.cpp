@@ -297,6 +297,7 @@ TEST(Hdf5File, RejectsNonHdf5Files) {
     write_bytes(folder / "empty", "");
     write_bytes(folder / "zeros", std::string(100000, '\0'));
     expect_throw<InputError>(open(folder / "none"), {"none", "No such file"});
+    expect_throw<InputError>(open(""), {"found an empty one"});
     expect_throw<InputError>(open(folder / "text"), {"text", "HDF5"});
     expect_throw<InputError>(open(folder / "empty"), {"empty", "HDF5"});
     expect_throw<InputError>(open(folder / "zeros"), {"zeros", "HDF5"});
