@@ -152,9 +152,8 @@ void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
     });
     if (!refused.empty())
         throw InputError(fmt::format(
-            "the run cannot be resumed with different settings: {}use the checkpoint's, or start a "
-            "new run with --init-from",
-            refused));
+            "the run cannot be resumed with different settings: {}use the checkpoint's, or start a new run{}",
+            refused, options.model == resumed.checkpoint.model ? " with --init-from" : ""));
     for (const std::string& change : changes) say("changed on resume: " + change);
 }
 

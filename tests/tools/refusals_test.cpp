@@ -169,8 +169,10 @@ TEST_F(InvalidUsage, ResumingWithOtherSettings) {
     const std::string metrics = read_bytes(folder / "run/metrics.csv"),
                       config = read_bytes(folder / "run/config.toml");
     refuse_train({{{"--out", "run", "--resume", "--seed", "9"}, "seed is 9 but was 0"},
-                  {{"--out", "run", "--resume", "--batch", "4"}, "batch is 4 but was 8"},
-                  {{"--out", "run", "--resume", "--width", "9"}, "width is 9 but was 8"},
+                  {{"--out", "run", "--resume", "--batch", "4"},
+                   "batch is 4 but was 8; use the checkpoint's, or start a new run with --init-from"},
+                  {{"--out", "run", "--resume", "--width", "9"},
+                   "width is 9 but was 8; use the checkpoint's, or start a new run\n"},
                   {{"--out", "run", "--resume", "--no-edge-bias"}, "edge_bias is false but was true"},
                   {{"--out", "run", "--resume", "--coupling", "additive"}, "coupling"},
                   {{"--out", "run", "--resume", "--coupling-scale", "tanh"}, "coupling_scale is"},
