@@ -330,7 +330,7 @@ else
     : >"$copy/log"
     touch "$copy/gpu"
     expect 0 "quickstart on a GPU, resumed" quickstart
-    check "quickstart on a GPU, resumed: the published model" logged "^glow_train .*--resume auto --device cuda .*--depth 32"
+    check "quickstart on a GPU, resumed: with its own options" logged "^glow_train .*--resume auto --device cuda --max-minutes"
 
     quickstart_copy
     touch "$copy/network" "$copy/interrupt"
@@ -341,7 +341,7 @@ else
     : >"$copy/log"
     expect 0 "quickstart on the CPU, resumed with a GPU" quickstart
     first_line "continues with a small model ($small_model" "quickstart on the CPU, resumed with a GPU"
-    check "quickstart on the CPU, resumed with a GPU: small model" logged "^glow_train .*--device cpu --levels 3 --depth 8"
+    check "quickstart on the CPU, resumed with a GPU: with its own options" logged "^glow_train .*--device cpu --max-minutes"
     check "quickstart on the CPU, resumed with a GPU: GPU unused" not_logged "--device cuda"
 
     quickstart_copy
@@ -350,7 +350,7 @@ else
     first_line "a small model ($small_model" "quickstart without a GPU"
     says err "model: a small model" "quickstart without a GPU"
     says err "this build has no CUDA" "quickstart without a GPU"
-    check "quickstart without a GPU: on the CPU" logged "^glow_train .*--device cpu --levels 3 --depth 8 --width 128 --batch 16"
+    check "quickstart without a GPU: on the CPU" logged "^glow_train .*--device cpu --preset quick --max-minutes"
     check "quickstart without a GPU: evaluates on the CPU" logged "^glow_eval .*--device cpu"
 
     quickstart_copy
@@ -370,7 +370,7 @@ else
     expect 0 "quickstart: a GPU and no nvcc" env -u CUDACXX -u CUDA_HOME PATH="$copy/stubs:/usr/bin:/bin" "$copy/tools/quickstart.sh"
     first_line "on the CPU: NVIDIA L4 is here, but no nvcc to compile for it; to use it, install NVIDIA's CUDA toolkit, 12.4 or newer" \
         "quickstart: a GPU and no nvcc"
-    check "quickstart: a GPU and no nvcc: on the CPU" logged "^glow_train .*--device cpu --levels 3 --depth 8"
+    check "quickstart: a GPU and no nvcc: on the CPU" logged "^glow_train .*--device cpu --preset quick"
 
     for problem in "this machine's NVIDIA driver supports CUDA 11.8, but this build needs 13.0: install a newer driver" \
         "this machine has no NVIDIA driver" "the GPU has compute capability 7.5; Glow needs 8.0 (A100) or newer"; do
@@ -380,7 +380,7 @@ else
         echo "NVIDIA T4" >"$copy/smi"
         expect 0 "quickstart: $problem" quickstart
         says err "model: a small model ($small_model, width 128) on the CPU: $problem" "quickstart: $problem"
-        check "quickstart: $problem: on the CPU" logged "^glow_train .*--device cpu --levels 3 --depth 8"
+        check "quickstart: $problem: on the CPU" logged "^glow_train .*--device cpu --preset quick"
     done
     for problem in "the GPU has 0.4 GiB of 2 GiB left, and 1.2 GiB more are needed" "--precision bf16: no bf16 products"; do
         quickstart_copy
@@ -388,7 +388,7 @@ else
         echo "glow_train: error: $problem" >"$copy/gpu_error"
         expect 0 "quickstart: $problem" quickstart
         says err "on the CPU: $problem" "quickstart: $problem"
-        check "quickstart: $problem: on the CPU" logged "^glow_train .*--device cpu --levels 3 --depth 8"
+        check "quickstart: $problem: on the CPU" logged "^glow_train .*--device cpu --preset quick"
     done
     echo "Segmentation fault" >"$copy/gpu_error"
     rm -r "$copy/runs"
