@@ -21,6 +21,17 @@ GLOW_HD inline double log_of(double x) {
     return ::log(x);
 }
 
+// a b + sum, rounded once where the processor can: compilers do so by themselves, but g++ neither in every
+// unrolled loop nor between the checks of a sanitizer, and two kernels must give the same bits.
+template <class T>
+GLOW_HD inline T multiply_add(T a, T b, T sum) {
+#if (defined(__FMA__) || defined(__ARM_FEATURE_FMA)) && !defined(__CUDA_ARCH__)
+    return std::fma(a, b, sum);
+#else
+    return a * b + sum;
+#endif
+}
+
 // 2^k for -1022 <= k <= 1023.
 GLOW_HD inline double power_of_two(std::int64_t k) {
     const std::int64_t bits = (k + 1023) << 52;

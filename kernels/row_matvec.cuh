@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/block.cuh"
+#include "kernels/math.h"
 #include "kernels/pack.cuh"
 
 namespace glow::inline GLOW_REAL {
@@ -92,14 +93,15 @@ struct RowMatvecTile {
             for (int i = 0; i < n.divisor; ++i, m += padded())
                 for (int k = 0; k < kOutputs; k += kSize) {
                     const Pack<T> pack = load_pack(m + k);
-                    for (int j = 0; j < kSize; ++j) own.sum[k + j] += pack.value[j] * x[i];
+                    for (int j = 0; j < kSize; ++j)
+                        own.sum[k + j] = multiply_add(pack.value[j], x[i], own.sum[k + j]);
                 }
         } else {
             const int last = n.divisor - 1;
             for (int i = 0; i < n.divisor; ++i)
                 for (int k = 0; k < kOutputs; ++k) {
                     const int o = group * kOutputs + k;
-                    own.sum[k] += f.coefficient(o < last ? o : last, i) * x[i];
+                    own.sum[k] = multiply_add(f.coefficient(o < last ? o : last, i), x[i], own.sum[k]);
                 }
         }
     }
@@ -162,14 +164,14 @@ void row_matvec(const Exec& exec, index_t rows, index_t n, const F& f) {
                         for (index_t k = 0; k < O; ++k) {
                             const T m = f.coefficient(o + k, i);
 #pragma omp simd
-                            for (index_t r = 0; r < R; ++r) sum[k][r] += m * staged[i * R + r];
+                            for (index_t r = 0; r < R; ++r) sum[k][r] = multiply_add(m, staged[i * R + r], sum[k][r]);
                         }
                 } else {
                     for (index_t k = 0; k < outputs; ++k)
                         for (index_t i = 0; i < n; ++i) {
                             const T m = f.coefficient(o + k, i);
 #pragma omp simd
-                            for (index_t r = 0; r < R; ++r) sum[k][r] += m * staged[i * R + r];
+                            for (index_t r = 0; r < R; ++r) sum[k][r] = multiply_add(m, staged[i * R + r], sum[k][r]);
                         }
                 }
                 for (index_t k = 0; k < outputs; ++k)

@@ -2,8 +2,6 @@
 // matrix. A row has whole packs; a thread computes kSide columns of kSide rows.
 #pragma once
 
-#include <cmath>
-
 #include "kernels/affine_rows.cuh"
 #include "kernels/async_copy.cuh"
 #include "kernels/block.cuh"
@@ -64,16 +62,6 @@ GLOW_HD inline void store_side(const T* value, T* to) {
         for (int j = 0; j < kSize; ++j) pack.value[j] = value[k + j];
         store_pack(pack, to + k);
     }
-}
-
-// a b + sum, rounded once. Compilers do so by themselves, but g++ not in every unrolled loop.
-template <class T>
-GLOW_HD inline T multiply_add(T a, T b, T sum) {
-#if defined(__FMA__) && !defined(__CUDA_ARCH__)
-    return std::fma(a, b, sum);
-#else
-    return a * b + sum;
-#endif
 }
 
 // value[r][o] = result of column c0 + o of the row at `row + r * step`. rows.M and rows.shift lie in shared memory.
