@@ -17,6 +17,7 @@
 // With Exec::use_gpu_paths a CPU runs the same source, each phase for one thread after another in scrambled
 // order, so that tests can compare the results with those of a plain functor. This exposes races: if a phase
 // reads what another thread writes in the same phase, some threads read it too early and the results differ.
+// Asynchronous copies of every other thread are done when they are waited for, those of the others at once.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/async_copy.cuh"
 #include "kernels/launch.cuh"
 
 namespace glow::inline GLOW_REAL {
@@ -113,12 +115,13 @@ template <class F>
 class HostBlock {
   public:
     HostBlock(const F& f, index_t shared_bytes)
-        : f_(f), shared_(static_cast<std::size_t>(shared_bytes + 15) / 16), own_(F::kThreads) {}
+        : f_(f), shared_(static_cast<std::size_t>(shared_bytes + 15) / 16), own_(F::kThreads), copies_(F::kThreads) {}
 
     void run(int x, int y) {
         constexpr int kLoop = loop_phases<F>();
         if (!shared_.empty())  // fill with NaN to expose uninitialized reads
             std::memset(shared_.data(), 0xff, shared_.size() * sizeof(Unit));
+        for (AsyncCopies& copies : copies_) copies.clear();
         at_ = {0, x, y, 0, shared_.data()};
         if constexpr (kLoop > 0)
             for (const int rounds = f_.rounds(at_); at_.round != rounds; ++at_.round)
@@ -138,8 +141,10 @@ class HostBlock {
     void run_threads(Phase<kPhase> phase) {
         for (int i = 0; i < F::kThreads; ++i) {
             at_.thread = static_cast<int>(index_t{i} * kStride % F::kThreads);
+            AsyncCopies::current = i % 2 == 0 ? &copies_[static_cast<std::size_t>(at_.thread)] : nullptr;
             f_.run(phase, at_, own_[static_cast<std::size_t>(at_.thread)]);
         }
+        AsyncCopies::current = nullptr;
     }
     // Visits every thread once, each far from the previous one.
     static constexpr int scrambling_stride() {
@@ -152,6 +157,7 @@ class HostBlock {
     const F& f_;
     std::vector<Unit> shared_;
     std::vector<typename F::Locals> own_;
+    std::vector<AsyncCopies> copies_;  // by thread
     BlockThread at_{};
 };
 

@@ -94,6 +94,52 @@ TEST(Blocks, RoundsRepeatTheFirstPhases) {
     EXPECT_EQ(sums, (std::vector<double>{4095, 255}));
 }
 
+// Sums tiles of packs, the next one copied while one is summed.
+template <int kPending>
+struct PipelinedSum {
+    static constexpr const char* name = "pipelined_sum";
+    static constexpr int kThreads = 4, kBlocks = 1, kPhases = 3, kLoopPhases = 2, kPack = 2;
+    struct Locals {
+        double sum;
+    };
+    int tiles;
+    const double* x;
+    double* sums;
+    int rounds(const BlockThread&) const { return tiles; }
+    void copy(const BlockThread& at, int tile) const {
+        const int i = at.thread * kPack;
+        if (tile < tiles)
+            copy_async(static_cast<double*>(at.shared) + tile % 2 * kThreads * kPack + i,
+                       x + tile * kThreads * kPack + i);
+        commit_copies();
+    }
+    void run(Phase<0>, const BlockThread& at, Locals& own) const {
+        if (at.round == 0) own.sum = 0, copy(at, 0);
+        copy(at, at.round + 1);
+        wait_for_copies<kPending>();
+    }
+    void run(Phase<1>, const BlockThread& at, Locals& own) const {
+        const double* const tile = static_cast<double*>(at.shared) + at.round % 2 * kThreads * kPack;
+        for (int i = 0; i < kPack; ++i) own.sum += tile[(at.thread + 1) % kThreads * kPack + i];
+    }
+    void run(Phase<2>, const BlockThread& at, Locals& own) const { sums[at.thread] = own.sum; }
+};
+template <int kPending>
+std::vector<double> pipelined_sums() {
+    alignas(16) double x[24];
+    std::vector<double> sums(4, -1.0);
+    for (int i = 0; i < 24; ++i) x[i] = i;
+    run_blocks(kGpuPaths, {1, 1, 2 * 8 * sizeof(double)}, PipelinedSum<kPending>{3, x, sums.data()});
+    return sums;
+}
+
+TEST(Blocks, CopiesArriveWhenTheyAreWaitedFor) {
+    const std::vector<double> expected{2 * (2 + 10 + 18) + 3, 2 * (4 + 12 + 20) + 3, 2 * (6 + 14 + 22) + 3,
+                                       2 * (0 + 8 + 16) + 3};
+    EXPECT_EQ(pipelined_sums<1>(), expected);
+    EXPECT_NE(pipelined_sums<2>(), expected);  // reads a tile that may not be there
+}
+
 TEST(Blocks, RejectsTooMuchSharedMemory) {
     double x = 0;
     EXPECT_THROW(run_blocks(kGpuPaths, {1, 1, kMostSharedBytes + 1}, Reverse{&x}), Error);
