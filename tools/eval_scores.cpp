@@ -27,7 +27,7 @@ std::vector<double> order_score(const ScoreOptions& options, const ScoredImages&
 }
 
 // index,bpd[,label][,png_bpd,corrected][,name], in file order or by ascending score. png: PNG sizes of the images,
-// written with --complexity.
+// written with --complexity and where they set the order.
 void write_per_image(const std::string& path, const ScoreOptions& options, const ScoredImages& scored,
                      std::vector<double> png) {
     const std::vector<double>& bits = scored.bits;
@@ -35,7 +35,7 @@ void write_per_image(const std::string& path, const ScoreOptions& options, const
     std::vector<index_t> order(bits.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<index_t>(i);
     if (options.sort) order = rising_order(order_score(options, scored, png));
-    if (!options.complexity) png.clear();
+    if (!options.complexity && options.sort_by != ScoreOrder::corrected) png.clear();
     write_atomically(path, [&](const std::filesystem::path& temporary) {
         std::ofstream file(temporary);
         file << "index,bpd" << (labels.empty() ? "" : ",label") << (png.empty() ? "" : ",png_bpd,corrected")

@@ -87,28 +87,39 @@ void add_breakdown(const Breakdown& parts, EvalResult& result) {
     result.json["breakdown"]["noise"] = parts.noise;
 }
 
+// What the mean depends on besides the images: weights, noise and draws.
+std::string conditions(const Options& options, const LoadedModel& model, Dequantization dequant) {
+    std::string text = model.used_ema() ? "EMA weights" : "raw weights";
+    if (dequant == Dequantization::variational) text += ", variational noise";
+    if (const index_t draws = request_of(options).dequant_samples; draws > 1)
+        text += fmt::format(", mean of {} noise draws", draws);
+    if (options.iw_samples > 1)
+        text += fmt::format(", importance-weighted bound of {} draws", options.iw_samples);
+    return text;
+}
+
 EvalResult summarize(const Options& options, const LoadedModel& model, const std::string& checkpoint,
                      const Likelihoods& found) {
     const Dequantization dequant = options.dequant.value_or(dequantization_of(model.info().model));
     const bool noise = dequant != Dequantization::center;
     const char* const weights = model.used_ema() ? "ema" : "raw";
     const Mean mean = mean_of(found.bits_per_dim.data(), std::ssize(found.bits_per_dim));
-    EvalResult result{fmt::format("{} bits/dim over {} ({} weights{})", mean_text(mean),
-                                  counted(mean.count, options.data.what()), model.used_ema() ? "EMA" : "raw",
-                                  dequant == Dequantization::variational ? ", variational noise" : ""),
-                      {{"bpd", mean.value},
-                       {"stderr", mean.standard_error},
-                       {"images", mean.count},
-                       {"size", {model.config().image_height, model.config().image_width}},
-                       {"bound", noise},
-                       {"dequant", to_string(dequant)},
-                       {"dequant_samples", request_of(options).dequant_samples},
-                       {"iw_samples", options.iw_samples},
-                       {"checkpoint", checkpoint},
-                       {"split", options.data.is_folder() ? nlohmann::ordered_json()
-                                                          : nlohmann::ordered_json(options.data.split)},
-                       {"weights", weights},
-                       {"step", model.info().progress.step}}};
+    EvalResult result{
+        fmt::format("{} bits/dim over {} ({})", mean_text(mean), counted(mean.count, options.data.what()),
+                    conditions(options, model, dequant)),
+        {{"bpd", mean.value},
+         {"stderr", mean.standard_error},
+         {"images", mean.count},
+         {"size", {model.config().image_height, model.config().image_width}},
+         {"bound", noise},
+         {"dequant", to_string(dequant)},
+         {"dequant_samples", request_of(options).dequant_samples},
+         {"iw_samples", options.iw_samples},
+         {"checkpoint", checkpoint},
+         {"split",
+          options.data.is_folder() ? nlohmann::ordered_json() : nlohmann::ordered_json(options.data.split)},
+         {"weights", weights},
+         {"step", model.info().progress.step}}};
     if (!noise) result.text += "; not a bound on the likelihood, because --dequant center adds no noise";
     if (options.data.is_folder()) return result;
     if (const std::optional<double> entropy = describe_dataset(options.data.data).entropy_bpd) {

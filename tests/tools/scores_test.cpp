@@ -94,10 +94,28 @@ TEST_F(EvalScores, SortsByCorrectedScore) {
     EXPECT_EQ(static_cast<int>(column(by_bits, "index").front()) % 2, 0);
     EXPECT_EQ(static_cast<int>(column(by_corrected, "index").front()) % 2, 1);
     EXPECT_NE(read_bytes(folder / "bpd.png"), read_bytes(folder / "corrected.png"));
-    // The order is the same where the column is not asked for.
-    EXPECT_EQ(column(sorted("corrected", {}), "index"), column(by_corrected, "index"));
+    // The file has the score that orders it, also without --complexity.
+    EXPECT_EQ(column(sorted("corrected", {}), "corrected"), corrected);
     expect_error(eval(kFrom + Words{"--sort-by", "corrected"}), 2,
                  "--sort-by corrected needs --sort or --extremes");
+}
+
+// A bound of several draws must not be mistaken for the usual number.
+TEST_F(EvalScores, NamesDrawsInResult) {
+    const auto result = [&](const Words& more) {
+        const Outcome outcome =
+            eval(Words{"--checkpoint", "run", "--data", "d.h5", "--split", "train", "--limit", "2"} + more);
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return outcome.out;
+    };
+    EXPECT_NE(result({}).find("(EMA weights)"), std::string::npos);
+    const std::string both = result({"--iw-samples", "3", "--dequant-samples", "2"});
+    EXPECT_NE(both.find("(EMA weights, mean of 2 noise draws, importance-weighted bound of 3 draws)"),
+              std::string::npos)
+        << both;
+    // Without noise all draws are equal.
+    EXPECT_NE(result({"--dequant", "center", "--dequant-samples", "2"}).find("(EMA weights)"),
+              std::string::npos);
 }
 
 // No image is in both halves of the picture.
