@@ -56,16 +56,16 @@ void interpolate(const CommandLine& command, const InterpolateOptions& options) 
     InterpolationPath path = options.path.value_or(InterpolationPath::spherical);
     EditedLatents edited = images_between(input, ends, options.steps, path);
     if (!options.path) {
-        // The inverse of a model that was trained little overflows away from images. A chord's middle is closer to
-        // the mean, where it does so less.
+        // The inverse of an undertrained model overflows away from images. A chord's middle is closer to the mean,
+        // where it overflows less.
         const SampleHealth found = decode(input, edited);
         EditedLatents chords;
         if (found.not_finite > 0)
             chords = images_between(input, ends, options.steps, InterpolationPath::linear);
         if (found.not_finite > 0 && decode(input, chords).not_finite < found.not_finite) {
             command.warn(
-                "{} of {} images on the spherical path are not finite, as of a model that was trained little: took "
-                "the linear path (--path spherical keeps the other)",
+                "{} of {} images on the spherical path are not finite, as often with too little training: "
+                "took the linear path (--path spherical keeps the spherical one)",
                 found.not_finite, found.of);
             path = InterpolationPath::linear;
             edited = std::move(chords);
