@@ -61,20 +61,22 @@ def main():
     sets = [columns(name) for name in arguments.files]
     panels = [("bpd", "bits/dim")]
     if all("corrected" in one for one in sets):
-        panels.append(("corrected", "bits/dim without those of the PNG file"))
+        panels.append(("corrected", "bits/dim minus the PNG size (corrected)"))
     figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 2.8), squeeze=False)
     for axis, (name, title) in zip(axes[0], panels):
         values = [one[name] for one in sets]
-        bins = np.linspace(min(v.min() for v in values), max(v.max() for v in values), 60)
+        count = int(np.clip(np.sqrt(min(len(v) for v in values)) * 2, 10, 60))
+        bins = np.linspace(min(v.min() for v in values), max(v.max() for v in values), count + 1)
         for label, value in zip(labels, values):
             axis.hist(value, bins, density=True, alpha=0.55, label=f"{label} ({len(value)})")
         axis.set_xlabel(title)
+        axis.set_ylabel("density of images")
         axis.set_yticks([])
     axes[0][0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
     picture = Path(arguments.output).suffix[1:] or "png"
     try:
-        write_atomically(arguments.output, lambda path: figure.savefig(path, dpi=80, format=picture))
+        write_atomically(arguments.output, lambda path: figure.savefig(path, dpi=160, format=picture))
     except (OSError, ValueError) as error:
         return refuse(f"{arguments.output}: {error}")
     return 0
