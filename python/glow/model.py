@@ -44,7 +44,7 @@ class Model:
     images of another size than those the model was trained on give a UserWarning. Their values are uint8 pixels, or
     floating numbers in pixel units, where the pixel p stands for the values from p to p + 1. Pixels get uniform noise, as
     in published results, or the model's own noise if it was trained with --dequant variational; floating numbers are used
-    as they are. x may be an array of NumPy, PyTorch, JAX or CuPy; contiguous arrays of uint8, float32 or float64 on the
+    as they are (all of them in [0, 1] give a UserWarning, on the CPU). x may be an array of NumPy, PyTorch, JAX or CuPy; contiguous arrays of uint8, float32 or float64 on the
     model's device are not copied, others are. Results are arrays of the same library.
 
     Conditional models need `labels`, whole numbers [N]; a single number applies to all images.
@@ -70,7 +70,7 @@ class Model:
             whole(batch, "batch", 1, 2**20),
             whole(threads, "threads", 0, 2**20),
         )
-        self._warned = False
+        self._warned = self._warned_of_range = False
         self.config: dict[str, Any] = json.loads(self._model.config)
         """The model's hyperparameters, named as in a checkpoint (docs/formats.md)."""
 
@@ -231,7 +231,21 @@ class Model:
         array = images(x, self.device == "cuda")
         if len(array.shape) == 4:
             self._warn_of_size(array.shape[1], array.shape[2], 1)
+        self._warn_of_range(array)
         return array, checked_labels(labels, array.shape[0] if len(array.shape) else 0)
+
+    def _warn_of_range(self, array: Any) -> None:
+        """Images of torchvision's ToTensor have values in [0, 1]: valid numbers, but nearly black in pixel units."""
+        if self._warned_of_range or not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.size < 2:
+            return
+        if not (array.min() >= 0 and array.max() <= 1):  # also where a value is not a number
+            return
+        self._warned_of_range = True
+        warnings.warn(
+            "all values of the images are in [0, 1], which is nearly black: floating images are in pixel units, 0 .. 256. "
+            "Pass uint8 pixels, or multiply by 255 and round",
+            stacklevel=4,
+        )
 
     def _warn_of_size(self, height: int, width: int, deeper: int = 0) -> None:
         trained = self.shape[:2]

@@ -1,4 +1,4 @@
-"""Images of another size than those the model was trained on."""
+"""Images of another size than those the model was trained on, or of another range of values."""
 
 import json
 import unittest
@@ -26,6 +26,17 @@ class Sizes(unittest.TestCase):
             model().sample(1, size=(8, 8))
         with self.assertWarns(UserWarning):
             model().sample(1, size=(8, 12))
+
+    def test_warns_of_values_up_to_one(self):
+        unit = make_images(3) / 255
+        with self.assertWarnsRegex(UserWarning, r"\[0, 1\].*pixel units") as caught:
+            self.model.bits_per_dim(unit)
+        self.assertEqual(caught.filename, __file__)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.model.log_prob(unit)
+            for x in (make_images(3), make_images(3) + 0.5, np.zeros((2, 8, 8, 3), np.uint8)):
+                model().bits_per_dim(x)
 
     def test_equals_command(self):
         glow.save_dataset(FOLDER / "wide.h5", self.images, test=self.images)
