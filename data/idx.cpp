@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kUint8 = 8, kMostAxes = 8;
 constexpr index_t kLargestRatio = 1040;       // deflate compresses by at most 1032
-constexpr index_t kPiece = index_t{1} << 30;  // zlib counts in int
+constexpr index_t kChunk = index_t{1} << 30;  // zlib counts in int
 constexpr index_t kMostBytes = index_t{1} << 50;
 
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& what) {
@@ -82,7 +82,7 @@ IdxReader::IdxReader(const std::filesystem::path& path) : path_(path) {
 void IdxReader::read_bytes(index_t bytes, void* to) {
     auto* out = static_cast<std::uint8_t*>(to);
     while (bytes > 0) {
-        const int got = gzread(stream_->file, out, static_cast<unsigned>(std::min(bytes, kPiece)));
+        const int got = gzread(stream_->file, out, static_cast<unsigned>(std::min(bytes, kChunk)));
         if (got <= 0) {
             int code = Z_OK;
             const char* text = gzerror(stream_->file, &code);

@@ -42,7 +42,7 @@ constexpr double kOpeningSeconds = 300;  // processes may start minutes apart on
 constexpr double kCollectiveSeconds = 2 * ScopedTimeout::kFileSeconds;  // another rank may be at a file
 constexpr milliseconds kGrace(3000);                                    // for MPI_Abort to reach all ranks
 constexpr index_t kHostElements = index_t{1} << 13;        // doubles reduced at once in host memory
-constexpr std::size_t kPieceBytes = std::size_t{1} << 26;  // of a broadcast: MPI counts are 32-bit
+constexpr std::size_t kChunkBytes = std::size_t{1} << 26;  // of a broadcast: MPI counts are 32-bit
 
 // Elements of `count` that one rank receives from all others to reduce its slice.
 index_t scratch_elements(index_t count, int size) {
@@ -122,10 +122,10 @@ class MpiCommunicator : public Communicator {
     void all_reduce_max(index_t count, double* values) override { reduce_on_host<Max>(count, values); }
     void broadcast(std::size_t bytes, void* data) override {
         run([=, this] {
-            for (std::size_t done = 0; done < bytes; done += kPieceBytes)
+            for (std::size_t done = 0; done < bytes; done += kChunkBytes)
                 wait([&](MPI_Request* request) {
                     GLOW_MPI(MPI_Ibcast(static_cast<std::byte*>(data) + done,
-                                        static_cast<int>(std::min(kPieceBytes, bytes - done)), MPI_BYTE, 0,
+                                        static_cast<int>(std::min(kChunkBytes, bytes - done)), MPI_BYTE, 0,
                                         world_, request));
                 });
         });

@@ -45,7 +45,7 @@ class NcclCommunicator : public Communicator {
         mpi_->watch(nullptr, nullptr);
         cudaStreamSynchronize(stream_);
         ncclResult_t state = ncclCommFinalize(nccl_);
-        for (; state == ncclInProgress; state = asked()) sleep_briefly();
+        for (; state == ncclInProgress; state = async_state()) sleep_briefly();
         // Otherwise abort, which does not wait for other ranks.
         if (state == ncclSuccess) ncclCommDestroy(nccl_.release());
     }
@@ -130,7 +130,7 @@ class NcclCommunicator : public Communicator {
         ncclResult_t state = locked(f);
         while (state == ncclInProgress) {
             sleep_briefly();
-            state = locked([this] { return asked(); });
+            state = locked([this] { return async_state(); });
         }
         check(state, "NCCL");
     }
@@ -142,7 +142,7 @@ class NcclCommunicator : public Communicator {
     }
 
     // The error, ncclInProgress, or ncclSuccess.
-    ncclResult_t asked() const {
+    ncclResult_t async_state() const {
         ncclResult_t state = ncclSuccess;
         const ncclResult_t result = ncclCommGetAsyncError(nccl_, &state);
         return result != ncclSuccess ? result : state;
@@ -158,7 +158,7 @@ class NcclCommunicator : public Communicator {
     std::string fault() {
         const std::unique_lock lock(mutex_, std::try_to_lock);
         if (!lock.owns_lock()) return "";
-        const ncclResult_t state = asked();
+        const ncclResult_t state = async_state();
         if (state == ncclSuccess || state == ncclInProgress) return "";
         return fmt::format("NCCL: {} ({})", ncclGetErrorString(state), ncclGetLastError(nccl_));
     }

@@ -314,14 +314,14 @@ StepFailure diagnose_gradient(const FailureContext& failed) {
     return failure(failed, found, pass_forward(failed));
 }
 
-StepFailure diagnose_fused_gradient(const FailureContext& failed, const std::string& piece) {
+StepFailure diagnose_fused_gradient(const FailureContext& failed, const std::string& block) {
     if (const Tensor* const bad = bad_weights(failed))
         return failure(failed, of_weights(failed, "the gradient is not finite: ", *bad));
     Found found{
         "gradient",
-        "the gradient is not finite: " + (piece.empty() ? "its norm overflows" : "from " + piece + " on"),
-        piece,
-        largest_tensor(failed, piece),
+        "the gradient is not finite: " + (block.empty() ? "its norm overflows" : "from " + block + " on"),
+        block,
+        largest_tensor(failed, block),
         "params",
         failed.weights.params};
     return failure(failed, found);

@@ -40,9 +40,9 @@ double typical_loss(const FailureContext& failed);
 StepFailure diagnose_loss(const FailureContext& failed, double loss, double limit);
 // The gradient is not finite.
 StepFailure diagnose_gradient(const FailureContext& failed);
-// The same for fused updates, whose gradients no longer exist: `piece` ("level0/step3") is the first affected
+// The same for fused updates, whose gradients no longer exist: `block` ("level0/step3") is the first affected
 // block in backward order, empty if only the norm overflows.
-StepFailure diagnose_fused_gradient(const FailureContext& failed, const std::string& piece);
+StepFailure diagnose_fused_gradient(const FailureContext& failed, const std::string& block);
 // The mixing of a step of flow ("level0/step3") is singular, one of the step's parameters is not finite, or
 // its condition number is above the limit.
 StepFailure diagnose_mixing(const FailureContext& failed, const std::string& step, double condition,

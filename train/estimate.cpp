@@ -39,7 +39,7 @@ double seconds_of_step(TrainingLoop& loop) {
 
 // The first two steps load libraries and capture graphs.
 void warm_up(TrainingLoop& loop) {
-    for (int i = 0; i < 2 && !StopSignals::asked(); ++i) loop.step();
+    for (int i = 0; i < 2 && !StopSignals::requested(); ++i) loop.step();
 }
 
 // Calls `time` until enough is timed; root decides.
@@ -50,7 +50,7 @@ void repeat_timed(Session& session, std::size_t most, const std::function<void()
         time();
         ++times;
     } while (session.root_decides<1>({times < most && seconds_since(start) < kTimedSeconds})[0] &&
-             !(session.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0));
+             !(session.processes.all_reduce_max(StopSignals::requested() ? 1 : 0) > 0));
 }
 
 // Policy `store`, if it may be faster and both runs fit in memory at once; decided by root.
@@ -61,7 +61,7 @@ std::optional<StoreOffer> offer_to_time(Session& session, double step_seconds) {
         offer && step_seconds <= kShortStep &&
         (2 * total(session.plan.bytes) + offer->more_bytes) * sharing <= host_memory_limit().bytes &&
         (session.request.device == Device::cpu || session.processes.size() == 1);
-    const bool stopped = session.processes.all_reduce_max(StopSignals::asked() ? 1 : 0) > 0;
+    const bool stopped = session.processes.all_reduce_max(StopSignals::requested() ? 1 : 0) > 0;
     return session.root_decides<1>({possible})[0] && !stopped ? offer : std::nullopt;
 }
 

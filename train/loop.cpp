@@ -9,8 +9,8 @@
 #include "inference/message_text.h"
 #include "inference/sample_sheet.h"
 #include "kernels/error.h"
-#include "train/inspect.h"
 #include "train/stop_signals.h"
+#include "train/validate.h"
 
 namespace glow {
 namespace {
@@ -112,8 +112,8 @@ std::string TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
     // A signal to any process stops all.
-    const bool asked = session_.request.stop ? session_.request.stop() : StopSignals::asked();
-    if (session_.processes.all_reduce_max(asked ? 1 : 0) > 0) return "signal";
+    const bool stop = session_.request.stop ? session_.request.stop() : StopSignals::requested();
+    if (session_.processes.all_reduce_max(stop ? 1 : 0) > 0) return "signal";
     if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
     if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
     if (options.max_minutes > 0) {

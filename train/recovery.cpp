@@ -201,7 +201,7 @@ void Recovery::reload(index_t newest, index_t step) {
         s.evaluations->drop_after(s.progress.step);
         if (s.audits) s.audits->drop_after(s.progress.step);
     }
-    s.recall(target.found);
+    s.restore_done(target.found);
 }
 
 // Returns false, with a warning, if the file is damaged.

@@ -67,7 +67,7 @@ Session::Session(const RunRequest& given, Mode mode)
     processes.barrier();
     if (processes.is_root() && mode_ == Mode::train) open_files();
     if (is_fresh()) begin_again();
-    if (resuming_) recall(processes.is_root() && resumed_->is_latest_of(folder));
+    if (resuming_) restore_done(processes.is_root() && resumed_->is_latest_of(folder));
     if (resuming_) describe_limits();
     if (const index_t images = valid ? valid->N() : 0; images < kFewValidationImages && mode_ == Mode::train)
         request.say(images == 0
@@ -189,7 +189,7 @@ void Session::open_files() {
     if (options.audit_every > 0) audits.emplace(folder.audits(), kAuditColumns, progress.step, &lock_);
 }
 
-void Session::recall(bool saved) {
+void Session::restore_done(bool saved) {
     struct {
         bool saved;
         Evaluated evaluated;

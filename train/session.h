@@ -43,7 +43,7 @@ class Session {
         std::optional<Mean> valid_ema, valid_raw;
     } done;
     // saved: whether a checkpoint of progress.step exists (decided by root).
-    void recall(bool saved);
+    void restore_done(bool saved);
 
     // Broadcasts root's decisions: clocks and files differ between processes, but all must act the same.
     template <std::size_t N>

@@ -71,7 +71,7 @@ StopSignals::~StopSignals() {
     for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &previous_[i], nullptr);
 }
 
-bool StopSignals::asked() {
+bool StopSignals::requested() {
     return g_stop != 0;
 }
 

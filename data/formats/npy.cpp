@@ -190,19 +190,19 @@ NpyReader::NpyReader(const std::filesystem::path& path, const std::vector<ZipEnt
 std::vector<std::int64_t> NpyReader::read_integers() {
     if (header_.kind != 'u' && header_.kind != 'i')
         throw InputError(shown_ + ": expected integers, found another type");
-    // Read in pieces: allocate only as data arrives, not by what the header claims.
-    constexpr index_t kPiece = index_t{1} << 16;
+    // Read in chunks: allocate only as data arrives, not by what the header claims.
+    constexpr index_t kChunk = index_t{1} << 16;
     const int bytes = header_.element_bytes;
-    std::vector<std::uint8_t> piece(static_cast<std::size_t>(kPiece * bytes));
+    std::vector<std::uint8_t> chunk(static_cast<std::size_t>(kChunk * bytes));
     std::vector<std::int64_t> values;
-    for (index_t first = 0; first < header_.elements; first += kPiece) {
-        const index_t count = std::min(kPiece, header_.elements - first);
-        read(count, piece.data());
+    for (index_t first = 0; first < header_.elements; first += kChunk) {
+        const index_t count = std::min(kChunk, header_.elements - first);
+        read(count, chunk.data());
         for (index_t n = 0; n < count; ++n) {
             std::uint64_t value = 0;
             for (int i = 0; i < bytes; ++i)
                 value = value << 8 |
-                        piece[static_cast<std::size_t>(n * bytes + (header_.big_endian ? i : bytes - 1 - i))];
+                        chunk[static_cast<std::size_t>(n * bytes + (header_.big_endian ? i : bytes - 1 - i))];
             if (header_.kind == 'i' && bytes < 8 && (value >> (8 * bytes - 1)) != 0)
                 value |= ~std::uint64_t{0} << (8 * bytes);
             if (header_.kind == 'u' &&

@@ -19,7 +19,7 @@ constexpr std::uint32_t kEnd = 0x06054b50, kEnd64 = 0x06064b50, kLocator = 0x070
                         kDirectory = 0x02014b50, kLocal = 0x04034b50;
 constexpr index_t kMostEntries = 65535, kMostComment = 65535;
 constexpr std::uint16_t kZip64Field = 1, kEncrypted = 1;
-constexpr std::size_t kPiece = std::size_t{1} << 20;  // compressed bytes read at once
+constexpr std::size_t kChunk = std::size_t{1} << 20;  // compressed bytes read at once
 
 [[noreturn]] void refuse_file(const std::filesystem::path& path, const std::string& what) {
     throw InputError(fmt::format("{}: {}", path.string(), what));
@@ -170,7 +170,7 @@ struct ZipReader::Stream {
     index_t compressed_left = 0;
     z_stream z{};
     bool inflating = false, ended = false;
-    std::vector<std::uint8_t> piece;
+    std::vector<std::uint8_t> chunk;
     std::uint32_t crc = 0;
 };
 
@@ -201,21 +201,21 @@ ZipReader::ZipReader(const std::filesystem::path& path, const ZipEntry& entry)
     if (entry.method == 8) {
         if (inflateInit2(&stream_->z, -MAX_WBITS) != Z_OK) throw Error("zlib cannot start: out of memory");
         stream_->inflating = true;
-        stream_->piece.resize(kPiece);
+        stream_->chunk.resize(kChunk);
     }
 }
 
-void ZipReader::inflate_piece(std::uint8_t* to, index_t bytes) {
+void ZipReader::inflate_chunk(std::uint8_t* to, index_t bytes) {
     z_stream& z = stream_->z;
     z.next_out = to;
     z.avail_out = static_cast<unsigned>(bytes);
     while (z.avail_out > 0) {
         if (z.avail_in == 0) {
-            const index_t more = std::min(static_cast<index_t>(kPiece), stream_->compressed_left);
-            stream_->file.read(reinterpret_cast<char*>(stream_->piece.data()), more);
+            const index_t more = std::min(static_cast<index_t>(kChunk), stream_->compressed_left);
+            stream_->file.read(reinterpret_cast<char*>(stream_->chunk.data()), more);
             if (!stream_->file) refuse("cannot be read");
             stream_->compressed_left -= more;
-            z.next_in = stream_->piece.data();
+            z.next_in = stream_->chunk.data();
             z.avail_in = static_cast<unsigned>(more);
         }
         const int code = stream_->ended ? Z_STREAM_END : inflate(&z, Z_NO_FLUSH);
@@ -232,17 +232,17 @@ void ZipReader::read(index_t bytes, void* to) {
     if (bytes < 0 || bytes > left_) refuse(fmt::format("ends {} bytes early", bytes - left_));
     auto* out = static_cast<std::uint8_t*>(to);
     while (bytes > 0) {
-        const index_t piece = std::min<index_t>(bytes, index_t{1} << 30);  // zlib counts in 32 bits
+        const index_t chunk = std::min<index_t>(bytes, index_t{1} << 30);  // zlib counts in 32 bits
         if (stream_->inflating) {
-            inflate_piece(out, piece);
+            inflate_chunk(out, chunk);
         } else {
-            stream_->file.read(reinterpret_cast<char*>(out), piece);
+            stream_->file.read(reinterpret_cast<char*>(out), chunk);
             if (!stream_->file) refuse("cannot be read");
         }
-        stream_->crc = static_cast<std::uint32_t>(crc32(stream_->crc, out, static_cast<unsigned>(piece)));
-        out += piece;
-        bytes -= piece;
-        left_ -= piece;
+        stream_->crc = static_cast<std::uint32_t>(crc32(stream_->crc, out, static_cast<unsigned>(chunk)));
+        out += chunk;
+        bytes -= chunk;
+        left_ -= chunk;
     }
     if (left_ == 0 && stream_->crc != entry_.crc) refuse("is damaged: its checksum does not match");
 }

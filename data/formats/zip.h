@@ -39,7 +39,7 @@ class ZipReader {
   private:
     struct Stream;
     [[noreturn]] void refuse(const std::string& what) const;
-    void inflate_piece(std::uint8_t* to, index_t bytes);
+    void inflate_chunk(std::uint8_t* to, index_t bytes);
 
     std::string shown_;
     ZipEntry entry_;

@@ -12,7 +12,7 @@ TrainingOptions fused(TrainingOptions options) {
     return options;
 }
 
-std::size_t largest_piece_bytes(Trainer& trainer) {
+std::size_t largest_block_bytes(Trainer& trainer) {
     index_t largest = 0;
     for (const ParameterBlock& block : trainer.glow().blocks()) largest = std::max(largest, block.count);
     return static_cast<std::size_t>(largest) * sizeof(float);
@@ -82,7 +82,7 @@ TEST(FusedUpdate, GradientMemoryIsOneLayerAtAnyDepth) {
         training.trainer.step(training.images.batch(), {});
         EXPECT_EQ(at(training.memory.peak(), Category::gradients),
                   at(training.plan.bytes, Category::gradients));
-        EXPECT_EQ(at(training.memory.peak(), Category::gradients), largest_piece_bytes(training.trainer));
+        EXPECT_EQ(at(training.memory.peak(), Category::gradients), largest_block_bytes(training.trainer));
         EXPECT_LE(total(training.memory.peak()), total(training.plan.bytes));
         return at(training.memory.peak(), Category::gradients);
     };

@@ -1,4 +1,4 @@
-#include "train/inspect.h"
+#include "train/validate.h"
 
 #include <vector>
 
