@@ -85,7 +85,9 @@ TrainingOptions training_options(const TrainOptions& given) {
     options.lr = given.learning_rate;
     options.beta2 = options.ema_decay = given.beta2;
     options.epoch_images = 50000;
-    options.warmup_epochs = static_cast<double>(given.warmup_images) / options.epoch_images;
+    if (given.warmup_images < -1) throw InputError("warmup_images: expected -1 (the default) or more");
+    if (given.warmup_images >= 0)
+        options.warmup_epochs = static_cast<double>(given.warmup_images) / options.epoch_images;
     options.seed = given.seed;
     options.precision = parse_name<Precision>(given.precision);
     options.threads = given.threads;

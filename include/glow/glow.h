@@ -131,15 +131,18 @@ class TrainedModel {
 
 /// Training settings. The default model is the published one for CIFAR-10.
 struct TrainOptions {
-    ModelShape shape;                    ///< image shape and architecture
-    std::int64_t batch = 64;             ///< images per step
-    double learning_rate = 1e-3;         ///< learning rate of Adamax
-    double beta2 = 0.999;                ///< decay of Adamax's second moment and of the weight average
-    std::int64_t warmup_images = 50000;  ///< length of the linear learning-rate warm-up; 0: none
-    std::uint64_t seed = 0;              ///< seed of the initial weights and all noise
-    std::string device = "auto";         ///< as in LoadOptions
-    std::string precision = "fp32";      ///< as in LoadOptions
-    int threads = 0;                     ///< as in LoadOptions
+    ModelShape shape;             ///< image shape and architecture
+    std::int64_t batch = 64;      ///< images per step
+    double learning_rate = 1e-3;  ///< learning rate of Adamax
+    /// Decay of Adamax's second moment and of the weight average. 0: 1 - 1 / (steps per 50,000 images), as glow_train
+    /// does on CIFAR-10
+    double beta2 = 0;
+    /// Length of the linear learning-rate warm-up; 0: none. -1: the default of glow_train, 10 epochs of 50,000 images
+    std::int64_t warmup_images = -1;
+    std::uint64_t seed = 0;          ///< seed of the initial weights and all noise
+    std::string device = "auto";     ///< as in LoadOptions
+    std::string precision = "fp32";  ///< as in LoadOptions
+    int threads = 0;                 ///< as in LoadOptions
 };
 
 /// A model in training: call `initialize` once, then `step` for each batch, and `save` as needed. Memory does

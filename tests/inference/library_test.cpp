@@ -8,7 +8,9 @@
 #include <thread>
 
 #include "glow/glow.h"
+#include "inference/model_file.h"
 #include "tests/data/files.h"
+#include "train/options.h"
 
 namespace glow {
 namespace {
@@ -52,6 +54,26 @@ struct Library : testing::Test {
     std::vector<std::uint8_t> images;
     std::vector<double> right;
 };
+
+// A trainer without options records what a run of glow_train without options records.
+TEST_F(Library, TrainsWithDefaultsOfTheCommand) {
+    TrainOptions defaults;
+    defaults.shape = options(1).shape;
+    defaults.device = "cpu";
+    ModelTrainer trainer(defaults);
+    trainer.initialize(images);
+    trainer.save(file);
+    const auto recorded = read_checkpoint_info(file).config["training"];
+    const auto command = to_json(TrainingOptions{})["training"];
+    for (const char* const key :
+         {"optimizer", "lr", "beta1", "beta2", "ema-decay", "warmup-epochs", "warmup-steps", "lr-schedule",
+          "batch", "weight-decay", "clip-norm", "moments", "seed", "precision"}) {
+        ASSERT_TRUE(recorded.contains(key)) << key;
+        EXPECT_EQ(recorded[key], command[key]) << key;
+    }
+    defaults.warmup_images = -2;
+    EXPECT_THROW(ModelTrainer{defaults}, std::runtime_error);
+}
 
 TEST_F(Library, InputGradientIsSlopeOfLogProb) {
     TrainedModel trained = model(2);
