@@ -15,7 +15,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-constexpr real kNaN = std::numeric_limits<real>::quiet_NaN();
+constexpr real kUnwritten = std::numeric_limits<real>::quiet_NaN();
 
 struct Size {
     index_t N, H, W;
@@ -67,11 +67,11 @@ void expect_im2col_convolves(const Size& size, index_t C) {
                 const std::vector<double> w = random.integers<double>(O * 9 * layout.per_tap());
                 std::vector<S> source(x.begin(), x.end());
                 for (index_t p = 0; p < pixels; ++p)  // must not be read
-                    for (index_t c = C; c < x_stride; ++c) source[p * x_stride + c] = S(kNaN);
+                    for (index_t c = C; c < x_stride; ++c) source[p * x_stride + c] = S(kUnwritten);
                 const std::vector<double> y = convolve(size, C, edge, O, x, x_stride, w);
 
                 for_each_block(size, step, [&](const ImageRows& rows) {
-                    std::vector<Map> columns(rows.pixels() * layout.stride, round_to<Map>(kNaN));
+                    std::vector<Map> columns(rows.pixels() * layout.stride, round_to<Map>(kUnwritten));
                     im2col(test::cpu(), rows, layout, false, source.data(), x_stride, columns.data());
                     const index_t used = 9 * layout.per_tap();
                     for (index_t p = 0; p < rows.pixels(); ++p) {
@@ -129,7 +129,7 @@ TEST(Col2im, TapColumnsGiveConvolution) {
 
                 std::vector<real> target(pixels * target_stride, real{5});
                 for_each_block(size, step, [&](const ImageRows& rows) {
-                    std::vector<real> columns(rows.pixels() * layout.stride, kNaN);  // padding is not read
+                    std::vector<real> columns(rows.pixels() * layout.stride, kUnwritten);  // padding is not read
                     for (index_t p = 0; p < rows.pixels(); ++p)
                         for (index_t tap = 0; tap < 9; ++tap)
                             for (index_t o = 0; o < O; ++o) {

@@ -1,0 +1,88 @@
+// ReLU and the moments that initialize actnorms, on a GPU against the CPU.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "kernels/activation.h"
+#include "kernels/actnorm_init.h"
+#include "kernels/elementwise.h"
+#include "kernels/reduce.h"
+#include "tests/kernels/kernel_parity.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+using test::DeviceSide;
+using test::kDouble;
+using test::KernelParity;
+using test::kFloat;
+using test::kRounding;
+using test::nans;
+using test::Random;
+using test::rounded;
+
+template <class Map>
+void expect_relu(KernelParity& parity, index_t rows, index_t C) {
+    SCOPED_TRACE(testing::Message() << rows << " " << C);
+    Random random(3);
+    auto values = random.normals(rows * C);
+    for (double& value : values) value = std::max(value, 0.0);
+    values[0] = std::numeric_limits<double>::quiet_NaN();
+    const auto map = rounded<Map>(values), d = rounded<Map>(random.normals(rows * C));
+    const auto run = [&](const std::vector<Map>& d, bool summed, double tolerance,
+                         const std::vector<double>& errors) {
+        parity.expect_parity(tolerance, [&](DeviceSide& side) {
+            Map* const dmap = side.out(d);
+            if (!summed) return relu_backward<Map>(side.exec, rows, C, side.in(map), dmap);
+            double* const partial = side.scratch<double>(column_scratch(1, C));
+            for (const bool accumulate : {false, true})
+                relu_backward_sums<Map>(side.exec, rows, C, side.in(map), dmap, accumulate,
+                                        side.out(std::vector<real>(C, real{1}), errors), partial);
+        });
+    };
+    run(d, false, 0, {0});
+    run(d, true, kRounding<real>, test::column_sum_errors<real>(rows, C, C, d));
+    // Sums of small integers are exact in any order: no row is lost or counted twice.
+    run(rounded<Map>(random.integers<double>(rows * C)), true, 0, {0});
+}
+
+TEST_P(KernelParity, Relu) {
+    for (const index_t rows : {1, 65, 1000})
+        for (const index_t C : {1, 8, 33, 64, 512}) {
+            if (rows == 1000 && C == 512) continue;
+            expect_relu<real>(*this, rows, C);
+            expect_relu<bfloat16>(*this, rows, C);
+        }
+}
+
+TEST_P(KernelParity, Moments) {
+    Random random(12);
+    for (const index_t rows : {1, 63, 5000}) {
+        const index_t C = 7, stride = 9;
+        const auto x = random.normals(rows * stride), moments = random.normals(2 * C);
+        auto squares = x;
+        for (double& value : squares) value *= value;
+        std::vector<double> errors = test::column_sum_errors<double>(rows, C, stride, x);
+        for (const double error : test::column_sum_errors<double>(rows, C, stride, squares))
+            errors.push_back(error);
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            add_moments(side.exec, rows, C, side.in(x), stride, side.out(moments, errors),
+                        side.scratch<double>(column_scratch(2, C)));
+        });
+        std::vector<double> sane = moments;
+        for (index_t c = 0; c < C; ++c) sane[C + c] = 100 + sane[c] * sane[c];
+        expect_parity(kFloat, [&](DeviceSide& side) {
+            actnorm_from_moments(side.exec, 10, C, side.in(sane), side.out(nans<real>(C)),
+                                 side.out(nans<real>(C)));
+        });
+    }
+    expect_parity(0, [&](DeviceSide& side) {
+        double* const x = side.out(nans<double>(1000));
+        fill(side.exec, 1000, 2.5, x);
+        copy(side.exec, 1000, x, side.out(nans<double>(1000)));
+    });
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL

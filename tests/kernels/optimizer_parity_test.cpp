@@ -1,0 +1,72 @@
+// Optimizer steps and checksums, on a GPU against the CPU.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kernels/optimizer.h"
+#include "kernels/reduce.h"
+#include "tests/kernels/kernel_parity.h"
+
+namespace glow::inline GLOW_REAL {
+namespace {
+
+using test::DeviceSide;
+using test::kDouble;
+using test::KernelParity;
+using test::kFloat;
+using test::nans;
+using test::Random;
+using test::rounded;
+
+TEST_P(KernelParity, Optimizer) {
+    Random random(13);
+    for (const index_t count : {1, 16, 1000, 1001})
+        for (const bool adam : {false, true})
+            for (const bool averaged : {false, true}) {
+                OptimizerStep step;
+                step.adam = adam;
+                step.lr_t = 0.01;
+                step.weight_decay = 0.1;
+                step.gradient_scale = 0.5;
+                step.ema_rate = 0.2;
+                auto v = random.normals<real>(count);
+                for (real& x : v) x = std::abs(x);
+                const auto g = random.normals<real>(count), w = random.normals<real>(count),
+                           m = random.normals<real>(count), ema = random.normals<real>(count);
+                expect_parity(kFloat, [&](DeviceSide& side) {
+                    optimizer_step(side.exec, count, step, side.in(g),
+                                   OptimizerArrays{side.out(w), side.out(m), side.out(v),
+                                                   averaged ? side.out(ema) : nullptr});
+                });
+                // bf16: equal bits unless the rounded value differs in its last digit; also for guarded
+                // updates.
+                std::vector<bfloat16> m_bf16, v_bf16;
+                for (const real x : m) m_bf16.push_back(round_to<bfloat16>(x));
+                for (const real x : v) v_bf16.push_back(round_to<bfloat16>(x));
+                expect_parity(1e-2, [&](DeviceSide& side) {
+                    optimizer_step(side.exec, count, step, side.in(g),
+                                   OptimizerArrays{side.out(w), side.out(m_bf16), side.out(v_bf16),
+                                                   averaged ? side.out(ema) : nullptr});
+                });
+                expect_parity(kFloat, [&](DeviceSide& side) {
+                    optimizer_step(side.exec, count, side.in(std::vector<OptimizerStep>{step}),
+                                   side.in(std::vector<double>{1.0}), side.in(g),
+                                   OptimizerArrays{side.out(w), side.out(m), side.out(v),
+                                                   averaged ? side.out(ema) : nullptr, 0});
+                });
+            }
+    for (const index_t count : {1, 16384, 16385, 100003}) {
+        const auto x = random.normals<real>(count);
+        expect_parity(kDouble, [&](DeviceSide& side) {
+            sum_of_squares(side.exec, count, side.in(x), side.out(nans<double>(1)),
+                           side.scratch<double>(square_scratch()));
+        });
+        expect_parity(0, [&](DeviceSide& side) {  // integers: exact in any order
+            checksum(side.exec, count, side.in(x), side.out(nans<double>(1)),
+                     side.scratch<double>(square_scratch()));
+        });
+    }
+}
+
+}  // namespace
+}  // namespace glow::inline GLOW_REAL
