@@ -5,7 +5,7 @@ import unittest
 import numpy as np
 
 import glow
-from support import DATA, FOLDER, make_images, make_run, model
+from support import DATA, FOLDER, command, make_images, make_run, model
 
 ERRORS = (ValueError, RuntimeError)
 
@@ -115,19 +115,32 @@ class Refusals(unittest.TestCase):
         with self.assertRaises(ERRORS):
             model().save("/nonexistent/model.h5")
 
-    def test_damaged_checkpoint(self):
-        whole = (make_run() / "latest.h5").read_bytes()
-        damaged = FOLDER / "damaged.h5"
+    def refuse_damaged(self, path, header, tries):
+        """Cut files are refused; with changed bytes of the header they are refused, or harmless."""
+        whole = path.read_bytes()
+        damaged = FOLDER / ("damaged" + path.suffix)
+        for size in [0, 4, 8, 100, len(whole) // 2, len(whole) - 1]:
+            damaged.write_bytes(whole[:size])
+            with self.assertRaises(ERRORS, msg=size):
+                glow.load(damaged, device="cpu", threads=1)
         rng = np.random.default_rng(2)
-        for _ in range(12):
+        for _ in range(tries):
             changed = bytearray(whole)
-            for place in rng.integers(0, 6000, 6):
+            for place in rng.integers(0, header, 6):
                 changed[place] = rng.integers(0, 256)
             damaged.write_bytes(changed)
             try:
                 glow.load(damaged, device="cpu", threads=1)
             except ERRORS:
                 pass
+
+    def test_damaged_checkpoint(self):
+        self.refuse_damaged(make_run() / "latest.h5", 6000, 12)
+
+    def test_damaged_safetensors(self):
+        whole = FOLDER / "whole.safetensors"
+        command("glow_convert", "--to", "safetensors", make_run(), "-o", whole)
+        self.refuse_damaged(whole, 4000, 60)
 
     def test_datasets(self):
         images = make_images(4)
