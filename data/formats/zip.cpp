@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <fstream>
 #include <limits>
+#include <set>
+#include <string>
 
 #include "data/formats/input_path.h"
 #include "kernels/error.h"
@@ -138,6 +140,7 @@ std::vector<ZipEntry> list_zip(const std::filesystem::path& path) {
     const Directory where = find_directory(file);
     const Bytes directory = file.read(where.first, where.bytes);
     std::vector<ZipEntry> entries;
+    std::set<std::string> names;
     index_t at = 0;
     for (index_t n = 0; n < where.entries; ++n) {
         if (at + kDirectoryBytes > directory.size() || directory.u32(at) != kDirectory)
@@ -156,6 +159,9 @@ std::vector<ZipEntry> list_zip(const std::filesystem::path& path) {
         if ((directory.u16(at + 8) & kEncrypted) != 0)
             refuse_file(path, fmt::format("entry {:.60} is encrypted", entry.name));
         read_zip64(path, directory, at + kDirectoryBytes + name, at + kDirectoryBytes + name + extra, entry);
+        if (!names.insert(entry.name).second)
+            refuse_file(path, fmt::format("has two entries named {:.60}: which of them is meant is unknown",
+                                          entry.name));
         entries.push_back(std::move(entry));
         at = next;
     }

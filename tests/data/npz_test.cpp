@@ -7,6 +7,14 @@
 namespace glow {
 namespace {
 
+TEST(Zip, RejectsTwoEntriesOfOneName) {
+    const TemporaryFolder folder;
+    make::Archive archive;
+    archive.entries = {{.name = "data.npy", .content = "a"}, {.name = "data.npy", .content = "b"}};
+    write_bytes(folder / "a.zip", make::zip(archive));
+    expect_throw<InputError>([&] { list_zip(folder / "a.zip"); }, {"two entries named data.npy"});
+}
+
 TEST(Zip, ReadsEveryEntryKind) {
     const TemporaryFolder folder;
     const std::string content = make::pixels(5000);
