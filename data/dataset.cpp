@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "data/formats/output_name.h"
+#include "data/formats/photo.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -96,6 +97,10 @@ Hdf5File open_dataset(const std::filesystem::path& path) {
         throw InputError(fmt::format(
             "{}: expected a data set (an HDF5 file), found a folder; glow_data images makes one of "
             "the photographs in it",
+            path.string()));
+    if (std::filesystem::is_regular_file(path, ignored) && is_photo_name(path))
+        throw InputError(fmt::format(
+            "{}: expected a data set (an HDF5 file made by glow_data) or a folder of photographs, found a picture",
             path.string()));
     return Hdf5File::open(path);
 }

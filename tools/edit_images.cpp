@@ -148,6 +148,7 @@ void write_edited(const CommandLine& command, const EditOptions& options, EditIn
                   EditedLatents& edited, nlohmann::ordered_json result) {
     const ModelConfig& model = input.config();
     const index_t N = std::ssize(edited.latents);
+    if (!options.frames.empty()) refuse_other_pictures({"--frames", options.frames}, N);
     const SampleHealth found = decode(input, edited);
     std::vector<std::uint8_t>& pixels = edited.pixels;
     if (found.any()) command.warn("images: {}", found.text());

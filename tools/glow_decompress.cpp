@@ -100,6 +100,7 @@ void restore_numbered(const CommandLine& command, const Options& options, Loaded
                       const CompressedImages& images) {
     std::vector<std::string> names;
     for (index_t n = 0; n < images.images; ++n) names.push_back(fmt::format("{:06d}.png", n));
+    refuse_other_pictures({"--output", options.output}, images.images);
     const PictureFolder folder(options.output, std::move(names), options.force);
     const index_t bytes = images.H * images.W * images.C;
     std::vector<std::uint8_t> all;

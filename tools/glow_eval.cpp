@@ -157,6 +157,8 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
         return {std::move(images), std::move(names), {}};
     };
     ScoredImages scored = open(options.data, options.model);
+    if (processes.is_root() && !options.maps.heatmap.empty())
+        refuse_other_pictures({"--heatmap", options.maps.heatmap}, scored.images.N());
     const index_t mine = std::max<index_t>(1, processes.slice(scored.images.N()).count);
     const ImageSize size{scored.images.set().H, scored.images.set().W};
     LoadedModel model = options.model.load(command, checkpoint, size, mine, backend);

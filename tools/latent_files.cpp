@@ -81,6 +81,7 @@ void decode(const CommandLine& command, const DecodeOptions& options) {
     const Backend backend = options.model.open_backend(command);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
     const LatentReader latents(options.latents);
+    if (files.empty()) refuse_other_pictures({"--output", options.output}, latents.images());
     if (!differ_in_image_size_only(read_checkpoint_info(checkpoint).model, latents.model()))
         throw InputError(
             fmt::format("{} has latents of a different model than {}", options.latents, checkpoint.string()));

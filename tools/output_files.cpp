@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -10,8 +11,11 @@
 #include <utility>
 
 #include "data/formats/atomic_file.h"
+#include "data/formats/decimal.h"
+#include "data/formats/photo.h"
 #include "data/photo_files.h"
 #include "inference/compressed_file.h"
+#include "inference/message_text.h"
 #include "inference/model_file.h"
 #include "kernels/error.h"
 #include "train/run_folder.h"
@@ -126,6 +130,17 @@ void require_writable_folder(const NamedPath& folder) {
     if (access(existing.c_str(), W_OK | X_OK) != 0) refuse(std::strerror(errno));
 }
 
+// Rejects pictures in a folder of photographs that is an input.
+void refuse_inside_photographs(const std::vector<NamedPath>& inputs, const NamedPath& output,
+                               const fs::path& target) {
+    for (const NamedPath& input : inputs)
+        if (is_photo_folder(input.path) && is_within(target, input.path))
+            throw InputError(fmt::format(
+                "{0} {1} is inside {2} {3}: the next command that reads {3} would take what is written there for "
+                "photographs; choose another folder",
+                output.name, output.path.string(), input.name, input.path.string()));
+}
+
 // ".NAME.lock" next to the file; a hash replaces a name that would be too long.
 fs::path lock_of(const fs::path& target) {
     std::string name = target.filename().string();
@@ -158,7 +173,10 @@ OutputFiles::OutputFiles(const CommandLine& command, const std::vector<NamedPath
     for (const NamedPath& output : outputs) targets.push_back(target_of(output.path));
     refuse_overwriting(inputs_, outputs);
     for (std::size_t i = 0; i < outputs.size(); ++i) {
-        for (const fs::path& path : {outputs[i].path, targets[i]}) refuse_files_of_runs(outputs[i], path);
+        for (const fs::path& path : {outputs[i].path, targets[i]}) {
+            refuse_files_of_runs(outputs[i], path);
+            if (is_photo_name(path)) refuse_inside_photographs(inputs_, outputs[i], path);
+        }
         for (std::size_t j = 0; j < i; ++j) {
             std::error_code ignored;
             if (fs::weakly_canonical(targets[i], ignored) == fs::weakly_canonical(targets[j], ignored))
@@ -180,17 +198,30 @@ void OutputFiles::add_folder(const NamedPath& folder) {
     refuse_overwriting(inputs_, images);
     refuse_files_of_runs(folder, folder.path);
     refuse_files_of_runs(folder, folder.path / "000000.png");
-    for (const NamedPath& input : inputs_)
-        if (is_photo_folder(input.path) && is_within(folder.path, input.path))
-            throw InputError(fmt::format(
-                "{0} {1} is inside {2} {3}: the next command that reads {3} would take these pictures for "
-                "photographs; choose a folder elsewhere",
-                folder.name, folder.path.string(), input.name, input.path.string()));
+    refuse_inside_photographs(inputs_, folder, folder.path);
     // The lock file is next to the folder, which may not exist yet, or inside it if only that is writable.
     fs::path target = fs::weakly_canonical(fs::absolute(folder.path, ignored), ignored);
     if (!target.has_filename()) target = target.parent_path();
     if (access(target.parent_path().c_str(), W_OK) != 0) target /= "images";
     if (access(target.parent_path().c_str(), W_OK) == 0) lock(folder, target);
+}
+
+void refuse_other_pictures(const NamedPath& folder, index_t count) {
+    std::vector<std::string> others;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder.path, ignored)) {
+        index_t number = 0;
+        if (is_numbered_image(entry.path()) &&
+            (parse_decimal(entry.path().stem().string(), number) != std::errc() || number >= count))
+            others.push_back(entry.path().filename().string());
+    }
+    if (others.empty()) return;
+    std::sort(others.begin(), others.end());
+    throw InputError(fmt::format(
+        "{} {}: has {} of an earlier result, {}{}, which the {} new ones would not replace: remove {}, or choose another "
+        "folder",
+        folder.name, folder.path.string(), counted(std::ssize(others), "picture"), others.front(),
+        others.size() > 1 ? " to " + others.back() : "", count, others.size() > 1 ? "them" : "it"));
 }
 
 void OutputFiles::lock(const NamedPath& output, const fs::path& target) {

@@ -22,9 +22,9 @@ struct NamedPath {
 class OutputFiles {
   public:
     // Throws InputError if an output cannot be written, is one of the inputs or outputs (also through
-    // symbolic or hard links), belongs to a run folder, or is being written by another process. Inputs with
-    // an empty path are skipped; a run folder means its latest checkpoint, another folder the photographs in
-    // it. Warns if the file system does not support locks.
+    // symbolic or hard links), belongs to a run folder, is a picture in a folder of photographs that is an input,
+    // or is being written by another process. Inputs with an empty path are skipped; a run folder means its latest
+    // checkpoint, another folder the photographs in it. Warns if the file system does not support locks.
     OutputFiles(const CommandLine& command, const std::vector<NamedPath>& inputs,
                 const std::vector<NamedPath>& outputs);
     // An output folder for images 000000.png, ...; it need not exist. Throws InputError as above, and if it is
@@ -39,6 +39,10 @@ class OutputFiles {
     std::vector<std::unique_ptr<FileLock>> locks_;
     bool warned_ = false;
 };
+
+// Throws InputError if the folder has numbered images of an earlier result other than the first `count`, which would be
+// mixed with the new ones.
+void refuse_other_pictures(const NamedPath& folder, index_t count);
 
 // Only the check of inputs: throws InputError if an existing output is one of the inputs.
 void refuse_overwriting(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs);
