@@ -1,10 +1,12 @@
 #include "tools/command_line.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <system_error>
@@ -111,6 +113,26 @@ std::string did_you_mean(const CLI::App& app, const std::string& unknown) {
     return nearest.empty() ? "" : fmt::format("; did you mean {} instead of {}?", nearest, word);
 }
 
+// Values for which empty text has a meaning of its own.
+constexpr const char* kMayBeEmpty[] = {"--engines", "--algorithms"};
+
+// Rejects empty text, as from a variable of a script that is not set: it would mean the default.
+void require_values(const CLI::App& app) {
+    for (const CLI::Option* const option : app.get_options()) {
+        const std::string name = option->get_name();
+        if (option->count() == 0 || kind_of(*option) != ValueKind::text ||
+            option->get_items_expected_min() == 0 ||
+            std::find(std::begin(kMayBeEmpty), std::end(kMayBeEmpty), name) != std::end(kMayBeEmpty))
+            continue;
+        for (const std::string& value : option->results())
+            if (value.empty())
+                throw InputError(fmt::format(
+                    "{}: expected a value, found an empty one: is a variable on the command line not set?",
+                    name));
+    }
+    for (const CLI::App* const given : app.get_subcommands()) require_values(*given);
+}
+
 }  // namespace
 
 CommandLine::CommandLine(std::string name, const std::string& description)
@@ -183,6 +205,7 @@ void CommandLine::parse_and_run(int argc, char** argv) {
                                      subcommand ? fmt::format(", found \"{}\"", unknown.front()) : "", hint,
                                      help_command(app_, name_), subcommand ? "subcommands" : "options"));
     }
+    require_values(app_);
     if (const Launch launch = detect_launch(); launch.size > 1 && !allows_processes_)
         throw InputError(fmt::format(
             "{} started {} processes, each of which would do the whole work: start one, without it",

@@ -129,12 +129,15 @@ void add_score_options(CLI::App& app, ScoreOptions& options) {
     app.add_flag(
         "--complexity", options.complexity,
         "Add the PNG size in bits/dim, and bits/dim minus that: a score that does not favor smooth images");
-    app.add_option("--extremes", options.extremes, "Draw the most and least likely images, NAME.png");
-    app.add_option("--show", options.show, "Images of each kind in the picture of --extremes")
-        ->check(CLI::Range(1, 400));
-    app.add_option("--against", options.against,
-                   "Compare with another data set: AUROC of telling it from --data by bits/dim");
-    app.add_option("--against-split", options.against_split, "Split of the data set of --against");
+    CLI::Option* const extremes =
+        app.add_option("--extremes", options.extremes, "Draw the most and least likely images, NAME.png");
+    app.add_option("--show", options.show, "Images of each kind in the picture")
+        ->check(CLI::Range(1, 400))
+        ->needs(extremes);
+    CLI::Option* const against =
+        app.add_option("--against", options.against,
+                       "Compare with another data set: AUROC of telling it from --data by bits/dim");
+    app.add_option("--against-split", options.against_split, "Split of the other data set")->needs(against);
     app.add_option("--against-per-image", options.against_per_image,
                    "Write every image's bits/dim in the data set of --against to a CSV file");
 }

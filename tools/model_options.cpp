@@ -44,7 +44,9 @@ Backend ModelOptions::open_backend(const CommandLine& command, Communicator* pro
 }
 
 CLI::Option* add_size(CLI::App& app, ModelOptions& options, const std::string& help) {
-    return app.add_option("--size", options.size, help)->default_str("");
+    return app.add_option("--size", options.size, help)->default_str("")->each([](const std::string& text) {
+        parse_image_size("--size", text);
+    });
 }
 
 ModelConfig ModelOptions::config(const std::filesystem::path& file) const {

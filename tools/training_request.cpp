@@ -16,16 +16,17 @@ namespace glow {
 namespace {
 
 void add_resume_options(CLI::App& app, TrainingRequest& request) {
-    app.add_option(
-           "--resume", request.resume_text,
-           "Resume from a checkpoint, or with `auto` from the folder's latest, or start if there is none")
-        ->expected(0, 1)
+    CLI::Option* const resume =
+        app.add_option(
+               "--resume", request.resume_text,
+               "Resume from a checkpoint, or with `auto` from the folder's latest, or start if there is none")
+            ->expected(0, 1)
+            ->default_str("")
+            ->configurable(false);
+    app.add_flag("--save-limits", request.save_limits,
+                 "Keep --max-steps and --max-minutes given here for later parts of the run too")
         ->default_str("")
-        ->configurable(false);
-    app.add_flag(
-           "--save-limits", request.save_limits,
-           "With --resume: keep --max-steps and --max-minutes given here for later parts of the run too")
-        ->default_str("")
+        ->needs(resume)
         ->configurable(false);
     app.add_option(
            "--requeue-exit", request.requeue_exit,
@@ -36,9 +37,9 @@ void add_resume_options(CLI::App& app, TrainingRequest& request) {
                  "The same exit status after --max-minutes, for jobs that continue each other")
         ->default_str("")
         ->configurable(false);
-    app.add_flag("--accept-new-data", request.accept_new_data,
-                 "With --resume: continue even if the data set has changed")
+    app.add_flag("--accept-new-data", request.accept_new_data, "Continue even if the data set has changed")
         ->default_str("")
+        ->needs(resume)
         ->configurable(false);
     app.add_option("--init-from", request.init_from,
                    "Start from the raw weights of a checkpoint (file or run folder)")
@@ -176,6 +177,26 @@ std::vector<NamedPath> files_of_run(const std::string& out) {
     return files;
 }
 
+// Options of the variational noise without it: rejects what a new run would ignore, and names the option that was given.
+// An old run may have recorded an ignored --dequant-width.
+void check_noise(const CLI::App& app, const TrainingRequest& request) {
+    const TrainingOptions& o = request.options;
+    if (o.dequant == Dequantization::variational) return;
+    const auto is_given = [&app](const char* option) { return app.get_option(option)->count() > 0; };
+    const auto depth = request.origins.find("dequant-depth");
+    if (o.model.dequant_depth > 0 && is_given("--dequant") && !is_given("--dequant-depth") &&
+        depth != request.origins.end())
+        throw InputError(fmt::format(
+            "--dequant {}: {} has dequant-depth = {}, which needs --dequant variational: {}",
+            to_string(o.dequant), depth->second, o.model.dequant_depth,
+            request.resume ? "a resumed run keeps its noise, so omit --dequant" : "add --dequant-depth 0"));
+    if (o.model.dequant_depth == 0 && o.model.dequant_width != ModelConfig().dequant_width && !request.resume)
+        throw InputError(
+            fmt::format("--dequant-width {} needs --dequant variational, whose networks it describes; "
+                        "found --dequant {}",
+                        o.model.dequant_width, to_string(o.dequant)));
+}
+
 }  // namespace
 
 void add_training_request(CommandLine& command, const std::shared_ptr<TrainingRequest>& request, int argc,
@@ -193,10 +214,10 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
     if (request.options.max_memory > 0 && app.get_option("--memory")->count() == 0 &&
         !request.origins.contains("memory"))
         request.options.memory = MemoryMode::automatic;
+    request.resume = app.get_option("--resume")->count() > 0;
+    check_noise(app, request);
     check(request.options);
     if (request.print_config) return;
-    const CLI::Option* const resume = app.get_option("--resume");
-    request.resume = resume->count() > 0;
     request.resume_from = request.resume_text == "auto" ? "" : request.resume_text;
     const auto is_missing = [&](const char* option) {
         return app.get_option(fmt::format("--{}", option))->count() == 0 && !request.origins.contains(option);

@@ -9,11 +9,21 @@
 #include "kernels/error.h"
 
 namespace glow {
+namespace {
+
+constexpr index_t kLargestSide = 1 << 16;
+
+}  // namespace
 
 ImageSize parse_image_size(const std::string& option, const std::string& text) {
     const auto side = [&](std::string_view digits) {
         index_t value = 0;
-        if (parse_decimal(digits, value) != std::errc() || value < 1 || value > 1 << 16)
+        const std::errc error = parse_decimal(digits, value);
+        if (error == std::errc::result_out_of_range ||
+            (error == std::errc() && (value < 1 || value > kLargestSide)))
+            throw InputError(fmt::format("{} \"{}\": height and width must be between 1 and {} pixels",
+                                         option, text, kLargestSide));
+        if (error != std::errc())
             throw InputError(fmt::format(
                 "{} \"{}\": expected height x width in pixels, such as 64x96, or the side of a square",
                 option, text));

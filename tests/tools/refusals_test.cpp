@@ -1,6 +1,7 @@
 // Bad usage and bad input: exit code 2, one clear line, nothing written.
 #include <limits>
 
+#include "data/formats/png.h"
 #include "runtime/device.h"
 #include "tests/tools/run_fixture.h"
 
@@ -71,6 +72,8 @@ TEST_F(InvalidUsage, TrainFiles) {
                   {{"--init-from", "hollow"}, "latest.h5"},
                   {{"--resume", "none.h5"}, "none.h5"},
                   {{"--resume", "cut.h5"}, "cut.h5"},
+                  {{"--save-limits"}, "--save-limits requires --resume"},
+                  {{"--accept-new-data"}, "--accept-new-data requires --resume"},
                   {{"--resume", "auto", "--init-from", "d.h5"}, "exclude each other"}});
 }
 
@@ -123,6 +126,9 @@ TEST_F(InvalidUsage, TrainOptions) {
                   {{"--optimizer", "sgd"}, "sgd"},
                   {{"--augment", "rotate"}, "rotate"},
                   {{"--dequant", "none"}, "none"},
+                  {{"--dequant-width", "16"}, "--dequant-width 16 needs --dequant variational"},
+                  {{"--dequant-width", "16", "--dequant", "center"}, "found --dequant center"},
+                  {{"--dequant-depth", "2"}, "--dequant-depth 2 needs --dequant variational"},
                   {{"--memory", "magic"}, "magic"},
                   {{"--data-access", "tape"}, "tape"},
                   {{"--precision", "fp16"}, "fp16"},
@@ -151,6 +157,12 @@ TEST_F(InvalidUsage, TrainConfigFiles) {
     refuse_config("levels = 2\nlevels = 3\n", "c.toml:2: ");
     refuse_config("\nlevles = 2\n", "c.toml:2: unknown option 'levles'; did you mean 'levels'?");
     refuse_config("lr = -1\n", "c.toml:1: --lr -1: it must be between");
+    refuse_config("dequant-width = 16\n", "c.toml:1: --dequant-width 16 needs --dequant variational");
+    write_bytes(folder / "c.toml", "dequant = 'variational'\ndequant-depth = 2\n");
+    refuse_train(
+        {{{"--config", "c.toml", "--dequant", "uniform"},
+          "--dequant uniform: c.toml:2 has dequant-depth = 2, which needs --dequant variational: add "
+          "--dequant-depth 0"}});
     write_bytes(folder / "c.toml", "lr = -1\nn-bits = 0\n");
     refuse_train({{{"--config", "c.toml", "--lr", "1"}, "c.toml:2: --n-bits is 0"},
                   {{"--config", "c.toml", "--lr", "-2"}, "error: --lr -2: it must be"}});
@@ -181,6 +193,39 @@ TEST_F(InvalidUsage, ResumingWithOtherSettings) {
                   {{"--out", "run", "--resume", "--data", "wide.h5"}, "image_width is 16 but was 8"}});
     EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), metrics);
     EXPECT_EQ(read_bytes(folder / "run/config.toml"), config);
+}
+
+TEST_F(InvalidUsage, NoiseOfAResumedRun) {
+    make_run("run", 1, {"--dequant", "variational", "--dequant-depth", "1", "--dequant-width", "4"});
+    refuse_train(
+        {{{"--out", "run", "--resume", "--dequant", "uniform"}, "--dequant uniform: run/config.toml:"},
+         {{"--out", "run", "--resume", "--dequant", "center"}, "keeps its noise, so omit --dequant"},
+         {{"--out", "run", "--resume", "--dequant-width", "8"}, "dequant_width is 8 but was 4"}});
+    // An unused option with its default value is as harmless as in a printed config.
+    const Outcome printed = train(run_words("next", 1) + Words{"--dequant-width", "32", "--print-config"});
+    ASSERT_EQ(printed.code, 0) << printed.err;
+    write_bytes(folder / "c.toml", printed.out);
+    EXPECT_EQ(train({"--config", "c.toml", "--print-config"}).out, printed.out);
+}
+
+TEST_F(InvalidUsage, PicturesOfAnEarlierResult) {
+    make_run("run", 1);
+    const Words from = {"--checkpoint", "run", "--data", "d.h5"};
+    ASSERT_EQ(eval(from + Words{"--limit", "3", "--heatmap", "heat"}).code, 0);
+    ASSERT_EQ(eval(from + Words{"--limit", "3", "--heatmap", "heat"}).code, 0);
+    ASSERT_EQ(latent(Words{"encode", "--limit", "2", "-o", "two.h5"} + from).code, 0);
+    const Words decode = {"decode", "--checkpoint", "run", "--latents", "two.h5"};
+    const Words exchange = {"exchange", "--images", "0,1", "-o", "x.png", "--frames", "frames"};
+    ASSERT_EQ(latent(exchange + from).code, 0);  // six images
+    write_png(folder / "frames/000006.png", Image{1, 1, 1, {0}});
+    refuse([this](const Words& words) { return latent(words); }, exchange + from,
+           {{{}, "--frames frames: has 1 picture"}});
+    refuse([this](const Words& words) { return eval(words); }, from,
+           {{{"--limit", "1", "--heatmap", "heat"},
+             "heat: has 2 pictures of an earlier result, 000001.png to 000002.png"},
+            {{"--limit", "2", "--heatmap", "heat"}, "has 1 picture of an earlier result, 000002.png,"}});
+    refuse([this](const Words& words) { return latent(words); }, decode,
+           {{{"-o", "heat"}, "--output heat: has 1 picture"}, {{"-o", "frames"}, "has 5 pictures"}});
 }
 
 TEST_F(InvalidUsage, StartingFromAnotherModel) {
@@ -224,6 +269,10 @@ TEST_F(InvalidUsage, Eval) {
     make_dataset(folder / "odd.h5", 6, 8, 3, 10, 0, 2);
     make_dataset(folder / "gray.h5", 8, 8, 1, 10, 0, 2);
     make_dataset(folder / "train.h5", 8, 8, 3, 10, 0, 0);
+    std::filesystem::create_directories(folder / "photos/in");
+    std::filesystem::create_directory_symlink("photos", folder / "link");
+    const Image photo{8, 8, 3, std::vector<std::uint8_t>(192, 9)};
+    for (const char* const name : {"p.png", "photos/a.png"}) write_png(folder / name, photo);
     refuse([this](const Words& words) { return eval(words); },
            {"--bpd", "--checkpoint", "run", "--data", "d.h5"},
            {{{"--data", "odd.h5"}, "divisible by 4"},
@@ -243,6 +292,18 @@ TEST_F(InvalidUsage, Eval) {
             {{"--batch", "0"}, "--batch"},
             {{"--dequant-samples", "0"}, "--dequant-samples"},
             {{"--dequant", "none"}, "none"},
+            {{"--size", ""}, "--size \"\": expected height x width"},
+            {{"--against", ""}, "--against: expected a value, found an empty one"},
+            {{"--per-image", ""}, "--per-image: expected a value"},
+            {{"--map", ""}, "--map: expected a value"},
+            {{"--show", "2"}, "--show requires --extremes"},
+            {{"--against-split", "valid"}, "--against-split requires --against"},
+            {{"--heatmap", ""}, "--heatmap: expected a value"},
+            {{"--data", "p.png"}, "made by glow_data) or a folder of photographs, found a picture"},
+            {{"--data", "photos", "--extremes", "photos/x.png"},
+             "--extremes photos/x.png is inside --data photos"},
+            {{"--data", "photos", "--extremes", "photos/in/x.PNG"}, "is inside --data photos"},
+            {{"--data", "photos", "--extremes", "link/x.png"}, "is inside --data photos"},
             {{"--per-image", "none/x.csv"}, "none"},
             {{"--per-image", "hollow"}, "folder"},
             {{"--seed", "x"}, "--seed"},
@@ -270,7 +331,11 @@ TEST_F(InvalidUsage, Sample) {
             {{"--temperature", "hot"}, "--temperature"},
             {{"-o", "none/s.png"}, "none"},
             {{"-o", "hollow"}, "folder"},
-            {{"-o", ""}, "cannot write"},
+            {{"-o", ""}, "--output: expected a value, found an empty one"},
+            {{"--size", ""}, "--size \"\": expected height x width"},
+            {{"--size", "65537"}, "between 1 and 65536 pixels"},
+            {{"--size", "99999999999999999999x4"}, "between 1 and 65536 pixels"},
+            {{"--size", "0x4"}, "between 1 and 65536 pixels"},
             {{"-o", "loop1"}, "loop1"},
             {{"--checkpoint", "text.h5"}, "HDF5"},
             {{"--checkpoint", "d.h5"}, "not a checkpoint"},
