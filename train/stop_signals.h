@@ -1,6 +1,6 @@
 // Signals that stop a run after the current step, with a checkpoint. A second SIGINT exits immediately.
-// Includes SIGHUP (terminal closed) and SIGPIPE (reader of the output gone), unless they were ignored at the
-// start, as under nohup.
+// Includes SIGXCPU (soft limit of CPU time), SIGHUP (terminal closed) and SIGPIPE (reader of the output gone), the last
+// two unless they were ignored at the start, as under nohup.
 #pragma once
 
 #include <array>
@@ -31,7 +31,7 @@ class StopSignals {
     static bool requested();
 
   private:
-    static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGPIPE};
+    static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP, SIGPIPE};
     const bool installed_;
     std::array<struct sigaction, kSignals.size()> previous_;
 };

@@ -7,7 +7,7 @@ namespace {
 using nlohmann::json;
 
 TEST_F(Commands, SignalWritesCheckpoint) {
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) {
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGXCPU}) {
         const std::string out = "run" + std::to_string(signal);
         Process process(folder.path(), GLOW_TRAIN_PROGRAM, kSmall + Words{"--out", out, "--quiet", "--json"});
         ASSERT_TRUE(process.wait_until([&] { return read_csv(folder / out / "metrics.csv").size() >= 3; }));
