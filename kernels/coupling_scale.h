@@ -19,7 +19,7 @@ GLOW_HD inline Scale tanh_scale(double t) {
 template <CouplingScale kScale>
 GLOW_HD inline Scale coupling_scale(double h) {
     if constexpr (kScale == CouplingScale::sigmoid)
-        return coupling_scale(h);
+        return sigmoid_scale(h + 2.0);
     else
         return tanh_scale(h);
 }

@@ -163,11 +163,6 @@ GLOW_HD inline Scale sigmoid_scale(double t) {
     const double numerator = t < 0.0 ? e : 1.0;
     return {numerator / (1.0 + e), (t < 0.0 ? t : 0.0) - log1p_unit(e)};
 }
-// Scale of the affine coupling from the network's output h. Shared by forward, inverse, backward and lossless
-// coding.
-GLOW_HD inline Scale coupling_scale(double h) {
-    return sigmoid_scale(h + 2.0);
-}
 
 // x if `keep`, otherwise +0, branch-free. Compilers turn a conditional stored value into a conditional store,
 // which blocks vectorization on the host and mispredicts on random masks.

@@ -35,23 +35,23 @@ std::vector<index_t> random_permutation(std::uint64_t seed, std::uint64_t item, 
 // First stream number of fixed tensors, and of tensors set apart; other trainable tensors start at 0.
 constexpr std::uint64_t kFixedStreams = std::uint64_t{1} << 40, kApartStreams = std::uint64_t{1} << 41;
 
-Tensor place_tensor(std::string name, std::vector<index_t> shape, Init start, index_t& size) {
+Tensor place_tensor(std::string name, std::vector<index_t> shape, Init init, index_t& size) {
     index_t count = 1;
     for (const index_t extent : shape) count *= extent;
-    Tensor tensor{std::move(name), std::move(shape), start, size, count};
+    Tensor tensor{std::move(name), std::move(shape), init, size, count};
     size += round_up(count, Tensor::kAlignedElements);
     return tensor;
 }
 
 }  // namespace
 
-Parameter Parameters::add(std::string name, std::vector<index_t> shape, Init start) {
-    tensors_.push_back(place_tensor(std::move(name), std::move(shape), start, size_));
+Parameter Parameters::add(std::string name, std::vector<index_t> shape, Init init) {
+    tensors_.push_back(place_tensor(std::move(name), std::move(shape), init, size_));
     return Parameter(this, tensors_.back().offset);
 }
 
-Parameter Parameters::add_fixed(std::string name, std::vector<index_t> shape, Init start, bool integer) {
-    Tensor tensor = place_tensor(std::move(name), std::move(shape), start, fixed_size_);
+Parameter Parameters::add_fixed(std::string name, std::vector<index_t> shape, Init init, bool integer) {
+    Tensor tensor = place_tensor(std::move(name), std::move(shape), init, fixed_size_);
     tensor.trainable = false;
     tensor.integer = integer;
     fixed_tensors_.push_back(std::move(tensor));
@@ -73,34 +73,34 @@ index_t Parameters::count() const {
     return sum;
 }
 
-void Parameters::start(std::uint64_t seed, Solver& solver) const {
+void Parameters::initialize(std::uint64_t seed, Solver& solver) const {
     std::fill(values_, values_ + size_, real{0});
     std::fill(fixed_, fixed_ + fixed_size_, real{0});
     std::vector<double> values;
     for (std::size_t t = 0; t < tensors_.size(); ++t) {
         const Tensor& tensor = tensors_[t];
-        if (tensor.start != Init::normal && tensor.start != Init::orthogonal) continue;
+        if (tensor.init != Init::normal && tensor.init != Init::orthogonal) continue;
         values.resize(tensor.count);
         normal_numbers(seed, t < apart_ ? kApartStreams + t : t - apart_, values);
         double scale = 0.05;
-        if (tensor.start == Init::orthogonal) {
+        if (tensor.init == Init::orthogonal) {
             solver.orthogonalize(tensor.shape[0], values.data());
             scale = 1.0;
         }
         for (index_t i = 0; i < tensor.count; ++i)
             values_[tensor.offset + i] = static_cast<real>(scale * values[i]);
     }
-    for (const LuGroup& group : lus_) start_lu(seed, group.number, group.parts, group.C, solver);
+    for (const LuGroup& group : lus_) initialize_lu(seed, group.number, group.parts, group.C, solver);
     for (std::size_t t = 0; t < fixed_tensors_.size(); ++t) {
         const Tensor& tensor = fixed_tensors_[t];
-        if (tensor.start != Init::shuffled) continue;
+        if (tensor.init != Init::shuffled) continue;
         const std::vector<index_t> order = random_permutation(seed, kFixedStreams + t, tensor.count);
         std::copy(order.begin(), order.end(), fixed_ + tensor.offset);
     }
 }
 
-void Parameters::start_lu(std::uint64_t seed, std::uint64_t number, const Lu& lu, index_t C,
-                          Solver& solver) const {
+void Parameters::initialize_lu(std::uint64_t seed, std::uint64_t number, const Lu& lu, index_t C,
+                               Solver& solver) const {
     std::vector<double> W(static_cast<std::size_t>(C * C));
     std::vector<index_t> permutation(static_cast<std::size_t>(C));
     normal_numbers(seed, number, W);

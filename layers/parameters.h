@@ -22,7 +22,7 @@ enum class Init {
 struct Tensor {
     std::string name;  // without the leading /params/
     std::vector<index_t> shape;
-    Init start;
+    Init init;
     index_t offset, count;  // elements of the flat array
     bool trainable = true;
     bool integer = false;  // int32 in checkpoints, whole numbers in memory
@@ -59,8 +59,8 @@ class Parameter {
 
 class Parameters {
   public:
-    Parameter add(std::string name, std::vector<index_t> shape, Init start);
-    Parameter add_fixed(std::string name, std::vector<index_t> shape, Init start, bool integer);
+    Parameter add(std::string name, std::vector<index_t> shape, Init init);
+    Parameter add_fixed(std::string name, std::vector<index_t> shape, Init init, bool integer);
     // The factors of W = P (L + I) (U + diag(sign exp(log_diag))), [C, C]: name/{permutation,sign} fixed,
     // name/{log_diag,lower,upper} trainable. Initialized to those of a random orthogonal matrix.
     struct Lu {
@@ -89,10 +89,11 @@ class Parameters {
 
     // Writes initial values of every tensor, computed in double on the host from Philox (seed, tensor
     // number), equal for every device. Tensors set apart are numbered separately. Overwrites all size() and fixed_size() elements.
-    void start(std::uint64_t seed, Solver& solver) const;
+    void initialize(std::uint64_t seed, Solver& solver) const;
 
   private:
-    void start_lu(std::uint64_t seed, std::uint64_t number, const Lu& lu, index_t C, Solver& solver) const;
+    void initialize_lu(std::uint64_t seed, std::uint64_t number, const Lu& lu, index_t C,
+                       Solver& solver) const;
 
     struct LuGroup {
         Lu parts;

@@ -86,19 +86,19 @@ double quota(const fs::path& folder) {
 }  // namespace
 
 std::string describe(const ThreadCount& count) {
-    if (count.fewer_than_asked())
-        return fmt::format("{} (asked for {}; {})", count.used, count.asked, count.limit);
-    if (count.asked == 0 && count.used < count.processors)
+    if (count.fewer_than_requested())
+        return fmt::format("{} (asked for {}; {})", count.used, count.requested, count.limit);
+    if (count.requested == 0 && count.used < count.processors)
         return fmt::format("{} (of {} processors; {})", count.used, count.processors, count.limit);
     return fmt::format("{}", count.used);
 }
 
-ThreadCount planned_threads(int asked, int local_size) {
+ThreadCount planned_threads(int requested, int local_size) {
     ThreadCount count;
-    count.asked = std::max(0, asked);
+    count.requested = std::max(0, requested);
     count.processors = std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
-    count.used = asked > 0 ? asked : count.processors;
-    if (asked > 0) return count;
+    count.used = requested > 0 ? requested : count.processors;
+    if (requested > 0) return count;
     lower(count, omp_get_num_procs(), "affinity mask");
     lower(count, count.processors / local_size, fmt::format("shared by {} processes", local_size));
     if (const int quota = cgroup_processors(); quota > 0)
@@ -107,8 +107,8 @@ ThreadCount planned_threads(int asked, int local_size) {
     return count;
 }
 
-ThreadCount decide_threads(int asked, int local_size) {
-    ThreadCount count = planned_threads(asked, local_size);
+ThreadCount decide_threads(int requested, int local_size) {
+    ThreadCount count = planned_threads(requested, local_size);
     lower_to_openmp_limits(count);
     static thread_local int proven = 1;  // threads already started in this thread's pool
     if (count.used > proven) {

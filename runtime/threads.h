@@ -10,21 +10,21 @@ namespace glow {
 
 struct ThreadCount {
     int used = 1;
-    int asked = 0;       // 0: the default
+    int requested = 0;   // 0: the default
     int processors = 1;  // of the machine
-    std::string limit;   // why `used` is below `asked` or `processors`; may be empty
-    bool fewer_than_asked() const { return used < asked; }
+    std::string limit;   // why `used` is below `requested` or `processors`; may be empty
+    bool fewer_than_requested() const { return used < requested; }
 };
 
 // "2", "2 (asked for 4; OMP_THREAD_LIMIT=2)" or "1 (of 8 processors; CPU quota)".
 std::string describe(const ThreadCount& count);
 
-// Number of threads for a backend. asked = 0: the processors in this process's affinity mask, limited by its
+// Number of threads for a backend. requested = 0: the processors in this process's affinity mask, limited by its
 // cgroups' CPU quotas, divided by `local_size` processes on this host. Starts the threads to make sure they
 // exist.
-ThreadCount decide_threads(int asked, int local_size = 1);
-// The same for plans: `asked` may be meant for another machine, and no thread starts.
-ThreadCount planned_threads(int asked, int local_size = 1);
+ThreadCount decide_threads(int requested, int local_size = 1);
+// The same for plans: `requested` may be meant for another machine, and no thread starts.
+ThreadCount planned_threads(int requested, int local_size = 1);
 
 // Processors allowed by the CPU quotas of this process's cgroups (versions 1 and 2), rounded up; 0 if
 // unlimited. `root` is for tests.

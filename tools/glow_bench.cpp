@@ -281,7 +281,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
                                       options.precision, engine, "n", parameters);
     std::vector<float> values(parameters.size()), gradients(parameters.size());
     parameters.bind(values.data());
-    parameters.start(1, backend.solver());
+    parameters.initialize(1, backend.solver());
     const Exec& exec = backend.exec();
     std::vector<std::shared_ptr<void>> allocations;
     // Copies to the device.
@@ -341,7 +341,7 @@ class ModelPass {
         fixed_.resize(static_cast<std::size_t>(parameters.fixed_size()));
         parameters.bind(values_.data());
         parameters.bind_fixed(fixed_.data());
-        parameters.start(1, *make_cpu_solver());
+        parameters.initialize(1, *make_cpu_solver());
         images_.resize(static_cast<std::size_t>(batch_ * glow_.config().dimensions()));
         for (std::size_t i = 0; i < images_.size(); ++i)
             images_[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;

@@ -301,7 +301,7 @@ void Session::open_model() {
     const int ordinal = device_number(processes.group(), cuda::device_count());
     backend = std::make_unique<Backend>(request.device, options.threads, ordinal, &processes);
     options.threads = backend->exec().threads;  // recorded, and reused on resume
-    if (backend->threads().fewer_than_asked())
+    if (backend->threads().fewer_than_requested())
         request.warn(
             fmt::format("threads {}{}", describe(backend->threads()),
                         resuming_ ? ": the run continues, and its losses now differ by rounding" : ""));

@@ -98,7 +98,7 @@ void Trainer::initialize(const Batch& init_images) {
                                {.params = weights_.params, .fixed = weights_.fixed});
         parameters.bind(host.get().params);
         parameters.bind_fixed(host.get().fixed);
-        parameters.start(options_.seed, context_.solver);
+        parameters.initialize(options_.seed, context_.solver);
         host.send();
     }
     parameters.bind(weights_.params);

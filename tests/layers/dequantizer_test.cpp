@@ -139,7 +139,7 @@ TEST(Dequantizer, GradientsAccumulate) {
 // After initialization the couplings and features are neutral, and the noise is about uniform: log q is near 0.
 TEST(Dequantizer, StartsNearUniformNoise) {
     AloneDequantizer alone(dequantizer_config(16, 16, 3, true), 4, 0);
-    alone.parameters.start(2, alone.machine.backend.solver());
+    alone.parameters.initialize(2, alone.machine.backend.solver());
     Flow flow = alone.flow();
     alone.dequantizer.initialize(alone.machine.context, alone.image(), alone.noise(), flow,
                                  alone.minus_log_q.data());
@@ -171,7 +171,7 @@ TEST(Dequantizer, LeavesTheInitialWeightsOfTheFlowAlone) {
             fixed[i].resize(parameters.fixed_size());
             parameters.bind(values[i].data());
             parameters.bind_fixed(fixed[i].data());
-            parameters.start(5, *solver);
+            parameters.initialize(5, *solver);
         };
         start(with, 0);
         start(without, 1);

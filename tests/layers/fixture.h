@@ -35,7 +35,7 @@ struct Values {
         : value(parameters.size()), gradient(parameters.size()), fixed(parameters.fixed_size()) {
         parameters.bind(value.data());
         parameters.bind_fixed(fixed.data());
-        parameters.start(seed, solver);
+        parameters.initialize(seed, solver);
         Random random(seed + 1);
         for (const Tensor& tensor : parameters.tensors()) {
             const auto ends_with = [&](const std::string& end) {
@@ -49,7 +49,7 @@ struct Values {
             if (ends_with("lower") || ends_with("upper") || ends_with("log_diag")) scale = 0.1;
             real* const values = value.data() + tensor.offset;
             for (index_t i = 0; i < tensor.count; ++i) {
-                const bool keeps_init = tensor.start == Init::orthogonal || tensor.start == Init::lu;
+                const bool keeps_init = tensor.init == Init::orthogonal || tensor.init == Init::lu;
                 const double base = keeps_init ? values[i] : 0.0;
                 values[i] = static_cast<real>(base + scale * random.normal());
             }

@@ -199,7 +199,7 @@ TEST(Glow, LatentsAreDeepestFirst) {
     Model model(config, 2);
     std::fill(model.values.value.begin(), model.values.value.end(), 0.0);
     for (const Tensor& tensor : model.glow.parameters().tensors())
-        if (tensor.start == Init::orthogonal)
+        if (tensor.init == Init::orthogonal)
             for (index_t c = 0; c < tensor.shape[0]; ++c)
                 model.values.value[tensor.offset + c * tensor.shape[0] + c] = 1;
     model.prepare();

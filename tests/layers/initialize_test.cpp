@@ -23,7 +23,7 @@ void expect_normalized(const std::vector<double>& y, index_t C, const std::strin
 
 struct Fresh : Model {
     Fresh(index_t N, index_t tile) : Model(make_config(8, 8, 3, 2, 3, 6), N, {Precision::fp32, tile}) {
-        glow.parameters().start(9, machine.backend.solver());
+        glow.parameters().initialize(9, machine.backend.solver());
         for (std::size_t i = 0; i < x.size(); ++i) x[i] = 0.2 * x[i] + 0.1 * static_cast<double>(i % 3);
     }
     void initialize() {
@@ -115,9 +115,9 @@ TEST(Parameters, InitialValuesMatchSpecification) {
             square += values[i] * values[i] / static_cast<double>(tensor.count);
             largest = std::max<double>(largest, std::abs(values[i]));
         }
-        if (tensor.start == Init::zeros) {
+        if (tensor.init == Init::zeros) {
             EXPECT_EQ(largest, 0) << tensor.name;
-        } else if (tensor.start == Init::normal) {
+        } else if (tensor.init == Init::normal) {
             // Five standard deviations of the estimate.
             EXPECT_NEAR(square / 0.0025, 1, 5 * std::sqrt(2.0 / static_cast<double>(tensor.count)))
                 << tensor.name;
@@ -135,9 +135,9 @@ TEST(Parameters, InitialValuesMatchSpecification) {
     EXPECT_LE(end, parameters.size());
     // Different seeds give different numbers, equal seeds equal ones.
     const std::vector<double> first = model.values.value;
-    parameters.start(10, model.machine.backend.solver());
+    parameters.initialize(10, model.machine.backend.solver());
     EXPECT_NE(model.values.value, first);
-    parameters.start(9, model.machine.backend.solver());
+    parameters.initialize(9, model.machine.backend.solver());
     EXPECT_EQ(model.values.value, first);
 }
 
@@ -146,10 +146,10 @@ TEST(Parameters, HiddenWeightsHaveStandardDeviation) {
     Glow glow(config, {});
     Machine machine;
     const Values values(glow.parameters(), machine.backend.solver(), 3);
-    glow.parameters().start(9, machine.backend.solver());
+    glow.parameters().initialize(9, machine.backend.solver());
     double squares = 0, count = 0;
     for (const Tensor& tensor : glow.parameters().tensors()) {
-        if (tensor.start != Init::normal) continue;
+        if (tensor.init != Init::normal) continue;
         const real* const first = glow.parameters().values() + tensor.offset;
         for (index_t i = 0; i < tensor.count; ++i) squares += first[i] * first[i];
         count += static_cast<double>(tensor.count);

@@ -32,7 +32,7 @@ void step(const Backend& backend, bool count_only, Memory& memory, const ModelCo
               state.take<double>(N)};
     Gradient gradient{state.take<real>(N * D), 1.0, 0.1, {gradients}};
     if (!count_only) {
-        parameters.start(1, backend.solver());
+        parameters.initialize(1, backend.solver());
         std::fill_n(gradients, parameters.size(), real{0});
         const std::vector<double> x = Random(2).normals(N * D, 0.3);
         std::copy(x.begin(), x.end(), flow.h);

@@ -16,9 +16,9 @@ void expect_inverse_undoes_forward(bool strong, Precision precision, double exac
     RoundTrip model(make_config(32, 32, 3, 3, 32, kDouble ? 8 : 64), kImages, {precision, 0});
     Parameters& parameters = model.glow.parameters();
     Solver& solver = model.machine.backend.solver();
-    if (!strong) parameters.start(21, solver);
+    if (!strong) parameters.initialize(21, solver);
     for (const Tensor& tensor : parameters.tensors())  // W orthogonal, as initialized
-        if (strong && tensor.start == Init::orthogonal) {
+        if (strong && tensor.init == Init::orthogonal) {
             std::vector<double> W = Random(tensor.offset + 1).normals(tensor.count);
             solver.orthogonalize(tensor.shape[0], W.data());
             std::copy(W.begin(), W.end(), model.values.value.begin() + tensor.offset);

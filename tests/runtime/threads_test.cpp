@@ -143,10 +143,10 @@ TEST(ThreadsChild, DISABLED_ProductsAreCorrect) {
 struct Setting {
     std::vector<std::string> environment;
     std::string threads;  // the reported thread count
-    int asked = 4;
+    int requested = 4;
 };
 void PrintTo(const Setting& setting, std::ostream* out) {
-    *out << "--threads " << setting.asked;
+    *out << "--threads " << setting.requested;
     for (const std::string& word : setting.environment) *out << " " << word;
 }
 
@@ -154,7 +154,7 @@ class ThreadsEnvironment : public testing::TestWithParam<Setting> {};
 
 TEST_P(ThreadsEnvironment, ProductsAreCorrectAndCountIsReported) {
     auto environment = GetParam().environment;
-    environment.push_back("GLOW_TEST_THREADS=" + std::to_string(GetParam().asked));
+    environment.push_back("GLOW_TEST_THREADS=" + std::to_string(GetParam().requested));
     const Child child = run_again("ThreadsChild.DISABLED_ProductsAreCorrect", environment);
     EXPECT_EQ(child.code, 0) << child.text;
     EXPECT_NE(child.text.find("threads " + GetParam().threads + "\n"), std::string::npos) << child.text;
@@ -413,9 +413,9 @@ TEST(Threads, SharedByProcessesOfHost) {
     EXPECT_LE(all.used, all.processors);
     EXPECT_EQ(shared.used, 1);
     EXPECT_EQ(planned_threads(5, 1000).used, 5);
-    EXPECT_EQ(describe({.used = 2, .asked = 4, .processors = 8, .limit = "x"}), "2 (asked for 4; x)");
-    EXPECT_EQ(describe({.used = 2, .asked = 0, .processors = 8, .limit = "x"}), "2 (of 8 processors; x)");
-    EXPECT_EQ(describe({.used = 4, .asked = 4, .processors = 8, .limit = ""}), "4");
+    EXPECT_EQ(describe({.used = 2, .requested = 4, .processors = 8, .limit = "x"}), "2 (asked for 4; x)");
+    EXPECT_EQ(describe({.used = 2, .requested = 0, .processors = 8, .limit = "x"}), "2 (of 8 processors; x)");
+    EXPECT_EQ(describe({.used = 4, .requested = 4, .processors = 8, .limit = ""}), "4");
 }
 
 }  // namespace
