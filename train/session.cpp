@@ -20,6 +20,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// With a smaller beta2 (by default: fewer than 10 steps per epoch), Adamax divides an average of gradients by little
+// more than the last one, so an update may be many times the learning rate.
+constexpr double kUnsteadyBeta2 = 0.9;
+
 // Replaces missing callbacks by no-ops. On a terminal, every line first removes the progress line.
 RunRequest complete(RunRequest request) {
     if (!request.say) request.say = [](const std::string&) {};
@@ -75,6 +79,11 @@ Session::Session(const RunRequest& given, Mode mode)
                           "and no best.h5"
                         : fmt::format("warning: only {}: their bits/dim will be imprecise",
                                       counted(images, "validation image")));
+    if (options.beta2 == 0 && schedule.beta2 < kUnsteadyBeta2 && mode_ == Mode::train)
+        request.say(fmt::format(
+            "warning: beta2 is {:.6g}, its default for so few steps per epoch: training may be unstable; --beta2 0.99 "
+            "or --schedule-images 50000, as the presets have it, steadies it",
+            schedule.beta2));
 }
 
 // Limits given for this part of the run only, which its config.toml does not keep.

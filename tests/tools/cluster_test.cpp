@@ -178,6 +178,16 @@ TEST_F(Cluster, FewValidationImagesAreReported) {
     EXPECT_EQ(many.err.find("validation images"), std::string::npos) << many.err;
 }
 
+TEST_F(Cluster, FewStepsPerEpochAreReported) {
+    const std::string warning = "warning: beta2 is";
+    const Outcome few = train(run_words("few", 1));
+    EXPECT_NE(few.err.find(warning), std::string::npos) << few.err;
+    for (const Words& more : {Words{"--beta2", "0.5"}, Words{"--schedule-images", "50000"}}) {
+        const Outcome told = train(run_words(more[0], 1) + more);
+        EXPECT_EQ(told.err.find(warning), std::string::npos) << told.err;
+    }
+}
+
 TEST_F(Cluster, ResumesFromAnotherFolder) {
     fs::create_directories(folder / "there");
     make_run("run", 1);
