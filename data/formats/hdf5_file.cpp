@@ -19,6 +19,14 @@ using namespace hdf5;
 namespace {
 
 constexpr index_t kAppendBytes = 65536;  // chunk size of arrays that grow
+constexpr int kOpenAttempts = 20;         // while a link changes
+
+// The file itself, if the path leads to one through links.
+std::filesystem::path without_links(const std::filesystem::path& path) {
+    std::error_code code;
+    auto target = std::filesystem::canonical(path, code);
+    return code ? path : target;
+}
 
 // Reads a whole array of a given shape into memory(elements), called after all checks.
 template <class T, class Memory>
@@ -77,30 +85,38 @@ Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
 }
 
 Hdf5File Hdf5File::open(const std::filesystem::path& path) {
-    refuse_if_deadly(path);
-    return open_unchecked(path);
+    // HDF5 refuses a link that changes while it is opened, and its old target may be deleted: a run's latest.h5
+    for (int attempt = 1;; ++attempt) {
+        const std::filesystem::path file = without_links(path);
+        try {
+            refuse_if_deadly(file, path);
+            return open_unchecked(file, path);
+        } catch (const InputError&) {
+            if (attempt == kOpenAttempts || without_links(path) == file) throw;
+        }
+    }
 }
 
-Hdf5File Hdf5File::open_unchecked(const std::filesystem::path& path) {
+Hdf5File Hdf5File::open_unchecked(const std::filesystem::path& file, const std::filesystem::path& shown) {
     const Lock lock(library());
     silence();
-    if (path.empty())
+    if (shown.empty())
         throw InputError(
             "expected the name of an HDF5 file, found an empty one: is a variable on the command line not set?");
     std::error_code code;
-    const auto status = std::filesystem::status(path, code);
+    const auto status = std::filesystem::status(file, code);
     if (!std::filesystem::exists(status))
-        throw InputError(fmt::format("cannot open {}: {}", path.string(),
+        throw InputError(fmt::format("cannot open {}: {}", shown.string(),
                                      code ? code.message() : std::string(std::strerror(ENOENT))));
     if (!std::filesystem::is_regular_file(status))
         throw InputError(
-            fmt::format("cannot open {}: expected an HDF5 file, found {}", path.string(),
+            fmt::format("cannot open {}: expected an HDF5 file, found {}", shown.string(),
                         std::filesystem::is_directory(status) ? "a folder" : "a device or pipe"));
-    const auto bytes = static_cast<index_t>(std::filesystem::file_size(path, code));
+    const auto bytes = static_cast<index_t>(std::filesystem::file_size(file, code));
     const Handle access = file_access();
-    const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access);
-    if (id < 0) throw InputError(fmt::format("cannot open {} as an HDF5 file: {}", path.string(), reason()));
-    return Hdf5File(id, path, bytes);
+    const hid_t id = H5Fopen(file.c_str(), H5F_ACC_RDONLY, access);
+    if (id < 0) throw InputError(fmt::format("cannot open {} as an HDF5 file: {}", shown.string(), reason()));
+    return Hdf5File(id, shown, bytes);
 }
 
 Hdf5File Hdf5File::create(const std::filesystem::path& path, const std::filesystem::path& shown) {

@@ -111,22 +111,22 @@ std::string hdf5::probe(const std::filesystem::path& program, const std::filesys
     }
 }
 
-void Hdf5File::refuse_if_deadly(const std::filesystem::path& path) {
+void Hdf5File::refuse_if_deadly(const std::filesystem::path& file, const std::filesystem::path& shown) {
     static const std::filesystem::path program = probe_program();
     static std::mutex mutex;
     static std::set<Version> harmless;
     if (program.empty()) return;
 
     Version version;
-    const bool settled = settled_version(path, version);
+    const bool settled = settled_version(file, version);
     const auto known = [&] {
         const std::lock_guard lock(mutex);
         return harmless.contains(version);
     };
     if (settled && known()) return;
-    if (const std::string fate = probe(program, path); !fate.empty())
+    if (const std::string fate = probe(program, file); !fate.empty())
         throw InputError(
-            fmt::format("cannot open {} as an HDF5 file: it is damaged (HDF5 {})", path.string(), fate));
+            fmt::format("cannot open {} as an HDF5 file: it is damaged (HDF5 {})", shown.string(), fate));
     if (!settled) return;
     const std::lock_guard lock(mutex);
     harmless.insert(version);

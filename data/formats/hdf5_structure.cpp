@@ -44,7 +44,7 @@ void read_object(const Hdf5File& file, hid_t object, const std::string& name, in
 }  // namespace
 
 void Hdf5File::read_structure(const std::filesystem::path& path) {
-    const Hdf5File file = open_unchecked(path);
+    const Hdf5File file = open_unchecked(path, path);
     const Handle root(H5Oopen(file.id_, "/", H5P_DEFAULT), H5Oclose);
     std::size_t links = 0;
     if (!root.bad()) read_object(file, root, "/", 0, links);

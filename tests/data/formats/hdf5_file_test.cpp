@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include "data/formats/atomic_file.h"
 #include "data/formats/hdf5_probe.h"
@@ -332,6 +333,27 @@ TEST(Hdf5File, RejectsTruncatedFiles) {
         write_bytes(folder / "cut.h5", bytes.substr(0, length));
         expect_throw<InputError>([&] { read_all(folder / "cut.h5"); }, {"cut.h5"});
     }
+}
+
+// As a run does with latest.h5 and its oldest checkpoints.
+TEST(Hdf5File, OpensLinkWhileItIsReplaced) {
+    const TemporaryFolder folder;
+    const std::string bytes = small_file(folder);
+    const auto step = [&](int i) { return folder / fmt::format("step-{}.h5", i); };
+    const auto replace = [&](int i) {
+        write_bytes(step(i), bytes);
+        std::filesystem::create_symlink(step(i).filename(), folder / "new");
+        std::filesystem::rename(folder / "new", folder / "latest.h5");
+        std::filesystem::remove(step(i - 50));
+    };
+    replace(0);
+    std::jthread run([&](const std::stop_token& stop) {
+        for (int i = 1; !stop.stop_requested(); ++i) {
+            replace(i);
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+    });
+    for (int i = 0; i < 200; ++i) ASSERT_NO_THROW(read_all(folder / "latest.h5")) << i;
 }
 
 // ---- Files that HDF5 itself does not survive ----------------------------------------------------------------
