@@ -115,7 +115,10 @@ template <class F>
 class HostBlock {
   public:
     HostBlock(const F& f, index_t shared_bytes)
-        : f_(f), shared_(static_cast<std::size_t>(shared_bytes + 15) / 16), own_(F::kThreads), copies_(F::kThreads) {}
+        : f_(f),
+          shared_(static_cast<std::size_t>(shared_bytes + 15) / 16),
+          own_(F::kThreads),
+          copies_(F::kThreads) {}
 
     void run(int x, int y) {
         constexpr int kLoop = loop_phases<F>();

@@ -164,14 +164,16 @@ void row_matvec(const Exec& exec, index_t rows, index_t n, const F& f) {
                         for (index_t k = 0; k < O; ++k) {
                             const T m = f.coefficient(o + k, i);
 #pragma omp simd
-                            for (index_t r = 0; r < R; ++r) sum[k][r] = multiply_add(m, staged[i * R + r], sum[k][r]);
+                            for (index_t r = 0; r < R; ++r)
+                                sum[k][r] = multiply_add(m, staged[i * R + r], sum[k][r]);
                         }
                 } else {
                     for (index_t k = 0; k < outputs; ++k)
                         for (index_t i = 0; i < n; ++i) {
                             const T m = f.coefficient(o + k, i);
 #pragma omp simd
-                            for (index_t r = 0; r < R; ++r) sum[k][r] = multiply_add(m, staged[i * R + r], sum[k][r]);
+                            for (index_t r = 0; r < R; ++r)
+                                sum[k][r] = multiply_add(m, staged[i * R + r], sum[k][r]);
                         }
                 }
                 for (index_t k = 0; k < outputs; ++k)

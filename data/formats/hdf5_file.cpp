@@ -19,7 +19,7 @@ using namespace hdf5;
 namespace {
 
 constexpr index_t kAppendBytes = 65536;  // chunk size of arrays that grow
-constexpr int kOpenAttempts = 20;         // while a link changes
+constexpr int kOpenAttempts = 20;        // while a link changes
 
 // The file itself, if the path leads to one through links.
 std::filesystem::path without_links(const std::filesystem::path& path) {

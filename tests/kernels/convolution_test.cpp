@@ -129,7 +129,8 @@ TEST(Col2im, TapColumnsGiveConvolution) {
 
                 std::vector<real> target(pixels * target_stride, real{5});
                 for_each_block(size, step, [&](const ImageRows& rows) {
-                    std::vector<real> columns(rows.pixels() * layout.stride, kUnwritten);  // padding is not read
+                    std::vector<real> columns(rows.pixels() * layout.stride,
+                                              kUnwritten);  // padding is not read
                     for (index_t p = 0; p < rows.pixels(); ++p)
                         for (index_t tap = 0; tap < 9; ++tap)
                             for (index_t o = 0; o < O; ++o) {

@@ -160,7 +160,8 @@ TEST_F(AnySize, Photographs) {
                 "12x16");
     const Outcome larger = eval(base + Words{"photos", "--size", "16x20"});
     EXPECT_EQ(larger.code, 2);
-    for (const char* const part : {"12x20 pixels (height x width), fewer than 16x20", "no photograph can be used"})
+    for (const char* const part :
+         {"12x20 pixels (height x width), fewer than 16x20", "no photograph can be used"})
         EXPECT_NE(larger.err.find(part), std::string::npos) << larger.err;
 }
 

@@ -685,7 +685,8 @@ TEST_F(PhotoFolder, SkipsAndReportsBrokenAndSmallImages) {
     ASSERT_EQ(skipped.size(), 3u);
     EXPECT_NE(skipped[0].find("1.png"), std::string::npos);
     EXPECT_NE(skipped[1].find("3.png: is not a PNG"), std::string::npos) << skipped[1];
-    EXPECT_NE(skipped[2].find("4.png: 7x7 pixels (height x width), fewer than 8x8"), std::string::npos) << skipped[2];
+    EXPECT_NE(skipped[2].find("4.png: 7x7 pixels (height x width), fewer than 8x8"), std::string::npos)
+        << skipped[2];
     EXPECT_TRUE(source.take_skipped().empty());
     all.strict = true;
     ImageFolder strict(folder.path(), all);
