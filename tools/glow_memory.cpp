@@ -87,7 +87,7 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     o.batch = p.batch;
     o.precision = request.precision;
     o.act_budget =
-        request.act_budget > 0 ? request.act_budget : static_cast<index_t>(memory_limit_bytes() / 4);
+        request.act_budget > 0 ? request.act_budget : default_act_budget(parse_device(request.device), {});
     o.anchor_every = request.anchor_every;
     o.rounding_bits = request.rounding_bits;
     o.float_states = request.float_states;

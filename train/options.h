@@ -99,7 +99,7 @@ struct TrainingOptions {
     std::string algorithms;  // see train/tune.h; "": the library's first choices
 
     MemoryMode memory = MemoryMode::reconstruct;
-    index_t act_budget = 0;    // bytes of maps saved by `auto`; 0: a quarter of the machine's memory
+    index_t act_budget = 0;    // bytes of maps saved by `auto`; 0: a quarter of the memory of the machine or GPU, shared by its processes
     index_t max_memory = 0;    // bytes of a host's processes, or of a GPU's; 0: no limit but the machine's
     index_t anchor_every = 0;  // 0: only level starts
     bool float_states = false, rounding_bits = false;
@@ -214,7 +214,7 @@ void visit_memory_options(Options& o, Visitor&& visitor) {
             "What forward saves for backward: reconstruct, checkpoint, store or auto");
     visitor(
         "act-budget", o.act_budget, OnResume::change,
-        "Bytes of hidden maps that auto saves (also 500MiB, 4GiB; 4GB is 4 x 10^9); 0: a quarter of the machine's memory");
+        "Bytes of hidden maps that auto saves (also 500MiB, 4GiB; 4GB is 4 x 10^9); 0: a quarter of the memory of the machine or GPU, shared by its processes");
     visitor(
         "max-memory", o.max_memory, OnResume::free,
         "Memory for the run's processes on a host (on GPUs: for each process), such as 8GiB: chooses --micro-batch, and "

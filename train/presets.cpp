@@ -56,6 +56,8 @@ TrainingOptions timed(TrainingOptions options, double minutes, index_t warmup_st
 TrainingOptions timed_on_gpu(double minutes, index_t warmup_steps) {
     TrainingOptions options = timed(published(3, 32, 256), minutes, warmup_steps);
     options.precision = Precision::bf16;
+    options.memory = MemoryMode::automatic;  // 6.5 GiB store everything, which is 1.2 times as fast
+    options.tune = true;
     return options;
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "kernels/error.h"
+#include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
 #include "runtime/openblas.h"
@@ -51,7 +52,18 @@ void fit_model(const DatasetInfo& info, TrainingOptions& options) {
     check(model);
 }
 
-void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed) {
+index_t default_act_budget(Device device, const ProcessGroup& group) {
+    std::size_t bytes = memory_limit_bytes();
+    int sharing = group.local_size;
+    if (device == Device::cuda && device_bytes() > 0) {  // plans need no GPU
+        bytes = device_bytes();
+        const int devices = cuda::device_count();
+        sharing = (sharing + devices - 1) / devices;
+    }
+    return static_cast<index_t>(bytes / 4) / sharing;
+}
+
+void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device, const ProcessGroup& group) {
     if (options.max_memory > 0) {  // fit_memory() chooses what `auto` saves
         if (resumed != nullptr && options.micro_batch == 0) options.micro_batch = resumed->micro_batch;
         return;
@@ -59,7 +71,7 @@ void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed) {
     if (options.memory != MemoryMode::automatic || options.act_budget > 0) return;
     options.act_budget = resumed != nullptr && resumed->act_budget > 0
                              ? resumed->act_budget
-                             : static_cast<index_t>(memory_limit_bytes() / 4);
+                             : default_act_budget(device, group);
 }
 
 std::size_t fallback_bytes(const MemoryPlan& plan) {
@@ -235,7 +247,7 @@ PlannedRun plan_run(const RunRequest& request) {
     const auto plan = [&](const TrainingOptions& planned) {
         return memory_plan(planned, init_images(planned), backend, PlanScope::run);
     };
-    keep_sizes(options, resumed ? &resumed->options : nullptr);
+    keep_sizes(options, resumed ? &resumed->options : nullptr, request.device, result.group);
     fit_memory(options, plan, result.group, request.device,
                image_bytes_in_memory(info, options, result.group));
     result.plan = plan(options);

@@ -16,9 +16,13 @@ namespace glow {
 // InputError if the model does not fit it.
 void fit_model(const DatasetInfo& info, TrainingOptions& options);
 
+// Bytes of hidden maps that `auto` saves in each process: a quarter of the memory of the machine, or of the GPU, shared by
+// the processes that use it.
+index_t default_act_budget(Device device, const ProcessGroup& group);
+
 // Sets sizes that options leave open to those of the resumed run (nullptr: none): micro-batches with max_memory, and
-// without it the bytes of maps that `auto` saves, which are a quarter of the machine's memory for a new run.
-void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed);
+// without it the bytes of maps that `auto` saves, which are default_act_budget() for a new run.
+void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device, const ProcessGroup& group);
 
 // Location of the images during training, and a warning (or empty).
 struct DataAccess {

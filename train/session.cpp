@@ -346,7 +346,7 @@ void Session::open_model() {
 
 // What the memory policy depends on: the machine, --max-memory, and the resumed run.
 void Session::choose_memory() {
-    keep_sizes(options, resumed_ ? &resumed_->options : nullptr);
+    keep_sizes(options, resumed_ ? &resumed_->options : nullptr, request.device, processes.group());
     struct {
         index_t micro_batch, act_budget;
     } chosen = {options.micro_batch, options.act_budget};
