@@ -34,8 +34,7 @@ fail() { local status=$1; shift; say "quickstart: $*"; exit "$status"; }
 # Maps a step's failure to one of the two documented statuses.
 failed() { if [ "$1" = 2 ]; then fail 2 "$2"; else fail 1 "$2"; fi; }
 
-# ---- options
-# ----------------------------------------------------------------------------------------------------------
+# ---- options ---------------------------------------------------------------------------------------------------------
 
 cifar10_dir=${GLOW_CIFAR10_DIR:-}
 minutes=${GLOW_MINUTES:-5}
@@ -86,8 +85,7 @@ run() {
 }
 stage() { say "== $1"; }
 
-# ---- model: predicted here, decided by the built program below
-# ---------------------------------------------------------------
+# ---- model: predicted here, decided by the built program below -------------------------------------------------------
 
 # The name of this machine's NVIDIA GPU, even if no program can use it; empty without one.
 gpu_name() {
@@ -229,7 +227,8 @@ elif [ $trained = no ] && [ "$model" != small ]; then
         say "model: $published_text: ${gpu:-its name is unknown}${rate:+, $(printf '%.0f' "$rate") images/s}"
         model=published
     elif [ "$model" = published ]; then
-        fail 2 "$run_dir began with $published_text, which cannot be used now ($problem). Run this where it can, or remove"             "$run_dir to train a small model on the CPU"
+        fail 2 "$run_dir began with $published_text, which cannot be used now ($problem). Run this where it can, or remove" \
+            "$run_dir to train a small model on the CPU"
     else
         say "model: $small_text: $problem"
         model=small
