@@ -33,8 +33,7 @@ source_tree=$(cd "$here/../.." && pwd)
 # shellcheck source=tests/package/bare_root.sh
 source "$here/bare_root.sh"
 
-# ---- inside: one combination, in a separate mount namespace
-# ---------------------------------------------------------------
+# ---- inside: one combination, in a separate mount namespace ----------------------------------------------------------
 
 # The commands run inside the root with a fresh environment, as after a login.
 run_in_root() {  # root, user, cuda (folder or nothing), command line
@@ -105,8 +104,7 @@ if [ "${1-}" = --inside ]; then
     exit
 fi
 
-# ---- options
-# ---------------------------------------------------------------------------------------------------------
+# ---- options ---------------------------------------------------------------------------------------------------------
 
 nvcc=$(command -v nvcc || true)
 distributions=bookworm,trixie cudas=yes,no users=root,sudo commands=quickstart,test minutes=5 cifar10='' keep=no
