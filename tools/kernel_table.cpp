@@ -3,29 +3,30 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <map>
+#include <utility>
 
 namespace glow {
 
 std::vector<KernelRow> kernel_table(const std::vector<KernelRecord>& records,
                                     const std::vector<Launch>& launches, double passes) {
     std::map<std::string, std::map<std::string, KernelRow>> rows;  // by launch ("": unknown) and kernel
-    std::vector<double> seconds(launches.size());  // time of all kernels of a launch that states its bytes
+    std::vector<double> seconds(launches.size());                  // of all kernels of a launch
+    std::vector<std::pair<double, std::string>> slowest(launches.size());  // kernel of a launch
     for (const KernelRecord& record : records) {
         const bool marked = record.mark > 0 && record.mark <= launches.size();
-        if (marked) seconds[record.mark - 1] += record.seconds;
         const std::string kernel = short_kernel_name(record.name);
         KernelRow& row = rows[marked ? launches[record.mark - 1].name : ""][kernel];
         row.name = marked ? launches[record.mark - 1].name + " " + kernel : kernel;
         row.calls += 1 / passes;
         row.seconds += record.seconds / passes;
+        if (!marked) continue;
+        seconds[record.mark - 1] += record.seconds;
+        slowest[record.mark - 1] = std::max(slowest[record.mark - 1], std::pair{record.seconds, kernel});
     }
-    const auto heavier = [](const auto& a, const auto& b) { return a.second.seconds < b.second.seconds; };
     for (std::size_t i = 0; i < launches.size(); ++i) {
         if (launches[i].bytes <= 0 || seconds[i] <= 0) continue;
-        std::map<std::string, KernelRow>& kernels = rows[launches[i].name];
-        KernelRow& row = std::max_element(kernels.begin(), kernels.end(), heavier)->second;
+        KernelRow& row = rows[launches[i].name][slowest[i].second];
         row.bytes += launches[i].bytes / passes;
         row.seconds_of_bytes += seconds[i] / passes;
     }

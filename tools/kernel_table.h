@@ -33,8 +33,9 @@ class MarkedLaunches : public LaunchObserver {
 
 struct KernelRow {
     std::string name;
-    double calls = 0, seconds = 0;           // per pass
-    double bytes = 0, seconds_of_bytes = 0;  // per pass, for launches that state their bytes
+    double calls = 0, seconds = 0;  // per pass
+    // Per pass, of launches that state their bytes and have this as their slowest kernel; seconds of all their kernels.
+    double bytes = 0, seconds_of_bytes = 0;
 };
 
 // Rows by name, slowest first. Uses launch names if records carry a mark.

@@ -49,6 +49,20 @@ TEST(KernelTable, SumsByNameAndSharesBandwidth) {
     EXPECT_NE(text.find("0.016  1.000      4.0"), std::string::npos) << text;
 }
 
+// Products of two shapes, which take two kernels: each row has the bytes of its own launches.
+TEST(KernelTable, KernelsOfOneNameShareNoBytes) {
+    const std::vector<KernelRecord> records = {{"large", 8e-6, 1}, {"small", 2e-6, 2}, {"reduce", 1e-6, 2}};
+    const std::vector<KernelRow> rows = kernel_table(records, {{"gemm", 8e6}, {"gemm", 1e6}}, 1);
+    ASSERT_EQ(rows.size(), 3u);
+    EXPECT_EQ(rows[0].name, "gemm large");
+    EXPECT_EQ(rows[0].bytes, 8e6);
+    EXPECT_DOUBLE_EQ(rows[0].seconds_of_bytes, 8e-6);
+    EXPECT_EQ(rows[1].name, "gemm small");
+    EXPECT_EQ(rows[1].bytes, 1e6);
+    EXPECT_DOUBLE_EQ(rows[1].seconds_of_bytes, 3e-6);
+    EXPECT_EQ(rows[2].bytes, 0);
+}
+
 TEST(KernelProfiler, RejectsWithoutCupti) {
     try {
         open_kernel_profiler("/nonexistent/libcupti.so");
