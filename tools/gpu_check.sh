@@ -10,11 +10,11 @@ Runs parts on this machine's GPU, each within its own time limit; measurements t
 table (under 10,000 characters) and writes DIR/gpu_check.tar.gz: the table, its rows as JSON, every program's output. Programs are
 those of the bundle that contains this script, or of build/gpu or build/release. If a part fails, the next one still runs.
 
-  tests      the tests that use the GPU, on all processors at once                                         70 s
+  tests      the tests that use the GPU, on all processors at once                                         60 s
   steps      whole training steps of the published models: ms, images/s, share of the GEMM peak            60 s
   kernels    time by kernel of a step (CUPTI)                                                              20 s
-  twin       PyTorch twins, the strongest and the ordinary (GLOW_PYTHON or python3, with torch)            75 s
-  memory     bytes of a step of 256x256 images against depth, and of 1024x1024                             35 s
+  twin       PyTorch twins, the strongest and the ordinary (GLOW_PYTHON or python3, with torch)            60 s
+  memory     bytes of a step of 256x256 images against depth, and of 1024x1024                             60 s
   processes  2 and 8 MPI processes on one GPU, NCCL with one rank: their losses (a bundle with MPI)        20 s
   engines    what cuDNN reports for each engine, and whether one is faster (--tune -v)                     20 s
   train      training with its bits/dim over --data or the bundle's images, else a synthetic set          148 s
@@ -29,7 +29,7 @@ TEXT
 }
 
 all=(tests steps kernels twin memory processes engines train sanitizer)
-declare -A seconds_of=([tests]=70 [steps]=60 [kernels]=20 [twin]=75 [memory]=35 [processes]=20 [engines]=20 [train]=148 [sanitizer]=30)
+declare -A seconds_of=([tests]=60 [steps]=60 [kernels]=20 [twin]=60 [memory]=60 [processes]=20 [engines]=20 [train]=148 [sanitizer]=30)
 parts=all out=gpu_check data='' total=470 kind=cuda
 while [ $# -gt 0 ]; do
     case $1 in
