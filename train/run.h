@@ -27,7 +27,7 @@ struct RunRequest {
     std::string init_from;                         // a checkpoint whose raw weights to start from
     std::function<void(const std::string&)> say;   // message line
     std::function<void(const std::string&)> warn;  // warning line, printed even with --quiet
-    bool verbose = false;                          // print messages of libraries too
+    bool verbose = false;                          // with options.tune: print cuDNN's result for each engine
     bool terminal = false;        // stderr is one: a progress line instead of a line per logged step
     bool answer_signals = false;  // the first signal to stop is answered on stderr
     // Called before every step, on the thread of the run: returns whether to end it with a checkpoint. Empty: signals

@@ -314,6 +314,7 @@ void Session::open_model() {
         request.warn(
             fmt::format("threads {}{}", describe(backend->threads()),
                         resuming_ ? ": the run continues, and its losses now differ by rounding" : ""));
+    if (request.verbose) backend->conv().set_log(request.say);
     options.engines =
         engines_of_run(options, resuming_, resumed_ ? resumed_->options.engines : "", *backend, request.say);
     choose_memory();

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "data/dataset.h"
+#include "runtime/device.h"
 #include "tests/data/files.h"
 #include "tests/support.h"
 #include "tests/train/checkpoint_edit.h"
@@ -322,6 +323,21 @@ TEST_F(Recovery, WarnsWhereADecayEndsBeforeAPart) {
     EXPECT_EQ(std::ssize(warnings), 1);
 }
 
+// --verbose: what cuDNN says about each engine that --tune tries, or why there is no cuDNN.
+TEST_F(Recovery, VerboseRunReportsEngines) {
+    if (!cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
+    for (const bool verbose : {false, true}) {
+        RunRequest run = request(verbose ? "verbose" : "quiet", 1);
+        run.device = Device::cuda;
+        run.options.tune = true;
+        run.verbose = verbose;
+        index_t reports = 0;
+        run.say = [&](const std::string& line) { reports += line.find("cuDNN") != std::string::npos; };
+        run_training(run);
+        EXPECT_EQ(reports > 0, verbose);
+    }
+}
+
 TEST_F(Recovery, GivesUpAfterRollingBackFurtherEachTime) {
     RunRequest faulty = request("run", 12);
     faulty.options.keep = 3;
@@ -420,56 +436,56 @@ TEST_F(Recovery, GivesUpWithHugeLearningRate) {
 // ---- What counts as a jump -------------------------------------------------------------------------------
 
 TEST(TrainingHistoryTest, TracksMeanAndVariance) {
-    TrainingHistory course;
+    TrainingHistory history;
     test::Random random(3);
     std::vector<double> losses;
-    for (int i = 0; i < 2000; ++i) course.add(3 + 0.1 * random.normal(), 50);
-    EXPECT_NEAR(course.loss, 3, 0.04);  // 64 steps: 0.1 / sqrt(128)
-    EXPECT_NEAR(std::sqrt(course.loss_variance), 0.1, 0.03);
+    for (int i = 0; i < 2000; ++i) history.add(3 + 0.1 * random.normal(), 50);
+    EXPECT_NEAR(history.loss, 3, 0.04);  // 64 steps: 0.1 / sqrt(128)
+    EXPECT_NEAR(std::sqrt(history.loss_variance), 0.1, 0.03);
     TrainingOptions options;
-    EXPECT_NEAR(limits_of(course, options).loss, 4, 0.05);
-    EXPECT_NEAR(limits_of(course, options).condition, 5000, 1);
+    EXPECT_NEAR(limits_of(history, options).loss, 4, 0.05);
+    EXPECT_NEAR(limits_of(history, options).condition, 5000, 1);
     options.loss_jump = 0.1;
-    EXPECT_NEAR(limits_of(course, options).loss, 3.8, 0.3);  // 8 deviations
+    EXPECT_NEAR(limits_of(history, options).loss, 3.8, 0.3);  // 8 deviations
     options.loss_jump = options.condition_jump = 0;
-    EXPECT_TRUE(std::isinf(limits_of(course, options).loss));
-    EXPECT_TRUE(std::isinf(limits_of(course, options).condition));
+    EXPECT_TRUE(std::isinf(limits_of(history, options).loss));
+    EXPECT_TRUE(std::isinf(limits_of(history, options).condition));
 }
 
 TEST(TrainingHistoryTest, OrdinaryRunNeverJumps) {
     // Falling losses with noise and a few outliers: a million steps without a false alarm.
-    TrainingHistory course;
+    TrainingHistory history;
     test::Random random(4);
     const TrainingOptions options;
-    EXPECT_TRUE(std::isinf(limits_of(course, options).loss));
+    EXPECT_TRUE(std::isinf(limits_of(history, options).loss));
     for (int t = 0; t < 1000000; ++t) {
         const double loss =
             3.5 + 4 * std::exp(-t / 300.0) + 0.08 * random.normal() + (t % 1000 == 999 ? 0.5 : 0);
         const double condition = 5 + t / 2000.0;
-        const Limits limits = limits_of(course, options);
+        const Limits limits = limits_of(history, options);
         ASSERT_LE(loss, limits.loss) << t;
         ASSERT_LE(condition, limits.condition) << t;
-        course.add(loss, condition);
+        history.add(loss, condition);
     }
 }
 
 TEST(TrainingHistoryTest, EarlyLossesMayJumpFurther) {
     TrainingOptions options = small_options();
     options.loss_jump = 1;
-    TrainingHistory course;
+    TrainingHistory history;
     for (index_t t = 1; t <= 17; ++t) {
-        course.add(5, 2);
-        EXPECT_NEAR(limits_of(course, options).loss, t < 16 ? 15 : 6, 1e-12) << t;
+        history.add(5, 2);
+        EXPECT_NEAR(limits_of(history, options).loss, t < 16 ? 15 : 6, 1e-12) << t;
     }
 }
 
 TEST(TrainingHistoryTest, RoundTripsThroughJson) {
-    TrainingHistory course;
-    course.lr_scale = 0.1;
-    course.rollbacks = 3;
-    for (int t = 0; t < 100; ++t) course.add(1.0 / (t + 3), t + 0.7);
+    TrainingHistory history;
+    history.lr_scale = 0.1;
+    history.rollbacks = 3;
+    for (int t = 0; t < 100; ++t) history.add(1.0 / (t + 3), t + 0.7);
     TrainingProgress progress;
-    progress.history = course;
+    progress.history = history;
     progress.minutes = 0.1 + 0.2;
     const auto read = [](const nlohmann::ordered_json& json) {
         CheckpointInfo checkpoint;
@@ -477,7 +493,7 @@ TEST(TrainingHistoryTest, RoundTripsThroughJson) {
         return training_progress(checkpoint);
     };
     const nlohmann::ordered_json good = nlohmann::ordered_json::parse(to_json(progress).dump());
-    EXPECT_EQ(read(good).history, course);
+    EXPECT_EQ(read(good).history, history);
     EXPECT_EQ(read(good).minutes, 0.1 + 0.2);
     nlohmann::ordered_json without_clock = good;
     without_clock.erase("minutes");
