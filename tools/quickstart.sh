@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a bare checkout to a trained small Glow, its test bits/dim, a sheet of samples and a training curve.
+# From a fresh checkout to a trained model, its test bits/dim, a sheet of samples and a training curve.
 set -euo pipefail
 
 usage() {
@@ -314,10 +314,10 @@ cat >&2 <<TEXT
 
 samples           $run_dir/samples.png   (temperature 0.7)
 training curve    $run_dir/training.png
-the run's page    $run_dir/report.html
+report            $run_dir/report.html
 
 What to run next:
-  train on          $train_on
+  train longer      $train_on
   more samples      $bin/glow_sample --checkpoint $run_dir --grid 8x8 --temperature 0.5,0.7,1 -o samples.png
   each test image   $bin/glow_eval --checkpoint $run_dir --data $data --split test --per-image bpd.csv
   published run     $bin/glow_train --data datasets/cifar10.h5 --out runs/cifar10 --levels 3 --depth 32 --width 512 --batch 64
