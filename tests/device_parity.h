@@ -28,7 +28,7 @@ struct Target {
 inline void PrintTo(const Target& target, std::ostream* out) {
     *out << target.name;
 }
-inline const Target kGpuPaths{"rehearsal", Device::cpu, true}, kCuda{"cuda", Device::cuda, false};
+inline const Target kGpuPaths{"gpu_paths", Device::cpu, true}, kCuda{"cuda", Device::cuda, false};
 
 // Bound on the difference of two sums of the same `terms` numbers in different orders: each is within terms *
 // epsilon * (sum of absolute values) of the exact one. A tolerance relative to the result would be too small
@@ -51,9 +51,10 @@ std::vector<double> column_sum_errors(index_t rows, index_t columns, index_t str
     return errors;
 }
 
-class DeviceSide {
+// A device and its copies of a test's arrays.
+class DeviceUnderTest {
   public:
-    explicit DeviceSide(const Exec& exec) : exec(exec) {}
+    explicit DeviceUnderTest(const Exec& exec) : exec(exec) {}
 
     const Exec exec;
 
@@ -73,7 +74,6 @@ class DeviceSide {
     }
     // The same, compared afterwards. errors: allowed difference per element (or one number for all) in
     // addition to the comparison's tolerance; none by default.
-    // comparison (one number: every element); none by default.
     template <class T>
     T* out(const std::vector<T>& values, std::vector<double> errors = {0}) {
         T* const array = in(values);
@@ -105,7 +105,8 @@ class DeviceSide {
             std::vector<std::byte> all(array.bytes + kGuardBytes);
             download_bytes(exec, all.size(), array.memory.get(), all.data());
             for (std::size_t i = array.bytes; i < all.size(); ++i)
-                EXPECT_EQ(all[i], kGuard) << "written behind an array of " << array.bytes << " bytes";
+                EXPECT_EQ(all[i], kGuard)
+                    << "written past the end of an array of " << array.bytes << " bytes";
         }
         std::vector<std::vector<double>> all;
         for (const auto& result : results_) all.push_back(result());
@@ -125,7 +126,7 @@ class DeviceSide {
 };
 
 // Compares a device with the plain CPU. Skipped, with the reason, if the device is not available.
-class SideTest : public testing::TestWithParam<Target> {
+class DeviceParityTest : public testing::TestWithParam<Target> {
   protected:
     void SetUp() override {
         if (GetParam().device != Device::cuda) return;
@@ -140,10 +141,10 @@ class SideTest : public testing::TestWithParam<Target> {
         return exec;
     }
 
-    // Calls run(side) on both devices. Values may differ by `tolerance` times 1 + their size, plus the
-    // array's own allowance; NaN equals NaN.
-    void expect_parity(double tolerance, const std::function<void(DeviceSide&)>& run) {
-        DeviceSide plain(cpu()), other(target());
+    // Calls run(device) for both devices and compares the arrays of out(). Values may differ by `tolerance` times
+    // (1 + |value|), plus the array's own errors; NaN equals NaN.
+    void expect_parity(double tolerance, const std::function<void(DeviceUnderTest&)>& run) {
+        DeviceUnderTest plain(cpu()), other(target());
         run(plain);
         run(other);
         const auto expected = plain.results(), found = other.results();

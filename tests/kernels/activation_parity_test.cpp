@@ -13,7 +13,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::kDouble;
 using test::KernelParity;
 using test::kFloat;
@@ -32,13 +32,13 @@ void expect_relu(KernelParity& parity, index_t rows, index_t C) {
     const auto map = rounded<Map>(values), d = rounded<Map>(random.normals(rows * C));
     const auto run = [&](const std::vector<Map>& d, bool summed, double tolerance,
                          const std::vector<double>& errors) {
-        parity.expect_parity(tolerance, [&](DeviceSide& side) {
-            Map* const dmap = side.out(d);
-            if (!summed) return relu_backward<Map>(side.exec, rows, C, side.in(map), dmap);
-            double* const partial = side.scratch<double>(column_scratch(1, C));
+        parity.expect_parity(tolerance, [&](DeviceUnderTest& device) {
+            Map* const dmap = device.out(d);
+            if (!summed) return relu_backward<Map>(device.exec, rows, C, device.in(map), dmap);
+            double* const partial = device.scratch<double>(column_scratch(1, C));
             for (const bool accumulate : {false, true})
-                relu_backward_sums<Map>(side.exec, rows, C, side.in(map), dmap, accumulate,
-                                        side.out(std::vector<real>(C, real{1}), errors), partial);
+                relu_backward_sums<Map>(device.exec, rows, C, device.in(map), dmap, accumulate,
+                                        device.out(std::vector<real>(C, real{1}), errors), partial);
         });
     };
     run(d, false, 0, {0});
@@ -66,21 +66,21 @@ TEST_P(KernelParity, Moments) {
         std::vector<double> errors = test::column_sum_errors<double>(rows, C, stride, x);
         for (const double error : test::column_sum_errors<double>(rows, C, stride, squares))
             errors.push_back(error);
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            add_moments(side.exec, rows, C, side.in(x), stride, side.out(moments, errors),
-                        side.scratch<double>(column_scratch(2, C)));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            add_moments(device.exec, rows, C, device.in(x), stride, device.out(moments, errors),
+                        device.scratch<double>(column_scratch(2, C)));
         });
         std::vector<double> sane = moments;
         for (index_t c = 0; c < C; ++c) sane[C + c] = 100 + sane[c] * sane[c];
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            actnorm_from_moments(side.exec, 10, C, side.in(sane), side.out(nans<real>(C)),
-                                 side.out(nans<real>(C)));
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            actnorm_from_moments(device.exec, 10, C, device.in(sane), device.out(nans<real>(C)),
+                                 device.out(nans<real>(C)));
         });
     }
-    expect_parity(0, [&](DeviceSide& side) {
-        double* const x = side.out(nans<double>(1000));
-        fill(side.exec, 1000, 2.5, x);
-        copy(side.exec, 1000, x, side.out(nans<double>(1000)));
+    expect_parity(0, [&](DeviceUnderTest& device) {
+        double* const x = device.out(nans<double>(1000));
+        fill(device.exec, 1000, 2.5, x);
+        copy(device.exec, 1000, x, device.out(nans<double>(1000)));
     });
 }
 

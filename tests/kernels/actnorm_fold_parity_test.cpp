@@ -11,7 +11,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::KernelParity;
 using test::kFloat;
 using test::kRounding;
@@ -24,16 +24,16 @@ void expect_folding(KernelParity& parity, index_t out, index_t K, index_t stride
     const auto W = random.normals<real>(out * K), bias = random.normals<real>(out),
                logs = random.normals<real>(out, 0.2), d = random.normals<real>(out * stride),
                dc = random.normals<real>(out);
-    parity.expect_parity(kRounding<real>, [&](DeviceSide& side) {
-        fold_actnorm(side.exec, out, K, stride, side.in(W), side.in(bias), side.in(logs),
-                     side.out(nans<real>(out * stride)));
+    parity.expect_parity(kRounding<real>, [&](DeviceUnderTest& device) {
+        fold_actnorm(device.exec, out, K, stride, device.in(W), device.in(bias), device.in(logs),
+                     device.out(nans<real>(out * stride)));
     });
     for (const bool separate : {false, true}) {
         if (!separate && stride == K) continue;
-        parity.expect_parity(kRounding<real>, [&](DeviceSide& side) {
-            unfold_actnorm(side.exec,
-                           {out, K, stride, side.in(W), side.in(bias), side.in(logs), side.in(d),
-                            separate ? side.in(dc) : nullptr, side.out(W), side.out(bias), side.out(logs)});
+        parity.expect_parity(kRounding<real>, [&](DeviceUnderTest& device) {
+            unfold_actnorm(device.exec, {out, K, stride, device.in(W), device.in(bias), device.in(logs),
+                                         device.in(d), separate ? device.in(dc) : nullptr, device.out(W),
+                                         device.out(bias), device.out(logs)});
         });
     }
 }
@@ -65,22 +65,30 @@ void expect_unfolded_network(KernelParity& parity, bool edge, TapOrder order) {
             for (index_t i = 0; i < w; ++i)
                 dW3[(c * 9 + tap) * depth + i] +=
                     d3[(order == TapOrder::taps_first ? tap * C + c : c * 9 + tap) * w + i];
-    DeviceSide expected(test::cpu()), found(parity.target());
-    const auto convolutions = [&](DeviceSide& side, auto run) {
-        const ActnormUnfolding conv1{
-            w,           K,       stride,       side.in(W1),    side.in(bias), side.in(logs),
-            side.in(d1), nullptr, side.out(W1), side.out(bias), side.out(logs)};
+    DeviceUnderTest expected(test::cpu()), found(parity.target());
+    const auto convolutions = [&](DeviceUnderTest& device, auto run) {
+        const ActnormUnfolding conv1{w,
+                                     K,
+                                     stride,
+                                     device.in(W1),
+                                     device.in(bias),
+                                     device.in(logs),
+                                     device.in(d1),
+                                     nullptr,
+                                     device.out(W1),
+                                     device.out(bias),
+                                     device.out(logs)};
         const ActnormUnfolding conv2{w,
                                      w,
                                      w,
-                                     side.in(W2),
-                                     side.in(bias),
-                                     side.in(logs),
-                                     side.in(d2),
-                                     side.in(bias),
-                                     side.out(W2),
-                                     side.out(bias),
-                                     side.out(logs)};
+                                     device.in(W2),
+                                     device.in(bias),
+                                     device.in(logs),
+                                     device.in(d2),
+                                     device.in(bias),
+                                     device.out(W2),
+                                     device.out(bias),
+                                     device.out(logs)};
         run(conv1, conv2);
     };
     convolutions(expected, [&](const ActnormUnfolding& conv1, const ActnormUnfolding& conv2) {
@@ -111,10 +119,10 @@ void expect_folded_networks(KernelParity& parity, bool edge, TapOrder order) {
     const Level levels[] = {{3, 40, 31, 32, 5, 48}, {1, 300, 9, 16, 2, 24}};
     const index_t step = 300 * 320 * 2;
     const auto parameters = random.normals<real>(3 * step, 0.2);
-    parity.expect_parity(kRounding<Map>, [&](DeviceSide& side) {
+    parity.expect_parity(kRounding<Map>, [&](DeviceUnderTest& device) {
         std::vector<NetworkFolding<Map>> foldings;
         for (const auto& [n, w, K, stride, C, rows3] : levels) {
-            const real* at = side.in(parameters);
+            const real* at = device.in(parameters);
             const auto next = [&](index_t size) { return std::exchange(at, at + size); };
             const real *const W1 = next(w * K), *const bias1 = next(w), *const logs1 = next(w),
                               *const W2 = next(w * w), *const bias2 = next(w), *const logs2 = next(w),
@@ -136,15 +144,15 @@ void expect_folded_networks(KernelParity& parity, bool edge, TapOrder order) {
                                 logs2,
                                 W3,
                                 logs3,
-                                side.out(nans<Map>(n * w * stride)),
-                                side.out(nans<Map>(n * w * w)),
-                                side.out(nans<Map>(n * rows3 * w)),
-                                side.out(std::vector<real>(n * (w + 8))),
+                                device.out(nans<Map>(n * w * stride)),
+                                device.out(nans<Map>(n * w * w)),
+                                device.out(nans<Map>(n * rows3 * w)),
+                                device.out(std::vector<real>(n * (w + 8))),
                                 w + 8,
-                                side.out(nans<double>(n * C)),
-                                side.out(std::vector<Map>(n * (w + 8)))});
+                                device.out(nans<double>(n * C)),
+                                device.out(std::vector<Map>(n * (w + 8)))});
         }
-        fold_networks<Map>(side.exec, foldings);
+        fold_networks<Map>(device.exec, foldings);
     });
 }
 
@@ -159,9 +167,10 @@ TEST_P(KernelParity, Folding) {
             expect_folded_networks<real>(*this, edge, order);
             expect_folded_networks<bfloat16>(*this, edge, order);
             const auto W = random.normals<real>(C * 9 * (w + edge)), d = random.normals<real>(stride * w);
-            expect_parity(kFloat, [&](DeviceSide& side) {
-                unfold_network(side.exec, {}, {},
-                               {C, w, edge, order, side.in(d), nullptr, 0, side.out(W), nullptr, nullptr});
+            expect_parity(kFloat, [&](DeviceUnderTest& device) {
+                unfold_network(
+                    device.exec, {}, {},
+                    {C, w, edge, order, device.in(d), nullptr, 0, device.out(W), nullptr, nullptr});
             });
             expect_unfolded_network(*this, edge, order);
         }

@@ -9,7 +9,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::kDouble;
 using test::KernelParity;
 using test::kFloat;
@@ -24,38 +24,41 @@ TEST_P(KernelParity, Classes) {
                logs = random.normals<real>(J, 0.2), map = random.normals<real>(pixels * J),
                maps = random.normals<real>(N * pixels * J);
     const auto sums = random.normals(N * J), z = random.normals(N * pixels * C);
-    expect_parity(kFloat, [&](DeviceSide& side) {
-        class_vectors(side.exec, classes, J, side.in(weight), side.in(bias), side.in(logs),
-                      side.out(nans<real>(classes * J)));
+    expect_parity(kFloat, [&](DeviceUnderTest& device) {
+        class_vectors(device.exec, classes, J, device.in(weight), device.in(bias), device.in(logs),
+                      device.out(nans<real>(classes * J)));
     });
-    expect_parity(kFloat, [&](DeviceSide& side) {
-        class_maps(side.exec, N, pixels, J, side.in(map), side.in(weight), side.in(labels),
-                   side.out(nans<real>(N * pixels * J)));
+    expect_parity(kFloat, [&](DeviceUnderTest& device) {
+        class_maps(device.exec, N, pixels, J, device.in(map), device.in(weight), device.in(labels),
+                   device.out(nans<real>(N * pixels * J)));
     });
-    expect_parity(kFloat, [&](DeviceSide& side) {
-        class_maps_backward(side.exec, N, pixels, J, side.in(maps), side.out(nans<real>(pixels * J)),
-                            side.out(nans<double>(N * J)));
+    expect_parity(kFloat, [&](DeviceUnderTest& device) {
+        class_maps_backward(device.exec, N, pixels, J, device.in(maps), device.out(nans<real>(pixels * J)),
+                            device.out(nans<double>(N * J)));
     });
-    expect_parity(kFloat, [&](DeviceSide& side) {
-        class_vectors_backward(side.exec, {N, classes, J, side.in(labels), side.in(sums)}, side.in(weight),
-                               side.in(logs), {side.out(weight), side.out(bias), side.out(logs)});
+    expect_parity(kFloat, [&](DeviceUnderTest& device) {
+        class_vectors_backward(device.exec, {N, classes, J, device.in(labels), device.in(sums)},
+                               device.in(weight), device.in(logs),
+                               {device.out(weight), device.out(bias), device.out(logs)});
     });
     const auto linear = random.normals<real>(C * classes);
     const auto means = random.normals(N * C);
     const auto logits = random.normals(N * classes);
     std::vector<double> probabilities(N * classes, 1.0 / 3);
-    expect_parity(kDouble, [&](DeviceSide& side) {
-        spatial_mean(side.exec, N, pixels, C, side.in(z), side.out(nans<double>(N * C)));
-        class_logits(side.exec, N, C, classes, side.in(means),
-                     {side.in(linear), side.in(bias), side.in(logs)}, side.out(nans<double>(N * classes)));
-        cross_entropy(side.exec, N, classes, side.in(labels), side.out(logits), side.out(nans<double>(N)),
-                      side.out(nans<double>(N)));
+    expect_parity(kDouble, [&](DeviceUnderTest& device) {
+        spatial_mean(device.exec, N, pixels, C, device.in(z), device.out(nans<double>(N * C)));
+        class_logits(device.exec, N, C, classes, device.in(means),
+                     {device.in(linear), device.in(bias), device.in(logs)},
+                     device.out(nans<double>(N * classes)));
+        cross_entropy(device.exec, N, classes, device.in(labels), device.out(logits),
+                      device.out(nans<double>(N)), device.out(nans<double>(N)));
     });
-    expect_parity(kFloat, [&](DeviceSide& side) {
+    expect_parity(kFloat, [&](DeviceUnderTest& device) {
         classifier_backward(
-            side.exec, {N, pixels, C, classes, side.in(labels), side.in(means), side.in(probabilities)},
-            {side.in(linear), side.in(bias), side.in(logs)}, 0.3, side.out(nans<double>(N * classes)),
-            {side.out(linear), side.out(bias), side.out(logs)}, side.out(maps));
+            device.exec,
+            {N, pixels, C, classes, device.in(labels), device.in(means), device.in(probabilities)},
+            {device.in(linear), device.in(bias), device.in(logs)}, 0.3, device.out(nans<double>(N * classes)),
+            {device.out(linear), device.out(bias), device.out(logs)}, device.out(maps));
     });
 }
 

@@ -10,7 +10,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::kDouble;
 using test::KernelParity;
 using test::kFloat;
@@ -25,9 +25,9 @@ void expect_im2col(KernelParity& parity, index_t C, bool edge, bool one, bool mi
     const index_t used = 9 * (C + edge) + one, stride = (used + padding - 1) / padding * padding;
     const auto source = rounded<S>(Random(1).normals(N * H * W * source_stride));
     SCOPED_TRACE(testing::Message() << C << edge << one << mirror << " stride " << stride);
-    parity.expect_parity(0, [&](DeviceSide& side) {
-        im2col(side.exec, rows, {C, edge, one, stride}, mirror, side.in(source), source_stride,
-               side.out(nans<Map>(rows.pixels() * stride)));
+    parity.expect_parity(0, [&](DeviceUnderTest& device) {
+        im2col(device.exec, rows, {C, edge, one, stride}, mirror, device.in(source), source_stride,
+               device.out(nans<Map>(rows.pixels() * stride)));
     });
 }
 
@@ -75,9 +75,9 @@ TEST_P(KernelParity, Col2im) {
     // Ten terms of normal numbers, each below 5.
     const double error = test::sum_error<real>(10, std::vector<double>(10, 5.0));
     for (const bool mirror : {false, true})
-        expect_parity(0, [&](DeviceSide& side) {
-            col2im(side.exec, rows, {C, false, false, stride}, mirror, side.in(columns),
-                   side.out(target, {error}), target_stride);
+        expect_parity(0, [&](DeviceUnderTest& device) {
+            col2im(device.exec, rows, {C, false, false, stride}, mirror, device.in(columns),
+                   device.out(target, {error}), target_stride);
         });
 }
 
@@ -89,32 +89,32 @@ TEST_P(KernelParity, ZeroConvolution) {
                    weight = random.normals<real>(C * 9 * 3), out = random.normals<real>(rows * C),
                    dout = random.normals<real>(rows * C);
         const auto scale = random.normals(C);
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            exp_scale(side.exec, C, side.in(logs), side.out(nans<double>(C)));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            exp_scale(device.exec, C, device.in(logs), device.out(nans<double>(C)));
         });
         for (const bool edge : {false, true})
-            expect_parity(kFloat, [&](DeviceSide& side) {
-                zero_convolution_finish(side.exec, {H, W, 0, N * H}, C, edge ? side.in(weight) : nullptr, 3,
-                                        side.in(bias), side.in(scale), side.out(out));
+            expect_parity(kFloat, [&](DeviceUnderTest& device) {
+                zero_convolution_finish(device.exec, {H, W, 0, N * H}, C, edge ? device.in(weight) : nullptr,
+                                        3, device.in(bias), device.in(scale), device.out(out));
             });
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            zero_convolution_backward(side.exec, rows, C, side.in(scale), side.in(out), side.out(dout),
-                                      {side.out(bias), side.out(logs)},
-                                      side.scratch<double>(column_scratch(2, C)));
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            zero_convolution_backward(device.exec, rows, C, device.in(scale), device.in(out),
+                                      device.out(dout), {device.out(bias), device.out(logs)},
+                                      device.scratch<double>(column_scratch(2, C)));
         });
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            edge_weight_backward(side.exec, ImageRows::of_images(N, H, W), C, side.in(dout), side.out(weight),
-                                 3, side.scratch<double>(column_scratch(9, C)));
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            edge_weight_backward(device.exec, ImageRows::of_images(N, H, W), C, device.in(dout),
+                                 device.out(weight), 3, device.scratch<double>(column_scratch(9, C)));
         });
     }
     // Images of one row or column consist only of edge pixels.
     for (const auto& size : {std::pair<index_t, index_t>{1, 1}, {1, 4}, {4, 1}, {2, 2}}) {
         const index_t H = size.first, W = size.second;  // clang 14 cannot capture structured bindings
         const auto dpre = random.normals<real>(3 * H * W * 2);
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            edge_weight_backward(side.exec, ImageRows::of_images(3, H, W), 2, side.in(dpre),
-                                 side.out(std::vector<real>(18, real{1})), 1,
-                                 side.scratch<double>(column_scratch(9, 2)));
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            edge_weight_backward(device.exec, ImageRows::of_images(3, H, W), 2, device.in(dpre),
+                                 device.out(std::vector<real>(18, real{1})), 1,
+                                 device.scratch<double>(column_scratch(9, 2)));
         });
     }
 }

@@ -15,7 +15,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::Random;
 using Numbers = std::vector<std::vector<double>>;
 
@@ -54,18 +54,18 @@ constexpr double kDlogdet = -0.03;
 template <class Map>
 class Layer {
   public:
-    Layer(const Exec& exec, const Case& c) : c_(c), side_(exec) {
+    Layer(const Exec& exec, const Case& c) : c_(c), device_(exec) {
         Random random(11);
-        taps_ = side_.in(random.normals<real>(c.pixels() * c.stride()));
-        edge_weight_ = side_.in(random.normals<real>(c.outputs * 9 * 3));
-        bias_ = side_.in(random.normals<real>(c.outputs));
-        scale_ = side_.in(random.normals(c.outputs));
-        h_ = side_.out(random.normals(c.pixels() * c.channels()));
-        dh_ = side_.out(random.normals<real>(c.pixels() * c.channels()));
-        logdet_ = side_.out(random.normals(c.N));
-        out_ = side_.out(std::vector<real>(c.pixels() * c.outputs));
-        dtaps_ = side_.out(std::vector<Map>(c.pixels() * c.stride()));
-        sums_ = side_.out(std::vector<real>(11 * c.outputs));
+        taps_ = device_.in(random.normals<real>(c.pixels() * c.stride()));
+        edge_weight_ = device_.in(random.normals<real>(c.outputs * 9 * 3));
+        bias_ = device_.in(random.normals<real>(c.outputs));
+        scale_ = device_.in(random.normals(c.outputs));
+        h_ = device_.out(random.normals(c.pixels() * c.channels()));
+        dh_ = device_.out(random.normals<real>(c.pixels() * c.channels()));
+        logdet_ = device_.out(random.normals(c.N));
+        out_ = device_.out(std::vector<real>(c.pixels() * c.outputs));
+        dtaps_ = device_.out(std::vector<Map>(c.pixels() * c.stride()));
+        sums_ = device_.out(std::vector<real>(11 * c.outputs));
     }
     CouplingImages images() const {
         return {c_.affine, c_.scale,   c_.N,        c_.H,
@@ -76,38 +76,38 @@ class Layer {
 
     // out, element by element.
     void make_out() {
-        col2im(side_.exec, rows(), {c_.outputs, false, false, c_.stride()}, false, taps_, out_, c_.outputs);
-        zero_convolution_finish(side_.exec, rows(), c_.outputs, c_.edge ? edge_weight_ : nullptr, 3, bias_,
+        col2im(device_.exec, rows(), {c_.outputs, false, false, c_.stride()}, false, taps_, out_, c_.outputs);
+        zero_convolution_finish(device_.exec, rows(), c_.outputs, c_.edge ? edge_weight_ : nullptr, 3, bias_,
                                 scale_, out_);
     }
     Numbers forward() {
         make_out();
         if (c_.affine)
-            affine_coupling_forward(side_.exec, c_.N, c_.H * c_.W, c_.channels(), {c_.scale, out_}, h_,
-                                    logdet_, side_.scratch<double>(group_scratch(c_.N)));
+            affine_coupling_forward(device_.exec, c_.N, c_.H * c_.W, c_.channels(), {c_.scale, out_}, h_,
+                                    logdet_, device_.scratch<double>(group_scratch(c_.N)));
         else
-            additive_coupling_forward(side_.exec, c_.pixels(), c_.channels(), out_, h_);
-        return side_.results();
+            additive_coupling_forward(device_.exec, c_.pixels(), c_.channels(), out_, h_);
+        return device_.results();
     }
     Numbers forward_image(const std::function<void(CouplingImages&)>& change = [](CouplingImages&) {}) {
         CouplingImages images = this->images();
         change(images);
-        coupling_forward_image(side_.exec, images, taps_, logdet_, out_);
-        return side_.results();
+        coupling_forward_image(device_.exec, images, taps_, logdet_, out_);
+        return device_.results();
     }
 
     Numbers backward() {
-        const Exec& exec = side_.exec;
+        const Exec& exec = device_.exec;
         make_out();
-        real* const dout = side_.scratch<real>(c_.pixels() * c_.outputs);
+        real* const dout = device_.scratch<real>(c_.pixels() * c_.outputs);
         if (c_.affine)
             affine_coupling_backward(exec, c_.pixels(), c_.channels(), kDlogdet, {c_.scale, out_}, dout, h_,
                                      dh_);
         else
             additive_coupling_backward(exec, c_.pixels(), c_.channels(), out_, dout, h_, dh_);
         const index_t C = c_.outputs;
-        double* const partial = side_.scratch<double>(column_scratch(9, C));
-        real* const logs = side_.scratch<real>(C);
+        double* const partial = device_.scratch<double>(column_scratch(9, C));
+        real* const logs = device_.scratch<real>(C);
         zero_convolution_backward(exec, c_.pixels(), C, scale_, out_, dout, {sums_, logs}, partial);
         add(logs, C, 1.0 / kLogsFactor, sums_ + C);
         im2col(exec, rows(), Columns{C, false, false, c_.stride()}, true, dout, C, dtaps_);
@@ -115,8 +115,8 @@ class Layer {
             const std::vector<real> exact = downloaded(exec, c_.pixels() * C, dout);
             std::vector<real> rounded(exact.size());
             for (std::size_t i = 0; i < exact.size(); ++i) rounded[i] = widen(round_to<Map>(exact[i]));
-            real* const by_output = side_.scratch<real>(9 * C);
-            edge_weight_backward(exec, ImageRows::of_images(c_.N, c_.H, c_.W), C, side_.in(rounded),
+            real* const by_output = device_.scratch<real>(9 * C);
+            edge_weight_backward(exec, ImageRows::of_images(c_.N, c_.H, c_.W), C, device_.in(rounded),
                                  by_output, 1, partial);
             const std::vector<real> found = downloaded(exec, 9 * C, by_output);
             std::vector<real> by_tap(found.size());
@@ -124,7 +124,7 @@ class Layer {
                 for (index_t tap = 0; tap < 9; ++tap) by_tap[tap * C + c] = found[c * 9 + tap];
             upload(exec, 9 * C, by_tap.data(), sums_ + 2 * C);
         }
-        return side_.results();
+        return device_.results();
     }
     // from_out: of a forward that kept it.
     Numbers backward_image(
@@ -133,29 +133,29 @@ class Layer {
         make_out();
         CouplingImages images = this->images();
         change(images);
-        double* const sums = side_.scratch<double>(images.sums() * c_.N);
-        coupling_backward_image<Map>(side_.exec, images, from_out ? nullptr : taps_,
+        double* const sums = device_.scratch<double>(images.sums() * c_.N);
+        coupling_backward_image<Map>(device_.exec, images, from_out ? nullptr : taps_,
                                      from_out ? out_ : nullptr, {dlogdet, dh_, dtaps_, sums, c_.N});
-        const std::vector<double> found = downloaded(side_.exec, images.sums() * c_.N, sums);
+        const std::vector<double> found = downloaded(device_.exec, images.sums() * c_.N, sums);
         std::vector<real> totals(static_cast<std::size_t>(images.sums()));
         for (index_t s = 0; s < images.sums(); ++s) {
             double sum = 0;
             for (index_t n = 0; n < c_.N; ++n) sum += found[s * c_.N + n];
             totals[s] = static_cast<real>(sum);
         }
-        upload(side_.exec, images.sums(), totals.data(), sums_);
-        return side_.results();
+        upload(device_.exec, images.sums(), totals.data(), sums_);
+        return device_.results();
     }
 
   private:
     void add(const real* from, index_t count, double factor, real* to) {
-        std::vector<real> values = downloaded(side_.exec, count, from);
+        std::vector<real> values = downloaded(device_.exec, count, from);
         for (real& value : values) value = static_cast<real>(value * factor);
-        upload(side_.exec, count, values.data(), to);
+        upload(device_.exec, count, values.data(), to);
     }
 
     Case c_;
-    DeviceSide side_;
+    DeviceUnderTest device_;
     real *taps_, *edge_weight_, *bias_;
     double* scale_;
     state_t* h_;
@@ -166,7 +166,7 @@ class Layer {
     real* sums_;
 };
 
-class CouplingImage : public test::SideTest {
+class CouplingImage : public test::DeviceParityTest {
   protected:
     // Arrays in the order of Layer: h, dh, logdet, out, dtaps, sums. Sums of up to a thousand normal numbers (by far
     // most cases) in double, rounded once to real; a device contracts multiplications and additions as it likes.

@@ -9,7 +9,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::kDouble;
 using test::KernelParity;
 using test::kFloat;
@@ -26,31 +26,32 @@ TEST_P(KernelParity, Couplings) {
         const auto h = random.normals(N * rows * C), logdet = random.normals(N);
         const auto by_pixel = random.normals(N * rows);
         for (const CouplingScale scale : {CouplingScale::sigmoid, CouplingScale::tanh}) {
-            expect_parity(kDouble, [&](DeviceSide& side) {
-                affine_coupling_forward(side.exec, N, rows, C, {scale, side.in(out)}, side.out(h),
-                                        side.out(logdet), side.scratch<double>(group_scratch(N)));
+            expect_parity(kDouble, [&](DeviceUnderTest& device) {
+                affine_coupling_forward(device.exec, N, rows, C, {scale, device.in(out)}, device.out(h),
+                                        device.out(logdet), device.scratch<double>(group_scratch(N)));
             });
-            expect_parity(kDouble, [&](DeviceSide& side) {
-                affine_coupling_forward_by_pixel(side.exec, N * rows, C, {scale, side.in(out)}, side.out(h),
-                                                 side.out(by_pixel));
+            expect_parity(kDouble, [&](DeviceUnderTest& device) {
+                affine_coupling_forward_by_pixel(device.exec, N * rows, C, {scale, device.in(out)},
+                                                 device.out(h), device.out(by_pixel));
             });
-            expect_parity(kDouble, [&](DeviceSide& side) {
-                affine_coupling_inverse(side.exec, N * rows, C, {scale, side.in(out)}, side.out(h));
+            expect_parity(kDouble, [&](DeviceUnderTest& device) {
+                affine_coupling_inverse(device.exec, N * rows, C, {scale, device.in(out)}, device.out(h));
             });
-            expect_parity(kFloat, [&](DeviceSide& side) {
-                affine_coupling_backward(side.exec, N * rows, C, -0.3, {scale, side.in(out)},
-                                         side.out(nans<real>(N * rows * C)), side.out(h), side.out(dh));
+            expect_parity(kFloat, [&](DeviceUnderTest& device) {
+                affine_coupling_backward(device.exec, N * rows, C, -0.3, {scale, device.in(out)},
+                                         device.out(nans<real>(N * rows * C)), device.out(h), device.out(dh));
             });
         }
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            additive_coupling_forward(side.exec, N * rows, C, side.in(additive), side.out(h));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            additive_coupling_forward(device.exec, N * rows, C, device.in(additive), device.out(h));
         });
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            additive_coupling_inverse(side.exec, N * rows, C, side.in(additive), side.out(h));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            additive_coupling_inverse(device.exec, N * rows, C, device.in(additive), device.out(h));
         });
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            additive_coupling_backward(side.exec, N * rows, C, side.in(additive),
-                                       side.out(nans<real>(N * rows * C / 2)), side.out(h), side.in(dh));
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            additive_coupling_backward(device.exec, N * rows, C, device.in(additive),
+                                       device.out(nans<real>(N * rows * C / 2)), device.out(h),
+                                       device.in(dh));
         });
     }
 }
@@ -62,12 +63,13 @@ TEST_P(KernelParity, ConditionOfCoupling) {
     const auto condition = rounded<real>(random.normals(rows * E)),
                dinput = rounded<real>(random.normals(rows * (C / 2 + E))),
                dh = rounded<real>(random.normals(rows * C));
-    expect_parity(0, [&](DeviceSide& side) {
-        join_condition(side.exec, rows, C, E, side.in(h), side.in(condition),
-                       side.out(nans<state_t>(rows * (C / 2 + E))));
+    expect_parity(0, [&](DeviceUnderTest& device) {
+        join_condition(device.exec, rows, C, E, device.in(h), device.in(condition),
+                       device.out(nans<state_t>(rows * (C / 2 + E))));
     });
-    expect_parity(0, [&](DeviceSide& side) {
-        join_condition_backward(side.exec, rows, C, E, side.in(dinput), side.out(dh), side.out(condition));
+    expect_parity(0, [&](DeviceUnderTest& device) {
+        join_condition_backward(device.exec, rows, C, E, device.in(dinput), device.out(dh),
+                                device.out(condition));
     });
 }
 

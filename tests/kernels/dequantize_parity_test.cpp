@@ -12,7 +12,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::kDouble;
 using test::KernelParity;
 using test::kFloat;
@@ -29,22 +29,24 @@ TEST_P(KernelParity, Dequantization) {
             const std::vector<std::uint64_t> numbers = {5, 0, std::uint64_t{1} << 40};
             auto h = random.normals(N * D, 0.3);
             h[D] = std::numeric_limits<double>::quiet_NaN();
-            const auto noise = [&](DeviceSide& side) {
-                return Noise{kind, 77, Purpose::dequantize, side.in(numbers)};
+            const auto noise = [&](DeviceUnderTest& device) {
+                return Noise{kind, 77, Purpose::dequantize, device.in(numbers)};
             };
-            expect_parity(0, [&](DeviceSide& side) {
-                dequantize(side.exec, {N, D, 5, side.in(pixels)}, noise(side), side.out(nans<double>(N * D)));
+            expect_parity(0, [&](DeviceUnderTest& device) {
+                dequantize(device.exec, {N, D, 5, device.in(pixels)}, noise(device),
+                           device.out(nans<double>(N * D)));
             });
-            expect_parity(kDouble, [&](DeviceSide& side) {
-                dequantize_difference(side.exec, {N, D, 5, side.in(pixels)}, noise(side), side.in(h),
-                                      side.out(nans<double>(N)), side.scratch<double>(group_scratch(N)));
+            expect_parity(kDouble, [&](DeviceUnderTest& device) {
+                dequantize_difference(device.exec, {N, D, 5, device.in(pixels)}, noise(device), device.in(h),
+                                      device.out(nans<double>(N)), device.scratch<double>(group_scratch(N)));
             });
-            expect_parity(0, [&](DeviceSide& side) {
-                largest_values(side.exec, N, D, side.in(h), side.out(nans<double>(N)),
-                               side.scratch<double>(group_scratch(N)));
+            expect_parity(0, [&](DeviceUnderTest& device) {
+                largest_values(device.exec, N, D, device.in(h), device.out(nans<double>(N)),
+                               device.scratch<double>(group_scratch(N)));
             });
-            expect_parity(0, [&](DeviceSide& side) {
-                quantize(side.exec, N * D, 5, side.in(h), side.out(std::vector<std::uint8_t>(N * D, 7)));
+            expect_parity(0, [&](DeviceUnderTest& device) {
+                quantize(device.exec, N * D, 5, device.in(h),
+                         device.out(std::vector<std::uint8_t>(N * D, 7)));
             });
         }
 }
@@ -58,29 +60,29 @@ TEST_P(KernelParity, VariationalNoise) {
         const auto logits = random.normals(N * D, 3), h = random.normals(N * D, 0.3),
                    sums = random.normals(N);
         const std::vector<real> dh = rounded<real>(random.normals(N * D));
-        const auto noise = [&](DeviceSide& side) {
-            return Noise{Dequantization::variational, 77, Purpose::dequantize, side.in(numbers)};
+        const auto noise = [&](DeviceUnderTest& device) {
+            return Noise{Dequantization::variational, 77, Purpose::dequantize, device.in(numbers)};
         };
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            normal_noise(side.exec, N, D, noise(side), side.out(nans<double>(N * D)),
-                         side.out(nans<double>(N)), side.scratch<double>(group_scratch(N)));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            normal_noise(device.exec, N, D, noise(device), device.out(nans<double>(N * D)),
+                         device.out(nans<double>(N)), device.scratch<double>(group_scratch(N)));
         });
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            normal_noise_difference(side.exec, N, D, noise(side), side.in(h), side.out(sums),
-                                    side.scratch<double>(group_scratch(N)));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            normal_noise_difference(device.exec, N, D, noise(device), device.in(h), device.out(sums),
+                                    device.scratch<double>(group_scratch(N)));
         });
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            dequantize_by_logits(side.exec, {N, D, 5, side.in(pixels)}, side.out(logits),
-                                 side.out(nans<double>(N * D)), side.out(sums),
-                                 side.scratch<double>(group_scratch(N)));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            dequantize_by_logits(device.exec, {N, D, 5, device.in(pixels)}, device.out(logits),
+                                 device.out(nans<double>(N * D)), device.out(sums),
+                                 device.scratch<double>(group_scratch(N)));
         });
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            dequantize_by_logits_difference(side.exec, {N, D, 5, side.in(pixels)}, side.in(logits),
-                                            side.in(h), side.out(nans<double>(N)),
-                                            side.scratch<double>(group_scratch(N)));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            dequantize_by_logits_difference(device.exec, {N, D, 5, device.in(pixels)}, device.in(logits),
+                                            device.in(h), device.out(nans<double>(N)),
+                                            device.scratch<double>(group_scratch(N)));
         });
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            dequantize_by_logits_backward(side.exec, N * D, 5, -0.3, side.in(logits), side.out(dh));
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            dequantize_by_logits_backward(device.exec, N * D, 5, -0.3, device.in(logits), device.out(dh));
         });
     }
 }

@@ -13,7 +13,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::kDouble;
 using test::KernelParity;
 using test::kFloat;
@@ -29,36 +29,36 @@ TEST_P(KernelParity, Gaussians) {
         const index_t second = shared ? C : 1;
         const auto parameters = random.normals<real>((shared ? 1 : N) * rows * 2 * C, 0.3);
         const auto z = random.normals(N * rows * latents.z_stride), logp = random.normals(N);
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            const real* const p = side.in(parameters);
-            gaussian_log_density(side.exec, latents, {layout, p, p + second}, side.in(z), side.out(logp),
-                                 side.scratch<double>(group_scratch(N)));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            const real* const p = device.in(parameters);
+            gaussian_log_density(device.exec, latents, {layout, p, p + second}, device.in(z),
+                                 device.out(logp), device.scratch<double>(group_scratch(N)));
         });
         const auto by_pixel = random.normals(N * rows);
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            const real* const p = side.in(parameters);
-            gaussian_log_density_by_pixel(side.exec, latents, {layout, p, p + second}, side.in(z),
-                                          side.out(by_pixel));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            const real* const p = device.in(parameters);
+            gaussian_log_density_by_pixel(device.exec, latents, {layout, p, p + second}, device.in(z),
+                                          device.out(by_pixel));
         });
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            const real* const p = side.in(parameters);
-            gaussian_encode(side.exec, latents, {layout, p, p + second}, side.out(z));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            const real* const p = device.in(parameters);
+            gaussian_encode(device.exec, latents, {layout, p, p + second}, device.out(z));
         });
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            const real* const p = side.in(parameters);
-            gaussian_decode(side.exec, latents, {layout, p, p + second}, side.out(z));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            const real* const p = device.in(parameters);
+            gaussian_decode(device.exec, latents, {layout, p, p + second}, device.out(z));
         });
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            const real* const p = side.in(parameters);
-            real* const dp = side.out(nans<real>(static_cast<index_t>(parameters.size())));
-            gaussian_backward(side.exec, latents, {layout, p, p + second}, side.in(z), -0.3,
-                              side.out(nans<real>(static_cast<index_t>(z.size()))), dp, dp + second);
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            const real* const p = device.in(parameters);
+            real* const dp = device.out(nans<real>(static_cast<index_t>(parameters.size())));
+            gaussian_backward(device.exec, latents, {layout, p, p + second}, device.in(z), -0.3,
+                              device.out(nans<real>(static_cast<index_t>(z.size()))), dp, dp + second);
         });
     }
     for (const index_t size : {1, 2, 3, 4, 50})
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            gaussian_noise(side.exec, {3, 1, size, size}, 9, std::uint64_t{1} << 33, 2, 0.7,
-                           side.out(nans<double>(3 * size)));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            gaussian_noise(device.exec, {3, 1, size, size}, 9, std::uint64_t{1} << 33, 2, 0.7,
+                           device.out(nans<double>(3 * size)));
         });
 }
 
@@ -68,8 +68,8 @@ TEST_P(KernelParity, BlockSums) {
         const index_t rows = 6, columns = 7;
         const auto fine = random.normals(rows * columns * factor * factor),
                    coarse = random.normals(rows * columns);
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            add_block_sums(side.exec, rows, columns, factor, side.in(fine), side.out(coarse));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            add_block_sums(device.exec, rows, columns, factor, device.in(fine), device.out(coarse));
         });
     }
 }
@@ -84,12 +84,13 @@ TEST_P(KernelParity, StepSums) {
                              test::sum_error<double>(2 * N + 1, prior) + test::sum_error<double>(N, bits);
         for (const bool broken : {false, true}) {
             if (broken) difference[N / 2] = std::numeric_limits<double>::quiet_NaN();
-            expect_parity(kDouble, [&](DeviceSide& side) {
+            expect_parity(kDouble, [&](DeviceUnderTest& device) {
                 auto* const sums =
-                    reinterpret_cast<StepSums*>(side.out(std::vector<double>{1, 2, 3, 0.5, 7}, {error}));
-                add_step_sums(side.exec, N,
-                              {side.in(logdet), side.in(prior), side.in(bits), nullptr, side.in(difference)},
-                              sums, side.scratch<double>(group_scratch(1)));
+                    reinterpret_cast<StepSums*>(device.out(std::vector<double>{1, 2, 3, 0.5, 7}, {error}));
+                add_step_sums(
+                    device.exec, N,
+                    {device.in(logdet), device.in(prior), device.in(bits), nullptr, device.in(difference)},
+                    sums, device.scratch<double>(group_scratch(1)));
             });
         }
     }

@@ -31,10 +31,10 @@ std::vector<T> nans(index_t count) {
 }
 
 // The suite of all kernels. Cases share functions that take it, so they may call its checks.
-class KernelParity : public SideTest {
+class KernelParity : public DeviceParityTest {
   public:
-    using SideTest::expect_parity;
-    using SideTest::target;
+    using DeviceParityTest::expect_parity;
+    using DeviceParityTest::target;
 };
 
 }  // namespace glow::test

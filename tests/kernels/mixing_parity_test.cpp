@@ -15,7 +15,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::kDouble;
 using test::KernelParity;
 using test::kFloat;
@@ -44,14 +44,14 @@ TEST_P(KernelParity, AffineRows) {
                     errors.push_back(test::sum_error<double>(C + 2, terms));
                     gradient_errors.push_back(test::sum_error<real>(C + 1, gradient_terms));
                 }
-            expect_parity(0, [&](DeviceSide& side) {
-                affine_rows(side.exec, rows, C, side.in(M), side.in(shift), side.out(h, errors));
+            expect_parity(0, [&](DeviceUnderTest& device) {
+                affine_rows(device.exec, rows, C, device.in(M), device.in(shift), device.out(h, errors));
             });
-            expect_parity(0, [&](DeviceSide& side) {
-                affine_rows_gradient(side.exec, rows, C, side.in(M), side.out(dh, gradient_errors));
+            expect_parity(0, [&](DeviceUnderTest& device) {
+                affine_rows_gradient(device.exec, rows, C, device.in(M), device.out(dh, gradient_errors));
             });
-            expect_parity(0, [&](DeviceSide& side) {
-                cast_with_one(side.exec, rows, C, side.in(h), side.out(nans<real>(rows * (C + 1))));
+            expect_parity(0, [&](DeviceUnderTest& device) {
+                cast_with_one(device.exec, rows, C, device.in(h), device.out(nans<real>(rows * (C + 1))));
             });
         }
 }
@@ -92,31 +92,31 @@ TEST_P(KernelParity, MixingBackward) {
             // Compilers fuse multiplications and additions in different places.
             const double state = kDouble * 100, gradient = kFloat * 100;
             for (const bool given : {false, true})
-                expect_parity(0, [&](DeviceSide& side) {
-                    state_t* const h = side.out(y, {state});
-                    real* const dh = side.out(dy, {gradient});
+                expect_parity(0, [&](DeviceUnderTest& device) {
+                    state_t* const h = device.out(y, {state});
+                    real* const dh = device.out(dy, {gradient});
                     const MixingGradients gradients{
-                        side.out(std::vector<real>(C * (C + 1)), errors),
-                        side.out(rounded<real>(W), dW_errors),
-                        {side.out(bias, dbias_errors), side.out(logs, dlogs_errors)}};
+                        device.out(std::vector<real>(C * (C + 1)), errors),
+                        device.out(rounded<real>(W), dW_errors),
+                        {device.out(bias, dbias_errors), device.out(logs, dlogs_errors)}};
                     MixingValues values{};
-                    values.W = side.in(W);
-                    values.W_inverse = side.in(W_inverse);
-                    values.M = side.in(M);
-                    values.M_inverse = side.in(M_inverse);
-                    values.minus_bias = side.in(minus_bias);
-                    const ActnormParameters actnorm{side.in(bias), side.in(logs)};
-                    if (side.exec.tuned_for_gpu())
-                        return mixing_backward(side.exec, C,
-                                               {rows, given ? nullptr : h, given ? side.in(x) : nullptr, dh},
-                                               values, actnorm, 0.7, gradients,
-                                               side.scratch<real>(mixing_backward_scratch(rows, C)));
+                    values.W = device.in(W);
+                    values.W_inverse = device.in(W_inverse);
+                    values.M = device.in(M);
+                    values.M_inverse = device.in(M_inverse);
+                    values.minus_bias = device.in(minus_bias);
+                    const ActnormParameters actnorm{device.in(bias), device.in(logs)};
+                    if (device.exec.tuned_for_gpu())
+                        return mixing_backward(
+                            device.exec, C, {rows, given ? nullptr : h, given ? device.in(x) : nullptr, dh},
+                            values, actnorm, 0.7, gradients,
+                            device.scratch<real>(mixing_backward_scratch(rows, C)));
                     if (!given) std::copy(x.begin(), x.end(), h);
-                    affine_rows_gradient(side.exec, rows, C, values.M, dh);
+                    affine_rows_gradient(device.exec, rows, C, values.M, dh);
                     std::copy(dMc.begin(), dMc.end(), gradients.dMc);
-                    dense_weight_gradient(side.exec, C, dMc.data(), values.W_inverse, actnorm, 0.7,
+                    dense_weight_gradient(device.exec, C, dMc.data(), values.W_inverse, actnorm, 0.7,
                                           gradients.dW);
-                    actnorm_gradient(side.exec, C, dMc.data(), values.W, actnorm, 0.7, gradients.actnorm);
+                    actnorm_gradient(device.exec, C, dMc.data(), values.W, actnorm, 0.7, gradients.actnorm);
                 });
         }
     EXPECT_TRUE(has_mixing_backward(target(), 48));
@@ -140,51 +140,53 @@ TEST_P(KernelParity, Mixings) {
         const auto factors = [&](const real* p, const real* f) {
             return LuFactors{f, f + C, p, p + C, p + C + C * C};
         };
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            dense_weight(side.exec, K, C, stride, side.in(parameters), side.out(nans<double>(n)));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            dense_weight(device.exec, K, C, stride, device.in(parameters), device.out(nans<double>(n)));
         });
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            const real* const p = side.in(parameters);
-            lu_weight(side.exec, K, C, stride, fixed_stride, factors(p, side.in(fixed)),
-                      side.out(nans<double>(n)));
-            lu_log_determinant(side.exec, K, C, stride, p, side.out(nans<double>(K)));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            const real* const p = device.in(parameters);
+            lu_weight(device.exec, K, C, stride, fixed_stride, factors(p, device.in(fixed)),
+                      device.out(nans<double>(n)));
+            lu_log_determinant(device.exec, K, C, stride, p, device.out(nans<double>(K)));
         });
         for (const bool reversed : {false, true})
-            expect_parity(0, [&](DeviceSide& side) {
+            expect_parity(0, [&](DeviceUnderTest& device) {
                 MixingValues values{};
-                values.W = side.out(nans<double>(n));
-                values.W_inverse = side.out(nans<double>(n));
-                values.mixing_logdet = side.out(nans<double>(K));
-                values.condition = side.out(nans<double>(K));
-                permutation_weight(side.exec, K, C, fixed_stride, reversed ? nullptr : side.in(fixed),
+                values.W = device.out(nans<double>(n));
+                values.W_inverse = device.out(nans<double>(n));
+                values.mixing_logdet = device.out(nans<double>(K));
+                values.condition = device.out(nans<double>(K));
+                permutation_weight(device.exec, K, C, fixed_stride, reversed ? nullptr : device.in(fixed),
                                    values);
             });
         auto biases = random.normals<real>(K * stride, 0.2), scales = random.normals<real>(K * stride, 0.2);
         biases[stride + 1] = std::numeric_limits<real>::infinity();
         const auto W = random.normals(n), inverse = random.normals(n);
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            fold_mixing(side.exec, K, C, 64, stride, {side.in(biases), side.in(scales)},
-                        {side.in(W), side.in(inverse), side.out(nans<double>(n)), side.out(nans<double>(n)),
-                         side.out(nans<double>(K * C)), side.out(nans<double>(K * C)),
-                         side.out(std::vector<double>(K, 1.5)), side.out(nans<double>(K)),
-                         side.out(std::vector<double>(K, 2.0))});
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            fold_mixing(device.exec, K, C, 64, stride, {device.in(biases), device.in(scales)},
+                        {device.in(W), device.in(inverse), device.out(nans<double>(n)),
+                         device.out(nans<double>(n)), device.out(nans<double>(K * C)),
+                         device.out(nans<double>(K * C)), device.out(std::vector<double>(K, 1.5)),
+                         device.out(nans<double>(K)), device.out(std::vector<double>(K, 2.0))});
         });
-        expect_parity(0, [&](DeviceSide& side) { add_to_all(side.exec, n, side.in(W), side.out(inverse)); });
+        expect_parity(0, [&](DeviceUnderTest& device) {
+            add_to_all(device.exec, n, device.in(W), device.out(inverse));
+        });
         const auto dMc = random.normals<real>(C * (C + 1)), bias = random.normals<real>(C, 0.2),
                    logs = random.normals<real>(C, 0.2);
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            dense_weight_gradient(side.exec, C, side.in(dMc), side.in(inverse),
-                                  {side.in(bias), side.in(logs)}, 0.7, side.out(parameters));
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            dense_weight_gradient(device.exec, C, device.in(dMc), device.in(inverse),
+                                  {device.in(bias), device.in(logs)}, 0.7, device.out(parameters));
         });
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            actnorm_gradient(side.exec, C, side.in(dMc), side.in(W), {side.in(bias), side.in(logs)}, 0.7,
-                             {side.out(bias), side.out(logs)});
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            actnorm_gradient(device.exec, C, device.in(dMc), device.in(W), {device.in(bias), device.in(logs)},
+                             0.7, {device.out(bias), device.out(logs)});
         });
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            lu_gradient(side.exec, C, side.in(dMc), factors(side.in(parameters), side.in(fixed)),
-                        {side.in(bias), side.in(logs)}, 0.7, side.scratch<double>(C * C),
-                        {side.out(bias), side.out(std::vector<real>(C * C, real{1})),
-                         side.out(std::vector<real>(C * C, real{1}))});
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            lu_gradient(device.exec, C, device.in(dMc), factors(device.in(parameters), device.in(fixed)),
+                        {device.in(bias), device.in(logs)}, 0.7, device.scratch<double>(C * C),
+                        {device.out(bias), device.out(std::vector<real>(C * C, real{1})),
+                         device.out(std::vector<real>(C * C, real{1}))});
         });
     }
 }

@@ -13,7 +13,7 @@
 namespace glow {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::Random;
 
 // Sizes of one problem; narrow: taps or columns.
@@ -70,18 +70,18 @@ TEST_F(NarrowConvBackward, OfTheLastConvolution) {
                        weight = rounded(random.normals(taps * width)),
                        hidden = relu(random.normals(rows * width));
             const auto run = [&](bool in_place) {
-                DeviceSide side(exec());
+                DeviceUnderTest device(exec());
                 const float start = accumulate ? 3.0f : kPoison;
-                float* const dweight = side.out(std::vector<float>(taps * width, start));
-                float* const dbias = side.out(std::vector<float>(width, start));
-                bfloat16* const h = side.in(hidden);
+                float* const dweight = device.out(std::vector<float>(taps * width, start));
+                float* const dbias = device.out(std::vector<float>(width, start));
+                bfloat16* const h = device.in(hidden);
                 bfloat16* const dhidden =
-                    in_place ? h : side.out(std::vector<bfloat16>(rows * width, bfloat16{0x7fc0}));
+                    in_place ? h : device.out(std::vector<bfloat16>(rows * width, bfloat16{0x7fc0}));
                 output_conv_backward(exec(),
-                                     {rows, taps, width, side.in(dtaps), side.in(weight), h, dhidden,
+                                     {rows, taps, width, device.in(dtaps), device.in(weight), h, dhidden,
                                       accumulate, dweight, dbias},
-                                     side.scratch<float>(output_conv_backward_scratch(rows, taps, width)));
-                side.results();  // checks the guards
+                                     device.scratch<float>(output_conv_backward_scratch(rows, taps, width)));
+                device.results();  // checks the guards
                 std::vector<float> all = download(taps * width, dweight);
                 for (const float value : download(width, dbias)) all.push_back(value);
                 for (const bfloat16 value : download(rows * width, dhidden)) all.push_back(widen(value));
@@ -133,15 +133,15 @@ TEST_F(NarrowConvBackward, OfTheFirstConvolution) {
                        hidden = relu(random.normals(rows * width)),
                        dhidden = rounded(random.normals(rows * width));
             const auto run = [&] {
-                DeviceSide side(exec());
+                DeviceUnderTest device(exec());
                 float* const dweight =
-                    side.out(std::vector<float>(columns * width, accumulate ? 3.0f : kPoison));
-                float* const dexpanded = side.out(std::vector<float>(rows * columns, kPoison));
+                    device.out(std::vector<float>(columns * width, accumulate ? 3.0f : kPoison));
+                float* const dexpanded = device.out(std::vector<float>(rows * columns, kPoison));
                 input_conv_backward(exec(),
-                                    {rows, columns, width, side.in(hidden), side.in(dhidden),
-                                     side.in(expanded), side.in(weight), dexpanded, accumulate, dweight},
-                                    side.scratch<float>(input_conv_backward_scratch(rows, columns, width)));
-                side.results();
+                                    {rows, columns, width, device.in(hidden), device.in(dhidden),
+                                     device.in(expanded), device.in(weight), dexpanded, accumulate, dweight},
+                                    device.scratch<float>(input_conv_backward_scratch(rows, columns, width)));
+                device.results();
                 std::vector<float> all = download(columns * width, dweight);
                 for (const float value : download(rows * columns, dexpanded)) all.push_back(value);
                 return all;

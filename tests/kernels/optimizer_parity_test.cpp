@@ -10,7 +10,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::kDouble;
 using test::KernelParity;
 using test::kFloat;
@@ -33,37 +33,37 @@ TEST_P(KernelParity, Optimizer) {
                 for (real& x : v) x = std::abs(x);
                 const auto g = random.normals<real>(count), w = random.normals<real>(count),
                            m = random.normals<real>(count), ema = random.normals<real>(count);
-                expect_parity(kFloat, [&](DeviceSide& side) {
-                    optimizer_step(side.exec, count, step, side.in(g),
-                                   OptimizerArrays{side.out(w), side.out(m), side.out(v),
-                                                   averaged ? side.out(ema) : nullptr});
+                expect_parity(kFloat, [&](DeviceUnderTest& device) {
+                    optimizer_step(device.exec, count, step, device.in(g),
+                                   OptimizerArrays{device.out(w), device.out(m), device.out(v),
+                                                   averaged ? device.out(ema) : nullptr});
                 });
                 // bf16: equal bits unless the rounded value differs in its last digit; also for guarded
                 // updates.
                 std::vector<bfloat16> m_bf16, v_bf16;
                 for (const real x : m) m_bf16.push_back(round_to<bfloat16>(x));
                 for (const real x : v) v_bf16.push_back(round_to<bfloat16>(x));
-                expect_parity(1e-2, [&](DeviceSide& side) {
-                    optimizer_step(side.exec, count, step, side.in(g),
-                                   OptimizerArrays{side.out(w), side.out(m_bf16), side.out(v_bf16),
-                                                   averaged ? side.out(ema) : nullptr});
+                expect_parity(1e-2, [&](DeviceUnderTest& device) {
+                    optimizer_step(device.exec, count, step, device.in(g),
+                                   OptimizerArrays{device.out(w), device.out(m_bf16), device.out(v_bf16),
+                                                   averaged ? device.out(ema) : nullptr});
                 });
-                expect_parity(kFloat, [&](DeviceSide& side) {
-                    optimizer_step(side.exec, count, side.in(std::vector<OptimizerStep>{step}),
-                                   side.in(std::vector<double>{1.0}), side.in(g),
-                                   OptimizerArrays{side.out(w), side.out(m), side.out(v),
-                                                   averaged ? side.out(ema) : nullptr, 0});
+                expect_parity(kFloat, [&](DeviceUnderTest& device) {
+                    optimizer_step(device.exec, count, device.in(std::vector<OptimizerStep>{step}),
+                                   device.in(std::vector<double>{1.0}), device.in(g),
+                                   OptimizerArrays{device.out(w), device.out(m), device.out(v),
+                                                   averaged ? device.out(ema) : nullptr, 0});
                 });
             }
     for (const index_t count : {1, 16384, 16385, 100003}) {
         const auto x = random.normals<real>(count);
-        expect_parity(kDouble, [&](DeviceSide& side) {
-            sum_of_squares(side.exec, count, side.in(x), side.out(nans<double>(1)),
-                           side.scratch<double>(square_scratch()));
+        expect_parity(kDouble, [&](DeviceUnderTest& device) {
+            sum_of_squares(device.exec, count, device.in(x), device.out(nans<double>(1)),
+                           device.scratch<double>(square_scratch()));
         });
-        expect_parity(0, [&](DeviceSide& side) {  // integers: exact in any order
-            checksum(side.exec, count, side.in(x), side.out(nans<double>(1)),
-                     side.scratch<double>(square_scratch()));
+        expect_parity(0, [&](DeviceUnderTest& device) {  // integers: exact in any order
+            checksum(device.exec, count, device.in(x), device.out(nans<double>(1)),
+                     device.scratch<double>(square_scratch()));
         });
     }
 }

@@ -12,7 +12,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::KernelParity;
 using test::nans;
 using test::Random;
@@ -32,10 +32,10 @@ void expect_roundings(KernelParity& parity, index_t rows, index_t C) {
     const index_t words = rounding_words(rows, C);
     // Compare words as halves, so that every bit counts.
     const std::vector<std::uint32_t> halves(static_cast<std::size_t>(2 * words), 0x5a5a5a5a);
-    parity.expect_parity(0, [&](DeviceSide& side) {
-        auto* const saved = reinterpret_cast<std::uint64_t*>(side.out(halves));
-        save_roundings<Map>(side.exec, rows, C, side.in(h), saved);
-        restore_roundings<Map>(side.exec, rows, C, saved, side.out(rebuilt));
+    parity.expect_parity(0, [&](DeviceUnderTest& device) {
+        auto* const saved = reinterpret_cast<std::uint64_t*>(device.out(halves));
+        save_roundings<Map>(device.exec, rows, C, device.in(h), saved);
+        restore_roundings<Map>(device.exec, rows, C, saved, device.out(rebuilt));
     });
 }
 
@@ -44,8 +44,8 @@ void expect_permutations(KernelParity& parity) {
     const index_t N = 2, H = 6, W = 4, C = 3;
     const auto h = rounded<T>(Random(4).normals(N * H * W * C * 4));
     const auto each = [&](auto run) {
-        parity.expect_parity(0, [&](DeviceSide& side) {
-            run(side.exec, side.out(h), side.scratch<T>(static_cast<index_t>(h.size())));
+        parity.expect_parity(0, [&](DeviceUnderTest& device) {
+            run(device.exec, device.out(h), device.scratch<T>(static_cast<index_t>(h.size())));
         });
     };
     each([&](const Exec& p, T* x, T* scratch) { squeeze(p, N, 2 * H, 2 * W, C, x, scratch); });
@@ -60,10 +60,10 @@ TEST_P(KernelParity, SavedStates) {
         expect_roundings<bfloat16>(*this, rows, C);
     }
     const auto h = Random(19).normals(1000);
-    expect_parity(0, [&](DeviceSide& side) {
-        float* const saved = side.out(nans<float>(1000));
-        save_float(side.exec, 1000, side.in(h), saved);
-        restore_float(side.exec, 1000, saved, side.out(nans<double>(1000)));
+    expect_parity(0, [&](DeviceUnderTest& device) {
+        float* const saved = device.out(nans<float>(1000));
+        save_float(device.exec, 1000, device.in(h), saved);
+        restore_float(device.exec, 1000, saved, device.out(nans<double>(1000)));
     });
 }
 

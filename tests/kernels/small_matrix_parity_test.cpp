@@ -13,7 +13,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-using test::DeviceSide;
+using test::DeviceUnderTest;
 using test::kDouble;
 using test::KernelParity;
 using test::kFloat;
@@ -28,21 +28,24 @@ TEST_P(KernelParity, Matrices) {
     const auto C = random.normals<real>(m * stride), bias = random.normals<real>(n);
     const auto narrow = rounded<bfloat16>(random.normals(m * stride));
     for (const bool with_bias : {false, true}) {
-        expect_parity(kFloat, [&](DeviceSide& side) {
-            bias_relu(side.exec, m, n, stride, with_bias ? side.in(bias) : nullptr, side.out(C));
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            bias_relu(device.exec, m, n, stride, with_bias ? device.in(bias) : nullptr, device.out(C));
         });
-        expect_parity(kNarrow, [&](DeviceSide& side) {
-            bias_relu(side.exec, m, n, stride, with_bias ? side.in(bias) : nullptr, side.out(narrow));
+        expect_parity(kNarrow, [&](DeviceUnderTest& device) {
+            bias_relu(device.exec, m, n, stride, with_bias ? device.in(bias) : nullptr, device.out(narrow));
         });
     }
-    expect_parity(0, [&](DeviceSide& side) { cast(side.exec, m, side.in(C), side.out(nans<bfloat16>(m))); });
-    expect_parity(0, [&](DeviceSide& side) { identity(side.exec, n, side.out(nans<double>(n * n))); });
+    expect_parity(0, [&](DeviceUnderTest& device) {
+        cast(device.exec, m, device.in(C), device.out(nans<bfloat16>(m)));
+    });
+    expect_parity(
+        0, [&](DeviceUnderTest& device) { identity(device.exec, n, device.out(nans<double>(n * n))); });
     // Addresses differ between devices, contents must not.
     const std::vector<double> matrices = random.normals(count * n);
     for (const Exec& exec : {test::cpu(), target()}) {
-        DeviceSide side(exec);
-        double* const first = side.in(matrices);
-        auto** const pointers = reinterpret_cast<double**>(side.in(std::vector<std::uint64_t>(count)));
+        DeviceUnderTest device(exec);
+        double* const first = device.in(matrices);
+        auto** const pointers = reinterpret_cast<double**>(device.in(std::vector<std::uint64_t>(count)));
         row_pointers(exec, count, n, first, pointers);
         const std::vector<double*> found = downloaded(exec, count, pointers);
         for (index_t k = 0; k < count; ++k) EXPECT_EQ(found[k], first + k * n);
@@ -51,11 +54,11 @@ TEST_P(KernelParity, Matrices) {
     W[n * n + 5] = std::numeric_limits<double>::infinity();
     inverse[2 * n * n + 7] = std::numeric_limits<double>::quiet_NaN();
     const std::vector<int> failed = {0, 0, 0};
-    expect_parity(kDouble, [&](DeviceSide& side) {
-        log_abs_diagonal(side.exec, count, n, side.in(inverse), side.out(nans<double>(count)));
-        condition_numbers(side.exec, count, n,
-                          {side.in(W), side.in(inverse), side.in(failed), side.in(failed)},
-                          side.out(nans<double>(count)), side.scratch<double>(group_scratch(count)));
+    expect_parity(kDouble, [&](DeviceUnderTest& device) {
+        log_abs_diagonal(device.exec, count, n, device.in(inverse), device.out(nans<double>(count)));
+        condition_numbers(device.exec, count, n,
+                          {device.in(W), device.in(inverse), device.in(failed), device.in(failed)},
+                          device.out(nans<double>(count)), device.scratch<double>(group_scratch(count)));
     });
 }
 

@@ -7,8 +7,8 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-struct AloneMixing : LayerHarness {
-    AloneMixing(index_t N, const Shape& shape, Permutation permutation = Permutation::invconv)
+struct MixingHarness : LayerHarness {
+    MixingHarness(index_t N, const Shape& shape, Permutation permutation = Permutation::invconv)
         : LayerHarness(N, shape, [&](Parameters& parameters) {
               return std::make_unique<ActnormMixing>(shape, permutation, "step", parameters);
           }) {
@@ -41,60 +41,60 @@ INSTANTIATE_TEST_SUITE_P(Permutations, ActnormMixingTest,
                          [](const auto& info) { return to_string(info.param); });
 
 TEST_P(ActnormMixingTest, GradientsMatchDifferences) {
-    for (const Shape& shape : kShapes) AloneMixing(3, shape, GetParam()).expect_right_gradients();
+    for (const Shape& shape : kShapes) MixingHarness(3, shape, GetParam()).expect_right_gradients();
 }
 
 TEST_P(ActnormMixingTest, BackwardReconstructsInput) {
-    for (const Shape& shape : kShapes) AloneMixing(3, shape, GetParam()).expect_rebuilt_input();
+    for (const Shape& shape : kShapes) MixingHarness(3, shape, GetParam()).expect_reconstructed_input();
 }
 
 TEST_P(ActnormMixingTest, GradientsAccumulate) {
-    AloneMixing(3, kShapes[1], GetParam()).expect_accumulating_gradients();
+    MixingHarness(3, kShapes[1], GetParam()).expect_accumulating_gradients();
 }
 
 TEST_P(ActnormMixingTest, LogDeterminantMatchesJacobian) {
-    AloneMixing(2, {2, 2, 4}, GetParam()).expect_log_determinant();
-    AloneMixing(2, {2, 1, 6}, GetParam()).expect_log_determinant();
+    MixingHarness(2, {2, 2, 4}, GetParam()).expect_log_determinant();
+    MixingHarness(2, {2, 1, 6}, GetParam()).expect_log_determinant();
 }
 
 TEST_P(ActnormMixingTest, LogDeterminantIsSumOfParts) {
-    AloneMixing alone(2, {4, 3, 4}, GetParam());
-    alone.loss();
-    const MixingValues& values = alone.mixing->values();
-    EXPECT_EQ(alone.logdet, std::vector<double>(2, *values.actnorm_logdet + *values.mixing_logdet));
+    MixingHarness harness(2, {4, 3, 4}, GetParam());
+    harness.loss();
+    const MixingValues& values = harness.mixing->values();
+    EXPECT_EQ(harness.logdet, std::vector<double>(2, *values.actnorm_logdet + *values.mixing_logdet));
     double sum_logs = 0;
-    for (index_t c = 0; c < 4; ++c) sum_logs += alone.tensor("step/actnorm/logs")[c];
+    for (index_t c = 0; c < 4; ++c) sum_logs += harness.tensor("step/actnorm/logs")[c];
     EXPECT_NEAR(*values.actnorm_logdet, 12 * 3 * sum_logs, 1e-13);
     if (GetParam() == Permutation::shuffle || GetParam() == Permutation::reverse) {
         EXPECT_EQ(*values.mixing_logdet, 0);
-        EXPECT_EQ(alone.condition, 1);
+        EXPECT_EQ(harness.condition, 1);
     }
 }
 
 // Reference: W by the specification, element by element.
-std::vector<double> specified_weight(const AloneMixing& alone, Permutation permutation, index_t C) {
+std::vector<double> specified_weight(const MixingHarness& harness, Permutation permutation, index_t C) {
     std::vector<double> W(static_cast<std::size_t>(C * C), 0.0);
     if (permutation == Permutation::invconv)
-        std::copy_n(alone.tensor("step/invconv/weight"), C * C, W.begin());
+        std::copy_n(harness.tensor("step/invconv/weight"), C * C, W.begin());
     for (index_t c = 0; c < C; ++c) {
         if (permutation == Permutation::reverse) W[c * C + C - 1 - c] = 1;
         if (permutation == Permutation::shuffle)
-            W[c * C + static_cast<index_t>(alone.tensor("step/shuffle/indices")[c])] = 1;
+            W[c * C + static_cast<index_t>(harness.tensor("step/shuffle/indices")[c])] = 1;
     }
     if (permutation != Permutation::invconv_lu) return W;
     std::vector<double> L(W.size(), 0.0), U(W.size(), 0.0), LU(W.size(), 0.0);
     for (index_t r = 0; r < C; ++r) {
-        for (index_t c = 0; c < r; ++c) L[r * C + c] = alone.tensor("step/invconv/lower")[r * C + c];
+        for (index_t c = 0; c < r; ++c) L[r * C + c] = harness.tensor("step/invconv/lower")[r * C + c];
         L[r * C + r] = 1;
         U[r * C + r] =
-            alone.tensor("step/invconv/sign")[r] * std::exp(alone.tensor("step/invconv/log_diag")[r]);
-        for (index_t c = r + 1; c < C; ++c) U[r * C + c] = alone.tensor("step/invconv/upper")[r * C + c];
+            harness.tensor("step/invconv/sign")[r] * std::exp(harness.tensor("step/invconv/log_diag")[r]);
+        for (index_t c = r + 1; c < C; ++c) U[r * C + c] = harness.tensor("step/invconv/upper")[r * C + c];
     }
     for (index_t r = 0; r < C; ++r)
         for (index_t k = 0; k < C; ++k)
             for (index_t c = 0; c < C; ++c) LU[r * C + c] += L[r * C + k] * U[k * C + c];
     for (index_t r = 0; r < C; ++r)  // row r of P picks row permutation[r] of LU
-        std::copy_n(LU.begin() + static_cast<index_t>(alone.tensor("step/invconv/permutation")[r]) * C, C,
+        std::copy_n(LU.begin() + static_cast<index_t>(harness.tensor("step/invconv/permutation")[r]) * C, C,
                     W.begin() + r * C);
     return W;
 }
@@ -102,17 +102,17 @@ std::vector<double> specified_weight(const AloneMixing& alone, Permutation permu
 // Reference: y_o = sum_i W[o,i] (x_i + b_i) exp(3 logs_i).
 TEST_P(ActnormMixingTest, MatchesSpecification) {
     for (const index_t C : {1, 4, 7}) {
-        AloneMixing alone(2, {2, 3, C}, GetParam());
-        alone.loss();
-        const real* const bias = alone.tensor("step/actnorm/bias");
-        const real* const logs = alone.tensor("step/actnorm/logs");
-        const std::vector<double> W = specified_weight(alone, GetParam(), C);
+        MixingHarness harness(2, {2, 3, C}, GetParam());
+        harness.loss();
+        const real* const bias = harness.tensor("step/actnorm/bias");
+        const real* const logs = harness.tensor("step/actnorm/logs");
+        const std::vector<double> W = specified_weight(harness, GetParam(), C);
         for (index_t row = 0; row < 12; ++row)
             for (index_t o = 0; o < C; ++o) {
                 double y = 0;
                 for (index_t i = 0; i < C; ++i)
-                    y += W[o * C + i] * (alone.x[row * C + i] + bias[i]) * std::exp(3 * logs[i]);
-                EXPECT_NEAR(alone.h[row * C + o], y, 1e-14 * (1 + std::abs(y)));
+                    y += W[o * C + i] * (harness.x[row * C + i] + bias[i]) * std::exp(3 * logs[i]);
+                EXPECT_NEAR(harness.h[row * C + o], y, 1e-14 * (1 + std::abs(y)));
             }
     }
 }
@@ -153,18 +153,18 @@ TEST_P(ActnormMixingTest, BatchedEqualsIndividual) {
 }
 
 TEST(ActnormMixing, GradientsMatchDifferencesAcrossRowBlocks) {
-    AloneMixing(3, {64, 48, 2}).expect_right_gradients();  // 9216 rows; a block is 8192
+    MixingHarness(3, {64, 48, 2}).expect_right_gradients();  // 9216 rows; a block is 8192
 }
 
 double condition_with(Permutation permutation, const std::string& name, index_t first, index_t count,
                       double value) {
-    AloneMixing alone(1, {2, 2, 4}, permutation);
-    for (const Tensor& tensor : alone.parameters.tensors())
+    MixingHarness harness(1, {2, 2, 4}, permutation);
+    for (const Tensor& tensor : harness.parameters.tensors())
         if (tensor.name == name)
             for (index_t i = first; i < first + count; ++i)
-                alone.values.value[tensor.offset + i] = static_cast<real>(value);
-    alone.derive();
-    return alone.condition;
+                harness.values.value[tensor.offset + i] = static_cast<real>(value);
+    harness.derive();
+    return harness.condition;
 }
 
 TEST(ActnormMixing, DeriveReportsUnusableLayer) {

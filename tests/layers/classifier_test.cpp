@@ -7,8 +7,8 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-struct AloneClassifier {
-    AloneClassifier(index_t classes, index_t N, const Shape& shape)
+struct ClassifierHarness {
+    ClassifierHarness(index_t classes, index_t N, const Shape& shape)
         : shape(shape),
           classes(classes),
           classifier(config(classes), shape, parameters),
@@ -48,18 +48,18 @@ struct AloneClassifier {
 
 TEST(Classifier, GradientsMatchDifferencesAndAccumulate) {
     for (const Shape& shape : {Shape{2, 3, 4}, Shape{1, 1, 5}}) {
-        AloneClassifier alone(3, 5, shape);
-        alone.loss();
-        Gradient gradient{alone.dz.data(), 0, 0.7, {alone.values.gradient.data()}};
-        alone.classifier.backward(alone.machine.context, alone.flow, gradient);
-        for (real& value : alone.dz) value -= real{0.25};  // subtract the initial value
-        std::vector<Block> blocks = parameter_blocks(alone.parameters, alone.values.gradient);
-        blocks.push_back({"z", alone.z.data(), alone.dz.data(), 5 * shape.size()});
-        check_gradients(blocks, [&] { return alone.loss(); });
-        const std::vector<double> once = alone.values.gradient;
-        alone.classifier.backward(alone.machine.context, alone.flow, gradient);
+        ClassifierHarness harness(3, 5, shape);
+        harness.loss();
+        Gradient gradient{harness.dz.data(), 0, 0.7, {harness.values.gradient.data()}};
+        harness.classifier.backward(harness.machine.context, harness.flow, gradient);
+        for (real& value : harness.dz) value -= real{0.25};  // subtract the initial value
+        std::vector<Block> blocks = parameter_blocks(harness.parameters, harness.values.gradient);
+        blocks.push_back({"z", harness.z.data(), harness.dz.data(), 5 * shape.size()});
+        check_gradients(blocks, [&] { return harness.loss(); });
+        const std::vector<double> once = harness.values.gradient;
+        harness.classifier.backward(harness.machine.context, harness.flow, gradient);
         for (std::size_t i = 0; i < once.size(); ++i)
-            ASSERT_NEAR(alone.values.gradient[i], 2 * once[i], 1e-12 * (1 + std::abs(once[i])));
+            ASSERT_NEAR(harness.values.gradient[i], 2 * once[i], 1e-12 * (1 + std::abs(once[i])));
     }
 }
 
@@ -67,11 +67,11 @@ TEST(Classifier, GradientsMatchDifferencesAndAccumulate) {
 TEST(Classifier, MatchesSpecification) {
     const Shape shape{2, 3, 4};
     for (const index_t classes : {1, 2, 7}) {
-        AloneClassifier alone(classes, 5, shape);
-        alone.loss();
-        const real* const W = tensor_values(alone.parameters, "classifier/weight");
-        const real* const b = tensor_values(alone.parameters, "classifier/bias");
-        const real* const logs = tensor_values(alone.parameters, "classifier/logs");
+        ClassifierHarness harness(classes, 5, shape);
+        harness.loss();
+        const real* const W = tensor_values(harness.parameters, "classifier/weight");
+        const real* const b = tensor_values(harness.parameters, "classifier/bias");
+        const real* const logs = tensor_values(harness.parameters, "classifier/logs");
         for (index_t n = 0; n < 5; ++n) {
             std::vector<double> logits(classes);
             double total = 0;
@@ -80,30 +80,30 @@ TEST(Classifier, MatchesSpecification) {
                 double sum = b[k];
                 for (index_t p = 0; p < 6; ++p)
                     for (index_t c = 0; c < 4; ++c)
-                        sum += alone.z[(n * 6 + p) * 4 + c] / 6 * W[c * classes + k];
+                        sum += harness.z[(n * 6 + p) * 4 + c] / 6 * W[c * classes + k];
                 logits[k] = sum * std::exp(3 * logs[k]);
                 total += std::exp(logits[k]);
             }
             for (index_t k = 0; k < classes; ++k)
-                wrong = wrong || (k != alone.labels[n] && logits[k] >= logits[alone.labels[n]]);
-            EXPECT_NEAR(alone.bits[n], std::log2(total) - logits[alone.labels[n]] / std::log(2.0), 1e-12);
-            EXPECT_EQ(alone.error[n], wrong);
+                wrong = wrong || (k != harness.labels[n] && logits[k] >= logits[harness.labels[n]]);
+            EXPECT_NEAR(harness.bits[n], std::log2(total) - logits[harness.labels[n]] / std::log(2.0), 1e-12);
+            EXPECT_EQ(harness.error[n], wrong);
         }
     }
 }
 
 // A tie counts as an error regardless of class order, and huge logits do not overflow.
 TEST(Classifier, CountsTiesAsErrorsAndHandlesLargeLogits) {
-    AloneClassifier alone(4, 3, {1, 2, 3});
-    std::fill(alone.values.value.begin(), alone.values.value.end(), real{0});
-    alone.loss();
-    EXPECT_EQ(alone.bits, std::vector<double>(3, 2.0));  // log2(4)
-    EXPECT_EQ(alone.error, std::vector<double>(3, 1.0));
-    alone.values.value[alone.parameters.tensors()[1].offset] = real{1e5};  // bias of class 0
-    alone.loss();
+    ClassifierHarness harness(4, 3, {1, 2, 3});
+    std::fill(harness.values.value.begin(), harness.values.value.end(), real{0});
+    harness.loss();
+    EXPECT_EQ(harness.bits, std::vector<double>(3, 2.0));  // log2(4)
+    EXPECT_EQ(harness.error, std::vector<double>(3, 1.0));
+    harness.values.value[harness.parameters.tensors()[1].offset] = real{1e5};  // bias of class 0
+    harness.loss();
     for (index_t n = 0; n < 3; ++n) {
-        EXPECT_NEAR(alone.bits[n], alone.labels[n] == 0 ? 0.0 : 1e5 / std::log(2.0), 1e-6);
-        EXPECT_EQ(alone.error[n], alone.labels[n] != 0);
+        EXPECT_NEAR(harness.bits[n], harness.labels[n] == 0 ? 0.0 : 1e5 / std::log(2.0), 1e-6);
+        EXPECT_EQ(harness.error[n], harness.labels[n] != 0);
     }
 }
 

@@ -31,9 +31,9 @@ ModelConfig config_of(const Form& form, bool edge, index_t width) {
     return config;
 }
 
-struct AloneCoupling : LayerHarness {
-    AloneCoupling(const ModelConfig& config, index_t N, const Shape& shape, index_t tile,
-                  Engine engine = Engine::products)
+struct CouplingHarness : LayerHarness {
+    CouplingHarness(const ModelConfig& config, index_t N, const Shape& shape, index_t tile,
+                    Engine engine = Engine::products)
         : LayerHarness(N, shape, [&](Parameters& parameters) {
               return std::make_unique<Coupling>(coupling_options(config), shape, Precision::fp32, engine,
                                                 tile, "step", parameters);
@@ -73,8 +73,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, CouplingTest,
                          });
 
 TEST_P(CouplingTest, GradientsMatchDifferences) {
-    AloneCoupling(config(7), 3, {4, 5, 4}, 2).expect_right_gradients();  // a whole tile and a rest
-    AloneCoupling(config(8), 2, {2, 1, 6}, 0).expect_right_gradients();
+    CouplingHarness(config(7), 3, {4, 5, 4}, 2).expect_right_gradients();  // a whole tile and a rest
+    CouplingHarness(config(8), 2, {2, 1, 6}, 0).expect_right_gradients();
 }
 
 // The vendor-convolution engine, with direct sums in place of the library: the same layer up to rounding, in
@@ -83,14 +83,14 @@ TEST_P(CouplingTest, LibraryConvolutionIsEquivalent) {
     for (const index_t block_pixels : {1, 39, 40, 8192}) {
         const index_t N = 3;
         const Shape shape{4, 5, 4};
-        AloneCoupling products(config(7), N, shape, 2), library(config(7), N, shape, 2, Engine::library);
+        CouplingHarness products(config(7), N, shape, 2), library(config(7), N, shape, 2, Engine::library);
         EXPECT_THROW(library.loss(), std::runtime_error);  // the CPU has none
         DirectConv conv;
         library.machine.context.conv = &conv;
         library.machine.context.blocking.block_pixels = block_pixels;
         EXPECT_NEAR(library.loss(), products.loss(), 1e-12);
         EXPECT_EQ(conv.calls, block_pixels < 40 ? 3 : 2);  // tiles of 2 and 1 images, of 20 pixels each
-        for (AloneCoupling* const one : {&products, &library}) one->backward();
+        for (CouplingHarness* const one : {&products, &library}) one->backward();
         EXPECT_LE(largest_difference(library.h, products.h), 1e-13);
         EXPECT_LE(largest_difference(library.dh, products.dh), 1e-12);
         EXPECT_LE(largest_difference(library.values.gradient, products.values.gradient), 1e-12);
@@ -99,21 +99,21 @@ TEST_P(CouplingTest, LibraryConvolutionIsEquivalent) {
 }
 
 TEST_P(CouplingTest, BackwardReconstructsInput) {
-    AloneCoupling(config(7), 3, {4, 5, 4}, 2).expect_rebuilt_input();
-    AloneCoupling(config(8), 2, {1, 1, 2}, 0).expect_rebuilt_input();
+    CouplingHarness(config(7), 3, {4, 5, 4}, 2).expect_reconstructed_input();
+    CouplingHarness(config(8), 2, {1, 1, 2}, 0).expect_reconstructed_input();
 }
 
 TEST_P(CouplingTest, GradientsAccumulate) {
-    AloneCoupling(config(6), 3, {3, 4, 4}, 1).expect_accumulating_gradients();
+    CouplingHarness(config(6), 3, {3, 4, 4}, 1).expect_accumulating_gradients();
 }
 
 TEST_P(CouplingTest, LogDeterminantMatchesJacobian) {
-    AloneCoupling(config(6), 2, {2, 2, 4}, 1).expect_log_determinant();
+    CouplingHarness(config(6), 2, {2, 2, 4}, 1).expect_log_determinant();
 }
 
 TEST_P(CouplingTest, ConditionIsPartOfTheInput) {
     ConditionalCoupling(config(7), 3, {4, 5, 4}, 2).expect_right_gradients();
-    ConditionalCoupling(config(8), 2, {1, 1, 2}, 0).expect_rebuilt_input();
+    ConditionalCoupling(config(8), 2, {1, 1, 2}, 0).expect_reconstructed_input();
     ConditionalCoupling(config(6), 3, {3, 4, 4}, 1).expect_accumulating_gradients();
     ConditionalCoupling(config(6), 2, {2, 2, 4}, 1).expect_log_determinant();
 }
@@ -124,15 +124,15 @@ TEST_P(CouplingTest, ConditionMatchesSpecification) {
     const index_t N = 2, rows = N * shape.pixels(), E = 3;
     ConditionalCoupling conditional(config(7), N, shape, 1);
     conditional.loss();
-    std::vector<double> input(rows * 2 * (2 + E));  // whose first half naive_network() reads
+    std::vector<double> input(rows * 2 * (2 + E));  // whose first half direct_network() reads
     for (index_t row = 0; row < rows; ++row) {
         double* const to = &input[row * 2 * (2 + E)];
         std::copy_n(&conditional.condition[row * E], E, std::copy_n(&conditional.x[row * 4], 2, to));
     }
     const Form& form = std::get<0>(GetParam());
     const bool affine = form.kind == CouplingKind::affine, edge = std::get<1>(GetParam());
-    const DirectNetwork network = naive_network(conditional.parameters, "step/coupling", {3, 4, 2 * (2 + E)},
-                                                N, 7, affine ? 4 : 2, edge, input.data());
+    const DirectNetwork network = direct_network(conditional.parameters, "step/coupling", {3, 4, 2 * (2 + E)},
+                                                 N, 7, affine ? 4 : 2, edge, input.data());
     for (index_t row = 0; row < rows; ++row)
         for (index_t c = 0; c < 2; ++c) {
             double y = conditional.x[row * 4 + 2 + c];
@@ -150,14 +150,14 @@ TEST_P(CouplingTest, MatchesSpecification) {
     const index_t N = 3, w = 9, half = shape.C / 2, rows = N * shape.pixels();
     const Form& form = std::get<0>(GetParam());
     const bool affine = form.kind == CouplingKind::affine, edge = std::get<1>(GetParam());
-    AloneCoupling alone(config(w), N, shape, 2);
-    alone.loss();
-    const DirectNetwork network = naive_network(alone.parameters, "step/coupling", shape, N, w,
-                                                affine ? shape.C : half, edge, alone.x.data());
+    CouplingHarness harness(config(w), N, shape, 2);
+    harness.loss();
+    const DirectNetwork network = direct_network(harness.parameters, "step/coupling", shape, N, w,
+                                                 affine ? shape.C : half, edge, harness.x.data());
     std::vector<double> logdet(N, 0.0);
     for (index_t row = 0; row < rows; ++row)
         for (index_t c = 0; c < shape.C; ++c) {
-            double y = alone.x[row * shape.C + c];
+            double y = harness.x[row * shape.C + c];
             if (c >= half && affine) {
                 const double shift = network.out[row * shape.C + 2 * (c - half)];
                 const double scale =
@@ -167,50 +167,52 @@ TEST_P(CouplingTest, MatchesSpecification) {
             } else if (c >= half) {
                 y += network.out[row * half + c - half];
             }
-            ASSERT_NEAR(alone.h[row * shape.C + c], y, 1e-13);  // sums of up to 90 terms
+            ASSERT_NEAR(harness.h[row * shape.C + c], y, 1e-13);  // sums of up to 90 terms
         }
-    EXPECT_LE(largest_difference(alone.logdet, logdet), 1e-12);
+    EXPECT_LE(largest_difference(harness.logdet, logdet), 1e-12);
 }
 
 // A wide image that im2col blocks (8192 pixels) cut within a tile.
 TEST(Coupling, BlockedLargeImagesHaveNoSeam) {
     const Shape shape{70, 128, 2};
     const index_t N = 2, w = 3;
-    AloneCoupling alone(config_of(kAffine, true, w), N, shape, 2);
-    alone.loss();
+    CouplingHarness harness(config_of(kAffine, true, w), N, shape, 2);
+    harness.loss();
     const DirectNetwork network =
-        naive_network(alone.parameters, "step/coupling", shape, N, w, shape.C, true, alone.x.data());
+        direct_network(harness.parameters, "step/coupling", shape, N, w, shape.C, true, harness.x.data());
     double worst = 0;
     for (index_t row = 0; row < N * shape.pixels(); ++row) {
         const double scale = expected_scale(CouplingScale::sigmoid, network.out[row * 2 + 1]);
-        const double y = (alone.x[row * 2 + 1] + network.out[row * 2]) * scale;
-        worst = std::max(worst, std::abs(alone.h[row * 2 + 1] - y));
+        const double y = (harness.x[row * 2 + 1] + network.out[row * 2]) * scale;
+        worst = std::max(worst, std::abs(harness.h[row * 2 + 1] - y));
     }
     EXPECT_LE(worst, 1e-13);
-    alone.expect_right_gradients(true);
+    harness.expect_right_gradients(true);
 }
 
 // Policy `store` and recomputation are bit-equal.
 TEST_P(CouplingTest, SavedMapsGiveSameGradients) {
-    AloneCoupling alone(config(8), 3, {4, 4, 4}, 2);
-    alone.loss();
-    const std::vector<double> y = alone.h, logdet = alone.logdet;
-    std::fill(alone.values.gradient.begin(), alone.values.gradient.end(), 0.0);
-    alone.backward();
-    const std::vector<double> x = alone.h, dx = alone.dh, gradient = alone.values.gradient;
+    CouplingHarness harness(config(8), 3, {4, 4, 4}, 2);
+    harness.loss();
+    const std::vector<double> y = harness.h, logdet = harness.logdet;
+    std::fill(harness.values.gradient.begin(), harness.values.gradient.end(), 0.0);
+    harness.backward();
+    const std::vector<double> x = harness.h, dx = harness.dh, gradient = harness.values.gradient;
 
-    const Coupling::SavedMaps saved = alone.coupling->take_maps(kCpuBlocking, alone.machine.stored, alone.N);
-    alone.run(alone.x, [&](Flow& flow) { alone.coupling->forward(alone.machine.context, flow, &saved); });
-    EXPECT_EQ(alone.h, y);
-    EXPECT_EQ(alone.logdet, logdet);
-    std::fill(alone.values.gradient.begin(), alone.values.gradient.end(), 0.0);
-    alone.dh = alone.g;
-    Flow flow{alone.N, alone.h.data(), alone.logdet.data(), alone.prior.data()};
-    Gradient gradients{alone.dh.data(), alone.dlogp, 0, {alone.values.gradient.data()}};
-    alone.coupling->backward(alone.machine.context, flow, gradients, &saved);
-    EXPECT_EQ(alone.h, x);
-    EXPECT_EQ(alone.dh, dx);
-    EXPECT_EQ(alone.values.gradient, gradient);
+    const Coupling::SavedMaps saved =
+        harness.coupling->take_maps(kCpuBlocking, harness.machine.stored, harness.N);
+    harness.run(harness.x,
+                [&](Flow& flow) { harness.coupling->forward(harness.machine.context, flow, &saved); });
+    EXPECT_EQ(harness.h, y);
+    EXPECT_EQ(harness.logdet, logdet);
+    std::fill(harness.values.gradient.begin(), harness.values.gradient.end(), 0.0);
+    harness.dh = harness.g;
+    Flow flow{harness.N, harness.h.data(), harness.logdet.data(), harness.prior.data()};
+    Gradient gradients{harness.dh.data(), harness.dlogp, 0, {harness.values.gradient.data()}};
+    harness.coupling->backward(harness.machine.context, flow, gradients, &saved);
+    EXPECT_EQ(harness.h, x);
+    EXPECT_EQ(harness.dh, dx);
+    EXPECT_EQ(harness.values.gradient, gradient);
 }
 
 TEST(Coupling, RejectsUnsupportedPrecisions) {

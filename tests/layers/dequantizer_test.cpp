@@ -22,8 +22,8 @@ ModelConfig dequantizer_config(index_t height, index_t width, index_t channels, 
 }
 
 // A dequantizer with random parameters, and a loss <g, x> + dlogp * sum of -log q.
-struct AloneDequantizer {
-    explicit AloneDequantizer(const ModelConfig& config, index_t N = 3, index_t tile = 2)
+struct DequantizerHarness {
+    explicit DequantizerHarness(const ModelConfig& config, index_t N = 3, index_t tile = 2)
         : D(config.dimensions()),
           N(N),
           n_bits(config.n_bits),
@@ -78,75 +78,75 @@ struct AloneDequantizer {
 
 TEST(Dequantizer, GradientsMatchDifferences) {
     for (const bool edge : {false, true}) {
-        AloneDequantizer alone(dequantizer_config(4, 6, 3, edge));
-        alone.loss();
-        alone.backward();
-        check_gradients(parameter_blocks(alone.parameters, alone.values.gradient),
-                        [&] { return alone.loss(); });
+        DequantizerHarness harness(dequantizer_config(4, 6, 3, edge));
+        harness.loss();
+        harness.backward();
+        check_gradients(parameter_blocks(harness.parameters, harness.values.gradient),
+                        [&] { return harness.loss(); });
     }
 }
 
 TEST(Dequantizer, NoiseStaysInTheBin) {
-    AloneDequantizer alone(dequantizer_config(4, 6, 3, true));
-    alone.loss();
-    for (std::size_t i = 0; i < alone.h.size(); ++i) {
-        const double u = (alone.h[i] + 0.5) * 32 - (alone.pixels[i] >> 3);
+    DequantizerHarness harness(dequantizer_config(4, 6, 3, true));
+    harness.loss();
+    for (std::size_t i = 0; i < harness.h.size(); ++i) {
+        const double u = (harness.h[i] + 0.5) * 32 - (harness.pixels[i] >> 3);
         ASSERT_GT(u, 0);
         ASSERT_LT(u, 1);
-        ASSERT_NEAR(u, 1 / (1 + std::exp(-alone.logits[i])), 1e-13);
+        ASSERT_NEAR(u, 1 / (1 + std::exp(-harness.logits[i])), 1e-13);
     }
 }
 
 // Backward ends at the numbers that forward drew, and says how far off the images and these numbers are.
 TEST(Dequantizer, BackwardRebuildsItsNumbers) {
-    AloneDequantizer alone(dequantizer_config(4, 4, 2, true));
-    alone.loss();
-    alone.backward();
-    for (index_t n = 0; n < alone.N; ++n) {
-        for (index_t i = 0; i < alone.D; i += 2) {
-            const PhiloxWords words = philox_block(11, Purpose::dequantize, alone.items[n], i / 4);
+    DequantizerHarness harness(dequantizer_config(4, 4, 2, true));
+    harness.loss();
+    harness.backward();
+    for (index_t n = 0; n < harness.N; ++n) {
+        for (index_t i = 0; i < harness.D; i += 2) {
+            const PhiloxWords words = philox_block(11, Purpose::dequantize, harness.items[n], i / 4);
             const NormalPair pair = philox_normal(words.word[i % 4], words.word[i % 4 + 1]);
-            ASSERT_NEAR(alone.h[n * alone.D + i], pair.first, 1e-12);
-            ASSERT_NEAR(alone.h[n * alone.D + i + 1], pair.second, 1e-12);
+            ASSERT_NEAR(harness.h[n * harness.D + i], pair.first, 1e-12);
+            ASSERT_NEAR(harness.h[n * harness.D + i + 1], pair.second, 1e-12);
         }
-        EXPECT_LE(alone.difference[n], 1e-12);
-        EXPECT_GT(alone.difference[n], 0);
+        EXPECT_LE(harness.difference[n], 1e-12);
+        EXPECT_GT(harness.difference[n], 0);
     }
-    alone.loss();
-    alone.h[alone.D + 1] += 1e-3;
-    alone.backward();
-    EXPECT_LE(alone.difference[0], 1e-12);
-    EXPECT_NEAR(alone.difference[1], 1e-3, 1e-9);
-    alone.loss();
-    alone.logits[3] += 1e-2;  // as if the flow of the numbers drifted
-    alone.h[3] = (alone.pixels[3] / 8 + 1 / (1 + std::exp(-alone.logits[3]))) / 32 - 0.5;
-    alone.backward();
-    EXPECT_GT(alone.difference[0], 1e-4);
-    EXPECT_LE(alone.difference[1], 1e-12);
+    harness.loss();
+    harness.h[harness.D + 1] += 1e-3;
+    harness.backward();
+    EXPECT_LE(harness.difference[0], 1e-12);
+    EXPECT_NEAR(harness.difference[1], 1e-3, 1e-9);
+    harness.loss();
+    harness.logits[3] += 1e-2;  // as if the flow of the numbers drifted
+    harness.h[3] = (harness.pixels[3] / 8 + 1 / (1 + std::exp(-harness.logits[3]))) / 32 - 0.5;
+    harness.backward();
+    EXPECT_GT(harness.difference[0], 1e-4);
+    EXPECT_LE(harness.difference[1], 1e-12);
 }
 
 TEST(Dequantizer, GradientsAccumulate) {
-    AloneDequantizer alone(dequantizer_config(4, 4, 1, true));
-    alone.loss();
-    alone.backward();
-    const std::vector<double> once = alone.values.gradient;
-    alone.loss();
-    alone.backward();
+    DequantizerHarness harness(dequantizer_config(4, 4, 1, true));
+    harness.loss();
+    harness.backward();
+    const std::vector<double> once = harness.values.gradient;
+    harness.loss();
+    harness.backward();
     for (std::size_t i = 0; i < once.size(); ++i)
-        ASSERT_NEAR(alone.values.gradient[i], 2 * once[i], 1e-12 * (1 + std::abs(once[i])));
+        ASSERT_NEAR(harness.values.gradient[i], 2 * once[i], 1e-12 * (1 + std::abs(once[i])));
 }
 
 // After initialization the couplings and features are neutral, and the noise is about uniform: log q is near 0.
 TEST(Dequantizer, StartsNearUniformNoise) {
-    AloneDequantizer alone(dequantizer_config(16, 16, 3, true), 4, 0);
-    alone.parameters.initialize(2, alone.machine.backend.solver());
-    Flow flow = alone.flow();
-    alone.dequantizer.initialize(alone.machine.context, alone.image(), alone.noise(), flow,
-                                 alone.minus_log_q.data());
-    const std::vector<double> h = alone.h, minus_log_q = alone.minus_log_q;
-    alone.loss();
-    EXPECT_LE(largest_difference(alone.h, h), 1e-12);
-    EXPECT_LE(largest_difference(alone.minus_log_q, minus_log_q), 1e-9);
+    DequantizerHarness harness(dequantizer_config(16, 16, 3, true), 4, 0);
+    harness.parameters.initialize(2, harness.machine.backend.solver());
+    Flow flow = harness.flow();
+    harness.dequantizer.initialize(harness.machine.context, harness.image(), harness.noise(), flow,
+                                   harness.minus_log_q.data());
+    const std::vector<double> h = harness.h, minus_log_q = harness.minus_log_q;
+    harness.loss();
+    EXPECT_LE(largest_difference(harness.h, h), 1e-12);
+    EXPECT_LE(largest_difference(harness.minus_log_q, minus_log_q), 1e-9);
     const double bits = sum(minus_log_q) / (4 * 768 * std::log(2.0));
     EXPECT_NEAR(bits, -0.02, 0.02);
     // A normal number of deviation 1 in place of 1.75 costs 0.28 bits.

@@ -19,9 +19,9 @@ inline const real* tensor_values(const Parameters& parameters, const std::string
 
 // y [N*H*W, out]: kernel x kernel convolution, zero-padded, of the first `in` channels of x [N*H*W] with
 // pixel stride `stride`; the edge channel is 1 on the padding and 0 inside.
-inline std::vector<double> naive_convolution(const Shape& shape, index_t N, index_t kernel, bool edge,
-                                             index_t in, index_t out, const double* x, index_t stride,
-                                             const real* weight) {
+inline std::vector<double> direct_convolution(const Shape& shape, index_t N, index_t kernel, bool edge,
+                                              index_t in, index_t out, const double* x, index_t stride,
+                                              const real* weight) {
     const auto& [H, W, C] = shape;
     const index_t depth = in + (edge ? 1 : 0), reach = kernel / 2;
     std::vector<double> y(N * H * W * out, 0.0);
@@ -49,8 +49,8 @@ struct DirectNetwork {
 };
 
 // name: "level0/step0/coupling". x: [N*H*W, C] state whose first C/2 channels are the input.
-inline DirectNetwork naive_network(const Parameters& parameters, const std::string& name, const Shape& shape,
-                                   index_t N, index_t w, index_t outputs, bool edge, const double* x) {
+inline DirectNetwork direct_network(const Parameters& parameters, const std::string& name, const Shape& shape,
+                                    index_t N, index_t w, index_t outputs, bool edge, const double* x) {
     const auto value = [&](const std::string& tensor) { return tensor_values(parameters, name + tensor); };
     const auto normalize = [&](std::vector<double>& y, const std::string& actnorm) {
         const real* const bias = value(actnorm + "/bias");
@@ -62,13 +62,14 @@ inline DirectNetwork naive_network(const Parameters& parameters, const std::stri
         return y;
     };
     DirectNetwork result;
-    result.normal1 = naive_convolution(shape, N, 3, edge, shape.C / 2, w, x, shape.C, value("/conv1/weight"));
+    result.normal1 =
+        direct_convolution(shape, N, 3, edge, shape.C / 2, w, x, shape.C, value("/conv1/weight"));
     normalize(result.normal1, "/conv1/actnorm");
     result.normal2 =
-        naive_convolution(shape, N, 1, false, w, w, relu(result.normal1).data(), w, value("/conv2/weight"));
+        direct_convolution(shape, N, 1, false, w, w, relu(result.normal1).data(), w, value("/conv2/weight"));
     normalize(result.normal2, "/conv2/actnorm");
-    result.out = naive_convolution(shape, N, 3, edge, w, outputs, relu(result.normal2).data(), w,
-                                   value("/conv3/weight"));
+    result.out = direct_convolution(shape, N, 3, edge, w, outputs, relu(result.normal2).data(), w,
+                                    value("/conv3/weight"));
     const real* const bias = value("/conv3/bias");
     const real* const logs = value("/conv3/logs");
     for (std::size_t i = 0; i < result.out.size(); ++i)

@@ -53,8 +53,8 @@ TEST(Initialize, NormalizesEveryActnorm) {
                     y[i] = (y[i] + bias[i % shape.C]) * std::exp(3 * logs[i % shape.C]);
                 expect_normalized(y, shape.C, name);
                 level.steps[k]->mixing.forward(model.machine.context, model.flow);
-                const DirectNetwork network =
-                    naive_network(parameters, name + "/coupling", shape, 5, 6, shape.C, true, model.h.data());
+                const DirectNetwork network = direct_network(parameters, name + "/coupling", shape, 5, 6,
+                                                             shape.C, true, model.h.data());
                 expect_normalized(network.normal1, 6, name + "/conv1");
                 expect_normalized(network.normal2, 6, name + "/conv2");
                 level.steps[k]->coupling.forward(model.machine.context, model.flow);

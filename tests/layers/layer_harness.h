@@ -72,7 +72,7 @@ struct LayerHarness {
     }
 
     // 1e-12: a few hundred roundings of numbers of size 1.
-    void expect_rebuilt_input() {
+    void expect_reconstructed_input() {
         loss();
         const std::vector<double> y = h, logdet_before = logdet, prior_before = prior;
         backward();

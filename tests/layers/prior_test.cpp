@@ -20,8 +20,8 @@ struct ConfigOf : ModelConfig {
 };
 
 // Adapter: the top prior is not an invertible layer. It only reads z and sets its gradient.
-struct AlonePrior {
-    AlonePrior(bool learn, bool edge, index_t classes, index_t N, const Shape& shape)
+struct PriorHarness {
+    PriorHarness(bool learn, bool edge, index_t classes, index_t N, const Shape& shape)
         : top(ConfigOf(learn, edge, classes), shape, parameters),
           values(parameters, machine.backend.solver(), 5),
           z(Random(6).normals(N * shape.size())),
@@ -63,66 +63,66 @@ INSTANTIATE_TEST_SUITE_P(LearnEdgeClasses, TopPriorTest,
 TEST_P(TopPriorTest, GradientsMatchDifferences) {
     const auto [learn, edge, classes] = GetParam();
     for (const Shape& shape : {Shape{4, 3, 4}, Shape{1, 1, 2}, Shape{1, 4, 6}}) {
-        AlonePrior alone(learn, edge, classes, 3, shape);
-        EXPECT_EQ(alone.parameters.tensors().size(), (learn ? 2u + edge : 0u) + (classes > 0 ? 3u : 0u));
-        alone.loss();
-        alone.backward();
-        std::vector<Block> blocks = parameter_blocks(alone.parameters, alone.values.gradient);
-        blocks.push_back({"z", alone.z.data(), alone.dz.data(), 3 * shape.size()});
-        check_gradients(blocks, [&] { return alone.loss(); });
+        PriorHarness harness(learn, edge, classes, 3, shape);
+        EXPECT_EQ(harness.parameters.tensors().size(), (learn ? 2u + edge : 0u) + (classes > 0 ? 3u : 0u));
+        harness.loss();
+        harness.backward();
+        std::vector<Block> blocks = parameter_blocks(harness.parameters, harness.values.gradient);
+        blocks.push_back({"z", harness.z.data(), harness.dz.data(), 3 * shape.size()});
+        check_gradients(blocks, [&] { return harness.loss(); });
     }
 }
 
 TEST_P(TopPriorTest, GradientsAccumulateOverCalls) {
     const auto [learn, edge, classes] = GetParam();
-    AlonePrior alone(learn, edge, classes, 3, {4, 3, 4});
-    alone.loss();
-    alone.backward();
-    const std::vector<double> once = alone.values.gradient, dz = alone.dz;
-    alone.backward();
-    EXPECT_EQ(alone.dz, dz);
+    PriorHarness harness(learn, edge, classes, 3, {4, 3, 4});
+    harness.loss();
+    harness.backward();
+    const std::vector<double> once = harness.values.gradient, dz = harness.dz;
+    harness.backward();
+    EXPECT_EQ(harness.dz, dz);
     for (std::size_t i = 0; i < once.size(); ++i)
-        ASSERT_NEAR(alone.values.gradient[i], 2 * once[i], 1e-13 * 100);
+        ASSERT_NEAR(harness.values.gradient[i], 2 * once[i], 1e-13 * 100);
 }
 
 TEST_P(TopPriorTest, MatchesSpecification) {
     const auto [learn, edge, classes] = GetParam();
     const Shape shape{4, 3, 4};
     const index_t N = 3, C = shape.C;
-    AlonePrior alone(learn, edge, classes, N, shape);
-    alone.loss();
+    PriorHarness harness(learn, edge, classes, N, shape);
+    harness.loss();
     // [H*W, 2C]; only the edge channel has weights.
     std::vector<double> map(shape.pixels() * 2 * C, 0.0);
     if (learn && edge)
-        map = naive_convolution(shape, 1, 3, true, 0, 2 * C, nullptr, 0,
-                                tensor_values(alone.parameters, "prior/top/weight"));
+        map = direct_convolution(shape, 1, 3, true, 0, 2 * C, nullptr, 0,
+                                 tensor_values(harness.parameters, "prior/top/weight"));
     if (learn)
         for (std::size_t i = 0; i < map.size(); ++i)
-            map[i] = (map[i] + tensor_values(alone.parameters, "prior/top/bias")[i % (2 * C)]) *
-                     std::exp(3 * tensor_values(alone.parameters, "prior/top/logs")[i % (2 * C)]);
-    std::vector<double> expected(N, 0.0), eps(alone.z.size());
+            map[i] = (map[i] + tensor_values(harness.parameters, "prior/top/bias")[i % (2 * C)]) *
+                     std::exp(3 * tensor_values(harness.parameters, "prior/top/logs")[i % (2 * C)]);
+    std::vector<double> expected(N, 0.0), eps(harness.z.size());
     // Added at every pixel for the image's class: (Wc[y] + bias) exp(3 logs).
     const auto added = [&, classes = classes](index_t n, index_t j) {
         if (classes == 0) return 0.0;
-        return (tensor_values(alone.parameters, "prior/class/weight")[alone.labels[n] * 2 * C + j] +
-                tensor_values(alone.parameters, "prior/class/bias")[j]) *
-               std::exp(3 * tensor_values(alone.parameters, "prior/class/logs")[j]);
+        return (tensor_values(harness.parameters, "prior/class/weight")[harness.labels[n] * 2 * C + j] +
+                tensor_values(harness.parameters, "prior/class/bias")[j]) *
+               std::exp(3 * tensor_values(harness.parameters, "prior/class/logs")[j]);
     };
     for (index_t row = 0; row < N * shape.pixels(); ++row)
         for (index_t c = 0; c < C; ++c) {
             const index_t n = row / shape.pixels();
             const double* const at = &map[row % shape.pixels() * 2 * C];
             const double mean = at[c] + added(n, c), logs = at[C + c] + added(n, C + c);
-            const double e = (alone.z[row * C + c] - mean) * std::exp(-logs);
+            const double e = (harness.z[row * C + c] - mean) * std::exp(-logs);
             eps[row * C + c] = e;
             expected[n] += -0.5 * std::log(2 * M_PI) - logs - 0.5 * e * e;
         }
-    EXPECT_LE(largest_difference(alone.prior, expected), 1e-12);  // 48 terms
-    const std::vector<double> z = alone.z;
-    alone.top.encode(alone.machine.context, alone.flow);
-    EXPECT_LE(largest_difference(alone.z, eps), 1e-12);
-    alone.top.decode(alone.machine.context, alone.flow);
-    EXPECT_LE(largest_difference(alone.z, z), 1e-12);
+    EXPECT_LE(largest_difference(harness.prior, expected), 1e-12);  // 48 terms
+    const std::vector<double> z = harness.z;
+    harness.top.encode(harness.machine.context, harness.flow);
+    EXPECT_LE(largest_difference(harness.z, eps), 1e-12);
+    harness.top.decode(harness.machine.context, harness.flow);
+    EXPECT_LE(largest_difference(harness.z, z), 1e-12);
 }
 
 }  // namespace

@@ -5,23 +5,23 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-LayerHarness alone(const Shape& shape) {
+LayerHarness squeeze_harness(const Shape& shape) {
     return LayerHarness(3, shape, [&](Parameters&) { return std::make_unique<Squeeze>(shape); });
 }
 
 TEST(Squeeze, GradientsMatchDifferences) {
-    alone({4, 6, 3}).expect_right_gradients();
+    squeeze_harness({4, 6, 3}).expect_right_gradients();
 }
 
 TEST(Squeeze, BackwardReconstructsInput) {
-    alone({4, 6, 3}).expect_rebuilt_input();
+    squeeze_harness({4, 6, 3}).expect_reconstructed_input();
 }
 
 TEST(Squeeze, ChangesNoLogDeterminant) {
-    LayerHarness squeeze = alone({4, 6, 3});
-    squeeze.loss();
-    EXPECT_EQ(sum(squeeze.logdet), 0);
-    EXPECT_EQ(sum(squeeze.prior), 0);
+    LayerHarness harness = squeeze_harness({4, 6, 3});
+    harness.loss();
+    EXPECT_EQ(sum(harness.logdet), 0);
+    EXPECT_EQ(sum(harness.prior), 0);
 }
 
 }  // namespace

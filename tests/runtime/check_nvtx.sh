@@ -3,7 +3,7 @@
 set -eu
 names=$(mktemp)
 trap 'rm -f "$names"' EXIT
-NVTX_INJECTION64_PATH=$1 NVTX_NAMES=$names "$2" --gtest_filter='*InFloat/rehearsal_published' >/dev/null
+NVTX_INJECTION64_PATH=$1 NVTX_NAMES=$names "$2" --gtest_filter='*InFloat/gpu_paths_published' >/dev/null
 fail() { echo "FAILED: $1; the ranges were:"; head -50 "$names"; exit 1; }
 within() {
     awk -v outer="  $1" -v inner="    $2" '/^  [^ ]/ { at = $0 } at == outer && $0 == inner { found = 1 } END { exit !found }' "$names"
