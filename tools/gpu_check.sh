@@ -24,7 +24,7 @@ those of the bundle that contains this script, or of build/gpu or build/release.
   --seconds S   for all parts together (470)
   --smoke       the same on the CPU with tiny models: tests this script, the numbers mean nothing
 
-Exit status: 0 all well, 1 a test failed or a program broke, 2 no usable GPU.
+Exit status: 0 success, 1 a test or program failed, 2 no usable GPU.
 TEXT
 }
 
@@ -145,7 +145,7 @@ finish() {
     # Packed outside of the folder, which must not change meanwhile.
     packed=$(mktemp) && tar czf "$packed" -C "$out" . && mv "$packed" "$archive"
     chmod 644 "$archive"
-    # Those who read it may see the first 10,000 characters.
+    # Print at most 10,000 characters.
     if [ "$(wc -c <"$out/table.txt")" -lt 9900 ]; then
         cat "$out/table.txt"
     else
@@ -478,7 +478,7 @@ part_engines() {
 part_train() {
     local minutes shape=() metrics json images bpd batch=256
     data_set
-    # Two minutes at most; evaluation and samples want their share.
+    # Two minutes at most, and time for evaluation and samples.
     minutes=$(awk -v s="$(left)" 'BEGIN { s = s > 145 ? 120 : s - 25; printf "%.3f", (s < 5 ? 5 : s) / 60 }')
     [ $kind = cuda ] || minutes=0.05 batch=8 shape=(--levels 2 --depth 2 --width 16)
     rm -rf "$out/run"
