@@ -106,10 +106,11 @@ class DatasetWriter {
     // `info` supplies name, H, W, C, n_classes (0: no labels) and entropy_bpd; its counts are ignored.
     DatasetWriter(const std::filesystem::path& path, const DatasetInfo& info);
 
-    // images [count, H, W, C]; labels [count], or null when n_classes is 0; names: `count` of them, or none in all calls.
+    // images [count, H, W, C]; labels [count], or null when n_classes is 0; names: `count` of them, or none in all
+    // calls.
     void append(const std::string& split, index_t count, const std::uint8_t* images,
                 const std::int32_t* labels, const std::vector<std::string>& names = {});
-    // Error without a training image, or where the disk is full.
+    // Throws Error without a training image, or if the disk is full.
     void commit();
 
   private:

@@ -273,10 +273,10 @@ void draw_text(Image& image, index_t top, index_t left, const std::string& text)
     draw_line(lines_of(text).at(0), image, top, left);
 }
 
-Image side_by_side(const std::vector<Panel>& panels, index_t a_row) {
+Image side_by_side(const std::vector<Panel>& panels, index_t per_row) {
     if (panels.empty()) throw Error("side_by_side: expected at least one panel");
     const auto count = std::ssize(panels);
-    const index_t columns = a_row > 0 ? std::min(a_row, count) : count, C = panels[0].image.C;
+    const index_t columns = per_row > 0 ? std::min(per_row, count) : count, C = panels[0].image.C;
     // Columns are as wide and rows as high as their largest panels.
     std::vector<index_t> widths(static_cast<std::size_t>(columns), 0);
     std::vector<index_t> heights(static_cast<std::size_t>((count + columns - 1) / columns), 0);

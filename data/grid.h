@@ -30,18 +30,18 @@ Image tile_images(const std::uint8_t* images, index_t N, index_t H, index_t W, i
 void cross_out(std::uint8_t* image, index_t H, index_t W, index_t C);
 
 struct Panel {
-    // Lines of UTF-8 separated by \n. A box replaces what is neither printable ASCII nor a letter of Western European
-    // languages (Latin-1, composed or not). No label row if empty on all panels.
+    // Lines of UTF-8 separated by \n. A box replaces characters other than printable ASCII and the letters of
+    // Latin-1 (composed or not). If all labels are empty, no space is left for them.
     std::string label;
     Image image;
 };
 
-// Draws a line of text, black, as labels are; `top` and `left` are those of its first letter. Parts beyond the right edge
-// are left out; it needs 14 pixels of height.
+// Draws a line of black text in the font of labels; `top` and `left` are the corner of its first letter. It needs
+// 14 pixels of height; parts beyond the right edge are left out.
 void draw_text(Image& image, index_t top, index_t left, const std::string& text);
 
-// Panels from left to right, `a_row` per row (0: all), with black labels on white above them (built-in 5x7
+// Panels from left to right, `per_row` per row (0: all), with black labels on white above them (built-in 5x7
 // font). All panels must have the same C.
-Image side_by_side(const std::vector<Panel>& panels, index_t a_row = 0);
+Image side_by_side(const std::vector<Panel>& panels, index_t per_row = 0);
 
 }  // namespace glow

@@ -23,7 +23,7 @@ struct ImageFolderOptions {
     // Whether subfolders are classes. Default: yes if there are at least two and no image next to them.
     std::optional<bool> classes = {};
     index_t crops = 0;      // random squares per file; 0: the largest centered part
-    bool tile = false;      // instead: a centered grid of as many squares as fit
+    bool tile = false;      // instead of crops: a centered grid of as many squares as fit
     double overlap = 0;     // of neighboring tiles, as a fraction of their side, 0 to below 1
     index_t crop_side = 0;  // side of crops and tiles before scaling, in pixels; 0: size
 };
@@ -78,7 +78,7 @@ class ImageFolder : public ImageSource {
     index_t images_of(const File& file) const;
     std::optional<Crop> part_of(index_t file, index_t crop, index_t H, index_t W) const;
     bool whole() const { return !options_.tile && options_.crops == 0; }
-    // Of the images made, and of the smallest photographs that give one.
+    // The size of the images made, and of the smallest photograph that yields one.
     ImageSize made() const { return {options_.size, options_.width > 0 ? options_.width : options_.size}; }
     ImageSize smallest() const { return whole() ? made() : ImageSize{side_, side_}; }
     void limit(std::vector<Item>& items, index_t most) const;

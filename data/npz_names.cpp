@@ -56,7 +56,7 @@ std::vector<std::string> words_of(const std::string& name) {
 
 }  // namespace
 
-SaidPart said_part(const std::string& name) {
+NamedPart part_of_name(const std::string& name) {
     unsigned said = 0;
     bool perhaps = false;
     const std::vector<std::string> words = words_of(name);
@@ -73,10 +73,10 @@ SaidPart said_part(const std::string& name) {
                  word.find("valid") != std::string::npos)
             perhaps = true;
     }
-    if (said == (kTrain | kTest)) return SaidPart::both;
-    if (said == kTrain) return SaidPart::train;
-    if (said == kTest) return SaidPart::test;
-    return perhaps ? SaidPart::perhaps_test : SaidPart::nothing;
+    if (said == (kTrain | kTest)) return NamedPart::both;
+    if (said == kTrain) return NamedPart::train;
+    if (said == kTest) return NamedPart::test;
+    return perhaps ? NamedPart::perhaps_test : NamedPart::none;
 }
 
 std::vector<bool> which_are_test(const std::vector<std::filesystem::path>& files,
@@ -86,19 +86,19 @@ std::vector<bool> which_are_test(const std::vector<std::filesystem::path>& files
     });
     std::vector<bool> test;
     for (const auto& file : files) {
-        SaidPart said = said_part(file.stem().string());
-        if (said == SaidPart::both)
+        NamedPart said = part_of_name(file.stem().string());
+        if (said == NamedPart::both)
             throw InputError(fmt::format(
                 "{}: its name means both training and test images; rename it so that it means one",
                 file.string()));
-        if ((said == SaidPart::nothing || said == SaidPart::perhaps_test) && folders_differ &&
-            said_part(file.parent_path().filename().string()) == SaidPart::test)
-            said = SaidPart::test;
-        if (said == SaidPart::perhaps_test)
+        if ((said == NamedPart::none || said == NamedPart::perhaps_test) && folders_differ &&
+            part_of_name(file.parent_path().filename().string()) == NamedPart::test)
+            said = NamedPart::test;
+        if (said == NamedPart::perhaps_test)
             warnings.push_back(
                 fmt::format("{}: treated as training images; if it has test images, start its name with test",
                             file.string()));
-        test.push_back(said == SaidPart::test);
+        test.push_back(said == NamedPart::test);
     }
     return test;
 }

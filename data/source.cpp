@@ -64,7 +64,7 @@ std::vector<bool> draw_validation(const ImageSource& source, index_t train, cons
 }  // namespace
 
 DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source, const SplitOptions& options,
-                          const std::function<void(index_t done, index_t all)>& progress) {
+                          const std::function<void(index_t done, index_t total)>& progress) {
     const SourceInfo& from = source.info();
     if (!(options.valid >= 0.0 && options.valid < 1.0))
         throw InputError(

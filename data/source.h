@@ -53,6 +53,6 @@ struct SplitOptions {
 // Writes the data set atomically, one batch in memory at a time. Calls progress(done, total) after each
 // batch. Returns the counts written. Throws InputError if no training image is left.
 DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source, const SplitOptions& options,
-                          const std::function<void(index_t done, index_t all)>& progress);
+                          const std::function<void(index_t done, index_t total)>& progress);
 
 }  // namespace glow

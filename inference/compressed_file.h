@@ -31,8 +31,8 @@ struct CompressedPhoto {
     index_t tiles(index_t tile_H, index_t tile_W) const;
 };
 
-// What is wrong with the name of a photograph in an archive; empty if it is a relative path of a PNG file that
-// stays below the folder it is relative to.
+// What is wrong with the name of a photograph in an archive. Empty if it is a relative path of a PNG file that does
+// not leave its folder.
 std::string photo_name_problem(const std::string& name);
 
 struct CompressedImages {
@@ -48,7 +48,7 @@ struct CompressedImages {
     std::vector<std::uint32_t> batches;
     std::uint64_t supplied = 0, head = 0;  // state of the stack
     std::vector<std::uint32_t> words;
-    std::vector<CompressedPhoto> photos;  // whose tiles the images are, in order; empty: images of a data set
+    std::vector<CompressedPhoto> photos;  // the images are their tiles, in order; empty: images of a data set
 
     std::uint64_t bytes() const;     // file size
     std::uint64_t start_up() const;  // overhead: all but the words that the images add
@@ -66,9 +66,9 @@ struct ImageStream {
     std::function<void(index_t first, index_t count, std::uint8_t* pixels)> read;
 };
 
-// Compresses images in batches as large as the bits available to borrow allow, last images first, so that
-// decoding returns the first ones first. Leaves `pixels` and `photos` to the caller. progress(images done) may
-// be empty. Throws InputError if the images have more bits per pixel than the model.
+// Compresses images, the last ones first, so that decoding returns the first ones first. Bits-back coding borrows
+// bits from the images coded before, which limits the size of a batch. The caller sets `pixels` and `photos` of
+// the result. progress(images done) may be empty. Throws InputError if the images have more bits per pixel than the model.
 CompressedImages compress(LoadedModel& model, const ImageStream& images, int threads, Precision precision,
                           const std::function<void(index_t)>& progress = {});
 CompressedImages compress(LoadedModel& model, const ImageSet& set, int threads, Precision precision,

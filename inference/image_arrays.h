@@ -1,4 +1,4 @@
-// Images in arrays of the caller: log-densities, their gradients to the images, and latents.
+// Images in arrays of the caller: log-densities, their gradients with respect to the images, and latents.
 #pragma once
 
 #include <memory>
@@ -9,8 +9,8 @@
 
 namespace glow {
 
-// N images [N, H, W, C] in pixel units: bytes, to which the model's noise is added (dequantization_of), or real numbers, where an
-// 8-bit pixel p covers [p, p + 1).
+// N images [N, H, W, C] in pixel units: bytes, to which the model's noise is added (dequantization_of), or real
+// numbers, where an 8-bit pixel p covers [p, p + 1).
 struct PixelArray {
     index_t N = 0;
     std::variant<const std::uint8_t*, const float*, const double*> values;
@@ -25,8 +25,8 @@ struct PixelArray {
 // Throws InputError unless labels [N] fit the model; empty if it is not conditional.
 void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels);
 
-// The state of images first .. first + count - 1 in the model's buffers, ready for forward. Draw d of byte image n has the
-// noise of item number + n + 2^40 d.
+// The state of images first .. first + count - 1 in the model's buffers, ready for forward. Draw d of byte image n
+// has the noise of item number + n + 2^40 d.
 Flow load_flow(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
                const Noise& noise, std::uint64_t draw = 0);
 // The same in a counting context, for a full pass. Images of bytes need the most memory.
@@ -42,16 +42,16 @@ void log_densities(const RunnableModel& model, const PixelArray& images, std::ui
 // Latents (eps) of images by level, level 0 first: levels[l] [N, H_l, W_l, C_l] in host memory. Bytes are dequantized
 // to the centers of their bins.
 void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels);
-// Latents in host memory to pixels [N, H, W, C] in host memory; images that are not finite are crossed out. labels: [N] or
-// nullptr.
+// Latents in host memory to pixels [N, H, W, C] in host memory; images that are not finite are crossed out.
+// labels: [N] or nullptr.
 void decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
                    const std::int32_t* labels, std::uint8_t* pixels);
 
-// The gradient of log_densities(). It runs the backward pass of training, so its memory does not grow with depth unless
-// reconstruction drifts.
+// The gradient of log_densities(). It runs the backward pass of training, so its memory does not grow with depth
+// unless reconstruction drifts.
 class DensityGradient {
   public:
-    // Uses the weights and buffers of `model`, which must outlive it, as must `backend`.
+    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object.
     DensityGradient(LoadedModel& model, const Backend& backend);
     ~DensityGradient();
 
@@ -64,7 +64,7 @@ class DensityGradient {
     LoadedModel& model_;
     const Backend& backend_;
     std::unique_ptr<Pass> pass_;  // with the memory of its policy
-    bool saves_states_ = false;   // because reconstruction drifted
+    bool saves_states_ = false;   // save all states, because reconstruction drifted
 };
 
 }  // namespace glow

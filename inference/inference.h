@@ -38,7 +38,8 @@ struct FlowBuffers {
     }
 };
 
-// Noise for a model's likelihood: variational if it has a dequantizer, otherwise uniform. noise.item is not set.
+// Noise for a model's likelihood: variational if it has a dequantizer, otherwise uniform. The caller sets
+// noise.item.
 Dequantization dequantization_of(const ModelConfig& model);
 Noise evaluation_noise(const ModelConfig& model, std::uint64_t seed);
 
@@ -105,8 +106,9 @@ std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t
 // Throws InputError if the device has no matrix products of that precision.
 void check_precision(const Backend& backend, Precision precision);
 
-// Largest error of a reconstructed image, in units of the state, that rounding explains. A reconstructed network input
-// may round differently from the original; the image is then off by a rounding step of the networks' precision.
+// Largest error of a reconstructed image, in units of the state, that rounding explains. A reconstructed network
+// input may round differently from the original; the image is then off by a rounding step of the networks'
+// precision.
 double drift_tolerance(Precision precision);
 
 // Mean and standard error of the mean.

@@ -16,8 +16,8 @@ struct LikelihoodRequest {
     // Empty: dequantization_of() the model. Draw d of image i uses Philox stream (seed, Purpose::evaluate, i + 2^40 d).
     std::optional<Dequantization> dequant;
     std::uint64_t seed = 0;
-    // The result for an image is the mean of dequant_samples bounds. Each bound uses S = iw_samples draws of
-    // its own: log p(image) >= E[log (1/S) sum_s p(x + u_s)], tighter for larger S. Bound d uses draws
+    // The result for an image is the mean of dequant_samples bounds. Each bound has its own S = iw_samples draws of
+    // noise: log p(image) >= E[log (1/S) sum_s p(x + u_s)], tighter for larger S. Bound d uses draws
     // d S .. d S + S - 1.
     index_t dequant_samples = 1, iw_samples = 1;
     std::function<void(index_t done, index_t all)> progress;  // counts images times draws; may be empty

@@ -253,11 +253,12 @@ const state_t* LosslessCoder::states() {
     return h;
 }
 
-void LosslessCoder::couple(BitStack& stack, Way way, Glow::Level& level, Coupling& coupling, index_t N) {
+void LosslessCoder::couple(BitStack& stack, CodingPass pass, Glow::Level& level, Coupling& coupling,
+                           index_t N) {
     const index_t C = level.shape.C, rows = N * level.shape.pixels(), outputs = coupling.outputs();
     predicted_.resize(static_cast<std::size_t>(rows * outputs));
     coupling.predict(model_.context(), N, states(), predicted_.data());
-    const bool affine = config().coupling == CouplingKind::affine, forward = way == Way::forward;
+    const bool affine = config().coupling == CouplingKind::affine, forward = pass == CodingPass::forward;
     const auto affine_of = config().coupling_scale == CouplingScale::tanh
                                ? affine_of_coupling<CouplingScale::tanh>
                                : affine_of_coupling<CouplingScale::sigmoid>;
@@ -277,9 +278,9 @@ void LosslessCoder::couple(BitStack& stack, Way way, Glow::Level& level, Couplin
 }
 
 // Forward: x_ [N, H, W, C] -> a [N, H, W, C/2], with b coded on the stack.
-void LosslessCoder::code_split(BitStack& stack, Way way, Glow::Level& level, index_t N) {
+void LosslessCoder::code_split(BitStack& stack, CodingPass pass, Glow::Level& level, index_t N) {
     const index_t C = level.shape.C, half = C / 2, rows = N * level.shape.pixels();
-    const bool forward = way == Way::forward;
+    const bool forward = pass == CodingPass::forward;
     if (!forward) {
         moved_.assign(static_cast<std::size_t>(rows * C), 0);
         for (index_t row = 0; row < rows; ++row) std::copy_n(&x_[row * half], half, &moved_[row * C]);
@@ -302,10 +303,10 @@ void LosslessCoder::code_split(BitStack& stack, Way way, Glow::Level& level, ind
     x_.swap(moved_);
 }
 
-void LosslessCoder::code_top(BitStack& stack, Way way, index_t N, const std::int32_t* labels) {
+void LosslessCoder::code_top(BitStack& stack, CodingPass pass, index_t N, const std::int32_t* labels) {
     const Shape shape = model_.glow().levels().back().shape;
     const index_t C = shape.C, values = N * shape.size();
-    const bool forward = way == Way::forward;
+    const bool forward = pass == CodingPass::forward;
     if (!forward) x_.resize(static_cast<std::size_t>(values));
     predicted_.resize(static_cast<std::size_t>(2 * values));
     model_.glow().top().predict(model_.context(), N, labels, predicted_.data());
@@ -347,11 +348,11 @@ LosslessCoder::Borrowed LosslessCoder::encode(BitStack& stack, index_t N, const 
             const index_t C = level.shape.C, rows = N * level.shape.pixels();
             for (index_t row = 0; row < rows; ++row) mixings_[l][k].forward(stack, &x_[row * C]);
             look();
-            couple(stack, Way::forward, level, step.coupling, N);
+            couple(stack, CodingPass::forward, level, step.coupling, N);
             look();
         },
-        [&](Glow::Level& level) { code_split(stack, Way::forward, level, N); });
-    code_top(stack, Way::forward, N, labels);
+        [&](Glow::Level& level) { code_split(stack, CodingPass::forward, level, N); });
+    code_top(stack, CodingPass::forward, N, labels);
     if (config().y_cond)
         for (index_t n = 0; n < N; ++n)
             stack.push(static_cast<std::uint64_t>(labels[n]), static_cast<std::uint64_t>(config().n_classes));
@@ -362,12 +363,12 @@ void LosslessCoder::decode(BitStack& stack, index_t N, std::uint8_t* pixels, std
     if (config().y_cond)
         for (index_t n = N; n-- > 0;)
             labels[n] = static_cast<std::int32_t>(stack.pop(static_cast<std::uint64_t>(config().n_classes)));
-    code_top(stack, Way::inverse, N, labels);
+    code_top(stack, CodingPass::inverse, N, labels);
     model_.glow().for_each_layer_backwards(
-        [&](Glow::Level& level) { code_split(stack, Way::inverse, level, N); },
+        [&](Glow::Level& level) { code_split(stack, CodingPass::inverse, level, N); },
         [&](Glow::Level& level, Glow::Step& step, index_t l, index_t k) {
             const index_t C = level.shape.C, rows = N * level.shape.pixels();
-            couple(stack, Way::inverse, level, step.coupling, N);
+            couple(stack, CodingPass::inverse, level, step.coupling, N);
             for (index_t row = rows; row-- > 0;) mixings_[l][k].inverse(stack, &x_[row * C]);
         },
         [&](Glow::Level& level) {

@@ -90,10 +90,10 @@ class LosslessCoder {
     const ModelConfig& config() const { return model_.glow().config(); }
 
   private:
-    enum class Way { forward, inverse };
-    void couple(BitStack& stack, Way way, Glow::Level& level, Coupling& coupling, index_t N);
-    void code_split(BitStack& stack, Way way, Glow::Level& level, index_t N);
-    void code_top(BitStack& stack, Way way, index_t N, const std::int32_t* labels);
+    enum class CodingPass { forward, inverse };
+    void couple(BitStack& stack, CodingPass pass, Glow::Level& level, Coupling& coupling, index_t N);
+    void code_split(BitStack& stack, CodingPass pass, Glow::Level& level, index_t N);
+    void code_top(BitStack& stack, CodingPass pass, index_t N, const std::int32_t* labels);
     // The states as network inputs: the centers of their cells.
     const state_t* states();
 

@@ -42,7 +42,7 @@ std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
     std::vector<double> largest(static_cast<std::size_t>(N));
     std::vector<Panel> panels;
-    std::string no_images;
+    std::string invalid_samples;
     for (const double temperature : kSheetTemperatures) {
         sample(model, {mine.count, temperature, seed, classes.data() + mine.first, mine.first},
                pixels.data() + mine.first * D, largest.data() + mine.first);
@@ -54,13 +54,14 @@ std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_
         found.add(N, largest.data());
         const std::string label = fmt::format("T = {:g}", temperature);
         if (found.any())
-            no_images += fmt::format("{}{}: {}", no_images.empty() ? "" : "; ", label, found.text());
+            invalid_samples +=
+                fmt::format("{}{}: {}", invalid_samples.empty() ? "" : "; ", label, found.text());
         panels.push_back({label, tile_images(pixels.data(), N, config.image_height, config.image_width,
                                              config.channels, *grid)});
     }
     if (panels.empty()) return {};
     // Wide panels: two per row, others four.
-    return SampleSheet{side_by_side(panels, grid->columns > 4 ? 2 : 4), no_images};
+    return SampleSheet{side_by_side(panels, grid->columns > 4 ? 2 : 4), invalid_samples};
 }
 
 }  // namespace glow

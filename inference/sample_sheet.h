@@ -19,8 +19,8 @@ std::optional<GridSize> sheet_grid(const ModelConfig& model);
 
 struct SampleSheet {
     Image image;
-    std::string
-        no_images;  // panels with invalid samples: "T = 1: 3 of 16 not finite (crossed out)"; otherwise empty
+    // Panels with invalid samples: "T = 1: 3 of 16 not finite (crossed out)"; empty if there are none.
+    std::string invalid_samples;
 };
 
 // Samples from the model. Image i of every panel uses the noise of sample i of `seed`, scaled by the

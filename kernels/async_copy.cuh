@@ -29,7 +29,7 @@ struct AsyncCopy {
             std::memset(shared, 0, 16);
     }
 };
-// The copies of a GPU's thread that the CPU runs: those that nobody has waited for.
+// On the CPU: the copies that a simulated GPU thread has started and not waited for.
 class AsyncCopies {
   public:
     void add(void* shared, const void* global, bool present) {
@@ -44,7 +44,7 @@ class AsyncCopies {
     }
     void clear() { waiting_.clear(); }
 
-    // Those of the thread that runs now, or null: then copies are done at once.
+    // Those of the simulated thread that runs now; nullptr: copies are done at once.
     static inline thread_local AsyncCopies* current = nullptr;
 
   private:

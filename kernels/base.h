@@ -31,16 +31,16 @@ struct bfloat16 {
     std::uint16_t bits;
 };
 
-// Where and how a kernel runs. With Device::count_only it does not run: memory planning executes the step on
-// arenas that only count. `stream` is a cudaStream_t, unused on the CPU.
+// On count_only nothing runs: memory planning executes a step on arenas that only count.
 enum class Device { cpu, cuda, count_only };
 class LaunchObserver;
-// Shared memory per block for our own matrix products: compute capability 8.0, 9.0 or 10.0.
+// Shared memory per block that our own matrix products need: compute capability 8.0, 9.0 and 10.0 have it.
 inline constexpr index_t kTensorCoreSharedBytes = 160 << 10;
+// Where and how a kernel runs.
 struct Exec {
     Device device = Device::cpu;
-    int threads = 1;
-    void* stream = nullptr;
+    int threads = 1;             // of the CPU
+    void* stream = nullptr;      // a cudaStream_t; unused on the CPU
     bool use_gpu_paths = false;  // test only: take the GPU code paths on the CPU
 
     LaunchObserver* observer = nullptr;  // receives every launch; for tests
@@ -50,8 +50,8 @@ struct Exec {
     bool tuned_for_gpu() const { return device == Device::cuda || use_gpu_paths; }
 };
 
-// Receives every kernel, product and copy that goes to a device, for tests that count them. bytes: the least that it
-// must move; 0 if not declared.
+// Receives every kernel, product and copy that goes to a device, for tests that count them and for glow_bench
+// --kernels. bytes: the minimum that it must move; 0 if not declared.
 class LaunchObserver {
   public:
     virtual void launch(const char* name, double bytes) = 0;

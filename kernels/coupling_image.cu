@@ -30,7 +30,7 @@ GLOW_HD void keep_rounding([[maybe_unused]] T& values) {
 #endif
 }
 
-// Lanes of an image dealt out to threads: a thread keeps its channels and takes every so manyth pixel.
+// Distributes the lanes of an image over threads: a thread always has the same channels, and every `slots`-th pixel.
 struct ImageWalk {
     int W, y, x, y_step, x_step;
     int slot, slots, first_channel;  // slot == slots: a thread with nothing to do

@@ -2,8 +2,8 @@
 // sizes. Only .cu files may include this header and the drivers (for_each, stencil, reduce, row_matvec): in a
 // CUDA build a .cpp would run the host loop on device pointers.
 //
-// A functor is a named struct with a GLOW_HD call operator and a `name`, and kBytes if it is worth comparing with the
-// memory's bandwidth: what a call must move. Channels are innermost. Functors do
+// A functor is a named struct with a GLOW_HD call operator and a `name`. If its speed is to be compared with the
+// memory bandwidth, it also has kBytes, the bytes that one call must move. Channels are innermost. Functors do
 // not divide or take remainders at run time: drivers pass every index they need.
 #pragma once
 
@@ -26,7 +26,7 @@ namespace glow::inline GLOW_REAL {
 template <class F>
 concept Functor = F::name[0] != '\0';
 
-// Tells the observer of a kernel. Whether to run it: not on a device that only counts.
+// Reports a kernel to the observer. Returns whether to run it: not on a device that only counts.
 inline bool begin_launch(const Exec& exec, const char* name, double bytes = 0) {
     if (exec.observer != nullptr) exec.observer->launch(name, bytes);
     return exec.device != Device::count_only;

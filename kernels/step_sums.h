@@ -19,7 +19,7 @@ inline constexpr index_t kStepSums = sizeof(StepSums) / sizeof(double);
 struct ImageScores {
     const double *logdet, *prior;    // nats
     const double *bits_y, *error_y;  // nullptr without a classifier
-    const double* difference;        // |rebuilt x - x|
+    const double* difference;        // largest |reconstructed x - x|
 };
 
 // Adds N images to sums. drift becomes the maximum (inf if not a number); `squares` is unchanged. partial:

@@ -1,7 +1,7 @@
-// Affine and additive coupling layers (paper section 3.3 in the form of the published code):
-// a is unchanged, b is transformed by a network of a. In a conditional coupling the network also sees a condition:
-// feature maps of known data, whose gradient backward also computes (Ho et al. 2019, section 3.1). Runs tile by tile, so only one
-// tile's hidden maps need memory.
+// Affine and additive coupling layers (paper section 3.3 in the form of the published code): a network of the
+// first half a of the channels transforms the second half b; a is unchanged. In a conditional coupling the
+// network also reads a condition: feature maps of known data, whose gradient backward also computes (Ho et al.
+// 2019, section 3.1). Runs tile by tile, so only one tile's hidden maps need memory.
 #pragma once
 
 #include <memory>

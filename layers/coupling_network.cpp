@@ -1,4 +1,4 @@
-// Map is the storage type of the hidden maps and the folded weights.
+// Template parameter Map: storage type of the hidden maps and the folded weights.
 #include "layers/coupling_network.h"
 
 #include <algorithm>
@@ -54,9 +54,9 @@ FoldedNetwork CouplingNetwork::fold_into_scratch(const Context& context) const {
 
 void CouplingNetwork::initialize(const Context& context, index_t N, index_t tile, const StatePixels& input) {
     initialize_hidden(context, N, tile, input);
-    if (!kept_) return;
-    const FoldedLevel alone{&parameters_, layout_, 1, 0, *kept_};
-    fold(context, {&alone, 1});
+    if (!precomputed_) return;
+    const FoldedLevel single{&parameters_, layout_, 1, 0, *precomputed_};
+    fold(context, {&single, 1});
 }
 
 namespace {
@@ -98,7 +98,7 @@ class Network : public CouplingNetwork {
         const Arena::Scope scope(arena);
         const Hidden hidden =
             saved != nullptr ? hidden_of(*saved) : take_hidden(context, largest_block(context, N));
-        if (by_image(context)) return couple_images(context, folded, N, input, h, logdet, hidden, saved);
+        if (by_image(context)) return couple_by_image(context, folded, N, input, h, logdet, hidden, saved);
         const index_t rows = N * H_ * W_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
         network(context, folded, N, input, hidden, out);
@@ -122,8 +122,8 @@ class Network : public CouplingNetwork {
             hidden.columns = arena.take<Map>(rows * first_.columns.stride);
         // The coupling and the last convolution: dW3 and dh2.
         Map* const dhidden2 = by_image(context)
-                                  ? uncouple_images(context, folded, tile, gradient, hidden)
-                                  : uncouple(context, folded, tile, gradient, hidden, gradients);
+                                  ? backward_coupling_by_image(context, folded, tile, gradient, hidden)
+                                  : backward_coupling(context, folded, tile, gradient, hidden, gradients);
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
         if (!fuses_second_relu(context, rows)) {
             const Arena::Scope partial_scope(arena);
@@ -296,9 +296,9 @@ class Network : public CouplingNetwork {
     }
 
     // Backward of the coupling and of the last convolution, in separate kernels. Returns dh2.
-    Map* uncouple(const Context& context, const FoldedNetwork& folded, const Tile& tile,
-                  const FoldedGradient& gradient, const Hidden& hidden,
-                  const ParameterGradients& gradients) const {
+    Map* backward_coupling(const Context& context, const FoldedNetwork& folded, const Tile& tile,
+                           const FoldedGradient& gradient, const Hidden& hidden,
+                           const ParameterGradients& gradients) const {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const index_t rows = tile.N * H_ * W_, C = outputs();
@@ -348,9 +348,9 @@ class Network : public CouplingNetwork {
                 .h = h + block.begin * W_ * C_};
     }
 
-    void couple_images(const Context& context, const FoldedNetwork& folded, index_t N,
-                       const StatePixels& input, state_t* h, double* logdet, const Hidden& hidden,
-                       const Maps* saved) const {
+    void couple_by_image(const Context& context, const FoldedNetwork& folded, index_t N,
+                         const StatePixels& input, state_t* h, double* logdet, const Hidden& hidden,
+                         const Maps* saved) const {
         real* const taps = context.workspace.take<real>(largest_block(context, N) * last_.columns.stride);
         each_block(context, N, [&](const ImageRows& block) {
             const Map* const h2 = run_hidden(context, folded, block, input, hidden);
@@ -360,10 +360,10 @@ class Network : public CouplingNetwork {
         });
     }
 
-    // Like uncouple(), with a fused kernel that writes neither out nor its gradient to memory. Returns dh2, with the
-    // second ReLU's gradient and db2' if fuses_second_relu().
-    Map* uncouple_images(const Context& context, const FoldedNetwork& folded, const Tile& tile,
-                         const FoldedGradient& gradient, const Hidden& hidden) const {
+    // Like backward_coupling(), with a fused kernel that writes neither out nor its gradient to memory. Returns dh2;
+    // if fuses_second_relu(), it includes the second ReLU's gradient, and db2' is computed too.
+    Map* backward_coupling_by_image(const Context& context, const FoldedNetwork& folded, const Tile& tile,
+                                    const FoldedGradient& gradient, const Hidden& hidden) const {
         Arena& arena = context.workspace;
         const Map* const W3 = static_cast<const Map*>(folded.conv3);
         const index_t stride = last_.columns.stride, C = outputs();

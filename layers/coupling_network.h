@@ -1,8 +1,8 @@
 // The coupling network, conv 3x3 -> actnorm -> relu -> conv 1x1 -> actnorm -> relu -> conv 3x3 (initially
 // zero), as three matrix products over pixels (layers/conv3x3.h). These products are 98% of the model's work.
 //
-// a and b are the first and second half of the state's channels: the network reads a, or a and a condition, and the
-// coupling changes b. A network can also be used alone (layers/feature_network.h).
+// a and b are the first and second half of the state's channels: the network reads a, or a and a condition, and
+// the coupling changes b. A network can also be used without a coupling (layers/feature_network.h).
 #pragma once
 
 #include <memory>
@@ -32,7 +32,7 @@ inline CouplingOptions coupling_options(const ModelConfig& config) {
     return {.form = config.coupling_form(), .width = config.width, .edge_bias = config.edge_bias};
 }
 
-// Of the network of a coupling of states of shape `state`.
+// Shape of the network of a coupling whose state has shape `state`.
 inline NetworkShape network_shape(const Shape& state, const CouplingOptions& options) {
     return {.H = state.H,
             .W = state.W,
@@ -44,7 +44,7 @@ inline NetworkShape network_shape(const Shape& state, const CouplingOptions& opt
 
 class CouplingNetwork {
   public:
-    // form: of the coupling that couple() applies; empty: a network alone.
+    // form: of the coupling that couple() applies; empty: a network without a coupling.
     CouplingNetwork(const NetworkShape& shape, std::optional<CouplingForm> form, Scalar operands,
                     Engine engine, const std::string& name, Parameters& all);
     virtual ~CouplingNetwork() = default;
@@ -54,10 +54,12 @@ class CouplingNetwork {
     const NetworkParameters& parameters() const { return parameters_; }
     const FoldedLayout& layout() const { return layout_; }
 
-    // Uses folded weights maintained elsewhere instead of folding in every call.
-    void use(const FoldedNetwork& kept) { kept_ = kept; }
-    // The folded weights: kept elsewhere, or folded into scratch for one call of a layer.
-    FoldedNetwork folded(const Context& context) const { return kept_ ? *kept_ : fold_into_scratch(context); }
+    // From now on uses these folded weights, which FoldedWeights updates, instead of folding in every call.
+    void use(const FoldedNetwork& precomputed) { precomputed_ = precomputed; }
+    // The folded weights: precomputed, or folded into scratch for one call of a layer.
+    FoldedNetwork folded(const Context& context) const {
+        return precomputed_ ? *precomputed_ : fold_into_scratch(context);
+    }
     // Allocates scratch for the gradients that backward() over N images fills and unfold() reads.
     virtual FoldedGradient take_gradient(const Context& context, index_t N) const = 0;
     // Parameter gradients += those of the folded weights.
@@ -77,7 +79,8 @@ class CouplingNetwork {
     // Whether the libraries support the engine for N images. Needs the device itself, not a counting context.
     virtual bool can_run(const Context& context, index_t N) const = 0;
 
-    // out = NN(input). input: [N*H*W] pixels, whose first inputs() elements are read. Overwrites out [N*H*W, outputs].
+    // out = NN(input). input: [N*H*W] pixels, whose first inputs() elements are read. Overwrites out [N*H*W,
+    // outputs].
     virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N,
                          const StatePixels& input, real* out) const = 0;
 
@@ -90,23 +93,23 @@ class CouplingNetwork {
         index_t first, N;
         StatePixels input;  // as in forward
         real* dinput;       // dL/dinput +=, input.stride elements per pixel; nullptr: not needed
-        // Of a coupling:
+        // For backward of couple():
         state_t* h = nullptr;  // [N, H, W, C] y -> x
         real* dh = nullptr;    // [N, H, W, C] dL/dy -> dL/dx
         double dlogdet = 0;    // dL/dlogdet of every image
-        const Maps* saved =
-            nullptr;  // from couple(), overwritten; nullptr: recompute them, with the same bits
-        // Of a network alone:
+        // From couple(), overwritten; nullptr: backward recomputes the maps, with the same bits.
+        const Maps* saved = nullptr;
+        // For backward of forward(), without a coupling:
         const real* dout = nullptr;  // [N*H*W, outputs] dL/dout
         bool accumulates() const { return first > 0; }
     };
-    // Backward of couple(), or of forward() of a network alone. The first tile overwrites the folded gradients and
-    // later tiles add to them. Gradients that are not part of `gradient` are added to `gradients`.
+    // Backward of couple(), or of forward() in a network without a coupling. The first tile overwrites the folded
+    // gradients and later tiles add to them. Gradients that are not part of `gradient` are added to `gradients`.
     virtual void backward(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                           const FoldedGradient& gradient, const ParameterGradients& gradients) const = 0;
 
-    // Data-dependent initialization of the hidden actnorms, layer by layer, over N images in tiles of `tile`. Then folds
-    // weights that are kept elsewhere.
+    // Initializes the hidden actnorms from N images in tiles of `tile`, layer by layer. Then updates precomputed
+    // folded weights.
     void initialize(const Context& context, index_t N, index_t tile, const StatePixels& input);
 
   protected:
@@ -115,7 +118,7 @@ class CouplingNetwork {
                                    const StatePixels& input) = 0;
 
     index_t H_, W_, w_;
-    index_t C_;  // channels of the coupling's state; 0: a network alone
+    index_t C_;  // channels of the coupling's state; 0: no coupling
     CouplingForm form_;
     bool edge_;
     Scalar operands_;
@@ -124,13 +127,14 @@ class CouplingNetwork {
     NarrowOutputConv last_;
     NetworkParameters parameters_;
     FoldedLayout layout_;
-    std::optional<FoldedNetwork> kept_;
+    std::optional<FoldedNetwork> precomputed_;
 };
 
 // Multiply-adds of a coupling network's forward per pixel of `shape`. Backward takes twice as many.
 double network_multiplies(const ModelConfig& config, const Shape& shape);
 
-// form: of the coupling; empty: a network alone. name: of the coupling, such as "level0/step3/coupling".
+// form: of the coupling; empty: a network without one. name: prefix of the parameters' names, such as
+// "level0/step3/coupling".
 std::unique_ptr<CouplingNetwork> make_network(const NetworkShape& shape, std::optional<CouplingForm> form,
                                               Precision precision, Engine engine, const std::string& name,
                                               Parameters& parameters);

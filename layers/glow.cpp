@@ -16,7 +16,7 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
         blocks_.push_back({level, step, begin, parameters_.size() - begin});
         begin = parameters_.size();
     };
-    // Its parameters come first, because backward reaches them last.
+    // The dequantizer's parameters come first, because backward reaches them last.
     if (config.dequant_depth > 0) {
         dequantizer_.emplace(config, execution.precision, execution.tile, parameters_);
         add_block(-1, -1);

@@ -30,7 +30,8 @@ struct Execution {
 };
 
 // A contiguous range of Parameters' flat arrays whose gradients backward completes together: the tensors of
-// one step of flow, of a split (step -1), of the top prior and classifier (level L), or of the dequantizer (level -1).
+// one step of flow, of a split (step -1), of the top prior and classifier (level L), or of the dequantizer
+// (level -1).
 struct ParameterBlock {
     index_t level, step;
     index_t offset, count;  // elements of the flat arrays
@@ -94,9 +95,9 @@ class Glow {
 
     bool has_classifier() const { return classifier_.has_value(); }
 
-    // Sets flow.h to the images with noise, ready for forward.
-    // Variational noise requires a dequantizer. It also sets flow.minus_log_q, and writes to `buffers`: minus_log_q [N]
-    // and, unless nullptr, logits [N, D] for backward_dequantizer().
+    // Sets flow.h to the images with noise, ready for forward. Variational noise requires a dequantizer: it also
+    // writes minus_log_q [N], to which flow.minus_log_q then points, and unless nullptr logits [N, D] for
+    // backward_dequantizer().
     struct VariationalBuffers {
         double* minus_log_q = nullptr;
         state_t* logits = nullptr;
@@ -104,14 +105,15 @@ class Glow {
     void dequantize(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                     const VariationalBuffers& buffers);
     bool has_dequantizer() const { return dequantizer_.has_value(); }
-    // Data-dependent initialization of the dequantizer from these images, then dequantize().
+    // Initializes the dequantizer from these images, then runs dequantize().
     void initialize_dequantizer(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                                 const VariationalBuffers& buffers);
 
-    // These functions convert flow.h [N, H, W, C] <-> latents in place. Conditional models read flow.labels.
-    // Latents are stored deepest first: the top z [N, H_t, W_t, C_t], then b of level L-2, ..., b of level 0.
-    //
-    // Data-dependent initialization of every actnorm from flow.N images, then forward().
+    // The following functions convert flow.h [N, H, W, C] <-> latents in place. Conditional models read
+    // flow.labels. Latents are stored deepest first: the top z [N, H_t, W_t, C_t], then b of level L-2, ..., b
+    // of level 0.
+
+    // Initializes every actnorm from flow.N images, then runs forward().
     void initialize(const Context& context, Flow& flow);
     // images -> latents. Sets (=) logdet and prior, so that log p = -D ln(n_bins) + logdet + prior; with a
     // classifier also bits_y and error_y.
@@ -134,14 +136,13 @@ class Glow {
     // The same, with each block's gradient accumulated where hook.begin() returns.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   GradientHook& hook);
-    // Backward of dequantize() with variational noise, after backward(). flow.h holds the reconstructed images.
-    // difference [N]: largest error of the reconstructed image or eps.
-    // Overwrites flow.h and gradient.dh.
+    // Backward of dequantize() with variational noise, after backward(): flow.h holds the reconstructed images.
+    // Sets difference [N], the largest error of the reconstructed image or eps. Overwrites flow.h and gradient.dh.
     void backward_dequantizer(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                               const state_t* logits, Gradient& gradient, GradientHook& hook,
                               double* difference);
-    // All blocks, in the order of backward; they cover the flat arrays from end to start. flow_blocks() excludes the
-    // dequantizer, the last block.
+    // All blocks, in the order of backward; they cover the flat arrays from end to start. flow_blocks() excludes
+    // the dequantizer, the last block.
     const std::vector<ParameterBlock>& blocks() const { return blocks_; }
     std::span<const ParameterBlock> flow_blocks() const {
         return {blocks_.data(), blocks_.size() - (dequantizer_ ? 1 : 0)};
@@ -158,7 +159,7 @@ class Glow {
     // 4 if every network is recomputed.
     double network_units(const MemoryPolicy& policy) const;
 
-    // One step of flow and one level, for code that iterates over the layers itself.
+    // The layers, for code that iterates over them itself.
     struct Step {
         ActnormMixing mixing;
         Coupling coupling;
@@ -172,7 +173,8 @@ class Glow {
         std::optional<Split> split;           // absent in the last level
     };
     std::vector<Level>& levels() { return levels_; }
-    // In the order of forward: squeeze(level), step(level, step, l, k) for each step, split(level) unless it is the last.
+    // In the order of forward, for each level: squeeze(level); step(level, step, l, k) for each step;
+    // split(level), except in the last level.
     template <class OnSqueeze, class OnStep, class OnSplit>
     void for_each_layer(OnSqueeze squeeze, OnStep step, OnSplit split) {
         for (index_t l = 0; l < std::ssize(levels_); ++l) {

@@ -1,5 +1,5 @@
-// The contract of the invertible layers: layers work in place on one state, forward
-// stores nothing, and backward turns a layer's output and its gradient into its input and its gradient.
+// The contract of the invertible layers: layers work in place on one state, forward stores nothing, and backward
+// turns a layer's output and the gradient of the loss there into the layer's input and the gradient there.
 //
 // Throughout the code, parameter gradients accumulate (+=) and activations overwrite (=).
 #pragma once
@@ -20,8 +20,8 @@ struct Flow {
     double* prior = nullptr;   // [N] nats, sum of the latents' log-densities so far
     // Conditional models only:
     const std::int32_t* labels = nullptr;  // [N] classes, 0 .. n_classes - 1
-    double *bits_y = nullptr,
-           *error_y = nullptr;  // [N] classifier: cross-entropy in bits, 1 if wrong
+    double* bits_y = nullptr;              // [N] cross-entropy of the classifier, in bits
+    double* error_y = nullptr;             // [N] 1 if the classifier is wrong, else 0
     // With variational noise u: [N] nats, -log q(u), which logdet then includes.
     double* minus_log_q = nullptr;
     // Conditional couplings only: additional input of their networks, [N, H, W, CouplingOptions::condition].
@@ -53,9 +53,9 @@ class Layer {
 };
 
 // Images per tile for a network of hidden width `width` on feature maps of `pixels` pixels: `tile` if
-// nonzero, otherwise a hidden map of about blocking.tile_elements (CPU: 2^21; smaller tiles lose more to
-// thread synchronization than caches gain, docs/results). The rule is fixed so that forward and recomputation
-// agree.
+// nonzero, otherwise as many as make a hidden map of about blocking.tile_elements (2^21 on a CPU: with smaller
+// tiles, thread synchronization costs more than caches gain, see docs/results.md). The rule is fixed so that
+// forward and recomputation agree.
 index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N,
                         const Blocking& blocking = kCpuBlocking);
 

@@ -40,8 +40,9 @@ class SavedActivations {
         Coupling::SavedMaps maps = {};
         bool has_maps = false;
 
-        // Whether restore() changes or replaces the rebuilt state; whether it needs none.
+        // Whether restore() replaces or corrects the reconstructed state.
         bool restores() const { return replaces_state() || roundings != nullptr; }
+        // Whether restore() needs no reconstructed state, because the state was saved.
         bool replaces_state() const { return state != nullptr || rounded != nullptr; }
         const Coupling::SavedMaps* saved_maps() const { return has_maps ? &maps : nullptr; }
     };

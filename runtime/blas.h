@@ -34,8 +34,7 @@ struct Names<Epilogue> {
 // What the epilogue bias_relu reads.
 struct EpilogueData {
     const void* bias = nullptr;  // [n] of type f32 (f64 for f64 products)
-    const void* rounded_bias =
-        nullptr;  // the same in C's type, which spares a library that wants it so a cast
+    const void* rounded_bias = nullptr;  // the same in C's type, for libraries that need it so
 };
 
 struct Gemm {
@@ -82,11 +81,10 @@ constexpr double bytes_of(const Gemm& g) {
 class Blas {
   public:
     virtual ~Blas() = default;
-    // Operands must start at rows of arena blocks.
-    //
     // Scratch bytes that run() needs for this product. Size and algorithm are fixed per product.
     virtual std::size_t scratch_bytes(const Gemm& gemm) = 0;
-    // Results are bit-equal for equal arguments and thread count.
+    // Runs a product. Operands must start at rows of arena blocks. Results are bit-equal for equal arguments and
+    // thread count.
     virtual void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
                      void* scratch) = 0;
     // Number of algorithms that the library offers for a product, in the order of expected speed. They may round

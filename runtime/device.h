@@ -58,7 +58,7 @@ class HostArray {
     std::shared_ptr<void> memory_;
 };
 
-// Device memory, freed with its last owner; nullptr for 0 bytes. Throws InputError if the device has not
+// Device memory, freed with its last owner; nullptr for 0 bytes. Throws InputError if the device does not have
 // enough.
 std::shared_ptr<void> device_memory(std::size_t bytes);
 std::shared_ptr<void> host_memory(Device device, std::size_t bytes);
@@ -67,7 +67,7 @@ template <class T>
 HostArray<T>::HostArray(Device device, index_t count)
     : memory_(host_memory(device, static_cast<std::size_t>(count) * sizeof(T))) {}
 
-// GPU memory in use by all processes, and in all, in bytes; 0 without a GPU.
+// GPU memory in use by all processes, and the total, in bytes; 0 without a GPU.
 std::size_t device_bytes_in_use();
 std::size_t device_bytes();
 

@@ -36,10 +36,10 @@ class Arena {
     }
     void* take_bytes(std::size_t bytes);
 
-    // Sets a larger size that enlarge() switches to, for devices that commit memory never touched.
+    // Sets a larger size for enlarge(). For GPUs, on which memory is taken when it is allocated, touched or not.
     void reserve(std::size_t bytes) { reserve_ = bytes; }
     // Grows an empty arena to the reserved size, if larger. On a GPU the old memory stays allocated because
-    // recorded graphs may refer to it. Throws InputError if the device has not enough memory.
+    // captured graphs may refer to it. Throws InputError if the device does not have enough memory.
     void enlarge();
 
     std::size_t used() const { return used_; }

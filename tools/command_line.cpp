@@ -53,7 +53,7 @@ void survive_closed_pipes() {
 bool is_root() {
     return detect_launch().rank == 0;
 }
-void let_first_speak() {
+void let_root_report_first() {
     if (!is_root()) std::this_thread::sleep_for(std::chrono::seconds(3));
 }
 
@@ -225,18 +225,18 @@ int run_command(int argc, char** argv, const std::string& description,
     } catch (const ClosedOutput&) {
         return 1;
     } catch (const InputError& error) {
-        let_first_speak();
+        let_root_report_first();
         command.complain("error", error.what());
         return 2;
     } catch (const std::bad_alloc&) {
-        let_first_speak();
+        let_root_report_first();
         const MemoryLimit limit = process_memory_limit();
         command.complain("error", limit.source.empty() ? "out of memory"
                                                        : fmt::format("out of memory: {} {}", limit.source,
                                                                      human_bytes(limit.bytes)));
         return 1;
     } catch (const std::exception& error) {
-        let_first_speak();
+        let_root_report_first();
         command.complain("error", is_thread_limit(error) ? kThreadLimit : error.what());
         return 1;
     }

@@ -434,7 +434,7 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = i;
     const Batch batch{options.batch, pixels.data(), numbers.data()};
     trainer.initialize(batch);
-    const Schedule schedule = make_schedule(training, 50000);
+    const Schedule schedule = make_schedule(training, static_cast<index_t>(kPublishedEpochImages));
     index_t t = 0;
     const double flop = 2.0 * static_cast<double>(options.batch) * model_multiplies(training.model) *
                         (mode == MemoryMode::store ? 3 : 4);
@@ -454,7 +454,8 @@ void run(const CommandLine& command, const Options& options) {
     std::optional<KernelReport> kernels;
     if (options.kernels) {
         if (device != Device::cuda)
-            throw InputError("--kernels: it records the kernels of a GPU, and this runs on the CPU");
+            throw InputError(
+                "--kernels records the kernels of a GPU, but this runs on the CPU; use --device cuda");
         kernels.emplace(open_kernel_profiler());
     }
     Backend backend = open_backend(command, device, options.threads);
@@ -502,7 +503,7 @@ int main(int argc, char** argv) {
             app.add_option("--levels", options->levels, "Levels L");
             app.add_option("--depth", options->depth, "Steps of flow per level, for whole training steps");
             app.add_option("--width", options->width, "Hidden channels");
-            app.add_option("--batch", options->batch, "Images");
+            app.add_option("--batch", options->batch, "Images per step");
             app.add_option("--size", options->size, "Height and width of the images");
             app.add_option("--tile", options->tile, "Images per tile of the networks; 0: default rule");
             add_precision(app, options->precision);
@@ -510,7 +511,7 @@ int main(int argc, char** argv) {
                            "For each level products or cudnn, as in glow_train; empty: products");
             app.add_flag(
                 "--tune", options->tune,
-                "Steps with the fastest algorithms of their matrix products, as glow_train --tune has it");
+                "Use the fastest algorithm for each matrix product of a step, as glow_train --tune does");
             app.add_flag("--graph,!--no-graph", options->graph, "Replay a step on a GPU as one CUDA graph");
             add_device(app, options->device);
             add_threads(app, options->threads);
@@ -518,10 +519,10 @@ int main(int argc, char** argv) {
                            "Seconds per measurement, at least three runs");
             app.add_flag(
                    "--kernels", options->kernels,
-                   "A table of the time by kernel on a GPU (CUPTI) in place of the measurements; without the graph")
+                   "Instead of measuring, print a table of the time by kernel on a GPU (CUPTI), without a CUDA graph")
                 ->default_str("");
             app.add_option("--repetitions", options->repetitions,
-                           "Repetitions; prints mean, median and standard deviation");
+                           "Measure N times; also prints mean, median and standard deviation");
             app.add_option("--filter", options->filter,
                            "Regular expression that selects benchmarks such as network/level0 or step/store");
             command.action([&command, options] {

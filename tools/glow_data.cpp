@@ -75,8 +75,8 @@ int threads_of(const MakeOptions& options) {
     return glow::decide_threads(options.threads).used;
 }
 
-// Data sets take work to make, runs depend on them, and a picture's name may be a photograph's: never replace a file
-// by accident.
+// Never replaces a file by accident: a data set takes time to make and runs depend on it, and a picture's name may
+// be that of a photograph.
 void refuse_existing(const std::string& output, bool force) {
     std::error_code ignored;
     if (!force && std::filesystem::is_regular_file(output, ignored))
@@ -231,13 +231,13 @@ void add_images(CommandLine& command) {
                         "Cut this many random squares from each image, drawn by --seed")
             ->type_name("N")
             ->check(CLI::Range(1, 1000000))
-            ->default_str("the square in the middle");
+            ->default_str("the largest square in the middle");
     CLI::Option* const tile =
         app->add_flag("--tile", options->images.tile, "Cut each image into a grid of squares")
             ->default_str("")
             ->excludes(crops);
     app->add_option("--overlap", options->images.overlap,
-                    "Overlap of neighboring tiles, as a part of their side")
+                    "Overlap of neighboring tiles, as a fraction of their side")
         ->type_name("FRACTION")
         ->needs(tile);
     app->add_option("--crop-side", options->images.crop_side,
@@ -459,7 +459,9 @@ void add_view(CommandLine& command) {
     app->add_option("--split", options->split, "Split")
         ->check(CLI::IsMember({"train", "valid", "test"}))
         ->default_str("train");
-    app->add_option("--scale", options->scale, "Enlargement, 0: sides of at least 64 pixels")
+    app->add_option(
+           "--scale", options->scale,
+           "Enlarge each pixel to this many pixels in both directions; 0: as needed for a side of 64")
         ->check(CLI::Range(0, 64));
     app->add_option("-o,--output", options->output, "Picture to write, NAME.png")->required();
     app->add_flag("--force", options->force, "Replace an existing picture")->default_str("");

@@ -179,7 +179,7 @@ int main(int argc, char** argv) {
                                "Folder for PNG files, created if needed; of a data set also NAME.h5: /images")
                             ->required();
                         app.add_flag("--force", options->force, "Replace pictures in the folder");
-                        add_device(app, options->device)->description(kCpuAlone);
+                        add_device(app, options->device)->description(kCpuOnly);
                         add_threads(app, options->ignored_threads,
                                     "Without effect: as many threads as when it was compressed");
                         command.action([&command, options] { run(command, *options); });

@@ -403,8 +403,8 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
         ->transform(as_bytes())
         ->type_name("BYTES");
     app.add_flag("--with-optimizer", r->with_optimizer, "Include moments, EMA and the update");
-    app.add_flag("--fused-update", r->fused_update, "As for glow_train; --with-optimizer");
-    add_choice(app, "--moments", r->moments, "As for glow_train; --with-optimizer");
+    app.add_flag("--fused-update", r->fused_update, "As for glow_train; needs --with-optimizer");
+    add_choice(app, "--moments", r->moments, "As for glow_train; needs --with-optimizer");
     add_choice(app, "--figure", r->figure,
                "depth or size: settings of the published figures, unless other options override them")
         ->check(CLI::IsMember({"depth", "size"}));

@@ -20,7 +20,7 @@ namespace {
 
 using namespace glow;
 
-constexpr double kFaster = 1.05;  // smallest speedup of --memory store that --estimate reports
+constexpr double kReportedSpeedup = 1.05;  // smallest speedup of --memory store that --estimate reports
 
 void estimate(const CommandLine& command, const TrainingRequest& request) {
     const Estimate r = estimate_run(request);
@@ -39,7 +39,7 @@ void estimate(const CommandLine& command, const TrainingRequest& request) {
         r.images_per_s, duration_text(r.epoch_seconds));
     if (r.store) {
         json["store"] = {{"more_bytes", r.store->more_bytes}, {"speedup", r.store->speedup}};
-        if (r.store->speedup >= kFaster)
+        if (r.store->speedup >= kReportedSpeedup)
             text += fmt::format("--memory store: {:.2f}x faster with {} more\n", r.store->speedup,
                                 human_bytes(r.store->more_bytes));
     }

@@ -12,7 +12,7 @@
 namespace glow {
 
 // Help of --device for commands that only run on a CPU.
-inline constexpr const char* kCpuAlone = "auto or cpu: coding runs only on the CPU";
+inline constexpr const char* kCpuOnly = "auto or cpu: coding runs only on the CPU";
 // Opens the CPU; throws InputError for another `device`.
 Backend open_cpu_backend(const CommandLine& command, const std::string& device, int threads);
 

@@ -25,12 +25,12 @@ class GradientPass {
     StepSums run(const Batch& batch, double batch_size, const MemoryPolicy& policy, const OptimizerStep& step,
                  Update& update);
 
-    // Dequantized images in the flow's buffers, ready for forward: at most micro_batch, or init_images before
-    // the first step.
+    // Dequantizes images into the flow's buffers, ready for forward: at most micro_batch images, or init_images
+    // before end_initialization().
     Flow load(const Batch& images);
-    // The same before the first step; also initializes the dequantizer, if any, from these images.
+    // The same; also initializes the dequantizer, if any, from these images.
     Flow initialize(const Batch& images);
-    // After the initialization only micro-batches are used.
+    // Limits load() to micro-batches from now on.
     void end_initialization() { buffers_.capacity = micro_batch_; }
 
     index_t micro_batch() const { return micro_batch_; }

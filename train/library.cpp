@@ -84,7 +84,7 @@ TrainingOptions training_options(const TrainOptions& given) {
     options.init_batch = given.batch;
     options.lr = given.learning_rate;
     options.beta2 = options.ema_decay = given.beta2;
-    options.epoch_images = 50000;
+    options.epoch_images = kPublishedEpochImages;
     if (given.warmup_images < -1) throw InputError("warmup_images: expected -1 (the default) or more");
     if (given.warmup_images >= 0)
         options.warmup_epochs = static_cast<double>(given.warmup_images) / options.epoch_images;
@@ -237,7 +237,7 @@ std::vector<std::uint8_t> TrainedModel::decode(const std::vector<double>& latent
 struct ModelTrainer::State {
     explicit State(const TrainOptions& given)
         : options(training_options(given)),
-          schedule(make_schedule(options, 50000)),
+          schedule(make_schedule(options, static_cast<index_t>(kPublishedEpochImages))),
           backend(parse_device(given.device), given.threads),
           plan(memory_plan(options, options.init_batch, backend)),
           memory(backend.exec().device, capacity()),

@@ -15,7 +15,7 @@
 namespace glow {
 namespace {
 
-// Weights are compared across processes every this many steps, and before every checkpoint.
+// Steps between comparisons of the weights of all processes. They are also compared before every checkpoint.
 constexpr index_t kCompareEvery = 1000;
 
 }  // namespace
@@ -69,14 +69,14 @@ void TrainingLoop::step_and_log() {
     session_.log->step(session_.progress, last_result_, total(session_.memory->peak()));
     const auto [evaluation_due, samples_due, checkpoint_due] = session_.root_decides<3>(
         {evaluate_timer_.due(step_), sample_timer_.due(step_), save_timer_.due(step_)});
-    const auto act = [](Timer& timer, auto&& action) {
+    const auto timed = [](Timer& timer, auto&& action) {
         action();
         timer.done();
     };
-    if (evaluation_due) act(evaluate_timer_, [&] { evaluate(); });
-    if (samples_due) act(sample_timer_, [&] { draw_samples(); });
-    if (checkpoint_due) act(save_timer_, [&] { save(); });
-    if (step_ % kCompareEvery == 0) session_.trainer->check_equal();
+    if (evaluation_due) timed(evaluate_timer_, [&] { evaluate(); });
+    if (samples_due) timed(sample_timer_, [&] { draw_samples(); });
+    if (checkpoint_due) timed(save_timer_, [&] { save(); });
+    if (step_ % kCompareEvery == 0) session_.trainer->check_replicas_equal();
 }
 
 StepResult TrainingLoop::step() {
@@ -99,7 +99,7 @@ StepResult TrainingLoop::step() {
     return result;
 }
 
-// Minutes of the run. With --max-minutes, all processes use root's value.
+// Minutes of training since the run began. With --max-minutes, all processes use root's value.
 double TrainingLoop::clock() {
     const auto& hook = session_.request.minutes;
     double minutes = minutes_before_ + (hook ? hook() : session_.log->minutes());
@@ -152,14 +152,14 @@ void TrainingLoop::evaluate() {
 void TrainingLoop::draw_samples() {
     Trainer& trainer = *session_.trainer;
     session_.log->doing("samples");
-    trainer.use(true);
+    trainer.use_ema(true);
     std::optional<SampleSheet> sheet = sample_sheet(trainer.runnable(), session_.options.seed);
     wait_for_samples();
     if (!sheet) return;
     const index_t step = session_.progress.step;
-    if (!sheet->no_images.empty())
+    if (!sheet->invalid_samples.empty())
         session_.request.say(
-            fmt::format("samples of step {}: {} (usual early in training)", step, sheet->no_images));
+            fmt::format("samples of step {}: {} (usual early in training)", step, sheet->invalid_samples));
     // Pass a copyable lvalue: when std::async falls back to `deferred`, libstdc++ 12 would call a moved-from
     // function object.
     const auto write = [path = session_.folder.samples(step),
@@ -178,7 +178,7 @@ void TrainingLoop::wait_for_samples() {
 bool TrainingLoop::save() {
     if (session_.done.saved == session_.progress.step) return true;
     session_.trainer->check_usable();
-    session_.trainer->check_equal();
+    session_.trainer->check_replicas_equal();
     wait_for_samples();  // saving deletes stale temporary files, and would delete that of the sheet
     return session_.save();
 }

@@ -34,9 +34,9 @@ class TrainingLoop {
     BatchPrefetcher batches_;
     Recovery recovery_;
     Timer evaluate_timer_, sample_timer_, save_timer_;
-    const double minutes_before_;  // on the run's clock, of earlier processes
-    index_t step_ = 0;             // current step
-    StepResult last_result_;       // its result
+    const double minutes_before_;  // minutes of training before this process resumed the run
+    index_t step_ = 0;             // number of the current step
+    StepResult last_result_;       // of the latest step
     std::future<void> sheet_;      // writes the latest sample sheet in the background
     RunResult result_;
 };

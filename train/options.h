@@ -14,7 +14,8 @@ namespace glow {
 enum class Optimizer { adamax, adam };
 enum class MomentPrecision { fp32, bf16 };
 enum class ImageAccess { automatic, memory, disk };  // location of a run's images
-// What forward saves for backward: only the latents, every state, every state and map, or as much as fits a budget.
+// What forward saves for backward: only the latents, every state, every state and map, or as much as fits a
+// budget.
 enum class MemoryMode { reconstruct, checkpoint, store, automatic };
 enum class LrSchedule { constant, cosine, linear };
 
@@ -60,6 +61,9 @@ struct Interval {
 Interval parse_interval(const std::string& text);  // InputError
 std::string to_string(const Interval& interval);
 
+// Images per epoch in the published code, for any data set.
+inline constexpr double kPublishedEpochImages = 50000;
+
 struct TrainingOptions {
     std::string data, out;
     ModelConfig model;  // image shape from the data set
@@ -82,7 +86,8 @@ struct TrainingOptions {
     index_t batch = 64;
     index_t micro_batch = 0;  // 0: whole batch
     index_t init_batch = 0;   // 0: min(256, N_train, max(batch, 2^23 / D))
-    double epochs = 0;        // 0: no limit, also for the next three
+    // Limits of the run; 0: none.
+    double epochs = 0;
     index_t max_steps = 0;
     double max_minutes = 0;
 

@@ -18,7 +18,7 @@
 namespace glow {
 namespace {
 
-constexpr double kEpochImages = 50000, kWarmupEpochs = 10;
+constexpr double kWarmupEpochs = 10;
 // 6.8 days at 29 images/s on each of 8 GPUs: 2,726 epochs.
 constexpr double kCifar10Images = 6.8 * 86400 * 8 * 29;
 
@@ -29,15 +29,15 @@ TrainingOptions published(index_t levels, index_t depth, index_t batch) {
     options.model.depth = depth;
     options.model.width = 512;
     options.batch = batch;
-    options.schedule_images = kEpochImages;
+    options.schedule_images = kPublishedEpochImages;
     options.warmup_epochs = kWarmupEpochs;
     options.augment = {};
     return options;
 }
 
-// For images of a size other than 32: a step's batch counts as `counted` images of a published epoch.
+// For images of a size other than 32x32: a step's batch counts as `counted` images of a published epoch.
 TrainingOptions at_size(TrainingOptions options, index_t counted) {
-    const double steps = std::ceil(kEpochImages / static_cast<double>(counted));
+    const double steps = std::ceil(kPublishedEpochImages / static_cast<double>(counted));
     options.beta2 = 1 - 1 / steps;
     options.warmup_epochs = kWarmupEpochs * static_cast<double>(options.batch) / static_cast<double>(counted);
     return options;

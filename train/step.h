@@ -38,9 +38,9 @@ struct StepResult {
 // A model in training: weights, moments, averages, and the buffers of a step, each from its category's arena.
 class Trainer {
   public:
-    // options.init_batch: maximum number of images for initialize(); 0: it is not called. count_only: count memory
-    // without running. updates = false: gradients only, without moments, averages and updates; step() then leaves
-    // the weights unchanged and its gradient in gradients().
+    // options.init_batch: maximum number of images for initialize(), or 0 if initialize() is not called.
+    // count_only: count memory without running. updates = false: gradients only, without moments, averages and
+    // updates; step() then leaves the weights unchanged and the gradient in gradients().
     Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool count_only = false,
             bool updates = true);
 
@@ -64,9 +64,9 @@ class Trainer {
     void broadcast_weights();
 
     // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws
-    // StepFailure, the same on all processes, if a value is not finite, a condition number exceeds its limit,
-    // or the loss of the batch and of half of its images does; weights are then unchanged, except with fused
-    // updates. With fused updates drift throws DriftError.
+    // StepFailure, the same on all processes, if a value is not finite, a condition number exceeds
+    // limits.condition, or the losses of the batch and of half of its images exceed limits.loss. The weights
+    // are then unchanged, except with fused updates. With fused updates, drift throws DriftError.
     StepResult step(const Batch& batch, const OptimizerStep& step, const Limits& limits = {});
 
     // Compares this policy's gradients with those of exact states, on the first few images of this process's
@@ -78,10 +78,10 @@ class Trainer {
     void check_usable();
 
     // Throws Error, naming tensor and process, if weights, averages or moments are not bit-equal to root's.
-    void check_equal();
+    void check_replicas_equal();
 
-    // Selects the averaged or the raw weights for evaluation and sampling, and computes their derived values.
-    void use(bool ema) { derive(ema ? weights_.ema : weights_.params); }
+    // Selects the averaged weights (ema) or the raw ones for evaluation and sampling, and derives their values.
+    void use_ema(bool ema) { derive(ema ? weights_.ema : weights_.params); }
     const FlowBuffers& buffers() const { return gradient_.buffers(); }
     RunnableModel runnable() { return {context_, glow_, gradient_.buffers()}; }
 
@@ -93,7 +93,7 @@ class Trainer {
     // Throws if the step failed, so that its update is not applied (fused updates already are).
     void check_step(const Batch& batch, const StepResult& result, const Limits& limits);
     void derive(float* values);
-    // For diagnosis. The batch is the step's; its arrays must outlive the context.
+    // For diagnosis of a step on this batch, whose arrays must outlive the result.
     FailureContext failure_context(const Batch& batch = {});
     // Calls f(group, values) for the weights, EMA and moments; group is their HDF5 group in a checkpoint.
     template <class F>
@@ -109,7 +109,7 @@ class Trainer {
     std::unique_ptr<Update> update_;
     std::optional<Auditor> auditor_;
     double* checksums_;                     // [tensors], with several processes
-    MemoryPolicy policy_, planned_policy_;  // planned_policy_: the policy at the start
+    MemoryPolicy policy_, planned_policy_;  // the current policy, and that at the start
     double drift_tolerance_;
 };
 

@@ -136,7 +136,7 @@ void Trainer::broadcast_weights() {
     host.send();
 }
 
-void Trainer::check_equal() {
+void Trainer::check_replicas_equal() {
     Communicator& processes = context_.communicator;
     if (processes.size() == 1) return;
     const std::vector<Tensor>& tensors = glow_.parameters().tensors();

@@ -68,9 +68,9 @@ class TuningBlas : public Blas {
 };
 
 // One coupling network of a level, with its own memory and data.
-class NetworkAlone {
+class NetworkTimer {
   public:
-    NetworkAlone(const TrainingOptions& options, index_t level, Engine engine, const Backend& backend)
+    NetworkTimer(const TrainingOptions& options, index_t level, Engine engine, const Backend& backend)
         : backend_(backend),
           shape_(level_shape(options.model, level)),
           saves_maps_(options.memory == MemoryMode::store) {
@@ -207,7 +207,7 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
     std::vector<Engine> engines;
     for (index_t level = 0; level < options.model.levels; ++level) {
         const auto seconds = [&](Engine engine) {
-            return NetworkAlone(options, level, engine, backend).seconds();
+            return NetworkTimer(options, level, engine, backend).seconds();
         };
         const double products = *seconds(Engine::products);
         const std::optional<double> library = seconds(Engine::library);
@@ -240,7 +240,7 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
     for (index_t level = 0; level < std::ssize(engines); ++level) {
         Engine& engine = engines[static_cast<std::size_t>(level)];
         if (engine == Engine::products) continue;
-        if (NetworkAlone(options, level, engine, backend).available()) continue;
+        if (NetworkTimer(options, level, engine, backend).available()) continue;
         lacking = true;
         engine = Engine::products;
     }
@@ -266,7 +266,7 @@ std::string tuned_algorithms(const TrainingOptions& options, const Backend& back
     const std::vector<Engine> engines = parse_engines(options.engines, options.model.levels);
     std::map<Gemm, int> chosen;
     for (index_t level = 0; level < options.model.levels; ++level)
-        NetworkAlone(options, level,
+        NetworkTimer(options, level,
                      engines.empty() ? Engine::products : engines[static_cast<std::size_t>(level)], backend)
             .tune_products(chosen);
     std::string text;

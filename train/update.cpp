@@ -23,7 +23,7 @@ WholeModelUpdate::WholeModelUpdate(const Context& context, const Exec& exec, ind
       complete_(size),
       started_(size) {}
 
-// On a GPU only if the communicator's sums can be captured with the surrounding launches.
+// Whether sums run during backward: on a GPU only if they can be captured in its CUDA graph.
 bool WholeModelUpdate::overlaps() const {
     return context_.exec.device != Device::cuda || context_.communicator.graph_capturable();
 }
@@ -32,7 +32,7 @@ void WholeModelUpdate::begin_step(const OptimizerStep&) {
     fill(context_.exec, size_, 0.0f, gradients_);
 }
 
-// Gradients must not be touched from here to the end of the sums.
+// From here to the end of the sums, only the communicator may access the completed gradients.
 void WholeModelUpdate::complete(const ParameterBlock& block) {
     if (!summing_) return;
     if (block.offset + block.count != complete_)

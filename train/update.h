@@ -19,12 +19,13 @@ class Update : public GradientHook {
   public:
     // Called before the backward passes of a step, and again if the step is repeated.
     virtual void begin_step(const OptimizerStep& step) = 0;
-    // Called around every backward, whose hook this is; both calls may be captured in a CUDA graph with it.
-    // last: the step's last backward, during which gradients may be all-reduced.
+    // Called before and after every backward of a step, and captured in its CUDA graph. Backward calls begin()
+    // and complete() of GradientHook in between. last: the step's last backward, during which gradients may be
+    // all-reduced.
     virtual void begin_backward(bool last) = 0;
     virtual void end_backward(bool last) = 0;
-    // Called afterwards: all-reduces everything. had_images: this process ran a backward. Leaves the squared
-    // gradient norm in sums->squares (device memory), or for squared_norm().
+    // Called after the last backward: all-reduces what is left, and computes the squared gradient norm, which
+    // squared_norm() returns, perhaps from sums->squares (device memory). had_images: this process ran a backward.
     virtual void reduce(bool had_images, StepSums* sums) = 0;
     virtual double squared_norm(const StepSums& sums) const { return sums.squares; }
     // Changes the weights; returns false if backward already did.
@@ -72,7 +73,8 @@ class WholeModelUpdate : public Update {
     double* partial_;
     float* gradients_;
     void* scratch_;               // of the communicator
-    index_t complete_, started_;  // start of the completed part, and of the part whose sum was started
+    index_t complete_,
+        started_;  // gradients from complete_ on are final, those from started_ on are being summed
     bool summing_ = false;
 };
 

@@ -85,11 +85,12 @@ Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
 }
 
 Hdf5File Hdf5File::open(const std::filesystem::path& path) {
-    // HDF5 refuses a link that changes while it is opened, and its old target may be deleted: a run's latest.h5
+    // While the file is opened, a link such as a run's latest.h5 may be replaced and its old target deleted. If the
+    // link has changed, try again.
     for (int attempt = 1;; ++attempt) {
         const std::filesystem::path file = without_links(path);
         try {
-            refuse_if_deadly(file, path);
+            refuse_if_hdf5_crashes(file, path);
             return open_unchecked(file, path);
         } catch (const InputError&) {
             if (attempt == kOpenAttempts || without_links(path) == file) throw;

@@ -41,7 +41,8 @@ std::string shape_text(const std::vector<index_t>& shape);
 class Hdf5File {
   public:
     // Opens for reading. Throws InputError if the file is missing, a folder, not HDF5, truncated, or damaged
-    // so that HDF5 itself crashes or loops (hdf5_probe.h). A link may be replaced meanwhile.
+    // so that HDF5 itself crashes or loops (hdf5_probe.h). If `path` is a link that another process replaces
+    // meanwhile, one of its targets is opened.
     static Hdf5File open(const std::filesystem::path& path);
     // Reads the structure of any file, as readers do, without its elements. For glow_hdf5_probe: HDF5 may crash.
     static void read_structure(const std::filesystem::path& path);
@@ -113,7 +114,7 @@ class Hdf5File {
     Hdf5File(std::int64_t id, std::filesystem::path shown, index_t bytes);
     // shown: the file's name in messages.
     static Hdf5File open_unchecked(const std::filesystem::path& file, const std::filesystem::path& shown);
-    static void refuse_if_deadly(const std::filesystem::path& file, const std::filesystem::path& shown);
+    static void refuse_if_hdf5_crashes(const std::filesystem::path& file, const std::filesystem::path& shown);
 
     void close_quietly() noexcept;
 

@@ -111,7 +111,7 @@ std::string hdf5::probe(const std::filesystem::path& program, const std::filesys
     }
 }
 
-void Hdf5File::refuse_if_deadly(const std::filesystem::path& file, const std::filesystem::path& shown) {
+void Hdf5File::refuse_if_hdf5_crashes(const std::filesystem::path& file, const std::filesystem::path& shown) {
     static const std::filesystem::path program = probe_program();
     static std::mutex mutex;
     static std::set<Version> harmless;

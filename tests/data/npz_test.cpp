@@ -181,15 +181,15 @@ TEST(NpzNames, RecognizeTrainingAndTest) {
           "test10",      "TESTING",      "imagenet_val_64", "Imagenet32_Val", "x_test",    "evalSet",
           "MyValData",   "cifar10-test", "imagenetval",     "values",         "dev.part2", "batch.validation",
           "64x64_valid", "holdout",      "TestBatch2"})
-        EXPECT_EQ(said_part(name), SaidPart::test) << name;
+        EXPECT_EQ(part_of_name(name), NamedPart::test) << name;
     for (const char* name : {"train", "Train_data_batch_1", "x_TRAIN", "trainset", "imagenet_training_3"})
-        EXPECT_EQ(said_part(name), SaidPart::train) << name;
+        EXPECT_EQ(part_of_name(name), NamedPart::train) << name;
     for (const char* name : {"train_val", "trainval", "TrainTest", "validation-train"})
-        EXPECT_EQ(said_part(name), SaidPart::both) << name;
+        EXPECT_EQ(part_of_name(name), NamedPart::both) << name;
     for (const char* name : {"latest", "interval_1", "invalid", "a_testimony"})
-        EXPECT_EQ(said_part(name), SaidPart::perhaps_test) << name;
+        EXPECT_EQ(part_of_name(name), NamedPart::perhaps_test) << name;
     for (const char* name : {"p1", "data_batch_1", "", "64", "images", "device"})
-        EXPECT_EQ(said_part(name), SaidPart::nothing) << name;
+        EXPECT_EQ(part_of_name(name), NamedPart::none) << name;
 }
 
 TEST(NpzNames, FolderNamesDecideIfTheyDiffer) {

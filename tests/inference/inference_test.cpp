@@ -72,7 +72,7 @@ void break_scales(Training& training, float logit) {
     const Tensor& tensor = training.tensor("level0/step0/coupling/conv3/bias");
     for (index_t i = 1; i < tensor.count; i += 2) training.params()[tensor.offset + i] = logit;
     training.trainer.weights_changed();
-    training.trainer.use(false);
+    training.trainer.use_ema(false);
 }
 
 TEST(Inference, ReportsNonFiniteSamples) {
@@ -80,7 +80,7 @@ TEST(Inference, ReportsNonFiniteSamples) {
     options.batch = 3;
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
-    trainer.use(false);
+    trainer.use_ema(false);
     const index_t N = 5, D = options.model.dimensions();
     const auto largest_of = [&](std::vector<std::uint8_t>* pixels = nullptr) {
         std::vector<std::uint8_t> made(static_cast<std::size_t>(N * D));

@@ -10,7 +10,7 @@ TEST(SampleSheet, PanelsShareNoiseAcrossTemperatures) {
     const TrainingOptions options = small_options();
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
-    trainer.use(false);
+    trainer.use_ema(false);
     const index_t H = options.model.image_height, W = options.model.image_width, D = H * W * 3;
     const std::optional<SampleSheet> sheet = sample_sheet(trainer.runnable(), options.seed);
     ASSERT_TRUE(sheet);
@@ -37,17 +37,17 @@ TEST(SampleSheet, ReportsNonFiniteSamples) {
     const TrainingOptions options = small_options();
     Training training(options);
     Trainer& trainer = training.random_start().trainer;
-    trainer.use(false);
+    trainer.use_ema(false);
     const auto sheet = [&] { return sample_sheet(trainer.runnable(), options.seed).value(); };
-    EXPECT_EQ(sheet().no_images, "");
+    EXPECT_EQ(sheet().invalid_samples, "");
     const Tensor& bias = training.tensor("level1/step0/coupling/conv3/bias");
     for (index_t i = 1; i < bias.count; i += 2) training.params()[bias.offset + i] = -1e30f;
     trainer.weights_changed();
-    trainer.use(false);
+    trainer.use_ema(false);
     const SampleSheet broken = sheet();
-    EXPECT_NE(broken.no_images.find("T = 0.9: 16 of 16 not finite (crossed out); T = 1: 16 of 16"),
+    EXPECT_NE(broken.invalid_samples.find("T = 0.9: 16 of 16 not finite (crossed out); T = 1: 16 of 16"),
               std::string::npos)
-        << broken.no_images;
+        << broken.invalid_samples;
     // The last tile of the last panel: its corner is white, the pixel to its right black.
     const Image& image = broken.image;
     const index_t tile_h = options.model.image_height * 8, tile_w = options.model.image_width * 8;
@@ -64,7 +64,7 @@ TEST(SampleSheet, NoiseDependsOnlyOnSeed) {
     other.random_start(4);
     const auto latents = [](Training& of) {
         Trainer& trainer = of.trainer;
-        trainer.use(false);
+        trainer.use_ema(false);
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(4 * of.options.model.dimensions()));
         sample_sheet(trainer.runnable(), of.options.seed);
         // Encode what the last batch of the last panel (temperature 1) left in the buffer: its noise.
@@ -91,7 +91,7 @@ TEST(SampleSheet, HasOneColumnPerClass) {
     for (index_t i = 0; i < trainer.glow().parameters().size(); ++i)
         training.params()[i] += static_cast<float>(0.05 * random.normal());
     trainer.weights_changed();
-    trainer.use(false);
+    trainer.use_ema(false);
     const Image sheet = sample_sheet(trainer.runnable(), options.seed).value().image;
     // At temperature 0 an image depends only on its class: equal within a column, different between columns.
     const index_t tile_h = options.model.image_height * 8, tile_w = options.model.image_width * 8;

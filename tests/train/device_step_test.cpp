@@ -153,7 +153,7 @@ TEST_F(DeviceStep, EvaluatesAndSamplesLikeCpu) {
     int side = 0;
     for (OnDevice* const one : {&cpu, &gpu}) {
         one->start();
-        one->trainer.use(false);
+        one->trainer.use_ema(false);
         Images images(7, one->options.model, 9);
         bits[side].resize(7);
         evaluate(one->trainer.runnable(), images.batch(),

@@ -97,7 +97,7 @@ struct Hard : Training {
     // returns the largest error of the reconstructed images.
     template <class Round>
     double round_trip_error(Round round) {
-        trainer.use(false);
+        trainer.use_ema(false);
         const Context& context = trainer.context();
         Glow& glow = trainer.glow();
         const index_t N = pictures.N, D = options.model.dimensions();

@@ -76,7 +76,7 @@ void expect_step_of_single_process(const TrainingOptions& options) {
     EXPECT_EQ(g_processes->all_reduce_max(shared.bits_per_dim), shared.bits_per_dim);
     EXPECT_EQ(g_processes->all_reduce_max(shared.grad_norm), shared.grad_norm);
     EXPECT_EQ(g_processes->all_reduce_max(shared.drift), shared.drift);
-    EXPECT_NO_THROW(pair.shared.trainer.check_equal());
+    EXPECT_NO_THROW(pair.shared.trainer.check_replicas_equal());
 }
 
 // More images than processes, and fewer.
@@ -112,7 +112,7 @@ TEST(DistributedTrainer, FusedUpdatesAreBitEqual) {
             const Weights &expected = plain.shared.trainer.weights(), &found = fused.shared.trainer.weights();
             EXPECT_TRUE(same_bits(fused.shared.copy(found.params), plain.shared.copy(expected.params)));
             EXPECT_TRUE(same_bits(fused.shared.copy(found.ema), plain.shared.copy(expected.ema)));
-            EXPECT_NO_THROW(fused.shared.trainer.check_equal());
+            EXPECT_NO_THROW(fused.shared.trainer.check_replicas_equal());
             // Memory for two blocks of gradients, or one in a single process.
             const std::size_t bytes = at(fused.shared.memory.peak(), Category::gradients);
             index_t largest = 0;
@@ -129,7 +129,7 @@ TEST(DistributedTrainer, PlanIncludesCommunication) {
         options.fused_update = fused;
         Pair pair(options);
         pair.step_shared();
-        pair.shared.trainer.check_equal();
+        pair.shared.trainer.check_replicas_equal();
         const MemoryBytes peak = pair.shared.memory.peak();
         for (int c = 0; c < kCategories; ++c)
             EXPECT_LE(peak[c], pair.shared.plan.bytes[c]) << kCategoryNames[c];
@@ -185,7 +185,7 @@ TEST(DistributedTrainer, NamesRankThatDiffers) {
         if (g_processes->rank() == last) value = std::nextafter(value, 1e30f);
         std::string message;
         try {
-            pair.shared.trainer.check_equal();
+            pair.shared.trainer.check_replicas_equal();
         } catch (const Error& error) {
             message = error.what();
         }
@@ -193,7 +193,7 @@ TEST(DistributedTrainer, NamesRankThatDiffers) {
                   std::string::npos)
             << message;
         value = before;
-        pair.shared.trainer.check_equal();
+        pair.shared.trainer.check_replicas_equal();
     }
 }
 

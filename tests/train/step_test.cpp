@@ -31,7 +31,7 @@ TEST(TrainerMemory, PlanEqualsPeak) {
                     Trainer& trainer = training.trainer;
                     trainer.initialize(training.init_images.batch());
                     trainer.step(training.images.batch(), update_of(1e-3));
-                    trainer.use(true);
+                    trainer.use_ema(true);
                     std::vector<double> bits(7);
                     evaluate(trainer.runnable(), training.images.batch(), {Dequantization::uniform, 1},
                              {.bits_per_dim = bits.data()});
@@ -164,7 +164,7 @@ TEST(TrainerStep, EvaluatingBetweenStepsChangesNothing) {
         for (int t = 0; t < 4; ++t) {
             trainer.step(training.images.batch(), update_of(1e-3));
             if (!disturb) continue;
-            trainer.use(t % 2 == 0);
+            trainer.use_ema(t % 2 == 0);
             std::vector<double> bits(4);
             evaluate(trainer.runnable(), training.images.batch(), {Dequantization::uniform, 1},
                      {.bits_per_dim = bits.data()});
@@ -216,7 +216,7 @@ TEST(TrainerStep, EvaluationUsesRequestedWeights) {
     std::vector<double> raw(4), ema(4);
     const Noise noise{Dequantization::uniform, training.options.seed, Purpose::dequantize, nullptr};
     for (const bool averaged : {true, false}) {
-        trainer.use(averaged);
+        trainer.use_ema(averaged);
         evaluate(trainer.runnable(), training.images.batch(), noise,
                  {.bits_per_dim = (averaged ? ema : raw).data()});
     }

@@ -33,7 +33,7 @@ TEST(VariationalTraining, BoundStaysAboveTheEntropy) {
     for (int t = 1; t <= 300; ++t)
         trainer.step(train.batch().part((t - 1) % 40 * 100, 100, kSize * kSize),
                      optimizer_at(options, schedule, {t}));
-    trainer.use(false);
+    trainer.use_ema(false);
     const auto bits_of_draws = [&](int draws) {
         std::vector<double> best(kTest, 0), bits(kTest);
         std::vector<std::uint64_t> numbers = test.numbers;

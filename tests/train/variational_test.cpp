@@ -29,7 +29,7 @@ TEST(VariationalTraining, PlanEqualsPeak) {
                 Training training(options);
                 training.trainer.initialize(training.init_images.batch());
                 training.trainer.step(training.images.batch(), {});
-                training.trainer.use(true);
+                training.trainer.use_ema(true);
                 std::vector<double> bits(7);
                 evaluate(training.trainer.runnable(), training.images.batch(), noise_of(training),
                          {.bits_per_dim = bits.data()});
@@ -55,7 +55,7 @@ TEST(VariationalTraining, StepReportsWhatEvaluationReports) {
     training.random_start();
     StepResult step;
     training.gradient(&step);  // lr 0: weights are unchanged
-    training.trainer.use(false);
+    training.trainer.use_ema(false);
     std::vector<double> bits(4), minus_log_q(4);
     evaluate(training.trainer.runnable(), training.images.batch(), noise_of(training),
              {.bits_per_dim = bits.data(), .minus_log_q = minus_log_q.data()});
