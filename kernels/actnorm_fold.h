@@ -37,7 +37,7 @@ struct OutputUnfolding {
     index_t N;
     real *dW, *dbias, *dlogs;
 };
-// All that ends the gradient of a coupling network; on a GPU one kernel.
+// Unfolds the gradients of a coupling network's three convolutions; in one kernel on a GPU.
 void unfold_network(const Exec& exec, const ActnormUnfolding& conv1, const ActnormUnfolding& conv2,
                     const OutputUnfolding& conv3);
 
@@ -55,7 +55,7 @@ struct NetworkFolding {
     real* bias2_folded;
     index_t bias_step;
     double* scale3;
-    Map* bias2_rounded = nullptr;  // bias2 in the products' type; nullptr: not wanted
+    Map* bias2_rounded = nullptr;  // bias2 in the products' type; nullptr: not needed
 };
 // Folds all levels, at most kMostFoldings, in one kernel.
 inline constexpr std::size_t kMostFoldings = 17;

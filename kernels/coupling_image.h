@@ -1,6 +1,6 @@
-// The coupling layer from the taps of the network's last convolution, for a GPU: one kernel forward, one backward, an
-// image a block. Between taps and state nothing goes through memory. Same element formulas as kernels/coupling.h and
-// kernels/convolution.h, same bits.
+// The coupling layer from the taps of the network's last convolution, for a GPU: one kernel forward and one backward,
+// with a thread block per image. Values between taps and state stay in registers and shared memory. The element
+// formulas are those of kernels/coupling.h and kernels/convolution.h, and results are bit-equal to theirs.
 #pragma once
 
 #include "kernels/base.h"

@@ -1,5 +1,5 @@
-// Element formulas of the coupling layer and of the network's last convolution, shared by every kernel that applies
-// them: element by element or an image a block.
+// Element formulas of the coupling layer and of the network's last convolution, shared by the kernels with a thread
+// per element and those with a thread block per image.
 #pragma once
 
 #include "kernels/coupling_scale.h"

@@ -21,7 +21,7 @@ MemoryLimit process_memory_limit();
 // A process with a limit leaves this much free.
 inline constexpr std::size_t kLibraryBytes = std::size_t{64} << 20;
 
-// The bytes of the stricter one.
+// The smaller of the two limits, in bytes.
 std::size_t memory_limit_bytes();
 
 }  // namespace glow

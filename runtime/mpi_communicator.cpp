@@ -1,8 +1,9 @@
 // Processes connected by MPI. In each process one thread, the communication thread, makes all calls to MPI
 // (MPI_THREAD_FUNNELED) in the order of the requests, so that sums overlap with the computation.
 //
-// Collectives are non-blocking and polled: while it waits, the thread answers the other ranks' questions, and one that
-// is dead or stopped cannot block it. MPI only moves data: its reductions may add in another order from call to call.
+// Collectives are non-blocking and polled: while it waits, the thread replies to the other ranks' pings, and a rank
+// that has crashed or was stopped cannot block it. MPI only moves data: its reductions may add in another order from
+// call to call.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -171,7 +172,7 @@ class MpiCommunicator : public Communicator {
             const std::lock_guard lock(mutex_);
             before_end_ = std::move(before_end);
         }
-        if (watchdog_) watchdog_->ask(std::move(fault));
+        if (watchdog_) watchdog_->poll(std::move(fault));
     }
 
   protected:
@@ -241,7 +242,7 @@ class MpiCommunicator : public Communicator {
         if (provided < MPI_THREAD_FUNNELED)
             throw Error("this MPI allows no threads; Glow needs MPI_THREAD_FUNNELED");
         GLOW_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &world_));
-        GLOW_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &questions_));
+        GLOW_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &ping_comm_));
         ProcessGroup group;
         GLOW_MPI(MPI_Comm_rank(world_, &group.rank));
         GLOW_MPI(MPI_Comm_size(world_, &group.size));
@@ -263,10 +264,10 @@ class MpiCommunicator : public Communicator {
         host_scratch_.resize(static_cast<std::size_t>(scratch_elements(kHostElements, size())));
         peers_ = std::vector<Heartbeat>(static_cast<std::size_t>(size()));
         for (Heartbeat& peer : peers_) peer.pause();
-        heard_ = Clock::now();
+        last_progress_ = Clock::now();
     }
 
-    // ---- Failure detection: a rank that was silent for a while is pinged and must answer ----------------------
+    // ---- Failure detection: a rank that makes no progress for a while pings the others, which must reply -----------
 
     std::string who(int r) const { return fmt::format("rank {} on {}", r, group_.hosts[r]); }
     std::chrono::duration<double> poll_interval() const {
@@ -280,52 +281,52 @@ class MpiCommunicator : public Communicator {
         const Clock::time_point now = Clock::now();
         if (size() == 1 || now < next_poll_) return;
         next_poll_ = now + std::chrono::duration_cast<Clock::duration>(poll_interval());
-        receive_questions();
-        if (limit_ > 0 && !leaving_ && unanswered_ == 0 &&
-            std::chrono::duration<double>(now - heard_).count() > limit_ / 4)
-            question_all();
+        receive_pings();
+        if (limit_ > 0 && !leaving_ && unanswered_pings_ == 0 &&
+            std::chrono::duration<double>(now - last_progress_).count() > limit_ / 4)
+            ping_all();
     }
 
-    void question_all() {
+    void ping_all() {
         for (int r = 0; r < size(); ++r) {
             if (r == rank()) continue;
-            send(kQuestion, r);
+            send(kPing, r);
             peers_[static_cast<std::size_t>(r)].expect();
-            ++unanswered_;
+            ++unanswered_pings_;
         }
     }
 
-    void receive_questions() {
+    void receive_pings() {
         for (;;) {
             int found = 0;
             MPI_Status message;
-            GLOW_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, questions_, &found, &message));
+            GLOW_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, ping_comm_, &found, &message));
             if (!found) return;
-            GLOW_MPI(MPI_Recv(nullptr, 0, MPI_BYTE, message.MPI_SOURCE, message.MPI_TAG, questions_,
+            GLOW_MPI(MPI_Recv(nullptr, 0, MPI_BYTE, message.MPI_SOURCE, message.MPI_TAG, ping_comm_,
                               MPI_STATUS_IGNORE));
-            if (message.MPI_TAG == kQuestion) {
-                send(kAnswer, message.MPI_SOURCE);
+            if (message.MPI_TAG == kPing) {
+                send(kReply, message.MPI_SOURCE);
                 continue;
             }
             peers_[static_cast<std::size_t>(message.MPI_SOURCE)].pause();
-            --unanswered_;
-            heard_ = Clock::now();
+            --unanswered_pings_;
+            last_progress_ = Clock::now();
         }
     }
 
     // An empty message needs no buffer, so its request can be given up at once.
     void send(int tag, int to) {
         MPI_Request request;
-        GLOW_MPI(MPI_Isend(nullptr, 0, MPI_BYTE, to, tag, questions_, &request));
+        GLOW_MPI(MPI_Isend(nullptr, 0, MPI_BYTE, to, tag, ping_comm_, &request));
         GLOW_MPI(MPI_Request_free(&request));
     }
 
     // Waits for all ranks, and leaves no message pending for MPI_Finalize. After the first barrier no rank sends a ping;
-    // before the second, each rank has received all answers.
+    // before the second, each rank has received all replies.
     void leave_together() {
         barrier_of_threads();
         leaving_ = true;
-        for (Backoff backoff; unanswered_ > 0; backoff.pause()) poll();
+        for (Backoff backoff; unanswered_pings_ > 0; backoff.pause()) poll();
         barrier_of_threads();
     }
 
@@ -381,7 +382,7 @@ class MpiCommunicator : public Communicator {
             if (done) break;
             poll();
         }
-        heard_ = Clock::now();
+        last_progress_ = Clock::now();
     }
 
     // values = the ranks' values, reduced in rank order. scratch: scratch_elements(count, size()) elements.
@@ -450,16 +451,16 @@ class MpiCommunicator : public Communicator {
         upload(exec, count, staging_.data(), values);
     }
 
-    static constexpr int kQuestion = 1, kAnswer = 2;  // tags
+    static constexpr int kPing = 1, kReply = 2;  // tags
 
     double limit_;  // seconds; 0: none
-    MPI_Comm world_ = MPI_COMM_NULL, questions_ = MPI_COMM_NULL;
+    MPI_Comm world_ = MPI_COMM_NULL, ping_comm_ = MPI_COMM_NULL;
     std::vector<double> host_scratch_;
     HostArray<float> staging_;
 
     // Of the communication thread.
-    Clock::time_point heard_{}, next_poll_{};
-    int unanswered_ = 0;
+    Clock::time_point last_progress_{}, next_poll_{};
+    int unanswered_pings_ = 0;
     bool leaving_ = false;
 
     std::mutex mutex_;
@@ -471,7 +472,7 @@ class MpiCommunicator : public Communicator {
     std::atomic<int> status_{1};
 
     Heartbeat heartbeat_;           // of the communication thread
-    std::vector<Heartbeat> peers_;  // of the other ranks: due while a question is open
+    std::vector<Heartbeat> peers_;  // of the other ranks: due while a ping is unanswered
     std::thread thread_;
     std::optional<Watchdog> watchdog_;  // destroyed before what it watches
 };

@@ -36,9 +36,9 @@ void Watchdog::watch(const Heartbeat& heartbeat, std::string who, double limit_s
         {&heartbeat, std::move(who), limit_seconds > 0 ? limit_seconds : limit_, heartbeat.beats_, 0});
 }
 
-void Watchdog::ask(std::function<std::string()> fault) {
+void Watchdog::poll(std::function<std::string()> check) {
     const std::lock_guard lock(mutex_);
-    question_ = std::move(fault);
+    check_ = std::move(check);
 }
 
 void Watchdog::run() {
@@ -73,7 +73,7 @@ std::string Watchdog::fault(double elapsed) {
         return fmt::format("{} has been silent for {:.3g} s{}", watched.who, watched.silent,
                            doing.empty() ? "" : " (" + doing + ")");
     }
-    return question_ ? question_() : "";
+    return check_ ? check_() : "";
 }
 
 std::thread thread_without_signals(std::function<void()> body) {

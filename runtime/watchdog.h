@@ -74,7 +74,7 @@ class Watchdog {
     void watch(const Heartbeat& heartbeat, std::string who, double limit_seconds = 0);
     // Sets a check that the watchdog's thread polls. It returns an error, which ends the process, or an empty
     // string. nullptr: none.
-    void ask(std::function<std::string()> fault);
+    void poll(std::function<std::string()> check);
 
   private:
     struct Watched {
@@ -93,7 +93,7 @@ class Watchdog {
     std::condition_variable stop_;
     bool stopping_ = false;
     std::vector<Watched> watched_;
-    std::function<std::string()> question_;
+    std::function<std::string()> check_;
     std::thread thread_;
 };
 

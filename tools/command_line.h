@@ -67,8 +67,8 @@ class CommandLine {
     // Prints the result to stdout: `text` and a newline, or with --json the object on one line.
     void result(const std::string& text, const nlohmann::ordered_json& object) const;
 
-    // Lets a launcher start several processes of the command, which then share its work; by default more than one
-    // is refused, because each would do all of it.
+    // Allows a launcher such as mpirun to start several processes of the command, which share its work. Other
+    // commands refuse to run as several processes, because each would do the whole work.
     void allow_processes() { allows_processes_ = true; }
     // The exit status of a success, 0 by default.
     void set_exit_status(int status) { exit_status_ = status; }

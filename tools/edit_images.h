@@ -20,7 +20,7 @@ struct EditOptions {
     std::string output, frames;
     index_t steps = 8;
 
-    // The words of --files: separated by commas too, unless a file has the comma in its name.
+    // The names given to --files. Commas separate names too, except in the name of an existing file.
     std::vector<std::string> file_words() const;
     // Checks the outputs; `inputs`: other files that a command reads besides the checkpoint and images.
     OutputFiles claim_outputs(const CommandLine& command, std::vector<NamedPath> inputs = {}) const;

@@ -1,4 +1,4 @@
-// The layout of --help, the same with every version of CLI11.
+// The layout of --help, which does not depend on the version of CLI11.
 #pragma once
 
 #include <CLI/CLI.hpp>

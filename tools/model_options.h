@@ -28,14 +28,14 @@ struct ModelOptions {
     std::string device = "auto";
     int threads = 0;
     index_t batch = 64;
-    std::string size;  // of commands with --size: of samples, of photographs once scaled, of tiles
+    std::string size;  // --size: of samples, scaled photographs, or tiles; empty: not given
 
     // Opens the device; warns if it gets fewer threads than requested.
     Backend open_backend(const CommandLine& command, Communicator* processes = nullptr) const;
     // The checkpoint's model, for images of --size where that was given.
     ModelConfig config(const std::filesystem::path& file) const;
-    // Loads the checkpoint for at most `images` images of a size per pass (images_at_once). Says if the model was trained at
-    // another size.
+    // Loads the checkpoint for at most `images` images of a size per pass (images_at_once). Prints a note if the
+    // model was trained at another size.
     LoadedModel load(const CommandLine& command, const std::filesystem::path& file, const ImageSize& size,
                      index_t images, const Backend& backend) const;
 };
@@ -54,7 +54,7 @@ struct DataOptions {
     bool split_given = false;
 
     bool is_folder() const;  // of photographs
-    // Throws InputError if --split was given: `why` there is none, "is a folder".
+    // Throws InputError if --split was given; `why` says why there is no split: "is a folder".
     void refuse_split(const char* why) const;
     // "test image", or "photograph" of a folder
     std::string what() const;

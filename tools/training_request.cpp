@@ -177,8 +177,8 @@ std::vector<NamedPath> files_of_run(const std::string& out) {
     return files;
 }
 
-// Options of the variational noise without it: rejects what a new run would ignore, and names the option that was given.
-// An old run may have recorded an ignored --dequant-width.
+// Rejects options of variational noise in a run without it. A resumed run may have a recorded --dequant-width that
+// is ignored.
 void check_noise(const CLI::App& app, const TrainingRequest& request) {
     const TrainingOptions& o = request.options;
     if (o.dequant == Dequantization::variational) return;

@@ -199,7 +199,7 @@ void TrainingLoop::finish() {
     if (!save())
         throw Error(fmt::format(
             "the run ends at step {}, but its checkpoint cannot be written: {}", session_.progress.step,
-            session_.processes.is_root() ? session_.retrying.told() : "see the message of rank 0"));
+            session_.processes.is_root() ? session_.retrying.last_error() : "see the message of rank 0"));
     if (result_.ended != "signal") {
         evaluate();
         draw_samples();

@@ -80,11 +80,11 @@ bool RetryingWrite::operator()(const std::function<void()>& action) {
     try {
         action();
     } catch (const Error& error) {
-        if (told_ != error.what()) request_.warn(error.what());
-        told_ = error.what();
+        if (last_error_ != error.what()) request_.warn(error.what());
+        last_error_ = error.what();
         return false;
     }
-    told_.clear();
+    last_error_.clear();
     return true;
 }
 
@@ -97,7 +97,7 @@ RunLog::RunLog(const RunRequest& request, const TrainingOptions& options, const 
           std::string("step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,"
                       "max_condition") +
           (classifier_ ? ",bits_y,error_y" : "")),
-      attempt_(request) {}
+      retrying_(request) {}
 
 RunLog::~RunLog() {
     erase();
@@ -143,7 +143,7 @@ void RunLog::row(const TrainingProgress& progress, const StepResult& step, std::
         progress.epoch, progress.images_seen, step.bits_per_dim, step.loss, step.grad_norm, lr, images_per_s,
         seconds * 1000 / steps, peak_bytes, step.drift, step.max_condition,
         classifier_ ? fmt::format(",{:.9g},{:.6g}", step.bits_y, step.error_y) : "");
-    if (metrics_) attempt_([&] { metrics_->row(cells); });
+    if (metrics_) retrying_([&] { metrics_->row(cells); });
     if (request_.metrics) request_.metrics(columns_, cells);
     if (!request_.terminal)
         request_.say(fmt::format(

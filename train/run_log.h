@@ -1,5 +1,5 @@
-// Logging of a run: its settings, a row of metrics.csv for every logged step, and on stderr a line for each of them or, on
-// a terminal, one progress line.
+// Logging of a run: its settings, and for every logged step a row of metrics.csv and a line on stderr, or on a
+// terminal one progress line.
 #pragma once
 
 #include <optional>
@@ -28,18 +28,20 @@ std::string describe(const Settings& settings);
 // "4.5510 +- 0.0266 bits/dim (EMA), 4.5454 +- 0.0267 (raw)"
 std::string validation_text(const Mean& ema, const Mean& raw);
 
-// Runs an action that may fail for external reasons, such as a full disk. Prints a failure as a warning,
-// and the same one again only after a success or another failure.
+// Runs an action that may fail for external reasons, such as a full disk. Prints each failure as a warning, but
+// repeats the same one only after a success or another failure.
 class RetryingWrite {
   public:
     explicit RetryingWrite(const RunRequest& request) : request_(request) {}
     // True on success.
     bool operator()(const std::function<void()>& action);
-    const std::string& told() const { return told_; }  // the last error, if nothing succeeded since
+    const std::string& last_error() const {
+        return last_error_;
+    }  // the last error, if nothing succeeded since
 
   private:
     const RunRequest& request_;
-    std::string told_;
+    std::string last_error_;
 };
 
 class RunLog {
@@ -79,13 +81,14 @@ class RunLog {
     const bool classifier_;
     const std::string columns_;  // of metrics.csv
     std::optional<CsvLog> metrics_;
-    RetryingWrite attempt_;
+    RetryingWrite retrying_;
     Clock::time_point start_, last_row_, last_draw_;
     double first_fraction_ = 0;   // of the whole run, done before this process started
     double earlier_seconds_ = 0;  // of --max-minutes, spent by earlier processes
     index_t steps_since_row_ = 0, steps_since_draw_ = 0;
-    double bar_ = -1;   // of the progress line: completed fraction of the run,
-    std::string text_;  // and the step and its loss
+    // Of the progress line:
+    double bar_ = -1;   // completed fraction of the run
+    std::string text_;  // step and loss
     bool drawn_ = false;
 };
 

@@ -40,8 +40,8 @@ std::string describe(const MemoryPlan& plan);
 // Address space that a CPU run reserves in case drift makes a step save every state.
 std::size_t fallback_bytes(const MemoryPlan& plan);
 
-// What policy `store` would take, for a run that rebuilds network maps; empty if it rebuilds none, or if that exceeds the
-// memory of this machine.
+// What policy `store` would take, for a run that recomputes network maps. Empty if it recomputes none, or if that
+// exceeds the memory of this machine.
 struct StoreOffer {
     TrainingOptions options;     // the run's, with policy store
     std::size_t more_bytes = 0;  // than the run's plan, per process
@@ -73,7 +73,7 @@ struct PlannedRun {
     index_t largest_batch = 0, largest_depth = 0;  // 0: not even 1 fits
     std::optional<StoreOffer> store;
 };
-// Formats it.
+// Formats the plan with its limits.
 std::string describe(const PlannedRun& planned);
 PlannedRun plan_run(const RunRequest& request);
 // The largest x in 1..most with fits(x), for monotonic fits; 0 if there is none.

@@ -151,7 +151,7 @@ TEST(Watchdog, TimeoutsAreOfTheCallingThread) {
 TEST(Watchdog, PollsCallback) {
     Watch watch;
     std::atomic<bool> broken{false};
-    watch.watchdog.ask([&] { return std::string(broken ? "broken" : ""); });
+    watch.watchdog.poll([&] { return std::string(broken ? "broken" : ""); });
     ASSERT_FALSE(watch.ended(200ms));
     broken = true;
     ASSERT_TRUE(watch.ended(30s));
