@@ -53,8 +53,8 @@ Cupti load(const std::string& file) {
     }
     if (library == nullptr)
         throw InputError(
-            fmt::format("no CUPTI to record kernels with: {}; it is in a toolkit's extras/CUPTI/lib64 or a "
-                        "Python package's nvidia/*/lib, for LD_LIBRARY_PATH",
+            fmt::format("recording kernels needs CUPTI: {}; add its folder to LD_LIBRARY_PATH: a toolkit's "
+                        "extras/CUPTI/lib64 or a Python package's nvidia/*/lib",
                         problem));
     Cupti cupti{};
     const bool whole = find(library, "cuptiActivityRegisterCallbacks", cupti.register_callbacks) &&

@@ -240,7 +240,7 @@ class MpiCommunicator : public Communicator {
             throw Error("MPI_Init_thread failed");
         MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
         if (provided < MPI_THREAD_FUNNELED)
-            throw Error("this MPI allows no threads; Glow needs MPI_THREAD_FUNNELED");
+            throw Error("this MPI does not support threads (MPI_THREAD_FUNNELED), which Glow needs");
         GLOW_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &world_));
         GLOW_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &ping_comm_));
         ProcessGroup group;

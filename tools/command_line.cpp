@@ -208,7 +208,7 @@ void CommandLine::parse_and_run(int argc, char** argv) {
     require_values(app_);
     if (const Launch launch = detect_launch(); launch.size > 1 && !allows_processes_)
         throw InputError(fmt::format(
-            "{} started {} processes, each of which would do the whole work: start one, without it",
+            "{} started {} processes, each of which would do the whole work: start the command without it",
             launch.launcher, launch.size));
     if (run_) run_();
 }

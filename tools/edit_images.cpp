@@ -60,9 +60,9 @@ ImageSet chosen_images(const CommandLine& command, const EditOptions& options,
                        const std::filesystem::path& checkpoint, int threads) {
     const ModelConfig model = options.model.config(checkpoint);
     if (DataOptions{options.data}.is_folder())
-        throw InputError(fmt::format(
-            "--data {0}: is a folder, expected a data set: give photographs or folders of them with --files {0}",
-            options.data));
+        throw InputError(
+            fmt::format("--data {0}: expected a data set, found a folder; for photographs use --files {0}",
+                        options.data));
     if (options.files.empty() == options.data.empty())
         throw InputError("give either --data with --images or --files");
     ImageSet set =

@@ -65,7 +65,7 @@ void interpolate(const CommandLine& command, const InterpolateOptions& options) 
         if (found.not_finite > 0 && decode(input, chords).not_finite < found.not_finite) {
             command.warn(
                 "{} of {} images on the spherical path are not finite, as often with too little training: "
-                "took the linear path (--path spherical keeps the spherical one)",
+                "using the linear path (--path spherical keeps the spherical one)",
                 found.not_finite, found.of);
             path = InterpolationPath::linear;
             edited = std::move(chords);

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 
 // With a smaller beta2 (by default: fewer than 10 steps per epoch), Adamax divides an average of gradients by little
 // more than the last one, so an update may be many times the learning rate.
-constexpr double kUnsteadyBeta2 = 0.9;
+constexpr double kUnstableBeta2 = 0.9;
 
 // Replaces missing callbacks by no-ops. On a terminal, every line first removes the progress line.
 RunRequest complete(RunRequest request) {
@@ -74,15 +74,14 @@ Session::Session(const RunRequest& given, Mode mode)
     if (resuming_) restore_done(processes.is_root() && resumed_->is_latest_of(folder));
     if (resuming_) describe_limits();
     if (const index_t images = valid ? valid->N() : 0; images < kFewValidationImages && mode_ == Mode::train)
-        request.say(images == 0
-                        ? "warning: the data set has no validation images, so the run has no validation "
-                          "and no best.h5"
-                        : fmt::format("warning: only {}: their bits/dim will be imprecise",
+        request.warn(
+            images == 0 ? "the data set has no validation images, so the run has no validation and no best.h5"
+                        : fmt::format("only {}: their bits/dim will be imprecise",
                                       counted(images, "validation image")));
-    if (options.beta2 == 0 && schedule.beta2 < kUnsteadyBeta2 && mode_ == Mode::train)
-        request.say(fmt::format(
-            "warning: beta2 is {:.6g}, its default for so few steps per epoch: training may be unstable; --beta2 0.99 "
-            "or --schedule-images 50000, as the presets have it, steadies it",
+    if (options.beta2 == 0 && schedule.beta2 < kUnstableBeta2 && mode_ == Mode::train)
+        request.warn(fmt::format(
+            "beta2 is {:.6g}, its default for so few steps per epoch: training may be unstable; use --beta2 0.99, or "
+            "--schedule-images 50000 as the presets do",
             schedule.beta2));
 }
 
@@ -295,8 +294,8 @@ void Session::keep_epoch() {
     if (options.epoch_images == 0 && images != recorded) {
         options.epoch_images = configured_.epoch_images = recorded;
         request.say(fmt::format(
-            "the data set has {} training images; an epoch stays {:.0f} images, as the run began, and so do the "
-            "defaults of beta2, EMA decay and warm-up",
+            "the data set has {} training images; the run keeps its epoch of {:.0f} images, and with it the defaults "
+            "of beta2, EMA decay and warm-up",
             train_images_, recorded));
     }
     // Equal epochs may be written differently: 0 is the size of the training set.

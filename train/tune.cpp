@@ -287,7 +287,7 @@ std::string algorithms_of_run(const TrainingOptions& options, const std::string&
     const std::map<Gemm, int> algorithms = parse_algorithms(wanted);
     for (const auto& [gemm, algorithm] : algorithms) backend.blas().choose(gemm, algorithm);
     if (measures)
-        say(fmt::format("tuned matrix products: for {} of them another algorithm than cuBLAS's first choice",
+        say(fmt::format("tuned matrix products: {} of them use another algorithm than cuBLAS's first choice",
                         algorithms.size()));
     return wanted;
 }

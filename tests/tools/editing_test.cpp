@@ -102,7 +102,7 @@ TEST_F(Editing, FallsBackToLinearPath) {
         ASSERT_EQ(chosen.code, 0) << chosen.err;
         const bool better = not_finite(linear) < not_finite(spherical);
         EXPECT_EQ(nlohmann::json::parse(chosen.out)["path"], better ? "linear" : "spherical") << factor;
-        EXPECT_EQ(chosen.err.find("took the linear path") != std::string::npos, better) << chosen.err;
+        EXPECT_EQ(chosen.err.find("using the linear path") != std::string::npos, better) << chosen.err;
         EXPECT_EQ(nlohmann::json::parse(spherical.out)["path"], "spherical");
         fell_back = better;
     }
