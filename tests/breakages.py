@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Mutation testing: breaks the sources in one place after the other, and shows which test notices each time.
+"""Mutation testing: makes one small change to the sources at a time, and shows which test fails.
 
     tests/breakages.py kernels/coupling.cu                 # every breakage of a file
     tests/breakages.py kernels layers --count 50 --seed 1  # fifty drawn from two folders
     tests/breakages.py kernels/coupling.cu --list          # only list them
     tests/breakages.py kernels/coupling.cu --only 12,40    # these two, by their number in the list
 
-Breakages come from the sources themselves: a number 1% too large, + for -, += for =, a comparison that includes its bound,
-an index that is off by one, two arguments exchanged, a statement that is missing. For each, a copy of the sources is built and the
-tests of its folder run, then those of the folders above, until one fails.
+A breakage is one such change: a number 1% too large, + for -, += for =, a comparison that includes its bound, an index that is off
+by one, two arguments exchanged, a statement that is missing. For each, the script builds a copy of the sources and runs the tests
+of its folder, then those of the folders above, until one fails.
 
-Some breakages change nothing, such as another name for the same bound; so what survives is for a person to read. Prints a row of a
-Markdown table for each, as soon as it is known. Exit status: 0 if all were noticed, 1 if one survived or the unbroken sources fail.
+Some breakages have no effect, such as another name for the same bound, so review those that survive. Prints a row of a Markdown
+table for each, as soon as it is known. Exit status: 0 if a test failed for each, 1 if one survived or the unchanged sources fail.
 """
 
 import argparse

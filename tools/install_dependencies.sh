@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Glow's build and scripts need and this machine lacks, with apt (Debian 12, 13; Ubuntu 22.04, 24.04).
-# Asks nothing, leaves apt alone when nothing is missing, never installs CUDA.
+# Does not prompt, does not call apt if nothing is missing, and never installs CUDA.
 set -euo pipefail
 
 usage() {
@@ -8,11 +8,11 @@ usage() {
 usage: tools/install_dependencies.sh [--with-tests] [--check]
 
   --with-tests  also what only some tests use (python3-torch, where the distribution has it; python3-dev, pybind11-dev)
-  --check       install nothing: say what is missing
+  --check       only list what is missing
   --help        this text
 
-As root, or with a sudo that asks for no password; with neither it names what to install.
-Exit status: 0 all required parts are there; 1 apt failed; 2 required parts are missing and cannot be installed here.
+Needs root, or a sudo that asks for no password; without either it prints what to install.
+Exit status: 0 all required parts are installed; 1 apt failed; 2 required parts are missing and cannot be installed here.
 TEXT
 }
 

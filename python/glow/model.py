@@ -42,10 +42,12 @@ class Model:
 
     Images `x` are [N, H, W, C], with the channels of `config` and a height and width divisible by 2^levels; the first
     images of another size than those the model was trained on give a UserWarning. Their values are uint8 pixels, or
-    floating numbers in pixel units, where the pixel p stands for the values from p to p + 1. Pixels get uniform noise, as
-    in published results, or the model's own noise if it was trained with --dequant variational; floating numbers are used
-    as they are (all of them in [0, 1] give a UserWarning, on the CPU). x may be an array of NumPy, PyTorch, JAX or CuPy; contiguous arrays of uint8, float32 or float64 on the
-    model's device are not copied, others are. Results are arrays of the same library.
+    floating-point numbers in pixel units, where the pixel p stands for the values from p to p + 1. Pixels get uniform
+    noise, as in published results, or the model's own noise if it was trained with --dequant variational. Floating-point
+    numbers are used as they are; if all are in [0, 1], a UserWarning is given (on the CPU).
+
+    x may be an array of NumPy, PyTorch, JAX or CuPy. Contiguous arrays of uint8, float32 or float64 on the model's device
+    are not copied, others are. Results are arrays of the same library.
 
     Conditional models need `labels`, whole numbers [N]; a single number applies to all images.
 
