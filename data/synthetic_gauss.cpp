@@ -21,12 +21,6 @@ static_assert(kGaussSd * kGaussSd * conditional_variance(kGaussRhoH) * condition
                   conditional_variance(kGaussRhoC) >
               6.0 * 6.0);
 
-// The smallest such variance along an axis of `size` elements.
-double smallest_conditional_variance(index_t size, double rho) {
-    if (size == 1) return 1.0;
-    return size == 2 ? 1.0 - rho * rho : conditional_variance(rho);
-}
-
 // y_0 = n_0, y_i = rho y_(i-1) + sqrt(1 - rho^2) n_i in place, along the middle axis of [outer, size, inner].
 void recursion(double* y, index_t outer, index_t size, index_t inner, double rho) {
     const double fresh = std::sqrt(1.0 - rho * rho);
@@ -46,12 +40,6 @@ double gauss_entropy_bpd(index_t H, index_t W, index_t C) {
                              0.5 * (w - 1) / w * log_fresh(kGaussRhoW) +
                              0.5 * (c - 1) / c * log_fresh(kGaussRhoC);
     return per_pixel / std::numbers::ln2;
-}
-
-double gauss_conditional_sd(index_t H, index_t W, index_t C) {
-    return kGaussSd * std::sqrt(smallest_conditional_variance(H, kGaussRhoH) *
-                                smallest_conditional_variance(W, kGaussRhoW) *
-                                smallest_conditional_variance(C, kGaussRhoC));
 }
 
 void make_gauss_images(std::uint64_t seed, index_t first, index_t count, index_t H, index_t W, index_t C,

@@ -6,8 +6,8 @@
 //     h = D/2 ln(2 pi e sd^2) + (H-1) W C / 2 ln(1 - rho_H^2) + H (W-1) C / 2 ln(1 - rho_W^2)
 //                             + H W (C-1) / 2 ln(1 - rho_C^2),
 // and entropy_bpd = h / (D ln 2), because the unit is one gray level. Pixels are floor(y), clipped to 0..255.
-// Flooring raises the entropy by trace(covariance^-1) / 24 nats, below 0.0014 bits/dim here (hence the bound
-// of 6 gray levels below). Clipping affects one pixel in nine million and lowers it by less than 0.00001
+// Flooring raises the entropy by trace(covariance^-1) / 24 nats, below 0.0014 bits/dim because the standard
+// deviation of a pixel given all others is above 6 gray levels. Clipping affects one pixel in nine million and lowers it by less than 0.00001
 // bits/dim.
 #pragma once
 
@@ -17,15 +17,12 @@
 
 namespace glow {
 
-inline constexpr double kGaussMean = 128.0,
-                        kGaussSd = 24.0;  // gray levels; 128 is the middle of floor(y) = 0..255
+// Gray levels; 128 is the middle of floor(y) = 0..255.
+inline constexpr double kGaussMean = 128.0, kGaussSd = 24.0;
 inline constexpr double kGaussRhoH = 0.65, kGaussRhoW = 0.65, kGaussRhoC = 0.6;
 
 // Entropy in bits/dim. H, W, C >= 1.
 double gauss_entropy_bpd(index_t H, index_t W, index_t C);
-
-// The smallest standard deviation of a pixel given all others, in gray levels. Above 6 for every H, W, C.
-double gauss_conditional_sd(index_t H, index_t W, index_t C);
 
 // Splits use disjoint images: image n of split s is number (s << 40) + n of the stream.
 inline constexpr index_t kGaussSplitStride = index_t{1} << 40;

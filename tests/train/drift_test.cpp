@@ -75,8 +75,9 @@ const char* name_of(Kind kind) {
 }
 
 // A trainer with such weights.
-struct Hard : Training {
-    Hard(Kind kind, TrainingOptions options) : Training(options), pictures(options.batch, options.model, 9) {
+struct HardTraining : Training {
+    HardTraining(Kind kind, TrainingOptions options)
+        : Training(options), pictures(options.batch, options.model, 9) {
         trainer.initialize(init_images.batch());
         std::copy(trained_weights().begin(), trained_weights().end(), params());
         for (const Tensor& tensor : tensors()) {
@@ -142,7 +143,7 @@ constexpr Kind kAll[] = {Kind::trained, Kind::ill_conditioned, Kind::large_scale
 
 TEST(Drift, DoubleStateSurvivesWhereFloatFails) {
     for (const Kind kind : kAll) {
-        Hard model(kind, deep_options());
+        HardTraining model(kind, deep_options());
         const double in_double = model.round_trip_error([](double h) { return h; });
         const double in_float =
             model.round_trip_error([](double h) { return static_cast<double>(static_cast<float>(h)); });
@@ -166,7 +167,7 @@ TEST(Drift, ReconstructedGradientsMatchStored) {
         std::vector<std::vector<float>> gradients;
         for (const MemoryMode memory : {MemoryMode::store, MemoryMode::reconstruct}) {
             options.memory = memory;
-            Hard model(kind, options);
+            HardTraining model(kind, options);
             gradients.push_back(model.gradient(model.pictures.batch(), &result));
             const Audit audit = model.trainer.audit(model.pictures.batch());
             EXPECT_TRUE(audit.holds()) << name_of(kind) << audit.cosine << " " << audit.worst().name;
@@ -188,7 +189,7 @@ TEST(Drift, RoundingBitsGiveStoreGradients) {
             for (const MemoryMode memory : {MemoryMode::store, MemoryMode::reconstruct}) {
                 options.memory = memory;
                 options.rounding_bits = options.memory == MemoryMode::reconstruct;
-                Hard model(kind, options);
+                HardTraining model(kind, options);
                 StepResult result;
                 gradients.push_back(model.gradient(model.pictures.batch(), &result));
                 EXPECT_FALSE(result.redone);
