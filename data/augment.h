@@ -23,8 +23,8 @@ struct Names<Augmentation> {
                                                           {{.flip = true, .shift = true}, "shift+flip"}};
 };
 
-// source [H, W, C] -> result [H, W, C]; they must not overlap. image_number: the number of the image in the run,
-// from which its random numbers are derived.
+// source [H, W, C] -> result [H, W, C]; they must not overlap. image_number: the number of the image in the
+// run, from which its random numbers are derived.
 void augment_image(Augmentation augmentation, std::uint64_t seed, std::uint64_t image_number,
                    const std::uint8_t* source, index_t H, index_t W, index_t C, std::uint8_t* result);
 

@@ -1,5 +1,6 @@
-// Data sets of 8-bit images (docs/formats.md): /train/images and optionally /valid and /test, uint8 [N, H, W, C]
-// with C in 1..4, optional labels (int32 [N], attribute n_classes) and names (strings [N]), in one HDF5 file.
+// Data sets of 8-bit images (docs/formats.md): /train/images and optionally /valid and /test, uint8 [N, H, W,
+// C] with C in 1..4, optional labels (int32 [N], attribute n_classes) and names (strings [N]), in one HDF5
+// file.
 #pragma once
 
 #include <cstdint>
@@ -106,8 +107,8 @@ class DatasetWriter {
     // `info` supplies name, H, W, C, n_classes (0: no labels) and entropy_bpd; its counts are ignored.
     DatasetWriter(const std::filesystem::path& path, const DatasetInfo& info);
 
-    // images [count, H, W, C]; labels [count], or null when n_classes is 0; names: `count` of them, or none in all
-    // calls.
+    // images [count, H, W, C]; labels [count], or null when n_classes is 0; names: `count` of them, or none
+    // in all calls.
     void append(const std::string& split, index_t count, const std::uint8_t* images,
                 const std::int32_t* labels, const std::vector<std::string>& names = {});
     // Throws Error without a training image, or if the disk is full.

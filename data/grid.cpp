@@ -107,8 +107,8 @@ constexpr Letter kLetters[] = {
 };
 // clang-format on
 
-// Letters of Latin-1 from U+00C0 on as a base letter with an accent: grave, acute, circumflex, tilde, diaeresis, ring,
-// or - for none. ? has no glyph.
+// Letters of Latin-1 from U+00C0 on as a base letter with an accent: grave, acute, circumflex, tilde,
+// diaeresis, ring, or - for none. ? has no glyph.
 constexpr char32_t kFirstAccented = 0xc0;
 constexpr std::string_view kBases =
     "AAAAAAACEEEEIIIIDNOOOOOxOUUUUY?\xdf"

@@ -36,8 +36,8 @@ struct Panel {
     Image image;
 };
 
-// Draws a line of black text in the font of labels; `top` and `left` are the corner of its first letter. It needs
-// 14 pixels of height; parts beyond the right edge are left out.
+// Draws a line of black text in the font of labels; `top` and `left` are the corner of its first letter. It
+// needs 14 pixels of height; parts beyond the right edge are left out.
 void draw_text(Image& image, index_t top, index_t left, const std::string& text);
 
 // Panels from left to right, `per_row` per row (0: all), with black labels on white above them (built-in 5x7

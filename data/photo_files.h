@@ -16,9 +16,9 @@ struct PhotoFiles {
     std::map<std::string, index_t> other_files;  // numbers of files without an image suffix, by suffix
 };
 
-// Lists files with the suffix of a photograph (is_photo_name). Hidden entries are ignored. Links to folders are
-// followed unless the folder is read anyway. Skips image names that are dangling links, pipes or similar, and
-// folders that cannot be listed. Throws InputError if `folder` is not a folder.
+// Lists files with the suffix of a photograph (is_photo_name). Hidden entries are ignored. Links to folders
+// are followed unless the folder is read anyway. Skips image names that are dangling links, pipes or similar,
+// and folders that cannot be listed. Throws InputError if `folder` is not a folder.
 PhotoFiles list_photos(const std::filesystem::path& folder);
 
 // "3 .webp, 1 .txt"

@@ -36,8 +36,8 @@ class ImageSource {
                       std::uint8_t* usable) = 0;
     // Labels of a part whose validation split must keep every class; empty if classes do not matter.
     virtual std::vector<std::int32_t> labels(Part) const { return {}; }
-    // For each image of a part, the number of its photograph, in ascending order: the validation split takes all images
-    // of a photograph or none. Empty: each image is a photograph of its own.
+    // For each image of a part, the number of its photograph, in ascending order: the validation split takes
+    // all images of a photograph or none. Empty: each image is a photograph of its own.
     virtual std::vector<index_t> groups(Part) const { return {}; }
     // Name of an image that was read; "": images have no names.
     virtual std::string name(Part, index_t) const { return {}; }

@@ -7,8 +7,8 @@
 //                             + H W (C-1) / 2 ln(1 - rho_C^2),
 // and entropy_bpd = h / (D ln 2), because the unit is one gray level. Pixels are floor(y), clipped to 0..255.
 // Flooring raises the entropy by trace(covariance^-1) / 24 nats, below 0.0014 bits/dim because the standard
-// deviation of a pixel given all others is above 6 gray levels. Clipping affects one pixel in nine million and lowers it by less than 0.00001
-// bits/dim.
+// deviation of a pixel given all others is above 6 gray levels. Clipping affects one pixel in nine million
+// and lowers it by less than 0.00001 bits/dim.
 #pragma once
 
 #include <cstdint>

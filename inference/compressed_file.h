@@ -31,8 +31,8 @@ struct CompressedPhoto {
     index_t tiles(index_t tile_H, index_t tile_W) const;
 };
 
-// What is wrong with the name of a photograph in an archive. Empty if it is a relative path of a PNG file that does
-// not leave its folder.
+// What is wrong with the name of a photograph in an archive. Empty if it is a relative path of a PNG file
+// that does not leave its folder.
 std::string photo_name_problem(const std::string& name);
 
 struct CompressedImages {
@@ -66,9 +66,10 @@ struct ImageStream {
     std::function<void(index_t first, index_t count, std::uint8_t* pixels)> read;
 };
 
-// Compresses images, the last ones first, so that decoding returns the first ones first. Bits-back coding borrows
-// bits from the images coded before, which limits the size of a batch. The caller sets `pixels` and `photos` of
-// the result. progress(images done) may be empty. Throws InputError if the images have more bits per pixel than the model.
+// Compresses images, the last ones first, so that decoding returns the first ones first. Bits-back coding
+// borrows bits from the images coded before, which limits the size of a batch. The caller sets `pixels` and
+// `photos` of the result. progress(images done) may be empty. Throws InputError if the images have more bits
+// per pixel than the model.
 CompressedImages compress(LoadedModel& model, const ImageStream& images, int threads, Precision precision,
                           const std::function<void(index_t)>& progress = {});
 CompressedImages compress(LoadedModel& model, const ImageSet& set, int threads, Precision precision,

@@ -9,8 +9,8 @@
 
 namespace glow {
 
-// N images [N, H, W, C] in pixel units: bytes, to which the model's noise is added (dequantization_of), or real
-// numbers, where an 8-bit pixel p covers [p, p + 1).
+// N images [N, H, W, C] in pixel units: bytes, to which the model's noise is added (dequantization_of), or
+// real numbers, where an 8-bit pixel p covers [p, p + 1).
 struct PixelArray {
     index_t N = 0;
     std::variant<const std::uint8_t*, const float*, const double*> values;
@@ -25,13 +25,14 @@ struct PixelArray {
 // Throws InputError unless labels [N] fit the model; empty if it is not conditional.
 void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels);
 
-// The state of images first .. first + count - 1 in the model's buffers, ready for forward. Draw d of byte image n
-// has the noise of item number + n + 2^40 d.
+// The state of images first .. first + count - 1 in the model's buffers, ready for forward. Draw d of byte
+// image n has the noise of item number + n + 2^40 d.
 Flow load_flow(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
                const Noise& noise, std::uint64_t draw = 0);
 // The same in a counting context, for a full pass. Images of bytes need the most memory.
 Flow count_load_flow(const RunnableModel& model);
-// Throws for a log-density that is not finite, naming image n: InputError for real-valued images, otherwise Error.
+// Throws for a log-density that is not finite, naming image n: InputError for real-valued images, otherwise
+// Error.
 [[noreturn]] void refuse_not_finite(const PixelArray& images, index_t n);
 
 // log_density[n] = logdet + prior of image n, in nats per unit of the state. Byte images get the noise of
@@ -39,16 +40,16 @@ Flow count_load_flow(const RunnableModel& model);
 void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,
                    std::uint64_t draw, double* log_density);
 
-// Latents (eps) of images by level, level 0 first: levels[l] [N, H_l, W_l, C_l] in host memory. Bytes are dequantized
-// to the centers of their bins.
+// Latents (eps) of images by level, level 0 first: levels[l] [N, H_l, W_l, C_l] in host memory. Bytes are
+// dequantized to the centers of their bins.
 void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels);
 // Latents in host memory to pixels [N, H, W, C] in host memory; images that are not finite are crossed out.
 // labels: [N] or nullptr.
 void decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
                    const std::int32_t* labels, std::uint8_t* pixels);
 
-// The gradient of log_densities(). It runs the backward pass of training, so its memory does not grow with depth
-// unless reconstruction drifts.
+// The gradient of log_densities(). It runs the backward pass of training, so its memory does not grow with
+// depth unless reconstruction drifts.
 class DensityGradient {
   public:
     // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object.

@@ -75,8 +75,8 @@ struct SampleRequest {
     const std::int32_t* labels = nullptr;  // [count]: classes for a conditional model
     index_t first = 0;                     // number of the first sample
 };
-// Draws samples into pixels [count, H, W, C]; each depends only on seed and number. largest [count]: each image's
-// largest |x| before quantization, infinity if not finite; nullptr: not needed.
+// Draws samples into pixels [count, H, W, C]; each depends only on seed and number. largest [count]: each
+// image's largest |x| before quantization, infinity if not finite; nullptr: not needed.
 void sample(const RunnableModel& model, const SampleRequest& request, std::uint8_t* pixels,
             double* largest = nullptr);
 
@@ -106,9 +106,9 @@ std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t
 // Throws InputError if the device has no matrix products of that precision.
 void check_precision(const Backend& backend, Precision precision);
 
-// Largest error of a reconstructed image, in units of the state, that rounding explains. A reconstructed network
-// input may round differently from the original; the image is then off by a rounding step of the networks'
-// precision.
+// Largest error of a reconstructed image, in units of the state, that rounding explains. A reconstructed
+// network input may round differently from the original; the image is then off by a rounding step of the
+// networks' precision.
 double drift_tolerance(Precision precision);
 
 // Mean and standard error of the mean.
@@ -118,26 +118,27 @@ struct Mean {
 };
 Mean mean_of(const double* values, index_t count);
 
-// Throws InputError, with the reason, unless a split fits a checkpoint's model: equal channels, height and width
-// divisible by 2^L and, for a conditional model, labels with the right number of classes.
+// Throws InputError, with the reason, unless a split fits a checkpoint's model: equal channels, height and
+// width divisible by 2^L and, for a conditional model, labels with the right number of classes.
 void require_fitting(const std::filesystem::path& data, const DatasetInfo& info, const std::string& split,
                      const std::filesystem::path& checkpoint, const ModelConfig& model);
 
-// Images of a size per pass: `batch`, or fewer if they are larger than the training images, so that memory does not
-// grow with the size. At least one.
+// Images of a size per pass: `batch`, or fewer if they are larger than the training images, so that memory
+// does not grow with the size. At least one.
 index_t images_at_once(const ModelConfig& trained, const ImageSize& size, index_t batch);
 
 // A checkpoint's model, ready to run on images of one size.
 class LoadedModel {
   public:
-    // ema: use the averaged weights if the checkpoint has them (see used_ema()), otherwise the raw ones. images: per
-    // pass. size: of the images; by default that of the training images. Throws InputError for an incomplete
-    // checkpoint, a size that does not fit the model, or one that needs more memory than the host has.
+    // ema: use the averaged weights if the checkpoint has them (see used_ema()), otherwise the raw ones.
+    // images: per pass. size: of the images; by default that of the training images. Throws InputError for an
+    // incomplete checkpoint, a size that does not fit the model, or one that needs more memory than the host
+    // has.
     LoadedModel(const std::filesystem::path& checkpoint, bool ema, Precision precision, index_t images,
                 const Backend& backend, std::optional<ImageSize> size = {});
 
-    // Changes the image size, with the same weights. Invalidates the results of runnable(), glow(), context() and
-    // buffers(). Throws as the constructor does, and then leaves the model unchanged.
+    // Changes the image size, with the same weights. Invalidates the results of runnable(), glow(), context()
+    // and buffers(). Throws as the constructor does, and then leaves the model unchanged.
     void resize(const ImageSize& size, index_t images);
 
     Glow& glow() { return *run_.glow; }

@@ -13,11 +13,12 @@
 namespace glow {
 
 struct LikelihoodRequest {
-    // Empty: dequantization_of() the model. Draw d of image i uses Philox stream (seed, Purpose::evaluate, i + 2^40 d).
+    // Empty: dequantization_of() the model. Draw d of image i uses Philox stream (seed, Purpose::evaluate, i
+    // + 2^40 d).
     std::optional<Dequantization> dequant;
     std::uint64_t seed = 0;
-    // The result for an image is the mean of dequant_samples bounds. Each bound has its own S = iw_samples draws of
-    // noise: log p(image) >= E[log (1/S) sum_s p(x + u_s)], tighter for larger S. Bound d uses draws
+    // The result for an image is the mean of dequant_samples bounds. Each bound has its own S = iw_samples
+    // draws of noise: log p(image) >= E[log (1/S) sum_s p(x + u_s)], tighter for larger S. Bound d uses draws
     // d S .. d S + S - 1.
     index_t dequant_samples = 1, iw_samples = 1;
     std::function<void(index_t done, index_t all)> progress;  // counts images times draws; may be empty
@@ -32,13 +33,13 @@ struct Likelihoods {
 // The noise of a request; without item numbers. Throws InputError if the model does not have it.
 Noise noise_of(LoadedModel& model, const LikelihoodRequest& request);
 
-// Reads the images as needed, once per draw. Their shape and labels must fit the model (require_fitting). Throws
-// Error, naming the image, if a likelihood is not finite. Collective: the context's processes share the images, and
-// all get the results of all.
+// Reads the images as needed, once per draw. Their shape and labels must fit the model (require_fitting).
+// Throws Error, naming the image, if a likelihood is not finite. Collective: the context's processes share
+// the images, and all get the results of all.
 Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const LikelihoodRequest& request);
 
-// The bits/dim alone, [N], of images in the caller's memory; equal to those of likelihoods(). request.dequant is not
-// used: bytes get the model's noise, real numbers none.
+// The bits/dim alone, [N], of images in the caller's memory; equal to those of likelihoods(). request.dequant
+// is not used: bytes get the model's noise, real numbers none.
 std::vector<double> bits_per_dim(const RunnableModel& model, const PixelArray& images,
                                  const LikelihoodRequest& request);
 

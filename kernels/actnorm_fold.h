@@ -13,8 +13,9 @@ namespace glow::inline GLOW_REAL {
 void fold_actnorm(const Exec& exec, index_t out, index_t K, index_t stride, const real* W, const real* bias,
                   const real* logs, real* folded);
 
-// Gradients through fold_actnorm(), from those of the folded weights (dfolded [out, stride]) and folded bias (its column
-// K, or dfolded_bias): dW[o,k] += s dfolded[o,k], dbias += s dc, dlogs += 3 (sum_k dfolded W s + dc s b).
+// Gradients through fold_actnorm(), from those of the folded weights (dfolded [out, stride]) and folded bias
+// (its column K, or dfolded_bias): dW[o,k] += s dfolded[o,k], dbias += s dc, dlogs += 3 (sum_k dfolded W s +
+// dc s b).
 struct ActnormUnfolding {
     index_t out, K, stride;
     const real *W, *bias, *logs;
@@ -23,10 +24,11 @@ struct ActnormUnfolding {
 };
 void unfold_actnorm(const Exec& exec, const ActnormUnfolding& unfolding);
 
-// The last convolution's weight [C, 9, w + edge] as a matrix [rows, w] for products, row tap * C + c or
-// c * 9 + tap (zeros from 9 C on; the edge channel's entries are left out). Backward: dW += dpacked, where
-// that is not nullptr; and with the sums of kernels/coupling_image.h over N images, where these are not nullptr, dbias
-// += sum dpre, dlogs += 3 sum dout out, and the edge channel's dW += sum of dpre where its tap leaves the image.
+// The last convolution's weight [C, 9, w + edge] as a matrix [rows, w] for products, row tap * C + c or c * 9
+// + tap (zeros from 9 C on; the edge channel's entries are left out). Backward: dW += dpacked, where that is
+// not nullptr; and with the sums of kernels/coupling_image.h over N images, where these are not nullptr,
+// dbias += sum dpre, dlogs += 3 sum dout out, and the edge channel's dW += sum of dpre where its tap leaves
+// the image.
 enum class TapOrder { taps_first, outputs_first };
 struct OutputUnfolding {
     index_t C, w;
@@ -44,7 +46,8 @@ void unfold_network(const Exec& exec, const ActnormUnfolding& conv1, const Actno
 // Folded weights of coupling networks of equal shape (one level). Reads the first network's parameters W1 [w,
 // K], W2 [w, w], each with bias and logs [w], W3 [C, 9, w + edge] and logs3 [C]; those of the next are `step`
 // elements further. Writes the networks consecutively: conv1 [w, stride] and conv2 [w, w] as in
-// fold_actnorm(), bias2 [w], also rounded, every bias_step elements, conv3 [rows3, w] as above, scale3 [C] = exp(3 logs3).
+// fold_actnorm(), bias2 [w], also rounded, every bias_step elements, conv3 [rows3, w] as above, scale3 [C] =
+// exp(3 logs3).
 template <class Map>
 struct NetworkFolding {
     index_t networks, step, w, K, stride, C, rows3;

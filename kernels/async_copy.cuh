@@ -1,5 +1,5 @@
-// Asynchronous copies from global to shared memory (PTX, compute capability 8.0). On the host they are done at once,
-// or as late as a GPU may do them: when they are waited for (kernels/block.cuh).
+// Asynchronous copies from global to shared memory (PTX, compute capability 8.0). On the host they are done
+// at once, or as late as a GPU may do them: when they are waited for (kernels/block.cuh).
 #pragma once
 
 #include <algorithm>

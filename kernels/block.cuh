@@ -43,7 +43,8 @@ struct BlockThread {
     void* shared;   // aligned to 16 bytes, initially undefined
 };
 
-// Shared memory per block that every GPU provides without opt-in, and with it (from compute capability 8.0 on).
+// Shared memory per block that every GPU provides without opt-in, and with it (from compute capability 8.0
+// on).
 inline constexpr index_t kSharedBytes = 48 << 10, kMostSharedBytes = 96 << 10;
 
 // x by y blocks, each with `shared_bytes` of shared memory.

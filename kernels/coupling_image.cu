@@ -22,7 +22,8 @@ GLOW_HD const Lanes<T, kCount>& lanes(const T* at) {
     return *reinterpret_cast<const Lanes<T, kCount>*>(at);
 }
 
-// Keeps values as rounded to their type: where it vectorizes, g++ 12 drops the step through float from double to double.
+// Keeps values as rounded to their type: where it vectorizes, g++ 12 drops the step through float from double
+// to double.
 template <class T>
 GLOW_HD void keep_rounding([[maybe_unused]] T& values) {
 #if !defined(__CUDA_ARCH__)
@@ -30,7 +31,8 @@ GLOW_HD void keep_rounding([[maybe_unused]] T& values) {
 #endif
 }
 
-// Distributes the lanes of an image over threads: a thread always has the same channels, and every `slots`-th pixel.
+// Distributes the lanes of an image over threads: a thread always has the same channels, and every `slots`-th
+// pixel.
 struct ImageWalk {
     int W, y, x, y_step, x_step;
     int slot, slots, first_channel;  // slot == slots: a thread with nothing to do
@@ -51,7 +53,8 @@ struct ImageWalk {
     }
 };
 
-// What both kernels share: where things are, in 32 bits within an image, and the network's output from its taps.
+// What both kernels share: where things are, in 32 bits within an image, and the network's output from its
+// taps.
 template <int kCount>
 struct Image {
     using Values = Lanes<real, kCount>;
@@ -78,8 +81,8 @@ struct Image {
     double values(double bytes_a_pixel) const { return static_cast<double>(pixels) * bytes_a_pixel; }
     GLOW_HD index_t first_pixel(int n) const { return index_t{n} * H * W; }
 
-    // What every pixel needs, in shared memory [11, outputs]: bias, scale and the nine edge weights. From memory each edge
-    // weight would be a load that the next one waits for.
+    // What every pixel needs, in shared memory [11, outputs]: bias, scale and the nine edge weights. From
+    // memory each edge weight would be a load that the next one waits for.
     static constexpr index_t constants_bytes(index_t outputs) {
         return 11 * outputs * static_cast<index_t>(sizeof(double));
     }
@@ -345,7 +348,8 @@ struct CouplingBackwardImage {
     }
 };
 
-// f<kCount>() with the widest lanes that divide the outputs: 16 bytes, or two elements, as a shift and a scale are.
+// f<kCount>() with the widest lanes that divide the outputs: 16 bytes, or two elements, as a shift and a
+// scale are.
 template <class F>
 void with_lanes(index_t outputs, F f) {
     constexpr int kWide = static_cast<int>(Pack<real>::kSize);

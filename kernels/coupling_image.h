@@ -1,6 +1,7 @@
-// The coupling layer from the taps of the network's last convolution, for a GPU: one kernel forward and one backward,
-// with a thread block per image. Values between taps and state stay in registers and shared memory. The element
-// formulas are those of kernels/coupling.h and kernels/convolution.h, and results are bit-equal to theirs.
+// The coupling layer from the taps of the network's last convolution, for a GPU: one kernel forward and one
+// backward, with a thread block per image. Values between taps and state stay in registers and shared memory.
+// The element formulas are those of kernels/coupling.h and kernels/convolution.h, and results are bit-equal
+// to theirs.
 #pragma once
 
 #include "kernels/base.h"
@@ -8,8 +9,8 @@
 
 namespace glow::inline GLOW_REAL {
 
-// A tile of images of a coupling layer and its network's last convolution. Channels of the state: outputs (affine) or
-// 2 outputs (additive); a is the first half, b the second.
+// A tile of images of a coupling layer and its network's last convolution. Channels of the state: outputs
+// (affine) or 2 outputs (additive); a is the first half, b the second.
 struct CouplingImages {
     bool affine;
     CouplingScale coupling_scale;  // of an affine coupling
@@ -23,7 +24,8 @@ struct CouplingImages {
     state_t* h;           // [N*H*W, channels]
 
     index_t channels() const { return affine ? outputs : 2 * outputs; }
-    // Sums over images that the backward kernel leaves for each output: of dpre, of dout * out, of dpre by tap outside.
+    // Sums over images that the backward kernel leaves for each output: of dpre, of dout * out, of dpre by
+    // tap outside.
     index_t sums() const { return (edge_weight != nullptr ? 11 : 2) * outputs; }
 };
 
@@ -31,8 +33,8 @@ struct CouplingImages {
 template <class Map>
 bool coupling_image_fits(index_t H, index_t W, index_t outputs);
 
-// b <- coupling of b by out = (taps summed + edge + bias) scale; affine: logdet[n] += sum of log scale (nats).
-// taps [N*H*W, stride]. out [N*H*W, outputs] is written where it is not nullptr.
+// b <- coupling of b by out = (taps summed + edge + bias) scale; affine: logdet[n] += sum of log scale
+// (nats). taps [N*H*W, stride]. out [N*H*W, outputs] is written where it is not nullptr.
 void coupling_forward_image(const Exec& exec, const CouplingImages& images, const real* taps, double* logdet,
                             real* out);
 
@@ -41,8 +43,8 @@ struct CouplingImagesGradient {
     double dlogdet;  // of every image
     real* dh;        // [N*H*W, channels] dL/dy -> dL/dx in the b half
     Map* dtaps;      // [N*H*W, stride] = dL/d taps, rounded to Map, zeros in the padding
-    // sums[s * sums_stride + n] = image n's part of sum s = kind * outputs + c, kind as in CouplingImages::sums(). The
-    // sums by tap are of dpre rounded to Map, as the weights' gradient takes it.
+    // sums[s * sums_stride + n] = image n's part of sum s = kind * outputs + c, kind as in
+    // CouplingImages::sums(). The sums by tap are of dpre rounded to Map, as the weights' gradient takes it.
     double* sums;
     index_t sums_stride;
 };

@@ -1,5 +1,5 @@
-// Element formulas of the coupling layer and of the network's last convolution, shared by the kernels with a thread
-// per element and those with a thread block per image.
+// Element formulas of the coupling layer and of the network's last convolution, shared by the kernels with a
+// thread per element and those with a thread block per image.
 #pragma once
 
 #include "kernels/coupling_scale.h"
@@ -7,8 +7,8 @@
 
 namespace glow::inline GLOW_REAL {
 
-// Output of a zero-initialized convolution from the sum of its taps: (sum + bias + edge) scale. edge(tap): the weight of
-// a tap outside the image.
+// Output of a zero-initialized convolution from the sum of its taps: (sum + bias + edge) scale. edge(tap):
+// the weight of a tap outside the image.
 template <class Edge>
 GLOW_HD inline real zero_convolution_output(real sum_of_taps, double bias, unsigned taps, Edge edge,
                                             double scale) {

@@ -2,9 +2,9 @@
 // sizes. Only .cu files may include this header and the drivers (for_each, stencil, reduce, row_matvec): in a
 // CUDA build a .cpp would run the host loop on device pointers.
 //
-// A functor is a named struct with a GLOW_HD call operator and a `name`. If its speed is to be compared with the
-// memory bandwidth, it also has kBytes, the bytes that one call must move. Channels are innermost. Functors do
-// not divide or take remainders at run time: drivers pass every index they need.
+// A functor is a named struct with a GLOW_HD call operator and a `name`. If its speed is to be compared with
+// the memory bandwidth, it also has kBytes, the bytes that one call must move. Channels are innermost.
+// Functors do not divide or take remainders at run time: drivers pass every index they need.
 #pragma once
 
 #if defined(GLOW_WITH_CUDA) && !defined(__CUDACC__) && !defined(GLOW_HOST_ONLY)

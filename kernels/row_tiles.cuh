@@ -1,5 +1,5 @@
-// Tiles of rows in shared memory, for the mixings on a GPU: copied in and out 16 bytes at a time, and multiplied by a
-// matrix. A row has whole packs; a thread computes kSide columns of kSide rows.
+// Tiles of rows in shared memory, for the mixings on a GPU: copied in and out 16 bytes at a time, and
+// multiplied by a matrix. A row has whole packs; a thread computes kSide columns of kSide rows.
 #pragma once
 
 #include "kernels/affine_rows.cuh"
@@ -64,7 +64,8 @@ GLOW_HD inline void store_side(const T* value, T* to) {
     }
 }
 
-// value[r][o] = result of column c0 + o of the row at `row + r * step`. rows.M and rows.shift lie in shared memory.
+// value[r][o] = result of column c0 + o of the row at `row + r * step`. rows.M and rows.shift lie in shared
+// memory.
 GLOW_HD inline void affine_side(const AffineRows& rows, const state_t* row, int step, int c0,
                                 double (&value)[kSide][kSide]) {
     constexpr int kPack = static_cast<int>(Pack<double>::kSize);
@@ -87,8 +88,8 @@ GLOW_HD inline void affine_side(const AffineRows& rows, const state_t* row, int 
         for (int o = 0; o < kSide; ++o) value[r][o] = rows.result(c0 + o, value[r][o]);
 }
 
-// How many rows a tile has: a power of two, as many as `elements` and shared memory allow, but fewer where most
-// multiprocessors would have no tile.
+// How many rows a tile has: a power of two, as many as `elements` and shared memory allow, but fewer where
+// most multiprocessors would have no tile.
 template <class SharedBytes>
 index_t tile_rows_of(index_t rows, index_t C, index_t elements, SharedBytes shared_bytes) {
     constexpr index_t kMost = 256, kFew = 16, kTiles = 128;

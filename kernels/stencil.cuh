@@ -52,8 +52,8 @@ struct StencilTile {
     }
 };
 
-// Calls loop(channels). The numbers of channels in the levels of a color image are passed as compile-time constants:
-// loops shorter than a vector are fast only if the compiler knows their length.
+// Calls loop(channels). The numbers of channels in the levels of a color image are passed as compile-time
+// constants: loops shorter than a vector are fast only if the compiler knows their length.
 template <class Loop>
 void with_channels(index_t channels, const Loop& loop) {
     switch (channels) {

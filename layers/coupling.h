@@ -1,7 +1,7 @@
 // Affine and additive coupling layers (paper section 3.3 in the form of the published code): a network of the
 // first half a of the channels transforms the second half b; a is unchanged. In a conditional coupling the
-// network also reads a condition: feature maps of known data, whose gradient backward also computes (Ho et al.
-// 2019, section 3.1). Runs tile by tile, so only one tile's hidden maps need memory.
+// network also reads a condition: feature maps of known data, whose gradient backward also computes (Ho et
+// al. 2019, section 3.1). Runs tile by tile, so only one tile's hidden maps need memory.
 #pragma once
 
 #include <memory>
@@ -44,7 +44,8 @@ class Coupling : public Layer {
   private:
     template <class F>
     void for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const;
-    // Input of the network for images n .. n + images - 1: the state, or state and condition joined in scratch.
+    // Input of the network for images n .. n + images - 1: the state, or state and condition joined in
+    // scratch.
     StatePixels input(const Context& context, const Flow& flow, index_t n, index_t images) const;
 
     Shape shape_;

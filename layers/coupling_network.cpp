@@ -109,7 +109,8 @@ class Network : public CouplingNetwork {
             additive_coupling_forward(context.exec, rows, C_, out, h);
     }
 
-    // out = (col2im(h2 W3^T) + edge + bias) exp(3 logs), h2 = relu(h1 W2'^T + b2'), h1 = relu(columns(a) W1'^T)
+    // h1 = relu(columns(a) W1'^T), h2 = relu(h1 W2'^T + b2'),
+    // out = (col2im(h2 W3^T) + edge + bias) exp(3 logs)
     void backward(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                   const FoldedGradient& gradient, const ParameterGradients& gradients) const override {
         const Exec& exec = context.exec;
@@ -202,7 +203,8 @@ class Network : public CouplingNetwork {
                coupling_image_fits<Map>(H_, W_, outputs());
     }
 
-    // Whether kernels of bf16 products compute the gradients of the ReLUs after the first and the 1x1 convolution.
+    // Whether kernels of bf16 products compute the gradients of the ReLUs after the first and the 1x1
+    // convolution.
     static constexpr bool kHasTensorCores = std::is_same_v<Map, bfloat16>;
     bool fuses_first_relu(const Context& context, index_t rows) const {
         if constexpr (kHasTensorCores) return first_.fuses_relu(context.exec, rows);
@@ -360,8 +362,8 @@ class Network : public CouplingNetwork {
         });
     }
 
-    // Like backward_coupling(), with a fused kernel that writes neither out nor its gradient to memory. Returns dh2;
-    // if fuses_second_relu(), it includes the second ReLU's gradient, and db2' is computed too.
+    // Like backward_coupling(), with a fused kernel that writes neither out nor its gradient to memory.
+    // Returns dh2; if fuses_second_relu(), it includes the second ReLU's gradient, and db2' is computed too.
     Map* backward_coupling_by_image(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                                     const FoldedGradient& gradient, const Hidden& hidden) const {
         Arena& arena = context.workspace;

@@ -1,8 +1,8 @@
 // The coupling network, conv 3x3 -> actnorm -> relu -> conv 1x1 -> actnorm -> relu -> conv 3x3 (initially
 // zero), as three matrix products over pixels (layers/conv3x3.h). These products are 98% of the model's work.
 //
-// a and b are the first and second half of the state's channels: the network reads a, or a and a condition, and
-// the coupling changes b. A network can also be used without a coupling (layers/feature_network.h).
+// a and b are the first and second half of the state's channels: the network reads a, or a and a condition,
+// and the coupling changes b. A network can also be used without a coupling (layers/feature_network.h).
 #pragma once
 
 #include <memory>
@@ -84,8 +84,8 @@ class CouplingNetwork {
     virtual void forward(const Context& context, const FoldedNetwork& folded, index_t N,
                          const StatePixels& input, real* out) const = 0;
 
-    // Applies the coupling to N images h [N, H, W, C]: b <- coupling of b by NN(input); affine: logdet [N] += sum
-    // of log scale (nats). saved: receives the maps for backward(), or nullptr.
+    // Applies the coupling to N images h [N, H, W, C]: b <- coupling of b by NN(input); affine: logdet [N] +=
+    // sum of log scale (nats). saved: receives the maps for backward(), or nullptr.
     virtual void couple(const Context& context, const FoldedNetwork& folded, index_t N,
                         const StatePixels& input, state_t* h, double* logdet, const Maps* saved) const = 0;
     // Images [first, first + N) of a batch, in backward.
@@ -103,13 +103,14 @@ class CouplingNetwork {
         const real* dout = nullptr;  // [N*H*W, outputs] dL/dout
         bool accumulates() const { return first > 0; }
     };
-    // Backward of couple(), or of forward() in a network without a coupling. The first tile overwrites the folded
-    // gradients and later tiles add to them. Gradients that are not part of `gradient` are added to `gradients`.
+    // Backward of couple(), or of forward() in a network without a coupling. The first tile overwrites the
+    // folded gradients and later tiles add to them. Gradients that are not part of `gradient` are added to
+    // `gradients`.
     virtual void backward(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                           const FoldedGradient& gradient, const ParameterGradients& gradients) const = 0;
 
-    // Initializes the hidden actnorms from N images in tiles of `tile`, layer by layer. Then updates precomputed
-    // folded weights.
+    // Initializes the hidden actnorms from N images in tiles of `tile`, layer by layer. Then updates
+    // precomputed folded weights.
     void initialize(const Context& context, index_t N, index_t tile, const StatePixels& input);
 
   protected:

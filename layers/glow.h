@@ -95,9 +95,9 @@ class Glow {
 
     bool has_classifier() const { return classifier_.has_value(); }
 
-    // Sets flow.h to the images with noise, ready for forward. Variational noise requires a dequantizer: it also
-    // writes minus_log_q [N], to which flow.minus_log_q then points, and unless nullptr logits [N, D] for
-    // backward_dequantizer().
+    // Sets flow.h to the images with noise, ready for forward. Variational noise requires a dequantizer: it
+    // also writes minus_log_q [N], to which flow.minus_log_q then points, and unless nullptr logits [N, D]
+    // for backward_dequantizer().
     struct VariationalBuffers {
         double* minus_log_q = nullptr;
         state_t* logits = nullptr;
@@ -110,8 +110,8 @@ class Glow {
                                 const VariationalBuffers& buffers);
 
     // The following functions convert flow.h [N, H, W, C] <-> latents in place. Conditional models read
-    // flow.labels. Latents are stored deepest first: the top z [N, H_t, W_t, C_t], then b of level L-2, ..., b
-    // of level 0.
+    // flow.labels. Latents are stored deepest first: the top z [N, H_t, W_t, C_t], then b of level L-2, ...,
+    // b of level 0.
 
     // Initializes every actnorm from flow.N images, then runs forward().
     void initialize(const Context& context, Flow& flow);
@@ -136,13 +136,14 @@ class Glow {
     // The same, with each block's gradient accumulated where hook.begin() returns.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   GradientHook& hook);
-    // Backward of dequantize() with variational noise, after backward(): flow.h holds the reconstructed images.
-    // Sets difference [N], the largest error of the reconstructed image or eps. Overwrites flow.h and gradient.dh.
+    // Backward of dequantize() with variational noise, after backward(): flow.h holds the reconstructed
+    // images. Sets difference [N], the largest error of the reconstructed image or eps. Overwrites flow.h and
+    // gradient.dh.
     void backward_dequantizer(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                               const state_t* logits, Gradient& gradient, GradientHook& hook,
                               double* difference);
-    // All blocks, in the order of backward; they cover the flat arrays from end to start. flow_blocks() excludes
-    // the dequantizer, the last block.
+    // All blocks, in the order of backward; they cover the flat arrays from end to start. flow_blocks()
+    // excludes the dequantizer, the last block.
     const std::vector<ParameterBlock>& blocks() const { return blocks_; }
     std::span<const ParameterBlock> flow_blocks() const {
         return {blocks_.data(), blocks_.size() - (dequantizer_ ? 1 : 0)};

@@ -1,5 +1,6 @@
-// The contract of the invertible layers: layers work in place on one state, forward stores nothing, and backward
-// turns a layer's output and the gradient of the loss there into the layer's input and the gradient there.
+// The contract of the invertible layers: layers work in place on one state, forward stores nothing, and
+// backward turns a layer's output and the gradient of the loss there into the layer's input and the gradient
+// there.
 //
 // Throughout the code, parameter gradients accumulate (+=) and activations overwrite (=).
 #pragma once
@@ -53,9 +54,9 @@ class Layer {
 };
 
 // Images per tile for a network of hidden width `width` on feature maps of `pixels` pixels: `tile` if
-// nonzero, otherwise as many as make a hidden map of about blocking.tile_elements (2^21 on a CPU: with smaller
-// tiles, thread synchronization costs more than caches gain, see docs/results.md). The rule is fixed so that
-// forward and recomputation agree.
+// nonzero, otherwise as many as make a hidden map of about blocking.tile_elements (2^21 on a CPU: with
+// smaller tiles, thread synchronization costs more than caches gain, see docs/results.md). The rule is fixed
+// so that forward and recomputation agree.
 index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N,
                         const Blocking& blocking = kCpuBlocking);
 

@@ -68,8 +68,8 @@ class Parameters {
     };
     Lu add_lu(const std::string& name, index_t C);
 
-    // Initializes the tensors added so far from random numbers of their own, so that the tensors added later get
-    // the same initial values as in a model without them.
+    // Initializes the tensors added so far from random numbers of their own, so that the tensors added later
+    // get the same initial values as in a model without them.
     void set_apart() { apart_ = tensors_.size(); }
 
     // Elements of the flat array, including gaps.
@@ -87,9 +87,9 @@ class Parameters {
     real* values() const { return values_; }
     real* fixed() const { return fixed_; }
 
-    // Writes initial values of every tensor, computed in double on the host from Philox (seed, tensor number),
-    // equal for every device. Tensors set apart are numbered separately. Overwrites all size() and fixed_size()
-    // elements.
+    // Writes initial values of every tensor, computed in double on the host from Philox (seed, tensor
+    // number), equal for every device. Tensors set apart are numbered separately. Overwrites all size() and
+    // fixed_size() elements.
     void initialize(std::uint64_t seed, Solver& solver) const;
 
   private:

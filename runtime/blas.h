@@ -83,12 +83,12 @@ class Blas {
     virtual ~Blas() = default;
     // Scratch bytes that run() needs for this product. Size and algorithm are fixed per product.
     virtual std::size_t scratch_bytes(const Gemm& gemm) = 0;
-    // Runs a product. Operands must start at rows of arena blocks. Results are bit-equal for equal arguments and
-    // thread count.
+    // Runs a product. Operands must start at rows of arena blocks. Results are bit-equal for equal arguments
+    // and thread count.
     virtual void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
                      void* scratch) = 0;
-    // Number of algorithms that the library offers for a product, in the order of expected speed. They may round
-    // differently. Needs the device.
+    // Number of algorithms that the library offers for a product, in the order of expected speed. They may
+    // round differently. Needs the device.
     virtual int algorithms(const Gemm&) { return 1; }
     // Selects the algorithm that run() uses instead of the first. Ignores invalid indices.
     virtual void choose(const Gemm&, int /*algorithm*/) {}

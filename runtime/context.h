@@ -36,8 +36,8 @@ struct Context {
 
     // Nothing runs and memory is only counted; see Device::count_only.
     bool counting() const { return exec.device == Device::count_only; }
-    // Whether a loop over equal blocks may skip those between the first and the last: counting memory does not
-    // need them, but a launch observer needs every block.
+    // Whether a loop over equal blocks may skip those between the first and the last: counting memory does
+    // not need them, but a launch observer needs every block.
     bool skips_blocks() const { return counting() && exec.observer == nullptr; }
 
     // Runs a product with scratch from the workspace; a counting context only counts the scratch.
@@ -59,8 +59,8 @@ struct Context {
 class Backend {
   public:
     // threads: see decide_threads(). ordinal: GPU number. Without a communicator there is only this process.
-    // conv, blas: replace the device's library convolutions and products. Throws InputError if this build or machine
-    // lacks the device.
+    // conv, blas: replace the device's library convolutions and products. Throws InputError if this build or
+    // machine lacks the device.
     explicit Backend(Device device, int threads = 0, int ordinal = 0, Communicator* communicator = nullptr,
                      std::unique_ptr<Conv> conv = nullptr, std::unique_ptr<Blas> blas = nullptr);
     // A backend for planning the memory of other machines: creates only counting contexts, needs no device.

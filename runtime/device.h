@@ -58,8 +58,8 @@ class HostArray {
     std::shared_ptr<void> memory_;
 };
 
-// Device memory, freed with its last owner; nullptr for 0 bytes. Throws InputError if the device does not have
-// enough.
+// Device memory, freed with its last owner; nullptr for 0 bytes. Throws InputError if the device does not
+// have enough.
 std::shared_ptr<void> device_memory(std::size_t bytes);
 std::shared_ptr<void> host_memory(Device device, std::size_t bytes);
 

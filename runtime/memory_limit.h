@@ -17,8 +17,8 @@ struct MemoryLimit {
 MemoryLimit host_memory_limit(const std::filesystem::path& root = "/");
 // Memory that this process can still map (ulimit -v, ulimit -d); the largest number without a limit.
 MemoryLimit process_memory_limit();
-// Reserve for memory that libraries allocate while they compute: oneDNN crashes if it cannot allocate its code.
-// A process with a limit leaves this much free.
+// Reserve for memory that libraries allocate while they compute: oneDNN crashes if it cannot allocate its
+// code. A process with a limit leaves this much free.
 inline constexpr std::size_t kLibraryBytes = std::size_t{64} << 20;
 
 // The smaller of the two limits, in bytes.

@@ -1,9 +1,9 @@
 // Processes connected by MPI. In each process one thread, the communication thread, makes all calls to MPI
 // (MPI_THREAD_FUNNELED) in the order of the requests, so that sums overlap with the computation.
 //
-// Collectives are non-blocking and polled: while it waits, the thread replies to the other ranks' pings, and a rank
-// that has crashed or was stopped cannot block it. MPI only moves data: its reductions may add in another order from
-// call to call.
+// Collectives are non-blocking and polled: while it waits, the thread replies to the other ranks' pings, and
+// a rank that has crashed or was stopped cannot block it. MPI only moves data: its reductions may add in
+// another order from call to call.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -50,7 +50,8 @@ index_t scratch_elements(index_t count, int size) {
     return slice_of(count, 0, size).count * (size - 1);
 }
 
-// Waits between polls: first without sleeping, then for up to 0.2 ms, because the computation needs the processors.
+// Waits between polls: first without sleeping, then for up to 0.2 ms, because the computation needs the
+// processors.
 class Backoff {
   public:
     void pause() {
@@ -267,7 +268,7 @@ class MpiCommunicator : public Communicator {
         last_progress_ = Clock::now();
     }
 
-    // ---- Failure detection: a rank that makes no progress for a while pings the others, which must reply -----------
+    // ---- Failure detection: a rank that makes no progress for a while pings the others, which must reply ---
 
     std::string who(int r) const { return fmt::format("rank {} on {}", r, group_.hosts[r]); }
     std::chrono::duration<double> poll_interval() const {
@@ -321,8 +322,8 @@ class MpiCommunicator : public Communicator {
         GLOW_MPI(MPI_Request_free(&request));
     }
 
-    // Waits for all ranks, and leaves no message pending for MPI_Finalize. After the first barrier no rank sends a ping;
-    // before the second, each rank has received all replies.
+    // Waits for all ranks, and leaves no message pending for MPI_Finalize. After the first barrier no rank
+    // sends a ping; before the second, each rank has received all replies.
     void leave_together() {
         barrier_of_threads();
         leaving_ = true;
@@ -334,8 +335,8 @@ class MpiCommunicator : public Communicator {
         wait([this](MPI_Request* request) { GLOW_MPI(MPI_Ibarrier(world_, request)); });
     }
 
-    // Callable from any thread. Only the communication thread may call MPI_Abort; if that hangs, the launcher and the other
-    // ranks notice that this process has exited.
+    // Callable from any thread. Only the communication thread may call MPI_Abort; if that hangs, the launcher
+    // and the other ranks notice that this process has exited.
     [[noreturn]] void end_run(int status, const std::string& reason) {
         if (!reason.empty()) {
             const char* const erase = isatty(STDERR_FILENO) != 0 ? "\r\033[K" : "";  // a progress line

@@ -141,8 +141,8 @@ class DeviceParityTest : public testing::TestWithParam<Target> {
         return exec;
     }
 
-    // Calls run(device) for both devices and compares the arrays of out(). Values may differ by `tolerance` times
-    // (1 + |value|), plus the array's own errors; NaN equals NaN.
+    // Calls run(device) for both devices and compares the arrays of out(). Values may differ by `tolerance`
+    // times (1 + |value|), plus the array's own errors; NaN equals NaN.
     void expect_parity(double tolerance, const std::function<void(DeviceUnderTest&)>& run) {
         DeviceUnderTest plain(cpu()), other(target());
         run(plain);

@@ -101,13 +101,13 @@ inline int run_tool(int argc, char** argv, const std::string& description,
 // Adds --device. Invalid names throw InputError; Backend reports a missing GPU.
 CLI::Option* add_device(CLI::App& app, std::string& device);
 
-// Opens the device; warns if it gets fewer threads than requested. processes: nullptr for a single process. Each
-// process on a host uses a different GPU.
+// Opens the device; warns if it gets fewer threads than requested. processes: nullptr for a single process.
+// Each process on a host uses a different GPU.
 Backend open_backend(const CommandLine& command, Device device, int threads,
                      Communicator* processes = nullptr);
 
-// Runs an action on every process. An error on one ends all of them, because the others may wait for it; if all
-// fail with the same error, such as bad input, root reports it.
+// Runs an action on every process. An error on one ends all of them, because the others may wait for it; if
+// all fail with the same error, such as bad input, root reports it.
 void run_on_all(const CommandLine& command, Communicator& processes, const std::function<void()>& action);
 
 // Adds --seed.

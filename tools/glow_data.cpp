@@ -75,8 +75,8 @@ int threads_of(const MakeOptions& options) {
     return glow::decide_threads(options.threads).used;
 }
 
-// Never replaces a file by accident: a data set takes time to make and runs depend on it, and a picture's name may
-// be that of a photograph.
+// Never replaces a file by accident: a data set takes time to make and runs depend on it, and a picture's
+// name may be that of a photograph.
 void refuse_existing(const std::string& output, bool force) {
     std::error_code ignored;
     if (!force && std::filesystem::is_regular_file(output, ignored))

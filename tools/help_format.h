@@ -6,8 +6,8 @@
 
 namespace glow {
 
-// An option is "--name TYPE [default]", then its description, completed by its range and by the options it needs
-// or excludes, and broken into lines.
+// An option is "--name TYPE [default]", then its description, completed by its range and by the options it
+// needs or excludes, and broken into lines.
 class HelpFormat : public CLI::Formatter {
   public:
     HelpFormat() { column_width(kColumn); }

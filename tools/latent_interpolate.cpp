@@ -56,8 +56,8 @@ void interpolate(const CommandLine& command, const InterpolateOptions& options) 
     InterpolationPath path = options.path.value_or(InterpolationPath::spherical);
     EditedLatents edited = images_between(input, ends, options.steps, path);
     if (!options.path) {
-        // The inverse of an undertrained model overflows away from images. A chord's middle is closer to the mean,
-        // where it overflows less.
+        // The inverse of an undertrained model overflows away from images. A chord's middle is closer to the
+        // mean, where it overflows less.
         const SampleHealth found = decode(input, edited);
         EditedLatents chords;
         if (found.not_finite > 0)

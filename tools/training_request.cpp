@@ -177,8 +177,8 @@ std::vector<NamedPath> files_of_run(const std::string& out) {
     return files;
 }
 
-// Rejects options of variational noise in a run without it. A resumed run may have a recorded --dequant-width that
-// is ignored.
+// Rejects options of variational noise in a run without it. A resumed run may have a recorded --dequant-width
+// that is ignored.
 void check_noise(const CLI::App& app, const TrainingRequest& request) {
     const TrainingOptions& o = request.options;
     if (o.dequant == Dequantization::variational) return;

@@ -25,8 +25,8 @@ class GradientPass {
     StepSums run(const Batch& batch, double batch_size, const MemoryPolicy& policy, const OptimizerStep& step,
                  Update& update);
 
-    // Dequantizes images into the flow's buffers, ready for forward: at most micro_batch images, or init_images
-    // before end_initialization().
+    // Dequantizes images into the flow's buffers, ready for forward: at most micro_batch images, or
+    // init_images before end_initialization().
     Flow load(const Batch& images);
     // The same; also initializes the dequantizer, if any, from these images.
     Flow initialize(const Batch& images);

@@ -3,10 +3,10 @@
 //
 // There an epoch is 50,000 images for any data set, each counted as if it were 32 x 32 pixels: a GPU
 // processes 64 (32 / size)^2 images per step and counts 64. A step at 64 x 64 therefore advances the epoch by
-// 4 times its images, at 256 x 256 by 64 times. Here an epoch is the training set (--epoch-images 50000 counts as
-// published), and the two settings that depend on the published epoch give the published steps for any data
-// set: warm-up over 10 published epochs, and beta2 (which also sets the weight average) = 1 - 1 / (steps per
-// published epoch).
+// 4 times its images, at 256 x 256 by 64 times. Here an epoch is the training set (--epoch-images 50000
+// counts as published), and the two settings that depend on the published epoch give the published steps for
+// any data set: warm-up over 10 published epochs, and beta2 (which also sets the weight average) = 1 - 1 /
+// (steps per published epoch).
 #include "train/presets.h"
 
 #include <fmt/format.h>

@@ -30,8 +30,8 @@ struct RunRequest {
     bool verbose = false;                          // with options.tune: print cuDNN's result for each engine
     bool terminal = false;        // stderr is one: a progress line instead of a line per logged step
     bool answer_signals = false;  // the first signal to stop is answered on stderr
-    // Called before every step, on the thread of the run: returns whether to end it with a checkpoint. Empty: signals
-    // decide (train/stop_signals.h).
+    // Called before every step, on the thread of the run: returns whether to end it with a checkpoint. Empty:
+    // signals decide (train/stop_signals.h).
     std::function<bool()> stop;
     // Called on root with every row of metrics.csv and the names of its columns.
     std::function<void(const std::string& columns, const std::string& cells)> metrics;
@@ -74,7 +74,8 @@ struct Estimate {
     double epoch_seconds = 0;
     index_t steps_left = 0;   // to the first of --epochs and --max-steps; 0: no limit
     double seconds_left = 0;  // the same, limited by --max-minutes; without evaluations and checkpoints
-    // The same run with policy store, where that may be faster, fits, and steps are short enough to measure it too.
+    // The same run with policy store, where that may be faster, fits, and steps are short enough to measure
+    // it too.
     std::optional<StoreEstimate> store;
 };
 Estimate estimate_run(const RunRequest& request);

@@ -1,5 +1,5 @@
-// Logging of a run: its settings, and for every logged step a row of metrics.csv and a line on stderr, or on a
-// terminal one progress line.
+// Logging of a run: its settings, and for every logged step a row of metrics.csv and a line on stderr, or on
+// a terminal one progress line.
 #pragma once
 
 #include <optional>
@@ -28,8 +28,8 @@ std::string describe(const Settings& settings);
 // "4.5510 +- 0.0266 bits/dim (EMA), 4.5454 +- 0.0267 (raw)"
 std::string validation_text(const Mean& ema, const Mean& raw);
 
-// Runs an action that may fail for external reasons, such as a full disk. Prints each failure as a warning, but
-// repeats the same one only after a success or another failure.
+// Runs an action that may fail for external reasons, such as a full disk. Prints each failure as a warning,
+// but repeats the same one only after a success or another failure.
 class RetryingWrite {
   public:
     explicit RetryingWrite(const RunRequest& request) : request_(request) {}

@@ -16,12 +16,13 @@ namespace glow {
 // InputError if the model does not fit it.
 void fit_model(const DatasetInfo& info, TrainingOptions& options);
 
-// Bytes of hidden maps that `auto` saves in each process: a quarter of the memory of the machine, or of the GPU, shared by
-// the processes that use it.
+// Bytes of hidden maps that `auto` saves in each process: a quarter of the memory of the machine, or of the
+// GPU, shared by the processes that use it.
 index_t default_act_budget(Device device, const ProcessGroup& group);
 
-// Sets sizes that options leave open to those of the resumed run (nullptr: none): micro-batches with max_memory, and
-// without it the bytes of maps that `auto` saves, which are default_act_budget() for a new run.
+// Sets sizes that options leave open to those of the resumed run (nullptr: none): micro-batches with
+// max_memory, and without it the bytes of maps that `auto` saves, which are default_act_budget() for a new
+// run.
 void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device, const ProcessGroup& group);
 
 // Location of the images during training, and a warning (or empty).
@@ -40,8 +41,8 @@ std::string describe(const MemoryPlan& plan);
 // Address space that a CPU run reserves in case drift makes a step save every state.
 std::size_t fallback_bytes(const MemoryPlan& plan);
 
-// What policy `store` would take, for a run that recomputes network maps. Empty if it recomputes none, or if that
-// exceeds the memory of this machine.
+// What policy `store` would take, for a run that recomputes network maps. Empty if it recomputes none, or if
+// that exceeds the memory of this machine.
 struct StoreOffer {
     TrainingOptions options;     // the run's, with policy store
     std::size_t more_bytes = 0;  // than the run's plan, per process
@@ -51,12 +52,13 @@ std::optional<StoreOffer> store_offer(const TrainingOptions& options, index_t in
                                       const Backend& backend, const MemoryPlan& plan);
 
 // Why `processes` processes of a host cannot have `each` bytes of arenas; empty if they can. more: additional
-// address space of each. Memory is committed only when touched, so an oversized run would be killed hours later.
+// address space of each. Memory is committed only when touched, so an oversized run would be killed hours
+// later.
 std::string memory_problem(std::size_t each, int processes, std::size_t more = 0);
 
-// Fits a run to options.max_memory, if given: chooses what `auto` saves, and micro-batches if the batch is too
-// large (which resumed runs keep). plan: of options. image_bytes: images in a process's memory. Throws InputError
-// if nothing fits.
+// Fits a run to options.max_memory, if given: chooses what `auto` saves, and micro-batches if the batch is
+// too large (which resumed runs keep). plan: of options. image_bytes: images in a process's memory. Throws
+// InputError if nothing fits.
 void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const TrainingOptions&)>& plan,
                 const ProcessGroup& group, Device device, std::size_t image_bytes);
 

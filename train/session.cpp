@@ -20,8 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// With a smaller beta2 (by default: fewer than 10 steps per epoch), Adamax divides an average of gradients by little
-// more than the last one, so an update may be many times the learning rate.
+// With a smaller beta2 (by default: fewer than 10 steps per epoch), Adamax divides an average of gradients by
+// little more than the last one, so an update may be many times the learning rate.
 constexpr double kUnstableBeta2 = 0.9;
 
 // Replaces missing callbacks by no-ops. On a terminal, every line first removes the progress line.
@@ -285,8 +285,8 @@ void Session::open_data() {
     }
 }
 
-// Defaults that depend on the number of training images (epoch, beta2, EMA decay, warm-up) stay those that the run
-// began with, also where it continues with another data set.
+// Defaults that depend on the number of training images (epoch, beta2, EMA decay, warm-up) stay those that
+// the run began with, also where it continues with another data set.
 void Session::keep_epoch() {
     const double recorded = recorded_epoch_images_;
     if (recorded == 0) return;  // a new run, or a checkpoint without this number

@@ -39,8 +39,8 @@ struct StepResult {
 class Trainer {
   public:
     // options.init_batch: maximum number of images for initialize(), or 0 if initialize() is not called.
-    // count_only: count memory without running. updates = false: gradients only, without moments, averages and
-    // updates; step() then leaves the weights unchanged and the gradient in gradients().
+    // count_only: count memory without running. updates = false: gradients only, without moments, averages
+    // and updates; step() then leaves the weights unchanged and the gradient in gradients().
     Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool count_only = false,
             bool updates = true);
 
@@ -80,7 +80,8 @@ class Trainer {
     // Throws Error, naming tensor and process, if weights, averages or moments are not bit-equal to root's.
     void check_replicas_equal();
 
-    // Selects the averaged weights (ema) or the raw ones for evaluation and sampling, and derives their values.
+    // Selects the averaged weights (ema) or the raw ones for evaluation and sampling, and derives their
+    // values.
     void use_ema(bool ema) { derive(ema ? weights_.ema : weights_.params); }
     const FlowBuffers& buffers() const { return gradient_.buffers(); }
     RunnableModel runnable() { return {context_, glow_, gradient_.buffers()}; }

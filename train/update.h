@@ -19,13 +19,14 @@ class Update : public GradientHook {
   public:
     // Called before the backward passes of a step, and again if the step is repeated.
     virtual void begin_step(const OptimizerStep& step) = 0;
-    // Called before and after every backward of a step, and captured in its CUDA graph. Backward calls begin()
-    // and complete() of GradientHook in between. last: the step's last backward, during which gradients may be
-    // all-reduced.
+    // Called before and after every backward of a step, and captured in its CUDA graph. Backward calls
+    // begin() and complete() of GradientHook in between. last: the step's last backward, during which
+    // gradients may be all-reduced.
     virtual void begin_backward(bool last) = 0;
     virtual void end_backward(bool last) = 0;
     // Called after the last backward: all-reduces what is left, and computes the squared gradient norm, which
-    // squared_norm() returns, perhaps from sums->squares (device memory). had_images: this process ran a backward.
+    // squared_norm() returns, perhaps from sums->squares (device memory). had_images: this process ran a
+    // backward.
     virtual void reduce(bool had_images, StepSums* sums) = 0;
     virtual double squared_norm(const StepSums& sums) const { return sums.squares; }
     // Changes the weights; returns false if backward already did.

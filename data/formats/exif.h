@@ -12,8 +12,8 @@ namespace glow {
 // 1, upright, where the tag is missing or the bytes are damaged.
 int exif_orientation(std::span<const std::uint8_t> bytes);
 
-// Turns a picture that is stored with `orientation` 1..8 (TIFF 6.0, page 36) upright. Orientations 5 to 8 exchange
-// height and width.
+// Turns a picture that is stored with `orientation` 1..8 (TIFF 6.0, page 36) upright. Orientations 5 to 8
+// exchange height and width.
 Image upright(Image image, int orientation);
 
 }  // namespace glow

@@ -85,8 +85,8 @@ Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
 }
 
 Hdf5File Hdf5File::open(const std::filesystem::path& path) {
-    // While the file is opened, a link such as a run's latest.h5 may be replaced and its old target deleted. If the
-    // link has changed, try again.
+    // While the file is opened, a link such as a run's latest.h5 may be replaced and its old target deleted.
+    // If the link has changed, try again.
     for (int attempt = 1;; ++attempt) {
         const std::filesystem::path file = without_links(path);
         try {

@@ -44,7 +44,8 @@ class Hdf5File {
     // so that HDF5 itself crashes or loops (hdf5_probe.h). If `path` is a link that another process replaces
     // meanwhile, one of its targets is opened.
     static Hdf5File open(const std::filesystem::path& path);
-    // Reads the structure of any file, as readers do, without its elements. For glow_hdf5_probe: HDF5 may crash.
+    // Reads the structure of any file, as readers do, without its elements. For glow_hdf5_probe: HDF5 may
+    // crash.
     static void read_structure(const std::filesystem::path& path);
     // Creates or overwrites; combine with AtomicFile. `shown` is the final name, used in error messages.
     static Hdf5File create(const std::filesystem::path& path, const std::filesystem::path& shown = {});

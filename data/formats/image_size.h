@@ -12,8 +12,8 @@ struct ImageSize {
     bool operator==(const ImageSize&) const = default;
 };
 
-// Parses "64x96" (height x width), or "64" for a square; each 1 .. 2^16. Otherwise throws InputError, naming the
-// option.
+// Parses "64x96" (height x width), or "64" for a square; each 1 .. 2^16. Otherwise throws InputError, naming
+// the option.
 ImageSize parse_image_size(const std::string& option, const std::string& text);
 
 }  // namespace glow

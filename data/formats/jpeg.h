@@ -12,8 +12,8 @@ inline constexpr index_t kJpegPixelLimit = kPngPixelLimit;
 
 // Gray pictures have C = 1, all others become RGB: CMYK without a color profile, its inks inverted as Adobe
 // stores them, with Adobe's marker or without. The picture is upright: EXIF orientation is applied. Throws
-// InputError, naming `shown`, for a file that is not JPEG, truncated, damaged, above the limit, or of more than
-// 200 scans.
+// InputError, naming `shown`, for a file that is not JPEG, truncated, damaged, above the limit, or of more
+// than 200 scans.
 Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown);
 
 }  // namespace glow

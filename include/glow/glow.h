@@ -5,8 +5,8 @@
 /// Images are 8-bit, channels last, row-major: `[N, H, W, C]`. Functions throw `std::runtime_error` with a
 /// message that says what was expected, what was found and how to fix it.
 ///
-/// Use an object from one thread at a time; it runs on several threads internally. Inside an OpenMP parallel region
-/// an object runs on the calling thread only, and results may differ by rounding.
+/// Use an object from one thread at a time; it runs on several threads internally. Inside an OpenMP parallel
+/// region an object runs on the calling thread only, and results may differ by rounding.
 #pragma once
 
 #include <cstdint>
@@ -135,10 +135,11 @@ struct TrainOptions {
     ModelShape shape;             ///< image shape and architecture
     std::int64_t batch = 64;      ///< images per step
     double learning_rate = 1e-3;  ///< learning rate of Adamax
-    /// Decay of Adamax's second moment and of the weight average. 0: 1 - 1 / (steps per 50,000 images), as glow_train
-    /// does on CIFAR-10
+    /// Decay of Adamax's second moment and of the weight average. 0: 1 - 1 / (steps per 50,000 images), as
+    /// glow_train does on CIFAR-10
     double beta2 = 0;
-    /// Length of the linear learning-rate warm-up; 0: none. -1: the default of glow_train, 10 epochs of 50,000 images
+    /// Length of the linear learning-rate warm-up; 0: none. -1: the default of glow_train, 10 epochs of
+    /// 50,000 images
     std::int64_t warmup_images = -1;
     std::uint64_t seed = 0;          ///< seed of the initial weights and all noise
     std::string device = "auto";     ///< as in LoadOptions

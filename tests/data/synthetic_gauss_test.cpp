@@ -56,7 +56,8 @@ TEST(SyntheticGauss, EntropyMatchesCovariance) {
     }
 }
 
-// The smallest variance of an element given all others along an axis of `size` elements, relative to its variance.
+// The smallest variance of an element given all others along an axis of `size` elements, relative to its
+// variance.
 double smallest_conditional_variance(index_t size, double rho) {
     if (size == 1) return 1.0;
     return size == 2 ? 1.0 - rho * rho : (1 - rho * rho) / (1 + rho * rho);

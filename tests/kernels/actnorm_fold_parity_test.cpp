@@ -38,8 +38,8 @@ void expect_folding(KernelParity& parity, index_t out, index_t K, index_t stride
     }
 }
 
-// All of a network's gradient in one call: both convolutions as each alone, and sums over images in the order of
-// the last one's parameters. Sums of whole numbers are exact: no image is lost or taken twice.
+// All of a network's gradient in one call: both convolutions as each alone, and sums over images in the order
+// of the last one's parameters. Sums of whole numbers are exact: no image is lost or taken twice.
 void expect_unfolded_network(KernelParity& parity, bool edge, TapOrder order) {
     Random random(3);
     const index_t C = 6, w = 150, K = 27, stride = 32, N = 300, depth = w + edge;

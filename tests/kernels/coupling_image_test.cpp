@@ -1,5 +1,5 @@
-// The coupling layer an image a block against the element-wise kernels it stands for: the same bits, and the same sums
-// up to their order. Both run on the same device: a GPU, or the CPU with the paths of one.
+// The coupling layer an image a block against the element-wise kernels it stands for: the same bits, and the
+// same sums up to their order. Both run on the same device: a GPU, or the CPU with the paths of one.
 #include "kernels/coupling_image.h"
 
 #include <gtest/gtest.h>
@@ -168,9 +168,9 @@ class Layer {
 
 class CouplingImage : public test::DeviceParityTest {
   protected:
-    // Arrays in the order of Layer: h, dh, logdet, out, dtaps, sums. Sums of up to a thousand normal numbers (by far
-    // most cases) in double, rounded once to real; a device contracts multiplications and additions as it likes.
-    // "" or the first difference.
+    // Arrays in the order of Layer: h, dh, logdet, out, dtaps, sums. Sums of up to a thousand normal numbers
+    // (by far most cases) in double, rounded once to real; a device contracts multiplications and additions
+    // as it likes. "" or the first difference.
     static std::string difference(const Numbers& a, const Numbers& b, bool exact) {
         for (std::size_t array = 0; array < a.size(); ++array) {
             const bool sum = array == 2 || array == 5;

@@ -136,7 +136,8 @@ TEST(Dequantizer, GradientsAccumulate) {
         ASSERT_NEAR(harness.values.gradient[i], 2 * once[i], 1e-12 * (1 + std::abs(once[i])));
 }
 
-// After initialization the couplings and features are neutral, and the noise is about uniform: log q is near 0.
+// After initialization the couplings and features are neutral, and the noise is about uniform: log q is near
+// 0.
 TEST(Dequantizer, StartsNearUniformNoise) {
     DequantizerHarness harness(dequantizer_config(16, 16, 3, true), 4, 0);
     harness.parameters.initialize(2, harness.machine.backend.solver());

@@ -1,5 +1,5 @@
-// What a scheduler sees of the commands: exit statuses, requeued jobs, limits of a part of a run, and limits on
-// memory.
+// What a scheduler sees of the commands: exit statuses, requeued jobs, limits of a part of a run, and limits
+// on memory.
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
@@ -260,7 +260,8 @@ TEST_F(Cluster, MaxMemoryFitsRun) {
                  "--max-memory 100.0 MiB: a process needs");
 }
 
-// Every command works or says what is missing, whatever the limit. OpenBLAS would retry forever without its buffers.
+// Every command works or says what is missing, whatever the limit. OpenBLAS would retry forever without its
+// buffers.
 TEST_F(Cluster, LimitsOnMemoryAreReported) {
     make_run("run", 1);
     ASSERT_EQ(shell(GLOW_COMPRESS_PROGRAM " --checkpoint run --data d.h5 -o ok.glow --threads 2").code, 0);

@@ -6,7 +6,8 @@
 namespace glow {
 namespace {
 
-// Gaussian images of known entropy. The bound must not be below it, and more importance samples must bring it nearer.
+// Gaussian images of known entropy. The bound must not be below it, and more importance samples must bring it
+// nearer.
 TEST(VariationalTraining, BoundStaysAboveTheEntropy) {
     constexpr index_t kSize = 4, kTrain = 4000, kTest = 2000;
     TrainingOptions options = small_options(kSize, kSize, 1, 1, 4, 24);
