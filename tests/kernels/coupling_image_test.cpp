@@ -199,7 +199,7 @@ class CouplingImage : public test::DeviceParityTest {
 INSTANTIATE_TEST_SUITE_P(Targets, CouplingImage, testing::Values(test::kGpuPaths, test::kCuda),
                          test::target_name);
 
-TEST_P(CouplingImage, ForwardIsThatOfTheElements) {
+TEST_P(CouplingImage, ForwardMatchesElementKernels) {
     for (const Case& c : kCases) {
         SCOPED_TRACE(testing::Message() << c);
         EXPECT_EQ(
@@ -208,7 +208,7 @@ TEST_P(CouplingImage, ForwardIsThatOfTheElements) {
     }
 }
 
-TEST_P(CouplingImage, BackwardIsThatOfTheElements) {
+TEST_P(CouplingImage, BackwardMatchesElementKernels) {
     expect_backward<real>();
 #if !defined(GLOW_REAL_DOUBLE)
     expect_backward<bfloat16>();
@@ -240,7 +240,7 @@ TEST_P(CouplingImage, ComparisonFindsSabotage) {
 }
 
 // What a block can hold: the first level of 64x64 images in bf16, but not that of 128x128.
-TEST(CouplingImageSize, IsThatOfABlock) {
+TEST(CouplingImageSize, FitsSharedMemory) {
     EXPECT_TRUE(coupling_image_fits<real>(16, 16, 12));
     EXPECT_FALSE(coupling_image_fits<real>(64, 64, 12));
     EXPECT_FALSE(coupling_image_fits<real>(4, 4, 15));

@@ -59,7 +59,7 @@ class NarrowConvBackward : public testing::Test {
     std::unique_ptr<Backend> backend_;
 };
 
-TEST_F(NarrowConvBackward, OfTheLastConvolution) {
+TEST_F(NarrowConvBackward, LastConvolutionMatchesFormula) {
     for (const auto& [rows, taps, width] : {Sizes{64, 112, 512}, Sizes{1, 112, 128}, Sizes{5000, 112, 512},
                                             Sizes{20000, 112, 128}, Sizes{130, 72, 256}, Sizes{389, 40, 128}})
         for (const bool accumulate : {false, true}) {
@@ -120,7 +120,7 @@ TEST_F(NarrowConvBackward, OfTheLastConvolution) {
         }
 }
 
-TEST_F(NarrowConvBackward, OfTheFirstConvolution) {
+TEST_F(NarrowConvBackward, FirstConvolutionMatchesFormula) {
     for (const auto& [rows, columns, width] :
          {Sizes{64, 64, 512}, Sizes{1, 64, 128}, Sizes{9000, 64, 512}, Sizes{777, 64, 256},
           Sizes{300, 32, 512}, Sizes{20000, 40, 128}})
@@ -166,7 +166,7 @@ TEST_F(NarrowConvBackward, OfTheFirstConvolution) {
         }
 }
 
-TEST(NarrowConvBackwardSizes, OthersAreRefused) {
+TEST(NarrowConvBackwardSizes, RejectsUnsupported) {
     const Exec cpu{};
     EXPECT_FALSE(output_conv_backward_fits(cpu, 112, 512));
     EXPECT_FALSE(input_conv_backward_fits(cpu, 64, 512));

@@ -144,7 +144,7 @@ TEST(Drivers, RunNothingWhenCounting) {
 }
 
 // Plain paths and a GPU's, which cut the work into tiles, state the same bytes.
-TEST(Drivers, TellObserversBytesMoved) {
+TEST(Drivers, ReportBytesToObserver) {
     class Log : public LaunchObserver {
       public:
         void launch(const char* name, double bytes) override { this->bytes[name] += bytes; }

@@ -98,7 +98,7 @@ TEST(Dequantizer, NoiseStaysInTheBin) {
 }
 
 // Backward ends at the numbers that forward drew, and says how far off the images and these numbers are.
-TEST(Dequantizer, BackwardRebuildsItsNumbers) {
+TEST(Dequantizer, BackwardReconstructsEps) {
     DequantizerHarness harness(dequantizer_config(4, 4, 2, true));
     harness.loss();
     harness.backward();

@@ -133,7 +133,7 @@ TEST_F(Cluster, MisspelledFolderOfResumedRun) {
     EXPECT_NE(fresh.err.find("rusn: no run to resume; starting one"), std::string::npos) << fresh.err;
 }
 
-TEST_F(Cluster, NewRunNamesTheOneThatWasPerhapsMeant) {
+TEST_F(Cluster, NewRunSuggestsRunOfSimilarName) {
     make_run("shapes-wide", 1);
     const auto told = [&](const std::string& out, const Words& more) {
         const Outcome outcome = train(run_words(out, 1) + more);

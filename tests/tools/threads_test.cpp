@@ -182,7 +182,7 @@ TEST_F(FewerThreads, DecompressionIsExactOrRejected) {
 }
 
 // A run trains with the threads that it can start, and writes samples without one.
-TEST_F(FewerThreads, TrainsUnderALimitOfTheUsersThreads) {
+TEST_F(FewerThreads, TrainsUnderUserThreadLimit) {
     if (geteuid() != 0) GTEST_SKIP() << "only root can be another user";
     const auto run = [&](rlim_t most) {
         const std::string out = "most" + std::to_string(most);

@@ -67,7 +67,7 @@ TEST_F(CheckpointTest, RoundTripIsBitExact) {
 
 // Programs that know no coupling_scale would take a model with another one for a sigmoid model; those that know no
 // dequantizer would not know its tensors.
-TEST_F(CheckpointTest, VersionTellsOlderProgramsWhatTheyCanRead) {
+TEST_F(CheckpointTest, VersionExcludesOlderPrograms) {
     EXPECT_EQ(CheckpointEdit(folder / "good.h5").version, 1);
     training.options.model.coupling_scale = CouplingScale::tanh;
     save(folder / "tanh.h5");

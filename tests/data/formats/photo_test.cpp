@@ -318,7 +318,7 @@ std::string exif(int orientation, bool big_endian) {
 
 // Corners of an upright picture with one dark corner, by the definitions of TIFF 6.0: what the stored row 0 and column 0
 // are to the eye.
-TEST(Photo, IsTurnedUprightByItsExifOrientation) {
+TEST(Photo, AppliesExifOrientation) {
     const auto dark_corner = [](const Image& image) {
         const auto dark = [&](index_t y, index_t x) {
             return image.pixels[static_cast<std::size_t>((y * image.W + x) * image.C)] < 100;
