@@ -35,9 +35,8 @@ class RetryingWrite {
     explicit RetryingWrite(const RunRequest& request) : request_(request) {}
     // True on success.
     bool operator()(const std::function<void()>& action);
-    const std::string& last_error() const {
-        return last_error_;
-    }  // the last error, if nothing succeeded since
+    // Empty if the last action succeeded.
+    const std::string& last_error() const { return last_error_; }
 
   private:
     const RunRequest& request_;

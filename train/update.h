@@ -74,8 +74,8 @@ class WholeModelUpdate : public Update {
     double* partial_;
     float* gradients_;
     void* scratch_;               // of the communicator
-    index_t complete_,
-        started_;  // gradients from complete_ on are final, those from started_ on are being summed
+    index_t complete_;  // gradients from here on are final
+    index_t started_;   // gradients from here on are being summed
     bool summing_ = false;
 };
 
