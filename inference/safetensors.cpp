@@ -9,8 +9,10 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "data/formats/input_path.h"
 #include "inference/model_file.h"
 #include "kernels/error.h"
 #include "layers/glow.h"
@@ -22,7 +24,10 @@ namespace fs = std::filesystem;
 
 class SafetensorsFile {
   public:
-    explicit SafetensorsFile(const fs::path& path) : path_(path), in_(path, std::ios::binary) {
+    explicit SafetensorsFile(const fs::path& path) : path_(path) {
+        if (const std::string problem = file_problem(path); !problem.empty())
+            throw InputError(fmt::format("{}: cannot be read: {}", path.string(), problem));
+        in_.open(path, std::ios::binary);
         if (!in_) throw InputError(fmt::format("{}: {}", path.string(), std::strerror(errno)));
         std::error_code failed;
         const std::uint64_t size = fs::file_size(path, failed);
@@ -62,16 +67,30 @@ class SafetensorsFile {
                 refuse(fmt::format("{} is {}, expected {}", tensor.name, found->dump(), expected.dump()));
         const auto bytes = static_cast<std::uint64_t>(tensor.count) * sizeof(float);
         const auto place = found->find("data_offsets");
-        if (place == found->end() || !place->is_array() || place->size() != 2 ||
-            !(*place)[0].is_number_unsigned() || !(*place)[1].is_number_unsigned() ||
-            (*place)[1].get<std::uint64_t>() > size_ ||
-            (*place)[0].get<std::uint64_t>() + bytes != (*place)[1].get<std::uint64_t>())
+        const auto refuse_place = [&] {
             refuse(fmt::format("the place of {} is not inside the file", tensor.name));
-        in_.seekg(static_cast<std::streamoff>(begin_ + (*place)[0].get<std::uint64_t>()));
+        };
+        if (place == found->end() || !place->is_array() || place->size() != 2 ||
+            !(*place)[0].is_number_unsigned() || !(*place)[1].is_number_unsigned())
+            refuse_place();
+        const auto begin = (*place)[0].get<std::uint64_t>(), end = (*place)[1].get<std::uint64_t>();
+        if (end > size_ || begin > end || end - begin != bytes) refuse_place();
+        places_.emplace_back(begin, end);
+        in_.seekg(static_cast<std::streamoff>(begin_ + begin));
         if (!tensor.integer) return read(values, bytes);
         std::vector<std::int32_t> whole(static_cast<std::size_t>(tensor.count));
         read(whole.data(), bytes);
         std::copy(whole.begin(), whole.end(), values);
+    }
+    // The format has neither overlaps nor gaps: wrong offsets would give wrong weights.
+    void require_whole() {
+        std::sort(places_.begin(), places_.end());
+        std::uint64_t reached = 0;
+        for (const auto& [begin, end] : places_) {
+            if (begin != reached) refuse("its tensors overlap, or leave a gap between them");
+            reached = end;
+        }
+        if (reached != size_) refuse(fmt::format("{} bytes follow its tensors", size_ - reached));
     }
 
   private:
@@ -90,7 +109,8 @@ class SafetensorsFile {
 
     fs::path path_;
     std::ifstream in_;
-    std::uint64_t begin_ = 0, size_ = 0;  // bytes before the tensors, and of them
+    std::uint64_t begin_ = 0, size_ = 0;                           // bytes before the tensors, and of them
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> places_;  // of the tensors that were read
     nlohmann::ordered_json header_;
 };
 
@@ -112,15 +132,32 @@ void checkpoint_from_safetensors(const fs::path& safetensors, const fs::path& ch
     for (const Tensor& tensor : parameters.tensors()) file.read_tensor(tensor, values.data() + tensor.offset);
     for (const Tensor& tensor : parameters.fixed_tensors())
         file.read_tensor(tensor, fixed.data() + tensor.offset);
+    file.require_whole();
     nlohmann::ordered_json written = to_json(config);
     written["training"] = nlohmann::ordered_json::object();
     save_checkpoint(checkpoint, written, {}, nullptr, parameters, {},
                     {.params = values.data(), .fixed = fixed.data()});
+    try {
+        load_checkpoint(checkpoint, parameters, {}, {});  // checks the values
+    } catch (const InputError& error) {
+        std::string text = error.what();
+        if (const std::size_t at = text.find(checkpoint.string()); at != std::string::npos)
+            text.replace(at, checkpoint.string().size(), safetensors.string());
+        throw InputError(text);
+    }
 }
 
 void ScratchFolder::make() {
-    std::string name = (fs::temp_directory_path() / "glow-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw Error(fmt::format("{}: {}", name, std::strerror(errno)));
+    std::error_code failed;
+    const fs::path folder = fs::temp_directory_path(failed);
+    const char* const given = std::getenv("TMPDIR");
+    if (failed)
+        throw Error(fmt::format("no folder for temporary files: {}: {}; TMPDIR names another one",
+                                given != nullptr ? given : "/tmp", failed.message()));
+    std::string name = (folder / "glow-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr)
+        throw Error(fmt::format("cannot make a temporary folder in {}: {}; TMPDIR names another one",
+                                folder.string(), std::strerror(errno)));
     path_ = name;
 }
 

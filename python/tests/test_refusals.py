@@ -1,5 +1,9 @@
 """Every bad argument is an error, never a crash."""
 
+import json
+import os
+import subprocess
+import sys
 import unittest
 
 import numpy as np
@@ -141,6 +145,35 @@ class Refusals(unittest.TestCase):
         whole = FOLDER / "whole.safetensors"
         command("glow_convert", "--to", "safetensors", make_run(), "-o", whole)
         self.refuse_damaged(whole, 4000, 60)
+
+    def test_safetensors_out_of_place(self):
+        """Offsets that wrap, overlap or leave bytes over would give wrong weights."""
+        good = FOLDER / "good.safetensors"
+        command("glow_convert", "--to", "safetensors", make_run(), "-o", good)
+        whole = good.read_bytes()
+        begin = 8 + int.from_bytes(whole[:8], "little")
+        header = json.loads(whole[8:begin])
+        name = next(name for name in header if name != "__metadata__")
+        first, end = header[name]["data_offsets"]
+
+        def refuse(part, places, body=whole[begin:]):
+            text = json.dumps({**header, name: {**header[name], "data_offsets": places}}).encode()
+            bad = FOLDER / "bad.safetensors"
+            bad.write_bytes(len(text).to_bytes(8, "little") + text + body)
+            with self.assertRaisesRegex(ValueError, part):
+                glow.load(bad, device="cpu", threads=1)
+
+        refuse("not inside the file", [2**64 - 4, end - first - 4])
+        refuse("overlap", [first + 4, end + 4])
+        refuse("4 bytes follow", [first, end], whole[begin:] + bytes(4))
+        refuse("bad.safetensors: .*not finite", [first, end], b"\xff" * 4 + whole[begin + 4 :])
+        pipe = FOLDER / "pipe.safetensors"
+        os.mkfifo(pipe)
+        with self.assertRaisesRegex(ValueError, "a named pipe"):
+            glow.load(pipe, device="cpu")
+        code = f"import glow; glow.load({str(good)!r}, device='cpu', threads=1)"
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "TMPDIR": "/nonexistent"}, capture_output=True, text=True)
+        self.assertIn("no folder for temporary files: /nonexistent", done.stderr)
 
     def test_datasets(self):
         images = make_images(4)
