@@ -11,7 +11,7 @@ install(TARGETS glow_hdf5_probe RUNTIME DESTINATION libexec/glow)
 install(PROGRAMS ${CMAKE_BINARY_DIR}/bin/glow_convert DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY examples/ DESTINATION ${CMAKE_INSTALL_DATADIR}/glow/examples)
 # Of examples/glow_torch.py and glow_memory --plot.
-install(FILES tools/output_files.py tools/plot_memory.py tools/python_packages.py DESTINATION ${CMAKE_INSTALL_DATADIR}/glow/tools)
+install(FILES tools/output_files.py tools/plot_memory.py tools/python_packages.py tools/script_text.py DESTINATION ${CMAKE_INSTALL_DATADIR}/glow/tools)
 install(FILES README.md CHANGELOG.md CONTRIBUTING.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

@@ -168,7 +168,7 @@ fi
 exec ${GLOW_UNDER-} "$here/libexec/$name" "$@"
 RUN
 chmod +x "$stage/bin/run"
-for script in gpu_check.sh memory_figures.sh speedrun.sh compare_options.py output_files.py plot_memory.py find_python.sh python_packages.py; do cp "$source/tools/$script" "$stage/tools/"; done
+for script in gpu_check.sh memory_figures.sh speedrun.sh compare_options.py output_files.py plot_memory.py find_python.sh python_packages.py script_text.py; do cp "$source/tools/$script" "$stage/tools/"; done
 cp "$source"/tools/report*.py "$stage/tools/"
 cp "$source"/tests/reference/*.py "$stage/tests/reference/"
 cp "$source"/LICENSE "$stage/"

@@ -15,8 +15,10 @@ Exit status: 0 done, 1 failure while writing, 2 bad usage, or weights that our m
 """
 
 import argparse
+import io
 import json
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -27,9 +29,10 @@ require_packages("numpy", "h5py")
 import h5py
 import numpy as np
 
+from script_text import end_with
 from tf_checkpoint import tf_checkpoint_files
 from output_files import OutputRefused, claim_outputs, write_atomically
-from model_files import InputError, check, model_config, read_checkpoint, read_named, read_safetensors, write_checkpoint, write_safetensors
+from model_files import InputError, check, parse_config, read_checkpoint, read_named, read_safetensors, write_checkpoint, write_safetensors
 from foreign_tensors import Imported, Source
 from torch_models import chaiyujin, rosinality, y0ast
 from openai_glow import openai
@@ -56,6 +59,8 @@ def import_foreign(kind, arguments):
     except (ValueError, IndexError) as error:  # both bases of NumPy's AxisError
         raise InputError(f"{arguments.input}: a tensor's shape does not match the layout: {error}") from None
     source.finish()
+    if config["levels"] > 15 or config["depth"] > 100000:
+        raise InputError(f"{config['levels']} levels of {config['depth']} steps: expected at most 15 and 100000")
     if not isinstance(imported, Imported):
         imported = Imported(imported)
     config["weight_y"] = weight_of_classifier(arguments.weight_y, "classifier/weight" in imported.params)
@@ -83,10 +88,9 @@ def import_ours(kind, arguments):
     else:
         tensors = read_named(arguments.input)
         metadata = {"config": str(tensors.pop("config", ""))}
-    try:
-        config = model_config(json.loads(metadata["config"]))
-    except (KeyError, ValueError, TypeError):
-        raise InputError(f"{arguments.input}: it contains no Glow model configuration") from None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("config"), str) or not metadata["config"]:
+        raise InputError(f"{arguments.input}: it contains no Glow model configuration")
+    config = parse_config(metadata["config"], arguments.input)
     return config, {"params": check(config, tensors)}, {"step": 0, "images_seen": 0, "epoch": 0}, []
 
 
@@ -158,12 +162,18 @@ def run(arguments):
     latest = Path(arguments.input) / "latest.h5"
     files = tf_checkpoint_files(arguments.input) or [latest if latest.exists() else arguments.input]
     claim_outputs([("the input", file) for file in files], [("--output", arguments.output)])
+    def write_output(write, *what):
+        try:
+            write(*what)
+        except OSError as error:
+            raise OSError(f"{arguments.output}: cannot be written: {os.strerror(error.errno) if error.errno else error}") from None
+
     if arguments.source:
         read = import_foreign if arguments.source in FOREIGN else import_ours
         config, trees, counters, notes = read(arguments.source, arguments)
         params = trees["params"]
         check_size((config["image_height"], config["image_width"]), config)
-        write_checkpoint(arguments.output, config, trees, counters)
+        write_output(write_checkpoint, arguments.output, config, trees, counters)
     else:
         trees, notes = {}, []
         config, params = read_checkpoint(arguments.input, not arguments.no_ema)
@@ -173,12 +183,13 @@ def run(arguments):
             write = export_onnx(arguments, config, params)
         elif arguments.target == "npz":
             def write(temporary):
-                with open(temporary, "wb") as file:
-                    np.savez(file, config=np.array(text), **params)
+                archive = io.BytesIO()  # zipfile complains once more about a disk that is full
+                np.savez(archive, config=np.array(text), **params)
+                Path(temporary).write_bytes(archive.getbuffer())
         else:
             def write(temporary):
                 write_safetensors(temporary, params, {"format": "glow", "config": text})
-        write_atomically(arguments.output, write)
+        write_output(write_atomically, arguments.output, write)
     count = sum(int(value.size) for value in params.values())
     result = {"output": arguments.output, "tensors": len(params), "values": count, "config": config}
     text = (f"{arguments.output}: {len(params)} tensors, {count} values; L {config['levels']}, K {config['depth']}, "
@@ -248,4 +259,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with("glow_convert", main)

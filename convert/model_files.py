@@ -1,6 +1,7 @@
 """Our model's files: checkpoints, .npz and safetensors, and what tensors a model has."""
 
 import json
+import math
 import zipfile
 from pathlib import Path
 
@@ -53,14 +54,29 @@ def read_safetensors(path):
     data = Path(path).read_bytes()
     try:
         length = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + length])
-        metadata, found = header.pop("__metadata__", {}), {}
+        if len(data) < 8 or length > len(data) - 8:
+            raise ValueError("it has no header")
+        header, tensors = json.loads(data[8 : 8 + length]), memoryview(data)[8 + length :]
+        if not isinstance(header, dict):
+            raise ValueError("its header is not an object")
+        metadata, found, places = header.pop("__metadata__", {}), {}, []
         for name, entry in header.items():
             begin, end = entry["data_offsets"]
-            array = np.frombuffer(data[8 + length :][begin:end], SAFE[entry["dtype"]])
-            found[name] = array.reshape(entry["shape"])
+            shape, kind = entry["shape"], SAFE[entry["dtype"]]
+            whole = all(type(number) is int and number >= 0 for number in (begin, end, *shape))
+            if not whole or end > len(tensors) or end - begin != 4 * math.prod(shape):
+                raise ValueError(f"the place of {name} is not inside the file, or does not fit its shape")
+            found[name] = np.frombuffer(tensors[begin:end], kind).reshape(shape)
+            places.append((begin, end))
+        reached = 0
+        for begin, end in sorted(places):  # the format has neither overlaps nor gaps
+            if begin != reached:
+                raise ValueError("its tensors overlap, or leave a gap between them")
+            reached = end
+        if reached != len(tensors):
+            raise ValueError(f"{len(tensors) - reached} bytes follow its tensors")
         return found, metadata
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not a safetensors file of float32 and int32 tensors: {error}") from None
 
 
@@ -101,13 +117,13 @@ def read_checkpoint(path, ema):
         with h5py.File(path, "r") as f:
             if f.attrs.get("format") not in ("glow-checkpoint", b"glow-checkpoint"):
                 raise InputError(f"{path}: not a checkpoint")
-            config = model_config(json.loads(f.attrs["config"]))
+            config = parse_config(f.attrs["config"], path)
             params = {}
             f["params"].visititems(lambda n, item: params.update({n: item[()]}) if isinstance(item, h5py.Dataset) else None)
             if ema and "ema" in f:
                 params.update({name: f[f"ema/{name}"][()] for name in params if name.rsplit("/", 1)[1] not in FIXED})
         return config, params
-    except (KeyError, OSError, RuntimeError, ValueError) as error:
+    except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: incomplete checkpoint: {error}") from None
 
 
@@ -115,11 +131,41 @@ MODEL_KEYS = ("image_height image_width channels n_bits levels depth width permu
               "learn_top y_cond n_classes weight_y dequant_depth dequant_width").split()
 
 
-def model_config(config):
-    """The model's keys of a file's config. KeyError if one is missing, except those that older files lack."""
+# Values that the commands accept (layers/config.cpp): a range of whole numbers, or words.
+MODEL_VALUES = {"image_height": (2, 2**16), "image_width": (2, 2**16), "channels": (1, 4), "n_bits": (1, 8), "levels": (1, 15),
+                "depth": (1, 100000), "width": (1, 2**16), "permutation": {"invconv", "invconv_lu", "shuffle", "reverse"},
+                "coupling": {"affine", "additive"}, "coupling_scale": {"sigmoid", "tanh"}, "n_classes": (0, 2**20),
+                "dequant_depth": (0, 1000), "dequant_width": (1, 2**12)}
+
+
+def parse_config(text, path):
+    """The model's keys of a file's config, which is JSON. Older files lack some."""
+
+    def refuse(what):
+        raise InputError(f"{path}: its model configuration cannot be used: {what}")
+
+    try:
+        config = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        refuse("it is not JSON")
+    if not isinstance(config, dict):
+        refuse("it is not an object")
     config = {"coupling_scale": "sigmoid", "dequant_depth": 0, "dequant_width": 32} | config
-    if config["coupling_scale"] not in ("sigmoid", "tanh"):
-        raise InputError(f"the coupling scale must be sigmoid or tanh, got {config['coupling_scale']!r}")
+    for key in MODEL_KEYS:
+        if key not in config:
+            refuse(f'it has no "{key}"')
+        value, allowed = config[key], MODEL_VALUES.get(key)
+        if isinstance(allowed, set):
+            if not isinstance(value, str) or value not in allowed:
+                refuse(f"{key} must be {' or '.join(sorted(allowed))}, got {value!r}")
+        elif isinstance(allowed, tuple):
+            if type(value) is not int or not allowed[0] <= value <= allowed[1]:
+                refuse(f"{key} must be a whole number from {allowed[0]} to {allowed[1]}, got {value!r}")
+        elif key == "weight_y":
+            if type(value) not in (int, float) or not 0 <= value <= 1e6:
+                refuse(f"weight_y must be a number from 0 to 1e6, got {value!r}")
+        elif not isinstance(value, bool):
+            refuse(f"{key} must be true or false, got {value!r}")
     return {key: config[key] for key in MODEL_KEYS}
 
 
@@ -181,13 +227,22 @@ def check(config, params, trainable=False, tree=""):
     wrong += [f"{name} is not part of the model" for name in params if name not in shapes]
     checked = {}
     for name in shapes.keys() & params.keys():
-        value = np.asarray(params[name])
-        if value.shape != shapes[name]:
+        value, integer = np.asarray(params[name]), name.rsplit("/", 1)[1] in INTEGER
+        if value.dtype.kind not in "fiub":
+            wrong.append(f"{name} is not numeric, or complex")
+        elif value.shape != shapes[name]:
             wrong.append(f"{name} is {list(value.shape)}, expected {list(shapes[name])}")
         elif not np.isfinite(value).all():
             wrong.append(f"{name} has a value that is not finite")
+        elif integer and not np.array_equal(np.sort(value), np.arange(len(value))):
+            wrong.append(f"{name} is not a permutation of 0 .. {len(value) - 1}")
+        elif name.endswith("/sign") and not np.isin(value, (-1, 1)).all():
+            wrong.append(f"{name} has a value other than 1 or -1")
         else:
-            checked[name] = np.ascontiguousarray(value, np.int32 if name.rsplit("/", 1)[1] in INTEGER else np.float32)
+            with np.errstate(over="ignore"):
+                checked[name] = np.ascontiguousarray(value, np.int32 if integer else np.float32)
+            if not np.isfinite(checked[name]).all():
+                wrong.append(f"{name} has a value above the largest float32")
     if wrong:
         raise InputError(tree + "; ".join(sorted(wrong)[:5]) + (f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""))
     return {name: checked[name] for name in shapes}

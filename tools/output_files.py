@@ -25,9 +25,13 @@ def claim_outputs(inputs, outputs):
     ends. Both are lists of (option, path)."""
     for option, path in outputs:
         path = Path(path)
+        try:
+            exists = path.exists()
+        except OSError as error:
+            raise OutputRefused(f"{option} {path}: cannot be written: {error.strerror}") from None
         if path.is_dir():
             raise OutputRefused(f"{option} {path}: it is a folder")
-        if path.exists() and not path.is_file():
+        if exists and not path.is_file():
             continue  # a device
         for input_option, file in inputs:
             if path.is_file() and os.path.isfile(file) and os.path.samefile(path, file):
@@ -38,7 +42,7 @@ def claim_outputs(inputs, outputs):
             if run:
                 raise OutputRefused(f"{option} {path} is the name of a file of the run in {run}; choose another name")
         if not target.parent.is_dir():
-            raise OutputRefused(f"{option} {path}: cannot be written: no folder  {target.parent}")
+            raise OutputRefused(f"{option} {path}: cannot be written: no folder {target.parent}")
         _lock(target, f"{option} {path}")
 
 

@@ -9,6 +9,7 @@ model cannot express must be refused with exit status 2 and a message that names
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -298,6 +299,30 @@ def refusals(folder):
     archive = (file("whole.npz", state)).read_bytes()
     (folder / "cut.npz").write_bytes(archive[: len(archive) // 2])
     (folder / "flipped.npz").write_bytes(archive[:300] + bytes([archive[300] ^ 255]) + archive[301:])
+    begin = 8 + int.from_bytes(whole[:8], "little")
+    header, tensors = json.loads(whole[8:begin]), whole[begin:]
+    config = json.loads(header["__metadata__"]["config"])
+    weight = next(name for name in header if name != "__metadata__")
+    first, end = header[weight]["data_offsets"]
+
+    def safetensors(name, text, body=tensors):
+        text = text if isinstance(text, bytes) else json.dumps(text).encode()
+        (folder / name).write_bytes(len(text).to_bytes(8, "little") + text + body)
+        return ["--from", "safetensors", folder / name]
+
+    def configured(**values):
+        metadata = {**header["__metadata__"], "config": json.dumps({**config, **values})}
+        return safetensors(f"config-{len(list(folder.iterdir()))}", {**header, "__metadata__": metadata})
+
+    def placed(begin, end):
+        return {**header, weight: {**header[weight], "data_offsets": [begin, end]}}
+
+    large, objects = {"config": json.dumps(config)}, {"config": json.dumps(config)}
+    with h5py.File(folder / "c.h5") as f:
+        f["params"].visititems(lambda name, item: large.update({name: item[()].astype(np.float64)}) if isinstance(item, h5py.Dataset) else None)
+    complex_, text_ = dict(large), dict(large)
+    complex_[weight], text_[weight] = large[weight] + 1j, large[weight].astype("U9")
+    large[weight] = large[weight] + 1e300
     odd, short = dict(state), dict(state)
     odd["flow.layers.1.actnorm.bias"] = np.full_like(odd["flow.layers.1.actnorm.bias"], np.nan)
     short["flow.layers.1.actnorm.bias"] = short["flow.layers.1.actnorm.bias"][:, :5]
@@ -318,6 +343,21 @@ def refusals(folder):
         ("cut short", ["--from", "y0ast", folder / "cut.npz"], "cut.npz"),
         ("damaged", ["--from", "y0ast", folder / "flipped.npz"], "flipped.npz"),
         ("cut safetensors", ["--from", "safetensors", folder / "cut.safetensors"], "safetensors"),
+        ("tensors that overlap", safetensors("a.s", placed(first + 4, end + 4)), "overlap"),
+        ("a place that is negative", safetensors("b.s", placed(-4, end - first - 4)), "not inside"),
+        ("bytes behind the tensors", safetensors("c.s", header, tensors + bytes(4)), "4 bytes follow"),
+        ("a header that is nested deeply", safetensors("d.s", b"[" * 100000), "safetensors"),
+        ("a header that is a list", safetensors("e.s", b"[1]"), "not an object"),
+        *((f"{key} {value!r:.20}", configured(**{key: value}), key) for key, value in (
+            ("levels", 10**9), ("levels", True), ("levels", "1"), ("levels", 1.5), ("levels", None), ("depth", 10**12), ("width", "x"),
+            ("channels", "3"), ("channels", 3.0), ("n_bits", 0), ("n_bits", "8"), ("image_height", -8), ("image_height", "8"),
+            ("image_height", 10**9), ("permutation", 5), ("permutation", "turn"), ("coupling", None), ("edge_bias", "no"), ("learn_top", 1),
+            ("n_classes", -1), ("weight_y", math.nan), ("weight_y", -1), ("weight_y", "x"), ("dequant_depth", 10**9), ("dequant_depth", "x"),
+            ("dequant_width", 0))),
+        ("values above float32", ["--from", "npz", file("large.npz", large)], "above the largest float32"),
+        ("complex numbers", ["--from", "npz", file("complex.npz", complex_)], "not numeric, or complex"),
+        ("text for numbers", ["--from", "npz", file("text.npz", text_)], "not numeric"),
+        ("a name that is too long", ["--to", "npz", folder / "c.h5", "-o", folder / ("x" * 300 + ".npz")], "File name too long"),
         ("not ours", ["--from", "npz", folder / "whole.npz"], "configuration"),
         ("no checkpoint", ["--to", "npz", folder / "text"], "checkpoint"),
         ("no such folder", ["--to", "npz", folder / "c.h5", "-o", folder / "none/x.npz"], "cannot be written"),
@@ -336,6 +376,28 @@ def refusals(folder):
         done = convert(*given)
         line = done.stderr.count("\n") == 1 and done.stderr.startswith("glow_convert: error: ")
         report(f"refused: {name}", done.returncode == 2 and part in done.stderr and line and not (folder / "out").exists(), done.stderr.strip()[:110])
+
+
+def compare_outputs(folder):
+    """What cannot be written, and names that are no text in the locale."""
+    write_checkpoint(folder / "o.h5", make_config(levels=1, depth=1, width=4), random_parameters(make_config(levels=1, depth=1, width=4), 1))
+    program, clean = str(PROGRAMS / "glow_convert"), {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LC_"))}
+
+    def run(words, **options):
+        return subprocess.run([program, *map(str, words)], stderr=subprocess.PIPE, env={**clean, **options.pop("env", {})}, **options)
+
+    with open("/dev/full", "w") as full:
+        for name, words in (("standard output is full", ["--to", "npz", folder / "o.h5", "-o", folder / "o.npz"]), ("--help into a full disk", ["--help"])):
+            done = run(words, stdout=full)
+            report(f"failed: {name}", done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"standard output" in done.stderr, done.stderr.decode().strip()[:110])
+    for kind in ("npz", "safetensors"):
+        done = run(["--to", kind, folder / "o.h5", "-o", "/dev/full"], stdout=subprocess.PIPE)
+        good = done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"/dev/full: cannot be written: No space left" in done.stderr
+        report(f"failed: a full disk, {kind}", good, done.stderr.decode().strip()[:110])
+    for locale in ("C.UTF-8", "C"):
+        for name in ("\u00e9.npz", os.fsdecode(b"\xff.npz")):
+            done = run(["--to", "npz", folder / "o.h5", "-o", folder / name], stdout=subprocess.PIPE, env={"LC_ALL": locale, "PYTHONIOENCODING": "ascii" if locale == "C" else "utf-8:strict"})
+            report(f"named: {ascii(name)} in {locale}", done.returncode == 0 and (folder / name).exists(), done.stderr.decode().strip()[:110])
 
 
 def main():
@@ -376,6 +438,7 @@ def main():
         whole_checkpoints(folder, pixels[..., :3])
         refusals(folder)
         openai_refusals(folder)
+        compare_outputs(folder)
     print(f"{failures} failures")
     return 1 if failures else 0
 

@@ -1,0 +1,48 @@
+"""Text of the scripts: input files, what they print, and names in pictures."""
+
+import os
+import sys
+
+
+def open_text(path):
+    """Opens a table for reading. A pipe that no process writes is empty, instead of waiting forever."""
+
+    def opener(name, flags):
+        descriptor = os.open(name, flags | os.O_NONBLOCK)
+        os.set_blocking(descriptor, True)
+        return descriptor
+
+    return open(path, newline="", encoding="utf-8-sig", opener=opener)
+
+
+def picture_text(text):
+    """A name or title as Matplotlib shows it: not as a formula between dollar signs. Its legends leave out names that begin
+    with an underscore."""
+    text = str(text).encode("utf-8", "replace").decode().replace("$", r"\$")
+    return " " + text if text.startswith("_") else text
+
+
+def end_with(name, main):
+    """Ends the script with the exit status of main(), or 1 if what it printed cannot be written."""
+    if sys.stdout is not None:
+        # File names may have bytes that are not text in this locale.
+        is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+    written = True
+    try:
+        try:
+            status = main()
+        except SystemExit as end:  # of argparse
+            status = end.code
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # the reader has exited, as `head` does
+        status, written = 1, False
+    except OSError as error:
+        print(f"{name}: error: {error.filename or 'cannot write to the standard output'}: {error.strerror or error}", file=sys.stderr)
+        status, written = 1, False
+    if not written:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more
+    sys.exit(status)
