@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from output_files import OutputRefused, claim_outputs, write_atomically
+from script_text import end_with
 
 BASE = "base"
 # Options that the comparison sets itself, so that runs are comparable.
@@ -124,10 +125,13 @@ def error_of(text):
 
 def ask(command):
     """Returns the JSON that a command prints; raises UsageError with its message if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise UsageError(error_of(done.stderr))
-    return json.loads(done.stdout)
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        raise UsageError(f"{Path(command[0]).name} printed no JSON: is --help or --version among its options?") from None
 
 
 class Comparison:
@@ -150,7 +154,10 @@ class Comparison:
         if self.jobs > 1 and not option_in(self.common, "--threads"):
             self.threads = ["--threads", str(max(1, len(os.sched_getaffinity(0)) // self.jobs))]
         self.children, self.stopping, self.refused = set(), False, None
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out {self.out}: {error.strerror}") from None
         claim_outputs([("--data", self.data)], [("--out", self.out / name) for name in ("results.csv", "results.md")])
 
     def steps_of(self, variant):
@@ -294,7 +301,7 @@ def option_in(words, option):
 
 def read_record(path):
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -305,7 +312,7 @@ def read_record(path):
 
 
 def write_text(path, text):
-    write_atomically(path, lambda temporary: Path(temporary).write_text(text))
+    write_atomically(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
 
 
 def train_minutes(metrics):
@@ -376,8 +383,18 @@ def parse(words):
     return parser.parse_args(words[:split]), words[split + 1:]
 
 
+def check_text(words):
+    """Rejects words that JSON files and tables cannot hold."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{ascii(word)} is not UTF-8") from None
+
+
 def main():
     try:
+        check_text(sys.argv[1:])
         comparison = Comparison(*parse(sys.argv[1:]))
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(name, comparison.stop)
@@ -398,4 +415,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with("compare_options", main)

@@ -4,7 +4,8 @@
 set -uo pipefail
 modules=$(IFS=,; printf '%s' "$*")
 while read -r python; do
-    if [ -n "$python" ] && "$python" -c "import sys; assert sys.version_info >= (3, 9); import ${modules:-sys}" >/dev/null 2>&1 </dev/null; then
+    code="import sys; assert sys.version_info >= (3, 9); import ${modules:-sys}; print('has them')"
+    if [ -n "$python" ] && [[ $("$python" -c "$code" 2>/dev/null </dev/null) = *"has them" ]]; then
         command -v "$python"
         exit 0
     fi

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # What to measure on a machine with a GPU, the most important first, within eight minutes.
 set -uo pipefail
+unset CDPATH  # with it, cd prints
+# Numbers have points; characters stay the user's.
+if [ -n "${LC_ALL-}" ]; then export LANG=$LC_ALL LC_CTYPE=$LC_ALL; unset LC_ALL; fi
+export LC_NUMERIC=C
 
 usage() {
     cat <<'TEXT'

@@ -2,6 +2,10 @@
 # Draws the figures of docs/memory.md and writes their tables: memory against depth and image size, speed at
 # fixed memory.
 set -euo pipefail
+unset CDPATH  # with it, cd prints
+# Numbers have points; characters stay the user's.
+if [ -n "${LC_ALL-}" ]; then export LANG=$LC_ALL LC_CTYPE=$LC_ALL; unset LC_ALL; fi
+export LC_NUMERIC=C
 
 usage() {
     cat <<'TEXT'

@@ -8,7 +8,7 @@ size if the rows differ in it, otherwise the depth. Curves published for an A100
 L = 3, width 256, forward and backward, no optimizer) are drawn dashed in both panels where all rows have these settings:
 normflows as it is, InvertibleNetworks.jl with its parameters subtracted. --speed: images/s against the peak instead, of rows that
 differ in their batch (those of glow_memory --under ... --largest batch), with quartiles where a row has them (--repeats).
-Exit status 2: the files cannot be used.
+Exit status 2: the files cannot be used; 1: the picture cannot be written.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from output_files import OutputRefused, claim_outputs, write_atomically
 from python_packages import require_packages
+from script_text import end_with, open_text, picture_text
 
 FORMATS = {".png", ".svg", ".pdf"}
 GIB = 2**30
@@ -55,19 +56,23 @@ class BadInput(Exception):
     pass
 
 
+class WriteFailed(Exception):
+    pass
+
+
 def say(text):
     print(f"plot_memory: {text}", file=sys.stderr)
 
 
 def read_rows(path):
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             reader = csv.DictReader(file)
             missing = [name for name in NEEDED if name not in (reader.fieldnames or [])]
             if missing:
                 raise BadInput(f"{path} has no column {', '.join(missing)}: is it written by glow_memory?")
             rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise BadInput(f"{path} cannot be read: {error}")
     good = []
     for number, row in enumerate(rows, start=2):
@@ -82,6 +87,9 @@ def read_rows(path):
             point["optimizer"] = float(row["moments_bytes"] or 0) > 0
             if not (math.isfinite(point["peak"]) and point["peak"] > 0):
                 raise ValueError
+            tile = point["mode"].partition(":")[2]
+            if min(point[name] for name in ("levels", "depth", "width", "image", "channels", "batch")) < 1 or (tile and int(tile) < 0):
+                raise ValueError
             good.append(point)
         except (TypeError, ValueError):
             say(f"{path}: skipped unreadable line {number}")
@@ -93,10 +101,10 @@ def name_of(mode, batch):
     if policy in NAMES:
         return NAMES[policy]
     if not tile:
-        return f"Glow, {policy}"
+        return f"Glow, {picture_text(policy)}"
     if int(tile) >= batch:
-        return f"Glow, {policy}, untiled"
-    return f"Glow, {policy}, tiles of {tile} image{'s' * (int(tile) > 1)}"
+        return f"Glow, {picture_text(policy)}, untiled"
+    return f"Glow, {picture_text(policy)}, tiles of {tile} image{'s' * (int(tile) > 1)}"
 
 
 def looks(modes):
@@ -136,6 +144,7 @@ def draw(rows, x, title, published, output):
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcdefaults()  # not the user's: with text.usetex, names would be LaTeX
     import matplotlib.pyplot as plt
     from matplotlib.ticker import NullLocator
 
@@ -197,7 +206,7 @@ def draw_speed(rows, title, output, plt):
         below = [speed - q1 if math.isfinite(q1) else 0 for _, speed, _, q1, _ in points]
         above = [q3 - speed if math.isfinite(q3) else 0 for _, speed, _, _, q3 in points]
         axes.errorbar([p[0] for p in points], [p[1] for p in points], yerr=[below, above] if spread else None, fmt=marker + "-",
-                      color=color, markersize=4, linewidth=1.6, elinewidth=1, capsize=3, label=f"Glow, {mode}", zorder=3)  # fmt: skip
+                      color=color, markersize=4, linewidth=1.6, elinewidth=1, capsize=3, label=f"Glow, {picture_text(mode)}", zorder=3)  # fmt: skip
         for peak, speed, batch, *_ in points:
             axes.annotate(str(batch), (peak, speed), xytext=(4, (5, -10)[number % 2]), textcoords="offset points",
                           fontsize=7, color=color)  # fmt: skip
@@ -217,7 +226,7 @@ def save(figure, output):
     try:
         write_atomically(output, lambda path: figure.savefig(path, dpi=200, metadata=metadata, format=output.suffix.lower()[1:]))
     except OSError as error:
-        raise BadInput(f"cannot write {output}: {error}")
+        raise WriteFailed(f"cannot write {output}: {error}")
 
 
 def main():
@@ -252,14 +261,14 @@ def main():
         at = "" if x == "image" else f"{one['image']}x{one['image']}x{one['channels']}, "
         at += "" if x == "depth" else f"K = {one['depth']}, "
         at += "" if x == "batch" else f"batch {one['batch']}, "
-        title = options.title or f"Forward and backward, {at}L = {one['levels']}, width {one['width']}"
+        title = picture_text(options.title) if options.title else f"Forward and backward, {at}L = {one['levels']}, width {one['width']}"
         require_packages("matplotlib")
         draw(rows, x, title, options.published and x != "batch" and is_published_setting(rows, x), options.output)
-    except (BadInput, OutputRefused) as error:
+    except (BadInput, OutputRefused, WriteFailed) as error:
         say(error)
-        return 2
+        return 1 if isinstance(error, WriteFailed) else 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with("plot_memory", main)

@@ -4,7 +4,7 @@
     plot_scores.py A.csv B.csv [...] -o P.png
 
 With the columns of --complexity a second panel shows the corrected score. Labels: the files' names, or --labels a,b.
-Exit status: 0 success, 2 bad usage or a file without these columns.
+Exit status: 0 success, 1 the picture cannot be written, 2 bad usage or a file without these columns.
 """
 
 import argparse
@@ -22,17 +22,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from output_files import OutputRefused, claim_outputs, write_atomically
+from script_text import end_with, open_text, picture_text
 
+matplotlib.rcdefaults()  # not the user's: with text.usetex, names would be LaTeX
 FORMATS = (".png", ".svg", ".pdf")
+LARGEST = 1e30  # of a score
 
 
 def columns(path):
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             rows = list(csv.DictReader(file))
         found = {name: np.array([float(row[name]) for row in rows]) for name in ("bpd", "corrected") if rows and name in rows[0]}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         sys.exit(refuse(f"{path}: {error}"))
+    for name, values in found.items():
+        wrong = np.flatnonzero(~(np.abs(values) <= LARGEST))
+        if len(wrong):
+            sys.exit(refuse(f"{path}: row {wrong[0] + 1}: {name} is {values[wrong[0]]:g}, expected a finite number"))
     if "bpd" not in found:
         sys.exit(refuse(f"{path}: no rows with a column bpd"))
     return found
@@ -66,9 +73,12 @@ def main():
     for axis, (name, title) in zip(axes[0], panels):
         values = [one[name] for one in sets]
         count = int(np.clip(np.sqrt(min(len(v) for v in values)) * 2, 10, 60))
-        bins = np.linspace(min(v.min() for v in values), max(v.max() for v in values), count + 1)
+        low, high = min(v.min() for v in values), max(v.max() for v in values)
+        if low == high:  # bins of no width have no density
+            low, high = low - max(1, abs(low)) / 2, high + max(1, abs(high)) / 2
+        bins = np.linspace(low, high, count + 1)
         for label, value in zip(labels, values):
-            axis.hist(value, bins, density=True, alpha=0.55, label=f"{label} ({len(value)})")
+            axis.hist(value, bins, density=True, alpha=0.55, label=f"{picture_text(label)} ({len(value)})")
         axis.set_xlabel(title)
         axis.set_ylabel("density of images")
         axis.set_yticks([])
@@ -78,9 +88,10 @@ def main():
     try:
         write_atomically(arguments.output, lambda path: figure.savefig(path, dpi=160, format=picture))
     except (OSError, ValueError) as error:
-        return refuse(f"{arguments.output}: {error}")
+        refuse(f"{arguments.output}: {error}")
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with("plot_scores", main)

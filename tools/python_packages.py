@@ -24,10 +24,10 @@ def candidates():
 
 
 def has_packages(python, packages):
-    code = "import sys; assert sys.version_info >= (3, 9); import " + ", ".join(packages)
+    code = "import sys; assert sys.version_info >= (3, 9); import " + ", ".join(packages) + "; print('has them')"
     try:
-        return subprocess.run([python, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL).returncode == 0  # fmt: skip
+        done = subprocess.run([python, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return done.returncode == 0 and done.stdout.strip().endswith(b"has them")  # GLOW_PYTHON may be any program
     except OSError:
         return False
 
@@ -42,6 +42,7 @@ def is_here(package):
 
 def require_packages(*packages):
     restarted = os.environ.pop("GLOW_PYTHON_RESTARTED", None)
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook's may not exist here
     if sys.version_info >= (3, 9) and all(map(is_here, packages)):
         return
     script = os.path.abspath(sys.argv[0])

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # From a fresh checkout to a trained model, its test bits/dim, a sheet of samples and a training curve.
 set -euo pipefail
+unset CDPATH  # with it, cd prints
+# Numbers have points; characters stay the user's.
+if [ -n "${LC_ALL-}" ]; then export LANG=$LC_ALL LC_CTYPE=$LC_ALL; unset LC_ALL; fi
+export LC_NUMERIC=C
 
 usage() {
     cat <<'TEXT'
@@ -43,6 +47,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --cifar10 | --minutes)
             [ $# -ge 2 ] || fail 2 "$1 needs a value (see --help)"
+            [ -n "$2" ] || fail 2 "$1: expected a value, found an empty one: is a variable not set?"
             if [ "$1" = --cifar10 ]; then cifar10_dir=$2 synthetic=no; else minutes=$2; fi
             shift 2 ;;
         --synthetic) synthetic=yes cifar10_dir=''; shift ;;
@@ -56,7 +61,7 @@ fi
 
 if [ -n "$cifar10_dir" ]; then
     [ -d "$cifar10_dir" ] || fail 2 "GLOW_CIFAR10_DIR or --cifar10: no folder '$cifar10_dir'"
-    cifar10_dir=$(cd "$cifar10_dir" && pwd)
+    cifar10_dir=$(cd -- "$cifar10_dir" && pwd)
     holds() { compgen -G "$cifar10_dir/$1" >/dev/null || compgen -G "$cifar10_dir/cifar-10-batches-bin/$1" >/dev/null; }
     if ! { holds 'data_batch_*.bin' && holds 'test_batch.bin'; } && ! { holds 'train*.bin' && holds 'test*.bin'; }; then
         fail 2 "no CIFAR-10 in '$cifar10_dir': expected data_batch_1.bin .. data_batch_5.bin and test_batch.bin" \

@@ -7,7 +7,8 @@ usage: report.py RUN                            print the verdict and its checks
        report.py RUN --tensorboard FOLDER       write the metrics as TensorBoard files
        report.py RUN -o P --against OTHER_RUN   compare with another run
 
-RUN is a glow_train run folder; the run may still be active. Always prints the verdict. Exits with 2 if the files cannot be used.
+RUN is a glow_train run folder; the run may still be active. Always prints the verdict. Exits with 2 if the files cannot be used, and with 1
+if the output cannot be written.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 from python_packages import require_packages
+from script_text import end_with
 
 PAGE, PICTURES = {".html", ".htm"}, {".png", ".svg", ".pdf"}
 SHEET_BYTES = 64 << 20  # a larger sheet of samples is named, not shown
@@ -53,6 +55,9 @@ def sheets(run, count):
     found = []
     for path in run.samples:
         try:
+            if not path.is_file():
+                say(f"{path}: skipped, not a file")
+                continue
             if path.stat().st_size > SHEET_BYTES:
                 say(f"{path}: too large to show")
                 continue
@@ -249,7 +254,7 @@ def main():
             if suffix in PAGE:
                 title = options.title or options.run.absolute().name
                 text = page(run, references, against, title, options.smooth, options.sheets)
-                write_atomically(options.output, lambda path: path.write_text(text, encoding="utf-8"))
+                write_atomically(options.output, lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
             elif options.output:
                 import report_figures as figures
 
@@ -257,7 +262,8 @@ def main():
             if options.tensorboard:
                 write_tensorboard(run, options.tensorboard)
         except OSError as error:
-            raise BadInput(f"cannot write: {error}")
+            say(f"cannot write: {error}")
+            return 1
         checks, state = examine(run)
         for check in checks:
             if check.state in ("look", "broken"):
@@ -270,4 +276,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with("report", main)

@@ -12,6 +12,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from output_files import write_atomically
 from report_checks import CONDITION_LOOK, drift_tolerance
 from report_read import smoothed
+from script_text import picture_text
 
 # Okabe & Ito: distinguishable for the color-blind and in print.
 COLORS = {"train": "#0072B2", "valid": "#009E73", "test": "#D55E00"}
@@ -19,6 +20,7 @@ OTHER_COLOR = "#CC79A7"
 GREY = "#595959"
 POINTS = 4000  # points per curve, at most
 
+matplotlib.rcdefaults()  # not the user's: with text.usetex, names would be LaTeX
 plt.rcParams.update({
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
     "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -65,7 +67,7 @@ def draw_bits(axes, run, references, against, smooth):
             # EMA filled and drawn through, raw hollow and dashed.
             axes.errorbar(run.images_at(steps), y, yerr=np.nan_to_num(error), color=color, fmt="o-" if weights == "ema" else "o--",
                           markersize=4.5, capsize=2.5, linewidth=1.2 if weights == "ema" else 0.9, zorder=4 if weights == "ema" else 3,
-                          markerfacecolor=color if weights == "ema" else "white", label=f"{split}, {name}: {last} at the end")  # fmt: skip
+                          markerfacecolor=color if weights == "ema" else "white", label=f"{picture_text(split)}, {name}: {last} at the end")  # fmt: skip
             shown.append(y)
     lines = []
     if against is not None:
@@ -76,7 +78,7 @@ def draw_bits(axes, run, references, against, smooth):
         part = part[: max(1, within + few)]  # of a curve of few points also the first beyond the run, to draw a line to
         seen, other = against.metrics["images_seen"][part], other[part]
         is_run = np.isfinite(against.metrics["grad_norm"]).any()  # not a curve from elsewhere
-        label = against.folder.absolute().name + (", training batches" if is_run else "")
+        label = picture_text(against.folder.absolute().name) + (", training batches" if is_run else "")
         if few and seen[0] > 0:  # dots, and between them the logarithm of the images
             between = np.geomspace(seen[0], seen[-1], 200)
             axes.plot(between, np.interp(np.log(between), np.log(seen), other), ":", color=GREY, linewidth=1.2)
@@ -85,7 +87,7 @@ def draw_bits(axes, run, references, against, smooth):
             lines += axes.plot(seen, other, color=GREY, linewidth=1.2, label=label)
         shown.append(other[np.isfinite(other)][len(part) // 20 :])
     for value, label in references:
-        lines.append(axes.axhline(value, color=GREY, linestyle=(0, (4, 3)), linewidth=1, label=f"{label}: {value:.4g}"))
+        lines.append(axes.axhline(value, color=GREY, linestyle=(0, (4, 3)), linewidth=1, label=f"{picture_text(label)}: {value:.4g}"))
         shown.append(np.array([value]))
     shown = [part for part in shown if len(part)]
 
@@ -139,7 +141,7 @@ def curves(run, references, against=None, title=None, smooth=None):
     draw_speed(speed, run, smooth)
     images_axis(speed, 4)
     if title:
-        main.set_title(title, fontsize=9, loc="left")
+        main.set_title(picture_text(title), fontsize=9, loc="left")
     return figure
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from script_text import open_text
 
 NEEDED = ["step", "images_seen", "bpd"]  # of metrics.csv; other missing columns count as unknown
 METRICS = NEEDED + ["epoch", "loss", "grad_norm", "lr", "images_per_s", "step_ms", "peak_bytes", "drift", "max_condition",
@@ -31,7 +32,8 @@ def read_csv(path, needed, wanted=()):
     """Rows as dictionaries of the columns asked for, NaN where one is absent. Skips and reports incomplete
     lines."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open_text(path) as file:
+            text = file.read().replace("\r\n", "\n")
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist: is this a glow_train run folder?")
     except (OSError, UnicodeDecodeError) as error:
@@ -85,7 +87,8 @@ def read_config(path):
     """The options in a config.toml as glow_train writes it: one `name = value` a line."""
     options = {}
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() would also split within names
+        with open_text(path) as file:
+            lines = file.read().split("\n")  # splitlines() would also split within names
     except (OSError, UnicodeDecodeError):
         return options
     for line in lines:
@@ -114,10 +117,12 @@ def read_config(path):
 
 def describe_data(path):
     """Description of a data set if h5py can read it, otherwise only its file name."""
-    described = {"name": Path(path).stem}
+    described = {"name": Path(str(path)).stem}
     try:
         import h5py
 
+        if not Path(path).is_file():  # HDF5 would wait for a pipe
+            return described
         with h5py.File(path, "r") as file:
             name = file.attrs.get("name", described["name"])
             described["name"] = name.decode() if isinstance(name, bytes) else str(name)

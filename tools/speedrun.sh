@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Likelihood against time: one training with a preset of fixed duration, its test bits/dim, and a row of a table.
 set -euo pipefail
+unset CDPATH  # with it, cd prints
 
 usage() {
     cat <<'TEXT'
@@ -28,6 +29,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --data | --out | --table | --seed | --iw-samples)
             [ $# -ge 2 ] || fail 2 "$1 needs a value (see --help)"
+            [ -n "$2" ] || fail 2 "$1: expected a value, found an empty one: is a variable not set?"
             case $1 in
                 --data) data=$2 ;;
                 --out) out=$2 ;;
@@ -56,7 +58,13 @@ for folder in "$root/bin" "$root/build/release/bin"; do
 done
 [ -x "$bin/glow_train" ] || fail 2 "glow_train is not built; run: cmake --preset release && cmake --build --preset release"
 python=$("$root/tools/find_python.sh") || fail 2 "python3 is missing"
-mkdir -p "$(dirname "$table")" || fail 2 "cannot write to $(dirname "$table")"
+mkdir -p -- "$(dirname -- "$table")" || fail 2 "cannot write to $(dirname -- "$table")"
+columns=date,commit,device,preset,options,seed,images_per_s,steps,images,test_images,test_bpd,stderr,iw_samples,iw_bpd
+if [ -e "$table" ]; then
+    [ -f "$table" ] || fail 2 "--table $table: it is not a file"
+    [ "$(head -n 1 -- "$table" | tr -d '\r\0')" = "$columns" ] ||
+        fail 2 "--table $table: the file exists and is no table of this script (its first line must be $columns)"
+fi
 
 run() { "$bin/$1" "${@:2}" || fail $? "$1 failed (exit status $?)"; }
 settings=$(run glow_train --preset "$preset" ${options[@]+"${options[@]}"} --print-config)

@@ -25,6 +25,8 @@ words = sys.argv[1:]
 value = lambda option, otherwise: words[len(words) - 1 - words[::-1].index(option) + 1] if option in words else otherwise
 if "--nonsense" in words:
     sys.exit(print("glow_train: error: unknown option --nonsense", file=sys.stderr) or 2)
+if "--help" in words:
+    sys.exit(print("Trains a Glow"))
 lr, seed, out = value("--lr", "0.001"), value("--seed", "0"), value("--out", "")
 if "--print-config" in words:
     sys.exit(print(json.dumps({"training": {"batch": int(value("--batch", "8"))}})))
@@ -167,6 +169,22 @@ class Compare(unittest.TestCase):
         self.compare(*words, environment={"WAIT": "0.002"})
         self.assertEqual(len(self.rows()), 2)
         self.assertEqual(len(self.calls()), 3)
+
+    def test_names_and_outputs_that_cannot_be_used(self):
+        self.assertIn("is not UTF-8", self.compare("--variant", "a\udcff: --lr 0.01", status=2).stderr)
+        self.assertIn("printed no JSON", self.compare(common=("--help",), status=2).stderr)
+        (self.folder / "out").write_text("a file")
+        self.assertIn("--out", self.compare(status=2).stderr)
+        self.assertEqual(self.calls(), [])
+        (self.folder / "out").unlink()
+        # In a locale without these letters; the table is a file of UTF-8.
+        narrow = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+        self.compare("--seeds", "1", "--variant", "two --lr: --lr 0.002", environment=narrow)
+        with open("/dev/full", "w") as full:
+            environment = {name: value for name, value in self.environment.items() if name != "PYTHONUNBUFFERED"}
+            done = subprocess.run(list(map(str, self.words("--seeds", "1"))), stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(done.stderr.endswith("error: cannot write to the standard output: No space left on device\n"), done.stderr)
 
     def test_wrong_use_is_refused_before_training(self):
         cases = [

@@ -203,6 +203,51 @@ if [ -n "$python" ]; then
     check "plot_scores: a PNG" is_png "$work/x.PNG"
 fi
 
+# ---- hostile names and numbers ------------------------------------------------------------------------------------------
+
+if [ -n "$python" ]; then
+    run_folder hostile 12
+    formula='$x^{$'
+    for name in "$formula" _hidden $'latin\xe9'; do
+        cp "$work/bits.csv" "$work/$name.csv"
+        expect 0 "plot_scores: a file named '$name'" forked "$tools/plot_scores.py" "$work/$name.csv" -o "$work/x.svg"
+        cp -r "$work/hostile" "$work/$name"
+        expect 0 "report: a run named '$name'" plot "$work/$name" -o "$work/x.html"
+        expect 0 "report: against a run named '$name'" plot "$work/hostile" -o "$work/x.svg" --against "$work/$name" --title "$formula"
+    done
+    check "report: a name with a dollar sign is drawn" grep -qF "$formula" "$work/x.svg"
+    expect 0 "plot_scores: the legend has a name with an underscore" forked "$tools/plot_scores.py" "$work/_hidden.csv" -o "$work/x.svg"
+    check "plot_scores: the name is drawn" grep -qF "_hidden (2)" "$work/x.svg"
+    expect 0 "report: a reference with a formula" plot "$work/hostile" -o "$work/x.png" --reference '3:$\frac{$'
+    for row in nan inf 1e308; do
+        printf 'index,bpd\n0,4\n1,%s\n' $row >"$work/wrong.csv"
+        expect 2 "plot_scores: $row" forked "$tools/plot_scores.py" "$work/wrong.csv" -o "$work/x.png"
+        says err "row 2: bpd is " "plot_scores: $row"
+    done
+    { printf 'index,bpd,name\n0,4,"'; head -c 200000 /dev/zero | tr '\0' a; echo '"'; } >"$work/wrong.csv"
+    expect 2 "plot_scores: a cell that is too long" forked "$tools/plot_scores.py" "$work/wrong.csv" -o "$work/x.png"
+    printf 'index,bpd\n0,4\n' >"$work/wrong.csv"
+    expect 0 "plot_scores: one score" forked "$tools/plot_scores.py" "$work/wrong.csv" -o "$work/x.png"
+    check "plot_scores: one score without a warning" test ! -s "$work/err"
+    mkfifo "$work/pipe"
+    expect 2 "plot_scores: a pipe that no process writes" timeout 20 "$python" "$tools/plot_scores.py" "$work/pipe" -o "$work/x.png"
+    expect 2 "plot_memory: a pipe that no process writes" timeout 20 "$python" "$tools/plot_memory.py" "$work/pipe" -o "$work/x.png"
+    rm "$work/hostile/metrics.csv" && mkfifo "$work/hostile/metrics.csv"
+    expect 2 "report: a pipe that no process writes" timeout 20 "$python" "$tools/report.py" "$work/hostile"
+    rm -r "$work/hostile" && run_folder hostile 12
+    for data in 5 "'$work/pipe'"; do
+        echo "data = $data" >"$work/hostile/config.toml"
+        expect 0 "report: data = $data" timeout 20 "$python" "$tools/report.py" "$work/hostile" -o "$work/x.html"
+    done
+    # Without PYTHONUNBUFFERED Python writes the verdict at its end.
+    full() { env -u PYTHONUNBUFFERED "$@" >/dev/full; }
+    expect 1 "report: standard output is full" full "$python" "$tools/report.py" "$work/hostile"
+    says err "report: error: cannot write to the standard output: No space left on device" "report: standard output is full"
+    check "report: standard output is full: no traceback" bash -c "! grep -qE 'Traceback|Exception' '$work/err'"
+    mkdir -p "$work/user" && echo 'text.usetex: True' >"$work/user/matplotlibrc"
+    expect 0 "plot_scores: the user's settings" env MATPLOTLIBRC="$work/user" MPLBACKEND=none "$python" "$tools/plot_scores.py" "$work/bits.csv" -o "$work/x.png"
+fi
+
 # ---- plot_memory.py: published curves, colors, spread -------------------------------------------------------------------
 
 if [ -n "$python" ]; then
@@ -243,7 +288,12 @@ if [ -n "$python" ]; then
     sed -i 's/,9.5,12$/,,/' "$work/memory.csv"
     expect 0 "plot_memory: --speed without repeats" draw_memory --speed
     check "plot_memory: no spread of single measurements" not_drawn quartiles
-    rm "$work/memory.svg"
+    memory_rows 64 8 0 'reconstruct:x' '$x^{$' >"$work/memory.csv"
+    expect 0 "plot_memory: odd modes" draw_memory --title '$x^{$'
+    says err "skipped unreadable line 2" "plot_memory: odd modes"
+    memory_rows 64 8 0 store | sed 's/,3,4,/,3,-4,/; s/,3,8,/,3,0,/' >"$work/memory.csv"
+    expect 2 "plot_memory: depths below 1" draw_memory
+    rm -f "$work/memory.svg"
     expect 0 "plot_memory: --check" draw_memory --check
     check "plot_memory: --check draws nothing" test ! -e "$work/memory.svg"
 fi

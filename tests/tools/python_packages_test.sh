@@ -55,6 +55,7 @@ done
 expect 0 "GLOW_PYTHON" HDF5 env PATH="$work/bare" GLOW_PYTHON="$work/full/python3" none/bin/glow_convert --version
 expect 0 "GLOW_PYTHON without packages" HDF5 env PATH="$work/bare:$work/full" GLOW_PYTHON="$work/bare/python3" none/bin/glow_convert --version
 expect 0 "GLOW_PYTHON that does not exist" HDF5 env PATH="$work/bare:$work/full" GLOW_PYTHON=nowhere none/bin/glow_convert --version
+expect 0 "GLOW_PYTHON that is no Python" HDF5 env PATH="$work/bare:$work/full" GLOW_PYTHON=/bin/true none/bin/glow_convert --version
 expect 2 "a Python that lacks what it promised" "no Python here has" env PATH="$work/bare:$work/liar" none/bin/glow_convert --version
 
 # Both searches find the same.

@@ -50,6 +50,28 @@ speedrun 2 quick
 says err "preset quick has no end" "speedrun: endless preset"
 check "speedrun: no run after wrong options" test ! -e "$work/speed/run"
 speedrun 75 cpu-5min
+cp "$work/speed/d.h5" "$work/speed/before"
+for table in "$work/speed/d.h5" "$work/speed/other.csv" "$work/speed"; do
+    rm -rf "$work/speed/run"
+    echo 'a,b' >"$work/speed/other.csv"
+    expect 2 "speedrun: --table is $table" env GLOW_BIN="$work/speed" "$tools/speedrun.sh" cpu-5min --data "$work/speed/d.h5" \
+        --out "$work/speed/run" --table "$table"
+    says err "--table $table: " "speedrun: --table is $table"
+    check "speedrun: no run before --table is $table" test ! -e "$work/speed/run"
+done
+check "speedrun: keeps the data" cmp -s "$work/speed/d.h5" "$work/speed/before"
+expect 2 "speedrun: an empty value" env GLOW_BIN="$work/speed" "$tools/speedrun.sh" cpu-5min --data "$work/speed/d.h5" --table ''
+says err "--table: expected a value" "speedrun: an empty value"
+expect 2 "quickstart: an empty folder" "$tools/quickstart.sh" --cifar10 ''
+says err "--cifar10: expected a value" "quickstart: an empty folder"
+
+# cd prints where it finds a folder by CDPATH.
+(cd "$root" && expect 75 "speedrun with CDPATH" env CDPATH=".:$root" GLOW_BIN="$work/speed" tools/speedrun.sh cpu-5min \
+    --data "$work/speed/d.h5" --out "$work/speed/run" --table "$work/speed/t.csv"; exit $failed) || failed=$((failed + 1))
+mkdir -p "$work/speed/cifar"
+(cd "$work/speed" && expect 2 "quickstart with CDPATH" env CDPATH="$work/speed" "$tools/quickstart.sh" --cifar10 cifar; exit $failed) ||
+    failed=$((failed + 1))
+says err "no CIFAR-10 in '$work/speed/cifar'" "quickstart with CDPATH"
 
 # ---- gpu_check.sh: a signal ends what it runs ---------------------------------------------------------------------------
 
@@ -242,7 +264,7 @@ else
     check "quickstart: a refusal comes before any work" not_logged .
 
     # The first run draws with the real report.py; later ones use the stub, because drawing takes seconds.
-    cp "$tools"/{report*,python_packages,output_files}.py "$copy/tools/"
+    cp "$tools"/{report*,python_packages,output_files,script_text}.py "$copy/tools/"
     expect 0 "quickstart: CIFAR-10 from a folder" env GLOW_CIFAR10_DIR=plain GLOW_MINUTES=.5 PATH="$copy/stubs:$PATH" \
         bash -c "cd $work && copy/tools/quickstart.sh"
     check "quickstart: one line of result" one_result
