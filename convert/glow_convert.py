@@ -158,25 +158,34 @@ def check_options(arguments):
 
 
 def run(arguments):
-    check_options(arguments)
-    latest = Path(arguments.input) / "latest.h5"
-    files = tf_checkpoint_files(arguments.input) or [latest if latest.exists() else arguments.input]
-    claim_outputs([("the input", file) for file in files], [("--output", arguments.output)])
+    def reason(error):
+        return os.strerror(error.errno) if error.errno else error
+
+    def read_input(read, *what):
+        try:
+            return read(*what)
+        except OSError as error:
+            raise InputError(f"{arguments.input}: cannot be read: {reason(error)}") from None
+
     def write_output(write, *what):
         try:
             write(*what)
         except OSError as error:
-            raise OSError(f"{arguments.output}: cannot be written: {os.strerror(error.errno) if error.errno else error}") from None
+            raise OSError(f"{arguments.output}: cannot be written: {reason(error)}") from None
 
+    check_options(arguments)
+    latest = Path(arguments.input) / "latest.h5"
+    files = read_input(tf_checkpoint_files, arguments.input) or [latest if os.path.exists(latest) else arguments.input]
+    claim_outputs([("the input", file) for file in files], [("--output", arguments.output)])
     if arguments.source:
         read = import_foreign if arguments.source in FOREIGN else import_ours
-        config, trees, counters, notes = read(arguments.source, arguments)
+        config, trees, counters, notes = read_input(read, arguments.source, arguments)
         params = trees["params"]
         check_size((config["image_height"], config["image_width"]), config)
         write_output(write_checkpoint, arguments.output, config, trees, counters)
     else:
         trees, notes = {}, []
-        config, params = read_checkpoint(arguments.input, not arguments.no_ema)
+        config, params = read_input(read_checkpoint, arguments.input, not arguments.no_ema)
         params = check(config, params)
         text = json.dumps(config)
         if arguments.target == "onnx":

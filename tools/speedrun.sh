@@ -60,8 +60,9 @@ done
 python=$("$root/tools/find_python.sh") || fail 2 "python3 is missing"
 mkdir -p -- "$(dirname -- "$table")" || fail 2 "cannot write to $(dirname -- "$table")"
 columns=date,commit,device,preset,options,seed,images_per_s,steps,images,test_images,test_bpd,stderr,iw_samples,iw_bpd
+[ -w "$(dirname -- "$table")" ] || fail 2 "--table $table: cannot write to $(dirname -- "$table")"
 if [ -e "$table" ]; then
-    [ -f "$table" ] || fail 2 "--table $table: it is not a file"
+    [ -f "$table" ] && [ -w "$table" ] || fail 2 "--table $table: it is not a file, or cannot be written"
     [ "$(head -n 1 -- "$table" | tr -d '\r\0')" = "$columns" ] ||
         fail 2 "--table $table: the file exists and is no table of this script (its first line must be $columns)"
 fi
@@ -70,7 +71,7 @@ run() { "$bin/$1" "${@:2}" || fail $? "$1 failed (exit status $?)"; }
 settings=$(run glow_train --preset "$preset" ${options[@]+"${options[@]}"} --print-config)
 grep -qE '^(max-minutes|max-steps|epochs) = [0.]*[1-9]' <<<"$settings" ||
     fail 2 "preset $preset has no end: take one of fixed duration (see --help), or add -- --max-minutes N"
-mkdir -p "$out"
+mkdir -p -- "$out" || fail 2 "--out $out: cannot make the folder"
 run glow_train --preset "$preset" --data "$data" --out "$out" --seed "$seed" --resume auto ${options[@]+"${options[@]}"} \
     2> >(tee -a "$out/speedrun.log" >&2) >&2
 run glow_eval --checkpoint "$out" --data "$data" --json >"$out/speedrun-eval.json"

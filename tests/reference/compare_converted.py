@@ -358,6 +358,7 @@ def refusals(folder):
         ("complex numbers", ["--from", "npz", file("complex.npz", complex_)], "not numeric, or complex"),
         ("text for numbers", ["--from", "npz", file("text.npz", text_)], "not numeric"),
         ("a name that is too long", ["--to", "npz", folder / "c.h5", "-o", folder / ("x" * 300 + ".npz")], "File name too long"),
+        ("an input whose name is too long", ["--from", "npz", folder / ("x" * 300)], "cannot be read: File name too long"),
         ("not ours", ["--from", "npz", folder / "whole.npz"], "configuration"),
         ("no checkpoint", ["--to", "npz", folder / "text"], "checkpoint"),
         ("no such folder", ["--to", "npz", folder / "c.h5", "-o", folder / "none/x.npz"], "cannot be written"),
