@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
+#include <system_error>
 
 #include "kernels/error.h"
 #include "runtime/launcher.h"
@@ -58,9 +61,10 @@ namespace {
 double watchdog_seconds() {
     const char* const text = std::getenv("GLOW_WATCHDOG_SECONDS");
     if (text == nullptr) return 45;
-    char* end = nullptr;
-    const double seconds = std::strtod(text, &end);
-    if (end == text || *end != '\0' || !(seconds == 0 || (seconds >= 1 && seconds <= 1e6)))
+    double seconds = 0;
+    const char* const end = text + std::strlen(text);
+    const auto [read, error] = std::from_chars(text, end, seconds);
+    if (error != std::errc() || read != end || !(seconds == 0 || (seconds >= 1 && seconds <= 1e6)))
         throw InputError(fmt::format("GLOW_WATCHDOG_SECONDS={}: expected 0 (off) or 1 to 1e6 seconds", text));
     return seconds;
 }

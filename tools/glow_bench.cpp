@@ -449,7 +449,15 @@ class NoReport : public benchmark::BenchmarkReporter {
     void ReportRuns(const std::vector<Run>&) override {}
 };
 
+// Also the options that no benchmark of the filter uses.
+void check(const Options& options) {
+    const TrainingOptions training = training_of(options, MemoryMode::store);
+    check(training.model);
+    check(training);
+}
+
 void run(const CommandLine& command, const Options& options) {
+    check(options);
     const Device device = parse_device(options.device);
     std::optional<KernelReport> kernels;
     if (options.kernels) {
@@ -459,6 +467,8 @@ void run(const CommandLine& command, const Options& options) {
         kernels.emplace(open_kernel_profiler());
     }
     Backend backend = open_backend(command, device, options.threads);
+    check_precision(backend, options.precision);
+    engines_of_run(training_of(options, MemoryMode::store), false, "", backend, {});  // are they there?
     if (kernels) backend.set_observer(kernels->observer());
     Peak peak(backend, options.precision);
     std::vector<benchmark::internal::Benchmark*> all;
@@ -516,13 +526,15 @@ int main(int argc, char** argv) {
             add_device(app, options->device);
             add_threads(app, options->threads);
             app.add_option("--min-seconds", options->min_seconds,
-                           "Seconds per measurement, at least three runs");
+                           "Seconds per measurement, at least three runs")
+                ->check(CLI::Range(0.0, 1e6));
             app.add_flag(
                    "--kernels", options->kernels,
                    "Instead of measuring, print a table of the time by kernel on a GPU (CUPTI), without a CUDA graph")
                 ->default_str("");
             app.add_option("--repetitions", options->repetitions,
-                           "Measure N times; also prints mean, median and standard deviation");
+                           "Measure N times; also prints mean, median and standard deviation")
+                ->check(CLI::Range(1, 1000000));
             app.add_option("--filter", options->filter,
                            "Regular expression that selects benchmarks such as network/level0 or step/store");
             command.action([&command, options] {

@@ -9,6 +9,7 @@
 #include <regex>
 #include <set>
 #include <sstream>
+#include <tuple>
 
 #include "data/dataset.h"
 #include "tests/tools/process.h"
@@ -210,6 +211,52 @@ TEST_F(NumericOptions, ParsesLeadingZerosAsDecimal) {
     }
 }
 
+// Sizes of no model, for every benchmark; some divide by them.
+TEST_F(NumericOptions, BenchRejectsValuesOutOfRange) {
+    if (std::string(GLOW_TOOLS).find("glow_bench") == std::string::npos)
+        GTEST_SKIP() << "no Google Benchmark";
+    const Words small = {"glow_bench",
+                         "--device",
+                         "cpu",
+                         "--threads",
+                         "1",
+                         "--min-seconds",
+                         "0",
+                         "--levels",
+                         "1",
+                         "--depth",
+                         "1",
+                         "--width",
+                         "8",
+                         "--batch",
+                         "2",
+                         "--size",
+                         "8",
+                         "--filter",
+                         "network/level0/forward/"};
+    for (const auto& [option, value, part] :
+         std::initializer_list<std::tuple<const char*, const char*, const char*>>{
+             {"--width", "0", "--width is 0"},
+             {"--width", "-5", "--width is -5"},
+             {"--batch", "0", "--batch 0"},
+             {"--batch", "-3", "--batch -3"},
+             {"--batch", "100000000000", "--batch"},
+             {"--size", "0", "image height is 0"},
+             {"--size", "7", "divisible by 2"},
+             {"--size", "1000000000", "image height"},
+             {"--levels", "0", "--levels is 0"},
+             {"--levels", "99999999999", "--levels"},
+             {"--depth", "0", "--depth is 0"},
+             {"--tile", "-1", "--tile -1"},
+             {"--min-seconds", "-1", "--min-seconds"},
+             {"--repetitions", "0", "--repetitions"},
+             {"--engines", "cudnn", "--engines cudnn"},
+             {"--engines", "magic", "magic"},
+             {"--precision", "tf32", "requires a GPU"}})
+        expect_error(run(small, {option, value}), 2, part);
+    EXPECT_EQ(run(small, {}).code, 0);
+}
+
 TEST_F(NumericOptions, RejectsNonDecimalNumbers) {
     const auto refused = [this](const std::string& option, const std::string& text, const std::string& part) {
         expect_error(run({"glow_train", "--print-config"}, {option, text}), 2, part);
@@ -228,6 +275,17 @@ TEST_F(NumericOptions, RejectsNonDecimalNumbers) {
     refused("--lr", "1e999", "out of range");
     for (const char* const text : {"0x10", "0x10m", " 10", "10 ", "-0", "1_0m", "1e400"})
         refused("--eval-every", text, "not an interval");
+}
+
+TEST_F(NumericOptions, EnvironmentIsDecimalToo) {
+    setenv("OMPI_COMM_WORLD_SIZE", "1", 1);
+    for (const char* const text : {"0x10", "x", "", " 20", "20s", "nan", "0.5"}) {
+        setenv("GLOW_WATCHDOG_SECONDS", text, 1);
+        expect_error(run({"glow_eval"}, {"--checkpoint", "none", "--data", "none"}), 2,
+                     fmt::format("GLOW_WATCHDOG_SECONDS={}: expected 0 (off) or 1 to 1e6 seconds", text));
+    }
+    unsetenv("GLOW_WATCHDOG_SECONDS");
+    unsetenv("OMPI_COMM_WORLD_SIZE");
 }
 
 }  // namespace
