@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "data/formats/photo.h"
+#include "data/formats/png.h"
 #include "data/image_folder.h"
 #include "data/photo_files.h"
 #include "kernels/error.h"
@@ -11,7 +12,8 @@
 namespace glow {
 namespace {
 
-constexpr index_t kBatch = 256;  // photographs decoded between two reports of skipped ones
+// Photographs decoded between two reports of skipped ones, and their bytes unless one has more.
+constexpr index_t kBatch = 256, kBatchBytes = index_t{1} << 28;
 
 void check_model(const std::string& folder, const ModelConfig& model) {
     const auto refuse = [&](const std::string& what) {
@@ -39,6 +41,9 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
     options.limit_train = data.images();
     options.threads = threads;
     options.classes = false;
+    if (options.size * options.width > kPngPixelLimit)
+        throw InputError(fmt::format("--size {}x{}: photographs have at most {} pixels and are not enlarged",
+                                     options.size, options.width, kPngPixelLimit));
     ImageFolder source(data.data, options);
     if (!source.other_files().empty())
         command.say("{}: files that are not {} are skipped: {}", data.data, photo_suffixes(),
@@ -47,8 +52,9 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
     NamedImages found;
     found.set = {0, options.size, options.width, options.channels, {}, {}, 0};
     std::vector<std::uint8_t> pixels;
-    for (index_t first = 0; first < all; first += kBatch) {
-        const index_t count = std::min(kBatch, all - first);
+    const index_t batch = std::clamp<index_t>(kBatchBytes / bytes, 1, kBatch);
+    for (index_t first = 0; first < all; first += batch) {
+        const index_t count = std::min(batch, all - first);
         pixels.resize(static_cast<std::size_t>(count * bytes));
         std::vector<std::uint8_t> usable(static_cast<std::size_t>(count), 1);
         source.read(Part::train, first, count, pixels.data(), nullptr, usable.data());

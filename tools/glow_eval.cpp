@@ -39,8 +39,10 @@ void check(const Options& options) {
     options.scores.check();
     options.maps.check();
     const bool noise = options.dequant != Dequantization::center;
-    if (options.iw_samples > 1 && !noise)
-        throw InputError("--iw-samples needs noise: do not use --dequant center");
+    for (const auto& [option, draws] :
+         {std::pair{"--iw-samples", options.iw_samples}, {"--dequant-samples", options.dequant_samples}})
+        if (draws > 1 && !noise)
+            throw InputError(fmt::format("{} needs noise: do not use --dequant center", option));
     if (options.iw_samples > 1 && options.breakdown)
         throw InputError("--breakdown and --iw-samples cannot be combined: use only one of them");
     if (options.iw_samples > 1 && options.maps.any())
@@ -54,8 +56,7 @@ LikelihoodRequest request_of(const Options& options) {
     LikelihoodRequest request;
     request.dequant = options.dequant;
     request.seed = options.seed;
-    // Without noise all draws are equal.
-    request.dequant_samples = options.dequant != Dequantization::center ? options.dequant_samples : 1;
+    request.dequant_samples = options.dequant_samples;
     request.iw_samples = options.iw_samples;
     return request;
 }

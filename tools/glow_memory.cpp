@@ -9,6 +9,7 @@
 #include <memory>
 #include <string_view>
 
+#include "data/formats/output_name.h"
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
@@ -101,6 +102,31 @@ MemoryPoint memory_point(const Request& request, const Point& p) {
     check(o);
     check(o.model);
     return point;
+}
+
+// Rejects options that no point uses.
+void check_used(const Request& request, const CLI::App& app) {
+    const auto is_given = [&app](const char* option) { return app.get_option(option)->count() > 0; };
+    if (request.largest && request.under.empty())
+        throw InputError("--largest needs --under, which finds the largest value along this axis");
+    if (request.predict)
+        for (const char* const option : {"--repeats", "--passes", "--cosine"})
+            if (is_given(option))
+                throw InputError(fmt::format("{}: --predict measures nothing, so omit one of them", option));
+    if (request.fused_update && request.cosine && is_given("--cosine"))
+        throw InputError("--cosine: --fused-update leaves no gradient to compare, so omit one of them");
+    std::string problem;
+    for (const std::string& mode : request.modes) {
+        TrainingOptions o;
+        o.memory = parse_name<MemoryMode>(mode.substr(0, mode.find(':')));
+        o.act_budget = request.act_budget;
+        o.anchor_every = request.anchor_every;
+        o.rounding_bits = request.rounding_bits;
+        o.float_states = request.float_states;
+        problem = unused_memory_option(o);
+        if (problem.empty()) return;
+    }
+    throw InputError(problem + ", so give another of --modes");
 }
 
 // Available memory of this machine: a larger point would be killed. (GPUs report errors themselves.)
@@ -276,6 +302,7 @@ class CsvOutput {
     CsvOutput(const CommandLine& command, const Request& request)
         : path_(request.csv), outputs_(command, {}, lockable(request.csv)) {
         if (path_.empty()) return;
+        refuse_other_file();
         file_.open(path_);
         if (!file_) throw InputError(fmt::format("--csv {}: cannot be written", path_));
         line(kColumns);
@@ -293,6 +320,21 @@ class CsvOutput {
     }
 
   private:
+    // Rows are written as they are measured, so an existing file is lost before there is anything in its place.
+    void refuse_other_file() const {
+        refuse_other_name(path_, "a CSV file");
+        std::error_code ignored;
+        if (!std::filesystem::is_regular_file(path_, ignored)) return;
+        std::ifstream file(path_);
+        std::string first;
+        std::getline(file, first);
+        constexpr std::string_view kFirstColumns =
+            "mode,levels,depth,width,image,";  // older files have fewer
+        if (!first.empty() && !first.starts_with(kFirstColumns))
+            throw InputError(fmt::format(
+                "--csv {}: the file exists and was not written by glow_memory: choose another name", path_));
+    }
+
     std::string path_;
     OutputFiles outputs_;
     std::ofstream file_;
@@ -333,6 +375,7 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
     if (!request.predict) require_device(device);  // planning needs no device
     if (!request.point.empty()) return run_point(command, request);
     apply_figure(request, command.app());
+    check_used(request, command.app());
     if (!request.plot.empty() && request.csv.empty())
         throw InputError("--plot needs --csv, whose rows it plots");
     if (!request.plot.empty()) plot(request, {"--check"});  // before hours of measuring
@@ -411,7 +454,7 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     add_list(
         app, "--under", r->under,
         "Limit in GiB: find the largest depth (or --largest) that fits, for every combination, by planning",
-        CLI::PositiveNumber);
+        CLI::Range(1e-6, 1e6));
     add_choice(app, "--largest", r->largest, "depth, size or batch: the axis that --under searches");
     app.add_flag("--predict", r->predict, "Plan only: no measured columns");
     app.add_flag("--cosine,!--no-cosine", r->cosine,

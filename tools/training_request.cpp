@@ -153,6 +153,11 @@ void require_data(const TrainingRequest& request) {
 // Rejects --resume without --data where the folder has no run, whose config.toml would name its data set.
 [[noreturn]] void refuse_to_start(const std::string& out) {
     std::error_code ignored;
+    const RunFolder run(out);
+    if (run.holds_run() && !std::filesystem::exists(run.config(), ignored))
+        throw InputError(fmt::format(
+            "--out {}: {}, which names the data set and the options, is missing: give --data and the run's options",
+            out, run.config().string()));
     const std::optional<std::filesystem::path> similar = similar_run(out);
     throw InputError(fmt::format(
         "--out {}: {}; {}or start a run there with --data", out,
@@ -219,6 +224,8 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
     check(request.options);
     if (request.print_config) return;
     request.resume_from = request.resume_text == "auto" ? "" : request.resume_text;
+    if (const std::string unused = unused_memory_option(request.options); !unused.empty() && !request.resume)
+        throw InputError(unused);
     const auto is_missing = [&](const char* option) {
         return app.get_option(fmt::format("--{}", option))->count() == 0 && !request.origins.contains(option);
     };

@@ -102,6 +102,30 @@ void check(const TrainingOptions& o) {
     parse_algorithms(o.algorithms);
 }
 
+std::string unused_memory_option(const TrainingOptions& o) {
+    const bool rebuilds = o.memory == MemoryMode::reconstruct || o.memory == MemoryMode::automatic;
+    const std::string memory = to_string(o.memory);
+    if (o.act_budget > 0 && o.memory != MemoryMode::automatic)
+        return fmt::format(
+            "--act-budget {} needs --memory auto, whose maps it limits; found --memory {} (--act-budget 0: none)",
+            o.act_budget, memory);
+    if (o.anchor_every > 1 && !rebuilds)
+        return fmt::format(
+            "--anchor-every {} needs --memory reconstruct or auto: {} saves every state (--anchor-every 0: none)",
+            o.anchor_every, memory);
+    if (o.rounding_bits && !rebuilds)
+        return fmt::format(
+            "--rounding-bits needs --memory reconstruct or auto: {} saves every state (--no-rounding-bits omits "
+            "them)",
+            memory);
+    if (o.float_states && rebuilds && o.anchor_every == 0)
+        return fmt::format(
+            "--float-states needs saved states, of --memory checkpoint or store or of --anchor-every; found --memory "
+            "{} (--no-float-states: none)",
+            memory);
+    return "";
+}
+
 nlohmann::ordered_json to_json(const TrainingOptions& options) {
     nlohmann::ordered_json training;
     visit_training_options(options, [&](const char* name, const auto& value, OnResume, const char*) {

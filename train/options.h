@@ -275,6 +275,9 @@ void visit_training_options(Options& o, Visitor&& visitor) {
 
 // Throws InputError if a value is out of range.
 void check(const TrainingOptions& options);
+// An option of memory that these options do not use, as a message; empty if there is none. Not part of check(): old
+// runs may have recorded one.
+std::string unused_memory_option(const TrainingOptions& options);
 
 // The checkpoint's `config`: the model's keys (docs/formats.md), and all options above under "training".
 nlohmann::ordered_json to_json(const TrainingOptions& options);

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <charconv>
 #include <fstream>
 #include <string_view>
 #include <vector>
@@ -179,15 +179,26 @@ Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
     const bool has_best = fs::exists(folder.best(), ignored);
     std::ifstream rows(folder.evaluations());
     for (std::string row; std::getline(rows, row);) {
-        long long step = 0;
+        std::string_view rest = row;
+        const auto cell = [&rest] {
+            const std::string_view text = rest.substr(0, rest.find(','));
+            rest.remove_prefix(std::min(text.size() + 1, rest.size()));
+            return text;
+        };
+        // Not by the C library, whose decimal point the caller of the Python module may have changed.
+        const auto read = [&cell](auto& number) {
+            const std::string_view text = cell();
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+            return error == std::errc() && end == text.data() + text.size();
+        };
+        index_t step = 0;
         Mean mean{};
-        long long images = 0;
-        char weights[4] = "";
-        if (std::sscanf(row.c_str(), "%lld,valid,%lf,%lf,%lld,%3s", &step, &mean.value, &mean.standard_error,
-                        &images, weights) != 5)
+        if (!read(step) || cell() != "valid" || !read(mean.value) || !read(mean.standard_error) ||
+            !read(mean.count))
             continue;
-        mean.count = images;
-        const bool ema = std::string_view(weights) == "ema";
+        const std::string_view weights = cell();
+        if (weights != "ema" && weights != "raw") continue;
+        const bool ema = weights == "ema";
         if (ema && has_best) found.best = std::min(found.best, mean.value);
         if (step == at_step) (ema ? found.ema : found.raw) = mean;
     }

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "data/formats/atomic_file.h"
+#include "data/formats/input_path.h"
 #include "kernels/error.h"
 #include "runtime/watchdog.h"
 #include "train/toml_text.h"
@@ -107,6 +108,11 @@ void CsvLog::drop_after(index_t last_step) {
             if (step_of_row(line) <= last_step) kept += line + "\n";
         }
     };
+    std::error_code ignored;
+    if (fs::exists(fs::symlink_status(path_, ignored)))
+        if (const std::string problem = file_problem(path_);
+            !problem.empty())  // reading a pipe may never end
+            throw InputError(fmt::format("{}: cannot be read: {}", path_.string(), problem));
     if (std::ifstream old(path_); old) {
         std::string line;
         std::getline(old, line);

@@ -111,11 +111,36 @@ TEST_F(MemoryScaling, RefusesPlotBeforeMeasuring) {
     EXPECT_FALSE(std::filesystem::exists(folder / "rows.csv"));
 }
 
+// Rows are written as they are measured, in place of what the file held.
+TEST_F(MemoryScaling, KeepsFilesOfOthers) {
+    const Words predict = {"--predict", "--depths", "2",       "--sizes", "8",
+                           "--levels",  "1",        "--width", "8",       "--quiet"};
+    const auto write = [&](const std::string& name) {
+        Words words = predict;
+        words.insert(words.end(), {"--csv", name});
+        return Process(folder.path(), GLOW_MEMORY_PROGRAM, words).wait();
+    };
+    write_bytes(folder / "d.h5", "a data set");
+    write_bytes(folder / "notes", "notes\n");
+    write_bytes(folder / "bits.csv", "index,bpd\n0,3.5\n");
+    for (const auto& [name, text] :
+         {std::pair{"d.h5", "a data set"}, {"notes", "notes\n"}, {"bits.csv", "index,bpd\n0,3.5\n"}}) {
+        expect_error(write(name), 2, name);
+        EXPECT_EQ(read_bytes(folder / name), text);
+    }
+    write_bytes(folder / "empty.csv", "");
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(write("empty.csv").code, 0);
+}
+
 TEST_F(MemoryScaling, RejectsBadLists) {
     for (const Words& bad :
          {Words{"--depths", "4,x"}, Words{"--depths", "4,,5"}, Words{"--depths", "0"}, Words{"--depths", ""},
           Words{"--sizes", "99999999999999999999"}, Words{"--under", "-1"}, Words{"--modes", "nothing"},
-          Words{"--fused-update"}, Words{"--moments", "bf16"}})
+          Words{"--fused-update"}, Words{"--moments", "bf16"}, Words{"--under", "1e300"},
+          Words{"--largest", "batch"}, Words{"--repeats", "3"}, Words{"--passes", "2"}, Words{"--no-cosine"},
+          Words{"--modes", "store", "--anchor-every", "2"},
+          Words{"--modes", "store,checkpoint", "--rounding-bits"},
+          Words{"--modes", "reconstruct", "--float-states"}, Words{"--act-budget", "1GiB"}})
         EXPECT_EQ(Process(folder.path(), GLOW_MEMORY_PROGRAM, bad + Words{"--predict"}).wait().code, 2)
             << bad[0] << " " << bad.back();
 }

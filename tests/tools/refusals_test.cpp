@@ -143,6 +143,44 @@ TEST_F(InvalidUsage, TrainOptions) {
     expect_error(train({"--data", "d.h5"}), 2, "--out");
 }
 
+TEST_F(InvalidUsage, MemoryOptionsWithoutEffect) {
+    refuse_train(
+        {{{"--act-budget", "1GiB"}, "--act-budget 1073741824 needs --memory auto"},
+         {{"--act-budget", "1GiB", "--memory", "store"}, "found --memory store"},
+         {{"--anchor-every", "4", "--memory", "checkpoint"}, "--anchor-every 4 needs --memory reconstruct"},
+         {{"--anchor-every", "4", "--memory", "store"}, "store saves every state"},
+         {{"--rounding-bits", "--memory", "store"}, "--rounding-bits needs --memory reconstruct"},
+         {{"--float-states", "--memory", "reconstruct"}, "--float-states needs saved states"}});
+    write_bytes(folder / "c.toml", "memory = 'auto'\nact-budget = '1GiB'\n");
+    refuse_train({{{"--config", "c.toml", "--memory", "store"}, "c.toml:2: --act-budget 1073741824 needs"}});
+    for (const Words& used :
+         {Words{"--act-budget", "1GiB", "--memory", "auto"},
+          Words{"--act-budget", "1GiB", "--max-memory", "2GiB"}, Words{"--float-states", "--memory", "store"},
+          Words{"--float-states", "--anchor-every", "2", "--memory", "reconstruct"},
+          Words{"--rounding-bits", "--memory", "reconstruct"}})
+        EXPECT_EQ(train(run_words("planned", 1) + Words{"--plan"} + used).code, 0) << used[0];
+}
+
+TEST_F(InvalidUsage, PipesInARunsFolder) {
+    make_run("run", 1);
+    std::filesystem::remove(folder / "run/metrics.csv");
+    ASSERT_EQ(mkfifo((folder / "run/metrics.csv").c_str(), 0600), 0);
+    refuse_train({{{"--out", "run", "--resume", "--max-steps", "3"},
+                   "run/metrics.csv: cannot be read: a named pipe"}});
+    std::filesystem::remove(folder / "run/metrics.csv");
+    std::filesystem::remove(folder / "run/eval.csv");
+    ASSERT_EQ(mkfifo((folder / "run/eval.csv").c_str(), 0600), 0);
+    expect_error(train(run_words("run", 3) + Words{"--quiet", "--resume"}), 2,
+                 "run/eval.csv: cannot be read");
+}
+
+TEST_F(InvalidUsage, RunWithoutItsConfiguration) {
+    make_run("run", 1);
+    std::filesystem::remove(folder / "run/config.toml");
+    expect_error(train({"--out", "run", "--resume", "auto"}), 2,
+                 "run/config.toml, which names the data set and the options, is missing");
+}
+
 TEST_F(InvalidUsage, TrainConfigFiles) {
     const auto refuse_config = [&](const std::string& text, const std::string& part) {
         write_bytes(folder / "c.toml", text);
@@ -291,6 +329,7 @@ TEST_F(InvalidUsage, Eval) {
             {{"--limit", ""}, "--limit"},
             {{"--batch", "0"}, "--batch"},
             {{"--dequant-samples", "0"}, "--dequant-samples"},
+            {{"--data", "photos", "--size", "65536"}, "--size 65536x65536: photographs have at most"},
             {{"--dequant", "none"}, "none"},
             {{"--size", ""}, "--size \"\": expected height x width"},
             {{"--against", ""}, "--against: expected a value, found an empty one"},

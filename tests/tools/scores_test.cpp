@@ -114,8 +114,9 @@ TEST_F(EvalScores, NamesDrawsInResult) {
               std::string::npos)
         << both;
     // Without noise all draws are equal.
-    EXPECT_NE(result({"--dequant", "center", "--dequant-samples", "2"}).find("(EMA weights)"),
-              std::string::npos);
+    for (const char* const option : {"--dequant-samples", "--iw-samples"})
+        expect_error(eval(Words{"--checkpoint", "run", "--data", "d.h5", "--dequant", "center", option, "2"}),
+                     2, option + std::string(" needs noise"));
 }
 
 // No image is in both halves of the picture.
