@@ -149,6 +149,10 @@ class OneDnnBlas : public Blas {
         dnnl::primitive_attr attributes;
         attributes.set_post_ops(post);
         attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+#if DNNL_VERSION_MAJOR >= 3 || DNNL_VERSION_MINOR >= 6
+        // Whatever ONEDNN_DEFAULT_FPMATH_MODE says: it would allow products of floats in bf16.
+        attributes.set_fpmath_mode(dnnl::fpmath_mode::strict);
+#endif
 #if DNNL_VERSION_MAJOR >= 3
         const auto description = with_bias ? dnnl::matmul::primitive_desc(engine_, a, b, bias, c, attributes)
                                            : dnnl::matmul::primitive_desc(engine_, a, b, c, attributes);

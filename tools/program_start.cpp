@@ -38,6 +38,15 @@ bool has_entry(char** environment, const char* entry) {
     return false;
 }
 
+// Stacks of threads, which users set for other programs: with less than 128 KiB oneDNN's kernels overflow them, and
+// gigabytes cannot be mapped. Both end the process without a message of ours.
+constexpr const char* kStackSizes[] = {"OMP_STACKSIZE", "GOMP_STACKSIZE", "KMP_STACKSIZE"};
+bool sets_stack_size(const char* entry) {
+    for (const char* const name : kStackSizes)
+        if (is_named(entry, name)) return true;
+    return false;
+}
+
 // libgomp and OpenBLAS read their environment when they are loaded. OpenBLAS would start one thread per processor, again
 // after every fork, and map a buffer for each; Glow needs one thread, regardless of the user's settings.
 void restart_with_thread_policy(char** argv, char** environment) {
@@ -45,13 +54,16 @@ void restart_with_thread_policy(char** argv, char** environment) {
                 one_thread[] = "OPENBLAS_NUM_THREADS=1";
     const bool has_policy =
         has_variable(environment, "OMP_WAIT_POLICY") || has_variable(environment, "GOMP_SPINCOUNT");
-    if (has_policy && has_entry(environment, one_thread)) return;
     std::size_t size = 0, count = 0;
-    while (environment[size] != nullptr) ++size;
+    bool stack_size = false;
+    for (; environment[size] != nullptr; ++size)
+        if (sets_stack_size(environment[size])) stack_size = true;
+    if (has_policy && !stack_size && has_entry(environment, one_thread)) return;
     auto** const extended = static_cast<char**>(std::malloc((size + 4) * sizeof(char*)));
     if (extended == nullptr) return;
     for (std::size_t i = 0; i < size; ++i)
-        if (!is_named(environment[i], "OPENBLAS_NUM_THREADS")) extended[count++] = environment[i];
+        if (!is_named(environment[i], "OPENBLAS_NUM_THREADS") && !sets_stack_size(environment[i]))
+            extended[count++] = environment[i];
     if (!has_policy) {
         extended[count++] = passive;
         extended[count++] = spin;
@@ -72,22 +84,33 @@ rlim_t limit_of(decltype(RLIMIT_AS) resource) {
     return getrlimit(resource, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
 }
 
-void require_room(rlim_t limit, const char* option, unsigned long used_pages, const char* program) {
-    if (limit == RLIM_INFINITY) return;
-    const rlim_t used = rlim_t{used_pages} * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)),
-                 needed = used + kLibraryBytes + blas_buffer_bytes(1);
-    if (limit >= needed) return;
+[[noreturn]] void refuse_limit(const char* program, const char* option, rlim_t limit, const char* unit,
+                               rlim_t needed) {
     char line[256];
     const int length = std::snprintf(
         line, sizeof line,
-        "%s: error: ulimit %s allows %llu MiB, but the program and its libraries need %llu MiB to start\n",
-        program, option, static_cast<unsigned long long>(limit >> 20),
-        static_cast<unsigned long long>(needed >> 20) + 1);
+        "%s: error: ulimit %s allows %llu %s, but the program and its libraries need %llu %s to start\n",
+        program, option, static_cast<unsigned long long>(limit), unit,
+        static_cast<unsigned long long>(needed), unit);
     if (length > 0) (void)!write(STDERR_FILENO, line, std::strlen(line));
     _exit(2);
 }
 
+void require_room(rlim_t limit, const char* option, unsigned long used_pages, const char* program) {
+    if (limit == RLIM_INFINITY) return;
+    const rlim_t used = rlim_t{used_pages} * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)),
+                 needed = used + kLibraryBytes + blas_buffer_bytes(1);
+    if (limit < needed) refuse_limit(program, option, limit >> 20, "MiB", (needed >> 20) + 1);
+}
+
+// Threads have stacks of this size too.
+constexpr rlim_t kStackBytes = rlim_t{512} << 10;
+
 void require_room_for_libraries(const char* path) {
+    const char* const slash = std::strrchr(path, '/');
+    const char* const program = slash != nullptr ? slash + 1 : path;
+    if (const rlim_t stack = limit_of(RLIMIT_STACK); stack < kStackBytes)
+        refuse_limit(program, "-s", stack >> 10, "KiB", kStackBytes >> 10);
     const rlim_t space = limit_of(RLIMIT_AS), writable = limit_of(RLIMIT_DATA);
     if (space == RLIM_INFINITY && writable == RLIM_INFINITY) return;
     char text[256] = "";
@@ -99,8 +122,6 @@ void require_room_for_libraries(const char* path) {
     unsigned long pages[6] = {};
     char* at = text;
     for (unsigned long& value : pages) value = std::strtoul(at, &at, 10);
-    const char* const slash = std::strrchr(path, '/');
-    const char* const program = slash != nullptr ? slash + 1 : path;
     require_room(space, "-v", pages[0], program);
     require_room(writable, "-d", pages[5], program);
 }

@@ -13,12 +13,17 @@ def _quiet_settings():
     return _SETTINGS
 
 
+# Stacks of threads, which users set for other programs: too small ones overflow, and huge ones cannot be mapped.
+_UNSET = ("OMP_STACKSIZE", "GOMP_STACKSIZE", "KMP_STACKSIZE")
+
 _set = [name for name in _quiet_settings() if name not in os.environ]
+_unset = {name: os.environ.pop(name) for name in _UNSET if name in os.environ}
 os.environ.update({name: _SETTINGS[name] for name in _set})
 try:
     from ._glow import DeviceArray, Model, Training, cuda_problem, version, write_dataset
 finally:
     for _name in _set:
         os.environ.pop(_name, None)
+    os.environ.update(_unset)
 
 __all__ = ["DeviceArray", "Model", "Training", "cuda_problem", "version", "write_dataset"]

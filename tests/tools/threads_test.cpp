@@ -1,6 +1,7 @@
 // The commands where OpenMP gives fewer threads than asked for, or may: the right result, and the number
 // told.
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <cstdlib>
 
@@ -89,7 +90,13 @@ TEST_F(FewerThreads, LikelihoodIsCorrectInEveryEnvironment) {
                  {{"OMP_NUM_THREADS=1"}, "3", ""},
                  {{"OMP_NUM_THREADS=4,2", "OMP_NESTED=true"}, "0", ""},
                  {{"OMP_PROC_BIND=true", "OMP_PLACES={0}"}, "3", ""},
-                 {{"GOMP_CPU_AFFINITY=0"}, "3", ""}};
+                 {{"GOMP_CPU_AFFINITY=0"}, "3", ""},
+                 // Stacks on which kernels overflow, which hold no thread, and which cannot be mapped.
+                 {{"OMP_STACKSIZE=100k"}, "2", ""},
+                 {{"OMP_STACKSIZE=16k"}, "2", ""},
+                 {{"GOMP_STACKSIZE=50000000"}, "2", ""},
+                 {{"OMP_STACKSIZE=1000G", "KMP_STACKSIZE=1000G"}, "2", ""},
+                 {{"ONEDNN_DEFAULT_FPMATH_MODE=ANY"}, "2", ""}};
     for (const auto& one : cases) {
         SCOPED_TRACE(one.environment[0] + " --threads " + one.threads);
         const Environment environment(one.environment);
@@ -99,6 +106,16 @@ TEST_F(FewerThreads, LikelihoodIsCorrectInEveryEnvironment) {
     expect_right(evaluate({"--threads", "3", "--quiet"}), "");
     expect_right(evaluate({"--quiet"}), "");
     EXPECT_NE(eval({"--version"}).out.find("\nthreads  1"), std::string::npos);
+}
+
+TEST_F(FewerThreads, RefusesStackThatIsTooSmall) {
+    rlimit before{};
+    getrlimit(RLIMIT_STACK, &before);
+    const rlimit small{rlim_t{64} << 10, before.rlim_max};
+    setrlimit(RLIMIT_STACK, &small);
+    const Outcome outcome = eval({"--version"});
+    setrlimit(RLIMIT_STACK, &before);
+    expect_error(outcome, 2, "ulimit -s allows 64 KiB, but the program and its libraries need 512 KiB");
 }
 
 TEST_F(FewerThreads, SamplesMatchSameThreadCount) {
