@@ -19,6 +19,7 @@
 #include "python/training.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
+#include "tools/output_files.h"
 
 namespace glow {
 namespace {
@@ -55,6 +56,7 @@ class Model {
     void save(const std::string& file) {
         const py::gil_scoped_release release;
         const std::lock_guard lock(mutex_);
+        refuse_file_of_run({"save():", file});  // its checkpoints hold more than the weights
         save_weights(file, *model_);
     }
 
@@ -309,6 +311,7 @@ void write_dataset(const std::string& file, const std::string& name, const py::d
         all.push_back(std::move(split));
     }
     const py::gil_scoped_release release;
+    refuse_file_of_run({"save_dataset():", file});
     DatasetWriter writer(file, info);
     for (const Split& split : all)
         writer.append(split.name, split.images.shape(0), split.images.data(),

@@ -1,5 +1,7 @@
 #include "python/training.h"
 
+#include <locale.h>
+
 #include <chrono>
 
 #include "kernels/error.h"
@@ -22,9 +24,27 @@ std::string to_text(const RunResult& result) {
     return json.dump();
 }
 
+// CLI11 reads numbers by the C library, whose decimal point the caller's locale may have made a comma. For this thread.
+class DecimalPoint {
+  public:
+    DecimalPoint()
+        : decimal_(newlocale(LC_NUMERIC_MASK, "C", duplocale(LC_GLOBAL_LOCALE))),
+          before_(uselocale(decimal_)) {}
+    ~DecimalPoint() {
+        uselocale(before_);
+        if (decimal_ != nullptr) freelocale(decimal_);
+    }
+    DecimalPoint(const DecimalPoint&) = delete;
+    DecimalPoint& operator=(const DecimalPoint&) = delete;
+
+  private:
+    locale_t decimal_, before_;
+};
+
 }  // namespace
 
 Training::Training(std::vector<std::string> arguments) : request_(std::make_shared<TrainingRequest>()) {
+    const DecimalPoint point;
     CommandLine command("glow_train", "");
     arguments.insert(arguments.begin(), "glow_train");
     std::vector<char*> argv;

@@ -118,6 +118,15 @@ class Refusals(unittest.TestCase):
                 glow.load(run, **{"device": "cpu", **options})
         with self.assertRaises(ERRORS):
             model().save("/nonexistent/model.h5")
+        before = (run / "latest.h5").read_bytes()
+        link = FOLDER / "link.h5"
+        link.symlink_to(run / "latest.h5")
+        for place in (run / "latest.h5", run / "checkpoints/step-00000020.h5", run / "best.h5", link):
+            with self.assertRaisesRegex(ERRORS, "is the name of a file of the run"):
+                model().save(place)
+            with self.assertRaisesRegex(ERRORS, "is the name of a file of the run"):
+                glow.save_dataset(place, make_images(2))
+        self.assertEqual((run / "latest.h5").read_bytes(), before)
 
     def refuse_damaged(self, path, header, tries):
         """Cut files are refused; with changed bytes of the header they are refused, or harmless."""

@@ -32,6 +32,37 @@ class Train(unittest.TestCase):
         self.assertEqual(list(training), [])
         self.assertEqual(len(glow.Run(out).evaluations["bpd"]), 2)
 
+    def test_decimal_comma(self):
+        """The caller's locale, as Qt and GTK set it, changes what the C library takes for a number."""
+        make_run()
+        place = FOLDER / "locales"
+        place.mkdir()
+        try:
+            subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", place / "de_DE.UTF-8"], capture_output=True)
+        except FileNotFoundError:
+            pass
+        code = f"""
+import glow, locale
+locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+assert locale.localeconv()["decimal_point"] == ","
+options = {{**{OPTIONS!r}, "lr": 0.002, "eval_every": 4}}
+for steps in (8, 12):
+    training = glow.train({str(DATA)!r}, out={str(FOLDER / "comma")!r}, resume=True, **{{**options, "max_steps": steps}})
+    rows = list(training)
+print(rows[-1]["lr"], training.result["valid_bpd_ema"])
+again = glow.train({str(DATA)!r}, out={str(FOLDER / "comma")!r}, resume=True, **{{**options, "max_steps": 12}})
+print(len(list(again)), again.result["valid_bpd_ema"])
+"""
+        if not (place / "de_DE.UTF-8").exists():
+            self.skipTest("localedef cannot make a locale with decimal commas here")
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "LOCPATH": str(place)}, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        (lr, bits), (rows, known) = (line.split() for line in done.stdout.splitlines())
+        self.assertGreater(float(lr), 0)
+        # Without a step nothing is evaluated again: it is read from eval.csv, which has fewer digits.
+        self.assertEqual(rows, "0")
+        self.assertAlmostEqual(float(known), float(bits), places=5)
+
     def test_interrupt_leaves_a_checkpoint(self):
         make_run()
         out = FOLDER / "interrupted"
