@@ -110,9 +110,9 @@ OutputFiles EditOptions::claim_outputs(const CommandLine& command, std::vector<N
 void add_edit_options(CLI::App& app, EditOptions& options) {
     add_model_options(app, options.model);
     add_size(app, options.model, kPhotoSize);
-    app.add_option("--data", options.data, "Data set (HDF5)");
-    app.add_option("--split", options.split, "train, valid or test");
-    app.add_option("--images", options.images, "Indices of images, separated by commas");
+    CLI::Option* const data = app.add_option("--data", options.data, "Data set (HDF5)");
+    app.add_option("--split", options.split, "train, valid or test")->needs(data);
+    app.add_option("--images", options.images, "Indices of images, separated by commas")->needs(data);
     app.add_option("--files", options.files,
                    "Photographs, or folders of them, instead of --data: --files A.png B.png")
         ->expected(-1)
@@ -124,8 +124,10 @@ void add_edit_options(CLI::App& app, EditOptions& options) {
     app.add_option("--frames", options.frames, "Folder to write each image to as a PNG file");
 }
 
-void add_steps(CLI::App& app, EditOptions& options) {
-    app.add_option("--steps", options.steps, "Images per row")->check(CLI::Range(1, 1000));
+CLI::Option* add_steps(CLI::App& app, EditOptions& options) {
+    return app.add_option("--steps", options.steps, "Images per row")
+        ->check(CLI::Range(1, 1000))
+        ->each([&options](const std::string&) { options.steps_given = true; });
 }
 
 EditInput::EditInput(const CommandLine& command, const EditOptions& options)

@@ -19,6 +19,7 @@ struct EditOptions {
     std::string label;                         // class of all images
     std::string output, frames;
     index_t steps = 8;
+    bool steps_given = false;
 
     // The names given to --files. Commas separate names too, except in the name of an existing file.
     std::vector<std::string> file_words() const;
@@ -26,7 +27,7 @@ struct EditOptions {
     OutputFiles claim_outputs(const CommandLine& command, std::vector<NamedPath> inputs = {}) const;
 };
 void add_edit_options(CLI::App& app, EditOptions& options);
-void add_steps(CLI::App& app, EditOptions& options);
+CLI::Option* add_steps(CLI::App& app, EditOptions& options);
 
 class EditInput {
   public:

@@ -34,6 +34,7 @@ struct DirectionOptions {
     std::string attributes, attribute;  // or by column of a CSV file
     DirectionMethod method = DirectionMethod::linear;
     double ridge = 1;
+    bool ridge_given = false;
     std::string output;
 };
 
@@ -42,6 +43,8 @@ void check(const DirectionOptions& options) {
         throw InputError("give either --positive C (a class) or --attributes F.csv and --attribute NAME");
     if (!options.attributes.empty() && options.attribute.empty())
         throw InputError("--attributes needs --attribute NAME");
+    if (options.ridge_given && options.method == DirectionMethod::mean)
+        throw InputError("--ridge needs --method linear, whose classifier it regularizes; found mean");
 }
 
 constexpr std::uint8_t kWithout = 0, kWith = 1, kLeftOut = 2;
@@ -190,16 +193,19 @@ void add_direction(CommandLine& command) {
     add_model_options(*app, options->model);
     add_data_options(*app, options->data, true);
     add_size(*app, options->model, kPhotoSize);
-    app->add_option("--positive", options->positive, "Class of images with the attribute");
-    app->add_option("--negative", options->negative,
-                    "Class of images without it; default: all other classes");
-    app->add_option("--attributes", options->attributes,
-                    "CSV file instead: index,NAME,... or name,NAME,...; values above 0 have it");
-    app->add_option("--attribute", options->attribute, "Column of the CSV file");
+    CLI::Option* const positive =
+        app->add_option("--positive", options->positive, "Class of images with the attribute");
+    app->add_option("--negative", options->negative, "Class of images without it; default: all other classes")
+        ->needs(positive);
+    CLI::Option* const attributes =
+        app->add_option("--attributes", options->attributes,
+                        "CSV file instead: index,NAME,... or name,NAME,...; values above 0 have it");
+    app->add_option("--attribute", options->attribute, "Column of the CSV file")->needs(attributes);
     add_choice(*app, "--method", options->method,
                "linear (a regularized classifier's weights) or mean (difference of means)");
     app->add_option("--ridge", options->ridge, "Regularization of the classifier")
-        ->check(CLI::Range(1e-6, 1e6));
+        ->check(CLI::Range(1e-6, 1e6))
+        ->each([options](const std::string&) { options->ridge_given = true; });
     app->add_option("-o,--output", options->output, "File of the direction (HDF5)")->required();
 }
 

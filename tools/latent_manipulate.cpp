@@ -1,6 +1,7 @@
 // manipulate: moves images along a latent direction.
 #include <memory>
 
+#include "inference/message_text.h"
 #include "kernels/error.h"
 #include "tools/edit_images.h"
 #include "tools/latent_commands.h"
@@ -14,9 +15,14 @@ struct ManipulateOptions : EditOptions {
 };
 
 // "-1..1" in `steps` values, or "-1,0,2".
-std::vector<double> parse_alphas(const std::string& text, index_t steps) {
+std::vector<double> parse_alphas(const ManipulateOptions& options) {
+    const std::string& text = options.alpha;
+    const index_t steps = options.steps;
     const std::size_t dots = text.find("..");
     if (dots == std::string::npos) {
+        if (options.steps_given)
+            throw InputError(
+                fmt::format("--steps needs --alpha A..B, whose values it counts; found {}", text));
         const std::vector<double> alphas = parse_numbers("--alpha", text, -1e3, 1e3);
         if (alphas.empty()) throw InputError("--alpha: a number is missing");
         return alphas;
@@ -35,7 +41,10 @@ Latent read_direction(const ManipulateOptions& options, const ModelConfig& model
     Latent direction(static_cast<std::size_t>(model.dimensions()), 0.0);
     if (options.direction.empty()) return direction;
     const LatentReader reader(options.direction);
-    if (!(reader.model() == model) || reader.images() != 1)
+    if (reader.images() != 1)
+        throw InputError(fmt::format("{}: not a direction but a file of {}; glow_latent direction makes one",
+                                     options.direction, counted(reader.images(), "latent")));
+    if (!(reader.model() == model))
         throw InputError(fmt::format(
             "{}: not a direction for this model and images of {}x{}; found one for {}x{}", options.direction,
             model.image_height, model.image_width, reader.model().image_height, reader.model().image_width));
@@ -55,7 +64,7 @@ void manipulate(const CommandLine& command, const ManipulateOptions& options) {
     if (options.direction.empty() && options.temperature.empty())
         throw InputError("manipulate needs --direction, --level-temperature or both");
     const std::vector<double> alphas =
-        options.direction.empty() ? std::vector<double>{0} : parse_alphas(options.alpha, options.steps);
+        options.direction.empty() ? std::vector<double>{0} : parse_alphas(options);
     EditInput input(command, options);
     const Latent along = read_direction(options, input.config());
     const std::vector<double> temperature =
@@ -83,11 +92,14 @@ void add_manipulate(CommandLine& command) {
     CLI::App* const app = command.subcommand("manipulate", "Move images along a direction, one row each",
                                              [&command, options] { manipulate(command, *options); });
     add_edit_options(*app, *options);
-    add_steps(*app, *options);
-    app->add_option("--direction", options->direction, "File of a direction");
+    CLI::Option* const steps = add_steps(*app, *options);
+    CLI::Option* const direction = app->add_option("--direction", options->direction, "File of a direction");
+    steps->needs(direction);
     app->add_option("--alpha", options->alpha,
-                    "Distances: A..B in --steps values, or numbers separated by commas");
-    app->add_option("--levels", options->levels, "Levels to change, separated by commas; default: all");
+                    "Distances: A..B in --steps values, or numbers separated by commas")
+        ->needs(direction);
+    app->add_option("--levels", options->levels, "Levels to change, separated by commas; default: all")
+        ->needs(direction);
     app->add_option("--level-temperature", options->temperature,
                     "Factors of the latents, one per level, level 0 (the finest) first");
 }

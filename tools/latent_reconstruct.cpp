@@ -139,8 +139,11 @@ void add_reconstruct(CommandLine& command) {
     add_model_options(*app, options->model);
     add_data_options(*app, options->data, true);
     add_size(*app, options->model, kPhotoSize);
-    app->add_option("-o,--output", options->output, "Picture of the first images, level by level, NAME.png");
-    app->add_option("--show", options->show, "Images in the picture")->check(CLI::Range(1, 64));
+    CLI::Option* const output = app->add_option("-o,--output", options->output,
+                                                "Picture of the first images, level by level, NAME.png");
+    app->add_option("--show", options->show, "Images in the picture")
+        ->check(CLI::Range(1, 64))
+        ->needs(output);
 }
 
 }  // namespace glow

@@ -150,6 +150,10 @@ fs::path lock_of(const fs::path& target) {
 
 }  // namespace
 
+void refuse_file_of_run(const NamedPath& output) {
+    for (const fs::path& path : {output.path, target_of(output.path)}) refuse_files_of_runs(output, path);
+}
+
 void refuse_overwriting(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs) {
     std::map<FileId, const NamedPath*> existing;
     for (const NamedPath& output : outputs)
@@ -168,13 +172,13 @@ void refuse_overwriting(const std::vector<NamedPath>& inputs, const std::vector<
 
 OutputFiles::OutputFiles(const CommandLine& command, const std::vector<NamedPath>& inputs,
                          const std::vector<NamedPath>& outputs)
-    : command_(command), inputs_(inputs) {
+    : command_(command), inputs_(inputs), outputs_(outputs) {
     std::vector<fs::path> targets;
     for (const NamedPath& output : outputs) targets.push_back(target_of(output.path));
     refuse_overwriting(inputs_, outputs);
     for (std::size_t i = 0; i < outputs.size(); ++i) {
+        refuse_file_of_run(outputs[i]);
         for (const fs::path& path : {outputs[i].path, targets[i]}) {
-            refuse_files_of_runs(outputs[i], path);
             if (is_photo_name(path)) refuse_inside_photographs(inputs_, outputs[i], path);
         }
         for (std::size_t j = 0; j < i; ++j) {
@@ -199,6 +203,14 @@ void OutputFiles::add_folder(const NamedPath& folder) {
     refuse_files_of_runs(folder, folder.path);
     refuse_files_of_runs(folder, folder.path / "000000.png");
     refuse_inside_photographs(inputs_, folder, folder.path);
+    const fs::path inside = fs::weakly_canonical(fs::absolute(folder.path, ignored) / "", ignored);
+    for (const NamedPath& output : outputs_) {
+        const fs::path other = fs::weakly_canonical(fs::absolute(target_of(output.path), ignored), ignored);
+        if (is_numbered_image(other) && other.parent_path() / "" == inside / "")
+            throw InputError(fmt::format(
+                "{} {} has the name of a picture in {} {}, which would replace it; choose another name",
+                output.name, output.path.string(), folder.name, folder.path.string()));
+    }
     // The lock file is next to the folder, which may not exist yet, or inside it if only that is writable.
     fs::path target = fs::weakly_canonical(fs::absolute(folder.path, ignored), ignored);
     if (!target.has_filename()) target = target.parent_path();

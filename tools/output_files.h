@@ -27,18 +27,21 @@ class OutputFiles {
     // checkpoint, another folder the photographs in it. Warns if the file system does not support locks.
     OutputFiles(const CommandLine& command, const std::vector<NamedPath>& inputs,
                 const std::vector<NamedPath>& outputs);
-    // An output folder for images 000000.png, ...; it need not exist. Throws InputError as above, and if it is
-    // inside an input folder.
+    // An output folder for images 000000.png, ...; it need not exist. Throws InputError as above, if it is inside an
+    // input folder, and if another output has the name of one of its images.
     void add_folder(const NamedPath& folder);
 
   private:
     void lock(const NamedPath& output, const std::filesystem::path& target);
 
     const CommandLine& command_;
-    std::vector<NamedPath> inputs_;
+    std::vector<NamedPath> inputs_, outputs_;
     std::vector<std::unique_ptr<FileLock>> locks_;
     bool warned_ = false;
 };
+
+// Throws InputError if the output, also through a link, is a file of a run.
+void refuse_file_of_run(const NamedPath& output);
 
 // Throws InputError if the folder has numbered images of an earlier result other than the first `count`, which would be
 // mixed with the new ones.

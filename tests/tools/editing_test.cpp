@@ -228,6 +228,54 @@ TEST_F(Editing, RejectsBadInput) {
     refused(change + Words{"--images", "1", "--level-temperature", "1"}, "2 levels");
     refused(change + Words{"--images", "1", "--level-temperature", "1,-1"}, "--level-temperature");
     refused(Words{"exchange"} + kFrom + Words{"--images", "1"}, "2 images");
+    done(Words{"encode"} + kFrom + Words{"--limit", "2", "-o", "two.h5"});
+    expect_error(latent(change + Words{"--images", "1", "--direction", "two.h5", "-o", "out.png", "--quiet"}),
+                 2, "two.h5: not a direction but a file of 2 latents");
+}
+
+TEST_F(Editing, RefusesOptionsWithoutEffect) {
+    write_png(folder / "a.png", {8, 8, 3, std::vector<std::uint8_t>(192)});
+    write_bytes(folder / "a.csv", "index,a\n0,1\n1,0\n");
+    done(Words{"direction"} + kFrom + Words{"--positive", "1", "-o", "one.h5"});
+    const Words before = all_files();
+    const auto refused = [&](const Words& words, const std::string& part) {
+        const std::string output = words.front() == "direction" ? "out.h5" : "out.png";
+        expect_error(latent(words + Words{"-o", output, "--quiet"}), 2, part);
+        EXPECT_EQ(all_files(), before);
+    };
+    const Words files = Words{"exchange"} + kModel + Words{"--files", "a.png", "a.png"},
+                calm = Words{"manipulate"} + kFrom + Words{"--level-temperature", "1,1"},
+                find = Words{"direction"} + kFrom;
+    refused(files + Words{"--images", "0,1"}, "--images requires --data");
+    refused(files + Words{"--split", "test"}, "--split requires --data");
+    refused(calm + Words{"--alpha", "1"}, "--alpha requires --direction");
+    refused(calm + Words{"--levels", "0"}, "--levels requires --direction");
+    refused(calm + Words{"--steps", "4"}, "--steps requires --direction");
+    refused(Words{"manipulate"} + kFrom + Words{"--direction", "one.h5", "--alpha", "0,1", "--steps", "3"},
+            "--steps needs --alpha A..B");
+    refused(find + Words{"--positive", "1", "--attribute", "a"}, "--attribute requires --attributes");
+    refused(find + Words{"--attributes", "a.csv", "--attribute", "a", "--negative", "1"},
+            "--negative requires --positive");
+    refused(find + Words{"--positive", "1", "--method", "mean", "--ridge", "2"},
+            "--ridge needs --method linear");
+    expect_error(latent(Words{"reconstruct"} + kFrom + Words{"--show", "2", "--quiet"}), 2,
+                 "--show requires --output");
+}
+
+// A single image of --frames would replace the sheet.
+TEST_F(Editing, RefusesSheetWithTheNameOfAFrame) {
+    std::filesystem::create_directory(folder / "frames");
+    std::filesystem::create_directory_symlink("frames", folder / "link");
+    const Words before = all_files(),
+                exchange = Words{"exchange"} + kFrom + Words{"--images", "0,1", "--quiet"};
+    for (const Words& outputs : {Words{"-o", "frames/000000.png", "--frames", "frames"},
+                                 Words{"-o", "link/000003.png", "--frames", "frames/"},
+                                 Words{"-o", "frames/123456.png", "--frames", "./link"}}) {
+        expect_error(latent(exchange + outputs), 2, "has the name of a picture in --frames");
+        EXPECT_EQ(all_files(), before);
+    }
+    expect_error(eval(kFrom + Words{"--extremes", "heat/000001.png", "--heatmap", "heat"}), 2, "heat");
+    done(exchange + Words{"-o", "frames/sheet.png", "--frames", "frames"});
 }
 
 }  // namespace
