@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "data/dataset.h"
+#include "data/formats/hdf5_probe.h"
 #include "inference/density_map.h"
 #include "inference/latent_images.h"
 #include "inference/likelihood.h"
@@ -337,6 +338,7 @@ void set_errors() {
 PYBIND11_MODULE(_glow, module) {
     using namespace glow;
     set_errors();
+    hdf5::require_probe();  // a damaged file must not end the interpreter
     module.attr("version") = glow_version();
     module.def("cuda_problem", &cuda_problem);
     module.def("write_dataset", &write_dataset);

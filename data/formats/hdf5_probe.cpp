@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <ctime>
@@ -50,7 +51,13 @@ bool settled_version(const std::filesystem::path& path, Version& version) {
     return std::time(nullptr) - status.st_ctim.tv_sec > kSettledSeconds;
 }
 
+std::atomic<bool> probe_required = false;
+
 }  // namespace
+
+void hdf5::require_probe() {
+    probe_required = true;
+}
 
 std::filesystem::path hdf5::probe_program() {
     std::error_code ignored;
@@ -115,7 +122,11 @@ void Hdf5File::refuse_if_hdf5_crashes(const std::filesystem::path& file, const s
     static const std::filesystem::path program = probe_program();
     static std::mutex mutex;
     static std::set<Version> harmless;
-    if (program.empty()) return;
+    if (program.empty()) {
+        if (!probe_required) return;
+        throw Error(fmt::format("cannot check {}: the program glow_hdf5_probe is missing; install Glow again",
+                                shown.string()));
+    }
 
     Version version;
     const bool settled = settled_version(file, version);

@@ -14,6 +14,9 @@ inline constexpr int kTooMuchMemory = 3;
 // none; files are then opened unchecked.
 std::filesystem::path probe_program();
 
+// From now on no file is opened unchecked: without the program, opening throws Error.
+void require_probe();
+
 // How HDF5 fails on a file: "crashes on it", "does not end on it", ... Empty if it does not, or if the program cannot run.
 std::string probe(const std::filesystem::path& program, const std::filesystem::path& file);
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unittest
+from pathlib import Path
 
 import numpy as np
 
@@ -149,6 +151,20 @@ class Refusals(unittest.TestCase):
 
     def test_damaged_checkpoint(self):
         self.refuse_damaged(make_run() / "latest.h5", 6000, 12)
+
+    def test_missing_probe(self):
+        """Without the program that opens HDF5 files first, a damaged one could end the interpreter."""
+        package = FOLDER / "without probe" / "a" / "glow"  # the build's program is two folders above the extension
+        package.mkdir(parents=True)
+        for file in Path(glow.__file__).parent.iterdir():
+            if file.is_file() and file.name != "glow_hdf5_probe":
+                shutil.copyfile(file, package / file.name)
+        code = f"import glow; print(glow.__file__); glow.load({str(make_run() / 'latest.h5')!r}, device='cpu', threads=1)"
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(package.parent)}, capture_output=True, text=True)
+        self.assertIn(str(package), done.stdout)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("RuntimeError: cannot check", done.stderr)
+        self.assertIn("glow_hdf5_probe is missing", done.stderr)
 
     def test_damaged_safetensors(self):
         whole = FOLDER / "whole.safetensors"
