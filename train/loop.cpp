@@ -22,12 +22,11 @@ constexpr index_t kCompareEvery = 1000;
 
 TrainingLoop::TrainingLoop(Session& session)
     : session_(session),
-      batches_(
-          session.backend->exec(), session.request.device, (*session.memory)[Category::state],
-          session.options.model, session.options.batch, session.processes.slice(session.options.batch).count,
-          [&images = *session.images, mine = session.processes.slice(session.options.batch)](index_t first) {
-              return images.take(first + mine.first, mine.count);
-          }),
+      batches_(session.backend->exec(), session.request.device, (*session.memory)[Category::state],
+               session.options.model, session.options.batch,
+               session.processes.slice(session.options.batch).count,
+               [&images = *session.images, mine = session.processes.slice(session.options.batch)](
+                   index_t batch_first) { return images.take(batch_first + mine.first, mine.count); }),
       recovery_(session),
       evaluate_timer_(session.options.eval_every, first_seconds(session.options)),
       sample_timer_(session.options.sample_every, first_seconds(session.options)),
@@ -86,7 +85,7 @@ StepResult TrainingLoop::step() {
     if (session_.request.before_step) session_.request.before_step(step_, *session_.trainer);
     const Batch& batch = batches_.next();
     const Limits limits = limits_of(progress.history, options);
-    const StepTime time{step_, progress.history.lr_scale, clock()};
+    const StepTime time{step_, progress.history.lr_scale, minutes()};
     const StepResult result =
         session_.trainer->step(batch, optimizer_at(options, session_.schedule, time), limits);
     progress.step = step_;
@@ -99,15 +98,13 @@ StepResult TrainingLoop::step() {
     return result;
 }
 
-// Minutes of training since the run began. With --max-minutes, all processes use root's value.
-double TrainingLoop::clock() {
+double TrainingLoop::minutes() {
     const auto& hook = session_.request.minutes;
     double minutes = minutes_before_ + (hook ? hook() : session_.log->minutes());
     if (session_.options.max_minutes > 0) session_.processes.broadcast(sizeof(minutes), &minutes);
     return minutes;
 }
 
-// Name of the limit reached, or empty.
 std::string TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
@@ -117,8 +114,8 @@ std::string TrainingLoop::limit_reached() {
     if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
     if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
     if (options.max_minutes > 0) {
-        const double earlier = minutes_of_whole_run(options, session_.schedule) ? 0 : minutes_before_;
-        if (clock() - earlier >= options.max_minutes) return "max-minutes";
+        const double earlier = counts_minutes_of_whole_run(options, session_.schedule) ? 0 : minutes_before_;
+        if (minutes() - earlier >= options.max_minutes) return "max-minutes";
     }
     return "";
 }
@@ -135,16 +132,16 @@ void TrainingLoop::evaluate() {
         const ScopedTimeout timeout("writing eval.csv");
         const std::string row = fmt::format("{},valid,{:.9g},{:.6g},{},{}", step, mean.value,
                                             mean.standard_error, mean.count, ema ? "ema" : "raw");
-        if (session_.evaluations) session_.retrying([&] { session_.evaluations->row(row); });
+        if (session_.evaluations) session_.retry([&] { session_.evaluations->row(row); });
     }
     session_.request.say(fmt::format("step {:>6}  validation {}, {}", step,
                                      validation_text(*done.valid_ema, *done.valid_raw),
                                      counted(session_.valid->N(), "image")));
-    if (!(done.valid_ema->value < done.best) || !save()) return;
-    done.best = done.valid_ema->value;
+    if (!(done.valid_ema->value < done.best_bits_per_dim) || !save()) return;
+    done.best_bits_per_dim = done.valid_ema->value;
     const ScopedTimeout timeout("linking a checkpoint");
     if (session_.processes.is_root())
-        session_.retrying([&] { session_.folder.link(session_.folder.best(), step); });
+        session_.retry([&] { session_.folder.link(session_.folder.best(), step); });
 }
 
 // The sheet is compressed and written by a background thread during later steps. If no thread can be started,
@@ -171,10 +168,9 @@ void TrainingLoop::draw_samples() {
 
 void TrainingLoop::wait_for_samples() {
     const ScopedTimeout timeout("writing samples");
-    if (sheet_.valid()) session_.retrying([&] { sheet_.get(); });
+    if (sheet_.valid()) session_.retry([&] { sheet_.get(); });
 }
 
-// Returns false if the checkpoint cannot be written now.
 bool TrainingLoop::save() {
     if (session_.done.saved == session_.progress.step) return true;
     session_.trainer->check_usable();
@@ -183,13 +179,14 @@ bool TrainingLoop::save() {
     return session_.save();
 }
 
-// Called on root only, whose slice is never empty. The other processes wait for it in their next step.
+// Called on root only, whose slice is never empty. The other processes start their next step, and wait for
+// root in its first collective operation.
 void TrainingLoop::audit(const Batch& batch) {
     const ScopedTimeout timeout("auditing the gradients");
     const Audit audit = session_.trainer->audit(batch);
     const std::string text = fmt::format("step {}: {}", step_, describe(audit));
     (audit.holds() ? session_.request.say : session_.request.warn)(text);
-    session_.retrying([&] {
+    session_.retry([&] {
         for (const std::string& row : rows(audit, step_)) session_.audits->row(row);
     });
 }
@@ -199,7 +196,7 @@ void TrainingLoop::finish() {
     if (!save())
         throw Error(fmt::format(
             "the run ends at step {}, but its checkpoint cannot be written: {}", session_.progress.step,
-            session_.processes.is_root() ? session_.retrying.last_error() : "see the message of rank 0"));
+            session_.processes.is_root() ? session_.retry.last_error() : "see the message of rank 0"));
     if (result_.ended != "signal") {
         evaluate();
         draw_samples();
@@ -207,7 +204,8 @@ void TrainingLoop::finish() {
     wait_for_samples();
     session_.log->end();
     if (session_.evaluations) session_.evaluations->flush();
-    // Wait until root has written everything: if another signal ended a process now, root would end too.
+    // Keep every process alive until root has written everything: root is terminated when another process
+    // dies, for example of a second signal.
     session_.processes.barrier();
 }
 

@@ -20,12 +20,15 @@ class TrainingLoop {
     StepResult step();
 
   private:
-    double clock();
+    // Minutes of training since the run began. With --max-minutes, all processes get root's value.
+    double minutes();
+    // The name of the limit reached, such as "max-steps"; empty if none.
     std::string limit_reached();
     void step_and_log();
     void evaluate();
     void draw_samples();
     void wait_for_samples();
+    // Saves a checkpoint of this step, unless there is one. Returns false if it cannot be written now.
     bool save();
     void audit(const Batch& batch);
     void finish();
@@ -37,7 +40,7 @@ class TrainingLoop {
     const double minutes_before_;  // minutes of training before this process resumed the run
     index_t step_ = 0;             // number of the current step
     StepResult last_result_;       // of the latest step
-    std::future<void> sheet_;      // writes the latest sample sheet in the background
+    std::future<void> sheet_;      // completion of the background write of the latest sample sheet
     RunResult result_;
 };
 

@@ -97,7 +97,7 @@ MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Bac
     Trainer& trainer = parts.trainer;
     trainer.initialize(parts.images.batch());
     move_off_start(trainer, backend.exec(), point.options.model.depth, point.options.seed);
-    trainer.restart();
+    trainer.reset_optimizer();
     OptimizerStep update;
     update.lr_t = 0;  // every pass uses the same weights
     result.step_ms = HUGE_VAL;
@@ -129,7 +129,7 @@ std::optional<double> gradient_cosine(const MemoryPoint& point, const MemoryResu
     if (total(plan.bytes) > available) return std::nullopt;
     Parts parts(exact, plan, backend);
     upload(backend.exec(), std::ssize(result.params), result.params.data(), parts.trainer.weights().params);
-    parts.trainer.restart();
+    parts.trainer.reset_optimizer();
     parts.trainer.step(parts.images.batch(), {});
     const std::vector<float> gradients =
         downloaded(backend.exec(), std::ssize(result.gradients), parts.trainer.gradients());

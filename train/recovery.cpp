@@ -109,7 +109,7 @@ void Recovery::roll_back(const StepFailure& failure, index_t step) {
         report["action"] = action;
         if (!session_.processes.is_root()) return;
         const ScopedTimeout timeout("writing a report");
-        session_.retrying([&] { session_.folder.write_report(file, report.dump(1) + "\n"); });
+        session_.retry([&] { session_.folder.write_report(file, report.dump(1) + "\n"); });
     };
     const std::string message = failure.found.value("message", "");
     if (gives_up) {

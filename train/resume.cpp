@@ -199,7 +199,7 @@ Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
         const std::string_view weights = cell();
         if (weights != "ema" && weights != "raw") continue;
         const bool ema = weights == "ema";
-        if (ema && has_best) found.best = std::min(found.best, mean.value);
+        if (ema && has_best) found.best_bits_per_dim = std::min(found.best_bits_per_dim, mean.value);
         if (step == at_step) (ema ? found.ema : found.raw) = mean;
     }
     return found;

@@ -50,8 +50,9 @@ void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data,
 
 // Results up to a checkpoint: validation bits/dim from eval.csv.
 struct Evaluated {
-    std::optional<Mean> raw, ema;                           // at the checkpoint's step
-    double best = std::numeric_limits<double>::infinity();  // EMA, of all evaluations, if best.h5 exists
+    std::optional<Mean> raw, ema;  // at the checkpoint's step
+    // Of EMA weights, over all evaluations, if best.h5 exists.
+    double best_bits_per_dim = std::numeric_limits<double>::infinity();
 };
 Evaluated read_evaluations(const RunFolder& folder, index_t step);
 

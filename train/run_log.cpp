@@ -97,7 +97,7 @@ RunLog::RunLog(const RunRequest& request, const TrainingOptions& options, const 
           std::string("step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,"
                       "max_condition") +
           (classifier_ ? ",bits_y,error_y" : "")),
-      retrying_(request) {}
+      retry_(request) {}
 
 RunLog::~RunLog() {
     erase();
@@ -117,7 +117,7 @@ void RunLog::start(const TrainingProgress& progress) {
     start_ = last_row_ = last_draw_ = Clock::now();
     steps_since_draw_ = 0;
     first_fraction_ = std::max(0.0, total_fraction(progress));
-    earlier_seconds_ = minutes_of_whole_run(options_, schedule_) ? progress.minutes * 60 : 0;
+    earlier_seconds_ = counts_minutes_of_whole_run(options_, schedule_) ? progress.minutes * 60 : 0;
 }
 
 void RunLog::step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
@@ -143,7 +143,7 @@ void RunLog::row(const TrainingProgress& progress, const StepResult& step, std::
         progress.epoch, progress.images_seen, step.bits_per_dim, step.loss, step.grad_norm, lr, images_per_s,
         seconds * 1000 / steps, peak_bytes, step.drift, step.max_condition,
         classifier_ ? fmt::format(",{:.9g},{:.6g}", step.bits_y, step.error_y) : "");
-    if (metrics_) retrying_([&] { metrics_->row(cells); });
+    if (metrics_) retry_([&] { metrics_->row(cells); });
     if (request_.metrics) request_.metrics(columns_, cells);
     if (!request_.terminal)
         request_.say(fmt::format(

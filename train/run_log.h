@@ -80,7 +80,7 @@ class RunLog {
     const bool classifier_;
     const std::string columns_;  // of metrics.csv
     std::optional<CsvLog> metrics_;
-    RetryingWrite retrying_;
+    RetryingWrite retry_;
     Clock::time_point start_, last_row_, last_draw_;
     double first_fraction_ = 0;   // of the whole run, done before this process started
     double earlier_seconds_ = 0;  // of --max-minutes, spent by earlier processes

@@ -38,7 +38,7 @@ double run_fraction(const Schedule& s, const StepTime& step) {
     return std::min(fraction, 1.0);
 }
 
-bool minutes_of_whole_run(const TrainingOptions& o, const Schedule& s) {
+bool counts_minutes_of_whole_run(const TrainingOptions& o, const Schedule& s) {
     return o.lr_schedule != LrSchedule::constant && s.end_minutes == o.max_minutes;
 }
 

@@ -24,7 +24,7 @@ struct StepTime {
 // Completed fraction of the run before the step, in [0, 1]: the largest of those in steps, images and minutes.
 double run_fraction(const Schedule& schedule, const StepTime& step);
 // Whether --max-minutes counts all parts of the run, because a decay ends with it.
-bool minutes_of_whole_run(const TrainingOptions& options, const Schedule& schedule);
+bool counts_minutes_of_whole_run(const TrainingOptions& options, const Schedule& schedule);
 // Length of the warm-up in images.
 double warmup_images(const TrainingOptions& options, const Schedule& schedule);
 // The learning rate of the step: warm-up, times the decay by run_fraction().

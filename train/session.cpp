@@ -205,7 +205,7 @@ void Session::restore_done(bool saved) {
     if (processes.is_root()) known.evaluated = read_evaluations(folder, progress.step);
     processes.broadcast(sizeof(known), &known);
     done.saved = known.saved ? progress.step : -1;
-    done.best = known.evaluated.best;
+    done.best_bits_per_dim = known.evaluated.best_bits_per_dim;
     done.valid_raw = known.evaluated.raw;
     done.valid_ema = known.evaluated.ema;
     done.evaluated = done.valid_ema && done.valid_raw ? progress.step : -1;
@@ -215,7 +215,7 @@ bool Session::save() {
     bool saved = true;
     if (processes.is_root()) {
         const ScopedTimeout timeout("writing a checkpoint");
-        saved = retrying([&] { write_checkpoint(); });
+        saved = retry([&] { write_checkpoint(); });
     }
     saved = root_decides<1>({saved})[0];
     if (saved) done.saved = progress.step;
@@ -248,7 +248,7 @@ void Session::save_more_states(index_t anchor_every) {
     options.anchor_every = configured_.anchor_every = anchor_every;
     if (!processes.is_root()) return;
     const ScopedTimeout timeout("writing the run's options");
-    retrying([&] { folder.write_config(to_toml(configured_)); });
+    retry([&] { folder.write_config(to_toml(configured_)); });
 }
 
 // ---- Data ----------------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ void Session::load_weights() {
                 file.string(), model_differences(info.model, options.model)));
         load_checkpoint(file, parameters, backend->exec(),
                         {.params = trainer->weights().params, .fixed = trainer->weights().fixed});
-        trainer->restart();
+        trainer->reset_optimizer();
         request.say(fmt::format("weights from {}", file.string()));
     }
 }

@@ -38,8 +38,8 @@ class Session {
 
     // Completed work at progress.step: its checkpoint and evaluations; also the best evaluation so far.
     struct Done {
-        index_t saved = -1, evaluated = -1;                     // steps
-        double best = std::numeric_limits<double>::infinity();  // bits/dim
+        index_t saved = -1, evaluated = -1;                                  // steps
+        double best_bits_per_dim = std::numeric_limits<double>::infinity();  // of EMA weights
         std::optional<Mean> valid_ema, valid_raw;
     } done;
     // saved: whether a checkpoint of progress.step exists (decided by root).
@@ -70,7 +70,7 @@ class Session {
     TrainingProgress progress;
     std::optional<RunLog> log;
     std::optional<CsvLog> evaluations, audits;  // on root
-    RetryingWrite retrying{request};
+    RetryingWrite retry{request};
 
   private:
     void compare_requests();

@@ -1,4 +1,5 @@
-// One step of training in constant memory. train/gradient_pass.cpp and train/update.cpp are its two halves.
+// One step of training. With policy reconstruct, its memory does not grow with depth. train/gradient_pass.cpp
+// and train/update.cpp are its two halves.
 #include "train/step.h"
 
 #include <fmt/format.h>
@@ -18,6 +19,8 @@ OptimizerStep clipped(OptimizerStep step, double clip_norm, double grad_norm) {
 
 StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Limits& limits) {
     derived_.update(context_, weights_.params);  // W^-1, folded weights; concurrent on a GPU
+    // Check before backward if fused updates would apply a bad W's gradient, or if W^-1 is known already: on a
+    // GPU it is computed concurrently with forward, and checked after it.
     if (context_.exec.device != Device::cuda || update_->during_backward()) check_mixings(limits.condition);
 
     StepResult result;
@@ -25,10 +28,10 @@ StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Li
     // Sum over processes; one of them may have no images.
     const double N = context_.total(static_cast<double>(batch.N));
     for (const MemoryPolicy& policy : policies_to_try()) {
-        result.redone = !(policy == policy_);
+        result.redone = policy != policy_;
         result.policy = policy;
-        if (!(policy == planned_policy_)) memory_[Category::stored].enlarge();
-        sums = gradient_.run(batch, N, policy, step, *update_);
+        if (policy != initial_policy_) memory_[Category::stored].enlarge();
+        sums = gradient_pass_.run(batch, N, policy, step, *update_);
         result.max_condition = check_mixings(limits.condition);
         // Forward does not reconstruct, so a non-finite density cannot come from drift.
         if (sums.drift <= drift_tolerance_ || !std::isfinite(sums.log_density)) break;

@@ -1,5 +1,5 @@
 // Trainer: a model with its optimizer state, and one training step. step.cpp has the step, trainer.cpp the
-// setup and checks, recovery.cpp the tests for a failed step. Read step.cpp first.
+// setup and checks, recovery.cpp the checks for a failed step. Read step.cpp first.
 #pragma once
 
 #include <memory>
@@ -31,11 +31,12 @@ struct StepResult {
     double grad_norm = 0;            // global L2, before clipping
     double drift = 0;                // largest |reconstructed x - x| over images and pixels
     double max_condition = 0;        // of the channel mixings W used by this step
-    MemoryPolicy policy;             // of the last attempt
+    MemoryPolicy policy;             // of the last attempt: the step is repeated if drift is too large
     bool redone = false;             // drift made the step repeat with a safer policy
 };
 
-// A model in training: weights, moments, averages, and the buffers of a step, each from its category's arena.
+// A model in training: weights, moments, averages, and the buffers of a step. Each is allocated in the
+// arena of `memory` for its Category.
 class Trainer {
   public:
     // options.init_batch: maximum number of images for initialize(), or 0 if initialize() is not called.
@@ -53,24 +54,26 @@ class Trainer {
     // The following functions are collective: with several processes, each calls them with its slice of the
     // images, and all get the same results. If one process throws, end the run on all.
 
-    // Initializes the weights from the seed and the actnorms from the images, then calls restart(). At most
-    // options.init_batch images over all processes.
+    // Initializes the weights from the seed and the actnorms from the images, then calls reset_optimizer(). At
+    // most options.init_batch images over all processes.
     void initialize(const Batch& init_images);
-    // Sets EMA = raw weights and moments = 0, after raw weights were set from outside.
-    void restart();
-    // Call after writing weights() from outside in any other way.
+    // Sets EMA = raw weights and moments = 0. Call after setting only the raw weights from outside.
+    void reset_optimizer();
+    // Call after writing to weights() from outside, for example from a checkpoint. reset_optimizer() and
+    // broadcast_weights() include this call.
     void weights_changed() { derived_.invalidate(); }
     // Copies root's weights, averages and moments to all processes.
     void broadcast_weights();
 
     // One step: gradient of the mean bits/dim over the batch of all processes, then the update. Throws
     // StepFailure, the same on all processes, if a value is not finite, a condition number exceeds
-    // limits.condition, or the losses of the batch and of half of its images exceed limits.loss. The weights
-    // are then unchanged, except with fused updates. With fused updates, drift throws DriftError.
+    // limits.condition, or limits.loss is exceeded by the mean loss of the batch and by at least half of its
+    // images. The weights are then unchanged, except with fused updates. With fused updates, drift throws
+    // DriftError.
     StepResult step(const Batch& batch, const OptimizerStep& step, const Limits& limits = {});
 
-    // Compares this policy's gradients with those of exact states, on the first few images of this process's
-    // batch. Changes only buffers. Requires options.audit_every.
+    // Compares the gradients of policy() with gradients computed from exact states, on the first few images of
+    // this process's batch. Changes only buffers. Requires options.audit_every.
     Audit audit(const Batch& batch);
 
     // Throws StepFailure if a checkpoint of these weights would be rejected on loading: a value is not finite
@@ -80,11 +83,11 @@ class Trainer {
     // Throws Error, naming tensor and process, if weights, averages or moments are not bit-equal to root's.
     void check_replicas_equal();
 
-    // Selects the averaged weights (ema) or the raw ones for evaluation and sampling, and derives their
-    // values.
+    // Selects the averaged weights (ema) or the raw ones for evaluation and sampling, and computes
+    // the values derived from them: W^-1, log|det W| and folded weights.
     void use_ema(bool ema) { derive(ema ? weights_.ema : weights_.params); }
-    const FlowBuffers& buffers() const { return gradient_.buffers(); }
-    RunnableModel runnable() { return {context_, glow_, gradient_.buffers()}; }
+    const FlowBuffers& buffers() const { return gradient_pass_.buffers(); }
+    RunnableModel runnable() { return {context_, glow_, gradient_pass_.buffers()}; }
 
   private:
     std::vector<MemoryPolicy> policies_to_try() const;
@@ -93,10 +96,12 @@ class Trainer {
     double check_mixings(double largest_condition);
     // Throws if the step failed, so that its update is not applied (fused updates already are).
     void check_step(const Batch& batch, const StepResult& result, const Limits& limits);
+    // Computes the values derived from these weights. Throws StepFailure if a W is singular
+    // or a value is not finite.
     void derive(float* values);
     // For diagnosis of a step on this batch, whose arrays must outlive the result.
     FailureContext failure_context(const Batch& batch = {});
-    // Calls f(group, values) for the weights, EMA and moments; group is their HDF5 group in a checkpoint.
+    // Calls f(tree, values) for the weights, EMA and moments; tree is their HDF5 group in a checkpoint.
     template <class F>
     void for_each_tree(F f) const;
 
@@ -106,11 +111,11 @@ class Trainer {
     Glow glow_;
     DerivedWeights derived_;
     Weights weights_;
-    GradientPass gradient_;
+    GradientPass gradient_pass_;
     std::unique_ptr<Update> update_;
     std::optional<Auditor> auditor_;
     double* checksums_;                     // [tensors], with several processes
-    MemoryPolicy policy_, planned_policy_;  // the current policy, and that at the start
+    MemoryPolicy policy_, initial_policy_;  // the current policy, and that at construction
     double drift_tolerance_;
 };
 

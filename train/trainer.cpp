@@ -69,26 +69,26 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
              backend.exec().tuned_for_gpu()}),
       derived_(glow_),
       weights_(take_weights(options, glow_.parameters(), memory, updates)),
-      gradient_(options_, context_, backend.exec().device, glow_, derived_, memory,
-                micro_batch_of(options, backend.communicator()),
-                slice_of(options.init_batch, 0, backend.communicator().size()).count),
+      gradient_pass_(options_, context_, backend.exec().device, glow_, derived_, memory,
+                     micro_batch_of(options, backend.communicator()),
+                     slice_of(options.init_batch, 0, backend.communicator().size()).count),
       drift_tolerance_(drift_tolerance_of(options)) {
     check_precision(backend, options.precision);
-    policy_ = planned_policy_ = policy_of(options, glow_, gradient_.micro_batch());
+    policy_ = initial_policy_ = policy_of(options, glow_, gradient_pass_.micro_batch());
     glow_.allocate(memory[Category::derived]);
     if (updates && options.fused_update)
         update_ = std::make_unique<FusedUpdate>(context_, backend.exec(), glow_, weights_, memory);
     else
         update_ = std::make_unique<WholeModelUpdate>(context_, backend.exec(), glow_.parameters().size(),
-                                                     weights_, memory, updates, gradient_.partial());
+                                                     weights_, memory, updates, gradient_pass_.partial());
     glow_.parameters().bind(weights_.params);
     glow_.parameters().bind_fixed(weights_.fixed);
     const bool alone = backend.communicator().size() == 1;
     checksums_ =
         memory[Category::communication].take<double>(alone ? 0 : std::ssize(glow_.parameters().tensors()));
-    gradient_.end_initialization();
+    gradient_pass_.end_initialization();
     if (options.audit_every > 0)
-        auditor_.emplace(context_, glow_, std::min(gradient_.micro_batch(), Audit::kImages), memory);
+        auditor_.emplace(context_, glow_, std::min(gradient_pass_.micro_batch(), Audit::kImages), memory);
 }
 
 void Trainer::initialize(const Batch& init_images) {
@@ -103,13 +103,13 @@ void Trainer::initialize(const Batch& init_images) {
     }
     parameters.bind(weights_.params);
     parameters.bind_fixed(weights_.fixed);
-    Flow flow = gradient_.initialize(init_images);
+    Flow flow = gradient_pass_.initialize(init_images);
     glow_.initialize(context_, flow);
-    restart();
+    reset_optimizer();
     broadcast_weights();  // changes nothing unless the processes' CPUs round differently
 }
 
-void Trainer::restart() {
+void Trainer::reset_optimizer() {
     derived_.invalidate();
     if (!weights_.has_moments()) return;
     const index_t size = glow_.parameters().size();
@@ -147,7 +147,7 @@ void Trainer::check_replicas_equal() {
             constexpr index_t kPerWord = sizeof(float) / sizeof(*values);
             checksum(context_.exec, (tensors[t].count + kPerWord - 1) / kPerWord,
                      reinterpret_cast<const float*>(values + tensors[t].offset), checksums_ + t,
-                     gradient_.partial());
+                     gradient_pass_.partial());
         }
         const std::vector<double> mine = context_.to_host(checksums_, count);
         std::vector<double> first = mine;
@@ -178,8 +178,8 @@ FailureContext Trainer::failure_context(const Batch& batch) {
     return {context_, glow_, weights_, update_->gradients(),
             [this, batch, D, first = index_t{0}](Flow& flow) mutable {
                 if (first >= batch.N) return false;
-                const index_t N = std::min(gradient_.micro_batch(), batch.N - first);
-                flow = gradient_.load(batch.part(first, N, D));
+                const index_t N = std::min(gradient_pass_.micro_batch(), batch.N - first);
+                flow = gradient_pass_.load(batch.part(first, N, D));
                 first += N;
                 return true;
             }};
@@ -199,9 +199,9 @@ void Trainer::for_each_tree(F f) const {
 Audit Trainer::audit(const Batch& batch) {
     derive(weights_.params);
     const index_t D = glow_.config().dimensions(),
-                  N = std::min({batch.N, gradient_.micro_batch(), Audit::kImages});
-    Flow flow = gradient_.load(batch.part(0, N, D));
-    return (*auditor_)(flow, gradient_.dh(), policy_);
+                  N = std::min({batch.N, gradient_pass_.micro_batch(), Audit::kImages});
+    Flow flow = gradient_pass_.load(batch.part(0, N, D));
+    return (*auditor_)(flow, gradient_pass_.dh(), policy_);
 }
 
 void Trainer::check_usable() {

@@ -21,7 +21,7 @@ void make_ill_conditioned(Training& training, double factor) {
             for (index_t o = 0; o < tensor.shape[0]; o += 2)
                 for (index_t i = 0; i < tensor.shape[0]; ++i)
                     training.params()[tensor.offset + o * tensor.shape[0] + i] /= static_cast<float>(factor);
-    training.trainer.restart();
+    training.trainer.reset_optimizer();
 }
 
 TEST(Audit, ReportsZeroForExactStates) {

@@ -91,7 +91,7 @@ struct HardTraining : Training {
             if (kind == Kind::large_scales && is("coupling/conv3/logs"))
                 for (index_t i = 1; i < tensor.count; i += 2) values[i] += kLargeLogs;
         }
-        trainer.restart();
+        trainer.reset_optimizer();
     }
 
     // Forward and back by hand on the test's images, with every state rounded by `round` between layers;

@@ -43,7 +43,7 @@ struct Pair {
         initialized_shared = shared.copy(shared.trainer.weights().params);
         alone.random_start();
         std::copy_n(alone.params(), initialized_alone.size(), shared.trainer.weights().params);
-        shared.trainer.restart();
+        shared.trainer.reset_optimizer();
     }
     StepResult step_shared(const OptimizerStep& update = {}) {
         return shared.trainer.step(slice_of_images(alone.images, alone.options.model), update);

@@ -263,7 +263,7 @@ void make_ill_conditioned(Training& training, index_t first, double factor) {
             for (index_t i = 0; i < C; ++i)
                 training.params()[tensor.offset + o * C + i] /= static_cast<float>(factor);
     }
-    training.trainer.restart();
+    training.trainer.reset_optimizer();
 }
 
 TEST(TrainerDrift, ImpossibleToleranceIsError) {
@@ -325,7 +325,7 @@ TEST(TrainerDrift, FallbackAllocatesMemoryOnDemand) {
     Trainer trainer(options, backend, memory);
     trainer.initialize(exact.init_images.batch());
     std::copy(weights.begin(), weights.end(), trainer.weights().params);
-    trainer.restart();
+    trainer.reset_optimizer();
     OptimizerStep update;
     update.beta1 = 0;              // m = g
     for (int t = 0; t < 2; ++t) {  // the second step already starts in the larger memory

@@ -72,7 +72,7 @@ struct Training {
         for (const Tensor& tensor : tensors())
             for (index_t i = 0; i < tensor.count; ++i)
                 params()[tensor.offset + i] += static_cast<float>(scale * random.normal());
-        trainer.restart();
+        trainer.reset_optimizer();
         return *this;
     }
     // Computes the gradient without changing the weights; moments do change.
