@@ -31,10 +31,11 @@ struct bfloat16 {
     std::uint16_t bits;
 };
 
-// On count_only nothing runs: memory planning executes a step on arenas that only count.
+// count_only runs no kernels: to plan memory, the code of a step is executed with arenas that only count bytes.
 enum class Device { cpu, cuda, count_only };
 class LaunchObserver;
-// Shared memory per block that our own matrix products need: compute capability 8.0, 9.0 and 10.0 have it.
+// Shared memory per block that our own tensor-core kernels need. Compute capability 8.0, 9.0 and 10.0 have it;
+// 8.6 and 8.9 have tensor cores, but only 99 KiB.
 inline constexpr index_t kTensorCoreSharedBytes = 160 << 10;
 // Where and how a kernel runs.
 struct Exec {
@@ -45,7 +46,9 @@ struct Exec {
 
     LaunchObserver* observer = nullptr;  // receives every launch; for tests
 
-    bool tensor_cores = false;  // a GPU with kTensorCoreSharedBytes, or counting for one
+    // Use our own tensor-core kernels: a GPU with kTensorCoreSharedBytes, or counting memory for one. Other
+    // GPUs use library matrix products instead.
+    bool tensor_cores = false;
 
     bool tuned_for_gpu() const { return device == Device::cuda || use_gpu_paths; }
 };

@@ -33,7 +33,6 @@ StatePixels Coupling::input(const Context& context, const Flow& flow, index_t n,
     return {joined, stride};
 }
 
-// Calls f(first image, images) for every tile.
 template <class F>
 void Coupling::for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const {
     const index_t images = images_per_tile(tile_, shape_.pixels(), options_.width, N, blocking);

@@ -1,6 +1,6 @@
 // Affine and additive coupling layers (paper section 3.3 in the form of the published code): a network of the
-// first half a of the channels transforms the second half b; a is unchanged. In a conditional coupling the
-// network also reads a condition: feature maps of known data, whose gradient backward also computes (Ho et
+// first half of the channels, `a`, transforms the second half, `b`; `a` is unchanged. In a conditional coupling
+// the network also reads a condition: feature maps of known data, whose gradient backward also computes (Ho et
 // al. 2019, section 3.1). Runs tile by tile, so only one tile's hidden maps need memory.
 #pragma once
 
@@ -33,6 +33,7 @@ class Coupling : public Layer {
     // Saved by policy `store`: the network's maps, tile by tile.
     using SavedMaps = std::vector<CouplingNetwork::Maps>;
     SavedMaps take_maps(const Blocking& blocking, Arena& arena, index_t N) const;
+    // Writes to the maps that `saved` points to, unless it is nullptr.
     void forward(const Context& context, Flow& flow, const SavedMaps* saved);
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* saved);
 
@@ -42,6 +43,8 @@ class Coupling : public Layer {
     index_t outputs() const { return network_->outputs(); }
 
   private:
+    // Calls f(first image, images) for every tile. skip: only for the first and the last tile, when counting
+    // memory.
     template <class F>
     void for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const;
     // Input of the network for images n .. n + images - 1: the state, or state and condition joined in

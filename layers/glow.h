@@ -24,7 +24,8 @@ struct Execution {
     Precision precision = Precision::fp32;  // of the coupling networks
     index_t tile = 0;                       // images per coupling-network tile; 0: images_per_tile()
     std::vector<Engine> engines = {};       // one per level; empty: matrix products everywhere
-    // For GPUs: fold and round the weights of all networks at once and keep them, an extra copy of the model.
+    // For GPUs: fold the actnorms of all coupling networks into their convolution weights at once, round the
+    // results to the networks' precision and keep them, an extra copy of the model.
     // This saves about 2,000 small kernels per training step.
     bool fold_ahead = false;
 };
@@ -41,8 +42,8 @@ struct ParameterBlock {
 };
 
 // Called for each parameter block during backward, from the top down. begin(): returns where to accumulate
-// the block's gradient; its parameter values are still needed. complete(): the gradient is final and the
-// values are no longer needed.
+// the block's gradient; do not overwrite the block's parameter values yet. complete(): the gradient is final,
+// and the values may be overwritten.
 class GradientHook {
   public:
     virtual ~GradientHook() = default;
@@ -61,7 +62,8 @@ class Glow {
     Parameters& parameters() { return parameters_; }
     const Parameters& parameters() const { return parameters_; }
 
-    // Allocates the derived values (W^-1, folded mixings, the prior's map).
+    // Allocates the derived values (W^-1, folded mixings and networks, the mean and log-scale map of the
+    // top prior).
     void allocate(Arena& derived);
 
     // Computes derived values from the parameters. Required before anything else and after every change of
@@ -77,8 +79,8 @@ class Glow {
     void finish_deriving(const Context& context);
     // Result of derive(). Waits for the device.
     struct Conditioning {
-        double max_condition = 0;  // of W over all steps: norm1(W) norm1(W^-1)
-        std::string worst_layer;   // the step with this condition
+        double max_condition = 0;  // largest condition number of W: norm1(W) norm1(W^-1)
+        std::string worst_layer;   // the step with this condition number
         // The first step with a singular W or a non-finite value; empty if there is none.
         std::string bad_layer;
     };
@@ -95,9 +97,9 @@ class Glow {
 
     bool has_classifier() const { return classifier_.has_value(); }
 
-    // Sets flow.h to the images with noise, ready for forward. Variational noise requires a dequantizer: it
-    // also writes minus_log_q [N], to which flow.minus_log_q then points, and unless nullptr logits [N, D]
-    // for backward_dequantizer().
+    // Sets flow.h to the images with noise, ready for forward. Variational noise requires a dequantizer. It
+    // also fills buffers.minus_log_q [N] and sets flow.minus_log_q to point there. It fills buffers.logits
+    // [N, D], which backward_dequantizer() reads, unless that is nullptr.
     struct VariationalBuffers {
         double* minus_log_q = nullptr;
         state_t* logits = nullptr;
@@ -152,9 +154,9 @@ class Glow {
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,
                   const ParameterBlock& block);
 
-    // Policy "auto": saves as many maps of N images as fit in `bytes`, deepest level first. Saving a byte
-    // there avoids the most recomputation: a pixel's network work grows with its number of channels, but the
-    // size of its maps hardly does.
+    // Policy "auto": saves as many maps of N images as fit in `bytes`, deepest level first. A byte saved
+    // in the deepest level avoids the most recomputation: its feature maps have the most channels, so the
+    // network does the most work per pixel, while the saved maps per pixel are about the same size everywhere.
     MemoryPolicy policy_within(index_t N, std::size_t bytes) const;
     // Network work of forward and backward under a policy, in units of one forward: 3 if all maps are saved,
     // 4 if every network is recomputed.
@@ -218,7 +220,8 @@ class Glow {
     FoldedWeights folded_;                  // of all coupling networks, if fold_ahead_
     std::optional<Classifier> classifier_;  // --weight-y
     std::vector<ParameterBlock> blocks_;    // from the top down
-    double* conditions_ = nullptr;          // of W: [L * K], then the dequantizer's; in device memory
+    // Condition numbers of W: [L * K], then the dequantizer's; in device memory.
+    double* conditions_ = nullptr;
 };
 
 }  // namespace glow::inline GLOW_REAL

@@ -23,14 +23,14 @@ struct Flow {
     const std::int32_t* labels = nullptr;  // [N] classes, 0 .. n_classes - 1
     double* bits_y = nullptr;              // [N] cross-entropy of the classifier, in bits
     double* error_y = nullptr;             // [N] 1 if the classifier is wrong, else 0
-    // With variational noise u: [N] nats, -log q(u), which logdet then includes.
+    // With variational noise u: [N] nats, -log q(u). Glow::forward() includes it in logdet.
     double* minus_log_q = nullptr;
     // Conditional couplings only: additional input of their networks, [N, H, W, CouplingOptions::condition].
     const real* condition = nullptr;
 };
 
-// Gradient of the state. The loss is a sum over images, linear in each image's log p = ... + logdet + prior
-// and in its cross-entropy bits_y if there is a classifier.
+// Gradient of the state. The loss is the sum over images of dlogp * log p and, with a classifier, of
+// dbits_y * bits_y, plus a constant. log p contains Flow's logdet + prior.
 struct Gradient {
     real* dh = nullptr;                  // [N, H, W, C] dL/dh, in the layout of h
     double dlogp = 0;                    // dL/dlog p, equal for every image
@@ -42,8 +42,8 @@ struct Gradient {
 class Layer {
   public:
     virtual ~Layer() = default;
-    // Sets the layer's actnorms from the data that reaches them on all processes, then runs
-    // forward. A process may have no images.
+    // Sets the layer's actnorms from the data that reaches them on all processes, then runs forward. A process
+    // may have no images.
     virtual void initialize(const Context& context, Flow& flow) { forward(context, flow); }
     // h: x -> y, logdet += log|det dy/dx|.
     virtual void forward(const Context& context, Flow& flow) = 0;
@@ -53,10 +53,10 @@ class Layer {
     virtual void backward(const Context& context, Flow& flow, Gradient& gradient) = 0;
 };
 
-// Images per tile for a network of hidden width `width` on feature maps of `pixels` pixels: `tile` if
-// nonzero, otherwise as many as make a hidden map of about blocking.tile_elements (2^21 on a CPU: with
-// smaller tiles, thread synchronization costs more than caches gain, see docs/results.md). The rule is fixed
-// so that forward and recomputation agree.
+// Images per tile for a network of hidden width `width` on feature maps of `pixels` pixels: `tile` if nonzero,
+// otherwise as many as make a hidden map of about blocking.tile_elements; at most all N images.
+// The rule is fixed so that forward and recomputation agree. On a CPU, tile_elements is 2^21: with smaller
+// tiles, thread synchronization costs more than caches gain (docs/results.md).
 index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N,
                         const Blocking& blocking = kCpuBlocking);
 

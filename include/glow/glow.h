@@ -25,7 +25,7 @@ struct ModelShape {
     int n_bits = 8;             ///< bits per channel that the model uses, 1..8
     std::int64_t levels = 3;    ///< L in the paper; height and width must be multiples of 2^L
     std::int64_t depth = 32;    ///< K in the paper: flow steps per level
-    std::int64_t hidden = 512;  ///< channels of the coupling networks
+    std::int64_t hidden = 512;  ///< hidden channels of the coupling networks: `--width` of the commands
     std::int64_t classes = 0;   ///< number of classes; 0: not conditional
 
     /// Number of values in an image, and in its latents.
@@ -43,7 +43,7 @@ struct LoadOptions {
 
 /// Log-densities of images and their gradients.
 struct InputGradient {
-    /// `[N]` nats. An image of bytes has the value of TrainedModel::log_prob() with the same seed.
+    /// `[N]` nats. For 8-bit images, the same as TrainedModel::log_prob() with the same seed.
     std::vector<double> log_prob;
     std::vector<float> gradient;  ///< `[N, H, W, C]`: d log_prob[n] / d image n, in nats per gray level
 };
@@ -72,8 +72,9 @@ class TrainedModel {
     /// environment or an enclosing parallel region limits them.
     int threads() const;
 
-    /// Log-likelihood of each discrete image in nats: a lower bound from noise in each pixel's bin, uniform as in
-    /// published results or the model's own (variational dequantization). Depends on `seed` and the image's index.
+    /// Log-likelihood of each discrete image in nats. It is a lower bound, estimated with noise added to each
+    /// pixel within its bin. The noise is uniform, as in published results, or drawn from the model if that was
+    /// trained with variational dequantization. Depends on `seed` and the image's index.
     /// @param images `[N, H, W, C]`
     /// @param labels `[N]` classes for a conditional model, otherwise empty
     /// @param seed seed of the noise
@@ -94,13 +95,13 @@ class TrainedModel {
                                         const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
 
     /// Log-density of each image and its gradient with respect to the image, for adversarial examples or
-    /// score-based methods. Bytes get the noise of log_prob(). Memory does not grow with depth.
+    /// score-based methods. Adds the same noise to the images as log_prob(). Memory does not grow with depth.
     /// @param images `[N, H, W, C]`
     /// @param labels as in log_prob()
     /// @param seed as in log_prob()
     InputGradient input_gradient(const std::vector<std::uint8_t>& images,
                                  const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
-    /// The same at points between gray levels: a byte p represents the values in [p, p + 1).
+    /// The same without noise, at points between gray levels: a byte p represents the values in [p, p + 1).
     InputGradient input_gradient(const std::vector<double>& images,
                                  const std::vector<std::int32_t>& labels = {});
 
@@ -157,7 +158,8 @@ class ModelTrainer {
     ModelTrainer(ModelTrainer&&) noexcept;             ///< Moves.
     ModelTrainer& operator=(ModelTrainer&&) noexcept;  ///< Moves.
 
-    /// Draws random weights, and sets every actnorm to mean 0 and variance 1 on these images.
+    /// Draws random weights, and sets every actnorm so that its outputs on these images have mean 0 and
+    /// variance 1.
     /// @param images `[N, H, W, C]`, a batch of training images with N <= `batch`
     /// @param labels `[N]` classes for a conditional model
     void initialize(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels = {});
