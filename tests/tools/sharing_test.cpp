@@ -202,7 +202,7 @@ TEST_F(Outputs, AreRejectedWhileBeingWritten) {
     EXPECT_EQ(all_files(), before);
     int number = 0;  // glow_memory replaces no file of another command
     for (const Case& each : cases())
-        done(each.program, each.words + Words{fmt::format("out{}.{}", number++, each.suffix)});
+        done(each.program, each.words + Words{"out" + std::to_string(number++) + "." + each.suffix});
     for (const std::string& name : all_files()) EXPECT_EQ(name.find(".lock"), std::string::npos) << name;
 }
 
