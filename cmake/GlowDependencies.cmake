@@ -244,8 +244,16 @@ macro(glow_find_gif)
     endif()
 endmacro()
 glow_optional(GIF AT_LEAST 5.1 WITHOUT "GIF pictures are not read" HINT "install libgif-dev 5.1 or newer")
-# The Python package: pybind11's and Python's headers.
+# The Python package: pybind11's and Python's headers. For the first Python that has NumPy, which need not be the first one
+# on PATH.
 macro(glow_find_python)
+    if(NOT Python3_EXECUTABLE AND NOT Python3_ROOT_DIR)
+        execute_process(COMMAND ${PROJECT_SOURCE_DIR}/tools/find_python.sh numpy
+            OUTPUT_VARIABLE python_with_numpy OUTPUT_STRIP_TRAILING_WHITESPACE)
+        if(python_with_numpy)
+            set(Python3_EXECUTABLE ${python_with_numpy})
+        endif()
+    endif()
     find_package(Python3 3.10 COMPONENTS Interpreter Development.Module QUIET)
     if(GLOW_SANITIZE)
         set(found_problem "Python cannot load sanitized libraries")

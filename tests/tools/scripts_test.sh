@@ -337,7 +337,7 @@ else
     first_line "$published_model) on the GPU: NVIDIA H200" "quickstart on a GPU"
     says err "on the GPU: NVIDIA H200, 3500 images/s" "quickstart on a GPU"
     check "quickstart on a GPU: the published model" logged "^glow_train .*--device cuda --levels 3 --depth 32 --width 512 \
---precision bf16 --batch 256 --lr 1e-3 --epoch-images 50000 --warmup-epochs 1 --augment flip --max-minutes 5"
+--precision bf16 --batch 256 --lr 1e-3 --epoch-images 50000 --warmup-epochs 1 --augment flip --memory auto --max-minutes 5"
     check "quickstart on a GPU: one line of result" one_result
     : >"$copy/log"
     rm "$copy/gpu"
