@@ -168,10 +168,10 @@ TEST_F(Cluster, PlanOfResumedRunIsExact) {
 }
 
 TEST_F(Cluster, FewValidationImagesAreReported) {
-    const Outcome few = train(run_words("few", 1) + Words{"--quiet"});
-    EXPECT_NE(few.err.find("glow_train: warning: only 6 validation images"), std::string::npos) << few.err;
+    const Outcome few = train(run_words("few", 1));
+    EXPECT_NE(few.err.find("warning: only 6 validation images"), std::string::npos) << few.err;
     make_dataset(folder / "none.h5", 8, 8, 3, 40, 0, 0);
-    const Outcome none = train(run_words("none", 1) + Words{"--data", "none.h5", "--quiet"});
+    const Outcome none = train(run_words("none", 1) + Words{"--data", "none.h5"});
     EXPECT_NE(none.err.find("warning: the data set has no validation images"), std::string::npos) << none.err;
     make_dataset(folder / "many.h5", 8, 8, 3, 40, 50, 0);
     const Outcome many = train(run_words("many", 1) + Words{"--data", "many.h5"});
@@ -179,8 +179,8 @@ TEST_F(Cluster, FewValidationImagesAreReported) {
 }
 
 TEST_F(Cluster, FewStepsPerEpochAreReported) {
-    const std::string warning = "glow_train: warning: beta2 is";
-    const Outcome few = train(run_words("few", 1) + Words{"--quiet"});
+    const std::string warning = "warning: beta2 is";
+    const Outcome few = train(run_words("few", 1));
     EXPECT_NE(few.err.find(warning), std::string::npos) << few.err;
     for (const Words& more : {Words{"--beta2", "0.5"}, Words{"--schedule-images", "50000"}}) {
         const Outcome told = train(run_words(more[0], 1) + more);
