@@ -68,7 +68,7 @@ TEST(KernelProfiler, RejectsWithoutCupti) {
         open_kernel_profiler("/nonexistent/libcupti.so");
         FAIL();
     } catch (const InputError& error) {
-        EXPECT_NE(std::string(error.what()).find("recording kernels needs CUPTI"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find("CUPTI"), std::string::npos) << error.what();
     }
 }
 
