@@ -33,7 +33,7 @@ struct Names<Epilogue> {
 };
 // What the epilogue bias_relu reads.
 struct EpilogueData {
-    const void* bias = nullptr;  // [n] of type f32 (f64 for f64 products)
+    const void* bias = nullptr;          // [n] of type f32 (f64 for f64 products)
     const void* rounded_bias = nullptr;  // the same in C's type, for libraries that need it so
 };
 

@@ -51,7 +51,8 @@ void interpolate(const CommandLine& command, const InterpolateOptions& options) 
     const OutputFiles outputs = options.claim_outputs(command);
     EditInput input(command, options);
     if (input.N() < 2 || options.steps < 2)
-        throw InputError("interpolate needs at least 2 images (4 are the corners of a grid) and --steps of at least 2");
+        throw InputError(
+            "interpolate needs at least 2 images (4 are the corners of a grid) and --steps of at least 2");
     const std::vector<Latent> ends = input.encode();
     InterpolationPath path = options.path.value_or(InterpolationPath::spherical);
     EditedLatents edited = images_between(input, ends, options.steps, path);

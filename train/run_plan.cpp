@@ -63,15 +63,15 @@ index_t default_act_budget(Device device, const ProcessGroup& group) {
     return static_cast<index_t>(bytes / 4) / sharing;
 }
 
-void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device, const ProcessGroup& group) {
+void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device,
+                const ProcessGroup& group) {
     if (options.max_memory > 0) {  // fit_memory() chooses what `auto` saves
         if (resumed != nullptr && options.micro_batch == 0) options.micro_batch = resumed->micro_batch;
         return;
     }
     if (options.memory != MemoryMode::automatic || options.act_budget > 0) return;
-    options.act_budget = resumed != nullptr && resumed->act_budget > 0
-                             ? resumed->act_budget
-                             : default_act_budget(device, group);
+    options.act_budget = resumed != nullptr && resumed->act_budget > 0 ? resumed->act_budget
+                                                                       : default_act_budget(device, group);
 }
 
 std::size_t fallback_bytes(const MemoryPlan& plan) {

@@ -23,7 +23,8 @@ index_t default_act_budget(Device device, const ProcessGroup& group);
 // Sets sizes that options leave open to those of the resumed run (nullptr: none): micro-batches with
 // max_memory, and without it the bytes of maps that `auto` saves, which are default_act_budget() for a new
 // run.
-void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device, const ProcessGroup& group);
+void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device,
+                const ProcessGroup& group);
 
 // Location of the images during training, and a warning (or empty).
 struct DataAccess {

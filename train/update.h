@@ -73,7 +73,7 @@ class WholeModelUpdate : public Update {
     bool updates_;
     double* partial_;
     float* gradients_;
-    void* scratch_;               // of the communicator
+    void* scratch_;     // of the communicator
     index_t complete_;  // gradients from here on are final
     index_t started_;   // gradients from here on are being summed
     bool summing_ = false;
