@@ -247,7 +247,7 @@ glow_optional(GIF AT_LEAST 5.1 WITHOUT "GIF pictures are not read" HINT "install
 # The Python package: pybind11's and Python's headers. For the first Python that has NumPy, which need not be the first one
 # on PATH.
 macro(glow_find_python)
-    if(NOT Python3_EXECUTABLE AND NOT Python3_ROOT_DIR)
+    if(NOT SKBUILD AND NOT Python3_EXECUTABLE AND NOT Python3_ROOT_DIR)  # pip names its own
         execute_process(COMMAND ${PROJECT_SOURCE_DIR}/tools/find_python.sh numpy
             OUTPUT_VARIABLE python_with_numpy OUTPUT_STRIP_TRAILING_WHITESPACE)
         if(python_with_numpy)
