@@ -62,10 +62,12 @@ function(glow_target_flags name)
 endfunction()
 
 # For programs and tests: their work is done by the libraries, and low optimization takes a third off their compile
-# time.
+# time, half with sanitizers.
 function(glow_light_flags name)
     glow_target_flags(${name})
-    if(CMAKE_BUILD_TYPE STREQUAL "Release")
+    if(GLOW_SANITIZE)
+        target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O0>)
+    elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
         target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O1>)
         # At this level g++ 12 reports false overruns inside std::string with precompiled headers. Warnings
         # are still errors in builds without them (with a compiler launcher or sanitizers).
