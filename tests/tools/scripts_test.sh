@@ -336,17 +336,17 @@ else
     expect 0 "quickstart on a GPU" quickstart
     first_line "$published_model) on the GPU: NVIDIA H200" "quickstart on a GPU"
     says err "on the GPU: NVIDIA H200, 3500 images/s" "quickstart on a GPU"
-    check "quickstart on a GPU: the published model" logged "^glow_train .*--device cuda --levels 3 --depth 32 --width 512 \
---precision bf16 --batch 256 --lr 1e-3 --epoch-images 50000 --warmup-epochs 1 --augment flip --memory auto --max-minutes 5"
+    check "quickstart on a GPU: the published model" logged \
+        "^glow_train .*--device cuda --preset cifar10-5min --max-minutes 5"
     check "quickstart on a GPU: one line of result" one_result
     : >"$copy/log"
     rm "$copy/gpu"
     expect 0 "quickstart on a GPU, finished, without the GPU" quickstart
-    first_line "continues with the published" "quickstart on a GPU, finished, without the GPU"
+    first_line "continues with a model of the size published" "quickstart on a GPU, finished, without the GPU"
     check "quickstart on a GPU, finished: not trained again" not_logged ^glow_train
     rm "$copy/runs/quickstart/quickstart.done"
     expect 2 "quickstart on a GPU, not finished, without the GPU" quickstart
-    says err "runs/quickstart began with the published CIFAR-10 model" "quickstart: the GPU is gone"
+    says err "runs/quickstart began with a model of the size published" "quickstart: the GPU is gone"
     says err "remove runs/quickstart" "quickstart: the GPU is gone"
     check "quickstart: the GPU is gone, no training on the CPU" not_logged "^glow_train .*--device cpu"
     : >"$copy/log"
