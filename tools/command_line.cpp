@@ -119,7 +119,9 @@ constexpr const char* kMayBeEmpty[] = {"--engines", "--algorithms"};
 // Rejects empty text, as from a variable of a script that is not set: it would mean the default.
 void require_values(const CLI::App& app) {
     for (const CLI::Option* const option : app.get_options()) {
-        const std::string name = option->get_name();
+        // get_name() is empty for options that --help does not list.
+        const std::string name =
+            option->get_lnames().empty() ? option->get_name() : "--" + option->get_lnames()[0];
         if (option->count() == 0 || kind_of(*option) != ValueKind::text ||
             option->get_items_expected_min() == 0 ||
             std::find(std::begin(kMayBeEmpty), std::end(kMayBeEmpty), name) != std::end(kMayBeEmpty))

@@ -163,8 +163,15 @@ std::string row(const Request& request, const Point& p, const MemoryPlan& plan, 
 }
 
 void run_point(const CommandLine& command, const Request& request) {
-    const nlohmann::json json = nlohmann::json::parse(request.point);
-    const Point p{json.at(0), json.at(1), json.at(2), json.at(3), json.at(4)};
+    Point p{};
+    try {
+        const nlohmann::json json = nlohmann::json::parse(request.point);
+        p = Point{json.at(0), json.at(1), json.at(2), json.at(3), json.at(4)};
+    } catch (const nlohmann::json::exception&) {
+        throw InputError(fmt::format(
+            "--point {}: expected [\"mode\", levels, depth, size, batch], as glow_memory passes to itself",
+            request.point));
+    }
     const Backend backend = open_backend(command, parse_device(request.device), request.threads);
     const MemoryPoint point = memory_point(request, p);
     const MemoryPlan plan = predict(point, backend);

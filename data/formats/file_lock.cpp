@@ -105,10 +105,14 @@ bool FileLock::try_lock() {
         }
         struct stat status {};
         Grant granted = Grant::unsupported;
-        if (fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode))
-            errno = EINVAL;
-        else
+        if (fstat(descriptor_, &status) == 0) {
+            if (!S_ISREG(status.st_mode)) {
+                close(descriptor_);
+                throw InputError(
+                    fmt::format("{} is a lock file's name, but no regular file: remove it", file_.string()));
+            }
             granted = grant(descriptor_);
+        }
         if (granted == Grant::unsupported && errno == EBADF && access == O_RDONLY) {
             access = O_RDWR;
             close(descriptor_);
@@ -116,7 +120,7 @@ bool FileLock::try_lock() {
         }
         if (granted == Grant::unsupported) {
             problem_ = std::strerror(errno);
-            if (status.st_size == 0 && S_ISREG(status.st_mode)) unlink(file_.c_str());
+            if (status.st_size == 0) unlink(file_.c_str());
             return true;
         }
         // The previous holder may have removed the file after we opened it.

@@ -11,7 +11,7 @@ class FileLock {
   public:
     // Creates and locks `file`. If another process holds the lock for two seconds (ten if that process is
     // exiting), throws InputError "WHAT is in use by process 12 on host h since ...; wait for it, or ADVICE".
-    // Also throws InputError if the file cannot be created.
+    // Also throws InputError if the file cannot be created or is not a regular file.
     FileLock(std::filesystem::path file, const std::string& what, const std::string& advice);
     // Removes the file and releases the lock.
     ~FileLock();

@@ -143,6 +143,8 @@ TEST_F(MemoryScaling, RejectsBadLists) {
           Words{"--modes", "reconstruct", "--float-states"}, Words{"--act-budget", "1GiB"}})
         EXPECT_EQ(Process(folder.path(), GLOW_MEMORY_PROGRAM, bad + Words{"--predict"}).wait().code, 2)
             << bad[0] << " " << bad.back();
+    for (const char* const point : {"", "x", "-1", "1,2", "[\"store\", 1]", "[1, 1, 1, 8, 1]", "{}"})
+        expect_error(Process(folder.path(), GLOW_MEMORY_PROGRAM, {"--point", point}).wait(), 2, "--point");
 }
 
 }  // namespace

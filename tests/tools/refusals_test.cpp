@@ -172,6 +172,8 @@ TEST_F(InvalidUsage, PipesInARunsFolder) {
     ASSERT_EQ(mkfifo((folder / "run/eval.csv").c_str(), 0600), 0);
     expect_error(train(run_words("run", 3) + Words{"--quiet", "--resume"}), 2,
                  "run/eval.csv: cannot be read");
+    ASSERT_EQ(mkfifo((folder / "run/run.lock").c_str(), 0600), 0);
+    refuse_train({{{"--out", "run", "--resume", "--max-steps", "3"}, "no regular file: remove it"}});
 }
 
 TEST_F(InvalidUsage, RunWithoutItsConfiguration) {
