@@ -103,9 +103,10 @@ function(glow_precompile name)
     endif()
 endfunction()
 
-# glow_together(NAME): compiles the sources of a target in batches, because each that includes CLI11 or
-# nlohmann-json spends most of its time in them. As with precompiled headers, not with a compiler launcher: there
-# a change should recompile one file.
+# glow_together(NAME): compiles the sources of a target in batches, because each that includes CLI11,
+# nlohmann-json or fmt spends most of its time in them. As with precompiled headers, not with a compiler launcher:
+# there a change should recompile one file. Not for kernels and layers: results must not depend on what is inlined,
+# and the double-precision library has twins of single files.
 function(glow_together name)
     if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
         set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)

@@ -14,8 +14,6 @@
 namespace glow {
 namespace {
 
-constexpr std::int32_t kMostClasses = 1 << 20;
-
 [[noreturn]] void refuse(const Hdf5File& file, const std::string& what) {
     throw InputError(fmt::format("{}: {}", file.path().string(), what));
 }

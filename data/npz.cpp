@@ -7,13 +7,13 @@
 #include <cmath>
 #include <cstring>
 
+#include "data/dataset.h"
 #include "data/npz_names.h"
 #include "kernels/error.h"
 
 namespace glow {
 namespace {
 
-constexpr std::int64_t kMostClasses = 1 << 20;
 constexpr index_t kMostImageBytes = index_t{1} << 31;
 
 // Integer square root, or 0 if not a square.

@@ -11,7 +11,7 @@
 namespace glow {
 namespace {
 
-__extension__ using Wide = unsigned __int128;
+__extension__ using Uint128 = unsigned __int128;
 
 std::uint32_t supply(std::uint64_t number) {
     return philox_block(0, Purpose::compress, 0, number / 4).word[number % 4];
@@ -35,7 +35,7 @@ std::uint32_t BitStack::take_word() {
 }
 
 void BitStack::push(std::uint64_t value, std::uint64_t range) {
-    const Wide head = static_cast<Wide>(head_) * range + value;
+    const Uint128 head = static_cast<Uint128>(head_) * range + value;
     head_ = static_cast<std::uint64_t>(head);
     if (head >> 64 == 0) return;
     words_.push_back(static_cast<std::uint32_t>(head));
@@ -48,7 +48,7 @@ std::uint64_t BitStack::pop(std::uint64_t range) {
         head_ /= range;
         return value;
     }
-    const Wide head = static_cast<Wide>(head_) << 32 | take_word();
+    const Uint128 head = static_cast<Uint128>(head_) << 32 | take_word();
     const std::uint64_t value = static_cast<std::uint64_t>(head % range);
     head_ = static_cast<std::uint64_t>(head / range);
     return value;

@@ -14,7 +14,7 @@
 namespace glow {
 namespace {
 
-__extension__ using Wide = __int128;
+__extension__ using Int128 = __int128;
 
 constexpr int kRatioBits = 24;
 constexpr std::int64_t kOne = std::int64_t{1} << kRatioBits;
@@ -55,8 +55,8 @@ std::int64_t in_cells(double value) {
 // sum_j row[j] x[j] over begin <= j < end, rounded from 2^-24 cells to cells. Exact, so equal in both
 // directions.
 std::int64_t shear(const std::int64_t* row, const std::int64_t* x, index_t begin, index_t end) {
-    Wide sum = Wide{1} << (kRatioBits - 1);
-    for (index_t j = begin; j < end; ++j) sum += static_cast<Wide>(row[j]) * x[j];
+    Int128 sum = Int128{1} << (kRatioBits - 1);
+    for (index_t j = begin; j < end; ++j) sum += static_cast<Int128>(row[j]) * x[j];
     sum >>= kRatioBits;
     if (sum < -kLargest || sum >= kLargest) refuse_range();
     return static_cast<std::int64_t>(sum);

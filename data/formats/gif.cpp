@@ -18,20 +18,21 @@ struct Pass {
 constexpr Pass kWhole[] = {{0, 1}}, kInterlaced[] = {{0, 8}, {4, 8}, {2, 4}, {1, 2}};
 
 // A file in memory.
-struct Reader {
+struct GifReader {
     std::span<const std::uint8_t> left;
     int code = 0;
     GifFileType* gif;
 
-    explicit Reader(std::span<const std::uint8_t> bytes) : left(bytes), gif(DGifOpen(this, on_read, &code)) {}
-    ~Reader() {
+    explicit GifReader(std::span<const std::uint8_t> bytes)
+        : left(bytes), gif(DGifOpen(this, on_read, &code)) {}
+    ~GifReader() {
         if (gif != nullptr) DGifCloseFile(gif, &code);
     }
-    Reader(const Reader&) = delete;
-    Reader& operator=(const Reader&) = delete;
+    GifReader(const GifReader&) = delete;
+    GifReader& operator=(const GifReader&) = delete;
 
     static int on_read(GifFileType* file, GifByteType* to, int count) {
-        auto* const self = static_cast<Reader*>(file->UserData);
+        auto* const self = static_cast<GifReader*>(file->UserData);
         const std::size_t taken = std::min(self->left.size(), static_cast<std::size_t>(std::max(count, 0)));
         if (taken > 0) std::memcpy(to, self->left.data(), taken);
         self->left = self->left.subspan(taken);
@@ -70,7 +71,7 @@ bool reads_gif() {
 }
 
 Image decode_gif(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost) {
-    Reader reader(bytes);
+    GifReader reader(bytes);
     const auto fail = [&](const std::string& why) {
         throw InputError(fmt::format("cannot read {} as a GIF file: {}", shown, why));
     };

@@ -28,25 +28,25 @@ constexpr png_uint_32 kChunksLimit = 1000;
 
 // A file in memory. libpng reports errors by longjmp, so no object with a destructor may live between setjmp
 // and a library call.
-struct Reader {
+struct PngReader {
     const std::uint8_t* next;
     std::size_t left;
     png_structp png;
     png_infop info = nullptr;
     char message[256] = "out of memory";
 
-    explicit Reader(std::span<const std::uint8_t> bytes)
+    explicit PngReader(std::span<const std::uint8_t> bytes)
         : next(bytes.data()),
           left(bytes.size()),
           png(png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning)) {
         if (png != nullptr) info = png_create_info_struct(png);
     }
-    ~Reader() { png_destroy_read_struct(&png, &info, nullptr); }
-    Reader(const Reader&) = delete;
-    Reader& operator=(const Reader&) = delete;
+    ~PngReader() { png_destroy_read_struct(&png, &info, nullptr); }
+    PngReader(const PngReader&) = delete;
+    PngReader& operator=(const PngReader&) = delete;
 
     [[noreturn]] static void on_error(png_structp png, png_const_charp text) {
-        auto* const self = static_cast<Reader*>(png_get_error_ptr(png));
+        auto* const self = static_cast<PngReader*>(png_get_error_ptr(png));
         std::snprintf(self->message, sizeof self->message, "%s", text);
         png_longjmp(png, 1);
     }
@@ -56,7 +56,7 @@ struct Reader {
             on_error(png, text);
     }
     static void on_read(png_structp png, png_bytep to, std::size_t count) {
-        auto* const self = static_cast<Reader*>(png_get_io_ptr(png));
+        auto* const self = static_cast<PngReader*>(png_get_io_ptr(png));
         if (count > self->left) png_error(png, "the file is truncated");
         std::memcpy(to, self->next, count);
         self->next += count;
@@ -65,10 +65,10 @@ struct Reader {
 };
 
 // Reads all chunks before the pixels.
-bool read_header(Reader& reader) {
+bool read_header(PngReader& reader) {
     if (reader.png == nullptr || reader.info == nullptr) return false;
     if (setjmp(png_jmpbuf(reader.png)) != 0) return false;
-    png_set_read_fn(reader.png, &reader, Reader::on_read);
+    png_set_read_fn(reader.png, &reader, PngReader::on_read);
     png_set_benign_errors(reader.png, 1);
     // decode_png checks the size itself for a better message.
     png_set_user_limits(reader.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
@@ -87,7 +87,7 @@ bool read_header(Reader& reader) {
 }
 
 // pixels [H, W, C], 8 bits a channel.
-bool read_pixels(Reader& reader, std::uint8_t* pixels, std::size_t row_bytes) {
+bool read_pixels(PngReader& reader, std::uint8_t* pixels, std::size_t row_bytes) {
     if (setjmp(png_jmpbuf(reader.png)) != 0) return false;
     png_set_expand(reader.png);    // palettes, fewer than 8 bits, tRNS
     png_set_scale_16(reader.png);  // round(v / 257); after tRNS, whose color has 16 bits
@@ -101,7 +101,7 @@ bool read_pixels(Reader& reader, std::uint8_t* pixels, std::size_t row_bytes) {
 }
 
 // eXIf may be before or after the pixels. Damage after the pixels is not an error: they are complete.
-int orientation_of(Reader& reader) {
+int orientation_of(PngReader& reader) {
 #ifdef PNG_READ_eXIf_SUPPORTED
     if (setjmp(png_jmpbuf(reader.png)) == 0) png_read_end(reader.png, reader.info);
     png_uint_32 count = 0;
@@ -154,7 +154,7 @@ std::vector<std::uint8_t> read_image_bytes(const std::filesystem::path& path) {
 
 Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C) {
     if (C < 0 || C > 4) throw Error(fmt::format("read_png: expected 0..4 channels, found {}", C));
-    Reader reader(bytes);
+    PngReader reader(bytes);
     const auto fail = [&] {
         throw InputError(fmt::format("cannot read {} as a PNG file: {}", shown, reader.message));
     };

@@ -18,14 +18,14 @@
 namespace glow {
 namespace {
 
-// A file in memory. libtiff's handlers of errors are global; they get the Reader.
-struct Reader {
+// A file in memory. libtiff's handlers of errors are global; they get the TiffReader.
+struct TiffReader {
     std::span<const std::uint8_t> bytes;
     toff_t at = 0;
     char message[256] = "";
     TIFF* tiff = nullptr;
 
-    explicit Reader(std::span<const std::uint8_t> file) : bytes(file) {
+    explicit TiffReader(std::span<const std::uint8_t> file) : bytes(file) {
         static const bool quiet = [] {
             TIFFSetErrorHandler(nullptr);
             TIFFSetWarningHandler(nullptr);
@@ -36,20 +36,20 @@ struct Reader {
         tiff =
             TIFFClientOpen("", "rm", this, on_read, on_write, on_seek, on_close, on_size, nullptr, nullptr);
     }
-    ~Reader() {
+    ~TiffReader() {
         if (tiff != nullptr) TIFFClose(tiff);
     }
-    Reader(const Reader&) = delete;
-    Reader& operator=(const Reader&) = delete;
+    TiffReader(const TiffReader&) = delete;
+    TiffReader& operator=(const TiffReader&) = delete;
 
     // Keeps the first error, which is the cause of the others.
     static void on_error(thandle_t client, const char*, const char* format, va_list values) {
-        auto* const self = static_cast<Reader*>(client);
+        auto* const self = static_cast<TiffReader*>(client);
         if (self != nullptr && self->message[0] == '\0')
             std::vsnprintf(self->message, sizeof self->message, format, values);
     }
     static tmsize_t on_read(thandle_t client, void* to, tmsize_t count) {
-        auto* const self = static_cast<Reader*>(client);
+        auto* const self = static_cast<TiffReader*>(client);
         const toff_t left = self->bytes.size() - std::min<toff_t>(self->at, self->bytes.size());
         const toff_t taken = std::min<toff_t>(left, static_cast<toff_t>(std::max<tmsize_t>(count, 0)));
         if (taken > 0) std::memcpy(to, self->bytes.data() + self->at, taken);
@@ -58,12 +58,12 @@ struct Reader {
     }
     static tmsize_t on_write(thandle_t, void*, tmsize_t) { return -1; }
     static toff_t on_seek(thandle_t client, toff_t offset, int whence) {
-        auto* const self = static_cast<Reader*>(client);
+        auto* const self = static_cast<TiffReader*>(client);
         self->at = offset + (whence == SEEK_CUR ? self->at : whence == SEEK_END ? self->bytes.size() : 0);
         return self->at;
     }
     static int on_close(thandle_t) { return 0; }
-    static toff_t on_size(thandle_t client) { return static_cast<Reader*>(client)->bytes.size(); }
+    static toff_t on_size(thandle_t client) { return static_cast<TiffReader*>(client)->bytes.size(); }
 };
 
 struct Layout {
@@ -214,7 +214,7 @@ bool reads_tiff() {
 }
 
 Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost) {
-    Reader reader(bytes);
+    TiffReader reader(bytes);
     const auto fail = [&] {
         const std::string_view text = reader.message;
         const std::size_t begin =
