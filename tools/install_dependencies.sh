@@ -7,7 +7,7 @@ usage() {
     cat <<'TEXT'
 usage: tools/install_dependencies.sh [--with-tests] [--check]
 
-  --with-tests  also what only some tests use (python3-torch, where the distribution has it; python3-dev, pybind11-dev)
+  --with-tests  also what only some tests use (python3-torch, where the distribution has it; python3-dev, pybind11-dev, locales)
   --check       only list what is missing
   --help        this text
 
@@ -71,6 +71,7 @@ optional | python3-dev            | command python3-config         | the Python 
 optional | pybind11-dev           | file /usr/include/pybind11/pybind11.h | the Python package in the build
 optional | bash-static            | command bash-static            | rehearsal of the bundle
 optional | busybox-static         | command busybox                | rehearsal of the bundle
+optional | locales                | file /usr/share/i18n/locales/de_DE | a test with decimal commas
 '
 fi
 

@@ -42,8 +42,11 @@ class Train(unittest.TestCase):
         except FileNotFoundError:
             pass
         code = f"""
-import glow, locale
-locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+import glow, locale, sys
+try:
+    locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+except locale.Error:
+    sys.exit(77)
 assert locale.localeconv()["decimal_point"] == ","
 options = {{**{OPTIONS!r}, "lr": 0.002, "eval_every": 4}}
 for steps in (8, 12):
@@ -53,9 +56,9 @@ print(rows[-1]["lr"], training.result["valid_bpd_ema"])
 again = glow.train({str(DATA)!r}, out={str(FOLDER / "comma")!r}, resume=True, **{{**options, "max_steps": 12}})
 print(len(list(again)), again.result["valid_bpd_ema"])
 """
-        if not (place / "de_DE.UTF-8").exists():
-            self.skipTest("localedef cannot make a locale with decimal commas here")
         done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "LOCPATH": str(place)}, capture_output=True, text=True)
+        if done.returncode == 77:
+            self.skipTest("localedef cannot make a locale with decimal commas here (Debian: locales)")
         self.assertEqual(done.returncode, 0, done.stderr)
         (lr, bits), (rows, known) = (line.split() for line in done.stdout.splitlines())
         self.assertGreater(float(lr), 0)
