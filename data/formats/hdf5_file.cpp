@@ -305,13 +305,6 @@ void Hdf5File::append(const std::string& name, index_t rows, const T* values) {
         bad_write(shown_, name);
 }
 
-void Hdf5File::create_group(const std::string& name) {
-    const Lock lock(library());
-    const Handle parents = parents_made();
-    const Handle group(H5Gcreate2(id_, name.c_str(), parents, H5P_DEFAULT, H5P_DEFAULT), H5Gclose);
-    if (group.bad()) bad_write(shown_, name);
-}
-
 std::string Hdf5File::library_version() {
     const Lock lock(library());
     unsigned major = 0, minor = 0, release = 0;

@@ -91,7 +91,6 @@ class Hdf5File {
     void create_growing(const std::string& name, const std::vector<index_t>& row_shape);
     template <class T>
     void append(const std::string& name, index_t rows, const T* values);
-    void create_group(const std::string& name);
 
     // An array [N] of strings: written in UTF-8, padded to the longest; read also where their lengths vary.
     void write_strings(const std::string& name, const std::vector<std::string>& strings);

@@ -83,10 +83,10 @@ TEST_F(Commands, WarnsOfCompressedChunksOnDisk) {
             Hdf5File file = Hdf5File::create(folder / name);
             file.set_string("/", "format", "glow-dataset");
             file.set_integer("/", "version", 1);
-            file.create_group("/train");
             file.close();
         }
         const hid_t file = H5Fopen((folder / name).c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+        H5Gclose(H5Gcreate2(file, "/train", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
         const hsize_t sizes[] = {40, 8, 8, 3}, chunk[] = {rows, 8, 8, 3};
         const hid_t space = H5Screate_simple(4, sizes, nullptr), create = H5Pcreate(H5P_DATASET_CREATE);
         H5Pset_chunk(create, 4, chunk);
