@@ -51,7 +51,9 @@ void estimate(const CommandLine& command, const TrainingRequest& request) {
                             duration_text(r.seconds_left),
                             r.steps_left > 0 ? fmt::format(" for {} steps", r.steps_left) : "");
     else
-        text += "the run has no limit: give --epochs, --max-steps or --max-minutes";
+        text += has_limit(request.options)
+                    ? "the run has reached its limit"
+                    : "the run has no limit: give --epochs, --max-steps or --max-minutes";
     for (const Preset& preset : presets()) {
         if (preset.name != request.preset || preset.published_images == 0) continue;
         const double epochs = preset.published_images / (r.epoch_seconds * r.images_per_s);

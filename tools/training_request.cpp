@@ -242,6 +242,15 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
         request.moved_data.clear();
     if (request.options.out.empty()) throw InputError("--out: expected the name of a folder");
     if (request.save_limits) request.recorded_limits.reset();
+    // --max-minutes then ends each part of the run, so a decay cannot end with it.
+    if (request.requeue_max_minutes && request.options.lr_schedule != LrSchedule::constant) {
+        if (request.options.max_steps == 0 && request.options.epochs == 0)
+            throw InputError(
+                "--requeue-max-minutes: --max-minutes ends each part of the run, so --lr-schedule needs --epochs or "
+                "--max-steps for the end of the whole");
+        if (!request.recorded_limits) request.recorded_limits = RunLimits{request.options.max_steps, 0};
+        request.recorded_limits->max_minutes = 0;
+    }
     if (request.resume && !request.init_from.empty())
         throw InputError(
             "--resume and --init-from exclude each other: the first continues a run, the second starts one");

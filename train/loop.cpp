@@ -78,12 +78,23 @@ void TrainingLoop::step_and_log() {
     if (step_ % kCompareEvery == 0) session_.trainer->check_replicas_equal();
 }
 
+// Where the next images cannot be read, the weights are still good: they are saved before the run fails.
+const Batch& TrainingLoop::next_batch() {
+    try {
+        return batches_.next();
+    } catch (const std::exception&) {
+        // Other processes wait for this one in the step, not in a checkpoint.
+        if (session_.processes.size() == 1 && session_.progress.step > 0) save();
+        throw;
+    }
+}
+
 StepResult TrainingLoop::step() {
     TrainingProgress& progress = session_.progress;
     const TrainingOptions& options = session_.options;
     step_ = progress.step + 1;
     if (session_.request.before_step) session_.request.before_step(step_, *session_.trainer);
-    const Batch& batch = batches_.next();
+    const Batch& batch = next_batch();
     const Limits limits = limits_of(progress.history, options);
     const StepTime time{step_, progress.history.lr_scale, minutes()};
     const StepResult result =

@@ -17,6 +17,7 @@ class TrainingLoop {
 
     RunResult run();
     // One step on the next batch. Throws StepFailure and DriftError like Trainer::step.
+    const Batch& next_batch();
     StepResult step();
 
   private:

@@ -36,6 +36,10 @@ std::string to_string(const Interval& interval) {
     return fmt::format("{}{}", interval.count, interval.minutes ? "m" : "");
 }
 
+bool has_limit(const TrainingOptions& o) {
+    return o.max_steps > 0 || o.epochs > 0 || o.max_minutes > 0;
+}
+
 void check(const TrainingOptions& o) {
     const auto require = [](bool fine, const char* option, const auto& value, const char* range) {
         if (!fine) throw InputError(fmt::format("--{} {}: it must be {}", option, value, range));
@@ -45,7 +49,7 @@ void check(const TrainingOptions& o) {
     require(up_to(o.lr_final, 1e30), "lr-final", o.lr_final, "between 0 and 1e30");
     require(o.warmup_steps >= 0 && o.warmup_steps <= index_t{1} << 48, "warmup-steps", o.warmup_steps,
             "between 0 and 2^48");
-    if (o.lr_schedule != LrSchedule::constant && o.max_steps == 0 && o.epochs == 0 && o.max_minutes == 0)
+    if (o.lr_schedule != LrSchedule::constant && !has_limit(o))
         throw InputError(
             fmt::format("--lr-schedule {} decays until the run ends: give --max-steps, --epochs or "
                         "--max-minutes",

@@ -276,6 +276,8 @@ void visit_training_options(Options& o, Visitor&& visitor) {
 
 // Throws InputError if a value is out of range.
 void check(const TrainingOptions& options);
+// Whether something ends the run, as a decay of the learning rate needs.
+bool has_limit(const TrainingOptions& options);
 // An option of memory that these options do not use, as a message; empty if there is none. Not part of check(): old
 // runs may have recorded one.
 std::string unused_memory_option(const TrainingOptions& options);

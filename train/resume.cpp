@@ -23,7 +23,12 @@ ResumedRun resumed_run(const fs::path& from, CheckpointInfo checkpoint, const Ru
     try {
         resumed.options = training_from_json(resumed.checkpoint.config, request.options);
         resumed.options.model = resumed.checkpoint.model;
-        check(resumed.options);
+        TrainingOptions recorded = resumed.options;
+        if (!has_limit(recorded)) {  // whether the rate decays, and until when, is decided by the new options
+            recorded.lr_schedule = LrSchedule::constant;
+            recorded.lr_final = 0;
+        }
+        check(recorded);
     } catch (const InputError& error) {
         throw InputError(fmt::format("{}: attribute config: {}", from.string(), error.what()));
     }

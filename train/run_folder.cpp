@@ -261,7 +261,7 @@ void RunFolder::go_back_to(index_t step) const {
     std::error_code ignored;
     if (fs::exists(checkpoint(step), ignored))
         link(latest(), step);
-    else
+    else if (fs::is_symlink(latest(), ignored))
         fs::remove(latest(), ignored);  // back to the beginning
     if (const auto best_step = step_of(best()); best_step && *best_step > step) fs::remove(best(), ignored);
     for (const Saved& one : saved())

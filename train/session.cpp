@@ -58,6 +58,11 @@ Session::Session(const RunRequest& given, Mode mode)
         configured_.max_minutes = request.recorded_limits->max_minutes;
     }
     check(options);
+    if (options.lr_schedule != LrSchedule::constant && !has_limit(configured_))
+        throw InputError(fmt::format(
+            "--lr-schedule {} decays until the run ends, and this run has no limit of its own: --max-steps and "
+            "--max-minutes end only this part of it; add --save-limits, which makes them the run's",
+            to_string(options.lr_schedule)));
     compare_requests();
     open_folder();
     open_data();
@@ -190,8 +195,16 @@ void Session::open_files() {
         for (const fs::path& file : resumed_->damaged)
             request.warn(fmt::format("renamed to {}", folder.set_aside(file).string()));
         std::error_code ignored;
-        if (fs::equivalent(folder.checkpoint(progress.step), resumed_->from, ignored))
-            folder.link(folder.latest(), progress.step);
+        // In a folder that was copied without its links latest.h5 is a file: it becomes a checkpoint like the
+        // others, before the next one takes its name.
+        const fs::path checkpoint = folder.checkpoint(progress.step);
+        if (!fs::is_symlink(folder.latest(), ignored) &&
+            fs::equivalent(folder.latest(), resumed_->from, ignored) &&
+            !fs::equivalent(folder.latest(), checkpoint, ignored)) {
+            fs::rename(folder.latest(), checkpoint, ignored);
+            if (!ignored) resumed_->from = checkpoint;
+        }
+        if (fs::equivalent(checkpoint, resumed_->from, ignored)) folder.link(folder.latest(), progress.step);
     }
     log->open(folder, progress.step, lock_);
     evaluations.emplace(folder.evaluations(), "step,split,bpd,stderr,images,weights", progress.step, &lock_);

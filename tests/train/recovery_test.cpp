@@ -324,6 +324,54 @@ TEST_F(Recovery, WarnsWhereADecayEndsBeforeAPart) {
     EXPECT_EQ(std::ssize(warnings), 1);
 }
 
+TEST_F(Recovery, DecayOnResumeNeedsTheRunsLimit) {
+    run_training(request("run", 4));
+    RunRequest decaying = request("run", 8);
+    decaying.resume = true;
+    decaying.options.lr_schedule = LrSchedule::cosine;
+    decaying.recorded_limits = RunLimits{};
+    expect_throw<InputError>([&] { run_training(decaying); }, {"--lr-schedule cosine", "--save-limits"});
+    decaying.options.epochs = 10;  // recorded, unlike the steps of a part
+    EXPECT_EQ(run_training(decaying).progress.step, 8);
+    decaying.options.epochs = 0;
+    expect_throw<InputError>([&] { run_training(decaying); }, {"--save-limits"});
+    decaying.recorded_limits.reset();
+    decaying.options.max_steps = 10;
+    EXPECT_EQ(run_training(decaying).progress.step, 10);
+}
+
+// As by cp -L, or an archive without links: latest.h5 is the only checkpoint, and a file.
+TEST_F(Recovery, FolderCopiedWithoutLinks) {
+    run_training(request("run", 6));
+    for (const int faults : {0, 2}) {
+        const std::string out = "copy" + std::to_string(faults);
+        std::filesystem::create_directory(folder / out);
+        for (const char* file : {"latest.h5", "config.toml"})
+            std::filesystem::copy_file(folder / "run" / file, folder / out / file);
+        RunRequest copied = request(out, 12);
+        copied.resume = true;
+        copied.before_step = [left = faults](index_t t, Trainer& trainer) mutable {
+            if (t != 7 || left-- <= 0) return;
+            poison("level0/step1/actnorm/logs", kNaN)(trainer);
+            trainer.weights_changed();
+        };
+        EXPECT_EQ(run_training(copied).rollbacks, faults);
+        EXPECT_TRUE(std::filesystem::is_symlink(folder / out / "latest.h5"));
+        EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, 12);
+    }
+}
+
+TEST_F(Recovery, UnreadableImagesLeaveACheckpoint) {
+    RunRequest run = request("run", 12);
+    run.options.data_access = ImageAccess::disk;
+    run.options.checkpoint_every = {0, false};
+    run.before_step = [this](index_t t, Trainer&) {
+        if (t == 4) std::filesystem::resize_file(folder / "d.h5", 100);
+    };
+    expect_throw<Error>([&] { run_training(run); }, {"d.h5"});
+    EXPECT_GE(CheckpointEdit(folder / "run/latest.h5").step, 3);
+}
+
 // --verbose: what cuDNN says about each engine that --tune tries, or why there is no cuDNN.
 TEST_F(Recovery, VerboseRunReportsEngines) {
     if (!cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
