@@ -170,12 +170,12 @@ class Model {
                                 shape.W, shape.C));
             values.push_back(level.data());
         }
-        const std::int32_t* const classes = labels_of(model, N, labels);
+        const std::vector<std::int32_t> classes = labels_of(model, N, labels);
         py::array_t<std::uint8_t> images = new_images(model, N);
         std::uint8_t* const pixels = images.mutable_data();
         for_each_pass(model, N, [&](index_t first, index_t count) {
             decode_levels(model_->runnable(), count, from_image(model, values, first),
-                          classes != nullptr ? classes + first : nullptr,
+                          classes.empty() ? nullptr : classes.data() + first,
                           pixels + first * model.dimensions());
         });
         return images;
@@ -187,15 +187,16 @@ class Model {
         if (n < 0 || !(temperature >= 0 && temperature <= 100))
             throw InputError("sample: expected n >= 0 and a temperature between 0 and 100");
         const ModelConfig model = height > 0 ? with_image_size(config_, {height, width}) : config_;
-        const std::int32_t* const classes = labels_of(model, n, labels);
+        const std::vector<std::int32_t> classes = labels_of(model, n, labels);
         py::array_t<std::uint8_t> images = new_images(model, n);
         std::uint8_t* const pixels = images.mutable_data();
         for_each_pass(model, n, [&](index_t first, index_t count) {
             std::vector<double> largest(static_cast<std::size_t>(count));
             std::uint8_t* const part = pixels + first * model.dimensions();
-            glow::sample(model_->runnable(),
-                         {count, temperature, seed, classes != nullptr ? classes + first : nullptr, first},
-                         part, largest.data());
+            glow::sample(
+                model_->runnable(),
+                {count, temperature, seed, classes.empty() ? nullptr : classes.data() + first, first}, part,
+                largest.data());
             cross_out_not_finite(model, count, largest.data(), part);
         });
         return images;
@@ -244,7 +245,7 @@ class Model {
         return levels;
     }
     GivenImages given(const py::object& x, const py::object& labels) const {
-        const GivenImages images = images_of(config_, x, labels);
+        GivenImages images = images_of(config_, x, labels);
         if (images.array.on_device && device_ != Device::cuda)
             throw InputError("the array is on a GPU, but the model is on the CPU: use to(\"cuda\")");
         return images;

@@ -9,7 +9,7 @@ import unittest
 
 import numpy as np
 
-from support import make_images, make_run, model
+from support import make_conditional_run, make_images, make_run, model
 
 
 class Threads(unittest.TestCase):
@@ -79,6 +79,20 @@ for call in (model.bits_per_dim, model.score):
         del owner
         gc.collect()
         np.testing.assert_array_equal(gradient, copy)
+
+    def test_labels_may_change_during_a_call(self):
+        code = f"""
+import glow, numpy, threading
+model = glow.load({str(make_conditional_run())!r}, device="cpu", batch=64, threads=1)
+images, labels = numpy.zeros((20000, 8, 8, 3), numpy.uint8), numpy.zeros(20000, numpy.int32)
+timer = threading.Timer(0.1, lambda: labels.fill(2**30))
+timer.start()
+changed = model.log_prob(images, labels)
+timer.join()
+print((changed == model.log_prob(images, 0)).all(), labels[0] == 2**30)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        self.assertEqual((done.stdout, done.returncode), ("True True\n", 0), done.stderr)
 
 
 if __name__ == "__main__":
