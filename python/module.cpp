@@ -17,6 +17,7 @@
 #include "inference/safetensors.h"
 #include "kernels/error.h"
 #include "python/arrays.h"
+#include "python/gil.h"
 #include "python/training.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
@@ -45,7 +46,7 @@ class Model {
     bool averaged() const { return averaged_; }
 
     void move(const std::string& device) {
-        const py::gil_scoped_release release;
+        const GilReleased released;
         const std::lock_guard lock(mutex_);
         if (parse_device(device) == backend_->exec().device) return;
         require_device(parse_device(device));
@@ -55,7 +56,7 @@ class Model {
         open(folder.path() / "model.h5", false, device);
     }
     void save(const std::string& file) {
-        const py::gil_scoped_release release;
+        const GilReleased released;
         const std::lock_guard lock(mutex_);
         refuse_file_of_run({"save():", file});  // its checkpoints hold more than the weights
         save_weights(file, *model_);
@@ -223,7 +224,7 @@ class Model {
     // ends a long call.
     template <class F>
     void for_each_pass(const ModelConfig& sized, index_t N, F f) {
-        const py::gil_scoped_release release;
+        GilReleased released;
         const std::lock_guard lock(mutex_);
         const ImageSize size = image_size(sized);
         if (size != image_size(model_->config())) {
@@ -234,8 +235,7 @@ class Model {
         const index_t batch = model_->buffers().capacity;
         for (index_t first = 0; first < N; first += batch) {
             f(first, std::min(batch, N - first));
-            const py::gil_scoped_acquire acquire;
-            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+            released.handle_signals();
         }
     }
     // The latents of all levels from image `first` on.
@@ -312,7 +312,7 @@ void write_dataset(const std::string& file, const std::string& name, const py::d
         }
         all.push_back(std::move(split));
     }
-    const py::gil_scoped_release release;
+    const GilReleased released;
     refuse_file_of_run({"save_dataset():", file});
     DatasetWriter writer(file, info);
     for (const Split& split : all)
@@ -354,7 +354,7 @@ PYBIND11_MODULE(_glow, module) {
 
     py::class_<Model>(module, "Model")
         .def(py::init<const std::string&, bool, const std::string&, const std::string&, index_t, int>(),
-             py::call_guard<py::gil_scoped_release>())
+             py::call_guard<GilReleased>())
         .def_property_readonly("config", &Model::config_json)
         .def_property_readonly("device", &Model::device)
         .def_property_readonly("step", &Model::step)
@@ -369,17 +369,17 @@ PYBIND11_MODULE(_glow, module) {
         .def("sample", &Model::sample);
 
     py::class_<Training>(module, "Training")
-        .def(py::init<std::vector<std::string>>(), py::call_guard<py::gil_scoped_release>())
+        .def(py::init<std::vector<std::string>>(), py::call_guard<GilReleased>())
         .def("next",
              [](Training& training, double seconds) -> py::object {
                  std::optional<TrainingEvent> event;
                  {
-                     const py::gil_scoped_release release;
+                     const GilReleased released;
                      event = training.next(seconds);
                  }
                  if (!event) return py::none();
                  return py::make_tuple(event->kind, event->text, event->columns);
              })
-        .def("stop", &Training::stop, py::call_guard<py::gil_scoped_release>())
+        .def("stop", &Training::stop, py::call_guard<GilReleased>())
         .def_property_readonly("ended", &Training::ended);
 }

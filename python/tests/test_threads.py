@@ -9,7 +9,7 @@ import unittest
 
 import numpy as np
 
-from support import make_conditional_run, make_images, make_run, model
+from support import DATA, ENDLESS, FOLDER, RUN, make_conditional_run, make_images, make_run, model
 
 
 class Threads(unittest.TestCase):
@@ -93,6 +93,25 @@ print((changed == model.log_prob(images, 0)).all(), labels[0] == 2**30)
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         self.assertEqual((done.stdout, done.returncode), ("True True\n", 0), done.stderr)
+
+    def test_daemon_threads_end_with_the_program(self):
+        make_run()
+        calls = (
+            f"model = glow.load({str(RUN)!r}, device='cpu', batch=4, threads=1); model.log_prob(images)",
+            f"for row in glow.train({str(DATA)!r}, out={str(FOLDER / 'daemon')!r}, resume=True, **{ENDLESS!r}): pass",
+        )
+        for call in calls:
+            code = f"""
+import glow, numpy, threading, time
+images = numpy.zeros((100000, 8, 8, 3), numpy.uint8)
+def work():
+    {call}
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.5)
+"""
+            for _ in range(3):
+                done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+                self.assertEqual((done.returncode, done.stderr), (0, ""), call)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,9 @@ import unittest
 import numpy as np
 
 import glow
-from support import DATA, FOLDER, OPTIONS, make_run
+from support import DATA, ENDLESS, FOLDER, OPTIONS, make_run
 
 ERRORS = (ValueError, RuntimeError)
-ENDLESS = {**OPTIONS, "max_steps": 1_000_000, "log_every": 1, "lr": 1e-4}
 
 
 class Train(unittest.TestCase):
