@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <mutex>
+#include <thread>
 
 #include "data/dataset.h"
 #include "data/formats/hdf5_probe.h"
@@ -47,7 +48,7 @@ class Model {
 
     void move(const std::string& device) {
         const GilReleased released;
-        const std::lock_guard lock(mutex_);
+        const Use use(*this);
         if (parse_device(device) == backend_->exec().device) return;
         require_device(parse_device(device));
         ScratchFolder folder;
@@ -57,7 +58,7 @@ class Model {
     }
     void save(const std::string& file) {
         const GilReleased released;
-        const std::lock_guard lock(mutex_);
+        const Use use(*this);
         refuse_file_of_run({"save():", file});  // its checkpoints hold more than the weights
         save_weights(file, *model_);
     }
@@ -204,6 +205,26 @@ class Model {
     }
 
   private:
+    // Exclusive use of the model by a thread.
+    class Use {
+      public:
+        explicit Use(Model& model) : model_(model) {
+            const std::thread::id self = std::this_thread::get_id();
+            if (model.user_ == self)  // waiting for the call that Python interrupted would never end
+                throw Error("this thread is using the model: a signal handler needs a model of its own");
+            model.mutex_.lock();
+            model.user_ = self;
+        }
+        ~Use() {
+            model_.user_ = std::thread::id();
+            model_.mutex_.unlock();
+        }
+        Use(const Use&) = delete;
+        Use& operator=(const Use&) = delete;
+
+      private:
+        Model& model_;
+    };
     static void save_weights(const std::filesystem::path& file, LoadedModel& model) {
         nlohmann::ordered_json written = to_json(model.info().model);
         written["training"] = nlohmann::ordered_json::object();
@@ -225,7 +246,7 @@ class Model {
     template <class F>
     void for_each_pass(const ModelConfig& sized, index_t N, F f) {
         GilReleased released;
-        const std::lock_guard lock(mutex_);
+        const Use use(*this);
         const ImageSize size = image_size(sized);
         if (size != image_size(model_->config())) {
             gradient_.reset();
@@ -268,6 +289,7 @@ class Model {
     bool averaged_ = false;
     std::atomic<Device> device_ = Device::cpu;
     std::mutex mutex_;
+    std::atomic<std::thread::id> user_ = std::thread::id();  // that holds the mutex
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<LoadedModel> model_;
     // With the memory they need.

@@ -113,6 +113,29 @@ time.sleep(0.5)
                 done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
                 self.assertEqual((done.returncode, done.stderr), (0, ""), call)
 
+    def test_signal_handler_that_uses_the_same_model(self):
+        code = f"""
+import faulthandler, glow, numpy, os, signal, threading
+faulthandler.dump_traceback_later(30, exit=True)  # a deadlock
+model = glow.load({str(make_run())!r}, device="cpu", batch=4, threads=1)
+def handler(number, frame):
+    for call in (lambda: model.sample(1), lambda: model.to("cpu"), lambda: model.save("/nonexistent/file")):
+        try:
+            call()
+        except RuntimeError as error:
+            print(error)
+signal.signal(signal.SIGUSR1, handler)
+timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1))
+timer.start()
+images = numpy.zeros((20000, 8, 8, 3), numpy.uint8)
+bits = model.log_prob(images)
+timer.join()
+print((bits == model.log_prob(images)).all(), len(model.sample(1)))
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        refusal = "this thread is using the model: a signal handler needs a model of its own\n"
+        self.assertEqual((done.stdout, done.returncode), (3 * refusal + "True 1\n", 0), done.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()
