@@ -343,6 +343,14 @@ void write_dataset(const std::string& file, const std::string& name, const py::d
     writer.commit();
 }
 
+// Python collects a training while it holds the GIL, but the run's last step and checkpoint may take long.
+struct EndTraining {
+    void operator()(Training* training) const {
+        const GilReleased released;
+        delete training;
+    }
+};
+
 void set_errors() {
     py::register_exception_translator([](std::exception_ptr thrown) {
         try {
@@ -390,7 +398,7 @@ PYBIND11_MODULE(_glow, module) {
         .def("decode", &Model::decode)
         .def("sample", &Model::sample);
 
-    py::class_<Training>(module, "Training")
+    py::class_<Training, std::unique_ptr<Training, EndTraining>>(module, "Training")
         .def(py::init<std::vector<std::string>>(), py::call_guard<GilReleased>())
         .def("next",
              [](Training& training, double seconds) -> py::object {

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 import unittest
 
 import numpy as np
@@ -110,6 +112,27 @@ except KeyboardInterrupt:
         del training
         gc.collect()
         glow.load(FOLDER / "forgotten", device="cpu")
+
+    def test_others_run_while_a_forgotten_training_ends(self):
+        make_run()
+        options = {**ENDLESS, "width": 128, "depth": 16, "batch": 64}
+        training = glow.train(DATA, out=FOLDER / "forgotten slowly", **options)
+        next(training)
+        times, done = [], threading.Event()
+
+        def work():
+            while not done.wait(0.005):
+                times.append(time.perf_counter())
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        begin = time.perf_counter()
+        del training
+        gc.collect()
+        end = time.perf_counter()
+        done.set()
+        worker.join()
+        self.assertGreater(sum(begin < t < end for t in times), min(10, (end - begin) / 0.05))
 
     def test_with_statement(self):
         make_run()
