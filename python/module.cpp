@@ -346,6 +346,7 @@ void write_dataset(const std::string& file, const std::string& name, const py::d
 // Python collects a training while it holds the GIL, but the run's last step and checkpoint may take long.
 struct EndTraining {
     void operator()(Training* training) const {
+        if (!training->in_this_process()) return;
         const GilReleased released;
         delete training;
     }

@@ -134,6 +134,28 @@ except KeyboardInterrupt:
         worker.join()
         self.assertGreater(sum(begin < t < end for t in times), min(10, (end - begin) / 0.05))
 
+    def test_fork_during_a_training(self):
+        make_run()
+        code = f"""
+import glow, os, signal, sys
+with glow.train({str(DATA)!r}, out={str(FOLDER / "fork")!r}, **{ENDLESS!r}) as training:
+    next(training)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # ends it if it hangs
+        try:
+            next(training)
+        except RuntimeError as error:
+            print(error, flush=True)
+        sys.exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
+    next(training)
+print(training.result["ended"])
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        refusal = "this training runs in the parent of this process, which alone can use it\n"
+        self.assertEqual((done.stdout, done.returncode), (refusal + "0\nsignal\n", 0), done.stderr)
+
     def test_with_statement(self):
         make_run()
         with glow.train(DATA, out=FOLDER / "with", **ENDLESS) as training:
