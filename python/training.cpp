@@ -75,6 +75,7 @@ Training::Training(std::vector<std::string> arguments)
         const std::lock_guard lock(mutex_);
         return stopping_;
     };
+    if (!request_->mistaken_out.empty()) request_->warn(request_->mistaken_out);
     if (!request_->moved_data.empty()) request_->say(request_->moved_data);
     thread_ = thread_without_signals([this] { run(); });
 }

@@ -156,6 +156,15 @@ print(training.result["ended"])
         refusal = "this training runs in the parent of this process, which alone can use it\n"
         self.assertEqual((done.stdout, done.returncode), (refusal + "0\nsignal\n", 0), done.stderr)
 
+    def test_misspelled_folder_to_resume(self):
+        make_run()
+        options = {**OPTIONS, "max_steps": 2}
+        list(glow.train(DATA, out=FOLDER / "experiment-one", **options))
+        with self.assertLogs("glow", "WARNING") as logs:
+            list(glow.train(DATA, out=FOLDER / "experiment-ome", resume=True, **options))
+        words = f"--out {FOLDER}/experiment-ome: there is no run to resume, but {FOLDER}/experiment-one has one"
+        self.assertIn(words, logs.records[0].getMessage())
+
     def test_with_statement(self):
         make_run()
         with glow.train(DATA, out=FOLDER / "with", **ENDLESS) as training:
