@@ -49,9 +49,13 @@ class Training(Iterator[dict[str, Any]]):
         self.out = _name(out)
         self.result: dict[str, Any] | None = None
         self._training = _extension.Training(arguments)
-        self._handler: Any = None
+        self._interrupts: _Interrupts | None = None
         _running.add(self)
-        self._catch_interrupts()
+        if threading.current_thread() is threading.main_thread():
+            self._interrupts = _Interrupts.catch(self._training)
+
+    def __del__(self) -> None:
+        self._release_interrupts()
 
     def __iter__(self) -> Training:
         return self
@@ -78,12 +82,14 @@ class Training(Iterator[dict[str, Any]]):
 
     def stop(self) -> dict[str, Any] | None:
         """Ends the run after its current step with a checkpoint, waits for it, and returns result."""
-        self._training.stop()
-        while not self._training.ended:
-            event = self._training.next(0.1)
-            if event is not None:
-                self._take(*event)
-        self._release_interrupts()
+        try:
+            self._training.stop()
+            while not self._training.ended:
+                event = self._training.next(0.1)
+                if event is not None:
+                    self._take(*event)
+        finally:
+            self._release_interrupts()
         return self.result
 
     def model(self, **options: Any) -> Model:
@@ -105,31 +111,44 @@ class Training(Iterator[dict[str, Any]]):
             log.log(logging.WARNING if kind == "warning" else logging.INFO, "%s", text)
         return None
 
-    # Ctrl-C may arrive while the caller processes a row; the training must stop then too.
-    def _catch_interrupts(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
+    def _release_interrupts(self) -> None:
+        interrupts = getattr(self, "_interrupts", None)
+        if interrupts is not None and interrupts.release(self._training):
+            self._interrupts = None
+
+
+class _Interrupts:
+    """A handler of Ctrl-C for the trainings in progress, which must stop also while the caller processes a row."""
+
+    def __init__(self, previous: Any) -> None:
+        self.trainings: weakref.WeakSet[_extension.Training] = weakref.WeakSet()
+        self.previous = previous
+
+    def __call__(self, number: int, frame: Any) -> None:
+        for training in list(self.trainings):
+            training.stop()
+        self.previous(number, frame)
+
+    @classmethod
+    def catch(cls, training: _extension.Training) -> _Interrupts | None:
+        """Adds a training to the handler in place, or sets one; for the main thread."""
         previous = signal.getsignal(signal.SIGINT)
         if not callable(previous):
-            return
-        training = weakref.ref(self._training)
-
-        def handler(number: int, frame: Any) -> None:
-            run = training()
-            if run is not None:
-                run.stop()
-            previous(number, frame)
-
-        self._handler = (handler, previous)
-        signal.signal(signal.SIGINT, handler)
-
-    def _release_interrupts(self) -> None:
-        if self._handler is None or threading.current_thread() is not threading.main_thread():
-            return
-        handler, previous = self._handler
-        if signal.getsignal(signal.SIGINT) is handler:
+            return None
+        if not isinstance(previous, cls):
+            previous = cls(previous)
             signal.signal(signal.SIGINT, previous)
-        self._handler = None
+        previous.trainings.add(training)
+        return previous
+
+    def release(self, training: _extension.Training) -> bool:
+        """Removes a training; after the last one, restores the handler before. False in other threads, which cannot."""
+        self.trainings.discard(training)
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        if not self.trainings and signal.getsignal(signal.SIGINT) is self:
+            signal.signal(signal.SIGINT, self.previous)
+        return True
 
 
 @atexit.register

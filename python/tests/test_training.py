@@ -12,7 +12,7 @@ import unittest
 import numpy as np
 
 import glow
-from support import DATA, ENDLESS, FOLDER, OPTIONS, make_run
+from support import DATA, ENDLESS, FOLDER, OPTIONS, RUN, make_run
 
 ERRORS = (ValueError, RuntimeError)
 
@@ -82,6 +82,34 @@ print(len(list(again)), again.result["valid_bpd_ema"])
         self.assertGreaterEqual(step, 3)
         rows = list(glow.train(DATA, out=out, resume=True, **{**ENDLESS, "max_steps": step + 2}))
         self.assertEqual([row["step"] for row in rows], [step + 1, step + 2])
+
+    def test_interrupt_handler_is_restored(self):
+        make_run()
+        before = signal.getsignal(signal.SIGINT)
+        runs = [glow.train(DATA, out=FOLDER / f"overlap{i}", **OPTIONS) for i in range(2)]
+        self.assertIsNot(signal.getsignal(signal.SIGINT), before)
+        for run in runs:
+            list(run)
+        self.assertIs(signal.getsignal(signal.SIGINT), before, "after overlapping runs")
+        training = glow.train(DATA, out=FOLDER / "deleted", **ENDLESS)
+        next(training)
+        del training
+        gc.collect()
+        self.assertIs(signal.getsignal(signal.SIGINT), before, "after del")
+        training = glow.train(DATA, out=RUN, **OPTIONS)
+        with self.assertRaises(ERRORS):
+            training.stop()
+        self.assertIs(signal.getsignal(signal.SIGINT), before, "after a stop() that raised")
+
+    def test_interrupt_stops_all_runs(self):
+        make_run()
+        runs = [glow.train(DATA, out=FOLDER / f"interrupted{i}", **ENDLESS) for i in range(2)]
+        with self.assertRaises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        for run in runs:
+            list(run)
+            self.assertEqual(run.result["ended"], "signal")
 
     def test_interrupt_while_waiting(self):
         code = f"""
