@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import csv
+import io
 import json
 import logging
 import os
@@ -230,12 +231,14 @@ class Run:
     def _table(self, name: str) -> Any:
         try:
             with open(self.folder / name, newline="", encoding="utf-8") as file:
-                header, *rows = [row for row in csv.reader(file) if row]
+                text = file.read()
+            text = text[: text.rfind("\n") + 1]  # without a line that is being written, or that a full disk cut
+            header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
         except OSError as error:
             raise ValueError(f"{self.folder}: {name}: {error.strerror}") from None
         except (ValueError, UnicodeDecodeError):
             raise ValueError(f"{self.folder}: {name} is not a table of a run") from None
-        rows = [row for row in rows if len(row) == len(header)]  # the last one may be incomplete
+        rows = [row for row in rows if len(row) == len(header)]
         table = {column: _column([row[i] for row in rows]) for i, column in enumerate(header)}
         try:
             import pandas

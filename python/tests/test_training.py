@@ -33,6 +33,17 @@ class Train(unittest.TestCase):
         self.assertEqual(list(training), [])
         self.assertEqual(len(glow.Run(out).evaluations["bpd"]), 2)
 
+    def test_incomplete_last_line(self):
+        folder = FOLDER / "cut"
+        folder.mkdir()
+        lines = (make_run() / "metrics.csv").read_text()
+        expected = glow.Run(RUN).metrics
+        for cut in (1, 2, 30):
+            (folder / "metrics.csv").write_text(lines[:-cut])
+            metrics = glow.Run(folder).metrics
+            for name in expected:
+                np.testing.assert_array_equal(metrics[name], expected[name][:-1])
+
     def test_decimal_comma(self):
         """The caller's locale, as Qt and GTK set it, changes what the C library takes for a number."""
         make_run()
