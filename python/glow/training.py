@@ -31,7 +31,8 @@ def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **option
 
     data: a data set, made by glow_data or save_dataset(). out: the run's folder.
     options: those of glow_train, with underscores for dashes: preset="quick", lr=1e-3, depth=8, resume=True. True and
-    False give the flag and its --no- form; None omits the option.
+    False give the flag and its --no- form, if it has one; None omits the option. Options that print something, and those of
+    several processes and exit statuses (communicator, requeue_exit), are for the command only.
 
     The training runs in a thread of its own, and its numbers are those of glow_train bit for bit. Ctrl-C ends it after the
     current step with a checkpoint, and raises KeyboardInterrupt; train(..., resume=True) continues.
@@ -163,7 +164,12 @@ def _stop_all() -> None:
             log.warning("%s: %s", training.out, error)
 
 
-_COMMAND_ONLY = ("help", "version", "quiet", "json", "verbose", "plan", "estimate", "dry_run", "print_config")
+# Those that print something, and those about processes and exit statuses, which the package has none of.
+_COMMAND_ONLY = (
+    *("help", "version", "quiet", "json", "verbose", "plan", "estimate", "dry_run", "print_config"),
+    *("communicator", "requeue_exit"),
+)
+_WITHOUT_NEGATION = (*_COMMAND_ONLY, "accept_new_data", "requeue_max_minutes", "save_limits")
 
 
 def _arguments(options: dict[str, Any]) -> list[str]:
@@ -171,10 +177,12 @@ def _arguments(options: dict[str, Any]) -> list[str]:
     arguments = []
     for key, value in options.items():
         name = key.replace("_", "-")
+        if isinstance(value, np.bool_):
+            value = bool(value)
+        if value is None or (value is False and name.replace("-", "_") in _WITHOUT_NEGATION):
+            continue
         if name.replace("-", "_") in _COMMAND_ONLY:
             raise ValueError(f"{key} is an option of the command line only")
-        if value is None:
-            continue
         if key == "resume":
             if value is not False:
                 arguments.append("--resume=" + ("auto" if value is True else _name(value)))

@@ -216,6 +216,12 @@ print(training.result["ended"])
         losses = [[row["bpd"] for row in run] for run in runs]
         self.assertEqual(losses[0], losses[1])
 
+    def test_false_for_flags_without_negation(self):
+        make_run()
+        flags = {name: False for name in ("accept_new_data", "save_limits", "requeue_max_minutes", "resume", "plan")}
+        training = glow.train(DATA, out=FOLDER / "flags", **{**OPTIONS, **flags, "tune": np.False_, "max_steps": 1})
+        self.assertEqual(len(list(training)), 1)
+
     def test_refusals(self):
         make_run()
         cases = [
@@ -226,6 +232,8 @@ print(training.result["ended"])
             (dict(memory="magic"), "memory"),
             (dict(preset="huge"), "huge"),
             (dict(plan=True), "plan"),
+            (dict(communicator="mpi"), "communicator"),
+            (dict(requeue_exit=3), "requeue_exit"),
             (dict(help=True), ""),
             (dict(version=True), ""),
             (dict(max_steps="1\0"), "max_steps"),
