@@ -43,8 +43,9 @@ def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **option
 class Training(Iterator[dict[str, Any]]):
     """A run in progress: an iterator over its logged steps. Made by train().
 
-    result: None until the end, then a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`,
-    `checkpoint` and, with a validation set, `valid_bpd_ema` and `valid_bpd_raw`.
+    result: a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`, `checkpoint` and, with a
+    validation set, `valid_bpd_ema` and `valid_bpd_raw`. None until the rows are read to the end or stop() returns: do not
+    wait for it otherwise.
     """
 
     def __init__(self, arguments: list[str], out: str | os.PathLike[str]) -> None:

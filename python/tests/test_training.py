@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import unittest
 import numpy as np
 
 import glow
-from support import DATA, ENDLESS, FOLDER, OPTIONS, RUN, make_run
+from support import DATA, ENDLESS, FOLDER, OPTIONS, RUN, SOURCE, make_run
 
 ERRORS = (ValueError, RuntimeError)
 
@@ -136,6 +137,22 @@ except KeyboardInterrupt:
         make_run()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         self.assertEqual((done.stdout, done.returncode), ("step True\n", 0), done.stderr)
+
+    def test_documented_handler_of_sigterm(self):
+        page = (SOURCE / "docs/python.md").read_text()
+        handler = re.search(r"`(signal\.signal\(signal\.SIGTERM, .*)`", page)[1]
+        code = f"""
+import glow, os, signal, sys, time
+{handler}
+training = glow.train({str(DATA)!r}, out={str(FOLDER / "terminated")!r}, **{ENDLESS!r})
+next(training)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+"""
+        make_run()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 143, done.stderr)
+        self.assertGreaterEqual(glow.load(FOLDER / "terminated", device="cpu").step, 1)
 
     def test_end_of_the_interpreter_leaves_a_checkpoint(self):
         make_run()
