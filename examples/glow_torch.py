@@ -84,12 +84,14 @@ class Glow:
         return total + self.gauss(x, h[..., :C], h[..., C:])
 
     def bits_per_dim(self, pixels, labels=None):  # uint8 [N, H, W, C]
-        bits = self.config["n_bits"]
-        x = (torch.div(torch.as_tensor(pixels).long(), 2 ** (8 - bits), rounding_mode="floor") + 0.5).double() / 2**bits - 0.5
+        bits, pixels = self.config["n_bits"], torch.as_tensor(pixels)
+        if pixels.dtype != torch.uint8:
+            raise ValueError(f"the images must be uint8, but they are {pixels.dtype}")
+        x = (torch.div(pixels.long(), 2 ** (8 - bits), rounding_mode="floor") + 0.5).double() / 2**bits - 0.5
         return bits - self.log_prob(x, labels) / (x[0].numel() * math.log(2))
 
 if __name__ == "__main__":
     try:
         print(*Glow(sys.argv[1]).bits_per_dim(np.load(sys.argv[2])).tolist(), sep="\n")
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         sys.exit(print(f"glow_torch.py: error: {sys.argv[1]} and {sys.argv[2]}: {error}", file=sys.stderr) or 2)

@@ -109,17 +109,18 @@ py::capsule DeviceArray::to_dlpack() const {
     return capsule;
 }
 
-const std::int32_t* labels_of(const ModelConfig& model, index_t N, const py::object& labels) {
+std::vector<std::int32_t> labels_of(const ModelConfig& model, index_t N, const py::object& labels) {
     if (labels.is_none()) {
         check_labels(model, N, {});
-        return nullptr;
+        return {};
     }
     if (!py::isinstance<py::array>(labels)) throw InputError("labels must be an array");
     const auto array = py::reinterpret_borrow<py::array>(labels);
     if (array.ndim() != 1 || !py::dtype("i4").is(array.dtype()) || (array.flags() & py::array::c_style) == 0)
         throw InputError("labels must be a contiguous int32 array [N]");
-    const auto* const values = static_cast<const std::int32_t*>(array.data());
-    check_labels(model, N, {values, values + array.shape(0)});
+    const auto* const given = static_cast<const std::int32_t*>(array.data());
+    std::vector<std::int32_t> values(given, given + array.shape(0));
+    check_labels(model, N, values);
     return values;
 }
 
@@ -141,7 +142,8 @@ GivenImages images_of(const ModelConfig& trained, const py::object& x, const py:
             throw InputError("images must be in the byte order of this machine");
         array = view(name, host.shape(0), host.data(), false);
     }
-    array.labels = labels_of(trained, array.N, labels);
+    given.labels = labels_of(trained, array.N, labels);
+    if (!given.labels.empty()) array.labels = given.labels.data();
     return given;
 }
 

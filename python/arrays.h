@@ -38,13 +38,18 @@ class DeviceArray {
 
 // Images, and the model for images of their size.
 struct GivenImages {
+    GivenImages() = default;
+    GivenImages(GivenImages&&) = default;
+
     ModelConfig model;
     PixelArray array;
+    std::vector<std::int32_t> labels;  // of `array`
 };
 // Views of x: a C-contiguous NumPy array or a DeviceArray, of uint8, float32 or float64 and shape [N, H, W, C] with the
-// model's channels. Throws InputError for anything else. labels: int32 [N], or None; it must outlive the view.
+// model's channels. Throws InputError for anything else. labels: int32 [N], or None.
 GivenImages images_of(const ModelConfig& trained, const py::object& x, const py::object& labels);
-// nullptr for None. Throws InputError unless they are classes of the model, [N].
-const std::int32_t* labels_of(const ModelConfig& model, index_t N, const py::object& labels);
+// A copy, which other threads cannot change after it was checked; empty for None. Throws InputError unless they are classes of
+// the model, [N].
+std::vector<std::int32_t> labels_of(const ModelConfig& model, index_t N, const py::object& labels);
 
 }  // namespace glow

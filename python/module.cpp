@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <mutex>
+#include <thread>
 
 #include "data/dataset.h"
 #include "data/formats/hdf5_probe.h"
@@ -17,6 +18,7 @@
 #include "inference/safetensors.h"
 #include "kernels/error.h"
 #include "python/arrays.h"
+#include "python/gil.h"
 #include "python/training.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
@@ -45,8 +47,8 @@ class Model {
     bool averaged() const { return averaged_; }
 
     void move(const std::string& device) {
-        const py::gil_scoped_release release;
-        const std::lock_guard lock(mutex_);
+        const GilReleased released;
+        const Use use(*this);
         if (parse_device(device) == backend_->exec().device) return;
         require_device(parse_device(device));
         ScratchFolder folder;
@@ -55,8 +57,8 @@ class Model {
         open(folder.path() / "model.h5", false, device);
     }
     void save(const std::string& file) {
-        const py::gil_scoped_release release;
-        const std::lock_guard lock(mutex_);
+        const GilReleased released;
+        const Use use(*this);
         refuse_file_of_run({"save():", file});  // its checkpoints hold more than the weights
         save_weights(file, *model_);
     }
@@ -170,12 +172,12 @@ class Model {
                                 shape.W, shape.C));
             values.push_back(level.data());
         }
-        const std::int32_t* const classes = labels_of(model, N, labels);
+        const std::vector<std::int32_t> classes = labels_of(model, N, labels);
         py::array_t<std::uint8_t> images = new_images(model, N);
         std::uint8_t* const pixels = images.mutable_data();
         for_each_pass(model, N, [&](index_t first, index_t count) {
             decode_levels(model_->runnable(), count, from_image(model, values, first),
-                          classes != nullptr ? classes + first : nullptr,
+                          classes.empty() ? nullptr : classes.data() + first,
                           pixels + first * model.dimensions());
         });
         return images;
@@ -187,21 +189,42 @@ class Model {
         if (n < 0 || !(temperature >= 0 && temperature <= 100))
             throw InputError("sample: expected n >= 0 and a temperature between 0 and 100");
         const ModelConfig model = height > 0 ? with_image_size(config_, {height, width}) : config_;
-        const std::int32_t* const classes = labels_of(model, n, labels);
+        const std::vector<std::int32_t> classes = labels_of(model, n, labels);
         py::array_t<std::uint8_t> images = new_images(model, n);
         std::uint8_t* const pixels = images.mutable_data();
         for_each_pass(model, n, [&](index_t first, index_t count) {
             std::vector<double> largest(static_cast<std::size_t>(count));
             std::uint8_t* const part = pixels + first * model.dimensions();
-            glow::sample(model_->runnable(),
-                         {count, temperature, seed, classes != nullptr ? classes + first : nullptr, first},
-                         part, largest.data());
+            glow::sample(
+                model_->runnable(),
+                {count, temperature, seed, classes.empty() ? nullptr : classes.data() + first, first}, part,
+                largest.data());
             cross_out_not_finite(model, count, largest.data(), part);
         });
         return images;
     }
 
   private:
+    // Exclusive use of the model by a thread.
+    class Use {
+      public:
+        explicit Use(Model& model) : model_(model) {
+            const std::thread::id self = std::this_thread::get_id();
+            if (model.user_ == self)  // waiting for the call that Python interrupted would never end
+                throw Error("this thread is using the model: a signal handler needs a model of its own");
+            model.mutex_.lock();
+            model.user_ = self;
+        }
+        ~Use() {
+            model_.user_ = std::thread::id();
+            model_.mutex_.unlock();
+        }
+        Use(const Use&) = delete;
+        Use& operator=(const Use&) = delete;
+
+      private:
+        Model& model_;
+    };
     static void save_weights(const std::filesystem::path& file, LoadedModel& model) {
         nlohmann::ordered_json written = to_json(model.info().model);
         written["training"] = nlohmann::ordered_json::object();
@@ -222,8 +245,8 @@ class Model {
     // ends a long call.
     template <class F>
     void for_each_pass(const ModelConfig& sized, index_t N, F f) {
-        const py::gil_scoped_release release;
-        const std::lock_guard lock(mutex_);
+        GilReleased released;
+        const Use use(*this);
         const ImageSize size = image_size(sized);
         if (size != image_size(model_->config())) {
             gradient_.reset();
@@ -233,8 +256,7 @@ class Model {
         const index_t batch = model_->buffers().capacity;
         for (index_t first = 0; first < N; first += batch) {
             f(first, std::min(batch, N - first));
-            const py::gil_scoped_acquire acquire;
-            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+            released.handle_signals();
         }
     }
     // The latents of all levels from image `first` on.
@@ -244,7 +266,7 @@ class Model {
         return levels;
     }
     GivenImages given(const py::object& x, const py::object& labels) const {
-        const GivenImages images = images_of(config_, x, labels);
+        GivenImages images = images_of(config_, x, labels);
         if (images.array.on_device && device_ != Device::cuda)
             throw InputError("the array is on a GPU, but the model is on the CPU: use to(\"cuda\")");
         return images;
@@ -267,6 +289,7 @@ class Model {
     bool averaged_ = false;
     std::atomic<Device> device_ = Device::cpu;
     std::mutex mutex_;
+    std::atomic<std::thread::id> user_ = std::thread::id();  // that holds the mutex
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<LoadedModel> model_;
     // With the memory they need.
@@ -311,7 +334,7 @@ void write_dataset(const std::string& file, const std::string& name, const py::d
         }
         all.push_back(std::move(split));
     }
-    const py::gil_scoped_release release;
+    const GilReleased released;
     refuse_file_of_run({"save_dataset():", file});
     DatasetWriter writer(file, info);
     for (const Split& split : all)
@@ -319,6 +342,15 @@ void write_dataset(const std::string& file, const std::string& name, const py::d
                       split.labels ? split.labels->data() : nullptr);
     writer.commit();
 }
+
+// Python collects a training while it holds the GIL, but the run's last step and checkpoint may take long.
+struct EndTraining {
+    void operator()(Training* training) const {
+        if (!training->in_this_process()) return;
+        const GilReleased released;
+        delete training;
+    }
+};
 
 void set_errors() {
     py::register_exception_translator([](std::exception_ptr thrown) {
@@ -353,7 +385,7 @@ PYBIND11_MODULE(_glow, module) {
 
     py::class_<Model>(module, "Model")
         .def(py::init<const std::string&, bool, const std::string&, const std::string&, index_t, int>(),
-             py::call_guard<py::gil_scoped_release>())
+             py::call_guard<GilReleased>())
         .def_property_readonly("config", &Model::config_json)
         .def_property_readonly("device", &Model::device)
         .def_property_readonly("step", &Model::step)
@@ -367,18 +399,18 @@ PYBIND11_MODULE(_glow, module) {
         .def("decode", &Model::decode)
         .def("sample", &Model::sample);
 
-    py::class_<Training>(module, "Training")
-        .def(py::init<std::vector<std::string>>(), py::call_guard<py::gil_scoped_release>())
+    py::class_<Training, std::unique_ptr<Training, EndTraining>>(module, "Training")
+        .def(py::init<std::vector<std::string>>(), py::call_guard<GilReleased>())
         .def("next",
              [](Training& training, double seconds) -> py::object {
                  std::optional<TrainingEvent> event;
                  {
-                     const py::gil_scoped_release release;
+                     const GilReleased released;
                      event = training.next(seconds);
                  }
                  if (!event) return py::none();
                  return py::make_tuple(event->kind, event->text, event->columns);
              })
-        .def("stop", &Training::stop, py::call_guard<py::gil_scoped_release>())
+        .def("stop", &Training::stop, py::call_guard<GilReleased>())
         .def_property_readonly("ended", &Training::ended);
 }

@@ -1,6 +1,7 @@
 #include "python/training.h"
 
 #include <locale.h>
+#include <unistd.h>
 
 #include <chrono>
 
@@ -43,7 +44,8 @@ class DecimalPoint {
 
 }  // namespace
 
-Training::Training(std::vector<std::string> arguments) : request_(std::make_shared<TrainingRequest>()) {
+Training::Training(std::vector<std::string> arguments)
+    : process_(getpid()), request_(std::make_shared<TrainingRequest>()) {
     const DecimalPoint point;
     CommandLine command("glow_train", "");
     arguments.insert(arguments.begin(), "glow_train");
@@ -73,8 +75,13 @@ Training::Training(std::vector<std::string> arguments) : request_(std::make_shar
         const std::lock_guard lock(mutex_);
         return stopping_;
     };
+    if (!request_->mistaken_out.empty()) request_->warn(request_->mistaken_out);
     if (!request_->moved_data.empty()) request_->say(request_->moved_data);
     thread_ = thread_without_signals([this] { run(); });
+}
+
+bool Training::in_this_process() const {
+    return process_ == getpid();
 }
 
 Training::~Training() {
@@ -103,6 +110,8 @@ void Training::push(TrainingEvent event) {
 }
 
 std::optional<TrainingEvent> Training::next(double seconds) {
+    if (!in_this_process())
+        throw Error("this training runs in the parent of this process, which alone can use it");
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, std::chrono::duration<double>(seconds),
                       [this] { return ended_ || !events_.empty(); });
@@ -116,11 +125,13 @@ std::optional<TrainingEvent> Training::next(double seconds) {
 }
 
 void Training::stop() {
+    if (!in_this_process()) return;
     const std::lock_guard lock(mutex_);
     stopping_ = true;
 }
 
 bool Training::ended() const {
+    if (!in_this_process()) return true;
     const std::lock_guard lock(mutex_);
     return ended_ && events_.empty() && !failure_;
 }

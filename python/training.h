@@ -1,6 +1,8 @@
 // A training run in a thread of its own, as a source of events for Python.
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -22,6 +24,8 @@ struct TrainingEvent {
     std::string kind, text, columns;
 };
 
+// A copy that fork() made in a child process has no thread, and may have a mutex that stays locked: there, stop() does
+// nothing, next() throws, and the copy must not be destroyed.
 class Training {
   public:
     // arguments: those of glow_train. Throws InputError for bad ones. Starts the run.
@@ -35,11 +39,13 @@ class Training {
     // Asks the run to end after its current step, with a checkpoint.
     void stop();
     bool ended() const;
+    bool in_this_process() const;
 
   private:
     void run();
     void push(TrainingEvent event);
 
+    const pid_t process_;
     std::shared_ptr<TrainingRequest> request_;
     mutable std::mutex mutex_;
     std::condition_variable changed_;

@@ -127,6 +127,8 @@ def labels(values: Any, count: int) -> np.ndarray | None:
     if values is None:
         return None
     array = to_host(values, "labels")
+    if isinstance(values, (list, tuple)) and array.shape == (0,):
+        array = array.astype(np.int32)  # NumPy gives an empty list the type float64
     if array.dtype.kind not in "iu" or array.ndim > 1:
         raise ValueError(f"labels must be whole numbers [N], got {array.dtype} {list(array.shape)}")
     if array.size and (array.min() < -(2**31) or array.max() >= 2**31):

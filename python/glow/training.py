@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import csv
+import io
 import json
 import logging
 import os
@@ -30,7 +31,8 @@ def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **option
 
     data: a data set, made by glow_data or save_dataset(). out: the run's folder.
     options: those of glow_train, with underscores for dashes: preset="quick", lr=1e-3, depth=8, resume=True. True and
-    False give the flag and its --no- form; None omits the option.
+    False give the flag and its --no- form, if it has one; None omits the option. Options that print something, and those of
+    several processes and exit statuses (communicator, requeue_exit), are for the command only.
 
     The training runs in a thread of its own, and its numbers are those of glow_train bit for bit. Ctrl-C ends it after the
     current step with a checkpoint, and raises KeyboardInterrupt; train(..., resume=True) continues.
@@ -41,17 +43,22 @@ def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **option
 class Training(Iterator[dict[str, Any]]):
     """A run in progress: an iterator over its logged steps. Made by train().
 
-    result: None until the end, then a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`,
-    `checkpoint` and, with a validation set, `valid_bpd_ema` and `valid_bpd_raw`.
+    result: a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`, `checkpoint` and, with a
+    validation set, `valid_bpd_ema` and `valid_bpd_raw`. None until the rows are read to the end or stop() returns: do not
+    wait for it otherwise.
     """
 
     def __init__(self, arguments: list[str], out: str | os.PathLike[str]) -> None:
         self.out = _name(out)
         self.result: dict[str, Any] | None = None
         self._training = _extension.Training(arguments)
-        self._handler: Any = None
+        self._interrupts: _Interrupts | None = None
         _running.add(self)
-        self._catch_interrupts()
+        if threading.current_thread() is threading.main_thread():
+            self._interrupts = _Interrupts.catch(self._training)
+
+    def __del__(self) -> None:
+        self._release_interrupts()
 
     def __iter__(self) -> Training:
         return self
@@ -78,12 +85,14 @@ class Training(Iterator[dict[str, Any]]):
 
     def stop(self) -> dict[str, Any] | None:
         """Ends the run after its current step with a checkpoint, waits for it, and returns result."""
-        self._training.stop()
-        while not self._training.ended:
-            event = self._training.next(0.1)
-            if event is not None:
-                self._take(*event)
-        self._release_interrupts()
+        try:
+            self._training.stop()
+            while not self._training.ended:
+                event = self._training.next(0.1)
+                if event is not None:
+                    self._take(*event)
+        finally:
+            self._release_interrupts()
         return self.result
 
     def model(self, **options: Any) -> Model:
@@ -105,31 +114,44 @@ class Training(Iterator[dict[str, Any]]):
             log.log(logging.WARNING if kind == "warning" else logging.INFO, "%s", text)
         return None
 
-    # Ctrl-C may arrive while the caller processes a row; the training must stop then too.
-    def _catch_interrupts(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
+    def _release_interrupts(self) -> None:
+        interrupts = getattr(self, "_interrupts", None)
+        if interrupts is not None and interrupts.release(self._training):
+            self._interrupts = None
+
+
+class _Interrupts:
+    """A handler of Ctrl-C for the trainings in progress, which must stop also while the caller processes a row."""
+
+    def __init__(self, previous: Any) -> None:
+        self.trainings: weakref.WeakSet[_extension.Training] = weakref.WeakSet()
+        self.previous = previous
+
+    def __call__(self, number: int, frame: Any) -> None:
+        for training in list(self.trainings):
+            training.stop()
+        self.previous(number, frame)
+
+    @classmethod
+    def catch(cls, training: _extension.Training) -> _Interrupts | None:
+        """Adds a training to the handler in place, or sets one; for the main thread."""
         previous = signal.getsignal(signal.SIGINT)
         if not callable(previous):
-            return
-        training = weakref.ref(self._training)
-
-        def handler(number: int, frame: Any) -> None:
-            run = training()
-            if run is not None:
-                run.stop()
-            previous(number, frame)
-
-        self._handler = (handler, previous)
-        signal.signal(signal.SIGINT, handler)
-
-    def _release_interrupts(self) -> None:
-        if self._handler is None or threading.current_thread() is not threading.main_thread():
-            return
-        handler, previous = self._handler
-        if signal.getsignal(signal.SIGINT) is handler:
+            return None
+        if not isinstance(previous, cls):
+            previous = cls(previous)
             signal.signal(signal.SIGINT, previous)
-        self._handler = None
+        previous.trainings.add(training)
+        return previous
+
+    def release(self, training: _extension.Training) -> bool:
+        """Removes a training; after the last one, restores the handler before. False in other threads, which cannot."""
+        self.trainings.discard(training)
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        if not self.trainings and signal.getsignal(signal.SIGINT) is self:
+            signal.signal(signal.SIGINT, self.previous)
+        return True
 
 
 @atexit.register
@@ -143,7 +165,12 @@ def _stop_all() -> None:
             log.warning("%s: %s", training.out, error)
 
 
-_COMMAND_ONLY = ("help", "version", "quiet", "json", "verbose", "plan", "estimate", "dry_run", "print_config")
+# Those that print something, and those about processes and exit statuses, which the package has none of.
+_COMMAND_ONLY = (
+    *("help", "version", "quiet", "json", "verbose", "plan", "estimate", "dry_run", "print_config"),
+    *("communicator", "requeue_exit"),
+)
+_WITHOUT_NEGATION = (*_COMMAND_ONLY, "accept_new_data", "requeue_max_minutes", "save_limits")
 
 
 def _arguments(options: dict[str, Any]) -> list[str]:
@@ -151,10 +178,12 @@ def _arguments(options: dict[str, Any]) -> list[str]:
     arguments = []
     for key, value in options.items():
         name = key.replace("_", "-")
+        if isinstance(value, np.bool_):
+            value = bool(value)
+        if value is None or (value is False and name.replace("-", "_") in _WITHOUT_NEGATION):
+            continue
         if name.replace("-", "_") in _COMMAND_ONLY:
             raise ValueError(f"{key} is an option of the command line only")
-        if value is None:
-            continue
         if key == "resume":
             if value is not False:
                 arguments.append("--resume=" + ("auto" if value is True else _name(value)))
@@ -211,12 +240,14 @@ class Run:
     def _table(self, name: str) -> Any:
         try:
             with open(self.folder / name, newline="", encoding="utf-8") as file:
-                header, *rows = [row for row in csv.reader(file) if row]
+                text = file.read()
+            text = text[: text.rfind("\n") + 1]  # without a line that is being written, or that a full disk cut
+            header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
         except OSError as error:
             raise ValueError(f"{self.folder}: {name}: {error.strerror}") from None
         except (ValueError, UnicodeDecodeError):
             raise ValueError(f"{self.folder}: {name} is not a table of a run") from None
-        rows = [row for row in rows if len(row) == len(header)]  # the last one may be incomplete
+        rows = [row for row in rows if len(row) == len(header)]
         table = {column: _column([row[i] for row in rows]) for i, column in enumerate(header)}
         try:
             import pandas

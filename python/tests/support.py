@@ -36,6 +36,7 @@ OPTIONS = dict(
     eval_every=0,
     sample_every=0,
 )
+ENDLESS = {**OPTIONS, "max_steps": 1_000_000, "log_every": 1, "lr": 1e-4}
 
 
 def make_images(count, seed=0, height=8, width=8):

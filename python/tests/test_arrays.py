@@ -5,7 +5,7 @@ import unittest
 import numpy as np
 
 import glow
-from support import make_images, model, needs
+from support import make_conditional_run, make_images, model, needs
 
 ERRORS = (ValueError, RuntimeError)
 
@@ -54,6 +54,13 @@ class Arrays(unittest.TestCase):
         self.assertEqual(self.model.log_prob(empty).shape, (0,))
         self.assertEqual(self.model.score(empty)[1].shape, (0, 8, 8, 3))
         self.assertEqual(self.model.decode(self.model.encode(empty)).shape, (0, 8, 8, 3))
+        conditional = glow.load(make_conditional_run(), device="cpu", threads=1)
+        for labels in ([], (), np.zeros(0, np.int32), None):
+            self.assertEqual(conditional.log_prob(empty, labels).shape, (0,))
+            self.assertEqual(conditional.sample(0, labels=labels).shape, (0, 8, 8, 3))
+        for labels in (np.zeros(0), [[]]):
+            with self.assertRaises(ValueError):
+                conditional.log_prob(empty, labels)
         self.assertEqual(self.model.sample(0).shape, (0, 8, 8, 3))
 
     @needs("torch")

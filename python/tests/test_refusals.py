@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import glow
-from support import DATA, FOLDER, command, make_images, make_run, model
+from support import DATA, FOLDER, SOURCE, command, make_images, make_run, model, needs
 
 ERRORS = (ValueError, RuntimeError)
 
@@ -220,6 +220,23 @@ class Refusals(unittest.TestCase):
         self.assertFalse((FOLDER / "bad.h5").exists())
 
     @unittest.skipIf(glow._extension.cuda_problem() == "", "this machine has a GPU")
+    @needs("torch")
+    def test_example_in_pytorch(self):
+        file, images = FOLDER / "example.npz", FOLDER / "example.npy"
+        command("glow_convert", "--to", "npz", make_run(), "-o", file)
+        good = make_images(2)
+        for values in (good, good.astype(np.int16), good.astype(np.uint16), good / np.float32(255)):
+            np.save(images, values)
+            done = subprocess.run(
+                [sys.executable, SOURCE / "examples/glow_torch.py", file, images], capture_output=True, text=True
+            )
+            if values is good:
+                bits = [float(line) for line in done.stdout.split()]
+                np.testing.assert_allclose(bits, model().bits_per_dim(good + 0.5), atol=2e-6)
+            else:
+                self.assertEqual((done.returncode, done.stdout), (2, ""), values.dtype)
+                self.assertRegex(done.stderr, "^glow_torch.py: error: .*uint")
+
     def test_no_gpu(self):
         with self.assertRaisesRegex(ERRORS, "--device cuda"):
             model().to("cuda")

@@ -9,7 +9,7 @@ import unittest
 
 import numpy as np
 
-from support import make_images, make_run, model
+from support import DATA, ENDLESS, FOLDER, RUN, make_conditional_run, make_images, make_run, model
 
 
 class Threads(unittest.TestCase):
@@ -79,6 +79,62 @@ for call in (model.bits_per_dim, model.score):
         del owner
         gc.collect()
         np.testing.assert_array_equal(gradient, copy)
+
+    def test_labels_may_change_during_a_call(self):
+        code = f"""
+import glow, numpy, threading
+model = glow.load({str(make_conditional_run())!r}, device="cpu", batch=64, threads=1)
+images, labels = numpy.zeros((20000, 8, 8, 3), numpy.uint8), numpy.zeros(20000, numpy.int32)
+timer = threading.Timer(0.1, lambda: labels.fill(2**30))
+timer.start()
+changed = model.log_prob(images, labels)
+timer.join()
+print((changed == model.log_prob(images, 0)).all(), labels[0] == 2**30)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        self.assertEqual((done.stdout, done.returncode), ("True True\n", 0), done.stderr)
+
+    def test_daemon_threads_end_with_the_program(self):
+        make_run()
+        calls = (
+            f"model = glow.load({str(RUN)!r}, device='cpu', batch=4, threads=1); model.log_prob(images)",
+            f"for row in glow.train({str(DATA)!r}, out={str(FOLDER / 'daemon')!r}, resume=True, **{ENDLESS!r}): pass",
+        )
+        for call in calls:
+            code = f"""
+import glow, numpy, threading, time
+images = numpy.zeros((100000, 8, 8, 3), numpy.uint8)
+def work():
+    {call}
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.5)
+"""
+            for _ in range(3):
+                done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+                self.assertEqual((done.returncode, done.stderr), (0, ""), call)
+
+    def test_signal_handler_that_uses_the_same_model(self):
+        code = f"""
+import faulthandler, glow, numpy, os, signal, threading
+faulthandler.dump_traceback_later(30, exit=True)  # a deadlock
+model = glow.load({str(make_run())!r}, device="cpu", batch=4, threads=1)
+def handler(number, frame):
+    for call in (lambda: model.sample(1), lambda: model.to("cpu"), lambda: model.save("/nonexistent/file")):
+        try:
+            call()
+        except RuntimeError as error:
+            print(error)
+signal.signal(signal.SIGUSR1, handler)
+timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1))
+timer.start()
+images = numpy.zeros((20000, 8, 8, 3), numpy.uint8)
+bits = model.log_prob(images)
+timer.join()
+print((bits == model.log_prob(images)).all(), len(model.sample(1)))
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        refusal = "this thread is using the model: a signal handler needs a model of its own\n"
+        self.assertEqual((done.stdout, done.returncode), (3 * refusal + "True 1\n", 0), done.stderr)
 
 
 if __name__ == "__main__":

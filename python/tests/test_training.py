@@ -2,18 +2,20 @@
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 import unittest
 
 import numpy as np
 
 import glow
-from support import DATA, FOLDER, OPTIONS, make_run
+from support import DATA, ENDLESS, FOLDER, OPTIONS, RUN, SOURCE, make_run
 
 ERRORS = (ValueError, RuntimeError)
-ENDLESS = {**OPTIONS, "max_steps": 1_000_000, "log_every": 1, "lr": 1e-4}
 
 
 class Train(unittest.TestCase):
@@ -31,6 +33,17 @@ class Train(unittest.TestCase):
         self.assertEqual(training.model(device="cpu").step, 20)
         self.assertEqual(list(training), [])
         self.assertEqual(len(glow.Run(out).evaluations["bpd"]), 2)
+
+    def test_incomplete_last_line(self):
+        folder = FOLDER / "cut"
+        folder.mkdir()
+        lines = (make_run() / "metrics.csv").read_text()
+        expected = glow.Run(RUN).metrics
+        for cut in (1, 2, 30):
+            (folder / "metrics.csv").write_text(lines[:-cut])
+            metrics = glow.Run(folder).metrics
+            for name in expected:
+                np.testing.assert_array_equal(metrics[name], expected[name][:-1])
 
     def test_decimal_comma(self):
         """The caller's locale, as Qt and GTK set it, changes what the C library takes for a number."""
@@ -82,6 +95,34 @@ print(len(list(again)), again.result["valid_bpd_ema"])
         rows = list(glow.train(DATA, out=out, resume=True, **{**ENDLESS, "max_steps": step + 2}))
         self.assertEqual([row["step"] for row in rows], [step + 1, step + 2])
 
+    def test_interrupt_handler_is_restored(self):
+        make_run()
+        before = signal.getsignal(signal.SIGINT)
+        runs = [glow.train(DATA, out=FOLDER / f"overlap{i}", **OPTIONS) for i in range(2)]
+        self.assertIsNot(signal.getsignal(signal.SIGINT), before)
+        for run in runs:
+            list(run)
+        self.assertIs(signal.getsignal(signal.SIGINT), before, "after overlapping runs")
+        training = glow.train(DATA, out=FOLDER / "deleted", **ENDLESS)
+        next(training)
+        del training
+        gc.collect()
+        self.assertIs(signal.getsignal(signal.SIGINT), before, "after del")
+        training = glow.train(DATA, out=RUN, **OPTIONS)
+        with self.assertRaises(ERRORS):
+            training.stop()
+        self.assertIs(signal.getsignal(signal.SIGINT), before, "after a stop() that raised")
+
+    def test_interrupt_stops_all_runs(self):
+        make_run()
+        runs = [glow.train(DATA, out=FOLDER / f"interrupted{i}", **ENDLESS) for i in range(2)]
+        with self.assertRaises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        for run in runs:
+            list(run)
+            self.assertEqual(run.result["ended"], "signal")
+
     def test_interrupt_while_waiting(self):
         code = f"""
 import glow, os, signal, threading
@@ -96,6 +137,22 @@ except KeyboardInterrupt:
         make_run()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         self.assertEqual((done.stdout, done.returncode), ("step True\n", 0), done.stderr)
+
+    def test_documented_handler_of_sigterm(self):
+        page = (SOURCE / "docs/python.md").read_text()
+        handler = re.search(r"`(signal\.signal\(signal\.SIGTERM, .*)`", page)[1]
+        code = f"""
+import glow, os, signal, sys, time
+{handler}
+training = glow.train({str(DATA)!r}, out={str(FOLDER / "terminated")!r}, **{ENDLESS!r})
+next(training)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+"""
+        make_run()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 143, done.stderr)
+        self.assertGreaterEqual(glow.load(FOLDER / "terminated", device="cpu").step, 1)
 
     def test_end_of_the_interpreter_leaves_a_checkpoint(self):
         make_run()
@@ -112,6 +169,58 @@ except KeyboardInterrupt:
         gc.collect()
         glow.load(FOLDER / "forgotten", device="cpu")
 
+    def test_others_run_while_a_forgotten_training_ends(self):
+        make_run()
+        options = {**ENDLESS, "width": 128, "depth": 16, "batch": 64}
+        training = glow.train(DATA, out=FOLDER / "forgotten slowly", **options)
+        next(training)
+        times, done = [], threading.Event()
+
+        def work():
+            while not done.wait(0.005):
+                times.append(time.perf_counter())
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        begin = time.perf_counter()
+        del training
+        gc.collect()
+        end = time.perf_counter()
+        done.set()
+        worker.join()
+        self.assertGreater(sum(begin < t < end for t in times), min(10, (end - begin) / 0.05))
+
+    def test_fork_during_a_training(self):
+        make_run()
+        code = f"""
+import glow, os, signal, sys
+with glow.train({str(DATA)!r}, out={str(FOLDER / "fork")!r}, **{ENDLESS!r}) as training:
+    next(training)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # ends it if it hangs
+        try:
+            next(training)
+        except RuntimeError as error:
+            print(error, flush=True)
+        sys.exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
+    next(training)
+print(training.result["ended"])
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        refusal = "this training runs in the parent of this process, which alone can use it\n"
+        self.assertEqual((done.stdout, done.returncode), (refusal + "0\nsignal\n", 0), done.stderr)
+
+    def test_misspelled_folder_to_resume(self):
+        make_run()
+        options = {**OPTIONS, "max_steps": 2}
+        list(glow.train(DATA, out=FOLDER / "experiment-one", **options))
+        with self.assertLogs("glow", "WARNING") as logs:
+            list(glow.train(DATA, out=FOLDER / "experiment-ome", resume=True, **options))
+        words = f"--out {FOLDER}/experiment-ome: there is no run to resume, but {FOLDER}/experiment-one has one"
+        self.assertIn(words, logs.records[0].getMessage())
+
     def test_with_statement(self):
         make_run()
         with glow.train(DATA, out=FOLDER / "with", **ENDLESS) as training:
@@ -124,6 +233,12 @@ except KeyboardInterrupt:
         losses = [[row["bpd"] for row in run] for run in runs]
         self.assertEqual(losses[0], losses[1])
 
+    def test_false_for_flags_without_negation(self):
+        make_run()
+        flags = {name: False for name in ("accept_new_data", "save_limits", "requeue_max_minutes", "resume", "plan")}
+        training = glow.train(DATA, out=FOLDER / "flags", **{**OPTIONS, **flags, "tune": np.False_, "max_steps": 1})
+        self.assertEqual(len(list(training)), 1)
+
     def test_refusals(self):
         make_run()
         cases = [
@@ -134,6 +249,8 @@ except KeyboardInterrupt:
             (dict(memory="magic"), "memory"),
             (dict(preset="huge"), "huge"),
             (dict(plan=True), "plan"),
+            (dict(communicator="mpi"), "communicator"),
+            (dict(requeue_exit=3), "requeue_exit"),
             (dict(help=True), ""),
             (dict(version=True), ""),
             (dict(max_steps="1\0"), "max_steps"),

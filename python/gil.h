@@ -1,0 +1,43 @@
+// Releasing and taking Python's global interpreter lock (GIL), also in a thread that outlives the interpreter.
+#pragma once
+
+#include <cxxabi.h>
+#include <pybind11/pybind11.h>
+#include <unistd.h>
+
+namespace glow {
+
+// Takes the GIL for this thread. When the interpreter ends, Python before 3.14 ends a daemon thread here by unwinding its
+// stack. That would stop at the first destructor with std::terminate(), and destroy Python objects without the GIL. The
+// thread waits for the end of the process instead, as in later versions.
+inline void take_gil(PyThreadState* thread) {
+    try {
+        PyEval_RestoreThread(thread);
+    } catch (const abi::__forced_unwind&) {
+        for (;;) pause();
+    }
+}
+
+// In its scope, this thread does not hold the GIL.
+class GilReleased {
+  public:
+    GilReleased() : thread_(PyEval_SaveThread()) {}
+    ~GilReleased() {
+        if (thread_ != nullptr) take_gil(thread_);
+    }
+    GilReleased(const GilReleased&) = delete;
+    GilReleased& operator=(const GilReleased&) = delete;
+
+    // Lets Python call its signal handlers. Throws what they raise, from then on with the GIL.
+    void handle_signals() {
+        take_gil(thread_);
+        thread_ = nullptr;
+        if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
+        thread_ = PyEval_SaveThread();
+    }
+
+  private:
+    PyThreadState* thread_;
+};
+
+}  // namespace glow
