@@ -37,6 +37,9 @@ def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **option
     The training runs in a thread of its own, and its numbers are those of glow_train bit for bit. Ctrl-C ends it after the
     current step with a checkpoint, and raises KeyboardInterrupt; train(..., resume=True) continues.
     """
+    out = _name(out)
+    if out:
+        out = os.path.abspath(out)  # the program may change its folder during the run
     return Training(_arguments({"data": data, "out": out, **options}), out)
 
 
@@ -48,8 +51,8 @@ class Training(Iterator[dict[str, Any]]):
     wait for it otherwise.
     """
 
-    def __init__(self, arguments: list[str], out: str | os.PathLike[str]) -> None:
-        self.out = _name(out)
+    def __init__(self, arguments: list[str], out: str) -> None:
+        self.out = out
         self.result: dict[str, Any] | None = None
         self._training = _extension.Training(arguments)
         self._interrupts: _Interrupts | None = None

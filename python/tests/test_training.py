@@ -45,6 +45,20 @@ class Train(unittest.TestCase):
             for name in expected:
                 np.testing.assert_array_equal(metrics[name], expected[name][:-1])
 
+    def test_folder_changes_during_a_run(self):
+        make_run()
+        here, elsewhere = os.getcwd(), FOLDER / "elsewhere"
+        elsewhere.mkdir()
+        os.chdir(FOLDER)
+        try:
+            training = glow.train(str(DATA), out="moving", **{**OPTIONS, "max_steps": 8, "checkpoint_every": 2})
+            os.chdir(elsewhere)
+            list(training)
+        finally:
+            os.chdir(here)
+        self.assertEqual(list(elsewhere.iterdir()), [])
+        self.assertEqual(glow.load(FOLDER / "moving").step, 8)
+
     def test_decimal_comma(self):
         """The caller's locale, as Qt and GTK set it, changes what the C library takes for a number."""
         make_run()
