@@ -121,7 +121,12 @@ class TorchLayers:
         if f"{theirs}.invconv.weight" in self.source:
             return take(f"{theirs}.invconv.weight").reshape(C, C)
         if f"{theirs}.invconv.log_s" in self.source:
-            return LuFactors(*(take(f"{theirs}.invconv.{name}") for name in "plu"), flat(f"{theirs}.invconv.sign_s"),
+            lost = [name for name in ("p", "sign_s") if f"{theirs}.invconv.{name}" not in self.source]
+            if lost and not self.nested:
+                raise InputError(f"{theirs}.invconv.{lost[0]} is missing: chaiyujin/glow-pytorch keeps p and sign_s of its LU factors out of "
+                                 "its state dict; without them the file cannot be imported")
+            names = ("p", "lower", "upper") if self.nested else ("p", "l", "u")
+            return LuFactors(*(take(f"{theirs}.invconv.{name}") for name in names), flat(f"{theirs}.invconv.sign_s"),
                              flat(f"{theirs}.invconv.log_s"))
         return None
 

@@ -63,11 +63,11 @@ def save(path, state, as_hdf5):
         np.savez(path, **tensors)
 
 
-def compare(folder, name, kind, model, pixels, labels, n_bits=8, as_hdf5=False, channels=3, options=()):
+def compare(folder, name, kind, model, pixels, labels, n_bits=8, as_hdf5=False, channels=3, options=(), added=()):
     """float32 weights both ways; our networks are float32, theirs here double: 1e-6 bits/dim for some 200 values."""
     images = pixels[..., :channels]
     write_dataset(folder / "data.h5", train=(images, labels, CLASSES), test=(images, labels, CLASSES))
-    save(folder / "weights", model.state_dict(), as_hdf5)
+    save(folder / "weights", {**model.state_dict(), **dict(added)}, as_hdf5)
     source = folder / "weights" if as_hdf5 else folder / "weights.npz"
     done = convert("--from", kind, source, "--size", SIZE, "--n-bits", n_bits, "-o", folder / "c.h5", "--json", *options)
     if done.returncode != 0:
@@ -283,6 +283,7 @@ def refusals(folder):
     """(what, arguments of glow_convert, part of the message)."""
     state = {name: value.numpy() for name, value in foreign.randomise(foreign.Y0ast()).state_dict().items()}
     rosinality = {name: value.numpy() for name, value in foreign.Rosinality().state_dict().items()}
+    chaiyujin = {name: value.numpy() for name, value in foreign.randomise(foreign.Chaiyujin()).state_dict().items()}
 
     def file(name, tensors):
         np.savez(folder / name, **tensors)
@@ -331,6 +332,7 @@ def refusals(folder):
         ("a shuffle that is not in the file", ["--from", "y0ast", file("b.npz", without(state, "invconv"))], "--permutation reverse"),
         ("a tensor is missing", ["--from", "y0ast", file("c.npz", without(state, "layers.2.block.0.conv"))], "is missing"),
         ("levels of other depths", ["--from", "y0ast", file("d.npz", without(state, "flow.layers.6."))], "steps"),
+        ("LU factors that its state dict lacks", ["--from", "chaiyujin", file("cl.npz", chaiyujin)], "p and sign_s"),
         ("not finite", ["--from", "y0ast", file("e.npz", odd)], "not finite"),
         ("another shape", ["--from", "y0ast", file("f.npz", short)], "expected"),
         ("another layout", ["--from", "openai", file("g.npz", rosinality)], "different layout"),
@@ -406,6 +408,7 @@ def main():
     rng = np.random.default_rng(1)
     pixels, labels = rng.integers(0, 256, (N, SIZE, SIZE, 4)).astype(np.uint8), np.arange(N) % CLASSES
     R, Y, C, O = foreign.Rosinality, foreign.Y0ast, foreign.Chaiyujin, foreign.OpenAI
+    chaiyujin_lu = C()
     variants = [
         ("rosinality, LU", "rosinality", R(), {}),
         ("rosinality, LU, HDF5, 5 bits", "rosinality", R(levels=1, depth=3), dict(n_bits=5, as_hdf5=True)),
@@ -416,7 +419,8 @@ def main():
         ("y0ast, conditional, 3 levels", "y0ast", Y(levels=3, depth=1, classes=CLASSES), {}),
         ("y0ast, reversed, fixed top", "y0ast", Y(permutation="reverse", learn_top=False), dict(options=("--permutation", "reverse"))),
         ("chaiyujin, plain", "chaiyujin", C(permutation="plain"), {}),
-        ("chaiyujin, LU, conditional", "chaiyujin", C(classes=CLASSES), dict(n_bits=5)),
+        ("chaiyujin, plain, conditional", "chaiyujin", C(permutation="plain", classes=CLASSES), dict(n_bits=5)),
+        ("chaiyujin, LU, attributes added", "chaiyujin", chaiyujin_lu, dict(added=chaiyujin_lu.attributes())),
         ("openai/glow", "openai", O(), {}),
         ("openai/glow, LU, additive", "openai", O(permutation="lu", affine=False), {}),
         ("openai/glow, shuffle, fixed top", "openai", O(permutation="shuffle", learn_top=False), {}),
