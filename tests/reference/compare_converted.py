@@ -413,6 +413,7 @@ def main():
         ("rosinality, LU", "rosinality", R(), {}),
         ("rosinality, LU, HDF5, 5 bits", "rosinality", R(levels=1, depth=3), dict(n_bits=5, as_hdf5=True)),
         ("rosinality, plain, additive", "rosinality", R(lu=False, affine=False), {}),
+        ("rosinality, plain, 3 levels", "rosinality", R(lu=False, levels=3, depth=1), {}),
         ("rosinality, negative scales", "rosinality", R(negative=True, channels=1), dict(channels=1)),
         ("y0ast, LU", "y0ast", Y(), {}),
         ("y0ast, plain, additive, HDF5", "y0ast", Y(permutation="plain", affine=False), dict(as_hdf5=True)),

@@ -130,7 +130,9 @@ class Rosinality(nn.Module):
         super().__init__()
         self.blocks, C = nn.ModuleList(), 4 * channels
         for level in range(levels):
-            self.blocks.append(RosinalityBlock(C, depth, level + 1 < levels, width, affine, lu, negative))
+            split = level + 1 < levels
+            # Their last block is made without the option, so it always has LU factors.
+            self.blocks.append(RosinalityBlock(C, depth, split, width, affine, lu or not split, negative))
             C *= 2
 
     def log_prob(self, x, labels=None):
