@@ -138,19 +138,29 @@ MODEL_VALUES = {"image_height": (2, 2**16), "image_width": (2, 2**16), "channels
                 "dequant_depth": (0, 1000), "dequant_width": (1, 2**12)}
 
 
+def refuse_config(path, what):
+    raise InputError(f"{path}: its model configuration cannot be used: {what}")
+
+
 def parse_config(text, path):
     """The model's keys of a file's config, which is JSON. Older files lack some."""
-
-    def refuse(what):
-        raise InputError(f"{path}: its model configuration cannot be used: {what}")
-
     try:
         config = json.loads(text)
     except (ValueError, TypeError, RecursionError):
-        refuse("it is not JSON")
+        refuse_config(path, "it is not JSON")
     if not isinstance(config, dict):
-        refuse("it is not an object")
+        refuse_config(path, "it is not an object")
     config = {"coupling_scale": "sigmoid", "dequant_depth": 0, "dequant_width": 32} | config
+    check_values(config, path)
+    return {key: config[key] for key in MODEL_KEYS}
+
+
+def check_values(config, path):
+    """Refuses what no command would take."""
+
+    def refuse(what):
+        refuse_config(path, what)
+
     for key in MODEL_KEYS:
         if key not in config:
             refuse(f'it has no "{key}"')
@@ -166,7 +176,6 @@ def parse_config(text, path):
                 refuse(f"weight_y must be a number from 0 to 1e6, got {value!r}")
         elif not isinstance(value, bool):
             refuse(f"{key} must be true or false, got {value!r}")
-    return {key: config[key] for key in MODEL_KEYS}
 
 
 def parameter_shapes(c):
@@ -217,9 +226,6 @@ def parameter_shapes(c):
 
 def check(config, params, trainable=False, tree=""):
     """params in the types of a checkpoint. Rejects missing or extra tensors, wrong shapes and non-finite values."""
-    if not 1 <= config["channels"] <= 4 or config["width"] < 1:
-        raise InputError(f"the tensors are those of a model of {config['channels']} image channels and width {config['width']}: "
-                         "expected 1 to 4 channels and a width of 1 or more")
     shapes, wrong = parameter_shapes(config), []
     if trainable:
         shapes = {name: shape for name, shape in shapes.items() if name.rsplit("/", 1)[1] not in FIXED}

@@ -292,6 +292,8 @@ def refusals(folder):
     def without(tensors, part):
         return {name: value for name, value in tensors.items() if part not in name}
 
+    classes, channels = (foreign.randomise(foreign.Y0ast(**options)).state_dict() for options in (dict(classes=CLASSES), dict(channels=5)))
+    classes, channels = ({name: value.numpy() for name, value in tensors.items()} for tensors in (classes, channels))
     write_checkpoint(folder / "c.h5", make_config(levels=1, depth=1, width=4), random_parameters(make_config(levels=1, depth=1, width=4), 1))
     convert("--to", "safetensors", folder / "c.h5", "-o", folder / "s.safetensors")
     whole = (folder / "s.safetensors").read_bytes()
@@ -338,6 +340,11 @@ def refusals(folder):
         ("another layout", ["--from", "openai", file("g.npz", rosinality)], "different layout"),
         ("actnorm without inverse", ["--from", "rosinality", file("h.npz", {**rosinality, "blocks.0.flows.0.actnorm.scale": np.zeros((1, 12, 1, 1))})], "no inverse"),
         ("a size that does not fit", ["--from", "y0ast", folder / "whole.npz", "--size", "6"], "divisible by 4"),
+        ("a size that no command takes", ["--from", "y0ast", folder / "whole.npz", "--size", "80000"], "--size 80000: expected"),
+        ("a height that no command takes", ["--from", "y0ast", folder / "whole.npz", "--size", "65540x8"], "--size 65540x8: expected"),
+        ("a width of 0", ["--from", "y0ast", folder / "whole.npz", "--size", "8x0"], "--size 8x0: expected"),
+        ("a weight that no command takes", ["--from", "y0ast", file("classes.npz", classes), "--weight-y", "2e6"], "--weight-y: 2e6: expected"),
+        ("channels that no command takes", ["--from", "y0ast", file("channels.npz", channels)], "channels must be"),
         ("a size that is none", ["--from", "y0ast", folder / "whole.npz", "--size", "large"], "--size"),
         ("bits out of range", ["--from", "y0ast", folder / "whole.npz", "--n-bits", "9"], "n-bits"),
         ("no such file", ["--from", "y0ast", folder / "none.npz"], "no such file"),
