@@ -18,6 +18,9 @@ class InputError(Exception):
     pass
 
 
+FROM_PYTORCH = "numpy.savez(F, **{k: v.numpy() for k, v in torch.load(P).items()})"
+
+
 def read_named(path):
     """{name: array} of an .npz or an HDF5 file, or of a TensorFlow checkpoint."""
     if tf_checkpoint_files(path):
@@ -30,6 +33,8 @@ def read_named(path):
     try:
         if zipfile.is_zipfile(path):
             with np.load(path, allow_pickle=False) as archive:
+                if any(name.endswith("/data.pkl") for name in archive.files):
+                    raise InputError(f"{path}: a .pt file of PyTorch, not an .npz or HDF5 file: convert it with {FROM_PYTORCH}")
                 return {name: archive[name] for name in archive.files}
         if h5py.is_hdf5(path):
             found = {}
@@ -40,8 +45,7 @@ def read_named(path):
         raise
     except Exception as error:  # a damaged archive fails in many ways
         raise InputError(f"{path}: cannot be read: {error}") from None
-    raise InputError(f"{path}: neither an .npz nor an HDF5 file nor a TensorFlow checkpoint (a .pt file: numpy.savez(F, **{{k: v.numpy() for k, v in "
-                     "torch.load(P).items()}))")
+    raise InputError(f"{path}: neither an .npz nor an HDF5 file nor a TensorFlow checkpoint (a .pt file: {FROM_PYTORCH})")
 
 
 SAFE = {"F32": np.float32, "I32": np.int32}

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import with_torch  # noqa: F401  before the packages it looks for
@@ -299,6 +300,10 @@ def refusals(folder):
     whole = (folder / "s.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     (folder / "text").write_text("no weights\n")
+    torch.save(foreign.Y0ast().state_dict(), folder / "state.pt")
+    torch.save(foreign.Y0ast().state_dict(), folder / "old.pt", _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(folder / "texts.zip", "w") as texts:
+        texts.writestr("data.txt", "no weights")
     archive = (file("whole.npz", state)).read_bytes()
     (folder / "cut.npz").write_bytes(archive[: len(archive) // 2])
     (folder / "flipped.npz").write_bytes(archive[:300] + bytes([archive[300] ^ 255]) + archive[301:])
@@ -349,6 +354,9 @@ def refusals(folder):
         ("bits out of range", ["--from", "y0ast", folder / "whole.npz", "--n-bits", "9"], "n-bits"),
         ("no such file", ["--from", "y0ast", folder / "none.npz"], "no such file"),
         ("a text", ["--from", "y0ast", folder / "text"], "neither"),
+        ("a .pt file", ["--from", "y0ast", folder / "state.pt"], "numpy.savez("),
+        ("a .pt file of earlier versions", ["--from", "y0ast", folder / "old.pt"], "numpy.savez("),
+        ("an archive of texts", ["--from", "y0ast", folder / "texts.zip"], "not numeric"),
         ("cut short", ["--from", "y0ast", folder / "cut.npz"], "cut.npz"),
         ("damaged", ["--from", "y0ast", folder / "flipped.npz"], "flipped.npz"),
         ("cut safetensors", ["--from", "safetensors", folder / "cut.safetensors"], "safetensors"),
