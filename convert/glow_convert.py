@@ -32,7 +32,7 @@ import numpy as np
 from script_text import end_with
 from tf_checkpoint import tf_checkpoint_files
 from output_files import OutputRefused, claim_outputs, write_atomically
-from model_files import InputError, check, parse_config, read_checkpoint, read_named, read_safetensors, write_checkpoint, write_safetensors
+from model_files import MODEL_VALUES, InputError, check, check_values, parse_config, read_checkpoint, read_named, read_safetensors, write_checkpoint, write_safetensors
 from foreign_tensors import Imported, Source
 from torch_models import chaiyujin, rosinality, y0ast
 from openai_glow import openai
@@ -59,11 +59,10 @@ def import_foreign(kind, arguments):
     except (ValueError, IndexError) as error:  # both bases of NumPy's AxisError
         raise InputError(f"{arguments.input}: a tensor's shape does not match the layout: {error}") from None
     source.finish()
-    if config["levels"] > 15 or config["depth"] > 100000:
-        raise InputError(f"{config['levels']} levels of {config['depth']} steps: expected at most 15 and 100000")
     if not isinstance(imported, Imported):
         imported = Imported(imported)
     config["weight_y"] = weight_of_classifier(arguments.weight_y, "classifier/weight" in imported.params)
+    check_values(config, arguments.input)
     trees = {"params": check(config, imported.params)}
     trees |= {tree: check(config, tensors, True, f"{tree}: ") for tree, tensors in imported.trees.items() if tensors}
     images = imported.step * arguments.batch
@@ -98,12 +97,16 @@ def size_of(text):
     match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
     if not match:
         raise InputError(f"--size {text}: expected S or HxW in pixels")
-    return int(match[1]), int(match[2] or match[1])
+    size = int(match[1]), int(match[2] or match[1])
+    low, high = MODEL_VALUES["image_height"]
+    if not all(low <= side <= high for side in size):
+        raise InputError(f"--size {text}: expected sides of {low} to {high} pixels")
+    return size
 
 
 def check_size(size, config):
     step = 2 ** config["levels"]
-    if not all(size) or any(side % step for side in size):
+    if any(side % step for side in size):
         raise InputError(f"--size {size[0]}x{size[1]}: {config['levels']} levels need sides divisible by {step}")
 
 
@@ -218,8 +221,8 @@ def weight(text):
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected a finite number that is not negative")
+    if not 0 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1e6")
     return value
 
 

@@ -18,6 +18,9 @@ class InputError(Exception):
     pass
 
 
+FROM_PYTORCH = "numpy.savez(F, **{k: v.numpy() for k, v in torch.load(P).items()})"
+
+
 def read_named(path):
     """{name: array} of an .npz or an HDF5 file, or of a TensorFlow checkpoint."""
     if tf_checkpoint_files(path):
@@ -30,6 +33,8 @@ def read_named(path):
     try:
         if zipfile.is_zipfile(path):
             with np.load(path, allow_pickle=False) as archive:
+                if any(name.endswith("/data.pkl") for name in archive.files):
+                    raise InputError(f"{path}: a .pt file of PyTorch, not an .npz or HDF5 file: convert it with {FROM_PYTORCH}")
                 return {name: archive[name] for name in archive.files}
         if h5py.is_hdf5(path):
             found = {}
@@ -40,8 +45,7 @@ def read_named(path):
         raise
     except Exception as error:  # a damaged archive fails in many ways
         raise InputError(f"{path}: cannot be read: {error}") from None
-    raise InputError(f"{path}: neither an .npz nor an HDF5 file nor a TensorFlow checkpoint (a .pt file: numpy.savez(F, **{{k: v.numpy() for k, v in "
-                     "torch.load(P).items()}))")
+    raise InputError(f"{path}: neither an .npz nor an HDF5 file nor a TensorFlow checkpoint (a .pt file: {FROM_PYTORCH})")
 
 
 SAFE = {"F32": np.float32, "I32": np.int32}
@@ -138,19 +142,29 @@ MODEL_VALUES = {"image_height": (2, 2**16), "image_width": (2, 2**16), "channels
                 "dequant_depth": (0, 1000), "dequant_width": (1, 2**12)}
 
 
+def refuse_config(path, what):
+    raise InputError(f"{path}: its model configuration cannot be used: {what}")
+
+
 def parse_config(text, path):
     """The model's keys of a file's config, which is JSON. Older files lack some."""
-
-    def refuse(what):
-        raise InputError(f"{path}: its model configuration cannot be used: {what}")
-
     try:
         config = json.loads(text)
     except (ValueError, TypeError, RecursionError):
-        refuse("it is not JSON")
+        refuse_config(path, "it is not JSON")
     if not isinstance(config, dict):
-        refuse("it is not an object")
+        refuse_config(path, "it is not an object")
     config = {"coupling_scale": "sigmoid", "dequant_depth": 0, "dequant_width": 32} | config
+    check_values(config, path)
+    return {key: config[key] for key in MODEL_KEYS}
+
+
+def check_values(config, path):
+    """Refuses what no command would take."""
+
+    def refuse(what):
+        refuse_config(path, what)
+
     for key in MODEL_KEYS:
         if key not in config:
             refuse(f'it has no "{key}"')
@@ -166,7 +180,6 @@ def parse_config(text, path):
                 refuse(f"weight_y must be a number from 0 to 1e6, got {value!r}")
         elif not isinstance(value, bool):
             refuse(f"{key} must be true or false, got {value!r}")
-    return {key: config[key] for key in MODEL_KEYS}
 
 
 def parameter_shapes(c):
@@ -217,9 +230,6 @@ def parameter_shapes(c):
 
 def check(config, params, trainable=False, tree=""):
     """params in the types of a checkpoint. Rejects missing or extra tensors, wrong shapes and non-finite values."""
-    if not 1 <= config["channels"] <= 4 or config["width"] < 1:
-        raise InputError(f"the tensors are those of a model of {config['channels']} image channels and width {config['width']}: "
-                         "expected 1 to 4 channels and a width of 1 or more")
     shapes, wrong = parameter_shapes(config), []
     if trainable:
         shapes = {name: shape for name, shape in shapes.items() if name.rsplit("/", 1)[1] not in FIXED}

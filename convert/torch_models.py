@@ -36,7 +36,6 @@ def rosinality(source, config):
         first, second = np.split(value, 2)
         return interleave(second, first) if second_first else interleave(first, second)
 
-    factors = "blocks.0.flows.0.invconv.w_l" in source
     for level in range(config["levels"]):
         block = f"blocks.{level}"
         for step in range(config["depth"]):
@@ -45,7 +44,7 @@ def rosinality(source, config):
             if (scale == 0).any():
                 raise InputError(f"{flow}.actnorm.scale has a zero: that layer has no inverse")
             params[f"{at}/actnorm/bias"], params[f"{at}/actnorm/logs"] = source.flat(f"{flow}.actnorm.loc"), np.log(np.abs(scale)) / 3
-            if factors:
+            if f"{flow}.invconv.w_l" in source:  # by step: the last block has factors even where the others have none
                 lu = LuFactors(*(source.take(f"{flow}.invconv.{part}") for part in ("w_p", "w_l", "w_u")),
                                source.flat(f"{flow}.invconv.s_sign"), source.flat(f"{flow}.invconv.w_s"))
                 found[at] = lu if (scale > 0).all() else lu.matrix() * np.sign(scale)
@@ -121,7 +120,12 @@ class TorchLayers:
         if f"{theirs}.invconv.weight" in self.source:
             return take(f"{theirs}.invconv.weight").reshape(C, C)
         if f"{theirs}.invconv.log_s" in self.source:
-            return LuFactors(*(take(f"{theirs}.invconv.{name}") for name in "plu"), flat(f"{theirs}.invconv.sign_s"),
+            lost = [name for name in ("p", "sign_s") if f"{theirs}.invconv.{name}" not in self.source]
+            if lost and not self.nested:
+                raise InputError(f"{theirs}.invconv.{lost[0]} is missing: chaiyujin/glow-pytorch keeps p and sign_s of its LU factors out of "
+                                 "its state dict; without them the file cannot be imported")
+            names = ("p", "lower", "upper") if self.nested else ("p", "l", "u")
+            return LuFactors(*(take(f"{theirs}.invconv.{name}") for name in names), flat(f"{theirs}.invconv.sign_s"),
                              flat(f"{theirs}.invconv.log_s"))
         return None
 

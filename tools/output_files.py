@@ -44,6 +44,9 @@ def claim_outputs(inputs, outputs):
         if not target.parent.is_dir():
             raise OutputRefused(f"{option} {path}: cannot be written: no folder {target.parent}")
         _lock(target, f"{option} {path}")
+        # The rename would silently replace a file that is write-protected.
+        if exists and not os.access(target, os.W_OK):
+            raise OutputRefused(f"cannot write {path}: {os.strerror(errno.EACCES)}")
 
 
 def write_atomically(path, write):

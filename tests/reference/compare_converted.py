@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import with_torch  # noqa: F401  before the packages it looks for
@@ -63,11 +64,11 @@ def save(path, state, as_hdf5):
         np.savez(path, **tensors)
 
 
-def compare(folder, name, kind, model, pixels, labels, n_bits=8, as_hdf5=False, channels=3, options=()):
+def compare(folder, name, kind, model, pixels, labels, n_bits=8, as_hdf5=False, channels=3, options=(), added=()):
     """float32 weights both ways; our networks are float32, theirs here double: 1e-6 bits/dim for some 200 values."""
     images = pixels[..., :channels]
     write_dataset(folder / "data.h5", train=(images, labels, CLASSES), test=(images, labels, CLASSES))
-    save(folder / "weights", model.state_dict(), as_hdf5)
+    save(folder / "weights", {**model.state_dict(), **dict(added)}, as_hdf5)
     source = folder / "weights" if as_hdf5 else folder / "weights.npz"
     done = convert("--from", kind, source, "--size", SIZE, "--n-bits", n_bits, "-o", folder / "c.h5", "--json", *options)
     if done.returncode != 0:
@@ -283,6 +284,7 @@ def refusals(folder):
     """(what, arguments of glow_convert, part of the message)."""
     state = {name: value.numpy() for name, value in foreign.randomise(foreign.Y0ast()).state_dict().items()}
     rosinality = {name: value.numpy() for name, value in foreign.Rosinality().state_dict().items()}
+    chaiyujin = {name: value.numpy() for name, value in foreign.randomise(foreign.Chaiyujin()).state_dict().items()}
 
     def file(name, tensors):
         np.savez(folder / name, **tensors)
@@ -291,11 +293,17 @@ def refusals(folder):
     def without(tensors, part):
         return {name: value for name, value in tensors.items() if part not in name}
 
+    classes, channels = (foreign.randomise(foreign.Y0ast(**options)).state_dict() for options in (dict(classes=CLASSES), dict(channels=5)))
+    classes, channels = ({name: value.numpy() for name, value in tensors.items()} for tensors in (classes, channels))
     write_checkpoint(folder / "c.h5", make_config(levels=1, depth=1, width=4), random_parameters(make_config(levels=1, depth=1, width=4), 1))
     convert("--to", "safetensors", folder / "c.h5", "-o", folder / "s.safetensors")
     whole = (folder / "s.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     (folder / "text").write_text("no weights\n")
+    torch.save(foreign.Y0ast().state_dict(), folder / "state.pt")
+    torch.save(foreign.Y0ast().state_dict(), folder / "old.pt", _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(folder / "texts.zip", "w") as texts:
+        texts.writestr("data.txt", "no weights")
     archive = (file("whole.npz", state)).read_bytes()
     (folder / "cut.npz").write_bytes(archive[: len(archive) // 2])
     (folder / "flipped.npz").write_bytes(archive[:300] + bytes([archive[300] ^ 255]) + archive[301:])
@@ -331,15 +339,24 @@ def refusals(folder):
         ("a shuffle that is not in the file", ["--from", "y0ast", file("b.npz", without(state, "invconv"))], "--permutation reverse"),
         ("a tensor is missing", ["--from", "y0ast", file("c.npz", without(state, "layers.2.block.0.conv"))], "is missing"),
         ("levels of other depths", ["--from", "y0ast", file("d.npz", without(state, "flow.layers.6."))], "steps"),
+        ("LU factors that its state dict lacks", ["--from", "chaiyujin", file("cl.npz", chaiyujin)], "p and sign_s"),
         ("not finite", ["--from", "y0ast", file("e.npz", odd)], "not finite"),
         ("another shape", ["--from", "y0ast", file("f.npz", short)], "expected"),
         ("another layout", ["--from", "openai", file("g.npz", rosinality)], "different layout"),
         ("actnorm without inverse", ["--from", "rosinality", file("h.npz", {**rosinality, "blocks.0.flows.0.actnorm.scale": np.zeros((1, 12, 1, 1))})], "no inverse"),
         ("a size that does not fit", ["--from", "y0ast", folder / "whole.npz", "--size", "6"], "divisible by 4"),
+        ("a size that no command takes", ["--from", "y0ast", folder / "whole.npz", "--size", "80000"], "--size 80000: expected"),
+        ("a height that no command takes", ["--from", "y0ast", folder / "whole.npz", "--size", "65540x8"], "--size 65540x8: expected"),
+        ("a width of 0", ["--from", "y0ast", folder / "whole.npz", "--size", "8x0"], "--size 8x0: expected"),
+        ("a weight that no command takes", ["--from", "y0ast", file("classes.npz", classes), "--weight-y", "2e6"], "--weight-y: 2e6: expected"),
+        ("channels that no command takes", ["--from", "y0ast", file("channels.npz", channels)], "channels must be"),
         ("a size that is none", ["--from", "y0ast", folder / "whole.npz", "--size", "large"], "--size"),
         ("bits out of range", ["--from", "y0ast", folder / "whole.npz", "--n-bits", "9"], "n-bits"),
         ("no such file", ["--from", "y0ast", folder / "none.npz"], "no such file"),
         ("a text", ["--from", "y0ast", folder / "text"], "neither"),
+        ("a .pt file", ["--from", "y0ast", folder / "state.pt"], "numpy.savez("),
+        ("a .pt file of earlier versions", ["--from", "y0ast", folder / "old.pt"], "numpy.savez("),
+        ("an archive of texts", ["--from", "y0ast", folder / "texts.zip"], "not numeric"),
         ("cut short", ["--from", "y0ast", folder / "cut.npz"], "cut.npz"),
         ("damaged", ["--from", "y0ast", folder / "flipped.npz"], "flipped.npz"),
         ("cut safetensors", ["--from", "safetensors", folder / "cut.safetensors"], "safetensors"),
@@ -406,17 +423,20 @@ def main():
     rng = np.random.default_rng(1)
     pixels, labels = rng.integers(0, 256, (N, SIZE, SIZE, 4)).astype(np.uint8), np.arange(N) % CLASSES
     R, Y, C, O = foreign.Rosinality, foreign.Y0ast, foreign.Chaiyujin, foreign.OpenAI
+    chaiyujin_lu = C()
     variants = [
         ("rosinality, LU", "rosinality", R(), {}),
         ("rosinality, LU, HDF5, 5 bits", "rosinality", R(levels=1, depth=3), dict(n_bits=5, as_hdf5=True)),
         ("rosinality, plain, additive", "rosinality", R(lu=False, affine=False), {}),
+        ("rosinality, plain, 3 levels", "rosinality", R(lu=False, levels=3, depth=1), {}),
         ("rosinality, negative scales", "rosinality", R(negative=True, channels=1), dict(channels=1)),
         ("y0ast, LU", "y0ast", Y(), {}),
         ("y0ast, plain, additive, HDF5", "y0ast", Y(permutation="plain", affine=False), dict(as_hdf5=True)),
         ("y0ast, conditional, 3 levels", "y0ast", Y(levels=3, depth=1, classes=CLASSES), {}),
         ("y0ast, reversed, fixed top", "y0ast", Y(permutation="reverse", learn_top=False), dict(options=("--permutation", "reverse"))),
         ("chaiyujin, plain", "chaiyujin", C(permutation="plain"), {}),
-        ("chaiyujin, LU, conditional", "chaiyujin", C(classes=CLASSES), dict(n_bits=5)),
+        ("chaiyujin, plain, conditional", "chaiyujin", C(permutation="plain", classes=CLASSES), dict(n_bits=5)),
+        ("chaiyujin, LU, attributes added", "chaiyujin", chaiyujin_lu, dict(added=chaiyujin_lu.attributes())),
         ("openai/glow", "openai", O(), {}),
         ("openai/glow, LU, additive", "openai", O(permutation="lu", affine=False), {}),
         ("openai/glow, shuffle, fixed top", "openai", O(permutation="shuffle", learn_top=False), {}),

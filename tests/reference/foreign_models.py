@@ -130,7 +130,9 @@ class Rosinality(nn.Module):
         super().__init__()
         self.blocks, C = nn.ModuleList(), 4 * channels
         for level in range(levels):
-            self.blocks.append(RosinalityBlock(C, depth, level + 1 < levels, width, affine, lu, negative))
+            split = level + 1 < levels
+            # Their last block is made without the option, so it always has LU factors.
+            self.blocks.append(RosinalityBlock(C, depth, split, width, affine, lu or not split, negative))
             C *= 2
 
     def log_prob(self, x, labels=None):
@@ -216,35 +218,50 @@ class OwnLinear(nn.Linear):
         return super().forward(x) * torch.exp(self.logs * 3)
 
 
-class InvConv(nn.Module):
+class HeldInvConv(nn.Module):  # y0ast: all factors are in the state dict
+    lower_name, upper_name = "lower", "upper"
+
     def __init__(self, C, lu):
         super().__init__()
         if not lu:
             self.weight = nn.Parameter(torch.linalg.qr(torch.randn(C, C))[0])
             return
         p, lower, sign, log_s, upper = factors(C)
-        self.register_buffer("p", p)
-        self.register_buffer("sign_s", sign)
-        self.l, self.log_s, self.u = nn.Parameter(lower), nn.Parameter(log_s), nn.Parameter(upper)
+        self.keep("p", p)
+        self.keep("sign_s", sign)
+        for name, value in ((self.lower_name, lower), ("log_s", log_s), (self.upper_name, upper)):
+            self.register_parameter(name, nn.Parameter(value))
+
+    def keep(self, name, value):
+        self.register_buffer(name, value)
 
     def matrix(self):
         if hasattr(self, "weight"):
             return self.weight
-        eye = torch.eye(len(self.log_s), dtype=self.l.dtype)
-        return self.p @ (self.l.tril(-1) + eye) @ (self.u.triu(1) + torch.diag(self.sign_s * torch.exp(self.log_s)))
+        lower, upper = getattr(self, self.lower_name), getattr(self, self.upper_name)
+        p, sign = self.p.to(lower.dtype), self.sign_s.to(lower.dtype)
+        eye = torch.eye(len(lower), dtype=lower.dtype)
+        return p @ (lower.tril(-1) + eye) @ (upper.triu(1) + torch.diag(sign * torch.exp(self.log_s)))
 
     def forward(self, x):
         W = self.matrix()
         return F.conv2d(x, W[..., None, None]), x.shape[2] * x.shape[3] * torch.linalg.slogdet(W)[1]
 
 
+class OwnInvConv(HeldInvConv):  # chaiyujin: p and sign_s are attributes, which no state dict holds
+    lower_name, upper_name = "l", "u"
+
+    def keep(self, name, value):
+        setattr(self, name, value)
+
+
 class Step(nn.Module):
-    def __init__(self, C, width, affine, permutation, conv, zero_conv, net_name):
+    def __init__(self, C, width, affine, permutation, conv, zero_conv, inv_conv, net_name):
         super().__init__()
         self.affine, self.net_name = affine, net_name
         self.actnorm = ActNorm(C)
         if permutation != "reverse":
-            self.invconv = InvConv(C, permutation == "lu")
+            self.invconv = inv_conv(C, permutation == "lu")
         net = nn.Sequential(conv(C // 2, width, 3), nn.ReLU(), conv(width, width, 1), nn.ReLU(),
                             zero_conv(width, C if affine else C // 2))
         self.add_module(net_name, net)
@@ -282,13 +299,14 @@ class Flow(nn.Module):
 
 class Y0ast(nn.Module):
     offset, conv, zero_conv, linear, net_name, top_name = 0.0, HeldConv, HeldZeroConv, HeldLinear, "block", "learn_top_fn"
+    inv_conv = HeldInvConv
 
     def __init__(self, levels=2, depth=2, width=8, channels=3, affine=True, permutation="lu", learn_top=True, classes=0):
         super().__init__()
         layers, C = [], 4 * channels
         for level in range(levels):
             layers.append(SqueezeLayer())
-            layers += [Step(C, width, affine, permutation, self.conv, self.zero_conv, self.net_name) for _ in range(depth)]
+            layers += [Step(C, width, affine, permutation, self.conv, self.zero_conv, self.inv_conv, self.net_name) for _ in range(depth)]
             if level + 1 < levels:
                 layers.append(SplitLayer(C, self.zero_conv))
                 C *= 2
@@ -323,6 +341,12 @@ class Y0ast(nn.Module):
 class Chaiyujin(Y0ast):
     offset = 0.5  # x in 0 .. 1
     conv, zero_conv, linear, net_name, top_name = OwnConv, OwnZeroConv, OwnLinear, "f", "learn_top"
+    inv_conv = OwnInvConv
+
+    def attributes(self):
+        """{name: tensor} of what its state dict lacks."""
+        return {f"{at}.{name}": getattr(layer, name) for at, layer in self.named_modules() if isinstance(layer, OwnInvConv) and hasattr(layer, "p")
+                for name in ("p", "sign_s")}
 
 
 # --- openai/glow: variables by name, channels last, y = x W -------------------------------------------------------

@@ -15,6 +15,30 @@ import output_files
 from output_files import OutputRefused, claim_outputs, write_atomically
 
 
+def as_ordinary_user(function):
+    """The message of function's OutputRefused, '' without one, called in a process of another user than root."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            function()
+        except OutputRefused as error:
+            os.write(writer, str(error).encode())
+        except BaseException as error:
+            os.write(writer, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader) as file:
+        message = file.read()
+    os.waitpid(child, 0)
+    return message
+
+
 class ClaimOutputs(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -57,6 +81,18 @@ class ClaimOutputs(unittest.TestCase):
             with self.subTest(str(output)):
                 self.refused(output, "a file of the run")
         claim_outputs([], [("-o", run / "report.html")])
+
+    def test_refuses_write_protected_files(self):
+        protected = self.folder / "protected.csv"
+        protected.write_text("kept")
+        protected.chmod(0o444)
+        (self.folder / "link.csv").symlink_to("protected.csv")
+        self.folder.chmod(0o777)  # a rename would replace the file
+        for output in (protected, self.folder / "link.csv"):
+            with self.subTest(output.name):
+                self.assertEqual(as_ordinary_user(lambda: claim_outputs([], [("-o", output)])), f"cannot write {output}: Permission denied")
+        protected.chmod(0o666)
+        self.assertEqual(as_ordinary_user(lambda: claim_outputs([], [("-o", protected)])), "")
 
     def test_two_processes_do_not_write_one_file(self):
         holder = subprocess.Popen(
