@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace glow {
 
@@ -13,18 +14,18 @@ std::string duration_text(double seconds) {
     return fmt::format("{}m{:02}s", s / 60, s % 60);
 }
 
-Timer::Timer(const Interval& interval, double first_seconds)
-    : interval_(interval), wait_(std::min(first_seconds, interval.count * 60)) {}
+Timer::Timer(const Interval& interval, double first_seconds, std::function<Clock::time_point()> now)
+    : interval_(interval), wait_(std::min(first_seconds, interval.count * 60)), now_(std::move(now)) {}
 
 bool Timer::due(index_t step) {
     if (interval_.count <= 0) return false;
     if (!interval_.minutes) return step % static_cast<index_t>(interval_.count) == 0;
-    due_ = Clock::now();
-    return seconds_since(last_) >= wait_;
+    due_ = now_();
+    return std::chrono::duration<double>(due_ - last_).count() >= wait_;
 }
 
 void Timer::done() {
-    last_ = Clock::now();
+    last_ = now_();
     const double took = std::chrono::duration<double>(last_ - due_).count();
     wait_ = std::min(std::max(2 * wait_, kRest * took), interval_.count * 60);
 }

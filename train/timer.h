@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "train/options.h"
@@ -22,7 +23,9 @@ std::string duration_text(double seconds);
 // kRest times as long as the action took.
 class Timer {
   public:
-    Timer(const Interval& interval, double first_seconds);
+    // now: the clock; tests have their own.
+    Timer(const Interval& interval, double first_seconds,
+          std::function<Clock::time_point()> now = Clock::now);
     bool due(index_t step);
     // The action that was due has ended.
     void done();
@@ -32,7 +35,8 @@ class Timer {
   private:
     Interval interval_;
     double wait_;  // seconds
-    Clock::time_point last_ = Clock::now(), due_ = last_;
+    std::function<Clock::time_point()> now_;
+    Clock::time_point last_ = now_(), due_ = last_;
 };
 
 // Seconds to the first evaluation, samples and checkpoint of a run: a tenth of it, at most a minute.

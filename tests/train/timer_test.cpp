@@ -2,14 +2,19 @@
 
 #include <gtest/gtest.h>
 
-#include <thread>
-
 namespace glow {
 namespace {
 
-void sleep_ms(int ms) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(ms));
-}
+// A clock that stands still until it is moved.
+struct FakeClock {
+    Clock::time_point now{};
+    void advance(double seconds) {
+        now += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+    }
+    auto reader() {
+        return [this] { return now; };
+    }
+};
 
 TEST(Timer, CountsSteps) {
     Timer timer({3, false}, 0);
@@ -19,30 +24,47 @@ TEST(Timer, CountsSteps) {
 }
 
 TEST(Timer, FirstMinutesComeEarly) {
-    Timer soon({60, true}, 0.01), later({60, true}, 600);
-    EXPECT_FALSE(later.due(1));
-    sleep_ms(20);
+    FakeClock clock;
+    Timer soon({60, true}, 6, clock.reader());
+    clock.advance(5.9);
+    EXPECT_FALSE(soon.due(1));
+    clock.advance(0.2);
     EXPECT_TRUE(soon.due(1));
-    EXPECT_FALSE(later.due(1));
-    // Not before the interval if that is shorter.
-    Timer often({0.0001, true}, 600);
-    sleep_ms(20);
+    // Not after the interval if that is shorter.
+    Timer often({0.5, true}, 600, clock.reader());
+    clock.advance(29);
+    EXPECT_FALSE(often.due(1));
+    clock.advance(2);
     EXPECT_TRUE(often.due(1));
 }
 
+TEST(Timer, IntervalsDouble) {
+    FakeClock clock;
+    Timer timer({60, true}, 6, clock.reader());
+    for (const double wait : {6.0, 12.0, 24.0, 48.0}) {
+        clock.advance(wait - 0.5);
+        EXPECT_FALSE(timer.due(1)) << wait;
+        clock.advance(1);
+        EXPECT_TRUE(timer.due(1)) << wait;
+        timer.done();
+    }
+}
+
 TEST(Timer, RestsInProportionToActions) {
-    Timer timer({60, true}, 0);
+    FakeClock clock;
+    Timer timer({60, true}, 0, clock.reader());
     ASSERT_TRUE(timer.due(1));
-    sleep_ms(100);  // the action
+    clock.advance(10);  // the action
     timer.done();
-    EXPECT_FALSE(timer.due(2));  // for a second
-    sleep_ms(1100);
+    clock.advance(99);
+    EXPECT_FALSE(timer.due(2));
+    clock.advance(2);
     EXPECT_TRUE(timer.due(3));
-    Timer often({0.0001, true}, 0);
+    Timer often({0.5, true}, 0, clock.reader());
     ASSERT_TRUE(often.due(1));
-    sleep_ms(100);
+    clock.advance(10);
     often.done();
-    sleep_ms(20);
+    clock.advance(31);
     EXPECT_TRUE(often.due(2));  // the interval is the limit
 }
 
