@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds a wheel of the Python package with all its libraries inside, for any Linux whose glibc is as new as this one's.
 set -euo pipefail
+unset CDPATH  # with it, cd prints
 
 usage() {
     cat <<'TEXT'
@@ -19,14 +20,19 @@ out=dist
 python=python3
 while [ $# -gt 0 ]; do
     case $1 in
-        --out) out=$2; shift 2 ;;
-        --python) python=$2; shift 2 ;;
+        --out | --python)
+            [ $# -ge 2 ] || { echo "build_wheel: $1 needs a value (see --help)" >&2; exit 2; }
+            [ -n "$2" ] || { echo "build_wheel: $1: expected a value, found an empty one: is a variable not set?" >&2; exit 2; }
+            if [ "$1" = --out ]; then out=$2; else python=$2; fi
+            shift 2 ;;
         --help | -h) usage; exit 0 ;;
         *) echo "build_wheel: unknown option $1 (see --help)" >&2; exit 2 ;;
     esac
 done
 
-source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
+mkdir -p -- "$out"
+out=$(cd -- "$out" && pwd)  # a name that begins with - would be taken for an option
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m venv "$work/venv"

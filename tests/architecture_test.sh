@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # architecture_test.sh: no folder includes one that stands above it, and none holds more than a quarter of the product.
 set -euo pipefail
+unset CDPATH  # with it, cd prints
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # What each folder may include, besides itself.

@@ -20,6 +20,7 @@ to continue).
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import math
@@ -144,6 +145,7 @@ class Comparison:
         self.bin = find_programs()
         if not self.data.is_file():
             raise UsageError(f"--data {self.data}: no such file")
+        self.data_hash = hash_of(self.data)
         described = ask([self.bin / "glow_data", "info", self.data, "--json"])
         for split in ("valid", "test"):
             if not described.get(split):
@@ -175,24 +177,40 @@ class Comparison:
 
     # --- One run ----------------------------------------------------------------------------------------------------
 
+    def options_of(self, variant, seed):
+        return [*self.common, *variant.words, "--seed", str(seed), "--max-steps", str(self.steps[variant]), "--max-minutes", "0", "--epochs", "0"]
+
+    def folder_of(self, variant, seed):
+        return self.out / variant.folder / f"seed-{seed}"
+
+    def request_of(self, variant, seed):
+        """What a run's record says from its start on: what must not change."""
+        return {"variant": variant.name, "options": shlex.join(self.options_of(variant, seed)), "data": str(self.data.resolve()),
+                "data_sha256": self.data_hash}
+
+    def record_of(self, variant, seed):
+        """The record of a run, or None if there is none. Raises UsageError if it is of other settings or data."""
+        file, request = self.folder_of(variant, seed).with_suffix(".json"), self.request_of(variant, seed)
+        record = read_record(file)
+        different = [key for key in request if record.get(key) != request[key]] if record else []
+        if different == ["data_sha256"]:
+            reason = f"the data differ from those in {self.data} now" if "data_sha256" in record else "the content of the data was not recorded"
+            raise UsageError(f"{file}: of this run {reason}: choose another --out")
+        if different:
+            raise UsageError(f"{file}: this run has other settings ({different[0]} '{record.get(different[0])}', now "
+                             f"'{request[different[0]]}'): choose another --out, or another name for the variant")
+        return record
+
     def run(self, variant, seed):
         """Trains and evaluates one run, unless it is finished. Returns its record."""
-        folder = self.out / variant.folder / f"seed-{seed}"
+        folder, options, request = self.folder_of(variant, seed), self.options_of(variant, seed), self.request_of(variant, seed)
         record_file, log = folder.with_suffix(".json"), folder.with_suffix(".log")
-        options = [*self.common, *variant.words, "--seed", str(seed), "--max-steps", str(self.steps[variant]), "--max-minutes", "0",
-                   "--epochs", "0"]
-        request = {"variant": variant.name, "options": shlex.join(options), "data": str(self.data.resolve())}
         folder.parent.mkdir(parents=True, exist_ok=True)
-        record = read_record(record_file)
-        if record:
-            different = [key for key in request if record.get(key) != request[key]]
-            if different:
-                raise UsageError(f"{record_file}: this run has other settings ({different[0]} '{record.get(different[0])}', now "
-                                 f"'{request[different[0]]}'): choose another --out, or another name for the variant")
-            if "test_bpd" in record:
-                return record
-        else:
+        record = self.record_of(variant, seed)
+        if not record:
             write_text(record_file, json.dumps(request, indent=1))
+        elif "test_bpd" in record:
+            return record
         begin, words = time.monotonic(), self.common + variant.words
         self.call([self.bin / "glow_train", "--data", self.data, "--out", folder, *options, *self.threads, "--resume", "auto"], log)
         result = dict(request, seed=seed, images=self.images, steps=self.steps[variant])
@@ -241,6 +259,8 @@ class Comparison:
     def run_all(self):
         """Returns ({(variant, seed): record}, number of failures). Finishes one seed after another, so that a table is available early."""
         work = [(variant, seed) for seed in self.seeds for variant in self.variants]
+        for task in work:
+            self.record_of(*task)  # refuses before any run starts
         records, failures = {}, 0
         with ThreadPoolExecutor(self.jobs) as pool:
             futures = {pool.submit(self.run, *task): task for task in work}
@@ -297,6 +317,17 @@ def option_in(words, option):
         elif word.startswith(option + "="):
             found = [option, word.split("=", 1)[1]]
     return found
+
+
+def hash_of(path):
+    content = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                content.update(block)
+    except OSError as error:
+        raise UsageError(f"--data {path}: {error.strerror}") from None
+    return content.hexdigest()
 
 
 def read_record(path):

@@ -37,10 +37,11 @@ declare -A seconds_of=([tests]=60 [steps]=60 [kernels]=20 [twin]=60 [memory]=60 
 parts=all out=gpu_check data='' total=470 kind=cuda
 while [ $# -gt 0 ]; do
     case $1 in
-        --part) parts=${2-}; shift ;;
-        --out) out=${2-}; shift ;;
-        --data) data=${2-}; shift ;;
-        --seconds) total=${2-}; shift ;;
+        --part | --out | --data | --seconds)
+            [ $# -ge 2 ] || { echo "gpu_check: $1 needs a value (see --help)" >&2; exit 2; }
+            [ -n "$2" ] || { echo "gpu_check: $1: expected a value, found an empty one: is a variable not set?" >&2; exit 2; }
+            case $1 in --part) parts=$2 ;; --out) out=$2 ;; --data) data=$2 ;; --seconds) total=$2 ;; esac
+            shift ;;
         --smoke) kind=cpu ;;
         --help | -h) usage; exit 0 ;;
         *) echo "gpu_check: unknown option $1 (see --help)" >&2; exit 2 ;;
@@ -54,9 +55,9 @@ for part in ${wanted[@]+"${wanted[@]}"} "${parts:-none}"; do
     [ -n "$part" ] && [ -n "$parts" ] || { echo "gpu_check: --part: all, or some of ${all[*]} (see --help)" >&2; exit 2; }
 done
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-mkdir -p "$out/logs" && [ -w "$out" ] || { echo "gpu_check: cannot write in $out (see --out)" >&2; exit 2; }
-out=$(cd "$out" && pwd)
+root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
+mkdir -p -- "$out/logs" && [ -w "$out" ] || { echo "gpu_check: cannot write in $out (see --out)" >&2; exit 2; }
+out=$(cd -- "$out" && pwd)
 begun=$SECONDS status=0 part=start rows=$out/rows.tsv
 log=$out/logs/start.log
 : >"$rows"

@@ -80,7 +80,7 @@ installed() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-find_python="$(dirname "${BASH_SOURCE[0]}")/find_python.sh"
+find_python=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/find_python.sh
 
 # A part is present if its package is, or if the probe finds it (built by hand, another package).
 probe() {

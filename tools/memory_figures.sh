@@ -30,7 +30,7 @@ TEXT
 }
 
 say() { printf 'memory_figures: %s\n' "$*" >&2; }
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 full=no device=cpu bin=$root/build/release/bin out=$root/build/memory pytorch=yes
 while [ $# -gt 0 ]; do
     case $1 in
@@ -38,6 +38,7 @@ while [ $# -gt 0 ]; do
         --no-pytorch) pytorch=no; shift ;;
         --device | --bin | -o)
             [ $# -ge 2 ] || { say "$1 needs a value (see --help)"; exit 2; }
+            [ -n "$2" ] || { say "$1: expected a value, found an empty one: is a variable not set?"; exit 2; }
             case $1 in --device) device=$2 ;; --bin) bin=$2 ;; -o) out=$2 ;; esac
             shift 2 ;;
         --help | -h) usage; exit 0 ;;
@@ -51,7 +52,8 @@ python=$("$root/tools/find_python.sh" matplotlib) || true
 torch=$([ $pytorch = no ] || "$root/tools/find_python.sh" torch) || true
 [ -n "$python" ] || { say "no Python here has matplotlib: apt-get install python3-matplotlib, or name one in GLOW_PYTHON"; exit 2; }
 [ -n "$torch" ] || say "no PyTorch: figures show only glow_memory"
-mkdir -p "$out"
+mkdir -p -- "$out"
+out=$(cd -- "$out" && pwd)  # a name that begins with - would be taken for an option
 
 if [ $full = yes ]; then
     depth=(--figure depth) size=(--figure size)

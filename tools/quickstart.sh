@@ -62,14 +62,18 @@ fi
 if [ -n "$cifar10_dir" ]; then
     [ -d "$cifar10_dir" ] || fail 2 "GLOW_CIFAR10_DIR or --cifar10: no folder '$cifar10_dir'"
     cifar10_dir=$(cd -- "$cifar10_dir" && pwd)
-    holds() { compgen -G "$cifar10_dir/$1" >/dev/null || compgen -G "$cifar10_dir/cifar-10-batches-bin/$1" >/dev/null; }
+    holds() {  # pattern; only its own * is one, not those in the folder's name
+        local file
+        for file in "$cifar10_dir"/$1 "$cifar10_dir"/cifar-10-batches-bin/$1; do [ ! -e "$file" ] || return 0; done
+        return 1
+    }
     if ! { holds 'data_batch_*.bin' && holds 'test_batch.bin'; } && ! { holds 'train*.bin' && holds 'test*.bin'; }; then
         fail 2 "no CIFAR-10 in '$cifar10_dir': expected data_batch_1.bin .. data_batch_5.bin and test_batch.bin" \
             "(the binary version), or train*.bin and test*.bin"
     fi
 fi
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 bin=build/release/bin
 published=(--preset cifar10-5min)  # 3.51 bits/dim after 202 s on an H200
 small=(--preset quick)
@@ -243,13 +247,21 @@ else
     settings=("${small[@]}") device=cpu use_device=cpu
 fi
 train_on="$bin/glow_train --out $run_dir --resume auto --device $device --max-minutes 30"
+# Its learning rate is 0 at the end; 1e-3 is the rate of the published training.
+[ "$model" != published ] || train_on+=" --lr-schedule constant --lr 1e-3"
 if [ $trained = yes ]; then
     stage "training: $run_dir is trained ($(cat $finished) minutes); to train on:"
     say "   $train_on"
 else
     if [ -e $weights ]; then
         settings=()  # the run's own
-        stage "training: continuing $run_dir for $minutes minutes"
+        if [ "$model" = published ]; then
+            # The minutes are those of all parts, and the decay of the learning rate ends with them, also if they changed.
+            settings=(--save-limits)
+            stage "training: continuing $run_dir to $minutes minutes"
+        else
+            stage "training: continuing $run_dir for $minutes minutes"
+        fi
     else
         stage "training: $minutes minutes into $run_dir"
     fi

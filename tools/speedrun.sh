@@ -11,7 +11,8 @@ Trains with a preset that ends after some minutes (cifar10-1min, cifar10-5min, c
 the averaged weights, and appends a row to the table. OPTIONs are passed to glow_train and recorded in the row.
 
   --data F.h5      data set (glow_data)
-  --out DIR        the run's folder; default runs/PRESET-SEED. An interrupted run there continues
+  --out DIR        the run's folder; default runs/PRESET-SEED. An interrupted run there continues and a finished one is evaluated
+                   again, if preset, OPTIONs, data and seed are the same; else the folder is refused
   --table F.csv    default runs/speedruns.csv
   --seed S         default 0
   --iw-samples K   also the importance-weighted bound of K draws per image; default 16, 0: none
@@ -47,11 +48,15 @@ done
 [ -n "$preset" ] || fail 2 "which preset? (see --help)"
 [ -n "$data" ] || fail 2 "--data is missing (see --help)"
 [ -f "$data" ] || fail 2 "--data $data: no such file"
-[[ $seed =~ ^[0-9]+$ ]] || fail 2 "--seed $seed: not a whole number"
-[[ $samples =~ ^[0-9]+$ ]] || fail 2 "--iw-samples $samples: not a whole number"
+[[ $seed =~ ^0*([0-9]+)$ ]] || fail 2 "--seed $seed: not a whole number"
+seed=${BASH_REMATCH[1]}
+[[ $samples =~ ^0*([0-9]{1,9})$ ]] || fail 2 "--iw-samples $samples: not a whole number below 1000000000"
+samples=${BASH_REMATCH[1]}
 out=${out:-runs/$preset-$seed}
+# The programs would take a name that begins with - for an option.
+for name in data out table; do case ${!name} in -*) printf -v $name '%s' "./${!name}" ;; esac; done
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 bin=${GLOW_BIN:-}
 for folder in "$root/bin" "$root/build/release/bin"; do
     [ -n "$bin" ] || [ ! -x "$folder/glow_train" ] || bin=$folder
@@ -72,8 +77,54 @@ settings=$(run glow_train --preset "$preset" ${options[@]+"${options[@]}"} --pri
 grep -qE '^(max-minutes|max-steps|epochs) = [0.]*[1-9]' <<<"$settings" ||
     fail 2 "preset $preset has no end: take one of fixed duration (see --help), or add -- --max-minutes N"
 mkdir -p -- "$out" || fail 2 "--out $out: cannot make the folder"
-run glow_train --preset "$preset" --data "$data" --out "$out" --seed "$seed" --resume auto ${options[@]+"${options[@]}"} \
-    2> >(tee -a "$out/speedrun.log" >&2) >&2
+
+# A row must belong to its model, so a run that began otherwise is neither resumed nor evaluated. Prints what differs, if anything.
+problem=$("$python" - "$out" "$data" "$preset" "$seed" "$settings" ${options[@]+"${options[@]}"} <<'PYTHON'
+import hashlib, json, os, sys
+
+out, data, preset, seed, settings, *options = sys.argv[1:]
+content = hashlib.sha256()
+with open(data, "rb") as file:
+    while block := file.read(1 << 20):
+        content.update(block)
+# The settings as well, because a file given with --config may have changed.
+now = {"preset": preset, "options": options, "seed": seed, "data_sha256": content.hexdigest(), "settings": settings}
+path = f"{out}/speedrun.json"
+if any(os.path.lexists(f"{out}/{name}") for name in ("config.toml", "metrics.csv", "checkpoints", "latest.h5")):
+    try:
+        with open(path) as file:
+            begun = json.load(file)
+        different = [name for name in now if begun[name] != now[name]]
+    except (OSError, ValueError, KeyError, TypeError):
+        print("it holds a run, but no speedrun.json that says with which options it began")
+        sys.exit()
+    if different == ["settings"]:
+        print("it holds a run with other settings: a file of options, or the preset, has changed")
+    elif "data_sha256" in different:
+        print("it holds a run on other data")
+    elif different:
+        name = different[0]
+        shown = [" ".join(value) or "none" if name == "options" else value for value in (begun[name], now[name])]
+        print(f"it holds a run with other {name} ({shown[0]}; now {shown[1]})")
+else:
+    if os.path.lexists(f"{out}/speedrun.done"):
+        os.remove(f"{out}/speedrun.done")  # of a run that was removed
+    with open(f"{path}.part", "w") as file:
+        json.dump(now, file, indent=1)
+    os.replace(f"{path}.part", path)
+PYTHON
+) || fail 2 "--out $out: what the run begins with could not be recorded (see above)"
+[ -z "$problem" ] || fail 2 "--out $out: $problem; choose another folder, or remove it"
+
+# Resumed after its end, a run would train one more step.
+if [ -e "$out/speedrun.done" ]; then
+    cmp -s "$out/speedrun.done" <(tail -n 1 "$out/metrics.csv") || fail 2 "--out $out: the run was trained on since; choose another folder"
+    echo "speedrun: $out is trained; it is evaluated again" >&2
+else
+    run glow_train --preset "$preset" --data "$data" --out "$out" --seed "$seed" --resume auto ${options[@]+"${options[@]}"} \
+        2> >(tee -a "$out/speedrun.log" >&2) >&2
+    tail -n 1 "$out/metrics.csv" >"$out/speedrun.done"
+fi
 run glow_eval --checkpoint "$out" --data "$data" --json >"$out/speedrun-eval.json"
 if [ "$samples" -gt 0 ]; then
     run glow_eval --checkpoint "$out" --data "$data" --iw-samples "$samples" --json >"$out/speedrun-iw.json"
@@ -100,10 +151,14 @@ row = {
     "stderr": f"{evaluation['stderr']:.4f}", "iw_samples": samples,
     "iw_bpd": f"{weighted['bpd']:.4f}" if weighted else "",
 }
-new = not os.path.exists(table)
+with open(table, "a+b") as file:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 1, 0))
+    if file.read() not in (b"", b"\n"):
+        file.write(b"\r\n")  # the last row's end, which editors may drop
 with open(table, "a", newline="") as file:
     writer = csv.DictWriter(file, row.keys())
-    if new:
+    if size == 0:
         writer.writeheader()
     writer.writerow(row)
 print(", ".join(f"{name} {value}" for name, value in row.items() if value != ""))

@@ -2,7 +2,8 @@
 # Every check that a change must pass, from a bare checkout: dependencies, build, tests, sanitizers, build
 # without options.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset CDPATH  # with it, cd prints
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 
 usage() {
     cat <<'TEXT'

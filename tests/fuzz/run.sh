@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets with clang under the address and undefined-behavior sanitizers and runs them one after another.
 set -euo pipefail
+unset CDPATH  # with it, cd prints
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 if [ $# -lt 1 ] || [ "$1" = --help ]; then

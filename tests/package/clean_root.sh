@@ -5,7 +5,9 @@
 # runs it. Needs root, network and about ten minutes, so it is run by hand. Requires a build without CUDA,
 # whose libraries are not Debian packages (-DGLOW_CUDA=OFF); for other machines, with -DGLOW_NATIVE=OFF.
 set -euo pipefail
-build=$(readlink -f "$1")
+unset CDPATH  # with it, cd prints
+[ $# -ge 1 ] || { sed -n 2,6p "$0" | cut -c3-; exit 2; }
+build=$(readlink -f -- "$1")
 GLOW_MIRROR=${2:-${GLOW_MIRROR:-}}
 # shellcheck source=tests/package/bare_root.sh
 source "$(dirname "${BASH_SOURCE[0]}")/bare_root.sh"
@@ -27,7 +29,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-(cd "$build" && cpack -G DEB -B "$build/package" >/dev/null)
+(cd -- "$build" && cpack -G DEB -B "$build/package" >/dev/null)
 package=$(find "$build/package" -maxdepth 1 -name '*.deb' -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)
 echo "package: $(basename "$package"), $(stat -c %s "$package") bytes"
 dpkg-deb -f "$package" Version Depends

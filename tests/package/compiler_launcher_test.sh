@@ -3,6 +3,7 @@
 # Configures the project and compiles one CUDA and one C++ file without a compiler launcher or ccache, with
 # ccache, and with other launchers. Exits with 77 (skipped) without nvcc.
 set -euo pipefail
+unset CDPATH  # with it, cd prints
 cmake=$1 nvcc=${2-}
 source_tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 if [ -z "$nvcc" ] || [ ! -x "$nvcc" ]; then

@@ -3,6 +3,7 @@
 # Installs the build into an empty folder, builds the examples against the installed files only, and runs
 # them; an installed command must read what the library wrote and agree with it.
 set -euo pipefail
+unset CDPATH  # with it, cd prints
 build=$1 cmake=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(mktemp -d)

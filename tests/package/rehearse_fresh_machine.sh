@@ -2,6 +2,7 @@
 # Runs the README's two commands like a new user: in a bare Debian with only a checkout, with and without the
 # CUDA toolkit, as root and as a user with sudo.
 set -euo pipefail
+unset CDPATH  # with it, cd prints
 
 usage() {
     cat <<'TEXT'
@@ -114,6 +115,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --distribution | --cuda | --user | --only | --minutes | --cifar10 | --logs)
             [ $# -ge 2 ] || { say "$1 needs a value (see --help)"; exit 2; }
+            [ -n "$2" ] || { say "$1: expected a value, found an empty one: is a variable not set?"; exit 2; }
             case $1 in
                 --distribution) distributions=$2 ;; --cuda) cudas=$2 ;; --user) users=$2 ;; --only) commands=$2 ;;
                 --minutes) minutes=$2 ;; --cifar10) cifar10=$2 ;; --logs) logs=$2 ;;
@@ -135,7 +137,7 @@ among --cuda "$cudas" "yes no"
 among --user "$users" "root sudo"
 among --only "$commands" "configure quickstart quick test"
 [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || { say "--minutes $minutes: not a number"; exit 2; }
-[ -z "$cifar10" ] || cifar10=$(cd "$cifar10" && pwd) || { say "--cifar10: no such folder"; exit 2; }
+[ -z "$cifar10" ] || cifar10=$(cd -- "$cifar10" && pwd) || { say "--cifar10: no such folder"; exit 2; }
 problem=$(bare_root_problem)
 case ,$cudas, in *,yes,*) [ -n "$nvcc" ] || problem="--cuda yes needs a toolkit, but nvcc is not in PATH" ;; esac
 if [ -n "$problem" ]; then
@@ -150,8 +152,8 @@ fi
 
 # ---- all combinations --------------------------------------------------------------------------------------------------
 
-mkdir -p "$logs"
-logs=$(cd "$logs" && pwd)
+mkdir -p -- "$logs"
+logs=$(cd -- "$logs" && pwd)
 : >"$logs/results.tsv"
 work=$(mktemp -d)
 trap '[ $keep = yes ] || rm -rf --one-file-system "$work"' EXIT

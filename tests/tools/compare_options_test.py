@@ -143,6 +143,21 @@ class Compare(unittest.TestCase):
         done = self.compare("--seeds", "1", images="160", status=2)
         self.assertIn("other settings", done.stderr)
 
+    def test_data_that_were_replaced_are_refused(self):
+        self.compare("--seeds", "1")
+        (self.folder / "d.h5").write_text("other")
+        done = self.compare("--variant", "low: --lr 0.0005", "--seeds", "1", status=2)
+        self.assertIn("the data differ", done.stderr)
+        self.assertEqual(len(self.calls()), 1)
+        (self.folder / "d.h5").write_text("")
+        self.compare("--variant", "low: --lr 0.0005", "--seeds", "1")
+        # A record of an earlier version says nothing about the content.
+        file = self.folder / "out/base/seed-0.json"
+        record = json.loads(file.read_text())
+        del record["data_sha256"]
+        file.write_text(json.dumps(record))
+        self.assertIn("not recorded", self.compare("--seeds", "1", status=2).stderr)
+
     def test_a_failed_run_is_named_and_the_others_go_on(self):
         done = self.compare("--variant", "high: --lr 1000", "--variant", "low: --lr 0.0005", "--seeds", "2", status=1,
                             environment={"FAIL": "1000"})

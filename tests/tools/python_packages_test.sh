@@ -3,7 +3,8 @@
 # Python that has them; where none has, they name the packages and exit with status 2, never with a traceback.
 # Exit status 77 (skipped) without NumPy, matplotlib and h5py.
 set -uo pipefail
-build=$(cd "$1" && pwd)
+unset CDPATH  # with it, cd prints
+build=$(cd -- "$1" && pwd)
 source_tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 unset GLOW_PYTHON
 python=$("$source_tree/tools/find_python.sh" numpy matplotlib h5py) || { echo "skipped: no Python with numpy, matplotlib and h5py"; exit 77; }

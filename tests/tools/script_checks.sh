@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What tests of scripts share; they source it with their own arguments: the repository (default: here).
 set -uo pipefail
+unset CDPATH  # with it, cd prints
 
-root=$(cd "${1:-$(dirname "${BASH_SOURCE[0]}")/../..}" && pwd)
+root=$(cd -- "${1:-$(dirname "${BASH_SOURCE[0]}")/../..}" && pwd)
 tools=$root/tools
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/script_checks.sh"
 
 # ---- all scripts: syntax, shellcheck, --help, unknown options ----------------------------------------------------------
 
-mapfile -t scripts < <(find "$root"/{cmake,examples,tests,tools} -name '*.sh' | sort)
+mapfile -t scripts < <(find "$root"/{cmake,examples,python,tests,tools} -name '*.sh' | sort)
 for script in "$root/.ci/run" "${scripts[@]}"; do
     name=${script#"$root/"}
     read -r shell <"$script"
@@ -18,6 +18,11 @@ for script in "$root/.ci/run" "${scripts[@]}"; do
     esac
     expect 0 "$name: syntax" $shell -n "$script"
     check "$name: executable" test -x "$script"
+    # With CDPATH, cd prints, and may find another folder.
+    if grep -qE '(^|[ (])cd ' "$script"; then check "$name: unset CDPATH" grep -qE "^unset CDPATH|CDPATH=''" "$script"; fi
+    case $name in
+        tools/* | python/* | .ci/*) check "$name: finds its place through a link" bash -c "! grep BASH_SOURCE '$script' | grep -v 'readlink -f'" ;;
+    esac
     if command -v shellcheck >/dev/null; then
         expect 0 "$name: shellcheck" shellcheck -x -P SCRIPTDIR -S warning "$script"
     else
@@ -30,6 +35,40 @@ for name in install_dependencies memory_figures test quickstart; do
     expect 2 "$name --nonsense" "$tools/$name.sh" --nonsense
     says err "--nonsense" "$name --nonsense"
 done
+
+expect 2 "build_wheel --nonsense" "$root/python/build_wheel.sh" --nonsense
+for command in "python/build_wheel.sh --out" "python/build_wheel.sh --python" tools/gpu_check.sh\ --{part,out,data,seconds} \
+    tools/memory_figures.sh\ {--bin,-o} "tests/package/rehearse_fresh_machine.sh --logs" tools/quickstart.sh\ --{minutes,cifar10} \
+    tools/speedrun.sh\ --{data,out}; do
+    expect 2 "$command without a value" "$root/${command% *}" "${command#* }"
+    says err "${command#* } needs a value" "$command without a value"
+    expect 2 "$command with an empty value" "$root/${command% *}" "${command#* }" ''
+    says err "${command#* }: expected a value" "$command with an empty value"
+done
+
+# ---- scripts that are called through a link, or with CDPATH -------------------------------------------------------------
+
+tree=$work/"a tree's"
+mkdir -p "$tree"/{tools,python} "$work/links"
+cp "$tools/test.sh" "$tree/tools"
+cp "$root/python/build_wheel.sh" "$tree/python"
+stub "$tree/tools/install_dependencies.sh" <<<'echo "in $PWD"; exit 3'
+stub "$work/other/tools/install_dependencies.sh" <<<'exit 4'
+ln -s "$tree/tools/test.sh" "$tools/speedrun.sh" "$work/links"
+expect 3 "test.sh through a link" "$work/links/test.sh" --quick
+says out "in $tree" "test.sh through a link"
+(cd "$tree" && expect 3 "test.sh with CDPATH" env CDPATH="$work/other" tools/test.sh --quick; exit $failed) || failed=$((failed + 1))
+# Stands in for Python, pip and auditwheel.
+stub "$work/wheel/python" <<'STUB'
+mkdir -p "$3/bin"
+printf '#!/bin/sh\nprintf "%%s\\n" "$@" >>"%s"\n' "${0%/*}/log" >"$3/bin/pip"
+printf '#!/bin/sh\n: >"$3/glow-1.whl"\n' >"$3/bin/auditwheel"
+chmod +x "$3/bin/pip" "$3/bin/auditwheel"
+STUB
+(cd "$tree" && expect 0 "build_wheel with CDPATH" env CDPATH=".:$tree" python/build_wheel.sh --python "$work/wheel/python" --out '-w x'
+    exit $failed) || failed=$((failed + 1))
+check "build_wheel: with CDPATH, of this tree" grep -qxF "$tree/python" "$work/wheel/log"
+check "build_wheel: a folder that begins with -" test -e "$tree/-w x/glow-1.whl"
 
 # ---- speedrun.sh: refuses wrong options before training ----------------------------------------------------------------
 
@@ -50,6 +89,8 @@ speedrun 2 quick
 says err "preset quick has no end" "speedrun: endless preset"
 check "speedrun: no run after wrong options" test ! -e "$work/speed/run"
 speedrun 75 cpu-5min
+expect 75 "speedrun through a link" env GLOW_BIN="$work/speed" "$work/links/speedrun.sh" cpu-5min --data "$work/speed/d.h5" \
+    --out "$work/speed/run" --table "$work/speed/t.csv"
 cp "$work/speed/d.h5" "$work/speed/before"
 for table in "$work/speed/d.h5" "$work/speed/other.csv" "$work/speed"; do
     rm -rf "$work/speed/run"
@@ -98,7 +139,7 @@ fake=$work/machine
 machine() {
     rm -rf "$fake"
     mkdir -p "$fake/bin"
-    for tool in bash env cat grep sed sort head tr mkdir rm touch dirname; do ln -s "$(command -v $tool)" "$fake/bin/$tool"; done
+    for tool in bash env cat grep sed sort head tr mkdir rm touch dirname readlink; do ln -s "$(command -v $tool)" "$fake/bin/$tool"; done
     : >"$fake/log"
     stub "$fake/bin/dpkg-query" <<<'grep -qx -- "${@: -1}" '"$fake"'/installed && printf installed'
     stub "$fake/bin/apt-cache" <<STUB
@@ -282,7 +323,12 @@ else
     check "quickstart again: the same result" one_result
     check "quickstart again: no data set, training or evaluation" not_logged '^glow_data cifar10\|^glow_train\|^glow_eval'
     says err "is trained (.5 minutes)" "quickstart again"
-    says err "--resume" "quickstart again"
+    says err "--resume auto --device cpu --max-minutes 30" "quickstart again"
+    check "quickstart: a constant rate needs no other" bash -c "! grep -q -- --lr '$work/err'"
+
+    ln -s "$copy/tools/quickstart.sh" "$work/links"
+    expect 0 "quickstart through a link" env PATH="$copy/stubs:$PATH" "$work/links/quickstart.sh"
+    check "quickstart through a link: the same result" one_result
 
     sleep 0.01
     touch "$copy/runs/quickstart/checkpoints/step-00000600.h5"
@@ -294,6 +340,12 @@ else
     expect 0 "quickstart: synthetic beside CIFAR-10" quickstart --synthetic
     check "quickstart: synthetic set made" logged "glow_data synthetic gauss --size 8"
     check "quickstart: a folder of its own" test -e "$copy/runs/quickstart-gauss/samples.png"
+
+    quickstart_copy
+    mkdir "$work/c[1] *"
+    touch "$work/c[1] */"{data_batch_1,test_batch}.bin
+    expect 0 "quickstart: a folder whose name is a pattern" quickstart --cifar10 "$work/c[1] *"
+    check "quickstart: a folder whose name is a pattern: that one" grep -qF "cifar10 $work/c[1] * -o" "$copy/log"
 
     quickstart_copy
     expect 0 "quickstart: no network" quickstart
@@ -339,6 +391,8 @@ else
     check "quickstart on a GPU: the published model" logged \
         "^glow_train .*--device cuda --preset cifar10-5min --max-minutes 5"
     check "quickstart on a GPU: one line of result" one_result
+    # Its rate has decayed to 0.
+    says err "--resume auto --device cuda --max-minutes 30 --lr-schedule constant --lr 1e-3" "quickstart on a GPU: to train longer"
     : >"$copy/log"
     rm "$copy/gpu"
     expect 0 "quickstart on a GPU, finished, without the GPU" quickstart
@@ -352,7 +406,8 @@ else
     : >"$copy/log"
     touch "$copy/gpu"
     expect 0 "quickstart on a GPU, resumed" quickstart
-    check "quickstart on a GPU, resumed: with its own options" logged "^glow_train .*--resume auto --device cuda --max-minutes"
+    check "quickstart on a GPU, resumed: with its own options" logged \
+        "^glow_train .*--resume auto --device cuda --save-limits --max-minutes"
 
     quickstart_copy
     touch "$copy/network" "$copy/interrupt"
