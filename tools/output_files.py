@@ -54,37 +54,16 @@ def write_atomically(path, write):
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         return write(path)
-    temporary, lock = _locked_temporary(path.parent)
-    replaced = False
+    # Not a name of the commands' temporary files, which a run removes from its folder unless they are locked: HDF5
+    # refuses files that are.
+    temporary = path.with_name(f".{_fnv(os.fsencode(path.name)):016x}-{os.getpid()}.tmp")
     try:
         write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        replaced = True
     finally:
-        if not replaced:
-            temporary.unlink(missing_ok=True)
-        os.close(lock)
-
-
-def _locked_temporary(folder):
-    """Creates a temporary file; returns its path and a descriptor that locks it. In a run's folder, the run removes
-    temporary files without a lock: those of killed processes."""
-    for attempt in range(1000):
-        temporary = folder / f".glow-{os.getpid()}-{attempt}.tmp"
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        except FileExistsError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            pass  # no locks on this file system
-        if _same(descriptor, temporary):
-            return temporary, descriptor
-        os.close(descriptor)  # removed before it was locked
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(temporary))
+        temporary.unlink(missing_ok=True)
 
 
 def _run_that_owns(path):
