@@ -551,6 +551,48 @@ TEST_F(PhotoFolder, LinkedFoldersAreReadOnce) {
             << problem;
 }
 
+// Otherwise a photograph could be in training and test.
+TEST_F(PhotoFolder, LinkedFilesAreReadOnce) {
+    const TemporaryFolder elsewhere;
+    put("all/1.png", 10);
+    put("all/2.png", 20);
+    write_bytes(elsewhere / "3.png", read_bytes(folder / "all/1.png"));
+    std::filesystem::create_directory(folder / "a");
+    std::filesystem::create_symlink("../all/1.png", folder / "a/1.png");
+    std::filesystem::create_hard_link(folder / "all/2.png", folder / "all/twin.png");
+    std::filesystem::create_symlink(elsewhere / "3.png", folder / "a/3.png");
+    std::filesystem::create_symlink(elsewhere / "3.png", folder / "all/3.png");
+    const PhotoFiles listed = list_photos(folder.path());
+    EXPECT_EQ(listed.names, (std::vector<std::string>{"a/3.png", "all/1.png", "all/2.png"}));
+    EXPECT_TRUE(listed.skipped.empty());
+    EXPECT_EQ(listed.repeats.size(), 3u);
+    const std::string told = describe_repeats(folder.path(), listed.repeats);
+    for (const char* const part : {"3 further names", "all/twin.png of all/2.png"})
+        EXPECT_NE(told.find(part), std::string::npos) << told;
+    ImageFolderOptions options = this->options();
+    options.strict = true;
+    // Which class would 1.png be of?
+    expect_throw<InputError>([&] { ImageFolder(folder.path(), options); },
+                             {"all/1.png", "a/1.png", "two classes", "--no-classes"});
+    options.classes = false;
+    EXPECT_EQ(ImageFolder(folder.path(), options).files().size(), 3u);
+}
+
+TEST_F(PhotoFolder, LinkGivesPhotographItsClass) {
+    for (const int number : {1, 2}) {
+        const std::string name = fmt::format("{}.png", number), kind = number == 1 ? "cat" : "dog";
+        put(name, 10 * number);
+        std::filesystem::create_directory(folder / kind);
+        std::filesystem::create_symlink(folder / name, folder / kind / name);
+    }
+    ImageFolderOptions options = this->options();
+    EXPECT_EQ(ImageFolder(folder.path(), options).info().n_classes, 0);
+    options.classes = true;
+    const ImageFolder source(folder.path(), options);
+    EXPECT_EQ(source.classes(), (std::vector<std::string>{"cat", "dog"}));
+    EXPECT_EQ(source.files().size(), 2u);
+}
+
 TEST_F(PhotoFolder, TopFolderIsClass) {
     put("dog/1.png", 30);
     put("cat/1.png", 10);
