@@ -295,6 +295,15 @@ TEST(Photo, CodingWithoutLossRefusesPagesFramesAndDepth) {
         alpha.extra = 1;
         refuse(make::tiff(deep), "8 bits");
         refuse(make::tiff(pages), "pages");
+        for (const int photometric : {1, 2})
+            for (const bool planar : {false, true}) {
+                make::TiffCase further;
+                further.photometric = photometric;
+                further.samples = photometric == 1 ? 2 : 4;
+                further.extra = 0;  // of unspecified kind
+                further.planar = planar;
+                refuse(make::tiff(further), "further channel");
+            }
         refuse(make::tiff(alpha), "transparent");
         refuse(make::file_named(make::compressed_tiff_files(), "cmyk"), "not RGB");
         write_bytes(folder / "fine", make::tiff({}));
@@ -305,6 +314,31 @@ TEST(Photo, CodingWithoutLossRefusesPagesFramesAndDepth) {
         refuse(make::gif_file("transparent"), "transparent");
         write_bytes(folder / "fine", make::gif_file("plain"));
         EXPECT_EQ(read_photo_exactly(folder / "fine", 3).image.W, 7);
+    }
+    const auto accept = [&](const std::string& bytes) {
+        write_bytes(folder / "x", bytes);
+        EXPECT_EQ(read_photo_exactly(folder / "x", 3).image.C, 3);
+    };
+    const std::string frames = make::png_chunk("acTL", make::big_endian(2, 4) + make::big_endian(0, 4)),
+                      row(4, '\0');
+    refuse(make::png(1, 1, 8, 2, row, frames), "animation");
+    accept(make::png(1, 1, 8, 2, row));
+    accept(make::png(1, 1, 8, 2, row) + frames);
+    const Image inks = make::smooth(8, 8, 4);
+    refuse(make::inks_jpeg(inks, false, true), "not RGB");
+    refuse(make::inks_jpeg(inks, true, true), "not RGB");
+    // The index of pictures in a JPEG file: a TIFF structure with their number in tag 0xb001.
+    for (const int pictures : {1, 2}) {
+        std::string file = make::jpeg(make::smooth(8, 8, 3));
+        accept(file);
+        const std::string index = std::string("MPF\0MM\0\x2a\0\0\0\x08\0\x01\xb0\x01\0\x04\0\0\0\x01", 22) +
+                                  make::big_endian(static_cast<std::uint64_t>(pictures), 4) +
+                                  std::string(4, '\0');
+        file.insert(2, "\xff\xe2" + make::big_endian(index.size() + 2, 2) + index);
+        if (pictures == 1)
+            accept(file);
+        else
+            refuse(file, "several pictures");
     }
 }
 
