@@ -87,6 +87,10 @@ Cifar10Folder find_cifar10(const std::filesystem::path& folder) try {
             fmt::format("{}: expected CIFAR-10's binary files data_batch_1.bin .. data_batch_5.bin and "
                         "test_batch.bin, or train*.bin and test*.bin, found no training file",
                         folder.string()));
+    std::vector<std::filesystem::path> paths;
+    for (const auto* files : {&found.train, &found.test})
+        for (const Cifar10File& file : *files) paths.push_back(file.path);
+    refuse_same_file(paths);
     return found;
 } catch (const std::filesystem::filesystem_error& error) {
     throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));

@@ -134,10 +134,15 @@ const char* dots_of(char character) {
     return kUnknown;
 }
 
-Image white(index_t H, index_t W, index_t C) {
-    if (H > kPngPixelLimit / W)
+ImageSize checked(const ImageSize& sheet) {
+    const auto [H, W] = sheet;
+    if (H > kPngSideLimit || W > kPngSideLimit || H > kPngPixelLimit / W)
         throw InputError(
             fmt::format("a sheet of {} x {} pixels is too large: ask for fewer or smaller tiles", H, W));
+    return sheet;
+}
+
+Image white(index_t H, index_t W, index_t C) {
     return {H, W, C, std::vector<std::uint8_t>(static_cast<std::size_t>(H * W * C), kWhite)};
 }
 
@@ -217,6 +222,34 @@ void draw_line(const std::vector<Glyph>& line, Image& image, index_t top, index_
     }
 }
 
+struct Arrangement {
+    std::vector<index_t> widths, heights;  // of columns and rows: those of their largest panels
+    index_t label_height = 0;
+    ImageSize sheet = {};
+};
+
+Arrangement arrange(const std::vector<PanelSize>& panels, index_t per_row) {
+    if (panels.empty()) throw Error("side_by_side: expected at least one panel");
+    const index_t count = std::ssize(panels), columns = per_row > 0 ? std::min(per_row, count) : count;
+    Arrangement result;
+    result.widths.resize(static_cast<std::size_t>(columns), 0);
+    result.heights.resize(static_cast<std::size_t>((count + columns - 1) / columns), 0);
+    for (index_t n = 0; n < count; ++n) {
+        const auto& [label, size] = panels[n];
+        const auto lines = lines_of(label);
+        result.label_height = std::max(result.label_height, std::ssize(lines) * kLabelHeight);
+        index_t &W = result.widths[n % columns], &H = result.heights[n / columns];
+        W = std::max(W, size.W);
+        for (const auto& line : lines) W = std::max(W, 2 * kGap + std::ssize(line) * kLetterAdvance);
+        H = std::max(H, size.H);
+    }
+    ImageSize sheet{-kPanelGap, -kPanelGap};
+    for (const index_t H : result.heights) sheet.H += result.label_height + H + kPanelGap;
+    for (const index_t W : result.widths) sheet.W += W + kPanelGap;
+    result.sheet = checked(sheet);
+    return result;
+}
+
 index_t parse_side(const char* begin, const char* end, const std::string& text) {
     index_t value = 0;
     const std::string_view side(begin, static_cast<std::size_t>(end - begin));
@@ -240,11 +273,17 @@ index_t tile_scale(index_t H, index_t W) {
     return (kVisible + std::min(H, W) - 1) / std::min(H, W);
 }
 
+ImageSize tiled_size(index_t H, index_t W, GridSize grid, index_t scale) {
+    if (scale == 0) scale = tile_scale(H, W);
+    return checked({kGap + grid.rows * (H * scale + kGap), kGap + grid.columns * (W * scale + kGap)});
+}
+
 Image tile_images(const std::uint8_t* images, index_t N, index_t H, index_t W, index_t C, GridSize grid,
                   index_t scale) {
+    const ImageSize size = tiled_size(H, W, grid, scale);
     if (scale == 0) scale = tile_scale(H, W);
     const index_t tile_h = H * scale, tile_w = W * scale;
-    Image sheet = white(kGap + grid.rows * (tile_h + kGap), kGap + grid.columns * (tile_w + kGap), C);
+    Image sheet = white(size.H, size.W, C);
     for (index_t n = 0; n < std::min(N, grid.tiles()); ++n) {
         const index_t top = kGap + n / grid.columns * (tile_h + kGap);
         const index_t left = kGap + n % grid.columns * (tile_w + kGap);
@@ -273,28 +312,20 @@ void draw_text(Image& image, index_t top, index_t left, const std::string& text)
     draw_line(lines_of(text).at(0), image, top, left);
 }
 
+ImageSize side_by_side_size(const std::vector<PanelSize>& panels, index_t per_row) {
+    return arrange(panels, per_row).sheet;
+}
+
 Image side_by_side(const std::vector<Panel>& panels, index_t per_row) {
-    if (panels.empty()) throw Error("side_by_side: expected at least one panel");
-    const auto count = std::ssize(panels);
-    const index_t columns = per_row > 0 ? std::min(per_row, count) : count, C = panels[0].image.C;
-    // Columns are as wide and rows as high as their largest panels.
-    std::vector<index_t> widths(static_cast<std::size_t>(columns), 0);
-    std::vector<index_t> heights(static_cast<std::size_t>((count + columns - 1) / columns), 0);
-    index_t label_height = 0;
-    for (index_t n = 0; n < count; ++n) {
-        const auto& [label, image] = panels[n];
-        if (image.C != C) throw Error("side_by_side: expected panels with equal numbers of channels");
-        const auto lines = lines_of(label);
-        label_height = std::max(label_height, std::ssize(lines) * kLabelHeight);
-        index_t &W = widths[n % columns], &H = heights[n / columns];
-        W = std::max(W, image.W);
-        for (const auto& line : lines) W = std::max(W, 2 * kGap + std::ssize(line) * kLetterAdvance);
-        H = std::max(H, image.H);
+    std::vector<PanelSize> sizes;
+    for (const auto& [label, image] : panels) {
+        if (image.C != panels[0].image.C)
+            throw Error("side_by_side: expected panels with equal numbers of channels");
+        sizes.push_back({label, {image.H, image.W}});
     }
-    index_t sheet_H = -kPanelGap, sheet_W = -kPanelGap;
-    for (const index_t H : heights) sheet_H += label_height + H + kPanelGap;
-    for (const index_t W : widths) sheet_W += W + kPanelGap;
-    Image sheet = white(sheet_H, sheet_W, C);
+    const auto [widths, heights, label_height, size] = arrange(sizes, per_row);
+    const index_t count = std::ssize(panels), columns = std::ssize(widths), C = panels[0].image.C;
+    Image sheet = white(size.H, size.W, C);
     index_t top = 0, left = 0;
     for (index_t n = 0; n < count; ++n) {
         const auto& [label, image] = panels[n];

@@ -13,7 +13,6 @@
 #include "data/class_split.h"
 #include "data/formats/input_path.h"
 #include "data/formats/photo.h"
-#include "data/photo_files.h"
 #include "kernels/error.h"
 #include "kernels/philox.h"
 
@@ -73,16 +72,44 @@ index_t stride_of(index_t side, double overlap) {
     return std::max<index_t>(1, std::llround(static_cast<double>(side) * (1 - overlap)));
 }
 
+bool in_no_folder(const std::string& name) {
+    return !fs::path(name).has_parent_path();
+}
+std::string class_name(const std::string& name) {
+    return fs::path(name).begin()->string();
+}
+
 }  // namespace
+
+// A photograph beside the folders may be linked into one of them, which is then its class.
+void ImageFolder::give_one_class_each() {
+    std::map<std::string, File*> files;
+    for (File& file : files_) files.emplace(file.name, &file);
+    for (const auto& [name, same_as] : repeats_) {
+        const auto found = files.find(same_as);
+        if (found == files.end() || in_no_folder(name)) continue;
+        std::string& used = found->second->name;
+        if (in_no_folder(used))
+            used = name;
+        else if (class_name(used) != class_name(name))
+            throw InputError(
+                fmt::format("{}: {} and {} are the same file in two classes; remove one, or use --no-classes",
+                            folder_.string(), used, name));
+    }
+    std::sort(files_.begin(), files_.end(),
+              [](const File& a, const File& b) { return fs::path(a.name) < fs::path(b.name); });
+}
 
 // Labels from the first folder of each path. Files in no folder are left out.
 void ImageFolder::set_classes() {
-    const auto in_no_folder = [](const File& file) { return !fs::path(file.name).has_parent_path(); };
-    const bool mixed = std::any_of(files_.begin(), files_.end(), in_no_folder);
+    const auto is_outside = [](const auto& file) { return in_no_folder(file.name); };
+    const bool mixed = std::any_of(files_.begin(), files_.end(), is_outside) ||
+                       std::any_of(repeats_.begin(), repeats_.end(), is_outside);
     if (files_.empty() || !options_.classes.value_or(!mixed)) return;
-    const auto lost = std::erase_if(files_, in_no_folder);
+    give_one_class_each();
+    const auto lost = std::erase_if(files_, is_outside);
     for (File& file : files_) {
-        const std::string name = fs::path(file.name).begin()->string();
+        const std::string name = class_name(file.name);
         if (classes_.empty() || classes_.back() != name) classes_.push_back(name);
         file.label = static_cast<std::int32_t>(classes_.size()) - 1;
     }
@@ -111,6 +138,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     for (std::string& name : listed.names) files_.push_back({std::move(name)});
     skipped_ = std::move(listed.skipped);
     other_files_ = std::move(listed.other_files);
+    repeats_ = std::move(listed.repeats);
     set_classes();
     if (options.tile) measure();
     std::sort(skipped_.begin(), skipped_.end());
@@ -194,6 +222,9 @@ void ImageFolder::split() {
     for (index_t n = 0; n < std::ssize(files_); ++n)
         for (index_t crop = 0; crop < images_of(files_[static_cast<std::size_t>(n)]); ++crop)
             (is_test[static_cast<std::size_t>(n)] ? test_ : train_).push_back({n, crop});
+    if (train_.empty())
+        throw InputError(fmt::format("{}: {} photographs with --test {} leave none for training",
+                                     folder_.string(), files_.size(), options_.test));
 }
 
 // Keeps the first images of each class, as evenly as there are enough.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "data/formats/photo.h"
+#include "data/photo_files.h"
 #include "data/source.h"
 
 namespace glow {
@@ -29,13 +30,13 @@ struct ImageFolderOptions {
 };
 
 // Reads the photographs (is_photo_name) of a folder and its subfolders, sorted by path. Hidden
-// entries are ignored, other files are counted. Links to folders are followed unless the folder is read
-// anyway. Batches are decoded, cropped and scaled on request; all images of a file belong to the same split.
+// entries are ignored, other files are counted. A file with several names, which are links, is read once. Links to
+// folders are followed unless the folder is read anyway. Batches are decoded, cropped and scaled on request; all images of a file belong to the same split.
 //
 // Skipped, or an error with `strict`: files that are damaged, unreadable or smaller than one square, image
 // names that are dangling links, pipes or similar, folders that cannot be listed, and with `classes` images
-// outside a subfolder. Throws InputError without a folder or an image, or if classes are requested and there
-// are fewer than two.
+// outside a subfolder. Throws InputError without a folder or an image, if classes are requested and there
+// are fewer than two, or if a file has names in two classes.
 class ImageFolder : public ImageSource {
   public:
     ImageFolder(const std::filesystem::path& folder, const ImageFolderOptions& options);
@@ -54,6 +55,8 @@ class ImageFolder : public ImageSource {
     const std::vector<std::string>& classes() const { return classes_; }
     // Numbers of files without an image suffix, by suffix.
     const std::map<std::string, index_t>& other_files() const { return other_files_; }
+    // Further names of the files, which are left out.
+    const std::vector<PhotoFiles::Repeat>& repeats() const { return repeats_; }
     // Classes without a training image, because --limit-train is below the number of classes.
     std::vector<std::string> untrained_classes() const;
     // Returns and clears the list of skipped files with reasons, in order.
@@ -73,6 +76,7 @@ class ImageFolder : public ImageSource {
     };
 
     void set_classes();
+    void give_one_class_each();
     void measure();
     void split();
     index_t images_of(const File& file) const;
@@ -92,6 +96,7 @@ class ImageFolder : public ImageSource {
     std::vector<Item> train_, test_;
     std::vector<std::string> classes_, skipped_;
     std::map<std::string, index_t> other_files_;
+    std::vector<PhotoFiles::Repeat> repeats_;
 };
 
 }  // namespace glow

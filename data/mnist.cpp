@@ -49,6 +49,7 @@ MnistSource::MnistSource(const std::filesystem::path& folder) {
     if (const std::string problem = folder_problem(folder); !problem.empty())
         throw InputError(fmt::format("expected a folder of IDX files, found no folder at {}: {}",
                                      folder.string(), problem));
+    refuse_same_file({find(folder, "train-images", "idx3-ubyte"), find(folder, "t10k-images", "idx3-ubyte")});
     train_ = open(folder, "train");
     test_ = open(folder, "t10k");
     if (!train_)

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "data/dataset.h"
+#include "data/formats/input_path.h"
 #include "data/npz_names.h"
 #include "kernels/error.h"
 
@@ -58,6 +59,7 @@ ImageShape image_shape(const NpyReader& data) {
 
 NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
     info_.name = "npz";
+    refuse_same_file(files);
     const std::vector<bool> is_test = which_are_test(files, warnings_);
     ImageShape shape;
     std::int64_t least = kMostClasses, most = -1;

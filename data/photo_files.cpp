@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
+#include <optional>
+#include <utility>
 
 #include "data/formats/input_path.h"
 #include "data/formats/photo.h"
@@ -59,6 +62,27 @@ void list(const fs::path& root, const fs::path& below, PhotoFiles& files, std::v
     for (const fs::path& folder : folders) list(root, folder, files, links);
 }
 
+// Sorted by path, links last.
+void remove_repeats(const fs::path& folder, PhotoFiles& files) {
+    std::map<FileId, std::string> first;
+    std::vector<std::pair<bool, fs::path>> order;  // whether it is a link
+    std::error_code ignored;
+    for (const std::string& name : files.names)
+        order.emplace_back(fs::is_symlink(folder / name, ignored), name);
+    std::sort(order.begin(), order.end());
+    files.names.clear();
+    for (const auto& [is_link, path] : order) {
+        const std::optional<FileId> id = file_id(folder / path);
+        const auto found = id ? first.find(*id) : first.end();
+        if (found != first.end()) {
+            files.repeats.push_back({path.string(), found->second});
+            continue;
+        }
+        if (id) first.emplace(*id, path.string());
+        files.names.push_back(path.string());
+    }
+}
+
 }  // namespace
 
 // Links to folders come after all real folders. A link to a folder that was read, or is inside or around one,
@@ -85,12 +109,21 @@ PhotoFiles list_photos(const fs::path& folder) try {
         read.push_back(target);
         list(folder, link, files, links);
     }
+    remove_repeats(folder, files);
     std::sort(files.names.begin(), files.names.end(),
               [](const std::string& a, const std::string& b) { return fs::path(a) < fs::path(b); });
     std::sort(files.skipped.begin(), files.skipped.end());
     return files;
 } catch (const fs::filesystem_error& error) {
     throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));
+}
+
+std::string describe_repeats(const fs::path& folder, const std::vector<PhotoFiles::Repeat>& repeats) {
+    const auto& [name, same_as] = repeats.at(0);
+    const bool one = repeats.size() == 1;
+    return fmt::format("{}: {} of files in it ({}) {} left out{} {} of {}", folder.string(),
+                       one ? "1 further name" : fmt::format("{} further names", repeats.size()),
+                       one ? "a link" : "links", one ? "is" : "are", one ? ":" : ", such as", name, same_as);
 }
 
 std::string describe_suffixes(const std::map<std::string, index_t>& numbers) {

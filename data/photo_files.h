@@ -13,13 +13,23 @@ namespace glow {
 struct PhotoFiles {
     std::vector<std::string> names;    // paths relative to the folder, sorted
     std::vector<std::string> skipped;  // "PATH: reason": unreadable files and folders, repeated links
+    // Further names of files in `names`, which are left out: symbolic and hard links.
+    struct Repeat {
+        std::string name, same_as;
+    };
+    std::vector<Repeat> repeats;
     std::map<std::string, index_t> other_files;  // numbers of files without an image suffix, by suffix
 };
 
-// Lists files with the suffix of a photograph (is_photo_name). Hidden entries are ignored. Links to folders
-// are followed unless the folder is read anyway. Skips image names that are dangling links, pipes or similar,
+// Lists files with the suffix of a photograph (is_photo_name), each once: a name that is no symbolic link comes before
+// links to it, and the first path before other hard links. Hidden entries are ignored. Links to folders are followed
+// unless the folder is read anyway. Skips image names that are dangling links, pipes or similar,
 // and folders that cannot be listed. Throws InputError if `folder` is not a folder.
 PhotoFiles list_photos(const std::filesystem::path& folder);
+
+// "DIR: 20 further names of files in it (links) are left out, such as best/1.png of all/1.png"
+std::string describe_repeats(const std::filesystem::path& folder,
+                             const std::vector<PhotoFiles::Repeat>& repeats);
 
 // "3 .webp, 1 .txt"
 std::string describe_suffixes(const std::map<std::string, index_t>& numbers);

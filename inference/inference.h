@@ -111,10 +111,11 @@ void check_precision(const Backend& backend, Precision precision);
 // networks' precision.
 double drift_tolerance(Precision precision);
 
-// Mean and standard error of the mean.
+// Mean and standard error of the mean, which is undefined (0 here) for fewer than two values.
 struct Mean {
     double value = 0, standard_error = 0;
     index_t count = 0;
+    std::optional<double> error() const { return count > 1 ? std::optional(standard_error) : std::nullopt; }
 };
 Mean mean_of(const double* values, index_t count);
 

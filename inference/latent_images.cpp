@@ -125,8 +125,18 @@ Latent Direction::mean_difference() const {
     if (with() == 0 || without() == 0)
         throw InputError("a direction needs images with the attribute and images without it");
     Latent result(sums_[0].size());
-    for (std::size_t i = 0; i < result.size(); ++i)
-        result[i] = sums_[1][i] / static_cast<double>(with()) - sums_[0][i] / static_cast<double>(without());
+    double largest = 0, apart = 0;
+    for (std::size_t i = 0; i < result.size(); ++i) {
+        const double a = sums_[1][i] / static_cast<double>(with()),
+                     b = sums_[0][i] / static_cast<double>(without());
+        result[i] = a - b;
+        largest = std::max({largest, std::fabs(a), std::fabs(b)});
+        apart = std::max(apart, std::fabs(result[i]));
+    }
+    constexpr double kRounding = 1e-12;  // of sums of equal latents
+    if (apart <= kRounding * largest)
+        throw InputError(
+            "the images with the attribute and those without it do not differ: their mean latents are equal");
     return result;
 }
 
@@ -139,7 +149,7 @@ Latent linear_direction(const std::vector<float>& latents, index_t D, const std:
         std::copy_n(&latents[n * D], D, x.begin());
         means.add(x, has[n] != 0);
     }
-    const Latent apart = means.mean_difference();  // refuses an empty one
+    const Latent apart = means.mean_difference();  // refuses empty groups and equal means
     // Both groups have equal weight, so after centering at the midpoint of the two means the best b is 0.
     const double weight[2] = {0.5 / static_cast<double>(means.without()),
                               0.5 / static_cast<double>(means.with())};

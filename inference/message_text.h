@@ -16,8 +16,7 @@ inline std::string counted(index_t count, const std::string& noun) {
 
 // "4.5510 +- 0.0266"; one value has no standard error.
 inline std::string mean_text(const Mean& mean) {
-    return fmt::format("{:.4f}", mean.value) +
-           (mean.count == 1 ? "" : fmt::format(" +- {:.4f}", mean.standard_error));
+    return fmt::format("{:.4f}", mean.value) + (mean.error() ? fmt::format(" +- {:.4f}", *mean.error()) : "");
 }
 
 }  // namespace glow

@@ -69,8 +69,12 @@ class TileReader {
 
 std::vector<std::string> archive_names(const std::vector<std::string>& paths) {
     std::set<std::string> taken;
-    for (const std::string& path : paths)
+    for (const std::string& path : paths) {
         if (is_png_name(path)) taken.insert(path);
+        for (std::filesystem::path folder = std::filesystem::path(path).parent_path(); !folder.empty();
+             folder = folder.parent_path())
+            taken.insert(folder.string());
+    }
     std::vector<std::string> names;
     for (const std::string& path : paths) {
         if (is_png_name(path)) {
@@ -93,6 +97,9 @@ ExactPhoto read_codable_photo(const std::filesystem::path& path, const ModelConf
         throw InputError(
             fmt::format("{}: cannot be coded without loss: it has 8 bits a channel, but the model {}",
                         path.string(), model.n_bits));
+    if (photo.image.H > kPngSideLimit || photo.image.W > kPngSideLimit)
+        throw InputError(fmt::format("{}: cannot be restored as a PNG file: {} x {} pixels, a side above {}",
+                                     path.string(), photo.image.W, photo.image.H, kPngSideLimit));
     return photo;
 }
 

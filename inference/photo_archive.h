@@ -8,10 +8,11 @@
 namespace glow {
 
 // Names in an archive for photographs with these paths, in order: as PNG files, "holiday/1.jpg" ->
-// "holiday/1.png". If two would be equal, the one that is not a PNG file keeps its suffix: "holiday/1.jpg.png".
+// "holiday/1.png". If two would be equal, or one equal to a folder, the one that is not a PNG file keeps its suffix:
+// "holiday/1.jpg.png".
 std::vector<std::string> archive_names(const std::vector<std::string>& paths);
 
-// Reads a photograph. Throws InputError if it cannot be read, or coded by the model without loss.
+// Reads a photograph. Throws InputError if it cannot be read, coded by the model without loss, or restored.
 ExactPhoto read_codable_photo(const std::filesystem::path& path, const ModelConfig& model);
 CompressedPhoto describe_photo(const ExactPhoto& photo, const std::string& name);
 

@@ -32,7 +32,7 @@ double auroc(const std::vector<double>& low, const std::vector<double>& high) {
     return wins / (static_cast<double>(low.size()) * static_cast<double>(high.size()));
 }
 
-double correlation(const std::vector<double>& a, const std::vector<double>& b) {
+std::optional<double> correlation(const std::vector<double>& a, const std::vector<double>& b) {
     const double N = static_cast<double>(a.size());
     const double mean_a = std::accumulate(a.begin(), a.end(), 0.0) / N,
                  mean_b = std::accumulate(b.begin(), b.end(), 0.0) / N;
@@ -42,7 +42,8 @@ double correlation(const std::vector<double>& a, const std::vector<double>& b) {
         bb += (b[i] - mean_b) * (b[i] - mean_b);
         ab += (a[i] - mean_a) * (b[i] - mean_b);
     }
-    return aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : 0.0;
+    if (!(aa > 0 && bb > 0)) return {};
+    return ab / std::sqrt(aa * bb);
 }
 
 std::vector<index_t> rising_order(const std::vector<double>& values) {

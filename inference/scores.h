@@ -6,6 +6,7 @@
 // complex.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "data/dataset.h"
@@ -19,8 +20,8 @@ std::vector<double> png_bits_per_dim(const SplitImages& images);
 // Both must be non-empty.
 double auroc(const std::vector<double>& low, const std::vector<double>& high);
 
-// Pearson correlation; 0 if either is constant.
-double correlation(const std::vector<double>& a, const std::vector<double>& b);
+// Pearson correlation; none if either is constant.
+std::optional<double> correlation(const std::vector<double>& a, const std::vector<double>& b);
 
 // Indices 0 .. N - 1 in order of ascending values (stable).
 std::vector<index_t> rising_order(const std::vector<double>& values);

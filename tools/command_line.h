@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,11 @@
 #include "tools/program_start.h"
 
 namespace glow {
+
+// For JSON: null where a number is undefined.
+inline nlohmann::ordered_json or_null(std::optional<double> number) {
+    return number ? nlohmann::ordered_json(*number) : nlohmann::ordered_json();
+}
 
 // The command line of a program: its options, its action and its output.
 //

@@ -83,6 +83,10 @@ Image draw_scale(const ColorScale& scale, index_t H) {
     return image;
 }
 
+index_t enlargement_of(const ImageSet& set) {
+    return std::max<index_t>(1, (kShortSide + std::min(set.H, set.W) - 1) / std::min(set.H, set.W));
+}
+
 void draw_heatmaps(const std::filesystem::path& folder, const ScoredImages& scored, const ModelConfig& model,
                    const std::vector<double>& bits, const ColorScale& scale) {
     std::error_code failed;
@@ -91,8 +95,7 @@ void draw_heatmaps(const std::filesystem::path& folder, const ScoredImages& scor
         throw InputError(fmt::format("{}: cannot create the folder: {}", folder.string(), failed.message()));
     const ImageSet& set = scored.images.set();
     const ImageSize map = density_map_size(model);
-    const index_t enlarged =
-        std::max<index_t>(1, (kShortSide + std::min(set.H, set.W) - 1) / std::min(set.H, set.W));
+    const index_t enlarged = enlargement_of(set);
     const auto enlarge = [&](const Image& image) {
         return tile_images(image.pixels.data(), 1, image.H, image.W, image.C, {1, 1}, enlarged);
     };
@@ -112,6 +115,15 @@ void draw_heatmaps(const std::filesystem::path& folder, const ScoredImages& scor
 }
 
 }  // namespace
+
+void check_heatmaps(const ScoredImages& scored) {
+    const ImageSet& set = scored.images.set();
+    const index_t enlarged = enlargement_of(set);
+    const ImageSize picture = tiled_size(set.H, set.W, {1, 1}, enlarged);
+    side_by_side_size({{"image", picture},
+                       {"00.0000 bits/dim", picture},
+                       {"", {set.H * enlarged, kBarWidth + kTickWidth + kTextWidth}}});
+}
 
 std::array<std::uint8_t, 3> heat_color(double t) {
     // OKLab lightness 0.22 .. 0.96 in equal steps, so that equal differences look equal, also to the color-blind.

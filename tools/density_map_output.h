@@ -28,6 +28,9 @@ void add_map_options(CLI::App& app, MapOptions& options);
 // lightness.
 std::array<std::uint8_t, 3> heat_color(double t);
 
+// Throws InputError if a heat map of these images would be too large a picture.
+void check_heatmaps(const ScoredImages& scored);
+
 // Writes the requested outputs and adds them to the result. maps: result of density_maps().
 void write_maps(const MapOptions& options, const ScoredImages& scored, const ModelConfig& model,
                 const std::vector<double>& maps, EvalResult& result);

@@ -146,6 +146,11 @@ SampleHealth decode(EditInput& input, EditedLatents& edited) {
     return found;
 }
 
+void check_sheet(const EditOptions& options, EditInput& input, GridSize grid) {
+    if (!is_hdf5_name(options.output))
+        tiled_size(input.config().image_height, input.config().image_width, grid);
+}
+
 void write_edited(const CommandLine& command, const EditOptions& options, EditInput& input,
                   EditedLatents& edited, nlohmann::ordered_json result) {
     const ModelConfig& model = input.config();

@@ -64,6 +64,9 @@ struct EditedLatents {
 // Decodes the images, unless already decoded. Returns how many are not finite.
 SampleHealth decode(EditInput& input, EditedLatents& edited);
 
+// Throws InputError if --output is a picture that would be too large, before there are images.
+void check_sheet(const EditOptions& options, EditInput& input, GridSize grid);
+
 // Decodes and writes a PNG picture or /images of NAME.h5, and optionally single images to the folder of
 // --frames. result: the command's JSON result.
 void write_edited(const CommandLine& command, const EditOptions& options, EditInput& input,

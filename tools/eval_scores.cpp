@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <optional>
 
 #include "data/formats/output_name.h"
 #include "data/grid.h"
@@ -52,19 +53,26 @@ void write_per_image(const std::string& path, const ScoreOptions& options, const
     });
 }
 
+// How many images of each kind are shown, and how. Few images are divided, so that none is shown twice.
+struct ExtremesLayout {
+    index_t lowest, highest, columns = 1, scale = 0;
+
+    ExtremesLayout(const ScoreOptions& options, const ScoredImages& scored)
+        : lowest(std::min(options.show, (scored.images.N() + 1) / 2)),
+          highest(std::min(options.show, scored.images.N() / 2)) {
+        while (columns * columns < lowest) ++columns;
+        const index_t side = std::min(scored.images.set().H, scored.images.set().W);
+        if (!scored.names.empty()) scale = (127 + side) / side;  // about as wide as a name
+    }
+};
+
 // The images with the lowest and the highest score side by side, most extreme first, each below its score and name.
-// Few images are divided, so that none is shown twice.
 void write_extremes(const ScoreOptions& options, const ScoredImages& scored,
                     const std::vector<double>& score) {
     const SplitImages& images = scored.images;
     std::vector<index_t> order = rising_order(score);
-    const index_t lowest = std::min(options.show, (images.N() + 1) / 2),
-                  highest = std::min(options.show, images.N() / 2);
-    index_t columns = 1;
-    while (columns * columns < lowest) ++columns;
+    const ExtremesLayout layout(options, scored);
     const ImageSet& shape = images.set();
-    // About as wide as a name.
-    const index_t side = std::min(shape.H, shape.W), scale = scored.names.empty() ? 0 : (127 + side) / side;
     const auto panel = [&](const std::string& label, index_t shown) {
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(shape.image_bytes()));
         std::vector<Panel> pictures;
@@ -74,14 +82,14 @@ void write_extremes(const ScoreOptions& options, const ScoredImages& scored,
             std::string text = fmt::format("{:.4f}", score[image]);
             if (!scored.names.empty()) text += "\n" + short_name(scored.names[image]);
             pictures.push_back(
-                {text, tile_images(pixels.data(), 1, shape.H, shape.W, shape.C, {1, 1}, scale)});
+                {text, tile_images(pixels.data(), 1, shape.H, shape.W, shape.C, {1, 1}, layout.scale)});
         }
-        return Panel{label, side_by_side(pictures, columns)};
+        return Panel{label, side_by_side(pictures, layout.columns)};
     };
     const bool corrected = options.sort_by == ScoreOrder::corrected;
-    std::vector<Panel> panels = {panel(corrected ? "least odd" : "most likely", lowest)};
+    std::vector<Panel> panels = {panel(corrected ? "least odd" : "most likely", layout.lowest)};
     std::reverse(order.begin(), order.end());
-    if (highest > 0) panels.push_back(panel(corrected ? "oddest" : "least likely", highest));
+    if (layout.highest > 0) panels.push_back(panel(corrected ? "oddest" : "least likely", layout.highest));
     write_png(options.extremes, side_by_side(panels));
 }
 
@@ -98,12 +106,32 @@ std::string short_name(const std::string& name) {
     return ".." + shown.substr(letters[letters.size() - kLetters + 2]);
 }
 
+void check_pictures(const ScoreOptions& options, const ScoredImages& scored) {
+    if (options.extremes.empty()) return;
+    const ExtremesLayout layout(options, scored);
+    const ImageSet& shape = scored.images.set();
+    std::string text = "00.0000", name;  // about as wide as a score
+    for (const std::string& other : scored.names)
+        if (short_name(other).size() > name.size()) name = short_name(other);
+    if (!name.empty()) text += "\n" + name;
+    const PanelSize picture{text, tiled_size(shape.H, shape.W, {1, 1}, layout.scale)};
+    std::vector<PanelSize> panels;
+    for (const index_t shown : {layout.lowest, layout.highest})
+        if (shown > 0)
+            panels.push_back({"most likely", side_by_side_size(std::vector<PanelSize>(
+                                                                   static_cast<std::size_t>(shown), picture),
+                                                               layout.columns)});
+    side_by_side_size(panels);
+}
+
 void ScoreOptions::check() const {
     if (sort_by == ScoreOrder::corrected && !sort && extremes.empty())
         throw InputError("--sort-by corrected needs --sort or --extremes, whose order it sets");
     if (sort && per_image.empty()) throw InputError("--sort needs --per-image, whose lines it orders");
     if (!against_per_image.empty() && against.empty())
         throw InputError("--against-per-image needs --against, the other data set");
+    if (against_split_given && DataOptions{against}.is_folder())
+        throw InputError(fmt::format("--against-split is for data sets, but {} is a folder", against));
 }
 
 void ScoreOptions::check_names() const {
@@ -137,7 +165,9 @@ void add_score_options(CLI::App& app, ScoreOptions& options) {
     CLI::Option* const against =
         app.add_option("--against", options.against,
                        "Compare with another data set: AUROC of telling it from --data by bits/dim");
-    app.add_option("--against-split", options.against_split, "Split of the other data set")->needs(against);
+    app.add_option("--against-split", options.against_split, "Split of the other data set")
+        ->needs(against)
+        ->each([&options](const std::string&) { options.against_split_given = true; });
     app.add_option("--against-per-image", options.against_per_image,
                    "Write every image's bits/dim in the data set of --against to a CSV file");
 }
@@ -158,10 +188,10 @@ void compare(const ScoreOptions& options, const std::vector<double>& bits, const
         "\nAUROC (theirs above ours): {:.4f} by bits/dim, {:.4f} corrected by the size as PNG",
         counted(mean.count, DataOptions{options.against, options.against_split}.what()), options.against,
         mean_text(mean), plain, corrected);
-    result.json["against"] = {{"data", options.against},       {"split", options.against_split},
-                              {"images", mean.count},          {"bpd", mean.value},
-                              {"stderr", mean.standard_error}, {"auroc", plain},
-                              {"auroc_corrected", corrected}};
+    result.json["against"] = {
+        {"data", options.against},     {"split", options.against_split},  {"images", mean.count},
+        {"bpd", mean.value},           {"stderr", or_null(mean.error())}, {"auroc", plain},
+        {"auroc_corrected", corrected}};
 }
 
 }  // namespace
@@ -174,10 +204,11 @@ void use_scores(const ScoreOptions& options, const ScoredImages& scored, const S
     if (!options.per_image.empty()) write_per_image(options.per_image, options, scored, png);
     if (!options.extremes.empty()) write_extremes(options, scored, order_score(options, scored, png));
     if (!png.empty()) {
-        const double r = correlation(scored.bits, png);
-        result.text +=
-            fmt::format("\ncorrelation with the size as PNG: {:.3f} (a likelihood prefers smooth images)", r);
-        result.json["png_correlation"] = r;
+        const std::optional<double> r = correlation(scored.bits, png);
+        if (r)
+            result.text += fmt::format(
+                "\ncorrelation with the size as PNG: {:.3f} (a likelihood prefers smooth images)", *r);
+        result.json["png_correlation"] = or_null(r);
     }
     if (others != nullptr) compare(options, scored.bits, png, *others, result);
 }

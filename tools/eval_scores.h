@@ -27,7 +27,7 @@ struct Names<ScoreOrder> {
 
 struct ScoreOptions {
     std::string per_image, extremes, against, against_split = "test", against_per_image;
-    bool sort = false, complexity = false;
+    bool sort = false, complexity = false, against_split_given = false;
     ScoreOrder sort_by = ScoreOrder::bpd;
     index_t show = 16;  // images per panel of extremes
 
@@ -48,6 +48,9 @@ struct ScoredImages {
 
 // The end of a name that fits above a picture, without the suffix.
 std::string short_name(const std::string& name);
+
+// Throws InputError if a picture of these images, whose scores are not known yet, would be too large.
+void check_pictures(const ScoreOptions& options, const ScoredImages& scored);
 
 // Applies the options and extends the result. others: the images of --against, if given.
 void use_scores(const ScoreOptions& options, const ScoredImages& scored, const ScoredImages* others,

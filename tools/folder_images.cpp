@@ -48,6 +48,7 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
     if (!source.other_files().empty())
         command.say("{}: files that are not {} are skipped: {}", data.data, photo_suffixes(),
                     describe_suffixes(source.other_files()));
+    if (!source.repeats().empty()) command.warn("{}", describe_repeats(data.data, source.repeats()));
     const index_t all = source.info().train, bytes = source.info().image_bytes();
     NamedImages found;
     found.set = {0, options.size, options.width, options.channels, {}, {}, 0};

@@ -322,10 +322,9 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
     pass(backend.counting_context(counting[Category::workspace]));
     Memory memory(backend.exec().device, counting.peak());
     const Context context = backend.context(memory[Category::workspace]);
-    const index_t tiles = (options.batch + tile - 1) / tile;
-    const double flop =
-        2.0 * static_cast<double>(tiles * rows) * network_multiplies(model, shape) * (backward ? 3 : 1);
-    measure(state, backend, meter, options.min_seconds, flop, static_cast<double>(tiles * tile),
+    const double flop = 2.0 * static_cast<double>(options.batch * shape.pixels()) *
+                        network_multiplies(model, shape) * (backward ? 3 : 1);
+    measure(state, backend, meter, options.min_seconds, flop, static_cast<double>(options.batch),
             [&] { pass(context); });
 }
 

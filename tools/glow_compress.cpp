@@ -113,6 +113,7 @@ Survey survey_photos(const CommandLine& command, const Options& options, const P
     const std::filesystem::path folder = options.data.data;
     Survey survey;
     survey.problems = files.skipped;
+    if (!files.repeats.empty()) survey.problems.push_back(describe_repeats(folder, files.repeats));
     const std::vector<std::string> names = archive_names(files.names);
     ProgressLine progress(command, "photographs read");
     for (std::size_t n = 0; n < names.size(); ++n) {

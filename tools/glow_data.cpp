@@ -75,15 +75,6 @@ int threads_of(const MakeOptions& options) {
     return glow::decide_threads(options.threads).used;
 }
 
-// Never replaces a file by accident: a data set takes time to make and runs depend on it, and a picture's
-// name may be that of a photograph.
-void refuse_existing(const std::string& output, bool force) {
-    std::error_code ignored;
-    if (!force && std::filesystem::is_regular_file(output, ignored))
-        throw glow::InputError(
-            fmt::format("{} exists: choose another name, or replace it with --force", output));
-}
-
 void report(const CommandLine& command, const std::string& output,
             const nlohmann::ordered_json& more = nlohmann::ordered_json::object()) {
     const glow::DatasetInfo info = glow::describe_dataset(output);
@@ -103,7 +94,7 @@ void report(const CommandLine& command, const std::string& output,
 void make(const CommandLine& command, const MakeOptions& options, glow::ImageSource& source,
           const std::vector<glow::NamedPath>& inputs) {
     const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
-    refuse_existing(options.output, options.force);
+    glow::refuse_existing(options.output, options.force);
     glow::ProgressLine line(command, "images");
     glow::write_dataset(options.output, source, options.split,
                         [&line](index_t done, index_t all) { line.show(done, all); });
@@ -172,10 +163,12 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     std::vector<glow::NamedPath> inputs;
     for (const std::filesystem::path& file : source.files()) inputs.push_back({"the input", file});
     const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
-    refuse_existing(options.output, options.force);
+    glow::refuse_existing(options.output, options.force);
     if (!source.other_files().empty())
         command.say("{}: files that are not {} are skipped: {}", options.folder, glow::photo_suffixes(),
                     glow::describe_suffixes(source.other_files()));
+    if (!source.repeats().empty())
+        command.warn("{}", glow::describe_repeats(options.folder, source.repeats()));
     if (!source.classes().empty())
         command.say("{} classes: {}", source.classes().size(), fmt::join(source.classes(), ", "));
     if (const auto without = source.untrained_classes(); !without.empty())
@@ -204,7 +197,9 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     if (!skipped.empty())
         command.warn("skipped {}", skipped.size() == 1 ? "1 image or folder"
                                                        : fmt::format("{} images or folders", skipped.size()));
-    report(command, options.output, {{"classes", source.classes()}, {"left_out", skipped}});
+    report(
+        command, options.output,
+        {{"classes", source.classes()}, {"left_out", skipped}, {"repeated_names", source.repeats().size()}});
 }
 
 void add_images(CommandLine& command) {
@@ -286,13 +281,16 @@ void add_npz(CommandLine& command) {
     add_file_options(app, *options);
 }
 
+constexpr index_t kMostSynthetic = index_t{1} << 40;  // the splits' streams are this far apart, and more
+
 struct SyntheticOptions : MakeOptions {
     index_t size = 32, channels = 3, train = 10000, test = 1000;
 };
 
 void add_synthetic_options(CLI::App* app, SyntheticOptions& options) {
-    app->add_option("--train", options.train, "Training images")->check(CLI::PositiveNumber);
-    app->add_option("--test", options.test, "Test images")->check(CLI::NonNegativeNumber);
+    app->add_option("--train", options.train, "Training images")
+        ->check(CLI::Range(index_t{1}, kMostSynthetic));
+    app->add_option("--test", options.test, "Test images")->check(CLI::Range(index_t{0}, kMostSynthetic));
     add_threads(app, options);
     add_make_options(app, options, "Additional validation images, as a fraction of --train");
 }
@@ -313,7 +311,7 @@ void make_gauss(const SyntheticOptions& options, const CommandLine& command) {
     info.C = channels;
     info.entropy_bpd = glow::gauss_entropy_bpd(size, size, channels);
     const glow::OutputFiles outputs(command, {}, {{"--output", options.output}});
-    refuse_existing(options.output, options.force);
+    glow::refuse_existing(options.output, options.force);
     const index_t counts[] = {options.train, valid_images(options), options.test};
 
     glow::DatasetWriter writer(options.output, info);
@@ -436,7 +434,7 @@ void view(const ViewOptions& options, const CommandLine& command) {
         options.grid.empty() ? std::nullopt : std::optional(glow::parse_grid(options.grid));
     const glow::OutputFiles outputs(command, {{"the input", options.path}}, {{"--output", options.output}});
     glow::require_png_name(options.output);
-    refuse_existing(options.output, options.force);
+    glow::refuse_existing(options.output, options.force);
     const glow::ImageSet set = load_view(options, asked ? asked->tiles() : kViewSide * kViewSide);
     const glow::GridSize grid = asked ? *asked : grid_of(set.N);
     const glow::Image sheet =

@@ -141,6 +141,7 @@ void run(const CommandLine& command, const Options& options) {
     std::vector<NamedPath> files;
     if (to_file) files.push_back({"--output", options.output});
     OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}, {"the input", options.input}}, files);
+    if (to_file) refuse_existing(options.output, options.force);
     if (!to_file) refuse_other_name(options.output, "a folder of PNG files");
     if (!to_file) outputs.add_folder({"--output", options.output});
     const CompressedImages images = read_compressed(options.input);
@@ -167,21 +168,21 @@ void run(const CommandLine& command, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    return run_tool(argc, argv, "Restores photographs or images, with the checkpoint that compressed them.",
-                    [](CommandLine& command) {
-                        const auto options = std::make_shared<Options>();
-                        CLI::App& app = command.app();
-                        command.examples("glow_decompress --checkpoint runs/photos photos.glow -o PHOTOS");
-                        add_checkpoint(app, options->checkpoint);
-                        app.add_option("input", options->input, "Compressed file")->required();
-                        app.add_option(
-                               "-o,--output", options->output,
-                               "Folder for PNG files, created if needed; of a data set also NAME.h5: /images")
-                            ->required();
-                        app.add_flag("--force", options->force, "Replace pictures in the folder");
-                        add_device(app, options->device)->description(kCpuOnly);
-                        add_threads(app, options->ignored_threads,
-                                    "Without effect: as many threads as when it was compressed");
-                        command.action([&command, options] { run(command, *options); });
-                    });
+    return run_tool(
+        argc, argv, "Restores photographs or images, with the checkpoint that compressed them.",
+        [](CommandLine& command) {
+            const auto options = std::make_shared<Options>();
+            CLI::App& app = command.app();
+            command.examples("glow_decompress --checkpoint runs/photos photos.glow -o PHOTOS");
+            add_checkpoint(app, options->checkpoint);
+            app.add_option("input", options->input, "Compressed file")->required();
+            app.add_option("-o,--output", options->output,
+                           "Folder for PNG files, created if needed; of a data set also NAME.h5: /images")
+                ->required();
+            app.add_flag("--force", options->force, "Replace pictures in the folder, or the data set");
+            add_device(app, options->device)->description(kCpuOnly);
+            add_threads(app, options->ignored_threads,
+                        "Without effect: as many threads as when it was compressed");
+            command.action([&command, options] { run(command, *options); });
+        });
 }

@@ -109,7 +109,7 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
         fmt::format("{} bits/dim over {} ({})", mean_text(mean), counted(mean.count, options.data.what()),
                     conditions(options, model, dequant)),
         {{"bpd", mean.value},
-         {"stderr", mean.standard_error},
+         {"stderr", or_null(mean.error())},
          {"images", mean.count},
          {"size", {model.config().image_height, model.config().image_width}},
          {"bound", noise},
@@ -160,6 +160,8 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     ScoredImages scored = open(options.data, options.model);
     if (processes.is_root() && !options.maps.heatmap.empty())
         refuse_other_pictures({"--heatmap", options.maps.heatmap}, scored.images.N());
+    check_pictures(options.scores, scored);
+    if (!options.maps.heatmap.empty()) check_heatmaps(scored);
     const index_t mine = std::max<index_t>(1, processes.slice(scored.images.N()).count);
     const ImageSize size{scored.images.set().H, scored.images.set().W};
     LoadedModel model = options.model.load(command, checkpoint, size, mine, backend);

@@ -224,20 +224,23 @@ Elsewhere run_elsewhere(const std::vector<std::string>& arguments, const Point& 
 
 // ---- The axes ------------------------------------------------------------------------------------------
 
+// Where a search along an axis ends.
+index_t last_of(Axis axis, const Point& p) {
+    constexpr index_t kSize = index_t{1} << 16, kBatch = 1 << 20, kDepth = 1 << 12;
+    return axis == Axis::size ? kSize >> p.levels << p.levels : axis == Axis::batch ? kBatch : kDepth;
+}
+
 // The largest point along one axis whose plan stays below `bytes`; 0 if there is none.
 index_t largest_under(const Request& request, Axis axis, Point p, double gib, const Backend& backend) {
     const std::size_t bytes = static_cast<std::size_t>(gib * double(1 << 30));
-    const index_t unit = axis == Axis::size ? index_t{1} << p.levels : 1;
-    const index_t most = axis == Axis::size    ? (index_t{1} << 16) / unit
-                         : axis == Axis::batch ? 1 << 20
-                                               : 1 << 12;
+    const index_t unit = axis == Axis::size ? index_t{1} << p.levels : 1, most = last_of(axis, p) / unit;
     return unit * largest_that_fits(most, [&](index_t x) {
                coordinate(p, axis) = x * unit;
                return total(predict(memory_point(request, p), backend).bytes) <= bytes;
            });
 }
 
-std::vector<Point> points(const Request& request, const Backend& backend) {
+std::vector<Point> points(const CommandLine& command, const Request& request, const Backend& backend) {
     const Axis axis = request.largest.value_or(request.figure.value_or(Axis::depth));
     std::vector<Point> all;
     for (const std::string& mode : request.modes)
@@ -251,7 +254,13 @@ std::vector<Point> points(const Request& request, const Backend& backend) {
                         for (const double gib : request.under) {
                             Point largest = p;
                             const index_t x = largest_under(request, axis, p, gib, backend);
-                            if (x == 0) continue;
+                            if (x == 0) {
+                                command.warn("{}: no {} fits in {} GiB", name_of(p), to_string(axis), gib);
+                                continue;
+                            }
+                            if (x == last_of(axis, p))
+                                command.warn("{}: the search in {} GiB ends at {} {}; more may fit",
+                                             name_of(p), gib, to_string(axis), x);
                             coordinate(largest, axis) = x;
                             all.push_back(largest);
                         }
@@ -387,7 +396,7 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
         throw InputError("--plot needs --csv, whose rows it plots");
     if (!request.plot.empty()) plot(request, {"--check"});  // before hours of measuring
     const Backend backend = Backend::for_plans(device, request.threads);
-    const std::vector<Point> all = points(request, backend);
+    const std::vector<Point> all = points(command, request, backend);
     if (!request.plot.empty()) {  // plot_memory.py locks it itself
         std::vector<NamedPath> files = CsvOutput::lockable(request.csv);
         files.push_back({"--plot", request.plot});

@@ -108,8 +108,8 @@ void plan_or_run(CommandLine& command, const TrainingRequest& request) {
     if (result.valid_ema) {
         json["valid_bpd_ema"] = result.valid_ema->value;
         json["valid_bpd_raw"] = result.valid_raw->value;
-        json["valid_stderr_ema"] = result.valid_ema->standard_error;
-        json["valid_stderr_raw"] = result.valid_raw->standard_error;
+        json["valid_stderr_ema"] = or_null(result.valid_ema->error());
+        json["valid_stderr_raw"] = or_null(result.valid_raw->error());
         json["valid_images"] = result.valid_ema->count;
         text += fmt::format("validation {}\n", validation_text(*result.valid_ema, *result.valid_raw));
     }

@@ -6,6 +6,7 @@
 
 #include "data/formats/output_name.h"
 #include "inference/latent_images.h"
+#include "inference/message_text.h"
 #include "kernels/error.h"
 #include "tools/csv.h"
 #include "tools/folder_images.h"
@@ -49,15 +50,18 @@ void check(const DirectionOptions& options) {
 
 constexpr std::uint8_t kWithout = 0, kWith = 1, kLeftOut = 2;
 
-// For each of a split's first images, which the file names, or numbers if it has no column of names.
-std::vector<std::uint8_t> by_attribute(const DirectionOptions& options, const NamedImages& images) {
+// For each of a split's first images, which the file names, or numbers if it has no column of names. unmatched: rows of
+// no image.
+std::vector<std::uint8_t> by_attribute(const DirectionOptions& options, const NamedImages& images,
+                                       index_t& unmatched) {
     const index_t N = images.set.N;
     const CsvTable table(options.attributes);
     const std::vector<std::string>& columns = table.names();
     const bool by_name =
         !images.names.empty() && std::find(columns.begin(), columns.end(), "name") != columns.end();
-    std::map<std::string, index_t> numbers;
-    for (index_t n = 0; by_name && n < N; ++n) numbers.emplace(images.names[static_cast<std::size_t>(n)], n);
+    std::map<std::string, std::vector<index_t>> numbers;
+    for (index_t n = 0; by_name && n < N; ++n)
+        numbers[images.names[static_cast<std::size_t>(n)]].push_back(n);
     const std::size_t key = table.column(by_name ? "name" : "index"),
                       column = table.column(options.attribute);
     std::vector<std::uint8_t> has(static_cast<std::size_t>(N), kLeftOut);
@@ -66,9 +70,17 @@ std::vector<std::uint8_t> by_attribute(const DirectionOptions& options, const Na
         index_t image = N;
         if (!by_name)
             image = table.integer(row, key, 0, index_t{1} << 48);
-        else if (const auto found = numbers.find(row.cells[key]); found != numbers.end())
-            image = found->second;
-        if (image >= N) continue;
+        else if (const auto found = numbers.find(row.cells[key]); found != numbers.end()) {
+            image = found->second[0];
+            if (found->second.size() > 1)
+                table.refuse(row.line,
+                             fmt::format("{} images have the name {}; give a column index instead of name",
+                                         found->second.size(), found->first));
+        }
+        if (image >= N) {
+            ++unmatched;
+            continue;
+        }
         std::uint8_t& found = has[static_cast<std::size_t>(image)];
         if (found != kLeftOut && found != value)
             table.refuse(row.line, fmt::format("image {} has a different value of {} in an earlier line",
@@ -96,14 +108,15 @@ std::vector<std::uint8_t> by_label(const DirectionOptions& options, const ImageS
 struct Examples {
     ImageSet set;
     std::vector<std::uint8_t> has;  // kWith or kWithout
+    index_t unmatched = 0;          // rows of --attributes
     index_t with() const { return std::count(has.begin(), has.end(), kWith); }
 };
 
 Examples load_examples(const DirectionOptions& options, const NamedImages& images) {
     const ImageSet& set = images.set;
-    const std::vector<std::uint8_t> all =
-        options.attributes.empty() ? by_label(options, set) : by_attribute(options, images);
     Examples used{{0, set.H, set.W, set.C, {}, {}, set.n_classes}, {}};
+    const std::vector<std::uint8_t> all =
+        options.attributes.empty() ? by_label(options, set) : by_attribute(options, images, used.unmatched);
     for (index_t n = 0; n < set.N; ++n) {
         if (all[n] == kLeftOut) continue;
         used.set.images.insert(used.set.images.end(), set.image(n), set.image(n) + set.image_bytes());
@@ -173,15 +186,20 @@ void direction(const CommandLine& command, const DirectionOptions& options) {
     for (const double value : found) squares += value * value;
     write_direction(options.output, model, found);
     const index_t with = examples.with(), without = set.N - with;
-    command.result(
+    std::string text =
         fmt::format("{}: direction from {} images with the attribute and {} without it, length {:.3f}",
-                    options.output, with, without, std::sqrt(squares)),
-        {{"output", options.output},
-         {"method", to_string(options.method)},
-         {"with", with},
-         {"without", without},
-         {"length", std::sqrt(squares)},
-         {"checkpoint", checkpoint.string()}});
+                    options.output, with, without, std::sqrt(squares));
+    if (examples.unmatched > 0)
+        text +=
+            fmt::format("; no image for {} of {}", counted(examples.unmatched, "row"), options.attributes);
+    nlohmann::ordered_json result = {{"output", options.output},
+                                     {"method", to_string(options.method)},
+                                     {"with", with},
+                                     {"without", without},
+                                     {"length", std::sqrt(squares)},
+                                     {"checkpoint", checkpoint.string()}};
+    if (!options.attributes.empty()) result["unmatched_rows"] = examples.unmatched;
+    command.result(text, result);
 }
 
 }  // namespace

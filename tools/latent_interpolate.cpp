@@ -23,13 +23,17 @@ struct InterpolateOptions : EditOptions {
     std::optional<InterpolationPath> path;  // none: spherical, or linear where that is not finite
 };
 
+GridSize grid_between(index_t N, index_t steps) {
+    return {N == 4 ? steps : N - 1, steps};
+}
+
 EditedLatents images_between(const EditInput& input, const std::vector<Latent>& ends, index_t S,
                              InterpolationPath path) {
     const auto between = path == InterpolationPath::linear ? between_linear : between_spherical;
     const index_t N = std::ssize(ends);
     const auto part = [&](index_t i) { return static_cast<double>(i) / static_cast<double>(S - 1); };
     EditedLatents edited;
-    edited.grid = {N == 4 ? S : N - 1, S};
+    edited.grid = grid_between(N, S);
     if (N == 4) {
         for (index_t row = 0; row < S; ++row) {
             const Latent left = between(ends[0], ends[2], part(row)),
@@ -53,6 +57,7 @@ void interpolate(const CommandLine& command, const InterpolateOptions& options) 
     if (input.N() < 2 || options.steps < 2)
         throw InputError(
             "interpolate needs at least 2 images (4 are the corners of a grid) and --steps of at least 2");
+    check_sheet(options, input, grid_between(input.N(), options.steps));
     const std::vector<Latent> ends = input.encode();
     InterpolationPath path = options.path.value_or(InterpolationPath::spherical);
     EditedLatents edited = images_between(input, ends, options.steps, path);

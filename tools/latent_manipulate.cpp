@@ -74,6 +74,7 @@ void manipulate(const CommandLine& command, const ManipulateOptions& options) {
                                      temperature.size(), input.config().levels));
     EditedLatents edited;
     edited.grid = {input.N(), std::ssize(alphas)};
+    check_sheet(options, input, edited.grid);
     const std::vector<Latent> given = input.encode();
     for (index_t n = 0; n < input.N(); ++n)
         for (const double alpha : alphas) {

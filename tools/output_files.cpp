@@ -1,6 +1,5 @@
 #include "tools/output_files.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,10 +7,10 @@
 #include <cstring>
 #include <map>
 #include <optional>
-#include <utility>
 
 #include "data/formats/atomic_file.h"
 #include "data/formats/decimal.h"
+#include "data/formats/input_path.h"
 #include "data/formats/photo.h"
 #include "data/photo_files.h"
 #include "inference/compressed_file.h"
@@ -24,14 +23,6 @@ namespace glow {
 namespace {
 
 namespace fs = std::filesystem;
-
-using FileId = std::pair<dev_t, ino_t>;
-
-std::optional<FileId> id_of(const fs::path& path) {
-    struct stat status;
-    if (stat(path.c_str(), &status) != 0) return {};
-    return FileId{status.st_dev, status.st_ino};
-}
 
 bool is_regular(const fs::path& path) {
     std::error_code ignored;
@@ -99,7 +90,7 @@ fs::path run_that_owns(const fs::path& file) {
         return folder;
     const fs::path around = folder / "..";
     const RunFolder outer(around);
-    if (holds_run(outer) && id_of(outer.checkpoints()) == id_of(folder)) return around.lexically_normal();
+    if (holds_run(outer) && file_id(outer.checkpoints()) == file_id(folder)) return around.lexically_normal();
     return {};
 }
 
@@ -157,10 +148,10 @@ void refuse_file_of_run(const NamedPath& output) {
 void refuse_overwriting(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs) {
     std::map<FileId, const NamedPath*> existing;
     for (const NamedPath& output : outputs)
-        if (const auto id = id_of(output.path)) existing.emplace(*id, &output);
+        if (const auto id = file_id(output.path)) existing.emplace(*id, &output);
     if (existing.empty()) return;
     for (const NamedPath& input : input_files(inputs)) {
-        const auto id = id_of(input.path);
+        const auto id = file_id(input.path);
         const auto found = id ? existing.find(*id) : existing.end();
         if (found == existing.end()) continue;
         const NamedPath& output = *found->second;
@@ -216,6 +207,12 @@ void OutputFiles::add_folder(const NamedPath& folder) {
     if (!target.has_filename()) target = target.parent_path();
     if (access(target.parent_path().c_str(), W_OK) != 0) target /= "images";
     if (access(target.parent_path().c_str(), W_OK) == 0) lock(folder, target);
+}
+
+void refuse_existing(const fs::path& output, bool force) {
+    if (!force && is_regular(output))
+        throw InputError(
+            fmt::format("{} exists: choose another name, or replace it with --force", output.string()));
 }
 
 void refuse_other_pictures(const NamedPath& folder, index_t count) {

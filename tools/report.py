@@ -112,7 +112,8 @@ def evaluations_table(run):
                 continue
             best = int(y.argmin())
             name = {"ema": "EMA", "raw": "raw"}[weights]
-            numbers = (f"{y[-1]:.4f} \N{PLUS-MINUS SIGN} {error[-1]:.4f}", f"{steps[-1]:.0f}", f"{y[best]:.4f}", f"{steps[best]:.0f}")
+            last = f"{y[-1]:.4f}" + (f" \N{PLUS-MINUS SIGN} {error[-1]:.4f}" if math.isfinite(error[-1]) else "")
+            numbers = (last, f"{steps[-1]:.0f}", f"{y[best]:.4f}", f"{steps[best]:.0f}")
             cells = "".join(f"<td class=number>{number}</td>" for number in numbers)
             rows.append(f"<tr><td>{html.escape(split)}</td><td>{name}</td>{cells}</tr>")
     if not rows:

@@ -148,7 +148,7 @@ row = {
     "date": datetime.date.today().isoformat(), "commit": commit, "device": device, "preset": preset,
     "options": options, "seed": seed, "images_per_s": f"{rates[len(rates) // 2]:.0f}", "steps": last["step"],
     "images": last["images_seen"], "test_images": evaluation["images"], "test_bpd": f"{evaluation['bpd']:.4f}",
-    "stderr": f"{evaluation['stderr']:.4f}", "iw_samples": samples,
+    "stderr": "" if evaluation["stderr"] is None else f"{evaluation['stderr']:.4f}", "iw_samples": samples,
     "iw_bpd": f"{weighted['bpd']:.4f}" if weighted else "",
 }
 with open(table, "a+b") as file:

@@ -141,8 +141,9 @@ void TrainingLoop::evaluate() {
         const Mean mean = mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema);
         (ema ? done.valid_ema : done.valid_raw) = mean;
         const ScopedTimeout timeout("writing eval.csv");
-        const std::string row = fmt::format("{},valid,{:.9g},{:.6g},{},{}", step, mean.value,
-                                            mean.standard_error, mean.count, ema ? "ema" : "raw");
+        const std::string error = mean.error() ? fmt::format("{:.6g}", *mean.error()) : "",
+                          row = fmt::format("{},valid,{:.9g},{},{},{}", step, mean.value, error, mean.count,
+                                            ema ? "ema" : "raw");
         if (session_.evaluations) session_.retry([&] { session_.evaluations->row(row); });
     }
     session_.request.say(fmt::format("step {:>6}  validation {}, {}", step,

@@ -196,9 +196,14 @@ Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
             const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
             return error == std::errc() && end == text.data() + text.size();
         };
+        const auto read_error = [&](double& number) {
+            if (!rest.starts_with(',')) return read(number);
+            cell();  // empty: of a single image
+            return true;
+        };
         index_t step = 0;
         Mean mean{};
-        if (!read(step) || cell() != "valid" || !read(mean.value) || !read(mean.standard_error) ||
+        if (!read(step) || cell() != "valid" || !read(mean.value) || !read_error(mean.standard_error) ||
             !read(mean.count))
             continue;
         const std::string_view weights = cell();

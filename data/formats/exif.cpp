@@ -6,7 +6,8 @@
 namespace glow {
 namespace {
 
-constexpr std::uint32_t kOrientation = 0x0112, kShort = 3, kMagic = 42, kEntryBytes = 12;
+constexpr std::uint32_t kOrientation = 0x0112, kNumberOfImages = 0xb001, kShort = 3, kLong = 4, kMagic = 42,
+                        kEntryBytes = 12;
 
 // Numbers of 2 or 4 bytes in the order that the structure declares; 0 outside it.
 struct TiffBytes {
@@ -22,26 +23,38 @@ struct TiffBytes {
     }
 };
 
-}  // namespace
+bool begins_with(std::span<const std::uint8_t> bytes, std::string_view text) {
+    return bytes.size() >= text.size() && std::equal(text.begin(), text.end(), bytes.begin());
+}
 
-int exif_orientation(std::span<const std::uint8_t> bytes) {
-    const auto begins = [&](std::string_view text) {
-        return bytes.size() >= text.size() && std::equal(text.begin(), text.end(), bytes.begin());
-    };
-    if (begins({"Exif\0\0", 6})) bytes = bytes.subspan(6);
-    if (!begins("II") && !begins("MM")) return 1;
-    const TiffBytes tiff{bytes, begins("MM")};
+// The number of the first directory's first entry with this tag and type; 1 if there is none.
+std::uint32_t first_entry(std::span<const std::uint8_t> bytes, std::uint32_t tag, std::uint32_t type) {
+    const bool big_endian = begins_with(bytes, "MM");
+    if (!big_endian && !begins_with(bytes, "II")) return 1;
+    const TiffBytes tiff{bytes, big_endian};
     if (tiff.number(2, 2) != kMagic) return 1;
     const std::size_t directory = tiff.number(4, 4);
     const std::uint32_t entries = tiff.number(directory, 2);
     for (std::uint32_t i = 0; i < entries; ++i) {
         const std::size_t entry = directory + 2 + std::size_t{i} * kEntryBytes;
         if (entry >= bytes.size()) break;
-        if (tiff.number(entry, 2) != kOrientation || tiff.number(entry + 2, 2) != kShort) continue;
-        const std::uint32_t value = tiff.number(entry + 8, 2);
-        return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
+        if (tiff.number(entry, 2) == tag && tiff.number(entry + 2, 2) == type)
+            return tiff.number(entry + 8, type == kShort ? 2 : 4);
     }
     return 1;
+}
+
+}  // namespace
+
+int exif_orientation(std::span<const std::uint8_t> bytes) {
+    if (begins_with(bytes, {"Exif\0\0", 6})) bytes = bytes.subspan(6);
+    const std::uint32_t value = first_entry(bytes, kOrientation, kShort);
+    return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
+}
+
+bool has_further_pictures(std::span<const std::uint8_t> bytes) {
+    constexpr std::string_view kName("MPF\0", 4);
+    return begins_with(bytes, kName) && first_entry(bytes.subspan(kName.size()), kNumberOfImages, kLong) > 1;
 }
 
 Image upright(Image image, int orientation) {

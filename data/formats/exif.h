@@ -1,4 +1,5 @@
-// The orientation of a photograph, which cameras store in EXIF instead of turning the pixels.
+// What cameras store beside the pixels, in TIFF structures: the orientation, instead of turning the pixels, and the
+// index of further pictures in a JPEG file.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,10 @@ namespace glow {
 // Tag 0x0112 (Orientation, 1..8) of the first directory of a TIFF structure, which may begin with "Exif\0\0".
 // 1, upright, where the tag is missing or the bytes are damaged.
 int exif_orientation(std::span<const std::uint8_t> bytes);
+
+// Whether an APP2 marker of a JPEG file is the index ("MPF\0") of several pictures (CIPA DC-007). False where the bytes
+// are damaged.
+bool has_further_pictures(std::span<const std::uint8_t> bytes);
 
 // Turns a picture that is stored with `orientation` 1..8 (TIFF 6.0, page 36) upright. Orientations 5 to 8
 // exchange height and width.

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <system_error>
 
 #include "kernels/error.h"
@@ -59,6 +60,23 @@ std::string file_problem(const fs::path& path) {
 
 std::string folder_problem(const fs::path& path) {
     return problem_of(path, S_IFDIR);
+}
+
+std::optional<FileId> file_id(const fs::path& path) {
+    struct stat status;
+    if (stat(path.c_str(), &status) != 0) return {};
+    return FileId{status.st_dev, status.st_ino};
+}
+
+void refuse_same_file(const std::vector<fs::path>& paths) {
+    std::map<FileId, fs::path> given;
+    for (const fs::path& path : paths) {
+        const std::optional<FileId> id = file_id(path);
+        const auto [found, is_new] = id ? given.emplace(*id, path) : std::pair(given.end(), true);
+        if (!is_new)
+            throw InputError(fmt::format("{} and {} are the same file, whose images would be taken twice",
+                                         found->second.string(), path.string()));
+    }
 }
 
 std::string join_problems(const std::vector<std::string>& problems) {

@@ -2,8 +2,12 @@
 // blocks.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace glow {
@@ -13,6 +17,13 @@ namespace glow {
 std::string file_problem(const std::filesystem::path& path);
 // The same for a folder that will be listed.
 std::string folder_problem(const std::filesystem::path& path);
+
+// Device and inode: equal for all names of a file, whether links or not. None if there is no file.
+using FileId = std::pair<dev_t, ino_t>;
+std::optional<FileId> file_id(const std::filesystem::path& path);
+
+// Throws InputError if two of these are the same file, also through links: its images would be taken twice.
+void refuse_same_file(const std::vector<std::filesystem::path>& paths);
 
 // Joins problems into one line: the first few, then how many more there are.
 std::string join_problems(const std::vector<std::string>& problems);

@@ -16,7 +16,7 @@
 namespace glow {
 namespace {
 
-constexpr int kExifMarker = JPEG_APP0 + 1;
+constexpr int kExifMarker = JPEG_APP0 + 1, kPicturesMarker = JPEG_APP0 + 2;
 constexpr int kMostScans = 200;  // each scan of a progressive file is a pass over the whole picture
 
 struct Decoder {
@@ -65,7 +65,7 @@ bool read_header(Decoder& decoder, const std::uint8_t* bytes, unsigned long coun
     jpeg_create_decompress(&decoder.jpeg);
     decoder.jpeg.progress = &decoder.progress;
     jpeg_mem_src(&decoder.jpeg, bytes, count);
-    jpeg_save_markers(&decoder.jpeg, kExifMarker, 0xffff);
+    for (const int marker : {kExifMarker, kPicturesMarker}) jpeg_save_markers(&decoder.jpeg, marker, 0xffff);
     jpeg_read_header(&decoder.jpeg, TRUE);
     jpeg_decompress_struct& jpeg = decoder.jpeg;
     const bool inks = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
@@ -82,6 +82,13 @@ int orientation_of(const jpeg_decompress_struct& jpeg) {
             std::memcmp(marker->data, "Exif\0\0", 6) == 0)
             return exif_orientation({marker->data, marker->data_length});
     return 1;
+}
+
+bool lists_pictures(const jpeg_decompress_struct& jpeg) {
+    for (jpeg_saved_marker_ptr marker = jpeg.marker_list; marker != nullptr; marker = marker->next)
+        if (marker->marker == kPicturesMarker && has_further_pictures({marker->data, marker->data_length}))
+            return true;
+    return false;
 }
 
 // rows [H, W, components]
@@ -101,7 +108,7 @@ bool read_rows(Decoder& decoder, std::uint8_t* rows) {
 
 }  // namespace
 
-Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown) {
+Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost) {
     Decoder decoder;
     const auto fail = [&] {
         throw InputError(fmt::format("cannot read {} as a JPEG file: {}", shown, decoder.message));
@@ -115,6 +122,8 @@ Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown)
             fmt::format("{}: expected at most {} pixels, found {} x {}", shown, kJpegPixelLimit, W, H));
     Image image{H, W, components, std::vector<std::uint8_t>(static_cast<std::size_t>(H * W * components))};
     const int orientation = orientation_of(decoder.jpeg);  // reading the pixels frees the markers
+    if (lost != nullptr && components == 4) *lost = "its colors are not RGB";
+    if (lost != nullptr && lists_pictures(decoder.jpeg)) *lost = "it has several pictures";
     if (!read_rows(decoder, image.pixels.data())) fail();
     if (components != 4) return upright(std::move(image), orientation);
 

@@ -40,9 +40,9 @@ bool is_tiff(std::span<const std::uint8_t> bytes) {
     return false;
 }
 
-// With the file's own channels. lost: as in decode_tiff and decode_gif.
+// With the file's own channels. lost: as in decode_jpeg, decode_tiff and decode_gif.
 Image decode_any(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr) {
-    if (begins(bytes, {0xff, 0xd8, 0xff})) return decode_jpeg(bytes, shown);
+    if (begins(bytes, {0xff, 0xd8, 0xff})) return decode_jpeg(bytes, shown, lost);
     if (is_png(bytes)) return decode_png(bytes, shown);
     const auto riff = [&](std::size_t at) { return bytes.size() >= 12 ? bytes.subspan(at) : bytes.last(0); };
     if (begins(riff(0), {'R', 'I', 'F', 'F'}) && begins(riff(8), {'W', 'E', 'B', 'P'}))
@@ -52,11 +52,27 @@ Image decode_any(std::span<const std::uint8_t> bytes, const std::string& shown, 
     throw InputError(fmt::format("{}: is not a PNG, JPEG, WebP, TIFF or GIF file", shown));
 }
 
+// Whether the chunks before the pixels announce an animation (acTL), of which only one picture is read.
+bool is_animated_png(std::span<const std::uint8_t> bytes) {
+    constexpr std::size_t kSignature = 8, kAround = 12;  // bytes of a chunk besides its content
+    std::size_t at = kSignature;
+    while (at <= bytes.size() && bytes.size() - at >= kAround) {
+        std::size_t length = 0;
+        for (std::size_t i = 0; i < 4; ++i) length = length << 8 | bytes[at + i];
+        const auto type = bytes.subspan(at + 4, 4);
+        if (begins(type, {'a', 'c', 'T', 'L'})) return true;
+        if (begins(type, {'I', 'D', 'A', 'T'})) return false;
+        at += kAround + length;
+    }
+    return false;
+}
+
 // Describes what C channels of 8 bits would lose; empty if nothing.
 std::string loss_with(std::span<const std::uint8_t> bytes, const Image& image, index_t C) {
     constexpr std::size_t kPngBitDepth = 24;  // position of IHDR's bit depth
     if (is_png(bytes) && bytes.size() > kPngBitDepth && bytes[kPngBitDepth] == 16)
         return "it has 16 bits a channel";
+    if (is_png(bytes) && is_animated_png(bytes)) return "it is an animation";
     const bool color = image.C >= 3, alpha = image.C % 2 == 0;
     for (auto pixel = image.pixels.begin(); pixel != image.pixels.end(); pixel += image.C) {
         if (alpha && pixel[image.C - 1] != 255) return "it has transparent pixels";

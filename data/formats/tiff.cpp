@@ -240,6 +240,9 @@ Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown,
         if (lost != nullptr) *lost = what;
     };
     if (layout.bits > 8) lose("it has more than 8 bits a channel");
+    const bool alpha = layout.is_direct() && layout.alpha(),
+               one_sample = layout.gray() || layout.photometric == PHOTOMETRIC_PALETTE;
+    if (layout.samples > (one_sample ? 1 : 3) + alpha) lose("it has a further channel");
     if (!layout.is_direct() && !layout.gray() && layout.photometric != PHOTOMETRIC_RGB &&
         layout.photometric != PHOTOMETRIC_PALETTE)
         lose("its colors are not RGB");

@@ -50,6 +50,14 @@ TEST(Cifar10, SortsOtherNames) {
     EXPECT_EQ(found.test.size(), 1u);
 }
 
+TEST(Cifar10, RefusesAFileTwice) {
+    const TemporaryFolder folder;
+    write_bytes(folder / "data_batch_1.bin", record(1));
+    std::filesystem::create_symlink("data_batch_1.bin", folder / "test_batch.bin");
+    expect_throw<InputError>([&] { find_cifar10(folder.path()); },
+                             {"data_batch_1.bin", "test_batch.bin", "same file"});
+}
+
 TEST(Cifar10, FindsArchiveSubfolder) {
     const TemporaryFolder folder;
     std::filesystem::create_directory(folder / "cifar-10-batches-bin");

@@ -103,6 +103,9 @@ TEST_F(Mnist, RejectsMismatchedFiles) {
     refuse({"train-labels-idx1-ubyte", "expected 4 labels", "[3]"});
     std::filesystem::remove(folder / "train-labels-idx1-ubyte");
     refuse({"train-labels-idx1-ubyte is missing"});
+    std::filesystem::remove(folder / "t10k-images-idx3-ubyte");
+    std::filesystem::create_hard_link(folder / "train-images-idx3-ubyte", folder / "t10k-images-idx3-ubyte");
+    refuse({"same file"});
     expect_throw<InputError>([&] { MnistSource{folder / "none"}; }, {"none"});
 }
 

@@ -108,6 +108,14 @@ TEST(Direction, IsDifferenceOfClassMeans) {
     EXPECT_THROW(empty.mean_difference(), InputError);
 }
 
+TEST(Direction, EqualGroupsHaveNone) {
+    const Latent x = {0.1, 0.2};
+    Direction direction(2);
+    for (const bool has : {true, false, false, false}) direction.add(x, has);
+    EXPECT_THROW(direction.mean_difference(), InputError);
+    EXPECT_THROW(linear_direction({0.1f, 0.2f, 0.1f, 0.2f}, 2, {0, 1}, 1), InputError);
+}
+
 TEST(Direction, ClassifierRemovesCommonOffset) {
     const Classes classes;
     const Latent w = linear_direction(classes.latents, Classes::D, classes.has, 1e-6);

@@ -471,6 +471,10 @@ TEST(ArchiveNames, ArePngFilesAndUnique) {
     EXPECT_EQ(archive_names({"x.jpeg", "x.jpg"}), (std::vector<std::string>{"x.png", "x.jpg.png"}));
     EXPECT_EQ(archive_names({"x.jpg", "x.jpg.png", "x.png"}),
               (std::vector<std::string>{"x.jpg.png.png", "x.jpg.png", "x.png"}));
+    // Names of folders are taken as well.
+    EXPECT_EQ(archive_names({"1.jpg", "1.png/x.jpg", "a/b.jpg", "a/b.jpg.png/c/d.gif", "a/b.png/e/f.png"}),
+              (std::vector<std::string>{"1.jpg.png", "1.png/x.png", "a/b.jpg.png.png", "a/b.jpg.png/c/d.png",
+                                        "a/b.png/e/f.png"}));
 }
 
 }  // namespace

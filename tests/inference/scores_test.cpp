@@ -28,10 +28,11 @@ TEST(Scores, AurocIsFractionOfOrderedPairs) {
 }
 
 TEST(Scores, CorrelationOfLinesAndConstants) {
-    EXPECT_NEAR(correlation({1, 2, 5}, {3, 5, 11}), 1, 1e-15);
-    EXPECT_NEAR(correlation({1, 2, 5}, {-3, -5, -11}), -1, 1e-15);
-    EXPECT_EQ(correlation({1, 2}, {4, 4}), 0);
-    EXPECT_NEAR(correlation({1, 0, -1, 0}, {0, 1, 0, -1}), 0, 1e-15);
+    EXPECT_NEAR(*correlation({1, 2, 5}, {3, 5, 11}), 1, 1e-15);
+    EXPECT_NEAR(*correlation({1, 2, 5}, {-3, -5, -11}), -1, 1e-15);
+    EXPECT_EQ(correlation({1, 2}, {4, 4}), std::nullopt);
+    EXPECT_EQ(correlation({1}, {4}), std::nullopt);
+    EXPECT_NEAR(*correlation({1, 0, -1, 0}, {0, 1, 0, -1}), 0, 1e-15);
 }
 
 TEST(Scores, SortIsAscendingAndStable) {

@@ -149,6 +149,27 @@ TEST_F(Editing, ReadsAttributesFromSpreadsheetCsv) {
     EXPECT_EQ(read_bytes(folder / "plain.h5"), read_bytes(folder / "excel.h5"));
 }
 
+TEST_F(Editing, AttributesNeedDistinctNames) {
+    DatasetInfo info;
+    info.H = info.W = 8;
+    info.C = 3;
+    DatasetWriter writer(folder / "named.h5", info);
+    std::vector<std::uint8_t> pixels(4 * 192);
+    for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<std::uint8_t>(i / 192 * 50);
+    writer.append("train", 4, pixels.data(), nullptr, {"a", "b", "c", "c"});
+    writer.commit();
+    const Words from =
+        Words{"direction"} + kModel +
+        Words{"--data", "named.h5", "--split", "train", "--attribute", "x", "-o", "x.h5", "--quiet"};
+    write_bytes(folder / "twice.csv", "name,x\na,1\nb,0\nc,1\n");
+    write_bytes(folder / "more.csv", "name,x\na,1\nb,0\nz,1\ny,0\n");
+    expect_error(latent(from + Words{"--attributes", "twice.csv"}), 2,
+                 "twice.csv:4: 2 images have the name c");
+    const Outcome more = latent(from + Words{"--attributes", "more.csv"});
+    ASSERT_EQ(more.code, 0) << more.err;
+    EXPECT_NE(more.out.find("no image for 2 rows of more.csv"), std::string::npos) << more.out;
+}
+
 TEST_F(Editing, ScalesLevelTemperatures) {
     done(Words{"manipulate"} + kFrom + Words{"--images", "2", "--level-temperature", "1,1", "-o", "x.h5"});
     EXPECT_EQ(images_of("x.h5", 1), test_image(2));
@@ -193,6 +214,7 @@ TEST_F(Editing, RejectsBadInput) {
     refused(between + Words{"--images", "1,2", "--path", "bent"}, "bent");
     refused(between + Words{"--images", "1,2", "--steps", "1"}, "--steps");
     refused(between + Words{"--images", "1,2", "--steps", "0"}, "--steps");
+    refused(between + Words{"--images", "0,1,2,3", "--steps", "260"}, "too large");
     refused(between + Words{"--images", "1,2", "--files", "small.png"}, "either");
     refused(between + Words{"--images", "1,2", "--class", "1"}, "not conditional");
     refused(between + Words{"--images", "1,2", "--split", "valid"}, "valid");

@@ -235,6 +235,9 @@ TEST(GlowData, ViewsAnyFileWithImages) {
     expect_error(run(folder, {"view", "flat.h5", "-o", "w.png"}), 2, "[3, 64, 70]");
     expect_error(run(folder, {"view", "many.h5", "-o", "w.png"}), 2, "[3, 4, 4, 5]");
     expect_error(run(folder, {"view", "empty.h5", "-o", "w.png"}), 2, "empty.h5");
+    write("tall.h5", {1, 1100, 4, 3});  // libpng writes no side above 1,000,000
+    expect_error(run(folder, {"view", "tall.h5", "--grid", "1000x1", "--scale", "1", "-o", "w.png"}), 2,
+                 "a sheet of 1102002 x 8 pixels is too large");
 }
 
 TEST(GlowData, OutputSuffixMustMatchFormat) {
@@ -304,6 +307,10 @@ TEST(GlowData, BadUsageExitsTwo) {
     expect_error(run(folder, {"synthetic", "gauss", "-o", "a.h5", "--size", "0"}), 2, "--size");
     expect_error(run(folder, {"synthetic", "gauss", "-o", "a.h5", "--channels", "5"}), 2, "--channels");
     expect_error(run(folder, {"synthetic", "gauss", "-o", "a.h5", "--train", "1e3x"}), 2, "--train");
+    for (const char* const kind : {"gauss", "shapes"})
+        expect_error(
+            run(folder, {"synthetic", kind, "-o", "a.h5", "--size", "8", "--train", "9223372036854775807"}),
+            2, "--train");
     EXPECT_EQ(folder.names(), std::vector<std::string>{"train.bin"});
 }
 
@@ -495,6 +502,22 @@ TEST(GlowData, SkipsNonFilesUnlessStrict) {
     EXPECT_FALSE(std::filesystem::exists(folder / "a.h5"));
 }
 
+TEST(GlowData, CountsFurtherNamesOfPhotographs) {
+    const TemporaryFolder folder;
+    std::filesystem::create_directories(folder / "p");
+    for (int n = 0; n < 3; ++n) {
+        write_bytes(folder / fmt::format("p/{}.png", n), make::png(make::smooth(8, 8, 3, n)));
+        std::filesystem::create_symlink(fmt::format("{}.png", n), folder / fmt::format("p/again{}.png", n));
+    }
+    const Outcome made = run(folder, {"images", "p", "--size", "8", "-o", "a.h5", "--test", "0", "--json"});
+    ASSERT_EQ(made.code, 0) << made.err;
+    EXPECT_NE(made.err.find("3 further names"), std::string::npos) << made.err;
+    EXPECT_EQ(nlohmann::json::parse(made.out)["repeated_names"], 3);
+    EXPECT_EQ(describe_dataset(folder / "a.h5").train, 3);
+    expect_error(run(folder, {"images", "p", "--size", "8", "-o", "b.h5", "--test", "0.9"}), 2,
+                 "p: 3 photographs with --test 0.9 leave none for training");
+}
+
 TEST(GlowData, LimitsKeepEveryClass) {
     const TemporaryFolder folder;
     const std::vector<int> sizes = {12, 8, 3, 20};
@@ -601,6 +624,11 @@ TEST(GlowData, MakesDataSetsFromNumPyArchives) {
         (std::vector<index_t>{info.train, info.valid, info.test, info.H, info.W, info.C, info.n_classes}),
         (std::vector<index_t>{18, 6, 5, 8, 8, 3, 10}));
     expect_error(run(folder, {"npz", "a.h5", "-o", "b.h5"}), 2, "not a ZIP archive");
+    // A file twice would put its images in training and validation.
+    std::filesystem::create_symlink("val_data.npz", folder / "train_link.npz");
+    for (const char* const twice : {"val_data.npz", "./val_data.npz", "train_link.npz"})
+        expect_error(run(folder, {"npz", "train_data_batch_1.npz", "val_data.npz", twice, "-o", "b.h5"}), 2,
+                     "are the same file");
     expect_error(run(folder, {"npz", "-o", "b.h5"}), 2, "FILES");
 }
 

@@ -132,6 +132,21 @@ TEST_F(MemoryScaling, KeepsFilesOfOthers) {
     for (int i = 0; i < 2; ++i) EXPECT_EQ(write("empty.csv").code, 0);
 }
 
+TEST_F(MemoryScaling, SaysWhereASearchEnds) {
+    const auto predicted = [&](const Words& words) {
+        const Outcome outcome = Process(folder.path(), GLOW_MEMORY_PROGRAM,
+                                        Words{"--predict", "--sizes", "8", "--levels", "1", "--depths", "1",
+                                              "--width", "8", "--modes", "reconstruct"} +
+                                            words)
+                                    .wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return outcome.err;
+    };
+    const std::string none = predicted({"--under", "0.000001"}), all = predicted({"--under", "1000000"});
+    EXPECT_NE(none.find("no depth fits in 1e-06 GiB"), std::string::npos) << none;
+    EXPECT_NE(all.find("ends at depth 4096; more may fit"), std::string::npos) << all;
+}
+
 TEST_F(MemoryScaling, RejectsBadLists) {
     for (const Words& bad :
          {Words{"--depths", "4,x"}, Words{"--depths", "4,,5"}, Words{"--depths", "0"}, Words{"--depths", ""},

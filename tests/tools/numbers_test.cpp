@@ -257,6 +257,19 @@ TEST_F(NumericOptions, BenchRejectsValuesOutOfRange) {
     EXPECT_EQ(run(small, {}).code, 0);
 }
 
+// The last tile of a batch may be smaller.
+TEST_F(NumericOptions, BenchCountsImagesOfTheBatch) {
+    if (std::string(GLOW_TOOLS).find("glow_bench") == std::string::npos)
+        GTEST_SKIP() << "no Google Benchmark";
+    const Outcome outcome = run({"glow_bench", "--device", "cpu", "--threads", "1", "--min-seconds", "0"},
+                                {"--levels", "1", "--depth", "1", "--width", "8", "--batch", "5", "--tile",
+                                 "4", "--size", "8", "--filter", "network/level0/forward/", "--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto timed = nlohmann::json::parse(outcome.out)["benchmarks"].at(0);
+    ASSERT_EQ(timed["time_unit"], "ms");
+    EXPECT_NEAR(timed["real_time"].get<double>() / timed["ms_per_image"].get<double>(), 5, 1e-3);
+}
+
 TEST_F(NumericOptions, RejectsNonDecimalNumbers) {
     const auto refused = [this](const std::string& option, const std::string& text, const std::string& part) {
         expect_error(run({"glow_train", "--print-config"}, {option, text}), 2, part);

@@ -158,6 +158,9 @@ else
     sed -i 's/{"roll_back": 1}/"given up"/' "$work/rolled/trouble/step-00000037-1.json"
     verdict rolled "broken: roll-backs"
 
+    variant single && sed -i 's/,0.01,100,/,,1,/' "$work/single/eval.csv"  # no standard error of one image
+    page_of single
+    check "page: one validation image" grep -qF '<td class=number>30.1200</td>' "$work/page.html"
     variant bare && rm -r "$work/bare"/{eval.csv,config.toml,samples,checkpoints}
     page_of bare
     verdict bare "worth a look: checkpoint"

@@ -4,6 +4,8 @@
 #include "data/formats/png.h"
 #include "tests/tools/run_fixture.h"
 #include "tools/csv.h"
+#include "train/resume.h"
+#include "train/run_folder.h"
 
 namespace glow {
 namespace {
@@ -223,6 +225,40 @@ TEST_F(EvalScores, SeparatesAnotherDataSet) {
     EXPECT_EQ(nlohmann::json::parse(same.out)["against"]["auroc"], 0.5);
 }
 
+// Not after hours of computing.
+TEST_F(EvalScores, RefusesLargePicturesBeforeComputing) {
+    make_dataset(folder / "strips.h5", 8, 4096, 3, 100, 0, 0);
+    make_dataset(folder / "wide.h5", 8, 65536, 3, 1, 0, 0);
+    const Words before = all_files(),
+                from = {"--checkpoint", "run", "--quiet", "--split", "train", "--per-image", "x.csv"};
+    expect_error(eval(from + Words{"--data", "strips.h5", "--extremes", "e.png", "--show", "50"}), 2,
+                 "too large");
+    expect_error(eval(from + Words{"--data", "wide.h5", "--heatmap", "h"}), 2, "too large");
+    EXPECT_EQ(all_files(), before);
+}
+
+// Of one image, a standard error and a correlation are undefined.
+TEST_F(EvalScores, OneImageHasNoStandardError) {
+    const Outcome one = eval(kFrom + Words{"--limit", "1", "--complexity", "--against", "d.h5"});
+    ASSERT_EQ(one.code, 0) << one.err;
+    const auto result = nlohmann::json::parse(one.out);
+    EXPECT_TRUE(result["stderr"].is_null() && result["against"]["stderr"].is_null()) << one.out;
+    EXPECT_TRUE(result["png_correlation"].is_null()) << one.out;
+    EXPECT_TRUE(result["bpd"].is_number());
+
+    make_dataset(folder / "d.h5", 8, 8, 3, 40, 1, 10);
+    const Outcome trained = train(run_words("single", 2) + Words{"--eval-every", "1", "--quiet", "--json"});
+    ASSERT_EQ(trained.code, 0) << trained.err;
+    EXPECT_TRUE(nlohmann::json::parse(trained.out)["valid_stderr_ema"].is_null()) << trained.out;
+    const Table rows = read_csv(folder / "single/eval.csv");
+    ASSERT_FALSE(rows.empty());
+    for (const auto& row : rows) EXPECT_EQ(row.at("stderr"), "");
+    const Evaluated found = read_evaluations(RunFolder(folder / "single"), 2);
+    ASSERT_TRUE(found.ema && found.raw);
+    EXPECT_EQ(found.ema->count, 1);
+    EXPECT_FALSE(found.ema->error());
+}
+
 TEST_F(EvalScores, RejectsBadInput) {
     make_dataset(folder / "large.h5", 16, 16, 3, 10, 0, 0);
     const Words before = all_files();
@@ -237,6 +273,10 @@ TEST_F(EvalScores, RejectsBadInput) {
     refused({"--against", "none.h5"}, "none.h5");
     refused({"--against", "large.h5", "--against-split", "train"}, "images of 16x16, expected 8x8");
     refused({"--against", "d.h5", "--against-split", "all"}, "all");
+    std::filesystem::create_directory(folder / "photos");
+    write_png(folder / "photos/a.png", {8, 8, 3, std::vector<std::uint8_t>(192)});
+    expect_error(eval(kFrom + Words{"--against", "photos", "--against-split", "bogus"}), 2,
+                 "--against-split is for data sets, but photos is a folder");
 }
 
 }  // namespace

@@ -184,7 +184,7 @@ TEST_F(FewerThreads, DecompressionIsExactOrRejected) {
         SCOPED_TRACE(setting);
         const Environment environment({setting});
         const Outcome back = Process(folder.path(), GLOW_DECOMPRESS_PROGRAM,
-                                     {"--checkpoint", "run", "x.glow", "-o", "back.h5", "--quiet"})
+                                     {"--checkpoint", "run", "x.glow", "-o", "back.h5", "--force", "--quiet"})
                                  .wait();
         const bool told = back.err.find("threads 2 (asked for 4; OMP_THREAD_LIMIT=2)") != std::string::npos;
         EXPECT_EQ(told, std::string(setting) == "OMP_THREAD_LIMIT=2") << back.err;

@@ -295,6 +295,15 @@ TEST(Photo, CodingWithoutLossRefusesPagesFramesAndDepth) {
         alpha.extra = 1;
         refuse(make::tiff(deep), "8 bits");
         refuse(make::tiff(pages), "pages");
+        for (const int photometric : {1, 2})
+            for (const bool planar : {false, true}) {
+                make::TiffCase further;
+                further.photometric = photometric;
+                further.samples = photometric == 1 ? 2 : 4;
+                further.extra = 0;  // of unspecified kind
+                further.planar = planar;
+                refuse(make::tiff(further), "further channel");
+            }
         refuse(make::tiff(alpha), "transparent");
         refuse(make::file_named(make::compressed_tiff_files(), "cmyk"), "not RGB");
         write_bytes(folder / "fine", make::tiff({}));
@@ -305,6 +314,31 @@ TEST(Photo, CodingWithoutLossRefusesPagesFramesAndDepth) {
         refuse(make::gif_file("transparent"), "transparent");
         write_bytes(folder / "fine", make::gif_file("plain"));
         EXPECT_EQ(read_photo_exactly(folder / "fine", 3).image.W, 7);
+    }
+    const auto accept = [&](const std::string& bytes) {
+        write_bytes(folder / "x", bytes);
+        EXPECT_EQ(read_photo_exactly(folder / "x", 3).image.C, 3);
+    };
+    const std::string frames = make::png_chunk("acTL", make::big_endian(2, 4) + make::big_endian(0, 4)),
+                      row(4, '\0');
+    refuse(make::png(1, 1, 8, 2, row, frames), "animation");
+    accept(make::png(1, 1, 8, 2, row));
+    accept(make::png(1, 1, 8, 2, row) + frames);
+    const Image inks = make::smooth(8, 8, 4);
+    refuse(make::inks_jpeg(inks, false, true), "not RGB");
+    refuse(make::inks_jpeg(inks, true, true), "not RGB");
+    // The index of pictures in a JPEG file: a TIFF structure with their number in tag 0xb001.
+    for (const int pictures : {1, 2}) {
+        std::string file = make::jpeg(make::smooth(8, 8, 3));
+        accept(file);
+        const std::string index = std::string("MPF\0MM\0\x2a\0\0\0\x08\0\x01\xb0\x01\0\x04\0\0\0\x01", 22) +
+                                  make::big_endian(static_cast<std::uint64_t>(pictures), 4) +
+                                  std::string(4, '\0');
+        file.insert(2, "\xff\xe2" + make::big_endian(index.size() + 2, 2) + index);
+        if (pictures == 1)
+            accept(file);
+        else
+            refuse(file, "several pictures");
     }
 }
 
@@ -549,6 +583,48 @@ TEST_F(PhotoFolder, LinkedFoldersAreReadOnce) {
     for (const std::string& problem : skipped)
         EXPECT_NE(problem.find("symbolic link to a folder that is already read"), std::string::npos)
             << problem;
+}
+
+// Otherwise a photograph could be in training and test.
+TEST_F(PhotoFolder, LinkedFilesAreReadOnce) {
+    const TemporaryFolder elsewhere;
+    put("all/1.png", 10);
+    put("all/2.png", 20);
+    write_bytes(elsewhere / "3.png", read_bytes(folder / "all/1.png"));
+    std::filesystem::create_directory(folder / "a");
+    std::filesystem::create_symlink("../all/1.png", folder / "a/1.png");
+    std::filesystem::create_hard_link(folder / "all/2.png", folder / "all/twin.png");
+    std::filesystem::create_symlink(elsewhere / "3.png", folder / "a/3.png");
+    std::filesystem::create_symlink(elsewhere / "3.png", folder / "all/3.png");
+    const PhotoFiles listed = list_photos(folder.path());
+    EXPECT_EQ(listed.names, (std::vector<std::string>{"a/3.png", "all/1.png", "all/2.png"}));
+    EXPECT_TRUE(listed.skipped.empty());
+    EXPECT_EQ(listed.repeats.size(), 3u);
+    const std::string told = describe_repeats(folder.path(), listed.repeats);
+    for (const char* const part : {"3 further names", "all/twin.png of all/2.png"})
+        EXPECT_NE(told.find(part), std::string::npos) << told;
+    ImageFolderOptions options = this->options();
+    options.strict = true;
+    // Which class would 1.png be of?
+    expect_throw<InputError>([&] { ImageFolder(folder.path(), options); },
+                             {"all/1.png", "a/1.png", "two classes", "--no-classes"});
+    options.classes = false;
+    EXPECT_EQ(ImageFolder(folder.path(), options).files().size(), 3u);
+}
+
+TEST_F(PhotoFolder, LinkGivesPhotographItsClass) {
+    for (const int number : {1, 2}) {
+        const std::string name = fmt::format("{}.png", number), kind = number == 1 ? "cat" : "dog";
+        put(name, 10 * number);
+        std::filesystem::create_directory(folder / kind);
+        std::filesystem::create_symlink(folder / name, folder / kind / name);
+    }
+    ImageFolderOptions options = this->options();
+    EXPECT_EQ(ImageFolder(folder.path(), options).info().n_classes, 0);
+    options.classes = true;
+    const ImageFolder source(folder.path(), options);
+    EXPECT_EQ(source.classes(), (std::vector<std::string>{"cat", "dog"}));
+    EXPECT_EQ(source.files().size(), 2u);
 }
 
 TEST_F(PhotoFolder, TopFolderIsClass) {
