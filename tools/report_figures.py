@@ -104,7 +104,7 @@ def draw_bits(axes, run, references, against, smooth):
     axes.set_ylabel("bits/dim")
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: handles[i] in lines)  # what it is compared with last
-    axes.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper right", fontsize=8, handlelength=2.2)
+    axes.legend([handles[i] for i in order], [labels[i] for i in order], loc="best", fontsize=8, handlelength=2.2)
     axes.set_xlim(0, 1.05 * run.metrics["images_seen"][-1])
     images_axis(axes, 6)
 
