@@ -29,9 +29,10 @@ struct ImageFolderOptions {
     index_t crop_side = 0;  // side of crops and tiles before scaling, in pixels; 0: size
 };
 
-// Reads the photographs (is_photo_name) of a folder and its subfolders, sorted by path. Hidden
-// entries are ignored, other files are counted. A file with several names, which are links, is read once. Links to
-// folders are followed unless the folder is read anyway. Batches are decoded, cropped and scaled on request; all images of a file belong to the same split.
+// Reads the photographs (is_photo_name) of a folder and its subfolders, sorted by path. Hidden entries are
+// ignored, other files are counted. A file with several names, which are links, is read once. Links to folders
+// are followed unless the folder is read anyway. Batches are decoded, cropped and scaled on request; all images
+// of a file belong to the same split.
 //
 // Skipped, or an error with `strict`: files that are damaged, unreadable or smaller than one square, image
 // names that are dangling links, pipes or similar, folders that cannot be listed, and with `classes` images

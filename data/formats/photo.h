@@ -20,9 +20,8 @@ Image read_photo(const std::filesystem::path& path, index_t C);
 Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C);
 
 // The same for coding without loss: throws InputError if conversion to C channels would lose part of the
-// picture: 16 bits a channel, transparency, further channels, pages, pictures or frames, inks instead of RGB, or colors
-// if C = 1. `gray` is true if
-// the file has no colors; for C = 3 its three channels are then equal.
+// picture: 16 bits a channel, transparency, further channels, pages, pictures or frames, inks instead of RGB,
+// or colors if C = 1. `gray` is true if the file has no colors; for C = 3 its three channels are then equal.
 struct ExactPhoto {
     Image image;
     bool gray = false;
