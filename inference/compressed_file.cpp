@@ -14,6 +14,7 @@
 #include "data/formats/atomic_file.h"
 #include "data/formats/output_name.h"
 #include "data/formats/png.h"
+#include "inference/model_fingerprint.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -137,24 +138,6 @@ std::string photo_name_problem(const std::string& name) {
     }
     if (!is_png_name(name)) return "does not end in .png";
     return "";
-}
-
-std::uint64_t fingerprint(LoadedModel& model) {
-    // Only the configuration that affects coding: weight_y affects training only, and a dequantizer is not used. The
-    // default coupling_scale is left out, so that files older than this key keep their fingerprints.
-    std::string shape;
-    const ModelConfig& config = model.glow().config();
-    visit_model_options(config, [&](const char* name, const auto& value, const char*) {
-        const std::string_view field = name;
-        if (field == "weight_y" || field.starts_with("dequant_")) return;
-        if (field == "coupling_scale" && config.coupling_scale == CouplingScale::sigmoid) return;
-        shape += fmt::format("{}{}", shape.empty() ? "" : " ", printable(value));
-    });
-    const Parameters& parameters = model.glow().parameters();
-    const auto bytes = [](index_t count) { return static_cast<std::size_t>(count) * sizeof(float); };
-    std::uint64_t hash = fingerprint(shape.data(), shape.size());
-    hash = fingerprint(parameters.values(), bytes(parameters.size()), hash);
-    return fingerprint(parameters.fixed(), bytes(parameters.fixed_size()), hash);
 }
 
 std::uint64_t CompressedImages::bytes() const {

@@ -15,9 +15,6 @@
 
 namespace glow {
 
-// Fingerprint of the model's shape and the weights in use.
-std::uint64_t fingerprint(LoadedModel& model);
-
 inline constexpr std::uint32_t kLargestBatch = 4096;  // limit on the images of a batch
 
 struct CompressedPhoto {

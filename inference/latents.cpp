@@ -5,13 +5,20 @@
 #include <algorithm>
 #include <cmath>
 
+#include "inference/model_fingerprint.h"
 #include "kernels/error.h"
 
 namespace glow {
 namespace {
 
+constexpr const char* kWeights = "model";  // attribute
+
 std::string array_of(const LatentPart& part) {
     return fmt::format("/eps/level{}", part.level);
+}
+
+std::string weights_text(LoadedModel& model) {
+    return fmt::format("{:016x}", fingerprint(model));
 }
 
 }  // namespace
@@ -28,15 +35,15 @@ std::vector<LatentPart> latent_parts(const ModelConfig& model) {
     return parts;
 }
 
-LatentWriter::LatentWriter(const std::filesystem::path& path, const nlohmann::ordered_json& config,
-                           const ModelConfig& model)
-    : atomic_(path), file_(Hdf5File::create(atomic_.temporary(), path)), model_(model) {
+LatentWriter::LatentWriter(const std::filesystem::path& path, LoadedModel& model)
+    : atomic_(path), file_(Hdf5File::create(atomic_.temporary(), path)), model_(model.config()) {
     file_.set_string("/", "format", "glow-latents");
     file_.set_integer("/", "version", 1);
-    file_.set_string("/", "config", config.dump());
-    for (const LatentPart& part : latent_parts(model))
+    file_.set_string("/", "config", model.config_json().dump());
+    file_.set_string("/", kWeights, weights_text(model));
+    for (const LatentPart& part : latent_parts(model_))
         file_.create_growing<float>(array_of(part), {part.shape.H, part.shape.W, part.shape.C});
-    if (model.y_cond) file_.create_growing<std::int32_t>("/labels", {});
+    if (model_.y_cond) file_.create_growing<std::int32_t>("/labels", {});
 }
 
 void LatentWriter::append(const Flow& flow) {
@@ -65,6 +72,7 @@ LatentReader::LatentReader(const std::filesystem::path& path) : file_(Hdf5File::
     } catch (const InputError& error) {
         refuse(error.what());
     }
+    if (file_.has_attribute("/", kWeights)) weights_ = file_.string_attribute("/", kWeights);
     images_ = -1;
     for (const LatentPart& part : latent_parts(model_)) {
         const std::string name = array_of(part);
@@ -86,6 +94,10 @@ LatentReader::LatentReader(const std::filesystem::path& path) : file_(Hdf5File::
     for (const std::int32_t label : labels_)
         if (label < 0 || label >= model_.n_classes)
             refuse(fmt::format("label {} is not in 0..{}", label, model_.n_classes - 1));
+}
+
+bool LatentReader::has_other_weights(LoadedModel& model) const {
+    return !weights_.empty() && weights_ != weights_text(model);
 }
 
 void LatentReader::read(index_t first, const Flow& flow) const {

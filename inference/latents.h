@@ -1,14 +1,15 @@
 // Files of latents (docs/formats.md): /eps/level{l} float32 [N, H_l, W_l, C_l], half of the level's channels,
 // at the top all of them; /labels int32 [N] for conditional models; perhaps /names, strings [N]; attribute config
-// as in a checkpoint.
+// as in a checkpoint; attribute model, which tells the weights apart.
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "data/formats/atomic_file.h"
 #include "data/formats/hdf5_file.h"
-#include "inference/model_file.h"
+#include "inference/inference.h"
 #include "layers/layer.h"
 
 namespace glow {
@@ -25,8 +26,7 @@ std::vector<LatentPart> latent_parts(const ModelConfig& model);
 // Writes a file atomically, images in order: no file appears before commit().
 class LatentWriter {
   public:
-    LatentWriter(const std::filesystem::path& path, const nlohmann::ordered_json& config,
-                 const ModelConfig& model);
+    LatentWriter(const std::filesystem::path& path, LoadedModel& model);
     // flow.h: eps of flow.N images in host memory; flow.labels for conditional models.
     void append(const Flow& flow);
     // names: of the images, or none.
@@ -47,6 +47,9 @@ class LatentReader {
     const ModelConfig& model() const { return model_; }
     // Classes in 0 .. n_classes - 1; empty if the model is not conditional.
     const std::vector<std::int32_t>& labels() const { return labels_; }
+    // Whether the file was written with other weights than `model` uses. False for files of versions that did not
+    // record them.
+    bool has_other_weights(LoadedModel& model) const;
     // Reads images first .. first + flow.N - 1 into flow.h. Throws InputError for non-finite values.
     void read(index_t first, const Flow& flow) const;
 
@@ -55,6 +58,7 @@ class LatentReader {
     ModelConfig model_;
     index_t images_ = 0;
     std::vector<std::int32_t> labels_;
+    std::string weights_;  // fingerprint in hexadecimal; empty if not recorded
 };
 
 }  // namespace glow

@@ -1,6 +1,10 @@
 // The subcommands of glow_latent. encode and decode are in latent_files.cpp, NAME is in latent_NAME.cpp.
 #pragma once
 
+#include <filesystem>
+#include <string>
+
+#include "inference/latents.h"
 #include "tools/command_line.h"
 
 namespace glow {
@@ -12,5 +16,9 @@ void add_interpolate(CommandLine& command);
 void add_direction(CommandLine& command);
 void add_manipulate(CommandLine& command);
 void add_exchange(CommandLine& command);
+
+// Latents mean little to a model with other weights, though its shape fits.
+void warn_of_other_weights(const CommandLine& command, const LatentReader& latents, const std::string& file,
+                           LoadedModel& model, const std::filesystem::path& checkpoint);
 
 }  // namespace glow

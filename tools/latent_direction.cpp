@@ -156,8 +156,8 @@ Latent find_direction(const CommandLine& command, const DirectionOptions& option
     return linear ? linear_direction(latents, D, examples.has, options.ridge) : means.mean_difference();
 }
 
-void write_direction(const std::string& output, const LoadedModel& model, Latent direction) {
-    LatentWriter writer(output, model.config_json(), model.config());
+void write_direction(const std::string& output, LoadedModel& model, Latent direction) {
+    LatentWriter writer(output, model);
     const std::int32_t label = 0;
     Flow flow;
     flow.N = 1;

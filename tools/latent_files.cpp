@@ -26,7 +26,7 @@ void encode(const CommandLine& command, const EncodeOptions& options) {
                               {{"--output", options.output}});
     refuse_other_name(options.output, "an HDF5 file of latents");
     DatasetEncoding encoding(command, options.model, options.data);
-    LatentWriter writer(options.output, encoding.model.config_json(), encoding.model.config());
+    LatentWriter writer(options.output, encoding.model);
     ProgressLine progress(command, "images");
     encoding.each_batch([&](index_t first, const Flow& flow) {
         writer.append(flow);
@@ -87,6 +87,7 @@ void decode(const CommandLine& command, const DecodeOptions& options) {
             fmt::format("{} has latents of a different model than {}", options.latents, checkpoint.string()));
     LoadedModel model =
         options.model.load(command, checkpoint, image_size(latents.model()), latents.images(), backend);
+    warn_of_other_weights(command, latents, options.latents, model, checkpoint);
     ImageSink sink(options.output, latents.model());
     const SampleHealth found = decode_file(command, latents, model, sink);
     sink.commit();
@@ -99,6 +100,14 @@ void decode(const CommandLine& command, const DecodeOptions& options) {
 }
 
 }  // namespace
+
+void warn_of_other_weights(const CommandLine& command, const LatentReader& latents, const std::string& file,
+                           LoadedModel& model, const std::filesystem::path& checkpoint) {
+    if (latents.has_other_weights(model))
+        command.warn(
+            "{}: made with other weights than {}{}: the pictures will not be those that it stands for", file,
+            checkpoint.string(), model.used_ema() ? " (EMA)" : "");
+}
 
 void add_encode(CommandLine& command) {
     const auto options = std::make_shared<EncodeOptions>();

@@ -37,7 +37,8 @@ std::vector<double> parse_alphas(const ManipulateOptions& options) {
     return alphas;
 }
 
-Latent read_direction(const ManipulateOptions& options, const ModelConfig& model) {
+Latent read_direction(const CommandLine& command, const ManipulateOptions& options, EditInput& input) {
+    const ModelConfig& model = input.config();
     Latent direction(static_cast<std::size_t>(model.dimensions()), 0.0);
     if (options.direction.empty()) return direction;
     const LatentReader reader(options.direction);
@@ -48,6 +49,7 @@ Latent read_direction(const ManipulateOptions& options, const ModelConfig& model
         throw InputError(fmt::format(
             "{}: not a direction for this model and images of {}x{}; found one for {}x{}", options.direction,
             model.image_height, model.image_width, reader.model().image_height, reader.model().image_width));
+    warn_of_other_weights(command, reader, options.direction, input.model(), input.checkpoint());
     Flow flow;
     flow.N = 1;
     flow.h = direction.data();
@@ -66,7 +68,7 @@ void manipulate(const CommandLine& command, const ManipulateOptions& options) {
     const std::vector<double> alphas =
         options.direction.empty() ? std::vector<double>{0} : parse_alphas(options);
     EditInput input(command, options);
-    const Latent along = read_direction(options, input.config());
+    const Latent along = read_direction(command, options, input);
     const std::vector<double> temperature =
         parse_numbers("--level-temperature", options.temperature, 0.0, 100.0);
     if (!temperature.empty() && std::ssize(temperature) != input.config().levels)

@@ -212,6 +212,48 @@ TEST_F(Commands, DecodesToPictures) {
     EXPECT_FALSE(std::filesystem::exists(folder / "new/out/000003.png"));
 }
 
+TEST_F(Commands, WarnsOfLatentsMadeWithOtherWeights) {
+    make_run("run", 2);
+    make_run("trained", 3);
+    ASSERT_EQ(latent({"encode", "--checkpoint", "run", "--data", "d.h5", "-o", "z.h5", "--limit", "3"}).code,
+              0);
+    const auto decode = [&](const Words& words) {
+        std::filesystem::remove(folder / "x.h5");
+        return latent(Words{"decode", "-o", "x.h5", "--latents", "z.h5", "--quiet"} + words);
+    };
+    EXPECT_EQ(decode({"--checkpoint", "run"}).err, "");
+    for (const Words& other : {Words{"--checkpoint", "trained"}, Words{"--checkpoint", "run", "--no-ema"}}) {
+        const Outcome found = decode(other);
+        EXPECT_EQ(found.code, 0);
+        EXPECT_NE(found.err.find("warning: z.h5: made with other weights than"), std::string::npos)
+            << found.err;
+    }
+
+    write_bytes(folder / "has.csv", "index,spots\n0,1\n1,-1\n");
+    ASSERT_EQ(latent({"direction", "--checkpoint", "run", "--data", "d.h5", "--attributes", "has.csv",
+                      "--attribute", "spots", "-o", "v.h5"})
+                  .code,
+              0);
+    const auto move = [&](const std::string& run) {
+        return latent({"manipulate", "--checkpoint", run, "--data", "d.h5", "--direction", "v.h5", "-o",
+                       run + ".png", "--quiet"});
+    };
+    EXPECT_EQ(move("run").err, "");
+    EXPECT_NE(move("trained").err.find("warning: v.h5: made with other weights"), std::string::npos);
+
+    Hdf5File old = Hdf5File::create(folder / "old.h5");  // of a version that did not record the weights
+    const Hdf5File now = Hdf5File::open(folder / "z.h5");
+    old.set_string("/", "config", now.string_attribute("/", "config"));
+    for (const std::string& name : now.arrays("/eps")) {
+        const std::vector<index_t> shape = now.describe(name).shape;
+        old.write<float>(name, shape, now.read<float>(name, shape).data());
+    }
+    old.close();
+    EXPECT_EQ(
+        latent({"decode", "--checkpoint", "trained", "-o", "y.h5", "--latents", "old.h5", "--quiet"}).err,
+        "");
+}
+
 // A file of latents with one thing wrong.
 TEST_F(Commands, RejectsInvalidLatents) {
     make_run("run", 1);

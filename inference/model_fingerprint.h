@@ -1,0 +1,13 @@
+// A number that tells two models apart, for files that only one model can read.
+#pragma once
+
+#include <cstdint>
+
+#include "inference/inference.h"
+
+namespace glow {
+
+// FNV-1a of the model's shape, with the size of the images, and of the weights in use (EMA or raw).
+std::uint64_t fingerprint(LoadedModel& model);
+
+}  // namespace glow
