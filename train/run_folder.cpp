@@ -239,11 +239,13 @@ std::optional<index_t> RunFolder::step_of(const fs::path& link) {
     return step_of_name(fs::read_symlink(link, ignored).filename().string());
 }
 
-void RunFolder::prune(int keep, index_t step) const {
+void RunFolder::prune(int keep, index_t previous, index_t step) const {
     std::error_code ignored;
     const std::optional<index_t> linked[] = {step_of(latest()), step_of(best())};
     for (const Saved& one : saved()) {
-        if (one.step > step || --keep >= 0 || one.step == linked[0] || one.step == linked[1]) continue;
+        if (one.step > step) continue;
+        const bool own = one.step <= previous || one.step == step;
+        if ((own && --keep >= 0) || one.step == linked[0] || one.step == linked[1]) continue;
         fs::remove(one.path, ignored);
     }
 }

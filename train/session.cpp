@@ -255,7 +255,7 @@ void Session::write_checkpoint() {
     save_checkpoint(folder.checkpoint(progress.step), config, progress, to_json(progress),
                     trainer->glow().parameters(), backend->exec(), trainer->weights());
     folder.link(folder.latest(), progress.step);
-    folder.prune(options.keep, progress.step);
+    folder.prune(options.keep, done.saved >= 0 ? done.saved : beginning_.step, progress.step);
 }
 
 void Session::save_more_states(index_t anchor_every) {

@@ -104,21 +104,38 @@ TEST_F(RunFolderTest, ReplacesLeftoverTemporaryLink) {
     EXPECT_FALSE(std::filesystem::is_symlink(run.latest().string() + ".new"));
 }
 
+constexpr index_t kLate = index_t{1} << 40;  // after all checkpoints
+
 TEST_F(RunFolderTest, PruningKeepsNewestAndLinked) {
     for (const index_t step : {1, 2, 3, 4, 5, 6}) save(step);
     write_bytes(run.checkpoints() / "notes.txt", "mine");
     run.link(run.latest(), 3);  // as if resumed from an earlier one
     run.link(run.best(), 1);
-    run.prune(2, index_t{1} << 40);
+    run.prune(2, kLate, kLate);
     EXPECT_EQ(kept(), (std::vector<std::string>{"notes.txt", "step-00000001.h5", "step-00000003.h5",
                                                 "step-00000005.h5", "step-00000006.h5"}));
-    run.prune(100, index_t{1} << 40);
+    run.prune(100, kLate, kLate);
     EXPECT_EQ(kept().size(), 5u);
+}
+
+// The run had saved up to step 6 and went on from step 2: saving step 5 leaves 3 and 4 behind, which it would
+// otherwise resume from if 5 were damaged.
+TEST_F(RunFolderTest, PruningRemovesAnotherPastOnceItIsPassed) {
+    for (const index_t step : {1, 2, 3, 4, 6}) save(step);
+    save(5);
+    run.link(run.latest(), 5);
+    run.prune(100, 2, 5);
+    EXPECT_EQ(kept(), (std::vector<std::string>{"step-00000001.h5", "step-00000002.h5", "step-00000005.h5",
+                                                "step-00000006.h5"}));
+    save(7);
+    run.link(run.latest(), 7);
+    run.prune(2, 5, 7);  // 6 does not count among the newest
+    EXPECT_EQ(kept(), (std::vector<std::string>{"step-00000005.h5", "step-00000007.h5"}));
 }
 
 TEST_F(RunFolderTest, PruningHandlesLongerNames) {
     for (const index_t step : {99999998, 99999999, 100000000}) save(step);
-    run.prune(2, index_t{1} << 40);
+    run.prune(2, kLate, kLate);
     EXPECT_EQ(kept(), (std::vector<std::string>{"step-100000000.h5", "step-99999999.h5"}));
 }
 
