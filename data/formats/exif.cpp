@@ -27,8 +27,8 @@ bool begins_with(std::span<const std::uint8_t> bytes, std::string_view text) {
     return bytes.size() >= text.size() && std::equal(text.begin(), text.end(), bytes.begin());
 }
 
-// The number of the first directory's first entry with this tag and type; 1 if there is none.
-std::uint32_t first_entry(std::span<const std::uint8_t> bytes, std::uint32_t tag, std::uint32_t type) {
+// The integer of the first directory's first entry with this tag, of type SHORT or LONG; 1 if there is none.
+std::uint32_t first_entry(std::span<const std::uint8_t> bytes, std::uint32_t tag) {
     const bool big_endian = begins_with(bytes, "MM");
     if (!big_endian && !begins_with(bytes, "II")) return 1;
     const TiffBytes tiff{bytes, big_endian};
@@ -38,7 +38,8 @@ std::uint32_t first_entry(std::span<const std::uint8_t> bytes, std::uint32_t tag
     for (std::uint32_t i = 0; i < entries; ++i) {
         const std::size_t entry = directory + 2 + std::size_t{i} * kEntryBytes;
         if (entry >= bytes.size()) break;
-        if (tiff.number(entry, 2) == tag && tiff.number(entry + 2, 2) == type)
+        const std::uint32_t type = tiff.number(entry + 2, 2);
+        if (tiff.number(entry, 2) == tag && (type == kShort || type == kLong))
             return tiff.number(entry + 8, type == kShort ? 2 : 4);
     }
     return 1;
@@ -48,13 +49,13 @@ std::uint32_t first_entry(std::span<const std::uint8_t> bytes, std::uint32_t tag
 
 int exif_orientation(std::span<const std::uint8_t> bytes) {
     if (begins_with(bytes, {"Exif\0\0", 6})) bytes = bytes.subspan(6);
-    const std::uint32_t value = first_entry(bytes, kOrientation, kShort);
+    const std::uint32_t value = first_entry(bytes, kOrientation);
     return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
 }
 
 bool has_further_pictures(std::span<const std::uint8_t> bytes) {
     constexpr std::string_view kName("MPF\0", 4);
-    return begins_with(bytes, kName) && first_entry(bytes.subspan(kName.size()), kNumberOfImages, kLong) > 1;
+    return begins_with(bytes, kName) && first_entry(bytes.subspan(kName.size()), kNumberOfImages) > 1;
 }
 
 Image upright(Image image, int orientation) {

@@ -386,6 +386,11 @@ TEST(Photo, AppliesExifOrientation) {
                 EXPECT_EQ(dark_corner(image), expected[orientation]) << orientation;
             }
         }
+    using namespace std::string_literals;  // as LONG instead of SHORT, which some programs write
+    EXPECT_EQ(
+        exif_orientation(span_of("MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x04\0\0\0\x01\0\0\0\x06\0\0\0\0"s)), 6);
+    EXPECT_EQ(
+        exif_orientation(span_of("II\x2a\0\x08\0\0\0\x01\0\x12\x01\x04\0\x01\0\0\0\x08\0\0\0\0\0\0\0"s)), 8);
     // Damaged blocks mean nothing.
     for (std::size_t cut = 0; cut < 20; ++cut)
         EXPECT_EQ(exif_orientation(span_of(exif(6, true).substr(0, cut))), 1);
