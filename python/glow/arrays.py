@@ -13,12 +13,22 @@ _CUDA = 2  # DLPack's device type kDLCUDA
 _DIRECT = (np.dtype("u1"), np.dtype("f4"), np.dtype("f8"))
 
 
+def library_of(x: Any) -> str:
+    """"torch", "jax" or "cupy" for their arrays and subclasses of those, otherwise "numpy"."""
+    for base in type(x).__mro__:
+        module = base.__module__.split(".", 1)[0]
+        if module in ("torch", "jax", "cupy"):
+            return module
+        if module == "jaxlib":
+            return "jax"
+    return "numpy"
+
+
 class Caller:
     """Array library and device of an argument, to which results are converted."""
 
     def __init__(self, like: Any = None) -> None:
-        module = type(like).__module__.split(".", 1)[0]
-        self.kind = "jax" if module in ("jax", "jaxlib") else module if module in ("torch", "cupy") else "numpy"
+        self.kind = library_of(like)
         self.device = like.device if self.kind == "torch" else None
         if self.kind == "jax":
             self.device = next(iter(like.devices())) if hasattr(like, "devices") else None
@@ -57,7 +67,11 @@ def device_of(x: Any) -> tuple[int, int] | None:
 
 
 def _detached(x: Any) -> Any:
-    return x.detach() if type(x).__module__.split(".", 1)[0] == "torch" else x
+    if library_of(x) != "torch":
+        return x
+    import torch
+
+    return x.detach().as_subclass(torch.Tensor)  # a subclass may return itself from every method
 
 
 def _on_gpu(x: Any) -> DeviceArray:
@@ -67,7 +81,7 @@ def _on_gpu(x: Any) -> DeviceArray:
         capsule = x.__dlpack__(stream=1)
     except Exception as error:
         raise ValueError(f"x: DLPack cannot export it: {error}") from None
-    wait = getattr(sys.modules.get(type(x).__module__.split(".", 1)[0]), "cuda", None)
+    wait = getattr(sys.modules.get(library_of(x)), "cuda", None)
     if hasattr(wait, "current_stream"):  # torch
         wait.current_stream(x.device).synchronize()
     elif hasattr(wait, "get_current_stream"):  # cupy
@@ -77,15 +91,24 @@ def _on_gpu(x: Any) -> DeviceArray:
     return DeviceArray(capsule)
 
 
+def _numpy_reads(x: Any) -> bool:
+    """Whether numpy.asarray takes x for an array, by a protocol older than DLPack."""
+    return isinstance(x, np.ndarray) or any(
+        hasattr(x, name) for name in ("__array__", "__array_interface__", "__array_struct__", "__buffer__")
+    )
+
+
 def to_host(x: Any, name: str) -> np.ndarray:
     """x as a NumPy array, without a copy if x is in host memory."""
     x = _detached(x)
     device = device_of(x)
     try:
-        if type(x).__module__.split(".", 1)[0] == "torch":
+        if library_of(x) == "torch":
             return _of_torch(x)
         if device is not None and device[0] == _CUDA and hasattr(x, "get"):
             return x.get()  # cupy
+        if device is not None and not _numpy_reads(x) and hasattr(np, "from_dlpack"):  # NumPy 1.22
+            return np.from_dlpack(x)
         return np.asarray(x)
     except Exception as error:
         raise ValueError(f"{name}: not an array: {error}") from None

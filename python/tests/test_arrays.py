@@ -49,6 +49,25 @@ class Arrays(unittest.TestCase):
             x = self.images.astype(kind)
             self.assertTrue(np.shares_memory(images(x, False), x))
 
+    @unittest.skipUnless(hasattr(np, "from_dlpack"), "NumPy before 1.22")
+    def test_dlpack_alone(self):
+        class Exporter:
+            """An array of a library that NumPy does not know."""
+
+            def __init__(self, array):
+                self.array = array
+
+            def __dlpack__(self, **options):
+                return self.array.__dlpack__(**options)
+
+            def __dlpack_device__(self):
+                return self.array.__dlpack_device__()
+
+        for x in (self.images, self.images + 0.5):
+            np.testing.assert_array_equal(self.model.log_prob(Exporter(x)), self.model.log_prob(x))
+        strided = Exporter(np.asfortranarray(self.images))
+        np.testing.assert_array_equal(self.model.bits_per_dim(strided), self.bits)
+
     def test_empty(self):
         empty = self.images[:0]
         self.assertEqual(self.model.log_prob(empty).shape, (0,))
@@ -88,6 +107,14 @@ class Arrays(unittest.TestCase):
             )
         )
         self.assertIsInstance(self.model.sample(2, like=x), torch.Tensor)
+
+        class Pictures(torch.Tensor):  # defined outside torch, as those of torchvision
+            pass
+
+        for kind in (x.as_subclass(Pictures), torch.nn.Parameter(x, requires_grad=False)):
+            again = self.model.bits_per_dim(kind)
+            self.assertIs(type(again), torch.Tensor)
+            self.assertTrue(torch.equal(again, bits))
 
     @needs("torch")
     def test_autograd(self):
