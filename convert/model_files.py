@@ -18,7 +18,7 @@ class InputError(Exception):
     pass
 
 
-FROM_PYTORCH = "numpy.savez(F, **{k: v.numpy() for k, v in torch.load(P).items()})"
+FROM_PYTORCH = "numpy.savez(F, **{k: v.numpy() for k, v in torch.load(P, map_location='cpu').items()})"
 
 
 def read_named(path):
