@@ -78,8 +78,12 @@ sed -e "s/@CUBLAS@/$cublas/" -e "s/@MAJOR@/${cublas##*.}/" >"$stage/bin/run" <<'
 # Starts the program it is named after with CUDA's libraries from the first place that has them: CUDA_HOME,
 # LD_LIBRARY_PATH, the system, a toolkit or a Python environment. All come from one place, because versions
 # share file names. GLOW_UNDER="cuda-gdb --args", for example, starts the program under another one.
-here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-name=${0##*/}
+here=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd)
+program=$0  # perhaps a link from elsewhere, by another name
+while link=$(readlink -- "$program") && [ "${link##*/}" != run ]; do
+    case $link in /*) program=$link ;; *) program=$(dirname -- "$program")/$link ;; esac
+done
+name=${program##*/}
 needed=@CUBLAS@ folders=
 # What a toolkit need not have: cuDNN and NVRTC, with which it compiles some of its engines, NCCL, and CUPTI for glow_bench --kernels.
 others="libcudnn.so.9 libnvrtc.so.@MAJOR@ libnccl.so.2 libcupti.so.@MAJOR@"

@@ -63,6 +63,7 @@ for program in "$root$bundle"/libexec/glow_*; do
     expect 0 "$bundle/bin/$(basename "$program") --version"
     expect 0 "$bundle/bin/$(basename "$program") --help"
 done
+expect 0 "mkdir -p /tmp/own/bin && ln -sf $bundle/bin/glow_train /tmp/own/first && ln -sf ../first /tmp/own/bin/train && /tmp/own/bin/train --version" "glow_train"
 expect 2 "$bundle/bin/glow_sample --device cuda --checkpoint nowhere -o x.png" "no NVIDIA driver"
 expect 2 "$bundle/bin/glow_sample --device auto --checkpoint nowhere -o x.png" "cannot open nowhere"
 expect 2 "$bundle/tools/gpu_check.sh --part all --out refused" "no usable GPU: .*no NVIDIA driver"
