@@ -163,7 +163,8 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));
 }
 
-// Reads the sizes of all photographs, which determine their numbers of tiles. Skips those that cannot be read or tiled.
+// Reads the sizes of all photographs, which determine their numbers of tiles. Skips those that cannot be read
+// or tiled.
 void ImageFolder::measure() {
     std::vector<std::string> problems(files_.size());
     for_each_photo(std::ssize(files_), options_.threads, [&](index_t n, std::mutex& one_large) {
@@ -192,7 +193,8 @@ index_t ImageFolder::images_of(const File& file) const {
     return tiles_along(file.H, side_, stride) * tiles_along(file.W, side_, stride);
 }
 
-// The part that image number `crop` of a photograph of H x W pixels shows; none where the photograph is too small.
+// The part that image number `crop` of a photograph of H x W pixels shows; none where the photograph is too
+// small.
 std::optional<Crop> ImageFolder::part_of(index_t file, index_t crop, index_t H, index_t W) const {
     if (H < smallest().H || W < smallest().W) return {};
     if (whole()) return centered_crop({H, W}, made());

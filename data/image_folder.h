@@ -30,9 +30,9 @@ struct ImageFolderOptions {
 };
 
 // Reads the photographs (is_photo_name) of a folder and its subfolders, sorted by path. Hidden entries are
-// ignored, other files are counted. A file with several names, which are links, is read once. Links to folders
-// are followed unless the folder is read anyway. Batches are decoded, cropped and scaled on request; all images
-// of a file belong to the same split.
+// ignored, other files are counted. A file with several names, which are links, is read once. Links to
+// folders are followed unless the folder is read anyway. Batches are decoded, cropped and scaled on request;
+// all images of a file belong to the same split.
 //
 // Skipped, or an error with `strict`: files that are damaged, unreadable or smaller than one square, image
 // names that are dangling links, pipes or similar, folders that cannot be listed, and with `classes` images

@@ -21,10 +21,10 @@ struct PhotoFiles {
     std::map<std::string, index_t> other_files;  // numbers of files without an image suffix, by suffix
 };
 
-// Lists files with the suffix of a photograph (is_photo_name), each once: a name that is no symbolic link comes before
-// links to it, and the first path before other hard links. Hidden entries are ignored. Links to folders are followed
-// unless the folder is read anyway. Skips image names that are dangling links, pipes or similar,
-// and folders that cannot be listed. Throws InputError if `folder` is not a folder.
+// Lists files with the suffix of a photograph (is_photo_name), each once: a name that is no symbolic link
+// comes before links to it, and the first path before other hard links. Hidden entries are ignored. Links to
+// folders are followed unless the folder is read anyway. Skips image names that are dangling links, pipes or
+// similar, and folders that cannot be listed. Throws InputError if `folder` is not a folder.
 PhotoFiles list_photos(const std::filesystem::path& folder);
 
 // "DIR: 20 further names of files in it (links) are left out, such as best/1.png of all/1.png"

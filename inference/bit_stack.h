@@ -17,8 +17,8 @@ class BitStack {
     // Starts empty, on top of a fixed endless supply of random words. pop() takes words from the supply when
     // the stack is empty: these are the initial bits of bits-back coding.
     BitStack() = default;
-    // Restores a stack: its words, its head, and the number of supply words in it. Popping beyond these throws
-    // InputError: such a stack was not made by matching pushes.
+    // Restores a stack: its words, its head, and the number of supply words in it. Popping beyond these
+    // throws InputError: such a stack was not made by matching pushes.
     BitStack(std::vector<std::uint32_t> words, std::uint64_t head, std::uint64_t supplied);
 
     // value in 0 .. range - 1, range in 1 .. 2^32.

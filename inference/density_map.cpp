@@ -42,7 +42,8 @@ void DensityMaps::take(Memory& memory) {
     pixels_ = memory[Category::state].take<double>(capacity * level_shape(model_.config(), 0).pixels());
 }
 
-// Sets maps_ without the constant terms. Computes the same flow as Glow::transform(), but sums terms by position.
+// Sets maps_ without the constant terms. Computes the same flow as Glow::transform(), but sums terms by
+// position.
 void DensityMaps::compute(const Context& context, Flow& flow) {
     Glow& glow = model_.glow();
     const ModelConfig& config = glow.config();

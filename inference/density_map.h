@@ -1,10 +1,10 @@
 // Maps of log-density: the contribution of each part of an image to its log-density.
 //
-// A map has the grid of the last level: a position is a block of 2^L x 2^L pixels, because squeezing keeps neighbors
-// together. Its value is the sum of the terms of log p that belong to the block (log scales of the couplings,
-// log-densities of the latents of all levels) and an equal share of the terms common to all positions (actnorms,
-// mixings, bin width and -log q of variational noise). A map sums to the image's log-density. Values also depend on
-// the pixels around the block, because the networks see a neighborhood.
+// A map has the grid of the last level: a position is a block of 2^L x 2^L pixels, because squeezing keeps
+// neighbors together. Its value is the sum of the terms of log p that belong to the block (log scales of the
+// couplings, log-densities of the latents of all levels) and an equal share of the terms common to all
+// positions (actnorms, mixings, bin width and -log q of variational noise). A map sums to the image's
+// log-density. Values also depend on the pixels around the block, because the networks see a neighborhood.
 #pragma once
 
 #include <vector>
@@ -18,12 +18,12 @@ ImageSize density_map_size(const ModelConfig& model);
 
 class DensityMaps {
   public:
-    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object; the model's image size
-    // must not change.
+    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object; the model's
+    // image size must not change.
     DensityMaps(LoadedModel& model, const Backend& backend);
 
-    // maps: [N, H, W] of density_map_size(), in nats, in host memory. noise: for images of bytes; `draw` is its number.
-    // Throws as log_densities().
+    // maps: [N, H, W] of density_map_size(), in nats, in host memory. noise: for images of bytes; `draw` is
+    // its number. Throws as log_densities().
     void run(const PixelArray& images, const Noise& noise, std::uint64_t draw, double* maps);
 
   private:
@@ -38,8 +38,8 @@ class DensityMaps {
     double *maps_ = nullptr, *pixels_ = nullptr;  // [capacity, positions], [capacity, H_0 * W_0]
 };
 
-// Maps [N, H, W] of a set of images, averaged over request.dequant_samples draws of noise; iw_samples must be 1. Equal
-// to DensityMaps::run() for one draw and passes of the same size. Collective, as likelihoods().
+// Maps [N, H, W] of a set of images, averaged over request.dequant_samples draws of noise; iw_samples must be
+// 1. Equal to DensityMaps::run() for one draw and passes of the same size. Collective, as likelihoods().
 std::vector<double> density_maps(LoadedModel& model, const Backend& backend, const SplitImages& images,
                                  const LikelihoodRequest& request);
 

@@ -174,8 +174,8 @@ class DensityGradient::Pass : private GradientHook {
         fill(context_->exec, block_size(), real{0}, parameters_);
     }
 
-    // Overwrites log_density and gradient from image `first` on. Returns the largest error of the reconstructed images, in
-    // units of the state.
+    // Overwrites log_density and gradient from image `first` on. Returns the largest error of the
+    // reconstructed images, in units of the state.
     double run(const PixelArray& images, index_t first, index_t count, std::uint64_t seed,
                double* log_density, float* gradient) {
         const index_t values = count * model_.glow().config().dimensions();

@@ -11,16 +11,17 @@
 
 namespace glow {
 
-// Encodes N <= model.buffers().capacity images [N, H, W, C], with labels [N] for a conditional model, to eps [N * D] in
-// the layout of flow.h. No noise is added (--dequant center).
+// Encodes N <= model.buffers().capacity images [N, H, W, C], with labels [N] for a conditional model, to eps
+// [N * D] in the layout of flow.h. No noise is added (--dequant center).
 void encode_images(LoadedModel& model, index_t N, const std::uint8_t* pixels, const std::int32_t* labels,
                    state_t* eps);
-// latents: N, h (eps) and labels in host memory. Sets pixels [N, H, W, C] and, unless nullptr, largest [N] as in
-// sample().
+// latents: N, h (eps) and labels in host memory. Sets pixels [N, H, W, C] and, unless nullptr, largest [N] as
+// in sample().
 void decode_images(LoadedModel& model, const Flow& latents, std::uint8_t* pixels, double* largest = nullptr);
 
 using Latent = std::vector<double>;
-// For any number of images, batch by batch. labels: empty or one per image; largest, unless nullptr: resized to [N].
+// For any number of images, batch by batch. labels: empty or one per image; largest, unless nullptr: resized
+// to [N].
 std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set);
 std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Latent>& latents,
                                      const std::vector<std::int32_t>& labels,
@@ -28,8 +29,9 @@ std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Laten
 
 // ---- Edits ---------------------------------------------------------------------------------------
 
-// From a (t = 0) to b (t = 1) along a straight line, or along a great circle with interpolated length: vectors of many
-// standard normal numbers have almost equal lengths, but the midpoint of a straight line between two is shorter.
+// From a (t = 0) to b (t = 1) along a straight line, or along a great circle with interpolated length:
+// vectors of many standard normal numbers have almost equal lengths, but the midpoint of a straight line
+// between two is shorter.
 Latent between_linear(const Latent& a, const Latent& b, double t);
 Latent between_spherical(const Latent& a, const Latent& b, double t);
 
@@ -54,9 +56,9 @@ class Direction {
 };
 
 // The weights w of the linear classifier that minimizes mean((w x + b - y)^2) + ridge |w|^2 over latents x,
-// y = 1 with the attribute and -1 without, with equal total weight for both groups; by conjugate gradients. Scaled so
-// that a step of 1 changes the classifier's output by the distance between the means of the two groups.
-// latents [N, D] as floats. Throws if a group is empty.
+// y = 1 with the attribute and -1 without, with equal total weight for both groups; by conjugate gradients.
+// Scaled so that a step of 1 changes the classifier's output by the distance between the means of the two
+// groups. latents [N, D] as floats. Throws if a group is empty.
 Latent linear_direction(const std::vector<float>& latents, index_t D, const std::vector<std::uint8_t>& has,
                         double ridge);
 

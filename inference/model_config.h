@@ -13,8 +13,8 @@ nlohmann::ordered_json to_json(const ModelConfig& model);
 // Throws InputError, naming the key, for a missing key, wrong type or invalid value.
 ModelConfig model_from_json(const nlohmann::ordered_json& config);
 
-// A model accepts images of any height and width divisible by 2^L: no parameter depends on them. Its configuration
-// holds the size of the training images.
+// A model accepts images of any height and width divisible by 2^L: no parameter depends on them. Its
+// configuration holds the size of the training images.
 ImageSize image_size(const ModelConfig& model);
 // The model for images of another size. Throws InputError, naming the divisor, for a size that does not fit.
 ModelConfig with_image_size(ModelConfig model, const ImageSize& size);

@@ -1,5 +1,5 @@
-// The model file (a checkpoint, docs/formats.md): one HDF5 file, written atomically, validated completely when
-// read. Training state (options, moments, history) is carried along without being interpreted.
+// The model file (a checkpoint, docs/formats.md): one HDF5 file, written atomically, validated completely
+// when read. Training state (options, moments, history) is carried along without being interpreted.
 #pragma once
 
 #include <filesystem>

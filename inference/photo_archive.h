@@ -8,8 +8,8 @@
 namespace glow {
 
 // Names in an archive for photographs with these paths, in order: as PNG files, "holiday/1.jpg" ->
-// "holiday/1.png". If two would be equal, or one equal to a folder, the one that is not a PNG file keeps its suffix:
-// "holiday/1.jpg.png".
+// "holiday/1.png". If two would be equal, or one equal to a folder, the one that is not a PNG file keeps its
+// suffix: "holiday/1.jpg.png".
 std::vector<std::string> archive_names(const std::vector<std::string>& paths);
 
 // Reads a photograph. Throws InputError if it cannot be read, coded by the model without loss, or restored.
@@ -20,8 +20,8 @@ struct PhotoFile {
     std::filesystem::path path;
     CompressedPhoto photo;
 };
-// Reads the photographs again, one at a time, last first. progress(tiles done, all tiles) may be empty. Throws
-// InputError if a file changed since it was described.
+// Reads the photographs again, one at a time, last first. progress(tiles done, all tiles) may be empty.
+// Throws InputError if a file changed since it was described.
 CompressedImages compress_photos(LoadedModel& model, const std::vector<PhotoFile>& photos, int threads,
                                  Precision precision,
                                  const std::function<void(index_t, index_t)>& progress = {});

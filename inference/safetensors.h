@@ -1,17 +1,18 @@
-// Models in safetensors files, as glow_convert --to safetensors writes them: 8 bytes of length, a JSON header with the
-// tensors' types, shapes and places, the tensors; metadata "config" as in a checkpoint.
+// Models in safetensors files, as glow_convert --to safetensors writes them: 8 bytes of length, a JSON header
+// with the tensors' types, shapes and places, the tensors; metadata "config" as in a checkpoint.
 #pragma once
 
 #include <filesystem>
 
 namespace glow {
 
-// Writes the model as a checkpoint without training state. Throws InputError for a damaged file, and for tensors that
-// are not those of its configuration.
+// Writes the model as a checkpoint without training state. Throws InputError for a damaged file, and for
+// tensors that are not those of its configuration.
 void checkpoint_from_safetensors(const std::filesystem::path& safetensors,
                                  const std::filesystem::path& checkpoint);
 
-// A temporary folder, removed with its contents by the destructor. The path is empty until the folder is made.
+// A temporary folder, removed with its contents by the destructor. The path is empty until the folder is
+// made.
 class ScratchFolder {
   public:
     ScratchFolder() = default;

@@ -1,9 +1,9 @@
 // Uses of per-image bits/dim: finding unlikely images, and telling two data sets apart.
 //
 // Likelihoods favor smooth images regardless of the training data (Nalisnick et al. 2019), so bits/dim alone
-// do not detect out-of-distribution images. The corrected score subtracts what a general compressor needs (Serra et al.
-// 2020): the model's bits/dim minus bits/dim of the image as a PNG file. High means more surprising than
-// complex.
+// do not detect out-of-distribution images. The corrected score subtracts what a general compressor needs
+// (Serra et al. 2020): the model's bits/dim minus bits/dim of the image as a PNG file. High means more
+// surprising than complex.
 #pragma once
 
 #include <optional>

@@ -168,8 +168,8 @@ struct UnpackTaps {
     }
 };
 
-// All that ends a network's gradient, a row a block: rows of both convolutions with actnorm, each with its sum; rows of
-// the last one's weight, which are only added; and its sums over images.
+// All that ends a network's gradient, a row a block: rows of both convolutions with actnorm, each with its
+// sum; rows of the last one's weight, which are only added; and its sums over images.
 struct UnfoldNetwork {
     static constexpr const char* name = "unfold_network";
     static constexpr int kThreads = 128, kBlocks = 8, kPhases = 3;

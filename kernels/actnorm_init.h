@@ -11,7 +11,8 @@ template <class T>
 void add_moments(const Exec& exec, index_t rows, index_t C, const T* x, index_t stride, double* moments,
                  double* partial);
 // Data-dependent initialization from the moments of `count` rows: bias = -mean,
-// 3 logs = log(spread) - log(s + 1e-6), s = sqrt(mean((x + bias)^2)): the output's standard deviation is `spread`.
+// 3 logs = log(spread) - log(s + 1e-6), s = sqrt(mean((x + bias)^2)): the output's standard deviation is
+// `spread`.
 void actnorm_from_moments(const Exec& exec, double count, index_t C, const double* moments, real* bias,
                           real* logs, double spread = 1);
 

@@ -31,11 +31,12 @@ struct bfloat16 {
     std::uint16_t bits;
 };
 
-// count_only runs no kernels: to plan memory, the code of a step is executed with arenas that only count bytes.
+// count_only runs no kernels: to plan memory, the code of a step is executed with arenas that only count
+// bytes.
 enum class Device { cpu, cuda, count_only };
 class LaunchObserver;
-// Shared memory per block that our own tensor-core kernels need. Compute capability 8.0, 9.0 and 10.0 have it;
-// 8.6 and 8.9 have tensor cores, but only 99 KiB.
+// Shared memory per block that our own tensor-core kernels need. Compute capability 8.0, 9.0 and 10.0 have
+// it; 8.6 and 8.9 have tensor cores, but only 99 KiB.
 inline constexpr index_t kTensorCoreSharedBytes = 160 << 10;
 // Where and how a kernel runs.
 struct Exec {

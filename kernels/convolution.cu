@@ -95,7 +95,8 @@ struct Im2colLines {
     index_t source_stride;
     Map* columns;
 
-    // per_tap: C and the edge channel; both may be constants. Rows wider than the lines are processed in parts.
+    // per_tap: C and the edge channel; both may be constants. Rows wider than the lines are processed in
+    // parts.
     template <class Channels, class PerTap>
     void row(index_t q, Channels C, PerTap per_tap) const {
         Map staged[kStaged];  // [3, width + 2, per_tap]
@@ -113,7 +114,8 @@ struct Im2colLines {
             }
         }
     }
-    // The line of the taps kh. Taps of a pixel lie side by side: slot s is pixel s - 1, or width - s with sign -1.
+    // The line of the taps kh. Taps of a pixel lie side by side: slot s is pixel s - 1, or width - s with
+    // sign -1.
     template <class Channels, class PerTap>
     void stage(index_t q, index_t kh, index_t x0, index_t width, Channels C, PerTap per_tap,
                Map* line) const {

@@ -32,7 +32,8 @@ void additive_coupling_inverse(const Exec& exec, index_t rows, index_t C, const 
 void additive_coupling_backward(const Exec& exec, index_t rows, index_t C, const real* out, real* dout,
                                 state_t* h, const real* dh);
 
-// Conditional couplings: the network's input [rows, C/2 + E] is a of the state h [rows, C], then the condition [rows, E].
+// Conditional couplings: the network's input [rows, C/2 + E] is a of the state h [rows, C], then the
+// condition [rows, E].
 void join_condition(const Exec& exec, index_t rows, index_t C, index_t E, const state_t* h,
                     const real* condition, state_t* input);
 // Its gradient's way back: dh of a += dinput, dcondition [rows, E] += dinput.

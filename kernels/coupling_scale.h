@@ -1,4 +1,5 @@
-// Scale of an affine coupling from its network's output h, shared by forward, inverse, backward and lossless coding.
+// Scale of an affine coupling from its network's output h, shared by forward, inverse, backward and lossless
+// coding.
 #pragma once
 
 #include "kernels/math.h"

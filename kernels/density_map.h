@@ -6,8 +6,8 @@
 
 namespace glow::inline GLOW_REAL {
 
-// Affine coupling as in kernels/coupling.h, h [rows, C]: b <- (b + shift) * scale; logdet[row] += sum of the pixel's log
-// scales (nats).
+// Affine coupling as in kernels/coupling.h, h [rows, C]: b <- (b + shift) * scale; logdet[row] += sum of the
+// pixel's log scales (nats).
 void affine_coupling_forward_by_pixel(const Exec& exec, index_t rows, index_t C, const AffineOutput& output,
                                       state_t* h, double* logdet);
 // logp[n * rows + row] += log-density of the pixel's latents (nats).

@@ -4,7 +4,8 @@
 //     template <>
 //     struct Names<Optimizer> {
 //         static constexpr const char* what = "optimizer";
-//         static constexpr NamedValue<Optimizer> values[] = {{Optimizer::adamax, "adamax"}, {Optimizer::adam, "adam"}};
+//         static constexpr NamedValue<Optimizer> values[] = {{Optimizer::adamax, "adamax"},
+//                                                            {Optimizer::adam, "adam"}};
 //     };
 #pragma once
 

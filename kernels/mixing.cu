@@ -16,8 +16,8 @@ struct CastWithOne {
     }
 };
 
-// affine_rows() on a GPU: a block takes one tile of rows after another, and copies the next one to shared memory
-// while it computes. Results are staged, so that they leave in whole lines.
+// affine_rows() on a GPU: a block takes one tile of rows after another, and copies the next one to shared
+// memory while it computes. Results are staged, so that they leave in whole lines.
 struct AffineRowsTile {
     static constexpr const char* name = AffineRows::name;
     static constexpr int kThreads = 96, kBlocks = 4, kPhases = 3, kLoopPhases = 3;

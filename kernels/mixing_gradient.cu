@@ -168,8 +168,9 @@ struct MixingBackwardTile {
     }
     BlockGrid grid() const { return {tiles.blocks, 1, shared_bytes(tiles.tile_rows, C)}; }
 
-    // Shared memory, in this order: M^-1 [C, C] and -b [C]; y of two tiles (or x, if it is given) and x of one,
-    // [tile_rows, state_line] each; M [C, C]; dy of two tiles, dx and rounded x of one, [tile_rows, line] each.
+    // Shared memory, in this order: M^-1 [C, C] and -b [C]; y of two tiles (or x, if it is given) and x of
+    // one, [tile_rows, state_line] each; M [C, C]; dy of two tiles, dx and rounded x of one, [tile_rows,
+    // line] each.
     GLOW_HD double* M_inverse(const BlockThread& at) const { return static_cast<double*>(at.shared); }
     GLOW_HD double* minus_bias(const BlockThread& at) const { return M_inverse(at) + C * C; }
     GLOW_HD state_t* ys(const BlockThread& at, int round) const {

@@ -13,8 +13,9 @@ namespace glow::inline GLOW_REAL {
 void dense_weight_gradient(const Exec& exec, index_t C, const real* dMc, const double* W_inverse,
                            const ActnormParameters& actnorm, double dlogdet, real* dW);
 
-// Gradients of the LU factors. With A = L + I, B = U + D and dLU = P^T G: lower += strict lower triangle of dLU B^T,
-// upper += strict upper triangle of A^T dLU, log_diag += diag(A^T dLU) D + n. scratch: C * C doubles.
+// Gradients of the LU factors. With A = L + I, B = U + D and dLU = P^T G: lower += strict lower triangle of
+// dLU B^T, upper += strict upper triangle of A^T dLU, log_diag += diag(A^T dLU) D + n. scratch: C * C
+// doubles.
 struct LuGradients {
     real* log_diag;  // [C]
     real* lower;     // [C, C]

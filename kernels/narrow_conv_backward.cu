@@ -57,9 +57,9 @@ struct FoldParts {
 
 #if defined(__CUDACC__)
 
-// The last convolution. A block computes a slice of channels over a part of the pixels, tile by tile: first its sums
-// dW += dtaps^T hidden, which stay in registers, then dhidden = dtaps W of the tile, which replaces `hidden` in shared
-// memory on its way out. At most 112 taps, so that the registers hold dW.
+// The last convolution. A block computes a slice of channels over a part of the pixels, tile by tile: first
+// its sums dW += dtaps^T hidden, which stay in registers, then dhidden = dtaps W of the tile, which replaces
+// `hidden` in shared memory on its way out. At most 112 taps, so that the registers hold dW.
 struct OutputBlocking {
     static constexpr int kThreads = 256, kWarps = kThreads / 32;
     static constexpr int kTiles = 7, kTaps = 16 * kTiles, kColumns = kSlice / 8;  // column: 8 channels
@@ -77,7 +77,8 @@ struct OutputBlocking {
     static_assert(kTaps == kMostTaps && kSharedBytes <= kTensorCoreSharedBytes);
 };
 
-// Starts to copy rows of kPacks packs, of which a row in memory has `packs`; zeros for the others and behind the last row.
+// Starts to copy rows of kPacks packs, of which a row in memory has `packs`; zeros for the others and behind
+// the last row.
 template <int kThreads, int kPacks>
 __device__ inline void copy_rows(bfloat16* to, int to_line, const bfloat16* from, index_t line, int rows,
                                  int packs) {
@@ -99,8 +100,8 @@ __device__ inline TileRange tiles_of_part(index_t rows, int part, int parts) {
             static_cast<int>(index_t{tiles} * (part + 1) / parts)};
 }
 
-// A thread's place in a block of the last convolution, and addresses of its lane's part of the first factors: of
-// dtaps and hidden, in bytes from a stage.
+// A thread's place in a block of the last convolution, and addresses of its lane's part of the first factors:
+// of dtaps and hidden, in bytes from a stage.
 struct OutputThread {
     using B = OutputBlocking;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -269,8 +270,8 @@ __global__ void __launch_bounds__(OutputBlocking::kThreads, 2)
     }
 }
 
-// The first convolution. A block takes a part of the pixels and all channels, kChannels of them at a time; its sums dW
-// for all of them stay in registers.
+// The first convolution. A block takes a part of the pixels and all channels, kChannels of them at a time;
+// its sums dW for all of them stay in registers.
 struct InputBlocking {
     static constexpr int kThreads = 512;
     static constexpr int kColumns = kMostColumns, kChannels = 64;  // at most; at a time
@@ -283,8 +284,8 @@ struct InputBlocking {
     static_assert(kSharedBytes <= kTensorCoreSharedBytes && kRows == 64);
 };
 
-// A thread's place in a block of the first convolution, and addresses of its lane's part of the first factors. Warps: 4
-// by 4 over the rows and columns of both results.
+// A thread's place in a block of the first convolution, and addresses of its lane's part of the first
+// factors. Warps: 4 by 4 over the rows and columns of both results.
 struct InputThread {
     using B = InputBlocking;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -1,6 +1,6 @@
-// Backward of a coupling network's first and last convolution, each with its adjacent ReLU, as one kernel of bf16
-// matrix products for GPUs (layers/conv3x3.h has the convolutions as products). Reads a wide map once, instead of
-// once for each product and for ReLU's gradient.
+// Backward of a coupling network's first and last convolution, each with its adjacent ReLU, as one kernel of
+// bf16 matrix products for GPUs (layers/conv3x3.h has the convolutions as products). Reads a wide map once,
+// instead of once for each product and for ReLU's gradient.
 #pragma once
 
 #include "kernels/base.h"

@@ -29,8 +29,8 @@ OptimizerArrays(real*, Moment*, Moment*, real*, index_t) -> OptimizerArrays<Mome
 template <class Moment>
 OptimizerArrays(real*, Moment*, Moment*, real*) -> OptimizerArrays<Moment>;
 
-// Updates the arrays in place from the gradient g. Moment is real or bfloat16. In bf16, m is rounded to nearest,
-// but v uses stochastic rounding: a decay of less than half a bf16 step would never take effect with
+// Updates the arrays in place from the gradient g. Moment is real or bfloat16. In bf16, m is rounded to
+// nearest, but v uses stochastic rounding: a decay of less than half a bf16 step would never take effect with
 // round-to-nearest.
 template <class Moment>
 void optimizer_step(const Exec& exec, index_t count, const OptimizerStep& step, const real* g,

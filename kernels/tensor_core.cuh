@@ -1,6 +1,6 @@
-// A warp's products of bf16 matrices in shared memory, summed in float (PTX, compute capability 8.0). An element's place
-// in registers is that of mma.m16n8k16 in the PTX manual: of the result, lane l holds rows l / 4 and l / 4 + 8, columns
-// 2 (l % 4) and 2 (l % 4) + 1, in this order.
+// A warp's products of bf16 matrices in shared memory, summed in float (PTX, compute capability 8.0). An
+// element's place in registers is that of mma.m16n8k16 in the PTX manual: of the result, lane l holds rows l
+// / 4 and l / 4 + 8, columns 2 (l % 4) and 2 (l % 4) + 1, in this order.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace glow::inline GLOW_REAL {
 
-// Factors, from a shared_address() with rows `line` elements apart. A lane passes the address of the matrix plus its own
-// offset, in bytes.
+// Factors, from a shared_address() with rows `line` elements apart. A lane passes the address of the matrix
+// plus its own offset, in bytes.
 //
 // The left factor [16, 16].
 __device__ inline unsigned left_offset(int lane, int line) {

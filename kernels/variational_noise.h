@@ -1,6 +1,7 @@
-// First and last operation of variational dequantization: drawing standard normal numbers eps, and adding the noise
-// u = sigmoid(logits) to pixels. States and logits are [N, D], D = H*W*C. log q(u) = log N(eps) - log|det df/deps| - sum
-// of log(u (1 - u)); these kernels compute the first and the last term, in nats, for minus_log_q [N].
+// First and last operation of variational dequantization: drawing standard normal numbers eps, and adding the
+// noise u = sigmoid(logits) to pixels. States and logits are [N, D], D = H*W*C. log q(u) = log N(eps) -
+// log|det df/deps| - sum of log(u (1 - u)); these kernels compute the first and the last term, in nats, for
+// minus_log_q [N].
 #pragma once
 
 #include "kernels/dequantize.h"
@@ -12,8 +13,8 @@ namespace glow::inline GLOW_REAL {
 void normal_noise(const Exec& exec, index_t N, index_t D, const Noise& noise, state_t* eps,
                   double* minus_log_q, double* partial);
 
-// Drift of a reconstructed eps: difference[n] = max(difference[n], max over i of |eps[n, i] - number drawn|), inf if an
-// eps is not finite. partial: group_scratch(N) doubles.
+// Drift of a reconstructed eps: difference[n] = max(difference[n], max over i of |eps[n, i] - number drawn|),
+// inf if an eps is not finite. partial: group_scratch(N) doubles.
 void normal_noise_difference(const Exec& exec, index_t N, index_t D, const Noise& noise, const state_t* eps,
                              double* difference, double* partial);
 

@@ -13,8 +13,8 @@ enum class Permutation { invconv, invconv_lu, shuffle, reverse };
 enum class CouplingKind { affine, additive };
 enum class Precision { fp32, tf32, bf16 };
 // Implementation of a coupling network's last convolution: matrix products by Context::blas, or a library
-// convolution by Context::conv. It is the only 3x3 convolution of a wide map, so only here can a library avoid an
-// extra pass over that map. The choice applies to forward, recomputation and both gradients.
+// convolution by Context::conv. It is the only 3x3 convolution of a wide map, so only here can a library
+// avoid an extra pass over that map. The choice applies to forward, recomputation and both gradients.
 enum class Engine { products, library };
 
 template <>

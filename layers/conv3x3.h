@@ -21,7 +21,8 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
         f(ImageRows{H, W, begin, std::min(begin + step, rows)});
 }
 
-// With fewer pixels the library's products and separate kernels are as fast as kernels/narrow_conv_backward.h.
+// With fewer pixels the library's products and separate kernels are as fast as
+// kernels/narrow_conv_backward.h.
 inline constexpr index_t kFusedPixels = 16384;
 
 // The state at all pixels, of which a convolution reads the first channels.
@@ -63,8 +64,8 @@ struct NarrowInputConv {
             expanded, weight, y);
     }
 
-    // dweight = or += dy^T columns(x), dx += col2im(dy W) unless nullptr. dy [block pixels, outputs]; dx: all images,
-    // x.stride elements per pixel. expanded: columns(x) of the forward; nullptr: made again.
+    // dweight = or += dy^T columns(x), dx += col2im(dy W) unless nullptr. dy [block pixels, outputs]; dx: all
+    // images, x.stride elements per pixel. expanded: columns(x) of the forward; nullptr: made again.
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const StatePixels& x, const Map* weight,
                   const Map* dy, const WeightGradient& dweight, real* dx,
@@ -85,7 +86,8 @@ struct NarrowInputConv {
         col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
     }
 
-    // The same in one kernel, with the gradient of the ReLU that follows: y are its results, dy their gradient.
+    // The same in one kernel, with the gradient of the ReLU that follows: y are its results, dy their
+    // gradient.
     bool fuses_relu(const Exec& exec, index_t pixels) const {
         return pixels >= kFusedPixels && input_conv_backward_fits(exec, columns.stride, outputs);
     }
@@ -147,8 +149,8 @@ struct NarrowOutputConv {
         context.gemm(gemm_nt(pixels, columns.stride, inputs, operands, scalar_of<real>), x, weight, taps);
     }
 
-    // dweight = or += columns(dy)^T x, dx = columns(dy) W. dy: all images [N*H*W, outputs]; x, dx [block pixels,
-    // inputs].
+    // dweight = or += columns(dy)^T x, dx = columns(dy) W. dy: all images [N*H*W, outputs]; x, dx [block
+    // pixels, inputs].
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const Map* x, const Map* weight,
                   const real* dy, const WeightGradient& dweight, Map* dx) const {
@@ -168,8 +170,8 @@ struct NarrowOutputConv {
         context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>), dtaps, weight, dx);
     }
 
-    // The same in one kernel, with the gradient of the ReLU whose results are x: dx is that of ReLU's argument, and
-    // dbias = or += its sum over pixels.
+    // The same in one kernel, with the gradient of the ReLU whose results are x: dx is that of ReLU's
+    // argument, and dbias = or += its sum over pixels.
     bool fuses_relu(const Exec& exec, index_t pixels) const {
         return pixels >= kFusedPixels && output_conv_backward_fits(exec, columns.stride, inputs);
     }

@@ -1,7 +1,7 @@
 // Affine and additive coupling layers (paper section 3.3 in the form of the published code): a network of the
-// first half of the channels, `a`, transforms the second half, `b`; `a` is unchanged. In a conditional coupling
-// the network also reads a condition: feature maps of known data, whose gradient backward also computes (Ho et
-// al. 2019, section 3.1). Runs tile by tile, so only one tile's hidden maps need memory.
+// first half of the channels, `a`, transforms the second half, `b`; `a` is unchanged. In a conditional
+// coupling the network also reads a condition: feature maps of known data, whose gradient backward also
+// computes (Ho et al. 2019, section 3.1). Runs tile by tile, so only one tile's hidden maps need memory.
 #pragma once
 
 #include <memory>

@@ -11,8 +11,9 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-// Standard deviation before the last coupling, whose initial scale of 0.88 applies to half of the channels: the logits then
-// have 1.74. The sigmoid of a normal variable is closest to uniform at a standard deviation of 1.75.
+// Standard deviation before the last coupling, whose initial scale of 0.88 applies to half of the channels:
+// the logits then have 1.74. The sigmoid of a normal variable is closest to uniform at a standard deviation
+// of 1.75.
 constexpr double kLogitSpread = 1.85;
 
 Noise centers() {

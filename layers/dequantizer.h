@@ -1,10 +1,11 @@
-// Variational dequantization (Ho et al. 2019, section 3.1): a small conditional flow f turns standard normal numbers eps
-// into the noise of an image in its pixels' bins, u = sigmoid(f(eps; c)), where c are features of the image. With
-// log q(u) = log N(eps) - log|det df/deps| - sum of log(u (1 - u)), each draw bounds the likelihood of the pixels k:
-// log p(k) >= E[log p((k + u) / n_bins - 1/2) - log q(u)] - D ln n_bins. Uniform noise is the case log q = 0.
+// Variational dequantization (Ho et al. 2019, section 3.1): a small conditional flow f turns standard normal
+// numbers eps into the noise of an image in its pixels' bins, u = sigmoid(f(eps; c)), where c are features of
+// the image. With log q(u) = log N(eps) - log|det df/deps| - sum of log(u (1 - u)), each draw bounds the
+// likelihood of the pixels k: log p(k) >= E[log p((k + u) / n_bins - 1/2) - log q(u)] - D ln n_bins. Uniform
+// noise is the case log q = 0.
 //
-// f works at half the image's resolution: a squeeze, then steps of actnorm, 1x1 convolution and conditional affine
-// coupling. Backward reconstructs eps from the logits f(eps; c), the only state that forward saves.
+// f works at half the image's resolution: a squeeze, then steps of actnorm, 1x1 convolution and conditional
+// affine coupling. Backward reconstructs eps from the logits f(eps; c), the only state that forward saves.
 #pragma once
 
 #include <memory>
@@ -21,8 +22,8 @@ namespace glow::inline GLOW_REAL {
 
 class Dequantizer {
   public:
-    // config.dequant_depth > 0 steps, networks of config.dequant_width hidden channels; tile: images per tile, 0 =
-    // images_per_tile().
+    // config.dequant_depth > 0 steps, networks of config.dequant_width hidden channels; tile: images per
+    // tile, 0 = images_per_tile().
     Dequantizer(const ModelConfig& config, Precision precision, index_t tile, Parameters& parameters);
 
     // Derived values, as in Glow. conditions [dequant_depth]: receives the condition numbers of W.
@@ -35,21 +36,22 @@ class Dequantizer {
     std::vector<FoldedLevel> networks();
     void use(const FoldedWeights& folded, index_t first_level);
 
-    // Initializes the actnorms from these images and their eps, so that u is about uniform, then runs forward().
-    // Needs no derived values.
+    // Initializes the actnorms from these images and their eps, so that u is about uniform, then runs
+    // forward(). Needs no derived values.
     void initialize(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                     double* minus_log_q);
 
-    // flow.h [N, H, W, C] = dequantized images; flow.minus_log_q = minus_log_q [N]. logits [N, H, W, C]: receives
-    // f(eps; c) for backward, unless nullptr.
-    // On a GPU the log-determinants of the 1x1 convolutions are added by add_logdets().
+    // flow.h [N, H, W, C] = dequantized images; flow.minus_log_q = minus_log_q [N]. logits [N, H, W, C]:
+    // receives f(eps; c) for backward, unless nullptr. On a GPU the log-determinants of the 1x1 convolutions
+    // are added by add_logdets().
     void forward(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                  double* minus_log_q, state_t* logits);
     // sums [N] += what forward() left out on a GPU. Requires all derived values.
     void add_logdets(const Context& context, index_t N, double* sums) const;
 
-    // Call after backward of the main flow: flow.h holds the reconstructed images and gradient.dh = dL/dx; both are
-    // overwritten. gradient.parameters +=. difference [N]: largest error of the reconstructed image or eps.
+    // Call after backward of the main flow: flow.h holds the reconstructed images and gradient.dh = dL/dx;
+    // both are overwritten. gradient.parameters +=. difference [N]: largest error of the reconstructed image
+    // or eps.
     void backward(const Context& context, const Pixels& pixels, const Noise& noise, Flow& flow,
                   const state_t* logits, const Gradient& gradient, double* difference);
 

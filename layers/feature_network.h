@@ -1,5 +1,5 @@
-// Network that computes the condition of conditional couplings from data: conv 3x3 -> actnorm -> relu -> conv 1x1 ->
-// actnorm -> relu -> conv 3x3 (initially zero), the architecture of the coupling networks.
+// Network that computes the condition of conditional couplings from data: conv 3x3 -> actnorm -> relu -> conv
+// 1x1 -> actnorm -> relu -> conv 3x3 (initially zero), the architecture of the coupling networks.
 #pragma once
 
 #include "layers/coupling_network.h"
@@ -19,7 +19,8 @@ class FeatureNetwork {
     void initialize(const Context& context, index_t N, const state_t* x);
     // features [N, H, W, outputs()] = NN(x).
     void forward(const Context& context, index_t N, const state_t* x, real* features) const;
-    // Accumulates (+=) the parameter gradients; recomputes the network. Computes no gradient of x, which is data.
+    // Accumulates (+=) the parameter gradients; recomputes the network. Computes no gradient of x, which is
+    // data.
     void backward(const Context& context, index_t N, const state_t* x, const real* dfeatures,
                   const ParameterGradients& gradients) const;
 

@@ -42,8 +42,9 @@ struct FoldedGradient {
     real* conv2;  // [w, w]
     real* bias2;  // [w]
     real* conv3;  // [rows3, w]; unused where a library computes the last convolution
-    // Of the last convolution's bias, logs and edge weights where a kernel takes an image (kernels/coupling_image.h):
-    // [11 * outputs, N], or [2 * outputs, N] without edge. nullptr: these gradients go to the parameters directly.
+    // Of the last convolution's bias, logs and edge weights where a kernel takes an image
+    // (kernels/coupling_image.h): [11 * outputs, N], or [2 * outputs, N] without edge. nullptr: these
+    // gradients go to the parameters directly.
     double* output_sums;
     index_t N;  // images
 };

@@ -156,7 +156,8 @@ class Glow {
 
     // Policy "auto": saves as many maps of N images as fit in `bytes`, deepest level first. A byte saved
     // in the deepest level avoids the most recomputation: its feature maps have the most channels, so the
-    // network does the most work per pixel, while the saved maps per pixel are about the same size everywhere.
+    // network does the most work per pixel, while the saved maps per pixel are about the same size
+    // everywhere.
     MemoryPolicy policy_within(index_t N, std::size_t bytes) const;
     // Network work of forward and backward under a policy, in units of one forward: 3 if all maps are saved,
     // 4 if every network is recomputed.

@@ -42,8 +42,8 @@ struct Gradient {
 class Layer {
   public:
     virtual ~Layer() = default;
-    // Sets the layer's actnorms from the data that reaches them on all processes, then runs forward. A process
-    // may have no images.
+    // Sets the layer's actnorms from the data that reaches them on all processes, then runs forward. A
+    // process may have no images.
     virtual void initialize(const Context& context, Flow& flow) { forward(context, flow); }
     // h: x -> y, logdet += log|det dy/dx|.
     virtual void forward(const Context& context, Flow& flow) = 0;
@@ -53,10 +53,10 @@ class Layer {
     virtual void backward(const Context& context, Flow& flow, Gradient& gradient) = 0;
 };
 
-// Images per tile for a network of hidden width `width` on feature maps of `pixels` pixels: `tile` if nonzero,
-// otherwise as many as make a hidden map of about blocking.tile_elements; at most all N images.
-// The rule is fixed so that forward and recomputation agree. On a CPU, tile_elements is 2^21: with smaller
-// tiles, thread synchronization costs more than caches gain (docs/results.md).
+// Images per tile for a network of hidden width `width` on feature maps of `pixels` pixels: `tile` if
+// nonzero, otherwise as many as make a hidden map of about blocking.tile_elements; at most all N images. The
+// rule is fixed so that forward and recomputation agree. On a CPU, tile_elements is 2^21: with smaller tiles,
+// thread synchronization costs more than caches gain (docs/results.md).
 index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N,
                         const Blocking& blocking = kCpuBlocking);
 

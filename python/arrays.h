@@ -17,8 +17,8 @@ namespace py = pybind11;
 // A compact, row-major array in the memory of GPU 0.
 class DeviceArray {
   public:
-    // Takes the array out of a capsule of __dlpack__(). The producer's work on it must be done. Throws InputError for arrays of
-    // another device, layout or type.
+    // Takes the array out of a capsule of __dlpack__(). The producer's work on it must be done. Throws
+    // InputError for arrays of another device, layout or type.
     explicit DeviceArray(const py::capsule& capsule);
     // Allocates float32 values.
     explicit DeviceArray(std::vector<py::ssize_t> shape);
@@ -45,11 +45,11 @@ struct GivenImages {
     PixelArray array;
     std::vector<std::int32_t> labels;  // of `array`
 };
-// Views of x: a C-contiguous NumPy array or a DeviceArray, of uint8, float32 or float64 and shape [N, H, W, C] with the
-// model's channels. Throws InputError for anything else. labels: int32 [N], or None.
+// Views of x: a C-contiguous NumPy array or a DeviceArray, of uint8, float32 or float64 and shape [N, H, W,
+// C] with the model's channels. Throws InputError for anything else. labels: int32 [N], or None.
 GivenImages images_of(const ModelConfig& trained, const py::object& x, const py::object& labels);
-// A copy, which other threads cannot change after it was checked; empty for None. Throws InputError unless they are classes of
-// the model, [N].
+// A copy, which other threads cannot change after it was checked; empty for None. Throws InputError unless
+// they are classes of the model, [N].
 std::vector<std::int32_t> labels_of(const ModelConfig& model, index_t N, const py::object& labels);
 
 }  // namespace glow

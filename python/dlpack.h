@@ -1,4 +1,5 @@
-// The structures of DLPack 0.8 (https://dmlc.github.io/dlpack), the exchange format of arrays between frameworks.
+// The structures of DLPack 0.8 (https://dmlc.github.io/dlpack), the exchange format of arrays between
+// frameworks.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// Releasing and taking Python's global interpreter lock (GIL), also in a thread that outlives the interpreter.
+// Releasing and taking Python's global interpreter lock (GIL), also in a thread that outlives the
+// interpreter.
 #pragma once
 
 #include <cxxabi.h>
@@ -7,9 +8,9 @@
 
 namespace glow {
 
-// Takes the GIL for this thread. When the interpreter ends, Python before 3.14 ends a daemon thread here by unwinding its
-// stack. That would stop at the first destructor with std::terminate(), and destroy Python objects without the GIL. The
-// thread waits for the end of the process instead, as in later versions.
+// Takes the GIL for this thread. When the interpreter ends, Python before 3.14 ends a daemon thread here by
+// unwinding its stack. That would stop at the first destructor with std::terminate(), and destroy Python
+// objects without the GIL. The thread waits for the end of the process instead, as in later versions.
 inline void take_gil(PyThreadState* thread) {
     try {
         PyEval_RestoreThread(thread);

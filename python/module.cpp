@@ -241,8 +241,8 @@ class Model {
         backend_ = std::move(backend);
         device_ = backend_->exec().device;
     }
-    // Calls f(first, count) for every pass over N images of a size, without the GIL. In between Python handles signals: Ctrl-C
-    // ends a long call.
+    // Calls f(first, count) for every pass over N images of a size, without the GIL. In between Python
+    // handles signals: Ctrl-C ends a long call.
     template <class F>
     void for_each_pass(const ModelConfig& sized, index_t N, F f) {
         GilReleased released;

@@ -25,7 +25,8 @@ std::string to_text(const RunResult& result) {
     return json.dump();
 }
 
-// CLI11 reads numbers by the C library, whose decimal point the caller's locale may have made a comma. For this thread.
+// CLI11 reads numbers by the C library, whose decimal point the caller's locale may have made a comma. For
+// this thread.
 class DecimalPoint {
   public:
     DecimalPoint()

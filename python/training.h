@@ -18,14 +18,14 @@
 
 namespace glow {
 
-// What a run reports: "metrics" with the columns and cells of a row of metrics.csv, "message" and "warning" with a line, and
-// at last "end" with the result as JSON.
+// What a run reports: "metrics" with the columns and cells of a row of metrics.csv, "message" and "warning"
+// with a line, and at last "end" with the result as JSON.
 struct TrainingEvent {
     std::string kind, text, columns;
 };
 
-// A copy that fork() made in a child process has no thread, and may have a mutex that stays locked: there, stop() does
-// nothing, next() throws, and the copy must not be destroyed.
+// A copy that fork() made in a child process has no thread, and may have a mutex that stays locked: there,
+// stop() does nothing, next() throws, and the copy must not be destroyed.
 class Training {
   public:
     // arguments: those of glow_train. Throws InputError for bad ones. Starts the run.

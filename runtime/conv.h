@@ -36,7 +36,8 @@ class Conv {
     // has() is false.
     virtual void run(const Convolution& convolution, const void* first, const void* second, void* result,
                      void* scratch);
-    // Sets the output for the library's result on each engine, one line each, at the first use of a convolution.
+    // Sets the output for the library's result on each engine, one line each, at the first use of a
+    // convolution.
     virtual void set_log(std::function<void(const std::string&)>) {}
 };
 

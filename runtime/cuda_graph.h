@@ -13,9 +13,10 @@ class CudaGraph {
     // Encloses a section of code, in the order in which it runs:
     //
     //     CudaGraph::Capture capture(graph, exec, enabled);
-    //     if (capture.issues()) { ... }   // must issue the same launches every time, without waiting or copying
-    //     capture.launch();               // to or from the host
+    //     if (capture.issues()) { ... }
+    //     capture.launch();
     //
+    // The section must issue the same launches every time, and neither wait nor copy to or from the host.
     // If the section throws before launch(), the capture is dropped and the stream stays usable.
     class Capture {
       public:

@@ -1,5 +1,6 @@
-// Defines the functions of the libraries that Glow calls, each forwarding to its library. A call of one that is
-// not listed here is an undefined reference when programs are linked: add it with its number of parameters.
+// Defines the functions of the libraries that Glow calls, each forwarding to its library. A call of one that
+// is not listed here is an undefined reference when programs are linked: add it with its number of
+// parameters.
 #include "runtime/cuda_libraries.h"
 
 #include <cublasLt.h>
@@ -17,8 +18,8 @@ namespace {
 #define TEXT_OF(value) #value
 #define VERSION_TEXT(value) TEXT_OF(value)
 
-// From the dynamic linker's search path, or from where the build found it. cmake/bundle.sh looks for the names
-// in programs.
+// From the dynamic linker's search path, or from where the build found it. cmake/bundle.sh looks for the
+// names in programs.
 void* open_library(const char* name) {
     const int mode = RTLD_LAZY | RTLD_LOCAL;
     if (void* const library = dlopen(name, mode)) return library;

@@ -77,8 +77,8 @@ std::vector<OfferedEngine> offered_engines(const Cudnn& cudnn, const CudnnDescri
 // Alignment of a tensor's address in bytes: operands start at pixels in arena blocks.
 index_t pixel_alignment(cudnnDataType_t type, index_t channels);
 
-// Whether an engine with these notes may be used. Excludes nondeterministic engines and, for float operands, rounded
-// operands or sums and transforms that lose precision.
+// Whether an engine with these notes may be used. Excludes nondeterministic engines and, for float operands,
+// rounded operands or sums and transforms that lose precision.
 bool engine_allowed(Scalar operands, const std::vector<cudnnBackendNumericalNote_t>& notes);
 
 }  // namespace glow::cuda

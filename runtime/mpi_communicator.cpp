@@ -268,7 +268,7 @@ class MpiCommunicator : public Communicator {
         last_progress_ = Clock::now();
     }
 
-    // ---- Failure detection: a rank that makes no progress for a while pings the others, which must reply ---
+    // ---- Failure detection: a rank that makes no progress for a while pings the others, which must reply.
 
     std::string who(int r) const { return fmt::format("rank {} on {}", r, group_.hosts[r]); }
     std::chrono::duration<double> poll_interval() const {

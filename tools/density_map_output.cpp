@@ -126,7 +126,8 @@ void check_heatmaps(const ScoredImages& scored) {
 }
 
 std::array<std::uint8_t, 3> heat_color(double t) {
-    // OKLab lightness 0.22 .. 0.96 in equal steps, so that equal differences look equal, also to the color-blind.
+    // OKLab lightness 0.22 .. 0.96 in equal steps, so that equal differences look equal, also to the
+    // color-blind.
     static constexpr std::uint8_t kColors[][3] = {{26, 4, 78},    {75, 0, 104},   {127, 0, 108},
                                                   {179, 4, 95},   {215, 61, 72},  {240, 107, 44},
                                                   {255, 154, 27}, {255, 203, 87}, {251, 246, 166}};

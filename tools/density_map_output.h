@@ -24,8 +24,8 @@ struct MapOptions {
 };
 void add_map_options(CLI::App& app, MapOptions& options);
 
-// The color of t in 0 .. 1 (clamped): from dark violet over magenta and orange to pale yellow, with steps of equal
-// lightness.
+// The color of t in 0 .. 1 (clamped): from dark violet over magenta and orange to pale yellow, with steps of
+// equal lightness.
 std::array<std::uint8_t, 3> heat_color(double t);
 
 // Throws InputError if a heat map of these images would be too large a picture.

@@ -27,8 +27,8 @@ std::vector<double> order_score(const ScoreOptions& options, const ScoredImages&
     return options.sort_by == ScoreOrder::corrected ? difference(scored.bits, png) : scored.bits;
 }
 
-// index,bpd[,label][,png_bpd,corrected][,name], in file order or by ascending score. png: PNG sizes of the images,
-// written with --complexity and where they set the order.
+// index,bpd[,label][,png_bpd,corrected][,name], in file order or by ascending score. png: PNG sizes of the
+// images, written with --complexity and where they set the order.
 void write_per_image(const std::string& path, const ScoreOptions& options, const ScoredImages& scored,
                      std::vector<double> png) {
     const std::vector<double>& bits = scored.bits;
@@ -66,7 +66,8 @@ struct ExtremesLayout {
     }
 };
 
-// The images with the lowest and the highest score side by side, most extreme first, each below its score and name.
+// The images with the lowest and the highest score side by side, most extreme first, each below its score and
+// name.
 void write_extremes(const ScoreOptions& options, const ScoredImages& scored,
                     const std::vector<double>& score) {
     const SplitImages& images = scored.images;

@@ -15,8 +15,8 @@ struct NamedImages {
 };
 
 // All photographs below data.data, or the first data.limit, prepared as by glow_data images: the largest
-// centered part with the proportions of the model's size, scaled down. Warns of files that cannot be used. Throws
-// InputError for models that are not gray or RGB, or conditional on classes, and if --split was given.
+// centered part with the proportions of the model's size, scaled down. Warns of files that cannot be used.
+// Throws InputError for models that are not gray or RGB, or conditional on classes, and if --split was given.
 NamedImages load_folder(const CommandLine& command, const DataOptions& data, const ModelConfig& model,
                         int threads);
 

@@ -22,13 +22,14 @@ struct NamedPath {
 class OutputFiles {
   public:
     // Throws InputError if an output cannot be written, is one of the inputs or outputs (also through
-    // symbolic or hard links), belongs to a run folder, is a picture in a folder of photographs that is an input,
-    // or is being written by another process. Inputs with an empty path are skipped; a run folder means its latest
-    // checkpoint, another folder the photographs in it. Warns if the file system does not support locks.
+    // symbolic or hard links), belongs to a run folder, is a picture in a folder of photographs that is an
+    // input, or is being written by another process. Inputs with an empty path are skipped; a run folder
+    // means its latest checkpoint, another folder the photographs in it. Warns if the file system does not
+    // support locks.
     OutputFiles(const CommandLine& command, const std::vector<NamedPath>& inputs,
                 const std::vector<NamedPath>& outputs);
-    // An output folder for images 000000.png, ...; it need not exist. Throws InputError as above, if it is inside an
-    // input folder, and if another output has the name of one of its images.
+    // An output folder for images 000000.png, ...; it need not exist. Throws InputError as above, if it is
+    // inside an input folder, and if another output has the name of one of its images.
     void add_folder(const NamedPath& folder);
 
   private:
@@ -43,12 +44,12 @@ class OutputFiles {
 // Throws InputError if the output, also through a link, is a file of a run.
 void refuse_file_of_run(const NamedPath& output);
 
-// Throws InputError if the folder has numbered images of an earlier result other than the first `count`, which would be
-// mixed with the new ones.
+// Throws InputError if the folder has numbered images of an earlier result other than the first `count`,
+// which would be mixed with the new ones.
 void refuse_other_pictures(const NamedPath& folder, index_t count);
 
-// Throws InputError if the file exists, unless `force`. For outputs that may not be replaced by accident: a data set
-// takes time to make and runs depend on it, and a picture's name may be that of a photograph.
+// Throws InputError if the file exists, unless `force`. For outputs that may not be replaced by accident: a
+// data set takes time to make and runs depend on it, and a picture's name may be that of a photograph.
 void refuse_existing(const std::filesystem::path& output, bool force);
 
 // Only the check of inputs: throws InputError if an existing output is one of the inputs.

@@ -38,8 +38,8 @@ bool has_entry(char** environment, const char* entry) {
     return false;
 }
 
-// Stacks of threads, which users set for other programs: with less than 128 KiB oneDNN's kernels overflow them, and
-// gigabytes cannot be mapped. Both end the process without a message of ours.
+// Stacks of threads, which users set for other programs: with less than 128 KiB oneDNN's kernels overflow
+// them, and gigabytes cannot be mapped. Both end the process without a message of ours.
 constexpr const char* kStackSizes[] = {"OMP_STACKSIZE", "GOMP_STACKSIZE", "KMP_STACKSIZE"};
 bool sets_stack_size(const char* entry) {
     for (const char* const name : kStackSizes)
@@ -47,8 +47,9 @@ bool sets_stack_size(const char* entry) {
     return false;
 }
 
-// libgomp and OpenBLAS read their environment when they are loaded. OpenBLAS would start one thread per processor, again
-// after every fork, and map a buffer for each; Glow needs one thread, regardless of the user's settings.
+// libgomp and OpenBLAS read their environment when they are loaded. OpenBLAS would start one thread per
+// processor, again after every fork, and map a buffer for each; Glow needs one thread, regardless of the
+// user's settings.
 void restart_with_thread_policy(char** argv, char** environment) {
     static char passive[] = "OMP_WAIT_POLICY=passive", spin[] = "GOMP_SPINCOUNT=2000",
                 one_thread[] = "OPENBLAS_NUM_THREADS=1";
@@ -126,9 +127,9 @@ void require_room_for_libraries(const char* path) {
     require_room(writable, "-d", pages[5], program);
 }
 
-// Some libraries replace signal handlers while they are loaded (libpsm2 of Open MPI that of SIGHUP), which drops
-// the caller's SIG_IGN. OpenBLAS raises SIGINT if it cannot start its threads: ignore that, because it needs only one
-// here.
+// Some libraries replace signal handlers while they are loaded (libpsm2 of Open MPI that of SIGHUP), which
+// drops the caller's SIG_IGN. OpenBLAS raises SIGINT if it cannot start its threads: ignore that, because it
+// needs only one here.
 void survive_loading() {
     struct sigaction action {};
     for (std::size_t i = 0; i < std::size(kIgnorable); ++i) {

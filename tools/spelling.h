@@ -17,7 +17,8 @@ std::string nearest_name(std::string text, const std::vector<std::string>& names
 
 // An existing run folder whose path differs from this one by a few characters.
 std::optional<std::filesystem::path> similar_run(const std::filesystem::path& missing);
-// The same for a folder that may well be new: only small differences, and not of numbers alone (seed1, seed2).
+// The same for a folder that may well be new: only small differences, and not of numbers alone (seed1,
+// seed2).
 std::optional<std::filesystem::path> mistaken_run(const std::filesystem::path& missing);
 
 }  // namespace glow

@@ -24,13 +24,14 @@ struct TrainingRequest : RunRequest {
     std::string mistaken_out;  // message if another folder of almost this name holds a run
 };
 
-// Adds all options to `command`. Their defaults come from the preset, the file of --config, or the run to resume that the
-// arguments name; the arguments themselves are parsed later. request must outlive the command's options.
+// Adds all options to `command`. Their defaults come from the preset, the file of --config, or the run to
+// resume that the arguments name; the arguments themselves are parsed later. request must outlive the
+// command's options.
 void add_training_request(CommandLine& command, const std::shared_ptr<TrainingRequest>& request, int argc,
                           char** argv);
 
-// After parsing: completes the request, and throws InputError if it cannot be run. With --print-config only the options
-// are checked.
+// After parsing: completes the request, and throws InputError if it cannot be run. With --print-config only
+// the options are checked.
 void complete_request(const CommandLine& command, TrainingRequest& request);
 
 }  // namespace glow

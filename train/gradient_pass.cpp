@@ -44,8 +44,8 @@ StepSums GradientPass::run(const Batch& batch, double batch_size, const MemoryPo
 }
 
 // Accumulates one micro-batch: the gradient of the sum over its images of (bits/dim + weight_y bits_y) /
-// batch_size, and sums_. On a GPU the launches are captured and replayed; this works because the images are in
-// fixed buffers, so the launches depend only on the key of graphs_of().
+// batch_size, and sums_. On a GPU the launches are captured and replayed; this works because the images are
+// in fixed buffers, so the launches depend only on the key of graphs_of().
 void GradientPass::accumulate(const Batch& images, double batch_size, const MemoryPolicy& policy,
                               Update& update, bool last) {
     const Exec& exec = context_.exec;

@@ -104,8 +104,8 @@ struct TrainingOptions {
     std::string algorithms;  // see train/tune.h; "": the library's first choices
 
     MemoryMode memory = MemoryMode::reconstruct;
-    index_t act_budget =
-        0;  // bytes of maps saved by `auto`; 0: a quarter of the memory of the machine or GPU, shared by its processes
+    // Bytes of maps saved by `auto`; 0: a quarter of the memory of the machine or GPU, shared by its processes.
+    index_t act_budget = 0;
     index_t max_memory = 0;    // bytes of a host's processes, or of a GPU's; 0: no limit but the machine's
     index_t anchor_every = 0;  // 0: only level starts
     bool float_states = false, rounding_bits = false;
@@ -278,8 +278,8 @@ void visit_training_options(Options& o, Visitor&& visitor) {
 void check(const TrainingOptions& options);
 // Whether something ends the run, as a decay of the learning rate needs.
 bool has_limit(const TrainingOptions& options);
-// An option of memory that these options do not use, as a message; empty if there is none. Not part of check(): old
-// runs may have recorded one.
+// An option of memory that these options do not use, as a message; empty if there is none. Not part of
+// check(): old runs may have recorded one.
 std::string unused_memory_option(const TrainingOptions& options);
 
 // The checkpoint's `config`: the model's keys (docs/formats.md), and all options above under "training".

@@ -1,4 +1,5 @@
-// Failed steps: when a step counts as failed, what is retried, and how a run continues from an earlier checkpoint.
+// Failed steps: when a step counts as failed, what is retried, and how a run continues from an earlier
+// checkpoint.
 #pragma once
 
 #include <array>
@@ -18,9 +19,9 @@ namespace glow {
 class Session;
 struct StepResult;
 
-// A loss, gradient or weight that is not finite, a singular W, a jump of the loss or of a condition number, or drift
-// with every state saved. The weights may be the cause: continue only from an earlier checkpoint. All processes throw
-// the same.
+// A loss, gradient or weight that is not finite, a singular W, a jump of the loss or of a condition number,
+// or drift with every state saved. The weights may be the cause: continue only from an earlier checkpoint.
+// All processes throw the same.
 struct StepFailure : Error {
     // `found` must have kind, layer, tensor and statistics; the message is added.
     StepFailure(const std::string& message, nlohmann::ordered_json found);
@@ -42,8 +43,8 @@ struct Limits {
 // 4; a condition number above the mean by more than a factor of --condition-jump. 0: no limit.
 Limits limits_of(const TrainingHistory& history, const TrainingOptions& options);
 
-// Memory policies to try in order: the requested one, then safer ones if the reconstruction drifts. Those save no
-// maps, so their bytes are at most those of the policy checkpoint.
+// Memory policies to try in order: the requested one, then safer ones if the reconstruction drifts. Those
+// save no maps, so their bytes are at most those of the policy checkpoint.
 std::vector<MemoryPolicy> fallback_policies(const MemoryPolicy& requested);
 
 // Rolls a run back to an earlier checkpoint. All functions are collective.

@@ -21,7 +21,8 @@ struct StepTime {
     double lr_scale = 1;  // learning-rate factor from roll-backs
     double minutes = 0;   // the run's clock before the step
 };
-// Completed fraction of the run before the step, in [0, 1]: the largest of those in steps, images and minutes.
+// Completed fraction of the run before the step, in [0, 1]: the largest of those in steps, images and
+// minutes.
 double run_fraction(const Schedule& schedule, const StepTime& step);
 // Whether --max-minutes counts all parts of the run, because a decay ends with it.
 bool counts_minutes_of_whole_run(const TrainingOptions& options, const Schedule& schedule);
@@ -29,7 +30,8 @@ bool counts_minutes_of_whole_run(const TrainingOptions& options, const Schedule&
 double warmup_images(const TrainingOptions& options, const Schedule& schedule);
 // The learning rate of the step: warm-up, times the decay by run_fraction().
 double learning_rate(const TrainingOptions& options, const Schedule& schedule, const StepTime& step);
-// The update of the step: bias correction, zero-debiased EMA, number of its random roundings. gradient_scale is 1.
+// The update of the step: bias correction, zero-debiased EMA, number of its random roundings. gradient_scale
+// is 1.
 OptimizerStep optimizer_at(const TrainingOptions& options, const Schedule& schedule, const StepTime& step);
 
 }  // namespace glow

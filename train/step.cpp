@@ -19,8 +19,8 @@ OptimizerStep clipped(OptimizerStep step, double clip_norm, double grad_norm) {
 
 StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Limits& limits) {
     derived_.update(context_, weights_.params);  // W^-1, folded weights; concurrent on a GPU
-    // Check before backward if fused updates would apply a bad W's gradient, or if W^-1 is known already: on a
-    // GPU it is computed concurrently with forward, and checked after it.
+    // Check before backward if fused updates would apply a bad W's gradient, or if W^-1 is known already: on
+    // a GPU it is computed concurrently with forward, and checked after it.
     if (context_.exec.device != Device::cuda || update_->during_backward()) check_mixings(limits.condition);
 
     StepResult result;

@@ -54,8 +54,8 @@ class Trainer {
     // The following functions are collective: with several processes, each calls them with its slice of the
     // images, and all get the same results. If one process throws, end the run on all.
 
-    // Initializes the weights from the seed and the actnorms from the images, then calls reset_optimizer(). At
-    // most options.init_batch images over all processes.
+    // Initializes the weights from the seed and the actnorms from the images, then calls reset_optimizer().
+    // At most options.init_batch images over all processes.
     void initialize(const Batch& init_images);
     // Sets EMA = raw weights and moments = 0. Call after setting only the raw weights from outside.
     void reset_optimizer();
@@ -72,8 +72,8 @@ class Trainer {
     // DriftError.
     StepResult step(const Batch& batch, const OptimizerStep& step, const Limits& limits = {});
 
-    // Compares the gradients of policy() with gradients computed from exact states, on the first few images of
-    // this process's batch. Changes only buffers. Requires options.audit_every.
+    // Compares the gradients of policy() with gradients computed from exact states, on the first few images
+    // of this process's batch. Changes only buffers. Requires options.audit_every.
     Audit audit(const Batch& batch);
 
     // Throws StepFailure if a checkpoint of these weights would be rejected on loading: a value is not finite

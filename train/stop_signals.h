@@ -1,6 +1,6 @@
 // Signals that stop a run after the current step, with a checkpoint. A second SIGINT exits immediately.
-// Includes SIGXCPU (soft limit of CPU time), SIGHUP (terminal closed) and SIGPIPE (reader of the output gone), the last
-// two unless they were ignored at the start, as under nohup.
+// Includes SIGXCPU (soft limit of CPU time), SIGHUP (terminal closed) and SIGPIPE (reader of the output
+// gone), the last two unless they were ignored at the start, as under nohup.
 #pragma once
 
 #include <array>
@@ -8,8 +8,8 @@
 
 namespace glow {
 
-// During its lifetime, runs of this thread install no signal handlers: the calling program keeps its own, and stops a
-// run with RunRequest::stop.
+// During its lifetime, runs of this thread install no signal handlers: the calling program keeps its own, and
+// stops a run with RunRequest::stop.
 class SignalsLeftToCaller {
   public:
     SignalsLeftToCaller();
@@ -18,11 +18,12 @@ class SignalsLeftToCaller {
     SignalsLeftToCaller& operator=(const SignalsLeftToCaller&) = delete;
 };
 
-// During its lifetime, signals only request a stop. One instance at a time, except in runs under SignalsLeftToCaller.
+// During its lifetime, signals only request a stop. One instance at a time, except in runs under
+// SignalsLeftToCaller.
 class StopSignals {
   public:
-    // answer: text that the first signal prints on stderr at once, because a step may take minutes; must outlive the
-    // object, nullptr for none. terminal: erase the progress line before it.
+    // answer: text that the first signal prints on stderr at once, because a step may take minutes; must
+    // outlive the object, nullptr for none. terminal: erase the progress line before it.
     explicit StopSignals(const char* answer = nullptr, bool terminal = false);
     ~StopSignals();
     StopSignals(const StopSignals&) = delete;

@@ -19,8 +19,8 @@ inline double seconds_since(Clock::time_point start) {
 std::string duration_text(double seconds);
 
 // Decides when an action that is repeated every N steps or minutes is due. An interval in minutes starts at
-// `first_seconds`, so that a run shows results early, and doubles each time up to the full interval; it is at least
-// kRest times as long as the action took.
+// `first_seconds`, so that a run shows results early, and doubles each time up to the full interval; it is at
+// least kRest times as long as the action took.
 class Timer {
   public:
     // now: the clock; tests have their own.

@@ -1,5 +1,5 @@
-// Engines of a run's convolutions and algorithms of its matrix products: their names in options, and selection
-// by timing (--tune).
+// Engines of a run's convolutions and algorithms of its matrix products: their names in options, and
+// selection by timing (--tune).
 #pragma once
 
 #include <functional>
@@ -31,18 +31,18 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
 std::string engines_of_run(const TrainingOptions& options, bool resuming, const std::string& recorded,
                            const Backend& backend, const std::function<void(const std::string&)>& say);
 
-// The matrix products for which a run on a GPU does not use the library's first algorithm, with its index as in
-// Blas::choose(). As text: one or more "nt 65536 512 512 bf16 bf16 bias_relu set 3" (transposes, m, n, k, operands,
-// result, epilogue, = or +=, algorithm) with ", " between. Throws InputError for other text.
+// The matrix products for which a run on a GPU does not use the library's first algorithm, with its index as
+// in Blas::choose(). As text: one or more "nt 65536 512 512 bf16 bf16 bias_relu set 3" (transposes, m, n, k,
+// operands, result, epilogue, = or +=, algorithm) with ", " between. Throws InputError for other text.
 std::map<Gemm, int> parse_algorithms(const std::string& text);
 
-// Times the algorithms of all products in the networks' forward and backward, for the engines, batch and memory
-// policy of `options`, and chooses the fastest in backend.blas().
+// Times the algorithms of all products in the networks' forward and backward, for the engines, batch and
+// memory policy of `options`, and chooses the fastest in backend.blas().
 std::string tuned_algorithms(const TrainingOptions& options, const Backend& backend);
 
-// The `algorithms` that a run records, chosen in backend.blas(): the options' own; otherwise those of the resumed
-// checkpoint; otherwise, with --tune, what root measures; otherwise "". An algorithm that this library does not
-// have is its first. On the CPU they are recorded and not used. Collective.
+// The `algorithms` that a run records, chosen in backend.blas(): the options' own; otherwise those of the
+// resumed checkpoint; otherwise, with --tune, what root measures; otherwise "". An algorithm that this
+// library does not have is its first. On the CPU they are recorded and not used. Collective.
 std::string algorithms_of_run(const TrainingOptions& options, const std::string& recorded,
                               const Backend& backend, const std::function<void(const std::string&)>& say);
 

@@ -1,5 +1,5 @@
-// What cameras store beside the pixels, in TIFF structures: the orientation, instead of turning the pixels, and the
-// index of further pictures in a JPEG file.
+// What cameras store beside the pixels, in TIFF structures: the orientation, instead of turning the pixels,
+// and the index of further pictures in a JPEG file.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ namespace glow {
 // 1, upright, where the tag is missing or the bytes are damaged.
 int exif_orientation(std::span<const std::uint8_t> bytes);
 
-// Whether an APP2 marker of a JPEG file is the index ("MPF\0") of several pictures (CIPA DC-007). False where the bytes
-// are damaged.
+// Whether an APP2 marker of a JPEG file is the index ("MPF\0") of several pictures (CIPA DC-007). False where
+// the bytes are damaged.
 bool has_further_pictures(std::span<const std::uint8_t> bytes);
 
 // Turns a picture that is stored with `orientation` 1..8 (TIFF 6.0, page 36) upright. Orientations 5 to 8

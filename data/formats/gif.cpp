@@ -44,8 +44,8 @@ struct GifReader {
     }
 };
 
-// Goes to the next frame; false at the end or if the file is damaged. transparent: index of its transparent color,
-// or -1.
+// Goes to the next frame; false at the end or if the file is damaged. transparent: index of its transparent
+// color, or -1.
 bool next_frame(GifFileType* gif, int& transparent) {
     transparent = NO_TRANSPARENT_COLOR;
     for (GifRecordType type{}; DGifGetRecordType(gif, &type) == GIF_OK;) {

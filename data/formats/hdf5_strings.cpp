@@ -1,4 +1,5 @@
-// Arrays of strings: written with a fixed length, read with a fixed or variable one (h5py writes variable ones).
+// Arrays of strings: written with a fixed length, read with a fixed or variable one (h5py writes variable
+// ones).
 #include <algorithm>
 
 #include "data/formats/hdf5_file.h"

@@ -1,5 +1,5 @@
-// Reads arrays from NumPy .npz archives, and writes .npy files: a header (a Python dictionary with type, order and
-// shape) and the elements (NEP 1). An archive is a ZIP file of them.
+// Reads arrays from NumPy .npz archives, and writes .npy files: a header (a Python dictionary with type,
+// order and shape) and the elements (NEP 1). An archive is a ZIP file of them.
 #pragma once
 
 #include <cstdint>
@@ -46,8 +46,8 @@ class NpyReader {
     NpyHeader header_;
 };
 
-// Writes values of a shape as a .npy file of float64, atomically. Throws InputError if the file cannot be written, Error
-// if the disk is full.
+// Writes values of a shape as a .npy file of float64, atomically. Throws InputError if the file cannot be
+// written, Error if the disk is full.
 void write_npy(const std::filesystem::path& path, const std::vector<index_t>& shape,
                const std::vector<double>& values);
 

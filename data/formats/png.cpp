@@ -75,7 +75,8 @@ bool read_header(PngReader& reader) {
     png_set_chunk_cache_max(reader.png, kChunksLimit);
     png_set_chunk_malloc_max(reader.png, kChunkBytesLimit);
 #ifdef PNG_SET_UNKNOWN_CHUNKS_SUPPORTED
-    // Skips all chunks that change neither the encoded pixels nor their orientation, compressed ones among them.
+    // Skips all chunks that change neither the encoded pixels nor their orientation, compressed ones among
+    // them.
     png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
 #ifdef PNG_READ_eXIf_SUPPORTED
     png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_AS_DEFAULT,

@@ -1,5 +1,6 @@
-// Gray and RGB samples of 8 and 16 bits are read directly, because libtiff's conversion to RGBA truncates gray of 16
-// bits and drops its alpha. The conversion reads the other kinds: palettes, fewer bits, YCbCr, CMYK, L*a*b*.
+// Gray and RGB samples of 8 and 16 bits are read directly, because libtiff's conversion to RGBA truncates
+// gray of 16 bits and drops its alpha. The conversion reads the other kinds: palettes, fewer bits, YCbCr,
+// CMYK, L*a*b*.
 #include "data/formats/tiff.h"
 
 #include <fmt/format.h>
@@ -106,8 +107,8 @@ Layout layout_of(TIFF* tiff) {
     return layout;
 }
 
-// Reads a plane (all planes if they are interleaved) from strips or tiles and calls use(y, x, count, samples) for runs
-// of pixels. False if the file is damaged.
+// Reads a plane (all planes if they are interleaved) from strips or tiles and calls use(y, x, count, samples)
+// for runs of pixels. False if the file is damaged.
 template <class Use>
 bool for_each_run(TIFF* tiff, const Layout& layout, index_t plane, const Use& use) {
     const auto sample = static_cast<std::uint16_t>(plane);

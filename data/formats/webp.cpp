@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::size_t kRiffHeader = 12, kChunkHeader = 8;
 
-// Orientation in the EXIF chunk; 1 (upright) if there is none. Chunks have a name, a length and an even number of bytes.
+// Orientation in the EXIF chunk; 1 (upright) if there is none. Chunks have a name, a length and an even
+// number of bytes.
 int orientation_of(std::span<const std::uint8_t> bytes) {
     std::size_t at = kRiffHeader;
     while (bytes.size() >= at + kChunkHeader) {

@@ -51,8 +51,8 @@ struct InputGradient {
 /// A trained model.
 class TrainedModel {
   public:
-    /// @param checkpoint a checkpoint file, a run folder (its `latest.h5`), or a file written by `glow_convert --to
-    /// safetensors`
+    /// @param checkpoint a checkpoint file, a run folder (its `latest.h5`), or a file written by
+    /// `glow_convert --to safetensors`
     /// @param options which weights to use, and how to run
     explicit TrainedModel(const std::string& checkpoint, const LoadOptions& options = {});
     ~TrainedModel();
@@ -63,9 +63,9 @@ class TrainedModel {
     ModelShape shape() const;
     /// Shape of the loaded model, with the size of the images it was trained on.
     ModelShape trained_shape() const;
-    /// Sets the size of images for later calls. The parameters fit any size; check the likelihoods and samples to
-    /// see how good the model is at that size. Of larger images, fewer than `LoadOptions::batch` are processed at a
-    /// time.
+    /// Sets the size of images for later calls. The parameters fit any size; check the likelihoods and
+    /// samples to see how good the model is at that size. Of larger images, fewer than `LoadOptions::batch`
+    /// are processed at a time.
     /// @param height,width multiples of 2^levels, in pixels
     void set_image_size(std::int64_t height, std::int64_t width);
     /// CPU threads, decided at construction: `LoadOptions::threads`, or fewer if the system, OpenMP's
@@ -73,8 +73,8 @@ class TrainedModel {
     int threads() const;
 
     /// Log-likelihood of each discrete image in nats. It is a lower bound, estimated with noise added to each
-    /// pixel within its bin. The noise is uniform, as in published results, or drawn from the model if that was
-    /// trained with variational dequantization. Depends on `seed` and the image's index.
+    /// pixel within its bin. The noise is uniform, as in published results, or drawn from the model if that
+    /// was trained with variational dequantization. Depends on `seed` and the image's index.
     /// @param images `[N, H, W, C]`
     /// @param labels `[N]` classes for a conditional model, otherwise empty
     /// @param seed seed of the noise
@@ -85,8 +85,8 @@ class TrainedModel {
     std::vector<double> bits_per_dim(const std::vector<std::uint8_t>& images,
                                      const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
 
-    /// log_prob() by position: for each block of 2^levels x 2^levels pixels, the sum of its terms of log p and an
-    /// equal share of the terms common to all positions. An image's map sums to its log_prob().
+    /// log_prob() by position: for each block of 2^levels x 2^levels pixels, the sum of its terms of log p
+    /// and an equal share of the terms common to all positions. An image's map sums to its log_prob().
     /// @param images `[N, H, W, C]`
     /// @param labels as in log_prob()
     /// @param seed as in log_prob()

@@ -1,5 +1,5 @@
-// Maps of log-densities: their sum, and which pixels a position depends on. tests/reference/compare_density_map.py compares
-// their values with an independent model.
+// Maps of log-densities: their sum, and which pixels a position depends on.
+// tests/reference/compare_density_map.py compares their values with an independent model.
 #include "inference/density_map.h"
 
 #include <algorithm>
@@ -71,8 +71,8 @@ class LargeDensityMap : public testing::Test {
     }
 
     static constexpr index_t kPixels = 96, kChannels = 2, kSide = 24;  // two levels
-    // Positions within which a pixel acts. Each of two steps a level adds two 3x3 convolutions: 4 pixels of level 0, that is
-    // 2 positions, and 4 positions of level 1; the prior of the split adds less than one.
+    // Positions within which a pixel acts. Each of two steps a level adds two 3x3 convolutions: 4 pixels of
+    // level 0, that is 2 positions, and 4 positions of level 1; the prior of the split adds less than one.
     static constexpr index_t kReach = 7;
     Backend backend_{Device::cpu, 2};
     LoadedModel model_{golden("affine"), false, Precision::fp32, 1, backend_, ImageSize{kPixels, kPixels}};

@@ -65,8 +65,8 @@ TEST_F(CheckpointTest, RoundTripIsBitExact) {
     EXPECT_EQ(info.progress.epoch, 0.25);
 }
 
-// Programs that know no coupling_scale would take a model with another one for a sigmoid model; those that know no
-// dequantizer would not know its tensors.
+// Programs that know no coupling_scale would take a model with another one for a sigmoid model; those that
+// know no dequantizer would not know its tensors.
 TEST_F(CheckpointTest, VersionExcludesOlderPrograms) {
     EXPECT_EQ(CheckpointEdit(folder / "good.h5").version, 1);
     training.options.model.coupling_scale = CouplingScale::tanh;

@@ -359,7 +359,7 @@ TEST(Hdf5File, OpensLinkWhileItIsReplaced) {
     for (int i = 0; i < 200; ++i) ASSERT_NO_THROW(read_all(folder / "latest.h5")) << i;
 }
 
-// ---- Files that HDF5 itself does not survive ----------------------------------------------------------------
+// ---- Files that crash HDF5 itself ----------------------------------------------------------------
 
 TEST(Hdf5Probe, FindsProgram) {
     EXPECT_EQ(hdf5::probe_program().filename(), "glow_hdf5_probe");
@@ -383,8 +383,8 @@ TEST(Hdf5Probe, HowTheProgramEndsTellsWhatHdf5Does) {
     EXPECT_EQ(hdf5::probe(folder / "none", folder / "file"), "");
 }
 
-// A string of variable length is kept in a heap: its length (4 bytes), the heap's address (8) and an index (4). HDF5 1.10.8
-// crashes if the index is out of range.
+// A string of variable length is kept in a heap: its length (4 bytes), the heap's address (8) and an index
+// (4). HDF5 1.10.8 crashes if the index is out of range.
 std::string with_string_index_out_of_range(std::string bytes) {
     const std::size_t heap = bytes.find("GCOL");
     std::string reference = {4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0};  // to "test", the first string

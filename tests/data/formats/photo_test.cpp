@@ -350,8 +350,8 @@ std::string exif(int orientation, bool big_endian) {
                       : "II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"s + value + "\0\0\0\0\0\0\0"s;
 }
 
-// Corners of an upright picture with one dark corner, by the definitions of TIFF 6.0: what the stored row 0 and column 0
-// are to the eye.
+// Corners of an upright picture with one dark corner, by the definitions of TIFF 6.0: what the stored row 0
+// and column 0 are to the eye.
 TEST(Photo, AppliesExifOrientation) {
     const auto dark_corner = [](const Image& image) {
         const auto dark = [&](index_t y, index_t x) {

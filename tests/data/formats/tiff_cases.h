@@ -1,5 +1,5 @@
-// TIFF files: compressed ones written by libtiff 4.5 through Pillow 9.4, from the pixels (37 y + 23 x + 60 c) mod 256,
-// and uncompressed ones of every layout.
+// TIFF files: compressed ones written by libtiff 4.5 through Pillow 9.4, from the pixels (37 y + 23 x + 60 c)
+// mod 256, and uncompressed ones of every layout.
 #pragma once
 
 #include <algorithm>

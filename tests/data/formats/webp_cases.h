@@ -5,8 +5,8 @@
 
 namespace glow::make {
 
-// [5, 7, 3]: "lossless", "lossy", "turned" (lossless, EXIF orientation 6), "animation". [6, 4, 4]: "lossless_alpha",
-// "lossy_alpha".
+// [5, 7, 3]: "lossless", "lossy", "turned" (lossless, EXIF orientation 6), "animation". [6, 4, 4]:
+// "lossless_alpha", "lossy_alpha".
 inline NamedFiles webp_files() {
     const NamedFiles hexadecimal = {
         {"lossless",

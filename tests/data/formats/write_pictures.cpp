@@ -1,6 +1,6 @@
 // Usage: write_pictures FOLDER
-// Writes PNG, JPEG, WebP, TIFF and GIF files of every kind, and for each NAME its decoded pixels as NAME.raw: "H W" in a line
-// and RGB.
+// Writes PNG, JPEG, WebP, TIFF and GIF files of every kind, and for each NAME its decoded pixels as NAME.raw:
+// "H W" in a line and RGB.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
