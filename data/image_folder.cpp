@@ -81,7 +81,7 @@ std::string class_name(const std::string& name) {
 
 }  // namespace
 
-// A photograph beside the folders may be linked into one of them, which is then its class.
+// A photograph outside of the class folders may be linked into one of them, which is then its class.
 void ImageFolder::give_one_class_each() {
     std::map<std::string, File*> files;
     for (File& file : files_) files.emplace(file.name, &file);
@@ -193,7 +193,7 @@ index_t ImageFolder::images_of(const File& file) const {
     return tiles_along(file.H, side_, stride) * tiles_along(file.W, side_, stride);
 }
 
-// The part that image number `crop` of a photograph of H x W pixels shows; none where the photograph is too
+// The part that image number `crop` of a photograph of H x W pixels shows; none if the photograph is too
 // small.
 std::optional<Crop> ImageFolder::part_of(index_t file, index_t crop, index_t H, index_t W) const {
     if (H < smallest().H || W < smallest().W) return {};
@@ -229,7 +229,7 @@ void ImageFolder::split() {
                                      folder_.string(), files_.size(), options_.test));
 }
 
-// Keeps the first images of each class, as evenly as there are enough.
+// Keeps the first images of each class, as equal in number as the class sizes allow.
 void ImageFolder::limit(std::vector<Item>& items, index_t most) const {
     if (most < 0) return;
     std::vector<index_t> sizes(std::max<std::size_t>(1, classes_.size()), 0);

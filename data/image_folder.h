@@ -12,7 +12,7 @@
 namespace glow {
 
 struct ImageFolderOptions {
-    index_t size = 0;      // side of the images made, in pixels; their height where `width` is set
+    index_t size = 0;      // side of the resulting images in pixels; their height if `width` is set
     index_t width = 0;     // 0: size; crops and tiles are squares
     index_t channels = 3;  // 1 or 3
     double test = 0.1;     // fraction of the files drawn by seed for the test part
@@ -56,7 +56,7 @@ class ImageFolder : public ImageSource {
     const std::vector<std::string>& classes() const { return classes_; }
     // Numbers of files without an image suffix, by suffix.
     const std::map<std::string, index_t>& other_files() const { return other_files_; }
-    // Further names of the files, which are left out.
+    // Further names of the files; the images are read only once.
     const std::vector<PhotoFiles::Repeat>& repeats() const { return repeats_; }
     // Classes without a training image, because --limit-train is below the number of classes.
     std::vector<std::string> untrained_classes() const;

@@ -124,7 +124,7 @@ void NpzSource::open(std::size_t file) {
 void NpzSource::read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
                      std::uint8_t*) {
     const index_t bytes = info_.image_bytes(), pixels = info_.H * info_.W;
-    // A limit on training images reaches the test files before all training files are read.
+    // With a limit on training images, the test files are read before the last training files.
     if (first == 0 && part == Part::test && files_[opened_].part == Part::train)
         open(static_cast<std::size_t>(
             std::find_if(files_.begin(), files_.end(), [](const File& f) { return f.part == Part::test; }) -

@@ -13,7 +13,7 @@ namespace glow {
 struct PhotoFiles {
     std::vector<std::string> names;    // paths relative to the folder, sorted
     std::vector<std::string> skipped;  // "PATH: reason": unreadable files and folders, repeated links
-    // Further names of files in `names`, which are left out: symbolic and hard links.
+    // Left out: further names (symbolic and hard links) of files in `names`.
     struct Repeat {
         std::string name, same_as;
     };
@@ -21,8 +21,8 @@ struct PhotoFiles {
     std::map<std::string, index_t> other_files;  // numbers of files without an image suffix, by suffix
 };
 
-// Lists files with the suffix of a photograph (is_photo_name), each once: a name that is no symbolic link
-// comes before links to it, and the first path before other hard links. Hidden entries are ignored. Links to
+// Lists files with the suffix of a photograph (is_photo_name), each once: under its own name rather than that
+// of a symbolic link, and under the first path of several hard links. Hidden entries are ignored. Links to
 // folders are followed unless the folder is read anyway. Skips image names that are dangling links, pipes or
 // similar, and folders that cannot be listed. Throws InputError if `folder` is not a folder.
 PhotoFiles list_photos(const std::filesystem::path& folder);

@@ -39,8 +39,8 @@ struct Packed {
     }
 };
 
-// Which of the first `train` training images are for validation: whole photographs, where several images are
-// of one.
+// Which of the first `train` training images are for validation. Several images of one photograph are all for
+// validation, or none of them is.
 std::vector<bool> draw_validation(const ImageSource& source, index_t train, const SplitOptions& options) {
     std::vector<std::int32_t> labels = source.labels(Part::train), of_group;
     const std::int32_t classes = labels.empty() ? 0 : source.info().n_classes;

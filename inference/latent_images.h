@@ -40,7 +40,7 @@ void scale_levels(const ModelConfig& model, const std::vector<double>& factors, 
 // The latents of level l of `latent` become those of `from`.
 void take_level(const ModelConfig& model, index_t level, const Latent& from, Latent& latent);
 
-// Sums over latents that come one by one, of those with the attribute and those without.
+// Accumulates latents one by one: sums over those with the attribute and those without.
 class Direction {
   public:
     explicit Direction(index_t D);

@@ -47,7 +47,7 @@ std::vector<double> bits_per_dim(const RunnableModel& model, const PixelArray& i
 // without importance weights.
 struct Breakdown {
     double bins = 0, prior = 0, actnorm = 0, mixing = 0, coupling = 0;
-    double noise = 0;  // of variational noise
+    double noise = 0;  // mean of log q of variational noise
 };
 Breakdown break_down(LoadedModel& model, const Likelihoods& likelihoods);
 

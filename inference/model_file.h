@@ -42,7 +42,7 @@ struct CheckpointInfo {
     ModelConfig model;
     nlohmann::ordered_json config;
     Progress progress;
-    // of the run, written by train/history.h; null in files of other programs
+    // TrainingHistory and clock of the run (train/history.h); null in files of other programs.
     nlohmann::ordered_json history;
 };
 

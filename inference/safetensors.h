@@ -1,5 +1,5 @@
-// Models in safetensors files, as glow_convert --to safetensors writes them: 8 bytes of length, a JSON header
-// with the tensors' types, shapes and places, the tensors; metadata "config" as in a checkpoint.
+// Models in safetensors files, as glow_convert --to safetensors writes them: 8 bytes of length; a JSON header
+// with each tensor's type, shape and offset, and with "config" as in a checkpoint; the tensors.
 #pragma once
 
 #include <filesystem>

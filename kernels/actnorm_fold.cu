@@ -168,8 +168,9 @@ struct UnpackTaps {
     }
 };
 
-// All that ends a network's gradient, a row a block: rows of both convolutions with actnorm, each with its
-// sum; rows of the last one's weight, which are only added; and its sums over images.
+// Unfolds the gradients of a whole network, one row per block: the rows of both convolutions with actnorm,
+// each with its sum; the rows of the last convolution's weight, which are only added; and the last
+// convolution's sums over images.
 struct UnfoldNetwork {
     static constexpr const char* name = "unfold_network";
     static constexpr int kThreads = 128, kBlocks = 8, kPhases = 3;
@@ -197,7 +198,7 @@ struct UnfoldNetwork {
         if (at.thread >= kFold) return;
         double sum = 0;
         for (int t = at.thread; t < kThreads; t += kFold) sum += sums[t];
-        sums[at.thread] = sum;  // read by this thread alone
+        sums[at.thread] = sum;  // only this thread has read this element
     }
     GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
         if (at.thread > 0) return;

@@ -1,5 +1,5 @@
-// Asynchronous copies from global to shared memory (PTX, compute capability 8.0). On the host they are done
-// at once, or as late as a GPU may do them: when they are waited for (kernels/block.cuh).
+// Asynchronous copies from global to shared memory (PTX, compute capability 8.0). On the host a copy happens
+// immediately, or at the latest time that a GPU allows: in wait_for_copies() (kernels/block.cuh).
 #pragma once
 
 #include <algorithm>
@@ -44,7 +44,7 @@ class AsyncCopies {
     }
     void clear() { waiting_.clear(); }
 
-    // Those of the simulated thread that runs now; nullptr: copies are done at once.
+    // The copies of the simulated thread that is running; nullptr: copies happen immediately.
     static inline thread_local AsyncCopies* current = nullptr;
 
   private:
@@ -70,7 +70,7 @@ GLOW_HD inline void commit_copies() {
     if (AsyncCopies::current != nullptr) AsyncCopies::current->commit();
 #endif
 }
-// Until all groups of this thread but the last kPending are there.
+// Waits until all but the last kPending groups of this thread's copies are done.
 template <int kPending>
 GLOW_HD inline void wait_for_copies() {
 #if defined(__CUDA_ARCH__)

@@ -17,7 +17,8 @@
 // With Exec::use_gpu_paths a CPU runs the same source, each phase for one thread after another in scrambled
 // order, so that tests can compare the results with those of a plain functor. This exposes races: if a phase
 // reads what another thread writes in the same phase, some threads read it too early and the results differ.
-// Asynchronous copies of every second thread happen when they are waited for, those of the others at once.
+// Asynchronous copies of every second thread happen only when the thread waits for them, those of the others
+// immediately.
 #pragma once
 
 #include <cstdint>

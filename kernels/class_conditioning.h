@@ -1,5 +1,5 @@
-// Class conditioning: the class-dependent shift of the top prior, and the classifier of the
-// top latents. labels [N] are classes 0 .. classes - 1 in device memory.
+// Class conditioning: the class-dependent shift of the top prior, and the classifier of the top latents.
+// labels [N] are classes 0 .. classes - 1 in device memory.
 #pragma once
 
 #include <cstdint>

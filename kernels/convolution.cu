@@ -114,8 +114,8 @@ struct Im2colLines {
             }
         }
     }
-    // The line of the taps kh. Taps of a pixel lie side by side: slot s is pixel s - 1, or width - s with
-    // sign -1.
+    // Fills the line of taps kh. Slot s holds pixel s - 1 (pixel width - s if sign is -1), so that the three
+    // taps of a pixel are contiguous.
     template <class Channels, class PerTap>
     void stage(index_t q, index_t kh, index_t x0, index_t width, Channels C, PerTap per_tap,
                Map* line) const {

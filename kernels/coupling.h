@@ -1,6 +1,6 @@
-// The pointwise half of the coupling layers. h [rows, C] is the state, rows = N *
-// rows_per_image pixels; a = first C/2 channels (unchanged), b = last C/2. `out` is the network's output:
-// [rows, C] for affine (shift = out[2c], scale = coupling_scale(out[2c+1])), [rows, C/2] for additive.
+// The pointwise half of the coupling layers. h [rows, C] is the state, rows = N * rows_per_image pixels; a =
+// first C/2 channels (unchanged), b = last C/2. `out` is the network's output: [rows, C] for affine (shift =
+// out[2c], scale = coupling_scale(out[2c+1])), [rows, C/2] for additive.
 #pragma once
 
 #include "kernels/base.h"
@@ -32,11 +32,11 @@ void additive_coupling_inverse(const Exec& exec, index_t rows, index_t C, const 
 void additive_coupling_backward(const Exec& exec, index_t rows, index_t C, const real* out, real* dout,
                                 state_t* h, const real* dh);
 
-// Conditional couplings: the network's input [rows, C/2 + E] is a of the state h [rows, C], then the
-// condition [rows, E].
+// Input [rows, C/2 + E] of a conditional coupling's network: a of the state h [rows, C], then the condition
+// [rows, E].
 void join_condition(const Exec& exec, index_t rows, index_t C, index_t E, const state_t* h,
                     const real* condition, state_t* input);
-// Its gradient's way back: dh of a += dinput, dcondition [rows, E] += dinput.
+// Backward of join_condition(): dh of a and dcondition [rows, E] += their parts of dinput.
 void join_condition_backward(const Exec& exec, index_t rows, index_t C, index_t E, const real* dinput,
                              real* dh, real* dcondition);
 

@@ -22,8 +22,8 @@ GLOW_HD const Lanes<T, kCount>& lanes(const T* at) {
     return *reinterpret_cast<const Lanes<T, kCount>*>(at);
 }
 
-// Keeps values as rounded to their type: where it vectorizes, g++ 12 drops the step through float from double
-// to double.
+// Keeps the rounding of values to their type: in vectorized loops g++ 12 drops a conversion from double to
+// float and back.
 template <class T>
 GLOW_HD void keep_rounding([[maybe_unused]] T& values) {
 #if !defined(__CUDA_ARCH__)
@@ -31,11 +31,10 @@ GLOW_HD void keep_rounding([[maybe_unused]] T& values) {
 #endif
 }
 
-// Distributes the lanes of an image over threads: a thread always has the same channels, and every `slots`-th
-// pixel.
+// Distributes the lanes of an image over threads: a thread has the same channels of every `slots`-th pixel.
 struct ImageWalk {
     int W, y, x, y_step, x_step;
-    int slot, slots, first_channel;  // slot == slots: a thread with nothing to do
+    int slot, slots, first_channel;  // slot == slots: an idle thread
 
     // groups: of channels, at most `threads`.
     GLOW_HD ImageWalk(int thread, int threads, int W, int groups, int channels_each) : W(W) {
@@ -53,8 +52,7 @@ struct ImageWalk {
     }
 };
 
-// What both kernels share: where things are, in 32 bits within an image, and the network's output from its
-// taps.
+// Shared by both kernels: 32-bit offsets within an image, and the network's output from its taps.
 template <int kCount>
 struct Image {
     using Values = Lanes<real, kCount>;
@@ -81,8 +79,8 @@ struct Image {
     double values(double bytes_a_pixel) const { return static_cast<double>(pixels) * bytes_a_pixel; }
     GLOW_HD index_t first_pixel(int n) const { return index_t{n} * H * W; }
 
-    // What every pixel needs, in shared memory [11, outputs]: bias, scale and the nine edge weights. From
-    // memory each edge weight would be a load that the next one waits for.
+    // Constants of every pixel, in shared memory [11, outputs]: bias, scale and the nine edge weights. In
+    // global memory the loads of the edge weights would run one after another.
     static constexpr index_t constants_bytes(index_t outputs) {
         return 11 * outputs * static_cast<index_t>(sizeof(double));
     }
@@ -97,7 +95,7 @@ struct Image {
     }
     GLOW_HD const double* scales(const double* constants) const { return constants + outputs; }
 
-    // taps: of the image. All nine loads are issued before the first sum; the sum is col2im's, in its order.
+    // taps: of the image. All nine loads are issued before the first addition. Adds in the order of col2im.
     GLOW_HD Values output(const double* constants, const real* taps, int y, int x, int c) const {
         Values tap[9];
         const unsigned inside = image_taps(H, W, 1, y, x);

@@ -1,5 +1,4 @@
-// Conversion between pixels and real numbers. Images are [N, D] bytes, D = H*W*C; states are
-// [N, D].
+// Conversion between pixels and real numbers. Images are [N, D] bytes, D = H*W*C; states are [N, D].
 #pragma once
 
 #include "kernels/base.h"
@@ -23,7 +22,7 @@ struct Names<Dequantization> {
 
 namespace glow::inline GLOW_REAL {
 
-// Noise of image n: of the numbers of Philox stream (seed, purpose, item[n]), or the constant 1/2.
+// Noise of image n: from Philox stream (seed, purpose, item[n]), or the constant 1/2.
 struct Noise {
     Dequantization kind = Dequantization::uniform;
     std::uint64_t seed = 0;
@@ -31,7 +30,7 @@ struct Noise {
     const std::uint64_t* item = nullptr;  // [N] in device memory; unused for `center`
 };
 
-// Images [N, D] of pixels, of which the model uses the n_bits upper bits.
+// Pixels of images [N, D]; the model uses the upper n_bits bits of each.
 struct Pixels {
     index_t N, D;
     int n_bits;

@@ -1,5 +1,5 @@
-// Diagonal Gaussian latents (splits and top prior): log-density and reparametrization. log
-// N(z; mean, exp(logs)) = -1/2 log(2 pi) - logs - 1/2 eps^2, eps = (z - mean) exp(-logs).
+// Diagonal Gaussian latents (splits and top prior): log-density and reparametrization.
+// log N(z; mean, exp(logs)) = -1/2 log(2 pi) - logs - 1/2 eps^2, eps = (z - mean) exp(-logs).
 #pragma once
 
 #include "kernels/base.h"

@@ -21,8 +21,9 @@ GLOW_HD inline double log_of(double x) {
     return ::log(x);
 }
 
-// a b + sum, rounded once where the processor can: compilers do so by themselves, but g++ neither in every
-// unrolled loop nor between the checks of a sanitizer, and two kernels must give the same bits.
+// a b + sum, rounded once if the processor has fused multiply-add. Compilers usually fuse by themselves, but
+// g++ does not in some unrolled loops and in sanitized builds. Kernels that must give the same bits therefore
+// call this function.
 template <class T>
 GLOW_HD inline T multiply_add(T a, T b, T sum) {
 #if (defined(__FMA__) || defined(__ARM_FEATURE_FMA)) && !defined(__CUDA_ARCH__)

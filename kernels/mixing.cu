@@ -16,8 +16,8 @@ struct CastWithOne {
     }
 };
 
-// affine_rows() on a GPU: a block takes one tile of rows after another, and copies the next one to shared
-// memory while it computes. Results are staged, so that they leave in whole lines.
+// affine_rows() on a GPU: a block processes one tile of rows after another, and copies the next one to shared
+// memory while it computes. Results are staged, so that whole lines are written.
 struct AffineRowsTile {
     static constexpr const char* name = AffineRows::name;
     static constexpr int kThreads = 96, kBlocks = 4, kPhases = 3, kLoopPhases = 3;
@@ -82,7 +82,7 @@ struct AffineRowsTile {
     }
 
   private:
-    // Rows past the last one are left as they are: what is computed from them goes nowhere.
+    // Rows past the last one keep their old contents; their results are not stored.
     GLOW_HD void stage_tile(const BlockThread& at, int round) const {
         const index_t first = tiles.first_row(at.x, round);
         stage_rows<kThreads, state_t>(at.thread, tiles.count(first), packs, f.h + first * C, xs(at, round),

@@ -103,11 +103,11 @@ struct ActnormGradient {
 
 // The layer's backward on a GPU, in one pass over state and gradient: x = M^-1 y - b in place (kInverse;
 // otherwise x is given), dx = M^T dy in place, and (dM, dc) = dy^T (x, 1).
-// A block holds the matrices in shared memory and takes one tile of rows after another; the next tile is
+// A block holds the matrices in shared memory and processes one tile of rows after another; the next tile is
 // copied to shared memory while it computes. First, one half of the threads computes x and the other dx, each
-// thread kSide outputs of kSide rows; the results are staged, so that they leave in whole lines. Then each
+// thread kSide outputs of kSide rows; the results are staged, so that whole lines are written. Then each
 // thread adds outer products of kSide elements of dy and kSide of (x, 1) over every groups()th row. Finally
-// the block's sums go to partial [blocks, C + 1, C], by input.
+// the block writes its sums to partial [blocks, C + 1, C], by input.
 template <bool kInverse>
 struct MixingBackwardTile {
     static constexpr const char* name = kInverse ? "mixing_backward" : "mixing_gradient";
@@ -315,8 +315,8 @@ struct MixingBackwardTile {
 };
 
 // Final stage of a mixing's backward on a GPU: each block handles one input channel, sums its dM and dc over
-// the blocks of MixingBackwardTile, and computes the parameter gradients. What is read from memory is
-// requested at once, at the start.
+// the blocks of MixingBackwardTile, and computes the parameter gradients. All loads from memory are issued at
+// the start.
 struct MixingFinish {
     static constexpr const char* name = "mixing_finish";
     static constexpr int kThreads = 768, kBlocks = 1, kPhases = 4, kAhead = 16;

@@ -59,7 +59,7 @@ struct FoldParts {
 
 // The last convolution. A block computes a slice of channels over a part of the pixels, tile by tile: first
 // its sums dW += dtaps^T hidden, which stay in registers, then dhidden = dtaps W of the tile, which replaces
-// `hidden` in shared memory on its way out. At most 112 taps, so that the registers hold dW.
+// `hidden` in shared memory and is written from there. At most 112 taps, so that the registers hold dW.
 struct OutputBlocking {
     static constexpr int kThreads = 256, kWarps = kThreads / 32;
     static constexpr int kTiles = 7, kTaps = 16 * kTiles, kColumns = kSlice / 8;  // column: 8 channels
@@ -77,8 +77,8 @@ struct OutputBlocking {
     static_assert(kTaps == kMostTaps && kSharedBytes <= kTensorCoreSharedBytes);
 };
 
-// Starts to copy rows of kPacks packs, of which a row in memory has `packs`; zeros for the others and behind
-// the last row.
+// Starts to copy rows to shared memory, kPacks packs each. A row in memory has `packs` of them; the others,
+// and rows after the last one, become zeros.
 template <int kThreads, int kPacks>
 __device__ inline void copy_rows(bfloat16* to, int to_line, const bfloat16* from, index_t line, int rows,
                                  int packs) {
@@ -270,8 +270,8 @@ __global__ void __launch_bounds__(OutputBlocking::kThreads, 2)
     }
 }
 
-// The first convolution. A block takes a part of the pixels and all channels, kChannels of them at a time;
-// its sums dW for all of them stay in registers.
+// The first convolution. A block processes a part of the pixels and all channels, kChannels of them at a
+// time; its sums dW for all of them stay in registers.
 struct InputBlocking {
     static constexpr int kThreads = 512;
     static constexpr int kColumns = kMostColumns, kChannels = 64;  // at most; at a time
@@ -309,7 +309,7 @@ struct InputThread {
             for (int n = 0; n < 2; ++n) multiply_add(dW[n], a, x[n]);
         }
     }
-    // To rows of `columns` elements, of which there are `rows`.
+    // Stores the sums in an array [rows, columns].
     __device__ void store(const Sums& sums, index_t rows, int columns, float* to) const {
         for (int n = 0; n < 2; ++n)
             for (int half = 0; half < 2; ++half) {

@@ -39,7 +39,7 @@ bool input_conv_backward_fits(const Exec& exec, index_t columns, index_t width);
 index_t output_conv_backward_scratch(index_t rows, index_t taps, index_t width);
 index_t input_conv_backward_scratch(index_t rows, index_t columns, index_t width);
 
-// Products and sums are of floats, the latter in an order that depends on the sizes alone.
+// Sums are in float, in an order that depends on the sizes only.
 void output_conv_backward(const Exec& exec, const OutputConvBackward& problem, real* scratch);
 void input_conv_backward(const Exec& exec, const InputConvBackward& problem, real* scratch);
 

@@ -11,7 +11,8 @@ namespace glow::inline GLOW_REAL {
 
 inline constexpr int kSide = 4;
 
-// Elements of a staged row, an odd number of packs: the same column of successive rows is in other banks.
+// Elements of a staged row: an odd number of packs, so that a column of successive rows spreads over the
+// banks.
 template <class T>
 constexpr index_t staged_line(index_t C) {
     return (C / Pack<T>::kSize | 1) * Pack<T>::kSize;
@@ -64,7 +65,7 @@ GLOW_HD inline void store_side(const T* value, T* to) {
     }
 }
 
-// value[r][o] = result of column c0 + o of the row at `row + r * step`. rows.M and rows.shift lie in shared
+// value[r][o] = result of column c0 + o of the row at `row + r * step`. rows.M and rows.shift are in shared
 // memory.
 GLOW_HD inline void affine_side(const AffineRows& rows, const state_t* row, int step, int c0,
                                 double (&value)[kSide][kSide]) {
@@ -88,8 +89,8 @@ GLOW_HD inline void affine_side(const AffineRows& rows, const state_t* row, int 
         for (int o = 0; o < kSide; ++o) value[r][o] = rows.result(c0 + o, value[r][o]);
 }
 
-// How many rows a tile has: a power of two, as many as `elements` and shared memory allow, but fewer where
-// most multiprocessors would have no tile.
+// Rows per tile: the largest power of two that `elements` and shared memory allow, or less if most
+// multiprocessors would otherwise have no tile.
 template <class SharedBytes>
 index_t tile_rows_of(index_t rows, index_t C, index_t elements, SharedBytes shared_bytes) {
     constexpr index_t kMost = 256, kFew = 16, kTiles = 128;

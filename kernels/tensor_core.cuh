@@ -1,6 +1,6 @@
-// A warp's products of bf16 matrices in shared memory, summed in float (PTX, compute capability 8.0). An
-// element's place in registers is that of mma.m16n8k16 in the PTX manual: of the result, lane l holds rows l
-// / 4 and l / 4 + 8, columns 2 (l % 4) and 2 (l % 4) + 1, in this order.
+// A warp's products of bf16 matrices in shared memory, summed in float (PTX, compute capability 8.0).
+// Elements are distributed over registers as for mma.m16n8k16 in the PTX manual: lane l holds rows l / 4 and
+// l / 4 + 8 of the result, columns 2 (l % 4) and 2 (l % 4) + 1, in this order.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ __device__ inline void load_left(unsigned (&a)[4], unsigned address) {
                  : "r"(address)
                  : "memory");
 }
-// The same of which shared memory holds the transpose.
+// The same, if shared memory holds its transpose.
 __device__ inline unsigned left_transposed_offset(int lane, int line) {
     return 2 * ((lane % 8 + lane / 16 * 8) * line + lane / 8 % 2 * 8);
 }

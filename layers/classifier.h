@@ -1,6 +1,5 @@
-// Classifier of a conditional model (--weight-y): a zero-initialized linear layer on the
-// spatial mean of the top latents z, times exp(3 logs). Its cross-entropy is added to the loss; log p is
-// unaffected.
+// Classifier of a conditional model (--weight-y): a zero-initialized linear layer on the spatial mean of the
+// top latents z, times exp(3 logs). Its cross-entropy is added to the loss; log p is unaffected.
 #pragma once
 
 #include "layers/layer.h"

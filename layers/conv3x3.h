@@ -1,6 +1,6 @@
-// 3x3 convolutions as matrix products. The map with few channels is expanded to its
-// nine taps (im2col) or summed from them (col2im); the wide map is never expanded. Works on blocks of image
-// rows to bound the expanded map. Map is the storage type of the wide map and the weights: real or bfloat16.
+// 3x3 convolutions as matrix products. The map with few channels is expanded to its nine taps (im2col) or
+// summed from them (col2im); the wide map is never expanded. Works on blocks of image rows to bound the
+// expanded map. Map is the storage type of the wide map and the weights: real or bfloat16.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +25,7 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
 // kernels/narrow_conv_backward.h.
 inline constexpr index_t kFusedPixels = 16384;
 
-// The state at all pixels, of which a convolution reads the first channels.
+// The state at all pixels; a convolution reads its first channels.
 struct StatePixels {
     const state_t* values;
     index_t stride;  // elements per pixel
@@ -43,13 +43,13 @@ struct WeightGradient {
 struct NarrowInputConv {
     Columns columns;
     index_t outputs;
-    Scalar operands;  // how products treat Map: unchanged, or as tf32
+    Scalar operands;  // type of the products' operands: that of Map, or tf32
 
     static Columns layout(index_t inputs, bool edge) {
         return {inputs, edge, true, round_up(9 * (inputs + (edge ? 1 : 0)) + 1, 8)};
     }
 
-    // Overwrites y [block pixels, outputs], including the epilogue. Leaves columns(x) in `expanded` unless
+    // Overwrites y [block pixels, outputs], including the epilogue. Writes columns(x) to `expanded` unless
     // nullptr.
     template <class Map, class Out>
     void forward(const Context& context, const ImageRows& block, const StatePixels& x, const Map* weight,
@@ -65,7 +65,7 @@ struct NarrowInputConv {
     }
 
     // dweight = or += dy^T columns(x), dx += col2im(dy W) unless nullptr. dy [block pixels, outputs]; dx: all
-    // images, x.stride elements per pixel. expanded: columns(x) of the forward; nullptr: made again.
+    // images, x.stride elements per pixel. expanded: columns(x) from forward(); nullptr: computes them again.
     template <class Map>
     void backward(const Context& context, const ImageRows& block, const StatePixels& x, const Map* weight,
                   const Map* dy, const WeightGradient& dweight, real* dx,
@@ -86,7 +86,7 @@ struct NarrowInputConv {
         col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
     }
 
-    // The same in one kernel, with the gradient of the ReLU that follows: y are its results, dy their
+    // The same in one kernel, including the gradient of the ReLU that follows: y is the ReLU's result, dy its
     // gradient.
     bool fuses_relu(const Exec& exec, index_t pixels) const {
         return pixels >= kFusedPixels && input_conv_backward_fits(exec, columns.stride, outputs);
@@ -170,8 +170,8 @@ struct NarrowOutputConv {
         context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>), dtaps, weight, dx);
     }
 
-    // The same in one kernel, with the gradient of the ReLU whose results are x: dx is that of ReLU's
-    // argument, and dbias = or += its sum over pixels.
+    // The same in one kernel, including the gradient of the ReLU before: x is the ReLU's result, dx the
+    // gradient of its argument, and dbias = or += the sum of dx over pixels.
     bool fuses_relu(const Exec& exec, index_t pixels) const {
         return pixels >= kFusedPixels && output_conv_backward_fits(exec, columns.stride, inputs);
     }

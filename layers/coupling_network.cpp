@@ -133,7 +133,7 @@ class Network : public CouplingNetwork {
         }
         context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).adding(tile.accumulates()), dhidden2,
                      hidden.first, gradient.conv2);
-        Map* const dhidden1 = hidden.second;  // this map is not needed any more
+        Map* const dhidden1 = hidden.second;  // this map is no longer needed
         context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
         if (!fuses_first_relu(context, rows)) relu_backward(exec, rows, w_, hidden.first, dhidden1);
         // The first convolution: dW1' (its column of ones gives the bias) and da.

@@ -42,9 +42,9 @@ struct FoldedGradient {
     real* conv2;  // [w, w]
     real* bias2;  // [w]
     real* conv3;  // [rows3, w]; unused where a library computes the last convolution
-    // Of the last convolution's bias, logs and edge weights where a kernel takes an image
-    // (kernels/coupling_image.h): [11 * outputs, N], or [2 * outputs, N] without edge. nullptr: these
-    // gradients go to the parameters directly.
+    // Sums for the gradients of the last convolution's bias, logs and edge weights, if a kernel processes an
+    // image per block (kernels/coupling_image.h): [11 * outputs, N], or [2 * outputs, N] without edge.
+    // nullptr: these gradients are added to the parameters' directly.
     double* output_sums;
     index_t N;  // images
 };
@@ -63,8 +63,8 @@ struct FoldedLevel {
 // Folds the networks of all levels, which share a precision, in one kernel.
 void fold(const Context& context, std::span<const FoldedLevel> levels);
 
-// Scratch for the gradient over N images, undefined: the first tile overwrites it.
-// by_image: with output_sums.
+// Scratch for the gradient over N images; undefined, because the first tile overwrites it. by_image: with
+// output_sums.
 FoldedGradient take_folded_gradient(const Context& context, const FoldedLayout& layout, index_t N,
                                     bool by_image);
 // Parameter gradients += those of the folded weights. with_conv3: those of conv3 too.

@@ -124,7 +124,7 @@ class Glow {
         add_logdets(context, flow);
     }
     // The two halves of forward(). On a GPU, transform() does not need log|det W|; add_logdets() adds the
-    // log-determinants of all mixings, the dequantizer's included. On a CPU transform() does all the work.
+    // log-determinants of all mixings, including the dequantizer's. On a CPU transform() does all the work.
     void transform(const Context& context, Flow& flow, SavedActivations* saved = nullptr);
     void add_logdets(const Context& context, Flow& flow);
     // latents -> images.

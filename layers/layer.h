@@ -54,9 +54,9 @@ class Layer {
 };
 
 // Images per tile for a network of hidden width `width` on feature maps of `pixels` pixels: `tile` if
-// nonzero, otherwise as many as make a hidden map of about blocking.tile_elements; at most all N images. The
-// rule is fixed so that forward and recomputation agree. On a CPU, tile_elements is 2^21: with smaller tiles,
-// thread synchronization costs more than caches gain (docs/results.md).
+// nonzero, otherwise enough for a hidden map of about blocking.tile_elements; at most all N images. The rule
+// is fixed so that forward and recomputation agree. On a CPU, tile_elements is 2^21: with smaller tiles,
+// thread synchronization costs more than caches gain.
 index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N,
                         const Blocking& blocking = kCpuBlocking);
 

@@ -49,8 +49,9 @@ class SavedActivations {
     // Saves what the policy requires of flow.h, the input of step k of level l. Call in the order of forward.
     Step& add(const Context& context, const Shape& shape, index_t l, index_t k, Precision precision,
               const Flow& flow);
-    // In backward, flow.h is the reconstructed input of a step. Makes it exact, or round like the exact one,
-    // if the policy saved that. Returns the input for the parameters' gradients.
+    // In backward, flow.h is the reconstructed input of a step. If the policy saved the state, makes flow.h
+    // exact; if it saved rounding bits, makes flow.h round like the exact state. Returns the input for the
+    // parameters' gradients.
     static const state_t* restore(const Context& context, const Shape& shape, const Step& step, bool first,
                                   Precision precision, const Flow& flow);
 

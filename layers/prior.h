@@ -1,7 +1,6 @@
-// The top prior: log N(z; mean, exp(logs)). With --learn-top, (mean, logs) is a
-// zero-initialized 3x3 convolution of an all-zero input, so that only the edge channel, bias and logs matter:
-// one map for all images. With --y-cond, (onehot(y) Wc + bias) exp(3 logs) of the image's class is added at
-// every pixel.
+// The top prior: log N(z; mean, exp(logs)). With --learn-top, (mean, logs) is a zero-initialized 3x3
+// convolution of an all-zero input, so that only the edge channel, bias and logs matter: one map for all
+// images. With --y-cond, (onehot(y) Wc + bias) exp(3 logs) of the image's class is added at every pixel.
 #pragma once
 
 #include "kernels/gaussian.h"

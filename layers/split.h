@@ -1,5 +1,5 @@
-// Split (paper section 3.4): half b of the channels becomes a latent with density N(b;
-// mean(a), exp(logs(a))); (mean, logs) is a zero-initialized 3x3 convolution of the remaining half a.
+// Split (paper section 3.4): half b of the channels becomes a latent with density
+// N(b; mean(a), exp(logs(a))); (mean, logs) is a zero-initialized 3x3 convolution of the remaining half a.
 #pragma once
 
 #include <string>

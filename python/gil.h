@@ -1,4 +1,4 @@
-// Releasing and taking Python's global interpreter lock (GIL), also in a thread that outlives the
+// Releases and acquires Python's global interpreter lock (GIL), even in a thread that outlives the
 // interpreter.
 #pragma once
 

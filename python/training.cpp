@@ -25,8 +25,8 @@ std::string to_text(const RunResult& result) {
     return json.dump();
 }
 
-// CLI11 reads numbers by the C library, whose decimal point the caller's locale may have made a comma. For
-// this thread.
+// Gives this thread a decimal point: CLI11 parses numbers with the C library, and the calling program's
+// locale may use a comma.
 class DecimalPoint {
   public:
     DecimalPoint()

@@ -24,8 +24,8 @@ struct TrainingEvent {
     std::string kind, text, columns;
 };
 
-// A copy that fork() made in a child process has no thread, and may have a mutex that stays locked: there,
-// stop() does nothing, next() throws, and the copy must not be destroyed.
+// In a child process of fork(), a copy of this object has no thread, and its mutex may stay locked: stop()
+// does nothing there, next() throws, and the copy must not be destroyed.
 class Training {
   public:
     // arguments: those of glow_train. Throws InputError for bad ones. Starts the run.
@@ -34,7 +34,8 @@ class Training {
     Training(const Training&) = delete;
     Training& operator=(const Training&) = delete;
 
-    // Waits for the next event, at most that long. Throws what ended the run; nothing after the end.
+    // Waits up to `seconds` for the next event; none if there is none, or after the end. Rethrows the
+    // exception that ended the run.
     std::optional<TrainingEvent> next(double seconds);
     // Asks the run to end after its current step, with a checkpoint.
     void stop();

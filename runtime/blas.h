@@ -71,7 +71,7 @@ constexpr Gemm gemm_tn(index_t m, index_t n, index_t k, Scalar in, Scalar out) {
     return {.m = m, .n = n, .k = k, .transpose_a = true, .lda = m, .ldb = n, .ldc = n, .in = in, .out = out};
 }
 
-// What a product must read and write at least, epilogue excluded.
+// The minimum that a product must read and write, in bytes, without the epilogue.
 constexpr double bytes_of(const Gemm& g) {
     const auto size = [](Scalar s) { return s == Scalar::bf16 ? 2.0 : s == Scalar::f64 ? 8.0 : 4.0; };
     const double m = static_cast<double>(g.m), n = static_cast<double>(g.n), k = static_cast<double>(g.k);

@@ -1,4 +1,4 @@
-// Work of fixed shape, captured as a CUDA graph and replayed: one launch instead of thousands.
+// Captures launches of fixed shape as a CUDA graph and replays them: one launch instead of thousands.
 #pragma once
 
 #include "kernels/base.h"

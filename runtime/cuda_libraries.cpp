@@ -88,7 +88,7 @@ struct Signature<R(Parameters...)> {
 #define ARGUMENTS_14 a, b, c, d, e, g, h, i, j, k, l, m, n, o
 #define ARGUMENTS_16 a, b, c, d, e, g, h, i, j, k, l, m, n, o, p, q
 
-// Hidden, so that the libraries' calls of each other stay theirs.
+// Hidden, so that calls between the libraries do not come here.
 #define FORWARD(library, function, count) \
     __attribute__((visibility("hidden"))) Signature<decltype(function)>::Result function(PARAMETERS_##count(function)) { \
         static const auto found = find<decltype(function)>(libraries().library, TEXT_OF(function)); \

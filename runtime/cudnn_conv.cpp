@@ -216,7 +216,7 @@ std::vector<OfferedEngine> offered_engines(const Cudnn& cudnn, const CudnnDescri
             problem = last_error(cudnn);
             continue;
         }
-        // The library fills descriptors that are there.
+        // The library fills existing descriptors.
         std::vector<CudnnDescriptor> configurations;
         std::vector<cudnnBackendDescriptor_t> handles;
         for (index_t i = 0; i < kMost; ++i) {
@@ -370,7 +370,7 @@ class CudnnConv : public Conv {
         CudnnDescriptor execution(*cudnn_, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
         execution.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine.configuration);
         execution.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
-        // An engine may be named and still not take this very graph.
+        // An engine that the heuristics name may still reject this graph.
         if (!execution.try_finalize()) return "refused: " + last_error(*cudnn_);
         const auto bytes =
             execution.get<index_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1);

@@ -76,7 +76,7 @@ std::string demangled(const char* name) {
     return result;
 }
 
-// CUPTI's callbacks have no argument of ours: there is one profiler a process.
+// CUPTI's callbacks have no user argument, so there is one profiler per process.
 class CuptiProfiler;
 CuptiProfiler* g_profiler = nullptr;
 
@@ -87,7 +87,7 @@ class CuptiProfiler : public KernelProfiler {
         check(cupti_.register_callbacks(give_buffer, take_buffer), "cuptiActivityRegisterCallbacks");
         g_profiler = this;
         try {
-            // Calls are recorded as well, for marks are attached to them.
+            // Record calls too, because marks are attached to them.
             for (const CUpti_ActivityKind kind :
                  {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY,
                   CUPTI_ACTIVITY_KIND_MEMSET, CUPTI_ACTIVITY_KIND_EXTERNAL_CORRELATION,

@@ -1,4 +1,4 @@
-// Epilogues of products by kernels of our own, where the library has none.
+// Epilogues of products by our own kernels, for libraries without fused epilogues.
 #pragma once
 
 #include "runtime/blas.h"

@@ -36,8 +36,8 @@ class Arena {
     }
     void* take_bytes(std::size_t bytes);
 
-    // Sets a larger size for enlarge(). For GPUs, on which memory is taken when it is allocated, touched or
-    // not.
+    // Sets a larger size for enlarge(). For GPUs, where memory is taken when it is allocated, not when it is
+    // first touched.
     void reserve(std::size_t bytes) { reserve_ = bytes; }
     // Grows an empty arena to the reserved size, if larger. On a GPU the old memory stays allocated because
     // captured graphs may refer to it. Throws InputError if the device does not have enough memory.

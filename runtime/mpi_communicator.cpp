@@ -40,7 +40,7 @@ void check_mpi(int code, const char* call, int line) {
 #define GLOW_MPI(call) check_mpi(call, #call, __LINE__)
 
 constexpr double kOpeningSeconds = 300;  // processes may start minutes apart on a large machine
-constexpr double kCollectiveSeconds = 2 * ScopedTimeout::kFileSeconds;  // another rank may be at a file
+constexpr double kCollectiveSeconds = 2 * ScopedTimeout::kFileSeconds;  // another rank may access files
 constexpr milliseconds kGrace(3000);                                    // for MPI_Abort to reach all ranks
 constexpr index_t kHostElements = index_t{1} << 13;        // doubles reduced at once in host memory
 constexpr std::size_t kChunkBytes = std::size_t{1} << 26;  // of a broadcast: MPI counts are 32-bit
@@ -268,7 +268,8 @@ class MpiCommunicator : public Communicator {
         last_progress_ = Clock::now();
     }
 
-    // ---- Failure detection: a rank that makes no progress for a while pings the others, which must reply.
+    // ---- Failure detection -----------------------------------------------------------------------
+    // A rank that makes no progress for a while pings the others, which must reply.
 
     std::string who(int r) const { return fmt::format("rank {} on {}", r, group_.hosts[r]); }
     std::chrono::duration<double> poll_interval() const {
@@ -354,7 +355,7 @@ class MpiCommunicator : public Communicator {
         std::_Exit(status);
     }
 
-    // It may hang.
+    // May hang.
     void do_before_end() {
         std::function<void()> job;
         {

@@ -117,7 +117,7 @@ namespace {
 constexpr std::size_t kBufferBytes = std::size_t{129} << 20;  // OpenBLAS's BUFFER_SIZE on x86-64, and a page
 constexpr int kMostBuffers = 64;                              // of its pool's 256 or more
 
-// Whether there is address space for buffers, and for what other libraries need.
+// Whether there is address space for the buffers and for other libraries.
 bool can_map(int buffers) {
     std::vector<std::pair<void*, std::size_t>> mapped;
     const auto map = [&mapped](std::size_t bytes) {

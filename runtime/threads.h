@@ -20,8 +20,8 @@ struct ThreadCount {
 std::string describe(const ThreadCount& count);
 
 // Number of threads for a backend. requested = 0: the processors in this process's affinity mask, limited by
-// its cgroups' CPU quotas, divided by `local_size` processes on this host. Starts the threads to make sure
-// they exist.
+// its cgroups' CPU quotas, divided by `local_size` processes on this host. Starts the threads, to make sure
+// that the system allows them.
 ThreadCount decide_threads(int requested, int local_size = 1);
 // The same for plans: `requested` may be meant for another machine, and no thread starts.
 ThreadCount planned_threads(int requested, int local_size = 1);

@@ -27,8 +27,8 @@ std::vector<double> order_score(const ScoreOptions& options, const ScoredImages&
     return options.sort_by == ScoreOrder::corrected ? difference(scored.bits, png) : scored.bits;
 }
 
-// index,bpd[,label][,png_bpd,corrected][,name], in file order or by ascending score. png: PNG sizes of the
-// images, written with --complexity and where they set the order.
+// Writes rows index,bpd[,label][,png_bpd,corrected][,name] in file order or by ascending score. png: PNG
+// sizes of the images, written with --complexity and if they determine the order.
 void write_per_image(const std::string& path, const ScoreOptions& options, const ScoredImages& scored,
                      std::vector<double> png) {
     const std::vector<double>& bits = scored.bits;
@@ -53,7 +53,7 @@ void write_per_image(const std::string& path, const ScoreOptions& options, const
     });
 }
 
-// How many images of each kind are shown, and how. Few images are divided, so that none is shown twice.
+// How many images of each kind are shown, and how. If there are few, no image is shown as both kinds.
 struct ExtremesLayout {
     index_t lowest, highest, columns = 1, scale = 0;
 

@@ -10,7 +10,7 @@ namespace glow {
 
 struct NamedImages {
     ImageSet set;
-    // [N] paths relative to the folder; of a data set, or empty if it has none.
+    // [N] paths relative to the folder, or names from the data set; empty if it has none.
     std::vector<std::string> names;
 };
 
@@ -20,7 +20,7 @@ struct NamedImages {
 NamedImages load_folder(const CommandLine& command, const DataOptions& data, const ModelConfig& model,
                         int threads);
 
-// Loads a folder, for --size, or a split of a data set, which must fit the checkpoint.
+// Loads a folder, scaled to --size if given, or a split of a data set, which must fit the checkpoint.
 NamedImages load_images(const CommandLine& command, const ModelOptions& options, const DataOptions& data,
                         const std::filesystem::path& checkpoint, int threads);
 

@@ -442,13 +442,13 @@ void bench_step(benchmark::State& state, const Options& options, const Backend& 
     state.counters["peak_MiB"] = static_cast<double>(total(memory.peak())) / (1 << 20);
 }
 
-// Google Benchmark reports times.
+// Suppresses Google Benchmark's report of times.
 class NoReport : public benchmark::BenchmarkReporter {
     bool ReportContext(const Context&) override { return true; }
     void ReportRuns(const std::vector<Run>&) override {}
 };
 
-// Also the options that no benchmark of the filter uses.
+// Checks all options, including those that no selected benchmark uses.
 void check(const Options& options) {
     const TrainingOptions training = training_of(options, MemoryMode::store);
     check(training.model);
@@ -467,7 +467,7 @@ void run(const CommandLine& command, const Options& options) {
     }
     Backend backend = open_backend(command, device, options.threads);
     check_precision(backend, options.precision);
-    engines_of_run(training_of(options, MemoryMode::store), false, "", backend, {});  // are they there?
+    engines_of_run(training_of(options, MemoryMode::store), false, "", backend, {});  // checks them
     if (kernels) backend.set_observer(kernels->observer());
     Peak peak(backend, options.precision);
     std::vector<benchmark::internal::Benchmark*> all;

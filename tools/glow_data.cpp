@@ -281,7 +281,7 @@ void add_npz(CommandLine& command) {
     add_file_options(app, *options);
 }
 
-constexpr index_t kMostSynthetic = index_t{1} << 40;  // the splits' streams are this far apart, and more
+constexpr index_t kMostSynthetic = index_t{1} << 40;  // the splits' streams are at least this far apart
 
 struct SyntheticOptions : MakeOptions {
     index_t size = 32, channels = 3, train = 10000, test = 1000;

@@ -95,7 +95,7 @@ void restore_photos(const CommandLine& command, const Options& options, LoadedMo
                    {{"output", options.output}, {"images", count}});
 }
 
-// In memory until the last pixel is known to be right.
+// Holds all images in memory until every pixel has been checked.
 void restore_numbered(const CommandLine& command, const Options& options, LoadedModel& model,
                       const CompressedImages& images) {
     std::vector<std::string> names;
@@ -154,7 +154,7 @@ void run(const CommandLine& command, const Options& options) {
         throw InputError(fmt::format(
             "{} has images of {} channels with {} bits, but the model of {} takes {} with {}", options.input,
             images.C, images.n_bits, checkpoint.string(), config.channels, config.n_bits));
-    // Products of matrices may depend on the number of threads, so it is always the one that compressed.
+    // Use the number of threads that compressed the file: matrix products may depend on it.
     const Backend backend = open_cpu_backend(command, options.device, images.threads);
     LoadedModel model(checkpoint, images.ema, images.precision,
                       *std::max_element(images.batches.begin(), images.batches.end()), backend,

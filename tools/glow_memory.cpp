@@ -336,8 +336,8 @@ class CsvOutput {
     }
 
   private:
-    // Rows are written as they are measured, so an existing file is lost before there is anything in its
-    // place.
+    // Rows are written as they are measured, so an existing file would be overwritten before there are
+    // results.
     void refuse_other_file() const {
         refuse_other_name(path_, "a CSV file");
         std::error_code ignored;

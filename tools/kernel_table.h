@@ -34,8 +34,8 @@ class MarkedLaunches : public LaunchObserver {
 struct KernelRow {
     std::string name;
     double calls = 0, seconds = 0;  // per pass
-    // Per pass, of launches that state their bytes and have this as their slowest kernel; seconds of all
-    // their kernels.
+    // Of the launches that declare their bytes and have this as their slowest kernel, per pass: their bytes,
+    // and the seconds of all their kernels.
     double bytes = 0, seconds_of_bytes = 0;
 };
 

@@ -50,8 +50,8 @@ void check(const DirectionOptions& options) {
 
 constexpr std::uint8_t kWithout = 0, kWith = 1, kLeftOut = 2;
 
-// For each of a split's first images, which the file names, or numbers if it has no column of names.
-// unmatched: rows of no image.
+// kWith, kWithout or kLeftOut for each image, from the rows of --attributes, which give its name or, without
+// a column of names, its index. unmatched: number of rows of no image.
 std::vector<std::uint8_t> by_attribute(const DirectionOptions& options, const NamedImages& images,
                                        index_t& unmatched) {
     const index_t N = images.set.N;

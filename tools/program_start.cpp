@@ -38,8 +38,8 @@ bool has_entry(char** environment, const char* entry) {
     return false;
 }
 
-// Stacks of threads, which users set for other programs: with less than 128 KiB oneDNN's kernels overflow
-// them, and gigabytes cannot be mapped. Both end the process without a message of ours.
+// Sizes of threads' stacks, which users may have set for other programs: oneDNN's kernels overflow stacks of
+// less than 128 KiB, and gigabytes cannot be mapped. Both end the process without a message from Glow.
 constexpr const char* kStackSizes[] = {"OMP_STACKSIZE", "GOMP_STACKSIZE", "KMP_STACKSIZE"};
 bool sets_stack_size(const char* entry) {
     for (const char* const name : kStackSizes)

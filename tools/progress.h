@@ -12,7 +12,7 @@ namespace glow {
 // Prints nothing with --quiet, or if the job ends within seconds.
 class ProgressLine {
   public:
-    // what: the things being counted, "images".
+    // what: the unit of the counts, "images".
     ProgressLine(const CommandLine& command, std::string what);
     ~ProgressLine();
     ProgressLine(const ProgressLine&) = delete;

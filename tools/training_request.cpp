@@ -150,7 +150,7 @@ void require_data(const TrainingRequest& request) {
                                  request.origins.at("data"), data.string(), here));
 }
 
-// Rejects --resume without --data where the folder has no run, whose config.toml would name its data set.
+// Rejects --resume without --data if the folder has no run: only a run's config.toml could name the data set.
 [[noreturn]] void refuse_to_start(const std::string& out) {
     std::error_code ignored;
     const RunFolder run(out);
@@ -242,7 +242,7 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
         request.moved_data.clear();
     if (request.options.out.empty()) throw InputError("--out: expected the name of a folder");
     if (request.save_limits) request.recorded_limits.reset();
-    // --max-minutes then ends each part of the run, so a decay cannot end with it.
+    // With --requeue-max-minutes, --max-minutes ends each part of the run, so a decay cannot end with it.
     if (request.requeue_max_minutes && request.options.lr_schedule != LrSchedule::constant) {
         if (request.options.max_steps == 0 && request.options.epochs == 0)
             throw InputError(

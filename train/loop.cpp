@@ -78,12 +78,11 @@ void TrainingLoop::step_and_log() {
     if (step_ % kCompareEvery == 0) session_.trainer->check_replicas_equal();
 }
 
-// Where the next images cannot be read, the weights are still good: they are saved before the run fails.
 const Batch& TrainingLoop::next_batch() {
     try {
         return batches_.next();
     } catch (const std::exception&) {
-        // Other processes wait for this one in the step, not in a checkpoint.
+        // Saving is collective: with several processes, the others are already waiting in their step.
         if (session_.processes.size() == 1 && session_.progress.step > 0) save();
         throw;
     }
@@ -119,7 +118,7 @@ double TrainingLoop::minutes() {
 std::string TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
-    // A signal to any process stops all.
+    // A signal to one process stops them all.
     const bool stop = session_.request.stop ? session_.request.stop() : StopSignals::requested();
     if (session_.processes.all_reduce_max(stop ? 1 : 0) > 0) return "signal";
     if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
@@ -216,8 +215,8 @@ void TrainingLoop::finish() {
     wait_for_samples();
     session_.log->end();
     if (session_.evaluations) session_.evaluations->flush();
-    // Keep every process alive until root has written everything: root is terminated when another process
-    // dies, for example of a second signal.
+    // Keep every process alive until root has written everything: if another process ends early, for example
+    // by a second signal, root is terminated too.
     session_.processes.barrier();
 }
 

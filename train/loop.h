@@ -16,12 +16,14 @@ class TrainingLoop {
     explicit TrainingLoop(Session& session);
 
     RunResult run();
-    // One step on the next batch. Throws StepFailure and DriftError like Trainer::step.
+    // The next batch. If it cannot be read, saves a checkpoint before throwing, when possible.
     const Batch& next_batch();
+    // One step on the next batch. Throws StepFailure and DriftError like Trainer::step.
     StepResult step();
 
   private:
-    // Minutes of training since the run began. With --max-minutes, all processes get root's value.
+    // Minutes of training since the run began, summed over its parts. With --max-minutes, all processes get
+    // root's value.
     double minutes();
     // The name of the limit reached, such as "max-steps"; empty if none.
     std::string limit_reached();

@@ -1,9 +1,9 @@
 // Sources: the commands in the README of openai/glow and the defaults of its train.py, unless noted
 // otherwise.
 //
-// There an epoch is 50,000 images for any data set, each counted as if it were 32 x 32 pixels: a GPU
+// In openai/glow an epoch is 50,000 images for any data set, each counted as if it were 32 x 32 pixels: a GPU
 // processes 64 (32 / size)^2 images per step and counts 64. A step at 64 x 64 therefore advances the epoch by
-// 4 times its images, at 256 x 256 by 64 times. Here an epoch is the training set (--epoch-images 50000
+// 4 times its images, at 256 x 256 by 64 times. In Glow an epoch is the training set (--epoch-images 50000
 // counts as published), and the two settings that depend on the published epoch give the published steps for
 // any data set: warm-up over 10 published epochs, and beta2 (which also sets the weight average) = 1 - 1 /
 // (steps per published epoch).
@@ -56,7 +56,7 @@ TrainingOptions timed(TrainingOptions options, double minutes, index_t warmup_st
 TrainingOptions timed_on_gpu(double minutes, index_t warmup_steps) {
     TrainingOptions options = timed(published(3, 32, 256), minutes, warmup_steps);
     options.precision = Precision::bf16;
-    options.memory = MemoryMode::automatic;  // 6.5 GiB store everything, which is 1.2 times as fast
+    options.memory = MemoryMode::automatic;  // storing everything takes 6.5 GiB and is 1.2 times as fast
     options.tune = true;
     return options;
 }

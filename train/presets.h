@@ -10,7 +10,7 @@ namespace glow {
 
 struct Preset {
     const char* name;
-    const char* what;
+    const char* what;             // a line for --help
     double published_images = 0;  // images seen by the published run, if known
 };
 

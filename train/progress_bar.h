@@ -13,7 +13,7 @@ inline constexpr const char* kEraseLine = "\r\033[K";
 // only the text.
 std::string progress_bar(double fraction, const std::string& text, int columns);
 
-// Columns of the terminal that stderr is; 80 if it does not tell.
+// Width of the terminal on stderr in columns; 80 if unknown.
 int terminal_columns();
 
 }  // namespace glow

@@ -55,7 +55,7 @@ class RunLog {
     void open(const RunFolder& folder, index_t last_step, const std::unique_ptr<FileLock>& lock);
     // Drops rows after a step, when the run is rolled back to it.
     void go_back_to(index_t step);
-    // Later steps follow `progress`.
+    // Starts the clock. progress: before the first step that will be logged.
     void start(const TrainingProgress& progress);
     // Called after every step; logs it according to --log-every. peak_bytes: of the arenas.
     void step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes);

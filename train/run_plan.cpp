@@ -123,7 +123,7 @@ void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const T
         fitted.micro_batch = pass;
     }
     if (is_auto) {
-        // In MiB, and found without the last few: more than enough to choose among steps.
+        // Search in whole MiB: fine enough, because `auto` saves whole steps of flow.
         constexpr index_t kMiB = index_t{1} << 20;
         const index_t best = largest_that_fits(std::max<index_t>(1, most_saved / kMiB), [&](index_t x) {
             fitted.act_budget = x * kMiB;
@@ -265,7 +265,7 @@ PlannedRun plan_run(const RunRequest& request) {
     } else {
         result.limit = {device_bytes(), "the GPU has"};
     }
-    // Many more plans take memory for oneDNN's code, which a limited process may lack.
+    // Skip the search if `ulimit` limits this process: planning many sizes takes memory for oneDNN's code.
     if (result.limit.bytes == 0 || !own.source.empty()) return result;
     const auto largest = [&](index_t most, auto&& with) {
         return largest_that_fits(most, [&](index_t x) {
@@ -274,7 +274,7 @@ PlannedRun plan_run(const RunRequest& request) {
             return total(plan(larger).bytes) * (on_cpu ? sharing : 1) <= result.limit.bytes;
         });
     };
-    // The batch passed at once: with micro-batches, any batch fits if one micro-batch does.
+    // Without micro-batches, because with them any batch fits if one micro-batch does.
     result.largest_batch = largest(std::max<index_t>(1, std::min<index_t>(info.train, 1 << 24)),
                                    [](TrainingOptions& o, index_t x) {
                                        o.batch = x;

@@ -195,8 +195,8 @@ void Session::open_files() {
         for (const fs::path& file : resumed_->damaged)
             request.warn(fmt::format("renamed to {}", folder.set_aside(file).string()));
         std::error_code ignored;
-        // In a folder that was copied without its links latest.h5 is a file: it becomes a checkpoint like the
-        // others, before the next one takes its name.
+        // If the folder was copied without links, latest.h5 is a file. Rename it to a checkpoint like the
+        // others before a link replaces it.
         const fs::path checkpoint = folder.checkpoint(progress.step);
         if (!fs::is_symlink(folder.latest(), ignored) &&
             fs::equivalent(folder.latest(), resumed_->from, ignored) &&
@@ -288,7 +288,7 @@ void Session::open_data() {
     if (info.valid > 0) valid.emplace(split("valid"));
     SplitImages train = split("train");
     if (processes.is_root()) data_ = data_fingerprint(train, valid ? &*valid : nullptr);
-    // On a GPU the host would otherwise wait for the step instead of preparing the next images.
+    // On a GPU, read ahead even from memory: the host prepares the next images during a step.
     const bool read_ahead = on_disk_ || request.device == Device::cuda;
     images.emplace(std::move(train), options.augment, options.shuffle, options.seed, read_ahead);
     keep_epoch();
@@ -299,8 +299,8 @@ void Session::open_data() {
     }
 }
 
-// Defaults that depend on the number of training images (epoch, beta2, EMA decay, warm-up) stay those that
-// the run began with, also where it continues with another data set.
+// Keeps the defaults that depend on the number of training images (epoch, beta2, EMA decay, warm-up) as they
+// were when the run began, even if it continues with another data set.
 void Session::keep_epoch() {
     const double recorded = recorded_epoch_images_;
     if (recorded == 0) return;  // a new run, or a checkpoint without this number
@@ -350,7 +350,8 @@ void Session::open_model() {
             !problem.empty())
             throw InputError(problem);
     MemoryBytes capacity = plan.bytes;
-    // Memory for saving more states after drift: on the CPU only addresses until used, on a GPU real memory.
+    // Memory for saving more states after drift. On a CPU it is only reserved until used, so allocate it now;
+    // on a GPU it would be taken immediately.
     if (request.device == Device::cpu) at(capacity, Category::stored) = plan.fallback_stored;
     bytes_before_ = bytes_in_use(request.device);
     memory = std::make_unique<Memory>(request.device, capacity);
@@ -358,7 +359,7 @@ void Session::open_model() {
     trainer = std::make_unique<Trainer>(sized, *backend, *memory);
 }
 
-// What the memory policy depends on: the machine, --max-memory, and the resumed run.
+// Chooses the memory policy and micro-batches from the machine, --max-memory and the resumed run.
 void Session::choose_memory() {
     keep_sizes(options, resumed_ ? &resumed_->options : nullptr, request.device, processes.group());
     struct {

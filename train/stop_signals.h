@@ -22,8 +22,8 @@ class SignalsLeftToCaller {
 // SignalsLeftToCaller.
 class StopSignals {
   public:
-    // answer: text that the first signal prints on stderr at once, because a step may take minutes; must
-    // outlive the object, nullptr for none. terminal: erase the progress line before it.
+    // answer: text that the first signal prints immediately on stderr, because the step may take minutes; it
+    // must outlive this object; nullptr: none. terminal: erase the progress line first.
     explicit StopSignals(const char* answer = nullptr, bool terminal = false);
     ~StopSignals();
     StopSignals(const StopSignals&) = delete;

@@ -1,5 +1,5 @@
-// What cameras store beside the pixels, in TIFF structures: the orientation, instead of turning the pixels,
-// and the index of further pictures in a JPEG file.
+// Metadata of photographs, in TIFF structures: the orientation, because cameras do not rotate the pixels, and
+// the index of further pictures in a JPEG file.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,10 @@
 namespace glow {
 
 // Tag 0x0112 (Orientation, 1..8) of the first directory of a TIFF structure, which may begin with "Exif\0\0".
-// 1, upright, where the tag is missing or the bytes are damaged.
+// 1, upright, if the tag is missing or the bytes are damaged.
 int exif_orientation(std::span<const std::uint8_t> bytes);
 
-// Whether an APP2 marker of a JPEG file is the index ("MPF\0") of several pictures (CIPA DC-007). False where
+// Whether an APP2 marker of a JPEG file is the index ("MPF\0") of several pictures (CIPA DC-007). False if
 // the bytes are damaged.
 bool has_further_pictures(std::span<const std::uint8_t> bytes);
 

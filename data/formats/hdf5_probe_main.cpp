@@ -1,5 +1,5 @@
-// glow_hdf5_probe FILE: reads the structure of an HDF5 file. Its fate is the result (hdf5_probe.h); whether
-// the file is valid is not.
+// glow_hdf5_probe FILE: reads the structure of an HDF5 file. It only tests whether reading crashes, hangs or
+// exhausts memory (hdf5_probe.h); invalid files are reported when they are opened.
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>

@@ -6,8 +6,8 @@
 
 namespace glow {
 
-// The suffixes of files that read_photo() reads: ".png, .jpg, .jpeg, .webp, .tif, .tiff or .gif", without
-// those of libraries that the build lacks.
+// The suffixes of files that read_photo() reads: ".png, .jpg, .jpeg, .webp, .tif, .tiff or .gif", except
+// those whose library the build lacks.
 std::string photo_suffixes();
 // Whether the path has one of them, in upper or lower case.
 bool is_photo_name(const std::filesystem::path& path);
@@ -20,8 +20,8 @@ Image read_photo(const std::filesystem::path& path, index_t C);
 Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C);
 
 // The same for coding without loss: throws InputError if conversion to C channels would lose part of the
-// picture: 16 bits a channel, transparency, further channels, pages, pictures or frames, inks instead of RGB,
-// or colors if C = 1. `gray` is true if the file has no colors; for C = 3 its three channels are then equal.
+// picture: 16 bits per channel, transparency, further channels, pages, pictures or frames, CMYK, or colors if
+// C = 1. `gray` is true if the file has no colors; for C = 3 its three channels are then equal.
 struct ExactPhoto {
     Image image;
     bool gray = false;
@@ -40,7 +40,7 @@ Crop centered_crop(const ImageSize& photo, const ImageSize& target);
 // integer arithmetic, so that results are equal on every machine. Throws Error if the part is not within the
 // image, or a side of it is shorter than that of `size`.
 void shrink(const Image& image, const Crop& part, const ImageSize& size, std::uint8_t* result);
-// The same of centered_crop().
+// The same with the centered_crop().
 void crop_and_shrink(const Image& image, const ImageSize& size, std::uint8_t* result);
 
 }  // namespace glow

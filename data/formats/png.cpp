@@ -75,8 +75,8 @@ bool read_header(PngReader& reader) {
     png_set_chunk_cache_max(reader.png, kChunksLimit);
     png_set_chunk_malloc_max(reader.png, kChunkBytesLimit);
 #ifdef PNG_SET_UNKNOWN_CHUNKS_SUPPORTED
-    // Skips all chunks that change neither the encoded pixels nor their orientation, compressed ones among
-    // them.
+    // Skips all chunks, including compressed ones, that change neither the encoded pixels nor their
+    // orientation.
     png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
 #ifdef PNG_READ_eXIf_SUPPORTED
     png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_AS_DEFAULT,
@@ -87,7 +87,7 @@ bool read_header(PngReader& reader) {
     return true;
 }
 
-// pixels [H, W, C], 8 bits a channel.
+// pixels [H, W, C], 8 bits per channel.
 bool read_pixels(PngReader& reader, std::uint8_t* pixels, std::size_t row_bytes) {
     if (setjmp(png_jmpbuf(reader.png)) != 0) return false;
     png_set_expand(reader.png);    // palettes, fewer than 8 bits, tRNS

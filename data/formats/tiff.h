@@ -14,9 +14,9 @@ bool reads_tiff();
 
 // The first page, upright: the orientation tag is applied. C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and
 // alpha; pictures with premultiplied alpha are composited over black. 16 bits become 8 as round(v / 257).
-// InputError: damaged, truncated, above kPngPixelLimit, of a kind that libtiff cannot show (floats), or a
-// build without libtiff. Messages name `shown`. lost: set to a description of what the result leaves out;
-// unchanged if nothing.
+// Throws InputError, naming `shown`, for a file that is damaged, truncated, above kPngPixelLimit or of a kind
+// that libtiff cannot convert (floats), and in a build without libtiff. lost: set to a description of what
+// the result leaves out; unchanged if nothing.
 Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr);
 
 }  // namespace glow

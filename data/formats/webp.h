@@ -14,11 +14,12 @@ namespace glow {
 bool reads_webp();
 
 // Pictures without alpha have C = 3, others C = 4. The picture is upright: EXIF orientation is applied.
-// InputError: damaged, truncated, an animation, or a build without libwebp. Errors speak of `shown`.
+// Throws InputError, naming `shown`, for a file that is damaged, truncated or an animation, and in a build
+// without libwebp.
 Image decode_webp(std::span<const std::uint8_t> bytes, const std::string& shown);
 
-// Size of the picture as a lossless WebP file. None without libwebp, with alpha, or where a side is above
-// WebP's limit of 16383.
+// Size of the picture as a lossless WebP file. None without libwebp, with alpha, or if a side is above WebP's
+// limit of 16383.
 std::optional<std::size_t> webp_bytes(const Image& image);
 
 }  // namespace glow
