@@ -104,7 +104,7 @@ struct TrainingOptions {
     std::string algorithms;  // see train/tune.h; "": the library's first choices
 
     MemoryMode memory = MemoryMode::reconstruct;
-    // Bytes of maps saved by `auto`; 0: a quarter of the memory of the machine or GPU, shared by its processes.
+    // Bytes of maps saved by `auto`; 0: a quarter of the memory of the machine or GPU, shared by processes.
     index_t act_budget = 0;
     index_t max_memory = 0;    // bytes of a host's processes, or of a GPU's; 0: no limit but the machine's
     index_t anchor_every = 0;  // 0: only level starts

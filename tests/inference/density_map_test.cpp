@@ -71,8 +71,9 @@ class LargeDensityMap : public testing::Test {
     }
 
     static constexpr index_t kPixels = 96, kChannels = 2, kSide = 24;  // two levels
-    // Positions within which a pixel acts. Each of two steps a level adds two 3x3 convolutions: 4 pixels of
-    // level 0, that is 2 positions, and 4 positions of level 1; the prior of the split adds less than one.
+    // How far a pixel's influence reaches, in positions. Each of the two steps per level has two 3x3
+    // convolutions: 4 pixels of level 0, which are 2 positions, and 4 positions of level 1; the prior of the
+    // split adds less than one.
     static constexpr index_t kReach = 7;
     Backend backend_{Device::cpu, 2};
     LoadedModel model_{golden("affine"), false, Precision::fp32, 1, backend_, ImageSize{kPixels, kPixels}};

@@ -1,5 +1,6 @@
-// The coupling layer an image a block against the element-wise kernels it stands for: the same bits, and the
-// same sums up to their order. Both run on the same device: a GPU, or the CPU with the paths of one.
+// The kernels that compute the coupling layer with a thread block per image, against the element-wise kernels
+// they replace: the same bits, and the same sums up to their order. Both run on the same device: a GPU, or the
+// CPU taking the GPU code paths.
 #include "kernels/coupling_image.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,4 @@
-// Reference coupling network, pixel by pixel, independent of the layers' matrix
-// products.
+// Reference coupling network, pixel by pixel, independent of the layers' matrix products.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Data-dependent initialization, compared with a manual walk through the layers.
+// Data-dependent initialization, compared with running the layers one by one.
 #include "tests/layers/direct_network.h"
 #include "tests/layers/model.h"
 

@@ -1,4 +1,4 @@
-// Walks through a deep model and back, measuring how exactly the inverse reconstructs what forward saw.
+// Runs a deep model forward and back, and measures how exactly the inverse reconstructs the states of forward.
 #pragma once
 
 #include <algorithm>

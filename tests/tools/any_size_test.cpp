@@ -1,5 +1,5 @@
-// The commands on images of another size than the model was trained on. The reference is the same model with
-// the other size in its configuration.
+// The commands on images of a size that the model was not trained on. The reference is the same model with
+// that size in its configuration.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>

@@ -1,5 +1,5 @@
-// What a scheduler sees of the commands: exit statuses, requeued jobs, limits of a part of a run, and limits
-// on memory.
+// The commands under a scheduler: exit statuses, requeued jobs, limits of a part of a run, and limits on
+// memory.
 #include "tests/tools/run_fixture.h"
 
 namespace glow {

@@ -1,5 +1,5 @@
-// Stands in for libcupti where no GPU runs anything: fake_launch() makes the records of a launch, which come
-// back in the order and through the callbacks of the true library.
+// Replaces libcupti in tests without a GPU: fake_launch() makes the records of a launch, which are delivered
+// in the order and through the callbacks of the real library.
 #include <cupti.h>
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Unattended runs: killed at any moment, on a full disk, without permission, without their folder, with a
-// damaged checkpoint. Good checkpoints survive, and a resumed run equals an uninterrupted one.
+// damaged checkpoint. Intact checkpoints remain, and a resumed run equals an uninterrupted one.
 #include <sys/mount.h>
 
 #include <cstdio>

@@ -69,8 +69,8 @@ struct Processes : Commands {
         return Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
                        Words{std::to_string(processes), GLOW_TRAIN_PROGRAM} + words);
     }
-    // Two processes with different commands of the shell. (A colon in mpirun's arguments would do, but makes
-    // that of Open MPI 5.0.7 crash.)
+    // A shell gives the two processes different commands. (mpirun also accepts several commands separated by
+    // a colon, but that of Open MPI 5.0.7 then crashes.)
     Process start_two(const std::string& first, const std::string& second) const {
         std::ofstream(folder / "by_rank.sh")
             << "case ${OMPI_COMM_WORLD_RANK-$PMI_RANK} in 0) " << first << ";; *) " << second << ";; esac\n";

@@ -1,5 +1,5 @@
-// The commands where OpenMP gives fewer threads than asked for, or may: the right result, and the number
-// told.
+// The commands when OpenMP gives, or may give, fewer threads than requested: results are correct, and the
+// number is reported.
 #include <sched.h>
 #include <sys/resource.h>
 

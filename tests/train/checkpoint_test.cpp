@@ -65,8 +65,8 @@ TEST_F(CheckpointTest, RoundTripIsBitExact) {
     EXPECT_EQ(info.progress.epoch, 0.25);
 }
 
-// Programs that know no coupling_scale would take a model with another one for a sigmoid model; those that
-// know no dequantizer would not know its tensors.
+// Earlier versions do not know coupling_scale and would read every model as a sigmoid model; they do not know
+// the tensors of a dequantizer either.
 TEST_F(CheckpointTest, VersionExcludesOlderPrograms) {
     EXPECT_EQ(CheckpointEdit(folder / "good.h5").version, 1);
     training.options.model.coupling_scale = CouplingScale::tanh;

@@ -156,8 +156,8 @@ double gradient_error(const std::string& name, const Hdf5File& file, MemoryMode 
 
 TEST_P(Golden, GradientOfEveryTensor) {
     for (const MemoryMode memory : {MemoryMode::reconstruct, MemoryMode::checkpoint, MemoryMode::store})
-        // Sums of about a thousand float products, 1e-6 of their norm; no unit of these models sits at its
-        // kink.
+        // Sums of about a thousand float products: 1e-6 of their norm. No ReLU of these models is within
+        // rounding of 0.
         EXPECT_LT(gradient_error(GetParam(), file_, memory, 1.0), 1e-5) << to_string(memory);
     EXPECT_GT(gradient_error(GetParam(), file_, MemoryMode::reconstruct, 1.01),
               5e-3);  // what is wrong by 1% is seen

@@ -1,4 +1,4 @@
-// Training with variational dequantization: the same promises as without.
+// Training with variational dequantization has the same properties as training without it.
 #include "tests/train/training.h"
 #include "train/schedule.h"
 
