@@ -58,12 +58,12 @@ if grep -qaE 'lib(mpi|mpich)[a-z_]*\.so\.[0-9]+' "$stage/libexec/glow_train"; th
     for file in "$plugins"/*; do patchelf --force-rpath --set-rpath "\$ORIGIN/$up/lib" "$file"; done
 fi
 find "$stage/libexec" "$stage/lib" -maxdepth 1 -type f -exec strip --strip-unneeded {} +
-# RPATH, not RUNPATH: it also serves the libraries' own needs, and comes before LD_LIBRARY_PATH. cuDNN's libraries have a
-# RUNPATH of their own, which hides ours, and need libz: where a machine has none, the program's own is loaded already.
-# In two calls: patchelf 0.14 puts the one's string into the other's place where a program's strings are few.
+# RPATH, not RUNPATH: it also applies to the dependencies of libraries, and precedes LD_LIBRARY_PATH. cuDNN's libraries have
+# their own RUNPATH, which hides it, and need libz, which a machine may lack: the programs therefore load the bundle's libz
+# first. Set both in separate calls: patchelf 0.14 overwrites one string with the other in programs with few strings.
 for file in "$stage"/libexec/*; do
     patchelf --add-needed libz.so.1 "$file"
-    # Programs load these at first use. As needed libraries, bin/run finds where they are.
+    # Programs load these at first use. Declare them as needed, so that bin/run can look up where they are.
     for library in $(grep -aoE 'lib(cublasLt|cublas|cusolver)\.so\.[0-9]+' "$file" | sort -u); do
         patchelf --add-needed "$library" "$file"
     done
@@ -85,7 +85,8 @@ while link=$(readlink -- "$program") && [ "${link##*/}" != run ]; do
 done
 name=${program##*/}
 needed=@CUBLAS@ folders=
-# What a toolkit need not have: cuDNN and NVRTC, with which it compiles some of its engines, NCCL, and CUPTI for glow_bench --kernels.
+# Libraries that a toolkit may lack: cuDNN; NVRTC, with which cuDNN compiles some of its engines; NCCL; CUPTI for glow_bench
+# --kernels.
 others="libcudnn.so.9 libnvrtc.so.@MAJOR@ libnccl.so.2 libcupti.so.@MAJOR@"
 
 # Prints the folder where the dynamic linker finds a library the program needs, if any.
@@ -143,7 +144,7 @@ else
     for library in $others; do
         case $known in *"$library"*) ;; *) lacking="$lacking $library" ;; esac
     done
-    # They may lie in a Python environment all the same; they come after the others' folders.
+    # The others may be in a Python environment, whose folders come last.
     if [ -n "$lacking" ]; then
         found=$(wheels)
         for library in $lacking; do
@@ -154,14 +155,14 @@ else
     fi
 fi
 [ -n "$folders" ] && export LD_LIBRARY_PATH="$folders${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-# Where containers mount the driver's library, even if the dynamic linker does not know.
+# Where containers mount the driver's library, even if the dynamic linker does not search there.
 for folder in /usr/local/nvidia/lib64 /usr/lib/wsl/lib; do
     [ -e "$folder/libcuda.so.1" ] && export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder"
 done
 if [ -e "$here/libexec/mpirun" ]; then
-    # Open MPI finds its plugins from here; PMIx lacks one for zlib, and says so at length.
+    # Open MPI finds its plugins by OPAL_PREFIX. PMIx prints a long warning because its plugin for zlib is missing.
     export OPAL_PREFIX="$here" PMIX_MCA_pcompress_base_silence_warning=1
-    # It will not start processes here where it could start none elsewhere.
+    # Without ssh or rsh, Open MPI would not even start processes on this machine.
     command -v ssh >/dev/null 2>&1 || command -v rsh >/dev/null 2>&1 || export OMPI_MCA_plm=isolated
 fi
 missing=$(LD_TRACE_LOADED_OBJECTS=1 "$here/libexec/$name" 2>/dev/null | awk '/not found/ { print $1 }' | sort -u | tr '\n' ' ')
@@ -177,7 +178,7 @@ cp "$source"/tools/report*.py "$stage/tools/"
 cp "$source"/tests/reference/*.py "$stage/tests/reference/"
 cp "$source"/LICENSE "$stage/"
 if [ -n "$data" ]; then mkdir "$stage/data" && cp "$data" "$stage/data/cifar10.h5"; fi
-# A dictionary that holds several programs: they contain the same libraries.
+# A dictionary large enough for several programs, because they contain the same libraries.
 tar -C "$build/bundle" -cf - glow-gpu | xz -T1 --lzma2=preset=4,dict=128MiB >"$build/glow-gpu.tar.xz"
 bytes=$(stat -c %s "$build/glow-gpu.tar.xz")
 echo "$build/glow-gpu.tar.xz: $((bytes / 1048576)) MiB, for machines with $cublas and glibc ${glibc#GLIBC_} or newer"

@@ -85,9 +85,8 @@ if [ $with_mpi = yes ]; then
     done
 fi
 
-# Places of CUDA's libraries on real machines. The Python is this machine's with its standard library; its
-# other dependencies are reserved for it, especially libz: a machine may lack it, and cuDNN must then use the
-# bundle's.
+# Places of CUDA's libraries on real machines. Python is copied from this machine, with its standard library. Its other
+# libraries are visible to it alone, especially libz: a machine may lack it, and cuDNN must then use the bundle's.
 python=$(realpath /usr/bin/python3)
 version=$(basename "$python")
 packages=$root/usr/local/lib/$version/dist-packages/nvidia
@@ -108,7 +107,7 @@ place() {  # Arguments: folder, names. Puts libraries there; cuDNN is several.
 }
 clear() {
     rm -rf "$packages" "$root"/usr/local/cuda* "$root/opt"
-    if [ $with_mpi = yes ]; then place "$packages/nccl/lib" nccl; fi  # as everywhere else, so that the places below tell of the others
+    if [ $with_mpi = yes ]; then place "$packages/nccl/lib" nccl; fi  # needed to start; always here
 }
 version="$bundle/bin/glow_train --version"
 told='^cuDNN *9\.'

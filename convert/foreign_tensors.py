@@ -40,7 +40,7 @@ def conv(weight, edge=None):
 
 
 def interleave(first, second):
-    """Concatenated outputs (shift, scale) or (mean, logs) to our interleaved ones."""
+    """Concatenated outputs (shift, scale) or (mean, logs) to Glow's interleaved ones."""
     return np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
 

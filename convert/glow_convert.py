@@ -195,7 +195,7 @@ def run(arguments):
             write = export_onnx(arguments, config, params)
         elif arguments.target == "npz":
             def write(temporary):
-                archive = io.BytesIO()  # zipfile complains once more about a disk that is full
+                archive = io.BytesIO()  # in memory, because zipfile reports a full disk twice
                 np.savez(archive, config=np.array(text), **params)
                 Path(temporary).write_bytes(archive.getbuffer())
         else:

@@ -160,7 +160,7 @@ def parse_config(text, path):
 
 
 def check_values(config, path):
-    """Refuses what no command would take."""
+    """Rejects configurations that no command accepts."""
 
     def refuse(what):
         refuse_config(path, what)

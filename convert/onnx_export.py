@@ -93,8 +93,8 @@ class Level:
 
 
 class Exporter:
-    """The parts of the model. Log-densities collect in `terms`, values that broadcast to [N, C, H W], and in `per_pixel`, what
-    each of the image's pixels adds whatever the image; both in nats."""
+    """The parts of the model. Log-densities are collected in `terms`, values that broadcast to [N, C, H W], and in `per_pixel`, the
+    constant contribution of each pixel; both in nats."""
 
     def __init__(self, graph, config, params):
         self.graph, self.config, self.terms, self.per_pixel = graph, config, [], 0.0
@@ -154,7 +154,7 @@ class Exporter:
         return self.graph.op("Concat", maps, level.ones, axis=1) if self.config["edge_bias"] else maps
 
     def network(self, a, level, name):
-        """NN(a); affine: shift and, below it, -(h + 2) or, for the bounded scale, h / 2, h the raw scale."""
+        """NN(a). Affine: shift, then -(h + 2) or, for the bounded scale, h / 2, where h is the raw scale."""
         h = self.network_input(a, level)
         h = self.graph.op("Relu", self.conv(h, f"{name}/conv1", *self.filters(f"{name}/conv1", f"{name}/conv1/actnorm")))
         weight, bias = self.filters(f"{name}/conv2", f"{name}/conv2/actnorm")
@@ -171,7 +171,7 @@ class Exporter:
     # --- Flow steps -----------------------------------------------------------------------------------------------
 
     def coupling(self, x, level, name, inverse=False):
-        """b <- (b + shift) scale, or b + NN(a). 1 / scale = 1 + exp(-(h + 2)), or exp(-2 tanh(h / 2)), serves both ways."""
+        """b <- (b + shift) scale, or b + NN(a). Both directions use 1 / scale = 1 + exp(-(h + 2)), or exp(-2 tanh(h / 2))."""
         op = self.graph.op
         a, b = self.halves(x)
         h = self.network(a, level, name)

@@ -55,7 +55,7 @@ def openai_layout(source, config, mixing):
             zeros(f"{at}/coupling/conv3", f"{theirs}/f1/l_last", filters)
         if level + 1 < config["levels"]:
             zeros(f"level{level}/split", f"pool{level}/conv", filters)
-    if "prior/p/b" in source:  # its input is 0 but for the edge
+    if "prior/p/b" in source:  # its input is 0 except for the edge channel
         zeros("prior/top", "prior/p", (lambda value: filters(value)[..., -1:]) if config["edge_bias"] else None)
     for at, theirs in (("prior/class", "prior/y_emb"), ("classifier", "classifier")):
         if f"{theirs}/W" in source:
@@ -75,7 +75,7 @@ def openai_permutation(source, config, whole):
     kind = "".join(next(iter(kinds)))
     if kind and config["permutation"] == "reverse":
         raise InputError(f"--permutation reverse: but the file has {steps[0]}/{marks[kind]}")
-    # A whole checkpoint holds every variable, so that without matrices and indices only the reversal is left.
+    # A whole checkpoint holds every variable, so without matrices and indices the permutation must be the reversal.
     if not kind and not whole and config["permutation"] != "reverse":
         raise InputError("the steps have no 1x1 convolution and no shuffle: if their channels are reversed, say --permutation reverse")
     return kind or "reverse"
@@ -205,6 +205,6 @@ def openai(source, config):
         imported.notes.append("skipped the moments of LU factors: our W is their product")
     elif v:
         imported.trees["optimizer/m"], imported.trees["optimizer/v"] = converted(Source(m)), converted(Source(v))
-        if not averages:  # as theirs begin
+        if not averages:  # openai/glow's averages begin with the weights
             imported.trees["ema"] = {ours: params[ours] for _, ours, _ in layout if ours}
     return imported

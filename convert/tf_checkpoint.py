@@ -104,7 +104,7 @@ def block_entries(data, offset, size):
 
 
 def varint(data, at):
-    """(value, position behind it)."""
+    """(value, position after it)."""
     value = 0
     for i in range(10):
         value |= (data[at + i] & 127) << 7 * i
@@ -156,8 +156,8 @@ def crc_step(register, byte):
 
 
 def crc32c(data):
-    """The checksum in about sqrt(n) steps of NumPy: the data as rows of equal length, the registers of all rows at once. A register
-    is linear in its start, so the rows are then put together with what a row of zeros does to each bit."""
+    """The checksum in about sqrt(n) NumPy operations: divides the data into rows of equal length and updates the registers of all
+    rows at once. A register is linear in its initial value, so rows are combined by the effect of a row of zeros on each bit."""
     data = np.frombuffer(data, np.uint8).copy()
     if len(data) < 4:
         register = np.uint32(0xFFFFFFFF)

@@ -64,7 +64,7 @@ def rosinality(source, config):
             zero_conv(f"{block}.prior", f"level{level}/split", lambda v: turns(v, False))
         else:
             zero_conv(f"{block}.prior", "prior/top", lambda v: v)
-            params["prior/top/weight"] = params["prior/top/weight"][..., -1:]  # its input is 0, but for the edge
+            params["prior/top/weight"] = params["prior/top/weight"][..., -1:]  # its input is 0 except for the edge channel
         config["coupling"] = "affine" if affine else "additive"
     mixings(config, params, found)
     source.forget(r".*\.actnorm\.initialized|.*\.invconv\.(u_mask|l_mask|l_eye)")
@@ -86,8 +86,8 @@ def layers_of(source, prefix):
 
 
 class TorchLayers:
-    """Layers of the two, read from `source` into `params`. y0ast's convolutions and linear layers are modules in a module, chaiyujin's
-    are the module itself."""
+    """Reads layers of either program from `source` into `params`. y0ast's convolutions and linear layers are modules in a module,
+    chaiyujin's are the module itself."""
 
     def __init__(self, source, params, nested):
         self.source, self.params, self.nested = source, params, nested
@@ -177,7 +177,7 @@ def y0ast(source, config, chaiyujin=False):
     depths, found = torch_steps(layers, "f" if chaiyujin else "block")
     if found:
         mixings(config, params, found)
-    elif config["permutation"] != "reverse":  # a fixed permutation is in no state dict
+    elif config["permutation"] != "reverse":  # state dicts do not contain fixed permutations
         raise InputError("the steps have no 1x1 convolution, and the file does not store their permutation: use "
                          "--permutation reverse if channels are reversed; a shuffle cannot be recovered")
     layers.prior(config, "learn_top" if chaiyujin else "learn_top_fn")

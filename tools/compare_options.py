@@ -184,12 +184,12 @@ class Comparison:
         return self.out / variant.folder / f"seed-{seed}"
 
     def request_of(self, variant, seed):
-        """What a run's record says from its start on: what must not change."""
+        """The part of a run's record that is written at its start and must not change."""
         return {"variant": variant.name, "options": shlex.join(self.options_of(variant, seed)), "data": str(self.data.resolve()),
                 "data_sha256": self.data_hash}
 
     def record_of(self, variant, seed):
-        """The record of a run, or None if there is none. Raises UsageError if it is of other settings or data."""
+        """The record of a run, or None if there is none. Raises UsageError if its settings or data differ."""
         file, request = self.folder_of(variant, seed).with_suffix(".json"), self.request_of(variant, seed)
         record = read_record(file)
         different = [key for key in request if record.get(key) != request[key]] if record else []

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What to measure on a machine with a GPU, the most important first, within eight minutes.
+# Checks and measures a machine with a GPU within eight minutes, the most important parts first.
 set -uo pipefail
 unset CDPATH  # with it, cd prints
-# Numbers have points; characters stay the user's.
+# Use a decimal point in numbers, but keep the user's character set.
 if [ -n "${LC_ALL-}" ]; then export LANG=$LC_ALL LC_CTYPE=$LC_ALL; unset LC_ALL; fi
 export LC_NUMERIC=C
 
@@ -92,18 +92,18 @@ program() {
     return 1
 }
 say() { printf '%s\n' "$*" | tee -a "$log" >&2; }
-# name, what, value[, remark]: a row of the table and of the JSON.
+# Arguments: name, what, value[, remark]. Adds a row to the table and the JSON.
 row() { printf '%s\t%s\t%s\t%s\t%s\n' "$part" "$1" "$2" "$3" "${4-}" >>"$rows"; }
 broken() { status=1; row "$@"; }
-# What is left of the part's time.
+# The seconds left for this part.
 left() { local s=$((part_end - SECONDS)); echo $((s > 1 ? s : 1)); }
-# Whether a measurement of so many seconds still fits; a row says so where it does not.
+# Arguments: seconds, name. Whether a measurement of that length still fits; if not, adds a row that says so.
 fits() {
     [ "$(left)" -ge "$1" ] && return
     row "$2" skipped "no time"
     return 1
 }
-# Runs a command in what is left of the part's time: in the background, so that a signal to this script is handled at once.
+# Runs a command for at most the time left. It runs in the background, so that this script handles signals immediately.
 bounded() {
     local code=0 child
     timeout -s TERM -k 5 "$(left)" "$@" &
@@ -111,7 +111,7 @@ bounded() {
     wait $child || code=$?
     return $code
 }
-# The same with all that it prints in the log.
+# The same, with all output in the log.
 run() { bounded "$@" >>"$log" 2>&1; }
 # timeout passes a signal on to its command's process group; tests end the programs that they started.
 stop_children() {
@@ -121,7 +121,7 @@ stop_children() {
     # shellcheck disable=SC2086
     [ -z "$children" ] || { kill $children 2>/dev/null; wait $children 2>/dev/null; }
 }
-# The last line of a file that says something, for a row.
+# The last line of a file that is not blank, for a row.
 last_words() { grep -v '^[[:space:]]*$' "$1" | tail -1 | tr '\t"\\' '   ' | cut -c1-110; }
 # Values of one-line or indented JSON on standard input, by name.
 json_value() { sed -n "s/.*\"$1\": *\"\{0,1\}\([-0-9.e+]*\).*/\1/p" | head -1; }
@@ -160,7 +160,7 @@ finish() {
     exit $status
 }
 
-# What a reader of the log will want to know of the machine.
+# Describes the machine in the log.
 describe_machine() {
     {
         date -u
@@ -178,7 +178,7 @@ describe_machine() {
 
 # ---- tests -------------------------------------------------------------------------------------------------------------
 
-# program, shards, filter: those that use the GPU. On the CPU, a few that show that the line works.
+# Lines "program shards filter" of the tests that use the GPU. On the CPU, a few tests that check this script.
 gpu_tests() {
     if [ $kind = cpu ]; then
         echo "test_kernels 2 *Relu*:*Squeeze*"
@@ -290,12 +290,12 @@ part_kernels() {
             >"$file" 2>>"$log"
         code=$?
         if [ $kind = cpu ]; then
-            # There is nothing to record; the program must say so.
+            # On a CPU there are no GPU kernels to record; the program must refuse.
             [ $code = 2 ] && row "batch $batch" refused "as it must" || broken "batch $batch" FAILED "exit $code"
             continue
         fi
         if [ $code != 0 ]; then broken "batch $batch" FAILED "exit $code" "$(last_words "$log")"; continue; fi
-        # The heaviest, and the sum.
+        # The slowest kernels, and the sum.
         { head -12 "$file" | tail -n +2; tail -1 "$file"; } | cut -c1-110 | while IFS= read -r line; do row "batch $batch" "" "" "$line"; done
     done
 }
@@ -305,8 +305,8 @@ part_kernels() {
 twin_child=
 twin_options() { if [ $kind = cpu ]; then echo "--smoke"; else echo "--batches 512,64 --precisions bf16"; fi; }
 
-# torch.compile takes longer than the steps that it is measured by: it fills its cache while parts run that measure no time.
-# timeout has a process group of its own.
+# torch.compile takes longer than the measurement itself, so its cache is filled in the background, only while parts run that
+# measure no time. timeout has its own process group.
 pause_twin() { [ -z "$twin_child" ] || kill -STOP -- -"$twin_child" 2>/dev/null; }
 resume_twin() { [ -z "$twin_child" ] || kill -CONT -- -"$twin_child" 2>/dev/null; }
 warm_up_twin() {
@@ -339,7 +339,7 @@ for r in twins:
         print(name, "ms", f"{r['ms_per_step']:.2f}", remark, sep="\t")
     else:
         print(name, "skipped", " ".join(r.get("error", r.get("skipped", "-")).split())[:110], "", sep="\t")
-# Ours over theirs: at equal policy, and at equal memory (ours reconstructs, theirs recomputes).
+# Glow relative to PyTorch: at equal policy, and at equal memory (Glow reconstructs, PyTorch recomputes).
 ours = {}
 for line in open(sys.argv[2]):
     part, name, what, value = line.rstrip("\n").split("\t")[:4]
@@ -406,7 +406,7 @@ data_set() {
     [ -f "$data" ] || run "$(program glow_data)" synthetic gauss --size $size --channels 3 --train $images --test $((images / 8)) -o "$data"
 }
 
-# name, glow_train with what starts it: some steps; the losses go to $out/scratch/NAME.losses.
+# Arguments: name, command that starts glow_train. Trains some steps and writes the losses to $out/scratch/NAME.losses.
 few_steps() {
     local name=$1 folder=$out/scratch/$1 shape=(--depth 4 --width 64 --batch 64 --max-steps 20)
     [ $kind = cuda ] || shape=(--depth 1 --width 8 --batch 16 --max-steps 4)
@@ -416,7 +416,7 @@ few_steps() {
         --log-every 1 --eval-every 0 --sample-every 0 --checkpoint-every 0 --quiet || return
     awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) if ($i == "bpd") c = i; next } { print $c }' "$folder/metrics.csv" >"$out/scratch/$name.losses"
 }
-# name, bound, remark: the largest difference to the losses of one process.
+# Arguments: name, bound, remark. Adds a row with the largest difference from the losses of one process.
 same_losses() {
     local apart
     apart=$(paste "$out/scratch/one.losses" "$out/scratch/$1.losses" | awk 'NF != 2 { bad = 1 } { d = $1 - $2; if (d < 0) d = -d; if (d > m) m = d }
@@ -436,7 +436,7 @@ part_processes() {
     data_set
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
     if ! few_steps one "$train"; then broken "one process" FAILED - "$(last_words "$log")"; return; fi
-    # Gradients are added in another order: rounding, which the steps enlarge.
+    # Gradients are added in another order, so losses differ by rounding errors, which grow with the steps.
     for count in 2 8; do
         fits 5 "mpirun -n $count" || continue
         if few_steps mpi_$count "$mpirun" -n $count --oversubscribe --bind-to none "$train" --communicator mpi; then
@@ -472,7 +472,7 @@ part_engines() {
         rm -rf "$out/scratch/tuned"
         sed -n 's/.*tuned level \([0-9]\): /level \1: /p' "$file" | cut -c1-90 | while IFS= read -r line; do row "$precision" "" "" "$line"; done
         grep -q 'tuned level' "$file" || row "$precision" "" "" "no choice of engines: $(grep -m1 -e '--tune' "$file" | cut -c1-80)"
-        # Why engines were turned down, the commonest reasons.
+        # The most common reasons why engines were rejected.
         sed -n 's/.*cuDNN engine [0-9]*[^:]*: //p' "$file" | cut -c1-80 | sort | uniq -c | sort -rn | head -4 |
             while read -r count reason; do row "$precision" "engines" "$count" "$reason"; done
     done
@@ -492,7 +492,7 @@ part_train() {
         broken glow_train FAILED - "$(last_words "$log")"
     metrics=$out/run/metrics.csv
     if [ -f "$metrics" ]; then
-        # Training bits/dim along the way: the mean of the rows within 5% of so many images.
+        # Training bits/dim after some numbers of images: the mean of the rows within 5% of each.
         for images in 100000 200000 400000 800000; do
             awk -F, -v n=$images 'NR > 1 && $3 > 0.95 * n && $3 < 1.05 * n { s += $4; ++k } END { if (k) printf "%.3f\n", s / k }' "$metrics" |
                 while read -r bpd; do row "training, $images images" bits/dim "$bpd"; done
@@ -511,13 +511,13 @@ part_train() {
 
 # ---- compute-sanitizer -------------------------------------------------------------------------------------------------
 
-# A tool's command line, a program, its arguments: the program under the tool.
+# Arguments: a tool's command line, a program, its arguments. Runs the program under the tool.
 under() {
     local tool=$1 binary
     binary=$(program "$2")
     shift 2
     if [ -x "$root/bin/run" ]; then
-        GLOW_UNDER=$tool run "$binary" "$@"  # the bundle's programs are scripts that start the true ones
+        GLOW_UNDER=$tool run "$binary" "$@"  # the bundle's programs are scripts that start the real ones
     else
         # shellcheck disable=SC2086
         run $tool "$binary" "$@"
@@ -538,7 +538,7 @@ part_sanitizer() {
         elif [ $code = 124 ]; then
             row "$tool $test" skipped "no time" "$filter"
         elif tail -n +"$before" "$log" | grep -qi 'not supported\|failed to initialize'; then
-            row "$tool $test" "refused here" - "$filter"  # as in some virtual machines: nothing of ours
+            row "$tool $test" "refused here" - "$filter"  # as in some virtual machines; not an error of Glow
         else
             broken "$tool $test" FAILED "exit $code" "$filter"
         fi
@@ -559,7 +559,7 @@ part_end=$((SECONDS + 60 * patience))
 describe_machine
 exec 3>&1  # the signal may come while output goes to the log
 trap 'stop_children; broken gpu_check stopped "by a signal"; finish >&3' INT TERM HUP
-# Does a program find the GPU? Refusals are the programs' own; this one goes on to miss the checkpoint.
+# Does a program find the GPU? If it does, it fails only because the checkpoint is missing.
 binary=$(program glow_sample) || { status=2; row glow_sample missing -; finish; }
 probe=$("$binary" --device $kind --checkpoint /nonexistent -o "$out/probe.png" 2>&1)
 printf '%s\n' "$probe" >>"$log"
@@ -569,7 +569,7 @@ case $probe in *"cannot open /nonexistent"*) ;; *)
     row "--device $kind" refused -
     finish ;;
 esac
-# Does a kernel run there? A message now, not in the middle of a table.
+# Does a kernel run? If not, report it now, not in the middle of a table.
 if ! run "$(program glow_bench)" --device $kind --width 16 --levels 1 --batch 8 --min-seconds 0.001 --filter level0/forward/; then
     broken "first kernels" FAILED - "$(last_words "$log")"
     say "gpu_check: the first kernels fail: $(last_words "$log")"

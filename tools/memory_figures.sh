@@ -3,7 +3,7 @@
 # fixed memory.
 set -euo pipefail
 unset CDPATH  # with it, cd prints
-# Numbers have points; characters stay the user's.
+# Use a decimal point in numbers, but keep the user's character set.
 if [ -n "${LC_ALL-}" ]; then export LANG=$LC_ALL LC_CTYPE=$LC_ALL; unset LC_ALL; fi
 export LC_NUMERIC=C
 

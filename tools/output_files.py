@@ -54,8 +54,8 @@ def write_atomically(path, write):
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         return write(path)
-    # Not a name of the commands' temporary files, which a run removes from its folder unless they are locked: HDF5
-    # refuses files that are.
+    # Does not look like a temporary file of the commands: a run removes those from its folder unless they are locked, and
+    # HDF5 refuses locked files.
     temporary = path.with_name(f".{_fnv(os.fsencode(path.name)):016x}-{os.getpid()}.tmp")
     try:
         write(temporary)

@@ -26,7 +26,7 @@ GIB = 2**30
 MODEL = ("params_bytes", "grads_bytes", "moments_bytes", "ema_bytes", "derived_bytes")
 NEEDED = ("mode", "levels", "depth", "width", "image", "channels", "batch", "peak_bytes", "predicted_bytes", *MODEL)
 
-# GiB. None: out of memory on the 40 GB of the card.
+# In GiB. None: out of memory on the GPU, which has 40 GB.
 PUBLISHED = {
     "depth": {
         "normflows": {4: 5.09, 8: 7.88, 16: 13.55, 32: 24.87, 48: 36.20, 64: None},

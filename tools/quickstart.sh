@@ -2,7 +2,7 @@
 # From a fresh checkout to a trained model, its test bits/dim, a sheet of samples and a training curve.
 set -euo pipefail
 unset CDPATH  # with it, cd prints
-# Numbers have points; characters stay the user's.
+# Use a decimal point in numbers, but keep the user's character set.
 if [ -n "${LC_ALL-}" ]; then export LANG=$LC_ALL LC_CTYPE=$LC_ALL; unset LC_ALL; fi
 export LC_NUMERIC=C
 
@@ -62,7 +62,7 @@ fi
 if [ -n "$cifar10_dir" ]; then
     [ -d "$cifar10_dir" ] || fail 2 "GLOW_CIFAR10_DIR or --cifar10: no folder '$cifar10_dir'"
     cifar10_dir=$(cd -- "$cifar10_dir" && pwd)
-    holds() {  # pattern; only its own * is one, not those in the folder's name
+    holds() {  # pattern; characters of the folder's name are not part of it
         local file
         for file in "$cifar10_dir"/$1 "$cifar10_dir"/cifar-10-batches-bin/$1; do [ ! -e "$file" ] || return 0; done
         return 1
@@ -121,7 +121,7 @@ begun() {
     if [ -f "$1/quickstart.model" ]; then
         cat "$1/quickstart.model"
     elif [ -e "$1/latest.h5" ] || [ -e "$1/config.toml" ]; then
-        echo small  # runs from before there was a choice
+        echo small  # earlier versions trained only the small model
     fi
 }
 
@@ -256,7 +256,7 @@ else
     if [ -e $weights ]; then
         settings=()  # the run's own
         if [ "$model" = published ]; then
-            # The minutes are those of all parts, and the decay of the learning rate ends with them, also if they changed.
+            # The minutes count all parts of the run, and the decay of the learning rate ends with them, even if they have changed.
             settings=(--save-limits)
             stage "training: continuing $run_dir to $minutes minutes"
         else

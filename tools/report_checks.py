@@ -158,7 +158,7 @@ def rollbacks(run):
 
 
 def reached(run):
-    """Why the run ended, if its files tell; empty if it did not."""
+    """Why the run ended, as far as its files show; empty if it did not end."""
     steps, epochs, minutes = (run.option(name) for name in ("max-steps", "epochs", "max-minutes"))
     if run.last("step") >= steps > 0:
         return f"at its last step, {run.last('step'):.0f}"

@@ -64,7 +64,7 @@ def draw_bits(axes, run, references, against, smooth):
             color = COLORS.get(split, OTHER_COLOR)
             name = {"ema": "EMA", "raw": "raw weights"}[weights]
             last = f"{y[-1]:.3f}" + (f" \N{PLUS-MINUS SIGN} {error[-1]:.3f}" if np.isfinite(error[-1]) else "")
-            # EMA filled and drawn through, raw hollow and dashed.
+            # EMA: filled markers and solid lines; raw: hollow markers and dashed lines.
             axes.errorbar(run.images_at(steps), y, yerr=np.nan_to_num(error), color=color, fmt="o-" if weights == "ema" else "o--",
                           markersize=4.5, capsize=2.5, linewidth=1.2 if weights == "ema" else 0.9, zorder=4 if weights == "ema" else 3,
                           markerfacecolor=color if weights == "ema" else "white", label=f"{picture_text(split)}, {name}: {last} at the end")  # fmt: skip
@@ -75,7 +75,7 @@ def draw_bits(axes, run, references, against, smooth):
         other = smoothed(against.metrics["bpd"], max(1, against.rows // 25))
         part, few = thinned(against.rows), against.rows < 20
         within = np.searchsorted(against.metrics["images_seen"][part], end, side="right")
-        part = part[: max(1, within + few)]  # of a curve of few points also the first beyond the run, to draw a line to
+        part = part[: max(1, within + few)]  # if the curve has few points, also the first one beyond the run, to draw a line to it
         seen, other = against.metrics["images_seen"][part], other[part]
         is_run = np.isfinite(against.metrics["grad_norm"]).any()  # not a curve from elsewhere
         label = picture_text(against.folder.absolute().name) + (", training batches" if is_run else "")
@@ -103,7 +103,7 @@ def draw_bits(axes, run, references, against, smooth):
     axes.set_ylim(low - margin, high + margin)
     axes.set_ylabel("bits/dim")
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: handles[i] in lines)  # what it is compared with last
+    order = sorted(range(len(labels)), key=lambda i: handles[i] in lines)  # reference lines last
     axes.legend([handles[i] for i in order], [labels[i] for i in order], loc="best", fontsize=8, handlelength=2.2)
     axes.set_xlim(0, 1.05 * run.metrics["images_seen"][-1])
     images_axis(axes, 6)

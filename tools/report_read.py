@@ -84,7 +84,7 @@ def after_resume(rows):
 
 
 def read_config(path):
-    """The options in a config.toml as glow_train writes it: one `name = value` a line."""
+    """The options in a config.toml as glow_train writes it: one `name = value` per line."""
     options = {}
     try:
         with open_text(path) as file:
@@ -99,7 +99,7 @@ def read_config(path):
             options[name] = value[1:-1]
             if value[0] == '"':
                 try:
-                    options[name] = json.loads(value)  # of TOML's escapes glow_train writes those that JSON has
+                    options[name] = json.loads(value)  # glow_train writes only escapes that JSON has too
                 except ValueError:
                     pass
         elif value in ("true", "false"):
@@ -135,7 +135,7 @@ def describe_data(path):
 
 
 def read_flights(folder):
-    """Flight-recorder reports of failed steps in file order: {step, what, gave_up, text} each."""
+    """Reports of failed steps in file order: {step, what, gave_up, text} each."""
     flights = []
     for path in sorted((folder / "trouble").glob("step-*.json")):
         try:
@@ -199,7 +199,7 @@ class Run:
         return sorted({row["split"] for row in self.evaluations})
 
     def minutes(self):
-        """Minutes of the logged steps themselves: every row's step time holds for the steps since the row before."""
+        """Minutes spent in steps: each row's step time applies to the steps since the row before."""
         steps = np.diff(self.metrics["step"], prepend=0)
         return float(np.nansum(steps * self.metrics["step_ms"])) / 60000
 
@@ -211,7 +211,7 @@ class Run:
         return np.where(steps > step[-1], seen[-1] + (steps - step[-1]) * rate, inside)
 
     def references(self):
-        """(bits/dim, label) to compare with: the data's entropy where it is known, what was published of the same data and bits."""
+        """(bits/dim, label) to compare with: the data's entropy if known, and the published result for the same data and bits."""
         if "entropy" in self.data:
             return [(self.data["entropy"], "entropy of the data")]
         value, bits = PUBLISHED.get(self.data.get("name"), (None, None))

@@ -78,7 +78,7 @@ grep -qE '^(max-minutes|max-steps|epochs) = [0.]*[1-9]' <<<"$settings" ||
     fail 2 "preset $preset has no end: take one of fixed duration (see --help), or add -- --max-minutes N"
 mkdir -p -- "$out" || fail 2 "--out $out: cannot make the folder"
 
-# A row must belong to its model, so a run that began otherwise is neither resumed nor evaluated. Prints what differs, if anything.
+# A row must describe the run it is about, so a run with other settings is neither resumed nor evaluated. Prints what differs.
 problem=$("$python" - "$out" "$data" "$preset" "$seed" "$settings" ${options[@]+"${options[@]}"} <<'PYTHON'
 import hashlib, json, os, sys
 
@@ -87,7 +87,7 @@ content = hashlib.sha256()
 with open(data, "rb") as file:
     while block := file.read(1 << 20):
         content.update(block)
-# The settings as well, because a file given with --config may have changed.
+# Includes the effective settings, because a file given with --config may have changed.
 now = {"preset": preset, "options": options, "seed": seed, "data_sha256": content.hexdigest(), "settings": settings}
 path = f"{out}/speedrun.json"
 if any(os.path.lexists(f"{out}/{name}") for name in ("config.toml", "metrics.csv", "checkpoints", "latest.h5")):
@@ -116,7 +116,7 @@ PYTHON
 ) || fail 2 "--out $out: what the run begins with could not be recorded (see above)"
 [ -z "$problem" ] || fail 2 "--out $out: $problem; choose another folder, or remove it"
 
-# Resumed after its end, a run would train one more step.
+# Do not resume a finished run: it would train one more step.
 if [ -e "$out/speedrun.done" ]; then
     cmp -s "$out/speedrun.done" <(tail -n 1 "$out/metrics.csv") || fail 2 "--out $out: the run was trained on since; choose another folder"
     echo "speedrun: $out is trained; it is evaluated again" >&2
@@ -155,7 +155,7 @@ with open(table, "a+b") as file:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - 1, 0))
     if file.read() not in (b"", b"\n"):
-        file.write(b"\r\n")  # the last row's end, which editors may drop
+        file.write(b"\r\n")  # editors may have removed the last line ending
 with open(table, "a", newline="") as file:
     writer = csv.DictWriter(file, row.keys())
     if size == 0:

@@ -2,8 +2,8 @@
 
 import os
 
-# By default, waiting OpenMP threads spin for milliseconds, which starves other programs, and OpenBLAS starts threads that
-# stay unused (tools/program_start.h).
+# By default, waiting OpenMP threads spin for milliseconds, which slows down other programs, and OpenBLAS starts threads that
+# are never used (tools/program_start.h).
 _SETTINGS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "2000", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -13,7 +13,7 @@ def _quiet_settings():
     return _SETTINGS
 
 
-# Stacks of threads, which users set for other programs: too small ones overflow, and huge ones cannot be mapped.
+# Sizes of threads' stacks, which users may have set for other programs: small stacks overflow, and huge ones cannot be mapped.
 _UNSET = ("OMP_STACKSIZE", "GOMP_STACKSIZE", "KMP_STACKSIZE")
 
 _set = [name for name in _quiet_settings() if name not in os.environ]

@@ -1,4 +1,4 @@
-"""Conversion of the caller's arrays and of results: NumPy, PyTorch, JAX, CuPy, and all else that NumPy or DLPack reads."""
+"""Conversion of the caller's arrays and of results: NumPy, PyTorch, JAX, CuPy, and other types that NumPy or DLPack reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Caller:
             self.device = next(iter(like.devices())) if hasattr(like, "devices") else None
 
     def result(self, values: np.ndarray | DeviceArray) -> Any:
-        """values as an array of the caller's library on its device, without a copy if they are there already."""
+        """values as an array of the caller's library on its device, without a copy if they are already there."""
         if self.kind == "numpy":
             return values
         if self.kind == "torch":

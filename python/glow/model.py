@@ -30,9 +30,9 @@ def load(
     path: a run's folder (its latest checkpoint), a checkpoint, or a file of `glow_convert --to safetensors`.
     device: "cpu", "cuda", or "auto" (a GPU if this build and machine have one).
     precision: of the coupling networks: "fp32", "tf32" (GPUs) or "bf16".
-    averaged: use the averaged weights where the checkpoint has them.
-    batch: images of the training size per pass; memory grows with it. Larger images are processed fewer at a time.
-    threads: of the CPU; 0: all usable processors.
+    averaged: use the averaged weights if the checkpoint has them.
+    batch: images of the training size per pass; memory grows with it. Fewer large images are processed at a time.
+    threads: CPU threads; 0: all usable processors.
     """
     return Model(path, device=device, precision=precision, averaged=averaged, batch=batch, threads=threads)
 
@@ -40,11 +40,11 @@ def load(
 class Model:
     """A trained model. Made by load(). Any thread may use it; concurrent calls wait for each other.
 
-    Images `x` are [N, H, W, C], with the channels of `config` and a height and width divisible by 2^levels; the first
-    images of another size than those the model was trained on give a UserWarning. Their values are uint8 pixels, or
-    floating-point numbers in pixel units, where the pixel p stands for the values from p to p + 1. Pixels get uniform
-    noise, as in published results, or the model's own noise if it was trained with --dequant variational. Floating-point
-    numbers are used as they are; if all are in [0, 1], a UserWarning is given (on the CPU).
+    Images `x` are [N, H, W, C], with the channels of `config` and a height and width divisible by 2^levels. The first
+    images whose size is not that of the training images give a UserWarning. Values are uint8 pixels, or floating-point
+    numbers in pixel units, where the pixel p stands for the values from p to p + 1. Pixels get uniform noise, as in
+    published results, or the model's own noise if it was trained with --dequant variational. Floating-point numbers are
+    used as they are; if all are in [0, 1], a UserWarning is given (on the CPU).
 
     x may be an array of NumPy, PyTorch, JAX or CuPy. Contiguous arrays of uint8, float32 or float64 on the model's device
     are not copied, others are. Results are arrays of the same library.
@@ -213,7 +213,7 @@ class Model:
         temperature: standard deviation of the latents; 0.7 is common. Image i depends only on seed and i (and its label).
         Images that are not finite, which occur at temperature 1 early in training, are crossed out.
         size: (height, width) of the images, divisible by 2^levels; by default that of the training images.
-        like: an array whose kind and device the result gets; by default that of labels, else NumPy's.
+        like: an array; the result has its type and device. By default those of labels, otherwise a NumPy array.
         """
         count = whole(n, "n", 0)
         try:
@@ -240,7 +240,7 @@ class Model:
         """Images of torchvision's ToTensor have values in [0, 1]: valid numbers, but nearly black in pixel units."""
         if self._warned_of_range or not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.size < 2:
             return
-        if not (array.min() >= 0 and array.max() <= 1):  # also where a value is not a number
+        if not (array.min() >= 0 and array.max() <= 1):  # also if a value is NaN
             return
         self._warned_of_range = True
         warnings.warn(

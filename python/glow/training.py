@@ -31,10 +31,10 @@ def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **option
 
     data: a data set, made by glow_data or save_dataset(). out: the run's folder.
     options: those of glow_train, with underscores for dashes: preset="quick", lr=1e-3, depth=8, resume=True. True and
-    False give the flag and its --no- form, if it has one; None omits the option. Options that print something, and those of
-    several processes and exit statuses (communicator, requeue_exit), are for the command only.
+    False give the flag and its --no- form, if it has one; None omits the option. Options that print something, and those
+    about several processes and exit statuses (communicator, requeue_exit), exist only on the command line.
 
-    The training runs in a thread of its own, and its numbers are those of glow_train bit for bit. Ctrl-C ends it after the
+    The training runs in its own thread, and its results are those of glow_train bit for bit. Ctrl-C ends it after the
     current step with a checkpoint, and raises KeyboardInterrupt; train(..., resume=True) continues.
     """
     out = _name(out)
@@ -47,8 +47,8 @@ class Training(Iterator[dict[str, Any]]):
     """A run in progress: an iterator over its logged steps. Made by train().
 
     result: a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`, `checkpoint` and, with a
-    validation set, `valid_bpd_ema` and `valid_bpd_raw`. None until the rows are read to the end or stop() returns: do not
-    wait for it otherwise.
+    validation set, `valid_bpd_ema` and `valid_bpd_raw`. None until the rows have been read to the end or stop() has
+    returned, even if the run ended before.
     """
 
     def __init__(self, arguments: list[str], out: str) -> None:
@@ -124,7 +124,7 @@ class Training(Iterator[dict[str, Any]]):
 
 
 class _Interrupts:
-    """A handler of Ctrl-C for the trainings in progress, which must stop also while the caller processes a row."""
+    """A handler of Ctrl-C that stops the trainings in progress, even while the caller processes a row."""
 
     def __init__(self, previous: Any) -> None:
         self.trainings: weakref.WeakSet[_extension.Training] = weakref.WeakSet()
@@ -137,7 +137,7 @@ class _Interrupts:
 
     @classmethod
     def catch(cls, training: _extension.Training) -> _Interrupts | None:
-        """Adds a training to the handler in place, or sets one; for the main thread."""
+        """Adds a training to the installed handler, or installs one; for the main thread."""
         previous = signal.getsignal(signal.SIGINT)
         if not callable(previous):
             return None
@@ -148,7 +148,8 @@ class _Interrupts:
         return previous
 
     def release(self, training: _extension.Training) -> bool:
-        """Removes a training; after the last one, restores the handler before. False in other threads, which cannot."""
+        """Removes a training; after the last one, restores the previous handler. Returns False in threads other than the main
+        one, which cannot do that."""
         self.trainings.discard(training)
         if threading.current_thread() is not threading.main_thread():
             return False
@@ -168,7 +169,7 @@ def _stop_all() -> None:
             log.warning("%s: %s", training.out, error)
 
 
-# Those that print something, and those about processes and exit statuses, which the package has none of.
+# Options that print something, and options about processes and exit statuses, which the package does not have.
 _COMMAND_ONLY = (
     *("help", "version", "quiet", "json", "verbose", "plan", "estimate", "dry_run", "print_config"),
     *("communicator", "requeue_exit"),
@@ -228,7 +229,7 @@ class Run:
 
     @property
     def metrics(self) -> Any:
-        """metrics.csv, one row a logged step: a pandas frame where pandas is installed, else a dict of arrays."""
+        """metrics.csv, one row per logged step: a pandas DataFrame if pandas is installed, otherwise a dict of arrays."""
         return self._table("metrics.csv")
 
     @property
@@ -244,7 +245,7 @@ class Run:
         try:
             with open(self.folder / name, newline="", encoding="utf-8") as file:
                 text = file.read()
-            text = text[: text.rfind("\n") + 1]  # without a line that is being written, or that a full disk cut
+            text = text[: text.rfind("\n") + 1]  # without an incomplete last line: being written, or cut off by a full disk
             header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
         except OSError as error:
             raise ValueError(f"{self.folder}: {name}: {error.strerror}") from None

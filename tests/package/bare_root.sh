@@ -11,7 +11,7 @@ bare_root_debootstrap() {  # prints the program; fails if there is none
     return 1
 }
 
-# bare_root_problem: prints why a root cannot be made here, if so.
+# bare_root_problem: prints why a root cannot be made here; nothing if it can.
 bare_root_problem() {
     if [ "$(id -u)" != 0 ]; then
         echo "a bare root requires root privileges"
