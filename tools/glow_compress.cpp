@@ -210,7 +210,7 @@ void run(const CommandLine& command, Options options) {
 
 int main(int argc, char** argv) {
     return run_tool(
-        argc, argv, "Compresses photographs or images without loss, by the likelihood of a trained Glow.",
+        argc, argv, "Compresses photographs or data sets losslessly, with the likelihood of a trained Glow.",
         [](CommandLine& command) {
             const auto options = std::make_shared<Options>();
             CLI::App& app = command.app();

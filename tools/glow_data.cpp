@@ -205,7 +205,7 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
 void add_images(CommandLine& command) {
     const auto options = std::make_shared<ImagesOptions>();
     CLI::App* app =
-        command.subcommand("images", "Your own photographs: squares of them, scaled down to one size",
+        command.subcommand("images", "Your own photographs, cut to squares and scaled down to one size",
                            [options, &command] { make_images(*options, command); });
     app->add_option("DIR", options->folder, "Folder of images, read with its subfolders")->required();
     app->add_option("--size", options->images.size, "Height and width; smaller images are skipped")

@@ -176,13 +176,13 @@ int main(int argc, char** argv) {
             command.examples("glow_decompress --checkpoint runs/photos photos.glow -o PHOTOS");
             add_checkpoint(app, options->checkpoint);
             app.add_option("input", options->input, "Compressed file")->required();
-            app.add_option("-o,--output", options->output,
-                           "Folder for PNG files, created if needed; of a data set also NAME.h5: /images")
+            app.add_option(
+                   "-o,--output", options->output,
+                   "Folder for PNG files, created if needed; for a data set also NAME.h5, with /images")
                 ->required();
             app.add_flag("--force", options->force, "Replace pictures in the folder, or the data set");
             add_device(app, options->device)->description(kCpuOnly);
-            add_threads(app, options->ignored_threads,
-                        "Without effect: as many threads as when it was compressed");
+            add_threads(app, options->ignored_threads, "Ignored: the file determines the number of threads");
             command.action([&command, options] { run(command, *options); });
         });
 }

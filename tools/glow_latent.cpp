@@ -4,7 +4,8 @@
 
 int main(int argc, char** argv) {
     return glow::run_tool(
-        argc, argv, "Images to latents of a trained Glow, and back.", [](glow::CommandLine& command) {
+        argc, argv, "Encodes images to latents of a trained Glow, edits latents, and decodes them.",
+        [](glow::CommandLine& command) {
             command.examples(
                 "glow_latent reconstruct --checkpoint runs/quick --data datasets/cifar10.h5 -o levels.png\n"
                 "glow_latent interpolate --checkpoint runs/quick --data datasets/cifar10.h5 --images 0,1 -o between.png");

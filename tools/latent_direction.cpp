@@ -215,9 +215,9 @@ void add_direction(CommandLine& command) {
         app->add_option("--positive", options->positive, "Class of images with the attribute");
     app->add_option("--negative", options->negative, "Class of images without it; default: all other classes")
         ->needs(positive);
-    CLI::Option* const attributes =
-        app->add_option("--attributes", options->attributes,
-                        "CSV file instead: index,NAME,... or name,NAME,...; values above 0 have it");
+    CLI::Option* const attributes = app->add_option(
+        "--attributes", options->attributes,
+        "Instead, a CSV file of attributes: index,NAME,... or name,NAME,...; above 0: the image has it");
     app->add_option("--attribute", options->attribute, "Column of the CSV file")->needs(attributes);
     add_choice(*app, "--method", options->method,
                "linear (a regularized classifier's weights) or mean (difference of means)");

@@ -111,7 +111,7 @@ void warn_of_other_weights(const CommandLine& command, const LatentReader& laten
 
 void add_encode(CommandLine& command) {
     const auto options = std::make_shared<EncodeOptions>();
-    CLI::App* const app = command.subcommand("encode", "Latents of images, as standard normal numbers",
+    CLI::App* const app = command.subcommand("encode", "Encode images to latents, which are standard normal",
                                              [&command, options] { encode(command, *options); });
     add_model_options(*app, options->model);
     add_data_options(*app, options->data, true);
@@ -121,8 +121,8 @@ void add_encode(CommandLine& command) {
 
 void add_decode(CommandLine& command) {
     const auto options = std::make_shared<DecodeOptions>();
-    CLI::App* const app =
-        command.subcommand("decode", "Images of latents", [&command, options] { decode(command, *options); });
+    CLI::App* const app = command.subcommand("decode", "Decode latents to images",
+                                             [&command, options] { decode(command, *options); });
     add_model_options(*app, options->model);
     app->add_option("--latents", options->latents, "File of latents")->required();
     app->add_option("-o,--output", options->output, "NAME.h5: images in /images; else a folder of PNG files")

@@ -179,7 +179,7 @@ class Model:
         return [caller.result(level) for level in self._model.encode(array, classes)]
 
     def decode(self, latents: Sequence[Any], labels: Any = None) -> Any:
-        """Images of latents, uint8 [N, H, W, C]: decode(encode(x)) is x. Images that are not finite are crossed out.
+        """Decodes latents to images, uint8 [N, H, W, C]: decode(encode(x)) is x. Images that are not finite are crossed out.
 
         latents: floating arrays as encode() returns them, one for each level.
         """
