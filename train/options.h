@@ -111,7 +111,7 @@ struct TrainingOptions {
     bool float_states = false, rounding_bits = false;
     index_t tile = 0;            // 0: default rule
     index_t audit_every = 0;     // steps; 0: never
-    double drift_tolerance = 0;  // 0: 1e-5 for float networks, 1e-2 for bf16
+    double drift_tolerance = 0;  // 0: 1e-5 for float networks, 1e-2 for tf32 and bf16
 
     index_t rollbacks = 5;  // consecutive
     double rollback_lr = 0.5;
@@ -235,7 +235,7 @@ void visit_memory_options(Options& o, Visitor&& visitor) {
     visitor("audit-every", o.audit_every, OnResume::free,
             "Steps between audits, which compare gradients of a few images with policy checkpoint; 0: none");
     visitor("drift-tolerance", o.drift_tolerance, OnResume::change,
-            "Maximum error of a reconstructed input, in units of x; 0: 1e-5, bf16: 1e-2");
+            "Maximum error of a reconstructed input, in units of x; 0: 1e-5, tf32 and bf16: 1e-2");
 }
 template <class Options, class Visitor>
 void visit_recovery_options(Options& o, Visitor&& visitor) {
