@@ -63,7 +63,7 @@ std::string too_small(const fs::path& path, const Image& photo, const ImageSize&
                        needed.H, needed.W);
 }
 
-// How many tiles of `side` fit along `length` where each begins `stride` after the one before.
+// How many tiles of `side` fit along `length` if each begins `stride` after the previous one.
 index_t tiles_along(index_t length, index_t side, index_t stride) {
     return length < side ? 0 : (length - side) / stride + 1;
 }

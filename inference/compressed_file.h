@@ -79,7 +79,8 @@ void decode_batches(LoadedModel& model, const CompressedImages& images,
 // The same for images of a data set; throws Error, at the end, if the pixels differ from the originals.
 void decompress(LoadedModel& model, const CompressedImages& images,
                 const std::function<void(index_t, index_t, const std::uint8_t*)>& f);
-// Error for pixels that differ from the originals: another number of threads, build or kind of processor.
+// Throws Error: the pixels differ from the originals, because of another number of threads, build or
+// processor.
 [[noreturn]] void refuse_other_pixels(LoadedModel& model, const CompressedImages& images);
 
 }  // namespace glow

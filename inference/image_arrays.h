@@ -22,7 +22,7 @@ struct PixelArray {
     PixelArray part(index_t first, index_t count, index_t D) const;
 };
 
-// Throws InputError unless labels [N] fit the model; empty if it is not conditional.
+// Throws InputError unless labels [N] fit the model. They are empty if the model is not conditional.
 void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels);
 
 // The state of images first .. first + count - 1 in the model's buffers, ready for forward. Draw d of byte

@@ -134,7 +134,7 @@ void sample(const RunnableModel& model, const SampleRequest& request, std::uint8
         const std::int32_t* const classes = request.labels != nullptr ? request.labels + done : nullptr;
         Flow flow = buffers.flow(images, buffers.labels_to_device(context.exec, images, classes));
         // Part by part, because each part is contiguous over all images. A noise block is 4 numbers, and
-        // every part has a multiple of 4: at least 4 channels at the top, even H and W where a level is
+        // every part has a multiple of 4: at least 4 channels at the top, even H and W if a level is
         // split.
         for (const LatentPart& part : latent_parts(glow.config()))
             gaussian_noise(context.exec, {images, 1, part.shape.size(), part.shape.size()}, request.seed,

@@ -2,7 +2,7 @@
 // Local bits-back coding (Ho et al. 2019, section 3.4) is applied to each layer, in the exact form with
 // uniform coding of iFlow (Zhang et al. 2021).
 //
-// A state is an integer x that stands for the cell [x, x + 1) 2^-kFractionBits. Every layer is a bijection of
+// A state is an integer x that represents the cell [x, x + 1) 2^-kFractionBits. Every layer is a bijection of
 // the states and the bits on a stack. encode() and decode() run it in opposite directions on integers only,
 // so nothing is lost to rounding. Floating-point values (shifts, scales, means and standard deviations) only
 // select the bijection. They come from networks with the same inputs in both directions, so they are equal if

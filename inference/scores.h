@@ -1,4 +1,4 @@
-// Uses of per-image bits/dim: finding unlikely images, and telling two data sets apart.
+// Statistics of bits/dim of single images: to find unlikely images, and to tell two data sets apart.
 //
 // Likelihoods favor smooth images regardless of the training data (Nalisnick et al. 2019), so bits/dim alone
 // do not detect out-of-distribution images. The corrected score subtracts what a general compressor needs
@@ -20,7 +20,7 @@ std::vector<double> png_bits_per_dim(const SplitImages& images);
 // Both must be non-empty.
 double auroc(const std::vector<double>& low, const std::vector<double>& high);
 
-// Pearson correlation; none if either is constant.
+// Pearson correlation; none if `a` or `b` is constant.
 std::optional<double> correlation(const std::vector<double>& a, const std::vector<double>& b);
 
 // Indices 0 .. N - 1 in order of ascending values (stable).

@@ -24,11 +24,11 @@ struct ActnormUnfolding {
 };
 void unfold_actnorm(const Exec& exec, const ActnormUnfolding& unfolding);
 
-// The last convolution's weight [C, 9, w + edge] as a matrix [rows, w] for products, row tap * C + c or c * 9
-// + tap (zeros from 9 C on; the edge channel's entries are left out). Backward: dW += dpacked, where that is
-// not nullptr; and with the sums of kernels/coupling_image.h over N images, where these are not nullptr,
-// dbias += sum dpre, dlogs += 3 sum dout out, and the edge channel's dW += sum of dpre where its tap leaves
-// the image.
+// The last convolution's weight [C, 9, w + edge] as a matrix [rows, w] for products, row tap * C + c or
+// c * 9 + tap (rows from 9 C on are zero; without the edge channel's entries). Backward: dW += dpacked unless
+// nullptr. Unless `sums` is nullptr, it holds the sums of kernels/coupling_image.h over N images: dbias +=
+// sum of dpre, dlogs += 3 times that of dout * out, and the edge channel's dW += sum of dpre at pixels whose
+// tap is outside the image.
 enum class TapOrder { taps_first, outputs_first };
 struct OutputUnfolding {
     index_t C, w;

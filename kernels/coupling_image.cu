@@ -136,7 +136,7 @@ struct CouplingForwardImage {
     double* logdet;
     real* out;
 
-    // Taps in, b in and out, out where it is kept.
+    // Taps read, b read and written, `out` written unless nullptr.
     double bytes() const {
         return image.values(9.0 * image.outputs * sizeof(real) +
                             2.0 * image.groups() * kState * sizeof(state_t) +
@@ -355,7 +355,7 @@ void with_lanes(index_t outputs, F f) {
     f.template operator()<2>();
 }
 
-// Warps of a block; narrow: where half as many threads suffice for an image.
+// Warps per block; narrow: if half as many suffice for an image.
 constexpr int kWideWarps = 12, kNarrowWarps = 6;
 template <int kCount>
 bool is_narrow(index_t H, index_t W, index_t outputs) {

@@ -34,7 +34,7 @@ template <class Map>
 bool coupling_image_fits(index_t H, index_t W, index_t outputs);
 
 // b <- coupling of b by out = (taps summed + edge + bias) scale; affine: logdet[n] += sum of log scale
-// (nats). taps [N*H*W, stride]. out [N*H*W, outputs] is written where it is not nullptr.
+// (nats). taps [N*H*W, stride]. Writes out [N*H*W, outputs] unless nullptr.
 void coupling_forward_image(const Exec& exec, const CouplingImages& images, const real* taps, double* logdet,
                             real* out);
 

@@ -241,7 +241,7 @@ struct MixingBackwardTile {
     }
 
   private:
-    // Rows past the last one are left as they are: what is computed from them goes nowhere.
+    // Rows past the last one keep their old contents; their results are not stored.
     GLOW_HD void stage_tile(const BlockThread& at, int round) const {
         const index_t first = tiles.first_row(at.x, round);
         const int count = tiles.count(first);

@@ -12,7 +12,7 @@ namespace {
 constexpr index_t kRows = 62;
 
 // Neighbors on the grid of round_state<T>() have different parities: the last bit of the mantissa, or of the
-// multiple where 2^-30 is the coarser grid.
+// multiple if 2^-30 is the coarser grid.
 template <class T>
 GLOW_HD inline std::uint64_t parity(double x);
 template <>

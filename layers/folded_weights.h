@@ -31,7 +31,7 @@ struct FoldedNetwork {
     void* conv1;          // [w, stride1]; column K1 is the bias
     void* conv2;          // [w, w]
     real* bias2;          // [w]
-    void* bias2_rounded;  // [w] of the products' type; nullptr where that is real
+    void* bias2_rounded;  // [w] of the products' type; nullptr if that is real
     void* conv3;          // [rows3, w]; row tap * outputs + o, or o * 9 + tap
     double* scale3;       // [outputs] exp(3 logs) of the last convolution
 };
@@ -41,7 +41,7 @@ struct FoldedGradient {
     real* conv1;  // [w, stride1]
     real* conv2;  // [w, w]
     real* bias2;  // [w]
-    real* conv3;  // [rows3, w]; unused where a library computes the last convolution
+    real* conv3;  // [rows3, w]; unused if a library computes the last convolution
     // Sums for the gradients of the last convolution's bias, logs and edge weights, if a kernel processes an
     // image per block (kernels/coupling_image.h): [11 * outputs, N], or [2 * outputs, N] without edge.
     // nullptr: these gradients are added to the parameters' directly.

@@ -8,8 +8,8 @@ namespace glow {
 
 std::unique_ptr<Blas> make_openblas(int threads);
 
-// Maps the buffers that OpenBLAS needs for products on `threads` threads, unless this process has them. Later
-// it would retry forever where a limit leaves no room for them. Throws InputError.
+// Maps the buffers that OpenBLAS needs for products on `threads` threads, unless this process has them.
+// Throws InputError if a limit leaves no room for them: later, OpenBLAS would retry forever.
 void reserve_blas_buffers(int threads);
 // Address space of those buffers, of which few bytes are ever touched; 0 for another BLAS.
 std::size_t blas_buffer_bytes(int threads);

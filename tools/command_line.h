@@ -18,7 +18,7 @@
 
 namespace glow {
 
-// For JSON: null where a number is undefined.
+// For JSON: null if a number is undefined.
 inline nlohmann::ordered_json or_null(std::optional<double> number) {
     return number ? nlohmann::ordered_json(*number) : nlohmann::ordered_json();
 }

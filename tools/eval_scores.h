@@ -1,4 +1,4 @@
-// Uses of per-image bits/dim in glow_eval: CSV file, picture of extremes, comparison with another data set.
+// What glow_eval does with bits/dim of single images: CSV file, picture of extremes, comparison of data sets.
 #pragma once
 
 #include <string>

@@ -294,7 +294,7 @@ void bench_network(benchmark::State& state, const Options& options, const Backen
     };
     parameters.bind(to_device(values));
     float* const device_gradients = to_device(gradients);
-    // One tile's state stands for all, coupled and uncoupled again.
+    // All tiles use one tile's state, which is coupled and uncoupled again.
     std::vector<double> h(static_cast<std::size_t>(rows * shape.C)), logdet(static_cast<std::size_t>(tile));
     std::vector<float> dh(h.size(), 1e-3f);
     for (std::size_t i = 0; i < h.size(); ++i) h[i] = static_cast<double>(i * 7919 % 1000) / 1000 - 0.5;

@@ -47,7 +47,7 @@ std::string compared(std::uint64_t bytes, std::uint64_t other) {
 // The same images in other formats, a file each.
 struct OtherSizes {
     std::uint64_t png = 0;
-    std::optional<std::uint64_t> webp = 0;  // none where libwebp cannot write them all
+    std::optional<std::uint64_t> webp = 0;  // none if libwebp cannot write them all
 
     void add(const Image& image) {
         png += png_bytes(image);

@@ -25,7 +25,7 @@ class PngFolder {
     index_t done_ = 0;
 };
 
-// By name: NAME.h5 is a file, written atomically; anything else is a folder.
+// Writes to an HDF5 file, atomically, if the name is NAME.h5; otherwise to a folder.
 class ImageSink {
   public:
     ImageSink(const std::string& output, const ModelConfig& model);

@@ -9,7 +9,7 @@
 
 namespace glow {
 
-// Description of a launch. A record's mark is its index in a list of these, counted from 1.
+// Description of a launch. A record's mark is the number of its launch in the list, counted from 1.
 struct Launch {
     std::string name;
     double bytes = 0;  // bytes it must move; 0: unknown

@@ -20,7 +20,7 @@ struct Names<InterpolationPath> {
 namespace {
 
 struct InterpolateOptions : EditOptions {
-    std::optional<InterpolationPath> path;  // none: spherical, or linear where that is not finite
+    std::optional<InterpolationPath> path;  // none: spherical, or linear if that overflows
 };
 
 GridSize grid_between(index_t N, index_t steps) {

@@ -32,10 +32,10 @@ struct ModelOptions {
 
     // Opens the device; warns if it gets fewer threads than requested.
     Backend open_backend(const CommandLine& command, Communicator* processes = nullptr) const;
-    // The checkpoint's model, for images of --size where that was given.
+    // The checkpoint's model, for images of --size if that was given.
     ModelConfig config(const std::filesystem::path& file) const;
-    // Loads the checkpoint for at most `images` images of a size per pass (images_at_once). Prints a note if
-    // the model was trained at another size.
+    // Loads the checkpoint for images of `size`, at most `images` per pass (images_at_once). Prints a note if
+    // the model was trained on images of another size.
     LoadedModel load(const CommandLine& command, const std::filesystem::path& file, const ImageSize& size,
                      index_t images, const Backend& backend) const;
 };

@@ -52,7 +52,7 @@ std::vector<NamedPath> input_files(const std::vector<NamedPath>& inputs) {
     return files;
 }
 
-// Is the folder `path` the folder `around`, or below it?
+// Whether the folder `path` is the folder `around` or below it.
 bool is_within(const fs::path& path, const fs::path& around) {
     std::error_code ignored;
     const fs::path inside =

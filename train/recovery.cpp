@@ -180,7 +180,7 @@ void Recovery::reload(index_t newest, index_t step) {
     if (s.processes.is_root()) {
         const ScopedTimeout timeout("reading a checkpoint");
         std::vector<RunFolder::Saved> saved = s.folder.saved();
-        // Checkpoints after latest.h5 are not of this run's history: the user rolled back by hand.
+        // Ignore checkpoints after latest.h5: the user has rolled the run back by hand.
         const index_t own = RunFolder::step_of(s.folder.latest()).value_or(step);
         std::erase_if(saved, [&](const auto& one) { return one.step > own; });
         if (!saved.empty()) newest = std::max(newest, saved.back().step);

@@ -74,8 +74,8 @@ struct Estimate {
     double epoch_seconds = 0;
     index_t steps_left = 0;   // to the first of --epochs and --max-steps; 0: no limit
     double seconds_left = 0;  // the same, limited by --max-minutes; without evaluations and checkpoints
-    // The same run with policy store, where that may be faster, fits, and steps are short enough to measure
-    // it too.
+    // The same run with policy store; only if that may be faster, fits in memory, and steps are short enough
+    // to measure both.
     std::optional<StoreEstimate> store;
 };
 Estimate estimate_run(const RunRequest& request);

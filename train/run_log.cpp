@@ -40,7 +40,7 @@ std::string describe(const Settings& s) {
                              s.on_disk ? "read from disk" : "in memory"));
     std::string model;
     visit_model_options(m, [&](const char* name, const auto& value, const char* help) {
-        // the line "dequant" says it
+        // the line "dequant" has these
         if (help == nullptr || std::string_view(name).starts_with("dequant_")) return;
         model += fmt::format("{}{} {}", model.empty() ? "" : ", ", option_name(name), log_text(value));
     });

@@ -51,7 +51,7 @@ class Session {
         processes.broadcast(sizeof(answers), answers.data());
         return answers;
     }
-    // Images that initialize the actnorms; 0 where the weights come from a checkpoint.
+    // Images that initialize the actnorms; 0 if the weights come from a checkpoint.
     index_t init_images() const { return is_fresh() ? schedule.init_images : 0; }
     // Memory in use since the session began: of this process (CPU), of the whole device (GPU).
     std::size_t memory_growth() const;

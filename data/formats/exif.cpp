@@ -61,7 +61,7 @@ bool has_further_pictures(std::span<const std::uint8_t> bytes) {
 Image upright(Image image, int orientation) {
     if (orientation <= 1 || orientation > 8) return image;
     const bool transposed = orientation >= 5;
-    // The first row of the result is the last stored row (or column, where transposed), and likewise for
+    // The first row of the result is the last stored row (or column, if transposed), and likewise for
     // columns.
     const bool from_last_row = orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
     const bool from_last_column =

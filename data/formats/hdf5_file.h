@@ -92,7 +92,8 @@ class Hdf5File {
     template <class T>
     void append(const std::string& name, index_t rows, const T* values);
 
-    // An array [N] of strings: written in UTF-8, padded to the longest; read also where their lengths vary.
+    // An array [N] of strings, written in UTF-8 and padded to the longest. Reads strings of variable length
+    // too.
     void write_strings(const std::string& name, const std::vector<std::string>& strings);
     std::vector<std::string> read_strings(const std::string& name) const;
 

@@ -91,7 +91,7 @@ int check_filters(const Checked& c) {
     return filters;
 }
 
-// Throws where the file, of `bytes`, stores too little for the array, or not all of its chunks.
+// Throws if the file, of `bytes` bytes, stores less than the array needs, or not all of its chunks.
 void check_storage(const Checked& c, H5D_layout_t layout, int filters, index_t bytes) {
     const ArrayInfo& info = c.array.info;
     const auto stored = static_cast<index_t>(H5Dget_storage_size(c.array.array));

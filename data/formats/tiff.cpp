@@ -78,7 +78,7 @@ struct Layout {
     bool is_direct() const {
         return (gray() || photometric == PHOTOMETRIC_RGB) && (bits == 8 || bits == 16) && samples >= colors();
     }
-    // As Pillow: an extra sample without a declared kind is alpha only where all kinds are missing.
+    // As in Pillow: an extra sample without a declared kind is alpha only if no kind is declared.
     bool alpha() const {
         if (samples <= colors()) return false;
         return extras == 0 || kinds[0] == EXTRASAMPLE_ASSOCALPHA || kinds[0] == EXTRASAMPLE_UNASSALPHA;

@@ -1,6 +1,6 @@
 // The kernels that compute the coupling layer with a thread block per image, against the element-wise kernels
-// they replace: the same bits, and the same sums up to their order. Both run on the same device: a GPU, or the
-// CPU taking the GPU code paths.
+// they replace: the same bits, and the same sums up to their order. Both run on the same device: a GPU, or
+// the CPU taking the GPU code paths.
 #include "kernels/coupling_image.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
-// Runs a deep model forward and back, and measures how exactly the inverse reconstructs the states of forward.
+// Runs a deep model forward and back, and measures how exactly the inverse reconstructs the states of
+// forward.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// The engines that cuDNN names for the convolutions of the coupling networks on an H200. Needs no GPU, because
-// cuDNN accepts a description of one; whether the engines run is tested on a GPU.
+// The engines that cuDNN names for the convolutions of the coupling networks on an H200. Needs no GPU,
+// because cuDNN accepts a description of one; whether the engines run is tested on a GPU.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
