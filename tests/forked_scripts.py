@@ -4,8 +4,8 @@ As a module: run(script, *arguments). As a program, for tests in bash (forked() 
 
     forked_scripts.py MODULE...
 
-imports the modules and serves requests from stdin, each a count and as many words, all ending with a zero byte: two files for
-stdout and stderr, the script, its arguments. It answers each with a line, the exit status.
+imports the modules and serves requests from stdin. A request is a count and that many words, each ending with a zero byte: two
+files for stdout and stderr, the script, its arguments. The answer is a line with the exit status.
 """
 
 import atexit

@@ -2,7 +2,7 @@
 """Lists what the tests check, in Markdown: each test source with its purpose, its executable and its cases, and each test script.
 
 Everything comes from the sources: the purpose is a test's first comment, or the first comment of the header it tests; the names of
-suites and cases state properties. --check prints nothing and fails where a test has no purpose, or CMake does not know a source.
+suites and cases state properties. --check prints nothing, and fails if a test has no purpose or is not listed in CMake.
 """
 
 import argparse

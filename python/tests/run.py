@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs all tests of the package; exit status 77 (CTest: skipped) where this Python lacks what they need."""
+"""Runs all tests of the package; exit status 77 (CTest: skipped) if this Python lacks packages that they need."""
 
 import sys
 import unittest

@@ -1,5 +1,5 @@
 // Every kernel on a GPU against the same kernel on the CPU, which the other tests check. Without a GPU, the
-// GPU functors run through the drivers' host loops. The cases are in *_parity_test.cpp.
+// GPU code paths run on the CPU. The cases are in *_parity_test.cpp.
 #pragma once
 
 #include <limits>

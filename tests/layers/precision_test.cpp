@@ -115,7 +115,7 @@ TEST_P(FloatTest, MatchesDoubleToFloatPrecision) {
                 relative_error(narrow.latents, wide.latents), relative_error(narrow.logdet, wide.logdet),
                 relative_error(narrow.prior, wide.prior), relative_error(narrow.dx, wide.dx), worst,
                 where.c_str());
-    // Occasionally a ReLU switches sides; tensors with cancelling terms show it most.
+    // Occasionally a ReLU switches sides; tensors with canceling terms show it most.
     EXPECT_LE(worst, 2e-4);
     EXPECT_GE(cosine(all_gradients(narrow), all_gradients(wide)), 1 - 1e-8);
 }

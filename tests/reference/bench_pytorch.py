@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Times a training step of Glow in PyTorch as well written as we can: what the C++ is measured against.
+"""Times a training step of Glow in PyTorch, written as efficiently as we can, for comparison with the C++ code.
 
-Same model and parameters as glow_reference.py (a test holds loss and gradient equal), arranged for speed: tensors are
+Same model and parameters as glow_reference.py (a test checks that loss and gradient are equal), arranged for speed: tensors are
 [N,C,H,W] in channels-last memory, the actnorms are folded into the weights, a hidden map costs one convolution with
 bias and one relu in place, and the edge channel of the wide convolution is added to its few outputs. Everything is
 stored for backward. Prints one JSON object.

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Times training steps of PyTorch twins on a GPU. One JSON object a variant, a line each. All variants begin with the same weights
-and images; `bpd` is the loss before the first update, of the captured graph where there is one.
+"""Times training steps of equivalent PyTorch models ("twins") on a GPU. Prints one JSON object per variant, one per line. All variants
+begin with the same weights and images; `bpd` is the loss before the first update, from the captured graph if there is one.
 
-  gemm-graph      the strongest: products (pytorch_gemm.py), compiled, the whole step with Adamax in one CUDA graph
-  gemm-autotune   the same with torch.compile's max-autotune: Triton's products beside the library's
+  gemm-graph      the fastest: products (pytorch_gemm.py), compiled, the whole step with Adamax in one CUDA graph
+  gemm-autotune   the same with torch.compile's max-autotune, which also tries Triton's products
   conv-graph      convolutions in channels-last memory (bench_pytorch.py), not compiled, the whole step in one CUDA graph
   conv-compile    the ordinary twin, steps of flow compiled
   conv-eager      the ordinary twin
 
 Each with everything stored, or each step of flow recomputed (torch.utils.checkpoint, inside the graph); float, tf32 or bf16
-networks. --smoke runs every variant on the CPU, without capture, and ends with 1 if a loss is not the reference's
-(glow_reference.py), which in turn is held against the C++ by other scripts. A variant that fails says why and does not end the rest.
+networks. --smoke runs every variant on the CPU, without capture, and exits with 1 if a loss differs from that of glow_reference.py,
+which other scripts compare with the C++ code. If a variant fails, its row gives the reason, and the others still run.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 
 usage: compare_builds.py OLD/bin NEW/bin [--steps 12] [--processes 1,3] [--device cpu] [--quick]
 
-For every permutation and coupling, on each number of processes: OLD and NEW train the same model, each stopped half way and
-resumed; then OLD resumes what NEW began and NEW what OLD began. All four must leave the same losses (metrics.csv without its
+For every permutation and coupling, on each number of processes: OLD and NEW train the same model, each stopped halfway and
+resumed; then OLD resumes what NEW began and NEW what OLD began. All four must give the same losses (metrics.csv without its
 times) and the same bits in every tensor of the last checkpoint. Options of the memory policies are compared once each.
 Exit status: 0 all equal; 1 a difference (named); 2 usage.
 """

@@ -1,9 +1,9 @@
 """compare_converted.py PROGRAMS: weights of foreign layouts through glow_convert, against PyTorch models of those layouts.
 
-For every variant: a model of foreign_models.py with random weights, its state dict to a file, glow_convert, and then
-`glow_eval --per-image --dequant center` must give each image the bits/dim that the foreign model gives it. Our own
-checkpoints go out to npz and safetensors and back, bit for bit, and examples/glow_torch.py must agree with glow_eval. What our
-model cannot express must be refused with exit status 2 and a message that names the difference.
+For every variant, the state dict of a model of foreign_models.py with random weights goes through glow_convert; then
+`glow_eval --per-image --dequant center` must give each image the bits/dim of the foreign model. Glow's own checkpoints must
+survive the conversion to npz and safetensors and back bit for bit, and examples/glow_torch.py must agree with glow_eval.
+Weights that Glow's model cannot express must be refused with exit status 2 and a message that names the difference.
 """
 
 import csv

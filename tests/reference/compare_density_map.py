@@ -1,7 +1,7 @@
 """compare_density_map.py PROGRAMS: `glow_eval --map` against the reference in double, at the training size and at another.
 
-Every variant of the model has random weights. The maps must agree by position and sum to the bits/dim of `--per-image`; the
-same maps moved by one position must not agree.
+Every variant of the model has random weights. The maps must agree at every position and sum to the bits/dim of `--per-image`;
+maps shifted by one position must not agree.
 """
 
 import csv

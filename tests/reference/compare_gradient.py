@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Compares the gradient and the optimizer of `glow_train` with the reference in double.
 
-1. Writes a checkpoint with every parameter random, its actnorms initialized from the batch and then disturbed.
-2. `glow_train --init-from` it for one step; the checkpoint at the end holds m = (1 - beta1) g, hence the gradient g.
-3. g against autograd of the reference on the same batch: the first images of /train/images in their order.
-4. The same run for two steps; from the parameters and moments of all three checkpoints: does each step follow the
-   optimizer's formula (m, v, w, EMA; bias correction; weight decay)?
+1. Writes a checkpoint with random parameters, whose actnorms are initialized from the batch and then perturbed.
+2. Trains one step with `glow_train --init-from`; the checkpoint at the end holds m = (1 - beta1) g, hence the gradient g.
+3. Compares g with autograd of the reference on the same batch: the first images of /train/images in their order.
+4. Repeats the run with two steps, and checks from the parameters and moments of all three checkpoints that each step
+   follows the optimizer's formula (m, v, w, EMA; bias correction; weight decay).
 
 Exit status: 0 if everything agrees within the tolerances, 1 otherwise.
 """

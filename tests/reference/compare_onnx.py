@@ -2,8 +2,8 @@
 
 For every variant of the model, with random weights: bits/dim of each image against `glow_eval --dequant center`, latents against
 `glow_latent encode`, decoded pixels against `glow_latent decode`. Then a model that glow_train made, with and without its averages;
-images of another size; the noise input; float32 states; onnx's own evaluator. At the end single values of a graph are changed: the comparison must
-notice each.
+images of another size; the noise input; float32 states; onnx's own evaluator. At the end single values of a graph are changed, and
+the comparison must detect each change.
 """
 
 import csv

@@ -1,13 +1,13 @@
 """compare_oracle.py PROGRAMS: glow_convert and the commands against numbers that openai/glow's own code computed.
 
 The folder of numbers (--oracle, or GLOW_ORACLE_FOLDER) holds an .npz for each small model: variables by TensorFlow's names,
-images, and what the original makes of them. Its README lists the arrays. Each model becomes a whole checkpoint as
-TensorFlow saves it (weights, averages, moments, counter), goes through `glow_convert --from openai`, and then the commands
+images, and the original's results for them. Its README lists the arrays. Each model becomes a whole checkpoint as
+TensorFlow saves it (weights, averages, moments, counter) and goes through `glow_convert --from openai`. Then the commands
 must give the original's likelihood, class scores, latents, decoded images, and weights, moments and averages after one and
 three training steps, tensor by tensor. Files without `variables/` test the initialization from data.
 
-At the end the comparison is sabotaged: one wrong value or one wrong option must be noticed each time.
-Exit status: 0 if everything agrees, 1 otherwise, 77 where the folder is not there.
+At the end single values and options are changed, and the comparison must detect each change.
+Exit status: 0 if everything agrees, 1 otherwise, 77 if the folder does not exist.
 """
 
 import argparse

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Compares what `glow_train` computes under its memory policies, same precision, same program.
+"""Compares gradients and losses of `glow_train` under its memory policies, with the same precision and program.
 
-1. Gradients: from a checkpoint (weights after 1,000 steps on CIFAR-10, say) one step with lr 0 and beta1 0 on each of
-   --batches batches; the checkpoint it leaves holds m = g. Relative L2 distance and cosine to the gradient of `store`.
+1. Gradients: trains one step with lr 0 and beta1 0 on each of --batches batches, from a checkpoint (such as weights after 1,000
+   steps on CIFAR-10); the resulting checkpoint holds m = g. Measures relative L2 distance and cosine to the gradient of `store`.
    checkpoint, checkpoint --float-states and reconstruct --rounding-bits must equal it bit for bit; reconstruct: median of the
    relative L2 at most 1e-6, worst 1e-3 with cosine at least 0.999999 (bf16: worst cosine at least 0.9999).
-2. With --training-steps N (200): a run of `store` and one of `reconstruct` from the same start; the first 20 losses must agree to
+2. With --training-steps N (200): trains with `store` and with `reconstruct` from the same start; the first 20 losses must agree to
    1e-5, the mean of the last 20 within 1%.
 
-Takes minutes to an hour: run by hand. Exit status 0: all bounds hold; 1: not; a table goes to stdout.
+Takes minutes to an hour, so run it by hand. Prints a table. Exit status: 0 if all bounds hold, 1 otherwise.
 """
 
 import argparse

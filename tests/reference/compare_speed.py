@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Training steps of glow_bench and of bench_pytorch.py, in turn on the same machine: medians and their ratios.
+"""Compares training steps of glow_bench and of bench_pytorch.py, alternately on the same machine: medians and their ratios.
 
     compare_speed.py --glow-bench PROGRAMS/glow_bench [--python PYTHON] [--policy store|reconstruct] [--rounds 5] [--depth 4] ...
 
-Both take whole steps of the same model with the optimizer's update; ours adds EMA, drift check and gradient norm. PyTorch's
-variants: conv and gemm, the two forms of the model, eager or with -compile. All variants run in each round beside ours, so that
-a busy machine slows all; a ratio is the median of its pairs. --csv FILE keeps the medians.
+Both run whole steps of the same model with the optimizer's update; Glow adds EMA, drift check and gradient norm. PyTorch's
+variants: conv and gemm, the two forms of the model, eager or with -compile. All variants run in each round, so that a busy
+machine slows all of them; a ratio is the median over the rounds. --csv FILE writes the medians.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """compare_tensorflow.py PROGRAMS: checkpoints of TensorFlow through glow_convert, against the same arrays in an .npz.
 
 golden/tensorflow.ckpt.* is a small whole checkpoint of openai/glow in two data files, written by TensorFlow 2.21 (--write, which needs
-TensorFlow). Damage anywhere in its files must be refused, or leave every tensor as it is. Where TensorFlow is installed, it writes
-more of them: all types, and an index of several blocks.
+TensorFlow). Damaged files must be refused, unless the damage changes no tensor. If TensorFlow is installed, it writes more
+checkpoints: all types, and an index of several blocks.
 """
 
 import argparse

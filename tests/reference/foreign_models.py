@@ -1,9 +1,9 @@
-"""Glows in the layouts of other programs, in PyTorch: their names of tensors and their arithmetic, written for the test of
-glow_convert from their published descriptions. Every model is channels first, takes x in its own range, and gives log p in
-nats per image as a density of that x.
+"""Glow models with the tensor names and arithmetic of other programs, in PyTorch, for the test of glow_convert. Written from the
+programs' published descriptions. Every model is channels first, takes x in its own range, and returns log p in nats per image as
+a density of that x.
 
-What differs between them: padding of the last convolutions (ones or zeros), biases or actnorms behind hidden ones, the order
-of a network's outputs, whether scales are exp(logs) or exp(3 logs), how a 1x1 convolution is stored, the range of pixels.
+They differ in the padding of the last convolutions (ones or zeros), biases or actnorms after hidden ones, the order of a
+network's outputs, scales (exp(logs) or exp(3 logs)), how a 1x1 convolution is stored, and the range of pixels.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Glow's files and the values in them: configurations, names and shapes of parameters, checkpoints, data sets.
 
-Random numbers come from numpy and are rounded to float32 as a checkpoint holds them, so that the reference and the
-program it is compared with see the same values.
+Random numbers come from NumPy and are rounded to float32, as in a checkpoint, so that the reference and the program that it
+is compared with use the same values.
 """
 
 import json

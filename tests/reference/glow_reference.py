@@ -1,8 +1,8 @@
-"""Glow (Kingma & Dhariwal 2018) in PyTorch, written from the specification alone: the mirror the C++ is held against.
+"""Glow (Kingma & Dhariwal 2018) in PyTorch, written from the specification alone: the reference for the C++ code.
 
 Layout: images, states and latents [N, H, W, C], channels last; D = H W C of the image; log densities in nats.
-Parameters are a dict from a checkpoint's names ("level0/step1/actnorm/bias") to tensors; autograd does the gradients.
-Clarity comes first here: bench_pytorch.py holds the fast form of the same model.
+Parameters are a dict from a checkpoint's names ("level0/step1/actnorm/bias") to tensors; autograd computes the gradients.
+Written for clarity: bench_pytorch.py has the fast form of the same model.
 """
 
 import math

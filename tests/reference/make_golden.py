@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes golden/*.h5: small checkpoints with all parameters random, beside what the reference makes of a few images.
+"""Writes golden/*.h5: small checkpoints with random parameters, and the reference's results for a few images.
 
-Each file is a valid checkpoint, and holds besides (center dequantization, double, images [N,H,W,C]):
+Each file is a valid checkpoint, and also holds (center dequantization, double, images [N,H,W,C]):
     /golden/images            uint8 [N,H,W,C]          /golden/labels      int32 [N], conditional models only
     /golden/bpd               [N]  bits/dim            /golden/loss        scalar: mean of bpd + weight_y * bits_y
-    /golden/eps/level{l}      [N,H_l,W_l,C_l]          /golden/bits_y      [N], where there is a classifier
+    /golden/eps/level{l}      [N,H_l,W_l,C_l]          /golden/bits_y      [N], if there is a classifier
     /golden/gradients/NAME    d loss / d parameter, for every trainable tensor
     /golden/input_gradient    [N,H,W,C] d log p / d image, nats per gray level
     /golden/initialised/NAME  initialization.h5 only: every actnorm after the initialization from data with these images

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Memory of a forward and backward pass of Glow in PyTorch against depth and image size: what `glow_memory` is compared with.
+"""Memory of a forward and backward pass of Glow in PyTorch against depth and image size, for comparison with `glow_memory`.
 
-Writes the columns of glow_memory's CSV, to be drawn beside it by tools/plot_memory.py. Every point runs in a fresh
-process. Modes:
+Writes the columns of glow_memory's CSV, so that tools/plot_memory.py can draw both. Every point runs in a new process.
+Modes:
 
-  pytorch             the model of bench_pytorch.py, actnorms folded, everything autograd wants stored
+  pytorch             the model of bench_pytorch.py, actnorms folded, everything that autograd needs stored
   pytorch_checkpoint  the same, each flow step under torch.utils.checkpoint: its input stored, its network recomputed
-  normflows           normflows.MultiscaleFlow of GlowBlocks, where that package is installed
+  normflows           normflows.MultiscaleFlow of GlowBlocks, if that package is installed
 
-peak_bytes is, on a CPU, how far the process's resident memory grew at its highest (VmHWM, reset after the model was made)
-over what it was before the model; on CUDA torch.cuda.max_memory_allocated. stored_bytes is what autograd saved at the end of
-the forward pass, each storage once, parameters apart (saved_tensors_hooks). No optimizer.
+On a CPU, peak_bytes is the growth of the process's resident memory from before the model was made to the peak (VmHWM, reset
+after the model was made); on CUDA, torch.cuda.max_memory_allocated. stored_bytes is what autograd has saved at the end of
+the forward pass, each storage once, without parameters (saved_tensors_hooks). No optimizer.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What does it matter where the paper and its public code differ? Trains the reference, in float, as the code has it and
-with one thing changed at a time, from the same initial weights on the same images: those of a data set, averaged over 2x2
-pixels. docs/paper-against-code.md quotes the results.
+"""Measures the effect of differences between the paper and its public code. Trains the reference, in float, as in the code and
+with one change at a time, from the same initial weights on the same images: those of a data set, averaged over 2x2 pixels.
+docs/paper-against-code.md quotes the results.
 
-Prints one row of a Markdown table a run: whether the loss and the gradient stayed finite, the largest gradient norm and
+Prints one row of a Markdown table per run: whether the loss and the gradient stayed finite, the largest gradient norm and
 loss after the first 20 steps, the mean loss of the last 50, the smallest and largest scale of a coupling on a batch at the
-end, and the largest error there of decode(encode(x)) in float.
+end, and the largest error of decode(encode(x)) in float at the end.
 """
 
 import argparse

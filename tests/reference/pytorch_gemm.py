@@ -2,7 +2,7 @@
 
 The state is [N,H,W,C]. The 3x3 convolutions are im2col and a product, a product and col2im; the 1x1 ones are products, as is the
 mixing. Rows and columns are padded to multiples of 8, and the column of ones that pads the first product carries its bias. The
-parameters of all steps of a level are one tensor each, [depth,...], so that folding and the optimizer touch some forty tensors
+parameters of all steps of a level are one tensor each, [depth,...], so that folding and the optimizer process about 40 tensors
 instead of 1,248. Everything can be captured in a CUDA graph.
 """
 

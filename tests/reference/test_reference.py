@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests of the reference itself: against sums written out, the full Jacobian, finite differences and golden files."""
+"""Tests of the reference itself: against written-out sums, the full Jacobian, finite differences and golden files."""
 
 import math
 import sys

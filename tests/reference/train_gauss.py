@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Trains the reference for some seconds on a data set of known entropy: how near does Glow itself come to it?
+"""Trains the reference for some seconds on a data set of known entropy, and reports how close it comes.
 
-The file is one of `glow_data synthetic gauss`; the model is small, in float, and the test noise is uniform, so the
-printed bits/dim must lie above the entropy. What it reaches here is what the C++ should reach with the same options.
+The data set is one of `glow_data synthetic gauss`; the model is small, in float, and the test noise is uniform, so the
+printed bits/dim must be above the entropy. The C++ code should reach the same with the same options.
 """
 
 import argparse

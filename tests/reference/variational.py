@@ -1,6 +1,6 @@
 """Variational dequantization (Ho et al. 2019, section 3.1) in PyTorch, written from the formulas in docs/training.md alone.
 
-The noise of an image is u = sigmoid(f(eps; c)) with eps of Philox, f a flow at half resolution and c features of the
+The noise of an image is u = sigmoid(f(eps; c)) with eps from Philox, f a flow at half resolution and c features of the
 image; log q(u) = log N(eps) - log|det df/deps| - sum log(u (1 - u)).
 """
 

@@ -1,4 +1,4 @@
-"""Imported first by the scripts that need PyTorch: continues with a Python that has it, h5py and NumPy, or says what to install."""
+"""Imported first by scripts that need PyTorch: restarts with a Python that has it, h5py and NumPy, or reports what to install."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,8 @@
 """compare_compression.py PROGRAMS CHECKPOINT DATA [LIMIT]: glow_compress on test images, by hand.
 
-Compresses, decompresses, compares every pixel, and holds the file's size against the bits/dim of glow_eval on the same images
-(--dequant-samples 4). Beside it the sizes of the same images as PNG and lossless WebP: each image a file, and all of them in
-one sheet, which spares the files' headers (Pillow; PNG at its highest compression, WebP at method 4).
+Compresses, decompresses, compares every pixel, and compares the file's size with the bits/dim of glow_eval on the same images
+(--dequant-samples 4) and with the sizes of the same images as PNG and lossless WebP: a file for each image, and all images in one
+sheet, which avoids the files' headers (Pillow; PNG at its highest compression, WebP at method 4).
 """
 
 import io

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Training steps with the images read from disk and from memory, in turn on the same machine: medians and their ratio.
+"""Compares training steps that read images from disk and from memory, alternately on the same machine: medians and their ratio.
 
     tests/tools/compare_data_access.py --data F [--cold] [--rounds 6] [--steps 60] [--glow-train PROGRAM] [OPTIONS OF GLOW_TRAIN]
 
---cold takes the data set out of the page cache before each run from disk. The first 5 steps of a run do not count. Without options of
-glow_train: a small model, whose steps are so short that reading would show. The goal is a ratio below 1.02.
+--cold removes the data set from the page cache before each run from disk. The first 5 steps of a run do not count. Without options
+of glow_train, it trains a small model, whose steps are so short that slow reading would be visible. The goal is a ratio below 1.02.
 """
 
 import argparse

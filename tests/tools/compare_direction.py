@@ -2,8 +2,8 @@
 
 A linear classifier of pixels (ridge regression) is trained for each pair of classes on training images that the direction has
 not seen. glow_latent finds the direction among the first LIMIT training images and moves test images of the first class
-along it; the classifier then scores what comes out. Its score is scaled so that the means of the two classes of test images lie at
--1 and 1. Exit status 0: for every pair and method the mean score rises with alpha, and nine images of ten move the right way.
+along it; the classifier then scores the results. Scores are scaled so that the means of the two classes of test images are -1
+and 1. Exit status 0: for every pair and method the mean score rises with alpha, and nine images of ten move the right way.
 """
 
 import subprocess

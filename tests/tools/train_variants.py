@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Trains every variant of the model with the built commands and holds the outcome against what it must be.
+"""Trains every variant of the model with the built commands and checks the results.
 
-stability  2,000 steps on real images at the default learning rate, reached early: every logged number is finite, and
-           samples at temperature 0.7 and 1 are pictures: none constant, none that an inf has pinned to black or white.
+stability  2,000 steps on real images at the default learning rate, after a short warm-up: every logged number is finite, and
+           no sample at temperature 0.7 and 1 is constant, or black or white because of an infinity.
 entropy    on images of known entropy: test bits/dim comes within 0.05 of it, and never below it by more than 3
-           standard errors. Needs no data: it makes them.
+           standard errors. Makes its own data.
 
-Prints one row of a Markdown table a variant, as soon as it has run. Exit status: 0 if all held, 1 otherwise, 77 (CTest:
-skipped) where there is no such data set.
+Prints one row of a Markdown table per variant, as soon as it has run. Exit status: 0 if all checks pass, 1 otherwise, 77
+(CTest: skipped) if there is no data set.
 """
 
 import argparse

@@ -109,7 +109,7 @@ TEST(Photo, ReadsWebp) {
         for (std::size_t length = 0; length < whole.size() - 1; ++length)
             EXPECT_THROW(decoded(whole.substr(0, length), 3), InputError) << name << ' ' << length;
     }
-    // Damage may go unnoticed, as WebP has no check sums, but ends as a picture or as this error.
+    // Damage may go unnoticed, as WebP has no checksums, but ends as a picture or as this error.
     test::Random random(5);
     for (const auto& [name, whole] : make::webp_files())
         for (int i = 0; i < 300; ++i) {
@@ -196,7 +196,7 @@ TEST(Photo, RejectsBadTiff) {
     std::string wide = whole;
     wide.replace(18, 4, std::string("\0\0\0\x7f", 4));  // the value of the first entry, the width
     expect_throw<InputError>([&] { decoded(wide, 3); }, {"x"});
-    // Damage may go unnoticed, as TIFF has no check sums, but ends as a picture or as this error.
+    // Damage may go unnoticed, as TIFF has no checksums, but ends as a picture or as this error.
     make::NamedFiles files = make::compressed_tiff_files();
     for (const auto& [name, one] : make::tiff_cases()) files.emplace_back(name, make::tiff(one));
     test::Random random(6);
@@ -649,7 +649,7 @@ TEST_F(PhotoFolder, TopFolderIsClass) {
     const std::vector<std::string> skipped = source.take_skipped();
     ASSERT_EQ(skipped.size(), 1u);
     EXPECT_NE(skipped[0].find("1 images are in no folder"), std::string::npos) << skipped[0];
-    all.classes.reset();  // images beside the folders: no classes
+    all.classes.reset();  // images next to the folders: no classes
     EXPECT_EQ(ImageFolder(folder.path(), all).info().n_classes, 0);
     EXPECT_EQ(ImageFolder(folder.path(), all).info().train, 4);
     std::filesystem::remove(folder / "top.png");
