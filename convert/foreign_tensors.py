@@ -1,4 +1,4 @@
-"""What the readers of other programs' models share."""
+"""Shared by the readers of other programs' models."""
 
 import re
 

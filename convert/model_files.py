@@ -1,4 +1,4 @@
-"""Our model's files: checkpoints, .npz and safetensors, and what tensors a model has."""
+"""Files of Glow models (checkpoints, .npz and safetensors), and the tensors of a model."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Text of the scripts: input files, what they print, and names in pictures."""
+"""Text in the scripts: reads input files, prints results, and formats names for pictures."""
 
 import os
 import sys
