@@ -109,8 +109,9 @@ class Network : public CouplingNetwork {
             additive_coupling_forward(context.exec, rows, C_, out, h);
     }
 
-    // h1 = relu(columns(a) W1'^T), h2 = relu(h1 W2'^T + b2'),
-    // out = (col2im(h2 W3^T) + edge + bias) exp(3 logs)
+    // Forward, where ' marks weights with the actnorm folded in:
+    //     h1 = relu(columns(a) W1'^T), h2 = relu(h1 W2'^T + b2'),
+    //     out = (col2im(h2 W3^T) + edge + bias) exp(3 logs)
     void backward(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                   const FoldedGradient& gradient, const ParameterGradients& gradients) const override {
         const Exec& exec = context.exec;
@@ -196,8 +197,8 @@ class Network : public CouplingNetwork {
                                          : nullptr;
     }
 
-    // Whether fused kernels, with a thread block per image, compute the state from the taps of the last
-    // convolution, and the gradients back (kernels/coupling_image.h).
+    // Whether fused kernels, with a thread block per image, compute the coupling from the taps of the last
+    // convolution, and its backward (kernels/coupling_image.h).
     bool by_image(const Context& context) const {
         return C_ > 0 && engine_ != Engine::library && context.exec.tuned_for_gpu() &&
                coupling_image_fits<Map>(H_, W_, outputs());

@@ -28,14 +28,15 @@ CIFAR-10 goes to datasets/cifar10.h5 and runs/quickstart, the synthetic set to d
 Finished parts are not repeated: data set, training, evaluation. Interrupted training continues from its last checkpoint, with
 the same model on the same kind of device. CUDA_VISIBLE_DEVICES= (empty) hides a GPU.
 GLOW_PYTHON names a Python with numpy and matplotlib, if neither a python3 on PATH nor /usr/bin/python3 has them.
-Exit status: 0 success; 1 failure; 2 a problem that you can fix (the message says how).
+Exit status: 0 success; 1 failure; 2 a problem that you can fix (the message says how); 75 or 130 stopped by a signal: run the same
+command again to continue.
 TEXT
 }
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { local status=$1; shift; say "quickstart: $*"; exit "$status"; }
 
-# Maps a step's failure to one of the two documented statuses.
+# Maps a step's failure to exit status 1 or 2.
 failed() { if [ "$1" = 2 ]; then fail 2 "$2"; else fail 1 "$2"; fi; }
 
 # ---- options ---------------------------------------------------------------------------------------------------------

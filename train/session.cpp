@@ -91,7 +91,7 @@ Session::Session(const RunRequest& given, Mode mode)
             schedule.beta2));
 }
 
-// Limits given for this part of the run only, which its config.toml does not keep.
+// Reports limits that hold only for this part of the run and are not saved in its config.toml.
 void Session::describe_limits() {
     std::string text;
     if (options.max_steps != configured_.max_steps && options.max_steps > 0)
