@@ -19,7 +19,7 @@ function(glow_library name)
     endif()
     foreach(source ${ARG_SOURCES})
         if(source MATCHES "\\.cu$" AND NOT cuda)
-            # Source properties are per folder, not per target, so host-only twins have their own folder.
+            # Source properties are per folder, not per target, so host-only versions have their own folder.
             set_source_files_properties(${source} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
         endif()
     endforeach()
@@ -43,7 +43,7 @@ function(glow_library name)
         endif()
     endif()
     target_link_libraries(${name} PUBLIC ${ARG_LINK} OpenMP::OpenMP_CXX)
-    # Kernels include little, and the double-precision twins have definitions of their own.
+    # Kernels include little, and the double-precision libraries have their own definitions.
     if(NOT ARG_SOURCES MATCHES "\\.cu" AND NOT ARG_DOUBLE)
         glow_precompile(${name} REUSE glow_library_headers)
     endif()
@@ -106,7 +106,7 @@ endfunction()
 # glow_together(NAME): compiles the sources of a target in batches, because each that includes CLI11,
 # nlohmann-json or fmt spends most of its time in them. As with precompiled headers, not with a compiler launcher:
 # there a change should recompile one file. Not for kernels and layers: results must not depend on what is inlined,
-# and the double-precision library has twins of single files.
+# and the double-precision library compiles single files again.
 function(glow_together name)
     if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
         set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)

@@ -152,7 +152,7 @@ TEST(SyntheticGauss, TrueDensityMatchesStoredEntropy) {
     // Standard error sqrt(1/2) / ln 2 / sqrt(N D) = 0.0004 bits, rounding to 8 bits 0.0014: within the
     // documented 0.005.
     EXPECT_NEAR(bits_per_dim_of_the_truth(images, H, W, C), gauss_entropy_bpd(H, W, C), 0.005);
-    // Sabotaged twin: pixels with half the correlation along columns cost more.
+    // Counter-check: pixels with half the correlation along columns cost more.
     for (std::size_t i = 0; i < images.size(); i += 7) images[i] = images[images.size() - 1 - i];
     EXPECT_GT(bits_per_dim_of_the_truth(images, H, W, C), gauss_entropy_bpd(H, W, C) + 0.1);
 }

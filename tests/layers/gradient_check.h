@@ -2,7 +2,7 @@
 //   order: the remainder |f(p + e v) - f(p) - e <gradient, v>| falls as e^2 for a correct gradient and as e
 //     otherwise;
 //   error: of <gradient, v> relative to the central difference.
-// Every check also runs sabotaged twins, gradient x 1.01 and -gradient, which must fail by both measures.
+// Every check is repeated with wrong gradients, 1.01 times the gradient and -gradient, which must fail both.
 #pragma once
 
 #include <gtest/gtest.h>

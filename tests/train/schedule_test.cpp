@@ -195,11 +195,11 @@ void follow_scalar_model(Optimizer optimizer, double sabotage, bool& followed) {
     for (std::size_t i = 0; i < start.size(); ++i) scalar[i] = {start[i], 0, 0, start[i]};
     for (index_t t = 1; t <= 6; ++t) {
         const Images images(o.batch, o.model, 10 + static_cast<std::uint64_t>(t));
-        // The gradient, from a twin trainer without updates.
+        // The gradient, from a second trainer without updates.
         std::copy_n(training.params(), start.size(), twin.params());
         twin.trainer.weights_changed();
         StepResult result;
-        // The twin clips too: its m is the clipped gradient.
+        // The second trainer clips too: its m is the clipped gradient.
         const std::vector<float> g = twin.gradient(images.batch(), &result);
         EXPECT_GT(result.grad_norm, o.clip_norm);
         double clipped = 0;
