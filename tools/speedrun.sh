@@ -78,7 +78,7 @@ grep -qE '^(max-minutes|max-steps|epochs) = [0.]*[1-9]' <<<"$settings" ||
     fail 2 "preset $preset has no end: take one of fixed duration (see --help), or add -- --max-minutes N"
 mkdir -p -- "$out" || fail 2 "--out $out: cannot make the folder"
 
-# A row must describe the run it is about, so a run with other settings is neither resumed nor evaluated. Prints what differs.
+# The row must describe this run, so a folder whose run has other settings is neither resumed nor evaluated. Prints what differs.
 problem=$("$python" - "$out" "$data" "$preset" "$seed" "$settings" ${options[@]+"${options[@]}"} <<'PYTHON'
 import hashlib, json, os, sys
 
