@@ -250,7 +250,8 @@ void DatasetWriter::append(const std::string& split, index_t count, const std::u
         throw Error(fmt::format("DatasetWriter: expected {} names, found {}", count, names.size()));
     names_[split].insert(names_[split].end(), names.begin(), names.end());
     if ((labels != nullptr) != (info_.n_classes > 0))
-        throw Error("DatasetWriter: labels and n_classes go together, for every split");
+        throw Error(
+            "DatasetWriter: with n_classes every split needs labels, without it none may have labels");
     const std::string image_name = fmt::format("/{}/images", split),
                       label_name = fmt::format("/{}/labels", split);
     index_t& written = count_of(info_, split);
@@ -268,7 +269,7 @@ void DatasetWriter::append(const std::string& split, index_t count, const std::u
 
 void DatasetWriter::commit() {
     if (info_.train == 0)
-        throw Error(fmt::format("{}: a data set needs a training image", file_.path().string()));
+        throw Error(fmt::format("{}: a data set needs at least one training image", file_.path().string()));
     for (const auto& [split, names] : names_)
         if (!names.empty()) file_.write_strings(fmt::format("/{}/names", split), names);
     file_.close();

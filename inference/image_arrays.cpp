@@ -98,7 +98,8 @@ void refuse_not_finite(const PixelArray& images, index_t n) {
 
 void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels) {
     if (!model.y_cond) {
-        if (!labels.empty()) throw InputError("labels for a model that is not conditional on classes");
+        if (!labels.empty())
+            throw InputError("labels were given, but the model is not conditional on classes");
         return;
     }
     if (std::ssize(labels) != N)

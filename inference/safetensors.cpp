@@ -152,11 +152,11 @@ void ScratchFolder::make() {
     const fs::path folder = fs::temp_directory_path(failed);
     const char* const given = std::getenv("TMPDIR");
     if (failed)
-        throw Error(fmt::format("no folder for temporary files: {}: {}; TMPDIR names another one",
+        throw Error(fmt::format("no folder for temporary files: {}: {}; set TMPDIR to another one",
                                 given != nullptr ? given : "/tmp", failed.message()));
     std::string name = (folder / "glow-XXXXXX").string();
     if (mkdtemp(name.data()) == nullptr)
-        throw Error(fmt::format("cannot make a temporary folder in {}: {}; TMPDIR names another one",
+        throw Error(fmt::format("cannot make a temporary folder in {}: {}; set TMPDIR to another one",
                                 folder.string(), std::strerror(errno)));
     path_ = name;
 }

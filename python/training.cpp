@@ -65,7 +65,7 @@ Training::Training(std::vector<std::string> arguments)
     });
     command.parse_and_run(argc, argv.data());
     if (!complete || request_->plan || request_->estimate || request_->print_config)
-        throw InputError("options that print something are for the command line only");
+        throw InputError("options that only print something exist only on the command line");
 
     request_->say = [this](const std::string& line) { push({"message", line, ""}); };
     request_->warn = [this](const std::string& line) { push({"warning", line, ""}); };

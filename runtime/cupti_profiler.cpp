@@ -83,7 +83,7 @@ CuptiProfiler* g_profiler = nullptr;
 class CuptiProfiler : public KernelProfiler {
   public:
     explicit CuptiProfiler(const std::string& file) : cupti_(load(file)) {
-        if (g_profiler != nullptr) throw Error("kernels are recorded already");
+        if (g_profiler != nullptr) throw Error("another kernel profiler is already recording");
         check(cupti_.register_callbacks(give_buffer, take_buffer), "cuptiActivityRegisterCallbacks");
         g_profiler = this;
         try {

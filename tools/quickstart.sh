@@ -251,7 +251,7 @@ train_on="$bin/glow_train --out $run_dir --resume auto --device $device --max-mi
 # Its learning rate is 0 at the end; 1e-3 is the rate of the published training.
 [ "$model" != published ] || train_on+=" --lr-schedule constant --lr 1e-3"
 if [ $trained = yes ]; then
-    stage "training: $run_dir is trained ($(cat $finished) minutes); to train on:"
+    stage "training: $run_dir is trained ($(cat $finished) minutes); to train it further:"
     say "   $train_on"
 else
     if [ -e $weights ]; then

@@ -74,7 +74,7 @@ void refuse_same_file(const std::vector<fs::path>& paths) {
         const std::optional<FileId> id = file_id(path);
         const auto [found, is_new] = id ? given.emplace(*id, path) : std::pair(given.end(), true);
         if (!is_new)
-            throw InputError(fmt::format("{} and {} are the same file, whose images would be taken twice",
+            throw InputError(fmt::format("{} and {} are the same file: its images would be used twice",
                                          found->second.string(), path.string()));
     }
 }

@@ -22,7 +22,7 @@ std::string folder_problem(const std::filesystem::path& path);
 using FileId = std::pair<dev_t, ino_t>;
 std::optional<FileId> file_id(const std::filesystem::path& path);
 
-// Throws InputError if two of these are the same file, also through links: its images would be taken twice.
+// Throws InputError if two of these are the same file, also through links: its images would be used twice.
 void refuse_same_file(const std::vector<std::filesystem::path>& paths);
 
 // Joins problems into one line: the first few, then how many more there are.
