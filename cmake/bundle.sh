@@ -79,7 +79,7 @@ sed -e "s/@CUBLAS@/$cublas/" -e "s/@MAJOR@/${cublas##*.}/" >"$stage/bin/run" <<'
 # LD_LIBRARY_PATH, the system, a toolkit or a Python environment. All come from one place, because versions
 # share file names. GLOW_UNDER="cuda-gdb --args", for example, starts the program under another one.
 here=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd)
-program=$0  # perhaps a link from elsewhere, by another name
+program=$0  # may be a link in another folder, with another name
 while link=$(readlink -- "$program") && [ "${link##*/}" != run ]; do
     case $link in /*) program=$link ;; *) program=$(dirname -- "$program")/$link ;; esac
 done

@@ -1,6 +1,6 @@
 // Files of latents (docs/formats.md): /eps/level{l} float32 [N, H_l, W_l, C_l], half of the level's channels,
-// at the top all of them; /labels int32 [N] for conditional models; perhaps /names, strings [N]; attribute config
-// as in a checkpoint; attribute model, which tells the weights apart.
+// or all of them in the last level; /labels int32 [N] for conditional models; optionally /names, strings [N];
+// attribute config as in a checkpoint; attribute model, a fingerprint of the weights.
 #pragma once
 
 #include <filesystem>
@@ -47,8 +47,8 @@ class LatentReader {
     const ModelConfig& model() const { return model_; }
     // Classes in 0 .. n_classes - 1; empty if the model is not conditional.
     const std::vector<std::int32_t>& labels() const { return labels_; }
-    // Whether the file was written with other weights than `model` uses. False for files of versions that did not
-    // record them.
+    // Whether the file was written with other weights than those of `model`. False for files of earlier
+    // versions, which did not record the weights.
     bool has_other_weights(LoadedModel& model) const;
     // Reads images first .. first + flow.N - 1 into flow.h. Throws InputError for non-finite values.
     void read(index_t first, const Flow& flow) const;

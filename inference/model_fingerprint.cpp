@@ -11,8 +11,9 @@
 namespace glow {
 
 std::uint64_t fingerprint(LoadedModel& model) {
-    // Only the configuration that affects coding: weight_y affects training only, and a dequantizer is not used. The
-    // default coupling_scale is left out, so that files older than this key keep their fingerprints.
+    // Only the configuration that affects coding: weight_y affects training only, and a dequantizer is not
+    // used. The default coupling_scale is left out, so that files older than this key keep their
+    // fingerprints.
     std::string shape;
     const ModelConfig& config = model.glow().config();
     visit_model_options(config, [&](const char* name, const auto& value, const char*) {

@@ -1,4 +1,4 @@
-// A number that tells two models apart, for files that only one model can read.
+// Fingerprint of a model, for files that only the model that wrote them can read.
 #pragma once
 
 #include <cstdint>

@@ -17,7 +17,7 @@ void add_direction(CommandLine& command);
 void add_manipulate(CommandLine& command);
 void add_exchange(CommandLine& command);
 
-// Latents mean little to a model with other weights, though its shape fits.
+// Warns if the latents were written with other weights: the model's shape fits, but the images differ.
 void warn_of_other_weights(const CommandLine& command, const LatentReader& latents, const std::string& file,
                            LoadedModel& model, const std::filesystem::path& checkpoint);
 

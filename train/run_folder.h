@@ -69,9 +69,10 @@ class RunFolder {
 
     // Links latest.h5 or best.h5 to the checkpoint of a step.
     void link(const std::filesystem::path& link, index_t step) const;
-    // After saving at `step`, removes all earlier checkpoints but the newest `keep` and those that latest.h5 and
-    // best.h5 point to. Those after `previous`, the step that the run saved before or began at, belong to a past
-    // from which the user rolled back by hand: they are removed too, and until then, being later, kept.
+    // After saving at `step`, removes all earlier checkpoints except the newest `keep` and those that
+    // latest.h5 and best.h5 point to. previous: the step that the run saved before, or began at. If the user
+    // rolled the run back by hand, older checkpoints may exist after `previous`: those up to `step` are
+    // removed too, later ones stay until the run passes them.
     void prune(int keep, index_t previous, index_t step) const;
 
     // The checkpoints step-*.h5, newest first.

@@ -118,8 +118,8 @@ TEST_F(RunFolderTest, PruningKeepsNewestAndLinked) {
     EXPECT_EQ(kept().size(), 5u);
 }
 
-// The run had saved up to step 6 and went on from step 2: saving step 5 leaves 3 and 4 behind, which it would
-// otherwise resume from if 5 were damaged.
+// The run had saved up to step 6 and was then continued from step 2. Saving step 5 removes 3 and 4: otherwise
+// the run would resume from them if 5 were damaged.
 TEST_F(RunFolderTest, PruningRemovesAnotherPastOnceItIsPassed) {
     for (const index_t step : {1, 2, 3, 4, 6}) save(step);
     save(5);
