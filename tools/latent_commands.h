@@ -17,7 +17,8 @@ void add_direction(CommandLine& command);
 void add_manipulate(CommandLine& command);
 void add_exchange(CommandLine& command);
 
-// Warns if the latents were written with other weights: the model's shape fits, but the images differ.
+// Warns if a file of latents or a direction was written with other weights: the model has the right shape, but
+// its latents mean something else.
 void warn_of_other_weights(const CommandLine& command, const LatentReader& latents, const std::string& file,
                            LoadedModel& model, const std::filesystem::path& checkpoint);
 

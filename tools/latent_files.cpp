@@ -104,9 +104,8 @@ void decode(const CommandLine& command, const DecodeOptions& options) {
 void warn_of_other_weights(const CommandLine& command, const LatentReader& latents, const std::string& file,
                            LoadedModel& model, const std::filesystem::path& checkpoint) {
     if (latents.has_other_weights(model))
-        command.warn(
-            "{}: made with other weights than {}{}: the pictures will not be those that it stands for", file,
-            checkpoint.string(), model.used_ema() ? " (EMA)" : "");
+        command.warn("{}: made with other weights than {}{}: its latents do not mean the same to this model",
+                     file, checkpoint.string(), model.used_ema() ? " (EMA)" : "");
 }
 
 void add_encode(CommandLine& command) {
