@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "kernels/convolution.h"
 #include "kernels/narrow_conv_backward.h"
@@ -24,6 +25,14 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
 // With fewer pixels the library's products and separate kernels are as fast as
 // kernels/narrow_conv_backward.h.
 inline constexpr index_t kFusedPixels = 16384;
+
+// Scratch of a fused kernel, and at least that of the products that replace it for fewer pixels: a smaller
+// batch must not need more memory than a larger one, for which the memory was planned.
+inline real* fused_scratch(const Context& context, index_t count, std::initializer_list<Gemm> replaced) {
+    std::size_t bytes = static_cast<std::size_t>(count) * sizeof(real);
+    for (const Gemm& product : replaced) bytes = std::max(bytes, context.blas.scratch_bytes(product));
+    return static_cast<real*>(context.workspace.take_bytes(bytes));
+}
 
 // The state at all pixels; a convolution reads its first channels.
 struct StatePixels {
@@ -74,15 +83,12 @@ struct NarrowInputConv {
         {
             const Arena::Scope scope(context.workspace);
             if (expanded == nullptr) expanded = expand<Map>(context, block, x);
-            context.gemm(gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>)
-                             .adding(dweight.accumulate),
-                         dy, expanded, dweight.values);
+            context.gemm(weight_product(pixels, dweight.accumulate), dy, expanded, dweight.values);
         }
         if (dx == nullptr) return;
         const Arena::Scope scope(context.workspace);
         real* const dexpanded = context.workspace.take<real>(pixels * columns.stride);
-        context.gemm(gemm_nn(pixels, columns.stride, outputs, operands, scalar_of<real>), dy, weight,
-                     dexpanded);
+        context.gemm(data_product(pixels), dy, weight, dexpanded);
         col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
     }
 
@@ -99,7 +105,9 @@ struct NarrowInputConv {
         const index_t pixels = block.pixels();
         if (expanded == nullptr) expanded = expand<bfloat16>(context, block, x);
         real* const dexpanded = arena.take<real>(pixels * columns.stride);
-        real* const scratch = arena.take<real>(input_conv_backward_scratch(pixels, columns.stride, outputs));
+        real* const scratch =
+            fused_scratch(context, input_conv_backward_scratch(pixels, columns.stride, outputs),
+                          {weight_product(kFusedPixels - 1, true), data_product(kFusedPixels - 1)});
         input_conv_backward(context.exec,
                             {.rows = pixels,
                              .columns = columns.stride,
@@ -116,6 +124,13 @@ struct NarrowInputConv {
     }
 
   private:
+    // The products of backward(): of dweight and of columns(dx).
+    Gemm weight_product(index_t pixels, bool accumulate) const {
+        return gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).adding(accumulate);
+    }
+    Gemm data_product(index_t pixels) const {
+        return gemm_nn(pixels, columns.stride, outputs, operands, scalar_of<real>);
+    }
     // columns(x) in scratch.
     template <class Map>
     Map* expand(const Context& context, const ImageRows& block, const StatePixels& x) const {
@@ -164,10 +179,8 @@ struct NarrowOutputConv {
     template <class Map>
     void backward_taps(const Context& context, index_t pixels, const Map* x, const Map* weight,
                        const Map* dtaps, const WeightGradient& dweight, Map* dx) const {
-        context.gemm(
-            gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).adding(dweight.accumulate),
-            dtaps, x, dweight.values);
-        context.gemm(gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>), dtaps, weight, dx);
+        context.gemm(weight_product(pixels, dweight.accumulate), dtaps, x, dweight.values);
+        context.gemm(data_product<Map>(pixels), dtaps, weight, dx);
     }
 
     // The same in one kernel, including the gradient of the ReLU before: x is the ReLU's result, dx the
@@ -180,7 +193,8 @@ struct NarrowOutputConv {
                                 real* dbias, bfloat16* dx) const {
         const Arena::Scope scope(context.workspace);
         real* const scratch =
-            context.workspace.take<real>(output_conv_backward_scratch(pixels, columns.stride, inputs));
+            fused_scratch(context, output_conv_backward_scratch(pixels, columns.stride, inputs),
+                          {weight_product(kFusedPixels - 1, true), data_product<bfloat16>(kFusedPixels - 1)});
         output_conv_backward(context.exec,
                              {.rows = pixels,
                               .taps = columns.stride,
@@ -193,6 +207,16 @@ struct NarrowOutputConv {
                               .dweight = dweight.values,
                               .dbias = dbias},
                              scratch);
+    }
+
+  private:
+    // The products of backward_taps(): of dweight and of dx.
+    Gemm weight_product(index_t pixels, bool accumulate) const {
+        return gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).adding(accumulate);
+    }
+    template <class Map>
+    Gemm data_product(index_t pixels) const {
+        return gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>);
     }
 };
 

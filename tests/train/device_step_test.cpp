@@ -193,6 +193,26 @@ TEST(DevicePlan, IncludesGpuOverhead) {
     EXPECT_LE(at(there, Category::workspace), at(here, Category::workspace) + (std::size_t{34} << 20));
 }
 
+// A plan is made for the largest slice or pass; a smaller one may use other kernels, but not more memory.
+TEST(DevicePlan, SmallerBatchesNeedNoMoreMemory) {
+    const Backend gpu = Backend::for_plans(Device::cuda, 2);
+    for (const auto& [size, width, batch] : {std::tuple{32, 512, 64}, {32, 128, 64}, {64, 512, 16}})
+        for (const Precision precision : {Precision::bf16, Precision::fp32}) {
+            TrainingOptions options;
+            options.precision = precision;
+            options.model.image_height = options.model.image_width = size;
+            options.model.depth = 1;
+            options.model.width = width;
+            const auto workspace = [&](index_t images) {
+                options.batch = images;
+                return at(memory_plan(options, 0, gpu, PlanScope::gradients).bytes, Category::workspace);
+            };
+            const std::size_t planned = workspace(batch);
+            for (index_t images = 1; images < batch; ++images)
+                EXPECT_LE(workspace(images), planned) << images << " of " << batch << ", width " << width;
+        }
+}
+
 // The published model at its published batch size fits every supported GPU; depth costs only parameters.
 TEST(DevicePlan, PublishedModel) {
     TrainingOptions options;
