@@ -10,6 +10,7 @@
 #include "inference/model_file.h"
 #include "inference/safetensors.h"
 #include "kernels/error.h"
+#include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "train/schedule.h"
 #include "train/step.h"
@@ -138,8 +139,10 @@ struct TrainedModel::State {
     std::unique_ptr<DensityMaps> maps;
 };
 
-TrainedModel::TrainedModel(const std::string& checkpoint, const LoadOptions& options)
-    : state_(std::make_unique<State>(checkpoint, options)) {}
+TrainedModel::TrainedModel(const std::string& checkpoint, const LoadOptions& options) {
+    const cuda::DeviceScope callers;  // opening a GPU selects it
+    state_ = std::make_unique<State>(checkpoint, options);
+}
 TrainedModel::~TrainedModel() = default;
 TrainedModel::TrainedModel(TrainedModel&&) noexcept = default;
 TrainedModel& TrainedModel::operator=(TrainedModel&&) noexcept = default;
@@ -153,6 +156,7 @@ ModelShape TrainedModel::trained_shape() const {
 }
 
 void TrainedModel::set_image_size(std::int64_t height, std::int64_t width) {
+    const auto device = state_->backend.select_device();
     state_->set_image_size({height, width});
 }
 
@@ -162,6 +166,7 @@ int TrainedModel::threads() const {
 
 std::vector<double> TrainedModel::bits_per_dim(const std::vector<std::uint8_t>& images,
                                                const std::vector<std::int32_t>& labels, std::uint64_t seed) {
+    const auto device = state_->backend.select_device();
     LikelihoodRequest request;
     request.seed = seed;
     return glow::bits_per_dim(state_->model.runnable(), checked_array(state_->config(), images, labels),
@@ -178,6 +183,7 @@ std::vector<double> TrainedModel::log_prob(const std::vector<std::uint8_t>& imag
 std::vector<double> TrainedModel::log_density_map(const std::vector<std::uint8_t>& images,
                                                   const std::vector<std::int32_t>& labels,
                                                   std::uint64_t seed) {
+    const auto device = state_->backend.select_device();
     const PixelArray array = checked_array(state_->config(), images, labels);
     if (!state_->maps) state_->maps = std::make_unique<DensityMaps>(state_->model, state_->backend);
     const ImageSize size = density_map_size(state_->config());
@@ -188,16 +194,19 @@ std::vector<double> TrainedModel::log_density_map(const std::vector<std::uint8_t
 
 InputGradient TrainedModel::input_gradient(const std::vector<std::uint8_t>& images,
                                            const std::vector<std::int32_t>& labels, std::uint64_t seed) {
+    const auto device = state_->backend.select_device();
     return state_->input_gradient(checked_array(state_->config(), images, labels), seed);
 }
 
 InputGradient TrainedModel::input_gradient(const std::vector<double>& images,
                                            const std::vector<std::int32_t>& labels) {
+    const auto device = state_->backend.select_device();
     return state_->input_gradient(checked_array(state_->config(), images, labels), 0);
 }
 
 std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, double temperature, std::uint64_t seed,
                                                const std::vector<std::int32_t>& labels) {
+    const auto device = state_->backend.select_device();
     if (N < 1 || !(temperature >= 0 && temperature <= 100))
         throw InputError("sample: expected one sample or more and a temperature between 0 and 100");
     check_labels(state_->config(), N, labels);
@@ -211,6 +220,7 @@ std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, double temperatur
 
 std::vector<double> TrainedModel::encode(const std::vector<std::uint8_t>& images,
                                          const std::vector<std::int32_t>& labels) {
+    const auto device = state_->backend.select_device();
     const ImageSet set = checked_set(state_->config(), images, labels);
     check_labels(state_->config(), set.N, labels);
     std::vector<double> result;
@@ -221,6 +231,7 @@ std::vector<double> TrainedModel::encode(const std::vector<std::uint8_t>& images
 
 std::vector<std::uint8_t> TrainedModel::decode(const std::vector<double>& latents,
                                                const std::vector<std::int32_t>& labels) {
+    const auto device = state_->backend.select_device();
     const index_t D = state_->config().dimensions(), N = std::ssize(latents) / D;
     if (N < 1 || N * D != std::ssize(latents))
         throw InputError(
@@ -241,13 +252,11 @@ struct ModelTrainer::State {
           backend(parse_device(given.device), given.threads),
           plan(memory_plan(options, options.init_batch, backend)),
           memory(backend.exec().device, capacity()),
-          trainer(options, backend, memory) {}
-
-    MemoryBytes capacity() const {
-        MemoryBytes bytes = plan.bytes;
-        at(bytes, Category::stored) = plan.fallback_stored;
-        return bytes;
+          trainer(options, backend, memory) {
+        memory[Category::stored].reserve(plan.fallback_stored);
     }
+
+    MemoryBytes capacity() const { return capacity_of(plan, backend.exec().device); }
     const ImageSet checked(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels,
                            const char* what) const {
         ImageSet set = checked_set(options.model, images, labels);
@@ -268,13 +277,17 @@ struct ModelTrainer::State {
     bool initialized = false;
 };
 
-ModelTrainer::ModelTrainer(const TrainOptions& options) : state_(std::make_unique<State>(options)) {}
+ModelTrainer::ModelTrainer(const TrainOptions& options) {
+    const cuda::DeviceScope callers;  // opening a GPU selects it
+    state_ = std::make_unique<State>(options);
+}
 ModelTrainer::~ModelTrainer() = default;
 ModelTrainer::ModelTrainer(ModelTrainer&&) noexcept = default;
 ModelTrainer& ModelTrainer::operator=(ModelTrainer&&) noexcept = default;
 
 void ModelTrainer::initialize(const std::vector<std::uint8_t>& images,
                               const std::vector<std::int32_t>& labels) {
+    const auto device = state_->backend.select_device();
     const ImageSet set = state_->checked(images, labels, "initialize");
     const std::vector<std::uint64_t> numbers = numbers_from(0, set.N);
     state_->trainer.initialize(
@@ -284,6 +297,7 @@ void ModelTrainer::initialize(const std::vector<std::uint8_t>& images,
 }
 
 double ModelTrainer::step(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels) {
+    const auto device = state_->backend.select_device();
     const ImageSet set = state_->checked(images, labels, "step");
     if (!state_->initialized) throw InputError("step: call initialize() first");
     Progress& progress = state_->progress;
@@ -302,6 +316,7 @@ int ModelTrainer::threads() const {
 }
 
 void ModelTrainer::save(const std::string& file) const {
+    const auto device = state_->backend.select_device();
     if (!state_->initialized) throw InputError("save: call initialize() first");
     save_checkpoint(file, to_json(state_->options), state_->progress, nullptr,
                     state_->trainer.glow().parameters(), state_->backend.exec(), state_->trainer.weights());

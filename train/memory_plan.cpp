@@ -38,6 +38,12 @@ MemoryPlan count(const TrainingOptions& options, index_t init_images, const Back
 
 }  // namespace
 
+MemoryBytes capacity_of(const MemoryPlan& plan, Device device) {
+    MemoryBytes bytes = plan.bytes;
+    if (device == Device::cpu) at(bytes, Category::stored) = plan.fallback_stored;
+    return bytes;
+}
+
 MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,
                        PlanScope scope) {
     TrainingOptions planned = options;
@@ -49,6 +55,9 @@ MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, cons
         planned.float_states = planned.rounding_bits = false;
         const MemoryPlan checkpoint = count(planned, init_images, backend, scope);
         plan.fallback_stored = std::max(plan.fallback_stored, checkpoint.fallback_stored);
+        // Recomputing networks, which a plan that stores all their maps does not need, takes more scratch.
+        std::size_t& workspace = at(plan.bytes, Category::workspace);
+        workspace = std::max(workspace, at(checkpoint.bytes, Category::workspace));
     }
     return plan;
 }

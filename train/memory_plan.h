@@ -16,6 +16,9 @@ struct MemoryPlan {
 };
 // What to count: gradients only, a trainer with updates, or that plus the batches uploaded by a run's loop.
 enum class PlanScope { gradients, trainer, run };
+// What to allocate for a plan: on the CPU also what saving more states after drift needs, which is only addresses until
+// used. On a GPU it would be memory, and is allocated then.
+MemoryBytes capacity_of(const MemoryPlan& plan, Device device);
 // init_images: for Trainer::initialize(); 0: the weights come from a checkpoint.
 MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,
                        PlanScope scope = PlanScope::trainer);

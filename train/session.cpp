@@ -349,12 +349,8 @@ void Session::open_model() {
                 memory_problem(total(plan.bytes), processes.group().local_size, fallback_bytes(plan));
             !problem.empty())
             throw InputError(problem);
-    MemoryBytes capacity = plan.bytes;
-    // Memory for saving more states after drift. On a CPU it is only reserved until used, so allocate it now;
-    // on a GPU it would be taken immediately.
-    if (request.device == Device::cpu) at(capacity, Category::stored) = plan.fallback_stored;
     bytes_before_ = bytes_in_use(request.device);
-    memory = std::make_unique<Memory>(request.device, capacity);
+    memory = std::make_unique<Memory>(request.device, capacity_of(plan, request.device));
     (*memory)[Category::stored].reserve(plan.fallback_stored);
     trainer = std::make_unique<Trainer>(sized, *backend, *memory);
 }
@@ -415,7 +411,9 @@ void Session::load_weights() {
 }
 
 std::size_t Session::memory_growth() const {
-    return bytes_in_use(request.device) - bytes_before_;
+    // On a GPU of all processes: others may have given some back.
+    const std::size_t now = bytes_in_use(request.device);
+    return now - std::min(now, bytes_before_);
 }
 
 }  // namespace glow

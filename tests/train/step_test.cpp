@@ -280,6 +280,22 @@ TEST(TrainerDrift, ImpossibleToleranceIsError) {
     }
 }
 
+// A plan that stores every network's maps must also leave room for recomputing them.
+TEST(TrainerDrift, RedoesStepThatStoredAllMaps) {
+    TrainingOptions options = small_options(8, 8, 3, 1, 8, 8);
+    options.memory = MemoryMode::automatic;
+    options.act_budget = index_t{1} << 30;
+    options.batch = 64;
+    Training training(options);
+    ASSERT_EQ(training.trainer.policy().last_maps, std::vector<index_t>{8});
+    training.random_start();
+    make_ill_conditioned(training, 0, 60);
+    StepResult rescued;
+    training.gradient(&rescued);
+    EXPECT_EQ(rescued.policy.anchor_every, 1);
+    EXPECT_LT(rescued.drift, 1e-5);
+}
+
 TEST(TrainerDrift, RedoesStepWithAllStatesSaved) {
     TrainingOptions options = small_options(8, 8, 3, 1, 8, 8);
     Training training(options);
