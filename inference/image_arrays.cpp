@@ -235,18 +235,30 @@ class DensityGradient::Pass : private GradientHook {
 };
 
 DensityGradient::DensityGradient(LoadedModel& model, const Backend& backend)
-    : model_(model), backend_(backend), pass_(std::make_unique<Pass>(model, backend, MemoryPolicy{})) {}
+    : model_(model), backend_(backend) {
+    make_pass();
+}
 DensityGradient::~DensityGradient() = default;
+
+// Frees the old pass first, because both may not fit. If there is no memory for the new one, there is none until the
+// next call.
+void DensityGradient::make_pass() {
+    pass_.reset();
+    pass_ = std::make_unique<Pass>(model_, backend_, MemoryPolicy{.anchor_every = saves_states_ ? 1 : 0});
+}
 
 void DensityGradient::run(const PixelArray& images, std::uint64_t seed, double* log_density,
                           float* gradient) {
+    if (!pass_) {
+        saves_states_ = false;
+        make_pass();
+    }
     const double tolerance = drift_tolerance(model_.precision());
     for_each_pass(model_.runnable(), images.N, [&](index_t first, index_t count) {
         const double drift = pass_->run(images, first, count, seed, log_density, gradient);
         if (drift <= tolerance || saves_states_) return;
         saves_states_ = true;  // from now on
-        pass_.reset();
-        pass_ = std::make_unique<Pass>(model_, backend_, MemoryPolicy{.anchor_every = 1});
+        make_pass();
         pass_->run(images, first, count, seed, log_density, gradient);
     });
 }

@@ -62,6 +62,8 @@ class DensityGradient {
 
   private:
     class Pass;
+    void make_pass();
+
     LoadedModel& model_;
     const Backend& backend_;
     std::unique_ptr<Pass> pass_;  // with the memory of its policy

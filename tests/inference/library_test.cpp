@@ -1,8 +1,11 @@
 // The public library in programs with their own OpenMP settings, threads and parallel regions.
 #include <gtest/gtest.h>
 #include <omp.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <fstream>
 #include <memory>
 #include <numeric>
 #include <thread>
@@ -134,6 +137,31 @@ TEST_F(Library, InputGradientOfDistantImages) {
     EXPECT_EQ(first.gradient, again.gradient);
     for (const float slope : first.gradient) ASSERT_TRUE(std::isfinite(slope));
 }
+
+#if !defined(__SANITIZE_ADDRESS__)  // which needs all addresses itself
+// Without memory for every state there is an error, and the model can still be used.
+TEST_F(Library, InputGradientSurvivesLackOfMemory) {
+    TrainedModel trained(file, {.averaged = false, .device = "cpu", .batch = 1 << 14, .threads = 1});
+    std::vector<double> near(images.begin(), images.end()), distant = near;
+    for (double& value : distant) value = 1e4 * (value - 128);
+    const InputGradient expected = trained.input_gradient(near);
+
+    std::ifstream statm("/proc/self/statm");
+    rlim_t pages = 0;
+    statm >> pages;
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+    const rlimit little{pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{64} << 20),
+                        before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &little), 0);
+    for (int attempt = 0; attempt < 2; ++attempt)
+        EXPECT_THROW(trained.input_gradient(distant), std::runtime_error);
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+
+    EXPECT_EQ(trained.input_gradient(near).gradient, expected.gradient);
+    EXPECT_EQ(trained.input_gradient(distant).log_prob.size(), expected.log_prob.size());
+}
+#endif
 
 TEST_F(Library, InputGradientRefusesWhatIsNotFinite) {
     TrainedModel trained = model(1);
