@@ -25,15 +25,22 @@ BatchPrefetcher::BatchPrefetcher(const Exec& exec, Device device, Arena& state, 
 void BatchPrefetcher::seek(index_t first) {
     first_ = first;
     following_.reset();
+    problem_ = nullptr;
 }
 
 const Batch& BatchPrefetcher::next() {
     if (!uploads_) return current_ = read();
+    if (problem_) std::rethrow_exception(std::exchange(problem_, nullptr));
     if (!following_) following_ = upload(read());
     stream_.join();
     current_ = *following_;
+    following_.reset();
     std::swap(current_memory_, following_memory_);
-    following_ = upload(read());
+    try {
+        following_ = upload(read());
+    } catch (const Error&) {  // this step's images were read, and the next one's may not be needed
+        problem_ = std::current_exception();
+    }
     return current_;
 }
 

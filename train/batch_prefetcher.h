@@ -2,6 +2,7 @@
 // pinned host memory, on a separate stream, into the one of two buffers that the step does not read.
 #pragma once
 
+#include <exception>
 #include <functional>
 #include <optional>
 
@@ -46,6 +47,7 @@ class BatchPrefetcher {
     index_t first_ = 0;  // first image of the batch to read next
     Batch current_;
     std::optional<Batch> following_;  // uploaded or being uploaded
+    std::exception_ptr problem_;      // of reading the following batch
     HostArray<std::byte> pinned_;
     std::byte *current_memory_ = nullptr, *following_memory_ = nullptr;  // device memory
 };

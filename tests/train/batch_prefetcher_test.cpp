@@ -36,6 +36,7 @@ class Prefetcher : public testing::TestWithParam<Target> {
     // Image s has pixels s, s + 1, ..., number s and class s mod 3. Like TrainingImages, this overwrites the
     // batch before last.
     Batch images(index_t first) {
+        if (first >= unreadable_from_) throw InputError("unreadable");
         Space& space = spaces_[reads_++ % 2];
         const index_t D = model_.dimensions();
         space.pixels.clear();
@@ -71,7 +72,7 @@ class Prefetcher : public testing::TestWithParam<Target> {
         std::vector<std::uint64_t> numbers;
         std::vector<std::int32_t> labels;
     } spaces_[2];
-    index_t reads_ = 0, count_ = kShare;
+    index_t reads_ = 0, count_ = kShare, unreadable_from_ = index_t{1} << 40;
     bool labeled_ = true;
     std::unique_ptr<Backend> backend_;
     ModelConfig model_;
@@ -83,6 +84,17 @@ INSTANTIATE_TEST_SUITE_P(Targets, Prefetcher,
                                          Target{"copies", Device::cpu, Device::cuda},
                                          Target{"cuda", Device::cuda, Device::cuda}),
                          [](const auto& info) { return info.param.name; });
+
+// A batch that cannot be read fails the step that needs it, not the one before.
+TEST_P(Prefetcher, UnreadableBatchFailsWhenItIsNeeded) {
+    unreadable_from_ = 2 * kBatch;
+    expect_images(batches_->next(), 0);
+    expect_images(batches_->next(), kBatch);
+    EXPECT_THROW(batches_->next(), InputError);
+    unreadable_from_ = index_t{1} << 40;
+    batches_->seek(kBatch);
+    for (index_t t = 1; t < 4; ++t) expect_images(batches_->next(), t * kBatch);
+}
 
 TEST_P(Prefetcher, BatchesArriveInOrder) {
     for (index_t t = 0; t < 8; ++t) expect_images(batches_->next(), t * kBatch);
