@@ -16,6 +16,12 @@
 namespace glow {
 namespace {
 
+constexpr const char* kAdvice =
+    "use a smaller --batch, --micro-batch or model, or --memory reconstruct (--plan shows the bytes, and "
+    "--max-memory fits a run to a budget)";
+constexpr std::size_t kGpuLibraryBytes = std::size_t{256}
+                                         << 20;  // CUDA's context and libraries: 180 MiB on an H200
+
 constexpr index_t kMostUnpacked = 16;                     // images unpacked per image read before a warning
 constexpr std::size_t kMostSaved = std::size_t{1} << 46;  // bytes of maps
 
@@ -79,9 +85,6 @@ std::size_t fallback_bytes(const MemoryPlan& plan) {
 }
 
 std::string memory_problem(std::size_t each, int processes, std::size_t more) {
-    constexpr const char* kAdvice =
-        "use a smaller --batch, --micro-batch or model, or --memory reconstruct (--plan shows the bytes, and "
-        "--max-memory fits a run to a budget)";
     const std::size_t planned = each * static_cast<std::size_t>(processes);
     if (const MemoryLimit host = host_memory_limit(); planned > host.bytes)
         return fmt::format("the run needs {}{}, but {} {}: {}", human_bytes(planned),
@@ -99,7 +102,7 @@ void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const T
     if (options.max_memory == 0) return;
     // Libraries and stacks: 70 MiB were measured on a CPU, and 180 MiB with CUDA's context on an H200.
     const bool on_cpu = device == Device::cpu;
-    const std::size_t besides = on_cpu ? (std::size_t{128} << 20) + image_bytes : std::size_t{256} << 20;
+    const std::size_t besides = on_cpu ? (std::size_t{128} << 20) + image_bytes : kGpuLibraryBytes;
     const auto each = static_cast<std::size_t>(options.max_memory) /
                       static_cast<std::size_t>(on_cpu ? group.local_size : 1);
     TrainingOptions fitted = options;
@@ -263,7 +266,11 @@ PlannedRun plan_run(const RunRequest& request) {
             if (sharing == 1) result.limit.source = own.source + " for its arenas";
         }
     } else {
-        result.limit = {device_bytes(), "the GPU has"};
+        const std::size_t all = device_bytes();  // 0 without a GPU
+        result.limit = {all - std::min(all, kGpuLibraryBytes), "besides CUDA's own memory the GPU has"};
+        if (const std::size_t needed = total(result.plan.bytes); all > 0 && needed > result.limit.bytes)
+            result.problem = fmt::format("the run needs {}, but {} {}: {}", human_bytes(needed),
+                                         result.limit.source, human_bytes(result.limit.bytes), kAdvice);
     }
     // Skip the search if `ulimit` limits this process: planning many sizes takes memory for oneDNN's code.
     if (result.limit.bytes == 0 || !own.source.empty()) return result;
