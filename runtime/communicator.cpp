@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "kernels/error.h"
+#include "runtime/device.h"
 #include "runtime/launcher.h"
 
 namespace glow {
@@ -71,6 +72,36 @@ double watchdog_seconds() {
 
 }  // namespace
 
+std::vector<std::string> gather_texts(Communicator& processes, const std::string& mine) {
+    constexpr std::size_t kBytes = 512;
+    const auto size = static_cast<std::size_t>(processes.size());
+    std::vector<char> all(size * kBytes);
+    mine.copy(&all[static_cast<std::size_t>(processes.rank()) * kBytes], kBytes - 1);
+    std::vector<std::size_t> begin;
+    for (std::size_t r = 0; r <= size; ++r) begin.push_back(r * kBytes);
+    processes.all_gather(begin, all.data());
+    std::vector<std::string> texts;
+    for (std::size_t r = 0; r < size; ++r) texts.emplace_back(&all[r * kBytes]);
+    return texts;
+}
+
+void require_equal_devices(Communicator& processes, Device device, const std::string& why_no_gpu) {
+    const std::string mine = device == Device::cuda ? ""
+                             : why_no_gpu.empty()   ? "it was started with --device cpu"
+                                                    : why_no_gpu;
+    const std::vector<std::string> reasons = gather_texts(processes, mine);
+    const auto on_cpu =
+        std::find_if(reasons.begin(), reasons.end(), [](const auto& r) { return !r.empty(); });
+    const auto on_gpu = std::find(reasons.begin(), reasons.end(), "");
+    if (on_cpu == reasons.end() || on_gpu == reasons.end()) return;
+    const auto name = [&](auto at) {
+        const auto rank = at - reasons.begin();
+        return fmt::format("rank {} on {}", rank, processes.group().hosts[static_cast<std::size_t>(rank)]);
+    };
+    throw InputError(fmt::format("{} uses a GPU, but {} the CPU: {}; all ranks need the same --device",
+                                 name(on_gpu), name(on_cpu), *on_cpu));
+}
+
 std::unique_ptr<Communicator> open_communicator(CommunicatorKind kind, Device device) {
     if (kind == CommunicatorKind::nccl && device != Device::cuda)
         throw InputError("--communicator nccl: it connects CUDA devices; use --communicator mpi on the CPU");
@@ -86,6 +117,7 @@ std::unique_ptr<Communicator> open_communicator(CommunicatorKind kind, Device de
             "program was "
             "built with (its mpirun, or srun --mpi=pmix or pmi2; srun --mpi=list shows what there is)",
             launch.launcher, launch.size, mpi->size()));
+    require_equal_devices(*mpi, device, cuda_problem());
     if (device != Device::cuda || kind == CommunicatorKind::mpi) return mpi;
     return make_nccl_communicator(std::move(mpi));
 }

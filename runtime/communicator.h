@@ -100,6 +100,12 @@ inline constexpr index_t kBucketElements = index_t{1} << 20;
 // Returns rank 0's text on all processes. Collective.
 std::string broadcast_text(Communicator& processes, const std::string& mine);
 
+// Returns every rank's text, cut after 511 bytes, on all processes. Collective.
+std::vector<std::string> gather_texts(Communicator& processes, const std::string& mine);
+// Throws InputError on all processes if some use a GPU and others, for `why_no_gpu`, the CPU: with --device auto each
+// decides for itself. Collective.
+void require_equal_devices(Communicator& processes, Device device, const std::string& why_no_gpu);
+
 enum class CommunicatorKind { automatic, mpi, nccl };
 template <>
 struct Names<CommunicatorKind> {

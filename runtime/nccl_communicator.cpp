@@ -32,10 +32,15 @@ class NcclCommunicator : public Communicator {
     explicit NcclCommunicator(std::unique_ptr<Communicator> mpi)
         : Communicator(mpi->group()), mpi_(std::move(mpi)) {
         choose_device();
-        open();
-        GLOW_CUDA(cudaStreamCreateWithFlags(stream_.out(), cudaStreamNonBlocking));
-        GLOW_CUDA(cudaEventCreateWithFlags(ready_.out(), cudaEventDisableTiming));
-        GLOW_CUDA(cudaEventCreateWithFlags(done_.out(), cudaEventDisableTiming));
+        try {
+            open();
+            GLOW_CUDA(cudaStreamCreateWithFlags(stream_.out(), cudaStreamNonBlocking));
+            GLOW_CUDA(cudaEventCreateWithFlags(ready_.out(), cudaEventDisableTiming));
+            GLOW_CUDA(cudaEventCreateWithFlags(done_.out(), cudaEventDisableTiming));
+        } catch (const std::exception& error) {  // the other ranks wait for this one
+            fmt::print(stderr, "rank {} on {}: error: {}\n", rank(), group_.hosts[rank()], error.what());
+            mpi_->abort(1);
+        }
         // Only ncclCommAbort may be called while another thread is in an NCCL call, which it ends.
         mpi_->watch([this] { return fault(); }, [this] { ncclCommAbort(nccl_); });
     }
@@ -93,10 +98,20 @@ class NcclCommunicator : public Communicator {
     // as number 0, so compare UUIDs: NCCL hangs or fails with two ranks on one device.
     void choose_device() {
         int devices = 0;
-        GLOW_CUDA(cudaGetDeviceCount(&devices));
-        GLOW_CUDA(cudaSetDevice(device_number(group_, devices)));
-        cudaDeviceProp properties;
-        GLOW_CUDA(cudaGetDeviceProperties(&properties, device_number(group_, devices)));
+        cudaDeviceProp properties{};
+        std::string problem;
+        try {
+            GLOW_CUDA(cudaGetDeviceCount(&devices));
+            GLOW_CUDA(cudaSetDevice(device_number(group_, devices)));
+            GLOW_CUDA(cudaGetDeviceProperties(&properties, device_number(group_, devices)));
+        } catch (const Error& error) {
+            problem = error.what();
+        }
+        // All ranks throw the same, because none can go on alone.
+        const std::vector<std::string> problems = gather_texts(*mpi_, problem);
+        for (int r = 0; r < size(); ++r)
+            if (!problems[r].empty())
+                throw InputError(fmt::format("rank {} on {}: {}", r, group_.hosts[r], problems[r]));
         using Id = std::array<char, sizeof(properties.uuid.bytes)>;
         std::vector<Id> ids(static_cast<std::size_t>(size()));
         std::memcpy(ids[rank()].data(), properties.uuid.bytes, sizeof(Id));

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "kernels/error.h"
+#include "tests/data/files.h"
 #include "tests/support.h"
 
 namespace glow {
@@ -125,6 +126,28 @@ TEST(Communicator, BroadcastsTheTextOfRank0) {
     EXPECT_EQ(broadcast_text(*g_processes, r == 0 ? "what the first one says" : std::string(100, 'x')),
               "what the first one says");
     EXPECT_EQ(broadcast_text(*g_processes, r == 0 ? "" : "x"), "");
+}
+
+TEST(Communicator, GathersTexts) {
+    const int r = g_processes->rank();
+    const std::vector<std::string> texts =
+        gather_texts(*g_processes, std::string(r == 1 ? 600 : static_cast<std::size_t>(r), 'x'));
+    ASSERT_EQ(std::ssize(texts), g_processes->size());
+    for (std::size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(texts[i], std::string(i == 1 ? 511 : i, 'x'));
+}
+
+TEST(Communicator, RefusesMixedDevicesOnAllRanks) {
+    const int last = g_processes->size() - 1;
+    const bool mine_fails = g_processes->rank() == last;
+    require_equal_devices(*g_processes, Device::cpu, mine_fails ? "no driver" : "");
+    require_equal_devices(*g_processes, Device::cuda, "");
+    if (last == 0) return;
+    expect_throw<InputError>(
+        [&] {
+            require_equal_devices(*g_processes, mine_fails ? Device::cpu : Device::cuda,
+                                  mine_fails ? "no driver" : "");
+        },
+        {"rank 0", "uses a GPU", "rank " + std::to_string(last), "no driver", "--device"});
 }
 
 TEST(Communicator, KnowsRankAndSize) {
