@@ -20,6 +20,7 @@
 #include "python/arrays.h"
 #include "python/gil.h"
 #include "python/training.h"
+#include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "tools/command_line.h"
 #include "tools/output_files.h"
@@ -99,6 +100,7 @@ class Model {
         const std::vector<py::ssize_t> shape = {images.N, model.image_height, model.image_width,
                                                 model.channels};
         if (images.on_device) {
+            const cuda::DeviceScope gpu(0);  // the model's, whatever the caller selected
             gradient = py::cast(DeviceArray(shape));
             slopes = static_cast<float*>(gradient.cast<const DeviceArray&>().data());
         } else {
@@ -214,16 +216,28 @@ class Model {
                 throw Error("this thread is using the model: a signal handler needs a model of its own");
             model.mutex_.lock();
             model.user_ = self;
+            try {
+                device_ = model.backend_->select_device();
+            } catch (...) {
+                release();
+                throw;
+            }
         }
         ~Use() {
-            model_.user_ = std::thread::id();
-            model_.mutex_.unlock();
+            device_.reset();
+            release();
         }
         Use(const Use&) = delete;
         Use& operator=(const Use&) = delete;
 
       private:
+        void release() {
+            model_.user_ = std::thread::id();
+            model_.mutex_.unlock();
+        }
+
         Model& model_;
+        std::unique_ptr<cuda::DeviceScope> device_;  // of the caller's own work otherwise
     };
     static void save_weights(const std::filesystem::path& file, LoadedModel& model) {
         nlohmann::ordered_json written = to_json(model.info().model);
@@ -233,6 +247,7 @@ class Model {
                         {.params = parameters.values(), .fixed = parameters.fixed()});
     }
     void open(const std::filesystem::path& checkpoint, bool averaged, const std::string& device) {
+        const cuda::DeviceScope callers;  // opening a GPU selects it
         auto backend = std::make_unique<Backend>(parse_device(device), threads_);
         auto model = std::make_unique<LoadedModel>(checkpoint, averaged, precision_, batch_, *backend);
         gradient_.reset();

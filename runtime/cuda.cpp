@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <nvtx3/nvToolsExt.h>
 
+#include <algorithm>
+#include <charconv>
+
 #include "kernels/error.h"
 #include "runtime/cuda_call.h"
 #include "runtime/cuda_libraries.h"
@@ -19,6 +22,16 @@ cudaStream_t stream_of(const Exec& exec) {
     return static_cast<cudaStream_t>(exec.stream);
 }
 
+// CUDA's context and libraries need memory too, so any call may run out of it.
+[[noreturn]] void refuse_full(const char* call) {
+    std::size_t free = 0, total = 0;
+    const bool known = cudaMemGetInfo(&free, &total) == cudaSuccess;
+    static_cast<void>(cudaGetLastError());
+    throw InputError(fmt::format(
+        "the GPU has no memory left{} for {}; nvidia-smi lists the programs that use it",
+        known ? fmt::format(" ({} of {} free)", human_bytes(free), human_bytes(total)) : "", call));
+}
+
 // Formats the version numbers of cuBLAS: 130100 -> "13.1.0".
 std::string version_text(std::size_t version, std::size_t major) {
     return fmt::format("{}.{}.{}", version / major, version % major / 100, version % 100);
@@ -27,16 +40,24 @@ std::string version_text(std::size_t version, std::size_t major) {
 }  // namespace
 
 void check(cudaError_t status, const char* call, const char* file, int line) {
-    if (status != cudaSuccess)
-        throw_cuda_error(call, static_cast<int>(status), cudaGetErrorString(status), file, line);
+    if (status == cudaSuccess) return;
+    static_cast<void>(cudaGetLastError());  // clear the error, so that later calls do not report it
+    if (status == cudaErrorMemoryAllocation) refuse_full(call);
+    if (status == cudaErrorDevicesUnavailable)
+        throw InputError(fmt::format(
+            "the GPU is in use by another program that does not share it ({}: {}); nvidia-smi lists programs",
+            call, cudaGetErrorString(status)));
+    throw_cuda_error(call, static_cast<int>(status), cudaGetErrorString(status), file, line);
 }
 void check(cublasStatus_t status, const char* call, const char* file, int line) {
-    if (status != CUBLAS_STATUS_SUCCESS)
-        throw_cuda_error(call, static_cast<int>(status), cublasGetStatusString(status), file, line);
+    if (status == CUBLAS_STATUS_SUCCESS) return;
+    if (status == CUBLAS_STATUS_ALLOC_FAILED) refuse_full(call);
+    throw_cuda_error(call, static_cast<int>(status), cublasGetStatusString(status), file, line);
 }
 void check(cusolverStatus_t status, const char* call, const char* file, int line) {
-    if (status != CUSOLVER_STATUS_SUCCESS)
-        throw_cuda_error(call, static_cast<int>(status), "cuSOLVER status", file, line);
+    if (status == CUSOLVER_STATUS_SUCCESS) return;
+    if (status == CUSOLVER_STATUS_ALLOC_FAILED) refuse_full(call);
+    throw_cuda_error(call, static_cast<int>(status), "cuSOLVER status", file, line);
 }
 
 int device_count() {
@@ -44,7 +65,7 @@ int device_count() {
     return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
-std::string problem() {
+std::string problem(int ordinal) {
     int count = 0;  // not written without a driver
     const cudaError_t status = cudaGetDeviceCount(&count);
     if (status == cudaErrorInsufficientDriver) {
@@ -61,12 +82,35 @@ std::string problem() {
     if (status != cudaSuccess)
         return fmt::format("CUDA failed to initialize: {}", cudaGetErrorString(status));
     int major = 0, minor = 0;
-    GLOW_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
-    GLOW_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
+    GLOW_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal));
+    GLOW_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, ordinal));
+    const std::string gpu = ordinal == 0 ? "the GPU" : fmt::format("GPU {}", ordinal);
     if (major * 10 + minor < kOldest)
-        return fmt::format("the GPU has compute capability {}.{}; Glow needs 8.0 (A100) or newer", major,
+        return fmt::format("{} has compute capability {}.{}; Glow needs 8.0 (A100) or newer", gpu, major,
                            minor);
+    if (!has_code_for(major * 10 + minor, GLOW_CUDA_ARCHITECTURES))
+        return fmt::format(
+            "{} has compute capability {}.{}, for which this build has no code (it has {}): configure with "
+            "-DCMAKE_CUDA_ARCHITECTURES={}{}",
+            gpu, major, minor, GLOW_CUDA_ARCHITECTURES, major, minor);
     return "";
+}
+
+bool has_code_for(int capability, std::string_view architectures) {
+    while (!architectures.empty()) {
+        const std::string_view one = architectures.substr(0, architectures.find(','));
+        architectures.remove_prefix(std::min(architectures.size(), one.size() + 1));
+        int built = 0;
+        const auto [end, error] = std::from_chars(one.data(), one.data() + one.size(), built);
+        if (error != std::errc()) return true;  // "native", "all": only CUDA knows
+        const std::string_view kind(end, static_cast<std::size_t>(one.data() + one.size() - end));
+        const bool exact = !kind.empty() && kind.front() != '-';  // "90a": nothing else runs it
+        if (capability == built) return true;
+        if (exact || capability < built) continue;
+        // Machine code runs on later GPUs of the same generation, intermediate code on all later ones.
+        if (capability / 10 == built / 10 || !kind.ends_with("-real")) return true;
+    }
+    return false;
 }
 
 class Stream {
@@ -93,7 +137,8 @@ void Close::operator()(Graph* graph) const noexcept {
 }
 
 StreamPtr open_stream(int ordinal) {
-    require_device(Device::cuda);
+    if (const std::string reason = problem(ordinal); !reason.empty())
+        throw InputError("--device cuda: " + reason + "; or use --device cpu");
     GLOW_CUDA(cudaSetDevice(ordinal));
     return open_concurrent_stream();
 }
@@ -103,6 +148,22 @@ StreamPtr open_concurrent_stream() {
     // Not the default stream, which cannot be captured, nor one that synchronizes with it.
     GLOW_CUDA(cudaStreamCreateWithFlags(stream->handle.out(), cudaStreamNonBlocking));
     return stream;
+}
+
+DeviceScope::DeviceScope() {
+    int current = 0;
+    if (cudaGetDevice(&current) == cudaSuccess)
+        before_ = current;
+    else
+        static_cast<void>(cudaGetLastError());
+}
+DeviceScope::DeviceScope(int ordinal) : DeviceScope() {
+    if (before_ != ordinal) GLOW_CUDA(cudaSetDevice(ordinal));
+}
+DeviceScope::~DeviceScope() {
+    int current = -1;
+    if (before_ >= 0 && cudaGetDevice(&current) == cudaSuccess && current != before_)
+        static_cast<void>(cudaSetDevice(before_));
 }
 
 void* native_handle(const Stream& stream) {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,8 +18,11 @@ class Solver;
 
 namespace cuda {
 
-// See cuda_problem() in device.h.
-std::string problem();
+// See cuda_problem() in device.h. ordinal: number of the GPU.
+std::string problem(int ordinal = 0);
+// Whether a build for `architectures`, as CMake's CUDA_ARCHITECTURES but separated by commas ("80-real,90"), has
+// code that a GPU of this compute capability runs (90: 9.0).
+bool has_code_for(int capability, std::string_view architectures);
 
 // Number of GPUs visible to this process; 0 if none can be used.
 int device_count();
@@ -37,6 +41,19 @@ using GraphPtr = std::unique_ptr<Graph, Close>;
 
 // Selects GPU `ordinal` for this thread and opens a stream on it.
 StreamPtr open_stream(int ordinal);
+// Selects GPU `ordinal` for this thread while it lives, or leaves the selection; then restores what was selected. For
+// callers that use GPUs themselves. Nothing happens in a build without CUDA.
+class DeviceScope {
+  public:
+    DeviceScope();
+    explicit DeviceScope(int ordinal);
+    ~DeviceScope();
+    DeviceScope(const DeviceScope&) = delete;
+    DeviceScope& operator=(const DeviceScope&) = delete;
+
+  private:
+    int before_ = -1;  // none
+};
 // Opens another stream on this thread's GPU.
 StreamPtr open_concurrent_stream();
 // The cudaStream_t, for Exec::stream.

@@ -13,9 +13,15 @@ namespace {
 
 }  // namespace
 
-std::string problem() {
+std::string problem(int) {
     return "this build has no CUDA; configure with -DGLOW_CUDA=ON";
 }
+bool has_code_for(int, std::string_view) {
+    return false;
+}
+DeviceScope::DeviceScope() = default;
+DeviceScope::DeviceScope(int) {}
+DeviceScope::~DeviceScope() = default;
 int device_count() {
     return 0;
 }

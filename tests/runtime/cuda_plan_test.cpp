@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "kernels/error.h"
@@ -10,6 +11,7 @@
 #include "runtime/cuda_blas.h"
 #include "runtime/cuda_solver.h"
 #include "runtime/device.h"
+#include "tests/data/files.h"
 #include "tests/support.h"
 
 namespace glow::cuda {
@@ -197,6 +199,38 @@ TEST(CudaBackend, PlansWithoutGpu) {
     ASSERT_TRUE(context.counting());
     context.gemm({.m = 8, .n = 8, .k = 8, .lda = 8, .ldb = 8, .ldc = 8}, nullptr, nullptr, nullptr);
     EXPECT_GE(workspace.peak(), kBlasWorkspace);
+}
+
+TEST(CudaDevice, KnowsWhichCodeAGpuRuns) {
+    EXPECT_TRUE(has_code_for(80, "80-real,90"));
+    EXPECT_TRUE(has_code_for(86, "80-real,90"));   // machine code of the same generation
+    EXPECT_TRUE(has_code_for(120, "80-real,90"));  // intermediate code of 9.0
+    EXPECT_FALSE(has_code_for(120, "80-real,90-real"));
+    EXPECT_FALSE(has_code_for(80, "90"));
+    EXPECT_FALSE(has_code_for(80, "86-real"));
+    EXPECT_FALSE(has_code_for(100, "90a"));
+    EXPECT_TRUE(has_code_for(90, "90a"));
+    EXPECT_FALSE(has_code_for(90, "90a-virtual") && has_code_for(100, "90a-virtual"));
+    EXPECT_TRUE(has_code_for(89, "80-virtual"));
+    EXPECT_TRUE(has_code_for(75, "native"));
+    EXPECT_TRUE(has_code_for(75, "all-major"));
+    EXPECT_FALSE(has_code_for(90, ""));
+}
+
+TEST(CudaDevice, ScopeWithoutGpuDoesNothing) {
+    if (problem().empty()) GTEST_SKIP() << "this machine has a GPU";
+    const DeviceScope callers;
+    EXPECT_THROW(DeviceScope(0), Error);
+}
+
+TEST(CudaErrors, FullGpuIsBadInput) {
+    for (const auto& fail : std::initializer_list<std::function<void()>>{
+             [] { check(cudaErrorMemoryAllocation, "cudaSetDevice(0)", "x.cpp", 1); },
+             [] { check(CUBLAS_STATUS_ALLOC_FAILED, "cublasCreate", "x.cpp", 1); },
+             [] { check(CUSOLVER_STATUS_ALLOC_FAILED, "cusolverDnCreate", "x.cpp", 1); }})
+        expect_throw<InputError>(fail, {"the GPU has no memory left", "nvidia-smi"});
+    expect_throw<InputError>([] { check(cudaErrorDevicesUnavailable, "cudaSetDevice(0)", "x.cpp", 1); },
+                             {"in use by another program", "cudaSetDevice(0)"});
 }
 
 TEST(CudaErrors, NameCallFileAndLine) {
