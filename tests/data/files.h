@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernels/error.h"
+#include "tests/expect_throw.h"
 
 namespace glow {
 
@@ -79,20 +80,6 @@ inline std::filesystem::path test_data_folder() {
     const char* folder = std::getenv("GLOW_TEST_DATA");
     return folder != nullptr ? std::filesystem::path(folder)
                              : std::filesystem::path(GLOW_SOURCE_FOLDER) / "../shared/data";
-}
-
-// Expects `action` to throw an Expected whose message contains every one of `parts`.
-template <class Expected, class Action>
-void expect_throw(Action&& action, const std::vector<std::string>& parts) {
-    try {
-        action();
-    } catch (const Expected& error) {
-        for (const std::string& part : parts)
-            EXPECT_NE(std::string(error.what()).find(part), std::string::npos)
-                << "\"" << part << "\" is missing in: " << error.what();
-        return;
-    }
-    ADD_FAILURE() << "nothing was thrown";
 }
 
 }  // namespace glow

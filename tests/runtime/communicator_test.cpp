@@ -16,7 +16,7 @@
 #include <thread>
 
 #include "kernels/error.h"
-#include "tests/data/files.h"
+#include "tests/expect_throw.h"
 #include "tests/support.h"
 
 namespace glow {

@@ -11,7 +11,7 @@
 #include "runtime/cuda_blas.h"
 #include "runtime/cuda_solver.h"
 #include "runtime/device.h"
-#include "tests/data/files.h"
+#include "tests/expect_throw.h"
 #include "tests/support.h"
 
 namespace glow::cuda {
