@@ -60,46 +60,6 @@ bool is_within(const fs::path& path, const fs::path& around) {
     return !inside.empty() && *inside.begin() != "..";
 }
 
-bool is_checkpoint(const fs::path& file) {
-    if (!is_regular(file)) return false;
-    try {
-        read_checkpoint_info(file);
-        return true;
-    } catch (const InputError&) {
-        return false;
-    }
-}
-
-// The folder of the run that writes `file`; empty if there is none.
-fs::path run_that_owns(const fs::path& file) {
-    std::error_code ignored;
-    const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-    const auto holds_run = [&](const RunFolder& run) {
-        return fs::is_directory(run.checkpoints(), ignored) &&
-               (fs::exists(run.config(), ignored) || fs::exists(run.metrics(), ignored) ||
-                fs::is_symlink(run.latest(), ignored));
-    };
-    const RunFolder run(folder);
-    const std::string name = file.filename().string();
-    if (holds_run(run))
-        for (const fs::path& own : {run.latest(), run.best(), run.config(), run.metrics(), run.evaluations(),
-                                    run.audits(), run.lock()})
-            if (name == own.filename()) return folder;
-    // A folder with only copied checkpoints.
-    if ((name == run.latest().filename() || name == run.best().filename()) && is_checkpoint(file))
-        return folder;
-    const fs::path around = folder / "..";
-    const RunFolder outer(around);
-    if (holds_run(outer) && file_id(outer.checkpoints()) == file_id(folder)) return around.lexically_normal();
-    return {};
-}
-
-void refuse_files_of_runs(const NamedPath& output, const fs::path& target) {
-    if (const fs::path run = run_that_owns(target); !run.empty())
-        throw InputError(fmt::format("{} {} is the name of a file of the run in {}; choose another name",
-                                     output.name, output.path.string(), run.string()));
-}
-
 // Decoded images: 000012.png.
 bool is_numbered_image(const fs::path& path) {
     const std::string stem = path.stem().string();
@@ -142,7 +102,8 @@ fs::path lock_of(const fs::path& target) {
 }  // namespace
 
 void refuse_file_of_run(const NamedPath& output) {
-    for (const fs::path& path : {output.path, target_of(output.path)}) refuse_files_of_runs(output, path);
+    for (const fs::path& target : {output.path, target_of(output.path)})
+        refuse_file_of_run(output.name, output.path, target);
 }
 
 void refuse_overwriting(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs) {
@@ -191,8 +152,8 @@ void OutputFiles::add_folder(const NamedPath& folder) {
         if (is_numbered_image(entry.path()) && is_regular(entry.path()))
             images.push_back({folder.name, entry.path()});
     refuse_overwriting(inputs_, images);
-    refuse_files_of_runs(folder, folder.path);
-    refuse_files_of_runs(folder, folder.path / "000000.png");
+    for (const fs::path& target : {folder.path, folder.path / "000000.png"})
+        refuse_file_of_run(folder.name, folder.path, target);
     refuse_inside_photographs(inputs_, folder, folder.path);
     const fs::path inside = fs::weakly_canonical(fs::absolute(folder.path, ignored) / "", ignored);
     for (const NamedPath& output : outputs_) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/formats/atomic_file.h"
 #include "glow/glow.h"
 #include "inference/density_map.h"
 #include "inference/image_arrays.h"
@@ -12,6 +13,7 @@
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
+#include "train/run_folder.h"
 #include "train/schedule.h"
 #include "train/step.h"
 
@@ -318,6 +320,9 @@ int ModelTrainer::threads() const {
 void ModelTrainer::save(const std::string& file) const {
     const auto device = state_->backend.select_device();
     if (!state_->initialized) throw InputError("save: call initialize() first");
+    for (const std::filesystem::path& target : {std::filesystem::path(file), target_of(file)})
+        refuse_file_of_run("save():", file, target);  // checkpoints of glow_train hold more
+    state_->trainer.check_usable();
     save_checkpoint(file, to_json(state_->options), state_->progress, nullptr,
                     state_->trainer.glow().parameters(), state_->backend.exec(), state_->trainer.weights());
 }

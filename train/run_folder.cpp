@@ -15,6 +15,7 @@
 
 #include "data/formats/atomic_file.h"
 #include "data/formats/input_path.h"
+#include "inference/model_file.h"
 #include "kernels/error.h"
 #include "runtime/watchdog.h"
 #include "train/toml_text.h"
@@ -24,6 +25,41 @@ namespace glow {
 namespace fs = std::filesystem;
 
 namespace {
+
+bool is_checkpoint(const fs::path& file) {
+    std::error_code ignored;
+    if (!fs::is_regular_file(file, ignored)) return false;
+    try {
+        read_checkpoint_info(file);
+        return true;
+    } catch (const InputError&) {
+        return false;
+    }
+}
+
+// The folder of the run that writes `file`; empty if there is none.
+fs::path run_that_owns(const fs::path& file) {
+    std::error_code ignored;
+    const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+    const auto holds_run = [&](const RunFolder& run) {
+        return fs::is_directory(run.checkpoints(), ignored) &&
+               (fs::exists(run.config(), ignored) || fs::exists(run.metrics(), ignored) ||
+                fs::is_symlink(run.latest(), ignored));
+    };
+    const RunFolder run(folder);
+    const std::string name = file.filename().string();
+    if (holds_run(run))
+        for (const fs::path& own : {run.latest(), run.best(), run.config(), run.metrics(), run.evaluations(),
+                                    run.audits(), run.lock()})
+            if (name == own.filename()) return folder;
+    // A folder with only copied checkpoints.
+    if ((name == run.latest().filename() || name == run.best().filename()) && is_checkpoint(file))
+        return folder;
+    const fs::path around = folder / "..";
+    const RunFolder outer(around);
+    if (holds_run(outer) && file_id(outer.checkpoints()) == file_id(folder)) return around.lexically_normal();
+    return {};
+}
 
 // "step-00000123.h5" -> 123
 std::optional<index_t> step_of_name(const std::string& name) {
@@ -268,6 +304,12 @@ void RunFolder::go_back_to(index_t step) const {
     if (const auto best_step = step_of(best()); best_step && *best_step > step) fs::remove(best(), ignored);
     for (const Saved& one : saved())
         if (one.step > step) fs::remove(one.path, ignored);
+}
+
+void refuse_file_of_run(const std::string& name, const fs::path& output, const fs::path& target) {
+    if (const fs::path run = run_that_owns(target); !run.empty())
+        throw InputError(fmt::format("{} {} is the name of a file of the run in {}; choose another name",
+                                     name, output.string(), run.string()));
 }
 
 }  // namespace glow

@@ -173,7 +173,8 @@ class ModelTrainer {
     /// See TrainedModel::threads().
     int threads() const;
 
-    /// Writes a checkpoint atomically. TrainedModel and all commands can read it.
+    /// Writes a checkpoint atomically. TrainedModel and all commands can read it. Throws, and leaves the file as
+    /// it was, if training has diverged or the file belongs to a run of glow_train.
     void save(const std::string& file) const;
 
   private:

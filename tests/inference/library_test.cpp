@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <numeric>
@@ -76,6 +77,38 @@ TEST_F(Library, TrainsWithDefaultsOfTheCommand) {
     }
     defaults.warmup_images = -2;
     EXPECT_THROW(ModelTrainer{defaults}, std::runtime_error);
+}
+
+// A checkpoint that nothing can load must not replace one that can be loaded.
+TEST_F(Library, SaveRefusesDivergedWeights) {
+    TrainOptions diverging = options(1);
+    diverging.learning_rate = 1e6;
+    ModelTrainer trainer(diverging);
+    trainer.initialize(images);
+    trainer.step(images);
+    EXPECT_THROW(trainer.save(file), std::runtime_error);
+    TrainedModel kept = model(4);
+    EXPECT_EQ(kept.bits_per_dim(images), right);
+}
+
+TEST_F(Library, SaveRefusesFilesOfRuns) {
+    std::filesystem::create_directories(folder / "run" / "checkpoints");
+    const std::filesystem::path latest = folder / "run" / "latest.h5";
+    std::filesystem::copy_file(file, folder / "run" / "checkpoints" / "step-00000003.h5");
+    std::filesystem::create_symlink("checkpoints/step-00000003.h5", latest);
+    ModelTrainer trainer(options(1));
+    trainer.initialize(images);
+    for (const auto& name : {latest, folder / "run" / "checkpoints" / "step-00000003.h5"}) {
+        try {
+            trainer.save(name.string());
+            FAIL() << name;
+        } catch (const std::runtime_error& error) {
+            EXPECT_NE(std::string(error.what()).find("is the name of a file of the run"), std::string::npos);
+        }
+    }
+    EXPECT_EQ(TrainedModel(latest.string(), {.averaged = false, .device = "cpu", .batch = 16, .threads = 4})
+                  .bits_per_dim(images),
+              right);
 }
 
 TEST_F(Library, InputGradientIsSlopeOfLogProb) {
