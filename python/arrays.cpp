@@ -60,6 +60,15 @@ std::vector<py::ssize_t> shape_of(const py::array& array) {
     return {array.shape(), array.shape() + array.ndim()};
 }
 
+// "i4". Types may be equal without being the same object, such as that of an unpickled array.
+std::string type_name(const py::dtype& type) {
+    return fmt::format("{}{}", type.kind(), type.itemsize());
+}
+
+bool is_native(const py::dtype& type) {
+    return type.attr("isnative").cast<bool>();
+}
+
 }  // namespace
 
 DeviceArray::DeviceArray(const py::capsule& capsule) {
@@ -116,7 +125,8 @@ std::vector<std::int32_t> labels_of(const ModelConfig& model, index_t N, const p
     }
     if (!py::isinstance<py::array>(labels)) throw InputError("labels must be an array");
     const auto array = py::reinterpret_borrow<py::array>(labels);
-    if (array.ndim() != 1 || !py::dtype("i4").is(array.dtype()) || (array.flags() & py::array::c_style) == 0)
+    if (array.ndim() != 1 || type_name(array.dtype()) != "i4" || !is_native(array.dtype()) ||
+        (array.flags() & py::array::c_style) == 0)
         throw InputError("labels must be a contiguous int32 array [N]");
     const auto* const given = static_cast<const std::int32_t*>(array.data());
     std::vector<std::int32_t> values(given, given + array.shape(0));
@@ -137,10 +147,8 @@ GivenImages images_of(const ModelConfig& trained, const py::object& x, const py:
         given.model = model_for(trained, shape_of(host));
         if ((host.flags() & py::array::c_style) == 0) throw InputError("images must be contiguous");
         const py::dtype type = host.dtype();
-        const std::string name = fmt::format("{}{}", type.kind(), type.itemsize());
-        if (type.attr("isnative").cast<bool>() == false)
-            throw InputError("images must be in the byte order of this machine");
-        array = view(name, host.shape(0), host.data(), false);
+        if (!is_native(type)) throw InputError("images must be in the byte order of this machine");
+        array = view(type_name(type), host.shape(0), host.data(), false);
     }
     given.labels = labels_of(trained, array.N, labels);
     if (!given.labels.empty()) array.labels = given.labels.data();

@@ -1,6 +1,7 @@
 """Likelihoods, gradients, latents and samples: the numbers of the commands."""
 
 import json
+import pickle
 import unittest
 
 import numpy as np
@@ -240,6 +241,9 @@ class Labels(unittest.TestCase):
         bits = owner.bits_per_dim(images, labels)
         np.testing.assert_array_equal(owner.bits_per_dim(images, labels.astype(np.uint8)), bits)
         np.testing.assert_array_equal(owner.decode(owner.encode(images, labels), labels), images)
+        # A slice of an unpickled array: its type is equal to int32, but another object.
+        pickled = pickle.loads(pickle.dumps(np.repeat(labels, 2).astype(np.int32)))[::2]
+        np.testing.assert_array_equal(owner.bits_per_dim(images, pickled), bits)
         self.assertEqual(owner.sample(4, labels=2).shape, (4, 8, 8, 3))
         owner.score(images, labels)
         for bad in (None, [0], [0, 1, 2, 0, 3], [0, 1, 2, 0, -1], [0.5] * 5, "abc", [[0] * 5], [2**40] * 5, object()):
