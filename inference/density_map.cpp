@@ -31,6 +31,7 @@ DensityMaps::DensityMaps(LoadedModel& model, const Backend& backend)
     take(counting);
     Flow flow = count_load_flow({counting_context, model.glow(), model.buffers()});
     compute(counting_context, flow);
+    model_.require_memory(total(counting.peak()));
     memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
     context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
     take(*memory_);

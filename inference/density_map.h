@@ -19,7 +19,7 @@ ImageSize density_map_size(const ModelConfig& model);
 class DensityMaps {
   public:
     // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object; the model's
-    // image size must not change.
+    // image size must not change. Throws InputError if the host has too little memory.
     DensityMaps(LoadedModel& model, const Backend& backend);
 
     // maps: [N, H, W] of density_map_size(), in nats, in host memory. noise: for images of bytes; `draw` is

@@ -169,6 +169,7 @@ class DensityGradient::Pass : private GradientHook {
         take(counting);
         Flow flow = count_load_flow({counting_context, model.glow(), model.buffers()});
         differentiate(counting_context, flow, counting[Category::stored]);
+        model_.require_memory(total(counting.peak()));
         memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
         context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
         take(*memory_);

@@ -52,7 +52,8 @@ void decode_levels(const RunnableModel& model, index_t N, const std::vector<cons
 // depth unless reconstruction drifts.
 class DensityGradient {
   public:
-    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object.
+    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object. Throws InputError
+    // if the host has too little memory, as run() does.
     DensityGradient(LoadedModel& model, const Backend& backend);
     ~DensityGradient();
 

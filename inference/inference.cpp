@@ -277,6 +277,10 @@ void LoadedModel::resize(const ImageSize& size, index_t images) {
     std::swap(run_, other);
 }
 
+void LoadedModel::require_memory(std::size_t more) const {
+    refuse_beyond_host(*backend_, image_size(run_.glow->config()), run_.buffers.capacity, run_.bytes + more);
+}
+
 LoadedModel::Run LoadedModel::make_run(const ImageSize& size, index_t images) const {
     const Backend& backend = *backend_;
     Run run;
@@ -306,7 +310,8 @@ LoadedModel::Run LoadedModel::make_run(const ImageSize& size, index_t images) co
     double largest = 0;
     sample(counted, {.count = images, .labels = &label}, &sampled, &largest);
 
-    refuse_beyond_host(backend, size, images, total(counting.peak()));
+    run.bytes = total(counting.peak());
+    refuse_beyond_host(backend, size, images, run.bytes);
     run.memory = std::make_unique<Memory>(backend.exec().device, counting.peak());
     run.context = std::make_unique<Context>(backend.context((*run.memory)[Category::workspace]));
     build(*run.memory, *run.context);

@@ -141,6 +141,8 @@ class LoadedModel {
     // Changes the image size, with the same weights. Invalidates the results of runnable(), glow(), context()
     // and buffers(). Throws as the constructor does, and then leaves the model unchanged.
     void resize(const ImageSize& size, index_t images);
+    // Throws InputError unless the host has memory for the model and `more` bytes.
+    void require_memory(std::size_t more) const;
 
     Glow& glow() { return *run_.glow; }
     const ModelConfig& config() const { return run_.glow->config(); }
@@ -161,6 +163,7 @@ class LoadedModel {
         std::unique_ptr<Memory> memory;
         std::unique_ptr<Context> context;
         FlowBuffers buffers;
+        std::size_t bytes = 0;  // of `memory`
     };
     Run make_run(const ImageSize& size, index_t images) const;
 

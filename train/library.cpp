@@ -13,6 +13,7 @@
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
+#include "runtime/memory_limit.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
 #include "train/step.h"
@@ -97,6 +98,17 @@ TrainingOptions training_options(const TrainOptions& given) {
     options.augment = {};
     check(options);
     return options;
+}
+
+// Throws InputError if the machine has too little memory: a CPU's arenas only reserve addresses.
+MemoryPlan fitting_plan(const TrainingOptions& options, const Backend& backend) {
+    const MemoryPlan plan = memory_plan(options, options.init_batch, backend);
+    const std::size_t planned = total(plan.bytes);
+    if (const MemoryLimit host = host_memory_limit();
+        backend.exec().device == Device::cpu && planned > host.bytes)
+        throw InputError(fmt::format("training needs {}, but {} {}: use a smaller batch or model",
+                                     human_bytes(planned), host.source, human_bytes(host.bytes)));
+    return plan;
 }
 
 std::vector<std::uint64_t> numbers_from(index_t first, index_t N) {
@@ -252,7 +264,7 @@ struct ModelTrainer::State {
         : options(training_options(given)),
           schedule(make_schedule(options, static_cast<index_t>(kPublishedEpochImages))),
           backend(parse_device(given.device), given.threads),
-          plan(memory_plan(options, options.init_batch, backend)),
+          plan(fitting_plan(options, backend)),
           memory(backend.exec().device, capacity()),
           trainer(options, backend, memory) {
         memory[Category::stored].reserve(plan.fallback_stored);

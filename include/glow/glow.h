@@ -152,7 +152,7 @@ struct TrainOptions {
 /// not grow with depth, because activations are reconstructed instead of stored.
 class ModelTrainer {
   public:
-    /// Allocates all memory needed for training.
+    /// Allocates all memory needed for training. Throws if the machine does not have it.
     explicit ModelTrainer(const TrainOptions& options);
     ~ModelTrainer();
     ModelTrainer(ModelTrainer&&) noexcept;             ///< Moves.

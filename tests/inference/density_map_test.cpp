@@ -54,6 +54,29 @@ TEST_P(DensityMap, SumsToLogDensity) {
     }
 }
 
+// A CPU's memory is only reserved, so the process would be killed later.
+TEST(PassMemory, MapsAndGradientsRefuseMoreThanTheHostHas) {
+    const Backend backend(Device::cpu, 1);
+    const auto load = [&](index_t images) {
+        return std::make_unique<LoadedModel>(golden("affine"), false, Precision::fp32, images, backend);
+    };
+    index_t fitting = 1;  // the most images for which likelihoods fit
+    for (index_t more = index_t{1} << 32; more > 0; more /= 2) {
+        try {
+            load(fitting + more);
+            fitting += more;
+        } catch (const InputError& error) {
+            EXPECT_NE(std::string(error.what()).find("at once, need"), std::string::npos) << error.what();
+        }
+    }
+    const auto model = load(fitting);
+    EXPECT_THROW(DensityGradient(*model, backend), InputError);
+    EXPECT_THROW(DensityMaps(*model, backend), InputError);
+    const auto less = load(fitting / 64);
+    DensityGradient(*less, backend);
+    DensityMaps(*less, backend);
+}
+
 INSTANTIATE_TEST_SUITE_P(Golden, DensityMap,
                          testing::Values("affine", "additive", "conditional", "five_bit", "four_channels",
                                          "invconv_lu", "no_edge_bias", "no_learn_top", "one_channel",

@@ -79,6 +79,18 @@ TEST_F(Library, TrainsWithDefaultsOfTheCommand) {
     EXPECT_THROW(ModelTrainer{defaults}, std::runtime_error);
 }
 
+TEST_F(Library, TrainerRefusesMoreMemoryThanThereIs) {
+    TrainOptions huge = options(1);
+    huge.shape.height = huge.shape.width = 512;
+    huge.batch = 1 << 20;  // 6 TiB of states
+    try {
+        const ModelTrainer trainer(huge);
+        FAIL();
+    } catch (const std::runtime_error& error) {
+        EXPECT_NE(std::string(error.what()).find("training needs"), std::string::npos) << error.what();
+    }
+}
+
 // A checkpoint that nothing can load must not replace one that can be loaded.
 TEST_F(Library, SaveRefusesDivergedWeights) {
     TrainOptions diverging = options(1);
