@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -72,6 +73,42 @@ def _detached(x: Any) -> Any:
     import torch
 
     return x.detach().as_subclass(torch.Tensor)  # a subclass may return itself from every method
+
+
+def wants_gradient(x: Any) -> bool:
+    """Whether PyTorch records operations on x to differentiate them."""
+    if library_of(x) != "torch":
+        return False
+    import torch
+
+    return torch.is_grad_enabled() and x.requires_grad
+
+
+def differentiable(x: Any, score: Callable[[], tuple[Any, Any]]) -> Any:
+    """The first of score()'s tensors [N], a function of the tensor x [N, ...] whose gradient is the second."""
+    return _torch_function().apply(x, score)
+
+
+@functools.lru_cache(maxsize=None)
+def _torch_function() -> Any:
+    import torch
+    from torch.autograd.function import once_differentiable
+
+    class Score(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, score: Callable[[], tuple[Any, Any]]) -> Any:
+            values, gradient = score()
+            ctx.save_for_backward(gradient)
+            ctx.dtype = x.dtype
+            return values
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx: Any, upstream: Any) -> Any:
+            (gradient,) = ctx.saved_tensors
+            return (upstream.view(-1, 1, 1, 1) * gradient).to(ctx.dtype), None
+
+    return Score
 
 
 def _on_gpu(x: Any) -> DeviceArray:

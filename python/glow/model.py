@@ -11,7 +11,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from . import _extension
-from .arrays import Caller, images, labels as checked_labels, to_host, whole
+from .arrays import Caller, differentiable, images, labels as checked_labels, to_host, wants_gradient, whole
 
 _SEEDS = 2**64 - 1
 
@@ -121,12 +121,16 @@ class Model:
         """Log-likelihood of each image in nats, float64 [N].
 
         Of pixels: a lower bound from one draw of noise, which depends on seed and the image's index. Of numbers: the
-        log-density at x, per bin of the model's pixels (one gray level at 8 bits).
+        log-density at x, per bin of the model's pixels (one gray level at 8 bits). PyTorch differentiates it, once, if x
+        requires a gradient.
         """
         caller = Caller(x)
         array, classes = self._inputs(x, labels)
-        bits = self._bits(array, classes, seed, 1, 1)
-        return caller.result(bits * -(math.prod(array.shape[1:]) * math.log(2)))
+        number = whole(seed, "seed", 0, _SEEDS)
+        if wants_gradient(x):
+            return self._differentiable(x, array, classes, number, in_bits=False)
+        bits = self._model.bits_per_dim(array, classes, number, 1, 1)
+        return caller.result(bits * -_nats_per_bit_dim(array))
 
     def bits_per_dim(
         self, x: Any, labels: Any = None, *, iw_samples: int = 1, dequant_samples: int = 1, seed: int = 0
@@ -137,18 +141,22 @@ class Model:
         """
         caller = Caller(x)
         array, classes = self._inputs(x, labels)
-        return caller.result(self._bits(array, classes, seed, dequant_samples, iw_samples))
+        number = whole(seed, "seed", 0, _SEEDS)
+        bounds = whole(dequant_samples, "dequant_samples", 1, 2**20)
+        draws = whole(iw_samples, "iw_samples", 1, 2**20)
+        if wants_gradient(x) and bounds == draws == 1:
+            return self._differentiable(x, array, classes, number, in_bits=True)
+        return caller.result(self._model.bits_per_dim(array, classes, number, bounds, draws))
 
-    def _bits(
-        self, array: Any, classes: np.ndarray | None, seed: int, dequant_samples: int, iw_samples: int
-    ) -> np.ndarray:
-        return self._model.bits_per_dim(
-            array,
-            classes,
-            whole(seed, "seed", 0, _SEEDS),
-            whole(dequant_samples, "dequant_samples", 1, 2**20),
-            whole(iw_samples, "iw_samples", 1, 2**20),
-        )
+    def _differentiable(self, x: Any, array: Any, classes: np.ndarray | None, seed: int, in_bits: bool) -> Any:
+        """log_prob, or bits/dim, as a function that PyTorch differentiates."""
+
+        def score() -> tuple[Any, Any]:
+            log_prob, gradient = (Caller(x).result(values) for values in self._model.score(array, classes, seed))
+            scale = -1 / _nats_per_bit_dim(array) if in_bits else 1.0
+            return scale * log_prob, scale * gradient
+
+        return differentiable(x, score)
 
     def score(self, x: Any, labels: Any = None, *, seed: int = 0) -> tuple[Any, Any]:
         """(log_prob, gradient): log_prob() [N], and its gradient to x, float32 [N, H, W, C] in nats per gray level.
@@ -258,6 +266,11 @@ class Model:
             f"the model was trained on {trained[0]}x{trained[1]} images; these are {height}x{width}",
             stacklevel=3 + deeper,
         )
+
+
+def _nats_per_bit_dim(array: Any) -> float:
+    """Nats of one bit/dim of an image in the array."""
+    return math.prod(array.shape[1:]) * math.log(2)
 
 
 def _pair(size: tuple[int, int]) -> tuple[int, int]:

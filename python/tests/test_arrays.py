@@ -118,26 +118,38 @@ class Arrays(unittest.TestCase):
 
     @needs("torch")
     def test_autograd(self):
-        """The gradient as a PyTorch function, as docs/python.md shows it."""
+        """PyTorch differentiates likelihoods of numbers, once."""
         import torch
 
-        owner = self.model
-
-        class LogProb(torch.autograd.Function):
-            @staticmethod
-            def forward(ctx, x):
-                log_prob, gradient = owner.score(x)
-                ctx.save_for_backward(gradient)
-                return log_prob
-
-            @staticmethod
-            def backward(ctx, upstream):
-                (gradient,) = ctx.saved_tensors
-                return upstream.view(-1, 1, 1, 1) * gradient
-
+        expected = self.model.score(self.images + 0.5)[1]
+        weights = torch.linspace(1, 2, 6, dtype=torch.float64)
+        for kind in (torch.float64, torch.float32, torch.float16):
+            for call, scale in ((self.model.log_prob, 1), (self.model.bits_per_dim, -1 / (192 * np.log(2)))):
+                x = torch.from_numpy(self.images + 0.5).to(kind).requires_grad_(True)
+                value = call(2 * x - x)
+                self.assertTrue(value.requires_grad)
+                (weights * value).sum().backward()
+                self.assertEqual(x.grad.dtype, kind)
+                slopes = scale * weights.numpy().reshape(-1, 1, 1, 1) * expected
+                bound = 1e-6 if kind != torch.float16 else 1e-2
+                np.testing.assert_allclose(x.grad.numpy(), slopes, rtol=bound, atol=bound * np.abs(slopes).max())
+                with torch.no_grad():
+                    plain = call(x)
+                self.assertFalse(plain.requires_grad)
+                np.testing.assert_allclose(value.detach().numpy(), plain.numpy(), rtol=1e-14)
+                self.assertFalse(call(x.detach()).requires_grad)
         x = torch.from_numpy(self.images + 0.5).requires_grad_(True)
-        LogProb.apply(x).sum().backward()
-        np.testing.assert_allclose(x.grad.numpy(), self.model.score(self.images + 0.5)[1], rtol=1e-6)
+        (slope,) = torch.autograd.grad((self.model.log_prob(x) ** 2).sum(), x, create_graph=True)
+        with self.assertRaisesRegex(RuntimeError, "twice"):
+            slope.sum().backward()
+        with self.assertRaises(ValueError):
+            self.model.bits_per_dim(x, iw_samples=2)  # numbers get no noise
+        for shape in ((6, 8, 8), (6, 0, 0, 3), (0, 8, 8, 4)):
+            for call in (self.model.log_prob, self.model.bits_per_dim):
+                with self.assertRaises(ValueError):
+                    call(torch.zeros(shape, requires_grad=True))
+        empty = x[:0]
+        self.model.log_prob(empty).sum().backward()
 
     @needs("jax")
     def test_jax(self):
