@@ -29,6 +29,10 @@ std::int64_t version_for(const ModelConfig& model) {
     return model.coupling_scale == CouplingScale::sigmoid && model.dequant_depth == 0 ? 1 : 2;
 }
 
+char to_lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
 struct Tree {
     const char* path;
     float* values;             // nullptr: only checked
@@ -183,6 +187,17 @@ fs::path find_checkpoint(const fs::path& file_or_folder) {
     const fs::path latest = file_or_folder / "latest.h5";
     if (fs::exists(latest, ignored)) return latest;
     throw InputError(fmt::format("{}: the folder has no checkpoint (latest.h5)", file_or_folder.string()));
+}
+
+void refuse_suffix_of_other_format(const fs::path& checkpoint) {
+    std::string suffix = checkpoint.extension().string();
+    std::transform(suffix.begin(), suffix.end(), suffix.begin(), to_lower);
+    for (const char* const other : {".safetensors", ".npz", ".onnx"})
+        if (suffix == other)
+            throw InputError(fmt::format(
+                "{}: this writes a checkpoint, whose name must end in .h5, not in {} of another format: "
+                "glow_convert --to {} writes that from a checkpoint",
+                checkpoint.string(), suffix, suffix.substr(1)));
 }
 
 void save_checkpoint(const fs::path& path, const nlohmann::ordered_json& config, const Progress& progress,

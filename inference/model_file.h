@@ -49,6 +49,9 @@ struct CheckpointInfo {
 // The file itself, or latest.h5 of a run folder. Throws InputError if the folder has none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_folder);
 
+// Throws InputError if the name ends as those of other formats of models, as which it could not be read.
+void refuse_suffix_of_other_format(const std::filesystem::path& checkpoint);
+
 void save_checkpoint(const std::filesystem::path& path, const nlohmann::ordered_json& config,
                      const Progress& progress, const nlohmann::ordered_json& history,
                      const Parameters& parameters, const Exec& exec, const Weights& weights);

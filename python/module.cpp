@@ -60,6 +60,7 @@ class Model {
     void save(const std::string& file) {
         const GilReleased released;
         const Use use(*this);
+        refuse_suffix_of_other_format(file);
         refuse_file_of_run({"save():", file});  // its checkpoints hold more than the weights
         save_weights(file, *model_);
     }

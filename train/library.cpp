@@ -332,6 +332,7 @@ int ModelTrainer::threads() const {
 void ModelTrainer::save(const std::string& file) const {
     const auto device = state_->backend.select_device();
     if (!state_->initialized) throw InputError("save: call initialize() first");
+    refuse_suffix_of_other_format(file);
     for (const std::filesystem::path& target : {std::filesystem::path(file), target_of(file)})
         refuse_file_of_run("save():", file, target);  // checkpoints of glow_train hold more
     state_->trainer.check_usable();

@@ -174,7 +174,8 @@ class ModelTrainer {
     int threads() const;
 
     /// Writes a checkpoint atomically. TrainedModel and all commands can read it. Throws, and leaves the file as
-    /// it was, if training has diverged or the file belongs to a run of glow_train.
+    /// it was, if training has diverged, the file belongs to a run of glow_train, or its name ends in
+    /// `.safetensors`, `.npz` or `.onnx`.
     void save(const std::string& file) const;
 
   private:

@@ -114,7 +114,7 @@ class Model:
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the weights as a checkpoint without training state, which all commands read."""
+        """Writes the weights as a checkpoint (HDF5) without training state, which all commands read."""
         self._model.save(_name(path))
 
     def log_prob(self, x: Any, labels: Any = None, *, seed: int = 0) -> Any:

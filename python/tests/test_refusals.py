@@ -120,6 +120,10 @@ class Refusals(unittest.TestCase):
                 glow.load(run, **{"device": "cpu", **options})
         with self.assertRaises(ERRORS):
             model().save("/nonexistent/model.h5")
+        for name in ("w.safetensors", "w.npz", "w.ONNX"):  # which load() or others would take for that format
+            with self.assertRaisesRegex(ERRORS, "must end in .h5"):
+                model().save(FOLDER / name)
+            self.assertFalse((FOLDER / name).exists())
         before = (run / "latest.h5").read_bytes()
         link = FOLDER / "link.h5"
         link.symlink_to(run / "latest.h5")

@@ -123,6 +123,16 @@ TEST_F(Library, SaveRefusesFilesOfRuns) {
               right);
 }
 
+TEST_F(Library, SaveRefusesSuffixesOfOtherFormats) {
+    ModelTrainer trainer(options(1));
+    trainer.initialize(images);
+    for (const char* const name : {"w.safetensors", "w.npz", "w.ONNX"}) {
+        EXPECT_THROW(trainer.save((folder / name).string()), std::runtime_error) << name;
+        EXPECT_FALSE(std::filesystem::exists(folder / name));
+    }
+    trainer.save((folder / "w.checkpoint").string());
+}
+
 TEST_F(Library, InputGradientIsSlopeOfLogProb) {
     TrainedModel trained = model(2);
     const InputGradient bytes = trained.input_gradient(images, {}, 5);
