@@ -7,6 +7,7 @@
 
 #include "kernels/error.h"
 #include "runtime/watchdog.h"
+#include "train/run_folder.h"
 #include "train/stop_signals.h"
 
 namespace glow {
@@ -67,6 +68,9 @@ Training::Training(std::vector<std::string> arguments)
     if (!complete || request_->plan || request_->estimate || request_->print_config)
         throw InputError("options that only print something exist only on the command line");
 
+    // The program may change its folder during the run.
+    for (auto* const name : {&request_->options.data, &request_->init_from, &request_->resume_from})
+        if (!name->empty()) *name = absolute_name(*name);
     request_->say = [this](const std::string& line) { push({"message", line, ""}); };
     request_->warn = [this](const std::string& line) { push({"warning", line, ""}); };
     request_->metrics = [this](const std::string& columns, const std::string& cells) {

@@ -37,6 +37,8 @@ def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **option
     The training runs in its own thread, and its results are those of glow_train bit for bit. Ctrl-C ends it after the
     current step with a checkpoint, and raises KeyboardInterrupt; train(..., resume=True) continues.
     """
+    if data is not None and not _is_name(data):
+        raise ValueError(f"data must be the name of a data set, got {type(data).__name__}: save_dataset() makes one")
     out = _name(out)
     if out:
         out = os.path.abspath(out)  # the program may change its folder during the run
@@ -191,8 +193,10 @@ def _arguments(options: dict[str, Any]) -> list[str]:
         if key == "resume":
             if value is not False:
                 arguments.append("--resume=" + ("auto" if value is True else _name(value)))
-        elif value is True or value is False:
-            arguments.append(("--" if value else "--no-") + name)
+        elif value is False:
+            arguments.append("--no-" + name)
+        elif value is True:
+            arguments.append(f"--{name}=true")  # "--batch" alone would take the next argument for its value
         else:
             text = (
                 repr(float(value))
@@ -263,7 +267,8 @@ class Run:
 def _column(cells: list[str]) -> np.ndarray:
     for kind in (np.int64, np.float64):
         try:
-            return np.array(cells, dtype=np.str_).astype(kind) if cells else np.array([], np.float64)
+            # An undefined value, such as the standard error of one image, is an empty cell.
+            return np.array([cell or "nan" for cell in cells], np.str_).astype(kind) if cells else np.array([], np.float64)
         except ValueError:
             continue
     return np.array(cells)

@@ -13,7 +13,7 @@ import unittest
 import numpy as np
 
 import glow
-from support import DATA, ENDLESS, FOLDER, OPTIONS, RUN, SOURCE, make_run
+from support import DATA, ENDLESS, FOLDER, OPTIONS, RUN, SOURCE, make_images, make_run
 
 ERRORS = (ValueError, RuntimeError)
 
@@ -253,10 +253,37 @@ print(training.result["ended"])
         training = glow.train(DATA, out=FOLDER / "flags", **{**OPTIONS, **flags, "tune": np.False_, "max_steps": 1})
         self.assertEqual(len(list(training)), 1)
 
+    def test_program_changes_its_folder(self):
+        make_run()
+        elsewhere = FOLDER / "another folder"
+        elsewhere.mkdir()
+        before = os.getcwd()
+        os.chdir(FOLDER)
+        try:
+            for options in ({}, dict(init_from=RUN.name)):
+                training = glow.train(DATA.name, out=f"moving{len(options)}", **{**OPTIONS, **options})
+                os.chdir(elsewhere)
+                self.assertEqual(len(list(training)), 5)
+                os.chdir(FOLDER)
+        finally:
+            os.chdir(before)
+
+    def test_undefined_cells(self):
+        """The standard error of one validation image is an empty cell."""
+        glow.save_dataset(FOLDER / "one.h5", make_images(32), make_images(1, 1))
+        list(glow.train(FOLDER / "one.h5", out=FOLDER / "one", **{**OPTIONS, "eval_every": 10}))
+        found = glow.Run(FOLDER / "one").evaluations
+        undefined = np.asarray(found["stderr"])
+        self.assertEqual(undefined.dtype, np.float64)
+        self.assertTrue(np.isnan(undefined).all())
+        self.assertTrue(np.isfinite(np.asarray(found["bpd"])).all())
+
     def test_refusals(self):
         make_run()
         cases = [
             (dict(lr="fast"), "lr"),
+            (dict(batch=True), "batch"),
+            (dict(batch=False), "batch"),
             (dict(no_such_option=1), "no-such-option"),
             (dict(levels=9), "levels"),
             (dict(batch=0), "batch"),
@@ -283,6 +310,8 @@ print(training.result["ended"])
         ):
             with self.assertRaises(ERRORS, msg=f"{data} {out}"):
                 list(glow.train(data, out=out, **OPTIONS))
+        with self.assertRaisesRegex(ValueError, "ndarray: save_dataset"):
+            glow.train(make_images(4), out=FOLDER / "refused")
         with self.assertRaises(ERRORS):
             glow.Run("/nonexistent")
         with self.assertRaises(ERRORS):
