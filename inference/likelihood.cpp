@@ -105,6 +105,7 @@ std::vector<double> bits_per_dim(const RunnableModel& model, const PixelArray& i
         if (draw % S == 0) bounds.assign(N, {});
         log_densities(model, images, request.seed, static_cast<std::uint64_t>(draw), log_density.data());
         for (std::size_t i = 0; i < N; ++i) bounds[i].add(log_density[i]);
+        if (request.progress) request.progress((draw + 1) * images.N, draws * images.N);
         if ((draw + 1) % S != 0) continue;
         for (std::size_t i = 0; i < N; ++i)
             bits[i] += config.bits_per_dim(bounds[i].value()) / static_cast<double>(request.dequant_samples);

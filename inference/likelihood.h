@@ -21,7 +21,8 @@ struct LikelihoodRequest {
     // draws of noise: log p(image) >= E[log (1/S) sum_s p(x + u_s)], tighter for larger S. Bound d uses draws
     // d S .. d S + S - 1.
     index_t dequant_samples = 1, iw_samples = 1;
-    std::function<void(index_t done, index_t all)> progress;  // counts images times draws; may be empty
+    // Counts images times draws; may be empty. May throw, which ends the computation.
+    std::function<void(index_t done, index_t all)> progress;
 };
 
 struct Likelihoods {

@@ -6,6 +6,8 @@
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
+#include <chrono>
+
 namespace glow {
 
 // Takes the GIL for this thread. When the interpreter ends, Python before 3.14 ends a daemon thread here by
@@ -36,9 +38,17 @@ class GilReleased {
         if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
         thread_ = PyEval_SaveThread();
     }
+    // The same, at most every 0.1 s: another thread may hold the GIL for 5 ms each time.
+    void handle_signals_sometimes() {
+        const auto now = std::chrono::steady_clock::now();
+        if (now < next_) return;
+        next_ = now + std::chrono::milliseconds(100);
+        handle_signals();
+    }
 
   private:
     PyThreadState* thread_;
+    std::chrono::steady_clock::time_point next_{};
 };
 
 }  // namespace glow

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 
 #include "data/dataset.h"
 #include "data/formats/hdf5_probe.h"
@@ -48,8 +50,8 @@ class Model {
     bool averaged() const { return averaged_; }
 
     void move(const std::string& device) {
-        const GilReleased released;
-        const Use use(*this);
+        GilReleased released;
+        const Use use(*this, released);
         if (parse_device(device) == backend_->exec().device) return;
         require_device(parse_device(device));
         ScratchFolder folder;
@@ -58,8 +60,8 @@ class Model {
         open(folder.path() / "model.h5", false, device);
     }
     void save(const std::string& file) {
-        const GilReleased released;
-        const Use use(*this);
+        GilReleased released;
+        const Use use(*this, released);
         refuse_suffix_of_other_format(file);
         refuse_file_of_run({"save():", file});  // its checkpoints hold more than the weights
         save_weights(file, *model_);
@@ -83,8 +85,9 @@ class Model {
             throw InputError("iw_samples and dequant_samples draw noise, which only uint8 images get");
         py::array_t<double> result(images.N);
         double* const bits = result.mutable_data();
-        for_each_pass(model, images.N, [&](index_t first, index_t count) {
+        for_each_pass(model, images.N, [&](index_t first, index_t count, GilReleased& released) {
             const PixelArray part = images.part(first, count, model.dimensions());
+            request.progress = [&released](index_t, index_t) { released.handle_signals_sometimes(); };
             std::ranges::copy(glow::bits_per_dim(model_->runnable(), part, request), bits + first);
         });
         return result;
@@ -211,11 +214,11 @@ class Model {
     // Exclusive use of the model by a thread.
     class Use {
       public:
-        explicit Use(Model& model) : model_(model) {
+        Use(Model& model, GilReleased& released) : model_(model) {
             const std::thread::id self = std::this_thread::get_id();
             if (model.user_ == self)  // waiting for the call that Python interrupted would never end
                 throw Error("this thread is using the model: a signal handler needs a model of its own");
-            model.mutex_.lock();
+            while (!model.mutex_.try_lock_for(std::chrono::milliseconds(100))) released.handle_signals();
             model.user_ = self;
             try {
                 device_ = model.backend_->select_device();
@@ -257,12 +260,12 @@ class Model {
         backend_ = std::move(backend);
         device_ = backend_->exec().device;
     }
-    // Calls f(first, count) for every pass over N images of a size, without the GIL. In between Python
-    // handles signals: Ctrl-C ends a long call.
+    // Calls f(first, count), or f(first, count, GilReleased), for every pass over N images of a size, without the
+    // GIL. In between Python handles signals: Ctrl-C ends a long call.
     template <class F>
     void for_each_pass(const ModelConfig& sized, index_t N, F f) {
         GilReleased released;
-        const Use use(*this);
+        const Use use(*this, released);
         const ImageSize size = image_size(sized);
         if (size != image_size(model_->config())) {
             gradient_.reset();
@@ -271,7 +274,11 @@ class Model {
         }
         const index_t batch = model_->buffers().capacity;
         for (index_t first = 0; first < N; first += batch) {
-            f(first, std::min(batch, N - first));
+            const index_t count = std::min(batch, N - first);
+            if constexpr (std::is_invocable_v<F&, index_t, index_t, GilReleased&>)
+                f(first, count, released);
+            else
+                f(first, count);
             released.handle_signals();
         }
     }
@@ -304,7 +311,7 @@ class Model {
     index_t step_ = 0;
     bool averaged_ = false;
     std::atomic<Device> device_ = Device::cpu;
-    std::mutex mutex_;
+    std::timed_mutex mutex_;
     std::atomic<std::thread::id> user_ = std::thread::id();  // that holds the mutex
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<LoadedModel> model_;

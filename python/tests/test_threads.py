@@ -51,6 +51,32 @@ for call in (model.bits_per_dim, model.score):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         self.assertEqual((done.stdout, done.returncode), ("interrupted\n", 0), done.stderr)
 
+    def test_ctrl_c_between_draws_and_while_waiting(self):
+        code = f"""
+import faulthandler, glow, numpy, os, signal, threading, time
+faulthandler.dump_traceback_later(50, exit=True)
+model = glow.load({str(make_run())!r}, device="cpu", batch=4, threads=1)
+images = numpy.zeros((4, 8, 8, 3), numpy.uint8)
+
+def interrupted(call):
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    begin = time.perf_counter()
+    try:
+        call()
+    except KeyboardInterrupt:
+        print("interrupted", time.perf_counter() - begin < 5)
+    timer.join()
+
+interrupted(lambda: model.bits_per_dim(images, iw_samples=2**20))
+busy = threading.Thread(target=lambda: model.bits_per_dim(images, iw_samples=2**20), daemon=True)
+busy.start()
+time.sleep(0.2)
+interrupted(lambda: model.sample(1))
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.stdout, done.returncode), (2 * "interrupted True\n", 0), done.stderr)
+
     def test_one_model_in_many_threads(self):
         owner = model()
         images = make_images(12)
