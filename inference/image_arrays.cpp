@@ -137,8 +137,8 @@ void encode_levels(const RunnableModel& model, const PixelArray& images, const s
     });
 }
 
-void decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
-                   const std::int32_t* labels, std::uint8_t* pixels) {
+SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
+                           const std::int32_t* labels, std::uint8_t* pixels) {
     const Exec& exec = model.context.exec;
     const FlowBuffers& buffers = model.buffers;
     const ModelConfig& config = model.glow.config();
@@ -157,6 +157,9 @@ void decode_levels(const RunnableModel& model, index_t N, const std::vector<cons
         largest_of_images(model.context, D, flow, largest.data() + first);
     });
     cross_out_not_finite(config, N, largest.data(), pixels);
+    SampleHealth health;
+    health.add(N, largest.data());
+    return health;
 }
 
 // Forward and backward with the memory that one policy needs.

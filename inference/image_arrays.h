@@ -44,9 +44,9 @@ void log_densities(const RunnableModel& model, const PixelArray& images, std::ui
 // dequantized to the centers of their bins.
 void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels);
 // Latents in host memory to pixels [N, H, W, C] in host memory; images that are not finite are crossed out.
-// labels: [N] or nullptr.
-void decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
-                   const std::int32_t* labels, std::uint8_t* pixels);
+// labels: [N] or nullptr. Returns how many are not valid.
+SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
+                           const std::int32_t* labels, std::uint8_t* pixels);
 
 // The gradient of log_densities(). It runs the backward pass of training, so its memory does not grow with
 // depth unless reconstruction drifts.

@@ -165,6 +165,12 @@ void SampleHealth::add(index_t N, const double* largest) {
     }
 }
 
+void SampleHealth::add(const SampleHealth& others) {
+    of += others.of;
+    not_finite += others.not_finite;
+    out_of_range += others.out_of_range;
+}
+
 std::string SampleHealth::text() const {
     std::string text;
     if (not_finite > 0) text = fmt::format("{} of {} not finite (crossed out)", not_finite, of);

@@ -93,6 +93,7 @@ struct SampleHealth {
 
     // Adds N images; largest [N] as from sample().
     void add(index_t N, const double* largest);
+    void add(const SampleHealth& others);
     bool any() const { return not_finite + out_of_range > 0; }
     // "9 of 64 not finite (crossed out), 1 far out of range"
     std::string text() const;

@@ -157,8 +157,9 @@ class Model {
         return levels;
     }
 
-    py::array_t<std::uint8_t> decode(const std::vector<py::array_t<double, py::array::c_style>>& levels,
-                                     const py::object& labels) {
+    // (images, what is wrong with some of them: SampleHealth::text())
+    py::tuple decode(const std::vector<py::array_t<double, py::array::c_style>>& levels,
+                     const py::object& labels) {
         if (std::ssize(levels) != config_.levels)
             throw InputError(fmt::format("{} arrays of latents, expected one for each of {} levels",
                                          levels.size(), config_.levels));
@@ -181,23 +182,25 @@ class Model {
         const std::vector<std::int32_t> classes = labels_of(model, N, labels);
         py::array_t<std::uint8_t> images = new_images(model, N);
         std::uint8_t* const pixels = images.mutable_data();
+        SampleHealth health;
         for_each_pass(model, N, [&](index_t first, index_t count) {
-            decode_levels(model_->runnable(), count, from_image(model, values, first),
-                          classes.empty() ? nullptr : classes.data() + first,
-                          pixels + first * model.dimensions());
+            health.add(decode_levels(model_->runnable(), count, from_image(model, values, first),
+                                     classes.empty() ? nullptr : classes.data() + first,
+                                     pixels + first * model.dimensions()));
         });
-        return images;
+        return py::make_tuple(images, health.text());
     }
 
-    // height, width: 0 for those of the training images.
-    py::array_t<std::uint8_t> sample(index_t n, double temperature, const py::object& labels,
-                                     std::uint64_t seed, index_t height, index_t width) {
+    // As decode(). height, width: 0 for those of the training images.
+    py::tuple sample(index_t n, double temperature, const py::object& labels, std::uint64_t seed,
+                     index_t height, index_t width) {
         if (n < 0 || !(temperature >= 0 && temperature <= 100))
             throw InputError("sample: expected n >= 0 and a temperature between 0 and 100");
         const ModelConfig model = height > 0 ? with_image_size(config_, {height, width}) : config_;
         const std::vector<std::int32_t> classes = labels_of(model, n, labels);
         py::array_t<std::uint8_t> images = new_images(model, n);
         std::uint8_t* const pixels = images.mutable_data();
+        SampleHealth health;
         for_each_pass(model, n, [&](index_t first, index_t count) {
             std::vector<double> largest(static_cast<std::size_t>(count));
             std::uint8_t* const part = pixels + first * model.dimensions();
@@ -206,8 +209,9 @@ class Model {
                 {count, temperature, seed, classes.empty() ? nullptr : classes.data() + first, first}, part,
                 largest.data());
             cross_out_not_finite(model, count, largest.data(), part);
+            health.add(count, largest.data());
         });
-        return images;
+        return py::make_tuple(images, health.text());
     }
 
   private:

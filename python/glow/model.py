@@ -44,7 +44,7 @@ class Model:
     images whose size is not that of the training images give a UserWarning. Values are uint8 pixels, or floating-point
     numbers in pixel units, where the pixel p stands for the values from p to p + 1. Pixels get uniform noise, as in
     published results, or the model's own noise if it was trained with --dequant variational. Floating-point numbers are
-    used as they are; if all are in [0, 1], a UserWarning is given (on the CPU).
+    used as they are; if none exceeds 1, a UserWarning is given (on the CPU).
 
     x may be an array of NumPy, PyTorch, JAX or CuPy. Contiguous arrays of uint8, float32 or float64 on the model's device
     are not copied, others are. Results are arrays of the same library.
@@ -187,7 +187,8 @@ class Model:
         return [caller.result(level) for level in self._model.encode(array, classes)]
 
     def decode(self, latents: Sequence[Any], labels: Any = None) -> Any:
-        """Decodes latents to images, uint8 [N, H, W, C]: decode(encode(x)) is x. Images that are not finite are crossed out.
+        """Decodes latents to images, uint8 [N, H, W, C]: decode(encode(x)) is x. Images that are not finite are crossed out,
+        with a UserWarning.
 
         latents: floating arrays as encode() returns them, one for each level.
         """
@@ -204,7 +205,9 @@ class Model:
         caller = Caller(levels[0] if levels else None)
         if host and host[0].ndim == 4:
             self._warn_of_size(2 * host[0].shape[1], 2 * host[0].shape[2])
-        return caller.result(self._model.decode(host, checked_labels(labels, count)))
+        decoded, problems = self._model.decode(host, checked_labels(labels, count))
+        _warn_of_images(problems)
+        return caller.result(decoded)
 
     def sample(
         self,
@@ -219,7 +222,7 @@ class Model:
         """n images drawn from the model, uint8 [n, H, W, C]; equal to `glow_sample`.
 
         temperature: standard deviation of the latents; 0.7 is common. Image i depends only on seed and i (and its label).
-        Images that are not finite, which occur at temperature 1 early in training, are crossed out.
+        Images that are not finite, which occur at temperature 1 early in training, are crossed out, with a UserWarning.
         size: (height, width) of the images, divisible by 2^levels; by default that of the training images.
         like: an array; the result has its type and device. By default those of labels, otherwise a NumPy array.
         """
@@ -231,11 +234,11 @@ class Model:
         height, width = self.shape[:2] if size is None else _pair(size)
         caller = Caller(labels if like is None else like)
         self._warn_of_size(height, width)
-        return caller.result(
-            self._model.sample(
-                count, spread, checked_labels(labels, count), whole(seed, "seed", 0, _SEEDS), height, width
-            )
+        samples, problems = self._model.sample(
+            count, spread, checked_labels(labels, count), whole(seed, "seed", 0, _SEEDS), height, width
         )
+        _warn_of_images(problems)
+        return caller.result(samples)
 
     def _inputs(self, x: Any, labels: Any) -> tuple[Any, np.ndarray | None]:
         array = images(x, self.device == "cuda")
@@ -245,15 +248,15 @@ class Model:
         return array, checked_labels(labels, array.shape[0] if len(array.shape) else 0)
 
     def _warn_of_range(self, array: Any) -> None:
-        """Images of torchvision's ToTensor have values in [0, 1]: valid numbers, but nearly black in pixel units."""
+        """Images in [0, 1], as those of torchvision's ToTensor, or in [-1, 1] are valid numbers, but nearly black."""
         if self._warned_of_range or not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.size < 2:
             return
-        if not (array.min() >= 0 and array.max() <= 1):  # also if a value is NaN
+        if not array.max() <= 1:  # also if a value is NaN
             return
         self._warned_of_range = True
         warnings.warn(
-            "all values of the images are in [0, 1], which is nearly black: floating images are in pixel units, 0 .. 256. "
-            "Pass uint8 pixels, or multiply by 255 and round",
+            "no value of the images exceeds 1, which is nearly black: floating images are in pixel units, 0 .. 256. "
+            "Pass uint8 pixels; for x in [0, 1] these are 255 x, rounded",
             stacklevel=4,
         )
 
@@ -266,6 +269,11 @@ class Model:
             f"the model was trained on {trained[0]}x{trained[1]} images; these are {height}x{width}",
             stacklevel=3 + deeper,
         )
+
+
+def _warn_of_images(problems: str) -> None:
+    if problems:
+        warnings.warn(f"images: {problems}", stacklevel=3)
 
 
 def _nats_per_bit_dim(array: Any) -> float:

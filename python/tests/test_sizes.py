@@ -29,14 +29,33 @@ class Sizes(unittest.TestCase):
 
     def test_warns_of_values_up_to_one(self):
         unit = make_images(3) / 255
-        with self.assertWarnsRegex(UserWarning, r"\[0, 1\].*pixel units") as caught:
-            self.model.bits_per_dim(unit)
-        self.assertEqual(caught.filename, __file__)
+        for x in (unit, unit.astype(np.float32), 2 * unit - 1, unit - 0.5):
+            owner = model()
+            with self.assertWarnsRegex(UserWarning, "no value .* exceeds 1.*pixel units") as caught:
+                owner.bits_per_dim(x)
+            self.assertEqual(caught.filename, __file__)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                owner.log_prob(x)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            self.model.log_prob(unit)
-            for x in (make_images(3), make_images(3) + 0.5, np.zeros((2, 8, 8, 3), np.uint8)):
+            for x in (make_images(3), make_images(3) + 0.5, make_images(3) - 100.0, np.zeros((2, 8, 8, 3), np.uint8)):
                 model().bits_per_dim(x)
+
+    def test_warns_of_invalid_images(self):
+        owner = model()
+        latents = owner.encode(make_images(3))
+        latents[1][2] = np.nan
+        with self.assertWarnsRegex(UserWarning, r"images: 1 of 3 not finite \(crossed out\)") as caught:
+            owner.decode(latents)
+        self.assertEqual(caught.filename, __file__)
+        for scale in (1e3, 1e6):
+            latents = [scale * level for level in owner.encode(make_images(3))]
+            with self.assertWarnsRegex(UserWarning, "images: .* of 3 ") as caught:
+                owner.decode(latents)
+        with self.assertWarnsRegex(UserWarning, "images: .* of 64 ") as caught:
+            owner.sample(64, temperature=100)
+        self.assertEqual(caught.filename, __file__)
 
     def test_equals_command(self):
         glow.save_dataset(FOLDER / "wide.h5", self.images, test=self.images)
