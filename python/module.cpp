@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -222,7 +223,11 @@ class Model {
             const std::thread::id self = std::this_thread::get_id();
             if (model.user_ == self)  // waiting for the call that Python interrupted would never end
                 throw Error("this thread is using the model: a signal handler needs a model of its own");
+            if (model.user_ != std::thread::id() && model.user_process_ != getpid())
+                throw Error(
+                    "this process was forked while another thread used the model: load the model again in this process");
             while (!model.mutex_.try_lock_for(std::chrono::milliseconds(100))) released.handle_signals();
+            model.user_process_ = getpid();
             model.user_ = self;
             try {
                 device_ = model.backend_->select_device();
@@ -317,6 +322,7 @@ class Model {
     std::atomic<Device> device_ = Device::cpu;
     std::timed_mutex mutex_;
     std::atomic<std::thread::id> user_ = std::thread::id();  // that holds the mutex
+    std::atomic<pid_t> user_process_ = 0;                    // of that thread
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<LoadedModel> model_;
     // With the memory they need.

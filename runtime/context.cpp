@@ -1,5 +1,6 @@
 #include "runtime/context.h"
 
+#include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/cudnn.h"
 #include "runtime/device.h"
@@ -40,6 +41,14 @@ Backend::Backend(Device device, int threads, int ordinal, Communicator* communic
     if (device == Device::cuda) stream_ = cuda::open_stream(ordinal);
     open_libraries(device, threads, communicator, decide_threads);
     if (device == Device::cpu) reserve_blas_buffers(exec_.threads);
+}
+
+std::unique_ptr<cuda::DeviceScope> Backend::select_device() const {
+    if (exec_.threads > 1 && threads_lost_by_fork())
+        throw Error(
+            "this process was forked after Glow had started threads, which a fork does not copy: start it with another "
+            "method (Python: multiprocessing's \"spawn\"), or load the model again in this process, for one thread");
+    return exec_.device == Device::cuda ? std::make_unique<cuda::DeviceScope>(ordinal_) : nullptr;
 }
 
 std::string Backend::description() const {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <omp.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,7 +34,16 @@ std::ptrdiff_t threads_alive() {
     return failed ? 0 : std::distance(begin(tasks), end(tasks));
 }
 
+thread_local bool lost_by_fork = false;
+
+// From now on, a fork() marks the thread that goes on in the child.
+void watch_forks() {
+    static const int failed = pthread_atfork(nullptr, nullptr, [] { lost_by_fork = true; });
+    static_cast<void>(failed);  // no memory: a child may wait forever
+}
+
 void lower_to_openmp_limits(ThreadCount& count) {
+    if (lost_by_fork) lower(count, 1, "forked after Glow had started threads");
     if (omp_in_parallel()) lower(count, 1, "opened inside a parallel region");
     if (omp_get_max_active_levels() == 0) lower(count, 1, "OMP_MAX_ACTIVE_LEVELS=0");
     lower(count, omp_get_thread_limit(), fmt::format("OMP_THREAD_LIMIT={}", omp_get_thread_limit()));
@@ -118,7 +128,12 @@ ThreadCount decide_threads(int requested, int local_size) {
     for (int team; (team = team_started(count.used)) < count.used;)
         lower(count, team, fmt::format("OpenMP started a team of {}", team));
     proven = count.used;
+    if (count.used > 1) watch_forks();
     return count;
+}
+
+bool threads_lost_by_fork() {
+    return lost_by_fork;
 }
 
 int cgroup_processors(const fs::path& root) {

@@ -1,6 +1,7 @@
 """Calls in threads, and what outlives them."""
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -138,6 +139,31 @@ time.sleep(0.5)
             for _ in range(3):
                 done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
                 self.assertEqual((done.returncode, done.stderr), (0, ""), call)
+
+    def test_fork(self):
+        code = f"""
+import glow, numpy, os, signal, sys, threading
+def load():
+    return glow.load({str(make_run())!r}, device="cpu", threads=2)
+images = numpy.zeros((3, 8, 8, 3), numpy.uint8) + 128
+model = load()
+expected = model.log_prob(images)
+if os.fork() == 0:
+    signal.alarm(30)  # ends it if it hangs
+    try:
+        model.log_prob(images)
+    except RuntimeError as error:
+        print("forked" in str(error))
+    print(numpy.allclose(load().log_prob(images), expected), flush=True)
+    worker = threading.Thread(target=lambda: print(numpy.allclose(model.log_prob(images), expected), flush=True))
+    worker.start()
+    worker.join()
+    os._exit(0)
+print(os.wait()[1], numpy.array_equal(model.log_prob(images), expected))
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        if os.cpu_count() > 1:
+            self.assertEqual(done.stdout, "True\nTrue\nTrue\n0 True\n", done.stderr)
 
     def test_signal_handler_that_uses_the_same_model(self):
         code = f"""

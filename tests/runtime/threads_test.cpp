@@ -89,6 +89,39 @@ void expect_right(const Backend& backend) {
     EXPECT_LT(solver_error(backend), 1e-12);  // 96 roundings of condition 3
 }
 
+// A fork copies only the thread that calls it. OpenMP would wait for the others forever.
+TEST(Threads, ForkedProcessHasOneThread) {
+    const Backend backend(Device::cpu, 2);
+    if (backend.threads().used < 2) GTEST_SKIP() << describe(backend.threads());
+    expect_right(backend);
+    EXPECT_EQ(backend.select_device(), nullptr);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(60);  // ends it if it hangs
+        int wrong = 0;
+        try {
+            const auto scope = backend.select_device();
+            wrong = 1;
+        } catch (const Error&) {
+        }
+        const Backend other(Device::cpu, 2);
+        if (other.threads().used != 1 || describe(other.threads()).find("forked") == std::string::npos)
+            wrong = 2;
+        expect_right(other);
+        std::thread([&] {
+            const Backend own(Device::cpu, 2);
+            if (own.threads().used != 2) wrong = 3;
+            expect_right(own);
+            expect_right(backend);
+        }).join();
+        _exit(testing::Test::HasFailure() ? 4 : wrong);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    EXPECT_NO_THROW(static_cast<void>(backend.select_device()));
+}
+
 // ---- Environment variables that OpenMP reads at program start ------------------------------------------
 
 struct Child {
