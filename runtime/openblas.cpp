@@ -103,12 +103,34 @@ class OpenBlas : public Blas {
     int threads_;
 };
 
+#if defined(GLOW_BLAS_IS_OPENBLAS)
+// Scopes in all threads, and the program's number of threads while there are any.
+struct BlasThreads {
+    std::mutex mutex;
+    int scopes = 0, before = 1;
+};
+BlasThreads& blas_threads() {
+    static BlasThreads threads;
+    return threads;
+}
+#endif
+
 }  // namespace
 
 ScopedBlasThreads::ScopedBlasThreads() : team_(1) {
 #if defined(GLOW_BLAS_IS_OPENBLAS)
-    // A process-wide setting that the calling program may have changed.
+    BlasThreads& threads = blas_threads();
+    const std::lock_guard lock(threads.mutex);
+    if (threads.scopes++ == 0) threads.before = openblas_get_num_threads();
     if (openblas_get_num_threads() != 1) openblas_set_num_threads(1);
+#endif
+}
+
+ScopedBlasThreads::~ScopedBlasThreads() {
+#if defined(GLOW_BLAS_IS_OPENBLAS)
+    BlasThreads& threads = blas_threads();
+    const std::lock_guard lock(threads.mutex);
+    if (--threads.scopes == 0 && threads.before != 1) openblas_set_num_threads(threads.before);
 #endif
 }
 

@@ -140,6 +140,21 @@ time.sleep(0.5)
                 done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
                 self.assertEqual((done.returncode, done.stderr), (0, ""), call)
 
+    def test_threads_of_openblas_are_left_to_the_program(self):
+        """NumPy may use the same library."""
+        code = f"""
+import ctypes, glow, numpy
+paths = sorted({{line.split()[-1] for line in open("/proc/self/maps") if "libopenblas" in line}})
+libraries = [library for library in map(ctypes.CDLL, paths) if hasattr(library, "openblas_set_num_threads")]
+for library in libraries:
+    library.openblas_set_num_threads(2)
+model = glow.load({str(make_run())!r}, device="cpu", threads=2)
+model.score(numpy.zeros((2, 8, 8, 3), numpy.uint8))
+print({{library.openblas_get_num_threads() for library in libraries}} <= {{2}})
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.stdout, done.returncode), ("True\n", 0), done.stderr)
+
     def test_fork(self):
         code = f"""
 import glow, numpy, os, signal, sys, threading
