@@ -69,7 +69,7 @@ class Model {
     }
 
     py::array_t<double> bits_per_dim(const py::object& x, const py::object& labels, std::uint64_t seed,
-                                     index_t dequant_samples, index_t iw_samples) {
+                                     index_t number, index_t dequant_samples, index_t iw_samples) {
         LikelihoodRequest request;
         request.seed = seed;
         request.dequant_samples = dequant_samples;
@@ -78,7 +78,7 @@ class Model {
                           std::max(dequant_samples, iw_samples) <= index_t{1} << 20;
         if (!fine || dequant_samples * iw_samples > index_t{1} << 20)
             throw InputError("dequant_samples and iw_samples: expected 1 .. 2^20 draws per image in all");
-        const GivenImages found = given(x, labels);
+        const GivenImages found = given(x, labels, number);
         const ModelConfig& model = found.model;
         const PixelArray& images = found.array;
         const bool bytes = std::holds_alternative<const std::uint8_t*>(images.values);
@@ -94,8 +94,8 @@ class Model {
         return result;
     }
 
-    py::tuple score(const py::object& x, const py::object& labels, std::uint64_t seed) {
-        const GivenImages found = given(x, labels);
+    py::tuple score(const py::object& x, const py::object& labels, std::uint64_t seed, index_t number) {
+        const GivenImages found = given(x, labels, number);
         const ModelConfig& model = found.model;
         const PixelArray& images = found.array;
         py::array_t<double> log_prob(images.N);
@@ -124,8 +124,9 @@ class Model {
         return py::make_tuple(log_prob, gradient);
     }
 
-    py::array_t<double> log_density_map(const py::object& x, const py::object& labels, std::uint64_t seed) {
-        const GivenImages found = given(x, labels);
+    py::array_t<double> log_density_map(const py::object& x, const py::object& labels, std::uint64_t seed,
+                                        index_t number) {
+        const GivenImages found = given(x, labels, number);
         const ModelConfig& model = found.model;
         const PixelArray& images = found.array;
         const ImageSize size = density_map_size(model);
@@ -297,8 +298,10 @@ class Model {
         for (index_t l = 0; l < std::ssize(levels); ++l) levels[l] += first * latent_shape(model, l).size();
         return levels;
     }
-    GivenImages given(const py::object& x, const py::object& labels) const {
+    // number: of the first image, for noise and messages.
+    GivenImages given(const py::object& x, const py::object& labels, index_t number = 0) const {
         GivenImages images = images_of(config_, x, labels);
+        images.array.number = number;
         if (images.array.on_device && device_ != Device::cuda)
             throw InputError("the array is on a GPU, but the model is on the CPU: use to(\"cuda\")");
         return images;

@@ -119,7 +119,8 @@ class TrainedModel {
     /// @return `[N, dimensions]`, per image from the deepest level to the shallowest
     std::vector<double> encode(const std::vector<std::uint8_t>& images,
                                const std::vector<std::int32_t>& labels = {});
-    /// Latents to images: `decode(encode(images))` is `images`.
+    /// Latents to images. `decode(encode(images))` is `images` if `n_bits` is 8; with fewer bits, images get
+    /// the gray levels of the model.
     /// @param latents `[N, dimensions]`
     /// @param labels as in log_prob()
     /// @return `[N, H, W, C]`; non-finite images are marked with a white cross

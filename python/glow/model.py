@@ -14,6 +14,7 @@ from . import _extension
 from .arrays import Caller, differentiable, images, labels as checked_labels, to_host, wants_gradient, whole
 
 _SEEDS = 2**64 - 1
+_NUMBERS = 2**39  # of images
 
 
 def load(
@@ -48,6 +49,9 @@ class Model:
 
     x may be an array of NumPy, PyTorch, JAX or CuPy. Contiguous arrays of uint8, float32 or float64 on the model's device
     are not copied, others are. Results are arrays of the same library.
+
+    The noise of an image depends on `seed` and the image's index, which is `first` for the first image of x: to score a
+    data set in parts, pass the index that the part begins with.
 
     Conditional models need `labels`, whole numbers [N]; a single number applies to all images.
 
@@ -117,7 +121,7 @@ class Model:
         """Writes the weights as a checkpoint (HDF5) without training state, which all commands read."""
         self._model.save(_name(path))
 
-    def log_prob(self, x: Any, labels: Any = None, *, seed: int = 0) -> Any:
+    def log_prob(self, x: Any, labels: Any = None, *, seed: int = 0, first: int = 0) -> Any:
         """Log-likelihood of each image in nats, float64 [N].
 
         Of pixels: a lower bound from one draw of noise, which depends on seed and the image's index. Of numbers: the
@@ -126,14 +130,21 @@ class Model:
         """
         caller = Caller(x)
         array, classes = self._inputs(x, labels)
-        number = whole(seed, "seed", 0, _SEEDS)
+        noise = _noise(seed, first)
         if wants_gradient(x):
-            return self._differentiable(x, array, classes, number, in_bits=False)
-        bits = self._model.bits_per_dim(array, classes, number, 1, 1)
+            return self._differentiable(x, array, classes, noise, in_bits=False)
+        bits = self._model.bits_per_dim(array, classes, *noise, 1, 1)
         return caller.result(bits * -_nats_per_bit_dim(array))
 
     def bits_per_dim(
-        self, x: Any, labels: Any = None, *, iw_samples: int = 1, dequant_samples: int = 1, seed: int = 0
+        self,
+        x: Any,
+        labels: Any = None,
+        *,
+        iw_samples: int = 1,
+        dequant_samples: int = 1,
+        seed: int = 0,
+        first: int = 0,
     ) -> Any:
         """-log_prob in bits/dim, float64 [N]; equal to `glow_eval --per-image`.
 
@@ -141,41 +152,43 @@ class Model:
         """
         caller = Caller(x)
         array, classes = self._inputs(x, labels)
-        number = whole(seed, "seed", 0, _SEEDS)
+        noise = _noise(seed, first)
         bounds = whole(dequant_samples, "dequant_samples", 1, 2**20)
         draws = whole(iw_samples, "iw_samples", 1, 2**20)
         if wants_gradient(x) and bounds == draws == 1:
-            return self._differentiable(x, array, classes, number, in_bits=True)
-        return caller.result(self._model.bits_per_dim(array, classes, number, bounds, draws))
+            return self._differentiable(x, array, classes, noise, in_bits=True)
+        return caller.result(self._model.bits_per_dim(array, classes, *noise, bounds, draws))
 
-    def _differentiable(self, x: Any, array: Any, classes: np.ndarray | None, seed: int, in_bits: bool) -> Any:
+    def _differentiable(
+        self, x: Any, array: Any, classes: np.ndarray | None, noise: tuple[int, int], in_bits: bool
+    ) -> Any:
         """log_prob, or bits/dim, as a function that PyTorch differentiates."""
 
         def score() -> tuple[Any, Any]:
-            log_prob, gradient = (Caller(x).result(values) for values in self._model.score(array, classes, seed))
+            log_prob, gradient = (Caller(x).result(values) for values in self._model.score(array, classes, *noise))
             scale = -1 / _nats_per_bit_dim(array) if in_bits else 1.0
             return scale * log_prob, scale * gradient
 
         return differentiable(x, score)
 
-    def score(self, x: Any, labels: Any = None, *, seed: int = 0) -> tuple[Any, Any]:
+    def score(self, x: Any, labels: Any = None, *, seed: int = 0, first: int = 0) -> tuple[Any, Any]:
         """(log_prob, gradient): log_prob() [N], and its gradient to x, float32 [N, H, W, C] in nats per gray level.
 
         One forward and one backward pass; memory does not grow with the model's depth.
         """
         caller = Caller(x)
         array, classes = self._inputs(x, labels)
-        log_prob, gradient = self._model.score(array, classes, whole(seed, "seed", 0, _SEEDS))
+        log_prob, gradient = self._model.score(array, classes, *_noise(seed, first))
         return caller.result(log_prob), caller.result(gradient)
 
-    def log_density_map(self, x: Any, labels: Any = None, *, seed: int = 0) -> Any:
+    def log_density_map(self, x: Any, labels: Any = None, *, seed: int = 0, first: int = 0) -> Any:
         """log_prob() by position, float64 [N, H / 2^levels, W / 2^levels] in nats; equal to `glow_eval --map`.
 
         A position is a block of 2^levels x 2^levels pixels. A map sums to the image's log_prob().
         """
         caller = Caller(x)
         array, classes = self._inputs(x, labels)
-        return caller.result(self._model.log_density_map(array, classes, whole(seed, "seed", 0, _SEEDS)))
+        return caller.result(self._model.log_density_map(array, classes, *_noise(seed, first)))
 
     def encode(self, x: Any, labels: Any = None) -> list[Any]:
         """Latents of images, standard normal under the model: float64 [N, H_l, W_l, C_l] for each level l, 0 first.
@@ -187,8 +200,9 @@ class Model:
         return [caller.result(level) for level in self._model.encode(array, classes)]
 
     def decode(self, latents: Sequence[Any], labels: Any = None) -> Any:
-        """Decodes latents to images, uint8 [N, H, W, C]: decode(encode(x)) is x. Images that are not finite are crossed out,
-        with a UserWarning.
+        """Decodes latents to images, uint8 [N, H, W, C]. Images that are not finite are crossed out, with a UserWarning.
+
+        decode(encode(x)) is x for 8-bit models. Models of fewer bits see fewer gray levels, and return those.
 
         latents: floating arrays as encode() returns them, one for each level.
         """
@@ -269,6 +283,11 @@ class Model:
             f"the model was trained on {trained[0]}x{trained[1]} images; these are {height}x{width}",
             stacklevel=3 + deeper,
         )
+
+
+def _noise(seed: int, first: int) -> tuple[int, int]:
+    """Seed and first image's index."""
+    return whole(seed, "seed", 0, _SEEDS), whole(first, "first", 0, _NUMBERS)
 
 
 def _warn_of_images(problems: str) -> None:

@@ -145,6 +145,34 @@ class Commands(unittest.TestCase):
         np.testing.assert_array_equal(small.decode(small.encode(self.images)), self.images)
 
 
+    def test_parts_of_a_data_set(self):
+        """With the index of its first image, a part has the noise of the whole."""
+        x, owner = self.images, self.model
+        for call in (owner.bits_per_dim, owner.log_prob, owner.log_density_map, lambda *a, **k: owner.score(*a, **k)[0]):
+            parts = [call(x[i : i + 8], seed=3, first=i) for i in range(0, 20, 8)]
+            np.testing.assert_allclose(np.concatenate(parts), call(x, seed=3), rtol=1e-6)
+        draws = dict(iw_samples=2, dequant_samples=2)
+        last = owner.bits_per_dim(x[13:], first=13, **draws)
+        np.testing.assert_allclose(last, owner.bits_per_dim(x, **draws)[13:], rtol=1e-6)
+        for first in (-1, 2**40, 0.5, "a"):
+            with self.assertRaises(ValueError):
+                owner.log_prob(x, first=first)
+        bad = x.astype(np.float64)
+        bad[2] = np.nan
+        with self.assertRaisesRegex(ValueError, "image 102 "):
+            owner.log_prob(bad, first=100)
+
+    def test_fewer_bits(self):
+        path = SOURCE / "tests/reference/golden/five_bit.h5"
+        if not path.exists():
+            self.skipTest("needs the checkout")
+        owner = glow.load(path, device="cpu", threads=1)
+        x = make_images(3, 0, *owner.shape[:2])[..., : owner.shape[2]]
+        restored = owner.decode(owner.encode(x))
+        np.testing.assert_array_equal(restored // 8, x // 8)
+        np.testing.assert_array_equal(owner.decode(owner.encode(restored)), restored)
+
+
 class Gradient(unittest.TestCase):
     def test_is_slope_of_log_prob(self):
         x = make_images(3, 4) + 0.5
